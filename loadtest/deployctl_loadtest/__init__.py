@@ -1,0 +1,1 @@
+"""The Locust side: users, arrival schedules, prompts, result writer. Imports no deployctl."""

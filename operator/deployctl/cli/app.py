@@ -1,0 +1,128 @@
+"""`deployctl`: finds the verb, imports only its module, and turns errors into exit codes."""
+
+import importlib
+import os
+import sys
+from typing import NamedTuple, NoReturn
+
+import typer
+
+from deployctl import __version__
+from deployctl.errors import DeployctlError, InterruptedByUserError
+
+
+class Verb(NamedTuple):
+    """A command. Its module has a function `command` that typer can read."""
+
+    module: str
+    summary: str
+    panel: str
+
+
+PREPARE, RUN, MEASURE, HOST = "Before", "Running", "Measuring", "This machine"
+
+VERBS: dict[str, Verb] = {
+    "inspect": Verb("inspect", "Say what a checkpoint is and which engine serves it.", PREPARE),
+    "plan": Verb("plan", "Say what will run, whether it fits, and why.", PREPARE),
+    "render": Verb("render", "Write the files that a target would run.", PREPARE),
+    "up": Verb("up", "Start or update a service; return when it answers.", RUN),
+    "status": Verb("status", "Say what runs and whether it answers.", RUN),
+    "logs": Verb("logs", "Show the engine's log.", RUN),
+    "history": Verb("history", "List a service's revisions.", RUN),
+    "rollback": Verb("rollback", "Go back to an earlier revision.", RUN),
+    "down": Verb("down", "Stop a service and leave nothing running.", RUN),
+    "smoke": Verb("smoke", "Ask a running service a question and check the answer.", MEASURE),
+    "metrics": Verb("metrics", "Show the engine's figures that matter.", MEASURE),
+    "loadtest": Verb("loadtest", "Measure latency and throughput with Locust.", MEASURE),
+    "doctor": Verb("doctor", "Check this machine, and say how to mend it.", HOST),
+    "profiles": Verb("profiles", "List the hardware profiles.", HOST),
+    "demo-model": Verb("demo_model", "Build a small AWQ or GPTQ checkpoint, offline.", HOST),
+}
+
+_EPILOG = (
+    "Exit codes: 0 done · 1 bug · 2 bad input · 3 refused by the plan · 4 the target failed · "
+    "5 SLO missed · 130 interrupted"
+)
+
+
+def build(only: str | None = None) -> typer.Typer:
+    """Builds the command line, with every verb's options or those of one verb alone."""
+    app = typer.Typer(
+        name="deployctl",
+        help="From a model id and a GPU name to a running, load-tested vLLM service.",
+        epilog=_EPILOG,
+        add_completion=False,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode="rich",
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+
+    @app.callback()
+    def root(
+        version: bool = typer.Option(
+            False, "--version", help="Print the version.", is_eager=True, callback=_version
+        ),
+    ) -> None:
+        del version
+
+    for name, verb in VERBS.items():
+        if only is None or name == only:
+            module = importlib.import_module(f"deployctl.cli.{verb.module}")
+            app.command(name, short_help=verb.summary, rich_help_panel=verb.panel)(module.command)
+        else:
+            app.command(name, short_help=verb.summary, rich_help_panel=verb.panel)(_stub)
+    return app
+
+
+def _stub() -> None:
+    """Stands for a verb that this invocation does not use."""
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"deployctl {__version__}")
+        raise typer.Exit
+
+
+def main() -> NoReturn:
+    """Runs the command line and exits."""
+    verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    code = 0
+    try:
+        build(only=verb)()
+    except DeployctlError as error:
+        report(error)
+        code = error.exit_code
+    except KeyboardInterrupt:
+        report(InterruptedByUserError("interrupted"))
+        code = InterruptedByUserError.exit_code
+    except BrokenPipeError:
+        # The reader of a pipe went away: not our error. Keep Python from saying so at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else 1
+    except Exception as error:
+        if os.environ.get("DEPLOYCTL_DEBUG"):
+            raise
+        report(
+            DeployctlError(
+                f"a bug in deployctl: {type(error).__name__}: {error}",
+                hint="run again with DEPLOYCTL_DEBUG=1 to see where, and report it",
+            )
+        )
+        code = 1
+    sys.exit(code)
+
+
+def report(error: DeployctlError) -> None:
+    """Prints an error: what is wrong, where, and a hint."""
+    from deployctl.cli.console import story
+
+    story(f"error: {error.message}", style="bold red", prefix=6)
+    if error.where:
+        story(f"   at: {error.where}")
+    for line in getattr(error, "log_tail", ()):
+        story(f"     | {line}", style="dim")
+    if error.hint:
+        story(f" hint: {error.hint}", style="cyan", prefix=6)

@@ -1,0 +1,1 @@
+"""What an engine needs, as pure knowledge: image, argv, phases, failures, metric names."""

@@ -1,0 +1,129 @@
+"""What vLLM's log says: the phase it is in, and why it failed."""
+
+import re
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Phase(NamedTuple):
+    """A stage of the start-up. `key` is stable; `title` is for people."""
+
+    key: str
+    title: str
+
+
+# In the order in which they happen. The last line that matches wins.
+_PHASES: tuple[tuple[Phase, re.Pattern[str]], ...] = (
+    (Phase("starting", "starting the engine"), re.compile(r"vLLM API server version")),
+    (Phase("downloading", "downloading weights"), re.compile(r"[Dd]ownloading.*(weights|model)")),
+    (Phase("loading", "loading weights"), re.compile(r"Starting to load model|Loading .*weights")),
+    (
+        Phase("compiling", "compiling"),
+        re.compile(r"torch\.compile|Dynamo bytecode transform|Compiling a graph|Inductor"),
+    ),
+    (
+        Phase("warming", "warming up"),
+        re.compile(r"Warming up|[Cc]apturing (CUDA|cudagraph|the model)|Graph capturing"),
+    ),
+    (
+        Phase("serving", "opening the server"),
+        re.compile(r"Starting vLLM API server|Started server process|Application startup"),
+    ),
+)
+
+
+def phase(line: str) -> Phase | None:
+    """Tells which phase a log line announces, or None."""
+    for found, pattern in reversed(_PHASES):
+        if pattern.search(line):
+            return found
+    return None
+
+
+class Diagnosis(NamedTuple):
+    """An engine's failure in plain words."""
+
+    message: str
+    hint: str
+
+
+_FAILURES: tuple[tuple[re.Pattern[str], str, str], ...] = (
+    (
+        re.compile(r"No available memory for the cache blocks"),
+        "the weights leave no memory for the KV cache",
+        "lower max_num_batched_tokens or max_num_seqs, raise gpu_memory_utilization, or use "
+        "more GPUs",
+    ),
+    (
+        re.compile(r"To serve at least one request with the models?'s max seq len"),
+        "the KV cache is too small for one request of the full context",
+        "lower max_model_len, or give the KV cache more memory",
+    ),
+    (
+        re.compile(r"Free memory on device.*less than desired GPU memory utilization"),
+        "something else holds memory on the GPU",
+        "free the GPU (nvidia-smi lists who uses it) or lower gpu_memory_utilization",
+    ),
+    (
+        re.compile(r"CUDA out of memory|torch\.OutOfMemoryError"),
+        "the GPU ran out of memory",
+        "lower gpu_memory_utilization, max_num_seqs or max_num_batched_tokens",
+    ),
+    (
+        re.compile(r"is greater than the derived max_model_len"),
+        "max_model_len is beyond what the model was trained for",
+        "lower max_model_len to the model's own context",
+    ),
+    (
+        re.compile(r"Total number of attention heads .* must be divisible by tensor parallel"),
+        "the attention heads do not divide by the tensor-parallel size",
+        "choose a tensor_parallel_size that divides the number of heads",
+    ),
+    (
+        re.compile(r"unrecognized arguments?: (.*)"),
+        "this vLLM does not know the argument {0}",
+        "check the flag against the engine version (deployctl plan does)",
+    ),
+    (
+        re.compile(
+            r"SafetensorError|HeaderTooLarge|InvalidHeaderDeserialization|MetadataIncomplete"
+        ),
+        "a weights file is damaged or cut short",
+        "fetch the checkpoint again",
+    ),
+    (
+        re.compile(r"[Aa]ddress already in use"),
+        "another program listens on the port",
+        "choose another port with --port",
+    ),
+    (
+        re.compile(r"GatedRepoError|401 Client Error|403 Client Error"),
+        "the Hub refuses the download",
+        "accept the model's terms on the Hub and give a token in HF_TOKEN",
+    ),
+    (
+        re.compile(r"No space left on device"),
+        "the disk is full",
+        "free space where models and caches are kept",
+    ),
+    (
+        re.compile(r"ModuleNotFoundError: No module named 'vllm'"),
+        "vLLM is not installed in this Python environment",
+        "pip install 'deployctl[cpu]' (or deployctl[vllm] on a GPU machine)",
+    ),
+)
+_LAST_ERROR = re.compile(r"^(?:\([^)]*\)\s*)?(?:ERROR\s[^\]]*\]\s*)?(\w*(?:Error|Exception)\b:?.*)")
+
+
+def diagnose(lines: Sequence[str]) -> Diagnosis | None:
+    """Finds the cause of a failed start in the engine's last lines, oldest first."""
+    for pattern, message, hint in _FAILURES:
+        for line in lines:
+            found = pattern.search(line)
+            if found:
+                return Diagnosis(message.format(*found.groups()), hint)
+    for line in reversed(lines):
+        found = _LAST_ERROR.match(line.strip())
+        if found:
+            return Diagnosis(found.group(1).strip(), "the engine's log has the whole story")
+    return None

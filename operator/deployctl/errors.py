@@ -1,0 +1,115 @@
+"""The errors deployctl raises, each with the exit code the shell sees.
+
+    DeployctlError                      1  a bug, if it is ever raised bare
+    ├── InputError                      2  what the user gave is wrong
+    │   ├── SpecError                      a flag, variable or spec file
+    │   ├── ModelError                     the checkpoint's own documents
+    │   ├── ProfileError                   a hardware profile
+    │   └── NotFoundError                  no such service, revision or file
+    ├── PlanRefusedError                3  it does not fit, or cannot run
+    ├── TargetError                     4  the world failed
+    │   ├── EngineError                    the engine did not start, or died
+    │   ├── PortTakenError                 something else listens there
+    │   ├── DockerError                    no engine, no image, compose failed
+    │   ├── HubError                       the Hub is out of reach or says no
+    │   ├── StateError                     deployctl's own records
+    │   └── LockedError                    another deployctl works on this service
+    ├── SloMissedError                  5  measured, and not good enough
+    └── InterruptedByUserError        130  Ctrl-C; nothing is left half-applied
+
+Every error says what is wrong (`message`), where (`where`: a path such as
+`services/0/gpu`, a file, a URL) and how to mend it (`hint`).
+"""
+
+
+class DeployctlError(Exception):
+    """Base of every error that deployctl raises on purpose."""
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.where = where
+        self.hint = hint
+
+
+class InputError(DeployctlError):
+    """What the user gave is wrong."""
+
+    exit_code = 2
+
+
+class SpecError(InputError):
+    """A flag, an environment variable or a spec file is wrong."""
+
+
+class ModelError(InputError):
+    """A checkpoint's own documents are missing, broken or absurd."""
+
+
+class ProfileError(InputError):
+    """A hardware profile is unknown or wrong."""
+
+
+class NotFoundError(InputError):
+    """No such service, revision or file."""
+
+
+class PlanRefusedError(DeployctlError):
+    """The plan says that it does not fit or cannot run."""
+
+    exit_code = 3
+
+
+class TargetError(DeployctlError):
+    """The machine, the engine or a service that deployctl depends on failed."""
+
+    exit_code = 4
+
+
+class EngineError(TargetError):
+    """The engine did not start, or died. `log_tail` holds its last lines."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        where: str | None = None,
+        hint: str | None = None,
+        log_tail: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__(message, where=where, hint=hint)
+        self.log_tail = log_tail
+
+
+class PortTakenError(TargetError):
+    """Something else listens on the port that the service wants."""
+
+
+class DockerError(TargetError):
+    """No Docker engine, no image, or Compose failed."""
+
+
+class HubError(TargetError):
+    """The Hub is out of reach, or refuses."""
+
+
+class StateError(TargetError):
+    """deployctl's own records could not be read or written."""
+
+
+class LockedError(TargetError):
+    """Another deployctl is working on the same service."""
+
+
+class SloMissedError(DeployctlError):
+    """A measured service level is worse than what was asked for."""
+
+    exit_code = 5
+
+
+class InterruptedByUserError(DeployctlError):
+    """Ctrl-C. Whatever was begun has been undone or finished."""
+
+    exit_code = 130

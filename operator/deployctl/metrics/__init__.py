@@ -1,0 +1,1 @@
+"""Scrapes and parses /metrics -> a typed snapshot."""

@@ -1,0 +1,76 @@
+"""ModelFacts: what a checkpoint says of itself, in numbers that planning can use."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Format = Literal["safetensors", "pickle", "gguf", "onnx", "unknown"]
+
+
+class Quantization(BaseModel):
+    """How the weights are stored, from `quantization_config` or `quantize_config.json`."""
+
+    model_config = ConfigDict(frozen=True)
+
+    method: str  # as vLLM names it: awq, gptq, fp8, compressed-tensors, bitsandbytes, mxfp4 …
+    bits: int | None = None
+    group_size: int | None = None  # -1: one group a column
+    act_order: bool = False  # GPTQ's desc_act
+    symmetric: bool | None = None
+    zero_point: bool | None = None
+    ignored: tuple[str, ...] = ()  # modules left unquantized
+    raw: dict[str, Any] = {}
+
+
+class Architecture(BaseModel):
+    """The numbers of a decoder, from `config.json` (`text_config` where there is one)."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str  # architectures[0], e.g. Qwen2ForCausalLM
+    model_type: str
+    num_layers: int
+    hidden_size: int
+    intermediate_size: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    vocab_size: int
+    tied_embeddings: bool
+    max_position_embeddings: int  # tokens, after rope scaling as vLLM derives it
+    dtype: str  # of the unquantized parts: bfloat16, float16, float32
+    # Mixture of experts
+    num_experts: int = 0
+    experts_per_token: int = 0
+    moe_intermediate_size: int = 0
+    # Attention that does not keep every token: window in tokens, and each layer's kind
+    sliding_window: int | None = None
+    layer_types: tuple[str, ...] = ()  # "full_attention" | "sliding_attention" | …; () = all full
+    # Multi-head latent attention (DeepSeek): rank of the compressed KV and the rope part
+    kv_lora_rank: int | None = None
+    qk_rope_head_dim: int | None = None
+    multimodal: bool = False
+    raw: dict[str, Any] = {}  # the text config whole, for what only planning wants
+
+
+class ModelFacts(BaseModel):
+    """What a checkpoint says of itself. `architecture` is None when there is no config.json."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str  # folder or Hub id
+    local: bool
+    revision: str | None = None
+    format: Format
+    engine: str  # who serves this format: vllm, llama.cpp, onnxruntime, none
+    architecture: Architecture | None = None
+    quantization: Quantization | None = None
+    parameters: int | None = None  # count, where the headers or the architecture tell
+    weight_bytes: int | None = None  # on disk, all shards
+    bytes_by_dtype: dict[str, int] = {}  # from the headers
+    headers_read: bool = False
+    pickle: bool = False  # weights only as .bin/.pt
+    remote_code: bool = False  # auto_map: the checkpoint brings its own Python
+    gated: bool = False
+    chat_template: bool | None = None
+    generation: dict[str, Any] = {}

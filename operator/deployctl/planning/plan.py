@@ -1,0 +1,75 @@
+"""ServingPlan: what will run. Its JSON form is a documented contract (docs/reference/plan.md)."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Verdict = Literal["fits", "does_not_fit", "cannot_run"]
+PLAN_VERSION = 1
+
+
+class Finding(BaseModel):
+    """A reason or a warning. `code` is stable; `message` and `fix` are for people."""
+
+    model_config = ConfigDict(frozen=True)
+
+    code: str
+    message: str
+    fix: str
+
+
+class EnginePlan(BaseModel):
+    """The engine and the flags that every target passes to it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str  # vllm
+    version: str  # 0.32.0
+    image: str  # pinned
+    args: tuple[str, ...]  # after model, host and port, which are the target's business
+    env: dict[str, str] = {}  # what the engine needs wherever it runs; no secrets, no paths
+    defaults: dict[str, Any] = {}  # what the engine will choose for settings left unset
+
+
+class MemoryBudget(BaseModel):
+    """GiB per GPU (`kv_cache_tokens` and `kv_bytes_per_token` aside), as the engine counts."""
+
+    model_config = ConfigDict(frozen=True)
+
+    gpu_total_gib: float
+    budget_gib: float
+    weights_gib: float
+    non_torch_gib: float
+    activation_gib: float
+    cudagraph_gib: float
+    kv_cache_gib: float
+    kv_cache_tokens: int
+    kv_bytes_per_token: int  # per GPU
+
+
+class ServingPlan(BaseModel):
+    """What will run. A pure function of spec, facts, profile and engine version."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int = PLAN_VERSION
+    name: str  # of the service
+    model: str
+    model_local: bool
+    revision: str | None = None
+    served_model_name: str
+    gpu: str  # profile name
+    accelerator: Literal["cuda", "cpu"]
+    verdict: Verdict
+    reasons: tuple[Finding, ...] = ()
+    warnings: tuple[Finding, ...] = ()
+    engine: EnginePlan
+    tensor_parallel_size: int = 1
+    pipeline_parallel_size: int = 1
+    replicas: int = 1
+    max_model_len: int = 0
+    max_concurrency: float = 0.0  # requests of max_model_len tokens at once
+    startup_budget_s: int = 600
+    shm_gib: float = 1.0
+    memory: MemoryBudget | None = None  # None when the facts do not allow a figure
+    notes: tuple[str, ...] = ()  # why these choices, in sentences

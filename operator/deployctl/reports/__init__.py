@@ -1,0 +1,1 @@
+"""Results -> terminal, markdown, HTML with plots."""

@@ -1,0 +1,138 @@
+"""Reads specs: flags over environment over file over defaults."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError
+
+from deployctl.errors import SpecError
+from deployctl.spec.service import ServiceSpec
+from deployctl.spec.yamlfile import read_documents
+
+ENV_PREFIX = "DEPLOYCTL_"
+
+
+class _Environment(BaseSettings):
+    """Lets pydantic-settings say which of a spec's fields the environment sets."""
+
+    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore")
+
+
+def load_specs(files: Sequence[Path], flags: Mapping[str, Any]) -> list[ServiceSpec]:
+    """Reads every document of `files` (one service each), or one service from flags alone.
+
+    Raises:
+        SpecError: a file cannot be read, or a value is wrong; `where` says which.
+    """
+    environment = _from_environment()
+    documents: list[tuple[str, dict[str, Any]]] = []
+    for file in files:
+        for index, document in enumerate(read_documents(file)):
+            documents.append((f"{file}: services/{index}", document))
+    if not documents:
+        documents = [("", {})]
+    specs = [_build(where, document, environment, flags) for where, document in documents]
+    _refuse_twins(specs)
+    return specs
+
+
+def _from_environment() -> dict[str, Any]:
+    fields = {
+        name: (field.annotation | None, None)  # type: ignore[operator]
+        for name, field in ServiceSpec.model_fields.items()
+    }
+    from pydantic import create_model
+
+    model = create_model("EnvironmentSpec", __base__=_Environment, **fields)  # type: ignore[call-overload]
+    try:
+        return dict(model().model_dump(exclude_unset=True))
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ENV_PREFIX + str(first["loc"][0]).upper()
+        raise SpecError(
+            _say(first), where=name, hint=f"unset {name}, or give it a value that fits"
+        ) from error
+    except SettingsError as error:
+        raise SpecError(
+            str(error), where=f"{ENV_PREFIX}*", hint="lists and maps are written as JSON"
+        ) from error
+
+
+def _build(
+    where: str,
+    document: dict[str, Any],
+    environment: Mapping[str, Any],
+    flags: Mapping[str, Any],
+) -> ServiceSpec:
+    merged = {**document, **environment, **flags}
+    try:
+        return ServiceSpec.model_validate(merged)
+    except ValidationError as error:
+        first = error.errors()[0]
+        field = str(first["loc"][0]) if first["loc"] else ""
+        path = "/".join(str(part) for part in first["loc"])
+        if field in flags:
+            place = "--" + path.replace("_", "-")
+        elif field in environment:
+            place = ENV_PREFIX + field.upper()
+        elif where:
+            place = f"{where}/{path}"
+        else:
+            place = "--" + path.replace("_", "-")
+        raise SpecError(_say(first), where=place, hint=_hint(first, field)) from error
+
+
+def _say(problem: Any) -> str:
+    if problem["type"] == "missing":
+        return "a value is required"
+    if problem["type"] == "extra_forbidden":
+        return "there is no such setting"
+    if problem["type"] == "string_pattern_mismatch":
+        return f"{problem['input']!r} does not match {problem['ctx']['pattern']}"
+    message = str(problem["msg"]).removeprefix("Value error, ")
+    given = problem.get("input")
+    if isinstance(given, str | int | float | bool):
+        message += f" (got {given!r})"
+    return message[0].lower() + message[1:]
+
+
+def _hint(problem: Any, field: str) -> str:
+    import difflib
+
+    if problem["type"] == "missing" and field == "model":
+        return "give --model FOLDER_OR_HUB_ID, or a file with -f"
+    if problem["type"] == "extra_forbidden":
+        near = difflib.get_close_matches(field, ServiceSpec.model_fields, n=1)
+        if near:
+            return f"did you mean {near[0]}?"
+        return "engine flags that deployctl has no setting for go under engine_args"
+    if field == "name":
+        return "a name is a DNS label: lower-case letters, digits and dashes, 40 at most"
+    described = ServiceSpec.model_fields.get(field)
+    if described is not None and described.description:
+        return described.description
+    return "see deployctl plan --help"
+
+
+def _refuse_twins(specs: Sequence[ServiceSpec]) -> None:
+    for attribute in ("service", "port"):
+        seen: dict[Any, int] = {}
+        for index, spec in enumerate(specs):
+            value = getattr(spec, attribute)
+            if value in seen:
+                raise SpecError(
+                    f"{attribute.replace('service', 'name')} {value!r} is used by services/"
+                    f"{seen[value]} too",
+                    where=f"services/{index}/{attribute.replace('service', 'name')}",
+                    hint="give each service its own",
+                )
+            seen[value] = index
+
+
+def dump_spec(spec: ServiceSpec) -> str:
+    """Writes a spec as the YAML file that would say the same."""
+    return yaml.safe_dump(spec.model_dump(mode="json", exclude_defaults=True), sort_keys=False)

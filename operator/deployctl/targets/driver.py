@@ -1,0 +1,70 @@
+"""Driver: the few things a target must be able to do. Everything else is in `rollout`."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple, Protocol
+
+from deployctl.render.bundle import TargetKind
+from deployctl.targets.release import Release
+
+
+class Event(NamedTuple):
+    """Something worth telling while work goes on."""
+
+    kind: Literal["phase", "note", "warning"]
+    text: str
+
+
+Tell = Callable[[Event], None]
+
+
+class EngineState(NamedTuple):
+    """What a driver finds when it looks at a release's engine."""
+
+    condition: Literal["running", "dead", "absent"]
+    detail: str = ""  # "exit code 1", "killed by signal 9", "unhealthy" …
+    started: str | None = None  # ISO 8601, UTC
+    pid: int | None = None  # process target
+    container: str | None = None  # docker target
+    memory_bytes: int | None = None  # resident, engine and children
+
+
+class Endpoint(NamedTuple):
+    """Where a release answers."""
+
+    url: str  # http://127.0.0.1:8000
+    model: str  # the served model name
+    api_key: str | None  # never printed
+
+
+class Driver(Protocol):
+    """One target. Methods raise TargetError subclasses and nothing else."""
+
+    kind: TargetKind
+
+    def preflight(self, release: Release, replacing: Release | None) -> None:
+        """Refuses what cannot work (port taken, image missing, engine not installed).
+
+        `replacing` is the release whose port and name will be free by then.
+        """
+
+    def start(self, release: Release, tell: Tell) -> None:
+        """Starts the engine and returns; starting one that runs changes nothing."""
+
+    def stop(self, release: Release, tell: Tell) -> None:
+        """Stops the engine and all that belongs to it; stopping nothing is fine."""
+
+    def state(self, release: Release) -> EngineState:
+        """Looks; never guesses from records."""
+
+    def logs(self, release: Release, *, tail: int | None, follow: bool) -> Iterator[str]:
+        """Yields the engine's log, oldest line first; with `follow`, until the engine ends."""
+
+    def endpoint(self, release: Release) -> Endpoint:
+        """Tells where it answers."""
+
+    def purge(self, service: str, tell: Tell) -> None:
+        """Removes what `down` keeps: caches and volumes of the service."""
+
+    def log_path(self, release: Release) -> Path | None:
+        """The log as a file, where there is one."""

@@ -1,0 +1,1 @@
+"""Target `process`: vLLM as a supervised local process."""

@@ -1,0 +1,44 @@
+"""Sizes and durations: the only place that reads or writes them as text."""
+
+import re
+
+GIB = 1024**3
+MIB = 1024**2
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+
+
+def seconds(text: str) -> float:
+    """Reads `500ms`, `90`, `30s`, `10m`, `1h30m` as seconds.
+
+    Raises:
+        ValueError: the text is no duration.
+    """
+    stripped = text.strip()
+    if re.fullmatch(r"\d+(\.\d+)?", stripped):
+        return float(stripped)
+    parts = _DURATION.findall(stripped)
+    if not parts or "".join(n + u for n, u in parts) != stripped:
+        raise ValueError(f"{text!r} is not a duration; write for example 500ms, 30s or 10m")
+    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def duration(value: float) -> str:
+    """Writes seconds for a person: `850 ms`, `4.2 s`, `1 min 30 s`, `2 h 05 min`."""
+    if value < 1:
+        return f"{value * 1000:.0f} ms"
+    if value < 60:
+        return f"{value:.1f} s"
+    whole = round(value)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def size(value: float) -> str:
+    """Writes bytes for a person, in binary units: `1.5 GiB`."""
+    for unit, scale in (("GiB", GIB), ("MiB", MIB), ("KiB", 1024)):
+        if abs(value) >= scale:
+            return f"{value / scale:.1f} {unit}"
+    return f"{value:.0f} B"
