@@ -1,0 +1,105 @@
+"""A service's API key: in a file of its own (0600), never in a record, a plan or an argument.
+
+`rollout.up` puts it in place before a driver starts the engine; drivers read it with
+`read_key`, from the service's folder in the state directory.
+"""
+
+import secrets
+from collections.abc import Mapping
+from pathlib import Path
+
+from deployctl.errors import SpecError, StateError
+from deployctl.render.bundle import TargetKind
+from deployctl.spec import ServiceSpec
+from deployctl.targets.atomic import make_folder, state_error, write_private
+
+KEY_VARIABLE = "DEPLOYCTL_API_KEY"
+MAX_KEY_BYTES = 4096
+
+
+def key_path(state_dir: Path, kind: TargetKind, service: str) -> Path:
+    """Where the API key of a service is kept."""
+    return state_dir / kind / service / "api_key"
+
+
+def needs_key(spec: ServiceSpec) -> bool:
+    """Whether clients must give an API key."""
+    return spec.expose or spec.api_key_file is not None
+
+
+def with_key_file(spec: ServiceSpec, path: Path, environment: Mapping[str, str]) -> ServiceSpec:
+    """Says in the spec where the key is when it comes from the environment or is to be made."""
+    if spec.api_key_file is None and (spec.expose or environment.get(KEY_VARIABLE)):
+        return spec.model_copy(update={"api_key_file": path})
+    return spec
+
+
+def wanted_key(spec: ServiceSpec, path: Path, environment: Mapping[str, str]) -> str | None:
+    """The key the user asks for: from the environment, from their file, or the one made before.
+
+    Returns None when no key is needed, or when one is still to be made.
+
+    Raises:
+        SpecError: the key is unreadable, empty, or no single printable word.
+    """
+    if not needs_key(spec):
+        return None
+    if given := environment.get(KEY_VARIABLE):
+        return _checked(given, KEY_VARIABLE)
+    file = spec.api_key_file
+    if file is None or file == path:
+        return read_key(path)
+    try:
+        with file.expanduser().open("rb") as stream:
+            raw = stream.read(MAX_KEY_BYTES + 1)
+    except OSError as error:
+        raise SpecError(
+            f"cannot read the API key: {error.strerror}",
+            where=f"api_key_file: {file}",
+            hint="check the path, or leave it out to have a key made",
+        ) from error
+    return _checked(raw.decode("utf-8", "replace"), f"api_key_file: {file}")
+
+
+def place_key(path: Path, key: str | None) -> str:
+    """Stores `key`, or one made now when it is None, and returns it.
+
+    Raises:
+        StateError: it cannot be written.
+    """
+    chosen = key or secrets.token_urlsafe(32)
+    if read_key(path) != chosen:
+        make_folder(path.parent)
+        write_private(path, chosen.encode())
+    return chosen
+
+
+def read_key(path: Path) -> str | None:
+    """Reads a stored key, or None where there is none.
+
+    Raises:
+        StateError: it is there and cannot be read.
+    """
+    try:
+        return path.read_text(encoding="utf-8").strip() or None
+    except FileNotFoundError:
+        return None
+    except UnicodeDecodeError as error:
+        raise StateError(
+            "the stored API key is not text", where=str(path), hint=f"remove it: rm {path}"
+        ) from error
+    except OSError as error:
+        raise state_error("read the API key", path, error) from error
+
+
+def _checked(text: str, where: str) -> str:
+    key = text.strip()
+    if not key:
+        raise SpecError("the API key is empty", where=where, hint="write the key alone there")
+    if len(key) > MAX_KEY_BYTES or not (key.isascii() and key.isprintable()) or " " in key:
+        raise SpecError(
+            "the API key must be one printable ASCII word of at most 4096 characters",
+            where=where,
+            hint="make one with: openssl rand -hex 32",
+        )
+    return key

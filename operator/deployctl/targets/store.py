@@ -1,0 +1,126 @@
+"""The records of every service: `STATE_DIR/TARGET/SERVICE/releases/000001.json` and so on.
+
+One file a revision, written whole. Nothing here knows what runs: that is asked of a driver.
+"""
+
+import json
+from pathlib import Path
+from typing import NamedTuple, get_args
+
+from pydantic import ValidationError
+
+from deployctl.errors import InputError, NotFoundError, StateError
+from deployctl.render.bundle import TargetKind
+from deployctl.targets.atomic import make_folder, state_error, write_private
+from deployctl.targets.release import Release
+
+RECORD_VERSION = 1
+KINDS: tuple[TargetKind, ...] = get_args(TargetKind)
+
+
+class ServiceRef(NamedTuple):
+    """A service on a target."""
+
+    kind: TargetKind
+    service: str
+
+
+class Store:
+    """Reads and writes releases below a state directory. Holds nothing in memory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root.expanduser().absolute()
+
+    def folder(self, ref: ServiceRef) -> Path:
+        """The folder of one service; it may not exist yet."""
+        return self.root / ref.kind / ref.service
+
+    def services(self) -> list[ServiceRef]:
+        """Every service that has a record, on every target, by name."""
+        found = []
+        for kind in KINDS:
+            try:
+                folders = [f for f in (self.root / kind).iterdir() if (f / "releases").is_dir()]
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise state_error("read the records", self.root / kind, error) from error
+            found += [ServiceRef(kind, folder.name) for folder in folders]
+        return sorted(found, key=lambda ref: (ref.service, ref.kind))
+
+    def find(self, service: str, kind: TargetKind | None = None) -> ServiceRef:
+        """Finds the target that a service is on: the one where it is not removed, if several.
+
+        Raises:
+            NotFoundError: no record of it.
+            InputError: it is on several targets and `kind` does not say which.
+        """
+        known = self.services()
+        matches = [r for r in known if r.service == service and kind in (None, r.kind)]
+        if len(matches) > 1:
+            live = [r for r in matches if any(s.status != "removed" for s in self.releases(r))]
+            matches = live or matches
+        if len(matches) > 1:
+            raise InputError(
+                f"{service} is on several targets: {', '.join(r.kind for r in matches)}",
+                where=service,
+                hint=f"say which: --target {matches[0].kind}",
+            )
+        if not matches:
+            names = ", ".join(dict.fromkeys(r.service for r in known))
+            raise NotFoundError(
+                f"there is no service {service!r}" + (f" on target {kind}" if kind else ""),
+                where=str(self.root),
+                hint=f"known services: {names}" if names else "start one with deployctl up",
+            )
+        return matches[0]
+
+    def releases(self, ref: ServiceRef) -> list[Release]:
+        """All revisions of a service, oldest first; an empty list when there are none.
+
+        Raises:
+            StateError: a record cannot be read or is damaged; names its file.
+        """
+        folder = self.folder(ref) / "releases"
+        try:
+            paths = sorted(p for p in folder.iterdir() if p.suffix == ".json" and p.stem.isdigit())
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise state_error("read the records", folder, error) from error
+        return sorted((_read(path) for path in paths), key=lambda release: release.revision)
+
+    def save(self, ref: ServiceRef, release: Release) -> None:
+        """Writes one revision, whole or not at all.
+
+        Raises:
+            StateError: the disk is full or not writable; the former content stays.
+        """
+        folder = self.folder(ref) / "releases"
+        make_folder(folder)
+        document = {"version": RECORD_VERSION, **release.model_dump(mode="json")}
+        content = json.dumps(document, indent=1, ensure_ascii=False)
+        write_private(folder / f"{release.revision:06d}.json", content.encode())
+
+
+def _read(path: Path) -> Release:
+    try:
+        document = json.loads(path.read_bytes())
+        version = document.pop("version")
+        if isinstance(version, int) and version > RECORD_VERSION:
+            raise StateError(
+                f"the record was written by a newer deployctl (format {version})",
+                where=str(path),
+                hint="use that version of deployctl, or a newer one",
+            )
+        return Release.model_validate(document)
+    except OSError as error:
+        raise state_error("read the record", path, error) from error
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        detail = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise StateError(
+            f"the record is damaged: {detail}",
+            where=str(path),
+            hint=f"move it away (mv {path} /tmp/) and run the command again; the other "
+            "revisions are untouched",
+        ) from error
