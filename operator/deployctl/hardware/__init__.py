@@ -1,5 +1,6 @@
 """GpuProfile, loaded from deploy/profiles/*.yaml or a user's file; reads nvidia-smi's output."""
 
-from deployctl.hardware.profile import GpuProfile
+from deployctl.hardware.catalogue import all_profiles, load_profile
+from deployctl.hardware.profile import GpuProfile, Interconnect
 
-__all__ = ["GpuProfile"]
+__all__ = ["GpuProfile", "Interconnect", "all_profiles", "load_profile"]

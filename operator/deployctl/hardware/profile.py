@@ -11,8 +11,11 @@ class Interconnect(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["nvlink", "pcie", "none"]
-    bandwidth_gb_s: float = Field(gt=0, description="GB/s a card, one direction")
+    bandwidth_gb_s: float = Field(
+        gt=0, allow_inf_nan=False, description="GB/s a card, one direction"
+    )
     peer_to_peer: bool = Field(description="whether the driver lets cards write to each other")
+    pcie_generation: int | None = Field(None, ge=1, le=8, description="of the card's slot")
 
 
 class GpuProfile(BaseModel):
@@ -25,12 +28,23 @@ class GpuProfile(BaseModel):
     kind: Literal["cuda", "cpu"] = "cuda"
     aliases: tuple[str, ...] = ()
     matches: tuple[str, ...] = ()  # names nvidia-smi prints, whole
-    memory_gib: float = Field(gt=0, description="GiB, as the driver (torch) reports it")
-    memory_bandwidth_gb_s: float = Field(gt=0, description="GB/s")
-    compute_capability: str | None = None  # "8.9"; None for a CPU
-    dense_tflops_bf16: float | None = Field(None, gt=0)
+    memory_gib: float = Field(
+        gt=0,
+        le=4096,
+        allow_inf_nan=False,
+        description="GiB a card, as the driver (torch) reports it; the host's for a CPU",
+    )
+    memory_bandwidth_gb_s: float = Field(gt=0, allow_inf_nan=False, description="GB/s a card")
+    # "8.9"; None for a CPU
+    compute_capability: str | None = Field(None, pattern=r"^[0-9]{1,2}\.[0-9]$")
+    dense_tflops_bf16: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="TFLOPS in BF16 without sparsity"
+    )
     interconnect: Interconnect | None = None
     max_per_host: int = Field(8, ge=1)
-    price_per_hour_usd: float | None = Field(None, ge=0)
-    node_selector: dict[str, str] = {}
+    price_per_hour_usd: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="US dollars a card and hour, on demand; rough"
+    )
+    node_selector: dict[str, str] = {}  # labels that NVIDIA's GPU feature discovery sets
+    node_selector_gke: dict[str, str] = {}  # labels that GKE sets instead
     sources: dict[str, str] = {}  # field -> where the figure comes from
