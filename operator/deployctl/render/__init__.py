@@ -1,5 +1,6 @@
 """ServingPlan -> Bundle: the files of one target. Pure."""
 
 from deployctl.render.bundle import Bundle
+from deployctl.render.process import render_process
 
-__all__ = ["Bundle"]
+__all__ = ["Bundle", "render_process"]

@@ -227,6 +227,11 @@ class ServiceSpec(BaseModel):
         """The service's name: `name`, or one made from the model."""
         return self.name or service_name(self.model)
 
+    @property
+    def needs_api_key(self) -> bool:
+        """Whether clients must give an API key."""
+        return self.expose or self.api_key_file is not None
+
 
 def service_name(model: str) -> str:
     """Makes a service's name (a DNS label of at most 40 characters) from a folder or Hub id."""

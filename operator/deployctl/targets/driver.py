@@ -40,7 +40,7 @@ class Endpoint(NamedTuple):
 class Driver(Protocol):
     """One target. Methods raise TargetError subclasses and nothing else.
 
-    When `secrets.needs_key(release.spec)`, `rollout` has put the API key at
+    When `release.spec.needs_api_key`, `rollout` has put the API key at
     `secrets.key_path(settings.state_dir, kind, service)` before it calls `start`.
     """
 

@@ -22,11 +22,6 @@ def key_path(state_dir: Path, kind: TargetKind, service: str) -> Path:
     return state_dir / kind / service / "api_key"
 
 
-def needs_key(spec: ServiceSpec) -> bool:
-    """Whether clients must give an API key."""
-    return spec.expose or spec.api_key_file is not None
-
-
 def with_key_file(spec: ServiceSpec, path: Path, environment: Mapping[str, str]) -> ServiceSpec:
     """Says in the spec where the key is when it comes from the environment or is to be made."""
     if spec.api_key_file is None and (spec.expose or environment.get(KEY_VARIABLE)):
@@ -42,7 +37,7 @@ def wanted_key(spec: ServiceSpec, path: Path, environment: Mapping[str, str]) ->
     Raises:
         SpecError: the key is unreadable, empty, or no single printable word.
     """
-    if not needs_key(spec):
+    if not spec.needs_api_key:
         return None
     if given := environment.get(KEY_VARIABLE):
         return _checked(given, KEY_VARIABLE)

