@@ -1,14 +1,16 @@
 """`deployctl`: finds the verb, imports only its module, and turns errors into exit codes."""
 
+import difflib
 import importlib
 import os
 import sys
 from typing import NamedTuple, NoReturn
 
 import typer
+from typer.exceptions import TyperException
 
 from deployctl import __version__
-from deployctl.errors import DeployctlError, InterruptedByUserError
+from deployctl.errors import DeployctlError, InputError, InterruptedByUserError
 
 
 class Verb(NamedTuple):
@@ -45,8 +47,8 @@ _EPILOG = (
 )
 
 
-def build(only: str | None = None) -> typer.Typer:
-    """Builds the command line, with every verb's options or those of one verb alone."""
+def build(only: str = "", *, every: bool = False) -> typer.Typer:
+    """Builds the command line with the options of the verb `only`, or of every verb."""
     app = typer.Typer(
         name="deployctl",
         help="From a model id and a GPU name to a running, load-tested vLLM service.",
@@ -67,7 +69,7 @@ def build(only: str | None = None) -> typer.Typer:
         del version
 
     for name, verb in VERBS.items():
-        if only is None or name == only:
+        if every or name == only:
             module = importlib.import_module(f"deployctl.cli.{verb.module}")
             app.command(name, short_help=verb.summary, rich_help_panel=verb.panel)(module.command)
         else:
@@ -88,20 +90,22 @@ def _version(asked: bool) -> None:
 def main() -> NoReturn:
     """Runs the command line and exits."""
     verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    code = 0
     try:
-        build(only=verb)()
+        code = build(only=verb)(standalone_mode=False) or 0
+        if code == InterruptedByUserError.exit_code:  # typer swallows KeyboardInterrupt itself
+            report(InterruptedByUserError("interrupted"))
+    except TyperException as error:
+        code = _usage(error, verb)
     except DeployctlError as error:
         report(error)
         code = error.exit_code
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
         report(InterruptedByUserError("interrupted"))
         code = InterruptedByUserError.exit_code
     except BrokenPipeError:
         # The reader of a pipe went away: not our error. Keep Python from saying so at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except SystemExit as stop:
-        code = stop.code if isinstance(stop.code, int) else 1
+        code = 0
     except Exception as error:
         if os.environ.get("DEPLOYCTL_DEBUG"):
             raise
@@ -111,8 +115,23 @@ def main() -> NoReturn:
                 hint="run again with DEPLOYCTL_DEBUG=1 to see where, and report it",
             )
         )
-        code = 1
+        code = DeployctlError.exit_code
     sys.exit(code)
+
+
+def _usage(error: TyperException, verb: str) -> int:
+    """Reports a command line that could not be read, in the shape of every other error."""
+    command = f"deployctl {verb}" if verb in VERBS else "deployctl"
+    message = error.format_message().split(" Did you mean")[0].rstrip(".")
+    if not message:  # no arguments at all: typer has printed the help
+        return InputError.exit_code
+    if verb and verb not in VERBS:
+        near = difflib.get_close_matches(verb, VERBS, n=1)
+        hint = f"did you mean deployctl {near[0]}?" if near else "deployctl --help lists the verbs"
+    else:
+        hint = f"{command} --help says what it takes"
+    report(InputError(message[0].lower() + message[1:], where=command, hint=hint))
+    return InputError.exit_code
 
 
 def report(error: DeployctlError) -> None:

@@ -1,0 +1,109 @@
+"""Writes the reference pages that are made from the code: `--check` fails when they drifted.
+
+python scripts/reference.py            # writes docs/reference/{cli,service}.md
+python scripts/reference.py --check    # exit 1 and a line a file when one is stale
+"""
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer.main
+
+from deployctl.cli.app import VERBS, build
+from deployctl.spec import ServiceSpec, Settings
+from deployctl.spec.load import ENV_PREFIX
+
+REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
+HEADER = "<!-- Made by scripts/reference.py from the code; `make docs` rewrites it. -->\n\n"
+EXIT_CODES = (
+    ("0", "done"),
+    ("1", "a bug in deployctl"),
+    ("2", "bad input or usage"),
+    ("3", "refused by the plan: does not fit, or cannot run"),
+    ("4", "the target failed"),
+    ("5", "an SLO was missed"),
+    ("130", "interrupted; nothing is left half-applied"),
+)
+
+
+def cli_page() -> str:
+    """The command-line reference: every verb, its help and its options."""
+    root: Any = typer.main.get_command(build(every=True))
+    lines = [HEADER + "# The command line\n"]
+    lines.append("stdout is the answer, stderr is the story. Every verb takes `--help`.\n")
+    lines += ["| exit code | meaning |", "|---|---|"]
+    lines += [f"| {code} | {meaning} |" for code, meaning in EXIT_CODES]
+    for name, verb in VERBS.items():
+        command = root.commands[name]
+        lines += ["", f"## deployctl {name}", "", verb.summary, ""]
+        body = plain(command.help or "").strip()
+        if body and body != verb.summary:
+            lines += [body, ""]
+        lines += ["| option | meaning |", "|---|---|"]
+        lines += [
+            f"| {spelling(p)} | {cell(p)} |" for p in command.params if not getattr(p, "hidden", 0)
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def spelling(parameter: Any) -> str:
+    """How a parameter is written: `--port N`, `SERVICE`."""
+    if parameter.param_type_name == "argument":
+        return f"`{parameter.name.upper()}`"
+    names = ", ".join(f"`{o}`" for o in [*parameter.opts, *parameter.secondary_opts])
+    return names
+
+
+def cell(parameter: Any) -> str:
+    """A parameter's help on one line of a table."""
+    text = plain(getattr(parameter, "help", None) or "").replace("|", "\\|")
+    return " ".join(text.split())
+
+
+def plain(text: str) -> str:
+    """Takes rich's markup and typer's paragraph marks out of a help text."""
+    return re.sub(r"\[/?(dim|bold|cyan|italic)\]", "", text).replace("\\[", "[").replace("\b\n", "")
+
+
+def service_page() -> str:
+    """The spec file's keys, from ServiceSpec, and the settings of deployctl itself."""
+    lines = [HEADER + "# The service file\n"]
+    lines.append(
+        "`-f service.yaml` holds one service a YAML document. A flag beats the environment, the\n"
+        "environment beats the file, the file beats the default.\n"
+    )
+    lines += ["| key | variable | default | meaning |", "|---|---|---|---|"]
+    for name, field in ServiceSpec.model_fields.items():
+        default = "required" if field.is_required() else field.get_default()
+        shown = "" if default in (None, {}) else f"`{str(default).lower()}`"
+        if field.is_required():
+            shown = "required"
+        description = (field.description or "").replace("|", "\\|")
+        lines.append(f"| `{name}` | `{ENV_PREFIX}{name.upper()}` | {shown} | {description} |")
+    lines += ["", "## deployctl's own settings", "", "| variable | default | meaning |"]
+    lines.append("|---|---|---|")
+    defaults = {"state_dir": "~/.local/state/deployctl", "cache_dir": "~/.cache/deployctl"}
+    for name, field in Settings.model_fields.items():
+        row = f"| `{ENV_PREFIX}{name.upper()}` | `{defaults[name]}` | {field.description} |"
+        lines.append(row)
+    return "\n".join(lines) + "\n"
+
+
+def main() -> int:
+    """Writes the pages, or checks them."""
+    stale = 0
+    for name, text in (("cli.md", cli_page()), ("service.md", service_page())):
+        page = REFERENCE / name
+        if "--check" not in sys.argv:
+            page.parent.mkdir(parents=True, exist_ok=True)
+            page.write_text(text)
+        elif not page.is_file() or page.read_text() != text:
+            print(f"docs/reference/{name} is stale: run make docs", file=sys.stderr)
+            stale = 1
+    return stale
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,118 @@
+"""The frame of the command line: exit codes, the shape of errors, lazy imports."""
+
+import subprocess
+import sys
+
+import pytest
+
+from deployctl.cli import app
+from deployctl.errors import (
+    DeployctlError,
+    InputError,
+    InterruptedByUserError,
+    PlanRefusedError,
+    SloMissedError,
+    TargetError,
+)
+
+
+def run_main(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *argv: str
+) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["deployctl", *argv])
+    with pytest.raises(SystemExit) as stop:
+        app.main()
+    captured = capsys.readouterr()
+    assert isinstance(stop.value.code, int)
+    return stop.value.code, captured.out, captured.err
+
+
+def test_unknown_verb_suggests_the_nearest(monkeypatch, capsys):
+    code, out, err = run_main(monkeypatch, capsys, "pln")
+    assert code == 2
+    assert out == ""
+    assert err.splitlines() == [
+        "error: no such command 'pln'",
+        "   at: deployctl",
+        " hint: did you mean deployctl plan?",
+    ]
+
+
+def test_unknown_option_names_the_verbs_help(monkeypatch, capsys):
+    code, _, err = run_main(monkeypatch, capsys, "plan", "--nope")
+    assert code == 2
+    assert "no such option: --nope" in err
+    assert "deployctl plan --help" in err
+
+
+def test_version(monkeypatch, capsys):
+    code, out, _ = run_main(monkeypatch, capsys, "--version")
+    assert code == 0
+    assert out.startswith("deployctl ")
+
+
+def test_help_lists_every_verb(monkeypatch, capsys):
+    code, out, _ = run_main(monkeypatch, capsys, "--help")
+    assert code == 0
+    for verb in app.VERBS:
+        assert verb in out
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (DeployctlError("x"), 1),
+        (InputError("x"), 2),
+        (PlanRefusedError("x"), 3),
+        (TargetError("x"), 4),
+        (SloMissedError("x"), 5),
+        (InterruptedByUserError("x"), 130),
+    ],
+)
+def test_errors_become_exit_codes(monkeypatch, capsys, error, code):
+    def broken(only: str = "") -> object:
+        raise error
+
+    monkeypatch.setattr(app, "build", broken)
+    assert run_main(monkeypatch, capsys, "plan")[0] == code
+
+
+def test_an_unforeseen_error_is_a_bug_in_one_line(monkeypatch, capsys):
+    def broken(only: str = "") -> object:
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.delenv("DEPLOYCTL_DEBUG", raising=False)
+    monkeypatch.setattr(app, "build", broken)
+    code, _, err = run_main(monkeypatch, capsys, "plan")
+    assert code == 1
+    assert "a bug in deployctl: ZeroDivisionError: division by zero" in err
+    assert "Traceback" not in err
+
+
+def test_ctrl_c_exits_130(monkeypatch, capsys):
+    def interrupted(only: str = "") -> object:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(app, "build", interrupted)
+    code, _, err = run_main(monkeypatch, capsys, "plan")
+    assert code == 130
+    assert "interrupted" in err
+
+
+@pytest.mark.parametrize("verb", ["", *app.VERBS])
+def test_help_imports_nothing_heavy(verb):
+    heavy = (
+        "docker", "kubernetes", "locust", "matplotlib", "huggingface_hub", "torch", "vllm",
+        "httpx", "transformers",
+    )  # fmt: skip
+    argv = ["deployctl", *([verb] if verb else []), "--help"]
+    code = (
+        "import sys; sys.argv = " + repr(argv) + "\n"
+        "from deployctl.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit as stop: assert stop.code == 0, stop.code\n"
+        f"loaded = [m for m in {heavy!r} if m in sys.modules]\n"
+        "assert not loaded, loaded\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,147 @@
+"""Flags over environment over file over defaults, and errors that say where."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deployctl.errors import SpecError
+from deployctl.spec import load_specs, service_name
+from deployctl.spec.load import dump_spec
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("DEPLOYCTL_"):
+            monkeypatch.delenv(name)
+
+
+def write(path: Path, text: str) -> Path:
+    file = path / "service.yaml"
+    file.write_text(text)
+    return file
+
+
+def test_flag_beats_environment_beats_file_beats_default(tmp_path, monkeypatch):
+    file = write(tmp_path, "model: from-file\nmax_model_len: 1\nport: 1111\nmax_num_seqs: 9\n")
+    monkeypatch.setenv("DEPLOYCTL_MAX_MODEL_LEN", "2")
+    monkeypatch.setenv("DEPLOYCTL_PORT", "2222")
+    [spec] = load_specs([file], {"port": 3333})
+    assert (spec.model, spec.max_num_seqs, spec.max_model_len, spec.port, spec.gpu) == (
+        "from-file", 9, 2, 3333, "auto",
+    )  # fmt: skip
+
+
+def test_the_three_ways_say_the_same(tmp_path, monkeypatch):
+    values: dict[str, Any] = {
+        "model": "org/name-AWQ",
+        "gpu": "l4",
+        "gpus": 2,
+        "gpu_memory_utilization": 0.85,
+        "enforce_eager": True,
+        "engine_args": {"block_size": 16},
+        "env": {"VLLM_LOGGING_LEVEL": "DEBUG"},
+    }
+    import json
+
+    import yaml
+
+    by_flag = load_specs([], values)
+    by_file = load_specs([write(tmp_path, yaml.safe_dump(values))], {})
+    for key, value in values.items():
+        text = json.dumps(value) if isinstance(value, dict | bool) else str(value)
+        monkeypatch.setenv(f"DEPLOYCTL_{key.upper()}", text)
+    assert by_flag == by_file == load_specs([], {})
+
+
+def test_several_documents_are_several_services(tmp_path):
+    file = write(tmp_path, "model: a/one\nport: 8001\n---\nmodel: a/two\nport: 8002\n")
+    assert [s.service for s in load_specs([file], {})] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "message", "hint"),
+    [
+        ("gpu: l4\n", "services/0/model", "a value is required", "--model"),
+        ("model: a\ngpux: l4\n", "services/0/gpux", "no such setting", "did you mean gpu?"),
+        ("model: a\n---\nmodel: b\nport: 0\n", "services/1/port", "(got 0)", "Port"),
+        ("model: a\ngpus: two\n", "services/0/gpus", "'two'", "GPUs"),
+        ("model: a\nname: Upper_Case\n", "services/0/name", "'Upper_Case'", "DNS label"),
+        ("model: a\nmodel: b\n", ":2:1", "written twice", "YAML"),
+        ("model: [unclosed\n", "service.yaml:2", "", "YAML"),
+        ("- a\n- b\n", "services/0", "list where a mapping", "model: "),
+        ("", "service.yaml", "no document", "model: "),
+        ("model: a\nenv: {HF_TOKEN: hf_x}\n", "services/0/env", "looks like a secret", ""),
+        ("model: --flag\n", "services/0/model", "begin with a dash", ""),
+        ('model: "a\\nb"\n', "services/0/model", "printable", "Checkpoint"),
+        ("model: a\n---\nmodel: a\nport: 1\n", "services/1/name", "used by services/0", "own"),
+        ("model: a\n---\nmodel: b\n", "services/1/port", "used by services/0", "own"),
+        ("model: a\nmax_model_len: .inf\n", "services/0/max_model_len", "", ""),
+        ("model: a\ngpu_memory_gib: .nan\n", "services/0/gpu_memory_gib", "", ""),
+    ],
+)
+def test_a_wrong_file_is_refused_with_its_place(tmp_path, text, where, message, hint):
+    with pytest.raises(SpecError) as caught:
+        load_specs([write(tmp_path, text)], {})
+    error = caught.value
+    assert where in (error.where or "")
+    assert message in error.message
+    assert hint in (error.hint or "")
+    assert error.exit_code == 2
+
+
+def test_a_wrong_flag_is_named_as_a_flag(tmp_path):
+    with pytest.raises(SpecError) as caught:
+        load_specs([], {"model": "a", "max_model_len": -1})
+    assert caught.value.where == "--max-model-len"
+
+
+def test_a_wrong_variable_is_named_as_a_variable(monkeypatch):
+    monkeypatch.setenv("DEPLOYCTL_GPUS", "many")
+    with pytest.raises(SpecError) as caught:
+        load_specs([], {"model": "a"})
+    assert caught.value.where == "DEPLOYCTL_GPUS"
+
+
+def test_broken_json_in_a_variable(monkeypatch):
+    monkeypatch.setenv("DEPLOYCTL_ENGINE_ARGS", "{not json")
+    with pytest.raises(SpecError) as caught:
+        load_specs([], {"model": "a"})
+    assert "DEPLOYCTL_" in (caught.value.where or "")
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"a: " + b"[" * 3000])
+def test_hostile_bytes(tmp_path, content):
+    file = tmp_path / "service.yaml"
+    file.write_bytes(content)
+    with pytest.raises(SpecError):
+        load_specs([file], {})
+
+
+def test_missing_file_and_folder(tmp_path):
+    for path in (tmp_path / "none.yaml", tmp_path):
+        with pytest.raises(SpecError, match="cannot read"):
+            load_specs([path], {})
+
+
+@pytest.mark.parametrize(
+    ("model", "name"),
+    [
+        ("Qwen/Qwen2.5-7B-Instruct-AWQ", "qwen2-5-7b-instruct-awq"),
+        ("/models/My Model/", "my-model"),
+        ("./7b", "m-7b"),
+        ("org/" + "x" * 90, "x" * 40),
+        ("$(rm -rf ~)", "rm-rf"),
+        ("../..", "m"),
+    ],
+)
+def test_service_names(model, name):
+    assert service_name(model) == name
+
+
+def test_a_dumped_spec_loads_again(tmp_path):
+    [spec] = load_specs([], {"model": "a/b", "port": 9, "engine_args": {"x": [1, 2]}})
+    assert load_specs([write(tmp_path, dump_spec(spec))], {}) == [spec]
