@@ -52,8 +52,7 @@ def spelling(parameter: Any) -> str:
     """How a parameter is written: `--port N`, `SERVICE`."""
     if parameter.param_type_name == "argument":
         return f"`{parameter.name.upper()}`"
-    names = ", ".join(f"`{o}`" for o in [*parameter.opts, *parameter.secondary_opts])
-    return names
+    return ", ".join(f"`{o}`" for o in [*parameter.opts, *parameter.secondary_opts])
 
 
 def cell(parameter: Any) -> str:
