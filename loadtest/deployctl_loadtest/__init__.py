@@ -1,1 +1,5 @@
-"""The Locust side: users, arrival schedules, prompts, result writer. Imports no deployctl."""
+"""The Locust side: users, prompts, raw samples, result types. Imports no deployctl.
+
+Only `locustfile` and `exchange` import Locust, which patches the standard library as it
+is imported: whoever reads results must be able to leave it alone.
+"""

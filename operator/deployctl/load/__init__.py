@@ -1,1 +1,1 @@
-"""Starts Locust as a subprocess and reads its results."""
+"""Starts Locust as a subprocess and turns its raw samples into a LoadResult."""

@@ -1,0 +1,130 @@
+"""Sample: what was seen of one request, raw. WorkerReport: what one load process says of itself.
+
+Everything that is reported is computed from these. Seconds are floats of one monotonic
+clock a process, counted from the run's start.
+"""
+
+import dataclasses
+from typing import Any, Literal, get_args
+
+Outcome = Literal[
+    "ok",
+    "refused",  # no connection
+    "http_error",  # an answer that is not 200
+    "timeout",  # the client's own patience ended
+    "truncated",  # the stream broke off
+    "stream_error",  # an error object, or nonsense, in the stream
+    "empty",  # finished properly, without any text
+    "incomplete",  # the run's end cut it short: neither good nor bad
+]
+OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
+FAILURES: tuple[Outcome, ...] = tuple(o for o in OUTCOMES if o not in ("ok", "incomplete"))
+
+
+@dataclasses.dataclass(slots=True)
+class Sample:
+    """One request. A figure that was not seen is None, never 0."""
+
+    worker: str
+    started_at_s: float
+    outcome: Outcome
+    index: int = 0  # in order of start, over all workers; set when results are gathered
+    response_id: str | None = None
+    scheduled_at_s: float | None = None  # open loop only
+    lateness_s: float | None = None  # open loop only: actual start − scheduled start
+    ttft_s: float | None = None  # to the first chunk with text
+    chunk_gaps_s: list[float] = dataclasses.field(default_factory=list)
+    e2e_s: float | None = None  # to the last chunk with text; only where the outcome is ok
+    duration_s: float = 0.0  # until the client was done with it, whatever the outcome
+    input_tokens: int | None = None  # as the server's usage says
+    output_tokens: int | None = None
+    tokens_per_chunk: float | None = None
+    finish_reason: str | None = None
+    http_status: int | None = None
+    error: str | None = None
+    warmup: bool = False  # cut from the summary
+
+    @property
+    def chunks(self) -> int:
+        """Chunks that carried text."""
+        return 0 if self.ttft_s is None else 1 + len(self.chunk_gaps_s)
+
+    @property
+    def failed(self) -> bool:
+        """Whether it counts as a failure. One cut short by the run's end does not."""
+        return self.outcome in FAILURES
+
+    @property
+    def tpot_s(self) -> float | None:
+        """(last text − first text) ÷ (tokens − 1), where there are two tokens to speak of."""
+        if self.outcome != "ok" or self.output_tokens is None or self.output_tokens < 2:
+            return None
+        return sum(self.chunk_gaps_s) / (self.output_tokens - 1) if self.chunk_gaps_s else None
+
+    def chunk_times(self) -> list[float]:
+        """When each text chunk came, in seconds from the run's start."""
+        if self.ttft_s is None:
+            return []
+        times = [self.started_at_s + self.ttft_s]
+        for gap in self.chunk_gaps_s:
+            times.append(times[-1] + gap)
+        return times
+
+    def to_dict(self) -> dict[str, Any]:
+        """The documented shape of a line in requests.jsonl. Times to the microsecond."""
+        values = {field: getattr(self, field) for field in _FIELDS}
+        for field in _SECONDS:
+            if values[field] is not None:
+                values[field] = round(values[field], 6)
+        values["chunk_gaps_s"] = [round(gap, 6) for gap in self.chunk_gaps_s]
+        return values
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "Sample":
+        """Reads one back. Unknown keys are from a newer writer and are left out."""
+        return cls(**{field: values[field] for field in _FIELDS if field in values})
+
+
+_FIELDS = (
+    "index",
+    "worker",
+    "response_id",
+    "scheduled_at_s",
+    "started_at_s",
+    "lateness_s",
+    "ttft_s",
+    "chunk_gaps_s",
+    "e2e_s",
+    "duration_s",
+    "input_tokens",
+    "output_tokens",
+    "tokens_per_chunk",
+    "finish_reason",
+    "outcome",
+    "http_status",
+    "error",
+    "warmup",
+)
+_SECONDS = ("scheduled_at_s", "started_at_s", "lateness_s", "ttft_s", "e2e_s", "duration_s")
+
+
+@dataclasses.dataclass(slots=True)
+class WorkerReport:
+    """One load process: how long it ran, and whether it kept up."""
+
+    worker: str
+    started_unix_s: float  # wall clock at the run's start
+    ran_for_s: float
+    samples: int  # how many it wrote; fewer in the file means that some were lost
+    cpu: list[tuple[float, float]]  # (seconds from start, share of one core) about once a second
+    lags_s: list[tuple[float, float]]  # (seconds from start, how late a timer fired)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> "WorkerReport":
+        """Reads one back."""
+        pairs = {key: [(a, b) for a, b in values[key]] for key in ("cpu", "lags_s")}
+        return cls(**{**values, **pairs})

@@ -1,0 +1,124 @@
+"""Reads a stream of server-sent events as OpenAI-compatible servers send them. Pure.
+
+Lines come in whole, each with the time at which it was read. A chunk counts as text only
+if it carries some: a role-only first chunk, a usage-only last chunk and keep-alives do not.
+"""
+
+import json
+from typing import Any
+
+# Where a streamed choice may carry text: completions, chat, and reasoning parsers.
+_DELTA_TEXT = ("content", "reasoning_content", "reasoning", "refusal")
+
+
+class Stream:
+    """What one streamed answer has said so far."""
+
+    def __init__(self) -> None:
+        self.text_times: list[float] = []
+        self.response_id: str | None = None
+        self.input_tokens: int | None = None
+        self.output_tokens: int | None = None
+        self.finish_reason: str | None = None
+        self.done = False  # [DONE] was seen
+        self.error: str | None = None
+        self.events = 0
+        self._data: list[bytes] = []
+        self._at = 0.0
+
+    def line(self, raw: bytes, at: float) -> None:
+        """Takes one line, its end included, that was read at `at`."""
+        text = raw.rstrip(b"\r\n")
+        if not text:
+            self._dispatch()
+        elif text.startswith(b"data:"):
+            if self._data and self._data[0] and _whole(self._data):
+                # Servers exist that leave out the blank line between events.
+                self._dispatch()
+            if not self._data:
+                self._at = at
+            self._data.append(text[5:].removeprefix(b" "))
+        # Comments (":"), event names and ids say nothing that is measured here.
+
+    def close(self) -> None:
+        """The stream has ended; an event without its blank line still counts."""
+        self._dispatch()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the server said that this was all. Some never send [DONE]."""
+        return self.done or self.finish_reason is not None
+
+    def _dispatch(self) -> None:
+        if not self._data:
+            return
+        data, self._data = b"\n".join(self._data), []
+        self.events += 1
+        if data.strip() == b"[DONE]":
+            self.done = True
+            return
+        try:
+            event = json.loads(data)
+        except ValueError:
+            self._fail(f"not JSON: {data[:80].decode('utf-8', 'replace')}")
+            return
+        if not isinstance(event, dict):
+            self._fail("an event that is not an object")
+        elif event.get("error"):
+            self._fail(error_text(event))
+        else:
+            self._chunk(event)
+
+    def _chunk(self, event: dict[str, Any]) -> None:
+        if self.response_id is None and isinstance(event.get("id"), str):
+            self.response_id = event["id"]
+        usage = event.get("usage")
+        if isinstance(usage, dict):
+            self.input_tokens = _count(usage.get("prompt_tokens"), self.input_tokens)
+            self.output_tokens = _count(usage.get("completion_tokens"), self.output_tokens)
+        choices = event.get("choices")
+        if not isinstance(choices, list):
+            return
+        for choice in choices:
+            if not isinstance(choice, dict):
+                continue
+            if _has_text(choice):
+                self.text_times.append(self._at)
+            if choice.get("finish_reason"):
+                self.finish_reason = str(choice["finish_reason"])
+
+    def _fail(self, message: str) -> None:
+        if self.error is None:
+            self.error = message
+
+
+def error_text(event: dict[str, Any]) -> str:
+    """The message in an OpenAI-style error document, on one line of at most 200 characters."""
+    error = event.get("error", event)
+    if isinstance(error, dict):
+        error = error.get("message") or error.get("type") or json.dumps(error)
+    return " ".join(str(error).split())[:200]
+
+
+def _has_text(choice: dict[str, Any]) -> bool:
+    if choice.get("text"):
+        return True
+    delta = choice.get("delta")
+    if not isinstance(delta, dict):
+        return False
+    return any(delta.get(key) for key in _DELTA_TEXT) or bool(delta.get("tool_calls"))
+
+
+def _count(value: Any, otherwise: int | None) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else otherwise
+
+
+def _whole(lines: list[bytes]) -> bool:
+    data = b"\n".join(lines)
+    if data.strip() == b"[DONE]":
+        return True
+    try:
+        json.loads(data)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,60 @@
+"""Keeps raw samples on disk as they come, so that a killed run loses one second at most."""
+
+import json
+from pathlib import Path
+
+from deployctl_loadtest.sample import Sample, WorkerReport
+
+
+class SampleWriter:
+    """Writes `samples-WORKER.jsonl` and, at the end, `worker-WORKER.json` into a folder."""
+
+    def __init__(self, folder: Path, worker: str) -> None:
+        self._folder = folder
+        self._worker = worker
+        folder.mkdir(parents=True, exist_ok=True)
+        self._file = (folder / f"samples-{worker}.jsonl").open("w", encoding="utf-8")
+        self.written = 0
+
+    def write(self, sample: Sample) -> None:
+        """Adds a sample. It is on disk after the next `flush`."""
+        self._file.write(json.dumps(sample.to_dict(), separators=(",", ":")) + "\n")
+        self.written += 1
+
+    def flush(self) -> None:
+        """Hands over what was written so far."""
+        self._file.flush()
+
+    def close(self, report: WorkerReport) -> None:
+        """Hands over everything, and says how much that was."""
+        self._file.close()
+        path = self._folder / f"worker-{self._worker}.json"
+        path.write_text(json.dumps(report.to_dict()), encoding="utf-8")
+
+
+def read(folder: Path) -> tuple[list[Sample], list[WorkerReport], int]:
+    """Reads what workers wrote: samples in order of start, reports, and how many were lost.
+
+    A last line cut off by a kill counts as lost; so does what a report promises and
+    the file lacks.
+    """
+    samples: list[Sample] = []
+    reports: list[WorkerReport] = []
+    lost = 0
+    for path in sorted(folder.glob("samples-*.jsonl")):
+        found = 0
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                samples.append(Sample.from_dict(json.loads(line)))
+                found += 1
+            except (ValueError, TypeError, KeyError):
+                lost += 1
+        said = folder / path.name.replace("samples-", "worker-").replace(".jsonl", ".json")
+        if said.exists():
+            report = WorkerReport.from_dict(json.loads(said.read_text(encoding="utf-8")))
+            reports.append(report)
+            lost = max(lost, report.samples - found)
+    samples.sort(key=lambda sample: sample.started_at_s)
+    for index, sample in enumerate(samples):
+        sample.index = index
+    return samples, reports, lost

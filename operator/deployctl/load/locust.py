@@ -1,0 +1,164 @@
+"""Starts Locust as a subprocess, relays its progress, and makes sure that it ends.
+
+Locust patches sockets and threads of the process that imports it, hence a subprocess.
+The API key travels in its environment, never in its arguments.
+"""
+
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TextIO
+
+from deployctl.errors import TargetError
+from deployctl_loadtest.result import Setup
+
+KEY_VARIABLE = "DEPLOYCTL_LOADTEST_API_KEY"
+_PROGRESS_MARK = "@progress "
+_END_S = 15.0  # for Locust to cut its requests and write its last samples
+
+
+@dataclasses.dataclass(frozen=True)
+class Progress:
+    """How far a run is."""
+
+    at_s: float
+    users: int
+    done: int
+    failed: int
+    chunks: int  # text chunks so far: about tokens
+
+
+def command(setup: Setup, samples: Path) -> list[str]:
+    """The argument list that runs the test. Holds no secret."""
+    values = {
+        "host": setup.url,
+        "users": setup.users,
+        "spawn-rate": setup.users,
+        "stop-timeout": 0,
+        "exit-code-on-error": 0,
+        "model": setup.model,
+        "api": setup.api,
+        "input-tokens": setup.input_tokens,
+        "output-tokens": setup.output_tokens,
+        "seed": setup.seed,
+        "request-timeout": setup.request_timeout_s,
+        "stop-after": setup.warmup_s + setup.duration_s,
+        "samples": samples,
+    }
+    arguments = [f"--{name}={value}" for name, value in values.items()]
+    if not setup.ignore_eos:
+        arguments.append("--no-ignore-eos")
+    locust = [sys.executable, "-m", "locust", "-f", str(locustfile()), "--headless"]
+    return [*locust, "--only-summary", "--progress", *arguments]
+
+
+def environment(inherited: Mapping[str, str], api_key: str | None) -> dict[str, str]:
+    """The subprocess's environment: no stray LOCUST_* settings, and the key if there is one."""
+    keys = (KEY_VARIABLE, "OPENAI_API_KEY")
+    values = {
+        name: value
+        for name, value in inherited.items()
+        if not name.startswith("LOCUST_") and name not in keys
+    }
+    if api_key:
+        values[KEY_VARIABLE] = api_key
+    values["PYTHONUNBUFFERED"] = "1"
+    return values
+
+
+def locustfile() -> Path:
+    """Where the locustfile is, without importing it."""
+    spec = find_spec("deployctl_loadtest")
+    assert spec is not None
+    assert spec.origin is not None
+    return Path(spec.origin).with_name("locustfile.py")
+
+
+def run(
+    setup: Setup,
+    folder: Path,
+    api_key: str | None,
+    tell: Callable[[Progress], None],
+) -> bool:
+    """Runs the test to its end; samples and `locust.log` are then in `folder`.
+
+    Returns:
+        True if Ctrl-C ended it early. What it had measured is in `folder` all the same.
+
+    Raises:
+        TargetError: Locust could not be started, or failed before it wrote anything.
+    """
+    log_path = folder / "locust.log"
+    interrupted = False
+    with log_path.open("w", encoding="utf-8") as log:
+        # Its own session: a Ctrl-C in the terminal reaches us alone, and we end it in order.
+        try:
+            process = subprocess.Popen(
+                command(setup, folder),
+                cwd=folder,
+                env=environment(os.environ, api_key),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                errors="replace",
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise TargetError(f"Locust could not be started: {error}") from error
+        try:
+            interrupted = _follow(process, log, tell)
+        finally:
+            _end(process)
+    if process.returncode != 0 and not any(folder.glob("worker-*.json")):
+        raise TargetError(
+            f"Locust ended with exit code {process.returncode} and no result",
+            where=str(log_path),
+            hint=_last_words(log_path),
+        )
+    return interrupted
+
+
+def _follow(
+    process: "subprocess.Popen[str]", log: TextIO, tell: Callable[[Progress], None]
+) -> bool:
+    """Reads progress until the process ends; True if Ctrl-C came first."""
+    assert process.stdout is not None
+    interrupted = False
+    while True:
+        try:
+            line = process.stdout.readline()
+            if not line:
+                return interrupted
+            if line.startswith(_PROGRESS_MARK):
+                tell(Progress(**json.loads(line.removeprefix(_PROGRESS_MARK))))
+            else:
+                log.write(line)
+        except KeyboardInterrupt:
+            if interrupted:
+                raise
+            interrupted = True
+            process.send_signal(signal.SIGTERM)
+
+
+def _end(process: "subprocess.Popen[str]") -> None:
+    if process.poll() is None:
+        process.terminate()
+    try:
+        process.wait(_END_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _last_words(log: Path) -> str:
+    lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return lines[-1][:300] if lines else "its log is empty"

@@ -1,0 +1,130 @@
+"""From raw samples to a LoadResult. Pure."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from deployctl.load import statistics, verdicts
+from deployctl_loadtest.result import (
+    VERSION,
+    Client,
+    Failure,
+    LoadResult,
+    Requests,
+    Server,
+    Setup,
+)
+from deployctl_loadtest.sample import Sample, WorkerReport
+
+
+def summarize(
+    setup: Setup,
+    samples: Sequence[Sample],
+    reports: Sequence[WorkerReport],
+    *,
+    lost: int,
+    started: str,
+    tools: dict[str, str],
+    interrupted: bool,
+    server: Server | None,
+) -> LoadResult:
+    """Computes every figure, and marks in `samples` those that the warm-up cuts.
+
+    `server` comes without `client_output_tokens` known: it is filled in here.
+    """
+    for sample in samples:
+        sample.warmup = sample.started_at_s < setup.warmup_s
+    measured = [sample for sample in samples if not sample.warmup]
+    window = _window(setup, samples, reports)
+    requests = _requests(measured, warmup=len(samples) - len(measured))
+    latency = statistics.latency(measured)
+    tokens = statistics.tokens(measured)
+    client = _client(reports, window, lost)
+    if server is not None:
+        server = Server(
+            **{**_fields(server), "client_output_tokens": client_output_tokens(samples)}
+        )
+    found = verdicts.judge(
+        setup, requests, latency, tokens, client, server, interrupted=interrupted
+    )
+    return LoadResult(
+        version=VERSION,
+        started=started,
+        tools=tools,
+        setup=setup,
+        interrupted=interrupted,
+        window_s=window,
+        requests=requests,
+        latency=latency,
+        throughput=statistics.throughput(samples, window),
+        tokens=tokens,
+        client=client,
+        server=server,
+        verdicts=found,
+        trustworthy=all(verdict.level == "note" for verdict in found),
+    )
+
+
+def client_output_tokens(samples: Sequence[Sample]) -> int:
+    """Output tokens that the client received in the whole run."""
+    per_chunk = statistics.tokens_a_chunk(samples)
+    return round(sum(statistics.output_tokens(sample, per_chunk) for sample in samples))
+
+
+def _window(
+    setup: Setup, samples: Sequence[Sample], reports: Sequence[WorkerReport]
+) -> tuple[float, float]:
+    """From the warm-up's end to the run's. A killed worker's run ends with its last sample."""
+    planned = setup.warmup_s + setup.duration_s
+    if reports:
+        ended = min(report.ran_for_s for report in reports)
+    else:
+        ended = max((s.started_at_s + s.duration_s for s in samples), default=0.0)
+    end = min(planned, ended)
+    return (round(min(setup.warmup_s, end), 3), round(end, 3))
+
+
+def _requests(measured: Sequence[Sample], *, warmup: int) -> Requests:
+    kinds: Counter[tuple[str, int | None]] = Counter()
+    examples: dict[tuple[str, int | None], str] = {}
+    for sample in measured:
+        if sample.failed:
+            status = sample.http_status if sample.outcome == "http_error" else None
+            kinds[sample.outcome, status] += 1
+            examples.setdefault((sample.outcome, status), sample.error or "")
+    return Requests(
+        total=len(measured),
+        ok=sum(sample.outcome == "ok" for sample in measured),
+        failed=sum(kinds.values()),
+        incomplete=sum(sample.outcome == "incomplete" for sample in measured),
+        warmup=warmup,
+        failures=[
+            Failure(outcome=kind[0], http_status=kind[1], count=count, example=examples[kind])
+            for kind, count in kinds.most_common()
+        ],
+    )
+
+
+def _client(reports: Sequence[WorkerReport], window: tuple[float, float], lost: int) -> Client:
+    """The busiest worker decides: one that is late is late for its own requests."""
+    begin, end = window
+    means: list[float] = []
+    peaks: list[float] = []
+    lags: list[float] = []
+    for report in reports:
+        shares = [share for at, share in report.cpu if begin <= at <= end + 1]
+        if shares:
+            means.append(sum(shares) / len(shares))
+            peaks.append(max(shares))
+        lags.extend(lag for at, lag in report.lags_s if begin <= at <= end)
+    spread = statistics.distribution(lags)
+    cpu_mean = round(max(means), 4) if means else None
+    cpu_peak = round(max(peaks), 4) if peaks else None
+    return Client(
+        cpu_mean=cpu_mean,
+        cpu_peak=cpu_peak,
+        lag_p50_s=spread.p50 if spread else None,
+        lag_p99_s=spread.p99 if spread else None,
+        lag_max_s=spread.max if spread else None,
+        lost_samples=lost,
+        bottleneck=verdicts.bottleneck(cpu_mean, cpu_peak),
+    )
