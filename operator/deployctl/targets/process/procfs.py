@@ -1,0 +1,174 @@
+"""What /proc says of processes: who they are, whose children, who listens on a port.
+
+A pid alone names nobody for long; (pid, start time) does, until the machine restarts.
+"""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+PROC = Path("/proc")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+_LISTEN = "0A"  # TCP_LISTEN in the kernel's include/net/tcp_states.h
+
+
+class Identity(NamedTuple):
+    """One process, told from any later one with the same pid."""
+
+    pid: int
+    start: int  # clock ticks since boot
+
+
+class _Stat(NamedTuple):
+    identity: Identity
+    state: str
+    parent: int
+    session: int
+
+
+def boot_id() -> str:
+    """Names this boot of the machine; identities of another boot are void."""
+    try:
+        return (PROC / "sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return ""
+
+
+def _stat(pid: int) -> _Stat | None:
+    try:
+        text = (PROC / str(pid) / "stat").read_text(errors="replace")
+    except OSError:
+        return None
+    # The name, in parentheses, may itself hold parentheses and spaces: split after the last.
+    fields = text[text.rindex(")") + 2 :].split()
+    return _Stat(Identity(pid, int(fields[19])), fields[0], int(fields[1]), int(fields[3]))
+
+
+def _all() -> Iterator[_Stat]:
+    for entry in PROC.iterdir():
+        if entry.name.isdigit():
+            found = _stat(int(entry.name))
+            if found is not None and found.state not in "ZX":
+                yield found
+
+
+def identify(pid: int) -> Identity | None:
+    """Tells who has this pid now; None when nobody does, or only a zombie."""
+    found = _stat(pid)
+    return None if found is None or found.state in "ZX" else found.identity
+
+
+def alive(who: Identity) -> bool:
+    """Whether this very process still runs."""
+    return identify(who.pid) == who
+
+
+def descendants(who: Identity) -> list[Identity]:
+    """Children, their children and so on of a process, without itself."""
+    children: dict[int, list[Identity]] = {}
+    for found in _all():
+        children.setdefault(found.parent, []).append(found.identity)
+    result: list[Identity] = []
+    queue = [who.pid] if alive(who) else []
+    while queue:
+        below = children.pop(queue.pop(), [])
+        result += below
+        queue += [child.pid for child in below]
+    return result
+
+
+def marked(name: str, value: str, *, session: int, folder: Path) -> list[Identity]:
+    """Processes that carry `name=value` in their environment, or belong to the run otherwise.
+
+    A process that renames itself (vLLM's workers do, with setproctitle) overwrites the
+    environment that /proc shows. So those of `session` that work in `folder` count too.
+    """
+    entry = f"{name}={value}".encode()
+    result = []
+    for found in _all():
+        pid = found.identity.pid
+        if pid == os.getpid():
+            continue
+        by_session = found.session == session and _works_in(pid, folder)
+        if by_session or entry in _environment(pid):
+            result.append(found.identity)
+    return result
+
+
+def _works_in(pid: int, folder: Path) -> bool:
+    try:
+        return (PROC / str(pid) / "cwd").readlink() == folder
+    except OSError:
+        return False
+
+
+def _environment(pid: int) -> list[bytes]:
+    try:
+        return (PROC / str(pid) / "environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
+
+
+def send(who: Identity, number: signal.Signals) -> None:
+    """Signals this very process, never another that got its pid since."""
+    try:
+        descriptor = os.pidfd_open(who.pid)
+    except OSError:
+        return
+    try:
+        if identify(who.pid) == who:
+            signal.pidfd_send_signal(descriptor, number)
+    except ProcessLookupError:
+        return
+    finally:
+        os.close(descriptor)
+
+
+def resident_bytes(members: list[Identity]) -> int:
+    """Resident memory of processes together; what they share is counted for each."""
+    total = 0
+    for who in members:
+        try:
+            total += int((PROC / str(who.pid) / "statm").read_text().split()[1]) * _PAGE
+        except (OSError, IndexError):
+            continue
+    return total
+
+
+def listener(port: int) -> str | None:
+    """Says who listens on a TCP port, as far as this user may know: `nginx (pid 12)`."""
+    inodes = {f"socket:[{inode}]" for inode in _listening(port)}
+    if not inodes:
+        return None
+    for found in _all():
+        pid = found.identity.pid
+        try:
+            links = [str(link.readlink()) for link in (PROC / str(pid) / "fd").iterdir()]
+        except OSError:
+            continue
+        if inodes.intersection(links):
+            return f"{_name(pid)} (pid {pid})"
+    return "a process of another user"
+
+
+def _listening(port: int) -> Iterator[str]:
+    for table in ("tcp", "tcp6"):
+        try:
+            lines = (PROC / "net" / table).read_text().splitlines()[1:]
+        except OSError:
+            continue
+        for line in lines:
+            fields = line.split()
+            if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
+                yield fields[9]
+
+
+def _name(pid: int) -> str:
+    try:
+        words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return "a process"
+    shown = " ".join(word.decode("utf-8", "replace") for word in words[:3] if word)
+    return shown[:60] or "a process"
