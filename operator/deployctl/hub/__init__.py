@@ -1,1 +1,77 @@
-"""Fetches what a checkpoint says of itself, from a folder or the Hub; never weights."""
+"""Fetches what a checkpoint says of itself, from a folder or the Hub: documents and the headers
+of its weights. Never the weights. The only room of these that touches disk and network.
+"""
+
+import contextlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deployctl.errors import HubError
+from deployctl.hub.folder import FolderShelf
+from deployctl.hub.gather import gather
+from deployctl.hub.source import Folder, HubId, locate
+from deployctl.model.documents import Documents
+
+if TYPE_CHECKING:
+    import httpx
+
+DEFAULT_ENDPOINT = "https://huggingface.co"
+
+__all__ = ["fetch", "locate"]
+
+
+def fetch(
+    source: str,
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+    client: "httpx.Client | None" = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Documents:
+    """Reads the documents of a checkpoint.
+
+    `HF_ENDPOINT` names another Hub. With `HF_HUB_OFFLINE=1` a Hub id is looked for in the
+    Hub's own cache on this machine. A `client` is for tests and special networks.
+
+    Raises:
+        ModelError: no such checkpoint, or its documents are missing, broken or absurd.
+        HubError: the Hub refuses or cannot be reached.
+    """
+    place = locate(source, revision)
+    if isinstance(place, Folder):
+        return gather(FolderShelf(place.path))
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        return gather(_cached(place))
+    import httpx
+
+    from deployctl.hub.client import TIMEOUT, HubClient
+    from deployctl.hub.repository import RepositoryShelf
+
+    endpoint = os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
+    if client is not None:
+        hub = HubClient(client, endpoint=endpoint, token=token, sleep=sleep)
+        return gather(RepositoryShelf.open(hub, place))
+    with httpx.Client(timeout=TIMEOUT, follow_redirects=True, max_redirects=5) as own:
+        hub = HubClient(own, endpoint=endpoint, token=token, sleep=sleep)
+        return gather(RepositoryShelf.open(hub, place))
+
+
+def _cached(wanted: HubId) -> FolderShelf:
+    """The snapshot of a model in the cache that huggingface_hub keeps, by its layout."""
+    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
+    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    folder = cache / f"models--{wanted.name.replace('/', '--')}"
+    commit = wanted.revision or "main"
+    with contextlib.suppress(OSError, ValueError):  # the revision may be a commit itself
+        commit = (folder / "refs" / commit).read_text("ascii").strip()[:64]
+    snapshot = folder / "snapshots" / commit
+    if not commit.replace("-", "").replace(".", "").isalnum() or not snapshot.is_dir():
+        raise HubError(
+            "HF_HUB_OFFLINE is set, and the model is not in the Hub's cache",
+            where=str(folder),
+            hint="download it first, unset HF_HUB_OFFLINE, or give a local folder",
+        )
+    return FolderShelf(snapshot, hub_id=wanted.name, commit=commit)

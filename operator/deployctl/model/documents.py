@@ -26,7 +26,10 @@ class Documents(BaseModel):
     revision: str | None = None  # the commit, for the Hub
     files: dict[str, int | None] = {}  # path inside the checkpoint -> bytes, where known
     config: dict[str, Any] | None = None  # config.json
-    quantize_config: dict[str, Any] | None = None  # quantize_config.json / quant_config.json
+    quantize_config: dict[str, Any] | None = None  # from the file that the next field names
+    quantize_config_file: str | None = None  # hf_quant_config, quantize_config, quant_config
+    generation_config: dict[str, Any] | None = None
+    tokenizer_config: dict[str, Any] | None = None
     gguf: dict[str, Any] | None = None  # the metadata of a GGUF header, where read
     tensors: tuple[TensorInfo, ...] | None = None  # from every safetensors header; None: unread
     gated: bool = False

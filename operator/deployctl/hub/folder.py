@@ -1,0 +1,130 @@
+"""A checkpoint's folder on this machine, read without surprises from links and devices."""
+
+import os
+import stat
+from pathlib import Path
+
+from deployctl.errors import ModelError
+from deployctl.hub.jsonfile import too_large
+
+MAX_FILES = 20_000
+MAX_LEVELS = 3
+
+
+class FolderShelf:
+    """A folder, or a folder of which only one GGUF file counts. Files are never all read."""
+
+    gated = False
+    files: dict[str, int | None]
+
+    def __init__(self, path: Path, *, hub_id: str | None = None, commit: str | None = None) -> None:
+        """`hub_id` and `commit` are given when the folder is the Hub's own cache of them."""
+        self.source = hub_id or str(path)
+        self.local = hub_id is None
+        self.revision = commit
+        try:
+            kind = path.stat().st_mode
+        except OSError as error:
+            raise _unreadable(error, str(path)) from error
+        if stat.S_ISDIR(kind):
+            self._root = path
+            self.files = _list(path)
+        elif stat.S_ISREG(kind) and path.suffix == ".gguf":
+            self._root = path.parent
+            self.files = {path.name: path.stat().st_size}
+        else:
+            raise ModelError(
+                "this is a file, not a checkpoint's folder",
+                where=str(path),
+                hint="give the folder that holds config.json, or a .gguf file",
+            )
+
+    def read(self, name: str, limit: int) -> bytes:
+        """Returns a whole file.
+
+        Raises:
+            ModelError: unreadable, no regular file, or more than `limit` bytes.
+        """
+        data = self.span(name, 0, limit + 1)
+        if len(data) > limit:
+            raise too_large(self.place(name), limit)
+        return data
+
+    def span(self, name: str, start: int, length: int) -> bytes:
+        """Returns up to `length` bytes from `start`.
+
+        Raises:
+            ModelError: unreadable, or no regular file.
+        """
+        where = self.place(name)
+        try:
+            # Without O_NONBLOCK, opening a named pipe would wait for a writer for ever.
+            handle = os.open(self._root / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            with os.fdopen(handle, "rb") as stream:
+                if not stat.S_ISREG(os.fstat(handle).st_mode):
+                    raise _special(where)
+                stream.seek(start)
+                return stream.read(length)
+        except OSError as error:
+            raise _unreadable(error, where) from error
+
+    def place(self, name: str) -> str:
+        """The file's path."""
+        return str(self._root / name)
+
+
+def _list(root: Path) -> dict[str, int | None]:
+    """Lists regular files (links to them too, as the Hub's cache has), a few levels deep."""
+    found: dict[str, int | None] = {}
+    folders = [(root, "", 0)]
+    while folders:
+        folder, prefix, level = folders.pop()
+        try:
+            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+        except OSError as error:
+            raise _unreadable(error, str(folder)) from error
+        for entry in entries:
+            name = prefix + entry.name
+            if not entry.name.isprintable():
+                continue  # no file of a checkpoint is called so
+            if entry.is_dir(follow_symlinks=False):
+                if level < MAX_LEVELS and not entry.name.startswith("."):
+                    folders.append((Path(entry.path), name + "/", level + 1))
+                continue
+            size = _size(entry)
+            if size is None and prefix:
+                continue
+            found[name] = size
+            if len(found) > MAX_FILES:
+                raise ModelError(
+                    f"the folder holds more than {MAX_FILES} files",
+                    where=str(root),
+                    hint="give the checkpoint's own folder",
+                )
+    return dict(sorted(found.items()))
+
+
+def _size(entry: "os.DirEntry[str]") -> int | None:
+    """Bytes; None for a broken link or a special file, which fails only if it is needed."""
+    try:
+        info = entry.stat()
+    except OSError:
+        return None
+    return info.st_size if stat.S_ISREG(info.st_mode) else None
+
+
+def _special(where: str) -> ModelError:
+    return ModelError("this is not a regular file", where=where, hint="put a plain file there")
+
+
+def _unreadable(error: OSError, where: str) -> ModelError:
+    if isinstance(error, FileNotFoundError):
+        if Path(where).is_symlink():
+            return ModelError("the link points nowhere", where=where, hint="download it again")
+        return ModelError(
+            "there is no such folder",
+            where=where,
+            hint="check the path; a Hub id is written without a leading . or /",
+        )
+    reason = (error.strerror or str(error)).lower()
+    return ModelError(f"cannot be read: {reason}", where=where, hint="check its permissions")

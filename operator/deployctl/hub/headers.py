@@ -1,0 +1,131 @@
+"""Safetensors headers and the shard index: bytes in, tensors out. No I/O.
+
+Layout (github.com/huggingface/safetensors, README): eight bytes, the header's length as a
+little-endian integer; the header, one JSON object; then the tensors' bytes without gaps.
+"""
+
+import json
+import math
+from typing import Any
+
+from deployctl.errors import ModelError
+from deployctl.hub.jsonfile import lfs_pointer
+from deployctl.model.documents import TensorInfo
+
+MAX_HEADER = 100_000_000  # bytes; the reference implementation's own limit
+MAX_ELEMENTS = 2**62
+_AGAIN = "download the file again"
+BITS = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
+    **dict.fromkeys(("F8_E4M3FNUZ", "F8_E5M2FNUZ"), 8),
+    **dict.fromkeys(("I16", "U16", "F16", "BF16"), 16),
+    **dict.fromkeys(("I32", "U32", "F32"), 32),
+    **dict.fromkeys(("I64", "U64", "F64", "C64"), 64),
+    **{"F4": 4, "F6_E2M3": 6, "F6_E3M2": 6},
+}
+
+
+def header_length(first: bytes, file_size: int | None, where: str) -> int:
+    """Reads the length of the header from a file's first bytes (eight or more).
+
+    Raises:
+        ModelError: the file is cut short, or the length cannot be true.
+    """
+    if first.startswith(b"version "):
+        raise lfs_pointer(where)
+    if len(first) < 8:
+        raise _broken("the file is cut short: it has no header", where)
+    length = int.from_bytes(first[:8], "little")
+    if length > MAX_HEADER or length < 2:
+        raise _broken(f"its header claims a length of {length} bytes", where)
+    if file_size is not None and length > file_size - 8:
+        raise _broken("the file is cut short: it ends inside its header", where)
+    return length
+
+
+def parse_header(header: bytes, file_size: int | None, where: str) -> tuple[TensorInfo, ...]:
+    """Reads the tensors that a header lists, in the order of their bytes.
+
+    Raises:
+        ModelError: no JSON, no table of tensors, or it does not match the file.
+    """
+    try:
+        table = json.loads(header.decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise _broken("its header is not JSON", where) from error
+    if not isinstance(table, dict):
+        raise _broken("its header is not a table of tensors", where)
+    rows = [_row(name, entry, where) for name, entry in table.items() if name != "__metadata__"]
+    rows.sort(key=lambda row: row[:2])
+    end = 0
+    for start, stop, tensor in rows:
+        if start != end:
+            raise _broken(f"tensor {_name(tensor.name)} overlaps another, or leaves a gap", where)
+        end = stop
+    expected = 8 + len(header) + end
+    if file_size is not None and file_size != expected:
+        what = "cut short" if file_size < expected else "longer than its header says"
+        raise _broken(f"the file is {what}: {file_size} bytes instead of {expected}", where)
+    return tuple(tensor for _, _, tensor in rows)
+
+
+def _row(name: str, entry: Any, where: str) -> tuple[int, int, TensorInfo]:
+    shown = _name(name)
+    if not isinstance(entry, dict):
+        raise _broken(f"its header says nothing usable of tensor {shown}", where)
+    dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
+    if not isinstance(dtype, str) or not dtype.isascii() or not 0 < len(dtype) <= 32:
+        raise _broken(f"tensor {shown} has no dtype", where)
+    if not (isinstance(shape, list) and len(shape) <= 64 and all(map(_count, shape))):
+        raise _broken(f"tensor {shown} has no usable shape", where)
+    if not (isinstance(offsets, list) and len(offsets) == 2 and all(map(_count, offsets))):
+        raise _broken(f"tensor {shown} has no usable data_offsets", where)
+    start, stop = offsets
+    elements = math.prod(shape)
+    wanted = elements * BITS[dtype] / 8 if dtype in BITS else stop - start
+    if stop < start or elements > MAX_ELEMENTS or stop - start != wanted:
+        raise _broken(f"tensor {shown}: dtype and shape do not match its bytes", where)
+    tensor = TensorInfo.model_construct(
+        name=name.encode("utf-8", "replace").decode("utf-8"),
+        dtype=dtype,
+        shape=tuple(shape),
+        nbytes=stop - start,
+    )
+    return start, stop, tensor
+
+
+def shards(index: dict[str, Any], where: str) -> dict[str, list[str]]:
+    """Reads an index file: shard -> the tensors it should hold.
+
+    Raises:
+        ModelError: no usable `weight_map`.
+    """
+    table = index.get("weight_map")
+    if not isinstance(table, dict) or not table:
+        raise ModelError(
+            "the index has no weight_map", where=where, hint="download the index again"
+        )
+    found: dict[str, list[str]] = {}
+    for tensor, shard in table.items():
+        plain = isinstance(shard, str) and shard.isprintable() and 0 < len(shard) <= 255
+        if not plain or "/" in shard or shard.startswith(".") or "\\" in shard:
+            raise ModelError(
+                f"tensor {_name(tensor)} is said to be in {ascii(shard)[:80]}, which is no file "
+                "of this checkpoint",
+                where=where,
+                hint="download the index again",
+            )
+        found.setdefault(shard, []).append(tensor)
+    return found
+
+
+def _count(value: object) -> bool:
+    return type(value) is int and 0 <= value <= MAX_ELEMENTS
+
+
+def _name(name: str) -> str:
+    return ascii(name if len(name) <= 100 else name[:97] + "...")
+
+
+def _broken(message: str, where: str) -> ModelError:
+    return ModelError(message, where=where, hint=_AGAIN)
