@@ -1,0 +1,190 @@
+"""Reads what `nvidia-smi` prints. Pure: text in, dataclasses out; nothing is started here.
+
+Columns are found by their header, so an older driver that lacks one, or a recorded output with
+others, is read all the same. A value the driver does not give (`[N/A]`, `[Not Supported]`,
+`[Unknown Error]`, `[GPU is lost]` …) is None.
+"""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+CARD_FIELDS = (
+    "index",
+    "name",
+    "uuid",
+    "driver_version",
+    "memory.total",
+    "memory.reserved",
+    "memory.used",
+    "memory.free",
+    "compute_cap",
+    "mig.mode.current",
+    "persistence_mode",
+)
+# Drivers before 510 have no compute_cap and no memory.reserved, and then refuse the whole query.
+OLD_CARD_FIELDS = tuple(f for f in CARD_FIELDS if f not in ("compute_cap", "memory.reserved"))
+APP_FIELDS = ("gpu_uuid", "pid", "process_name", "used_memory")
+
+Failure = Literal[
+    "missing", "no_driver", "no_devices", "mismatch", "bad_field", "permission", "hang", "other"
+]
+
+_FAILURES: tuple[tuple[str, Failure], ...] = (
+    ("couldn't communicate with the nvidia driver", "no_driver"),
+    ("no devices were found", "no_devices"),
+    ("driver/library version mismatch", "mismatch"),
+    ("is not a valid field to query", "bad_field"),
+    ("insufficient permissions", "permission"),
+)
+_LOST = re.compile(r"device handle for GPU\s?([0-9a-fA-F:.]+): (.+?)\.?$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Card:
+    """One GPU. Memory in MiB; None where the driver does not say."""
+
+    name: str | None = None
+    index: int | None = None
+    uuid: str | None = None
+    driver: str | None = None
+    memory_total_mib: int | None = None
+    memory_reserved_mib: int | None = None
+    memory_used_mib: int | None = None
+    memory_free_mib: int | None = None
+    compute_capability: str | None = None
+    mig: bool | None = None  # None: the card cannot be partitioned
+    persistence: bool | None = None
+
+    @property
+    def usable_mib(self) -> int | None:
+        """What an engine sees as the card's total: all memory but the driver's own share.
+
+        used + free is that figure (81080 MiB on an H100 where torch reports 79.18 GiB); without
+        both, total − reserved is the same to a few MiB.
+        """
+        if self.memory_used_mib is not None and self.memory_free_mib is not None:
+            return self.memory_used_mib + self.memory_free_mib
+        if self.memory_total_mib is not None and self.memory_reserved_mib is not None:
+            return self.memory_total_mib - self.memory_reserved_mib
+        return None
+
+
+@dataclass(frozen=True)
+class App:
+    """A process that holds memory of a card."""
+
+    pid: int
+    name: str | None = None  # None: it runs in another container, or is gone
+    gpu_uuid: str | None = None
+    memory_mib: int | None = None
+
+
+def read_cards(text: str, fields: Sequence[str] = ()) -> tuple[Card, ...]:
+    """Reads `--query-gpu=… --format=csv`. `fields` names the columns of headerless output.
+
+    Lines that are no row of the table (a lost card's complaint, a warning) are left out.
+    """
+    cards = []
+    for row in _rows(text, fields):
+        card = Card(
+            name=row.get("name"),
+            index=_integer(row.get("index")),
+            uuid=row.get("uuid"),
+            driver=row.get("driver_version"),
+            memory_total_mib=_integer(row.get("memory.total")),
+            memory_reserved_mib=_integer(row.get("memory.reserved")),
+            memory_used_mib=_integer(row.get("memory.used")),
+            memory_free_mib=_integer(row.get("memory.free")),
+            compute_capability=_capability(row.get("compute_cap")),
+            mig=_switch(row.get("mig.mode.current")),
+            persistence=_switch(row.get("persistence_mode")),
+        )
+        if card != Card():
+            cards.append(card)
+    return tuple(cards)
+
+
+def read_apps(text: str, fields: Sequence[str] = ()) -> tuple[App, ...]:
+    """Reads `--query-compute-apps=… --format=csv`."""
+    apps = []
+    for row in _rows(text, fields, wide="process_name"):
+        pid = _integer(row.get("pid"))
+        if pid is None:
+            continue
+        memory = row.get("used_memory") or row.get("used_gpu_memory")
+        apps.append(App(pid, row.get("process_name"), row.get("gpu_uuid"), _integer(memory)))
+    return tuple(apps)
+
+
+def read_matrix(text: str) -> dict[tuple[int, int], str]:
+    """Reads `topo -m` or `topo -p2p r`: from a pair of GPU numbers to `NV18`, `SYS`, `OK`, `CNS` …
+
+    A pair with itself and what is no GPU (network cards, affinities) are left out.
+    """
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in text.splitlines()]
+    header = next((line for line in lines if re.match(r"\s*GPU\d+\s", line + " ")), "")
+    columns = [int(word[3:]) for word in header.split() if re.fullmatch(r"GPU\d+", word)]
+    matrix = {}
+    for line in lines[lines.index(header) + 1 :] if header else ():
+        words = line.split()
+        if not words or not re.fullmatch(r"GPU\d+", words[0]):
+            continue
+        row = int(words[0][3:])
+        for column, cell in zip(columns, words[1:], strict=False):
+            if column != row:
+                matrix[row, column] = cell
+    return matrix
+
+
+def read_lost(text: str) -> tuple[str, ...]:
+    """Names the cards that the driver can no longer reach, by bus address."""
+    return tuple(f"{match[1]} ({match[2]})" for match in _LOST.finditer(text))
+
+
+def read_failure(text: str, code: int) -> Failure | None:
+    """Says why `nvidia-smi` gave no answer, from its output and exit status; None if it did."""
+    lowered = text.lower()
+    for words, failure in _FAILURES:
+        if words in lowered:
+            return failure
+    return "other" if code else None
+
+
+def _rows(text: str, fields: Sequence[str], wide: str = "name") -> list[dict[str, str | None]]:
+    """Splits a CSV table. Only column `wide` may itself hold ", "."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    columns = [re.sub(r" \[.*\]$", "", name) for name in fields]
+    if not columns and lines:
+        columns = [re.sub(r" \[.*\]$", "", name) for name in lines.pop(0).split(", ")]
+    rows = []
+    for line in lines:
+        values = line.split(", ")
+        extra = len(values) - len(columns)
+        if extra > 0 and wide in columns:
+            at = columns.index(wide)
+            values[at : at + extra + 1] = [", ".join(values[at : at + extra + 1])]
+        if len(values) == len(columns):
+            rows.append({c: _value(v) for c, v in zip(columns, values, strict=True)})
+    return rows
+
+
+def _value(text: str) -> str | None:
+    stripped = text.strip()
+    if not stripped or stripped.startswith("[") or stripped in ("N/A", "Not Supported"):
+        return None
+    return stripped
+
+
+def _integer(text: str | None) -> int | None:
+    found = re.match(r"(\d+)(\.\d+)?( MiB)?$", text or "")
+    return int(found[1]) if found else None
+
+
+def _capability(text: str | None) -> str | None:
+    return text if text and re.fullmatch(r"\d{1,2}\.\d", text) else None
+
+
+def _switch(text: str | None) -> bool | None:
+    return {"enabled": True, "disabled": False}.get((text or "").lower())
