@@ -1,0 +1,226 @@
+"""ServingPlan -> the bundle of target `docker`: a Compose project.
+
+What runs is the plan's engine with the plan's arguments; this room adds where the model, the
+caches and the secrets are, and how the container is fenced in.
+"""
+
+import hashlib
+import json
+import math
+from typing import Any
+
+from deployctl import assets
+from deployctl.errors import PlanRefusedError
+from deployctl.planning.plan import ServingPlan
+from deployctl.render.bundle import Bundle
+from deployctl.render.composefile import variable, write
+from deployctl.spec import ServiceSpec
+
+COMPOSE_FILE = "compose.yaml"
+ENGINE = "engine"  # the service of the Compose project that serves
+CACHE_OWNER = "cache-owner"
+LAYOUT = "1"  # of the project: labels, paths in the container, names of volumes
+LABEL = "io.deployctl."
+UID = 10001  # no user of the host, and in the CPU image the owner of the caches
+PORT = 8000  # inside the container
+SECRETS_FOLDER = "secrets"
+REVISION_VARIABLE = "DEPLOYCTL_REVISION"
+
+_HUB, _CACHE, _SECRETS = "/cache/hub", "/cache/vllm", "/run/secrets"
+_CACHES = {"hub": _HUB, "vllm": _CACHE}  # named volumes: they outlive releases
+_EVERYWHERE, _LOOPBACK = "0.0.0.0", "127.0.0.1"  # noqa: S104  only with `expose`, and then keyed
+# http.client rather than urllib: no proxy of the environment may come between.
+_HEALTH = (
+    "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=14); "
+    "c.request('GET', '/health'); raise SystemExit(c.getresponse().status != 200)"
+)
+
+
+def project_name(service: str) -> str:
+    """The name of a service's Compose project, before which its containers are named."""
+    return f"deployctl-{service}"
+
+
+def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
+    """Renders the Compose project of one service.
+
+    Raises:
+        PlanRefusedError: several replicas, which would want the same port of one host.
+    """
+    if plan.replicas > 1:
+        raise PlanRefusedError(
+            f"the plan has {plan.replicas} replicas, and one Docker host publishes one per port",
+            where="replicas",
+            hint="use --replicas 1 with a larger --tensor-parallel-size, or deploy the service "
+            "several times, each with its own --name, --port and GPUs",
+        )
+    engine = _engine(plan, spec)
+    services: dict[str, Any] = {ENGINE: engine}
+    services[CACHE_OWNER] = _cache_owner(plan)
+    document = {
+        "name": project_name(plan.name),
+        "x-deployctl": {
+            "layout": LAYOUT,
+            "model": plan.model,
+            "gpu": plan.gpu,
+            "engine": f"{plan.engine.name} {plan.engine.version}",
+        },
+        "services": services,
+        "volumes": {name: {"labels": _labels(plan)} for name in _CACHES},
+    }
+    content = json.dumps(document, sort_keys=True).encode()
+    engine["labels"][LABEL + "digest"] = hashlib.sha256(content).hexdigest()[:16]
+    comment = (
+        f"Rendered by deployctl for the service {plan.name}.\n"
+        "Change the service's spec and render again rather than editing this file."
+    )
+    return Bundle(
+        target="docker",
+        service=plan.name,
+        files={
+            COMPOSE_FILE: write(document, comment),
+            # The folder must exist to be mounted; what is put into it must not be committed.
+            f"{SECRETS_FOLDER}/.gitignore": "*\n!.gitignore\n",
+        },
+    )
+
+
+def _engine(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
+    cuda = plan.accelerator == "cuda"
+    service: dict[str, Any] = {
+        "image": plan.engine.image,
+        "entrypoint": ["/bin/sh", "-c", _entrypoint(), "deployctl-engine"],
+        "command": arguments(plan),
+        "environment": _environment(plan, spec),
+        "labels": {**_labels(plan), LABEL + "revision": variable(REVISION_VARIABLE)},
+        "ports": [
+            {
+                "target": PORT,
+                "published": str(spec.port),
+                "host_ip": _EVERYWHERE if spec.expose else _LOOPBACK,
+                "protocol": "tcp",
+            }
+        ],
+        "volumes": _mounts(plan),
+        **_fence(),
+        # NVIDIA's hook writes the driver's libraries into the root while the container starts.
+        "read_only": not cuda,
+        # Not noexec: compilers put the libraries they make into /tmp and load them.
+        "tmpfs": ["/tmp:exec,mode=1777"],  # noqa: S108  inside the container
+        "shm_size": f"{math.ceil(plan.shm_gib * 1024)}m",
+        "init": True,
+        # The engine can die and exit with 0, so a restart on failure would not do.
+        "restart": "unless-stopped",
+        "stop_grace_period": "60s",
+        "healthcheck": {
+            # -I and -S: nothing but the standard library is looked at.
+            "test": ["CMD", "python3", "-I", "-S", "-c", _HEALTH],
+            "interval": "5s",
+            "timeout": "15s",  # a saturated engine answers late, and is not ill
+            "retries": 10,
+            "start_period": f"{plan.startup_budget_s}s",
+        },
+        "logging": {"driver": "json-file", "options": {"max-size": "50m", "max-file": "4"}},
+        "depends_on": {CACHE_OWNER: {"condition": "service_completed_successfully"}},
+    }
+    if cuda:
+        device = {
+            "driver": "nvidia",
+            "count": plan.tensor_parallel_size * plan.pipeline_parallel_size,
+            "capabilities": ["gpu"],
+        }
+        service["deploy"] = {"resources": {"reservations": {"devices": [device]}}}
+    return service
+
+
+def _cache_owner(plan: ServingPlan) -> dict[str, Any]:
+    """A container that gives the caches to the engine's user, and ends.
+
+    A new volume belongs to root unless the image owns the path, as upstream's does not.
+    """
+    return {
+        "image": plan.engine.image,
+        "entrypoint": ["chown", f"{UID}:{UID}"],
+        "command": list(_CACHES.values()),
+        "volumes": [_volume(name, path) for name, path in _CACHES.items()],
+        **_fence(),
+        "user": "0:0",
+        "cap_add": ["CHOWN"],
+        "read_only": True,
+        "network_mode": "none",
+        "restart": "no",
+        "labels": _labels(plan),
+    }
+
+
+def arguments(plan: ServingPlan) -> list[str]:
+    """The engine's arguments in the container: the plan's, and where the model and port are."""
+    model = model_path(plan) if plan.model_local else plan.model
+    words = ["--model", model, "--host", _EVERYWHERE, "--port", str(PORT)]
+    if plan.revision and not plan.model_local and "--revision" not in plan.engine.args:
+        words += ["--revision", plan.revision]
+    return [*words, *plan.engine.args]
+
+
+def model_path(plan: ServingPlan) -> str:
+    """Where a local checkpoint is in the container: named after the service, not the folder."""
+    return f"/models/{plan.name}"
+
+
+def _environment(plan: ServingPlan, spec: ServiceSpec) -> dict[str, str]:
+    return {
+        # A uid without a name or a home needs both from here; every cache needs a volume.
+        "HOME": "/tmp",  # noqa: S108  inside the container
+        "USER": "vllm",
+        "HF_HOME": _HUB,
+        "HF_TOKEN_PATH": f"{_SECRETS}/hf_token",
+        "VLLM_CACHE_ROOT": _CACHE,
+        "TORCHINDUCTOR_CACHE_DIR": f"{_CACHE}/inductor",
+        "TRITON_CACHE_DIR": f"{_CACHE}/triton",
+        "FLASHINFER_WORKSPACE_BASE": _CACHE,
+        "CUDA_CACHE_PATH": f"{_CACHE}/nv",
+        "PYTHONUNBUFFERED": "1",
+        # No call home about usage, and none to the Hub for a folder on this disk.
+        "VLLM_NO_USAGE_STATS": "1",
+        "DO_NOT_TRACK": "1",
+        **({"HF_HUB_OFFLINE": "1"} if plan.model_local else {}),
+        **({"API_KEY_REQUIRED": "1"} if spec.needs_api_key else {}),
+        **dict(sorted(plan.engine.env.items())),
+    }
+
+
+def _mounts(plan: ServingPlan) -> list[dict[str, Any]]:
+    mounts = [_bind(f"./{SECRETS_FOLDER}", _SECRETS)]
+    if plan.model_local:
+        mounts.append(_bind(plan.model, model_path(plan)))
+    return mounts + [_volume(name, path) for name, path in _CACHES.items()]
+
+
+def _bind(source: str, target: str) -> dict[str, Any]:
+    return {
+        "type": "bind",
+        "source": source,
+        "target": target,
+        "read_only": True,
+        "bind": {"create_host_path": False},
+    }
+
+
+def _volume(name: str, target: str) -> dict[str, Any]:
+    return {"type": "volume", "source": name, "target": target}
+
+
+def _fence() -> dict[str, Any]:
+    return {
+        "user": f"{UID}:{UID}",
+        "cap_drop": ["ALL"],
+        "security_opt": ["no-new-privileges:true"],
+    }
+
+
+def _labels(plan: ServingPlan) -> dict[str, Any]:
+    return {LABEL + "service": plan.name, LABEL + "version": LAYOUT}
+
+
+def _entrypoint() -> str:
+    return assets.path("deploy", "compose", "entrypoint.sh").read_text(encoding="utf-8")
