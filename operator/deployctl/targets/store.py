@@ -4,8 +4,9 @@ One file a revision, written whole. Nothing here knows what runs: that is asked 
 """
 
 import json
+from collections.abc import Collection
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 from pydantic import ValidationError
 
@@ -58,7 +59,7 @@ class Store:
         known = self.services()
         matches = [r for r in known if r.service == service and kind in (None, r.kind)]
         if len(matches) > 1:
-            live = [r for r in matches if any(s.status != "removed" for s in self.releases(r))]
+            live = [r for r in matches if self._live(r)]
             matches = live or matches
         if len(matches) > 1:
             raise InputError(
@@ -75,20 +76,52 @@ class Store:
             )
         return matches[0]
 
-    def releases(self, ref: ServiceRef) -> list[Release]:
-        """All revisions of a service, oldest first; an empty list when there are none.
+    def _live(self, ref: ServiceRef) -> bool:
+        """Whether anything of it may run; a damaged record counts as that."""
+        try:
+            return any(r.status in ("pending", "deployed") for r in self.releases(ref))
+        except StateError:
+            return True
+
+    def releases(self, ref: ServiceRef, *, skip: Collection[int] = frozenset()) -> list[Release]:
+        """All revisions of a service, oldest first, but for those of the numbers in `skip`.
 
         Raises:
             StateError: a record cannot be read or is damaged; names its file.
         """
+        return [_read(path) for number, path in self._paths(ref) if number not in skip]
+
+    def damaged(self, ref: ServiceRef) -> list[tuple[int, Path]]:
+        """Number and file of the records that cannot be read."""
+        found = []
+        for number, path in self._paths(ref):
+            try:
+                _read(path)
+            except StateError:
+                found.append((number, path))
+        return found
+
+    def stand_in(self, ref: ServiceRef, number: int) -> Release:
+        """What is left of a damaged record: enough to stop what it started."""
+        known: dict[str, Any] = {"service": ref.service, "revision": number, "status": "pending"}
+        return Release.model_construct(**known)
+
+    def set_aside(self, path: Path) -> None:
+        """Renames a damaged record, so that the others can be worked with."""
+        try:
+            path.replace(path.with_name(path.name + ".damaged"))
+        except OSError as error:
+            raise state_error("set aside", path, error) from error
+
+    def _paths(self, ref: ServiceRef) -> list[tuple[int, Path]]:
         folder = self.folder(ref) / "releases"
         try:
-            paths = sorted(p for p in folder.iterdir() if p.suffix == ".json" and p.stem.isdigit())
+            names = [p for p in folder.iterdir() if p.suffix == ".json" and p.stem.isdigit()]
         except FileNotFoundError:
             return []
         except OSError as error:
             raise state_error("read the records", folder, error) from error
-        return sorted((_read(path) for path in paths), key=lambda release: release.revision)
+        return sorted((int(path.stem), path) for path in names)
 
     def save(self, ref: ServiceRef, release: Release) -> None:
         """Writes one revision, whole or not at all.
@@ -121,6 +154,6 @@ def _read(path: Path) -> Release:
         raise StateError(
             f"the record is damaged: {detail}",
             where=str(path),
-            hint=f"move it away (mv {path} /tmp/) and run the command again; the other "
-            "revisions are untouched",
+            hint=f"deployctl down {path.parent.parent.name} stops the service and sets the record "
+            "aside; the other revisions are untouched",
         ) from error

@@ -45,6 +45,7 @@ class Diagnosis(NamedTuple):
 
     message: str
     hint: str
+    line: str = ""  # the engine's own words
 
 
 _FAILURES: tuple[tuple[re.Pattern[str], str, str], ...] = (
@@ -121,9 +122,9 @@ def diagnose(lines: Sequence[str]) -> Diagnosis | None:
         for line in lines:
             found = pattern.search(line)
             if found:
-                return Diagnosis(message.format(*found.groups()), hint)
+                return Diagnosis(message.format(*found.groups()), hint, line)
     for line in reversed(lines):
         found = _LAST_ERROR.match(line.strip())
         if found:
-            return Diagnosis(found.group(1).strip(), "the engine's log has the whole story")
+            return Diagnosis(found.group(1).strip(), "the engine's log has the whole story", line)
     return None

@@ -1,0 +1,160 @@
+"""Waits until an engine answers a real completion, and tells the phases on the way.
+
+`/health` answers before, and after, an engine can do its work; a completion does not lie.
+"""
+
+import http.client
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from deployctl.engines.vllm import log
+from deployctl.errors import EngineError
+from deployctl.targets.driver import Driver, Endpoint, EngineState, Event, Tell
+from deployctl.targets.release import Release
+from deployctl.units import duration
+
+POLL_S = 0.5
+ASK_TIMEOUT_S = 60.0  # the first completion may still compile; a later one waits in a queue
+LOG_WINDOW = 400  # lines of log looked through for phases and causes
+TAIL_SHOWN = 12  # lines of log shown when a start fails
+
+
+class Answer(NamedTuple):
+    """What a question to the engine brought."""
+
+    ok: bool
+    detail: str = ""
+    refused: bool = False  # it answers, and asking again will not help
+
+
+Ask = Callable[[Endpoint, float], Answer]
+
+
+class Tools(NamedTuple):
+    """The world, so that tests can bring their own."""
+
+    ask: Ask
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], None] = time.sleep
+
+
+def ask(endpoint: Endpoint, timeout: float) -> Answer:
+    """Asks for one token; `ok` when the engine gives a completion within `timeout` seconds.
+
+    Goes straight to the endpoint: no proxy of the environment stands between.
+    """
+    place = urlsplit(endpoint.url)
+    headers = {"Content-Type": "application/json"}
+    if endpoint.api_key:
+        headers["Authorization"] = f"Bearer {endpoint.api_key}"
+    body = json.dumps(
+        {"model": endpoint.model, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
+    )
+    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=timeout)
+    try:
+        connection.request("POST", f"{place.path}/v1/completions", body, headers)
+        response = connection.getresponse()
+        content = response.read(65536)
+    except TimeoutError:
+        return Answer(False, f"no answer in {duration(timeout)}")
+    except ConnectionRefusedError:
+        return Answer(False, "nothing listens there yet")
+    except (OSError, http.client.HTTPException) as error:
+        return Answer(False, f"no answer: {error or type(error).__name__}")
+    finally:
+        connection.close()
+    return _judge(response.status, content)
+
+
+def _judge(status: int, content: bytes) -> Answer:
+    try:
+        document = json.loads(content)
+    except ValueError:
+        document = None
+    if status == 200 and isinstance(document, dict) and document.get("choices"):
+        return Answer(True)
+    said = content.decode("utf-8", "replace").strip()
+    if isinstance(document, dict):
+        inner = document.get("error")
+        said = str(inner.get("message") if isinstance(inner, dict) else inner or said)
+    refused = 400 <= status < 500 and status not in (408, 425, 429)
+    return Answer(False, f"HTTP {status}: {said[:200]}", refused)
+
+
+def wait_until_answers(
+    driver: Driver, release: Release, tell: Tell, tools: Tools, *, begun: float
+) -> None:
+    """Returns when `release` answers. `begun` is when its start began, by `tools.clock`.
+
+    Raises:
+        EngineError: it died, refuses, or did not answer within its start-up budget; with the
+            engine's own words, what they mean, and what to do.
+    """
+    budget = release.spec.startup_timeout or release.plan.startup_budget_s
+    told: set[str] = set()
+    while True:
+        state = driver.state(release)
+        lines = _lines(driver, release)
+        for phase in filter(None, map(log.phase, lines)):
+            if phase.key not in told:
+                told.add(phase.key)
+                tell(Event("phase", phase.title))
+        if state.condition != "running":
+            raise failed(driver, release, lines, _died(state))
+        left = budget - (tools.clock() - begun)
+        answer = tools.ask(driver.endpoint(release), max(1.0, min(ASK_TIMEOUT_S, left)))
+        if answer.ok:
+            return
+        if answer.refused:
+            raise failed(driver, release, lines, f"the engine refuses to answer: {answer.detail}")
+        if tools.clock() - begun > budget:
+            raise _too_slow(driver, release, lines, budget, answer)
+        tools.sleep(POLL_S)
+
+
+def _died(state: EngineState) -> str:
+    if state.condition == "absent":
+        return "the engine is gone"
+    return f"the engine died ({state.detail})" if state.detail else "the engine died"
+
+
+def _too_slow(
+    driver: Driver, release: Release, lines: Sequence[str], budget: float, answer: Answer
+) -> EngineError:
+    reached = [phase.title for phase in map(log.phase, lines) if phase]
+    where = f"the last phase being {reached[-1]}" if reached else "and said nothing of what it does"
+    return EngineError(
+        f"the engine did not answer within {duration(budget)}, {where} ({answer.detail})",
+        where=_where(driver, release),
+        hint="give it more time with --startup-timeout SECONDS, or look for the cause in the log",
+        log_tail=tuple(lines[-TAIL_SHOWN:]),
+    )
+
+
+def failed(driver: Driver, release: Release, lines: Sequence[str], what: str) -> EngineError:
+    """Makes the error of an engine that is no more, from the last lines of its log."""
+    diagnosis = log.diagnose(lines)
+    tail = list(lines[-TAIL_SHOWN:])
+    if diagnosis is None:
+        hint = "the log has the whole story" if lines else "the engine wrote no log"
+        return EngineError(what, where=_where(driver, release), hint=hint, log_tail=tuple(tail))
+    if diagnosis.line and diagnosis.line not in tail:
+        tail = [diagnosis.line, "…", *tail]
+    return EngineError(
+        f"{what}: {diagnosis.message}",
+        where=_where(driver, release),
+        hint=diagnosis.hint,
+        log_tail=tuple(tail),
+    )
+
+
+def _lines(driver: Driver, release: Release) -> list[str]:
+    return list(driver.logs(release, tail=LOG_WINDOW, follow=False))
+
+
+def _where(driver: Driver, release: Release) -> str:
+    path = driver.log_path(release)
+    return str(path) if path else f"{release.service}, revision {release.revision}"

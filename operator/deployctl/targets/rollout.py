@@ -1,0 +1,276 @@
+"""up, rollback and down, the same for every target.
+
+The record is written before anything starts, and a driver can be asked about any record. So
+whatever moment a deployctl is killed at, the next one knows all that may run.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from deployctl.errors import DeployctlError, InterruptedByUserError, StateError, TargetError
+from deployctl.planning.plan import ServingPlan
+from deployctl.render.bundle import Bundle
+from deployctl.spec import ServiceSpec
+from deployctl.targets import history, secrets
+from deployctl.targets.driver import Driver, Event, Tell
+from deployctl.targets.interrupts import interruptible, shielded
+from deployctl.targets.locks import lock
+from deployctl.targets.readiness import Tools, ask, wait_until_answers
+from deployctl.targets.release import Release
+from deployctl.targets.store import ServiceRef, Store
+
+STILL_THERE_S = 10.0  # for a running service to prove, with a completion, that it needs no change
+REAL = Tools(ask=ask)
+
+
+class Outcome(NamedTuple):
+    """What `up` or `rollback` came to."""
+
+    release: Release
+    changed: bool
+    seconds: float  # from the start of the engine to its first answer
+
+
+class Rollout:
+    """Changes one service on one target, under its lock."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        store: Store,
+        service: str,
+        tell: Tell,
+        *,
+        environment: Mapping[str, str],
+        tools: Tools = REAL,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._driver = driver
+        self._store = store
+        self._ref = ServiceRef(driver.kind, service)
+        self._tell = tell
+        self._environment = environment
+        self._tools = tools
+        self._now = now
+
+    def up(self, spec: ServiceSpec, plan: ServingPlan, bundle: Bundle) -> Outcome:
+        """Brings `spec` into service; changes nothing when it is there and answers.
+
+        Raises:
+            EngineError: it did not come up; what ran before runs again.
+            InterruptedByUserError: Ctrl-C; what ran before is starting again.
+            TargetError: port taken, records unwritable, another deployctl at work, and so on.
+        """
+        with self._at_work("deployctl up"):
+            key = self._key(spec)
+            adopted = self._settle(None if self._rotates(key) else bundle.digest)
+            releases = self._store.releases(self._ref)
+            current = history.deployed(releases)
+            if adopted is not None:
+                self._tell(Event("note", f"going on with revision {adopted.revision}"))
+                return self._bring_up(adopted, current, key)
+            if current and not self._rotates(key) and self._serves(current, bundle.digest):
+                return Outcome(current, changed=False, seconds=0.0)
+            return self._begin("up", spec, plan, bundle, key)
+
+    def rollback(self, revision: int | None) -> Outcome:
+        """Makes a new revision from an earlier one: the one named, or the last that differs.
+
+        Raises:
+            NotFoundError: there is none to go back to.
+            Otherwise as `up`.
+        """
+        with self._at_work("deployctl rollback"):
+            self._settle(None)
+            releases = self._store.releases(self._ref)
+            old = history.to_go_back_to(releases, revision)
+            current = history.deployed(releases)
+            if current and self._serves(current, old.bundle.digest):
+                return Outcome(current, changed=False, seconds=0.0)
+            reason = f"rollback to {old.revision}"
+            key = self._key(old.spec) if old.spec.needs_api_key else _Key(None, None)
+            return self._begin(reason, old.spec, old.plan, old.bundle, key)
+
+    def down(self, *, volumes: bool) -> list[Release]:
+        """Stops the service; keeps its history. Returns the revisions that it stopped.
+
+        With `volumes`, the target's caches, logs and the API key go too.
+
+        Raises:
+            TargetError: something of it still runs, or the records cannot be written.
+        """
+        with self._at_work("deployctl down"):
+            damaged = self._store.damaged(self._ref)
+            readable = self._store.releases(self._ref, skip={number for number, _ in damaged})
+            stopped = []
+            for release in [*readable, *(self._store.stand_in(self._ref, n) for n, _ in damaged)]:
+                live = release.status in ("pending", "deployed")
+                if live or self._driver.state(release).condition != "absent":
+                    self._driver.stop(release, self._tell)
+                    stopped.append(release)
+            for release in readable:
+                if release.status in ("pending", "deployed"):
+                    self._mark(release, "removed", "deployctl down")
+            for _, path in damaged:
+                self._store.set_aside(path)
+                self._tell(Event("warning", f"set the damaged record aside: {path}.damaged"))
+            if volumes:
+                self._driver.purge(self._ref.service, self._tell)
+                self._key_path.unlink(missing_ok=True)
+            return stopped
+
+    # The steps.
+
+    @contextmanager
+    def _at_work(self, command: str) -> Iterator[None]:
+        folder = self._store.folder(self._ref)
+        with lock(folder, self._ref.service, command), interruptible():
+            yield
+
+    def _settle(self, digest: str | None) -> Release | None:
+        """Deals with what a killed deployctl left: adopts a pending revision, or ends it."""
+        releases = self._store.releases(self._ref)
+        for extra in [r for r in releases if r.status == "deployed"][:-1]:
+            self._mark(extra, "superseded", "a later revision took its place")
+        adopted = None
+        for release in reversed(history.pending(releases)):
+            same = digest is not None and release.bundle.digest == digest and adopted is None
+            if same and self._driver.state(release).condition == "running":
+                adopted = release
+                continue
+            self._tell(Event("note", f"cleaning up revision {release.revision}, left unfinished"))
+            self._driver.stop(release, self._tell)
+            self._mark(release, "failed", "deployctl was killed before it answered")
+        return adopted
+
+    def _serves(self, current: Release, digest: str) -> bool:
+        if current.bundle.digest != digest:
+            return False
+        if self._driver.state(current).condition != "running":
+            return False
+        return self._tools.ask(self._driver.endpoint(current), STILL_THERE_S).ok
+
+    def _begin(
+        self, reason: str, spec: ServiceSpec, plan: ServingPlan, bundle: Bundle, key: "_Key"
+    ) -> Outcome:
+        releases = self._store.releases(self._ref)
+        current = history.deployed(releases)
+        release = Release(
+            service=self._ref.service,
+            revision=releases[-1].revision + 1 if releases else 1,
+            status="pending",
+            created=self._now().isoformat(timespec="seconds"),
+            reason=reason,
+            spec=spec,
+            plan=plan,
+            bundle=bundle,
+        )
+        self._store.save(self._ref, release)
+        try:
+            self._driver.preflight(release, current)
+        except BaseException as error:
+            self._record_failure(release, error)
+            raise
+        return self._bring_up(release, current, key)
+
+    def _bring_up(self, release: Release, current: Release | None, key: "_Key") -> Outcome:
+        """Stops `current`, starts `release`, waits; or undoes all of it."""
+        begun = self._tools.clock()
+        to_restore: Release | None = None
+        try:
+            if current is not None:
+                if self._driver.state(current).condition == "running":
+                    to_restore = current
+                    self._tell(Event("note", f"stopping revision {current.revision}"))
+                self._driver.stop(current, self._tell)
+            if release.spec.needs_api_key:
+                secrets.place_key(self._key_path, key.wanted)
+            self._driver.start(release, self._tell)
+            wait_until_answers(self._driver, release, self._tell, self._tools, begun=begun)
+            done = self._mark(release, "deployed", "")
+        except BaseException as error:
+            with shielded(self._say_patience):
+                raise self._undo(release, to_restore, key, error) from error
+        if current is not None:
+            try:
+                self._mark(current, "superseded", f"by revision {release.revision}")
+            except StateError as error:  # the next up, rollback or down settles it
+                self._tell(Event("warning", f"{error.message} ({error.where})"))
+        return Outcome(done, changed=True, seconds=self._tools.clock() - begun)
+
+    def _undo(
+        self, release: Release, previous: Release | None, key: "_Key", error: BaseException
+    ) -> BaseException:
+        """Ends `release`, brings `previous` back, and says in the error how that went."""
+        interrupted = isinstance(error, KeyboardInterrupt)
+        self._tell(Event("note", f"stopping revision {release.revision}"))
+        notes = []
+        try:
+            self._driver.stop(release, self._tell)
+        except TargetError as problem:
+            notes.append(f"{problem.message}; deployctl down {release.service} tries again")
+        self._record_failure(release, error)
+        if previous is not None:
+            notes.append(self._restore(previous, key, wait=not interrupted))
+        if interrupted:
+            return InterruptedByUserError(
+                f"interrupted; revision {release.revision} of {release.service} is stopped",
+                hint="; ".join(notes) or "nothing of it runs",
+            )
+        if isinstance(error, DeployctlError) and notes:
+            error.hint = "; ".join(filter(None, [error.hint, *notes]))
+        return error
+
+    def _restore(self, previous: Release, key: "_Key", *, wait: bool) -> str:
+        number = previous.revision
+        try:
+            if previous.spec.needs_api_key and key.stored:
+                secrets.place_key(self._key_path, key.stored)
+            self._tell(Event("note", f"bringing revision {number} back"))
+            self._driver.stop(previous, self._tell)  # it may be half-way down
+            begun = self._tools.clock()
+            self._driver.start(previous, self._tell)
+            if not wait:
+                return f"revision {number} is starting again; deployctl status {previous.service}"
+            wait_until_answers(self._driver, previous, self._tell, self._tools, begun=begun)
+        except DeployctlError as problem:
+            return f"and revision {number} could not be brought back: {problem.message}"
+        return f"revision {number} serves again"
+
+    def _mark(self, release: Release, status: str, message: str) -> Release:
+        marked = release.model_copy(update={"status": status, "message": message})
+        self._store.save(self._ref, marked)
+        return marked
+
+    def _record_failure(self, release: Release, error: BaseException) -> None:
+        why = error.message if isinstance(error, DeployctlError) else type(error).__name__
+        if isinstance(error, KeyboardInterrupt):
+            why = "interrupted"
+        try:
+            self._mark(release, "failed", why)
+        except StateError as problem:  # it stays pending, and the next up settles it
+            self._tell(Event("warning", f"{problem.message} ({problem.where})"))
+
+    def _say_patience(self) -> None:
+        self._tell(Event("warning", "cleaning up first; a moment"))
+
+    # The API key.
+
+    @property
+    def _key_path(self) -> Path:
+        return secrets.key_path(self._store.root, self._ref.kind, self._ref.service)
+
+    def _key(self, spec: ServiceSpec) -> "_Key":
+        wanted = secrets.wanted_key(spec, self._key_path, self._environment)
+        return _Key(wanted, secrets.read_key(self._key_path))
+
+    def _rotates(self, key: "_Key") -> bool:
+        return key.wanted is not None and key.wanted != key.stored
+
+
+class _Key(NamedTuple):
+    wanted: str | None  # None: none is needed, or one is to be made
+    stored: str | None
