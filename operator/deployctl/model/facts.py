@@ -12,13 +12,17 @@ class Quantization(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    method: str  # as vLLM names it: awq, gptq, fp8, compressed-tensors, bitsandbytes, mxfp4 …
+    method: str  # as vLLM names it: awq, gptq, fp8, compressed-tensors, inc, mxfp4 …
     bits: int | None = None
     group_size: int | None = None  # -1: one group a column
     act_order: bool = False  # GPTQ's desc_act
     symmetric: bool | None = None
     zero_point: bool | None = None
     ignored: tuple[str, ...] = ()  # modules left unquantized
+    packing: str | None = None  # checkpoint_format, version or format, as the checkpoint says
+    lm_head: bool = False  # the output layer is quantized too
+    dynamic: dict[str, Any] = {}  # GPTQModel: settings by module pattern
+    file: str = "config.json"  # where it is said; the engine looks there alone unless told
     raw: dict[str, Any] = {}
 
 
@@ -39,17 +43,26 @@ class Architecture(BaseModel):
     tied_embeddings: bool
     max_position_embeddings: int  # tokens, after rope scaling as vLLM derives it
     dtype: str  # of the unquantized parts: bfloat16, float16, float32
+    text_type: str = ""  # model_type of the text part; model_type where there is no such part
+    default_model_len: int = 0  # tokens the engine takes when nobody says; <= the maximum
     # Mixture of experts
     num_experts: int = 0
     experts_per_token: int = 0
     moe_intermediate_size: int = 0
+    moe_layers: int = 0  # layers that have experts; the others are dense
+    shared_expert_size: int = 0  # intermediate size of all shared experts together
     # Attention that does not keep every token: window in tokens, and each layer's kind
     sliding_window: int | None = None
     layer_types: tuple[str, ...] = ()  # "full_attention" | "sliding_attention" | …; () = all full
     # Multi-head latent attention (DeepSeek): rank of the compressed KV and the rope part
     kv_lora_rank: int | None = None
     qk_rope_head_dim: int | None = None
+    qk_nope_head_dim: int | None = None
+    v_head_dim: int | None = None
+    q_lora_rank: int | None = None
+    mla: bool = False  # the engine caches the compressed KV: rank + rope part, once a layer
     multimodal: bool = False
+    vision: dict[str, Any] = {}  # vision_config as it stands, where there is one
     raw: dict[str, Any] = {}  # the text config whole, for what only planning wants
 
 
@@ -70,7 +83,8 @@ class ModelFacts(BaseModel):
     bytes_by_dtype: dict[str, int] = {}  # from the headers
     headers_read: bool = False
     pickle: bool = False  # weights only as .bin/.pt
-    remote_code: bool = False  # auto_map: the checkpoint brings its own Python
+    remote_code: bool = False  # only the checkpoint's own Python (auto_map) can read it
+    brings_code: bool = False  # it has such Python, needed or not
     gated: bool = False
     chat_template: bool | None = None
     generation: dict[str, Any] = {}
