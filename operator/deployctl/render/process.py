@@ -4,6 +4,7 @@ import json
 import shlex
 from typing import Any
 
+from deployctl.errors import PlanRefusedError
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle
 from deployctl.spec import ServiceSpec
@@ -18,7 +19,18 @@ _LOOPBACK, _EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104  only with `expose
 
 
 def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
-    """Renders the engine's command. Interpreter, caches and secrets are added where it runs."""
+    """Renders the engine's command. Interpreter, caches and secrets are added where it runs.
+
+    Raises:
+        PlanRefusedError: several replicas, which would want the same port.
+    """
+    if plan.replicas > 1:
+        raise PlanRefusedError(
+            f"the plan has {plan.replicas} replicas, and target process runs one engine a service",
+            where="replicas",
+            hint="use --replicas 1, or deploy the service several times, each with its own --name "
+            "and --port",
+        )
     host = _EVERYWHERE if spec.expose else _LOOPBACK
     arguments = ["-m", ENTRYPOINT, "--model", plan.model, "--host", host, "--port", str(spec.port)]
     if plan.revision and not plan.model_local and "--revision" not in plan.engine.args:

@@ -1,0 +1,156 @@
+"""`deployctl status`: what runs, and whether it answers."""
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from deployctl.cli.console import Output, answer_json, story
+from deployctl.cli.endpoint import ServiceArgument, TargetOption
+from deployctl.cli.options import OutputOption
+
+if TYPE_CHECKING:
+    from deployctl.spec import Settings
+    from deployctl.targets.release import Release
+    from deployctl.targets.store import ServiceRef, Store
+
+ASK_TIMEOUT_S = 10.0  # a saturated engine queues; one that is silent for longer is no service
+LINES_OF_THE_DEAD = 10
+TARGET_FAILED = 4
+
+
+def command(
+    name: ServiceArgument = None,
+    target: TargetOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Say what runs and whether it answers; without a name, for every service on every target.
+
+    Each running engine is asked for a completion of one token: a health check can be green while
+    the engine hangs. Exit code 4 when a service that should serve does not.
+
+    [bold]Examples[/bold]
+
+      deployctl status
+
+      deployctl status my-model --output json
+    """
+    from deployctl.cli.services import DOCUMENT_VERSION, open_store
+
+    settings, store = open_store()
+    refs = [store.find(name, target)] if name else store.services()
+    documents = [
+        described
+        for ref in refs
+        if target in (None, ref.kind)
+        and (described := describe(settings, store, ref))
+        and (name or described["status"] != "removed")
+    ]
+    if output is Output.json:
+        answer_json({"version": DOCUMENT_VERSION, "services": documents})
+    else:
+        _tell(documents)
+    if any(document["health"] in ("dead", "silent", "unknown") for document in documents):
+        raise typer.Exit(TARGET_FAILED)
+
+
+def describe(settings: "Settings", store: "Store", ref: "ServiceRef") -> dict[str, Any] | None:
+    """One service as the JSON document shows it; None when it has no record after all."""
+    from deployctl.errors import DeployctlError
+    from deployctl.targets import history
+
+    try:
+        releases = store.releases(ref)
+        if not releases:
+            return None
+        return _look(settings, ref, history.shown(releases))
+    except DeployctlError as error:
+        # One broken service must not hide the others.
+        unknown = dict.fromkeys(_FIELDS)
+        detail = f"{error.message} ({error.where})" if error.where else error.message
+        known = {"service": ref.service, "target": ref.kind, "status": "unknown"}
+        return {**unknown, **known, "health": "unknown", "detail": detail, "log_tail": []}
+
+
+_FIELDS = (
+    *("service", "target", "revision", "status", "health", "detail", "url", "model", "gpu"),
+    *("started", "pid", "container", "memory_bytes", "log", "log_tail"),
+)
+
+
+def _look(settings: "Settings", ref: "ServiceRef", release: "Release") -> dict[str, Any]:
+    from deployctl.targets import open_driver
+    from deployctl.targets.readiness import ask
+
+    driver = open_driver(ref.kind, settings)
+    state = driver.state(release)
+    health, detail, endpoint = "stopped", state.detail, None
+    if state.condition == "running":
+        endpoint = driver.endpoint(release)
+        answer = ask(endpoint, ASK_TIMEOUT_S)
+        late = "starting" if release.status == "pending" else "silent"
+        health = "serving" if answer.ok else late
+        detail = detail if answer.ok else answer.detail
+    elif release.status == "deployed" or state.condition == "dead":
+        health = "dead"
+        detail = state.detail or "the engine is gone"
+    elif release.status == "failed":
+        detail = release.message
+    log = driver.log_path(release)
+    tail = driver.logs(release, tail=LINES_OF_THE_DEAD, follow=False) if health == "dead" else ()
+    return {
+        "service": ref.service,
+        "target": ref.kind,
+        "revision": release.revision,
+        "status": release.status,
+        "health": health,  # serving, starting, silent, dead, stopped, unknown
+        "detail": detail,
+        "url": f"{endpoint.url}/v1" if endpoint else None,
+        "model": release.plan.served_model_name,
+        "gpu": release.plan.gpu,
+        "started": state.started,
+        "pid": state.pid,
+        "container": state.container,
+        "memory_bytes": state.memory_bytes,
+        "log": str(log) if log else None,
+        "log_tail": list(tail),
+    }
+
+
+def _tell(documents: list[dict[str, Any]]) -> None:
+    from rich.table import Table
+
+    from deployctl.cli.console import out
+    from deployctl.units import size
+
+    if not documents:
+        story("no service; start one with deployctl up")
+        return
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in ("service", "target", "revision", "health", "url", "memory", "since"):
+        table.add_column(heading, overflow="fold")
+    colours = {"serving": "green", "starting": "yellow", "stopped": "dim"}
+    for document in documents:
+        health = document["health"]
+        memory = document["memory_bytes"]
+        table.add_row(
+            document["service"],
+            document["target"],
+            str(document["revision"] or "?"),
+            f"[{colours.get(health, 'bold red')}]{health}[/]",
+            document["url"] or "–",
+            size(memory) if memory else "–",
+            document["started"] or "–",
+        )
+    out.print(table)
+    for document in documents:
+        if document["detail"] and document["health"] != "serving":
+            _explain(document)
+
+
+def _explain(document: dict[str, Any]) -> None:
+    name = document["service"]
+    story(f"{name}: {document['health']}: {document['detail']}")
+    for line in document["log_tail"]:
+        story(f"     | {line}", style="dim")
+    if document["health"] == "dead":
+        story(f" hint: deployctl logs {name} shows more; deployctl up starts it again", prefix=6)
