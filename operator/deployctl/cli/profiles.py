@@ -1,0 +1,142 @@
+"""`deployctl profiles`: the hardware that deployctl knows, with its figures and their sources."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deployctl.cli.console import Output, answer_json
+from deployctl.cli.options import OutputOption
+
+if TYPE_CHECKING:
+    from deployctl.hardware import GpuProfile
+
+PROFILES_VERSION = 1
+
+
+def command(
+    name: Annotated[
+        str | None,
+        typer.Argument(help="A profile's name, alias or file; all when left out.", metavar="NAME"),
+    ] = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """List the hardware profiles, or one with the source of every figure.
+
+    A profile is what [bold]--gpu[/bold] names. For a card that is not listed, copy the nearest
+    file, correct it, and name it by path: [bold]deployctl plan --gpu ./my-card.yaml[/bold].
+
+    Example: [bold]deployctl profiles l4[/bold]
+    """
+    from deployctl.hardware import all_profiles, load_profile
+
+    if name is not None:
+        profile = load_profile(name)
+        if output is Output.json:
+            answer_json({"version": PROFILES_VERSION, "profile": profile.model_dump(mode="json")})
+        else:
+            _print_one(profile)
+        return
+    profiles = all_profiles()
+    if output is Output.json:
+        dumped = [p.model_dump(mode="json") for p in profiles]
+        answer_json({"version": PROFILES_VERSION, "profiles": dumped})
+    else:
+        _print_all(profiles)
+
+
+def _print_all(profiles: list["GpuProfile"]) -> None:
+    from rich import box
+    from rich.table import Table
+
+    from deployctl.cli.console import out
+
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
+    for heading in ("profile", "also"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("GiB", "GB/s", "cap.", "TFLOPS"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading in ("links", "p2p"):
+        table.add_column(heading, no_wrap=True)
+    table.add_column("$/h", justify="right", no_wrap=True)
+    for profile in profiles:
+        link = profile.interconnect
+        table.add_row(
+            profile.name,
+            ", ".join(profile.aliases) or "-",
+            f"{profile.memory_gib:.2f}",
+            f"{profile.memory_bandwidth_gb_s:.0f}",
+            profile.compute_capability or "-",
+            _figure(profile.dense_tflops_bf16),
+            f"{link.kind} {link.bandwidth_gb_s:.0f}" if link else "-",
+            ("yes" if link.peer_to_peer else "no") if link else "-",
+            "-" if profile.price_per_hour_usd is None else f"{profile.price_per_hour_usd:.2f}",
+        )
+    out.print(table)
+    out.print(
+        "\nGiB: a card's memory as the driver reports it. GB/s: memory, and links one way.\n"
+        "TFLOPS: BF16 without sparsity. $/h: on demand, rough.\n"
+        "deployctl profiles NAME gives the source of every figure."
+    )
+
+
+def _print_one(profile: "GpuProfile") -> None:
+    from rich.table import Table
+
+    from deployctl.cli.console import out
+    from deployctl.hardware.catalogue import shipped
+
+    link = profile.interconnect
+    rows = [
+        ("memory_gib", f"{profile.memory_gib:.2f} GiB"),
+        ("memory_bandwidth_gb_s", f"{profile.memory_bandwidth_gb_s:.0f} GB/s"),
+        ("compute_capability", profile.compute_capability or "none"),
+        ("dense_tflops_bf16", f"{_figure(profile.dense_tflops_bf16)} TFLOPS"),
+        (
+            "interconnect",
+            f"{link.kind}, {link.bandwidth_gb_s:.0f} GB/s one way"
+            + (f", PCIe {link.pcie_generation}.0" if link.pcie_generation else "")
+            if link
+            else "none",
+        ),
+        ("interconnect.peer_to_peer", ("yes" if link.peer_to_peer else "no") if link else "none"),
+        ("max_per_host", str(profile.max_per_host)),
+        (
+            "price_per_hour_usd",
+            "unknown"
+            if profile.price_per_hour_usd is None
+            else f"{profile.price_per_hour_usd:.2f} US dollars",
+        ),
+        ("node_selector", _labels(profile.node_selector)),
+        ("node_selector_gke", _labels(profile.node_selector_gke)),
+    ]
+    also = f"  (also: {', '.join(profile.aliases)})" if profile.aliases else ""
+    out.print(f"{profile.name}: {profile.title}{also}\n")
+    table = Table.grid(padding=(0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    skipped = ("none", "- TFLOPS")
+    for field, value in rows:
+        source = profile.sources.get(field)
+        if value in skipped and source is None:
+            continue
+        table.add_row(field, value + (f"\n[dim]{_safe(source)}[/dim]" if source else ""))
+    out.print(table, soft_wrap=False)
+    if profile.matches:
+        out.print(f"\nnvidia-smi calls it {' or '.join(profile.matches)}.")
+    file = shipped() / f"{profile.name}.yaml"
+    if file.exists():
+        out.print(f"File: {file}", soft_wrap=True)
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:g}"
+
+
+def _labels(labels: dict[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in labels.items()) or "none"
+
+
+def _safe(text: str | None) -> str:
+    from rich.markup import escape
+
+    return escape(text or "")

@@ -1,0 +1,211 @@
+"""Driver and cards: are they there, the right ones, free, and do they reach each other."""
+
+from collections.abc import Iterator
+
+from deployctl.doctor.detect import SAID, match, nearest
+from deployctl.doctor.facts import Gpus, HostFacts, Question
+from deployctl.doctor.report import Check, fail, good, warn
+from deployctl.hardware import GpuProfile
+from deployctl.hardware.cuda import image_cuda, numbers, oldest_branch, toolkit_driver
+from deployctl.hardware.nvidia_smi import Card, Failure
+
+UTILIZATION = 0.92  # vLLM's own default: it refuses to start when less of the card is free
+_NAMED = 3  # holders of memory named in a line
+
+_FIX: dict[Failure, str] = {
+    "missing": "sudo {setup} installs it; or --gpu cpu",
+    "no_driver": "reboot after installing; then: sudo modprobe nvidia, dmesg | grep -i nvrm",
+    "no_devices": "check lspci | grep -i nvidia, the power and the virtual machine's devices",
+    "mismatch": "reboot",
+    "permission": "check the permissions of /dev/nvidia*",
+    "hang": "reboot; dmesg | grep -i xid tells why",
+    "bad_field": "update the driver",
+    "other": "run nvidia-smi by hand",
+}
+
+
+def gpu_checks(facts: HostFacts, question: Question) -> Iterator[Check]:
+    """All about GPUs; nothing for the CPU, nor for a Docker engine elsewhere."""
+    gpus = facts.gpus
+    if question.cpu or gpus is None or (facts.docker and facts.docker.host):
+        return
+    if gpus.failure:
+        detail = SAID[gpus.failure] + (f": {gpus.complaint}" if gpus.failure == "other" else "")
+        fix = _FIX[gpus.failure].format(setup=question.setup)
+        yield fail("driver", "NVIDIA driver", detail, fix)
+        return
+    yield _driver(gpus, question)
+    yield from _lost(gpus)
+    yield _cards(gpus, question)
+    profile = question.profile or match(gpus.cards[0].name or "")
+    if profile is not None:
+        yield from _fits_profile(gpus, profile)
+    yield from _mig(gpus)
+    yield _taken(gpus, question)
+    yield from _persistence(gpus)
+    if len(gpus.cards) > 1:
+        yield _peers(gpus, profile, question)
+
+
+def _driver(gpus: Gpus, question: Question) -> Check:
+    id, title = "driver", "NVIDIA driver"
+    driver = next((c.driver for c in gpus.cards if c.driver), None)
+    cuda = image_cuda(question.vllm_version)
+    oldest, released = oldest_branch(cuda), toolkit_driver(cuda)
+    wants = f"vLLM {question.vllm_version} is built with CUDA {cuda}"
+    fix = f"sudo apt install nvidia-driver-{oldest}-server-open, then reboot"
+    if driver is None:
+        return warn(id, title, f"of unknown version; {wants}", f"{oldest} is the oldest that works")
+    if numbers(driver)[0] < oldest:
+        return fail(id, title, f"{driver} is too old: {wants}, which needs {oldest} or newer", fix)
+    if numbers(driver) < numbers(released):
+        return warn(id, title, f"{driver}; {wants}, released with {released}", fix)
+    return good(id, title, f"{driver}, for CUDA {cuda}")
+
+
+def _lost(gpus: Gpus) -> Iterator[Check]:
+    if gpus.lost:
+        yield fail(
+            "gpu-lost",
+            "Lost cards",
+            "the driver cannot reach " + ", ".join(gpus.lost),
+            "reboot; if it comes back, check power and slot",
+        )
+
+
+def _cards(gpus: Gpus, question: Question) -> Check:
+    id, title = "gpus", "GPUs"
+    names = [c.name or "a card without a name" for c in gpus.cards]
+    kinds = [f"{names.count(n)} × {n}" for n in dict.fromkeys(names)]
+    text = ", ".join(kinds)
+    if len(names) < question.gpus:
+        return fail(id, title, f"{text}; {question.gpus} are wanted", "lower --gpus")
+    if len(kinds) > 1:
+        return warn(
+            id, title, text, "choose one kind with CUDA_VISIBLE_DEVICES: the slowest sets the pace"
+        )
+    profile = question.profile
+    if profile is None:
+        found = match(names[0])
+        if found is None:
+            near = nearest(names[0]).name
+            return warn(
+                id, title, f"{text}: no profile", f"start your own from a copy of {near}.yaml"
+            )
+        return good(id, title, f"{text}: profile {found.name}")
+    if names[0] not in profile.matches:
+        right = match(names[0])
+        fix = f"--gpu {right.name}" if right else "check that the profile describes this card"
+        return warn(id, title, f"{text}, where profile {profile.name} was named", fix)
+    return good(id, title, text)
+
+
+def _fits_profile(gpus: Gpus, profile: GpuProfile) -> Iterator[Check]:
+    """Memory and capability of each card against the profile's figures."""
+    found = [c.usable_mib / 1024 for c in gpus.cards if c.usable_mib is not None]
+    if found:
+        least = min(found)
+        text = f"{least:.2f} GiB a card; profile {profile.name} says {profile.memory_gib:.2f}"
+        if least < profile.memory_gib * 0.98:
+            yield fail(
+                "gpu-memory", "GPU memory", text, f"--gpu auto, or --gpu-memory-gib {least:.2f}"
+            )
+        else:
+            yield good("gpu-memory", "GPU memory", text)
+    known = [c.compute_capability for c in gpus.cards if c.compute_capability]
+    if known and profile.compute_capability:
+        least_capability = min(known, key=numbers)
+        text = f"{least_capability}; profile {profile.name} says {profile.compute_capability}"
+        if numbers(least_capability) < numbers(profile.compute_capability):
+            yield fail("gpu-capability", "Compute capability", text, "--gpu auto")
+        else:
+            yield good("gpu-capability", "Compute capability", least_capability)
+
+
+def _mig(gpus: Gpus) -> Iterator[Check]:
+    on = [_number(c) for c in gpus.cards if c.mig]
+    if on:
+        yield fail(
+            "mig",
+            "Partitioning (MIG)",
+            f"on, for GPU {', '.join(on)}; a profile describes a whole card",
+            f"sudo nvidia-smi -i {','.join(on)} -mig 0",
+        )
+
+
+def _taken(gpus: Gpus, question: Question) -> Check:
+    """vLLM starts on a card only when its share of the memory is free."""
+    id, title = "gpu-free", "Free GPU memory"
+    free = [
+        (c, c.memory_free_mib / c.usable_mib)
+        for c in gpus.cards
+        if c.memory_free_mib is not None and c.usable_mib
+    ]
+    if not free:
+        return warn(id, title, "the driver does not say", "end what else uses the GPU")
+    busy = [(c, share) for c, share in free if share < UTILIZATION]
+    if not busy:
+        least = min(c.memory_free_mib or 0 for c, _ in free) / 1024
+        return good(id, title, f"{least:.2f} GiB a card, nothing else runs there")
+    text = "; ".join(
+        f"GPU {_number(c)}: {(c.memory_free_mib or 0) / 1024:.1f} GiB free{_holders(gpus, c)}"
+        for c, _ in busy
+    )
+    least_share = min(share for _, share in busy)
+    if len(free) - len(busy) >= question.gpus:
+        idle = ",".join(_number(c) for c, share in free if share >= UTILIZATION)
+        return warn(id, title, text, f"CUDA_VISIBLE_DEVICES={idle} leaves the idle cards")
+    lower = int(least_share * 100) / 100
+    fix = "end what holds it"
+    if lower >= 0.3:
+        fix += f", or plan with --gpu-memory-utilization {lower:.2f}"
+    return fail(id, title, text, fix)
+
+
+def _holders(gpus: Gpus, card: Card) -> str:
+    apps = [a for a in gpus.apps if a.gpu_uuid is None or a.gpu_uuid == card.uuid]
+    if not apps:
+        return ", held by a process of another container or user"
+    named = [
+        f"{a.name.rsplit('/', 1)[-1] if a.name else 'unnamed'} (pid {a.pid})" for a in apps[:_NAMED]
+    ]
+    more = f" and {len(apps) - _NAMED} more" if len(apps) > _NAMED else ""
+    return ", held by " + ", ".join(named) + more
+
+
+def _persistence(gpus: Gpus) -> Iterator[Check]:
+    off = [_number(c) for c in gpus.cards if c.persistence is False]
+    if off:
+        yield warn(
+            "persistence",
+            "Persistence mode",
+            f"off, for GPU {', '.join(off)}: each start waits for the card to wake",
+            "sudo systemctl enable --now nvidia-persistenced, or sudo nvidia-smi -pm 1",
+        )
+    elif any(c.persistence for c in gpus.cards):
+        yield good("persistence", "Persistence mode", "on")
+
+
+def _peers(gpus: Gpus, profile: GpuProfile | None, question: Question) -> Check:
+    id, title = "peer-to-peer", "Peer-to-peer"
+    if not gpus.peers:
+        return warn(id, title, "the driver does not say", "nvidia-smi topo -p2p r")
+    refused = sorted({cell for cell in gpus.peers.values() if cell != "OK"})
+    expected = bool(profile and profile.interconnect and profile.interconnect.peer_to_peer)
+    if not refused:
+        return good(id, title, "every card reaches every other")
+    text = f"not between all cards ({', '.join(refused)})"
+    if not expected:
+        return good(id, title, f"{text}, as profile {profile.name} says" if profile else text)
+    if question.gpus == 1:
+        return good(id, title, f"{text}; one card is used")
+    return warn(
+        id,
+        title,
+        f"{text}, though profile {profile.name if profile else '?'} counts on it",
+        "copy the profile, set peer_to_peer: false, and name the copy with --gpu",
+    )
+
+
+def _number(card: Card) -> str:
+    return str(card.index) if card.index is not None else "?"

