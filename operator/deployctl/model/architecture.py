@@ -1,0 +1,191 @@
+"""The numbers of a decoder out of config.json, by every name in use."""
+
+from typing import Any, NamedTuple
+
+from deployctl.model import context, defaults, experts, layers
+from deployctl.model.documents import TensorInfo
+from deployctl.model.facts import Architecture
+from deployctl.model.fields import Fields
+from deployctl.model.textpart import FILE, multimodal, text_part
+
+LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers")
+HIDDEN = ("hidden_size", "n_embd", "d_model", "model_dim")
+HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads")
+# The engine asks in this order (vLLM 0.32, get_total_num_kv_heads).
+KV_HEADS = (
+    "n_head_kv",
+    "num_kv_heads",
+    "num_key_value_heads",
+    "multi_query_group_num",
+    "num_attention_groups",
+)
+INNER = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", "d_ff", "decoder_ffn_dim")
+VOCAB = ("vocab_size", "padded_vocab_size", "n_vocab")
+MAX_HEADS, MAX_WIDTH, MAX_VOCAB = 2**16, 2**24, 2**31
+_DTYPES = {"bfloat16", "float16", "float32", "float64"}
+_SHORT = {"bf16": "bfloat16", "half": "float16", "fp16": "float16", "float": "float32"}
+_SHORT |= {"fp32": "float32"}
+
+
+def describes_a_language_model(config: dict[str, Any]) -> bool:
+    """Whether the config has any of the numbers at all, as opposed to some of them wrong."""
+    text = text_part(config)
+    nested = text.values is not config and text.values.get("model_type") in defaults.NESTED
+    return nested or text.has(*LAYERS) or text.has(*HEADS)
+
+
+def read_architecture(
+    config: dict[str, Any], tensors: tuple[TensorInfo, ...] | None = None
+) -> Architecture:
+    """Reads the numbers. `tensors` tell the dtype where the config does not.
+
+    Raises:
+        ModelError: a number is missing, or impossible; `where` is its path.
+    """
+    top, text = Fields(config, FILE), text_part(config)
+    nested = text.values is not config
+    model_type = top.text("model_type") or ""
+    text_type = text.text("model_type") or model_type
+    base = _Defaults(text_type, nested)
+    count = text.whole(*LAYERS, default=base.get("num_hidden_layers"), most=layers.MAX_LAYERS)
+    hidden = text.whole(*HIDDEN, default=base.get("hidden_size"), most=MAX_WIDTH)
+    heads = _heads(text, text_type, base, hidden)
+    window, kinds = layers.window_and_layers(text, text_type, count)
+    longest, usual = context.lengths(text, text_type, base.get("max_position_embeddings"))
+    rank = text.optional("kv_lora_rank", most=MAX_WIDTH)
+    inner = _inner(text, text_type, hidden, base)
+    moe = experts.read_experts(text, text_type, count, inner)
+    return Architecture(
+        name=_name(top),
+        model_type=model_type,
+        text_type=text_type,
+        num_layers=count,
+        hidden_size=hidden,
+        intermediate_size=inner,
+        num_heads=heads.query,
+        num_kv_heads=heads.key_value,
+        head_dim=heads.width,
+        vocab_size=text.whole(*VOCAB, default=_vocab(top, base), most=MAX_VOCAB),
+        tied_embeddings=_tied(top, text, text_type),
+        max_position_embeddings=longest,
+        default_model_len=usual,
+        dtype=_dtype(top, text, tensors),
+        num_experts=moe.experts,
+        experts_per_token=moe.per_token,
+        moe_intermediate_size=moe.inner,
+        moe_layers=moe.layers,
+        shared_expert_size=moe.shared,
+        sliding_window=window,
+        layer_types=kinds,
+        kv_lora_rank=rank,
+        qk_rope_head_dim=text.optional("qk_rope_head_dim", least=0, most=MAX_WIDTH),
+        qk_nope_head_dim=text.optional("qk_nope_head_dim", least=0, most=MAX_WIDTH),
+        v_head_dim=text.optional("v_head_dim", least=0, most=MAX_WIDTH),
+        q_lora_rank=text.optional("q_lora_rank", least=0, most=MAX_WIDTH),
+        mla=text_type in defaults.MLA_TYPES and rank is not None,
+        multimodal=multimodal(config),
+        raw=dict(text.values),
+    )
+
+
+class _Defaults:
+    """What an absent field means for this type; more of them may be absent in a nested part."""
+
+    def __init__(self, text_type: str, nested: bool) -> None:
+        self._values = dict(defaults.BY_TYPE.get(text_type, {}))
+        if nested:
+            self._values |= defaults.NESTED.get(text_type, {})
+
+    def get(self, name: str) -> int | None:
+        return self._values.get(name)
+
+
+class _Heads(NamedTuple):
+    query: int
+    key_value: int
+    width: int
+
+
+def _heads(text: Fields, text_type: str, base: _Defaults, hidden: int) -> _Heads:
+    if text_type in defaults.ATTENTION_FREE and not text.has(*HEADS):
+        return _Heads(0, 0, 0)
+    query = text.whole(*HEADS, default=base.get("num_attention_heads"), most=MAX_HEADS, lists=True)
+    default = base.get("num_key_value_heads") or query
+    key_value = text.whole(*KV_HEADS, default=default, most=MAX_HEADS, lists=True)
+    attention = text.under("attn_config")  # DBRX and MPT
+    if attention is not None:
+        key_value = attention.whole("kv_n_heads", default=key_value, most=MAX_HEADS)
+    if _multi_query(text, text_type):
+        key_value = 1
+    if query % key_value and not any(isinstance(text.values.get(n), list) for n in HEADS):
+        raise text.wrong(
+            "num_key_value_heads", f"{key_value} does not divide the {query} attention heads"
+        )
+    return _Heads(query, key_value, _head_dim(text, base, query, hidden))
+
+
+def _head_dim(text: Fields, base: _Defaults, query: int, hidden: int) -> int:
+    if text.has("qk_nope_head_dim") and text.has("qk_rope_head_dim"):
+        nope = text.whole("qk_nope_head_dim", least=0, most=MAX_WIDTH)
+        return nope + text.whole("qk_rope_head_dim", least=0, most=MAX_WIDTH)
+    # Some classes write 0 for "not set"; the engine takes it so too.
+    if text.values.get("head_dim") != 0 and text.has("head_dim"):
+        return text.whole("head_dim", most=MAX_WIDTH, lists=True)
+    named = text.optional("hidden_size_per_head", "attention_head_dim", "kv_channels", "d_kv")
+    derived = named or base.get("head_dim") or hidden // query
+    if derived < 1 or derived > MAX_WIDTH:
+        raise text.wrong("num_attention_heads", f"{query} heads for a hidden size of {hidden}")
+    return derived
+
+
+def _multi_query(text: Fields, text_type: str) -> bool:
+    """One key and value head for all, in the two families that say so by a switch."""
+    if text_type in ("falcon", "RefinedWeb", "RefinedWebModel"):
+        # The class of Falcon has multi_query on, and the newer architecture ignores it.
+        newer = text.flag("new_decoder_architecture", False)
+        return not newer and text.flag("multi_query", text_type == "falcon")
+    return text_type == "gpt_bigcode" and text.flag("multi_query", True)
+
+
+def _inner(text: Fields, text_type: str, hidden: int, base: _Defaults) -> int:
+    """Width of the dense feed-forward part; four times the hidden size where nothing says."""
+    forward = text.under("ffn_config")  # DBRX
+    if forward is not None and forward.has("ffn_hidden_size"):
+        return forward.whole("ffn_hidden_size", most=MAX_WIDTH)
+    if text_type == "llama4_text" and text.has("intermediate_size_mlp"):
+        return text.whole("intermediate_size_mlp", most=MAX_WIDTH)
+    if not text.has(*INNER) and text.has("expansion_ratio"):  # MPT
+        return int(hidden * (text.number("expansion_ratio") or 4))
+    default = base.get("intermediate_size") or 4 * hidden
+    return text.whole(*INNER, default=default, most=MAX_WIDTH, lists=True)
+
+
+def _vocab(top: Fields, base: _Defaults) -> int | None:
+    return top.optional(*VOCAB, most=MAX_VOCAB) or base.get("vocab_size")
+
+
+def _tied(top: Fields, text: Fields, text_type: str) -> bool:
+    """The part's own word, then the whole config's, then the class's default."""
+    by_class = text_type in defaults.TIED
+    return text.flag("tie_word_embeddings", top.flag("tie_word_embeddings", by_class))
+
+
+def _name(top: Fields) -> str:
+    names = top.texts("architectures")
+    return names[0] if names and names[0].isprintable() and len(names[0]) <= 200 else ""
+
+
+def _dtype(top: Fields, text: Fields, tensors: tuple[TensorInfo, ...] | None) -> str:
+    """The dtype the engine starts from: config, its parts, the headers, then float32."""
+    for part in (top, text, top.under("vision_config"), top.under("encoder_config")):
+        said = part.text("dtype", "torch_dtype") if part is not None else None
+        if said is not None:
+            plain = said.removeprefix("torch.").lower()
+            plain = _SHORT.get(plain, plain)
+            if plain not in _DTYPES and not plain.startswith("float8"):
+                raise top.wrong("torch_dtype", f"{said!a} is no dtype of weights")
+            return plain
+    stored = {t.dtype for t in tensors or ()}
+    if "F32" in stored or {"F16", "BF16"} <= stored:
+        return "float32"
+    return "bfloat16" if "BF16" in stored else "float16" if "F16" in stored else "float32"

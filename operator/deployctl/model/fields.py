@@ -1,0 +1,152 @@
+"""Reads typed fields out of an untrusted mapping; an error names the field by its path."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from deployctl.errors import ModelError
+
+LARGEST = 2**40  # no count in a config comes near it
+
+
+class Fields:
+    """A mapping and its path, e.g. `config.json: text_config`."""
+
+    def __init__(self, values: Mapping[str, Any], file: str, path: str = "") -> None:
+        self.values, self.file, self.path = values, file, path
+
+    def where(self, name: str) -> str:
+        """The path that an error shows."""
+        return f"{self.file}: {self.path}.{name}" if self.path else f"{self.file}: {name}"
+
+    def first(self, names: Sequence[str]) -> tuple[str, Any] | None:
+        """The first of `names` that is there and not null."""
+        for name in names:
+            value = self.values.get(name)
+            if value is not None:
+                return name, value
+        return None
+
+    def has(self, *names: str) -> bool:
+        """Whether any of them is there and not null."""
+        return self.first(names) is not None
+
+    def under(self, name: str) -> "Fields | None":
+        """A nested mapping; None where there is none."""
+        value = self.values.get(name)
+        if not isinstance(value, dict):
+            return None
+        return Fields(value, self.file, f"{self.path}.{name}" if self.path else name)
+
+    def whole(
+        self,
+        *names: str,
+        default: int | None = None,
+        least: int = 1,
+        most: int = LARGEST,
+        lists: bool = False,
+    ) -> int:
+        """A whole number, by the first of its names; `lists` takes the largest of a list.
+
+        Raises:
+            ModelError: missing without a default, or no whole number from `least` to `most`.
+        """
+        found = self.first(names)
+        if found is None:
+            if default is None:
+                raise ModelError(
+                    "is missing", where=self.where(names[0]), hint="the file is not complete"
+                )
+            return default
+        name, value = found
+        if lists and isinstance(value, list) and value:
+            return max(self._check(name, item, least, most) for item in value)
+        return self._check(name, value, least, most)
+
+    def optional(self, *names: str, least: int = 1, most: int = LARGEST) -> int | None:
+        """A whole number, or None where it is missing or null.
+
+        Raises:
+            ModelError: it is there, and is no whole number from `least` to `most`.
+        """
+        if self.first(names) is None:
+            return None
+        return self.whole(*names, least=least, most=most)
+
+    def number(self, name: str) -> float | None:
+        """A positive number, or None where it is missing or null.
+
+        Raises:
+            ModelError: it is there, and is no positive number.
+        """
+        value = self.values.get(name)
+        if value is None:
+            return None
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < LARGEST:
+            raise self.wrong(name, f"must be a positive number, not {shown(value)}")
+        return float(value)
+
+    def flag(self, name: str, default: bool) -> bool:
+        """True or false.
+
+        Raises:
+            ModelError: it is there, and is neither.
+        """
+        value = self.values.get(name)
+        if value is None:
+            return default
+        if not isinstance(value, bool):
+            raise self.wrong(name, f"must be true or false, not {shown(value)}")
+        return value
+
+    def text(self, *names: str) -> str | None:
+        """A text, or None where it is missing or null.
+
+        Raises:
+            ModelError: it is there, and is no text of one line.
+        """
+        found = self.first(names)
+        if found is None:
+            return None
+        name, value = found
+        if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
+            raise self.wrong(name, f"must be a line of text, not {shown(value)}")
+        return value
+
+    def texts(self, *names: str) -> tuple[str, ...]:
+        """A list of texts; empty where it is missing or null.
+
+        Raises:
+            ModelError: it is there, and is something else.
+        """
+        found = self.first(names)
+        if found is None:
+            return ()
+        name, value = found
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self.wrong(name, f"must be a list of texts, not {shown(value)}")
+        return tuple(value)
+
+    def wrong(self, name: str, message: str) -> ModelError:
+        """The error for a field that holds something impossible."""
+        return ModelError(message, where=self.where(name), hint="compare with the published file")
+
+    def _check(self, name: str, value: Any, least: int, most: int) -> int:
+        if type(value) is not int:
+            raise self.wrong(name, f"must be a whole number, not {shown(value)}")
+        if not least <= value <= most:
+            raise self.wrong(name, f"must be from {least} to {most}, not {shown(value)}")
+        return value
+
+
+def shown(value: Any) -> str:
+    """A value as an error may show it: short, on one line, in ASCII."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int) and abs(value) >= 10**30:
+        return "a number of more than 30 digits"
+    text = ascii(value)
+    return text if len(text) <= 60 else text[:57] + "..."

@@ -1,0 +1,165 @@
+"""How the weights are stored, from `quantization_config` or the quantizer's own file.
+
+The names and where they are looked for are vLLM 0.32's: `config/model.py`
+(_verify_quantization) and `transformers_utils/` (config.py, model_arch_config_convertor.py).
+"""
+
+from typing import Any
+
+from deployctl.model import ctensors
+from deployctl.model.documents import Documents
+from deployctl.model.facts import Quantization
+from deployctl.model.fields import Fields
+from deployctl.model.textpart import FILE, text_part
+
+MAX_BITS, MAX_GROUP = 64, 2**24
+# Other names of the same method.
+_NAMES = {
+    "compressed_tensors": "compressed-tensors",
+    "auto_gptq": "gptq",
+    "gptq_marlin": "gptq",
+    "gptqmodel": "gptq",
+    "marlin": "gptq",
+    "auto_awq": "awq",
+    "awq_marlin": "awq",
+    "auto-round": "inc",
+    "intel/auto-round": "inc",
+    "auto_round": "inc",
+    "gpt_oss_mxfp4": "mxfp4",
+}
+_IGNORED: tuple[str, ...] = (
+    "modules_to_not_convert",
+    "ignored_layers",
+    "ignore",
+    "exclude_modules",
+    "exclude",
+)
+_IGNORED += ("llm_int8_skip_modules",)
+_FIXED_BITS = {"fp8": 8, "fbgemm_fp8": 8, "mxfp4": 4, "mxfp8": 8, "experts_int8": 8}
+_FIXED_BITS |= {"modelopt": 8, "modelopt_fp4": 4, "modelopt_mxfp8": 8}
+_FIXED_GROUPS = {"mxfp4": 32, "mxfp8": 32, "modelopt_fp4": 16, "modelopt_mxfp8": 32}
+
+
+def read_quantization(documents: Documents) -> Quantization | None:
+    """Reads it; None for an unquantized checkpoint.
+
+    Raises:
+        ModelError: a field says something impossible.
+    """
+    found = _find(documents)
+    if found is None:
+        return None
+    method = _method(found)
+    if method is None:
+        return None
+    if method == "compressed-tensors":
+        return ctensors.read(found)
+    inner = found.under("quantization") or found  # ModelOpt's own file
+    bits = _bits(inner, method)
+    act_order = inner.values.get("desc_act")
+    if act_order is not None and not isinstance(act_order, bool):
+        raise inner.wrong("desc_act", "must be true or false")
+    ignored: tuple[str, ...] = ()
+    for part in (found, inner):
+        ignored = ignored or part.texts(*_IGNORED)
+    dynamic = found.values.get("dynamic")
+    return Quantization(
+        method=method,
+        bits=bits,
+        group_size=_group(inner, method),
+        act_order=bool(act_order),
+        symmetric=inner.flag("sym", False) if inner.has("sym") else None,
+        zero_point=inner.flag("zero_point", False) if inner.has("zero_point") else None,
+        ignored=ignored,
+        packing=inner.text("checkpoint_format", "packing_format", "version", "quant_algo"),
+        lm_head=inner.flag("lm_head", False),
+        dynamic=dict(dynamic) if isinstance(dynamic, dict) else {},
+        file=found.file,
+        raw=dict(found.values),
+    )
+
+
+def _find(documents: Documents) -> Fields | None:
+    """config.json, its text part, then the quantizer's own file."""
+    config = documents.config or {}
+    parts = [Fields(config, FILE), text_part(config)]
+    for part in parts:
+        for name in ("quantization_config", "compression_config"):
+            value = part.values.get(name)
+            if value is None or value == {}:
+                continue
+            inner = part.under(name)
+            if inner is None:
+                raise part.wrong(name, "must be an object")
+            return inner
+    if documents.quantize_config:
+        return Fields(documents.quantize_config, documents.quantize_config_file or "")
+    return None
+
+
+def _method(found: Fields) -> str | None:
+    """The method's name, or None where the settings say that nothing is quantized."""
+    algorithm = _modelopt(found)
+    if algorithm is not None:
+        return algorithm
+    named = found.text("quant_method", "quantization_method")
+    if named:
+        lower = named.lower()
+        return _NAMES.get(lower, lower)
+    if found.has("load_in_4bit", "load_in_8bit", "bnb_4bit_quant_type"):
+        return "bitsandbytes"
+    if found.has("config_groups"):
+        return "compressed-tensors"
+    # Files of the quantizers themselves name no method.
+    if found.has("w_bit", "q_group_size") or (found.has("zero_point") and not found.has("sym")):
+        return "awq"
+    if found.has("desc_act", "sym", "damp_percent") or found.has("bits"):
+        return "gptq"
+    raise found.wrong("quant_method", "is missing, and nothing else tells the method")
+
+
+def _modelopt(found: Fields) -> str | None:
+    inner = found.under("quantization")
+    producer = found.under("producer")
+    by_name = found.values.get("quant_method") == "modelopt"
+    if not by_name and (producer is None or producer.values.get("name") != "modelopt"):
+        return None
+    part = inner if inner is not None else found
+    algorithm = (part.text("quant_algo") or "").upper()
+    if "MXFP8" in algorithm:
+        return "modelopt_mxfp8"
+    if "FP4" in algorithm:
+        return "modelopt_fp4"
+    return "modelopt_mixed" if algorithm == "MIXED_PRECISION" else "modelopt"
+
+
+def _bits(inner: Fields, method: str) -> int | None:
+    if inner.has("bits", "w_bit"):
+        return inner.whole("bits", "w_bit", most=MAX_BITS)
+    if method == "bitsandbytes":
+        return 4 if inner.values.get("load_in_4bit") is True else 8
+    if method == "quark":
+        return _quark_bits(inner)
+    return _FIXED_BITS.get(method)
+
+
+def _group(inner: Fields, method: str) -> int | None:
+    names = ("group_size", "q_group_size")
+    found = inner.first(names)
+    if found is None:
+        return _FIXED_GROUPS.get(method)
+    name, value = found
+    if isinstance(value, list):  # blocks of rows and columns
+        return None
+    if value in (0, -1) and not isinstance(value, bool):
+        return -1
+    return inner.whole(name, most=MAX_GROUP)
+
+
+def _quark_bits(inner: Fields) -> int | None:
+    overall = inner.under("global_quant_config")
+    weight: Any = overall.values.get("weight") if overall is not None else None
+    if isinstance(weight, list) and weight:
+        weight = weight[0]
+    dtype = str(weight.get("dtype", "")) if isinstance(weight, dict) else ""
+    return next((bits for word, bits in (("fp8", 8), ("int8", 8), ("4", 4)) if word in dtype), None)
