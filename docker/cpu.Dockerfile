@@ -24,10 +24,11 @@ ARG VLLM_VERSION=0.32.0
 
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 
-# torch.compile writes C++ and calls this compiler when the engine starts.
+# torch.compile writes C++ and calls this compiler when the engine starts; the engine's own
+# library is linked against libnuma.
 # hadolint ignore=DL3008
 RUN apt-get update \
- && apt-get install -y --no-install-recommends g++ \
+ && apt-get install -y --no-install-recommends g++ libnuma1 \
  && rm -rf /var/lib/apt/lists/*
 
 # torchaudio and torchcodec come as CUDA builds; without CUDA's libraries they break the import

@@ -1,0 +1,92 @@
+"""A rendered folder on disk: what of it is ours, so that nothing of the user's is lost."""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+
+from deployctl.errors import InputError, StateError
+from deployctl.render import Bundle
+
+MARKER = ".deployctl.json"  # lists what was written, with digests
+_VERSION = 1
+
+
+def write(folder: Path, bundle: Bundle, beside: dict[str, str], *, force: bool) -> None:
+    """Writes a bundle, and files for people beside it, to a folder.
+
+    Files that an earlier render wrote and this one does not are removed; all others stay.
+
+    Raises:
+        InputError: the folder holds files that deployctl did not write, or that were changed
+            since; `force` writes over them.
+        StateError: it cannot be written.
+    """
+    files = {**bundle.files, **beside}
+    try:
+        known = _known(folder)
+        if not force:
+            _refuse_foreign(folder, files, known)
+        for path in sorted(set(known or {}) - set(files)):
+            (folder / path).unlink(missing_ok=True)
+        for path, text in files.items():
+            _replace(folder / path, text)
+        record = {"version": _VERSION, "files": {p: _digest(t) for p, t in sorted(files.items())}}
+        _replace(folder / MARKER, json.dumps(record, indent=1) + "\n")
+    except OSError as error:
+        raise StateError(
+            f"cannot write: {error.strerror}",
+            where=str(error.filename or folder),
+            hint="check the disk and the folder's permissions, or choose another with -o",
+        ) from error
+
+
+def _known(folder: Path) -> dict[str, str] | None:
+    """What an earlier render wrote there, with digests; None when it is no folder of ours."""
+    try:
+        record = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        files = {str(path): str(digest) for path, digest in record["files"].items()}
+    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    inside = {p: d for p, d in files.items() if not Path(p).is_absolute() and ".." not in p}
+    return inside if inside == files else None
+
+
+def _refuse_foreign(folder: Path, files: dict[str, str], known: dict[str, str] | None) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise InputError("this is a file, not a folder", where=str(folder), hint="choose another")
+    if known is None:
+        if folder.is_dir() and any(folder.iterdir()):
+            raise InputError(
+                "the folder holds files that deployctl did not render",
+                where=str(folder),
+                hint="choose an empty folder with -o, or write over them with --force",
+            )
+        return
+    for path in {**known, **files}:
+        file = folder / path
+        if not file.is_file():
+            continue
+        found = _digest(file.read_text(encoding="utf-8", errors="replace"))
+        if found not in (known.get(path), _digest(files.get(path, ""))):
+            raise InputError(
+                "the file was changed since it was rendered",
+                where=str(file),
+                hint="put the change into the spec, or write over it with --force",
+            )
+
+
+def _replace(file: Path, text: str) -> None:
+    """Writes a file whole, or leaves the old one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.chmod(0o755 if file.suffix == ".sh" else 0o644)
+        temporary.replace(file)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

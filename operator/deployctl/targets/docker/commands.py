@@ -1,0 +1,94 @@
+"""The command lines of `docker`, as lists of words, and how they are run."""
+
+import os
+import subprocess
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from deployctl.errors import DockerError
+from deployctl.render.compose import COMPOSE_FILE, REVISION_VARIABLE, project_name
+from deployctl.targets.release import Release
+
+REMOTE_FILE = "compose.remote.yaml"
+INSTALL_HINT = (
+    "install Docker Engine with the Compose plugin: https://docs.docker.com/engine/install/"
+)
+
+
+class Result(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+Run = Callable[[Sequence[str], Mapping[str, str]], Result]
+
+
+def run(words: Sequence[str], environment: Mapping[str, str]) -> Result:
+    """Runs a command with `environment` added to ours, and waits for its end.
+
+    In a session of its own, so that a Ctrl-C reaches us and not it: we decide what to undo.
+
+    Raises:
+        DockerError: there is no such program.
+    """
+    try:
+        done = subprocess.run(
+            list(words),
+            env={**os.environ, **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+            check=False,
+        )
+    except FileNotFoundError as error:
+        raise DockerError(
+            f"{words[0]} is not installed, or not in PATH", hint=INSTALL_HINT
+        ) from error
+    except OSError as error:
+        raise DockerError(f"cannot run {words[0]}: {error.strerror}", hint=INSTALL_HINT) from error
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def compose_version() -> list[str]:
+    """Asks for the version of the Compose plugin."""
+    return ["docker", "compose", "version", "--short"]
+
+
+def context_host() -> list[str]:
+    """Asks for the address of the engine that the current context names."""
+    return ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
+
+
+def pull(image: str) -> list[str]:
+    """Fetches an image with the credentials of the `docker` command."""
+    return ["docker", "pull", "--quiet", image]
+
+
+def compose_up(folder: Path, release: Release, *, remote: bool) -> list[str]:
+    """Starts the project in `folder`, or changes what runs to it. Does not wait for health."""
+    files = [COMPOSE_FILE, *([REMOTE_FILE] if remote else [])]
+    return [
+        "docker",
+        "compose",
+        "--ansi=never",
+        "--project-name",
+        project_name(release.service),
+        "--project-directory",
+        str(folder),
+        *(word for file in files for word in ("--file", str(folder / file))),
+        "up",
+        "--detach",
+        "--no-build",
+        "--remove-orphans",
+    ]
+
+
+def compose_environment(release: Release) -> dict[str, str]:
+    """What the rendered files refer to."""
+    return {REVISION_VARIABLE: str(release.revision)}

@@ -1,0 +1,260 @@
+"""DockerDriver: a release as a Compose project. What runs is asked of Docker, by labels."""
+
+import errno
+import os
+import socket
+from collections import deque
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from deployctl.errors import DockerError, StateError
+from deployctl.render.bundle import TargetKind
+from deployctl.render.compose import COMPOSE_FILE, ENGINE, LABEL, project_name
+from deployctl.spec import Settings
+from deployctl.targets.docker import commands, translate
+from deployctl.targets.docker.condition import engine_state
+from deployctl.targets.docker.engine import PROJECT_LABEL, Engine, connect, find
+from deployctl.targets.docker.project import Project, check_model_folder, secrets_volume
+from deployctl.targets.driver import Endpoint, EngineState, Event, Tell
+from deployctl.targets.release import Release
+
+if TYPE_CHECKING:
+    from docker.models.containers import Container
+
+GRACE_S = 60  # for running requests to end; as stop_grace_period in the rendered file
+LOG_LINES_KEPT = 20_000  # of a container that is removed
+
+
+class DockerDriver:
+    """The target `docker`. Keeps nothing but the connection and what it has just started."""
+
+    kind: TargetKind = "docker"
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        run: commands.Run = commands.run,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._state_dir = settings.state_dir.expanduser().absolute()
+        self._run = run
+        self._environment = environment
+        self._connected: Engine | None = None
+        self._restarts: dict[str, int] = {}  # container id -> restarts when we started it
+
+    def preflight(self, release: Release, replacing: Release | None) -> None:
+        """Refuses what cannot work, and pulls the image where it is missing.
+
+        Raises:
+            DockerError: Docker, Compose or the image is missing, or the model cannot be mounted.
+            PortTakenError: another container or program has the port.
+        """
+        engine = self._engine()
+        version = self._run(commands.compose_version(), {})
+        if version.code != 0:
+            raise translate.no_compose(version.stderr)
+        self._check_reach(release, engine)
+        self._check_port(release, engine)
+        image = release.plan.engine.image
+        if not engine.has_image(image):
+            self._fetch(image)
+
+    def start(self, release: Release, tell: Tell) -> None:
+        """Writes the project and brings it up; returns when the container runs.
+
+        Raises:
+            DockerError, PortTakenError: Compose failed, in deployctl's words.
+            StateError: the project folder cannot be written.
+        """
+        engine = self._engine()
+        remote = engine.address.remote
+        project = self._project(release.service)
+        secrets = project.secrets(release.spec, self._environment)
+        project.write(release, secrets, remote=remote)
+        image = release.plan.engine.image
+        if remote and self.state(release).condition != "running":
+            volume = secrets_volume(release.service)
+            engine.fill_volume(volume, release.service, image, secrets)
+        tell(Event("note", f"docker compose up in {project.folder}"))
+        done = self._run(
+            commands.compose_up(project.folder, release, remote=remote),
+            commands.compose_environment(release),
+        )
+        if done.code != 0:
+            raise translate.compose_failed(
+                done.stderr, image=image, port=release.spec.port, host=engine.address.url
+            )
+        container = self._container(release)
+        if container is not None:
+            self._restarts[str(container.id)] = int(container.attrs.get("RestartCount", 0))
+
+    def stop(self, release: Release, tell: Tell) -> None:
+        """Removes the release's containers and network and keeps its log; volumes stay.
+
+        A later release of the service that runs in its place is left alone.
+        """
+        engine = self._engine()
+        project = project_name(release.service)
+        others = engine.containers(project, ENGINE)
+        container = self._container(release)
+        if others and container is None:
+            return
+        files = self._project(release.service)
+        if container is not None:
+            try:
+                files.keep_log(release.revision, self._whole_log(container))
+            except (StateError, DockerError) as error:
+                tell(Event("warning", f"the log is not kept: {error.message}"))
+        engine.remove(project, grace_s=GRACE_S)
+        if engine.address.remote:
+            engine.drop_volume(secrets_volume(release.service))
+        files.forget()
+
+    def state(self, release: Release) -> EngineState:
+        """Asks Docker; works from labels, so also when deployctl's records are lost."""
+        container = self._container(release)
+        if container is None:
+            return EngineState("absent")
+        memory = None
+        if container.status == "running":
+            memory = self._engine().memory(container)
+        before = self._restarts.get(str(container.id))
+        return engine_state(container.attrs, restarts_before=before, memory=memory)
+
+    def logs(self, release: Release, *, tail: int | None, follow: bool) -> Iterator[str]:
+        """Yields the container's log, or the one kept when the container was removed."""
+        container = self._container(release)
+        if container is not None:
+            yield from _lines(self._engine().logs(container, tail=tail, follow=follow))
+            return
+        file = self._project(release.service).log_file(release.revision)
+        if file.is_file():
+            with file.open(encoding="utf-8", errors="replace") as stream:
+                lines = (line.rstrip("\n") for line in stream)
+                yield from lines if tail is None else deque(lines, tail)
+
+    def endpoint(self, release: Release) -> Endpoint:
+        """Where it answers: this host, or the one that DOCKER_HOST names."""
+        address = self._engine().address
+        host = f"[{address.hostname}]" if ":" in address.hostname else address.hostname
+        key = self._project(release.service).api_key() if release.spec.needs_api_key else None
+        return Endpoint(f"http://{host}:{release.spec.port}", release.plan.served_model_name, key)
+
+    def purge(self, service: str, tell: Tell) -> None:
+        """Removes the service's volumes and kept logs."""
+        engine = self._engine()
+        for volume in engine.remove_volumes(project_name(service)):
+            tell(Event("note", f"removed volume {volume}"))
+        engine.drop_volume(secrets_volume(service))
+        files = self._project(service)
+        files.forget()
+        files.forget_logs()
+
+    def log_path(self, release: Release) -> Path | None:
+        """The log as a file: a copy made now, or the one kept when the container was removed."""
+        project = self._project(release.service)
+        container = self._container(release)
+        if container is not None:
+            return project.keep_log(release.revision, self._whole_log(container))
+        file = project.log_file(release.revision)
+        return file if file.is_file() else None
+
+    # The parts.
+
+    def _engine(self) -> Engine:
+        if self._connected is None:
+            self._connected = connect(find(self._environment, self._run))
+        return self._connected
+
+    def _project(self, service: str) -> Project:
+        return Project(self._state_dir, service)
+
+    def _container(self, release: Release) -> "Container | None":
+        """The container that runs this release: by revision, or by content where plain
+        `docker compose up` started it from rendered files.
+        """
+        digest = _label_digest(release)
+        for container in self._engine().containers(project_name(release.service), ENGINE):
+            labels = container.labels
+            revision = labels.get(LABEL + "revision", "")
+            if revision == str(release.revision):
+                return container
+            if not revision and digest and labels.get(LABEL + "digest") == digest:
+                return container
+        return None
+
+    def _whole_log(self, container: "Container") -> bytes:
+        return b"".join(self._engine().logs(container, tail=LOG_LINES_KEPT, follow=False))
+
+    def _fetch(self, image: str) -> None:
+        if image.startswith(translate.BUILT_HERE):
+            raise translate.image_missing(image, "")
+        pulled = self._run(commands.pull(image), {})
+        if pulled.code != 0:
+            raise translate.image_missing(image, pulled.stderr)
+
+    def _check_reach(self, release: Release, engine: Engine) -> None:
+        """Refuses what cannot be seen from where the engine is, and folders it may not read."""
+        remote = engine.address.remote
+        if release.plan.model_local:
+            if remote:
+                raise DockerError(
+                    "the checkpoint is a folder here, and the Docker engine is on another host",
+                    where=engine.address.url,
+                    hint="give a Hub id, or run deployctl on that host",
+                )
+            check_model_folder(Path(release.plan.model))
+        if remote and not release.spec.expose:
+            raise DockerError(
+                "the service would listen on the other host's loopback, out of reach from here",
+                where=engine.address.url,
+                hint="add --expose (clients then need an API key), or run deployctl on that host",
+            )
+
+    def _check_port(self, release: Release, engine: Engine) -> None:
+        port = release.spec.port
+        holder = engine.publisher(port)
+        if holder is not None:
+            if holder.labels.get(PROJECT_LABEL) == project_name(release.service):
+                return
+            raise translate.port_taken(port, holder.name)
+        if not engine.address.remote and not _is_free(port, everywhere=release.spec.expose):
+            raise translate.port_taken(port)
+
+
+def _is_free(port: int, *, everywhere: bool) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("" if everywhere else "127.0.0.1", port))
+        except OSError as error:
+            return error.errno != errno.EADDRINUSE  # a low port is Docker's to open, not ours
+    return True
+
+
+def _label_digest(release: Release) -> str | None:
+    text = release.bundle.files.get(COMPOSE_FILE)
+    document: Any = yaml.safe_load(text) if text else None
+    try:
+        return str(document["services"][ENGINE]["labels"][LABEL + "digest"])
+    except (TypeError, KeyError):
+        return None
+
+
+def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
+    """Cuts pieces of output into lines; of a progress bar's states, the last."""
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        for line in whole:
+            yield _text(line)
+    if rest:
+        yield _text(rest)
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace").rstrip("\r").rpartition("\r")[2]

@@ -1,0 +1,204 @@
+"""The Docker engine: where it is, and the few things deployctl asks of it through the SDK.
+
+Everything that touches the `docker` package is here, and its errors end here.
+"""
+
+import io
+import os
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit
+
+from deployctl.errors import DockerError
+from deployctl.render.compose import LABEL
+from deployctl.targets.docker import commands, translate
+
+if TYPE_CHECKING:
+    from docker import DockerClient
+    from docker.models.containers import Container
+
+PROJECT_LABEL = "com.docker.compose.project"
+SERVICE_LABEL = "com.docker.compose.service"
+TIMEOUT_S = 60  # for the engine to answer one request
+
+
+class Address(NamedTuple):
+    """Where the engine is."""
+
+    url: str  # unix:///var/run/docker.sock, tcp://host:2376, ssh://user@host
+    remote: bool
+    hostname: str  # where its published ports are
+
+
+def find(environment: Mapping[str, str], run: commands.Run) -> Address:
+    """Finds the engine as the `docker` command does: DOCKER_HOST, then the current context.
+
+    Raises:
+        DockerError: `docker` is not installed.
+    """
+    url = environment.get("DOCKER_HOST", "")
+    if not url or environment.get("DOCKER_CONTEXT"):
+        asked = run(commands.context_host(), {})
+        url = asked.stdout.strip() or url or "unix:///var/run/docker.sock"
+    parts = urlsplit(url)
+    remote = parts.scheme not in ("unix", "npipe", "fd", "")
+    return Address(url, remote, (parts.hostname if remote else None) or "127.0.0.1")
+
+
+class Engine:
+    """A connected engine."""
+
+    def __init__(self, client: "DockerClient", address: Address) -> None:
+        self._client = client
+        self.address = address
+
+    def containers(self, project: str, service: str | None = None) -> list["Container"]:
+        """Containers of a Compose project, running or not."""
+        labels = [f"{PROJECT_LABEL}={project}"]
+        if service:
+            labels.append(f"{SERVICE_LABEL}={service}")
+        with _translated(self.address):
+            return self._client.containers.list(
+                all=True, filters={"label": labels}, ignore_removed=True
+            )
+
+    def publisher(self, port: int) -> "Container | None":
+        """The running container that publishes a port of the host."""
+        with _translated(self.address):
+            found = self._client.containers.list(
+                filters={"publish": str(port)}, ignore_removed=True
+            )
+        return found[0] if found else None
+
+    def has_image(self, image: str) -> bool:
+        """Whether the image is on the engine."""
+        from docker.errors import ImageNotFound
+
+        with _translated(self.address):
+            try:
+                self._client.images.get(image)
+            except ImageNotFound:
+                return False
+        return True
+
+    def logs(self, container: "Container", *, tail: int | None, follow: bool) -> Iterator[bytes]:
+        """The container's output in pieces, not lines. None for `tail` means all."""
+        with _translated(self.address):
+            if follow:
+                yield from container.logs(
+                    stream=True, follow=True, tail="all" if tail is None else tail
+                )
+            else:
+                yield container.logs(tail="all" if tail is None else tail)
+
+    def memory(self, container: "Container") -> int | None:
+        """Bytes that the container's processes hold, page cache aside; None if unknown."""
+        with _translated(self.address):
+            found: Any = self._client.api.stats(str(container.id), stream=False, one_shot=True)
+        memory = found.get("memory_stats", {})
+        details = memory.get("stats", {})
+        cache = details.get("inactive_file", details.get("total_inactive_file", 0))
+        return memory["usage"] - cache if "usage" in memory else None
+
+    def remove(self, project: str, *, grace_s: int) -> None:
+        """Stops and removes a project's containers and networks. Volumes stay."""
+        from docker.errors import NotFound
+
+        with _translated(self.address):
+            for container in self.containers(project):
+                try:
+                    container.stop(timeout=grace_s)
+                    container.remove(v=True, force=True)
+                except NotFound:
+                    continue
+            for network in self._client.networks.list(
+                filters={"label": f"{PROJECT_LABEL}={project}"}
+            ):
+                try:
+                    network.remove()
+                except NotFound:
+                    continue
+
+    def remove_volumes(self, project: str) -> list[str]:
+        """Removes a project's volumes and returns their names."""
+        removed = []
+        with _translated(self.address):
+            for volume in self._client.volumes.list(
+                filters={"label": f"{PROJECT_LABEL}={project}"}
+            ):
+                volume.remove()
+                removed.append(volume.name or "")
+        return removed
+
+    def fill_volume(self, name: str, service: str, image: str, files: Mapping[str, bytes]) -> None:
+        """Makes a volume that holds `files`, readable by all, through a container never started.
+
+        How secrets reach an engine on another host, which cannot mount a file of ours.
+        """
+        archive = io.BytesIO()
+        with tarfile.open(fileobj=archive, mode="w") as tar:
+            for path, content in files.items():
+                entry = tarfile.TarInfo(path)
+                entry.size, entry.mode = len(content), 0o444
+                tar.addfile(entry, io.BytesIO(content))
+        self.drop_volume(name)
+        with _translated(self.address):
+            self._client.volumes.create(name, labels={LABEL + "service": service})
+            carrier = self._client.containers.create(
+                image,
+                entrypoint=["true"],
+                network_mode="none",
+                volumes={name: {"bind": "/run/secrets", "mode": "rw"}},
+            )
+            try:
+                carrier.put_archive("/run/secrets", archive.getvalue())
+            finally:
+                carrier.remove(force=True)
+
+    def drop_volume(self, name: str) -> None:
+        """Removes a volume, if it is there."""
+        from docker.errors import NotFound
+
+        with _translated(self.address):
+            try:
+                self._client.volumes.get(name).remove()
+            except NotFound:
+                return
+
+
+def connect(address: Address) -> Engine:
+    """Connects and asks the engine for its version.
+
+    Raises:
+        DockerError: it does not run, cannot be reached, or does not let us in.
+    """
+    import docker
+
+    with _translated(address):
+        client = docker.from_env(
+            timeout=TIMEOUT_S,
+            use_ssh_client=True,
+            environment={**os.environ, "DOCKER_HOST": address.url},
+        )
+        client.ping()
+    return Engine(client, address)
+
+
+@contextmanager
+def _translated(address: Address) -> Iterator[None]:
+    """Turns what the SDK raises into a DockerError."""
+    import requests
+    from docker.errors import APIError, DockerException
+
+    try:
+        yield
+    except APIError as error:
+        raise DockerError(
+            f"Docker refuses: {error.explanation or error}",
+            where=address.url,
+            hint="the engine's own log says more: journalctl -u docker",
+        ) from error
+    except (DockerException, requests.RequestException, OSError) as error:
+        raise translate.unreachable(str(error), address.url) from error

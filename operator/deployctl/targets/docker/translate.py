@@ -1,0 +1,126 @@
+"""What Docker says when something fails, in deployctl's words."""
+
+import re
+from collections.abc import Callable
+
+from deployctl import assets
+from deployctl.engines.vllm.images import DEFAULT_VERSION
+from deployctl.errors import DockerError, PortTakenError, TargetError
+from deployctl.targets.docker.commands import INSTALL_HINT
+
+# Images that deployctl names but nobody publishes: they are built, never pulled.
+BUILT_HERE = "deployctl/"
+
+_TOOLKIT_HINT = (
+    "install NVIDIA's driver and container toolkit on the Docker host, then restart Docker; "
+    "deployctl doctor --target docker checks them"
+)
+_START_HINT = "start it (sudo systemctl start docker), or set DOCKER_HOST to an engine that runs"
+_GROUP_HINT = "add yourself to the group docker (sudo usermod -aG docker $USER) and log in again"
+
+
+def unreachable(detail: str, host: str) -> DockerError:
+    """There is no talking to the engine at `host`."""
+    if re.search(r"[Pp]ermission ?[Dd]enied", detail):
+        return DockerError("Docker does not let this user in", where=host, hint=_GROUP_HINT)
+    if re.search(r"Connection refused|ConnectionRefused|No such file|FileNotFound|daemon", detail):
+        return DockerError("Docker is not running", where=host, hint=_START_HINT)
+    return DockerError(f"cannot reach Docker: {_last_line(detail)}", where=host, hint=_START_HINT)
+
+
+def no_compose(detail: str) -> DockerError:
+    """`docker compose` does not work."""
+    return DockerError(
+        "Docker has no Compose plugin (docker compose)",
+        where=_last_line(detail) or None,
+        hint=INSTALL_HINT,
+    )
+
+
+def image_missing(image: str, detail: str) -> DockerError:
+    """The image is not on the engine and cannot be pulled."""
+    if image.startswith(BUILT_HERE):
+        return DockerError(f"there is no image {image}", where=None, hint=build_hint(image))
+    why = _last_line(detail)
+    return DockerError(
+        f"cannot pull {image}: {why}",
+        where=image,
+        hint=f"check the name and the network, log in with docker login, or load it: docker pull "
+        f"{image}",
+    )
+
+
+def build_hint(image: str) -> str:
+    """The command that builds the CPU image."""
+    file = assets.path("docker", "cpu.Dockerfile")
+    version = image.rpartition(":")[2]
+    option = "" if version == DEFAULT_VERSION else f"--build-arg VLLM_VERSION={version} "
+    return f"build it: docker build -f {file} {option}-t {image} {file.parent}"
+
+
+def port_taken(port: int, by: str | None = None) -> PortTakenError:
+    """Something else has the port."""
+    return PortTakenError(
+        f"port {port} is taken" + (f" by the container {by}" if by else " by another program"),
+        where=f"port: {port}",
+        hint="choose another port with --port, or stop what listens there",
+    )
+
+
+def compose_failed(detail: str, *, image: str, port: int, host: str) -> TargetError:
+    """`docker compose up` ended with an error."""
+    for pattern, build in _COMPOSE:
+        if pattern.search(detail):
+            return build(detail, image, port, host)
+    return DockerError(
+        f"docker compose failed: {_last_line(detail) or 'it said nothing'}",
+        hint="deployctl doctor --target docker checks the host",
+    )
+
+
+_Build = Callable[[str, str, int, str], TargetError]
+_COMPOSE: tuple[tuple[re.Pattern[str], _Build], ...] = (
+    (
+        re.compile(r"port is already allocated|address already in use|ports are not available"),
+        lambda _d, _i, port, _h: port_taken(port),
+    ),
+    (
+        re.compile(r"could not select device driver|nvidia-container-cli|unresolvable CDI devices"),
+        lambda detail, _i, _p, _h: DockerError(
+            "Docker cannot give the container a GPU", where=_last_line(detail), hint=_TOOLKIT_HINT
+        ),
+    ),
+    (
+        re.compile(
+            r"Cannot connect to the Docker daemon|permission denied while trying to connect"
+        ),
+        lambda detail, _i, _p, host: unreachable(detail, host),
+    ),
+    (
+        re.compile(
+            r"No such image|pull access denied|manifest unknown|failed to resolve reference"
+        ),
+        lambda detail, image, _p, _h: image_missing(image, detail),
+    ),
+    (
+        re.compile(r"bind source path does not exist"),
+        lambda detail, _i, _p, _h: DockerError(
+            "the Docker host does not have a folder that the service mounts",
+            where=_last_line(detail).rpartition(": ")[2],
+            hint="put the checkpoint where the Docker engine can see it, or give a Hub id",
+        ),
+    ),
+    (
+        re.compile(r"no space left on device"),
+        lambda detail, _i, _p, _h: DockerError(
+            "the Docker host's disk is full",
+            where=_last_line(detail),
+            hint="free space there: docker system df tells what takes it",
+        ),
+    ),
+)
+
+
+def _last_line(detail: str) -> str:
+    lines = [line.strip() for line in detail.splitlines() if line.strip()]
+    return lines[-1].removeprefix("Error response from daemon: ") if lines else ""
