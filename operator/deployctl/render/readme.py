@@ -23,7 +23,7 @@ _OPTIONAL_KEY = """\
 To require an API key of clients, write one to `{folder}/api_key`.
 
 """
-_TOKEN = """\
+_GATED = """\
 For a gated or private model, write a Hub token to `{folder}/hf_token`.
 
 """
@@ -32,7 +32,7 @@ For a gated or private model, write a Hub token to `{folder}/hf_token`.
 def compose_readme(plan: ServingPlan, spec: ServiceSpec) -> str:
     """Writes the README.md of a rendered Compose project."""
     keyed = spec.needs_api_key
-    parts = [_KEY if keyed else _OPTIONAL_KEY, "" if plan.model_local else _TOKEN]
+    parts = [_KEY if keyed else _OPTIONAL_KEY, "" if plan.model_local else _GATED]
     template = assets.path("deploy", "compose", "project.md").read_text(encoding="utf-8")
     return Template(template).substitute(
         service=plan.name,
