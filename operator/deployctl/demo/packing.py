@@ -72,14 +72,14 @@ def unpack_gptq(tensors: Tensors) -> Quantized:
 
 def _interleave(codes: Codes, order: npt.ArrayLike = AWQ_ORDER) -> Codes:
     rows, columns = codes.shape
+    _check_whole_words(columns)
     return codes.reshape(rows, -1, PER_WORD)[:, :, np.asarray(order)].reshape(rows, columns)
 
 
 def _pack(codes: Codes) -> Words:
     """Packs along the last axis, the first code in the lowest bits."""
     rows, columns = codes.shape
-    if columns % PER_WORD:
-        raise ValueError(f"{columns} values do not fill words of {PER_WORD}")
+    _check_whole_words(columns)
     wide = codes.reshape(rows, columns // PER_WORD, PER_WORD).astype(np.uint32)
     shifts = np.arange(PER_WORD, dtype=np.uint32) * np.uint32(BITS)
     words: Words = np.bitwise_or.reduce(wide << shifts, axis=2).view(np.int32)
@@ -91,3 +91,8 @@ def _unpack(words: npt.NDArray[np.generic]) -> Codes:
     shifts = np.arange(PER_WORD, dtype=np.uint32) * np.uint32(BITS)
     wide = np.ascontiguousarray(words).view(np.uint32)[:, :, None] >> shifts
     return (wide & np.uint32(MAX_CODE)).astype(np.uint8).reshape(rows, columns * PER_WORD)
+
+
+def _check_whole_words(values: int) -> None:
+    if values % PER_WORD:
+        raise ValueError(f"{values} values do not fill words of {PER_WORD}")
