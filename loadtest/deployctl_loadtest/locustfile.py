@@ -47,6 +47,7 @@ def _options(parser: Any) -> None:
     hidden: dict[str, Any] = {"include_in_web_ui": False}
     add("--samples", default="", help="Folder for raw samples", **hidden)
     add("--stop-after", type=float, default=0.0, help="Seconds to run, exactly", **hidden)
+    add("--realtime", action="store_true", help="Run before other processes, if allowed", **hidden)
     add("--progress", action="store_true", help="A JSON line a second on stdout", **hidden)
 
 
@@ -73,7 +74,9 @@ def _stop(**_: Any) -> None:
 class StreamingUser(FastHttpUser):  # type: ignore[misc]
     """Asks, reads the answer to its end, asks again."""
 
-    wait_time = constant(0)
+    # Not 0: a timer makes sure that every other user is looked at in between, even where
+    # answers come faster than they can be read.
+    wait_time = constant(1e-6)
     # Locust's own limits would end requests that only wait in a queue; ours is exact.
     network_timeout = _FOREVER_S
     connection_timeout = _FOREVER_S

@@ -106,6 +106,7 @@ class Client:
     lag_p50_s: float | None  # how late its timers fired
     lag_p99_s: float | None
     lag_max_s: float | None
+    scheduling: str  # realtime, nice or normal: how soon the kernel runs it
     lost_samples: int
     bottleneck: bool
 

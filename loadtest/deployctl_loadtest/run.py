@@ -10,6 +10,7 @@ from typing import Any
 import gevent
 
 from deployctl_loadtest.heartbeat import PERIOD, Heartbeat
+from deployctl_loadtest.priority import raise_priority
 from deployctl_loadtest.request import Workload
 from deployctl_loadtest.sample import Sample, WorkerReport
 from deployctl_loadtest.writer import SampleWriter
@@ -40,6 +41,7 @@ class Run:
         self._limit: float = options.stop_after
         self._progress: bool = options.progress
         self._parent = os.getppid()
+        self._scheduling = raise_priority() if options.realtime else "normal"
         self._writer = SampleWriter(Path(options.samples), self.worker) if options.samples else None
         self._numbers = 0
         self._chunks = self._done = self._failed = 0
@@ -88,6 +90,7 @@ class Run:
                 samples=self._writer.written,
                 cpu=self._heart.cpu,
                 lags_s=self._heart.lags_s,
+                scheduling=self._scheduling,
             )
         )
         self._writer = None

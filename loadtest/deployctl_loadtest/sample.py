@@ -118,6 +118,7 @@ class WorkerReport:
     samples: int  # how many it wrote; fewer in the file means that some were lost
     cpu: list[tuple[float, float]]  # (seconds from start, share of one core) about once a second
     lags_s: list[tuple[float, float]]  # (seconds from start, how late a timer fired)
+    scheduling: str = "normal"  # what `priority` got
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""

@@ -55,7 +55,7 @@ def command(setup: Setup, samples: Path) -> list[str]:
     if not setup.ignore_eos:
         arguments.append("--no-ignore-eos")
     locust = [sys.executable, "-m", "locust", "-f", str(locustfile()), "--headless"]
-    return [*locust, "--only-summary", "--progress", *arguments]
+    return [*locust, "--only-summary", "--progress", "--realtime", *arguments]
 
 
 def environment(inherited: Mapping[str, str], api_key: str | None) -> dict[str, str]:

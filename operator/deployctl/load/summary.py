@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from deployctl.load import statistics, verdicts
 from deployctl_loadtest.result import (
@@ -40,9 +41,7 @@ def summarize(
     tokens = statistics.tokens(measured)
     client = _client(reports, window, lost)
     if server is not None:
-        server = Server(
-            **{**_fields(server), "client_output_tokens": client_output_tokens(samples)}
-        )
+        server = replace(server, client_output_tokens=client_output_tokens(samples))
     found = verdicts.judge(
         setup, requests, latency, tokens, client, server, interrupted=interrupted
     )
@@ -125,6 +124,7 @@ def _client(reports: Sequence[WorkerReport], window: tuple[float, float], lost: 
         lag_p50_s=spread.p50 if spread else None,
         lag_p99_s=spread.p99 if spread else None,
         lag_max_s=spread.max if spread else None,
+        scheduling=reports[0].scheduling if reports else "normal",
         lost_samples=lost,
         bottleneck=verdicts.bottleneck(cpu_mean, cpu_peak),
     )

@@ -1,1 +1,1 @@
-"""Results -> terminal, markdown, HTML with plots."""
+"""Results -> terminal, markdown, HTML with plots. Makes documents; prints nothing."""

@@ -1,0 +1,183 @@
+"""Snapshot: one scrape, typed. Delta: what happened between two. Pure."""
+
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from deployctl.errors import TargetError
+from deployctl.metrics import names
+from deployctl.metrics.histogram import Histogram, merge
+
+
+class Snapshot(NamedTuple):
+    """The engine's counters at one moment. None where this version does not export it.
+
+    Gauges are summed over engines, KV cache use is their mean. Counters are since the
+    engine's start.
+    """
+
+    at_s: float  # of a monotonic clock
+    started_unix_s: float | None  # when the server's process began
+    running: int | None
+    waiting: int | None
+    kv_cache_usage: float | None  # share of 1
+    prompt_tokens: float | None
+    generation_tokens: float | None
+    requests: float | None  # that ended well
+    preemptions: float | None
+    prefix_queries: float | None  # tokens looked up
+    prefix_hits: float | None
+    ttft: Histogram | None
+    itl: Histogram | None
+    e2e: Histogram | None
+    queue: Histogram | None
+
+    @property
+    def prefix_hit_rate(self) -> float | None:
+        """Share of prompt tokens found in the prefix cache since the engine's start."""
+        return _share(self.prefix_hits, self.prefix_queries)
+
+
+class Delta(NamedTuple):
+    """What happened between two scrapes. Rates are a second; None where nothing is known."""
+
+    seconds: float
+    restarted: bool  # the counters fell: they began anew in between
+    prompt_tokens: float | None
+    generation_tokens: float | None
+    requests: float | None
+    preemptions: float | None
+    prefix_hit_rate: float | None
+    ttft: Histogram | None
+    itl: Histogram | None
+    e2e: Histogram | None
+    queue: Histogram | None
+
+    def rate(self, amount: float | None) -> float | None:
+        """An amount as a rate a second."""
+        return amount / self.seconds if amount is not None and self.seconds > 0 else None
+
+
+def parse(text: str, at_s: float) -> Snapshot:
+    """Reads an exposition as vLLM writes it.
+
+    Raises:
+        TargetError: it is no exposition, or holds nothing of vLLM's.
+    """
+    from prometheus_client.parser import text_string_to_metric_families
+
+    try:
+        families = {family.name: family for family in text_string_to_metric_families(text)}
+    except (ValueError, KeyError, IndexError) as error:
+        raise TargetError(
+            f"what /metrics answers cannot be read: {error}",
+            hint="is this the address of a vLLM server?",
+        ) from error
+    if not any(name.startswith("vllm:") for name in families):
+        raise TargetError(
+            "/metrics holds no vllm: metrics",
+            hint="is this the address of a vLLM server, started without --disable-log-stats?",
+        )
+
+    def values(wanted: tuple[str, ...]) -> list[float] | None:
+        for name in wanted:
+            # prometheus-client strips _total of counters; an untyped series keeps it.
+            for key in (name, f"{name}_total"):
+                if key in families:
+                    return [
+                        s.value for s in families[key].samples if s.name in (key, f"{name}_total")
+                    ]
+        return None
+
+    def total(wanted: tuple[str, ...]) -> float | None:
+        found = values(wanted)
+        return None if found is None else sum(found)
+
+    def histogram(wanted: tuple[str, ...]) -> Histogram | None:
+        name = next((name for name in wanted if name in families), None)
+        return None if name is None else merge(list(_series(name, families[name].samples)))
+
+    usage = values(names.KV_CACHE_USAGE)
+    return Snapshot(
+        at_s=at_s,
+        started_unix_s=max(values(names.STARTED) or (), default=None),
+        running=_whole(total(names.RUNNING)),
+        waiting=_whole(total(names.WAITING)),
+        kv_cache_usage=sum(usage) / len(usage) if usage else None,
+        prompt_tokens=total(names.PROMPT_TOKENS),
+        generation_tokens=total(names.GENERATION_TOKENS),
+        requests=total(names.SUCCESSES),
+        preemptions=total(names.PREEMPTIONS),
+        prefix_queries=total(names.PREFIX_QUERIES),
+        prefix_hits=total(names.PREFIX_HITS),
+        ttft=histogram(names.TTFT),
+        itl=histogram(names.ITL),
+        e2e=histogram(names.E2E),
+        queue=histogram(names.QUEUE),
+    )
+
+
+def between(earlier: Snapshot, later: Snapshot) -> Delta:
+    """What happened from one scrape to the next; after a restart, what happened since it."""
+    restarted = _fell(earlier.generation_tokens, later.generation_tokens) or _fell(
+        earlier.prompt_tokens, later.prompt_tokens
+    )
+
+    def more(before: float | None, after: float | None) -> float | None:
+        if after is None:
+            return None
+        return after if restarted or before is None else after - before
+
+    def observed(before: Histogram | None, after: Histogram | None) -> Histogram | None:
+        return None if after is None else after.since(None if restarted else before)
+
+    return Delta(
+        seconds=later.at_s - earlier.at_s,
+        restarted=restarted,
+        prompt_tokens=more(earlier.prompt_tokens, later.prompt_tokens),
+        generation_tokens=more(earlier.generation_tokens, later.generation_tokens),
+        requests=more(earlier.requests, later.requests),
+        preemptions=more(earlier.preemptions, later.preemptions),
+        prefix_hit_rate=_share(
+            more(earlier.prefix_hits, later.prefix_hits),
+            more(earlier.prefix_queries, later.prefix_queries),
+        ),
+        ttft=observed(earlier.ttft, later.ttft),
+        itl=observed(earlier.itl, later.itl),
+        e2e=observed(earlier.e2e, later.e2e),
+        queue=observed(earlier.queue, later.queue),
+    )
+
+
+class _Sample(NamedTuple):
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+def _series(name: str, samples: Iterable[object]) -> Iterator[Histogram]:
+    """One histogram for each set of labels."""
+    groups: dict[tuple[tuple[str, str], ...], list[_Sample]] = {}
+    for raw in samples:
+        sample = _Sample(raw.name, raw.labels, raw.value)  # type: ignore[attr-defined]
+        key = tuple(sorted((k, v) for k, v in sample.labels.items() if k != "le"))
+        groups.setdefault(key, []).append(sample)
+    for group in groups.values():
+        buckets = {float(s.labels["le"]): s.value for s in group if s.name == f"{name}_bucket"}
+        single = {s.name: s.value for s in group if "le" not in s.labels}
+        yield Histogram(
+            buckets=tuple(sorted(buckets.items())),
+            sum=single.get(f"{name}_sum", 0.0),
+            count=single.get(f"{name}_count", 0.0),
+        )
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
+def _share(part: float | None, whole: float | None) -> float | None:
+    return part / whole if part is not None and whole else None
+
+
+def _fell(before: float | None, after: float | None) -> bool:
+    return before is not None and after is not None and after < before

@@ -1,0 +1,188 @@
+"""Plots as SVG text, to be put into an HTML document. Needs matplotlib, so import it late."""
+
+import io
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from deployctl_loadtest.result import Distribution, LoadResult
+from deployctl_loadtest.sample import Sample
+
+_INK, _FAINT, _BLUE, _ORANGE, _RED, _GREEN = (
+    "#334155",
+    "#cbd5e1",
+    "#2563eb",
+    "#ea580c",
+    "#dc2626",
+    "#0d9488",
+)
+_STYLE: Any = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "axes.edgecolor": _FAINT,
+    "axes.labelcolor": _INK,
+    "axes.titlecolor": _INK,
+    "axes.titlesize": 10,
+    "axes.titleweight": "bold",
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "#e2e8f0",
+    "grid.linewidth": 0.6,
+    "xtick.color": _INK,
+    "ytick.color": _INK,
+    "svg.fonttype": "none",  # text stays text: small, sharp, found by a search
+    "svg.hashsalt": "deployctl",  # the same result gives the same bytes
+}
+_BINS = 40
+
+
+def latency(result: LoadResult, samples: Sequence[Sample]) -> str:
+    """Histograms of TTFT, ITL and E2E with their percentiles marked."""
+    good = [s for s in samples if s.outcome == "ok" and not s.warmup]
+    panels: list[tuple[str, list[float], Distribution | None, str]] = [
+        (
+            "TTFT",
+            [s.ttft_s for s in good if s.ttft_s is not None],
+            result.latency.ttft_s,
+            "requests",
+        ),
+        ("ITL", [g for s in good for g in s.chunk_gaps_s], result.latency.itl_s, "gaps"),
+        ("E2E", [s.e2e_s for s in good if s.e2e_s is not None], result.latency.e2e_s, "requests"),
+    ]
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(10.4, 2.9), layout="constrained")
+        for axes, panel in zip(figure.subplots(1, len(panels)), panels, strict=True):
+            _histogram(axes, *panel)
+        return _svg(figure, "latency")
+
+
+def _histogram(
+    axes: Any, name: str, values: list[float], spread: Distribution | None, what: str
+) -> None:
+    axes.set_ylabel(what)
+    if spread is None:
+        axes.set_title(f"{name}: nothing measured")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        return
+    unit, scale = ("s", 1.0) if spread.p50 >= 10 else ("ms", 1000.0)
+    # A lone straggler would squeeze the rest into one bar; what lies beyond is said instead.
+    edge = max(spread.p99 * 1.25, spread.p50 * 2, 1e-4)
+    shown = [value * scale for value in values if value <= edge]
+    beyond = len(values) - len(shown)
+    axes.hist(shown, bins=_BINS, range=(0, edge * scale), color=_BLUE, alpha=0.75)
+    if name == "ITL":
+        axes.set_yscale("log")
+    for share, style in (("p50", "-"), ("p95", "--"), ("p99", ":")):
+        at = getattr(spread, share) * scale
+        axes.axvline(at, color=_ORANGE, linestyle=style, linewidth=1.2, label=f"{share} {at:.4g}")
+    axes.legend(frameon=False, fontsize=8, loc="upper right", labelcolor=_INK)
+    axes.set_xlim(0, edge * scale)
+    axes.set_xlabel(
+        unit + (f"   ({beyond} beyond, up to {spread.max * scale:.4g})" if beyond else "")
+    )
+    axes.set_title(name)
+
+
+def timeline(result: LoadResult, samples: Sequence[Sample]) -> str:
+    """Tokens a second over time, and below it each request's TTFT and E2E where it started."""
+    begin, end = result.window_s
+    last = max([end, *(s.started_at_s + s.duration_s for s in samples)], default=1.0)
+    with matplotlib.rc_context(_STYLE):
+        figure = Figure(figsize=(10.4, 4.6), layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.3))
+        width = max(1.0, last / 120)
+        times, rates = _rates(samples, width, last)
+        above.fill_between(times, rates, step="post", color=_BLUE, alpha=0.18, linewidth=0)
+        above.step(times, rates, where="post", color=_BLUE, linewidth=1.2)
+        above.axhline(
+            result.throughput.output_tokens_per_s,
+            xmin=begin / last,
+            xmax=min(1.0, end / last),
+            color=_ORANGE,
+            linewidth=1,
+            linestyle="--",
+            label=f"measured: {result.throughput.output_tokens_per_s:.4g}",
+        )
+        above.legend(frameon=False, fontsize=8, loc="lower right", labelcolor=_INK)
+        above.set_title("Output tokens a second")
+        above.set_ylim(bottom=0)
+        _requests(below, samples)
+        for axes in (above, below):
+            if begin > 0:
+                axes.axvspan(0, begin, color=_FAINT, alpha=0.35, linewidth=0)
+            axes.set_xlim(0, last)
+        if begin > 0:
+            above.text(
+                begin / 2,
+                0.97,
+                "warm-up",
+                transform=above.get_xaxis_transform(),
+                ha="center",
+                va="top",
+                fontsize=8,
+                color=_INK,
+            )
+        below.set_xlabel("seconds from the run's start")
+        return _svg(figure, "timeline")
+
+
+def _rates(samples: Sequence[Sample], width: float, last: float) -> tuple[list[float], list[float]]:
+    """Tokens a second in bins of `width` seconds; the last, broken bin is left out."""
+    bins = max(1, int(last / width))
+    totals = [0.0] * bins
+    for sample in samples:
+        each = sample.tokens_per_chunk or 1.0
+        for at in sample.chunk_times():
+            if 0 <= (index := int(at / width)) < bins:
+                totals[index] += each
+    times = [index * width for index in range(bins + 1)]
+    rates = [total / width for total in totals]
+    return times, [*rates, rates[-1]]
+
+
+def _requests(axes: Any, samples: Sequence[Sample]) -> None:
+    for name, color, values in (
+        ("E2E", _GREEN, [(s.started_at_s, s.e2e_s) for s in samples if s.e2e_s is not None]),
+        (
+            "TTFT",
+            _BLUE,
+            [(s.started_at_s, s.ttft_s) for s in samples if s.outcome == "ok" and s.ttft_s],
+        ),
+        ("failed", _RED, [(s.started_at_s, s.duration_s) for s in samples if s.failed]),
+    ):
+        if values:
+            # Many points are drawn as one picture: the file stays small.
+            axes.scatter(
+                [at for at, _ in values],
+                [value for _, value in values],
+                s=16 if name == "failed" else 9,
+                marker="x" if name == "failed" else "o",
+                color=color,
+                alpha=0.7,
+                linewidths=1 if name == "failed" else 0,
+                label=f"{name} ({len(values):,})",
+                rasterized=len(values) > 2000,
+            )
+    axes.set_title("Latency by the request's start")
+    axes.set_ylabel("seconds")
+    axes.set_ylim(bottom=0)
+    if axes.get_legend_handles_labels()[0]:
+        axes.legend(frameon=False, fontsize=8, loc="upper right", labelcolor=_INK, ncols=3)
+
+
+def _svg(figure: Figure, name: str) -> str:
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :]
+    # Ids are the document's: two plots in one file must not share them.
+    text = re.sub(r'id="', f'id="{name}-', text)
+    text = re.sub(r"url\(#", f"url(#{name}-", text)
+    return re.sub(r'xlink:href="#', f'xlink:href="#{name}-', text)

@@ -1,0 +1,126 @@
+"""A load result in words and rows, the same for the terminal, markdown and HTML. Pure."""
+
+from typing import NamedTuple
+
+from deployctl_loadtest.result import Distribution, LoadResult
+
+COLUMNS = ("mean", "p50", "p90", "p95", "p99", "max")
+_NAMES = {
+    "ttft_s": ("TTFT", "send to first text"),
+    "itl_s": ("ITL", "gaps between chunks of text"),
+    "tpot_s": ("TPOT", "per token after the first, by request"),
+    "e2e_s": ("E2E", "send to last text"),
+}
+
+
+class Row(NamedTuple):
+    """One measure: its unit, and its cells in the order of COLUMNS."""
+
+    name: str
+    meaning: str
+    unit: str
+    cells: tuple[str, ...]
+    values: int
+
+
+def latency_rows(result: LoadResult) -> list[Row]:
+    """The latency table. A measure that has no values has no row."""
+    rows = []
+    for field, (name, meaning) in _NAMES.items():
+        spread: Distribution | None = getattr(result.latency, field)
+        if spread is None:
+            continue
+        # One unit a row, so that its cells compare at a glance.
+        unit, scale = ("s", 1.0) if spread.p50 >= 10 else ("ms", 1000.0)
+        cells = tuple(number(getattr(spread, column) * scale) for column in COLUMNS)
+        rows.append(Row(name, meaning, unit, cells, spread.count))
+    return rows
+
+
+def number(value: float) -> str:
+    """Three or so significant digits: 0.42, 7.49, 104.9, 1,234."""
+    if value >= 1000:
+        return f"{value:,.0f}"
+    if value >= 10:
+        return f"{value:.1f}"
+    return f"{value:.2f}"
+
+
+def title(result: LoadResult) -> str:
+    """What was tested."""
+    return result.setup.service or result.setup.model
+
+
+def setup_line(result: LoadResult) -> str:
+    """What was asked for, on one line."""
+    setup = result.setup
+    users = "1 user" if setup.users == 1 else f"{setup.users} users"
+    begin, end = result.window_s
+    return (
+        f"{users}, closed loop · {end - begin:.1f} s measured after {begin:.1f} s of warm-up · "
+        f"prompts of about {setup.input_tokens} tokens, answers of "
+        f"{'' if setup.ignore_eos else 'at most '}{setup.output_tokens} · {setup.api}"
+    )
+
+
+def facts(result: LoadResult) -> list[tuple[str, str]]:
+    """The figures beside the latency table, as (name, text)."""
+    requests, rate, tokens = result.requests, result.throughput, result.tokens
+    found = [
+        (
+            "Requests",
+            f"{requests.ok:,} ok · {requests.failed:,} failed · {requests.incomplete:,} cut by the "
+            f"end · {requests.warmup:,} in the warm-up",
+        ),
+        (
+            "Throughput",
+            f"{number(rate.output_tokens_per_s)} output tokens/s · "
+            f"{number(rate.total_tokens_per_s)} with prompts · "
+            f"{number(rate.requests_per_s)} requests/s",
+        ),
+    ]
+    if tokens.output_mean is not None and tokens.input_mean is not None:
+        by = "" if tokens.counted_by == "usage" else " (counted as chunks)"
+        found.append(
+            (
+                "Tokens",
+                f"{tokens.input_mean:.0f} in, {tokens.output_mean:.0f} out a request{by} · "
+                f"{tokens.per_chunk or 0:.2f} a chunk",
+            )
+        )
+    server = result.server
+    if server is not None:
+        parts = [
+            f"{server.output_tokens:,} tokens by its own count, "
+            f"{server.client_output_tokens:,} by ours"
+        ]
+        if server.ttft_mean_s is not None and server.itl_mean_s is not None:
+            parts.append(
+                f"its mean TTFT {number(server.ttft_mean_s * 1000)} ms, "
+                f"ITL {number(server.itl_mean_s * 1000)} ms"
+            )
+        if server.preemptions:
+            parts.append(f"{server.preemptions} preemptions")
+        found.append(("Server", " · ".join(parts)))
+    client = result.client
+    if client.cpu_mean is not None and client.lag_p99_s is not None:
+        found.append(
+            (
+                "Client",
+                f"{client.cpu_mean:.0%} of a core, {client.cpu_peak or 0:.0%} at worst · "
+                f"woken {number(client.lag_p99_s * 1000)} ms late (p99)",
+            )
+        )
+    return found
+
+
+def failures(result: LoadResult) -> list[tuple[str, int, str]]:
+    """(kind, count, an example's message), most frequent first."""
+    return [
+        (
+            failure.outcome if failure.http_status is None else f"HTTP {failure.http_status}",
+            failure.count,
+            failure.example,
+        )
+        for failure in result.requests.failures
+    ]
