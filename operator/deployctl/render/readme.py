@@ -17,15 +17,12 @@ The API key, which this service requires of its clients and refuses to start wit
 openssl rand -hex 32 > {folder}/api_key
 chmod 444 {folder}/api_key
 ```
-
 """
 _OPTIONAL_KEY = """\
 To require an API key of clients, write one to `{folder}/api_key`.
-
 """
 _GATED = """\
 For a gated or private model, write a Hub token to `{folder}/hf_token`.
-
 """
 
 
@@ -41,7 +38,7 @@ def compose_readme(plan: ServingPlan, spec: ServiceSpec) -> str:
         budget=spec.startup_timeout or plan.startup_budget_s,
         url=f"http://127.0.0.1:{spec.port}",
         header=f' -H "Authorization: Bearer $(cat {SECRETS_FOLDER}/api_key)"' if keyed else "",
-        secrets="".join(parts).format(folder=SECRETS_FOLDER),
+        secrets="\n".join(filter(None, parts)).format(folder=SECRETS_FOLDER),
         needs="\n".join(f"- {line}" for line in _needs(plan)),
     )
 
