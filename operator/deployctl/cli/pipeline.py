@@ -54,6 +54,8 @@ def prepare(spec: "ServiceSpec") -> Prepared:
 def resolve_profile(spec: "ServiceSpec") -> "GpuProfile":
     """Loads the profile that `spec.gpu` names, or the one of the card found for `auto`.
 
+    The CPU's profile gets this machine's memory.
+
     Raises:
         ProfileError: no such profile, or a broken file.
     """
@@ -63,7 +65,12 @@ def resolve_profile(spec: "ServiceSpec") -> "GpuProfile":
         return detect_profile()
     from deployctl.hardware import load_profile
 
-    return load_profile(spec.gpu)
+    profile = load_profile(spec.gpu)
+    if profile.kind == "cpu":
+        from deployctl.doctor import for_this_host
+
+        return for_this_host(profile)
+    return profile
 
 
 def hub_token(file: Path | None) -> str | None:

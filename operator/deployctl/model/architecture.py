@@ -10,7 +10,14 @@ from deployctl.model.textpart import FILE, multimodal, text_part
 
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers")
 HIDDEN = ("hidden_size", "n_embd", "d_model", "model_dim")
-HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "decoder_attention_heads")
+HEADS: tuple[str, ...] = (
+    "num_attention_heads",
+    "n_head",
+    "n_heads",
+    "num_heads",
+    "attention_heads",
+)
+HEADS += ("decoder_attention_heads",)
 # The engine asks in this order (vLLM 0.32, get_total_num_kv_heads).
 KV_HEADS = (
     "n_head_kv",
@@ -47,7 +54,12 @@ def read_architecture(
     model_type = top.text("model_type") or ""
     text_type = text.text("model_type") or model_type
     base = _Defaults(text_type, nested)
-    count = text.whole(*LAYERS, default=base.get("num_hidden_layers"), most=layers.MAX_LAYERS)
+    vision = config.get("vision_config")
+    count = text.whole(
+        *LAYERS,
+        default=base.get("num_hidden_layers") or layers.listed(text),
+        most=layers.MAX_LAYERS,
+    )
     hidden = text.whole(*HIDDEN, default=base.get("hidden_size"), most=MAX_WIDTH)
     heads = _heads(text, text_type, base, hidden)
     window, kinds = layers.window_and_layers(text, text_type, count)
@@ -83,7 +95,10 @@ def read_architecture(
         v_head_dim=text.optional("v_head_dim", least=0, most=MAX_WIDTH),
         q_lora_rank=text.optional("q_lora_rank", least=0, most=MAX_WIDTH),
         mla=text_type in defaults.MLA_TYPES and rank is not None,
+        full_head_dim=text.optional("global_head_dim", most=MAX_WIDTH) if kinds else None,
+        full_kv_heads=text.optional("num_global_key_value_heads", most=MAX_HEADS),
         multimodal=multimodal(config),
+        vision=vision if isinstance(vision, dict) else {},
         raw=dict(text.values),
     )
 

@@ -53,6 +53,8 @@ class Architecture(BaseModel):
     shared_expert_size: int = 0  # intermediate size of all shared experts together
     # Attention that does not keep every token: window in tokens, and each layer's kind
     sliding_window: int | None = None
+    full_head_dim: int | None = None  # of full-attention layers, where theirs differ (Gemma 4)
+    full_kv_heads: int | None = None
     layer_types: tuple[str, ...] = ()  # "full_attention" | "sliding_attention" | …; () = all full
     # Multi-head latent attention (DeepSeek): rank of the compressed KV and the rope part
     kv_lora_rank: int | None = None
@@ -82,6 +84,8 @@ class ModelFacts(BaseModel):
     weight_bytes: int | None = None  # on disk, all shards
     bytes_by_dtype: dict[str, int] = {}  # from the headers
     headers_read: bool = False
+    # From the headers: all but vocabulary and unloaded tensors, as loaded (stored.layer_bytes)
+    layer_bytes: int | None = None
     pickle: bool = False  # weights only as .bin/.pt
     remote_code: bool = False  # only the checkpoint's own Python (auto_map) can read it
     brings_code: bool = False  # it has such Python, needed or not

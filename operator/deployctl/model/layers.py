@@ -40,8 +40,11 @@ _OTHER_WORDS = {
     "global": FULL,
     "local": SLIDING,
     "linear": LINEAR,
+    "mamba": LINEAR,
+    "mamba2": LINEAR,
+    "recurrent": LINEAR,
 }
-_LETTERS = {"M": "mamba", "*": FULL, "-": "mlp", "E": "moe", "L": SLIDING, "G": FULL}
+_LETTERS = {"M": LINEAR, "*": FULL, "-": "mlp", "E": "moe", "L": SLIDING, "G": FULL}
 
 
 def window_and_layers(
@@ -70,6 +73,15 @@ def window_and_layers(
     return window, kinds
 
 
+def listed(text: Fields) -> int | None:
+    """How many layers a list of their kinds names, for configs that give no number."""
+    for name in ("layer_types", "layers_block_type", "hybrid_override_pattern"):
+        kinds = text.values.get(name)
+        if isinstance(kinds, list | str) and 0 < len(kinds) <= MAX_LAYERS:
+            return len(kinds)
+    return None
+
+
 def _explicit(text: Fields, count: int) -> tuple[str, ...]:
     found = text.first(("layer_types", "layers_block_type"))
     if found is not None:
@@ -87,6 +99,9 @@ def _explicit(text: Fields, count: int) -> tuple[str, ...]:
     full = text.values.get("full_attn_idxs")  # LFM2
     if isinstance(full, list):
         return tuple(FULL if i in full else "conv" for i in range(count))
+    ones = text.values.get("attn_layer_indices")  # Bamba
+    if isinstance(ones, list):
+        return tuple(FULL if i in ones else LINEAR for i in range(count))
     linear = text.under("linear_attn_config")  # Kimi: layers counted from 1
     if linear is not None and isinstance(linear.values.get("full_attn_layers"), list):
         ones = linear.values["full_attn_layers"]
@@ -99,7 +114,7 @@ def _by_type(text: Fields, model_type: str, count: int, window: int | None) -> t
     if base == "jamba":
         period = text.whole("attn_layer_period", default=8)
         offset = text.whole("attn_layer_offset", default=4, least=0)
-        return tuple(FULL if i % period == offset else "mamba" for i in range(count))
+        return tuple(FULL if i % period == offset else LINEAR for i in range(count))
     if text.has("full_attention_interval") or base in ("qwen3_next", "qwen3_5", "qwen3_5_moe"):
         return _every(text.whole("full_attention_interval", default=4), count, LINEAR)
     if base == "llama4":

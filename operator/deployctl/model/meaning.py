@@ -1,0 +1,178 @@
+"""What facts mean to a person: quantization in words, and remarks on what needs care. Pure."""
+
+from typing import NamedTuple
+
+from deployctl.model.facts import ModelFacts, Quantization
+
+_METHODS = {
+    "awq": "weights in integers, scaled by how strongly activations use them",
+    "gptq": "weights in integers, rounded one by one to keep each layer's output",
+    "inc": "weights in integers, rounding learned by gradient (AutoRound)",
+    "fp8": "weights in 8-bit floats; from compute capability 8.9 activations too",
+    "fbgemm_fp8": "weights in 8-bit floats, one scale a row",
+    "compressed-tensors": "the format of llm-compressor",
+    "mxfp4": "experts in 4-bit floats, blocks of 32 with a shared exponent",
+    "mxfp8": "weights in 8-bit floats, blocks of 32 with a shared exponent",
+    "modelopt": "weights in 8-bit floats, by NVIDIA's ModelOpt",
+    "modelopt_fp4": "weights in 4-bit floats (NVFP4), by NVIDIA's ModelOpt",
+    "modelopt_mxfp8": "weights in 8-bit floats (MXFP8), by NVIDIA's ModelOpt",
+    "modelopt_mixed": "several precisions by layer, by NVIDIA's ModelOpt",
+    "quark": "the format of AMD's Quark",
+    "torchao": "the format of PyTorch's torchao",
+    "experts_int8": "experts in 8-bit integers",
+    "moe_wna16": "experts in integers, activations in 16 bits",
+    "fp_quant": "weights in 4-bit floats after a rotation",
+    "deepseek_v4_fp8": "DeepSeek's 8-bit floats in blocks",
+    "gguf": "one of llama.cpp's block formats",
+    "bitsandbytes": "quantized while loading",
+}
+# vLLM 0.32, model_executor/layers/quantization/__init__.py. bitsandbytes and GGUF are gone.
+SERVED_METHODS = frozenset(_METHODS) - {"gguf", "bitsandbytes"} | {"humming", "online"}
+# Refused by 0.32 without --allow-deprecated-quantization (same file).
+DEPRECATED_METHODS = frozenset(("fbgemm_fp8", "fp_quant"))
+SERVERS = {
+    "gguf": "llama.cpp or Ollama",
+    "onnx": "ONNX Runtime or Triton",
+    "unknown": "no engine known here",
+}
+
+
+class Remark(NamedTuple):
+    """Something that needs care. `code` is stable; `blocks` says that it is not served so."""
+
+    code: str
+    message: str
+    fix: str
+    blocks: bool = False
+
+
+def describe(quantization: Quantization | None) -> str:
+    """A quantization in one sentence, e.g. `awq, 4 bits, groups of 128: weights in …`."""
+    if quantization is None:
+        return "none: weights as they were trained"
+    parts = [quantization.method]
+    if quantization.packing and quantization.packing.lower() != quantization.method:
+        parts[0] += f" ({quantization.packing})"
+    if quantization.bits:
+        parts.append(f"{quantization.bits} bits")
+    if quantization.group_size == -1:
+        parts.append("one scale a column")
+    elif quantization.group_size:
+        parts.append(f"groups of {quantization.group_size}")
+    if quantization.act_order:
+        parts.append("act-order")
+    if quantization.symmetric is not None:
+        parts.append("symmetric" if quantization.symmetric else "asymmetric")
+    if quantization.zero_point:
+        parts.append("zero points")
+    meaning = _METHODS.get(quantization.method, "a method that is not known here")
+    return f"{', '.join(parts)}: {meaning}"
+
+
+def remarks(facts: ModelFacts) -> list[Remark]:
+    """What needs care, the graver first."""
+    found = [*_formats(facts), *_methods(facts), *_access(facts)]
+    return sorted(found, key=lambda remark: not remark.blocks)
+
+
+def served(facts: ModelFacts) -> bool:
+    """Whether the pinned vLLM serves it as it is, given the flags that the remarks name."""
+    return facts.engine == "vllm" and not any(r.blocks for r in remarks(facts))
+
+
+def _formats(facts: ModelFacts) -> list[Remark]:
+    found = []
+    if facts.engine != "vllm":
+        fix = "take a checkpoint in safetensors, AWQ or GPTQ for instance"
+        what = "no weights were found" if facts.format == "unknown" else "vLLM does not serve it"
+        found.append(Remark("format", f"{what}: {SERVERS[facts.format]}", fix, blocks=True))
+    elif facts.architecture is None:
+        found.append(
+            Remark(
+                "not_a_language_model",
+                "config.json describes no language model",
+                "give a checkpoint of a decoder",
+                blocks=True,
+            )
+        )
+    if facts.pickle:
+        found.append(
+            Remark(
+                "pickle",
+                "the weights are pickles, which can run any code when loaded",
+                "take a safetensors revision, or pass --allow-pickle if you trust its author",
+            )
+        )
+    return found
+
+
+def _methods(facts: ModelFacts) -> list[Remark]:
+    quantization = facts.quantization
+    if quantization is None or facts.engine != "vllm":
+        return []
+    found = []
+    method = quantization.method
+    if method not in SERVED_METHODS:
+        found.append(
+            Remark(
+                "quantization_unknown",
+                f"vLLM 0.32 has no quantization method {method}",
+                "take an AWQ, GPTQ or FP8 checkpoint of the same model",
+                blocks=True,
+            )
+        )
+    if method in DEPRECATED_METHODS:
+        found.append(
+            Remark(
+                "quantization_deprecated",
+                f"vLLM is about to drop {method}",
+                "--engine-arg allow_deprecated_quantization=true for now",
+            )
+        )
+    if quantization.act_order:
+        found.append(
+            Remark(
+                "act_order",
+                "act-order makes the kernel look up each row's group, and ties all of them "
+                "together under tensor parallelism",
+                "a checkpoint without desc_act is faster",
+            )
+        )
+    if quantization.file not in ("config.json", "hf_quant_config.json"):
+        found.append(
+            Remark(
+                "quantization_file",
+                f"only {quantization.file} says how it is quantized; vLLM looks in config.json",
+                f"--engine-arg quantization={method}",
+            )
+        )
+    return found
+
+
+def _access(facts: ModelFacts) -> list[Remark]:
+    found = []
+    if facts.remote_code:
+        found.append(
+            Remark(
+                "remote_code",
+                "only the checkpoint's own Python can read it",
+                "read that code, then pass --trust-remote-code",
+            )
+        )
+    if facts.gated:
+        found.append(
+            Remark(
+                "gated",
+                "the repository is gated: whoever downloads needs access and a token",
+                "set HF_TOKEN or --hf-token-file where it runs",
+            )
+        )
+    if facts.chat_template is False:
+        found.append(
+            Remark(
+                "chat_template",
+                "there is no chat template: /v1/chat/completions will refuse",
+                "use /v1/completions, or give one with --engine-arg chat_template=FILE",
+            )
+        )
+    return found
