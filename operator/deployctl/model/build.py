@@ -9,6 +9,7 @@ from deployctl.model.documents import Documents
 from deployctl.model.facts import Architecture, Format, ModelFacts, Quantization
 from deployctl.model.native import NATIVE_TYPES
 from deployctl.model.quantization import read_quantization
+from deployctl.model.stored import layer_bytes
 
 
 def facts_from(documents: Documents) -> ModelFacts:
@@ -27,18 +28,22 @@ def facts_from(documents: Documents) -> ModelFacts:
     config = documents.config
     tokenizer = documents.tokenizer_config
     brings, needed = _code(config, tokenizer)
+    architecture = _architecture(documents, weights.format)
     return ModelFacts(
         source=documents.source,
         local=documents.local,
         revision=documents.revision,
         format=weights.format,
         engine=formats.ENGINES[weights.format],
-        architecture=_architecture(documents, weights.format),
+        architecture=architecture,
         quantization=quantization,
         parameters=counting.parameters(tensors, quantization) if tensors else None,
         weight_bytes=_weight_bytes(documents, weights),
         bytes_by_dtype=counting.bytes_by_dtype(tensors or ()),
         headers_read=tensors is not None,
+        layer_bytes=layer_bytes(tensors, architecture.num_layers)
+        if tensors and architecture
+        else None,
         pickle=weights.format == "pickle",
         remote_code=needed,
         brings_code=brings,

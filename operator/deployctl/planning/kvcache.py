@@ -1,0 +1,165 @@
+"""The KV cache: bytes a token, blocks, tokens and how many requests fit.
+
+Follows vllm/v1/core/kv_cache_utils.py: layers of one kind form groups of equal length, every
+group draws blocks from one pool, and a request takes blocks of each group. `Layout` describes
+the pool of one GPU; `planning.budget` says how many bytes it gets.
+"""
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+
+from deployctl.engines.vllm.versions import behaviour
+from deployctl.planning.linear import DTYPE_BYTES
+from deployctl.planning.shape import Shape
+
+BLOCK_TOKENS = 16  # vllm/config/cache.py, the default on CUDA
+CPU_BLOCK_TOKENS = 128  # vllm/platforms/cpu.py, the default on a CPU
+# Layers that keep a state of fixed size or nothing at all, not a cache of tokens.
+_CACHELESS = {"linear_attention", "mamba", "mlp", "moe", "conv"}
+
+
+def cache_bytes(kv_cache_dtype: str | None, dtype: str) -> float:
+    """Bytes of one cached value. `auto` is the model's dtype; fp8 in its variants is one."""
+    if kv_cache_dtype and kv_cache_dtype != "auto":
+        if "fp8" in kv_cache_dtype or "int8" in kv_cache_dtype:
+            return 1.0
+        if "fp4" in kv_cache_dtype or "int4" in kv_cache_dtype:
+            return 0.5625  # a 4-bit value and its share of an 8-bit scale for sixteen
+        return float(DTYPE_BYTES.get(kv_cache_dtype, 2))
+    return float(DTYPE_BYTES.get(dtype, 2))
+
+
+@dataclass(frozen=True)
+class Group:
+    """Layers of one kind that share a block table."""
+
+    window: int  # tokens kept; 0: every token
+    chunk: bool = False  # chunked local attention (Llama 4) rather than a sliding window
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The pool of one GPU."""
+
+    groups: tuple[Group, ...]
+    block_bytes: int  # of the pool: one block of one group
+    block_tokens: int
+    layer_token_bytes: float
+    from_concurrency: bool  # how this version counts the tokens it logs
+    reserved_blocks: int
+    in_flight: int  # tokens that may be scheduled and not yet settled
+
+    def blocks(self, pool_bytes: float) -> int:
+        """Whole blocks in a pool."""
+        if self.block_bytes <= 0 or pool_bytes <= 0:
+            return 0
+        return int(pool_bytes // self.block_bytes)
+
+    def request_blocks(self, length: int) -> int:
+        """Blocks that one request of `length` tokens takes at most."""
+        total = 0
+        for group in self.groups:
+            if not group.window:
+                total += math.ceil(length / self.block_tokens)
+            elif group.chunk:
+                tokens = min(group.window + self.in_flight, length)
+                total += math.ceil(tokens / self.block_tokens)
+            else:
+                tokens = min(group.window - 1 + self.in_flight, length)
+                total += math.ceil(tokens / self.block_tokens) + 1
+        return total
+
+    def concurrency(self, pool_bytes: float, length: int) -> float:
+        """Requests of `length` tokens that the pool holds at once."""
+        needed = self.request_blocks(length)
+        return self.blocks(pool_bytes) / needed if needed else 0.0
+
+    def tokens(self, pool_bytes: float, length: int) -> int:
+        """The figure that vLLM logs as the cache's size in tokens."""
+        if self.from_concurrency:
+            # As vLLM computes it, floating point and all.
+            return int(self.concurrency(pool_bytes, length) * length)
+        return self.blocks(pool_bytes) // max(1, len(self.groups)) * self.block_tokens
+
+    def holds(self, pool_bytes: float, length: int) -> bool:
+        """Whether one request of `length` tokens fits: vLLM refuses to start otherwise."""
+        return self.blocks(pool_bytes) - self.reserved_blocks >= self.request_blocks(length)
+
+    def longest(self, pool_bytes: float, limit: int) -> int:
+        """The longest request that fits, up to `limit` tokens; 0 when none does."""
+        low, high = 0, max(0, limit)
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.holds(pool_bytes, middle):
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    @property
+    def token_bytes(self) -> int:
+        """Bytes that one more token of a short request takes: every group counts."""
+        return round(self.block_bytes / self.block_tokens * len(self.groups))
+
+
+def layout(
+    shape: Shape,
+    *,
+    version: str,
+    tensor: int,
+    layers: tuple[int, int],
+    value_bytes: float,
+    batched_tokens: int,
+    block_tokens: int = BLOCK_TOKENS,
+    hybrid: bool = True,
+) -> Layout:
+    """Lays out the cache of a pipeline stage that holds layers `layers[0]` to `layers[1]`."""
+    start, stop = layers
+    if shape.latent:
+        # One compressed vector, the same on every rank; V0 pads it to 640 (its own kernel).
+        width = shape.kv_rank + shape.rope_dim
+        per_layer = width * value_bytes
+    else:
+        heads = max(1, -(-shape.kv_heads // tensor))
+        per_layer = 2 * heads * shape.head_dim * value_bytes
+    groups, deep = _groups(shape, version, start, stop, hybrid)
+    return Layout(
+        groups=groups,
+        block_bytes=round(per_layer * block_tokens) * deep,
+        block_tokens=block_tokens,
+        layer_token_bytes=per_layer,
+        from_concurrency=behaviour("tokens_from_concurrency", version),
+        reserved_blocks=1 if behaviour("null_block_reserved", version) else 0,
+        in_flight=batched_tokens * behaviour("window_in_flight_batches", version),
+    )
+
+
+def _groups(
+    shape: Shape, version: str, start: int, stop: int, hybrid: bool
+) -> tuple[tuple[Group, ...], int]:
+    """Returns the groups, and the layers of the longest."""
+    count = max(1, stop - start)
+    kinds = [_group_of(kind, shape) for kind in shape.kinds[start:stop]]
+    kinds = [kind for kind in kinds if kind is not None]
+    if not kinds:
+        return (Group(0),), count
+    if not hybrid or not behaviour("hybrid_kv_cache", version):
+        return (Group(0),), len(kinds)
+    tally = Counter(kinds)
+    if len(tally) == 1:
+        return (next(iter(tally)),), len(kinds)
+    shortest, longest = min(tally.values()), max(tally.values())
+    deep = longest if longest < shortest * behaviour("group_padding_ratio", version) else shortest
+    groups = [group for group, size in tally.items() for _ in range(-(-size // deep))]
+    return tuple(groups), deep
+
+
+def _group_of(kind: str, shape: Shape) -> Group | None:
+    if kind == "sliding_attention" and shape.window:
+        return Group(shape.window)
+    if kind == "chunked_attention" and shape.window:
+        return Group(shape.window, chunk=True)
+    if kind in _CACHELESS:
+        return None
+    return Group(0)

@@ -1,0 +1,187 @@
+"""Shape: a decoder's numbers as planning counts them, read with suspicion.
+
+`Architecture` holds what every decoder has; what only some have (biases, latent attention,
+shared experts, a vision tower) is read here from the raw configuration. A value of the wrong
+type or an absurd size counts as absent: the hub's documents are not ours to trust.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from deployctl.model import Architecture
+
+_LARGEST = 1 << 40  # no count in a configuration is larger; keeps products finite
+
+# Families whose query, key and value projections carry a bias whatever the configuration says
+# (vllm/model_executor/models/qwen2.py, qwen2_moe.py, gpt_oss.py, …).
+_QKV_BIAS = {"qwen2", "qwen2_moe", "qwen2_vl", "qwen2_5_vl", "gpt_oss", "phi", "starcoder2"}
+# Families that normalise each head's query and key (qwen3.py, gemma3.py, olmo2.py …).
+_QK_NORM = {"qwen3", "qwen3_moe", "qwen3_vl", "qwen3_vl_moe", "gemma3", "gemma3_text"}
+# Families with four norms a layer (gemma2.py, gemma3.py, glm4.py) instead of two.
+_FOUR_NORMS = {"gemma2", "gemma3", "gemma3_text", "glm4"}
+# Families whose MLP has no gate: two matrices, not three.
+_PLAIN_MLP = {"phi", "starcoder2", "gpt2", "gpt_bigcode", "opt", "gpt_neox", "falcon", "mpt"}
+
+
+def count(raw: Mapping[str, Any], *names: str, default: int = 0) -> int:
+    """Returns the first of `names` that holds a whole number from 0 to 2**40."""
+    for name in names:
+        value = raw.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST:
+            return value
+    return default
+
+
+@dataclass(frozen=True)
+class Vision:
+    """A vision tower, as far as its weights can be told from `vision_config`."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A decoder's numbers."""
+
+    model_type: str
+    name: str
+    layers: int
+    hidden: int
+    intermediate: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    tied: bool
+    positions: int
+    qkv_bias: bool = False
+    out_bias: bool = False
+    qk_norm: bool = False
+    norms: int = 2
+    gated: bool = True
+    # Experts
+    experts: int = 0
+    topk: int = 0
+    expert_size: int = 0
+    shared_size: int = 0
+    dense_layers: int = 0  # leading layers (or listed ones) without experts
+    expert_bias: bool = False
+    # Latent attention
+    kv_rank: int = 0
+    q_rank: int = 0
+    rope_dim: int = 0
+    nope_dim: int = 0
+    v_dim: int = 0
+    window: int = 0
+    kinds: tuple[str, ...] = ()
+    rotary: tuple[tuple[int, int], ...] = ()  # (positions, dimension) of each cos/sin cache
+    vision: Vision | None = None
+    raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
+
+    @property
+    def latent(self) -> bool:
+        """Whether attention keeps one compressed vector a token (MLA)."""
+        return self.kv_rank > 0
+
+    @property
+    def expert_layers(self) -> int:
+        """Layers that hold experts."""
+        return max(0, self.layers - self.dense_layers) if self.experts else 0
+
+
+def shape_of(architecture: Architecture) -> Shape:
+    """Reads the numbers that planning needs."""
+    raw = architecture.raw
+    kind = architecture.model_type
+    experts = architecture.num_experts
+    rope_dim = architecture.qk_rope_head_dim or 0
+    latent = architecture.mla or bool(architecture.kv_lora_rank)
+    return Shape(
+        model_type=kind,
+        name=architecture.name,
+        layers=architecture.num_layers,
+        hidden=architecture.hidden_size,
+        intermediate=architecture.intermediate_size,
+        heads=architecture.num_heads,
+        kv_heads=architecture.num_kv_heads,
+        head_dim=architecture.head_dim,
+        vocab=architecture.vocab_size,
+        tied=architecture.tied_embeddings,
+        positions=architecture.max_position_embeddings,
+        qkv_bias=_flag(raw, ("qkv_bias", "attention_bias", "use_qkv_bias"), kind in _QKV_BIAS),
+        out_bias=kind == "gpt_oss" or (kind != "qwen2" and raw.get("attention_bias") is True),
+        qk_norm=kind in _QK_NORM or raw.get("use_qk_norm") is True,
+        norms=4 if kind in _FOUR_NORMS else 2,
+        gated=kind not in _PLAIN_MLP,
+        experts=experts,
+        topk=max(1, architecture.experts_per_token),
+        expert_size=architecture.moe_intermediate_size or architecture.intermediate_size,
+        shared_size=architecture.shared_expert_size,
+        dense_layers=max(0, architecture.num_layers - architecture.moe_layers) if experts else 0,
+        expert_bias=kind == "gpt_oss",
+        kv_rank=architecture.kv_lora_rank or 0,
+        q_rank=architecture.q_lora_rank or count(raw, "q_lora_rank"),
+        rope_dim=rope_dim,
+        nope_dim=(architecture.qk_nope_head_dim or 128) if latent else 0,
+        v_dim=(architecture.v_head_dim or 128) if latent else 0,
+        window=architecture.sliding_window or 0,
+        kinds=architecture.layer_types,
+        rotary=_rotary(architecture),
+        vision=_vision(architecture.vision or raw.get("vision_config")),
+        raw=raw,
+    )
+
+
+def _flag(raw: Mapping[str, Any], names: tuple[str, ...], default: bool) -> bool:
+    for name in names:
+        value = raw.get(name)
+        if isinstance(value, bool):
+            return value or default
+    return default
+
+
+def _rotary(architecture: Architecture) -> tuple[tuple[int, int], ...]:
+    """The cos/sin caches (vllm/model_executor/layers/rotary_embedding): positions × dimension.
+
+    They are buffers of the module, so vLLM's log counts them as weights. `linear` scaling
+    multiplies the positions, YaRN takes original × factor, the others the model's own length.
+    """
+    raw = architecture.raw
+    positions = count(raw, "max_position_embeddings", default=architecture.max_position_embeddings)
+    dimension = architecture.qk_rope_head_dim or architecture.head_dim
+    partial = raw.get("partial_rotary_factor")
+    if isinstance(partial, float) and 0 < partial < 1:
+        dimension = int(dimension * partial)
+    scaling = raw.get("rope_scaling") or raw.get("rope_parameters")
+    scaling = scaling if isinstance(scaling, Mapping) else {}
+    if isinstance(scaling.get("full_attention"), Mapping):
+        scaling = scaling["full_attention"]
+    kind = scaling.get("rope_type", scaling.get("type"))
+    factor = scaling.get("factor")
+    factor = float(factor) if isinstance(factor, int | float) and 1 <= factor <= 1024 else 1.0
+    main = positions
+    if kind == "linear":
+        main = int(positions * factor)
+    elif kind in ("yarn", "deepseek_yarn"):
+        main = int(count(scaling, "original_max_position_embeddings", default=positions) * factor)
+    caches = [(main, dimension)]
+    if architecture.model_type.startswith("gemma3"):
+        caches.append((positions, dimension))
+    return tuple(caches)
+
+
+def _vision(tower: Any) -> Vision | None:
+    if not isinstance(tower, Mapping):
+        return None
+    hidden = count(tower, "hidden_size", "embed_dim", "width")
+    layers = count(tower, "num_hidden_layers", "depth", "layers")
+    if not hidden or not layers:
+        return None
+    inner = count(tower, "intermediate_size")
+    ratio = tower.get("mlp_ratio")
+    if not inner:
+        inner = int(hidden * (ratio if isinstance(ratio, int | float) and 0 < ratio < 64 else 4))
+    return Vision(layers=min(layers, 10_000), hidden=hidden, intermediate=inner)

@@ -1,0 +1,181 @@
+"""What a start-up needs beside weights and cache: activation peak, non-torch memory, graphs.
+
+vLLM measures these with a dummy run of `max_num_batched_tokens` tokens, then `max_num_seqs`
+rows of logits and the sampler (vllm/v1/worker/gpu_model_runner.py, profile_run). The peak is
+whichever stage is larger. Buffers are counted from the source; the constants that no source
+gives were fitted to logged start-ups and say so.
+"""
+
+from dataclasses import dataclass
+
+from deployctl.engines.vllm.versions import behaviour
+from deployctl.hardware import GpuProfile
+from deployctl.planning.shape import Shape
+from deployctl.units import GIB, MIB
+
+# Hidden-size buffers alive at the peak of a layer: hidden state, residual, attention output,
+# normed input. Fitted with pipeline stages that run no sampler (1.05 to 1.10 GiB for
+# Llama-3.1-8B at 8192 tokens); the MLP's and the projection's buffers are counted exactly.
+HIDDEN_BUFFERS = 4.3
+# cuBLAS keeps 32 MiB a stream from compute capability 9.0 on, 8 MiB below (torch's
+# CUDABlas.cpp), and the runner some 13 MiB of input buffers (fitted) on large cards.
+WORKSPACE_LARGE = 45 * MIB
+WORKSPACE_SMALL = 10 * MIB
+# MiB that one layer of one captured graph takes; fitted: 0.29 on one GPU for Llama-3.1-8B,
+# Qwen3-8B and Qwen3-32B, 0.15 with tensor parallelism for Llama-3-70B and Qwen3-32B.
+GRAPH_LAYER_MIB = 0.29
+GRAPH_LAYER_MIB_TP = 0.15
+# GiB a GPU that NCCL and the custom all-reduce take with tensor parallelism, and what the
+# fused all-reduce's workspace adds on NVLink; fitted to logs of A40, L40S and H100.
+NCCL_GIB = 0.25
+NVLINK_GIB = 0.75
+FUSED_ALLREDUCE_GIB = 1.82
+
+# Multiprocessors by compute capability, the largest card of each (NVIDIA's data sheets).
+_MULTIPROCESSORS = {"7": 80, "8.0": 108, "8.6": 82, "8.9": 128, "9": 132, "10": 148, "12": 170}
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one step may hold."""
+
+    tokens: int
+    sequences: int
+
+
+def capability(profile: GpuProfile) -> float:
+    """The compute capability as a number; 0 for a CPU or when unknown."""
+    try:
+        return float(profile.compute_capability or 0)
+    except ValueError:
+        return 0.0
+
+
+def _multiprocessors(profile: GpuProfile) -> int:
+    text = profile.compute_capability or ""
+    return _MULTIPROCESSORS.get(text, _MULTIPROCESSORS.get(text.split(".")[0], 108))
+
+
+def uses_v2_runner(shape: Shape, quantized: bool, version: str) -> bool:
+    """Whether this version runs the model with its second model runner, whose sampler is leaner."""
+    rule = behaviour("v2_runner", version)
+    dense = not shape.experts
+    listed = {"DeepseekV2ForCausalLM", "GraniteMoeForCausalLM", "Qwen2MoeForCausalLM"}
+    plain = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen3ForCausalLM"}
+    if rule == "qwen3":
+        return shape.name == "Qwen3ForCausalLM" and not quantized
+    if rule == "dense3":
+        return shape.name in plain and not quantized
+    if rule == "listed":
+        return shape.name in plain | listed
+    if rule == "dense":
+        hybrid = any(kind in ("linear_attention", "mamba") for kind in shape.kinds)
+        return (dense and not hybrid) or shape.name in listed
+    return bool(rule == "all")
+
+
+def activation(
+    shape: Shape,
+    batch: Batch,
+    profile: GpuProfile,
+    version: str,
+    *,
+    tensor: int,
+    last_stage: bool,
+    quantized: bool,
+    dtype_bytes: int,
+) -> float:
+    """Bytes of the activation peak on one GPU."""
+    workspace = WORKSPACE_LARGE if capability(profile) >= 9.0 else WORKSPACE_SMALL
+    peak = forward_peak(shape, batch.tokens, tensor, dtype_bytes)
+    if last_stage:
+        rows = min(batch.sequences, batch.tokens)
+        logits = rows * shape.vocab
+        kept = batch.tokens * shape.hidden * dtype_bytes
+        if uses_v2_runner(shape, quantized, version):
+            sampler = logits * behaviour("v2_sampler_bytes_per_logit", version)
+        else:
+            sampler = logits * behaviour("v1_sampler_bytes_per_logit", version)
+            if behaviour("v1_sampler_buffer", version):
+                sampler += _multiprocessors(profile) * shape.vocab * 4
+        peak = max(peak, kept + sampler)
+    return peak + workspace + _encoder(shape, batch, dtype_bytes)
+
+
+def forward_peak(shape: Shape, tokens: int, tensor: int, dtype_bytes: int) -> float:
+    """Bytes alive at once in the largest layer of a forward pass."""
+    if shape.latent:
+        heads = shape.heads / tensor
+        attention = heads * (2 * (shape.nope_dim + shape.rope_dim) + shape.v_dim)
+    else:
+        attention = (shape.heads + 2 * shape.kv_heads) * shape.head_dim / tensor
+    inner = 3.0 * shape.intermediate / tensor
+    if shape.experts:
+        # fused_moe keeps gate and up (or the second matrix's output) and the product, for every
+        # token and chosen expert (fused_moe.py, intermediate_cache1 to 3).
+        width = max(2 * shape.expert_size / tensor, shape.hidden) + shape.expert_size / tensor
+        routed = shape.topk * width + 3 * shape.shared_size / tensor
+        inner = max(routed, inner if shape.dense_layers else 0.0)
+    return tokens * dtype_bytes * (inner + HIDDEN_BUFFERS * shape.hidden + attention)
+
+
+def _encoder(shape: Shape, batch: Batch, dtype_bytes: int) -> float:
+    """The multimodal encoder's dummy run: one batch of its largest items. A rough figure."""
+    tower = shape.vision
+    if tower is None:
+        return 0.0
+    patches = 4 * batch.tokens  # four patches are merged into one token
+    return patches * dtype_bytes * (6 * tower.hidden + 2 * tower.intermediate)
+
+
+def persistent(shape: Shape, batch: Batch, quantized: bool, version: str) -> float:
+    """Bytes of the runner's own tensors, in versions whose accounting sees them.
+
+    The second runner counts every request's output tokens over the whole vocabulary
+    (v1/worker/gpu/sample/penalties.py: int32).
+    """
+    if not behaviour("runner_tensors_counted", version):
+        return 0.0
+    if not uses_v2_runner(shape, quantized, version):
+        return 0.0
+    return batch.sequences * shape.vocab * 4.0
+
+
+def graphs_in_budget(shape: Shape, quantized: bool, version: str) -> bool:
+    """Whether the graphs' estimate is taken from the KV cache."""
+    if not behaviour("cudagraphs_in_budget", version):
+        return False
+    if uses_v2_runner(shape, quantized, version):
+        return bool(behaviour("v2_cudagraphs_in_budget", version))
+    return True
+
+
+def non_torch(profile: GpuProfile, version: str, world: int, tensor: int) -> float:
+    """Bytes that torch's allocator does not see: kernels, NCCL, an old version's context."""
+    large = capability(profile) >= 9.0
+    gib = behaviour("non_torch_gib" if large else "non_torch_small_gib", version)
+    gib += behaviour("non_torch_counts_context_gib", version)
+    if world > 1 and tensor == 1:
+        gib = min(gib, 0.1)  # pipeline stages talk point to point; fitted: 0.07
+    if tensor > 1:
+        linked = profile.interconnect is not None and profile.interconnect.kind == "nvlink"
+        gib += NCCL_GIB
+        if linked and behaviour("allreduce_fusion", version) and 9.0 <= capability(profile) < 12:
+            gib += FUSED_ALLREDUCE_GIB - NCCL_GIB
+        elif linked:
+            gib += NVLINK_GIB
+    return float(gib) * GIB
+
+
+def cudagraphs(layers: int, batch: Batch, version: str, tensor: int) -> float:
+    """Bytes that captured CUDA graphs take on one GPU."""
+    largest = min(512, 2 * batch.sequences, batch.tokens)
+    every = behaviour("cudagraph_sizes", version)
+    piecewise = max(1.0, every * min(1.0, largest / 512))
+    full = 0.0
+    if behaviour("full_cudagraphs", version):
+        full = max(1.0, every * min(1.0, min(largest, batch.sequences) / 512))
+        if batch.sequences < 512:
+            full = min(piecewise, 3 + min(256, batch.sequences) / 8)
+    each = GRAPH_LAYER_MIB if tensor == 1 else GRAPH_LAYER_MIB_TP
+    return layers * (piecewise + full) * each * MIB
