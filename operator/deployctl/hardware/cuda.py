@@ -2,8 +2,8 @@
 
 Sources. Drivers: NVIDIA's CUDA Compatibility guide, table of minor version compatibility (what
 runs at all), and the CUDA Toolkit release notes, table of toolkit drivers (what the toolkit was
-released with). vLLM: the CUDA_VERSION that docker/Dockerfile of the release sets; 0.32's wheel
-asks for torch 2.13 and the CUDA 13 builds of its own dependencies.
+released with). vLLM: the CUDA_VERSION that docker/Dockerfile of the release sets; 13 came with
+torch 2.11 in 0.20 (vllm-project/vllm#40669), and 0.32's wheel asks for CUDA 13 builds still.
 """
 
 import re

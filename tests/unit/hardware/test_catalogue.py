@@ -1,0 +1,153 @@
+"""The shipped profiles and a user's own."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from deployctl.errors import ProfileError
+from deployctl.hardware import all_profiles, load_profile
+from deployctl.hardware.catalogue import shipped
+
+L4 = shipped() / "l4.yaml"
+
+
+def test_the_promised_profiles_are_there():
+    assert [p.name for p in all_profiles()] == [
+        "l4",
+        "rtx4090",
+        "a100-40gb",
+        "h100",
+        "a100-80gb",
+        "cpu",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("a100", "a100-80gb"),
+        ("4090", "rtx4090"),
+        ("RTX4090", "rtx4090"),
+        (" l4 ", "l4"),
+        ("cpu", "cpu"),
+    ],
+)
+def test_names_and_aliases(given, name):
+    assert load_profile(given).name == name
+
+
+def test_no_name_means_two_profiles():
+    names = [n for p in all_profiles() for n in (p.name, *p.aliases)]
+    cards = [m for p in all_profiles() for m in p.matches]
+    assert len(names) == len(set(names))
+    assert len(cards) == len(set(cards))
+
+
+@pytest.mark.parametrize("profile", all_profiles(), ids=lambda p: p.name)
+def test_every_figure_has_a_source(profile):
+    file = yaml.safe_load((shipped() / f"{profile.name}.yaml").read_text(encoding="utf-8"))
+    words = {"name", "title", "kind", "aliases", "matches", "sources"}
+    figures = set(file) - words
+    if profile.interconnect:
+        figures.add("interconnect.peer_to_peer")
+    assert figures == set(profile.sources)
+
+
+@pytest.mark.parametrize(
+    ("name", "nvidia_smi_mib"),
+    [
+        ("l4", 23034),
+        ("rtx4090", 24564),
+        ("a100-40gb", 40960),
+        ("a100-80gb", 81920),
+        ("h100", 81559),
+    ],
+)
+def test_memory_is_what_the_driver_leaves_of_the_card(name, nvidia_smi_mib):
+    left = load_profile(name).memory_gib
+    assert 0.4 < nvidia_smi_mib / 1024 - left < 0.9
+
+
+def test_what_tensor_parallelism_must_know():
+    assert not load_profile("4090").interconnect.peer_to_peer
+    assert load_profile("h100").interconnect.kind == "nvlink"
+    assert load_profile("cpu").interconnect is None
+
+
+def test_an_unknown_name_suggests_the_nearest():
+    with pytest.raises(ProfileError, match="'a10'") as caught:
+        load_profile("a10")
+    assert caught.value.hint.startswith("did you mean a100")
+    with pytest.raises(ProfileError) as caught:
+        load_profile("tpu-v9000")
+    assert caught.value.hint.startswith("known: l4, rtx4090")
+
+
+def own(tmp_path: Path, **changes) -> str:
+    values = {**yaml.safe_load(L4.read_text(encoding="utf-8")), **changes}
+    file = tmp_path / "my.yaml"
+    file.write_text(yaml.safe_dump({k: v for k, v in values.items() if v != "gone"}))
+    return str(file)
+
+
+def test_a_file_of_one_s_own(tmp_path):
+    assert load_profile(own(tmp_path, name="mine", memory_gib=40.0)).memory_gib == 40.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "where", "message", "hint"),
+    [
+        ({"memory_gib": -1}, "memory_gib", "greater than 0 (got -1)", "GiB a card"),
+        ({"memory_gib": "24GB"}, "memory_gib", "valid number", "GiB a card"),
+        ({"memory_gib": float("inf")}, "memory_gib", "got inf", "GiB a card"),
+        ({"memory_gib": "gone"}, "memory_gib", "a value is required", "GiB a card"),
+        ({"memory": 24}, "memory", "no such field", "did you mean memory_gib?"),
+        ({"compute_capability": "new"}, "compute_capability", "pattern", "l4.yaml"),
+        (
+            {"interconnect": {"kind": "pcie", "bandwidth_gb_s": 32, "p2p": True}},
+            "interconnect/peer_to_peer",
+            "a value is required",
+            "whether the driver",
+        ),
+        (
+            {"interconnect": {"kind": "usb", "bandwidth_gb_s": 1, "peer_to_peer": False}},
+            "interconnect/kind",
+            "'nvlink', 'pcie' or 'none'",
+            "l4.yaml",
+        ),
+    ],
+)
+def test_errors_say_where_in_the_file(tmp_path, changes, where, message, hint):
+    file = own(tmp_path, **changes)
+    with pytest.raises(ProfileError) as caught:
+        load_profile(file)
+    assert caught.value.where == f"{file}: {where}"
+    assert message in caught.value.message
+    assert hint in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: [", "expected"),
+        ("- a list", "a list where a mapping was expected"),
+        ("", "no document"),
+        ("name: a\n---\nname: b\n", "2 documents"),
+        ("name: a\nname: b\n", "written twice"),
+    ],
+)
+def test_a_file_that_is_no_profile(tmp_path, text, message):
+    file = tmp_path / "odd.yaml"
+    file.write_text(text)
+    with pytest.raises(ProfileError, match=message) as caught:
+        load_profile(str(file))
+    assert "services" not in caught.value.where
+    assert "service" not in caught.value.hint
+
+
+def test_a_missing_file_is_said(tmp_path):
+    with pytest.raises(ProfileError, match="No such file"):
+        load_profile(str(tmp_path / "none.yaml"))
+    with pytest.raises(ProfileError, match="cannot read"):
+        load_profile(f"{tmp_path}/")
