@@ -37,20 +37,14 @@ def command(
             }
         )
         return
-    from rich.table import Table
+    from deployctl.cli.services import print_rows
 
-    from deployctl.cli.console import out
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("revision", "status", "created", "why", "digest", "message"):
-        table.add_column(heading, overflow="fold")
-    for release in releases:
-        document = _document(release)
-        table.add_row(*(str(document[key]) for key in _COLUMNS))
-    out.print(table, markup=False)
+    rows = [_document(release) for release in releases]
+    print_rows([_COLUMNS_SHOWN, *([str(row[key]) for key in _COLUMNS] for row in rows)])
 
 
 _COLUMNS = ("revision", "status", "created", "reason", "digest", "message")
+_COLUMNS_SHOWN = tuple(name.upper() for name in _COLUMNS)
 
 
 def _document(release: "Release") -> dict[str, Any]:

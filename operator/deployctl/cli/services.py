@@ -105,8 +105,12 @@ def tell_outcome(document: dict[str, Any], endpoint: "Endpoint") -> None:
     print_rows(rows)
 
 
-def print_rows(rows: Sequence[tuple[str, str]]) -> None:
-    """Names and values in two columns; long values are not broken, so that they can be copied."""
-    width = max(len(name) for name, _ in rows)
-    for name, value in rows:
-        sys.stdout.write(f"{name.ljust(width)}  {value}\n")
+def print_rows(rows: Sequence[Sequence[str]]) -> None:
+    """Writes columns; the last is never broken or cut, so that it can be copied."""
+    if not rows:
+        return
+    last = len(rows[0]) - 1
+    widths = [max(len(row[column]) for row in rows) for column in range(last)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        sys.stdout.write("  ".join([*cells, row[last]]).rstrip() + "\n")

@@ -117,34 +117,39 @@ def _look(settings: "Settings", ref: "ServiceRef", release: "Release") -> dict[s
 
 
 def _tell(documents: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-
-    from deployctl.cli.console import out
-    from deployctl.units import size
+    from deployctl.cli.services import print_rows
 
     if not documents:
         story("no service; start one with deployctl up")
         return
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in ("service", "target", "revision", "health", "url", "memory", "since"):
-        table.add_column(heading, overflow="fold")
-    colours = {"serving": "green", "starting": "yellow", "stopped": "dim"}
-    for document in documents:
-        health = document["health"]
-        memory = document["memory_bytes"]
-        table.add_row(
-            document["service"],
-            document["target"],
-            str(document["revision"] or "?"),
-            f"[{colours.get(health, 'bold red')}]{health}[/]",
-            document["url"] or "–",
-            size(memory) if memory else "–",
-            document["started"] or "–",
-        )
-    out.print(table)
+    rows = [("SERVICE", "TARGET", "REVISION", "HEALTH", "UP", "MEMORY", "URL")]
+    rows += [_row(document) for document in documents]
+    print_rows(rows)
     for document in documents:
         if document["detail"] and document["health"] != "serving":
             _explain(document)
+
+
+def _row(document: dict[str, Any]) -> tuple[str, str, str, str, str, str, str]:
+    from datetime import UTC, datetime
+
+    from deployctl.units import duration, size
+
+    memory, started = document["memory_bytes"], document["started"]
+    alive = document["health"] in ("serving", "starting", "silent")
+    up = "-"
+    if started and alive:
+        passed = datetime.now(UTC) - datetime.fromisoformat(started)
+        up = duration(max(0.0, passed.total_seconds()))
+    return (
+        document["service"],
+        document["target"],
+        str(document["revision"] or "?"),
+        document["health"],
+        up,
+        size(memory) if memory else "-",
+        document["url"] or "-",
+    )
 
 
 def _explain(document: dict[str, Any]) -> None:

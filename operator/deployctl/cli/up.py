@@ -39,8 +39,8 @@ def command(specs: list[ServiceSpec], output: OutputOption = Output.text) -> Non
 def _one(spec: ServiceSpec, output: Output) -> dict[str, Any]:
     import os
 
-    from deployctl.cli.pipeline import prepare
     from deployctl.cli.phases import Progress
+    from deployctl.cli.pipeline import prepare
     from deployctl.cli.services import (
         open_rollout,
         open_store,

@@ -12,22 +12,44 @@ class Phase(NamedTuple):
     title: str
 
 
-# In the order in which they happen. The last line that matches wins.
+# In the order in which they happen; one line announces at most one. From the log calls of
+# vLLM 0.8 to 0.32 (entrypoints/, v1/worker/, compilation/) and from logs of real starts.
 _PHASES: tuple[tuple[Phase, re.Pattern[str]], ...] = (
-    (Phase("starting", "starting the engine"), re.compile(r"vLLM API server version")),
-    (Phase("downloading", "downloading weights"), re.compile(r"[Dd]ownloading.*(weights|model)")),
-    (Phase("loading", "loading weights"), re.compile(r"Starting to load model|Loading .*weights")),
+    (
+        Phase("configuring", "reading the model's configuration"),
+        re.compile(r"vLLM API server version|non-default args:"),
+    ),
+    (Phase("workers", "starting the workers"), re.compile(r"Initializing an? (V1 )?LLM engine")),
+    (
+        Phase("downloading", "downloading weights"),
+        re.compile(r"Time spent downloading weights|Downloading .*(weights|safetensors)"),
+    ),
+    (
+        Phase("loading", "loading weights"),
+        re.compile(
+            r"Starting to load model|Loading .*checkpoint shards|Loading model from scratch"
+        ),
+    ),
     (
         Phase("compiling", "compiling"),
-        re.compile(r"torch\.compile|Dynamo bytecode transform|Compiling a graph|Inductor"),
+        re.compile(
+            r"Starting torch\.compile|Start compiling|for vLLM's torch\.compile|"
+            r"Dynamo bytecode transform time|Compiling a graph for|Cache the graph of"
+        ),
     ),
     (
         Phase("warming", "warming up"),
-        re.compile(r"Warming up|[Cc]apturing (CUDA|cudagraph|the model)|Graph capturing"),
+        re.compile(
+            r"Warming up|GPU KV cache size|CPU KV cache size|Initial profiling/warmup run|"
+            r"Capturing (CUDA|cudagraph|the model|model)|Graph capturing"
+        ),
     ),
     (
         Phase("serving", "opening the server"),
-        re.compile(r"Starting vLLM API server|Started server process|Application startup"),
+        re.compile(
+            r"Starting vLLM (API )?server (on|\d)|Started server process|"
+            r"Application startup complete"
+        ),
     ),
 )
 
@@ -106,6 +128,40 @@ _FAILURES: tuple[tuple[re.Pattern[str], str, str], ...] = (
         re.compile(r"No space left on device"),
         "the disk is full",
         "free space where models and caches are kept",
+    ),
+    (
+        re.compile(r"oom-kill|DefaultCPUAllocator: can't allocate memory|^MemoryError"),
+        "the machine ran out of memory",
+        "lower max_model_len or kv_cache_gib, or free memory",
+    ),
+    (
+        re.compile(
+            r"Not enough (?:available )?memory on (?:NUMA )?node|larger than available memory"
+        ),
+        "the machine has less free memory than the KV cache and the weights need",
+        "lower kv_cache_gib, or free memory",
+    ),
+    (
+        re.compile(r"Model architectures? \[?(.*?)\]? (?:are|is) not supported"),
+        "this vLLM does not know the architecture {0}",
+        "choose a newer release with --engine-version, or another checkpoint",
+    ),
+    (
+        re.compile(
+            r"(?:torch\.bfloat16|bfloat16|float16) is not supported for quantization method (\w+)"
+        ),
+        "the {0} kernel does not take this dtype",
+        "choose the other 16-bit type with --dtype float16 or --dtype bfloat16",
+    ),
+    (
+        re.compile(r"The NVIDIA driver on your system is too old|no NVIDIA driver"),
+        "the NVIDIA driver is missing or too old for this vLLM",
+        "deployctl doctor says which driver is needed",
+    ),
+    (
+        re.compile(r"contains custom code which must be executed|trust_remote_code=True"),
+        "the checkpoint wants to run its own code",
+        "read that code, then allow it with --trust-remote-code",
     ),
     (
         re.compile(r"ModuleNotFoundError: No module named 'vllm'"),

@@ -3,6 +3,7 @@
 A pid alone names nobody for long; (pid, start time) does, until the machine restarts.
 """
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
@@ -10,7 +11,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 PROC = Path("/proc")
-_PAGE = os.sysconf("SC_PAGE_SIZE")
 _LISTEN = "0A"  # TCP_LISTEN in the kernel's include/net/tcp_states.h
 
 
@@ -127,14 +127,18 @@ def send(who: Identity, number: signal.Signals) -> None:
 
 
 def resident_bytes(members: list[Identity]) -> int:
-    """Resident memory of processes together; what they share is counted for each."""
-    total = 0
-    for who in members:
-        try:
-            total += int((PROC / str(who.pid) / "statm").read_text().split()[1]) * _PAGE
-        except (OSError, IndexError):
-            continue
-    return total
+    """Resident memory of processes together; pages they share are counted once."""
+    return sum(_proportional(who.pid) for who in members)
+
+
+def _proportional(pid: int) -> int:
+    try:
+        for line in (PROC / str(pid) / "smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1]) * 1024
+    except OSError:
+        pass
+    return 0
 
 
 def listener(port: int) -> str | None:
@@ -144,13 +148,19 @@ def listener(port: int) -> str | None:
         return None
     for found in _all():
         pid = found.identity.pid
-        try:
-            links = [str(link.readlink()) for link in (PROC / str(pid) / "fd").iterdir()]
-        except OSError:
-            continue
-        if inodes.intersection(links):
+        if inodes.intersection(_open_files(pid)):
             return f"{_name(pid)} (pid {pid})"
     return "a process of another user"
+
+
+def _open_files(pid: int) -> Iterator[str]:
+    try:
+        links = list((PROC / str(pid) / "fd").iterdir())
+    except OSError:
+        return
+    for link in links:
+        with contextlib.suppress(OSError):  # closed since
+            yield str(link.readlink())
 
 
 def _listening(port: int) -> Iterator[str]:

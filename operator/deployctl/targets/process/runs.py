@@ -46,6 +46,7 @@ class Run:
         make_folder(self.folder)
         self.forget()
         try:
+            (self.folder / "exit.json").unlink(missing_ok=True)
             (self.folder / "engine.log.1").unlink(missing_ok=True)
             if self.log.exists():
                 self.log.replace(self.folder / "previous.log")
@@ -56,9 +57,9 @@ class Run:
         return job
 
     def forget(self) -> None:
-        """Removes the identities of a run that is over; its log stays."""
+        """Removes the identities of a run that is over; its log, and how it ended, stay."""
         try:
-            for name in ("supervisor.json", "engine.json", "exit.json"):
+            for name in ("supervisor.json", "engine.json"):
                 (self.folder / name).unlink(missing_ok=True)
         except OSError as error:
             raise state_error("clear the run's folder", self.folder, error) from error
