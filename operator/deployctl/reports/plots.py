@@ -82,7 +82,7 @@ def _histogram(
     for share, style in (("p50", "-"), ("p95", "--"), ("p99", ":")):
         at = getattr(spread, share) * scale
         axes.axvline(at, color=_ORANGE, linestyle=style, linewidth=1.2, label=f"{share} {at:.4g}")
-    axes.legend(frameon=False, fontsize=8, loc="upper right", labelcolor=_INK)
+    axes.legend(fontsize=8, loc="upper right", labelcolor=_INK, edgecolor="none", framealpha=0.9)
     axes.set_xlim(0, edge * scale)
     axes.set_xlabel(
         unit + (f"   ({beyond} beyond, up to {spread.max * scale:.4g})" if beyond else "")

@@ -1,0 +1,135 @@
+"""Figures: the handful of an engine's numbers that matter, from one scrape or from two. Pure."""
+
+from typing import Literal, NamedTuple
+
+from deployctl.metrics import snapshot as snapshots
+from deployctl.metrics.histogram import Histogram
+from deployctl.metrics.snapshot import Snapshot
+
+
+class Spread(NamedTuple):
+    """Seconds, estimated from buckets as Prometheus does; the mean is exact."""
+
+    observed: int
+    mean: float
+    p50: float
+    p90: float
+    p95: float
+    p99: float
+    resolution: float  # the lowest bucket's bound: below it nothing can be told apart
+
+
+class Figures(NamedTuple):
+    """None where the engine's version does not tell, or nothing happened."""
+
+    basis: Literal["since_start", "interval"]  # what counts and rates are over
+    seconds: float | None
+    restarted: bool  # the engine began anew within the interval
+    running: int | None
+    waiting: int | None
+    kv_cache_usage: float | None  # share of 1
+    requests: int | None
+    prompt_tokens: int | None
+    generation_tokens: int | None
+    requests_per_s: float | None
+    prompt_tokens_per_s: float | None
+    generation_tokens_per_s: float | None
+    preemptions: int | None
+    prefix_cache_hit_rate: float | None  # share of 1
+    ttft_s: Spread | None
+    itl_s: Spread | None
+    e2e_s: Spread | None
+    queue_s: Spread | None
+
+
+def since_start(snapshot: Snapshot, now_unix_s: float) -> Figures:
+    """Totals and averages since the engine's start. Idle hours are in the averages."""
+    began = snapshot.started_unix_s
+    return _figures(
+        snapshot,
+        basis="since_start",
+        seconds=None if began is None else max(0.0, now_unix_s - began),
+        restarted=False,
+        counts=(
+            snapshot.requests,
+            snapshot.prompt_tokens,
+            snapshot.generation_tokens,
+            snapshot.preemptions,
+        ),
+        hit_rate=snapshot.prefix_hit_rate,
+        histograms=(snapshot.ttft, snapshot.itl, snapshot.e2e, snapshot.queue),
+    )
+
+
+def between(earlier: Snapshot, later: Snapshot) -> Figures:
+    """What happened between two scrapes, and how things stand at the later one."""
+    delta = snapshots.between(earlier, later)
+    return _figures(
+        later,
+        basis="interval",
+        seconds=delta.seconds,
+        restarted=delta.restarted,
+        counts=(delta.requests, delta.prompt_tokens, delta.generation_tokens, delta.preemptions),
+        hit_rate=delta.prefix_hit_rate,
+        histograms=(delta.ttft, delta.itl, delta.e2e, delta.queue),
+    )
+
+
+_Four = tuple[float | None, float | None, float | None, float | None]
+_Histograms = tuple[Histogram | None, Histogram | None, Histogram | None, Histogram | None]
+
+
+def _figures(
+    now: Snapshot,
+    *,
+    basis: Literal["since_start", "interval"],
+    seconds: float | None,
+    restarted: bool,
+    counts: _Four,
+    hit_rate: float | None,
+    histograms: _Histograms,
+) -> Figures:
+    requests, prompt, generated, preemptions = counts
+    ttft, itl, e2e, queue = histograms
+
+    def rate(amount: float | None) -> float | None:
+        return round(amount / seconds, 3) if amount is not None and seconds else None
+
+    return Figures(
+        basis=basis,
+        seconds=None if seconds is None else round(seconds, 3),
+        restarted=restarted,
+        running=now.running,
+        waiting=now.waiting,
+        kv_cache_usage=_round(now.kv_cache_usage),
+        requests=_whole(requests),
+        prompt_tokens=_whole(prompt),
+        generation_tokens=_whole(generated),
+        requests_per_s=rate(requests),
+        prompt_tokens_per_s=rate(prompt),
+        generation_tokens_per_s=rate(generated),
+        preemptions=_whole(preemptions),
+        prefix_cache_hit_rate=_round(hit_rate),
+        ttft_s=spread(ttft),
+        itl_s=spread(itl),
+        e2e_s=spread(e2e),
+        queue_s=spread(queue),
+    )
+
+
+def spread(histogram: Histogram | None) -> Spread | None:
+    """Percentiles of a histogram; None if it is absent or empty."""
+    if histogram is None or histogram.count <= 0:
+        return None
+    values = [histogram.mean(), *(histogram.quantile(q) for q in (0.5, 0.9, 0.95, 0.99))]
+    mean, p50, p90, p95, p99 = (0.0 if value is None else round(value, 6) for value in values)
+    lowest = histogram.buckets[0][0] if histogram.buckets else 0.0
+    return Spread(round(histogram.count), mean, p50, p90, p95, p99, lowest)
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
+def _round(value: float | None) -> float | None:
+    return None if value is None else round(value, 4)
