@@ -17,6 +17,8 @@ from pathlib import Path
 
 import pytest
 
+pytest_plugins = ["process_parts"]
+
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 BUILD_SECONDS = 600  # a full checkpoint takes 20 s on two cores; a busy machine may take longer

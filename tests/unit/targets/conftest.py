@@ -1,90 +1,115 @@
-"""Parts for the targets' tests: specs and plans by hand, and a driver that is all memory."""
-
-import socket
-from pathlib import Path
+"""A world of memory for the rollout: a driver, a clock that moves by being asked, a store."""
 
 import pytest
-from deployctl.planning.plan import EnginePlan, ServingPlan
-from deployctl.render import Bundle, render_process
-from deployctl.spec import ServiceSpec, Settings
-from deployctl.targets.release import Release
 
-FAKE_ENGINE = Path(__file__).resolve().parents[2] / "fake_engine"
+from deployctl.errors import EngineError
+from deployctl.targets.driver import Endpoint, EngineState
+from deployctl.targets.readiness import Answer, Tools
+from deployctl.targets.rollout import Rollout
+from deployctl.targets.store import ServiceRef, Store
+
+REF = ServiceRef("process", "tiny")
 
 
-def _plan(spec: ServiceSpec, **more) -> ServingPlan:
-    given = {
-        "name": spec.service,
-        "model": spec.model,
-        "model_local": True,
-        "served_model_name": "tiny",
-        "gpu": "cpu",
-        "accelerator": "cpu",
-        "verdict": "fits",
-        "engine": EnginePlan(
-            name="vllm",
-            version="0.32.0",
-            image="none",
-            args=("--served-model-name", "tiny"),
-            env=spec.env,
-        ),
-        "startup_budget_s": 30,
-        **more,
-    }
-    return ServingPlan(**given)
+class MemoryDriver:
+    """Knows what runs. `fates` says what becomes of a revision that is started."""
+
+    kind = "process"
+
+    def __init__(self):
+        self.running = set()
+        self.dead = {}
+        self.fates = {}  # revision -> "dies" | "silent" | "refuses" | an exception to raise
+        self.did = []
+        self.most_at_once = 0
+
+    def preflight(self, release, replacing):
+        self.did.append(("preflight", release.revision))
+        fate = self.fates.get(("preflight", release.revision))
+        if fate:
+            raise fate
+
+    def start(self, release, tell):
+        self.did.append(("start", release.revision))
+        fate = self.fates.get(release.revision)
+        if isinstance(fate, BaseException):
+            raise fate
+        if fate == "dies":
+            self.dead[release.revision] = "exit code 1"
+        else:
+            self.running.add(release.revision)
+        self.most_at_once = max(self.most_at_once, len(self.running))
+
+    def stop(self, release, tell):
+        self.did.append(("stop", release.revision))
+        self.running.discard(release.revision)
+        self.dead.pop(release.revision, None)
+
+    def state(self, release):
+        if release.revision in self.dead:
+            return EngineState("dead", self.dead[release.revision])
+        return EngineState("running" if release.revision in self.running else "absent")
+
+    def logs(self, release, *, tail, follow):
+        if release.revision in self.dead:
+            return iter(
+                ["Starting to load model", "ValueError: No available memory for the cache blocks."]
+            )
+        return iter(["Starting to load model"])
+
+    def endpoint(self, release):
+        return Endpoint("http://127.0.0.1:1", str(release.revision), None)
+
+    def purge(self, service, tell):
+        self.did.append(("purge", service))
+
+    def log_path(self, release):
+        return None
+
+
+class World:
+    """Everything a rollout touches, and how the tests look at it."""
+
+    def __init__(self, root):
+        self.driver = MemoryDriver()
+        self.store = Store(root)
+        self.environment = {}
+        self.told = []
+        self.now = 0.0
+
+    def _ask(self, endpoint, timeout):
+        fate = self.driver.fates.get(int(endpoint.model))
+        if isinstance(fate, list) and fate:
+            raise fate.pop()
+        if fate == "refuses":
+            return Answer(False, "HTTP 404: no such model", refused=True)
+        return Answer(fate != "silent", "nothing listens there yet")
+
+    def _sleep(self, seconds):
+        self.now += seconds
+
+    def rollout(self):
+        tools = Tools(ask=self._ask, clock=lambda: self.now, sleep=self._sleep)
+        return Rollout(
+            self.driver, self.store, "tiny", self.told.append,
+            environment=self.environment, tools=tools,
+        )  # fmt: skip
+
+    def up(self, release):
+        return self.rollout().up(release.spec, release.plan, release.bundle)
+
+    def statuses(self):
+        return {r.revision: r.status for r in self.store.releases(REF)}
+
+    def notes(self):
+        return [event.text for event in self.told]
 
 
 @pytest.fixture
-def make_plan():
-    return _plan
+def world(tmp_path):
+    return World(tmp_path / "state")
 
 
 @pytest.fixture
-def make_release(tmp_path):
-    """A release of the service `tiny`, with a model folder that looks like one."""
-    model = tmp_path / "tiny"
-    model.mkdir()
-    (model / "config.json").write_text("{}")
-
-    def make(revision=1, status="pending", plan=None, **spec) -> Release:
-        wanted = ServiceSpec(**{"model": str(model), "gpu": "cpu", "target": "process", **spec})
-        planned = _plan(wanted, **(plan or {}))
-        return Release(
-            service=wanted.service,
-            revision=revision,
-            status=status,
-            created="2026-11-24T07:00:00+00:00",
-            reason="up",
-            spec=wanted,
-            plan=planned,
-            bundle=render_process(planned, wanted),
-        )
-
-    return make
-
-
-@pytest.fixture
-def settings(tmp_path) -> Settings:
-    return Settings(state_dir=tmp_path / "state", cache_dir=tmp_path / "cache")
-
-
-@pytest.fixture
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@pytest.fixture
-def fake_engine(monkeypatch):
-    """Puts the fake engine where the real one would be found, here and in what is started."""
-    monkeypatch.setenv("PYTHONPATH", str(FAKE_ENGINE))
-    monkeypatch.syspath_prepend(str(FAKE_ENGINE))
-
-
-@pytest.fixture
-def other_bundle():
-    def change(bundle: Bundle, text: str) -> Bundle:
-        return bundle.model_copy(update={"files": {**bundle.files, "note": text}})
-
-    return change
+def engine_error():
+    return EngineError("it broke")

@@ -16,7 +16,9 @@ def _switch(name):
 
 def _family():
     """A child, and a grandchild whose parent is gone and that hides its environment."""
-    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" if _switch("DEAF") else ""
+    deaf = (
+        "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN);" if _switch("DEAF") else ""
+    )
     sleep = f"{deaf}import time; time.sleep(600)"
     orphan = (
         "import subprocess, sys; "
@@ -29,7 +31,7 @@ def _family():
 class _Handler(BaseHTTPRequestHandler):
     model = ""
 
-    def do_POST(self):  # noqa: N802
+    def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         key = os.environ.get("VLLM_API_KEY")
         if key and self.headers.get("Authorization") != f"Bearer {key}":

@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+
 from deployctl.errors import EngineError, ModelError, PortTakenError, StateError
 from deployctl.targets.process import ProcessDriver, procfs
 from deployctl.targets.process.command import MARKER

@@ -1,0 +1,83 @@
+"""Parts for the targets' tests: specs and plans by hand, and a driver that is all memory."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from deployctl.planning.plan import EnginePlan, ServingPlan
+from deployctl.render import render_process
+from deployctl.spec import ServiceSpec, Settings
+from deployctl.targets.release import Release
+
+FAKE_ENGINE = Path(__file__).resolve().parent / "fake_engine"
+
+
+def _plan(spec: ServiceSpec, **more) -> ServingPlan:
+    given = {
+        "name": spec.service,
+        "model": spec.model,
+        "model_local": True,
+        "served_model_name": "tiny",
+        "gpu": "cpu",
+        "accelerator": "cpu",
+        "verdict": "fits",
+        "engine": EnginePlan(
+            name="vllm",
+            version="0.32.0",
+            image="none",
+            args=("--served-model-name", "tiny"),
+            env=spec.env,
+        ),
+        "startup_budget_s": 30,
+        **more,
+    }
+    return ServingPlan(**given)
+
+
+@pytest.fixture
+def make_plan():
+    return _plan
+
+
+@pytest.fixture
+def make_release(tmp_path):
+    """A release of the service `tiny`, with a model folder that looks like one."""
+    model = tmp_path / "tiny"
+    model.mkdir()
+    (model / "config.json").write_text("{}")
+
+    def make(revision=1, status="pending", plan=None, **spec) -> Release:
+        wanted = ServiceSpec(**{"model": str(model), "gpu": "cpu", "target": "process", **spec})
+        planned = _plan(wanted, **(plan or {}))
+        return Release(
+            service=wanted.service,
+            revision=revision,
+            status=status,
+            created="2026-11-24T07:00:00+00:00",
+            reason="up",
+            spec=wanted,
+            plan=planned,
+            bundle=render_process(planned, wanted),
+        )
+
+    return make
+
+
+@pytest.fixture
+def settings(tmp_path) -> Settings:
+    return Settings(state_dir=tmp_path / "state", cache_dir=tmp_path / "cache")
+
+
+@pytest.fixture
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@pytest.fixture
+def fake_engine(monkeypatch):
+    """Puts the fake engine where the real one would be found, here and in what is started."""
+    monkeypatch.setenv("PYTHONPATH", str(FAKE_ENGINE))
+    monkeypatch.syspath_prepend(str(FAKE_ENGINE))
