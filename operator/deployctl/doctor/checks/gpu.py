@@ -53,7 +53,7 @@ def _driver(gpus: Gpus, question: Question) -> Check:
     cuda = image_cuda(question.vllm_version)
     oldest, released = oldest_branch(cuda), toolkit_driver(cuda)
     wants = f"vLLM {question.vllm_version} is built with CUDA {cuda}"
-    fix = f"sudo apt install nvidia-driver-{oldest}-server-open, then reboot"
+    fix = f"sudo {question.setup} --driver {oldest}, then reboot"
     if driver is None:
         return warn(id, title, f"of unknown version; {wants}", f"{oldest} is the oldest that works")
     if numbers(driver)[0] < oldest:
