@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
-from deployctl.errors import HubError
+from deployctl.errors import HubError, SpecError
+from deployctl.hub.checkpoint import gather
 from deployctl.hub.folder import FolderShelf
-from deployctl.hub.gather import gather
 from deployctl.hub.source import Folder, HubId, locate
 from deployctl.model.documents import Documents
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_ENDPOINT = "https://huggingface.co"
 
-__all__ = ["fetch", "locate"]
+__all__ = ["HubError", "fetch", "locate"]
 
 
 def fetch(
@@ -39,6 +40,7 @@ def fetch(
     Raises:
         ModelError: no such checkpoint, or its documents are missing, broken or absurd.
         HubError: the Hub refuses or cannot be reached.
+        SpecError: HF_ENDPOINT is no address.
     """
     place = locate(source, revision)
     if isinstance(place, Folder):
@@ -50,13 +52,29 @@ def fetch(
     from deployctl.hub.client import TIMEOUT, HubClient
     from deployctl.hub.repository import RepositoryShelf
 
-    endpoint = os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
+    endpoint = _endpoint()
     if client is not None:
         hub = HubClient(client, endpoint=endpoint, token=token, sleep=sleep)
         return gather(RepositoryShelf.open(hub, place))
     with httpx.Client(timeout=TIMEOUT, follow_redirects=True, max_redirects=5) as own:
         hub = HubClient(own, endpoint=endpoint, token=token, sleep=sleep)
         return gather(RepositoryShelf.open(hub, place))
+
+
+def _endpoint() -> str:
+    endpoint = os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
+    try:
+        parts = urlsplit(endpoint)
+        good = parts.scheme in ("http", "https") and parts.hostname and endpoint.isprintable()
+    except ValueError:
+        good = False
+    if not good or " " in endpoint:
+        raise SpecError(
+            "this is no address of a Hub",
+            where=f"HF_ENDPOINT: {ascii(endpoint)[:100]}",
+            hint="write for example https://huggingface.co",
+        )
+    return endpoint
 
 
 def _cached(wanted: HubId) -> FolderShelf:

@@ -54,13 +54,9 @@ class HubClient:
                         return b""  # the file ends before the span begins
                     wait = _wait(response, attempt)
                     problem = self._refusal(response, name)
-            except httpx.InvalidURL as error:
-                raise self._endpoint_wrong(url) from error
-            except (httpx.TransportError, httpx.TooManyRedirects) as error:
-                if isinstance(error, httpx.UnsupportedProtocol):
-                    raise self._endpoint_wrong(url) from error
+            except httpx.TransportError as error:
                 wait, problem = 2.0 ** (attempt - 1), self._unreachable(error)
-            except httpx.HTTPError as error:
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
                 raise self._unreachable(error) from error
             if wait is None or attempt == ATTEMPTS:
                 raise problem
@@ -124,13 +120,6 @@ class HubClient:
             where=self._endpoint,
             hint="check the network and proxy (HTTPS_PROXY), name a mirror in HF_ENDPOINT, "
             "or give a local folder",
-        )
-
-    def _endpoint_wrong(self, url: str) -> HubError:
-        return HubError(
-            "this is no address of a Hub",
-            where=f"HF_ENDPOINT: {url.split('/api/')[0]}",
-            hint="write for example https://huggingface.co",
         )
 
 

@@ -1,5 +1,6 @@
 """A checkpoint's folder on this machine, read without surprises from links and devices."""
 
+import contextlib
 import os
 import stat
 from pathlib import Path
@@ -74,34 +75,46 @@ class FolderShelf:
 
 
 def _list(root: Path) -> dict[str, int | None]:
-    """Lists regular files (links to them too, as the Hub's cache has), a few levels deep."""
-    found: dict[str, int | None] = {}
-    folders = [(root, "", 0)]
-    while folders:
-        folder, prefix, level = folders.pop()
-        try:
-            entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
-        except OSError as error:
-            raise _unreadable(error, str(folder)) from error
+    """Lists regular files (links to them too, as the Hub's cache has).
+
+    Folders inside are looked into only beside a config.json: a mistyped `..` must not walk a disk.
+    """
+    try:
+        found, folders = _scan(root, "")
+    except OSError as error:
+        raise _unreadable(error, str(root)) from error
+    level = 1
+    while "config.json" in found and folders and level <= MAX_LEVELS:
+        deeper = []
+        for folder in folders:
+            with contextlib.suppress(OSError):  # not needed, or it fails when it is
+                more, inside = _scan(root / folder, folder + "/")
+                found |= {name: size for name, size in more.items() if size is not None}
+                deeper += inside
+            if len(found) > MAX_FILES:
+                break
+        folders, level = deeper, level + 1
+    if len(found) > MAX_FILES:
+        raise ModelError(
+            f"the folder holds more than {MAX_FILES} files",
+            where=str(root),
+            hint="give the checkpoint's own folder",
+        )
+    return dict(sorted(found.items()))
+
+
+def _scan(folder: Path, prefix: str) -> tuple[dict[str, int | None], list[str]]:
+    files: dict[str, int | None] = {}
+    folders: list[str] = []
+    with os.scandir(folder) as entries:
         for entry in entries:
-            name = prefix + entry.name
             if not entry.name.isprintable():
                 continue  # no file of a checkpoint is called so
-            if entry.is_dir(follow_symlinks=False):
-                if level < MAX_LEVELS and not entry.name.startswith("."):
-                    folders.append((Path(entry.path), name + "/", level + 1))
-                continue
-            size = _size(entry)
-            if size is None and prefix:
-                continue
-            found[name] = size
-            if len(found) > MAX_FILES:
-                raise ModelError(
-                    f"the folder holds more than {MAX_FILES} files",
-                    where=str(root),
-                    hint="give the checkpoint's own folder",
-                )
-    return dict(sorted(found.items()))
+            if not entry.is_dir():
+                files[prefix + entry.name] = _size(entry)
+            elif not entry.is_symlink() and not entry.name.startswith("."):
+                folders.append(prefix + entry.name)
+    return files, sorted(folders)
 
 
 def _size(entry: "os.DirEntry[str]") -> int | None:

@@ -114,10 +114,12 @@ class RepositoryShelf:
 
 def _path(item: Any) -> str:
     name = item["rfilename"]
+    if not isinstance(name, str):
+        raise TypeError("a file without a name")
     parts = name.split("/")
     if not name.isprintable() or len(name) > 1024 or any(p in ("", ".", "..") for p in parts):
         raise ModelError("the repository lists a file with an impossible name", where=ascii(name))
-    return str(name)
+    return name
 
 
 def _size(item: Any) -> int | None:
