@@ -52,6 +52,9 @@ class Driver(Protocol):
         `replacing` is the release whose port and name will be free by then.
         """
 
+    def fetch(self, release: Release, tell: Tell) -> None:
+        """Brings what `start` needs and the target lacks, while a former release still serves."""
+
     def start(self, release: Release, tell: Tell) -> None:
         """Starts the engine and returns; starting one that runs changes nothing."""
 

@@ -171,6 +171,7 @@ class Rollout:
         self._store.save(self._ref, release)
         try:
             self._driver.preflight(release, current)
+            self._driver.fetch(release, self._tell)
         except BaseException as error:
             self._record_failure(release, error)
             raise

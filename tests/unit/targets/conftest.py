@@ -29,6 +29,9 @@ class MemoryDriver:
         if fate:
             raise fate
 
+    def fetch(self, release, tell):
+        self.did.append(("fetch", release.revision))
+
     def start(self, release, tell):
         self.did.append(("start", release.revision))
         fate = self.fates.get(release.revision)

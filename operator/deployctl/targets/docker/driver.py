@@ -47,10 +47,11 @@ class DockerDriver:
         self._restarts: dict[str, int] = {}  # container id -> restarts when we started it
 
     def preflight(self, release: Release, replacing: Release | None) -> None:
-        """Refuses what cannot work, and pulls the image where it is missing.
+        """Refuses what cannot work.
 
         Raises:
-            DockerError: Docker, Compose or the image is missing, or the model cannot be mounted.
+            DockerError: Docker or Compose is missing, an image that nobody publishes is not
+                there, or the model cannot be mounted.
             PortTakenError: another container or program has the port.
         """
         engine = self._engine()
@@ -60,8 +61,22 @@ class DockerDriver:
         self._check_reach(release, engine)
         self._check_port(release, engine)
         image = release.plan.engine.image
-        if not engine.has_image(image):
-            self._fetch(image)
+        if image.startswith(translate.BUILT_HERE) and not engine.has_image(image):
+            raise translate.image_missing(image, "")
+
+    def fetch(self, release: Release, tell: Tell) -> None:
+        """Pulls the image where it is missing.
+
+        Raises:
+            DockerError: it cannot be pulled.
+        """
+        image = release.plan.engine.image
+        if self._engine().has_image(image):
+            return
+        tell(Event("phase", f"pulling the image {image}"))
+        pulled = self._run(commands.pull(image), {})
+        if pulled.code != 0:
+            raise translate.image_missing(image, pulled.stderr)
 
     def start(self, release: Release, tell: Tell) -> None:
         """Writes the project and brings it up; returns when the container runs.
@@ -155,10 +170,14 @@ class DockerDriver:
         files.forget_logs()
 
     def log_path(self, release: Release) -> Path | None:
-        """The log as a file: a copy made now, or the one kept when the container was removed."""
+        """The log as a file: none while the engine runs, a copy made now when it is dead, and
+        the one kept when its container was removed.
+        """
         project = self._project(release.service)
         container = self._container(release)
         if container is not None:
+            if self.state(release).condition == "running":
+                return None
             return project.keep_log(release.revision, self._whole_log(container))
         file = project.log_file(release.revision)
         return file if file.is_file() else None
@@ -189,13 +208,6 @@ class DockerDriver:
 
     def _whole_log(self, container: "Container") -> bytes:
         return b"".join(self._engine().logs(container, tail=LOG_LINES_KEPT, follow=False))
-
-    def _fetch(self, image: str) -> None:
-        if image.startswith(translate.BUILT_HERE):
-            raise translate.image_missing(image, "")
-        pulled = self._run(commands.pull(image), {})
-        if pulled.code != 0:
-            raise translate.image_missing(image, pulled.stderr)
 
     def _check_reach(self, release: Release, engine: Engine) -> None:
         """Refuses what cannot be seen from where the engine is, and folders it may not read."""

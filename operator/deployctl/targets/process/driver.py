@@ -52,6 +52,9 @@ class ProcessDriver:
         if not (ours and replacing is not None and self._members(replacing)):
             preflight.check_port(command.host, command.port)
 
+    def fetch(self, release: Release, tell: Tell) -> None:
+        """Nothing: the engine fetches its model itself."""
+
     def start(self, release: Release, tell: Tell) -> None:
         """Starts the supervisor, which starts the engine; returns once it is on record.
 
