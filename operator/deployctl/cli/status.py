@@ -56,13 +56,12 @@ def command(
 def describe(settings: "Settings", store: "Store", ref: "ServiceRef") -> dict[str, Any] | None:
     """One service as the JSON document shows it; None when it has no record after all."""
     from deployctl.errors import DeployctlError
-    from deployctl.targets import history
 
     try:
         releases = store.releases(ref)
         if not releases:
             return None
-        return _look(settings, ref, history.shown(releases))
+        return _look(settings, ref, releases)
     except DeployctlError as error:
         # One broken service must not hide the others.
         unknown = dict.fromkeys(_FIELDS)
@@ -77,19 +76,27 @@ _FIELDS = (
 )
 
 
-def _look(settings: "Settings", ref: "ServiceRef", release: "Release") -> dict[str, Any]:
-    from deployctl.targets import open_driver
+def _look(settings: "Settings", ref: "ServiceRef", releases: "list[Release]") -> dict[str, Any]:
+    from deployctl.targets import history, open_driver
     from deployctl.targets.readiness import ask
 
     driver = open_driver(ref.kind, settings)
+    # A revision that is being brought up speaks for the service, once its engine is there.
+    deployed = history.deployed(releases)
+    release = deployed or releases[-1]
     state = driver.state(release)
+    for unfinished in history.pending(releases):
+        at_work = driver.state(unfinished)
+        if at_work.condition != "absent":
+            release, state = unfinished, at_work
     health, detail, endpoint = "stopped", state.detail, None
     if state.condition == "running":
         endpoint = driver.endpoint(release)
         answer = ask(endpoint, ASK_TIMEOUT_S)
         late = "starting" if release.status == "pending" else "silent"
         health = "serving" if answer.ok else late
-        detail = detail if answer.ok else answer.detail
+        if not answer.ok:
+            detail = "; ".join(filter(None, [detail, answer.detail]))
     elif release.status == "deployed" or state.condition == "dead":
         health = "dead"
         detail = state.detail or "the engine is gone"
