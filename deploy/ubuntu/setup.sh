@@ -21,6 +21,8 @@ Usage: sudo ./setup.sh [options]
   --toolkit-key KEY     The key that signs that repository: a file or an address.
   --deployctl SOURCE    What pip installs: a name, a wheel, a checkout, a git+https address.
                         [default: this checkout, else deployctl]
+  --pip-index URL       One more package index for pip. With --cpu: where the CPU build of torch
+                        comes from, which PyTorch's installation page names.
   --no-deployctl        Leave deployctl itself to me.
   --dry-run             Say what would be done, and do nothing.
   -h, --help            This text.
@@ -36,7 +38,7 @@ KEYRING=/etc/apt/keyrings/nvidia-container-toolkit.asc
 LIST=/etc/apt/sources.list.d/nvidia-container-toolkit.list
 
 cpu=false dry_run=false install_deployctl=true
-user=${SUDO_USER:-} branch=580 toolkit_repo='' toolkit_key='' source_=''
+user=${SUDO_USER:-} branch=580 toolkit_repo='' toolkit_key='' source_='' pip_index=''
 version='' python='' changes=0 reboot=false apt_fresh=false docker_changed=false
 
 say() { printf '%s\n' "$*"; }
@@ -70,6 +72,7 @@ while [ $# -gt 0 ]; do
         --toolkit-repo) value "$@"; toolkit_repo=$2; shift ;;
         --toolkit-key) value "$@"; toolkit_key=$2; shift ;;
         --deployctl) value "$@"; source_=$2; shift ;;
+        --pip-index) value "$@"; pip_index=$2; shift ;;
         -h | --help) usage; exit 0 ;;
         *) die "there is no option $1" "./setup.sh --help" ;;
     esac
@@ -139,7 +142,12 @@ nvswitch() {
 
 # --- Steps -----------------------------------------------------------------------------------
 
-setup_python() { packages ca-certificates "$python" "$python-venv"; }
+setup_python() {
+    local wanted=(ca-certificates "$python" "$python-venv")
+    # vLLM compiles the model for the processor it runs on; in a container it brings its own.
+    if "$cpu"; then wanted+=(g++ "$python-dev" libnuma1); fi
+    packages "${wanted[@]}"
+}
 
 setup_docker() {
     # Docker's own packages conflict with Ubuntu's: whoever has them keeps them.
@@ -263,7 +271,8 @@ add_toolkit_repo() {
 write() { printf '%s\n' "$2" >"$1"; }
 
 setup_deployctl() {
-    local source=$source_
+    local source=$source_ index=()
+    [ -z "$pip_index" ] || index=(--extra-index-url "$pip_index")
     if [ -z "$source" ]; then
         source=deployctl
         [ ! -f "$HERE/../../pyproject.toml" ] || source=$(cd "$HERE/../.." && pwd)
@@ -273,7 +282,7 @@ setup_deployctl() {
         ok "$("$ROOT$VENV/bin/deployctl" --version) in $VENV"
     else
         change "$python" -m venv "$ROOT$VENV"
-        change "$ROOT$VENV/bin/pip" install --quiet "$source"
+        change "$ROOT$VENV/bin/pip" install --quiet "${index[@]}" "$source"
     fi
     if [ "$(readlink "$ROOT$LINK" 2>/dev/null)" = "$VENV/bin/deployctl" ]; then
         ok "$LINK"

@@ -30,7 +30,7 @@ def command(
     from deployctl.hardware import all_profiles, load_profile
 
     if name is not None:
-        profile = load_profile(name)
+        profile = load_profile(name, where="profiles NAME")
         if output is Output.json:
             answer_json({"version": PROFILES_VERSION, "profile": profile.model_dump(mode="json")})
         else:
@@ -50,7 +50,7 @@ def _print_all(profiles: list["GpuProfile"]) -> None:
 
     from deployctl.cli.console import out
 
-    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1))
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("profile", "also"):
         table.add_column(heading, no_wrap=True)
     for heading in ("GiB", "GB/s", "cap.", "TFLOPS"):

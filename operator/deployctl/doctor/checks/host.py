@@ -29,6 +29,7 @@ def host_checks(facts: HostFacts, question: Question) -> Iterator[Check]:
     yield from _disks(facts, question)
     if question.target == "process":
         yield _vllm(facts, question)
+        yield _compiler(facts)
         if not question.cpu and question.gpus > 1:
             yield _shm(facts)
     yield _clock(facts)
@@ -150,6 +151,8 @@ def _vllm(facts: HostFacts, question: Question) -> Check:
         return fail(
             id, title, f"{facts.vllm} does not use GPUs", "pip install 'deployctl[vllm]' elsewhere"
         )
+    if question.cpu and facts.libnuma is False:
+        return fail(id, title, f"{facts.vllm} needs libnuma.so.1", "sudo apt install libnuma1")
     if numbers(installed)[:2] != numbers(question.vllm_version)[:2]:
         return warn(
             id,
@@ -158,6 +161,18 @@ def _vllm(facts: HostFacts, question: Question) -> Check:
             f"pip install 'deployctl[{extra}]', or plan with --engine-version {installed}",
         )
     return good(id, title, facts.vllm)
+
+
+def _compiler(facts: HostFacts) -> Check:
+    """torch.compile builds for this processor, and Triton its launchers, when the engine starts."""
+    id, title = "compiler", "C++ compiler"
+    minor = f"python{facts.python[0]}.{facts.python[1]}" if facts.python else "python3"
+    eager = "or do without: --enforce-eager"
+    if not facts.compiler:
+        return fail(id, title, "none", f"sudo apt install g++ {minor}-dev, {eager}")
+    if not facts.python_headers:
+        return fail(id, title, f"no {minor} headers", f"sudo apt install {minor}-dev, {eager}")
+    return good(id, title, "there, with Python's headers")
 
 
 def _shm(facts: HostFacts) -> Check:
