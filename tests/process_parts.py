@@ -1,5 +1,6 @@
 """Parts for the targets' tests: specs and plans by hand, and a driver that is all memory."""
 
+import json
 import socket
 from pathlib import Path
 
@@ -81,3 +82,28 @@ def fake_engine(monkeypatch):
     """Puts the fake engine where the real one would be found, here and in what is started."""
     monkeypatch.setenv("PYTHONPATH", str(FAKE_ENGINE))
     monkeypatch.syspath_prepend(str(FAKE_ENGINE))
+
+
+def write_checkpoint(folder: Path) -> Path:
+    """A checkpoint that plans well and holds nothing: one layer of zeros, for the fake engine."""
+    folder.mkdir()
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": 64,
+        "intermediate_size": 128,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "num_hidden_layers": 1,
+        "vocab_size": 128,
+        "max_position_embeddings": 512,
+        "torch_dtype": "float16",
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    size = 128 * 64 * 2
+    header = {
+        "model.embed_tokens.weight": {"dtype": "F16", "shape": [128, 64], "data_offsets": [0, size]}
+    }
+    text = json.dumps(header).encode()
+    (folder / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text + bytes(size))
+    return folder

@@ -28,13 +28,15 @@ def state_error(doing: str, where: Path, error: OSError) -> StateError:
 
 
 def make_folder(folder: Path) -> None:
-    """Makes a folder and its parents, for the owner alone (0700).
+    """Makes a folder and those above it that are missing, for the owner alone (0700).
 
     Raises:
         StateError: it cannot be made.
     """
     try:
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for level in (*reversed(folder.parents), folder):
+            if not level.is_dir():  # `parents=True` would give those above the umask's mode
+                level.mkdir(mode=0o700, exist_ok=True)
     except OSError as error:
         raise state_error("make the folder", folder, error) from error
 

@@ -1,0 +1,327 @@
+"""The command itself, as a process, through what can go wrong on target `process`.
+
+The engine is the fake one: it dies, hangs and forks when told to, which the real one does not.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from deployctl.targets.process import procfs
+from deployctl.targets.process.command import MARKER
+from process_parts import FAKE_ENGINE, write_checkpoint
+
+PATIENCE_S = 60.0  # on a machine that does other things too
+
+
+def _carrying(state_dir):
+    """Pids of all processes, supervisors included, that carry the marker of a run below here."""
+    prefix = f"{MARKER}={state_dir}".encode()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                environment = (entry / "environ").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if any(e.startswith(prefix) for e in environment) and procfs.identify(int(entry.name)):
+                found.append(int(entry.name))
+    return found
+
+
+class Shell:
+    """Runs `deployctl` as a user would, with state of its own."""
+
+    def __init__(self, folder, port):
+        self.state = folder / "state"
+        self.model = write_checkpoint(folder / "tiny")
+        self.port = port
+        self.environment = {
+            **os.environ,
+            "DEPLOYCTL_STATE_DIR": str(self.state),
+            "DEPLOYCTL_CACHE_DIR": str(folder / "cache"),
+            "PYTHONPATH": str(FAKE_ENGINE),
+            "NO_COLOR": "1",
+        }
+
+    def start(self, *words, **more):
+        return subprocess.Popen(
+            [sys.executable, "-m", "deployctl", *map(str, words)],
+            env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
+        )  # fmt: skip
+
+    def run(self, *words, **more):
+        process = self.start(*words, **more)
+        out, err = process.communicate(timeout=PATIENCE_S)
+        assert "Traceback" not in err, err
+        return process.returncode, out, err
+
+    def up_words(self, *words, **fake):
+        env = [f"--env=FAKE_ENGINE_{name.upper()}={value}" for name, value in fake.items()]
+        return ["up", "--model", self.model, "--gpu", "cpu", "--port", self.port, *env, *words]
+
+    def up(self, *words, **fake):
+        return self.run(*self.up_words(*words, **fake))
+
+    def status(self, code):
+        got, out, err = self.run("status", "tiny", "--output", "json")
+        assert got == code, err
+        return json.loads(out)["services"][0]
+
+    def history(self):
+        _, out, _ = self.run("history", "tiny", "--output", "json")
+        return [(r["revision"], r["status"]) for r in json.loads(out)["revisions"]]
+
+    def left(self):
+        return _carrying(self.state)
+
+
+@pytest.fixture
+def shell(tmp_path, free_port):
+    made = Shell(tmp_path, free_port)
+    yield made
+    made.run("down", "--all")
+    assert made.left() == []
+
+
+def until(condition):
+    deadline = time.monotonic() + PATIENCE_S
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen in time"
+        time.sleep(0.05)
+    return found
+
+
+def recorded(shell):
+    """The pids of a run, once its engine is on record."""
+    return until(lambda: list(shell.state.rglob("engine.json"))) and shell.left()
+
+
+def test_from_nothing_to_nothing(shell):
+    code, out, err = shell.up(children="1")
+    assert code == 0, err
+    assert f"http://127.0.0.1:{shell.port}/v1" in out
+    assert "curl " in out
+    status = shell.status(0)
+    assert (status["health"], status["revision"]) == ("serving", 1)
+    code, _, err = shell.up(children="1")
+    assert code == 0
+    assert "unchanged" in err
+    code, out, _ = shell.run("logs", "tiny", "--tail", "1")
+    assert (code, out) == (0, "INFO Application startup complete.\n")
+    assert shell.run("down", "tiny")[0] == 0
+    assert shell.left() == []
+    assert shell.history() == [(1, "removed")]
+    with socket.socket() as probe:
+        assert probe.connect_ex(("127.0.0.1", shell.port)) == errno.ECONNREFUSED
+
+
+def test_port_taken(shell):
+    with socket.create_server(("127.0.0.1", shell.port)):
+        code, _, err = shell.up()
+    assert code == 4
+    assert f"port {shell.port} is taken by " in err
+    assert f"pid {os.getpid()}" in err
+    assert shell.left() == []
+
+
+def test_a_model_folder_without_config(shell):
+    (shell.model / "config.json").unlink()
+    code, _, err = shell.up()
+    assert code == 2
+    assert "config.json" in err
+    assert not shell.state.exists() or shell.left() == []
+
+
+def test_the_engine_dies_while_loading(shell):
+    code, _, err = shell.up(die_loading="3")
+    assert code == 4
+    assert "the engine died (exit code 3): the weights leave no memory for the KV cache" in err
+    assert "| ValueError: No available memory for the cache blocks. (fake_engine)" in err
+    assert "hint: lower max_num_batched_tokens" in err
+    assert shell.left() == []
+    assert shell.history() == [(1, "failed")]
+
+
+def test_a_failed_update_brings_the_former_revision_back(shell):
+    assert shell.up()[0] == 0
+    code, _, err = shell.up(die_loading="1")
+    assert code == 4
+    assert "revision 1 serves again" in err
+    assert shell.status(0)["revision"] == 1
+    assert shell.history() == [(1, "deployed"), (2, "failed")]
+
+
+def test_the_engine_dies_later(shell):
+    assert shell.up(children="1")[0] == 0
+    os.kill(shell.status(0)["pid"], signal.SIGKILL)
+    until(lambda: not shell.left())  # its children go with it
+    dead = shell.status(4)
+    assert (dead["health"], dead["detail"]) == ("dead", "killed by signal 9 (SIGKILL)")
+    assert dead["log_tail"][-1] == "INFO Application startup complete."
+    assert shell.up(children="1")[0] == 0
+    assert shell.status(0)["revision"] == 2
+
+
+def test_the_supervisor_is_killed(shell):
+    assert shell.up(children="1")[0] == 0
+    [supervisor] = shell.state.rglob("supervisor.json")
+    os.kill(json.loads(supervisor.read_text())["pid"], signal.SIGKILL)
+    dead = until(lambda: (s := shell.status(4))["health"] == "dead" and s)
+    assert "its supervisor was killed" in dead["detail"]
+    assert shell.run("down", "tiny")[0] == 0
+    assert shell.left() == []
+
+
+def test_ctrl_c_leaves_nothing(shell):
+    process = shell.start(*shell.up_words(silent="1", children="1"))
+    recorded(shell)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130, err
+    assert "Traceback" not in err
+    assert "interrupted; revision 1 of tiny is stopped" in err
+    assert err.count("interrupted") == 1
+    assert shell.left() == []
+    assert shell.history() == [(1, "failed")]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_cancelled_pipeline_leaves_nothing(shell, number):
+    process = shell.start(*shell.up_words(silent="1", children="1"))
+    recorded(shell)
+    process.send_signal(number)
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    assert shell.left() == []
+
+
+def test_ctrl_c_during_an_update_brings_the_former_revision_back(shell):
+    assert shell.up()[0] == 0
+    process = shell.start(*shell.up_words(silent="1"))
+    until(lambda: list(shell.state.rglob("000002/engine.json")))
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130
+    until(lambda: shell.run("status", "tiny")[0] == 0)
+    assert shell.status(0)["revision"] == 1
+
+
+def test_killed_half_way_and_run_again_it_goes_on(shell):
+    words = shell.up_words(loading_s="4", children="1")
+    process = shell.start(*words)
+    before = recorded(shell)
+    process.kill()
+    process.communicate()
+    assert set(before) <= set(shell.left())  # it runs, and is on record
+    assert shell.history() == [(1, "pending")]
+    assert shell.status(0)["health"] == "starting"
+    code, _, err = shell.run(*words)
+    assert code == 0, err
+    assert "going on with revision 1" in err
+    assert shell.history() == [(1, "deployed")]
+
+
+def test_killed_half_way_and_another_spec_cleans_up(shell):
+    process = shell.start(*shell.up_words(silent="1", children="1"))
+    before = recorded(shell)
+    process.kill()
+    process.communicate()
+    code, _, err = shell.up()
+    assert code == 0, err
+    assert "left unfinished" in err
+    assert not set(before) & set(shell.left())
+    assert shell.history() == [(1, "failed"), (2, "deployed")]
+
+
+def test_two_at_once(shell):
+    first = shell.start(*shell.up_words(loading_s="3"))
+    recorded(shell)
+    code, _, err = shell.up(loading_s="3")
+    assert code == 4
+    assert f"tiny is being changed by deployctl up (pid {first.pid}, since " in err
+    _, err = first.communicate(timeout=PATIENCE_S)
+    assert first.returncode == 0, err
+    assert shell.history() == [(1, "deployed")]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A disk of 64 KiB, so that a full disk is a full disk."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("mounting a small disk needs root")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def fill(folder):
+    with (folder / "filler").open("wb", buffering=0) as stream, contextlib.suppress(OSError):
+        while stream.write(b"x" * 512):
+            pass
+    assert os.statvfs(folder).f_bfree == 0
+
+
+def test_a_full_disk_before_the_start(small_disk, shell):
+    fill(small_disk)
+    shell.environment["DEPLOYCTL_STATE_DIR"] = str(small_disk / "state")
+    code, _, err = shell.up()
+    assert code == 4
+    assert "No space left on device" in err
+    assert "hint: the disk is full" in err
+    assert _carrying(small_disk) == []
+
+
+def test_a_disk_that_fills_up_during_the_start(small_disk, shell):
+    shell.state = small_disk / "state"
+    shell.environment["DEPLOYCTL_STATE_DIR"] = str(shell.state)
+    assert shell.up()[0] == 0
+    process = shell.start(*shell.up_words(loading_s="3"))
+    until(lambda: list(shell.state.rglob("000002/engine.json")))
+    fill(small_disk)
+    _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 4, err
+    assert "No space left on device" in err
+    # Stopping revision 2 frees a block or two, which revision 1 may need to start.
+    serves_again = "revision 1 serves again" in err
+    assert serves_again or "revision 1 could not be brought back" in err
+    assert shell.status(0 if serves_again else 4)["revision"] == 1
+    (small_disk / "filler").unlink()
+    code, _, err = shell.up()
+    assert code == 0, err
+    assert shell.history()[1] == (2, "failed")
+    assert shell.run("down", "tiny")[0] == 0
+    assert shell.left() == []
+
+
+def test_records_in_a_file_s_place(shell):
+    shell.state.mkdir()
+    (shell.state / "process").write_text("")
+    code, _, err = shell.up()
+    assert code == 4
+    assert "hint: " in err
+    (shell.state / "process").unlink()
+
+
+def test_an_exposed_service_has_a_key_that_is_shown_nowhere(shell):
+    code, out, err = shell.up("--expose")
+    assert code == 0, err
+    key_file = shell.state / "process" / "tiny" / "api_key"
+    key = key_file.read_text()
+    assert f"$(cat {key_file})" in out
+    shown = out + err + "".join(shell.run("logs", "tiny")[1:]) + "".join(shell.run("status")[1:])
+    assert key not in shown
+    holders = [p for p in shell.state.rglob("*") if p.is_file() and key in p.read_text("latin-1")]
+    assert holders == [key_file]
+    assert (key_file.stat().st_mode & 0o777, shell.state.stat().st_mode & 0o777) == (0o600, 0o700)
