@@ -149,7 +149,9 @@ def _model_bytes(model: str | None) -> tuple[int | None, list["Check"]]:
     try:
         facts = facts_from(hub.fetch(model, token=hub_token(None)))
     except DeployctlError as error:
-        return None, [fail("model", "Model", error.message, error.hint or "check --model")]
+        return None, [
+            fail("model", "Model", f"{model}: {error.message}", error.hint or "check --model")
+        ]
     detail = f"{model}: {size(facts.weight_bytes)}" if facts.weight_bytes else model
     if facts.local:
         return None, [good("model", "Model", f"{detail}, here already")]

@@ -31,7 +31,10 @@ SAID: dict[Failure, str] = {
 def detect_profile(
     run: Run = run, environ: Mapping[str, str] = os.environ, where: str = "--gpu auto"
 ) -> GpuProfile:
-    """Returns the profile of the cards found, with the memory that their driver reports.
+    """Returns the profile of the cards found, with what their driver says of them.
+
+    That is their memory, and whether they may write to each other: a virtual machine may forbid
+    what the card can do.
 
     Cards that CUDA_VISIBLE_DEVICES hides are not looked at.
 
@@ -76,11 +79,17 @@ def profile_of(gpus: Gpus, environ: Mapping[str, str], where: str) -> GpuProfile
             where=where,
             hint=f"copy {near.name}.yaml, correct it, and give its path: --gpu my-card.yaml",
         )
+    found: dict[str, object] = {}
     usable = [card.usable_mib for card in cards if card.usable_mib is not None]
-    if not usable:
-        return profile
-    # Down, never up: a plan must not count on memory that is not there.
-    return profile.model_copy(update={"memory_gib": math.floor(min(usable) / 10.24) / 100})
+    if usable:
+        # Down, never up: a plan must not count on memory that is not there.
+        found["memory_gib"] = math.floor(min(usable) / 10.24) / 100
+    numbers = {card.index for card in cards}
+    pairs = [cell for pair, cell in gpus.peers.items() if numbers.issuperset(pair)]
+    if pairs and profile.interconnect is not None:
+        reach = all(cell == "OK" for cell in pairs)
+        found["interconnect"] = profile.interconnect.model_copy(update={"peer_to_peer": reach})
+    return profile.model_copy(update=found)
 
 
 def match(card_name: str) -> GpuProfile | None:

@@ -18,17 +18,16 @@ def ask_docker(run: Run, environ: Mapping[str, str]) -> Docker:
     info = run(["docker", "info", "--format", "{{json .}}"], TIMEOUT_S)
     if info.code is None and not info.hung:
         return Docker(client=False, host=away)
+    if info.hung:
+        return Docker(True, error=f"no answer in {TIMEOUT_S:.0f} s", hung=True, host=away)
     compose = run(["docker", "compose", "version", "--short"], TIMEOUT_S)
     version = compose.out.strip().lstrip("v") if compose.code == 0 else None
     facts = _object(info.out)
     error = _first(facts.get("ServerErrors")) or (None if info.code == 0 else _last(info.text))
-    if info.hung:
-        error = f"it did not answer in {TIMEOUT_S:.0f} s"
     if error or not facts.get("ServerVersion"):
         return Docker(
             client=True,
             error=error or "it gave no version",
-            hung=info.hung,
             denied="permission denied" in (error or info.text).lower(),
             compose=version,
             host=away,

@@ -17,7 +17,7 @@ TIMEOUT_S = 12.0  # without persistence mode, eight cards take some seconds to w
 
 
 def ask_gpus(run: Run, *, thorough: bool = True) -> Gpus:
-    """Returns the cards and, when `thorough`, who uses them and whether they reach each other."""
+    """Returns the cards, whether they reach each other and, when `thorough`, who uses them."""
     answer = _query(run, CARD_FIELDS)
     if read_failure(answer.text, answer.code or 0) == "bad_field":
         answer = _query(run, OLD_CARD_FIELDS)
@@ -28,10 +28,9 @@ def ask_gpus(run: Run, *, thorough: bool = True) -> Gpus:
     lost = read_lost(answer.text)
     if failure and not cards:
         return Gpus(failure, _first_line(answer.text), lost=lost)
-    if not thorough:
-        return Gpus(None, "", cards, lost=lost)
-    apps = run(["nvidia-smi", f"--query-compute-apps={','.join(APP_FIELDS)}", "--format=csv"], 6)
     peers = run(["nvidia-smi", "topo", "-p2p", "r"], 6) if len(cards) > 1 else Ran(0)
+    query = ["nvidia-smi", f"--query-compute-apps={','.join(APP_FIELDS)}", "--format=csv"]
+    apps = run(query, 6) if thorough else Ran(0)
     return Gpus(None, "", cards, read_apps(apps.out), lost, read_matrix(peers.out))
 
 

@@ -42,6 +42,17 @@ def test_the_smallest_of_several_counts():
     assert detect_profile(smi(both), {}).memory_gib == 21.48
 
 
+@pytest.mark.parametrize(("cell", "reach"), [("OK", True), ("CNS", False)])
+def test_whether_cards_reach_each_other_is_asked_of_the_driver(cell, reach):
+    def run(argv, timeout_s):
+        matrix = f"\tGPU0\tGPU1\nGPU0\t X \t{cell}\nGPU1\t{cell}\t X \n"
+        return Ran(0, matrix if argv[1] == "topo" else HEADER + card(0) + card(1))
+
+    assert detect_profile(run, {}).interconnect.peer_to_peer is reach
+    alone = detect_profile(run, {"CUDA_VISIBLE_DEVICES": "1"})
+    assert alone.interconnect.peer_to_peer  # the profile's: there is no other to reach
+
+
 def test_memory_the_driver_does_not_say_is_the_profile_s():
     text = "index, name, memory.total [MiB]\n0, NVIDIA L4, [N/A]\n"
     assert detect_profile(smi(text), {}).memory_gib == load_profile("l4").memory_gib

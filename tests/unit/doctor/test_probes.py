@@ -99,7 +99,7 @@ def test_docker_as_it_answers():
             True,
             "permission denied",
         ),
-        (Ran(None, hung=True), False, "did not answer"),
+        (Ran(None, hung=True), False, "no answer in 10 s"),
         (Ran(0, "not json"), False, "no version"),
         (Ran(0, "[1]"), False, "no version"),
     ],

@@ -18,7 +18,7 @@ def docker_checks(facts: HostFacts, question: Question) -> Iterator[Check]:
     if question.target != "docker" or docker is None:
         return
     yield _engine(docker)
-    if docker.client:
+    if docker.client and not docker.hung:
         yield _compose(docker)
     if docker.host:
         yield warn(

@@ -203,7 +203,7 @@ def _peers(gpus: Gpus, profile: GpuProfile | None, question: Question) -> Check:
         id,
         title,
         f"{text}, though profile {profile.name if profile else '?'} counts on it",
-        "copy the profile, set peer_to_peer: false, and name the copy with --gpu",
+        "plan with --gpu auto, which reads it from the driver",
     )
 
 
