@@ -9,10 +9,12 @@ import json
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from itertools import pairwise
 from typing import Any
 
 import gevent
+from geventhttpclient._parser import HTTPParseError
 from geventhttpclient.response import HTTPConnectionClosed
 from locust.contrib.fasthttp import FastHttpSession
 
@@ -73,13 +75,21 @@ def exchange(
         if response.status_code == 200:
             _read(response._response, stream, clock, seen)
             _judge(sample, stream)
-        else:
-            sample.outcome, sample.error = "http_error", _refusal(response)
+            _fill(sample, stream, started, epoch, clock())
+            timer.close()
+            _drain(response._response)
+            return sample
+        sample.outcome, sample.error = "http_error", _refusal(response)
     except gevent.GreenletExit:
         _fill(sample, stream, started, epoch, clock())
         raise RunEnded(sample) from None
     except Exception as error:
-        sample.outcome, sample.error = _classify(error, answered=sample.http_status is not None)
+        # Locust's client turns a timeout of ours into an error of its own.
+        if timer.pending:
+            answered = sample.http_status is not None
+            sample.outcome, sample.error = _classify(error, answered=answered)
+        else:
+            sample.outcome, sample.error = "timeout", f"no end after {patience:g} s"
     except gevent.Timeout as timeout:
         if timeout is not timer:
             raise
@@ -109,9 +119,12 @@ def _read(
             seen(chunks - counted)
             counted = chunks
     stream.close()
+
+
+def _drain(raw: Any) -> None:
+    """Reads the end of the body behind [DONE]; without it the connection is not used again."""
     if not raw.message_complete:
-        # [DONE] was read but not the end of the body; without it the connection is not reused.
-        with gevent.Timeout(_GRACE_S, False):
+        with suppress(HTTPParseError, OSError), gevent.Timeout(_GRACE_S, False):
             raw.read()
 
 
@@ -131,10 +144,6 @@ def _judge(sample: Sample, stream: Stream) -> None:
 def _classify(error: Exception, *, answered: bool) -> tuple[Any, str]:
     """Outcome and message for what the HTTP client raised."""
     text = f"{type(error).__name__}: {error}"[:200]
-    cause = getattr(error, "original", None) or getattr(error, "kw", {}).get("original")
-    if isinstance(cause, Exception):
-        text = f"{type(cause).__name__}: {cause}"[:200]
-        error = cause
     if isinstance(error, TimeoutError):
         return "timeout", text
     if isinstance(error, (ConnectionRefusedError, socket.gaierror, ssl.SSLError)):

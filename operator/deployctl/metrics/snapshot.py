@@ -82,10 +82,10 @@ def parse(text: str, at_s: float) -> Snapshot:
         for name in wanted:
             # prometheus-client strips _total of counters; an untyped series keeps it.
             for key in (name, f"{name}_total"):
-                if key in families:
-                    return [
-                        s.value for s in families[key].samples if s.name in (key, f"{name}_total")
-                    ]
+                samples = families[key].samples if key in families else []
+                found = [s.value for s in samples if s.name in (key, f"{name}_total")]
+                if found:
+                    return found
         return None
 
     def total(wanted: tuple[str, ...]) -> float | None:

@@ -1,0 +1,243 @@
+"""Real Locust against an engine whose every delay and fault is known: is the measure right?"""
+
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).parent
+TTFT, ITL, TOKENS = 0.100, 0.020, 20  # as in fake_streaming_engine.py
+# Expected outcome of each of the fake engine's MIXED scenarios, in their order.
+OUTCOMES = {
+    "steady": "ok",
+    "four_a_chunk": "ok",
+    "split": "ok",
+    "coalesced": "ok",
+    "no_done": "ok",
+    "no_usage": "ok",
+    "crlf": "ok",
+    "closed_properly": "ok",
+    "done_and_hangs": "ok",
+    "http_500": "http_error",
+    "http_503": "http_error",
+    "error_in_stream": "stream_error",
+    "garbage": "stream_error",
+    "truncated": "truncated",
+    "closed_early": "truncated",
+    "closed_silently": "truncated",
+    "empty": "empty",
+    "not_a_stream": "stream_error",
+    "silent": "timeout",
+}
+
+
+class FakeEngine:
+    def __init__(self, log):
+        self._log = log
+        self._process = subprocess.Popen(
+            [sys.executable, HERE / "fake_streaming_engine.py", log],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
+
+    def sent(self):
+        """What was really sent, by response id."""
+        return {
+            (told := json.loads(line))["id"]: told for line in self._log.read_text().splitlines()
+        }
+
+    def stop(self):
+        self._process.kill()
+        self._process.wait()
+        self._process.stdout.close()
+
+
+@pytest.fixture
+def engine(tmp_path):
+    engine = FakeEngine(tmp_path / "sent.jsonl")
+    yield engine
+    engine.stop()
+
+
+def loadtest(engine, out, *arguments):
+    command = [sys.executable, "-m", "deployctl", "loadtest", "--url", engine.url, "--out", out]
+    return subprocess.Popen(
+        [*command, *arguments, "--output", "json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finished(process, code=0):
+    stdout, stderr = process.communicate(timeout=90)
+    assert process.returncode == code, stderr
+    assert "Traceback" not in stderr
+    return json.loads(stdout)
+
+
+def samples_in(folder):
+    return [json.loads(line) for line in (folder / "requests.jsonl").read_text().splitlines()]
+
+
+def test_times_are_those_at_which_the_engine_sent(engine, tmp_path):
+    out = tmp_path / "out"
+    run = loadtest(
+        engine, out, "--model", "steady", "--users", "4", "--duration", "4s", "--warmup", "1s"
+    )
+    result = finished(run)
+    sent = engine.sent()
+    good = [s for s in samples_in(out) if s["outcome"] == "ok"]
+    assert len(good) >= 12
+    late_first, late_gap = [], []
+    for sample in good:
+        truth = sent[sample["response_id"]]
+        texts = truth["texts"]
+        # The role chunk, 100 ms before the first text, must not be what TTFT ends with.
+        late_first.append(sample["ttft_s"] - (texts[0] - truth["received"]))
+        gaps = [b - a for a, b in pairwise(texts)]
+        assert len(sample["chunk_gaps_s"]) == len(gaps) == TOKENS - 1
+        late_gap += [abs(a - b) for a, b in zip(sample["chunk_gaps_s"], gaps, strict=True)]
+        assert sample["output_tokens"] == TOKENS
+        assert sample["tokens_per_chunk"] == 1
+    assert 0 <= statistics.median(late_first) < 0.005
+    assert statistics.median(late_gap) < 0.002
+
+    latency = result["latency"]
+    assert latency["ttft_s"]["p50"] == pytest.approx(TTFT, abs=0.010)
+    assert latency["itl_s"]["mean"] == pytest.approx(ITL, abs=0.003)
+    assert latency["tpot_s"]["p50"] == pytest.approx(ITL, abs=0.003)
+    assert latency["e2e_s"]["p50"] == pytest.approx(TTFT + ITL * (TOKENS - 1), abs=0.030)
+
+    # Little's law: 4 users, each with TOKENS tokens every E2E seconds.
+    expected = 4 * TOKENS / latency["e2e_s"]["mean"]
+    assert result["throughput"]["output_tokens_per_s"] == pytest.approx(expected, rel=0.10)
+    assert result["requests"]["warmup"] >= 4
+    assert 1 <= result["requests"]["incomplete"] <= 4
+    # What the client counted is what the engine says it generated, up to what the end cut.
+    server = result["server"]
+    assert server["client_output_tokens"] == pytest.approx(server["output_tokens"], abs=4 * 3)
+    assert not [v for v in result["verdicts"] if v["code"] in ("server_differs", "samples_lost")]
+
+
+def test_every_fault_is_seen_for_what_it_is_and_none_is_invented(engine, tmp_path):
+    out = tmp_path / "out"
+    run = loadtest(
+        engine, out, "--model", "mixed", "--users", "1", "--duration", "15s", "--warmup", "0s",
+        "--timeout", "1500ms",
+    )  # fmt: skip
+    result = finished(run)
+    samples = samples_in(out)[: len(OUTCOMES)]
+    seen = {name: s["outcome"] for name, s in zip(OUTCOMES, samples, strict=True)}
+    assert seen == OUTCOMES
+    by_name = dict(zip(OUTCOMES, samples, strict=True))
+    sent = {key.split("-")[2]: told for key, told in reversed(engine.sent().items())}
+
+    assert by_name["four_a_chunk"]["tokens_per_chunk"] == 4
+    assert statistics.median(by_name["four_a_chunk"]["chunk_gaps_s"]) == pytest.approx(
+        4 * ITL, abs=0.010
+    )
+    # Two events of one read: a gap of 0 between them, never a microsecond of our own parsing.
+    gaps = by_name["coalesced"]["chunk_gaps_s"]
+    assert gaps[::2] == [0.0] * (TOKENS // 2)
+    assert min(gaps[1::2]) > 0.010
+    for name in ("split", "crlf", "no_done", "no_usage", "closed_properly", "done_and_hangs"):
+        truth = sent[name]["texts"]
+        gaps = [b - a for a, b in pairwise(truth)]
+        off = [abs(a - b) for a, b in zip(by_name[name]["chunk_gaps_s"], gaps, strict=True)]
+        assert statistics.median(off) < 0.003, name
+    assert by_name["no_usage"]["output_tokens"] is None
+    assert by_name["done_and_hangs"]["duration_s"] < 0.8  # it ends with [DONE]
+    assert by_name["http_503"]["http_status"] == 503
+    assert by_name["http_503"]["error"] == "told to say http_503"
+    assert by_name["error_in_stream"]["error"] == "the engine died"
+    assert by_name["truncated"]["ttft_s"] == pytest.approx(TTFT, abs=0.030)
+    assert by_name["truncated"]["e2e_s"] is None
+    assert by_name["silent"]["duration_s"] == pytest.approx(1.5, abs=0.2)
+
+    kinds = {(f["outcome"], f["http_status"]) for f in result["requests"]["failures"]}
+    assert ("http_error", 500) in kinds
+    assert ("http_error", 503) in kinds
+    requests = result["requests"]
+    parts = requests["ok"] + requests["failed"] + requests["incomplete"]
+    assert parts == requests["total"] == len(samples_in(out))
+    assert not result["trustworthy"]
+    assert "failures" in [v["code"] for v in result["verdicts"]]
+
+
+def test_ctrl_c_keeps_what_was_measured(engine, tmp_path):
+    out = tmp_path / "out"
+    run = loadtest(engine, out, "--model", "steady", "--duration", "60s", "--warmup", "0s")
+    deadline = time.monotonic() + 30
+    while not _some_samples(out):
+        assert time.monotonic() < deadline, run.poll()
+        time.sleep(0.1)
+    run.send_signal(signal.SIGINT)
+    result = finished(run, code=130)
+    assert result["interrupted"]
+    assert result["requests"]["ok"] >= 1
+    assert "interrupted" in [v["code"] for v in result["verdicts"]]
+    kept = {path.name for path in out.iterdir()}
+    assert kept == {"requests.jsonl", "summary.json", "report.html", "locust.log"}
+
+
+def _some_samples(folder):
+    return any(path.stat().st_size > 0 for path in folder.glob("samples-*.jsonl"))
+
+
+def test_a_server_that_goes_away_is_reported_and_nothing_hangs(engine, tmp_path):
+    out = tmp_path / "out"
+    run = loadtest(engine, out, "--model", "steady", "--duration", "4s", "--warmup", "0s")
+    deadline = time.monotonic() + 30
+    while not _some_samples(out):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    engine.stop()
+    result = finished(run)
+    outcomes = {f["outcome"] for f in result["requests"]["failures"]}
+    assert "refused" in outcomes
+    assert outcomes <= {"refused", "truncated"}
+    # A dead server answers at once; four users must not spin on it.
+    assert result["requests"]["failed"] < 4 * 4 / 0.25 * 1.5
+
+
+def test_no_result_at_all_is_an_error(engine, tmp_path):
+    run = loadtest(
+        engine, tmp_path / "out", "--model", "http_500", "--duration", "1s", "--warmup", "0s"
+    )
+    result = finished(run, code=4)
+    assert result["requests"]["ok"] == 0
+    assert result["latency"]["ttft_s"] is None
+    assert result["verdicts"][0]["code"] == "no_success"
+
+
+def test_the_locustfile_stands_alone(engine, tmp_path):
+    import deployctl_loadtest
+
+    source = Path(deployctl_loadtest.__file__).parent
+    copy = tmp_path / "loadtest" / "deployctl_loadtest"
+    copy.mkdir(parents=True)
+    for path in source.glob("*.py"):
+        (copy / path.name).write_text(path.read_text())
+    command = [sys.executable, "-m", "locust", "-f", copy / "locustfile.py", "--headless"]
+    command += ["--host", engine.url, "--model", "steady", "-u", "2", "-r", "2", "-t", "3s"]
+    hidden = {**os.environ, "PYTHONPATH": str(tmp_path / "loadtest")}
+    done = subprocess.run(
+        [*command, "--only-summary"], capture_output=True, text=True, timeout=60, env=hidden
+    )
+    assert done.returncode == 0, done.stderr
+    table = done.stdout + done.stderr
+    for measure in ("E2E", "TTFT", "TPOT", "ITL"):
+        assert re.search(rf"^{measure}\s+/v1/chat/completions", table, re.MULTILINE), table
+    ttft = re.search(r"^TTFT.*?\|\s+(\d+)\s", table, re.MULTILINE)
+    assert ttft is not None
+    assert 95 <= int(ttft.group(1)) <= 130
