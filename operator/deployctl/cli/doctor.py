@@ -24,7 +24,7 @@ def command(
         typer.Option(
             "--target",
             metavar="process|docker",
-            help="Where services are to run. [default: docker for a GPU, process for cpu]",
+            help="Where services are to run. \\[default: docker for a GPU, process for cpu]",
             show_default=False,
         ),
     ] = None,
@@ -53,11 +53,16 @@ def command(
 ) -> None:
     """Check this machine: one line a check, and the fix for whatever is wrong.
 
-    [bold]deployctl doctor --gpu cpu[/bold] looks at what serving without a GPU needs;
-    [bold]deployctl doctor --gpu l4 --target docker[/bold] looks at Docker, the NVIDIA driver and
-    the cards, and compares them with the profile. Nothing is changed, and nothing waits for long.
+    Nothing is changed, and nothing waits for long. Ends with 0 when a service
+    can run (warnings may remain), with 4 when a check failed.
 
-    Ends with 0 when a service can run (warnings may remain), with 4 when a check failed.
+    What serving without a GPU needs:
+
+        [bold]deployctl doctor --gpu cpu[/bold]
+
+    Docker, the NVIDIA driver, and the cards against their profile:
+
+        [bold]deployctl doctor --gpu l4 --gpus 2[/bold]
     """
     from deployctl.doctor.checks import examine
     from deployctl.doctor.gather import gather

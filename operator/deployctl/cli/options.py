@@ -64,7 +64,8 @@ def _parameter(name: str) -> inspect.Parameter:
     flags = _FLAGS.get(name, ("--" + name.replace("_", "-"),))
     if kind is bool:
         flags = (f"{flags[0]}/--no-{flags[0][2:]}",)
-    help_text = f"{field.description} [dim]\\[{ENV_PREFIX}{name.upper()}][/dim]"
+    described = (field.description or "").replace("[", r"\[")  # "[default: …]" is no markup
+    help_text = f"{described} [dim]\\[{ENV_PREFIX}{name.upper()}][/dim]"
     option = typer.Option(
         *flags, help=help_text, rich_help_panel=panel, metavar=metavar, show_default=False
     )

@@ -22,10 +22,14 @@ def command(
 ) -> None:
     """List the hardware profiles, or one with the source of every figure.
 
-    A profile is what [bold]--gpu[/bold] names. For a card that is not listed, copy the nearest
-    file, correct it, and name it by path: [bold]deployctl plan --gpu ./my-card.yaml[/bold].
+    A profile is what [bold]--gpu[/bold] names. One with its sources:
 
-    Example: [bold]deployctl profiles l4[/bold]
+        [bold]deployctl profiles l4[/bold]
+
+    For a card that is not listed, copy the nearest file, correct it, and name
+    it by path:
+
+        [bold]deployctl plan --model … --gpu ./my-card.yaml[/bold]
     """
     from deployctl.hardware import all_profiles, load_profile
 
