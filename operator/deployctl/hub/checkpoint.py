@@ -45,10 +45,10 @@ def gather(shelf: Shelf) -> Documents:
     )
 
 
-def _json(shelf: Shelf, name: str, limit: int = MAX_JSON) -> dict[str, Any] | None:
+def _json(shelf: Shelf, name: str, limit: int | None = None) -> dict[str, Any] | None:
     if name not in shelf.files:
         return None
-    return jsonfile.parse_object(shelf.read(name, limit), shelf.place(name))
+    return jsonfile.parse_object(shelf.read(name, limit or MAX_JSON), shelf.place(name))
 
 
 def _tensors(shelf: Shelf) -> tuple[TensorInfo, ...] | None:

@@ -37,8 +37,9 @@ _SHORT |= {"fp32": "float32"}
 def describes_a_language_model(config: dict[str, Any]) -> bool:
     """Whether the config has any of the numbers at all, as opposed to some of them wrong."""
     text = text_part(config)
-    nested = text.values is not config and text.values.get("model_type") in defaults.NESTED
-    return nested or text.has(*LAYERS) or text.has(*HEADS)
+    kind = text.values.get("model_type")
+    by_class = text.values is not config and isinstance(kind, str) and kind in defaults.NESTED
+    return by_class or text.has(*LAYERS) or text.has(*HEADS)
 
 
 def read_architecture(

@@ -92,7 +92,8 @@ def _code(config: dict[str, Any] | None, tokenizer: dict[str, Any] | None) -> tu
     """Whether the checkpoint brings Python of its own, and whether nothing else can read it."""
     own_model = bool((config or {}).get("auto_map"))
     own_tokenizer = bool((tokenizer or {}).get("auto_map"))
-    native = (config or {}).get("model_type") in NATIVE_TYPES
+    kind = (config or {}).get("model_type")
+    native = isinstance(kind, str) and kind in NATIVE_TYPES
     return own_model or own_tokenizer, (own_model and not native) or own_tokenizer
 
 
