@@ -1,0 +1,45 @@
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from deployctl.errors import InputError
+from deployctl.load import folder, locust
+from deployctl_loadtest.result import Setup
+
+SETUP = Setup(
+    None, "http://h:1", "--model", "completions", 3, 10, 2.5, 100, 50, False, 7, 60
+)  # a model's name may look like an option
+
+
+def test_the_command_carries_everything_but_the_key():
+    command = locust.command(SETUP, Path("/out"))
+    assert command[1:3] == ["-m", "locust"]
+    assert Path(command[4]).name == "locustfile.py"
+    assert "--headless" in command
+    assert "--model=--model" in command
+    assert "--stop-after=12.5" in command
+    assert "--stop-timeout=0" in command
+    assert "--no-ignore-eos" in command
+    assert not [word for word in command if "key" in word.lower()]
+
+
+def test_the_environment_carries_the_key_and_no_stray_settings():
+    inherited = {"PATH": "/bin", "LOCUST_USERS": "9", "OPENAI_API_KEY": "other"}
+    assert locust.environment(inherited, None) == {"PATH": "/bin", "PYTHONUNBUFFERED": "1"}
+    assert locust.environment(inherited, "k")[locust.KEY_VARIABLE] == "k"
+
+
+def test_a_result_is_never_overwritten(tmp_path):
+    assert folder.create(tmp_path / "a" / "b").is_dir()
+    (tmp_path / "a" / "b" / folder.SUMMARY).write_text("{}")
+    with pytest.raises(InputError, match="holds a result already"):
+        folder.create(tmp_path / "a" / "b")
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="cannot be made"):
+        folder.create(tmp_path / "file" / "x")
+
+
+def test_the_default_folder_is_named_after_service_and_time():
+    now = datetime(2026, 11, 24, 7, 45, 12, tzinfo=UTC)
+    assert folder.default("qwen", now) == Path("results/qwen-20261124T074512Z")
