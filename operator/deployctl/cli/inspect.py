@@ -89,8 +89,9 @@ def card(facts: "ModelFacts") -> str:
     rows += [
         ("format", _format(facts)),
         ("served by", meaning.SERVERS.get(facts.format, "vLLM")),
-        ("quantization", meaning.describe(facts.quantization)),
     ]
+    if facts.quantization is not None or facts.architecture is not None:
+        rows.append(("quantization", meaning.describe(facts.quantization)))
     if facts.architecture is not None:
         rows += _architecture(facts.architecture)
     if facts.parameters:
@@ -107,8 +108,17 @@ def card(facts: "ModelFacts") -> str:
     for remark in found:
         lines.append(f"{'refused' if remark.blocks else 'note'}: {remark.message}")
         lines.append(f"   fix: {remark.fix}")
-    lines += ["", "vLLM serves it." if meaning.served(facts) else "vLLM does not serve it."]
-    return "\n".join(lines)
+    return "\n".join([*lines, "", _verdict(facts)])
+
+
+def _verdict(facts: "ModelFacts") -> str:
+    from deployctl.model import meaning
+
+    if not meaning.served(facts):
+        return "vLLM does not serve it."
+    asked = ["--allow-pickle"] if facts.pickle else []
+    asked += ["--trust-remote-code"] if facts.remote_code else []
+    return f"vLLM serves it, with {' and '.join(asked)}." if asked else "vLLM serves it."
 
 
 def _format(facts: "ModelFacts") -> str:
@@ -123,7 +133,8 @@ def _architecture(arch: "Architecture") -> list[tuple[str, str]]:
     tied = "the output layer shares them" if arch.tied_embeddings else "with its own output layer"
     rows = [
         ("architecture", f"{name}{kind}{extra}"),
-        ("layers", f"{arch.num_layers} of {arch.hidden_size:,}, feed-forward {_forward(arch)}"),
+        ("layers", f"{arch.num_layers}, hidden size {arch.hidden_size:,}"),
+        ("feed-forward", _forward(arch)),
         ("attention", _attention(arch)),
         ("vocabulary", f"{arch.vocab_size:,} tokens, {tied}"),
         ("context", _context(arch)),
@@ -136,12 +147,14 @@ def _architecture(arch: "Architecture") -> list[tuple[str, str]]:
 def _forward(arch: "Architecture") -> str:
     if not arch.num_experts:
         return f"{arch.intermediate_size:,}"
-    where = "" if arch.moe_layers in (0, arch.num_layers) else f" in {arch.moe_layers} layers"
-    shared = f", {arch.shared_expert_size:,} shared" if arch.shared_expert_size else ""
-    return (
-        f"{arch.experts_per_token} of {arch.num_experts} experts of "
-        f"{arch.moe_intermediate_size or arch.intermediate_size:,}{shared}{where}"
-    )
+    text = f"{arch.experts_per_token} of {arch.num_experts} experts of "
+    text += f"{arch.moe_intermediate_size or arch.intermediate_size:,}"
+    if arch.shared_expert_size:
+        text += f", and {arch.shared_expert_size:,} shared"
+    if 0 < arch.moe_layers < arch.num_layers:
+        dense = arch.num_layers - arch.moe_layers
+        text += f"; {arch.intermediate_size:,} in {dense} dense layers"
+    return text
 
 
 def _attention(arch: "Architecture") -> str:

@@ -9,6 +9,7 @@ import httpx
 from deployctl.errors import DeployctlError, HubError, ModelError
 
 ATTEMPTS = 4
+CONNECT_ATTEMPTS = 2  # whoever is offline should hear it soon
 MAX_WAIT = 30.0  # seconds before one retry; a Hub that asks for more is reported instead
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _PASSING = {429, 500, 502, 503, 504}
@@ -46,6 +47,7 @@ class HubClient:
             headers["Range"] = f"bytes={span[0]}-{span[0] + span[1] - 1}"
         url = f"{self._endpoint}/{path}"
         for attempt in range(1, ATTEMPTS + 1):
+            most = ATTEMPTS
             try:
                 with self._client.stream("GET", url, headers=headers) as response:
                     if response.is_success:
@@ -55,10 +57,12 @@ class HubClient:
                     wait = _wait(response, attempt)
                     problem = self._refusal(response, name)
             except httpx.TransportError as error:
+                if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+                    most = CONNECT_ATTEMPTS
                 wait, problem = 2.0 ** (attempt - 1), self._unreachable(error)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
                 raise self._unreachable(error) from error
-            if wait is None or attempt == ATTEMPTS:
+            if wait is None or attempt == most:
                 raise problem
             self._sleep(wait)
         raise AssertionError("unreachable")

@@ -84,8 +84,10 @@ def _formats(facts: ModelFacts) -> list[Remark]:
     found = []
     if facts.engine != "vllm":
         fix = "take a checkpoint in safetensors, AWQ or GPTQ for instance"
-        what = "no weights were found" if facts.format == "unknown" else "vLLM does not serve it"
-        found.append(Remark("format", f"{what}: {SERVERS[facts.format]}", fix, blocks=True))
+        what = f"vLLM does not serve {facts.format.upper()}; {SERVERS[facts.format]} does"
+        if facts.format == "unknown":
+            what = "there are no weights in a format known here"
+        found.append(Remark("format", what, fix, blocks=True))
     elif facts.architecture is None:
         found.append(
             Remark(

@@ -236,12 +236,13 @@ def test_a_network_that_fails(error, says):
         hub.fetch("org/model", client=client, sleep=sleeps)
     assert says in caught.value.message
     assert "HF_ENDPOINT" in caught.value.hint
-    assert len(calls) == 4
-    assert sleeps == [1.0, 2.0, 4.0]
+    offline = isinstance(error, httpx.ConnectError | httpx.ConnectTimeout)
+    assert len(calls) == (2 if offline else 4)
+    assert sleeps == ([1.0] if offline else [1.0, 2.0, 4.0])
 
 
 def test_a_network_that_recovers(server):
-    failures = [httpx.ConnectError("x"), httpx.ReadTimeout("x")]
+    failures = [httpx.ReadTimeout("x"), httpx.ConnectError("x")]
 
     def handler(request):
         if failures:

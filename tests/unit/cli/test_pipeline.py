@@ -1,0 +1,104 @@
+"""The pipeline from a spec to a plan."""
+
+import json
+
+import pytest
+
+import deployctl.doctor
+from deployctl.cli import pipeline
+from deployctl.errors import ModelError, ProfileError, SpecError
+from deployctl.hardware import load_profile
+from deployctl.spec import ServiceSpec
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "num_hidden_layers": 2,
+    "hidden_size": 64,
+    "intermediate_size": 128,
+    "num_attention_heads": 4,
+    "vocab_size": 256,
+    "max_position_embeddings": 512,
+    "torch_dtype": "bfloat16",
+}
+
+
+@pytest.fixture
+def model(tmp_path, monkeypatch):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HF_TOKEN", "")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("gpu", "target", "expected"),
+    [
+        ("cpu", None, "process"),
+        ("l4", None, "docker"),
+        ("l4", "process", "process"),
+        ("cpu", "docker", "docker"),
+    ],
+)
+def test_the_target_follows_the_hardware(model, gpu, target, expected):
+    prepared = pipeline.prepare(ServiceSpec(model="./small", gpu=gpu, target=target))
+    assert prepared.spec.target == expected
+    assert prepared.spec.gpu == gpu
+    assert prepared.profile.name == gpu
+    assert prepared.plan.gpu == gpu
+
+
+def test_a_relative_folder_becomes_absolute(model):
+    prepared = pipeline.prepare(ServiceSpec(model="small", gpu="l4"))
+    assert prepared.spec.model == str(model)
+    assert prepared.facts.source == str(model)
+    assert prepared.spec.service == "small"
+
+
+def test_auto_is_settled_by_the_card_found(model, monkeypatch):
+    monkeypatch.setattr(deployctl.doctor, "detect_profile", lambda: load_profile("rtx4090"))
+    prepared = pipeline.prepare(ServiceSpec(model="./small"))
+    assert prepared.spec.gpu == "rtx4090"
+    assert prepared.plan.gpu == "rtx4090"
+
+
+def test_errors_come_from_the_part_that_is_wrong(model):
+    with pytest.raises(ModelError):
+        pipeline.prepare(ServiceSpec(model="./absent", gpu="l4"))
+    with pytest.raises(ProfileError):
+        pipeline.prepare(ServiceSpec(model="./small", gpu="no-such-card"))
+
+
+def test_a_refusal_is_a_verdict_and_no_error(model):
+    prepared = pipeline.prepare(ServiceSpec(model="./small", gpu="l4", max_model_len=10**9))
+    assert prepared.plan.verdict != "fits"
+
+
+def test_the_token_comes_from_the_file_then_from_the_environment(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_TOKEN", "hf_environment")
+    file = tmp_path / "token"
+    file.write_text("hf_file\n")
+    assert pipeline.hub_token(file) == "hf_file"
+    assert pipeline.hub_token(None) == "hf_environment"
+    monkeypatch.delenv("HF_TOKEN")
+    assert pipeline.hub_token(None) is None
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"  \n", b"two words", b"a\nb", "tökén".encode(), b"\xff\xfe", b"x" * 5000]
+)
+def test_a_file_that_holds_no_token(tmp_path, content):
+    file = tmp_path / "token"
+    file.write_bytes(content)
+    with pytest.raises(SpecError) as caught:
+        pipeline.hub_token(file)
+    assert str(file) in caught.value.where
+    shown = f"{caught.value.message} {caught.value.hint}"
+    assert content.decode("utf-8", "replace").strip() == "" or "two words" not in shown
+
+
+def test_a_token_file_that_is_missing(tmp_path):
+    with pytest.raises(SpecError, match="cannot read the Hub token: No such file"):
+        pipeline.hub_token(tmp_path / "absent")
