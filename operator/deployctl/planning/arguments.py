@@ -4,27 +4,12 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
+from deployctl.engines.vllm import flags
+from deployctl.engines.vllm.versions import at_least
 from deployctl.spec import ServiceSpec
-
-
-def arguments(spec: ServiceSpec, chosen: dict[str, Any]) -> tuple[str, ...]:
-    """Writes the settings that are not left to the engine as command-line arguments.
-
-    `chosen` holds what the plan decided, by field name; it wins over the spec. Model, host,
-    port and secrets are the target's business and never appear here.
-    """
-    words: list[str] = []
-    for name in _ORDER:
-        value = chosen.get(name, getattr(spec, name, None))
-        words.extend(_words(name, value))
-    for name in sorted(spec.engine_args):
-        words.extend(_words(name, spec.engine_args[name]))
-    return tuple(words)
-
 
 _ORDER = (
     "served_model_name",
-    "revision",
     "trust_remote_code",
     "max_model_len",
     "tensor_parallel_size",
@@ -38,11 +23,32 @@ _ORDER = (
 )
 
 
-def _words(name: str, value: Any) -> Iterator[str]:
-    flag = "--" + name.strip("-").replace("_", "-")
-    if value is None or value is False:
+def arguments(spec: ServiceSpec, version: str, chosen: dict[str, Any]) -> tuple[str, ...]:
+    """Writes the settings that are not left to the engine as command-line arguments.
+
+    `chosen` holds what the plan decided, by field name; it wins over the spec. Model, revision,
+    host, port and secrets are the target's business and never appear here.
+    """
+    words: list[str] = []
+    for name in _ORDER:
+        value = chosen.get(name) if name in chosen else getattr(spec, name)
+        words.extend(_words(name, None if value is False else value, version))
+    for name in sorted(spec.engine_args):
+        words.extend(_words(name, spec.engine_args[name], version))
+    return tuple(words)
+
+
+def _words(name: str, value: Any, version: str) -> Iterator[str]:
+    plain = name.strip("-").replace("_", "-")
+    if value is None:
         return
-    yield flag
+    if value is False:
+        # A switch that is on by default has a negative form (argparse.BooleanOptionalAction).
+        known = flags.flag(plain, version)
+        if known is not None and at_least(version, "0.9.0") and not plain.startswith("no-"):
+            yield f"--no-{plain}"
+        return
+    yield f"--{plain}"
     if value is True:
         return
     if isinstance(value, list):

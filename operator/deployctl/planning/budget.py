@@ -167,6 +167,16 @@ def memory(facts: ModelFacts, shape: Shape, profile: GpuProfile, setting: Settin
     )
 
 
+def sharded_weights(
+    facts: ModelFacts, shape: Shape, profile: GpuProfile, setting: Setting
+) -> float:
+    """Bytes of weights on the fullest GPU, as the checkpoint stores them."""
+    return max(
+        stage_parts(facts, shape, profile, setting, stage).total
+        for stage in range(setting.sharding.pipeline)
+    )
+
+
 def stage_parts(
     facts: ModelFacts, shape: Shape, profile: GpuProfile, setting: Setting, stage: int
 ) -> Parts:

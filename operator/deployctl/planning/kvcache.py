@@ -140,8 +140,8 @@ def _groups(
 ) -> tuple[tuple[Group, ...], int]:
     """Returns the groups, and the layers of the longest."""
     count = max(1, stop - start)
-    kinds = [_group_of(kind, shape) for kind in shape.kinds[start:stop]]
-    kinds = [kind for kind in kinds if kind is not None]
+    found = (_group_of(kind, shape) for kind in shape.kinds[start:stop])
+    kinds = [group for group in found if group is not None]
     if not kinds:
         return (Group(0),), count
     if not hybrid or not behaviour("hybrid_kv_cache", version):

@@ -1,68 +1,231 @@
 """Joins what is wanted, what the checkpoint says and what the card can: the plan."""
 
+from dataclasses import replace
 from typing import Any
 
-from deployctl.engines.vllm.images import DEFAULT_VERSION, image
+from deployctl.engines.vllm.images import image
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts
+from deployctl.planning import advice, checks, cost, fit, kernels, notes, parallel, startup
 from deployctl.planning.arguments import arguments
+from deployctl.planning.budget import Memory, Setting, memory, sharded_weights
+from deployctl.planning.kvcache import BLOCK_TOKENS, CPU_BLOCK_TOKENS
 from deployctl.planning.plan import EnginePlan, Finding, ServingPlan, Verdict
+from deployctl.planning.settings import Settings, fold, resolve
+from deployctl.planning.shape import Shape, shape_of
+from deployctl.planning.transient import graph_count
+from deployctl.planning.weights import Sharding
 from deployctl.spec import ServiceSpec
 
-CPU_KV_CACHE_GIB = 1.0
+MEMORY_CODES = {"kv_cache_too_small", "weights_too_large", "utilization_too_high"}
+
+
+def make_plan(spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile) -> ServingPlan:
+    """Says what will run. Never raises for a bad fit: the verdict and its reasons tell.
+
+    `spec.gpu_memory_gib` replaces the profile's memory. Figures are GiB per GPU.
+    """
+    if spec.gpu_memory_gib is not None:
+        profile = profile.model_copy(update={"memory_gib": spec.gpu_memory_gib})
+    spec, reasons = fold(spec)
+    reasons += checks.checkpoint(spec, facts)
+    if facts.architecture is None:
+        settings = resolve(spec, facts, profile, 1)
+        return _assemble(spec, facts, profile, settings, Sharding(), None, None, reasons)
+    shape = shape_of(facts.architecture)
+    planner = _Planner(spec, facts, profile, shape)
+    options = list(parallel.candidates(spec, shape, profile.max_per_host))
+    sharding, budget = parallel.choose(options, planner.measure, planner.runs, spec.users or 1)
+    settings = planner.settings(sharding)
+    reasons += checks.engine_arguments(spec, settings)
+    reasons += checks.batches(spec, settings)
+    reasons += checks.context(spec, facts, settings)
+    reasons += checks.gpu_count(spec, profile, sharding, spec.replicas or 1)
+    reasons += planner.shape_findings(sharding)
+    if not any(reason.code in ("heads_not_divisible", "gpu_count") for reason in reasons):
+        reasons += fit.findings(budget, profile, spec.users, lambda: planner.larger_than(sharding))
+    return _assemble(spec, facts, profile, settings, sharding, shape, budget, reasons)
+
+
+class _Planner:
+    """Measures one sharding after another for the same wish."""
+
+    def __init__(
+        self, spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile, shape: Shape
+    ) -> None:
+        self.spec, self.facts, self.profile, self.shape = spec, facts, profile, shape
+
+    def settings(self, sharding: Sharding) -> Settings:
+        world = sharding.tensor * sharding.pipeline
+        return resolve(self.spec, self.facts, self.profile, world)
+
+    def measure(self, sharding: Sharding) -> Memory:
+        settings = self.settings(sharding)
+        facts = self.facts.model_copy(update={"quantization": settings.quantization})
+        default = CPU_BLOCK_TOKENS if self.profile.kind == "cpu" else BLOCK_TOKENS
+        setting = Setting(
+            version=settings.version,
+            sharding=sharding,
+            batch=settings.batch,
+            length=settings.length,
+            utilization=settings.utilization,
+            dtype=settings.dtype,
+            kv_cache_dtype=settings.kv_cache_dtype,
+            eager=settings.eager,
+            hybrid=settings.hybrid,
+            block_tokens=settings.block_tokens or default,
+            kv_cache_bytes=settings.kv_cache_bytes,
+        )
+        found = memory(facts, self.shape, self.profile, setting)
+        if settings.online:
+            whole = sharded_weights(self.facts, self.shape, self.profile, setting)
+            found = replace(found, load_peak=whole * fit.ONLINE_LOAD)
+        return found
+
+    def shape_findings(self, sharding: Sharding) -> list[Finding]:
+        found = list(checks.parallel(self.shape, sharding))
+        if not found or found[0].code != "heads_not_divisible":
+            settings = self.settings(sharding)
+            found += kernels.findings(self.shape, settings, self.profile, sharding)
+        return found
+
+    def runs(self, sharding: Sharding) -> bool:
+        return not self.shape_findings(sharding)
+
+    def larger_than(self, sharding: Sharding) -> Sharding | None:
+        """The smallest sharding of one host that would fit, had the user the GPUs."""
+        host = self.profile.max_per_host
+        wish = self.spec.model_copy(
+            update={
+                "gpus": max(self.spec.gpus, host),
+                "tensor_parallel_size": None,
+                "pipeline_parallel_size": None,
+            }
+        )
+        for option in parallel.candidates(wish, self.shape, host):
+            if option.tensor * option.pipeline <= sharding.tensor * sharding.pipeline:
+                continue
+            found = self.measure(option)
+            enough = found.concurrency >= (self.spec.users or 1)
+            if found.load_peak < found.total and found.fits and enough and self.runs(option):
+                return option
+        return None
+
+
+def _assemble(
+    spec: ServiceSpec,
+    facts: ModelFacts,
+    profile: GpuProfile,
+    settings: Settings,
+    sharding: Sharding,
+    shape: Shape | None,
+    budget: Memory | None,
+    reasons: list[Finding],
+) -> ServingPlan:
+    world = sharding.tensor * sharding.pipeline
+    replicas = spec.replicas or (1 if profile.kind == "cpu" else max(1, spec.gpus // world))
+    name = spec.served_model_name or _default_name(facts)
+    warnings: list[Finding] = []
+    if shape is not None and budget is not None:
+        warnings += advice.warnings(spec, facts, shape, settings, profile, budget)
+    fits = _verdict(reasons) == "fits"
+    return ServingPlan(
+        name=spec.service,
+        model=facts.source,
+        model_local=facts.local,
+        revision=facts.revision or spec.revision,
+        served_model_name=name,
+        gpu=profile.name,
+        accelerator=profile.kind,
+        verdict=_verdict(reasons),
+        reasons=tuple(reasons),
+        warnings=tuple(warnings),
+        engine=EnginePlan(
+            name="vllm",
+            version=settings.version,
+            image=spec.image or image(settings.version, profile.kind),
+            args=arguments(spec, settings.version, _chosen(name, settings, sharding, profile)),
+            env=_environment(spec, settings, sharding, profile),
+            defaults=notes.defaults(settings, profile, shape),
+        ),
+        tensor_parallel_size=sharding.tensor,
+        pipeline_parallel_size=sharding.pipeline,
+        replicas=replicas,
+        max_model_len=settings.length,
+        max_concurrency=round(budget.concurrency, 2) if budget else 0.0,
+        startup_budget_s=_startup(facts, settings, sharding, profile, shape, budget),
+        shm_gib=1.0 if world == 1 else float(min(64, 8 * world)),
+        memory=budget.report() if budget else None,
+        longest_context=_longest(facts, budget),
+        safe_utilization=advice.safe_utilization(budget)
+        if budget and profile.kind == "cuda"
+        else None,
+        cost=cost.estimate(budget, shape, profile, replicas) if budget and shape and fits else None,
+        notes=notes.why(spec, facts, settings, sharding, replicas, profile, budget),
+    )
+
+
+def _verdict(reasons: list[Finding]) -> Verdict:
+    if not reasons:
+        return "fits"
+    return "does_not_fit" if all(r.code in MEMORY_CODES for r in reasons) else "cannot_run"
 
 
 def _default_name(facts: ModelFacts) -> str:
     return facts.source.rstrip("/").rsplit("/", 1)[-1] if facts.local else facts.source
 
 
-def make_plan(spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile) -> ServingPlan:
-    """Says what will run. Never raises for a bad fit: the verdict and its reasons tell."""
-    version = spec.engine_version or DEFAULT_VERSION
-    architecture = facts.architecture
-    context = architecture.max_position_embeddings if architecture else 2048
-    length = spec.max_model_len or context
-    tensor = spec.tensor_parallel_size or 1
+def _chosen(
+    name: str, settings: Settings, sharding: Sharding, profile: GpuProfile
+) -> dict[str, Any]:
     chosen: dict[str, Any] = {
-        "served_model_name": spec.served_model_name or _default_name(facts),
-        "max_model_len": length,
-        "tensor_parallel_size": tensor if tensor > 1 else None,
-        "revision": None,
+        "served_model_name": name,
+        "max_model_len": settings.length,
+        "tensor_parallel_size": sharding.tensor if sharding.tensor > 1 else None,
+        "pipeline_parallel_size": sharding.pipeline if sharding.pipeline > 1 else None,
     }
-    reasons: list[Finding] = []
-    if facts.engine != "vllm":
-        reasons.append(
-            Finding(
-                code="format_not_served",
-                message=f"vLLM does not serve {facts.format} weights",
-                fix="use a safetensors checkpoint",
-            )
-        )
-    environment = {}
     if profile.kind == "cpu":
-        environment["VLLM_CPU_KVCACHE_SPACE"] = f"{spec.kv_cache_gib or CPU_KV_CACHE_GIB:g}"
         chosen["gpu_memory_utilization"] = None
-    environment.update(spec.env)
-    verdict: Verdict = "cannot_run" if reasons else "fits"
-    return ServingPlan(
-        name=spec.service,
-        model=facts.source,
-        model_local=facts.local,
-        revision=facts.revision,
-        served_model_name=chosen["served_model_name"],
-        gpu=profile.name,
-        accelerator=profile.kind,
-        verdict=verdict,
-        reasons=tuple(reasons),
-        engine=EnginePlan(
-            name="vllm",
-            version=version,
-            image=spec.image or image(version, profile.kind),
-            args=arguments(spec, chosen),
-            env=environment,
-        ),
-        tensor_parallel_size=tensor,
-        max_model_len=length,
-        startup_budget_s=900,
-        shm_gib=1.0 if tensor == 1 else 8.0,
+    return chosen
+
+
+def _environment(
+    spec: ServiceSpec, settings: Settings, sharding: Sharding, profile: GpuProfile
+) -> dict[str, str]:
+    found: dict[str, str] = {}
+    if profile.kind == "cpu" and "kv_cache_memory_bytes" not in settings.rest:
+        gib = (settings.kv_cache_bytes or 0) / 1024**3
+        # vLLM reads whole GiB only (vllm/platforms/cpu.py: int()); see arguments for the rest.
+        found["VLLM_CPU_KVCACHE_SPACE"] = f"{max(1, int(gib))}"
+    elif sharding.tensor > 1 and profile.kind == "cuda":
+        link = profile.interconnect
+        if link is None or not link.peer_to_peer:
+            found["NCCL_P2P_DISABLE"] = "1"
+    return {**found, **spec.env}
+
+
+def _startup(
+    facts: ModelFacts,
+    settings: Settings,
+    sharding: Sharding,
+    profile: GpuProfile,
+    shape: Shape | None,
+    budget: Memory | None,
+) -> int:
+    stages = budget.stages if budget else ()
+    weights = sum(s.weights for s in stages) * sharding.tensor
+    return startup.budget_s(
+        weight_bytes=float(facts.weight_bytes or weights),
+        local=facts.local,
+        layers=shape.layers if shape else 0,
+        graphs=graph_count(settings.batch, settings.version),
+        eager=settings.eager,
+        world=sharding.tensor * sharding.pipeline,
+        cpu=profile.kind == "cpu",
     )
+
+
+def _longest(facts: ModelFacts, budget: Memory | None) -> int:
+    if budget is None or facts.architecture is None or budget.pool <= 0:
+        return 0
+    return min(budget.longest, facts.architecture.max_position_embeddings)

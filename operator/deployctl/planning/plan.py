@@ -47,6 +47,20 @@ class MemoryBudget(BaseModel):
     kv_bytes_per_token: int  # per GPU
 
 
+class CostEstimate(BaseModel):
+    """A roofline, not a measurement: dollars and tokens a second of all replicas together."""
+
+    model_config = ConfigDict(frozen=True)
+
+    usd_per_hour: float
+    decode_tokens_s: float
+    prefill_tokens_s: float | None = None
+    usd_per_million_output_tokens: float
+    usd_per_million_input_tokens: float | None = None
+    concurrency: float  # requests at once, each with half of the context filled
+    estimate: bool = True  # until a load test says better
+
+
 class ServingPlan(BaseModel):
     """What will run. A pure function of spec, facts, profile and engine version."""
 
@@ -72,4 +86,7 @@ class ServingPlan(BaseModel):
     startup_budget_s: int = 600
     shm_gib: float = 1.0
     memory: MemoryBudget | None = None  # None when the facts do not allow a figure
+    longest_context: int = 0  # tokens of the longest request that would fit; 0: none
+    safe_utilization: float | None = None  # gpu_memory_utilization that is safe under load
+    cost: CostEstimate | None = None
     notes: tuple[str, ...] = ()  # why these choices, in sentences

@@ -167,15 +167,19 @@ def non_torch(profile: GpuProfile, version: str, world: int, tensor: int) -> flo
     return float(gib) * GIB
 
 
+def graph_count(batch: Batch, version: str) -> int:
+    """How many CUDA graphs are captured (vllm/config/vllm.py, _set_cudagraph_sizes)."""
+    largest = min(512, 2 * batch.sequences, batch.tokens)
+    sizes = int(behaviour("cudagraph_sizes", version))
+    piecewise = max(1, round(sizes * min(1.0, largest / 512)))
+    if not behaviour("full_cudagraphs", version):
+        return piecewise
+    # Full graphs for decoding alone, up to the number of sequences.
+    full = 3 + min(256, batch.sequences) // 8 + max(0, min(512, batch.sequences) - 256) // 16
+    return piecewise + min(full, piecewise)
+
+
 def cudagraphs(layers: int, batch: Batch, version: str, tensor: int) -> float:
     """Bytes that captured CUDA graphs take on one GPU."""
-    largest = min(512, 2 * batch.sequences, batch.tokens)
-    every = behaviour("cudagraph_sizes", version)
-    piecewise = max(1.0, every * min(1.0, largest / 512))
-    full = 0.0
-    if behaviour("full_cudagraphs", version):
-        full = max(1.0, every * min(1.0, min(largest, batch.sequences) / 512))
-        if batch.sequences < 512:
-            full = min(piecewise, 3 + min(256, batch.sequences) / 8)
     each = GRAPH_LAYER_MIB if tensor == 1 else GRAPH_LAYER_MIB_TP
-    return layers * (piecewise + full) * each * MIB
+    return layers * graph_count(batch, version) * each * MIB

@@ -1,0 +1,1 @@
+"""The planner against real vLLM start-ups, beside the rules that others use."""

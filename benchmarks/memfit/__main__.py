@@ -1,0 +1,187 @@
+"""python -m benchmarks.memfit [--cases FILE] [--output json]
+
+Plans every case of the file and compares with what vLLM logged, beside the rules of other
+tools. Every case that misses is listed with its reason; none is left out.
+"""
+
+import argparse
+import json
+import statistics
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.memfit.cases import HERE, Case, read
+from benchmarks.memfit.rivals import RIVALS, Answer
+
+from deployctl.errors import DeployctlError
+
+# Misses beyond these are listed: a share of what was observed.
+WEIGHTS_MISS, CACHE_MISS = 0.01, 0.06
+
+
+def main() -> int:
+    """Reads the command line; returns 0, or 2 for a case file that cannot be read."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memfit")
+    parser.add_argument("--cases", type=Path, default=HERE / "cases.jsonl")
+    parser.add_argument("--output", choices=("text", "json"), default="text")
+    given = parser.parse_args()
+    try:
+        cases = read(given.cases)
+    except (OSError, DeployctlError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    answers = {name: _answers(rule, cases) for name, rule in RIVALS.items()}
+    results = {
+        "cases": len(cases),
+        "all": {n: measure(cases, a) for n, a in answers.items()},
+        "deployctl": {
+            "fitted": _part(cases, answers["deployctl"], True),
+            "held_out": _part(cases, answers["deployctl"], False),
+        },
+        "misses": list(misses(cases, answers["deployctl"])),
+    }
+    if given.output == "json":
+        print(json.dumps(results, indent=2))
+    else:
+        _print(results)
+    return 0
+
+
+def _answers(rule: Callable[[Case], Answer], cases: list[Case]) -> list[Answer | None]:
+    found: list[Answer | None] = []
+    for case in cases:
+        try:
+            found.append(rule(case))
+        except DeployctlError:
+            found.append(None)  # a refusal to read the checkpoint; counted as a miss
+    return found
+
+
+def _part(cases: list[Case], answers: list[Answer | None], fitted: bool) -> dict[str, Any]:
+    chosen = [(c, a) for c, a in zip(cases, answers, strict=True) if c.fitted is fitted]
+    return measure([c for c, _ in chosen], [a for _, a in chosen])
+
+
+def right(case: Case, answer: Answer | None) -> bool:
+    """Whether the outcome was foretold; for a refused configuration, with the right code."""
+    if answer is None:
+        return False
+    if case.observed["outcome"] == "failed_config":
+        code = case.raw.get("expected_code")
+        return not answer.served and (not answer.codes or code in answer.codes)
+    return answer.served == case.served
+
+
+def measure(cases: list[Case], answers: list[Answer | None]) -> dict[str, Any]:
+    """Outcome accuracy, and the errors of weights (all), cache and tokens (vLLM 0.8 on)."""
+    pairs = list(zip(cases, answers, strict=True))
+    modern = [(c, a) for c, a in pairs if c.modern]
+    return {
+        "cases": len(pairs),
+        "outcome": sum(right(c, a) for c, a in pairs) / len(pairs) if pairs else None,
+        "outcome_modern": sum(right(c, a) for c, a in modern) / len(modern) if modern else None,
+        "weights": spread(errors(pairs, "weights_gib_per_gpu", lambda a: a.weights)),
+        "kv_cache": spread(errors(modern, "kv_cache_gib_per_gpu", lambda a: a.kv_cache)),
+        "tokens": spread(errors(modern, "kv_cache_tokens", lambda a: a.tokens)),
+    }
+
+
+def errors(
+    pairs: Iterable[tuple[Case, Answer | None]],
+    name: str,
+    value: Callable[[Answer], float | None],
+) -> list[float]:
+    """Relative errors where both a log and an answer exist; a cache below zero has none."""
+    found = []
+    for case, answer in pairs:
+        seen = case.observed.get(name)
+        told = value(answer) if answer is not None else None
+        if isinstance(seen, int | float) and seen > 0 and told is not None:
+            found.append(abs(told / seen - 1))
+    return found
+
+
+def spread(values: list[float]) -> dict[str, float] | None:
+    """Median, mean and 90th percentile."""
+    if not values:
+        return None
+    ordered = sorted(values)
+    rank = 0.9 * (len(ordered) - 1)
+    low = int(rank)
+    high = min(low + 1, len(ordered) - 1)
+    return {
+        "n": len(values),
+        "median": statistics.median(ordered),
+        "mean": statistics.fmean(ordered),
+        "p90": ordered[low] + (ordered[high] - ordered[low]) * (rank - low),
+    }
+
+
+def misses(cases: list[Case], answers: list[Answer | None]) -> Iterable[dict[str, str]]:
+    """Every case that misses, with what is known of the reason."""
+    reasons = json.loads((HERE / "reasons.json").read_text(encoding="utf-8"))
+    for case, answer in zip(cases, answers, strict=True):
+        wrong = []
+        if not right(case, answer):
+            told = "unreadable" if answer is None else "served" if answer.served else "refused"
+            codes = f" ({', '.join(answer.codes)})" if answer and answer.codes else ""
+            wrong.append(f"outcome: {case.observed['outcome']}, told {told}{codes}")
+        for label, name, pick, limit in (
+            ("weights", "weights_gib_per_gpu", lambda a: a.weights, WEIGHTS_MISS),
+            ("KV GiB", "kv_cache_gib_per_gpu", lambda a: a.kv_cache, CACHE_MISS),
+            ("tokens", "kv_cache_tokens", lambda a: a.tokens, CACHE_MISS),
+        ):
+            seen = case.observed.get(name)
+            told_value = pick(answer) if answer is not None else None
+            if isinstance(seen, int | float) and seen > 0 and told_value is not None:
+                error = told_value / seen - 1
+                if abs(error) > limit:
+                    wrong.append(f"{label}: {seen:g}, told {told_value:g} ({error:+.1%})")
+        if wrong:
+            yield {
+                "id": case.id,
+                "wrong": "; ".join(wrong),
+                "reason": reasons.get(case.id) or _default_reason(case),
+            }
+
+
+def _default_reason(case: Case) -> str:
+    if not case.modern:
+        return "vLLM before 0.8, or of unknown version: another engine's accounting"
+    return "not explained"
+
+
+def _print(results: dict[str, Any]) -> None:
+    columns = ("outcome", "0.8 on", "weights", "KV GiB", "tokens")
+    print(f"{results['cases']} start-ups. Errors: median / mean / 90th percentile, in percent.")
+    print(f"{'':26}" + "".join(f"{c:>9}" for c in columns[:2]) + f"{columns[2]:>18}", end="")
+    print(f"{columns[3]:>18}{columns[4]:>18}")
+    for name, figures in results["all"].items():
+        print(_row(name, figures))
+    for part, figures in results["deployctl"].items():
+        print(_row(f"  {part.replace('_', ' ')} ({figures['cases']})", figures))
+    print(f"\n{len(results['misses'])} cases miss (outcome, weights > 1%, cache > 6%):")
+    for miss in results["misses"]:
+        print(f"- {miss['id']}: {miss['wrong']}\n    {miss['reason']}")
+
+
+def _row(name: str, figures: dict[str, Any]) -> str:
+    cells = "".join(
+        f"{'–' if figures[k] is None else format(figures[k], '.1%'):>9}"
+        for k in ("outcome", "outcome_modern")
+    )
+    return f"{name:26}{cells}" + "".join(
+        f"{_triple(figures[k]):>18}" for k in ("weights", "kv_cache", "tokens")
+    )
+
+
+def _triple(values: dict[str, float] | None) -> str:
+    if values is None:
+        return "–"
+    return " / ".join(f"{values[k] * 100:.2f}"[:4] for k in ("median", "mean", "p90"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,136 @@
+"""A case: one real start-up, what was asked for and what vLLM logged."""
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from deployctl.errors import DeployctlError
+from deployctl.hardware import GpuProfile, load_profile
+from deployctl.model import Documents, ModelFacts, facts_from
+from deployctl.spec import ServiceSpec
+
+HERE = Path(__file__).parent
+# Flags of a case that are settings of ours; `other` is prose.
+_SETTINGS = (
+    "max_model_len",
+    "gpu_memory_utilization",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "kv_cache_dtype",
+    "dtype",
+    "enforce_eager",
+)
+# Sources from which the planner's fitted constants were taken. The others were held back: no
+# constant was set from them. The case file is a sample that its readers have seen whole.
+FITTED = (
+    "llm-d-incubation/llm-d-planner",
+    "llm-d/llm-d-benchmark",
+    "public GitHub notes (vLLM vs ollama benchmark)",
+    "public blog source file (saiyam-pathak",
+    "public GitHub README (GKE snapshot benchmark",
+    "public GitHub file (Korean hands-on notes",
+    "public blog source file (jinwoong",
+    "public GitHub file (Lab 1",
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of a case file."""
+
+    raw: dict[str, Any]
+
+    @property
+    def id(self) -> str:
+        """Its name."""
+        return str(self.raw["id"])
+
+    @property
+    def version(self) -> str | None:
+        """The engine's version, where the source says it and it is a release."""
+        text = self.raw.get("vllm_version")
+        return text if isinstance(text, str) and text[:1].isdigit() and "dev" not in text else None
+
+    @property
+    def modern(self) -> bool:
+        """Whether it is known to be the engine that planning describes: 0.8 and newer."""
+        if self.version is not None:
+            numbers = [int(n) for n in self.version.split(".")[:2] if n.isdigit()]
+            return numbers >= [0, 8] and self.raw.get("engine_era") != "v0"
+        return self.raw.get("engine_era") == "v1"
+
+    @property
+    def fitted(self) -> bool:
+        """Whether a constant was taken from its source."""
+        return str(self.raw.get("source", "")).startswith(FITTED)
+
+    @property
+    def observed(self) -> dict[str, Any]:
+        """What vLLM logged."""
+        return dict(self.raw["observed"])
+
+    @property
+    def served(self) -> bool:
+        """Whether it started."""
+        return bool(self.observed["outcome"] == "served")
+
+    @cached_property
+    def profile(self) -> GpuProfile:
+        """The card, with the memory that the case gives."""
+        profile = load_profile(self.raw["gpu_profile"])
+        return profile.model_copy(update={"memory_gib": float(self.raw["gpu_total_gib"])})
+
+    @cached_property
+    def facts(self) -> ModelFacts:
+        """The checkpoint: its config.json and nothing else.
+
+        Raises:
+            DeployctlError: the config cannot be read.
+        """
+        return facts_from(
+            Documents(source=f"/{self.id}", local=True, config=dict(self.raw["config"]))
+        )
+
+    @cached_property
+    def spec(self) -> ServiceSpec:
+        """The wish, in our words."""
+        flags = self.raw.get("flags") or {}
+        settings = {name: flags[name] for name in _SETTINGS if flags.get(name) is not None}
+        arguments = {}
+        explicit = self.raw.get("flags_explicit") or ()
+        if flags.get("quantization") and "quantization" in explicit:
+            arguments["quantization"] = flags["quantization"]
+        tensor = int(self.raw.get("tensor_parallel_size") or 1)
+        pipeline = int(self.raw.get("pipeline_parallel_size") or 1)
+        return ServiceSpec.model_validate(
+            {
+                **settings,
+                "model": f"/{self.id}",
+                "gpu": self.raw["gpu_profile"],
+                "gpus": max(int(self.raw.get("gpu_count") or 1), tensor * pipeline),
+                "tensor_parallel_size": tensor,
+                "pipeline_parallel_size": pipeline,
+                "trust_remote_code": True,
+                "engine_version": self.version,
+                "engine_args": arguments,
+            }
+        )
+
+
+def read(path: Path) -> list[Case]:
+    """Reads a case file, one JSON object a line.
+
+    Raises:
+        DeployctlError: a line is no case.
+    """
+    cases = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            cases.append(Case(json.loads(line)))
+        except ValueError as error:
+            raise DeployctlError(f"not a case: {error}", where=f"{path}:{number}") from error
+    return cases

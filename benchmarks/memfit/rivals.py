@@ -1,0 +1,129 @@
+"""The planner's answer to a case, and the rules of others, in one shape."""
+
+from dataclasses import dataclass
+
+from benchmarks.memfit.cases import Case
+
+from deployctl.planning import make_plan
+from deployctl.planning.kvcache import cache_bytes
+from deployctl.planning.linear import DTYPE_BYTES
+from deployctl.planning.shape import Shape, shape_of
+from deployctl.planning.weights import Sharding, parts
+from deployctl.units import GIB
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a tool says of a case; None where it says nothing. GiB per GPU."""
+
+    served: bool
+    weights: float | None = None
+    kv_cache: float | None = None
+    tokens: int | None = None
+    codes: tuple[str, ...] = ()
+
+
+def ours(case: Case) -> Answer:
+    """The planner."""
+    plan = make_plan(case.spec, case.facts, case.profile)
+    memory = plan.memory
+    return Answer(
+        served=plan.verdict == "fits",
+        weights=memory.weights_gib if memory else None,
+        kv_cache=memory.kv_cache_gib if memory else None,
+        tokens=memory.kv_cache_tokens if memory else None,
+        codes=tuple(reason.code for reason in plan.reasons),
+    )
+
+
+def _weights(case: Case, shape: Shape) -> float:
+    """Weights as these tools take them: the checkpoint's size over all GPUs, evenly."""
+    whole = parts(shape, case.facts.quantization, Sharding(), stage=0, dtype_bytes=2)
+    gpus = _gpus(case)
+    return (whole.embedding + whole.head + whole.layers) / gpus / GIB
+
+
+def _gpus(case: Case) -> int:
+    return (case.spec.tensor_parallel_size or 1) * (case.spec.pipeline_parallel_size or 1)
+
+
+def _token_bytes(case: Case, shape: Shape) -> float:
+    """Bytes of cache a token on one GPU, every layer alike."""
+    value = cache_bytes(case.spec.kv_cache_dtype, "bfloat16")
+    if shape.latent:
+        return shape.layers * (shape.kv_rank + shape.rope_dim) * value
+    return 2 * shape.layers * shape.kv_heads * shape.head_dim * value / _gpus(case)
+
+
+def _length(case: Case) -> int:
+    return case.spec.max_model_len or _shape(case).positions
+
+
+def _shape(case: Case) -> Shape:
+    assert case.facts.architecture is not None
+    return shape_of(case.facts.architecture)
+
+
+def llm_d_planner(case: Case) -> Answer:
+    """llm-d-planner's constants: activation by family, non-torch by TP, catalogue memory."""
+    shape = _shape(case)
+    kind = shape.model_type
+    if shape.experts:
+        activation = 8.0
+    elif kind == "llama":
+        activation = 4.8
+    elif kind in ("qwen2", "qwen3"):
+        activation = 5.6
+    else:
+        activation = 5.5
+    outside = 0.60 if (case.spec.tensor_parallel_size or 1) > 1 else 0.15
+    weights = _weights(case, shape)
+    share = case.spec.gpu_memory_utilization or 0.9
+    cache = _catalogue(case.profile.memory_gib) * share - weights - activation - outside
+    tokens = int(max(0.0, cache) * GIB / _token_bytes(case, shape))
+    return Answer(cache > 0 and tokens >= _length(case), weights, cache, tokens)
+
+
+def _catalogue(gib: float) -> float:
+    """The size a card is sold with, which that tool takes for GiB."""
+    for size in (8, 11, 12, 16, 24, 32, 40, 48, 80, 96, 141, 180, 192, 288):
+        if gib <= size:
+            return float(size)
+    return gib
+
+
+def gpustack(case: Case) -> Answer:
+    """GPUStack's rule: weights × 1.2 within the share of memory that is used."""
+    shape = _shape(case)
+    weights = _weights(case, shape)
+    share = case.spec.gpu_memory_utilization or 0.9
+    reserve = _length(case) * _token_bytes(case, shape) / GIB
+    return Answer(weights * 1.2 + reserve <= case.profile.memory_gib * share, weights)
+
+
+def aiconfigurator(case: Case) -> Answer:
+    """aiconfigurator's rule: GPUs × memory above 1.5 × weights."""
+    weights = _weights(case, _shape(case))
+    return Answer(case.profile.memory_gib > 1.5 * weights, weights)
+
+
+def accelerate(case: Case) -> Answer:
+    """accelerate's estimate: parameters × bytes of the dtype, no quantization, no cache.
+
+    Computed by its formula (the library would build the model to count the same parameters);
+    it fits when the weights do.
+    """
+    shape = _shape(case)
+    dtype = case.facts.architecture.dtype if case.facts.architecture else "bfloat16"
+    whole = parts(shape, None, Sharding(), stage=0, dtype_bytes=DTYPE_BYTES.get(dtype, 2))
+    weights = (whole.embedding + whole.head + whole.layers) / GIB / _gpus(case)
+    return Answer(weights <= case.profile.memory_gib, weights)
+
+
+RIVALS = {
+    "deployctl": ours,
+    "llm-d-planner's constants": llm_d_planner,
+    "GPUStack's rule": gpustack,
+    "aiconfigurator's rule": aiconfigurator,
+    "accelerate's formula": accelerate,
+}

@@ -1,0 +1,183 @@
+"""Which flags a vLLM release has, and what they take (deploy/engines/vllm-flags.json)."""
+
+import difflib
+import json
+from functools import cache
+from typing import Any, NamedTuple
+
+from deployctl import assets
+from deployctl.engines.vllm.versions import key
+
+# What a target or the plan itself passes; given again they would contradict it.
+MANAGED = {
+    "model": "--model",
+    "model-tag": "--model",
+    "host": "--expose",
+    "port": "--port",
+    "uds": "--port",
+    "api-key": "--api-key-file",
+    "hf-token": "--hf-token-file",
+    "revision": "--revision",
+    "served-model-name": "--served-model-name",
+    "config": "-f",
+}
+
+
+class Flag(NamedTuple):
+    """One flag as one release has it. `kind`: bool, int, float, str, json, list or choice."""
+
+    name: str  # without dashes
+    kind: str
+    default: Any
+    choices: tuple[str, ...]
+
+
+class Problem(NamedTuple):
+    """Why an engine argument is refused."""
+
+    code: str  # unknown_flag, removed_flag, wrong_flag_value or flag_managed
+    message: str
+    fix: str
+
+
+@cache
+def _document() -> dict[str, Any]:
+    path = assets.path("deploy", "engines", "vllm-flags.json")
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def versions() -> tuple[str, ...]:
+    """The releases whose flags are known, oldest first."""
+    return tuple(_document()["versions"])
+
+
+def known(version: str) -> bool:
+    """Whether the flag list of `version` is held; a suffix such as `.post2` does not count."""
+    return key(version) in {key(v) for v in versions()}
+
+
+def flag(name: str, version: str) -> Flag | None:
+    """Returns the flag as `version` has it, or None."""
+    entry = _at(name, version)
+    if entry is None:
+        name = _alias(name, version) or ""
+        entry = _at(name, version) if name else None
+    if entry is None:
+        return None
+    return Flag(name, entry["t"], entry.get("d"), tuple(entry.get("c", ())))
+
+
+def _at(name: str, version: str) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = None
+    for period in _document()["flags"].get(name, ()):
+        if key(version) >= key(period[0]):
+            found = period[1] if len(period) > 1 else None
+    return found
+
+
+def _alias(name: str, version: str) -> str | None:
+    for other in _document()["flags"]:
+        entry = _at(other, version)
+        if entry and name in entry.get("a", ()):
+            return str(other)
+    return None
+
+
+def check(name: str, value: Any, version: str) -> Problem | None:
+    """Says why `name` with `value` cannot be passed to `version`; None when it can.
+
+    `name` may be written with dashes or underscores, with `no-` before a switch.
+    """
+    plain = name.strip("-").replace("_", "-")
+    if plain in MANAGED:
+        return Problem(
+            "flag_managed",
+            f"--{plain} is set by deployctl itself",
+            f"use {MANAGED[plain]} instead of an engine argument",
+        )
+    found = flag(plain, version)
+    if found is None and plain.startswith("no-"):
+        positive = flag(plain[3:], version)
+        if positive is not None and positive.kind == "bool":
+            return None
+    if found is None:
+        return _missing(plain, version)
+    wrong = _ill_typed(found, value)
+    if wrong is None:
+        return None
+    return Problem("wrong_flag_value", f"--{plain} {wrong}", _takes(found))
+
+
+def _missing(plain: str, version: str) -> Problem:
+    periods = _document()["flags"].get(plain)
+    if periods:
+        first, last = periods[0][0], periods[-1]
+        if key(version) < key(first):
+            return Problem(
+                "unknown_flag",
+                f"vLLM {version} has no flag --{plain}; it came with {first}",
+                f"remove it, or use --engine-version {first} or newer",
+            )
+        return Problem(
+            "removed_flag",
+            f"vLLM {version} has no flag --{plain} any more; it went with {last[0]}",
+            _instead(plain, version) or "remove it",
+        )
+    return Problem(
+        "unknown_flag",
+        f"vLLM {version} has no flag --{plain}",
+        _instead(plain, version) or "check the spelling; vllm serve --help lists the flags",
+    )
+
+
+def _instead(plain: str, version: str) -> str | None:
+    names = [name for name in _document()["flags"] if _at(name, version) is not None]
+    near = difflib.get_close_matches(plain, names, n=1, cutoff=0.7)
+    return f"did you mean --{near[0]}?" if near else None
+
+
+def _ill_typed(found: Flag, value: Any) -> str | None:
+    if value is None:
+        return None
+    if found.kind == "bool":
+        return (
+            None if isinstance(value, bool) else f"is a switch and takes no value (got {value!r})"
+        )
+    if found.kind == "list":
+        return None
+    values = value if isinstance(value, list) else [value]
+    for item in values:
+        if isinstance(item, bool):
+            return f"needs a value (got {item!r})"
+        if found.kind == "int" and not _is_int(item):
+            return f"needs a whole number (got {item!r})"
+        if found.kind == "float" and not _is_float(item):
+            return f"needs a number (got {item!r})"
+        if found.kind == "choice" and found.choices and str(item) not in found.choices:
+            return f"does not take {item!r}"
+    return None
+
+
+def _is_int(value: Any) -> bool:
+    if isinstance(value, int):
+        return True
+    text = str(value)
+    # vLLM reads 8k, 1.5M, -1 and, for a few flags, auto.
+    return text == "auto" or text.lstrip("-").rstrip("kKmMgGtT").replace(".", "", 1).isdigit()
+
+
+def _is_float(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _takes(found: Flag) -> str:
+    if found.kind == "bool":
+        return "write true or false"
+    if found.kind == "choice":
+        return "it takes " + ", ".join(found.choices)
+    return {"int": "give a whole number", "float": "give a number"}.get(found.kind, "give a value")

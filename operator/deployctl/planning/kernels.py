@@ -1,0 +1,175 @@
+"""Quantization against card, dtype, architecture and shard: what the kernels take."""
+
+from collections.abc import Iterator
+
+from deployctl.engines.vllm.versions import at_least, behaviour
+from deployctl.hardware import GpuProfile
+from deployctl.model import Quantization
+from deployctl.planning.checks import NO_FLOAT16
+from deployctl.planning.plan import Finding
+from deployctl.planning.settings import Settings
+from deployctl.planning.shape import Shape
+from deployctl.planning.transient import capability
+from deployctl.planning.weights import Sharding
+
+# vllm/model_executor/layers/quantization/utils/marlin_utils.py
+MARLIN_MIN_K = 128
+MARLIN_GROUPS = (-1, 0, 32, 64, 128)
+# The first release whose Marlin pads shapes, and whose AWQ takes bfloat16 everywhere
+# (auto_awq.py, kernels/linear/mixed_precision/marlin.py).
+PADS_SHAPES = "0.24.0"
+
+
+def findings(
+    shape: Shape, settings: Settings, profile: GpuProfile, sharding: Sharding
+) -> Iterator[Finding]:
+    """Refuses what no kernel of this version does."""
+    yield from _dtype(shape, settings, profile)
+    quantization = settings.quantization
+    if quantization is None:
+        return
+    if profile.kind == "cuda":
+        yield from _capability(quantization, settings.version, profile)
+    if settings.online:
+        return
+    yield from _shards(shape, quantization, settings, sharding, profile)
+
+
+def _dtype(shape: Shape, settings: Settings, profile: GpuProfile) -> Iterator[Finding]:
+    dtype, version = settings.dtype, settings.version
+    quantization = settings.quantization
+    awq = quantization is not None and "awq" in quantization.method
+    forced = settings.rest.get("quantization")
+    if shape.model_type in NO_FLOAT16:
+        old_awq = awq and not at_least(version, PADS_SHAPES)
+        if old_awq:
+            yield Finding(
+                code="architecture_conflict",
+                message=f"{shape.model_type} forbids float16, and AWQ in vLLM {version} falls "
+                "back to a kernel that takes nothing else",
+                fix=f"use --engine-version {PADS_SHAPES} or newer, or a GPTQ or "
+                "compressed-tensors checkpoint",
+            )
+            return
+        if dtype == "float16":
+            yield Finding(
+                code="architecture_conflict" if awq else "dtype_not_supported",
+                message=f"{shape.model_type} is numerically unstable in float16; vLLM refuses it",
+                fix="leave --dtype unset, or use bfloat16 on a card that has it",
+            )
+            return
+    old_card = profile.kind == "cuda" and 0 < capability(profile) < 8.0
+    if dtype == "bfloat16" and old_card:
+        yield Finding(
+            code="dtype_not_supported",
+            message=f"bfloat16 needs compute capability 8.0; {profile.title} has "
+            f"{profile.compute_capability}",
+            fix="use --dtype float16",
+        )
+    plain_awq = awq and (forced == "awq" or old_card) and not at_least(version, PADS_SHAPES)
+    if plain_awq and dtype != "float16":
+        yield Finding(
+            code="dtype_not_supported",
+            message=f"the plain AWQ kernel of vLLM {version} takes float16 only, not {dtype}",
+            fix="leave quantization unset, so that Marlin is chosen; or use --dtype float16",
+        )
+    plain_gptq = quantization is not None and quantization.method == "gptq" and forced == "gptq"
+    if plain_gptq and dtype != "float16" and not at_least(version, "0.22.0"):
+        yield Finding(
+            code="dtype_not_supported",
+            message=f"the plain GPTQ kernel of vLLM {version} takes float16 only, not {dtype}",
+            fix="leave quantization unset, so that Marlin is chosen; or use --dtype float16",
+        )
+    if quantization is not None and quantization.method == "mxfp4" and dtype == "float16":
+        yield Finding(
+            code="dtype_not_supported",
+            message="MXFP4 experts take bfloat16 only",
+            fix="leave --dtype unset",
+        )
+
+
+def _capability(quantization: Quantization, version: str, profile: GpuProfile) -> Iterator[Finding]:
+    table: dict[str, float] = behaviour("min_capability", version)
+    method = quantization.method
+    if method == "compressed-tensors" and quantization.bits == 8:
+        method = "compressed-tensors-8"
+    least = table.get(method)
+    own = capability(profile)
+    if least is not None and 0 < own < least:
+        yield Finding(
+            code="quantization_not_supported_on_gpu",
+            message=f"{quantization.method} needs compute capability {least}; {profile.title} "
+            f"has {profile.compute_capability}",
+            fix="take an AWQ or GPTQ checkpoint, or a newer card"
+            if "awq" not in method and "gptq" not in method
+            else "take a newer card",
+        )
+
+
+def row_inputs(shape: Shape, tensor: int) -> dict[str, tuple[float, int]]:
+    """Inputs on one rank, and whole, of the layers that tensor parallelism splits by input."""
+    width = shape.v_dim if shape.latent else shape.head_dim
+    found = {"o_proj": (shape.heads * width / tensor, shape.heads * width)}
+    if shape.intermediate and (not shape.experts or shape.dense_layers):
+        found["down_proj"] = (shape.intermediate / tensor, shape.intermediate)
+    if shape.experts:
+        found["experts' down_proj"] = (shape.expert_size / tensor, shape.expert_size)
+    return found
+
+
+def _shards(
+    shape: Shape,
+    quantization: Quantization,
+    settings: Settings,
+    sharding: Sharding,
+    profile: GpuProfile,
+) -> Iterator[Finding]:
+    method, group = quantization.method, quantization.group_size or 0
+    blocks = quantization.raw.get("weight_block_size")
+    if isinstance(blocks, list) and blocks and isinstance(blocks[-1], int) and blocks[-1] > 0:
+        yield from _blocks(shape, blocks[-1], sharding)
+        return
+    four_bits = any(word in method for word in ("awq", "gptq")) or method == "compressed-tensors"
+    if not four_bits or quantization.bits == 16:
+        return
+    for name, (own, whole) in row_inputs(shape, sharding.tensor).items():
+        if any(name.split()[-1] in ignored for ignored in quantization.ignored):
+            continue
+        if 0 < group < whole and own % group:
+            yield Finding(
+                code="group_size_not_divisible",
+                message=f"{name} has {own:g} inputs on each of {sharding.tensor} GPUs, which "
+                f"do not divide by the group size {group}",
+                fix=_smaller(shape, group, sharding.tensor),
+            )
+        # Whole layers of odd width fall back to other kernels; shards do not.
+        split = sharding.tensor > 1 and own % MARLIN_MIN_K
+        padded = at_least(settings.version, PADS_SHAPES) and not (0 < group < whole and own % group)
+        if split and not padded and profile.kind == "cuda":
+            yield Finding(
+                code="kernel_shape_unsupported",
+                message=f"{name} has {own:g} inputs on each of {sharding.tensor} GPUs; Marlin "
+                f"needs a multiple of {MARLIN_MIN_K}",
+                fix=_smaller(shape, MARLIN_MIN_K, sharding.tensor),
+            )
+            return
+
+
+def _blocks(shape: Shape, side: int, sharding: Sharding) -> Iterator[Finding]:
+    """FP8 with square blocks: every shard must hold whole blocks (quantization/fp8.py)."""
+    for name, (own, whole) in row_inputs(shape, sharding.tensor).items():
+        if sharding.tensor > 1 and whole % side == 0 and own % side:
+            yield Finding(
+                code="group_size_not_divisible",
+                message=f"{name} has {own:g} inputs on each of {sharding.tensor} GPUs, which do "
+                f"not divide by the FP8 block of {side}",
+                fix=_smaller(shape, side, sharding.tensor),
+            )
+
+
+def _smaller(shape: Shape, step: int, tensor: int) -> str:
+    for size in range(tensor - 1, 0, -1):
+        fits = all(own % step == 0 for own, _ in row_inputs(shape, size).values())
+        if fits and shape.heads % size == 0:
+            return f"use --tensor-parallel-size {size}"
+    return "take a checkpoint with a smaller group size, or one that is not quantized"

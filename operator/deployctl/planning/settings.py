@@ -1,0 +1,190 @@
+"""What will be in force: the user's settings, and what vLLM chooses where he says nothing."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from deployctl.engines.vllm.images import DEFAULT_VERSION
+from deployctl.engines.vllm.versions import at_least, behaviour
+from deployctl.hardware import GpuProfile
+from deployctl.model import ModelFacts, Quantization
+from deployctl.planning.plan import Finding
+from deployctl.planning.transient import Batch, capability
+from deployctl.spec import ServiceSpec
+
+CPU_KV_CACHE_GIB = 1.0
+_NAMES = {"half": "float16", "float": "float32"}
+# Engine arguments that mean the same as a field of the spec: the plan must know of them.
+_SHARED = (
+    "tensor_parallel_size",
+    "pipeline_parallel_size",
+    "max_model_len",
+    "gpu_memory_utilization",
+    "max_num_seqs",
+    "max_num_batched_tokens",
+    "kv_cache_dtype",
+    "dtype",
+    "enforce_eager",
+    "trust_remote_code",
+)
+_SUFFIXES = {"k": 1000, "m": 1000**2, "g": 1000**3, "K": 1024, "M": 1024**2, "G": 1024**3}
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Resolved settings. `given` holds what the user set and passes on."""
+
+    version: str
+    dtype: str
+    length: int
+    batch: Batch
+    utilization: float
+    kv_cache_dtype: str | None
+    eager: bool
+    quantization: Quantization | None
+    online: bool  # weights are quantized while they load
+    hybrid: bool
+    kv_cache_bytes: float | None
+    block_tokens: int | None
+    rest: dict[str, Any] = field(default_factory=dict)  # engine arguments left over
+
+
+def fold(spec: ServiceSpec) -> tuple[ServiceSpec, list[Finding]]:
+    """Moves engine arguments that are fields of the spec to where they belong."""
+    rest = dict(spec.engine_args)
+    update: dict[str, Any] = {}
+    problems: list[Finding] = []
+    for name in list(rest):
+        plain = name.strip("-").replace("-", "_")
+        if plain not in _SHARED:
+            continue
+        value = _number(rest.pop(name))
+        current = getattr(spec, plain)
+        if current not in (None, False) and current != value:
+            problems.append(
+                Finding(
+                    code="flag_conflict",
+                    message=f"{plain} is {current} and, as an engine argument, {value}",
+                    fix="say it once",
+                )
+            )
+            continue
+        update[plain] = value
+    if not update:
+        return spec, problems
+    try:
+        folded = ServiceSpec.model_validate(
+            {**spec.model_dump(exclude_unset=True), **update, "engine_args": rest}
+        )
+    except ValueError:
+        problems.append(
+            Finding(
+                code="wrong_flag_value",
+                message="an engine argument has a value that vLLM does not take: "
+                + ", ".join(f"{name}={value!r}" for name, value in update.items()),
+                fix="give it a number in range",
+            )
+        )
+        return spec.model_copy(update={"engine_args": rest}), problems
+    return folded, problems
+
+
+def _number(value: Any) -> Any:
+    if isinstance(value, str) and value[:-1].replace(".", "", 1).isdigit():
+        scale = _SUFFIXES.get(value[-1])
+        return int(float(value[:-1]) * scale) if scale else value
+    return value
+
+
+def resolve(spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile, world: int) -> Settings:
+    """Fills in what vLLM would choose. `world` is the number of GPUs of one replica."""
+    version = spec.engine_version or DEFAULT_VERSION
+    rest = {n.strip("-").replace("-", "_"): v for n, v in spec.engine_args.items()}
+    architecture = facts.architecture
+    own = architecture.max_position_embeddings if architecture else 2048
+    length = spec.max_model_len or own
+    quantization, online = _quantization(facts, rest)
+    return Settings(
+        version=version,
+        dtype=resolved_dtype(spec.dtype, facts, profile),
+        length=length,
+        batch=batch(spec, profile, version, length, world),
+        utilization=spec.gpu_memory_utilization
+        or float(behaviour("gpu_memory_utilization", version)),
+        kv_cache_dtype=spec.kv_cache_dtype,
+        eager=spec.enforce_eager,
+        quantization=quantization,
+        online=online,
+        hybrid=rest.get("disable_hybrid_kv_cache_manager") is not True,
+        kv_cache_bytes=_cache_bytes(spec, rest, profile),
+        block_tokens=_block_tokens(rest),
+        rest=rest,
+    )
+
+
+def _quantization(facts: ModelFacts, rest: dict[str, Any]) -> tuple[Quantization | None, bool]:
+    """The checkpoint's quantization, or one made while loading."""
+    asked = rest.get("quantization")
+    if facts.quantization is None and asked in ("fp8", "experts_int8", "ptpc_fp8"):
+        return Quantization(method="fp8", bits=8), True
+    if facts.quantization is None and asked == "bitsandbytes":
+        return Quantization(method="bitsandbytes", bits=4), True
+    return facts.quantization, False
+
+
+def _block_tokens(rest: dict[str, Any]) -> int | None:
+    given = rest.get("block_size")
+    return given if isinstance(given, int) and 1 <= given <= 4096 else None
+
+
+def _cache_bytes(spec: ServiceSpec, rest: dict[str, Any], profile: GpuProfile) -> float | None:
+    given = rest.get("kv_cache_memory_bytes")
+    number = _number(given)
+    if isinstance(number, int | float) and not isinstance(number, bool) and number > 0:
+        return float(number)
+    if profile.kind == "cpu":
+        return (spec.kv_cache_gib or CPU_KV_CACHE_GIB) * 1024**3
+    return None
+
+
+def resolved_dtype(asked: str | None, facts: ModelFacts, profile: GpuProfile) -> str:
+    """The dtype in force (vllm/config/model.py, _resolve_auto_dtype).
+
+    `auto` is the checkpoint's own; float32 becomes bfloat16, and a card below compute
+    capability 8.0 gets float16 instead of bfloat16.
+    """
+    if asked and asked != "auto":
+        return _NAMES.get(asked, asked)
+    own = facts.architecture.dtype if facts.architecture else "bfloat16"
+    own = _NAMES.get(own, own)
+    if own == "float32":
+        own = "bfloat16"
+    old = profile.kind == "cuda" and 0 < capability(profile) < 8.0
+    return "float16" if own == "bfloat16" and old else own
+
+
+def batch(spec: ServiceSpec, profile: GpuProfile, version: str, length: int, world: int) -> Batch:
+    """Tokens and sequences a step (vllm/engine/arg_utils.py, get_batch_defaults).
+
+    The card's memory decides, A100 excepted; what is unset is clamped to what is possible.
+    """
+    tokens, sequences = 2048, 256
+    gib = profile.memory_gib
+    a100 = "a100" in f"{profile.name} {profile.title}".lower()
+    if profile.kind == "cpu":
+        tokens, sequences = 2048 * world, 128 * world
+        if not at_least(version, "0.10.0"):
+            tokens, sequences = 2048, 256
+    elif gib >= 160 and behaviour("batch_160_gib_tier", version):
+        tokens, sequences = 16384, 1024
+    elif gib >= 70 and not (a100 and behaviour("batch_a100_is_small", version)):
+        tokens, sequences = 8192, 1024
+    if behaviour("engine", version) == "v0" and length <= 32768:
+        tokens, sequences = max(2048, length), 256  # no chunked prefill: the whole prompt
+    sequences_set, tokens_set = spec.max_num_seqs, spec.max_num_batched_tokens
+    tokens = tokens_set or tokens
+    sequences = sequences_set or min(sequences, tokens)
+    if tokens_set is None:
+        tokens = max(1, min(tokens, sequences * max(1, length)))
+    if sequences_set is None:
+        sequences = min(sequences, tokens)
+    return Batch(tokens, sequences)
