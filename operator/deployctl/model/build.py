@@ -41,6 +41,7 @@ def facts_from(documents: Documents) -> ModelFacts:
         weight_bytes=_weight_bytes(documents, weights),
         bytes_by_dtype=counting.bytes_by_dtype(tensors or ()),
         headers_read=tensors is not None,
+        packed=counting.packed(tensors or ()),
         layer_bytes=layer_bytes(tensors, architecture.num_layers)
         if tensors and architecture
         else None,

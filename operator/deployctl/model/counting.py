@@ -39,6 +39,11 @@ def parameters(tensors: Iterable[TensorInfo], quantization: Quantization | None)
     return total
 
 
+def packed(tensors: Iterable[TensorInfo]) -> bool:
+    """Whether there are tensors that only a quantization method can read."""
+    return any(tensor.name.endswith((".qweight", ".weight_packed")) for tensor in tensors)
+
+
 def bytes_by_dtype(tensors: Iterable[TensorInfo]) -> dict[str, int]:
     """Bytes of each stored dtype, the largest first."""
     counted: Counter[str] = Counter()

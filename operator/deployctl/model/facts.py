@@ -84,6 +84,7 @@ class ModelFacts(BaseModel):
     weight_bytes: int | None = None  # on disk, all shards
     bytes_by_dtype: dict[str, int] = {}  # from the headers
     headers_read: bool = False
+    packed: bool = False  # the headers show weights several to a word, whatever the config says
     # From the headers: all but vocabulary and unloaded tensors, as loaded (stored.layer_bytes)
     layer_bytes: int | None = None
     pickle: bool = False  # weights only as .bin/.pt

@@ -37,6 +37,13 @@ SERVERS = {
 }
 
 
+# What vLLM 0.32 insists on (from_config in auto_awq.py and auto_gptq.py), by its names.
+_REQUIRED: dict[str, tuple[tuple[str, ...], ...]] = {
+    "awq": (("bits", "w_bit"), ("group_size", "q_group_size"), ("zero_point",)),
+    "gptq": (("bits",), ("group_size",), ("desc_act",), ("sym",)),
+}
+
+
 class Remark(NamedTuple):
     """Something that needs care. `code` is stable; `blocks` says that it is not served so."""
 
@@ -44,6 +51,14 @@ class Remark(NamedTuple):
     message: str
     fix: str
     blocks: bool = False
+
+
+_UNDECLARED = Remark(
+    "quantization_undeclared",
+    "the weights are packed, but neither config.json nor a quantizer's file says how",
+    "take the publisher's quantization_config or quantize_config.json",
+    blocks=True,
+)
 
 
 def describe(quantization: Quantization | None) -> str:
@@ -110,9 +125,25 @@ def _formats(facts: ModelFacts) -> list[Remark]:
 
 def _methods(facts: ModelFacts) -> list[Remark]:
     quantization = facts.quantization
-    if quantization is None or facts.engine != "vllm":
+    if facts.engine != "vllm":
         return []
+    if quantization is None:
+        return [_UNDECLARED] if facts.packed else []
     found = []
+    absent = [
+        names[0]
+        for names in _REQUIRED.get(quantization.method, ())
+        if not any(name in quantization.raw for name in names)
+    ]
+    if absent:
+        found.append(
+            Remark(
+                "quantization_incomplete",
+                f"{quantization.file} does not say {' and '.join(absent)}, which vLLM needs",
+                "add what the quantizer was told, or take the publisher's file",
+                blocks=True,
+            )
+        )
     method = quantization.method
     if method not in SERVED_METHODS:
         found.append(

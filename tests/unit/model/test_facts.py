@@ -163,13 +163,37 @@ def test_gguf_that_says_little(facts, metadata):
     assert found.engine == "llama.cpp"
 
 
+GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": True, "sym": True}
+
+
+@pytest.mark.parametrize(
+    ("settings", "names"),
+    [
+        ({"quant_method": "awq", "bits": 4}, "group_size and zero_point"),
+        ({"quant_method": "awq", "w_bit": 4, "q_group_size": 128}, "say zero_point"),
+        ({"quant_method": "gptq", "bits": 4, "group_size": 128}, "desc_act and sym"),
+    ],
+)
+def test_settings_that_the_engine_insists_on(facts, llama, settings, names):
+    found = facts({**llama, "quantization_config": settings})
+    assert remarks(found) == {"quantization_incomplete": True}
+    assert names in meaning.remarks(found)[0].message
+
+
+def test_packed_weights_that_nothing_explains(facts, llama):
+    found = facts(llama, tensors=(tensor("l.qweight", "I32", 8),))
+    assert found.packed
+    assert remarks(found) == {"quantization_undeclared": True}
+    assert not meaning.served(found)
+
+
 def remarks(found):
     return {r.code: r.blocks for r in meaning.remarks(found)}
 
 
 def test_remarks(facts, llama):
     llama |= {"model_type": "nobody_knows", "auto_map": {"AutoConfig": "x.Y"}}
-    llama["quantization_config"] = {"quant_method": "gptq", "bits": 4, "desc_act": True}
+    llama["quantization_config"] = GPTQ
     found = facts(llama, files={"model.bin": 1}, gated=True, tokenizer_config={})
     assert remarks(found) == {
         "pickle": False,
