@@ -24,7 +24,6 @@ from deployctl.targets.release import Release
 if TYPE_CHECKING:
     from docker.models.containers import Container
 
-GRACE_S = 60  # for running requests to end; as stop_grace_period in the rendered file
 LOG_LINES_KEPT = 20_000  # of a container that is removed
 
 
@@ -124,7 +123,7 @@ class DockerDriver:
                 files.keep_log(release.revision, self._whole_log(container))
             except (StateError, DockerError) as error:
                 tell(Event("warning", f"the log is not kept: {error.message}"))
-        engine.remove(project, grace_s=GRACE_S)
+        engine.remove(project)
         if engine.address.remote:
             engine.drop_volume(secrets_volume(release.service))
         files.forget()

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 PROJECT_LABEL = "com.docker.compose.project"
 SERVICE_LABEL = "com.docker.compose.service"
 TIMEOUT_S = 60  # for the engine to answer one request
+GRACE_S = 60  # for running requests to end; as stop_grace_period in the rendered file
+LOADING_GRACE_S = 5
 
 
 class Address(NamedTuple):
@@ -102,14 +104,18 @@ class Engine:
         cache = details.get("inactive_file", details.get("total_inactive_file", 0))
         return memory["usage"] - cache if "usage" in memory else None
 
-    def remove(self, project: str, *, grace_s: int) -> None:
-        """Stops and removes a project's containers and networks. Volumes stay."""
+    def remove(self, project: str) -> None:
+        """Stops and removes a project's containers and networks. Volumes stay.
+
+        A healthy engine gets the time to end its requests; one that loads has none.
+        """
         from docker.errors import NotFound
 
         with _translated(self.address):
             for container in self.containers(project):
                 try:
-                    container.stop(timeout=grace_s)
+                    health = (container.attrs["State"].get("Health") or {}).get("Status")
+                    container.stop(timeout=GRACE_S if health == "healthy" else LOADING_GRACE_S)
                     container.remove(v=True, force=True)
                 except NotFound:
                     continue

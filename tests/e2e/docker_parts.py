@@ -1,0 +1,134 @@
+"""Parts for the tests on a real Docker engine: a shell for deployctl, and eyes for what is left."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+IMAGE = "deployctl/vllm-cpu:0.32.0"
+START_SECONDS = 420  # of an engine on two busy cores; compiling is left out with --enforce-eager
+
+
+class Cli:
+    """deployctl as a user runs it, with a state folder of its own."""
+
+    def __init__(self, state):
+        self.state = state
+        self.environment = {**os.environ, "DEPLOYCTL_STATE_DIR": str(state), "NO_COLOR": "1"}
+
+    def __call__(self, *words, code=0, **environment):
+        done = subprocess.run(
+            [sys.executable, "-m", "deployctl", *map(str, words)],
+            capture_output=True,
+            text=True,
+            env={**self.environment, **environment},
+            timeout=START_SECONDS,
+        )
+        assert done.returncode == code, f"{words}\n{done.stdout}\n{done.stderr}"
+        assert "Traceback" not in done.stderr
+        return done
+
+    def json(self, *words, **options):
+        return json.loads(self(*words, "--output", "json", **options).stdout)
+
+    def status(self, service):
+        document = self.json("status", service)
+        return document["services"][0] if "services" in document else document
+
+
+def docker(*words, check=True):
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=120)
+    if check:
+        assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def inspect(container):
+    return json.loads(docker("inspect", container))[0]
+
+
+def left(service):
+    """What is left of a service on the engine, by kind."""
+    label = f"label=com.docker.compose.project=deployctl-{service}"
+    return {
+        "containers": docker("ps", "--all", "--quiet", "--filter", label).split(),
+        "networks": docker("network", "ls", "--quiet", "--filter", label).split(),
+        "volumes": sorted(docker("volume", "ls", "--quiet", "--filter", label).split()),
+    }
+
+
+def sweep(service):
+    """Removes whatever a failed test left, so that it fails alone."""
+    found = left(service)
+    if found["containers"]:
+        docker("rm", "--force", "--volumes", *found["containers"], check=False)
+    for kind in ("network", "volume"):
+        if found[f"{kind}s"]:
+            docker(kind, "rm", *found[f"{kind}s"], check=False)
+
+
+def call(url, body=None, key=None):
+    """Status and document of a request."""
+    headers = {"Content-Type": "application/json"}
+    if key:
+        headers["Authorization"] = f"Bearer {key}"
+    data = json.dumps(body).encode() if body is not None else None
+    request = urllib.request.Request(url, data=data, headers=headers)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return response.status, json.load(response)
+    except urllib.error.HTTPError as error:
+        return error.code, None
+
+
+def complete(url, model, prompt="The capital of France is", key=None):
+    body = {"model": model, "prompt": prompt, "max_tokens": 8, "temperature": 0}
+    return call(f"{url}/completions", body, key)
+
+
+def until(condition, *, seconds, what):
+    """Waits for a real part to get somewhere."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if condition():
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+@pytest.fixture
+def cli(tmp_path):
+    return Cli(tmp_path / "state")
+
+
+@pytest.fixture(scope="session")
+def cpu_image():
+    if subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True).returncode:
+        reason = f"no image {IMAGE}: build it from docker/cpu.Dockerfile"
+        if "docker" in os.environ.get("DEPLOYCTL_REQUIRE", ""):
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    return IMAGE
+
+
+@pytest.fixture
+def port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def docker_over_tcp():
+    """The engine's socket as tcp://127.0.0.1:PORT, as if it were on another host."""
+    proxy = Path(__file__).with_name("docker_proxy.py")
+    with subprocess.Popen([sys.executable, proxy], stdout=subprocess.PIPE, text=True) as serving:
+        yield f"tcp://127.0.0.1:{serving.stdout.readline().strip()}"
+        serving.terminate()

@@ -1,0 +1,152 @@
+"""Target docker on a real engine, serving real checkpoints from the CPU image."""
+
+import json
+import subprocess
+
+import pytest
+from tests.e2e.docker_parts import (
+    START_SECONDS,
+    call,
+    cli,
+    complete,
+    cpu_image,
+    docker,
+    inspect,
+    left,
+    port,
+    sweep,
+    until,
+)
+
+pytestmark = pytest.mark.docker
+__all__ = ["cli", "cpu_image", "port"]
+
+SMALL = ("--gpu", "cpu", "--target", "docker", "--max-model-len", "512", "--enforce-eager")
+
+
+@pytest.fixture
+def service(request):
+    """A name of its own for every test, swept up after it."""
+    name = request.node.name.replace("_", "-")[:38].strip("-")
+    sweep(name)
+    yield name
+    sweep(name)
+
+
+def test_life_of_an_awq_service(cli, cpu_image, awq_checkpoint, service, port):
+    container = f"deployctl-{service}-engine-1"
+    words = ("up", "--model", awq_checkpoint, *SMALL, "--name", service, "--port", port)
+
+    # Up: it answers, and says so.
+    first = cli.json(*words)
+    assert (first["revision"], first["changed"]) == (1, True)
+    assert first["url"] == f"http://127.0.0.1:{port}/v1"
+    code, answer = complete(first["url"], first["model"])
+    assert code == 200
+    assert "Paris" in answer["choices"][0]["text"]
+    status = cli.status(service)
+    assert status["health"] == "serving"
+    assert status["container"] == container
+    assert status["memory_bytes"] > 100e6
+    assert "Application startup complete" in cli("logs", service).stdout
+    assert len(cli("logs", service, "--tail", "3").stdout.splitlines()) == 3
+
+    # Fenced in: a user without capabilities, who can write nowhere but in the caches.
+    process = docker("exec", container, "cat", "/proc/1/status")
+    facts = dict(line.split(":\t", 1) for line in process.splitlines() if ":\t" in line)
+    assert facts["Uid"].split() == ["10001"] * 4
+    assert int(facts["CapBnd"], 16) == int(facts["CapEff"], 16) == 0
+    assert facts["NoNewPrivs"] == "1"
+    assert facts["Seccomp"] == "2"
+    docker("exec", container, "sh", "-c", "! touch /here && ! touch /models/x && touch /tmp/x")
+    bindings = inspect(container)["HostConfig"]["PortBindings"]["8000/tcp"]
+    assert bindings == [{"HostIp": "127.0.0.1", "HostPort": str(port)}]
+
+    # Up again: nothing changes.
+    started = inspect(container)["State"]["StartedAt"]
+    again = cli.json(*words)
+    assert (again["revision"], again["changed"]) == (1, False)
+    assert inspect(container)["State"]["StartedAt"] == started
+
+    # A change: exposed, so with a key, which shows nowhere.
+    second = cli.json(*words, "--expose")
+    assert (second["revision"], second["changed"]) == (2, True)
+    with open(second["api_key_file"]) as file:  # noqa: PTH123
+        key = file.read().strip()
+    assert complete(second["url"], second["model"])[0] == 401
+    assert complete(second["url"], second["model"], key=key)[0] == 200
+    assert key not in json.dumps(inspect(container))
+    assert key not in docker("exec", container, "sh", "-c", "cat /proc/*/cmdline | tr '\\0' ' '")
+    assert key not in cli("logs", service).stdout
+    assert inspect(container)["HostConfig"]["PortBindings"]["8000/tcp"][0]["HostIp"] == "0.0.0.0"
+
+    # History, and back: loopback and no key again. The caches are the same ones.
+    third = cli.json("rollback", service)
+    assert (third["revision"], third["changed"]) == (3, True)
+    assert complete(third["url"], third["model"])[0] == 200
+    history = cli("history", service).stdout
+    assert "rollback to 1" in history
+    assert history.count("superseded") == 2
+    volumes = left(service)["volumes"]
+    assert volumes == [f"deployctl-{service}_hub", f"deployctl-{service}_vllm"]
+
+    # The engine is killed: Docker starts it again, and status tells.
+    docker(
+        "exec",
+        container,
+        "sh",
+        "-c",
+        "kill -9 $(grep -l EngineCor /proc/[0-9]*/comm | cut -d/ -f3)",
+    )
+    until(lambda: inspect(container)["RestartCount"] == 1, seconds=60, what="Docker restarts it")
+    status = cli.status(service)
+    assert status["health"] != "serving"
+    assert "restart" in status["detail"].lower()
+    until(lambda: cli.status(service)["health"] == "serving", seconds=START_SECONDS, what="serving")
+    assert "Docker restarted it once" in cli.status(service)["detail"]
+
+    # Down: nothing is left but the caches and the log; with --volumes, no caches.
+    cli("down", service)
+    assert left(service) == {"containers": [], "networks": [], "volumes": volumes}
+    assert not (cli.state / "docker" / service / "project").exists()
+    assert "Application startup complete" in cli("logs", service).stdout
+    assert cli.status(service)["health"] == "stopped"
+    cli("down", service, "--volumes")
+    assert left(service)["volumes"] == []
+
+
+def test_plain_compose_runs_what_render_writes(
+    cli, cpu_image, gptq_checkpoint, service, port, tmp_path
+):
+    folder = tmp_path / "rendered"
+    key = tmp_path / "key"
+    key.write_text("a-key-of-the-user\n")
+    words = ("--model", gptq_checkpoint, *SMALL, "--name", service, "--port", port)
+    cli("render", *words, "--api-key-file", key, "-o", folder)
+    compose = ["docker", "compose", "--project-directory", folder]
+
+    # As its README says: without the key it does not start, with it it does.
+    start = [*compose, "up", "--detach", "--wait", "--wait-timeout", "20"]
+    assert subprocess.run(start, capture_output=True).returncode != 0
+    assert "needs an API key" in docker("logs", f"deployctl-{service}-engine-1")
+    (folder / "secrets" / "api_key").write_text(key.read_text())
+    start[-1] = str(START_SECONDS)
+    done = subprocess.run([*start, "--force-recreate"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert inspect(f"deployctl-{service}-engine-1")["State"]["Health"]["Status"] == "healthy"
+
+    url = f"http://127.0.0.1:{port}/v1"
+    assert call(f"{url}/models")[0] == 401
+    model = call(f"{url}/models", key="a-key-of-the-user")[1]["data"][0]["id"]
+    code, answer = complete(url, model, key="a-key-of-the-user")
+    assert code == 200
+    assert answer["choices"][0]["text"].strip()
+
+    # Rendering again changes no byte, and what the user put there stays.
+    before = (folder / "compose.yaml").read_bytes()
+    cli("render", *words, "--api-key-file", key, "-o", folder)
+    assert (folder / "compose.yaml").read_bytes() == before
+    assert (folder / "secrets" / "api_key").read_text() == "a-key-of-the-user\n"
+
+    subprocess.run([*compose, "down", "--volumes"], capture_output=True, check=True)
+    assert left(service) == {"containers": [], "networks": [], "volumes": []}
