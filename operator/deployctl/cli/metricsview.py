@@ -8,10 +8,10 @@ from deployctl.metrics.figures import Figures, Spread
 from deployctl.units import duration
 
 _SPREADS = (
-    ("ttft_s", "TTFT", "to the first token"),
-    ("itl_s", "ITL", "between tokens"),
-    ("e2e_s", "E2E", "the whole request"),
-    ("queue_s", "queue", "waiting to be scheduled"),
+    ("ttft_s", "TTFT"),
+    ("itl_s", "ITL"),
+    ("e2e_s", "E2E"),
+    ("queue_s", "queued"),
 )
 
 
@@ -54,7 +54,7 @@ def line(figures: Figures) -> str:
         f"{figures.generation_tokens_per_s or 0:.1f} output tok/s",
         f"{figures.prompt_tokens_per_s or 0:.1f} prompt tok/s",
     ]
-    for field, name, _ in _SPREADS[:2]:
+    for field, name in _SPREADS[:2]:
         spread: Spread | None = getattr(figures, field)
         if spread is not None:
             parts.append(f"{name} p95 {spread.p95 * 1000:.0f} ms")
@@ -66,7 +66,7 @@ def line(figures: Figures) -> str:
 
 
 def _latencies(figures: Figures) -> Table | None:
-    found = [(n, m, s) for f, n, m in _SPREADS if (s := getattr(figures, f)) is not None]
+    found = [(n, s) for f, n in _SPREADS if (s := getattr(figures, f)) is not None]
     if not found:
         return None
     rows = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
@@ -75,8 +75,7 @@ def _latencies(figures: Figures) -> Table | None:
     for name in ("mean", "p50", "p90", "p95", "p99"):
         rows.add_column(name, justify="right")
     rows.add_column("values", justify="right", style="dim")
-    rows.add_column("", style="dim")
-    for name, meaning, spread in found:
+    for name, spread in found:
         unit, scale = ("s", 1.0) if spread.p50 >= 10 else ("ms", 1000.0)
         texts = [f"{spread.mean * scale:,.1f}"]
         texts += [
@@ -86,7 +85,7 @@ def _latencies(figures: Figures) -> Table | None:
             else f"{cell * scale:,.1f}"
             for cell in (spread.p50, spread.p90, spread.p95, spread.p99)
         ]
-        rows.add_row(Text(name, style="bold"), unit, *texts, f"{spread.observed:,}", meaning)
+        rows.add_row(Text(name, style="bold"), unit, *texts, f"{spread.observed:,}")
     return rows
 
 

@@ -1,0 +1,130 @@
+"""smoke, metrics and loadtest against the real vLLM, found by the service's name."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.vllm
+
+KEY = "a-key-that-nobody-may-see"
+START_S = 600.0
+
+
+class Operator:
+    """Runs `deployctl` with a state of its own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.environment = {
+            **os.environ,
+            "DEPLOYCTL_STATE_DIR": str(folder / "state"),
+            "DEPLOYCTL_CACHE_DIR": str(folder / "cache"),
+            "NO_COLOR": "1",
+        }
+
+    def __call__(self, *words, code=0):
+        done = subprocess.run(
+            [sys.executable, "-m", "deployctl", *map(str, words)],
+            env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=START_S,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        assert KEY not in done.stdout + done.stderr
+        return done
+
+    def json(self, *words, code=0):
+        return json.loads(self(*words, "--output", "json", code=code).stdout)
+
+
+@pytest.fixture(scope="module")
+def operator(tmp_path_factory, awq_checkpoint):
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    made = Operator(tmp_path_factory.mktemp("load"))
+    (made.folder / "key").write_text(KEY)
+    made(
+        "up", "--model", awq_checkpoint, "--gpu", "cpu", "--name", "measured", "--port", port,
+        "--api-key-file", made.folder / "key", "--enforce-eager",
+    )  # fmt: skip
+    made.url = f"http://127.0.0.1:{port}"
+    yield made
+    made("down", "measured")
+
+
+def test_smoke_gets_the_right_capital_and_finds_the_door_locked(operator):
+    answer = operator.json("smoke")  # the only service: no name is needed
+    assert answer["ok"]
+    assert "Paris" in answer["answer"]
+    assert answer["output_tokens"] > 0
+    checks = {check["name"]: check["ok"] for check in answer["checks"]}
+    assert checks == {
+        "health": True,
+        "models": True,
+        "no_key": True,
+        "wrong_key": True,
+        "completion": True,
+    }
+    text = operator("smoke", "measured").stdout
+    assert "Q What is the capital of France?" in text
+    assert "Paris" in text.split("\nA ")[1]
+
+
+def test_smoke_fails_with_4_on_a_wrong_answer_and_on_a_missing_key(operator):
+    wrong = operator.json("smoke", "--expect", "Atlantis", code=4)
+    assert not wrong["ok"]
+    refused = operator("smoke", "--url", operator.url, code=4)
+    assert "wants an API key" in refused.stderr
+    assert "hint:" in refused.stderr
+
+
+def test_the_load_test_and_the_engine_agree(operator):
+    out = operator.folder / "out"
+    result = operator.json(
+        "loadtest", "measured", "--users", "2", "--duration", "12s", "--warmup", "2s",
+        "--input-tokens", "60", "--output-tokens", "16", "--out", out,
+    )  # fmt: skip
+    requests, server = result["requests"], result["server"]
+    assert requests["ok"] >= 2
+    assert requests["failed"] == 0
+    assert result["tokens"]["counted_by"] == "usage"
+    assert result["tokens"]["output_mean"] == 16
+    assert result["tokens"]["input_mean"] == pytest.approx(60, abs=20)
+    # Every token but those of the requests that the end cut off.
+    assert server["client_output_tokens"] == pytest.approx(server["output_tokens"], abs=8)
+    # Ours is further away from the engine than its own, by its front end and the network.
+    assert result["latency"]["ttft_s"]["mean"] > 0.8 * server["ttft_mean_s"]
+    assert result["latency"]["itl_s"]["mean"] == pytest.approx(server["itl_mean_s"], rel=0.35)
+    assert server["prefix_cache_hit_rate"] < 0.4
+    lines = [json.loads(line) for line in (out / "requests.jsonl").read_text().splitlines()]
+    assert [line["index"] for line in lines] == list(range(len(lines)))
+    assert all(line["response_id"] for line in lines if line["outcome"] == "ok")
+    assert "<svg" in (out / "report.html").read_text()
+    for path in out.iterdir():
+        assert KEY not in path.read_text(), path
+    operator("loadtest", "measured", "--out", out, code=2)  # a result is not overwritten
+
+
+def test_completions_and_the_text_table(operator):
+    text = operator(
+        "loadtest", "--users", "1", "--duration", "6s", "--warmup", "0s", "--api", "completions",
+        "--output-tokens", "8", "--input-tokens", "20",
+    ).stdout  # fmt: skip
+    for word in ("TTFT", "ITL", "TPOT", "E2E", "Throughput", "results/measured-"):
+        assert word in text
+
+
+def test_metrics_after_all_that(operator):
+    figures = operator.json("metrics", "measured")
+    assert figures["basis"] == "since_start"
+    assert figures["generation_tokens"] > 0
+    assert figures["ttft_s"]["observed"] > 0
+    assert figures["running"] == 0
+    assert figures["preemptions"] == 0
+    assert 0 <= figures["kv_cache_usage"] <= 1
+    table = operator("metrics").stdout
+    assert "since the engine started" in table
+    assert "TTFT" in table
