@@ -156,6 +156,7 @@ def _assemble(
         startup_budget_s=_startup(facts, settings, sharding, profile, shape, budget),
         shm_gib=1.0 if world == 1 else float(min(64, 8 * world)),
         memory=budget.report() if budget else None,
+        graphs_in_budget=budget.graphs_counted if budget else True,
         longest_context=_longest(facts, budget),
         safe_utilization=advice.safe_utilization(budget)
         if budget and profile.kind == "cuda"

@@ -86,6 +86,7 @@ class ServingPlan(BaseModel):
     startup_budget_s: int = 600
     shm_gib: float = 1.0
     memory: MemoryBudget | None = None  # None when the facts do not allow a figure
+    graphs_in_budget: bool = True  # whether CUDA graphs are taken from the budget, by version
     longest_context: int = 0  # tokens of the longest request that would fit; 0: none
     safe_utilization: float | None = None  # gpu_memory_utilization that is safe under load
     cost: CostEstimate | None = None

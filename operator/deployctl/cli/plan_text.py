@@ -1,0 +1,205 @@
+"""A plan as a person reads it: verdict, memory, flags, reasons with fixes, why."""
+
+import shlex
+import textwrap
+from collections.abc import Iterator, Sequence
+
+from rich.text import Text
+
+from deployctl.planning import Finding, MemoryBudget, ServingPlan
+from deployctl.planning.compare import Candidate, Comparison
+from deployctl.units import duration
+
+_WIDTH = 78
+_BAR = 60
+_INDENT = "  "
+_VERDICTS = {
+    "fits": ("fits", "bold green"),
+    "does_not_fit": ("does not fit", "bold red"),
+    "cannot_run": ("cannot run", "bold red"),
+}
+# Part of the budget, its style and the letter that fills the bar where there is no colour.
+_PARTS = (
+    ("weights", "weights_gib", "blue", "W"),
+    ("activation peak", "activation_gib", "magenta", "a"),
+    ("non-torch", "non_torch_gib", "cyan", "n"),
+    ("CUDA graphs", "cudagraph_gib", "yellow", "g"),
+    ("KV cache", "kv_cache_gib", "green", "K"),
+)
+
+
+def plan_text(plan: ServingPlan, title: str, *, counted: bool, colour: bool) -> Text:
+    """Writes a plan for a terminal of 80 columns. `counted`: graphs are in the budget."""
+    text = Text()
+    word, style = _VERDICTS[plan.verdict]
+    text.append(word, style=style)
+    text.append(f"  {plan.served_model_name} on {title}\n")
+    for line in _summary(plan):
+        text.append(f"{_INDENT}{line}\n")
+    for reason in plan.reasons:
+        _finding(text, reason, "red")
+    if plan.memory is not None and plan.accelerator == "cuda":
+        _memory(text, plan.memory, counted=counted, colour=colour)
+    elif plan.memory is not None:
+        _host(text, plan.memory)
+    _heading(text, "Flags", f"vLLM {plan.engine.version}, {plan.engine.image}")
+    _wrapped(text, " ".join(shlex.quote(word) for word in plan.engine.args), hang=4)
+    for name, value in plan.engine.env.items():
+        text.append(f"{_INDENT}{name}={shlex.quote(value)}\n")
+    chosen = ", ".join(f"{k} {_value(v)}" for k, v in plan.engine.defaults.items())
+    if chosen:
+        _wrapped(text, f"in force: {chosen}", style="dim", hang=4)
+    if plan.warnings:
+        _heading(text, "Warnings")
+        for warning in plan.warnings:
+            _finding(text, warning, "yellow", blank=False)
+    if plan.notes:
+        _heading(text, "Why")
+        for note in plan.notes:
+            _wrapped(text, note, hang=2)
+    return text
+
+
+def _summary(plan: ServingPlan) -> Iterator[str]:
+    gpus = plan.tensor_parallel_size * plan.pipeline_parallel_size
+    if plan.accelerator == "cpu":
+        where = "this CPU"
+    else:
+        where = "one GPU" if gpus == 1 else f"{gpus} GPUs"
+        if plan.pipeline_parallel_size > 1:
+            where += f" ({plan.tensor_parallel_size} × {plan.pipeline_parallel_size} stages)"
+        if plan.replicas > 1:
+            where = f"{plan.replicas} replicas of {where}"
+    parts = [where, f"{plan.max_model_len:,} tokens of context"]
+    if plan.verdict == "fits":
+        parts.append(f"{plan.max_concurrency:,.1f} full requests at once")
+    yield " · ".join(parts)
+    if plan.verdict == "fits":
+        yield f"start-up within {duration(plan.startup_budget_s)}" + _price(plan)
+
+
+def _price(plan: ServingPlan) -> str:
+    cost = plan.cost
+    if cost is None:
+        return ""
+    return (
+        f" · ${cost.usd_per_hour:.2f}/h, about "
+        f"${cost.usd_per_million_output_tokens:.2f} a million tokens out (estimate)"
+    )
+
+
+def _memory(text: Text, memory: MemoryBudget, *, counted: bool, colour: bool) -> None:
+    share = memory.budget_gib / memory.gpu_total_gib
+    _heading(
+        text,
+        "Memory of a GPU",
+        f"{memory.budget_gib:.1f} of {memory.gpu_total_gib:.1f} GiB ({share:.0%})",
+    )
+    inside = [p for p in _PARTS if counted or p[1] != "cudagraph_gib"]
+    sizes = [max(0.0, getattr(memory, name)) for _, name, _, _ in inside]
+    whole = max(memory.gpu_total_gib, sum(sizes))
+    text.append(_INDENT)
+    used = 0
+    for (_, _, style, letter), size in zip(inside, sizes, strict=True):
+        width = round(size / whole * _BAR)
+        width = min(max(width, 1 if size > 0 else 0), _BAR - used)
+        text.append(("█" if colour else letter) * width, style=style)
+        used += width
+    text.append("·" * (_BAR - used) + "\n", style="dim")
+    for label, name, style, letter in _PARTS:
+        size = getattr(memory, name)
+        text.append(f"{_INDENT}{'█' if colour else letter} ", style=style)
+        text.append(f"{label:16}{size:8.2f} GiB")
+        if name == "kv_cache_gib":
+            text.append(f"  {memory.kv_cache_tokens:,} tokens of {_bytes(memory)}")
+        if name == "cudagraph_gib" and not counted and size:
+            text.append("  on top of the budget", style="dim")
+        text.append("\n")
+
+
+def _host(text: Text, memory: MemoryBudget) -> None:
+    _heading(text, "Memory of the host", f"{memory.gpu_total_gib:.1f} GiB")
+    text.append(f"{_INDENT}weights   {memory.weights_gib:8.2f} GiB\n")
+    text.append(
+        f"{_INDENT}KV cache  {memory.kv_cache_gib:8.2f} GiB  "
+        f"{memory.kv_cache_tokens:,} tokens of {_bytes(memory)}\n"
+    )
+
+
+def _bytes(memory: MemoryBudget) -> str:
+    return f"{memory.kv_bytes_per_token / 1024:,.1f} KiB"
+
+
+def _finding(text: Text, finding: Finding, style: str, *, blank: bool = True) -> None:
+    if blank:
+        text.append("\n")
+    lines = textwrap.wrap(f"{finding.code}: {finding.message}", _WIDTH - 2, subsequent_indent="  ")
+    for number, line in enumerate(lines):
+        start = len(text) + len(_INDENT)
+        text.append(f"{_INDENT}{line}\n")
+        if number == 0:
+            text.stylize(style, start, start + len(finding.code))
+    for line in textwrap.wrap(f"fix: {finding.fix}", _WIDTH - 4, subsequent_indent="     "):
+        text.append(f"{_INDENT}  {line}\n", style="cyan")
+
+
+def _heading(text: Text, title: str, rest: str = "") -> None:
+    text.append(f"\n{title}", style="bold")
+    text.append(f"  {rest}\n" if rest else "\n", style="dim")
+
+
+def _wrapped(text: Text, words: str, *, hang: int, style: str = "") -> None:
+    lines = textwrap.wrap(
+        words,
+        _WIDTH,
+        initial_indent=_INDENT,
+        subsequent_indent=" " * hang,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    text.append("\n".join(lines) + "\n", style=style)
+
+
+def _value(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def comparison_text(found: Comparison) -> Text:
+    """Writes the table of `plan --compare`."""
+    text = Text()
+    text.append(f"{found.model.rstrip('/').rsplit('/', 1)[-1]}", style="bold")
+    users = f"{found.users} users" if found.users > 1 else "one user"
+    text.append(f"  {found.max_model_len:,} tokens of context, {users}\n\n")
+    header = (
+        f"{'card':14}{'':14}{'GPUs':>5}{'full req.':>11}{'longest':>10}{'$/h':>8}{'$/M out':>9}"
+    )
+    text.append(header + "\n", style="dim")
+    for candidate in found.candidates:
+        _row(text, candidate, cheapest=candidate.gpu == found.cheapest)
+    if found.cheapest:
+        text.append(f"\n{found.cheapest}", style="bold green")
+        text.append(" is the cheapest that is enough. Prices are the profiles'; tokens a second\n")
+        text.append("are estimates until a load test replaces them.\n")
+    refusals = [c for c in found.candidates if c.plan.verdict != "fits"]
+    for candidate in refusals:
+        text.append(f"\n{candidate.gpu}", style="bold")
+        for reason in candidate.plan.reasons[:1]:
+            _finding(text, reason, "red")
+    return text
+
+
+def _row(text: Text, candidate: Candidate, *, cheapest: bool) -> None:
+    plan = candidate.plan
+    word, style = _VERDICTS[plan.verdict]
+    text.append(f"{candidate.gpu:14}")
+    text.append(f"{word:14}", style=style)
+    text.append(f"{candidate.gpus:>5}")
+    cells: Sequence[str] = (
+        f"{plan.max_concurrency:,.1f}" if plan.verdict == "fits" else "–",
+        f"{plan.longest_context:,}" if plan.longest_context else "–",
+        f"{plan.cost.usd_per_hour:.2f}" if plan.cost else "–",
+        f"{plan.cost.usd_per_million_output_tokens:.2f}" if plan.cost else "–",
+    )
+    for cell, width in zip(cells, (11, 10, 8, 9), strict=True):
+        text.append(f"{cell:>{width}}")
+    text.append("  cheapest\n" if cheapest else "\n", style="green")
