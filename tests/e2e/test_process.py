@@ -1,0 +1,146 @@
+"""A service's whole life on target `process`, with the real vLLM and real checkpoints."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from deployctl.targets.process import procfs
+
+pytestmark = pytest.mark.vllm
+
+START_S = 600.0  # half a minute on two idle cores
+
+
+class Operator:
+    """Runs `deployctl … --output json` and reads what it answers."""
+
+    def __init__(self, folder, port):
+        self.state = folder / "state"
+        self.port = port
+        self.environment = {
+            **os.environ,
+            "DEPLOYCTL_STATE_DIR": str(self.state),
+            "DEPLOYCTL_CACHE_DIR": str(folder / "cache"),
+            "NO_COLOR": "1",
+        }
+        self.story = ""
+
+    def __call__(self, *words, code=0):
+        done = subprocess.run(
+            [sys.executable, "-m", "deployctl", *map(str, words), "--output", "json"],
+            env=self.environment, capture_output=True, text=True, timeout=START_S,
+        )  # fmt: skip
+        self.story = done.stderr
+        assert done.returncode == code, done.stderr
+        return json.loads(done.stdout) if done.stdout else None
+
+    def up(self, model, *words, code=0):
+        fixed = ["--gpu", "cpu", "--port", self.port, "--name", "real", "--enforce-eager"]
+        answer = self("up", "--model", model, *fixed, *words, code=code)
+        return answer["services"][0] if answer else None
+
+    def status(self, code=0):
+        return self("status", "real", code=code)["services"][0]
+
+    def family(self):
+        """The supervisor and all that it runs: engine, core and workers."""
+        members = []
+        for file in self.state.rglob("supervisor.json"):
+            document = json.loads(file.read_text())
+            who = procfs.Identity(document["pid"], document["start"])
+            members += [who, *procfs.descendants(who)]
+        return members
+
+
+@pytest.fixture
+def operator(tmp_path, free_port):
+    made = Operator(tmp_path, free_port)
+    yield made
+    family = made.family()
+    made("down", "--all")
+    assert not [who for who in family if procfs.alive(who)]
+
+
+def complete(service, prompt, tokens=8):
+    body = {"model": service["model"], "prompt": prompt, "max_tokens": tokens, "temperature": 0}
+    request = urllib.request.Request(
+        service["url"] + "/completions",
+        json.dumps(body).encode(),
+        {"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(request, timeout=120) as response:
+        return json.load(response)["choices"][0]["text"]
+
+
+def gone(members, patience=30.0):
+    deadline = time.monotonic() + patience
+    while left := [who for who in members if procfs.alive(who)]:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+
+
+def test_the_life_of_an_awq_service(operator, awq_checkpoint):
+    service = operator.up(awq_checkpoint)
+    assert (service["revision"], service["changed"]) == (1, True)
+    for phase in ("starting the engine", "loading weights", "warming up", "opening the server"):
+        assert phase in operator.story
+    assert "compiling" not in operator.story  # --enforce-eager
+    assert "Paris" in complete(service, "The capital of France is")
+
+    status = operator.status()
+    assert status["health"] == "serving"
+    assert status["memory_bytes"] > 500 * 1024 * 1024
+    family = operator.family()
+    assert len(family) >= 4  # supervisor, API server, engine core, worker
+
+    again = operator.up(awq_checkpoint)
+    assert (again["revision"], again["changed"]) == (1, False)
+    assert operator.status()["pid"] == status["pid"]
+
+    os.kill(status["pid"], signal.SIGKILL)
+    gone(family)
+    dead = operator.status(code=4)
+    assert (dead["health"], dead["detail"]) == ("dead", "killed by signal 9 (SIGKILL)")
+    assert dead["log_tail"]
+
+    # An update after the death: it starts, and the former revision can be brought back.
+    service = operator.up(awq_checkpoint, "--max-model-len", 512)
+    assert (service["revision"], service["changed"]) == (2, True)
+    assert "Paris" in complete(service, "The capital of France is")
+    back = operator("rollback", "real")
+    assert (back["revision"], back["changed"]) == (3, True)
+    assert "Paris" in complete(back, "The capital of France is")
+    revisions = operator("history", "real")["revisions"]
+    assert [r["status"] for r in revisions] == ["superseded", "superseded", "deployed"]
+    assert revisions[0]["digest"] == revisions[2]["digest"]
+
+    family = operator.family()
+    assert operator("down", "real")["services"][0]["stopped"] == [3]
+    assert not [who for who in family if procfs.alive(who)]
+    assert not list(Path("/dev/shm").glob(f"*{family[0].pid}*"))
+
+
+def test_a_gptq_service_and_an_update_that_fails(operator, gptq_checkpoint):
+    service = operator.up(gptq_checkpoint, "--expose")
+    key = Path(service["api_key_file"]).read_text()
+    with pytest.raises(urllib.error.HTTPError, match="401"):
+        complete(service, "Hello")
+    assert operator.status()["health"] == "serving"  # it asks with the key
+    for who in operator.family():
+        assert key.encode() not in Path(f"/proc/{who.pid}/cmdline").read_bytes()
+    assert key not in Path(service["log"]).read_text()
+
+    # A KV cache that no machine holds: the engine itself refuses, and says so.
+    operator.up(gptq_checkpoint, "--expose", "--env", "VLLM_CPU_KVCACHE_SPACE=1000000", code=4)
+    assert "error: the engine died" in operator.story
+    assert "hint: lower kv_cache_gib" in operator.story
+    assert "revision 1 serves again" in operator.story
+    assert operator.status()["revision"] == 1
