@@ -5,6 +5,7 @@ Everything that touches the `docker` package is here, and its errors end here.
 
 import io
 import os
+import socket
 import tarfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -183,6 +184,7 @@ def connect(address: Address) -> Engine:
     import docker
 
     with _translated(address):
+        _knock(address)
         client = docker.from_env(
             timeout=TIMEOUT_S,
             use_ssh_client=True,
@@ -190,6 +192,14 @@ def connect(address: Address) -> Engine:
         )
         client.ping()
     return Engine(client, address)
+
+
+def _knock(address: Address) -> None:
+    """Fails at once, and cleanly, where nothing listens on a local engine's socket."""
+    parts = urlsplit(address.url)
+    if parts.scheme == "unix":
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.connect(parts.path)
 
 
 @contextmanager

@@ -1,0 +1,166 @@
+"""A Docker engine that is all memory, and a `docker` command that only notes what it is told."""
+
+import pytest
+
+from deployctl.planning.plan import EnginePlan, ServingPlan
+from deployctl.render import render_compose
+from deployctl.spec import ServiceSpec, Settings
+from deployctl.targets.docker import driver as driver_module
+from deployctl.targets.docker.commands import Result
+from deployctl.targets.docker.driver import DockerDriver
+from deployctl.targets.docker.engine import Address
+from deployctl.targets.release import Release
+
+LOCAL = Address("unix:///var/run/docker.sock", False, "127.0.0.1")
+REMOTE = Address("ssh://ops@gpu1", True, "gpu1")
+
+
+class Container:
+    """As the SDK shows one."""
+
+    def __init__(self, name, labels, status="running", health="healthy", restarts=0, log=b""):
+        self.id = self.name = name
+        self.labels = labels
+        self.status = status
+        self.log = log
+        self.attrs = {
+            "Name": f"/{name}",
+            "RestartCount": restarts,
+            "State": {"Status": status, "Health": {"Status": health}, "ExitCode": 1},
+        }
+
+
+class MemoryEngine:
+    """Knows containers, images and volumes."""
+
+    def __init__(self, address=LOCAL):
+        self.address = address
+        self.found = []
+        self.images = {"deployctl/vllm-cpu:0.32.0"}
+        self.publishers = {}
+        self.filled = {}
+        self.did = []
+
+    def containers(self, project, service=None):
+        return [
+            c
+            for c in self.found
+            if c.labels["com.docker.compose.project"] == project
+            and service in (None, c.labels["com.docker.compose.service"])
+        ]
+
+    def publisher(self, port):
+        return self.publishers.get(port)
+
+    def has_image(self, image):
+        return image in self.images
+
+    def memory(self, container):
+        return 1024
+
+    def logs(self, container, *, tail, follow):
+        yield container.log
+
+    def remove(self, project):
+        self.did.append(("remove", project))
+        self.found = []
+
+    def remove_volumes(self, project):
+        return [f"{project}_hub", f"{project}_vllm"]
+
+    def fill_volume(self, name, service, image, files):
+        self.filled[name] = dict(files)
+
+    def drop_volume(self, name):
+        self.filled.pop(name, None)
+
+
+class Commands:
+    """Notes what it is told to run; answers as `answers` says, by the first words that match."""
+
+    def __init__(self):
+        self.ran = []
+        self.answers = {}
+
+    def __call__(self, words, environment):
+        self.ran.append((list(words), dict(environment)))
+        for key, answer in self.answers.items():
+            if key in " ".join(words):
+                return answer
+        return Result(0, "2.26.1\n", "")
+
+
+@pytest.fixture
+def engine(monkeypatch):
+    engine = MemoryEngine()
+    monkeypatch.setattr(driver_module, "connect", lambda address: engine)
+    return engine
+
+
+@pytest.fixture
+def commands():
+    return Commands()
+
+
+@pytest.fixture
+def driver(engine, commands, tmp_path):
+    return DockerDriver(Settings(state_dir=tmp_path / "state"), run=commands, environment={})
+
+
+@pytest.fixture
+def release(tmp_path):
+    """`release(revision=2, port=…)`: a release of the service `tiny`."""
+    model = tmp_path / "tiny"
+    model.mkdir()
+    model.chmod(0o755)
+    (model / "config.json").write_text("{}")
+
+    def make(revision=1, image="deployctl/vllm-cpu:0.32.0", local=True, args=(), **settings):
+        spec = ServiceSpec(
+            **{
+                "model": str(model) if local else "org/tiny",
+                "gpu": "cpu",
+                "port": 18250,
+                **settings,
+            }
+        )
+        plan = ServingPlan(
+            name=spec.service,
+            model=spec.model,
+            model_local=local,
+            served_model_name="tiny",
+            gpu="cpu",
+            accelerator="cpu",
+            verdict="fits",
+            engine=EnginePlan(name="vllm", version="0.32.0", image=image, args=tuple(args)),
+        )
+        return Release(
+            service=spec.service,
+            revision=revision,
+            status="pending",
+            created="2026-11-24T07:00:00+00:00",
+            reason="up",
+            spec=spec,
+            plan=plan,
+            bundle=render_compose(plan, spec),
+        )
+
+    return make
+
+
+@pytest.fixture
+def container(engine):
+    """`container(revision="1", …)`: puts an engine's container of the service `tiny` there."""
+
+    def make(revision="1", digest="", **more):
+        labels = {
+            "com.docker.compose.project": "deployctl-tiny",
+            "com.docker.compose.service": "engine",
+            "io.deployctl.revision": revision,
+            "io.deployctl.digest": digest,
+        }
+        made = Container("deployctl-tiny-engine-1", labels, **more)
+        engine.found.append(made)
+        return made
+
+    return make

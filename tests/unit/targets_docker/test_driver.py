@@ -1,0 +1,310 @@
+"""DockerDriver against an engine that is all memory."""
+
+import re
+import socket
+import stat
+
+import pytest
+import yaml
+from tests.unit.targets_docker.conftest import REMOTE, Container
+
+from deployctl.errors import DockerError, PortTakenError
+from deployctl.targets.docker.commands import Result
+from deployctl.targets.docker.translate import build_hint
+
+
+def quiet(event):
+    pass
+
+
+def digest_of(release):
+    document = yaml.safe_load(release.bundle.files["compose.yaml"])
+    return document["services"]["engine"]["labels"]["io.deployctl.digest"]
+
+
+# preflight and fetch
+
+
+def test_what_works_passes(driver, release):
+    driver.preflight(release(), None)
+
+
+def test_no_compose_plugin(driver, commands, release):
+    commands.answers["compose version"] = Result(1, "", "unknown command: docker compose")
+    with pytest.raises(DockerError, match="no Compose plugin") as caught:
+        driver.preflight(release(), None)
+    assert "docs.docker.com" in caught.value.hint
+
+
+def test_an_image_that_nobody_publishes_is_never_pulled(driver, engine, commands, release):
+    engine.images.clear()
+    with pytest.raises(DockerError, match="there is no image") as caught:
+        driver.preflight(release(), None)
+    assert caught.value.hint == build_hint("deployctl/vllm-cpu:0.32.0")
+    assert not [words for words, _ in commands.ran if "pull" in words]
+
+
+def test_the_build_hint_is_the_command_that_builds_it():
+    hint = build_hint("deployctl/vllm-cpu:0.31.0")
+    assert re.search(
+        r"docker build -f (/\S+/docker)/cpu.Dockerfile --build-arg VLLM_VERSION=0.31.0 "
+        r"-t deployctl/vllm-cpu:0.31.0 \1$",
+        hint,
+    )
+    assert "VLLM_VERSION" not in build_hint("deployctl/vllm-cpu:0.32.0")
+
+
+def test_a_missing_image_is_pulled_once(driver, engine, commands, release):
+    events = []
+    there = release()
+    driver.fetch(there, events.append)
+    assert events == []
+    driver.fetch(release(image="vllm/vllm-openai:v0.32.0"), events.append)
+    assert commands.ran[-1][0] == ["docker", "pull", "--quiet", "vllm/vllm-openai:v0.32.0"]
+    assert events[0].text == "pulling the image vllm/vllm-openai:v0.32.0"
+
+
+def test_an_image_that_cannot_be_pulled(driver, commands, release):
+    commands.answers["docker pull"] = Result(1, "", "Error response from daemon: manifest unknown")
+    with pytest.raises(DockerError, match="cannot pull vllm/x:1: manifest unknown"):
+        driver.fetch(release(image="vllm/x:1"), quiet)
+
+
+def test_a_port_that_a_program_has(driver, release, free_port):
+    with socket.create_server(("127.0.0.1", free_port)), pytest.raises(PortTakenError):
+        driver.preflight(release(port=free_port), None)
+    driver.preflight(release(port=free_port), None)
+
+
+def test_a_port_that_another_container_has_but_not_our_own(driver, engine, release):
+    engine.publishers[18250] = Container("web", {"com.docker.compose.project": "shop"})
+    with pytest.raises(PortTakenError, match="by the container web"):
+        driver.preflight(release(), None)
+    engine.publishers[18250] = Container("e", {"com.docker.compose.project": "deployctl-tiny"})
+    driver.preflight(release(), None)
+
+
+def test_a_checkpoint_that_others_may_not_read(driver, release, tmp_path):
+    wanted = release()
+    weights = tmp_path / "tiny" / "model.safetensors"
+    weights.touch(mode=0o600)
+    with pytest.raises(DockerError, match="may not read") as caught:
+        driver.preflight(wanted, None)
+    assert caught.value.where == str(weights)
+    weights.chmod(0o644)
+    (tmp_path / "tiny").chmod(0o700)
+    with pytest.raises(DockerError, match="may not read"):
+        driver.preflight(wanted, None)
+
+
+def test_a_link_that_leads_out_of_the_checkpoint(driver, release, tmp_path):
+    wanted = release()
+    (tmp_path / "blob").touch()
+    inside = tmp_path / "tiny" / "inside"
+    inside.symlink_to("config.json")
+    driver.preflight(wanted, None)
+    (tmp_path / "tiny" / "model.safetensors").symlink_to("../blob")
+    with pytest.raises(DockerError, match="leads out of its folder") as caught:
+        driver.preflight(wanted, None)
+    assert "cp -rL" in caught.value.hint
+
+
+def test_a_local_folder_and_a_closed_port_are_refused_on_another_host(driver, engine, release):
+    engine.address = REMOTE
+    with pytest.raises(DockerError, match="engine is on another host") as caught:
+        driver.preflight(release(), None)
+    assert "Hub id" in caught.value.hint
+    with pytest.raises(DockerError, match="loopback") as caught:
+        driver.preflight(release(local=False), None)
+    assert "--expose" in caught.value.hint
+    driver.preflight(release(local=False, expose=True), None)
+
+
+# start
+
+
+def test_start_writes_the_project_and_runs_compose(driver, commands, release, tmp_path):
+    wanted = release(revision=7)
+    driver.start(wanted, quiet)
+    folder = tmp_path / "state" / "docker" / "tiny" / "project"
+    words, environment = commands.ran[-1]
+    assert " ".join(words) == (
+        f"docker compose --ansi=never --project-name deployctl-tiny --project-directory {folder} "
+        f"--file {folder}/compose.yaml up --detach --no-build --remove-orphans"
+    )
+    assert environment == {"DEPLOYCTL_REVISION": "7"}
+    assert (folder / "compose.yaml").read_text() == wanted.bundle.files["compose.yaml"]
+
+
+def test_secrets_are_files_that_only_the_folder_above_guards(driver, release, tmp_path):
+    service = tmp_path / "state" / "docker" / "tiny"
+    service.mkdir(parents=True)
+    (service / "api_key").write_text("s3cret")
+    token = tmp_path / "token"
+    token.write_text("hf_abc\n")
+    driver.start(release(expose=True, hf_token_file=token), quiet)
+    secrets = service / "project" / "secrets"
+    assert (secrets / "api_key").read_text() == "s3cret"
+    assert (secrets / "hf_token").read_text() == "hf_abc"
+    modes = [stat.S_IMODE(p.stat().st_mode) for p in (secrets.parent, secrets, secrets / "api_key")]
+    assert modes == [0o700, 0o755, 0o444]
+    # A later release without them takes them away.
+    driver.start(release(revision=2), quiet)
+    assert not (secrets / "api_key").exists()
+    assert not (secrets / "hf_token").exists()
+
+
+def test_secrets_go_into_a_volume_on_another_host(driver, engine, commands, release, tmp_path):
+    engine.address = REMOTE
+    service = tmp_path / "state" / "docker" / "tiny"
+    service.mkdir(parents=True)
+    (service / "api_key").write_text("s3cret")
+    driver.start(release(local=False, expose=True, name="tiny"), quiet)
+    assert engine.filled == {"deployctl-tiny_secrets": {"api_key": b"s3cret"}}
+    assert not (service / "project" / "secrets" / "api_key").exists()
+    overlay = yaml.safe_load((service / "project" / "compose.remote.yaml").read_text())
+    assert overlay["volumes"]["secrets"] == {"external": True, "name": "deployctl-tiny_secrets"}
+    assert str(service / "project" / "compose.remote.yaml") in commands.ran[-1][0]
+
+
+@pytest.mark.parametrize(
+    ("said", "kind", "message", "hint"),
+    [
+        (
+            "Error response from daemon: driver failed programming external connectivity: "
+            "Bind for 127.0.0.1:18250 failed: port is already allocated",
+            PortTakenError,
+            "port 18250 is taken",
+            "--port",
+        ),
+        (
+            'Error response from daemon: could not select device driver "nvidia" with '
+            "capabilities: [[gpu]]",
+            DockerError,
+            "cannot give the container a GPU",
+            "container toolkit",
+        ),
+        (
+            "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker "
+            "daemon running?",
+            DockerError,
+            "Docker is not running",
+            "systemctl start docker",
+        ),
+        (
+            "permission denied while trying to connect to the Docker daemon socket",
+            DockerError,
+            "does not let this user in",
+            "group docker",
+        ),
+        (
+            'Error response from daemon: invalid mount config for type "bind": bind source path '
+            "does not exist: /srv/model",
+            DockerError,
+            "does not have a folder",
+            "Hub id",
+        ),
+        ("write /var/lib/docker/x: no space left on device", DockerError, "disk is full", "df"),
+        ("some\nnews", DockerError, "docker compose failed: news", "doctor"),
+    ],
+)
+def test_what_compose_says_is_translated(driver, commands, release, said, kind, message, hint):
+    commands.answers[" up "] = Result(1, "", said)
+    with pytest.raises(kind, match=re.escape(message)) as caught:
+        driver.start(release(), quiet)
+    assert type(caught.value) is kind
+    assert hint in caught.value.hint
+
+
+# state
+
+
+def test_a_release_is_found_by_its_revision(driver, release, container):
+    assert driver.state(release()).condition == "absent"
+    container(revision="2")
+    assert driver.state(release(revision=1)).condition == "absent"
+    state = driver.state(release(revision=2))
+    assert (state.condition, state.container) == ("running", "deployctl-tiny-engine-1")
+    assert state.memory_bytes == 1024
+
+
+def test_what_plain_compose_started_is_found_by_its_content(driver, release, container):
+    wanted = release()
+    container(revision="", digest=digest_of(wanted))
+    assert driver.state(wanted).condition == "running"
+    assert driver.state(release(args=("--max-model-len", "9"))).condition == "absent"
+
+
+def test_an_engine_that_dies_while_it_starts_is_dead_though_docker_restarts_it(
+    driver, release, container
+):
+    running = container(health="starting")
+    driver.start(release(), quiet)
+    assert driver.state(release()).condition == "running"
+    running.attrs["RestartCount"] = 1
+    state = driver.state(release())
+    assert state.condition == "dead"
+    assert "started it again" in state.detail
+    running.attrs["State"]["Health"]["Status"] = "healthy"
+    assert driver.state(release()).condition == "running"
+
+
+# logs, endpoint, stop, purge
+
+
+def test_logs_are_lines_and_of_a_progress_bar_the_last_state(driver, release, container):
+    container(log="one\r\nload 1%\rload 2%\nnaïve\nend".encode())
+    lines = list(driver.logs(release(), tail=None, follow=False))
+    assert lines == ["one", "load 2%", "naïve", "end"]
+
+
+def test_stop_keeps_the_log_and_leaves_no_secret(driver, engine, release, container, tmp_path):
+    container(log=b"first\nlast\n")
+    driver.start(release(), quiet)
+    driver.stop(release(), quiet)
+    assert engine.did == [("remove", "deployctl-tiny")]
+    assert list(driver.logs(release(), tail=1, follow=False)) == ["last"]
+    assert driver.log_path(release()).read_text() == "first\nlast\n"
+    assert not (tmp_path / "state" / "docker" / "tiny" / "project").exists()
+    driver.stop(release(), quiet)
+
+
+def test_stopping_an_old_release_leaves_the_one_in_its_place(driver, engine, release, container):
+    container(revision="2")
+    driver.stop(release(revision=1), quiet)
+    assert engine.did == []
+
+
+def test_stop_finds_a_container_without_our_records(driver, engine, release, container):
+    container(revision="1")
+    driver.stop(release(), quiet)
+    assert engine.did == [("remove", "deployctl-tiny")]
+
+
+def test_the_endpoint_is_where_the_engine_is(driver, engine, release, tmp_path):
+    assert driver.endpoint(release()).url == "http://127.0.0.1:18250"
+    assert driver.endpoint(release()).api_key is None
+    engine.address = REMOTE
+    (tmp_path / "state" / "docker" / "tiny").mkdir(parents=True)
+    (tmp_path / "state" / "docker" / "tiny" / "api_key").write_text("k")
+    endpoint = driver.endpoint(release(local=False, expose=True, name="tiny"))
+    assert endpoint.url == "http://gpu1:18250"
+    assert endpoint.api_key == "k"
+    engine.address = REMOTE._replace(hostname="fd00::1")
+    assert driver.endpoint(release()).url == "http://[fd00::1]:18250"
+
+
+def test_purge_says_what_goes(driver, release):
+    events = []
+    driver.purge("tiny", events.append)
+    assert [e.text for e in events] == [
+        "removed volume deployctl-tiny_hub",
+        "removed volume deployctl-tiny_vllm",
+    ]
+
+
+@pytest.fixture
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]

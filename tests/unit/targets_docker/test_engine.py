@@ -1,0 +1,49 @@
+"""Where the Docker engine is, and what is said when it is not there."""
+
+import pytest
+
+from deployctl.errors import DockerError
+from deployctl.targets.docker import commands
+from deployctl.targets.docker.engine import connect, find
+from deployctl.targets.docker.translate import unreachable
+
+
+def answering(text):
+    return lambda words, environment: commands.Result(0, text + "\n", "")
+
+
+@pytest.mark.parametrize(
+    ("environment", "context", "url", "remote", "hostname"),
+    [
+        ({}, "unix:///var/run/docker.sock", "unix:///var/run/docker.sock", False, "127.0.0.1"),
+        ({}, "ssh://ops@gpu1", "ssh://ops@gpu1", True, "gpu1"),
+        ({"DOCKER_HOST": "tcp://10.0.0.7:1"}, "unix:///x", "tcp://10.0.0.7:1", True, "10.0.0.7"),
+        ({"DOCKER_HOST": "tcp://[fd00::1]:2376"}, "", "tcp://[fd00::1]:2376", True, "fd00::1"),
+        ({"DOCKER_HOST": "unix:///run/me.sock"}, "", "unix:///run/me.sock", False, "127.0.0.1"),
+        # As the docker command has it, a named context wins over DOCKER_HOST.
+        ({"DOCKER_HOST": "tcp://a:1", "DOCKER_CONTEXT": "b"}, "ssh://b", "ssh://b", True, "b"),
+        ({}, "", "unix:///var/run/docker.sock", False, "127.0.0.1"),
+    ],
+)  # fmt: skip
+def test_find(environment, context, url, remote, hostname):
+    assert find(environment, answering(context)) == (url, remote, hostname)
+
+
+def test_no_engine_there(tmp_path):
+    with pytest.raises(DockerError, match="Docker is not running") as caught:
+        connect(find({"DOCKER_HOST": f"unix://{tmp_path}/none.sock"}, answering("")))
+    assert caught.value.where.endswith("none.sock")
+    assert caught.value.__cause__ is not None
+
+
+def test_no_docker_command(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(DockerError, match="docker is not installed") as caught:
+        commands.run(["docker", "version"], {})
+    assert "docs.docker.com" in caught.value.hint
+
+
+def test_no_permission():
+    error = unreachable("PermissionError(13, 'Permission denied')", "unix:///var/run/docker.sock")
+    assert "does not let this user in" in error.message
+    assert "usermod" in error.hint
