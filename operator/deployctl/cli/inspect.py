@@ -19,9 +19,7 @@ _WIDTH = 14
 def command(
     model: Annotated[
         str | None,
-        typer.Argument(
-            metavar="[MODEL]", help="Folder, .gguf file, or Hub id.", show_default=False
-        ),
+        typer.Argument(metavar="MODEL", help="Folder, .gguf file, or Hub id.", show_default=False),
     ] = None,
     model_option: Annotated[
         str | None,
@@ -44,8 +42,8 @@ def command(
 ) -> None:
     """Say what a checkpoint is and which engine serves it.
 
-    Reads config.json, the quantization settings and the headers of the weights; never the weights
-    themselves, so a model on the Hub is inspected in seconds.
+    Reads config.json, the quantization settings and the headers of the weights,
+    never the weights: a model on the Hub is inspected in seconds.
 
     deployctl inspect Qwen/Qwen2.5-7B-Instruct-AWQ
 

@@ -6,6 +6,7 @@ little-endian integer; the header, one JSON object; then the tensors' bytes with
 
 import json
 import math
+import re
 from typing import Any
 
 from deployctl.errors import ModelError
@@ -14,6 +15,7 @@ from deployctl.model.documents import TensorInfo
 
 MAX_HEADER = 100_000_000  # bytes; the reference implementation's own limit
 MAX_ELEMENTS = 2**62
+_DTYPE = re.compile(r"[A-Za-z0-9_]{1,32}")
 _AGAIN = "download the file again"
 BITS = {
     **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 8),
@@ -74,7 +76,7 @@ def _row(name: str, entry: Any, where: str) -> tuple[int, int, TensorInfo]:
     if not isinstance(entry, dict):
         raise _broken(f"its header says nothing usable of tensor {shown}", where)
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
-    if not isinstance(dtype, str) or not dtype.isascii() or not 0 < len(dtype) <= 32:
+    if not isinstance(dtype, str) or not _DTYPE.fullmatch(dtype):
         raise _broken(f"tensor {shown} has no dtype", where)
     if not (isinstance(shape, list) and len(shape) <= 64 and all(map(_count, shape))):
         raise _broken(f"tensor {shown} has no usable shape", where)
