@@ -1,0 +1,117 @@
+"""`deployctl render`, as a user runs it."""
+
+import json
+import sys
+from typing import NamedTuple
+
+import pytest
+
+from deployctl.cli.app import main
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 512,
+    "max_position_embeddings": 2048,
+    "torch_dtype": "float16",
+    "tie_word_embeddings": True,
+}
+
+
+def header(name, dtype, shape, nbytes):
+    text = json.dumps({name: {"dtype": dtype, "shape": shape, "data_offsets": [0, nbytes]}})
+    return len(text).to_bytes(8, "little") + text.encode() + bytes(nbytes)
+
+
+@pytest.fixture
+def model(tmp_path):
+    folder = tmp_path / "we $ird `name`: {x}"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    (folder / "model.safetensors").write_bytes(header("w", "F16", [16, 16], 512))
+    (folder / "tokenizer.json").write_text("{}")
+    return folder
+
+
+class Done(NamedTuple):
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def render(model, tmp_path, monkeypatch, capsys):
+    def run(*words, code=0, model=model):
+        source = ["--model", str(model)] if model else []
+        monkeypatch.setattr(sys, "argv", ["deployctl", "render", *source, "--gpu", "cpu", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        done = Done(*capsys.readouterr())
+        assert ended.value.code == code, done.stderr
+        return done
+
+    monkeypatch.chdir(tmp_path)
+    return run
+
+
+def test_without_a_folder_the_main_file_is_the_answer(render, tmp_path):
+    assert render("--target", "docker").stdout.startswith("# Rendered by deployctl")
+    assert render("--target", "process").stdout.startswith("#!/bin/sh\n")
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_name_full_of_tricks_is_only_a_name(render, model, tmp_path):
+    render("--target", "docker", "-o", "out")
+    text = (tmp_path / "out" / "compose.yaml").read_text()
+    assert "we $$ird `name`: {x}" in text
+    assert "name: deployctl-we-ird-name-x" in text
+
+
+def test_a_folder_gets_a_readme_and_a_place_for_secrets(render, tmp_path):
+    done = render("--target", "docker", "-o", "out", "--expose")
+    assert done.stdout == ""
+    assert "rendered" in done.stderr
+    readme = (tmp_path / "out" / "README.md").read_text()
+    assert "docker compose up --detach --wait" in readme
+    assert "secrets/api_key" in readme
+    assert (tmp_path / "out" / "secrets" / ".gitignore").read_text().startswith("*")
+
+
+def test_json_is_a_documented_document(render, tmp_path):
+    document = json.loads(render("--target", "docker", "--output", "json", "-o", "out").stdout)
+    assert document["version"] == 1
+    (service,) = document["services"]
+    assert service["target"] == "docker"
+    assert service["folder"] == "out"
+    assert service["files"][service["main_file"]] == (tmp_path / "out" / "compose.yaml").read_text()
+
+
+def test_several_services_get_a_folder_each(render, model, tmp_path):
+    (tmp_path / "fleet.yaml").write_text(
+        f"model: '{model}'\nname: one\nport: 8001\n---\nmodel: '{model}'\nname: two\nport: 8002\n"
+    )
+    refused = render("-f", "fleet.yaml", "--target", "docker", code=2, model=None)
+    assert "-o DIR" in refused.stderr
+    render("-f", "fleet.yaml", "--target", "docker", "-o", "out", model=None)
+    assert "deployctl-one" in (tmp_path / "out" / "one" / "compose.yaml").read_text()
+    assert "deployctl-two" in (tmp_path / "out" / "two" / "compose.yaml").read_text()
+
+
+def test_a_foreign_folder_is_refused(render, model):
+    before = sorted(p.name for p in model.iterdir())
+    refused = render("--target", "docker", "-o", str(model), code=2)
+    assert "did not render" in refused.stderr
+    assert sorted(p.name for p in model.iterdir()) == before
+
+
+def test_a_key_shows_in_no_file(render, tmp_path):
+    key = tmp_path / "key"
+    key.write_text("s3cret-key")
+    for target in ("docker", "process"):
+        render("--target", target, "--api-key-file", str(key), "-o", target)
+        for file in (tmp_path / target).rglob("*"):
+            assert file.is_dir() or "s3cret-key" not in file.read_text()
