@@ -15,21 +15,27 @@ ServiceArgument = Annotated[
 ]
 UrlOption = Annotated[
     str | None,
-    typer.Option("--url", help="Any OpenAI-compatible server instead, http://HOST:PORT."),
+    typer.Option(
+        "--url", help="Any OpenAI-compatible server instead: http://HOST:PORT.", metavar="URL"
+    ),
 ]
 ModelOption = Annotated[
     str | None,
-    typer.Option("--model", help="Model name to ask --url for. [default: the one it serves]"),
+    typer.Option(
+        "--model", help="Model to ask --url for. \\[default: the one it serves]", metavar="NAME"
+    ),
 ]
 KeyFileOption = Annotated[
     Path | None,
     typer.Option(
-        "--api-key-file", help="File with the API key for --url. DEPLOYCTL_API_KEY works too."
+        "--api-key-file",
+        help="File with the API key for --url. DEPLOYCTL_API_KEY works too.",
+        metavar="FILE",
     ),
 ]
 TargetOption = Annotated[
     Literal["process", "docker"] | None,
-    typer.Option("--target", help="Where it runs, if two targets have a service of that name."),
+    typer.Option("--target", help="process or docker, if both have that name.", metavar="TARGET"),
 ]
 
 

@@ -33,68 +33,85 @@ def command(
     api_key_file: KeyFileOption = None,
     target: TargetOption = None,
     users: Annotated[
-        int, typer.Option(help="Users at once; each asks again when it has its answer.", min=1)
+        int,
+        typer.Option(
+            help="Users at once; each asks again when it has its answer.", metavar="N", min=1
+        ),
     ] = 4,
-    duration: Annotated[str, typer.Option(help="How long to measure: 30s, 5m.")] = "30s",
+    duration: Annotated[
+        str, typer.Option(help="How long to measure: 30s, 5m.", metavar="TIME")
+    ] = "30s",
     warmup: Annotated[
-        str, typer.Option(help="How long to run before that; left out of the figures.")
+        str,
+        typer.Option(help="How long to run before that; left out of the figures.", metavar="TIME"),
     ] = "5s",
     input_tokens: Annotated[
         int,
         typer.Option(
-            "--input-tokens", "--prompt-tokens", help="About how long prompts are.", min=1
+            "--input-tokens",
+            help="About how long prompts are.",
+            metavar="N",
+            min=1,
         ),
     ] = 128,
+    prompt_tokens: Annotated[int | None, typer.Option(hidden=True, min=1)] = None,  # its other name
     output_tokens: Annotated[
-        int, typer.Option("--output-tokens", help="How long answers are.", min=1)
+        int, typer.Option("--output-tokens", help="How long answers are.", metavar="N", min=1)
     ] = 64,
     ignore_eos: Annotated[
-        bool | None,
+        Literal["auto", "yes", "no"],
         typer.Option(
-            "--ignore-eos/--no-ignore-eos",
-            help="Make answers exactly that long. [default: where the server is vLLM]",
-            show_default=False,
+            "--ignore-eos",
+            help="Make answers exactly that long: yes, no, or auto: where the server is vLLM.",
+            metavar="WHEN",
         ),
-    ] = None,
+    ] = "auto",
     api: Annotated[
-        Literal["chat", "completions"], typer.Option("--api", help="Which API to ask.")
+        Literal["chat", "completions"],
+        typer.Option("--api", help="chat or completions.", metavar="API"),
     ] = "chat",
     seed: Annotated[
         int | None,
         typer.Option(
-            help="Fixes the prompts. [default: new ones every run, so that the prefix cache is "
+            help="Fixes the prompts. \\[default: new ones every run, so that the prefix cache is "
             "not what is measured]",
+            metavar="N",
             min=0,
-            max=2**63 - 1,
             show_default=False,
         ),
     ] = None,
-    timeout: Annotated[str, typer.Option(help="When a request is given up.")] = "10m",
+    timeout: Annotated[
+        str, typer.Option(help="When a request is given up.", metavar="TIME")
+    ] = "10m",
     folder: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="Result folder. [default: results/NAME-TIME]", show_default=False
+            "--out",
+            help="Result folder. \\[default: results/NAME-TIME]",
+            metavar="DIR",
+            show_default=False,
         ),
     ] = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Measure latency and throughput of a running service with Locust.
 
-    USERS simulated users each send a prompt, read the streamed answer to its end, and ask
-    again. Every chunk is timed: TTFT (send to first text), ITL (between chunks of text),
-    TPOT (per token), E2E (send to last text), and tokens a second. The table says when its
-    figures should not be believed.
+    Simulated users each send a prompt, read the streamed answer to its end,
+    and ask again. Every chunk is timed: TTFT (send to first text), ITL
+    (between chunks of text), TPOT (per token), E2E (send to last text), and
+    tokens a second. The result says when it should not be believed.
 
-    The folder it writes holds requests.jsonl (raw, one line a request), summary.json and
-    report.html (open it in a browser; it needs no network).
+    A service that deployctl started, by name, or the only one running:
 
-    [bold]Examples[/bold]
+        [bold]deployctl loadtest --users 8 --duration 1m[/bold]
 
-      deployctl loadtest --users 8 --duration 1m
+    Any OpenAI-compatible server:
 
-      deployctl loadtest --url http://127.0.0.1:8000 --input-tokens 1000 --output-tokens 200
+        [bold]deployctl loadtest --url http://127.0.0.1:8000 --input-tokens 900[/bold]
 
-    Ctrl-C ends the run, keeps what was measured, and exits with 130.
+    It writes a folder: report.html (for a browser, needs no network),
+    summary.json, and requests.jsonl with one line a request. Ctrl-C ends the
+    run, keeps what was measured, and exits with 130.
     """
     from deployctl.cli import served
     from deployctl_loadtest.result import Setup
@@ -113,9 +130,9 @@ def command(
         users=users,
         duration_s=_seconds(duration, "--duration", least=1),
         warmup_s=_seconds(warmup, "--warmup", least=0),
-        input_tokens=input_tokens,
+        input_tokens=prompt_tokens or input_tokens,
         output_tokens=output_tokens,
-        ignore_eos=chosen.is_vllm if ignore_eos is None else ignore_eos,
+        ignore_eos=chosen.is_vllm if ignore_eos == "auto" else ignore_eos == "yes",
         seed=seed,
         request_timeout_s=_seconds(timeout, "--timeout", least=1),
     )

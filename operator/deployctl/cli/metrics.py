@@ -32,21 +32,22 @@ def command(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Again and again, with rates in between.")
     ] = False,
-    interval: Annotated[str, typer.Option(help="How long between two looks.")] = "2s",
+    interval: Annotated[
+        str, typer.Option(help="How long between two looks.", metavar="TIME")
+    ] = "2s",
     output: OutputOption = Output.text,
 ) -> None:
     """Show the engine's figures that matter.
 
-    Reads the service's /metrics: requests running and waiting, KV cache use, tokens a second,
-    TTFT and ITL percentiles, preemptions, prefix-cache hits. Once, the counters are since the
-    engine started; with --watch, each look tells what happened since the one before.
-    Percentiles are estimates from the engine's histogram buckets, as Prometheus makes them.
+    Requests running and waiting, KV cache use, tokens a second, TTFT and ITL
+    percentiles, preemptions, prefix-cache hits, from the service's /metrics.
+    Once, the counters are since the engine started; with --watch, each look
+    tells what happened since the one before. Percentiles are estimates from
+    the engine's histogram buckets, as Prometheus makes them.
 
-    [bold]Examples[/bold]
+        [bold]deployctl metrics[/bold]
 
-      deployctl metrics
-
-      deployctl metrics my-model --watch --interval 5s
+        [bold]deployctl metrics my-model --watch --interval 5s[/bold]
 
     With --watch --output json, one document a line.
     """

@@ -29,28 +29,32 @@ def command(
     model: ModelOption = None,
     api_key_file: KeyFileOption = None,
     target: TargetOption = None,
-    question: Annotated[str, typer.Option(help="What to ask.")] = QUESTION,
+    question: Annotated[str, typer.Option(help="What to ask.", metavar="TEXT")] = QUESTION,
     expect: Annotated[
         str | None,
         typer.Option(
-            help=f"Text the answer must hold. [default: {EXPECT}, or none with --question]",
+            help=f"Text the answer must hold. \\[default: {EXPECT}; none with --question]",
+            metavar="TEXT",
             show_default=False,
         ),
     ] = None,
-    timeout: Annotated[str, typer.Option(help="How long to wait for each answer.")] = "2m",
+    timeout: Annotated[
+        str, typer.Option(help="How long to wait for each answer.", metavar="TIME")
+    ] = "2m",
     output: OutputOption = Output.text,
 ) -> None:
     """Ask a running service a question and check the answer.
 
-    Looks at /health, at the models it lists, whether it turns away a request without its
-    API key (where it has one), and asks a question at temperature 0. Shows the question and
-    the answer. Exits with 4 if anything is wrong, and says what.
+    Looks at /health, at the models it lists, at whether it turns away a
+    request without its API key (where it has one), and asks a question at
+    temperature 0. Shows the question and the answer. Exits with 4 if
+    anything is wrong, and says what.
 
-    [bold]Examples[/bold]
+        [bold]deployctl smoke[/bold]
 
-      deployctl smoke
+        [bold]deployctl smoke my-model --question "2 + 2 =" --expect 4[/bold]
 
-      deployctl smoke --url http://127.0.0.1:8000 --question "2 + 2 =" --expect 4
+        [bold]deployctl smoke --url http://127.0.0.1:8000[/bold]
     """
     try:
         patience = units.seconds(timeout)
