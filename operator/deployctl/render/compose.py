@@ -24,6 +24,7 @@ LABEL = "io.deployctl."
 UID = 10001  # no user of the host, and in the CPU image the owner of the caches
 PORT = 8000  # inside the container
 SECRETS_FOLDER = "secrets"
+CARDS_VARIABLE = "CUDA_VISIBLE_DEVICES"
 REVISION_VARIABLE = "DEPLOYCTL_REVISION"
 
 _HUB, _CACHE, _SECRETS = "/cache/hub", "/cache/vllm", "/run/secrets"
@@ -45,7 +46,8 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
     """Renders the Compose project of one service.
 
     Raises:
-        PlanRefusedError: several replicas, which would want the same port of one host.
+        PlanRefusedError: several replicas, which would want the same port of one host; or
+            named cards that are not as many as the engine uses.
     """
     if plan.replicas > 1:
         raise PlanRefusedError(
@@ -124,13 +126,26 @@ def _engine(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
         "depends_on": {CACHE_OWNER: {"condition": "service_completed_successfully"}},
     }
     if cuda:
-        device = {
-            "driver": "nvidia",
-            "count": plan.tensor_parallel_size * plan.pipeline_parallel_size,
-            "capabilities": ["gpu"],
-        }
-        service["deploy"] = {"resources": {"reservations": {"devices": [device]}}}
+        service["deploy"] = {"resources": {"reservations": {"devices": [_cards(plan)]}}}
     return service
+
+
+def _cards(plan: ServingPlan) -> dict[str, Any]:
+    """The cards to reserve: any, or those that CUDA_VISIBLE_DEVICES names on the host.
+
+    Docker hands the same first cards to everyone who asks for a number, so a second service on
+    a host has to name its own.
+    """
+    count = plan.tensor_parallel_size * plan.pipeline_parallel_size
+    named = [n.strip() for n in plan.engine.env.get(CARDS_VARIABLE, "").split(",") if n.strip()]
+    if named and len(named) != count:
+        raise PlanRefusedError(
+            f"the engine uses {count} cards and {CARDS_VARIABLE} names {len(named)}",
+            where=f"env/{CARDS_VARIABLE}",
+            hint=f"name {count}, or leave it out",
+        )
+    which: dict[str, Any] = {"device_ids": named} if named else {"count": count}
+    return {"driver": "nvidia", **which, "capabilities": ["gpu"]}
 
 
 def _cache_owner(plan: ServingPlan) -> dict[str, Any]:
@@ -168,6 +183,8 @@ def model_path(plan: ServingPlan) -> str:
 
 
 def _environment(plan: ServingPlan, spec: ServiceSpec) -> dict[str, str]:
+    # Docker gives the container the named cards alone, and there they count from 0.
+    own = {name: value for name, value in plan.engine.env.items() if name != CARDS_VARIABLE}
     return {
         # A uid without a name or a home needs both from here; every cache needs a volume.
         "HOME": "/tmp",  # noqa: S108  inside the container
@@ -185,7 +202,7 @@ def _environment(plan: ServingPlan, spec: ServiceSpec) -> dict[str, str]:
         "DO_NOT_TRACK": "1",
         **({"HF_HUB_OFFLINE": "1"} if plan.model_local else {}),
         **({"API_KEY_REQUIRED": "1"} if spec.needs_api_key else {}),
-        **dict(sorted(plan.engine.env.items())),
+        **dict(sorted(own.items())),
     }
 
 

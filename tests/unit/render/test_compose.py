@@ -126,6 +126,20 @@ def test_cards_are_reserved_for_every_stage(by_hand):
     assert "deploy" not in engine(render_compose(*by_hand()))
 
 
+def test_named_cards_are_reserved_by_name(by_hand):
+    plan, spec = by_hand(
+        accelerator="cuda", tensor_parallel_size=2, env={"CUDA_VISIBLE_DEVICES": "2, 3"}
+    )
+    service = engine(render_compose(plan, spec))
+    assert service["deploy"]["resources"]["reservations"]["devices"] == [
+        {"driver": "nvidia", "device_ids": ["2", "3"], "capabilities": ["gpu"]}
+    ]
+    assert "CUDA_VISIBLE_DEVICES" not in service["environment"]
+    plan = plan.model_copy(update={"tensor_parallel_size": 1})
+    with pytest.raises(PlanRefusedError, match="uses 1 cards and CUDA_VISIBLE_DEVICES names 2"):
+        render_compose(plan, spec)
+
+
 def test_it_listens_on_loopback_unless_exposed_and_then_needs_a_key(by_hand):
     closed = engine(render_compose(*by_hand(port=9000)))
     assert closed["ports"][0]["host_ip"] == "127.0.0.1"
