@@ -107,14 +107,15 @@ class Run:
                 told = now
                 if self._writer:
                     self._writer.flush()
-                if self._progress:
-                    self._tell(now)
-                    if os.getppid() != self._parent:
-                        break  # nobody is left to read the result
+                if self._progress and not self._tell(now):
+                    break  # nobody is left to read the result
         self.stopping()
         gevent.spawn(self._environment.runner.quit)
 
-    def _tell(self, now: float) -> None:
+    def _tell(self, now: float) -> bool:
+        """Writes a line of progress; False if whoever started this is gone."""
+        if os.getppid() != self._parent:
+            return False
         line = {
             "at_s": round(now - self.epoch, 2),
             "users": self._environment.runner.user_count,
@@ -122,8 +123,12 @@ class Run:
             "failed": self._failed,
             "chunks": self._chunks,
         }
-        sys.stdout.write(PROGRESS_MARK + json.dumps(line) + "\n")
-        sys.stdout.flush()
+        try:
+            sys.stdout.write(PROGRESS_MARK + json.dumps(line) + "\n")
+            sys.stdout.flush()
+        except BrokenPipeError:
+            return False
+        return True
 
 
 def show(request_event: Any, sample: Sample, path: str, *, gaps: bool) -> None:

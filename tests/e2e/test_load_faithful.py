@@ -210,6 +210,50 @@ def test_a_server_that_goes_away_is_reported_and_nothing_hangs(engine, tmp_path)
     assert result["requests"]["failed"] < 4 * 4 / 0.25 * 1.5
 
 
+def _locust_of(process):
+    """The pid of the load process that a deployctl started."""
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    (pid,) = (int(child) for child in children)
+    return pid
+
+
+def test_a_killed_load_process_leaves_a_result_that_says_so(engine, tmp_path):
+    out = tmp_path / "out"
+    run = loadtest(engine, out, "--model", "steady", "--duration", "60s", "--warmup", "0s")
+    deadline = time.monotonic() + 30
+    while not _some_samples(out):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    os.kill(_locust_of(run), signal.SIGKILL)
+    result = finished(run)
+    assert result["requests"]["ok"] >= 1
+    assert result["verdicts"][0]["code"] == "client_died"
+    assert not result["trustworthy"]
+
+
+def _runs(pid):
+    try:
+        return " Z " not in Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+
+
+def test_no_load_goes_on_when_deployctl_is_killed(engine, tmp_path):
+    out = tmp_path / "out"
+    run = loadtest(engine, out, "--model", "steady", "--duration", "600s", "--warmup", "0s")
+    deadline = time.monotonic() + 30
+    while not _some_samples(out):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    pid = _locust_of(run)
+    run.kill()
+    run.communicate()
+    deadline = time.monotonic() + 30
+    while _runs(pid):
+        assert time.monotonic() < deadline, "the load process outlived deployctl"
+        time.sleep(0.1)
+
+
 def test_no_result_at_all_is_an_error(engine, tmp_path):
     run = loadtest(
         engine, tmp_path / "out", "--model", "http_500", "--duration", "1s", "--warmup", "0s"

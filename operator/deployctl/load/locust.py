@@ -116,7 +116,7 @@ def run(
             interrupted = _follow(process, log, tell)
         finally:
             _end(process)
-    if process.returncode != 0 and not any(folder.glob("worker-*.json")):
+    if process.returncode != 0 and not _anything(folder):
         raise TargetError(
             f"Locust ended with exit code {process.returncode} and no result",
             where=str(log_path),
@@ -157,6 +157,13 @@ def _end(process: "subprocess.Popen[str]") -> None:
         process.wait()
     if process.stdout is not None:
         process.stdout.close()
+
+
+def _anything(folder: Path) -> bool:
+    """Whether there is anything to report: a killed process leaves its samples."""
+    return any(folder.glob("worker-*.json")) or any(
+        path.stat().st_size > 0 for path in folder.glob("samples-*.jsonl")
+    )
 
 
 def _last_words(log: Path) -> str:

@@ -23,11 +23,12 @@ def judge(
     server: Server | None,
     *,
     interrupted: bool,
+    died: bool,
 ) -> list[Verdict]:
-    """The verdicts, worst first."""
+    """The verdicts, worst first. `died`: the load process ended without its last word."""
     found = [
         *_about_requests(setup, requests, interrupted),
-        *_about_client(latency, client),
+        *_about_client(latency, client, died),
         *_about_tokens(setup, tokens),
         *_about_server(requests, server),
     ]
@@ -87,8 +88,17 @@ def _about_requests(setup: Setup, requests: Requests, interrupted: bool) -> list
     return found
 
 
-def _about_client(latency: Latency, client: Client) -> list[Verdict]:
+def _about_client(latency: Latency, client: Client, died: bool) -> list[Verdict]:
     found: list[Verdict] = []
+    if died:
+        found.append(
+            Verdict(
+                "bad",
+                "client_died",
+                "The load process was killed, or crashed, before the end: this is what it had "
+                "written until then.",
+            )
+        )
     if client.lost_samples:
         found.append(
             Verdict("bad", "samples_lost", f"{client.lost_samples} raw samples were lost.")

@@ -115,7 +115,9 @@ def test_lost_samples_and_interruptions_are_told():
 
 
 def test_a_killed_workers_run_ends_with_its_last_sample():
-    assert summary(PLENTY, []).window_s == (2, pytest.approx(9.45))
+    result = summary(PLENTY, [])
+    assert result.window_s == (2, pytest.approx(9.45))
+    assert codes(result)["client_died"] == "bad"
 
 
 def test_chunks_of_several_tokens_and_bursts_are_told():
