@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from deployctl.engines.vllm import log
+from deployctl.engines.vllm import diagnosis, log
 from deployctl.errors import EngineError
 from deployctl.targets.driver import Driver, Endpoint, EngineState, Event, Tell
 from deployctl.targets.release import Release
@@ -18,7 +18,8 @@ from deployctl.units import duration
 
 POLL_S = 0.5
 ASK_TIMEOUT_S = 60.0  # the first completion may still compile; a later one waits in a queue
-LOG_WINDOW = 400  # lines of log looked through for phases and causes
+LOG_WINDOW = 400  # lines of log looked through for phases
+FAILURE_WINDOW = 4000  # and for causes: each worker writes its own traceback
 TAIL_SHOWN = 12  # lines of log shown when a start fails
 
 
@@ -103,13 +104,13 @@ def wait_until_answers(
                 told.add(phase.key)
                 tell(Event("phase", phase.title))
         if state.condition != "running":
-            raise failed(driver, release, lines, _died(state))
+            raise failed(driver, release, _died(state))
         left = budget - (tools.clock() - begun)
         answer = tools.ask(driver.endpoint(release), max(1.0, min(ASK_TIMEOUT_S, left)))
         if answer.ok:
             return
         if answer.refused:
-            raise failed(driver, release, lines, f"the engine refuses to answer: {answer.detail}")
+            raise failed(driver, release, f"the engine refuses to answer: {answer.detail}")
         if tools.clock() - begun > budget:
             raise _too_slow(driver, release, lines, budget, answer)
         tools.sleep(POLL_S)
@@ -130,29 +131,30 @@ def _too_slow(
         f"the engine did not answer within {duration(budget)}, {where} ({answer.detail})",
         where=_where(driver, release),
         hint="give it more time with --startup-timeout SECONDS, or look for the cause in the log",
-        log_tail=tuple(lines[-TAIL_SHOWN:]),
+        log_tail=tuple(diagnosis.telling(lines, TAIL_SHOWN)),
     )
 
 
-def failed(driver: Driver, release: Release, lines: Sequence[str], what: str) -> EngineError:
+def failed(driver: Driver, release: Release, what: str) -> EngineError:
     """Makes the error of an engine that is no more, from the last lines of its log."""
-    diagnosis = log.diagnose(lines)
-    tail = list(lines[-TAIL_SHOWN:])
-    if diagnosis is None:
+    lines = _lines(driver, release, FAILURE_WINDOW)
+    found = diagnosis.diagnose(lines)
+    tail = diagnosis.telling(lines, TAIL_SHOWN)
+    if found is None:
         hint = "the log has the whole story" if lines else "the engine wrote no log"
         return EngineError(what, where=_where(driver, release), hint=hint, log_tail=tuple(tail))
-    if diagnosis.line and diagnosis.line not in tail:
-        tail = [diagnosis.line, "…", *tail]
+    if found.line and not any(found.line in line for line in tail):
+        tail = [found.line, "…", *tail]
     return EngineError(
-        f"{what}: {diagnosis.message}",
+        f"{what}: {found.message}",
         where=_where(driver, release),
-        hint=diagnosis.hint,
+        hint=found.hint,
         log_tail=tuple(tail),
     )
 
 
-def _lines(driver: Driver, release: Release) -> list[str]:
-    return list(driver.logs(release, tail=LOG_WINDOW, follow=False))
+def _lines(driver: Driver, release: Release, count: int = LOG_WINDOW) -> list[str]:
+    return list(driver.logs(release, tail=count, follow=False))
 
 
 def _where(driver: Driver, release: Release) -> str:
