@@ -282,6 +282,8 @@ setup_deployctl() {
         ok "$("$ROOT$VENV/bin/deployctl" --version) in $VENV"
     else
         change "$python" -m venv "$ROOT$VENV"
+        # The pip that comes with the venv is old: it does not use the system's certificates.
+        change "$ROOT$VENV/bin/pip" install --quiet --upgrade pip
         change "$ROOT$VENV/bin/pip" install --quiet "${index[@]}" "$source"
     fi
     if [ "$(readlink "$ROOT$LINK" 2>/dev/null)" = "$VENV/bin/deployctl" ]; then

@@ -93,6 +93,7 @@ class HostFacts:
     os_name: str | None = None
     machine: str | None = None  # x86_64
     python: tuple[int, int, int] | None = None
+    python_prerelease: bool = False  # Ubuntu 22.04 ships 3.11.0rc1
     in_venv: bool | None = None
     venv_module: bool | None = None
     cpu_flags: frozenset[str] | None = None

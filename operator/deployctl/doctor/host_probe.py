@@ -31,6 +31,7 @@ def ask_host(root: Path = Path("/")) -> dict[str, Any]:
         "os_name": release.get("PRETTY_NAME"),
         "machine": platform.machine() or None,
         "python": sys.version_info[:3],
+        "python_prerelease": sys.version_info.releaselevel != "final",
         "in_venv": sys.prefix != sys.base_prefix,
         "venv_module": importlib.util.find_spec("ensurepip") is not None,
         "cpu_flags": cpu_flags(_read(root / "proc/cpuinfo")),

@@ -106,6 +106,7 @@ def test_a_machine_of_which_nothing_is_known_does_not_break_it():
             "warn",
             "no venv module",
         ),
+        ("python", replace(HOST, python_prerelease=True), ON_PROCESS, "warn", "pre-release"),
         ("cpu", replace(CPU_HOST, cpu_flags=frozenset({"sse4_2"})), ON_CPU, "fail", "no AVX2"),
         ("cpu", replace(CPU_HOST, cpu_flags=frozenset({"avx2"})), ON_CPU, "warn", "not AVX-512"),
         ("memory", replace(HOST, memory_available_gib=3.0), ON_DOCKER, "fail", "3.0 available"),

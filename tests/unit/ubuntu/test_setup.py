@@ -54,7 +54,7 @@ def test_the_cloud_init_file_is_what_cloud_init_reads():
 def test_cloud_init_uses_only_options_that_setup_has():
     usage = subprocess.run(["bash", str(SETUP), "--help"], capture_output=True, text=True).stdout
     words = set(CLOUD_INIT.read_text().replace('"', " ").split())
-    options = {w for w in words if w.startswith("--") and w != "--quiet"}
+    options = {w for w in words if w.startswith("--") and w not in ("--quiet", "--upgrade")}
     assert options >= {"--user", "--cpu", "--toolkit-repo", "--toolkit-key", "--deployctl"}
     assert not [o for o in options if o not in usage]
 

@@ -22,7 +22,7 @@ LEAST_SHM_GIB = 1.0  # NCCL's buffers for one host; 64 MiB, a container's defaul
 def host_checks(facts: HostFacts, question: Question) -> Iterator[Check]:
     """The machine itself."""
     yield _os(facts, question)
-    yield _python(facts)
+    yield _python(facts, question)
     if question.cpu:
         yield _cpu(facts)
     yield _memory(facts, question)
@@ -50,7 +50,7 @@ def _os(facts: HostFacts, question: Question) -> Check:
     )
 
 
-def _python(facts: HostFacts) -> Check:
+def _python(facts: HostFacts, question: Question) -> Check:
     id, title = "python", "Python"
     if facts.python is None:
         return warn(id, title, "unknown", "install Python 3.11 or newer")
@@ -58,6 +58,13 @@ def _python(facts: HostFacts) -> Check:
     minor = f"python{facts.python[0]}.{facts.python[1]}"
     if facts.python < OLDEST_PYTHON:
         return fail(id, title, text, "sudo apt install python3.11 python3.11-venv")
+    if facts.python_prerelease and question.target == "process":
+        return warn(
+            id,
+            title,
+            f"{text}, a pre-release: engines are not tested on it",
+            "--target docker brings its own Python; Ubuntu 24.04 has a final one",
+        )
     if not facts.in_venv and not facts.venv_module:
         return warn(id, title, f"{text}, no venv module", f"sudo apt install {minor}-venv")
     return good(id, title, text)
