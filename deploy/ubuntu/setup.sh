@@ -248,11 +248,17 @@ setup_toolkit() {
     fi
 }
 
+# Said before anything is installed, not after the driver.
+check_toolkit() {
+    if command -v nvidia-ctk >/dev/null 2>&1; then return; fi
+    if [ -n "$toolkit_repo" ] && [ -n "$toolkit_key" ]; then return; fi
+    refresh_apt
+    available nvidia-container-toolkit || die \
+        "this Ubuntu does not carry nvidia-container-toolkit" \
+        "name its repository and key: --toolkit-repo URL --toolkit-key KEY (docs/guides/ubuntu.md)"
+}
+
 add_toolkit_repo() {
-    if [ -z "$toolkit_repo" ] || [ -z "$toolkit_key" ]; then
-        die "this Ubuntu does not carry nvidia-container-toolkit" \
-            "name its repository and key: --toolkit-repo URL --toolkit-key KEY (docs/guides/ubuntu.md)"
-    fi
     local architecture
     architecture=$(dpkg --print-architecture)
     change install -d -m 0755 "$ROOT/etc/apt/keyrings" "$ROOT/etc/apt/sources.list.d"
@@ -296,6 +302,7 @@ setup_deployctl() {
 # --- The whole -------------------------------------------------------------------------------
 
 check_host
+if ! "$cpu"; then check_toolkit; fi
 setup_python
 setup_docker
 if ! "$cpu"; then

@@ -211,6 +211,7 @@ def test_without_the_toolkit_s_repository_it_says_what_to_name(host):
     done = host.run()
     assert done.returncode == 1
     assert "--toolkit-repo URL --toolkit-key KEY" in done.stderr
+    assert "install" not in host.log
 
 
 def test_other_systems_and_other_users_are_refused(host):
