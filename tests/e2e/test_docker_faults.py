@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -146,6 +147,24 @@ def test_killed_while_the_engine_loads_the_next_up_goes_on(cli, up, cpu_image):
     assert "going on with revision 1" in cli(*up).stderr
     assert docker(*running) == container
     assert cli.status(SERVICE)["health"] == "serving"
+
+
+def test_ctrl_c_leaves_nothing(cli, up, cpu_image):
+    with subprocess.Popen(
+        [sys.executable, "-m", "deployctl", *map(str, up)],
+        env=cli.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as child:
+        running = ("ps", "--quiet", "--filter", f"name=deployctl-{SERVICE}-engine")
+        until(lambda: docker(*running), seconds=60, what="the engine's container")
+        child.send_signal(signal.SIGINT)
+        story = child.communicate(timeout=120)[1]
+    assert child.returncode == 130, story
+    assert "interrupted; revision 1" in story
+    found = left(SERVICE)
+    assert (found["containers"], found["networks"]) == ([], [])
 
 
 def test_a_local_folder_is_refused_on_another_host(cli, up, docker_over_tcp):

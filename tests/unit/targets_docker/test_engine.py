@@ -1,5 +1,8 @@
 """Where the Docker engine is, and what is said when it is not there."""
 
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from deployctl.errors import DockerError
@@ -41,6 +44,29 @@ def test_no_docker_command(monkeypatch, tmp_path):
     with pytest.raises(DockerError, match="docker is not installed") as caught:
         commands.run(["docker", "version"], {})
     assert "docs.docker.com" in caught.value.hint
+
+
+def test_a_command_is_heard_out():
+    script = "echo $WORD; echo loud >&2; exit 3"
+    assert commands.run(["sh", "-c", script], {"WORD": "out"}) == (3, "out\n", "loud\n")
+
+
+def test_an_interrupt_ends_the_command_and_its_children(monkeypatch, tmp_path):
+    def interrupted(child, *args, **kwargs):
+        while not (tmp_path / "child").exists() or not (tmp_path / "child").read_text():
+            pass
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(subprocess.Popen, "communicate", interrupted)
+    script = f"sleep 300 & echo $! > {tmp_path}/child; wait"
+    with pytest.raises(KeyboardInterrupt):
+        commands.run(["sh", "-c", script], {})
+    grandchild = int((tmp_path / "child").read_text())
+    assert not Path(f"/proc/{grandchild}").exists() or "Z" in _state(grandchild)
+
+
+def _state(pid):
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
 def test_no_permission():

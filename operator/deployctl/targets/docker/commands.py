@@ -1,8 +1,10 @@
 """The command lines of `docker`, as lists of words, and how they are run."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,6 +13,7 @@ from deployctl.render.compose import COMPOSE_FILE, REVISION_VARIABLE, project_na
 from deployctl.targets.release import Release
 
 REMOTE_FILE = "compose.remote.yaml"
+END_S = 5.0  # for a command to end when it is told to
 INSTALL_HINT = (
     "install Docker Engine with the Compose plugin: https://docs.docker.com/engine/install/"
 )
@@ -36,15 +39,15 @@ def run(words: Sequence[str], environment: Mapping[str, str]) -> Result:
         DockerError: there is no such program.
     """
     try:
-        done = subprocess.run(
+        child = subprocess.Popen(
             list(words),
             env={**os.environ, **environment},
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
             errors="replace",
             start_new_session=True,
-            check=False,
         )
     except FileNotFoundError as error:
         raise DockerError(
@@ -52,7 +55,23 @@ def run(words: Sequence[str], environment: Mapping[str, str]) -> Result:
         ) from error
     except OSError as error:
         raise DockerError(f"cannot run {words[0]}: {error.strerror}", hint=INSTALL_HINT) from error
-    return Result(done.returncode, done.stdout, done.stderr)
+    with child:
+        try:
+            stdout, stderr = child.communicate()
+        except BaseException:
+            _end(child)
+            raise
+    return Result(child.returncode, stdout, stderr)
+
+
+def _end(child: "subprocess.Popen[str]") -> None:
+    """Ends a command and its own children: `docker compose` is a plugin that `docker` starts."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(timeout=END_S)
+            return
 
 
 def compose_version() -> list[str]:
