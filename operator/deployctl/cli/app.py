@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import inspect
 import os
 import sys
 from typing import NamedTuple, NoReturn
@@ -71,10 +72,24 @@ def build(only: str = "", *, every: bool = False) -> typer.Typer:
     for name, verb in VERBS.items():
         if every or name == only:
             module = importlib.import_module(f"deployctl.cli.{verb.module}")
-            app.command(name, short_help=verb.summary, rich_help_panel=verb.panel)(module.command)
+            app.command(
+                name,
+                help=_unwrapped(module.command.__doc__),
+                short_help=verb.summary,
+                rich_help_panel=verb.panel,
+            )(module.command)
         else:
             app.command(name, short_help=verb.summary, rich_help_panel=verb.panel)(_stub)
     return app
+
+
+def _unwrapped(text: str | None) -> str:
+    """Joins the lines of each paragraph: where they break is the terminal's business."""
+    paragraphs = inspect.cleandoc(text or "").split("\n\n")
+    return "\n\n".join(
+        paragraph if paragraph.startswith(" ") else " ".join(paragraph.split("\n"))
+        for paragraph in paragraphs
+    )
 
 
 def _stub() -> None:

@@ -198,7 +198,10 @@ def _environment(
         gib = (settings.kv_cache_bytes or 0) / 1024**3
         # vLLM reads whole GiB only (vllm/platforms/cpu.py: int()); see arguments for the rest.
         found["VLLM_CPU_KVCACHE_SPACE"] = f"{max(1, int(gib))}"
-    elif sharding.tensor > 1 and profile.kind == "cuda":
+    if sharding.tensor > 1 and profile.kind == "cpu":
+        # vLLM gives each rank the cores of a NUMA node of its own, and most machines have one.
+        found["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+    elif sharding.tensor > 1:
         link = profile.interconnect
         if link is None or not link.peer_to_peer:
             found["NCCL_P2P_DISABLE"] = "1"
