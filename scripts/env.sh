@@ -261,6 +261,7 @@ watched() { # LOG COMMAND...
   trap 'exit 130' INT TERM
   while kill -0 "$pid" 2>/dev/null; do
     now=$(grep -aE '^(  )?(Collecting|Downloading|Building|Installing)' "$log" | tail -n 1 | cut -c1-70) || now=''
+    case $now in Installing*) now="Installing what was downloaded" ;; esac
     if [ -t 2 ]; then
       printf '\r\e[K%s%4d s  %s%s' "$DIM" $((SECONDS - started)) "${now# *}" "$PLAIN" >&2
     elif [ $((SECONDS - told)) -ge 15 ]; then

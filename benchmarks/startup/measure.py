@@ -1,0 +1,144 @@
+"""How long the command line takes to start, held to a limit and shown beside its peers.
+
+    ./test run python benchmarks/startup/measure.py [--output json]
+
+Each command runs once to warm the disk cache and then `RUNS` times; the figure is the median of
+whole processes, start to exit. A peer that is not installed is left out. Exit 1 when a limit of
+ours is missed.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+RUNS = 9
+PEER_RUNS = 3  # the slow ones take ten seconds each
+
+
+class Case(NamedTuple):
+    """A command, and the most seconds it may take; a peer has no limit."""
+
+    name: str
+    argv: list[str]
+    limit_s: float | None = None
+
+
+def cases(model: Path) -> list[Case]:
+    """Ours first, then the peers that are installed here."""
+    binaries = Path(sys.executable).parent
+    deployctl = str(binaries / "deployctl")
+    found = [
+        Case("deployctl --help", [deployctl, "--help"], 0.3),
+        Case("deployctl up --help", [deployctl, "up", "--help"], 0.3),
+        Case(
+            "deployctl plan FOLDER", [deployctl, "plan", "--model", str(model), "--gpu", "l4"], 0.5
+        ),
+    ]
+    peers = [
+        Case("docker compose --help", ["docker", "compose", "--help"]),
+        Case("locust --help", [str(binaries / "locust"), "--help"]),
+        # What `vllm serve --help` runs; the CPU build's own command lacks its metadata.
+        Case("vllm api_server --help", [sys.executable, "-m", API_SERVER, "--help"]),
+    ]
+    return found + [peer for peer in peers if shutil.which(peer.argv[0]) and usable(peer)]
+
+
+API_SERVER = "vllm.entrypoints.openai.api_server"
+
+
+def usable(case: Case) -> bool:
+    """Whether a peer works here at all; also warms the disk cache for it."""
+    return subprocess.run(case.argv, capture_output=True, timeout=300).returncode == 0
+
+
+def write_model(folder: Path) -> None:
+    """A checkpoint's documents as the plan reads them: a small AWQ Llama, its weights left out."""
+    config = {
+        "architectures": ["LlamaForCausalLM"],
+        "model_type": "llama",
+        "hidden_size": 4096,
+        "intermediate_size": 14336,
+        "num_hidden_layers": 32,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "vocab_size": 128256,
+        "max_position_embeddings": 8192,
+        "torch_dtype": "float16",
+        "quantization_config": {
+            "quant_method": "awq",
+            "bits": 4,
+            "group_size": 128,
+            "zero_point": True,
+            "version": "gemm",
+        },
+    }
+    (folder / "config.json").write_text(json.dumps(config))
+    # One sparse tensor of the stored size: the plan reads headers, never weights.
+    stored = 5_700_000_000 // 4
+    header = json.dumps(
+        {
+            "model.embed_tokens.weight": {
+                "dtype": "I32",
+                "shape": [stored],
+                "data_offsets": [0, 4 * stored],
+            }
+        }
+    ).encode()
+    with (folder / "model.safetensors").open("wb") as file:
+        file.write(len(header).to_bytes(8, "little") + header)
+        file.truncate(8 + len(header) + 4 * stored)
+
+
+def median_seconds(case: Case, runs: int) -> float:
+    """Median wall time of whole processes, in seconds."""
+    times = []
+    for _ in range(runs):
+        began = time.perf_counter()
+        done = subprocess.run(case.argv, capture_output=True, timeout=300)
+        times.append(time.perf_counter() - began)
+        if done.returncode:
+            sys.exit(f"{case.name} failed:\n{done.stderr.decode(errors='replace')}")
+    return statistics.median(times)
+
+
+def main() -> int:
+    """Measures, prints a table or a document, and says whether the limits hold."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", choices=["text", "json"], default="text")
+    as_json = parser.parse_args().output == "json"
+    rows = []
+    with tempfile.TemporaryDirectory() as name:
+        write_model(Path(name))
+        for case in cases(Path(name)):
+            if case.limit_s:
+                usable(case)
+            seconds = median_seconds(case, RUNS if case.limit_s else PEER_RUNS)
+            rows.append({"command": case.name, "seconds": seconds, "limit_s": case.limit_s})
+    first = rows[0]["seconds"]
+    for row in rows:
+        row["times_ours"] = row["seconds"] / first
+    missed = [r for r in rows if r["limit_s"] and r["seconds"] > r["limit_s"]]
+    if as_json:
+        print(json.dumps({"version": 1, "runs": RUNS, "cpus": os.cpu_count(), "rows": rows}))
+    else:
+        print("| command | median s | limit s | × deployctl --help |\n|---|---|---|---|")
+        for row in rows:
+            limit = row["limit_s"] or "–"
+            print(
+                f"| `{row['command']}` | {row['seconds']:.2f} | {limit} | {row['times_ours']:.1f} |"
+            )
+    for row in missed:
+        print(f"{row['command']} is over its limit", file=sys.stderr)
+    return 1 if missed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
