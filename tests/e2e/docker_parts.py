@@ -36,7 +36,9 @@ class Cli:
         return done
 
     def json(self, *words, **options):
-        return json.loads(self(*words, "--output", "json", **options).stdout)
+        """The document of a verb that answers; of several services, the first one's."""
+        document = json.loads(self(*words, "--output", "json", **options).stdout)
+        return document["services"][0] if "services" in document else document
 
     def status(self, service):
         """What status says; its exit code is 0 only where the service serves or is down."""
