@@ -109,12 +109,12 @@ def tokens(measured: Sequence[Sample]) -> Tokens:
     told = all(sample.output_tokens is not None for sample in good)
     per_chunk = tokens_a_chunk(good)
     out = round(sum(output_tokens(sample, per_chunk) for sample in good))
-    inn = sum(sample.input_tokens or 0 for sample in good)
+    prompts = [sample.input_tokens for sample in good if sample.input_tokens is not None]
     gaps = [gap for sample in good for gap in sample.chunk_gaps_s]
     return Tokens(
-        input=inn,
+        input=sum(prompts),
         output=out,
-        input_mean=round(inn / len(good), 2) if good else None,
+        input_mean=round(sum(prompts) / len(prompts), 2) if prompts else None,
         output_mean=round(out / len(good), 2) if good else None,
         per_chunk=round(per_chunk, 4) if good else None,
         counted_by="usage" if told else "chunks",

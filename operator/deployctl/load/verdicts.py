@@ -137,8 +137,8 @@ def _about_tokens(setup: Setup, tokens: Tokens) -> list[Verdict]:
             Verdict(
                 "warning",
                 "no_usage",
-                "The server told no usage, so tokens are counted as chunks, "
-                "which is too few where a chunk holds several.",
+                "The server did not tell every answer's usage: tokens are partly counted as "
+                "chunks, which is too few where a chunk holds several.",
             )
         )
     elif tokens.per_chunk is not None and tokens.per_chunk > 1.05:

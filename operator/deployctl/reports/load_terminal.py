@@ -32,7 +32,7 @@ def render(result: LoadResult) -> Iterator[RenderableType]:
     for name, text in wording.facts(result):
         yield Text.assemble((f"{name:<11}", "bold"), text)
     for kind, count, example in wording.failures(result):
-        yield Text.assemble(("  failed   ", "red"), f"{count:,} × {kind}: {example}")
+        yield Text.assemble(("  failed   ", "red"), f"{count:,} × {kind}, e.g. {example}")
     if result.verdicts:
         yield Text()
     for verdict in result.verdicts:

@@ -172,7 +172,7 @@ def _requests(axes: Any, samples: Sequence[Sample]) -> None:
             )
     axes.set_title("Latency by the request's start")
     axes.set_ylabel("seconds")
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.15)  # room for the legend
     if axes.get_legend_handles_labels()[0]:
         axes.legend(frameon=False, fontsize=8, loc="upper right", labelcolor=_INK, ncols=3)
 

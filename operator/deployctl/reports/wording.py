@@ -79,12 +79,13 @@ def facts(result: LoadResult) -> list[tuple[str, str]]:
             f"{number(rate.requests_per_s)} requests/s",
         ),
     ]
-    if tokens.output_mean is not None and tokens.input_mean is not None:
-        by = "" if tokens.counted_by == "usage" else " (counted as chunks)"
+    if tokens.output_mean is not None:
+        inn = "unknown" if tokens.input_mean is None else f"{tokens.input_mean:.0f}"
+        by = "" if tokens.counted_by == "usage" else " (partly counted as chunks)"
         found.append(
             (
                 "Tokens",
-                f"{tokens.input_mean:.0f} in, {tokens.output_mean:.0f} out a request{by} · "
+                f"{inn} in, {tokens.output_mean:.0f} out a request{by} · "
                 f"{tokens.per_chunk or 0:.2f} a chunk",
             )
         )

@@ -70,5 +70,6 @@ def test_tokens_are_counted_from_usage_and_chunks_only_stand_in():
     assert both.counted_by == "chunks"
     assert both.output == 8 + 3 * 4
     assert both.coalesced_share == pytest.approx(1 / 3, abs=1e-4)
+    assert both.input_mean == 5  # of those that told it
     nothing = statistics.tokens([])
     assert (nothing.output, nothing.per_chunk) == (0, None)

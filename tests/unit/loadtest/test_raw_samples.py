@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from deployctl_loadtest import writer
+from deployctl_loadtest import priority, writer
 from deployctl_loadtest.heartbeat import PERIOD, Heartbeat
 from deployctl_loadtest.request import Workload, headers
 from deployctl_loadtest.sample import Sample, WorkerReport
@@ -101,3 +101,18 @@ def test_a_late_timer_is_noticed():
     heart.beat(100.0 + 2 * PERIOD + 0.3)
     heart.beat(100.0 + 3 * PERIOD + 0.3)
     assert [lag for _, lag in heart.lags_s] == pytest.approx([0.0, 0.3, 0.0], abs=1e-6)
+
+
+def test_the_best_scheduling_allowed_is_taken(monkeypatch):
+    def refuse(*_):
+        raise PermissionError
+
+    asked = []
+    monkeypatch.setattr(priority.os, "sched_setscheduler", lambda *a: asked.append(a))
+    assert priority.raise_priority() == "realtime"
+    assert asked[0][0] == 0  # itself
+    monkeypatch.setattr(priority.os, "sched_setscheduler", refuse)
+    monkeypatch.setattr(priority.os, "setpriority", lambda *a: None)
+    assert priority.raise_priority() == "nice"
+    monkeypatch.setattr(priority.os, "setpriority", refuse)
+    assert priority.raise_priority() == "normal"
