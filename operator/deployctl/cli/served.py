@@ -19,7 +19,7 @@ class Served(NamedTuple):
 
 
 def models(endpoint: Endpoint, *, timeout: float = 10.0) -> list[Served]:
-    """Lists what the server serves. `timeout` is in seconds.
+    """Lists what the server serves; nothing if it has no such list. `timeout` is in seconds.
 
     Raises:
         TargetError: no answer, or not the list that was asked for.
@@ -45,6 +45,8 @@ def models(endpoint: Endpoint, *, timeout: float = 10.0) -> list[Served]:
             where=where,
             hint="give --api-key-file, or set DEPLOYCTL_API_KEY",
         )
+    if response.status_code == 404 and endpoint.model is not None:
+        return []  # a gateway may leave the list out; the name is known anyway
     try:
         document = response.json()
         found = [Served(str(m["id"]), str(m.get("owned_by"))) for m in document["data"]]
@@ -65,6 +67,8 @@ def choose(endpoint: Endpoint, found: list[Served]) -> Served:
     """
     names = ", ".join(model.id for model in found) or "nothing"
     if endpoint.model is not None:
+        if not found:
+            return Served(endpoint.model, "unknown")
         for model in found:
             if model.id == endpoint.model:
                 return model

@@ -152,6 +152,7 @@ def test_which_model_is_asked_for():
     anywhere = Endpoint("http://h", None, None, None)
     assert choose(anywhere, [one]) == one
     assert choose(anywhere._replace(model="n"), [one, two]) == two
+    assert choose(anywhere._replace(model="x"), []) == Served("x", "unknown")
     with pytest.raises(InputError, match="serves 2 models"):
         choose(anywhere, [one, two])
     with pytest.raises(InputError, match="does not serve 'x'"):
