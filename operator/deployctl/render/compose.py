@@ -140,7 +140,7 @@ def _cards(plan: ServingPlan) -> dict[str, Any]:
     named = [n.strip() for n in plan.engine.env.get(CARDS_VARIABLE, "").split(",") if n.strip()]
     if named and len(named) != count:
         raise PlanRefusedError(
-            f"the engine uses {count} cards and {CARDS_VARIABLE} names {len(named)}",
+            f"{CARDS_VARIABLE} names {len(named)} cards, and the plan uses {count}",
             where=f"env/{CARDS_VARIABLE}",
             hint=f"name {count}, or leave it out",
         )
@@ -201,8 +201,9 @@ def _environment(plan: ServingPlan, spec: ServiceSpec) -> dict[str, str]:
         "VLLM_NO_USAGE_STATS": "1",
         "DO_NOT_TRACK": "1",
         **({"HF_HUB_OFFLINE": "1"} if plan.model_local else {}),
-        **({"API_KEY_REQUIRED": "1"} if spec.needs_api_key else {}),
         **dict(sorted(own.items())),
+        # Last, so that nothing above can say otherwise.
+        **({"API_KEY_REQUIRED": "1"} if spec.needs_api_key else {}),
     }
 
 

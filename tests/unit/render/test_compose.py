@@ -136,7 +136,9 @@ def test_named_cards_are_reserved_by_name(by_hand):
     ]
     assert "CUDA_VISIBLE_DEVICES" not in service["environment"]
     plan = plan.model_copy(update={"tensor_parallel_size": 1})
-    with pytest.raises(PlanRefusedError, match="uses 1 cards and CUDA_VISIBLE_DEVICES names 2"):
+    with pytest.raises(
+        PlanRefusedError, match="CUDA_VISIBLE_DEVICES names 2 cards, and the plan uses 1"
+    ):
         render_compose(plan, spec)
 
 
@@ -148,6 +150,11 @@ def test_it_listens_on_loopback_unless_exposed_and_then_needs_a_key(by_hand):
     exposed = engine(render_compose(*by_hand(expose=True)))
     assert exposed["ports"][0]["host_ip"] == "0.0.0.0"
     assert exposed["environment"]["API_KEY_REQUIRED"] == "1"
+
+
+def test_no_variable_lifts_the_need_for_a_key(by_hand):
+    plan, spec = by_hand(expose=True, env={"API_KEY_REQUIRED": "0"})
+    assert engine(render_compose(plan, spec))["environment"]["API_KEY_REQUIRED"] == "1"
 
 
 def test_where_the_key_lies_is_not_in_the_bundle(by_hand, tmp_path):
