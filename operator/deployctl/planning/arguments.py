@@ -20,6 +20,7 @@ _ORDER = (
     "dtype",
     "kv_cache_dtype",
     "enforce_eager",
+    "kv_cache_memory_bytes",
 )
 
 
@@ -31,7 +32,7 @@ def arguments(spec: ServiceSpec, version: str, chosen: dict[str, Any]) -> tuple[
     """
     words: list[str] = []
     for name in _ORDER:
-        value = chosen.get(name) if name in chosen else getattr(spec, name)
+        value = chosen.get(name) if name in chosen else getattr(spec, name, None)
         words.extend(_words(name, None if value is False else value, version))
     for name in sorted(spec.engine_args):
         words.extend(_words(name, spec.engine_args[name], version))

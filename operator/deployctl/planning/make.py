@@ -16,6 +16,7 @@ from deployctl.planning.shape import Shape, shape_of
 from deployctl.planning.transient import graph_count
 from deployctl.planning.weights import Sharding
 from deployctl.spec import ServiceSpec
+from deployctl.units import GIB
 
 MEMORY_CODES = {"kv_cache_too_small", "weights_too_large", "utilization_too_high"}
 
@@ -187,17 +188,31 @@ def _chosen(
     }
     if profile.kind == "cpu":
         chosen["gpu_memory_utilization"] = None
+        if _by_bytes(settings):
+            chosen["kv_cache_memory_bytes"] = round(settings.kv_cache_bytes or 0)
     return chosen
+
+
+def _gib(settings: Settings) -> float:
+    return (settings.kv_cache_bytes or 0.0) / GIB
+
+
+def _by_bytes(settings: Settings) -> bool:
+    """Whether the CPU's cache is no whole number of GiB.
+
+    VLLM_CPU_KVCACHE_SPACE is read with int() (vllm/platforms/cpu.py), so a fraction needs the
+    flag that counts bytes.
+    """
+    return "kv_cache_memory_bytes" not in settings.rest and not _gib(settings).is_integer()
 
 
 def _environment(
     spec: ServiceSpec, settings: Settings, sharding: Sharding, profile: GpuProfile
 ) -> dict[str, str]:
     found: dict[str, str] = {}
-    if profile.kind == "cpu" and "kv_cache_memory_bytes" not in settings.rest:
-        gib = (settings.kv_cache_bytes or 0) / 1024**3
-        # vLLM reads whole GiB only (vllm/platforms/cpu.py: int()); see arguments for the rest.
-        found["VLLM_CPU_KVCACHE_SPACE"] = f"{max(1, int(gib))}"
+    flagged = "kv_cache_memory_bytes" in settings.rest or _by_bytes(settings)
+    if profile.kind == "cpu" and not flagged:
+        found["VLLM_CPU_KVCACHE_SPACE"] = f"{_gib(settings):.0f}"
     if sharding.tensor > 1 and profile.kind == "cpu":
         # vLLM gives each rank the cores of a NUMA node of its own, and most machines have one.
         found["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
@@ -219,7 +234,7 @@ def _startup(
     stages = budget.stages if budget else ()
     weights = sum(s.weights for s in stages) * sharding.tensor
     return startup.budget_s(
-        weight_bytes=float(facts.weight_bytes or weights),
+        weight_bytes=max(float(facts.weight_bytes or 0), weights),
         local=facts.local,
         layers=shape.layers if shape else 0,
         graphs=graph_count(settings.batch, settings.version),
