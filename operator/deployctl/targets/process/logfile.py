@@ -55,6 +55,9 @@ def _follow(
                 else:
                     yield from map(_text, whole)
             if first:
+                if ended and rest:
+                    kept.append(_text(rest))
+                    rest = b""
                 yield from kept
                 first = False
             if stream is not None and not ended and _rotated(log, stream):

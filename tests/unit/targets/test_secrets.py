@@ -1,0 +1,61 @@
+"""The API key: where it comes from, and what is no key."""
+
+import pytest
+
+from deployctl.errors import SpecError
+from deployctl.spec import ServiceSpec
+from deployctl.targets.secrets import place_key, read_key, wanted_key, with_key_file
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "service" / "api_key"
+
+
+def spec(**more):
+    return ServiceSpec(model="m", gpu="cpu", **more)
+
+
+def test_loopback_needs_none(path):
+    assert with_key_file(spec(), path, {}).api_key_file is None
+    assert wanted_key(spec(), path, {}) is None
+
+
+def test_exposed_or_given_by_the_environment_the_spec_says_where_it_is(path):
+    assert with_key_file(spec(expose=True), path, {}).api_key_file == path
+    assert with_key_file(spec(), path, {"DEPLOYCTL_API_KEY": "k"}).api_key_file == path
+
+
+def test_a_made_key_stays(path):
+    asked = with_key_file(spec(expose=True), path, {})
+    assert wanted_key(asked, path, {}) is None  # still to be made
+    made = place_key(path, None)
+    assert wanted_key(asked, path, {}) == made == place_key(path, made)
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_environment_beats_the_file(path, tmp_path):
+    file = tmp_path / "key"
+    file.write_text("from-file\n")
+    asked = spec(api_key_file=file)
+    assert wanted_key(asked, path, {}) == "from-file"
+    assert wanted_key(asked, path, {"DEPLOYCTL_API_KEY": "from-environment"}) == "from-environment"
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"two words", b"tab\there", b"\xff", b"k" * 5000])
+def test_what_is_no_key_is_refused_and_not_shown(path, tmp_path, content):
+    file = tmp_path / "key"
+    file.write_bytes(content)
+    with pytest.raises(SpecError) as caught:
+        wanted_key(spec(api_key_file=file), path, {})
+    assert str(file) in caught.value.where
+    assert "two words" not in f"{caught.value.message} {caught.value.hint}"
+
+
+def test_a_missing_file_is_said(path, tmp_path):
+    with pytest.raises(SpecError, match="No such file"):
+        wanted_key(spec(api_key_file=tmp_path / "none"), path, {})
+
+
+def test_no_stored_key(path):
+    assert read_key(path) is None

@@ -1,0 +1,114 @@
+"""Records: whole or absent, private, found again, and honest when damaged."""
+
+import errno
+import json
+import os
+
+import pytest
+
+from deployctl.errors import InputError, LockedError, NotFoundError, StateError
+from deployctl.targets.atomic import write_private
+from deployctl.targets.locks import lock
+from deployctl.targets.store import ServiceRef, Store
+
+REF = ServiceRef("process", "tiny")
+
+
+@pytest.fixture
+def store(tmp_path):
+    return Store(tmp_path / "state")
+
+
+def test_what_is_saved_is_read_again_in_order(store, make_release):
+    for revision in (2, 10, 1):
+        store.save(REF, make_release(revision=revision))
+    releases = store.releases(REF)
+    assert [r.revision for r in releases] == [1, 2, 10]
+    assert releases[0] == make_release(revision=1)
+
+
+def test_records_are_private(store, make_release):
+    store.save(REF, make_release())
+    record = store.folder(REF) / "releases" / "000001.json"
+    assert record.stat().st_mode & 0o777 == 0o600
+    for folder in (record.parent, store.folder(REF), store.root):
+        assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"[]", b"null", b'{"version": 1}', b"\xff\xfe", b'{"revision": 1}', b"[" * 100000],
+)
+def test_a_damaged_record_names_its_file(store, make_release, content):
+    store.save(REF, make_release())
+    record = store.folder(REF) / "releases" / "000001.json"
+    record.write_bytes(content)
+    with pytest.raises(StateError, match="damaged") as caught:
+        store.releases(REF)
+    assert caught.value.where == str(record)
+    assert "deployctl down tiny" in caught.value.hint
+    assert store.damaged(REF) == [(1, record)]
+
+
+def test_a_newer_format_is_not_guessed_at(store, make_release):
+    store.save(REF, make_release())
+    record = store.folder(REF) / "releases" / "000001.json"
+    record.write_text(json.dumps({**json.loads(record.read_text()), "version": 2}))
+    with pytest.raises(StateError, match="newer deployctl"):
+        store.releases(REF)
+
+
+def test_find(store, make_release):
+    with pytest.raises(NotFoundError, match="no service 'tiny'"):
+        store.find("tiny")
+    docker = ServiceRef("docker", "tiny")
+    store.save(REF, make_release(status="deployed"))
+    assert store.find("tiny") == REF
+    store.save(docker, make_release(status="removed"))
+    assert store.find("tiny") == REF  # the one that may run
+    store.save(docker, make_release(status="deployed"))
+    with pytest.raises(InputError, match="several targets") as caught:
+        store.find("tiny")
+    assert "--target" in caught.value.hint
+    assert store.find("tiny", "docker") == docker
+    assert store.services() == [docker, REF]
+
+
+def test_a_full_disk_leaves_the_old_record(store, make_release, monkeypatch):
+    store.save(REF, make_release())
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(StateError, match="No space left") as caught:
+        store.save(REF, make_release(status="deployed"))
+    assert "DEPLOYCTL_STATE_DIR" in caught.value.hint
+    monkeypatch.undo()
+    assert [r.status for r in store.releases(REF)] == ["pending"]
+    assert [p.name for p in (store.folder(REF) / "releases").iterdir()] == ["000001.json"]
+
+
+def test_short_writes_are_finished(tmp_path, monkeypatch):
+    write = os.write
+    monkeypatch.setattr(os, "write", lambda fd, data: write(fd, bytes(data[:3])))
+    write_private(tmp_path / "file", b"0123456789")
+    assert (tmp_path / "file").read_bytes() == b"0123456789"
+
+
+def test_the_lock_is_free_again_after_the_work(tmp_path):
+    for _ in range(2):
+        with lock(tmp_path / "tiny", "tiny", "deployctl up"):
+            pass
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"pid": 1}'])
+def test_an_unsigned_lock_holds_all_the_same(tmp_path, content):
+    folder = tmp_path / "tiny"
+    with lock(folder, "tiny", "deployctl up"):
+        (folder / "lock").write_text(content)
+        with (
+            pytest.raises(LockedError, match="by another deployctl"),
+            lock(folder, "tiny", "deployctl down"),
+        ):
+            pass
