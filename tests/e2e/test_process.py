@@ -141,6 +141,7 @@ def test_a_gptq_service_and_an_update_that_fails(operator, gptq_checkpoint):
     # A KV cache that no machine holds: the engine itself refuses, and says so.
     operator.up(gptq_checkpoint, "--expose", "--env", "VLLM_CPU_KVCACHE_SPACE=1000000", code=4)
     assert "error: the engine died" in operator.story
+    assert "less free memory than the KV cache and the weights need" in operator.story
     assert "hint: lower kv_cache_gib" in operator.story
     assert "revision 1 serves again" in operator.story
     assert operator.status()["revision"] == 1
