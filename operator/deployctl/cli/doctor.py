@@ -106,6 +106,7 @@ def _question(
         profile=profile,
         gpus=gpus,
         port=port,
+        holder=_holder(port),
         vllm_version=DEFAULT_VERSION,
         model=model,
         model_bytes=wanted,
@@ -119,6 +120,18 @@ def _profile(gpu: str) -> "GpuProfile | None":
     from deployctl.hardware import load_profile
 
     return None if gpu == "auto" else load_profile(gpu)
+
+
+def _holder(port: int) -> str | None:
+    """The service on this machine whose records say that it serves on `port`."""
+    from deployctl.cli.services import open_store
+
+    _, store = open_store()
+    for ref in store.services():
+        for release in store.releases(ref, skip={number for number, _ in store.damaged(ref)}):
+            if release.status in ("pending", "deployed") and release.spec.port == port:
+                return ref.service
+    return None
 
 
 def _setup() -> str:

@@ -19,6 +19,7 @@ class Question:
     profile: GpuProfile | None = None  # None: whatever card is found
     gpus: int = 1
     port: int = 8000
+    holder: str | None = None  # the service of ours that has the port already
     vllm_version: str = "0.32.0"
     model: str | None = None
     model_bytes: int | None = None  # still to be downloaded

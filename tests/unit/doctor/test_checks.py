@@ -132,6 +132,12 @@ def test_the_machine(id, facts, question, status, words):
     assert found.fix
 
 
+def test_a_port_that_our_own_service_holds_is_fine():
+    facts = replace(HOST, port_free=False, port_error="in use")
+    found = check("port", facts, replace(ON_DOCKER, holder="chat"))
+    assert (found.status, "held by the service chat" in found.detail) == ("pass", True)
+
+
 @pytest.mark.parametrize(
     ("id", "facts", "status", "fix"),
     [

@@ -18,6 +18,8 @@ def _port(facts: HostFacts, question: Question) -> Check:
     id, title, text = "port", "Port", f"{question.port} on 127.0.0.1"
     if facts.port_free is None:
         return warn(id, title, f"{text}: cannot be told", "choose one with --port")
+    if not facts.port_free and question.holder:
+        return good(id, title, f"{text} is held by the service {question.holder}")
     if not facts.port_free:
         return fail(
             id,
