@@ -1,0 +1,71 @@
+"""The planner against real start-ups: the figures that a change must not worsen."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[3]
+
+
+@pytest.fixture(scope="module")
+def results():
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.memfit", "--output", "json"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_errors_stay_within_what_was_reached(results):
+    ours = results["all"]["deployctl"]
+    assert ours["outcome_modern"] >= 0.94
+    assert ours["weights"]["median"] <= 0.005
+    assert ours["kv_cache"]["median"] <= 0.015
+    assert ours["kv_cache"]["mean"] <= 0.03
+    assert ours["kv_cache"]["p90"] <= 0.06
+
+
+def test_nobody_else_comes_as_close(results):
+    ours = results["all"]["deployctl"]
+    for name, other in results["all"].items():
+        if name != "deployctl" and other["kv_cache"]:
+            assert other["kv_cache"]["mean"] > 2 * ours["kv_cache"]["mean"], name
+
+
+def test_every_miss_is_listed_with_a_reason(results):
+    assert all(miss["reason"] != "not explained" for miss in results["misses"])
+
+
+def test_any_case_file_of_the_format_is_taken(tmp_path):
+    file = tmp_path / "cases.jsonl"
+    lines = (ROOT / "benchmarks" / "memfit" / "cases.jsonl").read_text().splitlines()
+    file.write_text("\n".join(lines[:3]) + "\n\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.memfit", "--cases", str(file)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("3 start-ups")
+
+
+def test_a_broken_case_file_is_said_by_line(tmp_path):
+    file = tmp_path / "cases.jsonl"
+    file.write_text("{}\nnot json\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks.memfit", "--cases", str(file)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode == 2
