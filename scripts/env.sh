@@ -254,7 +254,7 @@ remove_cuda_builds() {
 watched() { # LOG COMMAND...
   local log=$1 pid code started=$SECONDS told=-15 now
   shift
-  "$@" >>"$log" 2>&1 </dev/null 9>&- &
+  "$@" >>"$log" 2>&1 </dev/null & # with the lock: should we be killed, the next run waits for it
   pid=$!
   # Nothing may go on behind the back of someone who stopped us.
   trap 'kill "$pid" 2>/dev/null; wait "$pid" 2>/dev/null' EXIT
