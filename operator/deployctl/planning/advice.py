@@ -85,6 +85,12 @@ def _facts(facts: ModelFacts, shape: Shape) -> Iterator[Finding]:
             "architecture",
             fix="point --model at the whole checkpoint before serving it",
         )
+    if {"mamba", "conv"} & set(shape.kinds):
+        yield Finding(
+            code="hybrid_estimate",
+            message="layers that keep a state instead of a cache are counted roughly",
+            fix="trust the first start's log over this plan's KV cache",
+        )
     if shape.vision is not None:
         yield Finding(
             code="multimodal_estimate",

@@ -36,6 +36,7 @@ class Group:
 
     window: int  # tokens kept; 0: every token
     chunk: bool = False  # chunked local attention (Llama 4) rather than a sliding window
+    fixed: bool = False  # one state a request, whatever its length
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,9 @@ class Layout:
         """Blocks that one request of `length` tokens takes at most."""
         total = 0
         for group in self.groups:
-            if not group.window:
+            if group.fixed:
+                total += 1
+            elif not group.window:
                 total += math.ceil(length / self.block_tokens)
             elif group.chunk:
                 tokens = min(group.window + self.in_flight, length)
@@ -124,6 +127,10 @@ def layout(
         heads = max(1, -(-shape.kv_heads // tensor))
         per_layer = 2 * heads * shape.head_dim * value_bytes
     groups, deep = _groups(shape, version, start, stop, hybrid)
+    if shape.linear is not None and any(group.fixed for group in groups) and per_layer > 0:
+        # Blocks grow until a state fits into one (platforms/interface.py, block alignment).
+        needed = -(-shape.linear.state(tensor) // per_layer)
+        block_tokens = max(block_tokens, int(-(-needed // BLOCK_TOKENS) * BLOCK_TOKENS))
     return Layout(
         groups=groups,
         block_bytes=round(per_layer * block_tokens) * deep,
@@ -140,11 +147,12 @@ def _groups(
 ) -> tuple[tuple[Group, ...], int]:
     """Returns the groups, and the layers of the longest."""
     count = max(1, stop - start)
-    found = (_group_of(kind, shape) for kind in shape.kinds[start:stop])
+    found = [_group_of(kind, shape) for kind in shape.kinds[start:stop]]
     kinds = [group for group in found if group is not None]
     if not kinds:
         return (Group(0),), count
-    if not hybrid or not behaviour("hybrid_kv_cache", version):
+    states = any(group.fixed for group in kinds)
+    if not states and (not hybrid or not behaviour("hybrid_kv_cache", version)):
         return (Group(0),), len(kinds)
     tally = Counter(kinds)
     if len(tally) == 1:
@@ -160,6 +168,8 @@ def _group_of(kind: str, shape: Shape) -> Group | None:
         return Group(shape.window)
     if kind == "chunked_attention" and shape.window:
         return Group(shape.window, chunk=True)
+    if kind == "linear_attention" and shape.linear is not None:
+        return Group(0, fixed=True)
     if kind in _CACHELESS:
         return None
     return Group(0)

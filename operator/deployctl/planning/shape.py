@@ -40,6 +40,38 @@ class Vision:
     layers: int
     hidden: int
     intermediate: int
+    gated: bool = False
+    merged: int = 1  # patches that the projector joins to one token
+    patches: int = 4  # patches behind one token of the decoder
+    item_tokens: int = 0  # tokens of the largest image, where images may be of any size
+
+
+@dataclass(frozen=True)
+class Linear:
+    """Layers that keep a state of fixed size (gated delta net: Qwen3-Next, Qwen3.5)."""
+
+    key_heads: int
+    value_heads: int
+    key_dim: int
+    value_dim: int
+    kernel: int
+    state_bytes: int  # a value of the recurrent state
+
+    @property
+    def keys(self) -> int:
+        """Width of all keys."""
+        return self.key_heads * self.key_dim
+
+    @property
+    def values(self) -> int:
+        """Width of all values."""
+        return self.value_heads * self.value_dim
+
+    def state(self, tensor: int) -> float:
+        """Bytes that one request keeps in one layer on one rank."""
+        convolution = (2 * self.keys + self.values) * (self.kernel - 1) * 2
+        recurrent = self.value_heads * self.key_dim * self.value_dim * self.state_bytes
+        return (convolution + recurrent) / tensor
 
 
 @dataclass(frozen=True)
@@ -79,6 +111,8 @@ class Shape:
     kinds: tuple[str, ...] = ()
     rotary: tuple[tuple[int, int], ...] = ()  # (positions, dimension) of each cos/sin cache
     vision: Vision | None = None
+    linear: Linear | None = None
+    gated_attention: bool = False  # the query projection brings a gate of its own width
     raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -130,7 +164,9 @@ def shape_of(architecture: Architecture) -> Shape:
         window=architecture.sliding_window or 0,
         kinds=architecture.layer_types,
         rotary=_rotary(architecture),
-        vision=_vision(architecture.vision or raw.get("vision_config")),
+        vision=_vision(architecture.vision or raw.get("vision_config"), kind),
+        linear=_linear(raw),
+        gated_attention=raw.get("attn_output_gate") is True or kind.startswith("qwen3_next"),
         raw=raw,
     )
 
@@ -173,7 +209,26 @@ def _rotary(architecture: Architecture) -> tuple[tuple[int, int], ...]:
     return tuple(caches)
 
 
-def _vision(tower: Any) -> Vision | None:
+def _linear(raw: Mapping[str, Any]) -> Linear | None:
+    heads = count(raw, "linear_num_value_heads")
+    if not heads:
+        return None
+    single = raw.get("mamba_ssm_dtype") == "float32"
+    return Linear(
+        key_heads=count(raw, "linear_num_key_heads", default=heads),
+        value_heads=heads,
+        key_dim=count(raw, "linear_key_head_dim", default=128),
+        value_dim=count(raw, "linear_value_head_dim", default=128),
+        kernel=max(1, min(64, count(raw, "linear_conv_kernel_dim", default=4))),
+        state_bytes=4 if single else 2,
+    )
+
+
+# Vision towers whose MLP has a gate (qwen2_5_vl.py, pixtral.py).
+_GATED_VISION = ("qwen2_5_vl", "qwen2_5_omni", "mistral3", "pixtral")
+
+
+def _vision(tower: Any, parent: str) -> Vision | None:
     if not isinstance(tower, Mapping):
         return None
     hidden = count(tower, "hidden_size", "embed_dim", "width")
@@ -184,4 +239,14 @@ def _vision(tower: Any) -> Vision | None:
     ratio = tower.get("mlp_ratio")
     if not inner:
         inner = int(hidden * (ratio if isinstance(ratio, int | float) and 0 < ratio < 64 else 4))
-    return Vision(layers=min(layers, 10_000), hidden=hidden, intermediate=inner)
+    side = max(1, min(16, count(tower, "spatial_merge_size", default=1)))
+    kind = str(tower.get("model_type") or parent)
+    return Vision(
+        layers=min(layers, 10_000),
+        hidden=hidden,
+        intermediate=inner,
+        gated=kind.startswith(_GATED_VISION),
+        merged=side * side,
+        patches=16 if parent.startswith("gemma3") else max(4, side * side),
+        item_tokens=16384 if parent.startswith("qwen") else 0,
+    )

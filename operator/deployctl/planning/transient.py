@@ -99,7 +99,8 @@ def activation(
             if behaviour("v1_sampler_buffer", version):
                 sampler += _multiprocessors(profile) * shape.vocab * 4
         peak = max(peak, kept + sampler)
-    return peak + workspace + _encoder(shape, batch, dtype_bytes)
+    images, kept_images = _encoder(shape, batch, dtype_bytes)
+    return max(images, peak + kept_images) + workspace
 
 
 def forward_peak(shape: Shape, tokens: int, tensor: int, dtype_bytes: int) -> float:
@@ -119,13 +120,20 @@ def forward_peak(shape: Shape, tokens: int, tensor: int, dtype_bytes: int) -> fl
     return tokens * dtype_bytes * (inner + HIDDEN_BUFFERS * shape.hidden + attention)
 
 
-def _encoder(shape: Shape, batch: Batch, dtype_bytes: int) -> float:
-    """The multimodal encoder's dummy run: one batch of its largest items. A rough figure."""
+def _encoder(shape: Shape, batch: Batch, dtype_bytes: int) -> tuple[float, float]:
+    """The vision tower's dummy run, and what of it stays while the decoder runs. Rough.
+
+    vLLM encodes as many of the largest images as one step may hold, before the decoder's run
+    (v1/worker/gpu_model_runner.py, profile_run); an image of any size counts with 16384 tokens.
+    """
     tower = shape.vision
     if tower is None:
-        return 0.0
-    patches = 4 * batch.tokens  # four patches are merged into one token
-    return patches * dtype_bytes * (6 * tower.hidden + 2 * tower.intermediate)
+        return 0.0, 0.0
+    tokens = max(batch.tokens, tower.item_tokens)
+    inner = (3 if tower.gated else 2) * tower.intermediate
+    patches = tokens * tower.patches
+    kept = tokens * shape.hidden * dtype_bytes
+    return float(patches * dtype_bytes * (6 * tower.hidden + inner) + kept), float(kept)
 
 
 def persistent(shape: Shape, batch: Batch, quantized: bool, version: str) -> float:

@@ -79,7 +79,12 @@ def parts(
     sparse = sizes[stage] - dense
     attention = attention_bytes(shape, _attention_storage(kind, dtype_bytes), tensor, dtype_bytes)
     norms = shape.norms * shape.hidden * dtype_bytes
-    layers += sizes[stage] * (attention + norms)
+    linear = sum(k == "linear_attention" for k in shape.kinds[start : start + sizes[stage]])
+    if shape.linear is not None and linear:
+        layers += linear * linear_bytes(shape, kind, tensor, dtype_bytes)
+        layers += (sizes[stage] - linear) * attention + sizes[stage] * norms
+    else:
+        layers += sizes[stage] * (attention + norms)
     layers += dense * _mlp(shape, kind, shape.intermediate, tensor)
     if sparse:
         layers += sparse * _experts(shape, kind, tensor, dtype_bytes, hopper_mxfp4)
@@ -107,7 +112,9 @@ def attention_bytes(shape: Shape, kind: Storage, tensor: int, dtype_bytes: int) 
         return _latent(shape, kind, heads, dtype_bytes)
     kv_heads = max(1.0, shape.kv_heads / tensor)
     queries, keys = heads * shape.head_dim, kv_heads * shape.head_dim
-    total = kind.nbytes(shape.hidden, queries + 2 * keys) + kind.nbytes(queries, shape.hidden)
+    gates = queries if shape.gated_attention else 0.0
+    total = kind.nbytes(shape.hidden, queries + gates + 2 * keys)
+    total += kind.nbytes(queries, shape.hidden)
     if shape.qkv_bias:
         total += (queries + 2 * keys) * dtype_bytes
     if shape.out_bias:
@@ -117,6 +124,16 @@ def attention_bytes(shape: Shape, kind: Storage, tensor: int, dtype_bytes: int) 
     if shape.model_type == "gpt_oss":
         total += heads * dtype_bytes  # attention sinks
     return total
+
+
+def linear_bytes(shape: Shape, kind: Storage, tensor: int, dtype_bytes: int) -> float:
+    """One gated delta net (qwen3_next.py): projections in and out, convolution, gates."""
+    net = shape.linear
+    assert net is not None
+    keys, values = net.keys / tensor, net.values / tensor
+    total = kind.nbytes(shape.hidden, 2 * keys + 2 * values) + kind.nbytes(values, shape.hidden)
+    small = shape.hidden * 2 * net.value_heads / tensor + (2 * keys + values) * net.kernel
+    return total + (small + 2 * net.value_heads / tensor) * dtype_bytes
 
 
 def _latent(shape: Shape, kind: Storage, heads: float, dtype_bytes: int) -> float:
@@ -190,6 +207,8 @@ def _vision(shape: Shape, tensor: int, dtype_bytes: int) -> float:
     tower = shape.vision
     if tower is None:
         return 0.0
-    block = 4 * tower.hidden**2 + 2 * tower.hidden * tower.intermediate
-    projector = tower.hidden * shape.hidden + shape.hidden**2
+    inner = (3 if tower.gated else 2) * tower.hidden * tower.intermediate
+    block = 4 * tower.hidden**2 + inner
+    joined = tower.hidden * tower.merged
+    projector = joined * shape.hidden + (joined**2 if tower.merged > 1 else 0)
     return (tower.layers * block + projector) * dtype_bytes / tensor
