@@ -38,7 +38,7 @@ typed() { # quotes only the words that need it
   local word line=''
   for word in "$@"; do
     case $word in
-      *[!A-Za-z0-9_./:=,@%+-]*) line+=" '${word//\'/\'\\\'\'}'" ;;
+      '' | *[!A-Za-z0-9_./:=,@%+-]*) line+=" '${word//\'/\'\\\'\'}'" ;;
       *) line+=" $word" ;;
     esac
   done
