@@ -1,0 +1,107 @@
+"""Which metrics a vLLM release exports (deploy/engines/vllm-metrics.json)."""
+
+import difflib
+import json
+from functools import cache
+from typing import Any, NamedTuple
+
+from deployctl import assets
+from deployctl.engines.vllm.versions import key
+
+LABELS = ("model_name", "engine")  # of every metric that the engine itself makes
+_SUFFIXES = {
+    "counter": ("_total",),
+    "histogram": ("_bucket", "_sum", "_count"),
+    "any": ("", "_total", "_bucket", "_sum", "_count"),
+}
+# What replaced a metric that is gone or hidden, where the name alone does not tell.
+_SUCCESSORS = {
+    "vllm:gpu_cache_usage_perc": "vllm:kv_cache_usage_perc",
+    "vllm:time_per_output_token_seconds": "vllm:inter_token_latency_seconds",
+    "vllm:gpu_prefix_cache_hits": "vllm:prefix_cache_hits",
+    "vllm:gpu_prefix_cache_queries": "vllm:prefix_cache_queries",
+    "vllm:num_requests_swapped": "vllm:num_preemptions",
+}
+
+
+class Problem(NamedTuple):
+    """Why a name on /metrics reads nothing."""
+
+    message: str
+    fix: str
+
+
+@cache
+def _metrics() -> dict[str, list[list[Any]]]:
+    path = assets.path("deploy", "engines", "vllm-metrics.json")
+    document: dict[str, dict[str, list[list[Any]]]] = json.loads(path.read_text(encoding="utf-8"))
+    return document["metrics"]
+
+
+@cache
+def samples(version: str) -> dict[str, str]:
+    """Every series name of `version`, as a query spells it -> its kind. Hidden ones are out."""
+    found: dict[str, str] = {}
+    for name, periods in _metrics().items():
+        entry = _at(periods, version)
+        if entry is None or entry.get("if"):
+            continue
+        kind = str(entry["t"])
+        for series in _series(name, kind):
+            found[series] = kind
+    return found
+
+
+def problem(series: str, version: str) -> Problem | None:
+    """Says why a query for `series` reads nothing from `version`; None when it reads."""
+    if series in samples(version):
+        return None
+    name, periods = _metric(series)
+    if periods is None:
+        return Problem(f"vLLM {version} exports no {series}", _near(series, version))
+    entry = _at(periods, version)
+    if entry is not None and not entry.get("if"):
+        right = " or ".join(_series(name, str(entry["t"])))
+        message = f"{series} never has a sample: it is a {entry['t']}"
+        return Problem(message, f"write {right}")
+    successor = _SUCCESSORS.get(name)
+    instead = _near(series, version)
+    if successor and (period := _at(_metrics()[successor], version)):
+        instead = f"write {_series(successor, str(period['t']))[0]}"
+    if entry is not None:
+        why = (
+            "by its old V0 engine alone"
+            if entry["if"] == "v0"
+            else "only under --show-hidden-metrics-for-version"
+        )
+        return Problem(f"vLLM {version} exports {series} {why}", instead)
+    if key(version) < key(periods[0][0]):
+        return Problem(f"vLLM {version} exports no {series}; it came with {periods[0][0]}", instead)
+    gone = [p[0] for p in periods if len(p) == 1][-1]
+    return Problem(f"vLLM {version} exports no {series} any more; it went with {gone}", instead)
+
+
+def _series(name: str, kind: str) -> tuple[str, ...]:
+    return tuple(name + suffix for suffix in _SUFFIXES.get(kind, ("",)))
+
+
+def _metric(series: str) -> tuple[str, list[list[Any]] | None]:
+    """The metric that a series, or a name that looks like one, belongs to."""
+    names = [series, *(series.removesuffix(s) for group in _SUFFIXES.values() for s in group)]
+    for name in names:
+        if name in _metrics():
+            return name, _metrics()[name]
+    return series, None
+
+
+def _at(periods: list[list[Any]], version: str) -> dict[str, Any] | None:
+    found: dict[str, Any] | None = None
+    for period in periods:
+        if key(version) >= key(period[0]):
+            found = period[1] if len(period) > 1 else None
+    return found
+
+
+def _near(series: str, version: str) -> str:
+    near = difflib.get_close_matches(series, samples(version), n=1, cutoff=0.6)
+    return f"write {near[0]}" if near else "read the names from the engine's /metrics"
