@@ -26,7 +26,7 @@ class Workload:
         """The URL's path."""
         return PATHS[self.api]
 
-    def body(self, worker: str, number: int) -> bytes:
+    def body(self, worker: int, number: int) -> bytes:
         """The body of a worker's request `number`. No two have the same prompt."""
         seed = f"{self.seed}/{worker}/{number}"
         content: dict[str, Any] = {"model": self.model}
@@ -41,6 +41,9 @@ class Workload:
         content["stream_options"] = {"include_usage": True}
         if self.ignore_eos:
             content["ignore_eos"] = True
+            # Past its end a model writes special tokens, which would otherwise be left out of
+            # the text: chunks without text, and a last text before the last token.
+            content["skip_special_tokens"] = False
         return json.dumps(content).encode()
 
 

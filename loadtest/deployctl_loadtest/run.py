@@ -28,6 +28,8 @@ class Run:
         self.epoch = clock()
         self._started_unix = time.time()
         self.worker = f"{os.getpid()}"
+        # Unlike the pid the same in every run, so that a seed fixes the prompts.
+        self._index = int(getattr(environment.runner, "worker_index", 0))
         self.workload = Workload(
             model=options.model,
             api=options.api,
@@ -52,7 +54,7 @@ class Run:
     def body(self) -> bytes:
         """The body of the next request."""
         self._numbers += 1
-        return self.workload.body(self.worker, self._numbers)
+        return self.workload.body(self._index, self._numbers)
 
     def seen(self, chunks: int) -> None:
         """Counts text chunks for live progress."""

@@ -128,3 +128,15 @@ def test_metrics_after_all_that(operator):
     table = operator("metrics").stdout
     assert "since the engine started" in table
     assert "TTFT" in table
+
+
+def test_a_seed_repeats_the_prompts_and_the_prefix_cache_is_noticed(operator):
+    arguments = ["--users", "1", "--duration", "6s", "--warmup", "0s", "--output-tokens", "4"]
+    # On a CPU the cache holds whole blocks of 128 tokens.
+    arguments += ["--seed", "7", "--input-tokens", "400"]
+    first = operator.json("loadtest", *arguments, "--out", operator.folder / "first")
+    again = operator.json("loadtest", *arguments, "--out", operator.folder / "again")
+    assert first["server"]["prefix_cache_hit_rate"] < 0.5
+    assert again["server"]["prefix_cache_hit_rate"] > first["server"]["prefix_cache_hit_rate"] + 0.2
+    codes = [verdict["code"] for verdict in again["verdicts"]]
+    assert ("prefix_cache" in codes) == (again["server"]["prefix_cache_hit_rate"] > 0.5)
