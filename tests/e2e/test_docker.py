@@ -128,7 +128,8 @@ def test_plain_compose_runs_what_render_writes(
     # As its README says: without the key it does not start, with it it does.
     start = [*compose, "up", "--detach", "--wait", "--wait-timeout", "20"]
     assert subprocess.run(start, capture_output=True).returncode != 0
-    assert "needs an API key" in docker("logs", f"deployctl-{service}-engine-1")
+    said = subprocess.run([*compose, "logs", "engine"], capture_output=True, text=True).stdout
+    assert "needs an API key" in said
     (folder / "secrets" / "api_key").write_text(key.read_text())
     start[-1] = str(START_SECONDS)
     done = subprocess.run([*start, "--force-recreate"], capture_output=True, text=True)
