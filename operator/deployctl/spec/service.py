@@ -156,7 +156,7 @@ class ServiceSpec(BaseModel):
     )
     engine_version: str | None = Field(
         None,
-        pattern=r"^\d+\.\d+\.\d+([.a-z0-9]+)?$",
+        pattern=r"^\d+\.\d+\.[a-z0-9]+([.+-][a-z0-9]+)*$",
         description="vLLM release. [default: the one deployctl is tested with]",
         json_schema_extra=_in("Engine"),
     )

@@ -14,6 +14,7 @@ def test_versions_order_by_number():
     assert key("0.10.1.1") > key("0.10.1")
     assert key("0.10.2.post2") == key("0.10.2")
     assert at_least("0.32.0", "0.8.5")
+    assert at_least("0.1.dev3+ge31d2168b", "0.32.0")
 
 
 def test_every_release_from_085_on_is_held():

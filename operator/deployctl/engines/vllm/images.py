@@ -11,4 +11,5 @@ def image(version: str, accelerator: str) -> str:
     """
     if accelerator == "cpu":
         return f"deployctl/vllm-cpu:{version}"
-    return f"vllm/vllm-openai:v{version}"
+    # A tag may hold no plus sign, which local versions have.
+    return f"vllm/vllm-openai:v{version.replace('+', '-')}"

@@ -9,10 +9,16 @@ from deployctl import assets
 
 OLDEST = "0.8.0"  # the first release that planning describes
 _PART = re.compile(r"\d+")
+_UNTAGGED = re.compile(r"0\.\d+\.dev")
 
 
 def key(version: str) -> tuple[int, ...]:
-    """Orders versions by their numbers; `0.10.0` is above `0.9.2`, a suffix is ignored."""
+    """Orders versions by their numbers; `0.10.0` is above `0.9.2`, a suffix is ignored.
+
+    A build from source without tags calls itself 0.1.devN: it is newer than any release.
+    """
+    if _UNTAGGED.match(version):
+        return (9999, 0, 0)
     release = re.match(r"\d+(?:\.\d+)*", version)
     numbers = tuple(int(n) for n in _PART.findall(release.group() if release else "0"))
     return (*numbers, 0, 0, 0)[:3] if len(numbers) < 3 else numbers
