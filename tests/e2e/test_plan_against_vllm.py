@@ -1,0 +1,150 @@
+"""The plan against a real vLLM on the CPU: what it predicts, vLLM logs; what it refuses, fails.
+
+Each test starts one engine, with the plan's own arguments and environment, and stops it as
+soon as it has said what is asked.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from deployctl.hardware import load_profile
+from deployctl.hub import fetch
+from deployctl.model import facts_from
+from deployctl.planning import make_plan
+from deployctl.spec import ServiceSpec
+
+pytestmark = pytest.mark.vllm
+
+PORT = 18611  # never reached: the engine is stopped before it listens
+START_SECONDS = 300  # 15 s on two idle cores; the machine may be busy
+
+
+def planned(folder, **wish):
+    spec = ServiceSpec(model=str(folder), gpu="cpu", enforce_eager=True, **wish)
+    profile = load_profile("cpu").model_copy(update={"memory_gib": 16.0})
+    return make_plan(spec, facts_from(fetch(str(folder))), profile)
+
+
+def said(folder, plan, until):
+    """Starts vLLM as planned; returns its log, up to the line that matches or its end."""
+    command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
+    command += ["--model", str(folder), "--host", "127.0.0.1", "--port", str(PORT)]
+    environment = {
+        **os.environ,
+        **plan.engine.env,
+        "HF_HUB_OFFLINE": "1",
+        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "VLLM_CONFIGURE_LOGGING": "1",
+    }
+    with subprocess.Popen(
+        [*command, *plan.engine.args],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        start_new_session=True,
+    ) as process:
+        timer = threading.Timer(START_SECONDS, _kill, [process])
+        timer.start()
+        lines = []
+        try:
+            for line in process.stdout:
+                lines.append(line)
+                if re.search(until, line):
+                    break
+        finally:
+            timer.cancel()
+            _kill(process)
+    return "".join(lines)
+
+
+def _kill(process):
+    """Kills the engine and its children, all of one session of ours."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return
+
+
+@pytest.fixture
+def changed(tiny_checkpoint, tmp_path):
+    """A copy of the tiny checkpoint with a changed config."""
+
+    def make(**changes):
+        folder = tmp_path / "changed"
+        shutil.copytree(tiny_checkpoint, folder)
+        config = json.loads((folder / "config.json").read_text())
+        for name, value in changes.items():
+            if isinstance(value, dict):
+                config[name].update(value)
+            else:
+                config[name] = value
+        (folder / "config.json").write_text(json.dumps(config))
+        return folder
+
+    return make
+
+
+def test_the_cache_has_the_tokens_that_the_plan_predicts(tiny_checkpoint):
+    # 1000 is no multiple of the block of 128 tokens: rounding counts too.
+    plan = planned(tiny_checkpoint, max_model_len=1000)
+    assert plan.verdict == "fits"
+    log = said(tiny_checkpoint, plan, r"KV cache size: ")
+    found = re.search(r"KV cache size: ([\d,]+) tokens, .*request: ([\d.]+)x", log)
+    assert found, log[-3000:]
+    assert int(found.group(1).replace(",", "")) == plan.memory.kv_cache_tokens
+    assert float(found.group(2)) == plan.max_concurrency
+
+
+def test_a_cache_too_small_fails_and_both_name_the_same_longest_context(tiny_checkpoint):
+    plan = planned(tiny_checkpoint, kv_cache_gib=0.0005)
+    assert [reason.code for reason in plan.reasons] == ["kv_cache_too_small"]
+    log = said(tiny_checkpoint, plan, r"estimated maximum model length")
+    found = re.search(r"estimated maximum model length is (\d+)", log)
+    assert found, log[-3000:]
+    assert int(found.group(1)) == plan.longest_context
+
+
+@pytest.mark.parametrize(
+    ("code", "wish", "error"),
+    [
+        ("heads_not_divisible", {"tensor_parallel_size": 3}, "attention heads .* divisible"),
+        ("context_beyond_model", {"max_model_len": 4096}, "greater than the derived max_model_len"),
+        (
+            "unknown_flag",
+            {"engine_args": {"enable_prefix_cachin_": True}},
+            "unrecognized arguments",
+        ),
+        ("removed_flag", {"engine_args": {"swap_space": 4}}, "unrecognized arguments"),
+        ("wrong_flag_value", {"engine_args": {"seed": "seven"}}, "argument --seed"),
+        (
+            "batch_settings_conflict",
+            {"max_num_seqs": 64, "max_num_batched_tokens": 32},
+            "max_num_batched_tokens",
+        ),
+    ],
+)
+def test_what_the_plan_refuses_fails_in_vllm(tiny_checkpoint, code, wish, error):
+    plan = planned(tiny_checkpoint, **wish)
+    assert plan.verdict == "cannot_run"
+    assert code in [reason.code for reason in plan.reasons]
+    log = said(tiny_checkpoint, plan, rf"Error.*{error}|error: .*{error}|KV cache size")
+    assert re.search(error, log), log[-3000:]
+    assert "KV cache size" not in log
+
+
+def test_a_group_that_does_not_divide_the_layer_fails_in_vllm(changed):
+    folder = changed(quantization_config={"group_size": 96})
+    plan = planned(folder)
+    assert "group_size_not_divisible" in [reason.code for reason in plan.reasons]
+    log = said(folder, plan, r"(group.size|not aligned|kernel).*|KV cache size")
+    assert "KV cache size" not in log
+    assert re.search(r"Error", log), log[-3000:]
