@@ -10,100 +10,10 @@ import os
 import signal
 import socket
 import subprocess
-import sys
-import time
-from pathlib import Path
 
 import pytest
 
-from deployctl.targets.process import procfs
-from deployctl.targets.process.command import MARKER
-from process_parts import FAKE_ENGINE, write_checkpoint
-
-PATIENCE_S = 60.0  # on a machine that does other things too
-
-
-def _carrying(state_dir):
-    """Pids of all processes, supervisors included, that carry the marker of a run below here."""
-    prefix = f"{MARKER}={state_dir}".encode()
-    found = []
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                environment = (entry / "environ").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if any(e.startswith(prefix) for e in environment) and procfs.identify(int(entry.name)):
-                found.append(int(entry.name))
-    return found
-
-
-class Shell:
-    """Runs `deployctl` as a user would, with state of its own."""
-
-    def __init__(self, folder, port):
-        self.state = folder / "state"
-        self.model = write_checkpoint(folder / "tiny")
-        self.port = port
-        self.environment = {
-            **os.environ,
-            "DEPLOYCTL_STATE_DIR": str(self.state),
-            "DEPLOYCTL_CACHE_DIR": str(folder / "cache"),
-            "PYTHONPATH": str(FAKE_ENGINE),
-            "NO_COLOR": "1",
-        }
-
-    def start(self, *words, **more):
-        return subprocess.Popen(
-            [sys.executable, "-m", "deployctl", *map(str, words)],
-            env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
-        )  # fmt: skip
-
-    def run(self, *words, **more):
-        process = self.start(*words, **more)
-        out, err = process.communicate(timeout=PATIENCE_S)
-        assert "Traceback" not in err, err
-        return process.returncode, out, err
-
-    def up_words(self, *words, **fake):
-        env = [f"--env=FAKE_ENGINE_{name.upper()}={value}" for name, value in fake.items()]
-        return ["up", "--model", self.model, "--gpu", "cpu", "--port", self.port, *env, *words]
-
-    def up(self, *words, **fake):
-        return self.run(*self.up_words(*words, **fake))
-
-    def status(self, code):
-        got, out, err = self.run("status", "tiny", "--output", "json")
-        assert got == code, err
-        return json.loads(out)["services"][0]
-
-    def history(self):
-        _, out, _ = self.run("history", "tiny", "--output", "json")
-        return [(r["revision"], r["status"]) for r in json.loads(out)["revisions"]]
-
-    def left(self):
-        return _carrying(self.state)
-
-
-@pytest.fixture
-def shell(tmp_path, free_port):
-    made = Shell(tmp_path, free_port)
-    yield made
-    made.run("down", "--all")
-    assert made.left() == []
-
-
-def until(condition):
-    deadline = time.monotonic() + PATIENCE_S
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.05)
-    return found
-
-
-def recorded(shell):
-    """The pids of a run, once its engine is on record."""
-    return until(lambda: list(shell.state.rglob("engine.json"))) and shell.left()
+from process_shell import PATIENCE_S, carrying, recorded, until
 
 
 def test_from_nothing_to_nothing(shell):
@@ -280,7 +190,7 @@ def test_a_full_disk_before_the_start(small_disk, shell):
     assert code == 4
     assert "No space left on device" in err
     assert "hint: the disk is full" in err
-    assert _carrying(small_disk) == []
+    assert carrying(small_disk) == []
 
 
 def test_a_disk_that_fills_up_during_the_start(small_disk, shell):
@@ -325,3 +235,41 @@ def test_an_exposed_service_has_a_key_that_is_shown_nowhere(shell):
     holders = [p for p in shell.state.rglob("*") if p.is_file() and key in p.read_text("latin-1")]
     assert holders == [key_file]
     assert (key_file.stat().st_mode & 0o777, shell.state.stat().st_mode & 0o777) == (0o600, 0o700)
+
+
+def test_a_fleet_in_one_file(shell, tmp_path):
+    file = tmp_path / "fleet.yaml"
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        second = probe.getsockname()[1]
+    one = f"model: {shell.model}\ngpu: cpu\n"
+    broken = "env: {FAKE_ENGINE_DIE_LOADING: '1'}\n"
+    file.write_text(f"{one}port: {shell.port}\n---\n{one}name: two\nport: {second}\n{broken}")
+    code, out, _ = shell.run("up", "-f", file)
+    assert code == 4  # the second; the first serves
+    assert f":{shell.port}/v1" in out
+    file.write_text(file.read_text().replace(broken, ""))
+    code, out, err = shell.run("up", "-f", file, "--output", "json")
+    assert code == 0, err
+    services = json.loads(out)["services"]
+    assert [(s["service"], s["revision"], s["changed"]) for s in services] == [
+        ("tiny", 1, False),
+        ("two", 2, True),
+    ]
+    code, out, _ = shell.run("status")
+    assert code == 0
+    assert [line.split()[:4] for line in out.splitlines()[1:]] == [
+        ["tiny", "process", "1", "serving"],
+        ["two", "process", "2", "serving"],
+    ]
+    code, _, err = shell.run("logs")
+    assert code == 2
+    assert "known services: tiny, two" in err
+
+
+@pytest.mark.parametrize("name", ["../tiny", "tiny/..", "a;b"])
+@pytest.mark.parametrize("verb", ["status", "logs", "history", "rollback", "down"])
+def test_a_name_that_is_no_service(shell, verb, name):
+    code, _, err = shell.run(verb, name)
+    assert code == 2
+    assert "hint: " in err
