@@ -64,13 +64,26 @@ class Run:
         """Keeps a sample and shows it in Locust's own tables."""
         self._done += sample.outcome == "ok"
         self._failed += sample.failed
-        if self._writer:
-            self._writer.write(sample)
+        self._keep(sample)
         if sample.outcome != "incomplete":
             # A row a gap costs more than reading the gap did; where raw samples are kept
             # and nobody watches, it is left out.
             gaps = self._writer is None or self._environment.web_ui is not None
             show(self._environment.events.request, sample, self.workload.path, gaps=gaps)
+
+    def _keep(self, sample: Sample | None = None) -> bool:
+        """Writes a sample, or hands over what was written; False if the disk is full."""
+        try:
+            if self._writer and sample:
+                self._writer.write(sample)
+            elif self._writer:
+                self._writer.flush()
+        except OSError as error:
+            if self._ended is None:
+                sys.stderr.write(f"error: raw samples cannot be written: {error}\n")
+            self.stopping()
+            return False
+        return True
 
     def stopping(self) -> None:
         """The run ends now; what is under way will be cut."""
@@ -84,18 +97,20 @@ class Run:
         if self._writer is None:
             return
         assert self._ended is not None
-        self._writer.close(
-            WorkerReport(
-                worker=self.worker,
-                started_unix_s=self._started_unix,
-                ran_for_s=self._ended - self.epoch,
-                samples=self._writer.written,
-                cpu=self._heart.cpu,
-                lags_s=self._heart.lags_s,
-                scheduling=self._scheduling,
-            )
+        writer, self._writer = self._writer, None
+        report = WorkerReport(
+            worker=self.worker,
+            started_unix_s=self._started_unix,
+            ran_for_s=self._ended - self.epoch,
+            samples=writer.written,
+            cpu=self._heart.cpu,
+            lags_s=self._heart.lags_s,
+            scheduling=self._scheduling,
         )
-        self._writer = None
+        try:
+            writer.close(report)
+        except OSError as error:
+            sys.stderr.write(f"error: raw samples cannot be written: {error}\n")
 
     def _watching(self) -> None:
         told = self.epoch
@@ -107,8 +122,8 @@ class Run:
                 break
             if now - told >= 1.0:
                 told = now
-                if self._writer:
-                    self._writer.flush()
+                if not self._keep():
+                    break
                 if self._progress and not self._tell(now):
                     break  # nobody is left to read the result
         self.stopping()

@@ -1,6 +1,7 @@
 """The result folder: raw samples in, documented files out."""
 
 import json
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -52,6 +53,9 @@ def write(folder: Path, result: LoadResult, samples: list[Sample]) -> None:
         summary = json.dumps(result.to_dict(), indent=2, allow_nan=False)
         (folder / SUMMARY).write_text(summary + "\n", encoding="utf-8")
     except OSError as error:
+        for name in (REQUESTS, SUMMARY):  # half a file would pass for a whole one
+            with suppress(OSError):
+                (folder / name).unlink()
         raise StateError(
             f"the result could not be written: {error.strerror}",
             where=str(folder),

@@ -3,9 +3,10 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.errors import InputError
+from deployctl.errors import InputError, StateError
 from deployctl.load import folder, locust
 from deployctl_loadtest.result import Setup
+from deployctl_loadtest.sample import Sample
 
 SETUP = Setup(
     None, "http://h:1", "--model", "completions", 3, 10, 2.5, 100, 50, False, 7, 60
@@ -38,6 +39,19 @@ def test_a_result_is_never_overwritten(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="cannot be made"):
         folder.create(tmp_path / "file" / "x")
+
+
+def test_a_result_that_cannot_be_written_is_said_and_no_half_is_left(tmp_path, monkeypatch):
+    sample = Sample(worker="w", started_at_s=0.0, outcome="ok")
+    (tmp_path / "samples-w.jsonl").write_text("raw")
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(folder.json, "dumps", full)
+    with pytest.raises(StateError, match="No space left"):
+        folder.write(tmp_path, None, [sample])
+    assert [path.name for path in tmp_path.iterdir()] == ["samples-w.jsonl"]
 
 
 def test_the_default_folder_is_named_after_service_and_time():
