@@ -2,16 +2,16 @@
 
     ./test run python benchmarks/startup/measure.py [--output json]
 
-Each command runs once to warm the disk cache and then `RUNS` times; the figure is the median of
-whole processes, start to exit. A peer that is not installed is left out. Exit 1 when a limit of
-ours is missed.
+Each command runs once to warm the disk cache and then `RUNS` times as a whole process, start to
+exit. The figure held to the limit is the fastest run: other work on the machine can only add to
+it. CPU seconds, user and system, stand beside it. A peer that is not installed is left out.
+Exit 1 when a limit of ours is missed.
 """
 
 import argparse
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -97,16 +97,24 @@ def write_model(folder: Path) -> None:
         file.truncate(8 + len(header) + 4 * stored)
 
 
-def median_seconds(case: Case, runs: int) -> float:
-    """Median wall time of whole processes, in seconds."""
-    times = []
+def measure(case: Case, runs: int) -> tuple[float, float]:
+    """The fastest run's wall seconds, and the least CPU seconds of a run."""
+    walls, cpus = [], []
     for _ in range(runs):
+        before = os.times()
         began = time.perf_counter()
         done = subprocess.run(case.argv, capture_output=True, timeout=300)
-        times.append(time.perf_counter() - began)
+        walls.append(time.perf_counter() - began)
+        after = os.times()
+        cpus.append(
+            after.children_user
+            + after.children_system
+            - before.children_user
+            - before.children_system
+        )
         if done.returncode:
             sys.exit(f"{case.name} failed:\n{done.stderr.decode(errors='replace')}")
-    return statistics.median(times)
+    return min(walls), min(cpus)
 
 
 def main() -> int:
@@ -120,8 +128,9 @@ def main() -> int:
         for case in cases(Path(name)):
             if case.limit_s:
                 usable(case)
-            seconds = median_seconds(case, RUNS if case.limit_s else PEER_RUNS)
-            rows.append({"command": case.name, "seconds": seconds, "limit_s": case.limit_s})
+            seconds, cpu = measure(case, RUNS if case.limit_s else PEER_RUNS)
+            row = {"command": case.name, "seconds": seconds, "cpu_seconds": cpu}
+            rows.append({**row, "limit_s": case.limit_s})
     first = rows[0]["seconds"]
     for row in rows:
         row["times_ours"] = row["seconds"] / first
@@ -129,12 +138,11 @@ def main() -> int:
     if as_json:
         print(json.dumps({"version": 1, "runs": RUNS, "cpus": os.cpu_count(), "rows": rows}))
     else:
-        print("| command | median s | limit s | × deployctl --help |\n|---|---|---|---|")
+        print("| command | s | CPU s | limit s | × ours |\n|---|---|---|---|---|")
         for row in rows:
+            figures = f"{row['seconds']:.2f} | {row['cpu_seconds']:.2f}"
             limit = row["limit_s"] or "–"
-            print(
-                f"| `{row['command']}` | {row['seconds']:.2f} | {limit} | {row['times_ours']:.1f} |"
-            )
+            print(f"| `{row['command']}` | {figures} | {limit} | {row['times_ours']:.1f} |")
     for row in missed:
         print(f"{row['command']} is over its limit", file=sys.stderr)
     return 1 if missed else 0
