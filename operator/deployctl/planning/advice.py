@@ -59,8 +59,25 @@ def warnings(
         )
 
 
+# Engine arguments that take memory which the plan does not count.
+_UNCOUNTED = (
+    "speculative_config",
+    "enable_lora",
+    "data_parallel_size",
+    "decode_context_parallel_size",
+    "enable_dbo",
+)
+
+
 def _engine(settings: Settings) -> Iterator[Finding]:
     version = settings.version
+    for name in _UNCOUNTED:
+        if settings.rest.get(name) not in (None, False, 1):
+            yield Finding(
+                code="memory_not_counted",
+                message=f"what {name} takes or changes is not in this plan's memory",
+                fix="leave room with a lower --gpu-memory-utilization, and read the first log",
+            )
     if not at_least(version, OLDEST):
         yield Finding(
             code="engine_version_old",

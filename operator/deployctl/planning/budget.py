@@ -38,6 +38,7 @@ class Setting:
     hybrid: bool = True
     block_tokens: int = 16
     kv_cache_bytes: float | None = None  # set outright: no profiling, or a CPU
+    offload: float = 0.0  # bytes of weights kept in the host's memory, a GPU
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,7 @@ def memory(facts: ModelFacts, shape: Shape, profile: GpuProfile, setting: Settin
     for index, count in enumerate(sizes):
         own = stage_parts(facts, shape, profile, setting, index)
         weights = own.total + (scale - 1) * own.layers
+        weights -= min(setting.offload, own.layers)
         start = sum(sizes[:index])
         cache = layout(
             shape,

@@ -4,6 +4,7 @@ Sizes follow the parameters that vLLM's quantization methods register and keep a
 (vllm/model_executor/layers/quantization of 0.8 to 0.32).
 """
 
+import re
 from dataclasses import dataclass
 
 from deployctl.model import Quantization
@@ -120,3 +121,19 @@ def _compressed(quantization: Quantization) -> Storage:
     if floats:
         return Storage("compressed-tensors", bits, 16, 1)
     return Storage("compressed-tensors", bits, group or 128, 2, zeros)
+
+
+def leaves_out(quantization: Quantization | None, part: str) -> bool:
+    """Whether the checkpoint leaves `part` unquantized in every layer.
+
+    `part` is a piece of a module's name, such as self_attn. Patterns are searched for it as
+    text: they come from a stranger, so they are never run as regular expressions. One that
+    names a single layer does not speak for all.
+    """
+    if quantization is None:
+        return True
+    plain = (pattern.replace("\\", "") for pattern in quantization.ignored[:4096])
+    return any(part in pattern and not _ONE_LAYER.search(pattern) for pattern in plain)
+
+
+_ONE_LAYER = re.compile(r"layers\.\d")

@@ -11,7 +11,7 @@ from deployctl.planning.arguments import arguments
 from deployctl.planning.budget import Memory, Setting, memory, sharded_weights
 from deployctl.planning.kvcache import BLOCK_TOKENS, CPU_BLOCK_TOKENS
 from deployctl.planning.plan import EnginePlan, Finding, ServingPlan, Verdict
-from deployctl.planning.settings import Settings, fold, resolve
+from deployctl.planning.settings import Settings, fold, offloaded, resolve
 from deployctl.planning.shape import Shape, shape_of
 from deployctl.planning.transient import graph_count
 from deployctl.planning.weights import Sharding
@@ -76,6 +76,7 @@ class _Planner:
             hybrid=settings.hybrid,
             block_tokens=settings.block_tokens or default,
             kv_cache_bytes=settings.kv_cache_bytes,
+            offload=offloaded(settings.rest) if self.profile.kind == "cuda" else 0.0,
         )
         found = memory(facts, self.shape, self.profile, setting)
         if settings.online:

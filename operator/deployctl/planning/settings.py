@@ -110,7 +110,7 @@ def resolve(spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile, world: in
         batch=batch(spec, profile, version, length, world),
         utilization=spec.gpu_memory_utilization
         or float(behaviour("gpu_memory_utilization", version)),
-        kv_cache_dtype=spec.kv_cache_dtype,
+        kv_cache_dtype=_cache_dtype(spec.kv_cache_dtype, quantization, version),
         eager=spec.enforce_eager,
         quantization=quantization,
         online=online,
@@ -129,6 +129,29 @@ def _quantization(facts: ModelFacts, rest: dict[str, Any]) -> tuple[Quantization
     if facts.quantization is None and asked == "bitsandbytes":
         return Quantization(method="bitsandbytes", bits=4), True
     return facts.quantization, False
+
+
+def _cache_dtype(asked: str | None, quantization: Quantization | None, version: str) -> str | None:
+    """ModelOpt checkpoints bring the cache's dtype (vllm/utils/torch_utils.py, from 0.14 on)."""
+    if asked not in (None, "auto") or quantization is None or not at_least(version, "0.14.0"):
+        return asked
+    if not quantization.method.startswith("modelopt"):
+        return asked
+    inner = quantization.raw.get("quantization")
+    for place in (inner if isinstance(inner, dict) else {}, quantization.raw):
+        scheme = place.get("kv_cache_scheme") or place.get("kv_cache_quant_algo")
+        eight = isinstance(scheme, dict) and scheme.get("num_bits") == 8
+        if eight or str(scheme).lower() == "fp8":
+            return "fp8"
+    return asked
+
+
+def offloaded(rest: dict[str, Any]) -> float:
+    """Bytes of weights that --cpu-offload-gb moves to the host; 0 when it is not set."""
+    given = rest.get("cpu_offload_gb")
+    if isinstance(given, bool) or not isinstance(given, int | float):
+        return 0.0
+    return float(given) * 1024**3 if 0 < given < 1e6 else 0.0
 
 
 def _block_tokens(rest: dict[str, Any]) -> int | None:

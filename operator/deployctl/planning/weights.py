@@ -10,7 +10,7 @@ get_pp_indices: what does not divide goes to the stages before the last).
 from dataclasses import dataclass, replace
 
 from deployctl.model import Quantization
-from deployctl.planning.linear import Storage, allocated, plain, storage
+from deployctl.planning.linear import Storage, allocated, leaves_out, plain, storage
 from deployctl.planning.shape import Shape
 
 VOCAB_PADDING = 64  # vllm/model_executor/layers/vocab_parallel_embedding.py
@@ -72,12 +72,15 @@ def parts(
     rows = padded_vocab(shape.vocab, tensor)
     table = allocated(rows * shape.hidden * dtype_bytes, coarse=coarse)
     head = table if last and not (shape.tied and first) else 0.0
+    if head and quantization is not None and quantization.lm_head:
+        head = replace(storage(quantization, dtype_bytes), coarse=coarse).nbytes(shape.hidden, rows)
     start = sum(sizes[:stage])
     kind = replace(storage(quantization, dtype_bytes), coarse=coarse)
     layers = 0.0
     dense = min(max(shape.dense_layers - start, 0), sizes[stage]) if shape.experts else sizes[stage]
     sparse = sizes[stage] - dense
-    attention = attention_bytes(shape, _attention_storage(kind, dtype_bytes), tensor, dtype_bytes)
+    pieces = _pieces(quantization, kind, dtype_bytes)
+    attention = attention_bytes(shape, pieces.attention, tensor, dtype_bytes)
     norms = shape.norms * shape.hidden * dtype_bytes
     linear = sum(k == "linear_attention" for k in shape.kinds[start : start + sizes[stage]])
     if shape.linear is not None and linear:
@@ -85,9 +88,9 @@ def parts(
         layers += (sizes[stage] - linear) * attention + sizes[stage] * norms
     else:
         layers += sizes[stage] * (attention + norms)
-    layers += dense * _mlp(shape, kind, shape.intermediate, tensor)
+    layers += dense * _mlp(shape, pieces.dense, shape.intermediate, tensor)
     if sparse:
-        layers += sparse * _experts(shape, kind, tensor, dtype_bytes, hopper_mxfp4)
+        layers += sparse * _experts(shape, pieces, tensor, dtype_bytes, hopper_mxfp4)
     if last:
         layers += shape.hidden * dtype_bytes
     rotary = sum(p * d for p, d in shape.rotary) * dtype_bytes
@@ -100,9 +103,30 @@ def parts(
     )
 
 
-def _attention_storage(kind: Storage, dtype_bytes: int) -> Storage:
-    """MXFP4 checkpoints quantize their experts alone."""
-    return replace(plain(dtype_bytes), coarse=kind.coarse) if kind.method == "mxfp4" else kind
+@dataclass(frozen=True)
+class _Pieces:
+    """How each piece of a layer is stored: checkpoints may leave some of them unquantized."""
+
+    attention: Storage
+    dense: Storage
+    shared: Storage
+    experts: Storage
+
+
+def _pieces(quantization: Quantization | None, kind: Storage, dtype_bytes: int) -> _Pieces:
+    """MXFP4 checkpoints quantize their experts alone; others say what they leave out."""
+    bare = replace(plain(dtype_bytes), coarse=kind.coarse)
+    alone = kind.method == "mxfp4"
+
+    def of(*names: str) -> Storage:
+        return bare if alone or any(leaves_out(quantization, n) for n in names) else kind
+
+    return _Pieces(
+        attention=of("self_attn", "attention.", "q_proj"),
+        dense=of("mlp.gate_proj", "mlp.(gate", "mlp.down_proj"),
+        shared=of("shared_expert"),
+        experts=kind,
+    )
 
 
 def attention_bytes(shape: Shape, kind: Storage, tensor: int, dtype_bytes: int) -> float:
@@ -159,8 +183,9 @@ def _mlp(shape: Shape, kind: Storage, size: int, tensor: int) -> float:
 
 
 def _experts(
-    shape: Shape, kind: Storage, tensor: int, dtype_bytes: int, hopper_mxfp4: bool
+    shape: Shape, pieces: _Pieces, tensor: int, dtype_bytes: int, hopper_mxfp4: bool
 ) -> float:
+    kind = pieces.experts
     inner = shape.expert_size / tensor
     hidden: float = shape.hidden
     if kind.method == "mxfp4":
@@ -179,7 +204,7 @@ def _experts(
     if shape.expert_bias:
         total += shape.experts * dtype_bytes
     if shape.shared_size:
-        total += _mlp(shape, kind, shape.shared_size, tensor)
+        total += _mlp(shape, pieces.shared, shape.shared_size, tensor)
     return total
 
 

@@ -166,3 +166,60 @@ def test_headers_decide_the_weights_when_they_were_read(config, facts):
 def test_an_online_quantization_must_hold_the_whole_model_first(config, plan, codes):
     found = plan(config("qwen2-72b"), gpu_memory_gib=139.72, engine_args={"quantization": "fp8"})
     assert codes(found) == ["weights_too_large"]
+
+
+def test_what_a_checkpoint_leaves_unquantized_keeps_its_size(config, plan):
+    whole = plan(config("qwen2.5-7b", quantization_config=AWQ), max_model_len=4096)
+    left = {**AWQ, "modules_to_not_convert": ["self_attn"]}
+    some = plan(config("qwen2.5-7b", quantization_config=left), max_model_len=4096)
+    attention = 28 * (2 * 3584 * 3584 + 2 * 3584 * 512)  # parameters
+    packed = 0.5 + 2.5 / 128  # bytes a parameter: four bits, a scale and a zero a group
+    more = attention * (2 - packed) / 2**30
+    assert some.memory.weights_gib - whole.memory.weights_gib == pytest.approx(more, rel=0.05)
+    # One layer's exception does not speak for the others; and no pattern is ever run.
+    for pattern in ("model.layers.0.self_attn", "(a+)+$" * 40):
+        odd = {**AWQ, "modules_to_not_convert": [pattern]}
+        told = plan(config("qwen2.5-7b", quantization_config=odd), max_model_len=4096)
+        assert told.memory.weights_gib == whole.memory.weights_gib
+
+
+def test_offloaded_weights_make_room_for_the_cache(config, plan):
+    plain = plan(config("qwen2.5-7b"), max_model_len=4096)
+    moved = plan(config("qwen2.5-7b"), max_model_len=4096, engine_args={"cpu_offload_gb": 4})
+    assert moved.memory.kv_cache_gib == pytest.approx(plain.memory.kv_cache_gib + 4, abs=0.01)
+
+
+def test_linear_attention_grows_the_block_until_a_state_fits(plan):
+    # Qwen3-Next: vLLM sets the attention block to 544 tokens and makes four groups of twelve.
+    found = plan(
+        {
+            "architectures": ["Qwen3NextForCausalLM"],
+            "model_type": "qwen3_next",
+            "num_hidden_layers": 48,
+            "hidden_size": 2048,
+            "intermediate_size": 5120,
+            "num_attention_heads": 16,
+            "num_key_value_heads": 2,
+            "head_dim": 256,
+            "vocab_size": 151936,
+            "tie_word_embeddings": False,
+            "max_position_embeddings": 262144,
+            "torch_dtype": "bfloat16",
+            "num_experts": 512,
+            "num_experts_per_tok": 10,
+            "moe_intermediate_size": 512,
+            "shared_expert_intermediate_size": 512,
+            "full_attention_interval": 4,
+            "linear_conv_kernel_dim": 4,
+            "linear_key_head_dim": 128,
+            "linear_num_key_heads": 16,
+            "linear_num_value_heads": 32,
+            "linear_value_head_dim": 128,
+        },
+        gpu="h100",
+        gpu_memory_gib=180,
+        max_model_len=32768,
+        engine_version="0.19.0",
+    )
+    assert found.memory.weights_gib == pytest.approx(79.67e9 * 2 / 2**30, rel=0.002)
+    assert found.memory.kv_cache_tokens % 544 == 0
