@@ -35,7 +35,7 @@ def plan_text(plan: ServingPlan, title: str, *, counted: bool, colour: bool) -> 
     text.append(word, style=style)
     text.append(f"  {plan.served_model_name} on {title}\n")
     for line in _summary(plan):
-        text.append(f"{_INDENT}{line}\n")
+        _wrapped(text, line, hang=2)
     for reason in plan.reasons:
         _finding(text, reason, "red")
     if plan.memory is not None and plan.accelerator == "cuda":
@@ -82,10 +82,8 @@ def _price(plan: ServingPlan) -> str:
     cost = plan.cost
     if cost is None:
         return ""
-    return (
-        f" · ${cost.usd_per_hour:.2f}/h, about "
-        f"${cost.usd_per_million_output_tokens:.2f} a million tokens out (estimate)"
-    )
+    million = cost.usd_per_million_output_tokens
+    return f" · ${cost.usd_per_hour:.2f}/h, est. ${million:.2f} a million tokens"
 
 
 def _memory(text: Text, memory: MemoryBudget, *, counted: bool, colour: bool) -> None:
@@ -178,8 +176,8 @@ def comparison_text(found: Comparison) -> Text:
         _row(text, candidate, cheapest=candidate.gpu == found.cheapest)
     if found.cheapest:
         text.append(f"\n{found.cheapest}", style="bold green")
-        text.append(" is the cheapest that is enough. Prices are the profiles'; tokens a second\n")
-        text.append("are estimates until a load test replaces them.\n")
+        text.append(" is the cheapest that is enough. Prices are the profiles'; what a token\n")
+        text.append("costs is an estimate until a load test replaces it.\n")
     refusals = [c for c in found.candidates if c.plan.verdict != "fits"]
     for candidate in refusals:
         text.append(f"\n{candidate.gpu}", style="bold")
@@ -191,8 +189,8 @@ def comparison_text(found: Comparison) -> Text:
 def _row(text: Text, candidate: Candidate, *, cheapest: bool) -> None:
     plan = candidate.plan
     word, style = _VERDICTS[plan.verdict]
-    text.append(f"{candidate.gpu:14}")
-    text.append(f"{word:14}", style=style)
+    text.append(f"{candidate.gpu:13}")
+    text.append(f"{word:13}", style=style)
     text.append(f"{candidate.gpus:>5}")
     cells: Sequence[str] = (
         f"{plan.max_concurrency:,.1f}" if plan.verdict == "fits" else "–",

@@ -98,7 +98,11 @@ def _clean(root: Any, where: str) -> Any:
 
 
 def _too_deep(where: str) -> ModelError:
-    return ModelError("the file is nested too deeply", where=where)
+    return ModelError(
+        "the file is nested too deeply",
+        where=where,
+        hint="this is no file of a checkpoint; download it again",
+    )
 
 
 def _kind(value: Any) -> str:

@@ -1,0 +1,140 @@
+"""`deployctl plan` as a process: the contract of its JSON, its text, its exit codes."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+CONTRACT = {
+    "version",
+    "verdict",
+    "reasons",
+    "warnings",
+    "engine",
+    "tensor_parallel_size",
+    "replicas",
+    "max_model_len",
+    "max_concurrency",
+    "startup_budget_s",
+    "memory",
+}
+MEMORY = {
+    "gpu_total_gib",
+    "budget_gib",
+    "weights_gib",
+    "non_torch_gib",
+    "activation_gib",
+    "cudagraph_gib",
+    "kv_cache_gib",
+    "kv_cache_tokens",
+    "kv_bytes_per_token",
+}
+
+
+@pytest.fixture
+def folder(config, tmp_path):
+    """`folder("llama-8b")`: a folder of that name with the config alone."""
+
+    def make(name, **changes):
+        place = tmp_path / name
+        place.mkdir(exist_ok=True)
+        (place / "config.json").write_text(json.dumps(config(name, **changes)))
+        return place
+
+    return make
+
+
+def run(*words, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "deployctl", "plan", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        env={**os.environ, "COLUMNS": "80", **environment},
+    )
+
+
+def test_the_contract_holds(folder):
+    done = run(
+        *("--model", folder("llama-8b"), "--gpu", "h100", "--gpus", 2, "--gpu-memory-gib", 79.19),
+        *("--tensor-parallel-size", 2, "--pipeline-parallel-size", 1, "--max-model-len", 8192),
+        *("--gpu-memory-utilization", 0.95, "--max-num-seqs", 256, "--max-num-batched-tokens"),
+        *(4096, "--kv-cache-dtype", "fp8", "--dtype", "bfloat16", "--enforce-eager"),
+        *("--engine-version", "0.19.0", "--output", "json"),
+    )
+    assert done.returncode == 0, done.stderr
+    plan = json.loads(done.stdout)
+    assert plan.keys() >= CONTRACT
+    assert plan["memory"].keys() >= MEMORY
+    assert plan["engine"].keys() >= {"name", "version", "image", "args"}
+    assert plan["version"] == 1
+    assert plan["memory"]["gpu_total_gib"] == 79.19
+    assert plan["memory"]["cudagraph_gib"] == 0
+
+
+def test_a_refusal_is_printed_and_exits_3(folder):
+    done = run("--model", folder("llama-8b"), "--gpu", "l4", "--output", "json")
+    assert done.returncode == 3
+    plan = json.loads(done.stdout)
+    assert plan["verdict"] == "does_not_fit"
+    assert [set(reason) for reason in plan["reasons"]] == [{"code", "message", "fix"}]
+    assert "kv_cache_too_small" in done.stderr
+    assert "hint: set --max-model-len" in done.stderr
+
+
+def test_a_gpu_file_is_the_profiles_own_yaml(folder, tmp_path):
+    card = tmp_path / "card.yaml"
+    card.write_text(
+        "name: a10g\ntitle: NVIDIA A10G\nmemory_gib: 22.07\nmemory_bandwidth_gb_s: 600\n"
+        'compute_capability: "8.6"\n'
+    )
+    words = ("--gpu", card, "--max-model-len", 4096, "--output", "json")
+    done = run("--model", folder("llama-8b"), *words)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["gpu"] == "a10g"
+
+
+def test_the_text_reads_well_in_80_columns(folder, golden):
+    fits = run(
+        *("--model", folder("llama-8b"), "--gpu", "h100", "--max-model-len", 8192),
+        *("--engine-version", "0.19.0", "--gpu-memory-utilization", 0.95),
+    )
+    assert fits.returncode == 0, fits.stderr
+    assert max(map(len, fits.stdout.splitlines())) <= 80
+    golden("plan/fits.txt", fits.stdout)
+    awq = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
+    refused = run(
+        *("--model", folder("qwen2-72b", quantization_config=awq), "--gpu", "rtx4090"),
+        *("--gpus", 2, "--tensor-parallel-size", 2),
+    )
+    assert refused.returncode == 3
+    assert max(map(len, refused.stdout.splitlines())) <= 80
+    golden("plan/refused.txt", refused.stdout)
+
+
+def test_compare_prints_one_table(folder, golden):
+    done = run(
+        *("--model", folder("llama-8b"), "--compare", "l4,4090,a100,h100"),
+        *("--users", 16, "--max-model-len", 8192),
+    )
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    golden("plan/compare.txt", done.stdout)
+
+
+def test_compare_where_nothing_is_enough_exits_3(folder):
+    done = run("--model", folder("qwen2-72b"), "--compare", "l4", "--users", 500)
+    assert done.returncode == 3
+    assert "none of these cards is enough" in done.stderr
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{", '{"num_hidden_layers": -1}', "[" * 100_000])
+def test_a_broken_config_is_one_error_and_no_traceback(tmp_path, text):
+    (tmp_path / "config.json").write_text(text)
+    done = run("--model", tmp_path, "--gpu", "l4")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert "hint: " in done.stderr
