@@ -1,0 +1,166 @@
+{{/* Names, labels and what follows from several values. Objects are named here and nowhere else. */}}
+
+{{/*
+The name of the service. Never "vllm": a Service of that name gives every pod beside it a
+VLLM_PORT=tcp://..., which the engine reads as its port.
+*/}}
+{{- define "vllm.name" -}}
+{{- $name := .Values.name | default .Release.Name -}}
+{{- $name = regexReplaceAll "[^a-z0-9-]+" (lower $name) "-" | trunc 40 | trimAll "-" -}}
+{{- if not (regexMatch "^[a-z]" $name) }}{{ $name = printf "m-%s" $name | trunc 40 | trimSuffix "-" }}{{ end -}}
+{{- if eq $name "vllm" }}{{ $name = "vllm-engine" }}{{ end -}}
+{{- $name -}}
+{{- end }}
+
+{{- define "vllm.router.name" -}}{{ include "vllm.name" . }}-router{{- end }}
+{{- define "vllm.files.name" -}}{{ include "vllm.name" . }}-files{{- end }}
+{{- define "vllm.hubTokenMade.name" -}}{{ include "vllm.name" . }}-hub-token{{- end }}
+{{- define "vllm.apiKeyMade.name" -}}{{ include "vllm.name" . }}-api-key{{- end }}
+{{- define "vllm.dashboards.name" -}}{{ include "vllm.name" . }}-dashboards{{- end }}
+{{- define "vllm.smoke.name" -}}{{ include "vllm.name" . }}-smoke{{- end }}
+{{- define "vllm.apiKey.name" -}}
+{{- .Values.apiKey.existingSecret | default (include "vllm.apiKeyMade.name" .) -}}
+{{- end }}
+{{- define "vllm.hubToken.name" -}}
+{{- if .Values.hubToken.value }}{{ include "vllm.hubTokenMade.name" . }}{{ else }}{{ .Values.hubToken.existingSecret }}{{ end -}}
+{{- end }}
+{{- define "vllm.cache.name" -}}
+{{- .Values.cache.existingClaim | default (printf "%s-cache" (include "vllm.name" .)) -}}
+{{- end }}
+{{/* A Job cannot be changed, so that another model is another Job. */}}
+{{- define "vllm.download.mark" -}}
+{{- list .Values.model.id .Values.model.revision (.Values.download.image | default .Values.engine.image) | toJson | sha256sum | trunc 10 -}}
+{{- end }}
+{{- define "vllm.download.name" -}}{{ include "vllm.name" . }}-download-{{ include "vllm.download.mark" . }}{{- end }}
+{{/* What clients talk to: the router where there is one. */}}
+{{- define "vllm.front.name" -}}
+{{- if .Values.router.enabled }}{{ include "vllm.router.name" . }}{{ else }}{{ include "vllm.name" . }}{{ end -}}
+{{- end }}
+{{- define "vllm.front.component" -}}{{ ternary "router" "engine" .Values.router.enabled }}{{- end }}
+
+{{/* Labels by which pods are selected: they never change. Takes (list context component). */}}
+{{- define "vllm.selector" -}}
+{{- $root := index . 0 -}}
+app.kubernetes.io/name: vllm
+app.kubernetes.io/instance: {{ $root.Release.Name | quote }}
+app.kubernetes.io/component: {{ index . 1 }}
+{{- end }}
+
+{{/* Labels of an object. Takes (list context component). */}}
+{{- define "vllm.labels" -}}
+{{- $root := index . 0 -}}
+{{- $own := dict
+  "app.kubernetes.io/name" "vllm"
+  "app.kubernetes.io/instance" $root.Release.Name
+  "app.kubernetes.io/component" (index . 1)
+  "app.kubernetes.io/part-of" (include "vllm.name" $root)
+  "app.kubernetes.io/version" (regexReplaceAll "[^A-Za-z0-9_.-]" $root.Values.engine.version "_" | trunc 63)
+  "app.kubernetes.io/managed-by" ($root.Values.managedBy | default $root.Release.Service)
+  "helm.sh/chart" (printf "%s-%s" $root.Chart.Name ($root.Chart.Version | replace "+" "_")) -}}
+{{- merge $own $root.Values.labels | toYaml -}}
+{{- end }}
+
+{{/* Labels of a pod: none that a new chart changes, for that would restart engines. */}}
+{{- define "vllm.podLabels" -}}
+{{- $root := index . 0 -}}
+{{- merge (include "vllm.selector" . | fromYaml) $root.Values.labels | toYaml -}}
+{{- end }}
+
+{{/* metadata: of an object. Takes (list context name component), and more labels if there are. */}}
+{{- define "vllm.metadata" -}}
+{{- $root := index . 0 -}}
+{{- $more := dict -}}
+{{- if gt (len .) 3 }}{{ $more = index . 3 }}{{ end -}}
+name: {{ index . 1 | quote }}
+namespace: {{ $root.Release.Namespace | quote }}
+labels:
+  {{- merge (include "vllm.labels" (list $root (index . 2)) | fromYaml) $more | toYaml | nindent 2 }}
+{{- end }}
+
+{{/* The engine's release as semver, for vLLM has versions such as 0.9.0.1. */}}
+{{- define "vllm.version" -}}
+{{- regexFind "^[0-9]+\\.[0-9]+\\.[0-9]+" .Values.engine.version -}}
+{{- end }}
+{{- define "vllm.since" -}}
+{{- $root := index . 0 -}}
+{{- if semverCompare (printf ">=%s" (index . 1)) (include "vllm.version" $root) }}yes{{ end -}}
+{{- end }}
+{{/* Renamed in 0.9.2. */}}
+{{- define "vllm.metric.kvCacheUsage" -}}
+{{- if include "vllm.since" (list . "0.9.2") }}vllm:kv_cache_usage_perc{{ else }}vllm:gpu_cache_usage_perc{{ end -}}
+{{- end }}
+
+{{- define "vllm.scaled" -}}{{ if ne .Values.autoscaling.kind "none" }}yes{{ end }}{{- end }}
+{{- define "vllm.mostReplicas" -}}
+{{- if include "vllm.scaled" . }}{{ .Values.autoscaling.maxReplicas }}{{ else }}{{ .Values.replicas }}{{ end -}}
+{{- end }}
+{{/* Whether the model comes from the Hub, and whether the engine itself fetches it. */}}
+{{- define "vllm.fromHub" -}}{{ if not (or .Values.model.claim .Values.model.hostPath) }}yes{{ end }}{{- end }}
+{{- define "vllm.fetches" -}}{{ if and (include "vllm.fromHub" .) (not .Values.download.enabled) }}yes{{ end }}{{- end }}
+{{- define "vllm.cache.accessMode" -}}
+{{- .Values.cache.accessMode | default (ternary "ReadWriteMany" "ReadWriteOnce" (gt (include "vllm.mostReplicas" . | int) 1)) -}}
+{{- end }}
+{{- define "vllm.model.path" -}}/models/{{ include "vllm.name" . }}{{- end }}
+
+{{/* Kubernetes replaces $(NAME) in arguments and variables; a doubled dollar is a dollar. */}}
+{{- define "vllm.literal" -}}{{ . | replace "$" "$$" | toJson }}{{- end }}
+
+{{/* Where our series are. A pod of the Deployment is NAME-HASH-HASH. */}}
+{{- define "vllm.series" -}}
+{{- if .Values.autoscaling.prometheusSelector }}{{ .Values.autoscaling.prometheusSelector }}
+{{- else }}namespace="{{ .Release.Namespace }}",pod=~"{{ include "vllm.name" . }}-[a-z0-9]+-[a-z0-9]+"{{ end -}}
+{{- end }}
+
+{{/* A NetworkPolicy's peer. Takes (list context peer). */}}
+{{- define "vllm.peer" -}}
+{{- $peer := index . 1 -}}
+{{- if $peer.namespace }}
+- namespaceSelector:
+    matchLabels:
+      kubernetes.io/metadata.name: {{ $peer.namespace | toJson }}
+  {{- with $peer.podLabels }}
+  podSelector:
+    matchLabels:
+      {{- toYaml . | nindent 6 }}
+  {{- end }}
+{{- else }}
+- podSelector:
+    {{- if $peer.podLabels }}
+    matchLabels:
+      {{- toYaml $peer.podLabels | nindent 6 }}
+    {{- else }} {}{{ end }}
+{{- end }}
+{{- end }}
+{{/* Every client, and the test's pod. */}}
+{{- define "vllm.clients" -}}
+{{- $root := . -}}
+{{- range .Values.networkPolicy.clients }}
+{{- include "vllm.peer" (list $root .) }}
+{{- else }}
+- podSelector: {}
+{{- end }}
+{{- if and .Values.networkPolicy.clients .Values.tests.enabled }}
+- podSelector:
+    matchLabels:
+      {{- include "vllm.selector" (list . "smoke") | nindent 6 }}
+{{- end }}
+{{- end }}
+
+{{/* securityContext of every pod and every container. */}}
+{{- define "vllm.podSecurity" -}}
+runAsNonRoot: true
+runAsUser: {{ .Values.security.runAsUser | int64 }}
+runAsGroup: {{ .Values.security.runAsGroup | int64 }}
+fsGroup: {{ .Values.security.runAsGroup | int64 }}
+fsGroupChangePolicy: OnRootMismatch
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}
+{{- define "vllm.containerSecurity" -}}
+allowPrivilegeEscalation: false
+capabilities:
+  drop: [ALL]
+privileged: false
+readOnlyRootFilesystem: {{ . }}
+runAsNonRoot: true
+{{- end }}

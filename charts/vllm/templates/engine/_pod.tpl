@@ -1,0 +1,165 @@
+{{/* Parts of the engine's pod. */}}
+
+{{/* The engine's words: where the model and the port are, how it drains, and the plan's flags. */}}
+{{- define "vllm.engine.args" -}}
+{{- $given := join " " .Values.engine.args -}}
+- --model
+- {{ include "vllm.literal" (ternary .Values.model.id (include "vllm.model.path" .) (ne "" (include "vllm.fromHub" .))) }}
+- --host
+- 0.0.0.0
+- --port
+- {{ .Values.engine.port | int | toString | quote }}
+{{- if and .Values.model.revision (include "vllm.fromHub" .) }}
+- --revision
+- {{ include "vllm.literal" .Values.model.revision }}
+{{- end }}
+{{- if and (include "vllm.since" (list . "0.18.0")) (not (contains "--shutdown-timeout" $given)) }}
+- --shutdown-timeout
+- {{ sub (sub (int .Values.drain.gracePeriodSeconds) (int .Values.drain.preStopSeconds)) 5 | toString | quote }}
+{{- end }}
+{{- if and (include "vllm.since" (list . "0.16.0")) (not (contains "--disable-access-log-for-endpoints" $given)) }}
+- --disable-access-log-for-endpoints
+- /health,/metrics
+{{- end }}
+{{- range .Values.engine.args }}
+- {{ include "vllm.literal" . }}
+{{- end }}
+{{- end }}
+
+{{/* A uid without a name or a home needs both from here, and every cache a place to write. */}}
+{{- define "vllm.engine.env" -}}
+{{- $own := dict
+  "HOME" "/tmp"
+  "USER" "vllm"
+  "HF_HOME" "/cache/hub"
+  "HF_TOKEN_PATH" "/run/secrets/hf_token"
+  "VLLM_CACHE_ROOT" "/cache/vllm"
+  "TORCHINDUCTOR_CACHE_DIR" "/cache/vllm/inductor"
+  "TRITON_CACHE_DIR" "/cache/vllm/triton"
+  "FLASHINFER_WORKSPACE_BASE" "/cache/vllm"
+  "CUDA_CACHE_PATH" "/cache/vllm/nv"
+  "PYTHONUNBUFFERED" "1"
+  "VLLM_NO_USAGE_STATS" "1"
+  "DO_NOT_TRACK" "1" -}}
+{{- if not (include "vllm.fetches" .) }}{{ $_ := set $own "HF_HUB_OFFLINE" "1" }}{{ end -}}
+{{- $all := merge (dict) .Values.engine.env $own -}}
+{{- if .Values.apiKey.enabled }}{{ $_ := set $all "API_KEY_REQUIRED" "1" }}{{ end -}}
+{{- range $name, $value := $all }}
+- name: {{ $name | quote }}
+  value: {{ include "vllm.literal" $value }}
+{{- end }}
+{{- end }}
+
+{{- define "vllm.hasSecrets" -}}
+{{- if or .Values.apiKey.enabled (include "vllm.hubToken.name" .) }}yes{{ end -}}
+{{- end }}
+{{/* Secrets as files: a variable would show in `kubectl describe`. */}}
+{{- define "vllm.secretsVolume" -}}
+- name: secrets
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- if .Values.apiKey.enabled }}
+      - secret:
+          name: {{ include "vllm.apiKey.name" . | quote }}
+          items:
+            - key: {{ .Values.apiKey.key | quote }}
+              path: api_key
+      {{- end }}
+      {{- with include "vllm.hubToken.name" . }}
+      - secret:
+          name: {{ . | quote }}
+          items:
+            - key: {{ $.Values.hubToken.key | quote }}
+              path: hf_token
+      {{- end }}
+{{- end }}
+{{- define "vllm.cacheVolume" -}}
+- name: cache
+  {{- if .Values.cache.enabled }}
+  persistentVolumeClaim:
+    claimName: {{ include "vllm.cache.name" . | quote }}
+  {{- else }}
+  emptyDir:
+    sizeLimit: {{ .Values.cache.ephemeralSize | quote }}
+  {{- end }}
+{{- end }}
+{{- define "vllm.filesVolume" -}}
+- name: files
+  configMap:
+    name: {{ include "vllm.files.name" . | quote }}
+    defaultMode: 0444
+{{- end }}
+
+{{/* Nodes: any that has one of the label sets. */}}
+{{- define "vllm.affinity" -}}
+{{- if .Values.scheduling.affinity }}
+affinity:
+  {{- toYaml .Values.scheduling.affinity | nindent 2 }}
+{{- else if .Values.scheduling.gpuNodes }}
+affinity:
+  nodeAffinity:
+    requiredDuringSchedulingIgnoredDuringExecution:
+      nodeSelectorTerms:
+        {{- range .Values.scheduling.gpuNodes }}
+        - matchExpressions:
+            {{- range $key, $value := . }}
+            - key: {{ $key | quote }}
+              operator: In
+              values: [{{ $value | toJson }}]
+            {{- end }}
+        {{- end }}
+{{- end }}
+{{- end }}
+
+{{/* Spread over nodes and zones. Takes (list context component). */}}
+{{- define "vllm.spread" -}}
+topologySpreadConstraints:
+  {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+  - maxSkew: 1
+    topologyKey: {{ . }}
+    whenUnsatisfiable: ScheduleAnyway
+    labelSelector:
+      matchLabels:
+        {{- include "vllm.selector" $ | nindent 8 }}
+    matchLabelKeys: [pod-template-hash]
+  {{- end }}
+{{- end }}
+
+{{/* DNS, and HTTPS to the world but not to what is blocked. */}}
+{{- define "vllm.hubEgress" -}}
+- to:
+    - namespaceSelector:
+        matchLabels:
+          kubernetes.io/metadata.name: kube-system
+  ports:
+    - {port: 53, protocol: UDP}
+    - {port: 53, protocol: TCP}
+- to:
+    - ipBlock:
+        cidr: 0.0.0.0/0
+        {{- with .Values.networkPolicy.egress.blocked }}
+        except:
+          {{- range . }}
+          {{- if contains "." . }}
+          - {{ . | toJson }}
+          {{- end }}
+          {{- end }}
+        {{- end }}
+    - ipBlock:
+        cidr: ::/0
+  ports:
+    - {port: 443, protocol: TCP}
+{{- end }}
+
+{{/* Up at once, down late and one by one: a start takes minutes. */}}
+{{- define "vllm.scalingBehavior" -}}
+scaleUp:
+  stabilizationWindowSeconds: 0
+  policies:
+    - {type: Percent, value: 100, periodSeconds: 15}
+scaleDown:
+  stabilizationWindowSeconds: {{ .Values.autoscaling.scaleDownSeconds | int }}
+  policies:
+    - {type: Pods, value: 1, periodSeconds: 60}
+{{- end }}

@@ -1,0 +1,91 @@
+"""Values of what watches, scales and routes to the engine."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, StringConstraints
+
+from deployctl.render.values.base import Image, Labels, Line, Quantity, Section, Url
+
+ROUTER_IMAGE = "vllm/vllm-router:v0.1.17"
+
+
+class Monitoring(Section):
+    """How Prometheus finds the metrics."""
+
+    kind: Literal["none", "podMonitor", "serviceMonitor"] = Field(
+        "none", description="Needs the Prometheus operator's resources in the cluster."
+    )
+    interval_seconds: int = Field(15, ge=1, le=3600, description="Between scrapes.")
+    labels: Labels = Field({}, description="Labels by which your Prometheus selects monitors.")
+
+
+class Alerts(Section):
+    """A PrometheusRule."""
+
+    groups: list[dict[str, Any]] = Field([], max_length=100, description="Groups of rules.")
+    labels: Labels = Field({}, description="Labels by which your Prometheus selects rules.")
+
+
+class Dashboards(Section):
+    """A ConfigMap that Grafana's sidecar loads."""
+
+    files: dict[
+        Annotated[str, StringConstraints(pattern=r"^[a-z0-9._-]+\.json$", max_length=253)],
+        Annotated[str, StringConstraints(max_length=900000)],
+    ] = Field({}, description="Dashboards as JSON, by file name.")
+    labels: Labels = Field(
+        {"grafana_dashboard": "1"}, description="Labels that Grafana's sidecar looks for."
+    )
+
+
+class Autoscaling(Section):
+    """Replicas that follow the load."""
+
+    kind: Literal["none", "keda", "hpa"] = Field(
+        "none",
+        description="keda asks Prometheus itself; hpa needs an adapter that serves pod metrics.",
+    )
+    min_replicas: int = Field(1, ge=1, le=1000, description="At least.")
+    max_replicas: int = Field(2, ge=1, le=1000, description="At most: the cards there are.")
+    prometheus_url: Url = Field("", description="Required by keda.")
+    prometheus_selector: Line = Field(
+        "",
+        description="Labels of our series. [default: namespace and pod, as the operator's "
+        "monitors set them]",
+    )
+    running_per_replica: int = Field(
+        16, ge=1, le=100000, description="Requests that run at once in one replica."
+    )
+    waiting_per_replica: int = Field(
+        5, ge=1, le=100000, description="Requests that wait for one replica."
+    )
+    polling_seconds: int = Field(15, ge=1, le=3600, description="Between two looks (keda).")
+    scale_down_seconds: int = Field(
+        300, ge=0, le=3600, description="The load must be low this long: a start is expensive."
+    )
+
+
+class Router(Section):
+    """The upstream vllm-router: a plain Service would scatter what a prefix cache holds."""
+
+    enabled: bool = Field(False, description="Put it before the replicas.")
+    policy: Literal["prefixAware", "session", "roundRobin"] = Field(
+        "prefixAware",
+        description="prefixAware: to whom has the prompt's beginning cached; session: by the "
+        "header X-Session-ID; roundRobin.",
+    )
+    image: Image = Field(ROUTER_IMAGE, description="Image, pinned.")
+    replicas: int = Field(2, ge=1, le=100, description="Each keeps its own picture of caches.")
+    port: int = Field(8080, ge=1024, le=65535, description="Port the router listens on.")
+    metrics_port: int = Field(29000, ge=1024, le=65535, description="Port of its metrics.")
+    cpu: Quantity = Field("500m", min_length=1, description="Request.")
+    memory: Quantity = Field("1Gi", min_length=1, description="Request and limit.")
+    request_timeout_seconds: int = Field(
+        3600, ge=1, le=86400, description="Longest answer, streams included."
+    )
+
+
+class Tests(Section):
+    """`helm test`."""
+
+    enabled: bool = Field(True, description="Render the test pod.")

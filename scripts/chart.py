@@ -1,0 +1,197 @@
+"""Writes what the chart's values model says: `--check` fails when a file drifted.
+
+python scripts/chart.py            # writes values.schema.json, values.yaml, docs, shared files
+python scripts/chart.py --check    # exit 1 and a line a file when one is stale
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel
+
+from deployctl.render.values import Values
+
+ROOT = Path(__file__).resolve().parent.parent
+CHART = ROOT / "charts" / "vllm"
+SHARED = ("deploy/compose/entrypoint.sh",)  # Compose and the chart start the engine alike
+HEADER = "Made by scripts/chart.py from operator/deployctl/render/values; `make docs` rewrites it."
+WIDTH = 98
+
+
+def schema() -> str:
+    """The JSON schema by which Helm refuses values."""
+    document = _closed(Values.model_json_schema(by_alias=True))
+    # Helm gives a chart these two, whoever its parent is.
+    document["properties"]["global"] = {"type": "object"}
+    top = {"$schema": "http://json-schema.org/draft-07/schema#", "$comment": HEADER, **document}
+    text = json.dumps(top, indent=1, ensure_ascii=False)
+    return text.replace('"$defs"', '"definitions"').replace("#/$defs/", "#/definitions/") + "\n"
+
+
+def _closed(node: Any) -> Any:
+    """Without what a reader does not need, and with every map's keys held to their pattern."""
+    if isinstance(node, list):
+        return [_closed(item) for item in node]
+    if not isinstance(node, dict):
+        return node
+    out: dict[str, Any] = {}
+    for key, value in node.items():
+        if key in ("title", "default") and not isinstance(value, dict | list):
+            continue
+        if key == "default":
+            continue
+        if key in ("properties", "$defs"):
+            out[key] = {name: _closed(item) for name, item in value.items()}
+        else:
+            out[key] = _closed(value)
+    patterns = out.pop("patternProperties", None)
+    if patterns:
+        ((pattern, item),) = patterns.items()
+        out["propertyNames"] = {**out.get("propertyNames", {}), "pattern": pattern}
+        out["additionalProperties"] = item
+    return out
+
+
+def values() -> str:
+    """values.yaml: every default, below what it means."""
+    lines = [f"# {HEADER}", "# docs/reference/values.md says what each value takes.", ""]
+    for name, field in Values.model_fields.items():
+        lines += _comment(field.description or "", "")
+        lines += _entry(str(field.alias or name), getattr(Values(), name), "")
+        lines.append("")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _entry(key: str, value: Any, indent: str) -> list[str]:
+    if not isinstance(value, BaseModel):
+        plain = _plain(value)
+        if isinstance(plain, dict | list) and plain:
+            dumped = yaml.safe_dump({key: plain}, sort_keys=False, width=WIDTH)
+            return [indent + line for line in dumped.rstrip().splitlines()]
+        return [f"{indent}{key}: {json.dumps(plain, ensure_ascii=False)}"]
+    lines = [f"{indent}{key}:"]
+    for name, field in type(value).model_fields.items():
+        lines += _comment(field.description or "", indent + "  ")
+        lines += _entry(str(field.alias or name), getattr(value, name), indent + "  ")
+    return lines
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, BaseModel):
+        return value.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _comment(text: str, indent: str) -> list[str]:
+    lines, line = [], f"{indent}#"
+    for word in text.split():
+        if len(line) + len(word) + 1 > WIDTH:
+            lines.append(line)
+            line = f"{indent}#"
+        line += " " + word
+    return [*lines, line]
+
+
+def page() -> str:
+    """docs/reference/values.md: a table of every value."""
+    lines = [f"<!-- {HEADER} -->", "", "# The chart's values", ""]
+    lines += [
+        "Keys that are not listed are refused, by `helm` and by `deployctl render --values`.",
+        "",
+        "| value | takes | default | meaning |",
+        "|---|---|---|---|",
+    ]
+    lines += _rows(Values, "")
+    return "\n".join(lines) + "\n"
+
+
+def _rows(model: type[BaseModel], prefix: str) -> list[str]:
+    properties = Values.model_json_schema(by_alias=True)
+    definitions = properties["$defs"]
+    own = properties if model is Values else definitions[model.__name__]
+    rows = []
+    for name, field in model.model_fields.items():
+        key = str(field.alias or name)
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            rows += _rows(kind, f"{prefix}{key}.")
+            continue
+        default = "" if field.is_required() else json.dumps(_plain(field.get_default()))
+        cells = [
+            f"`{prefix}{key}`",
+            _takes(own["properties"][key], definitions),
+            f"`{default}`".replace("``", ""),
+            field.description or "",
+        ]
+        rows.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
+        rows += _nested(own["properties"][key], f"{prefix}{key}[].")
+    return rows
+
+
+def _nested(described: dict[str, Any], prefix: str) -> list[str]:
+    """The rows of a list of mappings."""
+    name = described.get("items", {}).get("$ref", "").rpartition("/")[2]
+    found = [c for c in _sections(Values) if c.__name__ == name]
+    return _rows(found[0], prefix) if found else []
+
+
+def _sections(model: type[BaseModel]) -> list[type[BaseModel]]:
+    import typing
+
+    found = []
+    for field in model.model_fields.values():
+        for kind in (field.annotation, *typing.get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                found += [kind, *_sections(kind)]
+    return found
+
+
+def _takes(described: dict[str, Any], definitions: dict[str, Any]) -> str:
+    if "enum" in described:
+        return ", ".join(f"`{item}`" for item in described["enum"] if item != "")
+    if "anyOf" in described:
+        return _takes(described["anyOf"][0], definitions)
+    kind = described.get("type", "object")
+    if kind == "integer":
+        least, most = described.get("minimum"), described.get("maximum")
+        return f"{least} to {most}" if most is not None else "whole number"
+    return {
+        "boolean": "true, false",
+        "array": "list",
+        "object": "map",
+        "string": "text",
+    }[kind]
+
+
+def files() -> dict[Path, str]:
+    """Every file that is made here."""
+    made = {
+        CHART / "values.schema.json": schema(),
+        CHART / "values.yaml": values(),
+        ROOT / "docs" / "reference" / "values.md": page(),
+    }
+    for shared in SHARED:
+        made[CHART / "files" / Path(shared).name] = (ROOT / shared).read_text(encoding="utf-8")
+    return made
+
+
+def main() -> int:
+    """Writes the files, or checks them."""
+    stale = 0
+    for file, text in files().items():
+        if "--check" not in sys.argv:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
+        elif not file.is_file() or file.read_text(encoding="utf-8") != text:
+            print(f"{file.relative_to(ROOT)} is stale: run make docs", file=sys.stderr)
+            stale = 1
+    return stale
+
+
+if __name__ == "__main__":
+    sys.exit(main())
