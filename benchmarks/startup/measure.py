@@ -37,7 +37,7 @@ def cases(model: Path) -> list[Case]:
     deployctl = str(binaries / "deployctl")
     found = [
         Case("deployctl --help", [deployctl, "--help"], 0.3),
-        Case("deployctl up --help", [deployctl, "up", "--help"], 0.3),
+        Case("deployctl up --help", [deployctl, "up", "--help"], 0.5),
         Case(
             "deployctl plan FOLDER", [deployctl, "plan", "--model", str(model), "--gpu", "l4"], 0.5
         ),
