@@ -42,7 +42,7 @@ def facts_from(documents: Documents) -> ModelFacts:
         bytes_by_dtype=counting.bytes_by_dtype(tensors or ()),
         headers_read=tensors is not None,
         packed=counting.packed(tensors or ()),
-        layer_bytes=layer_bytes(tensors, architecture.num_layers)
+        layer_bytes=layer_bytes(tensors, architecture.num_layers, quantization)
         if tensors and architecture
         else None,
         pickle=weights.format == "pickle",

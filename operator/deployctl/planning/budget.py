@@ -200,7 +200,7 @@ def _measured(facts: ModelFacts, shape: Shape, setting: Setting, width: int) -> 
         return 1.0
     quantization = facts.quantization
     mxfp4 = quantization is not None and quantization.method == "mxfp4"
-    whole = parts(shape, quantization, Sharding(), stage=0, dtype_bytes=width)
+    whole = parts(shape, quantization, Sharding(), stage=0, dtype_bytes=width, rounded=False)
     computed = whole.layers + whole.vision
     read = facts.layer_bytes * (width / 2 if quantization is None else 1)
     # Padded layouts are not in the headers; headers that say something else entirely belong to

@@ -18,6 +18,7 @@ MARLIN_GROUPS = (-1, 0, 32, 64, 128)
 # The first release whose Marlin pads shapes, and whose AWQ takes bfloat16 everywhere
 # (auto_awq.py, kernels/linear/mixed_precision/marlin.py).
 PADS_SHAPES = "0.24.0"
+AWQ_MARLIN = "0.5.4"  # the first release that runs AWQ through Marlin
 
 
 def findings(
@@ -66,7 +67,9 @@ def _dtype(shape: Shape, settings: Settings, profile: GpuProfile) -> Iterator[Fi
             f"{profile.compute_capability}",
             fix="use --dtype float16",
         )
-    plain_awq = awq and (forced == "awq" or old_card) and not at_least(version, PADS_SHAPES)
+    before_marlin = not at_least(version, AWQ_MARLIN)
+    plain_awq = awq and (forced == "awq" or old_card or before_marlin)
+    plain_awq = plain_awq and not at_least(version, PADS_SHAPES)
     if plain_awq and dtype != "float16":
         yield Finding(
             code="dtype_not_supported",

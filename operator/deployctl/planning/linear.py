@@ -46,10 +46,13 @@ class Storage:
     index_bytes: int = 0  # an input (act-order)
     block: int = 0  # fp8: scales for square blocks of this side
     coarse: bool = False  # how the allocator rounds; see `allocated`
+    rounded: bool = True  # False: the bytes of the tensors alone, as headers count them
 
     def nbytes(self, inputs: float, outputs: float) -> float:
         """Bytes of an `inputs` × `outputs` matrix with its scales, zeros and indices."""
-        total = allocated(inputs * outputs * self.bits / 8, coarse=self.coarse)
+        total = inputs * outputs * self.bits / 8
+        if self.rounded:
+            total = allocated(total, coarse=self.coarse)
         if not self.method:
             return total
         if self.block:

@@ -64,8 +64,12 @@ def parts(
     dtype_bytes: int,
     hopper_mxfp4: bool = True,
     coarse: bool = False,
+    rounded: bool = True,
 ) -> Parts:
-    """Returns the bytes that pipeline stage `stage` keeps on each of its GPUs."""
+    """Returns the bytes that pipeline stage `stage` keeps on each of its GPUs.
+
+    `coarse` and `rounded` say how torch's allocator counts the layers (linear.allocated).
+    """
     tensor = sharding.tensor
     sizes = sharding.stage_layers(shape.layers)
     first, last = stage == 0, stage == len(sizes) - 1
@@ -75,7 +79,7 @@ def parts(
     if head and quantization is not None and quantization.lm_head:
         head = replace(storage(quantization, dtype_bytes), coarse=coarse).nbytes(shape.hidden, rows)
     start = sum(sizes[:stage])
-    kind = replace(storage(quantization, dtype_bytes), coarse=coarse)
+    kind = replace(storage(quantization, dtype_bytes), coarse=coarse, rounded=rounded)
     layers = 0.0
     dense = min(max(shape.dense_layers - start, 0), sizes[stage]) if shape.experts else sizes[stage]
     sparse = sizes[stage] - dense
@@ -115,7 +119,7 @@ class _Pieces:
 
 def _pieces(quantization: Quantization | None, kind: Storage, dtype_bytes: int) -> _Pieces:
     """MXFP4 checkpoints quantize their experts alone; others say what they leave out."""
-    bare = replace(plain(dtype_bytes), coarse=kind.coarse)
+    bare = replace(plain(dtype_bytes), coarse=kind.coarse, rounded=kind.rounded)
     alone = kind.method == "mxfp4"
 
     def of(*names: str) -> Storage:
