@@ -8,7 +8,8 @@ vLLM gives all of them the same number.
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from deployctl.engines.vllm.versions import behaviour
 from deployctl.hardware import GpuProfile
@@ -18,7 +19,7 @@ from deployctl.planning.kvcache import Layout, cache_bytes, layout
 from deployctl.planning.linear import DTYPE_BYTES
 from deployctl.planning.plan import MemoryBudget
 from deployctl.planning.shape import Shape
-from deployctl.planning.transient import Batch
+from deployctl.planning.transient import Batch, Engine
 from deployctl.planning.weights import Parts, Sharding, parts
 from deployctl.units import GIB
 
@@ -38,6 +39,7 @@ class Setting:
     hybrid: bool = True
     block_tokens: int = 16
     kv_cache_bytes: float | None = None  # set outright: no profiling, or a CPU
+    environment: Mapping[str, str] = field(default_factory=dict)
     offload: float = 0.0  # bytes of weights kept in the host's memory, a GPU
 
 
@@ -113,8 +115,8 @@ def memory(facts: ModelFacts, shape: Shape, profile: GpuProfile, setting: Settin
     total = profile.memory_gib * GIB
     requested = float(math.ceil(total * setting.utilization))
     width = DTYPE_BYTES.get(setting.dtype, 2)
-    quantized = facts.quantization is not None
-    in_budget = transient.graphs_in_budget(shape, quantized, setting.version)
+    engine = Engine(setting.version, facts.quantization is not None, setting.environment)
+    in_budget = transient.graphs_in_budget(shape, engine)
     sizes = setting.sharding.stage_layers(shape.layers)
     scale = _measured(facts, shape, setting, width)
     world = setting.sharding.tensor * setting.sharding.pipeline
@@ -142,14 +144,13 @@ def memory(facts: ModelFacts, shape: Shape, profile: GpuProfile, setting: Settin
             shape,
             setting.batch,
             profile,
-            setting.version,
+            engine,
             tensor=setting.sharding.tensor,
             last_stage=index == len(sizes) - 1,
-            quantized=quantized,
             dtype_bytes=width,
         )
         outside = transient.non_torch(profile, setting.version, world, setting.sharding.tensor)
-        outside += transient.persistent(shape, setting.batch, quantized, setting.version)
+        outside += transient.persistent(shape, setting.batch, engine)
         graphs = 0.0
         if not setting.eager:
             graphs = transient.cudagraphs(

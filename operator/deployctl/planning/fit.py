@@ -22,8 +22,12 @@ def findings(
     profile: GpuProfile,
     users: int | None,
     larger: Callable[[], Sharding | None],
+    cards: Callable[[], list[str]],
 ) -> Iterator[Finding]:
-    """Refuses what the memory does not hold. `larger` finds a sharding that would fit."""
+    """Refuses what the memory does not hold.
+
+    `larger` finds a sharding that would fit, `cards` the profiles on which this one would.
+    """
     setting, stage = memory.setting, memory.tightest
     if profile.kind == "cpu":
         yield from _host(memory)
@@ -32,7 +36,7 @@ def findings(
             code="weights_too_large",
             message=f"the weights take {memory.load_peak / GIB:.1f} GiB while they load; "
             f"{profile.title} has {memory.total / GIB:.1f} GiB",
-            fix=_card(memory, larger),
+            fix=_card(memory, larger, cards),
         )
         return
     elif memory.requested > memory.total - UNUSABLE_GIB * GIB:
@@ -49,7 +53,7 @@ def findings(
             message=f"weights ({stage.weights / GIB:.1f} GiB) and working memory "
             f"({(stage.non_torch + stage.activation) / GIB:.1f} GiB) leave nothing of "
             f"{memory.requested / GIB:.1f} GiB for the KV cache",
-            fix=_card(memory, larger),
+            fix=_card(memory, larger, cards),
         )
         return
     if not memory.fits:
@@ -60,7 +64,7 @@ def findings(
             message=f"one request of {setting.length} tokens needs {needed / GIB:.2f} GiB of KV "
             f"cache; {stage.pool / GIB:.2f} GiB are left. The longest context that fits is "
             f"{longest} tokens",
-            fix=_shorter(longest, memory, profile, larger),
+            fix=_shorter(longest, memory, profile, larger, cards),
         )
     elif users is not None and memory.concurrency < users:
         yield Finding(
@@ -84,7 +88,11 @@ def _host(memory: Memory) -> Iterator[Finding]:
 
 
 def _shorter(
-    longest: int, memory: Memory, profile: GpuProfile, larger: Callable[[], Sharding | None]
+    longest: int,
+    memory: Memory,
+    profile: GpuProfile,
+    larger: Callable[[], Sharding | None],
+    cards: Callable[[], list[str]],
 ) -> str:
     ways = [f"set --max-model-len {longest}"] if longest else []
     if profile.kind == "cpu":
@@ -94,7 +102,7 @@ def _shorter(
         return ", or ".join(ways)
     ways += _more(larger)
     if not ways:
-        ways.append(_room(memory))
+        ways.append(_room(memory, cards))
     return ", or ".join(ways)
 
 
@@ -118,12 +126,17 @@ def _more(larger: Callable[[], Sharding | None]) -> list[str]:
     return [f"use {words}"]
 
 
-def _card(memory: Memory, larger: Callable[[], Sharding | None]) -> str:
-    return ", or ".join([*_more(larger), _room(memory)])
+def _card(
+    memory: Memory, larger: Callable[[], Sharding | None], cards: Callable[[], list[str]]
+) -> str:
+    return ", or ".join([*_more(larger), _room(memory, cards)])
 
 
-def _room(memory: Memory) -> str:
-    """How large a card would have to be, everything else being the same."""
+def _room(memory: Memory, cards: Callable[[], list[str]]) -> str:
+    """Which cards would do, or how large one would have to be, all else being the same."""
+    named = cards()
+    if named:
+        return f"use --gpu {' or '.join(named)}"
     stage = memory.tightest
     setting = memory.setting
     needed = stage.layout.request_blocks(setting.length) * stage.layout.block_bytes

@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 from deployctl.engines.vllm.images import image
-from deployctl.hardware import GpuProfile
+from deployctl.hardware import GpuProfile, all_profiles
 from deployctl.model import ModelFacts
 from deployctl.planning import advice, checks, cost, fit, kernels, notes, parallel, startup
 from deployctl.planning.arguments import arguments
@@ -44,7 +44,13 @@ def make_plan(spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile) -> Serv
     reasons += checks.gpu_count(spec, profile, sharding, spec.replicas or 1)
     reasons += planner.shape_findings(sharding)
     if not any(reason.code in ("heads_not_divisible", "gpu_count") for reason in reasons):
-        reasons += fit.findings(budget, profile, spec.users, lambda: planner.larger_than(sharding))
+        reasons += fit.findings(
+            budget,
+            profile,
+            spec.users,
+            lambda: planner.larger_than(sharding),
+            lambda: planner.cards_for(sharding),
+        )
     return _assemble(spec, facts, profile, settings, sharding, shape, budget, reasons)
 
 
@@ -76,6 +82,7 @@ class _Planner:
             hybrid=settings.hybrid,
             block_tokens=settings.block_tokens or default,
             kv_cache_bytes=settings.kv_cache_bytes,
+            environment=self.spec.env,
             offload=offloaded(settings.rest) if self.profile.kind == "cuda" else 0.0,
         )
         found = memory(facts, self.shape, self.profile, setting)
@@ -93,6 +100,19 @@ class _Planner:
 
     def runs(self, sharding: Sharding) -> bool:
         return not self.shape_findings(sharding)
+
+    def cards_for(self, sharding: Sharding) -> list[str]:
+        """Names the shipped profiles on which this sharding would fit, smallest first."""
+        found = []
+        for profile in sorted(all_profiles(), key=lambda p: p.memory_gib):
+            if profile.kind != "cuda" or profile.memory_gib <= self.profile.memory_gib:
+                continue
+            other = _Planner(self.spec, self.facts, profile, self.shape)
+            memory = other.measure(sharding)
+            enough = memory.fits and memory.concurrency >= (self.spec.users or 1)
+            if enough and memory.load_peak < memory.total and other.runs(sharding):
+                found.append(profile.name)
+        return found
 
     def larger_than(self, sharding: Sharding) -> Sharding | None:
         """The smallest sharding of one host that would fit, had the user the GPUs."""
@@ -148,7 +168,7 @@ def _assemble(
             image=spec.image or image(settings.version, profile.kind),
             args=arguments(spec, settings.version, _chosen(name, settings, sharding, profile)),
             env=_environment(spec, settings, sharding, profile),
-            defaults=notes.defaults(settings, profile, shape),
+            defaults=notes.defaults(spec, settings, profile, shape),
         ),
         tensor_parallel_size=sharding.tensor,
         pipeline_parallel_size=sharding.pipeline,

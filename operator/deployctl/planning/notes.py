@@ -7,13 +7,15 @@ from deployctl.model import ModelFacts
 from deployctl.planning.budget import Memory
 from deployctl.planning.settings import Settings
 from deployctl.planning.shape import Shape
-from deployctl.planning.transient import uses_v2_runner
+from deployctl.planning.transient import Engine, uses_v2_runner
 from deployctl.planning.weights import Sharding
 from deployctl.spec import ServiceSpec
 from deployctl.units import GIB
 
 
-def defaults(settings: Settings, profile: GpuProfile, shape: Shape | None) -> dict[str, Any]:
+def defaults(
+    spec: ServiceSpec, settings: Settings, profile: GpuProfile, shape: Shape | None
+) -> dict[str, Any]:
     """The settings in force, whether the user or the engine chose them."""
     found: dict[str, Any] = {
         "dtype": settings.dtype,
@@ -25,8 +27,8 @@ def defaults(settings: Settings, profile: GpuProfile, shape: Shape | None) -> di
     if profile.kind == "cuda":
         found["gpu_memory_utilization"] = settings.utilization
         if shape is not None:
-            quantized = settings.quantization is not None
-            v2 = uses_v2_runner(shape, quantized, settings.version)
+            engine = Engine(settings.version, settings.quantization is not None, spec.env)
+            v2 = uses_v2_runner(shape, engine)
             found["model_runner"] = "v2" if v2 else "v1"
     return found
 

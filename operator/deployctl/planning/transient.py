@@ -6,9 +6,10 @@ whichever stage is larger. Buffers are counted from the source; the constants th
 gives were fitted to logged start-ups and say so.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from deployctl.engines.vllm.versions import behaviour
+from deployctl.engines.vllm.versions import at_least, behaviour
 from deployctl.hardware import GpuProfile
 from deployctl.planning.shape import Shape
 from deployctl.units import GIB, MIB
@@ -35,12 +36,32 @@ FUSED_ALLREDUCE_GIB = 1.82
 _MULTIPROCESSORS = {"7": 80, "8.0": 108, "8.6": 82, "8.9": 128, "9": 132, "10": 148, "12": 170}
 
 
+# Bytes a logit of FlashInfer's sampler: logits (6) and probabilities (4); opt-in before 0.21.
+FLASHINFER_BYTES_PER_LOGIT = 10
+
+
 @dataclass(frozen=True)
 class Batch:
     """What one step may hold."""
 
     tokens: int
     sequences: int
+
+
+@dataclass(frozen=True)
+class Engine:
+    """Which engine runs the model: what its memory depends on besides shape and batch.
+
+    `environment` is the engine's; a few of vLLM's variables change how memory is counted.
+    """
+
+    version: str
+    quantized: bool = False
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+    def switch(self, name: str) -> bool | None:
+        """A variable that is 0 or 1; None when it is unset or something else."""
+        return {"0": False, "1": True}.get(self.environment.get(name, ""))
 
 
 def capability(profile: GpuProfile) -> float:
@@ -56,9 +77,12 @@ def _multiprocessors(profile: GpuProfile) -> int:
     return _MULTIPROCESSORS.get(text, _MULTIPROCESSORS.get(text.split(".")[0], 108))
 
 
-def uses_v2_runner(shape: Shape, quantized: bool, version: str) -> bool:
-    """Whether this version runs the model with its second model runner, whose sampler is leaner."""
-    rule = behaviour("v2_runner", version)
+def uses_v2_runner(shape: Shape, engine: Engine) -> bool:
+    """Whether the second model runner is used, whose sampler is leaner."""
+    rule, quantized = behaviour("v2_runner", engine.version), engine.quantized
+    told = engine.switch("VLLM_USE_V2_MODEL_RUNNER")
+    if told is not None and rule != "none":
+        return told
     dense = not shape.experts
     listed = {"DeepseekV2ForCausalLM", "GraniteMoeForCausalLM", "Qwen2MoeForCausalLM"}
     plain = {"LlamaForCausalLM", "MistralForCausalLM", "Qwen3ForCausalLM"}
@@ -78,11 +102,10 @@ def activation(
     shape: Shape,
     batch: Batch,
     profile: GpuProfile,
-    version: str,
+    engine: Engine,
     *,
     tensor: int,
     last_stage: bool,
-    quantized: bool,
     dtype_bytes: int,
 ) -> float:
     """Bytes of the activation peak on one GPU."""
@@ -92,15 +115,24 @@ def activation(
         rows = min(batch.sequences, batch.tokens)
         logits = rows * shape.vocab
         kept = batch.tokens * shape.hidden * dtype_bytes
-        if uses_v2_runner(shape, quantized, version):
-            sampler = logits * behaviour("v2_sampler_bytes_per_logit", version)
+        if uses_v2_runner(shape, engine):
+            sampler = logits * behaviour("v2_sampler_bytes_per_logit", engine.version)
         else:
-            sampler = logits * behaviour("v1_sampler_bytes_per_logit", version)
-            if behaviour("v1_sampler_buffer", version):
-                sampler += _multiprocessors(profile) * shape.vocab * 4
+            sampler = _v1_sampler(shape, logits, profile, engine)
         peak = max(peak, kept + sampler)
     images, kept_images = _encoder(shape, batch, dtype_bytes)
     return max(images, peak + kept_images) + workspace
+
+
+def _v1_sampler(shape: Shape, logits: int, profile: GpuProfile, engine: Engine) -> float:
+    buffer = _multiprocessors(profile) * shape.vocab * 4.0
+    each: float = behaviour("v1_sampler_bytes_per_logit", engine.version)
+    opted = engine.switch("VLLM_USE_FLASHINFER_SAMPLER")
+    if opted and not at_least(engine.version, "0.21.0"):
+        return logits * FLASHINFER_BYTES_PER_LOGIT
+    if behaviour("v1_sampler_buffer", engine.version):
+        return logits * each + buffer
+    return logits * each
 
 
 def forward_peak(shape: Shape, tokens: int, tensor: int, dtype_bytes: int) -> float:
@@ -136,25 +168,28 @@ def _encoder(shape: Shape, batch: Batch, dtype_bytes: int) -> tuple[float, float
     return float(patches * dtype_bytes * (6 * tower.hidden + inner) + kept), float(kept)
 
 
-def persistent(shape: Shape, batch: Batch, quantized: bool, version: str) -> float:
+def persistent(shape: Shape, batch: Batch, engine: Engine) -> float:
     """Bytes of the runner's own tensors, in versions whose accounting sees them.
 
     The second runner counts every request's output tokens over the whole vocabulary
     (v1/worker/gpu/sample/penalties.py: int32).
     """
-    if not behaviour("runner_tensors_counted", version):
+    if not behaviour("runner_tensors_counted", engine.version):
         return 0.0
-    if not uses_v2_runner(shape, quantized, version):
+    if not uses_v2_runner(shape, engine):
         return 0.0
     return batch.sequences * shape.vocab * 4.0
 
 
-def graphs_in_budget(shape: Shape, quantized: bool, version: str) -> bool:
+def graphs_in_budget(shape: Shape, engine: Engine) -> bool:
     """Whether the graphs' estimate is taken from the KV cache."""
-    if not behaviour("cudagraphs_in_budget", version):
+    told = engine.switch("VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS")
+    if told is False or not at_least(engine.version, "0.19.0"):
         return False
-    if uses_v2_runner(shape, quantized, version):
-        return bool(behaviour("v2_cudagraphs_in_budget", version))
+    if not told and not behaviour("cudagraphs_in_budget", engine.version):
+        return False
+    if uses_v2_runner(shape, engine):
+        return bool(behaviour("v2_cudagraphs_in_budget", engine.version))
     return True
 
 

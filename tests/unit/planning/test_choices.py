@@ -145,3 +145,17 @@ def test_compare_finds_the_cheapest_that_is_enough(config, facts):
     assert all(c.plan.max_concurrency >= 8 for c in found.candidates)
     prices = {c.gpu: c.usd_per_hour for c in found.candidates}
     assert found.cheapest == min(prices, key=prices.get)
+
+
+def test_vllms_own_variables_count(config, plan):
+    def planned(version, **env):
+        return plan(config("llama-8b"), engine_version=version, max_model_len=4096, env=env)
+
+    first = planned("0.26.0", VLLM_USE_V2_MODEL_RUNNER="0")
+    assert first.engine.defaults["model_runner"] == "v1"
+    assert first.graphs_in_budget
+    assert first.memory.activation_gib > planned("0.26.0").memory.activation_gib
+    flash = planned("0.10.2", VLLM_USE_FLASHINFER_SAMPLER="1")
+    assert flash.memory.activation_gib < planned("0.10.2").memory.activation_gib / 3
+    assert planned("0.19.0", VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS="1").graphs_in_budget
+    assert not planned("0.21.0", VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS="0").graphs_in_budget

@@ -33,7 +33,11 @@ def test_weights_that_are_too_large_name_the_split_that_does(config, plan, codes
     assert codes(found) == ["weights_too_large"]
     size = int(re.search(r"--tensor-parallel-size (\d+)", found.reasons[0].fix).group(1))
     assert plan(config("qwen2-72b"), gpu="h100", gpus=size, max_model_len=8192).verdict == "fits"
+    # No profile holds 135 GiB; the size is said instead.
     assert re.search(r"a card of \d+ GiB", found.reasons[0].fix)
+    small = plan(config("llama-8b"), gpu="l4", gpu_memory_gib=15, max_model_len=8192)
+    assert codes(small) == ["weights_too_large"]
+    assert "use --gpu l4 or rtx4090 or a100-40gb" in small.reasons[0].fix
 
 
 @pytest.mark.parametrize("size", [3, 5, 6])
