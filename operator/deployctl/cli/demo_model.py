@@ -79,14 +79,14 @@ def _progress() -> "Iterator[Progress]":
 
         def tell(what: str, done: int, total: int) -> None:
             quarter = done * 4 // total
-            if (what, quarter) not in told:
+            if (what, quarter) not in told and not (total == 1 and done):
                 told.add((what, quarter))
                 story(f"{what}: {done} of {total}" if total > 1 else what)
 
         yield tell
         return
 
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err) as bars:
@@ -95,6 +95,6 @@ def _progress() -> "Iterator[Progress]":
         def draw(what: str, done: int, total: int) -> None:
             if what not in tasks:
                 tasks[what] = bars.add_task(what, total=total)
-            bars.update(tasks[what], completed=done)  # type: ignore[arg-type]
+            bars.update(tasks[what], completed=done)
 
         yield draw
