@@ -14,7 +14,7 @@ from deployctl.planning import make_plan
 from deployctl.spec import ServiceSpec
 
 FEW = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 QUANTIZATIONS = (
     None,
@@ -150,7 +150,7 @@ first_k_dense_replace mlp_only_layers decoder_sparse_step
 FIELDS = _NAMES.split()
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=150, deadline=None, derandomize=True)
 @given(configs(), st.dictionaries(st.sampled_from(FIELDS), JUNK, min_size=1, max_size=4))
 def test_a_hostile_config_gives_an_error_or_a_finite_plan(config, junk):
     try:
