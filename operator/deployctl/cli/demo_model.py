@@ -45,7 +45,7 @@ def command(
     """Build a small 4-bit checkpoint to try deployctl with, offline and without an account.
 
     The full size is SmolLM2-135M-Instruct, read from a Python package, quantized to 4 bits and
-    saved with its tokenizer and chat template: about 130 MiB that vLLM serves on a CPU. A folder
+    saved with its tokenizer and chat template: about 120 MiB that vLLM serves on a CPU. A folder
     that already holds the same build is left as it is.
 
     Example: deployctl demo-model --format awq --out .demo/smollm2-135m-awq
@@ -90,7 +90,7 @@ def _progress() -> "Iterator[Progress]":
 
     columns = (TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
     with Progress(*columns, console=err) as bars:
-        tasks: dict[str, int] = {}
+        tasks: dict[str, TaskID] = {}
 
         def draw(what: str, done: int, total: int) -> None:
             if what not in tasks:
