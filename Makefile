@@ -19,6 +19,7 @@ test: ## everything, real vLLM and Docker included
 
 docs: ## writes docs/reference from the code
 	./test run python scripts/reference.py
+	./test run python scripts/chart.py
 
 golden: ## writes tests/golden from what the tests produce now; read the diff
 	./test unit -q --update-golden

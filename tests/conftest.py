@@ -1,6 +1,6 @@
 """What every test may ask for: built checkpoints, real parts or a reason, golden files.
 
-DEPLOYCTL_REQUIRE=vllm,docker   a part in this list that is missing fails the test, not skips it
+DEPLOYCTL_REQUIRE=vllm,helm     a part in this list that is missing fails the test, not skips it
 DEPLOYCTL_TEST_CACHE=DIR        where checkpoints are built and kept; `.demo/` in the checkout
 --update-golden                 writes what the tests produced over tests/golden/
 """
@@ -21,6 +21,7 @@ pytest_plugins = ["process_parts", "process_shell"]
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
+TOOLS = ROOT / ".tools"  # what .ci/helm fetched
 BUILD_SECONDS = 600  # a full checkpoint takes 20 s on two cores; a busy machine may take longer
 
 
@@ -33,13 +34,15 @@ def pytest_configure(config):
     for name in [n for n in os.environ if n.startswith("DEPLOYCTL_")]:
         if name not in ("DEPLOYCTL_REQUIRE", "DEPLOYCTL_TEST_CACHE"):
             del os.environ[name]
+    if (TOOLS / "bin").is_dir():
+        os.environ["PATH"] += os.pathsep + str(TOOLS / "bin")
     state = tempfile.mkdtemp(prefix="deployctl-tests-")
     os.environ["DEPLOYCTL_STATE_DIR"] = state
     config.add_cleanup(lambda: shutil.rmtree(state, ignore_errors=True))
 
 
 def pytest_runtest_setup(item):
-    for part in ("vllm", "docker"):
+    for part in ("vllm", "docker", "helm", "scanner"):
         if item.get_closest_marker(part):
             need(part)
 
@@ -77,6 +80,11 @@ def missing(part):
         if told.returncode:
             return (told.stderr.strip() or "no Docker engine answers").splitlines()[-1]
         return None
+    if part == "helm":
+        return None if shutil.which("helm") else "there is no helm command; .ci/helm fetches one"
+    if part == "scanner":
+        there = (TOOLS / "checkov" / "bin" / "python").exists()
+        return None if there else "checkov is not installed; .ci/helm checkov does it"
     raise ValueError(f"unknown part {part!r}")
 
 

@@ -38,9 +38,10 @@ def test_links_lead_somewhere(page):
     assert not [t for t in local if not (page.parent / t).exists()]
 
 
-def test_generated_pages_are_fresh():
+@pytest.mark.parametrize("script", ["reference.py", "chart.py"])
+def test_generated_files_are_fresh(script):
     done = subprocess.run(
-        [sys.executable, "scripts/reference.py", "--check"],
+        [sys.executable, f"scripts/{script}", "--check"],
         cwd=ROOT, capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

@@ -164,3 +164,9 @@ privileged: false
 readOnlyRootFilesystem: {{ . }}
 runAsNonRoot: true
 {{- end }}
+
+{{/* A file of the chart as a block's lines. Takes (list context file). */}}
+{{- define "vllm.file" -}}
+{{- $lines := (index . 0).Files.Get (printf "files/%s" (index . 1)) | trim | indent 4 -}}
+{{- printf "\n%s" (regexReplaceAll "(?m)^ +$" $lines "") -}}
+{{- end }}

@@ -24,10 +24,12 @@ _FLAGS = {"engine_args": ("--engine-arg",)}
 def spec_options(verb: Callable[..., None]) -> Callable[..., None]:
     """Gives `verb(specs, …)` one option for every ServiceSpec field, and `-f FILE`.
 
-    Its parameter `specs: list[ServiceSpec]` is filled from flags, environment and files.
+    Its parameter `specs: list[ServiceSpec]` is filled from flags, environment and files. A
+    parameter of its own with a field's name takes the place of that field's option.
     """
     own = [p for p in inspect.signature(verb).parameters.values() if p.name != "specs"]
-    generated = [_parameter(name) for name in ServiceSpec.model_fields]
+    fields = [name for name in ServiceSpec.model_fields if name not in {p.name for p in own}]
+    generated = [_parameter(name) for name in fields]
     files = inspect.Parameter(
         "files",
         inspect.Parameter.KEYWORD_ONLY,
@@ -42,7 +44,7 @@ def spec_options(verb: Callable[..., None]) -> Callable[..., None]:
     @wraps(verb)
     def wrapper(**values: Any) -> None:
         paths = values.pop("files")
-        flags = {name: values.pop(name) for name in ServiceSpec.model_fields}
+        flags = {name: values.pop(name) for name in fields}
         given = {
             name: _pairs(name, value) if name in ("engine_args", "env") else value
             for name, value in flags.items()

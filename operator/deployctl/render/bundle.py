@@ -6,7 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-TargetKind = Literal["process", "docker"]
+TargetKind = Literal["process", "docker"]  # what a driver runs
+BundleKind = Literal["process", "docker", "helm", "manifests"]
 
 
 class Bundle(BaseModel):
@@ -14,7 +15,7 @@ class Bundle(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    target: TargetKind
+    target: BundleKind
     service: str
     files: dict[str, str]
 

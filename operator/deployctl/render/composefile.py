@@ -1,19 +1,11 @@
-"""Writes a Compose file from structures, so that no text in it can mean anything else.
+"""Writes a Compose file: YAML in which Compose, too, finds nothing to replace.
 
-Two languages read such a file: YAML, where `no` or `1e3` are not text, and Compose, which
-replaces `$NAME`. Every text is therefore quoted unless it is plainly a word, and every `$` is
-doubled unless it comes from `variable`.
+Compose replaces `$NAME`, so every `$` is doubled unless it comes from `variable`.
 """
 
-import re
 from typing import Any
 
-import yaml
-
-# Words that no YAML version reads as anything but text.
-_WORD = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
-_NOT_TEXT = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "none"})
-_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+from deployctl.render import yamltext
 
 
 class Variable(str):
@@ -27,15 +19,7 @@ def variable(name: str) -> Variable:
 
 def write(document: dict[str, Any], comment: str) -> str:
     """Writes the document as YAML, keys in the order given, below a comment."""
-    header = "".join(f"# {line}".rstrip() + "\n" for line in comment.splitlines())
-    return header + yaml.dump(
-        _escaped(document),
-        Dumper=_Dumper,
-        sort_keys=False,
-        allow_unicode=True,
-        default_flow_style=False,
-        width=2**31,
-    )
+    return yamltext.write(_escaped(document), comment)
 
 
 def _escaped(value: Any) -> Any:
@@ -48,35 +32,4 @@ def _escaped(value: Any) -> Any:
     return value
 
 
-class _Dumper(yaml.SafeDumper):
-    """SafeDumper with its own idea of quoting, and lists indented below their key."""
-
-    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:
-        super().increase_indent(flow, False)
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
-    if "\n" in value and value.isascii() and value.replace("\n", "").isprintable():
-        style: str | None = "|"
-    elif _WORD.fullmatch(value) and value.lower() not in _NOT_TEXT:
-        style = None
-    else:
-        style = '"'
-    return dumper.represent_scalar("tag:yaml.org,2002:str", str(value), style=style)
-
-
-def _mapping(dumper: yaml.SafeDumper, value: dict[str, Any]) -> yaml.MappingNode:
-    pairs = []
-    for key, item in value.items():
-        plain = _KEY.fullmatch(key) and key.lower() not in _NOT_TEXT
-        name = dumper.represent_scalar("tag:yaml.org,2002:str", key, style=None if plain else '"')
-        pairs.append((name, dumper.represent_data(item)))
-    return yaml.MappingNode("tag:yaml.org,2002:map", pairs, flow_style=False)
-
-
-_Dumper.add_representer(str, _text)
-_Dumper.add_representer(Variable, _text)
-_Dumper.add_representer(dict, _mapping)
+yamltext.Dumper.add_representer(Variable, yamltext.text)

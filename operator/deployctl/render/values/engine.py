@@ -143,7 +143,7 @@ class Resources(Section):
     memory: Quantity = Field("24Gi", min_length=1, description="Request.")
     memory_limit: Quantity = Field("", description="[default: the request]")
     shared_memory: Quantity = Field(
-        "1Gi", min_length=1, description="/dev/shm, which NCCL uses; counts as memory."
+        "1Gi", min_length=1, description="Size of shared memory, for NCCL; counts as memory."
     )
 
 

@@ -1,0 +1,225 @@
+"""ServingPlan -> the bundle of target `helm`: the chart, and the values that say this plan.
+
+The chart travels in the bundle, so that a folder in git is all that Argo CD, Flux or `helm`
+needs, and a later deployctl does not change what an earlier one rendered.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import ValidationError
+
+from deployctl import assets
+from deployctl.errors import InputError, PlanRefusedError, SpecError
+from deployctl.hardware import GpuProfile
+from deployctl.planning.plan import ServingPlan
+from deployctl.render import yamltext
+from deployctl.render.bundle import Bundle
+from deployctl.render.compose import CARDS_VARIABLE
+from deployctl.render.values import Values
+from deployctl.spec import ServiceSpec
+
+VALUES_FILE = "values.yaml"
+CHART_FOLDER = "chart"
+
+# Host memory, GiB: a worker's own (Python, CUDA context, pinned buffers) and the API server's.
+_WORKER_GIB, _SERVER_GIB = 4.0, 6.0
+# Compiled code and a second revision beside the first, GiB.
+_CACHE_SPARE_GIB = 20.0
+
+
+def render_helm(
+    plan: ServingPlan,
+    spec: ServiceSpec,
+    profile: GpuProfile,
+    overrides: Mapping[str, Any] | None = None,
+) -> Bundle:
+    """Renders the chart and its values. `overrides` are values of the user's own, and win.
+
+    Raises:
+        PlanRefusedError: one replica wants more cards than a node has.
+        InputError: the checkpoint is a folder of this machine, or the environment names cards.
+        SpecError: an override is no value of the chart, or a wrong one; `where` says which.
+    """
+    document = helm_values(plan, spec, profile, overrides)
+    comment = (
+        f"Values of deployctl's chart for the service {plan.name}: what differs from its own.\n"
+        "Change the service's spec and render again rather than editing this file."
+    )
+    chart = assets.path("charts", "vllm")
+    files = {
+        f"{CHART_FOLDER}/{path.relative_to(chart).as_posix()}": path.read_text(encoding="utf-8")
+        for path in sorted(chart.rglob("*"))
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+    return Bundle(
+        target="helm",
+        service=plan.name,
+        files={VALUES_FILE: yamltext.write(document, comment), **files},
+    )
+
+
+def helm_values(
+    plan: ServingPlan,
+    spec: ServiceSpec,
+    profile: GpuProfile,
+    overrides: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The values of a plan that differ from the chart's own; raises as `render_helm` does."""
+    _refuse_what_no_pod_can(plan, profile)
+    merged = merge(_of_plan(plan, spec, profile), overrides or {})
+    values = _validated(merged)
+    if plan.model_local and not (values.model.claim or values.model.host_path):
+        raise InputError(
+            "the checkpoint is a folder of this machine, which no node of a cluster sees",
+            where="model",
+            hint="give a Hub id, or name a volume that holds the folder's files with --values: "
+            "model: {claim: NAME}, or on a laptop's cluster model: {hostPath: FOLDER}",
+        )
+    full, default = (v.model_dump(mode="json", by_alias=True) for v in (values, Values()))
+    return _difference(full, default)
+
+
+def _refuse_what_no_pod_can(plan: ServingPlan, profile: GpuProfile) -> None:
+    world = plan.tensor_parallel_size * plan.pipeline_parallel_size
+    if plan.accelerator == "cuda" and world > profile.max_per_host:
+        raise PlanRefusedError(
+            f"one replica uses {world} cards, and a node holds {profile.max_per_host} of "
+            f"{profile.title}",
+            where="gpus",
+            hint=f"use --tensor-parallel-size {profile.max_per_host} or less and, if the model "
+            "does not fit, a larger card: a replica over several nodes (pipeline parallel) needs "
+            "LeaderWorkerSet, which this chart does not render",
+        )
+    if CARDS_VARIABLE in plan.engine.env:
+        raise InputError(
+            f"{CARDS_VARIABLE} names cards of one host, and Kubernetes gives out its own",
+            where=f"env/{CARDS_VARIABLE}",
+            hint="leave it out; scheduling.nodeSelector chooses nodes",
+        )
+
+
+def _of_plan(plan: ServingPlan, spec: ServiceSpec, profile: GpuProfile) -> dict[str, Any]:
+    cuda = plan.accelerator == "cuda"
+    world = plan.tensor_parallel_size * plan.pipeline_parallel_size
+    values: dict[str, Any] = {
+        "name": plan.name,
+        "replicas": plan.replicas,
+        "engine": {
+            "version": plan.engine.version,
+            "image": plan.engine.image,
+            "args": list(plan.engine.args),
+            "env": dict(sorted(plan.engine.env.items())),
+        },
+        "model": {
+            "id": plan.name if plan.model_local else plan.model,
+            "revision": "" if plan.model_local else _revision(plan),
+        },
+        "gpu": {"count": world if cuda else 0},
+        "resources": _resources(plan),
+        "cache": _cache(plan),
+        "probes": {"startupSeconds": max(30, spec.startup_timeout or plan.startup_budget_s)},
+        "service": {"port": spec.port},
+    }
+    if cuda:
+        nodes = [profile.node_selector, profile.node_selector_gke]
+        values["scheduling"] = {"gpuNodes": [dict(labels) for labels in nodes if labels]}
+    else:
+        values["scheduling"] = {"tolerations": []}
+        values["security"] = {"readOnlyRootFilesystem": True}
+    return values
+
+
+def _revision(plan: ServingPlan) -> str:
+    return "" if "--revision" in plan.engine.args else plan.revision or ""
+
+
+def _weights_gib(plan: ServingPlan) -> float | None:
+    """GiB of weights of one replica, all cards together."""
+    if plan.memory is None:
+        return None
+    return plan.memory.weights_gib * plan.tensor_parallel_size * plan.pipeline_parallel_size
+
+
+def _resources(plan: ServingPlan) -> dict[str, str]:
+    """Host memory: processes, half of the weights while they load, and shared memory.
+
+    The limit lets a loader hold all weights at once, as one for .bin files does. On a CPU the
+    weights and the KV cache stay in it.
+    """
+    world = plan.tensor_parallel_size * plan.pipeline_parallel_size
+    weights = _weights_gib(plan) or 16.0
+    shared = math.ceil(plan.shm_gib)
+    if plan.accelerator == "cpu":
+        memory = plan.memory
+        cache = (memory.kv_cache_gib + memory.activation_gib) * world if memory else 4.0
+        request = _SERVER_GIB + 1.0 * world + 2.0 * weights + cache + shared
+        limit = request + weights
+    else:
+        request = _SERVER_GIB + _WORKER_GIB * world + 0.5 * weights + shared
+        limit = request + weights
+    return {
+        "cpu": str(2 if plan.accelerator == "cpu" else 2 + 2 * world),
+        "memory": f"{math.ceil(request)}Gi",
+        "memoryLimit": f"{math.ceil(limit)}Gi",
+        "sharedMemory": f"{shared}Gi",
+    }
+
+
+def _cache(plan: ServingPlan) -> dict[str, str]:
+    weights = _weights_gib(plan)
+    if weights is None:
+        return {}
+    gib = 0.0 if plan.model_local else 1.2 * weights
+    size = f"{max(1, math.ceil((gib + _CACHE_SPARE_GIB) / 10)) * 10}Gi"
+    return {"size": size, "ephemeralSize": size}
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """As Helm merges: maps by key, everything else whole."""
+    out = dict(base)
+    for key, value in over.items():
+        old = out.get(key)
+        both = isinstance(old, Mapping) and isinstance(value, Mapping)
+        out[key] = merge(old, value) if both else value  # type: ignore[arg-type]
+    return out
+
+
+def _validated(document: dict[str, Any]) -> Values:
+    try:
+        return Values.model_validate(document)
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise SpecError(
+            _say(first),
+            where="values: " + "/".join(str(part) for part in first["loc"]),
+            hint="docs/reference/values.md, and chart/values.yaml in a rendered folder, say what "
+            "each value takes",
+        ) from error
+
+
+def _say(problem: Any) -> str:
+    given = problem.get("input")
+    shown = f" (got {given!r})" if isinstance(given, str | int | float) else ""
+    if problem["type"] == "extra_forbidden":
+        return "the chart has no such value"
+    if problem["type"] == "string_pattern_mismatch":
+        return f"{given!r} is not of the form {problem['ctx']['pattern']}"
+    message = str(problem["msg"])
+    return message[0].lower() + message[1:] + shown
+
+
+def _difference(value: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+    """What must be said over the defaults; null takes a key of theirs away, as Helm reads it."""
+    out: dict[str, Any] = {}
+    for key, item in value.items():
+        old = default.get(key)
+        if isinstance(item, Mapping) and isinstance(old, Mapping):
+            inner = _difference(item, old)
+            if inner:
+                out[key] = inner
+        elif key not in default or item != old:
+            out[key] = item
+    out.update({key: None for key in default if key not in value})
+    return out
