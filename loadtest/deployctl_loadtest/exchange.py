@@ -50,10 +50,12 @@ def exchange(
     clock: Callable[[], float],
     patience: float,
     seen: Callable[[int], None],
+    due: float | None = None,
 ) -> Sample:
     """Sends one request and reads its stream to the end.
 
     Args:
+        due: in open loop, when it was to be sent, on `clock`: its latencies count from then.
         epoch: the run's start on `clock`.
         patience: seconds after which the request is given up as timed out.
         seen: called with the number of text chunks as they come, for live progress.
@@ -66,6 +68,8 @@ def exchange(
     timer = gevent.Timeout(patience)
     timer.start()
     started = clock()
+    if due is not None:
+        sample.scheduled_at_s, sample.lateness_s = due - epoch, started - due
     try:
         # catch_response keeps Locust from reporting the request when its headers arrive.
         response = client.post(path, data=body, headers=headers, stream=True, catch_response=True)
@@ -173,9 +177,10 @@ def _fill(sample: Sample, stream: Stream, started: float, epoch: float, ended: f
     sample.finish_reason = stream.finish_reason
     sample.input_tokens, sample.output_tokens = stream.input_tokens, stream.output_tokens
     if times:
-        sample.ttft_s = times[0] - started
+        begun = started - (sample.lateness_s or 0.0)
+        sample.ttft_s = times[0] - begun
         sample.chunk_gaps_s = [b - a for a, b in pairwise(times)]
         if sample.output_tokens is not None:
             sample.tokens_per_chunk = round(sample.output_tokens / len(times), 4)
         if sample.outcome == "ok":
-            sample.e2e_s = times[-1] - started
+            sample.e2e_s = times[-1] - begun

@@ -40,6 +40,19 @@ class Setup:
     ignore_eos: bool
     seed: int
     request_timeout_s: float
+    # `closed`: users who wait for their answer. `open`: requests are due at `rate`, whatever
+    # the server does. `trace`: as `open`, at the times of a trace.
+    mode: Literal["closed", "open", "trace"] = "closed"
+    rate: float | None = None  # requests a second; open loop only
+    arrivals: str | None = None  # constant, poisson or gamma:CV; open loop only
+    requests: int | None = None  # at most so many; of several turns, conversations
+    ramp_s: float = 0.0  # in which users or rate grow evenly; cut, before the warm-up
+    workers: int = 1  # load processes
+
+    @property
+    def cut_s(self) -> float:
+        """How much of the run's begin is left out: ramp and warm-up."""
+        return self.ramp_s + self.warmup_s
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +122,13 @@ class Client:
     scheduling: str  # realtime, nice or normal: how soon the kernel runs it
     lost_samples: int
     bottleneck: bool
+    # Open loop only: how late requests were sent, how many were due and sent in the window.
+    lateness_p50_s: float | None = None
+    lateness_p99_s: float | None = None
+    lateness_max_s: float | None = None
+    achieved_rate: float | None = None  # requests sent a second
+    dropped: int = 0  # due, and not sent: too many were under way
+    workers_needed: int | None = None  # how many load processes would do, where these do not
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,6 +155,47 @@ class Verdict:
 
 
 @dataclasses.dataclass(frozen=True)
+class Objective:
+    """One objective of an SLO and how it came out. Seconds; a share of 1 for `error_rate`.
+
+    `value` is None where nothing was measured, or where the percentile falls on a request
+    that failed (`failed` tells). A bound that the data does not set is None.
+    """
+
+    name: str  # ttft_p95, error_rate
+    limit: float
+    value: float | None
+    low: float | None  # of the interval
+    high: float | None
+    confidence: float
+    samples: int  # values that were judged
+    failed: int  # of these, requests that failed: over any limit
+    cut: int  # of these, requests cut by the end when they were over the limit already
+    verdict: Literal["met", "missed", "unresolved"]
+    note: str | None  # why it is unresolved, and what would settle it
+
+
+@dataclasses.dataclass(frozen=True)
+class SloResult:
+    """Whether the service level was held, and the rate of requests that met all of it."""
+
+    text: str  # as it was asked for
+    verdict: Literal["met", "missed", "unresolved"]  # the worst of the objectives'
+    objectives: list[Objective]
+    good: int  # requests started in the window that met every objective
+    good_share: float | None  # of all that started in it: failed and incomplete ones missed it
+    goodput_per_s: float  # requests that ended in the window, having met every objective
+
+
+@dataclasses.dataclass(frozen=True)
+class Gate:
+    """What `--fail-on-breach` made of it."""
+
+    passed: bool
+    reasons: list[str]  # why not
+
+
+@dataclasses.dataclass(frozen=True)
 class LoadResult:
     """The whole answer."""
 
@@ -152,6 +213,8 @@ class LoadResult:
     server: Server | None
     verdicts: list[Verdict]
     trustworthy: bool  # no warning and nothing bad among the verdicts
+    slo: SloResult | None = None  # where one was asked for
+    gate: Gate | None = None  # where --fail-on-breach was given
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON: plain types, no NaN."""

@@ -32,7 +32,7 @@ class Sample:
     response_id: str | None = None
     scheduled_at_s: float | None = None  # open loop only
     lateness_s: float | None = None  # open loop only: actual start − scheduled start
-    ttft_s: float | None = None  # to the first chunk with text
+    ttft_s: float | None = None  # from `begun_at_s` to the first chunk with text
     chunk_gaps_s: list[float] = dataclasses.field(default_factory=list)
     e2e_s: float | None = None  # to the last chunk with text; only where the outcome is ok
     duration_s: float = 0.0  # until the client was done with it, whatever the outcome
@@ -43,6 +43,11 @@ class Sample:
     http_status: int | None = None
     error: str | None = None
     warmup: bool = False  # cut from the summary
+
+    @property
+    def begun_at_s(self) -> float:
+        """Where its latencies count from: when it was due, or else when it was sent."""
+        return self.started_at_s if self.scheduled_at_s is None else self.scheduled_at_s
 
     @property
     def chunks(self) -> int:
@@ -65,7 +70,7 @@ class Sample:
         """When each text chunk came, in seconds from the run's start."""
         if self.ttft_s is None:
             return []
-        times = [self.started_at_s + self.ttft_s]
+        times = [self.begun_at_s + self.ttft_s]
         for gap in self.chunk_gaps_s:
             times.append(times[-1] + gap)
         return times
@@ -119,6 +124,8 @@ class WorkerReport:
     cpu: list[tuple[float, float]]  # (seconds from start, share of one core) about once a second
     lags_s: list[tuple[float, float]]  # (seconds from start, how late a timer fired)
     scheduling: str = "normal"  # what `priority` got
+    dropped: int = 0  # open loop: due, and not sent, because too many were under way
+    first_drop_s: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
