@@ -62,6 +62,18 @@ def _from_environment() -> dict[str, Any]:
         ) from error
 
 
+def problems(document: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], str, str]]:
+    """Everything wrong with one service of a file: path, message and hint. Flags aside."""
+    try:
+        ServiceSpec.model_validate(dict(document))
+    except ValidationError as error:
+        return [
+            (e["loc"], _say(e), _hint(e, str(e["loc"][0]) if e["loc"] else ""))
+            for e in error.errors()
+        ]
+    return []
+
+
 def _build(
     where: str,
     document: dict[str, Any],

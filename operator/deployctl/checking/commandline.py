@@ -1,0 +1,172 @@
+"""The engine's command line, found in a container's command and taken apart."""
+
+import re
+import shlex
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from deployctl.checking.documents import Place
+
+API_SERVER = re.compile(r"vllm\.entrypoints\.(openai\.|cli\.)?(api_server|main)$")
+_SHELLS = frozenset({"sh", "bash", "ash", "dash"})
+_ENDS = frozenset({";", "&&", "||", "|", "&", "\n"})
+_SHORT = {
+    "tp": "tensor-parallel-size",
+    "pp": "pipeline-parallel-size",
+    "dp": "data-parallel-size",
+    "q": "quantization",
+    "n": "nnodes",
+    "r": "node-rank",
+}
+_EXPANSION = re.compile(r"\$[A-Za-z_({]|`")
+_MAX_SCRIPT = 64 * 1024
+
+
+class Word(NamedTuple):
+    """One word, and the value it comes from."""
+
+    text: str
+    place: Place
+
+    @property
+    def expanded(self) -> bool:
+        """Whether a variable decides what it will be."""
+        return bool(_EXPANSION.search(self.text))
+
+
+class Flag(NamedTuple):
+    """One flag with its values."""
+
+    name: str  # without dashes; underscores as dashes
+    values: tuple[Word, ...]
+    place: Place
+
+    @property
+    def value(self) -> str | None:
+        """The first value, unless a variable decides it."""
+        if not self.values or self.values[0].expanded:
+            return None
+        return self.values[0].text
+
+
+class CommandLine(NamedTuple):
+    """What the engine is told."""
+
+    flags: dict[str, Flag]  # the last of each name
+    model: Word | None
+    found: bool  # whether the words start vLLM's server
+
+    def text(self, name: str) -> str | None:
+        """A flag's value."""
+        flag = self.flags.get(name)
+        return flag.value if flag else None
+
+    def number(self, name: str, default: float) -> float | None:
+        """A flag's number; `default` when it is not given, None when it cannot be known."""
+        flag = self.flags.get(name)
+        if flag is None:
+            return default
+        try:
+            return float(flag.value or "")
+        except ValueError:
+            return None
+
+    def whole(self, name: str) -> int | None:
+        """A positive whole number; 1 when it is not given, None when it cannot be known."""
+        value = self.number(name, 1.0)
+        return int(value) if value is not None and 1 <= value < 100_000 else None
+
+
+EMPTY = CommandLine({}, None, False)
+
+
+def command_line(
+    command: Sequence[Word], args: Sequence[Word], *, engine_image: bool
+) -> CommandLine:
+    """Finds the engine's arguments in entrypoint and arguments.
+
+    Without a command, the arguments of an engine's image are the engine's.
+    """
+    words = list(command)
+    if words and words[0].text.rsplit("/", 1)[-1] in _SHELLS:
+        script = next((w for w in words[1:] if not w.text.startswith("-")), None)
+        rest = [w for w in words if script is not None and w.place == script.place] or words
+        words = _script(script, args) if script else rest
+    elif words or _starts_server(args):
+        words += args
+    elif engine_image:
+        return _parse(list(args), found=True)
+    else:
+        return EMPTY
+    start = _server(words)
+    if start is None:
+        return EMPTY
+    return _parse(words[start:], found=True)
+
+
+def _starts_server(words: Sequence[Word]) -> bool:
+    if words and words[0].text.rsplit("/", 1)[-1] in _SHELLS:
+        return True
+    return _server(words) is not None
+
+
+def _script(script: Word, args: Sequence[Word]) -> list[Word]:
+    """The words of a shell script; `"$@"` stands for the arguments after its name."""
+    source = script.text[:_MAX_SCRIPT].replace("\\\n", " ").replace("\n", " ; ")
+    lexer = shlex.shlex(source, posix=True, punctuation_chars=";&|")
+    lexer.whitespace_split = True
+    lexer.commenters = ""
+    words: list[Word] = []
+    try:
+        for token in lexer:
+            if token in ("$@", "$$@", "${@}"):
+                words += args
+            else:
+                words.append(Word(token, script.place))
+    except ValueError:
+        return words  # an open quote: what was read so far
+    return words
+
+
+def _server(words: Sequence[Word]) -> int | None:
+    """Where the server's own arguments begin."""
+    for index, word in enumerate(words):
+        last = word.text.rsplit("/", 1)[-1]
+        if last == "vllm" and index + 1 < len(words) and words[index + 1].text == "serve":
+            return index + 2
+        if API_SERVER.search(word.text) or word.text.endswith("entrypoints/openai/api_server.py"):
+            return index + 1
+    return None
+
+
+def _parse(words: list[Word], *, found: bool) -> CommandLine:
+    model: Word | None = None
+    groups: list[tuple[str, Place, list[Word]]] = []
+    for word in words:
+        if word.text in _ENDS:
+            break
+        flag = _flag(word)
+        if flag is not None:
+            name, value = flag
+            groups.append((name, word.place, [] if value is None else [Word(value, word.place)]))
+        elif groups:
+            groups[-1][2].append(word)
+        elif model is None:
+            model = word
+    flags = {name: Flag(name, tuple(values), place) for name, place, values in groups if name}
+    if "model" in flags and flags["model"].values:
+        model = flags["model"].values[0]
+    return CommandLine(flags, model, found)
+
+
+def _flag(word: Word) -> tuple[str, str | None] | None:
+    text = word.text
+    if text.startswith("--") and len(text) > 2:
+        name, equals, value = text[2:].partition("=")
+        return name.replace("_", "-"), value if equals else None
+    match = re.match(r"-([a-z]{1,2})(?:=(.*))?$", text)
+    if match and match[1] in _SHORT:
+        return _SHORT[match[1]], match[2]
+    if re.match(r"-(O|cc)", text):  # -O3, -cc.mode=3: the compiler's own
+        return "", None
+    return None

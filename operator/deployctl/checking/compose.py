@@ -1,0 +1,153 @@
+"""Compose projects: their services, and the engines among them."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from deployctl.checking.commandline import Word, command_line
+from deployctl.checking.documents import Document, Place
+from deployctl.checking.engine import Engine, Mount, Variable
+from deployctl.checking.image import image
+from deployctl.checking.quantity import size
+from deployctl.checking.walk import dig, items, mapping, text
+
+_DEFAULTED = re.compile(r"^\$\{[A-Za-z_]\w*:?-([^${}]*)\}$")
+
+
+@dataclass(frozen=True, eq=False)
+class ComposeService:
+    """One service of a project."""
+
+    name: str
+    place: Place
+    data: dict[str, Any]
+
+
+@dataclass(frozen=True, eq=False)
+class Project:
+    """One Compose file."""
+
+    document: Document
+
+    @cached_property
+    def services(self) -> list[ComposeService]:
+        """Its services."""
+        found = mapping(self.document.data.get("services"))
+        return [
+            ComposeService(name, self.document.place("services", name), mapping(data))
+            for name, data in found.items()
+        ]
+
+
+def engines_of(project: Project, version: str | None) -> Iterator[Engine]:
+    """The vLLM servers among a project's services."""
+    for service in project.services:
+        engine = _engine(service, version)
+        if engine is not None:
+            yield engine
+
+
+def literal(value: Any) -> str:
+    """A text as Compose will read it: `$$` is a dollar, and a default stands in."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if not isinstance(value, str | int | float):
+        return ""
+    given = str(value)
+    default = _DEFAULTED.match(given)
+    return default[1] if default else given.replace("$$", "\0").replace("\0", "$")
+
+
+def _engine(service: ComposeService, version: str | None) -> Engine | None:
+    data = service.data
+    reference = image(literal(data.get("image")))
+    command = command_line(
+        _words(service, "entrypoint"), _words(service, "command"), engine_image=reference.is_engine
+    )
+    if not command.found:
+        return None
+    user = literal(data.get("user")).partition(":")[0]
+    return Engine(
+        place=service.place,
+        data=data,
+        image=reference,
+        image_place=service.place.child("image"),
+        command=command,
+        env=environment(service),
+        env_complete="env_file" not in data,
+        version=reference.version or version,
+        mounts=tuple(_mounts(data)),
+        user=int(user) if user.isdigit() and len(user) < 12 else None,
+        non_root=bool(user) and not user.isdigit() and user != "root",
+        read_only_root=data.get("read_only") is True,
+    )
+
+
+def _words(service: ComposeService, key: str) -> list[Word]:
+    value = service.data.get(key)
+    place = service.place.child(key)
+    if isinstance(value, str):
+        try:
+            return [Word(w, place) for w in shlex.split(literal(value))]
+        except ValueError:
+            return [Word(w, place) for w in value.split()]
+    return [
+        Word(literal(item), place.child(index))
+        for index, item in enumerate(items(value))
+        if isinstance(item, str | int | float)
+    ]
+
+
+def environment(service: ComposeService) -> dict[str, Variable]:
+    """A service's environment, in either of Compose's spellings."""
+    given = service.data.get("environment")
+    place = service.place.child("environment")
+    found = {}
+    if isinstance(given, dict):
+        for name, value in given.items():
+            known = None if value is None else literal(value)
+            found[name] = Variable(_unless_variable(known), place.child(name))
+    for index, item in enumerate(items(given)):
+        name, equals, value = text(item).partition("=")
+        known = _unless_variable(literal(value)) if equals else None
+        found[name] = Variable(known, place.child(index))
+    return found
+
+
+def _unless_variable(value: str | None) -> str | None:
+    return None if value is not None and re.search(r"\$\{?[A-Za-z_]", value) else value
+
+
+def _mounts(data: dict[str, Any]) -> Iterator[Mount]:
+    for item in items(data.get("volumes")):
+        if isinstance(item, dict):
+            path, source = text(item.get("target")), text(item.get("source"))
+            kind = "readonly" if item.get("read_only") is True else "kept"
+            if item.get("type") == "tmpfs" or (item.get("type") == "volume" and not source):
+                kind = "scratch"
+            yield Mount(path, kind)
+        elif isinstance(item, str):
+            parts = item.split(":")
+            mode = parts[2] if len(parts) > 2 else ""
+            named = len(parts) > 1
+            kind = "readonly" if "ro" in mode.split(",") else "kept" if named else "scratch"
+            yield Mount(parts[1] if named else parts[0], kind)
+    tmpfs = data.get("tmpfs")
+    for item in [tmpfs] if isinstance(tmpfs, str) else items(tmpfs):
+        yield Mount(text(item).partition(":")[0], "scratch")
+    shm = size(data.get("shm_size"))
+    if shm is not None:
+        yield Mount("/dev/shm", "memory", shm)  # noqa: S108  inside the container
+
+
+def reservations(data: dict[str, Any]) -> list[dict[str, Any]]:
+    """The devices that a service reserves, in any of Compose's spellings."""
+    found = [mapping(d) for d in items(dig(data, "deploy", "resources", "reservations", "devices"))]
+    gpus = data.get("gpus")
+    if gpus == "all":
+        found.append({"count": "all", "capabilities": ["gpu"]})
+    found += [{"capabilities": ["gpu"], **mapping(d)} for d in items(gpus)]
+    return found

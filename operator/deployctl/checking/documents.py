@@ -1,0 +1,134 @@
+"""Documents: what a file holds, whose language it speaks, and places inside it."""
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from deployctl.checking.walk import items, mapping, text
+from deployctl.checking.yamltext import Parsed, Path
+
+Family = Literal["kubernetes", "compose", "command", "service", "unknown"]
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
+
+
+@dataclass(frozen=True, eq=False)
+class Document:
+    """One YAML document, or one item of a Kubernetes List."""
+
+    file: str
+    family: Family
+    data: dict[str, Any]
+    line: int = 0
+    lines: Mapping[Path, int] = field(default_factory=dict)
+    base: Path = ()  # where `data` is inside the YAML document
+    index: int = 0  # of the document in its file
+
+    @property
+    def kind(self) -> str:
+        """The kind of a Kubernetes object."""
+        return text(self.data.get("kind"))
+
+    @property
+    def group(self) -> str:
+        """The API group; empty for the core."""
+        api, slash, _ = text(self.data.get("apiVersion")).partition("/")
+        return api if slash else ""
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The object's metadata."""
+        return mapping(self.data.get("metadata"))
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The object's spec."""
+        return mapping(self.data.get("spec"))
+
+    @property
+    def name(self) -> str:
+        """The object's name, or what stands for one."""
+        name = self.metadata.get("name", self.metadata.get("generateName"))
+        return text(name if self.family == "kubernetes" else self.data.get("name"))
+
+    @property
+    def namespace(self) -> str:
+        """The namespace; empty for whatever the context says."""
+        return text(self.metadata.get("namespace"))
+
+    @property
+    def title(self) -> str:
+        """Names it for a person: `Deployment/chat`."""
+        if self.family == "kubernetes":
+            return f"{self.kind}/{self.name or '?'}"
+        if self.family == "service":
+            return f"services/{self.index}"
+        return {"compose": "Compose", "command": "command", "unknown": "document"}[self.family]
+
+    def place(self, *path: str | int) -> "Place":
+        """A place inside the document."""
+        return Place(self, path)
+
+
+@dataclass(frozen=True)
+class Place:
+    """A value inside a document, by its path."""
+
+    document: Document
+    path: Path = ()
+
+    def child(self, *path: str | int) -> "Place":
+        """A place further in; it need not exist."""
+        return Place(self.document, (*self.path, *path))
+
+    @property
+    def line(self) -> int:
+        """The line of the value, or of the nearest thing around it."""
+        full = (*self.document.base, *self.path)
+        for end in range(len(full), 0, -1):
+            if full[:end] in self.document.lines:
+                return self.document.lines[full[:end]]
+        return self.document.line
+
+    @property
+    def text(self) -> str:
+        """`Deployment/chat: spec.template.spec.containers[0].image`."""
+        words = ""
+        for part in self.path:
+            if isinstance(part, int):
+                words += f"[{part}]"
+            elif _PLAIN.fullmatch(part):
+                words += f".{part}" if words else part
+            else:
+                words += f'["{part}"]'
+        return f"{self.document.title}: {words}" if words else self.document.title
+
+
+def documents(file: str, parsed: list[Parsed]) -> Iterator[Document]:
+    """Turns parsed YAML into documents; a Kubernetes List gives one an item."""
+    for index, one in enumerate(parsed):
+        data = one.data
+        if not isinstance(data, dict):
+            yield Document(file, "unknown", {}, one.line, one.lines, (), index)
+            continue
+        if data.get("kind") == "List" and isinstance(data.get("items"), list):
+            for number, item in enumerate(items(data.get("items"))):
+                base = ("items", number)
+                line = one.lines.get(base, one.line)
+                yield Document(
+                    file, _family(mapping(item)), mapping(item), line, one.lines, base, index
+                )
+            continue
+        yield Document(file, _family(data), data, one.line, one.lines, (), index)
+
+
+def _family(data: dict[str, Any]) -> Family:
+    if "apiVersion" in data or ("kind" in data and ("metadata" in data or "spec" in data)):
+        return "kubernetes"
+    if isinstance(data.get("arguments"), list) and "engine_version" in data:
+        return "command"
+    if isinstance(data.get("services"), dict):
+        return "compose"
+    if isinstance(data.get("model"), str):
+        return "service"
+    return "unknown"

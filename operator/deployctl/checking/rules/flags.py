@@ -1,0 +1,150 @@
+"""The engine's flags against its release, and settings known to hurt."""
+
+from collections.abc import Iterator
+
+from deployctl.checking.commandline import Flag
+from deployctl.checking.engine import Engine
+from deployctl.checking.finding import Finding, Severity, check, rule
+from deployctl.checking.scene import Scene
+from deployctl.engines.vllm import flags
+from deployctl.engines.vllm.versions import at_least, key
+
+GROUP = "Engine"
+UNKNOWN = rule(
+    "flag-unknown",
+    Severity.error,
+    "The engine ends at once with 'unrecognized arguments'.",
+    group=GROUP,
+)
+REMOVED = rule(
+    "flag-removed",
+    Severity.error,
+    "A flag that the image's release no longer has crashes every pod after the bump.",
+    group=GROUP,
+)
+VALUE = rule(
+    "flag-value",
+    Severity.error,
+    "The engine ends at once with 'invalid value' or 'invalid choice'.",
+    group=GROUP,
+)
+SLOW = rule(
+    "slow-kernel",
+    Severity.warning,
+    "Forcing awq or gptq keeps the Marlin kernel away: 23 tokens a second instead of 123.",
+    group=GROUP,
+)
+UTILIZATION = rule(
+    "utilization-high",
+    Severity.warning,
+    "Above 0.95 the engine starts, and runs out of memory under load.",
+    group=GROUP,
+)
+BFLOAT16 = rule(
+    "awq-bfloat16",
+    Severity.warning,
+    "The slow AWQ kernel takes float16 alone and refuses bfloat16.",
+    group=GROUP,
+)
+REMOTE = rule(
+    "remote-code",
+    Severity.warning,
+    "The checkpoint's own Python runs beside your secrets and in your network.",
+    group=GROUP,
+)
+REVISION = rule(
+    "model-not-pinned",
+    Severity.note,
+    "Whoever pushes to the model's branch changes what the next pod serves.",
+    group=GROUP,
+)
+_CODES = {"unknown_flag": UNKNOWN, "removed_flag": REMOVED, "wrong_flag_value": VALUE}
+_SLOW = ("awq", "gptq")
+MOST_UTILIZATION = 0.95
+
+
+@check
+def known(scene: Scene) -> Iterator[Finding]:
+    """Every flag against the release's own list."""
+    for engine in scene.engines:
+        if engine.version is None or not at_least(engine.version, flags.versions()[0]):
+            continue
+        newer = key(engine.version) > key(flags.versions()[-1])
+        for flag in engine.command.flags.values():
+            positional = engine.command.model is None  # a switch before it took it for a value
+            problem = _problem(flag, engine.version, positional=positional)
+            if problem is None or problem.code not in _CODES:
+                continue
+            if newer and problem.code == "unknown_flag":
+                continue
+            yield _CODES[problem.code].at(flag.place, problem.message, problem.fix)
+
+
+def _problem(flag: Flag, version: str, *, positional: bool) -> flags.Problem | None:
+    name, _, rest = flag.name.partition(".")
+    if rest:
+        return flags.check(name, None, version)  # --compilation-config.mode 3
+    if any(word.expanded for word in flag.values):
+        return flags.check(name, None, version)
+    texts = [word.text for word in flag.values]
+    described = flags.flag(name, version)
+    if described is not None and described.kind == "bool":
+        spoken = bool(texts) and texts[0].lower() in ("true", "false")
+        if spoken and not at_least(version, "0.9.0"):
+            return None  # these releases took a word
+        taken = texts and not (positional and not spoken)
+        return flags.check(name, texts[0] if taken else True, version)
+    if not texts:
+        if described is not None and described.kind in ("int", "float", "choice"):
+            return flags.Problem(
+                "wrong_flag_value", f"--{name} has no value", "give it one, or remove it"
+            )
+        return flags.check(name, None, version)
+    return flags.check(name, texts if len(texts) > 1 else texts[0], version)
+
+
+@check
+def settings(scene: Scene) -> Iterator[Finding]:
+    """Settings that start and then disappoint."""
+    for engine in scene.engines:
+        command = engine.command
+        quantization = command.text("quantization")
+        if quantization in _SLOW and not engine.cpu:
+            yield SLOW.at(
+                command.flags["quantization"].place,
+                f"--quantization {quantization} forces the slow kernel",
+                "leave it out: vLLM reads the method from the checkpoint and takes the fast kernel",
+            )
+        if command.text("dtype") in ("bfloat16", "bf16") and quantization == "awq":
+            yield BFLOAT16.at(
+                command.flags["dtype"].place,
+                "the awq kernel refuses bfloat16",
+                "leave --dtype and --quantization out",
+            )
+        share = command.number("gpu-memory-utilization", 0)
+        if share is not None and share > MOST_UTILIZATION:
+            yield UTILIZATION.at(
+                command.flags["gpu-memory-utilization"].place,
+                f"--gpu-memory-utilization {share:g} leaves nothing for what profiling missed",
+                "write 0.92 or leave it out; deployctl plan gives the safe figure",
+            )
+        if "trust-remote-code" in command.flags:
+            yield REMOTE.at(
+                command.flags["trust-remote-code"].place,
+                "--trust-remote-code runs the checkpoint's own Python",
+                "leave it out where vLLM knows the architecture; else pin --revision and read it",
+                severity=Severity.note if command.text("revision") else None,
+            )
+        yield from _revision(engine)
+
+
+def _revision(engine: Engine) -> Iterator[Finding]:
+    word = engine.command.model
+    if word is None or engine.model_local or not engine.model or "://" in engine.model:
+        return
+    if engine.model.count("/") == 1 and "revision" not in engine.command.flags:
+        yield REVISION.at(
+            word.place,
+            f"{engine.model[:80]} is taken from whatever its branch is today",
+            "write --revision with a commit",
+        )

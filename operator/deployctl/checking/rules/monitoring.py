@@ -1,0 +1,187 @@
+"""Monitors, and queries that read what the engine exports."""
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from deployctl.checking.documents import Document, Place
+from deployctl.checking.finding import Finding, Severity, check, rule
+from deployctl.checking.scene import Scene, endpoint_places, matches, ports_of, same_namespace
+from deployctl.checking.walk import dig, items, mapping, mappings, strings, text
+from deployctl.engines.vllm import exported
+
+GROUP = "Monitoring"
+NOTHING = rule(
+    "monitor-selects-nothing",
+    Severity.error,
+    "Nothing is scraped: dashboards are empty and alerts never fire.",
+    group=GROUP,
+)
+PORT = rule(
+    "monitor-port",
+    Severity.error,
+    "A monitor that names a port which is not there scrapes nothing, without a word.",
+    group=GROUP,
+)
+UNKNOWN = rule(
+    "metric-unknown",
+    Severity.error,
+    "A query for a name that the release does not export reads nothing: no alert, no scaling.",
+    group=GROUP,
+)
+LABEL = rule(
+    "metric-label",
+    Severity.error,
+    "A query on a label that the engine does not set reads nothing.",
+    group=GROUP,
+)
+_SERIES = re.compile(r"vllm:[a-zA-Z0-9_:]+")
+_SELECTOR = re.compile(r"(vllm:[a-zA-Z0-9_]+)\s*\{([^{}]{0,2000})\}")
+_MATCHER = re.compile(r'([a-zA-Z_]\w*)\s*(=~|!~|!=|=)\s*"([^"]{0,500})"')
+_NOT_LABELS = {"model", "model_id", "modelname", "served_model_name", "deployment"}
+_MAX_QUERY = 10_000
+
+
+@check
+def monitors(scene: Scene) -> Iterator[Finding]:
+    """PodMonitors and ServiceMonitors against the pods and Services here."""
+    if not scene.pods:
+        return
+    for document in scene.of_kind("PodMonitor"):
+        pods = [
+            pod
+            for pod in scene.selected(document.spec.get("selector"), "")
+            if _looks_at(document, pod.namespace)
+        ]
+        if not pods:
+            yield _selects_nothing(document, "pods")
+            continue
+        names = {n for pod in pods for c in pod.containers for n in ports_of(c.data)}
+        yield from _ports(document, "podMetricsEndpoints", names, "the pods")
+    for document in scene.of_kind("ServiceMonitor"):
+        services = [
+            service
+            for service in scene.of_kind("Service")
+            if matches(document.spec.get("selector"), mapping(service.metadata.get("labels")))
+            and _looks_at(document, service.namespace)
+        ]
+        if not services:
+            yield _selects_nothing(document, "Services")
+            continue
+        names = {
+            text(port.get("name"))
+            for service in services
+            for _, port in mappings(service.spec.get("ports"))
+        }
+        yield from _ports(document, "endpoints", names, "the Services")
+
+
+def _looks_at(document: Document, namespace: str) -> bool:
+    wanted = mapping(document.spec.get("namespaceSelector"))
+    if wanted.get("any") is True:
+        return True
+    named = items(wanted.get("matchNames"))
+    if named:
+        return not namespace or namespace in named
+    return same_namespace(document.namespace, namespace)
+
+
+def _selects_nothing(document: Document, what: str) -> Finding:
+    return NOTHING.at(
+        document.place("spec", "selector"),
+        f"finds none of the {what} here",
+        f"use labels that the {what} carry in metadata.labels",
+    )
+
+
+def _ports(document: Document, key: str, names: set[str], where: str) -> Iterator[Finding]:
+    for place, endpoint in endpoint_places(document, key):
+        port = endpoint.get("port")
+        if port is None and "targetPort" not in endpoint and "portNumber" not in endpoint:
+            yield PORT.at(place, "no port is named", "write port: and the port's name")
+        elif isinstance(port, str) and port not in names:
+            listed = ", ".join(sorted(n for n in names if n)) or "none: name the port first"
+            yield PORT.at(
+                place.child("port"), f"{where} have no port named {port[:60]}", f"use {listed}"
+            )
+        elif isinstance(port, int):
+            yield PORT.at(
+                place.child("port"), "a port is named here, not numbered", "write the port's name"
+            )
+
+
+def queries(scene: Scene) -> Iterator[tuple[Place, str]]:
+    """Every query of autoscalers, rules and adapters, with its place."""
+    for document in scene.of_kind("ScaledObject", "ScaledJob"):
+        for index, trigger in mappings(document.spec.get("triggers")):
+            query = text(dig(trigger, "metadata", "query"))
+            if query:
+                yield document.place("spec", "triggers", index, "metadata", "query"), query
+    for document in scene.of_kind("PrometheusRule"):
+        for path, value in strings(document.data.get("spec"), ("spec",)):
+            if path[-1] == "expr":
+                yield document.place(*path), value
+    for document in scene.of_kind("HorizontalPodAutoscaler"):
+        for index, metric in mappings(document.spec.get("metrics")):
+            for kind in ("pods", "object", "external"):
+                name = text(dig(metric, kind, "metric", "name"))
+                if name.startswith(("vllm:", "vllm_")):
+                    place = document.place("spec", "metrics", index, kind, "metric", "name")
+                    yield place, "vllm:" + name[5:]
+
+
+@check
+def metrics(scene: Scene) -> Iterator[Finding]:
+    """Names and labels that queries use, against what the engines here export."""
+    recorded = {
+        text(rule_.get("record"))
+        for document in scene.of_kind("PrometheusRule")
+        for _, group in mappings(document.spec.get("groups"))
+        for _, rule_ in mappings(group.get("rules"))
+    }
+    served = {name for engine in scene.engines for name in engine.served_names}
+    sure = bool(scene.engines) and all(engine.served_names for engine in scene.engines)
+    for place, query in queries(scene):
+        query = query[:_MAX_QUERY]
+        for series in dict.fromkeys(_SERIES.findall(query)):
+            if series in recorded or series.count(":") > 1:
+                continue
+            yield from _exported(place, series, scene.versions)
+        for series, inside in _SELECTOR.findall(query):
+            yield from _labels(place, series, inside, served if sure else set())
+
+
+def _exported(place: Place, series: str, versions: list[str]) -> Iterator[Finding]:
+    for version in versions:
+        problem = exported.problem(series, version)
+        if problem is not None:
+            if "adapter" in place.text or place.document.kind == "HorizontalPodAutoscaler":
+                base = series.removesuffix("_total")
+                if exported.problem(f"{base}_total", version) is None:
+                    continue  # adapters name metrics in ways of their own
+            yield UNKNOWN.at(place, problem.message, problem.fix)
+            return
+
+
+def _labels(place: Place, series: str, inside: str, served: set[str]) -> Iterator[Finding]:
+    for label, operator, value in _MATCHER.findall(inside):
+        if label in _NOT_LABELS:
+            yield LABEL.at(
+                place,
+                f"{series} has no label {label}",
+                "write model_name, and the name that --served-model-name gives",
+            )
+        elif label == "model_name" and operator == "=" and served and value not in served:
+            yield LABEL.at(
+                place,
+                f"no engine here serves {value[:80]}",
+                f"write one of: {', '.join(sorted(served)[:5])}",
+            )
+
+
+def trigger_metadata(document: Document) -> Iterator[tuple[Place, dict[str, Any]]]:
+    """The Prometheus triggers of a ScaledObject."""
+    for index, trigger in mappings(document.spec.get("triggers")):
+        if trigger.get("type") == "prometheus":
+            place = document.place("spec", "triggers", index, "metadata")
+            yield place, mapping(trigger.get("metadata"))

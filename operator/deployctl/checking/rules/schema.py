@@ -1,0 +1,193 @@
+"""Objects against the schemas of a Kubernetes release, strictly: no unknown fields.
+
+The schemas come with the package kubernetes-validate. It is asked for its files alone: its own
+function reports one error an object and reads two megabytes of JSON for each.
+"""
+
+import difflib
+import json
+import re
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from deployctl.checking.documents import Document
+from deployctl.checking.finding import Finding, Severity, check, rule
+from deployctl.checking.scene import Scene
+from deployctl.checking.walk import text
+
+GROUP = "Objects"
+SCHEMA = rule(
+    "schema",
+    Severity.error,
+    "The API server refuses the object, or drops the field and the setting with it.",
+    group=GROUP,
+)
+API = rule(
+    "api-unknown",
+    Severity.error,
+    "The cluster does not know this kind: applying the whole set stops there.",
+    group=GROUP,
+)
+NO_SCHEMA = rule(
+    "no-schema",
+    Severity.note,
+    "A custom resource whose fields deployctl does not know was not checked.",
+    group=GROUP,
+)
+MAX_ERRORS = 20  # of one object
+# Custom resources that other rules read; their fields are checked there.
+KNOWN_GROUPS = ("monitoring.coreos.com", "keda.sh", "gateway.networking.k8s.io")
+_OTHERS = ("kustomize.config.k8s.io", "leaderworkerset.x-k8s.io")
+
+
+@check
+def objects(scene: Scene) -> Iterator[Finding]:
+    """Every object against its schema."""
+    if not scene.objects:
+        return
+    version = schema_version(scene.options.kubernetes)
+    seen: set[str] = set()
+    for document in scene.objects:
+        api = text(document.data.get("apiVersion"))
+        if not api or not document.kind:
+            missing = "kind" if api else "apiVersion"
+            yield SCHEMA.at(document.place(), f"{missing} is missing", f"write {missing}: …")
+            continue
+        validator = _validator(version, api, document.kind)
+        if validator is not None:
+            yield from _errors(document, validator)
+        elif _built_in(document.group):
+            yield API.at(
+                document.place("apiVersion"),
+                f"Kubernetes {version} knows no {document.kind} in {api[:80]}",
+                _instead(version, document.kind),
+            )
+        elif document.group not in (*KNOWN_GROUPS, *_OTHERS) and api + document.kind not in seen:
+            seen.add(api + document.kind)
+            yield NO_SCHEMA.at(
+                document.place("kind"),
+                f"{document.kind} of {document.group} is a custom resource without a schema here",
+                "kubectl apply --dry-run=server checks it against the cluster's own",
+            )
+
+
+@cache
+def _root() -> Path:
+    import kubernetes_validate
+
+    return Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
+
+
+@cache
+def versions() -> tuple[str, ...]:
+    """The Kubernetes releases whose schemas are held, oldest first: `1.25`, …"""
+    found = [re.match(r"v(\d+)\.(\d+)", p.name) for p in _root().iterdir()]
+    numbers = sorted({(int(m[1]), int(m[2])) for m in found if m})
+    return tuple(f"{major}.{minor}" for major, minor in numbers)
+
+
+def schema_version(wanted: str) -> str:
+    """The release whose schemas serve for `wanted`: itself, or the nearest older one held."""
+    if not wanted:
+        return versions()[-1]
+    number = tuple(int(n) for n in re.findall(r"\d+", wanted)[:2])
+    older = [v for v in versions() if tuple(int(n) for n in v.split(".")) <= number]
+    return older[-1] if older else versions()[0]
+
+
+def _folder(version: str) -> Path:
+    return _root() / f"v{version}.0-local-strict"
+
+
+def _built_in(group: str) -> bool:
+    return "." not in group or (group.endswith(".k8s.io") and not _is_custom(group))
+
+
+def _is_custom(group: str) -> bool:
+    return group.endswith((".x-k8s.io", "gateway.networking.k8s.io", "config.k8s.io"))
+
+
+def _file(version: str, api: str, kind: str) -> Path:
+    group, slash, release = api.partition("/")
+    name = f"{group.split('.')[0]}-{release}" if slash else group
+    plain = re.sub(r"[^a-z0-9-]", "", f"{kind.lower()}-{name}")
+    return _folder(version) / f"{plain}.json"
+
+
+def _instead(version: str, kind: str) -> str:
+    found = sorted(_folder(version).glob(re.sub(r"[^a-z]", "", kind.lower()) + "-*.json"))
+    for file in found:
+        schema = json.loads(file.read_text(encoding="utf-8"))
+        allowed = schema.get("properties", {}).get("apiVersion", {}).get("enum")
+        if allowed:
+            return f"write apiVersion: {allowed[0]}"
+    return "check apiVersion and kind"
+
+
+@cache
+def _registry(version: str) -> Any:
+    from referencing import Registry, Resource
+
+    definitions = json.loads((_folder(version) / "_definitions.json").read_text(encoding="utf-8"))
+    return Resource.from_contents(definitions) @ Registry()
+
+
+@cache
+def _validator(version: str, api: str, kind: str) -> Any:
+    """The validator of a kind; None when the release has no such kind."""
+    try:
+        schema = json.loads(_file(version, api, kind).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if "apiVersion" not in schema.get("properties", {}):
+        return None  # a part of an object, not an object
+    from jsonschema.validators import Draft202012Validator
+    from referencing import Resource
+
+    return Draft202012Validator(
+        schema, registry=Resource.from_contents(schema) @ _registry(version)
+    )
+
+
+def _errors(document: Document, validator: Any) -> Iterator[Finding]:
+    for number, error in enumerate(validator.iter_errors(document.data)):
+        if number >= MAX_ERRORS:
+            return
+        if error.validator == "oneOf" and error.instance is None:
+            continue  # an empty value stands for an absent one
+        path = [p if isinstance(p, int) else str(p) for p in error.absolute_path]
+        message, fix = _say(error)
+        yield SCHEMA.at(document.place(*path), message, fix)
+
+
+def _say(error: Any) -> tuple[str, str]:
+    """An error in our words; the value itself stays out, for it may be a secret."""
+    if error.validator == "additionalProperties":
+        known = list(error.schema.get("properties", {}))
+        extra = [k for k in error.instance if k not in known]
+        near = difflib.get_close_matches(extra[0], known, n=1) if extra else []
+        fix = f"did you mean {near[0]}?" if near else "remove it, or put it where it belongs"
+        return f"there is no field {', '.join(k[:60] for k in extra[:5])} here", fix
+    if error.validator == "required":
+        missing = [k for k in error.validator_value if k not in error.instance]
+        return f"{', '.join(missing)} is missing", f"write {missing[0]}: …" if missing else ""
+    if error.validator in ("type", "oneOf"):
+        wanted = error.validator_value if error.validator == "type" else ["string", "number"]
+        names = [w for w in ([wanted] if isinstance(wanted, str) else wanted) if w != "null"]
+        return f"this is {_kind(error.instance)}", f"write {_article(' or '.join(names))}"
+    if error.validator == "enum":
+        allowed = ", ".join(str(v) for v in error.validator_value if v is not None)
+        return "this value is not one of those allowed", f"write one of: {allowed}"
+    return f"does not satisfy the schema ({error.validator})", "see kubectl explain"
+
+
+def _kind(value: Any) -> str:
+    names = {str: "text", bool: "a boolean", int: "a number", float: "a number"}
+    names |= {list: "a list", dict: "a mapping", type(None): "empty"}
+    return names.get(type(value), "something else")
+
+
+def _article(words: str) -> str:
+    return f"an {words}" if words[:1] in "aeiou" else f"a {words}"
