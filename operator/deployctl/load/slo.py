@@ -1,0 +1,302 @@
+"""Slo: what is acceptable, read from text and held against raw samples. Pure.
+
+A percentile is judged over every request that was asked for, as its user sees it: one that
+failed never had its answer, so it is over any limit; one cut by the run's end counts if it was
+over the limit by then. Gaps (ITL) are those of the requests that succeeded, pooled.
+"""
+
+import math
+import re
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+from deployctl import units
+from deployctl.errors import InputError
+from deployctl.load import intervals, statistics
+from deployctl_loadtest.result import Gate, LoadResult, Objective, SloResult
+from deployctl_loadtest.sample import Sample
+
+Measure = Literal["ttft", "itl", "tpot", "e2e"]
+_TERM = re.compile(r"(ttft|itl|tpot|e2e)_p(\d{1,2}(?:\.\d+)?)")
+_EXAMPLE = "write for example --slo ttft_p95=500ms,itl_p99=50ms,error_rate=0.1%"
+_RANK = {"missed": 0, "unresolved": 1, "met": 2}
+
+
+class Term(NamedTuple):
+    """One objective. `measure` is None for the error rate; `limit` is seconds, or a share."""
+
+    name: str
+    measure: Measure | None
+    share: float  # of the percentile, 0 to 1
+    limit: float
+
+
+class Slo(NamedTuple):
+    """A service level: its objectives, and the text they came from."""
+
+    text: str
+    terms: tuple[Term, ...]
+
+
+def parse(text: str) -> Slo:
+    """Reads `ttft_p95=500ms,itl_p99=50ms,error_rate=0.1%`.
+
+    Raises:
+        InputError: a term is unknown, given twice, or its limit makes no sense.
+    """
+    terms: list[Term] = []
+    parts = [part.strip() for part in text.split(",") if part.strip()]
+    if not parts:
+        raise InputError("the SLO is empty", where="--slo", hint=_EXAMPLE)
+    for part in parts:
+        name, equals, limit = (word.strip() for word in part.partition("="))
+        where = f"--slo: {part}"
+        if not equals or not limit:
+            raise InputError(f"{part!r} is not name=limit", where="--slo", hint=_EXAMPLE)
+        if any(term.name == name for term in terms):
+            raise InputError(f"{name} is given twice", where="--slo")
+        terms.append(_term(name, limit, where))
+    return Slo(",".join(parts), tuple(terms))
+
+
+def _term(name: str, limit: str, where: str) -> Term:
+    if name == "error_rate":
+        return Term(name, None, 0.0, _share(limit, where))
+    match = _TERM.fullmatch(name)
+    if match is None:
+        raise InputError(
+            f"there is no objective {name!r}",
+            where=where,
+            hint="there are ttft_pNN, itl_pNN, tpot_pNN, e2e_pNN (NN: 50, 95, 99.9, …) "
+            "and error_rate",
+        )
+    share = float(match[2]) / 100
+    if not 0 < share < 1:
+        raise InputError(f"p{match[2]} is no percentile", where=where)
+    if re.fullmatch(r"[\d.]+", limit):
+        raise InputError(f"{limit} has no unit", where=where, hint=f"write {limit}ms or {limit}s")
+    try:
+        seconds = units.seconds(limit)
+    except ValueError as error:
+        raise InputError(str(error), where=where) from error
+    if seconds <= 0:
+        raise InputError("nothing takes no time", where=where, hint="give a limit above 0")
+    measure: Measure = match[1]  # type: ignore[assignment]
+    return Term(name, measure, share, seconds)
+
+
+def _share(text: str, where: str) -> float:
+    number, scale = (text[:-1], 0.01) if text.endswith("%") else (text, 1.0)
+    if not re.fullmatch(r"\d+(\.\d+)?|\.\d+", number.strip()):
+        raise InputError(f"{text!r} is no share", where=where, hint="write 0.1% or 0.001")
+    share = float(number) * scale
+    if share > 1:
+        raise InputError(f"{text} is more than all", where=where, hint="write 1% or 0.01")
+    return share
+
+
+def evaluate(slo: Slo, samples: Sequence[Sample], window: tuple[float, float]) -> SloResult:
+    """Holds the samples against the SLO. `warmup` must be marked in them.
+
+    `window` is the measured time, in seconds from the run's start.
+    """
+    measured = [sample for sample in samples if not sample.warmup]
+    objectives = [
+        _error_rate(term, measured) if term.measure is None else _percentile(term, measured)
+        for term in slo.terms
+    ]
+    good = sum(meets(slo, sample) for sample in measured)
+    seconds = window[1] - window[0]
+    ended = sum(
+        meets(slo, sample) and window[0] <= sample.chunk_times()[-1] < window[1]
+        for sample in samples
+        if sample.ttft_s is not None
+    )
+    return SloResult(
+        text=slo.text,
+        verdict=min((o.verdict for o in objectives), key=lambda verdict: _RANK[verdict]),
+        objectives=objectives,
+        good=good,
+        good_share=round(good / len(measured), 6) if measured else None,
+        goodput_per_s=round(ended / seconds, 4) if seconds > 0 else 0.0,
+    )
+
+
+def meets(slo: Slo, sample: Sample) -> bool:
+    """Whether one request met every objective. Of its gaps (ITL), its own percentile counts."""
+    if sample.outcome != "ok":
+        return False
+    for term in slo.terms:
+        if term.measure == "itl":
+            gaps = sorted(sample.chunk_gaps_s)
+            value = statistics.percentile(gaps, term.share) if gaps else None
+        elif term.measure is None:
+            continue
+        else:
+            value = _value(sample, term.measure)
+        if value is not None and value > term.limit:
+            return False
+    return True
+
+
+def _value(sample: Sample, measure: Measure) -> float | None:
+    return {"ttft": sample.ttft_s, "tpot": sample.tpot_s, "e2e": sample.e2e_s}.get(measure)
+
+
+def _percentile(term: Term, measured: Sequence[Sample]) -> Objective:
+    groups: list[list[float]] = []
+    failed = cut = 0
+    for sample in measured:
+        assert term.measure is not None
+        if sample.outcome == "ok":
+            if term.measure == "itl":
+                groups.append(sample.chunk_gaps_s)
+            elif (value := _value(sample, term.measure)) is not None:
+                groups.append([value])
+        elif term.measure == "itl":
+            continue
+        elif sample.failed:
+            groups.append([math.inf])
+            failed += 1
+        elif (least := _at_least(sample, term.measure)) > term.limit:
+            groups.append([least])
+            cut += 1
+    ordered = sorted(value for group in groups for value in group)
+    value = _linear(ordered, term.share)
+    bounds = intervals.quantile(groups, term.share)
+    verdict: Literal["met", "missed", "unresolved"] = "unresolved"
+    if ordered and bounds.low > term.limit:
+        verdict = "missed"
+    elif ordered and bounds.high <= term.limit:
+        verdict = "met"
+    note = None
+    if verdict == "unresolved":
+        least_n = intervals.needed(term.share)
+        note = (
+            "nothing was measured"
+            if not ordered
+            else f"too few values to bound it: {least_n} or more are needed"
+            if math.isinf(bounds.high) and len(ordered) < 2 * least_n and not failed
+            else "the interval holds the limit: measure longer"
+        )
+    return Objective(
+        name=term.name,
+        limit=term.limit,
+        value=_finite(value),
+        low=_finite(bounds.low),
+        high=_finite(bounds.high),
+        confidence=intervals.CONFIDENCE,
+        samples=len(ordered),
+        failed=failed,
+        cut=cut,
+        verdict=verdict,
+        note=note,
+    )
+
+
+def _at_least(sample: Sample, measure: Measure) -> float:
+    """What a request cut by the end had taken by then: its true value is no less."""
+    if measure == "ttft":
+        return sample.duration_s if sample.ttft_s is None else sample.ttft_s
+    return sample.duration_s if measure == "e2e" else 0.0
+
+
+def _linear(ordered: Sequence[float], share: float) -> float | None:
+    if not ordered:
+        return None
+    # Between a number and infinity nothing can be interpolated: take the upper.
+    if math.isinf(ordered[min(len(ordered) - 1, math.ceil(share * (len(ordered) - 1)))]):
+        return math.inf
+    return statistics.percentile(ordered, share)
+
+
+def _error_rate(term: Term, measured: Sequence[Sample]) -> Objective:
+    """Failed ÷ (failed + ok). What the run's end cut is neither."""
+    ended = [sample for sample in measured if sample.outcome != "incomplete"]
+    failed = sum(sample.failed for sample in ended)
+    bounds = intervals.proportion([(int(sample.failed), 1) for sample in ended])
+    verdict: Literal["met", "missed", "unresolved"] = "unresolved"
+    note = None
+    if ended and bounds.low > term.limit:
+        verdict = "missed"
+    elif ended and bounds.high <= term.limit:
+        verdict = "met"
+    elif not ended:
+        note = "nothing was measured"
+    elif not term.limit:
+        note = "no number of requests shows that none would ever fail"
+    elif not failed:
+        least = intervals.needed(1 - term.limit)
+        note = f"no failure seen, but {least:,} requests without one are needed to show it"
+    else:
+        note = "the interval holds the limit: measure longer"
+    return Objective(
+        name=term.name,
+        limit=term.limit,
+        value=round(failed / len(ended), 6) if ended else None,
+        low=round(bounds.low, 6) if ended else None,
+        high=round(bounds.high, 6) if ended else None,
+        confidence=intervals.CONFIDENCE,
+        samples=len(ended),
+        failed=failed,
+        cut=0,
+        verdict=verdict,
+        note=note,
+    )
+
+
+def gate(result: LoadResult) -> Gate:
+    """Whether a result may pass for one that holds its SLO.
+
+    It may not where an objective was missed, or lies beyond its limit though that is not
+    certain; nor, whatever its figures, where the client was the bottleneck, samples are
+    missing, nothing was measured, or the run was broken off.
+    """
+    reasons = [f"{v.code}: {v.text}" for v in result.verdicts if v.level == "bad"]
+    if result.client.bottleneck and not any("client_bottleneck" in r for r in reasons):
+        reasons.append("client_bottleneck: the client was the bottleneck")
+    if result.interrupted:
+        reasons.append("interrupted: the run was broken off")
+    if not result.requests.ok and not reasons:
+        reasons.append("no_success: no request succeeded")
+    if result.slo is not None:
+        reasons += [tell(o) for o in result.slo.objectives if not _passes(o)]
+    return Gate(passed=not reasons, reasons=reasons)
+
+
+def _passes(objective: Objective) -> bool:
+    if objective.verdict == "unresolved":
+        return objective.value is not None and objective.value <= objective.limit
+    return objective.verdict == "met"
+
+
+def tell(objective: Objective) -> str:
+    """`ttft_p95 missed: 612 ms, limit 500 ms (95% interval 580 ms to 655 ms, 240 values)`."""
+    write = _percent if objective.name == "error_rate" else _time
+    what = objective.name
+    if objective.value is not None:
+        value = write(objective.value)
+    else:
+        value = "no answer at all" if objective.failed else "not measured"
+    low = "?" if objective.low is None else write(objective.low)
+    high = "unbounded" if objective.high is None else write(objective.high)
+    extra = f", {objective.failed:,} of them failed" if objective.failed else ""
+    extra += f", {objective.cut:,} cut by the end" if objective.cut else ""
+    note = f"; {objective.note}" if objective.note else ""
+    return (
+        f"{what} {objective.verdict}: {value}, limit {write(objective.limit)} "
+        f"({objective.confidence:.0%} interval {low} to {high}, "
+        f"{objective.samples:,} values{extra}{note})"
+    )
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1000:.4g} ms" if seconds < 10 else f"{seconds:.4g} s"
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.3g}%"
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or math.isinf(value) else round(value, 6)
