@@ -135,6 +135,7 @@ def memory(facts: ModelFacts, shape: Shape, profile: GpuProfile, setting: Settin
             batched_tokens=setting.batch.tokens,
             block_tokens=setting.block_tokens,
             hybrid=setting.hybrid,
+            overlapped=profile.kind == "cuda",
         )
         if profile.kind == "cpu":
             pool = setting.kv_cache_bytes or 0.0

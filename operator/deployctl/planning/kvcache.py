@@ -116,8 +116,12 @@ def layout(
     batched_tokens: int,
     block_tokens: int = BLOCK_TOKENS,
     hybrid: bool = True,
+    overlapped: bool = True,
 ) -> Layout:
-    """Lays out the cache of a pipeline stage that holds layers `layers[0]` to `layers[1]`."""
+    """Lays out the cache of a pipeline stage that holds layers `layers[0]` to `layers[1]`.
+
+    `overlapped`: steps are scheduled ahead of the running one, which a CPU does not do.
+    """
     start, stop = layers
     if shape.latent:
         # One compressed vector, the same on every rank; V0 pads it to 640 (its own kernel).
@@ -138,7 +142,8 @@ def layout(
         layer_token_bytes=per_layer,
         from_concurrency=behaviour("tokens_from_concurrency", version),
         reserved_blocks=1 if behaviour("null_block_reserved", version) else 0,
-        in_flight=batched_tokens * behaviour("window_in_flight_batches", version),
+        in_flight=batched_tokens
+        * (behaviour("window_in_flight_batches", version) if overlapped else 1),
     )
 
 
@@ -152,6 +157,8 @@ def _groups(
     if not kinds:
         return (Group(0),), count
     states = any(group.fixed for group in kinds)
+    if any(group.chunk for group in kinds):
+        hybrid = hybrid and bool(behaviour("hybrid_chunked", version))
     if not states and (not hybrid or not behaviour("hybrid_kv_cache", version)):
         return (Group(0),), len(kinds)
     tally = Counter(kinds)

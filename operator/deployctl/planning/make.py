@@ -29,6 +29,10 @@ def make_plan(spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile) -> Serv
     if spec.gpu_memory_gib is not None:
         profile = profile.model_copy(update={"memory_gib": spec.gpu_memory_gib})
     spec, reasons = fold(spec)
+    if "gpus" not in spec.model_fields_set:
+        # Who names a split and no count means the split.
+        split = (spec.tensor_parallel_size or 1) * (spec.pipeline_parallel_size or 1)
+        spec = spec.model_copy(update={"gpus": min(split * (spec.replicas or 1), 1 << 20)})
     reasons += checks.checkpoint(spec, facts)
     if facts.architecture is None:
         settings = resolve(spec, facts, profile, 1)
@@ -69,7 +73,9 @@ class _Planner:
     def measure(self, sharding: Sharding) -> Memory:
         settings = self.settings(sharding)
         facts = self.facts.model_copy(update={"quantization": settings.quantization})
-        default = CPU_BLOCK_TOKENS if self.profile.kind == "cpu" else BLOCK_TOKENS
+        # The CPU's MLA kernel knows blocks of 16 alone (vllm/platforms/cpu.py).
+        wide = self.profile.kind == "cpu" and not self.shape.latent
+        default = CPU_BLOCK_TOKENS if wide else BLOCK_TOKENS
         setting = Setting(
             version=settings.version,
             sharding=sharding,

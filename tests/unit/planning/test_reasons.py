@@ -137,7 +137,9 @@ def test_a_config_alone_is_planned_with_a_warning(config, plan, warned):
 
 
 def test_more_gpus_than_there_are(config, plan, codes):
-    assert codes(plan(config("llama-8b"), tensor_parallel_size=2)) == ["gpu_count"]
+    assert codes(plan(config("llama-8b"), gpus=1, tensor_parallel_size=2)) == ["gpu_count"]
+    # A split without a count means as many cards as it takes.
+    assert codes(plan(config("llama-8b"), tensor_parallel_size=2)) == []
     assert codes(plan(config("llama-8b"), gpus=2, replicas=3)) == ["gpu_count"]
     assert codes(plan(config("llama-8b"), gpu="rtx4090", gpus=16, tensor_parallel_size=16)) == [
         "gpu_count"
