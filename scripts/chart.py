@@ -39,19 +39,16 @@ def _closed(node: Any) -> Any:
         return node
     out: dict[str, Any] = {}
     for key, value in node.items():
-        if key in ("title", "default") and not isinstance(value, dict | list):
+        if key in ("title", "default"):
             continue
-        if key == "default":
-            continue
-        if key in ("properties", "$defs"):
+        if key in ("properties", "patternProperties", "$defs"):
             out[key] = {name: _closed(item) for name, item in value.items()}
         else:
             out[key] = _closed(value)
-    patterns = out.pop("patternProperties", None)
-    if patterns:
-        ((pattern, item),) = patterns.items()
-        out["propertyNames"] = {**out.get("propertyNames", {}), "pattern": pattern}
-        out["additionalProperties"] = item
+    if "patternProperties" in out:
+        # Closed by this rather than by propertyNames, for which Helm names the wrong place.
+        out.pop("propertyNames", None)
+        out["additionalProperties"] = False
     return out
 
 

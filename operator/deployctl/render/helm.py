@@ -143,10 +143,10 @@ def _weights_gib(plan: ServingPlan) -> float | None:
 
 
 def _resources(plan: ServingPlan) -> dict[str, str]:
-    """Host memory: processes, half of the weights while they load, and shared memory.
+    """Host memory: the request holds the processes and half of the weights while they load.
 
-    The limit lets a loader hold all weights at once, as one for .bin files does. On a CPU the
-    weights and the KV cache stay in it.
+    The limit has room for a loader that holds all weights at once, as one for .bin files does,
+    and for shared memory. On a CPU the weights and the KV cache stay in host memory.
     """
     world = plan.tensor_parallel_size * plan.pipeline_parallel_size
     weights = _weights_gib(plan) or 16.0
@@ -154,15 +154,13 @@ def _resources(plan: ServingPlan) -> dict[str, str]:
     if plan.accelerator == "cpu":
         memory = plan.memory
         cache = (memory.kv_cache_gib + memory.activation_gib) * world if memory else 4.0
-        request = _SERVER_GIB + 1.0 * world + 2.0 * weights + cache + shared
-        limit = request + weights
+        request = _SERVER_GIB + world + weights + cache
     else:
-        request = _SERVER_GIB + _WORKER_GIB * world + 0.5 * weights + shared
-        limit = request + weights
+        request = _SERVER_GIB + _WORKER_GIB * world + 0.5 * weights
     return {
         "cpu": str(2 if plan.accelerator == "cpu" else 2 + 2 * world),
         "memory": f"{math.ceil(request)}Gi",
-        "memoryLimit": f"{math.ceil(limit)}Gi",
+        "memoryLimit": f"{math.ceil(request + weights + shared)}Gi",
         "sharedMemory": f"{shared}Gi",
     }
 

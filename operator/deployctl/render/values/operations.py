@@ -59,6 +59,9 @@ class Autoscaling(Section):
     waiting_per_replica: int = Field(
         5, ge=1, le=100000, description="Requests that wait for one replica."
     )
+    kv_cache_percent: int = Field(
+        0, ge=0, le=100, description="Mean use of the KV cache, by keda; 0 leaves it out."
+    )
     polling_seconds: int = Field(15, ge=1, le=3600, description="Between two looks (keda).")
     scale_down_seconds: int = Field(
         300, ge=0, le=3600, description="The load must be low this long: a start is expensive."

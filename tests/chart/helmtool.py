@@ -1,0 +1,124 @@
+"""What the chart's tests are made of: plans of a known model, and `helm template`."""
+
+import subprocess
+import tempfile
+from pathlib import Path
+
+import yaml
+
+from deployctl.hardware import load_profile
+from deployctl.model.facts import Architecture, ModelFacts, Quantization
+from deployctl.planning import make_plan
+from deployctl.spec import ServiceSpec
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "charts" / "vllm"
+MAXIMAL = Path(__file__).with_name("maximal.yaml")
+NAMESPACE = "serving"
+
+QWEN = Architecture(
+    name="Qwen2ForCausalLM",
+    model_type="qwen2",
+    num_layers=28,
+    hidden_size=3584,
+    intermediate_size=18944,
+    num_heads=28,
+    num_kv_heads=4,
+    head_dim=128,
+    vocab_size=152064,
+    tied_embeddings=False,
+    max_position_embeddings=32768,
+    dtype="float16",
+)
+FORMATS = {
+    "awq": ("-AWQ", Quantization(method="awq", bits=4, group_size=128, zero_point=True), 5.57e9),
+    "gptq": ("-GPTQ-Int4", Quantization(method="gptq", bits=4, group_size=128, symmetric=True),
+             5.57e9),
+    "unquantized": ("", None, 15.23e9),
+}  # fmt: skip
+
+
+def planned(method, gpu, **settings):
+    """Plans Qwen2.5-7B-Instruct: (plan, spec, profile)."""
+    suffix, quantization, stored = FORMATS[method]
+    model = "Qwen/Qwen2.5-7B-Instruct" + suffix
+    spec = ServiceSpec(model=model, gpu=gpu, **{"max_model_len": 8192, **settings})
+    facts = ModelFacts(
+        source=model,
+        local=False,
+        revision="0123456789abcdef0123456789abcdef01234567",
+        format="safetensors",
+        engine="vllm",
+        architecture=QWEN,
+        quantization=quantization,
+        parameters=7_615_616_512,
+        weight_bytes=int(stored),
+        bytes_by_dtype={"F16": int(stored)}
+        if quantization is None
+        else {"I32": 3_370_000_000, "F16": 2_200_000_000},
+        headers_read=True,
+    )
+    profile = load_profile(gpu)
+    return make_plan(spec, facts, profile), spec, profile
+
+
+class RefusedError(Exception):
+    """Helm said no; the text is its message."""
+
+
+def helm(*words, text=None):
+    """Runs helm and returns its stdout."""
+    done = subprocess.run(
+        ["helm", *map(str, words)], capture_output=True, text=True, input=text, timeout=60
+    )
+    if done.returncode:
+        raise RefusedError(done.stderr)
+    return done.stdout
+
+
+def template(values=None, *, name="qwen", files=(), options=()):
+    """The text that the chart gives for values, a mapping."""
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        yaml.safe_dump(values or {}, file, allow_unicode=True)
+        file.flush()
+        more = [word for path in files for word in ("--values", path)]
+        return helm(
+            "template", name, CHART, "--namespace", NAMESPACE, *more, "--values", file.name,
+            *options,
+        )  # fmt: skip
+
+
+def objects(values=None, **more):
+    """The same as objects, by (kind, name)."""
+    return parsed(template(values, **more))
+
+
+def parsed(text):
+    """Objects by (kind, name); none may be there twice."""
+    found = {}
+    for document in yaml.safe_load_all(text):
+        if document:
+            key = document["kind"], document["metadata"]["name"]
+            assert key not in found, key
+            found[key] = document
+    return found
+
+
+def one(found, kind, name="qwen"):
+    """An object of a kind."""
+    return found[kind, name]
+
+
+def pod(found, name="qwen"):
+    """The pod spec of a Deployment."""
+    return found["Deployment", name]["spec"]["template"]["spec"]
+
+
+def engine(found, name="qwen"):
+    """The engine's container."""
+    return pod(found, name)["containers"][0]
+
+
+def maximal():
+    """The values of tests/chart/maximal.yaml."""
+    return yaml.safe_load(MAXIMAL.read_text())
