@@ -38,8 +38,9 @@ def drains(scene: Scene) -> Iterator[Finding]:
     for pod in scene.engine_pods:
         if pod.document.kind in ("Job", "CronJob"):
             continue
-        given = number(pod.spec.get("terminationGracePeriodSeconds"))
-        grace = DEFAULT_GRACE_S if given is None else given
+        grace = number(pod.spec.get("terminationGracePeriodSeconds", DEFAULT_GRACE_S))
+        if grace is None:
+            continue  # no number: the schema says so
         place = pod.place.child("terminationGracePeriodSeconds")
         if grace < LEAST_GRACE_S:
             yield GRACE.at(

@@ -95,7 +95,10 @@ def counts(scene: Scene) -> Iterator[Finding]:
         place = engine.place.child("resources", "limits")
         found = gpus(dig(engine.data, "resources", "limits"))
         asked = gpus(dig(engine.data, "resources", "requests"))
-        total = sum(quantity(amount) or 0 for amount in found.values())
+        amounts = [quantity(amount) for amount in found.values()]
+        total = sum((amount or 0.0 for amount in amounts), 0.0)
+        if not total.is_integer():
+            continue  # a fraction: said above
         if not found and not asked:
             yield MISSING.at(
                 place,

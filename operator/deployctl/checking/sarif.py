@@ -1,0 +1,60 @@
+"""Findings as SARIF 2.1.0, which code hosts show beside the line."""
+
+from typing import Any
+
+from deployctl import __version__
+from deployctl.checking.finding import RULES, Finding, Severity
+from deployctl.checking.run import Report
+
+SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+_LEVEL = {Severity.error: "error", Severity.warning: "warning", Severity.note: "note"}
+
+
+def sarif(report: Report) -> dict[str, Any]:
+    """The SARIF log of one check."""
+    used = sorted({finding.code for finding in report.findings})
+    index = {code: number for number, code in enumerate(used)}
+    return {
+        "$schema": SCHEMA,
+        "version": "2.1.0",
+        "runs": [
+            {
+                "tool": {
+                    "driver": {
+                        "name": "deployctl check",
+                        "semanticVersion": __version__,
+                        "rules": [_rule(code) for code in used],
+                    }
+                },
+                "results": [_result(f, index[f.code]) for f in report.findings],
+            }
+        ],
+    }
+
+
+def _rule(code: str) -> dict[str, Any]:
+    rule = RULES[code]
+    return {
+        "id": code,
+        "shortDescription": {"text": rule.hurts},
+        "defaultConfiguration": {"level": _LEVEL[rule.severity]},
+    }
+
+
+def _result(finding: Finding, rule: int) -> dict[str, Any]:
+    location: dict[str, Any] = {
+        "artifactLocation": {"uri": finding.file.replace("\\", "/")},
+        "region": {"startLine": max(1, finding.line)},
+    }
+    return {
+        "ruleId": finding.code,
+        "ruleIndex": rule,
+        "level": _LEVEL[finding.severity],
+        "message": {"text": f"{finding.where}: {finding.message}. Fix: {finding.fix}"},
+        "locations": [
+            {
+                "physicalLocation": location,
+                "logicalLocations": [{"fullyQualifiedName": finding.where}],
+            }
+        ],
+    }

@@ -1,0 +1,261 @@
+"""`deployctl check`: what is wrong with manifests, known offline."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deployctl.cli.console import Output, answer_json, out, story
+from deployctl.cli.options import OutputOption
+from deployctl.errors import InputError, NotFoundError, PlanRefusedError, StateError
+
+if TYPE_CHECKING:
+    from deployctl.checking import Report
+
+DOCUMENT_VERSION = 1
+MAX_FILES = 2000
+MAX_TOTAL_BYTES = 64 * 1024 * 1024
+STDIN = "-"
+_SUFFIXES = (".yaml", ".yml", ".json")
+_SKIPPED_FOLDERS = {"node_modules", "__pycache__", "venv"}
+
+
+def command(
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="PATH…", help="Files, folders, or - for standard input.", show_default=False
+        ),
+    ],
+    ignore: Annotated[
+        list[str],
+        typer.Option("--ignore", metavar="CODE", help="Leave a code out; repeat for more."),
+    ] = [],  # noqa: B006  typer copies it
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Warnings refuse too, not errors alone.")
+    ] = False,
+    kubernetes: Annotated[
+        str,
+        typer.Option(metavar="X.Y", help="Version of the cluster. [default: the newest known]"),
+    ] = "",
+    engine_version: Annotated[
+        str | None,
+        typer.Option(metavar="X.Y.Z", help="vLLM release, where an image does not tell."),
+    ] = None,
+    sarif: Annotated[
+        Path | None, typer.Option("--sarif", metavar="FILE", help="Write SARIF there too.")
+    ] = None,
+    junit: Annotated[
+        Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit report there too.")
+    ] = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Say what is wrong with manifests, Compose files and service files; nothing is contacted.
+
+    Each finding has a stable code, the place, what it will do to you, and a fix. Kubernetes
+    objects are held against the schemas of a release, and everything against what is known of
+    vLLM: flags and metric names by version, probes against start-up, access modes, cards,
+    secrets. All paths are one set: a Service is looked up among the Deployments given with it.
+    The codes are listed in docs/reference/checks.md.
+
+    deployctl check k8s/
+
+    helm template my-release my-chart | deployctl check - --sarif findings.sarif
+
+    deployctl check compose.yaml --ignore run-as-root
+
+    Exit code 3 when there are errors (with --strict: or warnings), 2 when a path cannot be read.
+    An object may excuse itself with the annotation deployctl.io/check-ignore: "CODE CODE".
+    """
+    from deployctl.checking import Options, check_texts
+
+    _refuse_unknown(ignore)
+    _check_version("--kubernetes", kubernetes, "1.31")
+    _check_version("--engine-version", engine_version, "0.32.0")
+    texts, named = _read(paths)
+    options = Options(kubernetes=kubernetes, engine_version=engine_version)
+    report = check_texts(texts, options, ignore=ignore, named=named)
+    if sarif is not None:
+        import json
+
+        from deployctl.checking.sarif import sarif as as_sarif
+
+        _write(sarif, json.dumps(as_sarif(report), indent=1) + "\n")
+    if junit is not None:
+        from deployctl.checking.junit import junit as as_junit
+
+        _write(junit, as_junit(report, texts, strict=strict))
+    if output is Output.json:
+        answer_json(_document(report))
+    else:
+        from deployctl.cli.check_text import report_text
+
+        colour = out.color_system is not None and out.is_terminal
+        out.print(report_text(report, colour=colour), end="", soft_wrap=True)
+    if report.skipped and output is Output.text:
+        story(f"skipped, nothing to check in them: {', '.join(report.skipped[:5])}", style="dim")
+    _refuse(report, strict=strict)
+
+
+def _refuse(report: "Report", *, strict: bool) -> None:
+    from deployctl.checking import Severity
+
+    errors, warnings = report.count(Severity.error), report.count(Severity.warning)
+    if errors or (strict and warnings):
+        count = errors + (warnings if strict else 0)
+        raise PlanRefusedError(
+            f"{count} finding{'s' * (count > 1)} to mend before this is applied",
+            hint="each finding has its fix; --ignore CODE leaves one out that is meant",
+        )
+
+
+def _refuse_unknown(codes: list[str]) -> None:
+    import difflib
+
+    from deployctl.checking import RULES
+
+    for code in codes:
+        if code not in RULES:
+            near = difflib.get_close_matches(code, RULES, n=1)
+            raise InputError(
+                f"there is no code {code!r}",
+                where="--ignore",
+                hint=f"did you mean {near[0]}?" if near else "docs/reference/checks.md lists them",
+            )
+
+
+def _check_version(option: str, given: str | None, example: str) -> None:
+    import re
+
+    if given and not re.fullmatch(r"v?\d{1,4}(\.\d{1,4}){1,2}([.a-z0-9+-]{0,20})?", given):
+        raise InputError(f"{given!r} is no version", where=option, hint=f"write {example}")
+
+
+def _read(paths: list[str]) -> tuple[dict[str, str], list[str]]:
+    """The texts of all paths by name, and which of them were named one by one."""
+    texts: dict[str, str] = {}
+    named: list[str] = []
+    for given in paths:
+        if given == STDIN:
+            texts["stdin"] = _decoded(sys.stdin.buffer.read(MAX_TOTAL_BYTES + 1), "stdin")
+            named.append("stdin")
+            continue
+        path = Path(given)
+        if path.is_dir():
+            files = _files(path)
+            if not files:
+                raise NotFoundError(
+                    "no YAML or JSON file is there", where=given, hint="give a folder of manifests"
+                )
+            for file in files:
+                texts[str(file)] = _text(file)
+        else:
+            texts[given] = _text(path)
+            named.append(given)
+        if len(texts) > MAX_FILES or sum(map(len, texts.values())) > MAX_TOTAL_BYTES:
+            raise InputError(
+                f"more than {MAX_FILES} files, or {MAX_TOTAL_BYTES >> 20} MiB of them",
+                where=given,
+                hint="check one folder of manifests at a time",
+            )
+    return texts, named
+
+
+def _files(folder: Path) -> list[Path]:
+    """The YAML and JSON files below a folder, but for hidden ones and a chart's templates."""
+    import os
+
+    found: list[Path] = []
+    for parent, folders, files in os.walk(folder):
+        here = Path(parent)
+        chart = "Chart.yaml" in files
+        if chart:
+            story(
+                f"{here} is a chart: its templates are not checked; pipe helm template into "
+                "deployctl check -",
+                style="dim",
+            )
+        folders[:] = sorted(
+            name
+            for name in folders
+            if not name.startswith(".")
+            and name not in _SKIPPED_FOLDERS
+            and not (chart and name in ("templates", "charts"))
+        )
+        found += [
+            here / name
+            for name in sorted(files)
+            if name.endswith(_SUFFIXES) and not name.startswith(".")
+        ]
+        if len(found) > MAX_FILES:
+            break
+    return found
+
+
+def _text(file: Path) -> str:
+    from deployctl.checking.yamltext import MAX_BYTES
+
+    if not file.exists():
+        raise NotFoundError("there is no such file", where=str(file), hint="check the path")
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(MAX_BYTES + 1)
+    except OSError as error:
+        raise InputError(
+            f"cannot read it: {error.strerror}", where=str(file), hint="check the path"
+        ) from error
+    return _decoded(content, str(file))
+
+
+def _decoded(content: bytes, where: str) -> str:
+    from deployctl.checking.yamltext import MAX_BYTES
+
+    limit = MAX_TOTAL_BYTES if where == "stdin" else MAX_BYTES
+    if len(content) > limit:
+        raise InputError(
+            f"the file is larger than {limit >> 20} MiB",
+            where=where,
+            hint="no manifest is that large; check the right file",
+        )
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise InputError(
+            "the file is not UTF-8 text", where=where, hint="check manifests only"
+        ) from error
+
+
+def _write(file: Path, content: str) -> None:
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content, encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise StateError(
+            f"cannot write it: {error.strerror}", where=str(file), hint="check the folder"
+        ) from error
+
+
+def _document(report: "Report") -> dict[str, object]:
+    from deployctl.checking import Severity
+
+    return {
+        "version": DOCUMENT_VERSION,
+        "files": report.files,
+        "documents": report.documents,
+        "engines": report.engines,
+        "ignored": report.ignored,
+        "counts": {severity.value: report.count(severity) for severity in Severity},
+        "findings": [
+            {
+                "code": finding.code,
+                "severity": finding.severity.value,
+                "file": finding.file,
+                "line": finding.line,
+                "where": finding.where,
+                "message": finding.message,
+                "fix": finding.fix,
+            }
+            for finding in report.findings
+        ],
+    }
