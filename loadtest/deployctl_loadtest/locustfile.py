@@ -18,10 +18,12 @@ if _HERE not in sys.path:
 
 import gevent  # noqa: E402
 from locust import FastHttpUser, constant, events, task  # noqa: E402
+from locust.contrib.fasthttp import FastHttpSession  # noqa: E402
 
-from deployctl_loadtest.exchange import RunEnded, exchange, prepare  # noqa: E402
+from deployctl_loadtest import options  # noqa: E402
+from deployctl_loadtest.exchange import prepare  # noqa: E402
 from deployctl_loadtest.request import headers  # noqa: E402
-from deployctl_loadtest.run import Run, clock  # noqa: E402
+from deployctl_loadtest.run import Run  # noqa: E402
 
 KEY_VARIABLES = ("DEPLOYCTL_LOADTEST_API_KEY", "OPENAI_API_KEY")
 _PAUSE_AFTER_FAILURE_S = 0.25  # a dead server answers at once; do not hammer it
@@ -30,35 +32,15 @@ _FOREVER_S = 24 * 3600.0
 current: Run | None = None
 
 
-def _options(parser: Any) -> None:
-    add = parser.add_argument
-    add("--model", default="", is_required=True, help="Model name to ask for")
-    add("--api", choices=["chat", "completions"], default="chat", help="Which API")
-    add("--input-tokens", type=int, default=128, help="About how long prompts are")
-    add("--output-tokens", type=int, default=64, help="How long answers may be")
-    add(
-        "--no-ignore-eos",
-        dest="ignore_eos",
-        action="store_false",
-        help="Let answers end by themselves (and send no field that only vLLM knows)",
-    )
-    add("--seed", type=int, default=-1, help="Fixes the prompts; -1 makes new ones every run")
-    add("--request-timeout", type=float, default=600.0, help="Seconds until a request is given up")
-    hidden: dict[str, Any] = {"include_in_web_ui": False}
-    add("--samples", default="", help="Folder for raw samples", **hidden)
-    add("--stop-after", type=float, default=0.0, help="Seconds to run, exactly", **hidden)
-    add("--realtime", action="store_true", help="Run before other processes, if allowed", **hidden)
-    add("--progress", action="store_true", help="A JSON line a second on stdout", **hidden)
-
-
 def _start(environment: Any, **_: Any) -> None:
     global current
-    if not environment.parsed_options.model:
-        sys.stderr.write("error: --model is missing\n")
+    if wrong := options.problem(environment.parsed_options):
+        sys.stderr.write(f"error: {wrong}\n")
         environment.process_exit_code = 2
         environment.runner.quit()
         return
-    current = Run(environment)
+    key = next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), None)
+    current = Run(environment, headers(key))
 
 
 def _stopping(**_: Any) -> None:
@@ -72,7 +54,7 @@ def _stop(**_: Any) -> None:
 
 
 class StreamingUser(FastHttpUser):  # type: ignore[misc]
-    """Asks, reads the answer to its end, asks again."""
+    """Asks, reads the answer to its end, asks again; or, in open loop, sends what is due."""
 
     # Not 0: a timer makes sure that every other user is looked at in between, even where
     # answers come faster than they can be read.
@@ -85,37 +67,41 @@ class StreamingUser(FastHttpUser):  # type: ignore[misc]
 
     def on_start(self) -> None:
         """Prepares the HTTP client."""
-        key = next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), None)
-        self._headers = headers(key)
         prepare(self.client)
 
     @task  # type: ignore[untyped-decorator]
     def ask(self) -> None:
-        """One request."""
+        """One request of a user; or, in open loop, all of this process's."""
         run = current
         if run is None:
             return
-        try:
-            sample = exchange(
-                self.client,
-                run.workload.path,
-                run.body(),
-                self._headers,
-                worker=run.worker,
-                epoch=run.epoch,
-                clock=clock,
-                patience=run.patience,
-                seen=run.seen,
-            )
-        except RunEnded as ended:
-            run.take(ended.sample)
-            raise gevent.GreenletExit from None
-        run.take(sample)
-        if sample.failed:
+        if run.is_open_loop:
+            run.send_what_is_due(self._connect)
+            gevent.sleep(_FOREVER_S)
+        number = run.next_number()
+        if number is None:
+            gevent.sleep(_FOREVER_S)
+        elif not run.ask(self.client, number):
             gevent.sleep(_PAUSE_AFTER_FAILURE_S)
 
+    def _connect(self) -> FastHttpSession:
+        """One more client like this user's own."""
+        session = FastHttpSession(
+            self.host,
+            self.environment.events.request,
+            None,
+            insecure=self.insecure,
+            ssl_context_factory=self.ssl_context_factory,
+            network_timeout=self.network_timeout,
+            connection_timeout=self.connection_timeout,
+            max_retries=self.max_retries,
+            concurrency=1,
+        )
+        prepare(session)
+        return session
 
-events.init_command_line_parser.add_listener(_options)
+
+events.init_command_line_parser.add_listener(options.add_to)
 events.test_start.add_listener(_start)
 events.test_stopping.add_listener(_stopping)
 events.test_stop.add_listener(_stop)

@@ -39,7 +39,7 @@ class OpenLoop:
 
     def __init__(
         self,
-        send: Callable[[Any, int, float], None],
+        send: Callable[[Any, int, float], object],
         connect: Callable[[], Any],
         clock: Callable[[], float],
         *,

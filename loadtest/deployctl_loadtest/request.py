@@ -26,9 +26,9 @@ class Workload:
         """The URL's path."""
         return PATHS[self.api]
 
-    def body(self, worker: int, number: int) -> bytes:
-        """The body of a worker's request `number`. No two have the same prompt."""
-        seed = f"{self.seed}/{worker}/{number}"
+    def body(self, number: int) -> bytes:
+        """The body of request `number`. No two have the same prompt."""
+        seed = f"{self.seed}/{number}"
         content: dict[str, Any] = {"model": self.model}
         if self.api == "chat":
             length = self.input_tokens - words.CHAT_TEMPLATE_TOKENS

@@ -1,17 +1,22 @@
-"""A run inside one Locust process: its clock, its samples, its end, and what it tells of itself."""
+"""A run inside one load process: what it asks, its clock, its samples, and its end."""
 
 import json
 import os
 import sys
 import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import gevent
 
+from deployctl_loadtest import arrivals
+from deployctl_loadtest.exchange import RunEnded, exchange
 from deployctl_loadtest.heartbeat import PERIOD, Heartbeat
+from deployctl_loadtest.openloop import Due, OpenLoop, most_in_flight
 from deployctl_loadtest.priority import raise_priority
 from deployctl_loadtest.request import Workload
+from deployctl_loadtest.rows import show
 from deployctl_loadtest.sample import Sample, WorkerReport
 from deployctl_loadtest.writer import SampleWriter
 
@@ -22,14 +27,16 @@ clock = time.perf_counter
 class Run:
     """From Locust's test_start to its test_stop."""
 
-    def __init__(self, environment: Any) -> None:
+    def __init__(self, environment: Any, headers: dict[str, str]) -> None:
         options = environment.parsed_options
         self._environment = environment
+        self._options = options
+        self._headers = headers
         self.epoch = clock()
         self._started_unix = time.time()
         self.worker = f"{os.getpid()}"
         # Unlike the pid the same in every run, so that a seed fixes the prompts.
-        self._index = int(getattr(environment.runner, "worker_index", 0))
+        self._index, self._count = 0, 1
         self.workload = Workload(
             model=options.model,
             api=options.api,
@@ -41,26 +48,86 @@ class Run:
         )
         self.patience: float = options.request_timeout
         self._limit: float = options.stop_after
-        self._progress: bool = options.progress
         self._parent = os.getppid()
         self._scheduling = raise_priority() if options.realtime else "normal"
         self._writer = SampleWriter(Path(options.samples), self.worker) if options.samples else None
-        self._numbers = 0
+        self._open: OpenLoop | None = None
+        self._taken = 0  # numbers
+        self._under_way = 0
+        self._exhausted = False  # all requests asked for were sent
         self._chunks = self._done = self._failed = 0
+        self._last = self.epoch  # when a request last ended
         self._ended: float | None = None
         self._heart = Heartbeat(self.epoch)
         self._watch = gevent.spawn(self._watching)
 
-    def body(self) -> bytes:
-        """The body of the next request."""
-        self._numbers += 1
-        return self.workload.body(self._index, self._numbers)
+    @property
+    def is_open_loop(self) -> bool:
+        """Whether requests are due at times of their own."""
+        return bool(self._options.rate)
 
-    def seen(self, chunks: int) -> None:
-        """Counts text chunks for live progress."""
+    def next_number(self) -> int | None:
+        """Numbers the next request of this process, over the whole run; None past the end."""
+        number = self._taken * self._count + self._index
+        if self._ended is not None or (0 < self._options.requests <= number):
+            self._exhausted = True
+            return None
+        self._taken += 1
+        return number
+
+    def ask(self, client: Any, number: int, due: float | None = None) -> bool:
+        """Sends a request and keeps its sample; False if it failed.
+
+        Raises:
+            GreenletExit: the run has ended.
+        """
+        body = self.workload.body(number)
+        self._under_way += 1
+        try:
+            sample = exchange(
+                client,
+                self.workload.path,
+                body,
+                self._headers,
+                worker=self.worker,
+                epoch=self.epoch,
+                clock=clock,
+                patience=self.patience,
+                seen=self._seen,
+                due=due,
+            )
+        except RunEnded as ended:
+            self._take(ended.sample)
+            raise gevent.GreenletExit from None
+        finally:
+            self._under_way -= 1
+            self._last = clock()
+        self._take(sample)
+        return not sample.failed
+
+    def send_what_is_due(self, connect: Callable[[], Any]) -> None:
+        """Runs the open loop to its end. A second caller has nothing to do."""
+        if self._open is not None:
+            return
+        self._open = OpenLoop(self.ask, connect, clock, limit=most_in_flight())
+        self._open.run(self._schedule(), self.epoch)
+        self._exhausted = True
+
+    def _schedule(self) -> Iterator[Due]:
+        options = self._options
+        due = arrivals.schedule(
+            options.rate, options.arrivals, f"{self.workload.seed}/arrivals", options.ramp
+        )
+        for number, at in enumerate(due):
+            if (self._limit and at >= self._limit) or (0 < options.requests <= number):
+                return
+            if number % self._count == self._index:
+                yield Due(at, number)
+
+    def _seen(self, chunks: int) -> None:
         self._chunks += chunks
 
-    def take(self, sample: Sample) -> None:
+    def _take(self, sample: Sample) -> None:
         """Keeps a sample and shows it in Locust's own tables."""
         self._done += sample.outcome == "ok"
         self._failed += sample.failed
@@ -94,6 +161,8 @@ class Run:
         """Hands everything over."""
         self.stopping()
         self._watch.kill(block=False)
+        if self._open is not None:
+            self._open.cut()
         if self._writer is None:
             return
         assert self._ended is not None
@@ -106,6 +175,8 @@ class Run:
             cpu=self._heart.cpu,
             lags_s=self._heart.lags_s,
             scheduling=self._scheduling,
+            dropped=self._open.dropped if self._open else 0,
+            first_drop_s=self._open.first_drop_s if self._open else None,
         )
         try:
             writer.close(report)
@@ -120,14 +191,23 @@ class Run:
             self._heart.beat(now)
             if self._limit and now - self.epoch >= self._limit:
                 break
+            if self._exhausted and not self._pending():
+                self._ended = self._last
+                break
             if now - told >= 1.0:
                 told = now
                 if not self._keep():
                     break
-                if self._progress and not self._tell(now):
+                if self._options.progress and not self._tell(now):
                     break  # nobody is left to read the result
         self.stopping()
         gevent.spawn(self._environment.runner.quit)
+
+    def _pending(self) -> bool:
+        """Whether anything is under way, or still due before the limit of the run."""
+        if self._open is None:
+            return self._under_way > 0
+        return self._open.in_flight > 0 or not self._options.requests
 
     def _tell(self, now: float) -> bool:
         """Writes a line of progress; False if whoever started this is gone."""
@@ -136,6 +216,7 @@ class Run:
         line = {
             "at_s": round(now - self.epoch, 2),
             "users": self._environment.runner.user_count,
+            "in_flight": self._under_way,
             "done": self._done,
             "failed": self._failed,
             "chunks": self._chunks,
@@ -146,35 +227,3 @@ class Run:
         except BrokenPipeError:
             return False
         return True
-
-
-def show(request_event: Any, sample: Sample, path: str, *, gaps: bool) -> None:
-    """Fires Locust's events, so that its UI and statistics have a row for each measure.
-
-    Its "Aggregated" row mixes them all and means nothing.
-    """
-    failure = RuntimeError(f"{sample.outcome}: {sample.error}") if sample.failed else None
-    request_event.fire(
-        request_type="E2E",
-        name=path,
-        response_time=1000 * (sample.e2e_s if sample.e2e_s is not None else sample.duration_s),
-        response_length=sample.output_tokens or sample.chunks,
-        exception=failure,
-        context={},
-    )
-    measures: list[tuple[str, float]] = []
-    if sample.ttft_s is not None:
-        measures.append(("TTFT", sample.ttft_s))
-    if sample.tpot_s is not None:
-        measures.append(("TPOT", sample.tpot_s))
-    if gaps:
-        measures.extend(("ITL", gap) for gap in sample.chunk_gaps_s)
-    for name, seconds in measures:
-        request_event.fire(
-            request_type=name,
-            name=path,
-            response_time=1000 * seconds,
-            response_length=0,
-            exception=None,
-            context={},
-        )

@@ -18,7 +18,10 @@ class LoadProgress:
 
     def __init__(self, setup: "Setup") -> None:
         self._setup = setup
-        self._total = setup.warmup_s + setup.duration_s
+        self._total = setup.cut_s + setup.duration_s
+        self._of_seconds, self._of_requests = f"/{self._total:g}", ""
+        if setup.requests is not None:
+            self._of_seconds, self._of_requests = "", f"/{setup.requests}"
         self._last: Progress | None = None
         self._line_at = 0.0
         self._bar: Any = None
@@ -52,14 +55,20 @@ class LoadProgress:
     def tell(self, progress: "Progress") -> None:
         """Shows the newest state."""
         failed = f", {progress.failed} failed" if progress.failed else ""
-        users = "1 user" if progress.users == 1 else f"{progress.users} users"
+        if self._setup.mode == "closed":
+            load = "1 user" if progress.users == 1 else f"{progress.users} users"
+        else:
+            load = f"{progress.in_flight} under way"
         text = (
-            f"{progress.at_s:.0f}/{self._total:g} s · {users} · "
-            f"{progress.done} requests done{failed} · {self._rate(progress):.0f} tok/s"
+            f"{progress.at_s:.0f}{self._of_seconds} s · {load} · "
+            f"{progress.done}{self._of_requests} requests done{failed} · "
+            f"{self._rate(progress):.0f} tok/s"
         )
-        phase = "warming up" if progress.at_s < self._setup.warmup_s else "measuring"
+        phase = "warming up" if progress.at_s < self._setup.cut_s else "measuring"
         if self._bar is not None:
             done = min(progress.at_s, self._total)
+            if self._setup.requests is not None:
+                done = self._total * min(1.0, progress.done / self._setup.requests)
             self._bar.update(self._task, completed=done, description=phase, text=text)
         elif (now := time.monotonic()) - self._line_at >= _LINE_EVERY_S:
             self._line_at = now

@@ -32,14 +32,15 @@ class Progress:
     done: int
     failed: int
     chunks: int  # text chunks so far: about tokens
+    in_flight: int = 0
 
 
 def command(setup: Setup, samples: Path) -> list[str]:
     """The argument list that runs the test. Holds no secret."""
-    values = {
+    values: dict[str, object] = {
         "host": setup.url,
         "users": setup.users,
-        "spawn-rate": setup.users,
+        "spawn-rate": setup.users / setup.ramp_s if setup.ramp_s else setup.users,
         "stop-timeout": 0,
         "exit-code-on-error": 0,
         "model": setup.model,
@@ -48,9 +49,15 @@ def command(setup: Setup, samples: Path) -> list[str]:
         "output-tokens": setup.output_tokens,
         "seed": setup.seed,
         "request-timeout": setup.request_timeout_s,
-        "stop-after": setup.warmup_s + setup.duration_s,
+        "stop-after": setup.cut_s + setup.duration_s,
         "samples": samples,
+        "requests": setup.requests or 0,
     }
+    if setup.mode == "open":
+        assert setup.rate is not None
+        assert setup.arrivals is not None
+        values |= {"users": 1, "spawn-rate": 1, "rate": setup.rate, "arrivals": setup.arrivals}
+        values |= {"ramp": setup.ramp_s}
     arguments = [f"--{name}={value}" for name, value in values.items()]
     if not setup.ignore_eos:
         arguments.append("--no-ignore-eos")

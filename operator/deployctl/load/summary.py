@@ -4,10 +4,10 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from deployctl.load import client as clients
 from deployctl.load import statistics, verdicts
 from deployctl_loadtest.result import (
     VERSION,
-    Client,
     Failure,
     LoadResult,
     Requests,
@@ -33,13 +33,13 @@ def summarize(
     `server` comes without `client_output_tokens` known: it is filled in here.
     """
     for sample in samples:
-        sample.warmup = sample.started_at_s < setup.warmup_s
+        sample.warmup = sample.begun_at_s < setup.cut_s
     measured = [sample for sample in samples if not sample.warmup]
     window = _window(setup, samples, reports)
     requests = _requests(measured, warmup=len(samples) - len(measured))
     latency = statistics.latency(measured)
     tokens = statistics.tokens(measured)
-    client = _client(reports, window, lost)
+    client = clients.describe(setup, samples, reports, window, lost)
     if server is not None:
         server = replace(server, client_output_tokens=client_output_tokens(samples))
     found = verdicts.judge(
@@ -73,13 +73,13 @@ def _window(
     setup: Setup, samples: Sequence[Sample], reports: Sequence[WorkerReport]
 ) -> tuple[float, float]:
     """From the warm-up's end to the run's. A killed worker's run ends with its last sample."""
-    planned = setup.warmup_s + setup.duration_s
+    planned = setup.cut_s + setup.duration_s
     if reports:
         ended = min(report.ran_for_s for report in reports)
     else:
         ended = max((s.started_at_s + s.duration_s for s in samples), default=0.0)
     end = min(planned, ended)
-    return (round(min(setup.warmup_s, end), 3), round(end, 3))
+    return (round(min(setup.cut_s, end), 3), round(end, 3))
 
 
 def _requests(measured: Sequence[Sample], *, warmup: int) -> Requests:
@@ -100,31 +100,4 @@ def _requests(measured: Sequence[Sample], *, warmup: int) -> Requests:
             Failure(outcome=kind[0], http_status=kind[1], count=count, example=examples[kind])
             for kind, count in kinds.most_common()
         ],
-    )
-
-
-def _client(reports: Sequence[WorkerReport], window: tuple[float, float], lost: int) -> Client:
-    """The busiest worker decides: one that is late is late for its own requests."""
-    begin, end = window
-    means: list[float] = []
-    peaks: list[float] = []
-    lags: list[float] = []
-    for report in reports:
-        shares = [share for at, share in report.cpu if begin <= at <= end + 1]
-        if shares:
-            means.append(sum(shares) / len(shares))
-            peaks.append(max(shares))
-        lags.extend(lag for at, lag in report.lags_s if begin <= at <= end)
-    spread = statistics.distribution(lags)
-    cpu_mean = round(max(means), 4) if means else None
-    cpu_peak = round(max(peaks), 4) if peaks else None
-    return Client(
-        cpu_mean=cpu_mean,
-        cpu_peak=cpu_peak,
-        lag_p50_s=spread.p50 if spread else None,
-        lag_p99_s=spread.p99 if spread else None,
-        lag_max_s=spread.max if spread else None,
-        scheduling=reports[0].scheduling if reports else "normal",
-        lost_samples=lost,
-        bottleneck=verdicts.bottleneck(cpu_mean, cpu_peak),
     )

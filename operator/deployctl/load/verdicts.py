@@ -1,17 +1,7 @@
 """What to know before the figures are believed. Pure."""
 
+from deployctl.load import client as clients
 from deployctl_loadtest.result import Client, Latency, Requests, Server, Setup, Tokens, Verdict
-
-# One Locust process on one core: above this its own work shows up in what it measures.
-CPU_MEAN_LIMIT, CPU_PEAK_LIMIT = 0.85, 0.98
-# A timer this late (p99) is within the noise of a busy desktop; more is in the latencies.
-LAG_LIMIT_S = 0.010
-LAG_SHARE_OF_ITL = 0.5  # … or if it is a good part of what is measured
-
-
-def bottleneck(cpu_mean: float | None, cpu_peak: float | None) -> bool:
-    """Whether the load process had no CPU left of its core."""
-    return (cpu_mean or 0) >= CPU_MEAN_LIMIT or (cpu_peak or 0) >= CPU_PEAK_LIMIT
 
 
 def judge(
@@ -28,7 +18,7 @@ def judge(
     """The verdicts, worst first. `died`: the load process ended without its last word."""
     found = [
         *_about_requests(setup, requests, interrupted),
-        *_about_client(latency, client, died),
+        *clients.verdicts(setup, latency, client, died=died),
         *_about_tokens(setup, tokens),
         *_about_server(requests, server),
     ]
@@ -83,46 +73,6 @@ def _about_requests(setup: Setup, requests: Requests, interrupted: bool) -> list
                 "many_incomplete",
                 f"{requests.incomplete} of {requests.total} requests were still under way at the "
                 f"end: {setup.duration_s:g} s is short for them, and the slow ones are missing.",
-            )
-        )
-    return found
-
-
-def _about_client(latency: Latency, client: Client, died: bool) -> list[Verdict]:
-    found: list[Verdict] = []
-    if died:
-        found.append(
-            Verdict(
-                "bad",
-                "client_died",
-                "The load process was killed, or crashed, before the end: this is what it had "
-                "written until then.",
-            )
-        )
-    if client.lost_samples:
-        found.append(
-            Verdict("bad", "samples_lost", f"{client.lost_samples} raw samples were lost.")
-        )
-    if client.bottleneck:
-        found.append(
-            Verdict(
-                "bad",
-                "client_bottleneck",
-                f"The client was the bottleneck: its process used {client.cpu_mean or 0:.0%} of a "
-                f"core on average, {client.cpu_peak or 0:.0%} at worst. The figures say how fast "
-                "the client is; use fewer users, or shorter answers.",
-            )
-        )
-    elif client.lag_p99_s is not None and client.lag_p99_s > LAG_LIMIT_S:
-        typical = latency.itl_s.mean if latency.itl_s else 0.0
-        serious = client.lag_p99_s > LAG_SHARE_OF_ITL * typical
-        found.append(
-            Verdict(
-                "warning" if serious else "note",
-                "client_late",
-                f"The client was woken up to {client.lag_p99_s * 1000:.0f} ms late (p99) though "
-                f"its CPU use was {client.cpu_mean or 0:.0%}: something else keeps this machine's "
-                "cores busy, and that delay is in the latencies. Run the client elsewhere.",
             )
         )
     return found

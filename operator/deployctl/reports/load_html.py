@@ -29,6 +29,7 @@ def render(result: LoadResult, samples: Sequence[Sample]) -> str:
         tiles=_tiles(result),
         columns=wording.COLUMNS,
         rows=rows,
+        objectives=wording.objectives(result),
         facts=wording.facts(result),
         failures=wording.failures(result),
         # Our own SVG: matplotlib escapes the text in it.
@@ -47,6 +48,8 @@ def _tiles(result: LoadResult) -> list[tuple[str, str]]:
     if result.latency.e2e_s is not None:
         tiles.append((f"{number(result.latency.e2e_s.p95)} s", "E2E p95"))
     tiles.append((number(result.throughput.requests_per_s), "requests/s"))
+    if result.slo is not None:
+        tiles.append((number(result.slo.goodput_per_s), "goodput, requests/s"))
     requests = result.requests
     share = requests.failed / max(1, requests.ok + requests.failed)
     tiles.append((f"{share:.1%}" if requests.failed else "0", "failed"))

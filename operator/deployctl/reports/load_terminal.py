@@ -10,6 +10,7 @@ from deployctl.reports import wording
 from deployctl_loadtest.result import LoadResult
 
 _STYLES = {"bad": "bold red", "warning": "yellow", "note": "cyan"}
+_HELD = {"met": "green", "missed": "bold red", "unresolved": "yellow"}
 
 
 def render(result: LoadResult) -> Iterator[RenderableType]:
@@ -33,6 +34,23 @@ def render(result: LoadResult) -> Iterator[RenderableType]:
         yield Text.assemble((f"{name:<11}", "bold"), text)
     for kind, count, example in wording.failures(result):
         yield Text.assemble(("  failed   ", "red"), f"{count:,} × {kind}, e.g. {example}")
+    if judged := wording.objectives(result):
+        yield Text()
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        for column in ("SLO", "", "value", "limit", "95% interval", "values"):
+            table.add_column(column)
+        for each in judged:
+            held = Text(each.verdict, style=_HELD[each.verdict])
+            cells = (each.value, each.limit, each.interval, f"{each.samples:,}")
+            table.add_row(Text(each.name, style="bold"), held, *cells)
+        yield table
+        for each in judged:
+            if each.note:
+                yield Text(f"  {each.name}: {each.note}", style="dim")
+    if result.gate is not None:
+        yield Text()
+        told = "Gate passed" if result.gate.passed else "Gate not passed"
+        yield Text(told, style="green" if result.gate.passed else "bold red")
     if result.verdicts:
         yield Text()
     for verdict in result.verdicts:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from deployctl_loadtest.result import Distribution, LoadResult
+from deployctl_loadtest.result import Distribution, LoadResult, Objective
 
 COLUMNS = ("mean", "p50", "p90", "p95", "p99", "max")
 _NAMES = {
@@ -54,10 +54,14 @@ def title(result: LoadResult) -> str:
 def setup_line(result: LoadResult) -> str:
     """What was asked for, on one line."""
     setup = result.setup
-    users = "1 user" if setup.users == 1 else f"{setup.users} users"
+    load = "1 user" if setup.users == 1 else f"{setup.users} users"
+    load += ", closed loop"
+    if setup.mode == "open":
+        load = f"{setup.rate:g} requests/s, open loop ({setup.arrivals})"
     begin, end = result.window_s
+    cut = "ramp and warm-up" if setup.ramp_s else "warm-up"
     return (
-        f"{users}, closed loop · {end - begin:.1f} s measured after {begin:.1f} s of warm-up · "
+        f"{load} · {end - begin:.1f} s measured after {begin:.1f} s of {cut} · "
         f"prompts of about {setup.input_tokens} tokens, answers of "
         f"{'' if setup.ignore_eos else 'at most '}{setup.output_tokens} · {setup.api}"
     )
@@ -79,6 +83,8 @@ def facts(result: LoadResult) -> list[tuple[str, str]]:
             f"{number(rate.requests_per_s)} requests/s",
         ),
     ]
+    if (good := goodput(result)) is not None:
+        found.append(("Goodput", good))
     if tokens.output_mean is not None:
         inn = "unknown" if tokens.input_mean is None else f"{tokens.input_mean:.0f}"
         by = "" if tokens.counted_by == "usage" else " (partly counted as chunks)"
@@ -113,6 +119,61 @@ def facts(result: LoadResult) -> list[tuple[str, str]]:
             )
         )
     return found
+
+
+class Judged(NamedTuple):
+    """One objective in words."""
+
+    name: str
+    verdict: str
+    value: str
+    limit: str
+    interval: str  # with its confidence
+    samples: int
+    note: str
+
+
+def objectives(result: LoadResult) -> list[Judged]:
+    """The SLO's objectives, as they were asked for."""
+    if result.slo is None:
+        return []
+    return [_judged(objective) for objective in result.slo.objectives]
+
+
+def _judged(objective: Objective) -> Judged:
+    def write(value: float) -> str:
+        if objective.name == "error_rate":
+            return f"{value * 100:.3g}%"
+        return f"{number(value)} s" if value >= 10 else f"{number(value * 1000)} ms"
+
+    if objective.value is not None:
+        value = write(objective.value)
+    else:
+        value = "no answer" if objective.failed else "not measured"
+    low = "?" if objective.low is None else write(objective.low)
+    high = "unbounded" if objective.high is None else write(objective.high)
+    notes = [objective.note] if objective.note else []
+    if objective.failed and objective.name != "error_rate":
+        notes.append(f"{objective.failed:,} failed, over any limit")
+    if objective.cut:
+        notes.append(f"{objective.cut:,} were over the limit when the end cut them")
+    return Judged(
+        name=objective.name,
+        verdict=objective.verdict,
+        value=value,
+        limit=write(objective.limit),
+        interval=f"{low} to {high}",
+        samples=objective.samples,
+        note="; ".join(notes),
+    )
+
+
+def goodput(result: LoadResult) -> str | None:
+    """Goodput against the SLO, if there is one."""
+    if result.slo is None:
+        return None
+    share = "" if result.slo.good_share is None else f" · {result.slo.good_share:.1%} of all"
+    return f"{number(result.slo.goodput_per_s)} requests/s met the whole SLO{share}"
 
 
 def failures(result: LoadResult) -> list[tuple[str, int, str]]:

@@ -69,14 +69,14 @@ def test_lost_samples_are_counted(tmp_path):
 
 def test_prompts_are_new_each_time_and_the_same_for_a_seed():
     load = Workload(model="m", input_tokens=100, seed=1)
-    assert load.body(0, 1) == load.body(0, 1)
-    others = {load.body(0, 2), load.body(1, 1), Workload(model="m", seed=2).body(0, 1)}
-    assert load.body(0, 1) not in others
+    assert load.body(1) == load.body(1)
+    others = {load.body(2), load.body(3), Workload(model="m", seed=2).body(1)}
+    assert load.body(1) not in others
     assert len(others) == 3
 
 
 def test_the_body_asks_for_a_stream_with_usage_and_a_fixed_length():
-    chat = json.loads(Workload(model="m", output_tokens=9).body(0, 1))
+    chat = json.loads(Workload(model="m", output_tokens=9).body(1))
     assert chat["stream"] is True
     assert chat["stream_options"] == {"include_usage": True}
     assert chat["max_tokens"] == 9
@@ -84,7 +84,7 @@ def test_the_body_asks_for_a_stream_with_usage_and_a_fixed_length():
     assert chat["skip_special_tokens"] is False
     assert len(chat["messages"][0]["content"].split()) == 108
     plain = json.loads(
-        Workload(model="m", api="completions", input_tokens=5, ignore_eos=False).body(0, 1)
+        Workload(model="m", api="completions", input_tokens=5, ignore_eos=False).body(1)
     )
     assert len(plain["prompt"].split()) == 5
     assert not {"ignore_eos", "skip_special_tokens"} & plain.keys()

@@ -1,0 +1,161 @@
+"""Whether the client kept up: its figures, and what to say of them. Pure.
+
+A client that is late, or out of CPU, measures itself. The busiest load process decides: one
+that is late is late for its own requests.
+"""
+
+import math
+from collections.abc import Sequence
+
+from deployctl.load import statistics
+from deployctl_loadtest.result import Client, Latency, Setup, Verdict
+from deployctl_loadtest.sample import Sample, WorkerReport
+
+# One Locust process on one core: above this its own work shows up in what it measures.
+CPU_MEAN_LIMIT, CPU_PEAK_LIMIT = 0.85, 0.98
+CPU_GOAL = 0.6  # of a core, for the number of processes that would do
+# A timer this late (p99) is within the noise of a busy desktop; more is in the latencies.
+LAG_LIMIT_S = 0.010
+LAG_SHARE_OF_ITL = 0.5  # … or if it is a good part of what is measured
+# Open loop: sent this late (p99) is in the latencies, which count from when it was due …
+LATENESS_LIMIT_S = 0.010
+LATENESS_SHARE_OF_TTFT = 0.1  # … and matters if it is a good part of them
+
+
+def describe(
+    setup: Setup,
+    samples: Sequence[Sample],
+    reports: Sequence[WorkerReport],
+    window: tuple[float, float],
+    lost: int,
+) -> Client:
+    """The client's figures in the window."""
+    begin, end = window
+    means: list[float] = []
+    peaks: list[float] = []
+    lags: list[float] = []
+    for report in reports:
+        shares = [share for at, share in report.cpu if begin <= at <= end + 1]
+        if shares:
+            means.append(sum(shares) / len(shares))
+            peaks.append(max(shares))
+        lags.extend(lag for at, lag in report.lags_s if begin <= at <= end)
+    spread = statistics.distribution(lags)
+    due = [s for s in samples if s.scheduled_at_s is not None and begin <= s.scheduled_at_s < end]
+    late = statistics.distribution(s.lateness_s for s in due if s.lateness_s is not None)
+    cpu_mean = round(max(means), 4) if means else None
+    cpu_peak = round(max(peaks), 4) if peaks else None
+    busy = bottleneck(cpu_mean, cpu_peak)
+    dropped = sum(report.dropped for report in reports)
+    return Client(
+        cpu_mean=cpu_mean,
+        cpu_peak=cpu_peak,
+        lag_p50_s=spread.p50 if spread else None,
+        lag_p99_s=spread.p99 if spread else None,
+        lag_max_s=spread.max if spread else None,
+        scheduling=reports[0].scheduling if reports else "normal",
+        lost_samples=lost,
+        bottleneck=busy,
+        lateness_p50_s=late.p50 if late else None,
+        lateness_p99_s=late.p99 if late else None,
+        lateness_max_s=late.max if late else None,
+        achieved_rate=achieved_rate(samples, window),
+        dropped=dropped,
+        workers_needed=workers_needed(setup.workers, cpu_mean, cpu_peak) if busy else None,
+    )
+
+
+def achieved_rate(samples: Sequence[Sample], window: tuple[float, float]) -> float | None:
+    """Requests that were due and sent in the window, a second; None in a closed loop."""
+    begin, end = window
+    if end <= begin or all(sample.scheduled_at_s is None for sample in samples):
+        return None
+    sent = sum(
+        sample.scheduled_at_s is not None and begin <= sample.started_at_s < end
+        for sample in samples
+    )
+    return round(sent / (end - begin), 4)
+
+
+def bottleneck(cpu_mean: float | None, cpu_peak: float | None) -> bool:
+    """Whether a load process had no CPU left of its core."""
+    return (cpu_mean or 0) >= CPU_MEAN_LIMIT or (cpu_peak or 0) >= CPU_PEAK_LIMIT
+
+
+def workers_needed(workers: int, cpu_mean: float | None, cpu_peak: float | None) -> int:
+    """How many load processes would do, where `workers` were too busy.
+
+    Work divides evenly among them. A process that used all of its core may have wanted
+    more than that, so it is never fewer than one more.
+    """
+    used = max(cpu_mean or 0.0, (cpu_peak or 0.0) * CPU_MEAN_LIMIT)
+    return max(workers + 1, math.ceil(workers * used / CPU_GOAL))
+
+
+def verdicts(setup: Setup, latency: Latency, client: Client, *, died: bool) -> list[Verdict]:
+    """What to know of the client. `died`: a load process ended without its last word."""
+    found: list[Verdict] = []
+    if died:
+        found.append(
+            Verdict(
+                "bad",
+                "client_died",
+                "The load process was killed, or crashed, before the end: this is what it had "
+                "written until then.",
+            )
+        )
+    if client.lost_samples:
+        found.append(
+            Verdict("bad", "samples_lost", f"{client.lost_samples} raw samples were lost.")
+        )
+    if client.workers_needed is not None:
+        less = "fewer users" if setup.mode == "closed" else "a lower rate"
+        found.append(
+            Verdict(
+                "bad",
+                "client_bottleneck",
+                f"The client was the bottleneck: its process used {client.cpu_mean or 0:.0%} of a "
+                f"core on average, {client.cpu_peak or 0:.0%} at worst. The figures say how fast "
+                f"the client is; {client.workers_needed} processes (--workers) on as many free "
+                f"cores would do, or {less}, or shorter answers.",
+            )
+        )
+    elif client.lag_p99_s is not None and client.lag_p99_s > LAG_LIMIT_S:
+        typical = latency.itl_s.mean if latency.itl_s else 0.0
+        serious = client.lag_p99_s > LAG_SHARE_OF_ITL * typical
+        found.append(
+            Verdict(
+                "warning" if serious else "note",
+                "client_late",
+                f"The client was woken up to {client.lag_p99_s * 1000:.0f} ms late (p99) though "
+                f"its CPU use was {client.cpu_mean or 0:.0%}: something else keeps this machine's "
+                "cores busy, and that delay is in the latencies. Run the client elsewhere.",
+            )
+        )
+    return [*found, *_about_the_schedule(setup, latency, client)]
+
+
+def _about_the_schedule(setup: Setup, latency: Latency, client: Client) -> list[Verdict]:
+    found: list[Verdict] = []
+    if client.dropped:
+        found.append(
+            Verdict(
+                "bad",
+                "arrivals_dropped",
+                f"{client.dropped:,} requests were due and not sent: too many were under way, so "
+                "the load was less than asked for. The server cannot hold this rate.",
+            )
+        )
+    late = client.lateness_p99_s
+    if late is not None and late > LATENESS_LIMIT_S:
+        typical = latency.ttft_s.p50 if latency.ttft_s else 0.0
+        serious = late > LATENESS_SHARE_OF_TTFT * typical
+        found.append(
+            Verdict(
+                "warning" if serious else "note",
+                "sent_late",
+                f"Requests were sent up to {late * 1000:.0f} ms after they were due (p99, by the "
+                "client's fault); latencies count from when they were due.",
+            )
+        )
+    return found
