@@ -187,7 +187,8 @@ def test_ctrl_c_keeps_what_was_measured(engine, tmp_path):
     assert result["requests"]["ok"] >= 1
     assert "interrupted" in [v["code"] for v in result["verdicts"]]
     kept = {path.name for path in out.iterdir()}
-    assert kept == {"requests.jsonl", "summary.json", "report.html", "locust.log"}
+    assert {"requests.jsonl", "summary.json", "report.html", "locust.log", "junit.xml"} <= kept
+    assert not [name for name in kept if name.startswith(("samples-", "worker-"))]
 
 
 def _some_samples(folder):

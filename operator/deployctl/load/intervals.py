@@ -40,9 +40,7 @@ def quantile(groups: Groups, share: float, confidence: float = CONFIDENCE) -> In
     n = len(ordered)
     if not n:
         return Interval(-math.inf, math.inf)
-    at = ordered[min(n - 1, math.ceil(share * n) - 1)]
-    flags = [(sum(value > at for value in group), len(group)) for group in groups if group]
-    worth = effective_size(flags, confidence)
+    worth = _worth(groups, ordered, share, confidence)
     tail = (1 - confidence) / 2
     low = binomial_quantile(worth, share, tail)
     high = binomial_quantile(worth, share, 1 - tail) + 1
@@ -53,6 +51,18 @@ def quantile(groups: Groups, share: float, confidence: float = CONFIDENCE) -> In
         ordered[first - 1] if first >= 1 else -math.inf,
         ordered[last - 1] if last <= n else math.inf,
     )
+
+
+def worth(groups: Groups, share: float, confidence: float = CONFIDENCE) -> int:
+    """How many independent values these are worth when it comes to the percentile `share`."""
+    ordered = sorted(value for group in groups for value in group)
+    return _worth(groups, ordered, share, confidence) if ordered else 0
+
+
+def _worth(groups: Groups, ordered: Sequence[float], share: float, confidence: float) -> int:
+    at = ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
+    flags = [(sum(value > at for value in group), len(group)) for group in groups if group]
+    return effective_size(flags, confidence)
 
 
 def proportion(flags: Sequence[tuple[int, int]], confidence: float = CONFIDENCE) -> Interval:

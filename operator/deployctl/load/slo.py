@@ -8,6 +8,7 @@ over the limit by then. Gaps (ITL) are those of the requests that succeeded, poo
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Literal, NamedTuple
 
 from deployctl import units
@@ -169,16 +170,7 @@ def _percentile(term: Term, measured: Sequence[Sample]) -> Objective:
         verdict = "missed"
     elif ordered and bounds.high <= term.limit:
         verdict = "met"
-    note = None
-    if verdict == "unresolved":
-        least_n = intervals.needed(term.share)
-        note = (
-            "nothing was measured"
-            if not ordered
-            else f"too few values to bound it: {least_n} or more are needed"
-            if math.isinf(bounds.high) and len(ordered) < 2 * least_n and not failed
-            else "the interval holds the limit: measure longer"
-        )
+    note = _why_unresolved(term, groups, len(ordered)) if verdict == "unresolved" else None
     return Objective(
         name=term.name,
         limit=term.limit,
@@ -191,6 +183,21 @@ def _percentile(term: Term, measured: Sequence[Sample]) -> Objective:
         cut=cut,
         verdict=verdict,
         note=note,
+    )
+
+
+def _why_unresolved(term: Term, groups: list[list[float]], count: int) -> str:
+    if not count:
+        return "nothing was measured"
+    needed = intervals.needed(term.share)
+    worth = intervals.worth(groups, term.share)
+    if worth >= needed:
+        return "the interval holds the limit: measure longer"
+    if count == worth:
+        return f"{count:,} values bound no p{term.share * 100:g}: it takes {needed:,}"
+    return (
+        f"{count:,} values that resemble their neighbours are worth {worth:,} independent ones, "
+        f"and it takes {needed:,} to bound a p{term.share * 100:g}"
     )
 
 
@@ -243,6 +250,16 @@ def _error_rate(term: Term, measured: Sequence[Sample]) -> Objective:
         verdict=verdict,
         note=note,
     )
+
+
+def hold(
+    result: LoadResult, samples: Sequence[Sample], slo: Slo | None, *, gated: bool = False
+) -> LoadResult:
+    """The result with its SLO judged; and the gate's answer, if one was asked for."""
+    if slo is None:
+        return result
+    result = replace(result, slo=evaluate(slo, samples, result.window_s))
+    return replace(result, gate=gate(result)) if gated else result
 
 
 def gate(result: LoadResult) -> Gate:
