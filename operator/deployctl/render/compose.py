@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from deployctl import assets
+from deployctl.engines.vllm.images import BUILT_HERE
 from deployctl.errors import PlanRefusedError
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle
@@ -90,7 +91,7 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
 def _engine(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
     cuda = plan.accelerator == "cuda"
     service: dict[str, Any] = {
-        "image": plan.engine.image,
+        **_image(plan),
         "entrypoint": ["/bin/sh", "-c", _entrypoint(), "deployctl-engine"],
         "command": arguments(plan),
         "environment": _environment(plan, spec),
@@ -154,7 +155,7 @@ def _cache_owner(plan: ServingPlan) -> dict[str, Any]:
     A new volume belongs to root unless the image owns the path, as upstream's does not.
     """
     return {
-        "image": plan.engine.image,
+        **_image(plan),
         "entrypoint": ["chown", f"{UID}:{UID}"],
         "command": list(_CACHES.values()),
         "volumes": [_volume(name, path) for name, path in _CACHES.items()],
@@ -166,6 +167,12 @@ def _cache_owner(plan: ServingPlan) -> dict[str, Any]:
         "restart": "no",
         "labels": _labels(plan),
     }
+
+
+def _image(plan: ServingPlan) -> dict[str, str]:
+    image = plan.engine.image
+    # A name that nobody publishes is not to be looked for where anybody could publish it.
+    return {"image": image, **({"pull_policy": "never"} if image.startswith(BUILT_HERE) else {})}
 
 
 def arguments(plan: ServingPlan) -> list[str]:

@@ -147,7 +147,7 @@ def test_a_port_that_our_own_service_holds_is_fine():
         ("docker", docker(server=None, error="slow", hung=True), "fail", "restart docker"),
         ("docker", docker(server="19.03.8"), "fail", "20.10"),
         ("compose", docker(compose=None), "fail", "docker-compose-v2"),
-        ("compose", docker(compose="2.6.0"), "fail", "2.17"),
+        ("compose", docker(compose="2.6.0"), "fail", "2.20"),
         ("toolkit", replace(HOST, toolkit=None), "fail", "setup.sh"),
         ("nvidia-runtime", docker(runtimes=("runc",)), "fail", "nvidia-ctk runtime configure"),
         ("docker-host", docker(host="ssh://gpu-box"), "warn", "over there"),

@@ -6,8 +6,8 @@ from deployctl.doctor.facts import Docker, HostFacts, Question
 from deployctl.doctor.report import Check, fail, good, warn
 from deployctl.hardware.cuda import numbers
 
-# `up --wait` honours health checks' start_period since 2.17; device reservations are older.
-OLDEST_COMPOSE = (2, 17)
+# What the bundles are written for: depends_on conditions, start_period, device reservations.
+OLDEST_COMPOSE = (2, 20)
 # Docker 19.03 brought --gpus; 20.10 is the oldest that Compose v2 speaks to.
 OLDEST_DOCKER = (20, 10)
 
@@ -61,7 +61,7 @@ def _compose(docker: Docker) -> Check:
         return fail(id, title, "no v2 plugin", "sudo apt install docker-compose-v2")
     if numbers(docker.compose)[:2] < OLDEST_COMPOSE:
         return fail(
-            id, title, docker.compose, "2.17 is the oldest that works: update docker-compose-v2"
+            id, title, docker.compose, "2.20 is the oldest that is tried: update docker-compose-v2"
         )
     return good(id, title, docker.compose)
 

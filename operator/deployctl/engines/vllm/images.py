@@ -1,6 +1,8 @@
 """Which vLLM deployctl is tested with, and the images that carry it."""
 
 DEFAULT_VERSION = "0.32.0"
+# Images with this prefix are built on the host: nobody publishes them, so none is ever pulled.
+BUILT_HERE = "deployctl/"
 
 
 def image(version: str, accelerator: str) -> str:
@@ -10,6 +12,6 @@ def image(version: str, accelerator: str) -> str:
     tags carry a leading v.
     """
     if accelerator == "cpu":
-        return f"deployctl/vllm-cpu:{version}"
+        return f"{BUILT_HERE}vllm-cpu:{version}"
     # A tag may hold no plus sign, which local versions have.
     return f"vllm/vllm-openai:v{version.replace('+', '-')}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from deployctl.engines.vllm.images import BUILT_HERE
 from deployctl.errors import DockerError, StateError
 from deployctl.render.bundle import TargetKind
 from deployctl.render.compose import COMPOSE_FILE, ENGINE, LABEL, project_name
@@ -60,7 +61,7 @@ class DockerDriver:
         self._check_reach(release, engine)
         self._check_port(release, engine)
         image = release.plan.engine.image
-        if image.startswith(translate.BUILT_HERE) and not engine.has_image(image):
+        if image.startswith(BUILT_HERE) and not engine.has_image(image):
             raise translate.image_missing(image, "")
 
     def fetch(self, release: Release, tell: Tell) -> None:

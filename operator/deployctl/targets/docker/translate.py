@@ -4,12 +4,9 @@ import re
 from collections.abc import Callable
 
 from deployctl import assets
-from deployctl.engines.vllm.images import DEFAULT_VERSION
+from deployctl.engines.vllm.images import BUILT_HERE, DEFAULT_VERSION
 from deployctl.errors import DockerError, PortTakenError, TargetError
 from deployctl.targets.docker.commands import INSTALL_HINT
-
-# Images that deployctl names but nobody publishes: they are built, never pulled.
-BUILT_HERE = "deployctl/"
 
 _TOOLKIT_HINT = (
     "install NVIDIA's driver and container toolkit on the Docker host, then restart Docker; "
