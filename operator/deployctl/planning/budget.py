@@ -40,6 +40,7 @@ class Setting:
     block_tokens: int = 16
     kv_cache_bytes: float | None = None  # set outright: no profiling, or a CPU
     environment: Mapping[str, str] = field(default_factory=dict)
+    graph_limit: int | None = None  # largest batch of a CUDA graph, where the user says it
     offload: float = 0.0  # bytes of weights kept in the host's memory, a GPU
 
 
@@ -155,7 +156,7 @@ def memory(facts: ModelFacts, shape: Shape, profile: GpuProfile, setting: Settin
         graphs = 0.0
         if not setting.eager:
             graphs = transient.cudagraphs(
-                count, setting.batch, setting.version, setting.sharding.tensor
+                count, graph_count(shape, setting), setting.sharding.tensor
             )
         pool = requested - weights - outside - peak - (graphs if in_budget else 0.0)
         if setting.kv_cache_bytes is not None:
@@ -169,6 +170,14 @@ def memory(facts: ModelFacts, shape: Shape, profile: GpuProfile, setting: Settin
         load_peak=max(stage.weights for stage in stages),
         setting=setting,
     )
+
+
+def graph_count(shape: Shape, setting: Setting) -> int:
+    """How many CUDA graphs this setting captures."""
+    if setting.eager:
+        return 0
+    limit = transient.graph_limit(shape, setting.batch, setting.graph_limit)
+    return transient.graph_count(setting.batch, setting.version, limit)
 
 
 def sharded_weights(

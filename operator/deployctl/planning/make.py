@@ -8,12 +8,11 @@ from deployctl.hardware import GpuProfile, all_profiles
 from deployctl.model import ModelFacts
 from deployctl.planning import advice, checks, cost, fit, kernels, notes, parallel, startup
 from deployctl.planning.arguments import arguments
-from deployctl.planning.budget import Memory, Setting, memory, sharded_weights
+from deployctl.planning.budget import Memory, Setting, graph_count, memory, sharded_weights
 from deployctl.planning.kvcache import BLOCK_TOKENS, CPU_BLOCK_TOKENS
 from deployctl.planning.plan import EnginePlan, Finding, ServingPlan, Verdict
 from deployctl.planning.settings import Settings, fold, offloaded, resolve
 from deployctl.planning.shape import Shape, shape_of
-from deployctl.planning.transient import graph_count
 from deployctl.planning.weights import Sharding
 from deployctl.spec import ServiceSpec
 from deployctl.units import GIB
@@ -89,6 +88,7 @@ class _Planner:
             block_tokens=settings.block_tokens or default,
             kv_cache_bytes=settings.kv_cache_bytes,
             environment=self.spec.env,
+            graph_limit=settings.graph_limit,
             offload=offloaded(settings.rest) if self.profile.kind == "cuda" else 0.0,
         )
         found = memory(facts, self.shape, self.profile, setting)
@@ -264,7 +264,7 @@ def _startup(
         weight_bytes=max(float(facts.weight_bytes or 0), weights),
         local=facts.local,
         layers=shape.layers if shape else 0,
-        graphs=graph_count(settings.batch, settings.version),
+        graphs=graph_count(shape, budget.setting) if shape and budget else 0,
         eager=settings.eager,
         world=sharding.tensor * sharding.pipeline,
         cpu=profile.kind == "cpu",

@@ -45,6 +45,7 @@ class Settings:
     hybrid: bool
     kv_cache_bytes: float | None
     block_tokens: int | None
+    graph_limit: int | None
     rest: dict[str, Any] = field(default_factory=dict)  # engine arguments left over
 
 
@@ -111,12 +112,13 @@ def resolve(spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile, world: in
         utilization=spec.gpu_memory_utilization
         or float(behaviour("gpu_memory_utilization", version)),
         kv_cache_dtype=_cache_dtype(spec.kv_cache_dtype, quantization, version),
-        eager=spec.enforce_eager,
+        eager=spec.enforce_eager or _graph_limit(rest) == 0,
         quantization=quantization,
         online=online,
         hybrid=rest.get("disable_hybrid_kv_cache_manager") is not True,
         kv_cache_bytes=_cache_bytes(spec, rest, profile),
         block_tokens=_block_tokens(rest),
+        graph_limit=_graph_limit(rest),
         rest=rest,
     )
 
@@ -129,6 +131,18 @@ def _quantization(facts: ModelFacts, rest: dict[str, Any]) -> tuple[Quantization
     if facts.quantization is None and asked == "bitsandbytes":
         return Quantization(method="bitsandbytes", bits=4), True
     return facts.quantization, False
+
+
+def _graph_limit(rest: dict[str, Any]) -> int | None:
+    """The largest CUDA graph that the user asks for; 0 turns graphs off."""
+    largest = rest.get("max_cudagraph_capture_size")
+    sizes = rest.get("cudagraph_capture_sizes")
+    if isinstance(sizes, list):
+        whole = [s for s in sizes if isinstance(s, int) and not isinstance(s, bool)]
+        largest = max(whole, default=None)
+    if isinstance(largest, bool) or not isinstance(largest, int):
+        return None
+    return max(0, min(largest, 1 << 20))
 
 
 def _cache_dtype(asked: str | None, quantization: Quantization | None, version: str) -> str | None:

@@ -210,19 +210,33 @@ def non_torch(profile: GpuProfile, version: str, world: int, tensor: int) -> flo
     return float(gib) * GIB
 
 
-def graph_count(batch: Batch, version: str) -> int:
-    """How many CUDA graphs are captured (vllm/config/vllm.py, _set_cudagraph_sizes)."""
-    largest = min(512, 2 * batch.sequences, batch.tokens)
-    sizes = int(behaviour("cudagraph_sizes", version))
-    piecewise = max(1, round(sizes * min(1.0, largest / 512)))
+def graph_limit(shape: Shape, batch: Batch, asked: int | None) -> int:
+    """The largest batch that a graph is captured for (vllm/config/vllm.py).
+
+    Twice the sequences, at most 512; gpt-oss asks for 1024 (models/config.py).
+    """
+    usual = 1024 if shape.model_type == "gpt_oss" else min(512, 2 * batch.sequences)
+    return max(1, min(asked if asked is not None else usual, batch.tokens))
+
+
+def graph_count(batch: Batch, version: str, limit: int) -> int:
+    """How many CUDA graphs are captured for batches up to `limit`.
+
+    Since 0.11 decoding alone has full graphs of its own, up to the number of sequences.
+    """
+    step = int(behaviour("cudagraph_step", version))
+    piecewise = _sizes(limit, step)
     if not behaviour("full_cudagraphs", version):
         return piecewise
-    # Full graphs for decoding alone, up to the number of sequences.
-    full = 3 + min(256, batch.sequences) // 8 + max(0, min(512, batch.sequences) - 256) // 16
-    return piecewise + min(full, piecewise)
+    return piecewise + _sizes(min(limit, batch.sequences), step)
 
 
-def cudagraphs(layers: int, batch: Batch, version: str, tensor: int) -> float:
+def _sizes(limit: int, step: int) -> int:
+    small = sum(size <= limit for size in (1, 2, 4))
+    return small + min(limit, 255) // 8 + (max(0, limit - 256) // step + 1 if limit >= 256 else 0)
+
+
+def cudagraphs(layers: int, graphs: int, tensor: int) -> float:
     """Bytes that captured CUDA graphs take on one GPU."""
     each = GRAPH_LAYER_MIB if tensor == 1 else GRAPH_LAYER_MIB_TP
-    return layers * graph_count(batch, version) * each * MIB
+    return layers * graphs * each * MIB

@@ -72,6 +72,18 @@ def test_graphs_are_in_the_budget_from_021_but_not_with_the_second_runner(config
     ]
 
 
+def test_graphs_follow_the_sizes_that_are_captured(config, plan):
+    def graphs(version="0.19.0", **more):
+        found = plan(config("llama-8b"), engine_version=version, max_model_len=4096, **more)
+        return found.memory.cudagraph_gib
+
+    # Logged for Llama-3.1-8B on an H100 in 0.19: 0.91 GiB for 51 sizes of each kind.
+    assert graphs() == pytest.approx(0.91, abs=0.03)
+    assert graphs(max_num_seqs=64) < graphs() / 2
+    assert graphs(engine_args={"max_cudagraph_capture_size": 8}) < graphs() / 8
+    assert graphs(engine_args={"max_cudagraph_capture_size": 0}) == 0
+
+
 def test_eager_takes_no_graphs(config, plan):
     assert plan(config("llama-8b"), enforce_eager=True).memory.cudagraph_gib == 0
 
