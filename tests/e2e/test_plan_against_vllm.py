@@ -83,7 +83,9 @@ def changed(tiny_checkpoint, tmp_path):
         shutil.copytree(tiny_checkpoint, folder)
         config = json.loads((folder / "config.json").read_text())
         for name, value in changes.items():
-            if isinstance(value, dict):
+            if name == "quantization_config" and value is None:
+                del config[name]
+            elif isinstance(value, dict):
                 config[name].update(value)
             else:
                 config[name] = value
@@ -98,6 +100,67 @@ def test_the_cache_has_the_tokens_that_the_plan_predicts(tiny_checkpoint):
     plan = planned(tiny_checkpoint, max_model_len=1000)
     assert plan.verdict == "fits"
     log = said(tiny_checkpoint, plan, r"KV cache size: ")
+    found = re.search(r"KV cache size: ([\d,]+) tokens, .*request: ([\d.]+)x", log)
+    assert found, log[-3000:]
+    assert int(found.group(1).replace(",", "")) == plan.memory.kv_cache_tokens
+    assert float(found.group(2)) == plan.max_concurrency
+
+
+WINDOWS = {
+    "architectures": ["Gemma3ForCausalLM"],
+    "model_type": "gemma3_text",
+    "num_hidden_layers": 8,
+    "layer_types": [*["sliding_attention"] * 5, "full_attention", *["sliding_attention"] * 2],
+    "sliding_window": 512,
+    "hidden_activation": "gelu_pytorch_tanh",
+    "query_pre_attn_scalar": 32,
+    "rope_local_base_freq": 10000.0,
+}
+SLIDING = {
+    "architectures": ["MistralForCausalLM"],
+    "model_type": "mistral",
+    "num_hidden_layers": 3,
+    "sliding_window": 1024,
+}
+
+
+LATENT = {
+    "architectures": ["DeepseekV2ForCausalLM"],
+    "model_type": "deepseek_v2",
+    "num_hidden_layers": 3,
+    "num_key_value_heads": 4,
+    "q_lora_rank": None,
+    "kv_lora_rank": 512,
+    "qk_nope_head_dim": 128,
+    "qk_rope_head_dim": 64,
+    "v_head_dim": 128,
+    "moe_intermediate_size": 64,
+    "n_routed_experts": 4,
+    "n_shared_experts": 1,
+    "first_k_dense_replace": 1,
+    "num_experts_per_tok": 2,
+    "moe_layer_freq": 1,
+    "scoring_func": "softmax",
+    "topk_method": "greedy",
+    "n_group": 1,
+    "topk_group": 1,
+    "norm_topk_prob": False,
+    "routed_scaling_factor": 1.0,
+}
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [WINDOWS, SLIDING, LATENT],
+    ids=["windows and full", "windows alone", "latent attention"],
+)
+def test_other_attention_is_cached_as_vllm_caches_it(changed, shape):
+    folder = changed(
+        **shape, quantization_config=None, max_position_embeddings=8192, torch_dtype="bfloat16"
+    )
+    plan = planned(folder, max_model_len=3000, engine_args={"load_format": "dummy"})
+    assert plan.verdict == "fits"
+    log = said(folder, plan, r"KV cache size: ")
     found = re.search(r"KV cache size: ([\d,]+) tokens, .*request: ([\d.]+)x", log)
     assert found, log[-3000:]
     assert int(found.group(1).replace(",", "")) == plan.memory.kv_cache_tokens
