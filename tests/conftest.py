@@ -35,7 +35,7 @@ def pytest_configure(config):
         if name not in ("DEPLOYCTL_REQUIRE", "DEPLOYCTL_TEST_CACHE"):
             del os.environ[name]
     if (TOOLS / "bin").is_dir():
-        os.environ["PATH"] += os.pathsep + str(TOOLS / "bin")
+        os.environ["PATH"] = str(TOOLS / "bin") + os.pathsep + os.environ["PATH"]
     state = tempfile.mkdtemp(prefix="deployctl-tests-")
     os.environ["DEPLOYCTL_STATE_DIR"] = state
     config.add_cleanup(lambda: shutil.rmtree(state, ignore_errors=True))

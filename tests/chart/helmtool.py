@@ -9,6 +9,7 @@ import yaml
 from deployctl.hardware import load_profile
 from deployctl.model.facts import Architecture, ModelFacts, Quantization
 from deployctl.planning import make_plan
+from deployctl.render import yamltext
 from deployctl.spec import ServiceSpec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -79,7 +80,7 @@ def helm(*words, text=None):
 def template(values=None, *, name="qwen", files=(), options=()):
     """The text that the chart gives for values, a mapping."""
     with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-        yaml.safe_dump(values or {}, file, allow_unicode=True)
+        file.write(yamltext.write(values or {}, "as deployctl writes them"))
         file.flush()
         more = [word for path in files for word in ("--values", path)]
         return helm(

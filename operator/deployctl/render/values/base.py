@@ -39,8 +39,11 @@ Quantity = Annotated[str, _text(r"^([1-9][0-9]*(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti
 LabelKey = Annotated[str, _text(_LABEL_KEY, 316)]
 LabelValue = Annotated[str, _text(_LABEL_VALUE, 63)]
 Labels = dict[LabelKey, LabelValue]
-# An annotation's value is any text; a line of its own is all that a person would read.
-Annotations = dict[LabelKey, Annotated[str, StringConstraints(max_length=16384, strict=True)]]
+# Text of several lines, without control characters: among them is one that YAML reads as a line's
+# end though it is none (U+0085).
+_CONTROL = r"\x00-\x08\x0b-\x1f\x7f-\x9f"
+Text = Annotated[str, _text(rf"^[^{_CONTROL}]*$", 16384)]
+Annotations = dict[LabelKey, Text]
 Image = Annotated[
     str,
     _text(
@@ -50,6 +53,6 @@ Image = Annotated[
     ),
 ]
 # One printable line: no control characters, so that no line of a manifest can be added.
-Line = Annotated[str, _text(r"^[^\x00-\x1f\x7f]*$", 4096)]
+Line = Annotated[str, _text(rf"^[^\t\n{_CONTROL}]*$", 4096)]
 Url = Annotated[str, _text(r"^(https?://[A-Za-z0-9._:/-]+)?$", 2048)]
-Path = Annotated[str, _text(r"^(/[^\x00-\x1f\x7f]*)?$", 4096)]
+Path = Annotated[str, _text(rf"^(/[^\t\n{_CONTROL}]*)?$", 4096)]

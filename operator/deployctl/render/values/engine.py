@@ -1,8 +1,8 @@
 """Values of what runs: the engine, its model, its secrets, caches and figures."""
 
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import Field, StringConstraints
+from pydantic import Field
 
 from deployctl.engines.vllm.images import DEFAULT_VERSION, image
 from deployctl.render.values.base import (
@@ -15,9 +15,8 @@ from deployctl.render.values.base import (
     Quantity,
     SecretKey,
     Section,
+    Text,
 )
-
-Argument = Annotated[str, StringConstraints(max_length=16384, pattern=r"^[^\x00]*$", strict=True)]
 
 
 class Engine(Section):
@@ -38,12 +37,12 @@ class Engine(Section):
     pull_secrets: list[ObjectName] = Field(
         [], max_length=20, description="Names of Secrets for the image's registry."
     )
-    args: list[Argument] = Field(
+    args: list[Text] = Field(
         [],
         max_length=500,
         description="Flags from the plan. Model, host, port and drain are the chart's own.",
     )
-    env: dict[EnvName, Argument] = Field(
+    env: dict[EnvName, Text] = Field(
         {}, description="Environment from the plan. No secrets: see apiKey and hubToken."
     )
     port: int = Field(8000, ge=1024, le=65535, description="Port the engine listens on.")

@@ -31,7 +31,9 @@ class Dashboards(Section):
 
     files: dict[
         Annotated[str, StringConstraints(pattern=r"^[a-z0-9._-]+\.json$", max_length=253)],
-        Annotated[str, StringConstraints(max_length=900000)],
+        Annotated[
+            str, StringConstraints(max_length=900000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")
+        ],
     ] = Field({}, description="Dashboards as JSON, by file name.")
     labels: Labels = Field(
         {"grafana_dashboard": "1"}, description="Labels that Grafana's sidecar looks for."
