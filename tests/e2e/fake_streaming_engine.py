@@ -39,6 +39,11 @@ MIXED = (
 )
 
 
+# `stalls`: from STALL[0] to STALL[1] seconds after its first request nothing is answered.
+STALL = (1.0, 3.0)
+OTHERS = ("stalls",)
+
+
 class Answer:
     """One streamed answer, and the times of its text."""
 
@@ -189,6 +194,7 @@ class Engine:
         self.log = log
         self.number = 0
         self.tokens = 0
+        self.first = None
 
     async def connection(self, reader, writer):
         try:
@@ -206,7 +212,7 @@ class Engine:
         body = await reader.readexactly(int(headers.get("content-length", 0)))
         path = line.split(" ")[1]
         if path == "/v1/models":
-            names = ("mixed", *MIXED)
+            names = ("mixed", *MIXED, *OTHERS)
             data = [{"id": name, "owned_by": "fake"} for name in names]
             return self.plain(writer, "application/json", json.dumps({"data": data}))
         if path == "/metrics":
@@ -223,6 +229,9 @@ class Engine:
             scenario = MIXED[self.number % len(MIXED)]
         answer = Answer(writer, self.number, scenario, path.endswith("/v1/completions"))
         self.number += 1
+        if scenario == "stalls":
+            await self.stall()
+            scenario = "steady"
         try:
             goes_on = await play(answer, scenario)
         finally:
@@ -231,6 +240,12 @@ class Engine:
             self.log.write(json.dumps(told) + "\n")
             self.log.flush()
         return goes_on
+
+    async def stall(self):
+        now = time.perf_counter()
+        self.first = self.first or now
+        if STALL[0] <= now - self.first < STALL[1]:
+            await asyncio.sleep(self.first + STALL[1] - now)
 
     def plain(self, writer, kind, text, status="200 OK"):
         data = text.encode()

@@ -1,6 +1,5 @@
 """Real Locust against an engine whose every delay and fault is known: is the measure right?"""
 
-import json
 import os
 import re
 import signal
@@ -13,8 +12,17 @@ from pathlib import Path
 
 import pytest
 
-HERE = Path(__file__).parent
-TTFT, ITL, TOKENS = 0.100, 0.020, 20  # as in fake_streaming_engine.py
+from load_parts import (
+    ITL,
+    TOKENS,
+    TTFT,
+    FakeEngine,
+    finished,
+    loadtest,
+    samples_in,
+    wait_for_samples,
+)
+
 # Expected outcome of each of the fake engine's MIXED scenarios, in their order.
 OUTCOMES = {
     "steady": "ok",
@@ -39,54 +47,11 @@ OUTCOMES = {
 }
 
 
-class FakeEngine:
-    def __init__(self, log):
-        self._log = log
-        self._process = subprocess.Popen(
-            [sys.executable, HERE / "fake_streaming_engine.py", log],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        self.url = f"http://127.0.0.1:{int(self._process.stdout.readline())}"
-
-    def sent(self):
-        """What was really sent, by response id."""
-        return {
-            (told := json.loads(line))["id"]: told for line in self._log.read_text().splitlines()
-        }
-
-    def stop(self):
-        self._process.kill()
-        self._process.wait()
-        self._process.stdout.close()
-
-
 @pytest.fixture
 def engine(tmp_path):
     engine = FakeEngine(tmp_path / "sent.jsonl")
     yield engine
     engine.stop()
-
-
-def loadtest(engine, out, *arguments):
-    command = [sys.executable, "-m", "deployctl", "loadtest", "--url", engine.url, "--out", out]
-    return subprocess.Popen(
-        [*command, *arguments, "--output", "json"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finished(process, code=0):
-    stdout, stderr = process.communicate(timeout=90)
-    assert process.returncode == code, stderr
-    assert "Traceback" not in stderr
-    return json.loads(stdout)
-
-
-def samples_in(folder):
-    return [json.loads(line) for line in (folder / "requests.jsonl").read_text().splitlines()]
 
 
 def test_times_are_those_at_which_the_engine_sent(engine, tmp_path):
@@ -177,10 +142,7 @@ def test_every_fault_is_seen_for_what_it_is_and_none_is_invented(engine, tmp_pat
 def test_ctrl_c_keeps_what_was_measured(engine, tmp_path):
     out = tmp_path / "out"
     run = loadtest(engine, out, "--model", "steady", "--duration", "60s", "--warmup", "0s")
-    deadline = time.monotonic() + 30
-    while not _some_samples(out):
-        assert time.monotonic() < deadline, run.poll()
-        time.sleep(0.1)
+    wait_for_samples(run, out)
     run.send_signal(signal.SIGINT)
     result = finished(run, code=130)
     assert result["interrupted"]
@@ -191,17 +153,10 @@ def test_ctrl_c_keeps_what_was_measured(engine, tmp_path):
     assert not [name for name in kept if name.startswith(("samples-", "worker-"))]
 
 
-def _some_samples(folder):
-    return any(path.stat().st_size > 0 for path in folder.glob("samples-*.jsonl"))
-
-
 def test_a_server_that_goes_away_is_reported_and_nothing_hangs(engine, tmp_path):
     out = tmp_path / "out"
     run = loadtest(engine, out, "--model", "steady", "--duration", "4s", "--warmup", "0s")
-    deadline = time.monotonic() + 30
-    while not _some_samples(out):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for_samples(run, out)
     engine.stop()
     result = finished(run)
     outcomes = {f["outcome"] for f in result["requests"]["failures"]}
@@ -221,10 +176,7 @@ def _locust_of(process):
 def test_a_killed_load_process_leaves_a_result_that_says_so(engine, tmp_path):
     out = tmp_path / "out"
     run = loadtest(engine, out, "--model", "steady", "--duration", "60s", "--warmup", "0s")
-    deadline = time.monotonic() + 30
-    while not _some_samples(out):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for_samples(run, out)
     os.kill(_locust_of(run), signal.SIGKILL)
     result = finished(run)
     assert result["requests"]["ok"] >= 1
@@ -242,10 +194,7 @@ def _runs(pid):
 def test_no_load_goes_on_when_deployctl_is_killed(engine, tmp_path):
     out = tmp_path / "out"
     run = loadtest(engine, out, "--model", "steady", "--duration", "600s", "--warmup", "0s")
-    deadline = time.monotonic() + 30
-    while not _some_samples(out):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    wait_for_samples(run, out)
     pid = _locust_of(run)
     run.kill()
     run.communicate()

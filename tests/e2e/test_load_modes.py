@@ -1,0 +1,111 @@
+"""Open loop, limits and ramps with real Locust: does the load come as it was asked for?"""
+
+import statistics
+from itertools import pairwise
+
+import pytest
+
+from load_parts import FakeEngine, finished, loadtest, samples_in
+
+
+@pytest.fixture
+def engine(tmp_path):
+    engine = FakeEngine(tmp_path / "sent.jsonl")
+    yield engine
+    engine.stop()
+
+
+def test_it_stays_open_while_the_server_stalls(engine, tmp_path):
+    out = tmp_path / "out"
+    run = loadtest(
+        engine, out, "--model", "stalls", "--rate", "40", "--arrivals", "constant",
+        "--duration", "5s", "--warmup", "0s",
+    )  # fmt: skip
+    result = finished(run)
+    samples = samples_in(out)
+    assert len(samples) == 200
+    assert [s["scheduled_at_s"] for s in samples] == pytest.approx(
+        [k / 40 for k in range(200)], abs=1e-5
+    )
+    for sample in samples:
+        assert sample["lateness_s"] == pytest.approx(
+            sample["started_at_s"] - sample["scheduled_at_s"], abs=2e-6
+        )
+        assert sample["lateness_s"] >= 0
+    assert statistics.median(s["lateness_s"] for s in samples) < 0.005
+    assert result["client"]["achieved_rate"] == pytest.approx(40, rel=0.01)
+    assert result["client"]["dropped"] == 0
+
+    # What the engine itself saw: in the two seconds in which it answered nothing, requests
+    # kept coming, and each took as long as was left of the stall.
+    sent = engine.sent()
+    first = min(told["received"] for told in sent.values())
+    stalled = [s for s in samples if 1.1 < s["started_at_s"] < 2.9]
+    assert len(stalled) == 72
+    for sample in stalled:
+        if sample["outcome"] != "ok":
+            continue
+        truth = sent[sample["response_id"]]
+        arrived = truth["received"] - first
+        assert arrived == pytest.approx(sample["scheduled_at_s"], abs=0.3)
+        assert sample["ttft_s"] >= 3.0 - sample["scheduled_at_s"] - 0.1
+        # TTFT counts from when it was due: the client's own lateness is in it.
+        seen = truth["texts"][0] - truth["received"]
+        assert sample["ttft_s"] - sample["lateness_s"] == pytest.approx(seen, abs=0.15)
+    most = max(s["ttft_s"] for s in stalled if s["ttft_s"] is not None)
+    assert most > 1.8
+
+
+def test_bursts_come_from_the_seed(engine, tmp_path):
+    times = []
+    for name in ("a", "b"):
+        run = loadtest(
+            engine, tmp_path / name, "--model", "steady", "--rate", "30", "--arrivals", "gamma:3",
+            "--requests", "40", "--seed", "11",
+        )  # fmt: skip
+        result = finished(run)
+        requests = result["requests"]
+        # All that was asked for was sent, and waited for.
+        assert (requests["total"], requests["ok"], requests["incomplete"]) == (40, 40, 0)
+        times.append([s["scheduled_at_s"] for s in samples_in(tmp_path / name)])
+    assert times[0] == times[1]
+    gaps = [b - a for a, b in pairwise(times[0])]
+    assert statistics.stdev(gaps) > 1.3 * statistics.fmean(gaps)
+
+
+def test_users_end_after_so_many_requests(engine, tmp_path):
+    run = loadtest(
+        engine, tmp_path / "out", "--model", "steady", "--users", "3", "--requests", "10"
+    )
+    result = finished(run)
+    assert result["setup"]["warmup_s"] == 0
+    assert (result["requests"]["total"], result["requests"]["ok"]) == (10, 10)
+    assert result["window_s"][1] < 8
+
+
+def test_a_ramp_is_cut_and_said(engine, tmp_path):
+    out = tmp_path / "out"
+    run = loadtest(
+        engine, out, "--model", "steady", "--rate", "30", "--arrivals", "constant", "--ramp", "2s",
+        "--duration", "2s", "--warmup", "1s",
+    )  # fmt: skip
+    result = finished(run)
+    assert result["window_s"][0] == 3
+    samples = samples_in(out)
+    assert sum(s["scheduled_at_s"] < 1 for s in samples) == pytest.approx(30 / 4, abs=1)
+    assert sum(s["scheduled_at_s"] < 2 for s in samples) == pytest.approx(30, abs=1)
+    assert [s["warmup"] for s in samples] == [s["scheduled_at_s"] < 3 for s in samples]
+    assert result["requests"]["total"] == 60
+
+
+def test_flags_that_do_not_go_together(engine, tmp_path):
+    for words, said in (
+        (["--users", "2", "--rate", "1"], "both --users and --rate"),
+        (["--rate", "0"], "above 0"),
+        (["--rate", "1", "--arrivals", "bursty"], "gamma:CV"),
+        (["--arrivals", "poisson"], "goes with --rate"),
+    ):
+        process = loadtest(engine, tmp_path / "out", "--model", "steady", *words)
+        _, stderr = process.communicate(timeout=30)
+        assert process.returncode == 2
+        assert said in stderr
