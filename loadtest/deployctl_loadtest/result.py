@@ -132,6 +132,38 @@ class Client:
 
 
 @dataclasses.dataclass(frozen=True)
+class Agreement:
+    """A percentile of the client, and the bucket of the server's histogram that holds its own.
+
+    Over the whole run, of every request that both saw. `gap_s` is how far the client is
+    outside the bucket, below 0 if it is under it.
+    """
+
+    name: str  # ttft_p50, itl_p95
+    client_s: float
+    server_low_s: float
+    server_high_s: float | None  # None: the bucket has no end
+    gap_s: float
+    agrees: bool  # within the bucket's width
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerMoment:
+    """The engine as a look at its /metrics showed it. Counts and means: since the look before."""
+
+    at_s: float  # from the run's start
+    running: int | None
+    waiting: int | None
+    kv_cache_usage: float | None  # share of 1
+    preemptions: int | None
+    prefix_cache_hit_rate: float | None
+    output_tokens: int | None
+    input_tokens: int | None
+    ttft_mean_s: float | None
+    itl_mean_s: float | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Server:
     """The server's own figures over the whole run, warm-up included, and ours to compare."""
 
@@ -143,6 +175,12 @@ class Server:
     queue_mean_s: float | None
     preemptions: int | None
     prefix_cache_hit_rate: float | None
+    # In the measured window, as the looks showed; None without a look in it.
+    running_max: int | None = None
+    waiting_max: int | None = None
+    kv_cache_usage_max: float | None = None
+    restarted: bool = False  # the engine began anew during the run
+    agreement: list[Agreement] = dataclasses.field(default_factory=list)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -5,14 +5,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deployctl.cli import serverside
 from deployctl.cli.console import story
 from deployctl.cli.endpoint import Endpoint
-from deployctl.errors import TargetError
 
 if TYPE_CHECKING:
     from deployctl.load.slo import Slo
-    from deployctl.metrics import Snapshot
-    from deployctl_loadtest.result import LoadResult, Server, Setup
+    from deployctl_loadtest.result import LoadResult, Setup
 
 
 def measure(
@@ -33,7 +32,7 @@ def measure(
         StateError: the result could not be written.
     """
     from deployctl.cli.loadprogress import LoadProgress
-    from deployctl.load import folder, locust
+    from deployctl.load import folder, locust, timeline
     from deployctl.load.slo import hold
     from deployctl.load.summary import summarize
     from deployctl.reports import load_html
@@ -43,11 +42,12 @@ def measure(
     name = endpoint.service or _file_name(setup.model)
     where = folder.create(out_folder or folder.default(name, now)).absolute()
     story(announcement(setup))
-    before = _scrape(endpoint)
-    with LoadProgress(setup) as progress:
+    watch = serverside.watch(endpoint, setup.cut_s + setup.duration_s)
+    with watch, LoadProgress(setup) as progress:
         interrupted = locust.run(setup, where, endpoint.api_key, progress.tell)
-    after = _scrape(endpoint) if before is not None else None
     samples, reports, lost = writer.read(where)
+    epoch = min((report.started_unix_s for report in reports), default=now.timestamp())
+    looks = serverside.moments(watch.seen, epoch)
     result = summarize(
         setup,
         samples,
@@ -56,11 +56,16 @@ def measure(
         started=now.isoformat(timespec="seconds"),
         tools={name: importlib.metadata.version(name) for name in ("deployctl", "locust")},
         interrupted=interrupted,
-        server=_server(before, after),
+        server=serverside.server(
+            watch.seen, looks, samples, (setup.cut_s, setup.cut_s + setup.duration_s)
+        ),
     )
     result = hold(result, samples, slo, gated=gated)
     folder.write(where, result, samples)
-    _write_report(where, load_html.render(result, samples))
+    end_s = max([result.window_s[1], *(s.started_at_s + s.duration_s for s in samples)])
+    table = timeline.rows(samples, looks, end_s)
+    _write(where / "timeline.csv", timeline.to_csv(table))
+    _write(where / "report.html", load_html.render(result, samples, looks))
     return result, _shown(where)
 
 
@@ -79,46 +84,15 @@ def announcement(setup: "Setup") -> str:
     return f"{load} against {setup.model} at {setup.url}: {', then '.join(parts)}"
 
 
-def _write_report(where: Path, html: str) -> None:
+def _write(path: Path, text: str) -> None:
     from deployctl.errors import StateError
 
     try:
-        (where / "report.html").write_text(html, encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise StateError(
-            f"the report could not be written: {error.strerror}", where=str(where)
+            f"the report could not be written: {error.strerror}", where=str(path)
         ) from error
-
-
-def _scrape(endpoint: Endpoint) -> "Snapshot | None":
-    """The server's own figures, if it has any: other engines are welcome."""
-    from deployctl import metrics
-
-    try:
-        return metrics.scrape(endpoint.url, endpoint.api_key)
-    except TargetError:
-        return None
-
-
-def _server(before: "Snapshot | None", after: "Snapshot | None") -> "Server | None":
-    from deployctl.metrics import between
-    from deployctl_loadtest.result import Server
-
-    if before is None or after is None:
-        return None
-    delta = between(before, after)
-    if delta.generation_tokens is None or delta.prompt_tokens is None:
-        return None
-    return Server(
-        output_tokens=round(delta.generation_tokens),
-        input_tokens=round(delta.prompt_tokens),
-        client_output_tokens=0,  # filled in by `summarize`
-        ttft_mean_s=delta.ttft.mean() if delta.ttft else None,
-        itl_mean_s=delta.itl.mean() if delta.itl else None,
-        queue_mean_s=delta.queue.mean() if delta.queue else None,
-        preemptions=None if delta.preemptions is None else round(delta.preemptions),
-        prefix_cache_hit_rate=delta.prefix_hit_rate,
-    )
 
 
 def _file_name(model: str) -> str:

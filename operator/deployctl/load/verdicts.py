@@ -125,6 +125,27 @@ def _about_server(requests: Requests, server: Server | None) -> list[Verdict]:
     found: list[Verdict] = []
     if server is None:
         return found
+    if server.restarted:
+        found.append(
+            Verdict(
+                "warning",
+                "server_restarted",
+                "The engine began anew during the run: its own figures are of a part of it.",
+            )
+        )
+    apart = [a for a in server.agreement if not a.agrees and a.name.startswith("ttft")]
+    if apart:
+        worst = max(apart, key=lambda each: abs(each.gap_s))
+        found.append(
+            Verdict(
+                "note",
+                "server_gap",
+                f"The client's {worst.name} is {worst.client_s * 1000:.1f} ms, "
+                f"{abs(worst.gap_s) * 1000:.1f} ms {'above' if worst.gap_s > 0 else 'below'} the "
+                "bucket that the server's own is in: what lies between them (network, proxy, "
+                "front end, this client) takes that long.",
+            )
+        )
     ours, theirs = server.client_output_tokens, server.output_tokens
     # What a request cut by the end had generated and not sent is theirs alone.
     slack = max(0.02 * theirs, 16.0 * (requests.incomplete + requests.failed + 1))

@@ -5,18 +5,23 @@ from datetime import datetime
 from pathlib import Path
 
 from deployctl.reports import wording
-from deployctl_loadtest.result import LoadResult
+from deployctl_loadtest.result import LoadResult, ServerMoment
 from deployctl_loadtest.sample import Sample
 
 _TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 
-def render(result: LoadResult, samples: Sequence[Sample]) -> str:
-    """Returns the document. Everything that came from outside is escaped."""
+def render(
+    result: LoadResult, samples: Sequence[Sample], moments: Sequence[ServerMoment] = ()
+) -> str:
+    """Returns the document. Everything that came from outside is escaped.
+
+    `moments` is the server's side of it, if there is one.
+    """
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    from deployctl.reports import plots
+    from deployctl.reports import plots, plots_requests, plots_server
 
     rows = wording.latency_rows(result)
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=False)
@@ -35,6 +40,9 @@ def render(result: LoadResult, samples: Sequence[Sample]) -> str:
         # Our own SVG: matplotlib escapes the text in it.
         latency_plot=Markup(plots.latency(result, samples)) if rows else "",  # noqa: S704
         timeline_plot=Markup(plots.timeline(result, samples)) if samples else "",  # noqa: S704
+        server_plot=Markup(plots_server.timeline(result, samples, moments)) if moments else "",  # noqa: S704
+        waterfall_plot=Markup(plots_requests.waterfall(result, samples)) if samples else "",  # noqa: S704
+        agreement=wording.agreement(result),
     )
 
 

@@ -1,44 +1,15 @@
 """Plots as SVG text, to be put into an HTML document. Needs matplotlib, so import it late."""
 
-import io
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import matplotlib
 from matplotlib.figure import Figure
 
+from deployctl.reports.plotstyle import BLUE, FAINT, GREEN, INK, ORANGE, RED, STYLE, svg
 from deployctl_loadtest.result import Distribution, LoadResult
 from deployctl_loadtest.sample import Sample
 
-_INK, _FAINT, _BLUE, _ORANGE, _RED, _GREEN = (
-    "#334155",
-    "#cbd5e1",
-    "#2563eb",
-    "#ea580c",
-    "#dc2626",
-    "#0d9488",
-)
-_STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.edgecolor": _FAINT,
-    "axes.labelcolor": _INK,
-    "axes.titlecolor": _INK,
-    "axes.titlesize": 10,
-    "axes.titleweight": "bold",
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e2e8f0",
-    "grid.linewidth": 0.6,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "svg.fonttype": "none",  # text stays text: small, sharp, found by a search
-    "svg.hashsalt": "deployctl",  # the same result gives the same bytes
-}
 _BINS = 40
 
 
@@ -55,11 +26,11 @@ def latency(result: LoadResult, samples: Sequence[Sample]) -> str:
         ("ITL", [g for s in good for g in s.chunk_gaps_s], result.latency.itl_s, "gaps"),
         ("E2E", [s.e2e_s for s in good if s.e2e_s is not None], result.latency.e2e_s, "requests"),
     ]
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10.4, 2.9), layout="constrained")
         for axes, panel in zip(figure.subplots(1, len(panels)), panels, strict=True):
             _histogram(axes, *panel)
-        return _svg(figure, "latency")
+        return svg(figure, "latency")
 
 
 def _histogram(
@@ -76,13 +47,13 @@ def _histogram(
     edge = max(spread.p99 * 1.25, spread.p50 * 2, 1e-4)
     shown = [value * scale for value in values if value <= edge]
     beyond = len(values) - len(shown)
-    axes.hist(shown, bins=_BINS, range=(0, edge * scale), color=_BLUE, alpha=0.75)
+    axes.hist(shown, bins=_BINS, range=(0, edge * scale), color=BLUE, alpha=0.75)
     if name == "ITL":
         axes.set_yscale("log")
     for share, style in (("p50", "-"), ("p95", "--"), ("p99", ":")):
         at = getattr(spread, share) * scale
-        axes.axvline(at, color=_ORANGE, linestyle=style, linewidth=1.2, label=f"{share} {at:.4g}")
-    axes.legend(fontsize=8, loc="upper right", labelcolor=_INK, edgecolor="none", framealpha=0.9)
+        axes.axvline(at, color=ORANGE, linestyle=style, linewidth=1.2, label=f"{share} {at:.4g}")
+    axes.legend(fontsize=8, loc="upper right", labelcolor=INK, edgecolor="none", framealpha=0.9)
     axes.set_xlim(0, edge * scale)
     axes.set_xlabel(
         unit + (f"   ({beyond} beyond, up to {spread.max * scale:.4g})" if beyond else "")
@@ -94,29 +65,29 @@ def timeline(result: LoadResult, samples: Sequence[Sample]) -> str:
     """Tokens a second over time, and below it each request's TTFT and E2E where it started."""
     begin, end = result.window_s
     last = max([end, *(s.started_at_s + s.duration_s for s in samples)], default=1.0)
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(10.4, 4.6), layout="constrained")
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1, 1.3))
         width = max(1.0, last / 120)
         times, rates = _rates(samples, width, last)
-        above.fill_between(times, rates, step="post", color=_BLUE, alpha=0.18, linewidth=0)
-        above.step(times, rates, where="post", color=_BLUE, linewidth=1.2)
+        above.fill_between(times, rates, step="post", color=BLUE, alpha=0.18, linewidth=0)
+        above.step(times, rates, where="post", color=BLUE, linewidth=1.2)
         above.axhline(
             result.throughput.output_tokens_per_s,
             xmin=begin / last,
             xmax=min(1.0, end / last),
-            color=_ORANGE,
+            color=ORANGE,
             linewidth=1,
             linestyle="--",
             label=f"measured: {result.throughput.output_tokens_per_s:.4g}",
         )
-        above.legend(frameon=False, fontsize=8, loc="lower right", labelcolor=_INK)
+        above.legend(frameon=False, fontsize=8, loc="lower right", labelcolor=INK)
         above.set_title("Output tokens a second")
         above.set_ylim(bottom=0)
         _requests(below, samples)
         for axes in (above, below):
             if begin > 0:
-                axes.axvspan(0, begin, color=_FAINT, alpha=0.35, linewidth=0)
+                axes.axvspan(0, begin, color=FAINT, alpha=0.35, linewidth=0)
             axes.set_xlim(0, last)
         if begin > 0:
             above.text(
@@ -127,10 +98,10 @@ def timeline(result: LoadResult, samples: Sequence[Sample]) -> str:
                 ha="center",
                 va="top",
                 fontsize=8,
-                color=_INK,
+                color=INK,
             )
         below.set_xlabel("seconds from the run's start")
-        return _svg(figure, "timeline")
+        return svg(figure, "timeline")
 
 
 def _rates(samples: Sequence[Sample], width: float, last: float) -> tuple[list[float], list[float]]:
@@ -149,13 +120,13 @@ def _rates(samples: Sequence[Sample], width: float, last: float) -> tuple[list[f
 
 def _requests(axes: Any, samples: Sequence[Sample]) -> None:
     for name, color, values in (
-        ("E2E", _GREEN, [(s.started_at_s, s.e2e_s) for s in samples if s.e2e_s is not None]),
+        ("E2E", GREEN, [(s.started_at_s, s.e2e_s) for s in samples if s.e2e_s is not None]),
         (
             "TTFT",
-            _BLUE,
+            BLUE,
             [(s.started_at_s, s.ttft_s) for s in samples if s.outcome == "ok" and s.ttft_s],
         ),
-        ("failed", _RED, [(s.started_at_s, s.duration_s) for s in samples if s.failed]),
+        ("failed", RED, [(s.started_at_s, s.duration_s) for s in samples if s.failed]),
     ):
         if values:
             # Many points are drawn as one picture: the file stays small.
@@ -174,15 +145,4 @@ def _requests(axes: Any, samples: Sequence[Sample]) -> None:
     axes.set_ylabel("seconds")
     axes.set_ylim(0, axes.get_ylim()[1] * 1.15)  # room for the legend
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=False, fontsize=8, loc="upper right", labelcolor=_INK, ncols=3)
-
-
-def _svg(figure: Figure, name: str) -> str:
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = buffer.getvalue()
-    text = text[text.index("<svg") :]
-    # Ids are the document's: two plots in one file must not share them.
-    text = re.sub(r'id="', f'id="{name}-', text)
-    text = re.sub(r"url\(#", f"url(#{name}-", text)
-    return re.sub(r'xlink:href="#', f'xlink:href="#{name}-', text)
+        axes.legend(frameon=False, fontsize=8, loc="upper right", labelcolor=INK, ncols=3)

@@ -106,6 +106,12 @@ def facts(result: LoadResult) -> list[tuple[str, str]]:
                 f"its mean TTFT {number(server.ttft_mean_s * 1000)} ms, "
                 f"ITL {number(server.itl_mean_s * 1000)} ms"
             )
+        if server.running_max is not None and server.waiting_max is not None:
+            parts.append(f"at most {server.running_max} running, {server.waiting_max} waiting")
+        if server.kv_cache_usage_max is not None:
+            parts.append(f"KV cache {server.kv_cache_usage_max:.0%} at most")
+        if server.prefix_cache_hit_rate is not None:
+            parts.append(f"prefix cache {server.prefix_cache_hit_rate:.0%}")
         if server.preemptions:
             parts.append(f"{server.preemptions} preemptions")
         found.append(("Server", " · ".join(parts)))
@@ -166,6 +172,35 @@ def _judged(objective: Objective) -> Judged:
         samples=objective.samples,
         note="; ".join(notes),
     )
+
+
+class Held(NamedTuple):
+    """One percentile of the client against the server's bucket, in words."""
+
+    name: str
+    client: str
+    bucket: str
+    gap: str
+    agrees: bool
+
+
+def agreement(result: LoadResult) -> list[Held]:
+    """Client and server held against each other."""
+
+    def ms(seconds: float) -> str:
+        return f"{seconds * 1000:,.1f}"
+
+    return [
+        Held(
+            name=each.name,
+            client=f"{ms(each.client_s)} ms",
+            bucket=f"{ms(each.server_low_s)} to "
+            + ("∞" if each.server_high_s is None else f"{ms(each.server_high_s)} ms"),
+            gap=f"{ms(each.gap_s)} ms" if each.gap_s else "0",
+            agrees=each.agrees,
+        )
+        for each in (result.server.agreement if result.server else ())
+    ]
 
 
 def goodput(result: LoadResult) -> str | None:

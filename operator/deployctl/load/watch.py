@@ -1,0 +1,69 @@
+"""Looks at something again and again while something else runs. A thread, no network."""
+
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import Generic, TypeVar
+
+Seen = TypeVar("Seen")
+AT_MOST = 600  # looks a run: enough for a plot, and little work for the one looked at
+
+
+def every(planned_s: float) -> float:
+    """Seconds between two looks at a run of that length."""
+    return max(1.0, planned_s / AT_MOST)
+
+
+class Watch(Generic[Seen]):
+    """Looks once at its beginning, every `every_s` seconds, and once at its end.
+
+    `look` returns None when there is nothing to be seen just then; if that is so at the
+    beginning, there is no further look. What was seen is in `seen`, as (wall clock in
+    seconds, what). A look takes its time: it is stamped with the clock when it was asked.
+    """
+
+    def __init__(
+        self,
+        look: Callable[[], Seen | None],
+        every_s: float,
+        *,
+        clock: Callable[[], float] = time.time,
+        wait: Callable[[float], bool] | None = None,
+    ) -> None:
+        self.seen: list[tuple[float, Seen]] = []
+        self._look = look
+        self._every_s = every_s
+        self._clock = clock
+        self._stop = threading.Event()
+        self._wait = wait or self._stop.wait
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> "Watch[Seen]":
+        self._once()
+        if self.seen:
+            self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._thread is None:
+            return
+        self._stop.set()
+        self._thread.join()
+        self._once()
+
+    def _run(self) -> None:
+        while not self._wait(self._every_s):
+            self._once()
+
+    def _once(self) -> None:
+        at = self._clock()
+        what = self._look()
+        if what is not None:
+            self.seen.append((at, what))

@@ -1,0 +1,75 @@
+"""The server's side of a run over time, as SVG. Needs matplotlib, so import it late."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from deployctl.reports.plotstyle import BLUE, FAINT, GREEN, INK, ORANGE, RED, STYLE, svg
+from deployctl_loadtest.result import LoadResult, ServerMoment
+from deployctl_loadtest.sample import Sample
+
+
+def timeline(result: LoadResult, samples: Sequence[Sample], moments: Sequence[ServerMoment]) -> str:
+    """Requests running and waiting above, KV cache use below, with preemptions marked."""
+    begin, end = result.window_s
+    last = max([end, 0.001, *(s.started_at_s + s.duration_s for s in samples)])
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(10.4, 4.0), layout="constrained")
+        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.3, 1))
+        _line(above, moments, "running", BLUE)
+        _line(above, moments, "waiting", ORANGE)
+        times, counts = in_flight(samples)
+        above.step(
+            times, counts, where="post", color=INK, linewidth=0.9, linestyle=":",
+            label="in flight, by the client", rasterized=len(times) > 4000,
+        )  # fmt: skip
+        above.set_title("Requests at the server")
+        above.set_ylim(bottom=0)
+        above.set_ylim(top=above.get_ylim()[1] * 1.2)
+        above.legend(frameon=False, fontsize=8, loc="upper right", ncols=3, labelcolor=INK)
+        used = [(m.at_s, m.kv_cache_usage * 100) for m in moments if m.kv_cache_usage is not None]
+        if used:
+            below.plot(*zip(*used, strict=True), color=GREEN, linewidth=1.2)
+            below.fill_between(*zip(*used, strict=True), color=GREEN, alpha=0.15, linewidth=0)
+        for moment in moments:
+            if moment.preemptions:
+                below.axvline(moment.at_s, color=RED, linewidth=0.8)
+        lost = sum(moment.preemptions or 0 for moment in moments)
+        below.set_title(
+            "KV cache in use, %" + (f" (red: {lost:,} preemptions)" if lost else "")
+            if used
+            else "KV cache: not told"
+        )
+        below.set_ylim(0, max([10.0, *(value * 1.15 for _, value in used)]))
+        below.set_xlabel("seconds from the run's start")
+        for axes in (above, below):
+            if begin > 0:
+                axes.axvspan(0, begin, color=FAINT, alpha=0.35, linewidth=0)
+            axes.set_xlim(0, last)
+        return svg(figure, "server")
+
+
+def _line(axes: Any, moments: Sequence[ServerMoment], name: str, color: str) -> None:
+    points = [(m.at_s, getattr(m, name)) for m in moments if getattr(m, name) is not None]
+    if points:
+        marker = "o" if len(points) < 60 else ""
+        axes.plot(
+            *zip(*points, strict=True), color=color, linewidth=1.3, label=name, marker=marker,
+            markersize=3,
+        )  # fmt: skip
+
+
+def in_flight(samples: Sequence[Sample]) -> tuple[list[float], list[int]]:
+    """How many requests the client had under way, at each change."""
+    changes = sorted(
+        [(s.started_at_s, 1) for s in samples]
+        + [(s.started_at_s + s.duration_s, -1) for s in samples]
+    )
+    times, counts, now = [0.0], [0], 0
+    for at, change in changes:
+        now += change
+        times.append(at)
+        counts.append(now)
+    return times, counts
