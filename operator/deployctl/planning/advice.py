@@ -44,6 +44,13 @@ def warnings(
     yield from _engine(settings)
     yield from _facts(facts, shape)
     yield from _quantization(settings, profile, memory)
+    if spec.users is not None and spec.users > settings.batch.sequences:
+        yield Finding(
+            code="users_above_sequences",
+            message=f"a step holds {settings.batch.sequences} sequences at most; of "
+            f"{spec.users} users the others wait",
+            fix=f"set --max-num-seqs {spec.users}",
+        )
     if profile.kind != "cuda":
         return
     yield from _sharing(spec, profile, memory)

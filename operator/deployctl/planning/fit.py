@@ -39,12 +39,12 @@ def findings(
             fix=_card(memory, larger, cards),
         )
         return
-    elif memory.requested > memory.total - UNUSABLE_GIB * GIB:
+    elif memory.requested > memory.total - UNUSABLE_GIB * GIB or _no_room_for_graphs(memory):
         yield Finding(
             code="utilization_too_high",
             message=f"a utilization of {setting.utilization:g} asks for "
             f"{memory.requested / GIB:.2f} of {memory.total / GIB:.2f} GiB; an idle card has "
-            "less than that free",
+            "less than that free, or no room for CUDA graphs",
             fix="use --gpu-memory-utilization 0.95 or less",
         )
     if stage.pool <= 0:
@@ -73,6 +73,17 @@ def findings(
             f"{setting.length} tokens at once; {users} were asked for",
             fix=_for_users(memory, users, larger),
         )
+
+
+def _no_room_for_graphs(memory: Memory) -> bool:
+    """Whether graphs that are captured on top of the budget cannot but run out of memory.
+
+    Their estimate is for many graphs; a third of it is what any capture needs.
+    """
+    if memory.graphs_counted or memory.setting.kv_cache_bytes is not None:
+        return False
+    graphs = max(stage.graphs for stage in memory.stages)
+    return graphs > 0 and memory.total - memory.requested < CONTEXT_GIB * GIB + graphs / 3
 
 
 def _host(memory: Memory) -> Iterator[Finding]:

@@ -80,11 +80,10 @@ def storage(quantization: Quantization | None, dtype_bytes: int) -> Storage:
         return plain(dtype_bytes)
     method, raw = quantization.method, quantization.raw
     bits = quantization.bits
-    group = quantization.group_size or 0
-    group = max(0, group)
+    group = max(0, quantization.group_size or 0)
     if "awq" in method:
         width = bits or 4
-        return Storage(method, width, group or 128, 2, width / 8)
+        return Storage(method, width, _usual_group(quantization), 2, width / 8)
     if "gptq" in method or method in ("auto-round", "inc"):
         width = bits or 4
         kept = 0.0 if quantization.symmetric is not False else width / 8
@@ -123,7 +122,13 @@ def _compressed(quantization: Quantization) -> Storage:
     zeros = bits / 8 if quantization.symmetric is False else 0.0
     if floats:
         return Storage("compressed-tensors", bits, 16, 1)
-    return Storage("compressed-tensors", bits, group or 128, 2, zeros)
+    return Storage("compressed-tensors", bits, _usual_group(quantization), 2, zeros)
+
+
+def _usual_group(quantization: Quantization) -> int:
+    """The group size; 128 where nothing is said, 0 (one a channel) where that is said."""
+    given = quantization.group_size
+    return 128 if given is None else max(0, given)
 
 
 def leaves_out(quantization: Quantization | None, part: str) -> bool:

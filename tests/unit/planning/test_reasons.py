@@ -153,10 +153,15 @@ def test_a_step_smaller_than_its_sequences(config, plan, codes):
 
 def test_a_utilization_that_no_idle_card_has_free(config, plan, codes, warned):
     assert codes(plan(config("llama-8b"), gpu_memory_utilization=1.0)) == ["utilization_too_high"]
+    # Before 0.21 graphs came on top of the budget: 0.98 of 22 GiB leaves no room for them.
+    wish = {"gpu": "l4", "gpu_memory_utilization": 0.98, "max_model_len": 4096}
+    assert codes(plan(config("llama-8b"), engine_version="0.19.0", **wish)) == [
+        "utilization_too_high"
+    ]
     risky = plan(
         config("llama-8b"),
         gpu="l4",
-        gpu_memory_utilization=0.97,
+        gpu_memory_utilization=0.95,
         engine_version="0.19.0",
         max_model_len=4096,
     )
@@ -220,3 +225,11 @@ def test_cards_without_peer_to_peer_get_ncclsettings(config, plan, warned):
     linked = plan(config("llama-8b"), gpus=2, tensor_parallel_size=2)
     assert "NCCL_P2P_DISABLE" not in linked.engine.env
     assert "tensor_parallel_needless" in warned(linked)
+
+
+def test_users_that_would_wait_for_a_place_in_the_step(config, plan, warned):
+    wish = {"gpu": "a100-80gb", "max_model_len": 256, "users": 300}
+    assert "users_above_sequences" in warned(plan(config("qwen2.5-7b"), **wish))
+    assert "users_above_sequences" not in warned(
+        plan(config("qwen2.5-7b"), max_num_seqs=300, **wish)
+    )
