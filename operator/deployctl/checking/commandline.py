@@ -19,6 +19,7 @@ _SHORT = {
     "r": "node-rank",
 }
 _EXPANSION = re.compile(r"\$[A-Za-z_({]|`")
+_INLINE = re.compile(r"-[a-z]*c")  # sh -c, bash -lc
 _MAX_SCRIPT = 64 * 1024
 
 
@@ -85,13 +86,20 @@ def command_line(
 ) -> CommandLine:
     """Finds the engine's arguments in entrypoint and arguments.
 
-    Without a command, the arguments of an engine's image are the engine's.
+    Without a command, the arguments of an engine's image are the engine's. A shell may stand
+    in either of the two.
     """
+    if not command and args and args[0].text.rsplit("/", 1)[-1] in _SHELLS:
+        command, args = args, ()
     words = list(command)
-    if words and words[0].text.rsplit("/", 1)[-1] in _SHELLS:
-        script = next((w for w in words[1:] if not w.text.startswith("-")), None)
-        rest = [w for w in words if script is not None and w.place == script.place] or words
-        words = _script(script, args) if script else rest
+    if words and args and _INLINE.fullmatch(words[-1].text):
+        words, args = [*words, args[0]], args[1:]
+    shell = bool(words) and words[0].text.rsplit("/", 1)[-1] in _SHELLS
+    inline = next((i for i, w in enumerate(words[:-1]) if _INLINE.fullmatch(w.text)), None)
+    if shell and inline is not None:
+        words = _script(words[inline + 1], args)
+    elif engine_image and words and _server(words) is None and _is_engines(args):
+        return _parse(list(args), found=True)  # a script of one's own that passes them on
     elif words or _starts_server(args):
         words += args
     elif engine_image:
@@ -104,9 +112,11 @@ def command_line(
     return _parse(words[start:], found=True)
 
 
+def _is_engines(args: Sequence[Word]) -> bool:
+    return any(word.text == "--model" or word.text.startswith("--model=") for word in args)
+
+
 def _starts_server(words: Sequence[Word]) -> bool:
-    if words and words[0].text.rsplit("/", 1)[-1] in _SHELLS:
-        return True
     return _server(words) is not None
 
 

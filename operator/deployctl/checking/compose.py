@@ -80,8 +80,8 @@ def _engine(service: ComposeService, version: str | None) -> Engine | None:
         env_complete="env_file" not in data,
         version=reference.version or version,
         mounts=tuple(_mounts(data)),
-        user=int(user) if user.isdigit() and len(user) < 12 else None,
-        non_root=bool(user) and not user.isdigit() and user != "root",
+        user=int(user) if user.isdecimal() and len(user) < 12 else None,
+        non_root=bool(user) and not user.isdecimal() and user != "root",
         read_only_root=data.get("read_only") is True,
     )
 

@@ -123,6 +123,8 @@ def documents(file: str, parsed: list[Parsed]) -> Iterator[Document]:
 
 
 def _family(data: dict[str, Any]) -> Family:
+    if "apiVersion" in data and "kind" not in data and {"name", "version"} <= data.keys():
+        return "unknown"  # a chart's Chart.yaml
     if "apiVersion" in data or ("kind" in data and ("metadata" in data or "spec" in data)):
         return "kubernetes"
     if isinstance(data.get("arguments"), list) and "engine_version" in data:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from deployctl.checking.pods import Pod
 
 DEFAULT_PORT = 8000
+KEY_REQUIRED = "API_KEY_REQUIRED"
 
 
 class Variable(NamedTuple):
@@ -106,7 +107,8 @@ class Engine:
     @property
     def keyed(self) -> bool | None:
         """Whether clients must give an API key; None when it cannot be known."""
-        if "api-key" in self.command.flags or "VLLM_API_KEY" in self.env:
+        # API_KEY_REQUIRED: deployctl's own entrypoint, which takes the key from a file.
+        if "api-key" in self.command.flags or self.env.keys() & {"VLLM_API_KEY", KEY_REQUIRED}:
             return True
         return False if self.env_complete else None
 

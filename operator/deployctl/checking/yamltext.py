@@ -218,7 +218,7 @@ def _number(text: str, kind: str) -> int | float | str:
         if kind == "float":
             return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
         digits = text.lstrip("+-")
-        octal = len(digits) > 1 and digits.startswith("0") and digits.isdigit()
+        octal = len(digits) > 1 and digits.startswith("0") and digits.isdecimal()
         return int(text, 8) if octal else int(text, 0)
     except ValueError:
         return text

@@ -181,7 +181,7 @@ def life(scene: Scene) -> Iterator[Finding]:
 def access(scene: Scene) -> Iterator[Finding]:
     """Ports that everybody reaches."""
     for service, engine in _pairs(scene):
-        if engine.keyed is not False or "API_KEY_REQUIRED" in engine.env:
+        if engine.keyed is not False:
             continue
         host = service.data.get("network_mode") == "host"
         for index, port in enumerate(items(service.data.get("ports"))):

@@ -134,7 +134,7 @@ def _nginx(document: Document) -> Iterator[Finding]:
         return
     for key in ("proxy-read-timeout", "proxy-send-timeout"):
         given = text(annotations.get(_NGINX + key)).rstrip("s")
-        value = float(given) if given.isdigit() and len(given) < 9 else 60.0
+        value = float(given) if given.isdecimal() and len(given) < 9 else 60.0
         if value < LEAST_TIMEOUT_S:
             yield TIMEOUT.at(
                 document.place("metadata", "annotations", _NGINX + key),

@@ -67,17 +67,30 @@ MOST_UTILIZATION = 0.95
 def known(scene: Scene) -> Iterator[Finding]:
     """Every flag against the release's own list."""
     for engine in scene.engines:
-        if engine.version is None or not at_least(engine.version, flags.versions()[0]):
+        version = engine.version
+        if version is None:
+            yield from _in_no_release(engine)
             continue
-        newer = key(engine.version) > key(flags.versions()[-1])
+        if not at_least(version, flags.versions()[0]):
+            continue
+        newer = key(version) > key(flags.versions()[-1])
         for flag in engine.command.flags.values():
             positional = engine.command.model is None  # a switch before it took it for a value
-            problem = _problem(flag, engine.version, positional=positional)
+            problem = _problem(flag, version, positional=positional)
             if problem is None or problem.code not in _CODES:
                 continue
             if newer and problem.code == "unknown_flag":
                 continue
             yield _CODES[problem.code].at(flag.place, problem.message, problem.fix)
+
+
+def _in_no_release(engine: Engine) -> Iterator[Finding]:
+    """What can be said without a release: that a flag is in none of them."""
+    newest = flags.versions()[-1]
+    for flag in engine.command.flags.values():
+        problem = flags.check(flag.name.partition(".")[0], None, newest)
+        if problem is not None and problem.code == "unknown_flag":
+            yield UNKNOWN.at(flag.place, f"no release of vLLM has --{flag.name[:60]}", problem.fix)
 
 
 def _problem(flag: Flag, version: str, *, positional: bool) -> flags.Problem | None:

@@ -152,6 +152,10 @@ def metrics(scene: Scene) -> Iterator[Finding]:
 
 
 def _exported(place: Place, series: str, versions: list[str]) -> Iterator[Finding]:
+    if not versions and not exported.ever(series):
+        problem = exported.problem(series, exported.newest())
+        fix = problem.fix if problem else ""
+        yield UNKNOWN.at(place, f"no release of vLLM exports {series[:80]}", fix)
     for version in versions:
         problem = exported.problem(series, version)
         if problem is not None:

@@ -58,7 +58,7 @@ def surge(scene: Scene) -> Iterator[Finding]:
 
 
 def _surge(given: Any, pod: Pod) -> int:
-    if isinstance(given, str) and given.rstrip("%").isdigit():
+    if isinstance(given, str) and given.rstrip("%").isdecimal():
         return max(1, -(-int(given.rstrip("%")[:6]) * pod.replicas // 100))
     return max(1, int(number(given) or 1))
 

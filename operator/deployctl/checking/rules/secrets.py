@@ -83,7 +83,9 @@ def tokens(scene: Scene) -> Iterator[Finding]:
                     place = Place(document, path)
                     if named and _NAME.search(text(dig(document.data, *path[:-1], "name"))):
                         continue  # said already, by the variable's name
-                    if _NAME.search(str(path[-1])) and "environment" in path:
+                    if "environment" in path and _NAME.search(value.partition("=")[0]):
+                        continue
+                    if "environment" in path and _NAME.search(str(path[-1])):
                         continue
                     yield INLINE.at(
                         place,

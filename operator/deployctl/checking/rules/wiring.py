@@ -124,7 +124,7 @@ def _target(place: Place, port: dict[str, Any], pods: list[Pod]) -> Iterator[Fin
         names: dict[str, int] = {}
         for container in pod.containers:
             names |= ports_of(container.data)
-        if isinstance(target, str) and not target.isdigit():
+        if isinstance(target, str) and not target.isdecimal():
             if target not in names:
                 yield SERVICE_PORT.at(
                     place.child("targetPort"),
@@ -180,7 +180,7 @@ def _probe_ports(place: Place, data: dict[str, Any], listening: int) -> Iterator
             if port is None:
                 continue
             number = names.get(port) if isinstance(port, str) else whole(port, 0)
-            if isinstance(port, str) and port.isdigit():
+            if isinstance(port, str) and port.isdecimal():
                 number = int(port)
             if number is None:
                 message = f"asks a port named {text(port)[:60]}, which the container has not"

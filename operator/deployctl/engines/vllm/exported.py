@@ -32,10 +32,20 @@ class Problem(NamedTuple):
 
 
 @cache
-def _metrics() -> dict[str, list[list[Any]]]:
+def _document() -> dict[str, Any]:
     path = assets.path("deploy", "engines", "vllm-metrics.json")
-    document: dict[str, dict[str, list[list[Any]]]] = json.loads(path.read_text(encoding="utf-8"))
-    return document["metrics"]
+    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def _metrics() -> dict[str, list[list[Any]]]:
+    metrics: dict[str, list[list[Any]]] = _document()["metrics"]
+    return metrics
+
+
+def _versions() -> list[str]:
+    versions: list[str] = _document()["versions"]
+    return versions
 
 
 @cache
@@ -79,6 +89,21 @@ def problem(series: str, version: str) -> Problem | None:
         return Problem(f"vLLM {version} exports no {series}; it came with {periods[0][0]}", instead)
     gone = [p[0] for p in periods if len(p) == 1][-1]
     return Problem(f"vLLM {version} exports no {series} any more; it went with {gone}", instead)
+
+
+def newest() -> str:
+    """The newest release whose metrics are known."""
+    return _versions()[-1]
+
+
+def ever(series: str) -> bool:
+    """Whether any release exports the series, hidden or not."""
+    return any(
+        series in _series(name, str(period[1]["t"]))
+        for name, periods in _metrics().items()
+        for period in periods
+        if len(period) > 1
+    )
 
 
 def _series(name: str, kind: str) -> tuple[str, ...]:

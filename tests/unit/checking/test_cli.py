@@ -1,0 +1,220 @@
+"""`deployctl check`, as a user and a pipeline run it."""
+
+import io
+import json
+import sys
+from typing import NamedTuple
+from xml.etree import ElementTree
+
+import jsonschema
+import pytest
+
+from deployctl.checking import RULES
+from deployctl.cli.app import main
+
+
+class Done(NamedTuple):
+    code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def check(tmp_path, monkeypatch, capsys):
+    def run(*words, stdin=""):
+        monkeypatch.setattr(sys, "argv", ["deployctl", "check", *map(str, words)])
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin.encode())))
+        with pytest.raises(SystemExit) as ended:
+            main()
+        told = capsys.readouterr()
+        return Done(ended.value.code, told.out, told.err)
+
+    monkeypatch.chdir(tmp_path)
+    return run
+
+
+@pytest.fixture
+def good(tmp_path, spoilt):
+    (tmp_path / "k8s").mkdir()
+    (tmp_path / "k8s" / "chat.yaml").write_text(spoilt.text)
+    return tmp_path / "k8s"
+
+
+@pytest.fixture
+def bad(good, spoilt):
+    spoilt.engine["image"] = "vllm/vllm-openai:latest"
+    spoilt.engine["readinessProbe"]["timeoutSeconds"] = 1
+    (good / "chat.yaml").write_text(spoilt.text)
+    return good
+
+
+def test_a_good_folder_is_good(check, good):
+    done = check(good)
+    assert done.code == 0
+    assert done.stdout == "nothing to mend in 11 documents of 1 file, 1 engine\n"
+
+
+def test_findings_have_a_code_a_place_a_reason_and_a_fix(check, bad):
+    done = check("k8s")
+    assert done.code == 3
+    assert "k8s/chat.yaml" in done.stdout
+    assert "error  image-not-pinned  line " in done.stdout
+    assert "the tag latest moves" in done.stdout
+    assert "fix: name a release" in done.stdout
+    assert "1 finding to mend" in done.stderr
+
+
+def test_warnings_refuse_when_asked(check, bad):
+    assert check("k8s", "--ignore", "image-not-pinned").code == 0
+    assert check("k8s", "--ignore", "image-not-pinned", "--strict").code == 3
+
+
+def test_standard_input(check, bad):
+    text = (bad / "chat.yaml").read_text()
+    done = check("-", stdin=text)
+    assert done.code == 3
+    assert done.stdout.startswith("stdin\n")
+
+
+def test_json_is_a_documented_document(check, bad):
+    done = check("k8s", "--output", "json")
+    document = json.loads(done.stdout)
+    assert document["version"] == 1
+    assert document["counts"] == {"error": 1, "warning": 1, "note": 1}
+    assert {f["code"] for f in document["findings"]} == {
+        "image-not-pinned", "readiness-timeout", "engine-version-unknown",
+    }  # fmt: skip
+    assert all(f["fix"] and f["message"] and f["line"] for f in document["findings"])
+
+
+def test_sarif_and_junit(check, bad, tmp_path):
+    done = check("k8s", "--sarif", "out/f.sarif", "--junit", "out/f.xml")
+    assert done.code == 3
+    log = json.loads((tmp_path / "out" / "f.sarif").read_text())
+    jsonschema.validate(log, SARIF)
+    run = log["runs"][0]
+    for result in run["results"]:
+        assert run["tool"]["driver"]["rules"][result["ruleIndex"]]["id"] == result["ruleId"]
+    suites = ElementTree.parse(tmp_path / "out" / "f.xml").getroot()
+    (suite,) = suites
+    assert (suite.get("tests"), suite.get("failures")) == ("3", "1")
+    assert suite.find("testcase/failure").get("type") == "error"
+
+
+# The parts of SARIF 2.1.0 that code hosts insist on.
+TEXT = {"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}}
+SARIF = {
+    "type": "object",
+    "required": ["version", "runs"],
+    "properties": {
+        "version": {"const": "2.1.0"},
+        "runs": {
+            "type": "array",
+            "minItems": 1,
+            "items": {
+                "required": ["tool", "results"],
+                "properties": {
+                    "tool": {"required": ["driver"]},
+                    "results": {
+                        "items": {
+                            "required": ["ruleId", "ruleIndex", "level", "message", "locations"],
+                            "properties": {
+                                "level": {"enum": ["none", "note", "warning", "error"]},
+                                "message": TEXT,
+                                "locations": {
+                                    "items": {
+                                        "properties": {
+                                            "physicalLocation": {
+                                                "required": ["artifactLocation", "region"],
+                                                "properties": {
+                                                    "region": {
+                                                        "properties": {"startLine": {"minimum": 1}}
+                                                    }
+                                                },
+                                            }
+                                        }
+                                    }
+                                },
+                            },
+                        }
+                    },
+                },
+            },
+        },
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["nowhere"], "there is no such file"),
+        (["empty"], "no YAML or JSON file"),
+        (["k8s", "--ignore", "image-pinned"], "did you mean image-not-pinned?"),
+        (["k8s", "--kubernetes", "latest"], "is no version"),
+        (["k8s", "--engine-version", "new"], "is no version"),
+        (["bytes.yaml"], "not UTF-8"),
+        ([], "Missing argument"),
+    ],
+)
+def test_wrong_use_is_said(words, says, check, good, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "bytes.yaml").write_bytes(b"\xff\xfe\x00")
+    done = check(*words)
+    assert done.code == 2
+    assert says.lower() in done.stderr.lower()
+
+
+def test_a_file_too_large_is_refused(check, tmp_path, monkeypatch):
+    monkeypatch.setattr("deployctl.checking.yamltext.MAX_BYTES", 10)
+    (tmp_path / "a.yaml").write_text("a: 1234567890\n")
+    done = check("a.yaml")
+    assert done.code == 2
+    assert "larger than" in done.stderr
+
+
+def test_a_chart_is_not_taken_for_manifests(check, good, tmp_path):
+    chart = tmp_path / "k8s" / "chart"
+    (chart / "templates").mkdir(parents=True)
+    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: x\nversion: 0.1.0\n")
+    (chart / "values.yaml").write_text("replicas: 1\n")
+    (chart / "templates" / "d.yaml").write_text("a: {{ .Values.replicas }}\n")
+    done = check("k8s")
+    assert done.code == 0, done.stdout
+    assert "helm template" in done.stderr
+
+
+def test_a_service_file_is_held_against_its_settings(check, tmp_path):
+    (tmp_path / "service.yaml").write_text("model: a/b\ngpu: l4\n---\nmodel: c/d\nreplica: 2\n")
+    done = check("service.yaml")
+    assert done.code == 3
+    assert "line 5  services/1: replica" in done.stdout
+    assert "did you mean replicas?" in done.stdout
+
+
+def test_our_own_command_file(check, tmp_path):
+    command = {
+        "version": 1,
+        "arguments": [
+            "-m",
+            "vllm.entrypoints.openai.api_server",
+            "--model",
+            "/m",
+            "--port",
+            "8000",
+        ],
+        "environment": {"VLLM_CPU_KVCACHE_SPACE": "1"},
+        "engine_version": "0.32.0",
+    }
+    (tmp_path / "command.json").write_text(json.dumps(command))
+    assert check("command.json").code == 0
+    command["arguments"].append("--swap-space=4")
+    (tmp_path / "command.json").write_text(json.dumps(command))
+    assert "flag-removed" in check("command.json").stdout
+
+
+def test_every_rule_says_what_it_hurts():
+    for code, rule in RULES.items():
+        assert code == rule.code
+        assert rule.hurts.endswith(".")
+        assert rule.group

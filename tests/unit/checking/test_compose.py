@@ -1,0 +1,103 @@
+"""Compose files: ours pass, and each mistake in one of them is caught under its own code."""
+
+import copy
+from pathlib import Path
+
+import pytest
+import yaml
+
+GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "render"
+OURS = sorted(GOLDEN.glob("*.compose.yaml"))
+
+
+@pytest.mark.parametrize("file", OURS, ids=lambda p: p.name)
+def test_what_we_render_passes(file, found):
+    assert found(file.read_text()) == []
+
+
+@pytest.fixture(scope="session")
+def rendered():
+    """A rendered project with two cards."""
+    return yaml.safe_load((GOLDEN / "awq-rtx4090.compose.yaml").read_text())
+
+
+def engine(project):
+    return project["services"]["engine"]
+
+
+def set_flag(project, name, value):
+    command = engine(project)["command"]
+    if f"--{name}" in command:
+        command[command.index(f"--{name}") + 1] = value
+    else:
+        command += [f"--{name}", value]
+
+
+MISTAKES = {
+    "start-period": lambda p: engine(p)["healthcheck"].update(start_period="60s"),
+    "healthcheck-missing": lambda p: engine(p).pop("healthcheck"),
+    "healthcheck-timeout": lambda p: engine(p)["healthcheck"].update(timeout="1s"),
+    "shm": lambda p: (set_flag(p, "tensor-parallel-size", "2"), engine(p).pop("shm_size"),
+                      engine(p)["deploy"]["resources"]["reservations"]["devices"][0].update(
+                          count=2)),
+    "gpu-count": lambda p: (set_flag(p, "tensor-parallel-size", "4"),
+                            engine(p).update(shm_size="32g")),
+    "gpu-reservation": lambda p: engine(p).pop("deploy"),
+    "restart-policy": lambda p: engine(p).update(restart="on-failure"),
+    "grace-period": lambda p: engine(p).pop("stop_grace_period"),
+    "exposed-without-key": lambda p: engine(p)["environment"].pop("API_KEY_REQUIRED"),
+    "run-as-root": lambda p: engine(p).pop("user"),
+    "capabilities": lambda p: engine(p).pop("cap_drop"),
+    "privilege-escalation": lambda p: engine(p).pop("security_opt"),
+    "privileged": lambda p: engine(p).update(privileged=True),
+    "host-namespaces": lambda p: engine(p).update(pid="host"),
+    "image-not-pinned": lambda p: engine(p).update(image="vllm/vllm-openai"),
+    "secret-inline": lambda p: engine(p)["environment"].update(HF_TOKEN="hunter2"),
+    "secret-in-args": lambda p: set_flag(p, "api-key", "hunter2"),
+    "home-unwritable": lambda p: engine(p)["environment"].update(HOME="/home/vllm"),
+    "flag-removed": lambda p: set_flag(p, "swap-space", "4"),
+    "slow-kernel": lambda p: set_flag(p, "quantization", "awq"),
+    "model-not-kept": lambda p: engine(p)["environment"].update(HF_HOME="/tmp/hub"),
+    "compose-service": lambda p: engine(p).pop("image"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("code", MISTAKES)
+def test_a_mistake_is_caught_under_its_own_code(code, rendered, codes):
+    project = copy.deepcopy(rendered)
+    MISTAKES[code](project)
+    also = {"engine-version-unknown"} if code in ("image-not-pinned", "compose-service") else set()
+    assert code in codes(yaml.safe_dump(project))
+    assert codes(yaml.safe_dump(project)) <= {code} | also
+
+
+def test_a_file_as_tutorials_show_it(found):
+    text = (GOLDEN.parents[1] / "data" / "manifests" / "compose-as-found.yaml").read_text()
+    told = {f.code: f for f in found(text)}
+    assert {
+        "shm", "gpu-reservation", "image-not-pinned", "secret-inline", "exposed-without-key",
+        "restart-policy", "privileged", "start-period", "slow-kernel", "healthcheck-timeout",
+        "run-as-root", "model-not-kept",
+    } <= set(told)  # fmt: skip
+    assert told["start-period"].line == 17
+    assert not any("hf_abc" in f.message + f.fix + f.where for f in found(text))
+
+
+@pytest.mark.parametrize(
+    ("port", "is_open"),
+    [
+        ("8000:8000", True),
+        ("0.0.0.0:8000:8000", True),
+        ("[::]:8000:8000", True),
+        ("127.0.0.1:8000:8000", False),
+        ("localhost:8000:8000", False),
+        ("[::1]:8000:8000", False),
+        ({"target": 8000}, False),
+        ({"target": 8000, "published": 8000}, True),
+        ({"target": 8000, "published": "8000", "host_ip": "127.0.0.1"}, False),
+    ],
+)
+def test_which_ports_are_open(port, is_open, codes):
+    text = yaml.safe_dump({"services": {"a": {"image": "vllm/vllm-openai:v0.32.0", "ports": [port],
+                                              "command": ["--model", "m"]}}})  # fmt: skip
+    assert ("exposed-without-key" in codes(text)) is is_open
