@@ -94,7 +94,7 @@ def model_takes(document):
     return True
 
 
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(st.sampled_from(PATHS), values)
 @example(("labels",), {"a b": "c"})
 @example(("unknown",), 1)
@@ -143,7 +143,7 @@ def harmless():
 
 
 @pytest.mark.helm
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(texts)
 def test_free_text_is_text(harmless, text):
     assume(plain(harmless, text) == harmless)  # it is not among the chart's own words

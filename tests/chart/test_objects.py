@@ -333,3 +333,12 @@ def test_room_for_rules_and_dashboards(large):
     dashboards = one(large, "ConfigMap", "qwen-dashboards")
     assert json.loads(dashboards["data"]["vllm.json"]) == {"title": "vLLM"}
     assert dashboards["metadata"]["labels"]["grafana_dashboard"] == "1"
+
+
+def test_null_takes_a_default_away_and_what_deployctl_writes_is_read_so():
+    found = objects(
+        {"dashboards": {"files": {"a.json": "{}"}, "labels": {"a": "b", "grafana_dashboard": None}}}
+    )
+    labels = one(found, "ConfigMap", "qwen-dashboards")["metadata"]["labels"]
+    assert labels["a"] == "b"
+    assert "grafana_dashboard" not in labels

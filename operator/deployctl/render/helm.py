@@ -23,6 +23,8 @@ from deployctl.spec import ServiceSpec
 VALUES_FILE = "values.yaml"
 CHART_FOLDER = "chart"
 
+# Said even where it is the chart's own: a newer chart must not change what runs.
+_SAID = {"engine": ("version", "image", "args"), "model": ("id",), "gpu": ("count",)}
 # Host memory, GiB: a worker's own (Python, CUDA context, pinned buffers) and the API server's.
 _WORKER_GIB, _SERVER_GIB = 4.0, 6.0
 # Compiled code and a second revision beside the first, GiB.
@@ -78,7 +80,19 @@ def helm_values(
             "model: {claim: NAME}, or on a laptop's cluster model: {hostPath: FOLDER}",
         )
     full, default = (v.model_dump(mode="json", by_alias=True) for v in (values, Values()))
-    return _difference(full, default)
+    said = {section: {key: full[section][key] for key in keys} for section, keys in _SAID.items()}
+    return _ordered(merge(said, _difference(full, default)), full)
+
+
+def _ordered(said: Mapping[str, Any], full: Mapping[str, Any]) -> dict[str, Any]:
+    """In the order of the chart's values.yaml; what is taken away last."""
+    out: dict[str, Any] = {}
+    for key in [*full, *(key for key in said if key not in full)]:
+        if key in said:
+            item, inner = said[key], full.get(key)
+            both = isinstance(item, Mapping) and isinstance(inner, Mapping)
+            out[key] = _ordered(item, inner) if both else item  # type: ignore[arg-type]
+    return out
 
 
 def _refuse_what_no_pod_can(plan: ServingPlan, profile: GpuProfile) -> None:

@@ -1,0 +1,201 @@
+"""`deployctl render --target helm|manifests|all`, as a user runs it."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from deployctl.cli.app import main
+from deployctl.targets import helm
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 512,
+    "max_position_embeddings": 2048,
+    "torch_dtype": "float16",
+}
+TEMPLATED = """\
+---
+# Source: vllm/templates/engine/deployment.yaml
+kind: Deployment
+metadata:
+  name: svc
+  namespace: "team"
+"""
+
+
+@pytest.fixture
+def model(tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    header = json.dumps({"w": {"dtype": "F16", "shape": [16, 16], "data_offsets": [0, 512]}})
+    raw = len(header).to_bytes(8, "little") + header.encode() + bytes(512)
+    (folder / "model.safetensors").write_bytes(raw)
+    (folder / "tokenizer.json").write_text("{}")
+    return folder
+
+
+@pytest.fixture
+def render(model, tmp_path, monkeypatch, capsys):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("model: {claim: models}\n")
+
+    def run(*words, code=0, values=True, gpu="cpu"):
+        own = ["--values", str(mine)] if values else []
+        source = ["--model", str(model), "--gpu", gpu, "--name", "svc", *own]
+        monkeypatch.setattr(sys, "argv", ["deployctl", "render", *source, *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        done = capsys.readouterr()
+        assert ended.value.code == code, done.err
+        return done
+
+    monkeypatch.chdir(tmp_path)
+    return run
+
+
+@pytest.fixture
+def fake_helm(monkeypatch):
+    """helm as a function of its arguments: (status, stdout, stderr)."""
+    calls = []
+
+    def install(status=0, stdout=TEMPLATED, stderr=""):
+        def run(argv, **_):
+            calls.append(argv)
+            return subprocess.CompletedProcess(argv, status, stdout, stderr)
+
+        monkeypatch.setattr(helm.shutil, "which", lambda name: f"/bin/{name}")
+        monkeypatch.setattr(helm.subprocess, "run", run)
+        return calls
+
+    return install
+
+
+def test_values_are_the_answer_without_a_folder(render):
+    values = yaml.safe_load(render("--target", "helm").out)
+    assert values["name"] == "svc"
+    assert values["model"]["claim"] == "models"
+
+
+def test_a_folder_holds_the_chart_and_how_to_install_it(render, tmp_path):
+    render("--target", "helm", "-o", "out")
+    assert (tmp_path / "out/chart/Chart.yaml").is_file()
+    readme = (tmp_path / "out/README.md").read_text()
+    assert "helm upgrade --install svc chart" in readme
+    assert "create secret generic svc-api-key" in readme
+    before = {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+    render("--target", "helm", "-o", "out")
+    assert before == {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
+
+
+def test_manifests_go_through_helm_in_their_namespace(render, fake_helm, tmp_path):
+    calls = fake_helm()
+    render("--target", "manifests", "--namespace", "team", "-o", "out")
+    words = calls[0]
+    assert words[1:3] == ["template", "svc"]
+    assert words[words.index("--namespace") + 1] == "team"
+    assert yaml.safe_load((tmp_path / "out/kustomization.yaml").read_text())["resources"] == [
+        "engine/deployment.yaml"
+    ]
+    assert "--namespace team" in (tmp_path / "out/README.md").read_text()
+
+
+def test_without_helm_the_way_out_is_said(render, monkeypatch):
+    monkeypatch.setattr(helm.shutil, "which", lambda _: None)
+    done = render("--target", "manifests", code=4)
+    assert "there is no helm command" in done.err
+    assert "--target helm" in done.err
+
+
+@pytest.mark.parametrize(
+    ("stderr", "code", "said"),
+    [
+        (
+            "Error: execution error at (vllm/templates/engine/deployment.yaml:1:4): "
+            "cache.accessMode: ReadWriteOnce is one node's; use ReadWriteMany\n\nUse --debug",
+            2,
+            ["values: cache/accessMode", "ReadWriteOnce is one node's", "use ReadWriteMany"],
+        ),
+        (
+            "Error: values don't meet the specifications of the schema(s) in the following "
+            "chart(s):\nvllm:\n- at '/replicas': got string, want integer\n",
+            2,
+            ["at '/replicas': got string, want integer"],
+        ),
+        ("Error: out of memory", 4, ["helm failed: Error: out of memory"]),
+    ],
+)
+def test_what_helm_says_is_said_as_ours(render, fake_helm, stderr, code, said):
+    fake_helm(status=1, stdout="", stderr=stderr)
+    done = render("--target", "manifests", code=code)
+    for words in said:
+        assert words in " ".join(done.err.split())
+    assert "Use --debug" not in done.err
+
+
+def test_all_is_a_folder_each_and_leaves_out_what_cannot_be(render, fake_helm, tmp_path):
+    fake_helm()
+    done = render("--target", "all", "-o", "out", "--replicas", "2")
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["helm", "manifests"]
+    assert "left out target docker" in done.err
+    done = render("--target", "all", "-o", "other")
+    assert len(list((tmp_path / "other").iterdir())) == 4
+    assert "do not fit on one output" in render("--target", "all", code=2).err
+
+
+def test_several_services_get_a_folder_each(render, model, tmp_path, monkeypatch):
+    fleet = tmp_path / "fleet.yaml"
+    fleet.write_text(
+        f"model: {model}\ngpu: cpu\nname: one\n---\n"
+        f"model: {model}\ngpu: cpu\nname: two\nport: 8001\n"
+    )
+    mine = str(tmp_path / "mine.yaml")
+    argv = ["deployctl", "render", "-f", str(fleet), "--target", "helm", "--values", mine]
+    monkeypatch.setattr(sys, "argv", [*argv, "-o", "out"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--target", "docker"], "only the chart has values"),
+        (["--target", "helm", "--namespace", "No Such"], "'No Such' is no namespace"),
+        (["--target", "helm", "--values", "gone.yaml"], "cannot read the file"),
+        (["--target", "kubernetes"], "kubernetes"),
+    ],
+)
+def test_wrong_words_are_said(render, words, said):
+    assert said in render(*words, code=2).err
+
+
+def test_a_wrong_value_is_said_by_its_path(render, tmp_path):
+    (tmp_path / "more.yaml").write_text("scheduling: {tolerations: [{operator: Maybe}]}\n")
+    done = render("--target", "helm", "--values", "more.yaml", code=2)
+    assert "values: scheduling/tolerations/0/operator" in done.err
+
+
+def test_a_folder_of_this_machine_is_refused_with_a_way_out(render):
+    done = render("--target", "helm", values=False, code=2)
+    assert "no node of a cluster sees" in done.err
+    assert "claim" in done.err
+
+
+def test_up_does_not_take_the_chart_s_targets(render, model, monkeypatch, capsys):
+    argv = ["deployctl", "up", "--model", str(model), "--gpu", "cpu", "--target", "helm"]
+    monkeypatch.setattr(sys, "argv", argv)
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "helm" in capsys.readouterr().err
