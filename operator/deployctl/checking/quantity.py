@@ -3,7 +3,7 @@
 import re
 
 _QUANTITY = re.compile(
-    r"[+-]?(?P<number>\d+(\.\d*)?|\.\d+)(?P<suffix>[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d{1,3})?"
+    r"[+-]?(?P<number>\d+(\.\d*)?|\.\d+)(?P<suffix>[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d{1,2})?"
 )
 _SCALE = {
     "": 1.0,
