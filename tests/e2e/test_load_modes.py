@@ -1,5 +1,6 @@
 """Open loop, limits and ramps with real Locust: does the load come as it was asked for?"""
 
+import json
 import statistics
 from itertools import pairwise
 
@@ -98,12 +99,36 @@ def test_a_ramp_is_cut_and_said(engine, tmp_path):
     assert result["requests"]["total"] == 60
 
 
+def test_a_sweep_measures_each_load(engine, tmp_path):
+    out = tmp_path / "out"
+    run = loadtest(
+        engine, out, "--model", "steady", "--sweep", "users=1,3", "--duration", "2s", "--warmup",
+        "0s",
+    )  # fmt: skip
+    series = finished(run)
+    assert (series["kind"], series["variable"]) == ("sweep", "users")
+    assert [p["value"] for p in series["points"]] == [1, 3]
+    assert [p["result"]["setup"]["users"] for p in series["points"]] == [1, 3]
+    one, three = (p["result"]["throughput"]["output_tokens_per_s"] for p in series["points"])
+    assert three == pytest.approx(3 * one, rel=0.15)
+    seeds = {p["result"]["setup"]["seed"] for p in series["points"]}
+    assert len(seeds) == 2  # or the second would be answered from the prefix cache
+    assert json.loads((out / "series.json").read_text())["points"] == series["points"]
+    for point in series["points"]:
+        assert (out / point["folder"] / "requests.jsonl").exists()
+    again = loadtest(engine, out, "--model", "steady", "--sweep", "users=1")
+    assert "holds a result already" in again.communicate(timeout=30)[1]
+
+
 def test_flags_that_do_not_go_together(engine, tmp_path):
     for words, said in (
         (["--users", "2", "--rate", "1"], "both --users and --rate"),
         (["--rate", "0"], "above 0"),
         (["--rate", "1", "--arrivals", "bursty"], "gamma:CV"),
         (["--arrivals", "poisson"], "goes with --rate"),
+        (["--sweep", "users=1", "--users", "2"], "--sweep says the load"),
+        (["--sweep", "users=1,2.5"], "not a number of users"),
+        (["--sweep", "cats=1"], "no sweep"),
     ):
         process = loadtest(engine, tmp_path / "out", "--model", "steady", *words)
         _, stderr = process.communicate(timeout=30)

@@ -42,6 +42,10 @@ class LoadFlags:
             "KIND",
         ),
     ] = None
+    sweep: Annotated[
+        str | None,
+        _option("--sweep", "Measure several loads in turn: users=1,2,4 or rate=0.5,1,2.", "LOADS"),
+    ] = None
     requests: Annotated[
         int | None,
         _option("--requests", "End after N requests; then no warm-up is cut.", "N", min=1),

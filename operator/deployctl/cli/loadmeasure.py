@@ -39,7 +39,7 @@ def measure(
     from deployctl_loadtest import writer
 
     now = datetime.now(UTC)
-    name = endpoint.service or _file_name(setup.model)
+    name = endpoint.service or file_name(setup.model)
     where = folder.create(out_folder or folder.default(name, now)).absolute()
     story(announcement(setup))
     watch = serverside.watch(endpoint, setup.cut_s + setup.duration_s)
@@ -95,7 +95,8 @@ def _write(path: Path, text: str) -> None:
         ) from error
 
 
-def _file_name(model: str) -> str:
+def file_name(model: str) -> str:
+    """A model's name as a folder can have it."""
     from deployctl.spec import service_name
 
     return service_name(model)

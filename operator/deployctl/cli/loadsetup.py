@@ -44,7 +44,7 @@ def build(flags: LoadFlags, endpoint: Endpoint, chosen: Served) -> "Setup":
         request_timeout_s=_seconds(flags.timeout, "--timeout", least=1),
         mode="open" if is_open else "closed",
         rate=flags.rate,
-        arrivals=(flags.arrivals or "poisson") if is_open else None,
+        arrivals=flags.arrivals or ("poisson" if is_open else None),
         requests=flags.requests,
         ramp_s=_seconds(flags.ramp, "--ramp", least=0),
     )
@@ -53,6 +53,8 @@ def build(flags: LoadFlags, endpoint: Endpoint, chosen: Served) -> "Setup":
 def _check(flags: LoadFlags) -> None:
     from deployctl_loadtest import arrivals
 
+    if flags.sweep is not None and (flags.users or flags.rate):
+        raise InputError("--sweep says the load", hint="leave out --users and --rate")
     if flags.rate is not None:
         if flags.users is not None:
             raise InputError(
@@ -61,7 +63,7 @@ def _check(flags: LoadFlags) -> None:
             )
         if not (math.isfinite(flags.rate) and flags.rate > 0):
             raise InputError("a rate is above 0", where="--rate")
-    elif flags.arrivals is not None:
+    elif flags.arrivals is not None and not (flags.sweep or "").startswith("rate"):
         raise InputError("--arrivals goes with --rate", hint="users ask when they have an answer")
     try:
         arrivals.burstiness(flags.arrivals or "poisson")

@@ -57,6 +57,10 @@ def command(
 
         [bold]deployctl loadtest --rate 5 --arrivals poisson[/bold]
 
+    Several loads in turn:
+
+        [bold]deployctl loadtest --sweep users=1,2,4,8[/bold]
+
     Any OpenAI-compatible server:
 
         [bold]deployctl loadtest --url http://127.0.0.1:8000 --input-tokens 900[/bold]
@@ -70,12 +74,23 @@ def command(
     summary.json, and requests.jsonl with one line a request. Ctrl-C ends the
     run, keeps what was measured, and exits with 130.
     """
-    from deployctl.cli import loadmeasure, loadsetup, served
+    from deployctl.cli import loadmeasure, loadseries, loadsetup, served
 
     wanted = loadgate.read(slo, fail_on_breach)
     endpoint = resolve(service, url, model, api_key_file, target)
     chosen = served.choose(endpoint, served.models(endpoint))
     setup = loadsetup.build(flags, endpoint, chosen)
+    if flags.sweep is not None:
+        series, where = loadseries.sweep(
+            setup, endpoint, folder, loadseries.parse(flags.sweep), wanted
+        )
+        if output is Output.json:
+            answer_json({**series.to_dict(), "folder": str(where)})
+        else:
+            loadseries.show(series, where)
+        if series.interrupted:
+            raise InterruptedByUserError("interrupted")
+        return
     result, where = loadmeasure.measure(setup, endpoint, folder, slo=wanted, gated=fail_on_breach)
     loadgate.write_reports(where, result, junit)
     if output is Output.json:

@@ -17,13 +17,13 @@ def default(name: str, now: datetime) -> Path:
     return Path("results") / f"{name}-{now:%Y%m%dT%H%M%SZ}"
 
 
-def create(folder: Path) -> Path:
-    """Makes the folder.
+def create(folder: Path, holding: str = SUMMARY) -> Path:
+    """Makes the folder of a result, whose presence the file `holding` tells.
 
     Raises:
         InputError: it holds a result already, or cannot be made.
     """
-    if (folder / SUMMARY).exists():
+    if (folder / holding).exists():
         raise InputError(
             "this folder holds a result already",
             where=str(folder),
