@@ -215,8 +215,9 @@ def batch(spec: ServiceSpec, profile: GpuProfile, version: str, length: int, wor
         tokens, sequences = 16384, 1024
     elif gib >= 70 and not (a100 and behaviour("batch_a100_is_small", version)):
         tokens, sequences = 8192, 1024
-    if behaviour("engine", version) == "v0" and length <= 32768:
-        tokens, sequences = max(2048, length), 256  # no chunked prefill: the whole prompt
+    if behaviour("engine", version) == "v0":
+        # Up to 32768 tokens V0 does not chunk: the whole prompt goes into one step.
+        tokens, sequences = (max(2048, length) if length <= 32768 else 2048), 256
     sequences_set, tokens_set = spec.max_num_seqs, spec.max_num_batched_tokens
     tokens = tokens_set or tokens
     sequences = sequences_set or min(sequences, tokens)
