@@ -20,6 +20,7 @@ POLL_S = 0.5
 ASK_TIMEOUT_S = 60.0  # the first completion may still compile; a later one waits in a queue
 LOG_WINDOW = 400  # lines of log looked through for phases
 FAILURE_WINDOW = 4000  # and for causes: each worker writes its own traceback
+GIVEN_UP_S = 20.0  # for an engine that says that its start failed to end by itself
 TAIL_SHOWN = 12  # lines of log shown when a start fails
 
 
@@ -96,6 +97,7 @@ def wait_until_answers(
     """
     budget = release.spec.startup_timeout or release.plan.startup_budget_s
     told: set[str] = set()
+    gave_up: float | None = None
     while True:
         state = driver.state(release)
         lines = _lines(driver, release)
@@ -105,6 +107,10 @@ def wait_until_answers(
                 tell(Event("phase", phase.title))
         if state.condition != "running":
             raise failed(driver, release, _died(state))
+        if gave_up is None and any(map(log.given_up, lines)):
+            gave_up = tools.clock()
+        if gave_up is not None and tools.clock() - gave_up > GIVEN_UP_S:
+            raise failed(driver, release, "the engine gave up, and hangs")
         left = budget - (tools.clock() - begun)
         answer = tools.ask(driver.endpoint(release), max(1.0, min(ASK_TIMEOUT_S, left)))
         if answer.ok:

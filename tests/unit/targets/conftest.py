@@ -19,7 +19,7 @@ class MemoryDriver:
     def __init__(self):
         self.running = set()
         self.dead = {}
-        self.fates = {}  # revision -> "dies" | "silent" | "refuses" | an exception to raise
+        self.fates = {}  # revision -> "dies" | "silent" | "hangs" | "refuses" | an exception to raise
         self.did = []
         self.most_at_once = 0
 
@@ -58,6 +58,8 @@ class MemoryDriver:
             return iter(
                 ["Starting to load model", "ValueError: No available memory for the cache blocks."]
             )
+        if self.fates.get(release.revision) == "hangs":
+            return iter(["ERROR [core.py:1510] EngineCore failed to start.", "CppCompileError: x"])
         return iter(["Starting to load model"])
 
     def endpoint(self, release):
@@ -86,7 +88,7 @@ class World:
             raise fate.pop()
         if fate == "refuses":
             return Answer(False, "HTTP 404: no such model", refused=True)
-        return Answer(fate != "silent", "nothing listens there yet")
+        return Answer(fate not in ("silent", "hangs"), "nothing listens there yet")
 
     def _sleep(self, seconds):
         self.now += seconds

@@ -40,7 +40,7 @@ def test_an_update_stops_the_old_before_it_starts_the_new(world, make_release):
     assert world.driver.most_at_once == 1
 
 
-@pytest.mark.parametrize("fate", ["dies", "silent", "refuses"])
+@pytest.mark.parametrize("fate", ["dies", "silent", "hangs", "refuses"])
 def test_a_failed_update_brings_the_old_one_back(world, make_release, fate):
     world.up(make_release())
     world.driver.fates[2] = fate
@@ -70,6 +70,14 @@ def test_the_startup_timeout_of_the_spec_counts(world, make_release):
     with pytest.raises(EngineError, match=r"within 7\.0 s.*loading weights"):
         world.up(make_release(startup_timeout=7))
     assert 7 <= world.now < 9
+
+
+def test_an_engine_that_gave_up_and_hangs_is_not_waited_for(world, make_release):
+    world.driver.fates[1] = "hangs"
+    with pytest.raises(EngineError, match="gave up, and hangs"):
+        world.up(make_release(startup_timeout=600))
+    assert world.now < 30
+    assert world.driver.running == set()
 
 
 def test_a_refused_preflight_touches_nothing_that_runs(world, make_release):

@@ -53,6 +53,15 @@ _PHASES: tuple[tuple[Phase, re.Pattern[str]], ...] = (
 )
 
 
+# v1/engine/core.py logs it when the start-up has failed, and the process should end.
+_GIVEN_UP = re.compile(r"EngineCore failed to start")
+
+
+def given_up(line: str) -> bool:
+    """Tells whether a log line says that the start has failed, whatever still runs."""
+    return _GIVEN_UP.search(line) is not None
+
+
 def phase(line: str) -> Phase | None:
     """Tells which phase a log line announces, or None."""
     for found, pattern in reversed(_PHASES):
