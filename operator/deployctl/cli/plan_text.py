@@ -108,7 +108,9 @@ def _memory(text: Text, memory: MemoryBudget, *, counted: bool, colour: bool) ->
         size = getattr(memory, name)
         text.append(f"{_INDENT}{'█' if colour else letter} ", style=style)
         text.append(f"{label:16}{size:8.2f} GiB")
-        if name == "kv_cache_gib":
+        if name == "kv_cache_gib" and size < 0:
+            text.append("  so much is missing", style="red")
+        elif name == "kv_cache_gib":
             text.append(f"  {memory.kv_cache_tokens:,} tokens of {_bytes(memory)}")
         if name == "cudagraph_gib" and not counted and size:
             text.append("  on top of the budget", style="dim")

@@ -75,8 +75,10 @@ def why(
 
 def _parallel(spec: ServiceSpec, sharding: Sharding, memory: Memory) -> str:
     size = sharding.tensor * sharding.pipeline
-    if size == 1:
+    if size == 1 and memory.fits:
         return "One GPU holds the model and the context, so nothing is split."
+    if spec.gpus == 1:
+        return "One GPU was given, so nothing is split."
     wish = f" for {spec.users} users" if spec.users else ""
     if not memory.fits:
         return f"No split over {spec.gpus} GPUs fits; the one that comes closest is shown."

@@ -195,9 +195,10 @@ def non_torch(profile: GpuProfile, version: str, world: int, tensor: int) -> flo
     """Bytes that torch's allocator does not see: kernels, NCCL, an old version's context."""
     large = capability(profile) >= 9.0
     gib = behaviour("non_torch_gib" if large else "non_torch_small_gib", version)
-    gib += behaviour("non_torch_counts_context_gib", version)
     if world > 1 and tensor == 1:
-        gib = min(gib, 0.1)  # pipeline stages talk point to point; fitted: 0.07
+        gib = min(gib, 0.1)  # a stage runs no sampler, and talks point to point; fitted: 0.07
+    gib += behaviour("non_torch_counts_context_gib", version)
+    gib += behaviour("fragments_gib", version)
     if tensor > 1:
         linked = profile.interconnect is not None and profile.interconnect.kind == "nvlink"
         if linked and behaviour("allreduce_fusion", version) and 9.0 <= capability(profile) < 12:
