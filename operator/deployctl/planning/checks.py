@@ -102,7 +102,7 @@ def context(spec: ServiceSpec, facts: ModelFacts, settings: Settings) -> Iterato
         )
 
 
-def parallel(shape: Shape, sharding: Sharding) -> Iterator[Finding]:
+def parallel(shape: Shape, sharding: Sharding, *, whole_experts: bool = False) -> Iterator[Finding]:
     """Refuses a tensor-parallel size that does not divide the model."""
     tensor = sharding.tensor
     if shape.heads % tensor:
@@ -121,7 +121,7 @@ def parallel(shape: Shape, sharding: Sharding) -> Iterator[Finding]:
             fix=f"use --tensor-parallel-size {_common(shape.kv_heads, shape.heads, tensor)}",
         )
     elif (shape.intermediate and shape.intermediate % tensor) or (
-        shape.experts and shape.expert_size % tensor
+        shape.experts and not whole_experts and shape.expert_size % tensor
     ):
         yield Finding(
             code="kernel_shape_unsupported",

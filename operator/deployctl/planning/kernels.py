@@ -109,14 +109,20 @@ def _capability(quantization: Quantization, version: str, profile: GpuProfile) -
         )
 
 
-def row_inputs(shape: Shape, tensor: int) -> dict[str, tuple[float, int]]:
-    """Inputs on one rank, and whole, of the layers that tensor parallelism splits by input."""
+def row_inputs(
+    shape: Shape, tensor: int, *, whole_experts: bool = False
+) -> dict[str, tuple[float, int]]:
+    """Inputs on one rank, and whole, of the layers that tensor parallelism splits by input.
+
+    `whole_experts`: expert parallelism gives each rank some experts uncut.
+    """
     width = shape.v_dim if shape.latent else shape.head_dim
     found = {"o_proj": (shape.heads * width / tensor, shape.heads * width)}
     if shape.intermediate and (not shape.experts or shape.dense_layers):
         found["down_proj"] = (shape.intermediate / tensor, shape.intermediate)
     if shape.experts:
-        found["experts' down_proj"] = (shape.expert_size / tensor, shape.expert_size)
+        cut = 1 if whole_experts else tensor
+        found["experts' down_proj"] = (shape.expert_size / cut, shape.expert_size)
     return found
 
 
@@ -130,12 +136,13 @@ def _shards(
     method, group = quantization.method, quantization.group_size or 0
     blocks = quantization.raw.get("weight_block_size")
     if isinstance(blocks, list) and blocks and isinstance(blocks[-1], int) and blocks[-1] > 0:
-        yield from _blocks(shape, blocks[-1], sharding)
+        yield from _blocks(shape, blocks[-1], sharding, settings)
         return
     four_bits = any(word in method for word in ("awq", "gptq")) or method == "compressed-tensors"
     if not four_bits or quantization.bits == 16:
         return
-    for name, (own, whole) in row_inputs(shape, sharding.tensor).items():
+    inputs = row_inputs(shape, sharding.tensor, whole_experts=whole_experts(settings))
+    for name, (own, whole) in inputs.items():
         if any(name.split()[-1] in ignored for ignored in quantization.ignored):
             continue
         if 0 < group < whole and own % group:
@@ -158,15 +165,30 @@ def _shards(
             return
 
 
-def _blocks(shape: Shape, side: int, sharding: Sharding) -> Iterator[Finding]:
+def whole_experts(settings: Settings) -> bool:
+    """Whether experts are dealt out instead of cut."""
+    return settings.rest.get("enable_expert_parallel") is True
+
+
+def _blocks(shape: Shape, side: int, sharding: Sharding, settings: Settings) -> Iterator[Finding]:
     """FP8 with square blocks: every shard must hold whole blocks (quantization/fp8.py)."""
-    for name, (own, whole) in row_inputs(shape, sharding.tensor).items():
-        if sharding.tensor > 1 and whole % side == 0 and own % side:
+    tensor = sharding.tensor
+    if tensor == 1:
+        return
+    # Later versions refine the experts' blocks to the shard (resolve_fp8_moe_weight_block_shape).
+    whole = whole_experts(settings) or bool(behaviour("fp8_experts_refined", settings.version))
+    cut = {f"{n} inputs": v for n, v in row_inputs(shape, tensor, whole_experts=whole).items()}
+    if not shape.latent:
+        keys = max(1.0, shape.kv_heads / tensor) * shape.head_dim
+        cut["k_proj outputs"] = (keys, shape.kv_heads * shape.head_dim)
+    for name, (own, all_of_it) in cut.items():
+        if all_of_it % side == 0 and own % side:
+            experts = ", or --engine-arg enable_expert_parallel=true"
             yield Finding(
                 code="group_size_not_divisible",
-                message=f"{name} has {own:g} inputs on each of {sharding.tensor} GPUs, which do "
-                f"not divide by the FP8 block of {side}",
-                fix=_smaller(shape, side, sharding.tensor),
+                message=f"each of {tensor} GPUs has {own:g} {name}, which do not divide by the "
+                f"FP8 block of {side}",
+                fix=_smaller(shape, side, tensor) + (experts if "experts" in name else ""),
             )
 
 

@@ -98,9 +98,10 @@ class _Planner:
         return found
 
     def shape_findings(self, sharding: Sharding) -> list[Finding]:
-        found = list(checks.parallel(self.shape, sharding))
+        settings = self.settings(sharding)
+        whole = kernels.whole_experts(settings)
+        found = list(checks.parallel(self.shape, sharding, whole_experts=whole))
         if not found or found[0].code != "heads_not_divisible":
-            settings = self.settings(sharding)
             found += kernels.findings(self.shape, settings, self.profile, sharding)
         return found
 

@@ -76,6 +76,26 @@ def test_fp8_blocks_must_stay_whole(config, plan, codes):
     assert codes(found) == ["group_size_not_divisible"]
 
 
+def test_fp8_experts_that_a_split_would_cut(config, plan, codes):
+    # Qwen3-235B-A22B-FP8 on eight cards: 1536 / 8 = 192 columns, blocks of 128 (vllm#17327).
+    known = config(
+        "llama-8b",
+        architectures=["Qwen3MoeForCausalLM"],
+        model_type="qwen3_moe",
+        num_attention_heads=64,
+        head_dim=128,
+        num_experts=128,
+        num_experts_per_tok=8,
+        moe_intermediate_size=1536,
+        quantization_config=FP8,
+    )
+    wish = {"gpus": 8, "tensor_parallel_size": 8, "max_model_len": 4096}
+    assert codes(plan(known, engine_version="0.19.0", **wish)) == ["group_size_not_divisible"]
+    whole = {"enable_expert_parallel": True}
+    assert codes(plan(known, engine_version="0.19.0", engine_args=whole, **wish)) == []
+    assert codes(plan(known, engine_version="0.32.0", **wish)) == []
+
+
 def test_bfloat16_on_an_old_card(config, plan, codes, tmp_path):
     old = tmp_path / "t4.yaml"
     old.write_text(
