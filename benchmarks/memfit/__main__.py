@@ -156,8 +156,8 @@ def _default_reason(case: Case) -> str:
 def _print(results: dict[str, Any]) -> None:
     columns = ("outcome", "0.8 on", "weights", "KV GiB", "tokens")
     print(f"{results['cases']} start-ups. Errors: median / mean / 90th percentile, in percent.")
-    print(f"{'':26}" + "".join(f"{c:>9}" for c in columns[:2]) + f"{columns[2]:>18}", end="")
-    print(f"{columns[3]:>18}{columns[4]:>18}")
+    print(f"{'':26}" + "".join(f"{c:>9}" for c in columns[:2]) + f"{columns[2]:>21}", end="")
+    print(f"{columns[3]:>21}{columns[4]:>21}")
     for name, figures in results["all"].items():
         print(_row(name, figures))
     for part, figures in results["deployctl"].items():
@@ -173,7 +173,7 @@ def _row(name: str, figures: dict[str, Any]) -> str:
         for k in ("outcome", "outcome_modern")
     )
     return f"{name:26}{cells}" + "".join(
-        f"{_triple(figures[k]):>18}" for k in ("weights", "kv_cache", "tokens")
+        f"{_triple(figures[k]):>21}" for k in ("weights", "kv_cache", "tokens")
     )
 
 

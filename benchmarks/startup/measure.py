@@ -19,6 +19,9 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
+from deployctl import assets
+
+TOOLS = Path(__file__).resolve().parents[2] / ".tools" / "bin"  # what .ci/helm fetched
 RUNS = 9
 PEER_RUNS = 3  # the slow ones take ten seconds each
 
@@ -42,7 +45,13 @@ def cases(model: Path) -> list[Case]:
             "deployctl plan FOLDER", [deployctl, "plan", "--model", str(model), "--gpu", "l4"], 0.5
         ),
     ]
+    render = [deployctl, "render", "--model", str(model), "--gpu", "l4", "--target", "all"]
+    render += ["--values", str(model / "values.yaml"), "--out", str(model / "rendered")]
+    chart = str(assets.path("charts", "vllm"))
+    if shutil.which("helm"):  # .ci/helm fetches it
+        found.append(Case("deployctl render --target all", render, 0.5))
     peers = [
+        Case("helm template", ["helm", "template", "service", chart]),
         Case("docker compose --help", ["docker", "compose", "--help"]),
         Case("locust --help", [str(binaries / "locust"), "--help"]),
         # What `vllm serve --help` runs; the CPU build's own command lacks its metadata.
@@ -81,6 +90,8 @@ def write_model(folder: Path) -> None:
         },
     }
     (folder / "config.json").write_text(json.dumps(config))
+    # A folder of this machine is on no node of a cluster: the chart wants a volume.
+    (folder / "values.yaml").write_text("model: {claim: models}\n")
     # One sparse tensor of the stored size: the plan reads headers, never weights.
     stored = 5_700_000_000 // 4
     header = json.dumps(
@@ -122,6 +133,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", choices=["text", "json"], default="text")
     as_json = parser.parse_args().output == "json"
+    os.environ["PATH"] = str(TOOLS) + os.pathsep + os.environ["PATH"]
     rows = []
     with tempfile.TemporaryDirectory() as name:
         write_model(Path(name))
