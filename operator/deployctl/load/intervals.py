@@ -70,16 +70,18 @@ def proportion(flags: Sequence[tuple[int, int]], confidence: float = CONFIDENCE)
     trials = sum(m for _, m in flags)
     if not trials:
         return Interval(0.0, 1.0)
-    worth = effective_size(flags, confidence)
-    hits = sum(a for a, _ in flags) / trials * worth
+    size = effective_size(flags, confidence)
+    return exact(sum(a for a, _ in flags) / trials * size, size, confidence)
+
+
+def exact(hits: float, trials: int, confidence: float = CONFIDENCE) -> Interval:
+    """Clopper and Pearson's interval of a share. A broken number of hits is widened."""
     tail = (1 - confidence) / 2
     below, above = math.floor(hits + 1e-9), math.ceil(hits - 1e-9)
-    low = 0.0 if below == 0 else _solve(lambda p: 1 - binomial_cdf(worth, p, below - 1), tail)
-    high = (
-        1.0
-        if above == worth
-        else 1 - _solve(lambda q: 1 - binomial_cdf(worth, q, worth - above - 1), tail)
-    )
+    low = 0.0 if below == 0 else _solve(lambda p: 1 - binomial_cdf(trials, p, below - 1), tail)
+    # The upper bound is the lower one of the misses.
+    misses = trials - above
+    high = 1 - _solve(lambda p: 1 - binomial_cdf(trials, p, misses - 1), tail) if misses else 1.0
     return Interval(low, high)
 
 

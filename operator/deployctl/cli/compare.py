@@ -1,0 +1,115 @@
+"""`deployctl compare`: what differs between two load tests, and whether it got worse."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deployctl.cli.console import Output, answer_json, out
+from deployctl.cli.options import OutputOption
+from deployctl.errors import InputError, SloMissedError
+
+if TYPE_CHECKING:
+    from deployctl_loadtest.comparison import Comparison
+
+
+def command(
+    before: Annotated[
+        Path, typer.Argument(metavar="A", help="Result folder of the load test before.")
+    ],
+    after: Annotated[
+        Path, typer.Argument(metavar="B", help="Result folder of the load test after.")
+    ],
+    threshold: Annotated[
+        str, typer.Option(help="How much worse is still good enough.", metavar="PERCENT")
+    ] = "5%",
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Compare tests that asked for different things.")
+    ] = False,
+    output: OutputOption = Output.text,
+) -> None:
+    """Compare two load tests, and fail on a regression.
+
+    Reads the raw samples of both result folders, and says for each measure
+    how much B differs from A, between which bounds (99%), and whether that is
+    better, worse, or no clear difference. Exits with 5 if a measure is clearly
+    worse, by more than --threshold; and if one of the runs proves nothing
+    (its client was the bottleneck, nothing succeeded, it was broken off).
+
+        [bold]deployctl compare results/before results/after --threshold 10%[/bold]
+
+    Two tests that asked for different things (other users, other lengths, an
+    open loop and a closed one) are refused, unless --anyway is given. The
+    model and the server may differ: they are what is compared.
+    """
+    from deployctl.cli.loadgate import job_summary
+    from deployctl.load import compare, results
+    from deployctl.reports import comparison as words
+
+    allowed = _share(threshold)
+    a, b = results.read(before), results.read(after)
+    found = compare.differences(a, b)
+    if found and not anyway:
+        raise InputError(
+            f"the two load tests asked for different things: {'; '.join(found)}",
+            where=f"{before} and {after}",
+            hint="measure again with the same flags, or give --anyway",
+        )
+    answer = compare.compare(a, b, allowed)
+    if output is Output.json:
+        answer_json(answer.to_dict())
+    else:
+        _print(answer)
+    job_summary(words.markdown(answer))
+    if not answer.passed:
+        raise SloMissedError(
+            words.conclusion(answer),
+            where=f"{before} and {after}",
+            hint="report.html in both folders shows when"
+            if not answer.spoilt
+            else "repeat the load test that is spoilt",
+        )
+
+
+def _share(text: str) -> float:
+    import re
+
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", text.strip())
+    if match is None:
+        raise InputError(
+            f"{text!r} is no percentage", where="--threshold", hint="write for example 5%"
+        )
+    if not match[2]:
+        raise InputError(f"{text} has no unit", where="--threshold", hint=f"write {text.strip()}%")
+    return float(match[1]) / 100
+
+
+def _print(answer: "Comparison") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from deployctl.reports import comparison as words
+
+    for letter, side in (("A", answer.a), ("B", answer.b)):
+        what = side["service"] or side["model"]
+        out.print(Text(f"{letter}  {side['folder']}  {what}, {side['started']}", style="dim"))
+    for difference in answer.differences:
+        out.print(Text.assemble(("different: ", "yellow"), difference))
+    for note in answer.notes:
+        out.print(Text.assemble(("note: ", "cyan"), note))
+    out.print()
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    for name in words.COLUMNS:
+        left = name in ("", "verdict")
+        table.add_column(name, justify="left" if left else "right", no_wrap=True)
+    styles = {"better": "green", "worse": "yellow"}
+    for row in words.rows(answer):
+        style = "bold red" if row.regression else styles.get(row.verdict, "dim")
+        told = f"{row.verdict}, a regression" if row.regression else row.verdict
+        table.add_row(
+            Text(row.name, style="bold"), row.a, row.b, row.change, row.interval, Text(told, style)
+        )
+    out.print(table)
+    out.print()
+    if answer.passed:
+        out.print(Text(words.conclusion(answer)))

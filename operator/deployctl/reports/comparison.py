@@ -1,0 +1,114 @@
+"""A comparison of two load tests in words, rows and markdown. Pure."""
+
+from typing import NamedTuple
+
+from deployctl.reports.wording import number
+from deployctl_loadtest.comparison import Comparison, Measure
+
+COLUMNS = ("", "A", "B", "change", "99% interval", "verdict")
+
+_NAMES = {
+    "output_tokens_per_s": "output tokens/s",
+    "requests_per_s": "requests/s",
+    "goodput_per_s": "goodput/s",
+    "error_rate": "error rate",
+}
+
+
+class Row(NamedTuple):
+    """One measure, in the order of COLUMNS."""
+
+    name: str
+    a: str
+    b: str
+    change: str
+    interval: str
+    verdict: str
+    regression: bool
+
+
+def rows(comparison: Comparison) -> list[Row]:
+    """The measures that either run has."""
+    return [_row(m) for m in comparison.measures if m.a is not None or m.b is not None]
+
+
+def _row(measure: Measure) -> Row:
+    unit = " pp" if measure.unit == "share" else "%"
+    known = measure.change is not None
+    return Row(
+        name=_NAMES.get(measure.name, measure.name),
+        a=_value(measure, measure.a),
+        b=_value(measure, measure.b),
+        change=f"{_percent(measure.change or 0.0)}{unit}" if known else "",
+        interval=_interval(measure) if known else "",
+        verdict=measure.verdict,
+        regression=measure.regression,
+    )
+
+
+def _interval(measure: Measure) -> str:
+    """A ratio can fall by 100% at most: a bound there is none."""
+    low, high = measure.low, measure.high
+    if low is not None and low <= -1 and measure.unit != "share":
+        low = None
+    if low is None and high is None:
+        return "not bounded"
+    return " to ".join("…" if bound is None else _percent(bound) for bound in (low, high))
+
+
+def _value(measure: Measure, value: float | None) -> str:
+    if value is None:
+        return "–"
+    if measure.unit == "share":
+        return f"{value * 100:.3g}%"
+    if measure.unit == "s":
+        return f"{number(value)} s" if value >= 10 else f"{number(value * 1000)} ms"
+    return f"{number(value)} /s"
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:+.1f}"
+
+
+def conclusion(comparison: Comparison) -> str:
+    """The answer in one line."""
+    if comparison.spoilt:
+        return f"Nothing is shown: {'; '.join(comparison.spoilt)}"
+    allowed = f"{comparison.threshold * 100:g}%"
+    if comparison.regressions:
+        return f"Worse by more than {allowed}: {', '.join(comparison.regressions)}"
+    better = [m.name for m in comparison.measures if m.verdict == "better"]
+    worse = [m.name for m in comparison.measures if m.verdict == "worse"]
+    first = f"Better: {', '.join(better)}." if better else "No clear improvement."
+    if worse:
+        return f"{first} Worse, within {allowed}: {', '.join(worse)}."
+    return f"{first} Nothing is clearly worse."
+
+
+def markdown(comparison: Comparison) -> str:
+    """The whole of it, for a job's summary."""
+    a, b = comparison.a, comparison.b
+    lines = [
+        f"## Load tests compared: {_plain(str(b['service'] or b['model']))}",
+        "",
+        f"A is {_plain(a['folder'])} ({a['started']}), "
+        f"B is {_plain(b['folder'])} ({b['started']}).",
+        "",
+        f"**{_plain(conclusion(comparison))}**",
+        "",
+        "| " + " | ".join(COLUMNS) + " |",
+        "|---|" + "---:|" * (len(COLUMNS) - 2) + "---|",
+    ]
+    for row in rows(comparison):
+        verdict = f"**{row.verdict}**" if row.regression else row.verdict
+        cells = (row.name, row.a, row.b, row.change, row.interval, verdict)
+        lines.append(f"| {' | '.join(cells)} |")
+    remarks = [*(f"different: {text}" for text in comparison.differences), *comparison.notes]
+    lines += ["", *(f"- {_plain(remark)}" for remark in remarks)]
+    return "\n".join(lines) + "\n"
+
+
+def _plain(text: str) -> str:
+    for character in "\\`*_[]<>|":
+        text = text.replace(character, f"\\{character}")
+    return text
