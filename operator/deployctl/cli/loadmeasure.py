@@ -33,7 +33,7 @@ def measure(
     """
     from deployctl.cli.loadprogress import LoadProgress
     from deployctl.load import folder, locust, timeline
-    from deployctl.load.slo import hold
+    from deployctl.load.gate import hold
     from deployctl.load.summary import summarize
     from deployctl.reports import load_html
     from deployctl_loadtest import writer
@@ -44,7 +44,9 @@ def measure(
     story(announcement(setup))
     watch = serverside.watch(endpoint, setup.cut_s + setup.duration_s)
     with watch, LoadProgress(setup) as progress:
-        interrupted = locust.run(setup, where, endpoint.api_key, progress.tell)
+        interrupted = locust.run(
+            setup, where, endpoint.api_key, progress.tell, headers=endpoint.headers
+        )
     samples, reports, lost = writer.read(where)
     epoch = min((report.started_unix_s for report in reports), default=now.timestamp())
     looks = serverside.moments(watch.seen, epoch)
@@ -73,11 +75,16 @@ def announcement(setup: "Setup") -> str:
     """What is going to happen, in one line."""
     if setup.mode == "open":
         load = f"{setup.rate:g} requests/s ({setup.arrivals})"
+    elif setup.mode == "trace":
+        fast = f", {setup.trace_speed:g} times as fast" if setup.trace_speed != 1 else ""
+        load = f"{setup.trace}{fast}"
     else:
         load = "1 user" if setup.users == 1 else f"{setup.users} users"
     parts = [f"{setup.ramp_s:g} s ramp"] if setup.ramp_s else []
     parts += [f"{setup.warmup_s:g} s warm-up"] if setup.warmup_s else []
-    if setup.requests is None:
+    if setup.mode == "trace":
+        parts.append("until it ends")
+    elif setup.requests is None:
         parts.append(f"{setup.duration_s:g} s measured")
     else:
         parts.append(f"{setup.requests:,} requests in all")

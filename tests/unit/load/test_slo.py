@@ -3,6 +3,7 @@ import dataclasses
 import pytest
 
 from deployctl.errors import InputError
+from deployctl.load import gate as gates
 from deployctl.load import slo
 from deployctl.load.summary import summarize
 from deployctl_loadtest.result import Setup
@@ -164,16 +165,16 @@ def loadresult(samples, text, *, cpu=0.2, interrupted=False, lost=0):
 
 def test_a_gate():
     samples = [sample() for _ in range(200)]
-    assert slo.gate(loadresult(samples, "ttft_p95=500ms")).passed
+    assert gates.judge(loadresult(samples, "ttft_p95=500ms")).passed
     # Not certain, but nothing speaks against it.
-    assert slo.gate(loadresult(samples[:30], "ttft_p95=500ms,error_rate=1%")).passed
-    missed = slo.gate(loadresult(samples, "ttft_p95=50ms"))
+    assert gates.judge(loadresult(samples[:30], "ttft_p95=500ms,error_rate=1%")).passed
+    missed = gates.judge(loadresult(samples, "ttft_p95=50ms"))
     assert not missed.passed
     assert missed.reasons == [
         "ttft_p95 missed: 100 ms, limit 50 ms (95% interval 100 ms to 100 ms, 200 values)"
     ]
     mixed = [sample(ttft=0.05 + i % 10 / 100) for i in range(30)]
-    uncertain = slo.gate(loadresult(mixed, "ttft_p95=135ms"))
+    uncertain = gates.judge(loadresult(mixed, "ttft_p95=135ms"))
     assert not uncertain.passed
     assert "unresolved: 140 ms, limit 135 ms" in uncertain.reasons[0]
     assert "to unbounded" in uncertain.reasons[0]
@@ -190,6 +191,6 @@ def test_a_gate():
     ],
 )
 def test_some_results_pass_no_gate(made, reason):
-    gate = slo.gate(made([sample() for _ in range(200)]))
+    gate = gates.judge(made([sample() for _ in range(200)]))
     assert not gate.passed
     assert gate.reasons[0].startswith(reason)
