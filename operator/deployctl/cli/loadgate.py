@@ -13,6 +13,7 @@ from deployctl.errors import InputError, SloMissedError, StateError
 if TYPE_CHECKING:
     from deployctl.load.slo import Slo
     from deployctl_loadtest.result import LoadResult
+    from deployctl_loadtest.series import Series
 
 SloOption = Annotated[
     str | None,
@@ -74,6 +75,52 @@ def write_reports(where: Path, result: "LoadResult", junit: Path | None) -> None
             junit.parent.mkdir(parents=True, exist_ok=True)
         _write(junit, xml)
     job_summary(markdown)
+
+
+def write_series_reports(where: Path, series: "Series", junit: Path | None) -> None:
+    """The same of several runs, and report.html over all of them.
+
+    Raises:
+        StateError: the disk is full, or the path cannot be written.
+    """
+    from deployctl.reports import series as words
+
+    xml, markdown = words.junit(series), words.markdown(series)
+    _write(where / "report.html", words.html(series))
+    _write(where / "junit.xml", xml)
+    _write(where / "summary.md", markdown)
+    if junit is not None:
+        with suppress(OSError):
+            junit.parent.mkdir(parents=True, exist_ok=True)
+        _write(junit, xml)
+    job_summary(markdown)
+
+
+def enforce_series(series: "Series") -> None:
+    """Ends with 5 if a run of the series does not pass the gate.
+
+    Raises:
+        SloMissedError: with the reasons of the first such run; the others are told.
+    """
+    from deployctl.load import gate
+
+    failed = [
+        (point, answer.reasons)
+        for point in series.points
+        if not (answer := gate.judge(point.result)).passed
+    ]
+    for point, reasons in failed[1:]:
+        story(f"also: {series.variable} {point.value:g}: {'; '.join(reasons)}")
+    if failed or not series.points:
+        first = (
+            "there is no run"
+            if not failed
+            else (f"{series.variable} {failed[0][0].value:g}: {'; '.join(failed[0][1])}")
+        )
+        raise SloMissedError(
+            f"the gate is not passed: {first}",
+            hint="leave the loads out that the service need not carry",
+        )
 
 
 def job_summary(markdown: str) -> None:

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from deployctl.reports.wording import number
+from deployctl.reports.wording import number, plain
 from deployctl_loadtest.comparison import Comparison, Measure
 
 COLUMNS = ("", "A", "B", "change", "99% interval", "verdict")
@@ -89,12 +89,11 @@ def markdown(comparison: Comparison) -> str:
     """The whole of it, for a job's summary."""
     a, b = comparison.a, comparison.b
     lines = [
-        f"## Load tests compared: {_plain(str(b['service'] or b['model']))}",
+        f"## Load tests compared: {plain(str(b['service'] or b['model']))}",
         "",
-        f"A is {_plain(a['folder'])} ({a['started']}), "
-        f"B is {_plain(b['folder'])} ({b['started']}).",
+        f"A is {plain(a['folder'])} ({a['started']}), B is {plain(b['folder'])} ({b['started']}).",
         "",
-        f"**{_plain(conclusion(comparison))}**",
+        f"**{plain(conclusion(comparison))}**",
         "",
         "| " + " | ".join(COLUMNS) + " |",
         "|---|" + "---:|" * (len(COLUMNS) - 2) + "---|",
@@ -104,11 +103,5 @@ def markdown(comparison: Comparison) -> str:
         cells = (row.name, row.a, row.b, row.change, row.interval, verdict)
         lines.append(f"| {' | '.join(cells)} |")
     remarks = [*(f"different: {text}" for text in comparison.differences), *comparison.notes]
-    lines += ["", *(f"- {_plain(remark)}" for remark in remarks)]
+    lines += ["", *(f"- {plain(remark)}" for remark in remarks)]
     return "\n".join(lines) + "\n"
-
-
-def _plain(text: str) -> str:
-    for character in "\\`*_[]<>|":
-        text = text.replace(character, f"\\{character}")
-    return text

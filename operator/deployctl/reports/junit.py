@@ -9,13 +9,24 @@ _ILLEGAL = {code: None for code in range(32) if code not in (9, 10, 13)}  # in X
 
 
 def loadtest(result: LoadResult) -> str:
+    """The document of one load test."""
+    return document([suite(result)])
+
+
+def document(suites: list[str]) -> str:
+    """Suites made one document."""
+    head = '<?xml version="1.0" encoding="UTF-8"?>'
+    return f"{head}\n<testsuites>\n{''.join(suites)}</testsuites>\n"
+
+
+def suite(result: LoadResult, load: str = "") -> str:
     """One test case an objective, and one for whether the result can be believed.
 
     A missed objective is a failure, and so is an unresolved one beyond its limit. One that
     is unresolved within its limit is a skipped case: it passes no judgement. What spoils the
     whole result (its client was the bottleneck, nothing was measured) is an error.
     """
-    name = f"loadtest {wording.title(result)}"
+    name = f"loadtest {wording.title(result)}{f' {load}' if load else ''}"
     seconds = result.window_s[1] - result.window_s[0]
     cases = [_case(name, "trustworthy", _spoilt(result), "error", seconds)]
     for objective, row in zip(
@@ -35,11 +46,10 @@ def loadtest(result: LoadResult) -> str:
     }
     numbers = " ".join(f'{kind}="{count}"' for kind, count in counts.items())
     return (
-        '<?xml version="1.0" encoding="UTF-8"?>\n'
-        f'<testsuites>\n<testsuite name={_quoted(name)} tests="{len(cases)}" {numbers} '
+        f'<testsuite name={_quoted(name)} tests="{len(cases)}" {numbers} '
         f'time="{seconds:.3f}" timestamp={_quoted(result.started)}>\n'
         + "".join(cases)
-        + "</testsuite>\n</testsuites>\n"
+        + "</testsuite>\n"
     )
 
 

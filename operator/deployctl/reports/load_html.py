@@ -29,6 +29,7 @@ def render(
     return template.render(
         result=result,
         title=wording.title(result),
+        style=Markup(style()),  # noqa: S704
         setup=wording.setup_line(result),
         started=f"{datetime.fromisoformat(result.started):%d %B %Y, %H:%M UTC}",
         tiles=_tiles(result),
@@ -44,6 +45,11 @@ def render(
         waterfall_plot=Markup(plots_requests.waterfall(result, samples)) if samples else "",  # noqa: S704
         agreement=wording.agreement(result),
     )
+
+
+def style() -> str:
+    """The style sheet of every report."""
+    return _TEMPLATE.with_name("report.css").read_text(encoding="utf-8")
 
 
 def _tiles(result: LoadResult) -> list[tuple[str, str]]:

@@ -8,7 +8,12 @@ _MARKS = {"met": "✅", "missed": "❌", "unresolved": "❔"}
 
 def render(result: LoadResult) -> str:
     """Returns the document."""
-    lines = [f"## Load test of {_plain(wording.title(result))}", "", wording.setup_line(result), ""]
+    lines = [
+        f"## Load test of {wording.plain(wording.title(result))}",
+        "",
+        wording.setup_line(result),
+        "",
+    ]
     if judged := wording.objectives(result):
         lines.append("| SLO | | value | limit | 95% interval | values | |")
         lines.append("|---|---|---:|---:|---|---:|---|")
@@ -29,9 +34,9 @@ def render(result: LoadResult) -> str:
             for row in rows
         ]
         lines.append("")
-    lines += [f"- **{name}**: {_plain(text)}" for name, text in wording.facts(result)]
+    lines += [f"- **{name}**: {wording.plain(text)}" for name, text in wording.facts(result)]
     lines += [
-        f"- **Failed**: {count:,} × {kind}: {_plain(example)}"
+        f"- **Failed**: {count:,} × {kind}: {wording.plain(example)}"
         for kind, count, example in wording.failures(result)
     ]
     if result.verdicts:
@@ -43,11 +48,4 @@ def render(result: LoadResult) -> str:
 def _gate(gate: Gate) -> str:
     if gate.passed:
         return "**Gate passed.**"
-    return "**Gate not passed**: " + "; ".join(_plain(reason) for reason in gate.reasons)
-
-
-def _plain(text: str) -> str:
-    """Keeps what a server said from becoming markup."""
-    for character in "\\`*_[]<>|":
-        text = text.replace(character, f"\\{character}")
-    return text
+    return "**Gate not passed**: " + "; ".join(wording.plain(reason) for reason in gate.reasons)

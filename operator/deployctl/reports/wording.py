@@ -1,8 +1,9 @@
 """A load result in words and rows, the same for the terminal, markdown and HTML. Pure."""
 
+from pathlib import Path
 from typing import NamedTuple
 
-from deployctl_loadtest.result import Distribution, LoadResult, Objective
+from deployctl_loadtest.result import Distribution, LoadResult, Objective, Setup
 
 COLUMNS = ("mean", "p50", "p90", "p95", "p99", "max")
 _NAMES = {
@@ -58,13 +59,28 @@ def setup_line(result: LoadResult) -> str:
     load += ", closed loop"
     if setup.mode == "open":
         load = f"{setup.rate:g} requests/s, open loop ({setup.arrivals})"
+    elif setup.mode == "trace":
+        fast = f", {setup.trace_speed:g} times as fast" if setup.trace_speed != 1 else ""
+        load = f"replay of {Path(setup.trace or '').name}{fast}"
     begin, end = result.window_s
     cut = "ramp and warm-up" if setup.ramp_s else "warm-up"
     return (
         f"{load} · {end - begin:.1f} s measured after {begin:.1f} s of {cut} · "
-        f"prompts of about {setup.input_tokens} tokens, answers of "
-        f"{'' if setup.ignore_eos else 'at most '}{setup.output_tokens} · {setup.api}"
+        f"{_lengths(setup)} · {setup.api}"
     )
+
+
+def _lengths(setup: Setup) -> str:
+    about = "" if setup.prompt_lengths == "exact" and setup.input_fixed else "about "
+    inn = f"prompts of {about}{setup.input_tokens} tokens"
+    most = "" if setup.ignore_eos else "at most "
+    out = f"answers of {most if setup.output_fixed else 'about '}{setup.output_tokens}"
+    if not setup.output_tokens:
+        out = "answers of recorded lengths"
+    if setup.trace:
+        return f"{inn}, {out} (medians)"
+    name = "" if setup.workload == "fixed" else f"{Path(setup.workload).stem}: "
+    return f"{name}{inn}, {out}"
 
 
 def facts(result: LoadResult) -> list[tuple[str, str]]:
@@ -221,3 +237,10 @@ def failures(result: LoadResult) -> list[tuple[str, int, str]]:
         )
         for failure in result.requests.failures
     ]
+
+
+def plain(text: str) -> str:
+    """For markdown: keeps what a server or a user said from becoming markup."""
+    for character in "\\`*_[]<>|":
+        text = text.replace(character, f"\\{character}")
+    return text

@@ -1,0 +1,119 @@
+"""A series of load tests (a sweep, a search for the limit) as markdown, JUnit and one HTML file."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+from deployctl.reports import junit as junits
+from deployctl.reports import wording
+from deployctl_loadtest.series import Series
+
+_TEMPLATE = Path(__file__).with_name("series.html.j2")
+COLUMNS = (
+    *("requests/s", "output tokens/s", "TTFT p50", "TTFT p95", "ITL p50", "ITL p99", "E2E p95"),
+    "failed",
+)
+
+
+class Row(NamedTuple):
+    """One run, its cells in the order of COLUMNS."""
+
+    load: str
+    folder: str
+    cells: tuple[str, ...]
+    goodput: str
+    verdict: str  # of the SLO; empty without one
+    trusted: bool
+    remarks: tuple[str, ...]
+
+
+def rows(series: Series) -> list[Row]:
+    """The runs in the order in which they were measured."""
+    found = []
+    for point in series.points:
+        result = point.result
+        cells = [
+            wording.number(result.throughput.requests_per_s),
+            wording.number(result.throughput.output_tokens_per_s),
+        ]
+        for field, share in (
+            *(("ttft_s", "p50"), ("ttft_s", "p95"), ("itl_s", "p50"), ("itl_s", "p99")),
+            ("e2e_s", "p95"),
+        ):
+            spread = getattr(result.latency, field)
+            value = None if spread is None else getattr(spread, share) * 1000
+            cells.append("–" if value is None else f"{wording.number(value)} ms")
+        cells.append(f"{result.requests.failed:,}")
+        judged = result.slo
+        found.append(
+            Row(
+                load=f"{point.value:g}",
+                folder=point.folder,
+                cells=tuple(cells),
+                goodput="" if judged is None else wording.number(judged.goodput_per_s),
+                verdict="" if judged is None else judged.verdict,
+                trusted=result.trustworthy,
+                remarks=tuple(
+                    verdict.text for verdict in result.verdicts if verdict.level != "note"
+                ),
+            )
+        )
+    return found
+
+
+def title(series: Series) -> str:
+    """What was tested."""
+    return wording.title(series.points[0].result) if series.points else "nothing"
+
+
+def kind(series: Series) -> str:
+    """What kind of series it is."""
+    return "Sweep" if series.kind == "sweep" else "Search for the limit"
+
+
+def html(series: Series) -> str:
+    """One file that needs no network. Everything that came from outside is escaped."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    from deployctl.reports import load_html, plots_series
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    return template.render(
+        series=series,
+        kind=kind(series),
+        title=title(series),
+        style=Markup(load_html.style()),  # noqa: S704
+        started=f"{datetime.fromisoformat(series.started):%d %B %Y, %H:%M UTC}",
+        columns=COLUMNS,
+        rows=rows(series),
+        plot=Markup(plots_series.throughput_latency(series)),  # noqa: S704
+    )
+
+
+def markdown(series: Series) -> str:
+    """For a job's summary."""
+    lines = [f"## {kind(series)}: {wording.plain(title(series))}", ""]
+    if series.limit is not None:
+        lines += [f"**{wording.plain(series.limit.text)}**", ""]
+    lines.append(f"| {series.variable} | " + " | ".join((*COLUMNS, "goodput/s", "SLO")) + " |")
+    lines.append("|---:|" + "---:|" * (len(COLUMNS) + 1) + "---|")
+    for row in rows(series):
+        doubt = "" if row.trusted else " ⚠"
+        cells = (f"{row.load}{doubt}", *row.cells, row.goodput, row.verdict)
+        lines.append(f"| {' | '.join(cells)} |")
+    lines.append("")
+    lines += [
+        f"- {series.variable} {row.load}: {wording.plain(remark)}"
+        for row in rows(series)
+        for remark in row.remarks
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def junit(series: Series) -> str:
+    """The test cases of every run, a suite each."""
+    return junits.document(
+        [junits.suite(p.result, f"{series.variable}={p.value:g}") for p in series.points]
+    )
