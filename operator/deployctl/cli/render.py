@@ -97,13 +97,13 @@ def command(
         )
     if not everything and target in (Kind.process, Kind.docker):
         specs = [spec.model_copy(update={"target": target.value}) for spec in specs]
-    options = _chart_options(target, namespace, values or [])
+    options = chart_options(target, namespace, values or [])
     rendered = []
     for prepared in map(prepare, specs):
         kinds = _kinds(target, prepared)
         for kind in kinds:
             try:
-                rendered.append((prepared, _render(kind, prepared, **options)))
+                rendered.append((prepared, render_one(kind, prepared, **options)))
             except DeployctlError as error:
                 if not everything or prepared.plan.verdict != "fits":
                     raise
@@ -129,7 +129,7 @@ def _kinds(target: Kind | None, prepared: "Prepared") -> list[str]:
     return [target.value if target else prepared.spec.target or "docker"]
 
 
-def _chart_options(target: Kind | None, namespace: str, files: list[Path]) -> dict[str, Any]:
+def chart_options(target: Kind | None, namespace: str, files: list[Path]) -> dict[str, Any]:
     """What the chart's targets take besides the spec.
 
     Raises:
@@ -161,9 +161,14 @@ def _chart_options(target: Kind | None, namespace: str, files: list[Path]) -> di
     return {"namespace": namespace, "overrides": merged}
 
 
-def _render(
+def render_one(
     kind: str, prepared: "Prepared", *, namespace: str, overrides: Mapping[str, Any]
 ) -> "Bundle":
+    """Renders a plan for one kind of target.
+
+    Raises:
+        PlanRefusedError: the plan refuses, or the target cannot run it.
+    """
     from deployctl.errors import PlanRefusedError
     from deployctl.render import render_compose, render_process
 
@@ -178,7 +183,7 @@ def _render(
         return render_compose(plan, spec)
     if kind == "process":
         return render_process(plan, spec)
-    from deployctl.render.helm import render_helm
+    from deployctl.render.helm import VALUES_FILE, chart, render_helm
 
     if kind == "helm":
         return render_helm(plan, spec, prepared.profile, overrides)
@@ -187,7 +192,8 @@ def _render(
 
     own = {"managedBy": "deployctl", **overrides}
     bundle = render_helm(plan, spec, prepared.profile, own)
-    templated = helm.template(bundle.files, name=plan.name, namespace=namespace)
+    values = bundle.files[VALUES_FILE]
+    templated = helm.template(chart(), values, name=plan.name, namespace=namespace)
     return render_manifests(plan, templated)
 
 

@@ -6,6 +6,7 @@ needs, and a later deployctl does not change what an earlier one rendered.
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
@@ -49,10 +50,10 @@ def render_helm(
         f"Values of deployctl's chart for the service {plan.name}: what differs from its own.\n"
         "Change the service's spec and render again rather than editing this file."
     )
-    chart = assets.path("charts", "vllm")
+    folder = chart()
     files = {
-        f"{CHART_FOLDER}/{path.relative_to(chart).as_posix()}": path.read_text(encoding="utf-8")
-        for path in sorted(chart.rglob("*"))
+        f"{CHART_FOLDER}/{path.relative_to(folder).as_posix()}": path.read_text(encoding="utf-8")
+        for path in sorted(folder.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     }
     return Bundle(
@@ -60,6 +61,11 @@ def render_helm(
         service=plan.name,
         files={VALUES_FILE: yamltext.write(document, comment), **files},
     )
+
+
+def chart() -> Path:
+    """Where the chart is, in a wheel or in a checkout."""
+    return assets.path("charts", "vllm")
 
 
 def helm_values(

@@ -1,25 +1,18 @@
 """Reads specs: flags over environment over file over defaults."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
-from pydantic_settings.exceptions import SettingsError
 
 from deployctl.errors import SpecError
 from deployctl.spec.service import ServiceSpec
 from deployctl.spec.yamlfile import read_documents
 
 ENV_PREFIX = "DEPLOYCTL_"
-
-
-class _Environment(BaseSettings):
-    """Lets pydantic-settings say which of a spec's fields the environment sets."""
-
-    model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore")
 
 
 def load_specs(files: Sequence[Path], flags: Mapping[str, Any]) -> list[ServiceSpec]:
@@ -41,13 +34,25 @@ def load_specs(files: Sequence[Path], flags: Mapping[str, Any]) -> list[ServiceS
 
 
 def _from_environment() -> dict[str, Any]:
+    """Lets pydantic-settings say which of a spec's fields the environment sets.
+
+    Its import takes as long as a plan, so it waits until there is something to read.
+    """
+    names = {ENV_PREFIX + name.upper() for name in ServiceSpec.model_fields}
+    if not names & {name.upper() for name in os.environ}:
+        return {}
+    from pydantic import create_model
+    from pydantic_settings import BaseSettings, SettingsConfigDict
+    from pydantic_settings.exceptions import SettingsError
+
+    class Environment(BaseSettings):
+        model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore")
+
     fields = {
         name: (field.annotation | None, None)  # type: ignore[operator]
         for name, field in ServiceSpec.model_fields.items()
     }
-    from pydantic import create_model
-
-    model = create_model("EnvironmentSpec", __base__=_Environment, **fields)  # type: ignore[call-overload]
+    model = create_model("EnvironmentSpec", __base__=Environment, **fields)  # type: ignore[call-overload]
     try:
         return dict(model().model_dump(exclude_unset=True))
     except ValidationError as error:

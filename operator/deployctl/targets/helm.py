@@ -3,8 +3,6 @@
 import re
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from deployctl.errors import InputError, TargetError
@@ -14,13 +12,8 @@ _SECONDS = 60
 _FAILED = re.compile(r"execution error at \([^)]*\): (?P<message>.*)", re.DOTALL)
 
 
-def installed() -> bool:
-    """Whether there is a helm command."""
-    return shutil.which(_PROGRAM) is not None
-
-
-def template(files: Mapping[str, str], *, name: str, namespace: str) -> str:
-    """Fills in the chart of a Helm bundle: `files` holds chart/… and values.yaml.
+def template(chart: Path, values: str, *, name: str, namespace: str) -> str:
+    """Fills in a chart with the text of a values file, and returns every object.
 
     Tests' pods are left out: they are Helm's own business.
 
@@ -32,24 +25,16 @@ def template(files: Mapping[str, str], *, name: str, namespace: str) -> str:
     if program is None:
         raise TargetError(
             "there is no helm command, and plain manifests are what the chart gives",
-            hint="install Helm 3.14 or newer, or use --target helm, which needs none",
+            hint="install Helm 3.18 or newer, or use --target helm, which needs none",
         )
-    with tempfile.TemporaryDirectory(prefix="deployctl-helm-") as folder:
-        for path, text in files.items():
-            file = Path(folder, path)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, encoding="utf-8")
-        argv = [program, "template", name, str(Path(folder, "chart"))]
-        argv += ["--namespace", namespace, "--values", str(Path(folder, "values.yaml"))]
-        argv += ["--skip-tests"]
-        try:
-            done = subprocess.run(
-                argv, capture_output=True, text=True, timeout=_SECONDS, stdin=subprocess.DEVNULL
-            )
-        except (OSError, subprocess.TimeoutExpired) as error:
-            raise TargetError(
-                f"helm did not run: {error}", where=program, hint="try `helm version`"
-            ) from error
+    argv = [program, "template", name, str(chart), "--namespace", namespace]
+    argv += ["--values", "-", "--skip-tests"]
+    try:
+        done = subprocess.run(argv, input=values, capture_output=True, text=True, timeout=_SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise TargetError(
+            f"helm did not run: {error}", where=program, hint="try `helm version`"
+        ) from error
     if done.returncode == 0:
         return done.stdout
     raise _translated(done.stderr.strip())
@@ -68,4 +53,4 @@ def _translated(text: str) -> Exception:
         lines = [line.strip("- ") for line in text.splitlines() if line.startswith("- ")]
         return InputError("; ".join(lines) or text, where="values", hint="see chart/values.yaml")
     last = text.splitlines()[-1] if text else "no output"
-    return TargetError(f"helm failed: {last}", hint="try `helm version`: 3.14 or newer is needed")
+    return TargetError(f"helm failed: {last}", hint="try `helm version`: 3.18 or newer is needed")
