@@ -51,11 +51,13 @@ def exchange(
     patience: float,
     seen: Callable[[int], None],
     due: float | None = None,
+    reply: list[str] | None = None,
 ) -> Sample:
     """Sends one request and reads its stream to the end.
 
     Args:
         due: in open loop, when it was to be sent, on `clock`: its latencies count from then.
+        reply: takes the answer's text, where a next turn needs it.
         epoch: the run's start on `clock`.
         patience: seconds after which the request is given up as timed out.
         seen: called with the number of text chunks as they come, for live progress.
@@ -63,7 +65,7 @@ def exchange(
     Raises:
         RunEnded: the greenlet was killed; the exception carries the sample so far.
     """
-    stream = Stream()
+    stream = Stream(reply)
     sample = Sample(worker=worker, started_at_s=0.0, outcome="incomplete")
     timer = gevent.Timeout(patience)
     timer.start()

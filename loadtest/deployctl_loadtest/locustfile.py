@@ -7,8 +7,10 @@ and E2E are rows. `--samples DIR` keeps the raw samples that Locust's own statis
 off. The API key is read from the environment only, so that no process list shows it.
 """
 
+import json
 import os
 import sys
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ if _HERE not in sys.path:
     sys.path.insert(0, _HERE)
 
 import gevent  # noqa: E402
+import gevent.ssl  # noqa: E402
 from locust import FastHttpUser, constant, events, task  # noqa: E402
 from locust.contrib.fasthttp import FastHttpSession  # noqa: E402
 
@@ -26,6 +29,7 @@ from deployctl_loadtest.request import headers  # noqa: E402
 from deployctl_loadtest.run import Run  # noqa: E402
 
 KEY_VARIABLES = ("DEPLOYCTL_LOADTEST_API_KEY", "OPENAI_API_KEY")
+HEADERS_VARIABLE = "DEPLOYCTL_LOADTEST_HEADERS"  # JSON object; headers may be secrets too
 _PAUSE_AFTER_FAILURE_S = 0.25  # a dead server answers at once; do not hammer it
 _FOREVER_S = 24 * 3600.0
 
@@ -34,13 +38,19 @@ current: Run | None = None
 
 def _start(environment: Any, **_: Any) -> None:
     global current
-    if wrong := options.problem(environment.parsed_options):
+    current = None
+    key = next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), None)
+    more = json.loads(os.environ.get(HEADERS_VARIABLE) or "{}")
+    wrong = options.problem(environment.parsed_options)
+    if wrong is None:
+        try:
+            current = Run(environment, headers(key, more))
+        except ValueError as error:
+            wrong = str(error)
+    if wrong is not None:
         sys.stderr.write(f"error: {wrong}\n")
         environment.process_exit_code = 2
         environment.runner.quit()
-        return
-    key = next((os.environ[name] for name in KEY_VARIABLES if os.environ.get(name)), None)
-    current = Run(environment, headers(key))
 
 
 def _stopping(**_: Any) -> None:
@@ -51,6 +61,12 @@ def _stopping(**_: Any) -> None:
 def _stop(**_: Any) -> None:
     if current is not None:
         current.close()
+
+
+@cache
+def _context(ca_file: str) -> Any:
+    """One for all connections: to read certificates takes milliseconds."""
+    return gevent.ssl.create_default_context(cafile=ca_file)
 
 
 class StreamingUser(FastHttpUser):  # type: ignore[misc]
@@ -64,6 +80,11 @@ class StreamingUser(FastHttpUser):  # type: ignore[misc]
     connection_timeout = _FOREVER_S
     max_retries = 0
     insecure = False
+
+    def __init__(self, environment: Any) -> None:
+        if ca_file := environment.parsed_options.ca_file:
+            self.ssl_context_factory = partial(_context, ca_file)
+        super().__init__(environment)
 
     def on_start(self) -> None:
         """Prepares the HTTP client."""

@@ -21,6 +21,7 @@ class Due(NamedTuple):
 
     at_s: float
     number: int  # over the whole run
+    what: Any  # made before it is due
 
 
 def most_in_flight() -> int:
@@ -39,13 +40,13 @@ class OpenLoop:
 
     def __init__(
         self,
-        send: Callable[[Any, int, float], object],
+        send: Callable[[Any, Any, float], object],
         connect: Callable[[], Any],
         clock: Callable[[], float],
         *,
         limit: int,
     ) -> None:
-        """`send(client, number, due)` asks and keeps the sample; `connect()` makes a client."""
+        """`send(client, what, due)` asks and keeps the sample; `connect()` makes a client."""
         self._send = send
         self._connect = connect
         self._clock = clock
@@ -73,14 +74,14 @@ class OpenLoop:
                     self.first_drop_s = round(due.at_s, 3)
                 continue
             self.sent += 1
-            self._flights.spawn(self._one, due.number, moment)
+            self._flights.spawn(self._one, due.what, moment)
 
     def cut(self) -> None:
         """Ends everything under way; each request keeps a sample that says so."""
         self._flights.kill()
 
-    def _one(self, number: int, moment: float) -> None:
+    def _one(self, what: Any, moment: float) -> None:
         # The last one used is the likeliest to be open still.
         client = self._idle.pop() if self._idle else self._connect()
-        self._send(client, number, moment)
+        self._send(client, what, moment)
         self._idle.append(client)

@@ -48,6 +48,17 @@ class Setup:
     requests: int | None = None  # at most so many; of several turns, conversations
     ramp_s: float = 0.0  # in which users or rate grow evenly; cut, before the warm-up
     workers: int = 1  # load processes
+    workload: str = "fixed"  # a name of ours, or a file
+    trace: str | None = None  # the file replayed, and how many times as fast as it was
+    trace_speed: float = 1.0
+    # Whether prompts have the asked number of tokens by the model's own tokenizer.
+    prompt_lengths: Literal["exact", "about"] = "about"
+    # Whether all requests have the same length; if not, `…_tokens` are medians.
+    input_fixed: bool = True
+    output_fixed: bool = True
+    extra_body: dict[str, Any] = dataclasses.field(default_factory=dict)
+    extra_headers: list[str] = dataclasses.field(default_factory=list)  # names only
+    ca_file: str | None = None
 
     @property
     def cut_s(self) -> float:

@@ -4,20 +4,22 @@ import json
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import gevent
 
-from deployctl_loadtest import arrivals
+from deployctl_loadtest import arrivals, trace, workload
 from deployctl_loadtest.exchange import RunEnded, exchange
 from deployctl_loadtest.heartbeat import PERIOD, Heartbeat
 from deployctl_loadtest.openloop import Due, OpenLoop, most_in_flight
 from deployctl_loadtest.priority import raise_priority
-from deployctl_loadtest.request import Workload
+from deployctl_loadtest.prompts import Conversation, Prompts
+from deployctl_loadtest.request import Target
 from deployctl_loadtest.rows import show
 from deployctl_loadtest.sample import Sample, WorkerReport
+from deployctl_loadtest.words import Vocabulary
 from deployctl_loadtest.writer import SampleWriter
 
 PROGRESS_MARK = "@progress "  # begins the lines that `--progress` writes to stdout
@@ -37,16 +39,23 @@ class Run:
         self.worker = f"{os.getpid()}"
         # Unlike the pid the same in every run, so that a seed fixes the prompts.
         self._index, self._count = 0, 1
-        self.workload = Workload(
+        # Every run of a process has its own prompts, unless a seed says otherwise.
+        self._seed = options.seed if options.seed >= 0 else int.from_bytes(os.urandom(4))
+        self.target = Target(
             model=options.model,
             api=options.api,
-            input_tokens=options.input_tokens,
-            output_tokens=options.output_tokens,
             ignore_eos=options.ignore_eos,
-            # Every run of a process has its own prompts, unless a seed says otherwise.
-            seed=options.seed if options.seed >= 0 else int.from_bytes(os.urandom(4)),
+            extra=json.loads(options.extra_body),
         )
-        self.patience: float = options.request_timeout
+        self._prompts = Prompts(
+            workload.load(options.workload).with_lengths(
+                options.input_tokens, options.output_tokens
+            ),
+            self.target,
+            Vocabulary.load(options.vocabulary),
+            self._seed,
+        )
+        self._trace = trace.load(options.trace) if options.trace else []
         self._limit: float = options.stop_after
         self._parent = os.getppid()
         self._scheduling = raise_priority() if options.realtime else "normal"
@@ -64,7 +73,7 @@ class Run:
     @property
     def is_open_loop(self) -> bool:
         """Whether requests are due at times of their own."""
-        return bool(self._options.rate)
+        return bool(self._options.rate or self._trace)
 
     def next_number(self) -> int | None:
         """Numbers the next request of this process, over the whole run; None past the end."""
@@ -75,33 +84,53 @@ class Run:
         self._taken += 1
         return number
 
-    def ask(self, client: Any, number: int, due: float | None = None) -> bool:
-        """Sends a request and keeps its sample; False if it failed.
+    def ask(self, client: Any, number: int) -> bool:
+        """Holds conversation `number` of the run; False if it failed.
 
         Raises:
             GreenletExit: the run has ended.
         """
-        body = self.workload.body(number)
+        return self._converse(client, self._prompts.conversation(number), None)
+
+    def _converse(self, client: Any, talk: Conversation, due: float | None) -> bool:
         self._under_way += 1
+        try:
+            replies: list[str] = []
+            while True:
+                last = len(replies) + 1 == len(talk.turns)
+                reply: list[str] | None = None if last else []
+                body = talk.body(replies) if replies else talk.first
+                if not self._exchange(client, body, due, reply):
+                    return False
+                if reply is None:
+                    return True
+                replies.append("".join(reply))
+                due = None  # what follows an answer has no schedule
+                gevent.sleep(talk.think_s)
+        finally:
+            self._under_way -= 1
+            self._last = clock()
+
+    def _exchange(
+        self, client: Any, body: bytes, due: float | None, reply: list[str] | None
+    ) -> bool:
         try:
             sample = exchange(
                 client,
-                self.workload.path,
+                self.target.path,
                 body,
                 self._headers,
                 worker=self.worker,
                 epoch=self.epoch,
                 clock=clock,
-                patience=self.patience,
+                patience=self._options.request_timeout,
                 seen=self._seen,
                 due=due,
+                reply=reply,
             )
         except RunEnded as ended:
             self._take(ended.sample)
             raise gevent.GreenletExit from None
-        finally:
-            self._under_way -= 1
-            self._last = clock()
         self._take(sample)
         return not sample.failed
 
@@ -109,20 +138,27 @@ class Run:
         """Runs the open loop to its end. A second caller has nothing to do."""
         if self._open is not None:
             return
-        self._open = OpenLoop(self.ask, connect, clock, limit=most_in_flight())
+        self._open = OpenLoop(self._converse, connect, clock, limit=most_in_flight())
         self._open.run(self._schedule(), self.epoch)
         self._exhausted = True
 
     def _schedule(self) -> Iterator[Due]:
         options = self._options
-        due = arrivals.schedule(
-            options.rate, options.arrivals, f"{self.workload.seed}/arrivals", options.ramp
-        )
+        if self._trace:
+            due: Iterable[float] = (row.at_s / options.trace_speed for row in self._trace)
+        else:
+            due = arrivals.schedule(
+                options.rate, options.arrivals, f"{self._seed}/arrivals", options.ramp
+            )
         for number, at in enumerate(due):
             if (self._limit and at >= self._limit) or (0 < options.requests <= number):
                 return
             if number % self._count == self._index:
-                yield Due(at, number)
+                if self._trace:
+                    talk = self._prompts.of_trace(number, self._trace[number])
+                else:
+                    talk = self._prompts.conversation(number)
+                yield Due(at, number, talk)
 
     def _seen(self, chunks: int) -> None:
         self._chunks += chunks
@@ -136,7 +172,7 @@ class Run:
             # A row a gap costs more than reading the gap did; where raw samples are kept
             # and nobody watches, it is left out.
             gaps = self._writer is None or self._environment.web_ui is not None
-            show(self._environment.events.request, sample, self.workload.path, gaps=gaps)
+            show(self._environment.events.request, sample, self.target.path, gaps=gaps)
 
     def _keep(self, sample: Sample | None = None) -> bool:
         """Writes a sample, or hands over what was written; False if the disk is full."""
@@ -207,7 +243,7 @@ class Run:
         """Whether anything is under way, or still due before the limit of the run."""
         if self._open is None:
             return self._under_way > 0
-        return self._open.in_flight > 0 or not self._options.requests
+        return self._open.in_flight > 0 or not (self._options.requests or self._trace)
 
     def _tell(self, now: float) -> bool:
         """Writes a line of progress; False if whoever started this is gone."""

@@ -12,9 +12,10 @@ _DELTA_TEXT = ("content", "reasoning_content", "reasoning", "refusal")
 
 
 class Stream:
-    """What one streamed answer has said so far."""
+    """What one streamed answer has said so far. Its text is kept only where `reply` is given."""
 
-    def __init__(self) -> None:
+    def __init__(self, reply: list[str] | None = None) -> None:
+        self._reply = reply
         self.text_times: list[float] = []
         self.response_id: str | None = None
         self.input_tokens: int | None = None
@@ -84,6 +85,8 @@ class Stream:
                 continue
             if _has_text(choice):
                 self.text_times.append(self._at)
+                if self._reply is not None:
+                    self._reply.append(_answer(choice))
             if choice.get("finish_reason"):
                 self.finish_reason = str(choice["finish_reason"])
 
@@ -107,6 +110,13 @@ def _has_text(choice: dict[str, Any]) -> bool:
     if not isinstance(delta, dict):
         return False
     return any(delta.get(key) for key in _DELTA_TEXT) or bool(delta.get("tool_calls"))
+
+
+def _answer(choice: dict[str, Any]) -> str:
+    """The text that belongs to the answer, and so to the next turn's prompt: no reasoning."""
+    delta = choice.get("delta")
+    text = choice.get("text") or (delta.get("content") if isinstance(delta, dict) else None)
+    return text if isinstance(text, str) else ""
 
 
 def _count(value: Any, otherwise: int | None) -> int | None:

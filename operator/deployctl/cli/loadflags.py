@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 from collections.abc import Callable
 from functools import wraps
+from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
@@ -46,6 +47,17 @@ class LoadFlags:
         str | None,
         _option("--sweep", "Measure several loads in turn: users=1,2,4 or rate=0.5,1,2.", "LOADS"),
     ] = None
+    trace: Annotated[
+        Path | None,
+        _option(
+            "--trace",
+            "Replay real traffic: a file in Mooncake's (JSON lines) or BurstGPT's (CSV) format.",
+            "FILE",
+        ),
+    ] = None
+    trace_speed: Annotated[
+        float | None, _option("--trace-speed", "Replay it so many times as fast.", "X")
+    ] = None
     requests: Annotated[
         int | None,
         _option("--requests", "End after N requests; then no warm-up is cut.", "N", min=1),
@@ -66,14 +78,23 @@ class LoadFlags:
         str,
         _option("--ramp", "Let users or rate grow for so long, before the warm-up.", "TIME"),
     ] = "0s"
+    workload: Annotated[
+        str | None,
+        _option(
+            "--workload",
+            "What is asked: chat, fixed, lognormal, multi-turn, shared-prefix, uniform, or a file. "
+            "\\[default: fixed]",
+            "NAME",
+        ),
+    ] = None
     input_tokens: Annotated[
         int | None,
-        _option("--input-tokens", "About how long prompts are. \\[default: 128]", "N", min=1),
+        _option("--input-tokens", "How long prompts are. \\[default: the workload's]", "N", min=1),
     ] = None
     prompt_tokens: Annotated[int | None, typer.Option(hidden=True, min=1)] = None  # its other name
     output_tokens: Annotated[
         int | None,
-        _option("--output-tokens", "How long answers are. \\[default: 64]", "N", min=1),
+        _option("--output-tokens", "How long answers are. \\[default: the workload's]", "N", min=1),
     ] = None
     ignore_eos: Annotated[
         Literal["auto", "yes", "no"],
@@ -95,6 +116,26 @@ class LoadFlags:
             "N",
             min=0,
         ),
+    ] = None
+    header: Annotated[
+        list[str] | None,
+        _option(
+            "--header",
+            "Sent with each request: 'Name: value', or 'Name: @FILE' for a secret. Repeatable.",
+            "HEADER",
+        ),
+    ] = None
+    extra_body: Annotated[
+        str | None,
+        _option(
+            "--extra-body",
+            "More fields of each request: a JSON object, or @FILE.",
+            "JSON",
+        ),
+    ] = None
+    ca_file: Annotated[
+        Path | None,
+        _option("--ca-file", "Certificate of the CA to trust for https.", "FILE"),
     ] = None
     timeout: Annotated[str, _option("--timeout", "When a request is given up.", "TIME")] = "10m"
 

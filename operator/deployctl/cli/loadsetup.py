@@ -4,6 +4,7 @@ import math
 from typing import TYPE_CHECKING
 
 from deployctl import units
+from deployctl.cli import loadwire
 from deployctl.cli.endpoint import Endpoint
 from deployctl.cli.loadflags import LoadFlags
 from deployctl.cli.served import Served
@@ -11,6 +12,8 @@ from deployctl.errors import InputError
 
 if TYPE_CHECKING:
     from deployctl_loadtest.result import Setup
+    from deployctl_loadtest.trace import Row
+    from deployctl_loadtest.workload import Workload
 
 _USERS, _DURATION, _WARMUP = 4, "30s", "5s"
 _LIMITED = "1h"  # the longest that a run takes whose end is a number of requests
@@ -25,8 +28,11 @@ def build(flags: LoadFlags, endpoint: Endpoint, chosen: Served) -> "Setup":
     from deployctl_loadtest.result import Setup
 
     _check(flags)
-    is_open = flags.rate is not None
-    limited = flags.requests is not None
+    load = _workload(flags)
+    rows = _trace(flags)
+    is_open = flags.rate is not None or bool(rows)
+    limited = flags.requests is not None or bool(rows)
+    outputs = load.output_tokens
     duration = flags.duration or (_LIMITED if limited else _DURATION)
     warmup = flags.warmup or ("0s" if limited else _WARMUP)
     return Setup(
@@ -37,17 +43,72 @@ def build(flags: LoadFlags, endpoint: Endpoint, chosen: Served) -> "Setup":
         users=0 if is_open else flags.users or _USERS,
         duration_s=_seconds(duration, "--duration", least=1),
         warmup_s=_seconds(warmup, "--warmup", least=0),
-        input_tokens=flags.prompt_tokens or flags.input_tokens or 128,
-        output_tokens=flags.output_tokens or 64,
+        input_tokens=_middle([r.input_tokens for r in rows]) or load.input_tokens.typical,
+        output_tokens=_middle([r.output_tokens for r in rows])
+        or (outputs.typical if outputs else 0),
         ignore_eos=chosen.is_vllm if flags.ignore_eos == "auto" else flags.ignore_eos == "yes",
         seed=_seed(flags.seed),
         request_timeout_s=_seconds(flags.timeout, "--timeout", least=1),
-        mode="open" if is_open else "closed",
+        mode="trace" if rows else "open" if is_open else "closed",
         rate=flags.rate,
-        arrivals=flags.arrivals or ("poisson" if is_open else None),
+        arrivals=None if rows else flags.arrivals or ("poisson" if is_open else None),
         requests=flags.requests,
+        workload=load.name if flags.workload is None else flags.workload,
+        trace=str(flags.trace) if flags.trace else None,
+        trace_speed=flags.trace_speed or 1.0,
+        input_fixed=not rows and not load.records and load.input_tokens.kind == "fixed",
+        output_fixed=not rows and outputs is not None and outputs.kind == "fixed",
+        extra_body=loadwire.extra_body(flags.extra_body),
+        extra_headers=sorted(endpoint.headers),
+        ca_file=str(endpoint.ca_file) if endpoint.ca_file else None,
         ramp_s=_seconds(flags.ramp, "--ramp", least=0),
     )
+
+
+def _workload(flags: LoadFlags) -> "Workload":
+    from deployctl_loadtest import workload
+
+    try:
+        found = workload.load(flags.workload or "")
+    except ValueError as error:
+        raise InputError(str(error), where="--workload") from error
+    if found.records and (flags.input_tokens or flags.prompt_tokens):
+        raise InputError("recorded prompts are as long as they are", where="--input-tokens")
+    return found.with_lengths(
+        flags.prompt_tokens or flags.input_tokens or 0, flags.output_tokens or 0
+    )
+
+
+def _trace(flags: LoadFlags) -> "list[Row]":
+    from deployctl_loadtest import trace
+
+    if flags.trace is None:
+        if flags.trace_speed is not None:
+            raise InputError("--trace-speed goes with --trace")
+        return []
+    for value, flag in (
+        (flags.users, "--users"),
+        (flags.rate, "--rate"),
+        (flags.sweep, "--sweep"),
+        (flags.arrivals, "--arrivals"),
+        (flags.workload, "--workload"),
+        (flags.input_tokens or flags.prompt_tokens, "--input-tokens"),
+        (flags.output_tokens, "--output-tokens"),
+    ):
+        if value is not None:
+            raise InputError(f"{flag} does not go with --trace, which says it itself")
+    if flags.ramp != "0s":
+        raise InputError("--ramp does not go with --trace, which says the times itself")
+    if flags.trace_speed is not None and not 0 < flags.trace_speed < math.inf:
+        raise InputError("a speed is above 0", where="--trace-speed")
+    try:
+        return trace.load(str(flags.trace))
+    except ValueError as error:
+        raise InputError(str(error), where="--trace") from error
+
+
+def _middle(values: list[int]) -> int:
+    return sorted(values)[len(values) // 2] if values else 0
 
 
 def _check(flags: LoadFlags) -> None:

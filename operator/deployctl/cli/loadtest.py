@@ -74,10 +74,10 @@ def command(
     summary.json, and requests.jsonl with one line a request. Ctrl-C ends the
     run, keeps what was measured, and exits with 130.
     """
-    from deployctl.cli import loadmeasure, loadseries, loadsetup, served
+    from deployctl.cli import loadmeasure, loadseries, loadsetup, loadwire, served
 
     wanted = loadgate.read(slo, fail_on_breach)
-    endpoint = resolve(service, url, model, api_key_file, target)
+    endpoint = loadwire.with_flags(resolve(service, url, model, api_key_file, target), flags)
     chosen = served.choose(endpoint, served.models(endpoint))
     setup = loadsetup.build(flags, endpoint, chosen)
     if flags.sweep is not None:
@@ -88,8 +88,11 @@ def command(
             answer_json({**series.to_dict(), "folder": str(where)})
         else:
             loadseries.show(series, where)
+        loadgate.write_series_reports(where, series, junit)
         if series.interrupted:
             raise InterruptedByUserError("interrupted")
+        if fail_on_breach:
+            loadgate.enforce_series(series)
         return
     result, where = loadmeasure.measure(setup, endpoint, folder, slo=wanted, gated=fail_on_breach)
     loadgate.write_reports(where, result, junit)

@@ -27,10 +27,9 @@ def models(endpoint: Endpoint, *, timeout: float = 10.0) -> list[Served]:
     import httpx
 
     where = f"{endpoint.url}/v1/models"
-    headers = {"Authorization": f"Bearer {endpoint.api_key}"} if endpoint.api_key else {}
     try:
-        with httpx.Client(timeout=timeout, trust_env=False) as client:
-            response = client.get(where, headers=headers)
+        with httpx.Client(timeout=timeout, trust_env=False, verify=endpoint.trust()) as client:
+            response = client.get(where, headers=endpoint.sent())
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise TargetError(
             f"the server does not answer: {error or type(error).__name__}",

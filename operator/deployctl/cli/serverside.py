@@ -21,9 +21,17 @@ def watch(endpoint: Endpoint, planned_s: float) -> "Watch[Snapshot]":
     from deployctl import metrics
     from deployctl.load.watch import Watch, every
 
+    verify = endpoint.trust()
+
     def look() -> "Snapshot | None":
         try:
-            return metrics.scrape(endpoint.url, endpoint.api_key, timeout=_PATIENCE_S)
+            return metrics.scrape(
+                endpoint.url,
+                endpoint.api_key,
+                timeout=_PATIENCE_S,
+                headers=endpoint.headers,
+                verify=verify,
+            )
         except TargetError:
             return None
 

@@ -19,6 +19,7 @@ from deployctl.errors import TargetError
 from deployctl_loadtest.result import Setup
 
 KEY_VARIABLE = "DEPLOYCTL_LOADTEST_API_KEY"
+HEADERS_VARIABLE = "DEPLOYCTL_LOADTEST_HEADERS"
 _PROGRESS_MARK = "@progress "
 _END_S = 15.0  # for Locust to cut its requests and write its last samples
 
@@ -45,8 +46,12 @@ def command(setup: Setup, samples: Path) -> list[str]:
         "exit-code-on-error": 0,
         "model": setup.model,
         "api": setup.api,
-        "input-tokens": setup.input_tokens,
-        "output-tokens": setup.output_tokens,
+        # A workload's own lengths where they vary; else those that were asked for.
+        "input-tokens": setup.input_tokens if setup.input_fixed else 0,
+        "output-tokens": setup.output_tokens if setup.output_fixed else 0,
+        "workload": "" if setup.workload == "fixed" else _absolute(setup.workload),
+        "extra-body": json.dumps(setup.extra_body),
+        "ca-file": setup.ca_file or "",
         "seed": setup.seed,
         "request-timeout": setup.request_timeout_s,
         "stop-after": setup.cut_s + setup.duration_s,
@@ -58,6 +63,10 @@ def command(setup: Setup, samples: Path) -> list[str]:
         assert setup.arrivals is not None
         values |= {"users": 1, "spawn-rate": 1, "rate": setup.rate, "arrivals": setup.arrivals}
         values |= {"ramp": setup.ramp_s}
+    if setup.mode == "trace":
+        assert setup.trace is not None
+        values |= {"users": 1, "spawn-rate": 1, "trace": Path(setup.trace).absolute()}
+        values |= {"trace-speed": setup.trace_speed}
     arguments = [f"--{name}={value}" for name, value in values.items()]
     if not setup.ignore_eos:
         arguments.append("--no-ignore-eos")
@@ -65,9 +74,17 @@ def command(setup: Setup, samples: Path) -> list[str]:
     return [*locust, "--only-summary", "--progress", "--realtime", *arguments]
 
 
-def environment(inherited: Mapping[str, str], api_key: str | None) -> dict[str, str]:
-    """The subprocess's environment: no stray LOCUST_* settings, and the key if there is one."""
-    keys = (KEY_VARIABLE, "OPENAI_API_KEY")
+def _absolute(workload: str) -> str:
+    """Locust runs in the result folder: a file is named from the root, one of ours by name."""
+    path = Path(workload)
+    return str(path.absolute()) if path.is_file() else workload
+
+
+def environment(
+    inherited: Mapping[str, str], api_key: str | None, headers: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The subprocess's environment: no stray LOCUST_* settings; key and headers if any."""
+    keys = (KEY_VARIABLE, HEADERS_VARIABLE, "OPENAI_API_KEY")
     values = {
         name: value
         for name, value in inherited.items()
@@ -75,6 +92,8 @@ def environment(inherited: Mapping[str, str], api_key: str | None) -> dict[str, 
     }
     if api_key:
         values[KEY_VARIABLE] = api_key
+    if headers:
+        values[HEADERS_VARIABLE] = json.dumps(dict(headers))
     values["PYTHONUNBUFFERED"] = "1"
     return values
 
@@ -92,6 +111,8 @@ def run(
     folder: Path,
     api_key: str | None,
     tell: Callable[[Progress], None],
+    *,
+    headers: Mapping[str, str] | None = None,
 ) -> bool:
     """Runs the test to its end; samples and `locust.log` are then in `folder`.
 
@@ -109,7 +130,7 @@ def run(
             process = subprocess.Popen(
                 command(setup, folder),
                 cwd=folder,
-                env=environment(os.environ, api_key),
+                env=environment(os.environ, api_key, headers),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=log,

@@ -109,7 +109,7 @@ def _about_tokens(setup: Setup, tokens: Tokens) -> list[Verdict]:
                 "(a gap of 0): the server's front end sends in bursts. Judge by TPOT.",
             )
         )
-    if setup.ignore_eos and tokens.output_mean < 0.95 * setup.output_tokens:
+    if setup.ignore_eos and setup.output_fixed and tokens.output_mean < 0.95 * setup.output_tokens:
         found.append(
             Verdict(
                 "note",

@@ -4,7 +4,7 @@ import pytest
 
 from deployctl_loadtest import priority, writer
 from deployctl_loadtest.heartbeat import PERIOD, Heartbeat
-from deployctl_loadtest.request import Workload, headers
+from deployctl_loadtest.request import headers
 from deployctl_loadtest.sample import Sample, WorkerReport
 
 
@@ -65,29 +65,6 @@ def test_lost_samples_are_counted(tmp_path):
     killed.close(report("1", 5))  # says that it wrote five
     (tmp_path / "samples-1.jsonl").write_text(json.dumps(sample().to_dict()) + "\n")
     assert writer.read(tmp_path)[2] == 4
-
-
-def test_prompts_are_new_each_time_and_the_same_for_a_seed():
-    load = Workload(model="m", input_tokens=100, seed=1)
-    assert load.body(1) == load.body(1)
-    others = {load.body(2), load.body(3), Workload(model="m", seed=2).body(1)}
-    assert load.body(1) not in others
-    assert len(others) == 3
-
-
-def test_the_body_asks_for_a_stream_with_usage_and_a_fixed_length():
-    chat = json.loads(Workload(model="m", output_tokens=9).body(1))
-    assert chat["stream"] is True
-    assert chat["stream_options"] == {"include_usage": True}
-    assert chat["max_tokens"] == 9
-    assert chat["ignore_eos"] is True
-    assert chat["skip_special_tokens"] is False
-    assert len(chat["messages"][0]["content"].split()) == 108
-    plain = json.loads(
-        Workload(model="m", api="completions", input_tokens=5, ignore_eos=False).body(1)
-    )
-    assert len(plain["prompt"].split()) == 5
-    assert not {"ignore_eos", "skip_special_tokens"} & plain.keys()
 
 
 def test_no_compression_is_asked_for():
