@@ -112,6 +112,11 @@ def command_line(
     return _parse(words[start:], found=True)
 
 
+def parse_words(words: Sequence[Word]) -> CommandLine:
+    """Takes the engine's own arguments apart, without looking for what starts it."""
+    return _parse(list(words), found=True)
+
+
 def _is_engines(args: Sequence[Word]) -> bool:
     return any(word.text == "--model" or word.text.startswith("--model=") for word in args)
 

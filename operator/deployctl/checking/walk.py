@@ -1,9 +1,16 @@
 """Reading data of which nothing is certain: whatever is not as expected counts as absent."""
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
 Path = tuple[str | int, ...]
+
+# Names of variables and flags that hold secrets.
+SECRET_NAME = re.compile(
+    r"(^|[_-])(TOKEN|API[_-]?KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?|(ACCESS|SECRET|PRIVATE)_KEY)$",
+    re.IGNORECASE,
+)
 
 
 def mapping(value: Any) -> dict[str, Any]:

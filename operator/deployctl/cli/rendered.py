@@ -24,10 +24,10 @@ def write(folder: Path, bundle: Bundle, beside: dict[str, str], *, force: bool) 
     """
     files = {**bundle.files, **beside}
     try:
-        known = _known(folder)
+        before = known(folder)
         if not force:
-            _refuse_foreign(folder, files, known)
-        for path in sorted(set(known or {}) - set(files)):
+            _refuse_foreign(folder, files, before)
+        for path in sorted(set(before or {}) - set(files)):
             (folder / path).unlink(missing_ok=True)
         for path, text in files.items():
             _replace(folder / path, text)
@@ -41,7 +41,7 @@ def write(folder: Path, bundle: Bundle, beside: dict[str, str], *, force: bool) 
         ) from error
 
 
-def _known(folder: Path) -> dict[str, str] | None:
+def known(folder: Path) -> dict[str, str] | None:
     """What an earlier render wrote there, with digests; None when it is no folder of ours."""
     try:
         record = json.loads((folder / MARKER).read_text(encoding="utf-8"))

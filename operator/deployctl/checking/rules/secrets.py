@@ -8,7 +8,7 @@ from deployctl.checking.documents import Place
 from deployctl.checking.engine import Variable
 from deployctl.checking.finding import Finding, Severity, check, rule
 from deployctl.checking.scene import Scene
-from deployctl.checking.walk import dig, mapping, mappings, strings, text
+from deployctl.checking.walk import SECRET_NAME, dig, mapping, mappings, strings, text
 
 GROUP = "Secrets"
 INLINE = rule(
@@ -28,10 +28,6 @@ MANIFEST = rule(
     Severity.warning,
     "A Secret with its data beside the manifests is a secret in Git: base64 hides nothing.",
     group=GROUP,
-)
-_NAME = re.compile(
-    r"(^|_)(TOKEN|API_?KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?|(ACCESS|SECRET|PRIVATE)_KEY)$",
-    re.IGNORECASE,
 )
 _TOKENS = (
     ("a Hugging Face token", re.compile(r"\bhf_[A-Za-z0-9]{20,}")),
@@ -62,7 +58,7 @@ def variables(scene: Scene) -> Iterator[Finding]:
                 place = document.place("environment", name)
                 found.append((name, Variable(text(value), place)))
     for name, variable in found:
-        if _NAME.search(name) and not _HARMLESS.match(variable.value or ""):
+        if SECRET_NAME.search(name) and not _HARMLESS.match(variable.value or ""):
             yield INLINE.at(
                 variable.place,
                 f"the value of {name[:60]} stands in the file",
@@ -81,11 +77,11 @@ def tokens(scene: Scene) -> Iterator[Finding]:
             for what, pattern in _TOKENS:
                 if pattern.search(value[:20_000]):
                     place = Place(document, path)
-                    if named and _NAME.search(text(dig(document.data, *path[:-1], "name"))):
+                    if named and SECRET_NAME.search(text(dig(document.data, *path[:-1], "name"))):
                         continue  # said already, by the variable's name
-                    if "environment" in path and _NAME.search(value.partition("=")[0]):
+                    if "environment" in path and SECRET_NAME.search(value.partition("=")[0]):
                         continue
-                    if "environment" in path and _NAME.search(str(path[-1])):
+                    if "environment" in path and SECRET_NAME.search(str(path[-1])):
                         continue
                     yield INLINE.at(
                         place,

@@ -1,0 +1,131 @@
+"""What a changed field does to what runs."""
+
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from deployctl.checking.documents import Document
+from deployctl.checking.flatten import Field, strategy
+from deployctl.checking.quantity import quantity
+
+
+class Effect(StrEnum):
+    """What applying a change does, gravest first."""
+
+    refused = "refused"  # the API server or the target will not take it
+    restarts = "restarts"  # the service answers nothing while the engine starts anew
+    rolls = "rolls"  # pods are replaced while others serve
+    in_place = "in_place"  # takes effect without touching the engine
+    nothing = "nothing"  # does not matter to what runs
+
+
+class Verdict(NamedTuple):
+    """An effect, and why."""
+
+    effect: Effect
+    why: str
+
+
+NOTHING = Verdict(Effect.nothing, "does not matter to what runs")
+_WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
+_NEXT_TIME = (
+    "strategy",
+    "updateStrategy",
+    "progressDeadlineSeconds",
+    "revisionHistoryLimit",
+    "minReadySeconds",
+)
+# What Compose leaves out when it decides whether a container must be made anew.
+_COMPOSE_FREE = ("build", "depends_on", "profiles", "pull_policy", "scale")
+
+
+def of_object(document: Document, path: Field, old: Any, new: Any) -> Verdict:
+    """The effect of one changed field of a Kubernetes object; `document` is the new one."""
+    if path[0] in ("metadata", "status"):
+        return Verdict(Effect.nothing, "labels and annotations of the object itself")
+    if document.kind in _WORKLOADS:
+        return _workload(document, path)
+    if document.kind in ("Job", "CronJob") and path[:2] == ("spec", "template"):
+        if document.kind == "Job":
+            return Verdict(Effect.refused, "a Job's pods cannot be changed: delete the Job first")
+        return Verdict(Effect.in_place, "from its next run on")
+    if document.kind == "PersistentVolumeClaim" and path[0] == "spec":
+        return _claim(path, old, new)
+    if document.kind == "Service" and path[:2] == ("spec", "clusterIP"):
+        return Verdict(Effect.refused, "a Service keeps its address: delete it first")
+    if document.kind in ("ConfigMap", "Secret"):
+        return Verdict(Effect.in_place, "pods read it when they start")
+    if document.kind == "Kustomization":
+        return NOTHING
+    return Verdict(Effect.in_place, "takes effect at once; the engine is not touched")
+
+
+def _workload(document: Document, path: Field) -> Verdict:
+    if path[:2] == ("spec", "template"):
+        kind, surge, replicas = strategy(document)
+        if document.kind == "Deployment" and kind == "Recreate":
+            return Verdict(Effect.restarts, "strategy Recreate ends every pod first")
+        if replicas <= 1 and (document.kind != "Deployment" or surge in (0, "0", "0%")):
+            return Verdict(Effect.restarts, "the only pod ends before the new one starts")
+        return Verdict(Effect.rolls, "pods are replaced a few at a time")
+    if path[:2] == ("spec", "replicas"):
+        return Verdict(Effect.in_place, "pods are added or taken away")
+    if len(path) > 1 and path[1] in _NEXT_TIME:
+        return Verdict(Effect.nothing, "matters to the next update alone")
+    if path[:2] in (
+        ("spec", "selector"),
+        ("spec", "serviceName"),
+        ("spec", "volumeClaimTemplates"),
+    ):
+        return Verdict(Effect.refused, "cannot be changed: delete the workload first")
+    return Verdict(Effect.in_place, "the pods stay")
+
+
+def _claim(path: Field, old: Any, new: Any) -> Verdict:
+    if path[-1] == "storage":
+        before, after = quantity(old), quantity(new)
+        if before is not None and after is not None and after >= before:
+            return Verdict(Effect.in_place, "grows where the storage class allows it")
+        return Verdict(Effect.refused, "a volume cannot shrink")
+    return Verdict(Effect.refused, "a claim cannot be changed: make another, or delete it first")
+
+
+def of_compose(path: Field, *, digest_differs: bool | None) -> Verdict:
+    """The effect of one changed field of a Compose file.
+
+    `digest_differs` compares the digest labels of deployctl's own files, which cover the whole
+    document; None where there are none.
+    """
+    if digest_differs:
+        return Verdict(Effect.restarts, "the label io.deployctl.digest changes with it")
+    if digest_differs is False:
+        return NOTHING
+    if path[0] != "services" or len(path) < 3:
+        kinds = {"networks", "volumes", "configs", "secrets"}
+        effect = Effect.in_place if path[0] in kinds else Effect.nothing
+        return Verdict(effect, "Compose makes what is missing, and changes nothing that is there")
+    if path[2] in _COMPOSE_FREE:
+        return Verdict(Effect.nothing, "Compose does not make a container anew for it")
+    return Verdict(Effect.restarts, f"Compose makes the container of {path[1]} anew")
+
+
+# Sections of the chart's values that leave the pods alone.
+_BESIDE_PODS = (
+    "service",
+    "ingress",
+    "route",
+    "networkPolicy",
+    "disruption",
+    "autoscaling",
+    "monitoring",
+    "labels",
+    "router",
+)
+
+
+def of_values(path: Field) -> Verdict:
+    """The effect of one changed value of the chart, as far as the values tell."""
+    if path[0] in _BESIDE_PODS:
+        return Verdict(Effect.in_place, "by the values' section; helm is not here to tell exactly")
+    if path[0] == "replicas":
+        return Verdict(Effect.in_place, "pods are added or taken away")
+    return Verdict(Effect.rolls, "by the values' section; helm is not here to tell exactly")

@@ -1,0 +1,218 @@
+"""`deployctl diff`, as a user and a pipeline run it; Docker is a stand-in."""
+
+import json
+import sys
+from types import SimpleNamespace
+from typing import NamedTuple
+
+import pytest
+
+from deployctl.cli.app import main
+from deployctl.targets.docker import running
+
+CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "hidden_size": 128,
+    "intermediate_size": 256,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "vocab_size": 512,
+    "max_position_embeddings": 2048,
+    "torch_dtype": "float16",
+}
+
+
+class Done(NamedTuple):
+    code: int
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    header = json.dumps({"w": {"dtype": "F16", "shape": [16, 16], "data_offsets": [0, 512]}})
+    (folder / "model.safetensors").write_bytes(
+        len(header).to_bytes(8, "little") + header.encode() + bytes(512)
+    )
+    (folder / "tokenizer.json").write_text("{}")
+    monkeypatch.setenv("DEPLOYCTL_STATE_DIR", str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+
+    def call(verb, *words, model=("--model", "tiny", "--gpu", "cpu")):
+        monkeypatch.setattr(sys, "argv", ["deployctl", verb, *model, *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return Done(ended.value.code, *capsys.readouterr())
+
+    return call
+
+
+@pytest.mark.parametrize("target", ["docker", "process"])
+def test_against_what_was_rendered(run, target):
+    run("render", "--target", target, "-o", "out")
+    same = run("diff", "--target", target, "--against", "out", "--exit-code")
+    assert (same.code, same.stdout.splitlines()[-1]) == (0, "nothing differs")
+    other = run("diff", "--target", target, "--against", "out", "--max-model-len", "512")
+    assert other.code == 0
+    assert "--max-model-len: 2048 -> 512" in other.stdout
+    assert "the engine restarts" in other.stdout
+    words = ("--target", target, "--against", "out", "--max-model-len", "512", "--exit-code")
+    assert run("diff", *words).code == 3
+
+
+def test_the_folder_says_which_target_it_is_of(run):
+    run("render", "--target", "docker", "-o", "out")
+    document = json.loads(run("diff", "--against", "out", "--output", "json").stdout)
+    assert document["version"] == 1
+    assert document["services"][0]["target"] == "docker"
+    assert document["services"][0]["effect"] is None
+
+
+def test_json_is_a_documented_document(run):
+    run("render", "--target", "docker", "-o", "out")
+    words = ("--against", "out", "--max-model-len", "512", "--output", "json")
+    (service,) = json.loads(run("diff", *words).stdout)["services"]
+    assert service["effect"] == "restarts"
+    assert service["changes"] == [
+        {
+            "file": "compose.yaml",
+            "where": "services.engine.command --max-model-len",
+            "old": "2048",
+            "new": "512",
+            "effect": "restarts",
+            "why": "the label io.deployctl.digest changes with it",
+        }
+    ]
+
+
+def test_against_another_plan(run, tmp_path):
+    (tmp_path / "main.yaml").write_text("model: tiny\ngpu: cpu\nmax_model_len: 1024\n")
+    done = run("diff", "--against-file", "main.yaml", "--max-model-len", "512")
+    assert "--max-model-len: 1024 -> 512" in done.stdout
+    assert "plan      context, tokens: 1024 -> 512" in done.stdout
+
+
+def test_several_services_have_a_folder_each(run, tmp_path):
+    text = "model: tiny\nname: one\nport: 8001\n---\nmodel: tiny\nname: two\nport: 8002\n"
+    (tmp_path / "fleet.yaml").write_text(text)
+    fleet = ("-f", "fleet.yaml", "--gpu", "cpu")
+    run("render", "--target", "docker", "-o", "out", model=fleet)
+    done = run("diff", "--against", "out", "--port", "8003", model=(*fleet[:2], "--gpu", "cpu"))
+    assert done.code == 2  # one port for two services
+    (tmp_path / "fleet.yaml").write_text(text.replace("8002", "9002"))
+    done = run("diff", "--against", "out", model=fleet)
+    assert "one: docker, against out/one\nnothing differs" in done.stdout
+    assert "published: 8002 -> 9002" in done.stdout
+
+
+def test_against_a_release_every_byte_counts(run, tmp_path):
+    from deployctl.cli.pipeline import prepare
+    from deployctl.render import render_process
+    from deployctl.spec import load_specs
+    from deployctl.targets.release import Release
+    from deployctl.targets.store import ServiceRef, Store
+
+    (spec,) = load_specs([], {"model": "tiny", "gpu": "cpu"})
+    made = prepare(spec)
+    release = Release(
+        service="tiny", revision=3, status="deployed", created="2026-01-01T00:00:00+00:00",
+        reason="up", spec=made.spec, plan=made.plan, bundle=render_process(made.plan, made.spec),
+    )  # fmt: skip
+    Store(tmp_path / "state").save(ServiceRef("process", "tiny"), release)
+    same = run("diff")
+    assert same.stdout == "tiny: process, against revision 3, which is deployed\nnothing differs\n"
+    done = run("diff", "--port", "8001")
+    assert "restarts  command.json  arguments --port: 8000 -> 8001" in done.stdout
+
+
+def test_nothing_runs(run):
+    done = run("diff")
+    assert done.code == 2
+    assert "nothing of tiny runs on target process" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--against", "nowhere"), "there is no such folder"),
+        (("--against", "tiny"), "nothing rendered is there"),
+        (("--against", "a", "--against-file", "b"), "one thing at a time"),
+        (("--against-file", "nowhere.yaml"), "cannot read the file"),
+    ],
+)
+def test_wrong_use_is_said(run, words, says):
+    done = run("diff", *words)
+    assert done.code == 2
+    assert says in done.stderr
+
+
+class Engine:
+    """Docker with one container."""
+
+    def __init__(self, container):
+        self.address = SimpleNamespace(remote=False)
+        self._containers = [container] if container else []
+
+    def containers(self, project, service):
+        assert (project, service) == ("deployctl-tiny", "engine")
+        return self._containers
+
+
+@pytest.fixture
+def docker(monkeypatch):
+    def put(container):
+        monkeypatch.setattr(running, "find", lambda environment, run: None)
+        monkeypatch.setattr(running, "connect", lambda address: Engine(container))
+
+    return put
+
+
+def container(labels, **config):
+    return SimpleNamespace(
+        name="deployctl-tiny-engine-1",
+        labels=labels,
+        attrs={"Config": {"Labels": labels, **config}},
+    )
+
+
+def test_against_a_project_that_compose_started(run, docker, tmp_path):
+    run("render", "--target", "docker", "-o", "out")
+    text = (tmp_path / "out" / "compose.yaml").read_text()
+    digest = text.split("io.deployctl.digest: ")[1].split()[0].strip('"')
+    docker(container({
+        "io.deployctl.digest": digest,
+        "com.docker.compose.project.config_files": str(tmp_path / "out" / "compose.yaml"),
+    }))  # fmt: skip
+    same = run("diff", "--target", "docker")
+    assert same.stdout.endswith("nothing differs\n")
+    assert "out/compose.yaml" in same.stdout
+    assert (
+        "--max-model-len: 2048 -> 512"
+        in run("diff", "--target", "docker", "--max-model-len", "512").stdout
+    )
+
+
+def test_against_a_container_whose_files_are_gone(run, docker):
+    docker(container(
+        {"io.deployctl.digest": "0", "com.docker.compose.project.config_files": "/gone"},
+        Image="deployctl/vllm-cpu:0.31.0",
+        Cmd=["--model", "/models/tiny", "--host", "0.0.0.0", "--port", "8000"],
+        Env=["PATH=/bin", "HOME=/root"],
+    ))  # fmt: skip
+    done = run("diff", "--target", "docker")
+    assert "container deployctl-tiny-engine-1" in done.stdout
+    assert "services.engine.image: deployctl/vllm-cpu:0.31.0 -> deployctl/vllm-cpu:0.32.0" in (
+        done.stdout
+    )
+    assert "environment.HOME: /root -> /tmp" in done.stdout
+    assert "environment.PATH" not in done.stdout
+
+
+def test_no_container_at_all(run, docker):
+    docker(None)
+    assert run("diff", "--target", "docker").code == 2
