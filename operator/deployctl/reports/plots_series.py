@@ -54,11 +54,10 @@ def _panel(axes: Any, name: str, field: str, points: list[Point], variable: str)
                     f"{point.value:g}", (x, y), textcoords="offset points", xytext=(0, 7),
                     ha="center", fontsize=8, color=INK,
                 )  # fmt: skip
-    axes.set_ylim(bottom=0)
-    axes.set_xlim(left=0)
-    axes.margins(y=0.2)
+    axes.set_ylim(0, axes.get_ylim()[1] * 1.15)  # room for the numbers
+    axes.set_xlim(0, axes.get_xlim()[1] * 1.05)
     if known:
         axes.legend(
-            frameon=False, fontsize=8, loc="upper left", labelcolor=INK,
+            frameon=False, fontsize=8, loc="lower right", labelcolor=INK,
             title=f"numbers: {variable}", title_fontsize=8,
         )  # fmt: skip

@@ -20,10 +20,10 @@ def timeline(result: LoadResult, samples: Sequence[Sample], moments: Sequence[Se
         above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.3, 1))
         _line(above, moments, "running", BLUE)
         _line(above, moments, "waiting", ORANGE)
-        times, counts = in_flight(samples)
-        above.step(
-            times, counts, where="post", color=INK, linewidth=0.9, linestyle=":",
-            label="in flight, by the client", rasterized=len(times) > 4000,
+        flying = in_flight(samples, last)
+        above.plot(
+            *zip(*flying, strict=True), color=INK, linewidth=0.9, linestyle=":",
+            label="in flight, by the client",
         )  # fmt: skip
         above.set_title("Requests at the server")
         above.set_ylim(bottom=0)
@@ -61,15 +61,14 @@ def _line(axes: Any, moments: Sequence[ServerMoment], name: str, color: str) -> 
         )  # fmt: skip
 
 
-def in_flight(samples: Sequence[Sample]) -> tuple[list[float], list[int]]:
-    """How many requests the client had under way, at each change."""
-    changes = sorted(
-        [(s.started_at_s, 1) for s in samples]
-        + [(s.started_at_s + s.duration_s, -1) for s in samples]
-    )
-    times, counts, now = [0.0], [0], 0
-    for at, change in changes:
-        now += change
-        times.append(at)
-        counts.append(now)
-    return times, counts
+def in_flight(samples: Sequence[Sample], last: float, bins: int = 240) -> list[tuple[float, float]]:
+    """How many requests the client had under way: (middle of a bin, its mean)."""
+    width = last / bins
+    busy = [0.0] * bins
+    for sample in samples:
+        begin, end = sample.started_at_s, min(last, sample.started_at_s + sample.duration_s)
+        first = max(0, min(bins - 1, int(begin / width)))
+        for index in range(first, min(bins, int(end / width) + 1)):
+            low, high = index * width, (index + 1) * width
+            busy[index] += max(0.0, min(end, high) - max(begin, low))
+    return [((index + 0.5) * width, total / width) for index, total in enumerate(busy)]
