@@ -1,6 +1,6 @@
 """Writes the reference pages that are made from the code: `--check` fails when they drifted.
 
-python scripts/reference.py            # writes docs/reference/{cli,service}.md
+python scripts/reference.py            # writes docs/reference/{cli,service,checks}.md
 python scripts/reference.py --check    # exit 1 and a line a file when one is stale
 """
 
@@ -11,6 +11,8 @@ from typing import Any
 
 import typer.main
 
+from deployctl.checking import RULES
+from deployctl.checking.run import IGNORE_ANNOTATION
 from deployctl.cli.app import VERBS, build
 from deployctl.spec import ServiceSpec, Settings
 from deployctl.spec.load import ENV_PREFIX
@@ -90,10 +92,30 @@ def service_page() -> str:
     return "\n".join(lines) + "\n"
 
 
+def checks_page() -> str:
+    """The codes of `deployctl check`, from the rules themselves."""
+    groups = sorted({rule.group for rule in RULES.values()})
+    lines = [HEADER + "# What deployctl check knows\n"]
+    lines.append(
+        f"{len(RULES)} codes. A code is stable: `--ignore CODE` leaves it out everywhere, the\n"
+        f'annotation `{IGNORE_ANNOTATION}: "CODE CODE"` at one object (`x-deployctl:\n'
+        "check-ignore:` in a Compose file). Errors refuse (exit code 3), warnings do with\n"
+        "`--strict`, notes never. Some findings of a code are milder than the code.\n"
+    )
+    for group in groups:
+        lines += [f"## {group}", "", "| code | severity | what it does to you |", "|---|---|---|"]
+        for code, rule in sorted(RULES.items()):
+            if rule.group == group:
+                lines.append(f"| `{code}` | {rule.severity.value} | {rule.hurts} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
 def main() -> int:
     """Writes the pages, or checks them."""
     stale = 0
-    for name, text in (("cli.md", cli_page()), ("service.md", service_page())):
+    pages = {"cli.md": cli_page(), "service.md": service_page(), "checks.md": checks_page()}
+    for name, text in pages.items():
         page = REFERENCE / name
         if "--check" not in sys.argv:
             page.parent.mkdir(parents=True, exist_ok=True)

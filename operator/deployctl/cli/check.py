@@ -1,6 +1,5 @@
 """`deployctl check`: what is wrong with manifests, known offline."""
 
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,11 +13,6 @@ if TYPE_CHECKING:
     from deployctl.checking import Report
 
 DOCUMENT_VERSION = 1
-MAX_FILES = 2000
-MAX_TOTAL_BYTES = 64 * 1024 * 1024
-STDIN = "-"
-_SUFFIXES = (".yaml", ".yml", ".json")
-_SKIPPED_FOLDERS = {"node_modules", "__pycache__", "venv"}
 
 
 def command(
@@ -57,7 +51,8 @@ def command(
     objects are held against the schemas of a release, and everything against what is known of
     vLLM: flags and metric names by version, probes against start-up, access modes, cards,
     secrets. All paths are one set: a Service is looked up among the Deployments given with it.
-    The codes are listed in docs/reference/checks.md.
+    A chart is filled in by helm, with the values.yaml beside its folder where there is one. The
+    codes are listed in docs/reference/checks.md.
 
     deployctl check k8s/
 
@@ -69,13 +64,21 @@ def command(
     An object may excuse itself with the annotation deployctl.io/check-ignore: "CODE CODE".
     """
     from deployctl.checking import Options, check_texts
+    from deployctl.cli.checkfiles import read
 
     _refuse_unknown(ignore)
     _check_version("--kubernetes", kubernetes, "1.31")
     _check_version("--engine-version", engine_version, "0.32.0")
-    texts, named = _read(paths)
+    texts, named = read(paths)
     options = Options(kubernetes=kubernetes, engine_version=engine_version)
     report = check_texts(texts, options, ignore=ignore, named=named)
+    if not report.documents and not report.findings:
+        raise NotFoundError(
+            "nothing that can be checked is there",
+            where=", ".join(paths)[:200],
+            hint="give manifests, a Compose file or a service file; for a chart without helm "
+            "here, pipe what helm template writes into deployctl check -",
+        )
     if sarif is not None:
         import json
 
@@ -130,100 +133,6 @@ def _check_version(option: str, given: str | None, example: str) -> None:
 
     if given and not re.fullmatch(r"v?\d{1,4}(\.\d{1,4}){1,2}([.a-z0-9+-]{0,20})?", given):
         raise InputError(f"{given!r} is no version", where=option, hint=f"write {example}")
-
-
-def _read(paths: list[str]) -> tuple[dict[str, str], list[str]]:
-    """The texts of all paths by name, and which of them were named one by one."""
-    texts: dict[str, str] = {}
-    named: list[str] = []
-    for given in paths:
-        if given == STDIN:
-            texts["stdin"] = _decoded(sys.stdin.buffer.read(MAX_TOTAL_BYTES + 1), "stdin")
-            named.append("stdin")
-            continue
-        path = Path(given)
-        if path.is_dir():
-            files = _files(path)
-            if not files:
-                raise NotFoundError(
-                    "no YAML or JSON file is there", where=given, hint="give a folder of manifests"
-                )
-            for file in files:
-                texts[str(file)] = _text(file)
-        else:
-            texts[given] = _text(path)
-            named.append(given)
-        if len(texts) > MAX_FILES or sum(map(len, texts.values())) > MAX_TOTAL_BYTES:
-            raise InputError(
-                f"more than {MAX_FILES} files, or {MAX_TOTAL_BYTES >> 20} MiB of them",
-                where=given,
-                hint="check one folder of manifests at a time",
-            )
-    return texts, named
-
-
-def _files(folder: Path) -> list[Path]:
-    """The YAML and JSON files below a folder, but for hidden ones and a chart's templates."""
-    import os
-
-    found: list[Path] = []
-    for parent, folders, files in os.walk(folder):
-        here = Path(parent)
-        chart = "Chart.yaml" in files
-        if chart:
-            story(
-                f"{here} is a chart: its templates are not checked; pipe helm template into "
-                "deployctl check -",
-                style="dim",
-            )
-        folders[:] = sorted(
-            name
-            for name in folders
-            if not name.startswith(".")
-            and name not in _SKIPPED_FOLDERS
-            and not (chart and name in ("templates", "charts"))
-        )
-        found += [
-            here / name
-            for name in sorted(files)
-            if name.endswith(_SUFFIXES) and not name.startswith(".")
-        ]
-        if len(found) > MAX_FILES:
-            break
-    return found
-
-
-def _text(file: Path) -> str:
-    from deployctl.checking.yamltext import MAX_BYTES
-
-    if not file.exists():
-        raise NotFoundError("there is no such file", where=str(file), hint="check the path")
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(
-            f"cannot read it: {error.strerror}", where=str(file), hint="check the path"
-        ) from error
-    return _decoded(content, str(file))
-
-
-def _decoded(content: bytes, where: str) -> str:
-    from deployctl.checking.yamltext import MAX_BYTES
-
-    limit = MAX_TOTAL_BYTES if where == "stdin" else MAX_BYTES
-    if len(content) > limit:
-        raise InputError(
-            f"the file is larger than {limit >> 20} MiB",
-            where=where,
-            hint="no manifest is that large; check the right file",
-        )
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            "the file is not UTF-8 text", where=where, hint="check manifests only"
-        ) from error
 
 
 def _write(file: Path, content: str) -> None:

@@ -173,15 +173,33 @@ def test_a_file_too_large_is_refused(check, tmp_path, monkeypatch):
     assert "larger than" in done.stderr
 
 
-def test_a_chart_is_not_taken_for_manifests(check, good, tmp_path):
-    chart = tmp_path / "k8s" / "chart"
-    (chart / "templates").mkdir(parents=True)
-    (chart / "Chart.yaml").write_text("apiVersion: v2\nname: x\nversion: 0.1.0\n")
-    (chart / "values.yaml").write_text("replicas: 1\n")
-    (chart / "templates" / "d.yaml").write_text("a: {{ .Values.replicas }}\n")
+@pytest.fixture
+def chart(good):
+    folder = good / "chart"
+    (folder / "templates").mkdir(parents=True)
+    (folder / "Chart.yaml").write_text("apiVersion: v2\nname: x\nversion: 0.1.0\n")
+    (folder / "values.yaml").write_text("replicas: 1\n")
+    (folder / "templates" / "d.yaml").write_text("a: {{ .Values.replicas }}\n")
+    return folder
+
+
+def test_a_chart_without_helm_is_not_taken_for_manifests(check, chart, monkeypatch):
+    monkeypatch.setenv("PATH", "")
     done = check("k8s")
     assert done.code == 0, done.stdout
-    assert "helm template" in done.stderr
+    assert "pipe helm template into" in done.stderr
+    assert check("k8s/chart").code == 2
+
+
+def test_a_chart_is_filled_in_by_helm(check, chart, monkeypatch):
+    from deployctl.targets import helm
+
+    def template(folder, values, *, name, namespace):
+        return "apiVersion: v1\nkind: Service\nmetadata: {name: vllm}\nspec: {}\n"
+
+    monkeypatch.setattr(helm, "template", template)
+    done = check("k8s")
+    assert "k8s/chart (helm template)\n  error  service-named-vllm" in done.stdout
 
 
 def test_a_service_file_is_held_against_its_settings(check, tmp_path):

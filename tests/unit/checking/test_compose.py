@@ -101,3 +101,10 @@ def test_which_ports_are_open(port, is_open, codes):
     text = yaml.safe_dump({"services": {"a": {"image": "vllm/vllm-openai:v0.32.0", "ports": [port],
                                               "command": ["--model", "m"]}}})  # fmt: skip
     assert ("exposed-without-key" in codes(text)) is is_open
+
+
+def test_a_file_may_excuse_itself(rendered, codes):
+    project = copy.deepcopy(rendered)
+    engine(project).pop("user")
+    project["x-deployctl"]["check-ignore"] = "run-as-root"
+    assert codes(yaml.safe_dump(project)) == set()
