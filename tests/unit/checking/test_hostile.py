@@ -40,6 +40,7 @@ def places(value, path=()):
 
 
 def put(document, path, value):
+    value = copy.deepcopy(value)  # strategies hand out the same object again
     if not path:
         return value
     inner = document

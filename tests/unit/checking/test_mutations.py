@@ -1,6 +1,7 @@
 """Each mistake, made alone in a good set of manifests, is caught under its own code."""
 
 import pytest
+
 from mistakes import MISTAKES
 
 
