@@ -22,9 +22,11 @@ import gevent  # noqa: E402
 import gevent.ssl  # noqa: E402
 from locust import FastHttpUser, constant, events, task  # noqa: E402
 from locust.contrib.fasthttp import FastHttpSession  # noqa: E402
+from locust.runners import MasterRunner  # noqa: E402
 
-from deployctl_loadtest import options  # noqa: E402
+from deployctl_loadtest import handover, options  # noqa: E402
 from deployctl_loadtest.exchange import prepare  # noqa: E402
+from deployctl_loadtest.handover import Gathering  # noqa: E402
 from deployctl_loadtest.request import headers  # noqa: E402
 from deployctl_loadtest.run import Run  # noqa: E402
 
@@ -33,7 +35,26 @@ HEADERS_VARIABLE = "DEPLOYCTL_LOADTEST_HEADERS"  # JSON object; headers may be s
 _PAUSE_AFTER_FAILURE_S = 0.25  # a dead server answers at once; do not hammer it
 _FOREVER_S = 24 * 3600.0
 
-current: Run | None = None
+current: Run | Gathering | None = None
+
+
+def _prepare(environment: Any, runner: Any, **_: Any) -> None:
+    """On the master: takes what workers hand over, and waits for it before they go."""
+    if not isinstance(runner, MasterRunner):
+        return
+
+    def take(environment: Any, msg: Any, **_: Any) -> None:
+        if isinstance(current, Gathering):
+            current.receive(msg.type, msg.node_id, msg.data)
+
+    def leave(**_: Any) -> None:
+        if isinstance(current, Gathering):
+            current.end()
+
+    for kind in (handover.SAMPLES, handover.REPORT, handover.COUNTS):
+        runner.register_message(kind, take)
+    # Registered after the runner's own, and called before it: Locust goes through them backwards.
+    environment.events.quitting.add_listener(leave)
 
 
 def _start(environment: Any, **_: Any) -> None:
@@ -44,7 +65,10 @@ def _start(environment: Any, **_: Any) -> None:
     wrong = options.problem(environment.parsed_options)
     if wrong is None:
         try:
-            current = Run(environment, headers(key, more))
+            if isinstance(environment.runner, MasterRunner):
+                current = Gathering(environment)
+            else:
+                current = Run(environment, headers(key, more))
         except ValueError as error:
             wrong = str(error)
     if wrong is not None:
@@ -94,8 +118,9 @@ class StreamingUser(FastHttpUser):  # type: ignore[misc]
     def ask(self) -> None:
         """One request of a user; or, in open loop, all of this process's."""
         run = current
-        if run is None:
+        if not isinstance(run, Run):
             return
+        run.wait_for_the_start()
         if run.is_open_loop:
             run.send_what_is_due(self._connect)
             gevent.sleep(_FOREVER_S)
@@ -123,6 +148,7 @@ class StreamingUser(FastHttpUser):  # type: ignore[misc]
 
 
 events.init_command_line_parser.add_listener(options.add_to)
+events.init.add_listener(_prepare)
 events.test_start.add_listener(_start)
 events.test_stopping.add_listener(_stopping)
 events.test_stop.add_listener(_stop)

@@ -45,6 +45,8 @@ def add_to(parser: Any) -> None:
     add("--samples", default="", help="Folder for raw samples", **hidden)
     add("--stop-after", type=float, default=0.0, help="Seconds to run, exactly", **hidden)
     add("--realtime", action="store_true", help="Run before other processes, if allowed", **hidden)
+    add("--epoch", type=float, default=0.0, help="Unix time at which to begin", **hidden)
+    add("--share", type=int, default=1, help="How many workers share the load", **hidden)
     add("--progress", action="store_true", help="A JSON line a second on stdout", **hidden)
 
 

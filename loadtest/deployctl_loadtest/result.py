@@ -140,6 +140,7 @@ class Client:
     achieved_rate: float | None = None  # requests sent a second
     dropped: int = 0  # due, and not sent: too many were under way
     workers_needed: int | None = None  # how many load processes would do, where these do not
+    died: list[str] = dataclasses.field(default_factory=list)  # workers without a last word
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+from locust.runners import WorkerRunner
 
-from deployctl_loadtest import arrivals, trace, workload
+from deployctl_loadtest import arrivals, handover, trace, workload
 from deployctl_loadtest.exchange import RunEnded, exchange
 from deployctl_loadtest.heartbeat import PERIOD, Heartbeat
 from deployctl_loadtest.openloop import Due, OpenLoop, most_in_flight
 from deployctl_loadtest.priority import raise_priority
+from deployctl_loadtest.progress import Counts, tell
 from deployctl_loadtest.prompts import Conversation, Prompts
 from deployctl_loadtest.request import Target
 from deployctl_loadtest.rows import show
@@ -22,7 +24,6 @@ from deployctl_loadtest.sample import Sample, WorkerReport
 from deployctl_loadtest.words import Vocabulary
 from deployctl_loadtest.writer import SampleWriter
 
-PROGRESS_MARK = "@progress "  # begins the lines that `--progress` writes to stdout
 clock = time.perf_counter
 
 
@@ -34,11 +35,14 @@ class Run:
         self._environment = environment
         self._options = options
         self._headers = headers
-        self.epoch = clock()
-        self._started_unix = time.time()
-        self.worker = f"{os.getpid()}"
-        # Unlike the pid the same in every run, so that a seed fixes the prompts.
-        self._index, self._count = 0, 1
+        now = time.time()
+        # Workers of one run begin together, at the moment that the master chose.
+        self._started_unix: float = options.epoch or now
+        self.epoch = clock() + self._started_unix - now
+        self._distributed = isinstance(environment.runner, WorkerRunner)
+        self.worker = handover.name() if self._distributed else f"{os.getpid()}"
+        self._index = environment.runner.worker_index if self._distributed else 0
+        self._count: int = options.share if self._distributed else 1
         # Every run of a process has its own prompts, unless a seed says otherwise.
         self._seed = options.seed if options.seed >= 0 else int.from_bytes(os.urandom(4))
         self.target = Target(
@@ -59,7 +63,11 @@ class Run:
         self._limit: float = options.stop_after
         self._parent = os.getppid()
         self._scheduling = raise_priority() if options.realtime else "normal"
-        self._writer = SampleWriter(Path(options.samples), self.worker) if options.samples else None
+        self._writer: SampleWriter | handover.HandOver | None = None
+        if options.samples and self._distributed:
+            self._writer = handover.HandOver(environment.runner, self.worker)
+        elif options.samples:
+            self._writer = SampleWriter(Path(options.samples), self.worker)
         self._open: OpenLoop | None = None
         self._taken = 0  # numbers
         self._under_way = 0
@@ -74,6 +82,11 @@ class Run:
     def is_open_loop(self) -> bool:
         """Whether requests are due at times of their own."""
         return bool(self._options.rate or self._trace)
+
+    def wait_for_the_start(self) -> None:
+        """Returns when the run has begun."""
+        if (left := self.epoch - clock()) > 0:
+            gevent.sleep(left)
 
     def next_number(self) -> int | None:
         """Numbers the next request of this process, over the whole run; None past the end."""
@@ -220,6 +233,7 @@ class Run:
             sys.stderr.write(f"error: raw samples cannot be written: {error}\n")
 
     def _watching(self) -> None:
+        self.wait_for_the_start()
         told = self.epoch
         while True:
             gevent.sleep(PERIOD)
@@ -234,10 +248,14 @@ class Run:
                 told = now
                 if not self._keep():
                     break
-                if self._options.progress and not self._tell(now):
+                if not self._tell(now):
                     break  # nobody is left to read the result
         self.stopping()
-        gevent.spawn(self._environment.runner.quit)
+        if self._distributed:
+            self._keep()
+            self._tell(clock(), finished=True)  # the master ends what all have finished
+        else:
+            gevent.spawn(self._environment.runner.quit)
 
     def _pending(self) -> bool:
         """Whether anything is under way, or still due before the limit of the run."""
@@ -245,21 +263,21 @@ class Run:
             return self._under_way > 0
         return self._open.in_flight > 0 or not (self._options.requests or self._trace)
 
-    def _tell(self, now: float) -> bool:
-        """Writes a line of progress; False if whoever started this is gone."""
-        if os.getppid() != self._parent:
+    def _tell(self, now: float, *, finished: bool = False) -> bool:
+        """Tells how far it is; False if whoever started this is gone."""
+        if self._options.progress and os.getppid() != self._parent:
             return False
-        line = {
-            "at_s": round(now - self.epoch, 2),
-            "users": self._environment.runner.user_count,
-            "in_flight": self._under_way,
-            "done": self._done,
-            "failed": self._failed,
-            "chunks": self._chunks,
-        }
-        try:
-            sys.stdout.write(PROGRESS_MARK + json.dumps(line) + "\n")
-            sys.stdout.flush()
-        except BrokenPipeError:
-            return False
-        return True
+        counts = Counts(
+            at_s=round(now - self.epoch, 2),
+            users=self._environment.runner.user_count,
+            in_flight=self._under_way,
+            done=self._done,
+            failed=self._failed,
+            chunks=self._chunks,
+            finished=finished,
+        )
+        if self._distributed:
+            message = handover.counts_message(counts)
+            self._environment.runner.send_message(handover.COUNTS, message)
+            return True
+        return tell(counts) if self._options.progress else True

@@ -21,6 +21,11 @@ class SampleWriter:
         self._file.write(json.dumps(sample.to_dict(), separators=(",", ":")) + "\n")
         self.written += 1
 
+    def write_lines(self, lines: list[str]) -> None:
+        """Adds samples that are written out already."""
+        self._file.writelines(line + "\n" for line in lines)
+        self.written += len(lines)
+
     def flush(self) -> None:
         """Hands over what was written so far."""
         self._file.flush()
@@ -42,18 +47,19 @@ def read(folder: Path) -> tuple[list[Sample], list[WorkerReport], int]:
     reports: list[WorkerReport] = []
     lost = 0
     for path in sorted(folder.glob("samples-*.jsonl")):
-        found = 0
+        found = broken = 0
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 samples.append(Sample.from_dict(json.loads(line)))
                 found += 1
             except (ValueError, TypeError, KeyError):
-                lost += 1
+                broken += 1
         said = folder / path.name.replace("samples-", "worker-").replace(".jsonl", ".json")
         if said.exists():
             report = WorkerReport.from_dict(json.loads(said.read_text(encoding="utf-8")))
             reports.append(report)
-            lost = max(lost, report.samples - found)
+            broken = max(broken, report.samples - found)
+        lost += broken
     samples.sort(key=lambda sample: sample.started_at_s)
     for index, sample in enumerate(samples):
         sample.index = index

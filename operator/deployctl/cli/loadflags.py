@@ -117,6 +117,14 @@ class LoadFlags:
             min=0,
         ),
     ] = None
+    workers: Annotated[
+        str,
+        _option(
+            "--workers",
+            "Load processes: a number, or auto: as many as the load takes, up to one a core.",
+            "N",
+        ),
+    ] = "1"
     header: Annotated[
         list[str] | None,
         _option(

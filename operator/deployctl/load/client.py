@@ -61,8 +61,25 @@ def describe(
         lateness_max_s=late.max if late else None,
         achieved_rate=achieved_rate(samples, window),
         dropped=dropped,
+        died=_died(setup, samples, reports),
         workers_needed=workers_needed(setup.workers, cpu_mean, cpu_peak) if busy else None,
     )
+
+
+def _died(setup: Setup, samples: Sequence[Sample], reports: Sequence[WorkerReport]) -> list[str]:
+    """Load processes that ended without their last word, by name if they had said anything."""
+    last: dict[str, float] = {}
+    for sample in samples:
+        ended = sample.started_at_s + sample.duration_s
+        last[sample.worker] = max(last.get(sample.worker, 0.0), ended)
+    living = {report.worker for report in reports}
+    found = [
+        f"{worker} (last heard of at {at:.1f} s)"
+        for worker, at in sorted(last.items())
+        if worker not in living
+    ]
+    silent = setup.workers - len(living) - len(found)
+    return found + ["one that never reported"] * silent
 
 
 def achieved_rate(samples: Sequence[Sample], window: tuple[float, float]) -> float | None:
@@ -92,10 +109,20 @@ def workers_needed(workers: int, cpu_mean: float | None, cpu_peak: float | None)
     return max(workers + 1, math.ceil(workers * used / CPU_GOAL))
 
 
-def verdicts(setup: Setup, latency: Latency, client: Client, *, died: bool) -> list[Verdict]:
-    """What to know of the client. `died`: a load process ended without its last word."""
+def verdicts(setup: Setup, latency: Latency, client: Client) -> list[Verdict]:
+    """What to know of the client."""
     found: list[Verdict] = []
-    if died:
+    if client.died and len(client.died) < setup.workers:
+        found.append(
+            Verdict(
+                "bad",
+                "worker_died",
+                f"{len(client.died)} of {setup.workers} load processes were killed, or crashed: "
+                f"{'; '.join(client.died)}. What they had not handed over is missing, and so is "
+                "their load from then on.",
+            )
+        )
+    elif client.died:
         found.append(
             Verdict(
                 "bad",

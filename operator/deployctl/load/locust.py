@@ -8,6 +8,7 @@ import dataclasses
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -21,6 +22,7 @@ from deployctl_loadtest.result import Setup
 KEY_VARIABLE = "DEPLOYCTL_LOADTEST_API_KEY"
 HEADERS_VARIABLE = "DEPLOYCTL_LOADTEST_HEADERS"
 _PROGRESS_MARK = "@progress "
+_CONNECT_S = 60.0  # for workers to start and find the master
 _END_S = 15.0  # for Locust to cut its requests and write its last samples
 
 
@@ -34,6 +36,7 @@ class Progress:
     failed: int
     chunks: int  # text chunks so far: about tokens
     in_flight: int = 0
+    finished: bool = False
 
 
 def command(setup: Setup, samples: Path) -> list[str]:
@@ -58,20 +61,41 @@ def command(setup: Setup, samples: Path) -> list[str]:
         "samples": samples,
         "requests": setup.requests or 0,
     }
+    if setup.mode != "closed":  # one scheduler in each process
+        values |= {"users": setup.workers, "spawn-rate": setup.workers}
     if setup.mode == "open":
         assert setup.rate is not None
         assert setup.arrivals is not None
-        values |= {"users": 1, "spawn-rate": 1, "rate": setup.rate, "arrivals": setup.arrivals}
+        values |= {"rate": setup.rate, "arrivals": setup.arrivals}
         values |= {"ramp": setup.ramp_s}
     if setup.mode == "trace":
         assert setup.trace is not None
-        values |= {"users": 1, "spawn-rate": 1, "trace": Path(setup.trace).absolute()}
-        values |= {"trace-speed": setup.trace_speed}
+        values |= {"trace": Path(setup.trace).absolute(), "trace-speed": setup.trace_speed}
     arguments = [f"--{name}={value}" for name, value in values.items()]
     if not setup.ignore_eos:
         arguments.append("--no-ignore-eos")
-    locust = [sys.executable, "-m", "locust", "-f", str(locustfile()), "--headless"]
-    return [*locust, "--only-summary", "--progress", "--realtime", *arguments]
+    arguments += ["--headless", "--only-summary", "--progress", "--realtime"]
+    return [*_locust(), *arguments]
+
+
+def _locust() -> list[str]:
+    return [sys.executable, "-m", "locust", "-f", str(locustfile())]
+
+
+def as_master(workers: int, port: int) -> list[str]:
+    """What makes a master of `command`: it sends nothing, and leads the workers."""
+    return [
+        "--master",
+        "--master-bind-host=127.0.0.1",
+        f"--master-bind-port={port}",
+        f"--expect-workers={workers}",
+        f"--expect-workers-max-wait={_CONNECT_S:.0f}",
+    ]
+
+
+def worker_command(port: int) -> list[str]:
+    """The argument list of one worker: what it is to do, the master tells it."""
+    return [*_locust(), "--worker", "--master-host=127.0.0.1", f"--master-port={port}"]
 
 
 def _absolute(workload: str) -> str:
@@ -125,25 +149,28 @@ def run(
     log_path = folder / "locust.log"
     interrupted = False
     with log_path.open("w", encoding="utf-8") as log:
-        # Its own session: a Ctrl-C in the terminal reaches us alone, and we end it in order.
+        started: list[subprocess.Popen[str]] = []
         try:
-            process = subprocess.Popen(
-                command(setup, folder),
-                cwd=folder,
-                env=environment(os.environ, api_key, headers),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                errors="replace",
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise TargetError(f"Locust could not be started: {error}") from error
-        try:
+            leader = command(setup, folder)
+            if setup.workers > 1:
+                port = _free_port()
+                leader += as_master(setup.workers, port)
+            process = _start(leader, folder, log, environment(os.environ, api_key, headers))
+            started.append(process)
+            for _ in range(setup.workers if setup.workers > 1 else 0):
+                started.append(
+                    _start(
+                        worker_command(port),
+                        folder,
+                        log,
+                        environment(os.environ, api_key, headers),
+                        quiet=True,
+                    )
+                )
             interrupted = _follow(process, log, tell)
         finally:
-            _end(process)
+            for one in started:
+                _end(one)
     if process.returncode != 0 and not _anything(folder):
         raise TargetError(
             f"Locust ended with exit code {process.returncode} and no result",
@@ -151,6 +178,32 @@ def run(
             hint=_last_words(log_path),
         )
     return interrupted
+
+
+def _start(
+    words: list[str], folder: Path, log: TextIO, variables: dict[str, str], *, quiet: bool = False
+) -> "subprocess.Popen[str]":
+    # Its own session: a Ctrl-C in the terminal reaches us alone, and we end it in order.
+    try:
+        return subprocess.Popen(
+            words,
+            cwd=folder,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=log if quiet else subprocess.PIPE,
+            stderr=log,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+    except OSError as error:
+        raise TargetError(f"Locust could not be started: {error}") from error
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port: int = server.getsockname()[1]
+    return port
 
 
 def _follow(

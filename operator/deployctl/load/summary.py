@@ -43,7 +43,7 @@ def summarize(
     if server is not None:
         server = replace(server, client_output_tokens=client_output_tokens(samples))
     found = verdicts.judge(
-        setup, requests, latency, tokens, client, server, interrupted=interrupted, died=not reports
+        setup, requests, latency, tokens, client, server, interrupted=interrupted
     )
     return LoadResult(
         version=VERSION,

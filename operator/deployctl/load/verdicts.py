@@ -13,12 +13,11 @@ def judge(
     server: Server | None,
     *,
     interrupted: bool,
-    died: bool,
 ) -> list[Verdict]:
-    """The verdicts, worst first. `died`: the load process ended without its last word."""
+    """The verdicts, worst first."""
     found = [
         *_about_requests(setup, requests, interrupted),
-        *clients.verdicts(setup, latency, client, died=died),
+        *clients.verdicts(setup, latency, client),
         *_about_tokens(setup, tokens),
         *_about_server(requests, server),
     ]

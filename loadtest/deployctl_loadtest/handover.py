@@ -1,0 +1,169 @@
+"""Raw samples of distributed load processes, handed to the master as they come. Needs Locust.
+
+Locust's own reports round values and may lose the last ones, so samples travel in messages of
+ours. A worker sends what it has once a second, and at its end the rest and a report that says
+how many there were; the master waits for every report before it lets the workers go. What a
+killed worker had not handed over yet is lost, and so is its report: both are then known.
+"""
+
+import dataclasses
+import json
+import os
+import re
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import gevent
+
+from deployctl_loadtest.progress import Counts, tell
+from deployctl_loadtest.sample import Sample, WorkerReport
+from deployctl_loadtest.writer import SampleWriter
+
+SAMPLES, REPORT, COUNTS = "deployctl_samples", "deployctl_report", "deployctl_counts"
+_BATCH = 1000  # samples a message
+_AHEAD_S = 1.0  # from the master's word to the run's start, so that all begin at once
+_REPORTS_S = 30.0  # how long the master waits for reports at the end
+_LATE_S = 10.0  # how long after the limit the master ends a run that its workers have not
+
+
+def name() -> str:
+    """What this process is called in the results: its machine (or pod) and process id."""
+    host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())
+    return f"{host}-{os.getpid()}"
+
+
+class HandOver:
+    """The worker's end; takes the place of a SampleWriter."""
+
+    def __init__(self, runner: Any, worker: str) -> None:
+        self._runner = runner
+        self._worker = worker
+        self._lines: list[str] = []
+        self.written = 0
+
+    def write(self, sample: Sample) -> None:
+        """Adds a sample. The master has it after the next `flush`."""
+        self._lines.append(json.dumps(sample.to_dict(), separators=(",", ":")))
+        self.written += 1
+        if len(self._lines) >= _BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hands over what was written so far."""
+        if self._lines:
+            lines, self._lines = self._lines, []
+            self._runner.send_message(SAMPLES, {"worker": self._worker, "lines": lines})
+
+    def close(self, report: WorkerReport) -> None:
+        """Hands over everything, and says how much that was."""
+        self.flush()
+        self._runner.send_message(REPORT, {"worker": self._worker, "report": report.to_dict()})
+
+
+class Gathering:
+    """The master's end of a run: starts the workers together, collects, and ends them."""
+
+    def __init__(self, environment: Any) -> None:
+        self._environment = environment
+        options = environment.parsed_options
+        self._options = options
+        # Custom options reach the workers with the word to start.
+        options.epoch = time.time() + _AHEAD_S
+        options.share = max(1, len(environment.runner.clients.ready))
+        if options.seed < 0:
+            options.seed = int.from_bytes(os.urandom(4))
+        self._folder = Path(options.samples) if options.samples else None
+        self._counts: dict[str, Counts] = {}  # by the client's id
+        self._writers: dict[str, SampleWriter] = {}
+        self._reported: set[str] = set()
+        self._failed = False
+        self._parent = os.getppid()
+        self._watch = gevent.spawn(self._watching)
+
+    def receive(self, kind: str, client: str, data: dict[str, Any]) -> None:
+        """A worker's message."""
+        if kind == COUNTS:
+            self._counts[client] = Counts(**data)
+            return
+        try:
+            if kind == SAMPLES:
+                if (writer := self._writer(data["worker"])) is not None:
+                    writer.write_lines(data["lines"])
+                    writer.flush()
+            else:
+                if (writer := self._writer(data["worker"])) is not None:
+                    writer.close(WorkerReport.from_dict(data["report"]))
+                self._reported.add(client)
+        except OSError as error:
+            if not self._failed:
+                sys.stderr.write(f"error: raw samples cannot be written: {error}\n")
+                self._failed = True
+
+    def stopping(self) -> None:
+        """Nothing to do: the workers cut what is theirs."""
+
+    def close(self) -> None:
+        """The run has ended."""
+        self._watch.kill(block=False)
+
+    def end(self) -> None:
+        """Ends the run and waits until every worker that lives has handed over."""
+        runner = self._environment.runner
+        runner.stop()
+        if self._folder is None:
+            return  # workers that keep no samples report none
+        until = time.monotonic() + _REPORTS_S
+        while time.monotonic() < until and not self._living() <= self._reported:
+            gevent.sleep(0.05)
+
+    def _writer(self, worker: str) -> SampleWriter | None:
+        if self._folder is None:
+            return None
+        if worker not in self._writers:
+            self._writers[worker] = SampleWriter(self._folder, worker)
+        return self._writers[worker]
+
+    def _living(self) -> set[str]:
+        """Workers that took part in this run and have not gone missing."""
+        clients = self._environment.runner.clients
+        return {
+            client.id
+            for client in clients.all
+            if client.state != "missing" and client.id in self._counts
+        }
+
+    def _watching(self) -> None:
+        told = time.time()
+        limit = self._options.stop_after
+        while True:
+            gevent.sleep(0.05)
+            now = time.time()
+            living = self._living()
+            if living and all(self._counts[client].finished for client in living):
+                break
+            if (limit and now > self._options.epoch + limit + _LATE_S) or self._failed:
+                break
+            if now - told >= 1.0 and self._options.progress:
+                told = now
+                if os.getppid() != self._parent or not tell(self._sum(now)):
+                    break
+        gevent.spawn(self._finish)
+
+    def _finish(self) -> None:
+        self.end()
+        self._environment.runner.quit()
+
+    def _sum(self, now: float) -> Counts:
+        total = Counts(at_s=round(now - self._options.epoch, 2))
+        for counts in self._counts.values():
+            for field in ("users", "in_flight", "done", "failed", "chunks"):
+                setattr(total, field, getattr(total, field) + getattr(counts, field))
+        return total
+
+
+def counts_message(counts: Counts) -> dict[str, Any]:
+    """Counts as a message's data."""
+    return dataclasses.asdict(counts)
