@@ -118,7 +118,7 @@ def filled(text):
             "tolerations": [{"key": text, "operator": "Equal", "value": text}],
             "affinity": {"note": text},
         },
-        "alerts": {"groups": [{"name": text}]},
+        "alerts": {"groups": [{"name": text, "rules": []}]},
         "dashboards": {"files": {"a.json": text}},
         "autoscaling": {"kind": "keda", "prometheusUrl": "http://p", "prometheusSelector": text},
     }  # fmt: skip

@@ -202,7 +202,12 @@ def test_a_new_chart_does_not_restart_engines(small):
 @pytest.mark.parametrize(("replicas", "mode"), [(1, "ReadWriteOnce"), (2, "ReadWriteMany")])
 def test_the_cache_can_be_mounted_by_every_replica(replicas, mode):
     found = objects({"replicas": replicas})
-    assert one(found, "PersistentVolumeClaim", "qwen-cache")["spec"]["accessModes"] == [mode]
+    ((_, name),) = [key for key in found if key[0] == "PersistentVolumeClaim"]
+    assert found["PersistentVolumeClaim", name]["spec"]["accessModes"] == [mode]
+    # The mode of a claim cannot be changed: another is another claim.
+    assert name == ("qwen-cache" if replicas == 1 else "qwen-shared-cache")
+    cache = next(v for v in pod(found)["volumes"] if v["name"] == "cache")
+    assert cache["persistentVolumeClaim"] == {"claimName": name}
 
 
 def test_every_place_that_is_written_has_a_volume(small):
@@ -254,8 +259,9 @@ def test_the_network_is_closed_but_for_clients_and_prometheus(large, small):
     assert [list(p[0]) for p in peers] == [["podSelector"], ["namespaceSelector", "podSelector"]]
     assert closed["egress"] == []  # the Job downloads
     assert one(large, "NetworkPolicy", "qwen-download")["spec"]["egress"]
-    blocked = one(small, "NetworkPolicy")["spec"]["egress"][1]["to"][0]["ipBlock"]["except"]
-    assert "169.254.0.0/16" in blocked
+    four, six = one(small, "NetworkPolicy")["spec"]["egress"][1]["to"]
+    assert "169.254.0.0/16" in four["ipBlock"]["except"]
+    assert six["ipBlock"]["except"] == ["fc00::/7", "fe80::/10"]
     clients = one(large, "NetworkPolicy", "qwen-router")["spec"]["ingress"][0]["from"]
     assert {"app": "gateway"} in [p["podSelector"]["matchLabels"] for p in clients]
 
@@ -290,9 +296,7 @@ def test_the_hpa_scales_the_same(small):
         names.RUNNING[0].replace(":", "_"),
         names.WAITING[0].replace(":", "_"),
     ]
-    assert one(found, "PersistentVolumeClaim", "qwen-cache")["spec"]["accessModes"] == [
-        "ReadWriteMany"
-    ]
+    assert ("PersistentVolumeClaim", "qwen-shared-cache") in found
 
 
 def test_streams_are_not_cut(large):
@@ -315,6 +319,23 @@ def test_the_download_job_is_another_one_for_another_model():
     assert job() == job()
     assert job() != job(revision="other")
     assert job() != job(id="org/other")
+
+
+def test_whatever_changes_a_job_changes_its_name():
+    def job(**change):
+        found = objects({**maximal(), **change})
+        return next((name, item["spec"]) for (kind, name), item in found.items() if kind == "Job")
+
+    jobs = [
+        job(),
+        job(download={"enabled": True, "memory": "8Gi"}),
+        job(download={"enabled": True, "image": "other:1"}),
+        job(security={"runAsUser": 5}),
+        job(labels={"team": "other"}),
+        job(hubToken={"existingSecret": "mine"}),
+        job(engine={**maximal()["engine"], "pullPolicy": "Always"}),
+    ]
+    assert len({name for name, _ in jobs}) == len({json.dumps(spec) for _, spec in jobs}) == 7
 
 
 def test_a_volume_with_the_checkpoint_takes_the_place_of_the_hub():

@@ -24,14 +24,20 @@ VLLM_PORT=tcp://..., which the engine reads as its port.
 {{- define "vllm.hubToken.name" -}}
 {{- if .Values.hubToken.value }}{{ include "vllm.hubTokenMade.name" . }}{{ else }}{{ .Values.hubToken.existingSecret }}{{ end -}}
 {{- end }}
+{{/* A claim's access mode cannot be changed, so that another mode is another claim. */}}
 {{- define "vllm.cache.name" -}}
-{{- .Values.cache.existingClaim | default (printf "%s-cache" (include "vllm.name" .)) -}}
+{{- $suffix := ternary "shared-cache" "cache" (eq (include "vllm.cache.accessMode" .) "ReadWriteMany") -}}
+{{- .Values.cache.existingClaim | default (printf "%s-%s" (include "vllm.name" .) $suffix) -}}
 {{- end }}
-{{/* A Job cannot be changed, so that another model is another Job. */}}
 {{- define "vllm.download.mark" -}}
-{{- list .Values.model.id .Values.model.revision (.Values.download.image | default .Values.engine.image) | toJson | sha256sum | trunc 10 -}}
+{{- list .Values.model.id .Values.model.revision | toJson | sha256sum | trunc 10 -}}
 {{- end }}
-{{- define "vllm.download.name" -}}{{ include "vllm.name" . }}-download-{{ include "vllm.download.mark" . }}{{- end }}
+{{/* A Job cannot be changed, so that whatever is in it is in its name. */}}
+{{- define "vllm.download.name" -}}
+{{- $in := list .Values.model .Values.download .Values.engine.image .Values.engine.pullPolicy .Values.engine.pullSecrets
+  .Values.security .Values.labels .Values.hubToken (include "vllm.cache.name" .) (.Files.Get "files/download.py") -}}
+{{- include "vllm.name" . }}-download-{{ $in | toJson | sha256sum | trunc 10 -}}
+{{- end }}
 {{/* What clients talk to: the router where there is one. */}}
 {{- define "vllm.front.name" -}}
 {{- if .Values.router.enabled }}{{ include "vllm.router.name" . }}{{ else }}{{ include "vllm.name" . }}{{ end -}}

@@ -126,28 +126,26 @@ topologySpreadConstraints:
   {{- end }}
 {{- end }}
 
-{{/* DNS, and HTTPS to the world but not to what is blocked. */}}
+{{/* DNS, wherever a cluster has it, and HTTPS to the world but not to what is blocked. */}}
 {{- define "vllm.hubEgress" -}}
-- to:
-    - namespaceSelector:
-        matchLabels:
-          kubernetes.io/metadata.name: kube-system
-  ports:
+{{- $four := list }}{{ $six := list }}
+{{- range .Values.networkPolicy.egress.blocked }}
+{{- if contains ":" . }}{{ $six = append $six . }}{{ else }}{{ $four = append $four . }}{{ end }}
+{{- end -}}
+- ports:
     - {port: 53, protocol: UDP}
     - {port: 53, protocol: TCP}
 - to:
     - ipBlock:
         cidr: 0.0.0.0/0
-        {{- with .Values.networkPolicy.egress.blocked }}
-        except:
-          {{- range . }}
-          {{- if contains "." . }}
-          - {{ . | toJson }}
-          {{- end }}
-          {{- end }}
+        {{- with $four }}
+        except: {{ toJson . }}
         {{- end }}
     - ipBlock:
         cidr: ::/0
+        {{- with $six }}
+        except: {{ toJson . }}
+        {{- end }}
   ports:
     - {port: 443, protocol: TCP}
 {{- end }}

@@ -38,7 +38,14 @@ class Egress(Section):
 
     hub: bool = Field(True, description="HTTPS to the world, for the Hub, while it downloads.")
     blocked: list[Annotated[str, Field(pattern=_CIDR, max_length=50)]] = Field(
-        ["169.254.0.0/16", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16"],
+        [
+            "169.254.0.0/16",
+            "10.0.0.0/8",
+            "172.16.0.0/12",
+            "192.168.0.0/16",
+            "fc00::/7",
+            "fe80::/10",
+        ],
         max_length=50,
         description="Networks that HTTPS may not go to: a cloud's metadata, the cluster itself.",
     )
