@@ -6,6 +6,7 @@ themselves. What differs from one run to the next besides (a warm cache, a neigh
 cannot know, so that changes below `FLOOR` are called none.
 """
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -13,6 +14,7 @@ from typing import Any, Literal, NamedTuple
 from deployctl.load import intervals, slo, statistics
 from deployctl.load.intervals import Groups, Interval
 from deployctl_loadtest.comparison import VERSION, Comparison, Difference, Measure
+from deployctl_loadtest.result import Setup
 from deployctl_loadtest.sample import Sample
 
 CONFIDENCE = 0.99
@@ -23,6 +25,13 @@ _SAME_CHUNKS = 1.1  # tokens a chunk, one ÷ the other
 _MAY_DIFFER = {
     *("service", "url", "model", "seed", "workers"),
     *("duration_s", "warmup_s", "ramp_s", "requests", "request_timeout_s"),
+    *("ca_file", "extra_headers", "prompt_lengths"),
+}
+# What a result from before a field was there would have held.
+_DEFAULTS = {
+    field.name: field.default
+    for field in dataclasses.fields(Setup)
+    if field.default is not dataclasses.MISSING
 }
 
 
@@ -36,7 +45,7 @@ class Run(NamedTuple):
 
 def differences(a: Run, b: Run) -> list[str]:
     """What was asked of one and not of the other, as `users: 4 and 8`."""
-    old, new = a.summary.get("setup", {}), b.summary.get("setup", {})
+    old, new = ({**_DEFAULTS, **run.summary.get("setup", {})} for run in (a, b))
     return [
         f"{name}: {old.get(name)} and {new.get(name)}"
         for name in sorted({*old, *new} - _MAY_DIFFER)

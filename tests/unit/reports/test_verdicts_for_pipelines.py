@@ -1,0 +1,185 @@
+"""SLO verdicts as JUnit, markdown, terminal and HTML; reports of a series; the job's summary."""
+
+import dataclasses
+import io
+import re
+from xml.etree import ElementTree
+
+import pytest
+from rich.console import Console
+
+from deployctl.cli import loadgate
+from deployctl.errors import InputError, SloMissedError, StateError
+from deployctl.load import gate, slo
+from deployctl.load.summary import summarize
+from deployctl.reports import junit, load_html, load_markdown, load_terminal, series
+from deployctl_loadtest.result import Agreement, Server, ServerMoment, Setup
+from deployctl_loadtest.sample import Sample, WorkerReport
+from deployctl_loadtest.series import Limit, Point, Series
+
+EVIL = '<script>alert("x")</script>|`\x00*'
+HELD = "ttft_p95=500ms,error_rate=50%"
+MISSED = "ttft_p95=100ms,itl_p99.9=50ms"
+
+
+def made(text=HELD, *, count=200, model="m", cpu=0.2, agreement=()):
+    setup = Setup(None, "http://h:1", model, "chat", 2, 10, 0, 10, 5, True, 1, 60)
+    samples = [
+        Sample(
+            worker="w", started_at_s=i / 20, outcome="ok", ttft_s=0.1 + (i * 37 % 200) / 1000,
+            chunk_gaps_s=[0.02] * 4, e2e_s=0.4, duration_s=0.4, input_tokens=10, output_tokens=5,
+            index=i,
+        )
+        for i in range(count)
+    ]  # fmt: skip
+    report = WorkerReport("w", 1.8e9, 10.0, count, [(5.0, cpu)], [(5.0, 0.001)])
+    server = Server(
+        count * 5, 1000, 0, 0.09, 0.02, 0.0, 3, 0.0, running_max=2, waiting_max=1,
+        kv_cache_usage_max=0.5, agreement=list(agreement),
+    )  # fmt: skip
+    result = summarize(
+        setup, samples, [report], lost=0, started="2026-11-24T07:45:00+00:00", tools={},
+        interrupted=False, server=server,
+    )  # fmt: skip
+    level = None if text is None else slo.parse(text)
+    return gate.hold(result, samples, level, gated=text is not None), samples
+
+
+def cases(xml):
+    tree = ElementTree.fromstring(xml)
+    suite = tree.find("testsuite")
+    kinds = {
+        case.get("name"): (case[0].tag if len(case) else "passed")
+        for case in suite.findall("testcase")
+    }
+    counts = {name: int(suite.get(name)) for name in ("tests", "failures", "errors", "skipped")}
+    return kinds, counts
+
+
+def test_junit_has_a_case_an_objective():
+    kinds, counts = cases(junit.loadtest(made()[0]))
+    assert kinds == {
+        "trustworthy": "passed",
+        "ttft_p95 ≤ 500.0 ms": "passed",
+        "error_rate ≤ 50%": "passed",
+    }
+    assert counts == {"tests": 3, "failures": 0, "errors": 0, "skipped": 0}
+
+
+def test_junit_tells_missed_unresolved_and_spoilt_apart():
+    result, _ = made(MISSED + ",error_rate=0.1%", count=30, cpu=0.99)
+    kinds, counts = cases(junit.loadtest(result))
+    assert kinds == {
+        "trustworthy": "error",
+        "ttft_p95 ≤ 100.0 ms": "failure",
+        "itl_p99.9 ≤ 50.0 ms": "skipped",
+        "error_rate ≤ 0.1%": "skipped",
+    }
+    assert counts == {"tests": 4, "failures": 1, "errors": 1, "skipped": 2}
+    assert "limit 100.0 ms, 95% interval" in junit.loadtest(result)
+
+
+def test_nothing_from_outside_breaks_the_documents():
+    result, samples = made(model=EVIL)
+    ElementTree.fromstring(junit.loadtest(result))  # a NUL would not be XML
+    assert "<script>" not in load_markdown.render(result)
+    assert "<script>" not in load_html.render(result, samples)
+    one = Series(1, "sweep", result.started, "users", [Point(2.0, "users-2", result)])
+    assert "<script>" not in series.html(one)
+    assert "<script>" not in series.markdown(one)
+
+
+def test_verdicts_are_in_every_report():
+    result, samples = made(MISSED)
+    console = Console(file=io.StringIO(), width=100, no_color=True)
+    for renderable in load_terminal.render(result):
+        console.print(renderable)
+    told = console.file.getvalue()
+    assert re.search(r"ttft_p95 +missed +\S+ ms +100\.0 ms", told)
+    assert re.search(r"Goodput +\S+ requests/s met the whole SLO", told)
+    assert "Gate not passed" in told
+    text = load_markdown.render(result)
+    assert "| ttft_p95 | ❌ missed |" in text
+    assert "**Gate not passed**: ttft\\_p95 missed" in text
+    html = load_html.render(result, samples)
+    assert '<span class="pill missed">missed</span>' in html
+    assert "Gate not passed" in html
+    without, samples = made(None)
+    assert "SLO" not in load_markdown.render(without)
+    assert "Is the SLO held?" not in load_html.render(without, samples)
+
+
+def test_the_server_is_shown_beside_the_client():
+    apart = Agreement("ttft_p50", 0.5, 0.1, 0.2, 0.3, agrees=False)
+    result, samples = made(agreement=[apart])
+    assert "server_gap" in [verdict.code for verdict in result.verdicts]
+    looks = [ServerMoment(float(i), 2, i % 2, 0.1 * i, i, 0.0, 5, 5, 0.1, 0.02) for i in range(5)]
+    html = load_html.render(result, samples, looks)
+    assert "What the server says" in html
+    assert "10 preemptions" in html
+    assert "100.0 to 200.0 ms" in html
+    assert html == load_html.render(result, samples, looks)
+    bare = [dataclasses.replace(look, kv_cache_usage=None, running=None) for look in looks]
+    assert "KV cache: not told" in load_html.render(result, samples, bare)
+
+
+def sweep():
+    points = [
+        Point(value, f"users-{value:g}", made(text)[0])
+        for value, text in ((1.0, HELD), (2.0, HELD), (4.0, MISSED))
+    ]
+    return Series(1, "sweep", "2026-11-24T07:45:00+00:00", "users", points)
+
+
+def test_a_series_has_its_documents():
+    found = sweep()
+    html = series.html(found)
+    assert "Throughput against latency" in html
+    assert html.count("<svg") == 1
+    assert html.count('class="pill met"') == 2
+    assert not re.search(r"""(src|href)=["']http|@import|url\((?!#)""", html)
+    text = series.markdown(found)
+    assert len(re.findall(r"^\| [124] ", text, re.M)) == 3
+    suites = ElementTree.fromstring(series.junit(found)).findall("testsuite")
+    assert [suite.get("name") for suite in suites] == [
+        f"loadtest m users={users}" for users in (1, 2, 4)
+    ]
+    limit = Limit("ttft_p95=1s", "found", 2.0, 4.0, 1.0, 0.9, 1.1, "It holds 2 users.")
+    assert "It holds 2 users." in series.html(dataclasses.replace(found, limit=limit))
+    assert series.html(dataclasses.replace(found, points=[]))
+
+
+def test_a_series_passes_the_gate_if_every_run_does():
+    found = sweep()
+    loadgate.enforce_series(dataclasses.replace(found, points=found.points[:2]))
+    with pytest.raises(SloMissedError, match="users 4: ttft_p95 missed"):
+        loadgate.enforce_series(found)
+    with pytest.raises(SloMissedError, match="no run"):
+        loadgate.enforce_series(dataclasses.replace(found, points=[]))
+
+
+def test_the_gate_ends_with_five():
+    loadgate.enforce(made()[0])
+    loadgate.enforce(made(None)[0])
+    with pytest.raises(SloMissedError, match=r"ttft_p95 missed: \S+ ms, limit 100 ms") as caught:
+        loadgate.enforce(made(MISSED)[0])
+    assert caught.value.exit_code == 5
+    with pytest.raises(InputError, match="no SLO"):
+        loadgate.read(None, fail_on_breach=True)
+
+
+def test_files_for_a_pipeline(tmp_path, monkeypatch, capsys):
+    summary = tmp_path / "step"
+    summary.write_text("before\n")
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    result, _ = made()
+    loadgate.write_reports(tmp_path, result, tmp_path / "made" / "junit.xml")
+    assert (tmp_path / "junit.xml").read_text() == (tmp_path / "made" / "junit.xml").read_text()
+    assert summary.read_text().startswith("before\n## Load test of m")
+    assert (tmp_path / "summary.md").read_text() in summary.read_text()
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))  # a folder
+    loadgate.job_summary("text")
+    assert "could not be written" in capsys.readouterr().err
+    monkeypatch.delenv("GITHUB_STEP_SUMMARY")
+    with pytest.raises(StateError, match="could not be written"):
+        loadgate.write_reports(tmp_path, result, tmp_path / "step" / "junit.xml")
