@@ -18,6 +18,16 @@ class Interconnect(BaseModel):
     pcie_generation: int | None = Field(None, ge=1, le=8, description="of the card's slot")
 
 
+class Toleration(BaseModel):
+    """A taint of the nodes with this card, which pods may be put on all the same."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str = Field(min_length=1)
+    value: str | None = None  # any, unless it is given
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = "NoSchedule"
+
+
 class GpuProfile(BaseModel):
     """A piece of hardware. Every figure's source is in `sources`."""
 
@@ -47,4 +57,8 @@ class GpuProfile(BaseModel):
     )
     node_selector: dict[str, str] = {}  # labels that NVIDIA's GPU feature discovery sets
     node_selector_gke: dict[str, str] = {}  # labels that GKE sets instead
+    tolerations: tuple[Toleration, ...] = ()  # of taints besides nvidia.com/gpu
+    runtime_class: str | None = Field(
+        None, description="RuntimeClass of pods, where a cluster's default sees no card"
+    )
     sources: dict[str, str] = {}  # field -> where the figure comes from

@@ -143,12 +143,31 @@ def _of_plan(plan: ServingPlan, spec: ServiceSpec, profile: GpuProfile) -> dict[
         "service": {"port": spec.port},
     }
     if cuda:
-        nodes = [profile.node_selector, profile.node_selector_gke]
-        values["scheduling"] = {"gpuNodes": [dict(labels) for labels in nodes if labels]}
+        values["scheduling"] = _scheduling(profile)
     else:
         values["scheduling"] = {"tolerations": []}
         values["security"] = {"readOnlyRootFilesystem": True}
     return values
+
+
+def _scheduling(profile: GpuProfile) -> dict[str, Any]:
+    """Nodes with the card, and what it takes to be put on them."""
+    nodes = [profile.node_selector, profile.node_selector_gke]
+    own = [
+        {
+            "key": toleration.key,
+            "operator": "Exists" if toleration.value is None else "Equal",
+            "value": toleration.value or "",
+            "effect": toleration.effect,
+        }
+        for toleration in profile.tolerations
+    ]
+    usual = Values().model_dump(mode="json", by_alias=True)["scheduling"]["tolerations"]
+    return {
+        "gpuNodes": [dict(labels) for labels in nodes if labels],
+        "tolerations": usual + own,
+        "runtimeClassName": profile.runtime_class or "",
+    }
 
 
 def _revision(plan: ServingPlan) -> str:

@@ -8,6 +8,7 @@ import yaml
 from deployctl import assets
 from deployctl.errors import InputError, PlanRefusedError, SpecError
 from deployctl.hardware import load_profile
+from deployctl.hardware.profile import Toleration
 from deployctl.render.helm import VALUES_FILE, helm_values, merge, render_helm
 from deployctl.render.kubernetes_readme import kubernetes_readme
 from deployctl.render.manifests import KUSTOMIZATION, render_manifests
@@ -68,6 +69,21 @@ def test_more_cards_than_a_node_has_are_refused_with_a_way_out(by_hand):
     with pytest.raises(PlanRefusedError, match="uses 16 cards, and a node holds 8") as caught:
         values(plan, spec, "l4")
     assert "LeaderWorkerSet" in caught.value.hint
+
+
+def test_nodes_tolerations_and_runtime_come_from_the_profile(planned):
+    plan, spec = planned("awq", "l4")
+    profile = load_profile("l4").model_copy(
+        update={
+            "runtime_class": "nvidia",
+            "tolerations": (Toleration(key="dedicated", value="llm"), Toleration(key="spot")),
+        }
+    )
+    said = helm_values(plan, spec, profile)["scheduling"]
+    assert said["runtimeClassName"] == "nvidia"
+    assert [t["key"] for t in said["tolerations"]] == ["nvidia.com/gpu", "dedicated", "spot"]
+    assert [t["operator"] for t in said["tolerations"]] == ["Exists", "Equal", "Exists"]
+    assert said["gpuNodes"][0] == {"nvidia.com/gpu.product": "NVIDIA-L4"}
 
 
 def test_cards_of_a_host_mean_nothing_in_a_cluster(by_hand):
