@@ -12,6 +12,7 @@ import asyncio
 import json
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 TTFT, ITL, TOKENS = 0.100, 0.020, 20
@@ -41,7 +42,8 @@ MIXED = (
 
 # `stalls`: from STALL[0] to STALL[1] seconds after its first request nothing is answered.
 STALL = (1.0, 3.0)
-OTHERS = ("stalls",)
+# `four_at_once`: 4 answers at a time, each 0.48 s: 8.3 a second; the others wait.
+OTHERS = ("stalls", "four_at_once")
 
 
 class Answer:
@@ -52,6 +54,7 @@ class Answer:
         self.id = f"fake-{number}-{scenario}"
         self.completions = completions
         self.received = time.perf_counter()
+        self.begin = None  # where not at once
         self.texts = []
         self.chunked = not scenario.startswith("closed_")
 
@@ -124,7 +127,7 @@ async def play(answer, scenario):
         answer.writer.write(body)
         return True
     await answer.head()
-    start = answer.received
+    start = answer.begin or answer.received
     await answer.role()  # at once: no token, and must not be taken for one
 
     async def until(seconds):
@@ -195,6 +198,7 @@ class Engine:
         self.number = 0
         self.tokens = 0
         self.first = None
+        self.places = asyncio.Semaphore(4)
 
     async def connection(self, reader, writer):
         try:
@@ -232,8 +236,12 @@ class Engine:
         if scenario == "stalls":
             await self.stall()
             scenario = "steady"
+        places = self.places if scenario == "four_at_once" else nullcontext()
         try:
-            goes_on = await play(answer, scenario)
+            async with places:
+                if scenario == "four_at_once":
+                    answer.begin = time.perf_counter()
+                goes_on = await play(answer, scenario)
         finally:
             self.tokens += len(answer.texts) * (4 if scenario == "four_a_chunk" else 1)
             told = {"id": answer.id, "received": answer.received, "texts": answer.texts}

@@ -47,6 +47,15 @@ class LoadFlags:
         str | None,
         _option("--sweep", "Measure several loads in turn: users=1,2,4 or rate=0.5,1,2.", "LOADS"),
     ] = None
+    find_max: Annotated[
+        Literal["goodput"] | None,
+        _option(
+            "--find-max",
+            "goodput: search for the highest load at which --slo holds, by doubling, then "
+            "bisection. From --rate (1) up, or from --users up.",
+            "WHAT",
+        ),
+    ] = None
     trace: Annotated[
         Path | None,
         _option(

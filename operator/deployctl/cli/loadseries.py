@@ -176,10 +176,10 @@ def table(series: "Series") -> "Table":
 
     from deployctl.reports.wording import number
 
-    made = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+    made = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
     made.add_column(series.variable, justify="right", style="bold")
-    columns = ["req/s", "out tok/s", "TTFT p50", "TTFT p95", "ITL p50", "ITL p99", "E2E p95"]
-    for column in (*columns, "failed", "trusted"):
+    columns = ["req/s", "tok/s", "TTFT p50", "p95", "ITL p99", "E2E p95"]
+    for column in (*columns, "failed", "trust"):
         made.add_column(column, justify="right")
     judged = any(point.result.slo is not None for point in series.points)
     if judged:
@@ -196,7 +196,6 @@ def table(series: "Series") -> "Table":
         for spread, name in (
             (latency.ttft_s, "p50"),
             (latency.ttft_s, "p95"),
-            (latency.itl_s, "p50"),
             (latency.itl_s, "p99"),
             (latency.e2e_s, "p95"),
         ):

@@ -135,6 +135,8 @@ def _check(flags: LoadFlags) -> None:
 
     if flags.sweep is not None and (flags.users or flags.rate):
         raise InputError("--sweep says the load", hint="leave out --users and --rate")
+    if flags.find_max is not None and (flags.sweep or flags.trace):
+        raise InputError("--find-max chooses the loads", hint="leave out --sweep and --trace")
     if flags.rate is not None:
         if flags.users is not None:
             raise InputError(
@@ -143,7 +145,9 @@ def _check(flags: LoadFlags) -> None:
             )
         if not (math.isfinite(flags.rate) and flags.rate > 0):
             raise InputError("a rate is above 0", where="--rate")
-    elif flags.arrivals is not None and not (flags.sweep or "").startswith("rate"):
+    elif flags.arrivals is not None and not (
+        (flags.sweep or "").startswith("rate") or (flags.find_max and not flags.users)
+    ):
         raise InputError("--arrivals goes with --rate", hint="users ask when they have an answer")
     try:
         arrivals.burstiness(flags.arrivals or "poisson")

@@ -17,7 +17,7 @@ from deployctl.cli.endpoint import (
 )
 from deployctl.cli.loadflags import LoadFlags, load_options
 from deployctl.cli.options import OutputOption
-from deployctl.errors import InterruptedByUserError, TargetError
+from deployctl.errors import InterruptedByUserError, SloMissedError, TargetError
 
 
 @load_options
@@ -61,6 +61,10 @@ def command(
 
         [bold]deployctl loadtest --sweep users=1,2,4,8[/bold]
 
+    The highest rate at which an SLO holds, with its goodput:
+
+        [bold]deployctl loadtest --find-max goodput --slo ttft_p95=500ms[/bold]
+
     Any OpenAI-compatible server:
 
         [bold]deployctl loadtest --url http://127.0.0.1:8000 --input-tokens 900[/bold]
@@ -74,16 +78,21 @@ def command(
     summary.json, and requests.jsonl with one line a request. Ctrl-C ends the
     run, keeps what was measured, and exits with 130.
     """
-    from deployctl.cli import loadmeasure, loadseries, loadsetup, loadwire, served
+    from deployctl.cli import loadlimit, loadmeasure, loadseries, loadsetup, loadwire, served
 
     wanted = loadgate.read(slo, fail_on_breach)
     endpoint = loadwire.with_flags(resolve(service, url, model, api_key_file, target), flags)
     chosen = served.choose(endpoint, served.models(endpoint))
     setup = loadsetup.build(flags, endpoint, chosen)
-    if flags.sweep is not None:
-        series, where = loadseries.sweep(
-            setup, endpoint, folder, loadseries.parse(flags.sweep), wanted
-        )
+    if flags.sweep is not None or flags.find_max is not None:
+        if flags.sweep is not None:
+            series, where = loadseries.sweep(
+                setup, endpoint, folder, loadseries.parse(flags.sweep), wanted
+            )
+        else:
+            series, where = loadlimit.find(
+                setup, endpoint, folder, wanted, by_users=flags.users is not None
+            )
         if output is Output.json:
             answer_json({**series.to_dict(), "folder": str(where)})
         else:
@@ -91,8 +100,10 @@ def command(
         loadgate.write_series_reports(where, series, junit)
         if series.interrupted:
             raise InterruptedByUserError("interrupted")
-        if fail_on_breach:
+        if fail_on_breach and series.limit is None:
             loadgate.enforce_series(series)
+        elif fail_on_breach and series.limit is not None and series.limit.status == "never_held":
+            raise SloMissedError(series.limit.text)
         return
     result, where = loadmeasure.measure(setup, endpoint, folder, slo=wanted, gated=fail_on_breach)
     loadgate.write_reports(where, result, junit)

@@ -1,0 +1,125 @@
+"""Whether a measured load is within what a service holds, and the answer of a search. Pure."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+from deployctl.load import intervals
+from deployctl.load.gate import tell
+from deployctl.load.search import Found, Held
+from deployctl.load.slo import Slo, meets
+from deployctl_loadtest.result import LoadResult
+from deployctl_loadtest.sample import Sample
+from deployctl_loadtest.series import Limit, Point, Variable
+
+# A queue that grows: more under way at the end than at the begin, by this share of what came
+# in between, and by more than chance makes of it (three standard deviations of a Poisson count).
+_GROWTH = 0.1
+_CHANCE = 3.0
+# Verdicts on the client after which nothing can be said of the service.
+_CLIENT = ("client_bottleneck", "client_died", "worker_died", "samples_lost", "sent_late")
+
+
+def decide(result: LoadResult, samples: Sequence[Sample]) -> tuple[Held, str]:
+    """Whether the SLO held at this load, and why that is the answer.
+
+    `unclear` is what its confidence intervals leave open; `client` is a client that could not
+    send what was asked for, or not without distorting what it measured.
+    """
+    assert result.slo is not None
+    for verdict in result.verdicts:
+        if verdict.code in _CLIENT and verdict.level != "note":
+            return "client", verdict.text
+    if result.client.dropped:
+        return "no", f"{result.client.dropped} requests were due while too many were under way"
+    missed = [o for o in result.slo.objectives if o.verdict == "missed"]
+    if missed:
+        return "no", "; ".join(tell(objective) for objective in missed)
+    if result.setup.mode != "closed" and (grown := growth(samples, result.window_s)):
+        return "no", f"the queue grew by {grown} requests: the rate is more than it can serve"
+    if not result.requests.ok:
+        return "no", "no request succeeded"
+    unclear = [o for o in result.slo.objectives if o.verdict == "unresolved"]
+    if unclear:
+        return "unclear", "; ".join(tell(objective) for objective in unclear)
+    return "yes", "every objective met"
+
+
+def growth(samples: Sequence[Sample], window: tuple[float, float]) -> int:
+    """By how many requests the queue grew in the window, beyond chance; 0 if it did not."""
+    begin, end = window
+    under_way = [0, 0]
+    came = 0
+    for sample in samples:
+        ended = sample.started_at_s + sample.duration_s
+        for index, at in enumerate((begin, end)):
+            cut = sample.outcome == "incomplete" and at == end
+            under_way[index] += sample.begun_at_s < at and (ended > at or cut)
+        came += begin <= sample.begun_at_s < end
+    grown = under_way[1] - under_way[0]
+    return grown if grown > max(_GROWTH * came, _CHANCE * math.sqrt(came)) else 0
+
+
+def goodput(slo: Slo, result: LoadResult, samples: Sequence[Sample]) -> tuple[float, float, float]:
+    """Requests a second that met every objective: value, and its 95% interval."""
+    assert result.slo is not None
+    begin, end = result.window_s
+    measured = [s for s in samples if not s.warmup and s.outcome != "incomplete"]
+    bounds = intervals.proportion([(int(meets(slo, s)), 1) for s in measured])
+    rate = len(measured) / (end - begin) if end > begin else 0.0
+    value = result.slo.goodput_per_s
+    return value, round(min(value, bounds.low * rate), 4), round(max(value, bounds.high * rate), 4)
+
+
+def answer(
+    found: Found | None,
+    slo: str,
+    variable: Variable,
+    points: Sequence[Point],
+    good: dict[float, tuple[float, float, float]],
+) -> Limit:
+    """The answer in figures and a sentence. `found` is None for a search that was interrupted.
+
+    `good` has goodput and interval by load.
+    """
+    status: Literal[
+        "found", "unresolved", "never_held", "not_reached", "client_limited", "interrupted"
+    ] = "interrupted" if found is None else found.status
+    held = [p.value for p in points if p.held == "yes"]
+    failed = [p.value for p in points if p.held == "no"]
+    holds = found.holds if found else max(held, default=None)
+    breaks = found.breaks if found else min(failed, default=None)
+    figures = good.get(holds) if holds is not None else None
+    value, low, high = figures if figures else (None, None, None)
+    unit = "users" if variable == "users" else "requests/s"
+    most = f"The SLO {slo} held at {holds:g} {unit}" if holds is not None else ""
+    if value is not None:
+        most += f" (goodput {value:.3g}/s, 95% interval {low:.3g} to {high:.3g})"
+    last = points[-1] if points else None
+    sentences = {
+        "found": f"{most} and not at {breaks or 0:g}.",
+        "unresolved": f"Unresolved: {most or 'it held nowhere for certain'}"
+        + (f", not at {breaks:g}" if breaks is not None else "")
+        + (
+            f"; at {last.value:g} the measurements do not decide ({last.why}). "
+            "Measure longer (--duration)."
+            if last
+            else "."
+        ),
+        "never_held": f"The SLO {slo} did not hold at any load tried, down to "
+        f"{breaks or 0:g} {unit}.",
+        "not_reached": f"{most}, the highest load tried: the limit is beyond it.",
+        "client_limited": f"{most or 'No load held'}; beyond, the client was the limit, not the "
+        f"service ({last.why if last else ''})",
+        "interrupted": f"Interrupted. {most or 'Nothing had held'} so far.",
+    }
+    return Limit(
+        slo=slo,
+        status=status,
+        holds=holds,
+        breaks=breaks,
+        goodput_per_s=value,
+        goodput_low=low,
+        goodput_high=high,
+        text=sentences[status],
+    )
