@@ -131,6 +131,8 @@ def _mounts(data: dict[str, Any]) -> Iterator[Mount]:
             yield Mount(path, kind)
         elif isinstance(item, str):
             parts = item.split(":")
+            if len(parts) > 2 and len(parts[0]) == 1 and parts[0].isalpha():
+                parts = [":".join(parts[:2]), *parts[2:]]  # C:/folder:/path
             mode = parts[2] if len(parts) > 2 else ""
             named = len(parts) > 1
             kind = "readonly" if "ro" in mode.split(",") else "kept" if named else "scratch"

@@ -84,7 +84,8 @@ def _fields(
         if path[-1] in _FOLLOW if path else False:
             continue
         was, now = old.get(path), new.get(path)
-        if was == now and (path in old) == (path in new):
+        same = was == now or (was != was and now != now)  # two times NaN
+        if same and (path in old) == (path in new):
             continue
         verdict = _verdict(after, path, was, now, target, digest_differs=digest_differs)
         if _secret(after, path):

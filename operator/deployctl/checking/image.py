@@ -53,6 +53,11 @@ class Image(NamedTuple):
         return bool(re.search(r"(^|[-_./])cpu([-_./]|$)", f"{self.repository}:{self.tag}"))
 
     @property
+    def cuda(self) -> bool:
+        """Whether it is known to be a build for CUDA: vLLM's own image, or one made like it."""
+        return self.repository.endswith("vllm-openai") and not (self.cpu or self.other_device)
+
+    @property
     def other_device(self) -> bool:
         """Whether it is a build for hardware that is neither NVIDIA's nor a CPU."""
         return bool(_OTHER_DEVICES.search(f"{self.repository}:{self.tag}".lower()))

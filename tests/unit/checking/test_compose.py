@@ -108,3 +108,47 @@ def test_a_file_may_excuse_itself(rendered, codes):
     engine(project).pop("user")
     project["x-deployctl"]["check-ignore"] = "run-as-root"
     assert codes(yaml.safe_dump(project)) == set()
+
+
+def compose(text):
+    return f"services:\n  vllm:\n    image: vllm/vllm-openai:v0.32.0\n{text}"
+
+
+def test_spellings_of_the_field(codes):
+    text = compose(
+        "    restart: always\n    runtime: nvidia\n    ipc: host\n"
+        "    ports: ['127.0.0.1:9001:9001']\n"
+        "    volumes: ['F:/hub:/root/.cache/huggingface', '~/c:/root/.cache/vllm:rw']\n"
+        "    environment: [\"HUGGING_FACE_HUB_TOKEN=${HF_TOKEN}\", 'NVIDIA_VISIBLE_DEVICES=all']\n"
+        "    command: |\n      --model Qwen/Qwen3-Reranker-0.6B --revision abc\n"
+        "      --port 9001 --cpu-offload-gb 10\n"
+        '      --hf_overrides \'{"architectures": ["X"], "is": true}\'\n'
+    )
+    assert codes(text) == {
+        "run-as-root", "capabilities", "privilege-escalation", "healthcheck-missing",
+        "grace-period", "host-namespaces",
+    }  # fmt: skip
+
+
+def test_arguments_that_only_the_shell_knows(codes):
+    text = compose(
+        "    entrypoint: python3\n"
+        "    command: -m vllm.entrypoints.openai.api_server --port=${PORT} ${VLLM_ARGS}\n"
+    )
+    assert "restart-policy" in codes(text)
+    assert not {"flag-unknown", "flag-value", "model-not-pinned"} & codes(text)
+
+
+def test_a_health_check_of_a_path_that_wants_the_key(codes):
+    text = compose(
+        "    command: --model /m\n    environment: {VLLM_API_KEY: '${KEY}'}\n    healthcheck:\n"
+        "      test: [CMD, curl, -f, 'http://localhost:8000/v1/models']\n"
+    )
+    assert "probe-needs-key" in codes(text)
+    assert "probe-needs-key" not in codes(text.replace("/v1/models", "/health"))
+
+
+def test_an_image_of_ones_own_may_be_for_a_cpu(found):
+    text = compose("    command: --model /m\n").replace("vllm/vllm-openai:v0.32.0", "me/vllm:arm64")
+    (told,) = [f for f in found(text) if f.code == "gpu-reservation"]
+    assert told.severity.value == "note"

@@ -132,3 +132,17 @@ def test_a_list_is_its_items(good_documents, codes):
 def test_objects_of_a_newer_release_than_the_cluster(spoilt, codes):
     assert codes(spoilt.text, kubernetes="1.31") == set()
     assert "schema" in codes(spoilt.text, kubernetes="1.25")  # preStop.sleep came later
+
+
+def test_a_replica_over_several_nodes_by_ray(codes):
+    script = "ray start --head --port=6379 &\\nvllm serve /m --tensor-parallel-size 8\\n"
+    limits = "resources: {limits: {nvidia.com/gpu: 4}}"
+    head = 'image: "vllm/vllm-openai:v0.32.0"\n          command: [bash, -c]\n          '
+    text = engine(f'{head}args: ["{script}"]\n          {limits}')
+    assert "gpu-count" not in codes(text)
+    assert "gpu-count" in codes(text.replace("ray start", "echo start"))
+
+
+def test_metrics_of_a_release_older_than_the_lists(spoilt, codes):
+    spoilt.engine["image"] = "vllm/vllm-openai:v0.6.0"
+    assert "metric-unknown" not in codes(spoilt.text)

@@ -100,6 +100,11 @@ def health(scene: Scene) -> Iterator[Finding]:
                 f"{duration(needed)} ({why})",
                 f"write start_period: {int(needed)}s",
             )
+        asked = " ".join(str(w) for w in items(given.get("test"))) + text(given.get("test"))
+        if engine.keyed and "/v1/" in asked and "Authorization" not in asked:
+            yield probes.KEYED.at(
+                place.child("test"), "a path under /v1 asks for the API key", "ask /health"
+            )
         timeout = seconds(literal(given.get("timeout")))
         if timeout is not None and timeout < _HEALTHY_TIMEOUT_S:
             yield TIMEOUT.at(
@@ -115,9 +120,12 @@ def devices(scene: Scene) -> Iterator[Finding]:
         if engine.nvidia and not found and service.data.get("runtime") != "nvidia":
             yield GPU.at(
                 service.place.child("deploy"),
-                "the engine is built for CUDA and reserves no device",
+                "the engine is built for CUDA and reserves no device"
+                if engine.image.cuda
+                else "reserves no device, if the image is built for CUDA",
                 "write deploy.resources.reservations.devices: driver nvidia, count 1, "
                 "capabilities [gpu]",
+                severity=None if engine.image.cuda else Severity.note,
             )
         for device in found:
             if "gpu" not in [str(c) for c in items(device.get("capabilities"))]:

@@ -8,7 +8,7 @@ from deployctl.checking.finding import Finding, Severity, check, rule
 from deployctl.checking.pods import gpus
 from deployctl.checking.quantity import quantity
 from deployctl.checking.scene import Scene
-from deployctl.checking.walk import dig, mapping, text
+from deployctl.checking.walk import dig, items, mapping, text
 
 GROUP = "GPUs"
 FRACTION = rule(
@@ -102,8 +102,11 @@ def counts(scene: Scene) -> Iterator[Finding]:
         if not found and not asked:
             yield MISSING.at(
                 place,
-                "the engine is built for CUDA and gets no GPU",
+                "the engine is built for CUDA and gets no GPU"
+                if engine.image.cuda
+                else "gets no GPU, if the image is built for CUDA",
                 f"write limits: {{nvidia.com/gpu: {engine.world or 1}}}, or use a CPU image",
+                severity=None if engine.image.cuda else Severity.note,
             )
         elif engine.world and total and "nnodes" not in engine.command.flags:
             yield from _compare(engine, int(total))
@@ -112,8 +115,7 @@ def counts(scene: Scene) -> Iterator[Finding]:
 def _compare(engine: Engine, total: int) -> Iterator[Finding]:
     wanted = engine.world or 1
     place = engine.place.child("resources", "limits")
-    ray = engine.command.text("distributed-executor-backend") == "ray"
-    if wanted > total and not ray:
+    if wanted > total and not _several_nodes(engine):
         yield COUNT.at(
             place,
             f"tensor × pipeline × data parallel want {wanted} GPUs, and the container gets {total}",
@@ -126,6 +128,15 @@ def _compare(engine: Engine, total: int) -> Iterator[Finding]:
             f"write --tensor-parallel-size {total}, or ask for {wanted}",
             severity=Severity.warning,
         )
+
+
+def _several_nodes(engine: Engine) -> bool:
+    """Whether other pods may bring the rest of the cards."""
+    if engine.command.text("distributed-executor-backend") == "ray":
+        return True
+    words = [w for key in ("command", "args") for w in items(engine.data.get(key))]
+    group = engine.pod is not None and engine.pod.document.kind == "LeaderWorkerSet"
+    return group or any("ray start" in str(word)[:20_000] for word in words)
 
 
 @check

@@ -9,6 +9,7 @@ from deployctl.checking.finding import Finding, Severity, check, rule
 from deployctl.checking.scene import Scene, endpoint_places, matches, ports_of, same_namespace
 from deployctl.checking.walk import dig, items, mapping, mappings, strings, text
 from deployctl.engines.vllm import exported
+from deployctl.engines.vllm.versions import at_least
 
 GROUP = "Monitoring"
 NOTHING = rule(
@@ -157,6 +158,8 @@ def _exported(place: Place, series: str, versions: list[str]) -> Iterator[Findin
         fix = problem.fix if problem else ""
         yield UNKNOWN.at(place, f"no release of vLLM exports {series[:80]}", fix)
     for version in versions:
+        if not at_least(version, exported.oldest()):
+            continue
         problem = exported.problem(series, version)
         if problem is not None:
             if "adapter" in place.text or place.document.kind == "HorizontalPodAutoscaler":

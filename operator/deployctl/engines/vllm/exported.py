@@ -91,6 +91,11 @@ def problem(series: str, version: str) -> Problem | None:
     return Problem(f"vLLM {version} exports no {series} any more; it went with {gone}", instead)
 
 
+def oldest() -> str:
+    """The oldest release whose metrics are known."""
+    return _versions()[0]
+
+
 def newest() -> str:
     """The newest release whose metrics are known."""
     return _versions()[-1]
