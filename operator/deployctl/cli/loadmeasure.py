@@ -1,11 +1,12 @@
 """One measured run: Locust, the server's own figures, and the result folder."""
 
+import dataclasses
 import importlib.metadata
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deployctl.cli import serverside
+from deployctl.cli import loadtokens, serverside
 from deployctl.cli.console import story
 from deployctl.cli.endpoint import Endpoint
 
@@ -41,6 +42,9 @@ def measure(
     now = datetime.now(UTC)
     name = endpoint.service or file_name(setup.model)
     where = folder.create(out_folder or folder.default(name, now)).absolute()
+    if (vocabulary := loadtokens.learn(endpoint, setup.model)) is not None:
+        setup = dataclasses.replace(setup, prompt_lengths="exact")
+        vocabulary.save(where / locust.VOCABULARY)
     story(announcement(setup))
     watch = serverside.watch(endpoint, setup.cut_s + setup.duration_s)
     with watch, LoadProgress(setup) as progress:

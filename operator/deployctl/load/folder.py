@@ -61,6 +61,6 @@ def write(folder: Path, result: LoadResult, samples: list[Sample]) -> None:
             where=str(folder),
             hint="the raw samples (samples-*.jsonl) are kept there",
         ) from error
-    for pattern in ("samples-*.jsonl", "worker-*.json"):
+    for pattern in ("samples-*.jsonl", "worker-*.json", "vocabulary.json"):
         for path in folder.glob(pattern):
             path.unlink()

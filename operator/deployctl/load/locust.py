@@ -21,6 +21,7 @@ from deployctl_loadtest.result import Setup
 
 KEY_VARIABLE = "DEPLOYCTL_LOADTEST_API_KEY"
 HEADERS_VARIABLE = "DEPLOYCTL_LOADTEST_HEADERS"
+VOCABULARY = "vocabulary.json"  # in the result folder, while it runs
 _PROGRESS_MARK = "@progress "
 _CONNECT_S = 60.0  # for workers to start and find the master
 _END_S = 15.0  # for Locust to cut its requests and write its last samples
@@ -55,6 +56,7 @@ def command(setup: Setup, samples: Path) -> list[str]:
         "workload": "" if setup.workload == "fixed" else _absolute(setup.workload),
         "extra-body": json.dumps(setup.extra_body),
         "ca-file": setup.ca_file or "",
+        "vocabulary": samples / VOCABULARY if setup.prompt_lengths == "exact" else "",
         "seed": setup.seed,
         "request-timeout": setup.request_timeout_s,
         "stop-after": setup.cut_s + setup.duration_s,
