@@ -20,6 +20,8 @@ _SHORT = {
 }
 _EXPANSION = re.compile(r"\$[A-Za-z_({]|`")
 _INLINE = re.compile(r"-[a-z]*c")  # sh -c, bash -lc
+# A whole line, or the end of one without a quote in it: an apostrophe there is no quote.
+_COMMENT = re.compile(r"^[ \t]*#.*$|[ \t]#[^\"\n]*$", re.MULTILINE)
 _MAX_SCRIPT = 64 * 1024
 
 
@@ -127,7 +129,8 @@ def _starts_server(words: Sequence[Word]) -> bool:
 
 def _script(script: Word, args: Sequence[Word]) -> list[Word]:
     """The words of a shell script; `"$@"` stands for the arguments after its name."""
-    source = script.text[:_MAX_SCRIPT].replace("\\\n", " ").replace("\n", " ; ")
+    source = _COMMENT.sub("", script.text[:_MAX_SCRIPT])
+    source = source.replace("\\\n", " ").replace("\n", " ; ")
     lexer = shlex.shlex(source, posix=True, punctuation_chars=";&|")
     lexer.whitespace_split = True
     lexer.commenters = ""

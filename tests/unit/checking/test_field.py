@@ -67,6 +67,10 @@ def engine(command):
         'vllm.entrypoints.openai.api_server --model m/x \\\\\\n --swap-space 4"]',
         'image: "vllm/vllm-openai:v0.32.0"\n          command: [/bin/sh, /opt/start.sh]\n'
         '          args: [--model, m/x, --swap-space, "4"]',
+        'image: "ubuntu:22.04"\n          command:\n            - /bin/bash\n            - -exc\n'
+        "            - |\n              # don't forget to install it\n              "
+        "pip install vllm # it's big\n              python -m vllm.entrypoints.openai.api_server "
+        "\\\\\n                --port ${PORT} --model m/x --swap-space 4\n",
         'image: "vllm/vllm-openai@sha256:0"\n          command: [/venv/bin/vllm, serve, m/x]\n'
         "          args: [--swap-space=4]",
     ],
