@@ -75,6 +75,34 @@ def measure(
     return result, _shown(where)
 
 
+def measure_with_enough_workers(
+    setup: "Setup",
+    endpoint: Endpoint,
+    out_folder: Path | None,
+    *,
+    slo: "Slo | None" = None,
+    gated: bool = False,
+    cores: int,
+) -> "tuple[LoadResult, Path]":
+    """As `measure`, and once more with more load processes if those were too busy.
+
+    There are at most `cores` of them. The first result is kept beside the second one, in a
+    folder that is named after its number of processes.
+    """
+    result, where = measure(setup, endpoint, out_folder, slo=slo, gated=gated)
+    needed = min(result.client.workers_needed or 0, cores)
+    if needed <= setup.workers or result.interrupted:
+        return result, where
+    kept = where.with_name(f"{where.name}-workers-{setup.workers}")
+    where.rename(kept)
+    story(
+        f"{setup.workers} load process{'es were' if setup.workers > 1 else ' was'} too busy "
+        f"(kept in {kept}): again with {needed}"
+    )
+    more = dataclasses.replace(setup, workers=needed, seed=(setup.seed + 1) % 2**48)
+    return measure(more, endpoint, where, slo=slo, gated=gated)
+
+
 def announcement(setup: "Setup") -> str:
     """What is going to happen, in one line."""
     if setup.mode == "open":

@@ -1,5 +1,6 @@
 """`deployctl loadtest`: measures latency and throughput with Locust."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -105,7 +106,19 @@ def command(
         elif fail_on_breach and series.limit is not None and series.limit.status == "never_held":
             raise SloMissedError(series.limit.text)
         return
-    result, where = loadmeasure.measure(setup, endpoint, folder, slo=wanted, gated=fail_on_breach)
+    if flags.workers == "auto":
+        result, where = loadmeasure.measure_with_enough_workers(
+            setup,
+            endpoint,
+            folder,
+            slo=wanted,
+            gated=fail_on_breach,
+            cores=os.cpu_count() or 1,
+        )
+    else:
+        result, where = loadmeasure.measure(
+            setup, endpoint, folder, slo=wanted, gated=fail_on_breach
+        )
     loadgate.write_reports(where, result, junit)
     if output is Output.json:
         answer_json({**result.to_dict(), "folder": str(where)})
