@@ -103,7 +103,7 @@ def command(
             raise InterruptedByUserError("interrupted")
         if fail_on_breach and series.limit is None:
             loadgate.enforce_series(series)
-        elif fail_on_breach and series.limit is not None and series.limit.status == "never_held":
+        elif fail_on_breach and series.limit is not None and series.limit.holds is None:
             raise SloMissedError(series.limit.text)
         return
     if flags.workers == "auto":
