@@ -136,6 +136,7 @@ def _latencies(a: Run, b: Run, threshold: float) -> list[Measure]:
         if name == "itl" and _other_chunks(a, b) is not None:
             continue
         old, new = ([values(s) for s in _good(run)] for run in (a, b))
+        pooled = [sorted(value for group in groups for value in group) for groups in (old, new)]
         for share in (0.5, 0.95, 0.99):
             found.append(
                 _measure(
@@ -143,8 +144,8 @@ def _latencies(a: Run, b: Run, threshold: float) -> list[Measure]:
                     "s",
                     "lower",
                     threshold,
-                    _percentile(old, share),
-                    _percentile(new, share),
+                    _percentile(old, pooled[0], share),
+                    _percentile(new, pooled[1], share),
                 )
             )
     return found
@@ -167,11 +168,10 @@ class _Estimate(NamedTuple):
     samples: int
 
 
-def _percentile(groups: Groups, share: float) -> _Estimate | None:
-    ordered = sorted(value for group in groups for value in group)
+def _percentile(groups: Groups, ordered: list[float], share: float) -> _Estimate | None:
     if not ordered:
         return None
-    bounds = intervals.quantile(groups, share, CONFIDENCE)
+    bounds = intervals.quantile(groups, share, CONFIDENCE, ordered)
     return _Estimate(statistics.percentile(ordered, share), bounds, len(ordered))
 
 

@@ -34,9 +34,18 @@ class Interval(NamedTuple):
 Groups = Sequence[Sequence[float]]  # one group a request, in order of start
 
 
-def quantile(groups: Groups, share: float, confidence: float = CONFIDENCE) -> Interval:
-    """Interval of the percentile `share` (0 to 1) of the pooled values."""
-    ordered = sorted(value for group in groups for value in group)
+def quantile(
+    groups: Groups,
+    share: float,
+    confidence: float = CONFIDENCE,
+    ordered: Sequence[float] | None = None,
+) -> Interval:
+    """Interval of the percentile `share` (0 to 1) of the pooled values.
+
+    `ordered` are the pooled values in ascending order, where they are at hand.
+    """
+    if ordered is None:
+        ordered = sorted(value for group in groups for value in group)
     n = len(ordered)
     if not n:
         return Interval(-math.inf, math.inf)

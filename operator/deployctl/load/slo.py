@@ -163,7 +163,7 @@ def _percentile(term: Term, measured: Sequence[Sample]) -> Objective:
             cut += 1
     ordered = sorted(value for group in groups for value in group)
     value = _linear(ordered, term.share)
-    bounds = intervals.quantile(groups, term.share)
+    bounds = intervals.quantile(groups, term.share, ordered=ordered)
     verdict: Literal["met", "missed", "unresolved"] = "unresolved"
     if ordered and bounds.low > term.limit:
         verdict = "missed"
