@@ -12,10 +12,9 @@ from deployctl_loadtest.result import LoadResult
 from deployctl_loadtest.sample import Sample
 from deployctl_loadtest.series import Limit, Point, Variable
 
-# A queue that grows: more under way at the end than at the begin, by this share of what came
-# in between, and by more than chance makes of it (three standard deviations of a Poisson count).
-_GROWTH = 0.1
-_CHANCE = 3.0
+# A queue that grows: more under way at the end than at half time, by this share of what came in
+# between, and by more than chance makes of it (three standard deviations of a Poisson count).
+_GROWTH, _CHANCE = 0.05, 3.0
 # Verdicts on the client after which nothing can be said of the service.
 _CLIENT = ("client_bottleneck", "client_died", "worker_died", "samples_lost", "sent_late")
 
@@ -46,18 +45,19 @@ def decide(result: LoadResult, samples: Sequence[Sample]) -> tuple[Held, str]:
 
 
 def growth(samples: Sequence[Sample], window: tuple[float, float]) -> int:
-    """By how many requests the queue grew in the window, beyond chance; 0 if it did not."""
-    begin, end = window
-    under_way = [0, 0]
-    came = 0
+    """By how many requests the queue grew in the window's second half, beyond chance; or 0.
+
+    The first half is left out: it may begin with an empty service, which any load fills.
+    """
+    half, end = (window[0] + window[1]) / 2, window[1]
+    middle = last = came = 0
     for sample in samples:
         ended = sample.started_at_s + sample.duration_s
-        for index, at in enumerate((begin, end)):
-            cut = sample.outcome == "incomplete" and at == end
-            under_way[index] += sample.begun_at_s < at and (ended > at or cut)
-        came += begin <= sample.begun_at_s < end
-    grown = under_way[1] - under_way[0]
-    return grown if grown > max(_GROWTH * came, _CHANCE * math.sqrt(came)) else 0
+        middle += sample.begun_at_s < half < ended
+        last += sample.begun_at_s < end and (sample.outcome == "incomplete" or ended > end)
+        came += half <= sample.begun_at_s < end
+    grown = last - middle
+    return grown if grown > max(_GROWTH * came, _CHANCE * math.sqrt((middle + last) / 2)) else 0
 
 
 def goodput(slo: Slo, result: LoadResult, samples: Sequence[Sample]) -> tuple[float, float, float]:

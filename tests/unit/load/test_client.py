@@ -1,0 +1,70 @@
+import pytest
+
+from deployctl.load import client
+from deployctl_loadtest.result import Latency, Setup
+from deployctl_loadtest.sample import Sample, WorkerReport
+
+WINDOW = (0.0, 10.0)
+
+
+def setup(**more):
+    return Setup(None, "http://h:1", "m", "chat", 0, 10, 0, 10, 5, True, 1, 60, **more)
+
+
+def report(worker="a", cpu=0.2, **more):
+    ticks = [(float(at), cpu) for at in range(1, 11)]
+    return WorkerReport(worker, 1.8e9, 10.0, 0, ticks, [(1.0, 0.001)], **more)
+
+
+def due(at, late=0.001, worker="a"):
+    return Sample(
+        worker=worker, started_at_s=at + late, scheduled_at_s=at, lateness_s=late, outcome="ok"
+    )
+
+
+def codes(setup_, samples, reports):
+    described = client.describe(setup_, samples, reports, WINDOW, 0)
+    found = client.verdicts(setup_, Latency(None, None, None, None), described)
+    return {verdict.code: verdict for verdict in found}, described
+
+
+def test_lateness_and_the_rate_that_was_achieved():
+    samples = [due(k / 10, late=0.002 if k % 2 else 0.0) for k in range(100)]
+    found, described = codes(setup(mode="open", rate=10.0), samples, [report()])
+    assert described.achieved_rate == pytest.approx(10)
+    assert (described.lateness_p50_s, described.lateness_max_s) == (0.001, 0.002)
+    assert found == {}
+    closed = [Sample(worker="a", started_at_s=1.0, outcome="ok")]
+    _, described = codes(setup(), closed, [report()])
+    assert described.achieved_rate is None
+    assert described.lateness_p99_s is None
+
+
+def test_a_late_client_and_dropped_arrivals_are_told():
+    samples = [due(k / 10, late=0.2) for k in range(100)]
+    found, described = codes(setup(mode="open", rate=10.0), samples, [report(dropped=7)])
+    assert found["sent_late"].level == "warning"
+    assert found["arrivals_dropped"].level == "bad"
+    assert "7 requests" in found["arrivals_dropped"].text
+    assert described.dropped == 7
+
+
+@pytest.mark.parametrize(
+    ("workers", "cpu", "needed"), [(1, 0.9, 2), (1, 1.0, 2), (2, 0.9, 3), (4, 0.95, 7)]
+)
+def test_how_many_workers_would_do(workers, cpu, needed):
+    reports = [report(str(index), cpu) for index in range(workers)]
+    found, described = codes(setup(workers=workers), [], reports)
+    assert described.workers_needed == needed
+    assert f"{needed} processes" in found["client_bottleneck"].text
+    # With so many, each has a share of the work that fits its core.
+    assert workers * cpu / needed <= 0.85
+
+
+def test_a_worker_without_a_last_word_is_named():
+    samples = [due(1.0, worker="host-1"), due(2.0, worker="host-2")]
+    found, described = codes(setup(mode="open", rate=1.0, workers=3), samples, [report("host-1")])
+    assert described.died == ["host-2 (last heard of at 2.0 s)", "one that never reported"]
+    assert "2 of 3 load processes" in found["worker_died"].text
+    found, _ = codes(setup(mode="open", rate=1.0), samples[:1], [])
+    assert set(found) == {"client_died"}
