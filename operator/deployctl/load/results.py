@@ -10,6 +10,7 @@ from deployctl.load.folder import REQUESTS, SUMMARY
 from deployctl_loadtest.result import VERSION
 from deployctl_loadtest.sample import Sample
 
+_SERIES = "series.json"  # of a sweep, or of a search for the limit
 _HINT = "give a folder that deployctl loadtest wrote"
 
 
@@ -24,6 +25,13 @@ def read(folder: Path) -> Run:
         folder = folder.parent
     if not folder.is_dir():
         raise NotFoundError("there is no such folder", where=str(folder), hint=_HINT)
+    if (folder / _SERIES).exists():
+        runs = sorted(path.parent.name for path in folder.glob(f"*/{SUMMARY}"))
+        raise InputError(
+            "it holds several runs",
+            where=str(folder),
+            hint=f"give one of them: {', '.join(runs[:6])}" if runs else _HINT,
+        )
     summary = _document(folder / SUMMARY)
     if summary.get("version") != VERSION:
         raise InputError(

@@ -152,6 +152,15 @@ def test_a_result_is_read_back(tmp_path):
     assert compare.compare(made, again, 0.0).passed
 
 
+def test_a_series_is_no_single_result(tmp_path):
+    (tmp_path / "series.json").write_text("{}")
+    (tmp_path / "users-2").mkdir()
+    (tmp_path / "users-2" / folder.SUMMARY).write_text("{}")
+    with pytest.raises(InputError, match="several runs") as caught:
+        results.read(tmp_path)
+    assert caught.value.hint == "give one of them: users-2"
+
+
 @pytest.mark.parametrize(
     ("summary", "requests", "error"),
     [
