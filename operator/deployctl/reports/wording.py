@@ -223,8 +223,9 @@ def goodput(result: LoadResult) -> str | None:
     """Goodput against the SLO, if there is one."""
     if result.slo is None:
         return None
-    share = "" if result.slo.good_share is None else f" · {result.slo.good_share:.1%} of all"
-    return f"{number(result.slo.goodput_per_s)} requests/s met the whole SLO{share}"
+    share = result.slo.good_share
+    of_all = "" if share is None else f" · {share:.1%} of those that started"
+    return f"{number(result.slo.goodput_per_s)} requests/s met the whole SLO{of_all}"
 
 
 def failures(result: LoadResult) -> list[tuple[str, int, str]]:

@@ -138,6 +138,7 @@ def test_a_series_has_its_documents():
     assert html.count("<svg") == 1
     assert html.count('class="pill met"') == 2
     assert not re.search(r"""(src|href)=["']http|@import|url\((?!#)""", html)
+    assert 'href="users-4/report.html"' in html
     text = series.markdown(found)
     assert len(re.findall(r"^\| [124] ", text, re.M)) == 3
     suites = ElementTree.fromstring(series.junit(found)).findall("testsuite")
