@@ -1,0 +1,168 @@
+"""TLS with a CA of one's own, headers and more fields: what reaches the server."""
+
+import asyncio
+import datetime
+import ipaddress
+import json
+import ssl
+import threading
+
+import pytest
+
+from load_parts import FakeEngine, finished, loadtest, samples_in
+
+SECRET = "a-tenant-that-nobody-may-see"
+
+
+@pytest.fixture
+def engine(tmp_path):
+    engine = FakeEngine(tmp_path / "sent.jsonl")
+    yield engine
+    engine.stop()
+
+
+def certificate(folder):
+    """A self-signed certificate of 127.0.0.1, and its key."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
+    now = datetime.datetime.now(datetime.UTC)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem, secret = folder / "ca.pem", folder / "key.pem"
+    pem.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    secret.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    return pem, secret
+
+
+class Gateway:
+    """Speaks TLS before the engine, and keeps what passes towards it."""
+
+    def __init__(self, engine, pem, key):
+        self.passed = b""
+        self._port = int(engine.url.rsplit(":", 1)[1])
+        self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        self._context.load_cert_chain(pem, key)
+        self._loop = asyncio.new_event_loop()
+        self._ready = threading.Event()
+        self._thread = threading.Thread(target=self._run)
+        self._thread.start()
+        assert self._ready.wait(10)
+
+    def _run(self):
+        self._loop.run_until_complete(self._serve())
+        self._loop.close()
+
+    async def _serve(self):
+        self._end = asyncio.Event()
+        server = await asyncio.start_server(self._client, "127.0.0.1", 0, ssl=self._context)
+        self.url = f"https://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        self._ready.set()
+        await self._end.wait()
+        server.close()
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+    async def _client(self, reader, writer):
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._port)
+
+        async def pass_on(source, sink, keep):
+            try:
+                while data := await source.read(65536):
+                    if keep:
+                        self.passed += data
+                    sink.write(data)
+                    await sink.drain()
+            except (ConnectionError, ssl.SSLError):
+                pass
+            finally:
+                sink.close()
+
+        await asyncio.gather(
+            pass_on(reader, inner_writer, True), pass_on(inner_reader, writer, False)
+        )
+
+    def stop(self):
+        self._loop.call_soon_threadsafe(self._end.set)
+        self._thread.join()
+
+
+@pytest.fixture
+def gateway(engine, tmp_path):
+    pem, key = certificate(tmp_path)
+    gateway = Gateway(engine, pem, key)
+    yield gateway
+    gateway.stop()
+
+
+def test_a_ca_of_ones_own_is_trusted_and_headers_and_fields_arrive(gateway, tmp_path):
+    out = tmp_path / "out"
+    (tmp_path / "tenant").write_text(SECRET + "\n")
+    run = loadtest(
+        gateway, out, "--model", "steady", "--users", "2", "--requests", "6",
+        "--ca-file", tmp_path / "ca.pem", "--header", f"X-Tenant: @{tmp_path / 'tenant'}",
+        "--header", "X-Team: a", "--extra-body", '{"top_p": 0.25}',
+    )  # fmt: skip
+    result = finished(run)
+    assert (result["requests"]["ok"], result["requests"]["total"]) == (6, 6)
+    assert result["setup"]["extra_headers"] == ["X-Team", "X-Tenant"]
+    assert result["setup"]["extra_body"] == {"top_p": 0.25}
+    assert gateway.passed.count(f"X-Tenant: {SECRET}".encode()) >= 6
+    assert gateway.passed.count(b'"top_p": 0.25') == 6
+    for path in out.iterdir():
+        assert SECRET not in path.read_text(), path
+    # In a stream over TLS each chunk has its own time too.
+    gaps = [gap for sample in samples_in(out) for gap in sample["chunk_gaps_s"]]
+    assert sorted(gaps)[len(gaps) // 2] == pytest.approx(0.020, abs=0.005)
+
+
+def test_an_unknown_certificate_is_refused(gateway, tmp_path):
+    run = loadtest(gateway, tmp_path / "out", "--model", "steady", "--requests", "1")
+    _, stderr = run.communicate(timeout=30)
+    assert run.returncode == 4
+    assert "certificate" in stderr.lower()
+
+
+def test_what_cannot_be_sent_is_refused(engine, tmp_path):
+    (tmp_path / "junk.pem").write_text("junk")
+    body = json.dumps({"stream": False})
+    for words, said in (
+        (["--header", "Authorization: Bearer x"], "--api-key-file"),
+        (["--header", "no-colon"], "no header"),
+        (["--extra-body", "[1]"], "not a JSON object"),
+        (["--extra-body", body], "stream is not to be changed"),
+        (["--extra-body", "{"], "not JSON"),
+        (["--ca-file", tmp_path / "absent.pem"], "absent.pem"),
+        (["--ca-file", tmp_path / "junk.pem"], "no certificate"),
+        (["--workload", "absent"], "there is no workload"),
+        (["--trace", tmp_path / "absent.csv"], "absent.csv"),
+        (["--workers", "many"], "neither auto nor"),
+    ):
+        run = loadtest(engine, tmp_path / "out", "--model", "steady", *words)
+        _, stderr = run.communicate(timeout=30)
+        assert run.returncode == 2, stderr
+        assert said in stderr
+        assert "Traceback" not in stderr
