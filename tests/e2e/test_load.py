@@ -1,5 +1,6 @@
 """smoke, metrics and loadtest against the real vLLM, found by the service's name."""
 
+import csv
 import json
 import os
 import subprocess
@@ -101,6 +102,14 @@ def test_the_load_test_and_the_engine_agree(operator):
     assert result["latency"]["ttft_s"]["mean"] > 0.8 * server["ttft_mean_s"]
     assert result["latency"]["itl_s"]["mean"] == pytest.approx(server["itl_mean_s"], rel=0.35)
     assert server["prefix_cache_hit_rate"] < 0.4
+    # The engine's own histograms of TTFT hold our percentiles, to a bucket's width.
+    agreement = {each["name"]: each for each in server["agreement"]}
+    assert {"ttft_p50", "ttft_p95"} <= set(agreement)
+    assert agreement["ttft_p50"]["agrees"], agreement
+    assert 1 <= server["running_max"] <= 2
+    with (out / "timeline.csv").open() as file:
+        looks = [row for row in csv.DictReader(file) if row["server_running"]]
+    assert len(looks) >= 8
     lines = [json.loads(line) for line in (out / "requests.jsonl").read_text().splitlines()]
     assert [line["index"] for line in lines] == list(range(len(lines)))
     assert all(line["response_id"] for line in lines if line["outcome"] == "ok")
