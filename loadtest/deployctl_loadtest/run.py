@@ -15,7 +15,7 @@ from deployctl_loadtest import arrivals, handover, trace, workload
 from deployctl_loadtest.exchange import RunEnded, exchange
 from deployctl_loadtest.heartbeat import PERIOD, Heartbeat
 from deployctl_loadtest.openloop import Due, OpenLoop, most_in_flight
-from deployctl_loadtest.priority import raise_priority
+from deployctl_loadtest.priority import calm_the_collector, raise_priority
 from deployctl_loadtest.progress import Counts, tell
 from deployctl_loadtest.prompts import Conversation, Prompts
 from deployctl_loadtest.request import Target
@@ -68,6 +68,8 @@ class Run:
             self._writer = handover.HandOver(environment.runner, self.worker)
         elif options.samples:
             self._writer = SampleWriter(Path(options.samples), self.worker)
+        if options.realtime:
+            calm_the_collector()
         self._open: OpenLoop | None = None
         self._taken = 0  # numbers
         self._under_way = 0
