@@ -172,7 +172,8 @@ def _percentile(groups: Groups, ordered: list[float], share: float) -> _Estimate
     if not ordered:
         return None
     bounds = intervals.quantile(groups, share, CONFIDENCE, ordered)
-    return _Estimate(statistics.percentile(ordered, share), bounds, len(ordered))
+    value = statistics.percentile(ordered, share)
+    return _Estimate(value, bounds.around(value), len(ordered))
 
 
 def _rates(a: Run, b: Run, threshold: float) -> list[Measure]:

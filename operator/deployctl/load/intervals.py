@@ -30,6 +30,11 @@ class Interval(NamedTuple):
     low: float
     high: float
 
+    def around(self, value: float) -> "Interval":
+        """Widened to hold `value`: an interpolated percentile may lie just beside a bound,
+        which is a value that was seen."""
+        return Interval(min(self.low, value), max(self.high, value))
+
 
 Groups = Sequence[Sequence[float]]  # one group a request, in order of start
 

@@ -164,6 +164,8 @@ def _percentile(term: Term, measured: Sequence[Sample]) -> Objective:
     ordered = sorted(value for group in groups for value in group)
     value = _linear(ordered, term.share)
     bounds = intervals.quantile(groups, term.share, ordered=ordered)
+    if value is not None:
+        bounds = bounds.around(value)
     verdict: Literal["met", "missed", "unresolved"] = "unresolved"
     if ordered and bounds.low > term.limit:
         verdict = "missed"
@@ -210,9 +212,13 @@ def _at_least(sample: Sample, measure: Measure) -> float:
 def _linear(ordered: Sequence[float], share: float) -> float | None:
     if not ordered:
         return None
-    # Between a number and infinity nothing can be interpolated: take the upper.
-    if math.isinf(ordered[min(len(ordered) - 1, math.ceil(share * (len(ordered) - 1)))]):
+    # Between a number and infinity nothing can be interpolated: take the upper, unless the
+    # percentile is the number itself.
+    position = share * (len(ordered) - 1)
+    if math.isinf(ordered[math.ceil(position)]):
         return math.inf
+    if position.is_integer():
+        return ordered[int(position)]
     return statistics.percentile(ordered, share)
 
 

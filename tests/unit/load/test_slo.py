@@ -1,10 +1,12 @@
 import dataclasses
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from deployctl.errors import InputError
 from deployctl.load import gate as gates
-from deployctl.load import slo
+from deployctl.load import slo, statistics
 from deployctl.load.summary import summarize
 from deployctl_loadtest.result import Setup
 from deployctl_loadtest.sample import Sample, WorkerReport
@@ -194,3 +196,47 @@ def test_some_results_pass_no_gate(made, reason):
     gate = gates.judge(made([sample() for _ in range(200)]))
     assert not gate.passed
     assert gate.reasons[0].startswith(reason)
+
+
+outcomes = st.sampled_from(["ok", "ok", "ok", "refused", "truncated", "incomplete"])
+requests = st.lists(
+    st.tuples(outcomes, st.floats(0.001, 3), st.floats(0, 9)), min_size=0, max_size=60
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(requests, st.integers(1, 3000), st.sampled_from(["50", "95", "99"]))
+def test_what_holds_of_every_evaluation(drawn, limit_ms, percent):
+    samples = [sample(2 + at, outcome, ttft=ttft, duration_s=ttft) for outcome, ttft, at in drawn]
+    text = f"ttft_p{percent}={limit_ms}ms,error_rate=10%"
+    result = judged(text, samples)
+    ttft, errors = result.objectives
+    assert result.good <= sum(s.outcome == "ok" for s in samples)
+    done = summary_rate(samples)
+    assert result.goodput_per_s <= done + 1e-3
+    for objective in (ttft, errors):
+        low = -1 if objective.low is None else objective.low
+        high = float("inf") if objective.high is None else objective.high
+        if objective.value is not None:
+            assert low <= objective.value + 1e-6
+        if objective.verdict == "met":
+            assert high <= objective.limit
+        if objective.verdict == "missed" and objective.low is not None:
+            assert objective.low > objective.limit
+    # A stricter limit is never easier to hold.
+    rank = {"missed": 0, "unresolved": 1, "met": 2}
+    looser = slo.evaluate(
+        slo.parse(f"ttft_p{percent}={limit_ms + 500}ms"),
+        [s for s in samples if s.outcome != "incomplete"],
+        WINDOW,
+    ).objectives[0]
+    stricter = slo.evaluate(
+        slo.parse(f"ttft_p{percent}={limit_ms}ms"),
+        [s for s in samples if s.outcome != "incomplete"],
+        WINDOW,
+    ).objectives[0]
+    assert rank[stricter.verdict] <= rank[looser.verdict]
+
+
+def summary_rate(samples):
+    return statistics.throughput(samples, WINDOW).requests_per_s
