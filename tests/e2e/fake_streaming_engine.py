@@ -228,7 +228,8 @@ class Engine:
             return self.plain(writer, "text/plain", text)
         if headers.get("accept-encoding") != "identity" or not path.startswith("/v1/"):
             return self.plain(writer, "text/plain", "no", "400 Bad Request")
-        scenario = json.loads(body)["model"]
+        asked = json.loads(body)
+        scenario = asked["model"]
         if scenario == "mixed":
             scenario = MIXED[self.number % len(MIXED)]
         answer = Answer(writer, self.number, scenario, path.endswith("/v1/completions"))
@@ -245,6 +246,7 @@ class Engine:
         finally:
             self.tokens += len(answer.texts) * (4 if scenario == "four_a_chunk" else 1)
             told = {"id": answer.id, "received": answer.received, "texts": answer.texts}
+            told["asked"] = asked
             self.log.write(json.dumps(told) + "\n")
             self.log.flush()
         return goes_on

@@ -120,6 +120,55 @@ def test_a_sweep_measures_each_load(engine, tmp_path):
     assert "holds a result already" in again.communicate(timeout=30)[1]
 
 
+def test_a_trace_is_replayed_at_its_times(engine, tmp_path):
+    out, trace = tmp_path / "out", tmp_path / "trace.jsonl"
+    rows = [(0, 600, 7, [1, 2]), (1000, 600, 8, [1, 2]), (1600, 40, 9, [3]), (3000, 20, 5, [])]
+    trace.write_text(
+        "".join(
+            json.dumps({"timestamp": at, "input_length": inn, "output_length": to, "hash_ids": ids})
+            + "\n"
+            for at, inn, to, ids in rows
+        )
+    )
+    run = loadtest(engine, out, "--model", "steady", "--trace", trace, "--trace-speed", "2")
+    result = finished(run)
+    samples = samples_in(out)
+    assert result["setup"]["mode"] == "trace"
+    assert [s["scheduled_at_s"] for s in samples] == pytest.approx([0, 0.5, 0.8, 1.5], abs=1e-5)
+    assert {s["outcome"] for s in samples} == {"ok"}  # the last one is waited for
+    sent = engine.sent()
+    asked = [sent[s["response_id"]]["asked"] for s in samples]
+    assert [a["max_tokens"] for a in asked] == [7, 8, 9, 5]
+    texts = [a["messages"][0]["content"] for a in asked]
+    assert texts[0] == texts[1]
+    assert not texts[2].startswith(texts[0][:20])
+
+
+def test_turns_of_a_conversation_carry_the_real_answers(engine, tmp_path):
+    (tmp_path / "talk.yaml").write_text(
+        "turns: 3\nthink_s: 0.1\ninput_tokens: 30\nsystem_tokens: 10\noutput_tokens: 20\n"
+    )
+    for words in (["--users", "2"], ["--rate", "4"]):
+        out = tmp_path / words[0].strip("-")
+        run = loadtest(
+            engine, out, "--model", "steady", *words, "--requests", "2", "--workload",
+            tmp_path / "talk.yaml",
+        )  # fmt: skip
+        result = finished(run)
+        assert result["requests"]["ok"] == 6  # two conversations of three turns
+        sent = engine.sent()
+        asked = [sent[s["response_id"]]["asked"]["messages"] for s in samples_in(out)]
+        assert sorted(len(messages) for messages in asked) == [2, 2, 4, 4, 6, 6]
+        longest = next(messages for messages in asked if len(messages) == 6)
+        assert [m["role"] for m in longest] == [
+            "system", "user", "assistant", "user", "assistant", "user",
+        ]  # fmt: skip
+        assert longest[2]["content"] == "word " * 20  # what the engine streamed
+        assert longest[:2] in asked
+        scheduled = [s["scheduled_at_s"] is not None for s in samples_in(out)]
+        assert sum(scheduled) == (2 if words[0] == "--rate" else 0)
+
+
 def test_flags_that_do_not_go_together(engine, tmp_path):
     for words, said in (
         (["--users", "2", "--rate", "1"], "both --users and --rate"),
