@@ -20,6 +20,8 @@ class LoadProgress:
         self._setup = setup
         self._total = setup.cut_s + setup.duration_s
         self._of_seconds, self._of_requests = f"/{self._total:g}", ""
+        if setup.mode == "trace":
+            self._of_seconds = ""
         if setup.requests is not None:
             self._of_seconds, self._of_requests = "", f"/{setup.requests}"
         self._last: Progress | None = None

@@ -54,7 +54,13 @@ def at_load(setup: "Setup", variable: "Variable", value: float, number: int) -> 
     seed = (setup.seed + number * 0x9E3779B1) % 2**48
     if variable == "users":
         return dataclasses.replace(
-            setup, mode="closed", users=int(value), rate=None, arrivals=None, seed=seed
+            setup,
+            mode="closed",
+            users=int(value),
+            rate=None,
+            arrivals=None,
+            seed=seed,
+            workers=min(setup.workers, int(value)),
         )
     return dataclasses.replace(
         setup,

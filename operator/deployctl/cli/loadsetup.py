@@ -5,7 +5,7 @@ import os
 from typing import TYPE_CHECKING
 
 from deployctl import units
-from deployctl.cli import loadwire
+from deployctl.cli import loadseries, loadwire
 from deployctl.cli.endpoint import Endpoint
 from deployctl.cli.loadflags import LoadFlags
 from deployctl.cli.served import Served
@@ -21,7 +21,7 @@ _MOST_WORKERS = 256
 # What one process on one core does well: chunks a second, and users (512 streams at 36 chunks/s
 # each took 44% of a core). For the first guess of `--workers auto`.
 _CHUNKS, _USERS_A_WORKER = 10_000, 300
-_LIMITED = "1h"  # the longest that a run takes whose end is a number of requests
+_LIMITED_S = 3600  # the longest that a run takes whose end is a number of requests
 
 
 def build(flags: LoadFlags, endpoint: Endpoint, chosen: Served) -> "Setup":
@@ -38,14 +38,16 @@ def build(flags: LoadFlags, endpoint: Endpoint, chosen: Served) -> "Setup":
     is_open = flags.rate is not None or bool(rows)
     limited = flags.requests is not None or bool(rows)
     outputs = load.output_tokens
-    duration = flags.duration or (_LIMITED if limited else _DURATION)
+    duration = flags.duration or (_limit(rows, flags) if limited else _DURATION)
+    users = 0 if is_open else flags.users or _USERS
+    workers = _workers(flags, load.output_tokens.typical if load.output_tokens else 64)
     warmup = flags.warmup or ("0s" if limited else _WARMUP)
     return Setup(
         service=endpoint.service,
         url=endpoint.url,
         model=chosen.id,
         api=flags.api,
-        users=0 if is_open else flags.users or _USERS,
+        users=users,
         duration_s=_seconds(duration, "--duration", least=1),
         warmup_s=_seconds(warmup, "--warmup", least=0),
         input_tokens=_middle([r.input_tokens for r in rows]) or load.input_tokens.typical,
@@ -58,7 +60,8 @@ def build(flags: LoadFlags, endpoint: Endpoint, chosen: Served) -> "Setup":
         rate=flags.rate,
         arrivals=None if rows else flags.arrivals or ("poisson" if is_open else None),
         requests=flags.requests,
-        workers=_workers(flags, load.output_tokens.typical if load.output_tokens else 64),
+        # A process without a user would have nothing to do, and no end.
+        workers=min(workers, users) if users and not flags.sweep else workers,
         workload=load.name if flags.workload is None else flags.workload,
         trace=str(flags.trace) if flags.trace else None,
         trace_speed=flags.trace_speed or 1.0,
@@ -93,9 +96,21 @@ def _workers(flags: LoadFlags, output_tokens: int) -> int:
                 where="--workers",
             )
         return int(flags.workers)
-    chunks = (flags.rate or 0.0) * output_tokens
-    wanted = max(math.ceil(chunks / _CHUNKS), math.ceil((flags.users or 0) / _USERS_A_WORKER))
-    return max(1, min(wanted, os.cpu_count() or 1))
+    cores = os.cpu_count() or 1
+    if flags.find_max is not None:
+        return cores  # how far it will go is what is asked
+    users, rate = float(flags.users or 0), flags.rate or 0.0
+    if flags.sweep is not None:
+        variable, values = loadseries.parse(flags.sweep)
+        users, rate = (max(values), 0.0) if variable == "users" else (0.0, max(values))
+    wanted = max(math.ceil(rate * output_tokens / _CHUNKS), math.ceil(users / _USERS_A_WORKER))
+    return max(1, min(wanted, cores))
+
+
+def _limit(rows: "list[Row]", flags: LoadFlags) -> str:
+    """The longest that a run takes which ends by itself."""
+    length = rows[-1].at_s / (flags.trace_speed or 1.0) if rows else 0.0
+    return f"{math.ceil(length) + _LIMITED_S}s"
 
 
 def _trace(flags: LoadFlags) -> "list[Row]":
