@@ -43,6 +43,11 @@ def compare(old: Mapping[str, str], new: Mapping[str, str], target: str) -> list
         else:
             changes.append(_whole(before, after))
     changes += _texts(old, new, target)
+    if differs and not any(c.effect is Effect.restarts for c in changes):
+        name = next((f for f in new if f.endswith(_DATA)), "")
+        why = "the label changes, and with it the container; what else differs does not show here"
+        where = f"services.engine.labels.{_FOLLOW[0]}"
+        changes.append(Change(name, where, digests[0], digests[1], Effect.restarts, why))
     return sorted(changes, key=lambda c: (_GRAVITY.index(c.effect), c.file, c.where))
 
 

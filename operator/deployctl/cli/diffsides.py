@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from deployctl.planning.plan import ServingPlan
     from deployctl.render import Bundle
     from deployctl.spec import ServiceSpec
+    from deployctl.targets.docker.running import Running
     from deployctl.targets.release import Release
 
 MARKER = ".deployctl.json"
@@ -247,7 +248,7 @@ def with_running(prepared: "Prepared") -> Sides:
                 target=target,
                 against=f"the Compose project that runs from {found.source}",
                 old=found.files,
-                new=_as_told(new, found.files) if found.partial else new,
+                new=_as_told(new, found) if found.partial else new,
                 startup_budget_s=budget,
             )
     raise NotFoundError(
@@ -257,7 +258,7 @@ def with_running(prepared: "Prepared") -> Sides:
     )
 
 
-def _as_told(new: dict[str, str], old: dict[str, str]) -> dict[str, str]:
+def _as_told(new: dict[str, str], running: "Running") -> dict[str, str]:
     """The new Compose file, cut down to what a container tells of itself."""
     import json
 
@@ -266,13 +267,14 @@ def _as_told(new: dict[str, str], old: dict[str, str]) -> dict[str, str]:
     from deployctl.render.compose import COMPOSE_FILE, ENGINE
 
     engine = yaml.safe_load(new[COMPOSE_FILE])["services"][ENGINE]
-    told = json.loads(old[COMPOSE_FILE])["services"][ENGINE]
-    kept = {key: engine.get(key) for key in told}
-    # The image has variables of its own; those the file does not set are not its business.
+    told = json.loads(running.files[COMPOSE_FILE])["services"][ENGINE]
     told["environment"] = {
-        key: value for key, value in told["environment"].items() if key in engine["environment"]
+        name: value
+        for name, value in told["environment"].items()
+        if name in engine["environment"] or f"{name}={value}" not in running.from_image
     }
-    old[COMPOSE_FILE] = json.dumps({"services": {ENGINE: told}})
+    running.files[COMPOSE_FILE] = json.dumps({"services": {ENGINE: told}})
+    kept = {key: engine.get(key) for key in told}
     return {COMPOSE_FILE: json.dumps({"services": {ENGINE: kept}})}
 
 

@@ -158,6 +158,9 @@ class Engine:
         self.address = SimpleNamespace(remote=False)
         self._containers = [container] if container else []
 
+    def image_environment(self, container):
+        return ["PATH=/bin"]
+
     def containers(self, project, service):
         assert (project, service) == ("deployctl-tiny", "engine")
         return self._containers

@@ -155,6 +155,12 @@ def test_the_digest_label_tells_exactly_what_restarts():
     assert found == {"services.engine.stop_grace_period": (None, "90s", Effect.restarts)}
 
 
+def test_a_digest_that_differs_restarts_even_where_nothing_else_shows():
+    (found,) = compare({"c.yaml": compose("1")}, {"c.yaml": compose("2")}, "docker")
+    assert found.where == "services.engine.labels.io.deployctl.digest"
+    assert found.effect is Effect.restarts
+
+
 def test_a_file_of_anybody_goes_by_what_compose_looks_at():
     old, new = compose(), compose(depends_on=["x"], environment={"A": "1"})
     found = one(old, new, "docker", "compose.yaml")

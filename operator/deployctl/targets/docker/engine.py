@@ -86,6 +86,17 @@ class Engine:
                 return False
         return True
 
+    def image_environment(self, container: "Container") -> list[str]:
+        """The variables that a container has from its image; none when the image is gone."""
+        from docker.errors import ImageNotFound
+
+        with _translated(self.address):
+            try:
+                image: Any = self._client.images.get(container.attrs["Image"])
+            except ImageNotFound:
+                return []
+        return list(image.attrs.get("Config", {}).get("Env") or [])
+
     def logs(self, container: "Container", *, tail: int | None, follow: bool) -> Iterator[bytes]:
         """The container's output in pieces, not lines. None for `tail` means all."""
         with _translated(self.address):

@@ -23,6 +23,7 @@ class Running(NamedTuple):
     source: str
     files: dict[str, str]
     partial: bool = False  # told by the container: image, command, environment and labels alone
+    from_image: frozenset[str] = frozenset()  # NAME=value that the image sets by itself
 
 
 def running_files(
@@ -50,8 +51,12 @@ def running_files(
             if text is not None:
                 ignored = "*\n!.gitignore\n"
                 return Running(word, {COMPOSE_FILE: text, f"{SECRETS_FOLDER}/.gitignore": ignored})
-    text = json.dumps(_project(container))
-    return Running(f"container {container.name}", {COMPOSE_FILE: text}, partial=True)
+    return Running(
+        f"container {container.name}",
+        {COMPOSE_FILE: json.dumps(_project(container))},
+        partial=True,
+        from_image=frozenset(engine.image_environment(container)),
+    )
 
 
 def _unchanged(file: Path, digest: str) -> str | None:
