@@ -66,12 +66,15 @@ def _about_requests(setup: Setup, requests: Requests, interrupted: bool) -> list
             )
         )
     if requests.incomplete > max(1, 0.25 * requests.total):
+        why = f"{setup.duration_s:g} s is short for them"
+        if setup.mode != "closed":
+            why = f"the server cannot hold this rate, or {why}"
         found.append(
             Verdict(
                 "warning",
                 "many_incomplete",
                 f"{requests.incomplete} of {requests.total} requests were still under way at the "
-                f"end: {setup.duration_s:g} s is short for them, and the slow ones are missing.",
+                f"end: {why}, and the slow ones are missing.",
             )
         )
     return found
