@@ -119,6 +119,24 @@ def test_the_load_test_and_the_engine_agree(operator):
     operator("loadtest", "measured", "--out", out, code=2)  # a result is not overwritten
 
 
+def test_open_loop_with_a_shared_prefix_is_exact_and_meets_the_prefix_cache(operator):
+    (operator.folder / "prefix.yaml").write_text(
+        "system_tokens: 20\nshared_prefix: {tokens: 300}\ninput_tokens: 80\noutput_tokens: 4\n"
+    )
+    out = operator.folder / "open"
+    result = operator.json(
+        "loadtest", "measured", "--rate", "1", "--arrivals", "constant", "--requests", "10",
+        "--workload", operator.folder / "prefix.yaml", "--workers", "2", "--out", out,
+    )  # fmt: skip
+    assert (result["requests"]["ok"], result["requests"]["total"]) == (10, 10)
+    lines = [json.loads(line) for line in (out / "requests.jsonl").read_text().splitlines()]
+    assert {line["input_tokens"] for line in lines} == {20 + 300 + 80}
+    assert [line["scheduled_at_s"] for line in lines] == pytest.approx(list(range(10)), abs=1e-5)
+    assert {line["output_tokens"] for line in lines} == {4}
+    # Two whole blocks of 128 are common to all, and found from the second request on.
+    assert result["server"]["prefix_cache_hit_rate"] > 0.35
+
+
 def test_completions_and_the_text_table(operator):
     text = operator(
         "loadtest", "--users", "1", "--duration", "6s", "--warmup", "0s", "--api", "completions",
