@@ -207,6 +207,8 @@ def test_a_service_file_is_held_against_its_settings(check, tmp_path):
     done = check("service.yaml")
     assert done.code == 3
     assert "line 5  services/1: replica" in done.stdout
+    listed = json.loads(check("service.yaml", "--output", "json").stdout)["findings"]
+    assert [f["code"] for f in listed] == ["service-file"]
     assert "did you mean replicas?" in done.stdout
 
 

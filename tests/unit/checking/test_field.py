@@ -150,3 +150,26 @@ def test_a_replica_over_several_nodes_by_ray(codes):
 def test_metrics_of_a_release_older_than_the_lists(spoilt, codes):
     spoilt.engine["image"] = "vllm/vllm-openai:v0.6.0"
     assert "metric-unknown" not in codes(spoilt.text)
+
+
+@pytest.mark.parametrize(
+    ("version", "newer"), [("0.9.5", False), ("0.32.0", False), ("0.40.0", True)]
+)
+def test_a_release_newer_than_the_lists_is_a_note(version, newer, spoilt, codes):
+    spoilt.engine["image"] = f"vllm/vllm-openai:v{version}"
+    spoilt.flag("brand-new-flag", 1)
+    found = codes(spoilt.text)
+    assert ("engine-version-newer" in found) is newer
+    assert ("flag-unknown" in found) is not newer  # a newer release may have it
+
+
+def test_awq_refuses_bfloat16(spoilt, codes):
+    spoilt.flag("quantization", "awq")
+    spoilt.flag("dtype", "bfloat16")
+    assert codes(spoilt.text) == {"awq-bfloat16", "slow-kernel"}
+
+
+def test_a_custom_resource_is_named_once_and_not_checked(found):
+    one = "apiVersion: example.org/v1\nkind: Thing\nmetadata: {name: NAME}\nspec: {any: thing}\n"
+    told = found(one.replace("NAME", "a") + "---\n" + one.replace("NAME", "b"))
+    assert [(f.code, f.severity.value) for f in told] == [("no-schema", "note")]

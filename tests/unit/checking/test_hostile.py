@@ -154,3 +154,15 @@ def test_control_characters_reach_no_terminal():
     told = report_text(check_texts({"m.yaml": text}), colour=False).plain
     assert "\x1b" not in told
     assert "\nfix: none" not in told
+
+
+def test_every_rule_is_broken_by_some_test():
+    """A rule that no test breaks may be one that cannot be broken."""
+    from pathlib import Path
+
+    from deployctl.checking import RULES
+
+    tests = Path(__file__).resolve().parents[2]
+    files = [*Path(__file__).parent.glob("*.py"), *(tests / "mistakes").glob("*.py")]
+    said = "".join(file.read_text() for file in files)
+    assert [code for code in RULES if f'"{code}"' not in said] == []

@@ -9,6 +9,7 @@ from deployctl.checking.image import image
 from deployctl.checking.scene import Scene
 from deployctl.checking.walk import text
 from deployctl.engines.vllm import flags
+from deployctl.engines.vllm.versions import key
 
 GROUP = "Images"
 PINNED = rule(
@@ -65,7 +66,7 @@ def versions(scene: Scene) -> Iterator[Finding]:
                 "the image does not tell which vLLM is inside; flags and metrics go unchecked",
                 "say it with --engine-version 0.32.0",
             )
-        elif not flags.known(engine.version) and engine.version > flags.versions()[-1]:
+        elif key(engine.version) > key(flags.versions()[-1]):
             yield NEWER.at(
                 place,
                 f"vLLM {engine.version} is newer than {flags.versions()[-1]}, the newest known",
