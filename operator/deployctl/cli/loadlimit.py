@@ -61,6 +61,8 @@ def find(
         )
         samples = _samples(where)
         held, why = limit.decide(result, samples)
+        if result.interrupted:
+            held, why = "unclear", "interrupted"
         good[load] = limit.goodput(slo, result, samples)
         said: Literal["yes", "no", "unclear"] = "unclear" if held == "client" else held
         recorder.add(load, where, result, said, why)
