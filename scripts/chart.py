@@ -24,11 +24,27 @@ WIDTH = 98
 def schema() -> str:
     """The JSON schema by which Helm refuses values."""
     document = _closed(Values.model_json_schema(by_alias=True))
+    # Every default is there when Helm looks, unless null took it away: then nothing would fit.
+    items = _items(document)
+    for name, described in [("", document), *document["$defs"].items()]:
+        if name not in items:
+            described["required"] = list(described["properties"])
     # Helm gives a chart these two, whoever its parent is.
     document["properties"]["global"] = {"type": "object"}
     top = {"$schema": "http://json-schema.org/draft-07/schema#", "$comment": HEADER, **document}
     text = json.dumps(top, indent=1, ensure_ascii=False)
     return text.replace('"$defs"', '"definitions"').replace("#/$defs/", "#/definitions/") + "\n"
+
+
+def _items(node: Any) -> set[str]:
+    """Names of the mappings that are items of lists, which have defaults of their own."""
+    if isinstance(node, list):
+        return set().union(*map(_items, node))
+    if not isinstance(node, dict):
+        return set()
+    own = node.get("items", {})
+    name = own.get("$ref", "").rpartition("/")[2] if isinstance(own, dict) else ""
+    return {name} - {""} | set().union(*map(_items, node.values()))
 
 
 def _closed(node: Any) -> Any:

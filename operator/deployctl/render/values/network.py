@@ -33,6 +33,10 @@ class Peer(Section):
     pod_labels: Labels = Field({}, description="Labels of the pods; all when empty.")
 
 
+class Prometheus(Peer):
+    """Who reads the metrics."""
+
+
 class Egress(Section):
     """What the engine may reach. Only the Hub by default, and no metadata service."""
 
@@ -60,8 +64,8 @@ class NetworkPolicy(Section):
         max_length=50,
         description="E.g. the gateway's namespace. [default: every pod of this namespace]",
     )
-    prometheus: Peer = Field(
-        Peer(namespace="monitoring"),
+    prometheus: Prometheus = Field(
+        Prometheus(namespace="monitoring"),
         description="Prometheus. Metrics are on the API's port, so clients reach them too, "
         "unless there is a router.",
     )
