@@ -44,6 +44,10 @@ _REQUIRED: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 
 
+# The only files in which vLLM looks for the method by itself.
+DECLARED_IN = ("config.json", "hf_quant_config.json")
+
+
 class Remark(NamedTuple):
     """Something that needs care. `code` is stable; `blocks` says that it is not served so."""
 
@@ -171,7 +175,7 @@ def _methods(facts: ModelFacts) -> list[Remark]:
                 "a checkpoint without desc_act is faster",
             )
         )
-    if quantization.file not in ("config.json", "hf_quant_config.json"):
+    if quantization.file not in DECLARED_IN:
         found.append(
             Remark(
                 "quantization_file",

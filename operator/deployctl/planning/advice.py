@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from deployctl.engines.vllm import flags
 from deployctl.engines.vllm.versions import OLDEST, at_least
 from deployctl.hardware import GpuProfile
-from deployctl.model import ModelFacts
+from deployctl.model import ModelFacts, meaning
 from deployctl.planning.budget import Memory
 from deployctl.planning.kernels import MARLIN_GROUPS
 from deployctl.planning.plan import Finding
@@ -109,6 +109,10 @@ def _facts(facts: ModelFacts, shape: Shape) -> Iterator[Finding]:
             "architecture",
             fix="point --model at the whole checkpoint before serving it",
         )
+    for remark in meaning.remarks(facts):
+        # No refusal: whoever plans from a config written by hand may have left it out.
+        if remark.code == "quantization_incomplete":
+            yield Finding(code=remark.code, message=remark.message, fix=remark.fix)
     if {"mamba", "conv"} & set(shape.kinds):
         yield Finding(
             code="hybrid_estimate",

@@ -11,6 +11,7 @@ from deployctl.spec import ServiceSpec
 _ORDER = (
     "served_model_name",
     "trust_remote_code",
+    "quantization",
     "max_model_len",
     "tensor_parallel_size",
     "pipeline_parallel_size",
@@ -21,6 +22,7 @@ _ORDER = (
     "kv_cache_dtype",
     "enforce_eager",
     "kv_cache_memory_bytes",
+    "disable_access_log_for_endpoints",
 )
 
 

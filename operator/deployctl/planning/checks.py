@@ -31,6 +31,12 @@ def checkpoint(spec: ServiceSpec, facts: ModelFacts) -> Iterator[Finding]:
             if server
             else "take a safetensors checkpoint (AWQ, GPTQ or BF16)",
         )
+    elif facts.packed and facts.quantization is None:
+        yield Finding(
+            code="quantization_undeclared",
+            message="the weights are packed, but no file of the checkpoint says how",
+            fix="take the publisher's quantization_config or quantize_config.json",
+        )
     elif facts.architecture is None:
         yield Finding(
             code="format_not_served",

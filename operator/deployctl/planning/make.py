@@ -3,9 +3,11 @@
 from dataclasses import replace
 from typing import Any
 
+from deployctl.engines.vllm import flags
 from deployctl.engines.vllm.images import image
 from deployctl.hardware import GpuProfile, all_profiles
 from deployctl.model import ModelFacts
+from deployctl.model.meaning import DECLARED_IN
 from deployctl.planning import advice, checks, cost, fit, kernels, notes, parallel, startup
 from deployctl.planning.arguments import arguments
 from deployctl.planning.budget import Memory, Setting, graph_count, memory, sharded_weights
@@ -173,7 +175,9 @@ def _assemble(
             name="vllm",
             version=settings.version,
             image=spec.image or image(settings.version, profile.kind),
-            args=arguments(spec, settings.version, _chosen(name, settings, sharding, profile)),
+            args=arguments(
+                spec, settings.version, _chosen(name, facts, settings, sharding, profile)
+            ),
             env=_environment(spec, settings, sharding, profile),
             defaults=notes.defaults(spec, settings, profile, shape),
         ),
@@ -206,19 +210,36 @@ def _default_name(facts: ModelFacts) -> str:
 
 
 def _chosen(
-    name: str, settings: Settings, sharding: Sharding, profile: GpuProfile
+    name: str, facts: ModelFacts, settings: Settings, sharding: Sharding, profile: GpuProfile
 ) -> dict[str, Any]:
     chosen: dict[str, Any] = {
         "served_model_name": name,
+        "quantization": _named_quantization(facts, settings),
         "max_model_len": settings.length,
         "tensor_parallel_size": sharding.tensor if sharding.tensor > 1 else None,
         "pipeline_parallel_size": sharding.pipeline if sharding.pipeline > 1 else None,
     }
+    quiet = "disable_access_log_for_endpoints"
+    known = flags.known(settings.version) and flags.flag(quiet.replace("_", "-"), settings.version)
+    if known and quiet not in settings.rest:
+        # Probes and scrapes, every few seconds, are not what a log is read for.
+        chosen[quiet] = "/health,/metrics"
     if profile.kind == "cpu":
         chosen["gpu_memory_utilization"] = None
         if _by_bytes(settings):
             chosen["kv_cache_memory_bytes"] = round(settings.kv_cache_bytes or 0)
     return chosen
+
+
+def _named_quantization(facts: ModelFacts, settings: Settings) -> str | None:
+    """The method, where the engine must be told: it looks for it in config.json alone.
+
+    Everywhere else it is left unset, so that vLLM picks its fastest kernel (vllm#21376).
+    """
+    quantization = facts.quantization
+    if quantization is None or "quantization" in settings.rest:
+        return None
+    return None if quantization.file in DECLARED_IN else quantization.method
 
 
 def _gib(settings: Settings) -> float:

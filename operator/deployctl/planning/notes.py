@@ -4,6 +4,7 @@ from typing import Any
 
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts
+from deployctl.model.meaning import DECLARED_IN
 from deployctl.planning.budget import Memory
 from deployctl.planning.settings import Settings
 from deployctl.planning.shape import Shape
@@ -58,7 +59,12 @@ def why(
         found.append(
             f"No context was asked for, so the model's own {settings.length} tokens are planned."
         )
-    if settings.quantization is not None and "quantization" not in settings.rest:
+    quantization = facts.quantization
+    if quantization is not None and quantization.file not in DECLARED_IN:
+        found.append(
+            f"quantization is named, since only {quantization.file} says how it is stored."
+        )
+    elif settings.quantization is not None and "quantization" not in settings.rest:
         found.append("quantization is left unset, so that vLLM picks its fastest kernel.")
     if facts.headers_read:
         found.append("Weights are taken from the safetensors headers.")

@@ -4,6 +4,10 @@ import re
 
 import pytest
 
+from deployctl.hardware import load_profile
+from deployctl.planning import make_plan
+from deployctl.spec import ServiceSpec
+
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
 FP8 = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size": [128, 128]}
@@ -253,3 +257,33 @@ def test_users_that_would_wait_for_a_place_in_the_step(config, plan, warned):
     assert "users_above_sequences" not in warned(
         plan(config("qwen2.5-7b"), max_num_seqs=300, **wish)
     )
+
+
+def test_a_method_that_only_the_quantizer_s_file_names_is_passed_to_the_engine(config, facts):
+    beside = {k: v for k, v in GPTQ.items() if k != "quant_method"}
+    known = facts(
+        config("qwen2.5-7b"), quantize_config=beside, quantize_config_file="quantize_config.json"
+    )
+    assert known.quantization.file == "quantize_config.json"
+    spec = ServiceSpec(model="m", gpu="l4")
+    found = make_plan(spec, known, load_profile("l4"))
+    args = found.engine.args
+    assert args[args.index("--quantization") + 1] == "gptq"
+    assert any("quantize_config.json" in note for note in found.notes)
+    declared = make_plan(
+        spec, facts(config("qwen2.5-7b", quantization_config=GPTQ)), load_profile("l4")
+    )
+    assert "--quantization" not in declared.engine.args
+
+
+def test_settings_that_vllm_needs_and_nobody_wrote_down(config, plan):
+    half = {"quant_method": "awq", "bits": 4, "group_size": 128}
+    found = plan(config("qwen2.5-7b", quantization_config=half), gpu="l4")
+    assert "quantization_incomplete" in [w.code for w in found.warnings]
+    assert found.verdict == "fits"
+
+
+@pytest.mark.parametrize(("version", "quiet"), [("0.32.0", True), ("0.15.0", False)])
+def test_probes_stay_out_of_the_log_where_the_version_can(config, plan, version, quiet):
+    found = plan(config("qwen2.5-7b"), gpu="l4", engine_version=version)
+    assert ("--disable-access-log-for-endpoints" in found.engine.args) == quiet
