@@ -1,11 +1,12 @@
 """How long the command line takes to start, held to a limit and shown beside its peers.
 
-    ./test run python benchmarks/startup/measure.py [--output json]
+    ./test run python benchmarks/startup/measure.py [--output json] [--slack 1.5]
 
 Each command runs once to warm the disk cache and then `RUNS` times as a whole process, start to
 exit. The figure held to the limit is the fastest run: other work on the machine can only add to
 it. CPU seconds, user and system, stand beside it. A peer that is not installed is left out.
-Exit 1 when a limit of ours is missed.
+Exit 1 when a limit of ours is missed by more than the factor `--slack`, for machines that are
+slower or shared.
 """
 
 import argparse
@@ -132,7 +133,9 @@ def main() -> int:
     """Measures, prints a table or a document, and says whether the limits hold."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", choices=["text", "json"], default="text")
-    as_json = parser.parse_args().output == "json"
+    parser.add_argument("--slack", type=float, default=1.0)
+    options = parser.parse_args()
+    as_json = options.output == "json"
     os.environ["PATH"] = str(TOOLS) + os.pathsep + os.environ["PATH"]
     rows = []
     with tempfile.TemporaryDirectory() as name:
@@ -146,7 +149,7 @@ def main() -> int:
     first = rows[0]["seconds"]
     for row in rows:
         row["times_ours"] = row["seconds"] / first
-    missed = [r for r in rows if r["limit_s"] and r["seconds"] > r["limit_s"]]
+    missed = [r for r in rows if r["limit_s"] and r["seconds"] > r["limit_s"] * options.slack]
     if as_json:
         print(json.dumps({"version": 1, "runs": RUNS, "cpus": os.cpu_count(), "rows": rows}))
     else:
