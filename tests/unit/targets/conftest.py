@@ -19,7 +19,7 @@ class MemoryDriver:
     def __init__(self):
         self.running = set()
         self.dead = {}
-        self.fates = {}  # revision -> "dies" | "silent" | "hangs" | "refuses" | an exception to raise
+        self.fates = {}  # revision -> dies, silent, hangs, refuses, or an exception to raise
         self.did = []
         self.most_at_once = 0
 
