@@ -31,7 +31,7 @@ def checkpoint(spec: ServiceSpec, facts: ModelFacts) -> Iterator[Finding]:
             if server
             else "take a safetensors checkpoint (AWQ, GPTQ or BF16)",
         )
-    elif facts.packed and facts.quantization is None:
+    elif facts.packed and facts.quantization is None and not _made_up(spec):
         yield Finding(
             code="quantization_undeclared",
             message="the weights are packed, but no file of the checkpoint says how",
@@ -55,6 +55,11 @@ def checkpoint(spec: ServiceSpec, facts: ModelFacts) -> Iterator[Finding]:
             message="the checkpoint can only be read by Python code that it brings itself",
             fix="read that code, then add --trust-remote-code; or take a native checkpoint",
         )
+
+
+def _made_up(spec: ServiceSpec) -> bool:
+    """Whether the engine is told to make weights up rather than to read the checkpoint's."""
+    return spec.engine_args.get("load_format") == "dummy"
 
 
 def engine_arguments(spec: ServiceSpec, settings: Settings) -> Iterator[Finding]:

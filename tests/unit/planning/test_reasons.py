@@ -5,6 +5,7 @@ import re
 import pytest
 
 from deployctl.hardware import load_profile
+from deployctl.model import TensorInfo
 from deployctl.planning import make_plan
 from deployctl.spec import ServiceSpec
 
@@ -287,3 +288,14 @@ def test_settings_that_vllm_needs_and_nobody_wrote_down(config, plan):
 def test_probes_stay_out_of_the_log_where_the_version_can(config, plan, version, quiet):
     found = plan(config("qwen2.5-7b"), gpu="l4", engine_version=version)
     assert ("--disable-access-log-for-endpoints" in found.engine.args) == quiet
+
+
+def test_packed_weights_that_nobody_describes(config, facts):
+    packed = TensorInfo(name="model.layers.0.mlp.qweight", dtype="I32", shape=(64, 8), nbytes=2048)
+    known = facts(config("qwen2.5-7b"), tensors=(packed,))
+    assert known.packed
+    spec = ServiceSpec(model="m", gpu="l4")
+    found = make_plan(spec, known, load_profile("l4"))
+    assert [reason.code for reason in found.reasons] == ["quantization_undeclared"]
+    made_up = spec.model_copy(update={"engine_args": {"load_format": "dummy"}})
+    assert make_plan(made_up, known, load_profile("l4")).verdict == "fits"
