@@ -1,0 +1,59 @@
+"""Problem: what a strategy knows before anything is measured. Pure."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from deployctl.tuning.trial import Configuration, Failure, Goal, Load, Value
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One setting and the values worth trying, in ascending order where they have one."""
+
+    name: str  # max_num_seqs, tensor_parallel_size, …
+    values: tuple[Value, ...]
+    # What the service runs with now: the baseline's value, given or the engine's own default.
+    # None where that is not known.
+    current: Value | None
+
+
+@dataclass(frozen=True)
+class Prior:
+    """What the plan expects of a configuration before it runs; figures may be wrong, order less."""
+
+    concurrency: float | None = None  # requests at once that the KV cache holds
+    decode_tokens_s: float | None = None  # roofline
+    prefill_tokens_s: float | None = None
+    startup_s: float | None = None
+
+
+def _allow(_: Configuration) -> Failure | None:
+    return None
+
+
+def _unknown(_: Configuration) -> Prior:
+    return Prior()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """The goal, the space and the means.
+
+    `refused` is the planner's word on a configuration (spent_s 0), `prior` its expectation;
+    both are pure. Times are server seconds: start-up and load, the client's preparation aside.
+    """
+
+    goal: Goal
+    parameters: tuple[Parameter, ...]
+    budget_s: float
+    max_trials: int | None  # engine starts at most
+    seed: int
+    # `rate` for goodput in an open loop; `users` where the workload is closed. `first` is where
+    # a search begins; for latency it is the load that is asked for.
+    first: Load
+    has_slo: bool
+    gpus: int = 1
+    usd_per_hour: float | None = None  # of all GPUs together
+    output_tokens: float = 64.0  # of a typical request
+    refused: Callable[[Configuration], Failure | None] = field(default=_allow, compare=False)
+    prior: Callable[[Configuration], Prior] = field(default=_unknown, compare=False)
