@@ -63,7 +63,11 @@ def measure(
         tools={name: importlib.metadata.version(name) for name in ("deployctl", "locust")},
         interrupted=interrupted,
         server=serverside.server(
-            watch.seen, looks, samples, (setup.cut_s, setup.cut_s + setup.duration_s)
+            watch.seen,
+            looks,
+            samples,
+            (setup.cut_s, setup.cut_s + setup.duration_s),
+            to_the_end=watch.to_the_end,
         ),
     )
     result = hold(result, samples, slo, gated=gated)

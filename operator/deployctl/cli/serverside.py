@@ -71,8 +71,13 @@ def server(
     looks: "Sequence[ServerMoment]",
     samples: "Sequence[Sample]",
     window: tuple[float, float],
+    *,
+    to_the_end: bool = True,
 ) -> "Server | None":
-    """The run as the server saw it; None where it does not tell."""
+    """The run as the server saw it; None where it does not tell.
+
+    `to_the_end`: whether the last look was after the run's end.
+    """
     from deployctl.load import agreement
     from deployctl.metrics import between
     from deployctl_loadtest.result import Server
@@ -100,8 +105,9 @@ def server(
         waiting_max=max(waiting, default=None),
         kv_cache_usage_max=max(usage, default=None),
         restarted=restarted,
+        to_the_end=to_the_end,
         agreement=[]
-        if restarted
+        if restarted or not to_the_end
         else agreement.compare(
             samples,
             delta.ttft.buckets if delta.ttft else None,

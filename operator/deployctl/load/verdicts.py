@@ -135,6 +135,15 @@ def _about_server(requests: Requests, server: Server | None) -> list[Verdict]:
                 "The engine began anew during the run: its own figures are of a part of it.",
             )
         )
+    if not server.to_the_end:
+        found.append(
+            Verdict(
+                "note",
+                "server_silent",
+                "/metrics did not answer at the end of the run: the server's own figures are of "
+                "the time until its last answer, and not held against the client's.",
+            )
+        )
     apart = [a for a in server.agreement if not a.agrees and a.name.startswith("ttft")]
     if apart:
         worst = max(apart, key=lambda each: abs(each.gap_s))
@@ -151,8 +160,13 @@ def _about_server(requests: Requests, server: Server | None) -> list[Verdict]:
     ours, theirs = server.client_output_tokens, server.output_tokens
     # What a request cut by the end had generated and not sent is theirs alone.
     slack = max(0.02 * theirs, 16.0 * (requests.incomplete + requests.failed + 1))
-    if abs(ours - theirs) > slack:
-        why = "something else uses the service too" if theirs > ours else "its counters were reset"
+    if server.to_the_end and abs(ours - theirs) > slack:
+        if theirs > ours:
+            why = "something else uses the service too"
+        elif server.restarted:
+            why = "its counters were reset"
+        else:
+            why = "its /metrics counts a part only, as where several servers share an address"
         found.append(
             Verdict(
                 "warning",

@@ -8,6 +8,7 @@ from typing import Generic, TypeVar
 
 Seen = TypeVar("Seen")
 AT_MOST = 600  # looks a run: enough for a plot, and little work for the one looked at
+LAST_TRIES = 3  # without a last look, all that was seen is of a part
 
 
 def every(planned_s: float) -> float:
@@ -19,8 +20,9 @@ class Watch(Generic[Seen]):
     """Looks once at its beginning, every `every_s` seconds, and once at its end.
 
     `look` returns None when there is nothing to be seen just then; if that is so at the
-    beginning, there is no further look. What was seen is in `seen`, as (wall clock in
-    seconds, what). A look takes its time: it is stamped with the clock when it was asked.
+    beginning, there is no further look; at the end it looks up to `LAST_TRIES` times, and
+    `to_the_end` says whether it saw something then. What was seen is in `seen`, as (wall clock
+    in seconds, what). A look takes its time: it is stamped with the clock when it was asked.
     """
 
     def __init__(
@@ -32,6 +34,7 @@ class Watch(Generic[Seen]):
         wait: Callable[[float], bool] | None = None,
     ) -> None:
         self.seen: list[tuple[float, Seen]] = []
+        self.to_the_end = False
         self._look = look
         self._every_s = every_s
         self._clock = clock
@@ -56,14 +59,15 @@ class Watch(Generic[Seen]):
             return
         self._stop.set()
         self._thread.join()
-        self._once()
+        self.to_the_end = any(self._once() for _ in range(LAST_TRIES))
 
     def _run(self) -> None:
         while not self._wait(self._every_s):
             self._once()
 
-    def _once(self) -> None:
+    def _once(self) -> bool:
         at = self._clock()
         what = self._look()
         if what is not None:
             self.seen.append((at, what))
+        return what is not None

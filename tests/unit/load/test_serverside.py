@@ -49,7 +49,21 @@ def test_a_watch_looks_before_during_and_after():
         assert clock.done.wait(5)
     # What could not be seen is left out; the last look is after the end.
     assert watch.seen == [(101.0, 1), (102.0, 2), (104.0, 4), (105.0, 5)]
+    assert watch.to_the_end
     assert clock.waits == [7.0] * 4
+
+
+@pytest.mark.parametrize(
+    ("last", "seen", "to_the_end"),
+    [([None, None, 7], [1, 7], True), ([None, None, None], [1], False)],
+)
+def test_the_last_look_is_tried_more_than_once(last, seen, to_the_end):
+    answers = iter([1, *last])
+    with Watch(lambda: next(answers), 1.0, wait=lambda _: True) as watch:
+        pass
+    assert [what for _, what in watch.seen] == seen
+    assert watch.to_the_end is to_the_end
+    assert next(answers, "no further look") == "no further look"
 
 
 def test_a_watch_that_sees_nothing_at_first_never_looks_again():
@@ -184,6 +198,8 @@ def test_the_servers_side_of_a_run():
     assert (server.preemptions, server.restarted) == (2, False)
     assert [each.agrees for each in server.agreement] == [False, False]
     assert serverside.server(seen[:1], [], [], (0, 1)) is None
+    part = serverside.server(seen, looks, [sample(ttft=0.5)], (1.0, 5.0), to_the_end=False)
+    assert (part.to_the_end, part.agreement) == (False, [])
 
 
 def test_a_restarted_engine_is_told_and_not_held_against_the_client():

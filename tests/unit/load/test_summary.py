@@ -143,6 +143,25 @@ def test_the_servers_count_is_held_against_ours():
     assert codes(summary(PLENTY, server=server(750, hits=0.9)))["prefix_cache"] == "warning"
 
 
+def test_who_counts_less_than_we_received_is_told_why():
+    def why(**more):
+        (said,) = (v for v in summary(PLENTY, server=replace(server(400), **more)).verdicts)
+        return said
+
+    assert why().code == "server_differs"
+    assert "several servers share an address" in why().text
+
+
+def test_a_server_that_was_silent_at_the_end_is_not_held_against_the_client():
+    # Its count stops where its last answer was: nobody was reset, and nobody else counted.
+    result = summary(PLENTY, server=replace(server(400), to_the_end=False))
+    assert codes(result)["server_silent"] == "note"
+    assert "server_differs" not in codes(result)
+    reset = summary(PLENTY, server=replace(server(400), restarted=True))
+    assert set(codes(reset)) >= {"server_restarted", "server_differs"}
+    assert "counters were reset" in " ".join(v.text for v in reset.verdicts)
+
+
 def test_most_requests_cut_by_the_end():
     cut = [sample(11, "incomplete") for _ in range(90)]
     assert codes(summary([*PLENTY, *cut]))["many_incomplete"] == "warning"
