@@ -9,12 +9,14 @@ import fcntl
 import functools
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 pytest_plugins = ["process_parts", "process_shell"]
@@ -36,6 +38,15 @@ def pytest_configure(config):
             del os.environ[name]
     if (TOOLS / "bin").is_dir():
         os.environ["PATH"] = str(TOOLS / "bin") + os.pathsep + os.environ["PATH"]
+    # A suite that runs in the background, or under nohup, was told to ignore these, and so
+    # would be every process that it starts; some tests send them.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            default = signal.default_int_handler if number is signal.SIGINT else signal.SIG_DFL
+            signal.signal(number, default)
+    # An example that takes long says that the machine is busy, not that the code is wrong.
+    hypothesis.settings.register_profile("busy", deadline=None)
+    hypothesis.settings.load_profile("busy")
     state = tempfile.mkdtemp(prefix="deployctl-tests-")
     os.environ["DEPLOYCTL_STATE_DIR"] = state
     config.add_cleanup(lambda: shutil.rmtree(state, ignore_errors=True))

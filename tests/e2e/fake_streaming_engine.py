@@ -56,6 +56,7 @@ class Answer:
         self.received = time.perf_counter()
         self.begin = None  # where not at once
         self.texts = []
+        self.a_text = 4 if scenario == "four_a_chunk" else 1  # tokens
         self.chunked = not scenario.startswith("closed_")
 
     async def head(self, status="200 OK", kind="text/event-stream", length=None):
@@ -191,14 +192,18 @@ async def play(answer, scenario):
 
 
 class Engine:
-    """Serves the scenarios, and counts as vLLM would."""
+    """Serves the scenarios, and counts as vLLM would: each token when it is made."""
 
     def __init__(self, log):
         self.log = log
         self.number = 0
-        self.tokens = 0
+        self.ended = 0  # tokens of answers that ended, whichever way
+        self.under_way = set()
         self.first = None
         self.places = asyncio.Semaphore(4)
+
+    def tokens(self):
+        return self.ended + sum(len(one.texts) * one.a_text for one in self.under_way)
 
     async def connection(self, reader, writer):
         try:
@@ -220,7 +225,7 @@ class Engine:
             data = [{"id": name, "owned_by": "fake"} for name in names]
             return self.plain(writer, "application/json", json.dumps({"data": data}))
         if path == "/metrics":
-            kinds = {"prompt": 50 * self.number, "generation": self.tokens}
+            kinds = {"prompt": 50 * self.number, "generation": self.tokens()}
             text = "".join(
                 f"# TYPE vllm:{kind}_tokens_total counter\nvllm:{kind}_tokens_total {value}.0\n"
                 for kind, value in kinds.items()
@@ -234,6 +239,7 @@ class Engine:
             scenario = MIXED[self.number % len(MIXED)]
         answer = Answer(writer, self.number, scenario, path.endswith("/v1/completions"))
         self.number += 1
+        self.under_way.add(answer)
         if scenario == "stalls":
             await self.stall()
             scenario = "steady"
@@ -244,7 +250,8 @@ class Engine:
                     answer.begin = time.perf_counter()
                 goes_on = await play(answer, scenario)
         finally:
-            self.tokens += len(answer.texts) * (4 if scenario == "four_a_chunk" else 1)
+            self.under_way.remove(answer)
+            self.ended += len(answer.texts) * answer.a_text
             told = {"id": answer.id, "received": answer.received, "texts": answer.texts}
             told["asked"] = asked
             self.log.write(json.dumps(told) + "\n")
