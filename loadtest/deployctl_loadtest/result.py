@@ -138,7 +138,10 @@ class Client:
     lateness_p99_s: float | None = None
     lateness_max_s: float | None = None
     achieved_rate: float | None = None  # requests sent a second
-    dropped: int = 0  # due, and not sent: too many were under way
+    due: int | None = None  # requests due in the window; None where the schedule is not known
+    sent: int | None = None  # of these
+    dropped: int = 0  # due in the run, and not sent: too many were under way
+    first_drop_s: float | None = None  # from the run's start: when the first of them was due
     workers_needed: int | None = None  # how many load processes would do, where these do not
     died: list[str] = dataclasses.field(default_factory=list)  # workers without a last word
 

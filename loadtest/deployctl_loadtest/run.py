@@ -153,7 +153,7 @@ class Run:
         """Runs the open loop to its end. A second caller has nothing to do."""
         if self._open is not None:
             return
-        self._open = OpenLoop(self._converse, connect, clock, limit=most_in_flight())
+        self._open = OpenLoop(self._converse, connect, clock, limit=most_in_flight(self._count))
         self._open.run(self._schedule(), self.epoch)
         self._exhausted = True
 
@@ -173,7 +173,7 @@ class Run:
                     talk = self._prompts.of_trace(number, self._trace[number])
                 else:
                     talk = self._prompts.conversation(number)
-                yield Due(at, number, talk)
+                yield Due(at, number, talk, len(talk.first))
 
     def _seen(self, chunks: int) -> None:
         self._chunks += chunks

@@ -7,7 +7,7 @@ that is late is late for its own requests.
 import math
 from collections.abc import Sequence
 
-from deployctl.load import statistics
+from deployctl.load import schedule, statistics
 from deployctl_loadtest.result import Client, Latency, Setup, Verdict
 from deployctl_loadtest.sample import Sample, WorkerReport
 
@@ -17,9 +17,6 @@ CPU_GOAL = 0.6  # of a core, for the number of processes that would do
 # A timer this late (p99) is within the noise of a busy desktop; more is in the latencies.
 LAG_LIMIT_S = 0.010
 LAG_SHARE_OF_ITL = 0.5  # … or if it is a good part of what is measured
-# Open loop: sent this late (p99) is in the latencies, which count from when it was due …
-LATENESS_LIMIT_S = 0.010
-LATENESS_SHARE_OF_TTFT = 0.1  # … and matters if it is a good part of them
 
 
 def describe(
@@ -46,7 +43,7 @@ def describe(
     cpu_mean = round(max(means), 4) if means else None
     cpu_peak = round(max(peaks), 4) if peaks else None
     busy = bottleneck(cpu_mean, cpu_peak)
-    dropped = sum(report.dropped for report in reports)
+    counts = schedule.due_and_sent(setup, samples, window)
     return Client(
         cpu_mean=cpu_mean,
         cpu_peak=cpu_peak,
@@ -59,8 +56,13 @@ def describe(
         lateness_p50_s=late.p50 if late else None,
         lateness_p99_s=late.p99 if late else None,
         lateness_max_s=late.max if late else None,
-        achieved_rate=achieved_rate(samples, window),
-        dropped=dropped,
+        achieved_rate=schedule.achieved_rate(samples, window),
+        due=counts[0] if counts else None,
+        sent=counts[1] if counts else None,
+        dropped=sum(report.dropped for report in reports),
+        first_drop_s=min(
+            (r.first_drop_s for r in reports if r.first_drop_s is not None), default=None
+        ),
         died=_died(setup, samples, reports),
         workers_needed=workers_needed(setup.workers, cpu_mean, cpu_peak) if busy else None,
     )
@@ -80,18 +82,6 @@ def _died(setup: Setup, samples: Sequence[Sample], reports: Sequence[WorkerRepor
     ]
     silent = setup.workers - len(living) - len(found)
     return found + ["one that never reported"] * silent
-
-
-def achieved_rate(samples: Sequence[Sample], window: tuple[float, float]) -> float | None:
-    """Requests that were due and sent in the window, a second; None in a closed loop."""
-    begin, end = window
-    if end <= begin or all(sample.scheduled_at_s is None for sample in samples):
-        return None
-    sent = sum(
-        sample.scheduled_at_s is not None and begin <= sample.started_at_s < end
-        for sample in samples
-    )
-    return round(sent / (end - begin), 4)
 
 
 def bottleneck(cpu_mean: float | None, cpu_peak: float | None) -> bool:
@@ -159,30 +149,4 @@ def verdicts(setup: Setup, latency: Latency, client: Client) -> list[Verdict]:
                 "cores busy, and that delay is in the latencies. Run the client elsewhere.",
             )
         )
-    return [*found, *_about_the_schedule(setup, latency, client)]
-
-
-def _about_the_schedule(setup: Setup, latency: Latency, client: Client) -> list[Verdict]:
-    found: list[Verdict] = []
-    if client.dropped:
-        found.append(
-            Verdict(
-                "bad",
-                "arrivals_dropped",
-                f"{client.dropped:,} requests were due and not sent: too many were under way, so "
-                "the load was less than asked for. The server cannot hold this rate.",
-            )
-        )
-    late = client.lateness_p99_s
-    if late is not None and late > LATENESS_LIMIT_S:
-        typical = latency.ttft_s.p50 if latency.ttft_s else 0.0
-        serious = late > LATENESS_SHARE_OF_TTFT * typical
-        found.append(
-            Verdict(
-                "warning" if serious else "note",
-                "sent_late",
-                f"Requests were sent up to {late * 1000:.0f} ms after they were due (p99, by the "
-                "client's fault); latencies count from when they were due.",
-            )
-        )
-    return found
+    return [*found, *schedule.verdicts(setup, latency, client)]

@@ -16,7 +16,10 @@ from deployctl_loadtest.series import Limit, Point, Variable
 # between, and by more than chance makes of it (three standard deviations of a Poisson count).
 _GROWTH, _CHANCE = 0.05, 3.0
 # Verdicts on the client after which nothing can be said of the service.
-_CLIENT = ("client_bottleneck", "client_died", "worker_died", "samples_lost", "sent_late")
+_CLIENT = (
+    *("client_bottleneck", "client_died", "worker_died", "samples_lost"),
+    *("sent_late", "rate_missed"),
+)
 
 
 def decide(result: LoadResult, samples: Sequence[Sample]) -> tuple[Held, str]:

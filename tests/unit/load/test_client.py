@@ -30,9 +30,12 @@ def codes(setup_, samples, reports):
 
 def test_lateness_and_the_rate_that_was_achieved():
     samples = [due(k / 10, late=0.002 if k % 2 else 0.0) for k in range(100)]
-    found, described = codes(setup(mode="open", rate=10.0), samples, [report()])
+    found, described = codes(
+        setup(mode="open", rate=10.0, arrivals="constant"), samples, [report()]
+    )
     assert described.achieved_rate == pytest.approx(10)
     assert (described.lateness_p50_s, described.lateness_max_s) == (0.001, 0.002)
+    assert (described.due, described.sent) == (100, 100)
     assert found == {}
     closed = [Sample(worker="a", started_at_s=1.0, outcome="ok")]
     _, described = codes(setup(), closed, [report()])
@@ -42,10 +45,15 @@ def test_lateness_and_the_rate_that_was_achieved():
 
 def test_a_late_client_and_dropped_arrivals_are_told():
     samples = [due(k / 10, late=0.2) for k in range(100)]
-    found, described = codes(setup(mode="open", rate=10.0), samples, [report(dropped=7)])
+    found, described = codes(
+        setup(mode="open", rate=10.0, arrivals="constant"),
+        samples,
+        [report(dropped=7, first_drop_s=4.2)],
+    )
     assert found["sent_late"].level == "warning"
     assert found["arrivals_dropped"].level == "bad"
     assert "7 requests" in found["arrivals_dropped"].text
+    assert "from 4 s on" in found["arrivals_dropped"].text
     assert described.dropped == 7
 
 
@@ -63,8 +71,12 @@ def test_how_many_workers_would_do(workers, cpu, needed):
 
 def test_a_worker_without_a_last_word_is_named():
     samples = [due(1.0, worker="host-1"), due(2.0, worker="host-2")]
-    found, described = codes(setup(mode="open", rate=1.0, workers=3), samples, [report("host-1")])
+    found, described = codes(
+        setup(mode="open", rate=1.0, arrivals="constant", workers=3), samples, [report("host-1")]
+    )
+    assert "2 of 10 requests" in found["rate_missed"].text
+    assert "killed" in found["rate_missed"].text
     assert described.died == ["host-2 (last heard of at 2.0 s)", "one that never reported"]
     assert "2 of 3 load processes" in found["worker_died"].text
-    found, _ = codes(setup(mode="open", rate=1.0), samples[:1], [])
+    found, _ = codes(setup(mode="open", rate=0.1, arrivals="constant"), samples[:1], [])
     assert set(found) == {"client_died"}

@@ -43,14 +43,14 @@ def queue(rate, capacity, *, e2e=0.5, ttft=0.1):
     return samples
 
 
-def measured(samples, *, cpu=0.2, dropped=0):
+def measured(samples, *, cpu=0.2, dropped=0, setup=SETUP):
     ticks = range(1, int(SECONDS) + 1)
     report = WorkerReport(
         "w", 1.8e9, SECONDS, len(samples), [(at, cpu) for at in ticks],
         [(at, 0.001) for at in ticks], dropped=dropped,
     )  # fmt: skip
     result = summarize(
-        SETUP, samples, [report], lost=0, started="2026-11-24T00:00:00+00:00", tools={},
+        setup, samples, [report], lost=0, started="2026-11-24T00:00:00+00:00", tools={},
         interrupted=False, server=None,
     )  # fmt: skip
     return replace(result, slo=slo.evaluate(SLO, samples, result.window_s))
@@ -85,7 +85,14 @@ def test_a_queue_that_grows_is_not_held_however_lenient_the_slo():
 
 def test_few_requests_are_unclear():
     few = queue(10, 20)[:20]
-    assert decided(few)[0] == "unclear"
+    assert decided(few, setup=replace(SETUP, requests=20))[0] == "unclear"
+
+
+def test_of_less_load_than_was_asked_for_nothing_is_concluded():
+    samples = [sample for k, sample in enumerate(queue(10, 20)) if k % 2]
+    held, why = decided(samples)
+    assert held == "client"
+    assert "500 of 1,000 requests" in why
 
 
 def test_of_a_client_at_its_limit_nothing_is_concluded():
