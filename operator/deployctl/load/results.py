@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from deployctl.errors import InputError, NotFoundError
-from deployctl.load.compare import Run
+from deployctl.load.estimates import Run
 from deployctl.load.folder import REQUESTS, SUMMARY
 from deployctl_loadtest.result import VERSION
 from deployctl_loadtest.sample import Sample

@@ -6,7 +6,7 @@ import pytest
 
 from deployctl.errors import InputError, NotFoundError
 from deployctl.load import compare, folder, results
-from deployctl.load.compare import Run
+from deployctl.load.estimates import Run
 from deployctl.load.summary import summarize
 from deployctl.reports import comparison as words
 from deployctl_loadtest.result import Setup
