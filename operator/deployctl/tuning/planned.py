@@ -1,0 +1,87 @@
+"""Planned: what the plan says of each configuration before anything runs. Pure."""
+
+from dataclasses import dataclass, field
+
+from deployctl.hardware import GpuProfile
+from deployctl.model import ModelFacts
+from deployctl.planning import make_plan
+from deployctl.planning.plan import ServingPlan
+from deployctl.planning.settings import fold
+from deployctl.planning.startup import MARGIN
+from deployctl.spec import ServiceSpec
+from deployctl.tuning.problem import Prior
+from deployctl.tuning.trial import Configuration, Failure
+
+# A roofline needs no price, but the plan gives it together with one.
+_ANY_PRICE = 1.0
+
+
+def plain(name: str) -> str:
+    """A setting's name as a spec has it: `--max-num-seqs` is `max_num_seqs`."""
+    return name.strip("-").replace("-", "_")
+
+
+def configured(spec: ServiceSpec, configuration: Configuration) -> ServiceSpec:
+    """The spec with these settings in the place of its own.
+
+    A name that is no field of the spec is an engine argument. One engine serves on the targets
+    that are tuned, so that there is one replica.
+    """
+    spec, _ = fold(spec)
+    arguments = dict(spec.engine_args)
+    fields: dict[str, object] = {}
+    for name, value in configuration.values:
+        for given in [g for g in arguments if plain(g) in (name, f"no_{name}")]:
+            del arguments[given]
+        if name in ServiceSpec.model_fields:
+            fields[name] = value
+        else:
+            arguments[name] = value
+    return spec.model_copy(update={**fields, "engine_args": arguments, "replicas": 1})
+
+
+@dataclass
+class Planned:
+    """The plans of a space, made once each. `request_tokens`: of a typical prompt and answer."""
+
+    base: ServiceSpec
+    facts: ModelFacts
+    profile: GpuProfile
+    request_tokens: float
+    _plans: dict[Configuration, ServingPlan] = field(default_factory=dict)
+
+    def spec(self, configuration: Configuration) -> ServiceSpec:
+        """What would be asked for."""
+        return configured(self.base, configuration)
+
+    def plan(self, configuration: Configuration) -> ServingPlan:
+        """What would run."""
+        if configuration not in self._plans:
+            priced = self.profile
+            if priced.price_per_hour_usd is None:
+                priced = priced.model_copy(update={"price_per_hour_usd": _ANY_PRICE})
+            made = make_plan(self.spec(configuration), self.facts, priced)
+            self._plans[configuration] = made
+        return self._plans[configuration]
+
+    def refused(self, configuration: Configuration) -> Failure | None:
+        """Why it cannot run, by the plan; None where it can."""
+        plan = self.plan(configuration)
+        if plan.verdict == "fits":
+            return None
+        reason = "; ".join(found.message for found in plan.reasons) or plan.verdict
+        return Failure("refused_by_plan", reason, 0.0)
+
+    def prior(self, configuration: Configuration) -> Prior:
+        """What the plan expects of it."""
+        plan = self.plan(configuration)
+        cost, memory = plan.cost, plan.memory
+        return Prior(
+            concurrency=memory.kv_cache_tokens / max(1.0, self.request_tokens)
+            if memory
+            else plan.max_concurrency or None,
+            decode_tokens_s=cost.decode_tokens_s if cost else None,
+            prefill_tokens_s=cost.prefill_tokens_s if cost else None,
+            # The budget is the slow end, with a margin, and a cold start.
+            startup_s=plan.startup_budget_s / MARGIN / 2,
+        )
