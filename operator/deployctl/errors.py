@@ -69,7 +69,10 @@ class TargetError(DeployctlError):
 
 
 class EngineError(TargetError):
-    """The engine did not start, or died. `log_tail` holds its last lines."""
+    """The engine did not start, or died. `log_tail` holds its last lines.
+
+    `timed_out`: it lived, and had not answered when its start-up budget was spent.
+    """
 
     def __init__(
         self,
@@ -78,9 +81,11 @@ class EngineError(TargetError):
         where: str | None = None,
         hint: str | None = None,
         log_tail: tuple[str, ...] = (),
+        timed_out: bool = False,
     ) -> None:
         super().__init__(message, where=where, hint=hint)
         self.log_tail = log_tail
+        self.timed_out = timed_out
 
 
 class PortTakenError(TargetError):

@@ -138,6 +138,7 @@ def _too_slow(
         where=_where(driver, release),
         hint="give it more time with --startup-timeout SECONDS, or look for the cause in the log",
         log_tail=tuple(diagnosis.telling(lines, TAIL_SHOWN)),
+        timed_out=True,
     )
 
 

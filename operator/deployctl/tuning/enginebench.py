@@ -1,0 +1,280 @@
+"""EngineBench: the Bench on a real engine, through the same rollout as `deployctl up`.
+
+Engines under trial run under a service name and a port of their own. Every start of a bench
+shares what that name keeps: the compile cache (process: CACHE_DIR/engine/NAME-tune; Docker:
+the volumes of its project). Whatever a killed bench left running is found by that name too.
+"""
+
+import dataclasses
+import os
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, Self
+
+from deployctl.errors import (
+    EngineError,
+    InterruptedByUserError,
+    PlanRefusedError,
+    SpecError,
+    StateError,
+    TargetError,
+)
+from deployctl.load.slo import Slo
+from deployctl.planning.plan import ServingPlan
+from deployctl.render import Bundle, render_compose, render_process
+from deployctl.spec import ServiceSpec
+from deployctl.targets import Driver, open_driver, secrets
+from deployctl.targets.driver import Endpoint, Event
+from deployctl.targets.locks import lock
+from deployctl.targets.release import Release
+from deployctl.targets.rollout import REAL, Rollout
+from deployctl.targets.store import ServiceRef, Store
+from deployctl.tuning import classify
+from deployctl.tuning.candidate import bench_name, candidate
+from deployctl.tuning.observe import observe
+from deployctl.tuning.trial import Configuration, Failure, Invalid, Load, Observation, Started
+from deployctl_loadtest.result import LoadResult, Setup
+from deployctl_loadtest.sample import Sample
+
+if TYPE_CHECKING:
+    from deployctl.spec import Settings
+    from deployctl.targets.driver import Tell
+    from deployctl.targets.readiness import Tools
+
+MEASUREMENTS = "measurements"  # below the study's folder: the raw results
+LOG_LINES = 4000  # of an engine's log that are looked through for the cause of its end
+PROOF_S = 30.0  # for an engine that failed requests to answer one, once the load has ended
+
+
+class Planned(Protocol):
+    """What a plan is carried out from; `cli.pipeline.Prepared` is one."""
+
+    @property
+    def spec(self) -> ServiceSpec:
+        """GPU and target settled."""
+
+    @property
+    def plan(self) -> ServingPlan:
+        """Its verdict may be a refusal."""
+
+
+class MeasureLoad(Protocol):
+    """Runs a load test into `folder`, which it makes; judges `slo` where there is one."""
+
+    def __call__(
+        self, setup: Setup, endpoint: Endpoint, slo: Slo | None, folder: Path
+    ) -> tuple[LoadResult, Sequence[Sample]]:
+        """Raises TargetError where there is nothing to report."""
+
+
+def _silent(_: Event) -> None:
+    return None
+
+
+class EngineBench:
+    """Tries configurations of one service on its target. Use it in a `with`.
+
+    Args:
+        spec: the service, with its target settled. Not changed, and not touched if it runs.
+        prepare: plans a spec; called once a start.
+        measure: runs a load test.
+        setup: the traffic. Address, model, load, window and seed are filled in; ramp and
+            warm-up are its own.
+        slo: what is acceptable.
+        folder: the study's; raw results go to `measurements/` in it.
+        settings: where deployctl keeps state and caches.
+        port: for the engines under trial; a free one by default.
+    """
+
+    def __init__(
+        self,
+        spec: ServiceSpec,
+        *,
+        prepare: Callable[[ServiceSpec], Planned],
+        measure: MeasureLoad,
+        setup: Setup,
+        slo: Slo | None,
+        folder: Path,
+        settings: "Settings",
+        port: int | None = None,
+        tell: "Tell" = _silent,
+        driver: Driver | None = None,
+        tools: "Tools" = REAL,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        kind = spec.target or "process"
+        self._spec = spec
+        self._prepare = prepare
+        self._measure = measure
+        self._setup = setup
+        self._slo = slo
+        self._folder = folder
+        self._port = port or _free_port()
+        self._tell = tell
+        self._driver = driver or open_driver(kind, settings)
+        self._tools = tools
+        self._environment = environment
+        self._store = Store(settings.state_dir)
+        self._ref = ServiceRef(kind, bench_name(spec.service))
+        self._release: Release | None = None
+        self._held = ExitStack()
+
+    @property
+    def service(self) -> str:
+        """The name that engines under trial run under."""
+        return self._ref.service
+
+    def __enter__(self) -> Self:
+        """Keeps other benches off the service's name.
+
+        Raises:
+            LockedError: another one is at work.
+        """
+        folder = self._store.folder(self._ref) / "bench"
+        self._held.enter_context(lock(folder, self.service, "deployctl tune"))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Ends what runs."""
+        with self._held:
+            self.stop()
+
+    def start(self, configuration: Configuration) -> Started | Failure:
+        """Ends what runs, also what a killed bench left, and starts this configuration.
+
+        Raises:
+            InterruptedByUserError: Ctrl-C; nothing runs.
+            TargetError: what no configuration can help: no disk, no Docker, no vLLM.
+        """
+        self.stop()
+        begun = self._tools.clock()
+        try:
+            prepared = self._prepare(candidate(self._spec, configuration, port=self._port))
+            wanted, bundle = self._rendered(prepared)
+        except (SpecError, PlanRefusedError) as error:
+            return Failure("refused_by_plan", _told(error), 0.0)
+        try:
+            outcome = self._rollout().up(wanted, prepared.plan, bundle)
+        except EngineError as error:
+            spent = self._tools.clock() - begun
+            return classify.at_start(error, self._log(self._store.releases(self._ref)[-1]), spent)
+        self._release = outcome.release
+        return Started(round(outcome.seconds, 3))
+
+    def measure(self, load: Load, seconds: float, seed: int) -> Observation | Failure | Invalid:
+        """Loads what runs, for a window of `seconds`; its end, if it ends, is a Failure.
+
+        Raises:
+            InterruptedByUserError: Ctrl-C.
+            StateError: the result cannot be written.
+        """
+        release = self._release
+        assert release is not None, "start comes first"
+        begun = self._tools.clock()
+        endpoint = self._driver.endpoint(release)
+        folder = self._next_folder(load)
+        setup = at_load(self._setup, endpoint, load, seconds=seconds, seed=seed)
+        result: LoadResult | None = None
+        samples: Sequence[Sample] = ()
+        trouble = ""
+        try:
+            result, samples = self._measure(setup, endpoint, self._slo, folder)
+        except StateError:
+            raise
+        except TargetError as error:  # the client's, unless the engine is found to be gone
+            trouble = error.message
+        if result is not None and result.interrupted:
+            raise InterruptedByUserError("interrupted while measuring")
+        lost = self._lost(release, result)
+        spent = round(self._tools.clock() - begun, 3)
+        if lost is not None:
+            failure = classify.under_load(lost, self._log(release), spent)
+            self.stop()
+            return failure
+        if result is None:
+            return Invalid(trouble, spent)
+        where = folder.relative_to(self._folder).as_posix()
+        seen = observe(result, samples, self._slo, load, spent_s=spent, folder=where)
+        if isinstance(seen, Failure):
+            self.stop()
+        return seen
+
+    def stop(self) -> None:
+        """Ends what runs under the bench's name; its records, logs and caches stay."""
+        self._release = None
+        self._rollout().down(volumes=False)
+
+    # The parts.
+
+    def _rollout(self) -> Rollout:
+        return Rollout(
+            self._driver,
+            self._store,
+            self.service,
+            self._tell,
+            environment=self._environment,
+            tools=self._tools,
+        )
+
+    def _rendered(self, prepared: Planned) -> tuple[ServiceSpec, Bundle]:
+        plan = prepared.plan
+        if plan.verdict != "fits":
+            raise PlanRefusedError("; ".join(r.message for r in plan.reasons) or plan.verdict)
+        path = secrets.key_path(self._store.root, self._ref.kind, self.service)
+        wanted = secrets.with_key_file(prepared.spec, path, self._environment)
+        render = render_compose if self._ref.kind == "docker" else render_process
+        return wanted, render(plan, wanted)
+
+    def _lost(self, release: Release, result: LoadResult | None) -> str | None:
+        """How the engine was lost; None while it serves.
+
+        Where requests failed it has to prove itself: a server whose engine is dead may live on
+        for a while.
+        """
+        state = self._driver.state(release)
+        if state.condition != "running":
+            return f"the engine died under load ({state.detail or state.condition})"
+        if result is not None and result.server is not None and result.server.restarted:
+            return "the engine died under load, and began anew"
+        if result is None or result.requests.failed:
+            answer = self._tools.ask(self._driver.endpoint(release), PROOF_S)
+            if not answer.ok:
+                return f"the engine no longer answers: {answer.detail}"
+        return None
+
+    def _log(self, release: Release) -> list[str]:
+        return list(self._driver.logs(release, tail=LOG_LINES, follow=False))
+
+    def _next_folder(self, load: Load) -> Path:
+        """A folder that no earlier measurement has, also none of a bench that was killed."""
+        parent = self._folder / MEASUREMENTS
+        names = [path.name.partition("-")[0] for path in parent.glob("*-*")]
+        last = max((int(name) for name in names if name.isdigit()), default=0)
+        return parent / f"{last + 1:04d}-{load.kind}-{load.value:g}"
+
+
+def at_load(setup: Setup, endpoint: Endpoint, load: Load, *, seconds: float, seed: int) -> Setup:
+    """The traffic at one load, against one engine."""
+    told = dataclasses.replace(
+        setup, url=endpoint.url, model=endpoint.model, duration_s=seconds, seed=seed, requests=None
+    )
+    if load.kind == "users":
+        users = max(1, int(load.value))
+        workers = min(setup.workers, users)
+        return dataclasses.replace(
+            told, mode="closed", users=users, rate=None, arrivals=None, workers=workers
+        )
+    arrivals = setup.arrivals or "poisson"
+    return dataclasses.replace(told, mode="open", users=0, rate=load.value, arrivals=arrivals)
+
+
+def _told(error: SpecError | PlanRefusedError) -> str:
+    return f"{error.where}: {error.message}" if error.where else error.message
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port

@@ -1,0 +1,101 @@
+"""From a load test's result to what a study records of it. Pure."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Literal
+
+from deployctl.load import limit
+from deployctl.load.search import Held
+from deployctl.load.slo import Slo
+from deployctl.tuning.trial import Failure, Invalid, Load, Observation
+from deployctl_loadtest.result import Distribution, LoadResult, SloResult
+from deployctl_loadtest.sample import Sample
+
+# Preemptions a request from which on a configuration does not do: each request, on average,
+# lost its cache once and was computed again. Fewer cost time, which the latencies tell.
+STORM = 1.0
+_FEW = 10  # requests below which a ratio says nothing
+
+
+def observe(
+    result: LoadResult,
+    samples: Sequence[Sample],
+    slo: Slo | None,
+    load: Load,
+    *,
+    spent_s: float,
+    folder: str | None = None,
+) -> Observation | Failure | Invalid:
+    """What a measured window says: of the engine, or, if the client failed it, nothing."""
+    if storm := _storm(result, spent_s):
+        return storm
+    held, why = _held(result, samples, slo)
+    if held == "client":
+        return Invalid(why, spent_s)
+    good, low, high = _goodput(result, samples, slo)
+    latency, server = result.latency, result.server
+    return Observation(
+        load=load,
+        seconds=round(result.window_s[1] - result.window_s[0], 3),
+        spent_s=spent_s,
+        held=held,
+        requests_per_s=result.throughput.requests_per_s,
+        output_tokens_per_s=result.throughput.output_tokens_per_s,
+        goodput_per_s=good,
+        goodput_low=low,
+        goodput_high=high,
+        ok=result.requests.ok,
+        failed=result.requests.failed,
+        incomplete=result.requests.incomplete,
+        ttft_p50_s=_at(latency.ttft_s, "p50"),
+        ttft_p95_s=_at(latency.ttft_s, "p95"),
+        itl_p50_s=_at(latency.itl_s, "p50"),
+        itl_p95_s=_at(latency.itl_s, "p95"),
+        tpot_p50_s=_at(latency.tpot_s, "p50"),
+        e2e_p50_s=_at(latency.e2e_s, "p50"),
+        e2e_p95_s=_at(latency.e2e_s, "p95"),
+        preemptions=server.preemptions if server else None,
+        kv_cache_usage_max=server.kv_cache_usage_max if server else None,
+        waiting_max=server.waiting_max if server else None,
+        why=why,
+        folder=folder,
+    )
+
+
+def _storm(result: LoadResult, spent_s: float) -> Failure | None:
+    """The server's count is of the whole run, and so are the requests it is held against."""
+    counts = result.requests
+    requests = counts.total + counts.warmup
+    preemptions = result.server.preemptions if result.server else None
+    if preemptions is None or requests < _FEW or preemptions < STORM * requests:
+        return None
+    reason = (
+        f"{preemptions} preemptions in {requests} requests: the KV cache does not hold what is "
+        f"admitted (limit: {STORM:g} a request)"
+    )
+    return Failure("preemption_storm", reason, spent_s)
+
+
+def _held(result: LoadResult, samples: Sequence[Sample], slo: Slo | None) -> tuple[Held, str]:
+    if slo is not None:
+        return limit.decide(result, samples)
+    # Nothing was asked: the client and a queue that grows can still say no.
+    nothing = SloResult("", "met", [], good=0, good_share=None, goodput_per_s=0.0)
+    held, why = limit.decide(dataclasses.replace(result, slo=nothing), samples)
+    return held, "there is no SLO" if held == "yes" else why
+
+
+def _goodput(
+    result: LoadResult, samples: Sequence[Sample], slo: Slo | None
+) -> tuple[float, float, float]:
+    """Without an SLO, whatever is answered is good."""
+    if slo is not None:
+        return limit.goodput(slo, result, samples)
+    value = result.throughput.requests_per_s
+    return value, value, value
+
+
+def _at(spread: Distribution | None, name: Literal["p50", "p95"]) -> float | None:
+    if spread is None:
+        return None
+    return spread.p50 if name == "p50" else spread.p95
