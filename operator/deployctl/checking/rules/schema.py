@@ -12,6 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from deployctl.checking import customschemas
 from deployctl.checking.documents import Document
 from deployctl.checking.finding import Finding, Severity, check, rule
 from deployctl.checking.scene import Scene
@@ -36,10 +37,16 @@ NO_SCHEMA = rule(
     "A custom resource whose fields deployctl does not know was not checked.",
     group=GROUP,
 )
+_BOUNDS = {
+    "minimum": ("too small", "write at least"),
+    "maximum": ("too large", "write at most"),
+    "minItems": ("too short a list", "entries wanted:"),
+    "minLength": ("too short", "characters wanted:"),
+    "pattern": ("not of the form wanted", "write what matches"),
+}
 MAX_ERRORS = 20  # of one object
-# Custom resources that other rules read; their fields are checked there.
-KNOWN_GROUPS = ("monitoring.coreos.com", "keda.sh", "gateway.networking.k8s.io")
-_OTHERS = ("kustomize.config.k8s.io", "leaderworkerset.x-k8s.io")
+# Not objects of a cluster.
+_OTHERS = ("kustomize.config.k8s.io",)
 
 
 @check
@@ -55,6 +62,10 @@ def objects(scene: Scene) -> Iterator[Finding]:
             missing = "kind" if api else "apiVersion"
             yield SCHEMA.at(document.place(), f"{missing} is missing", f"write {missing}: …")
             continue
+        custom = customschemas.document(document.group, document.kind)
+        if custom is not None:
+            yield from _custom(document, version, custom)
+            continue
         validator = _validator(version, api, document.kind)
         if validator is not None:
             yield from _errors(document, validator)
@@ -64,13 +75,34 @@ def objects(scene: Scene) -> Iterator[Finding]:
                 f"Kubernetes {version} knows no {document.kind} in {api[:80]}",
                 _instead(version, document.kind),
             )
-        elif document.group not in (*KNOWN_GROUPS, *_OTHERS) and api + document.kind not in seen:
+        elif document.group not in _OTHERS and api + document.kind not in seen:
             seen.add(api + document.kind)
             yield NO_SCHEMA.at(
                 document.place("kind"),
                 f"{document.kind} of {document.group} is a custom resource without a schema here",
                 "kubectl apply --dry-run=server checks it against the cluster's own",
             )
+
+
+def _custom(document: Document, version: str, known: dict[str, Any]) -> Iterator[Finding]:
+    """A custom resource against its operator's definition."""
+    release = text(document.data.get("apiVersion")).partition("/")[2]
+    if release not in known["versions"]:
+        yield API.at(
+            document.place("apiVersion"),
+            f"{known['source']} knows no {document.kind} in {document.group}/{release[:40]}",
+            f"write apiVersion: {document.group}/{known['versions'][0]}",
+        )
+        return
+    yield from _errors(
+        document, _custom_validator(version, document.group, document.kind), custom=True
+    )
+
+
+@cache
+def _custom_validator(version: str, group: str, kind: str) -> Any:
+    known = customschemas.document(group, kind)
+    return _made(version, known["schema"] if known else {})
 
 
 @cache
@@ -143,6 +175,10 @@ def _validator(version: str, api: str, kind: str) -> Any:
         return None
     if "apiVersion" not in schema.get("properties", {}):
         return None  # a part of an object, not an object
+    return _made(version, schema)
+
+
+def _made(version: str, schema: dict[str, Any]) -> Any:
     from jsonschema.validators import Draft202012Validator
     from referencing import Resource
 
@@ -151,12 +187,12 @@ def _validator(version: str, api: str, kind: str) -> Any:
     )
 
 
-def _errors(document: Document, validator: Any) -> Iterator[Finding]:
+def _errors(document: Document, validator: Any, *, custom: bool = False) -> Iterator[Finding]:
     for number, error in enumerate(validator.iter_errors(document.data)):
         if number >= MAX_ERRORS:
             return
-        if error.validator == "oneOf" and error.instance is None:
-            continue  # an empty value stands for an absent one
+        if error.instance is None and (custom or error.validator == "oneOf"):
+            continue  # an empty value stands for an absent one; of custom ones the server drops it
         path = [p if isinstance(p, int) else str(p) for p in error.absolute_path]
         message, fix = _say(error)
         yield SCHEMA.at(document.place(*path), message, fix)
@@ -180,6 +216,9 @@ def _say(error: Any) -> tuple[str, str]:
     if error.validator == "enum":
         allowed = ", ".join(str(v) for v in error.validator_value if v is not None)
         return "this value is not one of those allowed", f"write one of: {allowed}"
+    bound = _BOUNDS.get(error.validator)
+    if bound is not None:
+        return f"this is {bound[0]}", f"{bound[1]} {error.validator_value}"
     return f"does not satisfy the schema ({error.validator})", "see kubectl explain"
 
 
