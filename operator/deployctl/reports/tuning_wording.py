@@ -1,0 +1,256 @@
+"""A tuning study in words and rows, the same for the terminal, markdown and HTML. Pure."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+from deployctl.reports.tuning_view import CandidateView, RunView, StudyView
+from deployctl.reports.wording import number
+from deployctl.units import duration
+
+TONES = {
+    "winner": "good",
+    "baseline_best": "good",
+    "no_clear_winner": "note",
+    "interrupted": "warning",
+    "nothing_feasible": "bad",
+}
+PHASES = {
+    "baseline": "baseline, first",
+    "screen": "screening",
+    "halving": "halving",
+    "limit": "search for the limit",
+    "final": "finals",
+    "drift": "baseline, again",
+}
+_SHORT = {"goodput": "requests/s", "throughput": "tokens/s"}
+
+
+class Row(NamedTuple):
+    """One figure of baseline and winner."""
+
+    name: str
+    baseline: str
+    winner: str
+    change: str
+
+
+class PhaseRow(NamedTuple):
+    """What a phase cost."""
+
+    name: str
+    starts: int
+    runs: int
+    starting: str
+    measuring: str
+    share: str
+    usd: str  # empty where there is no price
+
+
+class CandidateRow(NamedTuple):
+    """One configuration on a line."""
+
+    name: str
+    role: str
+    objective: str
+    interval: str
+    load: str
+    slo: str  # met, missed, unresolved, or empty
+    runs: int
+
+
+def headline(view: StudyView) -> str:
+    """The answer, in one sentence."""
+    best = view.winner
+    if view.verdict == "winner" and best is not None:
+        return f"{best.name}: {_gain(view)}"
+    if view.verdict == "no_clear_winner":
+        return "No clear winner: what differs is within the noise. Keep what you have."
+    if view.verdict == "baseline_best":
+        return "Nothing that was tried beats the service as it is. Keep what you have."
+    if view.verdict == "nothing_feasible":
+        return "Nothing that was tried does what was asked for, the service as it is included."
+    if best is not None:
+        return f"Broken off. The best so far, not confirmed: {best.name} ({_gain(view)})"
+    return "Broken off, with nothing better than the service as it is so far."
+
+
+def _gain(view: StudyView) -> str:
+    what = {"cost": "cost", "latency": "latency"}.get(view.goal, view.goal)
+    if view.improvement is None:
+        best = view.winner
+        return f"{amount(view, best.objective if best else None)} of {what}"
+    ratio, low, high = view.improvement
+    if view.more_is_better:
+        return (
+            f"{ratio:.2f} times the {what} of the baseline (95% interval {low:.2f} to {high:.2f})"
+        )
+    return f"{what} better by a factor of {ratio:.2f} (95% interval {low:.2f} to {high:.2f})"
+
+
+def amount(view: StudyView, value: float | None) -> str:
+    """A figure in the goal's unit."""
+    if value is None:
+        return "–"
+    if view.goal == "cost":
+        return f"{_dollars(value)} per million tokens"
+    if view.goal == "latency":
+        return _time(value)
+    return f"{number(value)} {_SHORT.get(view.goal, '')}".rstrip()
+
+
+def interval(view: StudyView, candidate: CandidateView) -> str:
+    """The 95% interval of a configuration."""
+    if candidate.low is None or candidate.high is None:
+        return ""
+    if view.goal == "latency":
+        return f"{_time(candidate.low)} to {_time(candidate.high)}"
+    write = _dollars if view.goal == "cost" else number
+    return f"{write(candidate.low)} to {write(candidate.high)}"
+
+
+def _dollars(value: float) -> str:
+    return f"${value:.3g}"
+
+
+def tiles(view: StudyView) -> list[tuple[str, str]]:
+    """What is looked for first, as (value, name)."""
+    found = []
+    if view.improvement is not None:
+        found.append((f"{view.improvement[0]:.2f}×", "the baseline"))
+    for name, candidate in (("winner", view.winner), ("baseline", view.baseline)):
+        if candidate is not None and candidate.objective is not None:
+            value = amount(view, candidate.objective)
+            bare, _, unit = value.partition(" ")
+            found.append((bare, f"{unit} · {name}" if unit else name))
+    measured = sum(bool(c.runs) for c in view.candidates)
+    found.append((str(measured), "configurations measured"))
+    found.append((str(len(view.failures)), "that do not do"))
+    found.append((duration(view.spent_s), "of the server's time"))
+    if (usd := cost(view, view.spent_s)) is not None:
+        found.append((f"${usd:.2f}", "of GPU time"))
+    return found
+
+
+def cost(view: StudyView, seconds: float) -> float | None:
+    """US dollars of server time; None without a price."""
+    return None if view.usd_per_hour is None else view.usd_per_hour * seconds / 3600
+
+
+def candidates(view: StudyView) -> list[CandidateRow]:
+    """Every configuration, best first."""
+    words = {True: "met", False: "missed", None: "unresolved" if view.slo else ""}
+    return [
+        CandidateRow(
+            name=c.name,
+            role="" if c.role == "other" else c.role,
+            objective=amount(view, c.objective),
+            interval=interval(view, c),
+            load=c.load or "",
+            slo=words[c.slo_met],
+            runs=len(c.runs),
+        )
+        for c in view.candidates
+    ]
+
+
+def comparison(view: StudyView) -> list[Row]:
+    """Baseline against winner: means over the runs at the load that each one's figure is of."""
+    base, best = view.baseline, view.winner
+    if base is None or best is None:
+        return []
+    one, other = decisive(base), decisive(best)
+    rows = [Row(view.goal, _with(view, base), _with(view, best), _ratio(base, best))]
+    for name, field, write in _MEASURES:
+        before, after = _mean(one, field), _mean(other, field)
+        if before is None and after is None:
+            continue
+        change = f"{after / before:.2f}×" if before and after else ""
+        rows.append(Row(name, _or_dash(before, write), _or_dash(after, write), change))
+    rows.append(Row("at", base.load or "–", best.load or "–", ""))
+    rows.append(Row("runs", str(len(one)), str(len(other)), ""))
+    return rows
+
+
+def _or_dash(value: float | None, write: Callable[[float], str]) -> str:
+    return "–" if value is None else write(value)
+
+
+def decisive(candidate: CandidateView) -> tuple[RunView, ...]:
+    """The runs that a configuration's figure is most likely of: at its load, the finals first."""
+    at = [r for r in candidate.runs if candidate.load in (None, r.load)] or list(candidate.runs)
+    finals = [r for r in at if r.phase in ("final", "baseline", "drift")]
+    return tuple(finals or at)
+
+
+def _with(view: StudyView, candidate: CandidateView) -> str:
+    told = interval(view, candidate)
+    return amount(view, candidate.objective) + (f" ({told})" if told else "")
+
+
+def _ratio(base: CandidateView, best: CandidateView) -> str:
+    if not base.objective or best.objective is None:
+        return ""
+    return f"{best.objective / base.objective:.2f}×"
+
+
+def _mean(runs: Sequence[RunView], field: str) -> float | None:
+    values = [v for run in runs if (v := getattr(run, field)) is not None]
+    return sum(values) / len(values) if values else None
+
+
+def _time(seconds: float) -> str:
+    return f"{number(seconds * 1000)} ms" if seconds < 1 else f"{number(seconds)} s"
+
+
+def _count(value: float) -> str:
+    return f"{value:,.0f}" if value == round(value) else number(value)
+
+
+_MEASURES: tuple[tuple[str, str, Callable[[float], str]], ...] = (
+    ("output tokens/s", "output_tokens_per_s", number),
+    ("requests/s", "requests_per_s", number),
+    ("goodput, requests/s", "goodput_per_s", number),
+    ("TTFT p50", "ttft_p50_s", _time),
+    ("TTFT p95", "ttft_p95_s", _time),
+    ("ITL p50", "itl_p50_s", _time),
+    ("ITL p95", "itl_p95_s", _time),
+    ("E2E p50", "e2e_p50_s", _time),
+    ("E2E p95", "e2e_p95_s", _time),
+    ("failed requests", "failed", _count),
+    ("preemptions", "preemptions", _count),
+)
+
+
+def phases(view: StudyView) -> list[PhaseRow]:
+    """Where the server's time went; the last row is the sum."""
+    names = list(dict.fromkeys(event.phase for event in view.events))
+    groups = [(name, [e for e in view.events if e.phase == name]) for name in names]
+    rows = []
+    for name, events in [*groups, ("in all", list(view.events))] if groups else []:
+        starts = [e.seconds for e in events if e.what == "start"]
+        runs = [e.seconds for e in events if e.what == "measure"]
+        spent = sum(starts) + sum(runs)
+        usd = cost(view, spent)
+        rows.append(
+            PhaseRow(
+                name=PHASES.get(name, name),
+                starts=len(starts),
+                runs=len(runs),
+                starting=duration(sum(starts)),
+                measuring=duration(sum(runs)),
+                share=f"{spent / view.spent_s:.0%}" if view.spent_s else "–",
+                usd="" if usd is None else f"${usd:.2f}",
+            )
+        )
+    return rows
+
+
+def budget(view: StudyView) -> str:
+    """How much of the server's time was spent, of how much."""
+    spent = f"{duration(view.spent_s)} of the server's time"
+    if view.budget_s:
+        spent += f", of {duration(view.budget_s)} allowed"
+    usd = cost(view, view.spent_s)
+    return (
+        spent if usd is None else f"{spent}; about ${usd:.2f} at ${view.usd_per_hour:.2f} an hour"
+    )
