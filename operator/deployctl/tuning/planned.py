@@ -6,14 +6,34 @@ from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts
 from deployctl.planning import make_plan
 from deployctl.planning.plan import ServingPlan
+from deployctl.planning.settings import fold
 from deployctl.planning.startup import MARGIN
 from deployctl.spec import ServiceSpec
-from deployctl.tuning.candidate import candidate
+from deployctl.tuning.overlay import plain
 from deployctl.tuning.problem import Prior
 from deployctl.tuning.trial import Configuration, Failure
 
 # A roofline needs no price, but the plan gives it together with one.
 _ANY_PRICE = 1.0
+
+
+def configured(spec: ServiceSpec, configuration: Configuration) -> ServiceSpec:
+    """The spec with these settings in the place of its own.
+
+    A name that is no field of the spec is an engine argument. One engine serves on the targets
+    that are tuned, so that there is one replica.
+    """
+    spec, _ = fold(spec)
+    arguments = dict(spec.engine_args)
+    fields: dict[str, object] = {}
+    for name, value in configuration.values:
+        for given in [g for g in arguments if plain(g) in (name, f"no_{name}")]:
+            del arguments[given]
+        if name in ServiceSpec.model_fields:
+            fields[name] = value
+        else:
+            arguments[name] = value
+    return spec.model_copy(update={**fields, "engine_args": arguments, "replicas": 1})
 
 
 @dataclass
@@ -28,7 +48,7 @@ class Planned:
 
     def spec(self, configuration: Configuration) -> ServiceSpec:
         """What would be asked for."""
-        return candidate(self.base, configuration, port=self.base.port)
+        return configured(self.base, configuration)
 
     def plan(self, configuration: Configuration) -> ServingPlan:
         """What would run."""
