@@ -23,3 +23,4 @@ E2E = ("vllm:e2e_request_latency_seconds",)
 QUEUE = ("vllm:request_queue_time_seconds",)
 
 STARTED = ("process_start_time_seconds",)  # prometheus-client's own
+HTTP = "http_requests"  # prometheus-fastapi-instrumentator's, by handler, method and "5xx"

@@ -30,6 +30,8 @@ class Snapshot(NamedTuple):
     itl: Histogram | None
     e2e: Histogram | None
     queue: Histogram | None
+    answers: float | None = None  # HTTP answers of the API
+    errors: float | None = None  # of these, with a status of 500 or above
 
     @property
     def prefix_hit_rate(self) -> float | None:
@@ -113,7 +115,22 @@ def parse(text: str, at_s: float) -> Snapshot:
         itl=histogram(names.ITL),
         e2e=histogram(names.E2E),
         queue=histogram(names.QUEUE),
+        **_http(families[names.HTTP].samples if names.HTTP in families else ()),
     )
+
+
+def _http(samples: Iterable[object]) -> dict[str, float]:
+    """Answers and errors of /v1; a client's own mistakes (4xx) are no errors of the server."""
+    own = [
+        _Sample(raw.name, raw.labels, raw.value)  # type: ignore[attr-defined]
+        for raw in samples
+        if raw.name == f"{names.HTTP}_total"  # type: ignore[attr-defined]
+    ]
+    asked = [s for s in own if s.labels.get("handler", "").startswith("/v1/")]
+    if not asked:
+        return {}
+    failed = [s.value for s in asked if s.labels.get("status", "").startswith("5")]
+    return {"answers": sum(s.value for s in asked), "errors": sum(failed)}
 
 
 def between(earlier: Snapshot, later: Snapshot) -> Delta:

@@ -196,13 +196,14 @@ def against(view: StudyView) -> str:
     if not chosen:
         return ""
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10.4, 0.9 + 0.46 * len(chosen)), layout="constrained")
+        figure = Figure(figsize=(10.4, 0.9 + 0.5 * len(chosen)), layout="constrained")
         axes = figure.subplots()
         for row, candidate in enumerate(chosen):
             _interval(axes, -row, candidate)
         axes.set_yticks(
             [-row for row in range(len(chosen))],
-            [_short(c.name, 46) + (" (winner)" if c.role == "winner" else "") for c in chosen],
+            [_lines(c.name + (" (winner)" if c.role == "winner" else ""), 44) for c in chosen],
+            fontsize=8,
         )
         axes.set_ylim(-len(chosen) + 0.4, 0.6)
         axes.set_xlabel(_axis(view).replace("\n", " "))
@@ -282,3 +283,16 @@ def _bar(axes: Any, y: float, event: EventView, scale: float) -> None:
 
 def _short(text: str, most: int) -> str:
     return text if len(text) <= most else text[: most - 1] + "…"
+
+
+def _lines(text: str, most: int) -> str:
+    """Broken between settings, so that they can be told apart; three lines at most."""
+    lines = [""]
+    for part in text.split(", "):
+        joined = f"{lines[-1]}, {part}" if lines[-1] else part
+        if lines[-1] and len(joined) > most:
+            lines[-1] += ","
+            lines.append(part)
+        else:
+            lines[-1] = joined
+    return "\n".join(_short(line, most + 10) for line in lines[:3]) + ("…" if lines[3:] else "")

@@ -22,6 +22,7 @@ class Release(BaseModel):
     created: str  # ISO 8601, UTC
     reason: str  # "up", "rollback to 3", …
     message: str = ""  # why it failed, or what replaced it
+    candidate_of: str | None = None  # the service beside which it is tried
     spec: ServiceSpec
     plan: ServingPlan
     bundle: Bundle

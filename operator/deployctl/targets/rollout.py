@@ -14,7 +14,8 @@ from deployctl.errors import DeployctlError, InterruptedByUserError, StateError,
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle
 from deployctl.spec import ServiceSpec
-from deployctl.targets import history, secrets
+from deployctl.targets import candidate, history, secrets
+from deployctl.targets.candidate import Look
 from deployctl.targets.driver import Driver, Event, Tell
 from deployctl.targets.interrupts import interruptible, shielded
 from deployctl.targets.locks import lock
@@ -55,11 +56,28 @@ class Rollout:
         self._environment = environment
         self._tools = tools
         self._now = now
+        # Seconds that nothing of the service answered for, each time that one engine took the
+        # place of another.
+        self.gaps_s: list[float] = []
 
-    def up(self, spec: ServiceSpec, plan: ServingPlan, bundle: Bundle) -> Outcome:
+    def up(
+        self,
+        spec: ServiceSpec,
+        plan: ServingPlan,
+        bundle: Bundle,
+        *,
+        rehearse: Look | None = None,
+        verify: Look | None = None,
+    ) -> Outcome:
         """Brings `spec` into service; changes nothing when it is there and answers.
 
+        `rehearse` is called with the new revision while the old one still serves, `verify`
+        when the new one answers in its place. What either raises ends the rollout: the former
+        leaves the old revision alone, after the latter it runs again. After a rehearsal
+        there is no `verify`, but for a revision that a killed deployctl left running.
+
         Raises:
+            Whatever `rehearse` or `verify` raises.
             EngineError: it did not come up; what ran before runs again.
             InterruptedByUserError: Ctrl-C; what ran before is starting again.
             TargetError: port taken, records unwritable, another deployctl at work, and so on.
@@ -71,10 +89,10 @@ class Rollout:
             current = history.deployed(releases)
             if adopted is not None:
                 self._tell(Event("note", f"going on with revision {adopted.revision}"))
-                return self._bring_up(adopted, current, key)
+                return self._bring_up(adopted, current, key, verify=verify)
             if current and not self._rotates(key) and self._serves(current, bundle.digest):
                 return Outcome(current, changed=False, seconds=0.0)
-            return self._begin("up", spec, plan, bundle, key)
+            return self._begin("up", spec, plan, bundle, key, rehearse=rehearse, verify=verify)
 
     def rollback(self, revision: int | None) -> Outcome:
         """Makes a new revision from an earlier one: the one named, or the last that differs.
@@ -103,6 +121,7 @@ class Rollout:
             TargetError: something of it still runs, or the records cannot be written.
         """
         with self._at_work("deployctl down"):
+            candidate.clear(self._driver, self._store, self._ref.service, self._tell)
             damaged = self._store.damaged(self._ref)
             readable = self._store.releases(self._ref, skip={number for number, _ in damaged})
             stopped = []
@@ -132,6 +151,7 @@ class Rollout:
 
     def _settle(self, digest: str | None) -> Release | None:
         """Deals with what a killed deployctl left: adopts a pending revision, or ends it."""
+        candidate.clear(self._driver, self._store, self._ref.service, self._tell)
         releases = self._store.releases(self._ref)
         for extra in [r for r in releases if r.status == "deployed"][:-1]:
             self._mark(extra, "superseded", "a later revision took its place")
@@ -154,7 +174,15 @@ class Rollout:
         return self._tools.ask(self._driver.endpoint(current), STILL_THERE_S).ok
 
     def _begin(
-        self, reason: str, spec: ServiceSpec, plan: ServingPlan, bundle: Bundle, key: "_Key"
+        self,
+        reason: str,
+        spec: ServiceSpec,
+        plan: ServingPlan,
+        bundle: Bundle,
+        key: "_Key",
+        *,
+        rehearse: Look | None = None,
+        verify: Look | None = None,
     ) -> Outcome:
         releases = self._store.releases(self._ref)
         current = history.deployed(releases)
@@ -172,18 +200,34 @@ class Rollout:
         try:
             self._driver.preflight(release, current)
             self._driver.fetch(release, self._tell)
+            said = rehearse(release) if rehearse is not None else ""
         except BaseException as error:
             self._record_failure(release, error)
             raise
-        return self._bring_up(release, current, key)
+        return self._bring_up(
+            release, current, key, verify=None if rehearse is not None else verify, said=said
+        )
 
-    def _bring_up(self, release: Release, current: Release | None, key: "_Key") -> Outcome:
-        """Stops `current`, starts `release`, waits; or undoes all of it."""
+    def _bring_up(
+        self,
+        release: Release,
+        current: Release | None,
+        key: "_Key",
+        *,
+        verify: Look | None = None,
+        said: str = "",
+    ) -> Outcome:
+        """Stops `current`, starts `release`, waits, looks; or undoes all of it."""
         begun = self._tools.clock()
         to_restore: Release | None = None
         try:
             if current is not None:
-                if self._driver.state(current).condition == "running":
+                before = self._driver.state(current).condition
+                # One that is on record as serving, and absent, was stopped to make room by a
+                # deployctl that was killed.
+                if before == "absent" and verify is not None:
+                    to_restore = current
+                if before == "running":
                     to_restore = current
                     self._tell(Event("note", f"stopping revision {current.revision}"))
                 self._driver.stop(current, self._tell)
@@ -191,7 +235,12 @@ class Rollout:
                 secrets.place_key(self._key_path, key.wanted)
             self._driver.start(release, self._tell)
             wait_until_answers(self._driver, release, self._tell, self._tools, begun=begun)
-            done = self._mark(release, "deployed", "")
+            answered = self._tools.clock()
+            if to_restore is not None:
+                self.gaps_s.append(answered - begun)
+            if verify is not None:
+                said = verify(release)
+            done = self._mark(release, "deployed", said)
         except BaseException as error:
             with shielded(self._say_patience):
                 raise self._undo(release, to_restore, key, error) from error
@@ -200,13 +249,14 @@ class Rollout:
                 self._mark(current, "superseded", f"by revision {release.revision}")
             except StateError as error:  # the next up, rollback or down settles it
                 self._tell(Event("warning", f"{error.message} ({error.where})"))
-        return Outcome(done, changed=True, seconds=self._tools.clock() - begun)
+        return Outcome(done, changed=True, seconds=answered - begun)
 
     def _undo(
         self, release: Release, previous: Release | None, key: "_Key", error: BaseException
     ) -> BaseException:
         """Ends `release`, brings `previous` back, and says in the error how that went."""
         interrupted = isinstance(error, KeyboardInterrupt)
+        begun = self._tools.clock()
         self._tell(Event("note", f"stopping revision {release.revision}"))
         notes = []
         try:
@@ -215,7 +265,7 @@ class Rollout:
             notes.append(f"{problem.message}; deployctl down {release.service} tries again")
         self._record_failure(release, error)
         if previous is not None:
-            notes.append(self._restore(previous, key, wait=not interrupted))
+            notes.append(self._restore(previous, key, wait=not interrupted, begun=begun))
         if interrupted:
             return InterruptedByUserError(
                 f"interrupted; revision {release.revision} of {release.service} is stopped",
@@ -225,18 +275,19 @@ class Rollout:
             error.hint = "; ".join(filter(None, [error.hint, *notes]))
         return error
 
-    def _restore(self, previous: Release, key: "_Key", *, wait: bool) -> str:
+    def _restore(self, previous: Release, key: "_Key", *, wait: bool, begun: float) -> str:
         number = previous.revision
         try:
             if previous.spec.needs_api_key and key.stored:
                 secrets.place_key(self._key_path, key.stored)
             self._tell(Event("note", f"bringing revision {number} back"))
             self._driver.stop(previous, self._tell)  # it may be half-way down
-            begun = self._tools.clock()
+            started = self._tools.clock()
             self._driver.start(previous, self._tell)
             if not wait:
                 return f"revision {number} is starting again; deployctl status {previous.service}"
-            wait_until_answers(self._driver, previous, self._tell, self._tools, begun=begun)
+            wait_until_answers(self._driver, previous, self._tell, self._tools, begun=started)
+            self.gaps_s.append(self._tools.clock() - begun)
         except DeployctlError as problem:
             return f"and revision {number} could not be brought back: {problem.message}"
         return f"revision {number} serves again"

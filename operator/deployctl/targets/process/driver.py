@@ -65,7 +65,8 @@ class ProcessDriver:
         if run.supervisor_alive():
             return
         command = Command(release.bundle)
-        cache = self._cache_of(release.service)
+        # A candidate takes over what the service has compiled, and leaves it what it compiles.
+        cache = self._cache_of(release.candidate_of or release.service)
         make_folder(cache)
         job = run.prepare(command.argv(sys.executable))
         child_environment = environment(

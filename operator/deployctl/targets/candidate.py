@@ -1,0 +1,118 @@
+"""Runs a candidate beside a service that goes on serving, and leaves nothing of it.
+
+It is on record under a name of its own before it starts, so that `status` and `down` know of
+it; what a killed deployctl leaves of one, the next `up` or `down` of its service ends.
+"""
+
+import shutil
+from collections.abc import Callable
+
+from deployctl.errors import DeployctlError, InputError, InterruptedByUserError, TargetError
+from deployctl.render.candidate import candidate_name
+from deployctl.targets import secrets
+from deployctl.targets.atomic import state_error, write_private
+from deployctl.targets.driver import Driver, Event, Tell
+from deployctl.targets.interrupts import shielded
+from deployctl.targets.locks import lock
+from deployctl.targets.readiness import Tools, wait_until_answers
+from deployctl.targets.release import Release
+from deployctl.targets.store import ServiceRef, Store
+
+LOG_LINES_KEPT = 20_000
+Look = Callable[[Release], str]  # says what was seen; raises what speaks against the release
+
+
+def rehearse(
+    driver: Driver, store: Store, release: Release, look: Look, tell: Tell, tools: Tools
+) -> str:
+    """Starts `release`, a candidate, lets `look` judge it, and ends it whatever comes.
+
+    Raises:
+        EngineError: it did not come up.
+        InterruptedByUserError: Ctrl-C; it is stopped.
+        InputError: a service of the user's own has that name.
+        Whatever `look` raises.
+    """
+    ref = ServiceRef(driver.kind, release.service)
+    owner = str(release.candidate_of)
+    with lock(store.folder(ref), release.service, "deployctl up"):
+        _refuse_foreign(store, ref, owner)
+        store.save(ref, release)
+        try:
+            if release.spec.needs_api_key:
+                key = secrets.read_key(secrets.key_path(store.root, driver.kind, owner))
+                secrets.place_key(secrets.key_path(store.root, *ref), key)
+            driver.preflight(release, None)
+            driver.fetch(release, tell)
+            begun = tools.clock()
+            driver.start(release, tell)
+            wait_until_answers(driver, release, tell, tools, begun=begun)
+            return look(release)
+        except DeployctlError as error:
+            if error.where and error.where.startswith(str(store.folder(ref))):
+                error.where = _keep_log(driver, store, release, owner)
+            raise
+        except KeyboardInterrupt as error:
+            raise InterruptedByUserError(
+                f"interrupted; the candidate of {owner} is stopped",
+                hint=f"{owner} was not touched",
+            ) from error
+        finally:
+            with shielded(lambda: tell(Event("warning", "cleaning up first; a moment"))):
+                tell(Event("note", f"stopping {release.service}"))
+                driver.stop(release, tell)
+                _forget(driver, store, ref, tell)
+
+
+def clear(driver: Driver, store: Store, service: str, tell: Tell) -> bool:
+    """Ends what a killed deployctl left of a service's candidate; whether there was any.
+
+    Only under the service's own lock: then nobody else is trying one.
+
+    Raises:
+        TargetError: something of it still runs.
+        LockedError: somebody works on it by its own name.
+    """
+    ref = ServiceRef(driver.kind, candidate_name(service))
+    if not (store.folder(ref) / "releases").is_dir():
+        return False
+    with lock(store.folder(ref), ref.service, "deployctl"):
+        damaged = {number for number, _ in store.damaged(ref)}
+        releases = store.releases(ref, skip=damaged)
+        if any(release.candidate_of != service for release in releases):
+            return False  # a service of the user's own
+        tell(Event("note", f"cleaning up {ref.service}, left unfinished"))
+        for release in [*releases, *(store.stand_in(ref, number) for number in damaged)]:
+            driver.stop(release, tell)
+        _forget(driver, store, ref, tell)
+    return True
+
+
+def _keep_log(driver: Driver, store: Store, release: Release, owner: str) -> str | None:
+    """Copies the log of a candidate that failed to where its service's records are."""
+    kept = store.folder(ServiceRef(driver.kind, owner)) / "candidate.log"
+    try:
+        lines = driver.logs(release, tail=LOG_LINES_KEPT, follow=False)
+        write_private(kept, "".join(f"{line}\n" for line in lines).encode())
+    except TargetError:
+        return None  # that it failed is more to know than why its log is lost
+    return str(kept)
+
+
+def _refuse_foreign(store: Store, ref: ServiceRef, owner: str) -> None:
+    if all(release.candidate_of == owner for release in store.releases(ref)):
+        return
+    raise InputError(
+        f"there is a service {ref.service!r}, the name that a candidate of {owner} would have",
+        where=str(store.folder(ref)),
+        hint="use --beside no, or give one of the two another name",
+    )
+
+
+def _forget(driver: Driver, store: Store, ref: ServiceRef, tell: Tell) -> None:
+    """Removes caches, logs and records: a candidate has no history."""
+    driver.purge(ref.service, tell)
+    try:
+        shutil.rmtree(store.folder(ref))
+    except OSError as error:
+        raise state_error("remove", store.folder(ref), error) from error
