@@ -1,4 +1,4 @@
-"""Comparison: how two load tests differ, as `deployctl compare` answers. Version 1.
+"""Comparison: how two sides of load tests differ, as `deployctl compare` answers. Version 1.
 
 Seconds, shares of 1.
 """
@@ -14,6 +14,7 @@ Difference = Literal["better", "worse", "no clear difference"]
 class Measure:
     """One measure of both. `change` is b ÷ a − 1, for `error_rate` b − a; so are its bounds.
 
+    `a` and `b` are the geometric means over a side's runs (the mean, for `error_rate`).
     None: not measured, or a bound that the data does not set.
     """
 
@@ -25,18 +26,21 @@ class Measure:
     change: float | None
     low: float | None
     high: float | None
-    a_samples: int
+    a_samples: int  # of all runs of the side
     b_samples: int
+    a_runs: list[float]  # the value in each run that has one
+    b_runs: list[float]
+    between_runs: float | None  # standard deviation of runs of a side, as a share of the value
     verdict: Difference
     regression: bool  # worse, and beyond the threshold
 
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """The answer. `passed`: no regression, and neither run is spoilt."""
+    """The answer. `passed`: no regression, and no run is spoilt."""
 
     version: int
-    a: dict[str, Any]
+    a: dict[str, Any]  # a side: what was given for it, and its `runs`
     b: dict[str, Any]
     differences: list[str]  # of what was asked: apples and pears
     notes: list[str]

@@ -132,6 +132,10 @@ def test_compare_finds_what_changed_and_only_that(engine, tmp_path):
     assert e2e["change"] == pytest.approx(480 / 420 - 1, abs=0.04)
     assert measures["ttft_p50"]["verdict"] == "no clear difference"
     assert "itl_p50" not in measures  # gaps between chunks of four are not of the same thing
+    several = f"{tmp_path / 'a'},{tmp_path / 'again'}"
+    told = deployctl("compare", several, tmp_path / "fast", "--threshold", "500%", code=0).stdout
+    assert "±runs" in told
+    assert f"A  {several}  steady, 2 runs from" in " ".join(told.split("\n"))
     pears = ("compare", tmp_path / "a", tmp_path / "fewer")
     assert "users: 8 and 2" in deployctl(*pears, code=2).stderr
     anyway = deployctl(*pears, "--anyway", "--threshold", "1000%", code=0)

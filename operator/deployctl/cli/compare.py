@@ -1,6 +1,5 @@
 """`deployctl compare`: what differs between two load tests, and whether it got worse."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,10 +14,13 @@ if TYPE_CHECKING:
 
 def command(
     before: Annotated[
-        Path, typer.Argument(metavar="A", help="Result folder of the load test before.")
+        str,
+        typer.Argument(
+            metavar="A", help="Result folder of the load test before; several as A1,A2,A3."
+        ),
     ],
     after: Annotated[
-        Path, typer.Argument(metavar="B", help="Result folder of the load test after.")
+        str, typer.Argument(metavar="B", help="Result folder of the load test after; or several.")
     ],
     threshold: Annotated[
         str, typer.Option(help="How much worse is still good enough.", metavar="PERCENT")
@@ -28,15 +30,21 @@ def command(
     ] = False,
     output: OutputOption = Output.text,
 ) -> None:
-    """Compare two load tests, and fail on a regression.
+    """Compare load tests before and after a change, and fail on a regression.
 
-    Reads the raw samples of both result folders, and says for each measure
+    Reads the raw samples of the result folders, and says for each measure
     how much B differs from A, between which bounds (99%), and whether that is
     better, worse, or no clear difference. Exits with 5 if a measure is clearly
     worse, by more than --threshold; and if one of the runs proves nothing
     (its client was the bottleneck, nothing succeeded, it was broken off).
 
         [bold]deployctl compare results/before results/after --threshold 10%[/bold]
+
+    Two runs of the same thing differ, too. Where that matters, measure each
+    side several times, in turn; the bounds then know how much runs differ.
+    A side is a folder that holds them, or a list:
+
+        [bold]deployctl compare results/before-1,results/before-2 results/after[/bold]
 
     Two tests that asked for different things (other users, other lengths, an
     open loop and a closed one) are refused, unless --anyway is given. The
@@ -47,7 +55,8 @@ def command(
     from deployctl.reports import comparison as words
 
     allowed = _share(threshold)
-    a, b = results.read(before), results.read(after)
+    a = compare.Side("A", before, results.runs(before))
+    b = compare.Side("B", after, results.runs(after))
     found = compare.differences(a, b)
     if found and not anyway:
         raise InputError(
@@ -65,7 +74,7 @@ def command(
         raise SloMissedError(
             words.conclusion(answer),
             where=f"{before} and {after}",
-            hint="report.html in both folders shows when"
+            hint="each run's report.html shows when"
             if not answer.spoilt
             else "repeat the load test that is spoilt",
         )
@@ -92,24 +101,28 @@ def _print(answer: "Comparison") -> None:
 
     for letter, side in (("A", answer.a), ("B", answer.b)):
         what = side["service"] or side["model"]
-        out.print(Text(f"{letter}  {side['folder']}  {what}, {side['started']}", style="dim"))
+        several = f", {len(side['runs'])} runs from" if len(side["runs"]) > 1 else ","
+        out.print(
+            Text(f"{letter}  {side['folder']}  {what}{several} {side['started']}", style="dim")
+        )
     for difference in answer.differences:
         out.print(Text.assemble(("different: ", "yellow"), difference))
     for note in answer.notes:
         out.print(Text.assemble(("note: ", "cyan"), note))
     out.print()
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    for name in words.COLUMNS:
+    for name in words.columns(answer):
         left = name in ("", "verdict")
         table.add_column(name, justify="left" if left else "right", no_wrap=True)
     styles = {"better": "green", "worse": "yellow"}
     for row in words.rows(answer):
         style = "bold red" if row.regression else styles.get(row.verdict, "dim")
         told = f"{row.verdict}, a regression" if row.regression else row.verdict
-        table.add_row(
-            Text(row.name, style="bold"), row.a, row.b, row.change, row.interval, Text(told, style)
-        )
-    out.print(table)
+        between = [row.between] if words.BETWEEN in words.columns(answer) else []
+        cells = (row.a, row.b, row.change, row.interval, *between)
+        table.add_row(Text(row.name, style="bold"), *cells, Text(told, style))
+    # In a pipe there is no edge that a cell would have to be cut at.
+    out.print(table, width=out.width if out.is_terminal else max(out.width, 100))
     out.print()
     if answer.passed:
         out.print(Text(words.conclusion(answer)))

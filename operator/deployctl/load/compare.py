@@ -1,15 +1,16 @@
-"""Two results of load tests: what differs, how sure that is, and whether it got worse. Pure.
+"""Two sides of load tests: what differs, how sure that is, and whether it got worse. Pure.
 
-Intervals (see `estimates`) cover how the requests of one run differ among themselves. What
-differs from one run to the next besides (a warm cache, a neighbour) they cannot know, so that
-changes below `FLOOR` are called none.
+A side is one run or several of the same test. `estimates` has what one run says, `contrast`
+how two sides differ. What differs from one run to the next is known only where a side has
+several; so changes below `FLOOR` are called none.
 """
 
 import dataclasses
 import math
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
 
-from deployctl.load import estimates, intervals, slo
+from deployctl.load import contrast, estimates, slo
 from deployctl.load.estimates import CONFIDENCE, Estimate, Run
 from deployctl_loadtest.comparison import VERSION, Comparison, Difference, Measure
 from deployctl_loadtest.result import Setup
@@ -23,6 +24,8 @@ _MAY_DIFFER = {
     *("duration_s", "warmup_s", "ramp_s", "requests", "request_timeout_s"),
     *("ca_file", "extra_headers", "prompt_lengths"),
 }
+# Of these, what is worth a word.
+_TOLD = ("model", "duration_s", "warmup_s")
 # What a result from before a field was there would have held.
 _DEFAULTS = {
     field.name: field.default
@@ -31,25 +34,48 @@ _DEFAULTS = {
 }
 
 
-def differences(a: Run, b: Run) -> list[str]:
-    """What was asked of one and not of the other, as `users: 4 and 8`."""
-    old, new = ({**_DEFAULTS, **run.summary.get("setup", {})} for run in (a, b))
-    return [
-        f"{name}: {old.get(name)} and {new.get(name)}"
-        for name in sorted({*old, *new} - _MAY_DIFFER)
-        if old.get(name) != new.get(name)
-    ]
+class Side(NamedTuple):
+    """`A` or `B`: its runs, and what was given for it."""
+
+    letter: str
+    given: str
+    runs: Sequence[Run]
+
+    def labelled(self) -> list[tuple[str, Run]]:
+        """The runs with what they are called: A, or A1, A2, …"""
+        if len(self.runs) == 1:
+            return [(self.letter, self.runs[0])]
+        return [(f"{self.letter}{number}", run) for number, run in enumerate(self.runs, 1)]
 
 
-def compare(a: Run, b: Run, threshold: float) -> Comparison:
+def differences(a: Side, b: Side) -> list[str]:
+    """What was asked of one run and not of another, as `users: 4 and 8`."""
+    asked = {key for side in (a, b) for run in side.runs for key in run.summary.get("setup", {})}
+    return _unlike(a, b, sorted({*_DEFAULTS, *asked} - _MAY_DIFFER))
+
+
+def _unlike(a: Side, b: Side, names: Sequence[str]) -> list[str]:
+    several = len(a.runs) + len(b.runs) > 2
+    runs = [*a.labelled(), *b.labelled()]
+    found = []
+    for name in names:
+        values: list[Any] = []
+        told: list[str] = []
+        for label, run in runs:
+            value = run.summary.get("setup", {}).get(name, _DEFAULTS.get(name))
+            if value not in values:
+                values.append(value)
+                told.append(f"{value} ({label})" if several else f"{value}")
+        if len(told) > 1:
+            found.append(f"{name}: {' and '.join(told)}")
+    return found
+
+
+def compare(a: Side, b: Side, threshold: float) -> Comparison:
     """Compares `b` with `a`, the one before. `threshold` is a share: 0.05 allows 5% worse."""
-    measures = [
-        *_latencies(a, b, threshold),
-        *_rates(a, b, threshold),
-        _errors(a, b, threshold),
-    ]
+    measures = [*_latencies(a, b, threshold), *_rates(a, b, threshold), _errors(a, b, threshold)]
     regressions = [measure.name for measure in measures if measure.regression]
-    spoilt = [*_spoilt("A", a), *_spoilt("B", b)]
+    spoilt = [*_spoilt(a), *_spoilt(b)]
     return Comparison(
         version=VERSION,
         a=_about(a),
@@ -65,136 +91,152 @@ def compare(a: Run, b: Run, threshold: float) -> Comparison:
     )
 
 
-def _about(run: Run) -> dict[str, Any]:
-    setup = run.summary.get("setup", {})
+def _about(side: Side) -> dict[str, Any]:
+    setup = side.runs[0].summary.get("setup", {})
+    runs = [
+        {
+            "folder": run.folder,
+            "started": run.summary.get("started"),
+            "trustworthy": run.summary.get("trustworthy", False),
+        }
+        for run in side.runs
+    ]
     return {
-        "folder": run.folder,
-        "started": run.summary.get("started"),
+        "folder": side.given,
+        "started": runs[0]["started"],
         "service": setup.get("service"),
         "model": setup.get("model"),
         "url": setup.get("url"),
-        "trustworthy": run.summary.get("trustworthy", False),
+        "trustworthy": all(run["trustworthy"] for run in runs),
+        "runs": runs,
     }
 
 
-def _notes(a: Run, b: Run) -> list[str]:
-    old, new = a.summary.get("setup", {}), b.summary.get("setup", {})
-    found = [
-        f"{name} differs: {old.get(name)} and {new.get(name)}"
-        for name in ("model", "duration_s", "warmup_s")
-        if old.get(name) != new.get(name)
-    ]
+def _notes(a: Side, b: Side) -> list[str]:
+    found = [text.replace(":", " differs:", 1) for text in _unlike(a, b, _TOLD)]
     if (other := _other_chunks(a, b)) is not None:
         found.append(other)
-    for letter, run in (("A", a), ("B", b)):
-        found += [
-            f"{letter}: {verdict['text']}"
-            for verdict in run.summary.get("verdicts", [])
-            if verdict.get("level") == "warning"
-        ]
+    if len(a.runs) == len(b.runs) == 1:
+        found.append(
+            "one run a side: how much runs of the same thing differ from each other is in no "
+            "interval here; give several a side (A1,A2,A3 B1,B2,B3) to have it in"
+        )
+    for side in (a, b):
+        found += _verdicts(side, "warning")
     return found
 
 
-def _spoilt(letter: str, run: Run) -> list[str]:
-    found = [
-        f"{letter}: {verdict['text']}"
+def _spoilt(side: Side) -> list[str]:
+    found = _verdicts(side, "bad")
+    for label, run in side.labelled():
+        if run.summary.get("interrupted"):
+            found.append(f"{label}: the run was interrupted")
+    return found
+
+
+def _verdicts(side: Side, level: str) -> list[str]:
+    return [
+        f"{label}: {verdict['text']}"
+        for label, run in side.labelled()
         for verdict in run.summary.get("verdicts", [])
-        if verdict.get("level") == "bad"
+        if verdict.get("level") == level
     ]
-    if run.summary.get("interrupted"):
-        found.append(f"{letter}: the run was interrupted")
-    return found
 
 
-def _latencies(a: Run, b: Run, threshold: float) -> list[Measure]:
+def _latencies(a: Side, b: Side, threshold: float) -> list[Measure]:
     found = []
     for name in estimates.LATENCIES:
         if name == "itl" and _other_chunks(a, b) is not None:
             continue
-        pairs = zip(estimates.latencies(a, name), estimates.latencies(b, name), strict=True)
-        for share, (old, new) in zip(estimates.SHARES, pairs, strict=True):
+        old, new = ([estimates.latencies(r, name) for r in side.runs] for side in (a, b))
+        for index, share in enumerate(estimates.SHARES):
             label = f"{name}_p{share * 100:g}"
-            found.append(_measure(label, "s", "lower", threshold, old, new))
+            before, after = ([one[index] for one in side] for side in (old, new))
+            found.append(_measure(label, "s", "lower", threshold, before, after))
     return found
 
 
-def _other_chunks(a: Run, b: Run) -> str | None:
+def _other_chunks(a: Side, b: Side) -> str | None:
     """Why gaps between chunks cannot be compared, if they cannot."""
-    old, new = ((run.summary.get("tokens") or {}).get("per_chunk") or 1.0 for run in (a, b))
-    if 1 / _SAME_CHUNKS <= new / old <= _SAME_CHUNKS:
+    old, new = (
+        [(run.summary.get("tokens") or {}).get("per_chunk") or 1.0 for run in side.runs]
+        for side in (a, b)
+    )
+    if max(*old, *new) / min(*old, *new) <= _SAME_CHUNKS:
         return None
+    before, after = (sum(side) / len(side) for side in (old, new))
     return (
-        f"ITL is left out: a chunk holds {old:.2f} tokens in A and {new:.2f} in B, so their gaps "
-        "are not of the same thing; TPOT is per token"
+        f"ITL is left out: a chunk holds {before:.2f} tokens in A and {after:.2f} in B, so their "
+        "gaps are not of the same thing; TPOT is per token"
     )
 
 
-def _rates(a: Run, b: Run, threshold: float) -> list[Measure]:
+def _rates(a: Side, b: Side, threshold: float) -> list[Measure]:
     """Tokens, requests and, against the same SLO, good requests a second."""
     found = []
     for name, rate in (
         ("output_tokens_per_s", estimates.output_tokens),
         ("requests_per_s", estimates.requests),
     ):
-        found.append(_measure(name, "1/s", "higher", threshold, rate(a), rate(b)))
-    asked = {(run.summary.get("slo") or {}).get("text") for run in (a, b)}
+        old, new = ([rate(run) for run in side.runs] for side in (a, b))
+        found.append(_measure(name, "1/s", "higher", threshold, old, new))
+    runs = [*a.runs, *b.runs]
+    asked = {(run.summary.get("slo") or {}).get("text") for run in runs}
     text = asked.pop()
     if text and not asked:
         level = slo.parse(text)
-        old, new = (estimates.goodput(run, level) for run in (a, b))
+        old, new = ([estimates.goodput(run, level) for run in side.runs] for side in (a, b))
         found.append(_measure("goodput_per_s", "1/s", "higher", threshold, old, new))
     return found
 
 
 def _measure(
     name: str,
-    unit: Literal["s", "1/s"],
+    unit: Literal["s", "1/s", "share"],
     better: Literal["lower", "higher"],
     threshold: float,
-    old: Estimate | None,
-    new: Estimate | None,
+    before: Sequence[Estimate | None],
+    after: Sequence[Estimate | None],
 ) -> Measure:
-    a, b = (None if each is None else round(each.value, 6) for each in (old, new))
-    counts = {
-        "a_samples": old.samples if old else 0,
-        "b_samples": new.samples if new else 0,
-    }
-    if old is None or new is None or old.value <= 0 or new.value <= 0:
-        return Measure(
-            name, unit, better, a, b, None, None, None,
-            verdict="no clear difference", regression=False, **counts,
-        )  # fmt: skip
-    change = new.value / old.value - 1
-    low, high = (
-        bound - 1 for bound in intervals.ratio(old.value, old.interval, new.value, new.interval)
-    )
-    verdict = _verdict(change, low, high, better, FLOOR)
+    """The two sides' runs of one measure, those that have it."""
+    old, new = ([each for each in side if each is not None] for side in (before, after))
+    found: contrast.Contrast | None = None
+    if old and new:
+        found = contrast.shares(old, new) if unit == "share" else contrast.ratio(old, new)
+    verdict: Difference = "no clear difference"
+    regression = False
+    if found is not None:
+        floor = 0.0 if unit == "share" else FLOOR
+        verdict = _verdict(found.change, found.low, found.high, better, floor)
+        allowed = threshold * found.a if unit == "share" else threshold
+        regression = verdict == "worse" and abs(found.change) > allowed
     return Measure(
-        name, unit, better, a, b, round(change, 6), _finite(low), _finite(high),
+        name=name,
+        unit=unit,
+        better=better,
+        a=round(found.a, 6) if found else _plain_mean(old),
+        b=round(found.b, 6) if found else _plain_mean(new),
+        change=round(found.change, 6) if found else None,
+        low=_finite(found.low) if found else None,
+        high=_finite(found.high) if found else None,
+        a_samples=sum(each.samples for each in old),
+        b_samples=sum(each.samples for each in new),
+        a_runs=[round(each.value, 6) for each in old],
+        b_runs=[round(each.value, 6) for each in new],
+        between_runs=None if found is None or found.between is None else round(found.between, 6),
         verdict=verdict,
-        regression=verdict == "worse" and abs(change) > threshold,
-        **counts,
-    )  # fmt: skip
+        regression=regression,
+    )
 
 
-def _errors(a: Run, b: Run, threshold: float) -> Measure:
+def _errors(a: Side, b: Side, threshold: float) -> Measure:
     """The share of requests that failed: its change is absolute, for it is often 0."""
-    old, new = (estimates.errors(run) for run in (a, b))
-    if old is None or new is None:
-        return Measure(
-            "error_rate", "share", "lower", old.value if old else None,
-            new.value if new else None, None, None, None,
-            old.samples if old else 0, new.samples if new else 0,
-            "no clear difference", False,
-        )  # fmt: skip
-    change = new.value - old.value
-    low, high = intervals.difference(old.value, old.interval, new.value, new.interval)
-    verdict = _verdict(change, low, high, "lower", 0.0)
-    return Measure(
-        "error_rate", "share", "lower", round(old.value, 6), round(new.value, 6),
-        round(change, 6), _finite(low), _finite(high), old.samples, new.samples, verdict,
-        regression=verdict == "worse" and change > threshold * old.value,
-    )  # fmt: skip
+    old, new = ([estimates.errors(run) for run in side.runs] for side in (a, b))
+    return _measure("error_rate", "share", "lower", threshold, old, new)
+
+
+def _plain_mean(side: Sequence[Estimate]) -> float | None:
+    return round(sum(each.value for each in side) / len(side), 6) if side else None
 
 
 def _verdict(

@@ -14,6 +14,35 @@ _SERIES = "series.json"  # of a sweep, or of a search for the limit
 _HINT = "give a folder that deployctl loadtest wrote"
 
 
+def runs(given: str) -> list[Run]:
+    """Reads one side of a comparison: a result folder, several (`a,b,c`), or one that holds them.
+
+    Raises:
+        NotFoundError: there is no such folder, or no result in it.
+        InputError: a result is broken, or given twice.
+    """
+    folders: list[Path] = []
+    # A comma may be part of a folder's name.
+    for text in [given] if Path(given).exists() else given.split(","):
+        folders += _results_in(Path(text.strip()))
+    seen = [folder.resolve() for folder in folders]
+    for folder in folders:
+        if seen.count(folder.resolve()) > 1:
+            raise InputError(
+                "this run is given twice",
+                where=str(folder),
+                hint="each of a side's runs is a load test of its own",
+            )
+    return [read(folder) for folder in folders]
+
+
+def _results_in(folder: Path) -> list[Path]:
+    """The folder itself, or those in it that hold results."""
+    if not folder.is_dir() or (folder / SUMMARY).exists() or (folder / _SERIES).exists():
+        return [folder]
+    return sorted(path.parent for path in folder.glob(f"*/{SUMMARY}")) or [folder]
+
+
 def read(folder: Path) -> Run:
     """Reads `summary.json` and `requests.jsonl` of a folder.
 

@@ -1,14 +1,14 @@
 """A comparison of two load tests in words, rows and markdown. Pure."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from deployctl.reports.wording import number, plain
 from deployctl_loadtest.comparison import Comparison, Measure
 
-COLUMNS = ("", "A", "B", "change", "99% interval", "verdict")
+BETWEEN = "±runs"  # how much runs of one side differ from each other
 
 _NAMES = {
-    "output_tokens_per_s": "output tokens/s",
+    "output_tokens_per_s": "tokens/s",
     "requests_per_s": "requests/s",
     "goodput_per_s": "goodput/s",
     "error_rate": "error rate",
@@ -16,15 +16,22 @@ _NAMES = {
 
 
 class Row(NamedTuple):
-    """One measure, in the order of COLUMNS."""
+    """One measure, in the order of `columns`."""
 
     name: str
     a: str
     b: str
     change: str
     interval: str
+    between: str  # standard deviation; empty where no side has two runs
     verdict: str
     regression: bool
+
+
+def columns(comparison: Comparison) -> tuple[str, ...]:
+    """The table's columns: `±runs` only where a side has several runs."""
+    several = any(measure.between_runs is not None for measure in comparison.measures)
+    return ("", "A", "B", "change", "99% interval", *([BETWEEN] if several else []), "verdict")
 
 
 def rows(comparison: Comparison) -> list[Row]:
@@ -41,6 +48,7 @@ def _row(measure: Measure) -> Row:
         b=_value(measure, measure.b),
         change=f"{_percent(measure.change or 0.0)}{unit}" if known else "",
         interval=_interval(measure) if known else "",
+        between="" if measure.between_runs is None else f"±{measure.between_runs * 100:.1f}{unit}",
         verdict=measure.verdict,
         regression=measure.regression,
     )
@@ -91,17 +99,24 @@ def markdown(comparison: Comparison) -> str:
     lines = [
         f"## Load tests compared: {plain(str(b['service'] or b['model']))}",
         "",
-        f"A is {plain(a['folder'])} ({a['started']}), B is {plain(b['folder'])} ({b['started']}).",
+        f"A is {_told(a)}, B is {_told(b)}.",
         "",
         f"**{plain(conclusion(comparison))}**",
         "",
-        "| " + " | ".join(COLUMNS) + " |",
-        "|---|" + "---:|" * (len(COLUMNS) - 2) + "---|",
+        "| " + " | ".join(columns(comparison)) + " |",
+        "|---|" + "---:|" * (len(columns(comparison)) - 2) + "---|",
     ]
     for row in rows(comparison):
         verdict = f"**{row.verdict}**" if row.regression else row.verdict
-        cells = (row.name, row.a, row.b, row.change, row.interval, verdict)
+        between = [row.between] if BETWEEN in columns(comparison) else []
+        cells = (row.name, row.a, row.b, row.change, row.interval, *between, verdict)
         lines.append(f"| {' | '.join(cells)} |")
     remarks = [*(f"different: {text}" for text in comparison.differences), *comparison.notes]
     lines += ["", *(f"- {plain(remark)}" for remark in remarks)]
     return "\n".join(lines) + "\n"
+
+
+def _told(side: dict[str, Any]) -> str:
+    count = len(side["runs"])
+    several = f"{count} runs from " if count > 1 else ""
+    return f"{plain(side['folder'])} ({several}{side['started']})"
