@@ -120,10 +120,10 @@ def test_aliases_that_multiply_end_soon():
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     for n in range(1, 12):
         lines.append(f"a{n}: &a{n} [" + ", ".join([f"*a{n - 1}"] * 10) + "]")
-    began = time.perf_counter()
+    began = time.process_time()  # another process's turn is not ours
     report = check_texts({"bomb.yaml": "\n".join(lines)})
     assert [f.code for f in report.findings] == ["too-large"]
-    assert time.perf_counter() - began < 5
+    assert time.process_time() - began < 5
 
 
 def test_values_are_read_as_kubernetes_reads_them():

@@ -2,6 +2,7 @@
 
 from deployctl.checking.rules import (
     compose,
+    composefile,
     drain,
     exposure,
     flags,
@@ -25,6 +26,7 @@ from deployctl.checking.rules import (
 
 __all__ = [
     "compose",
+    "composefile",
     "drain",
     "exposure",
     "flags",
