@@ -1,11 +1,11 @@
 """Parts for the targets' tests: specs and plans by hand, and a driver that is all memory."""
 
 import json
-import socket
 from pathlib import Path
 
 import pytest
 
+import ports
 from deployctl.planning.plan import EnginePlan, ServingPlan
 from deployctl.render import render_process
 from deployctl.spec import ServiceSpec, Settings
@@ -72,9 +72,7 @@ def settings(tmp_path) -> Settings:
 
 @pytest.fixture
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return ports.free()
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from deployctl.targets.process import procfs
 from deployctl.targets.process.command import MARKER
 from process_parts import FAKE_ENGINE, write_checkpoint
 
-PATIENCE_S = 60.0  # on a machine that does other things too
+PATIENCE_S = 180.0  # on a machine that does other things too
 
 
 def carrying(state_dir):
@@ -95,5 +95,8 @@ def until(condition):
 
 
 def recorded(shell):
-    """The pids of a run, once its engine is on record."""
-    return until(lambda: list(shell.state.rglob("engine.json"))) and shell.left()
+    """The pids of a run, once its engine is on record and has all its children."""
+    until(lambda: list(shell.state.rglob("engine.json")))
+    logs = shell.state.rglob
+    until(lambda: any("Starting to load" in log.read_text() for log in logs("engine.log")))
+    return shell.left()

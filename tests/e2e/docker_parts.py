@@ -2,7 +2,6 @@
 
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -11,6 +10,8 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+
+import ports
 
 IMAGE = "deployctl/vllm-cpu:0.32.0"
 START_SECONDS = 420  # of an engine on two busy cores; compiling is left out with --enforce-eager
@@ -47,7 +48,7 @@ class Cli:
 
 
 def docker(*words, check=True):
-    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=120)
+    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=START_SECONDS)
     if check:
         assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -85,7 +86,7 @@ def call(url, body=None, key=None):
     data = json.dumps(body).encode() if body is not None else None
     request = urllib.request.Request(url, data=data, headers=headers)
     try:
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with urllib.request.urlopen(request, timeout=START_SECONDS) as response:
             return response.status, json.load(response)
     except urllib.error.HTTPError as error:
         return error.code, None
@@ -123,9 +124,7 @@ def cpu_image():
 
 @pytest.fixture
 def port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return ports.free()
 
 
 @pytest.fixture

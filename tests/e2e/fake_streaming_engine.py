@@ -3,19 +3,21 @@
     python fake_streaming_engine.py LOG
 
 Prints its port. The model's name picks the scenario; `mixed` goes through MIXED in turn.
-For each answer LOG gets a line with the response's id, when the request was read, and when
-each text event was handed to the kernel, so that a test can hold the client's times against
-what was really sent, however late a busy machine was.
+For each answer LOG gets a line with the response's id, when the request was read, when each
+text event was handed to the kernel, and how late this process was woken meanwhile, so that a
+test can hold the client's times against what was really sent, however late a busy machine was.
 """
 
 import asyncio
 import json
 import sys
 import time
+from collections import deque
 from contextlib import nullcontext
 from pathlib import Path
 
 TTFT, ITL, TOKENS = 0.100, 0.020, 20
+BEAT = 0.010  # s between two looks at how late this process is woken
 
 MIXED = (
     "steady",
@@ -199,8 +201,21 @@ class Engine:
         self.number = 0
         self.ended = 0  # tokens of answers that ended, whichever way
         self.under_way = set()
+        self.due = time.perf_counter()  # the next beat
+        self.beats = deque(maxlen=round(120 / BEAT))  # when, and how late
         self.first = None
         self.places = asyncio.Semaphore(4)
+
+    async def beat(self):
+        while True:
+            self.due = time.perf_counter() + BEAT
+            await asyncio.sleep(BEAT)
+            self.beats.append((self.due, time.perf_counter() - self.due))
+
+    def late(self, since):
+        """The longest that this process was woken late since then, in seconds."""
+        lates = [late for at, late in self.beats if at >= since]
+        return max(0.0, time.perf_counter() - self.due, *lates)
 
     def tokens(self):
         return self.ended + sum(len(one.texts) * one.a_text for one in self.under_way)
@@ -253,6 +268,7 @@ class Engine:
             self.under_way.remove(answer)
             self.ended += len(answer.texts) * answer.a_text
             told = {"id": answer.id, "received": answer.received, "texts": answer.texts}
+            told["late"] = self.late(answer.received - BEAT)
             told["asked"] = asked
             self.log.write(json.dumps(told) + "\n")
             self.log.flush()
@@ -274,9 +290,11 @@ class Engine:
 async def main(path):
     """Serves until it is killed."""
     with Path(path).open("w") as log:
-        server = await asyncio.start_server(Engine(log).connection, "127.0.0.1", 0)
+        engine = Engine(log)
+        server = await asyncio.start_server(engine.connection, "127.0.0.1", 0)
+        beating = asyncio.create_task(engine.beat())
         print(server.sockets[0].getsockname()[1], flush=True)
-        await server.serve_forever()
+        await asyncio.gather(server.serve_forever(), beating)
 
 
 if __name__ == "__main__":

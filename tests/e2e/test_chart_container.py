@@ -9,7 +9,6 @@ import json
 import os
 import re
 import signal
-import socket
 import subprocess
 import threading
 import time
@@ -17,6 +16,8 @@ import time
 import pytest
 import yaml
 from tests.e2e.docker_parts import START_SECONDS, Cli, call, cpu_image, docker, until
+
+import ports
 
 __all__ = ["cpu_image"]
 pytestmark = [pytest.mark.docker, pytest.mark.vllm, pytest.mark.helm]
@@ -33,7 +34,10 @@ class Container:
     def execute(self, *words):
         """Exit status and output, as an exec probe would see them."""
         done = subprocess.run(
-            ["docker", "exec", self.name, *words], capture_output=True, text=True, timeout=120
+            ["docker", "exec", self.name, *words],
+            capture_output=True,
+            text=True,
+            timeout=START_SECONDS,
         )
         return done.returncode, done.stdout + done.stderr
 
@@ -114,9 +118,7 @@ def engine(tiny_checkpoint, cpu_image, tmp_path_factory):
     files = [p for p in (folder / "out").rglob("*.yaml") if p.name != "kustomization.yaml"]
     found = {d["kind"]: d for p in files for d in yaml.safe_load_all(p.read_text())}
     name = f"deployctl-chart-{os.getpid()}"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = ports.free()
     docker("run", "--detach", "--name", name, *docker_words(found, folder, port))
     spec = found["Deployment"]["spec"]["template"]["spec"]["containers"][0]
     container = Container(name, spec, port)
@@ -160,7 +162,7 @@ def test_a_hung_engine_is_dead_though_health_says_200(engine):
     asked = threading.Thread(target=ask)
     asked.start()
     try:
-        until(engine.running, seconds=60, what="the request runs")
+        until(engine.running, seconds=START_SECONDS, what="the request runs")
         os.kill(core, signal.SIGSTOP)
         assert engine.alive(stall=4)[0] == 0
         time.sleep(5)

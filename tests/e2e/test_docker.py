@@ -98,7 +98,11 @@ def test_life_of_an_awq_service(cli, cpu_image, awq_checkpoint, service, port):
         "-c",
         "kill -9 $(grep -l EngineCor /proc/[0-9]*/comm | cut -d/ -f3)",
     )
-    until(lambda: inspect(container)["RestartCount"] == 1, seconds=60, what="Docker restarts it")
+    until(
+        lambda: inspect(container)["RestartCount"] == 1,
+        seconds=START_SECONDS,
+        what="Docker restarts it",
+    )
     status = cli.status(service)
     assert status["health"] != "serving"
     assert "restart" in status["detail"].lower()
@@ -128,8 +132,11 @@ def test_plain_compose_runs_what_render_writes(
     # As its README says: without the key it does not start, with it it does.
     start = [*compose, "up", "--detach", "--wait", "--wait-timeout", "20"]
     assert subprocess.run(start, capture_output=True).returncode != 0
-    said = subprocess.run([*compose, "logs", "engine"], capture_output=True, text=True).stdout
-    assert "needs an API key" in said
+
+    def said():
+        return subprocess.run([*compose, "logs", "engine"], capture_output=True, text=True).stdout
+
+    until(lambda: "needs an API key" in said(), seconds=START_SECONDS, what="it says what it needs")
     (folder / "secrets" / "api_key").write_text(key.read_text())
     start[-1] = str(START_SECONDS)
     done = subprocess.run([*start, "--force-recreate"], capture_output=True, text=True)

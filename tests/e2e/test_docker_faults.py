@@ -9,6 +9,7 @@ import sys
 
 import pytest
 from tests.e2e.docker_parts import (
+    START_SECONDS,
     cli,
     cpu_image,
     docker,
@@ -126,7 +127,7 @@ def killed_when(cli, words, condition, what):
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as child:
-        until(condition, seconds=60, what=what)
+        until(condition, seconds=START_SECONDS, what=what)
         child.kill()
 
 
@@ -158,9 +159,9 @@ def test_ctrl_c_leaves_nothing(cli, up, cpu_image):
         text=True,
     ) as child:
         running = ("ps", "--quiet", "--filter", f"name=deployctl-{SERVICE}-engine")
-        until(lambda: docker(*running), seconds=60, what="the engine's container")
+        until(lambda: docker(*running), seconds=START_SECONDS, what="the engine's container")
         child.send_signal(signal.SIGINT)
-        story = child.communicate(timeout=120)[1]
+        story = child.communicate(timeout=START_SECONDS)[1]
     assert child.returncode == 130, story
     assert "interrupted; revision 1" in story
     found = left(SERVICE)

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+import ports
+
 pytestmark = pytest.mark.vllm
 
 KEY = "a-key-that-nobody-may-see"
@@ -41,10 +43,7 @@ class Operator:
 
 @pytest.fixture(scope="module")
 def operator(tmp_path_factory, awq_checkpoint):
-    import socket
-
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = ports.free()
     made = Operator(tmp_path_factory.mktemp("load"))
     (made.folder / "key").write_text(KEY)
     made(

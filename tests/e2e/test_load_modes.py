@@ -2,11 +2,20 @@
 
 import json
 import statistics
-from itertools import pairwise
+from itertools import accumulate, pairwise
 
 import pytest
 
-from load_parts import FakeEngine, finished, loadtest, samples_in
+from load_parts import (
+    FakeEngine,
+    again_if_late,
+    finished,
+    lateness,
+    loadtest,
+    refused,
+    samples_in,
+    tokens_sent,
+)
 
 
 @pytest.fixture
@@ -16,45 +25,50 @@ def engine(tmp_path):
     engine.stop()
 
 
+@again_if_late
 def test_it_stays_open_while_the_server_stalls(engine, tmp_path):
     out = tmp_path / "out"
     run = loadtest(
         engine, out, "--model", "stalls", "--rate", "40", "--arrivals", "constant",
-        "--duration", "5s", "--warmup", "0s",
+        "--requests", "200",
     )  # fmt: skip
     result = finished(run)
     samples = samples_in(out)
-    assert len(samples) == 200
     assert [s["scheduled_at_s"] for s in samples] == pytest.approx(
         [k / 40 for k in range(200)], abs=1e-5
     )
+    assert {s["outcome"] for s in samples} == {"ok"}
     for sample in samples:
         assert sample["lateness_s"] == pytest.approx(
             sample["started_at_s"] - sample["scheduled_at_s"], abs=2e-6
         )
         assert sample["lateness_s"] >= 0
-    assert statistics.median(s["lateness_s"] for s in samples) < 0.005
-    assert result["client"]["achieved_rate"] == pytest.approx(40, rel=0.01)
-    assert result["client"]["dropped"] == 0
+    client = result["client"]
+    late = statistics.median(s["lateness_s"] for s in samples)
+    assert late < 0.005 + client["lag_p50_s"]
+    assert client["dropped"] == 0
 
-    # What the engine itself saw: in the two seconds in which it answered nothing, requests
-    # kept coming, and each took as long as was left of the stall.
-    sent = engine.sent()
-    first = min(told["received"] for told in sent.values())
-    stalled = [s for s in samples if 1.1 < s["started_at_s"] < 2.9]
-    assert len(stalled) == 72
-    for sample in stalled:
-        if sample["outcome"] != "ok":
-            continue
-        truth = sent[sample["response_id"]]
-        arrived = truth["received"] - first
-        assert arrived == pytest.approx(sample["scheduled_at_s"], abs=0.3)
-        assert sample["ttft_s"] >= 3.0 - sample["scheduled_at_s"] - 0.1
-        # TTFT counts from when it was due: the client's own lateness is in it.
-        seen = truth["texts"][0] - truth["received"]
-        assert sample["ttft_s"] - sample["lateness_s"] == pytest.approx(seen, abs=0.15)
-    most = max(s["ttft_s"] for s in stalled if s["ttft_s"] is not None)
-    assert most > 1.8
+    # What the engine itself saw: 200 requests in the 4.975 s of the schedule, and in the two
+    # seconds in which it answered nothing they kept coming, and each took as long as was left.
+    sent = engine.sent(out)
+    told = [sent[s["response_id"]] for s in samples]
+    first = told[0]["received"]
+    edges = samples[0]["lateness_s"] + samples[-1]["lateness_s"] + told[0]["late"]
+    took = told[-1]["received"] - first
+    assert took == pytest.approx(199 / 40, abs=0.05 + edges + told[-1]["late"])
+    stalled = [
+        (s, one) for s, one in zip(samples, told, strict=True) if 1.11 < s["scheduled_at_s"] < 2.89
+    ]
+    assert len(stalled) == 71
+    arrived = [one["received"] - first - s["scheduled_at_s"] for s, one in stalled]
+    assert abs(statistics.median(arrived)) < 0.05 + late + told[0]["late"]
+    # TTFT counts from when it was due, and so the client's own lateness is in it.
+    for sample, _ in stalled:
+        assert sample["ttft_s"] >= 3.0 - sample["scheduled_at_s"] - 0.01
+    off = [
+        s["ttft_s"] - s["lateness_s"] - (one["texts"][0] - one["received"]) for s, one in stalled
+    ]
+    assert abs(statistics.median(off)) < 0.15 + lateness(result, sent)
 
 
 def test_bursts_come_from_the_seed(engine, tmp_path):
@@ -81,14 +95,14 @@ def test_users_end_after_so_many_requests(engine, tmp_path):
     result = finished(run)
     assert result["setup"]["warmup_s"] == 0
     assert (result["requests"]["total"], result["requests"]["ok"]) == (10, 10)
-    assert result["window_s"][1] < 8
+    assert result["window_s"][1] < 20  # not the half minute that is measured otherwise
 
 
 def test_a_ramp_is_cut_and_said(engine, tmp_path):
     out = tmp_path / "out"
     run = loadtest(
         engine, out, "--model", "steady", "--rate", "30", "--arrivals", "constant", "--ramp", "2s",
-        "--duration", "2s", "--warmup", "1s",
+        "--warmup", "1s", "--requests", "120",
     )  # fmt: skip
     result = finished(run)
     assert result["window_s"][0] == 3
@@ -96,7 +110,13 @@ def test_a_ramp_is_cut_and_said(engine, tmp_path):
     assert sum(s["scheduled_at_s"] < 1 for s in samples) == pytest.approx(30 / 4, abs=1)
     assert sum(s["scheduled_at_s"] < 2 for s in samples) == pytest.approx(30, abs=1)
     assert [s["warmup"] for s in samples] == [s["scheduled_at_s"] < 3 for s in samples]
-    assert result["requests"]["total"] == 60
+    assert result["requests"]["total"] == 120 - sum(s["warmup"] for s in samples)
+
+
+def most_at_once(told):
+    """Of answers, as the engine noted them: how many were under way at once."""
+    steps = sorted([(t["received"], 1) for t in told] + [(t["texts"][-1], -1) for t in told])
+    return max(accumulate(step for _, step in steps))
 
 
 def test_a_sweep_measures_each_load(engine, tmp_path):
@@ -109,15 +129,21 @@ def test_a_sweep_measures_each_load(engine, tmp_path):
     assert (series["kind"], series["variable"]) == ("sweep", "users")
     assert [p["value"] for p in series["points"]] == [1, 3]
     assert [p["result"]["setup"]["users"] for p in series["points"]] == [1, 3]
-    one, three = (p["result"]["throughput"]["output_tokens_per_s"] for p in series["points"])
-    assert three == pytest.approx(3 * one, rel=0.15)
+    folders = [out / point["folder"] for point in series["points"]]
+    sent = engine.sent(*folders)
+    for point, folder, users in zip(series["points"], folders, (1, 3), strict=True):
+        samples, result = samples_in(folder), point["result"]
+        told = [sent[s["response_id"]] for s in samples if s["response_id"]]
+        assert most_at_once([one for one in told if one["texts"]]) == users
+        begin, end = result["window_s"]
+        tokens, misplaced = tokens_sent(samples, sent, (begin, end))
+        measured = result["throughput"]["output_tokens_per_s"] * (end - begin)
+        assert measured == pytest.approx(tokens, abs=2 * users + misplaced)
     seeds = {p["result"]["setup"]["seed"] for p in series["points"]}
     assert len(seeds) == 2  # or the second would be answered from the prefix cache
     assert json.loads((out / "series.json").read_text())["points"] == series["points"]
-    for point in series["points"]:
-        assert (out / point["folder"] / "requests.jsonl").exists()
     again = loadtest(engine, out, "--model", "steady", "--sweep", "users=1")
-    assert "holds a result already" in again.communicate(timeout=30)[1]
+    assert "holds a result already" in refused(again)
 
 
 def test_a_trace_is_replayed_at_its_times(engine, tmp_path):
@@ -136,7 +162,7 @@ def test_a_trace_is_replayed_at_its_times(engine, tmp_path):
     assert result["setup"]["mode"] == "trace"
     assert [s["scheduled_at_s"] for s in samples] == pytest.approx([0, 0.5, 0.8, 1.5], abs=1e-5)
     assert {s["outcome"] for s in samples} == {"ok"}  # the last one is waited for
-    sent = engine.sent()
+    sent = engine.sent(out)
     asked = [sent[s["response_id"]]["asked"] for s in samples]
     assert [a["max_tokens"] for a in asked] == [7, 8, 9, 5]
     texts = [a["messages"][0]["content"] for a in asked]
@@ -156,7 +182,7 @@ def test_turns_of_a_conversation_carry_the_real_answers(engine, tmp_path):
         )  # fmt: skip
         result = finished(run)
         assert result["requests"]["ok"] == 6  # two conversations of three turns
-        sent = engine.sent()
+        sent = engine.sent(out)
         asked = [sent[s["response_id"]]["asked"]["messages"] for s in samples_in(out)]
         assert sorted(len(messages) for messages in asked) == [2, 2, 4, 4, 6, 6]
         longest = next(messages for messages in asked if len(messages) == 6)
@@ -179,7 +205,4 @@ def test_flags_that_do_not_go_together(engine, tmp_path):
         (["--sweep", "users=1,2.5"], "not a number of users"),
         (["--sweep", "cats=1"], "no sweep"),
     ):
-        process = loadtest(engine, tmp_path / "out", "--model", "steady", *words)
-        _, stderr = process.communicate(timeout=30)
-        assert process.returncode == 2
-        assert said in stderr
+        assert said in refused(loadtest(engine, tmp_path / "out", "--model", "steady", *words))

@@ -5,11 +5,13 @@ import datetime
 import ipaddress
 import json
 import ssl
+import statistics
 import threading
+from itertools import pairwise
 
 import pytest
 
-from load_parts import FakeEngine, finished, loadtest, samples_in
+from load_parts import PATIENCE_S, FakeEngine, finished, lateness, loadtest, refused, samples_in
 
 SECRET = "a-tenant-that-nobody-may-see"
 
@@ -68,7 +70,7 @@ class Gateway:
         self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self._thread.start()
-        assert self._ready.wait(10)
+        assert self._ready.wait(PATIENCE_S)
 
     def _run(self):
         self._loop.run_until_complete(self._serve())
@@ -118,7 +120,7 @@ def gateway(engine, tmp_path):
     gateway.stop()
 
 
-def test_a_ca_of_ones_own_is_trusted_and_headers_and_fields_arrive(gateway, tmp_path):
+def test_a_ca_of_ones_own_is_trusted_and_headers_and_fields_arrive(engine, gateway, tmp_path):
     out = tmp_path / "out"
     (tmp_path / "tenant").write_text(SECRET + "\n")
     run = loadtest(
@@ -135,15 +137,20 @@ def test_a_ca_of_ones_own_is_trusted_and_headers_and_fields_arrive(gateway, tmp_
     for path in out.iterdir():
         assert SECRET not in path.read_text(), path
     # In a stream over TLS each chunk has its own time too.
-    gaps = [gap for sample in samples_in(out) for gap in sample["chunk_gaps_s"]]
-    assert sorted(gaps)[len(gaps) // 2] == pytest.approx(0.020, abs=0.005)
+    sent = engine.sent(out)
+    off = [
+        abs(gap - (after - before))
+        for sample in samples_in(out)
+        for gap, (before, after) in zip(
+            sample["chunk_gaps_s"], pairwise(sent[sample["response_id"]]["texts"]), strict=True
+        )
+    ]
+    assert statistics.median(off) < 0.003 + lateness(result, sent)
 
 
 def test_an_unknown_certificate_is_refused(gateway, tmp_path):
     run = loadtest(gateway, tmp_path / "out", "--model", "steady", "--requests", "1")
-    _, stderr = run.communicate(timeout=30)
-    assert run.returncode == 4
-    assert "certificate" in stderr.lower()
+    assert "certificate" in refused(run, code=4).lower()
 
 
 def test_what_cannot_be_sent_is_refused(engine, tmp_path):
@@ -161,8 +168,4 @@ def test_what_cannot_be_sent_is_refused(engine, tmp_path):
         (["--trace", tmp_path / "absent.csv"], "absent.csv"),
         (["--workers", "many"], "neither auto nor"),
     ):
-        run = loadtest(engine, tmp_path / "out", "--model", "steady", *words)
-        _, stderr = run.communicate(timeout=30)
-        assert run.returncode == 2, stderr
-        assert said in stderr
-        assert "Traceback" not in stderr
+        assert said in refused(loadtest(engine, tmp_path / "out", "--model", "steady", *words))

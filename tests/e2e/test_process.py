@@ -76,11 +76,11 @@ def complete(service, prompt, tokens=8):
         json.dumps(body).encode(),
         {"Content-Type": "application/json"},
     )
-    with urllib.request.urlopen(request, timeout=120) as response:
+    with urllib.request.urlopen(request, timeout=START_S) as response:
         return json.load(response)["choices"][0]["text"]
 
 
-def gone(members, patience=30.0):
+def gone(members, patience=120.0):
     deadline = time.monotonic() + patience
     while left := [who for who in members if procfs.alive(who)]:
         assert time.monotonic() < deadline, left

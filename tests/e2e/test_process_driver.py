@@ -20,7 +20,7 @@ def ignore(_event):
     return None
 
 
-def until(condition, patience=10.0):
+def until(condition, patience=120.0):
     deadline = time.monotonic() + patience
     while not condition():
         assert time.monotonic() < deadline, "it did not happen in time"

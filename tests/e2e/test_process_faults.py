@@ -13,6 +13,7 @@ import subprocess
 
 import pytest
 
+import ports
 from process_shell import PATIENCE_S, carrying, recorded, until
 
 
@@ -126,8 +127,8 @@ def test_ctrl_c_during_an_update_brings_the_former_revision_back(shell):
     assert shell.status(0)["revision"] == 1
 
 
-def test_killed_half_way_and_run_again_it_goes_on(shell):
-    words = shell.up_words(loading_s="4", children="1")
+def test_killed_half_way_and_run_again_it_goes_on(shell, tmp_path):
+    words = shell.up_words(hold=tmp_path / "loaded", children="1")
     process = shell.start(*words)
     before = recorded(shell)
     process.kill()
@@ -135,6 +136,7 @@ def test_killed_half_way_and_run_again_it_goes_on(shell):
     assert set(before) <= set(shell.left())  # it runs, and is on record
     assert shell.history() == [(1, "pending")]
     assert shell.status(0)["health"] == "starting"
+    (tmp_path / "loaded").touch()
     code, _, err = shell.run(*words)
     assert code == 0, err
     assert "going on with revision 1" in err
@@ -153,12 +155,13 @@ def test_killed_half_way_and_another_spec_cleans_up(shell):
     assert shell.history() == [(1, "failed"), (2, "deployed")]
 
 
-def test_two_at_once(shell):
-    first = shell.start(*shell.up_words(loading_s="3"))
+def test_two_at_once(shell, tmp_path):
+    first = shell.start(*shell.up_words(hold=tmp_path / "loaded"))
     recorded(shell)
-    code, _, err = shell.up(loading_s="3")
+    code, _, err = shell.up(hold=tmp_path / "loaded")
     assert code == 4
     assert f"tiny is being changed by deployctl up (pid {first.pid}, since " in err
+    (tmp_path / "loaded").touch()
     _, err = first.communicate(timeout=PATIENCE_S)
     assert first.returncode == 0, err
     assert shell.history() == [(1, "deployed")]
@@ -193,13 +196,14 @@ def test_a_full_disk_before_the_start(small_disk, shell):
     assert carrying(small_disk) == []
 
 
-def test_a_disk_that_fills_up_during_the_start(small_disk, shell):
+def test_a_disk_that_fills_up_during_the_start(small_disk, shell, tmp_path):
     shell.state = small_disk / "state"
     shell.environment["DEPLOYCTL_STATE_DIR"] = str(shell.state)
     assert shell.up()[0] == 0
-    process = shell.start(*shell.up_words(loading_s="3"))
+    process = shell.start(*shell.up_words(hold=tmp_path / "loaded"))
     until(lambda: list(shell.state.rglob("000002/engine.json")))
     fill(small_disk)
+    (tmp_path / "loaded").touch()
     _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 4, err
     assert "No space left on device" in err
@@ -239,9 +243,7 @@ def test_an_exposed_service_has_a_key_that_is_shown_nowhere(shell):
 
 def test_a_fleet_in_one_file(shell, tmp_path):
     file = tmp_path / "fleet.yaml"
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        second = probe.getsockname()[1]
+    second = ports.free()
     one = f"model: {shell.model}\ngpu: cpu\n"
     broken = "env: {FAKE_ENGINE_DIE_LOADING: '1'}\n"
     file.write_text(f"{one}port: {shell.port}\n---\n{one}name: two\nport: {second}\n{broken}")

@@ -6,6 +6,7 @@ Put this folder's parent on PYTHONPATH. What it does is said by environment vari
     FAKE_ENGINE_DIE_LOADING=CODE   writes an error and exits with CODE while loading
     FAKE_ENGINE_SILENT=1           loads for ever, never listens
     FAKE_ENGINE_LOADING_S=S        seconds until it listens
+    FAKE_ENGINE_HOLD=PATH          loads until there is such a file
     FAKE_ENGINE_CHILDREN=1         starts a child and an orphaned grandchild, as workers are
     FAKE_ENGINE_DEAF=1             ignores SIGTERM, and so do its children
     FAKE_ENGINE_CHATTER=BYTES      writes that many bytes of log before it listens

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from tests.unit.targets_docker.conftest import REMOTE, Container
 
+import ports
 from deployctl.errors import DockerError, PortTakenError
 from deployctl.targets.docker.commands import Result
 from deployctl.targets.docker.translate import build_hint
@@ -305,6 +306,4 @@ def test_purge_says_what_goes(driver, release):
 
 @pytest.fixture
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    return ports.free()

@@ -69,6 +69,8 @@ def main():
     if code := _switch("DIE_LOADING"):
         print("ValueError: No available memory for the cache blocks. (fake_engine)", flush=True)
         sys.exit(int(code))
+    while (hold := _switch("HOLD")) and not os.path.exists(hold):  # noqa: PTH110
+        time.sleep(0.05)
     time.sleep(600 if _switch("SILENT") else float(_switch("LOADING_S") or 0))
     _Handler.model = arguments.served_model_name or arguments.model
     server = ThreadingHTTPServer((arguments.host, arguments.port), _Handler)

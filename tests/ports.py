@@ -1,0 +1,33 @@
+"""Ports of the loopback that nothing listens on, and that nothing takes by chance."""
+
+import random
+import socket
+from pathlib import Path
+
+_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_given: set[int] = set()
+
+
+def free() -> int:
+    """A port that no other call was given.
+
+    The kernel's own choice is for a moment: its range is what outgoing connections take their
+    ends from, so a port found there and let go may be taken before the engine has it.
+    """
+    first_of_kernel = int(_RANGE.read_text().split()[0]) if _RANGE.exists() else 32768
+    candidates = range(min(10_240, first_of_kernel - 1), first_of_kernel)
+    for _ in range(1000):
+        port = random.choice(candidates)
+        if port not in _given and _is_free(port):
+            _given.add(port)
+            return port
+    raise OSError("no free port was found")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("0.0.0.0", port))  # whatever the address it is published on
+        except OSError:
+            return False
+    return True
