@@ -1,0 +1,103 @@
+"""Looks: the steps of a search, each affordable, and windows as long as they need be. Pure.
+
+Generators yield a step and are sent what came of it.
+"""
+
+from collections.abc import Generator
+
+from deployctl.tuning.search import measures
+from deployctl.tuning.search.ledger import BASELINE, Ledger
+from deployctl.tuning.search.reading import Stance, pooled, stance, turning
+from deployctl.tuning.trial import (
+    Configuration,
+    Failure,
+    Load,
+    Measure,
+    Observation,
+    Phase,
+    Result,
+    Start,
+    Started,
+    Step,
+)
+
+Steps = Generator[Step, Result, None]
+# Requests in a window: a short look tells 0.95 from 0.90; what is compared in the end gets twice.
+SHORT, LONG = 100, 200
+_LEAST_S, _MOST_S = 12.0, 180.0
+_ANSWERS = 3  # a window is at least so many median answers long
+_INVALID = 2  # further tries after an invalid measurement
+_PATIENCE = 4.0
+
+
+def window(ledger: Ledger, load: Load, requests: int) -> float:
+    """Seconds in which about so many requests come to an end, within 12 s and 3 min."""
+    e2e = max((o.e2e_p50_s or 0.0 for r in ledger.runs for o in r.seen), default=0.0)
+    if load.kind == "rate":
+        rate = load.value
+    else:
+        rates = [
+            (abs(o.load.value - load.value), o.requests_per_s * load.value / o.load.value)
+            for r in ledger.runs
+            for o in r.seen
+            if o.requests_per_s
+        ]
+        rate = min(rates)[1] if rates else load.value / max(e2e, 2.0)
+    seconds = requests * ledger.patience / max(rate, 1e-9)
+    return float(round(min(_MOST_S, max(_LEAST_S, _ANSWERS * e2e, seconds))))
+
+
+def start(
+    ledger: Ledger, configuration: Configuration, phase: Phase, why: str
+) -> Generator[Step, Result, bool]:
+    """Starts it; whether it runs. Raises SpentError where that is not affordable."""
+    ledger.afford_start(configuration, _LEAST_S)
+    result = yield Start(configuration, phase, why)
+    return isinstance(result, Started)
+
+
+def look(
+    ledger: Ledger, load: Load, phase: Phase, requests: int, why: str
+) -> Generator[Step, Result, Stance | None]:
+    """Measures what runs at a load until it is clear whether the SLO holds there.
+
+    None after a failure, or where the load was set aside because every measurement was invalid.
+    """
+    run = ledger.run
+    seconds, invalid, longer = window(ledger, load, requests), 0, False
+    while True:
+        ledger.afford_window(seconds)
+        why_now = why if not longer else f"{why}; longer, because it was unclear"
+        result = yield Measure(load, seconds, phase, why_now)
+        if isinstance(result, Failure):
+            return None
+        if not isinstance(result, Observation):
+            invalid += 1
+            if invalid <= _INVALID:
+                continue
+            run.set_aside.append(load)
+            return None
+        turns = turning(ledger.runs)
+        found = stance(run.at(load), turns)
+        if result.held == "unclear" and measures.share(result) >= 0.99 and found == "yes":
+            # Nearly every request was good and the interval is still too wide: too few requests.
+            ledger.patience = min(_PATIENCE, ledger.patience * 1.1)
+        if found != "near" or longer or not ledger.problem.has_slo:
+            if found == "near":
+                return "yes" if pooled(run.at(load)) >= turns else "no"
+            return found
+        seconds, longer = min(_MOST_S, seconds * 2), True
+        if phase == "screen":
+            phase = "halving"
+
+
+def set_aside(ledger: Ledger, configuration: Configuration) -> None:
+    """Takes note of loads that could not be measured: with the baseline, nothing higher can."""
+    run = ledger.run
+    if not run.set_aside:
+        return
+    lowest = min(load.value for load in run.set_aside)
+    text = f"{configuration}: {len(run.set_aside)} load(s) set aside, from {lowest:g} up: "
+    ledger.notes.append(text + "every measurement was invalid")
+    if configuration == BASELINE and run.seen:
+        ledger.ceiling = min(lowest, ledger.ceiling or lowest)

@@ -1,0 +1,99 @@
+"""What an observation is worth to a goal. Pure.
+
+Everything is compared as a *worth*, where more is better whatever the goal: requests a second,
+tokens a second, 1 ÷ seconds, tokens a dollar. `objective` turns it back into the goal's unit.
+"""
+
+import math
+
+from deployctl.tuning.problem import Problem
+from deployctl.tuning.trial import Goal, Load, Observation
+
+SERVED = 0.9  # of an offered rate; what serves less is beyond its capacity
+_LATENCIES = ("e2e_p95_s", "ttft_p95_s", "itl_p95_s", "e2e_p50_s", "ttft_p50_s", "itl_p50_s")
+
+
+def seeks_limit(problem: Problem) -> bool:
+    """Whether the goal is had at the highest load at which the SLO holds."""
+    return problem.has_slo and problem.goal != "latency"
+
+
+def requests(observation: Observation) -> int:
+    """Requests that say whether the SLO held."""
+    return observation.ok + observation.failed
+
+
+def share(observation: Observation) -> float:
+    """Share of requests that met every objective; 0 where none came to an end."""
+    count = requests(observation)
+    if not count:
+        return 0.0
+    return min(1.0, observation.goodput_per_s * observation.seconds / count)
+
+
+def rate(observation: Observation) -> float:
+    """Requests a second: as offered where they were served, for arrivals are random."""
+    load = observation.load
+    if load.kind == "rate" and observation.requests_per_s >= SERVED * load.value:
+        return load.value
+    return observation.requests_per_s
+
+
+def worth(problem: Problem, observation: Observation) -> float:
+    """What was had at this load, whether or not the SLO held. 0: nothing."""
+    if problem.goal == "latency":
+        seconds = latency(observation)
+        return 1 / seconds if seconds else 0.0
+    if problem.goal == "goodput":
+        return rate(observation) * (share(observation) if problem.has_slo else 1.0)
+    return observation.output_tokens_per_s
+
+
+def latency(observation: Observation) -> float | None:
+    """Seconds that the goal `latency` is about: the first of these that was measured."""
+    for name in _LATENCIES:
+        value: float | None = getattr(observation, name)
+        if value:
+            return value
+    return None
+
+
+def objective(problem: Problem, value: float) -> float:
+    """A worth in the goal's unit: requests/s, tokens/s, seconds, or US dollars a million output
+    tokens (GPU-seconds where no price is known)."""
+    if problem.goal == "latency":
+        return 1 / value
+    if problem.goal == "cost":
+        seconds = 1e6 / value
+        return (
+            seconds * problem.usd_per_hour / 3600
+            if problem.usd_per_hour
+            else (seconds * problem.gpus)
+        )
+    return value
+
+
+def unit(problem: Problem) -> str:
+    """Of `objective`."""
+    cost = "$/M output tokens" if problem.usd_per_hour else "GPU-s/M output tokens"
+    units: dict[Goal, str] = {
+        "goodput": "requests/s",
+        "throughput": "output tokens/s",
+        "latency": "s",
+        "cost": cost,
+    }
+    return units[problem.goal]
+
+
+def at(load: Load, value: float) -> Load:
+    """The same kind of load; users are whole, and at least one."""
+    if load.kind == "users":
+        return Load("users", float(max(1, round(value))))
+    return Load("rate", float(f"{value:.4g}"))
+
+
+def logit(value: float, count: int) -> float:
+    """Of a share, kept finite by what so many requests can tell."""
+    edge = 0.5 / max(count, 1)
+    value = min(1 - edge, max(edge, value))
+    return math.log(value / (1 - value))
