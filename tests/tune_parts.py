@@ -7,7 +7,7 @@ from deployctl.tuning.bench import Answer, Standing
 from deployctl.tuning.fingerprint import Fingerprint
 from deployctl.tuning.problem import Parameter
 from deployctl.tuning.recommendation import Hardware
-from deployctl.tuning.study import Header
+from deployctl.tuning.study import Header, Traffic
 from deployctl.tuning.trial import (
     Configuration,
     Failure,
@@ -46,14 +46,14 @@ def observation(load, good=1.0, **more):
 
 def header(**more):
     hardware = Hardware(gpu="cpu", processor="A CPU, 2 threads")
-    fingerprint = Fingerprint(hardware, 2, 16.0, None, "process", "0.32.0", None, "0.1.0")
+    fingerprint = Fingerprint(hardware, 2, 16.0, None, "process", "0.32.0")
     given = {
         "created": "2026-11-24T10:00:00+00:00",
         "service": "tiny",
         "spec": ServiceSpec(model="/models/tiny", gpu="cpu", target="process", replicas=1),
         "goal": "goodput",
         "slo": "ttft_p95=500ms",
-        "workload": "fixed",
+        "traffic": Traffic(),
         "parameters": (Parameter("max_num_seqs", (8, 16, 32), 128),),
         "budget_s": 600.0,
         "max_trials": None,

@@ -39,6 +39,7 @@ VERBS: dict[str, Verb] = {
     "smoke": Verb("smoke", "Ask a running service a question and check the answer.", MEASURE),
     "metrics": Verb("metrics", "Show the engine's figures that matter.", MEASURE),
     "loadtest": Verb("loadtest", "Measure latency and throughput with Locust.", MEASURE),
+    "tune": Verb("tune", "Find the settings that serve best, with evidence.", MEASURE),
     "compare": Verb("compare", "Compare two load tests; fail on a regression.", MEASURE),
     "doctor": Verb("doctor", "Check this machine, and say how to mend it.", HOST),
     "profiles": Verb("profiles", "List the hardware profiles.", HOST),

@@ -4,15 +4,17 @@ import dataclasses
 import importlib.metadata
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from deployctl.cli import loadtokens, serverside
 from deployctl.cli.console import story
 from deployctl.cli.endpoint import Endpoint
 
 if TYPE_CHECKING:
+    from deployctl.cli.loadprogress import LoadProgress
     from deployctl.load.slo import Slo
-    from deployctl_loadtest.result import LoadResult, Setup
+    from deployctl_loadtest.result import LoadResult, ServerMoment, Setup
+    from deployctl_loadtest.sample import Sample
 
 
 def measure(
@@ -33,23 +35,56 @@ def measure(
         StateError: the result could not be written.
     """
     from deployctl.cli.loadprogress import LoadProgress
+    from deployctl.load import folder
+    from deployctl.reports import load_html
+
+    name = endpoint.service or file_name(setup.model)
+    out_folder = out_folder or folder.default(name, datetime.now(UTC))
+    with LoadProgress(setup) as progress:
+        run = measured(setup, endpoint, out_folder, slo=slo, gated=gated, progress=progress)
+    _write(run.where / "report.html", load_html.render(run.result, run.samples, run.looks))
+    return run.result, _shown(run.where)
+
+
+class Measured(NamedTuple):
+    """One run: its figures, and what they were computed from."""
+
+    result: "LoadResult"
+    samples: "list[Sample]"
+    looks: "list[ServerMoment]"
+    where: Path  # absolute
+
+
+def measured(
+    setup: "Setup",
+    endpoint: Endpoint,
+    out_folder: Path,
+    *,
+    slo: "Slo | None" = None,
+    gated: bool = False,
+    progress: "LoadProgress | None" = None,
+) -> Measured:
+    """As `measure`, without the report for a browser; says nothing without a `progress`."""
     from deployctl.load import folder, locust, timeline
     from deployctl.load.gate import hold
     from deployctl.load.summary import summarize
-    from deployctl.reports import load_html
     from deployctl_loadtest import writer
 
     now = datetime.now(UTC)
-    name = endpoint.service or file_name(setup.model)
-    where = folder.create(out_folder or folder.default(name, now)).absolute()
+    where = folder.create(out_folder).absolute()
     if (vocabulary := loadtokens.learn(endpoint, setup.model)) is not None:
         setup = dataclasses.replace(setup, prompt_lengths="exact")
         vocabulary.save(where / locust.VOCABULARY)
-    story(announcement(setup))
+    if progress is not None:
+        story(announcement(setup))
     watch = serverside.watch(endpoint, setup.cut_s + setup.duration_s)
-    with watch, LoadProgress(setup) as progress:
+    with watch:
         interrupted = locust.run(
-            setup, where, endpoint.api_key, progress.tell, headers=endpoint.headers
+            setup,
+            where,
+            endpoint.api_key,
+            progress.tell if progress is not None else lambda _: None,
+            headers=endpoint.headers,
         )
     samples, reports, lost = writer.read(where)
     epoch = min((report.started_unix_s for report in reports), default=now.timestamp())
@@ -73,10 +108,8 @@ def measure(
     result = hold(result, samples, slo, gated=gated)
     folder.write(where, result, samples)
     end_s = max([result.window_s[1], *(s.started_at_s + s.duration_s for s in samples)])
-    table = timeline.rows(samples, looks, end_s)
-    _write(where / "timeline.csv", timeline.to_csv(table))
-    _write(where / "report.html", load_html.render(result, samples, looks))
-    return result, _shown(where)
+    _write(where / "timeline.csv", timeline.to_csv(timeline.rows(samples, looks, end_s)))
+    return Measured(result, samples, looks, where)
 
 
 def measure_with_enough_workers(

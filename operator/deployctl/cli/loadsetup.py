@@ -103,6 +103,11 @@ def _workers(flags: LoadFlags, output_tokens: int) -> int:
     if flags.sweep is not None:
         variable, values = loadseries.parse(flags.sweep)
         users, rate = (max(values), 0.0) if variable == "users" else (0.0, max(values))
+    return enough_workers(users, rate, output_tokens, cores)
+
+
+def enough_workers(users: float, rate: float, output_tokens: float, cores: int) -> int:
+    """How many load processes should do for a load: of users, or of requests a second."""
     wanted = max(math.ceil(rate * output_tokens / _CHUNKS), math.ceil(users / _USERS_A_WORKER))
     return max(1, min(wanted, cores))
 

@@ -1,6 +1,7 @@
 """Options made from ServiceSpec's fields, so that flag, variable and file key agree."""
 
 import inspect
+import os
 import types
 from collections.abc import Callable
 from functools import wraps
@@ -12,7 +13,7 @@ import typer
 from deployctl.cli.console import Output
 from deployctl.errors import SpecError
 from deployctl.spec import ServiceSpec, load_specs
-from deployctl.spec.load import ENV_PREFIX
+from deployctl.spec.load import ENV_PREFIX, from_environment
 
 OutputOption = Annotated[
     Output, typer.Option("--output", "-o", help="text, or json for a documented document.")
@@ -21,11 +22,12 @@ OutputOption = Annotated[
 _FLAGS = {"engine_args": ("--engine-arg",)}
 
 
-def spec_options(verb: Callable[..., None]) -> Callable[..., None]:
+def spec_options(verb: Callable[..., None], *, optional: bool = False) -> Callable[..., None]:
     """Gives `verb(specs, …)` one option for every ServiceSpec field, and `-f FILE`.
 
     Its parameter `specs: list[ServiceSpec]` is filled from flags, environment and files. A
-    parameter of its own with a field's name takes the place of that field's option.
+    parameter of its own with a field's name takes the place of that field's option. It is
+    empty if nothing is given and that is `optional`.
     """
     own = [p for p in inspect.signature(verb).parameters.values() if p.name != "specs"]
     fields = [name for name in ServiceSpec.model_fields if name not in {p.name for p in own}]
@@ -50,7 +52,8 @@ def spec_options(verb: Callable[..., None]) -> Callable[..., None]:
             for name, value in flags.items()
             if value not in (None, [])
         }
-        verb(specs=load_specs(paths, given), **values)
+        nothing = not (paths or given or f"{ENV_PREFIX}MODEL" in os.environ)
+        verb(specs=[] if optional and nothing else load_specs(paths, given), **values)
 
     parameters = [files, *generated, *own]
     wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

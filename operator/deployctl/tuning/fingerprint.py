@@ -1,8 +1,8 @@
 """Fingerprint: what a study was measured on, and whether another machine is the same. Pure."""
 
-import re
 from dataclasses import dataclass
 
+from deployctl import __version__
 from deployctl.tuning.recommendation import Hardware
 
 
@@ -16,8 +16,8 @@ class Fingerprint:
     driver: str | None  # of the GPUs
     target: str
     engine_version: str
-    image: str | None  # on target docker
-    deployctl: str
+    image: str | None = None  # on target docker
+    deployctl: str = __version__  # for the record: another one may go on
 
     def differences(self, now: "Fingerprint") -> list[str]:
         """What is otherwise now, for a person. A host's memory may be told a GiB differently."""
@@ -30,7 +30,6 @@ class Fingerprint:
             ("target", "target"),
             ("engine_version", "vLLM"),
             ("image", "image"),
-            ("deployctl", "deployctl"),
         ):
             was, this = getattr(self, name), getattr(now, name)
             if was != this:
@@ -38,12 +37,3 @@ class Fingerprint:
         if abs(self.memory_gib - now.memory_gib) > 1:
             found.append(f"memory: {self.memory_gib:g} GiB, now {now.memory_gib:g} GiB")
         return found
-
-
-def processor(cpuinfo: str, cores: int) -> str:
-    """`AMD EPYC 9R14, 16 threads`, from /proc/cpuinfo (Arm names the part alone)."""
-    found = re.search(r"^model name\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
-    if found is None:
-        found = re.search(r"^CPU part\s*:\s*(.+)$", cpuinfo, re.MULTILINE)
-    name = found[1].strip() if found else "a processor without a name"
-    return f"{name}, {cores} threads"

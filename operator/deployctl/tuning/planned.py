@@ -1,6 +1,7 @@
 """Planned: what the plan says of each configuration before anything runs. Pure."""
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts
@@ -36,6 +37,13 @@ def configured(spec: ServiceSpec, configuration: Configuration) -> ServiceSpec:
     return spec.model_copy(update={**fields, "engine_args": arguments, "replicas": 1})
 
 
+class Carried(NamedTuple):
+    """A spec, and the plan that carries it out."""
+
+    spec: ServiceSpec
+    plan: ServingPlan
+
+
 @dataclass
 class Planned:
     """The plans of a space, made once each. `request_tokens`: of a typical prompt and answer."""
@@ -60,6 +68,10 @@ class Planned:
             self._plans[configuration] = made
         return self._plans[configuration]
 
+    def carried(self, spec: ServiceSpec) -> "Carried":
+        """Plans the spec of an engine under trial, without asking for the checkpoint again."""
+        return Carried(spec, make_plan(spec, self.facts, self.profile))
+
     def refused(self, configuration: Configuration) -> Failure | None:
         """Why it cannot run, by the plan; None where it can."""
         plan = self.plan(configuration)
@@ -71,7 +83,9 @@ class Planned:
     def prior(self, configuration: Configuration) -> Prior:
         """What the plan expects of it."""
         plan = self.plan(configuration)
-        cost, memory = plan.cost, plan.memory
+        # On a CPU the roofline is far above what is reached: no figure is better than that one.
+        cost = plan.cost if self.profile.kind == "cuda" else None
+        memory = plan.memory
         return Prior(
             concurrency=memory.kv_cache_tokens / max(1.0, self.request_tokens)
             if memory

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -28,6 +28,17 @@ FILE = "study.jsonl"
 
 
 @dataclass(frozen=True)
+class Traffic:
+    """What is asked of the engine; lengths in tokens, None: as the workload says."""
+
+    workload: str = "fixed"  # a name of ours, or a file
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    api: Literal["chat", "completions"] = "chat"
+    warmup_s: float = 2.0  # before each window
+
+
+@dataclass(frozen=True)
 class Header:
     """What a study is about, whatever is measured: enough to go on with it."""
 
@@ -36,13 +47,13 @@ class Header:
     spec: ServiceSpec
     goal: Goal
     slo: str | None
-    workload: str  # a name of ours, or a file
+    traffic: Traffic
     parameters: tuple[Parameter, ...]
     budget_s: float
     max_trials: int | None
     seed: int
     first: Load
-    output_tokens: float
+    output_tokens: float  # of a typical request
     usd_per_hour: float | None
     gpus: int
     fingerprint: Fingerprint
@@ -68,7 +79,7 @@ class Header:
         found = []
         mine, theirs = self.spec.model_dump(mode="json"), now.spec.model_dump(mode="json")
         found += [f"spec: {n} {mine[n]!r}, now {theirs[n]!r}" for n in mine if mine[n] != theirs[n]]
-        for name in ("goal", "slo", "workload", "parameters", "budget_s", "max_trials", "first"):
+        for name in ("goal", "slo", "traffic", "parameters", "budget_s", "max_trials", "first", "seed"):
             was, this = getattr(self, name), getattr(now, name)
             if was == this:
                 continue
