@@ -115,6 +115,8 @@ def _look(pid: int, at: float) -> list[Look]:
         words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
     except (OSError, IndexError):
         return []
+    if not pages:
+        return []  # it has ended, and waits to be noticed
     if "locust" in words:
         role = "master" if "--master" in words else "load process"
     else:
@@ -212,7 +214,7 @@ def _memory(looks: list[Look], sending_s: float) -> list[tuple[str, int, float, 
         own = [look for look in looks if look.pid == pid]
         during = [look for look in own if look.at_s <= sending_s] or own
         half = min(during, key=lambda look: abs(look.at_s - sending_s / 2))
-        found.append((own[-1].role, pid, half.mib, during[-1].mib, max(o.mib for o in own)))
+        found.append((own[0].role, pid, half.mib, during[-1].mib, max(o.mib for o in own)))
     return found
 
 
