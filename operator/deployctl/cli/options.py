@@ -25,11 +25,13 @@ _FLAGS = {"engine_args": ("--engine-arg",)}
 def spec_options(verb: Callable[..., None], *, optional: bool = False) -> Callable[..., None]:
     """Gives `verb(specs, …)` one option for every ServiceSpec field, and `-f FILE`.
 
-    Its parameter `specs: list[ServiceSpec]` is filled from flags, environment and files. A
-    parameter of its own with a field's name takes the place of that field's option. It is
-    empty if nothing is given and that is `optional`.
+    Its parameter `specs: list[ServiceSpec]` is filled from flags, environment and files; it is
+    empty if nothing is given and that is `optional`. `given: frozenset[str]`, if it has one,
+    names the settings that flags or the environment give. A parameter of its own with a field's
+    name takes the place of that field's option.
     """
-    own = [p for p in inspect.signature(verb).parameters.values() if p.name != "specs"]
+    wanted = inspect.signature(verb).parameters
+    own = [p for p in wanted.values() if p.name not in ("specs", "given")]
     fields = [name for name in ServiceSpec.model_fields if name not in {p.name for p in own}]
     generated = [_parameter(name) for name in fields]
     files = inspect.Parameter(
@@ -53,6 +55,9 @@ def spec_options(verb: Callable[..., None], *, optional: bool = False) -> Callab
             if value not in (None, [])
         }
         nothing = not (paths or given or f"{ENV_PREFIX}MODEL" in os.environ)
+        if "given" in wanted:
+            named = {*given, *given.get("engine_args", {})}
+            values["given"] = frozenset(named | from_environment())
         verb(specs=[] if optional and nothing else load_specs(paths, given), **values)
 
     parameters = [files, *generated, *own]

@@ -33,6 +33,16 @@ def load_specs(files: Sequence[Path], flags: Mapping[str, Any]) -> list[ServiceS
     return specs
 
 
+def from_environment() -> set[str]:
+    """The fields of a spec that the environment sets, by name; engine arguments by theirs.
+
+    Raises:
+        SpecError: a variable's value does not fit.
+    """
+    found = _from_environment()
+    return found.keys() | set(found.get("engine_args") or ())
+
+
 def _from_environment() -> dict[str, Any]:
     """Lets pydantic-settings say which of a spec's fields the environment sets.
 
