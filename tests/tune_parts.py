@@ -162,7 +162,7 @@ class FakeBench:
         if fault is not None:
             return fault
         good = load.value * (1 + self.running.settings.get("max_num_seqs", 4) / 100)
-        return replace(observation(load, good), folder=f"measurements/{len(self.calls):04d}")
+        return replace(observation(load, good), folder=f"measurements/{self.running}-{load}")
 
     def stop(self):
         self.calls.append("stop")

@@ -143,7 +143,7 @@ def create(folder: Path, header: Header) -> Study:
         InputError: there is one already.
         StateError: the folder or the file cannot be written.
     """
-    if (folder / FILE).exists():
+    if _began(folder / FILE):
         raise InputError(
             "there is a study already",
             where=str(folder),
@@ -177,7 +177,7 @@ def opened(folder: Path) -> Study:
     documents = [_read(line, path, number) for number, line in enumerate(lines, 1)]
     if not documents:
         raise StateError(
-            "the study has no header", where=str(path), hint="it never began: remove the folder"
+            "the study never began", where=str(path), hint="begin it: leave --resume out"
         )
     header = _header(documents[0], path)
     events: list[Event] = []
@@ -198,6 +198,16 @@ def held(folder: Path) -> Iterator[None]:
     """
     with lock(folder, f"the study {folder}", "deployctl tune"):
         yield
+
+
+def _began(path: Path) -> bool:
+    """Whether there is a header: a tune killed before that has left nothing."""
+    try:
+        return b"\n" in path.read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise state_error("read the study", path, error) from error
 
 
 def _header(document: dict[str, Any], path: Path) -> Header:

@@ -120,11 +120,13 @@ def test_there_is_none_or_one_already(folder):
         studies.create(folder, header())
 
 
-def test_a_study_that_never_got_its_header_is_told(folder):
+def test_a_study_that_never_got_its_header_is_begun_again(folder):
     folder.mkdir()
     (folder / studies.FILE).write_text('{"event":"stu')
-    with pytest.raises(StateError, match="no header"):
+    with pytest.raises(StateError, match="never began"):
         studies.opened(folder)
+    studies.create(folder, header())
+    assert studies.opened(folder).events == []
 
 
 def test_a_full_disk_loses_nothing_that_was_written(folder, monkeypatch):
