@@ -174,4 +174,5 @@ def test_what_differs_is_named():
         "slo: ttft_p95=500ms, now None",
         "the space of settings",
         "budget_s: 600.0, now 60.0",
+        "seed: 7, now 8",
     ]
