@@ -1,13 +1,14 @@
 """One streamed request through FastHttpUser's client: send, read, and say what happened.
 
-Needs Locust. It reads lines from `response._response`, which is private to Locust: its
-public `iter_lines` waits for 1024 bytes and makes every time wrong. A test against a
-server with known delays guards it.
+Needs Locust. It reads from `response._response`, which is private to Locust: its public
+`iter_lines` waits for 1024 bytes and makes every time wrong. A test against a server with
+known delays guards it.
 """
 
 import json
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import pairwise
@@ -18,9 +19,12 @@ from geventhttpclient._parser import HTTPParseError
 from geventhttpclient.response import HTTPConnectionClosed
 from locust.contrib.fasthttp import FastHttpSession
 
+from deployctl_loadtest.follow import Follower, lines
 from deployctl_loadtest.sample import Sample
 from deployctl_loadtest.sse import Stream, error_text
+from deployctl_loadtest.wire import StampedSocket, Wire, attach
 
+_BLOCK = 1 << 16  # bytes a read, where TLS is read
 _GRACE_S = 1.0  # how long a server may keep a stream open after [DONE]
 
 
@@ -32,9 +36,11 @@ class RunEnded(BaseException):
         self.sample = sample
 
 
-def prepare(client: FastHttpSession) -> None:
-    """Makes the client hand over every answer as it is: errors and redirects too."""
+def prepare(client: FastHttpSession, clock: Callable[[], float] = time.perf_counter) -> None:
+    """Makes the client hand over every answer as it is, errors and redirects too, and note when
+    its bytes go and come."""
     agent = client.client
+    agent.wire = attach(agent, clock)
     agent.valid_response_codes = frozenset(range(100, 600))
     agent.redirect_response_codes = frozenset()
 
@@ -69,9 +75,17 @@ def exchange(
     sample = Sample(worker=worker, started_at_s=0.0, outcome="incomplete")
     timer = gevent.Timeout(patience)
     timer.start()
-    started = clock()
-    if due is not None:
-        sample.scheduled_at_s, sample.lateness_s = due - epoch, started - due
+    wire: Wire = client.client.wire
+    wire.sent_at = wire.came_at = None
+    asked = clock()
+
+    def fill() -> None:
+        # What Python does before the request is given to a connection is not the server's.
+        started = wire.sent_at or asked
+        if due is not None:
+            sample.scheduled_at_s, sample.lateness_s = due - epoch, started - due
+        _fill(sample, stream, started, epoch, clock())
+
     try:
         # catch_response keeps Locust from reporting the request when its headers arrive.
         response = client.post(path, data=body, headers=headers, stream=True, catch_response=True)
@@ -79,15 +93,15 @@ def exchange(
             raise error
         sample.http_status = response.status_code
         if response.status_code == 200:
-            _read(response._response, stream, clock, seen)
+            _read(response._response, stream, wire, seen)
             _judge(sample, stream)
-            _fill(sample, stream, started, epoch, clock())
+            fill()
             timer.close()
             _drain(response._response)
             return sample
         sample.outcome, sample.error = "http_error", _refusal(response)
     except gevent.GreenletExit:
-        _fill(sample, stream, started, epoch, clock())
+        fill()
         raise RunEnded(sample) from None
     except Exception as error:
         # Locust's client turns a timeout of ours into an error of its own.
@@ -102,29 +116,41 @@ def exchange(
         sample.outcome, sample.error = "timeout", f"no end after {patience:g} s"
     finally:
         timer.close()
-    _fill(sample, stream, started, epoch, clock())
+    fill()
     return sample
 
 
-def _read(
-    raw: Any, stream: Stream, clock: Callable[[], float], seen: Callable[[int], None]
-) -> None:
-    at = clock()  # what came with the headers came now
-    counted = 0
-    while not stream.done:
-        buffered = raw._body_buffer.find(b"\n") >= 0
-        line = raw.readline(b"\n")
-        if not buffered:
-            at = clock()  # lines of one read share its time; the JSON is parsed after
-        if not line:
-            if rest := raw.read():
-                stream.line(rest, at)
-            break
-        stream.line(line, at)
-        if (chunks := len(stream.text_times)) > counted:
-            seen(chunks - counted)
-            counted = chunks
+def _read(raw: Any, stream: Stream, wire: Wire, seen: Callable[[int], None]) -> None:
+    at = wire.came_at or wire.clock()  # what came with the headers
+    lines(raw, stream, at, seen)
+    if not stream.done and not raw.message_complete:
+        if isinstance(raw._sock, StampedSocket):
+            Follower(raw, stream, seen).run()
+            at = wire.came_at or at
+        else:
+            at = _read_lines(raw, stream, wire.clock, seen)
+    if not stream.done and (rest := bytes(raw._body_buffer)):
+        stream.line(rest, at)  # a last line without its end
     stream.close()
+
+
+def _read_lines(
+    raw: Any, stream: Stream, clock: Callable[[], float], seen: Callable[[int], None]
+) -> float:
+    """Reads in this greenlet, as TLS must be. Returns when it read last."""
+    at = clock()
+    while not stream.done and not raw.message_complete:
+        data = raw._sock.recv(_BLOCK)
+        at = clock()  # lines of one read share its time; they are parsed after
+        try:
+            raw.feed(data)
+        except BaseException:
+            raw.release()
+            raise
+        lines(raw, stream, at, seen)
+        if not data and not raw.message_complete:
+            raise HTTPConnectionClosed("connection closed")
+    return at
 
 
 def _drain(raw: Any) -> None:

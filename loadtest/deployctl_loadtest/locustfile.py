@@ -69,7 +69,7 @@ def _start(environment: Any, **_: Any) -> None:
                 current = Gathering(environment)
             else:
                 current = Run(environment, headers(key, more))
-        except ValueError as error:
+        except (ValueError, OSError) as error:  # the latter: a folder for samples that is none
             wrong = str(error)
     if wrong is not None:
         sys.stderr.write(f"error: {wrong}\n")
@@ -113,6 +113,7 @@ class StreamingUser(FastHttpUser):  # type: ignore[misc]
     def on_start(self) -> None:
         """Prepares the HTTP client."""
         prepare(self.client)
+        self._began = False
 
     @task  # type: ignore[untyped-decorator]
     def ask(self) -> None:
@@ -124,6 +125,9 @@ class StreamingUser(FastHttpUser):  # type: ignore[misc]
         if run.is_open_loop:
             run.send_what_is_due(self._connect)
             gevent.sleep(_FOREVER_S)
+        if not self._began:
+            self._began = True
+            run.take_turn()
         number = run.next_number()
         if number is None:
             gevent.sleep(_FOREVER_S)

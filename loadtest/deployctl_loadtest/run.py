@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -16,7 +15,7 @@ from deployctl_loadtest.exchange import RunEnded, exchange
 from deployctl_loadtest.heartbeat import PERIOD, Heartbeat
 from deployctl_loadtest.openloop import Due, OpenLoop, most_in_flight
 from deployctl_loadtest.priority import calm_the_collector, raise_priority
-from deployctl_loadtest.progress import Counts, tell
+from deployctl_loadtest.progress import Counts, complain, tell
 from deployctl_loadtest.prompts import Conversation, Prompts
 from deployctl_loadtest.request import Target
 from deployctl_loadtest.rows import show
@@ -25,6 +24,7 @@ from deployctl_loadtest.words import Vocabulary
 from deployctl_loadtest.writer import SampleWriter
 
 clock = time.perf_counter
+_APART_S = 0.001  # between the first requests of two users; to send one takes a third of it
 
 
 class Run:
@@ -71,12 +71,14 @@ class Run:
         if options.realtime:
             calm_the_collector()
         self._open: OpenLoop | None = None
+        self._turn = 0.0  # when the last user began
         self._taken = 0  # numbers
         self._under_way = 0
         self._exhausted = False  # all requests asked for were sent
         self._chunks = self._done = self._failed = 0
         self._last = self.epoch  # when a request last ended
         self._ended: float | None = None
+        self._unwritten = False  # the disk is full, or gone
         self._heart = Heartbeat(self.epoch)
         self._watch = gevent.spawn(self._watching)
 
@@ -89,6 +91,11 @@ class Run:
         """Returns when the run has begun."""
         if (left := self.epoch - clock()) > 0:
             gevent.sleep(left)
+
+    def take_turn(self) -> None:
+        """Lets users begin one after another: all at once they would measure their own queue."""
+        self._turn = max(self._turn + _APART_S, now := clock())
+        gevent.sleep(self._turn - now)
 
     def next_number(self) -> int | None:
         """Numbers the next request of this process, over the whole run; None past the end."""
@@ -197,8 +204,9 @@ class Run:
             elif self._writer:
                 self._writer.flush()
         except OSError as error:
-            if self._ended is None:
-                sys.stderr.write(f"error: raw samples cannot be written: {error}\n")
+            if not self._unwritten:
+                complain(error)
+            self._unwritten = True
             self.stopping()
             return False
         return True
@@ -232,7 +240,8 @@ class Run:
         try:
             writer.close(report)
         except OSError as error:
-            sys.stderr.write(f"error: raw samples cannot be written: {error}\n")
+            if not self._unwritten:
+                complain(error)
 
     def _watching(self) -> None:
         self.wait_for_the_start()

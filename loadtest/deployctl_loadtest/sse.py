@@ -2,6 +2,9 @@
 
 Lines come in whole, each with the time at which it was read. A chunk counts as text only
 if it carries some: a role-only first chunk, a usage-only last chunk and keep-alives do not.
+
+Most chunks of a stream differ in their text alone. Once one was parsed, those that have its
+bytes before and behind a plain text need not be: they say the same, but for the text.
 """
 
 import json
@@ -9,6 +12,7 @@ from typing import Any
 
 # Where a streamed choice may carry text: completions, chat, and reasoning parsers.
 _DELTA_TEXT = ("content", "reasoning_content", "reasoning", "refusal")
+_TRIES = 4  # to find what a stream's chunks have in common, before it is given up
 
 
 class Stream:
@@ -26,10 +30,23 @@ class Stream:
         self.events = 0
         self._data: list[bytes] = []
         self._at = 0.0
+        self._before = self._behind = b""  # of a chunk's text, once one is known
+        self._tries = _TRIES
+
+    def block(self, raw: bytes, at: float) -> None:
+        """Takes whole lines, the last one's end included, that were read at `at`."""
+        for text in raw.split(b"\n")[:-1]:
+            # A blank line after a chunk that was taken as it stands ends nothing.
+            if text or self._data:
+                self.line(text, at)
+            if self.done:
+                return
 
     def line(self, raw: bytes, at: float) -> None:
-        """Takes one line, its end included, that was read at `at`."""
+        """Takes one line, with or without its end, that was read at `at`."""
         text = raw.rstrip(b"\r\n")
+        if not self._data and self._is_like_the_last(text, at):
+            return
         if not text:
             self._dispatch()
         elif text.startswith(b"data:"):
@@ -69,6 +86,38 @@ class Stream:
             self._fail(error_text(event))
         else:
             self._chunk(event)
+            if self._tries > 0:
+                self._learn(data, event)
+
+    def _is_like_the_last(self, text: bytes, at: float) -> bool:
+        """Takes a line that differs from a parsed one in its plain text alone."""
+        if not (self._before and text.startswith(self._before) and text.endswith(self._behind)):
+            return False
+        said = text[len(self._before) : -len(self._behind)]
+        if not said or b'"' in said or b"\\" in said:
+            return False
+        self.events += 1
+        self.text_times.append(at)
+        if self._reply is not None:
+            self._reply.append(said.decode("utf-8", "replace"))
+        return True
+
+    def _learn(self, data: bytes, event: dict[str, Any]) -> None:
+        """Finds what stands around the text of a chunk that says nothing else."""
+        text = _only_text(event)
+        if not text:
+            return
+        self._tries -= 1
+        before, found, behind = data.partition(b'"' + text.encode() + b'"')
+        if not found:
+            return  # it has escapes
+        try:
+            # The text may stand elsewhere too: another in its place must be read as the text.
+            again = json.loads(before + b'"another"' + behind)
+        except ValueError:
+            return
+        if _only_text(again) == "another":
+            self._before, self._behind = b"data: " + before + b'"', b'"' + behind
 
     def _chunk(self, event: dict[str, Any]) -> None:
         if self.response_id is None and isinstance(event.get("id"), str):
@@ -101,6 +150,23 @@ def error_text(event: dict[str, Any]) -> str:
     if isinstance(error, dict):
         error = error.get("message") or error.get("type") or json.dumps(error)
     return " ".join(str(error).split())[:200]
+
+
+def _only_text(event: dict[str, Any]) -> str | None:
+    """The text of a chunk whose one choice has a text, and nothing else that is measured."""
+    choices = event.get("choices")
+    if event.get("usage") is not None or not isinstance(choices, list) or len(choices) != 1:
+        return None
+    choice = choices[0]
+    if not isinstance(choice, dict) or choice.get("finish_reason"):
+        return None
+    delta = choice.get("delta")
+    if isinstance(delta, dict) and not choice.get("text"):
+        said = {key for key, value in delta.items() if value and key != "role"}
+        text = delta.get("content") if said == {"content"} else None
+    else:
+        text = choice.get("text") if not delta else None
+    return text if isinstance(text, str) else None
 
 
 def _has_text(choice: dict[str, Any]) -> bool:
