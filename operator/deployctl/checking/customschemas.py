@@ -31,3 +31,8 @@ def document(group: str, kind: str) -> dict[str, Any] | None:
     found: dict[str, Any] = json.loads(text)
     found["schema"] |= {"$schema": _DIALECT, "$id": _ID}
     return found
+
+
+def referring(definition: str) -> dict[str, Any]:
+    """A schema that is one of Kubernetes' definitions."""
+    return {"$schema": _DIALECT, "$id": _ID, "$ref": f"/api/_definitions.json#/$defs/{definition}"}

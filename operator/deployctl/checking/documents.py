@@ -36,6 +36,11 @@ class Document:
         return api if slash else ""
 
     @property
+    def custom(self) -> bool:
+        """Whether it is a custom resource: of a group that is not Kubernetes' own."""
+        return is_custom(self.group)
+
+    @property
     def metadata(self) -> dict[str, Any]:
         """The object's metadata."""
         return mapping(self.data.get("metadata"))
@@ -102,6 +107,13 @@ class Place:
             else:
                 words += f'["{part}"]'
         return f"{self.document.title}: {words}" if words else self.document.title
+
+
+def is_custom(group: str) -> bool:
+    """Whether an API group belongs to somebody other than Kubernetes."""
+    if group.endswith((".x-k8s.io", "gateway.networking.k8s.io", "config.k8s.io")):
+        return True
+    return "." in group and not group.endswith(".k8s.io")
 
 
 def documents(file: str, parsed: list[Parsed]) -> Iterator[Document]:

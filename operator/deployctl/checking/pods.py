@@ -27,6 +27,7 @@ _TEMPLATES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job"), (("spec", "template"),)
     ),
 }
+MAX_DEPTH = 8  # below the spec of a custom resource; RayService has its workers at 4
 SCALED = ("Deployment", "StatefulSet", "ReplicaSet")
 GPU_VENDORS = ("nvidia.com/", "amd.com/gpu", "gpu.intel.com/")
 _GPU_SIDE = ("nvidia.com/gpumem", "nvidia.com/gpucores")  # shares of a card, by HAMi
@@ -62,11 +63,13 @@ class Pod:
     document: Document
     template: Place
     options: "Options"
+    bare: bool = False  # the template is a pod's spec, without metadata around it
 
     @property
     def data(self) -> dict[str, Any]:
         """The template: metadata and spec."""
-        return mapping(dig(self.document.data, *self.template.path))
+        found = mapping(dig(self.document.data, *self.template.path))
+        return {"spec": found} if self.bare else found
 
     @property
     def spec(self) -> dict[str, Any]:
@@ -76,7 +79,12 @@ class Pod:
     @property
     def place(self) -> Place:
         """Where the pod's spec is."""
-        return self.template.child("spec")
+        return self.template if self.bare else self.template.child("spec")
+
+    @property
+    def operated(self) -> bool:
+        """Whether an operator makes the pod, and may add what the template leaves out."""
+        return self.document.custom and self.document.kind not in _TEMPLATES
 
     @property
     def labels(self) -> dict[str, Any]:
@@ -91,6 +99,9 @@ class Pod:
     @property
     def replicas(self) -> int:
         """How many of it are wanted at first."""
+        if self.operated:  # beside the template: of a Rollout, or of a group of workers
+            beside = mapping(dig(self.document.data, *self.template.path[:-1]))
+            return max(0, whole(beside.get("replicas"), 1))
         if self.document.kind not in SCALED:
             return 1
         return max(0, whole(self.document.spec.get("replicas"), 1))
@@ -135,7 +146,9 @@ class Pod:
             _words(container, "args"),
             engine_image=reference.is_engine,
         )
-        if not command.found and not (reference.is_engine and not data.get("command")):
+        assumed = reference.is_engine and not data.get("command") and not self.operated
+        idle = self.operated and not (data.get("command") or data.get("args"))  # Ray starts it
+        if idle or not (command.found or assumed):
             return None
         user = container.setting("runAsUser")
         claims = {
@@ -165,6 +178,31 @@ def pods_of(document: Document, options: "Options") -> Iterator[Pod]:
         pod = Pod(document, document.place(*path), options)
         if pod.data:
             yield pod
+    if document.custom and document.kind not in _TEMPLATES:
+        yield from _searched(document, options, document.place("spec"), document.spec)
+
+
+def _searched(
+    document: Document, options: "Options", place: Place, value: Any, depth: int = 0
+) -> Iterator[Pod]:
+    """Pods in a custom resource, wherever it has them: a template, or a pod's spec alone."""
+    if depth > MAX_DEPTH:
+        return
+    if isinstance(value, list):
+        for index, item in enumerate(value):
+            yield from _searched(document, options, place.child(index), item, depth + 1)
+    elif isinstance(value, dict):
+        if _is_pod(value.get("spec")):
+            yield Pod(document, place, options)
+        elif _is_pod(value):
+            yield Pod(document, place, options, bare=True)
+        else:
+            for key, item in value.items():
+                yield from _searched(document, options, place.child(str(key)), item, depth + 1)
+
+
+def _is_pod(value: Any) -> bool:
+    return any(mappings(mapping(value).get("containers")))
 
 
 def gpus(resources: Any) -> dict[str, Any]:

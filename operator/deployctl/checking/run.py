@@ -16,6 +16,12 @@ __all__ = ["IGNORE_ANNOTATION", "Report", "check_texts"]
 
 # Codes that one object may break on purpose, with a word on why: `image-not-pinned seccomp`.
 IGNORE_ANNOTATION = "deployctl.io/check-ignore"
+# What KServe, KubeRay and the like add to a pod whose template leaves it out.
+_ADDED = frozenset(f"{probe}-probe-missing" for probe in ("startup", "readiness", "liveness")) | {
+    "pre-stop-missing",
+    "network-policy-missing",
+    "service-account-token",
+}
 _HELM_ONLY = re.compile(r"(^|/)(Chart\.yaml|values[^/]*\.yaml|Chart\.lock)$")
 
 assert _rules.__all__  # importing them has filled CHECKS
@@ -66,6 +72,7 @@ def check_texts(
     for one in CHECKS:
         found += one(scene)
     left_out = set(ignore)
+    found = [f for f in found if not (f.code in _ADDED and _operated(f, scene))]
     kept = [f for f in found if f.code not in left_out and not _excused(f, known)]
     order = {file: number for number, file in enumerate(texts)}
     unique = sorted(
@@ -88,6 +95,12 @@ def _unknown(document: Document) -> Finding:
         "this is no Kubernetes object, Compose file or service file",
         "check manifests, compose.yaml or service.yaml; render a chart first",
     )
+
+
+def _operated(finding: Finding, scene: Scene) -> bool:
+    """Whether the finding is of a pod that an operator completes."""
+    titles = {(p.document.file, p.document.title) for p in scene.pods if p.operated}
+    return (finding.file, finding.where.split(": ", 1)[0]) in titles
 
 
 def _excused(finding: Finding, known: list[Document]) -> bool:

@@ -135,7 +135,8 @@ def _several_nodes(engine: Engine) -> bool:
     if engine.command.text("distributed-executor-backend") == "ray":
         return True
     words = [w for key in ("command", "args") for w in items(engine.data.get(key))]
-    group = engine.pod is not None and engine.pod.document.kind == "LeaderWorkerSet"
+    pod = engine.pod
+    group = pod is not None and (pod.operated or pod.document.kind == "LeaderWorkerSet")
     return group or any("ray start" in str(word)[:20_000] for word in words)
 
 

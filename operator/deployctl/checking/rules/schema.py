@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from deployctl.checking import customschemas
-from deployctl.checking.documents import Document
+from deployctl.checking.documents import Document, Place
 from deployctl.checking.finding import Finding, Severity, check, rule
 from deployctl.checking.scene import Scene
 from deployctl.checking.walk import text
@@ -68,18 +68,22 @@ def objects(scene: Scene) -> Iterator[Finding]:
             continue
         validator = _validator(version, api, document.kind)
         if validator is not None:
-            yield from _errors(document, validator)
-        elif _built_in(document.group):
+            yield from _errors(document.place(), document.data, validator)
+        elif not document.custom:
             yield API.at(
                 document.place("apiVersion"),
                 f"Kubernetes {version} knows no {document.kind} in {api[:80]}",
                 _instead(version, document.kind),
             )
-        elif document.group not in _OTHERS and api + document.kind not in seen:
+        elif document.group not in _OTHERS:
+            yield from _templates(scene, document, version)
+            if api + document.kind in seen:
+                continue
             seen.add(api + document.kind)
             yield NO_SCHEMA.at(
                 document.place("kind"),
-                f"{document.kind} of {document.group} is a custom resource without a schema here",
+                f"{document.kind} of {document.group} is a custom resource without a schema here; "
+                "pods in it are checked, its own fields are not",
                 "kubectl apply --dry-run=server checks it against the cluster's own",
             )
 
@@ -94,9 +98,20 @@ def _custom(document: Document, version: str, known: dict[str, Any]) -> Iterator
             f"write apiVersion: {document.group}/{known['versions'][0]}",
         )
         return
-    yield from _errors(
-        document, _custom_validator(version, document.group, document.kind), custom=True
-    )
+    validator = _custom_validator(version, document.group, document.kind)
+    yield from _errors(document.place(), document.data, validator, custom=True)
+
+
+def _templates(scene: Scene, document: Document, version: str) -> Iterator[Finding]:
+    """The pod templates of a custom resource whose own fields are not known."""
+    for pod in scene.pods:
+        if pod.document is document and not pod.bare:
+            yield from _errors(pod.template, pod.data, _template_validator(version), custom=True)
+
+
+@cache
+def _template_validator(version: str) -> Any:
+    return _made(version, customschemas.referring("io.k8s.api.core.v1.PodTemplateSpec"))
 
 
 @cache
@@ -131,14 +146,6 @@ def schema_version(wanted: str) -> str:
 
 def _folder(version: str) -> Path:
     return _root() / f"v{version}.0-local-strict"
-
-
-def _built_in(group: str) -> bool:
-    return "." not in group or (group.endswith(".k8s.io") and not _is_custom(group))
-
-
-def _is_custom(group: str) -> bool:
-    return group.endswith((".x-k8s.io", "gateway.networking.k8s.io", "config.k8s.io"))
 
 
 def _file(version: str, api: str, kind: str) -> Path:
@@ -187,15 +194,15 @@ def _made(version: str, schema: dict[str, Any]) -> Any:
     )
 
 
-def _errors(document: Document, validator: Any, *, custom: bool = False) -> Iterator[Finding]:
-    for number, error in enumerate(validator.iter_errors(document.data)):
+def _errors(place: Place, value: Any, validator: Any, *, custom: bool = False) -> Iterator[Finding]:
+    for number, error in enumerate(validator.iter_errors(value)):
         if number >= MAX_ERRORS:
             return
         if error.instance is None and (custom or error.validator == "oneOf"):
             continue  # an empty value stands for an absent one; of custom ones the server drops it
         path = [p if isinstance(p, int) else str(p) for p in error.absolute_path]
         message, fix = _say(error)
-        yield SCHEMA.at(document.place(*path), message, fix)
+        yield SCHEMA.at(place.child(*path), message, fix)
 
 
 def _say(error: Any) -> tuple[str, str]:

@@ -40,7 +40,7 @@ SHARED = ("ReadWriteMany", "ReadOnlyMany")
 def access_modes(scene: Scene) -> Iterator[Finding]:
     """Claims against the number of pods that mount them at once."""
     for pod in scene.pods:
-        if pod.document.kind not in SCALED:
+        if pod.document.kind not in SCALED and not pod.operated:
             continue
         for index, volume in mappings(pod.spec.get("volumes")):
             name = text(dig(volume, "persistentVolumeClaim", "claimName"))
