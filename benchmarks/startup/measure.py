@@ -51,6 +51,8 @@ def cases(model: Path) -> list[Case]:
     chart = str(assets.path("charts", "vllm"))
     if shutil.which("helm"):  # .ci/helm fetches it
         found.append(Case("deployctl render --target all", render, 0.5))
+    manifests = Path(__file__).resolve().parents[2] / "tests/golden/helm/l4-awq-1.yaml"
+    found.append(Case("deployctl check FILE", [deployctl, "check", str(manifests)], 0.5))
     peers = [
         Case("helm template", ["helm", "template", "service", chart]),
         Case("docker compose --help", ["docker", "compose", "--help"]),

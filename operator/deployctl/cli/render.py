@@ -1,6 +1,6 @@
 """`deployctl render`: the files that a target would run, to read, keep or run by hand."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -101,9 +101,13 @@ def command(
     rendered = []
     for prepared in map(prepare, specs):
         kinds = _kinds(target, prepared)
+        begun = _begin("manifests", prepared, options) if everything else None
         for kind in kinds:
             try:
-                rendered.append((prepared, render_one(kind, prepared, **options)))
+                if begun is not None and kind == "manifests":
+                    rendered.append((prepared, begun()))
+                else:
+                    rendered.append((prepared, render_one(kind, prepared, **options)))
             except DeployctlError as error:
                 if not everything or prepared.plan.verdict != "fits":
                     raise
@@ -121,6 +125,31 @@ def command(
         answer_json(_document([bundle for _, bundle in rendered], folders))
     elif out is None:
         typer.echo(_main_text(rendered[0][1]), nl=False)
+
+
+def _begin(kind: str, prepared: "Prepared", options: dict[str, Any]) -> Callable[[], "Bundle"]:
+    """Renders while the caller goes on: helm is another process. The answer may raise."""
+    import threading
+
+    answer: list[Bundle] = []
+    refusal: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            answer.append(render_one(kind, prepared, **options))
+        except BaseException as error:
+            refusal.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+
+    def wait() -> "Bundle":
+        thread.join()
+        if refusal:
+            raise refusal[0]
+        return answer[0]
+
+    return wait
 
 
 def _kinds(target: Kind | None, prepared: "Prepared") -> list[str]:

@@ -30,6 +30,9 @@ def load_profile(name_or_path: str, *, where: str = "--gpu") -> GpuProfile:
     text = name_or_path.strip()
     if "/" in text or text.lower().endswith(_SUFFIXES):
         return read_profile(Path(text).expanduser())
+    named = shipped() / f"{text.lower()}.yaml"
+    if named.is_file():  # a profile's own name: the others need not be read, which takes a while
+        return read_profile(named)
     known = {name: p for p in all_profiles() for name in (p.name, *p.aliases)}
     if text.lower() in known:
         return known[text.lower()]

@@ -18,6 +18,7 @@ class Section(BaseModel):
         strict=True,
         alias_generator=to_camel,
         populate_by_name=True,
+        defer_build=True,  # the whole is built once, where it is used, and no section by itself
     )
 
 
