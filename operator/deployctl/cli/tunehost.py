@@ -9,8 +9,6 @@ from deployctl.errors import TargetError
 
 if TYPE_CHECKING:
     from deployctl.planning.plan import ServingPlan
-    from deployctl.spec import Settings
-    from deployctl.targets.store import Store
     from deployctl.tuning.fingerprint import Fingerprint
     from deployctl.tuning.planned import Planned
 
@@ -48,7 +46,7 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
-def refuse_beside(store: "Store", settings: "Settings", service: str) -> None:
+def refuse_beside(service: str) -> None:
     """Makes sure that the service is not running: there is room for one engine, not for two.
 
     Other services on this machine are told of: they take from what is measured.
@@ -56,9 +54,11 @@ def refuse_beside(store: "Store", settings: "Settings", service: str) -> None:
     Raises:
         TargetError: it runs.
     """
+    from deployctl.cli.services import open_store
     from deployctl.targets import open_driver
     from deployctl.tuning.candidate import bench_name
 
+    settings, store = open_store()
     for ref in store.services():
         if ref.service == bench_name(service):
             continue  # what a tune left behind is ended at the first start

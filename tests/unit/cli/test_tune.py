@@ -1,17 +1,19 @@
 """`deployctl tune` with a bench and a search of known behaviour: flags, answers, exit codes."""
 
 import json
-import sys
 
 import pytest
 import yaml
 
-from deployctl.cli import app
 from deployctl.errors import TargetError
+from deployctl.render import render_process
+from deployctl.spec import ServiceSpec
+from deployctl.targets.driver import EngineState
+from deployctl.targets.process import ProcessDriver
+from deployctl.targets.release import Release
+from deployctl.targets.store import ServiceRef, Store
 from deployctl.tuning import study as studies
 from deployctl.tuning.trial import Failure
-from process_parts import write_checkpoint
-from tune_parts import FakeBench, GridSearch
 
 SLO = ["--slo", "ttft_p95=500ms"]
 KEYS = {
@@ -25,59 +27,6 @@ KEYS = {
     "study",
     "recommendation",
 }
-
-
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A working directory with a checkpoint `tiny`, and records of its own."""
-    write_checkpoint(tmp_path / "tiny")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DEPLOYCTL_STATE_DIR", str(tmp_path / "state"))
-    monkeypatch.setenv("DEPLOYCTL_CACHE_DIR", str(tmp_path / "cache"))
-    return tmp_path
-
-
-class Bench(FakeBench):
-    """In the place of EngineBench. `made` holds every one."""
-
-    made: list
-    faults_of_next: dict
-
-    def __init__(self, spec, **given):
-        super().__init__(type(self).faults_of_next)
-        self.spec, self.given = spec, given
-        type(self).made.append(self)
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.stop()
-
-
-@pytest.fixture
-def bench(monkeypatch):
-    Bench.made, Bench.faults_of_next = [], {}
-    monkeypatch.setattr("deployctl.tuning.enginebench.EngineBench", Bench)
-    monkeypatch.setattr("deployctl.tuning.search.strategy", lambda problem: GridSearch())
-    return Bench
-
-
-@pytest.fixture
-def tune(place, monkeypatch, capsys):
-    """Runs the command line in this process: `tune(*words)` gives code, stdout and stderr."""
-
-    def run(*words, model=True):
-        own = ["--model", "./tiny", "--gpu", "cpu"] if model else []
-        monkeypatch.setattr(sys, "argv", ["deployctl", "tune", *own, *map(str, words)])
-        with pytest.raises(SystemExit) as caught:
-            app.main()
-        told = capsys.readouterr()
-        assert "Traceback" not in told.err
-        assert "a bug in deployctl" not in told.err
-        return caught.value.code, told.out, told.err
-
-    return run
 
 
 def test_the_answer_is_the_contract(tune, bench, place):
@@ -128,95 +77,6 @@ def test_the_bench_gets_the_service_as_it_is(tune, bench, place):
     setup = made.given["setup"]
     assert (setup.input_tokens, setup.output_tokens, setup.warmup_s) == (128, 64, 2.0)
     assert made.given["folder"].parent.name == "studies"
-
-
-def test_resumed_where_it_was_without_a_word_of_what_it_is_about(tune, bench, place):
-    whole = json.loads(tune(*SLO, "--study", "whole", "-o", "json")[1])
-    bench.faults_of_next = {9: KeyboardInterrupt()}
-    code, out, err = tune(*SLO, "-o", "json")
-    assert code == 130
-    broken = json.loads(out)
-    assert broken["verdict"] == "interrupted"
-    assert broken["winner"]["settings"] == {"max_num_seqs": 8}
-    assert f"deployctl tune --resume --study {broken['study']}" in err
-    assert (place / broken["recommendation"]).exists()
-    bench.faults_of_next = {}
-    code, out, err = tune("--resume", "-o", "json", model=False)
-    assert code == 0, err
-    answer = json.loads(out)
-    assert answer["study"] == broken["study"]
-    for key in ("verdict", "winner", "baseline", "improvement", "trials"):
-        assert answer[key] == whole[key]
-    assert answer["server_minutes"] > whole["server_minutes"]  # an engine was started once more
-    assert len([c for c in bench.made[-1].calls if c != "stop"]) == 12 - 8 + 1
-
-
-def test_resuming_what_has_ended_repeats_nothing(tune, bench):
-    first = json.loads(tune(*SLO, "-o", "json")[1])
-    code, out, err = tune("--resume", "-o", "json", model=False)
-    assert code == 0
-    assert json.loads(out) == first
-    assert len(bench.made) == 1
-    assert "has ended" in err
-    code, out, _ = tune("--resume", model=False)
-    assert "winner: it served more" in out
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (["--objective", "throughput"], "--objective: goodput, now throughput"),
-        (["--slo", "ttft_p95=1s"], "--slo: ttft_p95=500ms, now ttft_p95=1s"),
-        (["--budget", "10m"], "--budget: 1800.0, now 600.0"),
-        (["--max-trials", "3"], "--max-trials: None, now 3"),
-        (["--load", "rate=4"], "--load: rate=1, now rate=4"),
-        (["--seed", "8"], "--seed: 7, now 8"),
-        (["--workload", "chat"], "--workload: fixed, now chat"),
-        (["--output-tokens", "32"], "--output-tokens: None, now 32"),
-    ],
-)
-def test_a_study_of_something_else_is_not_gone_on_with_unless_asked(tune, bench, words, told):
-    bench.faults_of_next = {6: KeyboardInterrupt()}
-    tune(*SLO, "--seed", 7)
-    bench.faults_of_next = {}
-    code, _, err = tune("--resume", *words, model=False)
-    assert code == 2
-    assert told in err
-    assert "--allow-other-setup" in err
-    code, _, err = tune("--resume", "--allow-other-setup", *words, model=False)
-    assert code == 0
-    assert f"warning: {told}" in err
-
-
-def test_the_same_words_again_are_the_same_study(tune, bench, place):
-    words = [*SLO, "--max-model-len", 256, "--max-num-seqs", 64]
-    bench.faults_of_next = {6: KeyboardInterrupt()}
-    tune(*words)
-    bench.faults_of_next = {}
-    assert tune("--resume", *words)[0] == 0
-    code, _, err = tune("--resume", *SLO, "--max-model-len", 512)
-    assert code == 2
-    assert "spec: max_model_len 256, now 512" in err
-    assert "max_num_seqs 64, now None" in err
-
-
-def test_other_hardware_or_another_engine_is_not_gone_on_with_unless_asked(tune, bench, place):
-    bench.faults_of_next = {6: KeyboardInterrupt()}
-    tune(*SLO, "--study", "s")
-    bench.faults_of_next = {}
-    file = place / "s" / studies.FILE
-    first, rest = file.read_text().split("\n", 1)
-    header = json.loads(first)
-    header["fingerprint"]["hardware"]["processor"] = "Another CPU, 96 threads"
-    header["fingerprint"]["engine_version"] = "0.31.0"
-    file.write_text(json.dumps(header) + "\n" + rest)
-    code, _, err = tune("--resume", "--study", "s", model=False)
-    assert code == 2
-    assert "hardware: cpu (Another CPU, 96 threads), now cpu (" in err
-    assert "vLLM: 0.31.0, now 0.32.0" in err
-    code, _, err = tune("--resume", "--study", "s", "--allow-other-setup", model=False)
-    assert code == 0
-    assert "warning: vLLM: 0.31.0, now 0.32.0" in err
 
 
 def test_an_engine_that_dies_is_counted_and_told(tune, bench):
@@ -334,3 +194,23 @@ def test_a_space_of_ones_own(tune, bench, place):
         "max_num_seqs": {"values": [8, 16], "current": 128},
         "enable_prefix_caching": {"values": [False], "current": None},
     }
+
+
+def test_a_service_that_is_running_is_left_alone(tune, bench, place, make_plan, monkeypatch):
+    spec = ServiceSpec(model=str(place / "tiny"), gpu="cpu", target="process")
+    plan = make_plan(spec)
+    running = Release(
+        service="tiny", revision=1, status="deployed", created="2026-11-24T07:00:00+00:00",
+        reason="up", spec=spec, plan=plan, bundle=render_process(plan, spec),
+    )  # fmt: skip
+    Store(place / "state").save(ServiceRef("process", "tiny"), running)
+    states = iter([EngineState("running"), EngineState("running"), EngineState("dead")])
+    monkeypatch.setattr(ProcessDriver, "state", lambda self, release: next(states))
+    code, _, err = tune(*SLO)
+    assert code == 4
+    assert "deployctl down tiny" in err
+    assert not (place / "studies").exists()
+    code, _, err = tune(*SLO, "--name", "other")
+    assert code == 0
+    assert "warning: tiny is running here too" in err
+    assert tune(*SLO)[0] == 0
