@@ -167,3 +167,37 @@ class FakeBench:
     def stop(self):
         self.calls.append("stop")
         self.running = None
+
+
+class KneeBench(FakeBench):
+    """Holds the SLO up to a rate, which max_num_seqs decides: 32 is best. A little noise."""
+
+    LIMITS = {None: 4.0, 8: 2.0, 16: 4.0, 32: 6.0, 64: 4.2}  # noqa: RUF012
+
+    def __init__(self, faults=None, *, limit=1.0, startup_s=20.0):
+        super().__init__(faults)
+        self.limit = limit
+        self.startup_s = startup_s
+
+    def start(self, wanted):
+        found = super().start(wanted)
+        return replace(found, seconds=self.startup_s) if isinstance(found, Started) else found
+
+    def measure(self, load, seconds, seed):
+        found = super().measure(load, seconds, seed)
+        if not isinstance(found, Observation):
+            return found
+        settings = self.running.settings
+        limit = self.limit * self.LIMITS[settings.get("max_num_seqs")]
+        limit *= 1 + (seed % 1000 - 500) / 100_000  # half a percent
+        held = load.value <= limit
+        good = load.value if held else 0.4 * limit
+        return observation(
+            load,
+            good,
+            seconds=seconds,
+            spent_s=seconds + 3,
+            held="yes" if held else "no",
+            requests_per_s=min(load.value, limit),
+            ok=int(seconds * load.value),
+        )
