@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from deployctl.tuning.study import Header, Traffic
     from deployctl_loadtest.result import Setup
 
+TARGETS = ("process", "docker")
 _WARMUP_S = 2.0  # the engine is warm from its first load on; this fills its queue
 
 
@@ -63,6 +64,12 @@ def begin(spec: "ServiceSpec", wishes: Wishes, now: datetime) -> Material:
     budget_s = tuneflags.budget(wishes.budget)
     prepared = pipeline.prepare(spec)
     settled = _settled(spec, prepared)
+    if settled.target not in TARGETS:
+        raise InputError(
+            f"engines under trial run on the targets {' and '.join(TARGETS)}",
+            where=f"--target {settled.target}",
+            hint="tune on one machine with the same card, and deploy with --tuned",
+        )
     traffic = Traffic(
         tuneflags.absolute(wishes.workload or "fixed"),
         wishes.input_tokens,
