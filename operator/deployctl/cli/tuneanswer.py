@@ -44,6 +44,14 @@ def conclude(study: "Study", material: "Material", answer: "Answer") -> dict[str
     return document(study, answer, study.folder / FILE)
 
 
+def moved(told: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """An answer given before, with the paths that it has now."""
+    from deployctl.tuning.recommendation import FILE
+
+    now = {"study": folder, "recommendation": folder / FILE, "report": folder / REPORT}
+    return {**told, **{name: str(path) for name, path in now.items()}}
+
+
 def document(study: "Study", answer: "Answer", recommendation: Path) -> dict[str, Any]:
     """The JSON answer."""
     from deployctl.tuning.events import Done, Restarted

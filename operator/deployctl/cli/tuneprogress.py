@@ -29,7 +29,7 @@ class TuneProgress:
         self._strategy = strategy
         self._clock = clock
         self._live: Any = None
-        self._line = ""
+        self._doing = self._beside = ""
         self._since = 0.0
         self._steps = self._starts = 0
 
@@ -72,7 +72,7 @@ class TuneProgress:
             if event.restart:
                 story(f"trial {event.trial} again: {event.configuration} is started once more")
             doing = f"measuring {step.load} for {step.seconds:g} s"
-        self._line = f"trial {event.trial} · {doing} · {self._so_far()}"
+        self._doing, self._beside = f"trial {event.trial} · {doing}", self._so_far()
         self._since = self._clock()
         if err.is_terminal:
             from rich.live import Live
@@ -109,7 +109,7 @@ class TuneProgress:
         passed = duration(self._clock() - self._since)
         if not hasattr(self, "_spinner"):
             self._spinner = Spinner("dots", style="cyan")
-        self._spinner.update(text=f"{self._line} · {passed}")
+        self._spinner.update(text=f"{self._doing}, {passed} · {self._beside}")
         return self._spinner
 
     def _end_live(self) -> None:

@@ -91,11 +91,12 @@ def resume(
             _run(study, material, output)
             return
         story(f"{where} has ended; this was its answer")
+        told = tuneanswer.moved(ended.answer, where)
         if output is Output.json:
-            answer_json(ended.answer)
+            answer_json(told)
         else:
-            tuneanswer.show_again(ended.answer)
-        tuneanswer.enforce(ended.answer)
+            tuneanswer.show_again(told)
+        tuneanswer.enforce(told)
 
 
 def newest(folder: Path, service: str | None) -> Path:
