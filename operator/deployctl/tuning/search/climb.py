@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from deployctl.tuning.search import measures
 from deployctl.tuning.search.ledger import Ledger
 from deployctl.tuning.search.looks import SHORT, look, window
-from deployctl.tuning.search.reading import Bracket, bracket, pooled, potential, turning
+from deployctl.tuning.search.reading import Bracket, Reading, believe, bracket, read
 from deployctl.tuning.trial import Load, Phase, Result, Step
 
 _MOST_LOOKS = 16
 _TOO_SLOW = 25  # a load so low that the longest window has fewer requests cannot be judged
 _GREW = 0.03  # more users, and less than so much more served: saturated
-_COLLAPSED = 0.3  # share of good requests; so few are not a matter of a few per cent of load
+_STARTS_DIFFER = 0.02
+_LONGEST = 3.0  # windows grow to so many times their first length
+_ENOUGH = 8  # first windows' worth of requests: what is undecided then will remain so
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Aim:
 
     guess: float  # the first load
     step: float  # to the next one; grows to `widest`
-    precision: float  # ends where the bracket is at most this ratio wide
+    precision: float  # standard error of the limit, as a share, at which it is known
     floor: float | None = None  # logarithm of a worth: what is certainly not better is left
     widest: float = 2.0
     requests: int = SHORT
@@ -40,21 +42,22 @@ def climb(ledger: Ledger, phase: Phase, aim: Aim, why: str) -> Generator[Step, R
 
 def _limit(ledger: Ledger, phase: Phase, aim: Aim, why: str) -> Generator[Step, Result, None]:
     first = ledger.problem.first
-    load, step = measures.at(first, _under(ledger, aim.guess)), aim.step
+    load, step, requests, seen = measures.at(first, _under(ledger, aim.guess)), aim.step, 1.0, 0
     for number in range(_MOST_LOOKS):
-        here = phase if number == 0 or phase not in ("screen", "halving") else "limit"
-        found = yield from look(ledger, load, here, aim.requests, why)
-        if found is None:
+        here = _phase(phase, number, load.value > aim.guess)
+        count = round(aim.requests * requests)
+        if (yield from look(ledger, load, here, count, why)) is None:
             return
-        turns = turning(ledger.runs)
-        now = bracket(ledger.run, turns)
-        if _done(ledger, aim, now, turns):
+        seen += measures.requests(ledger.run.seen[-1])
+        belief = believe(ledger.problem, ledger.runs)
+        now, reading = bracket(ledger.run, belief.turns), read(ledger.problem, ledger.run, belief)
+        assert reading is not None
+        if _done(aim, now, reading, seen):
             return
         if now.breaks is None and now.holds is not None:
             if _saturated(ledger, now.holds):
                 return
-            wanted = now.holds.value * step
-            higher = measures.at(first, _under(ledger, wanted))
+            higher = measures.at(first, _under(ledger, now.holds.value * step))
             if first.kind == "users" and higher.value <= now.holds.value:
                 higher = Load("users", now.holds.value + 1)
             if higher.value <= now.holds.value * 1.001 or _is_above(ledger, higher):
@@ -69,28 +72,30 @@ def _limit(ledger: Ledger, phase: Phase, aim: Aim, why: str) -> Generator[Step, 
             load, why = lower, f"the SLO did not hold at {now.breaks}"
             step = min(2.5, step**1.6)
         else:
-            assert now.breaks is not None
-            load = _inside(first, now)
-            if load.value in (now.holds.value, now.breaks.value):
-                return
-            why = f"the limit is between {now.holds.value:g} and {now.breaks.value:g}"
+            load = _inside(first, now, reading)
+            why = f"the limit is about {math.exp(reading.limit):.3g}, give or take "
+            why += f"{reading.error:.0%}"
+            requests = min(_LONGEST, requests * 1.4)
 
 
-def _done(ledger: Ledger, aim: Aim, now: Bracket, turns: float) -> bool:
+def _phase(phase: Phase, number: int, above: bool) -> Phase:
+    if number == 0 or phase not in ("screen", "halving"):
+        return phase
+    return "limit" if above else "halving"
+
+
+def _done(aim: Aim, now: Bracket, reading: Reading, seen: int) -> bool:
     low, high = now.holds, now.breaks
     if high is None:
         return False
-    if low is not None:
-        whole = high.kind == "users" and high.value - low.value <= 1
-        if whole or high.value <= low.value * aim.precision:
-            return True
-    if aim.floor is None:
-        return False
-    if potential(ledger.problem, ledger.run, high, turns, tokens_each(ledger)) < aim.floor:
+    # What starts differ by is in neither, so a little more than the sampling error is allowed for.
+    if aim.floor is not None and reading.most + _STARTS_DIFFER < aim.floor:
         return True
-    # An open loop collapses within a few per cent of load: so few good requests are far beyond.
-    seen = ledger.run.at(high)
-    return bool(low is None and high.kind == "rate" and seen and pooled(seen) < _COLLAPSED)
+    if low is None:
+        return False
+    whole = high.kind == "users" and high.value - low.value <= 1
+    enough = seen >= _ENOUGH * aim.requests
+    return whole or reading.error <= aim.precision or enough
 
 
 def _saturated(ledger: Ledger, holds: Load) -> bool:
@@ -128,17 +133,13 @@ def _saturate(ledger: Ledger, phase: Phase, aim: Aim, why: str) -> Generator[Ste
         load, why = higher, f"more was served at {load} than before"
 
 
-def _inside(first: Load, now: Bracket) -> Load:
+def _inside(first: Load, now: Bracket, reading: Reading) -> Load:
     assert now.holds is not None
     assert now.breaks is not None
-    low, high = math.log(now.holds.value), math.log(now.breaks.value)
-    part = now.part if high - low < math.log(1.3) else 0.5  # shares say little from afar
-    part = min(0.7, max(0.3, part))
-    middle = math.exp(low + (high - low) * part)
-    if first.kind == "users":
-        whole = min(now.breaks.value - 1, max(now.holds.value + 1, round(middle)))
-        return Load("users", float(whole))
-    return measures.at(first, middle)
+    low, high = now.holds.value, now.breaks.value
+    if high > low * 1.3:  # a curve says little from afar: halve
+        return measures.at(first, math.sqrt(low * high))
+    return measures.at(first, min(high, max(low, math.exp(reading.limit))))
 
 
 def _under(ledger: Ledger, value: float) -> float:
@@ -155,13 +156,3 @@ def _too_low(ledger: Ledger, load: Load) -> bool:
     if load.kind == "users":
         return load.value < 1
     return load.value < least or load.value * window(ledger, load, SHORT) < _TOO_SLOW
-
-
-def tokens_each(ledger: Ledger) -> float:
-    """Output tokens of a request, as the first windows had them."""
-    seen = [o for r in ledger.runs[:1] for o in r.seen if o.requests_per_s > 0]
-    given = ledger.problem.output_tokens
-    if not seen:
-        return given
-    tokens, done = sum(o.output_tokens_per_s for o in seen), sum(o.requests_per_s for o in seen)
-    return tokens / done if tokens else given

@@ -8,17 +8,18 @@ what is usual where there were too few to see it.
 import itertools
 import math
 from collections.abc import Sequence
+from functools import cached_property
 from statistics import fmean
 from typing import NamedTuple
 
 from deployctl.load.intervals import t_quantile
-from deployctl.tuning.search.climb import tokens_each
 from deployctl.tuning.search.ledger import BASELINE, Ledger, Run
-from deployctl.tuning.search.reading import Reading, read, turning
+from deployctl.tuning.search.reading import Reading, believe, read
 from deployctl.tuning.trial import Configuration
 
-# Before anything is known: runs differ by 4%, as if that had been seen in two repeats.
-USUAL, WORTH = 0.04, 2
+# Before anything is known: starts differ by 3%, as if that had been seen in three repeats.
+USUAL, WORTH = 0.03, 3
+LEAST = math.log(1.005)  # a winner is better by at least so much
 _DRIFT = 0.04  # less is not worth a word
 _SIGMAS = 2.5
 
@@ -66,11 +67,11 @@ class Readings:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        turns, tokens = turning(ledger.runs), tokens_each(ledger)
+        self.belief = believe(ledger.problem, ledger.runs)
         self.all: list[tuple[Run, Reading]] = [
             (run, reading)
             for run in ledger.runs
-            if (reading := read(ledger.problem, run, turns, tokens)) is not None
+            if (reading := read(ledger.problem, run, self.belief)) is not None
         ]
         self.drift = self._drift()
 
@@ -78,22 +79,24 @@ class Readings:
         """Of one configuration, in order."""
         return [(run, reading) for run, reading in self.all if run.configuration == configuration]
 
-    def values(self, configuration: Configuration) -> list[float]:
-        """Drift taken off: as it would have been at the beginning."""
+    def values(self, configuration: Configuration) -> list[tuple[float, float]]:
+        """Values and their sampling errors; drift taken off: as it was at the beginning."""
         return [
-            reading.value - self.drift.at(run.at_s)
+            (reading.value - self.drift.at(run.at_s), reading.error)
             for run, reading in self.of(configuration)
             if reading.value is not None
         ]
 
-    def spread(self) -> tuple[float, int]:
-        """Variance between starts, and its degrees of freedom, over all that was repeated."""
+    @cached_property
+    def between(self) -> tuple[float, int]:
+        """Variance between starts beside the sampling error, and its degrees of freedom."""
         total, degrees = WORTH * USUAL**2, WORTH
-        for configuration in {run.configuration for run, _ in self.all}:
+        for configuration in dict.fromkeys(run.configuration for run, _ in self.all):
             values = self.values(configuration)
             if len(values) > 1:
-                centre = fmean(values)
-                total += sum((v - centre) ** 2 for v in values)
+                centre = fmean(v for v, _ in values)
+                sampling = sum(e * e for _, e in values) * (len(values) - 1) / len(values)
+                total += max(0.0, sum((v - centre) ** 2 for v, _ in values) - sampling)
                 degrees += len(values) - 1
         return total / degrees, degrees
 
@@ -102,53 +105,66 @@ class Readings:
         values = self.values(configuration)
         if not values:
             return None
-        variance, degrees = self.spread()
-        half = t_quantile(0.975, degrees) * math.sqrt(variance / len(values))
-        return Estimate(fmean(values), fmean(values) - half, fmean(values) + half, len(values))
+        variance, degrees = self.between
+        centre, error = _weighted([(v, variance + e * e) for v, e in values])
+        half = t_quantile(0.975, degrees) * error
+        return Estimate(centre, centre - half, centre + half, len(values))
+
+    def feasible(self) -> dict[Configuration, Estimate]:
+        """Everything that held at some load and never failed."""
+        tried = dict.fromkeys(run.configuration for run, _ in self.all)
+        return {
+            c: e
+            for c in tried
+            if self.ledger.failure(c) is None and (e := self.estimate(c)) is not None
+        }
 
     def pair(self, configuration: Configuration) -> Pair | None:
         """Against the baseline, from the finals alone: what was chosen for its luck has to
         show itself again."""
-        rounds: dict[int, dict[Configuration, float]] = {}
+        rounds: dict[int, dict[Configuration, Reading]] = {}
         for run, reading in self.all:
             if run.round and reading.value is not None:
-                rounds.setdefault(run.round, {})[run.configuration] = reading.value
+                rounds.setdefault(run.round, {})[run.configuration] = reading
+        variance = USUAL**2 if self.drift.real else self.between[0]
         differences = [
-            values[configuration] - values[BASELINE]
-            for values in rounds.values()
-            if configuration in values and BASELINE in values
+            (mine.value - base.value, 2 * variance + mine.error**2 + base.error**2)
+            for both in rounds.values()
+            if (mine := both.get(configuration)) and (base := both.get(BASELINE))
+            if mine.value is not None and base.value is not None
         ]
         if not differences:
             return None
-        centre = fmean(differences)
-        squares = sum((d - centre) ** 2 for d in differences) / 2  # of one run
+        centre, error = _weighted(differences)
+        # Rounds that scatter more, or less, than believed widen it, or narrow it.
+        scatter = WORTH + sum((d - centre) ** 2 / v for d, v in differences)
         degrees = WORTH + len(differences) - 1
-        usual = max(USUAL**2, self.spread()[0]) if not self.drift.real else USUAL**2
-        variance = 2 * (WORTH * usual + squares) / degrees
-        error = math.sqrt(variance / len(differences))
+        error *= math.sqrt(scatter / degrees)
         half, wide = (t_quantile(level, degrees) * error for level in (0.975, 0.99))
         return Pair(centre, centre - half, centre + half, centre - wide, len(differences))
 
     def _drift(self) -> Drift:
         points = [
-            (run.at_s, reading.value)
+            (run.at_s, reading.value, reading.error)
             for run, reading in self.of(BASELINE)
             if reading.value is not None
         ]
         if len(points) < 2:
             return Drift((), False)
-        first = points[0][1]
-        later = points[1:]
-        change = fmean(v for _, v in later) - first
-        scatter = _scatter([v for _, v in later])
-        error = math.sqrt(scatter * (1 + 1 / len(later)))
-        real = abs(change) > max(_DRIFT, _SIGMAS * error)
-        return Drift(tuple((t, v - first) for t, v in points), real)
+        (_, first, error), later = points[0], points[1:]
+        mean, of_mean = _weighted([(v, USUAL**2 + e * e) for _, v, e in later])
+        sigma = math.sqrt(USUAL**2 + error**2 + of_mean**2)
+        real = abs(mean - first) > max(_DRIFT, _SIGMAS * sigma)
+        return Drift(tuple((t, v - first) for t, v, _ in points), real)
 
 
-def _scatter(values: Sequence[float]) -> float:
-    usual = WORTH * (USUAL / 2) ** 2
-    if len(values) < 2:
-        return usual / WORTH
-    centre = fmean(values)
-    return (usual + sum((v - centre) ** 2 for v in values)) / (WORTH + len(values) - 1)
+def wins(pair: Pair) -> bool:
+    """Whether the contender is better for certain, and by enough to be worth a change."""
+    return pair.least > LEAST
+
+
+def _weighted(values: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """Mean of (value, variance) and its standard error."""
+    weights = [1 / variance for _, variance in values]
+    mean = sum(v * w for (v, _), w in zip(values, weights, strict=True)) / sum(weights)
+    return mean, math.sqrt(1 / sum(weights))

@@ -4,10 +4,11 @@ Generators yield a step and are sent what came of it.
 """
 
 from collections.abc import Generator
+from statistics import median
 
 from deployctl.tuning.search import measures
 from deployctl.tuning.search.ledger import BASELINE, Ledger
-from deployctl.tuning.search.reading import Stance, pooled, stance, turning
+from deployctl.tuning.search.reading import Stance, stance, turning
 from deployctl.tuning.trial import (
     Configuration,
     Failure,
@@ -32,7 +33,8 @@ _PATIENCE = 4.0
 
 def window(ledger: Ledger, load: Load, requests: int) -> float:
     """Seconds in which about so many requests come to an end, within 12 s and 3 min."""
-    e2e = max((o.e2e_p50_s or 0.0 for r in ledger.runs for o in r.seen), default=0.0)
+    answers = [o.e2e_p50_s for r in ledger.runs for o in r.seen if o.e2e_p50_s]
+    e2e = median(answers) if answers else 0.0
     if load.kind == "rate":
         rate = load.value
     else:
@@ -59,36 +61,25 @@ def start(
 def look(
     ledger: Ledger, load: Load, phase: Phase, requests: int, why: str
 ) -> Generator[Step, Result, Stance | None]:
-    """Measures what runs at a load until it is clear whether the SLO holds there.
+    """Measures what runs at a load once, or again after an invalid measurement.
 
     None after a failure, or where the load was set aside because every measurement was invalid.
     """
     run = ledger.run
-    seconds, invalid, longer = window(ledger, load, requests), 0, False
-    while True:
+    seconds = window(ledger, load, requests)
+    for _ in range(1 + _INVALID):
         ledger.afford_window(seconds)
-        why_now = why if not longer else f"{why}; longer, because it was unclear"
-        result = yield Measure(load, seconds, phase, why_now)
+        result = yield Measure(load, seconds, phase, why)
         if isinstance(result, Failure):
             return None
-        if not isinstance(result, Observation):
-            invalid += 1
-            if invalid <= _INVALID:
-                continue
-            run.set_aside.append(load)
-            return None
-        turns = turning(ledger.runs)
-        found = stance(run.at(load), turns)
-        if result.held == "unclear" and measures.share(result) >= 0.99 and found == "yes":
-            # Nearly every request was good and the interval is still too wide: too few requests.
-            ledger.patience = min(_PATIENCE, ledger.patience * 1.1)
-        if found != "near" or longer or not ledger.problem.has_slo:
-            if found == "near":
-                return "yes" if pooled(run.at(load)) >= turns else "no"
+        if isinstance(result, Observation):
+            found = stance(run.at(load), turning(ledger.runs))
+            if result.held == "unclear" and measures.share(result) >= 0.99 and found == "yes":
+                # Nearly every request was good, and the interval still too wide for a yes.
+                ledger.patience = min(_PATIENCE, ledger.patience * 1.1)
             return found
-        seconds, longer = min(_MOST_S, seconds * 2), True
-        if phase == "screen":
-            phase = "halving"
+    run.set_aside.append(load)
+    return None
 
 
 def set_aside(ledger: Ledger, configuration: Configuration) -> None:

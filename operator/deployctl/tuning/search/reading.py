@@ -1,8 +1,7 @@
 """Reading: what one start of a configuration came to. Pure.
 
-The limit lies between the highest load that held and the lowest that did not. Inside, it is put
-where the share of good requests crosses the share at which the SLO turns: that is finer than the
-bracket, and costs nothing.
+The limit lies between the highest load that held and the lowest that did not; where it is put
+there, and how sure that is, `fit` says.
 """
 
 import math
@@ -11,29 +10,41 @@ from typing import Literal, NamedTuple
 
 from deployctl.tuning.problem import Problem
 from deployctl.tuning.search import measures
+from deployctl.tuning.search.fit import LEARNED_SPREAD, STEEP, STEEP_SPREAD, fit, shares
 from deployctl.tuning.search.ledger import Run
 from deployctl.tuning.trial import Load, Observation
 
 Stance = Literal["yes", "no", "near"]
 _SURE = 1.5  # standard errors by which a share has to differ from where the SLO turns
+_HARDLY = 1.0  # standard errors above the limit that it hardly is
 TURNS = 0.95  # share of good requests at which an SLO on 95th percentiles turns
 
 
 class Bracket(NamedTuple):
-    """The highest load that held, the lowest above it that did not; where the limit is between."""
+    """The highest load that held, and the lowest above it that did not."""
 
     holds: Load | None
     breaks: Load | None
-    part: float  # 0 at `holds`, 1 at `breaks`
 
 
 class Reading(NamedTuple):
     """What one start came to, as the logarithm of a worth."""
 
     value: float | None  # None where no load held
-    most: float | None  # it is certainly not better; None where no load broke it
+    error: float  # standard error of what was sampled; that between starts is not in it
+    most: float  # it is hardly better; infinite where nothing says so
     load: Load | None  # that held
     held: bool | None  # the SLO at that load; None: no SLO, or undecided
+    limit: float  # logarithm of the load at which the SLO turns; nan without one
+
+
+class Belief(NamedTuple):
+    """What every reading is made with: of the whole study so far."""
+
+    turns: float  # share of good requests at which the SLO turns
+    tokens_each: float  # output tokens of a request: with a rate they follow from the load
+    steep: float  # logarithm of the steepness of shares, and how sure that is
+    spread: float
 
 
 def stance(seen: Sequence[Observation], turns: float) -> Stance:
@@ -72,11 +83,28 @@ def turning(runs: Sequence[Run]) -> float:
     return TURNS
 
 
+def believe(problem: Problem, runs: Sequence[Run]) -> Belief:
+    """From everything seen so far."""
+    turns = turning(runs)
+    seen = [o for r in runs[:1] for o in r.seen if o.requests_per_s > 0]
+    tokens, done = sum(o.output_tokens_per_s for o in seen), sum(o.requests_per_s for o in seen)
+    each = tokens / done if tokens else problem.output_tokens
+    known = []
+    if measures.seeks_limit(problem):
+        for run in runs[:4]:
+            if len(run.seen) >= 3:
+                found = fit(shares(run.seen, turns), turns, STEEP, STEEP_SPREAD)
+                if found.steep_error < 0.8 * STEEP_SPREAD:
+                    known.append(found.steep)
+    if not known:
+        return Belief(turns, each, STEEP, STEEP_SPREAD)
+    return Belief(turns, each, sum(known) / len(known), LEARNED_SPREAD)
+
+
 def bracket(run: Run, turns: float) -> Bracket:
     """Where the limit is, by what this start showed. `near` counts as either, by its share."""
-    loads = sorted({o.load.value for o in run.seen})
-    stances = {}
-    for value in loads:
+    stances: dict[float, Stance] = {}
+    for value in sorted({o.load.value for o in run.seen}):
         seen = [o for o in run.seen if o.load.value == value]
         found = stance(seen, turns)
         if found == "near":
@@ -85,80 +113,83 @@ def bracket(run: Run, turns: float) -> Bracket:
     if run.failed_at is not None:
         stances[run.failed_at.value] = "no"
     broken = [v for v in stances if stances[v] == "no"]
-    # A load that held above one that broke is chance: the higher yes is believed only where
-    # it is the more frequent finding, so the bracket is the one with the fewest contradictions.
     held = [v for v in stances if stances[v] == "yes"]
-    best: tuple[int, float] | None = None
-    for edge in [0.0, *sorted(held)]:
-        wrong = sum(v <= edge for v in broken) + sum(v > edge for v in held)
-        if best is None or wrong <= best[0]:
-            best = (wrong, edge)
-    edge = best[1] if best else 0.0
+    # A load that held above one that broke is chance: the edge is where the fewest findings
+    # contradict it, and the higher one of several.
+    edge = min(sorted([0.0, *held], reverse=True), key=lambda e: _wrong(e, held, broken))
     above = min((v for v in broken if v > edge), default=None)
     kind = run.seen[0].load.kind if run.seen else "rate"
-    holds = Load(kind, edge) if edge else None
-    breaks = Load(kind, above) if above is not None else None
-    part = 0.5
-    if holds and breaks and (low := run.at(holds)) and (high := run.at(breaks)):
-        a = measures.logit(pooled(low), sum(map(measures.requests, low)))
-        b = measures.logit(pooled(high), sum(map(measures.requests, high)))
-        aim = measures.logit(turns, 10**6)
-        if a > b:
-            part = min(0.95, max(0.05, (a - aim) / (a - b)))
-    return Bracket(holds, breaks, part)
+    return Bracket(
+        Load(kind, edge) if edge else None, Load(kind, above) if above is not None else None
+    )
 
 
-def read(problem: Problem, run: Run, turns: float, tokens_each: float) -> Reading | None:
-    """What a start came to; None where nothing was measured.
+def _wrong(edge: float, held: Sequence[float], broken: Sequence[float]) -> int:
+    return sum(v <= edge for v in broken) + sum(v > edge for v in held)
 
-    `tokens_each` are output tokens of a request: with a rate they follow from the load.
-    """
+
+def read(problem: Problem, run: Run, belief: Belief) -> Reading | None:
+    """What a start came to; None where nothing was measured."""
     if not run.seen:
         return None
     if problem.goal == "latency":
-        return _latency(problem, run, turns)
+        return _latency(problem, run, belief.turns)
     if not problem.has_slo:
         best = max(run.seen, key=lambda o: measures.worth(problem, o))
-        worth = measures.worth(problem, best)
-        return Reading(math.log(worth) if worth else None, None, best.load, None)
-    found = bracket(run, turns)
-    low, high = found.holds, found.breaks
-    most = potential(problem, run, high, turns, tokens_each) if high else None
+        value = math.log(max(measures.worth(problem, best), 1e-12))
+        error = 0.3 / math.sqrt(max(1, measures.requests(best)))
+        return Reading(value, error, value + 2 * error, best.load, None, math.nan)
+    low, high = bracket(run, belief.turns)
+    found = fit(shares(run.seen, belief.turns), belief.turns, belief.steep, belief.spread)
+    limit, error = found.limit, found.error
+    if low is not None and high is None:  # nothing broke: it is this, or more
+        limit, error = math.log(low.value), 0.02
+    value = log_worth(problem, run, limit, belief)
+    most = log_worth(problem, run, limit + _HARDLY * error, belief) if high else math.inf
     if low is None:
-        return Reading(None, most, None, False)
-    value = potential(problem, run, low, turns, tokens_each)
-    if problem.goal == "goodput":  # what was good there, where that is more than at the limit
-        value = max(
-            value, math.log(max(measures.rate(run.at(low)[-1]) * pooled(run.at(low)), 1e-12))
-        )
-    if most is not None and most > value:
-        inside = potential(problem, run, low, turns, tokens_each)
-        value = max(value, inside + (most - inside) * found.part)
-    decided = any(o.held == "yes" for o in run.at(low))
-    return Reading(value, most, low, True if decided else None)
+        return Reading(None, error, most, None, False, limit)
+    decided = any(o.held == "yes" for o in run.seen if o.load.value <= low.value)
+    return Reading(value, error, most, low, True if decided else None, limit)
 
 
-def potential(problem: Problem, run: Run, load: Load, turns: float, tokens_each: float) -> float:
-    """Logarithm of what a load would be worth, were the SLO's turning point there."""
-    if load.kind == "rate":
-        return math.log(load.value * (turns if problem.goal == "goodput" else tokens_each))
-    seen = run.at(load)
-    if not seen:
-        return math.inf
-    if problem.goal == "goodput":
-        return math.log(max(measures.rate(seen[-1]) * turns, 1e-12))
-    return math.log(max(seen[-1].output_tokens_per_s, 1e-12))
+def log_worth(problem: Problem, run: Run, limit: float, belief: Belief) -> float:
+    """Logarithm of what this start would be worth, were its SLO to turn at this load (logarithm).
+
+    In an open loop that follows from the rate. In a closed loop rates are interpolated between
+    the loads that were measured.
+    """
+    goodput = problem.goal == "goodput"
+    part = math.log(belief.turns if goodput else belief.tokens_each)
+    if run.seen[0].load.kind == "rate":
+        return limit + part
+    points: dict[float, float] = {}
+    for o in run.seen:
+        rate = o.requests_per_s if goodput else o.output_tokens_per_s
+        points[math.log(o.load.value)] = math.log(max(rate, 1e-12))
+    at = sorted(points)
+    if len(at) == 1:
+        value = points[at[0]] + min(0.0, limit - at[0])
+    else:
+        i = min(len(at) - 2, max(0, sum(x <= limit for x in at) - 1))
+        slope = (points[at[i + 1]] - points[at[i]]) / (at[i + 1] - at[i])
+        slope = min(1.0, max(0.0, slope))
+        base = at[i + 1] if limit >= at[i + 1] else at[i]
+        value = points[base] + slope * (min(limit, at[-1] + 0.3) - base)
+    return value + (part if goodput else 0.0)
 
 
 def _latency(problem: Problem, run: Run, turns: float) -> Reading:
     seen = run.at(problem.first) or run.seen
     worths = [math.log(w) for o in seen if (w := measures.worth(problem, o)) > 0]
+    load = seen[-1].load
     if not worths:
-        return Reading(None, None, None, None)
+        return Reading(None, 0.0, math.inf, None, None, math.nan)
     held = None
     if problem.has_slo:
         found = stance(seen, turns)
         held = None if found == "near" else found == "yes"
-        if held is False:
-            return Reading(None, None, seen[-1].load, False)
-    return Reading(sum(worths) / len(worths), None, seen[-1].load, held)
+    value, count = sum(worths) / len(worths), sum(measures.requests(o) for o in seen)
+    error = 0.8 / math.sqrt(max(1, count))  # a 95th percentile of requests that vary by 40%
+    if held is False:
+        return Reading(None, error, -math.inf, load, False, math.nan)
+    return Reading(value, error, value + 2 * error, load, held, math.nan)

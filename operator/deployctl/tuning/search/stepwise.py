@@ -34,7 +34,7 @@ class Stepwise:
 
     def answer(self) -> Answer:
         """The best answer so far."""
-        finals = self._course.finals
+        finals = self._course.finals.left
         return verdict.answer(self._ledger, finals[0] if finals else None, self._next is None)
 
     def remaining(self) -> tuple[int, float]:
@@ -43,8 +43,7 @@ class Stepwise:
             return 0, 0.0
         starts, looks = self._course.outlook()
         ledger = self._ledger
-        window = self._course.window_s() + ledger.overhead_s()
-        seconds = starts * ledger.startup_s(BASELINE) + looks * window
+        seconds = starts * ledger.startup_s(BASELINE) + looks * self._course.look_s()
         left = max(0.0, ledger.problem.budget_s - ledger.elapsed)
         part = min(1.0, left / seconds) if seconds > 0 else 1.0
         return max(1, math.ceil((starts + looks) * part)), min(seconds, left)

@@ -4,11 +4,10 @@ import math
 
 from deployctl.tuning.bench import Answer, Standing, Verdict
 from deployctl.tuning.search import measures
-from deployctl.tuning.search.compare import Pair, Readings
+from deployctl.tuning.search.compare import Pair, Readings, wins
 from deployctl.tuning.search.ledger import BASELINE, Ledger
 from deployctl.tuning.trial import Configuration
 
-_LEAST = math.log(1.01)  # a winner is better than the baseline by at least so much, for certain
 _WORSE = math.log(1.03)  # what is so much worse than the baseline is beaten
 
 
@@ -40,11 +39,7 @@ def _decide(
 ) -> tuple[Verdict, str, Configuration | None, Pair | None]:
     ledger = readings.ledger
     base = readings.estimate(BASELINE)
-    others = {
-        c: e
-        for c in dict.fromkeys(run.configuration for run, _ in readings.all)
-        if c != BASELINE and not ledger.failure(c) and (e := readings.estimate(c))
-    }
+    others = {c: e for c, e in readings.feasible().items() if c != BASELINE}
     if not over:
         best = max(others, key=lambda c: others[c].value, default=None)
         if best is not None and base is not None and others[best].value <= base.value:
@@ -58,7 +53,7 @@ def _decide(
     if base is None or ledger.failure(BASELINE) is not None:
         return _without_baseline(readings, finalist)
     if finalist is not None and (pair := readings.pair(finalist)) is not None:
-        if ledger.failure(finalist) is None and _wins(pair):
+        if ledger.failure(finalist) is None and wins(pair):
             text = f"better than the baseline by {_percent(pair.value)} over {pair.rounds} rounds"
             return "winner", f"{finalist} is {text} of fresh starts", finalist, pair
         if pair.high < 0 and _all_worse(readings, {finalist}):
@@ -80,10 +75,6 @@ def _decide(
         change = others[close].value - base.value
         text += f"; nearest is {close} ({_percent(change)})"
     return "no_clear_winner", text, None, None
-
-
-def _wins(pair: Pair) -> bool:
-    return pair.least > _LEAST
 
 
 def _without_baseline(
@@ -115,8 +106,8 @@ def _all_worse(readings: Readings, known: set[Configuration]) -> bool:
         if readings.ledger.failure(configuration):
             continue
         for run, reading in readings.of(configuration):
-            bound = reading.value if reading.value is not None else reading.most
-            if bound is None or bound - readings.drift.at(run.at_s) > base.value - _WORSE:
+            bound = reading.most
+            if bound - readings.drift.at(run.at_s) > base.value - _WORSE:
                 return False
     return True
 

@@ -1,0 +1,176 @@
+"""Screens: one setting at a time, uphill from the best that is known. Pure.
+
+A candidate is looked at where the best has its limit: one short window tells most of them from
+it, and what does not hold there is left. What is unclear gets longer windows, and what holds is
+followed to its own limit, all within the same start. The best is measured again now and then,
+since it may have been lucky, and everything may have drifted.
+"""
+
+import math
+from collections.abc import Generator
+from typing import Literal
+
+from deployctl.tuning.search import lattice as space
+from deployctl.tuning.search.again import again, guess
+from deployctl.tuning.search.climb import Aim, climb
+from deployctl.tuning.search.compare import Readings
+from deployctl.tuning.search.lattice import Lattice
+from deployctl.tuning.search.ledger import BASELINE, Ledger
+from deployctl.tuning.search.looks import SHORT, set_aside, start
+from deployctl.tuning.trial import Configuration, Phase, Result, Step, Value
+
+Outcome = Literal["better", "tie", "worse", "failed", "skipped"]
+Steps = Generator[Step, Result, None]
+
+BETTER = math.log(1.015)  # the best is replaced by what is better by so much
+NEAR = math.log(1.06)  # below the best, and still in the race: two starts differ by as much
+_SURELY = math.log(1.08)  # so much better that the other direction needs no look
+_STALE = 6  # challenges after which the best is measured again
+_PLATEAU = 2  # ties in one direction, and no more
+_PRECISION = 0.03
+
+
+class Screens:
+    """Looks for the best; `best` is the one so far."""
+
+    def __init__(self, ledger: Ledger, lattice: Lattice) -> None:
+        self.ledger, self.lattice = ledger, lattice
+        self.best = BASELINE
+        self.swept: set[str] = set()
+        self._outcomes: dict[tuple[object, ...], Outcome] = {}
+        self._since = 0
+
+    def steps(self) -> Steps:
+        """Sweeps over the settings until nothing beside the best is better."""
+        while True:
+            before = self.best
+            for parameter in self.lattice.parameters:
+                yield from self._line(parameter.name)
+                self.swept.add(parameter.name)
+            if self.best == before:
+                yield from self._diagonals()
+            if self.best == before:
+                return
+
+    def _line(self, name: str) -> Steps:
+        """One setting: from the best in either direction, across plateaus, until it gets worse."""
+        values = self.lattice.by_name[name].values
+        if (
+            not space.ordered(self.lattice.by_name[name])
+            or self.lattice.position(self.best, name) is None
+        ):
+            for value in values:
+                if not space.same(value, self.lattice.value(self.best, name)):
+                    yield from self._move(name, value)
+            return
+        begin = self.lattice.position(self.best, name)
+        assert begin is not None
+        worth = self._value(self.best)
+        for direction in self._directions(name):
+            ties, place = 0, begin
+            while 0 <= place + direction < len(values):
+                place += direction
+                outcome = yield from self._move(name, values[place])
+                ties = 0 if outcome == "better" else ties + (outcome == "tie")
+                if outcome in ("worse", "failed") or ties >= _PLATEAU:
+                    break
+            now = self._value(self.best)
+            if now is not None and (worth is None or now > worth + _SURELY):
+                return
+
+    def _value(self, configuration: Configuration) -> float | None:
+        estimate = Readings(self.ledger).estimate(configuration)
+        return estimate.value if estimate else None
+
+    def _directions(self, name: str) -> tuple[int, ...]:
+        """Up first, unless the plan expects more of less."""
+        up, down = (self.lattice.moved(self.best, {name: step}) for step in (1, -1))
+        if up and down:
+            a, b = (self.ledger.problem.prior(c).decode_tokens_s for c in (up, down))
+            if a and b and b > a * 1.01:
+                return -1, 1
+        return 1, -1
+
+    def _diagonals(self) -> Steps:
+        """More sequences leave less of a step for prompts: both at once may be better."""
+        if {space.TOKENS, space.SEQUENCES} <= self.lattice.by_name.keys():
+            for step in (1, -1):
+                both = self.lattice.moved(self.best, {space.TOKENS: step, space.SEQUENCES: step})
+                if both is not None and (yield from self._challenge(both)) == "better":
+                    return
+
+    def _move(self, name: str, value: Value) -> Generator[Step, Result, Outcome]:
+        """The best with one other value, unless that was seen where nothing else matters."""
+        key: tuple[object, ...] = (name, value)
+        if name in space.COUPLED:
+            others = [p.name for p in self.lattice.parameters if p.name != name]
+            key += tuple(self.lattice.value(self.best, o) for o in others if o in space.COUPLED)
+        if self._outcomes.get(key, "better") != "better":
+            return self._outcomes[key]
+        outcome = yield from self._challenge(self.lattice.with_values(self.best, {name: value}))
+        self._outcomes[key] = outcome
+        return outcome
+
+    def _challenge(self, candidate: Configuration) -> Generator[Step, Result, Outcome]:
+        """One start against the best."""
+        ledger = self.ledger
+        if ledger.of(candidate) or (candidate == BASELINE and BASELINE in ledger.skipped):
+            return self._judge(candidate)
+        blocked = self.lattice.blocked(candidate, ledger)
+        if blocked is not None:
+            ledger.skipped[candidate] = blocked
+            return "skipped" if blocked.startswith("refused") else "failed"
+        if self._since >= _STALE:
+            yield from self._refresh()
+        self._since += 1
+        readings = Readings(ledger)
+        best = readings.estimate(self.best)
+        why = f"against {self.best}" if best else "nothing holds yet"
+        if not (yield from start(ledger, candidate, "screen", why)):
+            return "failed"
+        yield from climb(ledger, "screen", self._aim(readings), why)
+        set_aside(ledger, candidate)
+        outcome = self._judge(candidate)
+        if outcome == "better":
+            self.best, self._since = candidate, 0
+        return outcome
+
+    def _aim(self, readings: Readings) -> Aim:
+        """Where the best has its limit; what is certainly below is left."""
+        best = readings.estimate(self.best)
+        if best is None:  # nothing holds: begin where the least was asked
+            tried = [o.load.value for r in self.ledger.runs for o in r.seen]
+            return Aim(min(tried, default=self.ledger.problem.first.value), 2.0, 0.05)
+        floor = best.value + readings.drift.at(self.ledger.elapsed) - NEAR
+        step = 1.08 if self.ledger.problem.has_slo else 2.0
+        return Aim(guess(readings, self.best), step, _PRECISION, floor)
+
+    def _judge(self, candidate: Configuration) -> Outcome:
+        """What its starts came to, against the best."""
+        if self.ledger.failure(candidate) is not None or candidate in self.ledger.skipped:
+            return "failed"
+        readings = Readings(self.ledger)
+        mine, best = readings.estimate(candidate), readings.estimate(self.best)
+        if mine is None:
+            return "worse"
+        if best is None:
+            return "better"
+        if candidate != self.best and mine.value > best.value + BETTER:
+            return "better"
+        return "tie" if mine.value > best.value - NEAR else "worse"
+
+    def _refresh(self) -> Steps:
+        """The best once more: it may have been lucky, and everything may have drifted."""
+        self._since = 0
+        if len(self.ledger.of(self.best)) > 1 and self.best != BASELINE:
+            return
+        if Readings(self.ledger).estimate(self.best) is None:
+            return
+        phase: Phase = "drift" if self.best == BASELINE else "halving"
+        why = "the best so far once more: was it luck, has anything drifted?"
+        yield from again(self.ledger, self.best, phase, SHORT, why)
+        readings = Readings(self.ledger)
+        values = readings.feasible()
+        top = max(values, key=lambda c: (values[c].value, c == self.best), default=self.best)
+        if self.best not in values or values[top].value > values[self.best].value + BETTER:
+            self.best = top
