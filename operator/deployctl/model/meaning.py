@@ -57,7 +57,7 @@ class Remark(NamedTuple):
     blocks: bool = False
 
 
-_UNDECLARED = Remark(
+UNDECLARED = Remark(
     "quantization_undeclared",
     "the weights are packed, but neither config.json nor a quantizer's file says how",
     "take the publisher's quantization_config or quantize_config.json",
@@ -132,7 +132,7 @@ def _methods(facts: ModelFacts) -> list[Remark]:
     if facts.engine != "vllm":
         return []
     if quantization is None:
-        return [_UNDECLARED] if facts.packed else []
+        return [UNDECLARED] if facts.packed else []
     found = []
     absent = [
         names[0]

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from deployctl.engines.vllm import flags
 from deployctl.engines.vllm.versions import OLDEST, at_least
 from deployctl.hardware import GpuProfile
-from deployctl.model import ModelFacts
+from deployctl.model import ModelFacts, meaning
 from deployctl.planning.plan import Finding
 from deployctl.planning.settings import Settings
 from deployctl.planning.shape import Shape
@@ -32,11 +32,8 @@ def checkpoint(spec: ServiceSpec, facts: ModelFacts) -> Iterator[Finding]:
             else "take a safetensors checkpoint (AWQ, GPTQ or BF16)",
         )
     elif facts.packed and facts.quantization is None and not _made_up(spec):
-        yield Finding(
-            code="quantization_undeclared",
-            message="the weights are packed, but no file of the checkpoint says how",
-            fix="take the publisher's quantization_config or quantize_config.json",
-        )
+        said = meaning.UNDECLARED
+        yield Finding(code=said.code, message=said.message, fix=said.fix)
     elif facts.architecture is None:
         yield Finding(
             code="format_not_served",
