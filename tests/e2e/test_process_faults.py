@@ -87,7 +87,8 @@ def test_the_supervisor_is_killed(shell):
     assert shell.up(children="1")[0] == 0
     [supervisor] = shell.state.rglob("supervisor.json")
     os.kill(json.loads(supervisor.read_text())["pid"], signal.SIGKILL)
-    dead = until(lambda: (s := shell.status(4))["health"] == "dead" and s)
+    until(lambda: shell.status()["health"] == "dead")
+    dead = shell.status(4)
     assert "its supervisor was killed" in dead["detail"]
     assert shell.run("down", "tiny")[0] == 0
     assert shell.left() == []
