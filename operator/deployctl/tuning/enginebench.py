@@ -17,7 +17,6 @@ from deployctl.errors import (
     EngineError,
     InterruptedByUserError,
     PlanRefusedError,
-    SpecError,
     StateError,
     TargetError,
 )
@@ -153,8 +152,8 @@ class EngineBench:
         try:
             prepared = self._prepare(candidate(self._spec, configuration, port=self._port))
             wanted, bundle = self._rendered(prepared)
-        except (SpecError, PlanRefusedError) as error:
-            return Failure("refused_by_plan", _told(error), 0.0)
+        except PlanRefusedError as error:
+            return Failure("refused_by_plan", error.message, 0.0)
         try:
             outcome = self._rollout().up(wanted, prepared.plan, bundle)
         except EngineError as error:
@@ -268,10 +267,6 @@ def at_load(setup: Setup, endpoint: Endpoint, load: Load, *, seconds: float, see
         )
     arrivals = setup.arrivals or "poisson"
     return dataclasses.replace(told, mode="open", users=0, rate=load.value, arrivals=arrivals)
-
-
-def _told(error: SpecError | PlanRefusedError) -> str:
-    return f"{error.where}: {error.message}" if error.where else error.message
 
 
 def _free_port() -> int:

@@ -1,0 +1,366 @@
+"""EngineBench on a driver that is all memory: what it starts, ends, and makes of every fate."""
+
+import dataclasses
+
+import pytest
+
+from deployctl.errors import (
+    EngineError,
+    InterruptedByUserError,
+    LockedError,
+    PortTakenError,
+    StateError,
+    TargetError,
+)
+from deployctl.load import slo as slos
+from deployctl.load.summary import summarize
+from deployctl.planning.plan import Finding
+from deployctl.spec import ServiceSpec
+from deployctl.targets.driver import Endpoint, EngineState
+from deployctl.targets.readiness import Answer, Tools
+from deployctl.targets.store import ServiceRef, Store
+from deployctl.tuning.enginebench import EngineBench
+from deployctl.tuning.trial import Configuration, Failure, Invalid, Load, Observation, Started
+from deployctl_loadtest.result import Setup, Verdict
+from deployctl_loadtest.sample import Sample, WorkerReport
+
+REF = ServiceRef("process", "tiny-tune")
+BASELINE = Configuration()
+SETUP = Setup(None, "", "", "chat", 1, 0.0, 1.0, 64, 8, True, 0, 60.0)
+SLO = slos.parse("ttft_p95=500ms")
+
+
+class Driver:
+    """Keeps logs by revision. `fate` decides what the next start comes to."""
+
+    kind = "process"
+
+    def __init__(self):
+        self.running = set()
+        self.logs_of = {}
+        self.started = []
+        self.fate = None  # None, the last words of an engine, "silent", or an error
+        self.refuses = None
+
+    def preflight(self, release, replacing):
+        if self.refuses:
+            raise self.refuses
+
+    def fetch(self, release, tell):
+        pass
+
+    def start(self, release, tell):
+        self.started.append(release)
+        self.logs_of[release.revision] = ["INFO Application startup complete."]
+        if self.fate is not None and self.fate != "silent":
+            self.logs_of[release.revision] = ["INFO Starting to load model", *self.fate]
+            return
+        self.running.add(release.revision)
+
+    def stop(self, release, tell):
+        self.running.discard(release.revision)
+
+    def state(self, release):
+        if release.revision in self.running:
+            return EngineState("running")
+        dead = release.revision in self.logs_of
+        return EngineState("dead", "exit code 1") if dead else EngineState("absent")
+
+    def logs(self, release, *, tail, follow):
+        return iter(self.logs_of.get(release.revision, []))
+
+    def endpoint(self, release):
+        return Endpoint(f"http://127.0.0.1:{release.spec.port}", "tiny", None)
+
+    def log_path(self, release):
+        return None
+
+    def kill(self, *words):
+        """The engine that runs dies, with these last words."""
+        for number in self.running:
+            self.logs_of[number] += words
+        self.running.clear()
+
+
+class World:
+    """A bench with everything around it, and a clock that moves when it is asked to wait."""
+
+    def __init__(self, tmp_path, settings, make_plan):
+        self.now = 0.0
+        self.driver = Driver()
+        self.settings = settings
+        self.folder = tmp_path / "study"
+        self.reasons = ()
+        self.loads = []
+        self.during = lambda: None
+        self.verdicts, self.outcome, self.preemptions = [], "ok", None
+        self.interrupted = False
+        self.answers = True
+        self._make_plan = make_plan
+        model = tmp_path / "tiny"
+        model.mkdir()
+        self.spec = ServiceSpec(model=str(model), gpu="cpu", target="process", max_num_seqs=64)
+
+    def bench(self, **more):
+        tools = Tools(ask=self._ask, clock=lambda: self.now, sleep=self._sleep)
+        given = {
+            "prepare": self._prepare, "measure": self._measure, "setup": SETUP, "slo": SLO,
+            "folder": self.folder, "settings": self.settings, "port": 27100,
+            "driver": self.driver, "tools": tools, "environment": {}, **more,
+        }  # fmt: skip
+        return EngineBench(self.spec, **given)
+
+    def _prepare(self, spec):
+        verdict = "does_not_fit" if self.reasons else "fits"
+        plan = self._make_plan(spec, verdict=verdict, reasons=self.reasons)
+        return type("Planned", (), {"spec": spec, "plan": plan})
+
+    def _ask(self, endpoint, timeout):
+        self.now += 1.0
+        alive = self.driver.running and self.driver.fate != "silent" and self.answers
+        return Answer(bool(alive), "" if alive else "no answer")
+
+    def _sleep(self, seconds):
+        self.now += seconds
+
+    def _measure(self, setup, endpoint, slo, folder):
+        self.loads.append((setup, endpoint, folder))
+        folder.mkdir(parents=True)
+        self.now += setup.cut_s + setup.duration_s
+        self.during()
+        samples = [
+            Sample("w", float(i) / 20, self.outcome, ttft_s=0.1, e2e_s=0.2, duration_s=0.2)
+            for i in range(220)
+        ]
+        report = WorkerReport("w", 0.0, 11.0, len(samples), [], [])
+        result = summarize(
+            setup, samples, [report], lost=0, started="", tools={}, interrupted=self.interrupted,
+            server=None,
+        )  # fmt: skip
+        judged = slos.evaluate(slo, samples, result.window_s) if slo else None
+        verdicts = [*result.verdicts, *self.verdicts]
+        return dataclasses.replace(result, slo=judged, verdicts=verdicts), samples
+
+
+@pytest.fixture
+def world(tmp_path, settings, make_plan):
+    return World(tmp_path, settings, make_plan)
+
+
+def test_one_engine_after_the_other_under_a_name_and_port_of_its_own(world):
+    with world.bench() as bench:
+        assert isinstance(bench.start(BASELINE), Started)
+        assert bench.start(Configuration.of({"max_num_seqs": 8, "block_size": 16})) == Started(1.0)
+        first, second = world.driver.started
+        assert world.driver.running == {second.revision}
+        assert (second.service, second.spec.port) == ("tiny-tune", 27100)
+        assert first.spec.max_num_seqs == 64
+        assert second.spec.max_num_seqs == 8
+        assert second.spec.engine_args == {"block_size": 16}
+        assert first.spec.replicas == 1
+    assert not world.driver.running
+
+
+def test_a_start_is_a_fresh_one_even_of_what_runs(world):
+    with world.bench() as bench:
+        bench.start(BASELINE)
+        bench.start(BASELINE)
+        assert len(world.driver.started) == 2
+        assert len(world.driver.running) == 1
+
+
+def test_what_a_killed_bench_left_running_is_ended(world):
+    killed = world.bench()
+    killed.start(BASELINE)  # and it never came to stop it
+    left = world.driver.started[0]
+    with world.bench() as bench:
+        bench.stop()
+        assert not world.driver.running
+        bench.start(BASELINE)
+        assert world.driver.running == {left.revision + 1}
+
+
+def test_two_benches_of_one_service_do_not_end_each_other(world):
+    with world.bench() as bench:
+        bench.start(BASELINE)
+        with pytest.raises(LockedError, match="tiny-tune"), world.bench():
+            pass
+        assert world.driver.running
+
+
+def test_a_measurement(world):
+    with world.bench() as bench:
+        bench.start(BASELINE)
+        seen = bench.measure(Load("users", 4), 10.0, seed=7)
+        assert isinstance(seen, Observation)
+        assert (seen.held, seen.ok, seen.spent_s) == ("yes", 200, 11.0)
+        assert seen.ttft_p95_s == pytest.approx(0.1)
+        assert seen.folder == "measurements/0001-users-4"
+        setup, endpoint, folder = world.loads[0]
+        assert folder == world.folder / seen.folder
+        assert setup.url == endpoint.url == "http://127.0.0.1:27100"
+        told = (setup.model, setup.mode, setup.users, setup.duration_s, setup.warmup_s, setup.seed)
+        assert told == ("tiny", "closed", 4, 10.0, 1.0, 7)
+
+
+def test_an_open_loop_and_folders_that_go_on_where_another_bench_was_killed(world):
+    with world.bench() as bench:
+        bench.start(BASELINE)
+        bench.measure(Load("rate", 2.5), 10.0, seed=1)
+    with world.bench() as bench:
+        bench.start(BASELINE)
+        bench.measure(Load("rate", 2.5), 10.0, seed=2)
+    (one, _, first), (_, _, second) = world.loads
+    assert (one.mode, one.rate, one.arrivals, one.users) == ("open", 2.5, "poisson", 0)
+    assert (first.name, second.name) == ("0001-rate-2.5", "0002-rate-2.5")
+
+
+def test_without_an_slo_what_is_answered_is_good(world):
+    with world.bench(slo=None) as bench:
+        bench.start(BASELINE)
+        seen = bench.measure(Load("users", 4), 10.0, seed=7)
+        assert (seen.held, seen.why) == ("yes", "there is no SLO")
+        assert seen.goodput_per_s == seen.goodput_low == seen.requests_per_s > 0
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "reason"),
+    [
+        (
+            ["ValueError: No available memory for the cache blocks."],
+            "out_of_memory",
+            "the weights leave no memory for the KV cache "
+            "(it said: ValueError: No available memory for the cache blocks.)",
+        ),
+        (
+            ["pydantic error", "ValueError: max_num_batched_tokens (4) must be >= max_num_seqs"],
+            "start_refused",
+            "max_num_batched_tokens (4) must be >= max_num_seqs",
+        ),
+    ],
+)
+def test_an_engine_that_does_not_come_up_says_why(world, words, kind, reason):
+    with world.bench() as bench:
+        world.driver.fate = words
+        failure = bench.start(BASELINE)
+        assert isinstance(failure, Failure)
+        assert failure.kind == kind
+        assert reason in failure.reason
+        assert "exit code 1" in failure.reason
+        world.driver.fate = None
+        assert isinstance(bench.start(BASELINE), Started)
+
+
+def test_an_engine_that_never_answers(world):
+    with world.bench() as bench:
+        world.driver.fate = "silent"
+        failure = bench.start(BASELINE)
+        assert failure.kind == "never_healthy"
+        assert failure.spent_s > 30  # the start-up budget of its plan
+        assert not world.driver.running
+
+
+def test_what_the_planner_refuses_never_starts(world):
+    world.reasons = (Finding(code="kv_cache_too_small", message="the KV cache is full", fix="-"),)
+    with world.bench() as bench:
+        assert bench.start(BASELINE) == Failure("refused_by_plan", "the KV cache is full", 0.0)
+    assert not world.driver.started
+
+
+def test_what_is_nobodys_fault_ends_the_study(world):
+    with world.bench() as bench:
+        world.driver.fate = ["OSError: [Errno 28] No space left on device"]
+        with pytest.raises(EngineError, match="disk is full"):
+            bench.start(BASELINE)
+        world.driver.refuses = PortTakenError("port 27100 is taken")
+        with pytest.raises(PortTakenError):
+            bench.start(BASELINE)
+
+
+@pytest.mark.parametrize(
+    ("words", "kind", "reason"),
+    [
+        (["torch.OutOfMemoryError: CUDA out of memory."], "out_of_memory", "GPU ran out of memory"),
+        (["RuntimeError: illegal access"], "died_under_load", "RuntimeError: illegal access"),
+        ([], "died_under_load", "the engine died under load (exit code 1)"),
+    ],
+)
+def test_an_engine_that_dies_under_load(world, words, kind, reason):
+    with world.bench() as bench:
+        bench.start(BASELINE)
+        world.during = lambda: world.driver.kill(*words)
+        failure = bench.measure(Load("users", 4), 10.0, seed=7)
+        assert isinstance(failure, Failure)
+        assert (failure.kind, failure.spent_s) == (kind, 11.0)
+        assert reason in failure.reason
+        world.during = lambda: None
+        assert isinstance(bench.start(BASELINE), Started)
+        assert isinstance(bench.measure(Load("users", 4), 10.0, seed=8), Observation)
+
+
+def test_a_server_whose_engine_is_dead_lives_on_and_answers_nothing(world):
+    with world.bench() as bench:
+        bench.start(BASELINE)
+        world.outcome, world.answers = "http_error", False
+        failure = bench.measure(Load("users", 4), 10.0, seed=7)
+        assert failure.kind == "died_under_load"
+        assert "no longer answers" in failure.reason
+        assert not world.driver.running
+
+
+def test_failed_requests_of_an_engine_that_serves_are_a_result(world):
+    with world.bench() as bench:
+        bench.start(BASELINE)
+        world.outcome = "timeout"
+        seen = bench.measure(Load("users", 4), 10.0, seed=7)
+        assert isinstance(seen, Observation)
+        assert (seen.held, seen.ok, seen.failed) == ("no", 0, 200)
+
+
+def test_a_client_that_could_not_says_nothing_of_the_engine(world):
+    with world.bench() as bench:
+        bench.start(BASELINE)
+        world.verdicts = [Verdict("bad", "client_bottleneck", "The client was too slow.")]
+        for slo in (SLO, None):
+            bench._slo = slo
+            seen = bench.measure(Load("users", 4), 10.0, seed=7)
+            assert seen == Invalid("The client was too slow.", 11.0)
+        assert world.driver.running
+
+
+def test_a_load_test_that_fails_is_no_failure_of_the_engine(world):
+    def broken():
+        raise TargetError("Locust ended with exit code 2 and no result")
+
+    with world.bench() as bench:
+        bench.start(BASELINE)
+        world.during = broken
+        seen = bench.measure(Load("users", 4), 10.0, seed=7)
+        assert seen == Invalid("Locust ended with exit code 2 and no result", 12.0)
+
+
+def test_a_result_that_cannot_be_written_ends_the_study(world):
+    def full():
+        raise StateError("the result could not be written: no space")
+
+    with world.bench() as bench:
+        bench.start(BASELINE)
+        world.during = full
+        with pytest.raises(StateError):
+            bench.measure(Load("users", 4), 10.0, seed=7)
+
+
+def test_ctrl_c_is_no_observation(world):
+    with world.bench() as bench:
+        bench.start(BASELINE)
+        world.interrupted = True
+        with pytest.raises(InterruptedByUserError):
+            bench.measure(Load("users", 4), 10.0, seed=7)
+    assert not world.driver.running
+
+
+def test_the_service_itself_is_not_touched(world):
+    with world.bench() as bench:
+        bench.start(BASELINE)
+    names = [ref.service for ref in Store(world.settings.state_dir).services()]
+    assert names == [REF.service]
