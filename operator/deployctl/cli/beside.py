@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
-from deployctl.errors import TargetError
+from deployctl.errors import PortTakenError, TargetError
 
 if TYPE_CHECKING:
     from deployctl.cli.pipeline import Prepared
@@ -19,6 +19,7 @@ Beside = Literal["auto", "yes", "no"]
 # What an engine on a CPU takes beside weights, KV cache and activations: interpreter, torch,
 # compiler. vLLM 0.32 with a 16 MB model: 1.9 GiB resident.
 ENGINE_GIB = 2.5
+PORTS = 100  # above the service's own, that a candidate may take one of
 SPARE = 0.9  # share of the free memory that may be counted on
 
 
@@ -98,10 +99,26 @@ def available_gib(meminfo: Path = Path("/proc/meminfo")) -> float | None:
     return int(found[1]) / 1024**2 if found else None
 
 
-def free_port() -> int:
-    """A port of this host that nobody listens on now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+def free_port(after: int) -> int:
+    """The first port above `after` that nobody listens on: near, and none that the kernel hands
+    to outgoing connections where the service's own is not.
+
+    Raises:
+        PortTakenError: none of the next hundred is free.
+    """
+    for port in range(after + 1, min(after + PORTS, 65535) + 1):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise PortTakenError(
+        f"none of the {PORTS} ports above {after} is free for a candidate",
+        where="--beside",
+        hint="use --beside no, or another --port",
+    )
 
 
 def _cards(gpu: str) -> "list[Card]":

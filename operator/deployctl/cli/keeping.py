@@ -118,7 +118,7 @@ class Keeper:
         def run(release: "Release") -> str:
             self._where, self._why = "beside", choice.why
             tried = candidate(
-                spec, plan, self._driver.kind, port=beside.free_port(), cards=choice.cards
+                spec, plan, self._driver.kind, port=beside.free_port(spec.port), cards=choice.cards
             )
             self._note(
                 f"trying revision {release.revision} as {tried.spec.service} on port "

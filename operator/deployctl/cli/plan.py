@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deployctl.cli import tuned as tunings
 from deployctl.cli.console import Output, answer_json, out
 from deployctl.cli.options import OutputOption, spec_options
 from deployctl.errors import PlanRefusedError, SpecError
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
 @spec_options
 def command(
     specs: list[ServiceSpec],
+    given: frozenset[str],
+    tuned: tunings.TunedOption = None,
+    tuned_anyway: tunings.TunedAnywayOption = False,
     compare: Annotated[
         str | None,
         typer.Option(
@@ -38,18 +42,23 @@ def command(
 
     deployctl plan --model ./checkpoint --compare l4,rtx4090,a100-80gb --users 16
     """
+    recommended = tunings.read(tuned, tuned_anyway, specs, given)
     if compare is not None:
+        if recommended is not None:
+            raise SpecError(
+                "a recommendation is for one card",
+                where="--tuned",
+                hint="leave out --compare",
+            )
         if len(specs) != 1:
             raise SpecError(
                 "compares one service at a time", where="--compare", hint="give one model"
             )
         _compare(specs[0], compare, output)
         return
-    from deployctl.cli.pipeline import prepare
-
     plans: list[ServingPlan] = []
     for index, spec in enumerate(specs):
-        prepared = prepare(spec)
+        prepared = tunings.prepare(spec, recommended)
         plans.append(prepared.plan)
         if output is Output.json:
             continue

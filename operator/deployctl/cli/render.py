@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from deployctl.cli import tuned as tunings
 from deployctl.cli.console import Output, answer_json, story
 from deployctl.cli.options import spec_options
 from deployctl.errors import DeployctlError, InputError
@@ -38,6 +39,9 @@ class Kind(StrEnum):
 @spec_options
 def command(
     specs: list[ServiceSpec],
+    given: frozenset[str],
+    tuned: tunings.TunedOption = None,
+    tuned_anyway: tunings.TunedAnywayOption = False,
     target: Annotated[
         Kind | None,
         typer.Option(
@@ -84,9 +88,9 @@ def command(
     Or: deployctl render --target helm … -o qwen && helm install qwen qwen/chart -f
     qwen/values.yaml
     """
-    from deployctl.cli.pipeline import prepare
     from deployctl.cli.rendered import write
 
+    recommended = tunings.read(tuned, tuned_anyway, specs, given)
     everything = target is Kind.all
     if out is None and output is Output.text and (everything or len(specs) > 1):
         what = "several targets" if everything else f"{len(specs)} services"
@@ -99,7 +103,7 @@ def command(
         specs = [spec.model_copy(update={"target": target.value}) for spec in specs]
     options = chart_options(target, namespace, values or [])
     rendered = []
-    for prepared in map(prepare, specs):
+    for prepared in (tunings.prepare(spec, recommended) for spec in specs):
         kinds = _kinds(target, prepared)
         begun = _begin("manifests", prepared, options) if everything else None
         for kind in kinds:

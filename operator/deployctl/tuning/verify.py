@@ -30,7 +30,10 @@ def of_load(result: LoadResult) -> Judgement:
     was measured), does not pass; unresolved passes where its figure is within the limit."""
     answer = gate.judge(result)
     objectives = tuple(result.slo.objectives) if result.slo else ()
-    return Judgement(answer.passed, _text(objectives), tuple(answer.reasons), objectives)
+    # What was certainly missed comes before what could not be measured.
+    missed = [gate.tell(o) for o in objectives if o.verdict == "missed"]
+    reasons = (*missed, *(reason for reason in answer.reasons if reason not in missed))
+    return Judgement(answer.passed, _text(objectives), reasons, objectives)
 
 
 def check_watchable(slo: Slo) -> None:

@@ -10,4 +10,6 @@ Put this folder's parent on PYTHONPATH. What it does is said by environment vari
     FAKE_ENGINE_CHILDREN=1         starts a child and an orphaned grandchild, as workers are
     FAKE_ENGINE_DEAF=1             ignores SIGTERM, and so do its children
     FAKE_ENGINE_CHATTER=BYTES      writes that many bytes of log before it listens
+    FAKE_ENGINE_TOKEN_S=S          seconds a token of a streamed answer; --max-num-seqs at once
+    FAKE_ENGINE_DIE_AFTER=N        dies when it has begun N streamed answers
 """

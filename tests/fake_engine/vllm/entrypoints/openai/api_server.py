@@ -1,6 +1,7 @@
 """The fake engine's program. See the package's docstring for its switches."""
 
 import argparse
+import contextlib
 import json
 import os
 import signal
@@ -8,6 +9,8 @@ import subprocess
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from vllm.streaming import Engine
 
 
 def _switch(name):
@@ -30,19 +33,47 @@ def _family():
 
 class _Handler(BaseHTTPRequestHandler):
     model = ""
+    engine = None
+
+    def do_GET(self):
+        if self.path == "/v1/models":
+            return self._answer(200, {"data": [{"id": self.model, "owned_by": "vllm"}]})
+        if self.path == "/metrics":
+            return self._send(200, "text/plain", self.engine.metrics().encode())
+        return self._answer(200 if self.path == "/health" else 404, {})
 
     def do_POST(self):
         asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         key = os.environ.get("VLLM_API_KEY")
         if key and self.headers.get("Authorization") != f"Bearer {key}":
             return self._answer(401, {"error": "Unauthorized"})
+        if self.path == "/tokenize":
+            return self._answer(404, {})
         if asked["model"] != self.model:
             return self._answer(404, {"error": {"message": f"no model {asked['model']}"}})
+        if asked.get("stream"):
+            return self._stream(asked)
         return self._answer(200, {"choices": [{"text": " Paris"}]})
 
+    def _stream(self, asked):
+        self.protocol_version = "HTTP/1.1"
+        self.send_response(200)
+        self.send_header("Content-Type", "text/event-stream")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.send_header("Connection", "close")
+        self.end_headers()
+        with contextlib.suppress(ConnectionError):
+            self.engine.stream(
+                asked, lambda data: self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
+            )
+            self.wfile.write(b"0\r\n\r\n")
+
     def _answer(self, status, document):
-        content = json.dumps(document).encode()
+        self._send(status, "application/json", json.dumps(document).encode())
+
+    def _send(self, status, kind, content):
         self.send_response(status)
+        self.send_header("Content-Type", kind)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -56,6 +87,7 @@ def main():
     for name in ("--model", "--host", "--served-model-name"):
         parser.add_argument(name)
     parser.add_argument("--port", type=int)
+    parser.add_argument("--max-num-seqs", type=int, default=128)
     arguments, _ = parser.parse_known_args()
     if _switch("DEAF"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -73,6 +105,7 @@ def main():
         time.sleep(0.05)
     time.sleep(600 if _switch("SILENT") else float(_switch("LOADING_S") or 0))
     _Handler.model = arguments.served_model_name or arguments.model
+    _Handler.engine = Engine(_Handler.model, arguments.max_num_seqs)
     server = ThreadingHTTPServer((arguments.host, arguments.port), _Handler)
     print("INFO Application startup complete.", flush=True)
     server.serve_forever()

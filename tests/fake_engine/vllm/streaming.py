@@ -1,0 +1,66 @@
+"""Streamed answers of the fake engine, a token at a time, so many at once and no more."""
+
+import json
+import os
+import threading
+import time
+
+_BUCKETS = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+
+
+class Engine:
+    """What is common to all requests: how many are worked on, and what was observed."""
+
+    def __init__(self, model, at_once):
+        self.model = model
+        self.token_s = float(os.environ.get("FAKE_ENGINE_TOKEN_S") or 0.01)
+        self.dies_after = int(os.environ.get("FAKE_ENGINE_DIE_AFTER") or 0)
+        self._room = threading.Semaphore(at_once)
+        self._lock = threading.Lock()
+        self._first = []
+        self._tokens = 0
+
+    def stream(self, asked, write):
+        """Writes the events of one answer; `write` takes bytes."""
+        begun = time.monotonic()
+        chat = "messages" in asked
+        count = int(asked.get("max_tokens") or asked.get("max_completion_tokens") or 16)
+        with self._room:
+            for number in range(count):
+                time.sleep(self.token_s)
+                if number == 0:
+                    self._saw(time.monotonic() - begun)
+                piece = {"delta": {"content": " a"}} if chat else {"text": " a"}
+                write(_event({"choices": [{"index": 0, **piece}]}))
+        with self._lock:
+            self._tokens += count
+        usage = {"prompt_tokens": 8, "completion_tokens": count, "total_tokens": 8 + count}
+        write(_event({"choices": [], "usage": usage}))
+        write(b"data: [DONE]\n\n")
+
+    def _saw(self, seconds):
+        with self._lock:
+            self._first.append(seconds)
+            if self.dies_after and len(self._first) >= self.dies_after:
+                print("RuntimeError: the fake engine dies under load", flush=True)
+                os._exit(1)
+
+    def metrics(self):
+        """As vLLM exports them, as far as deployctl reads them."""
+        with self._lock:
+            first, tokens = list(self._first), self._tokens
+        label = f'model_name="{self.model}"'
+        name = "vllm:time_to_first_token_seconds"
+        lines = [f"# TYPE {name} histogram"]
+        for bound in (*_BUCKETS, float("inf")):
+            edge = "+Inf" if bound == float("inf") else f"{bound}"
+            lines.append(f'{name}_bucket{{{label},le="{edge}"}} {sum(s <= bound for s in first)}')
+        lines += [f"{name}_sum{{{label}}} {sum(first)}", f"{name}_count{{{label}}} {len(first)}"]
+        for counter, value in (("generation_tokens", tokens), ("prompt_tokens", 8 * len(first))):
+            lines.append(f"# TYPE vllm:{counter} counter")
+            lines.append(f"vllm:{counter}_total{{{label}}} {value}")
+        return "\n".join(lines) + "\n"
+
+
+def _event(document):
+    return f"data: {json.dumps(document)}\n\n".encode()
