@@ -7,7 +7,7 @@ from deployctl.tuning.problem import Problem
 from deployctl.tuning.search import verdict
 from deployctl.tuning.search.course import Course
 from deployctl.tuning.search.ledger import BASELINE, Ledger
-from deployctl.tuning.trial import Result, Step
+from deployctl.tuning.trial import Configuration, Result, Step
 
 
 class Stepwise:
@@ -36,6 +36,13 @@ class Stepwise:
         """The best answer so far."""
         finals = self._course.finals.left
         return verdict.answer(self._ledger, finals[0] if finals else None, self._next is None)
+
+    def best(self) -> Configuration | None:
+        """What it would choose now: the baseline until something is better. None: nothing yet."""
+        course = self._course
+        if course.finals.left:
+            return course.finals.left[0]
+        return course.screens.best if self._ledger.runs and course.stage != "baseline" else None
 
     def remaining(self) -> tuple[int, float]:
         """About how many steps, and server seconds, are left: never more than the budget."""

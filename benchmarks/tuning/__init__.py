@@ -1,0 +1,1 @@
+"""Race of searches on surfaces: `python -m benchmarks.tuning`."""
