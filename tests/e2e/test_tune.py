@@ -56,7 +56,7 @@ def test_from_nothing_to_an_answer_and_no_further(shell):
         low, high = answer["improvement"]["interval"]
         assert 1 < low <= answer["improvement"]["ratio"] <= high
         assert answer["winner"]["slo_met"] is not False
-    assert "trial 1 of about" in story
+    assert "trial 1 · baseline" in story
 
     study = shell.folder / "s"
     events = [json.loads(line) for line in (study / "study.jsonl").read_text().splitlines()]

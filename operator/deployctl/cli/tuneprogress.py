@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from deployctl.tuning.bench import Strategy
     from deployctl.tuning.trial import Goal
 
+_ENOUGH = 3  # steps, before it is said how many trials there will be
 _HELD = {"yes": "held", "no": "not held", "unclear": "unclear"}
 _UNITS = {"goodput": "good requests/s", "throughput": "tokens/s", "latency": "s", "cost": "$/M"}
 
@@ -83,13 +84,15 @@ class TuneProgress:
 
     def _heading(self, event: Begun) -> str:
         step = event.step
-        left, _ = self._strategy.remaining()
-        # How many starts the steps left are, by the steps so far.
-        share = self._starts / self._steps if self._steps else 0.25
-        most = max(event.trial, round(event.trial - 1 + left * share))
+        of = ""
+        if self._steps >= _ENOUGH:
+            # How many starts the steps left are, by the steps so far.
+            left, _ = self._strategy.remaining()
+            share = self._starts / self._steps
+            of = f" of about {max(event.trial, round(event.trial - 1 + left * share))}"
         return (
-            f"trial {event.trial} of about {most} · {event.configuration} "
-            f"({step.phase}: {step.why}) · {self._so_far()}"
+            f"trial {event.trial}{of} · {event.configuration} ({step.phase}: {step.why}) · "
+            f"{self._so_far()}"
         )
 
     def _so_far(self) -> str:

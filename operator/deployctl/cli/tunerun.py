@@ -107,7 +107,11 @@ def newest(folder: Path, service: str | None) -> Path:
     """
     from deployctl.tuning.study import FILE
 
-    found = [path.parent for path in folder.glob(f"{service or '*'}-*/{FILE}")]
+    found = [
+        path.parent
+        for path in folder.glob(f"*-*/{FILE}")
+        if service in (None, path.parent.name.rpartition("-")[0])
+    ]
     if not found:
         raise NotFoundError(
             "there is no study to go on with" + (f" for {service}" if service else ""),
@@ -119,18 +123,19 @@ def newest(folder: Path, service: str | None) -> Path:
 
 def _run(study: "Study", material: "Material", output: Output) -> None:
     from deployctl.cli import tuneanswer
-    from deployctl.targets.interrupts import interruptible
+    from deployctl.targets.interrupts import interruptible, shielded
     from deployctl.tuning.events import Ended
 
     with interruptible():
         answer = _search(study, material)
-    told = tuneanswer.conclude(study, material, answer)
-    if answer.verdict != "interrupted":
-        study.record(Ended(told))
-    if output is Output.json:
-        answer_json(told)
-    else:
-        tuneanswer.show(study, material, answer, told)
+    with shielded(lambda: story("the answer is being written; a moment")):
+        told = tuneanswer.conclude(study, material, answer)
+        if answer.verdict != "interrupted":
+            study.record(Ended(told))
+        if output is Output.json:
+            answer_json(told)
+        else:
+            tuneanswer.show(study, material, answer, told)
     tuneanswer.enforce(told)
 
 

@@ -41,8 +41,7 @@ def drive(progress):
 def test_a_pipe_reads_lines(told, monkeypatch):
     monkeypatch.setattr(tuneprogress, "err", shown(terminal=False))
     drive(TuneProgress("goodput", GridSearch(), clock=lambda: 0.0))
-    assert told[0].startswith("trial 1 of about ")
-    assert "baseline (screen: next in the grid)" in told[0]
+    assert told[0].startswith("trial 1 · baseline (screen: next in the grid) · about ")
     assert told[0].endswith("left")
     assert told[1:] == [
         "  started in 31.0 s",

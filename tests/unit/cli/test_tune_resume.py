@@ -4,6 +4,8 @@ import json
 
 import pytest
 
+from deployctl.cli.tunerun import newest
+from deployctl.errors import NotFoundError
 from deployctl.tuning import study as studies
 
 SLO = ["--slo", "ttft_p95=500ms"]
@@ -96,3 +98,14 @@ def test_other_hardware_or_another_engine_is_not_gone_on_with_unless_asked(tune,
     code, _, err = tune("--resume", "--study", "s", "--allow-other-setup", model=False)
     assert code == 0
     assert "warning: vLLM: 0.31.0, now 0.32.0" in err
+
+
+def test_the_newest_study_of_the_service_is_taken(tmp_path):
+    for name in ("tiny-20261124T100000Z", "tiny-20261124T110000Z", "tiny-awq-20261124T120000Z"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / studies.FILE).write_text("")
+    (tmp_path / "tiny-20261124T130000Z").mkdir()  # no study
+    assert newest(tmp_path, "tiny").name == "tiny-20261124T110000Z"
+    assert newest(tmp_path, None).name == "tiny-awq-20261124T120000Z"
+    with pytest.raises(NotFoundError, match="for small"):
+        newest(tmp_path, "small")
