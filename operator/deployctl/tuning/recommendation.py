@@ -6,6 +6,7 @@ rest is evidence, for people and for the checks before the settings are used. Pu
 """
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -170,7 +171,8 @@ class Recommendation(BaseModel):
             temporary.write_text(self.to_yaml(), encoding="utf-8")
             temporary.replace(path)
         except OSError as error:
-            temporary.unlink(missing_ok=True)
+            with suppress(OSError):
+                temporary.unlink(missing_ok=True)
             raise StateError(
                 f"the recommendation could not be written: {error.strerror}",
                 where=str(path),
