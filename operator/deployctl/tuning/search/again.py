@@ -9,7 +9,7 @@ from deployctl.tuning.search.ledger import Ledger
 from deployctl.tuning.search.looks import set_aside, start
 from deployctl.tuning.trial import Configuration, Phase, Result, Step
 
-_PRECISION = 0.02
+_PRECISION = 0.025
 
 
 def guess(readings: Readings, configuration: Configuration) -> float:

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from deployctl.tuning.search import measures
 from deployctl.tuning.search.ledger import Ledger
 from deployctl.tuning.search.looks import SHORT, look, window
-from deployctl.tuning.search.reading import Bracket, Reading, believe, bracket, read
+from deployctl.tuning.search.reading import Belief, Bracket, Reading, believe, bracket, read
 from deployctl.tuning.trial import Load, Phase, Result, Step
 
 _MOST_LOOKS = 16
 _TOO_SLOW = 25  # a load so low that the longest window has fewer requests cannot be judged
 _GREW = 0.03  # more users, and less than so much more served: saturated
-_STARTS_DIFFER = 0.02
+_WORTHWHILE = 0.03  # better by less is no reason to look longer
 _LONGEST = 3.0  # windows grow to so many times their first length
-_ENOUGH = 8  # first windows' worth of requests: what is undecided then will remain so
+_ENOUGH = 4  # first windows' worth of requests: what is undecided then will remain so
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class Aim:
     guess: float  # the first load
     step: float  # to the next one; grows to `widest`
     precision: float  # standard error of the limit, as a share, at which it is known
-    floor: float | None = None  # logarithm of a worth: what is certainly not better is left
+    beat: float | None = None  # logarithm of a worth: what is hardly better is left
     widest: float = 2.0
     requests: int = SHORT
 
@@ -52,7 +52,7 @@ def _limit(ledger: Ledger, phase: Phase, aim: Aim, why: str) -> Generator[Step, 
         belief = believe(ledger.problem, ledger.runs)
         now, reading = bracket(ledger.run, belief.turns), read(ledger.problem, ledger.run, belief)
         assert reading is not None
-        if _done(aim, now, reading, seen):
+        if _done(aim, now, reading, seen, belief):
             return
         if now.breaks is None and now.holds is not None:
             if _saturated(ledger, now.holds):
@@ -84,12 +84,11 @@ def _phase(phase: Phase, number: int, above: bool) -> Phase:
     return "limit" if above else "halving"
 
 
-def _done(aim: Aim, now: Bracket, reading: Reading, seen: int) -> bool:
+def _done(aim: Aim, now: Bracket, reading: Reading, seen: int, belief: Belief) -> bool:
     low, high = now.holds, now.breaks
     if high is None:
         return False
-    # What starts differ by is in neither, so a little more than the sampling error is allowed for.
-    if aim.floor is not None and reading.most + _STARTS_DIFFER < aim.floor:
+    if aim.beat is not None and reading.most + belief.usual < aim.beat + _WORTHWHILE:
         return True
     if low is None:
         return False
@@ -125,7 +124,7 @@ def _saturate(ledger: Ledger, phase: Phase, aim: Aim, why: str) -> Generator[Ste
         best = value
         if load.kind == "rate" and seen.requests_per_s < measures.SERVED * load.value:
             return
-        if aim.floor is not None and value < aim.floor and number:
+        if aim.beat is not None and value < aim.beat - 0.1 and number:
             return
         higher = measures.at(problem.first, _under(ledger, load.value * 2))
         if higher.value <= load.value or _is_above(ledger, higher):

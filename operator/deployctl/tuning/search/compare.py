@@ -17,8 +17,7 @@ from deployctl.tuning.search.ledger import BASELINE, Ledger, Run
 from deployctl.tuning.search.reading import Reading, believe, read
 from deployctl.tuning.trial import Configuration
 
-# Before anything is known: starts differ by 3%, as if that had been seen in three repeats.
-USUAL, WORTH = 0.03, 3
+WORTH = 3  # what starts usually differ by counts as if it had been seen in three repeats
 LEAST = math.log(1.005)  # a winner is better by at least so much
 _DRIFT = 0.04  # less is not worth a word
 _SIGMAS = 2.5
@@ -28,6 +27,7 @@ class Estimate(NamedTuple):
     """Of a configuration, as logarithm of a worth."""
 
     value: float
+    error: float
     low: float
     high: float
     starts: int
@@ -90,7 +90,7 @@ class Readings:
     @cached_property
     def between(self) -> tuple[float, int]:
         """Variance between starts beside the sampling error, and its degrees of freedom."""
-        total, degrees = WORTH * USUAL**2, WORTH
+        total, degrees = WORTH * self.belief.usual**2, WORTH
         for configuration in dict.fromkeys(run.configuration for run, _ in self.all):
             values = self.values(configuration)
             if len(values) > 1:
@@ -108,7 +108,7 @@ class Readings:
         variance, degrees = self.between
         centre, error = _weighted([(v, variance + e * e) for v, e in values])
         half = t_quantile(0.975, degrees) * error
-        return Estimate(centre, centre - half, centre + half, len(values))
+        return Estimate(centre, error, centre - half, centre + half, len(values))
 
     def feasible(self) -> dict[Configuration, Estimate]:
         """Everything that held at some load and never failed."""
@@ -126,7 +126,7 @@ class Readings:
         for run, reading in self.all:
             if run.round and reading.value is not None:
                 rounds.setdefault(run.round, {})[run.configuration] = reading
-        variance = USUAL**2 if self.drift.real else self.between[0]
+        variance = self.belief.usual**2 if self.drift.real else self.between[0]
         differences = [
             (mine.value - base.value, 2 * variance + mine.error**2 + base.error**2)
             for both in rounds.values()
@@ -151,9 +151,9 @@ class Readings:
         ]
         if len(points) < 2:
             return Drift((), False)
-        (_, first, error), later = points[0], points[1:]
-        mean, of_mean = _weighted([(v, USUAL**2 + e * e) for _, v, e in later])
-        sigma = math.sqrt(USUAL**2 + error**2 + of_mean**2)
+        (_, first, error), later, usual = points[0], points[1:], self.belief.usual
+        mean, of_mean = _weighted([(v, usual**2 + e * e) for _, v, e in later])
+        sigma = math.sqrt(usual**2 + error**2 + of_mean**2)
         real = abs(mean - first) > max(_DRIFT, _SIGMAS * sigma)
         return Drift(tuple((t, v - first) for t, v, _ in points), real)
 

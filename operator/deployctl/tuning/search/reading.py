@@ -16,6 +16,7 @@ from deployctl.tuning.trial import Load, Observation
 
 Stance = Literal["yes", "no", "near"]
 _SURE = 1.5  # standard errors by which a share has to differ from where the SLO turns
+_SPEEDS = 0.02
 _HARDLY = 1.0  # standard errors above the limit that it hardly is
 TURNS = 0.95  # share of good requests at which an SLO on 95th percentiles turns
 
@@ -45,6 +46,16 @@ class Belief(NamedTuple):
     tokens_each: float  # output tokens of a request: with a rate they follow from the load
     steep: float  # logarithm of the steepness of shares, and how sure that is
     spread: float
+
+    @property
+    def usual(self) -> float:
+        """Standard deviation of a worth between starts, before it was seen.
+
+        Servers differ by 2% in speed. Where latencies hardly grow with load, a limit moves by
+        more: shares turn by about 6 a factor e of latency (a spread of 35%), by `steep` a factor
+        e of load.
+        """
+        return _SPEEDS * (1 + min(3.0, 6 / math.exp(self.steep)))
 
 
 def stance(seen: Sequence[Observation], turns: float) -> Stance:
@@ -97,7 +108,9 @@ def believe(problem: Problem, runs: Sequence[Run]) -> Belief:
                 if found.steep_error < 0.8 * STEEP_SPREAD:
                     known.append(found.steep)
     if not known:
-        return Belief(turns, each, STEEP, STEEP_SPREAD)
+        # Without a limit to seek, nothing moves by more than the speeds do.
+        steep = STEEP if measures.seeks_limit(problem) else math.log(1e3)
+        return Belief(turns, each, steep, STEEP_SPREAD)
     return Belief(turns, each, sum(known) / len(known), LEARNED_SPREAD)
 
 

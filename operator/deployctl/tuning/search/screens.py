@@ -26,7 +26,8 @@ BETTER = math.log(1.015)  # the best is replaced by what is better by so much
 NEAR = math.log(1.06)  # below the best, and still in the race: two starts differ by as much
 _SURELY = math.log(1.08)  # so much better that the other direction needs no look
 _STALE = 6  # challenges after which the best is measured again
-_PLATEAU = 2  # ties in one direction, and no more
+_MANY = 4  # values of a setting from which on it is looked at in strides
+_SIGMAS = 0.7  # of a difference, for a new best
 _PRECISION = 0.03
 
 
@@ -53,30 +54,41 @@ class Screens:
                 return
 
     def _line(self, name: str) -> Steps:
-        """One setting: from the best in either direction, across plateaus, until it gets worse."""
+        """One setting, around the best: two values away first, for large effects show at once;
+        then what lies between, unless it is much like both ends."""
         values = self.lattice.by_name[name].values
-        if (
-            not space.ordered(self.lattice.by_name[name])
-            or self.lattice.position(self.best, name) is None
-        ):
+        ordered = space.ordered(self.lattice.by_name[name])
+        if not ordered or self.lattice.position(self.best, name) is None:
             for value in values:
                 if not space.same(value, self.lattice.value(self.best, name)):
                     yield from self._move(name, value)
             return
-        begin = self.lattice.position(self.best, name)
-        assert begin is not None
-        worth = self._value(self.best)
+        stride = 2 if len(values) >= _MANY else 1
         for direction in self._directions(name):
-            ties, place = 0, begin
-            while 0 <= place + direction < len(values):
-                place += direction
-                outcome = yield from self._move(name, values[place])
-                ties = 0 if outcome == "better" else ties + (outcome == "tie")
-                if outcome in ("worse", "failed") or ties >= _PLATEAU:
-                    break
+            begin = self.lattice.position(self.best, name)
+            assert begin is not None
+            worth = self._value(self.best)
+            yield from self._walk(name, begin, direction, stride)
             now = self._value(self.best)
             if now is not None and (worth is None or now > worth + _SURELY):
                 return
+
+    def _walk(self, name: str, begin: int, direction: int, stride: int) -> Steps:
+        """From a value in one direction, until it gets worse or the values end."""
+        values, place = self.lattice.by_name[name].values, begin
+        while 0 <= place + direction < len(values):
+            last = len(values) - 1
+            further = min(last, max(0, place + direction * stride))
+            outcome = yield from self._move(name, values[further])
+            if outcome in ("worse", "failed", "skipped") and abs(further - place) > 1:
+                # It may be better on the way there.
+                outcome = yield from self._move(name, values[place + direction])
+                if outcome != "better":
+                    return
+                further = place + direction
+            elif outcome in ("worse", "failed"):
+                return
+            place = further
 
     def _value(self, configuration: Configuration) -> float | None:
         estimate = Readings(self.ledger).estimate(configuration)
@@ -141,9 +153,9 @@ class Screens:
         if best is None:  # nothing holds: begin where the least was asked
             tried = [o.load.value for r in self.ledger.runs for o in r.seen]
             return Aim(min(tried, default=self.ledger.problem.first.value), 2.0, 0.05)
-        floor = best.value + readings.drift.at(self.ledger.elapsed) - NEAR
+        beat = best.value + readings.drift.at(self.ledger.elapsed)
         step = 1.08 if self.ledger.problem.has_slo else 2.0
-        return Aim(guess(readings, self.best), step, _PRECISION, floor)
+        return Aim(guess(readings, self.best), step, _PRECISION, beat)
 
     def _judge(self, candidate: Configuration) -> Outcome:
         """What its starts came to, against the best."""
@@ -155,9 +167,10 @@ class Screens:
             return "worse"
         if best is None:
             return "better"
-        if candidate != self.best and mine.value > best.value + BETTER:
+        error = math.hypot(mine.error, best.error)
+        if candidate != self.best and mine.value > best.value + max(BETTER, _SIGMAS * error):
             return "better"
-        return "tie" if mine.value > best.value - NEAR else "worse"
+        return "tie" if mine.value + error > best.value - BETTER else "worse"
 
     def _refresh(self) -> Steps:
         """The best once more: it may have been lucky, and everything may have drifted."""
