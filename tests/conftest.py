@@ -94,8 +94,9 @@ def missing(part):
     if part == "helm":
         return None if shutil.which("helm") else "there is no helm command; .ci/helm fetches one"
     if part == "scanner":
-        there = (TOOLS / "checkov" / "bin" / "python").exists()
-        return None if there else "checkov is not installed; .ci/helm checkov does it"
+        scanners = {"checkov": "checkov/bin/python", "trivy": "bin/trivy"}
+        wanted = [name for name, file in scanners.items() if not (TOOLS / file).exists()]
+        return f"not fetched: {', '.join(wanted)}; .ci/helm NAME does it" if wanted else None
     raise ValueError(f"unknown part {part!r}")
 
 

@@ -1,15 +1,18 @@
 """What the chart's tests are made of: plans of a known model, and `helm template`."""
 
+import functools
 import subprocess
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import yaml
 
-from deployctl.hardware import load_profile
+from deployctl.hardware import all_profiles, load_profile
 from deployctl.model.facts import Architecture, ModelFacts, Quantization
 from deployctl.planning import make_plan
 from deployctl.render import yamltext
+from deployctl.render.helm import VALUES_FILE, render_helm
 from deployctl.spec import ServiceSpec
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -61,6 +64,32 @@ def planned(method, gpu, **settings):
     )
     profile = load_profile(gpu)
     return make_plan(spec, facts, profile), spec, profile
+
+
+# The model has 28 heads, which eight cards cannot share: two replicas of four.
+CARDS = {1: {}, 2: {"tensor_parallel_size": 2}, 4: {"tensor_parallel_size": 4},
+         8: {"tensor_parallel_size": 4, "replicas": 2}}  # fmt: skip
+PROFILES = [profile.name for profile in all_profiles()]
+
+
+@functools.cache
+def renders():
+    """Every profile, format and number of cards: (profile, format, cards) -> objects or a comment.
+
+    Made once for all tests that look at them; a plan that refuses is a line with its reasons.
+    """
+    cases = [(p, method, cards) for p in PROFILES for method in FORMATS for cards in CARDS]
+    with ThreadPoolExecutor(2) as pool:
+        return dict(zip(cases, pool.map(rendered, cases), strict=True))
+
+
+def rendered(case):
+    """What the chart gives for one of them."""
+    profile, method, cards = case
+    plan, spec, card = planned(method, profile, gpus=cards, name="qwen", **CARDS[cards])
+    if plan.verdict != "fits":
+        return f"# {plan.verdict}: " + "; ".join(reason.message for reason in plan.reasons) + "\n"
+    return template(yaml.safe_load(render_helm(plan, spec, card).files[VALUES_FILE]))
 
 
 class RefusedError(Exception):

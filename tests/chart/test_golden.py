@@ -5,34 +5,18 @@ from the first, so that a change of the chart shows once and a change of a plan 
 """
 
 import difflib
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import yaml
 
-from chart.helmtool import MAXIMAL, planned, template
-from deployctl.hardware import all_profiles
-from deployctl.render.helm import VALUES_FILE, render_helm
+from chart.helmtool import CARDS, FORMATS, MAXIMAL, PROFILES, rendered, renders, template
 
 pytestmark = pytest.mark.helm
-
-# The model has 28 heads, which eight cards cannot share: two replicas of four.
-CARDS = {1: {}, 2: {"tensor_parallel_size": 2}, 4: {"tensor_parallel_size": 4},
-         8: {"tensor_parallel_size": 4, "replicas": 2}}  # fmt: skip
-
-
-def rendered(case):
-    profile, method, cards = case
-    plan, spec, card = planned(method, profile, gpus=cards, name="qwen", **CARDS[cards])
-    if plan.verdict != "fits":
-        return f"# {plan.verdict}: " + "; ".join(reason.message for reason in plan.reasons) + "\n"
-    text = render_helm(plan, spec, card).files[VALUES_FILE]
-    return template(yaml.safe_load(text))
+FIRST = ("l4", "awq", 1)
 
 
 @pytest.fixture(scope="module")
 def first():
-    return rendered(("l4", "awq", 1))
+    return renders()[FIRST]
 
 
 def test_one_render_whole(golden, first):
@@ -43,13 +27,11 @@ def test_every_part_at_once(golden):
     golden("helm/maximal.yaml", template(files=[MAXIMAL]))
 
 
-@pytest.mark.parametrize("profile", [profile.name for profile in all_profiles()])
+@pytest.mark.parametrize("profile", PROFILES)
 def test_every_format_and_number_of_cards(golden, first, profile):
-    cases = [(profile, m, n) for m in ("awq", "gptq", "unquantized") for n in CARDS]
-    with ThreadPoolExecutor(2) as pool:
-        texts = list(pool.map(rendered, cases))
     lines = [f"# What differs from l4-awq-1.yaml on {profile}: format, cards, lines.\n"]
-    for (_, method, cards), text in zip(cases, texts, strict=True):
+    for method, cards in ((m, n) for m in FORMATS for n in CARDS):
+        text = renders()[profile, method, cards]
         lines.append(f"\n== {method} {cards}\n")
         if text.startswith("# "):
             lines.append(text)
@@ -60,4 +42,4 @@ def test_every_format_and_number_of_cards(golden, first, profile):
 
 
 def test_two_renders_are_the_same_bytes(first):
-    assert rendered(("l4", "awq", 1)) == first
+    assert rendered(FIRST) == first

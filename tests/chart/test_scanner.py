@@ -1,14 +1,16 @@
-"""checkov over everything that the chart can render: no finding without a written reason.
+"""Two scanners of others over what the chart renders: no finding without a written reason.
 
-Where a reason below is no longer needed, the test fails too.
+checkov over the default values, every part at once, and a CPU; trivy over those and every golden
+render. Where a reason below is no longer needed, the test fails too.
 """
 
 import json
+import re
 import subprocess
 
 import pytest
 
-from chart.helmtool import MAXIMAL, ROOT, template
+from chart.helmtool import MAXIMAL, ROOT, renders, template
 
 pytestmark = [pytest.mark.helm, pytest.mark.scanner]
 
@@ -52,6 +54,57 @@ def findings(tmp_path_factory):
             (check["check_id"], check["resource"]) for check in report["results"]["failed_checks"]
         }
     return found
+
+
+# trivy: (check, object): why it is right as it is.
+TRIVY_REASONS = {
+    ("KSV011", "Deployment 'qwen'"): REASONS["CKV_K8S_11", "Deployment.serving.qwen"],
+    ("KSV011", "Deployment 'qwen-router'"): REASONS["CKV_K8S_11", "Deployment.serving.qwen-router"],
+    ("KSV014", "Deployment 'qwen'"): REASONS["CKV_K8S_22", "Deployment.serving.qwen"],
+    ("AVD-KSV-01010", "ConfigMap 'qwen-files'"): "scripts that read a key from its file are named "
+    "after it; they hold none",
+    ("AVD-KSV-0109", "ConfigMap 'qwen-files'"): "the word token in a script that reads one from "
+    "its file",
+    ("AVD-KSV-01010", "ConfigMap 'qwen-smoke'"): "the same, for the pod of `helm test`",
+}
+
+
+@pytest.fixture(scope="module")
+def trivy_findings(tmp_path_factory):
+    """(check, object) -> the case it is in. What several renders share is looked at once."""
+    folder = tmp_path_factory.mktemp("trivy")
+    texts = {case: template(values, files=files) for case, (values, files) in CASES.items()}
+    texts |= {"-".join(map(str, case)): text for case, text in renders().items()}
+    seen = {}
+    for case, text in texts.items():
+        for part in text.split("\n---\n"):
+            if part.strip() and not text.startswith("# "):
+                seen.setdefault(part.strip("-\n ") + "\n", case)
+    for number, (part, case) in enumerate(seen.items()):
+        (folder / f"{number}-{case}.yaml").write_text(part)
+    command = ["trivy", "config", "--skip-check-update", "--quiet", "--format", "json"]
+    command += ["--cache-dir", str(tmp_path_factory.mktemp("cache")), str(folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    results = json.loads(done.stdout)["Results"]
+    assert len(results) > 100, done.stderr
+    assert sum(result["MisconfSummary"]["Successes"] for result in results) > 5000
+    found = {}
+    for result in results:
+        for problem in result.get("Misconfigurations", ()):
+            there = re.search(
+                r"(Deployment|ConfigMap|Pod|Job|Service\w*) '[\w-]+'", problem["Message"]
+            )
+            named = there[0] if there else problem["Message"]
+            found.setdefault((problem["ID"], named), result["Target"])
+    return found
+
+
+def test_trivy_has_no_finding_without_a_reason(trivy_findings):
+    assert not {f: case for f, case in trivy_findings.items() if f not in TRIVY_REASONS}
+
+
+def test_trivy_has_no_reason_without_a_finding(trivy_findings):
+    assert not set(TRIVY_REASONS) - set(trivy_findings)
 
 
 def explained(finding):

@@ -225,6 +225,11 @@ def budget_that_allows_nothing(m):
 
 
 @mistake("pdb-selects-nothing")
+def a_budget_without_a_selector(m):  # production-stack: one for the release, of no pods
+    del m["PodDisruptionBudget"]["spec"]["selector"]
+
+
+@mistake("pdb-selects-nothing")
 def budget_of_other_pods(m):
     m["PodDisruptionBudget"]["spec"]["selector"]["matchLabels"] = {"app": "chat"}
 

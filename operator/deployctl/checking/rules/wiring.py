@@ -195,7 +195,8 @@ def _probe_ports(place: Place, data: dict[str, Any], listening: int) -> Iterator
 def disruption(scene: Scene) -> Iterator[Finding]:
     """Disruption budgets: that they find pods, and let some go."""
     for document in scene.of_kind("PodDisruptionBudget"):
-        pods = scene.selected(document.spec.get("selector"), document.namespace)
+        selector = document.spec.get("selector")  # without one it finds nothing; {} finds all
+        pods = scene.selected(selector, document.namespace) if selector is not None else []
         if scene.pods and not pods:
             yield PDB_NOTHING.at(
                 document.place("spec", "selector"),

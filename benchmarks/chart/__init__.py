@@ -1,0 +1,1 @@
+"""Our chart and a peer's for the same service, before the same scanners and `check`."""
