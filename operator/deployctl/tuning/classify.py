@@ -62,9 +62,9 @@ def _reason(what: str, lines: Sequence[str]) -> str:
     found = diagnosis.diagnose(lines)
     if found is None:
         return what
-    if found.message not in what:
-        what = f"{what}: {found.message}"
-    said = found.line.strip()[:_LONGEST]
+    message, said = found.message[:_LONGEST], found.line.strip()[:_LONGEST]
+    if message not in what:
+        what = f"{what}: {message}"
     return what if not said or said in what else f"{what} (it said: {said})"
 
 
