@@ -182,7 +182,7 @@ def _axis(view: StudyView) -> str:
         "goodput": "goodput, requests/s",
         "throughput": "output tokens/s",
         "latency": "latency, s",
-        "cost": "US dollars a million tokens",
+        "cost": f"{'GPU-s' if view.usd_per_hour is None else 'US dollars'} a million tokens",
     }
     return f"{units.get(view.goal, view.goal)}\n({better})"
 
@@ -239,7 +239,7 @@ def timeline(view: StudyView) -> str:
         shown = len(rows) <= 45
         axes.set_yticks(
             [-y for y in range(len(rows))] if shown else [],
-            [_short(row[0].candidate, 40) for row in rows] if shown else [],
+            [_short(_terse(row[0].candidate), 44) for row in rows] if shown else [],
             fontsize=7,
         )
         axes.set_ylim(-len(rows) + 0.3, 0.7)
@@ -279,6 +279,21 @@ def _bar(axes: Any, y: float, event: EventView, scale: float) -> None:
             [end], [y], marker="X", s=44, zorder=5, linewidth=0.6, edgecolor="white",
             color=RED if event.outcome == "failed" else ORANGE,
         )  # fmt: skip
+
+
+_TERSE = {
+    "max_num_batched_tokens": "tokens",
+    "max_num_seqs": "seqs",
+    "tensor_parallel_size": "TP",
+    "gpu_memory_utilization": "memory",
+}
+
+
+def _terse(name: str) -> str:
+    """Names of settings in a word, where there is little room."""
+    for long, brief in _TERSE.items():
+        name = name.replace(f"{long}=", f"{brief}=")
+    return name
 
 
 def _short(text: str, most: int) -> str:

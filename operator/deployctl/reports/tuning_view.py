@@ -5,13 +5,6 @@ from typing import Literal
 
 Scalar = bool | int | float | str
 Held = Literal["yes", "no", "unclear"]
-# What a goal's figure is in, and whether more of it is better.
-UNITS = {
-    "goodput": "requests/s that meet the SLO",
-    "throughput": "output tokens/s",
-    "latency": "s",
-    "cost": "US dollars per million output tokens",
-}
 MORE_IS_BETTER = {"goodput": True, "throughput": True, "latency": False, "cost": False}
 
 
@@ -97,11 +90,6 @@ class StudyView:
     facts: tuple[tuple[str, str], ...]
     budget_s: float | None = None
     usd_per_hour: float | None = None  # of all GPUs together
-
-    @property
-    def unit(self) -> str:
-        """The goal's unit."""
-        return UNITS.get(self.goal, "")
 
     @property
     def more_is_better(self) -> bool:

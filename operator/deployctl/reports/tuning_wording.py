@@ -92,7 +92,7 @@ def amount(view: StudyView, value: float | None) -> str:
     if value is None:
         return "–"
     if view.goal == "cost":
-        return f"{_dollars(value)} per million tokens"
+        return f"{_price(view, value)} per million tokens"
     if view.goal == "latency":
         return _time(value)
     return f"{number(value)} {_SHORT.get(view.goal, '')}".rstrip()
@@ -104,12 +104,14 @@ def interval(view: StudyView, candidate: CandidateView) -> str:
         return ""
     if view.goal == "latency":
         return f"{_time(candidate.low)} to {_time(candidate.high)}"
-    write = _dollars if view.goal == "cost" else number
-    return f"{write(candidate.low)} to {write(candidate.high)}"
+    if view.goal == "cost":
+        return f"{_price(view, candidate.low)} to {_price(view, candidate.high)}"
+    return f"{number(candidate.low)} to {number(candidate.high)}"
 
 
-def _dollars(value: float) -> str:
-    return f"${value:.3g}"
+def _price(view: StudyView, value: float) -> str:
+    """Dollars, or GPU-seconds where no price is known."""
+    return f"{number(value)} GPU-s" if view.usd_per_hour is None else f"${value:.3g}"
 
 
 def tiles(view: StudyView) -> list[tuple[str, str]]:
@@ -236,8 +238,8 @@ def phases(view: StudyView) -> list[PhaseRow]:
                 name=PHASES.get(name, name),
                 starts=len(starts),
                 runs=len(runs),
-                starting=duration(sum(starts)),
-                measuring=duration(sum(runs)),
+                starting=duration(sum(starts)) if starts else "–",
+                measuring=duration(sum(runs)) if runs else "–",
                 share=f"{spent / view.spent_s:.0%}" if view.spent_s else "–",
                 usd="" if usd is None else f"${usd:.2f}",
             )

@@ -12,10 +12,10 @@ from deployctl.reports.tuning_view import (
 from deployctl.tuning.bench import Answer, Standing
 from deployctl.tuning.problem import Parameter
 from deployctl.tuning.recommendation import Measured
+from deployctl.tuning.search import measures
 from deployctl.tuning.trial import (
     Configuration,
     Failure,
-    Goal,
     Invalid,
     Measure,
     Observation,
@@ -61,7 +61,7 @@ def study_view(
         told.append(_event(step, result, running, clock, spent))
         clock += spent
         if isinstance(step, Measure) and isinstance(result, Observation):
-            value = figure(measured.objective, result, usd_per_hour)
+            value = figure(measured, result, usd_per_hour)
             runs.setdefault(running, []).append(_run(step, result, value))
         if isinstance(result, Failure):
             failures.append(FailureView(str(running), result.kind, result.reason, spent))
@@ -91,18 +91,19 @@ def study_view(
     )
 
 
-def figure(goal: Goal, seen: Observation, usd_per_hour: float | None = None) -> float | None:
-    """One run in the goal's unit: requests/s, tokens/s, seconds (E2E p50), or US dollars per
-    million output tokens."""
-    if goal == "goodput":
-        return seen.goodput_per_s
-    if goal == "throughput":
+def figure(measured: Measured, seen: Observation, usd_per_hour: float | None) -> float | None:
+    """One run in the goal's unit, as the search reckons it: requests/s, tokens/s, seconds, and
+    US dollars (GPU-seconds without a price) per million output tokens."""
+    if measured.objective == "goodput":
+        return measures.rate(seen) * (measures.share(seen) if measured.slo else 1.0)
+    if measured.objective == "throughput":
         return seen.output_tokens_per_s
-    if goal == "latency":
-        return seen.e2e_p50_s
-    if usd_per_hour is None or seen.output_tokens_per_s <= 0:
+    if measured.objective == "latency":
+        return measures.latency(seen)
+    if seen.output_tokens_per_s <= 0:
         return None
-    return usd_per_hour / (seen.output_tokens_per_s * 3600) * 1e6
+    seconds = 1e6 / seen.output_tokens_per_s
+    return seconds * (measured.hardware.gpus if usd_per_hour is None else usd_per_hour / 3600)
 
 
 def _spent(result: Result) -> float:
