@@ -38,7 +38,7 @@ CARDS = "memory, bandwidth and TFLOPS of the card: deploy/profiles, from NVIDIA'
 SHAPE = "layers, heads and sizes of the model: its config.json"
 PUBLISHED = (
     "order of magnitude held against the throughputs that GPUStack's documentation gives for "
-    "Qwen3-8B with ShareGPT on vLLM 0.9.2: RTX 4090 AWQ 5653 tok/s, A100 BF16 10338, H100 BF16 13305"
+    "Qwen3-8B with ShareGPT on vLLM 0.9.2, tok/s: RTX 4090 AWQ 5653, A100 BF16 10338, H100 13305"
 )
 DEFAULTS = "current values: vLLM 0.32's defaults for the API server (engine/arg_utils.py)"
 
@@ -181,7 +181,7 @@ def document(recipe: Recipe) -> dict[str, Any]:
             PUBLISHED,
             DEFAULTS,
             *([recipe.shows] if recipe.shows else []),
-        ],  # fmt: skip
+        ],
         "problem": problem,
         "noise": recipe.noise,
         "overhead_s": 10,

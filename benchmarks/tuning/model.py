@@ -3,7 +3,7 @@
 It is what the synthetic surfaces are made with. Every engine step serves R running requests a
 token each and, within the token budget, a chunk of some prompt:
 
-    step = overhead + weights ÷ bandwidth + R × context × KV bytes ÷ bandwidth + chunk × prefill cost
+    step = overhead + weights ÷ bandwidth + R × context × KV ÷ bandwidth + chunk × prefill
 
 From Little's law R = rate × output tokens × step, which gives the steady state, and the capacity
 where R would be more than `max_num_seqs` or than what the KV cache holds. What queues is put
@@ -162,13 +162,14 @@ class Engine:
         chunk = min(room, traffic.input)
         pieces = traffic.input / chunk
         stalled = decode + chunk * self.prefill_s
-        # Share of steps that carry a prompt; at high load several prompts share a step.
         busy = min(1.0, served * pieces * step)
-        crowd = min(max(1.0, room / chunk), 1 + 2.2 * busy)
-        worst = decode + chunk * crowd * self.prefill_s
-        itl50 = decode if busy < 0.5 else decode + (stalled - decode) * (busy - 0.5) * 2
-        reach = min(1.0, busy / 0.08)
-        itl95 = decode * 1.08 + (worst - decode) * reach
+        # Prompts that come during a step are Poisson: 1.645 standard deviations above the mean
+        # is about their 95th percentile. More than the budget wait for the next step.
+        come = served * step
+        many = min(room, (come + 1.645 * math.sqrt(come)) * traffic.input)
+        some = min(room, max(0.0, come - 0.25) * traffic.input)
+        itl50 = decode + some * self.prefill_s
+        itl95 = decode * 1.08 + many * self.prefill_s
         pressure = running / most
         if waste:
             itl95 *= 1 + 6 * waste * max(0.0, pressure - 0.8)
