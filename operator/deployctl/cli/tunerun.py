@@ -151,8 +151,11 @@ def _search(study: "Study", material: "Material") -> "Answer":
     for note in material.notes:
         story(f"note: {note}", style="cyan", prefix=5)
     search = strategy(material.problem)
+    # No start is waited for longer than the whole search may take.
+    patience = material.baseline.startup_budget_s
+    patience = min(header.spec.startup_timeout or patience, max(60, int(header.budget_s)))
     bench = EngineBench(
-        material.planned.base,
+        material.planned.base.model_copy(update={"startup_timeout": patience}),
         prepare=material.planned.carried,
         measure=QuietLoad(),
         setup=material.setup,

@@ -66,8 +66,9 @@ def test_text_and_progress(tune, bench):
 
 
 def test_the_bench_gets_the_service_as_it_is(tune, bench, place):
-    tune(*SLO, "--max-model-len", 256, "--max-num-seqs", 64)
+    tune(*SLO, "--max-model-len", 256, "--max-num-seqs", 64, "--budget", "4m")
     made = bench.made[0]
+    assert made.spec.startup_timeout == 240  # no longer than all of it may take
     assert made.spec.model == str(place / "tiny")
     assert (made.spec.max_num_seqs, made.spec.max_model_len, made.spec.replicas) == (64, 256, 1)
     assert made.given["slo"].text == "ttft_p95=500ms"
