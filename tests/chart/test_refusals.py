@@ -1,10 +1,13 @@
 """Values that are wrong, or wrong together: a message that says where, and no manifest."""
 
 import copy
+from pathlib import Path
 
 import pytest
 
-from chart.helmtool import RefusedError, maximal, template
+from chart.helmtool import CHART, RefusedError, maximal, template
+from deployctl.render.values import Values, together
+from deployctl.render.values.together import refusals
 
 pytestmark = pytest.mark.helm
 
@@ -86,6 +89,25 @@ def test_values_that_do_not_fit_together(flat, message):
     with pytest.raises(RefusedError) as caught:
         template(nested(flat))
     assert message in str(caught.value)
+    # The same before helm: whatever the chart says first, in its words.
+    first = next(refusals(Values.model_validate(nested(flat))))
+    said = f"{first.path}: {first.message}" + (f"; {first.hint}" if first.hint else "")
+    latest = "latest is another image" in said  # the chart names the image, not the value
+    assert (said.partition(": ")[2] if latest else said) in str(caught.value)
+
+
+def test_what_the_chart_takes_is_refused_by_nobody():
+    assert list(refusals(Values.model_validate(maximal()))) == []
+    assert list(refusals(Values())) == []
+
+
+def test_the_chart_and_the_model_refuse_as_often():
+    """A refusal that is in one list alone would not be found by the cases above."""
+    chart = (CHART / "templates" / "_checks.tpl").read_text()
+    model = Path(together.__file__).read_text()
+    tested = {message for _, message in TOGETHER}
+    assert len(tested) >= chart.count("fail ") - 2  # the images share one
+    assert model.count("yield Refusal(") == chart.count("fail ") - 1  # the two secrets share one
 
 
 @pytest.mark.parametrize(("flat", "message"), ALONE, ids=lambda v: str(v)[:60])

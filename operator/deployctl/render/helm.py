@@ -19,6 +19,7 @@ from deployctl.render import yamltext
 from deployctl.render.bundle import Bundle
 from deployctl.render.compose import CARDS_VARIABLE
 from deployctl.render.values import Values
+from deployctl.render.values.together import refusals
 from deployctl.spec import ServiceSpec
 
 VALUES_FILE = "values.yaml"
@@ -84,6 +85,12 @@ def helm_values(
             where="model",
             hint="give a Hub id, or name a volume that holds the folder's files with --values: "
             "model: {claim: NAME}, or on a laptop's cluster model: {hostPath: FOLDER}",
+        )
+    for refusal in refusals(values):
+        raise SpecError(
+            refusal.message,
+            where="values: " + refusal.path.replace(".", "/"),
+            hint=refusal.hint or None,
         )
     full, default = (v.model_dump(mode="json", by_alias=True) for v in (values, Values()))
     said = {section: {key: full[section][key] for key in keys} for section, keys in _SAID.items()}
