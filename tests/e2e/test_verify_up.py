@@ -6,62 +6,23 @@ users who are answered one after the other, with 64 tokens each, wait for 7 s on
 
 import json
 import signal
-import threading
-import time
-import urllib.request
 
 import pytest
 
 from deployctl.cli.tuned import processor
 from deployctl.tuning.recommendation import Figures, Hardware, Measured, Recommendation
 from process_shell import PATIENCE_S, until
+from verify_parts import Prober
 
 SLO = "ttft_p95=3s,error_rate=1%"
 SLACK_S = 5.0  # a prober on a busy machine asks late
 LONG_S = 180.0
 
 
-class Prober:
-    """Asks the service's port all along, as its users do."""
-
-    def __init__(self, port):
-        self._url = f"http://127.0.0.1:{port}/v1/completions"
-        self._end = threading.Event()
-        self.times, self.failures = [], []  # of answers, when they came; of what was none
-        self._thread = threading.Thread(target=self._run, daemon=True)
-
-    def _run(self):
-        body = json.dumps({"model": "tiny", "prompt": "Hello", "max_tokens": 1}).encode()
-        request = urllib.request.Request(
-            self._url, body, headers={"Content-Type": "application/json"}
-        )
-        while not self._end.wait(0.05):
-            try:
-                with urllib.request.urlopen(request, timeout=60) as answer:
-                    assert json.load(answer)["choices"]
-                self.times.append(time.monotonic())
-            except OSError as error:
-                self.failures.append(repr(error))
-
-    def __enter__(self):
-        self._thread.start()
-        until(lambda: self.times)
-        return self
-
-    def __exit__(self, *_):
-        self._end.set()
-        self._thread.join()
-
-    @property
-    def longest_s(self):
-        """Between two answers."""
-        return max(b - a for a, b in zip(self.times, self.times[1:], strict=False))
-
-
 @pytest.fixture
-def service(shell, tmp_path, monkeypatch):
+def service(shell, tmp_path):
     """Revision 1 of `tiny`, which serves, and a recommendation that it should not have."""
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", "")
+    shell.environment["GITHUB_STEP_SUMMARY"] = ""
     recommended = Recommendation(
         verdict="winner",
         why="planted for a test",
@@ -112,10 +73,11 @@ def services(shell):
 
 
 def test_beside_a_bad_revision_never_comes_near_the_users(service):
-    with Prober(service.port) as prober:
+    with Prober(service.port, "tiny") as prober:
         code, answer, err = run(service, verified(service, "--tuned", service.bad, "--beside=yes"))
     assert code == 5, err
     assert "verification failed: ttft_p95" in err
+    assert "tiny goes on as it was" in err
     assert prober.failures == []
     seen = answer["verification"]
     assert (seen["where"], seen["kept"], seen["passed"]) == ("beside", False, False)
@@ -133,7 +95,7 @@ def test_beside_a_bad_revision_never_comes_near_the_users(service):
 
 
 def test_in_its_place_a_bad_revision_is_taken_back_within_the_stated_gap(service):
-    with Prober(service.port) as prober:
+    with Prober(service.port, "tiny") as prober:
         code, answer, err = run(service, verified(service, "--tuned", service.bad, "--beside=no"))
     assert code == 5, err
     assert "revision 1 serves again" in err
@@ -146,7 +108,7 @@ def test_in_its_place_a_bad_revision_is_taken_back_within_the_stated_gap(service
 
 
 def test_a_good_revision_is_kept(service):
-    with Prober(service.port) as prober:
+    with Prober(service.port, "tiny") as prober:
         words = verified(service, "--slo", SLO, "--users", 8, "--max-num-seqs", 64, "--beside=yes")
         code, answer, err = run(service, words)
     assert code == 0, err

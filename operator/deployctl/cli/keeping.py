@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from deployctl.cli import beside
 from deployctl.cli.console import story
 from deployctl.cli.verify import Verification
-from deployctl.errors import DeployctlError, SloMissedError
+from deployctl.errors import DeployctlError, SloMissedError, TargetError
 from deployctl.units import duration
 
 if TYPE_CHECKING:
@@ -144,7 +144,12 @@ class Keeper:
                 self._note(f"verifying {live.service}")
                 return self._check.look(self._driver, live, spec.service)
 
-            said = rehearse(self._driver, self._store, stand_in, look, self._tell, REAL)
+            try:
+                said = rehearse(self._driver, self._store, stand_in, look, self._tell, REAL)
+            except (SloMissedError, TargetError) as error:
+                untouched = f"{spec.service} goes on as it was: it was not touched"
+                error.hint = "; ".join(filter(None, [error.hint, untouched]))
+                raise
             self._note(
                 f"it holds; replacing: nothing will answer for about as long as it took to start "
                 f"({duration(took)})"

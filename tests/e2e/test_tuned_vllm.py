@@ -1,0 +1,84 @@
+"""`up --tuned --verify` on the real vLLM: a planted bad recommendation does not reach the users."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+import ports
+from deployctl.cli.tuned import processor
+from deployctl.tuning.recommendation import Figures, Hardware, Measured, Recommendation
+from verify_parts import Prober
+
+pytestmark = pytest.mark.vllm
+
+START_S = 900.0  # two starts and a load test; half a minute each on two idle cores
+# With one sequence at a time the last of 8 users waits for seven answers: 4.7 s on two busy
+# cores, 0.7 s on idle ones; 250 tokens a second for one stream is more than a CPU does.
+SLO = "ttft_p95=100ms"
+
+
+def recommendation(folder, model):
+    """What a study on another day, with a mistake in it, might have said."""
+    file = folder / "recommendation.yaml"
+    Recommendation(
+        verdict="winner",
+        why="planted for a test",
+        settings={"max_num_seqs": 1},
+        measured=Measured(
+            objective="latency",
+            slo=SLO,
+            model=str(model),
+            engine_version="0.32.0",
+            target="process",
+            hardware=Hardware(gpu="cpu", processor=processor()),
+            workload="fixed",
+            seed=1,
+            study="none",
+            date="2026-11-24T00:00:00+00:00",
+        ),
+        winner=Figures(settings={"max_num_seqs": 1}, objective=0.1, load="users=8"),
+    ).write(file)
+    return file
+
+
+def test_a_bad_recommendation_is_tried_beside_and_taken_back(tiny_checkpoint, tmp_path):
+    port = ports.free()
+    environment = {
+        **os.environ,
+        "DEPLOYCTL_STATE_DIR": str(tmp_path / "state"),
+        "DEPLOYCTL_CACHE_DIR": str(tmp_path / "cache"),
+        "GITHUB_STEP_SUMMARY": "",
+        "NO_COLOR": "1",
+    }
+
+    def deployctl(*words, code=0):
+        done = subprocess.run(
+            [sys.executable, "-m", "deployctl", *map(str, words), "--output", "json"],
+            env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=START_S,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        return json.loads(done.stdout)
+
+    up = ["up", "--model", tiny_checkpoint, "--gpu", "cpu", "--name", "live", "--port", port]
+    up += ["--enforce-eager", "--startup-timeout", 600]
+    try:
+        deployctl(*up)
+        bad = recommendation(tmp_path, tiny_checkpoint)
+        with Prober(port, "tiny-awq", every_s=0.5) as prober:
+            tuned = [*up, "--tuned", bad, "--verify", "--verify-for", "10s", "--beside", "yes"]
+            answer = deployctl(*tuned, code=5)["services"][0]
+        assert prober.failures == []
+        seen = answer["verification"]
+        assert (seen["where"], seen["kept"], seen["gaps_s"]) == ("beside", False, [])
+        assert any(reason.startswith("ttft_p95 missed") for reason in seen["reasons"])
+        assert (answer["revision"], answer["tuned"]["settings"]) == (1, {"max_num_seqs": 1})
+        [live] = deployctl("status")["services"]
+        assert (live["service"], live["revision"], live["health"]) == ("live", 1, "serving")
+        failed = deployctl("history", "live")["revisions"][-1]
+        assert failed["status"] == "failed"
+        assert failed["message"].startswith("verification failed: ttft_p95 missed")
+    finally:
+        deployctl("down", "live")

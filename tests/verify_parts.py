@@ -1,0 +1,46 @@
+"""Parts for tests of verified rollouts: somebody who asks the service all along."""
+
+import json
+import threading
+import time
+import urllib.request
+
+from process_shell import until
+
+
+class Prober:
+    """Asks the service's port all along, as its users do."""
+
+    def __init__(self, port, model, *, every_s=0.05):
+        self._model, self._every_s = model, every_s
+        self._url = f"http://127.0.0.1:{port}/v1/completions"
+        self._end = threading.Event()
+        self.times, self.failures = [], []  # of answers, when they came; of what was none
+        self._thread = threading.Thread(target=self._run, daemon=True)
+
+    def _run(self):
+        body = json.dumps({"model": self._model, "prompt": "Hello", "max_tokens": 1}).encode()
+        request = urllib.request.Request(
+            self._url, body, headers={"Content-Type": "application/json"}
+        )
+        while not self._end.wait(self._every_s):
+            try:
+                with urllib.request.urlopen(request, timeout=60) as answer:
+                    assert json.load(answer)["choices"]
+                self.times.append(time.monotonic())
+            except OSError as error:
+                self.failures.append(repr(error))
+
+    def __enter__(self):
+        self._thread.start()
+        until(lambda: self.times)
+        return self
+
+    def __exit__(self, *_):
+        self._end.set()
+        self._thread.join()
+
+    @property
+    def longest_s(self):
+        """Between two answers."""
+        return max(b - a for a, b in zip(self.times, self.times[1:], strict=False))
