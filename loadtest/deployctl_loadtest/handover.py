@@ -11,14 +11,13 @@ import json
 import os
 import re
 import socket
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import gevent
 
-from deployctl_loadtest.progress import Counts, tell
+from deployctl_loadtest.progress import Counts, complain, tell
 from deployctl_loadtest.sample import Sample, WorkerReport
 from deployctl_loadtest.writer import SampleWriter
 
@@ -94,13 +93,13 @@ class Gathering:
                     writer.write_lines(data["lines"])
                     writer.flush()
             else:
+                self._reported.add(client)  # also where there is no room for it
                 if (writer := self._writer(data["worker"])) is not None:
                     writer.close(WorkerReport.from_dict(data["report"]))
-                self._reported.add(client)
         except OSError as error:
             if not self._failed:
-                sys.stderr.write(f"error: raw samples cannot be written: {error}\n")
-                self._failed = True
+                complain(error)
+            self._failed = True
 
     def stopping(self) -> None:
         """Nothing to do: the workers cut what is theirs."""

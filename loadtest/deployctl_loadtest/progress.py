@@ -1,10 +1,12 @@
-"""Live progress: how far a load process is, and the line on stdout that tells it."""
+"""Lines on stdout for whoever started this: how far it is, and what it cannot write."""
 
 import dataclasses
 import json
 import sys
+from contextlib import suppress
 
 MARK = "@progress "  # begins the line
+UNWRITTEN = "@unwritten "  # begins the line that says why samples are not kept any more
 
 
 @dataclasses.dataclass(slots=True)
@@ -28,3 +30,14 @@ def tell(counts: Counts) -> bool:
     except BrokenPipeError:
         return False
     return True
+
+
+def complain(error: OSError) -> None:
+    """Says that raw samples cannot be written. stderr may go to the same full disk."""
+    reason = error.strerror or str(error)
+    with suppress(OSError):
+        sys.stdout.write(f"{UNWRITTEN}{reason}\n")
+        sys.stdout.flush()
+    with suppress(OSError):
+        sys.stderr.write(f"error: raw samples cannot be written: {reason}\n")
+        sys.stderr.flush()

@@ -45,6 +45,11 @@ class Limit:
     goodput_high: float | None
     text: str  # the answer in a sentence
 
+    @property
+    def answered(self) -> bool:
+        """Whether a load held, and it is known what bounds it."""
+        return self.status in ("found", "not_reached")
+
 
 @dataclasses.dataclass(frozen=True)
 class Series:

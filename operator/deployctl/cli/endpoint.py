@@ -37,6 +37,24 @@ KeyFileOption = Annotated[
         metavar="FILE",
     ),
 ]
+HeaderOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--header",
+        help="Sent with each request: 'Name: value', or 'Name: @FILE' for a secret. Repeatable.",
+        metavar="HEADER",
+        show_default=False,
+    ),
+]
+CaFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca-file",
+        help="Certificate of the CA to trust for https.",
+        metavar="FILE",
+        show_default=False,
+    ),
+]
 TargetOption = Annotated[
     Literal["process", "docker"] | None,
     typer.Option("--target", help="process or docker, if both have that name.", metavar="TARGET"),

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal, get_type_hints
 
 import typer
 
+from deployctl.cli.endpoint import CaFileOption, HeaderOption
+
 
 def _option(flag: str, help: str, metavar: str, **more: Any) -> Any:
     return typer.Option(flag, help=help, metavar=metavar, **more)
@@ -134,14 +136,7 @@ class LoadFlags:
             "N",
         ),
     ] = "1"
-    header: Annotated[
-        list[str] | None,
-        _option(
-            "--header",
-            "Sent with each request: 'Name: value', or 'Name: @FILE' for a secret. Repeatable.",
-            "HEADER",
-        ),
-    ] = None
+    header: HeaderOption = None
     extra_body: Annotated[
         str | None,
         _option(
@@ -150,10 +145,7 @@ class LoadFlags:
             "JSON",
         ),
     ] = None
-    ca_file: Annotated[
-        Path | None,
-        _option("--ca-file", "Certificate of the CA to trust for https.", "FILE"),
-    ] = None
+    ca_file: CaFileOption = None
     timeout: Annotated[str, _option("--timeout", "When a request is given up.", "TIME")] = "10m"
 
 

@@ -97,13 +97,22 @@ def write_series_reports(where: Path, series: "Series", junit: Path | None) -> N
 
 
 def enforce_series(series: "Series") -> None:
-    """Ends with 5 if a run of the series does not pass the gate.
+    """Ends with 5 if a run of a sweep, or the answer of a search, does not pass the gate.
 
     Raises:
         SloMissedError: with the reasons of the first such run; the others are told.
     """
     from deployctl.load import gate
 
+    if series.limit is not None:
+        answer = gate.judge_search(series.limit)
+        if not answer.passed:
+            raise SloMissedError(
+                f"the gate is not passed: {answer.reasons[0]}",
+                where=f"--slo {series.limit.slo}",
+                hint="measure longer (--duration), with more --workers, or begin at a lower load",
+            )
+        return
     failed = [
         (point, answer.reasons)
         for point in series.points

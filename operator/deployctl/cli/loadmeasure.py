@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, NamedTuple
 from deployctl.cli import loadtokens, serverside
 from deployctl.cli.console import story
 from deployctl.cli.endpoint import Endpoint
+from deployctl.errors import StateError
 
 if TYPE_CHECKING:
     from deployctl.cli.loadprogress import LoadProgress
     from deployctl.load.slo import Slo
     from deployctl_loadtest.result import LoadResult, ServerMoment, Setup
     from deployctl_loadtest.sample import Sample
+    from deployctl_loadtest.words import Vocabulary
 
 
 def measure(
@@ -32,7 +34,7 @@ def measure(
     Raises:
         InputError: the folder cannot be made, or holds a result.
         TargetError: Locust could not be started, or ended with nothing to report.
-        StateError: the result could not be written.
+        UnwrittenError: the result could not be written whole; it holds what was measured.
     """
     from deployctl.cli.loadprogress import LoadProgress
     from deployctl.load import folder
@@ -42,7 +44,11 @@ def measure(
     out_folder = out_folder or folder.default(name, datetime.now(UTC))
     with LoadProgress(setup) as progress:
         run = measured(setup, endpoint, out_folder, slo=slo, gated=gated, progress=progress)
-    _write(run.where / "report.html", load_html.render(run.result, run.samples, run.looks))
+    html = load_html.render(run.result, run.samples, run.looks)
+    try:
+        _write(run.where / "report.html", html)
+    except StateError as error:
+        raise UnwrittenError(error, run) from error
     return run.result, _shown(run.where)
 
 
@@ -55,6 +61,14 @@ class Measured(NamedTuple):
     where: Path  # absolute
 
 
+class UnwrittenError(StateError):
+    """The disk was full, or went away; `run` is what was measured all the same."""
+
+    def __init__(self, error: StateError, run: Measured) -> None:
+        super().__init__(error.message, where=error.where, hint=error.hint)
+        self.run = run
+
+
 def measured(
     setup: "Setup",
     endpoint: Endpoint,
@@ -64,8 +78,12 @@ def measured(
     gated: bool = False,
     progress: "LoadProgress | None" = None,
 ) -> Measured:
-    """As `measure`, without the report for a browser; says nothing without a `progress`."""
-    from deployctl.load import folder, locust, timeline
+    """As `measure`, without the report for a browser; says nothing without a `progress`.
+
+    Raises:
+        UnwrittenError: the result could not be written whole; it holds what was measured.
+    """
+    from deployctl.load import command, folder, locust, timeline
     from deployctl.load.gate import hold
     from deployctl.load.summary import summarize
     from deployctl_loadtest import writer
@@ -74,12 +92,12 @@ def measured(
     where = folder.create(out_folder).absolute()
     if (vocabulary := loadtokens.learn(endpoint, setup.model)) is not None:
         setup = dataclasses.replace(setup, prompt_lengths="exact")
-        vocabulary.save(where / locust.VOCABULARY)
+        _save(vocabulary, where / command.VOCABULARY)
     if progress is not None:
         story(announcement(setup))
     watch = serverside.watch(endpoint, setup.cut_s + setup.duration_s)
     with watch:
-        interrupted = locust.run(
+        ended = locust.run(
             setup,
             where,
             endpoint.api_key,
@@ -96,7 +114,8 @@ def measured(
         lost=lost,
         started=now.isoformat(timespec="seconds"),
         tools={name: importlib.metadata.version(name) for name in ("deployctl", "locust")},
-        interrupted=interrupted,
+        interrupted=ended.interrupted,
+        unwritten=ended.unwritten,
         server=serverside.server(
             watch.seen,
             looks,
@@ -106,10 +125,23 @@ def measured(
         ),
     )
     result = hold(result, samples, slo, gated=gated)
-    folder.write(where, result, samples)
+    run = Measured(result, samples, looks, where)
     end_s = max([result.window_s[1], *(s.started_at_s + s.duration_s for s in samples)])
-    _write(where / "timeline.csv", timeline.to_csv(timeline.rows(samples, looks, end_s)))
-    return Measured(result, samples, looks, where)
+    try:
+        folder.write(where, result, samples)
+        _write(where / "timeline.csv", timeline.to_csv(timeline.rows(samples, looks, end_s)))
+    except StateError as error:
+        raise UnwrittenError(error, run) from error
+    if ended.unwritten is not None:
+        raise UnwrittenError(
+            StateError(
+                f"the samples could not be written: {ended.unwritten}",
+                where=str(where),
+                hint="the result holds what was measured until then",
+            ),
+            run,
+        )
+    return run
 
 
 def measure_with_enough_workers(
@@ -160,9 +192,16 @@ def announcement(setup: "Setup") -> str:
     return f"{load} against {setup.model} at {setup.url}: {', then '.join(parts)}"
 
 
-def _write(path: Path, text: str) -> None:
-    from deployctl.errors import StateError
+def _save(vocabulary: "Vocabulary", path: Path) -> None:
+    try:
+        vocabulary.save(path)
+    except OSError as error:
+        raise StateError(
+            f"the folder cannot be written: {error.strerror}", where=str(path)
+        ) from error
 
+
+def _write(path: Path, text: str) -> None:
     try:
         path.write_text(text, encoding="utf-8")
     except OSError as error:

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,7 +18,10 @@ from deployctl.cli.endpoint import (
 )
 from deployctl.cli.loadflags import LoadFlags, load_options
 from deployctl.cli.options import OutputOption
-from deployctl.errors import InterruptedByUserError, SloMissedError, TargetError
+from deployctl.errors import InterruptedByUserError, TargetError
+
+if TYPE_CHECKING:
+    from deployctl_loadtest.result import LoadResult
 
 
 @load_options
@@ -82,7 +85,8 @@ def command(
     from deployctl.cli import loadlimit, loadmeasure, loadseries, loadsetup, loadwire, served
 
     wanted = loadgate.read(slo, fail_on_breach)
-    endpoint = loadwire.with_flags(resolve(service, url, model, api_key_file, target), flags)
+    endpoint = resolve(service, url, model, api_key_file, target)
+    endpoint = loadwire.with_flags(endpoint, flags.header, flags.ca_file)
     chosen = served.choose(endpoint, served.models(endpoint))
     setup = loadsetup.build(flags, endpoint, chosen)
     if flags.sweep is not None or flags.find_max is not None:
@@ -101,33 +105,28 @@ def command(
         loadgate.write_series_reports(where, series, junit)
         if series.interrupted:
             raise InterruptedByUserError("interrupted")
-        if fail_on_breach and series.limit is None:
+        if fail_on_breach:
             loadgate.enforce_series(series)
-        elif fail_on_breach and series.limit is not None and series.limit.holds is None:
-            raise SloMissedError(series.limit.text)
         return
-    if flags.workers == "auto":
-        result, where = loadmeasure.measure_with_enough_workers(
-            setup,
-            endpoint,
-            folder,
-            slo=wanted,
-            gated=fail_on_breach,
-            cores=os.cpu_count() or 1,
-        )
-    else:
-        result, where = loadmeasure.measure(
-            setup, endpoint, folder, slo=wanted, gated=fail_on_breach
-        )
-    loadgate.write_reports(where, result, junit)
-    if output is Output.json:
-        answer_json({**result.to_dict(), "folder": str(where)})
-    else:
-        from deployctl.reports import load_terminal
-
-        for renderable in load_terminal.render(result):
-            out.print(renderable)
-        out.print(f"\nReport     {where / 'report.html'}")
+    try:
+        if flags.workers == "auto":
+            result, where = loadmeasure.measure_with_enough_workers(
+                setup,
+                endpoint,
+                folder,
+                slo=wanted,
+                gated=fail_on_breach,
+                cores=os.cpu_count() or 1,
+            )
+        else:
+            result, where = loadmeasure.measure(
+                setup, endpoint, folder, slo=wanted, gated=fail_on_breach
+            )
+        loadgate.write_reports(where, result, junit)
+    except loadmeasure.UnwrittenError as error:
+        _show(error.run.result, error.run.where, output)  # it took its time to measure
+        raise
+    _show(result, where, output)
     if result.interrupted:
         raise InterruptedByUserError("interrupted")
     loadgate.enforce(result)
@@ -140,3 +139,15 @@ def command(
             if kinds
             else f"none ended within {setup.duration_s:g} s: measure longer, or ask for less",
         )
+
+
+def _show(result: "LoadResult", where: Path, output: Output) -> None:
+    if output is Output.json:
+        answer_json({**result.to_dict(), "folder": str(where)})
+        return
+    from deployctl.reports import load_terminal
+
+    for renderable in load_terminal.render(result):
+        out.print(renderable)
+    if (where / "report.html").exists():
+        out.print(f"\nReport     {where / 'report.html'}")

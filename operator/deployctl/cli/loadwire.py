@@ -1,12 +1,12 @@
-"""What `loadtest` sends beside prompts: headers, more fields of the body, certificates."""
+"""What is sent beside prompts: headers, more fields of the body; and which CA is trusted."""
 
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from deployctl.cli.endpoint import Endpoint
-from deployctl.cli.loadflags import LoadFlags
 from deployctl.errors import InputError
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token, RFC 9110 section 5.6.2
@@ -15,16 +15,14 @@ _OURS = {"authorization", "content-type", "accept-encoding", "content-length", "
 _FIXED = {"stream", "stream_options", "messages", "prompt", "model"}
 
 
-def with_flags(endpoint: Endpoint, flags: LoadFlags) -> Endpoint:
-    """The endpoint with the headers and certificates that were given.
+def with_flags(endpoint: Endpoint, headers: Sequence[str] | None, ca_file: Path | None) -> Endpoint:
+    """The endpoint with the headers and the CA that were given.
 
     Raises:
         InputError: a header or file that is none.
     """
-    given = dict(_header(text) for text in flags.header or [])
-    wired = endpoint._replace(
-        ca_file=flags.ca_file.absolute() if flags.ca_file else None, headers=given
-    )
+    given = dict(_header(text) for text in headers or [])
+    wired = endpoint._replace(ca_file=ca_file.absolute() if ca_file else None, headers=given)
     wired.trust()
     if wired.ca_file and not endpoint.url.startswith("https:"):
         raise InputError("--ca-file goes with an https address", where=endpoint.url)
@@ -62,7 +60,7 @@ def _header(text: str) -> tuple[str, str]:
     where = f"--header {name}"
     if name.lower() in _OURS:
         hint = "give --api-key-file" if name.lower() == "authorization" else "leave it out"
-        raise InputError(f"{name} is set by the load test", where="--header", hint=hint)
+        raise InputError(f"{name} is set by deployctl", where="--header", hint=hint)
     if value.startswith("@"):
         where = value[1:]
         value = _read(Path(where)).strip()

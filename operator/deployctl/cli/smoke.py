@@ -8,7 +8,9 @@ from rich.text import Text
 from deployctl import units
 from deployctl.cli.console import Output, answer_json, out
 from deployctl.cli.endpoint import (
+    CaFileOption,
     Endpoint,
+    HeaderOption,
     KeyFileOption,
     ModelOption,
     ServiceArgument,
@@ -29,6 +31,8 @@ def command(
     model: ModelOption = None,
     api_key_file: KeyFileOption = None,
     target: TargetOption = None,
+    header: HeaderOption = None,
+    ca_file: CaFileOption = None,
     question: Annotated[str, typer.Option(help="What to ask.", metavar="TEXT")] = QUESTION,
     expect: Annotated[
         str | None,
@@ -55,7 +59,13 @@ def command(
         [bold]deployctl smoke my-model --question "2 + 2 =" --expect 4[/bold]
 
         [bold]deployctl smoke --url http://127.0.0.1:8000[/bold]
+
+    Behind a gateway with a CA of its own:
+
+        [bold]deployctl smoke --url https://gw --ca-file ca.pem --header 'X-Team: a'[/bold]
     """
+    from deployctl.cli import loadwire
+
     try:
         patience = units.seconds(timeout)
     except ValueError as error:
@@ -65,6 +75,7 @@ def command(
     if expect is None and question == QUESTION:
         expect = EXPECT
     endpoint = resolve(service, url, model, api_key_file, target)
+    endpoint = loadwire.with_flags(endpoint, header, ca_file)
     checks, asked, answer = _look(endpoint, question, expect, max(patience, 0.1))
     failed = [check for check in checks if not check.ok]
     if output is Output.json:
@@ -84,9 +95,12 @@ def _look(
     from deployctl.cli import smokechecks
 
     key = endpoint.api_key
-    headers = {"Authorization": f"Bearer {key}"} if key else {}
     with httpx.Client(
-        base_url=endpoint.url, headers=headers, timeout=patience, trust_env=False
+        base_url=endpoint.url,
+        headers=endpoint.sent(),
+        timeout=patience,
+        trust_env=False,
+        verify=endpoint.trust(),
     ) as client:
         checks = [smokechecks.health(client)]
         if not checks[0].ok and not checks[0].detail.startswith("HTTP"):

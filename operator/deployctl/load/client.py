@@ -44,6 +44,9 @@ def describe(
     cpu_peak = round(max(peaks), 4) if peaks else None
     busy = bottleneck(cpu_mean, cpu_peak)
     counts = schedule.due_and_sent(setup, samples, window)
+    # What was dropped was so for want of room, not of CPU.
+    dropped = sum(report.dropped for report in reports)
+    share = counts[1] / counts[0] if counts and counts[0] and not dropped else 1.0
     return Client(
         cpu_mean=cpu_mean,
         cpu_peak=cpu_peak,
@@ -59,12 +62,12 @@ def describe(
         achieved_rate=schedule.achieved_rate(samples, window),
         due=counts[0] if counts else None,
         sent=counts[1] if counts else None,
-        dropped=sum(report.dropped for report in reports),
+        dropped=dropped,
         first_drop_s=min(
             (r.first_drop_s for r in reports if r.first_drop_s is not None), default=None
         ),
         died=_died(setup, samples, reports),
-        workers_needed=workers_needed(setup.workers, cpu_mean, cpu_peak) if busy else None,
+        workers_needed=workers_needed(setup.workers, cpu_mean, cpu_peak, share) if busy else None,
     )
 
 
@@ -89,14 +92,17 @@ def bottleneck(cpu_mean: float | None, cpu_peak: float | None) -> bool:
     return (cpu_mean or 0) >= CPU_MEAN_LIMIT or (cpu_peak or 0) >= CPU_PEAK_LIMIT
 
 
-def workers_needed(workers: int, cpu_mean: float | None, cpu_peak: float | None) -> int:
+def workers_needed(
+    workers: int, cpu_mean: float | None, cpu_peak: float | None, sent: float = 1.0
+) -> int:
     """How many load processes would do, where `workers` were too busy.
 
-    Work divides evenly among them. A process that used all of its core may have wanted
-    more than that, so it is never fewer than one more.
+    Work divides evenly among them. `sent` is the share of what was due that they did send. A
+    process that used all of its core may have wanted more than that, so it is never fewer than
+    one more.
     """
     used = max(cpu_mean or 0.0, (cpu_peak or 0.0) * CPU_MEAN_LIMIT)
-    return max(workers + 1, math.ceil(workers * used / CPU_GOAL))
+    return max(workers + 1, math.ceil(workers * used / CPU_GOAL / max(sent, 0.01)))
 
 
 def verdicts(setup: Setup, latency: Latency, client: Client) -> list[Verdict]:

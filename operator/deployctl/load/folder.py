@@ -59,7 +59,7 @@ def write(folder: Path, result: LoadResult, samples: list[Sample]) -> None:
         raise StateError(
             f"the result could not be written: {error.strerror}",
             where=str(folder),
-            hint="the raw samples (samples-*.jsonl) are kept there",
+            hint="the raw samples (samples-*.jsonl) are kept there: make room before the next run",
         ) from error
     for pattern in ("samples-*.jsonl", "worker-*.json", "vocabulary.json"):
         for path in folder.glob(pattern):

@@ -6,6 +6,7 @@ from dataclasses import replace
 from deployctl.load import slo
 from deployctl_loadtest.result import Gate, LoadResult, Objective
 from deployctl_loadtest.sample import Sample
+from deployctl_loadtest.series import Limit
 
 
 def hold(
@@ -35,6 +36,16 @@ def judge(result: LoadResult) -> Gate:
     if result.slo is not None:
         reasons += [tell(o) for o in result.slo.objectives if not _passes(o)]
     return Gate(passed=not reasons, reasons=reasons)
+
+
+def judge_search(limit: Limit) -> Gate:
+    """Whether the answer of a search for the limit may pass.
+
+    Only one that is an answer does: a load that held, and what bounds it. A single run may pass
+    unresolved, for its value is known and within the limit; of a search that did not decide, the
+    value is what is missing.
+    """
+    return Gate(passed=limit.answered, reasons=[] if limit.answered else [limit.text])
 
 
 def _passes(objective: Objective) -> bool:

@@ -1,29 +1,29 @@
 """Starts Locust as a subprocess, relays its progress, and makes sure that it ends.
 
-Locust patches sockets and threads of the process that imports it, hence a subprocess.
-The API key travels in its environment, never in its arguments.
+Locust patches sockets and threads of the process that imports it, hence a subprocess. How it is
+called is in `command`.
 """
 
 import dataclasses
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
-import sys
-from collections.abc import Callable, Mapping
-from importlib.util import find_spec
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TextIO
+from typing import NamedTuple, TextIO
 
-from deployctl.errors import TargetError
+from deployctl.errors import StateError, TargetError
+from deployctl.load.command import as_master, command, environment, worker_command
 from deployctl_loadtest.result import Setup
 
-KEY_VARIABLE = "DEPLOYCTL_LOADTEST_API_KEY"
-HEADERS_VARIABLE = "DEPLOYCTL_LOADTEST_HEADERS"
-VOCABULARY = "vocabulary.json"  # in the result folder, while it runs
-_PROGRESS_MARK = "@progress "
-_CONNECT_S = 60.0  # for workers to start and find the master
+_PROGRESS_MARK, _UNWRITTEN_MARK = "@progress ", "@unwritten "
+_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_FIRST_PORT = 10_000
+_FULL_HINT = "make room on that disk, or give --out a folder on another"
 _END_S = 15.0  # for Locust to cut its requests and write its last samples
 
 
@@ -40,96 +40,11 @@ class Progress:
     finished: bool = False
 
 
-def command(setup: Setup, samples: Path) -> list[str]:
-    """The argument list that runs the test. Holds no secret."""
-    values: dict[str, object] = {
-        "host": setup.url,
-        "users": setup.users,
-        "spawn-rate": setup.users / setup.ramp_s if setup.ramp_s else setup.users,
-        "stop-timeout": 0,
-        "exit-code-on-error": 0,
-        "model": setup.model,
-        "api": setup.api,
-        # A workload's own lengths where they vary; else those that were asked for.
-        "input-tokens": setup.input_tokens if setup.input_fixed else 0,
-        "output-tokens": setup.output_tokens if setup.output_fixed else 0,
-        "workload": "" if setup.workload == "fixed" else _absolute(setup.workload),
-        "extra-body": json.dumps(setup.extra_body),
-        "ca-file": setup.ca_file or "",
-        "vocabulary": samples / VOCABULARY if setup.prompt_lengths == "exact" else "",
-        "seed": setup.seed,
-        "request-timeout": setup.request_timeout_s,
-        "stop-after": setup.cut_s + setup.duration_s,
-        "samples": samples,
-        "requests": setup.requests or 0,
-    }
-    if setup.mode != "closed":  # one scheduler in each process
-        values |= {"users": setup.workers, "spawn-rate": setup.workers}
-    if setup.mode == "open":
-        assert setup.rate is not None
-        assert setup.arrivals is not None
-        values |= {"rate": setup.rate, "arrivals": setup.arrivals}
-        values |= {"ramp": setup.ramp_s}
-    if setup.mode == "trace":
-        assert setup.trace is not None
-        values |= {"trace": Path(setup.trace).absolute(), "trace-speed": setup.trace_speed}
-    arguments = [f"--{name}={value}" for name, value in values.items()]
-    if not setup.ignore_eos:
-        arguments.append("--no-ignore-eos")
-    arguments += ["--headless", "--only-summary", "--progress", "--realtime"]
-    return [*_locust(), *arguments]
+class Ended(NamedTuple):
+    """How a run came to its end."""
 
-
-def _locust() -> list[str]:
-    return [sys.executable, "-m", "locust", "-f", str(locustfile())]
-
-
-def as_master(workers: int, port: int) -> list[str]:
-    """What makes a master of `command`: it sends nothing, and leads the workers."""
-    return [
-        "--master",
-        "--master-bind-host=127.0.0.1",
-        f"--master-bind-port={port}",
-        f"--expect-workers={workers}",
-        f"--expect-workers-max-wait={_CONNECT_S:.0f}",
-    ]
-
-
-def worker_command(port: int) -> list[str]:
-    """The argument list of one worker: what it is to do, the master tells it."""
-    return [*_locust(), "--worker", "--master-host=127.0.0.1", f"--master-port={port}"]
-
-
-def _absolute(workload: str) -> str:
-    """Locust runs in the result folder: a file is named from the root, one of ours by name."""
-    path = Path(workload)
-    return str(path.absolute()) if path.is_file() else workload
-
-
-def environment(
-    inherited: Mapping[str, str], api_key: str | None, headers: Mapping[str, str] | None = None
-) -> dict[str, str]:
-    """The subprocess's environment: no stray LOCUST_* settings; key and headers if any."""
-    keys = (KEY_VARIABLE, HEADERS_VARIABLE, "OPENAI_API_KEY")
-    values = {
-        name: value
-        for name, value in inherited.items()
-        if not name.startswith("LOCUST_") and name not in keys
-    }
-    if api_key:
-        values[KEY_VARIABLE] = api_key
-    if headers:
-        values[HEADERS_VARIABLE] = json.dumps(dict(headers))
-    values["PYTHONUNBUFFERED"] = "1"
-    return values
-
-
-def locustfile() -> Path:
-    """Where the locustfile is, without importing it."""
-    spec = find_spec("deployctl_loadtest")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).with_name("locustfile.py")
+    interrupted: bool  # by Ctrl-C
+    unwritten: str | None = None  # why samples could not be written any more
 
 
 def run(
@@ -139,18 +54,18 @@ def run(
     tell: Callable[[Progress], None],
     *,
     headers: Mapping[str, str] | None = None,
-) -> bool:
+) -> Ended:
     """Runs the test to its end; samples and `locust.log` are then in `folder`.
 
-    Returns:
-        True if Ctrl-C ended it early. What it had measured is in `folder` all the same.
+    What it had measured is in `folder` however it ended, as far as the disk took it.
 
     Raises:
         TargetError: Locust could not be started, or failed before it wrote anything.
+        StateError: the folder cannot be written at all.
     """
     log_path = folder / "locust.log"
-    interrupted = False
-    with log_path.open("w", encoding="utf-8") as log:
+    ended = Ended(interrupted=False)
+    with _log(log_path) as log:
         started: list[subprocess.Popen[str]] = []
         try:
             leader = command(setup, folder)
@@ -169,17 +84,37 @@ def run(
                         quiet=True,
                     )
                 )
-            interrupted = _follow(process, log, tell)
+            ended = _follow(process, log, tell)
         finally:
             for one in started:
                 _end(one)
+    if ended.unwritten is not None and not _anything(folder):
+        raise StateError(
+            f"no sample could be written: {ended.unwritten}", where=str(folder), hint=_FULL_HINT
+        )
     if process.returncode != 0 and not _anything(folder):
         raise TargetError(
             f"Locust ended with exit code {process.returncode} and no result",
             where=str(log_path),
             hint=_last_words(log_path),
         )
-    return interrupted
+    return ended
+
+
+@contextmanager
+def _log(path: Path) -> Iterator[TextIO]:
+    """The log's file. What a full disk does not take of it is no reason to fail."""
+    try:
+        file = path.open("w", encoding="utf-8")
+    except OSError as error:
+        raise StateError(
+            f"the folder cannot be written: {error.strerror}", where=str(path), hint=_FULL_HINT
+        ) from error
+    try:
+        yield file
+    finally:
+        with suppress(OSError):
+            file.close()
 
 
 def _start(
@@ -203,26 +138,41 @@ def _start(
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port: int = server.getsockname()[1]
-    return port
+    """A port for the master, who takes it a second later.
+
+    Below those that the kernel gives to connections: a load that runs beside takes thousands
+    of these, and would take this one in between.
+    """
+    try:
+        lowest = int(_PORTS.read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        lowest = 32768
+    tries = random.sample(range(_FIRST_PORT, lowest), 50) if lowest > _FIRST_PORT + 50 else []
+    for port in [*tries, 0]:
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)) as server:
+            found: int = server.getsockname()[1]
+            return found
+    raise TargetError("no port is free for Locust's master")
 
 
 def _follow(
     process: "subprocess.Popen[str]", log: TextIO, tell: Callable[[Progress], None]
-) -> bool:
-    """Reads progress until the process ends; True if Ctrl-C came first."""
+) -> Ended:
+    """Reads progress until the process ends."""
     assert process.stdout is not None
-    interrupted = False
+    interrupted, unwritten = False, None
     while True:
         try:
             line = process.stdout.readline()
             if not line:
-                return interrupted
+                return Ended(interrupted, unwritten)
             if line.startswith(_PROGRESS_MARK):
                 tell(Progress(**json.loads(line.removeprefix(_PROGRESS_MARK))))
+            elif line.startswith(_UNWRITTEN_MARK):
+                unwritten = line.removeprefix(_UNWRITTEN_MARK).strip()
             else:
-                log.write(line)
+                with suppress(OSError):
+                    log.write(line)
         except KeyboardInterrupt:
             if interrupted:
                 raise

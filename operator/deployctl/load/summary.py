@@ -27,9 +27,11 @@ def summarize(
     tools: dict[str, str],
     interrupted: bool,
     server: Server | None,
+    unwritten: str | None = None,
 ) -> LoadResult:
     """Computes every figure, and marks in `samples` those that the warm-up cuts.
 
+    `unwritten` is why raw samples could not be kept to the end, if they could not.
     `server` comes without `client_output_tokens` known: it is filled in here.
     """
     for sample in samples:
@@ -40,11 +42,16 @@ def summarize(
     latency = statistics.latency(measured)
     tokens = statistics.tokens(measured)
     client = clients.describe(setup, samples, reports, window, lost)
+    if unwritten is not None:
+        # A process that cannot write its last word was not killed.
+        client = replace(client, died=[])
     if server is not None:
         server = replace(server, client_output_tokens=client_output_tokens(samples))
     found = verdicts.judge(
         setup, requests, latency, tokens, client, server, interrupted=interrupted
     )
+    if unwritten is not None:
+        found.insert(0, verdicts.unwritten(unwritten, window[1]))
     return LoadResult(
         version=VERSION,
         started=started,

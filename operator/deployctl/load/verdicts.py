@@ -25,6 +25,16 @@ def judge(
     return sorted(found, key=lambda verdict: order[verdict.level])
 
 
+def unwritten(reason: str, until_s: float) -> Verdict:
+    """Raw samples could not be kept to the end."""
+    return Verdict(
+        "bad",
+        "disk_full",
+        f"The samples could not be written: {reason}. The run ended there: these are the first "
+        f"{until_s:.1f} s of it, as far as the disk took them.",
+    )
+
+
 def _about_requests(setup: Setup, requests: Requests, interrupted: bool) -> list[Verdict]:
     found: list[Verdict] = []
     if interrupted:

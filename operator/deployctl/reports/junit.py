@@ -4,6 +4,7 @@ from xml.sax.saxutils import quoteattr
 
 from deployctl.reports import wording
 from deployctl_loadtest.result import LoadResult
+from deployctl_loadtest.series import Limit
 
 _ILLEGAL = {code: None for code in range(32) if code not in (9, 10, 13)}  # in XML 1.0
 
@@ -50,6 +51,18 @@ def suite(result: LoadResult, load: str = "") -> str:
         f'time="{seconds:.3f}" timestamp={_quoted(result.started)}>\n'
         + "".join(cases)
         + "</testsuite>\n"
+    )
+
+
+def search(limit: Limit, name: str, seconds: float, started: str) -> str:
+    """One case: the answer of a search for the limit. That loads beyond it fail is its point."""
+    kind = "error" if limit.status == "interrupted" else "failure"
+    suite = f"loadtest {name} --find-max"
+    case = _case(suite, f"limit {limit.slo}", "" if limit.answered else limit.text, kind, seconds)
+    failures, errors = (int(not limit.answered and kind == each) for each in ("failure", "error"))
+    return (
+        f'<testsuite name={_quoted(suite)} tests="1" failures="{failures}" errors="{errors}" '
+        f'skipped="0" time="{seconds:.3f}" timestamp={_quoted(started)}>\n{case}</testsuite>\n'
     )
 
 

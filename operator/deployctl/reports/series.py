@@ -113,7 +113,12 @@ def markdown(series: Series) -> str:
 
 
 def junit(series: Series) -> str:
-    """The test cases of every run, a suite each."""
+    """The test cases of every run of a sweep, a suite each; of a search, its answer."""
+    if series.limit is not None:
+        seconds = sum(p.result.window_s[1] - p.result.window_s[0] for p in series.points)
+        return junits.document(
+            [junits.search(series.limit, title(series), seconds, series.started)]
+        )
     return junits.document(
         [junits.suite(p.result, f"{series.variable}={p.value:g}") for p in series.points]
     )

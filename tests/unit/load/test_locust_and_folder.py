@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from deployctl.errors import InputError, StateError
-from deployctl.load import folder, locust
+from deployctl.load import command, folder, locust
 from deployctl_loadtest.result import Setup
 from deployctl_loadtest.sample import Sample
 
@@ -14,21 +14,21 @@ SETUP = Setup(
 
 
 def test_the_command_carries_everything_but_the_key():
-    command = locust.command(SETUP, Path("/out"))
-    assert command[1:3] == ["-m", "locust"]
-    assert Path(command[4]).name == "locustfile.py"
-    assert "--headless" in command
-    assert "--model=--model" in command
-    assert "--stop-after=12.5" in command
-    assert "--stop-timeout=0" in command
-    assert "--no-ignore-eos" in command
-    assert not [word for word in command if "key" in word.lower()]
+    words = command.command(SETUP, Path("/out"))
+    assert words[1:3] == ["-m", "locust"]
+    assert Path(words[4]).name == "locustfile.py"
+    assert "--headless" in words
+    assert "--model=--model" in words
+    assert "--stop-after=12.5" in words
+    assert "--stop-timeout=0" in words
+    assert "--no-ignore-eos" in words
+    assert not [word for word in words if "key" in word.lower()]
 
 
 def test_the_environment_carries_the_key_and_no_stray_settings():
     inherited = {"PATH": "/bin", "LOCUST_USERS": "9", "OPENAI_API_KEY": "other"}
-    assert locust.environment(inherited, None) == {"PATH": "/bin", "PYTHONUNBUFFERED": "1"}
-    assert locust.environment(inherited, "k")[locust.KEY_VARIABLE] == "k"
+    assert command.environment(inherited, None) == {"PATH": "/bin", "PYTHONUNBUFFERED": "1"}
+    assert command.environment(inherited, "k")[command.KEY_VARIABLE] == "k"
 
 
 def test_a_result_is_never_overwritten(tmp_path):
@@ -57,3 +57,17 @@ def test_a_result_that_cannot_be_written_is_said_and_no_half_is_left(tmp_path, m
 def test_the_default_folder_is_named_after_service_and_time():
     now = datetime(2026, 11, 24, 7, 45, 12, tzinfo=UTC)
     assert folder.default("qwen", now) == Path("results/qwen-20261124T074512Z")
+
+
+def test_the_masters_port_is_none_that_connections_are_given():
+    # A load that runs beside takes thousands of those, and this one before Locust has it.
+    lowest = int(locust._PORTS.read_text().split()[0])
+    ports = {locust._free_port() for _ in range(20)}
+    assert len(ports) > 15
+    assert all(10_000 <= port < lowest for port in ports)
+
+
+def test_without_such_a_port_any_will_do(tmp_path, monkeypatch):
+    (tmp_path / "range").write_text("1024 65535")
+    monkeypatch.setattr(locust, "_PORTS", tmp_path / "range")
+    assert locust._free_port() > 0

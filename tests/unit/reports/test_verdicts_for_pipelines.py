@@ -150,6 +150,27 @@ def test_a_series_has_its_documents():
     assert series.html(dataclasses.replace(found, points=[]))
 
 
+@pytest.mark.parametrize(
+    ("status", "passes"),
+    [
+        *(("found", True), ("not_reached", True)),
+        *(("unresolved", False), ("never_held", False), ("client_limited", False)),
+    ],
+)
+def test_a_search_passes_the_gate_if_it_has_an_answer(status, passes):
+    limit = Limit("ttft_p95=1s", status, 2.0, 4.0, 1.0, 0.9, 1.1, "So it is.")
+    # That a load beyond the limit misses the SLO is no failure: it is how the limit was found.
+    found = dataclasses.replace(sweep(), kind="find_max", limit=limit)
+    (suite,) = ElementTree.fromstring(series.junit(found)).findall("testsuite")
+    assert (suite.get("tests"), suite.get("failures")) == ("1", "0" if passes else "1")
+    assert len(suite.findall("testcase/failure")) == int(suite.get("failures"))
+    if passes:
+        loadgate.enforce_series(found)
+    else:
+        with pytest.raises(SloMissedError, match="not passed: So it is"):
+            loadgate.enforce_series(found)
+
+
 def test_a_series_passes_the_gate_if_every_run_does():
     found = sweep()
     loadgate.enforce_series(dataclasses.replace(found, points=found.points[:2]))
