@@ -5,9 +5,17 @@ from collections.abc import Generator
 from dataclasses import dataclass
 
 from deployctl.tuning.search import measures
-from deployctl.tuning.search.ledger import Ledger
+from deployctl.tuning.search.ledger import Ledger, Run
 from deployctl.tuning.search.looks import SHORT, look, window
-from deployctl.tuning.search.reading import Belief, Bracket, Reading, believe, bracket, read
+from deployctl.tuning.search.reading import (
+    Belief,
+    Bracket,
+    Reading,
+    believe,
+    bracket,
+    collapsed,
+    read,
+)
 from deployctl.tuning.trial import Load, Phase, Result, Step
 
 _MOST_LOOKS = 16
@@ -15,7 +23,7 @@ _TOO_SLOW = 25  # a load so low that the longest window has fewer requests canno
 _GREW = 0.03  # more users, and less than so much more served: saturated
 _WORTHWHILE = 0.03  # better by less is no reason to look longer
 _LONGEST = 3.0  # windows grow to so many times their first length
-_ENOUGH = 4  # first windows' worth of requests: what is undecided then will remain so
+_NEAR, _ENOUGH = 1.3, 3  # windows once the bracket is so narrow: what is undecided remains so
 
 
 @dataclass(frozen=True)
@@ -42,17 +50,16 @@ def climb(ledger: Ledger, phase: Phase, aim: Aim, why: str) -> Generator[Step, R
 
 def _limit(ledger: Ledger, phase: Phase, aim: Aim, why: str) -> Generator[Step, Result, None]:
     first = ledger.problem.first
-    load, step, requests, seen = measures.at(first, _under(ledger, aim.guess)), aim.step, 1.0, 0
+    load, step, requests, near = measures.at(first, _under(ledger, aim.guess)), aim.step, 1.0, 0
     for number in range(_MOST_LOOKS):
         here = _phase(phase, number, load.value > aim.guess)
         count = round(aim.requests * requests)
         if (yield from look(ledger, load, here, count, why)) is None:
             return
-        seen += measures.requests(ledger.run.seen[-1])
         belief = believe(ledger.problem, ledger.runs)
         now, reading = bracket(ledger.run, belief.turns), read(ledger.problem, ledger.run, belief)
         assert reading is not None
-        if _done(aim, now, reading, seen, belief):
+        if _done(ledger.run, aim, now, reading, near, belief):
             return
         if now.breaks is None and now.holds is not None:
             if _saturated(ledger, now.holds):
@@ -72,10 +79,12 @@ def _limit(ledger: Ledger, phase: Phase, aim: Aim, why: str) -> Generator[Step, 
             load, why = lower, f"the SLO did not hold at {now.breaks}"
             step = min(2.5, step**1.6)
         else:
+            assert now.breaks is not None
             load = _inside(first, now, reading)
             why = f"the limit is about {math.exp(reading.limit):.3g}, give or take "
             why += f"{reading.error:.0%}"
-            requests = min(_LONGEST, requests * 1.4)
+            if now.breaks.value <= now.holds.value * _NEAR:
+                near, requests = near + 1, min(_LONGEST, requests * 1.4)
 
 
 def _phase(phase: Phase, number: int, above: bool) -> Phase:
@@ -84,17 +93,18 @@ def _phase(phase: Phase, number: int, above: bool) -> Phase:
     return "limit" if above else "halving"
 
 
-def _done(aim: Aim, now: Bracket, reading: Reading, seen: int, belief: Belief) -> bool:
+def _done(run: Run, aim: Aim, now: Bracket, reading: Reading, near: int, belief: Belief) -> bool:
     low, high = now.holds, now.breaks
     if high is None:
         return False
-    if aim.beat is not None and reading.most + belief.usual < aim.beat + _WORTHWHILE:
-        return True
+    if aim.beat is not None:
+        fallen = low is None and any(collapsed(o) for o in run.seen)
+        if fallen or reading.most + belief.usual < aim.beat + _WORTHWHILE:
+            return True
     if low is None:
         return False
     whole = high.kind == "users" and high.value - low.value <= 1
-    enough = seen >= _ENOUGH * aim.requests
-    return whole or reading.error <= aim.precision or enough
+    return whole or reading.error <= aim.precision or near >= _ENOUGH
 
 
 def _saturated(ledger: Ledger, holds: Load) -> bool:
@@ -136,7 +146,7 @@ def _inside(first: Load, now: Bracket, reading: Reading) -> Load:
     assert now.holds is not None
     assert now.breaks is not None
     low, high = now.holds.value, now.breaks.value
-    if high > low * 1.3:  # a curve says little from afar: halve
+    if high > low * _NEAR:  # a curve says little from afar: halve
         return measures.at(first, math.sqrt(low * high))
     return measures.at(first, min(high, max(low, math.exp(reading.limit))))
 

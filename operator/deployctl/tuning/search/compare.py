@@ -20,7 +20,7 @@ from deployctl.tuning.trial import Configuration
 WORTH = 3  # what starts usually differ by counts as if it had been seen in three repeats
 LEAST = math.log(1.005)  # a winner is better by at least so much
 _DRIFT = 0.04  # less is not worth a word
-_SIGMAS = 2.5
+_SIGMAS = 2.5  # and one more where the baseline was repeated only once
 
 
 class Estimate(NamedTuple):
@@ -154,7 +154,7 @@ class Readings:
         (_, first, error), later, usual = points[0], points[1:], self.belief.usual
         mean, of_mean = _weighted([(v, usual**2 + e * e) for _, v, e in later])
         sigma = math.sqrt(usual**2 + error**2 + of_mean**2)
-        real = abs(mean - first) > max(_DRIFT, _SIGMAS * sigma)
+        real = abs(mean - first) > max(_DRIFT, (_SIGMAS + (len(later) < 2)) * sigma)
         return Drift(tuple((t, v - first) for t, v, _ in points), real)
 
 

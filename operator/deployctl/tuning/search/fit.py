@@ -18,6 +18,7 @@ from deployctl.tuning.trial import Observation
 # load to the 120 of a queue that overflows within 5% of load.
 STEEP, STEEP_SPREAD = math.log(12), 1.2
 LEARNED_SPREAD = 0.8  # configurations of one service resemble each other
+_FAR = 0.25
 _WIDE = 1.5  # prior spread of the limit's logarithm around what was measured
 _ROUNDS = 25
 
@@ -53,6 +54,8 @@ def shares(seen: Sequence[Observation], turns: float) -> list[Share]:
             part = max(part, turns + 0.2 * (1 - turns))
         elif o.held == "no":
             part = min(part, turns - 0.04)
+        # Far beyond the limit shares fall as queues grow, which says little of where it is.
+        part = max(part, turns - _FAR)
         found.append(Share(math.log(o.load.value), part * count + 0.5, count + 1))
     return found
 

@@ -26,15 +26,16 @@ Steps = Generator[Step, Result, None]
 # Requests in a window: a short look tells 0.95 from 0.90; what is compared in the end gets twice.
 SHORT, LONG = 100, 200
 _LEAST_S, _MOST_S = 12.0, 180.0
-_ANSWERS = 3  # a window is at least so many median answers long
+_ANSWERS = 2  # a window is at least so many median answers long
 _INVALID = 2  # further tries after an invalid measurement
 _PATIENCE = 4.0
 
 
 def window(ledger: Ledger, load: Load, requests: int) -> float:
     """Seconds in which about so many requests come to an end, within 12 s and 3 min."""
-    answers = [o.e2e_p50_s for r in ledger.runs for o in r.seen if o.e2e_p50_s]
-    e2e = median(answers) if answers else 0.0
+    answers = [(o.held == "no", o.e2e_p50_s) for r in ledger.runs for o in r.seen if o.e2e_p50_s]
+    held = [seconds for broke, seconds in answers if not broke]
+    e2e = median(held) if held else min((seconds for _, seconds in answers), default=0.0)
     if load.kind == "rate":
         rate = load.value
     else:

@@ -17,6 +17,8 @@ from deployctl.tuning.trial import Load, Observation
 Stance = Literal["yes", "no", "near"]
 _SURE = 1.5  # standard errors by which a share has to differ from where the SLO turns
 _SPEEDS = 0.02
+_WITHIN = 0.2  # of a bracket's width: the least standard error inside it
+_FALLEN = 0.4  # share of good requests
 _HARDLY = 1.0  # standard errors above the limit that it hardly is
 TURNS = 0.95  # share of good requests at which an SLO on 95th percentiles turns
 
@@ -137,6 +139,11 @@ def bracket(run: Run, turns: float) -> Bracket:
     )
 
 
+def collapsed(o: Observation) -> bool:
+    """Whether a rate is so far beyond the limit that this start's limit is certainly below."""
+    return o.load.kind == "rate" and measures.share(o) < _FALLEN
+
+
 def _wrong(edge: float, held: Sequence[float], broken: Sequence[float]) -> int:
     return sum(v <= edge for v in broken) + sum(v > edge for v in held)
 
@@ -157,8 +164,15 @@ def read(problem: Problem, run: Run, belief: Belief) -> Reading | None:
     limit, error = found.limit, found.error
     if low is not None and high is None:  # nothing broke: it is this, or more
         limit, error = math.log(low.value), 0.02
+    elif low is not None and high is not None:
+        # Inside a wide bracket a curve says more than it can know.
+        error = math.hypot(error, _WITHIN * math.log(high.value / low.value))
     value = log_worth(problem, run, limit, belief)
-    most = log_worth(problem, run, limit + _HARDLY * error, belief) if high else math.inf
+    highest = limit + _HARDLY * error
+    fallen = [o.load.value for o in run.seen if collapsed(o)]
+    if fallen:
+        highest = min(highest, math.log(min(fallen)))
+    most = log_worth(problem, run, highest, belief) if high else math.inf
     if low is None:
         return Reading(None, error, most, None, False, limit)
     decided = any(o.held == "yes" for o in run.seen if o.load.value <= low.value)

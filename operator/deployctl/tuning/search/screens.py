@@ -26,6 +26,7 @@ BETTER = math.log(1.015)  # the best is replaced by what is better by so much
 NEAR = math.log(1.06)  # below the best, and still in the race: two starts differ by as much
 _SURELY = math.log(1.08)  # so much better that the other direction needs no look
 _STALE = 6  # challenges after which the best is measured again
+_STRIDE = 2
 _MANY = 4  # values of a setting from which on it is looked at in strides
 _SIGMAS = 0.7  # of a difference, for a new best
 _PRECISION = 0.03
@@ -42,20 +43,37 @@ class Screens:
         self._since = 0
 
     def steps(self) -> Steps:
-        """Sweeps over the settings until nothing beside the best is better."""
+        """How the model is split, then both corners, then sweeps over the settings until nothing
+        beside the best is better."""
+        if space.TENSOR in self.lattice.by_name:
+            yield from self._line(space.TENSOR, 1)
+            self.swept.add(space.TENSOR)
+        yield from self._corners()
+        for parameter in self.lattice.parameters:
+            yield from self._line(parameter.name, _STRIDE)
+            self.swept.add(parameter.name)
         while True:
             before = self.best
             for parameter in self.lattice.parameters:
-                yield from self._line(parameter.name)
-                self.swept.add(parameter.name)
-            if self.best == before:
-                yield from self._diagonals()
+                yield from self._line(parameter.name, 1)
             if self.best == before:
                 return
 
-    def _line(self, name: str) -> Steps:
-        """One setting, around the best: two values away first, for large effects show at once;
-        then what lies between, unless it is much like both ends."""
+    def _corners(self) -> Steps:
+        """Batches small for latency, or large for throughput. More sequences leave less of a step
+        for prompts, so that either setting alone may look worse on the way to where both help."""
+        names = [n for n in (space.TOKENS, space.SEQUENCES) if n in self.lattice.by_name]
+        begin = self.best
+        for direction in (-1, 1):
+            corner = begin
+            for name in names:
+                for _ in range(_STRIDE):
+                    corner = self.lattice.moved(corner, {name: direction}) or corner
+            if len(names) == 2:  # one alone is its line
+                yield from self._challenge(corner)
+
+    def _line(self, name: str, stride: int) -> Steps:
+        """One setting, in both directions from the best."""
         values = self.lattice.by_name[name].values
         ordered = space.ordered(self.lattice.by_name[name])
         if not ordered or self.lattice.position(self.best, name) is None:
@@ -63,7 +81,8 @@ class Screens:
                 if not space.same(value, self.lattice.value(self.best, name)):
                     yield from self._move(name, value)
             return
-        stride = 2 if len(values) >= _MANY else 1
+        if len(values) < _MANY:
+            stride = 1
         for direction in self._directions(name):
             begin = self.lattice.position(self.best, name)
             assert begin is not None
@@ -73,20 +92,16 @@ class Screens:
             if now is not None and (worth is None or now > worth + _SURELY):
                 return
 
-    def _walk(self, name: str, begin: int, direction: int, stride: int) -> Steps:
-        """From a value in one direction, until it gets worse or the values end."""
-        values, place = self.lattice.by_name[name].values, begin
+    def _walk(self, name: str, place: int, direction: int, stride: int) -> Steps:
+        """From a value in one direction, while it gets better; in strides across plateaus too."""
+        values = self.lattice.by_name[name].values
         while 0 <= place + direction < len(values):
-            last = len(values) - 1
-            further = min(last, max(0, place + direction * stride))
+            further = min(len(values) - 1, max(0, place + direction * stride))
             outcome = yield from self._move(name, values[further])
-            if outcome in ("worse", "failed", "skipped") and abs(further - place) > 1:
-                # It may be better on the way there.
-                outcome = yield from self._move(name, values[place + direction])
-                if outcome != "better":
-                    return
-                further = place + direction
-            elif outcome in ("worse", "failed"):
+            if outcome not in ("better", "tie") and abs(further - place) > 1:
+                further = place + direction  # it may be better on the way there
+                outcome = yield from self._move(name, values[further])
+            if outcome != "better" and (outcome != "tie" or stride == 1):
                 return
             place = further
 
@@ -102,14 +117,6 @@ class Screens:
             if a and b and b > a * 1.01:
                 return -1, 1
         return 1, -1
-
-    def _diagonals(self) -> Steps:
-        """More sequences leave less of a step for prompts: both at once may be better."""
-        if {space.TOKENS, space.SEQUENCES} <= self.lattice.by_name.keys():
-            for step in (1, -1):
-                both = self.lattice.moved(self.best, {space.TOKENS: step, space.SEQUENCES: step})
-                if both is not None and (yield from self._challenge(both)) == "better":
-                    return
 
     def _move(self, name: str, value: Value) -> Generator[Step, Result, Outcome]:
         """The best with one other value, unless that was seen where nothing else matters."""
