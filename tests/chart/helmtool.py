@@ -8,63 +8,15 @@ from pathlib import Path
 
 import yaml
 
-from deployctl.hardware import all_profiles, load_profile
-from deployctl.model.facts import Architecture, ModelFacts, Quantization
-from deployctl.planning import make_plan
+from deployctl.hardware import all_profiles
 from deployctl.render import yamltext
 from deployctl.render.helm import VALUES_FILE, render_helm
-from deployctl.spec import ServiceSpec
+from known import FORMATS, planned
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "charts" / "vllm"
 MAXIMAL = Path(__file__).with_name("maximal.yaml")
 NAMESPACE = "serving"
-
-QWEN = Architecture(
-    name="Qwen2ForCausalLM",
-    model_type="qwen2",
-    num_layers=28,
-    hidden_size=3584,
-    intermediate_size=18944,
-    num_heads=28,
-    num_kv_heads=4,
-    head_dim=128,
-    vocab_size=152064,
-    tied_embeddings=False,
-    max_position_embeddings=32768,
-    dtype="float16",
-)
-FORMATS = {
-    "awq": ("-AWQ", Quantization(method="awq", bits=4, group_size=128, zero_point=True), 5.57e9),
-    "gptq": ("-GPTQ-Int4", Quantization(method="gptq", bits=4, group_size=128, symmetric=True),
-             5.57e9),
-    "unquantized": ("", None, 15.23e9),
-}  # fmt: skip
-
-
-def planned(method, gpu, **settings):
-    """Plans Qwen2.5-7B-Instruct: (plan, spec, profile)."""
-    suffix, quantization, stored = FORMATS[method]
-    model = "Qwen/Qwen2.5-7B-Instruct" + suffix
-    spec = ServiceSpec(model=model, gpu=gpu, **{"max_model_len": 8192, **settings})
-    facts = ModelFacts(
-        source=model,
-        local=False,
-        revision="0123456789abcdef0123456789abcdef01234567",
-        format="safetensors",
-        engine="vllm",
-        architecture=QWEN,
-        quantization=quantization,
-        parameters=7_615_616_512,
-        weight_bytes=int(stored),
-        bytes_by_dtype={"F16": int(stored)}
-        if quantization is None
-        else {"I32": 3_370_000_000, "F16": 2_200_000_000},
-        headers_read=True,
-    )
-    profile = load_profile(gpu)
-    return make_plan(spec, facts, profile), spec, profile
-
 
 # The model has 28 heads, which eight cards cannot share: two replicas of four.
 CARDS = {1: {}, 2: {"tensor_parallel_size": 2}, 4: {"tensor_parallel_size": 4},

@@ -69,9 +69,15 @@ TRIVY_REASONS = {
 }
 
 
+ARGUMENT = re.compile(r'\n +- "[^"]*"$', re.MULTILINE)
+
+
 @pytest.fixture(scope="module")
 def trivy_findings(tmp_path_factory):
-    """(check, object) -> the case it is in. What several renders share is looked at once."""
+    """(check, object) -> the case it is in.
+
+    Objects of several renders that differ in arguments and numbers alone are looked at once.
+    """
     folder = tmp_path_factory.mktemp("trivy")
     texts = {case: template(values, files=files) for case, (values, files) in CASES.items()}
     texts |= {"-".join(map(str, case)): text for case, text in renders().items()}
@@ -79,15 +85,16 @@ def trivy_findings(tmp_path_factory):
     for case, text in texts.items():
         for part in text.split("\n---\n"):
             if part.strip() and not text.startswith("# "):
-                seen.setdefault(part.strip("-\n ") + "\n", case)
-    for number, (part, case) in enumerate(seen.items()):
+                alike = ARGUMENT.sub("", re.sub(r"\d+", "0", part))
+                seen.setdefault(alike.strip("-\n "), (case, part))
+    for number, (case, part) in enumerate(seen.values()):
         (folder / f"{number}-{case}.yaml").write_text(part)
     command = ["trivy", "config", "--skip-check-update", "--quiet", "--format", "json"]
     command += ["--cache-dir", str(tmp_path_factory.mktemp("cache")), str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300)
     results = json.loads(done.stdout)["Results"]
-    assert len(results) > 100, done.stderr
-    assert sum(result["MisconfSummary"]["Successes"] for result in results) > 5000
+    assert len(results) > 40, done.stderr
+    assert sum(result["MisconfSummary"]["Successes"] for result in results) > 2000
     found = {}
     for result in results:
         for problem in result.get("Misconfigurations", ()):

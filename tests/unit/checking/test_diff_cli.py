@@ -9,19 +9,7 @@ import pytest
 
 from deployctl.cli.app import main
 from deployctl.targets.docker import running
-
-CONFIG = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 128,
-    "intermediate_size": 256,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": 512,
-    "max_position_embeddings": 2048,
-    "torch_dtype": "float16",
-}
+from known import tiny_folder
 
 
 class Done(NamedTuple):
@@ -32,14 +20,7 @@ class Done(NamedTuple):
 
 @pytest.fixture
 def run(tmp_path, monkeypatch, capsys):
-    folder = tmp_path / "tiny"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(CONFIG))
-    header = json.dumps({"w": {"dtype": "F16", "shape": [16, 16], "data_offsets": [0, 512]}})
-    (folder / "model.safetensors").write_bytes(
-        len(header).to_bytes(8, "little") + header.encode() + bytes(512)
-    )
-    (folder / "tokenizer.json").write_text("{}")
+    tiny_folder(tmp_path / "tiny")
     monkeypatch.setenv("DEPLOYCTL_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.chdir(tmp_path)
 

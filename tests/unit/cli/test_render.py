@@ -7,35 +7,12 @@ from typing import NamedTuple
 import pytest
 
 from deployctl.cli.app import main
-
-CONFIG = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 128,
-    "intermediate_size": 256,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": 512,
-    "max_position_embeddings": 2048,
-    "torch_dtype": "float16",
-    "tie_word_embeddings": True,
-}
-
-
-def header(name, dtype, shape, nbytes):
-    text = json.dumps({name: {"dtype": dtype, "shape": shape, "data_offsets": [0, nbytes]}})
-    return len(text).to_bytes(8, "little") + text.encode() + bytes(nbytes)
+from known import tiny_folder
 
 
 @pytest.fixture
 def model(tmp_path):
-    folder = tmp_path / "we $ird `name`: {x}"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(CONFIG))
-    (folder / "model.safetensors").write_bytes(header("w", "F16", [16, 16], 512))
-    (folder / "tokenizer.json").write_text("{}")
-    return folder
+    return tiny_folder(tmp_path / "we $ird `name`: {x}", tie_word_embeddings=True)
 
 
 class Done(NamedTuple):

@@ -1,6 +1,5 @@
 """`deployctl render --target helm|manifests|all`, as a user runs it."""
 
-import json
 import subprocess
 import sys
 
@@ -9,19 +8,8 @@ import yaml
 
 from deployctl.cli.app import main
 from deployctl.targets import helm
+from known import tiny_folder
 
-CONFIG = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "hidden_size": 128,
-    "intermediate_size": 256,
-    "num_hidden_layers": 2,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "vocab_size": 512,
-    "max_position_embeddings": 2048,
-    "torch_dtype": "float16",
-}
 TEMPLATED = """\
 ---
 # Source: vllm/templates/engine/deployment.yaml
@@ -34,14 +22,7 @@ metadata:
 
 @pytest.fixture
 def model(tmp_path):
-    folder = tmp_path / "model"
-    folder.mkdir()
-    (folder / "config.json").write_text(json.dumps(CONFIG))
-    header = json.dumps({"w": {"dtype": "F16", "shape": [16, 16], "data_offsets": [0, 512]}})
-    raw = len(header).to_bytes(8, "little") + header.encode() + bytes(512)
-    (folder / "model.safetensors").write_bytes(raw)
-    (folder / "tokenizer.json").write_text("{}")
-    return folder
+    return tiny_folder(tmp_path / "model")
 
 
 @pytest.fixture
