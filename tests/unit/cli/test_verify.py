@@ -1,0 +1,221 @@
+"""`up --verify`: what is asked of a revision, where it is tried, and how users are watched."""
+
+import math
+
+import pytest
+
+from deployctl.cli import beside, watching
+from deployctl.cli.endpoint import Endpoint
+from deployctl.cli.tuned import Tuned
+from deployctl.cli.verify import VerifyFlags, read
+from deployctl.errors import EngineError, InputError, TargetError
+from deployctl.hardware.nvidia_smi import Card
+from deployctl.load import slo as slos
+from deployctl.metrics import Histogram, Snapshot
+from deployctl.planning.plan import MemoryBudget
+from deployctl.spec import ServiceSpec
+from deployctl.targets.driver import EngineState
+from deployctl.tuning.recommendation import Figures, Hardware, Measured, Recommendation
+
+SPEC = ServiceSpec(model="m")
+
+
+def tuned(load="rate=3.5", slo="ttft_p95=1s"):
+    return Tuned(
+        "r.yaml",
+        Recommendation(
+            verdict="winner", why="w", settings={"max_num_seqs": 64},
+            measured=Measured(
+                objective="goodput", slo=slo, model="m", engine_version="0.32.0",
+                target="docker", hardware=Hardware(gpu="l4"), workload="chat", seed=1, study="s",
+                date="2026-11-24T09:00:00+00:00",
+            ),
+            winner=Figures(settings={"max_num_seqs": 64}, load=load),
+        ),
+        False,
+        frozenset(),
+    )  # fmt: skip
+
+
+def asked(spec=SPEC, recommendation=None, **flags):
+    check = read(VerifyFlags(verify=True, **flags), recommendation, spec)
+    return check.slo.text, check.document()["load"], check._workload, check.seconds
+
+
+def test_a_recommendation_says_all_that_is_not_given():
+    assert asked(recommendation=tuned()) == ("ttft_p95=1s", {"rate": 3.5}, "chat", 60.0)
+    assert asked(recommendation=tuned("users=8"))[1] == {"users": 8}
+
+
+def test_what_is_given_comes_first():
+    told = asked(
+        recommendation=tuned(), slo="e2e_p50=9s", users=3, workload="uniform", duration="2m"
+    )
+    assert told == ("e2e_p50=9s", {"users": 3}, "uniform", 120.0)
+    assert asked(SPEC.model_copy(update={"users": 16}), tuned())[1] == {"users": 16}
+    assert asked(recommendation=tuned(), rate=2.0)[1] == {"rate": 2.0}
+
+
+@pytest.mark.parametrize("load", [None, "", "rate=", "users=nan", "fast=3", "users=1e999"])
+def test_without_a_load_there_are_four_users(load):
+    assert asked(slo="ttft_p95=1s")[1] == {"users": 4}
+    assert asked(recommendation=tuned(load))[1] == {"users": 4}
+
+
+def test_a_watch_takes_longer():
+    assert asked(slo="ttft_p95=1s", watch=True)[3] == 300.0
+
+
+@pytest.mark.parametrize(
+    ("flags", "where"),
+    [
+        ({"verify": True}, "--verify"),
+        ({"verify": True, "slo": "fast"}, "--slo"),
+        ({"slo": "ttft_p95=1s"}, "--slo"),
+        ({"watch": True}, "--watch-metrics"),
+        ({"beside": "no"}, "--beside"),
+        ({"rate": 0.0}, "--rate"),
+        ({"verify": True, "slo": "ttft_p95=1s", "duration": "soon"}, "--verify-for"),
+        ({"verify": True, "slo": "ttft_p95=1s", "duration": "0s"}, "--verify-for"),
+        ({"verify": True, "slo": "ttft_p95=1s", "rate": 1.0, "users": 2}, "--rate"),
+        ({"verify": True, "slo": "tpot_p95=1s", "watch": True}, "--slo"),
+        ({"verify": True, "slo": "ttft_p95=1s", "watch": True, "beside": "yes"}, "--beside yes"),
+        ({"verify": True, "slo": "ttft_p95=1s", "watch": True, "rate": 1.0}, "--rate"),
+    ],
+)
+def test_what_does_not_go_together_is_said(flags, where):
+    with pytest.raises(InputError) as caught:
+        read(VerifyFlags(**flags), None, SPEC)
+    assert caught.value.where == where
+
+
+def test_without_verify_nothing_is_verified():
+    assert read(VerifyFlags(), tuned(), SPEC) is None
+
+
+# Where there is room.
+
+
+def memory(**more):
+    given = {
+        "gpu_total_gib": 24.0, "budget_gib": 20.0, "weights_gib": 2.0, "non_torch_gib": 0.0,
+        "activation_gib": 0.5, "cudagraph_gib": 0.0, "kv_cache_gib": 1.0, "kv_cache_tokens": 1,
+        "kv_bytes_per_token": 1, **more,
+    }  # fmt: skip
+    return MemoryBudget(**given)
+
+
+@pytest.mark.parametrize(
+    ("free", "tp", "fits"), [(8.0, 1, True), (6.0, 1, False), (12.0, 2, False), (16.0, 2, True)]
+)
+def test_a_cpu_has_room_for_what_the_plan_says(make_plan, free, tp, fits):
+    plan = make_plan(SPEC, memory=memory(), tensor_parallel_size=tp)
+    choice = beside.on_cpu(plan, free)
+    assert choice.beside is fits
+    assert f"{free} GiB are available" in choice.why
+
+
+def test_what_cannot_be_told_is_no_room(make_plan):
+    assert not beside.on_cpu(make_plan(SPEC), 100.0).beside
+    assert not beside.on_cpu(make_plan(SPEC, memory=memory()), None).beside
+    assert not beside.on_gpu(make_plan(SPEC), [Card(index=0, memory_free_mib=99999)]).beside
+
+
+def test_gpus_have_room_where_as_many_are_free(make_plan):
+    plan = make_plan(SPEC, memory=memory(), tensor_parallel_size=2)
+    cards = [Card(index=n, memory_free_mib=f) for n, f in enumerate((900, 22000, None, 22000))]
+    assert beside.on_gpu(plan, cards)[::2] == (True, "1,3")
+    assert (
+        "it needs 2 GPUs with 20.0 GiB free, and there is 1" in beside.on_gpu(plan, cards[:2]).why
+    )
+
+
+def test_nothing_serves_or_users_are_watched_or_it_was_said():
+    for serving, watch, said in ((False, False, "auto"), (True, True, "auto"), (True, False, "no")):
+        assert not beside.choose(said, None, watch=watch, serving=serving).beside
+
+
+def test_available_memory_is_the_kernel_s(tmp_path):
+    file = tmp_path / "meminfo"
+    file.write_text("MemTotal: 9 kB\nMemAvailable:   4194304 kB\n")
+    assert beside.available_gib(file) == 4.0
+    assert beside.available_gib(tmp_path / "none") is None
+
+
+def test_the_candidate_s_port_is_the_next_free_one(free_port):
+    import socket
+
+    with socket.create_server(("127.0.0.1", free_port)):
+        assert free_port < beside.free_port(free_port - 1) <= free_port - 1 + beside.PORTS
+    assert beside.free_port(free_port - 1) == free_port
+    with pytest.raises(TargetError):
+        beside.free_port(65535)
+
+
+# Watching.
+
+
+class Watched:
+    """A driver, a /metrics and a clock, all of which do as they are told."""
+
+    def __init__(self, monkeypatch, scrapes):
+        self.now, self.condition = 0.0, "running"
+        self._scrapes = list(scrapes)
+        monkeypatch.setattr(watching, "_scrape", self._scrape)
+
+    def _scrape(self, endpoint):
+        found = self._scrapes.pop(0) if len(self._scrapes) > 1 else self._scrapes[0]
+        if found is None:
+            raise TargetError("/metrics does not answer")
+        return found
+
+    def state(self, release):
+        return EngineState(self.condition)
+
+    def logs(self, release, *, tail, follow):
+        return iter(["RuntimeError: boom"])
+
+    def log_path(self, release):
+        return None
+
+    def sleep(self, seconds):
+        self.now += seconds
+
+    def watch(self, release, seconds=60.0):
+        return watching.watch(
+            self, release, Endpoint("http://h:1", "m", None, "tiny"),
+            slos.parse("ttft_p95=500ms"), seconds, clock=lambda: self.now, sleep=self.sleep,
+        )  # fmt: skip
+
+
+def scrape(count, slow=0):
+    values = dict.fromkeys(Snapshot._fields)
+    ttft = Histogram(((0.5, count), (math.inf, count + slow)), 1.0, count + slow)
+    return Snapshot(**{**values, "at_s": 0.0, "generation_tokens": float(count), "ttft": ttft})
+
+
+def test_a_watch_goes_on_to_its_end(monkeypatch, make_release):
+    world = Watched(monkeypatch, [scrape(0), *(scrape(n * 20) for n in range(1, 40))])
+    assert world.watch(make_release()).passed
+    assert world.now == pytest.approx(60.0)
+
+
+def test_a_watch_ends_when_it_is_missed_beyond_doubt(monkeypatch, make_release):
+    world = Watched(monkeypatch, [scrape(0), *(scrape(0, n * 50) for n in range(1, 40))])
+    assert not world.watch(make_release()).passed
+    assert world.now < 10
+
+
+def test_a_watch_of_an_engine_that_dies(monkeypatch, make_release):
+    world = Watched(monkeypatch, [scrape(0)])
+    world.condition = "dead"
+    with pytest.raises(EngineError, match="died while it was watched"):
+        world.watch(make_release())
+
+
+def test_a_watch_bears_a_silence_and_no_long_one(monkeypatch, make_release):
+    world = Watched(monkeypatch, [scrape(0), None, None, scrape(100)])
+    assert world.watch(make_release()).passed
+    world = Watched(monkeypatch, [scrape(0), None])
+    with pytest.raises(TargetError):
+        world.watch(make_release())
