@@ -32,22 +32,23 @@ def test_the_best_is_found_and_the_same_is_read_from_the_file(folder):
     answer, study = run(folder, bench)
     assert answer.verdict == "winner"
     assert answer.winner.configuration.settings == {"max_num_seqs": 32}
-    low, high = answer.improvement[1:]
-    assert low < 1.5 < high or low == pytest.approx(1.5, rel=0.1)
+    assert answer.improvement[1] > 1
     assert study.server_s <= study.header.budget_s
     again = KneeBench()
     assert run(folder, again)[0] == answer
     assert again.calls == ["stop"]
 
 
-def test_interrupted_again_and_again_it_comes_to_the_same_kind_of_end(folder):
+def test_interrupted_again_and_again_it_comes_to_the_same_end(folder):
+    whole, undisturbed = run(folder.with_name("whole"), KneeBench())
     for _ in range(60):
         answer, study = run(folder, KneeBench({4: KeyboardInterrupt()}))
         if answer.verdict != "interrupted":
             break
-    assert answer.verdict == "winner"
-    assert answer.winner.configuration.settings == {"max_num_seqs": 32}
-    assert len(study.done) == len({id(done) for done in study.done}) > 10
+    assert answer == whole
+    assert [(done.step, done.result) for done in study.done] == [
+        (done.step, done.result) for done in undisturbed.done
+    ]
 
 
 def test_a_baseline_that_misses_the_slo_is_no_reason_to_stop(folder):
