@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from deployctl.cli import beside
 from deployctl.cli.console import story
+from deployctl.cli.loadgate import job_summary
 from deployctl.cli.verify import Verification
 from deployctl.errors import DeployctlError, SloMissedError, TargetError
 from deployctl.units import duration
@@ -72,13 +73,15 @@ class Keeper:
             )
             if not outcome.changed:
                 self._look_again(outcome)
-        except DeployctlError:
+        except DeployctlError as error:
             if self._check.began:
+                job_summary(f"**{service}: not kept.** {error.message}")
                 document = self._what_serves(service)
                 documents.append({**document, **more, "verification": self.document(kept=False)})
             raise
         for gap in self._rollout.gaps_s:
             story(f"nothing of {service} answered for {duration(gap)}")
+        job_summary(f"**{service}: revision {outcome.release.revision} is kept.**")
         return outcome
 
     def document(self, *, kept: bool) -> dict[str, Any]:
