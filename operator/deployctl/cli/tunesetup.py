@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from deployctl_loadtest.result import Setup
 
 TARGETS = ("process", "docker")
+# Of a request whose length a file of prompts decides: a conversation's, for what is expected.
+_INPUT_TOKENS, _OUTPUT_TOKENS = 256, 128
 _WARMUP_S = 2.0  # the engine is warm from its first load on; this fills its queue
 
 
@@ -114,7 +116,7 @@ def begin(spec: "ServiceSpec", wishes: Wishes, now: datetime) -> Material:
         max_trials=wishes.max_trials,
         seed=tuneflags.seed(wishes.seed),
         first=tuneflags.first(wishes.load, goal, profile.kind),
-        output_tokens=float(setup.output_tokens),
+        output_tokens=float(setup.output_tokens or _OUTPUT_TOKENS),
         usd_per_hour=price * settled.gpus if price else None,
         gpus=settled.gpus,
         fingerprint=tunehost.fingerprint(planned, baseline),
@@ -175,8 +177,8 @@ def _planned(
         Served(model, "vllm"),
     )
     base = spec.model_copy(update={"gpu": prepared.spec.gpu})
-    tokens = float(setup.input_tokens + setup.output_tokens)
-    return Planned(base, prepared.facts, prepared.profile, tokens), setup
+    tokens = (setup.input_tokens or _INPUT_TOKENS) + (setup.output_tokens or _OUTPUT_TOKENS)
+    return Planned(base, prepared.facts, prepared.profile, float(tokens)), setup
 
 
 def _baseline(planned: "Planned") -> "ServingPlan":
