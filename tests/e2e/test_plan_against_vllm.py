@@ -1,7 +1,7 @@
 """The plan against a real vLLM on the CPU: what it predicts, vLLM logs; what it refuses, fails.
 
-Each test starts one engine, with the plan's own arguments and environment, and stops it as
-soon as it has said what is asked.
+An engine is started with the plan's own arguments and environment, and stopped as soon as it
+has said what is asked. What vLLM refuses before it loads anything is asked of one process.
 """
 
 import json
@@ -26,6 +26,12 @@ pytestmark = pytest.mark.vllm
 
 START_SECONDS = 600  # 15 s on two idle cores; the machine may be busy
 
+AROUND = {
+    "HF_HUB_OFFLINE": "1",
+    "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+    "VLLM_CONFIGURE_LOGGING": "1",
+}
+
 
 def planned(folder, **wish):
     spec = ServiceSpec(model=str(folder), gpu="cpu", enforce_eager=True, **wish)
@@ -37,13 +43,7 @@ def said(folder, plan, until):
     """Starts vLLM as planned; returns its log, up to the line that matches or its end."""
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server"]
     command += ["--model", str(folder), "--host", "127.0.0.1", "--port", str(ports.free())]
-    environment = {
-        **os.environ,
-        **plan.engine.env,
-        "HF_HUB_OFFLINE": "1",
-        "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-        "VLLM_CONFIGURE_LOGGING": "1",
-    }
+    environment = {**os.environ, **plan.engine.env, **AROUND}
     with subprocess.Popen(
         [*command, *plan.engine.args],
         stdout=subprocess.PIPE,
@@ -176,32 +176,70 @@ def test_a_cache_too_small_fails_and_both_name_the_same_longest_context(tiny_che
     assert int(found.group(1)) == plan.longest_context
 
 
-@pytest.mark.parametrize(
-    ("code", "wish", "error"),
-    [
-        ("heads_not_divisible", {"tensor_parallel_size": 3}, "attention heads .* divisible"),
-        ("context_beyond_model", {"max_model_len": 4096}, "greater than the derived max_model_len"),
-        (
-            "unknown_flag",
-            {"engine_args": {"enable_prefix_cachin_": True}},
-            "unrecognized arguments",
-        ),
-        ("removed_flag", {"engine_args": {"swap_space": 4}}, "unrecognized arguments"),
-        ("wrong_flag_value", {"engine_args": {"seed": "seven"}}, "argument --seed"),
-        (
-            "batch_settings_conflict",
-            {"max_num_seqs": 64, "max_num_batched_tokens": 32},
-            "max_num_batched_tokens",
-        ),
-    ],
-)
-def test_what_the_plan_refuses_fails_in_vllm(tiny_checkpoint, code, wish, error):
-    plan = planned(tiny_checkpoint, **wish)
+# What the plan refuses of a whole checkpoint: its code, the wish, and what vLLM says to that.
+REFUSED = [
+    ("heads_not_divisible", {"tensor_parallel_size": 3}, "attention heads .* divisible"),
+    ("context_beyond_model", {"max_model_len": 4096}, "greater than the derived max_model_len"),
+    ("unknown_flag", {"engine_args": {"enable_prefix_cachin_": True}}, "unrecognized arguments"),
+    ("removed_flag", {"engine_args": {"swap_space": 4}}, "unrecognized arguments"),
+    ("wrong_flag_value", {"engine_args": {"seed": "seven"}}, "argument --seed"),
+    (
+        "batch_settings_conflict",
+        {"max_num_seqs": 64, "max_num_batched_tokens": 32},
+        "max_num_batched_tokens",
+    ),
+]
+
+# Runs the server with one list of arguments after another, each in a copy of a process that has
+# vLLM loaded; its words go into files named 0, 1, …
+EACH = """
+import json, os, runpy, signal, sys
+import vllm.entrypoints.openai.api_server
+for number, (arguments, environment) in enumerate(json.load(sys.stdin)):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(int(sys.argv[1]))
+        os.environ.update(environment)
+        said = os.open(str(number), os.O_WRONLY | os.O_CREAT)
+        os.dup2(said, 1)
+        os.dup2(said, 2)
+        sys.argv = ["api_server", *arguments]
+        runpy.run_module("vllm.entrypoints.openai.api_server", run_name="__main__")
+        os._exit(0)
+    os.waitpid(pid, 0)
+"""
+
+
+@pytest.fixture(scope="module")
+def refusals(tiny_checkpoint, tmp_path_factory):
+    """The plans of REFUSED, and vLLM's words on each."""
+    folder = tmp_path_factory.mktemp("refused")
+    plans = {code: planned(tiny_checkpoint, **wish) for code, wish, _ in REFUSED}
+    cases = []
+    for plan in plans.values():
+        arguments = ["--model", str(tiny_checkpoint), "--host", "127.0.0.1"]
+        arguments += ["--port", str(ports.free()), *plan.engine.args]
+        cases.append([arguments, {**plan.engine.env, **AROUND}])
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", EACH, str(START_SECONDS // 2)],
+        input=json.dumps(cases), cwd=folder, text=True, capture_output=True,
+        timeout=START_SECONDS * len(cases),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {
+        code: (plan, (folder / str(number)).read_text())
+        for number, (code, plan) in enumerate(plans.items())
+    }
+
+
+@pytest.mark.parametrize(("code", "error"), [(code, error) for code, _, error in REFUSED])
+def test_what_the_plan_refuses_fails_in_vllm(refusals, code, error):
+    plan, log = refusals[code]
     assert plan.verdict == "cannot_run"
     assert code in [reason.code for reason in plan.reasons]
-    log = said(tiny_checkpoint, plan, rf"Error.*{error}|error: .*{error}|KV cache size")
     assert re.search(error, log), log[-3000:]
     assert "KV cache size" not in log
+    assert "Application startup" not in log
 
 
 def test_a_group_that_does_not_divide_the_layer_fails_in_vllm(changed):
