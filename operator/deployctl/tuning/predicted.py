@@ -5,7 +5,7 @@ from deployctl.tuning.trial import Configuration, Failure, Load, Observation, St
 
 _START_S = 60.0
 # Where the plan has no figure: a small model on a CPU.
-_DECODE_TOKENS_S = 100.0
+_DECODE_TOKENS_S = 300.0
 _EDGE_S = 6.0  # ramp, warm-up and end of a measurement
 _KNEE = 0.8  # of what an engine can do, up to which an SLO is taken to hold
 _SLOW_S = 1.0
