@@ -1,5 +1,6 @@
 """Findings as SARIF 2.1.0, which code hosts show beside the line."""
 
+import re
 from typing import Any
 
 from deployctl import __version__
@@ -7,6 +8,7 @@ from deployctl.checking.finding import RULES, Finding, Severity
 from deployctl.checking.run import Report
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+_NOT_IN_A_URI = re.compile(r"[^A-Za-z0-9._~/-]")
 _LEVEL = {Severity.error: "error", Severity.warning: "warning", Severity.note: "note"}
 
 
@@ -41,9 +43,15 @@ def _rule(code: str) -> dict[str, Any]:
     }
 
 
+def _uri(file: str) -> str:
+    """A path as a reference: what is no letter of a URI is written as its bytes."""
+    path = file.replace("\\", "/")
+    return _NOT_IN_A_URI.sub(lambda m: "".join(f"%{b:02X}" for b in m[0].encode()), path)
+
+
 def _result(finding: Finding, rule: int) -> dict[str, Any]:
     location: dict[str, Any] = {
-        "artifactLocation": {"uri": finding.file.replace("\\", "/")},
+        "artifactLocation": {"uri": _uri(finding.file)},
         "region": {"startLine": max(1, finding.line)},
     }
     return {

@@ -101,6 +101,14 @@ def test_sarif_and_junit(check, bad, tmp_path):
     assert suite.find("testcase/failure").get("type") == "error"
 
 
+def test_a_path_in_sarif_is_a_reference(check, bad, tmp_path):
+    (tmp_path / "k8s").rename(tmp_path / "k 8s: ä")
+    check("k 8s: ä", "--sarif", "f.sarif")
+    log = json.loads((tmp_path / "f.sarif").read_text())
+    place = log["runs"][0]["results"][0]["locations"][0]["physicalLocation"]
+    assert place["artifactLocation"]["uri"].startswith("k%208s%3A%20%C3%A4/")
+
+
 # The parts of SARIF 2.1.0 that code hosts insist on.
 TEXT = {"type": "object", "required": ["text"], "properties": {"text": {"type": "string"}}}
 SARIF = {
