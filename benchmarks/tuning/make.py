@@ -67,7 +67,7 @@ class Recipe:
     flat: bool = False
     shows: str = ""
     failures: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = ()  # (settings, failure)
-    budget: float = 7200.0
+    budget: float = 14400.0
 
 
 def points(recipe: Recipe) -> list[dict[str, Any]]:

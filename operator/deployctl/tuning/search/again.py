@@ -36,6 +36,6 @@ def again(
     load = guess(Readings(ledger), configuration)
     if not (yield from start(ledger, configuration, phase, why)):
         return
-    step = 1.06 if ledger.problem.has_slo else 2.0
+    step = 1.06 if ledger.problem.has_slo else 1.0
     yield from climb(ledger, phase, Aim(load, step, _PRECISION, requests=requests), why)
     set_aside(ledger, configuration)

@@ -20,10 +20,14 @@ from deployctl.tuning.trial import Load, Phase, Result, Step
 
 _MOST_LOOKS = 16
 _TOO_SLOW = 25  # a load so low that the longest window has fewer requests cannot be judged
+_BEHIND = 0.06  # where the best is saturated, so much less will not become more
 _GREW = 0.03  # more users, and less than so much more served: saturated
+_FINER = 0.7  # of what starts differ by: finer is no use
 _WORTHWHILE = 0.03  # better by less is no reason to look longer
-_LONGEST = 3.0  # windows grow to so many times their first length
-_NEAR, _ENOUGH = 1.3, 3  # windows once the bracket is so narrow: what is undecided remains so
+_LONGEST = 2.0  # windows grow to so many times their first length
+# Windows once the bracket is so narrow, or in all: what is undecided then remains so, and another
+# start tells more.
+_NEAR, _NEAR_ENOUGH, _ENOUGH = 1.3, 3, 7
 
 
 @dataclass(frozen=True)
@@ -31,7 +35,7 @@ class Aim:
     """How to look for a limit."""
 
     guess: float  # the first load
-    step: float  # to the next one; grows to `widest`
+    step: float  # to the next one; grows to `widest`. 1: no other load (without an SLO)
     precision: float  # standard error of the limit, as a share, at which it is known
     beat: float | None = None  # logarithm of a worth: what is hardly better is left
     widest: float = 2.0
@@ -104,7 +108,9 @@ def _done(run: Run, aim: Aim, now: Bracket, reading: Reading, near: int, belief:
     if low is None:
         return False
     whole = high.kind == "users" and high.value - low.value <= 1
-    return whole or reading.error <= aim.precision or near >= _ENOUGH
+    precision = max(aim.precision, _FINER * belief.usual)
+    enough = near >= _NEAR_ENOUGH or len(run.seen) >= _ENOUGH
+    return whole or reading.error <= precision or enough
 
 
 def _saturated(ledger: Ledger, holds: Load) -> bool:
@@ -134,7 +140,7 @@ def _saturate(ledger: Ledger, phase: Phase, aim: Aim, why: str) -> Generator[Ste
         best = value
         if load.kind == "rate" and seen.requests_per_s < measures.SERVED * load.value:
             return
-        if aim.beat is not None and value < aim.beat - 0.1 and number:
+        if aim.step <= 1 or (aim.beat is not None and value < aim.beat - _BEHIND):
             return
         higher = measures.at(problem.first, _under(ledger, load.value * 2))
         if higher.value <= load.value or _is_above(ledger, higher):

@@ -20,6 +20,7 @@ from deployctl.tuning.trial import Configuration, Result, Step
 _WORTH_IT = math.log(1.01)  # above the baseline, at least, for a contender
 _CONTENDERS = 3
 _ROUNDS = 6
+_LOOKS = 3  # windows a start takes, about
 _FUTILE = math.log(1.02)
 
 
@@ -62,7 +63,18 @@ class Finals:
         if base is not None:
             least = max(least, base.value + _WORTH_IT)
         near = [c for c in values if values[c].value >= least]
-        return tuple(sorted(near, key=lambda c: -values[c].value)[:_CONTENDERS])
+        return tuple(sorted(near, key=lambda c: -values[c].value)[: self._affordable()])
+
+    def _affordable(self) -> int:
+        """Contenders for a first round with all and a second one with half of them."""
+        ledger = self.ledger
+        seen = [o.spent_s for r in ledger.runs for o in r.seen]
+        each = ledger.startup_s(BASELINE) + _LOOKS * sum(seen) / max(1, len(seen))
+        starts = ledger.left_s() / each
+        most = ledger.problem.max_trials
+        if most is not None:
+            starts = min(starts, most - ledger.starts)
+        return next((n for n in range(_CONTENDERS, 1, -1) if n + 1 + n // 2 + 1 <= starts), 1)
 
     def _halve(self) -> None:
         """Failures go first, then those with the lower means."""

@@ -165,8 +165,13 @@ def read(problem: Problem, run: Run, belief: Belief) -> Reading | None:
     if low is not None and high is None:  # nothing broke: it is this, or more
         limit, error = math.log(low.value), 0.02
     elif low is not None and high is not None:
-        # Inside a wide bracket a curve says more than it can know.
+        # Inside a wide bracket a curve says more than it can know, and what is certain of an end
+        # it may not contradict.
         error = math.hypot(error, _WITHIN * math.log(high.value / low.value))
+        if stance(run.at(low), belief.turns) == "yes":
+            limit = max(limit, math.log(low.value))
+        if stance(run.at(high), belief.turns) == "no":
+            limit = min(limit, math.log(high.value))
     value = log_worth(problem, run, limit, belief)
     highest = limit + _HARDLY * error
     fallen = [o.load.value for o in run.seen if collapsed(o)]

@@ -28,7 +28,7 @@ _SURELY = math.log(1.08)  # so much better that the other direction needs no loo
 _STALE = 6  # challenges after which the best is measured again
 _STRIDE = 2
 _MANY = 4  # values of a setting from which on it is looked at in strides
-_SIGMAS = 0.7  # of a difference, for a new best
+_SIGMAS = 1.0  # of a difference, for a new best
 _PRECISION = 0.03
 
 
@@ -56,6 +56,8 @@ class Screens:
             before = self.best
             for parameter in self.lattice.parameters:
                 yield from self._line(parameter.name, 1)
+            if self.best == before:
+                yield from self._diagonals()
             if self.best == before:
                 return
 
@@ -117,6 +119,14 @@ class Screens:
             if a and b and b > a * 1.01:
                 return -1, 1
         return 1, -1
+
+    def _diagonals(self) -> Steps:
+        """The corners next to the best, for where either setting alone is worse."""
+        if {space.TOKENS, space.SEQUENCES} <= self.lattice.by_name.keys():
+            for step in (1, -1):
+                both = self.lattice.moved(self.best, {space.TOKENS: step, space.SEQUENCES: step})
+                if both is not None and (yield from self._challenge(both)) == "better":
+                    return
 
     def _move(self, name: str, value: Value) -> Generator[Step, Result, Outcome]:
         """The best with one other value, unless that was seen where nothing else matters."""
