@@ -7,8 +7,8 @@ as long as it is told. Beside that the memory of every process of the load test 
 second. Four things must hold, and the exit code is 1 where one does not:
 
 - arrivals: until the client says that too many are under way, it sends what is due, within 1%;
-- latency: a request's TTFT is the time that the queue before it takes at the rate at which the
-  engine did serve, within 10%;
+- latency: the engine serves in order, so request k begins when request k − PLACES has ended, and
+  its TTFT, counted from when it was due, is the time until then, within 10%;
 - memory: no load process takes more than 2.3 GiB, and in the second half of the time (that is,
   once the client has as much under way as it may) none grows by more than 10%;
 - end: the result is there within two minutes of the last second.
@@ -139,6 +139,7 @@ def report(
     client = facts["client"]
     full = client["first_drop_s"] if client["first_drop_s"] is not None else seconds
     served = sum(s["outcome"] == "ok" for s in samples) / seconds
+    ends = sorted(s["started_at_s"] + s["duration_s"] for s in samples if s["outcome"] == "ok")
     rows, worst_rate, worst_latency = [], 0.0, 0.0
     count = int(seconds // SLICE_S)
     for index in range(count):
@@ -147,13 +148,14 @@ def report(
         off = len(due) / (options.rate * SLICE_S) - 1
         waits = [s["ttft_s"] for s in due if s["ttft_s"] is not None and s["outcome"] == "ok"]
         ttft = statistics.median(waits) if waits else None
-        # The queue before a request that is due at t: all due before it, less what was served.
+        # Of the request in the slice's middle: until the one PLACES before it has ended.
         middle = (begin + end) / 2
-        expected = middle * (options.rate / served - 1) + SECONDS / 8
+        before = int(middle * options.rate) - PLACES
+        expected = ends[before] - middle + SECONDS / 8 if 0 <= before < len(ends) else None
         if end <= full:
             worst_rate = max(worst_rate, abs(off))
             # Where some of a slice's requests were cut, the median is of the quick half.
-            if ttft is not None and len(waits) == len(due) and begin > 0:
+            if ttft is not None and len(waits) == len(due) and begin > 0 and expected:
                 worst_latency = max(worst_latency, abs(ttft / expected - 1))
         late = statistics.median(s["lateness_s"] for s in due) if due else None
         if index % max(1, count // 12) == 0:
@@ -191,14 +193,14 @@ def report(
         "",
         *(f"- {v['level']} `{v['code']}`: {v['text']}" for v in facts["verdicts"]),
         "",
-        "| from s | sent | off | lateness p50 ms | TTFT p50 s | queue s | client full |",
+        "| from s | sent | off | lateness p50 ms | TTFT p50 s | queue before it s | client full |",
         "|---:|---:|---:|---:|---:|---:|---|",
     ]
     for begin, sent, off, late, ttft, expected, free in rows:
         cells = [f"{begin:g}", f"{sent:,}", f"{off:+.2%}"]
         cells.append("" if late is None else f"{late * 1000:.2f}")
         cells.append("" if ttft is None else f"{ttft:.1f}")
-        cells += [f"{expected:.1f}" if free else "", "" if free else "yes"]
+        cells += [f"{expected:.1f}" if free and expected else "", "" if free else "yes"]
         lines.append(f"| {' | '.join(cells)} |")
     lines += [
         "",

@@ -7,7 +7,7 @@ from typing import Any
 
 FORMATS = ("lines", "jsonl", "sharegpt")
 _MOST = 20_000  # conversations that are kept: more than a run asks
-_CHARACTERS_A_TOKEN = 4  # of English text, about: how long a recorded answer was
+CHARACTERS_A_TOKEN = 4.0  # of English text, about: how long a recorded answer was
 _HUMAN, _MODEL = ("human", "user"), ("gpt", "assistant", "chatgpt", "bing", "bard")
 
 
@@ -16,6 +16,7 @@ class Record:
     """What a user said, turn by turn, and about how many tokens each answer had; 0: unknown."""
 
     turns: tuple[tuple[str, int], ...]
+    answers: tuple[str, ...] = ()  # as they were recorded, for a tokenizer to count
 
 
 def read(path: Path, kind: str) -> tuple[Record, ...]:
@@ -85,6 +86,7 @@ def from_sharegpt(text: str) -> tuple[Record, ...]:
 def _conversation(entry: Any) -> Record:
     said = entry.get("conversations") or entry.get("messages") if isinstance(entry, dict) else None
     turns: list[tuple[str, int]] = []
+    answers: list[str] = []
     asked: str | None = None
     for message in said if isinstance(said, list) else []:
         if not isinstance(message, dict):
@@ -96,8 +98,9 @@ def _conversation(entry: Any) -> Record:
         if who in _HUMAN and asked is None:
             asked = words
         elif who in _MODEL and asked is not None:
-            turns.append((asked, max(1, round(len(words) / _CHARACTERS_A_TOKEN))))
+            turns.append((asked, max(1, round(len(words) / CHARACTERS_A_TOKEN))))
+            answers.append(words)
             asked = None
         elif who != "system":
             break
-    return Record(tuple(turns))
+    return Record(tuple(turns), tuple(answers))

@@ -8,6 +8,7 @@ import random
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from deployctl_loadtest.promptfile import CHARACTERS_A_TOKEN
 from deployctl_loadtest.request import Target
 from deployctl_loadtest.trace import BLOCK_TOKENS, Row
 from deployctl_loadtest.words import Texts, Vocabulary
@@ -49,6 +50,13 @@ class Conversation:
         return self._target.chat(messages, turn.output_tokens)
 
 
+def order(count: int, seed: int) -> list[int]:
+    """In which order a run asks the recorded conversations of a file."""
+    found = list(range(count))
+    random.Random(f"{seed}/order").shuffle(found)  # noqa: S311 - no secret
+    return found
+
+
 class Prompts:
     """Makes conversations by their number in the run."""
 
@@ -72,8 +80,9 @@ class Prompts:
                 self._texts.make(prefix.tokens, f"{seed}/prefix/{index}")
                 for index in range(prefix.count)
             ]
-        self._order = list(range(len(workload.records)))
-        random.Random(f"{seed}/order").shuffle(self._order)  # noqa: S311 - no secret
+        self._order = order(len(workload.records), seed)
+        self._answers = vocabulary.answers
+        self._scale = CHARACTERS_A_TOKEN / (vocabulary.characters_a_token or CHARACTERS_A_TOKEN)
 
     def conversation(self, number: int) -> Conversation:
         """Conversation `number` of the run, from 0."""
@@ -120,9 +129,16 @@ class Prompts:
         return Turn(text, workload.output_tokens.draw(draw))
 
     def _recorded(self, number: int, draw: random.Random) -> list[Turn]:
-        record = self._workload.records[self._order[number % len(self._order)]]
-        lengths = self._workload.output_tokens
+        index = self._order[number % len(self._order)]
+        record = self._workload.records[index]
+        if lengths := self._workload.output_tokens:
+            return [Turn(text, lengths.draw(draw)) for text, _ in record.turns]
+        counted = self._answers.get(str(index))
+        if counted is not None and len(counted) == len(record.turns):
+            return [Turn(text, n) for (text, _), n in zip(record.turns, counted, strict=True)]
+        # A file that says how many tokens it wants is taken at its word.
+        scale = self._scale if record.answers else 1.0
         return [
-            Turn(text, lengths.draw(draw) if lengths else tokens or OUTPUT_TOKENS)
+            Turn(text, max(1, round(tokens * scale)) if tokens else OUTPUT_TOKENS)
             for text, tokens in record.turns
         ]

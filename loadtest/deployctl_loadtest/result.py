@@ -53,6 +53,9 @@ class Setup:
     trace_speed: float = 1.0
     # Whether prompts have the asked number of tokens by the model's own tokenizer.
     prompt_lengths: Literal["exact", "about"] = "about"
+    # Of recorded conversations: whether answers have as many tokens as the recorded ones have by
+    # the model's own tokenizer; None for other workloads.
+    recorded_lengths: Literal["exact", "about"] | None = None
     # Whether all requests have the same length; if not, `…_tokens` are medians.
     input_fixed: bool = True
     output_fixed: bool = True

@@ -43,6 +43,11 @@ class Vocabulary:
     chat_overhead: int = 20  # of one user message: role markers, default system prompt
     system_overhead: int = 5  # more, for a system message of one's own; below 0 if it takes
     # the place of a default one
+    # Of a file of recorded conversations: the tokens of each answer, by the conversation's place
+    # in the file; and for those that were not counted, what the counted ones had on average.
+    answers: dict[str, list[int]] = dataclasses.field(default_factory=dict)
+    characters_a_token: float | None = None
+    counted_first: int | None = 0  # conversations asked first that are counted; None: all are
 
     @classmethod
     def load(cls, path: str) -> "Vocabulary":

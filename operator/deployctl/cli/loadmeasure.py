@@ -90,7 +90,7 @@ def measured(
 
     now = datetime.now(UTC)
     where = folder.create(out_folder).absolute()
-    if (vocabulary := loadtokens.learn(endpoint, setup.model)) is not None:
+    if (vocabulary := loadtokens.learn(endpoint, setup)) is not None:
         setup = dataclasses.replace(setup, prompt_lengths="exact")
         _save(vocabulary, where / command.VOCABULARY)
     if progress is not None:
@@ -105,6 +105,11 @@ def measured(
             headers=endpoint.headers,
         )
     samples, reports, lost = writer.read(where)
+    if setup.recorded_lengths is not None and vocabulary is not None:
+        # A conversation is one request at least: had more been asked, there would be more.
+        first = vocabulary.counted_first
+        exact = first is None or len(samples) <= first
+        setup = dataclasses.replace(setup, recorded_lengths="exact" if exact else "about")
     epoch = min((report.started_unix_s for report in reports), default=now.timestamp())
     looks = serverside.moments(watch.seen, epoch)
     result = summarize(

@@ -50,7 +50,8 @@ def build(flags: LoadFlags, endpoint: Endpoint, chosen: Served) -> "Setup":
         users=users,
         duration_s=_seconds(duration, "--duration", least=1),
         warmup_s=_seconds(warmup, "--warmup", least=0),
-        input_tokens=_middle([r.input_tokens for r in rows]) or load.input_tokens.typical,
+        input_tokens=_middle([r.input_tokens for r in rows])
+        or (0 if load.records else load.input_tokens.typical),
         output_tokens=_middle([r.output_tokens for r in rows])
         or (outputs.typical if outputs else 0),
         ignore_eos=chosen.is_vllm if flags.ignore_eos == "auto" else flags.ignore_eos == "yes",
@@ -65,6 +66,7 @@ def build(flags: LoadFlags, endpoint: Endpoint, chosen: Served) -> "Setup":
         workload=load.name if flags.workload is None else flags.workload,
         trace=str(flags.trace) if flags.trace else None,
         trace_speed=flags.trace_speed or 1.0,
+        recorded_lengths="about" if outputs is None and _has_answers(load) else None,
         input_fixed=not rows and not load.records and load.input_tokens.kind == "fixed",
         output_fixed=not rows and outputs is not None and outputs.kind == "fixed",
         extra_body=loadwire.extra_body(flags.extra_body),
@@ -72,6 +74,10 @@ def build(flags: LoadFlags, endpoint: Endpoint, chosen: Served) -> "Setup":
         ca_file=str(endpoint.ca_file) if endpoint.ca_file else None,
         ramp_s=_seconds(flags.ramp, "--ramp", least=0),
     )
+
+
+def _has_answers(load: "Workload") -> bool:
+    return any(record.answers for record in load.records)
 
 
 def _workload(flags: LoadFlags) -> "Workload":

@@ -22,7 +22,7 @@ _SAME_CHUNKS = 1.1  # tokens a chunk, one ÷ the other
 _MAY_DIFFER = {
     *("service", "url", "model", "seed", "workers"),
     *("duration_s", "warmup_s", "ramp_s", "requests", "request_timeout_s"),
-    *("ca_file", "extra_headers", "prompt_lengths"),
+    *("ca_file", "extra_headers", "prompt_lengths", "recorded_lengths"),
 }
 # Of these, what is worth a word.
 _TOLD = ("model", "duration_s", "warmup_s")

@@ -75,8 +75,11 @@ def _lengths(setup: Setup) -> str:
     inn = f"prompts of {about}{setup.input_tokens} tokens"
     most = "" if setup.ignore_eos else "at most "
     out = f"answers of {most if setup.output_fixed else 'about '}{setup.output_tokens}"
+    if not setup.input_tokens:
+        inn = "recorded prompts"
     if not setup.output_tokens:
-        out = "answers of recorded lengths"
+        about = "" if setup.recorded_lengths in ("exact", None) else "about "
+        out = f"answers {about}as long as the recorded ones"
     if setup.trace:
         return f"{inn}, {out} (medians)"
     name = "" if setup.workload == "fixed" else f"{Path(setup.workload).stem}: "

@@ -1,5 +1,12 @@
-from deployctl.cli.loadtokens import vocabulary
-from deployctl_loadtest.words import WORDS
+import dataclasses
+
+import pytest
+
+from deployctl.cli.loadtokens import vocabulary, with_answers
+from deployctl_loadtest import promptfile, prompts
+from deployctl_loadtest.request import Target
+from deployctl_loadtest.words import WORDS, Vocabulary
+from deployctl_loadtest.workload import Workload
 
 HARD = {"government", "relationship", "furniture"}  # two tokens each
 
@@ -44,3 +51,57 @@ def test_a_slow_server_is_not_waited_for():
     assert len(found.words) < len(set(WORDS))
     ticks = iter(range(10_000))
     assert vocabulary(server, lambda: float(next(ticks))) is None
+
+
+def conversations(count):
+    """Each with two answers, of 3 and 5 words."""
+    return tuple(
+        promptfile.Record(
+            (("hello", 99), ("and then", 99)),
+            (f"it is {i}", f"it was {i} of all"),
+        )
+        for i in range(count)
+    )
+
+
+def counted(records, asked, clock, known=None):
+    def count(what):
+        assert what["add_special_tokens"] is False  # an answer begins with none
+        return len(what["prompt"].split())
+
+    return with_answers(Vocabulary(), records, asked, {} if known is None else known, count, clock)
+
+
+def test_answers_are_as_long_as_the_recorded_ones_by_the_models_tokenizer():
+    records = conversations(4)
+    found = counted(records, prompts.order(4, 7), lambda: 0.0)
+    assert found.counted_first is None
+    assert found.answers == {str(i): [3, 5] for i in range(4)}
+    made = prompts.Prompts(Workload(output_tokens=None, records=records), Target("m"), found, 7)
+    for number in range(9):  # and again from the beginning
+        assert [turn.output_tokens for turn in made.conversation(number).turns] == [3, 5]
+
+
+def test_answers_that_no_time_was_left_for_are_estimated_by_the_others():
+    records, asked = conversations(50), prompts.order(50, 7)
+    ticks = iter(range(1000))
+    found = counted(records, asked, lambda: float(next(ticks)))
+    assert 0 < found.counted_first == len(found.answers) < 50
+    assert set(found.answers) == {str(i) for i in asked[: found.counted_first]}
+    made = prompts.Prompts(Workload(output_tokens=None, records=records), Target("m"), found, 7)
+    assert made.conversation(0).turns[0].output_tokens == 3
+    # An answer of 99 tokens at 4 characters each, at about 3 characters each.
+    assert found.characters_a_token == pytest.approx(2.9, abs=0.4)
+    scaled = made.conversation(found.counted_first).turns[0].output_tokens
+    assert scaled == round(99 * 4 / found.characters_a_token)
+    # What was counted once is not asked for again, whatever the order.
+    more = counted(records, prompts.order(50, 8), lambda: 0.0, dict(found.answers))
+    assert more.counted_first is None
+    assert dataclasses.replace(found, answers={}) != more
+
+
+def test_a_file_that_says_how_many_tokens_it_wants_is_taken_at_its_word():
+    records = (promptfile.Record((("hello", 90),)),)
+    known = Vocabulary(characters_a_token=2.0)
+    made = prompts.Prompts(Workload(output_tokens=None, records=records), Target("m"), known, 1)
+    assert made.conversation(0).turns[0].output_tokens == 90
