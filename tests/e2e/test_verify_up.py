@@ -39,7 +39,7 @@ def service(shell, tmp_path):
             study="none",
             date="2026-11-24T00:00:00+00:00",
         ),
-        winner=Figures(settings={"max_num_seqs": 1}, objective=9.0, load="users=8"),
+        winner=Figures(settings={"max_num_seqs": 1}, objective=9.0, load="users=10"),
     )
     recommended.write(tmp_path / "bad.yaml")
     shell.bad = tmp_path / "bad.yaml"

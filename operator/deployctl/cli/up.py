@@ -4,6 +4,7 @@ from typing import Any
 
 from deployctl.cli import tuned as tunings
 from deployctl.cli import verify as verifying
+from deployctl.cli import verifyflags
 from deployctl.cli.console import Output, answer_json, story
 from deployctl.cli.options import OutputOption, spec_options
 from deployctl.errors import PlanRefusedError
@@ -18,15 +19,15 @@ def command(
     given: frozenset[str],
     tuned: tunings.TunedOption = None,
     tuned_anyway: tunings.TunedAnywayOption = False,
-    verify: verifying.VerifyOption = False,
-    slo: verifying.SloOption = None,
-    workload: verifying.WorkloadOption = None,
-    verify_users: verifying.VerifyUsersOption = None,
-    rate: verifying.RateOption = None,
-    verify_for: verifying.VerifyForOption = None,
-    watch_metrics: verifying.WatchOption = False,
-    beside: verifying.BesideOption = "auto",
-    verify_out: verifying.VerifyOutOption = None,
+    verify: verifyflags.VerifyOption = False,
+    slo: verifyflags.SloOption = None,
+    workload: verifyflags.WorkloadOption = None,
+    verify_users: verifyflags.VerifyUsersOption = None,
+    rate: verifyflags.RateOption = None,
+    verify_for: verifyflags.VerifyForOption = None,
+    watch_metrics: verifyflags.WatchOption = False,
+    beside: verifyflags.BesideOption = "auto",
+    verify_out: verifyflags.VerifyOutOption = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Start or update a service; return when it answers a real completion.
@@ -52,7 +53,7 @@ def command(
     [bold]Then[/bold]: deployctl status, deployctl logs -f NAME, deployctl smoke NAME,
     deployctl rollback NAME, deployctl down NAME.
     """
-    flags = verifying.VerifyFlags(
+    flags = verifyflags.VerifyFlags(
         verify=verify,
         slo=slo,
         workload=workload,

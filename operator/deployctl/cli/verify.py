@@ -1,15 +1,14 @@
-"""`up --verify`: the options, and the look at a live release that decides whether it is kept."""
+"""`up --verify`: the look at a live release that decides whether it is kept."""
 
 import dataclasses
+import math
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from deployctl import units
-from deployctl.cli.beside import Beside
 from deployctl.cli.console import story
+from deployctl.cli.verifyflags import FOR, WARMUP, WATCH_FOR, VerifyFlags
 from deployctl.errors import EngineError, InputError, SloMissedError
 
 if TYPE_CHECKING:
@@ -19,124 +18,11 @@ if TYPE_CHECKING:
     from deployctl.spec import ServiceSpec
     from deployctl.targets import Driver
     from deployctl.targets.release import Release
+    from deployctl.tuning.recommendation import Figures
     from deployctl.tuning.verify import Judgement
 
-_FOR, _WATCH_FOR = "60s", "5m"
-_WARMUP = "5s"
-_PANEL = "Verification"
-
-
-def _option(flag: str, text: str, metavar: str | None = None) -> Any:
-    return typer.Option(
-        flag, help=text, metavar=metavar, rich_help_panel=_PANEL, show_default=False
-    )
-
-
-VerifyOption = Annotated[
-    bool,
-    _option(
-        "--verify",
-        "Keep the new revision only if it holds --slo under load; else the old one comes back, "
-        "and the exit code is 5.",
-    ),
-]
-SloOption = Annotated[
-    str | None,
-    _option(
-        "--slo",
-        "What it must hold: ttft_p95=500ms,itl_p99=50ms,error_rate=1%. \\[default: the "
-        "recommendation's]",
-        "SLO",
-    ),
-]
-WorkloadOption = Annotated[
-    str | None,
-    _option(
-        "--workload",
-        "What it is asked: as for loadtest. \\[default: the recommendation's, or fixed]",
-        "NAME",
-    ),
-]
-VerifyUsersOption = Annotated[
-    int | None,
-    typer.Option(
-        "--verify-users",
-        min=1,
-        help="Users at once. \\[default: --users, or the load of the recommendation, or 4]",
-        metavar="N",
-        rich_help_panel=_PANEL,
-        show_default=False,
-    ),
-]
-RateOption = Annotated[
-    float | None,
-    _option("--rate", "Instead of users: requests a second, in an open loop.", "R"),
-]
-VerifyForOption = Annotated[
-    str | None,
-    _option(
-        "--verify-for",
-        f"How long to measure, after a warm-up of {_WARMUP}. \\[default: {_FOR}; {_WATCH_FOR} "
-        "to watch]",
-        "TIME",
-    ),
-]
-WatchOption = Annotated[
-    bool,
-    _option(
-        "--watch-metrics",
-        "Do not load it: watch what its users have, by its /metrics.",
-    ),
-]
-BesideOption = Annotated[
-    Beside,
-    _option(
-        "--beside",
-        "Try the new revision beside the old one, on a port of its own: auto (where there is "
-        "room), yes, or no (replace, and bring back).",
-        "WHEN",
-    ),
-]
-VerifyOutOption = Annotated[
-    Path | None,
-    _option("--verify-out", "Folder for what was measured. \\[default: results/NAME-TIME]", "DIR"),
-]
-
-
-@dataclasses.dataclass(frozen=True)
-class VerifyFlags:
-    """What was given on the command line."""
-
-    verify: bool = False
-    slo: str | None = None
-    workload: str | None = None
-    users: int | None = None
-    rate: float | None = None
-    duration: str | None = None
-    watch: bool = False
-    beside: Beside = "auto"
-    out: Path | None = None
-
-    @property
-    def stray(self) -> str | None:
-        """The first option that makes no sense without --verify."""
-        given = {
-            "--slo": self.slo,
-            "--workload": self.workload,
-            "--verify-users": self.users,
-            "--rate": self.rate,
-            "--verify-for": self.duration,
-            "--watch-metrics": self.watch or None,
-            "--beside": None if self.beside == "auto" else self.beside,
-            "--verify-out": self.out,
-        }
-        return next((flag for flag, value in given.items() if value is not None), None)
-
-    def below(self, spec: "ServiceSpec", specs: "list[ServiceSpec]") -> "VerifyFlags":
-        """For one service of several: its results go into a folder of their own."""
-        if self.out is None or len(specs) == 1:
-            return self
-        return dataclasses.replace(self, out=self.out / spec.service)
+_USERS = 4.0  # where nothing says how many
+WITHIN = 0.8  # of the highest load that held while it was tuned
 
 
 class Verification:
@@ -152,7 +38,7 @@ class Verification:
         self.folder: Path | None = None
         self._workload = workload
         self._load = load
-        text = flags.duration or (_WATCH_FOR if flags.watch else _FOR)
+        text = flags.duration or (WATCH_FOR if flags.watch else FOR)
         try:
             self.seconds = units.seconds(text)
         except ValueError as error:
@@ -212,7 +98,7 @@ class Verification:
             **self._load,
             workload=self._workload,
             duration=f"{self.seconds:g}s",
-            warmup=_WARMUP,
+            warmup=WARMUP,
             workers="auto",
         )
         setup = loadsetup.build(flags, endpoint, served.choose(endpoint, served.models(endpoint)))
@@ -284,19 +170,40 @@ def read(flags: VerifyFlags, tuned: "Tuned | None", spec: "ServiceSpec") -> Veri
 
 
 def _load(flags: VerifyFlags, tuned: "Tuned | None", spec: "ServiceSpec") -> dict[str, Any]:
-    """Rate or users: as given, as the spec's, as the recommendation was had with, or 4 users."""
+    """Rate or users: as given, as the spec's, or by the recommendation, or 4 users."""
     if flags.rate is not None:
         return {"rate": flags.rate}
     if users := flags.users or spec.users:
         return {"users": users}
-    found = tuned.recommendation if tuned else None
-    figures = (found.winner or found.baseline) if found else None
-    kind, _, value = (figures.load or "").partition("=") if figures else ("", "", "")
+    kind, value = _recommended(tuned)
+    if kind == "rate":
+        return {"rate": float(f"{value:.4g}")}
+    return {"users": max(1, round(value))}
+
+
+def _recommended(tuned: "Tuned | None") -> tuple[str, float]:
+    """The load that a recommended figure was had at; less where that is the highest that held.
+
+    At its limit a service misses its SLO every other time. It is asked for what is well within,
+    and for no less than the baseline carried.
+    """
+    if tuned is None:
+        return "users", _USERS
+    found = tuned.recommendation
+    kind, most = _load_of(found.winner or found.baseline)
+    if found.measured.objective == "latency" or found.measured.slo is None:
+        return kind, most
+    other, least = _load_of(found.baseline)
+    within = most * WITHIN
+    return kind, min(most, max(within, least)) if other == kind else within
+
+
+def _load_of(figures: "Figures | None") -> tuple[str, float]:
+    kind, _, value = ((figures.load if figures else None) or "").partition("=")
     try:
-        if kind == "rate":
-            return {"rate": float(value)}
-        if kind == "users":
-            return {"users": max(1, round(float(value)))}
-    except (ValueError, OverflowError):
-        pass
-    return {"users": 4}
+        number = float(value)
+    except ValueError:
+        number = 0.0
+    if kind in ("users", "rate") and 0 < number < math.inf:
+        return kind, number
+    return "users", _USERS

@@ -7,7 +7,8 @@ import pytest
 from deployctl.cli import beside, watching
 from deployctl.cli.endpoint import Endpoint
 from deployctl.cli.tuned import Tuned
-from deployctl.cli.verify import VerifyFlags, read
+from deployctl.cli.verify import read
+from deployctl.cli.verifyflags import VerifyFlags
 from deployctl.errors import EngineError, InputError, TargetError
 from deployctl.hardware.nvidia_smi import Card
 from deployctl.load import slo as slos
@@ -20,16 +21,17 @@ from deployctl.tuning.recommendation import Figures, Hardware, Measured, Recomme
 SPEC = ServiceSpec(model="m")
 
 
-def tuned(load="rate=3.5", slo="ttft_p95=1s"):
+def tuned(load="rate=3.5", slo="ttft_p95=1s", base=None, goal="goodput"):
     return Tuned(
         "r.yaml",
         Recommendation(
             verdict="winner", why="w", settings={"max_num_seqs": 64},
             measured=Measured(
-                objective="goodput", slo=slo, model="m", engine_version="0.32.0",
+                objective=goal, slo=slo, model="m", engine_version="0.32.0",
                 target="docker", hardware=Hardware(gpu="l4"), workload="chat", seed=1, study="s",
                 date="2026-11-24T09:00:00+00:00",
             ),
+            baseline=Figures(load=base),
             winner=Figures(settings={"max_num_seqs": 64}, load=load),
         ),
         False,
@@ -43,8 +45,23 @@ def asked(spec=SPEC, recommendation=None, **flags):
 
 
 def test_a_recommendation_says_all_that_is_not_given():
-    assert asked(recommendation=tuned()) == ("ttft_p95=1s", {"rate": 3.5}, "chat", 60.0)
-    assert asked(recommendation=tuned("users=8"))[1] == {"users": 8}
+    assert asked(recommendation=tuned()) == ("ttft_p95=1s", {"rate": 2.8}, "chat", 60.0)
+    assert asked(recommendation=tuned("users=10"))[1] == {"users": 8}
+
+
+@pytest.mark.parametrize(
+    ("base", "goal", "rate"),
+    [
+        (None, "goodput", 8.0),  # well within the highest that held
+        ("rate=6", "goodput", 8.0),
+        ("rate=9", "goodput", 9.0),  # as much as before, at least
+        ("rate=12", "goodput", 10.0),
+        ("users=9", "goodput", 8.0),
+        ("rate=6", "latency", 10.0),  # the load that was asked for
+    ],
+)
+def test_the_highest_load_that_held_is_not_asked_for(base, goal, rate):
+    assert asked(recommendation=tuned("rate=10", base=base, goal=goal))[1] == {"rate": rate}
 
 
 def test_what_is_given_comes_first():
