@@ -89,6 +89,7 @@ def verdicts(setup: Setup, latency: Latency, client: Client) -> list[Verdict]:
     elif short:
         why = "the client did not keep up: more load processes (--workers), or a lower rate"
         if client.died:
+            told = f"{client.sent:,} of {client.due:,} requests that were due are known to be sent"
             why = "what killed load processes had still to send was not taken over by others"
         found.append(
             Verdict(

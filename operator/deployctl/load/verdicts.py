@@ -19,7 +19,7 @@ def judge(
         *_about_requests(setup, requests, interrupted),
         *clients.verdicts(setup, latency, client),
         *_about_tokens(setup, tokens),
-        *_about_server(requests, server),
+        *_about_server(requests, server, client),
     ]
     order = {"bad": 0, "warning": 1, "note": 2}
     return sorted(found, key=lambda verdict: order[verdict.level])
@@ -133,7 +133,7 @@ def _about_tokens(setup: Setup, tokens: Tokens) -> list[Verdict]:
     return found
 
 
-def _about_server(requests: Requests, server: Server | None) -> list[Verdict]:
+def _about_server(requests: Requests, server: Server | None, client: Client) -> list[Verdict]:
     found: list[Verdict] = []
     if server is None:
         return found
@@ -173,6 +173,8 @@ def _about_server(requests: Requests, server: Server | None) -> list[Verdict]:
     if server.to_the_end and abs(ours - theirs) > slack:
         if theirs > ours:
             why = "something else uses the service too"
+            if client.died:
+                why = "some were for load processes that were killed"
         elif server.restarted:
             why = "its counters were reset"
         else:
