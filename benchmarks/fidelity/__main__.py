@@ -18,7 +18,7 @@ from benchmarks.fidelity.clients import CLIENTS, has, interpreters
 from benchmarks.fidelity.runner import keep, run
 from benchmarks.fidelity.scenarios import NAMES
 
-_TRIES = 3  # where the server was late
+_TRIES = 2  # where the server was late
 
 
 def main() -> int:

@@ -24,6 +24,7 @@ from deployctl_loadtest.words import Vocabulary
 from deployctl_loadtest.writer import SampleWriter
 
 clock = time.perf_counter
+_SETTLE_S = 0.05  # until the first of them: many users take time to be made
 _APART_S = 0.001  # between the first requests of two users; to send one takes a third of it
 
 
@@ -94,7 +95,8 @@ class Run:
 
     def take_turn(self) -> None:
         """Lets users begin one after another: all at once they would measure their own queue."""
-        self._turn = max(self._turn + _APART_S, now := clock())
+        now = clock()
+        self._turn = max(self._turn + _APART_S, now) if self._turn else now + _SETTLE_S
         gevent.sleep(self._turn - now)
 
     def next_number(self) -> int | None:
