@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployctl.cli.console import Output, answer_json, out, story
-from deployctl.cli.options import OutputOption
+from deployctl.cli.output import OutputOption
 from deployctl.errors import InputError, NotFoundError, PlanRefusedError, StateError
 
 if TYPE_CHECKING:

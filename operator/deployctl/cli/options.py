@@ -10,14 +10,11 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
 
-from deployctl.cli.console import Output
+from deployctl.cli.output import OutputOption as OutputOption
 from deployctl.errors import SpecError
 from deployctl.spec import ServiceSpec, load_specs
 from deployctl.spec.load import ENV_PREFIX, from_environment
 
-OutputOption = Annotated[
-    Output, typer.Option("--output", "-o", help="text, or json for a documented document.")
-]
 # Options whose flag is not simply the field's name.
 _FLAGS = {"engine_args": ("--engine-arg",)}
 

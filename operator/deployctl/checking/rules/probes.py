@@ -9,7 +9,6 @@ from deployctl.checking.engine import Engine
 from deployctl.checking.finding import Finding, Severity, check, rule
 from deployctl.checking.scene import Scene
 from deployctl.checking.walk import dig, mapping, number, text
-from deployctl.planning import startup
 from deployctl.units import duration
 
 GROUP = "Probes"
@@ -67,6 +66,8 @@ def needed_s(engine: Engine) -> tuple[float, str]:
     planned = engine.pod.startup_budget if engine.pod else None
     if planned:
         return planned, "the plan's budget"
+    from deployctl.planning import startup  # the planner is slow to import
+
     size = weight_bytes(engine.model)
     if size is None:
         return float(startup.LEAST_S), "shorter budgets have killed pods that still loaded"

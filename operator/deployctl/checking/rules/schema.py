@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -122,9 +123,10 @@ def _custom_validator(version: str, group: str, kind: str) -> Any:
 
 @cache
 def _root() -> Path:
-    import kubernetes_validate
-
-    return Path(kubernetes_validate.__file__).parent / "kubernetes-json-schema"
+    found = find_spec("kubernetes_validate")  # not imported: its files are all that is wanted
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("kubernetes_validate is not installed")
+    return Path(found.origin).parent / "kubernetes-json-schema"
 
 
 @cache

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 
 from deployctl.checking.finding import Finding, Severity, check, rule
 from deployctl.checking.scene import Scene
-from deployctl.spec.load import problems
 
 SPEC = rule(
     "service-file",
@@ -17,7 +16,10 @@ SPEC = rule(
 @check
 def specs(scene: Scene) -> Iterator[Finding]:
     """Every service against the settings there are."""
-    for document in scene.documents:
-        if document.family == "service":
+    services = [document for document in scene.documents if document.family == "service"]
+    if services:
+        from deployctl.spec.load import problems  # the settings are slow to import
+
+        for document in services:
             for path, message, hint in problems(document.data):
                 yield SPEC.at(document.place(*path), message, hint)
