@@ -3,7 +3,6 @@
 import json
 
 import pytest
-
 from benchmarks.fidelity import judge, truth
 from benchmarks.fidelity.readings import Account, Reading
 from benchmarks.fidelity.truth import Sent, Truth

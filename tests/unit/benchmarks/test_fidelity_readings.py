@@ -3,7 +3,6 @@
 import json
 
 import pytest
-
 from benchmarks.fidelity import readings
 
 TEXT = "000007.0000.0013244.989968 000007.0001.0013245.009637 "

@@ -1,9 +1,9 @@
 """The mock server's schedules: what is due when, and that the bytes are what they should be."""
 
+import itertools
 import json
 
 import pytest
-
 from benchmarks.fidelity import scenarios
 from benchmarks.fidelity.scenarios import NAMES, is_special, phase, plan
 
@@ -94,7 +94,7 @@ def test_two_events_share_a_write():
 
 def test_a_stall_comes_once_and_moves_the_rest():
     due = [w.after_s for w in plan("stall", True, ITL, CHUNKS).writes if w.completes]
-    gaps = [b - a for a, b in zip(due, due[1:], strict=False)]
+    gaps = [b - a for a, b in itertools.pairwise(due)]
     assert sorted(round(gap, 3) for gap in gaps) == [ITL] * (CHUNKS - 2) + [0.52]
 
 
@@ -120,4 +120,4 @@ def test_one_in_ten_goes_wrong_and_never_the_first():
 def test_streams_are_spread_over_a_gap():
     phases = sorted(phase(n) for n in range(100))
     assert all(0 <= p < 1 for p in phases)
-    assert max(b - a for a, b in zip(phases, phases[1:], strict=False)) < 0.03
+    assert max(b - a for a, b in itertools.pairwise(phases)) < 0.03

@@ -1,0 +1,75 @@
+"""When bytes came: what the kernel says, and when that is not to be believed."""
+
+import socket
+import struct
+import time
+
+import pytest
+
+from deployctl_loadtest import wire
+from deployctl_loadtest.wire import StampedSocket, Wire
+
+NOW = 100.0
+
+
+class Answers:
+    """Stands for the real socket: one answer of recvmsg's."""
+
+    def __init__(self, age=None, kind=wire._SO_TIMESTAMPNS):
+        self._age = age
+        self._kind = kind
+
+    def recvmsg(self, size, room):
+        if self._age is None:
+            return b"data", [], 0, None
+        at = time.time() - self._age
+        stamp = struct.pack("@qq", int(at), int(at % 1 * 1e9))
+        return b"data", [(socket.SOL_SOCKET, self._kind, stamp)], 0, None
+
+
+def came(answers, *, sent_at=90.0, came_at=None):
+    seen = Wire(lambda: NOW)
+    seen.sent_at, seen.came_at = sent_at, came_at
+    # No real socket: nothing is opened.
+    stamped = StampedSocket.__new__(StampedSocket)
+    stamped._sock, stamped.wire = answers, seen
+    assert stamped.take(100) == b"data"
+    return seen.came_at
+
+
+def test_data_has_the_time_at_which_it_came():
+    assert came(Answers(0.25)) == pytest.approx(NOW - 0.25, abs=0.05)
+
+
+def test_without_a_time_of_the_kernels_it_is_that_of_reading():
+    assert came(Answers()) == NOW
+    assert came(Answers(0.25, kind=1)) == NOW
+
+
+def test_a_clock_that_was_set_is_not_believed():
+    assert came(Answers(-3600.0)) == NOW
+    assert came(Answers(3600.0)) == NOW  # before the request was sent
+    assert came(Answers(5.0), came_at=99.0) == NOW  # before what came before
+
+
+def test_an_agent_notes_when_a_request_is_given_to_a_connection():
+    class Pool:
+        def get_socket(self):
+            return "socket"
+
+    class Client:
+        ssl = True
+        _connection_pool = Pool()
+
+    class Agent:
+        class clientpool:  # noqa: N801
+            @staticmethod
+            def get_client(url):
+                return Client
+
+    seen = wire.attach(Agent, lambda: NOW)
+    assert seen.sent_at is None
+    for _ in range(2):  # the pool is wrapped once
+        assert Agent.clientpool.get_client("url")._connection_pool.get_socket() == "socket"
+    assert seen.sent_at == NOW
+    assert not hasattr(Pool, "_create_tcp_socket")  # TLS sockets are left as they are
