@@ -67,10 +67,11 @@ def test_a_held_slo_passes_and_leaves_the_files_of_a_pipeline(engine, tmp_path):
     # The looks at /metrics went on during the run: without them only the last row has one.
     looked = [index for index, row in enumerate(rows) if row["server_output_tokens"]]
     assert len(looked) >= 2
-    # What they saw was made before the client had it, and before the last look of all.
+    # What they saw was made before the client had it, and before the last look of all; the
+    # clocks of the two may be a token of each user apart.
     received = sum(float(row["output_tokens"]) for row in rows[: looked[-1]])
     generated = sum(int(rows[index]["server_output_tokens"]) for index in looked)
-    assert received <= generated <= result["server"]["output_tokens"]
+    assert received - 8 <= generated <= result["server"]["output_tokens"]
 
 
 def test_a_missed_slo_ends_with_five_and_says_by_how_much(engine, tmp_path):
