@@ -122,6 +122,7 @@ def test_a_good_revision_is_kept(service):
     # The same again changes nothing, and is measured all the same.
     words = verified(service, "--slo", "ttft_p50=1ms", "--users", 8, "--max-num-seqs", 64)
     words[words.index("--verify-out") + 1] = service.out.with_name("again")
+    words[words.index("--verify-for") + 1] = "2s"
     code, answer, err = run(service, words)
     assert code == 5, err
     assert "nothing was changed" in err
@@ -141,7 +142,8 @@ def test_an_engine_that_dies_under_load_is_taken_back(service):
 
 
 def test_ctrl_c_in_a_verification_brings_the_old_revision_back(service):
-    process = service.start(*verified(service, "--slo", SLO, "--users", 8, "--beside=no"))
+    words = verified(service, "--slo", SLO, "--users", 8, "--max-num-seqs", 64, "--beside=no")
+    process = service.start(*words)
     until(lambda: (service.out / "locust.log").exists())
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=LONG_S)
