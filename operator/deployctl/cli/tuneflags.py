@@ -96,8 +96,12 @@ def load(text: str) -> "Load":
     return Load("users" if kind == "users" else "rate", value)
 
 
-def first(text: str | None, goal: "Goal", kind: Literal["cpu", "cuda"]) -> "Load":
+def first(
+    text: str | None, goal: "Goal", kind: Literal["cpu", "cuda"], expected: float | None
+) -> "Load":
     """The load that a search begins with; for latency, the one that it stays with.
+
+    `expected` is the rate that the plan expects to be the limit, in requests a second.
 
     Raises:
         InputError: it makes no sense.
@@ -107,7 +111,8 @@ def first(text: str | None, goal: "Goal", kind: Literal["cpu", "cuda"]) -> "Load
     if text is not None:
         return load(text)
     if goal in ("goodput", "cost"):
-        return Load("rate", _FIRST_RATE)
+        low = _FIRST_RATE if expected is None else min(_FIRST_RATE, float(f"{expected / 2:.2g}"))
+        return Load("rate", low)
     return Load("users", _USERS_FOR_LATENCY if goal == "latency" else _FIRST_USERS[kind])
 
 

@@ -144,6 +144,6 @@ def _figures(seen: Observation, goal: "Goal") -> str:
         parts.append(f"E2E p50 {duration(seen.e2e_p50_s)}")
     if seen.failed:
         parts.append(f"{seen.failed} failed")
-    if seen.held == "no" and seen.why:
+    if seen.held != "yes" and seen.why:
         parts.append(seen.why)
     return " · ".join(parts)

@@ -60,6 +60,7 @@ def begin(spec: "ServiceSpec", wishes: Wishes, now: datetime) -> Material:
     from deployctl.load import slo as slos
     from deployctl.tuning import space
     from deployctl.tuning.study import Header, Traffic
+    from deployctl.tuning.trial import Configuration
 
     slo = slos.parse(wishes.slo) if wishes.slo is not None else None
     goal = tuneflags.goal(wishes.objective, slo)
@@ -104,6 +105,9 @@ def begin(spec: "ServiceSpec", wishes: Wishes, now: datetime) -> Material:
             where="--objective cost",
             hint="give --gpu the path of a profile file that says price_per_hour_usd",
         )
+    output_tokens = float(setup.output_tokens or _OUTPUT_TOKENS)
+    decode = planned.prior(Configuration()).decode_tokens_s
+    expected = decode / output_tokens if decode else None
     header = Header(
         created=now.isoformat(timespec="seconds"),
         service=settled.service,
@@ -115,8 +119,8 @@ def begin(spec: "ServiceSpec", wishes: Wishes, now: datetime) -> Material:
         budget_s=budget_s,
         max_trials=wishes.max_trials,
         seed=tuneflags.seed(wishes.seed),
-        first=tuneflags.first(wishes.load, goal, profile.kind),
-        output_tokens=float(setup.output_tokens or _OUTPUT_TOKENS),
+        first=tuneflags.first(wishes.load, goal, profile.kind, expected),
+        output_tokens=output_tokens,
         usd_per_hour=price * settled.gpus if price else None,
         gpus=settled.gpus,
         fingerprint=tunehost.fingerprint(planned, baseline),
@@ -178,7 +182,7 @@ def _planned(
     )
     base = spec.model_copy(update={"gpu": prepared.spec.gpu})
     tokens = (setup.input_tokens or _INPUT_TOKENS) + (setup.output_tokens or _OUTPUT_TOKENS)
-    return Planned(base, prepared.facts, prepared.profile, float(tokens)), setup
+    return Planned(base, prepared.facts, prepared.profile, float(tokens), tunehost.cores()), setup
 
 
 def _baseline(planned: "Planned") -> "ServingPlan":
