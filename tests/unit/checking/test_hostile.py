@@ -12,7 +12,12 @@ from deployctl.checking import check_texts
 from deployctl.checking.junit import junit
 from deployctl.checking.sarif import sarif
 from deployctl.checking.yamltext import MAX_DEPTH, parse
+from unit.checking import test_custom, test_operated
 
+CUSTOM = [
+    *(test_operated.RAY, test_operated.LLM, test_operated.ISVC, test_operated.WORKERS),
+    *(test_custom.SCALER, test_custom.ROUTE, test_custom.MONITOR, test_custom.RULES),
+]
 JUNK = st.one_of(
     st.none(),
     st.booleans(),
@@ -64,6 +69,17 @@ def test_no_value_anywhere_is_a_traceback(good_documents, data):
     report = check_texts({"m.yaml": text})
     assert sarif(report)["version"] == "2.1.0"
     assert junit(report, ["m.yaml"], strict=True).startswith("<?xml")
+
+
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_no_value_in_a_custom_resource_is_a_traceback(data):
+    documents = list(yaml.safe_load_all("---\n".join(CUSTOM)))
+    for _ in range(data.draw(st.integers(1, 4))):
+        index = data.draw(st.integers(0, len(documents) - 1))
+        path = data.draw(st.sampled_from(list(places(documents[index]))))
+        documents[index] = put(documents[index], path, data.draw(JUNK))
+    check_texts({"m.yaml": yaml.safe_dump_all(documents)})
 
 
 @given(data=st.data())

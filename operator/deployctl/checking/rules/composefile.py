@@ -109,7 +109,9 @@ def _kind(value: Any) -> str:
         return SWITCH
     if isinstance(value, int | float):
         return NUMBER
-    return {str: TEXT, list: LIST, dict: MAPPING}.get(type(value), TEXT)
+    if isinstance(value, list):
+        return LIST
+    return MAPPING if isinstance(value, dict) else TEXT
 
 
 @check
