@@ -26,7 +26,10 @@ def guess(readings: Readings, configuration: Configuration) -> float:
         drift = readings.drift.at(ledger.elapsed) if ledger.problem.first.kind == "rate" else 0.0
         return math.exp(mean + drift)
     loads = [r.load for _, r in readings.of(configuration) if r.load is not None]
-    return loads[-1].value if loads else ledger.problem.first.value
+    if loads and not ledger.problem.has_slo:
+        return loads[-1].value
+    tried = [o.load.value for run in ledger.of(configuration) for o in run.seen]
+    return min(tried, default=ledger.problem.first.value)
 
 
 def again(

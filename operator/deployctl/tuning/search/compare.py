@@ -19,6 +19,7 @@ from deployctl.tuning.trial import Configuration
 
 WORTH = 3  # what starts usually differ by counts as if it had been seen in three repeats
 LEAST = math.log(1.005)  # a winner is better by at least so much
+_FEW = 3  # rounds; fewer have to be the more convincing
 _DRIFT = 0.04  # less is not worth a word
 _SIGMAS = 2.5  # and one more where the baseline was repeated only once
 
@@ -39,7 +40,7 @@ class Pair(NamedTuple):
     value: float
     low: float  # 95%
     high: float
-    least: float  # 98%: what a winner is judged by, for it is looked at after every round
+    least: float  # 98 or 99%: what a winner is judged by, for every round is one more chance
     rounds: int
 
 
@@ -140,7 +141,8 @@ class Readings:
         scatter = WORTH + sum((d - centre) ** 2 / v for d, v in differences)
         degrees = WORTH + len(differences) - 1
         error *= math.sqrt(scatter / degrees)
-        half, wide = (t_quantile(level, degrees) * error for level in (0.975, 0.99))
+        strict = 0.995 if len(differences) < _FEW else 0.99
+        half, wide = (t_quantile(level, degrees) * error for level in (0.975, strict))
         return Pair(centre, centre - half, centre + half, centre - wide, len(differences))
 
     def _drift(self) -> Drift:

@@ -35,10 +35,9 @@ class Finals:
         """Rounds until it is decided; the baseline alone where nothing contends."""
         ledger = self.ledger
         self.left = self._contenders()
-        base = Readings(ledger).estimate(BASELINE)
-        stands = base is not None and ledger.failure(BASELINE) is None
+        stands = bool(ledger.of(BASELINE)) and ledger.failure(BASELINE) is None
         if not self.left:
-            if stands:
+            if stands and Readings(ledger).estimate(BASELINE) is not None:
                 why = "the baseline once more: has anything drifted?"
                 yield from again(ledger, BASELINE, "drift", SHORT, why)
             return
@@ -83,7 +82,7 @@ class Finals:
         self.left = tuple(alive[: max(1, len(self.left) // 2)])
 
     def _decided(self, rounds: int, stands: bool) -> bool:
-        if not stands:
+        if not stands or Readings(self.ledger).estimate(BASELINE) is None:
             return rounds >= 2
         pair = Readings(self.ledger).pair(self.left[0])
         if pair is None:

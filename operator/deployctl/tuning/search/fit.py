@@ -37,7 +37,7 @@ class Share(NamedTuple):
 
     at: float
     good: float
-    count: float
+    total: float
 
 
 def shares(seen: Sequence[Observation], turns: float) -> list[Share]:
@@ -86,7 +86,7 @@ def fit(data: Sequence[Share], turns: float, steep: float, spread: float) -> Fit
         b = math.exp(c)
         for s in data:
             p = _logistic(tau - b * (s.at - x))
-            rest, weight = s.good - s.count * p, s.count * p * (1 - p)
+            rest, weight = s.good - s.total * p, s.total * p * (1 - p)
             dx, dc = b, -b * (s.at - x)
             gx, gc = gx + rest * dx, gc + rest * dc
             hxx, hxc, hcc = hxx + weight * dx * dx, hxc + weight * dx * dc, hcc + weight * dc * dc
@@ -109,8 +109,8 @@ def fit(data: Sequence[Share], turns: float, steep: float, spread: float) -> Fit
 
 def _first(data: Sequence[Share], turns: float) -> float:
     """Between the highest load that looks good and the lowest that does not."""
-    good = [s.at for s in data if s.good >= turns * s.count]
-    bad = [s.at for s in data if s.good < turns * s.count]
+    good = [s.at for s in data if s.good >= turns * s.total]
+    bad = [s.at for s in data if s.good < turns * s.total]
     if good and bad:
         return (max(good) + min(bad)) / 2
     return max(good) + 0.1 if good else min(bad) - 0.1
@@ -129,7 +129,7 @@ def _score(
     total = -((x - centre) ** 2) / (2 * _WIDE**2) - (c - steep) ** 2 / (2 * spread**2)
     for s in data:
         z = tau - b * (s.at - x)
-        total += s.good * z - s.count * (z + math.log1p(math.exp(-z)) if z > -30 else 0.0)
+        total += s.good * z - s.total * (z + math.log1p(math.exp(-z)) if z > -30 else 0.0)
     return total
 
 

@@ -54,10 +54,10 @@ class Belief(NamedTuple):
         """Standard deviation of a worth between starts, before it was seen.
 
         Servers differ by 2% in speed. Where latencies hardly grow with load, a limit moves by
-        more: shares turn by about 6 a factor e of latency (a spread of 35%), by `steep` a factor
-        e of load.
+        more: shares turn by 6 to 10 a factor e of latency (a spread of 35% to 20%), by `steep` a
+        factor e of load.
         """
-        return _SPEEDS * (1 + min(3.0, 6 / math.exp(self.steep)))
+        return _SPEEDS * (1 + min(6.0, 10 / math.exp(self.steep)))
 
 
 def stance(seen: Sequence[Observation], turns: float) -> Stance:

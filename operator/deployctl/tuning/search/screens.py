@@ -49,17 +49,20 @@ class Screens:
             yield from self._line(space.TENSOR, 1)
             self.swept.add(space.TENSOR)
         yield from self._corners()
-        for parameter in self.lattice.parameters:
-            yield from self._line(parameter.name, _STRIDE)
-            self.swept.add(parameter.name)
         while True:
             before = self.best
-            for parameter in self.lattice.parameters:
-                yield from self._line(parameter.name, 1)
+            yield from self._sweep(_STRIDE)
+            if self.best == before:
+                yield from self._sweep(1)
             if self.best == before:
                 yield from self._diagonals()
             if self.best == before:
                 return
+
+    def _sweep(self, stride: int) -> Steps:
+        for parameter in self.lattice.parameters:
+            yield from self._line(parameter.name, stride)
+            self.swept.add(parameter.name)
 
     def _corners(self) -> Steps:
         """Batches small for latency, or large for throughput. More sequences leave less of a step

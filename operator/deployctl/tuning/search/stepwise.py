@@ -42,7 +42,7 @@ class Stepwise:
         course = self._course
         if course.finals.left:
             return course.finals.left[0]
-        return course.screens.best if self._ledger.runs and course.stage != "baseline" else None
+        return course.screens.best if any(run.seen for run in self._ledger.runs) else None
 
     def remaining(self) -> tuple[int, float]:
         """About how many steps, and server seconds, are left: never more than the budget."""

@@ -87,8 +87,9 @@ def _without_baseline(
     if finalist is None or ledger.failure(finalist) is not None:
         return "no_clear_winner", f"{lack}; nothing else was confirmed", None, None
     good = len(readings.values(finalist))
+    again = len(ledger.of(BASELINE))  # one miss may be bad luck
     missed = sum(r.value is None for _, r in readings.of(finalist))
-    if good < 2 or missed:
+    if good < 2 or missed or (failure is None and ledger.of(BASELINE) and again < 2):
         return (
             "no_clear_winner",
             f"{lack}; {finalist} held {good} of {good + missed} times",
