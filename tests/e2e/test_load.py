@@ -2,7 +2,9 @@
 
 import csv
 import json
+import math
 import os
+import statistics
 import subprocess
 import sys
 
@@ -95,21 +97,28 @@ def test_the_load_test_and_the_engine_agree(operator):
     # To the token, template and all: the engine's tokenizer was asked before the run.
     assert result["setup"]["prompt_lengths"] == "exact"
     assert result["tokens"]["input_mean"] == 60
+    lines = [json.loads(line) for line in (out / "requests.jsonl").read_text().splitlines()]
     # Every token but those of the requests that the end cut off.
-    assert server["client_output_tokens"] == pytest.approx(server["output_tokens"], abs=8)
-    # Ours is further away from the engine than its own, by its front end and the network.
-    assert result["latency"]["ttft_s"]["mean"] > 0.8 * server["ttft_mean_s"]
-    assert result["latency"]["itl_s"]["mean"] == pytest.approx(server["itl_mean_s"], rel=0.35)
+    cut = sum(line["outcome"] == "incomplete" for line in lines)
+    assert 0 <= server["output_tokens"] - server["client_output_tokens"] <= 16 * cut
+    # Ours is further away from the engine than its own, by its front end and the network. The
+    # engine's means are of the whole run, so ours must be too.
+    firsts = [line["ttft_s"] for line in lines if line["ttft_s"] is not None]
+    assert statistics.fmean(firsts) > 0.8 * server["ttft_mean_s"]
+    gaps = [gap for line in lines for gap in line["chunk_gaps_s"]]
+    assert statistics.fmean(gaps) == pytest.approx(server["itl_mean_s"], rel=0.35)
     assert server["prefix_cache_hit_rate"] < 0.4
-    # The engine's own histograms of TTFT hold our percentiles, to a bucket's width.
+    # The engine's own histograms of TTFT hold our percentiles, to a bucket's width and to what
+    # the machine let the client wait.
     agreement = {each["name"]: each for each in server["agreement"]}
     assert {"ttft_p50", "ttft_p95"} <= set(agreement)
-    assert agreement["ttft_p50"]["agrees"], agreement
+    p50 = agreement["ttft_p50"]
+    width = (p50["server_high_s"] or math.inf) - p50["server_low_s"]
+    assert abs(p50["gap_s"]) <= width + result["client"]["lag_p99_s"], agreement
     assert 1 <= server["running_max"] <= 2
     with (out / "timeline.csv").open() as file:
         looks = [row for row in csv.DictReader(file) if row["server_running"]]
-    assert len(looks) >= 8
-    lines = [json.loads(line) for line in (out / "requests.jsonl").read_text().splitlines()]
+    assert len(looks) >= 4  # of one a second, where a busy engine answers late
     assert [line["index"] for line in lines] == list(range(len(lines)))
     assert all(line["response_id"] for line in lines if line["outcome"] == "ok")
     assert "<svg" in (out / "report.html").read_text()
@@ -159,16 +168,14 @@ def test_metrics_after_all_that(operator):
 
 
 def test_a_seed_repeats_the_prompts_and_the_prefix_cache_is_noticed(operator):
-    arguments = ["--users", "1", "--warmup", "0s", "--output-tokens", "4"]
+    arguments = ["--users", "1", "--requests", "6", "--output-tokens", "4"]
     # On a CPU the cache holds whole blocks of 128 tokens.
     arguments += ["--seed", "7", "--input-tokens", "400"]
     first, again = (
-        operator.json(
-            "loadtest", *arguments, "--duration", duration, "--out", operator.folder / duration
-        )
-        for duration in ("8s", "4s")  # the second asks little that the first has not asked
+        operator.json("loadtest", *arguments, "--out", operator.folder / name)
+        for name in ("seeded", "seeded-again")
     )
     assert first["server"]["prefix_cache_hit_rate"] < 0.5
     assert again["server"]["prefix_cache_hit_rate"] > first["server"]["prefix_cache_hit_rate"] + 0.2
-    codes = [verdict["code"] for verdict in again["verdicts"]]
-    assert ("prefix_cache" in codes) == (again["server"]["prefix_cache_hit_rate"] > 0.5)
+    assert again["server"]["prefix_cache_hit_rate"] > 0.5
+    assert "prefix_cache" in [verdict["code"] for verdict in again["verdicts"]]
