@@ -61,9 +61,10 @@ class LoadProgress:
             load = "1 user" if progress.users == 1 else f"{progress.users} users"
         else:
             load = f"{progress.in_flight} under way"
+        requests = "request" if (self._of_requests or str(progress.done)) == "1" else "requests"
         text = (
             f"{progress.at_s:.0f}{self._of_seconds} s · {load} · "
-            f"{progress.done}{self._of_requests} requests done{failed} · "
+            f"{progress.done}{self._of_requests} {requests} done{failed} · "
             f"{self._rate(progress):.0f} tok/s"
         )
         phase = "warming up" if progress.at_s < self._setup.cut_s else "measuring"

@@ -165,15 +165,20 @@ class Recorder:
 
 
 def show(series: "Series", where: Path) -> None:
-    """Prints the series: a line a run, and the answer of a search."""
+    """Prints the series: a line a run, what to know of it, and the answer of a search."""
+    from rich.text import Text
+
     out.print(table(series))
+    out.print(Text("Latencies in ms.", style="dim"))
     for point in series.points:
         for verdict in point.result.verdicts:
-            if verdict.level == "bad":
-                out.print(f"{series.variable} {point.value:g}: {verdict.text}", style="bold red")
+            if verdict.level != "note":
+                style = "bold red" if verdict.level == "bad" else "yellow"
+                text = f"{series.variable} {point.value:g}: {verdict.level}: {verdict.text}"
+                out.print(Text(text, style=style))
     if series.limit is not None:
         out.print(f"\n{series.limit.text}", style="bold")
-    out.print(f"\nSeries     {where / FILE}")
+    out.print(f"\nReport     {where / 'report.html'}")
 
 
 def table(series: "Series") -> "Table":

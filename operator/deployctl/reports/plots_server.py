@@ -12,12 +12,16 @@ from deployctl_loadtest.sample import Sample
 
 
 def timeline(result: LoadResult, samples: Sequence[Sample], moments: Sequence[ServerMoment]) -> str:
-    """Requests running and waiting above, KV cache use below, with preemptions marked."""
+    """Requests running and waiting above; below, where it is told, KV cache use and preemptions."""
     begin, end = result.window_s
     last = max([end, 0.001, *(s.started_at_s + s.duration_s for s in samples)])
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(10.4, 4.0), layout="constrained")
-        above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.3, 1))
+        used = [(m.at_s, m.kv_cache_usage * 100) for m in moments if m.kv_cache_usage is not None]
+        figure = Figure(figsize=(10.4, 4.0 if used else 2.4), layout="constrained")
+        if used:
+            above, below = figure.subplots(2, 1, sharex=True, height_ratios=(1.3, 1))
+        else:
+            above = below = figure.subplots()
         _line(above, moments, "running", BLUE)
         _line(above, moments, "waiting", ORANGE)
         flying = in_flight(samples, last)
@@ -29,20 +33,17 @@ def timeline(result: LoadResult, samples: Sequence[Sample], moments: Sequence[Se
         above.set_ylim(bottom=0)
         above.set_ylim(top=above.get_ylim()[1] * 1.2)
         above.legend(frameon=False, fontsize=8, loc="upper right", ncols=3, labelcolor=INK)
-        used = [(m.at_s, m.kv_cache_usage * 100) for m in moments if m.kv_cache_usage is not None]
         if used:
             below.plot(*zip(*used, strict=True), color=GREEN, linewidth=1.2)
             below.fill_between(*zip(*used, strict=True), color=GREEN, alpha=0.15, linewidth=0)
+            lost = sum(moment.preemptions or 0 for moment in moments)
+            below.set_title(
+                "KV cache in use, %" + (f" (red: {lost:,} preemptions)" if lost else "")
+            )
+            below.set_ylim(0, max([10.0, *(value * 1.15 for _, value in used)]))
         for moment in moments:
             if moment.preemptions:
                 below.axvline(moment.at_s, color=RED, linewidth=0.8)
-        lost = sum(moment.preemptions or 0 for moment in moments)
-        below.set_title(
-            "KV cache in use, %" + (f" (red: {lost:,} preemptions)" if lost else "")
-            if used
-            else "KV cache: not told"
-        )
-        below.set_ylim(0, max([10.0, *(value * 1.15 for _, value in used)]))
         below.set_xlabel("seconds from the run's start")
         for axes in (above, below):
             if begin > 0:

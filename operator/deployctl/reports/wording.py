@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from deployctl_loadtest.result import Distribution, LoadResult, Objective, Setup
+from deployctl_loadtest.result import Client, Distribution, LoadResult, Objective, Setup
 
 COLUMNS = ("mean", "p50", "p90", "p95", "p99", "max")
 _NAMES = {
@@ -143,7 +143,21 @@ def facts(result: LoadResult) -> list[tuple[str, str]]:
                 f"woken {number(client.lag_p99_s * 1000)} ms late (p99)",
             )
         )
+    if (arrived := _arrivals(client)) is not None:
+        found.append(("Arrivals", arrived))
     return found
+
+
+def _arrivals(client: Client) -> str | None:
+    """How an open loop's load came; None for a closed one."""
+    if client.achieved_rate is None:
+        return None
+    parts = [f"{number(client.achieved_rate)} sent a second"]
+    if client.due is not None and client.sent is not None:
+        parts.append(f"{client.sent:,} of {client.due:,} that were due")
+    if client.lateness_p99_s is not None:
+        parts.append(f"{number(client.lateness_p99_s * 1000)} ms late (p99)")
+    return " · ".join(parts)
 
 
 class Judged(NamedTuple):

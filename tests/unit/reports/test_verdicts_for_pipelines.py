@@ -120,7 +120,8 @@ def test_the_server_is_shown_beside_the_client():
     assert "100.0 to 200.0 ms" in html
     assert html == load_html.render(result, samples, looks)
     bare = [dataclasses.replace(look, kv_cache_usage=None, running=None) for look in looks]
-    assert "KV cache: not told" in load_html.render(result, samples, bare)
+    assert "KV cache in use" in html
+    assert "KV cache in use" not in load_html.render(result, samples, bare)
 
 
 def sweep():
