@@ -61,6 +61,18 @@ def test_what_no_configuration_can_help_is_no_failure_of_one(line):
     assert raised.value is error
 
 
+def test_what_is_wrong_with_a_setting_is_a_line_below_the_error():
+    lines = [
+        "(APIServer pid=7) pydantic_core._pydantic_core.ValidationError: 1 validation error for "
+        "SchedulerConfig",
+        "(APIServer pid=7)   Value error, max_num_batched_tokens (4) must be greater than or equal "
+        "to max_num_seqs (64). [type=value_error, input_value=ArgsKwargs((), {'ru...}), …]",
+    ]
+    failure = classify.at_start(EngineError(DIED), lines, 12.0)
+    assert failure.kind == "start_refused"
+    assert "(4) must be greater than or equal to max_num_seqs (64)" in failure.reason
+
+
 def test_memory_that_was_short_at_the_start_is_not_what_ended_it_later():
     lines = [
         "WARNING torch.OutOfMemoryError: CUDA out of memory, trying a smaller workspace",

@@ -111,6 +111,12 @@ _FAILURES: tuple[tuple[re.Pattern[str], str, str], ...] = (
         "vLLM is not installed in this Python environment",
         "pip install 'deployctl[cpu]' (or deployctl[vllm] on a GPU machine)",
     ),
+    (
+        # A pydantic ValidationError names the class; what is wrong is a line below it.
+        re.compile(r"\bValue error, (.+?)(?: \[type=|$)"),
+        "vLLM refuses a setting: {0}",
+        "change that setting",
+    ),
 )
 # "(Worker pid=1) ERROR 11-24 08:17:05 [core.py:1510] " before what is said
 _PREFIX = re.compile(r"^(?:\([^)]*\)\s)?(?:[A-Z]+ \d\d-\d\d [\d:]+ \[[^\]]*\] ?)?")
