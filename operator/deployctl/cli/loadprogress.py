@@ -61,10 +61,13 @@ class LoadProgress:
             load = "1 user" if progress.users == 1 else f"{progress.users} users"
         else:
             load = f"{progress.in_flight} under way"
-        requests = "request" if (self._of_requests or str(progress.done)) == "1" else "requests"
+        # Where conversations have several turns, --requests are conversations, and these are more.
+        beyond = self._setup.requests is not None and progress.done > self._setup.requests
+        of_requests = "" if beyond else self._of_requests
+        requests = "request" if (of_requests or str(progress.done)) == "1" else "requests"
         text = (
             f"{progress.at_s:.0f}{self._of_seconds} s · {load} · "
-            f"{progress.done}{self._of_requests} {requests} done{failed} · "
+            f"{progress.done}{of_requests} {requests} done{failed} · "
             f"{self._rate(progress):.0f} tok/s"
         )
         phase = "warming up" if progress.at_s < self._setup.cut_s else "measuring"
