@@ -12,8 +12,9 @@ from deployctl.tuning.search.reading import (
     Bracket,
     Reading,
     believe,
-    bracket,
     collapsed,
+    edges,
+    peaks,
     read,
 )
 from deployctl.tuning.trial import Load, Phase, Result, Step
@@ -21,6 +22,8 @@ from deployctl.tuning.trial import Load, Phase, Result, Step
 _MOST_LOOKS = 16
 _TOO_SLOW = 25  # a load so low that the longest window has fewer requests cannot be judged
 _BEHIND = 0.06  # where the best is saturated, so much less will not become more
+_RISES = 0.2  # of the rise in users, at least, has to come back as requests
+_USERS_STEP = 1.2  # users do less to a closed loop than a rate does to an open one
 _GREW = 0.03  # more users, and less than so much more served: saturated
 _FINER = 0.7  # of what starts differ by: finer is no use
 _WORTHWHILE = 0.03  # better by less is no reason to look longer
@@ -61,14 +64,25 @@ def _limit(ledger: Ledger, phase: Phase, aim: Aim, why: str) -> Generator[Step, 
         if (yield from look(ledger, load, here, count, why)) is None:
             return
         belief = believe(ledger.problem, ledger.runs)
-        now, reading = bracket(ledger.run, belief.turns), read(ledger.problem, ledger.run, belief)
+        now, reading = (
+            edges(ledger.problem, ledger.run, belief),
+            read(ledger.problem, ledger.run, belief),
+        )
         assert reading is not None
+        if now.holds is not None and _lowest(ledger, now.holds) and peaks(ledger.problem, belief):
+            lower = measures.at(first, now.holds.value / max(step, _USERS_STEP))
+            if now.breaks is not None and number < _NEAR_ENOUGH and lower.value < now.holds.value:
+                load, why = lower, f"most was good at {now.holds}: is there more below?"
+                continue
         if _done(ledger.run, aim, now, reading, near, belief):
             return
         if now.breaks is None and now.holds is not None:
             if _saturated(ledger, now.holds):
                 return
             higher = measures.at(first, _under(ledger, now.holds.value * step))
+            if first.kind == "users":
+                wanted = now.holds.value * max(step, _USERS_STEP)
+                higher = measures.at(first, _under(ledger, wanted))
             if first.kind == "users" and higher.value <= now.holds.value:
                 higher = Load("users", now.holds.value + 1)
             if higher.value <= now.holds.value * 1.001 or _is_above(ledger, higher):
@@ -77,7 +91,8 @@ def _limit(ledger: Ledger, phase: Phase, aim: Aim, why: str) -> Generator[Step, 
             step = min(aim.widest, step**1.6)
         elif now.holds is None:
             assert now.breaks is not None
-            lower = measures.at(first, now.breaks.value / step)
+            by = max(step, _USERS_STEP) if first.kind == "users" else step
+            lower = measures.at(first, now.breaks.value / by)
             if lower.value >= now.breaks.value or _too_low(ledger, lower):
                 return
             load, why = lower, f"the SLO did not hold at {now.breaks}"
@@ -113,15 +128,21 @@ def _done(run: Run, aim: Aim, now: Bracket, reading: Reading, near: int, belief:
     return whole or reading.error <= precision or enough
 
 
+def _lowest(ledger: Ledger, load: Load) -> bool:
+    return load.value > 1 and load.value <= min(o.load.value for o in ledger.run.seen)
+
+
 def _saturated(ledger: Ledger, holds: Load) -> bool:
-    """Whether more load no longer brings more: only a closed loop can hold its SLO then."""
+    """Whether more load hardly brings more: only a closed loop can hold its SLO then."""
     if holds.kind == "rate":
         return False
-    lower = [o for o in ledger.run.seen if o.load.value <= holds.value / 1.3]
+    lower = [o for o in ledger.run.seen if o.load.value <= holds.value / 1.1]
     if not lower:
         return False
-    best = max(o.requests_per_s for o in lower)
-    return measures.rate(ledger.run.at(holds)[-1]) < best * (1 + _GREW)
+    below = max(lower, key=lambda o: o.load.value)
+    more = holds.value / below.load.value - 1
+    grown = ledger.run.at(holds)[-1].requests_per_s / max(below.requests_per_s, 1e-9) - 1
+    return grown < _RISES * more
 
 
 def _saturate(ledger: Ledger, phase: Phase, aim: Aim, why: str) -> Generator[Step, Result, None]:

@@ -25,28 +25,31 @@ from deployctl.tuning.trial import (
 Steps = Generator[Step, Result, None]
 # Requests in a window: a short look tells 0.95 from 0.90; what is compared in the end gets more.
 SHORT, LONG = 100, 130
-_LEAST_S, _MOST_S = 12.0, 150.0
+_LEAST_S, _FIRST_S, _MOST_S = 10.0, 20.0, 150.0
 _ANSWERS = 2  # a window is at least so many median answers long
 _INVALID = 2  # further tries after an invalid measurement
 _PATIENCE = 4.0
 
 
 def window(ledger: Ledger, load: Load, requests: int) -> float:
-    """Seconds in which about so many requests come to an end, within 12 s and 150 s."""
+    """Seconds in which about so many requests come to an end, within 10 s and 150 s."""
     answers = [(o.held == "no", o.e2e_p50_s) for r in ledger.runs for o in r.seen if o.e2e_p50_s]
     held = [seconds for broke, seconds in answers if not broke]
     e2e = median(held) if held else min((seconds for _, seconds in answers), default=0.0)
     if load.kind == "rate":
         rate = load.value
     else:
-        rates = [
-            (abs(o.load.value - load.value), o.requests_per_s * load.value / o.load.value)
-            for r in ledger.runs
-            for o in r.seen
-            if o.requests_per_s
-        ]
-        near = min(rates)[0] if rates else 0.0  # of several at that load, the most: one may hang
-        rate = max((r for d, r in rates if d == near), default=load.value / max(e2e, 2.0))
+        own = [o for r in ledger.of(ledger.run.configuration) for o in r.seen if o.requests_per_s]
+        seen = own or [o for r in ledger.runs for o in r.seen if o.requests_per_s]
+        if not seen:
+            return _FIRST_S
+        near = min(abs(o.load.value - load.value) for o in seen)
+        # Of several at that load the most: one may have hung.
+        rate = max(
+            o.requests_per_s * load.value / o.load.value
+            for o in seen
+            if abs(o.load.value - load.value) == near
+        )
     seconds = requests * ledger.patience / max(rate, 1e-9)
     return float(round(min(_MOST_S, max(_LEAST_S, _ANSWERS * e2e, seconds))))
 

@@ -17,6 +17,8 @@ from deployctl.tuning.trial import Load, Observation
 Stance = Literal["yes", "no", "near"]
 _SURE = 1.5  # standard errors by which a share has to differ from where the SLO turns
 _SPEEDS = 0.02
+_PEAKS = 0.9  # the SLO turns at so small a share of good requests that goodput peaks before
+_RATES = 0.02  # standard error of a rate, besides that of the share
 _WITHIN = 0.2  # of a bracket's width: the least standard error inside it
 _FALLEN = 0.4  # share of good requests
 _HARDLY = 1.0  # standard errors above the limit that it hardly is
@@ -144,6 +146,40 @@ def collapsed(o: Observation) -> bool:
     return o.load.kind == "rate" and measures.share(o) < _FALLEN
 
 
+def peaks(problem: Problem, belief: Belief) -> bool:
+    """Whether goodput is highest below the limit: where an SLO on percentiles of all tokens still
+    holds while many requests miss it for themselves, more load brings less of what is good."""
+    return problem.goal == "goodput" and belief.turns < _PEAKS
+
+
+def edges(problem: Problem, run: Run, belief: Belief) -> Bracket:
+    """What a climb works with: around the limit, or around the peak."""
+    if not peaks(problem, belief):
+        return bracket(run, belief.turns)
+    held = [o for o in run.seen if stance(run.at(o.load), belief.turns) != "no"]
+    if not held:
+        return bracket(run, belief.turns)
+    top = max(held, key=lambda o: measures.worth(problem, o)).load
+    above = min((o.load.value for o in run.seen if o.load.value > top.value), default=None)
+    if run.failed_at is not None:
+        above = min(above or math.inf, run.failed_at.value)
+    return Bracket(top, Load(top.kind, above) if above is not None else None)
+
+
+def _peak(problem: Problem, run: Run, belief: Belief) -> Reading:
+    low, high = edges(problem, run, belief)
+    if low is None:
+        most = max(measures.rate(o) for o in run.seen)  # fewer users are not served more
+        return Reading(None, 0.1, math.log(max(most, 1e-12)) + 0.05, None, False, math.nan)
+    seen = run.at(low)
+    good, count = pooled(seen), sum(measures.requests(o) for o in seen)
+    value = math.log(max(measures.rate(seen[-1]) * good, 1e-12))
+    error = math.hypot(_RATES, math.sqrt((1 - good + 1 / count) / (max(good, 0.01) * count)))
+    most = value + _HARDLY * error if high else math.inf
+    held = True if any(o.held == "yes" for o in seen) else None
+    return Reading(value, error, most, low, held, math.log(low.value))
+
+
 def _wrong(edge: float, held: Sequence[float], broken: Sequence[float]) -> int:
     return sum(v <= edge for v in broken) + sum(v > edge for v in held)
 
@@ -159,6 +195,8 @@ def read(problem: Problem, run: Run, belief: Belief) -> Reading | None:
         value = math.log(max(measures.worth(problem, best), 1e-12))
         error = 0.3 / math.sqrt(max(1, measures.requests(best)))
         return Reading(value, error, value + 2 * error, best.load, None, math.nan)
+    if peaks(problem, belief):
+        return _peak(problem, run, belief)
     low, high = bracket(run, belief.turns)
     found = fit(shares(run.seen, belief.turns), belief.turns, belief.steep, belief.spread)
     limit, error = found.limit, found.error
