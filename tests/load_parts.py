@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+from deployctl_loadtest.sample import Sample
+
 ENGINE = Path(__file__).parent / "e2e" / "fake_streaming_engine.py"
 TTFT, ITL, TOKENS = 0.100, 0.020, 20  # as the engine has them
 PATIENCE_S = 180.0  # on a machine that does other things too
@@ -152,10 +154,7 @@ def tokens_sent(samples, sent, window):
     apart = min(told["received"] - s["started_at_s"] for s, told in known)
     count = misplaced = 0
     for sample, told in known:
-        at = sample["started_at_s"] - (sample["lateness_s"] or 0.0) + (sample["ttft_s"] or 0.0)
-        read = [at] * bool(sample["ttft_s"])
-        for gap in sample["chunk_gaps_s"]:
-            read.append(read[-1] + gap)
+        read = Sample.from_dict(sample).chunk_times()
         for index, text in enumerate(told["texts"]):
             inside = window[0] <= text - apart < window[1]
             seen = index < len(read) and window[0] <= read[index] < window[1]
