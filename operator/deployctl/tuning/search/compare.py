@@ -121,16 +121,20 @@ class Readings:
         }
 
     def pair(self, configuration: Configuration) -> Pair | None:
-        """Against the baseline, from the finals alone: what was chosen for its luck has to
-        show itself again."""
+        """Against the baseline, from the rounds that had these two alone: what was chosen for its
+        luck has to show itself again. Before there are such, from all rounds."""
         rounds: dict[int, dict[Configuration, Reading]] = {}
         for run, reading in self.all:
             if run.round and reading.value is not None:
                 rounds.setdefault(run.round, {})[run.configuration] = reading
         variance = self.belief.usual**2 if self.drift.real else self.between[0]
+        alone = {
+            number: both for number, both in rounds.items() if len(self.ledger.field(number)) == 2
+        }
+        alone = {n: both for n, both in alone.items() if configuration in both}
         differences = [
             (mine.value - base.value, 2 * variance + mine.error**2 + base.error**2)
-            for both in rounds.values()
+            for both in (alone or rounds).values()
             if (mine := both.get(configuration)) and (base := both.get(BASELINE))
             if mine.value is not None and base.value is not None
         ]

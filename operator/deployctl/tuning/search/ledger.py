@@ -79,6 +79,10 @@ class Ledger:
         """Every failure that was met, in order; refusals of the planner first met as well."""
         return tuple((r.configuration, r.failure) for r in self.runs if r.failure)
 
+    def field(self, number: int) -> set[Configuration]:
+        """Who took part in a round of the finals."""
+        return {run.configuration for run in self.runs if run.round == number}
+
     def begin_round(self, number: int) -> None:
         """The runs that follow belong to this round of the finals; 0 ends them."""
         self._round = number

@@ -39,8 +39,10 @@ def window(ledger: Ledger, load: Load, requests: int) -> float:
     if load.kind == "rate":
         rate = load.value
     else:
-        own = [o for r in ledger.of(ledger.run.configuration) for o in r.seen if o.requests_per_s]
-        seen = own or [o for r in ledger.runs for o in r.seen if o.requests_per_s]
+        runs = ledger.runs
+        own = ledger.of(runs[-1].configuration) if runs else []
+        seen = [o for r in own for o in r.seen if o.requests_per_s]
+        seen = seen or [o for r in runs for o in r.seen if o.requests_per_s]
         if not seen:
             return _FIRST_S
         near = min(abs(o.load.value - load.value) for o in seen)
