@@ -1,6 +1,7 @@
 """Keeps raw samples on disk as they come, so that a killed run loses one second at most."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 from deployctl_loadtest.sample import Sample, WorkerReport
@@ -55,7 +56,8 @@ def read(folder: Path) -> tuple[list[Sample], list[WorkerReport], int]:
             except (ValueError, TypeError, KeyError):
                 broken += 1
         said = folder / path.name.replace("samples-", "worker-").replace(".jsonl", ".json")
-        if said.exists():
+        # A full disk leaves an empty report, or a part of one.
+        with suppress(FileNotFoundError, ValueError, TypeError, KeyError):
             report = WorkerReport.from_dict(json.loads(said.read_text(encoding="utf-8")))
             reports.append(report)
             broken = max(broken, report.samples - found)

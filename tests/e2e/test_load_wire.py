@@ -6,6 +6,8 @@ import ipaddress
 import json
 import ssl
 import statistics
+import subprocess
+import sys
 import threading
 from itertools import pairwise
 
@@ -146,6 +148,23 @@ def test_a_ca_of_ones_own_is_trusted_and_headers_and_fields_arrive(engine, gatew
         )
     ]
     assert statistics.median(off) < 0.003 + lateness(result, sent)
+
+
+def smoke(*words):
+    command = [sys.executable, "-m", "deployctl", "smoke", *map(str, words), "--output", "json"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 4, done.stderr  # the fake engine has no /health
+    return json.loads(done.stdout)["checks"]
+
+
+def test_smoke_trusts_the_same_ca_and_sends_the_same_headers(gateway, tmp_path):
+    (tmp_path / "tenant").write_text(SECRET + "\n")
+    words = ("--url", gateway.url, "--header", f"X-Tenant: @{tmp_path / 'tenant'}")
+    checks = smoke(*words, "--ca-file", tmp_path / "ca.pem")
+    assert [check["name"] for check in checks if check["ok"]] == ["models"]
+    assert f"X-Tenant: {SECRET}".encode() in gateway.passed
+    (refused,) = smoke(*words)  # and asks no more
+    assert "certificate" in refused["detail"].lower()
 
 
 def test_an_unknown_certificate_is_refused(gateway, tmp_path):

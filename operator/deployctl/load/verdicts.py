@@ -173,8 +173,8 @@ def _about_server(requests: Requests, server: Server | None, client: Client) -> 
     if server.to_the_end and abs(ours - theirs) > slack:
         if theirs > ours:
             why = "something else uses the service too"
-            if client.died:
-                why = "some were for load processes that were killed"
+            if client.died or client.lost_samples:
+                why = "some were for requests whose samples were lost"
         elif server.restarted:
             why = "its counters were reset"
         else:

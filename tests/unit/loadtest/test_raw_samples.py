@@ -67,6 +67,16 @@ def test_lost_samples_are_counted(tmp_path):
     assert writer.read(tmp_path)[2] == 4
 
 
+@pytest.mark.parametrize("left", ["", '{"worker": "1", "star', "[]"])
+def test_a_report_that_a_full_disk_cut_is_none(tmp_path, left):
+    full = writer.SampleWriter(tmp_path, "1")
+    full.write(sample())
+    full.close(report("1", 1))
+    (tmp_path / "worker-1.json").write_text(left)
+    samples, reports, lost = writer.read(tmp_path)
+    assert (len(samples), reports, lost) == (1, [], 0)
+
+
 def test_no_compression_is_asked_for():
     assert headers(None)["Accept-Encoding"] == "identity"
     assert "Authorization" not in headers(None)
