@@ -141,7 +141,7 @@ def _words(folder: Path) -> Path:
     home = folder / "tokenizer"
     home.mkdir(exist_ok=True)
     words = ("[UNK]", "word", "and", "the", "a")
-    tokenizer = {
+    tokenizer: dict[str, object] = {
         "version": "1.0",
         "truncation": None,
         "padding": None,
@@ -179,14 +179,14 @@ def interpreters(given: list[str], folder: Path | None) -> dict[str, str]:
         if not python.exists():
             subprocess.run([sys.executable, "-m", "venv", folder / name], check=True)
         if not has(str(python), name):
-            words = [python, "-m", "pip", "install", "-q", PACKAGES[name]]
+            words = [str(python), "-m", "pip", "install", "-q", PACKAGES[name]]
             subprocess.run(words, check=False, stdout=sys.stderr)
         found[name] = str(python)
     for word in given:
-        name, separator, python = word.partition("=")
+        name, separator, path = word.partition("=")
         if not separator or name not in CLIENTS:
             raise ValueError(f"--peer {word}: not NAME=PYTHON with NAME of {', '.join(CLIENTS)}")
-        found[name] = python
+        found[name] = path
     return found
 
 

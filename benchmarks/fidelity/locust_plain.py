@@ -67,7 +67,7 @@ class Plain(HttpUser):  # type: ignore[misc]
                     row["stamps"].append(now)
 
 
-@events.test_stop.add_listener
+@events.test_stop.add_listener  # type: ignore[untyped-decorator]
 def _write(**_: Any) -> None:
     with open(os.environ["SAMPLES"], "w", encoding="utf-8") as file:  # noqa: PTH123
         file.writelines(json.dumps(row) + "\n" for row in _rows)

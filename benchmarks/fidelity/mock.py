@@ -24,6 +24,7 @@ from pathlib import Path
 from benchmarks.fidelity.scenarios import Plan, is_special, phase, plan
 
 clock = time.monotonic  # CLOCK_MONOTONIC: one for all processes
+PRIORITY = -20  # nice, for the server and for each client, where it is allowed
 _LOOKS_EVERY_S = 0.0005  # between two looks at the sockets, while much is due
 _AT_ONCE = 32  # sockets a look: what is due must not wait for all of a crowd
 _TURN_S = 0.001  # epoll's own timer is no finer; the rest is waited for awake
@@ -235,7 +236,7 @@ def main() -> None:
     if given.core is not None:
         os.sched_setaffinity(0, {given.core})
     with contextlib.suppress(OSError):
-        os.setpriority(os.PRIO_PROCESS, 0, -10)
+        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
     mock = Mock(given.scenario, given.itl, given.chunks)
 
     def stop(*_: object) -> None:
