@@ -146,6 +146,7 @@ class Client:
     dropped: int = 0  # due in the run, and not sent: too many were under way
     first_drop_s: float | None = None  # from the run's start: when the first of them was due
     workers_needed: int | None = None  # how many load processes would do, where these do not
+    exhausted: int = 0  # requests for which the client had no open file, or no port, left
     died: list[str] = dataclasses.field(default_factory=list)  # workers without a last word
 
 

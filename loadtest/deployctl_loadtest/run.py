@@ -24,7 +24,7 @@ from deployctl_loadtest.words import Vocabulary
 from deployctl_loadtest.writer import SampleWriter
 
 clock = time.perf_counter
-_SETTLE_S = 0.05  # until the first of them: many users take time to be made
+_MAKING_S = 0.0004  # to make a user and get it going; the first request waits for all of them
 _APART_S = 0.001  # between the first requests of two users; to send one takes a third of it
 
 
@@ -71,6 +71,7 @@ class Run:
             self._writer = SampleWriter(Path(options.samples), self.worker)
         if options.realtime:
             calm_the_collector()
+        self._most = most_in_flight(self._count)  # users need open files, too
         self._open: OpenLoop | None = None
         self._turn = 0.0  # when the last user began
         self._taken = 0  # numbers
@@ -96,7 +97,8 @@ class Run:
     def take_turn(self) -> None:
         """Lets users begin one after another: all at once they would measure their own queue."""
         now = clock()
-        self._turn = max(self._turn + _APART_S, now) if self._turn else now + _SETTLE_S
+        made = now + _MAKING_S * (self._options.num_users or 0)
+        self._turn = max(self._turn + _APART_S, now) if self._turn else made
         gevent.sleep(self._turn - now)
 
     def next_number(self) -> int | None:
@@ -162,7 +164,7 @@ class Run:
         """Runs the open loop to its end. A second caller has nothing to do."""
         if self._open is not None:
             return
-        self._open = OpenLoop(self._converse, connect, clock, limit=most_in_flight(self._count))
+        self._open = OpenLoop(self._converse, connect, clock, limit=self._most)
         self._open.run(self._schedule(), self.epoch)
         self._exhausted = True
 

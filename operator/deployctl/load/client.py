@@ -4,12 +4,17 @@ A client that is late, or out of CPU, measures itself. The busiest load process 
 that is late is late for its own requests.
 """
 
+import errno
 import math
+import re
 from collections.abc import Sequence
 
 from deployctl.load import schedule, statistics
 from deployctl_loadtest.result import Client, Latency, Setup, Verdict
 from deployctl_loadtest.sample import Sample, WorkerReport
+
+# What the kernel says to a client that has no file (EMFILE) or no port (EADDRNOTAVAIL) left.
+_EXHAUSTED = re.compile(rf"\[Errno ({errno.EMFILE}|{errno.EADDRNOTAVAIL})\]")
 
 # One Locust process on one core: above this its own work shows up in what it measures.
 CPU_MEAN_LIMIT, CPU_PEAK_LIMIT = 0.85, 0.98
@@ -66,6 +71,7 @@ def describe(
         first_drop_s=min(
             (r.first_drop_s for r in reports if r.first_drop_s is not None), default=None
         ),
+        exhausted=sum(s.error is not None and bool(_EXHAUSTED.search(s.error)) for s in samples),
         died=_died(setup, samples, reports),
         workers_needed=workers_needed(setup.workers, cpu_mean, cpu_peak, share) if busy else None,
     )
@@ -125,6 +131,16 @@ def verdicts(setup: Setup, latency: Latency, client: Client) -> list[Verdict]:
                 "client_died",
                 "The load process was killed, or crashed, before the end: this is what it had "
                 "written until then.",
+            )
+        )
+    if client.exhausted:
+        found.append(
+            Verdict(
+                "bad",
+                "client_exhausted",
+                f"For {client.exhausted:,} requests the client's machine had no open file (ulimit "
+                "-n) or no port left: they are told as refused, and the server never saw them. "
+                "Ask for less at once, or from several machines.",
             )
         )
     if client.lost_samples:

@@ -18,7 +18,7 @@ _GROWTH, _CHANCE = 0.05, 3.0
 # Verdicts on the client after which nothing can be said of the service.
 _CLIENT = (
     *("client_bottleneck", "client_died", "worker_died", "samples_lost"),
-    *("sent_late", "rate_missed"),
+    *("sent_late", "rate_missed", "client_exhausted"),
 )
 
 

@@ -80,3 +80,14 @@ def test_a_worker_without_a_last_word_is_named():
     assert "2 of 3 load processes" in found["worker_died"].text
     found, _ = codes(setup(mode="open", rate=0.1, arrivals="constant"), samples[:1], [])
     assert set(found) == {"client_died"}
+
+
+@pytest.mark.parametrize(
+    "error", ["OSError: [Errno 24] Too many open files", "OSError: [Errno 99] Cannot assign"]
+)
+def test_what_the_client_had_no_room_for_is_not_the_servers_refusal(error):
+    samples = [Sample(worker="a", started_at_s=1.0, outcome="refused", error=error)]
+    samples.append(Sample(worker="a", started_at_s=1.0, outcome="refused", error="[Errno 111] no"))
+    found, described = codes(setup(), samples, [report()])
+    assert described.exhausted == 1
+    assert found["client_exhausted"].level == "bad"
