@@ -44,7 +44,7 @@ def command(
     side several times, in turn; the bounds then know how much runs differ.
     A side is a folder that holds them, or a list:
 
-        [bold]deployctl compare results/before-1,results/before-2 results/after[/bold]
+        [bold]deployctl compare before-1,before-2,before-3 after-1,after-2,after-3[/bold]
 
     Two tests that asked for different things (other users, other lengths, an
     open loop and a closed one) are refused, unless --anyway is given. The
