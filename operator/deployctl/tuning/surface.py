@@ -22,6 +22,7 @@ from deployctl.tuning.trial import Configuration, Failure, Invalid, Load, Observ
 _BLUR = {"p50": 1.2533, "p95": 2.1130}
 _LEVEL = {"p50": 0.5, "p95": 0.95}
 _FIGURES = ("preemptions", "kv_cache_usage_max", "waiting_max")
+_STEADY = 0.3  # of a Poisson count's deviation
 _TOKENS_BLUR = 0.3  # tokens a second vary less than requests do: many requests share a window
 
 
@@ -104,8 +105,10 @@ class SurfaceBench:
             if figures.get(name) is not None:
                 figures[name] = (figures[name] or 0.0) / speed
         expected = (figures["requests_per_s"] or 0.0) * speed * seconds
-        # Arrivals in an open loop are random; so is what is cut at a window's ends.
-        count = max(0.0, self._random.gauss(expected, math.sqrt(expected)))
+        # Arrivals in an open loop are random; what a busy server brings to an end is less so.
+        steady = not open_loop or expected < SERVED * load.value * seconds
+        blur = math.sqrt(expected) * (_STEADY if steady else 1.0)
+        count = max(0.0, self._random.gauss(expected, blur))
         worth = max(1.0, count / dependence)
         truth = curve.share(figures)
         self._blur(figures, worth)

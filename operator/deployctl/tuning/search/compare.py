@@ -127,7 +127,7 @@ class Readings:
         for run, reading in self.all:
             if run.round and reading.value is not None:
                 rounds.setdefault(run.round, {})[run.configuration] = reading
-        variance = self.belief.usual**2 if self.drift.real else self.between[0]
+        variance = self.between[0]
         alone = {
             number: both for number, both in rounds.items() if len(self.ledger.field(number)) == 2
         }
@@ -157,11 +157,27 @@ class Readings:
         ]
         if len(points) < 2:
             return Drift((), False)
-        (_, first, error), later, usual = points[0], points[1:], self.belief.usual
-        mean, of_mean = _weighted([(v, usual**2 + e * e) for _, v, e in later])
-        sigma = math.sqrt(usual**2 + error**2 + of_mean**2)
-        real = abs(mean - first) > max(_DRIFT, (_SIGMAS + (len(later) < 2)) * sigma)
-        return Drift(tuple((t, v - first) for t, v, _ in points), real)
+        # A straight line through them; what it leaves over is noise, beside what is usual.
+        usual = self.belief.usual
+        weights = [1 / (usual**2 + error**2) for _, _, error in points]
+        total = sum(weights)
+        at = sum(w * t for w, (t, _, _) in zip(weights, points, strict=True)) / total
+        centre = sum(w * v for w, (_, v, _) in zip(weights, points, strict=True)) / total
+        spread = sum(w * (t - at) ** 2 for w, (t, _, _) in zip(weights, points, strict=True))
+        slope = sum(
+            w * (t - at) * (v - centre) for w, (t, v, _) in zip(weights, points, strict=True)
+        ) / max(spread, 1e-12)
+        rest = WORTH + sum(
+            w * (v - centre - slope * (t - at)) ** 2
+            for w, (t, v, _) in zip(weights, points, strict=True)
+        )
+        span = points[-1][0] - points[0][0]
+        error = span * math.sqrt(rest / (WORTH + len(points) - 2) / max(spread, 1e-12))
+        change = slope * span
+        sigmas = _SIGMAS + (len(points) < _FEW)
+        real = abs(change) > max(_DRIFT, sigmas * error)
+        line = tuple((t, slope * (t - points[0][0])) for t, _, _ in points)
+        return Drift(line, real)
 
 
 def wins(pair: Pair) -> bool:

@@ -9,6 +9,7 @@ from the curvature there (Laplace).
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 from deployctl.tuning.search import measures
@@ -40,7 +41,7 @@ class Share(NamedTuple):
     total: float
 
 
-def shares(seen: Sequence[Observation], turns: float) -> list[Share]:
+def shares(seen: Sequence[Observation], turns: float) -> tuple[Share, ...]:
     """What windows say of the SLO. Where it was decided otherwise (a queue that grows says no
     though all were good), the decision counts."""
     found = []
@@ -57,7 +58,7 @@ def shares(seen: Sequence[Observation], turns: float) -> list[Share]:
         # Far beyond the limit shares fall as queues grow, which says little of where it is.
         part = max(part, turns - _FAR)
         found.append(Share(math.log(o.load.value), part * count + 0.5, count + 1))
-    return found
+    return tuple(found)
 
 
 def worth(o: Observation) -> float:
@@ -73,7 +74,8 @@ def worth(o: Observation) -> float:
     return min(float(count), max(1.0, 3.84 / edge - 3.84)) if edge > 0 else float(count)
 
 
-def fit(data: Sequence[Share], turns: float, steep: float, spread: float) -> Fitted:
+@lru_cache(maxsize=4096)  # a search asks again after every step, mostly of what it knows
+def fit(data: tuple[Share, ...], turns: float, steep: float, spread: float) -> Fitted:
     """The limit. `steep` and `spread`: what is believed of the steepness (logarithm)."""
     tau = math.log(turns / (1 - turns))
     centre = sum(s.at for s in data) / len(data)

@@ -115,7 +115,7 @@ def believe(problem: Problem, runs: Sequence[Run]) -> Belief:
         # Without a limit to seek, nothing moves by more than the speeds do.
         steep = STEEP if measures.seeks_limit(problem) else math.log(1e3)
         return Belief(turns, each, steep, STEEP_SPREAD)
-    return Belief(turns, each, sum(known) / len(known), LEARNED_SPREAD)
+    return Belief(turns, each, round(sum(known) / len(known), 1), LEARNED_SPREAD)
 
 
 def bracket(run: Run, turns: float) -> Bracket:

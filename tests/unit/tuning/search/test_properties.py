@@ -18,8 +18,9 @@ from deployctl.tuning.trial import (
 )
 from surface_parts import flat, peak, play, truth
 
-PEAK, FLAT = truth(peak), truth(flat)
-OOM = {"at": "load", "kind": "out_of_memory", "reason": "CUDA out of memory"}
+PEAK = truth(peak)
+SMALL = {"max_num_seqs": (64, 128, 256), "max_num_batched_tokens": (2048, 8192)}
+FLAT = truth(flat, space=SMALL)
 
 
 @pytest.mark.parametrize("seed", [0, 1])
@@ -77,10 +78,10 @@ def test_nothing_wins_where_nothing_matters():
 
 def test_a_wrong_winner_is_hardly_ever_named():
     best = PEAK.best()
-    answers = [play(PEAK, seed)[0].answer() for seed in range(100)]
+    answers = [play(PEAK, seed)[0].answer() for seed in range(50)]
     worths = [PEAK.worth(a.winner.configuration) for a in answers if a.verdict == "winner"]
-    assert len(worths) >= 95
-    assert sum(worth < 0.95 * best for worth in worths) <= 2
+    assert len(worths) >= 47
+    assert sum(worth < 0.95 * best for worth in worths) <= 1
 
 
 @settings(max_examples=60, deadline=None)
