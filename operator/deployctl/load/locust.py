@@ -16,7 +16,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from deployctl.errors import StateError, TargetError
+from deployctl.errors import InterruptedByUserError, StateError, TargetError
 from deployctl.load.command import as_master, command, environment, worker_command
 from deployctl_loadtest.result import Setup
 
@@ -61,6 +61,7 @@ def run(
 
     Raises:
         TargetError: Locust could not be started, or failed before it wrote anything.
+        InterruptedByUserError: Ctrl-C, before it wrote anything.
         StateError: the folder cannot be written at all.
     """
     log_path = folder / "locust.log"
@@ -92,6 +93,8 @@ def run(
         raise StateError(
             f"no sample could be written: {ended.unwritten}", where=str(folder), hint=_FULL_HINT
         )
+    if ended.interrupted and not _anything(folder):
+        raise InterruptedByUserError("interrupted before anything was measured")
     if process.returncode != 0 and not _anything(folder):
         raise TargetError(
             f"Locust ended with exit code {process.returncode} and no result",

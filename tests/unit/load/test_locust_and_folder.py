@@ -1,9 +1,10 @@
+import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from deployctl.errors import InputError, StateError
+from deployctl.errors import InputError, InterruptedByUserError, StateError
 from deployctl.load import command, folder, locust
 from deployctl_loadtest.result import Setup
 from deployctl_loadtest.sample import Sample
@@ -71,3 +72,16 @@ def test_without_such_a_port_any_will_do(tmp_path, monkeypatch):
     (tmp_path / "range").write_text("1024 65535")
     monkeypatch.setattr(locust, "_PORTS", tmp_path / "range")
     assert locust._free_port() > 0
+
+
+def test_ctrl_c_before_anything_was_measured_is_no_failure_of_locust(tmp_path, monkeypatch):
+    waits = [sys.executable, "-c", "import signal; signal.pause()"]
+    monkeypatch.setattr(locust, "command", lambda *_: waits)
+
+    def interrupted(process, log, tell):
+        process.terminate()
+        return locust.Ended(interrupted=True)
+
+    monkeypatch.setattr(locust, "_follow", interrupted)
+    with pytest.raises(InterruptedByUserError):
+        locust.run(SETUP, tmp_path, None, lambda _: None)
