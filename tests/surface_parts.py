@@ -61,7 +61,7 @@ def document(capacity, *, space=None, current=None, failures=(), **changes):
         "problem": problem,
         "noise": {"between_starts": 0.02, "between_runs": 0.01},
         "overhead_s": 5,
-        "columns": COLUMNS,
+        "columns": [*COLUMNS],
         "points": found,
         **changes,
     }

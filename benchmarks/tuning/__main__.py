@@ -65,9 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def table(rows: Sequence[Row]) -> str:
     """Markdown: one line a surface and search."""
     head = (
-        "| surface | search | minutes to within 5% | got there | wrong winner | "
+        "| surface | search | minutes to within 5% | got there | wrong winner | winner but short | "
         "winner / no clear winner / baseline | minutes in all | starts |\n"
-        "|---|---|---|---|---|---|---|---|"
+        "|---|---|---|---|---|---|---|---|---|"
     )
     return "\n".join([head, *(line(row) for row in rows)])
 
@@ -80,7 +80,7 @@ def line(row: Row) -> str:
     )
     return (
         f"| {row['surface']} | {row['search']} | {'never' if minutes is None else minutes} | "
-        f"{row['reached']:.0%} | {row['wrong']:.0%} | {verdicts} | {row['minutes']} | "
+        f"{row['reached']:.0%} | {row['wrong']:.0%} | {row['short']:.0%} | {verdicts} | {row['minutes']} | "
         f"{row['starts']:g} |"
     )
 

@@ -57,7 +57,8 @@ class Judged:
     total_s: float
     starts: int
     verdict: str
-    wrong: bool  # a winner that is no better than the baseline, or not within 5% of the best
+    wrong: bool  # a winner that is no better than the baseline, or infeasible
+    short: bool  # a winner that is better, and yet more than 5% below the best
 
 
 def quality(truth: Truth, configuration: Configuration) -> float:
@@ -77,11 +78,12 @@ def judge(truth: Truth, told: Told) -> Judged:
             within = None
         elif within is None:
             within = at
-    wrong = False
+    wrong = short = False
     if told.winner is not None:
         mine, base = quality(truth, told.winner), quality(truth, BASELINE)
-        wrong = mine < WITHIN or mine < base * BETTER
-    return Judged(within, told.total_s, told.starts, told.verdict, wrong)
+        wrong = mine < base * BETTER
+        short = not wrong and mine < WITHIN
+    return Judged(within, told.total_s, told.starts, told.verdict, wrong, short)
 
 
 def summary(runs: Sequence[Judged]) -> dict[str, object]:
@@ -94,6 +96,7 @@ def summary(runs: Sequence[Judged]) -> dict[str, object]:
         "minutes_to_5%": None if middle == never else round(middle / 60, 1),
         "reached": sum(r.within_s is not None for r in runs) / len(runs),
         "wrong": sum(r.wrong for r in runs) / len(runs),
+        "short": sum(r.short for r in runs) / len(runs),
         "winner": sum(r.verdict == "winner" for r in runs) / len(runs),
         "no_clear_winner": sum(r.verdict == "no_clear_winner" for r in runs) / len(runs),
         "baseline_best": sum(r.verdict == "baseline_best" for r in runs) / len(runs),
