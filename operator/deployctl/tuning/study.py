@@ -79,7 +79,16 @@ class Header:
         found = []
         mine, theirs = self.spec.model_dump(mode="json"), now.spec.model_dump(mode="json")
         found += [f"spec: {n} {mine[n]!r}, now {theirs[n]!r}" for n in mine if mine[n] != theirs[n]]
-        for name in ("goal", "slo", "traffic", "parameters", "budget_s", "max_trials", "first", "seed"):
+        for name in (
+            "goal",
+            "slo",
+            "traffic",
+            "parameters",
+            "budget_s",
+            "max_trials",
+            "first",
+            "seed",
+        ):
             was, this = getattr(self, name), getattr(now, name)
             if was == this:
                 continue
