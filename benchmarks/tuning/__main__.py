@@ -78,10 +78,10 @@ def line(row: Row) -> str:
     verdicts = " / ".join(
         f"{row[name]:.0%}" for name in ("winner", "no_clear_winner", "baseline_best")
     )
+    shares = " | ".join(f"{row[name]:.0%}" for name in ("reached", "wrong", "short"))
     return (
         f"| {row['surface']} | {row['search']} | {'never' if minutes is None else minutes} | "
-        f"{row['reached']:.0%} | {row['wrong']:.0%} | {row['short']:.0%} | {verdicts} | {row['minutes']} | "
-        f"{row['starts']:g} |"
+        f"{shares} | {verdicts} | {row['minutes']} | {row['starts']:g} |"
     )
 
 

@@ -53,7 +53,7 @@ class Course:
         problem, ledger = self.ledger.problem, self.ledger
         refused = problem.refused(BASELINE)
         if refused is not None:
-            ledger.skipped[BASELINE] = f"refused by the plan: {refused.reason}"
+            ledger.refused[BASELINE] = refused
             return
         why = "everything is held against it"
         if not (yield from start(ledger, BASELINE, "baseline", why)):

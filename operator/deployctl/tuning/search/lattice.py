@@ -74,10 +74,7 @@ class Lattice:
         return self.with_values(configuration, changes)
 
     def blocked(self, configuration: Configuration, ledger: Ledger) -> str | None:
-        """Why it is not started: the planner refuses it, or a failure tells that it will fail."""
-        refused = self.problem.refused(configuration)
-        if refused is not None:
-            return f"refused by the plan: {refused.reason}"
+        """Why it is not started: a failure tells that it will fail as well."""
         for failed, failure in ledger.failures():
             if failed == configuration:
                 return f"failed before: {failure.reason}"

@@ -58,7 +58,8 @@ class Ledger:
         self.ceiling: float | None = None  # loads from here on cannot be measured
         self.patience = 1.0  # windows are so many times as long as first thought
         self.notes: list[str] = []
-        self.skipped: dict[Configuration, str] = {}  # never started, and why
+        self.refused: dict[Configuration, Failure] = {}  # by the planner: never started
+        self.skipped: dict[Configuration, str] = {}  # never started for another reason
         self._round = 0
         self._overheads: list[float] = []
 

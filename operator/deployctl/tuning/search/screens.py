@@ -146,12 +146,16 @@ class Screens:
     def _challenge(self, candidate: Configuration) -> Generator[Step, Result, Outcome]:
         """One start against the best."""
         ledger = self.ledger
-        if ledger.of(candidate) or (candidate == BASELINE and BASELINE in ledger.skipped):
+        if ledger.of(candidate) or candidate in ledger.refused:
             return self._judge(candidate)
+        refused = ledger.problem.refused(candidate)
+        if refused is not None:
+            ledger.refused[candidate] = refused
+            return "skipped"
         blocked = self.lattice.blocked(candidate, ledger)
         if blocked is not None:
             ledger.skipped[candidate] = blocked
-            return "skipped" if blocked.startswith("refused") else "failed"
+            return "failed"
         if self._since >= _STALE:
             yield from self._refresh()
         self._since += 1
@@ -179,7 +183,9 @@ class Screens:
 
     def _judge(self, candidate: Configuration) -> Outcome:
         """What its starts came to, against the best."""
-        if self.ledger.failure(candidate) is not None or candidate in self.ledger.skipped:
+        if candidate in self.ledger.refused:
+            return "skipped"
+        if self.ledger.failure(candidate) is not None:
             return "failed"
         readings = Readings(self.ledger)
         mine, best = readings.estimate(candidate), readings.estimate(self.best)

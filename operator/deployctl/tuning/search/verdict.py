@@ -29,7 +29,7 @@ def answer(ledger: Ledger, finalist: Configuration | None, over: bool) -> Answer
         winner=winner,
         improvement=improvement,
         standings=standings,
-        failures=ledger.failures(),
+        failures=(*ledger.failures(), *ledger.refused.items()),
         notes=tuple(notes + [f"{c} was not tried: {w}" for c, w in ledger.skipped.items()]),
     )
 
@@ -47,7 +47,7 @@ def _decide(
         pair = readings.pair(best) if best is not None else None
         return "interrupted", "broken off: the best so far, not confirmed", best, pair
     if base is None and not others:
-        if not any(run.seen or run.failure for run in ledger.runs) and not ledger.skipped:
+        if not any(run.seen or run.failure for run in ledger.runs) and not ledger.refused:
             return "no_clear_winner", "the budget does not reach for one measurement", None, None
         return "nothing_feasible", _nothing(ledger), None, None
     if base is None or ledger.failure(BASELINE) is not None:

@@ -67,7 +67,9 @@ def test_what_the_planner_refuses_is_never_started():
     for seed in range(5):
         search, bench, _ = play(about, seed)
         assert bench.refusals == 0
-        assert any("refused by the plan" in note for note in search.answer().notes)
+        refused = [c for c, f in search.answer().failures if f.kind == "refused_by_plan"]
+        assert refused
+        assert {c.settings["max_num_seqs"] for c in refused} == {64}
 
 
 def test_nothing_wins_where_nothing_matters():
