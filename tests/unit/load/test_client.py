@@ -91,3 +91,13 @@ def test_what_the_client_had_no_room_for_is_not_the_servers_refusal(error):
     found, described = codes(setup(), samples, [report()])
     assert described.exhausted == 1
     assert found["client_exhausted"].level == "bad"
+
+
+@pytest.mark.parametrize(("missing", "told"), [(4, False), (8, True)])
+def test_a_moment_at_the_end_of_a_short_run_is_no_missed_rate(missing, told):
+    samples = [due(k / 10) for k in range(100 - missing)]
+    found, described = codes(
+        setup(mode="open", rate=10.0, arrivals="constant"), samples, [report()]
+    )
+    assert described.due - described.sent == missing
+    assert ("rate_missed" in found) == told
