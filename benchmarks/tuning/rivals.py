@@ -1,7 +1,8 @@
 """The others: vLLM's auto_tune procedure, random search, Optuna's TPE. Each on a bench as ours.
 
 They are given what they lack where that is to their advantage: the SLO itself in place of an
-end-to-end limit, the baseline as first trial, a measurement again where one was invalid.
+end-to-end limit, the baseline as first trial, a first load by the plan, a measurement again where
+one was invalid.
 """
 
 import itertools
@@ -127,7 +128,7 @@ def trial(truth: Truth, bench: SurfaceBench, configuration: Configuration) -> fl
     means, problem = truth.surface.problem, truth.problem(0)
     if isinstance(bench.start(configuration), Failure):
         return 0.0
-    load, low, high, best = means.first.value, 0.0, math.inf, 0.0
+    load, low, high, best = first_load(truth), 0.0, math.inf, 0.0
     if means.goal == "latency":
         seen = measure(bench, problem.first, WINDOW_S)
         return 0.0 if isinstance(seen, Failure) else measures.worth(problem, seen)
@@ -141,6 +142,15 @@ def trial(truth: Truth, bench: SurfaceBench, configuration: Configuration) -> fl
             high = min(high, load)
         load = load * 2 if math.isinf(high) else (low + high) / 2
     return best
+
+
+def first_load(truth: Truth) -> float:
+    """Where a trial begins: half of what the plan expects, as ours does; else `first`."""
+    means = truth.surface.problem
+    tokens = truth.prior(BASELINE).decode_tokens_s
+    if means.first.kind == "users" or not tokens:
+        return means.first.value
+    return max(means.first.value, tokens / means.output_tokens / 2)
 
 
 def random_search(truth: Truth, seed: int) -> Told:
