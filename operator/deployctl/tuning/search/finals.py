@@ -19,7 +19,7 @@ from deployctl.tuning.trial import Configuration, Result, Step
 
 _WORTH_IT = math.log(1.01)  # above the baseline, at least, for a contender
 _CONTENDERS = 3
-_ROUNDS = 6
+_ROUNDS = 8
 _LOOKS = 3  # windows a start takes, about
 _FUTILE = math.log(1.02)
 
