@@ -13,13 +13,14 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from deployctl.tuning.search import measures
-from deployctl.tuning.trial import Observation
+from deployctl.tuning.trial import Load, Observation
 
 # How steep shares fall, before anything was seen: from the gentle 3 of an ITL that grows with
 # load to the 120 of a queue that overflows within 5% of load.
 STEEP, STEEP_SPREAD = math.log(12), 1.2
 LEARNED_SPREAD = 0.8  # configurations of one service resemble each other
 _FAR = 0.25
+_FAILED = 50.0  # requests that a failure counts for
 _WIDE = 1.5  # prior spread of the limit's logarithm around what was measured
 _ROUNDS = 25
 
@@ -59,6 +60,11 @@ def shares(seen: Sequence[Observation], turns: float) -> tuple[Share, ...]:
         part = max(part, turns - _FAR)
         found.append(Share(math.log(o.load.value), part * count + 0.5, count + 1))
     return tuple(found)
+
+
+def broken(load: Load, turns: float) -> Share:
+    """A load at which the engine failed: as one at which few requests were good."""
+    return Share(math.log(load.value), (turns - _FAR) * _FAILED, _FAILED)
 
 
 def worth(o: Observation) -> float:

@@ -40,6 +40,13 @@ class Run:
     failed_at: Load | None = None  # None where it did not start
     set_aside: list[Load] = field(default_factory=list)  # loads with invalid measurements only
 
+    @property
+    def fatal(self) -> bool:
+        """Whether its failure is one at any load."""
+        if self.failure is None:
+            return False
+        return self.failure.kind != "preemption_storm" or not any(o.held != "no" for o in self.seen)
+
     def at(self, load: Load) -> list[Observation]:
         """What was seen at a load."""
         return [o for o in self.seen if o.load == load]
@@ -73,8 +80,11 @@ class Ledger:
         return [run for run in self.runs if run.configuration == configuration]
 
     def failure(self, configuration: Configuration) -> Failure | None:
-        """Why it does not do; None where nothing says so."""
-        return next((r.failure for r in self.of(configuration) if r.failure), None)
+        """Why it does not do; None where nothing says so.
+
+        Preemptions above a load at which it did well are the end of that load, not of it.
+        """
+        return next((r.failure for r in self.of(configuration) if r.failure and r.fatal), None)
 
     def failures(self) -> tuple[tuple[Configuration, Failure], ...]:
         """Every failure that was met, in order; refusals of the planner first met as well."""

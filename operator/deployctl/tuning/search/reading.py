@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 from deployctl.tuning.problem import Problem
 from deployctl.tuning.search import measures
-from deployctl.tuning.search.fit import LEARNED_SPREAD, STEEP, STEEP_SPREAD, fit, shares
+from deployctl.tuning.search.fit import LEARNED_SPREAD, STEEP, STEEP_SPREAD, broken, fit, shares
 from deployctl.tuning.search.ledger import Run
 from deployctl.tuning.trial import Load, Observation
 
@@ -198,7 +198,10 @@ def read(problem: Problem, run: Run, belief: Belief) -> Reading | None:
     if peaks(problem, belief):
         return _peak(problem, run, belief)
     low, high = bracket(run, belief.turns)
-    found = fit(shares(run.seen, belief.turns), belief.turns, belief.steep, belief.spread)
+    data = shares(run.seen, belief.turns)
+    if run.failed_at is not None:
+        data = (*data, broken(run.failed_at, belief.turns))
+    found = fit(data, belief.turns, belief.steep, belief.spread)
     limit, error = found.limit, found.error
     if low is not None and high is None:  # nothing broke: it is this, or more
         limit, error = math.log(low.value), 0.02
@@ -208,7 +211,7 @@ def read(problem: Problem, run: Run, belief: Belief) -> Reading | None:
         error = math.hypot(error, _WITHIN * math.log(high.value / low.value))
         if stance(run.at(low), belief.turns) == "yes":
             limit = max(limit, math.log(low.value))
-        if stance(run.at(high), belief.turns) == "no":
+        if high == run.failed_at or stance(run.at(high), belief.turns) == "no":
             limit = min(limit, math.log(high.value))
     value = log_worth(problem, run, limit, belief)
     highest = limit + _HARDLY * error

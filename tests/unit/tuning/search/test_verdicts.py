@@ -212,3 +212,23 @@ def test_one_start_serves_several_loads():
     assert sum(isinstance(step, Measure) for step, _ in told) > 1.5 * sum(
         isinstance(step, Start) for step, _ in told
     )
+
+
+def test_preemptions_beyond_the_limit_do_not_make_a_baseline_infeasible():
+    storm = {"at": "load", "kind": "preemption_storm", "reason": "131 preemptions", "above": 25.0}
+    about = truth(peak, failures=(({"max_num_seqs": 128}, storm),))
+    for seed in range(5):
+        search, _, told = play(about, seed)
+        answer = search.answer()
+        assert answer.baseline.objective == pytest.approx(about.worth(BASELINE), rel=0.2)
+        assert answer.verdict == "winner"
+        assert answer.improvement[0] > 1.1
+    assert any(isinstance(result, Failure) for _, result in told)
+
+
+def test_what_runs_out_of_memory_under_load_is_infeasible_whatever_held_before():
+    fails = {"at": "load", "kind": "out_of_memory", "reason": OOM, "above": 25.0}
+    about = truth(peak, failures=(({"max_num_seqs": 64}, fails),))
+    answer = play(about)[0].answer()
+    assert any(f.kind == "out_of_memory" for _, f in answer.failures)
+    assert answer.winner is None or answer.winner.configuration.settings["max_num_seqs"] != 64
