@@ -25,14 +25,14 @@ from deployctl.tuning.trial import (
 Steps = Generator[Step, Result, None]
 # Requests in a window: a short look tells 0.95 from 0.90; what is compared in the end gets more.
 SHORT, LONG = 100, 130
-_LEAST_S, _FIRST_S, _MOST_S = 10.0, 20.0, 150.0
+_LEAST_S, _FIRST_S, _MOST_S = 6.0, 12.0, 150.0
 _ANSWERS = 2  # a window is at least so many median answers long
 _INVALID = 2  # further tries after an invalid measurement
 _PATIENCE = 4.0
 
 
 def window(ledger: Ledger, load: Load, requests: int) -> float:
-    """Seconds in which about so many requests come to an end, within 10 s and 150 s."""
+    """Seconds in which about so many requests come to an end, within 6 s and 150 s."""
     answers = [(o.held == "no", o.e2e_p50_s) for r in ledger.runs for o in r.seen if o.e2e_p50_s]
     held = [seconds for broke, seconds in answers if not broke]
     e2e = median(held) if held else min((seconds for _, seconds in answers), default=0.0)

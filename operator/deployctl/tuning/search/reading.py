@@ -50,6 +50,7 @@ class Belief(NamedTuple):
     tokens_each: float  # output tokens of a request: with a rate they follow from the load
     steep: float  # logarithm of the steepness of shares, and how sure that is
     spread: float
+    closed: bool = False  # users who wait: near saturation what they get hardly depends on them
 
     @property
     def usual(self) -> float:
@@ -59,7 +60,8 @@ class Belief(NamedTuple):
         more: shares turn by 6 to 10 a factor e of latency (a spread of 35% to 20%), by `steep` a
         factor e of load.
         """
-        return _SPEEDS * (1 + min(6.0, 10 / math.exp(self.steep)))
+        most = 1.0 if self.closed else 6.0
+        return _SPEEDS * (1 + min(most, 10 / math.exp(self.steep)))
 
 
 def stance(seen: Sequence[Observation], turns: float) -> Stance:
@@ -100,7 +102,7 @@ def turning(runs: Sequence[Run]) -> float:
 
 def believe(problem: Problem, runs: Sequence[Run]) -> Belief:
     """From everything seen so far."""
-    turns = turning(runs)
+    turns, closed = turning(runs), problem.first.kind == "users"
     seen = [o for r in runs[:1] for o in r.seen if o.requests_per_s > 0]
     tokens, done = sum(o.output_tokens_per_s for o in seen), sum(o.requests_per_s for o in seen)
     each = tokens / done if tokens else problem.output_tokens
@@ -114,8 +116,8 @@ def believe(problem: Problem, runs: Sequence[Run]) -> Belief:
     if not known:
         # Without a limit to seek, nothing moves by more than the speeds do.
         steep = STEEP if measures.seeks_limit(problem) else math.log(1e3)
-        return Belief(turns, each, steep, STEEP_SPREAD)
-    return Belief(turns, each, round(sum(known) / len(known), 1), LEARNED_SPREAD)
+        return Belief(turns, each, steep, STEEP_SPREAD, closed)
+    return Belief(turns, each, round(sum(known) / len(known), 1), LEARNED_SPREAD, closed)
 
 
 def bracket(run: Run, turns: float) -> Bracket:
