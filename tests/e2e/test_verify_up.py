@@ -132,6 +132,7 @@ def test_a_good_revision_is_kept(service):
 
 def test_an_engine_that_dies_under_load_is_taken_back(service):
     words = verified(service, "--slo", SLO, "--users", 8, "--beside=no", die_after="12")
+    words[words.index("--verify-for") + 1] = "2s"
     code, answer, err = run(service, words)
     assert code == 4, err
     assert "the engine died under load" in err
