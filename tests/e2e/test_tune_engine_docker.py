@@ -1,0 +1,85 @@
+"""EngineBench on a real Docker engine: one start, one load, one death, and nothing left."""
+
+import threading
+import time
+
+import pytest
+from tests.e2e.docker_parts import cpu_image, docker, inspect, left, port, sweep
+
+from deployctl.cli.pipeline import prepare
+from deployctl.cli.tuneload import QuietLoad
+from deployctl.load import slo as slos
+from deployctl.spec import ServiceSpec, Settings
+from deployctl.tuning.enginebench import EngineBench
+from deployctl.tuning.trial import Configuration, Failure, Load, Observation, Started
+from deployctl_loadtest.result import Setup
+
+__all__ = ["cpu_image", "port"]
+pytestmark = pytest.mark.docker
+
+SERVICE, BENCH = "tune-real", "tune-real-tune"
+FIRST_ANSWER_S = 120.0
+SETUP = Setup(
+    service=None, url="", model="", api="chat", users=1, duration_s=4.0, warmup_s=1.0,
+    input_tokens=64, output_tokens=8, ignore_eos=True, seed=0, request_timeout_s=60.0,
+)  # fmt: skip
+
+
+def test_a_container_is_tried_killed_under_load_and_removed(
+    tmp_path, tiny_checkpoint, cpu_image, port
+):
+    spec = prepare(
+        ServiceSpec(
+            model=str(tiny_checkpoint), name=SERVICE, gpu="cpu", target="docker",
+            image=cpu_image, enforce_eager=True,
+        )
+    ).spec  # fmt: skip
+    quiet = QuietLoad()
+    armed = threading.Event()
+
+    def load(setup, endpoint, slo, folder):
+        """Once a first answer is there, and armed, the container is killed."""
+
+        def kill():
+            end = time.monotonic() + FIRST_ANSWER_S
+            while not any(path.stat().st_size for path in folder.glob("samples-*.jsonl")):
+                if time.monotonic() > end:
+                    return
+                time.sleep(0.05)
+            docker("kill", "--signal", "KILL", left(BENCH)["containers"][0])
+
+        thread = threading.Thread(target=kill)
+        if armed.is_set():
+            thread.start()
+        try:
+            return quiet(setup, endpoint, slo, folder)
+        finally:
+            if armed.is_set():
+                thread.join()
+
+    bench = EngineBench(
+        spec, prepare=prepare, measure=load, setup=SETUP, slo=slos.parse("ttft_p95=30s"),
+        folder=tmp_path / "study", settings=Settings(state_dir=tmp_path / "state"), port=port,
+    )  # fmt: skip
+    try:
+        with bench:
+            started = bench.start(Configuration.of({"max_num_seqs": 4}))
+            assert isinstance(started, Started), started
+            (container,) = [
+                name for name in left(BENCH)["containers"] if inspect(name)["State"]["Running"]
+            ]
+            command = inspect(container)["Config"]["Cmd"]
+            assert command[command.index("--max-num-seqs") + 1] == "4"
+            seen = bench.measure(Load("users", 2), 4.0, seed=1)
+            assert isinstance(seen, Observation), seen
+            assert seen.ok > 0
+            assert seen.failed == 0
+            armed.set()
+            failure = bench.measure(Load("users", 2), 4.0, seed=2)
+            assert isinstance(failure, Failure), failure
+            assert failure.kind == "died_under_load"
+            assert not left(BENCH)["containers"]
+        assert left(BENCH)["volumes"]  # its caches: the next start is warm
+        assert not left(SERVICE)["containers"]
+    finally:
+        sweep(BENCH)
