@@ -42,6 +42,7 @@ def assemble(meta: Meta, lines: Sequence[Line]) -> dict[str, Any]:
         grid[tuple(sorted(line["settings"].items()))].append(line)
     runs = [run for line in lines for run in line.get("runs", ())]
     between_starts, between_runs = noise(grid.values())
+    loads = sorted({run["load"] for run in runs})
     starts = [line["startup_s"] for line in lines if "startup_s" in line]
     return {
         "version": 1,
@@ -61,7 +62,7 @@ def assemble(meta: Meta, lines: Sequence[Line]) -> dict[str, Any]:
                 {"name": name, "values": list(values), "current": now}
                 for name, values, now in meta.parameters
             ],
-            "first": {"kind": "users", "value": min(run["load"] for run in runs)},
+            "first": {"kind": "users", "value": loads[len(loads) // 2]},
             "slo": {f"{t.name}_s": t.limit for t in slos.parse(meta.slo).terms},
             "budget_s": 1800,
             "output_tokens": meta.output_tokens,
