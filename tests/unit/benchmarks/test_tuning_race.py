@@ -60,3 +60,12 @@ def test_the_command_races_on_any_folder(tmp_path, capsys):
 def test_a_folder_without_surfaces_is_said(tmp_path, capsys):
     assert main(["--surfaces", str(tmp_path)]) == 2
     assert "no surface file" in capsys.readouterr().err
+
+
+def test_the_synthetic_surfaces_are_what_the_model_makes(tmp_path):
+    from benchmarks.tuning.make import HERE, write
+    from benchmarks.tuning.recipes import RECIPES
+
+    for recipe in RECIPES:
+        made = write(recipe, tmp_path).read_text()
+        assert made == (HERE / "surfaces" / f"{recipe.name}.json").read_text(), recipe.name
