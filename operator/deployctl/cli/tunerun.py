@@ -173,5 +173,6 @@ def _search(study: "Study", material: "Material") -> "Answer":
         runner.replay()
         progress.replayed(study.done)
         if study.done:
-            story(f"{len(study.done)} steps are known already")
+            known = len(study.done)
+            story(f"{known} step{'s are' if known > 1 else ' is'} known already")
         return runner.run()
