@@ -1,0 +1,131 @@
+"""A bench whose engine and clock are all memory, and what surrounds it."""
+
+import dataclasses
+
+from deployctl.load import slo as slos
+from deployctl.load.summary import summarize
+from deployctl.spec import ServiceSpec
+from deployctl.targets.driver import Endpoint, EngineState
+from deployctl.targets.readiness import Answer, Tools
+from deployctl.targets.store import ServiceRef
+from deployctl.tuning.enginebench import EngineBench
+from deployctl.tuning.trial import Configuration
+from deployctl_loadtest.result import Setup
+from deployctl_loadtest.sample import Sample, WorkerReport
+
+REF = ServiceRef("process", "tiny-tune")
+BASELINE = Configuration()
+SETUP = Setup(None, "", "", "chat", 1, 0.0, 1.0, 64, 8, True, 0, 60.0)
+SLO = slos.parse("ttft_p95=500ms")
+
+
+class Driver:
+    """Keeps logs by revision. `fate` decides what the next start comes to."""
+
+    kind = "process"
+
+    def __init__(self):
+        self.running = set()
+        self.logs_of = {}
+        self.started = []
+        self.fate = None  # None, the last words of an engine, "silent", or an error
+        self.refuses = None
+
+    def preflight(self, release, replacing):
+        if self.refuses:
+            raise self.refuses
+
+    def fetch(self, release, tell):
+        pass
+
+    def start(self, release, tell):
+        self.started.append(release)
+        self.logs_of[release.revision] = ["INFO Application startup complete."]
+        if self.fate is not None and self.fate != "silent":
+            self.logs_of[release.revision] = ["INFO Starting to load model", *self.fate]
+            return
+        self.running.add(release.revision)
+
+    def stop(self, release, tell):
+        self.running.discard(release.revision)
+
+    def state(self, release):
+        if release.revision in self.running:
+            return EngineState("running")
+        dead = release.revision in self.logs_of
+        return EngineState("dead", "exit code 1") if dead else EngineState("absent")
+
+    def logs(self, release, *, tail, follow):
+        return iter(self.logs_of.get(release.revision, []))
+
+    def endpoint(self, release):
+        return Endpoint(f"http://127.0.0.1:{release.spec.port}", "tiny", None)
+
+    def log_path(self, release):
+        return None
+
+    def kill(self, *words):
+        """The engine that runs dies, with these last words."""
+        for number in self.running:
+            self.logs_of[number] += words
+        self.running.clear()
+
+
+class World:
+    """A bench with everything around it, and a clock that moves when it is asked to wait."""
+
+    def __init__(self, tmp_path, settings, make_plan):
+        self.now = 0.0
+        self.driver = Driver()
+        self.settings = settings
+        self.folder = tmp_path / "study"
+        self.reasons = ()
+        self.loads = []
+        self.during = lambda: None
+        self.verdicts, self.outcome, self.preemptions = [], "ok", None
+        self.interrupted = False
+        self.answers = True
+        self._make_plan = make_plan
+        model = tmp_path / "tiny"
+        model.mkdir()
+        self.spec = ServiceSpec(model=str(model), gpu="cpu", target="process", max_num_seqs=64)
+
+    def bench(self, **more):
+        tools = Tools(ask=self._ask, clock=lambda: self.now, sleep=self._sleep)
+        given = {
+            "prepare": self._prepare, "measure": self._measure, "setup": SETUP, "slo": SLO,
+            "folder": self.folder, "settings": self.settings, "port": 27100,
+            "driver": self.driver, "tools": tools, "environment": {}, **more,
+        }  # fmt: skip
+        return EngineBench(self.spec, **given)
+
+    def _prepare(self, spec):
+        verdict = "does_not_fit" if self.reasons else "fits"
+        plan = self._make_plan(spec, verdict=verdict, reasons=self.reasons)
+        return type("Planned", (), {"spec": spec, "plan": plan})
+
+    def _ask(self, endpoint, timeout):
+        self.now += 1.0
+        alive = self.driver.running and self.driver.fate != "silent" and self.answers
+        return Answer(bool(alive), "" if alive else "no answer")
+
+    def _sleep(self, seconds):
+        self.now += seconds
+
+    def _measure(self, setup, endpoint, slo, folder):
+        self.loads.append((setup, endpoint, folder))
+        folder.mkdir(parents=True)
+        self.now += setup.cut_s + setup.duration_s
+        self.during()
+        samples = [
+            Sample("w", float(i) / 20, self.outcome, ttft_s=0.1, e2e_s=0.2, duration_s=0.2)
+            for i in range(220)
+        ]
+        report = WorkerReport("w", 0.0, 11.0, len(samples), [], [])
+        result = summarize(
+            setup, samples, [report], lost=0, started="", tools={}, interrupted=self.interrupted,
+            server=None,
+        )  # fmt: skip
+        judged = slos.evaluate(slo, samples, result.window_s) if slo else None
+        verdicts = [*result.verdicts, *self.verdicts]
+        return dataclasses.replace(result, slo=judged, verdicts=verdicts), samples
