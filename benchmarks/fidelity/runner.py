@@ -53,7 +53,7 @@ def run(
 ) -> dict[str, Any]:
     """Runs it, and returns a result that says `valid` or why not. `cores`: client's, server's."""
     folder.mkdir(parents=True, exist_ok=True)
-    with contextlib.suppress(OSError):  # else priorities count within this session only
+    with contextlib.suppress(OSError):  # else a nice value counts inside the autogroup alone
         Path("/proc/self/autogroup").write_text(f"{PRIORITY}")
     log = folder / "mock.jsonl"
     with _mock(scenario, gap(scenario, streams), log, cores) as url:
