@@ -83,6 +83,8 @@ def _syntax(error: yaml.YAMLError, piece: str, first_line: int) -> Trouble:
     if "{{" in piece:
         return Trouble(line, "this is a template and no YAML yet", "template")
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
+    if "nesting depth" in problem:  # libyaml's own limit of 1000, where the parser looks ahead
+        return Trouble(line, f"nested more than {MAX_DEPTH} deep", "size")
     return Trouble(line, f"not YAML: {problem}", "syntax")
 
 
