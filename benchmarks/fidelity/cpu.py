@@ -59,7 +59,7 @@ class Watch:
                 known = sorted({*known, *self.pids()})
             rounds += 1
             for pid in known:
-                with suppress(OSError, ValueError):
+                with suppress(OSError, ValueError, IndexError):
                     for task in (_PROC / str(pid) / "task").iterdir():
                         # Nanoseconds on a core; `stat` counts hundredths of a second.
                         spent = (task / "schedstat").read_text().split()[0]

@@ -44,20 +44,24 @@ def load(scenario: str, streams: int, url: str) -> Load:
 
 
 @contextlib.contextmanager
-def _first_in_line() -> Iterator[None]:
+def first_in_line(file: Path = Path("/proc/self/autogroup")) -> Iterator[None]:
     """Without it a nice value counts inside the autogroup alone; where it is not allowed, so be it.
 
-    Others live in the same autogroup, so it gets its own priority back.
+    Others live in the same autogroup, so it gets its own priority back. A process without one
+    (a kernel without autogroups, some containers) has no such file, or an empty one.
     """
-    file, before = Path("/proc/self/autogroup"), "0"
-    with contextlib.suppress(OSError):
-        before = file.read_text().split()[-1]
-        file.write_text(f"{PRIORITY}")
+    try:
+        said = file.read_text().split()
+        if said:
+            file.write_text(f"{PRIORITY}")
+    except OSError:
+        said = []
     try:
         yield
     finally:
-        with contextlib.suppress(OSError):
-            file.write_text(before)
+        if said:
+            with contextlib.suppress(OSError):
+                file.write_text(said[-1])
 
 
 def run(
@@ -71,7 +75,7 @@ def run(
     """Runs it, and returns a result that says `valid` or why not. `cores`: client's, server's."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "mock.jsonl"
-    with _first_in_line(), _mock(scenario, gap(scenario, streams), log, cores) as url:
+    with first_in_line(), _mock(scenario, gap(scenario, streams), log, cores) as url:
         work = load(scenario, streams, url)
         failure, watch = _client(client, python, work, folder, cores)
     result: dict[str, Any] = {"client": client.name, "scenario": scenario, "streams": streams}
