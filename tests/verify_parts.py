@@ -1,11 +1,38 @@
-"""Parts for tests of verified rollouts: somebody who asks the service all along."""
+"""Parts for tests of verified rollouts: a planted recommendation, and somebody who asks the
+service all along."""
 
 import json
 import threading
 import time
 import urllib.request
 
+from deployctl.cli.tuned import processor
+from deployctl.tuning.recommendation import Figures, Hardware, Measured, Recommendation
 from process_shell import until
+
+
+def planted(file, model, *, objective, value, slo, load):
+    """One sequence at a time: what a study with a mistake in it might have said."""
+    settings = {"max_num_seqs": 1}
+    Recommendation(
+        verdict="winner",
+        why="planted for a test",
+        settings=settings,
+        measured=Measured(
+            objective=objective,
+            slo=slo,
+            model=str(model),
+            engine_version="0.32.0",
+            target="process",
+            hardware=Hardware(gpu="cpu", processor=processor()),
+            workload="fixed",
+            seed=1,
+            study="none",
+            date="2026-11-24T00:00:00+00:00",
+        ),
+        winner=Figures(settings=settings, objective=value, load=load),
+    ).write(file)
+    return file
 
 
 class Prober:

@@ -8,9 +8,7 @@ import sys
 import pytest
 
 import ports
-from deployctl.cli.tuned import processor
-from deployctl.tuning.recommendation import Figures, Hardware, Measured, Recommendation
-from verify_parts import Prober
+from verify_parts import Prober, planted
 
 pytestmark = pytest.mark.vllm
 
@@ -18,30 +16,6 @@ START_S = 900.0  # two starts and a load test; half a minute each on two idle co
 # With one sequence at a time the last of 8 users waits for seven answers: 4.7 s on two busy
 # cores, 0.7 s on idle ones; 250 tokens a second for one stream is more than a CPU does.
 SLO = "ttft_p95=100ms"
-
-
-def recommendation(folder, model):
-    """What a study on another day, with a mistake in it, might have said."""
-    file = folder / "recommendation.yaml"
-    Recommendation(
-        verdict="winner",
-        why="planted for a test",
-        settings={"max_num_seqs": 1},
-        measured=Measured(
-            objective="latency",
-            slo=SLO,
-            model=str(model),
-            engine_version="0.32.0",
-            target="process",
-            hardware=Hardware(gpu="cpu", processor=processor()),
-            workload="fixed",
-            seed=1,
-            study="none",
-            date="2026-11-24T00:00:00+00:00",
-        ),
-        winner=Figures(settings={"max_num_seqs": 1}, objective=0.1, load="users=8"),
-    ).write(file)
-    return file
 
 
 def test_a_bad_recommendation_is_tried_beside_and_taken_back(tiny_checkpoint, tmp_path):
@@ -68,7 +42,10 @@ def test_a_bad_recommendation_is_tried_beside_and_taken_back(tiny_checkpoint, tm
     up += ["--env", "VLLM_CPU_OMP_THREADS_BIND=nobind"]
     try:
         deployctl(*up)
-        bad = recommendation(tmp_path, tiny_checkpoint)
+        bad = planted(
+            tmp_path / "recommendation.yaml", tiny_checkpoint,
+            objective="latency", value=0.1, slo=SLO, load="users=8",
+        )  # fmt: skip
         with Prober(port, "tiny-awq", every_s=0.5) as prober:
             tuned = [*up, "--tuned", bad, "--verify", "--verify-for", "10s", "--beside", "yes"]
             answer = deployctl(*tuned, code=5)["services"][0]

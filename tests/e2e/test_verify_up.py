@@ -9,10 +9,8 @@ import signal
 
 import pytest
 
-from deployctl.cli.tuned import processor
-from deployctl.tuning.recommendation import Figures, Hardware, Measured, Recommendation
 from process_shell import PATIENCE_S, until
-from verify_parts import Prober
+from verify_parts import Prober, planted
 
 SLO = "ttft_p95=3s,error_rate=1%"
 SLACK_S = 5.0  # a prober on a busy machine asks late
@@ -23,26 +21,8 @@ LONG_S = 180.0
 def service(shell, tmp_path):
     """Revision 1 of `tiny`, which serves, and a recommendation that it should not have."""
     shell.environment["GITHUB_STEP_SUMMARY"] = ""
-    recommended = Recommendation(
-        verdict="winner",
-        why="planted for a test",
-        settings={"max_num_seqs": 1},
-        measured=Measured(
-            objective="goodput",
-            slo=SLO,
-            model=str(shell.model),
-            engine_version="0.32.0",
-            target="process",
-            hardware=Hardware(gpu="cpu", processor=processor()),
-            workload="fixed",
-            seed=1,
-            study="none",
-            date="2026-11-24T00:00:00+00:00",
-        ),
-        winner=Figures(settings={"max_num_seqs": 1}, objective=9.0, load="users=10"),
-    )
-    recommended.write(tmp_path / "bad.yaml")
-    shell.bad = tmp_path / "bad.yaml"
+    bad = tmp_path / "bad.yaml"
+    shell.bad = planted(bad, shell.model, objective="goodput", value=9.0, slo=SLO, load="users=10")
     shell.out = tmp_path / "measured"
     code, _, err = shell.up(token_s="0.015")
     assert code == 0, err

@@ -19,6 +19,9 @@ Beside = Literal["auto", "yes", "no"]
 # What an engine on a CPU takes beside weights, KV cache and activations: interpreter, torch,
 # compiler. vLLM 0.32 with a 16 MB model: 1.9 GiB resident.
 ENGINE_GIB = 2.5
+# vLLM binds every engine of one rank to the same first cores: with fewer than these, to one or two,
+# where the engine that is asked starves the one that starts.
+CORES = 4
 PORTS = 100  # above the service's own, that a candidate may take one of
 SPARE = 0.9  # share of the free memory that may be counted on
 
@@ -43,7 +46,7 @@ def choose(asked: Beside, prepared: "Prepared", *, watch: bool, serving: bool) -
         return Choice(False, "a candidate has no users to be watched")
     if asked == "no":
         return Choice(False, "as asked for")
-    found = room(prepared.plan, prepared.spec.target or "process")
+    found = room(prepared.plan, prepared.spec.target or "process", forced=asked == "yes")
     if asked == "yes" and not found.beside:
         raise TargetError(
             f"there is no room for two: {found.why}",
@@ -53,24 +56,33 @@ def choose(asked: Beside, prepared: "Prepared", *, watch: bool, serving: bool) -
     return found
 
 
-def room(plan: "ServingPlan", kind: "TargetKind") -> Choice:
-    """Looks for room: memory for a second engine, or GPUs that nobody uses."""
+def room(plan: "ServingPlan", kind: "TargetKind", *, forced: bool = False) -> Choice:
+    """Looks for room: memory and cores for a second engine, or GPUs that nobody uses."""
     if kind == "docker" and os.environ.get("DOCKER_HOST", "").startswith(("tcp:", "ssh:")):
         return Choice(False, "how much room another host has cannot be told")
     if plan.accelerator == "cpu":
-        return on_cpu(plan, available_gib())
+        from deployctl.cli.tunehost import cores
+
+        return on_cpu(plan, available_gib(), cores(), forced=forced)
     return on_gpu(plan, _cards(plan.gpu))
 
 
-def on_cpu(plan: "ServingPlan", free_gib: float | None) -> Choice:
-    """By the plan's memory, and what the host has available. Pure."""
+def on_cpu(
+    plan: "ServingPlan", free_gib: float | None, cores: int, *, forced: bool = False
+) -> Choice:
+    """By the plan's memory, and what the host has available; and by its cores, unless it is
+    `forced`: too few make a trial slow, not impossible. Pure."""
     memory = plan.memory
     if memory is None or free_gib is None:
         return Choice(False, "how much memory it needs, or is free, cannot be told")
     need = ENGINE_GIB + memory.weights_gib + memory.kv_cache_gib + memory.activation_gib
     need *= plan.tensor_parallel_size  # a process and its share each
     told = f"it needs about {need:.1f} GiB, and {free_gib:.1f} GiB are available"
-    return Choice(need <= free_gib * SPARE, told)
+    if need > free_gib * SPARE:
+        return Choice(False, told)
+    if cores < CORES and not forced:
+        return Choice(False, f"two engines on {cores} cores starve each other")
+    return Choice(True, told)
 
 
 def on_gpu(plan: "ServingPlan", cards: "Sequence[Card]") -> Choice:

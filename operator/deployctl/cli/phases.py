@@ -6,30 +6,12 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from deployctl.cli.console import err, story
+from deployctl.cli.console import story
+from deployctl.cli.liveline import LiveLine
 from deployctl.units import duration
 
 if TYPE_CHECKING:
-    from rich.live import Live
-    from rich.spinner import Spinner
-
     from deployctl.targets.driver import Event
-
-
-class _Running:
-    """The line of the phase at work, drawn anew at each refresh with the time it has taken."""
-
-    def __init__(self, title: str, since: float) -> None:
-        from rich.spinner import Spinner
-
-        self._title = title
-        self._since = since
-        self._spinner: Spinner = Spinner("dots", style="cyan")
-
-    def __rich__(self) -> "Spinner":
-        passed = duration(time.monotonic() - self._since)
-        self._spinner.update(text=Text.assemble(self._title, "  ", (passed, "dim")))
-        return self._spinner
 
 
 class Progress:
@@ -38,7 +20,7 @@ class Progress:
     def __init__(self) -> None:
         self._phase = ""
         self._since = self._begun = time.monotonic()
-        self._live: Live | None = None
+        self._live = LiveLine()
 
     def __enter__(self) -> "Progress":
         return self
@@ -65,23 +47,16 @@ class Progress:
 
     def _begin(self, title: str) -> None:
         self._phase, self._since = title, time.monotonic()
-        if err.is_terminal:
-            from rich.live import Live
-
-            self._live = Live(
-                _Running(title, self._since), console=err, transient=True, refresh_per_second=8
-            )
-            self._live.start()
-        else:
+        self._live.show(lambda passed: Text.assemble(title, "  ", (duration(passed), "dim")))
+        if not self._live.shown:
             story(f"  {title} (after {duration(self._since - self._begun)})")
 
     def _finish(self, mark: str) -> None:
         if not self._phase:
             return
         passed = duration(time.monotonic() - self._since)
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        if self._live.shown:
+            self._live.end()
             story(f"  {mark} {self._phase}  {passed}")
         elif mark == "✗":
             story(f"  {self._phase} failed after {passed}")

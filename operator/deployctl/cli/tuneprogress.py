@@ -1,11 +1,10 @@
 """How far a study is: a live line on a terminal, and a line a step there and elsewhere."""
 
-import time
-from collections.abc import Callable
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from deployctl.cli.console import err, story
+from deployctl.cli.console import story
+from deployctl.cli.liveline import LiveLine
 from deployctl.tuning.events import Done, Event, Restarted
 from deployctl.tuning.runner import Begun
 from deployctl.tuning.trial import Failure, Invalid, Observation, Result, Start, Started
@@ -23,15 +22,10 @@ _UNITS = {"goodput": "good requests/s", "throughput": "tokens/s", "latency": "s"
 class TuneProgress:
     """Tells what the runner tells it, between `with` and its end."""
 
-    def __init__(
-        self, goal: "Goal", strategy: "Strategy", clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, goal: "Goal", strategy: "Strategy") -> None:
         self._goal = goal
         self._strategy = strategy
-        self._clock = clock
-        self._live: Any = None
-        self._doing = self._beside = ""
-        self._since = 0.0
+        self._live = LiveLine()
         self._steps = self._starts = 0
 
     def __enter__(self) -> "TuneProgress":
@@ -43,7 +37,7 @@ class TuneProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._end_live()
+        self._live.end()
 
     def replayed(self, done: list[Done]) -> None:
         """What a study that is gone on with has behind it."""
@@ -55,7 +49,7 @@ class TuneProgress:
         if isinstance(event, Begun):
             self._begun(event)
             return
-        self._end_live()
+        self._live.end()
         if isinstance(event, Restarted):
             story(f"  {outcome(event.result, self._goal)}")
         elif isinstance(event, Done):
@@ -73,14 +67,8 @@ class TuneProgress:
             if event.restart:
                 story(f"trial {event.trial} again: {event.configuration} is started once more")
             doing = f"measuring {step.load} for {step.seconds:g} s"
-        self._doing, self._beside = f"trial {event.trial} · {doing}", self._so_far()
-        self._since = self._clock()
-        if err.is_terminal:
-            from rich.live import Live
-
-            self._end_live()
-            self._live = Live(self, console=err, transient=True, refresh_per_second=4)
-            self._live.start()
+        doing, so_far = f"trial {event.trial} · {doing}", self._so_far()
+        self._live.show(lambda passed: f"{doing}, {duration(passed)} · {so_far}")
 
     def _heading(self, event: Begun) -> str:
         step = event.step
@@ -105,20 +93,6 @@ class TuneProgress:
             return left
         value = f"{best.objective:.3g} {_UNITS[self._goal]}"
         return f"best so far {value} ({best.configuration}) · {left}"
-
-    def __rich__(self) -> Any:
-        from rich.spinner import Spinner
-
-        passed = duration(self._clock() - self._since)
-        if not hasattr(self, "_spinner"):
-            self._spinner = Spinner("dots", style="cyan")
-        self._spinner.update(text=f"{self._doing}, {passed} · {self._beside}")
-        return self._spinner
-
-    def _end_live(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
 
 
 def outcome(result: Result, goal: "Goal") -> str:

@@ -63,6 +63,8 @@ def headline(view: StudyView) -> str:
     best = view.winner
     if view.verdict == "winner" and best is not None:
         return f"{best.name}: {_gain(view)}"
+    if view.verdict == "no_clear_winner" and all(c.role == "baseline" for c in view.candidates):
+        return "Nothing but the service as it is could be tried. Keep what you have."
     if view.verdict == "no_clear_winner":
         return "No clear winner: what differs is within the noise. Keep what you have."
     if view.verdict == "baseline_best":

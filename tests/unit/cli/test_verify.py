@@ -127,14 +127,22 @@ def memory(**more):
 )
 def test_a_cpu_has_room_for_what_the_plan_says(make_plan, free, tp, fits):
     plan = make_plan(SPEC, memory=memory(), tensor_parallel_size=tp)
-    choice = beside.on_cpu(plan, free)
+    choice = beside.on_cpu(plan, free, beside.CORES)
     assert choice.beside is fits
     assert f"{free} GiB are available" in choice.why
 
 
+def test_two_engines_on_two_cores_only_where_it_is_asked_for(make_plan):
+    plan = make_plan(SPEC, memory=memory())
+    choice = beside.on_cpu(plan, 100.0, 2)
+    assert choice == (False, "two engines on 2 cores starve each other", None)
+    assert beside.on_cpu(plan, 100.0, 2, forced=True).beside
+    assert not beside.on_cpu(plan, 1.0, 2, forced=True).beside
+
+
 def test_what_cannot_be_told_is_no_room(make_plan):
-    assert not beside.on_cpu(make_plan(SPEC), 100.0).beside
-    assert not beside.on_cpu(make_plan(SPEC, memory=memory()), None).beside
+    assert not beside.on_cpu(make_plan(SPEC), 100.0, 8).beside
+    assert not beside.on_cpu(make_plan(SPEC, memory=memory()), None, 8).beside
     assert not beside.on_gpu(make_plan(SPEC), [Card(index=0, memory_free_mib=99999)]).beside
 
 

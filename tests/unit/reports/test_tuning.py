@@ -182,6 +182,14 @@ def test_every_verdict_for_every_goal_can_be_told(verdict, winner, goal, price):
     assert tuning_wording.headline(seen).replace("_", r"\_") in tuning_markdown.render(seen)
 
 
+def test_a_study_that_tried_nothing_else_does_not_speak_of_noise():
+    seen = view("no_clear_winner", "goodput", False)
+    assert "within the noise" in tuning_wording.headline(seen)
+    alone = tuple(c for c in seen.candidates if c.role == "baseline")
+    alone = replace(seen, candidates=alone)
+    assert tuning_wording.headline(alone).startswith("Nothing but the service as it is")
+
+
 @pytest.mark.parametrize("verdict", ["nothing_feasible", "interrupted"])
 def test_a_study_that_had_measured_nothing(verdict):
     seen = view(verdict, winner=False, events=False)
