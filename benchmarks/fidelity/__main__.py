@@ -15,7 +15,7 @@ from typing import Any
 
 from benchmarks.fidelity import table
 from benchmarks.fidelity.clients import CLIENTS, has, interpreters
-from benchmarks.fidelity.runner import keep, run
+from benchmarks.fidelity.runner import MOST_CHUNKS_PER_S, keep, run
 from benchmarks.fidelity.scenarios import NAMES
 
 _TRIES = 2  # where the server was late
@@ -32,6 +32,13 @@ def main() -> int:
     add("--clients", default=",".join(CLIENTS), help="of %(default)s")
     add("--scenarios", default=",".join(NAMES), help="of %(default)s")
     add("--streams", default="1,64,256,512,1024", help="streams at once (%(default)s)")
+    add(
+        "--chunks-per-s",
+        type=int,
+        default=MOST_CHUNKS_PER_S,
+        metavar="N",
+        help="of all streams together, at most (%(default)s); less where the server is late itself",
+    )
     add("--out", type=Path, default=Path("results/fidelity"), help="(%(default)s)")
     add("--peer", action="append", default=[], metavar="NAME=PYTHON", help="a peer's interpreter")
     add("--install-peers", type=Path, metavar="DIR", help="makes an environment for each there")
@@ -52,7 +59,7 @@ def main() -> int:
     for place, (scenario, streams, name) in enumerate(todo, 1):
         path = given.out / "runs" / f"{scenario}-{streams}-{name}.json"
         if given.again or not path.exists():
-            result = _one(name, pythons[name], scenario, streams, given.out)
+            result = _one(name, pythons[name], scenario, streams, given)
             keep(result, path)
             print(f"{place}/{len(todo)} {table.line(result)}", file=sys.stderr)
     results = [json.loads(path.read_text()) for path in sorted((given.out / "runs").glob("*.json"))]
@@ -64,12 +71,14 @@ def main() -> int:
     return 0
 
 
-def _one(name: str, python: str, scenario: str, streams: int, out: Path) -> dict[str, Any]:
+def _one(
+    name: str, python: str, scenario: str, streams: int, given: argparse.Namespace
+) -> dict[str, Any]:
     result: dict[str, Any] = {}
-    folder = (out / "last" / name).absolute()
+    folder = (given.out / "last" / name).absolute()
     for _ in range(_TRIES):
         shutil.rmtree(folder, ignore_errors=True)
-        result = run(CLIENTS[name], python, scenario, streams, folder, _cores())
+        result = run(CLIENTS[name], python, scenario, streams, folder, _cores(), given.chunks_per_s)
         if result["valid"] or result.get("broken"):
             break
     return result

@@ -18,24 +18,25 @@ from benchmarks.fidelity.mock import PRIORITY
 from benchmarks.fidelity.scenarios import STALL_S, TTFT_S
 
 ROOT = Path(__file__).parents[2]
-MOST_CHUNKS_PER_S = 18_000  # of all streams together
+MOST_CHUNKS_PER_S = 18_000  # of all streams together, unless less is asked for
 SHORTEST_ITL_S = 0.02
 CHUNKS = 64
 OPEN_LOOP_RATE = 100.0  # requests a second
 _PATIENCE_S = 150.0
 
 
-def gap(scenario: str, streams: int) -> float:
-    """Seconds between chunks of a stream: 20 ms, or longer where there are many streams."""
+def gap(scenario: str, streams: int, most: int = MOST_CHUNKS_PER_S) -> float:
+    """Seconds between chunks of a stream: 20 ms, or longer where there are many streams, so that
+    all together are at most so many a second."""
     if scenario == "open_loop":
         streams = round(OPEN_LOOP_RATE * 2)
     writes = 2 if scenario == "split" else 1
-    return max(SHORTEST_ITL_S, streams * writes / MOST_CHUNKS_PER_S)
+    return max(SHORTEST_ITL_S, streams * writes / most)
 
 
-def load(scenario: str, streams: int, url: str) -> Load:
+def load(scenario: str, streams: int, url: str, gap_s: float) -> Load:
     """Two rounds of every stream, and five of a single one."""
-    seconds = TTFT_S + CHUNKS * gap(scenario, streams) + STALL_S
+    seconds = TTFT_S + CHUNKS * gap_s + STALL_S
     if scenario == "open_loop":
         requests = round(OPEN_LOOP_RATE * 8)
         return Load(url, streams, requests, CHUNKS, OPEN_LOOP_RATE, 8 + seconds)
@@ -71,14 +72,18 @@ def run(
     streams: int,
     folder: Path,
     cores: tuple[int, int] | None,
+    most: int = MOST_CHUNKS_PER_S,
 ) -> dict[str, Any]:
-    """Runs it, and returns a result that says `valid` or why not. `cores`: client's, server's."""
+    """Runs it, and returns a result that says `valid` or why not. `cores`: client's, server's;
+    `most`: chunks a second of all streams together."""
     folder.mkdir(parents=True, exist_ok=True)
     log = folder / "mock.jsonl"
-    with first_in_line(), _mock(scenario, gap(scenario, streams), log, cores) as url:
-        work = load(scenario, streams, url)
+    apart = gap(scenario, streams, most)
+    with first_in_line(), _mock(scenario, apart, log, cores) as url:
+        work = load(scenario, streams, url, apart)
         failure, watch = _client(client, python, work, folder, cores)
     result: dict[str, Any] = {"client": client.name, "scenario": scenario, "streams": streams}
+    result["gap_asked_ms"] = round(apart * 1000, 3)
     try:
         known = truth.read(log)
         account = client.account(folder)
