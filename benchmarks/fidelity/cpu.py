@@ -1,5 +1,6 @@
 """CPU time of a process and all that it starts, over time. Linux: reads /proc."""
 
+import os
 import threading
 import time
 from bisect import bisect_left
@@ -61,9 +62,7 @@ class Watch:
             for pid in known:
                 with suppress(OSError, ValueError, IndexError):
                     for task in (_PROC / str(pid) / "task").iterdir():
-                        # Nanoseconds on a core; `stat` counts hundredths of a second.
-                        spent = (task / "schedstat").read_text().split()[0]
-                        self._used[int(task.name)] = int(spent) / 1e9
+                        self._used[int(task.name)] = spent(task)
             self._looks.append((time.monotonic(), sum(self._used.values())))
             self._over.wait(_EVERY_S)
 
@@ -76,3 +75,18 @@ class Watch:
             return looks[-1][1]
         (t0, v0), (t1, v1) = looks[place - 1], looks[place]
         return v0 + (v1 - v0) * (when - t0) / (t1 - t0)
+
+
+def spent(task: Path) -> float:
+    """Seconds that a thread has been on a core; `task` is its folder in /proc.
+
+    By the nanosecond, or by the hundredth of a second where the kernel counts no finer.
+
+    Raises:
+        OSError, ValueError, IndexError: it has ended.
+    """
+    try:
+        return int((task / "schedstat").read_text().split()[0]) / 1e9
+    except (OSError, IndexError):
+        fields = (task / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -1,13 +1,12 @@
 """A revision under a name and a port of its own, to be tried beside the one that serves. Pure."""
 
 import hashlib
-from typing import Any, NamedTuple
-
-import yaml
+from typing import NamedTuple
 
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle, TargetKind
-from deployctl.render.compose import CARDS_VARIABLE, COMPOSE_FILE, project_name, render_compose
+from deployctl.render.caches import with_caches_of
+from deployctl.render.compose import CARDS_VARIABLE, render_compose
 from deployctl.render.process import render_process
 from deployctl.spec import ServiceSpec
 
@@ -50,18 +49,7 @@ def candidate(
         engine = engine.model_copy(update={"env": {**engine.env, CARDS_VARIABLE: cards}})
     planned = plan.model_copy(update={"name": name, "engine": engine})
     if kind == "docker":
-        bundle = _with_caches_of(spec.service, render_compose(planned, tried))
+        bundle = with_caches_of(spec.service, render_compose(planned, tried))
     else:
         bundle = render_process(planned, tried)
     return Candidate(tried, planned, bundle)
-
-
-def _with_caches_of(service: str, bundle: Bundle) -> Bundle:
-    """The volumes of the service that runs: what it has downloaded and compiled is there."""
-    document: dict[str, Any] = yaml.safe_load(bundle.files[COMPOSE_FILE])
-    document["volumes"] = {
-        name: {"name": f"{project_name(service)}_{name}", "external": True}
-        for name in document["volumes"]
-    }
-    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
-    return bundle.model_copy(update={"files": {**bundle.files, COMPOSE_FILE: text}})

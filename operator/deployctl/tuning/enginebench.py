@@ -1,8 +1,8 @@
 """EngineBench: the Bench on a real engine, through the same rollout as `deployctl up`.
 
 Engines under trial run under a service name and a port of their own. Every start of a bench
-shares what that name keeps: the compile cache (process: CACHE_DIR/engine/NAME-tune; Docker:
-the volumes of its project). Whatever a killed bench left running is found by that name too.
+shares a compile cache: as a process CACHE_DIR/engine/NAME-tune, on Docker the service's own
+volumes, which hold the model too. Whatever a killed bench left running is found by that name.
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ from deployctl.errors import (
 from deployctl.load.slo import Slo
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import Bundle, render_compose, render_process
+from deployctl.render.caches import with_caches_of
 from deployctl.spec import ServiceSpec
 from deployctl.targets import Driver, open_driver, secrets
 from deployctl.targets.driver import Endpoint, Event
@@ -223,8 +224,9 @@ class EngineBench:
             raise PlanRefusedError("; ".join(r.message for r in plan.reasons) or plan.verdict)
         path = secrets.key_path(self._store.root, self._ref.kind, self.service)
         wanted = secrets.with_key_file(prepared.spec, path, self._environment)
-        render = render_compose if self._ref.kind == "docker" else render_process
-        return wanted, render(plan, wanted)
+        if self._ref.kind != "docker":
+            return wanted, render_process(plan, wanted)
+        return wanted, with_caches_of(self._spec.service, render_compose(plan, wanted))
 
     def _lost(self, release: Release, result: LoadResult | None) -> str | None:
         """How the engine was lost; None while it serves.

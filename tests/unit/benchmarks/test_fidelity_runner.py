@@ -1,6 +1,9 @@
-"""The process group's priority is raised where that can be, and given back."""
+"""What the kernel of one machine offers and another's does not: priorities, and finer clocks."""
+
+import os
 
 import pytest
+from benchmarks.fidelity.cpu import spent
 from benchmarks.fidelity.runner import first_in_line
 
 
@@ -21,3 +24,13 @@ def test_without_a_group_nothing_is_done(tmp_path, there):
         pass
     assert file.exists() == there
     assert not there or file.read_text() == ""
+
+
+def test_cpu_time_by_the_finest_count_there_is(tmp_path):
+    ticks = os.sysconf("SC_CLK_TCK")
+    (tmp_path / "stat").write_text(f"7 (a (b) c) S {' '.join(['0'] * 10)} {ticks} {ticks // 2} 0")
+    assert spent(tmp_path) == 1.5
+    (tmp_path / "schedstat").touch()
+    assert spent(tmp_path) == 1.5
+    (tmp_path / "schedstat").write_text("1250000000 3 4\n")
+    assert spent(tmp_path) == 1.25

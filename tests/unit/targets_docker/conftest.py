@@ -68,6 +68,9 @@ class MemoryEngine:
     def remove_volumes(self, project):
         return [f"{project}_hub", f"{project}_vllm"]
 
+    def keep_volume(self, project, name):
+        self.did.append(("keep", project, name))
+
     def fill_volume(self, name, service, image, files):
         self.filled[name] = dict(files)
 

@@ -10,6 +10,7 @@ from tests.unit.targets_docker.conftest import REMOTE, Container
 
 import ports
 from deployctl.errors import DockerError, PortTakenError
+from deployctl.render.caches import with_caches_of
 from deployctl.targets.docker.commands import Result
 from deployctl.targets.docker.translate import build_hint
 
@@ -135,6 +136,17 @@ def test_start_writes_the_project_and_runs_compose(driver, commands, release, tm
     )
     assert environment == {"DEPLOYCTL_REVISION": "7"}
     assert (folder / "compose.yaml").read_text() == wanted.bundle.files["compose.yaml"]
+
+
+def test_caches_of_another_service_are_there_before_compose_wants_them(driver, engine, release):
+    wanted = release()
+    driver.start(wanted, quiet)
+    assert engine.did == []
+    lent = wanted.model_copy(update={"bundle": with_caches_of("big", wanted.bundle)})
+    volumes = yaml.safe_load(lent.bundle.files["compose.yaml"])["volumes"]
+    assert volumes["hub"] == {"name": "deployctl-big_hub", "external": True}
+    driver.start(lent, quiet)
+    assert engine.did == [("keep", "deployctl-big", "hub"), ("keep", "deployctl-big", "vllm")]
 
 
 def test_secrets_are_files_that_only_the_folder_above_guards(driver, release, tmp_path):

@@ -13,6 +13,7 @@ import yaml
 from deployctl.engines.vllm.images import BUILT_HERE
 from deployctl.errors import DockerError, StateError
 from deployctl.render.bundle import TargetKind
+from deployctl.render.caches import borrowed
 from deployctl.render.compose import COMPOSE_FILE, ENGINE, LABEL, project_name
 from deployctl.spec import Settings
 from deployctl.targets.docker import commands, translate
@@ -90,6 +91,8 @@ class DockerDriver:
         project = self._project(release.service)
         secrets = project.secrets(release.spec, self._environment)
         project.write(release, secrets, remote=remote)
+        for owner, name in borrowed(release.bundle):
+            engine.keep_volume(owner, name)
         image = release.plan.engine.image
         if remote and self.state(release).condition != "running":
             volume = secrets_volume(release.service)

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 PROJECT_LABEL = "com.docker.compose.project"
+_VOLUME_LABEL = "com.docker.compose.volume"
 SERVICE_LABEL = "com.docker.compose.service"
 TIMEOUT_S = 60  # for the engine to answer one request
 GRACE_S = 60  # for running requests to end; as stop_grace_period in the rendered file
@@ -138,6 +139,12 @@ class Engine:
                     network.remove()
                 except NotFound:
                     continue
+
+    def keep_volume(self, project: str, name: str) -> None:
+        """Makes a volume of a project, as Compose would; one that is there stays as it is."""
+        labels = {PROJECT_LABEL: project, _VOLUME_LABEL: name}
+        with _translated(self.address):
+            self._client.volumes.create(f"{project}_{name}", labels=labels)
 
     def remove_volumes(self, project: str) -> list[str]:
         """Removes a project's volumes and returns their names."""
