@@ -18,14 +18,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tuning.gridsurface import Meta, assemble
+from benchmarks.tuning.gridsurface import TAILS, Meta, assemble
 
 from deployctl.cli import loadmeasure
 from deployctl.cli.endpoint import Endpoint as Asked
 from deployctl.cli.pipeline import prepare
 from deployctl.errors import DeployctlError
 from deployctl.load import slo as slos
-from deployctl.load.folder import REQUESTS
+from deployctl.load.folder import REQUESTS, SUMMARY
 from deployctl.spec import ServiceSpec, Settings
 from deployctl.targets.driver import Endpoint
 from deployctl.targets.interrupts import interruptible
@@ -144,7 +144,7 @@ def _fill(
             print("stopped early; the same command goes on", file=sys.stderr)
             return
         at = time.monotonic()
-        record.add(_one(bench, number, configuration, loads, given.window))
+        record.add(_one(bench, number, configuration, loads, given))
         longest = max(longest, time.monotonic() - at)
 
 
@@ -153,7 +153,7 @@ def _one(
     number: int,
     configuration: Configuration,
     loads: Sequence[float],
-    window: float,
+    given: argparse.Namespace,
 ) -> dict[str, Any]:
     """One start with all its measurements."""
     started = bench.start(configuration)
@@ -165,19 +165,24 @@ def _one(
     line["runs"] = runs = []
     seeds = random.Random(f"{configuration} {number}")
     for load in [*loads, *([loads[_TWICE]] if number > 1 else [])]:
-        seen = bench.measure(Load("users", load), window, seeds.getrandbits(47))
+        seen = bench.measure(Load("users", load), given.window, seeds.getrandbits(47))
         if isinstance(seen, Failure):
             failure = {"at": "load", "above": load - 0.5, **dataclasses.asdict(seen)}
             return {**line, "failure": failure}
         if isinstance(seen, Observation):
-            runs.append(_plain(seen))
+            runs.append(_plain(seen, given.raw))
         print(f"{configuration} start {number}, {load:g} users: {seen}", file=sys.stderr)
     return line
 
 
-def _plain(seen: Observation) -> dict[str, Any]:
+def _plain(seen: Observation, raw: Path) -> dict[str, Any]:
     values = dataclasses.asdict(seen)
     del values["folder"], values["why"]
+    assert seen.folder is not None
+    latency = json.loads((raw / seen.folder / SUMMARY).read_text(encoding="utf-8"))["latency"]
+    for column in TAILS:
+        spread = latency[column.replace("_p99", "")]
+        values[column] = spread and spread["p99"]
     return {**values, "load": seen.load.value, "spent_s": round(seen.spent_s, 2)}
 
 

@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 from deployctl.load import slo as slos
 from deployctl.tuning.trial import Value
 
+TAILS = ("ttft_p99_s", "itl_p99_s", "e2e_p99_s")  # not in records of before
 COLUMNS = (
     *("load", "requests_per_s", "output_tokens_per_s"),
     *("ttft_p50_s", "ttft_p95_s", "itl_p50_s", "itl_p95_s"),
-    *("tpot_p50_s", "e2e_p50_s", "e2e_p95_s"),
+    *("tpot_p50_s", "e2e_p50_s", "e2e_p95_s", *TAILS),
     *("good_share", "preemptions", "kv_cache_usage_max", "waiting_max"),
 )
 Line = dict[str, Any]
@@ -41,6 +42,7 @@ def assemble(meta: Meta, lines: Sequence[Line]) -> dict[str, Any]:
     for line in lines:
         grid[tuple(sorted(line["settings"].items()))].append(line)
     runs = [run for line in lines for run in line.get("runs", ())]
+    columns = [name for name in COLUMNS if name not in TAILS or all(name in run for run in runs)]
     between_starts, between_runs = noise(grid.values())
     loads = sorted({run["load"] for run in runs})
     starts = [line["startup_s"] for line in lines if "startup_s" in line]
@@ -69,9 +71,10 @@ def assemble(meta: Meta, lines: Sequence[Line]) -> dict[str, Any]:
         },
         "noise": {"between_starts": between_starts, "between_runs": between_runs},
         "overhead_s": _round(statistics.fmean(r["spent_s"] - r["seconds"] for r in runs)),
-        "columns": list(COLUMNS),
+        "columns": columns,
         "points": [
-            _point(dict(key), mine, statistics.fmean(starts)) for key, mine in sorted(grid.items())
+            _point(dict(key), mine, statistics.fmean(starts), columns)
+            for key, mine in sorted(grid.items())
         ],
     }
 
@@ -113,7 +116,9 @@ def noise(grid: Iterable[Sequence[Line]]) -> tuple[float, float]:
     return _round(starts_), _round(runs)
 
 
-def _point(settings: dict[str, Value], lines: Sequence[Line], usual_start_s: float) -> Line:
+def _point(
+    settings: dict[str, Value], lines: Sequence[Line], usual_start_s: float, columns: Sequence[str]
+) -> Line:
     point: Line = {"settings": settings}
     started = [line["startup_s"] for line in lines if "startup_s" in line]
     if started:
@@ -134,13 +139,13 @@ def _point(settings: dict[str, Value], lines: Sequence[Line], usual_start_s: flo
     for line in lines:
         for run in line.get("runs", ()):
             by_load[run["load"]].append(run)
-    point["rows"] = [_row(load, by_load[load]) for load in sorted(by_load)]
+    point["rows"] = [_row(load, by_load[load], columns) for load in sorted(by_load)]
     return point
 
 
-def _row(load: float, runs: Sequence[Line]) -> list[float | None]:
+def _row(load: float, runs: Sequence[Line], columns: Sequence[str]) -> list[float | None]:
     values: list[float | None] = [load]
-    for column in COLUMNS[1:]:
+    for column in columns[1:]:
         seen = [_share(run) if column == "good_share" else run[column] for run in runs]
         known = [value for value in seen if value is not None]
         values.append(_round(statistics.fmean(known)) if known else None)

@@ -6,8 +6,17 @@ import random
 
 from deployctl.load.intervals import needed
 from deployctl.load.search import Held
-from deployctl.tuning.surface_file import LATENCIES, Breaks, Noise, Surface, read, read_all
+from deployctl.tuning.surface_file import (
+    LATENCIES,
+    OBSERVED,
+    Breaks,
+    Noise,
+    Surface,
+    read,
+    read_all,
+)
 from deployctl.tuning.surface_truth import (
+    LEVELS,
     SERVED,
     Curve,
     Figures,
@@ -19,8 +28,7 @@ from deployctl.tuning.trial import Configuration, Failure, Invalid, Load, Observ
 
 # Standard deviation of a log-normal's percentile on a logarithmic scale, in spreads ÷ √n:
 # √(p (1 − p)) ÷ φ(z), from the asymptotic variance of an order statistic.
-_BLUR = {"p50": 1.2533, "p95": 2.1130}
-_LEVEL = {"p50": 0.5, "p95": 0.95}
+_BLUR = {"p50": 1.2533, "p95": 2.1130, "p99": 3.7333}
 _FIGURES = ("preemptions", "kv_cache_usage_max", "waiting_max")
 _STEADY = 0.3  # of a Poisson count's deviation
 _TOKENS_BLUR = 0.3  # tokens a second vary less than requests do: many requests share a window
@@ -138,7 +146,7 @@ class SurfaceBench:
             ok=round(count),
             failed=0,
             incomplete=0,
-            **{name: figures.get(name) for name in LATENCIES},  # type: ignore[arg-type]
+            **{name: figures.get(name) for name in OBSERVED},  # type: ignore[arg-type]
             **{n: _whole(figures.get(n), n) for n in _FIGURES},  # type: ignore[arg-type]
             why=why,
         )
@@ -165,7 +173,7 @@ class SurfaceBench:
             low, high = value * math.exp(-half), value * math.exp(half)
             if low > limit:
                 return "no", f"{name} {value:.3g} (at least {low:.3g}), limit {limit:g}"
-            if high > limit or worth < needed(_LEVEL[level]):
+            if high > limit or worth < needed(LEVELS[level]):
                 unclear = f"{name} {value:.3g} (up to {high:.3g}), limit {limit:g}"
         return ("unclear", unclear) if unclear else ("yes", "every objective met")
 

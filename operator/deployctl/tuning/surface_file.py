@@ -16,9 +16,10 @@ from deployctl.errors import InputError
 from deployctl.tuning.trial import Goal, Value
 
 PAGE = "docs/reference/tuning-surface.md"
-# Figures that a column may hold, beside `load`: fields of Observation.
+# Figures that a column may hold, beside `load`: fields of Observation, and the tails of latencies,
+# which an SLO may be on.
 NEEDED = ("load", "requests_per_s", "output_tokens_per_s")
-LATENCIES = (
+OBSERVED = (
     "ttft_p50_s",
     "ttft_p95_s",
     "itl_p50_s",
@@ -27,6 +28,7 @@ LATENCIES = (
     "e2e_p50_s",
     "e2e_p95_s",
 )
+LATENCIES = (*OBSERVED, "ttft_p99_s", "itl_p99_s", "e2e_p99_s")
 OTHERS = ("good_share", "preemptions", "kv_cache_usage_max", "waiting_max")
 COLUMNS = (*NEEDED, *LATENCIES, *OTHERS)
 

@@ -11,6 +11,7 @@ from deployctl.tuning.surface_file import Point, Surface
 from deployctl.tuning.trial import Configuration, Failure, Goal, Load, Value
 
 NORMAL = NormalDist()
+LEVELS = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
 Z95 = NORMAL.inv_cdf(0.95)
 SERVED = 0.95  # a rate of which less is served does not hold
 _STEPS = 400  # loads tried for the true best, on a logarithmic scale
@@ -35,7 +36,7 @@ def good_share(figures: Figures, slo: Mapping[str, float]) -> float:
         value = figures.get(name)
         if not value:
             continue
-        family, level = name.split("_")[0], 0.95 if "_p95" in name else 0.5
+        family, level = name.split("_")[0], LEVELS[name.split("_")[1]]
         z = math.log(limit / value) / spread(figures, family) + NORMAL.inv_cdf(level)
         share *= NORMAL.cdf(z)
     return share
@@ -77,13 +78,13 @@ class Curve:
         excess = load / self.loads[-1] - 1
         if not self.open_loop:
             # More users than were measured: they wait; each answer takes as much longer.
-            for name in ("ttft_p50_s", "ttft_p95_s", "e2e_p50_s", "e2e_p95_s"):
+            for name in (f"{family}_{level}_s" for family in ("ttft", "e2e") for level in LEVELS):
                 if last.get(name) is not None:
                     last[name] = (last[name] or 0.0) * (1 + excess)
         elif excess > 0:
             # Whoever comes at time t into the window waits for what came in excess until then.
             for family in ("ttft", "e2e"):
-                for level, share in (("p50", 0.5), ("p95", 0.95)):
+                for level, share in LEVELS.items():
                     name = f"{family}_{level}_s"
                     if last.get(name) is not None:
                         last[name] = (last[name] or 0.0) + share * window * excess
@@ -128,7 +129,9 @@ class Curve:
                 return None
             return latency(figures)
         low, high = self.loads[0] / 4, self.loads[-1]
-        steps = (low * (high / low) ** (i / _STEPS) for i in range(_STEPS + 1))
+        steps = {low * (high / low) ** (i / _STEPS) for i in range(_STEPS + 1)}
+        if not self.open_loop:  # users are whole
+            steps = {float(max(1, round(load))) for load in steps}
         best = 0.0
         for load in (*steps, *self.loads):
             figures = self.at(load)

@@ -23,7 +23,7 @@ _MOST_LOOKS = 16
 _TOO_SLOW = 25  # a load so low that the longest window has fewer requests cannot be judged
 _BEHIND = 0.06  # where the best is saturated, so much less will not become more
 _RISES = 0.2  # of the rise in users, at least, has to come back as requests
-_USERS_STEP = 1.2  # users do less to a closed loop than a rate does to an open one
+_USERS_STEP = 1.9  # users do less to a closed loop than a rate does to an open one
 _GREW = 0.03  # more users, and less than so much more served: saturated
 _FINER = 0.7  # of what starts differ by: finer is no use
 _WORTHWHILE = 0.03  # better by less is no reason to look longer
@@ -93,6 +93,8 @@ def _limit(ledger: Ledger, phase: Phase, aim: Aim, why: str) -> Generator[Step, 
             assert now.breaks is not None
             by = max(step, _USERS_STEP) if first.kind == "users" else step
             lower = measures.at(first, now.breaks.value / by)
+            if first.kind == "users" and lower.value >= now.breaks.value > 1:
+                lower = Load("users", now.breaks.value - 1)
             if lower.value >= now.breaks.value or _too_low(ledger, lower):
                 return
             load, why = lower, f"the SLO did not hold at {now.breaks}"
@@ -122,7 +124,7 @@ def _done(run: Run, aim: Aim, now: Bracket, reading: Reading, near: int, belief:
             return True
     if low is None:
         return False
-    whole = high.kind == "users" and high.value - low.value <= 1
+    whole = now.whole
     precision = max(aim.precision, _FINER * belief.usual)
     enough = near >= _NEAR_ENOUGH or len(run.seen) >= _ENOUGH
     return whole or reading.error <= precision or enough

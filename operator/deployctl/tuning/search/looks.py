@@ -28,7 +28,7 @@ SHORT, LONG = 100, 130
 _LEAST_S, _FIRST_S, _MOST_S = 6.0, 12.0, 150.0
 _ANSWERS = 2  # a window is at least so many median answers long
 _INVALID = 2  # further tries after an invalid measurement
-_PATIENCE = 4.0
+_PATIENCE = 2.0
 
 
 def window(ledger: Ledger, load: Load, requests: int) -> float:

@@ -31,6 +31,14 @@ class Bracket(NamedTuple):
     holds: Load | None
     breaks: Load | None
 
+    @property
+    def whole(self) -> bool:
+        """Whether no load is between them: users are whole."""
+        low, high = self
+        if low is None or high is None:
+            return False
+        return low.kind == "users" and high.value - low.value <= 1
+
 
 class Reading(NamedTuple):
     """What one start came to, as the logarithm of a worth."""
@@ -173,9 +181,19 @@ def _peak(problem: Problem, run: Run, belief: Belief) -> Reading:
     if low is None:
         most = max(measures.rate(o) for o in run.seen)  # fewer users are not served more
         return Reading(None, 0.1, math.log(max(most, 1e-12)) + 0.05, None, False, math.nan)
+    return _of_load(problem, run, Bracket(low, high))
+
+
+def _of_load(problem: Problem, run: Run, between: Bracket) -> Reading:
+    """What was had at the load that held, where the limit is there and not beyond."""
+    low, high = between
+    assert low is not None
     seen = run.at(low)
     good, count = pooled(seen), sum(measures.requests(o) for o in seen)
-    value = math.log(max(measures.rate(seen[-1]) * good, 1e-12))
+    rate = sum(measures.worth(problem, o) for o in seen) / len(seen)
+    if problem.goal == "goodput":
+        rate = good * sum(measures.rate(o) for o in seen) / len(seen)
+    value = math.log(max(rate, 1e-12))
     error = math.hypot(_RATES, math.sqrt((1 - good + 1 / count) / (max(good, 0.01) * count)))
     most = value + _HARDLY * error if high else math.inf
     held = True if any(o.held == "yes" for o in seen) else None
@@ -199,7 +217,9 @@ def read(problem: Problem, run: Run, belief: Belief) -> Reading | None:
         return Reading(value, error, value + 2 * error, best.load, None, math.nan)
     if peaks(problem, belief):
         return _peak(problem, run, belief)
-    low, high = bracket(run, belief.turns)
+    between = low, high = bracket(run, belief.turns)
+    if between.whole and high != run.failed_at:
+        return _of_load(problem, run, between)
     data = shares(run.seen, belief.turns)
     if run.failed_at is not None:
         data = (*data, broken(run.failed_at, belief.turns))

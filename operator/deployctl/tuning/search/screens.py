@@ -28,6 +28,9 @@ _SURELY = math.log(1.08)  # so much better that the other direction needs no loo
 _STALE = 6  # challenges after which the best is measured again
 _STRIDE = 2
 _MANY = 4  # values of a setting from which on it is looked at in strides
+_DIAGONALS = ((1, 1), (-1, -1), (-1, 1), (1, -1))
+_HOPELESS = 0.5
+_UNKNOWN = -0.5  # a step that failed, or that there is not, for what comes after it
 _SIGMAS = 1.0  # of a difference, for a new best
 _PRECISION = 0.03
 
@@ -40,6 +43,7 @@ class Screens:
         self.best = BASELINE
         self.swept: set[str] = set()
         self._outcomes: dict[tuple[object, ...], Outcome] = {}
+        self._hopeless: set[tuple[object, ...]] = set()
         self._since = 0
 
     def steps(self) -> Steps:
@@ -88,7 +92,7 @@ class Screens:
             return
         if len(values) < _MANY:
             stride = 1
-        for direction in self._directions(name):
+        for direction in self._directions(name, stride):
             begin = self.lattice.position(self.best, name)
             assert begin is not None
             worth = self._value(self.best)
@@ -114,8 +118,20 @@ class Screens:
         estimate = Readings(self.ledger).estimate(configuration)
         return estimate.value if estimate else None
 
-    def _directions(self, name: str) -> tuple[int, ...]:
-        """Up first, unless the plan expects more of less."""
+    def _surely(self) -> bool:
+        """Whether the best is beyond doubt better than the baseline."""
+        best, base = self._value(self.best), self._value(BASELINE)
+        return best is not None and (base is None or best > base + _SURELY)
+
+    def _directions(self, name: str, stride: int) -> tuple[int, ...]:
+        """On first, where the best has come from the baseline's value; else up, unless the plan
+        expects more of less."""
+        now, before = (self.lattice.position(c, name) for c in (self.best, BASELINE))
+        if now is not None and before is not None and now != before:
+            on = 1 if now > before else -1
+            # What lies between them is for when nothing further on is better.
+            further = 0 <= now + on < len(self.lattice.by_name[name].values)
+            return (on,) if stride > 1 and further and self._surely() else (on, -on)
         up, down = (self.lattice.moved(self.best, {name: step}) for step in (1, -1))
         if up and down:
             a, b = (self.ledger.problem.prior(c).decode_tokens_s for c in (up, down))
@@ -126,22 +142,50 @@ class Screens:
     def _diagonals(self) -> Steps:
         """The corners next to the best, for where either setting alone is worse."""
         if {space.TOKENS, space.SEQUENCES} <= self.lattice.by_name.keys():
-            for step in (1, -1):
-                both = self.lattice.moved(self.best, {space.TOKENS: step, space.SEQUENCES: step})
+            for step, other in sorted(_DIAGONALS, key=self._alone, reverse=True):
+                both = self.lattice.moved(self.best, {space.TOKENS: step, space.SEQUENCES: other})
                 if both is not None and (yield from self._challenge(both)) == "better":
                     return
+
+    def _alone(self, steps: tuple[int, int]) -> float:
+        """What either step alone came to, added up: logarithm. 0 for what was not measured."""
+        total = 0.0
+        for name, step in zip((space.TOKENS, space.SEQUENCES), steps, strict=True):
+            moved = self.lattice.moved(self.best, {name: step})
+            worth, best = (self._value(c) if c else None for c in (moved, self.best))
+            total += worth - best if worth is not None and best is not None else _UNKNOWN
+        return total
 
     def _move(self, name: str, value: Value) -> Generator[Step, Result, Outcome]:
         """The best with one other value, unless that was seen where nothing else matters."""
         key: tuple[object, ...] = (name, value)
+        if key in self._hopeless:
+            return "worse"
         if name in space.COUPLED:
             others = [p.name for p in self.lattice.parameters if p.name != name]
             key += tuple(self.lattice.value(self.best, o) for o in others if o in space.COUPLED)
         if self._outcomes.get(key, "better") != "better":
             return self._outcomes[key]
-        outcome = yield from self._challenge(self.lattice.with_values(self.best, {name: value}))
+        candidate, best = self.lattice.with_values(self.best, {name: value}), self.best
+        outcome = yield from self._challenge(candidate)
         self._outcomes[key] = outcome
+        if name == space.TENSOR and self._far_below(candidate, best):
+            self._hopeless.add((name, value))
         return outcome
+
+    def _far_below(self, candidate: Configuration, best: Configuration) -> bool:
+        """Whether it served less than half a user, or of a rate, of what the best did at no less
+        load: batch settings cannot mend that."""
+        seen, known = (
+            [o for run in self.ledger.of(c) for o in run.seen] for c in (candidate, best)
+        )
+        for o in seen:
+            beside = [
+                b.requests_per_s / b.load.value for b in known if b.load.value >= o.load.value
+            ]
+            if o.requests_per_s / o.load.value >= _HOPELESS * max(beside, default=0.0):
+                return False
+        return bool(seen)
 
     def _challenge(self, candidate: Configuration) -> Generator[Step, Result, Outcome]:
         """One start against the best."""
