@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from ipaddress import ip_address
 from typing import Any
 
 import gevent.socket
@@ -96,6 +97,23 @@ def attach(agent: Any, clock: Clock) -> Wire:
     return wire
 
 
+def numeric(host: str, port: int) -> list[tuple[Any, ...]] | None:
+    """What a resolver would say of a numeric address; None for a name.
+
+    gevent asks one in a thread, for each connection anew: of hundreds that open at once the last
+    waits for milliseconds, which would count as the server's.
+    """
+    try:
+        version = ip_address(host).version
+    except ValueError:
+        return None
+    if "%" in host:  # of one network interface: its number is the resolver's to know
+        return None
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    where = (host, port) if version == 4 else (host, port, 0, 0)
+    return [(family, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", where)]
+
+
 def _wrap(pool: Any, wire: Wire, *, stamped: bool) -> None:
     take = pool.get_socket
 
@@ -106,5 +124,7 @@ def _wrap(pool: Any, wire: Wire, *, stamped: bool) -> None:
         return take()
 
     pool.get_socket = get_socket
+    if (known := numeric(pool._connection_host, pool._connection_port)) is not None:
+        pool._resolve = lambda: known
     if stamped:
         pool._create_tcp_socket = lambda *about: StampedSocket(wire, *about)

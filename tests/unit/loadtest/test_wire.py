@@ -7,7 +7,7 @@ import time
 import pytest
 
 from deployctl_loadtest import wire
-from deployctl_loadtest.wire import StampedSocket, Wire
+from deployctl_loadtest.wire import StampedSocket, Wire, numeric
 
 NOW = 100.0
 
@@ -54,6 +54,8 @@ def test_a_clock_that_was_set_is_not_believed():
 
 def test_an_agent_notes_when_a_request_is_given_to_a_connection():
     class Pool:
+        _connection_host, _connection_port = "engine.example", 80
+
         def get_socket(self):
             return "socket"
 
@@ -73,3 +75,14 @@ def test_an_agent_notes_when_a_request_is_given_to_a_connection():
         assert Agent.clientpool.get_client("url")._connection_pool.get_socket() == "socket"
     assert seen.sent_at == NOW
     assert not hasattr(Pool, "_create_tcp_socket")  # TLS sockets are left as they are
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1"])
+def test_a_numeric_address_is_what_a_resolver_would_say(host):
+    said = socket.getaddrinfo(host, 80, 0, socket.SOCK_STREAM, socket.SOL_TCP)
+    assert numeric(host, 80) == said
+
+
+@pytest.mark.parametrize("host", ["localhost", "example.com", "fe80::1%eth0", "1.2.3", ""])
+def test_a_name_is_left_to_the_resolver(host):
+    assert numeric(host, 80) is None

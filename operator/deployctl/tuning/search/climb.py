@@ -22,7 +22,7 @@ from deployctl.tuning.trial import Load, Phase, Result, Step
 _MOST_LOOKS = 16
 _TOO_SLOW = 25  # a load so low that the longest window has fewer requests cannot be judged
 _BEHIND = 0.06  # where the best is saturated, so much less will not become more
-_RISES = 0.2  # of the rise in users, at least, has to come back as requests
+_RISES = 0.06  # of the rise in users, at least, has to come back as requests
 _USERS_STEP = 1.9  # users do less to a closed loop than a rate does to an open one
 _GREW = 0.03  # more users, and less than so much more served: saturated
 _FINER = 0.7  # of what starts differ by: finer is no use

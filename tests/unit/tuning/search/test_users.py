@@ -1,0 +1,76 @@
+"""A closed loop of few users: they are whole, and half as many may be none."""
+
+import pytest
+
+from deployctl.tuning.search.ledger import BASELINE
+from deployctl.tuning.trial import Measure, Observation, Start
+from surface_parts import COLUMNS, play, truth
+
+LIMIT = {128: 1, 16: 8, 4: 4}  # users at which the SLO still holds, by max_num_seqs
+SPACE = {"max_num_seqs": (4, 16, 128), "tensor_parallel_size": (1, 2)}
+CURRENT = {"max_num_seqs": 128, "tensor_parallel_size": 1}
+USERS = (1, 2, 3, 4, 6, 8, 9, 12)
+
+
+def rows(settings):
+    """More users are served more, the more the fewer there are; ITL leaps beyond the limit."""
+    slow = 0.05 if settings["tensor_parallel_size"] == 2 else 1.0
+    found = []
+    for users in USERS:
+        rate = slow * 12 * users / (1 + users)
+        itl = (0.01 if users <= LIMIT[settings["max_num_seqs"]] else 0.06) / slow
+        e2e = users / rate
+        found.append(
+            [users, rate, rate * 32, 0.02, 0.04, itl * 0.8, itl, e2e * 0.9, e2e * 1.4]
+        )  # fmt: skip
+    return found
+
+
+@pytest.fixture(scope="module")
+def few():
+    about = truth(
+        lambda settings: 1.0, space=SPACE, current=CURRENT,
+        problem={
+            "first": {"kind": "users", "value": 4}, "budget_s": 3600,
+            "slo": {"ttft_p95_s": 1.0, "itl_p95_s": 0.03},
+        },
+    )  # fmt: skip
+    document = about.surface.model_dump()
+    for point in document["points"]:
+        point["rows"] = rows({**CURRENT, **point["settings"]})
+    assert tuple(document["columns"]) == tuple(COLUMNS)
+    return type(about)(type(about.surface).model_validate(document))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_holds_more_users_wins_against_one_that_holds_one(few, seed):
+    search, _, told = play(few, seed)
+    answer = search.answer()
+    assert (answer.verdict, answer.winner.configuration.settings) == (
+        "winner",
+        {"max_num_seqs": 16},
+    )
+    # What one user had, and nothing between one user and two.
+    assert answer.baseline.objective == pytest.approx(6.0, rel=0.08)
+    assert answer.winner.objective == pytest.approx(12 * 8 / 9, rel=0.08)
+    held = {}
+    running = None
+    for step, result in told:
+        if isinstance(step, Start):
+            running = (step.configuration, len(held))
+            held[running] = []
+        elif isinstance(step, Measure) and isinstance(result, Observation):
+            held[running].append(result.load.value)
+    # Each start of the baseline came down to the one user that it can have.
+    assert all(1.0 in loads for (c, _), loads in held.items() if c == BASELINE)
+
+
+def test_a_split_that_serves_a_twentieth_is_left_for_good(few):
+    _, _, told = play(few, 1)
+    starts = [step.configuration for step, _ in told if isinstance(step, Start)]
+    assert sum("tensor_parallel_size" in c.settings for c in starts) == 1
+    assert {c.settings.get("max_num_seqs") for c in starts} == {None, 4, 16}
+
+
+def test_the_true_best_of_a_closed_loop_is_that_of_whole_users(few):
+    assert few.worth(BASELINE) == pytest.approx(6.0)
