@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from deployctl.tuning.search import measures
 from deployctl.tuning.surface import SurfaceBench
+from deployctl.tuning.surface_file import OBSERVED
 from deployctl.tuning.surface_truth import Truth
 from deployctl.tuning.trial import Configuration, Failure, Invalid, Load, Observation, Value
 
@@ -63,7 +64,9 @@ def good(bench: SurfaceBench, seen: Observation) -> bool:
     slo = bench.surface.problem.slo or {}
     if seen.load.kind == "rate" and slo and seen.requests_per_s < 0.9 * seen.load.value:
         return False
-    return all((getattr(seen, name) or 0.0) <= limit for name, limit in slo.items())
+    if any(name not in OBSERVED for name in slo) and seen.held == "no":
+        return False  # what an observation has no figure for, it has judged
+    return all((getattr(seen, name, None) or 0.0) <= limit for name, limit in slo.items())
 
 
 def auto_tune(truth: Truth, seed: int) -> Told:

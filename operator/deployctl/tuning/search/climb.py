@@ -177,6 +177,8 @@ def _inside(first: Load, now: Bracket, reading: Reading) -> Load:
     low, high = now.holds.value, now.breaks.value
     if high > low * _NEAR:  # a curve says little from afar: halve
         return measures.at(first, math.sqrt(low * high))
+    if first.kind == "users":  # a whole number that was not measured yet
+        low, high = low + 1, high - 1
     return measures.at(first, min(high, max(low, math.exp(reading.limit))))
 
 
