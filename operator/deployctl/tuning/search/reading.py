@@ -190,10 +190,11 @@ def _of_load(problem: Problem, run: Run, between: Bracket) -> Reading:
     assert low is not None
     seen = run.at(low)
     good, count = pooled(seen), sum(measures.requests(o) for o in seen)
-    rate = sum(measures.worth(problem, o) for o in seen) / len(seen)
-    if problem.goal == "goodput":
-        rate = good * sum(measures.rate(o) for o in seen) / len(seen)
-    value = math.log(max(rate, 1e-12))
+    if problem.goal == "goodput":  # the share from all windows together
+        had = good * sum(measures.rate(o) for o in seen)
+    else:
+        had = sum(measures.worth(problem, o) for o in seen)
+    value = math.log(max(had / len(seen), 1e-12))
     error = math.hypot(_RATES, math.sqrt((1 - good + 1 / count) / (max(good, 0.01) * count)))
     most = value + _HARDLY * error if high else math.inf
     held = True if any(o.held == "yes" for o in seen) else None

@@ -29,8 +29,8 @@ _STALE = 6  # challenges after which the best is measured again
 _STRIDE = 2
 _MANY = 4  # values of a setting from which on it is looked at in strides
 _DIAGONALS = ((1, 1), (-1, -1), (-1, 1), (1, -1))
-_HOPELESS = 0.5
-_UNKNOWN = -0.5  # a step that failed, or that there is not, for what comes after it
+_HOPELESS = 0.5  # of what the best serves at no less load
+_UNKNOWN = -0.5  # for a step that there is not, or that held at no load
 _SIGMAS = 1.0  # of a difference, for a new best
 _PRECISION = 0.03
 
@@ -148,7 +148,7 @@ class Screens:
                     return
 
     def _alone(self, steps: tuple[int, int]) -> float:
-        """What either step alone came to, added up: logarithm. 0 for what was not measured."""
+        """What either step alone came to, added up: logarithm of what is to be had."""
         total = 0.0
         for name, step in zip((space.TOKENS, space.SEQUENCES), steps, strict=True):
             moved = self.lattice.moved(self.best, {name: step})
