@@ -16,6 +16,7 @@ from deployctl.tuning.search.reading import (
     edges,
     peaks,
     read,
+    within,
 )
 from deployctl.tuning.trial import Load, Phase, Result, Step
 
@@ -43,6 +44,7 @@ class Aim:
     beat: float | None = None  # logarithm of a worth: what is hardly better is left
     widest: float = 2.0
     requests: int = SHORT
+    known: float = math.inf  # from this load on, an earlier start found no more
 
 
 def climb(ledger: Ledger, phase: Phase, aim: Aim, why: str) -> Generator[Step, Result, None]:
@@ -77,7 +79,7 @@ def _limit(ledger: Ledger, phase: Phase, aim: Aim, why: str) -> Generator[Step, 
         if _done(ledger.run, aim, now, reading, near, belief):
             return
         if now.breaks is None and now.holds is not None:
-            if _saturated(ledger, now.holds):
+            if now.holds.value >= aim.known or _saturated(ledger, now.holds):
                 return
             higher = measures.at(first, _under(ledger, now.holds.value * step))
             if first.kind == "users":
@@ -124,10 +126,11 @@ def _done(run: Run, aim: Aim, now: Bracket, reading: Reading, near: int, belief:
             return True
     if low is None:
         return False
-    whole = now.whole
+    if low.kind == "users" and within(run, now) < _WORTHWHILE:
+        return True
     precision = max(aim.precision, _FINER * belief.usual)
     enough = near >= _NEAR_ENOUGH or len(run.seen) >= _ENOUGH
-    return whole or reading.error <= precision or enough
+    return reading.error <= precision or enough
 
 
 def _lowest(ledger: Ledger, load: Load) -> bool:

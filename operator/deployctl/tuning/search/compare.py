@@ -40,7 +40,7 @@ class Pair(NamedTuple):
     value: float
     low: float  # 95%
     high: float
-    least: float  # 98 or 99%: what a winner is judged by, for every round is one more chance
+    least: float  # 99% and more: what a winner is judged by, for every round is one more chance
     rounds: int
 
 
@@ -127,7 +127,7 @@ class Readings:
         for run, reading in self.all:
             if run.round and reading.value is not None:
                 rounds.setdefault(run.round, {})[run.configuration] = reading
-        variance = self.between[0]
+        variance, known = self.between
         alone = {
             number: both for number, both in rounds.items() if len(self.ledger.field(number)) == 2
         }
@@ -142,10 +142,10 @@ class Readings:
             return None
         centre, error = _weighted(differences)
         # Rounds that scatter more, or less, than believed widen it, or narrow it.
-        scatter = WORTH + sum((d - centre) ** 2 / v for d, v in differences)
-        degrees = WORTH + len(differences) - 1
+        scatter = known + sum((d - centre) ** 2 / v for d, v in differences)
+        degrees = known + len(differences) - 1
         error *= math.sqrt(scatter / degrees)
-        strict = 0.995 if len(differences) < _FEW else 0.99
+        strict = 0.997 if len(differences) < _FEW else 0.993
         half, wide = (t_quantile(level, degrees) * error for level in (0.975, strict))
         return Pair(centre, centre - half, centre + half, centre - wide, len(differences))
 

@@ -9,7 +9,7 @@ from collections.abc import Generator
 from typing import Literal
 
 from deployctl.tuning.search.climb import Aim, climb
-from deployctl.tuning.search.finals import Finals
+from deployctl.tuning.search.finals import Finals, looks
 from deployctl.tuning.search.lattice import Lattice
 from deployctl.tuning.search.ledger import BASELINE, Ledger, SpentError
 from deployctl.tuning.search.looks import SHORT, set_aside, start, window
@@ -19,7 +19,7 @@ from deployctl.tuning.trial import Result, Step
 _PRECISION = 0.03
 _RESERVE = 0.4  # of the budget, at most, is kept for the finals
 _TWO_ROUNDS = 4  # starts
-_LOOKS = {"baseline": 6.0, "screens": 2.0, "finals": 3.0}  # windows that a start takes, about
+_LOOKS = {"baseline": 6.0, "screens": 2.0}  # windows that a start takes, about
 
 
 class Course:
@@ -76,7 +76,7 @@ class Course:
     def _keep_reserve(self) -> None:
         """What two rounds of the finals take, of budget and of starts."""
         ledger = self.ledger
-        each = ledger.startup_s(BASELINE) + _LOOKS["finals"] * self.look_s()
+        each = ledger.startup_s(BASELINE) + looks(ledger) * self.look_s()
         ledger.reserve_s = min(_TWO_ROUNDS * each, _RESERVE * ledger.problem.budget_s)
         most = ledger.problem.max_trials
         ledger.reserve_starts = min(_TWO_ROUNDS, int(most * _RESERVE)) if most is not None else 0
@@ -93,8 +93,8 @@ class Course:
         finals = float(_TWO_ROUNDS)
         if self.stage == "finals":
             finals = max(0.0, finals - sum(run.round > 0 for run in self.ledger.runs))
-            return finals, 1 + _LOOKS["finals"] * finals
+            return finals, 1 + looks(self.ledger) * finals
         untried = [p for p in self.lattice.parameters if p.name not in self.screens.swept]
         screens = 1.0 + sum(min(2, len(p.values) - 1) for p in untried)
         first = _LOOKS["baseline"] if self.stage == "baseline" else 1.0
-        return screens + finals, first + _LOOKS["screens"] * screens + _LOOKS["finals"] * finals
+        return screens + finals, first + _LOOKS["screens"] * screens + looks(self.ledger) * finals

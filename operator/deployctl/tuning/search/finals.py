@@ -8,20 +8,27 @@ luck has to show itself again.
 
 import math
 import random
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 
-from deployctl.tuning.search.again import again
+from deployctl.tuning.search import measures
+from deployctl.tuning.search.again import again, guess
 from deployctl.tuning.search.compare import Readings, wins
 from deployctl.tuning.search.ledger import BASELINE, Ledger
-from deployctl.tuning.search.looks import LONG, SHORT
+from deployctl.tuning.search.looks import LONG, SHORT, window
 from deployctl.tuning.search.screens import NEAR
-from deployctl.tuning.trial import Configuration, Result, Step
+from deployctl.tuning.trial import Configuration, Load, Result, Step
 
 _WORTH_IT = math.log(1.01)  # above the baseline, at least, for a contender
 _CONTENDERS = 3
 _ROUNDS = 8
-_LOOKS = 3  # windows a start takes, about
+_LOOKS, _LOOKS_OF_USERS = 3.0, 1.5  # windows a start takes, about
+_ALONE = 2  # rounds, at least, with the baseline alone
 _FUTILE = math.log(1.02)
+
+
+def looks(ledger: Ledger) -> float:
+    """Windows that a start of the finals takes, about."""
+    return _LOOKS_OF_USERS if ledger.problem.first.kind == "users" else _LOOKS
 
 
 class Finals:
@@ -41,6 +48,7 @@ class Finals:
                 why = "the baseline once more: has anything drifted?"
                 yield from again(ledger, BASELINE, "drift", SHORT, why)
             return
+        self._fit([*self.left, BASELINE] if stands else self.left)
         for number in range(1, _ROUNDS + 1):
             ledger.begin_round(number)
             field = [*self.left, BASELINE] if stands else list(self.left)
@@ -51,6 +59,18 @@ class Finals:
             self._halve()
             if not self.left or self._decided(number, stands):
                 return
+
+    def _fit(self, field: Sequence[Configuration]) -> None:
+        """Shorter windows, where two rounds with these are more than is left."""
+        ledger = self.ledger
+        readings, kind = Readings(ledger), ledger.problem.first.kind
+        fixed = sum(ledger.startup_s(c) + looks(ledger) * ledger.overhead_s() for c in field)
+        loads = [measures.at(Load(kind, 1.0), guess(readings, c)) for c in field]
+        long = looks(ledger) * sum(
+            window(ledger, load, LONG, c) for load, c in zip(loads, field, strict=True)
+        )
+        part = (ledger.left_s() / _ALONE - fixed) / long
+        ledger.patience = max(1.0, min(ledger.patience, ledger.patience * part))
 
     def _contenders(self) -> tuple[Configuration, ...]:
         """What may be better than the baseline and is not clearly behind the best."""
@@ -65,15 +85,16 @@ class Finals:
         return tuple(sorted(near, key=lambda c: -values[c].value)[: self._affordable()])
 
     def _affordable(self) -> int:
-        """Contenders for a first round with all and a second one with half of them."""
+        """Contenders for a first round with all, and then rounds of the best with the baseline
+        alone, which decide."""
         ledger = self.ledger
         seen = [o.spent_s for r in ledger.runs for o in r.seen]
-        each = ledger.startup_s(BASELINE) + _LOOKS * sum(seen) / max(1, len(seen))
+        each = ledger.startup_s(BASELINE) + looks(ledger) * sum(seen) / max(1, len(seen))
         starts = ledger.left_s() / each
         most = ledger.problem.max_trials
         if most is not None:
             starts = min(starts, most - ledger.starts)
-        return next((n for n in range(_CONTENDERS, 1, -1) if n + 1 + n // 2 + 1 <= starts), 1)
+        return next((n for n in range(_CONTENDERS, 1, -1) if n + 1 + _ALONE * 2 <= starts), 1)
 
     def _halve(self) -> None:
         """Failures go first, then those with the lower means."""

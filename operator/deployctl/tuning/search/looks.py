@@ -31,8 +31,11 @@ _INVALID = 2  # further tries after an invalid measurement
 _PATIENCE = 2.0
 
 
-def window(ledger: Ledger, load: Load, requests: int) -> float:
-    """Seconds in which about so many requests come to an end, within 6 s and 150 s."""
+def window(
+    ledger: Ledger, load: Load, requests: int, configuration: Configuration | None = None
+) -> float:
+    """Seconds in which about so many requests come to an end, within 6 s and 150 s. `configuration`
+    serves them: what runs, where it is not said."""
     answers = [(o.held == "no", o.e2e_p50_s) for r in ledger.runs for o in r.seen if o.e2e_p50_s]
     held = [seconds for broke, seconds in answers if not broke]
     e2e = median(held) if held else min((seconds for _, seconds in answers), default=0.0)
@@ -40,7 +43,9 @@ def window(ledger: Ledger, load: Load, requests: int) -> float:
         rate = load.value
     else:
         runs = ledger.runs
-        own = ledger.of(runs[-1].configuration) if runs else []
+        if configuration is None and runs:
+            configuration = runs[-1].configuration
+        own = ledger.of(configuration) if configuration is not None else []
         seen = [o for r in own for o in r.seen if o.requests_per_s]
         seen = seen or [o for r in runs for o in r.seen if o.requests_per_s]
         if not seen:

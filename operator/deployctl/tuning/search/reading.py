@@ -163,12 +163,19 @@ def peaks(problem: Problem, belief: Belief) -> bool:
 
 
 def edges(problem: Problem, run: Run, belief: Belief) -> Bracket:
-    """What a climb works with: around the limit, or around the peak."""
-    if not peaks(problem, belief):
-        return bracket(run, belief.turns)
-    held = [o for o in run.seen if stance(run.at(o.load), belief.turns) != "no"]
+    """What a climb works with: around the limit or, where more was good below it, around that.
+
+    Users who wait bring no more once the engine is saturated, and may hold the SLO all the same.
+    """
+    between = bracket(run, belief.turns)
+    if peaks(problem, belief):
+        held = [o for o in run.seen if stance(run.at(o.load), belief.turns) != "no"]
+    elif belief.closed and between.holds is not None:
+        held = [o for o in run.seen if o.load.value <= between.holds.value]
+    else:
+        return between
     if not held:
-        return bracket(run, belief.turns)
+        return between
     top = max(held, key=lambda o: measures.worth(problem, o)).load
     above = min((o.load.value for o in run.seen if o.load.value > top.value), default=None)
     if run.failed_at is not None:
@@ -185,7 +192,7 @@ def _peak(problem: Problem, run: Run, belief: Belief) -> Reading:
 
 
 def _of_load(problem: Problem, run: Run, between: Bracket) -> Reading:
-    """What was had at the load that held, where the limit is there and not beyond."""
+    """What was had at the load that held, where the limit is there or little beyond."""
     low, high = between
     assert low is not None
     seen = run.at(low)
@@ -196,9 +203,23 @@ def _of_load(problem: Problem, run: Run, between: Bracket) -> Reading:
         had = sum(measures.worth(problem, o) for o in seen)
     value = math.log(max(had / len(seen), 1e-12))
     error = math.hypot(_RATES, math.sqrt((1 - good + 1 / count) / (max(good, 0.01) * count)))
-    most = value + _HARDLY * error if high else math.inf
+    inside = within(run, between)
+    most = value + max(inside, _HARDLY * error) if high else math.inf
     held = True if any(o.held == "yes" for o in seen) else None
-    return Reading(value, error, most, low, held, math.log(low.value))
+    return Reading(value, math.hypot(error, _WITHIN * inside), most, low, held, math.log(low.value))
+
+
+def within(run: Run, between: Bracket) -> float:
+    """How much more users inside a bracket can bring at most, as a logarithm: they are not served
+    more than those at its end, good or not."""
+    low, high = between
+    if low is None or high is None or between.whole or low.kind != "users":
+        return 0.0
+    here, above = ([o.requests_per_s for o in run.at(load)] for load in (low, high))
+    if not above:  # it failed there
+        return math.log(high.value / low.value)
+    more = sum(above) / len(above) / max(sum(here) / len(here), 1e-12)
+    return max(0.0, math.log(max(more, 1e-12)))
 
 
 def _wrong(edge: float, held: Sequence[float], broken: Sequence[float]) -> int:
@@ -218,8 +239,8 @@ def read(problem: Problem, run: Run, belief: Belief) -> Reading | None:
         return Reading(value, error, value + 2 * error, best.load, None, math.nan)
     if peaks(problem, belief):
         return _peak(problem, run, belief)
-    between = low, high = bracket(run, belief.turns)
-    if between.whole and high != run.failed_at:
+    between = low, high = edges(problem, run, belief)
+    if belief.closed and low is not None:
         return _of_load(problem, run, between)
     data = shares(run.seen, belief.turns)
     if run.failed_at is not None:

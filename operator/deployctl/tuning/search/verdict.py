@@ -54,8 +54,9 @@ def _decide(
         return _without_baseline(readings, finalist)
     if finalist is not None and (pair := readings.pair(finalist)) is not None:
         if ledger.failure(finalist) is None and wins(pair):
-            text = f"better than the baseline by {_percent(pair.value)} over {pair.rounds} rounds"
-            return "winner", f"{finalist} is {text} of fresh starts", finalist, pair
+            rounds = f"{pair.rounds} round{'s' * (pair.rounds > 1)} of fresh starts"
+            text = f"better than the baseline by {_percent(pair.value)} over {rounds}"
+            return "winner", f"{finalist} is {text}", finalist, pair
         if pair.high < 0 and _all_worse(readings, {finalist}):
             why = f"the best of the rest, {finalist}, is worse: {_percent(pair.value)}"
             return "baseline_best", why, None, pair
