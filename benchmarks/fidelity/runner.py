@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -22,6 +23,8 @@ MOST_CHUNKS_PER_S = 18_000  # of all streams together, unless less is asked for
 SHORTEST_ITL_S = 0.02
 CHUNKS = 64
 OPEN_LOOP_RATE = 100.0  # requests a second
+LOG = "client.log"
+_ERROR = re.compile(r"[\w.]*(Error|Exception)\b: ?")
 _PATIENCE_S = 150.0
 
 
@@ -88,7 +91,7 @@ def run(
         known = truth.read(log)
         account = client.account(folder)
     except (OSError, ValueError, KeyError, IndexError) as error:
-        said = failure or f"{type(error).__name__}: {error}"
+        said = failure or last_words(folder / LOG) or f"{type(error).__name__}: {error}"
         return {**result, "valid": False, "reasons": ["no result: " + said[:300]], "broken": True}
     if failure:
         return {**result, "valid": False, "reasons": [failure], "broken": True}
@@ -143,6 +146,17 @@ def assess(known: truth.Truth, account: Any, watch: Watch, work: Load) -> dict[s
     }
 
 
+def last_words(log: Path) -> str:
+    """The last error that a client's log tells of, or else its last line; empty without either."""
+    try:
+        lines = [line.strip() for line in log.read_text(errors="replace").splitlines()]
+    except OSError:
+        return ""
+    lines = [line for line in lines if line]
+    errors = [line for line in lines if _ERROR.match(line)]
+    return (errors or lines or [""])[-1]
+
+
 @contextlib.contextmanager
 def _mock(scenario: str, itl_s: float, log: Path, cores: tuple[int, int] | None) -> Iterator[str]:
     words = [sys.executable, "-m", "benchmarks.fidelity.mock", scenario, str(log)]
@@ -167,7 +181,7 @@ def _client(
     """Runs the client to its end; what went wrong, if anything, and the CPU it used."""
     words = client.command(python, work, folder)
     mine, nice = os.sched_getaffinity(0), os.getpriority(os.PRIO_PROCESS, 0)
-    with (folder / "client.log").open("w") as output:
+    with (folder / LOG).open("w") as output:
         if cores:
             os.sched_setaffinity(0, {cores[0]})  # what is started has it from us
         with contextlib.suppress(OSError):  # every client alike before what else runs here

@@ -4,7 +4,7 @@ import os
 
 import pytest
 from benchmarks.fidelity.cpu import spent
-from benchmarks.fidelity.runner import first_in_line
+from benchmarks.fidelity.runner import first_in_line, last_words
 
 
 def test_the_group_gets_its_own_priority_back(tmp_path):
@@ -34,3 +34,25 @@ def test_cpu_time_by_the_finest_count_there_is(tmp_path):
     assert spent(tmp_path) == 1.5
     (tmp_path / "schedstat").write_text("1250000000 3 4\n")
     assert spent(tmp_path) == 1.25
+
+
+@pytest.mark.parametrize(
+    ("log", "said"),
+    [
+        (
+            "Traceback …\nOSError: no such library: a.so\n\n - leaked function\n",
+            "OSError: no such ",
+        ),
+        ("starting\n  httpx.ConnectError: refused\n", "httpx.ConnectError: refused"),
+        ("starting\nno luck\n\n", "no luck"),
+        ("", ""),
+    ],
+)
+def test_a_client_without_a_result_is_asked_why(tmp_path, log, said):
+    (tmp_path / "client.log").write_text(log)
+    assert last_words(tmp_path / "client.log").startswith(said)
+    assert bool(said) == bool(last_words(tmp_path / "client.log"))
+
+
+def test_a_client_that_wrote_no_log_has_no_last_words(tmp_path):
+    assert last_words(tmp_path / "client.log") == ""
