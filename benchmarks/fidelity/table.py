@@ -24,15 +24,58 @@ def line(result: Result) -> str:
 
 
 def markdown(results: Sequence[Result], missing: Sequence[str]) -> str:
-    """A table a scenario and count of streams, ours against the best of the others."""
+    """The best of the others beside ours in short, then a table a scenario and count of streams."""
     parts = ["# How faithfully load clients measure\n"]
     parts += [f"`{name}` was not to be had, and is in no table.\n" for name in missing]
+    parts += _in_short(results)
     keys = dict.fromkeys((r["scenario"], r["streams"]) for r in results)
     for scenario, streams in sorted(keys, key=lambda key: (key[0], key[1])):
         these = [r for r in results if (r["scenario"], r["streams"]) == (scenario, streams)]
         these.sort(key=lambda r: (r["client"] != "ours", r["client"]))
         parts.append(_table(scenario, streams, these))
     return "\n".join(parts)
+
+
+_SHORT = (
+    ("ttft", "TTFT: error in ms, p99"),
+    ("gap", "Gaps: error in ms, p99"),
+    ("lag", "Lag in ms, p99"),
+    ("cpu", "CPU in ms a stream"),
+)
+
+
+def _in_short(results: Sequence[Result]) -> list[str]:
+    """Ours beside the best of the others: a table a measure, scenarios by counts of streams."""
+    closed = [r for r in results if r["valid"] and r["scenario"] != "open_loop"]
+    counts = sorted({r["streams"] for r in closed})
+    if not any(r["client"] == "ours" for r in closed) or len(closed) < 2:
+        return []
+    parts = ["Ours / the best of the others, by streams; of runs whose server was in time.\n"]
+    for measure, title in _SHORT:
+        rows = [f"**{title}**\n", _row(["scenario", *(f"{n:,}" for n in counts)])]
+        rows.append(_row("---" for _ in (0, *counts)))
+        for scenario in dict.fromkeys(r["scenario"] for r in closed):
+            these = [r for r in closed if r["scenario"] == scenario]
+            cells = [_beside([r for r in these if r["streams"] == n], measure) for n in counts]
+            rows.append(_row([f"`{scenario}`", *cells]))
+        parts.append("\n".join(rows) + "\n")
+    return parts
+
+
+def _beside(results: Sequence[Result], measure: str) -> str:
+    values = {r["client"]: v for r in results if (v := _value(r, measure)) is not None}
+    own = values.pop("ours", None)
+    if own is None or not values:
+        return ""
+    best = min(values, key=lambda client: values[client])
+    mine = f"**{own:.3g}**" if own < values[best] else f"{own:.3g}"
+    return f"{mine} / {values[best]:.3g} {best}"
+
+
+def _value(result: Result, measure: str) -> float | None:
+    if measure == "cpu":
+        return float(result["cpu_ms_per_stream"])
+    return (result[measure] or {}).get("p99_ms")
 
 
 _HEAD = (
@@ -93,7 +136,7 @@ _MEASURED = (("ttft", 2), ("gap", 5), ("lag", 8))  # and the column of its p99
 def _ratios(results: Sequence[Result]) -> list[str]:
     """Ours as a multiple of the best peer's: below 1 is better."""
     cells = ["ours ÷ best peer", *[""] * (len(_HEAD) - 1)]
-    good = {r["client"]: r for r in results if not r.get("broken")}
+    good = {r["client"]: r for r in results if r["valid"]}
     if (own := good.pop("ours", None)) is None or not good:
         return cells
     for measure, column in _MEASURED:

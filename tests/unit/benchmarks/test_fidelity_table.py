@@ -19,10 +19,29 @@ def result(client, **fields):
 def test_ours_is_first_and_held_against_the_best_of_the_others():
     worse = {**SPREAD, "p99_ms": 2.0}
     text = table.markdown([result("aiperf", gap=worse, cpu_ms_per_stream=8.0), result("ours")], [])
-    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    rows = [line for line in text.partition("## truncated")[2].splitlines() if line[:2] == "| "]
     assert [row.split(" | ")[0] for row in rows[2:]] == ["| ours", "| aiperf", "| ours ÷ best peer"]
     ratios = [cell.strip() for cell in rows[-1].split("|")[2:]]
     assert (ratios[1], ratios[4], ratios[8]) == ("**1.00**", "**0.25**", "**0.25**")
+
+
+def test_in_short_the_best_of_the_others_is_beside_ours():
+    late = result("vllm", gap={**SPREAD, "p99_ms": 0.1}, valid=False, reasons=["late"])
+    others = [
+        result("aiperf", gap=None, cpu_ms_per_stream=1.5),
+        result("guidellm", gap={**SPREAD, "p99_ms": 0.75}, streams=1024),
+        result("locust", gap={**SPREAD, "p99_ms": 2.5}),
+    ]
+    ours = [result("ours"), result("ours", streams=1024)]
+    short = table.markdown([late, *others, *ours], []).partition("## truncated")[0]
+    tables = short.split("**Gaps")[1].split("**CPU")
+    assert "| scenario | 8 | 1,024 |" in tables[0]
+    assert "| `truncated` | **0.5** / 2.5 locust | **0.5** / 0.75 guidellm |" in tables[0]
+    assert "| `truncated` | 2 / 1.5 aiperf | 2 / 2 guidellm |" in tables[1]
+
+
+def test_of_ours_alone_there_is_nothing_in_short():
+    assert "by streams" not in table.markdown([result("ours")], [])
 
 
 def test_what_is_odd_is_said():
