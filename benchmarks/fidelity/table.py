@@ -85,7 +85,8 @@ _HEAD = (
 
 
 def _table(scenario: str, streams: int, results: Sequence[Result]) -> str:
-    title = scenario if scenario == "open_loop" else f"{scenario}, {streams} streams"
+    many = f"{streams} stream" + "s" * (streams != 1)
+    title = scenario if scenario == "open_loop" else f"{scenario}, {many}"
     rows = [f"## {title}\n", "Errors in ms.\n", _row(_HEAD), _row("---" for _ in _HEAD)]
     rows += [_row(_cells(result)) for result in results]
     rows.append(_row(_ratios(results)))
