@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from deployctl_loadtest.result import Server, ServerMoment
     from deployctl_loadtest.sample import Sample
 
-_PATIENCE_S = 5.0
+# With 5 s, every look of a run was in vain where an engine and its load shared two slow cores.
+_PATIENCE_S = 15.0
 
 
 def watch(endpoint: Endpoint, planned_s: float) -> "Watch[Snapshot]":

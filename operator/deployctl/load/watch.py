@@ -8,7 +8,7 @@ from typing import Generic, TypeVar
 
 Seen = TypeVar("Seen")
 AT_MOST = 600  # looks a run: enough for a plot, and little work for the one looked at
-LAST_TRIES = 3  # without a last look, all that was seen is of a part
+LAST_TRIES = 2  # without a last look, all that was seen is of a part
 
 
 def every(planned_s: float) -> float:
