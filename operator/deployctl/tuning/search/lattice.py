@@ -9,6 +9,8 @@ from deployctl.tuning.trial import Configuration, Failure, Value
 TENSOR = "tensor_parallel_size"
 TOKENS, SEQUENCES = "max_num_batched_tokens", "max_num_seqs"
 UTILIZATION = "gpu_memory_utilization"
+# Fewer tokens a step want fewer sequences, and more sequences more tokens.
+_ALONG = {TOKENS: (SEQUENCES, -1), SEQUENCES: (TOKENS, 1)}
 # What is worth trying first, of what is known; batch settings depend on how the model is split.
 _ORDER = (TENSOR, TOKENS, SEQUENCES, "max_num_active_seqs", UTILIZATION)
 # The best value of one depends on the others: when one has changed, the others are tried again.
@@ -72,6 +74,18 @@ class Lattice:
                 return None
             changes[name] = values[at + step]
         return self.with_values(configuration, changes)
+
+    def allowed(self, configuration: Configuration, name: str) -> Configuration:
+        """The same; where the planner refuses it for one batch setting, the other goes along as
+        far as it must, since a step has to hold a token of every sequence."""
+        refused = self.problem.refused
+        other, direction = _ALONG.get(name, (name, 0))
+        if direction and other in self.by_name and refused(configuration) is not None:
+            found: Configuration | None = configuration
+            while (found := self.moved(found, {other: direction})) is not None:
+                if refused(found) is None:
+                    return found
+        return configuration
 
     def blocked(self, configuration: Configuration, ledger: Ledger) -> str | None:
         """Why it is not started: a failure tells that it will fail as well."""

@@ -167,6 +167,7 @@ class Screens:
         if self._outcomes.get(key, "better") != "better":
             return self._outcomes[key]
         candidate, best = self.lattice.with_values(self.best, {name: value}), self.best
+        candidate = self.lattice.allowed(candidate, name)
         outcome = yield from self._challenge(candidate)
         self._outcomes[key] = outcome
         if name == space.TENSOR and self._far_below(candidate, best):

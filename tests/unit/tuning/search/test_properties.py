@@ -72,6 +72,27 @@ def test_what_the_planner_refuses_is_never_started():
         assert {c.settings["max_num_seqs"] for c in refused} == {64}
 
 
+def test_fewer_tokens_than_sequences_are_reached_with_fewer_sequences():
+    """The scheduler refuses them alone, and the best is there."""
+    about = truth(
+        lambda s: (
+            None
+            if s["max_num_batched_tokens"] < s["max_num_seqs"]
+            else 20.0
+            if s["max_num_batched_tokens"] <= 32
+            else 10.0
+        ),
+        space={"max_num_batched_tokens": (16, 32, 64, 2048), "max_num_seqs": (4, 16, 128)},
+        current={"max_num_batched_tokens": 2048, "max_num_seqs": 128},
+    )
+    for seed in range(5):
+        search, bench, _ = play(about, seed)
+        answer = search.answer()
+        assert answer.verdict == "winner"
+        assert answer.winner.configuration.settings["max_num_batched_tokens"] in (16, 32)
+        assert bench.refusals == 0
+
+
 def test_nothing_wins_where_nothing_matters():
     answers = [play(FLAT, seed)[0].answer() for seed in range(200)]
     assert sum(a.verdict == "winner" for a in answers) <= 4
