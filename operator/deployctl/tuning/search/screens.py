@@ -64,9 +64,18 @@ class Screens:
                 return
 
     def _sweep(self, stride: int) -> Steps:
-        for parameter in self.lattice.parameters:
-            yield from self._line(parameter.name, stride)
-            self.swept.add(parameter.name)
+        for name in self._order():
+            yield from self._line(name, stride)
+            self.swept.add(name)
+
+    def _order(self) -> list[str]:
+        """As the lattice has them. From a corner the sequences come first: it changed both batch
+        settings, mostly one of them is why it is better, and fewer sequences alone cost most."""
+        names = [parameter.name for parameter in self.lattice.parameters]
+        if {space.TOKENS, space.SEQUENCES} <= self.best.settings.keys():
+            names.remove(space.SEQUENCES)
+            names.insert(names.index(space.TOKENS), space.SEQUENCES)
+        return names
 
     def _corners(self) -> Steps:
         """Batches small for latency, or large for throughput. More sequences leave less of a step

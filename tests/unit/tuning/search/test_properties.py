@@ -93,6 +93,25 @@ def test_fewer_tokens_than_sequences_are_reached_with_fewer_sequences():
         assert bench.refusals == 0
 
 
+def test_from_a_corner_the_sequences_are_tried_first():
+    """Few tokens are what helps here, and few sequences cost: both came with the corner."""
+    about = truth(
+        lambda s: (
+            10.0
+            * (2.0 if s["max_num_batched_tokens"] == 512 else 1.0)
+            * (0.9 if s["max_num_seqs"] == 16 else 1.0)
+        ),
+        space={"max_num_batched_tokens": (256, 512, 1024, 2048), "max_num_seqs": (16, 64, 128)},
+        current={"max_num_batched_tokens": 2048, "max_num_seqs": 128},
+    )
+    for seed in range(5):
+        _, _, told = play(about, seed)
+        tried = [step.configuration.settings for step, _ in told if isinstance(step, Start)]
+        corner = {"max_num_batched_tokens": 512, "max_num_seqs": 16}
+        assert tried[:2] == [{}, corner]
+        assert tried[2] == {**corner, "max_num_seqs": 64}
+
+
 def test_nothing_wins_where_nothing_matters():
     answers = [play(FLAT, seed)[0].answer() for seed in range(200)]
     assert sum(a.verdict == "winner" for a in answers) <= 4
