@@ -80,11 +80,13 @@ class Lattice:
         far as it must, since a step has to hold a token of every sequence."""
         refused = self.problem.refused
         other, direction = _ALONG.get(name, (name, 0))
-        if direction and other in self.by_name and refused(configuration) is not None:
-            found: Configuration | None = configuration
-            while (found := self.moved(found, {other: direction})) is not None:
-                if refused(found) is None:
-                    return found
+        if not direction or other not in self.by_name or refused(configuration) is None:
+            return configuration
+        step = direction
+        while (found := self.moved(configuration, {other: step})) is not None:
+            if refused(found) is None:
+                return found
+            step += direction
         return configuration
 
     def blocked(self, configuration: Configuration, ledger: Ledger) -> str | None:
