@@ -16,7 +16,8 @@ from deployctl.tuning.search.looks import SHORT, set_aside, start, window
 from deployctl.tuning.search.screens import Screens
 from deployctl.tuning.trial import Result, Step
 
-_PRECISION = 0.03
+# Enough to look for what is much better; the finals measure the baseline again.
+_PRECISION = 0.08
 _RESERVE = 0.4  # of the budget, at most, is kept for the finals
 _TWO_ROUNDS = 4  # starts
 _LOOKS = {"baseline": 6.0, "screens": 2.0}  # windows that a start takes, about
