@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib.metadata
+import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -97,6 +98,7 @@ def measured(
         story(announcement(setup))
     watch = serverside.watch(endpoint, setup.cut_s + setup.duration_s)
     with watch:
+        apart_s = time.monotonic() - time.time()
         ended = locust.run(
             setup,
             where,
@@ -110,8 +112,9 @@ def measured(
         first = vocabulary.counted_first
         exact = first is None or len(samples) <= first
         setup = dataclasses.replace(setup, recorded_lengths="exact" if exact else "about")
+    # The load processes tell the run's start by the wall clock, which may be set before its end.
     epoch = min((report.started_unix_s for report in reports), default=now.timestamp())
-    looks = serverside.moments(watch.seen, epoch)
+    looks = serverside.moments(watch.seen, epoch + apart_s)
     result = summarize(
         setup,
         samples,

@@ -40,9 +40,10 @@ def watch(endpoint: Endpoint, planned_s: float) -> "Watch[Snapshot]":
 
 
 def moments(
-    seen: "Sequence[tuple[float, Snapshot]]", started_unix_s: float
+    seen: "Sequence[tuple[float, Snapshot]]", started_s: float
 ) -> "list[ServerMoment]":
-    """Each look and what happened since the one before."""
+    """Each look and what happened since the one before. `started_s`: the run's start on the
+    watch's clock."""
     from deployctl.metrics import between
     from deployctl_loadtest.result import ServerMoment
 
@@ -52,7 +53,7 @@ def moments(
         ttft, itl = delta.ttft, delta.itl
         found.append(
             ServerMoment(
-                at_s=round(at - started_unix_s, 3),
+                at_s=round(at - started_s, 3),
                 running=now.running,
                 waiting=now.waiting,
                 kv_cache_usage=_round(now.kv_cache_usage),

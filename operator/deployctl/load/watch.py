@@ -21,8 +21,8 @@ class Watch(Generic[Seen]):
 
     `look` returns None when there is nothing to be seen just then; if that is so at the
     beginning, there is no further look; at the end it looks up to `LAST_TRIES` times, and
-    `to_the_end` says whether it saw something then. What was seen is in `seen`, as (wall clock
-    in seconds, what). A look takes its time: it is stamped with the clock when it was asked.
+    `to_the_end` says whether it saw something then. What was seen is in `seen`, as (seconds of a
+    monotonic clock, what). A look takes its time: it is stamped with the clock when it was asked.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class Watch(Generic[Seen]):
         look: Callable[[], Seen | None],
         every_s: float,
         *,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], bool] | None = None,
     ) -> None:
         self.seen: list[tuple[float, Seen]] = []

@@ -1,11 +1,14 @@
 """Snapshot: one scrape, typed. Delta: what happened between two. Pure."""
 
-from collections.abc import Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, NamedTuple
 
 from deployctl.errors import TargetError
 from deployctl.metrics import names
 from deployctl.metrics.histogram import Histogram, merge
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
 
 
 class Snapshot(NamedTuple):
@@ -69,17 +72,20 @@ def parse(text: str, at_s: float) -> Snapshot:
 
     try:
         families = {family.name: family for family in text_string_to_metric_families(text)}
+        if any(name.startswith("vllm:") for name in families):
+            return _snapshot(families, at_s)
     except (ValueError, KeyError, IndexError) as error:
         raise TargetError(
             f"what /metrics answers cannot be read: {error}",
             hint="is this the address of a vLLM server?",
         ) from error
-    if not any(name.startswith("vllm:") for name in families):
-        raise TargetError(
-            "/metrics holds no vllm: metrics",
-            hint="is this the address of a vLLM server, started without --disable-log-stats?",
-        )
+    raise TargetError(
+        "/metrics holds no vllm: metrics",
+        hint="is this the address of a vLLM server, started without --disable-log-stats?",
+    )
 
+
+def _snapshot(families: "Mapping[str, Metric]", at_s: float) -> Snapshot:
     def values(wanted: tuple[str, ...]) -> list[float] | None:
         for name in wanted:
             # prometheus-client strips _total of counters; an untyped series keeps it.

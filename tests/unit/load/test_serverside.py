@@ -4,6 +4,7 @@ import csv
 import io
 import math
 import threading
+import time
 
 import pytest
 
@@ -71,6 +72,14 @@ def test_a_watch_that_sees_nothing_at_first_never_looks_again():
     with Watch(lambda: looks.append(1), 1.0) as watch:
         pass
     assert (watch.seen, len(looks)) == ([], 1)
+
+
+def test_looks_are_stamped_with_a_clock_that_nobody_sets(monkeypatch):
+    monkeypatch.setattr(time, "time", lambda: 0.0)
+    before = time.monotonic()
+    with Watch(lambda: 1, 1.0, wait=lambda _: True) as watch:
+        pass
+    assert [before <= at <= time.monotonic() for at, _ in watch.seen] == [True, True]
 
 
 def test_long_runs_are_looked_at_less_often():

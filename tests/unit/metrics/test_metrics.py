@@ -71,6 +71,19 @@ def test_a_recorded_scrape():
         assert getattr(snapshot, name) is not None, name
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running NaN\n",
+        "# TYPE vllm:time_to_first_token_seconds histogram\n"
+        "vllm:time_to_first_token_seconds_bucket 3\n",
+    ],
+)
+def test_figures_that_are_none_are_said_to_be_unreadable(text):
+    with pytest.raises(TargetError, match="cannot be read"):
+        parse(text, 0.0)
+
+
 def test_engines_are_added_up():
     snapshot = parse(exposition(engines=2), 0.0)
     assert (snapshot.running, snapshot.generation_tokens) == (6, 200)
