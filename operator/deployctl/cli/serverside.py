@@ -39,9 +39,7 @@ def watch(endpoint: Endpoint, planned_s: float) -> "Watch[Snapshot]":
     return Watch(look, every(planned_s))
 
 
-def moments(
-    seen: "Sequence[tuple[float, Snapshot]]", started_s: float
-) -> "list[ServerMoment]":
+def moments(seen: "Sequence[tuple[float, Snapshot]]", started_s: float) -> "list[ServerMoment]":
     """Each look and what happened since the one before. `started_s`: the run's start on the
     watch's clock."""
     from deployctl.metrics import between
