@@ -118,7 +118,7 @@ def test_the_load_test_and_the_engine_agree(operator):
     assert 1 <= server["running_max"] <= 2
     with (out / "timeline.csv").open() as file:
         looks = [row for row in csv.DictReader(file) if row["server_running"]]
-    assert len(looks) >= 2  # of one a second, where a busy engine answers late
+    assert len(looks) >= 4  # of one a second, where a busy engine answers late
     assert [line["index"] for line in lines] == list(range(len(lines)))
     assert all(line["response_id"] for line in lines if line["outcome"] == "ok")
     assert "<svg" in (out / "report.html").read_text()
