@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from deployctl_loadtest.result import Server, ServerMoment
     from deployctl_loadtest.sample import Sample
 
-# With 5 s, every look of a run was in vain where an engine and its load shared two slow cores.
+# For one look. Late is better than never: it is stamped with when it was asked.
 _PATIENCE_S = 15.0
 
 

@@ -74,7 +74,7 @@ def parse(text: str, at_s: float) -> Snapshot:
         families = {family.name: family for family in text_string_to_metric_families(text)}
         if any(name.startswith("vllm:") for name in families):
             return _snapshot(families, at_s)
-    except (ValueError, KeyError, IndexError) as error:
+    except (ValueError, OverflowError, KeyError, IndexError) as error:
         raise TargetError(
             f"what /metrics answers cannot be read: {error}",
             hint="is this the address of a vLLM server?",

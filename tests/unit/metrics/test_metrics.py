@@ -75,6 +75,7 @@ def test_a_recorded_scrape():
     "text",
     [
         "# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running NaN\n",
+        "# TYPE vllm:num_requests_running gauge\nvllm:num_requests_running +Inf\n",
         "# TYPE vllm:time_to_first_token_seconds histogram\n"
         "vllm:time_to_first_token_seconds_bucket 3\n",
     ],
