@@ -180,9 +180,9 @@ def _plain(seen: Observation, raw: Path) -> dict[str, Any]:
     del values["folder"], values["why"]
     assert seen.folder is not None
     latency = json.loads((raw / seen.folder / SUMMARY).read_text(encoding="utf-8"))["latency"]
-    for column in TAILS:
-        spread = latency[column.replace("_p99", "")]
-        values[column] = spread and spread["p99"]
+    for column, (measure, percentile) in TAILS.items():
+        spread = latency[measure]
+        values[column] = spread and spread[percentile]
     return {**values, "load": seen.load.value, "spent_s": round(seen.spent_s, 2)}
 
 

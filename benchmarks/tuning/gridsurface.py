@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 from deployctl.load import slo as slos
 from deployctl.tuning.trial import Value
 
-TAILS = ("ttft_p99_s", "itl_p99_s", "e2e_p99_s")  # not in records of before
+# Percentiles that an observation has not, by column; older records have fewer of them.
+TAILS = {f"{m}_{p}_s": (f"{m}_s", p) for p in ("p90", "p99") for m in ("ttft", "itl", "e2e")}
 COLUMNS = (
     *("load", "requests_per_s", "output_tokens_per_s"),
     *("ttft_p50_s", "ttft_p95_s", "itl_p50_s", "itl_p95_s"),

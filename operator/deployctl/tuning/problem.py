@@ -1,6 +1,6 @@
 """Problem: what a strategy knows before anything is measured. Pure."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from deployctl.tuning.trial import Configuration, Failure, Goal, Load, Value
@@ -35,6 +35,21 @@ def _unknown(_: Configuration) -> Prior:
     return Prior()
 
 
+TURNS = 0.95  # share of good requests at which an SLO on 95th percentiles turns
+EARLIEST, LATEST = 0.5, 0.995
+
+
+def turning(levels: Iterable[tuple[str, float]]) -> float:
+    """Share of good requests at which an SLO turns from met to missed, before anything was seen:
+    its lowest percentile, of (measure, share) pairs, from 0.5 to 0.995.
+
+    A request has one TTFT, one TPOT and one E2E. Gaps (ITL) are judged pooled, so what share of
+    requests they leave good is not known; an SLO of nothing else is taken for one on p95.
+    """
+    once = [share for measure, share in levels if measure in ("ttft", "tpot", "e2e")]
+    return min(LATEST, max(EARLIEST, min(once, default=TURNS)))
+
+
 @dataclass(frozen=True)
 class Problem:
     """The goal, the space and the means.
@@ -52,6 +67,7 @@ class Problem:
     # a search begins; for latency it is the load that is asked for.
     first: Load
     has_slo: bool
+    turns: float = TURNS  # share of good requests at which the SLO is thought to turn
     gpus: int = 1
     usd_per_hour: float | None = None  # of all GPUs together
     output_tokens: float = 64.0  # of a typical request

@@ -15,12 +15,13 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from deployctl.errors import InputError, NotFoundError, StateError
+from deployctl.load import slo as slos
 from deployctl.spec import ServiceSpec
 from deployctl.targets.atomic import make_folder, state_error
 from deployctl.targets.locks import lock
 from deployctl.tuning.events import Done, Event, Restarted, from_document, spent_s, to_line
 from deployctl.tuning.fingerprint import Fingerprint
-from deployctl.tuning.problem import Parameter, Problem
+from deployctl.tuning.problem import Parameter, Problem, turning
 from deployctl.tuning.trial import Goal, Load
 
 STUDY_VERSION = 1
@@ -61,6 +62,7 @@ class Header:
 
     def problem(self) -> Problem:
         """The problem, without what only a plan can say (`refused` and `prior`)."""
+        terms = slos.parse(self.slo).terms if self.slo else ()
         return Problem(
             goal=self.goal,
             parameters=self.parameters,
@@ -69,6 +71,7 @@ class Header:
             seed=self.seed,
             first=self.first,
             has_slo=self.slo is not None,
+            turns=turning((t.measure or "", t.share) for t in terms),
             gpus=self.gpus,
             usd_per_hour=self.usd_per_hour,
             output_tokens=self.output_tokens,

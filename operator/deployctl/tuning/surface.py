@@ -16,19 +16,19 @@ from deployctl.tuning.surface_file import (
     read_all,
 )
 from deployctl.tuning.surface_truth import (
-    LEVELS,
     SERVED,
     Curve,
     Figures,
     Truth,
     good_share,
+    level,
     spread,
 )
 from deployctl.tuning.trial import Configuration, Failure, Invalid, Load, Observation, Started
 
 # Standard deviation of a log-normal's percentile on a logarithmic scale, in spreads ÷ √n:
 # √(p (1 − p)) ÷ φ(z), from the asymptotic variance of an order statistic.
-_BLUR = {"p50": 1.2533, "p95": 2.1130, "p99": 3.7333}
+_BLUR = {"p50": 1.2533, "p90": 1.7094, "p95": 2.1130, "p99": 3.7333}
 _FIGURES = ("preemptions", "kv_cache_usage_max", "waiting_max")
 _STEADY = 0.3  # of a Poisson count's deviation
 _TOKENS_BLUR = 0.3  # tokens a second vary less than requests do: many requests share a window
@@ -155,8 +155,8 @@ class SurfaceBench:
         for family in ("ttft", "itl", "tpot", "e2e"):
             width = spread(figures, family)
             shared = self._random.gauss(0, 1)
-            for level, factor in _BLUR.items():
-                name = f"{family}_{level}_s"
+            for percentile, factor in _BLUR.items():
+                name = f"{family}_{percentile}_s"
                 value = figures.get(name)
                 if value is not None:
                     z = 0.7 * shared + 0.714 * self._random.gauss(0, 1)
@@ -168,12 +168,13 @@ class SurfaceBench:
             value = figures.get(name)
             if value is None:
                 return "unclear", f"{name} was not measured"
-            family, level = name.split("_")[0], name.split("_")[1]
-            half = 1.96 * spread(figures, family) * _BLUR[level] / math.sqrt(worth)
+            family, share = level(name)
+            blur = _BLUR[name.split("_")[1]]
+            half = 1.96 * spread(figures, family) * blur / math.sqrt(worth)
             low, high = value * math.exp(-half), value * math.exp(half)
             if low > limit:
                 return "no", f"{name} {value:.3g} (at least {low:.3g}), limit {limit:g}"
-            if high > limit or worth < needed(LEVELS[level]):
+            if high > limit or worth < needed(share):
                 unclear = f"{name} {value:.3g} (up to {high:.3g}), limit {limit:g}"
         return ("unclear", unclear) if unclear else ("yes", "every objective met")
 

@@ -28,7 +28,11 @@ OBSERVED = (
     "e2e_p50_s",
     "e2e_p95_s",
 )
-LATENCIES = (*OBSERVED, "ttft_p99_s", "itl_p99_s", "e2e_p99_s")
+LATENCIES = (
+    *OBSERVED,
+    *("ttft_p90_s", "itl_p90_s", "e2e_p90_s"),
+    *("ttft_p99_s", "itl_p99_s", "e2e_p99_s"),
+)
 OTHERS = ("good_share", "preemptions", "kv_cache_usage_max", "waiting_max")
 COLUMNS = (*NEEDED, *LATENCIES, *OTHERS)
 

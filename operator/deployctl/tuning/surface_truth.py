@@ -6,16 +6,22 @@ from collections.abc import Mapping
 from functools import cached_property
 from statistics import NormalDist
 
-from deployctl.tuning.problem import Parameter, Prior, Problem
+from deployctl.tuning.problem import Parameter, Prior, Problem, turning
 from deployctl.tuning.surface_file import Point, Surface
 from deployctl.tuning.trial import Configuration, Failure, Goal, Load, Value
 
 NORMAL = NormalDist()
-LEVELS = {"p50": 0.5, "p95": 0.95, "p99": 0.99}
+LEVELS = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}
 Z95 = NORMAL.inv_cdf(0.95)
 SERVED = 0.95  # a rate of which less is served does not hold
 _STEPS = 400  # loads tried for the true best, on a logarithmic scale
 Figures = dict[str, float | None]
+
+
+def level(column: str) -> tuple[str, float]:
+    """Of `ttft_p95_s` the measure and the share: `("ttft", 0.95)`."""
+    family, name, _ = column.split("_")
+    return family, LEVELS[name]
 
 
 def spread(figures: Figures, family: str) -> float:
@@ -36,8 +42,8 @@ def good_share(figures: Figures, slo: Mapping[str, float]) -> float:
         value = figures.get(name)
         if not value:
             continue
-        family, level = name.split("_")[0], LEVELS[name.split("_")[1]]
-        z = math.log(limit / value) / spread(figures, family) + NORMAL.inv_cdf(level)
+        family, share_there = level(name)
+        z = math.log(limit / value) / spread(figures, family) + NORMAL.inv_cdf(share_there)
         share *= NORMAL.cdf(z)
     return share
 
@@ -78,14 +84,14 @@ class Curve:
         excess = load / self.loads[-1] - 1
         if not self.open_loop:
             # More users than were measured: they wait; each answer takes as much longer.
-            for name in (f"{family}_{level}_s" for family in ("ttft", "e2e") for level in LEVELS):
+            for name in (f"{family}_{p}_s" for family in ("ttft", "e2e") for p in LEVELS):
                 if last.get(name) is not None:
                     last[name] = (last[name] or 0.0) * (1 + excess)
         elif excess > 0:
             # Whoever comes at time t into the window waits for what came in excess until then.
             for family in ("ttft", "e2e"):
-                for level, share in LEVELS.items():
-                    name = f"{family}_{level}_s"
+                for percentile, share in LEVELS.items():
+                    name = f"{family}_{percentile}_s"
                     if last.get(name) is not None:
                         last[name] = (last[name] or 0.0) + share * window * excess
         if last.get("good_share") is not None and excess > 0:
@@ -234,6 +240,7 @@ class Truth:
             seed=seed,
             first=Load(means.first.kind, means.first.value),
             has_slo=bool(means.slo),
+            turns=turning(level(name) for name in means.slo or ()),
             gpus=means.gpus,
             usd_per_hour=means.usd_per_hour,
             output_tokens=means.output_tokens,

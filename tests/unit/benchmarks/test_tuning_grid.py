@@ -8,6 +8,8 @@ import pytest
 from benchmarks.tuning.gridsurface import COLUMNS, Meta, assemble, noise, server_minutes
 
 from deployctl.tuning.surface_file import read
+from deployctl.tuning.surface_truth import Truth
+from deployctl.tuning.trial import Configuration
 
 META = Meta(
     "grid", "A grid", "tiny", "0.32.0", "two cores", [("max_num_seqs", (8, 128), 128)],
@@ -45,6 +47,14 @@ def test_means_over_starts_and_a_file_that_is_read(tmp_path):
     assert (rows[1]["requests_per_s"], rows[1]["good_share"]) == (21.0, 0.75)
     assert small.settings == {"max_num_seqs": 8}
     assert server_minutes(lines) == pytest.approx((100 + 4 * 9) / 60)
+
+
+def test_an_slo_on_a_90th_percentile_is_read_and_judged_by_it(tmp_path):
+    meta = META._replace(slo="ttft_p90=30ms")
+    slow = {**run(3.0, 12.0), "ttft_p90_s": 0.04, "ttft_p95_s": 0.05}
+    file = tmp_path / "grid.json"
+    file.write_text(json.dumps(assemble(meta, [start(1, {}, run(2.0, 10.0), slow)])))
+    assert Truth(read(file)).worth(Configuration()) == 10.0
 
 
 def test_failures_keep_their_reason_and_their_chance(tmp_path):

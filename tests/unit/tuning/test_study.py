@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+from dataclasses import replace
 
 import pytest
 
@@ -45,6 +46,22 @@ def test_what_is_written_is_read_again(folder):
     assert read.trials == 2
     assert read.server_s == 31.25 + 12.5 + 12.0 + 28.0 + 4.0 + 300.0
     assert [done.trial for done in read.done] == [1, 1, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("slo", "turns"),
+    [
+        (None, 0.95),
+        ("ttft_p90=1s", 0.9),
+        ("itl_p50=50ms", 0.95),
+        ("itl_p50=50ms,e2e_p99=4s", 0.99),
+        ("ttft_p10=1s", 0.5),
+        ("ttft_p99.9=1s", 0.995),
+    ],
+)
+def test_the_problem_knows_at_which_share_of_good_requests_its_slo_turns(slo, turns):
+    problem = replace(header(), slo=slo).problem()
+    assert (problem.has_slo, problem.turns) == (slo is not None, turns)
 
 
 def test_a_spec_leaves_unset_what_it_left_unset(folder):

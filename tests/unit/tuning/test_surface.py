@@ -155,3 +155,12 @@ def test_the_problem_is_what_the_file_says():
     assert problem.has_slo
     assert replace(problem, seed=0) == about.problem(0, budget_s=60.0)
     assert not truth(flat, problem={"slo": None}).problem(0).has_slo
+
+
+def test_the_problem_says_at_which_share_of_good_requests_the_slo_turns():
+    def turns(**slo):
+        return truth(flat, problem={"slo": slo}).problem(0).turns
+
+    assert turns(ttft_p95_s=0.5, itl_p95_s=0.05) == 0.95
+    assert turns(ttft_p50_s=0.5, e2e_p95_s=5.0) == 0.5
+    assert turns(itl_p50_s=0.05) == 0.95  # gaps are pooled: no share of requests follows

@@ -85,7 +85,7 @@ def look(
         if isinstance(result, Failure):
             return None
         if isinstance(result, Observation):
-            found = stance(run.at(load), turning(ledger.runs))
+            found = stance(run.at(load), turning(ledger.problem.turns, ledger.runs))
             if result.held == "unclear" and measures.share(result) >= 0.99 and found == "yes":
                 # Nearly every request was good, and the interval still too wide for a yes.
                 ledger.patience = min(_PATIENCE, ledger.patience * 1.1)

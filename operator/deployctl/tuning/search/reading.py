@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from deployctl.tuning.problem import Problem
+from deployctl.tuning.problem import EARLIEST, LATEST, Problem
 from deployctl.tuning.search import measures
 from deployctl.tuning.search.fit import LEARNED_SPREAD, STEEP, STEEP_SPREAD, broken, fit, shares
 from deployctl.tuning.search.ledger import Run
@@ -22,7 +22,6 @@ _RATES = 0.02  # standard error of a rate, besides that of the share
 _WITHIN = 0.2  # of a bracket's width: the least standard error inside it
 _FALLEN = 0.4  # share of good requests
 _HARDLY = 1.0  # standard errors above the limit that it hardly is
-TURNS = 0.95  # share of good requests at which an SLO on 95th percentiles turns
 
 
 class Bracket(NamedTuple):
@@ -96,21 +95,21 @@ def pooled(seen: Sequence[Observation]) -> float:
     return sum(measures.share(o) * measures.requests(o) for o in seen) / count
 
 
-def turning(runs: Sequence[Run]) -> float:
-    """The share at which the SLO turns, from what was decided: a 99th percentile turns later."""
+def turning(expected: float, runs: Sequence[Run]) -> float:
+    """The share at which the SLO turns: as expected, unless what was decided contradicts it."""
     yes = [measures.share(o) for r in runs for o in r.seen if o.held == "yes"]
     no = [measures.share(o) for r in runs for o in r.seen if o.held == "no"]
     least, most = min(yes, default=1.0), max(no, default=0.0)
-    if least < TURNS - 0.04:  # it held with fewer: an SLO on a median, or a lax one
-        return max(0.5, (least + min(most, least)) / 2)
-    if most > TURNS + 0.03:
-        return min(0.995, (most + max(least, most)) / 2)
-    return TURNS
+    if least < expected - 0.04:  # it held with fewer: one of gaps, where many share a few bad ones
+        return max(EARLIEST, (least + min(most, least)) / 2)
+    if most > expected + 0.03:
+        return min(LATEST, (most + max(least, most)) / 2)
+    return expected
 
 
 def believe(problem: Problem, runs: Sequence[Run]) -> Belief:
     """From everything seen so far."""
-    turns, closed = turning(runs), problem.first.kind == "users"
+    turns, closed = turning(problem.turns, runs), problem.first.kind == "users"
     seen = [o for r in runs[:1] for o in r.seen if o.requests_per_s > 0]
     tokens, done = sum(o.output_tokens_per_s for o in seen), sum(o.requests_per_s for o in seen)
     each = tokens / done if tokens else problem.output_tokens
