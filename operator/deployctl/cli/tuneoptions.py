@@ -11,7 +11,7 @@ ObjectiveOption = Annotated[
     Literal["goodput", "throughput", "latency", "cost"] | None,
     typer.Option(
         help="What is sought: goodput (requests/s that meet the SLO), throughput (tokens/s), "
-        "latency (E2E p50 at --load) or cost (dollars a token within the SLO). "
+        "latency (E2E p95 at --load) or cost (dollars a token within the SLO). "
         "\\[default: goodput with --slo, else throughput]",
         rich_help_panel=_PANEL,
         show_default=False,

@@ -114,8 +114,8 @@ def _figures(seen: Observation, goal: "Goal") -> str:
         parts.append(f"{seen.output_tokens_per_s:.4g} tokens/s")
     if seen.ttft_p95_s is not None:
         parts.append(f"TTFT p95 {duration(seen.ttft_p95_s)}")
-    if goal == "latency" and seen.e2e_p50_s is not None:
-        parts.append(f"E2E p50 {duration(seen.e2e_p50_s)}")
+    if goal == "latency" and seen.e2e_p95_s is not None:
+        parts.append(f"E2E p95 {duration(seen.e2e_p95_s)}")
     if seen.failed:
         parts.append(f"{seen.failed} failed")
     if seen.held != "yes" and seen.why:

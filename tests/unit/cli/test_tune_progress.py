@@ -69,7 +69,7 @@ def test_a_terminal_shows_what_goes_on(told, monkeypatch):
         (Failure("out_of_memory", "no blocks", 3.0), "goodput", "does not do (out of memory): no"),
         (Invalid("the client was late", 3.0), "goodput", "says nothing of the engine: the client"),
         (observation(LOAD, 2.0), "throughput", "held · 128 tokens/s"),
-        (observation(LOAD, 2.0, e2e_p50_s=1.25), "latency", "E2E p50 1.2 s"),
+        (observation(LOAD, 2.0, e2e_p95_s=1.25), "latency", "E2E p95 1.2 s"),
         (
             observation(LOAD, 2.0, held="no", why="ttft_p95 missed", failed=3),
             "goodput",
