@@ -139,6 +139,25 @@ def meets(slo: Slo, sample: Sample) -> bool:
     return True
 
 
+def decided(slo: Slo, samples: Sequence[Sample]) -> list[bool]:
+    """Whether each request that began in the window met every objective, in the order of start.
+
+    As in a percentile, one cut by the run's end counts (as missed) if it was over a limit by then.
+    """
+    return [
+        meets(slo, sample)
+        for sample in samples
+        if not sample.warmup and (sample.outcome != "incomplete" or _is_over(slo, sample))
+    ]
+
+
+def _is_over(slo: Slo, cut: Sample) -> bool:
+    return any(
+        term.measure not in (None, "itl") and _at_least(cut, term.measure) > term.limit
+        for term in slo.terms
+    )
+
+
 def _value(sample: Sample, measure: Measure) -> float | None:
     return {"ttft": sample.ttft_s, "tpot": sample.tpot_s, "e2e": sample.e2e_s}.get(measure)
 

@@ -70,9 +70,9 @@ def broken(load: Load, turns: float) -> Share:
 def worth(o: Observation) -> float:
     """How many independent requests a window is worth, by the interval of its goodput."""
     count = measures.requests(o)
-    if not count or not o.requests_per_s:
+    rate = measures.ended(o)
+    if not count or not rate:
         return float(count)
-    rate = count / o.seconds
     part, low, high = (min(1.0, v / rate) for v in (o.goodput_per_s, o.goodput_low, o.goodput_high))
     if 0.03 < part < 0.97 and high > low:
         return min(float(count), max(1.0, part * (1 - part) * (3.92 / (high - low)) ** 2))

@@ -23,12 +23,16 @@ def requests(observation: Observation) -> int:
     return observation.ok + observation.failed
 
 
+def ended(observation: Observation) -> float:
+    """Requests a second that came to an end, in an answer or a failure; 0 where none succeeded."""
+    ok = observation.ok
+    return observation.requests_per_s * requests(observation) / ok if ok else 0.0
+
+
 def share(observation: Observation) -> float:
     """Share of requests that met every objective; 0 where none came to an end."""
-    count = requests(observation)
-    if not count:
-        return 0.0
-    return min(1.0, observation.goodput_per_s * observation.seconds / count)
+    everything = ended(observation)
+    return min(1.0, observation.goodput_per_s / everything) if everything else 0.0
 
 
 def rate(observation: Observation) -> float:
