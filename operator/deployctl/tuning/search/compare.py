@@ -145,7 +145,7 @@ class Readings:
         scatter = known + sum((d - centre) ** 2 / v for d, v in differences)
         degrees = known + len(differences) - 1
         error *= math.sqrt(scatter / degrees)
-        strict = 0.997 if len(differences) < _FEW else 0.993
+        strict = 0.998 if len(differences) < _FEW else 0.995
         half, wide = (t_quantile(level, degrees) * error for level in (0.975, strict))
         return Pair(centre, centre - half, centre + half, centre - wide, len(differences))
 
