@@ -95,8 +95,10 @@ def _goodput(
     before met users who all came at once, which in a short window with slow answers is many.
     """
     rate, counts = result.throughput.requests_per_s, result.requests
-    if slo is None or not counts.ok:
+    if slo is None:
         return rate, rate, rate
+    if not counts.ok:
+        return 0.0, 0.0, 0.0
     good = slos.decided(slo, samples)
     bounds = intervals.proportion([(int(met), 1) for met in good])
     ended = rate * (counts.ok + counts.failed) / counts.ok
