@@ -39,7 +39,7 @@ TURNS = 0.95  # share of good requests at which an SLO on 95th percentiles turns
 EARLIEST, LATEST = 0.5, 0.995
 
 
-def turning(levels: Iterable[tuple[str, float]]) -> float:
+def turns_at(levels: Iterable[tuple[str, float]]) -> float:
     """Share of good requests at which an SLO turns from met to missed, before anything was seen:
     its lowest percentile, of (measure, share) pairs, from 0.5 to 0.995.
 

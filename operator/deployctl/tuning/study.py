@@ -21,7 +21,7 @@ from deployctl.targets.atomic import make_folder, state_error
 from deployctl.targets.locks import lock
 from deployctl.tuning.events import Done, Event, Restarted, from_document, spent_s, to_line
 from deployctl.tuning.fingerprint import Fingerprint
-from deployctl.tuning.problem import Parameter, Problem, turning
+from deployctl.tuning.problem import Parameter, Problem, turns_at
 from deployctl.tuning.trial import Goal, Load
 
 STUDY_VERSION = 1
@@ -71,7 +71,7 @@ class Header:
             seed=self.seed,
             first=self.first,
             has_slo=self.slo is not None,
-            turns=turning((t.measure or "", t.share) for t in terms),
+            turns=turns_at((t.measure or "", t.share) for t in terms),
             gpus=self.gpus,
             usd_per_hour=self.usd_per_hour,
             output_tokens=self.output_tokens,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cached_property
 from statistics import NormalDist
 
-from deployctl.tuning.problem import Parameter, Prior, Problem, turning
+from deployctl.tuning.problem import Parameter, Prior, Problem, turns_at
 from deployctl.tuning.surface_file import Point, Surface
 from deployctl.tuning.trial import Configuration, Failure, Goal, Load, Value
 
@@ -240,7 +240,7 @@ class Truth:
             seed=seed,
             first=Load(means.first.kind, means.first.value),
             has_slo=bool(means.slo),
-            turns=turning(level(name) for name in means.slo or ()),
+            turns=turns_at(level(name) for name in means.slo or ()),
             gpus=means.gpus,
             usd_per_hour=means.usd_per_hour,
             output_tokens=means.output_tokens,
