@@ -20,12 +20,12 @@ from typing import Any
 
 from benchmarks.tuning.gridsurface import TAILS, Meta, assemble
 
-from deployctl.cli import loadmeasure
-from deployctl.cli.endpoint import Endpoint as Asked
-from deployctl.cli.pipeline import prepare
 from deployctl.errors import DeployctlError
 from deployctl.load import slo as slos
 from deployctl.load.folder import REQUESTS, SUMMARY
+from deployctl.operations.measure import run as loadmeasure
+from deployctl.operations.measure.endpoint import Endpoint as Asked
+from deployctl.operations.prepare import prepare
 from deployctl.spec import ServiceSpec, Settings
 from deployctl.targets.driver import Endpoint
 from deployctl.targets.interrupts import interruptible

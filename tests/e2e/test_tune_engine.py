@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.cli.pipeline import prepare
-from deployctl.cli.tuneload import QuietLoad
 from deployctl.load import slo as slos
+from deployctl.operations.prepare import prepare
+from deployctl.operations.tune.load import QuietLoad
 from deployctl.spec import ServiceSpec, Settings
 from deployctl.targets.process import procfs
 from deployctl.tuning.enginebench import EngineBench

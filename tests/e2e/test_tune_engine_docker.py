@@ -6,9 +6,9 @@ import time
 import pytest
 from tests.e2e.docker_parts import cpu_image, docker, inspect, left, port, sweep
 
-from deployctl.cli.pipeline import prepare
-from deployctl.cli.tuneload import QuietLoad
 from deployctl.load import slo as slos
+from deployctl.operations.prepare import prepare
+from deployctl.operations.tune.load import QuietLoad
 from deployctl.spec import ServiceSpec, Settings
 from deployctl.tuning.enginebench import EngineBench
 from deployctl.tuning.trial import Configuration, Failure, Load, Observation, Started

@@ -50,8 +50,8 @@ def command(
     open loop and a closed one) are refused, unless --anyway is given. The
     model and the server may differ: they are what is compared.
     """
-    from deployctl.cli.loadgate import job_summary
     from deployctl.load import compare, results
+    from deployctl.operations.measure.gate import job_summary
     from deployctl.reports import comparison as words
 
     allowed = _share(threshold)

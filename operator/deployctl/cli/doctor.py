@@ -124,7 +124,7 @@ def _profile(gpu: str) -> "GpuProfile | None":
 
 def _holder(port: int) -> str | None:
     """The service on this machine whose records say that it serves on `port`."""
-    from deployctl.cli.services import open_store
+    from deployctl.operations.deploy.services import open_store
 
     _, store = open_store()
     for ref in store.services():
@@ -158,10 +158,10 @@ def _model_bytes(model: str | None) -> tuple[int | None, list["Check"]]:
     if model is None:
         return None, []
     from deployctl import hub
-    from deployctl.cli.pipeline import hub_token
     from deployctl.doctor.report import fail, good
     from deployctl.errors import DeployctlError
     from deployctl.model import facts_from
+    from deployctl.operations.prepare import hub_token
     from deployctl.units import size
 
     try:

@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from deployctl.cli.console import Output, answer_json, story
-from deployctl.cli.endpoint import TargetOption
 from deployctl.cli.options import OutputOption
+from deployctl.operations.measure.endpoint import TargetOption
 
 
 def command(
@@ -31,9 +31,9 @@ def command(
 
       deployctl down --all --volumes
     """
-    from deployctl.cli.phases import Progress
-    from deployctl.cli.services import DOCUMENT_VERSION, open_rollout, open_store
+    from deployctl.cli.progress import Progress
     from deployctl.errors import InputError
+    from deployctl.operations.deploy.services import DOCUMENT_VERSION, open_rollout, open_store
     from deployctl.targets import open_driver
 
     if bool(names) == every:

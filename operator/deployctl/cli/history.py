@@ -3,8 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from deployctl.cli.console import Output, answer_json
-from deployctl.cli.endpoint import ServiceArgument, TargetOption
 from deployctl.cli.options import OutputOption
+from deployctl.operations.measure.endpoint import ServiceArgument, TargetOption
 
 if TYPE_CHECKING:
     from deployctl.targets.release import Release
@@ -22,7 +22,7 @@ def command(
 
     [bold]Example[/bold]: deployctl history my-model
     """
-    from deployctl.cli.services import DOCUMENT_VERSION, find, open_store
+    from deployctl.operations.deploy.services import DOCUMENT_VERSION, find, open_store
 
     _, store = open_store()
     ref = find(store, name, target)
@@ -37,7 +37,7 @@ def command(
             }
         )
         return
-    from deployctl.cli.services import print_rows
+    from deployctl.operations.deploy.services import print_rows
 
     rows = [_document(release) for release in releases]
     print_rows([_COLUMNS_SHOWN, *([str(row[key]) for key in _COLUMNS] for row in rows)])

@@ -51,8 +51,8 @@ def command(
     """
     from deployctl import hub
     from deployctl.cli.console import answer_json, out
-    from deployctl.cli.pipeline import hub_token
     from deployctl.model import facts_from
+    from deployctl.operations.prepare import hub_token
 
     source = model or model_option
     if not source:

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from deployctl.cli.console import Output, answer_json
-from deployctl.cli.endpoint import ServiceArgument, TargetOption
 from deployctl.cli.options import OutputOption
+from deployctl.operations.measure.endpoint import ServiceArgument, TargetOption
 
 
 def command(
@@ -34,8 +34,8 @@ def command(
 
       deployctl logs -f my-model
     """
-    from deployctl.cli.services import DOCUMENT_VERSION, find, open_store
     from deployctl.errors import InputError, NotFoundError
+    from deployctl.operations.deploy.services import DOCUMENT_VERSION, find, open_store
     from deployctl.targets import history, open_driver
 
     if follow and output is Output.json:

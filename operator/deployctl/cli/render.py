@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deployctl.cli import tuned as tunings
 from deployctl.cli.console import Output, answer_json, story
 from deployctl.cli.options import spec_options
 from deployctl.errors import DeployctlError, InputError
+from deployctl.operations import tuned as tunings
 from deployctl.spec import ServiceSpec
 
 if TYPE_CHECKING:
-    from deployctl.cli.pipeline import Prepared
+    from deployctl.operations.prepare import Prepared
     from deployctl.render import Bundle
 
 DOCUMENT_VERSION = 1
@@ -88,7 +88,7 @@ def command(
     Or: deployctl render --target helm … -o qwen && helm install qwen qwen/chart -f
     qwen/values.yaml
     """
-    from deployctl.cli.rendered import write
+    from deployctl.operations.bundle import write
 
     recommended = tunings.read(tuned, tuned_anyway, specs, given)
     everything = target is Kind.all

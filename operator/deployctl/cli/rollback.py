@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from deployctl.cli.console import Output, answer_json, story
-from deployctl.cli.endpoint import TargetOption
 from deployctl.cli.options import OutputOption
+from deployctl.operations.measure.endpoint import TargetOption
 
 
 def command(
@@ -29,8 +29,8 @@ def command(
 
       deployctl rollback my-model --to 3
     """
-    from deployctl.cli.phases import Progress
-    from deployctl.cli.services import (
+    from deployctl.cli.progress import Progress
+    from deployctl.operations.deploy.services import (
         DOCUMENT_VERSION,
         open_rollout,
         open_store,

@@ -7,7 +7,9 @@ from rich.text import Text
 
 from deployctl import units
 from deployctl.cli.console import Output, answer_json, out
-from deployctl.cli.endpoint import (
+from deployctl.cli.options import OutputOption
+from deployctl.errors import InputError, TargetError
+from deployctl.operations.measure.endpoint import (
     CaFileOption,
     Endpoint,
     HeaderOption,
@@ -18,9 +20,7 @@ from deployctl.cli.endpoint import (
     UrlOption,
     resolve,
 )
-from deployctl.cli.options import OutputOption
-from deployctl.cli.smokechecks import Answer, Check
-from deployctl.errors import InputError, TargetError
+from deployctl.operations.measure.smoke import Answer, Check
 
 QUESTION, EXPECT = "What is the capital of France?", "Paris"
 
@@ -64,7 +64,7 @@ def command(
 
         [bold]deployctl smoke --url https://gw --ca-file ca.pem --header 'X-Team: a'[/bold]
     """
-    from deployctl.cli import loadwire
+    from deployctl.operations.measure import headers as loadwire
 
     try:
         patience = units.seconds(timeout)
@@ -92,7 +92,7 @@ def _look(
 ) -> tuple[list[Check], str | None, Answer | None]:
     import httpx
 
-    from deployctl.cli import smokechecks
+    from deployctl.operations.measure import smoke as smokechecks
 
     key = endpoint.api_key
     with httpx.Client(

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from deployctl.cli.console import Output, answer_json, story
-from deployctl.cli.endpoint import ServiceArgument, TargetOption
 from deployctl.cli.options import OutputOption
+from deployctl.operations.measure.endpoint import ServiceArgument, TargetOption
 
 if TYPE_CHECKING:
     from deployctl.spec import Settings
@@ -34,7 +34,7 @@ def command(
 
       deployctl status my-model --output json
     """
-    from deployctl.cli.services import DOCUMENT_VERSION, open_store
+    from deployctl.operations.deploy.services import DOCUMENT_VERSION, open_store
 
     settings, store = open_store()
     refs = [store.find(name, target)] if name else store.services()
@@ -124,7 +124,7 @@ def _look(settings: "Settings", ref: "ServiceRef", releases: "list[Release]") ->
 
 
 def _tell(documents: list[dict[str, Any]]) -> None:
-    from deployctl.cli.services import print_rows
+    from deployctl.operations.deploy.services import print_rows
 
     if not documents:
         story("no service; start one with deployctl up")

@@ -92,7 +92,7 @@ def test_several_services_have_a_folder_each(run, tmp_path):
 
 
 def test_against_a_release_every_byte_counts(run, tmp_path):
-    from deployctl.cli.pipeline import prepare
+    from deployctl.operations.prepare import prepare
     from deployctl.render import render_process
     from deployctl.spec import load_specs
     from deployctl.targets.release import Release

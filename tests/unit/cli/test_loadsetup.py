@@ -3,11 +3,12 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.cli import loadseries, loadsetup
-from deployctl.cli.endpoint import Endpoint
-from deployctl.cli.loadflags import LoadFlags
-from deployctl.cli.served import Served
+from deployctl.cli.loadtest.options import LoadFlags
 from deployctl.errors import InputError
+from deployctl.operations.measure import series as loadseries
+from deployctl.operations.measure import setup as loadsetup
+from deployctl.operations.measure.endpoint import Endpoint
+from deployctl.operations.measure.served import Served
 
 ENDPOINT = Endpoint("http://h:1", "m", None, None)
 

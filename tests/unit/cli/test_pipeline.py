@@ -5,9 +5,9 @@ import json
 import pytest
 
 import deployctl.doctor
-from deployctl.cli import pipeline
 from deployctl.errors import ModelError, ProfileError, SpecError
 from deployctl.hardware import load_profile
+from deployctl.operations import prepare as pipeline
 from deployctl.spec import ServiceSpec
 
 CONFIG = {

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from deployctl.cli.rendered import MARKER, write
 from deployctl.errors import InputError, StateError
+from deployctl.operations.bundle import MARKER, write
 from deployctl.render import Bundle
 
 BUNDLE = Bundle(

@@ -6,8 +6,9 @@ import re
 import pytest
 from rich.console import Console
 
-from deployctl.cli import liveline, tuneprogress
-from deployctl.cli.tuneprogress import TuneProgress, outcome
+from deployctl.cli import liveline
+from deployctl.cli.tune import progress as tuneprogress
+from deployctl.cli.tune.progress import TuneProgress, outcome
 from deployctl.tuning.events import Done, Restarted
 from deployctl.tuning.runner import Begun
 from deployctl.tuning.trial import Failure, Invalid, Load, Started

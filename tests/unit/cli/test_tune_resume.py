@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from deployctl.cli.tunerun import newest
 from deployctl.errors import NotFoundError
+from deployctl.operations.tune.run import newest
 from deployctl.tuning import study as studies
 
 SLO = ["--slo", "ttft_p95=500ms"]

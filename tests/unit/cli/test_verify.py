@@ -4,15 +4,16 @@ import math
 
 import pytest
 
-from deployctl.cli import beside, watching
-from deployctl.cli.endpoint import Endpoint
-from deployctl.cli.tuned import Tuned
-from deployctl.cli.verify import read
-from deployctl.cli.verifyflags import VerifyFlags
+from deployctl.cli.up.options import VerifyFlags
 from deployctl.errors import EngineError, InputError, TargetError
 from deployctl.hardware.nvidia_smi import Card
 from deployctl.load import slo as slos
 from deployctl.metrics import Histogram, Snapshot
+from deployctl.operations.deploy import canary as beside
+from deployctl.operations.deploy import watch as watching
+from deployctl.operations.deploy.verification import read
+from deployctl.operations.measure.endpoint import Endpoint
+from deployctl.operations.tuned import Tuned
 from deployctl.planning.plan import MemoryBudget
 from deployctl.spec import ServiceSpec
 from deployctl.targets.driver import EngineState

@@ -1,4 +1,4 @@
-from deployctl.cli import loadprogress
+from deployctl.cli.loadtest import progress as loadprogress
 from deployctl.load.locust import Progress
 from deployctl_loadtest.result import Setup
 

@@ -8,10 +8,10 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from deployctl.cli import loadgate
 from deployctl.errors import InputError, SloMissedError, StateError
 from deployctl.load import gate, slo
 from deployctl.load.summary import summarize
+from deployctl.operations.measure import gate as loadgate
 from deployctl.reports import junit, load_html, load_markdown, load_terminal, series
 from deployctl_loadtest.result import Agreement, Server, ServerMoment, Setup
 from deployctl_loadtest.sample import Sample, WorkerReport

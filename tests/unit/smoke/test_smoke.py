@@ -3,10 +3,10 @@ import json
 import httpx
 import pytest
 
-from deployctl.cli import smokechecks
-from deployctl.cli.endpoint import Endpoint, base_url, resolve
-from deployctl.cli.served import Served, choose
 from deployctl.errors import InputError, NotFoundError
+from deployctl.operations.measure import smoke as smokechecks
+from deployctl.operations.measure.endpoint import Endpoint, base_url, resolve
+from deployctl.operations.measure.served import Served, choose
 
 CHAT = {
     "choices": [{"message": {"content": "The capital of France is Paris."}}],

@@ -1,0 +1,118 @@
+"""`deployctl plan`: what will run, whether it fits, and why."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from deployctl.cli.console import Output, answer_json, out
+from deployctl.cli.options import OutputOption, spec_options
+from deployctl.errors import PlanRefusedError, SpecError
+from deployctl.operations import tuned as tunings
+from deployctl.spec import ServiceSpec
+
+if TYPE_CHECKING:
+    from deployctl.planning import ServingPlan
+
+
+@spec_options
+def command(
+    specs: list[ServiceSpec],
+    given: frozenset[str],
+    tuned: tunings.TunedOption = None,
+    tuned_anyway: tunings.TunedAnywayOption = False,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            help="Profiles to compare, with commas between: l4,rtx4090,a100-80gb.",
+            metavar="GPU,GPU,…",
+            show_default=False,
+        ),
+    ] = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Say what will run, whether it fits, and why. Nothing is started, no weights are read.
+
+    The plan gives the engine's flags, how many GPUs share the model, the memory of each, how
+    many requests fit, how long a start may take and what it costs. What cannot run is refused
+    with the fix, and the exit code is 3.
+
+    deployctl plan --model Qwen/Qwen2.5-7B-Instruct-AWQ --gpu l4 --users 8
+
+    deployctl plan --model ./checkpoint --gpu h100 --gpus 2 --max-model-len 32768
+
+    deployctl plan --model ./checkpoint --compare l4,rtx4090,a100-80gb --users 16
+    """
+    recommended = tunings.read(tuned, tuned_anyway, specs, given)
+    if compare is not None:
+        if recommended is not None:
+            raise SpecError(
+                "a recommendation is for one card",
+                where="--tuned",
+                hint="leave out --compare",
+            )
+        if len(specs) != 1:
+            raise SpecError(
+                "compares one service at a time", where="--compare", hint="give one model"
+            )
+        _compare(specs[0], compare, output)
+        return
+    plans: list[ServingPlan] = []
+    for index, spec in enumerate(specs):
+        prepared = tunings.prepare(spec, recommended)
+        plans.append(prepared.plan)
+        if output is Output.json:
+            continue
+        from deployctl.cli.plan.text import plan_text
+
+        if index:
+            out.print()
+        counted = prepared.plan.graphs_in_budget
+        out.print(
+            plan_text(
+                prepared.plan,
+                prepared.profile.title,
+                counted=counted,
+                colour=out.color_system is not None and out.is_terminal,
+            ),
+            end="",
+            soft_wrap=True,
+        )
+    if output is Output.json:
+        answer_json(plans[0] if len(plans) == 1 else [p.model_dump(mode="json") for p in plans])
+    _refuse(plans)
+
+
+def _compare(spec: ServiceSpec, names: str, output: Output) -> None:
+    from deployctl.cli.plan.text import comparison_text
+    from deployctl.hardware import load_profile
+    from deployctl.operations.prepare import prepare
+    from deployctl.planning.compare import compare
+
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    if not wanted:
+        raise SpecError("names no profile", where="--compare", hint="deployctl profiles lists them")
+    profiles = [load_profile(name) for name in wanted]
+    prepared = prepare(spec.model_copy(update={"gpu": wanted[0]}))
+    found = compare(prepared.spec, prepared.facts, profiles)
+    if output is Output.json:
+        answer_json(found)
+    else:
+        out.print(comparison_text(found), end="", soft_wrap=True)
+    if all(candidate.plan.verdict != "fits" for candidate in found.candidates):
+        raise PlanRefusedError(
+            "none of these cards is enough",
+            where="--compare",
+            hint="ask for less context or fewer users, or compare larger cards",
+        )
+
+
+def _refuse(plans: "list[ServingPlan]") -> None:
+    refused = [plan for plan in plans if plan.verdict != "fits"]
+    if not refused:
+        return
+    first = refused[0]
+    word = "does not fit" if first.verdict == "does_not_fit" else "cannot run"
+    raise PlanRefusedError(
+        f"{first.name} {word}: {', '.join(reason.code for reason in first.reasons)}",
+        hint=first.reasons[0].fix if first.reasons else None,
+    )

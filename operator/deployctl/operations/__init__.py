@@ -1,0 +1,1 @@
+"""What deployctl does, for the command line, the controller and any program. Prints nothing."""

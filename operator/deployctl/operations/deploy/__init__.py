@@ -1,0 +1,1 @@
+"""Brings services up, verifies, compares, rolls back and takes down."""

@@ -1,0 +1,288 @@
+"""The two sides of `deployctl diff`: the spec's files, and what they are held against."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deployctl.errors import DeployctlError, InputError, NotFoundError
+
+if TYPE_CHECKING:
+    from deployctl.checking.difference import Change
+    from deployctl.operations.prepare import Prepared
+    from deployctl.planning.plan import ServingPlan
+    from deployctl.render import Bundle
+    from deployctl.spec import ServiceSpec
+    from deployctl.targets.docker.running import Running
+    from deployctl.targets.release import Release
+
+MARKER = ".deployctl.json"
+MAX_FILES = 500
+MAX_BYTES = 4 * 1024 * 1024
+# The file that tells which target a folder was rendered for.
+_TELLTALE = {
+    "compose.yaml": "docker",
+    "command.json": "process",
+    "chart/Chart.yaml": "helm",
+    "kustomization.yaml": "manifests",
+}
+_FIGURES = (
+    ("engine", lambda p: f"{p.engine.name} {p.engine.version}"),
+    ("GPUs of one replica", lambda p: p.tensor_parallel_size * p.pipeline_parallel_size),
+    ("replicas", lambda p: p.replicas),
+    ("context, tokens", lambda p: p.max_model_len),
+    ("full requests at once", lambda p: round(p.max_concurrency, 1)),
+    ("KV cache, GiB a GPU", lambda p: round(p.memory.kv_cache_gib, 2) if p.memory else None),
+    ("start-up budget, s", lambda p: p.startup_budget_s),
+    ("dollars an hour", lambda p: round(p.cost.usd_per_hour, 2) if p.cost else None),
+)
+
+
+@dataclass
+class Sides:
+    """What is compared."""
+
+    service: str
+    target: str
+    against: str  # in words
+    old: dict[str, str]
+    new: dict[str, str]
+    startup_budget_s: int
+    replaces: bool = False  # `up` replaces the release whenever a byte of it differs
+    old_chart: Path | None = None  # of the old side, where it carries one
+    plan: list[tuple[str, Any, Any]] = field(default_factory=list)
+
+
+def prepared(specs: "list[ServiceSpec]") -> "Iterator[Prepared]":
+    """Plans every spec."""
+    from deployctl.operations.prepare import prepare
+
+    return map(prepare, specs)
+
+
+def changes(sides: Sides) -> "list[Change]":
+    """The changes from the old side to the new one."""
+    from deployctl.checking.difference import Change, compare
+    from deployctl.checking.effects import Effect
+
+    old, new = sides.old, sides.new
+    if sides.target == "helm":
+        old, new = _filled_in(sides)
+    found = compare(old, new, sides.target)
+    if sides.replaces and old != new:
+        why = "deployctl up replaces a release that differs in anything"
+        found = [Change(c.file, c.where, c.old, c.new, Effect.restarts, why) for c in found] or [
+            Change(name, "", "text", "text", Effect.restarts, why)
+            for name in sorted({*old, *new})
+            if old.get(name) != new.get(name)
+        ]
+    return found
+
+
+def _filled_in(sides: Sides) -> tuple[dict[str, str], dict[str, str]]:
+    """Both sides as objects, where helm is there to make them; else their values."""
+    from deployctl.render.helm import VALUES_FILE, chart
+    from deployctl.targets import helm
+
+    filled = []
+    for files, folder in ((sides.old, sides.old_chart or chart()), (sides.new, chart())):
+        try:
+            values = files.get(VALUES_FILE, "")
+            text = helm.template(folder, values, name=sides.service, namespace="default")
+        except DeployctlError:
+            return sides.old, sides.new
+        filled.append({"objects.yaml": text})
+    return filled[0], filled[1]
+
+
+def _bundle(prepared: "Prepared", target: str, old: dict[str, str], values: list[Path]) -> "Bundle":
+    from deployctl.cli.render import Kind, chart_options, render_one
+
+    options = chart_options(Kind(target), _namespace(old), values)
+    return render_one(target, prepared, **options)
+
+
+def _namespace(old: dict[str, str]) -> str:
+    """The namespace that the other side's objects are in."""
+    from deployctl.checking.documents import documents
+    from deployctl.checking.yamltext import parse
+
+    for file, text in old.items():
+        if file.endswith((".yaml", ".yml")) and not file.startswith("chart/"):
+            for document in documents(file, parse(text)[0]):
+                if document.namespace:
+                    return document.namespace
+    return "vllm"
+
+
+def with_folder(prepared: "Prepared", folder: Path, services: int, values: list[Path]) -> Sides:
+    """A spec against a folder that was rendered.
+
+    Raises:
+        NotFoundError: there is no such folder, or nothing in it was rendered.
+    """
+    name = prepared.plan.name
+    where = folder / name if services > 1 or not _target(folder) else folder
+    target = _target(where)
+    if not folder.is_dir() or target is None:
+        raise NotFoundError(
+            "nothing rendered is there" if folder.is_dir() else "there is no such folder",
+            where=str(folder),
+            hint="give a folder that deployctl render -o wrote",
+        )
+    old = _read(where)
+    own = where / "chart"
+    new = _bundle(prepared, target, old, values).files
+    return Sides(
+        service=name,
+        target=target,
+        against=str(where),
+        old=old,
+        new=dict(new),
+        startup_budget_s=prepared.plan.startup_budget_s,
+        old_chart=own if own.is_dir() else None,
+    )
+
+
+def _target(folder: Path) -> str | None:
+    return next((kind for name, kind in _TELLTALE.items() if (folder / name).is_file()), None)
+
+
+def _read(folder: Path) -> dict[str, str]:
+    """The rendered files of a folder: those its marker lists, or all that may be."""
+    from deployctl.operations.bundle import known
+
+    listed = known(folder)
+    names = list(listed) if listed is not None else _walked(folder)
+    found = {}
+    for name in names[:MAX_FILES]:
+        file = folder / name
+        if not file.is_file():
+            continue
+        if file.stat().st_size > MAX_BYTES:
+            raise InputError("the file is larger than 4 MiB", where=str(file), hint="not rendered")
+        try:
+            found[name] = file.read_text(encoding="utf-8", errors="replace")
+        except OSError as error:
+            raise InputError(
+                f"cannot read it: {error.strerror}", where=str(file), hint="check the folder"
+            ) from error
+    found.pop("README.md", None)
+    return found
+
+
+def _walked(folder: Path) -> list[str]:
+    found = sorted(folder.rglob("*.yaml")) + sorted(folder.rglob("*.json"))
+    found += [f for f in (folder / "run.sh", folder / "secrets" / ".gitignore") if f.is_file()]
+    return [f.relative_to(folder).as_posix() for f in found if f.name != MARKER]
+
+
+def with_file(prepared: "Prepared", file: Path) -> Sides:
+    """A spec against the plan of another spec file.
+
+    Raises:
+        SpecError: the file is wrong.
+        NotFoundError: it has no service of that name, and several others.
+    """
+    from deployctl.operations.prepare import prepare
+    from deployctl.spec import load_specs
+
+    others = load_specs([file], {})
+    name = prepared.plan.name
+    chosen = next((s for s in others if s.service == name), others[0])
+    if chosen.service != name and len(others) > 1:
+        raise NotFoundError(
+            f"the file has no service {name}",
+            where=str(file),
+            hint=f"it has {', '.join(s.service for s in others)}",
+        )
+    other = prepare(chosen)
+    target = prepared.spec.target or "docker"
+    return Sides(
+        service=name,
+        target=target,
+        against=f"{chosen.service} in {file}" if chosen.service != name else str(file),
+        old=dict(_bundle(other, target, {}, []).files),
+        new=dict(_bundle(prepared, target, {}, []).files),
+        startup_budget_s=prepared.plan.startup_budget_s,
+        plan=_figures(other.plan, prepared.plan),
+    )
+
+
+def _figures(old: "ServingPlan", new: "ServingPlan") -> list[tuple[str, Any, Any]]:
+    """The figures of two plans that differ."""
+    pairs = [(what, figure(old), figure(new)) for what, figure in _FIGURES]
+    return [(what, before, after) for what, before, after in pairs if before != after]
+
+
+def with_running(prepared: "Prepared") -> Sides:
+    """A spec against what runs of it.
+
+    Raises:
+        NotFoundError: nothing runs.
+        TargetError: the records or Docker cannot be read.
+    """
+    target = prepared.spec.target or "docker"
+    name = prepared.plan.name
+    new = dict(_bundle(prepared, target, {}, []).files)
+    release = _deployed(name, target)
+    budget = prepared.plan.startup_budget_s
+    if release is not None:
+        return Sides(
+            service=name,
+            target=target,
+            against=f"revision {release.revision}, which is deployed",
+            old=dict(release.bundle.files),
+            new=new,
+            startup_budget_s=budget,
+            replaces=True,
+            plan=_figures(release.plan, prepared.plan),
+        )
+    if target == "docker":
+        from deployctl.targets.docker.running import running_files
+
+        found = running_files(name)
+        if found is not None:
+            return Sides(
+                service=name,
+                target=target,
+                against=f"the Compose project that runs from {found.source}",
+                old=found.files,
+                new=_as_told(new, found) if found.partial else new,
+                startup_budget_s=budget,
+            )
+    raise NotFoundError(
+        f"nothing of {name} runs on target {target}",
+        where=name,
+        hint="deployctl up starts it; --against DIR compares with a rendered folder",
+    )
+
+
+def _as_told(new: dict[str, str], running: "Running") -> dict[str, str]:
+    """The new Compose file, cut down to what a container tells of itself."""
+    import json
+
+    import yaml
+
+    from deployctl.render.compose import COMPOSE_FILE, ENGINE
+
+    engine = yaml.safe_load(new[COMPOSE_FILE])["services"][ENGINE]
+    told = json.loads(running.files[COMPOSE_FILE])["services"][ENGINE]
+    told["environment"] = {
+        name: value
+        for name, value in told["environment"].items()
+        if name in engine["environment"] or f"{name}={value}" not in running.from_image
+    }
+    running.files[COMPOSE_FILE] = json.dumps({"services": {ENGINE: told}})
+    kept = {key: engine.get(key) for key in told}
+    return {COMPOSE_FILE: json.dumps({"services": {ENGINE: kept}})}
+
+
+def _deployed(name: str, target: str) -> "Release | None":
+    from deployctl.operations.deploy.services import open_store
+    from deployctl.targets import history
+    from deployctl.targets.store import KINDS, ServiceRef
+
+    _, store = open_store()
+    kind = next((k for k in KINDS if k == target), None)
+    return history.deployed(store.releases(ServiceRef(kind, name))) if kind else None

@@ -1,0 +1,92 @@
+"""`deployctl loadtest --find-max goodput`: the highest load at which an SLO holds."""
+
+import dataclasses
+import json
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from deployctl.cli.console import story
+from deployctl.errors import InputError
+from deployctl.operations.measure import run as loadmeasure
+from deployctl.operations.measure import series as loadseries
+from deployctl.operations.measure.endpoint import Endpoint
+
+if TYPE_CHECKING:
+    from deployctl.load.search import Held
+    from deployctl.load.slo import Slo
+    from deployctl_loadtest.result import Setup
+    from deployctl_loadtest.sample import Sample
+    from deployctl_loadtest.series import Series, Variable
+
+_HIGHEST: dict[str, float] = {"users": 8192, "rate": 4096}
+_FIRST_RATE = 1.0  # requests a second, where --rate does not say where to begin
+
+
+class _InterruptedError(Exception):
+    """Ctrl-C ended the run that was under way."""
+
+
+def find(
+    setup: "Setup", endpoint: Endpoint, folder: Path | None, slo: "Slo | None", *, by_users: bool
+) -> "tuple[Series, Path]":
+    """Searches for the limit, and writes the series' folder.
+
+    `by_users`: the load is users (closed loop), from the setup's; else a rate (open loop).
+
+    Raises:
+        InputError: there is no SLO. Otherwise what a single run raises.
+    """
+    from deployctl.load import limit, search
+
+    if slo is None:
+        raise InputError(
+            "a limit is what an SLO allows",
+            where="--find-max",
+            hint="add for example --slo ttft_p95=500ms,itl_p95=50ms",
+        )
+    variable: Variable = "users" if by_users else "rate"
+    recorder = loadseries.Recorder("find_max", variable, endpoint, setup, folder)
+    good: dict[float, tuple[float, float, float]] = {}
+
+    def measure(load: float, attempt: int) -> "Held":
+        again = f", again and {2 ** (attempt - 1)} times as long" if attempt > 1 else ""
+        story(f"{variable} = {load:g}{again}")
+        longer = dataclasses.replace(setup, duration_s=setup.duration_s * 2 ** (attempt - 1))
+        name = f"{variable}-{load:g}" + (f"-{attempt}" if attempt > 1 else "")
+        result, where = loadmeasure.measure(
+            loadseries.at_load(longer, variable, load, len(recorder.points)),
+            endpoint,
+            recorder.folder / name,
+            slo=slo,
+        )
+        samples = _samples(where)
+        held, why = limit.decide(result, samples)
+        if result.interrupted:
+            held, why = "unclear", "interrupted"
+        good[load] = limit.goodput(slo, result, samples)
+        said: Literal["yes", "no", "unclear"] = "unclear" if held == "client" else held
+        recorder.add(load, where, result, said, why)
+        story(f"  {'held' if held == 'yes' else 'not held' if held == 'no' else held}: {why}")
+        if result.interrupted:
+            raise _InterruptedError
+        return held
+
+    found = None
+    with suppress(_InterruptedError):
+        found = search.find(
+            measure,
+            start=float(setup.users) if by_users else setup.rate or _FIRST_RATE,
+            highest=_HIGHEST[variable],
+            whole=by_users,
+        )
+    answer = limit.answer(found, slo.text, variable, recorder.points, good)
+    return recorder.close(answer), recorder.folder
+
+
+def _samples(where: Path) -> "list[Sample]":
+    from deployctl.load.folder import REQUESTS
+    from deployctl_loadtest.sample import Sample
+
+    with (where / REQUESTS).open(encoding="utf-8") as lines:
+        return [Sample.from_dict(json.loads(line)) for line in lines]

@@ -1,0 +1,179 @@
+"""The questions that `smoke` puts to a server, one function each. Touches the network."""
+
+import time
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from deployctl.operations.measure.endpoint import Endpoint
+from deployctl.units import duration
+
+if TYPE_CHECKING:
+    import httpx
+
+MAX_TOKENS = 64
+
+
+class Check(NamedTuple):
+    """One thing that was looked at."""
+
+    name: str  # stable
+    ok: bool
+    title: str
+    detail: str
+    seconds: float
+    hint: str | None = None
+
+
+class Answer(NamedTuple):
+    """What the model said."""
+
+    text: str
+    prompt_tokens: int | None
+    output_tokens: int | None
+    seconds: float
+
+
+def health(client: "httpx.Client") -> Check:
+    """Whether /health answers 200."""
+    status, detail, seconds, _ = _ask(client, "GET", "/health")
+    if status == 200:
+        return Check("health", True, "/health answers", "", seconds)
+    hint = "deployctl status and deployctl logs say more; is this the right address?"
+    return Check("health", False, "/health answers", detail, seconds, hint)
+
+
+def models(client: "httpx.Client", endpoint: Endpoint) -> tuple[Check, str | None]:
+    """Whether /v1/models lists the model; and the model's name, if there is one to ask for."""
+    status, detail, seconds, document = _ask(client, "GET", "/v1/models")
+    title = f"/v1/models lists {endpoint.model or 'a model'}"
+    if status in (401, 403):
+        hint = "give --api-key-file, or set DEPLOYCTL_API_KEY"
+        said = "wants an API key" if endpoint.api_key is None else "refuses the API key"
+        return Check("models", False, title, f"the server {said}", seconds, hint), None
+    names = _model_names(document) if status == 200 else None
+    if names is None:
+        hint = "is this the address of an OpenAI-compatible server?"
+        detail = detail if status != 200 else "not a list of models"
+        return Check("models", False, title, detail, seconds, hint), None
+    wanted = endpoint.model or (names[0] if names else None)
+    if wanted is None or wanted not in names:
+        detail = f"it lists {', '.join(names) or 'nothing'}"
+        hint = "--model must be a name that the server lists"
+        return Check("models", False, title, detail, seconds, hint), None
+    return Check("models", True, f"/v1/models lists {wanted}", "", seconds), wanted
+
+
+def refuses(client: "httpx.Client", key: str | None) -> Check:
+    """Whether a request without a key, or with a wrong one, is turned away."""
+    name = "no_key" if key is None else "wrong_key"
+    title = f"{'no' if key is None else 'a wrong'} API key is refused"
+    headers = {"Authorization": "" if key is None else f"Bearer {key}"}
+    status, detail, seconds, _ = _ask(client, "GET", "/v1/models", headers=headers)
+    if status in (401, 403):
+        return Check(name, True, title, f"HTTP {status}", seconds)
+    hint = "the engine runs without --api-key, or something before it answers: do not expose it"
+    return Check(name, False, title, detail or f"HTTP {status}", seconds, hint)
+
+
+def completion(
+    client: "httpx.Client", model: str, question: str, expect: str | None
+) -> tuple[Check, Answer | None]:
+    """Whether the model answers, and says what is expected. Greedy, so the same every time."""
+    body: dict[str, Any] = {"model": model, "max_tokens": MAX_TOKENS, "temperature": 0}
+    chat = {**body, "messages": [{"role": "user", "content": question}]}
+    title = "a chat completion"
+    status, detail, seconds, document = _ask(client, "POST", "/v1/chat/completions", json=chat)
+    if status in (400, 404) and ("template" in detail or status == 404):
+        # A base model has no chat template; it can still go on from a text.
+        title = "a completion (the model has no chat)"
+        plain = {**body, "prompt": f"Question: {question}\nAnswer:", "stop": ["\n"]}
+        status, detail, seconds, document = _ask(client, "POST", "/v1/completions", json=plain)
+    if status != 200:
+        hint = "deployctl logs shows what the engine says"
+        return Check("completion", False, title, detail, seconds, hint), None
+    text = _text(document)
+    if text is None:
+        hint = "is this the address of an OpenAI-compatible server?"
+        detail = "the answer has no choices"
+        return Check("completion", False, title, detail, seconds, hint), None
+    usage = document.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    answer = Answer(text, usage.get("prompt_tokens"), usage.get("completion_tokens"), seconds)
+    if not text:
+        hint = "is it an instruct model, and are its weights whole?"
+        many = (answer.output_tokens or 0) > 1
+        detail = f"the answer is {'blank' if many else 'empty'} ({_tokens(answer)})"
+        return Check("completion", False, title, detail, seconds, hint), answer
+    if expect is not None and expect.casefold() not in text.casefold():
+        hint = (
+            "wrong weights, a wrong quantization or a very small model answer like this; "
+            "with --question alone, any answer will do"
+        )
+        detail = f"the answer does not contain {expect!r}"
+        return Check("completion", False, title, detail, seconds, hint), answer
+    said = f", and contains {expect!r}" if expect is not None else ""
+    return Check("completion", True, title, f"{_tokens(answer)}{said}", seconds), answer
+
+
+def _tokens(answer: Answer) -> str:
+    if answer.output_tokens is None:
+        return "answered"
+    rate = answer.output_tokens / answer.seconds if answer.seconds > 0 else 0
+    return f"{answer.output_tokens} tokens, {rate:.0f} tok/s"
+
+
+def _ask(
+    client: "httpx.Client", method: str, path: str, **options: Any
+) -> tuple[int, str, float, Any]:
+    """Returns (status or 0, what went wrong, seconds, the JSON document or None)."""
+    import httpx
+
+    started = time.perf_counter()
+    try:
+        response = client.request(method, path, **options)
+    except httpx.TimeoutException:
+        seconds = time.perf_counter() - started
+        return 0, f"no answer within {duration(seconds)}", seconds, None
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        said = str(error) or type(error).__name__
+        return 0, said, time.perf_counter() - started, None
+    seconds = time.perf_counter() - started
+    try:
+        document = response.json()
+    except ValueError:
+        document = None
+    detail = ""
+    if response.status_code != 200:
+        said = _error(document) or " ".join(response.text.split())
+        detail = f"HTTP {response.status_code}: {said[:200]}".rstrip(": ")
+    return response.status_code, detail, seconds, document
+
+
+def _error(document: Any) -> str:
+    if not isinstance(document, dict):
+        return ""
+    error = document.get("error", document.get("detail", ""))
+    if isinstance(error, dict):
+        error = error.get("message", "")
+    return str(error)
+
+
+def _model_names(document: Any) -> list[str] | None:
+    try:
+        return [str(model["id"]) for model in document["data"]]
+    except (KeyError, TypeError):
+        return None
+
+
+def _text(document: Any) -> str | None:
+    try:
+        choice = document["choices"][0]
+        message = choice.get("message")
+        text = choice.get("text") if message is None else _said(message)
+    except (KeyError, IndexError, TypeError, AttributeError):
+        return None
+    return str(text or "").strip()
+
+
+def _said(message: dict[str, Any]) -> Any:
+    """The answer; of a model that was cut while it still reasoned, its reasoning."""
+    return message.get("content") or message.get("reasoning_content") or message.get("reasoning")

@@ -1,0 +1,1 @@
+"""Begins a study, goes on with one, and ends it with a recommendation."""

@@ -1,0 +1,87 @@
+"""This host, as far as it decides what a study measures; and what else runs on it."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deployctl.cli.console import story
+from deployctl.errors import TargetError
+
+if TYPE_CHECKING:
+    from deployctl.planning.plan import ServingPlan
+    from deployctl.tuning.fingerprint import Fingerprint
+    from deployctl.tuning.planned import Planned
+
+
+def fingerprint(planned: "Planned", baseline: "ServingPlan") -> "Fingerprint":
+    """What this machine is, as far as it decides what is measured."""
+    from deployctl.doctor.gpu_probe import ask_gpus
+    from deployctl.doctor.host_probe import memory
+    from deployctl.doctor.shell import run
+    from deployctl.operations.tuned import this_hardware
+    from deployctl.tuning.fingerprint import Fingerprint
+
+    try:
+        total = memory(Path("/proc/meminfo").read_text(encoding="utf-8"))[0] or 0.0
+    except OSError:
+        total = 0.0
+    target = planned.base.target or "process"
+    driver = None
+    if planned.profile.kind == "cuda":
+        cards = ask_gpus(run, thorough=False).cards
+        driver = next((card.driver for card in cards if card.driver), None)
+    return Fingerprint(
+        hardware=this_hardware(planned.profile, planned.base.gpus),
+        cores=cores(),
+        memory_gib=round(total, 1),
+        driver=driver,
+        target=target,
+        engine_version=baseline.engine.version,
+        image=baseline.engine.image if target == "docker" else None,
+    )
+
+
+def cores() -> int:
+    """Those that we may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
+
+
+def refuse_beside(service: str) -> None:
+    """Makes sure that the service is not running: there is room for one engine, not for two.
+
+    Other services on this machine are told of: they take from what is measured.
+
+    Raises:
+        TargetError: it runs.
+    """
+    from deployctl.operations.deploy.services import open_store
+    from deployctl.targets import open_driver
+    from deployctl.tuning.candidate import bench_name
+
+    settings, store = open_store()
+    for ref in store.services():
+        if ref.service == bench_name(service):
+            continue  # what a tune left behind is ended at the first start
+        try:
+            live = [r for r in store.releases(ref) if r.status in ("pending", "deployed")]
+            driver = open_driver(ref.kind, settings) if live else None
+            runs = driver is not None and any(
+                driver.state(release).condition == "running" for release in live
+            )
+        except TargetError as error:
+            story(f"warning: whether {ref.service} runs is not known: {error.message}")
+            continue
+        if not runs:
+            continue
+        if ref.service == service:
+            raise TargetError(
+                f"{service} is running, and the engine under trial needs its place",
+                where=f"target {ref.kind}",
+                hint=f"deployctl down {service}, tune, and deployctl up again (--tuned); or tune "
+                "on another machine of the same kind",
+            )
+        story(
+            f"warning: {ref.service} is running here too, and takes from what is measured",
+            style="yellow",
+            prefix=8,
+        )

@@ -1,0 +1,50 @@
+"""The load tests of a study: measured as `deployctl loadtest` does, and silently."""
+
+import dataclasses
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deployctl.operations.measure import run as loadmeasure
+from deployctl.operations.measure import setup as loadsetup
+from deployctl.operations.measure.endpoint import Endpoint, base_url
+
+if TYPE_CHECKING:
+    from deployctl.load.slo import Slo
+    from deployctl.targets.driver import Endpoint as Found
+    from deployctl_loadtest.result import LoadResult, Setup
+    from deployctl_loadtest.sample import Sample
+
+
+class QuietLoad:
+    """Runs the load tests of one study. What it learns of the client holds for all that follow."""
+
+    def __init__(self) -> None:
+        self._workers = 1
+        self._cores = os.cpu_count() or 1
+
+    def __call__(
+        self, setup: "Setup", endpoint: "Found", slo: "Slo | None", folder: Path
+    ) -> "tuple[LoadResult, Sequence[Sample]]":
+        """One load test into `folder`.
+
+        Raises:
+            TargetError: Locust could not be started, or ended with nothing to report.
+            StateError: the result could not be written.
+        """
+        run = loadmeasure.measured(
+            dataclasses.replace(setup, workers=self._enough(setup)),
+            Endpoint(base_url(endpoint.url), endpoint.model, endpoint.api_key, setup.service),
+            folder,
+            slo=slo,
+        )
+        if run.result.client.workers_needed is not None:  # the next one has them
+            self._workers = min(run.result.client.workers_needed, self._cores)
+        return run.result, run.samples
+
+    def _enough(self, setup: "Setup") -> int:
+        rate = setup.rate or 0.0
+        guess = loadsetup.enough_workers(setup.users, rate, setup.output_tokens, self._cores)
+        wanted = max(guess, self._workers)
+        return min(wanted, setup.users) if setup.mode == "closed" else wanted
