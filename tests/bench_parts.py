@@ -2,10 +2,11 @@
 
 import dataclasses
 
+from deployctl.endpoint import Endpoint
 from deployctl.load import slo as slos
 from deployctl.load.summary import summarize
 from deployctl.spec import ServiceSpec
-from deployctl.targets.driver import Endpoint, EngineState
+from deployctl.targets.driver import EngineState
 from deployctl.targets.readiness import Answer, Tools
 from deployctl.targets.store import ServiceRef
 from deployctl.tuning.enginebench import EngineBench

@@ -20,14 +20,14 @@ from typing import Any
 
 from benchmarks.tuning.gridsurface import TAILS, Meta, assemble
 
+from deployctl.endpoint import Endpoint
+from deployctl.endpoint import Endpoint as Asked
 from deployctl.errors import DeployctlError
 from deployctl.load import slo as slos
 from deployctl.load.folder import REQUESTS, SUMMARY
 from deployctl.operations.measure import run as loadmeasure
-from deployctl.operations.measure.endpoint import Endpoint as Asked
 from deployctl.operations.prepare import prepare
 from deployctl.spec import ServiceSpec, Settings
-from deployctl.targets.driver import Endpoint
 from deployctl.targets.interrupts import interruptible
 from deployctl.tuning.enginebench import EngineBench
 from deployctl.tuning.space import now

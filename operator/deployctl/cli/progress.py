@@ -11,7 +11,7 @@ from deployctl.cli.liveline import LiveLine
 from deployctl.units import duration
 
 if TYPE_CHECKING:
-    from deployctl.targets.driver import Event
+    from deployctl.events import Event
 
 
 class Progress:

@@ -8,10 +8,10 @@ from rich.text import Text
 from deployctl import units
 from deployctl.cli.console import Output, answer_json, out
 from deployctl.cli.options import OutputOption
+from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, TargetError
 from deployctl.operations.measure.endpoint import (
     CaFileOption,
-    Endpoint,
     HeaderOption,
     KeyFileOption,
     ModelOption,

@@ -8,10 +8,11 @@ import shutil
 from collections.abc import Callable
 
 from deployctl.errors import DeployctlError, InputError, InterruptedByUserError, TargetError
+from deployctl.events import Event, Tell
 from deployctl.render.candidate import candidate_name
 from deployctl.targets import secrets
 from deployctl.targets.atomic import state_error, write_private
-from deployctl.targets.driver import Driver, Event, Tell
+from deployctl.targets.driver import Driver
 from deployctl.targets.interrupts import shielded
 from deployctl.targets.locks import lock
 from deployctl.targets.readiness import Tools, wait_until_answers

@@ -1,21 +1,13 @@
 """Driver: the few things a target must be able to do. Everything else is in `rollout`."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
+from deployctl.endpoint import Endpoint
+from deployctl.events import Tell
 from deployctl.render.bundle import TargetKind
 from deployctl.targets.release import Release
-
-
-class Event(NamedTuple):
-    """Something worth telling while work goes on."""
-
-    kind: Literal["phase", "note", "warning"]
-    text: str
-
-
-Tell = Callable[[Event], None]
 
 
 class EngineState(NamedTuple):
@@ -27,14 +19,6 @@ class EngineState(NamedTuple):
     pid: int | None = None  # process target
     container: str | None = None  # docker target
     memory_bytes: int | None = None  # resident, engine and children
-
-
-class Endpoint(NamedTuple):
-    """Where a release answers."""
-
-    url: str  # http://127.0.0.1:8000
-    model: str  # the served model name
-    api_key: str | None  # never printed
 
 
 class Driver(Protocol):

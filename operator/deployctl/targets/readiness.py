@@ -10,9 +10,11 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from deployctl.endpoint import Endpoint
 from deployctl.engines.vllm import diagnosis, log
 from deployctl.errors import EngineError
-from deployctl.targets.driver import Driver, Endpoint, EngineState, Event, Tell
+from deployctl.events import Event, Tell
+from deployctl.targets.driver import Driver, EngineState
 from deployctl.targets.release import Release
 from deployctl.units import duration
 

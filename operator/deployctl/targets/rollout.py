@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deployctl.errors import DeployctlError, InterruptedByUserError, StateError, TargetError
+from deployctl.events import Event, Tell
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle
 from deployctl.spec import ServiceSpec
 from deployctl.targets import candidate, history, secrets
 from deployctl.targets.candidate import Look
-from deployctl.targets.driver import Driver, Event, Tell
+from deployctl.targets.driver import Driver
 from deployctl.targets.interrupts import interruptible, shielded
 from deployctl.targets.locks import lock
 from deployctl.targets.readiness import Tools, ask, wait_until_answers

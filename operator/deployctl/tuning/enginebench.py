@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, Self
 
+from deployctl.endpoint import Endpoint
 from deployctl.errors import (
     EngineError,
     InterruptedByUserError,
@@ -20,13 +21,13 @@ from deployctl.errors import (
     StateError,
     TargetError,
 )
+from deployctl.events import Event
 from deployctl.load.slo import Slo
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import Bundle, render_compose, render_process
 from deployctl.render.caches import with_caches_of
 from deployctl.spec import ServiceSpec
 from deployctl.targets import Driver, open_driver, secrets
-from deployctl.targets.driver import Endpoint, Event
 from deployctl.targets.locks import lock
 from deployctl.targets.release import Release
 from deployctl.targets.rollout import REAL, Rollout
@@ -39,8 +40,8 @@ from deployctl_loadtest.result import LoadResult, Setup
 from deployctl_loadtest.sample import Sample
 
 if TYPE_CHECKING:
+    from deployctl.events import Tell
     from deployctl.spec import Settings
-    from deployctl.targets.driver import Tell
     from deployctl.targets.readiness import Tools
 
 MEASUREMENTS = "measurements"  # below the study's folder: the raw results
@@ -259,7 +260,12 @@ class EngineBench:
 def at_load(setup: Setup, endpoint: Endpoint, load: Load, *, seconds: float, seed: int) -> Setup:
     """The traffic at one load, against one engine."""
     told = dataclasses.replace(
-        setup, url=endpoint.url, model=endpoint.model, duration_s=seconds, seed=seed, requests=None
+        setup,
+        url=endpoint.url,
+        model=endpoint.model or setup.model,
+        duration_s=seconds,
+        seed=seed,
+        requests=None,
     )
     if load.kind == "users":
         users = max(1, int(load.value))

@@ -4,10 +4,10 @@ from pathlib import Path
 import pytest
 
 from deployctl.cli.loadtest.options import LoadFlags
+from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError
 from deployctl.operations.measure import series as loadseries
 from deployctl.operations.measure import setup as loadsetup
-from deployctl.operations.measure.endpoint import Endpoint
 from deployctl.operations.measure.served import Served
 
 ENDPOINT = Endpoint("http://h:1", "m", None, None)

@@ -5,6 +5,7 @@ import math
 import pytest
 
 from deployctl.cli.up.options import VerifyFlags
+from deployctl.endpoint import Endpoint
 from deployctl.errors import EngineError, InputError, TargetError
 from deployctl.hardware.nvidia_smi import Card
 from deployctl.load import slo as slos
@@ -12,7 +13,6 @@ from deployctl.metrics import Histogram, Snapshot
 from deployctl.operations.deploy import canary as beside
 from deployctl.operations.deploy import watch as watching
 from deployctl.operations.deploy.verification import read
-from deployctl.operations.measure.endpoint import Endpoint
 from deployctl.operations.tuned import Tuned
 from deployctl.planning.plan import MemoryBudget
 from deployctl.spec import ServiceSpec

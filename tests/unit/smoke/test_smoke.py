@@ -3,9 +3,10 @@ import json
 import httpx
 import pytest
 
+from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, NotFoundError
 from deployctl.operations.measure import smoke as smokechecks
-from deployctl.operations.measure.endpoint import Endpoint, base_url, resolve
+from deployctl.operations.measure.endpoint import base_url, resolve
 from deployctl.operations.measure.served import Served, choose
 
 CHAT = {

@@ -2,8 +2,9 @@
 
 import pytest
 
+from deployctl.endpoint import Endpoint
 from deployctl.errors import EngineError
-from deployctl.targets.driver import Endpoint, EngineState
+from deployctl.targets.driver import EngineState
 from deployctl.targets.readiness import Answer, Tools
 from deployctl.targets.rollout import Rollout
 from deployctl.targets.store import ServiceRef, Store

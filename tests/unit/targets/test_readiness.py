@@ -5,7 +5,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from deployctl.targets.driver import Endpoint
+from deployctl.endpoint import Endpoint
 from deployctl.targets.readiness import ask
 
 COMPLETION = b'{"choices": [{"text": " Paris"}]}'

@@ -20,8 +20,8 @@ from deployctl.operations.measure.endpoint import (
 )
 
 if TYPE_CHECKING:
+    from deployctl.endpoint import Endpoint
     from deployctl.metrics.figures import Figures
-    from deployctl.operations.measure.endpoint import Endpoint
 
 
 def command(

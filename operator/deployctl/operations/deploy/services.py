@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from deployctl.errors import InputError, NotFoundError
 
 if TYPE_CHECKING:
+    from deployctl.endpoint import Endpoint
+    from deployctl.events import Tell
     from deployctl.render.bundle import TargetKind
     from deployctl.spec import Settings
     from deployctl.targets import Driver
-    from deployctl.targets.driver import Endpoint, Tell
     from deployctl.targets.release import Release
     from deployctl.targets.rollout import Outcome, Rollout
     from deployctl.targets.store import ServiceRef, Store

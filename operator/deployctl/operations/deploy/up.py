@@ -10,12 +10,12 @@ from deployctl.operations.measure.gate import job_summary
 from deployctl.units import duration
 
 if TYPE_CHECKING:
+    from deployctl.events import Tell
     from deployctl.operations.prepare import Prepared
     from deployctl.planning.plan import ServingPlan
     from deployctl.render.bundle import Bundle, TargetKind
     from deployctl.spec import ServiceSpec
     from deployctl.targets import Driver
-    from deployctl.targets.driver import Tell
     from deployctl.targets.release import Release
     from deployctl.targets.rollout import Outcome, Rollout
     from deployctl.targets.store import Store
@@ -175,7 +175,7 @@ class Keeper:
             raise
 
     def _note(self, text: str) -> None:
-        from deployctl.targets.driver import Event
+        from deployctl.events import Event
 
         self._tell(Event("note", text))
 

@@ -12,8 +12,8 @@ from deployctl.cli.up.options import FOR, WARMUP, WATCH_FOR, VerifyFlags
 from deployctl.errors import EngineError, InputError, SloMissedError
 
 if TYPE_CHECKING:
+    from deployctl.endpoint import Endpoint
     from deployctl.load.slo import Slo
-    from deployctl.operations.measure.endpoint import Endpoint
     from deployctl.operations.tuned import Tuned
     from deployctl.spec import ServiceSpec
     from deployctl.targets import Driver
@@ -54,8 +54,9 @@ class Verification:
             EngineError: it died.
             KeyboardInterrupt: Ctrl-C, while the load test ended in order.
         """
+        from deployctl.endpoint import Endpoint
         from deployctl.errors import TargetError
-        from deployctl.operations.measure.endpoint import Endpoint, base_url
+        from deployctl.operations.measure.endpoint import base_url
         from deployctl.targets import readiness
 
         self.began = True

@@ -9,9 +9,9 @@ from deployctl.errors import TargetError
 from deployctl.units import duration
 
 if TYPE_CHECKING:
+    from deployctl.endpoint import Endpoint
     from deployctl.load.slo import Slo
     from deployctl.metrics import Snapshot
-    from deployctl.operations.measure.endpoint import Endpoint
     from deployctl.targets import Driver
     from deployctl.targets.release import Release
     from deployctl.tuning.verify import Judgement

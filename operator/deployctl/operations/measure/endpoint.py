@@ -1,17 +1,17 @@
 """Finds the service that a measuring verb is about: by name, the only one, or any `--url`."""
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal
 from urllib.parse import urlsplit
 
 import typer
 
+from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, NotFoundError, TargetError
 
 if TYPE_CHECKING:
-    import ssl
+    pass
 
 ServiceArgument = Annotated[
     str | None,
@@ -59,41 +59,6 @@ TargetOption = Annotated[
     Literal["process", "docker"] | None,
     typer.Option("--target", help="process or docker, if both have that name.", metavar="TARGET"),
 ]
-
-
-class Endpoint(NamedTuple):
-    """Where to ask, what for, and with which key."""
-
-    url: str  # no trailing slash, no /v1
-    model: str | None  # None only for a --url without --model
-    api_key: str | None  # never printed
-    service: str | None  # None for a --url
-    ca_file: Path | None = None  # certificates to trust, instead of the system's
-    headers: Mapping[str, str] = {}  # what a proxy wants; never printed
-
-    def sent(self) -> dict[str, str]:
-        """The headers of a request, the key among them."""
-        key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
-        return {**key, **self.headers}
-
-    def trust(self) -> "ssl.SSLContext | bool":
-        """What httpx takes as `verify`.
-
-        Raises:
-            InputError: the file of certificates holds none.
-        """
-        if self.ca_file is None:
-            return True
-        import ssl
-
-        try:
-            return ssl.create_default_context(cafile=str(self.ca_file))
-        except (OSError, ssl.SSLError) as error:
-            raise InputError(
-                f"no certificate can be read: {getattr(error, 'strerror', None) or error}",
-                where=str(self.ca_file),
-                hint="give a PEM file with the CA's certificate",
-            ) from error
 
 
 def resolve(

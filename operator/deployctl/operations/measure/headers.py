@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError
-from deployctl.operations.measure.endpoint import Endpoint
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token, RFC 9110 section 5.6.2
 _OURS = {"authorization", "content-type", "accept-encoding", "content-length", "host", "accept"}

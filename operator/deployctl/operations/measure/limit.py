@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from deployctl.cli.console import story
+from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError
 from deployctl.operations.measure import run as loadmeasure
 from deployctl.operations.measure import series as loadseries
-from deployctl.operations.measure.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from deployctl.load.search import Held

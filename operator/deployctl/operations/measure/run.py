@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from deployctl.cli.console import story
+from deployctl.endpoint import Endpoint
 from deployctl.errors import StateError
 from deployctl.operations.measure import server as serverside
 from deployctl.operations.measure import tokenizer as loadtokens
-from deployctl.operations.measure.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from deployctl.cli.loadtest.progress import LoadProgress

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from deployctl.cli.console import out, story
+from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError
 from deployctl.operations.measure import run as loadmeasure
-from deployctl.operations.measure.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from rich.table import Table

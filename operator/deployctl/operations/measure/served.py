@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
+from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, TargetError
-from deployctl.operations.measure.endpoint import Endpoint
 
 
 class Served(NamedTuple):

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from deployctl.endpoint import Endpoint
 from deployctl.errors import TargetError
-from deployctl.operations.measure.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from deployctl.load.watch import Watch

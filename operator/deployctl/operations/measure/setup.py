@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 from deployctl import units
 from deployctl.cli.loadtest.options import LoadFlags
+from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError
 from deployctl.operations.measure import headers as loadwire
 from deployctl.operations.measure import series as loadseries
-from deployctl.operations.measure.endpoint import Endpoint
 from deployctl.operations.measure.served import Served
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deployctl.operations.measure.endpoint import Endpoint
+from deployctl.endpoint import Endpoint
 from deployctl.units import duration
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from deployctl.operations.measure.endpoint import Endpoint
+from deployctl.endpoint import Endpoint
 
 if TYPE_CHECKING:
     from deployctl_loadtest.promptfile import Record

@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deployctl.endpoint import Endpoint
 from deployctl.operations.measure import run as loadmeasure
 from deployctl.operations.measure import setup as loadsetup
-from deployctl.operations.measure.endpoint import Endpoint, base_url
+from deployctl.operations.measure.endpoint import base_url
 
 if TYPE_CHECKING:
+    from deployctl.endpoint import Endpoint as Found
     from deployctl.load.slo import Slo
-    from deployctl.targets.driver import Endpoint as Found
     from deployctl_loadtest.result import LoadResult, Setup
     from deployctl_loadtest.sample import Sample
 

@@ -160,8 +160,8 @@ def _planned(
     spec: "ServiceSpec", prepared: "Prepared", traffic: "Traffic"
 ) -> "tuple[Planned, Setup]":
     from deployctl.cli.loadtest.options import LoadFlags
+    from deployctl.endpoint import Endpoint
     from deployctl.operations.measure import setup as loadsetup
-    from deployctl.operations.measure.endpoint import Endpoint
     from deployctl.operations.measure.served import Served
     from deployctl.tuning.candidate import bench_name
     from deployctl.tuning.planned import Planned

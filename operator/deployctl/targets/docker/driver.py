@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from deployctl.endpoint import Endpoint
 from deployctl.engines.vllm.images import BUILT_HERE
 from deployctl.errors import DockerError, StateError
+from deployctl.events import Event, Tell
 from deployctl.render.bundle import TargetKind
 from deployctl.render.caches import borrowed
 from deployctl.render.compose import COMPOSE_FILE, ENGINE, LABEL, project_name
@@ -20,7 +22,7 @@ from deployctl.targets.docker import commands, translate
 from deployctl.targets.docker.condition import engine_state
 from deployctl.targets.docker.engine import PROJECT_LABEL, Engine, connect, find
 from deployctl.targets.docker.project import Project, check_model_folder, secrets_volume
-from deployctl.targets.driver import Endpoint, EngineState, Event, Tell
+from deployctl.targets.driver import EngineState
 from deployctl.targets.release import Release
 
 if TYPE_CHECKING:

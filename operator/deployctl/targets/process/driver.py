@@ -9,11 +9,13 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from deployctl.endpoint import Endpoint
 from deployctl.errors import EngineError, StateError, TargetError
+from deployctl.events import Event, Tell
 from deployctl.render.bundle import TargetKind
 from deployctl.spec import Settings
 from deployctl.targets.atomic import make_folder, state_error
-from deployctl.targets.driver import Endpoint, EngineState, Event, Tell
+from deployctl.targets.driver import EngineState
 from deployctl.targets.process import logfile, preflight, procfs
 from deployctl.targets.process.command import MARKER, Command, environment
 from deployctl.targets.process.runs import Run

@@ -1,0 +1,45 @@
+"""Endpoint: where a served model is asked, and with which key. The only such type."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from deployctl.errors import InputError
+
+if TYPE_CHECKING:
+    import ssl
+
+
+class Endpoint(NamedTuple):
+    """Where to ask, what for, and with which key."""
+
+    url: str  # http://127.0.0.1:8000: no trailing slash, no /v1
+    model: str | None  # the served model name; None only for an address whose model is not known
+    api_key: str | None  # never printed
+    service: str | None = None  # None for an address that deployctl did not start
+    ca_file: Path | None = None  # certificates to trust, instead of the system's
+    headers: Mapping[str, str] = {}  # what a proxy wants; never printed
+
+    def sent(self) -> dict[str, str]:
+        """The headers of a request, the key among them."""
+        key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        return {**key, **self.headers}
+
+    def trust(self) -> "ssl.SSLContext | bool":
+        """What httpx takes as `verify`.
+
+        Raises:
+            InputError: the file of certificates holds none.
+        """
+        if self.ca_file is None:
+            return True
+        import ssl
+
+        try:
+            return ssl.create_default_context(cafile=str(self.ca_file))
+        except (OSError, ssl.SSLError) as error:
+            raise InputError(
+                f"no certificate can be read: {getattr(error, 'strerror', None) or error}",
+                where=str(self.ca_file),
+                hint="give a PEM file with the CA's certificate",
+            ) from error
