@@ -5,7 +5,7 @@
 check: ## everything that takes seconds: lint, types, generated pages, unit tests
 	./test lint && ./test types && ./test docs && ./test unit -q
 
-lint: ## ruff, import contracts, shellcheck
+lint: ## ruff, import contracts, what scripts/house.py counts, shellcheck
 	./test lint
 
 types: ## mypy --strict
