@@ -7,7 +7,8 @@ import typer
 
 from deployctl.cli.console import Output, answer_json, out, story
 from deployctl.cli.output import OutputOption
-from deployctl.errors import InputError, NotFoundError, PlanRefusedError, StateError
+from deployctl.errors import InputError, NotFoundError, PlanRefusedError
+from deployctl.files import write_text
 
 if TYPE_CHECKING:
     from deployctl.checking import Report
@@ -84,11 +85,11 @@ def command(
 
         from deployctl.checking.sarif import sarif as as_sarif
 
-        _write(sarif, json.dumps(as_sarif(report), indent=1) + "\n")
+        write_text(sarif, json.dumps(as_sarif(report), indent=1) + "\n")
     if junit is not None:
         from deployctl.checking.junit import junit as as_junit
 
-        _write(junit, as_junit(report, texts, strict=strict))
+        write_text(junit, as_junit(report, texts, strict=strict))
     if output is Output.json:
         answer_json(_document(report))
     else:
@@ -133,16 +134,6 @@ def _check_version(option: str, given: str | None, example: str) -> None:
 
     if given and not re.fullmatch(r"v?\d{1,4}(\.\d{1,4}){1,2}([.a-z0-9+-]{0,20})?", given):
         raise InputError(f"{given!r} is no version", where=option, hint=f"write {example}")
-
-
-def _write(file: Path, content: str) -> None:
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(content, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise StateError(
-            f"cannot write it: {error.strerror}", where=str(file), hint="check the folder"
-        ) from error
 
 
 def _document(report: "Report") -> dict[str, object]:

@@ -5,8 +5,8 @@ import math
 import os
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
+from deployctl import host
 from deployctl.doctor.facts import Gpus
 from deployctl.doctor.gpu_probe import ask_gpus
 from deployctl.doctor.shell import Run, run
@@ -128,19 +128,9 @@ def _is(card: Card, word: str) -> bool:
     return bool(word) and (card.uuid or "").startswith(word)
 
 
-def host_memory_gib(meminfo: Path = Path("/proc/meminfo")) -> float | None:
-    """The host's memory in GiB, or None where it cannot be told."""
-    from deployctl.doctor.host_probe import memory
-
-    try:
-        return memory(meminfo.read_text(encoding="utf-8"))[0]
-    except OSError:
-        return None
-
-
 def for_this_host(profile: GpuProfile) -> GpuProfile:
     """The CPU profile with this host's memory instead of the file's; others as they are."""
-    found = host_memory_gib() if profile.kind == "cpu" else None
-    if found is None:
+    memory = host.memory() if profile.kind == "cpu" else None
+    if memory is None:
         return profile
-    return profile.model_copy(update={"memory_gib": math.floor(found * 100) / 100})
+    return profile.model_copy(update={"memory_gib": math.floor(memory.total_gib * 100) / 100})

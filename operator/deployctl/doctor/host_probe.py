@@ -14,6 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from deployctl import host
 from deployctl.doctor.facts import Disk
 from deployctl.doctor.shell import Run, bounded
 from deployctl.units import GIB
@@ -24,7 +25,7 @@ _DISK_TIMEOUT_S = 3.0  # a dead network file system blocks for minutes
 def ask_host(root: Path = Path("/")) -> dict[str, Any]:
     """Returns the HostFacts fields of this room. `root` is another tree in tests."""
     release = os_release(_read(root / "etc/os-release"))
-    total, available = memory(_read(root / "proc/meminfo"))
+    memory = host.memory()
     return {
         "os_id": release.get("ID"),
         "os_version": release.get("VERSION_ID"),
@@ -35,11 +36,9 @@ def ask_host(root: Path = Path("/")) -> dict[str, Any]:
         "in_venv": sys.prefix != sys.base_prefix,
         "venv_module": importlib.util.find_spec("ensurepip") is not None,
         "cpu_flags": cpu_flags(_read(root / "proc/cpuinfo")),
-        "cpus": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
-        "memory_gib": total,
-        "memory_available_gib": available,
+        "cpus": host.cores(),
+        "memory_gib": memory and memory.total_gib,
+        "memory_available_gib": memory and memory.available_gib,
         "compiler": any(shutil.which(name) for name in (os.environ.get("CXX") or "g++", "clang++")),
         "libnuma": _loads("libnuma.so.1"),
         "python_headers": Path(sysconfig.get_path("include"), "Python.h").exists(),
@@ -51,16 +50,6 @@ def os_release(text: str) -> dict[str, str]:
     """Reads /etc/os-release."""
     pairs = re.findall(r'^([A-Z_]+)=(?:"([^"]*)"|(\S*))', text, re.MULTILINE)
     return {name: quoted or bare for name, quoted, bare in pairs}
-
-
-def memory(meminfo: str) -> tuple[float | None, float | None]:
-    """Reads /proc/meminfo: total and available memory in GiB."""
-    found = dict(re.findall(r"^(MemTotal|MemAvailable):\s+(\d+) kB", meminfo, re.MULTILINE))
-    total, available = found.get("MemTotal"), found.get("MemAvailable")
-    return (
-        int(total) * 1024 / GIB if total else None,
-        int(available) * 1024 / GIB if available else None,
-    )
 
 
 def cpu_flags(cpuinfo: str) -> frozenset[str] | None:

@@ -7,9 +7,7 @@ called is in `command`.
 import dataclasses
 import json
 import os
-import random
 import signal
-import socket
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -17,12 +15,11 @@ from pathlib import Path
 from typing import NamedTuple, TextIO
 
 from deployctl.errors import InterruptedByUserError, StateError, TargetError
+from deployctl.host import free_port
 from deployctl.load.command import as_master, command, environment, worker_command
 from deployctl_loadtest.result import Setup
 
 _PROGRESS_MARK, _UNWRITTEN_MARK = "@progress ", "@unwritten "
-_PORTS = Path("/proc/sys/net/ipv4/ip_local_port_range")
-_FIRST_PORT = 10_000
 _FULL_HINT = "make room on that disk, or give --out a folder on another"
 _END_S = 15.0  # for Locust to cut its requests and write its last samples
 
@@ -71,7 +68,7 @@ def run(
         try:
             leader = command(setup, folder)
             if setup.workers > 1:
-                port = _free_port()
+                port = free_port()
                 leader += as_master(setup.workers, port)
             process = _start(leader, folder, log, environment(os.environ, api_key, headers))
             started.append(process)
@@ -138,24 +135,6 @@ def _start(
         )
     except OSError as error:
         raise TargetError(f"Locust could not be started: {error}") from error
-
-
-def _free_port() -> int:
-    """A port for the master, who takes it a second later.
-
-    Below those that the kernel gives to connections: a load that runs beside takes thousands
-    of these, and would take this one in between.
-    """
-    try:
-        lowest = int(_PORTS.read_text(encoding="ascii").split()[0])
-    except (OSError, ValueError, IndexError):
-        lowest = 32768
-    tries = random.sample(range(_FIRST_PORT, lowest), 50) if lowest > _FIRST_PORT + 50 else []
-    for port in [*tries, 0]:
-        with suppress(OSError), socket.create_server(("127.0.0.1", port)) as server:
-            found: int = server.getsockname()[1]
-            return found
-    raise TargetError("no port is free for Locust's master")
 
 
 def _follow(

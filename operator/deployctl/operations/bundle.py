@@ -2,10 +2,10 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from deployctl.errors import InputError, StateError
+from deployctl.files import replace_text
 from deployctl.render import Bundle
 
 MARKER = ".deployctl.json"  # lists what was written, with digests
@@ -30,9 +30,10 @@ def write(folder: Path, bundle: Bundle, beside: dict[str, str], *, force: bool) 
         for path in sorted(set(before or {}) - set(files)):
             (folder / path).unlink(missing_ok=True)
         for path, text in files.items():
-            _replace(folder / path, text)
+            mode = 0o755 if path.endswith(".sh") else 0o644
+            replace_text(folder / path, text, mode=mode)
         record = {"version": _VERSION, "files": {p: _digest(t) for p, t in sorted(files.items())}}
-        _replace(folder / MARKER, json.dumps(record, indent=1) + "\n")
+        replace_text(folder / MARKER, json.dumps(record, indent=1) + "\n", mode=0o644)
     except OSError as error:
         raise StateError(
             f"cannot write: {error.strerror}",
@@ -74,18 +75,6 @@ def _refuse_foreign(folder: Path, files: dict[str, str], known: dict[str, str] |
                 where=str(file),
                 hint="put the change into the spec, or write over it with --force",
             )
-
-
-def _replace(file: Path, text: str) -> None:
-    """Writes a file whole, or leaves the old one."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}")
-    try:
-        temporary.write_text(text, encoding="utf-8")
-        temporary.chmod(0o755 if file.suffix == ".sh" else 0o644)
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _digest(text: str) -> str:

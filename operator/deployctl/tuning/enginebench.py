@@ -7,7 +7,6 @@ volumes, which hold the model too. Whatever a killed bench left running is found
 
 import dataclasses
 import os
-import socket
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +21,7 @@ from deployctl.errors import (
     TargetError,
 )
 from deployctl.events import Event
+from deployctl.host import free_port
 from deployctl.load.slo import Slo
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import Bundle, render_compose, render_process
@@ -112,7 +112,7 @@ class EngineBench:
         self._setup = setup
         self._slo = slo
         self._folder = folder
-        self._port = port or _free_port()
+        self._port = port or free_port()
         self._tell = tell
         self._driver = driver or open_driver(kind, settings)
         self._tools = tools
@@ -275,9 +275,3 @@ def at_load(setup: Setup, endpoint: Endpoint, load: Load, *, seconds: float, see
         )
     arrivals = setup.arrivals or "poisson"
     return dataclasses.replace(told, mode="open", users=0, rate=load.value, arrivals=arrivals)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port

@@ -161,13 +161,6 @@ def test_nothing_serves_or_users_are_watched_or_it_was_said():
         assert not beside.choose(said, None, watch=watch, serving=serving).beside
 
 
-def test_available_memory_is_the_kernel_s(tmp_path):
-    file = tmp_path / "meminfo"
-    file.write_text("MemTotal: 9 kB\nMemAvailable:   4194304 kB\n")
-    assert beside.available_gib(file) == 4.0
-    assert beside.available_gib(tmp_path / "none") is None
-
-
 def test_the_candidate_s_port_is_the_next_free_one(free_port):
     import socket
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployctl.doctor import detect as module
+from deployctl import host
 from deployctl.doctor import detect_profile, for_this_host
 from deployctl.doctor.shell import Ran
 from deployctl.errors import ProfileError
@@ -118,15 +118,8 @@ def test_an_old_driver_is_asked_again_with_fewer_columns():
 
 
 def test_the_cpu_profile_takes_the_host_s_memory(monkeypatch):
-    monkeypatch.setattr(module, "host_memory_gib", lambda: 31.257)
+    monkeypatch.setattr(host, "memory", lambda: host.Memory(31.257, 20.0))
     assert for_this_host(load_profile("cpu")).memory_gib == 31.25
     assert for_this_host(load_profile("l4")) == load_profile("l4")
-    monkeypatch.setattr(module, "host_memory_gib", lambda: None)
+    monkeypatch.setattr(host, "memory", lambda: None)
     assert for_this_host(load_profile("cpu")) == load_profile("cpu")
-
-
-def test_host_memory_is_read_from_meminfo(tmp_path):
-    file = tmp_path / "meminfo"
-    file.write_text("MemTotal:       24600000 kB\nMemAvailable:   1 kB\n")
-    assert module.host_memory_gib(file) == pytest.approx(23.46, abs=0.01)
-    assert module.host_memory_gib(tmp_path / "none") is None

@@ -5,8 +5,10 @@ import socket
 import sys
 import threading
 
+import psutil
 import pytest
 
+from deployctl import host
 from deployctl.doctor import net_probe
 from deployctl.doctor.docker_probe import ask_docker, ask_toolkit
 from deployctl.doctor.facts import HostFacts, Question
@@ -146,13 +148,13 @@ def test_a_driver_that_hangs_or_is_absent():
     assert ask_gpus(lambda argv, timeout_s: MISSING).failure == "missing"
 
 
-def test_the_host_from_its_own_files(tmp_path):
+def test_the_host_from_its_own_files(tmp_path, monkeypatch):
+    monkeypatch.setattr(host, "memory", lambda: host.Memory(1.0, 0.5))
     (tmp_path / "etc").mkdir()
     (tmp_path / "proc").mkdir()
     (tmp_path / "etc/os-release").write_text(
         'PRETTY_NAME="Ubuntu 24.04.3 LTS"\nID=ubuntu\nVERSION_ID="24.04"\n'
     )
-    (tmp_path / "proc/meminfo").write_text("MemTotal: 1048576 kB\nMemAvailable: 524288 kB\n")
     (tmp_path / "proc/cpuinfo").write_text("processor\t: 0\nflags\t\t: fpu avx2\n\n")
     facts = HostFacts(**ask_host(tmp_path))
     assert (facts.os_id, facts.os_version, facts.os_name) == (
@@ -165,7 +167,8 @@ def test_the_host_from_its_own_files(tmp_path):
     assert facts.shm_gib is None
 
 
-def test_files_that_are_not_there_leave_unknowns(tmp_path):
+def test_files_that_are_not_there_leave_unknowns(tmp_path, monkeypatch):
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
     facts = HostFacts(**ask_host(tmp_path / "nowhere"))
     assert facts.os_id is facts.memory_gib is facts.cpu_flags is None
     assert os_release("") == {}

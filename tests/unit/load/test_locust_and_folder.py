@@ -60,20 +60,6 @@ def test_the_default_folder_is_named_after_service_and_time():
     assert folder.default("qwen", now) == Path("results/qwen-20261124T074512Z")
 
 
-def test_the_masters_port_is_none_that_connections_are_given():
-    # A load that runs beside takes thousands of those, and this one before Locust has it.
-    lowest = int(locust._PORTS.read_text().split()[0])
-    ports = {locust._free_port() for _ in range(20)}
-    assert len(ports) > 15
-    assert all(10_000 <= port < lowest for port in ports)
-
-
-def test_without_such_a_port_any_will_do(tmp_path, monkeypatch):
-    (tmp_path / "range").write_text("1024 65535")
-    monkeypatch.setattr(locust, "_PORTS", tmp_path / "range")
-    assert locust._free_port() > 0
-
-
 def test_ctrl_c_before_anything_was_measured_is_no_failure_of_locust(tmp_path, monkeypatch):
     waits = [sys.executable, "-c", "import signal; signal.pause()"]
     monkeypatch.setattr(locust, "command", lambda *_: waits)

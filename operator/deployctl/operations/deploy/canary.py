@@ -1,12 +1,10 @@
 """Whether there is room to try a revision beside the one that serves, and where."""
 
 import os
-import re
-import socket
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from deployctl import host
 from deployctl.errors import PortTakenError, TargetError
 
 if TYPE_CHECKING:
@@ -61,9 +59,9 @@ def room(plan: "ServingPlan", kind: "TargetKind", *, forced: bool = False) -> Ch
     if kind == "docker" and os.environ.get("DOCKER_HOST", "").startswith(("tcp:", "ssh:")):
         return Choice(False, "how much room another host has cannot be told")
     if plan.accelerator == "cpu":
-        from deployctl.operations.tune.host import cores
-
-        return on_cpu(plan, available_gib(), cores(), forced=forced)
+        memory = host.memory()
+        free_gib = memory.available_gib if memory else None
+        return on_cpu(plan, free_gib, host.cores(), forced=forced)
     return on_gpu(plan, _cards(plan.gpu))
 
 
@@ -102,15 +100,6 @@ def on_gpu(plan: "ServingPlan", cards: "Sequence[Card]") -> Choice:
     return Choice(True, f"{told}: {', '.join(free[:count])}", ",".join(free[:count]))
 
 
-def available_gib(meminfo: Path = Path("/proc/meminfo")) -> float | None:
-    """What the kernel says can be had without swapping; None where it does not."""
-    try:
-        found = re.search(r"^MemAvailable:\s+(\d+) kB", meminfo.read_text(), re.MULTILINE)
-    except OSError:
-        return None
-    return int(found[1]) / 1024**2 if found else None
-
-
 def free_port(after: int) -> int:
     """The first port above `after` that nobody listens on: near, and none that the kernel hands
     to outgoing connections where the service's own is not.
@@ -118,19 +107,14 @@ def free_port(after: int) -> int:
     Raises:
         PortTakenError: none of the next hundred is free.
     """
-    for port in range(after + 1, min(after + PORTS, 65535) + 1):
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-        return port
-    raise PortTakenError(
-        f"none of the {PORTS} ports above {after} is free for a candidate",
-        where="--beside",
-        hint="use --beside no, or another --port",
-    )
+    try:
+        return host.free_port(after, within=PORTS)
+    except PortTakenError as error:
+        raise PortTakenError(
+            f"{error.message} for a candidate",
+            where="--beside",
+            hint="use --beside no, or another --port",
+        ) from error
 
 
 def _cards(gpu: str) -> "list[Card]":

@@ -1,9 +1,8 @@
 """This host, as far as it decides what a study measures; and what else runs on it."""
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deployctl import host
 from deployctl.cli.console import story
 from deployctl.errors import TargetError
 
@@ -16,15 +15,11 @@ if TYPE_CHECKING:
 def fingerprint(planned: "Planned", baseline: "ServingPlan") -> "Fingerprint":
     """What this machine is, as far as it decides what is measured."""
     from deployctl.doctor.gpu_probe import ask_gpus
-    from deployctl.doctor.host_probe import memory
     from deployctl.doctor.shell import run
     from deployctl.operations.tuned import this_hardware
     from deployctl.tuning.fingerprint import Fingerprint
 
-    try:
-        total = memory(Path("/proc/meminfo").read_text(encoding="utf-8"))[0] or 0.0
-    except OSError:
-        total = 0.0
+    memory = host.memory()
     target = planned.base.target or "process"
     driver = None
     if planned.profile.kind == "cuda":
@@ -32,18 +27,13 @@ def fingerprint(planned: "Planned", baseline: "ServingPlan") -> "Fingerprint":
         driver = next((card.driver for card in cards if card.driver), None)
     return Fingerprint(
         hardware=this_hardware(planned.profile, planned.base.gpus),
-        cores=cores(),
-        memory_gib=round(total, 1),
+        cores=host.cores(),
+        memory_gib=round(memory.total_gib if memory else 0.0, 1),
         driver=driver,
         target=target,
         engine_version=baseline.engine.version,
         image=baseline.engine.image if target == "docker" else None,
     )
-
-
-def cores() -> int:
-    """Those that we may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 1
 
 
 def refuse_beside(service: str) -> None:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import TYPE_CHECKING, NamedTuple
 
+from deployctl import host
 from deployctl.errors import InputError, PlanRefusedError
 from deployctl.operations.tune import host as tunehost
 from deployctl.operations.tune import request as tuneflags
@@ -89,7 +90,7 @@ def begin(spec: "ServiceSpec", wishes: Wishes, now: datetime) -> Material:
         planned.base,
         baseline,
         profile,
-        cores=tunehost.cores(),
+        cores=host.cores(),
         asked=None if wishes.space is None else space.read(wishes.space, version),
     )
     if not parameters:
@@ -183,7 +184,7 @@ def _planned(
     )
     base = spec.model_copy(update={"gpu": prepared.spec.gpu})
     tokens = (setup.input_tokens or _INPUT_TOKENS) + (setup.output_tokens or _OUTPUT_TOKENS)
-    return Planned(base, prepared.facts, prepared.profile, float(tokens), tunehost.cores()), setup
+    return Planned(base, prepared.facts, prepared.profile, float(tokens), host.cores()), setup
 
 
 def _baseline(planned: "Planned") -> "ServingPlan":

@@ -1,0 +1,86 @@
+"""This host: how much memory, which processor, which port is free. Nothing else asks for them.
+
+psutil is imported where it is used: most verbs do not ask.
+"""
+
+import os
+import random
+import re
+import socket
+from collections.abc import Iterable
+from contextlib import suppress
+from pathlib import Path
+from typing import NamedTuple
+
+from deployctl.errors import PortTakenError
+from deployctl.units import GIB
+
+_CPUINFO = Path("/proc/cpuinfo")
+_OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
+_FIRST_PORT = 10_000
+
+
+class Memory(NamedTuple):
+    """Main memory in GiB."""
+
+    total_gib: float
+    available_gib: float  # what the kernel says can be had without swapping
+
+
+def memory() -> Memory | None:
+    """The host's memory; None where it cannot be told. Limits of a container are not looked at."""
+    import psutil
+
+    try:
+        found = psutil.virtual_memory()
+    except (OSError, KeyError, ValueError):  # no /proc, or not the one of a Linux kernel
+        return None
+    return Memory(found.total / GIB, found.available / GIB)
+
+
+def cores() -> int:
+    """How many logical processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def processor(cpuinfo: Path = _CPUINFO) -> str | None:
+    """The processor's name: `AMD EPYC 9R14`; `CPU` where it has none, None where nobody says."""
+    try:
+        text = cpuinfo.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    named = re.search(r"^(?:model name|Model|CPU part)\s*:\s*(.+)$", text, re.MULTILINE)
+    return named[1].strip() if named else "CPU"
+
+
+def free_port(after: int | None = None, *, within: int = 100) -> int:
+    """A port of the loopback interface on which nobody listens, for whoever takes it at once.
+
+    With `after`, the first free one of the `within` ports above it. Otherwise any from 10000,
+    below those that the kernel gives to connections: a load that runs at the same time takes
+    thousands of these, and could take this one too.
+
+    Raises:
+        PortTakenError: none is free.
+    """
+    if after is not None:
+        tries: Iterable[int] = range(after + 1, min(after + within, 65535) + 1)
+        said = f"none of the {within} ports above {after} is free"
+    else:
+        tries, said = [*_quiet_ports(), 0], "no port is free"
+    for port in tries:
+        with suppress(OSError), socket.create_server(("127.0.0.1", port)) as server:
+            found: int = server.getsockname()[1]
+            return found
+    raise PortTakenError(said)
+
+
+def _quiet_ports() -> list[int]:
+    """Some at random of those that the kernel gives to no connection."""
+    try:
+        lowest = int(_OUTGOING.read_text(encoding="ascii").split()[0])
+    except (OSError, ValueError, IndexError):
+        lowest = 32768
+    return random.sample(range(_FIRST_PORT, lowest), 50) if lowest > _FIRST_PORT + 50 else []

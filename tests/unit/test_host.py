@@ -1,0 +1,117 @@
+"""What this host is asked, and the files that are written on it."""
+
+import errno
+import os
+import socket
+from pathlib import Path
+
+import psutil
+import pytest
+
+from deployctl import files, host
+from deployctl.errors import PortTakenError, StateError
+
+
+def test_memory_is_the_kernel_s(tmp_path, monkeypatch):
+    monkeypatch.setattr(psutil, "PROCFS_PATH", str(tmp_path))
+    assert host.memory() is None
+    (tmp_path / "meminfo").write_text("MemTotal: what\n")
+    assert host.memory() is None
+    names = ("Buffers", "Cached", "Shmem", "Active", "Inactive")
+    (tmp_path / "meminfo").write_text(
+        "MemTotal: 24600000 kB\nMemFree: 9 kB\nMemAvailable:   4194304 kB\n"
+        + "".join(f"{name}: 1 kB\n" for name in names)
+    )
+    memory = host.memory()
+    assert memory.total_gib == pytest.approx(23.46, abs=0.01)
+    assert memory.available_gib == 4.0
+
+
+def test_cores_are_those_that_we_may_use():
+    mine = os.sched_getaffinity(0)
+    assert host.cores() == len(mine)
+    os.sched_setaffinity(0, {min(mine)})
+    try:
+        assert host.cores() == 1
+    finally:
+        os.sched_setaffinity(0, mine)
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "name"),
+    [
+        ("processor\t: 0\nmodel name\t: AMD EPYC 9R14\nflags : avx2\n", "AMD EPYC 9R14"),
+        ("processor\t: 0\nCPU part\t: 0xd40\n", "0xd40"),
+        ("processor\t: 0\n", "CPU"),
+        (None, None),
+    ],
+)
+def test_the_processor_s_name(tmp_path, cpuinfo, name):
+    if cpuinfo is not None:
+        (tmp_path / "cpuinfo").write_text(cpuinfo)
+    assert host.processor(tmp_path / "cpuinfo") == name
+
+
+def test_a_free_port_is_none_that_connections_are_given():
+    lowest = int(host._OUTGOING.read_text().split()[0])
+    ports = {host.free_port() for _ in range(20)}
+    assert len(ports) > 15
+    assert all(10_000 <= port < lowest for port in ports)
+
+
+@pytest.mark.parametrize("said", ["1024 65535", "", None])
+def test_without_such_ports_any_will_do(tmp_path, monkeypatch, said):
+    if said is not None:
+        (tmp_path / "range").write_text(said)
+    monkeypatch.setattr(host, "_OUTGOING", tmp_path / "range")
+    assert host.free_port() > 0
+
+
+def test_the_next_free_port():
+    free_port = host.free_port()
+    with socket.create_server(("127.0.0.1", free_port)):
+        assert free_port < host.free_port(free_port - 1) <= free_port + 99
+        with pytest.raises(PortTakenError, match="none of the 1 ports above"):
+            host.free_port(free_port - 1, within=1)
+    assert host.free_port(free_port - 1) == free_port
+    with pytest.raises(PortTakenError):
+        host.free_port(65535)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_text_is_written_with_its_folders(tmp_path, whole):
+    path = tmp_path / "a" / "b" / "report.md"
+    files.write_text(path, "é \udcff\n", whole=whole)
+    files.write_text(path, "é \udcff\n", whole=whole)
+    assert path.read_bytes() == "é ?\n".encode()
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_what_cannot_be_written_says_which_file_and_why(tmp_path, whole):
+    (tmp_path / "file").write_text("x")
+    path = tmp_path / "file" / "deeper.md"
+    with pytest.raises(StateError, match="the series could not be written: ") as caught:
+        files.write_text(path, "x", what="the series", hint="elsewhere", whole=whole)
+    assert (caught.value.where, caught.value.hint) == (str(path), "elsewhere")
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
+    path = tmp_path / "report.md"
+    path.write_text("old")
+
+    def full(self, *args, **options):
+        self.touch()
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    with pytest.raises(StateError, match="No space left"):
+        files.write_text(path, "new", whole=True)
+    monkeypatch.undo()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_permissions_are_those_that_were_asked_for(tmp_path):
+    files.replace_text(tmp_path / "run.sh", "#!/bin/sh\n", mode=0o755)
+    assert (tmp_path / "run.sh").stat().st_mode & 0o777 == 0o755
