@@ -185,6 +185,8 @@ def _percentile(term: Term, measured: Sequence[Sample]) -> Objective:
     bounds = intervals.quantile(groups, term.share, ordered=ordered)
     if value is not None:
         bounds = bounds.around(value)
+    # To the microsecond that is reported, so that the figures say why the verdict is what it is.
+    bounds = intervals.Interval(round(bounds.low, 6), round(bounds.high, 6))
     verdict: Literal["met", "missed", "unresolved"] = "unresolved"
     if ordered and bounds.low > term.limit:
         verdict = "missed"
