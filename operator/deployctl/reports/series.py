@@ -4,6 +4,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from deployctl.junit import document
 from deployctl.reports import junit as junits
 from deployctl.reports import wording
 from deployctl_loadtest.series import Series
@@ -116,9 +117,7 @@ def junit(series: Series) -> str:
     """The test cases of every run of a sweep, a suite each; of a search, its answer."""
     if series.limit is not None:
         seconds = sum(p.result.window_s[1] - p.result.window_s[0] for p in series.points)
-        return junits.document(
-            [junits.search(series.limit, title(series), seconds, series.started)]
-        )
-    return junits.document(
+        return document([junits.search(series.limit, title(series), seconds, series.started)])
+    return document(
         [junits.suite(p.result, f"{series.variable}={p.value:g}") for p in series.points]
     )

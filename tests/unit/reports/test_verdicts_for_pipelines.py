@@ -89,6 +89,16 @@ def test_nothing_from_outside_breaks_the_documents():
     assert "<script>" not in series.markdown(one)
 
 
+@pytest.mark.parametrize("character", ["\ufffe", "\uffff", "\ud800", "\x00", "\x1f"])
+def test_what_xml_cannot_hold_is_replaced_in_junit(character):
+    result, _ = made(model=f"m{character}")
+    limit = Limit("ttft_p95=1s", "never_held", 2.0, 4.0, 1.0, 0.9, 1.1, f"None{character}.")
+    found = dataclasses.replace(sweep(), points=[Point(1.0, "users-1", result)], limit=limit)
+    for xml in (junit.loadtest(result), series.junit(found)):
+        suite = ElementTree.fromstring(xml.encode("utf-8"))[0]
+        assert "\ufffd" in suite.get("name")
+
+
 def test_verdicts_are_in_every_report():
     result, samples = made(MISSED)
     console = Console(file=io.StringIO(), width=100, no_color=True)
