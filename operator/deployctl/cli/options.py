@@ -1,4 +1,30 @@
-"""Options made from ServiceSpec's fields, so that flag, variable and file key agree."""
+"""Makes options from the fields of pydantic models, so that one place says what can be asked.
+
+A request is a frozen pydantic model below the command line, one field an option:
+
+    class LoadRequest(BaseModel):
+        model_config = ConfigDict(frozen=True)
+
+        users: int | None = option(None, "Users at once. [default: 4]", metavar="N", ge=1)
+        api: Literal["chat", "completions"] = option("chat", "Which interface.", metavar="API")
+        prompts: int | None = option(None, "Another name.", hidden=True)
+
+A verb takes it whole. `request_options` puts the fields' options where that parameter stands,
+and makes the request of what was given:
+
+    @request_options
+    def command(*, url: UrlOption = None, load: LoadRequest, output: OutputOption = …) -> None:
+
+(After the `*` it may stand between parameters that have defaults: the order is that of `--help`.)
+What is left of a field: its description is the help (brackets are text, no markup), its default
+the default, `ge` the least value, a Literal the choices, `list[str]` an option to repeat, a bool
+a flag without a value; `deployctl.spec.option` tells flag, metavar, heading and what to show. A
+request whose field names are taken by the spec's (both in one verb) gives them flags of their
+own (`flag="--verify-users"`). A validator's ValueError is told as bad input at that flag.
+
+`spec_options` does the same for ServiceSpec, whose flags lie over environment and files: there
+an option that was not given is None, and the spec itself checks the values.
+"""
 
 import inspect
 import os
@@ -9,14 +35,41 @@ from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from deployctl.cli.output import OutputOption as OutputOption
-from deployctl.errors import SpecError
+from deployctl.errors import InputError, SpecError
 from deployctl.spec import ServiceSpec, load_specs
-from deployctl.spec.load import ENV_PREFIX, from_environment
+from deployctl.spec.load import ENV_PREFIX, complaint, from_environment
+from deployctl.spec.option import extras, flag_of
 
-# Options whose flag is not simply the field's name.
-_FLAGS = {"engine_args": ("--engine-arg",)}
+_FilesOption = Annotated[
+    list[Path], typer.Option("--file", "-f", help="Spec file; each YAML document is one service.")
+]
+
+
+def request_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """Gives `verb(request, …)` an option for every field of each pydantic model it takes."""
+    wanted = inspect.signature(verb).parameters
+    requests = {
+        name: parameter.annotation
+        for name, parameter in wanted.items()
+        if isinstance(parameter.annotation, type) and issubclass(parameter.annotation, BaseModel)
+    }
+    options = {name: options_of(model) for name, model in requests.items()}
+
+    @wraps(verb)
+    def wrapper(**values: Any) -> None:
+        for name, model in requests.items():
+            given = {field: values.pop(option.name) for field, option in options[name].items()}
+            values[name] = _request(model, given)
+        verb(**values)
+
+    parameters: list[inspect.Parameter] = []
+    for name, parameter in wanted.items():
+        parameters += options[name].values() if name in options else [parameter]
+    return _with_parameters(wrapper, parameters)
 
 
 def spec_options(verb: Callable[..., None], *, optional: bool = False) -> Callable[..., None]:
@@ -29,25 +82,15 @@ def spec_options(verb: Callable[..., None], *, optional: bool = False) -> Callab
     """
     wanted = inspect.signature(verb).parameters
     own = [p for p in wanted.values() if p.name not in ("specs", "given")]
-    fields = [name for name in ServiceSpec.model_fields if name not in {p.name for p in own}]
-    generated = [_parameter(name) for name in fields]
-    files = inspect.Parameter(
-        "files",
-        inspect.Parameter.KEYWORD_ONLY,
-        default=[],
-        annotation=Annotated[
-            list[Path],
-            typer.Option("--file", "-f", help="Spec file; each YAML document is one service."),
-        ],
-    )
-    own = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own]
+    taken = {p.name for p in own}
+    options = {name: _spec_option(name) for name in ServiceSpec.model_fields if name not in taken}
 
     @wraps(verb)
     def wrapper(**values: Any) -> None:
         paths = values.pop("files")
-        flags = {name: values.pop(name) for name in fields}
+        flags = {name: values.pop(name) for name in options}
         given = {
-            name: _pairs(name, value) if name in ("engine_args", "env") else value
+            name: _pairs(name, value) if isinstance(value, list) else value
             for name, value in flags.items()
             if value not in (None, [])
         }
@@ -57,33 +100,90 @@ def spec_options(verb: Callable[..., None], *, optional: bool = False) -> Callab
             values["given"] = frozenset(named | from_environment())
         verb(specs=[] if optional and nothing else load_specs(paths, given), **values)
 
-    parameters = [files, *generated, *own]
-    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
-    return wrapper
-
-
-def _parameter(name: str) -> inspect.Parameter:
-    field = ServiceSpec.model_fields[name]
-    extra = field.json_schema_extra
-    panel = str(extra["group"]) if isinstance(extra, dict) else "Options"
-    kind, metavar = _option_type(field.annotation)
-    flags = _FLAGS.get(name, ("--" + name.replace("_", "-"),))
-    if kind is bool:
-        flags = (f"{flags[0]}/--no-{flags[0][2:]}",)
-    described = (field.description or "").replace("[", r"\[")  # "[default: …]" is no markup
-    help_text = f"{described} [dim]\\[{ENV_PREFIX}{name.upper()}][/dim]"
-    option = typer.Option(
-        *flags, help=help_text, rich_help_panel=panel, metavar=metavar, show_default=False
+    files = inspect.Parameter(
+        "files", inspect.Parameter.KEYWORD_ONLY, default=[], annotation=_FilesOption
     )
-    many = name in ("engine_args", "env")
-    annotation = list[str] if many else kind | None
+    return _with_parameters(wrapper, [files, *options.values(), *own])
+
+
+def options_of(model: type[BaseModel]) -> dict[str, inspect.Parameter]:
+    """The options of a request's fields, by the field's name, as parameters of a verb."""
+    return {name: _option(model, name) for name in model.model_fields}
+
+
+def _option(model: type[BaseModel], name: str) -> inspect.Parameter:
+    field, extra = model.model_fields[name], extras(model, name)
+    flag = flag_of(model, name)
+    option = typer.Option(
+        flag,
+        help=_help(field),
+        metavar=extra.get("metavar"),
+        min=next((rule.ge for rule in field.metadata if hasattr(rule, "ge")), None),
+        rich_help_panel=extra.get("group"),
+        show_default=extra.get("show_default", True),
+        hidden=extra.get("hidden", False),
+    )
+    return inspect.Parameter(
+        flag[2:].replace("-", "_"),
+        inspect.Parameter.KEYWORD_ONLY,
+        default=field.get_default(),
+        annotation=Annotated[field.annotation, option],
+    )
+
+
+def _spec_option(name: str) -> inspect.Parameter:
+    """An option that lies over the variable and the file's key of the same name.
+
+    Not given it is None; a bool can be taken back (`--no-…`); choices are text, which the spec
+    checks when all is put together.
+    """
+    field = ServiceSpec.model_fields[name]
+    kind, metavar = _option_type(field.annotation)
+    flag = flag_of(ServiceSpec, name)
+    option = typer.Option(
+        f"{flag}/--no-{flag[2:]}" if kind is bool else flag,
+        help=f"{_help(field)} [dim]\\[{ENV_PREFIX}{name.upper()}][/dim]",
+        rich_help_panel=extras(ServiceSpec, name).get("group", "Options"),
+        metavar=metavar,
+        show_default=False,
+    )
+    many = get_origin(field.annotation) is dict
     return inspect.Parameter(
         name,
         inspect.Parameter.KEYWORD_ONLY,
         default=[] if many else None,
-        annotation=Annotated[annotation, option],
+        annotation=Annotated[list[str] if many else kind | None, option],
     )
+
+
+def _help(field: FieldInfo) -> str:
+    return (field.description or "").replace("[", r"\[")  # "[default: …]" is no markup
+
+
+def _request(model: type[BaseModel], given: dict[str, Any]) -> BaseModel:
+    """The request; only what differs from the defaults counts as set.
+
+    Raises:
+        InputError: a value does not fit.
+    """
+    fields = model.model_fields
+    said = {name: v for name, v in given.items() if v != fields[name].get_default()}
+    try:
+        return model(**said)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = flag_of(model, str(first["loc"][0])) if first["loc"] else None
+        raise InputError(complaint(first), where=where) from error
+
+
+def _with_parameters(
+    wrapper: Callable[..., None], parameters: list[inspect.Parameter]
+) -> Callable[..., None]:
+    """The function, with the signature that typer makes the options from."""
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in parameters]
+    wrapper.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapper.__annotations__ = {p.name: p.annotation for p in parameters}
+    return wrapper
 
 
 def _option_type(annotation: Any) -> tuple[Any, str | None]:
@@ -111,7 +211,7 @@ def _pairs(name: str, items: list[str]) -> dict[str, Any]:
         if not equals or not key:
             raise SpecError(
                 f"{item!r} is not name=value",
-                where=_FLAGS.get(name, (f"--{name}",))[0],
+                where=flag_of(ServiceSpec, name),
                 hint="write for example --engine-arg max_num_seqs=64",
             )
         pairs[key] = value

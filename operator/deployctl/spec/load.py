@@ -69,7 +69,7 @@ def _from_environment() -> dict[str, Any]:
         first = error.errors()[0]
         name = ENV_PREFIX + str(first["loc"][0]).upper()
         raise SpecError(
-            _say(first), where=name, hint=f"unset {name}, or give it a value that fits"
+            complaint(first), where=name, hint=f"unset {name}, or give it a value that fits"
         ) from error
     except SettingsError as error:
         raise SpecError(
@@ -83,7 +83,7 @@ def problems(document: Mapping[str, Any]) -> list[tuple[tuple[str | int, ...], s
         ServiceSpec.model_validate(dict(document))
     except ValidationError as error:
         return [
-            (e["loc"], _say(e), _hint(e, str(e["loc"][0]) if e["loc"] else ""))
+            (e["loc"], complaint(e), _hint(e, str(e["loc"][0]) if e["loc"] else ""))
             for e in error.errors()
         ]
     return []
@@ -110,10 +110,11 @@ def _build(
             place = f"{where}/{path}"
         else:
             place = "--" + path.replace("_", "-")
-        raise SpecError(_say(first), where=place, hint=_hint(first, field)) from error
+        raise SpecError(complaint(first), where=place, hint=_hint(first, field)) from error
 
 
-def _say(problem: Any) -> str:
+def complaint(problem: Any) -> str:
+    """Says one of pydantic's errors (`ValidationError.errors()`) in our words."""
     if problem["type"] == "missing":
         return "a value is required"
     if problem["type"] == "extra_forbidden":

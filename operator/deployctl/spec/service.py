@@ -6,19 +6,16 @@ command line's options: a field's description is the option's help.
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from deployctl.spec.option import option
 
 Scalar = str | int | float | bool
 NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"
 _ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _SECRET_WORDS = re.compile(r"(TOKEN|API_?KEY|SECRET|PASSWORD)$", re.IGNORECASE)
-
-
-def _in(group: str) -> dict[str, Any]:
-    """Names the heading under which `--help` lists the option."""
-    return {"group": group}
 
 
 class ServiceSpec(BaseModel):
@@ -29,178 +26,102 @@ class ServiceSpec(BaseModel):
     model: str = Field(
         min_length=1,
         description="Checkpoint: a folder, or a Hub id such as Qwen/Qwen2.5-7B-Instruct-AWQ.",
-        json_schema_extra=_in("What to serve"),
+        json_schema_extra={"group": "What to serve"},
     )
-    revision: str | None = Field(
+    revision: str | None = option(None, "Branch, tag or commit on the Hub.", "What to serve")
+    name: str | None = option(
         None,
-        description="Branch, tag or commit on the Hub.",
-        json_schema_extra=_in("What to serve"),
-    )
-    name: str | None = Field(
-        None,
+        "Name of the service. [default: from the model]",
+        "What to serve",
         pattern=NAME_PATTERN,
-        description="Name of the service. [default: from the model]",
-        json_schema_extra=_in("What to serve"),
     )
-    served_model_name: str | None = Field(
+    served_model_name: str | None = option(
         None,
+        "Name that clients ask for. [default: the model id or folder name]",
+        "What to serve",
         min_length=1,
-        description="Name that clients ask for. [default: the model id or folder name]",
-        json_schema_extra=_in("What to serve"),
     )
-    trust_remote_code: bool = Field(
-        False,
-        description="Let the checkpoint run its own Python.",
-        json_schema_extra=_in("What to serve"),
+    trust_remote_code: bool = option(
+        False, "Let the checkpoint run its own Python.", "What to serve"
     )
-    allow_pickle: bool = Field(
-        False,
-        description="Accept .bin weights, which can run code when loaded.",
-        json_schema_extra=_in("What to serve"),
+    allow_pickle: bool = option(
+        False, "Accept .bin weights, which can run code when loaded.", "What to serve"
     )
 
-    gpu: str = Field(
+    gpu: str = option(
         "auto",
+        "Profile name or alias, a profile file, cpu, or auto (asks nvidia-smi).",
+        "Hardware",
         min_length=1,
-        description="Profile name or alias, a profile file, cpu, or auto (asks nvidia-smi).",
-        json_schema_extra=_in("Hardware"),
     )
-    gpus: int = Field(
-        1, ge=1, le=1024, description="GPUs to use in all.", json_schema_extra=_in("Hardware")
+    gpus: int = option(1, "GPUs to use in all.", "Hardware", ge=1, le=1024)
+    gpu_memory_gib: float | None = option(
+        None, "GiB per GPU, instead of the profile's figure.", "Hardware", gt=0, allow_inf_nan=False
     )
-    gpu_memory_gib: float | None = Field(
-        None,
-        gt=0,
-        allow_inf_nan=False,
-        description="GiB per GPU, instead of the profile's figure.",
-        json_schema_extra=_in("Hardware"),
-    )
-    target: Literal["process", "docker"] | None = Field(
-        None,
-        description="Where it runs. [default: docker for a GPU, process for cpu]",
-        json_schema_extra=_in("Hardware"),
+    target: Literal["process", "docker"] | None = option(
+        None, "Where it runs. [default: docker for a GPU, process for cpu]", "Hardware"
     )
 
-    tensor_parallel_size: int | None = Field(
+    tensor_parallel_size: int | None = option(
+        None, "GPUs that share one replica's layers.", "Engine", ge=1, le=1024
+    )
+    pipeline_parallel_size: int | None = option(
+        None, "Stages of layers, one after the other.", "Engine", ge=1, le=1024
+    )
+    replicas: int | None = option(
+        None, "Copies of the engine. [default: what the GPUs allow]", "Engine", ge=1, le=1024
+    )
+    max_model_len: int | None = option(
+        None, "Context in tokens, prompt and answer together.", "Engine", ge=1
+    )
+    users: int | None = option(
+        None, "Requests of full context to hold at once; the plan checks it.", "Engine", ge=1
+    )
+    gpu_memory_utilization: float | None = option(
+        None, "Share of the GPU's memory the engine may take.", "Engine", gt=0, le=1
+    )
+    kv_cache_gib: float | None = option(
+        None, "GiB of KV cache on a CPU. [default: 1]", "Engine", gt=0, allow_inf_nan=False
+    )
+    max_num_seqs: int | None = option(None, "Sequences in one step at most.", "Engine", ge=1)
+    max_num_batched_tokens: int | None = option(None, "Tokens in one step at most.", "Engine", ge=1)
+    kv_cache_dtype: str | None = option(None, "auto, fp8, …", "Engine", min_length=1)
+    dtype: str | None = option(None, "auto, float16, bfloat16, float32.", "Engine", min_length=1)
+    enforce_eager: bool = option(
+        False, "No torch.compile, no CUDA graphs: starts faster, runs slower.", "Engine"
+    )
+    engine_version: str | None = option(
         None,
-        ge=1,
-        le=1024,
-        description="GPUs that share one replica's layers.",
-        json_schema_extra=_in("Engine"),
-    )
-    pipeline_parallel_size: int | None = Field(
-        None,
-        ge=1,
-        le=1024,
-        description="Stages of layers, one after the other.",
-        json_schema_extra=_in("Engine"),
-    )
-    replicas: int | None = Field(
-        None,
-        ge=1,
-        le=1024,
-        description="Copies of the engine. [default: what the GPUs allow]",
-        json_schema_extra=_in("Engine"),
-    )
-    max_model_len: int | None = Field(
-        None,
-        ge=1,
-        description="Context in tokens, prompt and answer together.",
-        json_schema_extra=_in("Engine"),
-    )
-    users: int | None = Field(
-        None,
-        ge=1,
-        description="Requests of full context to hold at once; the plan checks it.",
-        json_schema_extra=_in("Engine"),
-    )
-    gpu_memory_utilization: float | None = Field(
-        None,
-        gt=0,
-        le=1,
-        description="Share of the GPU's memory the engine may take.",
-        json_schema_extra=_in("Engine"),
-    )
-    kv_cache_gib: float | None = Field(
-        None,
-        gt=0,
-        allow_inf_nan=False,
-        description="GiB of KV cache on a CPU. [default: 1]",
-        json_schema_extra=_in("Engine"),
-    )
-    max_num_seqs: int | None = Field(
-        None,
-        ge=1,
-        description="Sequences in one step at most.",
-        json_schema_extra=_in("Engine"),
-    )
-    max_num_batched_tokens: int | None = Field(
-        None,
-        ge=1,
-        description="Tokens in one step at most.",
-        json_schema_extra=_in("Engine"),
-    )
-    kv_cache_dtype: str | None = Field(
-        None, min_length=1, description="auto, fp8, …", json_schema_extra=_in("Engine")
-    )
-    dtype: str | None = Field(
-        None,
-        min_length=1,
-        description="auto, float16, bfloat16, float32.",
-        json_schema_extra=_in("Engine"),
-    )
-    enforce_eager: bool = Field(
-        False,
-        description="No torch.compile, no CUDA graphs: starts faster, runs slower.",
-        json_schema_extra=_in("Engine"),
-    )
-    engine_version: str | None = Field(
-        None,
+        "vLLM release. [default: the one deployctl is tested with]",
+        "Engine",
         pattern=r"^\d+\.\d+\.[a-z0-9]+([.+-][a-z0-9]+)*$",
-        description="vLLM release. [default: the one deployctl is tested with]",
-        json_schema_extra=_in("Engine"),
     )
-    image: str | None = Field(
-        None,
-        min_length=1,
-        description="Container image, pinned by tag or digest.",
-        json_schema_extra=_in("Engine"),
+    image: str | None = option(
+        None, "Container image, pinned by tag or digest.", "Engine", min_length=1
     )
-    engine_args: dict[str, Scalar | list[Scalar] | None] = Field(
+    engine_args: dict[str, Scalar | list[Scalar] | None] = option(
         {},
-        description="Any other engine flag, name=value; repeat for more.",
-        json_schema_extra=_in("Engine"),
+        "Any other engine flag, name=value; repeat for more.",
+        "Engine",
+        flag="--engine-arg",
     )
-    env: dict[str, str] = Field(
-        {},
-        description="Environment of the engine, NAME=value; no secrets.",
-        json_schema_extra=_in("Engine"),
-    )
+    env: dict[str, str] = option({}, "Environment of the engine, NAME=value; no secrets.", "Engine")
 
-    port: int = Field(
-        8000, ge=1, le=65535, description="Port on this host.", json_schema_extra=_in("Access")
-    )
-    expose: bool = Field(
+    port: int = option(8000, "Port on this host.", "Access", ge=1, le=65535)
+    expose: bool = option(
         False,
-        description="Listen on every interface instead of loopback; an API key is then required "
+        "Listen on every interface instead of loopback; an API key is then required "
         "and made when none is given.",
-        json_schema_extra=_in("Access"),
+        "Access",
     )
-    api_key_file: Path | None = Field(
-        None,
-        description="File that holds the API key. DEPLOYCTL_API_KEY works too.",
-        json_schema_extra=_in("Access"),
+    api_key_file: Path | None = option(
+        None, "File that holds the API key. DEPLOYCTL_API_KEY works too.", "Access"
     )
-    hf_token_file: Path | None = Field(
-        None,
-        description="File that holds the Hub token. HF_TOKEN works too.",
-        json_schema_extra=_in("Access"),
+    hf_token_file: Path | None = option(
+        None, "File that holds the Hub token. HF_TOKEN works too.", "Access"
     )
-    startup_timeout: int | None = Field(
-        None,
-        ge=1,
-        description="Seconds to wait for the first answer. [default: from the plan]",
-        json_schema_extra=_in("Access"),
+    startup_timeout: int | None = option(
+        None, "Seconds to wait for the first answer. [default: from the plan]", "Access", ge=1
     )
 
     @field_validator("model", "served_model_name", "revision", "image", "gpu", "dtype")

@@ -1,129 +1,94 @@
-"""The options of `up --verify`, and what was given of them."""
+"""What may be asked of `up --verify`: one field an option."""
 
-import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
+from pydantic import BaseModel, ConfigDict
 
 from deployctl.operations.deploy.canary import Beside
-
-if TYPE_CHECKING:
-    from deployctl.spec import ServiceSpec
+from deployctl.spec import ServiceSpec
+from deployctl.spec.option import flag_of, option
 
 FOR, WATCH_FOR = "60s", "5m"
 WARMUP = "5s"
 _PANEL = "Verification"
 
 
-def _option(flag: str, text: str, metavar: str | None = None) -> Any:
-    return typer.Option(
-        flag, help=text, metavar=metavar, rich_help_panel=_PANEL, show_default=False
-    )
-
-
-VerifyOption = Annotated[
-    bool,
-    _option(
-        "--verify",
-        "Keep the new revision only if it holds --slo under load; else the old one comes back, "
-        "and the exit code is 5.",
-    ),
-]
-SloOption = Annotated[
-    str | None,
-    _option(
-        "--slo",
-        "What it must hold: ttft_p95=500ms,itl_p99=50ms,error_rate=1%. \\[default: the "
-        "recommendation's]",
-        "SLO",
-    ),
-]
-WorkloadOption = Annotated[
-    str | None,
-    _option(
-        "--workload",
-        "What it is asked: as for loadtest. \\[default: the recommendation's, or fixed]",
-        "NAME",
-    ),
-]
-VerifyUsersOption = Annotated[
-    int | None,
-    typer.Option(
-        "--verify-users",
-        min=1,
-        help="Users at once. \\[default: --users, or by the recommendation, or 4]",
-        metavar="N",
-        rich_help_panel=_PANEL,
-        show_default=False,
-    ),
-]
-RateOption = Annotated[
-    float | None,
-    _option("--rate", "Instead of users: requests a second, in an open loop.", "R"),
-]
-VerifyForOption = Annotated[
-    str | None,
-    _option(
-        "--verify-for",
-        f"How long to measure, after a warm-up of {WARMUP}. \\[default: {FOR}; {WATCH_FOR} "
-        "to watch]",
-        "TIME",
-    ),
-]
-WatchOption = Annotated[
-    bool,
-    _option(
-        "--watch-metrics",
-        "Do not load it: watch what its users have, by its /metrics.",
-    ),
-]
-BesideOption = Annotated[
-    Beside,
-    _option(
-        "--beside",
-        "Try the new revision beside the old one, on a port of its own: auto (where there is "
-        "room), yes, or no (replace, and bring back).",
-        "WHEN",
-    ),
-]
-VerifyOutOption = Annotated[
-    Path | None,
-    _option("--verify-out", "Folder for what was measured. \\[default: results/NAME-TIME]", "DIR"),
-]
-
-
-@dataclasses.dataclass(frozen=True)
-class VerifyFlags:
+class VerifyFlags(BaseModel):
     """What was given on the command line."""
 
-    verify: bool = False
-    slo: str | None = None
-    workload: str | None = None
-    users: int | None = None
-    rate: float | None = None
-    duration: str | None = None
-    watch: bool = False
-    beside: Beside = "auto"
-    out: Path | None = None
+    model_config = ConfigDict(frozen=True)
+
+    verify: bool = option(
+        False,
+        "Keep the new revision only if it holds --slo under load; else the old one comes back, "
+        "and the exit code is 5.",
+        _PANEL,
+    )
+    slo: str | None = option(
+        None,
+        "What it must hold: ttft_p95=500ms,itl_p99=50ms,error_rate=1%. [default: the "
+        "recommendation's]",
+        _PANEL,
+        metavar="SLO",
+    )
+    workload: str | None = option(
+        None,
+        "What it is asked: as for loadtest. [default: the recommendation's, or fixed]",
+        _PANEL,
+        metavar="NAME",
+    )
+    users: int | None = option(
+        None,
+        "Users at once. [default: --users, or by the recommendation, or 4]",
+        _PANEL,
+        flag="--verify-users",
+        metavar="N",
+        ge=1,
+    )
+    rate: float | None = option(
+        None, "Instead of users: requests a second, in an open loop.", _PANEL, metavar="R"
+    )
+    duration: str | None = option(
+        None,
+        f"How long to measure, after a warm-up of {WARMUP}. [default: {FOR}; {WATCH_FOR} to watch]",
+        _PANEL,
+        flag="--verify-for",
+        metavar="TIME",
+    )
+    watch: bool = option(
+        False,
+        "Do not load it: watch what its users have, by its /metrics.",
+        _PANEL,
+        flag="--watch-metrics",
+    )
+    beside: Beside = option(
+        "auto",
+        "Try the new revision beside the old one, on a port of its own: auto (where there is "
+        "room), yes, or no (replace, and bring back).",
+        _PANEL,
+        metavar="WHEN",
+        show_default=False,
+    )
+    out: Path | None = option(
+        None,
+        "Folder for what was measured. [default: results/NAME-TIME]",
+        _PANEL,
+        flag="--verify-out",
+        metavar="DIR",
+    )
 
     @property
     def stray(self) -> str | None:
         """The first option that makes no sense without --verify."""
-        given = {
-            "--slo": self.slo,
-            "--workload": self.workload,
-            "--verify-users": self.users,
-            "--rate": self.rate,
-            "--verify-for": self.duration,
-            "--watch-metrics": self.watch or None,
-            "--beside": None if self.beside == "auto" else self.beside,
-            "--verify-out": self.out,
-        }
-        return next((flag for flag, value in given.items() if value is not None), None)
+        given = (
+            name
+            for name, field in type(self).model_fields.items()
+            if name != "verify" and getattr(self, name) != field.default
+        )
+        return next((flag_of(type(self), name) for name in given), None)
 
-    def below(self, spec: "ServiceSpec", specs: "list[ServiceSpec]") -> "VerifyFlags":
+    def below(self, spec: ServiceSpec, specs: list[ServiceSpec]) -> "VerifyFlags":
         """For one service of several: its results go into a folder of their own."""
         if self.out is None or len(specs) == 1:
             return self
-        return dataclasses.replace(self, out=self.out / spec.service)
+        return self.model_copy(update={"out": self.out / spec.service})

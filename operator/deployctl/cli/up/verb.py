@@ -3,8 +3,8 @@
 from typing import Any
 
 from deployctl.cli.console import Output, answer_json, story
-from deployctl.cli.options import OutputOption, spec_options
-from deployctl.cli.up import options as verifyflags
+from deployctl.cli.options import OutputOption, request_options, spec_options
+from deployctl.cli.up.options import VerifyFlags
 from deployctl.errors import PlanRefusedError
 from deployctl.operations import tuned as tunings
 from deployctl.operations.deploy import verification as verifying
@@ -14,20 +14,14 @@ from deployctl.units import duration
 
 
 @spec_options
+@request_options
 def command(
     specs: list[ServiceSpec],
     given: frozenset[str],
+    *,
     tuned: tunings.TunedOption = None,
     tuned_anyway: tunings.TunedAnywayOption = False,
-    verify: verifyflags.VerifyOption = False,
-    slo: verifyflags.SloOption = None,
-    workload: verifyflags.WorkloadOption = None,
-    verify_users: verifyflags.VerifyUsersOption = None,
-    rate: verifyflags.RateOption = None,
-    verify_for: verifyflags.VerifyForOption = None,
-    watch_metrics: verifyflags.WatchOption = False,
-    beside: verifyflags.BesideOption = "auto",
-    verify_out: verifyflags.VerifyOutOption = None,
+    verify: VerifyFlags,
     output: OutputOption = Output.text,
 ) -> None:
     """Start or update a service; return when it answers a real completion.
@@ -53,19 +47,8 @@ def command(
     [bold]Then[/bold]: deployctl status, deployctl logs -f NAME, deployctl smoke NAME,
     deployctl rollback NAME, deployctl down NAME.
     """
-    flags = verifyflags.VerifyFlags(
-        verify=verify,
-        slo=slo,
-        workload=workload,
-        users=verify_users,
-        rate=rate,
-        duration=verify_for,
-        watch=watch_metrics,
-        beside=beside,
-        out=verify_out,
-    )
     found = tunings.read(tuned, tuned_anyway, specs, given)
-    checks = [verifying.read(flags.below(spec, specs), found, spec) for spec in specs]
+    checks = [verifying.read(verify.below(spec, specs), found, spec) for spec in specs]
     documents: list[dict[str, Any]] = []
     try:
         for spec, check in zip(specs, checks, strict=True):
