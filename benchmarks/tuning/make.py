@@ -7,11 +7,12 @@ file. Nothing is drawn here: the noise is the bench's.
 import itertools
 import json
 import math
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchmarks.tuning.model import Card, Engine, Model, Settings, State, Traffic
+from benchmarks.tuning.model import Engine, Settings, State
+from benchmarks.tuning.recipes import RECIPES, Recipe
 
 HERE = Path(__file__).resolve().parent
 COLUMNS = (
@@ -24,15 +25,6 @@ NAMES = {
     "tp": "tensor_parallel_size",
     "utilization": "gpu_memory_utilization",
 }
-# Memory and bandwidth as in deploy/profiles; dense TFLOPS at 16 bits.
-L4 = Card(22.0, 300, 121, 32, share=0.55)
-RTX4090 = Card(23.5, 1008, 165, 32, share=0.55)
-A100 = Card(79.1, 2039, 312, 300, share=0.55)
-H100 = Card(79.2, 3350, 989, 450, share=0.5)
-QWEN7_AWQ = Model(5.2, 7.6, 28, 3584, 57344)
-QWEN8_BF16 = Model(15.3, 8.2, 36, 4096, 147456)
-QWEN8_AWQ = Model(5.7, 8.2, 36, 4096, 147456)
-LLAMA70_AWQ = Model(37.1, 70.6, 80, 8192, 327680)
 
 CARDS = "memory, bandwidth and TFLOPS of the card: deploy/profiles, from NVIDIA's datasheets"
 SHAPE = "layers, heads and sizes of the model: its config.json"
@@ -41,33 +33,6 @@ PUBLISHED = (
     "Qwen3-8B with ShareGPT on vLLM 0.9.2, tok/s: RTX 4090 AWQ 5653, A100 BF16 10338, H100 13305"
 )
 DEFAULTS = "current values: vLLM 0.32's defaults for the API server (engine/arg_utils.py)"
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """One surface."""
-
-    name: str
-    title: str
-    card: Card
-    model: Model
-    traffic: Traffic
-    space: dict[str, tuple[Any, ...]]
-    current: dict[str, Any]
-    slo: dict[str, float] | None
-    first: tuple[str, float]
-    goal: str = "goodput"
-    gpus: int = 1
-    usd: float | None = None
-    startup: float = 60.0
-    noise: dict[str, float] = field(
-        default_factory=lambda: {"between_starts": 0.02, "between_runs": 0.01, "dependence": 1.5}
-    )
-    drift: tuple[tuple[float, float], ...] = ()
-    flat: bool = False
-    shows: str = ""
-    failures: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = ()  # (settings, failure)
-    budget: float = 14400.0
 
 
 def points(recipe: Recipe) -> list[dict[str, Any]]:
@@ -203,8 +168,6 @@ def write(recipe: Recipe, folder: Path) -> Path:
 
 def main() -> int:
     """Writes every recipe's surface."""
-    from benchmarks.tuning.recipes import RECIPES  # they are made with what is above
-
     folder = HERE / "surfaces"
     folder.mkdir(exist_ok=True)
     for recipe in RECIPES:

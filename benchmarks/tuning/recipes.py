@@ -1,17 +1,19 @@
 """The synthetic surfaces: which card, model, traffic, space and SLO each has, and what it shows."""
 
-from benchmarks.tuning.make import (
-    A100,
-    H100,
-    L4,
-    LLAMA70_AWQ,
-    QWEN7_AWQ,
-    QWEN8_AWQ,
-    QWEN8_BF16,
-    RTX4090,
-    Recipe,
-)
-from benchmarks.tuning.model import Traffic
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from benchmarks.tuning.model import Card, Model, Traffic
+
+# Memory and bandwidth as in deploy/profiles; dense TFLOPS at 16 bits.
+L4 = Card(22.0, 300, 121, 32, share=0.55)
+RTX4090 = Card(23.5, 1008, 165, 32, share=0.55)
+A100 = Card(79.1, 2039, 312, 300, share=0.55)
+H100 = Card(79.2, 3350, 989, 450, share=0.5)
+QWEN7_AWQ = Model(5.2, 7.6, 28, 3584, 57344)
+QWEN8_BF16 = Model(15.3, 8.2, 36, 4096, 147456)
+QWEN8_AWQ = Model(5.7, 8.2, 36, 4096, 147456)
+LLAMA70_AWQ = Model(37.1, 70.6, 80, 8192, 327680)
 
 # ShareGPT's mean lengths, as vLLM's benchmarks use it, and two with longer prompts or answers.
 CHAT, MIXED, LONG = Traffic(220, 200), Traffic(800, 200), Traffic(1000, 500)
@@ -21,6 +23,34 @@ SEQS, TOKENS = (64, 128, 256, 512, 1024), (512, 1024, 2048, 4096, 8192)
 SMALL = {"seqs": 256, "tokens": 2048}  # vLLM's defaults below 70 GiB, and on an A100
 LARGE = {"seqs": 1024, "tokens": 8192}  # from 70 GiB up
 OOM = "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 1.20 GiB"
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One surface."""
+
+    name: str
+    title: str
+    card: Card
+    model: Model
+    traffic: Traffic
+    space: dict[str, tuple[Any, ...]]
+    current: dict[str, Any]
+    slo: dict[str, float] | None
+    first: tuple[str, float]
+    goal: str = "goodput"
+    gpus: int = 1
+    usd: float | None = None
+    startup: float = 60.0
+    noise: dict[str, float] = field(
+        default_factory=lambda: {"between_starts": 0.02, "between_runs": 0.01, "dependence": 1.5}
+    )
+    drift: tuple[tuple[float, float], ...] = ()
+    flat: bool = False
+    shows: str = ""
+    failures: tuple[tuple[dict[str, Any], dict[str, Any]], ...] = ()  # (settings, failure)
+    budget: float = 14400.0
+
 
 _h100 = Recipe(
     name="h100-defaults-good",
@@ -112,29 +142,24 @@ _latency = Recipe(
     usd=5.56, startup=100.0,
 )  # fmt: skip
 
-
-def _variant(recipe: Recipe, **changes: object) -> Recipe:
-    return Recipe(**{**recipe.__dict__, **changes})  # type: ignore[arg-type]
-
-
 RECIPES: tuple[Recipe, ...] = (
     _h100, _l4, _cliff, _a100, _tp, _failing, _throughput, _cost, _latency,
-    _variant(
+    replace(
         _l4, name="l4-noisy", noise=NOISY,
         title="As l4-defaults-bad, on a machine that others use as well",
         shows="noise between starts of 6%, between runs of 3%, invalid measurements",
     ),
-    _variant(
+    replace(
         _a100, name="a100-drifting", drift=((0.0, 1.0), (2400.0, 0.9)),
         title="As a100-more-sequences, while the card warms and slows by 10%",
         shows="drift: what is measured later looks worse",
     ),
-    _variant(
+    replace(
         _l4, name="l4-flat", flat=True,
         title="As l4-defaults-bad, where the settings change nothing",
         shows="the right answer is no_clear_winner",
     ),
-    _variant(
+    replace(
         _a100, name="a100-flat-noisy", flat=True, noise=NOISY,
         title="As a100-more-sequences, where the settings change nothing, and it is noisy",
         shows="the right answer is no_clear_winner",
