@@ -28,7 +28,7 @@ VERBS: dict[str, Verb] = {
     "inspect": Verb("inspect", "Say what a checkpoint is and which engine serves it.", PREPARE),
     "plan": Verb("plan.verb", "Say what will run, whether it fits, and why.", PREPARE),
     "render": Verb("render", "Write the files that a target would run.", PREPARE),
-    "check": Verb("check", "Say what is wrong with manifests, known offline.", PREPARE),
+    "check": Verb("check.verb", "Say what is wrong with manifests, known offline.", PREPARE),
     "diff": Verb("diff.verb", "Say what a spec would change, and what restarts.", PREPARE),
     "up": Verb("up.verb", "Start or update a service; return when it answers.", RUN),
     "status": Verb("status", "Say what runs and whether it answers.", RUN),

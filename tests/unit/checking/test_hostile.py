@@ -164,7 +164,7 @@ def test_depth_is_allowed_up_to_the_limit():
 
 
 def test_control_characters_reach_no_terminal():
-    from deployctl.cli.check_text import report_text
+    from deployctl.cli.check.text import report_text
 
     text = 'apiVersion: v1\nkind: Service\nmetadata: {name: "\\e[2Jx\\nfix: none"}\n'
     told = report_text(check_texts({"m.yaml": text}), colour=False).plain

@@ -1,49 +1,60 @@
 """`deployctl check`: what is wrong with manifests, known offline."""
 
+import difflib
+import json
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from deployctl.checking import RULES, Options, Report, Severity, check_texts
+from deployctl.checking.junit import junit as junit_document
+from deployctl.checking.sarif import sarif as sarif_log
+from deployctl.cli.check.files import read
+from deployctl.cli.check.text import report_text
 from deployctl.cli.console import Output, answer_json, out, story
 from deployctl.cli.output import OutputOption
 from deployctl.errors import InputError, NotFoundError, PlanRefusedError
 from deployctl.files import write_text
 
-if TYPE_CHECKING:
-    from deployctl.checking import Report
-
 DOCUMENT_VERSION = 1
+_VERSION = re.compile(r"v?\d{1,4}(\.\d{1,4}){1,2}([.a-z0-9+-]{0,20})?")
+
+PathsArgument = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="PATH…", help="Files, folders, or - for standard input.", show_default=False
+    ),
+]
+IgnoreOption = Annotated[
+    list[str], typer.Option("--ignore", metavar="CODE", help="Leave a code out; repeat for more.")
+]
+StrictOption = Annotated[
+    bool, typer.Option("--strict", help="Warnings refuse too, not errors alone.")
+]
+KubernetesOption = Annotated[
+    str, typer.Option(metavar="X.Y", help="Version of the cluster. [default: the newest known]")
+]
+EngineVersionOption = Annotated[
+    str | None, typer.Option(metavar="X.Y.Z", help="vLLM release, where an image does not tell.")
+]
+SarifOption = Annotated[
+    Path | None, typer.Option("--sarif", metavar="FILE", help="Write SARIF there too.")
+]
+JunitOption = Annotated[
+    Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit report there too.")
+]
 
 
 def command(
-    paths: Annotated[
-        list[str],
-        typer.Argument(
-            metavar="PATH…", help="Files, folders, or - for standard input.", show_default=False
-        ),
-    ],
-    ignore: Annotated[
-        list[str],
-        typer.Option("--ignore", metavar="CODE", help="Leave a code out; repeat for more."),
-    ] = [],  # noqa: B006  typer copies it
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Warnings refuse too, not errors alone.")
-    ] = False,
-    kubernetes: Annotated[
-        str,
-        typer.Option(metavar="X.Y", help="Version of the cluster. [default: the newest known]"),
-    ] = "",
-    engine_version: Annotated[
-        str | None,
-        typer.Option(metavar="X.Y.Z", help="vLLM release, where an image does not tell."),
-    ] = None,
-    sarif: Annotated[
-        Path | None, typer.Option("--sarif", metavar="FILE", help="Write SARIF there too.")
-    ] = None,
-    junit: Annotated[
-        Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit report there too.")
-    ] = None,
+    paths: PathsArgument,
+    ignore: IgnoreOption = [],  # noqa: B006  typer copies it
+    strict: StrictOption = False,
+    kubernetes: KubernetesOption = "",
+    engine_version: EngineVersionOption = None,
+    sarif: SarifOption = None,
+    junit: JunitOption = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Say what is wrong with manifests, Compose files and service files; nothing is contacted.
@@ -64,9 +75,6 @@ def command(
     Exit code 3 when there are errors (with --strict: or warnings), 2 when a path cannot be read.
     An object may excuse itself with the annotation deployctl.io/check-ignore: "CODE CODE".
     """
-    from deployctl.checking import Options, check_texts
-    from deployctl.cli.checkfiles import read
-
     _refuse_unknown(ignore)
     _check_version("--kubernetes", kubernetes, "1.31")
     _check_version("--engine-version", engine_version, "0.32.0")
@@ -81,30 +89,24 @@ def command(
             "here, pipe what helm template writes into deployctl check -",
         )
     if sarif is not None:
-        import json
-
-        from deployctl.checking.sarif import sarif as as_sarif
-
-        write_text(sarif, json.dumps(as_sarif(report), indent=1) + "\n")
+        write_text(sarif, json.dumps(sarif_log(report), indent=1) + "\n")
     if junit is not None:
-        from deployctl.checking.junit import junit as as_junit
-
-        write_text(junit, as_junit(report, texts, strict=strict))
-    if output is Output.json:
-        answer_json(_document(report))
-    else:
-        from deployctl.cli.check_text import report_text
-
-        colour = out.color_system is not None and out.is_terminal
-        out.print(report_text(report, colour=colour), end="", soft_wrap=True)
-    if report.skipped and output is Output.text:
-        story(f"skipped, nothing to check in them: {', '.join(report.skipped[:5])}", style="dim")
+        write_text(junit, junit_document(report, texts, strict=strict))
+    _show(report, output)
     _refuse(report, strict=strict)
 
 
-def _refuse(report: "Report", *, strict: bool) -> None:
-    from deployctl.checking import Severity
+def _show(report: Report, output: Output) -> None:
+    if output is Output.json:
+        answer_json(_document(report))
+        return
+    colour = out.color_system is not None and out.is_terminal
+    out.print(report_text(report, colour=colour), end="", soft_wrap=True)
+    if report.skipped:
+        story(f"skipped, nothing to check in them: {', '.join(report.skipped[:5])}", style="dim")
 
+
+def _refuse(report: Report, *, strict: bool) -> None:
     errors, warnings = report.count(Severity.error), report.count(Severity.warning)
     if errors or (strict and warnings):
         count = errors + (warnings if strict else 0)
@@ -115,10 +117,6 @@ def _refuse(report: "Report", *, strict: bool) -> None:
 
 
 def _refuse_unknown(codes: list[str]) -> None:
-    import difflib
-
-    from deployctl.checking import RULES
-
     for code in codes:
         if code not in RULES:
             near = difflib.get_close_matches(code, RULES, n=1)
@@ -130,15 +128,11 @@ def _refuse_unknown(codes: list[str]) -> None:
 
 
 def _check_version(option: str, given: str | None, example: str) -> None:
-    import re
-
-    if given and not re.fullmatch(r"v?\d{1,4}(\.\d{1,4}){1,2}([.a-z0-9+-]{0,20})?", given):
+    if given and not _VERSION.fullmatch(given):
         raise InputError(f"{given!r} is no version", where=option, hint=f"write {example}")
 
 
-def _document(report: "Report") -> dict[str, object]:
-    from deployctl.checking import Severity
-
+def _document(report: Report) -> dict[str, object]:
     return {
         "version": DOCUMENT_VERSION,
         "files": report.files,

@@ -4,8 +4,10 @@ import os
 import sys
 from pathlib import Path
 
+from deployctl.checking import yamltext
 from deployctl.cli.console import story
 from deployctl.errors import DeployctlError, InputError, NotFoundError
+from deployctl.targets import helm
 
 MAX_FILES = 2000
 MAX_TOTAL_BYTES = 64 * 1024 * 1024
@@ -83,8 +85,6 @@ def _walk(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def _filled_in(chart: Path) -> str | None:
     """What a chart gives, with the values beside its folder; None, and a word, without helm."""
-    from deployctl.targets import helm
-
     beside = chart.parent / "values.yaml"
     values = _text(beside) if beside.is_file() else ""
     try:
@@ -99,13 +99,11 @@ def _filled_in(chart: Path) -> str | None:
 
 
 def _text(file: Path) -> str:
-    from deployctl.checking.yamltext import MAX_BYTES
-
     if not file.exists():
         raise NotFoundError("there is no such file", where=str(file), hint="check the path")
     try:
         with file.open("rb") as stream:
-            content = stream.read(MAX_BYTES + 1)
+            content = stream.read(yamltext.MAX_BYTES + 1)
     except OSError as error:
         raise InputError(
             f"cannot read it: {error.strerror}", where=str(file), hint="check the path"
@@ -114,9 +112,7 @@ def _text(file: Path) -> str:
 
 
 def _decoded(content: bytes, where: str) -> str:
-    from deployctl.checking.yamltext import MAX_BYTES
-
-    limit = MAX_TOTAL_BYTES if where == "stdin" else MAX_BYTES
+    limit = MAX_TOTAL_BYTES if where == "stdin" else yamltext.MAX_BYTES
     if len(content) > limit:
         raise InputError(
             f"the file is larger than {limit >> 20} MiB",
