@@ -32,6 +32,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    # Benchmarks are no part of the package. Last: the checkout's folders have real packages' names.
+    sys.path.append(str(ROOT))
     # The developer's own settings must not decide a test, nor a test write into his state.
     for name in [n for n in os.environ if n.startswith("DEPLOYCTL_")]:
         if name not in ("DEPLOYCTL_REQUIRE", "DEPLOYCTL_TEST_CACHE"):

@@ -1,8 +1,10 @@
 """Small surfaces for tests: a capacity by settings, and what follows from it."""
 
+from benchmarks.tuning.surface.bench import SurfaceBench
+from benchmarks.tuning.surface.file import Surface
+from benchmarks.tuning.surface.truth import Truth
+
 from deployctl.tuning.search.stepwise import Stepwise
-from deployctl.tuning.surface import SurfaceBench, Truth
-from deployctl.tuning.surface_file import Surface
 from deployctl.tuning.trial import Configuration, Start
 
 COLUMNS = [

@@ -14,9 +14,10 @@ from pathlib import Path
 
 from benchmarks.tuning.race import SEARCHES, judge, quality, summary
 from benchmarks.tuning.rivals import BASELINE
+from benchmarks.tuning.surface.file import read_all
+from benchmarks.tuning.surface.truth import Truth
 
 from deployctl.errors import DeployctlError
-from deployctl.tuning.surface import Truth, read_all
 
 HERE = Path(__file__).resolve().parent
 SHARED = 5  # rivals need fewer seeds to be told apart: each costs up to 50 trials

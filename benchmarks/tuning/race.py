@@ -5,10 +5,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from benchmarks.tuning.rivals import BASELINE, Told, auto_tune, random_search, tpe
+from benchmarks.tuning.surface.bench import SurfaceBench
+from benchmarks.tuning.surface.truth import Truth
 
 from deployctl.tuning.search.stepwise import Stepwise
-from deployctl.tuning.surface import SurfaceBench
-from deployctl.tuning.surface_truth import Truth
 from deployctl.tuning.trial import Configuration, Start
 
 WITHIN = 0.95  # of the best true value

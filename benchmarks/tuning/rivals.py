@@ -11,10 +11,11 @@ import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from benchmarks.tuning.surface.bench import SurfaceBench
+from benchmarks.tuning.surface.file import OBSERVED
+from benchmarks.tuning.surface.truth import Truth
+
 from deployctl.tuning.search import measures
-from deployctl.tuning.surface import SurfaceBench
-from deployctl.tuning.surface_file import OBSERVED
-from deployctl.tuning.surface_truth import Truth
 from deployctl.tuning.trial import Configuration, Failure, Invalid, Load, Observation, Value
 
 BASELINE = Configuration()

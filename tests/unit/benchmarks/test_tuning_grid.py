@@ -6,9 +6,9 @@ import random
 
 import pytest
 from benchmarks.tuning.gridsurface import COLUMNS, Meta, assemble, noise, server_minutes
+from benchmarks.tuning.surface.file import read
+from benchmarks.tuning.surface.truth import Truth
 
-from deployctl.tuning.surface_file import read
-from deployctl.tuning.surface_truth import Truth
 from deployctl.tuning.trial import Configuration
 
 META = Meta(

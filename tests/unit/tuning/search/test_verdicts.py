@@ -3,11 +3,11 @@
 from dataclasses import replace
 
 import pytest
+from benchmarks.tuning.surface.bench import SurfaceBench
 
 from deployctl.tuning.search import strategy
 from deployctl.tuning.search.ledger import BASELINE
 from deployctl.tuning.search.stepwise import Stepwise
-from deployctl.tuning.surface import SurfaceBench
 from deployctl.tuning.trial import Failure, Invalid, Measure, Start
 from surface_parts import BATCH, CURRENT, flat, named, peak, play, truth
 

@@ -4,18 +4,14 @@ import bisect
 import math
 import random
 
-from deployctl.load.intervals import needed
-from deployctl.load.search import Held
-from deployctl.tuning.surface_file import (
+from benchmarks.tuning.surface.file import (
     LATENCIES,
     OBSERVED,
     Breaks,
     Noise,
     Surface,
-    read,
-    read_all,
 )
-from deployctl.tuning.surface_truth import (
+from benchmarks.tuning.surface.truth import (
     SERVED,
     Curve,
     Figures,
@@ -24,6 +20,9 @@ from deployctl.tuning.surface_truth import (
     level,
     spread,
 )
+
+from deployctl.load.intervals import needed
+from deployctl.load.search import Held
 from deployctl.tuning.trial import Configuration, Failure, Invalid, Load, Observation, Started
 
 # Standard deviation of a log-normal's percentile on a logarithmic scale, in spreads ÷ √n:
@@ -45,7 +44,7 @@ class SurfaceBench:
         self.surface = surface
         self.clock_s = 0.0
         self.starts = self.measurements = self.refusals = 0
-        self._random = random.Random(f"{surface.name} {seed}")  # noqa: S311 (no secret)
+        self._random = random.Random(f"{surface.name} {seed}")
         self._running: Curve | None = None
         self._speed = 1.0
         self._warm: set[int] = set()  # points that have been started before
@@ -213,6 +212,3 @@ def _wilson(share: float, size: float) -> tuple[float, float]:
     middle = (share + z * z / (2 * size)) / (1 + z * z / size)
     half = z / (1 + z * z / size) * math.sqrt(share * (1 - share) / size + z * z / (4 * size**2))
     return max(0.0, middle - half), min(1.0, middle + half)
-
-
-__all__ = ["SurfaceBench", "Truth", "read", "read_all"]

@@ -4,8 +4,8 @@ import statistics
 from dataclasses import replace
 
 import pytest
+from benchmarks.tuning.surface.bench import SurfaceBench
 
-from deployctl.tuning.surface import SurfaceBench
 from deployctl.tuning.trial import Configuration, Failure, Invalid, Load, Observation, Started
 from surface_parts import flat, named, peak, truth
 

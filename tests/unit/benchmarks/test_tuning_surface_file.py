@@ -5,9 +5,9 @@ import re
 from pathlib import Path
 
 import pytest
+from benchmarks.tuning.surface.file import read, read_all
 
 from deployctl.errors import InputError
-from deployctl.tuning.surface import read, read_all
 from surface_parts import document, flat
 
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "tuning-surface.md"
@@ -33,7 +33,7 @@ def test_the_page_s_own_example_is_read(tmp_path):
 
 
 def test_the_page_names_every_field_and_column():
-    from deployctl.tuning.surface_file import COLUMNS, Breaks, Means, Noise, Point, Surface
+    from benchmarks.tuning.surface.file import COLUMNS, Breaks, Means, Noise, Point, Surface
 
     text = PAGE.read_text()
     names = [*COLUMNS]

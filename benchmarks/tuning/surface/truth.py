@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from functools import cached_property
 from statistics import NormalDist
 
+from benchmarks.tuning.surface.file import Point, Surface
+
 from deployctl.tuning.problem import Parameter, Prior, Problem, turns_at
-from deployctl.tuning.surface_file import Point, Surface
 from deployctl.tuning.trial import Configuration, Failure, Goal, Load, Value
 
 NORMAL = NormalDist()
