@@ -7,7 +7,7 @@ from deployctl.load import slo as slos
 from deployctl.load.summary import summarize
 from deployctl.spec import ServiceSpec
 from deployctl.targets.driver import EngineState
-from deployctl.targets.readiness import Answer, Tools
+from deployctl.targets.readiness import Reply, Tools
 from deployctl.targets.store import ServiceRef
 from deployctl.tuning.enginebench import EngineBench
 from deployctl.tuning.trial import Configuration
@@ -108,7 +108,7 @@ class World:
     def _ask(self, endpoint, timeout):
         self.now += 1.0
         alive = self.driver.running and self.driver.fate != "silent" and self.answers
-        return Answer(bool(alive), "" if alive else "no answer")
+        return Reply(bool(alive), "" if alive else "no answer")
 
     def _sleep(self, seconds):
         self.now += seconds

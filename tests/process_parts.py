@@ -9,7 +9,7 @@ import ports
 from deployctl.planning.plan import EnginePlan, ServingPlan
 from deployctl.render import render_process
 from deployctl.spec import ServiceSpec, Settings
-from deployctl.targets.release import Release
+from deployctl.targets.history import Release
 
 FAKE_ENGINE = Path(__file__).resolve().parent / "fake_engine"
 

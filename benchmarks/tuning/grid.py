@@ -28,7 +28,7 @@ from deployctl.load.folder import REQUESTS, SUMMARY
 from deployctl.operations.measure import run as loadmeasure
 from deployctl.operations.prepare import prepare
 from deployctl.spec import ServiceSpec, Settings
-from deployctl.targets.interrupts import interruptible
+from deployctl.targets.guards import interruptible
 from deployctl.tuning.enginebench import EngineBench
 from deployctl.tuning.space import now
 from deployctl.tuning.trial import Configuration, Failure, Load, Observation, Value

@@ -24,7 +24,7 @@ from deployctl.planning.plan import EnginePlan, ServingPlan
 from deployctl.render import render_compose
 from deployctl.spec import ServiceSpec, Settings
 from deployctl.targets.docker import DockerDriver
-from deployctl.targets.release import Release
+from deployctl.targets.history import Release
 
 pytestmark = pytest.mark.docker
 __all__ = ["cli", "cpu_image", "docker_over_tcp", "port"]

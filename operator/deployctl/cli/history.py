@@ -7,7 +7,7 @@ from deployctl.cli.options import OutputOption
 from deployctl.operations.measure.endpoint import ServiceArgument, TargetOption
 
 if TYPE_CHECKING:
-    from deployctl.targets.release import Release
+    from deployctl.targets.history import Release
 
 
 def command(

@@ -10,7 +10,7 @@ from deployctl.operations.measure.endpoint import ServiceArgument, TargetOption
 
 if TYPE_CHECKING:
     from deployctl.spec import Settings
-    from deployctl.targets.release import Release
+    from deployctl.targets.history import Release
     from deployctl.targets.store import ServiceRef, Store
 
 ASK_TIMEOUT_S = 10.0  # a saturated engine queues; one that is silent for longer is no service

@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, Protocol
 from deployctl.endpoint import Endpoint
 from deployctl.events import Tell
 from deployctl.render.bundle import TargetKind
-from deployctl.targets.release import Release
+from deployctl.targets.history import Release
 
 
 class EngineState(NamedTuple):
@@ -25,7 +25,7 @@ class Driver(Protocol):
     """One target. Methods raise TargetError subclasses and nothing else.
 
     When `release.spec.needs_api_key`, `rollout` has put the API key at
-    `secrets.key_path(settings.state_dir, kind, service)` before it calls `start`.
+    `keys.key_path(settings.state_dir, kind, service)` before it calls `start`.
     """
 
     kind: TargetKind

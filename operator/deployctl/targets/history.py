@@ -1,11 +1,37 @@
-"""Reads a service's revisions, oldest first: which one runs, which to go back to. Pure."""
+"""Release: one applied revision of a service on a target; and what its history says. Pure.
+
+A history is the service's releases, oldest first: which one runs, which to go back to.
+"""
 
 from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from deployctl.errors import NotFoundError
-from deployctl.targets.release import Release
+from deployctl.planning.plan import ServingPlan
+from deployctl.render import Bundle
+from deployctl.spec import ServiceSpec
 
+Status = Literal["pending", "deployed", "superseded", "failed", "removed"]
 _SERVED = ("deployed", "superseded", "removed")  # it did answer once
+
+
+class Release(BaseModel):
+    """One revision: what was wanted, what was planned, what was rendered, how it went."""
+
+    model_config = ConfigDict(frozen=True)
+
+    service: str
+    revision: int  # 1, 2, 3 …
+    status: Status
+    created: str  # ISO 8601, UTC
+    reason: str  # "up", "rollback to 3", …
+    message: str = ""  # why it failed, or what replaced it
+    candidate_of: str | None = None  # the service beside which it is tried
+    spec: ServiceSpec
+    plan: ServingPlan
+    bundle: Bundle
 
 
 def deployed(releases: Sequence[Release]) -> Release | None:

@@ -15,7 +15,7 @@ from deployctl.engines.vllm import diagnosis, log
 from deployctl.errors import EngineError
 from deployctl.events import Event, Tell
 from deployctl.targets.driver import Driver, EngineState
-from deployctl.targets.release import Release
+from deployctl.targets.history import Release
 from deployctl.units import duration
 
 POLL_S = 0.5
@@ -26,7 +26,7 @@ GIVEN_UP_S = 20.0  # for an engine that says that its start failed to end by its
 TAIL_SHOWN = 12  # lines of log shown when a start fails
 
 
-class Answer(NamedTuple):
+class Reply(NamedTuple):
     """What a question to the engine brought."""
 
     ok: bool
@@ -34,7 +34,7 @@ class Answer(NamedTuple):
     refused: bool = False  # it answers, and asking again will not help
 
 
-Ask = Callable[[Endpoint, float], Answer]
+Ask = Callable[[Endpoint, float], Reply]
 
 
 class Tools(NamedTuple):
@@ -45,7 +45,7 @@ class Tools(NamedTuple):
     sleep: Callable[[float], None] = time.sleep
 
 
-def ask(endpoint: Endpoint, timeout: float) -> Answer:
+def ask(endpoint: Endpoint, timeout: float) -> Reply:
     """Asks for one token; `ok` when the engine gives a completion within `timeout` seconds.
 
     Goes straight to the endpoint: no proxy of the environment stands between.
@@ -63,29 +63,29 @@ def ask(endpoint: Endpoint, timeout: float) -> Answer:
         response = connection.getresponse()
         content = response.read(65536)
     except TimeoutError:
-        return Answer(False, f"no answer in {duration(timeout)}")
+        return Reply(False, f"no answer in {duration(timeout)}")
     except ConnectionRefusedError:
-        return Answer(False, "nothing listens there yet")
+        return Reply(False, "nothing listens there yet")
     except (OSError, http.client.HTTPException) as error:
-        return Answer(False, f"no answer: {error or type(error).__name__}")
+        return Reply(False, f"no answer: {error or type(error).__name__}")
     finally:
         connection.close()
     return _judge(response.status, content)
 
 
-def _judge(status: int, content: bytes) -> Answer:
+def _judge(status: int, content: bytes) -> Reply:
     try:
         document = json.loads(content)
     except ValueError:
         document = None
     if status == 200 and isinstance(document, dict) and document.get("choices"):
-        return Answer(True)
+        return Reply(True)
     said = content.decode("utf-8", "replace").strip()
     if isinstance(document, dict):
         inner = document.get("error")
         said = str(inner.get("message") if isinstance(inner, dict) else inner or said)
     refused = 400 <= status < 500 and status not in (408, 425, 429)
-    return Answer(False, f"HTTP {status}: {said[:200]}", refused)
+    return Reply(False, f"HTTP {status}: {said[:200]}", refused)
 
 
 def wait_until_answers(
@@ -131,7 +131,7 @@ def _died(state: EngineState) -> str:
 
 
 def _too_slow(
-    driver: Driver, release: Release, lines: Sequence[str], budget: float, answer: Answer
+    driver: Driver, release: Release, lines: Sequence[str], budget: float, answer: Reply
 ) -> EngineError:
     reached = [phase.title for phase in map(log.phase, lines) if phase]
     where = f"the last phase being {reached[-1]}" if reached else "and said nothing of what it does"

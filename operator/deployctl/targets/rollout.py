@@ -15,13 +15,12 @@ from deployctl.events import Event, Tell
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle
 from deployctl.spec import ServiceSpec
-from deployctl.targets import candidate, history, secrets
-from deployctl.targets.candidate import Look
+from deployctl.targets import canary, history, keys
+from deployctl.targets.canary import Verify
 from deployctl.targets.driver import Driver
-from deployctl.targets.interrupts import interruptible, shielded
-from deployctl.targets.locks import lock
+from deployctl.targets.guards import interruptible, lock, shielded
+from deployctl.targets.history import Release
 from deployctl.targets.readiness import Tools, ask, wait_until_answers
-from deployctl.targets.release import Release
 from deployctl.targets.store import ServiceRef, Store
 
 STILL_THERE_S = 10.0  # for a running service to prove, with a completion, that it needs no change
@@ -67,18 +66,19 @@ class Rollout:
         plan: ServingPlan,
         bundle: Bundle,
         *,
-        rehearse: Look | None = None,
-        verify: Look | None = None,
+        verify_canary: Verify | None = None,
+        verify: Verify | None = None,
     ) -> Outcome:
         """Brings `spec` into service; changes nothing when it is there and answers.
 
-        `rehearse` is called with the new revision while the old one still serves, `verify`
+        `verify_canary` is called with the new revision while the old one still serves, `verify`
         when the new one answers in its place. What either raises ends the rollout: the former
-        leaves the old revision alone, after the latter it runs again. After a rehearsal
-        there is no `verify`, but for a revision that a killed deployctl left running.
+        leaves the old revision alone, after the latter it runs again. What was
+        verified as a canary is not verified again in its place; a revision that a killed
+        deployctl left running is.
 
         Raises:
-            Whatever `rehearse` or `verify` raises.
+            Whatever `verify_canary` or `verify` raises.
             EngineError: it did not come up; what ran before runs again.
             InterruptedByUserError: Ctrl-C; what ran before is starting again.
             TargetError: port taken, records unwritable, another deployctl at work, and so on.
@@ -93,7 +93,9 @@ class Rollout:
                 return self._bring_up(adopted, current, key, verify=verify)
             if current and not self._rotates(key) and self._serves(current, bundle.digest):
                 return Outcome(current, changed=False, seconds=0.0)
-            return self._begin("up", spec, plan, bundle, key, rehearse=rehearse, verify=verify)
+            return self._begin(
+                "up", spec, plan, bundle, key, verify_canary=verify_canary, verify=verify
+            )
 
     def rollback(self, revision: int | None) -> Outcome:
         """Makes a new revision from an earlier one: the one named, or the last that differs.
@@ -122,7 +124,7 @@ class Rollout:
             TargetError: something of it still runs, or the records cannot be written.
         """
         with self._at_work("deployctl down"):
-            candidate.clear(self._driver, self._store, self._ref.service, self._tell)
+            canary.clear(self._driver, self._store, self._ref.service, self._tell)
             damaged = self._store.damaged(self._ref)
             readable = self._store.releases(self._ref, skip={number for number, _ in damaged})
             stopped = []
@@ -152,7 +154,7 @@ class Rollout:
 
     def _settle(self, digest: str | None) -> Release | None:
         """Deals with what a killed deployctl left: adopts a pending revision, or ends it."""
-        candidate.clear(self._driver, self._store, self._ref.service, self._tell)
+        canary.clear(self._driver, self._store, self._ref.service, self._tell)
         releases = self._store.releases(self._ref)
         for extra in [r for r in releases if r.status == "deployed"][:-1]:
             self._mark(extra, "superseded", "a later revision took its place")
@@ -182,8 +184,8 @@ class Rollout:
         bundle: Bundle,
         key: "_Key",
         *,
-        rehearse: Look | None = None,
-        verify: Look | None = None,
+        verify_canary: Verify | None = None,
+        verify: Verify | None = None,
     ) -> Outcome:
         releases = self._store.releases(self._ref)
         current = history.deployed(releases)
@@ -201,12 +203,12 @@ class Rollout:
         try:
             self._driver.preflight(release, current)
             self._driver.fetch(release, self._tell)
-            said = rehearse(release) if rehearse is not None else ""
+            said = verify_canary(release) if verify_canary is not None else ""
         except BaseException as error:
             self._record_failure(release, error)
             raise
         return self._bring_up(
-            release, current, key, verify=None if rehearse is not None else verify, said=said
+            release, current, key, verify=None if verify_canary is not None else verify, said=said
         )
 
     def _bring_up(
@@ -215,7 +217,7 @@ class Rollout:
         current: Release | None,
         key: "_Key",
         *,
-        verify: Look | None = None,
+        verify: Verify | None = None,
         said: str = "",
     ) -> Outcome:
         """Stops `current`, starts `release`, waits, looks; or undoes all of it."""
@@ -233,7 +235,7 @@ class Rollout:
                     self._tell(Event("note", f"stopping revision {current.revision}"))
                 self._driver.stop(current, self._tell)
             if release.spec.needs_api_key:
-                secrets.place_key(self._key_path, key.wanted)
+                keys.place_key(self._key_path, key.wanted)
             self._driver.start(release, self._tell)
             wait_until_answers(self._driver, release, self._tell, self._tools, begun=begun)
             answered = self._tools.clock()
@@ -243,7 +245,7 @@ class Rollout:
                 said = verify(release)
             done = self._mark(release, "deployed", said)
         except BaseException as error:
-            with shielded(self._say_patience):
+            with shielded(self._say_wait):
                 raise self._undo(release, to_restore, key, error) from error
         if current is not None:
             try:
@@ -280,7 +282,7 @@ class Rollout:
         number = previous.revision
         try:
             if previous.spec.needs_api_key and key.stored:
-                secrets.place_key(self._key_path, key.stored)
+                keys.place_key(self._key_path, key.stored)
             self._tell(Event("note", f"bringing revision {number} back"))
             self._driver.stop(previous, self._tell)  # it may be half-way down
             started = self._tools.clock()
@@ -307,18 +309,18 @@ class Rollout:
         except StateError as problem:  # it stays pending, and the next up settles it
             self._tell(Event("warning", f"{problem.message} ({problem.where})"))
 
-    def _say_patience(self) -> None:
+    def _say_wait(self) -> None:
         self._tell(Event("warning", "cleaning up first; a moment"))
 
     # The API key.
 
     @property
     def _key_path(self) -> Path:
-        return secrets.key_path(self._store.root, self._ref.kind, self._ref.service)
+        return keys.key_path(self._store.root, self._ref.kind, self._ref.service)
 
     def _key(self, spec: ServiceSpec) -> "_Key":
-        wanted = secrets.wanted_key(spec, self._key_path, self._environment)
-        return _Key(wanted, secrets.read_key(self._key_path))
+        wanted = keys.wanted_key(spec, self._key_path, self._environment)
+        return _Key(wanted, keys.read_key(self._key_path))
 
     def _rotates(self, key: "_Key") -> bool:
         return key.wanted is not None and key.wanted != key.stored

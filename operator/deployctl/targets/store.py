@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from deployctl.errors import InputError, NotFoundError, StateError
 from deployctl.render.bundle import TargetKind
 from deployctl.targets.atomic import make_folder, state_error, write_private
-from deployctl.targets.release import Release
+from deployctl.targets.history import Release
 
 RECORD_VERSION = 1
 KINDS: tuple[TargetKind, ...] = get_args(TargetKind)

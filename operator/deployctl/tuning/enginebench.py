@@ -27,9 +27,9 @@ from deployctl.planning.plan import ServingPlan
 from deployctl.render import Bundle, render_compose, render_process
 from deployctl.render.caches import with_caches_of
 from deployctl.spec import ServiceSpec
-from deployctl.targets import Driver, open_driver, secrets
-from deployctl.targets.locks import lock
-from deployctl.targets.release import Release
+from deployctl.targets import Driver, keys, open_driver
+from deployctl.targets.guards import lock
+from deployctl.targets.history import Release
 from deployctl.targets.rollout import REAL, Rollout
 from deployctl.targets.store import ServiceRef, Store
 from deployctl.tuning import classify
@@ -223,8 +223,8 @@ class EngineBench:
         plan = prepared.plan
         if plan.verdict != "fits":
             raise PlanRefusedError("; ".join(r.message for r in plan.reasons) or plan.verdict)
-        path = secrets.key_path(self._store.root, self._ref.kind, self.service)
-        wanted = secrets.with_key_file(prepared.spec, path, self._environment)
+        path = keys.key_path(self._store.root, self._ref.kind, self.service)
+        wanted = keys.with_key_file(prepared.spec, path, self._environment)
         if self._ref.kind != "docker":
             return wanted, render_process(plan, wanted)
         return wanted, with_caches_of(self._spec.service, render_compose(plan, wanted))

@@ -9,7 +9,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from deployctl.errors import DeployctlError, InterruptedByUserError, StateError
-from deployctl.targets.interrupts import shielded
+from deployctl.targets.guards import shielded
 from deployctl.tuning.bench import Answer, Bench, Strategy
 from deployctl.tuning.events import Done, Event, Interrupted, Restarted
 from deployctl.tuning.study import Study

@@ -18,7 +18,7 @@ from deployctl.errors import InputError, NotFoundError, StateError
 from deployctl.load import slo as slos
 from deployctl.spec import ServiceSpec
 from deployctl.targets.atomic import make_folder, state_error
-from deployctl.targets.locks import lock
+from deployctl.targets.guards import lock
 from deployctl.tuning.events import Done, Event, Restarted, from_document, spent_s, to_line
 from deployctl.tuning.fingerprint import Fingerprint
 from deployctl.tuning.problem import Parameter, Problem, turns_at

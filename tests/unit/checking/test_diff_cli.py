@@ -95,7 +95,7 @@ def test_against_a_release_every_byte_counts(run, tmp_path):
     from deployctl.operations.prepare import prepare
     from deployctl.render import render_process
     from deployctl.spec import load_specs
-    from deployctl.targets.release import Release
+    from deployctl.targets.history import Release
     from deployctl.targets.store import ServiceRef, Store
 
     (spec,) = load_specs([], {"model": "tiny", "gpu": "cpu"})

@@ -9,8 +9,8 @@ from deployctl.errors import TargetError
 from deployctl.render import render_process
 from deployctl.spec import ServiceSpec
 from deployctl.targets.driver import EngineState
+from deployctl.targets.history import Release
 from deployctl.targets.process import ProcessDriver
-from deployctl.targets.release import Release
 from deployctl.targets.store import ServiceRef, Store
 from deployctl.tuning import study as studies
 from deployctl.tuning.trial import Failure

@@ -5,7 +5,7 @@ import pytest
 from deployctl.endpoint import Endpoint
 from deployctl.errors import EngineError
 from deployctl.targets.driver import EngineState
-from deployctl.targets.readiness import Answer, Tools
+from deployctl.targets.readiness import Reply, Tools
 from deployctl.targets.rollout import Rollout
 from deployctl.targets.store import ServiceRef, Store
 
@@ -88,8 +88,8 @@ class World:
         if isinstance(fate, list) and fate:
             raise fate.pop()
         if fate == "refuses":
-            return Answer(False, "HTTP 404: no such model", refused=True)
-        return Answer(fate not in ("silent", "hangs"), "nothing listens there yet")
+            return Reply(False, "HTTP 404: no such model", refused=True)
+        return Reply(fate not in ("silent", "hangs"), "nothing listens there yet")
 
     def _sleep(self, seconds):
         self.now += seconds

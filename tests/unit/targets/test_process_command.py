@@ -8,8 +8,8 @@ import pytest
 from deployctl.errors import PlanRefusedError, StateError
 from deployctl.render import render_process
 from deployctl.targets.process import logfile
-from deployctl.targets.process.command import Command, environment
-from deployctl.targets.process.installed import vllm_version
+from deployctl.targets.process.preflight import vllm_version
+from deployctl.targets.process.runs import Command, environment
 
 
 def test_the_command_is_the_plan_s_and_no_more(make_release):

@@ -10,7 +10,7 @@ from deployctl.errors import (
     PortTakenError,
     StateError,
 )
-from deployctl.targets.locks import lock
+from deployctl.targets.guards import lock
 from deployctl.targets.store import ServiceRef
 
 REF = ServiceRef("process", "tiny")

@@ -8,7 +8,7 @@ import pytest
 
 from deployctl.errors import InputError, LockedError, NotFoundError, StateError
 from deployctl.targets.atomic import write_private
-from deployctl.targets.locks import lock
+from deployctl.targets.guards import lock
 from deployctl.targets.store import ServiceRef, Store
 
 REF = ServiceRef("process", "tiny")

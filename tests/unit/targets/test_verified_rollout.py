@@ -10,8 +10,8 @@ from deployctl.errors import (
     SloMissedError,
 )
 from deployctl.render.candidate import candidate, candidate_name
-from deployctl.targets import candidate as candidates
-from deployctl.targets.locks import lock
+from deployctl.targets import canary
+from deployctl.targets.guards import lock
 from deployctl.targets.store import ServiceRef
 
 REF = ServiceRef("process", "tiny")
@@ -67,15 +67,15 @@ def test_a_miss_beside_does_not_touch_the_old_one(world, make_release):
     rollout = world.rollout()
     bad = make_release(port=9000)
     with pytest.raises(SloMissedError):
-        rollout.up(bad.spec, bad.plan, bad.bundle, rehearse=missed, verify=missed)
+        rollout.up(bad.spec, bad.plan, bad.bundle, verify_canary=missed, verify=missed)
     assert [what for what, _ in world.driver.did[did:]] == ["preflight", "fetch"]
     assert world.statuses() == {1: "deployed", 2: "failed"}
     assert rollout.gaps_s == []
 
 
-def test_after_a_rehearsal_it_is_not_verified_once_more(world, make_release):
+def test_after_a_canary_it_is_not_verified_once_more(world, make_release):
     world.up(make_release())
-    outcome = up(world, make_release(port=9000), rehearse=lambda _: "held", verify=missed)
+    outcome = up(world, make_release(port=9000), verify_canary=lambda _: "held", verify=missed)
     assert (outcome.release.revision, outcome.release.message) == (2, "held")
     assert world.driver.running == {2}
 
@@ -90,7 +90,7 @@ def test_ctrl_c_in_a_verification_brings_the_old_one_back(world, make_release):
 
 def test_an_unchanged_service_is_not_looked_at(world, make_release):
     world.up(make_release())
-    assert not up(world, make_release(), rehearse=missed, verify=missed).changed
+    assert not up(world, make_release(), verify_canary=missed, verify=missed).changed
 
 
 class Killed(BaseException):
@@ -147,9 +147,9 @@ def stand_in(make_release, owner="tiny"):
     return release.model_copy(update=update)
 
 
-def rehearse(world, release, look):
+def run_canary(world, release, look):
     tools = world.rollout()._tools
-    return candidates.rehearse(world.driver, world.store, release, look, world.told.append, tools)
+    return canary.run(world.driver, world.store, release, look, world.told.append, tools)
 
 
 def test_a_candidate_is_on_record_while_it_runs_and_gone_after(world, make_release):
@@ -160,7 +160,7 @@ def test_a_candidate_is_on_record_while_it_runs_and_gone_after(world, make_relea
             pass
         return "held"
 
-    assert rehearse(world, stand_in(make_release), look) == "held"
+    assert run_canary(world, stand_in(make_release), look) == "held"
     assert world.driver.running == set()
     assert world.store.services() == []
     assert not world.store.folder(ASIDE).exists()
@@ -171,7 +171,7 @@ def test_a_candidate_is_on_record_while_it_runs_and_gone_after(world, make_relea
 )
 def test_a_candidate_that_fails_leaves_nothing(world, make_release, look, raised):
     with pytest.raises(raised):
-        rehearse(world, stand_in(make_release), look)
+        run_canary(world, stand_in(make_release), look)
     assert world.driver.running == set()
     assert world.store.services() == []
 
@@ -179,7 +179,7 @@ def test_a_candidate_that_fails_leaves_nothing(world, make_release, look, raised
 def test_a_candidate_that_does_not_come_up_leaves_nothing(world, make_release):
     world.driver.fates[1] = "dies"
     with pytest.raises(EngineError):
-        rehearse(world, stand_in(make_release), lambda _: "")
+        run_canary(world, stand_in(make_release), lambda _: "")
     assert world.store.services() == []
 
 
@@ -196,7 +196,7 @@ def test_a_service_of_the_user_s_own_with_that_name_is_left_alone(world, make_re
     own = stand_in(make_release).model_copy(update={"candidate_of": None, "status": "deployed"})
     world.store.save(ASIDE, own)
     with pytest.raises(InputError, match="there is a service 'tiny-candidate'"):
-        rehearse(world, stand_in(make_release), lambda _: "")
+        run_canary(world, stand_in(make_release), lambda _: "")
     world.rollout().down(volumes=False)
     assert ASIDE in world.store.services()
 

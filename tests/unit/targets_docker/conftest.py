@@ -9,7 +9,7 @@ from deployctl.targets.docker import driver as driver_module
 from deployctl.targets.docker.commands import Result
 from deployctl.targets.docker.driver import DockerDriver
 from deployctl.targets.docker.engine import Address
-from deployctl.targets.release import Release
+from deployctl.targets.history import Release
 
 LOCAL = Address("unix:///var/run/docker.sock", False, "127.0.0.1")
 REMOTE = Address("ssh://ops@gpu1", True, "gpu1")

@@ -76,13 +76,13 @@ def _one(
         outcome_document,
         tell_outcome,
     )
-    from deployctl.targets import open_driver, secrets
+    from deployctl.targets import keys, open_driver
 
     settings, store = open_store()
     prepared = tunings.prepare(spec, tuned)
     kind = prepared.spec.target or "process"
-    key_path = secrets.key_path(store.root, kind, spec.service)
-    wanted = secrets.with_key_file(prepared.spec, key_path, os.environ)
+    key_path = keys.key_path(store.root, kind, spec.service)
+    wanted = keys.with_key_file(prepared.spec, key_path, os.environ)
     _refuse(prepared.plan)
     for warning in prepared.plan.warnings:
         story(f"warning: {warning.message}; {warning.fix}", style="yellow", prefix=8)

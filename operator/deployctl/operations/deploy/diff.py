@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from deployctl.render import Bundle
     from deployctl.spec import ServiceSpec
     from deployctl.targets.docker.running import Running
-    from deployctl.targets.release import Release
+    from deployctl.targets.history import Release
 
 MARKER = ".deployctl.json"
 MAX_FILES = 500

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from deployctl.render.bundle import TargetKind
     from deployctl.spec import Settings
     from deployctl.targets import Driver
-    from deployctl.targets.release import Release
+    from deployctl.targets.history import Release
     from deployctl.targets.rollout import Outcome, Rollout
     from deployctl.targets.store import ServiceRef, Store
 
@@ -77,7 +77,7 @@ def outcome_document(driver: "Driver", store: "Store", outcome: "Outcome") -> di
 
 
 def _key_file(driver: "Driver", store: "Store", release: "Release") -> str | None:
-    from deployctl.targets.secrets import key_path
+    from deployctl.targets.keys import key_path
 
     if not release.spec.needs_api_key:
         return None

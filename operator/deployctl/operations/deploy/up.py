@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from deployctl.render.bundle import Bundle, TargetKind
     from deployctl.spec import ServiceSpec
     from deployctl.targets import Driver
-    from deployctl.targets.release import Release
+    from deployctl.targets.history import Release
     from deployctl.targets.rollout import Outcome, Rollout
     from deployctl.targets.store import Store
 
@@ -68,7 +68,7 @@ class Keeper:
                 prepared.spec,
                 prepared.plan,
                 bundle,
-                rehearse=self._rehearsal(prepared, choice) if choice.beside else None,
+                verify_canary=self._rehearsal(prepared, choice) if choice.beside else None,
                 verify=lambda release: self._in_place(release, choice.why),
             )
             if not outcome.changed:
@@ -113,7 +113,7 @@ class Keeper:
 
     def _rehearsal(self, prepared: "Prepared", choice: beside.Choice) -> Any:
         from deployctl.render.candidate import candidate
-        from deployctl.targets.candidate import rehearse
+        from deployctl.targets import canary
         from deployctl.targets.rollout import REAL
 
         spec, plan = prepared.spec, prepared.plan
@@ -148,7 +148,7 @@ class Keeper:
                 return self._check.look(self._driver, live, spec.service)
 
             try:
-                said = rehearse(self._driver, self._store, stand_in, look, self._tell, REAL)
+                said = canary.run(self._driver, self._store, stand_in, look, self._tell, REAL)
             except (SloMissedError, TargetError) as error:
                 untouched = f"{spec.service} goes on as it was: it was not touched"
                 error.hint = "; ".join(filter(None, [error.hint, untouched]))

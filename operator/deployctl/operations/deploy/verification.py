@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from deployctl.operations.tuned import Tuned
     from deployctl.spec import ServiceSpec
     from deployctl.targets import Driver
-    from deployctl.targets.release import Release
+    from deployctl.targets.history import Release
     from deployctl.tuning.recommendation import Figures
     from deployctl.tuning.verify import Judgement
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from deployctl.load.slo import Slo
     from deployctl.metrics import Snapshot
     from deployctl.targets import Driver
-    from deployctl.targets.release import Release
+    from deployctl.targets.history import Release
     from deployctl.tuning.verify import Judgement
 
 LOOKS = 30  # in the whole time

@@ -128,7 +128,7 @@ def newest(folder: Path, service: str | None) -> Path:
 
 def _run(study: "Study", material: "Material", output: Output) -> None:
     from deployctl.operations.tune import answer as tuneanswer
-    from deployctl.targets.interrupts import interruptible, shielded
+    from deployctl.targets.guards import interruptible, shielded
     from deployctl.tuning.events import Ended
 
     with interruptible():

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from deployctl.errors import DockerError
 from deployctl.render.compose import COMPOSE_FILE, REVISION_VARIABLE, project_name
-from deployctl.targets.release import Release
+from deployctl.targets.history import Release
 
 REMOTE_FILE = "compose.remote.yaml"
 END_S = 5.0  # for a command to end when it is told to

@@ -19,11 +19,11 @@ from deployctl.render.caches import borrowed
 from deployctl.render.compose import COMPOSE_FILE, ENGINE, LABEL, project_name
 from deployctl.spec import Settings
 from deployctl.targets.docker import commands, translate
-from deployctl.targets.docker.condition import engine_state
-from deployctl.targets.docker.engine import PROJECT_LABEL, Engine, connect, find
-from deployctl.targets.docker.project import Project, check_model_folder, secrets_volume
+from deployctl.targets.docker.engine import PROJECT_LABEL, DockerEngine, connect, find
+from deployctl.targets.docker.project import ProjectFolder, check_model_folder, secrets_volume
+from deployctl.targets.docker.running import engine_state
 from deployctl.targets.driver import EngineState
-from deployctl.targets.release import Release
+from deployctl.targets.history import Release
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -46,7 +46,7 @@ class DockerDriver:
         self._state_dir = settings.state_dir.expanduser().absolute()
         self._run = run
         self._environment = environment
-        self._connected: Engine | None = None
+        self._connected: DockerEngine | None = None
         self._restarts: dict[str, int] = {}  # container id -> restarts when we started it
 
     def preflight(self, release: Release, replacing: Release | None) -> None:
@@ -189,13 +189,13 @@ class DockerDriver:
 
     # The parts.
 
-    def _engine(self) -> Engine:
+    def _engine(self) -> DockerEngine:
         if self._connected is None:
             self._connected = connect(find(self._environment, self._run))
         return self._connected
 
-    def _project(self, service: str) -> Project:
-        return Project(self._state_dir, service)
+    def _project(self, service: str) -> ProjectFolder:
+        return ProjectFolder(self._state_dir, service)
 
     def _container(self, release: Release) -> "Container | None":
         """The container that runs this release: by revision, or by content where plain
@@ -214,7 +214,7 @@ class DockerDriver:
     def _whole_log(self, container: "Container") -> bytes:
         return b"".join(self._engine().logs(container, tail=LOG_LINES_KEPT, follow=False))
 
-    def _check_reach(self, release: Release, engine: Engine) -> None:
+    def _check_reach(self, release: Release, engine: DockerEngine) -> None:
         """Refuses what cannot be seen from where the engine is, and folders it may not read."""
         remote = engine.address.remote
         if release.plan.model_local:
@@ -232,7 +232,7 @@ class DockerDriver:
                 hint="add --expose (clients then need an API key), or run deployctl on that host",
             )
 
-    def _check_port(self, release: Release, engine: Engine) -> None:
+    def _check_port(self, release: Release, engine: DockerEngine) -> None:
         port = release.spec.port
         holder = engine.publisher(port)
         if holder is not None:

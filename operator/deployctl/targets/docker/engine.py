@@ -51,7 +51,7 @@ def find(environment: Mapping[str, str], run: commands.Run) -> Address:
     return Address(url, remote, (parts.hostname if remote else None) or "127.0.0.1")
 
 
-class Engine:
+class DockerEngine:
     """A connected engine."""
 
     def __init__(self, client: "DockerClient", address: Address) -> None:
@@ -193,7 +193,7 @@ class Engine:
                 return
 
 
-def connect(address: Address) -> Engine:
+def connect(address: Address) -> DockerEngine:
     """Connects and asks the engine for its version.
 
     Raises:
@@ -209,7 +209,7 @@ def connect(address: Address) -> Engine:
             environment={**os.environ, "DOCKER_HOST": address.url},
         )
         client.ping()
-    return Engine(client, address)
+    return DockerEngine(client, address)
 
 
 def _knock(address: Address) -> None:

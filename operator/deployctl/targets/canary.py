@@ -10,29 +10,28 @@ from collections.abc import Callable
 from deployctl.errors import DeployctlError, InputError, InterruptedByUserError, TargetError
 from deployctl.events import Event, Tell
 from deployctl.render.candidate import candidate_name
-from deployctl.targets import secrets
+from deployctl.targets import keys
 from deployctl.targets.atomic import state_error, write_private
 from deployctl.targets.driver import Driver
-from deployctl.targets.interrupts import shielded
-from deployctl.targets.locks import lock
+from deployctl.targets.guards import lock, shielded
+from deployctl.targets.history import Release
 from deployctl.targets.readiness import Tools, wait_until_answers
-from deployctl.targets.release import Release
 from deployctl.targets.store import ServiceRef, Store
 
 LOG_LINES_KEPT = 20_000
-Look = Callable[[Release], str]  # says what was seen; raises what speaks against the release
+Verify = Callable[[Release], str]  # says what was seen; raises what speaks against the release
 
 
-def rehearse(
-    driver: Driver, store: Store, release: Release, look: Look, tell: Tell, tools: Tools
+def run(
+    driver: Driver, store: Store, release: Release, verify: Verify, tell: Tell, tools: Tools
 ) -> str:
-    """Starts `release`, a candidate, lets `look` judge it, and ends it whatever comes.
+    """Starts `release`, a candidate, lets `verify` judge it, and ends it whatever comes.
 
     Raises:
         EngineError: it did not come up.
         InterruptedByUserError: Ctrl-C; it is stopped.
         InputError: a service of the user's own has that name.
-        Whatever `look` raises.
+        Whatever `verify` raises.
     """
     ref = ServiceRef(driver.kind, release.service)
     owner = str(release.candidate_of)
@@ -41,14 +40,14 @@ def rehearse(
         store.save(ref, release)
         try:
             if release.spec.needs_api_key:
-                key = secrets.read_key(secrets.key_path(store.root, driver.kind, owner))
-                secrets.place_key(secrets.key_path(store.root, *ref), key)
+                key = keys.read_key(keys.key_path(store.root, driver.kind, owner))
+                keys.place_key(keys.key_path(store.root, *ref), key)
             driver.preflight(release, None)
             driver.fetch(release, tell)
             begun = tools.clock()
             driver.start(release, tell)
             wait_until_answers(driver, release, tell, tools, begun=begun)
-            return look(release)
+            return verify(release)
         except DeployctlError as error:
             if error.where and error.where.startswith(str(store.folder(ref))):
                 error.where = _keep_log(driver, store, release, owner)

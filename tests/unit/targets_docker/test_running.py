@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployctl.targets.docker.condition import engine_state
+from deployctl.targets.docker.running import engine_state
 
 
 def record(status, *, health=None, restarts=0, **state):

@@ -4,7 +4,7 @@ import pytest
 
 from deployctl.errors import SpecError
 from deployctl.spec import ServiceSpec
-from deployctl.targets.secrets import place_key, read_key, wanted_key, with_key_file
+from deployctl.targets.keys import place_key, read_key, wanted_key, with_key_file
 
 
 @pytest.fixture
