@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import chart_checks
 import yaml
 from pydantic import BaseModel
 
@@ -186,6 +187,7 @@ def files() -> dict[Path, str]:
     made = {
         CHART / "values.schema.json": schema(),
         CHART / "values.yaml": values(),
+        CHART / "templates" / "_checks.tpl": chart_checks.template(),
         ROOT / "docs" / "reference" / "values.md": page(),
     }
     for shared in SHARED:

@@ -19,7 +19,7 @@ from deployctl.render import yamltext
 from deployctl.render.bundle import Bundle
 from deployctl.render.compose import CARDS_VARIABLE
 from deployctl.render.values import Values
-from deployctl.render.values.together import refusals
+from deployctl.render.values.refusals import refusals
 from deployctl.spec import ServiceSpec
 
 VALUES_FILE = "values.yaml"
@@ -86,15 +86,25 @@ def helm_values(
             hint="give a Hub id, or name a volume that holds the folder's files with --values: "
             "model: {claim: NAME}, or on a laptop's cluster model: {hostPath: FOLDER}",
         )
-    for refusal in refusals(values):
-        raise SpecError(
-            refusal.message,
-            where="values: " + refusal.path.replace(".", "/"),
-            hint=refusal.hint or None,
-        )
+    _refuse_together(values)
     full, default = (v.model_dump(mode="json", by_alias=True) for v in (values, Values()))
     said = {section: {key: full[section][key] for key in keys} for section, keys in _SAID.items()}
     return _ordered(merge(said, _difference(full, default)), full)
+
+
+def _refuse_together(values: Values) -> None:
+    """Raises SpecError for values that do not fit together: all of them, as the chart would."""
+    refused = refusals(values)
+    if len(refused) == 1:
+        [only] = refused
+        where = "values: " + only.path.replace(".", "/")
+        raise SpecError(only.message, where=where, hint=only.hint or None)
+    if refused:
+        raise SpecError(
+            f"the values are refused for {len(refused)} reasons:"
+            + "".join(f"\n  {refusal}" for refusal in refused),
+            where="values",
+        )
 
 
 def _ordered(said: Mapping[str, Any], full: Mapping[str, Any]) -> dict[str, Any]:

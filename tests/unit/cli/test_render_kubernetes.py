@@ -167,6 +167,24 @@ def test_a_wrong_value_is_said_by_its_path(render, tmp_path):
     assert "values: scheduling/tolerations/0/operator" in done.err
 
 
+def test_values_that_do_not_fit_together_are_told_all_at_once(render, tmp_path):
+    (tmp_path / "more.yaml").write_text("rollout: {maxUnavailable: 0}\n")
+    done = render("--target", "helm", "--values", "more.yaml", code=2)
+    assert "error: maxSurge and maxUnavailable are both 0" in done.err
+    assert "at: values: rollout" in done.err
+    (tmp_path / "more.yaml").write_text("""\
+rollout: {maxUnavailable: 0}
+ingress: {enabled: true, host: llm.example.org}
+replicas: 2
+cache: {accessMode: ReadWriteOnce}
+""")
+    done = render("--target", "helm", "--values", "more.yaml", code=2)
+    assert "error: the values are refused for 3 reasons:\n" in done.err
+    for path in ("cache.accessMode", "rollout", "ingress.tlsSecret"):
+        assert f"  {path}: " in done.err
+    assert "use ReadWriteMany, or cache.enabled: false" in done.err
+
+
 def test_a_folder_of_this_machine_is_refused_with_a_way_out(render):
     done = render("--target", "helm", values=False, code=2)
     assert "no node of a cluster sees" in done.err
