@@ -2,30 +2,18 @@
 
 from typing import Any, NamedTuple
 
-from deployctl.model import context, defaults, experts, layers
+from deployctl.model import context, experts, layers, modeltypes
 from deployctl.model.documents import TensorInfo
 from deployctl.model.facts import Architecture
-from deployctl.model.fields import Fields
-from deployctl.model.textpart import FILE, multimodal, text_part
+from deployctl.model.fields import FILE, Fields, multimodal, text_part
 
 LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers")
 HIDDEN = ("hidden_size", "n_embd", "d_model", "model_dim")
-HEADS: tuple[str, ...] = (
-    "num_attention_heads",
-    "n_head",
-    "n_heads",
-    "num_heads",
-    "attention_heads",
-)
-HEADS += ("decoder_attention_heads",)
+HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads",
+         "decoder_attention_heads")  # fmt: skip
 # The engine asks in this order (vLLM 0.32, get_total_num_kv_heads).
-KV_HEADS = (
-    "n_head_kv",
-    "num_kv_heads",
-    "num_key_value_heads",
-    "multi_query_group_num",
-    "num_attention_groups",
-)
+KV_HEADS = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num",
+            "num_attention_groups")  # fmt: skip
 INNER = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", "d_ff", "decoder_ffn_dim")
 VOCAB = ("vocab_size", "padded_vocab_size", "n_vocab")
 MAX_HEADS, MAX_WIDTH, MAX_VOCAB = 2**16, 2**24, 2**31
@@ -38,7 +26,7 @@ def describes_a_language_model(config: dict[str, Any]) -> bool:
     """Whether the config has any of the numbers at all, as opposed to some of them wrong."""
     text = text_part(config)
     kind = text.values.get("model_type")
-    by_class = text.values is not config and isinstance(kind, str) and kind in defaults.NESTED
+    by_class = text.values is not config and isinstance(kind, str) and kind in modeltypes.NESTED
     return by_class or text.has(*LAYERS) or text.has(*HEADS)
 
 
@@ -54,7 +42,7 @@ def read_architecture(
     nested = text.values is not config
     model_type = top.text("model_type") or ""
     text_type = text.text("model_type") or model_type
-    base = _Defaults(text_type, nested)
+    base = modeltypes.defaults(text_type, nested=nested)
     vision = config.get("vision_config")
     count = text.whole(
         *LAYERS,
@@ -65,6 +53,7 @@ def read_architecture(
     heads = _heads(text, text_type, base, hidden)
     window, kinds = layers.window_and_layers(text, text_type, count)
     longest, usual = context.lengths(text, text_type, base.get("max_position_embeddings"))
+    vocabulary = top.optional(*VOCAB, most=MAX_VOCAB) or base.get("vocab_size")
     rank = text.optional("kv_lora_rank", most=MAX_WIDTH)
     inner = _inner(text, text_type, hidden, base)
     moe = experts.read_experts(text, text_type, count, inner)
@@ -78,7 +67,7 @@ def read_architecture(
         num_heads=heads.query,
         num_kv_heads=heads.key_value,
         head_dim=heads.width,
-        vocab_size=text.whole(*VOCAB, default=_vocab(top, base), most=MAX_VOCAB),
+        vocab_size=text.whole(*VOCAB, default=vocabulary, most=MAX_VOCAB),
         tied_embeddings=_tied(top, text, text_type),
         max_position_embeddings=longest,
         default_model_len=usual,
@@ -95,7 +84,7 @@ def read_architecture(
         qk_nope_head_dim=text.optional("qk_nope_head_dim", least=0, most=MAX_WIDTH),
         v_head_dim=text.optional("v_head_dim", least=0, most=MAX_WIDTH),
         q_lora_rank=text.optional("q_lora_rank", least=0, most=MAX_WIDTH),
-        mla=text_type in defaults.MLA_TYPES and rank is not None,
+        mla=text_type in modeltypes.MLA and rank is not None,
         full_head_dim=text.optional("global_head_dim", most=MAX_WIDTH) if kinds else None,
         full_kv_heads=text.optional("num_global_key_value_heads", most=MAX_HEADS),
         multimodal=multimodal(config),
@@ -104,26 +93,14 @@ def read_architecture(
     )
 
 
-class _Defaults:
-    """What an absent field means for this type; more of them may be absent in a nested part."""
-
-    def __init__(self, text_type: str, nested: bool) -> None:
-        self._values = dict(defaults.BY_TYPE.get(text_type, {}))
-        if nested:
-            self._values |= defaults.NESTED.get(text_type, {})
-
-    def get(self, name: str) -> int | None:
-        return self._values.get(name)
-
-
 class _Heads(NamedTuple):
     query: int
     key_value: int
     width: int
 
 
-def _heads(text: Fields, text_type: str, base: _Defaults, hidden: int) -> _Heads:
-    if text_type in defaults.ATTENTION_FREE and not text.has(*HEADS):
+def _heads(text: Fields, text_type: str, base: dict[str, int], hidden: int) -> _Heads:
+    if text_type in modeltypes.ATTENTION_FREE and not text.has(*HEADS):
         return _Heads(0, 0, 0)
     query = text.whole(*HEADS, default=base.get("num_attention_heads"), most=MAX_HEADS, lists=True)
     default = base.get("num_key_value_heads") or query
@@ -140,7 +117,7 @@ def _heads(text: Fields, text_type: str, base: _Defaults, hidden: int) -> _Heads
     return _Heads(query, key_value, _head_dim(text, base, query, hidden))
 
 
-def _head_dim(text: Fields, base: _Defaults, query: int, hidden: int) -> int:
+def _head_dim(text: Fields, base: dict[str, int], query: int, hidden: int) -> int:
     if text.has("qk_nope_head_dim") and text.has("qk_rope_head_dim"):
         nope = text.whole("qk_nope_head_dim", least=0, most=MAX_WIDTH)
         return nope + text.whole("qk_rope_head_dim", least=0, most=MAX_WIDTH)
@@ -163,7 +140,7 @@ def _multi_query(text: Fields, text_type: str) -> bool:
     return text_type == "gpt_bigcode" and text.flag("multi_query", True)
 
 
-def _inner(text: Fields, text_type: str, hidden: int, base: _Defaults) -> int:
+def _inner(text: Fields, text_type: str, hidden: int, base: dict[str, int]) -> int:
     """Width of the dense feed-forward part; four times the hidden size where nothing says."""
     forward = text.under("ffn_config")  # DBRX
     if forward is not None and forward.has("ffn_hidden_size"):
@@ -176,13 +153,9 @@ def _inner(text: Fields, text_type: str, hidden: int, base: _Defaults) -> int:
     return text.whole(*INNER, default=default, most=MAX_WIDTH, lists=True)
 
 
-def _vocab(top: Fields, base: _Defaults) -> int | None:
-    return top.optional(*VOCAB, most=MAX_VOCAB) or base.get("vocab_size")
-
-
 def _tied(top: Fields, text: Fields, text_type: str) -> bool:
     """The part's own word, then the whole config's, then the class's default."""
-    by_class = text_type in defaults.TIED
+    by_class = text_type in modeltypes.TIED
     return text.flag("tie_word_embeddings", top.flag("tie_word_embeddings", by_class))
 
 

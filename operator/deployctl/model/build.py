@@ -1,15 +1,19 @@
 """facts_from: documents in, ModelFacts out. Pure."""
 
+import re
+from collections.abc import Iterable
 from typing import Any
 
 from deployctl.errors import ModelError
-from deployctl.model import counting, formats, ggufs
+from deployctl.model import modeltypes, weights
 from deployctl.model.architecture import describes_a_language_model, read_architecture
 from deployctl.model.documents import Documents
 from deployctl.model.facts import Architecture, Format, ModelFacts, Quantization
-from deployctl.model.native import NATIVE_TYPES
+from deployctl.model.fields import Fields
 from deployctl.model.quantization import read_quantization
-from deployctl.model.stored import layer_bytes
+
+_TYPE_IN_NAME = re.compile(r"[-.]((?:I?Q\d[A-Z0-9_]*)|F16|BF16|F32|MXFP4[A-Z0-9_]*)(?=[-.])", re.I)
+_BITS = re.compile(r"\d+")
 
 
 def facts_from(documents: Documents) -> ModelFacts:
@@ -22,30 +26,30 @@ def facts_from(documents: Documents) -> ModelFacts:
         ModelError: config.json or a quantization file says something impossible; `where` is
             the field's path.
     """
-    weights = formats.weights(documents.files)
+    found = weights.find(documents.files)
     tensors = documents.tensors
-    quantization = _quantization(documents, weights)
+    quantization = _quantization(documents, found)
     config = documents.config
     tokenizer = documents.tokenizer_config
     brings, needed = _code(config, tokenizer)
-    architecture = _architecture(documents, weights.format)
+    architecture = _architecture(documents, found.format)
     return ModelFacts(
         source=documents.source,
         local=documents.local,
         revision=documents.revision,
-        format=weights.format,
-        engine=formats.ENGINES[weights.format],
+        format=found.format,
+        engine=weights.ENGINES[found.format],
         architecture=architecture,
         quantization=quantization,
-        parameters=counting.parameters(tensors, quantization) if tensors else None,
-        weight_bytes=_weight_bytes(documents, weights),
-        bytes_by_dtype=counting.bytes_by_dtype(tensors or ()),
+        parameters=weights.parameters(tensors, quantization) if tensors else None,
+        weight_bytes=_weight_bytes(documents, found),
+        bytes_by_dtype=weights.bytes_by_dtype(tensors or ()),
         headers_read=tensors is not None,
-        packed=counting.packed(tensors or ()),
-        layer_bytes=layer_bytes(tensors, architecture.num_layers, quantization)
+        packed=weights.packed(tensors or ()),
+        layer_bytes=weights.layer_bytes(tensors, architecture.num_layers, quantization)
         if tensors and architecture
         else None,
-        pickle=weights.format == "pickle",
+        pickle=found.format == "pickle",
         remote_code=needed,
         brings_code=brings,
         gated=documents.gated,
@@ -57,8 +61,8 @@ def facts_from(documents: Documents) -> ModelFacts:
 def _architecture(documents: Documents, kind: Format) -> Architecture | None:
     config = documents.config
     if config is None:
-        return ggufs.gguf_architecture(documents.gguf) if documents.gguf else None
-    served = formats.ENGINES[kind] == "vllm"
+        return _gguf_architecture(documents.gguf) if documents.gguf else None
+    served = weights.ENGINES[kind] == "vllm"
     if served and not config.get("model_type") and not config.get("architectures"):
         raise ModelError(
             "names neither model_type nor architectures",
@@ -75,16 +79,16 @@ def _architecture(documents: Documents, kind: Format) -> Architecture | None:
         return None  # another engine's business
 
 
-def _quantization(documents: Documents, weights: formats.Weights) -> Quantization | None:
-    if weights.format == "gguf":
-        return ggufs.gguf_quantization(weights.files, documents.gguf)
+def _quantization(documents: Documents, found: weights.Weights) -> Quantization | None:
+    if found.format == "gguf":
+        return _gguf_quantization(found.files, documents.gguf)
     return read_quantization(documents)
 
 
-def _weight_bytes(documents: Documents, weights: formats.Weights) -> int | None:
+def _weight_bytes(documents: Documents, found: weights.Weights) -> int | None:
     if documents.tensors:
         return sum(tensor.nbytes for tensor in documents.tensors)
-    sizes = [documents.files.get(name) for name in weights.files]
+    sizes = [documents.files.get(name) for name in found.files]
     known = [size for size in sizes if size is not None]
     return sum(known) if known and len(known) == len(sizes) else None
 
@@ -94,7 +98,7 @@ def _code(config: dict[str, Any] | None, tokenizer: dict[str, Any] | None) -> tu
     own_model = bool((config or {}).get("auto_map"))
     own_tokenizer = bool((tokenizer or {}).get("auto_map"))
     kind = (config or {}).get("model_type")
-    native = isinstance(kind, str) and kind in NATIVE_TYPES
+    native = isinstance(kind, str) and kind in modeltypes.NATIVE
     return own_model or own_tokenizer, (own_model and not native) or own_tokenizer
 
 
@@ -104,3 +108,56 @@ def _chat_template(documents: Documents) -> bool | None:
     if "chat_template.jinja" in files or "chat_template.json" in files:
         return True
     return bool(tokenizer.get("chat_template")) if tokenizer is not None else None
+
+
+def _gguf_architecture(metadata: dict[str, Any]) -> Architecture | None:
+    """The decoder's numbers by llama.cpp's names (docs/gguf.md of ggml); None without them."""
+    kind = metadata.get("general.architecture")
+    if not isinstance(kind, str) or not kind.isprintable() or len(kind) > 100:
+        return None
+    prefix = f"{kind}."
+    part = Fields(
+        {k.removeprefix(prefix): v for k, v in metadata.items() if k.startswith(prefix)}, "GGUF"
+    )
+    tokens = metadata.get("tokenizer.ggml.tokens")
+    try:
+        heads = part.whole("attention.head_count", lists=True)
+        hidden = part.whole("embedding_length")
+        context = part.whole("context_length")
+        vocabulary = tokens.get("length") if isinstance(tokens, dict) else None
+        return Architecture(
+            name=kind,
+            model_type=kind,
+            text_type=kind,
+            num_layers=part.whole("block_count"),
+            hidden_size=hidden,
+            intermediate_size=part.whole("feed_forward_length", default=4 * hidden),
+            num_heads=heads,
+            num_kv_heads=part.whole("attention.head_count_kv", default=heads),
+            head_dim=part.whole("attention.key_length", default=max(1, hidden // heads)),
+            vocab_size=part.whole("vocab_size", default=vocabulary or 1),
+            tied_embeddings=False,
+            max_position_embeddings=context,
+            default_model_len=context,
+            dtype="float16",
+            num_experts=part.whole("expert_count", default=0, least=0),
+            experts_per_token=part.whole("expert_used_count", default=0, least=0),
+        )
+    except ModelError:
+        return None
+
+
+def _gguf_quantization(files: Iterable[str], metadata: dict[str, Any] | None) -> Quantization:
+    """The quantization that a GGUF file's name tells, e.g. Q4_K_M."""
+    name = next(iter(files), "")
+    found = _TYPE_IN_NAME.search(name)
+    kind = found[1].upper() if found else None
+    digits = _BITS.search(kind) if kind else None
+    raw = {k: v for k, v in (metadata or {}).items() if k.startswith("general.")}
+    return Quantization(
+        method="gguf",
+        bits=int(digits[0]) if digits else None,
+        packing=kind,
+        file=name,
+        raw=raw,
+    )

@@ -1,4 +1,7 @@
-"""Reads typed fields out of an untrusted mapping; an error names the field by its path."""
+"""Reads typed fields out of an untrusted config; an error names the field by its path.
+
+The language model's fields are those of the config itself, or of a part of it (`text_part`).
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -6,6 +9,31 @@ from typing import Any
 from deployctl.errors import ModelError
 
 LARGEST = 2**40  # no count in a config comes near it
+# transformers' own names, then those of checkpoints with their own classes.
+_PARTS = (
+    "text_config",
+    "thinker_config",
+    "llm_config",
+    "language_config",
+    "language_model_config",
+    "decoder",
+    "generator",
+    "text_encoder",
+)
+_LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
+_OTHER_SENSES = (
+    "vision_config",
+    "audio_config",
+    "vision_tower",
+    "mm_vision_tower",
+    "vision_cfg",
+    "visual",
+    "thinker_config",
+    "audio_encoder_config",
+    "speech_config",
+)
+_DEEPEST = 4
+FILE = "config.json"
 
 
 class Fields:
@@ -150,3 +178,30 @@ def shown(value: Any) -> str:
         return "a number of more than 30 digits"
     text = ascii(value)
     return text if len(text) <= 60 else text[:57] + "..."
+
+
+def text_part(config: dict[str, Any]) -> Fields:
+    """The part with the decoder's numbers: `text_config` and its like, nested ones too."""
+    part = Fields(config, FILE)
+    for _ in range(_DEEPEST):
+        inner = _inner(part)
+        if inner is None:
+            break
+        part = inner
+    return part
+
+
+def multimodal(config: dict[str, Any]) -> bool:
+    """Whether the checkpoint takes more than text."""
+    return any(config.get(name) for name in _OTHER_SENSES)
+
+
+def _inner(part: Fields) -> Fields | None:
+    for name in _PARTS:
+        inner = part.under(name)
+        if inner is None or not inner.values:
+            continue
+        # An encoder-decoder may carry a `decoder` beside its own numbers; those win.
+        if name in ("text_config", "thinker_config") or not part.has(*_LAYERS):
+            return inner
+    return None

@@ -4,32 +4,12 @@ The rules are those of the configuration classes of transformers 5.19, as vLLM 0
 `layer_types` where given; otherwise, by type; otherwise a `sliding_window` holds for every layer.
 """
 
+from deployctl.model import modeltypes
 from deployctl.model.fields import Fields
 
-FULL, SLIDING, CHUNKED, LINEAR = (
-    "full_attention",
-    "sliding_attention",
-    "chunked_attention",
-    "linear_attention",
-)
+FULL, SLIDING = "full_attention", "sliding_attention"
+CHUNKED, LINEAR = "chunked_attention", "linear_attention"
 MAX_LAYERS = 10_000
-# Every n-th layer is full, the others slide; (n, whether the last layer is full regardless).
-_PERIODS = {
-    "gemma2": 2,
-    "gemma3": 6,
-    "gemma3_text": 6,
-    "gemma3n": 5,
-    "gemma3n_text": 5,
-    "gemma4": 6,
-    "gemma4_text": 6,
-    "gpt_oss": 2,
-    "cohere2": 4,
-    "olmo3": 4,
-    "exaone4": 4,
-    "exaone_moe": 4,
-}
-_WINDOWS = {"gemma2": 4096, "gemma3_text": 4096, "gemma3n_text": 512, "gemma4_text": 512}
-_WINDOWS |= {"gpt_oss": 128, "cohere2": 4096, "olmo3": 4096}
 # These have a window only where use_sliding_window says so.
 _SWITCHED = ("qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "qwen2_vl", "qwen2_5_vl", "smollm3")
 _OTHER_WORDS = {
@@ -58,7 +38,7 @@ def window_and_layers(
     base = model_type.removesuffix("_text")
     window = text.optional("sliding_window", least=0)
     if window is None and "sliding_window" not in text.values:
-        window = _WINDOWS.get(model_type)
+        window = modeltypes.defaults(model_type).get("sliding_window")
     switch = text.values.get("use_sliding_window")
     if switch is False or (base in _SWITCHED and switch is not True):
         window = None
@@ -121,8 +101,9 @@ def _by_type(text: Fields, model_type: str, count: int, window: int | None) -> t
         return _llama4(text, count)
     if base == "afmoe":
         return _every(text.whole("global_attn_every_n_layers", default=4), count, SLIDING)
-    if model_type in _PERIODS:
-        return _periodic(text, model_type, count)
+    every = modeltypes.defaults(model_type).get("sliding_window_pattern")
+    if every is not None:
+        return _periodic(text, model_type, count, every)
     if window is None:
         return ()
     if base in ("qwen2", "qwen3"):
@@ -137,13 +118,12 @@ def _by_type(text: Fields, model_type: str, count: int, window: int | None) -> t
     return (SLIDING,) * count
 
 
-def _periodic(text: Fields, model_type: str, count: int) -> tuple[str, ...]:
+def _periodic(text: Fields, model_type: str, count: int, default: int) -> tuple[str, ...]:
     pattern = text.values.get("sliding_window_pattern")
     if isinstance(pattern, str) and pattern and set(pattern) <= {"L", "G"}:  # EXAONE: "LLLG"
         kinds = tuple(_LETTERS[pattern[i % len(pattern)]] for i in range(count))
         return (*kinds[:-1], FULL)
-    period = text.whole("sliding_window_pattern", "_sliding_window_pattern",
-                        default=_PERIODS[model_type])  # fmt: skip
+    period = text.whole("sliding_window_pattern", "_sliding_window_pattern", default=default)
     kinds = _every(period, count, SLIDING)
     return (*kinds[:-1], FULL) if model_type.startswith(("gemma4", "exaone")) else kinds
 

@@ -6,11 +6,9 @@ The names and where they are looked for are vLLM 0.32's: `config/model.py`
 
 from typing import Any
 
-from deployctl.model import ctensors
 from deployctl.model.documents import Documents
 from deployctl.model.facts import Quantization
-from deployctl.model.fields import Fields
-from deployctl.model.textpart import FILE, text_part
+from deployctl.model.fields import FILE, Fields, text_part
 
 MAX_BITS, MAX_GROUP = 64, 2**24
 # Other names of the same method.
@@ -27,14 +25,8 @@ _NAMES = {
     "auto_round": "inc",
     "gpt_oss_mxfp4": "mxfp4",
 }
-_IGNORED: tuple[str, ...] = (
-    "modules_to_not_convert",
-    "ignored_layers",
-    "ignore",
-    "exclude_modules",
-    "exclude",
-)
-_IGNORED += ("llm_int8_skip_modules",)
+_IGNORED = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules", "exclude",
+            "llm_int8_skip_modules")  # fmt: skip
 _FIXED_BITS = {"fp8": 8, "fbgemm_fp8": 8, "mxfp4": 4, "mxfp8": 8, "experts_int8": 8}
 _FIXED_BITS |= {"modelopt": 8, "modelopt_fp4": 4, "modelopt_mxfp8": 8}
 _FIXED_GROUPS = {"mxfp4": 32, "mxfp8": 32, "modelopt_fp4": 16, "modelopt_mxfp8": 32}
@@ -53,7 +45,7 @@ def read_quantization(documents: Documents) -> Quantization | None:
     if method is None:
         return None
     if method == "compressed-tensors":
-        return ctensors.read(found)
+        return _compressed_tensors(found)
     inner = found.under("quantization") or found  # ModelOpt's own file
     bits = _bits(inner, method)
     act_order = inner.values.get("desc_act")
@@ -163,3 +155,52 @@ def _quark_bits(inner: Fields) -> int | None:
         weight = weight[0]
     dtype = str(weight.get("dtype", "")) if isinstance(weight, dict) else ""
     return next((bits for word, bits in (("fp8", 8), ("int8", 8), ("4", 4)) if word in dtype), None)
+
+
+def _compressed_tensors(found: Fields) -> Quantization:
+    """llm-compressor's settings by groups of layers.
+
+    Reads the first group that says how weights are stored; the others are in `raw`.
+
+    Raises:
+        ModelError: a field says something impossible.
+    """
+    weights = _weights(found)
+    bits = group = None
+    symmetric = order = None
+    if weights is not None:
+        bits = weights.optional("num_bits", most=64)
+        symmetric = weights.flag("symmetric", True)
+        order = weights.values.get("actorder")
+        group = weights.optional("group_size", least=-1, most=2**24)
+        if group is not None and group < 1:
+            group = -1
+    if group is None and weights is not None and weights.values.get("strategy") == "channel":
+        group = -1
+    return Quantization(
+        method="compressed-tensors",
+        bits=bits,
+        group_size=group,
+        # "static" and "weight" reorder while quantizing, at no cost later.
+        act_order=order is True or order in ("group", "dynamic"),
+        symmetric=symmetric,
+        ignored=found.texts("ignore"),
+        packing=found.text("format"),
+        file=found.file,
+        raw=dict(found.values),
+    )
+
+
+def _weights(found: Fields) -> Fields | None:
+    groups: Any = found.values.get("config_groups")
+    if groups is None:
+        return None
+    if not isinstance(groups, dict):
+        raise found.wrong("config_groups", "must be an object")
+    for name, group in groups.items():
+        if not isinstance(group, dict):
+            raise found.wrong(f"config_groups.{name}"[:100], "must be an object")
+        weights = group.get("weights")
+        if isinstance(weights, dict):
+            return Fields(weights, found.file, f"{found.path}.config_groups.{name}"[:100])
+    return None
