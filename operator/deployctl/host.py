@@ -20,14 +20,14 @@ _OUTGOING = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _FIRST_PORT = 10_000
 
 
-class Memory(NamedTuple):
+class HostMemory(NamedTuple):
     """Main memory in GiB."""
 
     total_gib: float
     available_gib: float  # what the kernel says can be had without swapping
 
 
-def memory() -> Memory | None:
+def memory() -> HostMemory | None:
     """The host's memory; None where it cannot be told. Limits of a container are not looked at."""
     import psutil
 
@@ -35,7 +35,7 @@ def memory() -> Memory | None:
         found = psutil.virtual_memory()
     except (OSError, KeyError, ValueError):  # no /proc, or not the one of a Linux kernel
         return None
-    return Memory(found.total / GIB, found.available / GIB)
+    return HostMemory(found.total / GIB, found.available / GIB)
 
 
 def cores() -> int:

@@ -216,7 +216,8 @@ def render_one(
         return render_compose(plan, spec)
     if kind == "process":
         return render_process(plan, spec)
-    from deployctl.render.helm import VALUES_FILE, chart, render_helm
+    from deployctl.render.bundle import VALUES_FILE
+    from deployctl.render.helm import chart, render_helm
 
     if kind == "helm":
         return render_helm(plan, spec, prepared.profile, overrides)
@@ -237,7 +238,7 @@ def _beside(prepared: "Prepared", bundle: "Bundle") -> dict[str, str]:
 
         return {"README.md": compose_readme(prepared.plan, prepared.spec)}
     if bundle.target in ("helm", "manifests"):
-        from deployctl.render.kubernetes_readme import kubernetes_readme
+        from deployctl.render.readme import kubernetes_readme
 
         return {"README.md": kubernetes_readme(prepared.plan, bundle)}
     return {}

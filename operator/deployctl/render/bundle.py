@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict
 
 TargetKind = Literal["process", "docker"]  # what a driver runs
 BundleKind = Literal["process", "docker", "helm", "manifests"]
+VALUES_FILE = "values.yaml"  # of a bundle of target helm
 
 
 class Bundle(BaseModel):

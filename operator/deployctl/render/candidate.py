@@ -1,12 +1,16 @@
-"""A revision under a name and a port of its own, to be tried beside the one that serves. Pure."""
+"""A revision under a name and a port of its own, to be tried beside the one that serves. Pure.
+
+As a Compose project it uses the caches of the one that serves: models and compiled code.
+"""
 
 import hashlib
-from typing import NamedTuple
+from typing import Any, NamedTuple
+
+import yaml
 
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle, TargetKind
-from deployctl.render.caches import with_caches_of
-from deployctl.render.compose import CARDS_VARIABLE, render_compose
+from deployctl.render.compose import CARDS_VARIABLE, COMPOSE_FILE, project_name, render_compose
 from deployctl.render.process import render_process
 from deployctl.spec import ServiceSpec
 
@@ -53,3 +57,25 @@ def candidate(
     else:
         bundle = render_process(planned, tried)
     return Candidate(tried, planned, bundle)
+
+
+def with_caches_of(service: str, bundle: Bundle) -> Bundle:
+    """The same project on the volumes of a service: what that has downloaded is there, and what
+    is downloaded now will be there for it."""
+    document: dict[str, Any] = yaml.safe_load(bundle.files[COMPOSE_FILE])
+    document["volumes"] = {
+        name: {"name": f"{project_name(service)}_{name}", "external": True}
+        for name in document["volumes"]
+    }
+    text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
+    return bundle.model_copy(update={"files": {**bundle.files, COMPOSE_FILE: text}})
+
+
+def borrowed(bundle: Bundle) -> list[tuple[str, str]]:
+    """The project and the short name of each volume that another project owns."""
+    volumes: dict[str, Any] = yaml.safe_load(bundle.files[COMPOSE_FILE])["volumes"]
+    return [
+        (str(volume["name"]).removesuffix(f"_{name}"), name)
+        for name, volume in volumes.items()
+        if volume.get("external")
+    ]

@@ -14,7 +14,7 @@ from deployctl.engines.vllm.images import BUILT_HERE
 from deployctl.errors import PlanRefusedError
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle
-from deployctl.render.composefile import variable, write
+from deployctl.render.yamltext import variable, write_compose
 from deployctl.spec import ServiceSpec
 
 COMPOSE_FILE = "compose.yaml"
@@ -81,7 +81,7 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
         target="docker",
         service=plan.name,
         files={
-            COMPOSE_FILE: write(document, comment),
+            COMPOSE_FILE: write_compose(document, comment),
             # The folder must exist to be mounted; what is put into it must not be committed.
             f"{SECRETS_FOLDER}/.gitignore": "*\n!.gitignore\n",
         },
@@ -137,7 +137,7 @@ def _cards(plan: ServingPlan) -> dict[str, Any]:
     Docker hands the same first cards to everyone who asks for a number, so a second service on
     a host has to name its own.
     """
-    count = plan.tensor_parallel_size * plan.pipeline_parallel_size
+    count = plan.world_size
     named = [n.strip() for n in plan.engine.env.get(CARDS_VARIABLE, "").split(",") if n.strip()]
     if named and len(named) != count:
         raise PlanRefusedError(

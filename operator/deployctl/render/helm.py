@@ -16,13 +16,12 @@ from deployctl.errors import InputError, PlanRefusedError, SpecError
 from deployctl.hardware import GpuProfile
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import yamltext
-from deployctl.render.bundle import Bundle
+from deployctl.render.bundle import VALUES_FILE, Bundle
 from deployctl.render.compose import CARDS_VARIABLE
 from deployctl.render.values import Values
 from deployctl.render.values.refusals import refusals
 from deployctl.spec import ServiceSpec
 
-VALUES_FILE = "values.yaml"
 CHART_FOLDER = "chart"
 
 # Said even where it is the chart's own: a newer chart must not change what runs.
@@ -119,7 +118,7 @@ def _ordered(said: Mapping[str, Any], full: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _refuse_what_no_pod_can(plan: ServingPlan, profile: GpuProfile) -> None:
-    world = plan.tensor_parallel_size * plan.pipeline_parallel_size
+    world = plan.world_size
     if plan.accelerator == "cuda" and world > profile.max_per_host:
         raise PlanRefusedError(
             f"one replica uses {world} cards, and a node holds {profile.max_per_host} of "
@@ -139,7 +138,7 @@ def _refuse_what_no_pod_can(plan: ServingPlan, profile: GpuProfile) -> None:
 
 def _of_plan(plan: ServingPlan, spec: ServiceSpec, profile: GpuProfile) -> dict[str, Any]:
     cuda = plan.accelerator == "cuda"
-    world = plan.tensor_parallel_size * plan.pipeline_parallel_size
+    world = plan.world_size
     values: dict[str, Any] = {
         "name": plan.name,
         "replicas": plan.replicas,
@@ -195,7 +194,7 @@ def _weights_gib(plan: ServingPlan) -> float | None:
     """GiB of weights of one replica, all cards together."""
     if plan.memory is None:
         return None
-    return plan.memory.weights_gib * plan.tensor_parallel_size * plan.pipeline_parallel_size
+    return plan.memory.weights_gib * plan.world_size
 
 
 def _resources(plan: ServingPlan) -> dict[str, str]:
@@ -204,7 +203,7 @@ def _resources(plan: ServingPlan) -> dict[str, str]:
     The limit has room for a loader that holds all weights at once, as one for .bin files does,
     and for shared memory. On a CPU the weights and the KV cache stay in host memory.
     """
-    world = plan.tensor_parallel_size * plan.pipeline_parallel_size
+    world = plan.world_size
     weights = _weights_gib(plan) or 16.0
     shared = math.ceil(plan.shm_gib)
     if plan.accelerator == "cpu":

@@ -1,7 +1,8 @@
 """Writes YAML from structures, so that no text in it can mean anything else.
 
 YAML reads `no` or `1e3` as something other than text, so every text is quoted unless it is
-plainly a word.
+plainly a word. Compose replaces `$NAME`, so in its files every `$` is doubled unless it comes from
+`variable`.
 """
 
 import re
@@ -28,6 +29,30 @@ def write(document: dict[str, Any], comment: str) -> str:
     )
 
 
+class ComposeVariable(str):
+    """A reference that Compose fills in from its environment, e.g. `${NAME:-}`."""
+
+
+def variable(name: str) -> ComposeVariable:
+    """Refers to an environment variable of `docker compose`; empty when it is not set."""
+    return ComposeVariable("${" + name + ":-}")
+
+
+def write_compose(document: dict[str, Any], comment: str) -> str:
+    """Writes a Compose file, in which Compose finds nothing to replace but variables."""
+    return write(_escaped(document), comment)
+
+
+def _escaped(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _escaped(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_escaped(item) for item in value]
+    if isinstance(value, str) and not isinstance(value, ComposeVariable):
+        return value.replace("$", "$$")
+    return value
+
+
 class Dumper(yaml.SafeDumper):
     """SafeDumper with its own idea of quoting, and lists indented below their key."""
 
@@ -40,7 +65,7 @@ class Dumper(yaml.SafeDumper):
         return True
 
 
-def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+def _text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
     """A text, quoted unless it is a word; several lines as a block."""
     if "\n" in value and value.isascii() and value.replace("\n", "").isprintable():
         style: str | None = "|"
@@ -60,5 +85,6 @@ def _mapping(dumper: yaml.SafeDumper, value: dict[str, Any]) -> yaml.MappingNode
     return yaml.MappingNode("tag:yaml.org,2002:map", pairs, flow_style=False)
 
 
-Dumper.add_representer(str, text)
+Dumper.add_representer(str, _text)
+Dumper.add_representer(ComposeVariable, _text)
 Dumper.add_representer(dict, _mapping)

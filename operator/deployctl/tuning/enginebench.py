@@ -25,7 +25,7 @@ from deployctl.host import free_port
 from deployctl.load.slo import Slo
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import Bundle, render_compose, render_process
-from deployctl.render.caches import with_caches_of
+from deployctl.render.candidate import with_caches_of
 from deployctl.spec import ServiceSpec
 from deployctl.targets import Driver, keys, open_driver
 from deployctl.targets.guards import lock

@@ -118,7 +118,7 @@ def test_an_old_driver_is_asked_again_with_fewer_columns():
 
 
 def test_the_cpu_profile_takes_the_host_s_memory(monkeypatch):
-    monkeypatch.setattr(host, "memory", lambda: host.Memory(31.257, 20.0))
+    monkeypatch.setattr(host, "memory", lambda: host.HostMemory(31.257, 20.0))
     assert for_this_host(load_profile("cpu")).memory_gib == 31.25
     assert for_this_host(load_profile("l4")) == load_profile("l4")
     monkeypatch.setattr(host, "memory", lambda: None)

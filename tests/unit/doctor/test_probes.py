@@ -149,7 +149,7 @@ def test_a_driver_that_hangs_or_is_absent():
 
 
 def test_the_host_from_its_own_files(tmp_path, monkeypatch):
-    monkeypatch.setattr(host, "memory", lambda: host.Memory(1.0, 0.5))
+    monkeypatch.setattr(host, "memory", lambda: host.HostMemory(1.0, 0.5))
     (tmp_path / "etc").mkdir()
     (tmp_path / "proc").mkdir()
     (tmp_path / "etc/os-release").write_text(

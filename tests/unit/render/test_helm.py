@@ -10,8 +10,8 @@ from deployctl.errors import InputError, PlanRefusedError, SpecError
 from deployctl.hardware import load_profile
 from deployctl.hardware.profile import Toleration
 from deployctl.render.helm import VALUES_FILE, helm_values, merge, render_helm
-from deployctl.render.kubernetes_readme import kubernetes_readme
 from deployctl.render.manifests import KUSTOMIZATION, render_manifests
+from deployctl.render.readme import kubernetes_readme
 from deployctl.render.values import Values
 
 CLAIM = {"model": {"claim": "models"}}

@@ -10,7 +10,7 @@ from tests.unit.targets_docker.conftest import REMOTE, Container
 
 import ports
 from deployctl.errors import DockerError, PortTakenError
-from deployctl.render.caches import with_caches_of
+from deployctl.render.candidate import with_caches_of
 from deployctl.targets.docker.commands import Result
 from deployctl.targets.docker.translate import build_hint
 

@@ -28,7 +28,7 @@ _TELLTALE = {
 }
 _FIGURES = (
     ("engine", lambda p: f"{p.engine.name} {p.engine.version}"),
-    ("GPUs of one replica", lambda p: p.tensor_parallel_size * p.pipeline_parallel_size),
+    ("GPUs of one replica", lambda p: p.world_size),
     ("replicas", lambda p: p.replicas),
     ("context, tokens", lambda p: p.max_model_len),
     ("full requests at once", lambda p: round(p.max_concurrency, 1)),
@@ -81,7 +81,8 @@ def changes(sides: Sides) -> "list[Change]":
 
 def _filled_in(sides: Sides) -> tuple[dict[str, str], dict[str, str]]:
     """Both sides as objects, where helm is there to make them; else their values."""
-    from deployctl.render.helm import VALUES_FILE, chart
+    from deployctl.render.bundle import VALUES_FILE
+    from deployctl.render.helm import chart
     from deployctl.targets import helm
 
     filled = []

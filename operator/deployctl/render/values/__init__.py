@@ -6,27 +6,34 @@ scripts/chart.py writes charts/vllm/values.{yaml,schema.json} and docs/reference
 from pydantic import Field
 
 from deployctl.render.values.base import Labels, Line, Name, Section
-from deployctl.render.values.engine import (
-    ApiKey,
-    Cache,
-    Download,
-    Engine,
-    Gpu,
-    HubToken,
-    Model,
-    Resources,
-    Security,
-)
-from deployctl.render.values.network import HttpRoute, Ingress, NetworkPolicy, Service
-from deployctl.render.values.operations import (
+from deployctl.render.values.cluster import (
     Alerts,
     Autoscaling,
     Dashboards,
+    HttpRoute,
+    Ingress,
     Monitoring,
+    NetworkPolicy,
     Router,
+    Service,
     Tests,
 )
-from deployctl.render.values.pod import DisruptionBudget, Drain, Probes, Rollout, Scheduling
+from deployctl.render.values.pods import (
+    ApiKey,
+    Cache,
+    DisruptionBudget,
+    Download,
+    Drain,
+    EngineSection,
+    Gpu,
+    HubToken,
+    Model,
+    Probes,
+    Resources,
+    RolloutSection,
+    Scheduling,
+    Security,
+)
 
 __all__ = ["Values"]
 
@@ -38,7 +45,7 @@ class Values(Section):
     labels: Labels = Field({}, description="Labels on every object.")
     managed_by: Line = Field("", max_length=63, description="[default: Helm]")
     replicas: int = Field(1, ge=0, le=1000, description="Copies of the engine.")
-    engine: Engine = Field(Engine(), description="The engine and what it is told.")
+    engine: EngineSection = Field(EngineSection(), description="The engine and what it is told.")
     model: Model = Field(Model(), description="Which checkpoint, and where it lies.")
     api_key: ApiKey = Field(ApiKey(), description="The key that clients must give.")
     hub_token: HubToken = Field(HubToken(), description="For gated and private models.")
@@ -50,7 +57,7 @@ class Values(Section):
     security: Security = Field(Security(), description="Who the containers run as.")
     probes: Probes = Field(Probes(), description="When a pod is started, ready and alive.")
     drain: Drain = Field(Drain(), description="How a pod ends without losing requests.")
-    rollout: Rollout = Field(Rollout(), description="How pods are replaced.")
+    rollout: RolloutSection = Field(RolloutSection(), description="How pods are replaced.")
     disruption_budget: DisruptionBudget = Field(
         DisruptionBudget(), description="What a node's drain may take at once."
     )

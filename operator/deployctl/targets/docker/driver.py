@@ -15,7 +15,7 @@ from deployctl.engines.vllm.images import BUILT_HERE
 from deployctl.errors import DockerError, StateError
 from deployctl.events import Event, Tell
 from deployctl.render.bundle import TargetKind
-from deployctl.render.caches import borrowed
+from deployctl.render.candidate import borrowed
 from deployctl.render.compose import COMPOSE_FILE, ENGINE, LABEL, project_name
 from deployctl.spec import Settings
 from deployctl.targets.docker import commands, translate
