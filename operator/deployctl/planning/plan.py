@@ -91,3 +91,8 @@ class ServingPlan(BaseModel):
     safe_utilization: float | None = None  # gpu_memory_utilization that is safe under load
     cost: CostEstimate | None = None
     notes: tuple[str, ...] = ()  # why these choices, in sentences
+
+    @property
+    def world_size(self) -> int:
+        """Processes of one replica, and on GPUs as many cards: one for every part of the model."""
+        return self.tensor_parallel_size * self.pipeline_parallel_size

@@ -61,7 +61,7 @@ def plan_text(plan: ServingPlan, title: str, *, counted: bool, colour: bool) -> 
 
 
 def _summary(plan: ServingPlan) -> Iterator[str]:
-    gpus = plan.tensor_parallel_size * plan.pipeline_parallel_size
+    gpus = plan.world_size
     if plan.accelerator == "cpu":
         where = "this CPU"
     else:

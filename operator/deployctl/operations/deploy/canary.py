@@ -85,7 +85,7 @@ def on_cpu(
 
 def on_gpu(plan: "ServingPlan", cards: "Sequence[Card]") -> Choice:
     """By the GPUs that have as much memory free as the engine asks for. Pure."""
-    count = plan.tensor_parallel_size * plan.pipeline_parallel_size
+    count = plan.world_size
     need = plan.memory.budget_gib if plan.memory else None
     if need is None:
         return Choice(False, "how much memory it needs cannot be told")

@@ -149,7 +149,7 @@ def _settled(spec: "ServiceSpec", prepared: "Prepared") -> "ServiceSpec":
     from deployctl.planning.settings import fold
 
     folded, _ = fold(prepared.spec)
-    split = prepared.plan.tensor_parallel_size * prepared.plan.pipeline_parallel_size
+    split = prepared.plan.world_size
     # The card is asked for again when the study goes on; one engine is tuned on these targets.
     gpus = spec.gpus if "gpus" in spec.model_fields_set else split
     if prepared.profile.kind == "cpu":
