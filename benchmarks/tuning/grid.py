@@ -23,9 +23,9 @@ from benchmarks.tuning.gridsurface import TAILS, Meta, assemble
 from deployctl.endpoint import Endpoint
 from deployctl.endpoint import Endpoint as Asked
 from deployctl.errors import DeployctlError
+from deployctl.load import run as loads
 from deployctl.load import slo as slos
-from deployctl.load.folder import REQUESTS, SUMMARY
-from deployctl.operations.measure import run as loadmeasure
+from deployctl.load.folder import SUMMARY
 from deployctl.operations.prepare import prepare
 from deployctl.spec import ServiceSpec, Settings
 from deployctl.targets.guards import interruptible
@@ -44,9 +44,8 @@ def measure(
 ) -> tuple[LoadResult, Sequence[Sample]]:
     """A load test, as `deployctl loadtest` runs it."""
     asked = Asked(endpoint.url, endpoint.model, endpoint.api_key, None)
-    result, where = loadmeasure.measure(setup, asked, folder, slo=slo)
-    with (where / REQUESTS).open(encoding="utf-8") as lines:
-        return result, [Sample.from_dict(json.loads(line)) for line in lines]
+    measured = loads.run(setup, asked, folder, slo=slo)
+    return measured.result, measured.samples
 
 
 def main() -> int:

@@ -19,6 +19,9 @@ _EXHAUSTED = re.compile(rf"\[Errno ({errno.EMFILE}|{errno.EADDRNOTAVAIL})\]")
 # One Locust process on one core: above this its own work shows up in what it measures.
 CPU_MEAN_LIMIT, CPU_PEAK_LIMIT = 0.85, 0.98
 CPU_GOAL = 0.6  # of a core, for the number of processes that would do
+# What one process on one core does well: chunks a second, and users (512 streams at 36 chunks/s
+# each took 44% of a core). For the first guess of `--workers auto`.
+_CHUNKS, _USERS_A_WORKER = 10_000, 300
 # A timer this late (p99) is within the noise of a busy desktop; more is in the latencies.
 LAG_LIMIT_S = 0.010
 LAG_SHARE_OF_ITL = 0.5  # … or if it is a good part of what is measured
@@ -96,6 +99,12 @@ def _died(setup: Setup, samples: Sequence[Sample], reports: Sequence[WorkerRepor
 def bottleneck(cpu_mean: float | None, cpu_peak: float | None) -> bool:
     """Whether a load process had no CPU left of its core."""
     return (cpu_mean or 0) >= CPU_MEAN_LIMIT or (cpu_peak or 0) >= CPU_PEAK_LIMIT
+
+
+def enough_workers(users: float, rate: float, output_tokens: float, cores: int) -> int:
+    """How many load processes should do for a load: of users, or of requests a second."""
+    wanted = max(math.ceil(rate * output_tokens / _CHUNKS), math.ceil(users / _USERS_A_WORKER))
+    return max(1, min(wanted, cores))
 
 
 def workers_needed(

@@ -9,12 +9,14 @@ import json
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
+from deployctl.endpoint import Endpoint
 from deployctl.errors import InterruptedByUserError, StateError, TargetError
+from deployctl.events import Event, Tell, silent
 from deployctl.host import free_port
 from deployctl.load.command import as_master, command, environment, worker_command
 from deployctl_loadtest.result import Setup
@@ -44,14 +46,7 @@ class Ended(NamedTuple):
     unwritten: str | None = None  # why samples could not be written any more
 
 
-def run(
-    setup: Setup,
-    folder: Path,
-    api_key: str | None,
-    tell: Callable[[Progress], None],
-    *,
-    headers: Mapping[str, str] | None = None,
-) -> Ended:
+def run(setup: Setup, folder: Path, endpoint: Endpoint, tell: Tell = silent) -> Ended:
     """Runs the test to its end; samples and `locust.log` are then in `folder`.
 
     What it had measured is in `folder` however it ended, as far as the disk took it.
@@ -62,6 +57,7 @@ def run(
         StateError: the folder cannot be written at all.
     """
     log_path = folder / "locust.log"
+    variables = environment(os.environ, endpoint.api_key, endpoint.headers)
     ended = Ended(interrupted=False)
     with _log(log_path) as log:
         started: list[subprocess.Popen[str]] = []
@@ -70,18 +66,10 @@ def run(
             if setup.workers > 1:
                 port = free_port()
                 leader += as_master(setup.workers, port)
-            process = _start(leader, folder, log, environment(os.environ, api_key, headers))
+            process = _start(leader, folder, log, variables)
             started.append(process)
             for _ in range(setup.workers if setup.workers > 1 else 0):
-                started.append(
-                    _start(
-                        worker_command(port),
-                        folder,
-                        log,
-                        environment(os.environ, api_key, headers),
-                        quiet=True,
-                    )
-                )
+                started.append(_start(worker_command(port), folder, log, variables, quiet=True))
             ended = _follow(process, log, tell)
         finally:
             for one in started:
@@ -137,9 +125,7 @@ def _start(
         raise TargetError(f"Locust could not be started: {error}") from error
 
 
-def _follow(
-    process: "subprocess.Popen[str]", log: TextIO, tell: Callable[[Progress], None]
-) -> Ended:
+def _follow(process: "subprocess.Popen[str]", log: TextIO, tell: Tell) -> Ended:
     """Reads progress until the process ends."""
     assert process.stdout is not None
     interrupted, unwritten = False, None
@@ -149,7 +135,8 @@ def _follow(
             if not line:
                 return Ended(interrupted, unwritten)
             if line.startswith(_PROGRESS_MARK):
-                tell(Progress(**json.loads(line.removeprefix(_PROGRESS_MARK))))
+                far = Progress(**json.loads(line.removeprefix(_PROGRESS_MARK)))
+                tell(Event("progress", f"{far.at_s:.0f} s, {far.done} requests done", far))
             elif line.startswith(_UNWRITTEN_MARK):
                 unwritten = line.removeprefix(_UNWRITTEN_MARK).strip()
             else:

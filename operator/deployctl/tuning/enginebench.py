@@ -22,6 +22,7 @@ from deployctl.errors import (
 )
 from deployctl.events import Event
 from deployctl.host import free_port
+from deployctl.load import run as loads
 from deployctl.load.slo import Slo
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import Bundle, render_compose, render_process
@@ -267,11 +268,4 @@ def at_load(setup: Setup, endpoint: Endpoint, load: Load, *, seconds: float, see
         seed=seed,
         requests=None,
     )
-    if load.kind == "users":
-        users = max(1, int(load.value))
-        workers = min(setup.workers, users)
-        return dataclasses.replace(
-            told, mode="closed", users=users, rate=None, arrivals=None, workers=workers
-        )
-    arrivals = setup.arrivals or "poisson"
-    return dataclasses.replace(told, mode="open", users=0, rate=load.value, arrivals=arrivals)
+    return loads.at_load(told, load.kind, load.value)

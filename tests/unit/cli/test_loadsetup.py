@@ -1,8 +1,8 @@
-import os
 from pathlib import Path
 
 import pytest
 
+from deployctl import host
 from deployctl.cli.loadtest.options import LoadFlags
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError
@@ -56,7 +56,7 @@ def test_a_trace_lasts_as_long_as_it_does(tmp_path):
 
 
 def test_workers_are_no_more_than_users_and_auto_than_cores(monkeypatch):
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
+    monkeypatch.setattr(host, "cores", lambda: 8)
     assert build(users=2, workers="4").workers == 2
     assert build(rate=1.0, workers="4").workers == 4
     assert build(users=100, workers="auto").workers == 1
@@ -71,10 +71,10 @@ def test_workers_are_no_more_than_users_and_auto_than_cores(monkeypatch):
 
 def test_each_run_of_a_sweep_has_its_load_and_prompts_of_its_own():
     setup = build(sweep="users=1,8", workers="4", seed=1)
-    runs = [loadseries.at_load(setup, "users", value, n) for n, value in enumerate((1, 8))]
+    runs = [loadseries.nth(setup, "users", value, n) for n, value in enumerate((1, 8))]
     assert [(run.users, run.workers) for run in runs] == [(1, 1), (8, 4)]
     assert runs[0].seed != runs[1].seed
-    (rate,) = [loadseries.at_load(build(seed=1), "rate", 2.5, 0)]
+    (rate,) = [loadseries.nth(build(seed=1), "rate", 2.5, 0)]
     assert (rate.mode, rate.rate, rate.arrivals, rate.users) == ("open", 2.5, "poisson", 0)
 
 

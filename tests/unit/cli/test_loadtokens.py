@@ -2,7 +2,7 @@ import dataclasses
 
 import pytest
 
-from deployctl.operations.measure.tokenizer import vocabulary, with_answers
+from deployctl.load.tokenizer import vocabulary, with_answers
 from deployctl_loadtest import promptfile, prompts
 from deployctl_loadtest.request import Target
 from deployctl_loadtest.words import WORDS, Vocabulary

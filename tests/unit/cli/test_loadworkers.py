@@ -12,17 +12,19 @@ def measured(monkeypatch, tmp_path, needs):
     """Runs with `measure` replaced by one that wants `needs` workers; returns their numbers."""
     runs = []
 
-    def measure(setup, endpoint, folder, *, slo, gated):
+    def measure(setup, endpoint, folder, *, slo, gated, tell):
         runs.append(setup.workers)
         where = folder or tmp_path / "out"
         where.mkdir()
         wanted = needs if setup.workers < needs else None
         client = SimpleNamespace(workers_needed=wanted)
-        return SimpleNamespace(client=client, interrupted=False), where
+        result = SimpleNamespace(client=client, interrupted=False)
+        return SimpleNamespace(result=result, folder=where)
 
     monkeypatch.setattr(loadmeasure, "measure", measure)
-    _, where = loadmeasure.measure_with_enough_workers(SETUP, None, tmp_path / "out", cores=4)
-    assert where == tmp_path / "out"
+    monkeypatch.setattr(loadmeasure.host, "cores", lambda: 4)
+    measured = loadmeasure.measure_with_enough_workers(SETUP, None, tmp_path / "out")
+    assert measured.folder == tmp_path / "out"
     return runs
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, InterruptedByUserError, StateError
 from deployctl.load import command, folder, locust
 from deployctl_loadtest.result import Setup
@@ -70,4 +71,4 @@ def test_ctrl_c_before_anything_was_measured_is_no_failure_of_locust(tmp_path, m
 
     monkeypatch.setattr(locust, "_follow", interrupted)
     with pytest.raises(InterruptedByUserError):
-        locust.run(SETUP, tmp_path, None, lambda _: None)
+        locust.run(SETUP, tmp_path, Endpoint("http://h:1", "m", None))

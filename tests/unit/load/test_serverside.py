@@ -9,9 +9,9 @@ import time
 import pytest
 
 from deployctl.load import agreement, timeline
+from deployctl.load import server as serverside
 from deployctl.load.watch import Watch, every
 from deployctl.metrics import parse
-from deployctl.operations.measure import server as serverside
 from deployctl_loadtest.result import ServerMoment
 from deployctl_loadtest.sample import Sample
 

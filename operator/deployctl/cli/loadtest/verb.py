@@ -1,6 +1,5 @@
 """`deployctl loadtest`: measures latency and throughput with Locust."""
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +20,7 @@ from deployctl.operations.measure.endpoint import (
 )
 
 if TYPE_CHECKING:
-    from deployctl_loadtest.result import LoadResult
+    from deployctl.load.run import Measurement
 
 
 @load_options
@@ -82,12 +81,14 @@ def command(
     summary.json, and requests.jsonl with one line a request. Ctrl-C ends the
     run, keeps what was measured, and exits with 130.
     """
+    from deployctl.cli.loadtest.progress import LoadProgress
+    from deployctl.load.run import UnwrittenError
     from deployctl.operations.measure import headers as loadwire
     from deployctl.operations.measure import limit as loadlimit
-    from deployctl.operations.measure import run as loadmeasure
     from deployctl.operations.measure import series as loadseries
     from deployctl.operations.measure import served
     from deployctl.operations.measure import setup as loadsetup
+    from deployctl.operations.measure.run import measure, measure_with_enough_workers
 
     wanted = loadgate.read(slo, fail_on_breach)
     endpoint = resolve(service, url, model, api_key_file, target)
@@ -95,14 +96,15 @@ def command(
     chosen = served.choose(endpoint, served.models(endpoint))
     setup = loadsetup.build(flags, endpoint, chosen)
     if flags.sweep is not None or flags.find_max is not None:
-        if flags.sweep is not None:
-            series, where = loadseries.sweep(
-                setup, endpoint, folder, loadseries.parse(flags.sweep), wanted
-            )
-        else:
-            series, where = loadlimit.find(
-                setup, endpoint, folder, wanted, by_users=flags.users is not None
-            )
+        with LoadProgress() as tell:
+            if flags.sweep is not None:
+                asked = loadseries.parse(flags.sweep)
+                series, where = loadseries.sweep(setup, endpoint, folder, asked, wanted, tell)
+            else:
+                by_users = flags.users is not None
+                series, where = loadlimit.find(
+                    setup, endpoint, folder, wanted, by_users=by_users, tell=tell
+                )
         if output is Output.json:
             answer_json({**series.to_dict(), "folder": str(where)})
         else:
@@ -113,25 +115,16 @@ def command(
         if fail_on_breach:
             loadgate.enforce_series(series)
         return
+    run = measure_with_enough_workers if flags.workers == "auto" else measure
     try:
-        if flags.workers == "auto":
-            result, where = loadmeasure.measure_with_enough_workers(
-                setup,
-                endpoint,
-                folder,
-                slo=wanted,
-                gated=fail_on_breach,
-                cores=os.cpu_count() or 1,
-            )
-        else:
-            result, where = loadmeasure.measure(
-                setup, endpoint, folder, slo=wanted, gated=fail_on_breach
-            )
-        loadgate.write_reports(where, result, junit)
-    except loadmeasure.UnwrittenError as error:
-        _show(error.run.result, error.run.where, output)  # it took its time to measure
+        with LoadProgress() as tell:
+            measured = run(setup, endpoint, folder, slo=wanted, gated=fail_on_breach, tell=tell)
+        loadgate.write_reports(measured.folder, measured.result, junit)
+    except UnwrittenError as error:
+        _show(error.measurement, output)  # it took its time to measure
         raise
-    _show(result, where, output)
+    _show(measured, output)
+    result = measured.result
     if result.interrupted:
         raise InterruptedByUserError("interrupted")
     loadgate.enforce(result)
@@ -146,13 +139,14 @@ def command(
         )
 
 
-def _show(result: "LoadResult", where: Path, output: Output) -> None:
+def _show(measured: "Measurement", output: Output) -> None:
     if output is Output.json:
-        answer_json({**result.to_dict(), "folder": str(where)})
+        answer_json({**measured.result.to_dict(), "folder": str(measured.folder)})
         return
     from deployctl.reports import load_terminal
 
-    for renderable in load_terminal.render(result):
+    for renderable in load_terminal.render(measured.result):
         out.print(renderable)
-    if (where / "report.html").exists():
-        out.print(f"\nReport     {where / 'report.html'}")
+    report = measured.folder / "report.html"
+    if report.exists():
+        out.print(f"\nReport     {report}")

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -92,6 +91,7 @@ class Verification:
 
     def _measure(self, endpoint: "Endpoint") -> "Judgement":
         from deployctl.cli.loadtest.options import LoadFlags
+        from deployctl.cli.loadtest.progress import LoadProgress
         from deployctl.operations.measure import gate as loadgate
         from deployctl.operations.measure import run as loadmeasure
         from deployctl.operations.measure import served
@@ -107,9 +107,11 @@ class Verification:
         )
         setup = loadsetup.build(flags, endpoint, served.choose(endpoint, served.models(endpoint)))
         out = self.flags.out
-        result, self.folder = loadmeasure.measure_with_enough_workers(
-            setup, endpoint, out, slo=self.slo, gated=True, cores=os.cpu_count() or 1
-        )
+        with LoadProgress() as tell:
+            measured = loadmeasure.measure_with_enough_workers(
+                setup, endpoint, out, slo=self.slo, gated=True, tell=tell
+            )
+        result, self.folder = measured.result, measured.folder
         loadgate.write_reports(self.folder, result, None)
         if result.interrupted:
             raise KeyboardInterrupt

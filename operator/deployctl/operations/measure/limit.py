@@ -1,22 +1,20 @@
 """`deployctl loadtest --find-max goodput`: the highest load at which an SLO holds."""
 
 import dataclasses
-import json
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from deployctl.cli.console import story
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError
-from deployctl.operations.measure import run as loadmeasure
+from deployctl.events import Event, Tell, silent
 from deployctl.operations.measure import series as loadseries
+from deployctl.operations.measure.run import measure
 
 if TYPE_CHECKING:
     from deployctl.load.search import Held
     from deployctl.load.slo import Slo
     from deployctl_loadtest.result import Setup
-    from deployctl_loadtest.sample import Sample
     from deployctl_loadtest.series import Series, Variable
 
 _HIGHEST: dict[str, float] = {"users": 8192, "rate": 4096}
@@ -28,7 +26,13 @@ class _InterruptedError(Exception):
 
 
 def find(
-    setup: "Setup", endpoint: Endpoint, folder: Path | None, slo: "Slo | None", *, by_users: bool
+    setup: "Setup",
+    endpoint: Endpoint,
+    folder: Path | None,
+    slo: "Slo | None",
+    *,
+    by_users: bool,
+    tell: Tell = silent,
 ) -> "tuple[Series, Path]":
     """Searches for the limit, and writes the series' folder.
 
@@ -46,28 +50,30 @@ def find(
             hint="add for example --slo ttft_p95=500ms,itl_p95=50ms",
         )
     variable: Variable = "users" if by_users else "rate"
-    recorder = loadseries.Recorder("find_max", variable, endpoint, setup, folder)
+    recorder = loadseries.Recorder("find_max", variable, setup, folder)
     good: dict[float, tuple[float, float, float]] = {}
 
-    def measure(load: float, attempt: int) -> "Held":
-        again = f", again and {2 ** (attempt - 1)} times as long" if attempt > 1 else ""
-        story(f"{variable} = {load:g}{again}")
-        longer = dataclasses.replace(setup, duration_s=setup.duration_s * 2 ** (attempt - 1))
-        name = f"{variable}-{load:g}" + (f"-{attempt}" if attempt > 1 else "")
-        result, where = loadmeasure.measure(
-            loadseries.at_load(longer, variable, load, len(recorder.points)),
+    def attempt(load: float, number: int) -> "Held":
+        again = f", again and {2 ** (number - 1)} times as long" if number > 1 else ""
+        tell(Event("note", f"{variable} = {load:g}{again}"))
+        longer = dataclasses.replace(setup, duration_s=setup.duration_s * 2 ** (number - 1))
+        name = f"{variable}-{load:g}" + (f"-{number}" if number > 1 else "")
+        measured = measure(
+            loadseries.nth(longer, variable, load, len(recorder.points)),
             endpoint,
             recorder.folder / name,
             slo=slo,
+            tell=tell,
         )
-        samples = _samples(where)
-        held, why = limit.decide(result, samples)
+        result = measured.result
+        held, why = limit.decide(result, measured.samples)
         if result.interrupted:
             held, why = "unclear", "interrupted"
-        good[load] = limit.goodput(slo, result, samples)
+        good[load] = limit.goodput(slo, result, measured.samples)
         said: Literal["yes", "no", "unclear"] = "unclear" if held == "client" else held
-        recorder.add(load, where, result, said, why)
-        story(f"  {'held' if held == 'yes' else 'not held' if held == 'no' else held}: {why}")
+        point = recorder.add(load, measured, said, why)
+        shown = {"yes": "held", "no": "not held"}.get(held, held)
+        tell(Event("note", f"{shown}: {why}", point))
         if result.interrupted:
             raise _InterruptedError
         return held
@@ -75,18 +81,10 @@ def find(
     found = None
     with suppress(_InterruptedError):
         found = search.find(
-            measure,
+            attempt,
             start=float(setup.users) if by_users else setup.rate or _FIRST_RATE,
             highest=_HIGHEST[variable],
             whole=by_users,
         )
     answer = limit.answer(found, slo.text, variable, recorder.points, good)
     return recorder.close(answer), recorder.folder
-
-
-def _samples(where: Path) -> "list[Sample]":
-    from deployctl.load.folder import REQUESTS
-    from deployctl_loadtest.sample import Sample
-
-    with (where / REQUESTS).open(encoding="utf-8") as lines:
-        return [Sample.from_dict(json.loads(line)) for line in lines]

@@ -7,16 +7,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from deployctl.cli.console import out, story
+from deployctl.cli.console import out
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError
-from deployctl.operations.measure import run as loadmeasure
+from deployctl.events import Event, Tell, silent
+from deployctl.load.run import Measurement, at_load
+from deployctl.operations.measure.run import default_folder, measure
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from deployctl.load.slo import Slo
-    from deployctl_loadtest.result import LoadResult, Setup
+    from deployctl_loadtest.result import Setup
     from deployctl_loadtest.series import Limit, Point, Series, Variable
 
 FILE = "series.json"
@@ -48,28 +50,11 @@ def parse(text: str) -> "tuple[Variable, list[float]]":
     return ("users" if name == "users" else "rate"), found
 
 
-def at_load(setup: "Setup", variable: "Variable", value: float, number: int) -> "Setup":
+def nth(setup: "Setup", variable: "Variable", value: float, number: int) -> "Setup":
     """The setup of a series' run `number`: with this load, and prompts of its own."""
     # The same prompts again would be answered from the prefix cache that the last run filled.
     seed = (setup.seed + number * 0x9E3779B1) % 2**48
-    if variable == "users":
-        return dataclasses.replace(
-            setup,
-            mode="closed",
-            users=int(value),
-            rate=None,
-            arrivals=None,
-            seed=seed,
-            workers=min(setup.workers, int(value)),
-        )
-    return dataclasses.replace(
-        setup,
-        mode="open",
-        users=0,
-        rate=value,
-        arrivals=setup.arrivals or "poisson",
-        seed=seed,
-    )
+    return dataclasses.replace(at_load(setup, variable, value), seed=seed)
 
 
 def sweep(
@@ -78,23 +63,25 @@ def sweep(
     folder: Path | None,
     asked: "tuple[Variable, list[float]]",
     slo: "Slo | None",
+    tell: Tell = silent,
 ) -> "tuple[Series, Path]":
     """Measures each load in turn and writes the series' folder.
 
     Ctrl-C ends the sweep with the run that it interrupts. Raises what a single run does.
     """
     variable, values = asked
-    recorder = Recorder("sweep", variable, endpoint, setup, folder)
+    recorder = Recorder("sweep", variable, setup, folder)
     for number, value in enumerate(values):
-        story(f"{number + 1}/{len(values)}  {variable} = {value:g}")
-        result, where = loadmeasure.measure(
-            at_load(setup, variable, value, number),
+        tell(Event("note", f"{number + 1}/{len(values)}  {variable} = {value:g}"))
+        measured = measure(
+            nth(setup, variable, value, number),
             endpoint,
             recorder.folder / f"{variable}-{value:g}",
             slo=slo,
+            tell=tell,
         )
-        recorder.add(value, where, result)
-        if result.interrupted:
+        recorder.add(value, measured)
+        if measured.result.interrupted:
             break
     return recorder.close(), recorder.folder
 
@@ -106,7 +93,6 @@ class Recorder:
         self,
         kind: Literal["sweep", "find_max"],
         variable: "Variable",
-        endpoint: Endpoint,
         setup: "Setup",
         folder: Path | None,
     ) -> None:
@@ -116,23 +102,23 @@ class Recorder:
         self._kind: Literal["sweep", "find_max"] = kind
         self._variable: Variable = variable
         self._started = now.isoformat(timespec="seconds")
-        name = endpoint.service or loadmeasure.file_name(setup.model)
-        self.folder = folders.create(folder or folders.default(name, now), holding=FILE)
+        self.folder = folders.create(folder or default_folder(setup), holding=FILE)
         self.points: list[Point] = []
 
     def add(
         self,
         value: float,
-        where: Path,
-        result: "LoadResult",
+        measured: Measurement,
         held: Literal["yes", "no", "unclear"] | None = None,
         why: str | None = None,
-    ) -> None:
-        """One more point."""
+    ) -> "Point":
+        """Adds a point, and returns it."""
         from deployctl_loadtest.series import Point
 
-        self.points.append(Point(value, where.name, result, held, why))
+        point = Point(value, measured.folder.name, measured.result, held, why)
+        self.points.append(point)
         self.close()
+        return point
 
     def close(self, limit: "Limit | None" = None) -> "Series":
         """Writes series.json, and returns the series.

@@ -1,13 +1,13 @@
 """From the flags of `deployctl loadtest` to a Setup: what goes together, and the defaults."""
 
 import math
-import os
 from typing import TYPE_CHECKING
 
-from deployctl import units
+from deployctl import host, units
 from deployctl.cli.loadtest.options import LoadFlags
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError
+from deployctl.load.client import enough_workers
 from deployctl.operations.measure import headers as loadwire
 from deployctl.operations.measure import series as loadseries
 from deployctl.operations.measure.served import Served
@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 _USERS, _DURATION, _WARMUP = 4, "30s", "5s"
 _MOST_WORKERS = 256
-# What one process on one core does well: chunks a second, and users (512 streams at 36 chunks/s
-# each took 44% of a core). For the first guess of `--workers auto`.
-_CHUNKS, _USERS_A_WORKER = 10_000, 300
 _LIMITED_S = 3600  # the longest that a run takes whose end is a number of requests
 
 
@@ -103,7 +100,7 @@ def _workers(flags: LoadFlags, output_tokens: int) -> int:
                 where="--workers",
             )
         return int(flags.workers)
-    cores = os.cpu_count() or 1
+    cores = host.cores()
     if flags.find_max is not None:
         return cores  # how far it will go is what is asked
     users, rate = float(flags.users or 0), flags.rate or 0.0
@@ -111,12 +108,6 @@ def _workers(flags: LoadFlags, output_tokens: int) -> int:
         variable, values = loadseries.parse(flags.sweep)
         users, rate = (max(values), 0.0) if variable == "users" else (0.0, max(values))
     return enough_workers(users, rate, output_tokens, cores)
-
-
-def enough_workers(users: float, rate: float, output_tokens: float, cores: int) -> int:
-    """How many load processes should do for a load: of users, or of requests a second."""
-    wanted = max(math.ceil(rate * output_tokens / _CHUNKS), math.ceil(users / _USERS_A_WORKER))
-    return max(1, min(wanted, cores))
 
 
 def _limit(rows: "list[Row]", flags: LoadFlags) -> str:

@@ -1,14 +1,14 @@
 """The load tests of a study: measured as `deployctl loadtest` does, and silently."""
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deployctl import host
 from deployctl.endpoint import Endpoint
-from deployctl.operations.measure import run as loadmeasure
-from deployctl.operations.measure import setup as loadsetup
+from deployctl.load import run as loads
+from deployctl.load.client import enough_workers
 from deployctl.operations.measure.endpoint import base_url
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ class QuietLoad:
 
     def __init__(self) -> None:
         self._workers = 1
-        self._cores = os.cpu_count() or 1
+        self._cores = host.cores()
 
     def __call__(
         self, setup: "Setup", endpoint: "Found", slo: "Slo | None", folder: Path
@@ -34,7 +34,7 @@ class QuietLoad:
             TargetError: Locust could not be started, or ended with nothing to report.
             StateError: the result could not be written.
         """
-        run = loadmeasure.measured(
+        run = loads.run(
             dataclasses.replace(setup, workers=self._enough(setup)),
             Endpoint(base_url(endpoint.url), endpoint.model, endpoint.api_key, setup.service),
             folder,
@@ -46,6 +46,6 @@ class QuietLoad:
 
     def _enough(self, setup: "Setup") -> int:
         rate = setup.rate or 0.0
-        guess = loadsetup.enough_workers(setup.users, rate, setup.output_tokens, self._cores)
+        guess = enough_workers(setup.users, rate, setup.output_tokens, self._cores)
         wanted = max(guess, self._workers)
         return min(wanted, setup.users) if setup.mode == "closed" else wanted

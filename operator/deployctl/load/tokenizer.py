@@ -11,23 +11,22 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deployctl.endpoint import Endpoint
-
-if TYPE_CHECKING:
-    from deployctl_loadtest.promptfile import Record
-    from deployctl_loadtest.result import Setup
-    from deployctl_loadtest.words import Vocabulary
+from deployctl_loadtest import prompts, workload
+from deployctl_loadtest.promptfile import Record
+from deployctl_loadtest.result import Setup
+from deployctl_loadtest.words import WORDS, Vocabulary
 
 _PATIENCE_S = 10.0  # for all words; what was found until then is used
 _LEAST = 60  # words: fewer would make prompts that resemble each other
 Count = Callable[[dict[str, Any]], int | None]
-_known: "dict[tuple[str, str], Vocabulary | None]" = {}
+_known: dict[tuple[str, str], Vocabulary | None] = {}
 _counted: dict[tuple[str, str, str], dict[str, list[int]]] = {}  # of a model and a workload
 
 
-def learn(endpoint: Endpoint, setup: "Setup") -> "Vocabulary | None":
+def learn(endpoint: Endpoint, setup: Setup) -> Vocabulary | None:
     """The vocabulary of a served model; None where the server does not tell."""
     with _counter(endpoint, setup.model) as count:
         key = (endpoint.url, setup.model)
@@ -36,8 +35,6 @@ def learn(endpoint: Endpoint, setup: "Setup") -> "Vocabulary | None":
         found = _known[key]
         if found is None or setup.recorded_lengths is None:
             return found
-        from deployctl_loadtest import prompts, workload
-
         records = workload.load(setup.workload).records
         asked = prompts.order(len(records), setup.seed)[: setup.requests]
         known = _counted.setdefault((*key, setup.workload), {})
@@ -68,13 +65,13 @@ def _counter(endpoint: Endpoint, model: str) -> Iterator[Count]:
 
 
 def with_answers(
-    known: "Vocabulary",
-    records: "Sequence[Record]",
+    known: Vocabulary,
+    records: Sequence[Record],
     asked: Sequence[int],
     counted: dict[str, list[int]],
     count: Count,
     clock: Callable[[], float],
-) -> "Vocabulary":
+) -> Vocabulary:
     """Adds how many tokens recorded answers have. `counted` is what was counted before, and
     grows; `asked` are places in `records`, in the order of asking."""
     until = clock() + _PATIENCE_S
@@ -99,10 +96,8 @@ def with_answers(
     )
 
 
-def vocabulary(count: Count, clock: Callable[[], float]) -> "Vocabulary | None":
+def vocabulary(count: Count, clock: Callable[[], float]) -> Vocabulary | None:
     """Works it out. `count` is the number of tokens of a prompt or of messages."""
-    from deployctl_loadtest.words import WORDS, Vocabulary
-
     until = clock() + _PATIENCE_S
     counts: dict[str, int] = {}
     for word in dict.fromkeys(WORDS):

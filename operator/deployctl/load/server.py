@@ -2,29 +2,25 @@
 
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
+from deployctl import metrics
 from deployctl.endpoint import Endpoint
 from deployctl.errors import TargetError
-
-if TYPE_CHECKING:
-    from deployctl.load.watch import Watch
-    from deployctl.metrics import Snapshot
-    from deployctl_loadtest.result import Server, ServerMoment
-    from deployctl_loadtest.sample import Sample
+from deployctl.load import agreement
+from deployctl.load.watch import Watch, every
+from deployctl.metrics import Snapshot, between
+from deployctl_loadtest.result import Server, ServerMoment
+from deployctl_loadtest.sample import Sample
 
 # For one look. Late is better than never: it is stamped with when it was asked.
 _PATIENCE_S = 15.0
 
 
-def watch(endpoint: Endpoint, planned_s: float) -> "Watch[Snapshot]":
+def watch(endpoint: Endpoint, planned_s: float) -> Watch[Snapshot]:
     """Watches the service's /metrics; sees nothing if it has none: other engines are welcome."""
-    from deployctl import metrics
-    from deployctl.load.watch import Watch, every
-
     verify = endpoint.trust()
 
-    def look() -> "Snapshot | None":
+    def look() -> Snapshot | None:
         try:
             return metrics.scrape(
                 endpoint.url,
@@ -39,12 +35,9 @@ def watch(endpoint: Endpoint, planned_s: float) -> "Watch[Snapshot]":
     return Watch(look, every(planned_s))
 
 
-def moments(seen: "Sequence[tuple[float, Snapshot]]", started_s: float) -> "list[ServerMoment]":
-    """Each look and what happened since the one before. `started_s`: the run's start on the
+def moments(seen: Sequence[tuple[float, Snapshot]], started_s: float) -> list[ServerMoment]:
+    """What happened between each scrape and the next. `started_s`: the run's start on the
     watch's clock."""
-    from deployctl.metrics import between
-    from deployctl_loadtest.result import ServerMoment
-
     found = []
     for (_, earlier), (at, now) in pairwise(seen):
         delta = between(earlier, now)
@@ -67,21 +60,17 @@ def moments(seen: "Sequence[tuple[float, Snapshot]]", started_s: float) -> "list
 
 
 def server(
-    seen: "Sequence[tuple[float, Snapshot]]",
-    looks: "Sequence[ServerMoment]",
-    samples: "Sequence[Sample]",
+    seen: Sequence[tuple[float, Snapshot]],
+    looks: Sequence[ServerMoment],
+    samples: Sequence[Sample],
     window: tuple[float, float],
     *,
     to_the_end: bool = True,
-) -> "Server | None":
+) -> Server | None:
     """The run as the server saw it; None where it does not tell.
 
     `to_the_end`: whether the last look was after the run's end.
     """
-    from deployctl.load import agreement
-    from deployctl.metrics import between
-    from deployctl_loadtest.result import Server
-
     if len(seen) < 2:
         return None
     delta = between(seen[0][1], seen[-1][1])
