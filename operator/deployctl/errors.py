@@ -21,6 +21,17 @@ Every error says what is wrong (`message`), where (`where`: a path such as
 `services/0/gpu`, a file, a URL) and how to mend it (`hint`).
 """
 
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why something is refused or warned of. `code` is stable; `message`, `fix` are for people."""
+
+    code: str
+    message: str
+    fix: str
+
 
 class DeployctlError(Exception):
     """Base of every error that deployctl raises on purpose."""

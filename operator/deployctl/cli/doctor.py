@@ -84,7 +84,7 @@ def _question(
     target: str | None, gpu: str, gpus: int, model: str | None, port: int
 ) -> tuple["Question", list["Check"]]:
     from deployctl.doctor.facts import Question
-    from deployctl.engines.vllm.images import DEFAULT_VERSION
+    from deployctl.engines.vllm import DEFAULT_VERSION
     from deployctl.spec.settings import Settings
 
     if target is not None and target not in TARGETS:

@@ -1,6 +1,6 @@
 """(ServiceSpec, ModelFacts, GpuProfile) -> ServingPlan. Pure: no network, clock or process."""
 
 from deployctl.planning.make import make_plan
-from deployctl.planning.plan import EnginePlan, Finding, MemoryBudget, ServingPlan
+from deployctl.planning.plan import EnginePlan, MemoryBudget, ServingPlan
 
-__all__ = ["EnginePlan", "Finding", "MemoryBudget", "ServingPlan", "make_plan"]
+__all__ = ["EnginePlan", "MemoryBudget", "ServingPlan", "make_plan"]

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 from deployctl.engines.vllm import flags
 from deployctl.engines.vllm.versions import OLDEST, at_least
+from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts, meaning
 from deployctl.planning.budget import Memory
 from deployctl.planning.kernels import MARLIN_GROUPS
-from deployctl.planning.plan import Finding
 from deployctl.planning.settings import Settings
 from deployctl.planning.shape import Shape
 from deployctl.planning.transient import capability
@@ -39,30 +39,30 @@ def warnings(
     settings: Settings,
     profile: GpuProfile,
     memory: Memory,
-) -> Iterator[Finding]:
+) -> Iterator[Reason]:
     """Yields what the user should know although the plan stands."""
     yield from _engine(settings)
     yield from _facts(facts, shape)
     yield from _quantization(settings, profile, memory)
     if spec.users is not None and spec.users > settings.batch.sequences:
-        yield Finding(
-            code="users_above_sequences",
-            message=f"a step holds {settings.batch.sequences} sequences at most; of "
+        yield Reason(
+            "users_above_sequences",
+            f"a step holds {settings.batch.sequences} sequences at most; of "
             f"{spec.users} users the others wait",
-            fix=f"set --max-num-seqs {spec.users}",
+            f"set --max-num-seqs {spec.users}",
         )
     if profile.kind != "cuda":
         return
     yield from _sharing(spec, profile, memory)
     safe = safe_utilization(memory)
     if settings.utilization > safe + 0.005 and settings.kv_cache_bytes is None:
-        yield Finding(
-            code="utilization_only_at_startup",
-            message=f"a utilization of {settings.utilization:g} fits at start-up and leaves "
+        yield Reason(
+            "utilization_only_at_startup",
+            f"a utilization of {settings.utilization:g} fits at start-up and leaves "
             f"{memory.total / GIB * (1 - settings.utilization):.1f} GiB for the CUDA context"
             + ("" if memory.graphs_counted else ", the CUDA graphs")
             + " and peaks under load",
-            fix=f"use --gpu-memory-utilization {safe:g} or less",
+            f"use --gpu-memory-utilization {safe:g} or less",
         )
 
 
@@ -76,115 +76,114 @@ _UNCOUNTED = (
 )
 
 
-def _engine(settings: Settings) -> Iterator[Finding]:
+def _engine(settings: Settings) -> Iterator[Reason]:
     version = settings.version
     for name in _UNCOUNTED:
         if settings.rest.get(name) not in (None, False, 1):
-            yield Finding(
-                code="memory_not_counted",
-                message=f"what {name} takes or changes is not in this plan's memory",
-                fix="leave room with a lower --gpu-memory-utilization, and read the first log",
+            yield Reason(
+                "memory_not_counted",
+                f"what {name} takes or changes is not in this plan's memory",
+                "leave room with a lower --gpu-memory-utilization, and read the first log",
             )
     if not at_least(version, OLDEST):
-        yield Finding(
-            code="engine_version_old",
-            message=f"vLLM {version} is older than what planning describes ({OLDEST}); the "
+        yield Reason(
+            "engine_version_old",
+            f"vLLM {version} is older than what planning describes ({OLDEST}); the "
             "figures are rough",
-            fix="use a newer --engine-version",
+            "use a newer --engine-version",
         )
     elif not flags.known(version):
-        yield Finding(
-            code="flags_unchecked",
-            message=f"the flags of vLLM {version} are not known here, so engine arguments were "
-            "not checked",
-            fix=f"use --engine-version {flags.versions()[-1]}, or check them by hand",
+        yield Reason(
+            "flags_unchecked",
+            f"the flags of vLLM {version} are not known here, so engine arguments were not checked",
+            f"use --engine-version {flags.versions()[-1]}, or check them by hand",
         )
 
 
-def _facts(facts: ModelFacts, shape: Shape) -> Iterator[Finding]:
+def _facts(facts: ModelFacts, shape: Shape) -> Iterator[Reason]:
     if facts.format == "unknown":
-        yield Finding(
-            code="weights_estimated",
-            message="no weights were found beside config.json: their size is computed from the "
+        yield Reason(
+            "weights_estimated",
+            "no weights were found beside config.json: their size is computed from the "
             "architecture",
-            fix="point --model at the whole checkpoint before serving it",
+            "point --model at the whole checkpoint before serving it",
         )
     for remark in meaning.remarks(facts):
         # No refusal: whoever plans from a config written by hand may have left it out.
         if remark.code == "quantization_incomplete":
-            yield Finding(code=remark.code, message=remark.message, fix=remark.fix)
+            yield Reason(remark.code, remark.message, remark.fix)
     if {"mamba", "conv"} & set(shape.kinds):
-        yield Finding(
-            code="hybrid_estimate",
-            message="layers that keep a state instead of a cache are counted roughly",
-            fix="trust the first start's log over this plan's KV cache",
+        yield Reason(
+            "hybrid_estimate",
+            "layers that keep a state instead of a cache are counted roughly",
+            "trust the first start's log over this plan's KV cache",
         )
     if shape.vision is not None:
-        yield Finding(
-            code="multimodal_estimate",
-            message="the vision tower's weights and its start-up peak are rough estimates",
-            fix="serve text alone with --engine-arg "
+        yield Reason(
+            "multimodal_estimate",
+            "the vision tower's weights and its start-up peak are rough estimates",
+            "serve text alone with --engine-arg "
             "limit_mm_per_prompt='{\"image\": 0}' to do without them",
         )
 
 
-def _quantization(settings: Settings, profile: GpuProfile, memory: Memory) -> Iterator[Finding]:
+def _quantization(settings: Settings, profile: GpuProfile, memory: Memory) -> Iterator[Reason]:
     quantization = settings.quantization
     forced = settings.rest.get("quantization")
     if forced in ("awq", "gptq") and profile.kind == "cuda" and capability(profile) >= 7.5:
-        yield Finding(
-            code="slow_kernel_forced",
-            message=f"quantization={forced} can force a slow kernel (23 against 123 tok/s with "
+        yield Reason(
+            "slow_kernel_forced",
+            f"quantization={forced} can force a slow kernel (23 against 123 tok/s with "
             "Marlin, vllm#21376)",
-            fix="leave quantization unset; vLLM picks the fastest kernel itself",
+            "leave quantization unset; vLLM picks the fastest kernel itself",
         )
     if quantization is None or settings.online:
         return
     four = any(word in quantization.method for word in ("awq", "gptq")) and quantization.bits == 4
     if four and quantization.act_order:
-        yield Finding(
-            code="act_order",
-            message="act-order GPTQ (desc_act) is slower, most of all with tensor parallelism",
-            fix="prefer a checkpoint made with desc_act=false",
+        yield Reason(
+            "act_order",
+            "act-order GPTQ (desc_act) is slower, most of all with tensor parallelism",
+            "prefer a checkpoint made with desc_act=false",
         )
     if four and (quantization.group_size or 0) not in MARLIN_GROUPS:
-        yield Finding(
-            code="slow_group_size",
-            message=f"Marlin has no kernel for a group size of {quantization.group_size}; a "
+        yield Reason(
+            "slow_group_size",
+            f"Marlin has no kernel for a group size of {quantization.group_size}; a "
             "slower one is used",
-            fix="prefer a checkpoint with group size 128",
+            "prefer a checkpoint with group size 128",
         )
     if four and profile.kind == "cuda" and profile.memory_gib >= 38:
         unpacked = 3.6 * memory.tightest.weights * memory.setting.sharding.tensor / GIB
         if unpacked < 0.6 * profile.memory_gib * memory.setting.sharding.tensor:
             fp8 = capability(profile) >= 8.9
-            yield Finding(
-                code="quantized_with_memory_to_spare",
-                message="BF16 weights would fit too, and on cards like this one 4-bit is slower: "
+            yield Reason(
+                "quantized_with_memory_to_spare",
+                "BF16 weights would fit too, and on cards like this one 4-bit is slower: "
                 "Qwen3-8B on vLLM 0.9.2 gave AWQ against BF16 −7% tok/s on an A100 and −27% on "
                 "an H100 (gpustack)",
-                fix="consider the BF16 checkpoint"
+                "consider the BF16 checkpoint"
                 + (", or FP8: 16453 against 9756 tok/s on that H100" if fp8 else ""),
             )
 
 
-def _sharing(spec: ServiceSpec, profile: GpuProfile, memory: Memory) -> Iterator[Finding]:
+def _sharing(spec: ServiceSpec, profile: GpuProfile, memory: Memory) -> Iterator[Reason]:
     sharding = memory.setting.sharding
     if sharding.tensor < 2:
         return
     link = profile.interconnect
     if link is None or not link.peer_to_peer:
-        yield Finding(
-            code="no_peer_to_peer",
-            message=f"{profile.title} cards cannot write to each other's memory: tensor "
+        yield Reason(
+            "no_peer_to_peer",
+            f"{profile.title} cards cannot write to each other's memory: tensor "
             "parallelism goes through the host, and NCCL can hang when it tries",
-            fix="the plan sets NCCL_P2P_DISABLE=1; prefer replicas where one card is enough",
+            "the plan sets NCCL_P2P_DISABLE=1; prefer replicas where one card is enough",
         )
     weights = sum(s.weights for s in memory.stages) * sharding.tensor / GIB
     if spec.tensor_parallel_size and weights < min(SMALL_MODEL_GIB, 0.5 * profile.memory_gib):
-        yield Finding(
-            code="tensor_parallel_needless",
-            message=f"{weights:.1f} GiB of weights fit one card; tensor parallelism adds "
+        yield Reason(
+            "tensor_parallel_needless",
+            f"{weights:.1f} GiB of weights fit one card; tensor parallelism adds "
             "communication to every layer and rarely helps a small model",
-            fix=f"use --tensor-parallel-size 1 and {sharding.tensor} replicas",
+            f"use --tensor-parallel-size 1 and {sharding.tensor} replicas",
         )

@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from deployctl.engines.vllm import flags
 from deployctl.engines.vllm.versions import OLDEST, at_least
+from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts, meaning
-from deployctl.planning.plan import Finding
 from deployctl.planning.settings import Settings
 from deployctl.planning.shape import Shape
 from deployctl.planning.weights import Sharding
@@ -18,39 +18,39 @@ NO_FLOAT16 = {"gemma2", "gemma3", "gemma3_text", "glm4"}
 _SERVERS = {"llama.cpp": "llama.cpp (llama-server)", "onnxruntime": "ONNX Runtime"}
 
 
-def checkpoint(spec: ServiceSpec, facts: ModelFacts) -> Iterator[Finding]:
+def checkpoint(spec: ServiceSpec, facts: ModelFacts) -> Iterator[Reason]:
     """Refuses checkpoints that vLLM does not serve, or not without the user's consent."""
     if facts.engine != "vllm" and (facts.format != "unknown" or facts.architecture is None):
         server = _SERVERS.get(facts.engine)
-        yield Finding(
-            code="format_not_served",
-            message=f"vLLM does not serve {facts.format} weights"
+        yield Reason(
+            "format_not_served",
+            f"vLLM does not serve {facts.format} weights"
             if facts.format != "unknown"
             else "there are no weights that vLLM could serve",
-            fix=f"serve it with {server}, or take a safetensors checkpoint (AWQ, GPTQ or BF16)"
+            f"serve it with {server}, or take a safetensors checkpoint (AWQ, GPTQ or BF16)"
             if server
             else "take a safetensors checkpoint (AWQ, GPTQ or BF16)",
         )
     elif facts.packed and facts.quantization is None and not _made_up(spec):
         said = meaning.UNDECLARED
-        yield Finding(code=said.code, message=said.message, fix=said.fix)
+        yield Reason(said.code, said.message, said.fix)
     elif facts.architecture is None:
-        yield Finding(
-            code="format_not_served",
-            message="config.json describes no language model that vLLM could serve",
-            fix="take a checkpoint of a language model",
+        yield Reason(
+            "format_not_served",
+            "config.json describes no language model that vLLM could serve",
+            "take a checkpoint of a language model",
         )
     if facts.pickle and not spec.allow_pickle:
-        yield Finding(
-            code="pickle_weights",
-            message="the weights are pickle files, which can run any code when they are loaded",
-            fix="take a safetensors checkpoint, or accept the risk with --allow-pickle",
+        yield Reason(
+            "pickle_weights",
+            "the weights are pickle files, which can run any code when they are loaded",
+            "take a safetensors checkpoint, or accept the risk with --allow-pickle",
         )
     if facts.remote_code and not spec.trust_remote_code:
-        yield Finding(
-            code="remote_code",
-            message="the checkpoint can only be read by Python code that it brings itself",
-            fix="read that code, then add --trust-remote-code; or take a native checkpoint",
+        yield Reason(
+            "remote_code",
+            "the checkpoint can only be read by Python code that it brings itself",
+            "read that code, then add --trust-remote-code; or take a native checkpoint",
         )
 
 
@@ -59,7 +59,7 @@ def _made_up(spec: ServiceSpec) -> bool:
     return spec.engine_args.get("load_format") == "dummy"
 
 
-def engine_arguments(spec: ServiceSpec, settings: Settings) -> Iterator[Finding]:
+def engine_arguments(spec: ServiceSpec, settings: Settings) -> Iterator[Reason]:
     """Refuses arguments that this version does not have or that have the wrong type."""
     version = settings.version
     if not at_least(version, OLDEST) or not flags.known(version):
@@ -67,33 +67,33 @@ def engine_arguments(spec: ServiceSpec, settings: Settings) -> Iterator[Finding]
     for name in sorted(settings.rest):
         problem = flags.check(name, settings.rest[name], version)
         if problem is not None:
-            yield Finding(code=problem.code, message=problem.message, fix=problem.fix)
+            yield problem
     for name, value in (("dtype", spec.dtype), ("kv-cache-dtype", spec.kv_cache_dtype)):
         problem = flags.check(name, value, version) if value else None
         if problem is not None:
-            yield Finding(code=problem.code, message=problem.message, fix=problem.fix)
+            yield problem
 
 
-def batches(spec: ServiceSpec, settings: Settings) -> Iterator[Finding]:
+def batches(spec: ServiceSpec, settings: Settings) -> Iterator[Reason]:
     """Refuses batch settings that vLLM's scheduler would reject (vllm/config/scheduler.py)."""
     if settings.batch.tokens < settings.batch.sequences:
-        yield Finding(
-            code="batch_settings_conflict",
-            message=f"max_num_batched_tokens ({settings.batch.tokens}) is less than max_num_seqs "
+        yield Reason(
+            "batch_settings_conflict",
+            f"max_num_batched_tokens ({settings.batch.tokens}) is less than max_num_seqs "
             f"({settings.batch.sequences})",
-            fix=f"set --max-num-batched-tokens to {settings.batch.sequences} or more",
+            f"set --max-num-batched-tokens to {settings.batch.sequences} or more",
         )
     if settings.rest.get("enable_chunked_prefill") is False and (
         spec.max_num_batched_tokens is not None and spec.max_num_batched_tokens < settings.length
     ):
-        yield Finding(
-            code="batch_settings_conflict",
-            message="without chunked prefill a prompt of the full context must fit in one step",
-            fix=f"set --max-num-batched-tokens to {settings.length}, or allow chunked prefill",
+        yield Reason(
+            "batch_settings_conflict",
+            "without chunked prefill a prompt of the full context must fit in one step",
+            f"set --max-num-batched-tokens to {settings.length}, or allow chunked prefill",
         )
 
 
-def context(spec: ServiceSpec, facts: ModelFacts, settings: Settings) -> Iterator[Finding]:
+def context(spec: ServiceSpec, facts: ModelFacts, settings: Settings) -> Iterator[Reason]:
     """Refuses a context beyond what the model was made for."""
     architecture = facts.architecture
     if architecture is None or spec.max_model_len is None:
@@ -101,47 +101,45 @@ def context(spec: ServiceSpec, facts: ModelFacts, settings: Settings) -> Iterato
     own = architecture.max_position_embeddings
     allowed = spec.env.get("VLLM_ALLOW_LONG_MAX_MODEL_LEN") == "1"
     if spec.max_model_len > own and not allowed:
-        yield Finding(
-            code="context_beyond_model",
-            message=f"max_model_len {spec.max_model_len} is beyond the model's own context of "
-            f"{own} tokens",
-            fix=f"set --max-model-len {own} or less, or extend it with rope scaling "
+        yield Reason(
+            "context_beyond_model",
+            f"max_model_len {spec.max_model_len} is beyond the model's own context of {own} tokens",
+            f"set --max-model-len {own} or less, or extend it with rope scaling "
             "(--engine-arg hf_overrides=…)",
         )
 
 
-def parallel(shape: Shape, sharding: Sharding, *, whole_experts: bool = False) -> Iterator[Finding]:
+def parallel(shape: Shape, sharding: Sharding, *, whole_experts: bool = False) -> Iterator[Reason]:
     """Refuses a tensor-parallel size that does not divide the model."""
     tensor = sharding.tensor
     if shape.heads % tensor:
         fitting = [n for n in range(1, tensor) if not shape.heads % n]
-        yield Finding(
-            code="heads_not_divisible",
-            message=f"{shape.heads} attention heads do not divide by a tensor-parallel size of "
-            f"{tensor}",
-            fix=f"use --tensor-parallel-size {fitting[-1] if fitting else 1}",
+        yield Reason(
+            "heads_not_divisible",
+            f"{shape.heads} attention heads do not divide by a tensor-parallel size of {tensor}",
+            f"use --tensor-parallel-size {fitting[-1] if fitting else 1}",
         )
     elif not shape.latent and shape.kv_heads % tensor and tensor % max(1, shape.kv_heads):
-        yield Finding(
-            code="heads_not_divisible",
-            message=f"{shape.kv_heads} key-value heads neither divide by nor into a "
+        yield Reason(
+            "heads_not_divisible",
+            f"{shape.kv_heads} key-value heads neither divide by nor into a "
             f"tensor-parallel size of {tensor}",
-            fix=f"use --tensor-parallel-size {_common(shape.kv_heads, shape.heads, tensor)}",
+            f"use --tensor-parallel-size {_common(shape.kv_heads, shape.heads, tensor)}",
         )
     elif (shape.intermediate and shape.intermediate % tensor) or (
         shape.experts and not whole_experts and shape.expert_size % tensor
     ):
-        yield Finding(
-            code="kernel_shape_unsupported",
-            message=f"the MLP's {shape.intermediate} columns do not divide by a tensor-parallel "
+        yield Reason(
+            "kernel_shape_unsupported",
+            f"the MLP's {shape.intermediate} columns do not divide by a tensor-parallel "
             f"size of {tensor}",
-            fix="use a smaller --tensor-parallel-size",
+            "use a smaller --tensor-parallel-size",
         )
     if sharding.pipeline > max(1, shape.layers):
-        yield Finding(
-            code="gpu_count",
-            message=f"{shape.layers} layers cannot be spread over {sharding.pipeline} stages",
-            fix=f"use --pipeline-parallel-size {max(1, shape.layers)} or less",
+        yield Reason(
+            "gpu_count",
+            f"{shape.layers} layers cannot be spread over {sharding.pipeline} stages",
+            f"use --pipeline-parallel-size {max(1, shape.layers)} or less",
         )
 
 
@@ -154,7 +152,7 @@ def _common(kv_heads: int, heads: int, below: int) -> int:
 
 def gpu_count(
     spec: ServiceSpec, profile: GpuProfile, sharding: Sharding, replicas: int
-) -> Iterator[Finding]:
+) -> Iterator[Reason]:
     """Refuses to use more GPUs than there are."""
     needed = sharding.tensor * sharding.pipeline * replicas
     what = "processes" if profile.kind == "cpu" else "GPUs"
@@ -164,16 +162,16 @@ def gpu_count(
             parts.append(f"{sharding.pipeline} pipeline stages")
         if replicas > 1:
             parts.append(f"{replicas} replicas")
-        yield Finding(
-            code="gpu_count",
-            message=f"{' × '.join(parts)} needs {needed} {what}; {spec.gpus} were given",
-            fix=f"add --gpus {needed}, or use fewer",
+        yield Reason(
+            "gpu_count",
+            f"{' × '.join(parts)} needs {needed} {what}; {spec.gpus} were given",
+            f"add --gpus {needed}, or use fewer",
         )
     elif sharding.tensor > profile.max_per_host:
-        yield Finding(
-            code="gpu_count",
-            message=f"a host holds {profile.max_per_host} of these; tensor parallelism over "
+        yield Reason(
+            "gpu_count",
+            f"a host holds {profile.max_per_host} of these; tensor parallelism over "
             f"{sharding.tensor} would cross hosts",
-            fix=f"use --tensor-parallel-size {profile.max_per_host} and "
+            f"use --tensor-parallel-size {profile.max_per_host} and "
             f"--pipeline-parallel-size {-(-sharding.tensor // profile.max_per_host)}",
         )

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Iterator
 
+from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.planning.budget import Memory
-from deployctl.planning.plan import Finding
 from deployctl.planning.weights import Sharding
 from deployctl.units import GIB
 
@@ -23,7 +23,7 @@ def findings(
     users: int | None,
     larger: Callable[[], Sharding | None],
     cards: Callable[[], list[str]],
-) -> Iterator[Finding]:
+) -> Iterator[Reason]:
     """Refuses what the memory does not hold.
 
     `larger` finds a sharding that would fit, `cards` the profiles on which this one would.
@@ -32,46 +32,46 @@ def findings(
     if profile.kind == "cpu":
         yield from _host(memory)
     elif memory.load_peak > memory.total - CONTEXT_GIB * GIB:
-        yield Finding(
-            code="weights_too_large",
-            message=f"the weights take {memory.load_peak / GIB:.1f} GiB while they load; "
+        yield Reason(
+            "weights_too_large",
+            f"the weights take {memory.load_peak / GIB:.1f} GiB while they load; "
             f"{profile.title} has {memory.total / GIB:.1f} GiB",
-            fix=_card(memory, larger, cards),
+            _card(memory, larger, cards),
         )
         return
     elif memory.requested > memory.total - UNUSABLE_GIB * GIB or _no_room_for_graphs(memory):
-        yield Finding(
-            code="utilization_too_high",
-            message=f"a utilization of {setting.utilization:g} asks for "
+        yield Reason(
+            "utilization_too_high",
+            f"a utilization of {setting.utilization:g} asks for "
             f"{memory.requested / GIB:.2f} of {memory.total / GIB:.2f} GiB; an idle card has "
             "less than that free, or no room for CUDA graphs",
-            fix="use --gpu-memory-utilization 0.95 or less",
+            "use --gpu-memory-utilization 0.95 or less",
         )
     if stage.pool <= 0:
-        yield Finding(
-            code="weights_too_large",
-            message=f"weights ({stage.weights / GIB:.1f} GiB) and working memory "
+        yield Reason(
+            "weights_too_large",
+            f"weights ({stage.weights / GIB:.1f} GiB) and working memory "
             f"({(stage.non_torch + stage.activation) / GIB:.1f} GiB) leave nothing of "
             f"{memory.requested / GIB:.1f} GiB for the KV cache",
-            fix=_card(memory, larger, cards),
+            _card(memory, larger, cards),
         )
         return
     if not memory.fits:
         longest = min(memory.longest, setting.length)
         needed = stage.layout.request_blocks(setting.length) * stage.layout.block_bytes
-        yield Finding(
-            code="kv_cache_too_small",
-            message=f"one request of {setting.length} tokens needs {needed / GIB:.2f} GiB of KV "
+        yield Reason(
+            "kv_cache_too_small",
+            f"one request of {setting.length} tokens needs {needed / GIB:.2f} GiB of KV "
             f"cache; {stage.pool / GIB:.2f} GiB are left. The longest context that fits is "
             f"{longest} tokens",
-            fix=_shorter(longest, memory, profile, larger, cards),
+            _shorter(longest, memory, profile, larger, cards),
         )
     elif users is not None and memory.concurrency < users:
-        yield Finding(
-            code="kv_cache_too_small",
-            message=f"the KV cache holds {memory.concurrency:.1f} requests of "
+        yield Reason(
+            "kv_cache_too_small",
+            f"the KV cache holds {memory.concurrency:.1f} requests of "
             f"{setting.length} tokens at once; {users} were asked for",
-            fix=_for_users(memory, users, larger),
+            _for_users(memory, users, larger),
         )
 
 
@@ -86,15 +86,15 @@ def _no_room_for_graphs(memory: Memory) -> bool:
     return graphs > 0 and memory.total - memory.requested < CONTEXT_GIB * GIB + graphs / 3
 
 
-def _host(memory: Memory) -> Iterator[Finding]:
+def _host(memory: Memory) -> Iterator[Reason]:
     stage = memory.tightest
     needed = stage.weights * 1.2 + max(0.0, stage.pool) + 2 * GIB
     if needed * len(memory.stages) > memory.total:
-        yield Finding(
-            code="weights_too_large",
-            message=f"weights, KV cache and the engine need about {needed / GIB:.1f} GiB of "
+        yield Reason(
+            "weights_too_large",
+            f"weights, KV cache and the engine need about {needed / GIB:.1f} GiB of "
             f"memory; this host has {memory.total / GIB:.1f} GiB",
-            fix="use a smaller model, or less --kv-cache-gib",
+            "use a smaller model, or less --kv-cache-gib",
         )
 
 

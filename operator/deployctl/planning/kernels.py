@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from deployctl.engines.vllm.versions import at_least, behaviour
+from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import Quantization
 from deployctl.planning.checks import NO_FLOAT16
-from deployctl.planning.plan import Finding
 from deployctl.planning.settings import Settings
 from deployctl.planning.shape import Shape
 from deployctl.planning.transient import capability
@@ -23,7 +23,7 @@ AWQ_MARLIN = "0.5.4"  # the first release that runs AWQ through Marlin
 
 def findings(
     shape: Shape, settings: Settings, profile: GpuProfile, sharding: Sharding
-) -> Iterator[Finding]:
+) -> Iterator[Reason]:
     """Refuses what no kernel of this version does."""
     yield from _dtype(shape, settings, profile)
     quantization = settings.quantization
@@ -36,7 +36,7 @@ def findings(
     yield from _shards(shape, quantization, settings, sharding, profile)
 
 
-def _dtype(shape: Shape, settings: Settings, profile: GpuProfile) -> Iterator[Finding]:
+def _dtype(shape: Shape, settings: Settings, profile: GpuProfile) -> Iterator[Reason]:
     dtype, version = settings.dtype, settings.version
     quantization = settings.quantization
     awq = quantization is not None and "awq" in quantization.method
@@ -44,54 +44,54 @@ def _dtype(shape: Shape, settings: Settings, profile: GpuProfile) -> Iterator[Fi
     if shape.model_type in NO_FLOAT16:
         old_awq = awq and not at_least(version, PADS_SHAPES)
         if old_awq:
-            yield Finding(
-                code="architecture_conflict",
-                message=f"{shape.model_type} forbids float16, and AWQ in vLLM {version} falls "
+            yield Reason(
+                "architecture_conflict",
+                f"{shape.model_type} forbids float16, and AWQ in vLLM {version} falls "
                 "back to a kernel that takes nothing else",
-                fix=f"use --engine-version {PADS_SHAPES} or newer, or a GPTQ or "
+                f"use --engine-version {PADS_SHAPES} or newer, or a GPTQ or "
                 "compressed-tensors checkpoint",
             )
             return
         if dtype == "float16":
-            yield Finding(
-                code="architecture_conflict" if awq else "dtype_not_supported",
-                message=f"{shape.model_type} is numerically unstable in float16; vLLM refuses it",
-                fix="leave --dtype unset, or use bfloat16 on a card that has it",
+            yield Reason(
+                "architecture_conflict" if awq else "dtype_not_supported",
+                f"{shape.model_type} is numerically unstable in float16; vLLM refuses it",
+                "leave --dtype unset, or use bfloat16 on a card that has it",
             )
             return
     old_card = profile.kind == "cuda" and 0 < capability(profile) < 8.0
     if dtype == "bfloat16" and old_card:
-        yield Finding(
-            code="dtype_not_supported",
-            message=f"bfloat16 needs compute capability 8.0; {profile.title} has "
+        yield Reason(
+            "dtype_not_supported",
+            f"bfloat16 needs compute capability 8.0; {profile.title} has "
             f"{profile.compute_capability}",
-            fix="use --dtype float16",
+            "use --dtype float16",
         )
     before_marlin = not at_least(version, AWQ_MARLIN)
     plain_awq = awq and (forced == "awq" or old_card or before_marlin)
     plain_awq = plain_awq and not at_least(version, PADS_SHAPES)
     if plain_awq and dtype != "float16":
-        yield Finding(
-            code="dtype_not_supported",
-            message=f"the plain AWQ kernel of vLLM {version} takes float16 only, not {dtype}",
-            fix="leave quantization unset, so that Marlin is chosen; or use --dtype float16",
+        yield Reason(
+            "dtype_not_supported",
+            f"the plain AWQ kernel of vLLM {version} takes float16 only, not {dtype}",
+            "leave quantization unset, so that Marlin is chosen; or use --dtype float16",
         )
     plain_gptq = quantization is not None and quantization.method == "gptq" and forced == "gptq"
     if plain_gptq and dtype != "float16" and not at_least(version, "0.22.0"):
-        yield Finding(
-            code="dtype_not_supported",
-            message=f"the plain GPTQ kernel of vLLM {version} takes float16 only, not {dtype}",
-            fix="leave quantization unset, so that Marlin is chosen; or use --dtype float16",
+        yield Reason(
+            "dtype_not_supported",
+            f"the plain GPTQ kernel of vLLM {version} takes float16 only, not {dtype}",
+            "leave quantization unset, so that Marlin is chosen; or use --dtype float16",
         )
     if quantization is not None and quantization.method == "mxfp4" and dtype == "float16":
-        yield Finding(
-            code="dtype_not_supported",
-            message="MXFP4 experts take bfloat16 only",
-            fix="leave --dtype unset",
+        yield Reason(
+            "dtype_not_supported",
+            "MXFP4 experts take bfloat16 only",
+            "leave --dtype unset",
         )
 
 
-def _capability(quantization: Quantization, version: str, profile: GpuProfile) -> Iterator[Finding]:
+def _capability(quantization: Quantization, version: str, profile: GpuProfile) -> Iterator[Reason]:
     table: dict[str, float] = behaviour("min_capability", version)
     method = quantization.method
     if method == "compressed-tensors" and quantization.bits == 8:
@@ -99,11 +99,11 @@ def _capability(quantization: Quantization, version: str, profile: GpuProfile) -
     least = table.get(method)
     own = capability(profile)
     if least is not None and 0 < own < least:
-        yield Finding(
-            code="quantization_not_supported_on_gpu",
-            message=f"{quantization.method} needs compute capability {least}; {profile.title} "
+        yield Reason(
+            "quantization_not_supported_on_gpu",
+            f"{quantization.method} needs compute capability {least}; {profile.title} "
             f"has {profile.compute_capability}",
-            fix="take an AWQ or GPTQ checkpoint, or a newer card"
+            "take an AWQ or GPTQ checkpoint, or a newer card"
             if "awq" not in method and "gptq" not in method
             else "take a newer card",
         )
@@ -132,7 +132,7 @@ def _shards(
     settings: Settings,
     sharding: Sharding,
     profile: GpuProfile,
-) -> Iterator[Finding]:
+) -> Iterator[Reason]:
     method, group = quantization.method, quantization.group_size or 0
     blocks = quantization.raw.get("weight_block_size")
     if isinstance(blocks, list) and blocks and isinstance(blocks[-1], int) and blocks[-1] > 0:
@@ -146,21 +146,21 @@ def _shards(
         if any(name.split()[-1] in ignored for ignored in quantization.ignored):
             continue
         if 0 < group < whole and own % group:
-            yield Finding(
-                code="group_size_not_divisible",
-                message=f"{name} has {own:g} inputs on each of {sharding.tensor} GPUs, which "
+            yield Reason(
+                "group_size_not_divisible",
+                f"{name} has {own:g} inputs on each of {sharding.tensor} GPUs, which "
                 f"do not divide by the group size {group}",
-                fix=_smaller(shape, group, sharding.tensor),
+                _smaller(shape, group, sharding.tensor),
             )
         # Whole layers of odd width fall back to other kernels; shards do not.
         split = sharding.tensor > 1 and own % MARLIN_MIN_K
         padded = at_least(settings.version, PADS_SHAPES) and not (0 < group < whole and own % group)
         if split and not padded and profile.kind == "cuda":
-            yield Finding(
-                code="kernel_shape_unsupported",
-                message=f"{name} has {own:g} inputs on each of {sharding.tensor} GPUs; Marlin "
+            yield Reason(
+                "kernel_shape_unsupported",
+                f"{name} has {own:g} inputs on each of {sharding.tensor} GPUs; Marlin "
                 f"needs a multiple of {MARLIN_MIN_K}",
-                fix=_smaller(shape, MARLIN_MIN_K, sharding.tensor),
+                _smaller(shape, MARLIN_MIN_K, sharding.tensor),
             )
             return
 
@@ -170,7 +170,7 @@ def whole_experts(settings: Settings) -> bool:
     return settings.rest.get("enable_expert_parallel") is True
 
 
-def _blocks(shape: Shape, side: int, sharding: Sharding, settings: Settings) -> Iterator[Finding]:
+def _blocks(shape: Shape, side: int, sharding: Sharding, settings: Settings) -> Iterator[Reason]:
     """FP8 with square blocks: every shard must hold whole blocks (quantization/fp8.py)."""
     tensor = sharding.tensor
     if tensor == 1:
@@ -184,11 +184,11 @@ def _blocks(shape: Shape, side: int, sharding: Sharding, settings: Settings) -> 
     for name, (own, all_of_it) in cut.items():
         if all_of_it % side == 0 and own % side:
             experts = ", or --engine-arg enable_expert_parallel=true"
-            yield Finding(
-                code="group_size_not_divisible",
-                message=f"each of {tensor} GPUs has {own:g} {name}, which do not divide by the "
+            yield Reason(
+                "group_size_not_divisible",
+                f"each of {tensor} GPUs has {own:g} {name}, which do not divide by the "
                 f"FP8 block of {side}",
-                fix=_smaller(shape, side, tensor) + (experts if "experts" in name else ""),
+                _smaller(shape, side, tensor) + (experts if "experts" in name else ""),
             )
 
 

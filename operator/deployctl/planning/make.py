@@ -1,12 +1,13 @@
 """Joins what is wanted, what the checkpoint says and what the card can: the plan."""
 
-from deployctl.engines.vllm.images import image
+from deployctl.engines.vllm import image
+from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts
 from deployctl.planning import advice, checks, cost, fit, invocation, notes, parallel, startup
 from deployctl.planning.arguments import arguments
 from deployctl.planning.budget import Memory, graph_count
-from deployctl.planning.plan import EnginePlan, Finding, ServingPlan, Verdict
+from deployctl.planning.plan import EnginePlan, ServingPlan, Verdict
 from deployctl.planning.planner import Planner
 from deployctl.planning.settings import Settings, fold, resolve
 from deployctl.planning.shape import Shape, shape_of
@@ -61,12 +62,12 @@ def _assemble(
     sharding: Sharding,
     shape: Shape | None,
     budget: Memory | None,
-    reasons: list[Finding],
+    reasons: list[Reason],
 ) -> ServingPlan:
     world = sharding.tensor * sharding.pipeline
     replicas = spec.replicas or (1 if profile.kind == "cpu" else max(1, spec.gpus // world))
     name = spec.served_model_name or _default_name(facts)
-    warnings: list[Finding] = []
+    warnings: list[Reason] = []
     if shape is not None and budget is not None:
         warnings += advice.warnings(spec, facts, shape, settings, profile, budget)
     fits = _verdict(reasons) == "fits"
@@ -111,7 +112,7 @@ def _assemble(
     )
 
 
-def _verdict(reasons: list[Finding]) -> Verdict:
+def _verdict(reasons: list[Reason]) -> Verdict:
     if not reasons:
         return "fits"
     return "does_not_fit" if all(r.code in MEMORY_CODES for r in reasons) else "cannot_run"

@@ -4,18 +4,10 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from deployctl.errors import Reason
+
 Verdict = Literal["fits", "does_not_fit", "cannot_run"]
 PLAN_VERSION = 1
-
-
-class Finding(BaseModel):
-    """A reason or a warning. `code` is stable; `message` and `fix` are for people."""
-
-    model_config = ConfigDict(frozen=True)
-
-    code: str
-    message: str
-    fix: str
 
 
 class EnginePlan(BaseModel):
@@ -75,8 +67,8 @@ class ServingPlan(BaseModel):
     gpu: str  # profile name
     accelerator: Literal["cuda", "cpu"]
     verdict: Verdict
-    reasons: tuple[Finding, ...] = ()
-    warnings: tuple[Finding, ...] = ()
+    reasons: tuple[Reason, ...] = ()
+    warnings: tuple[Reason, ...] = ()
     engine: EnginePlan
     tensor_parallel_size: int = 1
     pipeline_parallel_size: int = 1

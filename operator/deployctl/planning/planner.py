@@ -2,12 +2,12 @@
 
 from dataclasses import replace
 
+from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile, all_profiles
 from deployctl.model import ModelFacts
 from deployctl.planning import checks, fit, kernels, parallel
 from deployctl.planning.budget import Memory, Setting, memory, sharded_weights
 from deployctl.planning.kvcache import BLOCK_TOKENS, CPU_BLOCK_TOKENS
-from deployctl.planning.plan import Finding
 from deployctl.planning.settings import Settings, offloaded, resolve
 from deployctl.planning.shape import Shape
 from deployctl.planning.weights import Sharding
@@ -56,7 +56,7 @@ class Planner:
             found = replace(found, load_peak=whole * fit.ONLINE_LOAD)
         return found
 
-    def shape_findings(self, sharding: Sharding) -> list[Finding]:
+    def shape_findings(self, sharding: Sharding) -> list[Reason]:
         """What about the model's shape forbids this sharding."""
         settings = self.settings(sharding)
         whole = kernels.whole_experts(settings)

@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from deployctl.engines.vllm.images import DEFAULT_VERSION
+from deployctl.engines.vllm import DEFAULT_VERSION
 from deployctl.engines.vllm.versions import at_least, behaviour
+from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts, Quantization
-from deployctl.planning.plan import Finding
 from deployctl.planning.transient import Batch, capability
 from deployctl.spec import ServiceSpec
 
@@ -49,11 +49,11 @@ class Settings:
     rest: dict[str, Any] = field(default_factory=dict)  # engine arguments left over
 
 
-def fold(spec: ServiceSpec) -> tuple[ServiceSpec, list[Finding]]:
+def fold(spec: ServiceSpec) -> tuple[ServiceSpec, list[Reason]]:
     """Moves engine arguments that are fields of the spec to where they belong."""
     rest = dict(spec.engine_args)
     update: dict[str, Any] = {}
-    problems: list[Finding] = []
+    problems: list[Reason] = []
     for name in list(rest):
         plain = name.strip("-").replace("-", "_")
         if plain not in _SHARED:
@@ -62,10 +62,10 @@ def fold(spec: ServiceSpec) -> tuple[ServiceSpec, list[Finding]]:
         current = getattr(spec, plain)
         if current not in (None, False) and current != value:
             problems.append(
-                Finding(
-                    code="flag_conflict",
-                    message=f"{plain} is {current} and, as an engine argument, {value}",
-                    fix="say it once",
+                Reason(
+                    "flag_conflict",
+                    f"{plain} is {current} and, as an engine argument, {value}",
+                    "say it once",
                 )
             )
             continue
@@ -78,11 +78,11 @@ def fold(spec: ServiceSpec) -> tuple[ServiceSpec, list[Finding]]:
         )
     except ValueError:
         problems.append(
-            Finding(
-                code="wrong_flag_value",
-                message="an engine argument has a value that vLLM does not take: "
+            Reason(
+                "wrong_flag_value",
+                "an engine argument has a value that vLLM does not take: "
                 + ", ".join(f"{name}={value!r}" for name, value in update.items()),
-                fix="give it a number in range",
+                "give it a number in range",
             )
         )
         return spec.model_copy(update={"engine_args": rest}), problems

@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from deployctl import assets
-from deployctl.engines.vllm.images import BUILT_HERE
+from deployctl.engines.vllm import BUILT_HERE
 from deployctl.errors import PlanRefusedError
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle

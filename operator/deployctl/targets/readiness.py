@@ -11,7 +11,7 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from deployctl.endpoint import Endpoint
-from deployctl.engines.vllm import diagnosis, log
+from deployctl.engines.vllm import log
 from deployctl.errors import EngineError
 from deployctl.events import Event, Tell
 from deployctl.targets.driver import Driver, EngineState
@@ -139,7 +139,7 @@ def _too_slow(
         f"the engine did not answer within {duration(budget)}, {where} ({answer.detail})",
         where=_where(driver, release),
         hint="give it more time with --startup-timeout SECONDS, or look for the cause in the log",
-        log_tail=tuple(diagnosis.telling(lines, TAIL_SHOWN)),
+        log_tail=tuple(log.tail(lines, TAIL_SHOWN)),
         timed_out=True,
     )
 
@@ -147,8 +147,8 @@ def _too_slow(
 def failed(driver: Driver, release: Release, what: str) -> EngineError:
     """Makes the error of an engine that is no more, from the last lines of its log."""
     lines = _lines(driver, release, FAILURE_WINDOW)
-    found = diagnosis.diagnose(lines)
-    tail = diagnosis.telling(lines, TAIL_SHOWN)
+    found = log.diagnose(lines)
+    tail = log.tail(lines, TAIL_SHOWN)
     if found is None:
         hint = "the log has the whole story" if lines else "the engine wrote no log"
         return EngineError(what, where=_where(driver, release), hint=hint, log_tail=tuple(tail))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Sequence
 from typing import Literal
 
-from deployctl.engines.vllm import diagnosis, log
+from deployctl.engines.vllm import log
 from deployctl.errors import EngineError
 from deployctl.tuning.trial import Failure
 
@@ -59,7 +59,7 @@ def under_load(what: str, lines: Sequence[str], spent_s: float) -> Failure:
 
 
 def _reason(what: str, lines: Sequence[str]) -> str:
-    found = diagnosis.diagnose(lines)
+    found = log.diagnose(lines)
     if found is None:
         return what
     message, said = found.message[:_LONGEST], found.line.strip()[:_LONGEST]

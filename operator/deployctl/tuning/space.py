@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from deployctl.engines.vllm import flags
-from deployctl.errors import SpecError
+from deployctl.errors import Reason, SpecError
 from deployctl.hardware import GpuProfile
 from deployctl.planning.plan import ServingPlan
 from deployctl.planning.settings import fold
@@ -88,7 +88,7 @@ def _known(name: str, where: str, version: str) -> None:
     raise SpecError(problem.message, where=where, hint=hint)
 
 
-def _flag_problem(name: str, version: str) -> flags.Problem | None:
+def _flag_problem(name: str, version: str) -> Reason | None:
     return flags.check(name, None, version) if flags.known(version) else None
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.engines.vllm import diagnosis, log
+from deployctl.engines.vllm import log
 
 LOGS = Path(__file__).resolve().parents[2] / "data" / "vllm-log"
 
@@ -44,7 +44,7 @@ def test_a_line_announces_a_phase(line, key):
 
 
 def test_the_cause_and_not_its_echoes():
-    found = diagnosis.diagnose(lines("cpu-0.32-no-memory-for-kv.log"))
+    found = log.diagnose(lines("cpu-0.32-no-memory-for-kv.log"))
     assert found.message == (
         "the machine has less free memory than the KV cache and the weights need"
     )
@@ -57,16 +57,16 @@ def test_an_unknown_cause_is_told_in_the_engine_s_words():
         line.replace("Available memory on node", "Odd thing")
         for line in lines("cpu-0.32-no-memory-for-kv.log")
     ]
-    found = diagnosis.diagnose(text)
+    found = log.diagnose(text)
     assert found.message.startswith("ValueError: Odd thing 0 (13.96/18.59 GiB)")
 
 
 def test_no_error_no_diagnosis():
-    assert diagnosis.diagnose(lines("cpu-0.32-start.log")) is None
+    assert log.diagnose(lines("cpu-0.32-start.log")) is None
 
 
 def test_lines_worth_showing():
-    shown = diagnosis.telling(lines("cpu-0.32-no-memory-for-kv.log"), 6)
+    shown = log.tail(lines("cpu-0.32-no-memory-for-kv.log"), 6)
     assert len(shown) == 6
     assert shown[-1].startswith("RuntimeError: Engine core initialization failed")
     assert not [line for line in shown if "File" in line or "resource_tracker" in line]
@@ -88,4 +88,4 @@ def test_lines_worth_showing():
     ],
 )  # fmt: skip
 def test_known_failures_are_translated(line, part):
-    assert part in diagnosis.diagnose(["INFO fine", line, "later"]).message
+    assert part in log.diagnose(["INFO fine", line, "later"]).message

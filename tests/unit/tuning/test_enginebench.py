@@ -8,10 +8,10 @@ from deployctl.errors import (
     InterruptedByUserError,
     LockedError,
     PortTakenError,
+    Reason,
     StateError,
     TargetError,
 )
-from deployctl.planning.plan import Finding
 from deployctl.targets.store import Store
 from deployctl.tuning.trial import Configuration, Failure, Invalid, Load, Observation, Started
 from deployctl_loadtest.result import Verdict
@@ -136,7 +136,7 @@ def test_an_engine_that_never_answers(world):
 
 
 def test_what_the_planner_refuses_never_starts(world):
-    world.reasons = (Finding(code="kv_cache_too_small", message="the KV cache is full", fix="-"),)
+    world.reasons = (Reason(code="kv_cache_too_small", message="the KV cache is full", fix="-"),)
     with world.bench() as bench:
         assert bench.start(BASELINE) == Failure("refused_by_plan", "the KV cache is full", 0.0)
     assert not world.driver.started

@@ -8,6 +8,7 @@ from deployctl.checking.finding import Finding, Severity, check, rule
 from deployctl.checking.scene import Scene
 from deployctl.engines.vllm import flags
 from deployctl.engines.vllm.versions import at_least, key
+from deployctl.errors import Reason
 
 GROUP = "Engine"
 UNKNOWN = rule(
@@ -93,7 +94,7 @@ def _in_no_release(engine: Engine) -> Iterator[Finding]:
             yield UNKNOWN.at(flag.place, f"no release of vLLM has --{flag.name[:60]}", problem.fix)
 
 
-def _problem(flag: Flag, version: str, *, positional: bool) -> flags.Problem | None:
+def _problem(flag: Flag, version: str, *, positional: bool) -> Reason | None:
     name, _, rest = flag.name.partition(".")
     if rest:
         return flags.check(name, None, version)  # --compilation-config.mode 3
@@ -109,9 +110,7 @@ def _problem(flag: Flag, version: str, *, positional: bool) -> flags.Problem | N
         return flags.check(name, texts[0] if taken else True, version)
     if not texts:
         if described is not None and described.kind in ("int", "float", "choice"):
-            return flags.Problem(
-                "wrong_flag_value", f"--{name} has no value", "give it one, or remove it"
-            )
+            return Reason("wrong_flag_value", f"--{name} has no value", "give it one, or remove it")
         return flags.check(name, None, version)
     return flags.check(name, texts if len(texts) > 1 else texts[0], version)
 

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
-from deployctl.planning import Finding, MemoryBudget, ServingPlan
+from deployctl.errors import Reason
+from deployctl.planning import MemoryBudget, ServingPlan
 from deployctl.planning.compare import Candidate, Comparison
 from deployctl.units import duration
 
@@ -37,7 +38,7 @@ def plan_text(plan: ServingPlan, title: str, *, counted: bool, colour: bool) -> 
     for line in _summary(plan):
         _wrapped(text, line, hang=2)
     for reason in plan.reasons:
-        _finding(text, reason, "red")
+        _reason(text, reason, "red")
     if plan.memory is not None and plan.accelerator == "cuda":
         _memory(text, plan.memory, counted=counted, colour=colour)
     elif plan.memory is not None:
@@ -52,7 +53,7 @@ def plan_text(plan: ServingPlan, title: str, *, counted: bool, colour: bool) -> 
     if plan.warnings:
         _heading(text, "Warnings")
         for warning in plan.warnings:
-            _finding(text, warning, "yellow", blank=False)
+            _reason(text, warning, "yellow", blank=False)
     if plan.notes:
         _heading(text, "Why")
         for note in plan.notes:
@@ -130,16 +131,16 @@ def _bytes(memory: MemoryBudget) -> str:
     return f"{memory.kv_bytes_per_token / 1024:,.1f} KiB"
 
 
-def _finding(text: Text, finding: Finding, style: str, *, blank: bool = True) -> None:
+def _reason(text: Text, reason: Reason, style: str, *, blank: bool = True) -> None:
     if blank:
         text.append("\n")
-    lines = textwrap.wrap(f"{finding.code}: {finding.message}", _WIDTH - 2, subsequent_indent="  ")
+    lines = textwrap.wrap(f"{reason.code}: {reason.message}", _WIDTH - 2, subsequent_indent="  ")
     for number, line in enumerate(lines):
         start = len(text) + len(_INDENT)
         text.append(f"{_INDENT}{line}\n")
         if number == 0:
-            text.stylize(style, start, start + len(finding.code))
-    for line in textwrap.wrap(f"fix: {finding.fix}", _WIDTH - 4, subsequent_indent="     "):
+            text.stylize(style, start, start + len(reason.code))
+    for line in textwrap.wrap(f"fix: {reason.fix}", _WIDTH - 4, subsequent_indent="     "):
         text.append(f"{_INDENT}  {line}\n", style="cyan")
 
 
@@ -184,7 +185,7 @@ def comparison_text(found: Comparison) -> Text:
     for candidate in refusals:
         text.append(f"\n{candidate.gpu}", style="bold")
         for reason in candidate.plan.reasons[:1]:
-            _finding(text, reason, "red")
+            _reason(text, reason, "red")
     return text
 
 

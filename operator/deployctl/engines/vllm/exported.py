@@ -1,14 +1,11 @@
 """Which metrics a vLLM release exports (deploy/engines/vllm-metrics.json)."""
 
 import difflib
-import json
 from functools import cache
 from typing import Any, NamedTuple
 
-from deployctl import assets
-from deployctl.engines.vllm.versions import key
+from deployctl.engines.vllm.versions import at_least, document, in_force
 
-LABELS = ("model_name", "engine")  # of every metric that the engine itself makes
 _SUFFIXES = {
     "counter": ("_total",),
     "histogram": ("_bucket", "_sum", "_count"),
@@ -24,28 +21,16 @@ _SUCCESSORS = {
 }
 
 
-class Problem(NamedTuple):
+class Absent(NamedTuple):
     """Why a name on /metrics reads nothing."""
 
     message: str
     fix: str
 
 
-@cache
-def _document() -> dict[str, Any]:
-    path = assets.path("deploy", "engines", "vllm-metrics.json")
-    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return document
-
-
 def _metrics() -> dict[str, list[list[Any]]]:
-    metrics: dict[str, list[list[Any]]] = _document()["metrics"]
+    metrics: dict[str, list[list[Any]]] = document("metrics")["metrics"]
     return metrics
-
-
-def _versions() -> list[str]:
-    versions: list[str] = _document()["versions"]
-    return versions
 
 
 @cache
@@ -53,7 +38,7 @@ def samples(version: str) -> dict[str, str]:
     """Every series name of `version`, as a query spells it -> its kind. Hidden ones are out."""
     found: dict[str, str] = {}
     for name, periods in _metrics().items():
-        entry = _at(periods, version)
+        entry = in_force(periods, version)
         if entry is None or entry.get("if"):
             continue
         kind = str(entry["t"])
@@ -62,21 +47,21 @@ def samples(version: str) -> dict[str, str]:
     return found
 
 
-def problem(series: str, version: str) -> Problem | None:
+def problem(series: str, version: str) -> Absent | None:
     """Says why a query for `series` reads nothing from `version`; None when it reads."""
     if series in samples(version):
         return None
     name, periods = _metric(series)
     if periods is None:
-        return Problem(f"vLLM {version} exports no {series}", _near(series, version))
-    entry = _at(periods, version)
+        return Absent(f"vLLM {version} exports no {series}", _near(series, version))
+    entry = in_force(periods, version)
     if entry is not None and not entry.get("if"):
         right = " or ".join(_series(name, str(entry["t"])))
         message = f"{series} never has a sample: it is a {entry['t']}"
-        return Problem(message, f"write {right}")
+        return Absent(message, f"write {right}")
     successor = _SUCCESSORS.get(name)
     instead = _near(series, version)
-    if successor and (period := _at(_metrics()[successor], version)):
+    if successor and (period := in_force(_metrics()[successor], version)):
         instead = f"write {_series(successor, str(period['t']))[0]}"
     if entry is not None:
         why = (
@@ -84,21 +69,21 @@ def problem(series: str, version: str) -> Problem | None:
             if entry["if"] == "v0"
             else "only under --show-hidden-metrics-for-version"
         )
-        return Problem(f"vLLM {version} exports {series} {why}", instead)
-    if key(version) < key(periods[0][0]):
-        return Problem(f"vLLM {version} exports no {series}; it came with {periods[0][0]}", instead)
+        return Absent(f"vLLM {version} exports {series} {why}", instead)
+    if not at_least(version, periods[0][0]):
+        return Absent(f"vLLM {version} exports no {series}; it came with {periods[0][0]}", instead)
     gone = [p[0] for p in periods if len(p) == 1][-1]
-    return Problem(f"vLLM {version} exports no {series} any more; it went with {gone}", instead)
+    return Absent(f"vLLM {version} exports no {series} any more; it went with {gone}", instead)
 
 
 def oldest() -> str:
     """The oldest release whose metrics are known."""
-    return _versions()[0]
+    return str(document("metrics")["versions"][0])
 
 
 def newest() -> str:
     """The newest release whose metrics are known."""
-    return _versions()[-1]
+    return str(document("metrics")["versions"][-1])
 
 
 def ever(series: str) -> bool:
@@ -122,14 +107,6 @@ def _metric(series: str) -> tuple[str, list[list[Any]] | None]:
         if name in _metrics():
             return name, _metrics()[name]
     return series, None
-
-
-def _at(periods: list[list[Any]], version: str) -> dict[str, Any] | None:
-    found: dict[str, Any] | None = None
-    for period in periods:
-        if key(version) >= key(period[0]):
-            found = period[1] if len(period) > 1 else None
-    return found
 
 
 def _near(series: str, version: str) -> str:

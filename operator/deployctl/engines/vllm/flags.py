@@ -1,12 +1,10 @@
 """Which flags a vLLM release has, and what they take (deploy/engines/vllm-flags.json)."""
 
 import difflib
-import json
-from functools import cache
 from typing import Any, NamedTuple
 
-from deployctl import assets
-from deployctl.engines.vllm.versions import key
+from deployctl.engines.vllm.versions import at_least, document, in_force, key
+from deployctl.errors import Reason
 
 # What a target or the plan itself passes; given again they would contradict it.
 MANAGED = {
@@ -32,24 +30,9 @@ class Flag(NamedTuple):
     choices: tuple[str, ...]
 
 
-class Problem(NamedTuple):
-    """Why an engine argument is refused."""
-
-    code: str  # unknown_flag, removed_flag, wrong_flag_value or flag_managed
-    message: str
-    fix: str
-
-
-@cache
-def _document() -> dict[str, Any]:
-    path = assets.path("deploy", "engines", "vllm-flags.json")
-    document: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return document
-
-
 def versions() -> tuple[str, ...]:
     """The releases whose flags are known, oldest first."""
-    return tuple(_document()["versions"])
+    return tuple(document("flags")["versions"])
 
 
 def known(version: str) -> bool:
@@ -69,29 +52,27 @@ def flag(name: str, version: str) -> Flag | None:
 
 
 def _at(name: str, version: str) -> dict[str, Any] | None:
-    found: dict[str, Any] | None = None
-    for period in _document()["flags"].get(name, ()):
-        if key(version) >= key(period[0]):
-            found = period[1] if len(period) > 1 else None
-    return found
+    entry: dict[str, Any] | None = in_force(document("flags")["flags"].get(name, ()), version)
+    return entry
 
 
 def _alias(name: str, version: str) -> str | None:
-    for other in _document()["flags"]:
+    for other in document("flags")["flags"]:
         entry = _at(other, version)
         if entry and name in entry.get("a", ()):
             return str(other)
     return None
 
 
-def check(name: str, value: Any, version: str) -> Problem | None:
+def check(name: str, value: Any, version: str) -> Reason | None:
     """Says why `name` with `value` cannot be passed to `version`; None when it can.
 
+    The codes are unknown_flag, removed_flag, wrong_flag_value and flag_managed.
     `name` may be written with dashes or underscores, with `no-` before a switch.
     """
     plain = name.strip("-").replace("_", "-")
     if plain in MANAGED:
-        return Problem(
+        return Reason(
             "flag_managed",
             f"--{plain} is set by deployctl itself",
             f"use {MANAGED[plain]} instead of an engine argument",
@@ -106,25 +87,25 @@ def check(name: str, value: Any, version: str) -> Problem | None:
     wrong = _ill_typed(found, value)
     if wrong is None:
         return None
-    return Problem("wrong_flag_value", f"--{plain} {wrong}", _takes(found))
+    return Reason("wrong_flag_value", f"--{plain} {wrong}", _takes(found))
 
 
-def _missing(plain: str, version: str) -> Problem:
-    periods = _document()["flags"].get(plain)
+def _missing(plain: str, version: str) -> Reason:
+    periods = document("flags")["flags"].get(plain)
     if periods:
         first, last = periods[0][0], periods[-1]
-        if key(version) < key(first):
-            return Problem(
+        if not at_least(version, first):
+            return Reason(
                 "unknown_flag",
                 f"vLLM {version} has no flag --{plain}; it came with {first}",
                 f"remove it, or use --engine-version {first} or newer",
             )
-        return Problem(
+        return Reason(
             "removed_flag",
             f"vLLM {version} has no flag --{plain} any more; it went with {last[0]}",
             _instead(plain, version) or "remove it",
         )
-    return Problem(
+    return Reason(
         "unknown_flag",
         f"vLLM {version} has no flag --{plain}",
         _instead(plain, version) or "check the spelling; vllm serve --help lists the flags",
@@ -132,20 +113,17 @@ def _missing(plain: str, version: str) -> Problem:
 
 
 def _instead(plain: str, version: str) -> str | None:
-    names = [name for name in _document()["flags"] if _at(name, version) is not None]
+    names = [name for name in document("flags")["flags"] if _at(name, version) is not None]
     near = difflib.get_close_matches(plain, names, n=1, cutoff=0.7)
     return f"did you mean --{near[0]}?" if near else None
 
 
 def _ill_typed(found: Flag, value: Any) -> str | None:
-    if value is None:
+    if value is None or found.kind == "list":
         return None
     if found.kind == "bool":
-        return (
-            None if isinstance(value, bool) else f"is a switch and takes no value (got {value!r})"
-        )
-    if found.kind == "list":
-        return None
+        wrong = f"is a switch and takes no value (got {value!r})"
+        return None if isinstance(value, bool) else wrong
     values = value if isinstance(value, list) else [value]
     for item in values:
         if isinstance(item, bool):

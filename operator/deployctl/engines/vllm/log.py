@@ -1,7 +1,16 @@
-"""What vLLM's log says of its start: the phase it is in. Why it failed is in `diagnosis`."""
+"""What vLLM's log says: which phase its start is in, and why it failed.
+
+The patterns are in deploy/engines/vllm-log.yaml.
+"""
 
 import re
-from typing import NamedTuple
+from collections.abc import Sequence
+from functools import cache
+from typing import Any, NamedTuple
+
+import yaml
+
+from deployctl import assets
 
 
 class Phase(NamedTuple):
@@ -11,45 +20,25 @@ class Phase(NamedTuple):
     title: str
 
 
-# In the order in which they happen; one line announces at most one. From the log calls of
-# vLLM 0.8 to 0.32 (entrypoints/, v1/worker/, compilation/) and from logs of real starts.
-_PHASES: tuple[tuple[Phase, re.Pattern[str]], ...] = (
-    (
-        Phase("configuring", "reading the model's configuration"),
-        re.compile(r"vLLM API server version|non-default args:"),
-    ),
-    (Phase("workers", "starting the workers"), re.compile(r"Initializing an? (V1 )?LLM engine")),
-    (
-        Phase("downloading", "downloading weights"),
-        re.compile(r"Time spent downloading weights|Downloading .*(weights|safetensors)"),
-    ),
-    (
-        Phase("loading", "loading weights"),
-        re.compile(
-            r"Starting to load model|Loading .*checkpoint shards|Loading model from scratch"
-        ),
-    ),
-    (
-        Phase("compiling", "compiling"),
-        re.compile(
-            r"Starting torch\.compile|Start compiling|for vLLM's torch\.compile|"
-            r"Dynamo bytecode transform time|Compiling a graph for|Cache the graph of"
-        ),
-    ),
-    (
-        Phase("warming", "warming up"),
-        re.compile(
-            r"Warming up|GPU KV cache size|CPU KV cache size|Initial profiling/warmup run|"
-            r"Capturing (CUDA|cudagraph|the model|model)|Graph capturing"
-        ),
-    ),
-    (
-        Phase("serving", "opening the server"),
-        re.compile(
-            r"Starting vLLM (API )?server (on|\d)|Started server process|"
-            r"Application startup complete"
-        ),
-    ),
+class Diagnosis(NamedTuple):
+    """An engine's failure in plain words."""
+
+    message: str
+    hint: str
+    line: str = ""  # the engine's own words
+
+
+# "(Worker pid=1) ERROR 11-24 08:17:05 [core.py:1510] " before what is said
+_PREFIX = re.compile(r"^(?:\([^)]*\)\s)?(?:[A-Z]+ \d\d-\d\d [\d:]+ \[[^\]]*\] ?)?")
+_ERROR = re.compile(r"(?:[\w.]*(?:Error|Exception|Interrupt))(?::|$)")
+# Errors that only say that another process of the engine failed.
+_ECHOES = re.compile(
+    r"Engine core initialization failed|Worker failed with error|WorkerProc initialization failed|"
+    r"EngineDeadError|Engine process failed to start"
+)
+_NOISE = re.compile(
+    r"\s|$|Traceback \(most|During handling|The above exception|nanobind:|See https?://|"
+    r".*resource_tracker|\^+$|\[rank\d+\]:\s*$"
 )
 
 
@@ -64,7 +53,38 @@ def given_up(line: str) -> bool:
 
 def phase(line: str) -> Phase | None:
     """Tells which phase a log line announces, or None."""
-    for found, pattern in reversed(_PHASES):
+    for pattern, entry in reversed(_patterns("phases")):
         if pattern.search(line):
-            return found
+            return Phase(entry["key"], entry["title"])
     return None
+
+
+def diagnose(lines: Sequence[str]) -> Diagnosis | None:
+    """Finds the cause of a failure in the engine's last lines, oldest first."""
+    for pattern, entry in _patterns("failures"):
+        for line in lines:
+            match = pattern.search(line)
+            if match:
+                message = entry["message"].format(*match.groups())
+                return Diagnosis(message, entry["hint"], _said(line))
+    errors = [said for said in map(_said, lines) if _ERROR.match(said)]
+    causes = [said for said in errors if not _ECHOES.search(said)] or errors
+    if not causes:
+        return None
+    return Diagnosis(causes[-1], "the engine's log has the whole story", causes[-1])
+
+
+def tail(lines: Sequence[str], count: int) -> list[str]:
+    """The last `count` lines that say something: no frames of tracebacks, no noise at exit."""
+    return [line for line in lines if not _NOISE.match(_said(line))][-count:]
+
+
+def _said(line: str) -> str:
+    """What a line says, without the process, level, time and source before it."""
+    return _PREFIX.sub("", line, count=1)
+
+
+@cache
+def _patterns(part: str) -> tuple[tuple[re.Pattern[str], dict[str, Any]], ...]:
+    text = assets.path("deploy", "engines", "vllm-log.yaml").read_text(encoding="utf-8")
+    return tuple((re.compile(entry["line"]), entry) for entry in yaml.safe_load(text)[part])

@@ -1,7 +1,8 @@
-"""vLLM's versions: their order, and what each one does (deploy/engines/vllm-behaviour.json)."""
+"""vLLM's versions: their order, and the tables by version (deploy/engines/vllm-*.json)."""
 
 import json
 import re
+from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import Any
 
@@ -29,22 +30,31 @@ def at_least(version: str, first: str) -> bool:
     return key(version) >= key(first)
 
 
+@cache
+def document(name: str) -> dict[str, Any]:
+    """One of the tables by version: deploy/engines/vllm-NAME.json."""
+    path = assets.path("deploy", "engines", f"vllm-{name}.json")
+    table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return table
+
+
 def behaviour(name: str, version: str) -> Any:
     """Returns what `version` does about `name`, one of the keys of the behaviour file.
 
     Raises:
         KeyError: the file has no such name; a bug.
     """
-    found: Any = None
-    for first, value, _source in _table()[name]:
-        if key(version) >= key(first):
-            found = value
-    return found
+    return in_force(document("behaviour")[name], version)
 
 
-@cache
-def _table() -> dict[str, list[tuple[str, Any, str]]]:
-    text = assets.path("deploy", "engines", "vllm-behaviour.json").read_text(encoding="utf-8")
-    table: dict[str, Any] = json.loads(text)
-    del table["about"]
-    return table
+def in_force(periods: Iterable[Sequence[Any]], version: str) -> Any:
+    """The value of the last of `periods` that began with `version` or before.
+
+    A period is its first release and the value; without a value it ends what was before. None
+    where nothing holds.
+    """
+    value = None
+    for first, *rest in periods:
+        if at_least(version, first):
+            value = rest[0] if rest else None
+    return value

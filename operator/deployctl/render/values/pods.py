@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from deployctl.engines.vllm.images import DEFAULT_VERSION, image
+from deployctl.engines.vllm import DEFAULT_VERSION, image
 from deployctl.render.values.base import (
     Annotations,
     EnvName,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from deployctl.endpoint import Endpoint
-from deployctl.engines.vllm.images import BUILT_HERE
+from deployctl.engines.vllm import BUILT_HERE
 from deployctl.errors import DockerError, StateError
 from deployctl.events import Event, Tell
 from deployctl.render.bundle import TargetKind

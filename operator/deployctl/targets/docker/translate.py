@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 
 from deployctl import assets
-from deployctl.engines.vllm.images import BUILT_HERE, DEFAULT_VERSION
+from deployctl.engines.vllm import BUILT_HERE, DEFAULT_VERSION
 from deployctl.errors import DockerError, PortTakenError, TargetError
 from deployctl.targets.docker.commands import INSTALL_HINT
 
