@@ -27,8 +27,7 @@ def render(view: StudyView) -> str:
             lines.append(f"\n… and {len(every) - SHOWN} more, in the report")
         lines.append("")
     lines += [
-        f"- **{plain(f.candidate)}** does not do: {f.kind}: {plain(f.reason)}"
-        for f in view.failures
+        f"- **{plain(f.candidate)}** failed: {f.kind}: {plain(f.reason)}" for f in view.failures
     ]
     lines.append(f"- {duration(view.spent_s)} of the server's time")
     lines += [f"- {plain(note)}" for note in view.notes]

@@ -63,7 +63,7 @@ class EventView:
 
 @dataclass(frozen=True)
 class FailureView:
-    """A configuration that does not do, and the engine's reason."""
+    """A configuration that failed, and the engine's reason."""
 
     candidate: str
     kind: str

@@ -128,7 +128,7 @@ def tiles(view: StudyView) -> list[tuple[str, str]]:
             found.append((bare, f"{unit} · {name}" if unit else name))
     measured = sum(bool(c.runs) for c in view.candidates)
     found.append((str(measured), "configurations measured"))
-    found.append((str(len(view.failures)), "that do not do"))
+    found.append((str(len(view.failures)), "failed"))
     found.append((duration(view.spent_s), "of the server's time"))
     if (usd := cost(view, view.spent_s)) is not None:
         found.append((f"${usd:.2f}", "of GPU time"))

@@ -12,7 +12,7 @@ from deployctl.tuning.trial import Failure, Invalid, Load, Observation
 from deployctl_loadtest.result import Distribution, LoadResult, SloResult
 from deployctl_loadtest.sample import Sample
 
-# Preemptions a request from which on a configuration does not do: each request, on average,
+# Preemptions a request from which on a configuration has failed: each request, on average,
 # lost its cache once and was computed again. Fewer cost time, which the latencies tell.
 STORM = 1.0
 _FEW = 10  # requests below which a ratio says nothing

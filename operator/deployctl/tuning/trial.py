@@ -89,7 +89,7 @@ class Observation:
 
 @dataclass(frozen=True)
 class Failure:
-    """A configuration that does not do: a fact, and never a score."""
+    """A configuration that failed: a fact, and never a score."""
 
     kind: Literal[
         "refused_by_plan",  # never started

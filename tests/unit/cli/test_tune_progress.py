@@ -8,7 +8,8 @@ from rich.console import Console
 
 from deployctl.cli import liveline
 from deployctl.cli.tune import progress as tuneprogress
-from deployctl.cli.tune.progress import TuneProgress, outcome
+from deployctl.cli.tune.progress import TuneProgress
+from deployctl.operations.tune.progress import StudyProgress, outcome
 from deployctl.tuning.events import Done, Restarted
 from deployctl.tuning.runner import Begun
 from deployctl.tuning.trial import Failure, Invalid, Load, Started
@@ -28,9 +29,9 @@ def shown(terminal):
     return Console(file=io.StringIO(), force_terminal=terminal, width=200)
 
 
-def drive(progress):
-    search = progress._strategy
-    with progress:
+def drive(search):
+    with TuneProgress() as shown:
+        progress = StudyProgress("goodput", search, shown)
         for result in (Started(31.0), observation(LOADS[0], 1.5, ttft_p95_s=0.25)):
             step = search.ask()
             progress(Begun(step, configuration(None), 1))
@@ -42,7 +43,7 @@ def drive(progress):
 
 def test_a_pipe_reads_lines(told, monkeypatch):
     monkeypatch.setattr(liveline, "err", shown(terminal=False))
-    drive(TuneProgress("goodput", GridSearch()))
+    drive(GridSearch())
     assert told[0].startswith("trial 1 · baseline (screen: next in the grid) · about ")
     assert told[0].endswith("left")
     assert told[1:] == [
@@ -56,7 +57,7 @@ def test_a_pipe_reads_lines(told, monkeypatch):
 def test_a_terminal_shows_what_goes_on(told, monkeypatch):
     console = shown(terminal=True)
     monkeypatch.setattr(liveline, "err", console)
-    drive(TuneProgress("goodput", GridSearch()))
+    drive(GridSearch())
     drawn = console.file.getvalue()
     assert re.search(r"trial 1 · starting, [\d.]+ (ms|s) · about ", drawn)
     assert "measuring rate=1 for 10 s" in drawn
@@ -67,7 +68,7 @@ def test_a_terminal_shows_what_goes_on(told, monkeypatch):
 @pytest.mark.parametrize(
     ("result", "goal", "text"),
     [
-        (Failure("out_of_memory", "no blocks", 3.0), "goodput", "does not do (out of memory): no"),
+        (Failure("out_of_memory", "no blocks", 3.0), "goodput", "failed (out of memory): no"),
         (Invalid("the client was late", 3.0), "goodput", "says nothing of the engine: the client"),
         (observation(LOAD, 2.0), "throughput", "held · 128 tokens/s"),
         (observation(LOAD, 2.0, e2e_p95_s=1.25), "latency", "E2E p95 1.2 s"),

@@ -8,11 +8,11 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
+from deployctl.cli.tune.text import render
 from deployctl.reports import (
     plots_tuning,
     tuning_html,
     tuning_markdown,
-    tuning_terminal,
     tuning_wording,
 )
 from deployctl.tuning.bench import Answer, Standing
@@ -125,7 +125,7 @@ def page(seen):
 
 def terminal(seen, width=100):
     console = Console(file=io.StringIO(), width=width)
-    for renderable in tuning_terminal.render(seen):
+    for renderable in render(seen):
         console.print(renderable)
     return console.file.getvalue()
 
@@ -155,7 +155,7 @@ def test_the_page_needs_nothing_and_shows_all_of_it():
     assert tags.seen.count("svg") == 4
     for heading in (
         "Baseline against winner", "Throughput against latency", "What each setting does",
-        "Configurations, best first", "What does not do, and why", "Time and cost",
+        "Configurations, best first", "Configurations that failed, and why", "Time and cost",
         "Step by step", "Notes", "What was measured",
     ):  # fmt: skip
         assert f"<h2>{heading}</h2>" in text

@@ -1,33 +1,48 @@
 """`deployctl tune`: finds the engine's settings by measuring, and says how sure it is."""
 
 from functools import partial
+from pathlib import Path
 
-from deployctl.cli.console import Output
-from deployctl.cli.options import OutputOption, spec_options
-from deployctl.cli.tune import options as tuneoptions
+from pydantic import BaseModel, ConfigDict
+
+from deployctl.cli.console import Output, answer_json, story
+from deployctl.cli.options import OutputOption, request_options, spec_options
 from deployctl.errors import InputError
-from deployctl.operations.measure.gate import SloOption
+from deployctl.operations.tune.request import TuneRequest
 from deployctl.spec import ServiceSpec
+from deployctl.spec.option import option
+
+
+class StudyOptions(BaseModel):
+    """Which study, and whether it is begun, resumed, or only foreseen."""
+
+    model_config = ConfigDict(frozen=True)
+
+    study: Path | None = option(
+        None,
+        "The study's folder. [default: studies/NAME-TIME; with --resume, the newest]",
+        "Tuning",
+        metavar="DIR",
+    )
+    resume: bool = option(False, "Go on with a study; repeats nothing.", "Tuning")
+    allow_other_setup: bool = option(
+        False,
+        "Go on though hardware, driver, engine version or flags are other ones now. The "
+        "study keeps its own flags.",
+        "Tuning",
+    )
+    dry_run: bool = option(
+        False, "Say which trials, in which order and why; start nothing.", "Tuning"
+    )
 
 
 @partial(spec_options, optional=True)
+@request_options
 def command(
     specs: list[ServiceSpec],
-    objective: tuneoptions.ObjectiveOption = None,
-    slo: SloOption = None,
-    budget: tuneoptions.BudgetOption = None,
-    max_trials: tuneoptions.MaxTrialsOption = None,
-    space: tuneoptions.SpaceOption = None,
-    load: tuneoptions.LoadOption = None,
-    workload: tuneoptions.WorkloadOption = None,
-    input_tokens: tuneoptions.InputTokensOption = None,
-    output_tokens: tuneoptions.OutputTokensOption = None,
-    api: tuneoptions.ApiOption = None,
-    seed: tuneoptions.SeedOption = None,
-    study: tuneoptions.StudyOption = None,
-    resume: tuneoptions.ResumeOption = False,
-    allow_other_setup: tuneoptions.AllowOtherSetupOption = False,
-    dry_run: tuneoptions.DryRunOption = False,
+    *,
+    request: TuneRequest,
+    which: StudyOptions,
     output: OutputOption = Output.text,
 ) -> None:
     """Find the engine settings that serve best, with evidence.
@@ -52,29 +67,52 @@ def command(
     Exit codes: 0 an answer, also that nothing is better · 4 no engine came up · 5 nothing holds
     the SLO · 130 interrupted.
     """
-    from deployctl.operations.tune import run as tunerun
-    from deployctl.operations.tune.request import Wishes
+    _check(specs, which)
+    if which.dry_run:
+        from deployctl.cli.tune.text import show_dry_run
+        from deployctl.operations.tune.dry_run import dry_run
 
+        document = dry_run(specs[0], request)
+        if output is Output.json:
+            answer_json(document)
+        else:
+            show_dry_run(document)
+        return
+    from deployctl.cli.tune.progress import TuneProgress
+    from deployctl.cli.tune.text import show
+    from deployctl.operations.tune.resume import resume
+    from deployctl.operations.tune.run import WRITING, begin
+    from deployctl.targets.guards import shielded
+
+    with TuneProgress() as tell:
+        if which.resume:
+            spec = specs[0] if specs else None
+            outcome = resume(
+                spec, request, folder=which.study, other_setup=which.allow_other_setup, tell=tell
+            )
+        else:
+            outcome = begin(specs[0], request, folder=which.study, tell=tell)
+    with shielded(lambda: story(WRITING)):
+        if output is Output.json:
+            answer_json(outcome.document)
+        else:
+            show(outcome)
+    outcome.enforce()
+
+
+def _check(specs: list[ServiceSpec], which: StudyOptions) -> None:
     if len(specs) > 1:
         raise InputError(
             f"a study is about one service, and {len(specs)} are given",
             where="-f",
             hint="give the service a file of its own",
         )
-    wishes = Wishes(
-        objective, slo, budget, max_trials, space, workload, input_tokens, output_tokens, api,
-        load, seed,
-    )  # fmt: skip
-    if resume:
-        if dry_run:
-            raise InputError("--dry-run does not go with --resume", hint="leave one of them out")
-        tunerun.resume(specs, wishes, study, output, anyway=allow_other_setup)
-        return
-    if allow_other_setup:
+    if which.resume and which.dry_run:
+        raise InputError("--dry-run does not go with --resume", hint="leave one of them out")
+    if which.allow_other_setup and not which.resume:
         raise InputError("--allow-other-setup goes with --resume")
-    if not specs:
+    if not specs and not which.resume:
         raise InputError(
             "there is no service to tune",
             hint="give --model, or a file with -f; or --resume to go on with a study",
         )
-    tunerun.begin(specs[0], wishes, study, output, dry_run=dry_run)

@@ -1,18 +1,22 @@
-"""How a study ends: the JSON answer, the recommendation, the report, and the exit code."""
+"""How a study ends: the JSON answer, the recommendation, the reports, and the error it is."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, NamedTuple
 
-from deployctl.cli.console import out, story
-from deployctl.errors import EngineError, InterruptedByUserError, SloMissedError, StateError
-
-if TYPE_CHECKING:
-    from deployctl.operations.tune.setup import Material
-    from deployctl.reports.tuning_view import StudyView
-    from deployctl.tuning.bench import Answer, Standing
-    from deployctl.tuning.problem import Parameter
-    from deployctl.tuning.recommendation import Measured
-    from deployctl.tuning.study import Study
+from deployctl.errors import EngineError, InterruptedByUserError, SloMissedError
+from deployctl.files import write_text
+from deployctl.operations.measure.gate import job_summary
+from deployctl.operations.tune.inputs import StudyInputs
+from deployctl.reports import tuning_html, tuning_markdown
+from deployctl.reports.tuning_view import StudyView
+from deployctl.tuning import overlay
+from deployctl.tuning.bench import Answer, Standing
+from deployctl.tuning.events import Done, Restarted
+from deployctl.tuning.problem import Parameter
+from deployctl.tuning.recommendation import FILE, Measured, Recommendation
+from deployctl.tuning.study import Study
+from deployctl.tuning.trial import Configuration, Failure
+from deployctl.tuning.view import study_view
 
 DOCUMENT_VERSION = 1
 REPORT, SUMMARY = "report.html", "summary.md"
@@ -24,39 +28,80 @@ _UNITS = {
 }
 
 
-def conclude(study: "Study", material: "Material", answer: "Answer") -> dict[str, Any]:
-    """Writes recommendation and report into the study's folder, and returns the document.
+class TuneOutcome(NamedTuple):
+    """What a study came to. Recommendation and reports are where the document says."""
+
+    document: dict[str, Any]  # the JSON answer
+    view: StudyView | None  # what the reports show; None of a study that had ended before
+
+    def enforce(self) -> None:
+        """Raises what the answer means for whoever asked for settings that serve.
+
+        Raises:
+            InterruptedByUserError: Ctrl-C.
+            SloMissedError: nothing that was measured holds the SLO.
+            EngineError: no engine came up.
+        """
+        verdict, study, why = (self.document[key] for key in ("verdict", "study", "why"))
+        if verdict == "interrupted":
+            raise InterruptedByUserError(
+                "interrupted", hint=f"deployctl tune --resume --study {study} goes on"
+            )
+        if verdict != "nothing_feasible":
+            return
+        trials = self.document["trials"]
+        if trials["run"] and trials["failed"] >= trials["run"]:
+            report, service = self.document["report"], self.document["service"]
+            raise EngineError(
+                f"no configuration could be measured: {why}",
+                where=study,
+                hint=f"the reasons are in {report}; deployctl logs {service}-tune shows the last "
+                "engine's",
+            )
+        raise SloMissedError(
+            f"nothing that was tried holds the SLO: {why}",
+            where=study,
+            hint="ask for less (--slo), or for more hardware; deployctl plan --compare helps",
+        )
+
+
+def conclude(study: Study, inputs: StudyInputs, answer: Answer) -> TuneOutcome:
+    """Writes recommendation and reports into the study's folder.
 
     Raises:
         StateError: they cannot be written; the study itself is whole.
     """
-    from deployctl.operations.measure.gate import job_summary
-    from deployctl.reports import tuning_html, tuning_markdown
-    from deployctl.tuning.recommendation import FILE, Recommendation
-
-    found = measured(study, material, answer)
+    header = study.header
+    found = measured(study, inputs, answer)
     Recommendation.from_answer(answer, found).write(study.folder / FILE)
-    seen = view(study, answer, found)
-    markdown = tuning_markdown.render(seen)
-    _write(study.folder / REPORT, tuning_html.render(seen))
-    _write(study.folder / SUMMARY, markdown)
+    view = study_view(
+        answer,
+        [(done.step, done.result) for done in study.done],
+        found,
+        title=header.service,
+        parameters=header.parameters,
+        budget_s=header.budget_s,
+        usd_per_hour=header.usd_per_hour,
+    )
+    markdown = tuning_markdown.render(view)
+    write_text(study.folder / REPORT, tuning_html.render(view))
+    write_text(study.folder / SUMMARY, markdown)
     job_summary(markdown)
-    return document(study, answer, study.folder / FILE)
+    return TuneOutcome(document(study, answer), view)
 
 
 def moved(told: dict[str, Any], folder: Path) -> dict[str, Any]:
     """An answer given before, with the paths that it has now."""
-    from deployctl.tuning.recommendation import FILE
-
-    now = {"study": folder, "recommendation": folder / FILE, "report": folder / REPORT}
-    return {**told, **{name: str(path) for name, path in now.items()}}
+    return {**told, **_paths(folder)}
 
 
-def document(study: "Study", answer: "Answer", recommendation: Path) -> dict[str, Any]:
+def _paths(folder: Path) -> dict[str, str]:
+    paths = {"study": folder, "recommendation": folder / FILE, "report": folder / REPORT}
+    return {name: str(path) for name, path in paths.items()}
+
+
+def document(study: Study, answer: Answer) -> dict[str, Any]:
     """The JSON answer."""
-    from deployctl.tuning.events import Done, Restarted
-    from deployctl.tuning.trial import Failure
-
     header = study.header
     done = [event for event in study.events if isinstance(event, Done | Restarted)]
     failed = {event.trial for event in done if isinstance(event.result, Failure)}
@@ -79,14 +124,12 @@ def document(study: "Study", answer: "Answer", recommendation: Path) -> dict[str
         "budget_minutes": round(header.budget_s / 60, 2),
         "seed": header.seed,
         "notes": list(answer.notes),
-        "study": str(study.folder),
-        "recommendation": str(recommendation),
-        "report": str(study.folder / REPORT),
+        **_paths(study.folder),
     }
 
 
 def _standing(
-    standing: "Standing | None", parameters: "tuple[Parameter, ...]"
+    standing: Standing | None, parameters: tuple[Parameter, ...]
 ) -> dict[str, Any] | None:
     """A configuration's figures; of the baseline, with what the service has of each setting."""
     if standing is None:
@@ -102,20 +145,16 @@ def _standing(
     }
 
 
-def measured(study: "Study", material: "Material", answer: "Answer") -> "Measured":
+def measured(study: Study, inputs: StudyInputs, answer: Answer) -> Measured:
     """What a recommendation says of where it comes from."""
-    from deployctl.tuning import overlay
-    from deployctl.tuning.recommendation import Measured
-    from deployctl.tuning.trial import Configuration
-
     header = study.header
     best = answer.winner.configuration if answer.winner else Configuration()
-    plan = material.planned.plan(best)
+    plan = inputs.planned.plan(best)
     return Measured(
         objective=header.goal,
         slo=header.slo,
         model=plan.model,
-        model_digest=overlay.model_digest(material.facts),
+        model_digest=overlay.model_digest(inputs.planned.facts),
         revision=plan.revision,
         engine_version=plan.engine.version,
         target=header.spec.target or "process",
@@ -127,81 +166,3 @@ def measured(study: "Study", material: "Material", answer: "Answer") -> "Measure
         date=header.created,
         server_minutes=round(study.server_s / 60, 2),
     )
-
-
-def view(study: "Study", answer: "Answer", found: "Measured") -> "StudyView":
-    """What the reports show."""
-    from deployctl.tuning.view import study_view
-
-    header = study.header
-    return study_view(
-        answer,
-        [(done.step, done.result) for done in study.done],
-        found,
-        title=header.service,
-        parameters=header.parameters,
-        budget_s=header.budget_s,
-        usd_per_hour=header.usd_per_hour,
-    )
-
-
-def show(study: "Study", material: "Material", answer: "Answer", told: dict[str, Any]) -> None:
-    """The answer for a person, on stdout."""
-    from deployctl.reports import tuning_terminal
-
-    for renderable in tuning_terminal.render(
-        view(study, answer, measured(study, material, answer))
-    ):
-        out.print(renderable)
-    out.print(f"\nReport     {told['report']}")
-    out.print(f"Study      {told['study']}")
-    out.print(f"Settings   {told['recommendation']}")
-    if answer.verdict == "winner":
-        out.print(f"Use them   deployctl up … --tuned {told['recommendation']}")
-
-
-def show_again(told: dict[str, Any]) -> None:
-    """The answer of a study that had ended before."""
-    out.print(f"{told['verdict'].replace('_', ' ')}: {told['why']}")
-    for name in ("report", "study", "recommendation"):
-        out.print(f"{name.capitalize():<15} {told[name]}")
-
-
-def enforce(told: dict[str, Any]) -> None:
-    """Ends with the exit code that the answer has.
-
-    Raises:
-        InterruptedByUserError: Ctrl-C.
-        SloMissedError: nothing that was measured holds the SLO.
-        EngineError: no engine came up.
-    """
-    verdict, study = told["verdict"], told["study"]
-    if verdict == "interrupted":
-        story("everything that was measured is kept")
-        raise InterruptedByUserError(
-            "interrupted", hint=f"deployctl tune --resume --study {study} goes on"
-        )
-    if verdict != "nothing_feasible":
-        return
-    trials = told["trials"]
-    if trials["run"] and trials["failed"] >= trials["run"]:
-        raise EngineError(
-            f"no configuration could be measured: {told['why']}",
-            where=study,
-            hint=f"the reasons are in {told['report']}; deployctl logs {told['service']}-tune "
-            "shows the last engine's",
-        )
-    raise SloMissedError(
-        f"nothing that was tried holds the SLO: {told['why']}",
-        where=study,
-        hint="ask for less (--slo), or for more hardware; deployctl plan --compare helps",
-    )
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise StateError(
-            f"the report could not be written: {error.strerror}", where=str(path)
-        ) from error

@@ -1,24 +1,59 @@
-"""`deployctl tune --dry-run`: the trials in their order, as far as the plan can foresee them."""
+"""The trials of a study in their order, as far as the plan can foresee them."""
 
-from typing import TYPE_CHECKING, Any
+from datetime import UTC, datetime
+from typing import Any
 
-from deployctl.cli.console import out
-from deployctl.units import duration
-
-if TYPE_CHECKING:
-    from deployctl.operations.tune.setup import Material
-    from deployctl.tuning.bench import Strategy
+from deployctl.operations.tune import inputs as studyinputs
+from deployctl.operations.tune.request import TuneRequest
+from deployctl.spec import ServiceSpec
+from deployctl.tuning import search
+from deployctl.tuning.bench import Strategy
+from deployctl.tuning.predicted import PredictedBench
+from deployctl.tuning.problem import Problem
+from deployctl.tuning.trial import Configuration, Failure, Start
 
 _MOST_STEPS = 2000  # a search that asks for more than this would never end
 DOCUMENT_VERSION = 1
 
 
-def foresee(material: "Material", strategy: "Strategy") -> dict[str, Any]:
-    """Drives the search with what the plan expects, and returns the document. Starts nothing."""
-    from deployctl.tuning.predicted import PredictedBench
-    from deployctl.tuning.trial import Configuration, Failure, Start
+def dry_run(spec: ServiceSpec, request: TuneRequest) -> dict[str, Any]:
+    """Drives the search with what the plan expects, and returns the JSON answer. Starts nothing.
 
-    problem, header = material.problem, material.header
+    Raises:
+        InputError: a value of the request makes no sense.
+        PlanRefusedError: the service does not fit.
+    """
+    inputs = studyinputs.new(spec, request, datetime.now(UTC))
+    problem, header = inputs.problem, inputs.header
+    strategy = search.strategy(problem)
+    trials, spent = _trials(problem, strategy)
+    answer = strategy.answer()
+    return {
+        "version": DOCUMENT_VERSION,
+        "dry_run": True,
+        "service": header.service,
+        "target": header.spec.target,
+        "objective": header.goal,
+        "slo": header.slo,
+        "seed": header.seed,
+        "budget_minutes": round(header.budget_s / 60, 2),
+        "server_minutes": round(spent / 60, 2),
+        "space": {
+            p.name: {"values": list(p.values), "current": p.current} for p in header.parameters
+        },
+        "baseline_args": list(inputs.planned.plan(Configuration()).engine.args),
+        "trials": trials,
+        "refused": [
+            {"settings": c.settings, "reason": f.reason}
+            for c, f in answer.failures
+            if f.kind == "refused_by_plan"
+        ],
+        "notes": list(inputs.notes),
+    }
+
+
+def _trials(problem: Problem, strategy: Strategy) -> tuple[list[dict[str, Any]], float]:
+    """The trials in their order, and the server seconds that they would take."""
     bench = PredictedBench(problem)
     trials: list[dict[str, Any]] = []
     spent = 0.0
@@ -47,55 +82,4 @@ def foresee(material: "Material", strategy: "Strategy") -> dict[str, Any]:
         load = {"load": str(step.load), "seconds": step.seconds, "phase": step.phase}
         trials[-1]["loads"].append({**load, "why": step.why})
         strategy.tell(step, seen)
-    answer = strategy.answer()
-    return {
-        "version": DOCUMENT_VERSION,
-        "dry_run": True,
-        "service": header.service,
-        "target": header.spec.target,
-        "objective": header.goal,
-        "slo": header.slo,
-        "seed": header.seed,
-        "budget_minutes": round(header.budget_s / 60, 2),
-        "server_minutes": round(spent / 60, 2),
-        "space": {
-            p.name: {"values": list(p.values), "current": p.current} for p in header.parameters
-        },
-        "baseline_args": list(material.planned.plan(Configuration()).engine.args),
-        "trials": trials,
-        "refused": [
-            {"settings": c.settings, "reason": f.reason}
-            for c, f in answer.failures
-            if f.kind == "refused_by_plan"
-        ],
-        "notes": list(material.notes),
-    }
-
-
-def show(document: dict[str, Any]) -> None:
-    """The same for a person."""
-    slo = f" under {document['slo']}" if document["slo"] else ""
-    out.print(f"{document['service']}: {document['objective']}{slo}, nothing is started\n")
-    for name, entry in document["space"].items():
-        values = ", ".join(str(v) for v in entry["values"])
-        now = "" if entry["current"] is None else f" (now {entry['current']})"
-        out.print(f"  {name}: {values}{now}")
-    out.print()
-    for trial in document["trials"]:
-        loads = ", ".join(load["load"] for load in trial["loads"]) or "none"
-        out.print(f"trial {trial['trial']}: {_named(trial['settings'])}", style="bold")
-        out.print(f"  {trial['phase']}: {trial['why']}")
-        out.print(f"  loads: {loads}")
-    for refused in document["refused"]:
-        out.print(f"never started: {_named(refused['settings'])}: {refused['reason']}")
-    minutes = duration(60 * document["server_minutes"])
-    out.print(
-        f"\nAbout {minutes} of the server, of {duration(60 * document['budget_minutes'])} allowed. "
-        "What is measured decides how it really goes on: this is what the plan expects."
-    )
-    for note in document["notes"]:
-        out.print(f"note: {note}")
-
-
-def _named(settings: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in settings.items()) or "baseline"
+    return trials, spent

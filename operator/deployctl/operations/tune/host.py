@@ -1,24 +1,21 @@
 """This host, as far as it decides what a study measures; and what else runs on it."""
 
-from typing import TYPE_CHECKING
-
 from deployctl import host
-from deployctl.cli.console import story
+from deployctl.doctor.gpu_probe import ask_gpus
+from deployctl.doctor.shell import run
 from deployctl.errors import TargetError
+from deployctl.events import Event, Tell
+from deployctl.operations.deploy.services import open_store
+from deployctl.operations.tuned import this_hardware
+from deployctl.planning.plan import ServingPlan
+from deployctl.targets import open_driver
+from deployctl.tuning.candidate import bench_name
+from deployctl.tuning.fingerprint import Fingerprint
+from deployctl.tuning.planned import Planned
 
-if TYPE_CHECKING:
-    from deployctl.planning.plan import ServingPlan
-    from deployctl.tuning.fingerprint import Fingerprint
-    from deployctl.tuning.planned import Planned
 
-
-def fingerprint(planned: "Planned", baseline: "ServingPlan") -> "Fingerprint":
+def fingerprint(planned: Planned, baseline: ServingPlan) -> Fingerprint:
     """What this machine is, as far as it decides what is measured."""
-    from deployctl.doctor.gpu_probe import ask_gpus
-    from deployctl.doctor.shell import run
-    from deployctl.operations.tuned import this_hardware
-    from deployctl.tuning.fingerprint import Fingerprint
-
     memory = host.memory()
     target = planned.base.target or "process"
     driver = None
@@ -36,18 +33,14 @@ def fingerprint(planned: "Planned", baseline: "ServingPlan") -> "Fingerprint":
     )
 
 
-def refuse_beside(service: str) -> None:
+def check_not_running(service: str, tell: Tell) -> None:
     """Makes sure that the service is not running: there is room for one engine, not for two.
 
-    Other services on this machine are told of: they take from what is measured.
+    Warns of other services on this machine: they take from what is measured.
 
     Raises:
         TargetError: it runs.
     """
-    from deployctl.operations.deploy.services import open_store
-    from deployctl.targets import open_driver
-    from deployctl.tuning.candidate import bench_name
-
     settings, store = open_store()
     for ref in store.services():
         if ref.service == bench_name(service):
@@ -59,7 +52,7 @@ def refuse_beside(service: str) -> None:
                 driver.state(release).condition == "running" for release in live
             )
         except TargetError as error:
-            story(f"warning: whether {ref.service} runs is not known: {error.message}")
+            tell(Event("warning", f"whether {ref.service} runs is not known: {error.message}"))
             continue
         if not runs:
             continue
@@ -70,8 +63,5 @@ def refuse_beside(service: str) -> None:
                 hint=f"deployctl down {service}, tune, and deployctl up again (--tuned); or tune "
                 "on another machine of the same kind",
             )
-        story(
-            f"warning: {ref.service} is running here too, and takes from what is measured",
-            style="yellow",
-            prefix=8,
-        )
+        text = f"{ref.service} is running here too, and takes from what is measured"
+        tell(Event("warning", text))

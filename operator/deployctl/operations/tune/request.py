@@ -1,17 +1,18 @@
-"""The flags of `deployctl tune` that say what is sought, and how they are read."""
+"""What may be asked of a study, and how its words are read."""
 
 import math
-from dataclasses import dataclass
+import secrets
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
 
 from deployctl import units
 from deployctl.errors import InputError
+from deployctl.spec.option import option
+from deployctl.tuning.trial import Goal, Load
 
-if TYPE_CHECKING:
-    from deployctl.load.slo import Slo
-    from deployctl.tuning.trial import Goal, Load
-
+_TUNING, _LOAD = "Tuning", "Load"
 _BUDGET = "30m"
 _LEAST_BUDGET_S = 30.0
 # Where a search begins, if nothing says otherwise: low, since it doubles.
@@ -21,32 +22,70 @@ _USERS_FOR_LATENCY = 4.0  # as deployctl loadtest has them
 _MOST_SEED_BITS = 31
 
 
-@dataclass(frozen=True)
-class Wishes:
-    """What was given on the command line; None where nothing was."""
+class TuneRequest(BaseModel):
+    """What is sought, what may be tried, and under which load; None: by itself.
 
-    objective: "Goal | None" = None
-    slo: str | None = None
-    budget: str | None = None
-    max_trials: int | None = None
-    space: Path | None = None
-    workload: str | None = None
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    api: Literal["chat", "completions"] | None = None
-    load: str | None = None
-    seed: int | None = None
+    A study that is resumed keeps what is None, and differs where anything else is given.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    objective: Goal | None = option(
+        None,
+        "What is sought: goodput (requests/s that meet the SLO), throughput (tokens/s), "
+        "latency (E2E p95 at --load) or cost (dollars a token within the SLO). "
+        "[default: goodput with --slo, else throughput]",
+        _TUNING,
+    )
+    slo: str | None = option(
+        None, "What is acceptable: ttft_p95=500ms,itl_p99=50ms,error_rate=0.1%.", metavar="SLO"
+    )
+    budget: str | None = option(
+        None,
+        "Server time: starts and loads together. [default: 30m]",
+        _TUNING,
+        metavar="TIME",
+    )
+    max_trials: int | None = option(None, "Engine starts at most.", _TUNING, metavar="N", ge=1)
+    space: Path | None = option(
+        None,
+        "What is tried: a YAML file, one setting a line, max_num_seqs: [32, 64, 128]. "
+        "[default: max_num_seqs, max_num_batched_tokens, tensor_parallel_size]",
+        _TUNING,
+        metavar="FILE",
+    )
+    load: str | None = option(
+        None,
+        "Where to begin: users=8 (closed loop) or rate=2 (requests/s); for latency, the "
+        "load that it is measured at.",
+        _LOAD,
+        metavar="LOAD",
+    )
+    workload: str | None = option(
+        None,
+        "What is asked, as for deployctl loadtest: a name or a file. [default: fixed]",
+        _LOAD,
+        metavar="NAME",
+    )
+    input_tokens: int | None = option(None, "How long prompts are.", _LOAD, metavar="N", ge=1)
+    output_tokens: int | None = option(None, "How long answers are.", _LOAD, metavar="N", ge=1)
+    api: Literal["chat", "completions"] | None = option(
+        None, "chat or completions. [default: chat]", _LOAD
+    )
+    seed: int | None = option(
+        None, "Fixes the search and its prompts. [default: a new one]", _TUNING, metavar="N", ge=0
+    )
 
 
-def goal(asked: "Goal | None", slo: "Slo | None") -> "Goal":
+def goal(asked: Goal | None, *, has_slo: bool) -> Goal:
     """What is sought: by itself goodput where there is an SLO, throughput where there is none.
 
     Raises:
         InputError: it makes no sense.
     """
     if asked is None:
-        return "throughput" if slo is None else "goodput"
-    if asked in ("goodput", "cost") and slo is None:
+        return "goodput" if has_slo else "throughput"
+    if asked in ("goodput", "cost") and not has_slo:
         what = "counts requests that meet" if asked == "goodput" else "is that of answers within"
         raise InputError(
             f"{asked} {what} an SLO, and there is none",
@@ -75,14 +114,12 @@ def budget(text: str | None) -> float:
     return seconds
 
 
-def load(text: str) -> "Load":
+def load(text: str) -> Load:
     """Reads `users=8` or `rate=2.5`.
 
     Raises:
         InputError: it makes no sense.
     """
-    from deployctl.tuning.trial import Load
-
     kind, _, number = text.partition("=")
     try:
         value = float(number)
@@ -97,8 +134,8 @@ def load(text: str) -> "Load":
 
 
 def first(
-    text: str | None, goal: "Goal", kind: Literal["cpu", "cuda"], expected: float | None
-) -> "Load":
+    text: str | None, goal: Goal, kind: Literal["cpu", "cuda"], expected: float | None
+) -> Load:
     """The load that a search begins with; for latency, the one that it stays with.
 
     `expected` is the rate that the plan expects to be the limit, in requests a second.
@@ -106,8 +143,6 @@ def first(
     Raises:
         InputError: it makes no sense.
     """
-    from deployctl.tuning.trial import Load
-
     if text is not None:
         return load(text)
     if goal in ("goodput", "cost"):
@@ -118,11 +153,7 @@ def first(
 
 def seed(given: int | None) -> int:
     """The seed given, or a new one."""
-    if given is not None:
-        return given
-    import secrets
-
-    return secrets.randbits(_MOST_SEED_BITS)
+    return secrets.randbits(_MOST_SEED_BITS) if given is None else given
 
 
 def absolute(workload: str) -> str:

@@ -1,64 +1,127 @@
-"""Going on with a study: where it is, and whether it is the one that is asked for."""
+"""Resumes a study: finds it, and checks that it is the one that is asked for."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import Any
 
-from deployctl.operations.tune import request as tuneflags
-from deployctl.operations.tune import setup as tunesetup
-from deployctl.operations.tune.request import Wishes
+from deployctl.errors import InputError, NotFoundError
+from deployctl.events import Event, Tell, silent
+from deployctl.operations.tune import inputs as studyinputs
+from deployctl.operations.tune import request as asked
+from deployctl.operations.tune.answer import TuneOutcome, moved
+from deployctl.operations.tune.host import check_not_running, fingerprint
+from deployctl.operations.tune.request import TuneRequest
+from deployctl.operations.tune.run import STUDIES, to_the_end
+from deployctl.spec import ServiceSpec
+from deployctl.tuning import study as studies
+from deployctl.tuning.events import Ended
+from deployctl.tuning.study import Header
 
-if TYPE_CHECKING:
-    from deployctl.spec import ServiceSpec
-    from deployctl.tuning.study import Header
+
+def resume(
+    spec: ServiceSpec | None,
+    request: TuneRequest,
+    *,
+    folder: Path | None = None,
+    other_setup: bool = False,
+    tell: Tell = silent,
+) -> TuneOutcome:
+    """Goes on with a study, or gives the answer that it had: by default with the newest.
+
+    `spec` and `request` may say again what it is about; `other_setup` goes on though they, or
+    this machine, say otherwise.
+
+    Raises:
+        NotFoundError: there is none.
+        InputError: it is about something else.
+        Otherwise as `begin`.
+    """
+    where = folder or newest(Path(STUDIES), spec.service if spec else None)
+    studies.opened(where)  # that it is there, before a lock is made beside it
+    with studies.held(where):
+        study = studies.opened(where)
+        inputs = studyinputs.again(study.header)
+        other = study.header.fingerprint.differences(fingerprint(inputs.planned, inputs.baseline))
+        other += differences(study.header, spec, request)
+        if other and not other_setup:
+            raise InputError(
+                f"the study is about something else: {'; '.join(other)}",
+                where=str(study.file),
+                hint="begin a new one without --resume; or go on with what it is about, and mix "
+                "what was measured there and here: --allow-other-setup",
+            )
+        for line in other:
+            tell(Event("warning", line))
+        ended = next((e for e in study.events if isinstance(e, Ended)), None)
+        if ended is not None:
+            tell(Event("phase", f"{where} has ended; this was its answer"))
+            return TuneOutcome(moved(ended.answer, where), None)
+        check_not_running(study.header.service, tell)
+        return to_the_end(study, inputs, tell)
 
 
-def differences(header: "Header", specs: "list[ServiceSpec]", wishes: Wishes) -> list[str]:
-    """What the command line asks for otherwise than the study that it wants to go on with."""
+def newest(folder: Path, service: str | None) -> Path:
+    """The study that was begun last, of one service or of any.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    found = [
+        path.parent
+        for path in folder.glob(f"*-*/{studies.FILE}")
+        if service in (None, path.parent.name.rpartition("-")[0])
+    ]
+    if not found:
+        raise NotFoundError(
+            "there is no study to go on with" + (f" for {service}" if service else ""),
+            where=str(folder.absolute()),
+            hint="give --study DIR, or begin one without --resume",
+        )
+    return max(found, key=lambda path: path.name.rpartition("-")[2])
+
+
+def differences(header: Header, spec: ServiceSpec | None, request: TuneRequest) -> list[str]:
+    """What is asked for otherwise than the study that is to be resumed has it."""
+    had, given = _request(header), request.model_dump(exclude_none=True)
+    if spec is not None:
+        whole = TuneRequest(**{**had.model_dump(), **given})
+        now = studyinputs.new(spec, whole, datetime.fromisoformat(header.created)).header
+        if request.space is None:
+            now = replace(now, parameters=header.parameters)
+        return header.differences(now)
     found: list[str] = []
-    if specs:
-        asked_for = tunesetup.begin(
-            specs[0], _filled(header, wishes), datetime.fromisoformat(header.created)
-        ).header
-        if wishes.space is None:
-            asked_for = replace(asked_for, parameters=header.parameters)
-        return header.differences(asked_for)
-    given = {
-        "objective": (wishes.objective, header.goal),
-        "slo": (wishes.slo and wishes.slo.replace(" ", ""), header.slo),
-        "budget": (wishes.budget and tuneflags.budget(wishes.budget), header.budget_s),
-        "max-trials": (wishes.max_trials, header.max_trials),
-        "workload": (
-            wishes.workload and tuneflags.absolute(wishes.workload),
-            header.traffic.workload,
-        ),
-        "input-tokens": (wishes.input_tokens, header.traffic.input_tokens),
-        "output-tokens": (wishes.output_tokens, header.traffic.output_tokens),
-        "api": (wishes.api, header.traffic.api),
-        "load": (wishes.load and tuneflags.load(wishes.load), header.first),
-        "seed": (wishes.seed, header.seed),
-    }
-    for name, (asked, had) in given.items():
-        if asked is not None and asked != had:
-            found.append(f"--{name}: {had}, now {asked}")
-    if wishes.space is not None:
-        found.append("--space: a study keeps its own")
+    for name, value in given.items():
+        if name == "space":
+            found.append("--space: a study keeps its own")
+            continue
+        read, was = _READ.get(name, lambda value: value), getattr(had, name)
+        was, is_now = None if was is None else read(was), read(value)
+        if is_now != was:
+            found.append(f"--{name.replace('_', '-')}: {was}, now {is_now}")
     return found
 
 
-def _filled(header: "Header", wishes: Wishes) -> Wishes:
-    """Where nothing was given, what the study has."""
-    first = str(header.first)
-    return replace(
-        wishes,
-        objective=wishes.objective or header.goal,
-        slo=wishes.slo or header.slo,
-        budget=wishes.budget or f"{header.budget_s}",
-        max_trials=wishes.max_trials or header.max_trials,
-        workload=wishes.workload or header.traffic.workload,
-        input_tokens=wishes.input_tokens or header.traffic.input_tokens,
-        output_tokens=wishes.output_tokens or header.traffic.output_tokens,
-        api=wishes.api or header.traffic.api,
-        load=wishes.load or first,
-        seed=header.seed if wishes.seed is None else wishes.seed,
+_READ: dict[str, Callable[[Any], Any]] = {
+    "slo": lambda text: text.replace(" ", ""),
+    "budget": asked.budget,
+    "workload": asked.absolute,
+    "load": asked.load,
+}
+
+
+def _request(header: Header) -> TuneRequest:
+    """The request that asks for what a study is about."""
+    return TuneRequest(
+        objective=header.goal,
+        slo=header.slo,
+        budget=f"{header.budget_s}",
+        max_trials=header.max_trials,
+        load=f"{header.first.kind}={header.first.value!r}",
+        workload=header.traffic.workload,
+        input_tokens=header.traffic.input_tokens,
+        output_tokens=header.traffic.output_tokens,
+        api=header.traffic.api,
+        seed=header.seed,
     )

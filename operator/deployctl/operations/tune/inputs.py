@@ -1,0 +1,203 @@
+"""What a study is about: from a request to a header, and all that goes with it."""
+
+from dataclasses import replace
+from datetime import datetime
+from typing import NamedTuple
+
+from deployctl import host
+from deployctl.cli.loadtest.options import LoadFlags
+from deployctl.endpoint import Endpoint
+from deployctl.errors import InputError, PlanRefusedError
+from deployctl.load import slo as slos
+from deployctl.load.slo import Slo
+from deployctl.operations.measure import setup as loadsetup
+from deployctl.operations.measure.served import Served
+from deployctl.operations.prepare import Prepared, prepare
+from deployctl.operations.tune import request as asked
+from deployctl.operations.tune.host import fingerprint
+from deployctl.operations.tune.request import TuneRequest
+from deployctl.planning.plan import ServingPlan
+from deployctl.planning.settings import fold
+from deployctl.spec import ServiceSpec
+from deployctl.tuning import space
+from deployctl.tuning.candidate import bench_name
+from deployctl.tuning.planned import Planned
+from deployctl.tuning.problem import Parameter, Problem
+from deployctl.tuning.study import Header, Traffic
+from deployctl.tuning.trial import Configuration, Goal
+from deployctl_loadtest.result import Setup
+
+TARGETS = ("process", "docker")
+# Of a request whose length a file of prompts decides: a conversation's, for what is expected.
+_INPUT_TOKENS, _OUTPUT_TOKENS = 256, 128
+_WARMUP_S = 2.0  # the engine is warm from its first load on; this fills its queue
+
+
+class StudyInputs(NamedTuple):
+    """All that a study needs, besides a folder."""
+
+    header: Header
+    planned: Planned
+    problem: Problem
+    setup: Setup  # the traffic; load, window and seed are filled in
+    slo: Slo | None
+    notes: tuple[str, ...]  # what to know before it begins
+
+    @property
+    def baseline(self) -> ServingPlan:
+        """What runs without any change."""
+        return self.planned.plan(Configuration())
+
+
+def new(spec: ServiceSpec, request: TuneRequest, now: datetime) -> StudyInputs:
+    """What a new study needs.
+
+    Raises:
+        InputError: a value of the request makes no sense, or two do not go together.
+        PlanRefusedError: the service cannot run as it is.
+        Otherwise as `prepare`.
+    """
+    slo = slos.parse(request.slo) if request.slo is not None else None
+    goal = asked.goal(request.objective, has_slo=slo is not None)
+    budget_s = asked.budget(request.budget)
+    prepared = prepare(spec)
+    settled = _settled(spec, prepared)
+    traffic = Traffic(
+        asked.absolute(request.workload or "fixed"),
+        request.input_tokens,
+        request.output_tokens,
+        request.api or "chat",
+        _WARMUP_S,
+    )
+    planned, setup = _planned(settled, prepared, traffic)
+    baseline = _baseline(planned)
+    parameters = _parameters(request, planned, baseline)
+    price = _price(goal, prepared)
+    output_tokens = float(setup.output_tokens or _OUTPUT_TOKENS)
+    decode = planned.prior(Configuration()).decode_tokens_s
+    expected = decode / output_tokens if decode else None
+    header = Header(
+        created=now.isoformat(timespec="seconds"),
+        service=settled.service,
+        spec=settled,
+        goal=goal,
+        slo=slo.text if slo is not None else None,
+        traffic=traffic,
+        parameters=parameters,
+        budget_s=budget_s,
+        max_trials=request.max_trials,
+        seed=asked.seed(request.seed),
+        first=asked.first(request.load, goal, prepared.profile.kind, expected),
+        output_tokens=output_tokens,
+        usd_per_hour=price * settled.gpus if price else None,
+        gpus=settled.gpus,
+        fingerprint=fingerprint(planned, baseline),
+    )
+    return _inputs(header, planned, setup, slo)
+
+
+def again(header: Header) -> StudyInputs:
+    """What a study that began before needs: planned anew, from what it was about.
+
+    Raises:
+        As `new`.
+    """
+    slo = slos.parse(header.slo) if header.slo is not None else None
+    planned, setup = _planned(header.spec, prepare(header.spec), header.traffic)
+    return _inputs(header, planned, setup, slo)
+
+
+def _settled(spec: ServiceSpec, prepared: Prepared) -> ServiceSpec:
+    """The spec as a study keeps it: the same wherever it is read again."""
+    folded, _ = fold(prepared.spec)
+    if folded.target not in TARGETS:
+        raise InputError(
+            f"engines under trial run on the targets {' and '.join(TARGETS)}",
+            where=f"--target {folded.target}",
+            hint="tune on one machine with the same card, and deploy with --tuned",
+        )
+    split = prepared.plan.world_size
+    # The card is asked for again when the study goes on; one engine is tuned on these targets.
+    gpus = spec.gpus if "gpus" in spec.model_fields_set else split
+    if prepared.profile.kind == "cpu":
+        gpus = 1
+    return folded.model_copy(update={"gpu": spec.gpu, "gpus": gpus, "replicas": 1})
+
+
+def _planned(spec: ServiceSpec, prepared: Prepared, traffic: Traffic) -> tuple[Planned, Setup]:
+    model = prepared.plan.served_model_name
+    setup = loadsetup.build(
+        LoadFlags(
+            users=1,
+            duration="10s",
+            warmup=f"{traffic.warmup_s}s",
+            workload=traffic.workload,
+            input_tokens=traffic.input_tokens,
+            output_tokens=traffic.output_tokens,
+            api=traffic.api,
+            seed=0,
+        ),
+        Endpoint("http://127.0.0.1", model, None, bench_name(spec.service)),
+        Served(model, "vllm"),
+    )
+    base = spec.model_copy(update={"gpu": prepared.spec.gpu})
+    tokens = (setup.input_tokens or _INPUT_TOKENS) + (setup.output_tokens or _OUTPUT_TOKENS)
+    return Planned(base, prepared.facts, prepared.profile, float(tokens), host.cores()), setup
+
+
+def _baseline(planned: Planned) -> ServingPlan:
+    plan = planned.plan(Configuration())
+    if plan.verdict != "fits":
+        raise PlanRefusedError(
+            "the service cannot run as it is: "
+            + ("; ".join(reason.message for reason in plan.reasons) or plan.verdict),
+            where=plan.name,
+            hint=plan.reasons[0].fix if plan.reasons else None,
+        )
+    return plan
+
+
+def _parameters(
+    request: TuneRequest, planned: Planned, baseline: ServingPlan
+) -> tuple[Parameter, ...]:
+    version = baseline.engine.version
+    parameters = space.parameters(
+        planned.base,
+        baseline,
+        planned.profile,
+        cores=planned.cores,
+        asked=None if request.space is None else space.read(request.space, version),
+    )
+    if not parameters:
+        raise InputError(
+            "there is nothing to try: every setting of the space has one value, which the "
+            "service has already",
+            where="--space",
+            hint="give settings more values",
+        )
+    return parameters
+
+
+def _price(goal: Goal, prepared: Prepared) -> float | None:
+    """US dollars an hour of a GPU."""
+    price = prepared.profile.price_per_hour_usd
+    if goal == "cost" and not price:
+        raise InputError(
+            f"the profile {prepared.profile.name} has no price",
+            where="--objective cost",
+            hint="give --gpu the path of a profile file that says price_per_hour_usd",
+        )
+    return price
+
+
+def _inputs(header: Header, planned: Planned, setup: Setup, slo: Slo | None) -> StudyInputs:
+    problem = replace(header.problem(), refused=planned.refused, prior=planned.prior)
+    notes = []
+    sizes = [p for p in header.parameters if p.name == "tensor_parallel_size"]
+    if header.gpus > 1:
+        tuned = "tensor_parallel_size is tried up to that" if sizes else "it uses"
+        notes.append(
+            f"{header.gpus} GPUs and one engine: {tuned}, and a GPU that it leaves idle counts "
+            "as spent. A smaller size may be better run several times, a service a GPU."
+        )
+    return StudyInputs(header, planned, problem, setup, slo, tuple(notes))
