@@ -112,10 +112,11 @@ def test_from_a_corner_the_sequences_are_tried_first():
         assert tried[2] == {**corner, "max_num_seqs": 64}
 
 
-def test_nothing_wins_where_nothing_matters():
-    answers = [play(FLAT, seed)[0].answer() for seed in range(200)]
-    assert sum(a.verdict == "winner" for a in answers) <= 4
-    assert sum(a.verdict == "no_clear_winner" for a in answers) >= 190
+@pytest.mark.parametrize("seeds", [40, pytest.param(200, marks=pytest.mark.night)])
+def test_nothing_wins_where_nothing_matters(seeds):
+    answers = [play(FLAT, seed)[0].answer() for seed in range(seeds)]
+    assert sum(a.verdict == "winner" for a in answers) <= 0.02 * seeds
+    assert sum(a.verdict == "no_clear_winner" for a in answers) >= 0.95 * seeds
 
 
 def test_a_wrong_winner_is_hardly_ever_named():
