@@ -186,7 +186,7 @@ def chart_options(target: Kind | None, namespace: str, files: list[Path]) -> dic
     merged: dict[str, Any] = {}
     if files:
         from deployctl.render.helm import merge
-        from deployctl.spec.yamlfile import read_documents
+        from deployctl.spec.load import read_documents
 
         for file in files:
             for document in read_documents(file):

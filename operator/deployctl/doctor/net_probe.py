@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deployctl.doctor.facts import Hub
 from deployctl.doctor.shell import bounded
+from deployctl.hub import DEFAULT_ENDPOINT
 
 HUB_TIMEOUT_S = 6.0
 _Answer = tuple[int | None, str | None, float | None]  # status, error, clock skew in seconds
@@ -32,16 +33,10 @@ def ask_hub(environ: Mapping[str, str], home: Path | None = None) -> Hub:
     source, problem = token_shape(environ, home or Path.home())
     if environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         return Hub(offline=True, token_source=source, token_problem=problem)
-    endpoint = environ.get("HF_ENDPOINT") or _default_endpoint()
+    endpoint = environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
     nothing: _Answer = (None, f"no answer in {HUB_TIMEOUT_S:.0f} s", None)
     status, error, skew = bounded(lambda: _head(endpoint), HUB_TIMEOUT_S, nothing)
     return Hub(False, endpoint, status, error, skew, source, problem)
-
-
-def _default_endpoint() -> str:
-    from huggingface_hub import constants
-
-    return constants.ENDPOINT
 
 
 def _head(endpoint: str) -> _Answer:

@@ -11,7 +11,6 @@ from deployctl.planning.budget import Memory
 from deployctl.planning.kernels import MARLIN_GROUPS
 from deployctl.planning.settings import Settings
 from deployctl.planning.shape import Shape
-from deployctl.planning.transient import capability
 from deployctl.spec import ServiceSpec
 from deployctl.units import GIB
 
@@ -130,7 +129,7 @@ def _facts(facts: ModelFacts, shape: Shape) -> Iterator[Reason]:
 def _quantization(settings: Settings, profile: GpuProfile, memory: Memory) -> Iterator[Reason]:
     quantization = settings.quantization
     forced = settings.rest.get("quantization")
-    if forced in ("awq", "gptq") and profile.kind == "cuda" and capability(profile) >= 7.5:
+    if forced in ("awq", "gptq") and profile.kind == "cuda" and profile.capability >= 7.5:
         yield Reason(
             "slow_kernel_forced",
             f"quantization={forced} can force a slow kernel (23 against 123 tok/s with "
@@ -156,7 +155,7 @@ def _quantization(settings: Settings, profile: GpuProfile, memory: Memory) -> It
     if four and profile.kind == "cuda" and profile.memory_gib >= 38:
         unpacked = 3.6 * memory.tightest.weights * memory.setting.sharding.tensor / GIB
         if unpacked < 0.6 * profile.memory_gib * memory.setting.sharding.tensor:
-            fp8 = capability(profile) >= 8.9
+            fp8 = profile.capability >= 8.9
             yield Reason(
                 "quantized_with_memory_to_spare",
                 "BF16 weights would fit too, and on cards like this one 4-bit is slower: "

@@ -200,7 +200,7 @@ def stage_parts(
         setting.sharding,
         stage=stage,
         dtype_bytes=DTYPE_BYTES.get(setting.dtype, 2),
-        hopper_mxfp4=9.0 <= transient.capability(profile) < 10.0,
+        hopper_mxfp4=9.0 <= profile.capability < 10.0,
         coarse=bool(behaviour("load_unsplit", setting.version)) and profile.kind == "cuda",
     )
 

@@ -9,7 +9,6 @@ from deployctl.model import Quantization
 from deployctl.planning.checks import NO_FLOAT16
 from deployctl.planning.settings import Settings
 from deployctl.planning.shape import Shape
-from deployctl.planning.transient import capability
 from deployctl.planning.weights import Sharding
 
 # vllm/model_executor/layers/quantization/utils/marlin_utils.py
@@ -59,7 +58,7 @@ def _dtype(shape: Shape, settings: Settings, profile: GpuProfile) -> Iterator[Re
                 "leave --dtype unset, or use bfloat16 on a card that has it",
             )
             return
-    old_card = profile.kind == "cuda" and 0 < capability(profile) < 8.0
+    old_card = profile.kind == "cuda" and 0 < profile.capability < 8.0
     if dtype == "bfloat16" and old_card:
         yield Reason(
             "dtype_not_supported",
@@ -97,7 +96,7 @@ def _capability(quantization: Quantization, version: str, profile: GpuProfile) -
     if method == "compressed-tensors" and quantization.bits == 8:
         method = "compressed-tensors-8"
     least = table.get(method)
-    own = capability(profile)
+    own = profile.capability
     if least is not None and 0 < own < least:
         yield Reason(
             "quantization_not_supported_on_gpu",

@@ -8,7 +8,7 @@ from deployctl.engines.vllm.versions import at_least, behaviour
 from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts, Quantization
-from deployctl.planning.transient import Batch, capability
+from deployctl.planning.transient import Batch
 from deployctl.spec import ServiceSpec
 
 CPU_KV_CACHE_GIB = 1.0
@@ -195,7 +195,7 @@ def resolved_dtype(asked: str | None, facts: ModelFacts, profile: GpuProfile) ->
     own = _NAMES.get(own, own)
     if own == "float32":
         own = "bfloat16"
-    old = profile.kind == "cuda" and 0 < capability(profile) < 8.0
+    old = profile.kind == "cuda" and 0 < profile.capability < 8.0
     return "float16" if own == "bfloat16" and old else own
 
 

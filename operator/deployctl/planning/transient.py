@@ -62,14 +62,6 @@ class Engine:
         return {"0": False, "1": True}.get(self.environment.get(name, ""))
 
 
-def capability(profile: GpuProfile) -> float:
-    """The compute capability as a number; 0 for a CPU or when unknown."""
-    try:
-        return float(profile.compute_capability or 0)
-    except ValueError:
-        return 0.0
-
-
 def _multiprocessors(profile: GpuProfile) -> int:
     text = profile.compute_capability or ""
     return _MULTIPROCESSORS.get(text, _MULTIPROCESSORS.get(text.split(".")[0], 108))
@@ -107,7 +99,7 @@ def activation(
     dtype_bytes: int,
 ) -> float:
     """Bytes of the activation peak on one GPU."""
-    workspace = WORKSPACE_LARGE if capability(profile) >= 9.0 else WORKSPACE_SMALL
+    workspace = WORKSPACE_LARGE if profile.capability >= 9.0 else WORKSPACE_SMALL
     peak = forward_peak(shape, batch.tokens, tensor, dtype_bytes)
     if last_stage:
         rows = min(batch.sequences, batch.tokens)
@@ -193,7 +185,7 @@ def graphs_in_budget(shape: Shape, engine: Engine) -> bool:
 
 def non_torch(profile: GpuProfile, version: str, world: int, tensor: int) -> float:
     """Bytes that torch's allocator does not see: kernels, NCCL, an old version's context."""
-    large = capability(profile) >= 9.0
+    large = profile.capability >= 9.0
     gib = behaviour("non_torch_gib" if large else "non_torch_small_gib", version)
     if world > 1 and tensor == 1:
         gib = min(gib, 0.1)  # a stage runs no sampler, and talks point to point; fitted: 0.07
@@ -201,7 +193,7 @@ def non_torch(profile: GpuProfile, version: str, world: int, tensor: int) -> flo
     gib += behaviour("fragments_gib", version)
     if tensor > 1:
         linked = profile.interconnect is not None and profile.interconnect.kind == "nvlink"
-        if linked and behaviour("allreduce_fusion", version) and 9.0 <= capability(profile) < 12:
+        if linked and behaviour("allreduce_fusion", version) and 9.0 <= profile.capability < 12:
             gib += FUSED_ALLREDUCE_GIB
         else:
             gib += behaviour("nccl_gib", version)

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from deployctl import __version__
 from deployctl.errors import InputError, SpecError, StateError
-from deployctl.spec.yamlfile import read_documents
+from deployctl.spec.load import read_documents
 from deployctl.tuning.bench import Answer, Standing, Verdict
 from deployctl.tuning.trial import Goal
 

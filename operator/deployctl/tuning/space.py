@@ -11,8 +11,7 @@ from deployctl.hardware import GpuProfile
 from deployctl.planning.plan import ServingPlan
 from deployctl.planning.settings import fold
 from deployctl.spec import ServiceSpec
-from deployctl.spec.load import problems
-from deployctl.spec.yamlfile import read_documents
+from deployctl.spec.load import problems, read_documents
 from deployctl.tuning.overlay import plain
 from deployctl.tuning.problem import Parameter
 from deployctl.tuning.trial import Value

@@ -8,7 +8,7 @@ import yaml
 from deployctl import assets
 from deployctl.errors import InputError, PlanRefusedError, SpecError
 from deployctl.hardware import load_profile
-from deployctl.hardware.profile import Toleration
+from deployctl.hardware.profile import NodeTaint
 from deployctl.render.helm import VALUES_FILE, helm_values, merge, render_helm
 from deployctl.render.manifests import KUSTOMIZATION, render_manifests
 from deployctl.render.readme import kubernetes_readme
@@ -77,7 +77,7 @@ def test_nodes_tolerations_and_runtime_come_from_the_profile(planned):
     profile = load_profile("l4").model_copy(
         update={
             "runtime_class": "nvidia",
-            "tolerations": (Toleration(key="dedicated", value="llm"), Toleration(key="spot")),
+            "tolerations": (NodeTaint(key="dedicated", value="llm"), NodeTaint(key="spot")),
         }
     )
     said = helm_values(plan, spec, profile)["scheduling"]

@@ -7,7 +7,6 @@ import pytest
 
 from deployctl.errors import SpecError
 from deployctl.spec import load_specs, service_name
-from deployctl.spec.load import dump_spec
 
 
 @pytest.fixture(autouse=True)
@@ -140,8 +139,3 @@ def test_missing_file_and_folder(tmp_path):
 )
 def test_service_names(model, name):
     assert service_name(model) == name
-
-
-def test_a_dumped_spec_loads_again(tmp_path):
-    [spec] = load_specs([], {"model": "a/b", "port": 9, "engine_args": {"x": [1, 2]}})
-    assert load_specs([write(tmp_path, dump_spec(spec))], {}) == [spec]
