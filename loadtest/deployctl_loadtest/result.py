@@ -241,8 +241,9 @@ class SloResult:
     verdict: Literal["met", "missed", "unresolved"]  # the worst of the objectives'
     objectives: list[Objective]
     good: int  # requests started in the window that met every objective
-    good_share: float | None  # of all that started in it: failed and incomplete ones missed it
-    goodput_per_s: float  # requests that ended in the window, having met every objective
+    # Of those that started in it; one cut by its end counts if it was over a limit by then.
+    good_share: float | None
+    goodput_per_s: float  # requests that ended in the window, ok or failed, times that share
 
 
 @dataclasses.dataclass(frozen=True)

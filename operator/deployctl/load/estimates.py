@@ -82,8 +82,24 @@ def requests(run: Run) -> Estimate | None:
 
 
 def goodput(run: Run, level: slo.Slo) -> Estimate | None:
-    """Requests a second that met every objective."""
-    return _rate(run, [(s.chunk_times()[-1], 1.0) for s in run.samples if slo.meets(level, s)])
+    """Requests a second that met every objective, as `slo.goodput` counts them.
+
+    Both may differ between two runs, how many requests end and which share is good, so the
+    interval is of their product: on logarithms, as of a ratio.
+    """
+    ended = requests(run)
+    good = slo.met(level, run.samples)
+    if ended is None or not good:
+        return None
+    tried = sum(not s.warmup and s.outcome != "incomplete" for s in run.samples) / len(_good(run))
+    share = sum(good) / len(good)
+    shares = intervals.proportion([(int(one), 1) for one in good], CONFIDENCE)
+    value, rate = ended.value * tried * share, ended.interval
+    if not value:
+        return Estimate(0.0, Interval(0.0, rate.high * tried * shares.high), len(good))
+    each = Interval(1 / rate.high, 1 / rate.low if rate.low > 0 else math.inf)  # seconds
+    bounds = intervals.ratio(1 / ended.value, each, share, shares)
+    return Estimate(value, Interval(bounds.low * tried, bounds.high * tried), len(good))
 
 
 def _rate(run: Run, events: list[tuple[float, float]]) -> Estimate | None:

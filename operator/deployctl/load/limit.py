@@ -1,13 +1,12 @@
 """Whether a measured load is within what a service holds, and the answer of a search. Pure."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
-from deployctl.load import intervals
 from deployctl.load.gate import tell
 from deployctl.load.search import Found, Held
-from deployctl.load.slo import Slo, meets
+from deployctl.load.slo import Goodput
 from deployctl_loadtest.result import LoadResult
 from deployctl_loadtest.sample import Sample
 from deployctl_loadtest.series import Limit, Point, Variable
@@ -63,27 +62,16 @@ def growth(samples: Sequence[Sample], window: tuple[float, float]) -> int:
     return grown if grown > max(_GROWTH * came, _CHANCE * math.sqrt((middle + last) / 2)) else 0
 
 
-def goodput(slo: Slo, result: LoadResult, samples: Sequence[Sample]) -> tuple[float, float, float]:
-    """Requests a second that met every objective: value, and its 95% interval."""
-    assert result.slo is not None
-    begin, end = result.window_s
-    measured = [s for s in samples if not s.warmup and s.outcome != "incomplete"]
-    bounds = intervals.proportion([(int(meets(slo, s)), 1) for s in measured])
-    rate = len(measured) / (end - begin) if end > begin else 0.0
-    value = result.slo.goodput_per_s
-    return value, round(min(value, bounds.low * rate), 4), round(max(value, bounds.high * rate), 4)
-
-
 def answer(
     found: Found | None,
     slo: str,
     variable: Variable,
     points: Sequence[Point],
-    good: dict[float, tuple[float, float, float]],
+    good: Mapping[float, Goodput],
 ) -> Limit:
     """The answer in figures and a sentence. `found` is None for a search that was interrupted.
 
-    `good` has goodput and interval by load.
+    `good` has the goodput by load.
     """
     status: Literal[
         "found", "unresolved", "never_held", "not_reached", "client_limited", "interrupted"
@@ -92,8 +80,7 @@ def answer(
     failed = [p.value for p in points if p.held == "no"]
     holds = found.holds if found else max(held, default=None)
     breaks = found.breaks if found else min(failed, default=None)
-    figures = good.get(holds) if holds is not None else None
-    value, low, high = figures if figures else (None, None, None)
+    value, low, high = (None, None, None) if holds is None else good.get(holds, (None,) * 3)
     unit = "users" if variable == "users" else "requests/s"
     most = f"The SLO {slo} held at {holds:g} {unit}" if holds is not None else ""
     if value is not None:

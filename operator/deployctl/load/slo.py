@@ -105,20 +105,14 @@ def evaluate(slo: Slo, samples: Sequence[Sample], window: tuple[float, float]) -
         _error_rate(term, measured) if term.measure is None else _percentile(term, measured)
         for term in slo.terms
     ]
-    good = sum(meets(slo, sample) for sample in measured)
-    seconds = window[1] - window[0]
-    ended = sum(
-        meets(slo, sample) and window[0] <= sample.chunk_times()[-1] < window[1]
-        for sample in samples
-        if sample.ttft_s is not None
-    )
+    decided = met(slo, samples)
     return SloResult(
         text=slo.text,
         verdict=min((o.verdict for o in objectives), key=lambda verdict: _RANK[verdict]),
         objectives=objectives,
-        good=good,
-        good_share=round(good / len(measured), 6) if measured else None,
-        goodput_per_s=round(ended / seconds, 4) if seconds > 0 else 0.0,
+        good=sum(decided),
+        good_share=round(sum(decided) / len(decided), 6) if decided else None,
+        goodput_per_s=goodput(slo, samples, window).value,
     )
 
 
@@ -139,7 +133,7 @@ def meets(slo: Slo, sample: Sample) -> bool:
     return True
 
 
-def decided(slo: Slo, samples: Sequence[Sample]) -> list[bool]:
+def met(slo: Slo, samples: Sequence[Sample]) -> list[bool]:
     """Whether each request that began in the window met every objective, in the order of start.
 
     As in a percentile, one cut by the run's end counts (as missed) if it was over a limit by then.
@@ -149,6 +143,32 @@ def decided(slo: Slo, samples: Sequence[Sample]) -> list[bool]:
         for sample in samples
         if not sample.warmup and (sample.outcome != "incomplete" or _is_over(slo, sample))
     ]
+
+
+class Goodput(NamedTuple):
+    """Requests a second that met every objective: value, and its 95% interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def goodput(slo: Slo, samples: Sequence[Sample], window: tuple[float, float]) -> Goodput:
+    """How many requests end a second, and of these the share that met every objective.
+
+    That share is of the requests that began in the window. What ends in it and began before met
+    users who all came at once, which in a short window with slow answers is many.
+    """
+    began = [sample for sample in samples if not sample.warmup]
+    ok = sum(sample.outcome == "ok" for sample in began)
+    if not ok:
+        return Goodput(0.0, 0.0, 0.0)
+    failed = sum(sample.failed for sample in began)
+    ended = statistics.requests_per_s(samples, window) * (ok + failed) / ok
+    good = met(slo, samples)
+    bounds = intervals.proportion([(int(one), 1) for one in good])
+    shares = (sum(good) / len(good), bounds.low, bounds.high)
+    return Goodput(*(round(ended * share, 4) for share in shares))
 
 
 def _is_over(slo: Slo, cut: Sample) -> bool:

@@ -72,6 +72,17 @@ def output_tokens(sample: Sample, per_chunk: float) -> float:
     return sample.chunks * per_chunk
 
 
+def requests_per_s(samples: Sequence[Sample], window: tuple[float, float]) -> float:
+    """Requests that ended well in the window, whenever they began."""
+    begin, end = window
+    done = sum(
+        begin <= sample.chunk_times()[-1] < end
+        for sample in samples
+        if sample.outcome == "ok" and sample.ttft_s is not None
+    )
+    return round(done / (end - begin), 4) if end > begin else 0.0
+
+
 def throughput(samples: Sequence[Sample], window: tuple[float, float]) -> Throughput:
     """What came in during the window, of whichever request: also those that began before
     it or were cut by its end. A request's tokens are spread evenly over its chunks, and
@@ -85,7 +96,6 @@ def throughput(samples: Sequence[Sample], window: tuple[float, float]) -> Throug
     known = [s.input_tokens for s in samples if s.input_tokens is not None]
     input_mean = sum(known) / len(known) if known else 0.0
     out = inn = 0.0
-    done = 0
     for sample in samples:
         times = sample.chunk_times()
         if not times:
@@ -94,9 +104,8 @@ def throughput(samples: Sequence[Sample], window: tuple[float, float]) -> Throug
         out += output_tokens(sample, per_chunk) * inside / len(times)
         if begin <= times[0] < end:
             inn += sample.input_tokens if sample.input_tokens is not None else input_mean
-        done += sample.outcome == "ok" and begin <= times[-1] < end
     return Throughput(
-        requests_per_s=round(done / seconds, 4),
+        requests_per_s=requests_per_s(samples, window),
         output_tokens_per_s=round(out / seconds, 3),
         input_tokens_per_s=round(inn / seconds, 3),
         total_tokens_per_s=round((out + inn) / seconds, 3),

@@ -4,10 +4,9 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Literal
 
-from deployctl.load import intervals, limit
-from deployctl.load import slo as slos
+from deployctl.load import limit
 from deployctl.load.search import Held
-from deployctl.load.slo import Slo
+from deployctl.load.slo import Goodput, Slo, goodput
 from deployctl.tuning.trial import Failure, Invalid, Load, Observation
 from deployctl_loadtest.result import Distribution, LoadResult, SloResult
 from deployctl_loadtest.sample import Sample
@@ -86,24 +85,11 @@ def _held(result: LoadResult, samples: Sequence[Sample], slo: Slo | None) -> tup
     return held, "there is no SLO" if held == "yes" else why
 
 
-def _goodput(
-    result: LoadResult, samples: Sequence[Sample], slo: Slo | None
-) -> tuple[float, float, float]:
-    """Value and 95% interval; without an SLO, whatever is answered is good.
-
-    The share of good requests is of those that began in the window. What ends in it and began
-    before met users who all came at once, which in a short window with slow answers is many.
-    """
-    rate, counts = result.throughput.requests_per_s, result.requests
+def _goodput(result: LoadResult, samples: Sequence[Sample], slo: Slo | None) -> Goodput:
+    """Without an SLO, whatever is answered is good."""
     if slo is None:
-        return rate, rate, rate
-    if not counts.ok:
-        return 0.0, 0.0, 0.0
-    good = slos.decided(slo, samples)
-    bounds = intervals.proportion([(int(met), 1) for met in good])
-    ended = rate * (counts.ok + counts.failed) / counts.ok
-    share, low, high = sum(good) / len(good) if good else 0.0, bounds.low, bounds.high
-    return round(ended * share, 4), round(ended * low, 4), round(ended * high, 4)
+        return Goodput(*[result.throughput.requests_per_s] * 3)
+    return goodput(slo, samples, result.window_s)
 
 
 def _at(spread: Distribution | None, name: Literal["p50", "p95"]) -> float | None:

@@ -117,7 +117,7 @@ def test_goodput_has_an_interval():
     samples = queue(10, 20)
     for sample in samples[::5]:
         sample.ttft_s = 2.0
-    value, low, high = limit.goodput(SLO, measured(samples), samples)
+    value, low, high = slo.goodput(SLO, samples, (0.0, SECONDS))
     assert value == pytest.approx(8, abs=0.1)
     assert 7.5 < low < value < high < 8.5
 

@@ -142,11 +142,12 @@ def test_goodput_is_of_requests_that_met_everything():
     stuttering = [sample(gaps=(0.02, 0.02, 0.02, 0.4)) for _ in range(10)]
     bad = [sample(outcome="truncated") for _ in range(20)]
     cut = [sample(outcome="incomplete") for _ in range(20)]
-    before = sample(1.95)  # ends in the window: its answer counts there, as in requests/s
+    before = sample(1.95)  # ends in the window: it counts in requests/s, not in the share
     before.warmup = True
     result = judged("ttft_p95=500ms,itl_p99=100ms", [before, *good, *late, *stuttering, *bad, *cut])
-    assert (result.good, result.good_share) == (40, 0.4)
-    assert result.goodput_per_s == pytest.approx(4.1)
+    assert (result.good, result.good_share) == (40, 0.5)
+    # 6.1 a second end well, of 60 that did and 20 that failed; half of these met everything.
+    assert result.goodput_per_s == pytest.approx(6.1 * 80 / 60 / 2, abs=1e-4)
     assert result.verdict == "missed"
 
 

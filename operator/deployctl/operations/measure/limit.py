@@ -42,6 +42,7 @@ def find(
         InputError: there is no SLO. Otherwise what a single run raises.
     """
     from deployctl.load import limit, search
+    from deployctl.load.slo import Goodput, goodput
 
     if slo is None:
         raise InputError(
@@ -51,7 +52,7 @@ def find(
         )
     variable: Variable = "users" if by_users else "rate"
     recorder = loadseries.Recorder("find_max", variable, setup, folder)
-    good: dict[float, tuple[float, float, float]] = {}
+    good: dict[float, Goodput] = {}
 
     def attempt(load: float, number: int) -> "Held":
         again = f", again and {2 ** (number - 1)} times as long" if number > 1 else ""
@@ -69,7 +70,7 @@ def find(
         held, why = limit.decide(result, measured.samples)
         if result.interrupted:
             held, why = "unclear", "interrupted"
-        good[load] = limit.goodput(slo, result, measured.samples)
+        good[load] = goodput(slo, measured.samples, result.window_s)
         said: Literal["yes", "no", "unclear"] = "unclear" if held == "client" else held
         point = recorder.add(load, measured, said, why)
         shown = {"yes": "held", "no": "not held"}.get(held, held)
