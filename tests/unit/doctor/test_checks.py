@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.doctor.checks import examine
+from deployctl.doctor.examine import examine
 from deployctl.doctor.facts import Disk, Docker, Gpus, HostFacts, Hub, Question
 from deployctl.doctor.report import Check, document, verdict
 from deployctl.hardware import load_profile
@@ -40,7 +40,6 @@ HOST = HostFacts(
     disks=(Disk("models", "/models", 200.0, True), Disk("images", "/var/lib/docker", 90.0, False)),
     docker=DOCKER,
     toolkit="1.18.0",
-    toolkit_asked=True,
     gpus=Gpus(cards=(L4,)),
     port_free=True,
     hub=Hub(endpoint="hub", status=200, clock_skew_s=0.4),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from deployctl.cli import app
-from deployctl.doctor import gather as gathering
+from deployctl.doctor import examine as gathering
 from deployctl.doctor.facts import Gpus, HostFacts
 
 BARE = HostFacts(os_id="ubuntu", os_version="24.04", port_free=True)

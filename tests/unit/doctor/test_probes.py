@@ -9,13 +9,12 @@ import psutil
 import pytest
 
 from deployctl import host
-from deployctl.doctor import net_probe
-from deployctl.doctor.docker_probe import ask_docker, ask_toolkit
+from deployctl.doctor import service_probe
+from deployctl.doctor.detect import ask_gpus
+from deployctl.doctor.examine import gather
 from deployctl.doctor.facts import HostFacts, Question
-from deployctl.doctor.gather import gather
-from deployctl.doctor.gpu_probe import ask_gpus
 from deployctl.doctor.host_probe import ask_clock, ask_disks, ask_host, cpu_flags, os_release
-from deployctl.doctor.net_probe import ask_hub, ask_port, token_shape
+from deployctl.doctor.service_probe import ask_docker, ask_hub, ask_port, ask_toolkit, token_shape
 from deployctl.doctor.shell import Ran, bounded, run
 from deployctl.hardware import load_profile
 
@@ -227,21 +226,21 @@ def test_the_hub_offline_and_out_of_reach(tmp_path, monkeypatch):
     def no_network(endpoint):
         raise AssertionError("asked although offline")
 
-    monkeypatch.setattr(net_probe, "_head", no_network)
+    monkeypatch.setattr(service_probe, "_head", no_network)
     assert ask_hub({"HF_HUB_OFFLINE": "1"}, tmp_path).offline
-    monkeypatch.setattr(net_probe, "_head", lambda endpoint: (None, f"no {endpoint}", None))
+    monkeypatch.setattr(service_probe, "_head", lambda endpoint: (None, f"no {endpoint}", None))
     hub = ask_hub({"HF_ENDPOINT": "http://127.0.0.1:9"}, tmp_path)
     assert (hub.status, hub.error) == (None, "no http://127.0.0.1:9")
 
 
 def test_a_nonsense_endpoint_is_a_finding_not_a_traceback():
-    assert net_probe._head("http://[")[0] is None
+    assert service_probe._head("http://[")[0] is None
 
 
 @pytest.mark.parametrize("target", ["docker", "process"])
 @pytest.mark.parametrize("profile", [None, "l4", "cpu"])
 def test_a_bare_machine_is_gathered_without_a_word(tmp_path, monkeypatch, target, profile):
-    monkeypatch.setattr(net_probe, "_head", lambda endpoint: (None, "no route", None))
+    monkeypatch.setattr(service_probe, "_head", lambda endpoint: (None, "no route", None))
     question = Question(
         target=target,
         profile=load_profile(profile) if profile else None,
@@ -251,4 +250,4 @@ def test_a_bare_machine_is_gathered_without_a_word(tmp_path, monkeypatch, target
     facts = gather(question, run=lambda argv, timeout_s: MISSING, environ={}, root=tmp_path)
     assert (facts.gpus is None) == (profile == "cpu")
     assert (facts.docker is None) == (target == "process")
-    assert facts.vllm_asked == (target == "process")
+    assert facts.vllm is None or target == "process"

@@ -120,9 +120,7 @@ def free_port(after: int) -> int:
 def _cards(gpu: str) -> "list[Card]":
     """This host's cards that could be `gpu`, as far as CUDA_VISIBLE_DEVICES leaves them."""
     from deployctl.doctor import detect
-    from deployctl.doctor.gpu_probe import ask_gpus
-    from deployctl.doctor.shell import run
 
-    cards = detect.visible(ask_gpus(run, thorough=False).cards, os.environ)
+    cards = detect.visible(detect.ask_gpus(thorough=False).cards, os.environ)
     known = [(card, detect.match(card.name or "")) for card in cards if not card.mig]
     return [card for card, profile in known if profile is None or profile.name == gpu]

@@ -1,8 +1,7 @@
 """This host, as far as it decides what a study measures; and what else runs on it."""
 
 from deployctl import host
-from deployctl.doctor.gpu_probe import ask_gpus
-from deployctl.doctor.shell import run
+from deployctl.doctor.detect import ask_gpus
 from deployctl.errors import TargetError
 from deployctl.events import Event, Tell
 from deployctl.operations.deploy.services import open_store
@@ -20,7 +19,7 @@ def fingerprint(planned: Planned, baseline: ServingPlan) -> Fingerprint:
     target = planned.base.target or "process"
     driver = None
     if planned.profile.kind == "cuda":
-        cards = ask_gpus(run, thorough=False).cards
+        cards = ask_gpus(thorough=False).cards
         driver = next((card.driver for card in cards if card.driver), None)
     return Fingerprint(
         hardware=this_hardware(planned.profile, planned.base.gpus),

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from deployctl.doctor.detect import SAID, match, nearest
 from deployctl.doctor.facts import Gpus, HostFacts, Question
-from deployctl.doctor.report import Check, fail, good, warn
+from deployctl.doctor.report import Check, Topic
 from deployctl.hardware import GpuProfile
 from deployctl.hardware.cuda import image_cuda, numbers, oldest_branch, toolkit_driver
 from deployctl.hardware.nvidia_smi import Card, Failure
@@ -32,7 +32,7 @@ def gpu_checks(facts: HostFacts, question: Question) -> Iterator[Check]:
     if gpus.failure:
         detail = SAID[gpus.failure] + (f": {gpus.complaint}" if gpus.failure == "other" else "")
         fix = _FIX[gpus.failure].format(setup=question.setup)
-        yield fail("driver", "NVIDIA driver", detail, fix)
+        yield Topic("driver", "NVIDIA driver").fail(detail, fix)
         return
     yield _driver(gpus, question)
     yield from _lost(gpus)
@@ -48,86 +48,76 @@ def gpu_checks(facts: HostFacts, question: Question) -> Iterator[Check]:
 
 
 def _driver(gpus: Gpus, question: Question) -> Check:
-    id, title = "driver", "NVIDIA driver"
+    it = Topic("driver", "NVIDIA driver")
     driver = next((c.driver for c in gpus.cards if c.driver), None)
     cuda = image_cuda(question.vllm_version)
     oldest, released = oldest_branch(cuda), toolkit_driver(cuda)
     wants = f"vLLM {question.vllm_version} is built with CUDA {cuda}"
     fix = f"sudo {question.setup} --driver {oldest}, then reboot"
     if driver is None:
-        return warn(id, title, f"of unknown version; {wants}", f"{oldest} is the oldest that works")
+        return it.warn(f"of unknown version; {wants}", f"{oldest} is the oldest that works")
     if numbers(driver)[0] < oldest:
-        return fail(id, title, f"{driver} is too old: {wants}, which needs {oldest} or newer", fix)
+        return it.fail(f"{driver} is too old: {wants}, which needs {oldest} or newer", fix)
     if numbers(driver) < numbers(released):
-        return warn(id, title, f"{driver}; {wants}, released with {released}", fix)
-    return good(id, title, f"{driver}, for CUDA {cuda}")
+        return it.warn(f"{driver}; {wants}, released with {released}", fix)
+    return it.good(f"{driver}, for CUDA {cuda}")
 
 
 def _lost(gpus: Gpus) -> Iterator[Check]:
     if gpus.lost:
-        yield fail(
-            "gpu-lost",
-            "Lost cards",
+        yield Topic("gpu-lost", "Lost cards").fail(
             "the driver cannot reach " + ", ".join(gpus.lost),
             "reboot; if it comes back, check power and slot",
         )
 
 
 def _cards(gpus: Gpus, question: Question) -> Check:
-    id, title = "gpus", "GPUs"
+    it = Topic("gpus", "GPUs")
     names = [c.name or "a card without a name" for c in gpus.cards]
     kinds = [f"{names.count(n)} × {n}" for n in dict.fromkeys(names)]
     text = ", ".join(kinds)
     if len(names) < question.gpus:
-        return fail(id, title, f"{text}; {question.gpus} are wanted", "lower --gpus")
+        return it.fail(f"{text}; {question.gpus} are wanted", "lower --gpus")
     if len(kinds) > 1:
-        return warn(
-            id, title, text, "choose one kind with CUDA_VISIBLE_DEVICES: the slowest sets the pace"
-        )
+        return it.warn(text, "choose one kind with CUDA_VISIBLE_DEVICES: the slowest sets the pace")
     profile = question.profile
     if profile is None:
         found = match(names[0])
         if found is None:
             near = nearest(names[0]).name
-            return warn(
-                id, title, f"{text}: no profile", f"start your own from a copy of {near}.yaml"
-            )
-        return good(id, title, f"{text}: profile {found.name}")
+            return it.warn(f"{text}: no profile", f"start your own from a copy of {near}.yaml")
+        return it.good(f"{text}: profile {found.name}")
     if names[0] not in profile.matches:
         right = match(names[0])
         fix = f"--gpu {right.name}" if right else "check that the profile describes this card"
-        return warn(id, title, f"{text}, where profile {profile.name} was named", fix)
-    return good(id, title, text)
+        return it.warn(f"{text}, where profile {profile.name} was named", fix)
+    return it.good(text)
 
 
 def _fits_profile(gpus: Gpus, profile: GpuProfile) -> Iterator[Check]:
     """Memory and capability of each card against the profile's figures."""
     found = [c.usable_mib / 1024 for c in gpus.cards if c.usable_mib is not None]
     if found:
-        least = min(found)
+        it, least = Topic("gpu-memory", "GPU memory"), min(found)
         text = f"{least:.2f} GiB a card; profile {profile.name} says {profile.memory_gib:.2f}"
         if least < profile.memory_gib * 0.98:
-            yield fail(
-                "gpu-memory", "GPU memory", text, f"--gpu auto, or --gpu-memory-gib {least:.2f}"
-            )
+            yield it.fail(text, f"--gpu auto, or --gpu-memory-gib {least:.2f}")
         else:
-            yield good("gpu-memory", "GPU memory", text)
+            yield it.good(text)
     known = [c.compute_capability for c in gpus.cards if c.compute_capability]
     if known and profile.compute_capability:
-        least_capability = min(known, key=numbers)
-        text = f"{least_capability}; profile {profile.name} says {profile.compute_capability}"
-        if numbers(least_capability) < numbers(profile.compute_capability):
-            yield fail("gpu-capability", "Compute capability", text, "--gpu auto")
+        it, lowest = Topic("gpu-capability", "Compute capability"), min(known, key=numbers)
+        if numbers(lowest) < numbers(profile.compute_capability):
+            text = f"{lowest}; profile {profile.name} says {profile.compute_capability}"
+            yield it.fail(text, "--gpu auto")
         else:
-            yield good("gpu-capability", "Compute capability", least_capability)
+            yield it.good(lowest)
 
 
 def _mig(gpus: Gpus) -> Iterator[Check]:
     on = [_number(c) for c in gpus.cards if c.mig]
     if on:
-        yield fail(
-            "mig",
-            "Partitioning (MIG)",
+        yield Topic("mig", "Partitioning (MIG)").fail(
             f"on, for GPU {', '.join(on)}; a profile describes a whole card",
             f"sudo nvidia-smi -i {','.join(on)} -mig 0",
         )
@@ -135,18 +125,18 @@ def _mig(gpus: Gpus) -> Iterator[Check]:
 
 def _taken(gpus: Gpus, question: Question) -> Check:
     """vLLM starts on a card only when its share of the memory is free."""
-    id, title = "gpu-free", "Free GPU memory"
+    it = Topic("gpu-free", "Free GPU memory")
     free = [
         (c, c.memory_free_mib / c.usable_mib)
         for c in gpus.cards
         if c.memory_free_mib is not None and c.usable_mib
     ]
     if not free:
-        return warn(id, title, "the driver does not say", "end what else uses the GPU")
+        return it.warn("the driver does not say", "end what else uses the GPU")
     busy = [(c, share) for c, share in free if share < UTILIZATION]
     if not busy:
         least = min(c.memory_free_mib or 0 for c, _ in free) / 1024
-        return good(id, title, f"{least:.2f} GiB a card, nothing else runs there")
+        return it.good(f"{least:.2f} GiB a card, nothing else runs there")
     text = "; ".join(
         f"GPU {_number(c)}: {(c.memory_free_mib or 0) / 1024:.1f} GiB free{_holders(gpus, c)}"
         for c, _ in busy
@@ -154,12 +144,12 @@ def _taken(gpus: Gpus, question: Question) -> Check:
     least_share = min(share for _, share in busy)
     if len(free) - len(busy) >= question.gpus:
         idle = ",".join(_number(c) for c, share in free if share >= UTILIZATION)
-        return warn(id, title, text, f"CUDA_VISIBLE_DEVICES={idle} leaves the idle cards")
+        return it.warn(text, f"CUDA_VISIBLE_DEVICES={idle} leaves the idle cards")
     lower = int(least_share * 100) / 100
     fix = "end what holds it"
     if lower >= 0.3:
         fix += f", or plan with --gpu-memory-utilization {lower:.2f}"
-    return fail(id, title, text, fix)
+    return it.fail(text, fix)
 
 
 def _holders(gpus: Gpus, card: Card) -> str:
@@ -174,34 +164,31 @@ def _holders(gpus: Gpus, card: Card) -> str:
 
 
 def _persistence(gpus: Gpus) -> Iterator[Check]:
+    it = Topic("persistence", "Persistence mode")
     off = [_number(c) for c in gpus.cards if c.persistence is False]
     if off:
-        yield warn(
-            "persistence",
-            "Persistence mode",
+        yield it.warn(
             f"off, for GPU {', '.join(off)}: each start waits for the card to wake",
             "sudo systemctl enable --now nvidia-persistenced, or sudo nvidia-smi -pm 1",
         )
     elif any(c.persistence for c in gpus.cards):
-        yield good("persistence", "Persistence mode", "on")
+        yield it.good("on")
 
 
 def _peers(gpus: Gpus, profile: GpuProfile | None, question: Question) -> Check:
-    id, title = "peer-to-peer", "Peer-to-peer"
+    it = Topic("peer-to-peer", "Peer-to-peer")
     if not gpus.peers:
-        return warn(id, title, "the driver does not say", "nvidia-smi topo -p2p r")
+        return it.warn("the driver does not say", "nvidia-smi topo -p2p r")
     refused = sorted({cell for cell in gpus.peers.values() if cell != "OK"})
     expected = bool(profile and profile.interconnect and profile.interconnect.peer_to_peer)
     if not refused:
-        return good(id, title, "every card reaches every other")
+        return it.good("every card reaches every other")
     text = f"not between all cards ({', '.join(refused)})"
     if not expected:
-        return good(id, title, f"{text}, as profile {profile.name} says" if profile else text)
+        return it.good(f"{text}, as profile {profile.name} says" if profile else text)
     if question.gpus == 1:
-        return good(id, title, f"{text}; one card is used")
-    return warn(
-        id,
-        title,
+        return it.good(f"{text}; one card is used")
+    return it.warn(
         f"{text}, though profile {profile.name if profile else '?'} counts on it",
         "plan with --gpu auto, which reads it from the driver",
     )

@@ -1,4 +1,4 @@
-"""Asks everything at once, so that the slowest answer is the whole wait."""
+"""Asks everything at once, so that the slowest answer is the whole wait, and judges it."""
 
 import os
 from collections.abc import Callable, Mapping
@@ -6,11 +6,14 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from deployctl.doctor.docker_probe import ask_docker, ask_toolkit
+from deployctl.doctor.detect import ask_gpus
 from deployctl.doctor.facts import HostFacts, Question
-from deployctl.doctor.gpu_probe import ask_gpus
+from deployctl.doctor.gpu_checks import gpu_checks
+from deployctl.doctor.host_checks import host_checks
 from deployctl.doctor.host_probe import ask_clock, ask_disks, ask_host, ask_vllm
-from deployctl.doctor.net_probe import ask_hub, ask_port
+from deployctl.doctor.report import Check
+from deployctl.doctor.service_checks import docker_checks, network_checks
+from deployctl.doctor.service_probe import ask_docker, ask_hub, ask_port, ask_toolkit
 from deployctl.doctor.shell import Run, run
 
 
@@ -40,15 +43,18 @@ def gather(
     with ThreadPoolExecutor(len(jobs)) as pool:
         running = {name: pool.submit(job) for name, job in jobs.items()}
         found = {name: future.result() for name, future in running.items()}
-    port_free, port_error = found.pop("port")
+    found["port_free"], found["port_error"] = found.pop("port")
     docker = found.get("docker")
     if docker is not None and docker.root_dir and not docker.host:
         found["disks"] += ask_disks([("images", Path(docker.root_dir))])
-    return HostFacts(
-        **found.pop("host"),
-        **found,
-        port_free=port_free,
-        port_error=port_error,
-        toolkit_asked="toolkit" in found,
-        vllm_asked="vllm" in found,
-    )
+    return HostFacts(**found.pop("host"), **found)
+
+
+def examine(facts: HostFacts, question: Question) -> list[Check]:
+    """Judges the machine: every check that the question asks for, in reading order. Pure."""
+    return [
+        *host_checks(facts, question),
+        *docker_checks(facts, question),
+        *gpu_checks(facts, question),
+        *network_checks(facts, question),
+    ]

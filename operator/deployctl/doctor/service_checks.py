@@ -1,0 +1,135 @@
+"""The Docker engine, Compose and NVIDIA's container toolkit; the port, the Hub and its token.
+
+Pure functions, as in every module of checks: no I/O may enter here.
+"""
+
+from collections.abc import Iterator
+
+from deployctl.doctor.facts import Docker, HostFacts, Hub, Question
+from deployctl.doctor.report import Check, Topic
+from deployctl.hardware.cuda import numbers
+
+# What the bundles are written for: depends_on conditions, start_period, device reservations.
+OLDEST_COMPOSE = (2, 20)
+# Docker 19.03 brought --gpus; 20.10 is the oldest that Compose v2 speaks to.
+OLDEST_DOCKER = (20, 10)
+
+
+def docker_checks(facts: HostFacts, question: Question) -> Iterator[Check]:
+    """What the target `docker` needs; nothing for others."""
+    docker = facts.docker
+    if question.target != "docker" or docker is None:
+        return
+    yield _engine(docker)
+    if docker.client and not docker.hung:
+        yield _compose(docker)
+    if docker.host:
+        yield Topic("docker-host", "Docker host").warn(
+            f"DOCKER_HOST is {docker.host}: what is said here of GPU, disk and port is about "
+            "this machine",
+            "run deployctl doctor over there too",
+        )
+    elif not question.cpu:
+        yield _toolkit(facts, question)
+        if docker.server:
+            yield _runtime(docker)
+
+
+def _engine(docker: Docker) -> Check:
+    it = Topic("docker", "Docker engine")
+    if not docker.client:
+        return it.fail("not installed", "sudo apt install docker.io docker-compose-v2")
+    if docker.denied:
+        return it.fail(
+            "this user may not talk to it", "sudo usermod -aG docker $USER, then log in again"
+        )
+    if docker.server is None:
+        fix = "sudo systemctl restart docker" if docker.hung else "sudo systemctl start docker"
+        if docker.host:
+            fix = "start it there, or unset DOCKER_HOST"
+        return it.fail(f"does not answer: {docker.error}", fix)
+    if numbers(docker.server)[:2] < OLDEST_DOCKER:
+        return it.fail(docker.server, "20.10 is the oldest that works: update docker.io")
+    return it.good(docker.server + (", rootless" if docker.rootless else ""))
+
+
+def _compose(docker: Docker) -> Check:
+    it = Topic("compose", "Docker Compose")
+    if docker.compose is None:
+        return it.fail("no v2 plugin", "sudo apt install docker-compose-v2")
+    if numbers(docker.compose)[:2] < OLDEST_COMPOSE:
+        return it.fail(docker.compose, "2.20 is the oldest that is tried: update docker-compose-v2")
+    return it.good(docker.compose)
+
+
+def _toolkit(facts: HostFacts, question: Question) -> Check:
+    it = Topic("toolkit", "NVIDIA container toolkit")
+    if facts.toolkit is None:
+        return it.fail(
+            "not installed, so no container sees a GPU", f"sudo {question.setup} --toolkit-repo URL"
+        )
+    return it.good(facts.toolkit)
+
+
+def _runtime(docker: Docker) -> Check:
+    it = Topic("nvidia-runtime", "GPUs in Docker")
+    if "nvidia" in (docker.runtimes or ()):
+        return it.good("runtime nvidia")
+    if any("nvidia" in device for device in docker.cdi_devices):
+        return it.good(f"{len(docker.cdi_devices)} CDI devices")
+    return it.fail(
+        "Docker does not know the runtime nvidia",
+        "sudo nvidia-ctk runtime configure --runtime=docker && sudo systemctl restart docker",
+    )
+
+
+def network_checks(facts: HostFacts, question: Question) -> Iterator[Check]:
+    """Where the service listens and where checkpoints come from."""
+    yield _port(facts, question)
+    if facts.hub is not None:
+        yield _hub(facts.hub)
+        yield _token(facts.hub)
+
+
+def _port(facts: HostFacts, question: Question) -> Check:
+    it, text = Topic("port", "Port"), f"{question.port} on 127.0.0.1"
+    if facts.port_free is None:
+        return it.warn(f"{text}: cannot be told", "choose one with --port")
+    if not facts.port_free and question.holder:
+        return it.good(f"{text} is held by the service {question.holder}")
+    if not facts.port_free:
+        return it.fail(
+            f"{text}: {facts.port_error or 'taken'}",
+            f"deployctl status and ss -ltnp 'sport = :{question.port}' say who; or --port another",
+        )
+    return it.good(f"{text} is free")
+
+
+def _hub(hub: Hub) -> Check:
+    it = Topic("hub", "Hub")
+    if hub.offline:
+        return it.warn(
+            "HF_HUB_OFFLINE is set: only folders and cached checkpoints can be served",
+            "unset HF_HUB_OFFLINE to fetch others",
+        )
+    if hub.status is None:
+        return it.warn(
+            f"cannot be reached: {hub.error}",
+            "check network and HTTPS_PROXY, or name a mirror with HF_ENDPOINT; "
+            "--model FOLDER needs no Hub",
+        )
+    if hub.status >= 500 or hub.status == 429:
+        return it.warn(f"answers {hub.status}", "try again later")
+    return it.good("reachable")
+
+
+def _token(hub: Hub) -> Check:
+    it = Topic("hub-token", "Hub token")
+    if hub.token_source is None:
+        return it.good("none: enough for open models, not for gated ones")
+    if hub.token_problem:
+        return it.warn(
+            f"{hub.token_source}: {hub.token_problem}",
+            "write the token alone there, or unset it: a wrong one is refused for open models too",
+        )
+    return it.good(f"from {hub.token_source}, of the right shape")
