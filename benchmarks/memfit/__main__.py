@@ -24,7 +24,7 @@ WEIGHTS_MISS, CACHE_MISS = 0.01, 0.06
 def main() -> int:
     """Reads the command line; returns 0, or 2 for a case file that cannot be read."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.memfit")
-    parser.add_argument("--cases", type=Path, default=HERE / "cases.jsonl")
+    parser.add_argument("--cases", type=Path, default=HERE / "cases.jsonl.gz")
     parser.add_argument("--output", choices=("text", "json"), default="text")
     given = parser.parse_args()
     try:

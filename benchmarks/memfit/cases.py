@@ -6,6 +6,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from benchmarks.data import read_text
+
 from deployctl.errors import DeployctlError
 from deployctl.hardware import GpuProfile, load_profile
 from deployctl.model import Documents, ModelFacts, facts_from
@@ -120,13 +122,13 @@ class Case:
 
 
 def read(path: Path) -> list[Case]:
-    """Reads a case file, one JSON object a line.
+    """Reads a case file, one JSON object a line; it may be compressed (`.gz`).
 
     Raises:
         DeployctlError: a line is no case.
     """
     cases = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(path).splitlines(), 1):
         if not line.strip():
             continue
         try:

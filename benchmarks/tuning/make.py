@@ -1,4 +1,4 @@
-"""Writes surfaces/*.json, the synthetic ones: `python -m benchmarks.tuning.make`.
+"""Writes surfaces/*.json.gz, the synthetic ones: `python -m benchmarks.tuning.make`.
 
 Cards and models are real, figures come from `model`; where they come from is written into each
 file. Nothing is drawn here: the noise is the bench's.
@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmarks.data import write_compressed
 from benchmarks.tuning.model import Engine, Settings, State
 from benchmarks.tuning.recipes import RECIPES, Recipe
 
@@ -157,12 +158,12 @@ def document(recipe: Recipe) -> dict[str, Any]:
 
 
 def write(recipe: Recipe, folder: Path) -> Path:
-    """One point a line: a diff is then readable."""
+    """One point a line: what differs is then readable."""
     text = document(recipe)
     lines = [json.dumps(point, separators=(",", ":")) for point in text.pop("points")]
     head = json.dumps(text, indent=1)[:-2]
-    file = folder / f"{recipe.name}.json"
-    file.write_text(head + ',\n "points": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n")
+    file = folder / f"{recipe.name}.json.gz"
+    write_compressed(file, head + ',\n "points": [\n  ' + ",\n  ".join(lines) + "\n ]\n}\n")
     return file
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+from benchmarks.data import read_text
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from deployctl.errors import InputError
@@ -199,7 +200,7 @@ class Surface(_Part):
 
 
 def read(file: Path) -> Surface:
-    """Reads a surface file.
+    """Reads a surface file, which may be compressed (`.json.gz`).
 
     Raises:
         InputError: it cannot be read, is not JSON, or breaks the format; `where` says at which
@@ -207,7 +208,7 @@ def read(file: Path) -> Surface:
     """
     hint = f"{PAGE} describes the format"
     try:
-        document: Any = json.loads(file.read_text(encoding="utf-8"))
+        document: Any = json.loads(read_text(file))
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"cannot read the surface file: {error}", where=str(file)) from error
     except json.JSONDecodeError as error:
@@ -230,12 +231,12 @@ def read(file: Path) -> Surface:
 
 
 def read_all(folder: Path) -> list[Surface]:
-    """Reads every `*.json` of a folder, by name.
+    """Reads every `*.json` and `*.json.gz` of a folder, by name.
 
     Raises:
         InputError: there are none, or one is wrong.
     """
-    files = sorted(folder.glob("*.json"))
+    files = sorted((*folder.glob("*.json"), *folder.glob("*.json.gz")))
     if not files:
-        raise InputError("no surface file (*.json) there", where=str(folder))
+        raise InputError("no surface file (*.json, *.json.gz) there", where=str(folder))
     return [read(file) for file in files]

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from benchmarks.data import read_text
 from benchmarks.tuning.__main__ import main
 from benchmarks.tuning.race import judge, quality, summary
 from benchmarks.tuning.rivals import BASELINE, Told, auto_tune, random_search
@@ -67,5 +68,5 @@ def test_the_synthetic_surfaces_are_what_the_model_makes(tmp_path):
     from benchmarks.tuning.recipes import RECIPES
 
     for recipe in RECIPES:
-        made = write(recipe, tmp_path).read_text()
-        assert made == (HERE / "surfaces" / f"{recipe.name}.json").read_text(), recipe.name
+        made = write(recipe, tmp_path)
+        assert read_text(made) == read_text(HERE / "surfaces" / made.name), recipe.name

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from benchmarks.data import write_compressed
 from benchmarks.tuning.surface.file import read, read_all
 
 from deployctl.errors import InputError
@@ -45,9 +46,8 @@ def test_the_page_names_every_field_and_column():
 
 @pytest.mark.parametrize("folder", ["surfaces", "measured"])
 def test_every_shipped_surface_is_read(folder):
-    files = sorted((SHIPPED / folder).glob("*.json"))
-    assert files
-    assert len({read(file).name for file in files}) == len(files)
+    surfaces = read_all(SHIPPED / folder)
+    assert len({surface.name for surface in surfaces}) == len(surfaces) > 1
 
 
 @pytest.mark.parametrize(
@@ -102,6 +102,20 @@ def test_no_json_no_file_and_an_empty_folder(tmp_path):
         read(tmp_path / "none.json")
     with pytest.raises(InputError, match="no surface file"):
         read_all(tmp_path / "nowhere")
+
+
+def test_a_compressed_file_is_read_alike_and_a_cut_one_is_said(tmp_path):
+    plain = written(tmp_path, lambda d: None)
+    file = tmp_path / "s.json.gz"
+    write_compressed(file, plain.read_text())
+    assert read(file) == read(plain)
+    assert len(read_all(tmp_path)) == 2
+    file.write_bytes(file.read_bytes()[:-20])
+    with pytest.raises(InputError, match="not a whole gzip file"):
+        read(file)
+    file.write_text("{}")
+    with pytest.raises(InputError, match="cannot read the surface file"):
+        read(file)
 
 
 def test_a_certain_failure_needs_no_rows(tmp_path):

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from benchmarks.data import read_text
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -45,7 +46,7 @@ def test_every_miss_is_listed_with_a_reason(results):
 
 def test_any_case_file_of_the_format_is_taken(tmp_path):
     file = tmp_path / "cases.jsonl"
-    lines = (ROOT / "benchmarks" / "memfit" / "cases.jsonl").read_text().splitlines()
+    lines = read_text(ROOT / "benchmarks" / "memfit" / "cases.jsonl.gz").splitlines()
     file.write_text("\n".join(lines[:3]) + "\n\n")
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.memfit", "--cases", str(file)],
