@@ -12,14 +12,14 @@ from urllib.parse import urlsplit
 
 from deployctl.errors import HubError, SpecError
 from deployctl.hub.checkpoint import gather
-from deployctl.hub.folder import FolderShelf
+from deployctl.hub.folder import FolderCheckpoint
 from deployctl.hub.source import Folder, HubId, locate
 from deployctl.model.documents import Documents
 
 if TYPE_CHECKING:
     import httpx
 
-DEFAULT_ENDPOINT = "https://huggingface.co"
+DEFAULT_ENDPOINT = "https://huggingface.co"  # as huggingface_hub has it (constants.py)
 
 __all__ = ["HubError", "fetch", "locate"]
 
@@ -44,21 +44,18 @@ def fetch(
     """
     place = locate(source, revision)
     if isinstance(place, Folder):
-        return gather(FolderShelf(place.path))
+        return gather(FolderCheckpoint(place.path))
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return gather(_cached(place))
     import httpx
 
-    from deployctl.hub.client import TIMEOUT, HubClient
-    from deployctl.hub.repository import RepositoryShelf
+    from deployctl.hub.repository import TIMEOUT, HubCheckpoint, HubClient
 
     endpoint = _endpoint()
-    if client is not None:
-        hub = HubClient(client, endpoint=endpoint, token=token, sleep=sleep)
-        return gather(RepositoryShelf.open(hub, place))
-    with httpx.Client(timeout=TIMEOUT, follow_redirects=True, max_redirects=5) as own:
-        hub = HubClient(own, endpoint=endpoint, token=token, sleep=sleep)
-        return gather(RepositoryShelf.open(hub, place))
+    own = httpx.Client(timeout=TIMEOUT, follow_redirects=True, max_redirects=5)
+    with own if client is None else contextlib.nullcontext(client) as http:
+        hub = HubClient(http, endpoint=endpoint, token=token, sleep=sleep)
+        return gather(HubCheckpoint(hub, place))
 
 
 def _endpoint() -> str:
@@ -77,7 +74,7 @@ def _endpoint() -> str:
     return endpoint
 
 
-def _cached(wanted: HubId) -> FolderShelf:
+def _cached(wanted: HubId) -> FolderCheckpoint:
     """The snapshot of a model in the cache that huggingface_hub keeps, by its layout."""
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
     cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
@@ -92,4 +89,4 @@ def _cached(wanted: HubId) -> FolderShelf:
             where=str(folder),
             hint="download it first, unset HF_HUB_OFFLINE, or give a local folder",
         )
-    return FolderShelf(snapshot, hub_id=wanted.name, commit=commit)
+    return FolderCheckpoint(snapshot, hub_id=wanted.name, commit=commit)

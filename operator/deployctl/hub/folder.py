@@ -3,6 +3,7 @@
 import contextlib
 import os
 import stat
+from collections.abc import Mapping
 from pathlib import Path
 
 from deployctl.errors import ModelError
@@ -12,11 +13,11 @@ MAX_FILES = 20_000
 MAX_LEVELS = 3
 
 
-class FolderShelf:
+class FolderCheckpoint:
     """A folder, or a folder of which only one GGUF file counts. Files are never all read."""
 
     gated = False
-    files: dict[str, int | None]
+    files: Mapping[str, int | None]
 
     def __init__(self, path: Path, *, hub_id: str | None = None, commit: str | None = None) -> None:
         """`hub_id` and `commit` are given when the folder is the Hub's own cache of them."""
@@ -63,7 +64,9 @@ class FolderShelf:
             handle = os.open(self._root / name, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
             with os.fdopen(handle, "rb") as stream:
                 if not stat.S_ISREG(os.fstat(handle).st_mode):
-                    raise _special(where)
+                    raise ModelError(
+                        "this is not a regular file", where=where, hint="put a plain file there"
+                    )
                 stream.seek(start)
                 return stream.read(length)
         except OSError as error:
@@ -80,27 +83,27 @@ def _list(root: Path) -> dict[str, int | None]:
     Folders inside are looked into only beside a config.json: a mistyped `..` must not walk a disk.
     """
     try:
-        found, folders = _scan(root, "")
+        files, folders = _scan(root, "")
     except OSError as error:
         raise _unreadable(error, str(root)) from error
     level = 1
-    while "config.json" in found and folders and level <= MAX_LEVELS:
+    while "config.json" in files and folders and level <= MAX_LEVELS:
         deeper = []
         for folder in folders:
             with contextlib.suppress(OSError):  # not needed, or it fails when it is
                 more, inside = _scan(root / folder, folder + "/")
-                found |= {name: size for name, size in more.items() if size is not None}
+                files |= {name: size for name, size in more.items() if size is not None}
                 deeper += inside
-            if len(found) > MAX_FILES:
+            if len(files) > MAX_FILES:
                 break
         folders, level = deeper, level + 1
-    if len(found) > MAX_FILES:
+    if len(files) > MAX_FILES:
         raise ModelError(
             f"the folder holds more than {MAX_FILES} files",
             where=str(root),
             hint="give the checkpoint's own folder",
         )
-    return dict(sorted(found.items()))
+    return dict(sorted(files.items()))
 
 
 def _scan(folder: Path, prefix: str) -> tuple[dict[str, int | None], list[str]]:
@@ -124,10 +127,6 @@ def _size(entry: "os.DirEntry[str]") -> int | None:
     except OSError:
         return None
     return info.st_size if stat.S_ISREG(info.st_mode) else None
-
-
-def _special(where: str) -> ModelError:
-    return ModelError("this is not a regular file", where=where, hint="put a plain file there")
 
 
 def _unreadable(error: OSError, where: str) -> ModelError:

@@ -1,43 +1,149 @@
-"""A repository on the Hub as a shelf: its list of files, and spans of them."""
+"""The Hub: HTTP that retries what passes and says in our words what does not; a repository's
+files, and spans of them.
+"""
 
 import json
+import re
 import threading
-from collections.abc import Mapping
-from typing import Any, Self
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import quote
 
-from deployctl.errors import HubError, ModelError
-from deployctl.hub.client import HubClient
+import httpx
+
+from deployctl.errors import DeployctlError, HubError, ModelError
 from deployctl.hub.jsonfile import too_large
 from deployctl.hub.source import HubId
 
 MAX_LISTING = 64 * 1024 * 1024
 # The first request for a shard brings this much; most headers fit, so one request does.
 HEAD = 64 * 1024
+ATTEMPTS = 4
+CONNECT_ATTEMPTS = 2  # whoever is offline should hear it soon
+MAX_WAIT = 30.0  # seconds before one retry; a Hub that asks for more is reported instead
+TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+_PASSING = {429, 500, 502, 503, 504}
+# By the Hub's X-Error-Code: what is missing, and what to do.
+_MISSING = {
+    "RevisionNotFound": ("the Hub has no such revision", "look at its branches and tags"),
+    "EntryNotFound": ("the Hub has no such file", "the checkpoint changed"),
+}
 
 
-class RepositoryShelf:
+class HubClient:
+    """GET with bounded retries. `sleep` and the httpx client are given, so tests need neither."""
+
+    def __init__(
+        self,
+        client: httpx.Client,
+        *,
+        endpoint: str,
+        token: str | None = None,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._client, self._endpoint, self._sleep = client, endpoint.rstrip("/"), sleep
+        # identity: a compressed answer would make nonsense of byte ranges.
+        self._headers = {"Accept-Encoding": "identity", "User-Agent": "deployctl"}
+        if token:
+            self._headers["Authorization"] = f"Bearer {token}"
+        self._token = token is not None
+
+    def get(
+        self, path: str, *, name: str, limit: int, span: tuple[int, int] | None = None
+    ) -> bytes:
+        """Fetches `path`, or `span` (start, length) of it; at most `limit` + 1 bytes are read.
+
+        Raises:
+            ModelError: there is no such repository, revision or file.
+            HubError: the Hub refuses or cannot be reached.
+        """
+        headers = dict(self._headers)
+        if span is not None:
+            headers["Range"] = f"bytes={span[0]}-{span[0] + span[1] - 1}"
+        url = f"{self._endpoint}/{path}"
+        for attempt in range(1, ATTEMPTS + 1):
+            most = ATTEMPTS
+            try:
+                with self._client.stream("GET", url, headers=headers) as response:
+                    if response.is_success:
+                        return _body(response, limit, span)
+                    if span is not None and response.status_code == 416:
+                        return b""  # the file ends before the span begins
+                    wait = _wait(response, attempt)
+                    problem = self._refusal(response, name)
+            except httpx.TransportError as error:
+                if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
+                    most = CONNECT_ATTEMPTS
+                wait, problem = 2.0 ** (attempt - 1), self._unreachable(error)
+            except (httpx.HTTPError, httpx.InvalidURL) as error:
+                raise self._unreachable(error) from error
+            if wait is None or attempt == most:
+                raise problem
+            self._sleep(wait)
+        raise AssertionError("unreachable")
+
+    def _refusal(self, response: httpx.Response, name: str) -> DeployctlError:
+        status, code = response.status_code, response.headers.get("X-Error-Code", "")
+        where = f"{self._endpoint}/{name}"
+        if status == 429:
+            return HubError(
+                "the Hub asks for fewer requests",
+                where=where,
+                hint=f"wait{_retry_after_text(response)} and try again"
+                + ("" if self._token else "; with HF_TOKEN set the limit is higher"),
+            )
+        if code in _MISSING:
+            message, hint = _MISSING[code]
+            return ModelError(message, where=where, hint=hint)
+        if code == "GatedRepo" or (status == 403 and "gated" in _said(response)):
+            return HubError(
+                "the model is gated, and access has not been granted",
+                where=where,
+                hint=f"ask for access on {where}, then "
+                + ("use the token of that account" if self._token else "set HF_TOKEN"),
+            )
+        if status == 404 or code == "RepoNotFound":
+            return ModelError(
+                "the Hub has no such model, or it is private",
+                where=where,
+                hint="check the spelling" + ("" if self._token else "; if private, set HF_TOKEN"),
+            )
+        if status in (401, 403):
+            return HubError(
+                f"the Hub refuses access (HTTP {status})",
+                where=where,
+                hint="the token may be expired or may not read this repository"
+                if self._token
+                else "set HF_TOKEN to a token that may read it",
+            )
+        return HubError(
+            f"the Hub answered HTTP {status}", where=where, hint="try again later; see its status"
+        )
+
+    def _unreachable(self, error: Exception) -> HubError:
+        if isinstance(error, httpx.TimeoutException):
+            message = "the Hub did not answer in time"
+        elif isinstance(error, httpx.TooManyRedirects):
+            message = "the Hub redirects without end"
+        elif "certificate" in str(error).lower():
+            message = "the Hub's certificate is not trusted"
+        else:
+            message = f"the Hub cannot be reached: {_plain(error)}"
+        return HubError(
+            message,
+            where=self._endpoint,
+            hint="check the network and proxy (HTTPS_PROXY), name a mirror in HF_ENDPOINT, "
+            "or give a local folder",
+        )
+
+
+class HubCheckpoint:
     """One commit of a repository. Weights are never fetched: only headers, by range."""
 
     local = False
 
-    def __init__(
-        self,
-        client: HubClient,
-        source: str,
-        revision: str,
-        gated: bool,
-        files: Mapping[str, int | None],
-    ) -> None:
-        self.source, self.gated, self.files = source, gated, files
-        self.revision: str | None = revision
-        self._commit = revision
-        self._client = client
-        self._heads: dict[str, bytes] = {}
-        self._lock = threading.Lock()
-
-    @classmethod
-    def open(cls, client: HubClient, wanted: HubId) -> Self:
+    def __init__(self, client: HubClient, wanted: HubId) -> None:
         """Asks the Hub for the commit and its files.
 
         Raises:
@@ -51,7 +157,7 @@ class RepositoryShelf:
         try:
             answer = json.loads(body)
             commit, siblings = answer["sha"], answer["siblings"]
-            files = {_path(item): _size(item) for item in siblings}
+            sizes = {_path(item): _size(item) for item in siblings}
             if not (isinstance(commit, str) and commit.isalnum() and len(commit) <= 64):
                 raise ValueError("no commit")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -60,8 +166,12 @@ class RepositoryShelf:
                 where=wanted.name,
                 hint="check HF_ENDPOINT; a proxy may have answered in its place",
             ) from error
-        gated = bool(answer.get("gated"))
-        return cls(client, wanted.name, commit, gated, dict(sorted(files.items())))
+        self.source, self.gated = wanted.name, bool(answer.get("gated"))
+        self.files: Mapping[str, int | None] = dict(sorted(sizes.items()))
+        self.revision: str | None = commit
+        self._client, self._commit = client, commit
+        self._heads: dict[str, bytes] = {}
+        self._lock = threading.Lock()
 
     def read(self, name: str, limit: int) -> bytes:
         """Returns a whole file.
@@ -125,3 +235,49 @@ def _path(item: Any) -> str:
 def _size(item: Any) -> int | None:
     size = item.get("size")
     return size if type(size) is int and size >= 0 else None
+
+
+def _body(response: httpx.Response, limit: int, span: tuple[int, int] | None) -> bytes:
+    """Reads what was asked for and stops there, also when the server ignores the range."""
+    skip, wanted = 0, limit + 1
+    if span is not None:
+        wanted = span[1]
+        skip = 0 if response.status_code == 206 else span[0]
+    data = b""
+    for chunk in response.iter_bytes():
+        data += chunk
+        if len(data) >= skip + wanted:
+            break
+    return data[skip : skip + wanted]
+
+
+def _wait(response: httpx.Response, attempt: int) -> float | None:
+    """Seconds before the next attempt; None when another would not help."""
+    if response.status_code not in _PASSING:
+        return None
+    asked = _retry_after(response.headers)
+    wait = asked if asked is not None else 2.0 ** (attempt - 1)
+    return wait if wait <= MAX_WAIT else None
+
+
+def _retry_after(headers: Mapping[str, str]) -> float | None:
+    """Seconds, from `Retry-After` or from the Hub's `RateLimit: …;t=seconds`."""
+    text = headers.get("Retry-After", "").strip()
+    if not text:
+        match = re.search(r";\s*t=(\d{1,6})", headers.get("RateLimit", ""))
+        text = match[1] if match else ""
+    return float(text) if re.fullmatch(r"\d{1,6}(\.\d{1,3})?", text) else None
+
+
+def _retry_after_text(response: httpx.Response) -> str:
+    asked = _retry_after(response.headers)
+    return f" {asked:.0f} s" if asked is not None else " a little"
+
+
+def _said(response: httpx.Response) -> str:
+    return str(response.headers.get("X-Error-Message", "")).lower()
+
+
+def _plain(error: Exception) -> str:
+    text = re.sub(r"^\[[^]]*\]\s*", "", str(error)).strip() or type(error).__name__
+    return text if len(text) < 200 else text[:197] + "..."

@@ -53,7 +53,8 @@ def locate(source: str, revision: str | None = None) -> Folder | HubId:
             where=shown,
             hint=_HINT,
         )
-    if not _HUB_ID.fullmatch(source) or ".." in source or "--" in source or _git(source):
+    odd = ".." in source or "--" in source or source.endswith(".git")
+    if odd or not _HUB_ID.fullmatch(source):
         raise ModelError("neither an existing folder nor a Hub id", where=shown, hint=_HINT)
     return HubId(source, check_revision(revision))
 
@@ -97,10 +98,6 @@ def _exists(source: str) -> bool:
         return Path(source).exists()
     except (OSError, ValueError):
         return False
-
-
-def _git(source: str) -> bool:
-    return source.endswith(".git")
 
 
 def _shown(text: str) -> str:

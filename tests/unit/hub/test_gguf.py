@@ -6,7 +6,7 @@ import pytest
 
 from deployctl import hub
 from deployctl.errors import ModelError
-from deployctl.hub import gguf
+from deployctl.hub import headers
 
 
 def text(value):
@@ -36,7 +36,7 @@ PAIRS = (
 
 
 def read(data):
-    return gguf.metadata(lambda start, length: data[start : start + length], "x.gguf")
+    return headers.gguf_metadata(lambda start, length: data[start : start + length], "x.gguf")
 
 
 def test_pairs():

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from deployctl import hub
 from deployctl.errors import DeployctlError, ModelError
-from deployctl.hub import gguf, headers, jsonfile, source
+from deployctl.hub import headers, jsonfile, source
 
 SETTINGS = settings(max_examples=100, deadline=20_000)
 
@@ -97,7 +97,7 @@ def test_arbitrary_indexes(value):
 @given(st.binary(max_size=200))
 def test_arbitrary_gguf_files(data):
     for content in (data, b"GGUF" + struct.pack("<IQQ", 3, 1, 3) + data):
-        refusal(gguf.metadata, lambda s, n, c=content: c[s : s + n], "x.gguf")
+        refusal(headers.gguf_metadata, lambda s, n, c=content: c[s : s + n], "x.gguf")
 
 
 @SETTINGS
