@@ -8,7 +8,7 @@ has read the request, and ends before the network.
 import math
 from collections.abc import Sequence
 
-from deployctl.load import statistics
+from deployctl.load import aggregate
 from deployctl_loadtest.result import Agreement
 from deployctl_loadtest.sample import Sample
 
@@ -28,7 +28,7 @@ def compare(
         for sample in seen
     ]
     found = _compare("ttft", firsts, ttft)
-    if statistics.tokens_a_chunk(seen) <= _ONE_EACH:
+    if aggregate.tokens_a_chunk(seen) <= _ONE_EACH:
         found += _compare("itl", [gap for s in seen for gap in s.chunk_gaps_s], itl)
     return found
 
@@ -45,7 +45,7 @@ def _agreement(name: str, ordered: list[float], buckets: Buckets, share: float) 
     index = next(i for i, (_, count) in enumerate(buckets) if count >= rank)
     low = buckets[index - 1][0] if index else 0.0
     high = buckets[index][0]
-    client = statistics.percentile(ordered, share)
+    client = aggregate.percentile(ordered, share)
     width = high - low
     if math.isinf(high):
         gap, agrees = min(0.0, client - low), client >= low

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Sequence
 
-from deployctl.load import schedule, statistics
+from deployctl.load import aggregate, schedule
 from deployctl_loadtest.result import Client, Latency, Setup, Verdict
 from deployctl_loadtest.sample import Sample, WorkerReport
 
@@ -45,9 +45,9 @@ def describe(
             means.append(sum(shares) / len(shares))
             peaks.append(max(shares))
         lags.extend(lag for at, lag in report.lags_s if begin <= at <= end)
-    spread = statistics.distribution(lags)
+    spread = aggregate.distribution(lags)
     due = [s for s in samples if s.scheduled_at_s is not None and begin <= s.scheduled_at_s < end]
-    late = statistics.distribution(s.lateness_s for s in due if s.lateness_s is not None)
+    late = aggregate.distribution(s.lateness_s for s in due if s.lateness_s is not None)
     cpu_mean = round(max(means), 4) if means else None
     cpu_peak = round(max(peaks), 4) if peaks else None
     busy = bottleneck(cpu_mean, cpu_peak)

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from deployctl.load import intervals, slo, statistics
+from deployctl.load import aggregate, intervals, slo
 from deployctl.load.intervals import Interval
 from deployctl_loadtest.sample import Sample
 
@@ -56,18 +56,18 @@ def latencies(run: Run, name: str) -> list[Estimate | None]:
     found: list[Estimate | None] = []
     for share in SHARES:
         bounds = intervals.quantile(groups, share, CONFIDENCE, ordered)
-        value = statistics.percentile(ordered, share)
+        value = aggregate.percentile(ordered, share)
         found.append(Estimate(value, bounds.around(value), len(ordered)))
     return found
 
 
 def output_tokens(run: Run) -> Estimate | None:
     """Output tokens a second that came in the window."""
-    per_chunk = statistics.tokens_a_chunk(run.samples)
+    per_chunk = aggregate.tokens_a_chunk(run.samples)
     return _rate(
         run,
         [
-            (at, statistics.output_tokens(sample, per_chunk) / sample.chunks)
+            (at, aggregate.output_tokens(sample, per_chunk) / sample.chunks)
             for sample in run.samples
             for at in sample.chunk_times()
         ],
@@ -108,7 +108,7 @@ def _rate(run: Run, events: list[tuple[float, float]]) -> Estimate | None:
     whole = sorted(s.e2e_s for s in _good(run) if s.e2e_s is not None)
     if not whole or end - begin <= 0:
         return None
-    wanted = max(1.0, 2 * statistics.percentile(whole, 0.5))
+    wanted = max(1.0, 2 * aggregate.percentile(whole, 0.5))
     least, most = _PIECES
     pieces = min(most, max(least, int((end - begin) / wanted)))
     width = (end - begin) / pieces

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 
 from deployctl import units
 from deployctl.errors import InputError
-from deployctl.load import intervals, statistics
+from deployctl.load import aggregate, intervals
 from deployctl_loadtest.result import Objective, SloResult
 from deployctl_loadtest.sample import Sample
 
@@ -123,7 +123,7 @@ def meets(slo: Slo, sample: Sample) -> bool:
     for term in slo.terms:
         if term.measure == "itl":
             gaps = sorted(sample.chunk_gaps_s)
-            value = statistics.percentile(gaps, term.share) if gaps else None
+            value = aggregate.percentile(gaps, term.share) if gaps else None
         elif term.measure is None:
             continue
         else:
@@ -164,7 +164,7 @@ def goodput(slo: Slo, samples: Sequence[Sample], window: tuple[float, float]) ->
     if not ok:
         return Goodput(0.0, 0.0, 0.0)
     failed = sum(sample.failed for sample in began)
-    ended = statistics.requests_per_s(samples, window) * (ok + failed) / ok
+    ended = aggregate.requests_per_s(samples, window) * (ok + failed) / ok
     good = met(slo, samples)
     bounds = intervals.proportion([(int(one), 1) for one in good])
     shares = (sum(good) / len(good), bounds.low, bounds.high)
@@ -260,7 +260,7 @@ def _linear(ordered: Sequence[float], share: float) -> float | None:
         return math.inf
     if position.is_integer():
         return ordered[int(position)]
-    return statistics.percentile(ordered, share)
+    return aggregate.percentile(ordered, share)
 
 
 def _error_rate(term: Term, measured: Sequence[Sample]) -> Objective:

@@ -4,8 +4,8 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 
+from deployctl.load import aggregate, verdicts
 from deployctl.load import client as clients
-from deployctl.load import statistics, verdicts
 from deployctl_loadtest.result import (
     VERSION,
     Failure,
@@ -39,8 +39,8 @@ def summarize(
     measured = [sample for sample in samples if not sample.warmup]
     window = _window(setup, samples, reports)
     requests = _requests(measured, warmup=len(samples) - len(measured))
-    latency = statistics.latency(measured)
-    tokens = statistics.tokens(measured)
+    latency = aggregate.latency(measured)
+    tokens = aggregate.tokens(measured)
     client = clients.describe(setup, samples, reports, window, lost)
     if unwritten is not None:
         # A process that cannot write its last word was not killed.
@@ -61,7 +61,7 @@ def summarize(
         window_s=window,
         requests=requests,
         latency=latency,
-        throughput=statistics.throughput(samples, window),
+        throughput=aggregate.throughput(samples, window),
         tokens=tokens,
         client=client,
         server=server,
@@ -72,8 +72,8 @@ def summarize(
 
 def client_output_tokens(samples: Sequence[Sample]) -> int:
     """Output tokens that the client received in the whole run."""
-    per_chunk = statistics.tokens_a_chunk(samples)
-    return round(sum(statistics.output_tokens(sample, per_chunk) for sample in samples))
+    per_chunk = aggregate.tokens_a_chunk(samples)
+    return round(sum(aggregate.output_tokens(sample, per_chunk) for sample in samples))
 
 
 def _window(

@@ -4,7 +4,7 @@ import csv
 import io
 from collections.abc import Sequence
 
-from deployctl.load import statistics
+from deployctl.load import aggregate
 from deployctl_loadtest.result import ServerMoment
 from deployctl_loadtest.sample import Sample
 
@@ -53,7 +53,7 @@ def rows(
     def bin_of(at: float) -> int:
         return min(count - 1, max(0, int(at // width)))
 
-    per_chunk = statistics.tokens_a_chunk(samples)
+    per_chunk = aggregate.tokens_a_chunk(samples)
     for sample in samples:
         begin = bin_of(sample.started_at_s)
         end = bin_of(sample.started_at_s + sample.duration_s)
@@ -76,9 +76,9 @@ def rows(
         row["output_tokens"] = round(tokens[i], 2)
         if firsts[i]:
             first, whole = sorted(firsts[i]), sorted(wholes[i])
-            row["ttft_p50_s"] = round(statistics.percentile(first, 0.5), 6)
-            row["ttft_p95_s"] = round(statistics.percentile(first, 0.95), 6)
-            row["e2e_p50_s"] = round(statistics.percentile(whole, 0.5), 6)
+            row["ttft_p50_s"] = round(aggregate.percentile(first, 0.5), 6)
+            row["ttft_p95_s"] = round(aggregate.percentile(first, 0.95), 6)
+            row["e2e_p50_s"] = round(aggregate.percentile(whole, 0.5), 6)
     for moment in moments:
         if 0 <= moment.at_s < count * width:
             _take(table[bin_of(moment.at_s)], moment)

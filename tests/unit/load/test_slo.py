@@ -5,8 +5,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from deployctl.errors import InputError
+from deployctl.load import aggregate, slo
 from deployctl.load import gate as gates
-from deployctl.load import slo, statistics
 from deployctl.load.summary import summarize
 from deployctl_loadtest.result import Setup
 from deployctl_loadtest.sample import Sample, WorkerReport
@@ -242,4 +242,4 @@ def test_what_holds_of_every_evaluation(drawn, limit_ms, percent):
 
 
 def summary_rate(samples):
-    return statistics.throughput(samples, WINDOW).requests_per_s
+    return aggregate.throughput(samples, WINDOW).requests_per_s

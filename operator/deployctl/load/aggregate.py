@@ -15,6 +15,8 @@ from deployctl_loadtest.sample import Sample
 def percentile(ordered: Sequence[float], share: float) -> float:
     """The value below which `share` (0 to 1) of `ordered` lies, linearly interpolated.
 
+    As numpy.quantile, which takes a hundred times as long for the few values of one request.
+
     Raises:
         ValueError: there are no values.
     """
@@ -28,19 +30,21 @@ def percentile(ordered: Sequence[float], share: float) -> float:
 
 def distribution(values: Iterable[float]) -> Distribution | None:
     """Summarizes values in seconds, to the microsecond; None if there are none."""
-    ordered = sorted(values)
-    if not ordered:
+    import numpy as np
+
+    found = np.fromiter(values, dtype=float)
+    if not found.size:
         return None
-    p50, p90, p95, p99 = (round(percentile(ordered, q), 6) for q in (0.5, 0.9, 0.95, 0.99))
+    p50, p90, p95, p99 = np.quantile(found, (0.5, 0.9, 0.95, 0.99)).tolist()
     return Distribution(
-        count=len(ordered),
-        mean=round(math.fsum(ordered) / len(ordered), 6),
-        min=round(ordered[0], 6),
-        p50=p50,
-        p90=p90,
-        p95=p95,
-        p99=p99,
-        max=round(ordered[-1], 6),
+        count=found.size,
+        mean=round(float(found.mean()), 6),
+        min=round(float(found.min()), 6),
+        p50=round(p50, 6),
+        p90=round(p90, 6),
+        p95=round(p95, 6),
+        p99=round(p99, 6),
+        max=round(float(found.max()), 6),
     )
 
 
