@@ -5,7 +5,7 @@ from xml.etree import ElementTree
 import pytest
 
 from deployctl.checking import check_texts
-from deployctl.checking.junit import junit as findings
+from deployctl.checking.formats import junit as findings
 from deployctl.junit import Case, Suite, document
 
 # A noncharacter, the halves of a pair alone, controls; and what only looks like markup.

@@ -37,7 +37,7 @@ class Word(NamedTuple):
         return bool(_EXPANSION.search(self.text))
 
 
-class Flag(NamedTuple):
+class GivenFlag(NamedTuple):
     """One flag with its values."""
 
     name: str  # without dashes; underscores as dashes
@@ -55,7 +55,7 @@ class Flag(NamedTuple):
 class CommandLine(NamedTuple):
     """What the engine is told."""
 
-    flags: dict[str, Flag]  # the last of each name
+    flags: dict[str, GivenFlag]  # the last of each name
     model: Word | None
     found: bool  # whether the words start vLLM's server
 
@@ -171,7 +171,7 @@ def _parse(words: list[Word], *, found: bool) -> CommandLine:
             groups[-1][2].append(word)
         elif model is None:
             model = word
-    flags = {name: Flag(name, tuple(values), place) for name, place, values in groups if name}
+    flags = {name: GivenFlag(name, tuple(values), place) for name, place, values in groups if name}
     if "model" in flags and flags["model"].values:
         model = flags["model"].values[0]
     return CommandLine(flags, model, found)

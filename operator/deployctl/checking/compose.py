@@ -4,15 +4,12 @@ import re
 import shlex
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 from deployctl.checking.commandline import Word, command_line
 from deployctl.checking.documents import Document, Place
-from deployctl.checking.engine import Engine, Mount, Variable
-from deployctl.checking.image import image
-from deployctl.checking.quantity import size
-from deployctl.checking.walk import dig, items, mapping, text
+from deployctl.checking.engine import DeclaredEngine, EnvVar, Mount, image
+from deployctl.checking.values import dig, items, mapping, size, text
 
 _DEFAULTED = re.compile(r"^\$\{[A-Za-z_]\w*:?-([^${}]*)\}$")
 
@@ -26,28 +23,12 @@ class ComposeService:
     data: dict[str, Any]
 
 
-@dataclass(frozen=True, eq=False)
-class Project:
-    """One Compose file."""
-
-    document: Document
-
-    @cached_property
-    def services(self) -> list[ComposeService]:
-        """Its services."""
-        found = mapping(self.document.data.get("services"))
-        return [
-            ComposeService(name, self.document.place("services", name), mapping(data))
-            for name, data in found.items()
-        ]
-
-
-def engines_of(project: Project, version: str | None) -> Iterator[Engine]:
-    """The vLLM servers among a project's services."""
-    for service in project.services:
-        engine = _engine(service, version)
-        if engine is not None:
-            yield engine
+def services_of(project: Document) -> list[ComposeService]:
+    """The services of a Compose file."""
+    return [
+        ComposeService(name, project.place("services", name), mapping(data))
+        for name, data in mapping(project.data.get("services")).items()
+    ]
 
 
 def literal(value: Any) -> str:
@@ -61,7 +42,8 @@ def literal(value: Any) -> str:
     return default[1] if default else given.replace("$$", "\0").replace("\0", "$")
 
 
-def _engine(service: ComposeService, version: str | None) -> Engine | None:
+def engine_of_service(service: ComposeService, version: str | None) -> DeclaredEngine | None:
+    """The vLLM server that a service is; `version` is for images that do not tell."""
     data = service.data
     reference = image(literal(data.get("image")))
     command = command_line(
@@ -70,7 +52,7 @@ def _engine(service: ComposeService, version: str | None) -> Engine | None:
     if not command.found:
         return None
     user = literal(data.get("user")).partition(":")[0]
-    return Engine(
+    return DeclaredEngine(
         place=service.place,
         data=data,
         image=reference,
@@ -101,7 +83,7 @@ def _words(service: ComposeService, key: str) -> list[Word]:
     ]
 
 
-def environment(service: ComposeService) -> dict[str, Variable]:
+def environment(service: ComposeService) -> dict[str, EnvVar]:
     """A service's environment, in either of Compose's spellings."""
     given = service.data.get("environment")
     place = service.place.child("environment")
@@ -109,11 +91,11 @@ def environment(service: ComposeService) -> dict[str, Variable]:
     if isinstance(given, dict):
         for name, value in given.items():
             known = None if value is None else literal(value)
-            found[name] = Variable(_unless_variable(known), place.child(name))
+            found[name] = EnvVar(_unless_variable(known), place.child(name))
     for index, item in enumerate(items(given)):
         name, equals, value = text(item).partition("=")
         known = _unless_variable(literal(value)) if equals else None
-        found[name] = Variable(known, place.child(index))
+        found[name] = EnvVar(known, place.child(index))
     return found
 
 

@@ -1,14 +1,19 @@
-"""Two sides of one service, rendered: what changes, and what that does to what runs. Pure."""
+"""Two sides of one service, rendered: what changes, and what that does to what runs. Pure.
+
+Documents are compared by their fields. A list of arguments is no list to a person:
+`--max-model-len 8192` becoming `16384` is one change, wherever the words stand. Lists of mappings
+go by the name that Kubernetes merges them by, and plain lists are compared whole.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from deployctl.checking import effects
-from deployctl.checking.documents import Document, documents
-from deployctl.checking.effects import Effect, Verdict
-from deployctl.checking.flatten import Field, fields, identity
-from deployctl.checking.walk import SECRET_NAME, dig
+from deployctl.checking.commandline import Word, command_line, parse_words
+from deployctl.checking.documents import Document, Place, documents
+from deployctl.checking.effects import Effect, Field, Verdict
+from deployctl.checking.values import SECRET_NAME, dig
 from deployctl.checking.yamltext import parse
 
 # Labels that follow from all the rest, and files that follow from another.
@@ -16,10 +21,12 @@ _FOLLOW = ("io.deployctl.digest", "io.deployctl.revision")
 _FOLLOWING_FILES = ("run.sh", "README.md", "kustomization.yaml")
 _DATA = (".yaml", ".yml", ".json")
 _GRAVITY = list(Effect)
+_ARGUMENTS = ("args", "arguments", "command")  # where an engine's words may stand
+_NAMES = ("name", "mountPath", "containerPort", "port", "target", "key", "topologyKey", "alert")
 
 
 @dataclass(frozen=True)
-class Change:
+class Difference:
     """One field that differs. A value is None where the field is not there."""
 
     file: str
@@ -30,9 +37,9 @@ class Change:
     why: str
 
 
-def compare(old: Mapping[str, str], new: Mapping[str, str], target: str) -> list[Change]:
+def compare(old: Mapping[str, str], new: Mapping[str, str], target: str) -> list[Difference]:
     """Compares the files of two bundles of one target; gravest changes first."""
-    changes: list[Change] = []
+    changes: list[Difference] = []
     left, right = _documents(old), _documents(new)
     digests = [_digest(list(side.values())) for side in (left, right)]
     differs = digests[0] != digests[1] if all(digests) else None
@@ -47,11 +54,11 @@ def compare(old: Mapping[str, str], new: Mapping[str, str], target: str) -> list
         name = next((f for f in new if f.endswith(_DATA)), "")
         why = "the label changes, and with it the container; what else differs does not show here"
         where = f"services.engine.labels.{_FOLLOW[0]}"
-        changes.append(Change(name, where, digests[0], digests[1], Effect.restarts, why))
+        changes.append(Difference(name, where, digests[0], digests[1], Effect.restarts, why))
     return sorted(changes, key=lambda c: (_GRAVITY.index(c.effect), c.file, c.where))
 
 
-def worst(changes: list[Change]) -> Effect | None:
+def worst(changes: list[Difference]) -> Effect | None:
     """The gravest effect; None when nothing differs."""
     return min((c.effect for c in changes), key=_GRAVITY.index, default=None)
 
@@ -64,7 +71,7 @@ def _documents(files: Mapping[str, str]) -> dict[tuple[str, ...], Document]:
             continue
         parsed, _ = parse(text)
         for document in documents(file, parsed):
-            found[identity(document)] = document
+            found[_identity(document)] = document
     return found
 
 
@@ -83,8 +90,8 @@ def _digest(found: list[Document]) -> str | None:
 
 def _fields(
     before: Document, after: Document, target: str, *, digest_differs: bool | None
-) -> Iterator[Change]:
-    old, new = fields(before), fields(after)
+) -> Iterator[Difference]:
+    old, new = _fields_of(before), _fields_of(after)
     for path in [*new, *(path for path in old if path not in new)]:
         if path[-1] in _FOLLOW if path else False:
             continue
@@ -95,7 +102,7 @@ def _fields(
         verdict = _verdict(after, path, was, now, target, digest_differs=digest_differs)
         if _secret(after, path):
             was, now = _masked(was), _masked(now)
-        yield Change(after.file, _where(after, path), was, now, verdict.effect, verdict.why)
+        yield Difference(after.file, _where(after, path), was, now, verdict.effect, verdict.why)
 
 
 def _secret(document: Document, path: Field) -> bool:
@@ -142,19 +149,19 @@ def _where(document: Document, path: Field) -> str:
     return words
 
 
-def _whole(before: Document | None, after: Document | None) -> Change:
+def _whole(before: Document | None, after: Document | None) -> Difference:
     document = after or before
     assert document is not None
     if document.family != "kubernetes":
         effect = Effect.restarts if document.family in ("compose", "command") else Effect.in_place
-        return Change(
+        return Difference(
             document.file, document.title, _there(before), _there(after), effect, "the whole file"
         )
     if after is None:
         why = "no longer rendered: Argo CD and Flux prune it, kubectl apply leaves it"
     else:
         why = "is made"
-    return Change(
+    return Difference(
         document.file, document.title, _there(before), _there(after), Effect.in_place, why
     )
 
@@ -163,7 +170,7 @@ def _there(document: Document | None) -> str | None:
     return None if document is None else "present"
 
 
-def _texts(old: Mapping[str, str], new: Mapping[str, str], target: str) -> Iterator[Change]:
+def _texts(old: Mapping[str, str], new: Mapping[str, str], target: str) -> Iterator[Difference]:
     """Files that are no data: told as changed or not."""
     for file in sorted({*old, *new}):
         if (file.endswith(_DATA) and not _in_chart(file)) or old.get(file) == new.get(file):
@@ -175,4 +182,69 @@ def _texts(old: Mapping[str, str], new: Mapping[str, str], target: str) -> Itera
             verdict = Verdict(Effect.in_place, "the chart itself; its objects tell what follows")
         else:
             verdict = effects.NOTHING
-        yield Change(file, "", old_there, new_there, verdict.effect, verdict.why)
+        yield Difference(file, "", old_there, new_there, verdict.effect, verdict.why)
+
+
+def _fields_of(document: Document) -> dict[Field, Any]:
+    """Every field of a document, by path."""
+    return dict(_walk(document.data, (), document))
+
+
+def _walk(value: Any, path: Field, document: Document) -> Iterator[tuple[Field, Any]]:
+    if isinstance(value, dict):
+        if not value and path:
+            yield path, {}
+        for key, item in value.items():
+            yield from _walk(item, (*path, key), document)
+    elif isinstance(value, list) and path and path[-1] in _ARGUMENTS and _engine_words(value):
+        yield from _flags(value, path, document)
+    elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+        names = _names(value)
+        for index, item in enumerate(value):
+            if names and set(item) == {"name", "value"}:
+                yield (*path, names[index]), item["value"]
+            else:
+                word = names[index] if names else str(index)
+                yield from _walk(item, (*path, f"[{word}]"), document)
+    else:
+        yield path, value
+
+
+def _names(value: list[dict[str, Any]]) -> list[str]:
+    """What tells the items of a list apart; nothing when they have no such name."""
+    for key in _NAMES:
+        found = [item.get(key) for item in value]
+        if all(isinstance(n, str | int) and n != "" for n in found):
+            words = [str(n) for n in found]
+            if len(set(words)) == len(words):
+                return words
+    return []
+
+
+def _engine_words(value: list[Any]) -> bool:
+    words = [str(item) for item in value]
+    return any(word.startswith("--") for word in words) and "-c" not in words
+
+
+def _flags(value: list[Any], path: Field, document: Document) -> Iterator[tuple[Field, Any]]:
+    words = [Word(str(item), Place(document)) for item in value]
+    command = command_line([], words, engine_image=False)
+    if not command.found:
+        command = parse_words(words)
+    else:
+        yield path, " ".join(w.text for w in words[: words.index(_first_flag(words))])
+    if command.model is not None and "model" not in command.flags:
+        yield (*path, "MODEL"), command.model.text
+    for name, flag in command.flags.items():
+        yield (*path, f"--{name}"), " ".join(word.text for word in flag.values)
+
+
+def _first_flag(words: list[Word]) -> Word:
+    return next((w for w in words if w.text.startswith("--")), words[-1])
+
+
+def _identity(document: Document) -> tuple[str, ...]:
+    """What makes two documents of two sides the same one."""
+    if document.family == "kubernetes":
+        return ("object", document.group, document.kind, document.name)
+    return ("file", document.file, str(document.index))

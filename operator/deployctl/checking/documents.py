@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from deployctl.checking.walk import items, mapping, text
-from deployctl.checking.yamltext import Parsed, Path
+from deployctl.checking.values import Path, dig, items, mapping, mappings, text
+from deployctl.checking.yamltext import Parsed
 
 Family = Literal["kubernetes", "compose", "command", "service", "unknown"]
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
@@ -85,6 +85,17 @@ class Place:
     def child(self, *path: str | int) -> "Place":
         """A place further in; it need not exist."""
         return Place(self.document, (*self.path, *path))
+
+    @property
+    def value(self) -> Any:
+        """The value there; None when there is none."""
+        return dig(self.document.data, *self.path)
+
+    def mappings(self, *path: str | int) -> Iterator[tuple["Place", dict[str, Any]]]:
+        """The mappings of a list further in, each with its place; none where there is no list."""
+        place = self.child(*path)
+        for index, item in mappings(place.value):
+            yield place.child(index), item
 
     @property
     def line(self) -> int:

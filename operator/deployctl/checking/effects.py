@@ -4,8 +4,10 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 
 from deployctl.checking.documents import Document
-from deployctl.checking.flatten import Field, strategy
-from deployctl.checking.quantity import quantity
+from deployctl.checking.pods import surges
+from deployctl.checking.values import dig, quantity, whole
+
+Field = tuple[str, ...]  # the path of a value, as words
 
 
 class Effect(StrEnum):
@@ -61,10 +63,11 @@ def of_object(document: Document, path: Field, old: Any, new: Any) -> Verdict:
 
 def _workload(document: Document, path: Field) -> Verdict:
     if path[:2] == ("spec", "template"):
-        kind, surge, replicas = strategy(document)
-        if document.kind == "Deployment" and kind == "Recreate":
+        deployment = document.kind == "Deployment"
+        if deployment and dig(document.spec, "strategy", "type") == "Recreate":
             return Verdict(Effect.restarts, "strategy Recreate ends every pod first")
-        if replicas <= 1 and (document.kind != "Deployment" or surge in (0, "0", "0%")):
+        one = whole(document.spec.get("replicas"), 1) <= 1
+        if one and not (deployment and surges(document)):
             return Verdict(Effect.restarts, "the only pod ends before the new one starts")
         return Verdict(Effect.rolls, "pods are replaced a few at a time")
     if path[:2] == ("spec", "replicas"):

@@ -1,20 +1,89 @@
-"""Engine: one vLLM server, whatever runs it, as far as the documents tell."""
+"""One vLLM server, whatever runs it, as far as the documents tell; and its image."""
 
+import math
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from deployctl.checking.commandline import EMPTY, CommandLine
-from deployctl.checking.documents import Place
-from deployctl.checking.image import NO_IMAGE, Image
-
-if TYPE_CHECKING:
-    from deployctl.checking.pods import Pod
+from deployctl.checking.commandline import EMPTY, CommandLine, Word, command_line
+from deployctl.checking.documents import Document, Place
+from deployctl.checking.values import items, mapping, text
 
 DEFAULT_PORT = 8000
 KEY_REQUIRED = "API_KEY_REQUIRED"
+_PARALLEL = ("tensor", "pipeline", "data")
+MOVING = frozenset(
+    {"", "latest", "nightly", "main", "master", "dev", "edge", "stable", "latest-nightly", "cpu"}
+)
+# Repositories whose tags are vLLM's own release numbers.
+_RELEASES = re.compile(
+    r"(^|/)(vllm/vllm-openai(-cpu|-rocm|-xpu)?|deployctl/vllm-cpu|vllm-cpu-release-repo)$"
+)
+_VERSION = re.compile(r"v?(\d+\.\d+\.\d+(\.post\d+|rc\d+)?)")
+_OTHER_PARTS = re.compile(
+    r"router|production-stack|lmstack|operator|gateway|exporter|cache-?server"
+)
+_OTHER_DEVICES = re.compile(r"rocm|tpu|neuron|hpu|gaudi|xpu|ascend|npu")
 
 
-class Variable(NamedTuple):
+class Image(NamedTuple):
+    """An image reference, taken apart."""
+
+    text: str
+    repository: str
+    tag: str
+    digest: str
+
+    @property
+    def pinned(self) -> bool:
+        """Whether it names the same bytes tomorrow, as far as a tag can promise that."""
+        return bool(self.digest) or (self.tag not in MOVING and not self.tag.startswith("nightly"))
+
+    @property
+    def unknown(self) -> bool:
+        """Whether a variable or a template stands for it."""
+        return "$" in self.text or "{{" in self.text
+
+    @property
+    def version(self) -> str | None:
+        """The vLLM release inside, where the repository's tags tell."""
+        found = _VERSION.match(self.tag)
+        return found[1] if found and _RELEASES.search(self.repository) else None
+
+    @property
+    def is_engine(self) -> bool:
+        """Whether it looks like vLLM itself rather than something beside it."""
+        name = self.repository.lower()
+        return "vllm" in name and not _OTHER_PARTS.search(name)
+
+    @property
+    def cpu(self) -> bool:
+        """Whether it is a build for CPUs."""
+        return bool(re.search(r"(^|[-_./])cpu([-_./]|$)", f"{self.repository}:{self.tag}"))
+
+    @property
+    def cuda(self) -> bool:
+        """Whether it is known to be a build for CUDA: vLLM's own image, or one made like it."""
+        return self.repository.endswith("vllm-openai") and not (self.cpu or self.other_device)
+
+    @property
+    def other_device(self) -> bool:
+        """Whether it is a build for hardware that is neither NVIDIA's nor a CPU."""
+        return bool(_OTHER_DEVICES.search(f"{self.repository}:{self.tag}".lower()))
+
+
+def image(reference: str) -> Image:
+    """Takes an image reference apart: `registry:5000/repository:tag@digest`."""
+    name, _, digest = reference.partition("@")
+    head, slash, last = name.rpartition("/")
+    last, _, tag = last.partition(":")
+    return Image(reference, f"{head}{slash}{last}", tag, digest)
+
+
+NO_IMAGE = Image("", "", "", "")
+
+
+class EnvVar(NamedTuple):
     """One environment variable. The value is None when something else holds it."""
 
     value: str | None
@@ -28,9 +97,14 @@ class Mount(NamedTuple):
     kind: str  # memory, scratch (dies with the pod), kept (outlives it) or readonly
     size: float | None = None  # bytes, where it is limited
 
+    @property
+    def base(self) -> str:
+        """The path without a slash at its end."""
+        return self.path.rstrip("/")
+
 
 @dataclass(frozen=True, eq=False)
-class Engine:
+class DeclaredEngine:
     """One vLLM server."""
 
     place: Place
@@ -38,14 +112,24 @@ class Engine:
     image: Image = NO_IMAGE
     image_place: Place | None = None
     command: CommandLine = EMPTY
-    env: dict[str, Variable] = field(default_factory=dict)
+    env: dict[str, EnvVar] = field(default_factory=dict)
     env_complete: bool = True  # False where a whole ConfigMap or file is read in
     version: str | None = None
     mounts: tuple[Mount, ...] = ()
     user: int | None = None  # None: whatever the image says
     non_root: bool = False
     read_only_root: bool = False
-    pod: "Pod | None" = None
+    startup_budget: float | None = None  # seconds that the plan allows for a start
+
+    @property
+    def in_container(self) -> bool:
+        """Whether it runs in a container, and not as a process of the host."""
+        return self.place.document.family != "command"
+
+    @property
+    def in_pod(self) -> bool:
+        """Whether Kubernetes runs it."""
+        return self.place.document.family == "kubernetes"
 
     @property
     def cpu(self) -> bool:
@@ -89,19 +173,14 @@ class Engine:
     @property
     def world(self) -> int | None:
         """GPUs of one replica: tensor × pipeline × data parallel; None when unknown."""
-        sizes = [self.command.whole(f"{kind}-parallel-size") for kind in ("tensor", "pipeline")]
-        sizes.append(self.command.whole("data-parallel-size"))
-        total = 1
-        for size in sizes:
-            if size is None:
-                return None
-            total *= size
-        return total
+        sizes = [self.command.whole(f"{kind}-parallel-size") for kind in _PARALLEL]
+        known = [size for size in sizes if size is not None]
+        return math.prod(known) if len(known) == len(sizes) else None
 
     @property
     def parallel(self) -> bool:
         """Whether several processes share one model."""
-        sizes = [self.command.whole(f"{kind}-parallel-size") for kind in ("tensor", "pipeline")]
+        sizes = [self.command.whole(f"{kind}-parallel-size") for kind in _PARALLEL[:2]]
         return any(size is not None and size > 1 for size in sizes)
 
     @property
@@ -114,13 +193,8 @@ class Engine:
 
     def mount_at(self, path: str) -> Mount | None:
         """The mount that a path falls into."""
-        best: Mount | None = None
-        for mount in self.mounts:
-            base = mount.path.rstrip("/")
-            inside = path == base or path.startswith(f"{base}/")
-            if inside and (best is None or len(mount.path) > len(best.path)):
-                best = mount
-        return best
+        over = [mount for mount in self.mounts if f"{path}/".startswith(f"{mount.base}/")]
+        return max(over, key=lambda mount: len(mount.path), default=None)
 
     def writable(self, path: str) -> bool:
         """Whether the engine's user can write below a path."""
@@ -135,3 +209,24 @@ class Engine:
     def unprivileged(self) -> bool:
         """Whether it is said not to run as root."""
         return self.user not in (None, 0) or (self.non_root and self.user is None)
+
+
+def engine_of_command(document: Document) -> DeclaredEngine:
+    """The engine that a rendered command.json starts."""
+    words = [
+        Word(str(word), document.place("arguments", index))
+        for index, word in enumerate(items(document.data.get("arguments")))
+    ]
+    environment = {
+        name: EnvVar(text(value), document.place("environment", name))
+        for name, value in mapping(document.data.get("environment")).items()
+    }
+    if document.data.get("api_key") is True:
+        environment["VLLM_API_KEY"] = EnvVar(None, document.place("api_key"))
+    return DeclaredEngine(
+        place=document.place(),
+        data={},
+        command=command_line([], words, engine_image=False),
+        env=environment,
+        version=text(document.data.get("engine_version")) or None,
+    )

@@ -3,12 +3,9 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING
 
 from deployctl.checking.documents import Place
-
-if TYPE_CHECKING:
-    from deployctl.checking.scene import Scene
+from deployctl.checking.manifests import Manifests
 
 
 class Severity(StrEnum):
@@ -19,7 +16,7 @@ class Severity(StrEnum):
     note = "note"
 
 
-ORDER = {Severity.error: 0, Severity.warning: 1, Severity.note: 2}
+ORDER = list(Severity)  # worst first
 
 
 @dataclass(frozen=True)
@@ -33,6 +30,11 @@ class Finding:
     where: str  # Deployment/chat: spec.template.spec.containers[0].image
     message: str
     fix: str
+
+    @property
+    def object(self) -> tuple[str, str]:
+        """The file, and the title of the document in it."""
+        return self.file, self.where.split(": ", 1)[0]
 
 
 @dataclass(frozen=True)
@@ -59,18 +61,35 @@ class Rule:
         )
 
 
-Check = Callable[["Scene"], Iterator[Finding]]
+Check = Callable[[Manifests], Iterator[Finding]]
 
 RULES: dict[str, Rule] = {}
 CHECKS: list[Check] = []
 
 
-def rule(code: str, severity: Severity, hurts: str, *, group: str) -> Rule:
-    """Registers a rule. A bug if the code is taken."""
-    if code in RULES:
-        raise ValueError(f"the code {code} is taken")
-    RULES[code] = Rule(code, severity, hurts, group)
-    return RULES[code]
+@dataclass(frozen=True)
+class RuleGroup:
+    """Registers rules under one heading of the reference. A bug if a code is taken."""
+
+    title: str
+
+    def error(self, code: str, hurts: str) -> Rule:
+        """It fails: Kubernetes, Compose or the engine refuses it, or users are harmed."""
+        return self._add(code, Severity.error, hurts)
+
+    def warning(self, code: str, hurts: str) -> Rule:
+        """It will fail one day."""
+        return self._add(code, Severity.warning, hurts)
+
+    def note(self, code: str, hurts: str) -> Rule:
+        """It is worth knowing."""
+        return self._add(code, Severity.note, hurts)
+
+    def _add(self, code: str, severity: Severity, hurts: str) -> Rule:
+        if code in RULES:
+            raise ValueError(f"the code {code} is taken")
+        RULES[code] = Rule(code, severity, hurts, self.title)
+        return RULES[code]
 
 
 def check(function: Check) -> Check:

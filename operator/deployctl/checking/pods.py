@@ -3,19 +3,14 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from deployctl.checking.commandline import Word, command_line
 from deployctl.checking.documents import Document, Place
-from deployctl.checking.engine import Engine, Mount, Variable
-from deployctl.checking.image import image
-from deployctl.checking.quantity import quantity
-from deployctl.checking.walk import dig, items, mapping, mappings, text, whole
+from deployctl.checking.engine import DeclaredEngine, EnvVar, Mount, image
+from deployctl.checking.values import dig, items, mapping, mappings, quantity, text, whole
 
-if TYPE_CHECKING:
-    from deployctl.checking.scene import Options
-
-_PLAIN = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job")
+SELECTING = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")  # by labels
 _TEMPLATES: dict[str, tuple[tuple[str, ...], ...]] = {
     "Pod": ((),),
     "CronJob": (("spec", "jobTemplate", "spec", "template"),),
@@ -23,11 +18,10 @@ _TEMPLATES: dict[str, tuple[tuple[str, ...], ...]] = {
         ("spec", "leaderWorkerTemplate", "leaderTemplate"),
         ("spec", "leaderWorkerTemplate", "workerTemplate"),
     ),
-    **dict.fromkeys(
-        ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job"), (("spec", "template"),)
-    ),
+    **dict.fromkeys((*SELECTING, "Job"), (("spec", "template"),)),
 }
 MAX_DEPTH = 8  # below the spec of a custom resource; RayService has its workers at 4
+RUNS_TO_END = ("Job", "CronJob")
 SCALED = ("Deployment", "StatefulSet", "ReplicaSet")
 GPU_VENDORS = ("nvidia.com/", "amd.com/gpu", "gpu.intel.com/")
 _GPU_SIDE = ("nvidia.com/gpumem", "nvidia.com/gpucores")  # shares of a card, by HAMi
@@ -62,7 +56,7 @@ class Pod:
 
     document: Document
     template: Place
-    options: "Options"
+    engine_version: str | None  # of images that do not tell
     bare: bool = False  # the template is a pod's spec, without metadata around it
 
     @property
@@ -128,7 +122,7 @@ class Pod:
         return found
 
     @cached_property
-    def engines(self) -> list[Engine]:
+    def engines(self) -> list[DeclaredEngine]:
         """The vLLM servers among the containers."""
         found = (self._engine(c) for c in self.containers if not c.init)
         return [engine for engine in found if engine is not None]
@@ -138,7 +132,7 @@ class Pod:
         """The pod's volumes by name."""
         return {text(v.get("name")): v for _, v in mappings(self.spec.get("volumes"))}
 
-    def _engine(self, container: Container) -> Engine | None:
+    def _engine(self, container: Container) -> DeclaredEngine | None:
         data = container.data
         reference = image(text(data.get("image")))
         command = command_line(
@@ -155,7 +149,7 @@ class Pod:
             text(dig(c, "metadata", "name"))
             for _, c in mappings(self.document.spec.get("volumeClaimTemplates"))
         }
-        return Engine(
+        return DeclaredEngine(
             place=container.place,
             data=data,
             image=reference,
@@ -163,53 +157,68 @@ class Pod:
             command=command,
             env=_environment(container),
             env_complete=not data.get("envFrom"),
-            version=reference.version or self.options.engine_version,
+            version=reference.version or self.engine_version,
             mounts=tuple(_mounts(self, data, claims)),
             user=user if isinstance(user, int) else None,
             non_root=container.setting("runAsNonRoot") is True,
             read_only_root=container.setting("readOnlyRootFilesystem") is True,
-            pod=self,
+            startup_budget=self.startup_budget,
         )
 
 
-def pods_of(document: Document, options: "Options") -> Iterator[Pod]:
+def pods_of(document: Document, engine_version: str | None) -> Iterator[Pod]:
     """The pods that an object makes."""
     for path in _TEMPLATES.get(document.kind, ()):
-        pod = Pod(document, document.place(*path), options)
+        pod = Pod(document, document.place(*path), engine_version)
         if pod.data:
             yield pod
     if document.custom and document.kind not in _TEMPLATES:
-        yield from _searched(document, options, document.place("spec"), document.spec)
+        yield from _searched(document, engine_version, document.place("spec"), document.spec)
 
 
 def _searched(
-    document: Document, options: "Options", place: Place, value: Any, depth: int = 0
+    document: Document, engine_version: str | None, place: Place, value: Any, depth: int = 0
 ) -> Iterator[Pod]:
     """Pods in a custom resource, wherever it has them: a template, or a pod's spec alone."""
     if depth > MAX_DEPTH:
         return
     if isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _searched(document, options, place.child(index), item, depth + 1)
+            yield from _searched(document, engine_version, place.child(index), item, depth + 1)
     elif isinstance(value, dict):
         if _is_pod(value.get("spec")):
-            yield Pod(document, place, options)
+            yield Pod(document, place, engine_version)
         elif _is_pod(value):
-            yield Pod(document, place, options, bare=True)
+            yield Pod(document, place, engine_version, bare=True)
         else:
             for key, item in value.items():
-                yield from _searched(document, options, place.child(str(key)), item, depth + 1)
+                yield from _searched(
+                    document, engine_version, place.child(str(key)), item, depth + 1
+                )
 
 
 def _is_pod(value: Any) -> bool:
     return any(mappings(mapping(value).get("containers")))
 
 
-def gpus(resources: Any) -> dict[str, Any]:
-    """The cards among requests or limits: name -> amount."""
+def max_surge(workload: Document) -> Any:
+    """How many pods an update may add before it ends old ones, as written: a number or a share."""
+    strategy = mapping(workload.spec.get("strategy"))
+    if strategy.get("type") == "Recreate":
+        return 0
+    return mapping(strategy.get("rollingUpdate")).get("maxSurge", "25%")
+
+
+def surges(workload: Document) -> bool:
+    """Whether an update starts new pods before it ends old ones."""
+    return max_surge(workload) not in (0, "0", "0%")
+
+
+def gpus(container: dict[str, Any], key: str) -> dict[str, Any]:
+    """The GPUs among a container's `limits` or `requests`: name -> amount."""
     return {
         name: amount
-        for name, amount in mapping(resources).items()
+        for name, amount in mapping(dig(container, "resources", key)).items()
         if name.startswith(GPU_VENDORS) and not name.startswith(_GPU_SIDE)
     }
 
@@ -222,14 +231,14 @@ def _words(container: Container, key: str) -> list[Word]:
     ]
 
 
-def _environment(container: Container) -> dict[str, Variable]:
+def _environment(container: Container) -> dict[str, EnvVar]:
     found = {}
     for index, entry in mappings(container.data.get("env")):
         value = entry.get("value")
         literal = str(value) if isinstance(value, str | int | float) else None
         if "valueFrom" not in entry and literal is None:
             literal = ""
-        found[text(entry.get("name"))] = Variable(literal, container.place.child("env", index))
+        found[text(entry.get("name"))] = EnvVar(literal, container.place.child("env", index))
     return found
 
 

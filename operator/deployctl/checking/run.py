@@ -1,18 +1,16 @@
 """One check: texts in, findings out. Pure: whoever calls it has read the files."""
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from deployctl.checking import rules as _rules
 from deployctl.checking.documents import Document, documents
-from deployctl.checking.finding import CHECKS, ORDER, RULES, Finding, Severity
-from deployctl.checking.rules import syntax
-from deployctl.checking.scene import Options, Scene
-from deployctl.checking.walk import dig, mapping, text
+from deployctl.checking.finding import CHECKS, ORDER, Finding, Severity
+from deployctl.checking.manifests import Manifests, Options
+from deployctl.checking.rules import files  # and with it every rule
+from deployctl.checking.values import dig, mapping, text
 from deployctl.checking.yamltext import parse
-
-__all__ = ["IGNORE_ANNOTATION", "Report", "check_texts"]
 
 # Codes that one object may break on purpose, with a word on why: `image-not-pinned seccomp`.
 IGNORE_ANNOTATION = "deployctl.io/check-ignore"
@@ -23,8 +21,6 @@ _ADDED = frozenset(f"{probe}-probe-missing" for probe in ("startup", "readiness"
     "service-account-token",
 }
 _HELM_ONLY = re.compile(r"(^|/)(Chart\.yaml|values[^/]*\.yaml|Chart\.lock)$")
-
-assert _rules.__all__  # importing them has filled CHECKS
 
 
 class Report(NamedTuple):
@@ -54,64 +50,48 @@ def check_texts(
     `named` are the files that the user named himself: one that holds nothing to check is worth
     a word there, and is skipped in a folder. `ignore` are codes to leave out.
     """
-    found: list[Finding] = []
+    findings: list[Finding] = []
     known: list[Document] = []
     skipped: list[str] = []
     given = set(named)
     for file, content in texts.items():
         parsed, troubles = parse(content)
-        found += [syntax.finding(file, trouble) for trouble in troubles]
+        findings += [files.unreadable(file, trouble) for trouble in troubles]
         here = list(documents(file, parsed))
         strange = [d for d in here if d.family == "unknown"]
         if here and len(strange) == len(here) and (file not in given or _HELM_ONLY.search(file)):
             skipped.append(file)
         else:
-            found += [_unknown(d) for d in strange if d.data or file in given]
+            findings += [files.unrecognised(d) for d in strange if d.data or file in given]
         known += [d for d in here if d.family != "unknown"]
-    scene = Scene(known, options or Options())
-    for one in CHECKS:
-        found += one(scene)
+    manifests = Manifests(known, options or Options())
+    for rules in CHECKS:
+        findings += rules(manifests)
+    operated = {(p.document.file, p.document.title) for p in manifests.pods if p.operated}
+    findings = [f for f in findings if f.code not in _ADDED or f.object not in operated]
+    meant = _meant(known)
     left_out = set(ignore)
-    found = [f for f in found if not (f.code in _ADDED and _operated(f, scene))]
-    kept = [f for f in found if f.code not in left_out and not _excused(f, known)]
+    kept = [f for f in findings if f.code not in left_out | meant[f.object]]
     order = {file: number for number, file in enumerate(texts)}
     unique = sorted(
         dict.fromkeys(kept),
-        key=lambda f: (order.get(f.file, 0), ORDER[f.severity], f.line, f.code, f.where),
+        key=lambda f: (order.get(f.file, 0), ORDER.index(f.severity), f.line, f.code, f.where),
     )
     return Report(
         findings=unique,
-        ignored=len(found) - len(kept),
+        ignored=len(findings) - len(kept),
         files=len(texts),
         documents=len(known),
-        engines=len(scene.engines),
+        engines=len(manifests.engines),
         skipped=tuple(skipped),
     )
 
 
-def _unknown(document: Document) -> Finding:
-    return syntax.UNKNOWN.at(
-        document.place(),
-        "this is no Kubernetes object, Compose file or service file",
-        "check manifests, compose.yaml or service.yaml; render a chart first",
-    )
-
-
-def _operated(finding: Finding, scene: Scene) -> bool:
-    """Whether the finding is of a pod that an operator completes."""
-    titles = {(p.document.file, p.document.title) for p in scene.pods if p.operated}
-    return (finding.file, finding.where.split(": ", 1)[0]) in titles
-
-
-def _excused(finding: Finding, known: list[Document]) -> bool:
-    """Whether the object itself says that this code is meant."""
-    if finding.code not in RULES:
-        return False
-    title = finding.where.split(": ", 1)[0]
+def _meant(known: list[Document]) -> defaultdict[tuple[str, str], set[str]]:
+    """The codes that each object, by file and title, says are meant."""
+    codes: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     for document in known:
-        if document.file == finding.file and document.title == title:
-            words = text(mapping(document.metadata.get("annotations")).get(IGNORE_ANNOTATION))
-            words += " " + text(dig(document.data, "x-deployctl", "check-ignore"))
-            if finding.code in re.split(r"[\s,]+", words):
-                return True
-    return False
+        words = text(mapping(document.metadata.get("annotations")).get(IGNORE_ANNOTATION))
+        words += " " + text(dig(document.data, "x-deployctl", "check-ignore"))
+        codes[document.file, document.title].update(re.split(r"[\s,]+", words))
+    return codes

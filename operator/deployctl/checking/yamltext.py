@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from deployctl.checking.values import Path
+
 MAX_BYTES = 4 * 1024 * 1024  # of one file
 MAX_DEPTH = 100
 MAX_NODES = 300_000  # of one document, with every alias counted as what it stands for
 MAX_DOCUMENTS = 5000
-
-Path = tuple[str | int, ...]
 
 _SEPARATOR = re.compile(r"^---(?=\s|$)", re.MULTILINE)
 _DIRECTIVE = re.compile(r"^%.*$", re.MULTILINE)

@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import yaml
 
-from deployctl.checking.composekeys import KEYS, SERVICE
+from deployctl.checking.rules.composefile import known_keys
 
 GOOD = {
     "name": "chat",
@@ -120,7 +120,7 @@ def test_compose_itself_takes_no_key_that_we_refuse(found, tmp_path):
     newer = {"models", "provider", "use_api_socket"}  # than the Compose that tests may meet
     file = tmp_path / "compose.yaml"
     wanted = [(k, v) for k in ("user", "ports", "deploy", "shm_size") for v in KINDS.values()]
-    assert set(SERVICE) >= newer | {key for key, _ in wanted}
+    assert set(known_keys()["services", "*"]) >= newer | {key for key, _ in wanted}
     for key, value in wanted:
         file.write_text(yaml.safe_dump({"services": {"a": {"image": "x:1", key: value}}}))
         if structure(found, file.read_text()):
@@ -131,5 +131,8 @@ def test_compose_itself_takes_no_key_that_we_refuse(found, tmp_path):
 
 
 def test_the_lists_are_whole():
-    assert KEYS["services", "*"] == frozenset(SERVICE)
-    assert all(key == key.lower() for keys in KEYS.values() for key in keys)
+    known = known_keys()
+    assert all(key == key.lower() for keys in known.values() for key in keys)
+    kinds = {kind for kinds in known["services", "*"].values() for kind in kinds}
+    assert kinds == {*KINDS, "true or false"}
+    assert all(known["services", "*"].values())

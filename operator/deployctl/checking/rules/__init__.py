@@ -1,49 +1,7 @@
-"""The rules, a room for each kind of trouble. Importing this package registers all of them."""
+"""The rules, a module for each subject. Importing this package registers all of them."""
 
-from deployctl.checking.rules import (
-    compose,
-    composefile,
-    drain,
-    exposure,
-    flags,
-    gpu,
-    images,
-    monitoring,
-    names,
-    objects,
-    probes,
-    rollout,
-    scaling,
-    schema,
-    secrets,
-    security,
-    service,
-    storage,
-    syntax,
-    wiring,
-    writable,
-)
+import importlib
+import pkgutil
 
-__all__ = [
-    "compose",
-    "composefile",
-    "drain",
-    "exposure",
-    "flags",
-    "gpu",
-    "images",
-    "monitoring",
-    "names",
-    "objects",
-    "probes",
-    "rollout",
-    "scaling",
-    "schema",
-    "secrets",
-    "security",
-    "service",
-    "storage",
-    "syntax",
-    "wiring",
-    "writable",
-]
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")

@@ -4,83 +4,59 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from deployctl.checking.compose import ComposeService, literal, reservations
-from deployctl.checking.engine import Engine
-from deployctl.checking.finding import Finding, Severity, check, rule
-from deployctl.checking.quantity import seconds
-from deployctl.checking.rules import drain, exposure, gpu, probes, rollout, security
-from deployctl.checking.scene import Scene
-from deployctl.checking.walk import dig, items, mapping, number, text
+from deployctl.checking.compose import literal, reservations
+from deployctl.checking.engine import DeclaredEngine
+from deployctl.checking.finding import Finding, RuleGroup, Severity, check
+from deployctl.checking.manifests import Manifests
+from deployctl.checking.rules import exposure, gpu, probes, security, updates
+from deployctl.checking.values import dig, items, mapping, number, seconds, text
 from deployctl.units import duration
 
-GROUP = "Compose"
-SERVICE = rule(
+GROUP = RuleGroup("Compose")
+SERVICE = GROUP.error(
     "compose-service",
-    Severity.error,
     "Compose refuses the file: a service without an image, or a mapping where none may be.",
-    group=GROUP,
 )
-HEALTH = rule(
+HEALTH = GROUP.warning(
     "healthcheck-missing",
-    Severity.warning,
     "docker compose up --wait returns while the model still loads, and nothing sees a hang.",
-    group=GROUP,
 )
-START = rule(
+START = GROUP.error(
     "start-period",
-    Severity.error,
     "A start_period shorter than the start makes up --wait fail while the model loads.",
-    group=GROUP,
 )
-TIMEOUT = rule(
-    "healthcheck-timeout",
-    Severity.warning,
-    "A saturated engine answers late and is called unhealthy.",
-    group=GROUP,
+TIMEOUT = GROUP.warning(
+    "healthcheck-timeout", "A saturated engine answers late and is called unhealthy."
 )
-GPU = rule(
-    "gpu-reservation",
-    Severity.error,
-    "Without a device reservation the container sees no card.",
-    group=GROUP,
-)
+GPU = GROUP.error("gpu-reservation", "Without a device reservation the container sees no card.")
 _HEALTHY_TIMEOUT_S = 5.0
 _LOOPBACK = ("127.", "localhost", "[::1]", "::1")
 _IPV4 = re.compile(r"^(\d+\.\d+\.\d+\.\d+|\[[0-9a-f:]+\]|localhost):", re.IGNORECASE)
 
 
-def _pairs(scene: Scene) -> Iterator[tuple[ComposeService, Engine]]:
-    for project in scene.projects:
-        for service in project.services:
-            for engine in scene.engines:
-                if engine.place == service.place:
-                    yield service, engine
+@check
+def services(manifests: Manifests) -> Iterator[Finding]:
+    """What makes a mapping a service, and privileges of any."""
+    for service in manifests.compose_services:
+        given = dig(service.place.document.data, *service.place.path)
+        if not isinstance(given, dict):
+            yield SERVICE.at(service.place, "this is no service", "write image: …")
+        elif not any(key in given for key in ("image", "build", "extends")):
+            yield SERVICE.at(service.place, "has neither image nor build", "write image: …")
+        if service.data.get("privileged") is True:
+            yield security.PRIVILEGED.at(
+                service.place.child("privileged"),
+                f"the service {service.name[:60]} is privileged",
+                "remove it; a GPU needs a device reservation and no privilege",
+            )
 
 
 @check
-def services(scene: Scene) -> Iterator[Finding]:
-    """The bones of a Compose file."""
-    for project in scene.projects:
-        for service in project.services:
-            given = mapping(project.document.data.get("services")).get(service.name)
-            if not isinstance(given, dict):
-                yield SERVICE.at(service.place, "this is no service", "write image: …")
-            elif not any(key in given for key in ("image", "build", "extends")):
-                yield SERVICE.at(service.place, "has neither image nor build", "write image: …")
-            if given and dig(given, "privileged") is True:
-                yield security.PRIVILEGED.at(
-                    service.place.child("privileged"),
-                    f"the service {service.name[:60]} is privileged",
-                    "remove it; a GPU needs a device reservation and no privilege",
-                )
-
-
-@check
-def health(scene: Scene) -> Iterator[Finding]:
+def health(manifests: Manifests) -> Iterator[Finding]:
     """Health checks against loading and load."""
-    for service, engine in _pairs(scene):
-        place = service.place.child("healthcheck")
-        given = mapping(service.data.get("healthcheck"))
+    for engine in manifests.compose_engines:
+        place = engine.place.child("healthcheck")
+        given = mapping(engine.data.get("healthcheck"))
         if not given or given.get("disable") is True:
             yield HEALTH.at(
                 place,
@@ -113,13 +89,13 @@ def health(scene: Scene) -> Iterator[Finding]:
 
 
 @check
-def devices(scene: Scene) -> Iterator[Finding]:
+def devices(manifests: Manifests) -> Iterator[Finding]:
     """Cards and shared memory."""
-    for service, engine in _pairs(scene):
-        found = reservations(service.data)
-        if engine.nvidia and not found and service.data.get("runtime") != "nvidia":
+    for engine in manifests.compose_engines:
+        found = reservations(engine.data)
+        if engine.nvidia and not found and engine.data.get("runtime") != "nvidia":
             yield GPU.at(
-                service.place.child("deploy"),
+                engine.place.child("deploy"),
                 "the engine is built for CUDA and reserves no device"
                 if engine.image.cuda
                 else "reserves no device, if the image is built for CUDA",
@@ -130,78 +106,78 @@ def devices(scene: Scene) -> Iterator[Finding]:
         for device in found:
             if "gpu" not in [str(c) for c in items(device.get("capabilities"))]:
                 yield GPU.at(
-                    service.place.child("deploy"),
+                    engine.place.child("deploy"),
                     "a device is reserved without the capability gpu",
                     "write capabilities: [gpu]",
                 )
-            yield from _count(service, engine, device)
-        shared = service.data.get("ipc") == "host"
+            yield from _count(engine, device)
+        shared = engine.data.get("ipc") == "host"
         mount = engine.mount_at("/dev/shm")  # noqa: S108
         if engine.parallel and not shared:
             size = mount.size if mount else None
             if mount is None or (size is not None and size < gpu.LEAST_SHM):
                 yield gpu.SHM.at(
-                    service.place.child("shm_size"),
+                    engine.place.child("shm_size"),
                     f"several ranks share {(size or 64 * 1024**2) / 1024**2:.0f} MiB of /dev/shm",
                     "write shm_size: 8gb a GPU",
                 )
 
 
-def _count(service: ComposeService, engine: Engine, device: dict[str, Any]) -> Iterator[Finding]:
+def _count(engine: DeclaredEngine, device: dict[str, Any]) -> Iterator[Finding]:
     ids = items(device.get("device_ids"))
     count = len(ids) if ids else number(device.get("count"))
     if count is None or not engine.world or not engine.nvidia:
         return
     if engine.world > count:
         yield gpu.COUNT.at(
-            service.place.child("deploy"),
+            engine.place.child("deploy"),
             f"the engine wants {engine.world} GPUs and gets {count:.0f}",
             f"write count: {engine.world}, or --tensor-parallel-size {count:.0f}",
         )
 
 
 @check
-def life(scene: Scene) -> Iterator[Finding]:
+def life(manifests: Manifests) -> Iterator[Finding]:
     """Restarts and the end."""
-    for service, _ in _pairs(scene):
-        policy = literal(service.data.get("restart"))
+    for engine in manifests.compose_engines:
+        policy = literal(engine.data.get("restart"))
         if policy in ("", "no") or policy.startswith("on-failure"):
-            deployed = text(dig(service.data, "deploy", "restart_policy", "condition"))
+            deployed = text(dig(engine.data, "deploy", "restart_policy", "condition"))
             if deployed == "any":
                 continue
-            yield rollout.RESTART.at(
-                service.place.child("restart"),
+            yield updates.RESTART.at(
+                engine.place.child("restart"),
                 "an engine that dies and exits with 0 stays dead"
                 if policy.startswith("on-failure")
                 else "an engine that dies stays dead",
                 "write restart: unless-stopped",
             )
-        grace = seconds(literal(service.data.get("stop_grace_period"))) or 10.0
-        if grace < drain.DEFAULT_GRACE_S:
-            yield drain.GRACE.at(
-                service.place.child("stop_grace_period"),
+        grace = seconds(literal(engine.data.get("stop_grace_period"))) or 10.0
+        if grace < updates.DEFAULT_GRACE_S:
+            yield updates.GRACE.at(
+                engine.place.child("stop_grace_period"),
                 f"requests have {grace:.0f} s to end",
                 "write stop_grace_period: 60s",
             )
 
 
 @check
-def access(scene: Scene) -> Iterator[Finding]:
+def access(manifests: Manifests) -> Iterator[Finding]:
     """Ports that everybody reaches."""
-    for service, engine in _pairs(scene):
+    for engine in manifests.compose_engines:
         if engine.keyed is not False:
             continue
-        host = service.data.get("network_mode") == "host"
-        for index, port in enumerate(items(service.data.get("ports"))):
+        host = engine.data.get("network_mode") == "host"
+        for index, port in enumerate(items(engine.data.get("ports"))):
             if _open(port):
                 yield exposure.OPEN.at(
-                    service.place.child("ports", index),
+                    engine.place.child("ports", index),
                     "the port is open on every interface, and the engine asks for no API key",
                     'publish "127.0.0.1:8000:8000", or set VLLM_API_KEY from a file',
                 )
         if host and not (engine.command.text("host") or "").startswith(_LOOPBACK):
             yield exposure.OPEN.at(
-                service.place.child("network_mode"),
+                engine.place.child("network_mode"),
                 "the engine listens on the host's own interfaces and asks for no API key",
                 "publish a port on 127.0.0.1 instead, or set VLLM_API_KEY",
             )
@@ -217,23 +193,23 @@ def _open(port: Any) -> bool:
 
 
 @check
-def fence(scene: Scene) -> Iterator[Finding]:
+def confinement(manifests: Manifests) -> Iterator[Finding]:
     """What the engine's container may do."""
-    for service, engine in _pairs(scene):
-        place = service.place
+    for engine in manifests.compose_engines:
+        place = engine.place
         if not engine.unprivileged:
             yield security.ROOT.at(
                 place.child("user"),
                 "the engine runs as root, or as whatever the image says",
                 'write user: "10001:10001", and give HOME and the caches a volume',
             )
-        if "ALL" not in [str(c).upper() for c in items(service.data.get("cap_drop"))]:
+        if "ALL" not in [str(c).upper() for c in items(engine.data.get("cap_drop"))]:
             yield security.CAPABILITIES.at(
                 place.child("cap_drop"),
                 "the engine keeps the default capabilities",
                 "write cap_drop: [ALL]",
             )
-        options = [str(o).replace("=", ":") for o in items(service.data.get("security_opt"))]
+        options = [str(o).replace("=", ":") for o in items(engine.data.get("security_opt"))]
         if not any(o in ("no-new-privileges", "no-new-privileges:true") for o in options):
             yield security.ESCALATION.at(
                 place.child("security_opt"),
@@ -241,7 +217,7 @@ def fence(scene: Scene) -> Iterator[Finding]:
                 'write security_opt: ["no-new-privileges:true"]',
             )
         for key in ("ipc", "pid"):
-            if service.data.get(key) == "host":
+            if engine.data.get(key) == "host":
                 yield security.HOST.at(
                     place.child(key),
                     f"the engine shares the host's {key}",

@@ -1,53 +1,61 @@
 """Compose files against what Compose takes: keys, kinds of values, names that are defined."""
 
-import difflib
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
-from deployctl.checking import composekeys
-from deployctl.checking.compose import ComposeService, Project
-from deployctl.checking.composekeys import LIST, MAPPING, NUMBER, SWITCH, TEXT
-from deployctl.checking.documents import Place
-from deployctl.checking.finding import Finding, Severity, check, rule
-from deployctl.checking.quantity import size
-from deployctl.checking.scene import Scene
-from deployctl.checking.walk import items, mapping, text
+import yaml
 
-GROUP = "Compose"
-KEY = rule(
-    "compose-key",
-    Severity.error,
-    "Compose refuses a file with a key that it does not know.",
-    group=GROUP,
-)
-VALUE = rule(
+from deployctl import assets
+from deployctl.checking.compose import ComposeService
+from deployctl.checking.documents import Document, Place
+from deployctl.checking.finding import Finding, RuleGroup, check
+from deployctl.checking.manifests import Manifests
+from deployctl.checking.values import items, mapping, nearest, size, text
+
+GROUP = RuleGroup("Compose")
+KEY = GROUP.error("compose-key", "Compose refuses a file with a key that it does not know.")
+VALUE = GROUP.error(
     "compose-value",
-    Severity.error,
     "Compose refuses a value of another kind: a number where text is wanted, a mapping for a list.",
-    group=GROUP,
 )
-NAME = rule(
+NAME = GROUP.error(
     "compose-undefined",
-    Severity.error,
     "Compose refuses a service that refers to a volume, network, secret, configuration or service "
     "that the project does not have.",
-    group=GROUP,
 )
+TEXT, NUMBER, SWITCH, LIST, MAPPING = "text", "a number", "true or false", "a list", "a mapping"
 _NOUNS = {"volumes": "volume", "networks": "network", "secrets": "secret", "configs": "config"}
 
 
+@cache
+def known_keys() -> dict[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """The keys of each mapping with the kinds of value of each; no kinds where any will do.
+
+    A mapping is named by its path, in which `*` is any name or any item of a list.
+    """
+    file = assets.path("deploy", "compose", "keys.yaml")
+    data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    known: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {
+        tuple(path.split(".")) if path else (): dict.fromkeys(keys, ())
+        for path, keys in data["mappings"].items()
+    }
+    known["services", "*"] = {
+        key: tuple(group["kinds"]) for group in data["service"] for key in group["keys"]
+    }
+    return known
+
+
 @check
-def keys(scene: Scene) -> Iterator[Finding]:
+def keys(manifests: Manifests) -> Iterator[Finding]:
     """Every mapping that we know, against its keys."""
-    for project in scene.projects:
-        data = project.document.data
-        for path, known in composekeys.KEYS.items():
-            for place, found in _at(project.document.place(), data, path):
-                for key in found:
+    for project in manifests.projects:
+        for path, known in known_keys().items():
+            for place, value in _at(project.place(), project.data, path):
+                for key in value:
                     if not isinstance(key, str) or key in known or key.startswith("x-"):
                         continue
-                    near = difflib.get_close_matches(key, sorted(known), n=1)
-                    fix = f"did you mean {near[0]}?" if near else "remove it, or name it x-…"
+                    fix = nearest(key, known) or "remove it, or name it x-…"
                     yield KEY.at(place.child(key), f"Compose knows no {key[:60]} here", fix)
 
 
@@ -69,25 +77,23 @@ def _at(place: Place, value: Any, path: tuple[str, ...]) -> Iterator[tuple[Place
 
 
 @check
-def values(scene: Scene) -> Iterator[Finding]:
+def values(manifests: Manifests) -> Iterator[Finding]:
     """Every key of a service, against the kinds that it takes."""
-    for project in scene.projects:
-        for service in project.services:
-            for key, value in service.data.items():
-                kinds = composekeys.SERVICE.get(key, ())
-                if value is None or not kinds:
-                    continue
-                if _is(value, kinds):
-                    if kinds == (NUMBER, TEXT) and not _amount(value):
-                        yield VALUE.at(
-                            service.place.child(key), "this is no amount", "write 8gb or 4"
-                        )
-                    continue
+    known = known_keys()["services", "*"]
+    for service in manifests.compose_services:
+        for key, value in service.data.items():
+            kinds = known.get(key, ())
+            if value is None or not kinds:
+                continue
+            place = service.place.child(key)
+            if not _is(value, kinds):
                 fix = f"write {' or '.join(kinds)}"
                 if kinds == (TEXT,) and isinstance(value, int | float):
                     unit = "s" if key == "stop_grace_period" else ""
                     fix = f'write {key}: "{value}{unit}"'
-                yield VALUE.at(service.place.child(key), f"this is {_kind(value)}", fix)
+                yield VALUE.at(place, f"this is {_kind(value)}", fix)
+            elif kinds == (NUMBER, TEXT) and not _amount(value):
+                yield VALUE.at(place, "this is not an amount", "write 8gb or 4")
 
 
 def _is(value: Any, kinds: tuple[str, ...]) -> bool:
@@ -115,34 +121,27 @@ def _kind(value: Any) -> str:
 
 
 @check
-def names(scene: Scene) -> Iterator[Finding]:
+def names(manifests: Manifests) -> Iterator[Finding]:
     """Names that services use, against those that the project defines."""
-    if any("include" in project.document.data for project in scene.projects):
+    if any("include" in project.data for project in manifests.projects):
         return  # they may be defined in a file that is not here
-    defined = {kind: _defined(scene.projects, kind) for kind in (*_NOUNS, "services")}
-    for project in scene.projects:
-        for service in project.services:
-            for kind, place, name in _used(service):
-                if name in defined[kind] or "$" in name:
-                    continue
-                if kind == "services":
-                    fix = _nearest(name, defined[kind]) or "remove it, or write the service"
-                    yield NAME.at(place, f"there is no service {name[:60]}", fix)
-                    continue
-                fix = (
-                    _nearest(name, defined[kind]) or f"write {kind}: {{{name[:60]}: …}} at the top"
-                )
+    defined = {kind: _defined(manifests.projects, kind) for kind in (*_NOUNS, "services")}
+    for service in manifests.compose_services:
+        for kind, place, name in _used(service):
+            if name in defined[kind] or "$" in name:
+                continue
+            near = nearest(name, defined[kind])
+            if kind == "services":
+                fix = near or "remove it, or write the service"
+                yield NAME.at(place, f"there is no service {name[:60]}", fix)
+            else:
+                fix = near or f"write {kind}: {{{name[:60]}: …}} at the top"
                 yield NAME.at(place, f"the {_NOUNS[kind]} {name[:60]} is not defined", fix)
 
 
-def _nearest(name: str, known: set[str]) -> str:
-    near = difflib.get_close_matches(name, sorted(known), n=1)
-    return f"did you mean {near[0]}?" if near else ""
-
-
-def _defined(projects: list[Project], kind: str) -> set[str]:
-    found = {str(n) for project in projects for n in mapping(project.document.data.get(kind))}
-    return found | ({"default"} if kind == "networks" else set())
+def _defined(projects: list[Document], kind: str) -> set[str]:
+    names = {str(name) for project in projects for name in mapping(project.data.get(kind))}
+    return names | ({"default"} if kind == "networks" else set())
 
 
 def _used(service: ComposeService) -> Iterator[tuple[str, Place, str]]:
@@ -164,7 +163,7 @@ def _used(service: ComposeService) -> Iterator[tuple[str, Place, str]]:
                 yield kind, place, name
     for key, kind in (("networks", "networks"), ("depends_on", "services")):
         given = service.data.get(key)
-        found = given if isinstance(given, dict) else dict.fromkeys(map(str, items(given)))
-        for index, name in enumerate(found):
+        names = given if isinstance(given, dict) else dict.fromkeys(map(str, items(given)))
+        for index, name in enumerate(names):
             inner: str | int = str(name) if isinstance(given, dict) else index
             yield kind, service.place.child(key, inner), str(name)

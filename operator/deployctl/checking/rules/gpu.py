@@ -1,105 +1,82 @@
 """Cards: whole, as many as the engine uses, visible, and with shared memory between ranks."""
 
+import math
 from collections.abc import Iterator
-from typing import Any
 
-from deployctl.checking.engine import Engine
-from deployctl.checking.finding import Finding, Severity, check, rule
-from deployctl.checking.pods import gpus
-from deployctl.checking.quantity import quantity
-from deployctl.checking.scene import Scene
-from deployctl.checking.walk import dig, items, mapping, text
+from deployctl.checking.engine import DeclaredEngine
+from deployctl.checking.finding import Finding, RuleGroup, Severity, check
+from deployctl.checking.manifests import Manifests
+from deployctl.checking.pods import Pod, gpus
+from deployctl.checking.values import dig, items, quantity, text
 
-GROUP = "GPUs"
-FRACTION = rule(
+GROUP = RuleGroup("GPUs")
+FRACTION = GROUP.error(
     "gpu-fraction",
-    Severity.error,
     "A fraction of a GPU is refused, or becomes none in silence: the pod starts without a card.",
-    group=GROUP,
 )
-DIFFER = rule(
-    "gpu-limits",
-    Severity.error,
-    "GPUs are set as limits; a request that differs, or stands alone, is refused.",
-    group=GROUP,
+DIFFER = GROUP.error(
+    "gpu-limits", "GPUs are set as limits; a request that differs, or stands alone, is refused."
 )
-MISSING = rule(
-    "gpu-missing",
-    Severity.error,
-    "An engine for CUDA without a GPU in its limits sees no card and ends at once.",
-    group=GROUP,
+MISSING = GROUP.error(
+    "gpu-missing", "An engine for CUDA without a GPU in its limits sees no card and ends at once."
 )
-COUNT = rule(
-    "gpu-count",
-    Severity.error,
-    "The engine wants more cards than it gets and ends, or fewer and wastes the rest.",
-    group=GROUP,
+COUNT = GROUP.error(
+    "gpu-count", "The engine wants more cards than it gets and ends, or fewer and wastes the rest."
 )
-VISIBLE = rule(
+VISIBLE = GROUP.error(
     "gpu-visible-devices",
-    Severity.error,
     "NVIDIA_VISIBLE_DEVICES reaches round the scheduler: the pod takes cards of other pods.",
-    group=GROUP,
 )
-RUNTIME = rule(
+RUNTIME = GROUP.error(
     "runtime-class",
-    Severity.error,
     "Without NVIDIA's runtime the container sees no card, whatever the scheduler gave it.",
-    group=GROUP,
 )
-SHM = rule(
-    "shm",
-    Severity.error,
-    "Ranks exchange data through /dev/shm; the 64 MB that a container gets make NCCL fail.",
-    group=GROUP,
+SHM = GROUP.error(
+    "shm", "Ranks exchange data through /dev/shm; the 64 MB that a container gets make NCCL fail."
 )
 LEAST_SHM = 1024.0**3  # bytes
 
 
 @check
-def requests(scene: Scene) -> Iterator[Finding]:
+def requests(manifests: Manifests) -> Iterator[Finding]:
     """GPU requests and limits of every container."""
-    for pod in scene.pods:
-        for container in pod.containers:
-            resources = mapping(container.data.get("resources"))
-            place = container.place.child("resources")
-            limits, asked = (gpus(resources.get(key)) for key in ("limits", "requests"))
-            for key, amounts in (("limits", limits), ("requests", asked)):
-                for name, amount in amounts.items():
-                    number = quantity(amount)
-                    if number is not None and not number.is_integer():
-                        yield FRACTION.at(
-                            place.child(key, name),
-                            f"{amount!s:.20} of {name} is no whole number",
-                            "ask for whole cards; share one by MIG or time-slicing, which have "
-                            "resources of their own",
-                        )
-            for name, amount in asked.items():
-                if quantity(limits.get(name)) != quantity(amount):
-                    yield DIFFER.at(
-                        place.child("requests", name),
-                        f"{name} is requested as {amount!s:.20} and limited to "
-                        f"{limits.get(name, 'nothing')!s:.20}",
-                        f"write limits: {{{name}: {amount!s:.20}}}; the request follows",
+    for container in manifests.containers:
+        place = container.place.child("resources")
+        limits, asked = gpus(container.data, "limits"), gpus(container.data, "requests")
+        for key, amounts in (("limits", limits), ("requests", asked)):
+            for name, amount in amounts.items():
+                number = quantity(amount)
+                if number is not None and not number.is_integer():
+                    yield FRACTION.at(
+                        place.child(key, name),
+                        f"{amount!s:.20} of {name} is no whole number",
+                        "ask for whole cards; share one by MIG or time-slicing, which have "
+                        "resources of their own",
                     )
+        for name, amount in asked.items():
+            if quantity(limits.get(name)) != quantity(amount):
+                yield DIFFER.at(
+                    place.child("requests", name),
+                    f"{name} is requested as {amount!s:.20} and limited to "
+                    f"{limits.get(name, 'nothing')!s:.20}",
+                    f"write limits: {{{name}: {amount!s:.20}}}; the request follows",
+                )
 
 
 @check
-def counts(scene: Scene) -> Iterator[Finding]:
+def counts(manifests: Manifests) -> Iterator[Finding]:
     """Cards against what the engine's flags want."""
-    for engine in scene.engines:
-        if engine.pod is None or not engine.nvidia:
+    for pod, engine in manifests.pod_engines:
+        if not engine.nvidia:
             continue
-        if dig(engine.pod.spec, "resourceClaims"):
+        if pod.spec.get("resourceClaims"):
             continue  # dynamic resource allocation: cards are claimed elsewhere
         place = engine.place.child("resources", "limits")
-        found = gpus(dig(engine.data, "resources", "limits"))
-        asked = gpus(dig(engine.data, "resources", "requests"))
-        amounts = [quantity(amount) for amount in found.values()]
-        total = sum((amount or 0.0 for amount in amounts), 0.0)
+        limits = gpus(engine.data, "limits")
+        total = sum((quantity(amount) or 0.0 for amount in limits.values()), 0.0)
         if not total.is_integer():
             continue  # a fraction: said above
-        if not found and not asked:
+        if not limits and not gpus(engine.data, "requests"):
             yield MISSING.at(
                 place,
                 "the engine is built for CUDA and gets no GPU"
@@ -109,13 +86,13 @@ def counts(scene: Scene) -> Iterator[Finding]:
                 severity=None if engine.image.cuda else Severity.note,
             )
         elif engine.world and total and "nnodes" not in engine.command.flags:
-            yield from _compare(engine, int(total))
+            yield from _compare(pod, engine, int(total))
 
 
-def _compare(engine: Engine, total: int) -> Iterator[Finding]:
+def _compare(pod: Pod, engine: DeclaredEngine, total: int) -> Iterator[Finding]:
     wanted = engine.world or 1
     place = engine.place.child("resources", "limits")
-    if wanted > total and not _several_nodes(engine):
+    if wanted > total and not _several_nodes(pod, engine):
         yield COUNT.at(
             place,
             f"tensor × pipeline × data parallel want {wanted} GPUs, and the container gets {total}",
@@ -130,24 +107,22 @@ def _compare(engine: Engine, total: int) -> Iterator[Finding]:
         )
 
 
-def _several_nodes(engine: Engine) -> bool:
+def _several_nodes(pod: Pod, engine: DeclaredEngine) -> bool:
     """Whether other pods may bring the rest of the cards."""
     if engine.command.text("distributed-executor-backend") == "ray":
         return True
+    if pod.operated or pod.document.kind == "LeaderWorkerSet":
+        return True
     words = [w for key in ("command", "args") for w in items(engine.data.get(key))]
-    pod = engine.pod
-    group = pod is not None and (pod.operated or pod.document.kind == "LeaderWorkerSet")
-    return group or any("ray start" in str(word)[:20_000] for word in words)
+    return any("ray start" in str(word)[:20_000] for word in words)
 
 
 @check
-def visibility(scene: Scene) -> Iterator[Finding]:
+def visibility(manifests: Manifests) -> Iterator[Finding]:
     """Ways to a card that go round the scheduler, and the runtime that shows cards at all."""
-    classes = {d.name: d for d in scene.of_kind("RuntimeClass")}
+    classes = {d.name: d for d in manifests.of_kind("RuntimeClass")}
     nvidia = [name for name, d in classes.items() if "nvidia" in text(d.data.get("handler"))]
-    for engine in scene.engines:
-        if engine.pod is None:
-            continue
+    for pod, engine in manifests.pod_engines:
         variable = engine.env.get("NVIDIA_VISIBLE_DEVICES")
         if variable and variable.value not in (None, "", "void"):
             yield VISIBLE.at(
@@ -157,8 +132,8 @@ def visibility(scene: Scene) -> Iterator[Finding]:
             )
         if not engine.nvidia:
             continue
-        name = text(engine.pod.spec.get("runtimeClassName"))
-        place = engine.pod.place.child("runtimeClassName")
+        name = text(pod.spec.get("runtimeClassName"))
+        place = pod.place.child("runtimeClassName")
         if classes and name and name not in classes:
             yield RUNTIME.at(
                 place,
@@ -175,12 +150,10 @@ def visibility(scene: Scene) -> Iterator[Finding]:
 
 
 @check
-def shared_memory(scene: Scene) -> Iterator[Finding]:
+def shared_memory(manifests: Manifests) -> Iterator[Finding]:
     """Shared memory of engines with several ranks."""
-    for engine in scene.engines:
-        if engine.pod is None or not engine.parallel:
-            continue
-        if engine.pod.spec.get("hostIPC") is True:
+    for pod, engine in manifests.pod_engines:
+        if not engine.parallel or pod.spec.get("hostIPC") is True:
             continue
         mount = engine.mount_at("/dev/shm")  # noqa: S108
         if mount is None or mount.kind != "memory":
@@ -195,7 +168,7 @@ def shared_memory(scene: Scene) -> Iterator[Finding]:
                 f"shared memory is {mount.size / 1024**2:.0f} MiB",
                 "write sizeLimit: 8Gi a GPU",
             )
-        elif (memory := _memory_limit(engine.data)) and mount.size and mount.size >= memory:
+        elif mount.size and mount.size >= (_memory_limit(engine) or math.inf):
             yield SHM.at(
                 engine.place.child("resources", "limits", "memory"),
                 "what is in /dev/shm counts against the memory limit, and is as large as that",
@@ -204,5 +177,5 @@ def shared_memory(scene: Scene) -> Iterator[Finding]:
             )
 
 
-def _memory_limit(data: dict[str, Any]) -> float | None:
-    return quantity(dig(data, "resources", "limits", "memory"))
+def _memory_limit(engine: DeclaredEngine) -> float | None:
+    return quantity(dig(engine.data, "resources", "limits", "memory"))

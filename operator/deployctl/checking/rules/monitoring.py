@@ -2,39 +2,28 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
 from deployctl.checking.documents import Document, Place
-from deployctl.checking.finding import Finding, Severity, check, rule
-from deployctl.checking.scene import Scene, endpoint_places, matches, ports_of, same_namespace
-from deployctl.checking.walk import dig, items, mapping, mappings, strings, text
+from deployctl.checking.finding import Finding, RuleGroup, check
+from deployctl.checking.manifests import Manifests, matches, named_ports, same_namespace
+from deployctl.checking.values import items, mapping, mappings, strings, text
 from deployctl.engines.vllm import exported
 from deployctl.engines.vllm.versions import at_least
 
-GROUP = "Monitoring"
-NOTHING = rule(
-    "monitor-selects-nothing",
-    Severity.error,
-    "Nothing is scraped: dashboards are empty and alerts never fire.",
-    group=GROUP,
+GROUP = RuleGroup("Monitoring")
+NOTHING = GROUP.error(
+    "monitor-selects-nothing", "Nothing is scraped: dashboards are empty and alerts never fire."
 )
-PORT = rule(
+PORT = GROUP.error(
     "monitor-port",
-    Severity.error,
     "A monitor that names a port which is not there scrapes nothing, without a word.",
-    group=GROUP,
 )
-UNKNOWN = rule(
+UNKNOWN = GROUP.error(
     "metric-unknown",
-    Severity.error,
     "A query for a name that the release does not export reads nothing: no alert, no scaling.",
-    group=GROUP,
 )
-LABEL = rule(
-    "metric-label",
-    Severity.error,
-    "A query on a label that the engine does not set reads nothing.",
-    group=GROUP,
+LABEL = GROUP.error(
+    "metric-label", "A query on a label that the engine does not set reads nothing."
 )
 _SERIES = re.compile(r"vllm:[a-zA-Z0-9_:]+")
 _SELECTOR = re.compile(r"(vllm:[a-zA-Z0-9_]+)\s*\{([^{}]{0,2000})\}")
@@ -44,25 +33,25 @@ _MAX_QUERY = 10_000
 
 
 @check
-def monitors(scene: Scene) -> Iterator[Finding]:
+def monitors(manifests: Manifests) -> Iterator[Finding]:
     """PodMonitors and ServiceMonitors against the pods and Services here."""
-    if not scene.pods:
+    if not manifests.pods:
         return
-    for document in scene.of_kind("PodMonitor"):
+    for document in manifests.of_kind("PodMonitor"):
         pods = [
             pod
-            for pod in scene.selected(document.spec.get("selector"), "")
+            for pod in manifests.selected(document.spec.get("selector"), "")
             if _looks_at(document, pod.namespace)
         ]
         if not pods:
             yield _selects_nothing(document, "pods")
             continue
-        names = {n for pod in pods for c in pod.containers for n in ports_of(c.data)}
+        names = set(named_ports(c.place for pod in pods for c in pod.containers))
         yield from _ports(document, "podMetricsEndpoints", names, "the pods")
-    for document in scene.of_kind("ServiceMonitor"):
+    for document in manifests.of_kind("ServiceMonitor"):
         services = [
             service
-            for service in scene.of_kind("Service")
+            for service in manifests.of_kind("Service")
             if matches(document.spec.get("selector"), mapping(service.metadata.get("labels")))
             and _looks_at(document, service.namespace)
         ]
@@ -96,7 +85,7 @@ def _selects_nothing(document: Document, what: str) -> Finding:
 
 
 def _ports(document: Document, key: str, names: set[str], where: str) -> Iterator[Finding]:
-    for place, endpoint in endpoint_places(document, key):
+    for place, endpoint in document.place("spec").mappings(key):
         port = endpoint.get("port")
         if port is None and "targetPort" not in endpoint and "portNumber" not in endpoint:
             yield PORT.at(place, "no port is named", "write port: and the port's name")
@@ -111,43 +100,43 @@ def _ports(document: Document, key: str, names: set[str], where: str) -> Iterato
             )
 
 
-def queries(scene: Scene) -> Iterator[tuple[Place, str]]:
+def _queries(manifests: Manifests) -> Iterator[tuple[Place, str]]:
     """Every query of autoscalers, rules and adapters, with its place."""
-    for document in scene.of_kind("ScaledObject", "ScaledJob"):
-        for index, trigger in mappings(document.spec.get("triggers")):
-            query = text(dig(trigger, "metadata", "query"))
-            if query:
-                yield document.place("spec", "triggers", index, "metadata", "query"), query
-    for document in scene.of_kind("PrometheusRule"):
-        for path, value in strings(document.data.get("spec"), ("spec",)):
+    for document in manifests.of_kind("ScaledObject", "ScaledJob"):
+        for trigger, _ in document.place("spec").mappings("triggers"):
+            place = trigger.child("metadata", "query")
+            if text(place.value):
+                yield place, place.value
+    for document in manifests.of_kind("PrometheusRule"):
+        for path, value in strings(document.spec, ("spec",)):
             if path[-1] == "expr":
                 yield document.place(*path), value
-    for document in scene.of_kind("HorizontalPodAutoscaler"):
-        for index, metric in mappings(document.spec.get("metrics")):
+    for document in manifests.of_kind("HorizontalPodAutoscaler"):
+        for metric, _ in document.place("spec").mappings("metrics"):
             for kind in ("pods", "object", "external"):
-                name = text(dig(metric, kind, "metric", "name"))
+                place = metric.child(kind, "metric", "name")
+                name = text(place.value)
                 if name.startswith(("vllm:", "vllm_")):
-                    place = document.place("spec", "metrics", index, kind, "metric", "name")
                     yield place, "vllm:" + name[5:]
 
 
 @check
-def metrics(scene: Scene) -> Iterator[Finding]:
+def metrics(manifests: Manifests) -> Iterator[Finding]:
     """Names and labels that queries use, against what the engines here export."""
     recorded = {
-        text(rule_.get("record"))
-        for document in scene.of_kind("PrometheusRule")
+        text(rule.get("record"))
+        for document in manifests.of_kind("PrometheusRule")
         for _, group in mappings(document.spec.get("groups"))
-        for _, rule_ in mappings(group.get("rules"))
+        for _, rule in mappings(group.get("rules"))
     }
-    served = {name for engine in scene.engines for name in engine.served_names}
-    sure = bool(scene.engines) and all(engine.served_names for engine in scene.engines)
-    for place, query in queries(scene):
+    served = {name for engine in manifests.engines for name in engine.served_names}
+    sure = bool(manifests.engines) and all(engine.served_names for engine in manifests.engines)
+    for place, query in _queries(manifests):
         query = query[:_MAX_QUERY]
         for series in dict.fromkeys(_SERIES.findall(query)):
             if series in recorded or series.count(":") > 1:
                 continue
-            yield from _exported(place, series, scene.versions)
+            yield from _exported(place, series, manifests.versions)
         for series, inside in _SELECTOR.findall(query):
             yield from _labels(place, series, inside, served if sure else set())
 
@@ -184,11 +173,3 @@ def _labels(place: Place, series: str, inside: str, served: set[str]) -> Iterato
                 f"no engine here serves {value[:80]}",
                 f"write one of: {', '.join(sorted(served)[:5])}",
             )
-
-
-def trigger_metadata(document: Document) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """The Prometheus triggers of a ScaledObject."""
-    for index, trigger in mappings(document.spec.get("triggers")):
-        if trigger.get("type") == "prometheus":
-            place = document.place("spec", "triggers", index, "metadata")
-            yield place, mapping(trigger.get("metadata"))

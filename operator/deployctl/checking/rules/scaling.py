@@ -3,85 +3,64 @@
 import re
 from collections.abc import Iterator
 
-from deployctl.checking.finding import Finding, Severity, check, rule
-from deployctl.checking.rules.monitoring import trigger_metadata
-from deployctl.checking.scene import Scene, same_namespace
-from deployctl.checking.walk import dig, mapping, mappings, text, whole
+from deployctl.checking.finding import Finding, RuleGroup, check
+from deployctl.checking.manifests import Manifests
+from deployctl.checking.values import dig, mapping, text, whole
 
-GROUP = "Autoscaling"
-NO_SUM = rule(
+GROUP = RuleGroup("Autoscaling")
+NO_SUM = GROUP.error(
     "metric-no-sum",
-    Severity.error,
     "KEDA wants one number; a query that gives one a pod fails, and nothing scales.",
-    group=GROUP,
 )
-TARGET = rule(
-    "autoscaler-target",
-    Severity.error,
-    "An autoscaler whose target is not there scales nothing.",
-    group=GROUP,
-)
-SIGNAL = rule(
+TARGET = GROUP.error("autoscaler-target", "An autoscaler whose target is not there scales nothing.")
+SIGNAL = GROUP.warning(
     "autoscaler-signal",
-    Severity.warning,
     "The CPU of a GPU's engine is busy when it waits and when it works: it says nothing of load.",
-    group=GROUP,
 )
-FIGHT = rule(
+FIGHT = GROUP.warning(
     "autoscaler-fights-replicas",
-    Severity.warning,
     "A number of replicas in the manifest undoes the autoscaler's at every apply.",
-    group=GROUP,
 )
-BOUNDS = rule(
-    "autoscaler-bounds",
-    Severity.error,
-    "An autoscaler whose least is above its most is refused.",
-    group=GROUP,
-)
+BOUNDS = GROUP.error("autoscaler-bounds", "An autoscaler whose least is above its most is refused.")
 _AGGREGATES = re.compile(
     r"\b(sum|avg|max|min|count|quantile|scalar|group|topk|bottomk|stddev)\s*"
     r"((by|without)\s*\([^()]*\)\s*)?\(",
     re.IGNORECASE,
 )
+_SCALED = ("Deployment", "StatefulSet")
 _SCALERS = ("HorizontalPodAutoscaler", "ScaledObject")
 
 
 @check
-def aggregates(scene: Scene) -> Iterator[Finding]:
+def aggregates(manifests: Manifests) -> Iterator[Finding]:
     """Queries that give one number a pod."""
-    for document in scene.of_kind("ScaledObject"):
-        for place, metadata in trigger_metadata(document):
-            query = text(metadata.get("query"))[:10_000]
+    for document in manifests.of_kind("ScaledObject"):
+        for place, trigger in document.place("spec").mappings("triggers"):
+            if trigger.get("type") != "prometheus":
+                continue
+            query = text(dig(trigger, "metadata", "query"))[:10_000]
             if "vllm:" in query and not _AGGREGATES.search(query):
                 yield NO_SUM.at(
-                    place.child("query"),
+                    place.child("metadata", "query"),
                     "gives one value for each pod and not one number",
                     f"write sum({query[:80]})",
                 )
 
 
 @check
-def targets(scene: Scene) -> Iterator[Finding]:
+def targets(manifests: Manifests) -> Iterator[Finding]:
     """What autoscalers scale."""
-    workloads = [d for d in scene.objects if d.kind in ("Deployment", "StatefulSet")]
-    for document in scene.of_kind(*_SCALERS):
+    workloads = list(manifests.of_kind(*_SCALED))
+    for document in manifests.of_kind(*_SCALERS):
         target = mapping(document.spec.get("scaleTargetRef"))
         kind, name = text(target.get("kind")) or "Deployment", text(target.get("name"))
-        if workloads and kind in ("Deployment", "StatefulSet"):
-            same = [
-                w
-                for w in workloads
-                if w.kind == kind
-                and w.name == name
-                and same_namespace(w.namespace, document.namespace)
-            ]
-            if not same:
-                yield TARGET.at(
-                    document.place("spec", "scaleTargetRef", "name"),
-                    f"there is no {kind} {name[:60]} here",
-                    f"use one of: {', '.join(w.name for w in workloads[:5])}",
-                )
+        gone = kind in _SCALED and manifests.find(kind, name, document.namespace) is None
+        if workloads and gone:
+            yield TARGET.at(
+                document.place("spec", "scaleTargetRef", "name"),
+                f"there is no {kind} {name[:60]} here",
+                f"use one of: {', '.join(w.name for w in workloads[:5])}",
+            )
         prefix = "Replicas" if document.kind == "HorizontalPodAutoscaler" else "ReplicaCount"
         least = whole(document.spec.get(f"min{prefix}"), 0)
         most = whole(document.spec.get(f"max{prefix}"), 10**6)
@@ -94,16 +73,16 @@ def targets(scene: Scene) -> Iterator[Finding]:
 
 
 @check
-def signals(scene: Scene) -> Iterator[Finding]:
+def signals(manifests: Manifests) -> Iterator[Finding]:
     """Autoscalers of engines that look at the CPU, and replicas set beside an autoscaler."""
-    for pod in scene.engine_pods:
-        scalers = list(scene.scalers(pod))
+    for pod in manifests.engine_pods:
+        scalers = list(manifests.scalers(pod))
         for document in scalers:
-            for index, metric in mappings(document.spec.get("metrics")):
+            for place, metric in document.place("spec").mappings("metrics"):
                 name = text(dig(metric, "resource", "name"))
                 if name in ("cpu", "memory") and any(e.nvidia for e in pod.engines):
                     yield SIGNAL.at(
-                        document.place("spec", "metrics", index, "resource"),
+                        place.child("resource"),
                         f"scales on {name}",
                         "scale on vllm:num_requests_waiting or vllm:num_requests_running",
                     )

@@ -1,75 +1,160 @@
-"""What the containers may do: no root, no capabilities, no way to more."""
+"""Secrets in plain sight, which no finding repeats, and what the containers may do."""
 
+import re
 from collections.abc import Iterator
 
-from deployctl.checking.finding import Finding, Severity, check, rule
+from deployctl.checking.compose import environment
+from deployctl.checking.documents import Document, Place
+from deployctl.checking.engine import EnvVar
+from deployctl.checking.finding import Finding, RuleGroup, Severity, check
+from deployctl.checking.manifests import Manifests
 from deployctl.checking.pods import Container
-from deployctl.checking.scene import Scene
-from deployctl.checking.walk import dig, items, mapping
+from deployctl.checking.values import SECRET_NAME, Path, dig, items, mapping, strings, text
 
-GROUP = "Security"
-ROOT = rule(
-    "run-as-root",
-    Severity.warning,
-    "A flaw in the engine or in a model's code is root in the container.",
-    group=GROUP,
+SECRETS = RuleGroup("Secrets")
+INLINE = SECRETS.error(
+    "secret-inline",
+    "A secret in a manifest is in Git, in every copy, and in the output of kubectl and docker.",
 )
-ESCALATION = rule(
-    "privilege-escalation",
-    Severity.warning,
-    "A set-uid program in the image makes anybody root.",
-    group=GROUP,
+ARGUMENT = SECRETS.error(
+    "secret-in-args",
+    "An argument shows in the list of processes, in docker inspect and in every log of it.",
 )
-CAPABILITIES = rule(
-    "capabilities",
-    Severity.warning,
-    "Serving needs none of the capabilities that a container gets by default.",
-    group=GROUP,
+MANIFEST = SECRETS.warning(
+    "secret-in-manifest",
+    "A Secret with its data beside the manifests is a secret in Git: base64 hides nothing.",
 )
-SECCOMP = rule(
-    "seccomp",
-    Severity.warning,
-    "Without a seccomp profile every system call of the kernel is within reach.",
-    group=GROUP,
+SECURITY = RuleGroup("Security")
+ROOT = SECURITY.warning(
+    "run-as-root", "A flaw in the engine or in a model's code is root in the container."
 )
-PRIVILEGED = rule(
-    "privileged",
-    Severity.error,
-    "A privileged container owns the host, and sees every card of it.",
-    group=GROUP,
+ESCALATION = SECURITY.warning(
+    "privilege-escalation", "A set-uid program in the image makes anybody root."
 )
-HOST = rule(
-    "host-namespaces",
-    Severity.error,
-    "Sharing the host's network, processes or memory takes the fence away.",
-    group=GROUP,
+CAPABILITIES = SECURITY.warning(
+    "capabilities", "Serving needs none of the capabilities that a container gets by default."
 )
-TOKEN = rule(
-    "service-account-token",
-    Severity.warning,
-    "The engine holds a token for the cluster's API, which it never uses.",
-    group=GROUP,
+SECCOMP = SECURITY.warning(
+    "seccomp", "Without a seccomp profile every system call of the kernel is within reach."
 )
+PRIVILEGED = SECURITY.error(
+    "privileged", "A privileged container owns the host, and sees every card of it."
+)
+HOST = SECURITY.error(
+    "host-namespaces", "Sharing the host's network, processes or memory takes the fence away."
+)
+TOKEN = SECURITY.warning(
+    "service-account-token", "The engine holds a token for the cluster's API, which it never uses."
+)
+_TOKENS = (
+    ("a Hugging Face token", re.compile(r"\bhf_[A-Za-z0-9]{20,}")),
+    ("an API key", re.compile(r"\bsk-[A-Za-z0-9_-]{20,}")),
+    ("a GitHub token", re.compile(r"\b(ghp|gho|ghs|github_pat)_[A-Za-z0-9_]{20,}")),
+    ("an AWS key", re.compile(r"\bAKIA[0-9A-Z]{16}\b")),
+    ("a private key", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")),
+)
+_HARMLESS = re.compile(r"(?i)^(|none|null|empty|dummy|changeme|false|true|\$.*|<.*>)$")
+_SECRET_FLAGS = ("api-key", "hf-token", "ssl-keyfile-password")
 
 
 @check
-def containers(scene: Scene) -> Iterator[Finding]:
-    """Security settings of the containers of engine pods, and the grossest ones of all."""
-    engine_pods = set(scene.engine_pods)
-    for pod in scene.pods:
-        for container in pod.containers:
-            context = mapping(container.data.get("securityContext"))
-            if context.get("privileged") is True:
-                yield PRIVILEGED.at(
-                    container.place.child("securityContext", "privileged"),
-                    f"the container {container.name[:60]} is privileged",
-                    "remove it; a GPU needs nvidia.com/gpu in the limits and no privilege",
+def variables(manifests: Manifests) -> Iterator[Finding]:
+    """Environment variables that are named like secrets and hold one."""
+    known = [
+        (text(entry.get("name")), EnvVar(text(entry.get("value")), place))
+        for container in manifests.containers
+        for place, entry in container.place.mappings("env")
+    ]
+    for service in manifests.compose_services:
+        known += environment(service).items()
+    for engine in manifests.engines:
+        known += () if engine.in_container else engine.env.items()
+    for name, variable in known:
+        if SECRET_NAME.search(name) and not _HARMLESS.match(variable.value or ""):
+            yield INLINE.at(
+                variable.place,
+                f"the value of {name[:60]} stands in the file",
+                "take it from a Secret (valueFrom.secretKeyRef), or from a file that Git ignores",
+            )
+
+
+@check
+def tokens(manifests: Manifests) -> Iterator[Finding]:
+    """Anything anywhere that looks like a token."""
+    for document in manifests.documents:
+        if document.kind == "Secret":
+            continue
+        for path, value in strings(document.data):
+            for what, pattern in _TOKENS:
+                if pattern.search(value[:20_000]) and not _named(document, path, value):
+                    yield INLINE.at(
+                        Place(document, path),
+                        f"{what} stands in the file",
+                        "take it out, put it into a Secret, and make a new one: this one is known",
+                    )
+
+
+def _named(document: Document, path: Path, value: str) -> bool:
+    """Whether the value is of a variable whose own name tells already that it is a secret."""
+    names = []
+    if path[-1:] == ("value",):
+        names.append(text(dig(document.data, *path[:-1], "name")))
+    if "environment" in path:
+        names += [value.partition("=")[0], str(path[-1])]
+    return any(SECRET_NAME.search(name) for name in names)
+
+
+@check
+def arguments(manifests: Manifests) -> Iterator[Finding]:
+    """Secrets on the engine's command line."""
+    for engine in manifests.engines:
+        for name in _SECRET_FLAGS:
+            flag = engine.command.flags.get(name)
+            if flag is None or not flag.values:
+                continue
+            expanded = flag.values[0].expanded
+            instead = {"api-key": "VLLM_API_KEY", "hf-token": "HF_TOKEN"}.get(name, "a file")
+            yield ARGUMENT.at(
+                flag.place,
+                f"--{name} shows in the list of processes",
+                f"give it as {instead}, from a Secret, and leave the flag out",
+                severity=Severity.warning if expanded else None,
+            )
+
+
+@check
+def secrets(manifests: Manifests) -> Iterator[Finding]:
+    """Secrets that carry their data."""
+    for document in manifests.of_kind("Secret"):
+        if text(document.data.get("type")).startswith("kubernetes.io/service-account-token"):
+            continue
+        for key in ("data", "stringData"):
+            held = [k for k, v in mapping(document.data.get(key)).items() if v]
+            if held:
+                yield MANIFEST.at(
+                    document.place(key),
+                    f"holds {', '.join(k[:40] for k in held[:5])}",
+                    "create it apart from the manifests, or seal it (SealedSecret, ExternalSecret)",
                 )
-            if pod in engine_pods:
-                yield from _fence(container)
+                break
 
 
-def _fence(container: Container) -> Iterator[Finding]:
+@check
+def containers(manifests: Manifests) -> Iterator[Finding]:
+    """Security settings of the containers of engine pods, and privileges of any container."""
+    for container in manifests.containers:
+        place = container.place.child("securityContext", "privileged")
+        if place.value is True:
+            yield PRIVILEGED.at(
+                place,
+                f"the container {container.name[:60]} is privileged",
+                "remove it; a GPU needs nvidia.com/gpu in the limits and no privilege",
+            )
+        if container.pod.engines:
+            yield from _confinement(container)
+
+
+def _confinement(container: Container) -> Iterator[Finding]:
     place = container.place.child("securityContext")
     name = container.name[:60] or "the container"
     user = container.setting("runAsUser")
@@ -85,8 +170,7 @@ def _fence(container: Container) -> Iterator[Finding]:
             f"{name} may gain privileges",
             "write allowPrivilegeEscalation: false",
         )
-    dropped = items(dig(container.data, "securityContext", "capabilities", "drop"))
-    added = items(dig(container.data, "securityContext", "capabilities", "add"))
+    dropped, added = (items(place.child("capabilities", key).value) for key in ("drop", "add"))
     if "ALL" not in [str(d).upper() for d in dropped]:
         yield CAPABILITIES.at(
             place.child("capabilities"),
@@ -109,19 +193,19 @@ def _fence(container: Container) -> Iterator[Finding]:
 
 
 @check
-def pods(scene: Scene) -> Iterator[Finding]:
+def pods(manifests: Manifests) -> Iterator[Finding]:
     """Host namespaces and tokens of engine pods."""
-    for pod in scene.engine_pods:
+    for pod in manifests.engine_pods:
         for key in ("hostNetwork", "hostPID", "hostIPC"):
             if pod.spec.get(key) is True:
-                instead = "an emptyDir with medium: Memory at /dev/shm" if key == "hostIPC" else ""
+                memory = "; use an emptyDir with medium: Memory at /dev/shm"
                 yield HOST.at(
                     pod.place.child(key),
                     f"the pod shares the host's {key.removeprefix('host').lower()}",
-                    f"remove it{'; use ' + instead if instead else ''}",
+                    f"remove it{memory if key == 'hostIPC' else ''}",
                 )
         account = str(pod.spec.get("serviceAccountName") or "default")
-        document = scene.find("ServiceAccount", account, pod.namespace)
+        document = manifests.find("ServiceAccount", account, pod.namespace)
         own = pod.spec.get("automountServiceAccountToken")
         inherited = document.data.get("automountServiceAccountToken") if document else None
         if own is not False and not (own is None and inherited is False):

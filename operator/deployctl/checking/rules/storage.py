@@ -1,57 +1,71 @@
-"""Volumes: who may mount what at once, and what is loaded anew at every start."""
+"""Volumes: who may mount what at once, what is kept between starts, and where engines write."""
 
 from collections.abc import Iterator
 
-from deployctl.checking.engine import Engine
-from deployctl.checking.finding import Finding, Severity, check, rule
-from deployctl.checking.pods import SCALED, Pod
-from deployctl.checking.scene import Scene
-from deployctl.checking.walk import dig, items, mapping, mappings, text
+from deployctl.checking.engine import DeclaredEngine
+from deployctl.checking.finding import Finding, RuleGroup, check
+from deployctl.checking.manifests import Manifests
+from deployctl.checking.pods import RUNS_TO_END, SCALED, surges
+from deployctl.checking.values import dig, items, text
 
-GROUP = "Storage"
-ACCESS = rule(
+GROUP = RuleGroup("Storage")
+ACCESS = GROUP.error(
     "pvc-access-mode",
-    Severity.error,
-    "A ReadWriteOnce volume is mounted on one node: the second replica waits for ever.",
-    group=GROUP,
+    "A ReadWriteOnce volume is mounted on one node: the second replica waits forever.",
 )
-ROLLING = rule(
+ROLLING = GROUP.error(
     "pvc-rolling-update",
-    Severity.error,
     "The new pod of a rolling update waits for the volume that the old one holds: a deadlock.",
-    group=GROUP,
 )
-MODEL = rule(
+MODEL = GROUP.warning(
     "model-not-kept",
-    Severity.warning,
     "Every new pod downloads the model again: minutes of start-up, and the Hub's rate limits.",
-    group=GROUP,
 )
-COMPILED = rule(
+COMPILED = GROUP.note(
     "compile-cache-not-kept",
-    Severity.note,
     "Every new pod runs torch.compile again: 80 to 166 s of each cold start.",
-    group=GROUP,
 )
-SHARED = ("ReadWriteMany", "ReadOnlyMany")
+HOME = GROUP.error(
+    "home-unwritable",
+    "Libraries write below HOME (/.config, /.triton, /.cache): without a writable one they fail.",
+)
+CACHE = GROUP.error(
+    "cache-unwritable",
+    "A cache that the engine's user cannot write to fails the start, or is rebuilt each time.",
+)
+TMP = GROUP.error(
+    "tmp-unwritable", "With a read-only root, compilers and sockets need a /tmp of their own."
+)
+_SHARED = ("ReadWriteMany", "ReadOnlyMany")
+# Each is a folder the engine or one of its libraries writes to.
+_CACHES = (
+    "HF_HOME",
+    "HF_HUB_CACHE",
+    "VLLM_CACHE_ROOT",
+    "XDG_CACHE_HOME",
+    "XDG_CONFIG_HOME",
+    "TRITON_CACHE_DIR",
+    "TORCHINDUCTOR_CACHE_DIR",
+    "FLASHINFER_WORKSPACE_BASE",
+    "CUDA_CACHE_PATH",
+    "OUTLINES_CACHE_DIR",
+    "PROMETHEUS_MULTIPROC_DIR",
+)
 
 
 @check
-def access_modes(scene: Scene) -> Iterator[Finding]:
+def access_modes(manifests: Manifests) -> Iterator[Finding]:
     """Claims against the number of pods that mount them at once."""
-    for pod in scene.pods:
+    for pod in manifests.pods:
         if pod.document.kind not in SCALED and not pod.operated:
             continue
-        for index, volume in mappings(pod.spec.get("volumes")):
+        for place, volume in pod.place.mappings("volumes"):
             name = text(dig(volume, "persistentVolumeClaim", "claimName"))
-            claim = scene.find("PersistentVolumeClaim", name, pod.namespace) if name else None
-            if claim is None:
+            claim = manifests.find("PersistentVolumeClaim", name, pod.namespace) if name else None
+            modes = items(claim.spec.get("accessModes")) if claim else []
+            if claim is None or not modes or any(mode in _SHARED for mode in modes):
                 continue
-            modes = items(claim.spec.get("accessModes"))
-            if any(mode in SHARED for mode in modes) or not modes:
-                continue
-            place = pod.place.child("volumes", index)
-            replicas = scene.most_replicas(pod)
+            replicas = manifests.most_replicas(pod)
             if replicas > 1:
                 yield ACCESS.at(
                     claim.place("spec", "accessModes"),
@@ -59,7 +73,7 @@ def access_modes(scene: Scene) -> Iterator[Finding]:
                     f"{pod.document.title}",
                     "use ReadWriteMany, a StatefulSet with a claim each, or one replica",
                 )
-            elif surges(pod) and pod.document.kind == "Deployment":
+            elif pod.document.kind == "Deployment" and surges(pod.document):
                 yield ROLLING.at(
                     place,
                     f"an update starts a second pod beside the first, which holds {name[:60]}",
@@ -68,34 +82,23 @@ def access_modes(scene: Scene) -> Iterator[Finding]:
                 )
 
 
-def surges(pod: Pod) -> bool:
-    """Whether an update starts new pods before it ends old ones."""
-    strategy = mapping(pod.document.spec.get("strategy"))
-    if strategy.get("type") == "Recreate":
-        return False
-    return mapping(strategy.get("rollingUpdate")).get("maxSurge", "25%") not in (0, "0", "0%")
-
-
 @check
-def caches(scene: Scene) -> Iterator[Finding]:
+def caches(manifests: Manifests) -> Iterator[Finding]:
     """Where the model and compiled code are kept."""
-    for engine in scene.engines:
-        if engine.pod is None and not engine.place.path:
-            continue  # a process: the host's own disk
-        if engine.pod is not None and engine.pod.document.kind in ("Job", "CronJob", "Pod"):
+    for engine in manifests.engines:
+        kind = engine.place.document.kind
+        if not engine.in_container or not engine.env_complete or kind in (*RUNS_TO_END, "Pod"):
             continue
-        if not engine.env_complete:
-            continue
-        hub = hub_cache(engine)
         if engine.model and not engine.model_local and "://" not in engine.model:
-            download = engine.command.text("download-dir")
-            if hub is not None and not _kept(engine, download or hub):
+            hub = _folder(engine, ("HF_HUB_CACHE", "HF_HOME"), "huggingface")
+            models = engine.command.text("download-dir") or hub or ""
+            if hub is not None and not _kept(engine, models):
                 yield MODEL.at(
                     engine.place,
-                    f"the model is kept in {download or hub}, which ends with the pod",
+                    f"the model is kept in {models}, which ends with the pod",
                     "mount a volume there, or point HF_HOME at one",
                 )
-        compiled = compile_cache(engine)
+        compiled = _folder(engine, ("VLLM_CACHE_ROOT",), "vllm")
         eager = "enforce-eager" in engine.command.flags
         if compiled is not None and not eager and not _kept(engine, compiled):
             yield COMPILED.at(
@@ -105,34 +108,67 @@ def caches(scene: Scene) -> Iterator[Finding]:
             )
 
 
-def _kept(engine: Engine, path: str) -> bool:
+def _kept(engine: DeclaredEngine, path: str) -> bool:
     mount = engine.mount_at(path)
     return mount is not None and mount.kind in ("kept", "readonly")
 
 
-def home(engine: Engine) -> str | None:
+def _home(engine: DeclaredEngine) -> str | None:
     """The engine's home; None when it cannot be known."""
     if "HOME" in engine.env:
         return engine.env["HOME"].value
     return None if engine.unprivileged else "/root"
 
 
-def hub_cache(engine: Engine) -> str | None:
-    """Where models from the Hub are kept; None when it cannot be known."""
-    return _first(engine, ("HF_HUB_CACHE", "HF_HOME"), "huggingface")
+def _folder(engine: DeclaredEngine, variables: tuple[str, ...], name: str) -> str | None:
+    """The folder that a variable gives, else the one of that name among the user's caches.
 
-
-def compile_cache(engine: Engine) -> str | None:
-    """Where compiled code is kept; None when it cannot be known."""
-    return _first(engine, ("VLLM_CACHE_ROOT",), "vllm")
-
-
-def _first(engine: Engine, names: tuple[str, ...], folder: str) -> str | None:
-    for name in names:
-        if name in engine.env:
-            return engine.env[name].value
+    None when it cannot be known.
+    """
+    for variable in variables:
+        if variable in engine.env:
+            return engine.env[variable].value
     if "XDG_CACHE_HOME" in engine.env:
         base = engine.env["XDG_CACHE_HOME"].value
-        return f"{base}/{folder}" if base else None
-    base = home(engine)
-    return f"{base.rstrip('/')}/.cache/{folder}" if base else None
+        return f"{base}/{name}" if base else None
+    home = _home(engine)
+    return f"{home.rstrip('/')}/.cache/{name}" if home else None
+
+
+@check
+def folders(manifests: Manifests) -> Iterator[Finding]:
+    """HOME, caches and /tmp of every engine in a container."""
+    for engine in manifests.engines:
+        if not engine.in_container or not (engine.unprivileged or engine.read_only_root):
+            continue
+        yield from _home_writable(engine)
+        for name in _CACHES:
+            variable = engine.env.get(name)
+            path = variable.value if variable else None
+            if variable and path and path.startswith("/") and not engine.writable(path):
+                yield CACHE.at(
+                    variable.place,
+                    f"{name} is {path[:80]}, where the engine's user cannot write",
+                    "mount a volume there",
+                )
+        if engine.read_only_root and not engine.writable("/tmp"):  # noqa: S108
+            yield TMP.at(
+                engine.place.child("volumeMounts" if engine.in_pod else "tmpfs"),
+                "the root is read-only and /tmp is not mounted",
+                "mount an emptyDir at /tmp" if engine.in_pod else "write tmpfs: [/tmp:exec]",
+            )
+
+
+def _home_writable(engine: DeclaredEngine) -> Iterator[Finding]:
+    given, path = engine.env.get("HOME"), _home(engine)
+    if path is None and (given is not None or not engine.env_complete):
+        return  # something else says it
+    if path is not None and engine.writable(path):
+        return
+    yield HOME.at(
+        given.place if given else engine.place.child("env" if engine.in_pod else "environment"),
+        f"HOME is {path[:80]}, where the engine's user cannot write"
+        if path is not None
+        else "HOME is not set: a user that the image does not know has / for a home",
+        "set HOME to a folder on a writable volume, such as /tmp",
+    )

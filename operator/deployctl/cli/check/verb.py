@@ -8,9 +8,7 @@ from typing import Annotated
 
 import typer
 
-from deployctl.checking import RULES, Options, Report, Severity, check_texts
-from deployctl.checking.junit import junit as junit_document
-from deployctl.checking.sarif import sarif as sarif_log
+from deployctl.checking import RULES, Options, Report, Severity, check_texts, formats
 from deployctl.cli.check.files import read
 from deployctl.cli.check.text import report_text
 from deployctl.cli.console import Output, answer_json, out, story
@@ -89,9 +87,9 @@ def command(
             "here, pipe what helm template writes into deployctl check -",
         )
     if sarif is not None:
-        write_text(sarif, json.dumps(sarif_log(report), indent=1) + "\n")
+        write_text(sarif, json.dumps(formats.sarif(report), indent=1) + "\n")
     if junit is not None:
-        write_text(junit, junit_document(report, texts, strict=strict))
+        write_text(junit, formats.junit(report, texts, strict=strict))
     _show(report, output)
     _refuse(report, strict=strict)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from rich.text import Text
 
-from deployctl.checking.difference import Change, worst
+from deployctl.checking.difference import Difference, worst
 from deployctl.checking.effects import Effect
 from deployctl.operations.deploy.diff import Sides
 from deployctl.units import duration
@@ -19,7 +19,7 @@ _STYLE = {
 _WIDEST = 100  # characters of a value that are shown
 
 
-def diff_text(sides: Sides, changes: list[Change], *, colour: bool) -> Text:
+def diff_text(sides: Sides, changes: list[Difference], *, colour: bool) -> Text:
     """Writes the changes of one service, and what they come to."""
     text = Text()
 
@@ -41,7 +41,7 @@ def diff_text(sides: Sides, changes: list[Change], *, colour: bool) -> Text:
     return text
 
 
-def _place(change: Change) -> str:
+def _place(change: Difference) -> str:
     return f"{change.file}  {change.where}" if change.where else change.file
 
 
@@ -55,7 +55,7 @@ def _shown(value: Any) -> str:
     return plain if len(plain) <= _WIDEST else plain[: _WIDEST - 1] + "…"
 
 
-def _summary(sides: Sides, changes: list[Change]) -> str:
+def _summary(sides: Sides, changes: list[Difference]) -> str:
     gravest = worst(changes)
     budget = duration(sides.startup_budget_s)
     if gravest is None:

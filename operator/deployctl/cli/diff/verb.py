@@ -11,7 +11,7 @@ from deployctl.errors import InputError, PlanRefusedError
 from deployctl.spec import ServiceSpec
 
 if TYPE_CHECKING:
-    from deployctl.checking.difference import Change
+    from deployctl.checking.difference import Difference
     from deployctl.operations.deploy.diff import Sides
 
 DOCUMENT_VERSION = 1
@@ -100,7 +100,7 @@ def command(
         raise typer.Exit(DIFFERS)
 
 
-def _document(sides: "Sides", changes: "list[Change]") -> dict[str, Any]:
+def _document(sides: "Sides", changes: "list[Difference]") -> dict[str, Any]:
     from deployctl.checking.difference import worst
 
     gravest = worst(changes)

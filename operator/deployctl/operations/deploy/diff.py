@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from deployctl.errors import DeployctlError, InputError, NotFoundError
 
 if TYPE_CHECKING:
-    from deployctl.checking.difference import Change
+    from deployctl.checking.difference import Difference
     from deployctl.operations.prepare import Prepared
     from deployctl.planning.plan import ServingPlan
     from deployctl.render import Bundle
@@ -60,9 +60,9 @@ def prepared(specs: "list[ServiceSpec]") -> "Iterator[Prepared]":
     return map(prepare, specs)
 
 
-def changes(sides: Sides) -> "list[Change]":
+def changes(sides: Sides) -> "list[Difference]":
     """The changes from the old side to the new one."""
-    from deployctl.checking.difference import Change, compare
+    from deployctl.checking.difference import Difference, compare
     from deployctl.checking.effects import Effect
 
     old, new = sides.old, sides.new
@@ -71,8 +71,10 @@ def changes(sides: Sides) -> "list[Change]":
     found = compare(old, new, sides.target)
     if sides.replaces and old != new:
         why = "deployctl up replaces a release that differs in anything"
-        found = [Change(c.file, c.where, c.old, c.new, Effect.restarts, why) for c in found] or [
-            Change(name, "", "text", "text", Effect.restarts, why)
+        found = [
+            Difference(c.file, c.where, c.old, c.new, Effect.restarts, why) for c in found
+        ] or [
+            Difference(name, "", "text", "text", Effect.restarts, why)
             for name in sorted({*old, *new})
             if old.get(name) != new.get(name)
         ]

@@ -1,16 +1,16 @@
-"""The scene: every document at once, and what belongs to what. Rules look at nothing else."""
+"""All documents of one check, and what belongs to what. Rules look at nothing else."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from deployctl.checking.compose import Project, engines_of
+from deployctl.checking.compose import ComposeService, engine_of_service, services_of
 from deployctl.checking.documents import Document, Place
-from deployctl.checking.engine import Engine
-from deployctl.checking.pods import Pod, pods_of
-from deployctl.checking.process import engine_of
-from deployctl.checking.walk import dig, items, mapping, mappings, text, whole
+from deployctl.checking.engine import DeclaredEngine, engine_of_command
+from deployctl.checking.pods import RUNS_TO_END, Container, Pod, pods_of
+from deployctl.checking.values import items, mapping, mappings, text, whole
+from deployctl.engines.vllm.versions import key as version_key
 
 
 @dataclass
@@ -22,7 +22,7 @@ class Options:
 
 
 @dataclass
-class Scene:
+class Manifests:
     """All documents of one check."""
 
     documents: list[Document]
@@ -34,28 +34,62 @@ class Scene:
         return [d for d in self.documents if d.family == "kubernetes"]
 
     @cached_property
-    def projects(self) -> list[Project]:
-        """The Compose projects."""
-        return [Project(d) for d in self.documents if d.family == "compose"]
+    def projects(self) -> list[Document]:
+        """The Compose files."""
+        return [d for d in self.documents if d.family == "compose"]
+
+    @cached_property
+    def compose_services(self) -> list[ComposeService]:
+        """The services of all Compose files."""
+        return [service for project in self.projects for service in services_of(project)]
 
     @cached_property
     def pods(self) -> list[Pod]:
         """The pods that the objects make."""
-        return [pod for document in self.objects for pod in pods_of(document, self.options)]
+        version = self.options.engine_version
+        return [pod for document in self.objects for pod in pods_of(document, version)]
 
     @cached_property
-    def engines(self) -> list[Engine]:
-        """Every vLLM engine, of any family."""
-        found = [engine for pod in self.pods for engine in pod.engines]
-        for project in self.projects:
-            found += engines_of(project, self.options.engine_version)
-        found += [engine_of(d) for d in self.documents if d.family == "command"]
-        return found
+    def containers(self) -> list[Container]:
+        """The containers of all pods."""
+        return [container for pod in self.pods for container in pod.containers]
 
     @cached_property
     def engine_pods(self) -> list[Pod]:
         """The pods that hold an engine."""
         return [pod for pod in self.pods if pod.engines]
+
+    @property
+    def pod_engines(self) -> Iterator[tuple[Pod, DeclaredEngine]]:
+        """The vLLM engines in pods, each with its pod."""
+        return ((pod, engine) for pod in self.engine_pods for engine in pod.engines)
+
+    @cached_property
+    def serving_pods(self) -> list[Pod]:
+        """The pods that hold an engine and are meant to stay: not of a Job."""
+        return [pod for pod in self.engine_pods if pod.document.kind not in RUNS_TO_END]
+
+    @property
+    def serving_engines(self) -> Iterator[DeclaredEngine]:
+        """The engines in those pods."""
+        return (engine for pod in self.serving_pods for engine in pod.engines)
+
+    @cached_property
+    def compose_engines(self) -> list[DeclaredEngine]:
+        """The vLLM engines of Compose files; place and data are the service's own."""
+        version = self.options.engine_version
+        found = (engine_of_service(service, version) for service in self.compose_services)
+        return [engine for engine in found if engine is not None]
+
+    @cached_property
+    def engines(self) -> list[DeclaredEngine]:
+        """Every vLLM engine, whatever runs it."""
+        commands = (d for d in self.documents if d.family == "command")
+        return [
+            *(engine for _, engine in self.pod_engines),
+            *self.compose_engines,
+            *map(engine_of_command, commands),
+        ]
 
     def of_kind(self, *kinds: str) -> Iterator[Document]:
         """The objects of some kinds."""
@@ -96,22 +130,18 @@ class Scene:
             most = max(most, whole(limit, 100 if scaler.kind == "ScaledObject" else 1))
         return most
 
-    def services(self, pod: Pod) -> list[Document]:
-        """The Services that send to a pod."""
-        return [
-            service
-            for service in self.of_kind("Service")
-            if mapping(service.spec.get("selector"))
-            and same_namespace(service.namespace, pod.namespace)
-            and matches({"matchLabels": service.spec["selector"]}, pod.labels)
-        ]
+    def behind(self, service: str, namespace: str) -> list[Pod]:
+        """The pods that a Service of that name sends to."""
+        document = self.find("Service", service, namespace)
+        selector = mapping(document.spec.get("selector")) if document else {}
+        if document is None or not selector:
+            return []
+        return self.selected({"matchLabels": selector}, document.namespace)
 
     @cached_property
     def versions(self) -> list[str]:
         """The engine versions there are, oldest first."""
-        from deployctl.engines.vllm.versions import key
-
-        return sorted({e.version for e in self.engines if e.version}, key=key)
+        return sorted({e.version for e in self.engines if e.version}, key=version_key)
 
 
 def same_namespace(one: str, other: str) -> bool:
@@ -139,16 +169,11 @@ def matches(selector: Any, labels: dict[str, Any]) -> bool:
     return True
 
 
-def ports_of(container: dict[str, Any]) -> dict[str, int]:
-    """A container's named ports."""
-    found = {}
-    for _, port in mappings(container.get("ports")):
-        if isinstance(port.get("name"), str):
-            found[port["name"]] = whole(port.get("containerPort"), 0)
-    return found
-
-
-def endpoint_places(document: Document, key: str) -> Iterator[tuple[Place, dict[str, Any]]]:
-    """The scrape endpoints of a monitor."""
-    for index, endpoint in mappings(dig(document.data, "spec", key)):
-        yield document.place("spec", key, index), endpoint
+def named_ports(containers: Iterable[Place]) -> dict[str, int]:
+    """The ports of containers that have a name."""
+    return {
+        port["name"]: whole(port.get("containerPort"), 0)
+        for container in containers
+        for _, port in container.mappings("ports")
+        if isinstance(port.get("name"), str)
+    }

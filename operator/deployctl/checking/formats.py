@@ -1,13 +1,15 @@
-"""Findings as SARIF 2.1.0, which code hosts show beside the line."""
+"""Findings in the formats of others: SARIF 2.1.0 for code hosts, JUnit for any pipeline."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 from deployctl import __version__
 from deployctl.checking.finding import RULES, Finding, Severity
 from deployctl.checking.run import Report
+from deployctl.junit import Case, Suite, document
 
-SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _NOT_IN_A_URI = re.compile(r"[^A-Za-z0-9._~/-]")
 _LEVEL = {Severity.error: "error", Severity.warning: "warning", Severity.note: "note"}
 
@@ -17,7 +19,7 @@ def sarif(report: Report) -> dict[str, Any]:
     used = sorted({finding.code for finding in report.findings})
     index = {code: number for number, code in enumerate(used)}
     return {
-        "$schema": SCHEMA,
+        "$schema": _SCHEMA,
         "version": "2.1.0",
         "runs": [
             {
@@ -66,3 +68,22 @@ def _result(finding: Finding, rule: int) -> dict[str, Any]:
             }
         ],
     }
+
+
+def junit(report: Report, files: Iterable[str], *, strict: bool) -> str:
+    """The JUnit document of one check. With `strict`, warnings are failures too."""
+    failing = {Severity.error, Severity.warning} if strict else {Severity.error}
+    suites = []
+    for file in files:
+        cases = [_case(f, failed=f.severity in failing) for f in report.findings if f.file == file]
+        suites.append(Suite(file, cases or [Case("no findings")]))
+    return document(suites, "deployctl check")
+
+
+def _case(finding: Finding, *, failed: bool) -> Case:
+    name = f"{finding.code} {finding.where}"
+    text = f"{finding.file}:{finding.line}\n{finding.message}\nfix: {finding.fix}"
+    severity = finding.severity.value
+    if failed:
+        return Case(name, "failure", finding.message, severity, text)
+    return Case(name, detail=f"{severity}: {text}")

@@ -1,63 +1,53 @@
-"""The engine's flags against its release, and settings known to hurt."""
+"""The engine: its image and release, its flags against that release, settings known to hurt."""
 
 from collections.abc import Iterator
 
-from deployctl.checking.commandline import Flag
-from deployctl.checking.engine import Engine
-from deployctl.checking.finding import Finding, Severity, check, rule
-from deployctl.checking.scene import Scene
+from deployctl.checking.commandline import GivenFlag
+from deployctl.checking.compose import literal
+from deployctl.checking.engine import DeclaredEngine, image
+from deployctl.checking.finding import Finding, RuleGroup, Severity, check
+from deployctl.checking.manifests import Manifests
+from deployctl.checking.values import text
 from deployctl.engines.vllm import flags
 from deployctl.engines.vllm.versions import at_least, key
 from deployctl.errors import Reason
 
-GROUP = "Engine"
-UNKNOWN = rule(
-    "flag-unknown",
-    Severity.error,
-    "The engine ends at once with 'unrecognized arguments'.",
-    group=GROUP,
+IMAGES = RuleGroup("Images")
+PINNED = IMAGES.error(
+    "image-not-pinned",
+    "A tag that moves brings another release at the next restart: flags and metrics change.",
 )
-REMOVED = rule(
+VERSION = IMAGES.note(
+    "engine-version-unknown", "Without the release, flags and metric names cannot be checked."
+)
+NEWER = IMAGES.note(
+    "engine-version-newer",
+    "A release newer than deployctl's lists may have flags that are not known here.",
+)
+ENGINE = RuleGroup("Engine")
+UNKNOWN = ENGINE.error("flag-unknown", "The engine ends at once with 'unrecognized arguments'.")
+REMOVED = ENGINE.error(
     "flag-removed",
-    Severity.error,
     "A flag that the image's release no longer has crashes every pod after the bump.",
-    group=GROUP,
 )
-VALUE = rule(
-    "flag-value",
-    Severity.error,
-    "The engine ends at once with 'invalid value' or 'invalid choice'.",
-    group=GROUP,
+VALUE = ENGINE.error(
+    "flag-value", "The engine ends at once with 'invalid value' or 'invalid choice'."
 )
-SLOW = rule(
+SLOW = ENGINE.warning(
     "slow-kernel",
-    Severity.warning,
     "Forcing awq or gptq keeps the Marlin kernel away: 23 tokens a second instead of 123.",
-    group=GROUP,
 )
-UTILIZATION = rule(
-    "utilization-high",
-    Severity.warning,
-    "Above 0.95 the engine starts, and runs out of memory under load.",
-    group=GROUP,
+UTILIZATION = ENGINE.warning(
+    "utilization-high", "Above 0.95 the engine starts, and runs out of memory under load."
 )
-BFLOAT16 = rule(
-    "awq-bfloat16",
-    Severity.warning,
-    "The slow AWQ kernel takes float16 alone and refuses bfloat16.",
-    group=GROUP,
+BFLOAT16 = ENGINE.warning(
+    "awq-bfloat16", "The slow AWQ kernel takes float16 alone and refuses bfloat16."
 )
-REMOTE = rule(
-    "remote-code",
-    Severity.warning,
-    "The checkpoint's own Python runs beside your secrets and in your network.",
-    group=GROUP,
+REMOTE = ENGINE.warning(
+    "remote-code", "The checkpoint's own Python runs beside your secrets and in your network."
 )
-REVISION = rule(
-    "model-not-pinned",
-    Severity.note,
-    "Whoever pushes to the model's branch changes what the next pod serves.",
-    group=GROUP,
+REVISION = ENGINE.note(
+    "model-not-pinned", "Whoever pushes to the model's branch changes what the next pod serves."
 )
 _CODES = {"unknown_flag": UNKNOWN, "removed_flag": REMOVED, "wrong_flag_value": VALUE}
 _SLOW = ("awq", "gptq")
@@ -65,9 +55,51 @@ MOST_UTILIZATION = 0.95
 
 
 @check
-def known(scene: Scene) -> Iterator[Finding]:
+def pinned(manifests: Manifests) -> Iterator[Finding]:
+    """Tags of all images."""
+    references = [
+        (container.place.child("image"), text(container.data.get("image")))
+        for container in manifests.containers
+    ]
+    references += [
+        (service.place.child("image"), literal(service.data.get("image")))
+        for service in manifests.compose_services
+        if "build" not in service.data
+    ]
+    for place, reference in references:
+        parts = image(reference)
+        if reference and not parts.pinned and not parts.unknown:
+            what = f"the tag {parts.tag} moves" if parts.tag else "no tag means latest"
+            yield PINNED.at(
+                place,
+                f"{reference[:120]}: {what}",
+                "name a release, such as vllm/vllm-openai:v0.32.0, or a digest",
+            )
+
+
+@check
+def versions(manifests: Manifests) -> Iterator[Finding]:
+    """Engines whose release is not known, or newer than the newest known."""
+    for engine in manifests.engines:
+        place = engine.image_place or engine.place
+        if engine.version is None:
+            yield VERSION.at(
+                place,
+                "the image does not tell which vLLM is inside; flags and metrics go unchecked",
+                "say it with --engine-version 0.32.0",
+            )
+        elif key(engine.version) > key(flags.versions()[-1]):
+            yield NEWER.at(
+                place,
+                f"vLLM {engine.version} is newer than {flags.versions()[-1]}, the newest known",
+                "unknown flags are let pass; a newer deployctl knows them",
+            )
+
+
+@check
+def known(manifests: Manifests) -> Iterator[Finding]:
     """Every flag against the release's own list."""
-    for engine in scene.engines:
+    for engine in manifests.engines:
         version = engine.version
         if version is None:
             yield from _in_no_release(engine)
@@ -85,7 +117,7 @@ def known(scene: Scene) -> Iterator[Finding]:
             yield _CODES[problem.code].at(flag.place, problem.message, problem.fix)
 
 
-def _in_no_release(engine: Engine) -> Iterator[Finding]:
+def _in_no_release(engine: DeclaredEngine) -> Iterator[Finding]:
     """What can be said without a release: that a flag is in none of them."""
     newest = flags.versions()[-1]
     for flag in engine.command.flags.values():
@@ -94,11 +126,9 @@ def _in_no_release(engine: Engine) -> Iterator[Finding]:
             yield UNKNOWN.at(flag.place, f"no release of vLLM has --{flag.name[:60]}", problem.fix)
 
 
-def _problem(flag: Flag, version: str, *, positional: bool) -> Reason | None:
+def _problem(flag: GivenFlag, version: str, *, positional: bool) -> Reason | None:
     name, _, rest = flag.name.partition(".")
-    if rest:
-        return flags.check(name, None, version)  # --compilation-config.mode 3
-    if any(word.expanded for word in flag.values):
+    if rest or any(word.expanded for word in flag.values):  # --compilation-config.mode 3
         return flags.check(name, None, version)
     texts = [word.text for word in flag.values]
     described = flags.flag(name, version)
@@ -116,9 +146,9 @@ def _problem(flag: Flag, version: str, *, positional: bool) -> Reason | None:
 
 
 @check
-def settings(scene: Scene) -> Iterator[Finding]:
+def settings(manifests: Manifests) -> Iterator[Finding]:
     """Settings that start and then disappoint."""
-    for engine in scene.engines:
+    for engine in manifests.engines:
         command = engine.command
         quantization = command.text("quantization")
         if quantization in _SLOW and not engine.cpu:
@@ -150,7 +180,7 @@ def settings(scene: Scene) -> Iterator[Finding]:
         yield from _revision(engine)
 
 
-def _revision(engine: Engine) -> Iterator[Finding]:
+def _revision(engine: DeclaredEngine) -> Iterator[Finding]:
     word = engine.command.model
     if word is None or engine.model_local or not engine.model or "://" in engine.model:
         return
