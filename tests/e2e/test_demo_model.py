@@ -11,6 +11,8 @@ import time
 import numpy as np
 import pytest
 
+from quantized import dequantize, unpack
+
 pytestmark = pytest.mark.vllm
 
 VLLM_PACKS = """
@@ -32,10 +34,8 @@ def demo_model(*arguments):
 def test_every_weight_is_within_four_bits_of_the_source(request, fmt):
     from safetensors.numpy import load_file
 
-    from deployctl.demo import packing, source
-    from deployctl.demo.quantize import dequantize
+    from deployctl.demo import source
 
-    unpack = {"awq": packing.unpack_awq, "gptq": packing.unpack_gptq}[fmt]
     stored = load_file(request.getfixturevalue(f"{fmt}_checkpoint") / "model.safetensors")
     checked = 0
     for name, weight in source.real(source.find_gguf()).weights:
@@ -45,7 +45,7 @@ def test_every_weight_is_within_four_bits_of_the_source(request, fmt):
         else:
             suffixes = ("qweight", "qzeros", "scales")
             tensors = {suffix: stored[f"{layer}.{suffix}"] for suffix in suffixes}
-            back = dequantize(unpack(tensors)).T
+            back = dequantize(unpack(tensors, fmt)).T
             # Symmetric codes lose a tenth; a wrong order of codes would lose everything.
             assert np.linalg.norm(back - weight) < 0.13 * np.linalg.norm(weight), name
             checked += 1
@@ -53,8 +53,7 @@ def test_every_weight_is_within_four_bits_of_the_source(request, fmt):
 
 
 def test_the_words_are_those_that_vllm_itself_packs(tmp_path):
-    from deployctl.demo import packing
-    from deployctl.demo.quantize import Quantized
+    from deployctl.demo.quantize import Quantized, pack_awq, pack_gptq
 
     codes = np.random.default_rng(0).integers(0, 16, (64, 32)).astype(np.uint8)
     np.save(tmp_path / "codes.npy", codes)
@@ -62,8 +61,8 @@ def test_the_words_are_those_that_vllm_itself_packs(tmp_path):
     subprocess.run(script, check=True, capture_output=True, timeout=600)
     theirs = np.load(tmp_path / "packed.npz")
     ours = Quantized(codes, np.full((2, 32), 8, np.uint8), np.ones((2, 32), np.float16))
-    assert np.array_equal(packing.pack_awq(ours)["qweight"], theirs["awq"])
-    assert np.array_equal(packing.pack_gptq(ours)["qweight"], theirs["gptq"])
+    assert np.array_equal(pack_awq(ours)["qweight"], theirs["awq"])
+    assert np.array_equal(pack_gptq(ours)["qweight"], theirs["gptq"])
 
 
 def test_a_container_s_own_user_can_read_it(awq_checkpoint):

