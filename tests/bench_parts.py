@@ -4,12 +4,14 @@ import dataclasses
 
 from deployctl.endpoint import Endpoint
 from deployctl.load import slo as slos
+from deployctl.load.run import Measurement
 from deployctl.load.summary import summarize
 from deployctl.spec import ServiceSpec
 from deployctl.targets.driver import EngineState
 from deployctl.targets.readiness import Reply, Tools
 from deployctl.targets.store import ServiceRef
-from deployctl.tuning.enginebench import EngineBench
+from deployctl.tuning.enginebench import EngineBench, Environment
+from deployctl.tuning.plans import Plans, candidate
 from deployctl.tuning.trial import Configuration
 from deployctl_loadtest.result import Setup
 from deployctl_loadtest.sample import Sample, WorkerReport
@@ -72,6 +74,18 @@ class Driver:
         self.running.clear()
 
 
+class MadePlans(Plans):
+    """The plans of a world."""
+
+    def __init__(self, world):
+        super().__init__(world.spec, None, None, 1.0)
+        self._world = world
+
+    def candidate(self, configuration, *, port):
+        spec = candidate(self.base, configuration, port=port)
+        return spec, self._world.plan(spec)
+
+
 class World:
     """A bench with everything around it, and a clock that moves when it is asked to wait."""
 
@@ -93,17 +107,17 @@ class World:
 
     def bench(self, **more):
         tools = Tools(ask=self._ask, clock=lambda: self.now, sleep=self._sleep)
+        variables = more.pop("variables", {})
         given = {
-            "prepare": self._prepare, "measure": self._measure, "setup": SETUP, "slo": SLO,
-            "folder": self.folder, "settings": self.settings, "port": 27100,
-            "driver": self.driver, "tools": tools, "environment": {}, **more,
+            "setup": SETUP, "slo": SLO, "folder": self.folder, "settings": self.settings,
+            "port": 27100, "environment": Environment(self.driver, tools, variables, self._measure),
+            **more,
         }  # fmt: skip
-        return EngineBench(self.spec, **given)
+        return EngineBench(MadePlans(self), **given)
 
-    def _prepare(self, spec):
+    def plan(self, spec):
         verdict = "does_not_fit" if self.reasons else "fits"
-        plan = self._make_plan(spec, verdict=verdict, reasons=self.reasons)
-        return type("Planned", (), {"spec": spec, "plan": plan})
+        return self._make_plan(spec, verdict=verdict, reasons=self.reasons)
 
     def _ask(self, endpoint, timeout):
         self.now += 1.0
@@ -113,7 +127,7 @@ class World:
     def _sleep(self, seconds):
         self.now += seconds
 
-    def _measure(self, setup, endpoint, slo, folder):
+    def _measure(self, setup, endpoint, folder, *, slo):
         self.loads.append((setup, endpoint, folder))
         folder.mkdir(parents=True)
         self.now += setup.cut_s + setup.duration_s
@@ -129,4 +143,5 @@ class World:
         )  # fmt: skip
         judged = slos.evaluate(slo, samples, result.window_s) if slo else None
         verdicts = [*result.verdicts, *self.verdicts]
-        return dataclasses.replace(result, slo=judged, verdicts=verdicts), samples
+        result = dataclasses.replace(result, slo=judged, verdicts=verdicts)
+        return Measurement(result, samples, [], folder)

@@ -4,10 +4,8 @@ import zlib
 from dataclasses import replace
 
 from deployctl.spec import ServiceSpec
-from deployctl.tuning.bench import Answer, Standing
-from deployctl.tuning.fingerprint import Fingerprint
-from deployctl.tuning.problem import Parameter
-from deployctl.tuning.recommendation import Hardware
+from deployctl.tuning.bench import Answer, Parameter, Standing
+from deployctl.tuning.recommendation import Fingerprint, Hardware
 from deployctl.tuning.study import Header, Traffic
 from deployctl.tuning.trial import (
     Configuration,

@@ -20,32 +20,20 @@ from typing import Any
 
 from benchmarks.tuning.gridsurface import TAILS, Meta, assemble
 
-from deployctl.endpoint import Endpoint
-from deployctl.endpoint import Endpoint as Asked
 from deployctl.errors import DeployctlError
-from deployctl.load import run as loads
 from deployctl.load import slo as slos
 from deployctl.load.folder import SUMMARY
 from deployctl.operations.prepare import prepare
 from deployctl.spec import ServiceSpec, Settings
 from deployctl.targets.guards import interruptible
 from deployctl.tuning.enginebench import EngineBench
+from deployctl.tuning.plans import Plans
 from deployctl.tuning.space import now
 from deployctl.tuning.trial import Configuration, Failure, Load, Observation, Value
-from deployctl_loadtest.result import LoadResult, Setup
-from deployctl_loadtest.sample import Sample
+from deployctl_loadtest.result import Setup
 
 # A load that later starts measure twice: what differs then is the run, not the start.
 _TWICE = 1  # place in the ladder
-
-
-def measure(
-    setup: Setup, endpoint: Endpoint, slo: slos.Slo | None, folder: Path
-) -> tuple[LoadResult, Sequence[Sample]]:
-    """A load test, as `deployctl loadtest` runs it."""
-    asked = Asked(endpoint.url, endpoint.model, endpoint.api_key, None)
-    measured = loads.run(setup, asked, folder, slo=slo)
-    return measured.result, measured.samples
 
 
 def main() -> int:
@@ -99,10 +87,9 @@ def run(given: argparse.Namespace) -> int:
         seed=0,
         request_timeout_s=60.0,
     )
+    request_tokens = float(given.input_tokens + given.output_tokens)
     with EngineBench(
-        prepared.spec,
-        prepare=prepare,
-        measure=measure,
+        Plans(prepared.spec, prepared.facts, prepared.profile, request_tokens),
         setup=setup,
         slo=slos.parse(given.slo),
         folder=given.raw,

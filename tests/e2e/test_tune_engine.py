@@ -10,12 +10,13 @@ from pathlib import Path
 
 import pytest
 
+from deployctl.load import run as loads
 from deployctl.load import slo as slos
 from deployctl.operations.prepare import prepare
-from deployctl.operations.tune.load import QuietLoad
 from deployctl.spec import ServiceSpec, Settings
 from deployctl.targets.process import procfs
-from deployctl.tuning.enginebench import EngineBench
+from deployctl.tuning.enginebench import EngineBench, Environment
+from deployctl.tuning.plans import Plans
 from deployctl.tuning.trial import Configuration, Failure, Load, Observation, Started
 from deployctl_loadtest.result import Setup
 from process_shell import carrying
@@ -35,16 +36,15 @@ class Assassin:
     """A load test during which a signal goes to whoever `victim` names."""
 
     def __init__(self, victim):
-        self._load = QuietLoad()
         self._victim = victim
         self.armed = False
 
-    def __call__(self, setup, endpoint, slo, folder):
+    def __call__(self, setup, endpoint, folder, *, slo):
         thread = threading.Thread(target=self._wait_and_kill, args=(folder,))
         if self.armed:
             thread.start()
         try:
-            return self._load(setup, endpoint, slo, folder)
+            return loads.run(setup, endpoint, folder, slo=slo)
         finally:
             if self.armed:
                 thread.join()
@@ -59,10 +59,12 @@ class Assassin:
         self._victim()
 
 
-def anyway(spec):
-    """Plans, and takes no refusal: what the planner knows of, the engine has to say here."""
-    prepared = prepare(spec)
-    return prepared._replace(plan=prepared.plan.model_copy(update={"verdict": "fits"}))
+class Anyway(Plans):
+    """Takes no refusal: what the planner knows of, the engine has to say here."""
+
+    def candidate(self, configuration, *, port):
+        spec, plan = super().candidate(configuration, port=port)
+        return spec, plan.model_copy(update={"verdict": "fits"})
 
 
 def engine_in(state):
@@ -92,18 +94,19 @@ def test_configurations_come_and_go_and_an_engine_that_dies_is_a_fact(
 ):
     settings = Settings(state_dir=tmp_path / "state", cache_dir=tmp_path / "cache")
     state = settings.state_dir
-    spec = prepare(
+    prepared = prepare(
         ServiceSpec(
             model=str(tiny_checkpoint), name="real", gpu="cpu", target="process",
             enforce_eager=True,
         )
-    ).spec  # fmt: skip
+    )  # fmt: skip
+    plans = Anyway(prepared.spec, prepared.facts, prepared.profile, 72.0)
     load = Assassin(lambda: os.kill(core_of(engine_in(state)), signal.SIGKILL))
 
     def bench():
         return EngineBench(
-            spec, prepare=anyway, measure=load, setup=SETUP, slo=slos.parse("ttft_p95=30s"),
-            folder=tmp_path / "study", settings=settings, port=free_port,
+            plans, setup=SETUP, slo=slos.parse("ttft_p95=30s"), folder=tmp_path / "study",
+            settings=settings, port=free_port, environment=Environment(measure=load),
         )  # fmt: skip
 
     with bench() as first:

@@ -6,11 +6,12 @@ import time
 import pytest
 from tests.e2e.docker_parts import cpu_image, docker, inspect, left, port, sweep
 
+from deployctl.load import run as loads
 from deployctl.load import slo as slos
 from deployctl.operations.prepare import prepare
-from deployctl.operations.tune.load import QuietLoad
 from deployctl.spec import ServiceSpec, Settings
-from deployctl.tuning.enginebench import EngineBench
+from deployctl.tuning.enginebench import EngineBench, Environment
+from deployctl.tuning.plans import Plans
 from deployctl.tuning.trial import Configuration, Failure, Load, Observation, Started
 from deployctl_loadtest.result import Setup
 
@@ -28,16 +29,16 @@ SETUP = Setup(
 def test_a_container_is_tried_killed_under_load_and_removed(
     tmp_path, tiny_checkpoint, cpu_image, port
 ):
-    spec = prepare(
+    prepared = prepare(
         ServiceSpec(
             model=str(tiny_checkpoint), name=SERVICE, gpu="cpu", target="docker",
             image=cpu_image, enforce_eager=True,
         )
-    ).spec  # fmt: skip
-    quiet = QuietLoad()
+    )  # fmt: skip
+    plans = Plans(prepared.spec, prepared.facts, prepared.profile, 72.0)
     armed = threading.Event()
 
-    def load(setup, endpoint, slo, folder):
+    def load(setup, endpoint, folder, *, slo):
         """Once a first answer is there, and armed, the container is killed."""
 
         def kill():
@@ -52,14 +53,15 @@ def test_a_container_is_tried_killed_under_load_and_removed(
         if armed.is_set():
             thread.start()
         try:
-            return quiet(setup, endpoint, slo, folder)
+            return loads.run(setup, endpoint, folder, slo=slo)
         finally:
             if armed.is_set():
                 thread.join()
 
     bench = EngineBench(
-        spec, prepare=prepare, measure=load, setup=SETUP, slo=slos.parse("ttft_p95=30s"),
-        folder=tmp_path / "study", settings=Settings(state_dir=tmp_path / "state"), port=port,
+        plans, setup=SETUP, slo=slos.parse("ttft_p95=30s"), folder=tmp_path / "study",
+        settings=Settings(state_dir=tmp_path / "state"), port=port,
+        environment=Environment(measure=load),
     )  # fmt: skip
     try:
         with bench:

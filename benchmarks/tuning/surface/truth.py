@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 from benchmarks.tuning.surface.file import Point, Surface
 
-from deployctl.tuning.problem import Parameter, Prior, Problem, turns_at
+from deployctl.tuning.bench import Parameter, Prior, Problem, turns_at
 from deployctl.tuning.trial import Configuration, Failure, Goal, Load, Value
 
 NORMAL = NormalDist()

@@ -10,8 +10,9 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import NamedTuple, Self
 
+from deployctl import host
 from deployctl.endpoint import Endpoint
 from deployctl.errors import (
     EngineError,
@@ -20,107 +21,79 @@ from deployctl.errors import (
     StateError,
     TargetError,
 )
-from deployctl.events import Event
-from deployctl.host import free_port
-from deployctl.load import run as loads
+from deployctl.events import silent
+from deployctl.load.client import enough_workers
+from deployctl.load.run import Measurement, at_load, run
 from deployctl.load.slo import Slo
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import Bundle, render_compose, render_process
 from deployctl.render.candidate import with_caches_of
-from deployctl.spec import ServiceSpec
+from deployctl.spec import ServiceSpec, Settings
 from deployctl.targets import Driver, keys, open_driver
 from deployctl.targets.guards import lock
 from deployctl.targets.history import Release
+from deployctl.targets.readiness import Tools
 from deployctl.targets.rollout import REAL, Rollout
 from deployctl.targets.store import ServiceRef, Store
-from deployctl.tuning import classify
-from deployctl.tuning.candidate import bench_name, candidate
-from deployctl.tuning.observe import observe
+from deployctl.tuning import results
+from deployctl.tuning.plans import Plans, bench_name, refusal
 from deployctl.tuning.trial import Configuration, Failure, Invalid, Load, Observation, Started
 from deployctl_loadtest.result import LoadResult, Setup
 from deployctl_loadtest.sample import Sample
-
-if TYPE_CHECKING:
-    from deployctl.events import Tell
-    from deployctl.spec import Settings
-    from deployctl.targets.readiness import Tools
 
 MEASUREMENTS = "measurements"  # below the study's folder: the raw results
 LOG_LINES = 4000  # of an engine's log that are looked through for the cause of its end
 PROOF_S = 30.0  # for an engine that failed requests to answer one, once the load has ended
 
 
-class Planned(Protocol):
-    """What a plan is carried out from; `cli.pipeline.Prepared` is one."""
+class Environment(NamedTuple):
+    """What engines are started, asked and loaded with; by default the real things."""
 
-    @property
-    def spec(self) -> ServiceSpec:
-        """GPU and target settled."""
-
-    @property
-    def plan(self) -> ServingPlan:
-        """Its verdict may be a refusal."""
-
-
-class MeasureLoad(Protocol):
-    """Runs a load test into `folder`, which it makes; judges `slo` where there is one."""
-
-    def __call__(
-        self, setup: Setup, endpoint: Endpoint, slo: Slo | None, folder: Path
-    ) -> tuple[LoadResult, Sequence[Sample]]:
-        """Raises TargetError where there is nothing to report."""
-
-
-def _silent(_: Event) -> None:
-    return None
+    driver: Driver | None = None  # None: the target's own
+    tools: Tools = REAL
+    variables: Mapping[str, str] = os.environ
+    measure: Callable[..., Measurement] = run
 
 
 class EngineBench:
     """Tries configurations of one service on its target. Use it in a `with`.
 
     Args:
-        spec: the service, with its target settled. Not changed, and not touched if it runs.
-        prepare: plans a spec; called once a start.
-        measure: runs a load test.
-        setup: the traffic. Address, model, load, window and seed are filled in; ramp and
-            warm-up are its own.
+        plans: the service, with its target settled, and what is planned of each configuration.
+            The service itself is not touched if it runs.
+        setup: the traffic. Address, model, load, window, seed and load processes are filled in;
+            ramp and warm-up are its own.
         slo: what is acceptable.
         folder: the study's; raw results go to `measurements/` in it.
         settings: where deployctl keeps state and caches.
         port: for the engines under trial; a free one by default.
+        environment: what tests put in place of the target, the clock and the load.
     """
 
     def __init__(
         self,
-        spec: ServiceSpec,
+        plans: Plans,
         *,
-        prepare: Callable[[ServiceSpec], Planned],
-        measure: MeasureLoad,
         setup: Setup,
         slo: Slo | None,
         folder: Path,
-        settings: "Settings",
+        settings: Settings,
         port: int | None = None,
-        tell: "Tell" = _silent,
-        driver: Driver | None = None,
-        tools: "Tools" = REAL,
-        environment: Mapping[str, str] = os.environ,
+        environment: Environment = Environment(),
     ) -> None:
-        kind = spec.target or "process"
-        self._spec = spec
-        self._prepare = prepare
-        self._measure = measure
+        kind = plans.base.target or "process"
+        self._plans = plans
         self._setup = setup
         self._slo = slo
         self._folder = folder
-        self._port = port or free_port()
-        self._tell = tell
-        self._driver = driver or open_driver(kind, settings)
-        self._tools = tools
+        self._port = port or host.free_port()
         self._environment = environment
+        self._tools = environment.tools
+        self._driver = environment.driver or open_driver(kind, settings)
         self._store = Store(settings.state_dir)
-        self._ref = ServiceRef(kind, bench_name(spec.service))
+        self._ref = ServiceRef(kind, bench_name(plans.base.service))
         self._release: Release | None = None
+        self._workers = 1  # load processes: what one measurement needed, the next one has
         self._held = ExitStack()
 
     @property
@@ -152,16 +125,18 @@ class EngineBench:
         """
         self.stop()
         begun = self._tools.clock()
+        spec, plan = self._plans.candidate(configuration, port=self._port)
+        if (reason := refusal(plan)) is not None:
+            return Failure("refused_by_plan", reason, 0.0)
         try:
-            prepared = self._prepare(candidate(self._spec, configuration, port=self._port))
-            wanted, bundle = self._rendered(prepared)
+            wanted, bundle = self._rendered(spec, plan)
         except PlanRefusedError as error:
             return Failure("refused_by_plan", error.message, 0.0)
         try:
-            outcome = self._rollout().up(wanted, prepared.plan, bundle)
+            outcome = self._rollout().up(wanted, plan, bundle)
         except EngineError as error:
             spent = self._tools.clock() - begun
-            return classify.at_start(error, self._log(self._store.releases(self._ref)[-1]), spent)
+            return results.at_start(error, self._log(self._store.releases(self._ref)[-1]), spent)
         self._release = outcome.release
         return Started(round(outcome.seconds, 3))
 
@@ -177,28 +152,31 @@ class EngineBench:
         begun = self._tools.clock()
         endpoint = self._driver.endpoint(release)
         folder = self._next_folder(load)
-        setup = at_load(self._setup, endpoint, load, seconds=seconds, seed=seed)
+        setup = self._at_load(endpoint, load, seconds, seed)
         result: LoadResult | None = None
         samples: Sequence[Sample] = ()
         trouble = ""
         try:
-            result, samples = self._measure(setup, endpoint, self._slo, folder)
+            done = self._environment.measure(setup, endpoint, folder, slo=self._slo)
+            result, samples = done.result, done.samples
         except StateError:
             raise
         except TargetError as error:  # the client's, unless the engine is found to be gone
             trouble = error.message
         if result is not None and result.interrupted:
             raise InterruptedByUserError("interrupted while measuring")
+        if result is not None and result.client.workers_needed is not None:
+            self._workers = min(result.client.workers_needed, host.cores())
         lost = self._lost(release, result)
         spent = round(self._tools.clock() - begun, 3)
         if lost is not None:
-            failure = classify.under_load(lost, self._log(release), spent)
+            failure = results.under_load(lost, self._log(release), spent)
             self.stop()
             return failure
         if result is None:
             return Invalid(trouble, spent)
         where = folder.relative_to(self._folder).as_posix()
-        seen = observe(result, samples, self._slo, load, spent_s=spent, folder=where)
+        seen = results.observe(result, samples, self._slo, load, spent_s=spent, folder=where)
         if isinstance(seen, Failure):
             self.stop()
         return seen
@@ -215,20 +193,36 @@ class EngineBench:
             self._driver,
             self._store,
             self.service,
-            self._tell,
-            environment=self._environment,
+            silent,
+            environment=self._environment.variables,
             tools=self._tools,
         )
 
-    def _rendered(self, prepared: Planned) -> tuple[ServiceSpec, Bundle]:
-        plan = prepared.plan
-        if plan.verdict != "fits":
-            raise PlanRefusedError("; ".join(r.message for r in plan.reasons) or plan.verdict)
+    def _rendered(self, spec: ServiceSpec, plan: ServingPlan) -> tuple[ServiceSpec, Bundle]:
         path = keys.key_path(self._store.root, self._ref.kind, self.service)
-        wanted = keys.with_key_file(prepared.spec, path, self._environment)
+        wanted = keys.with_key_file(spec, path, self._environment.variables)
         if self._ref.kind != "docker":
             return wanted, render_process(plan, wanted)
-        return wanted, with_caches_of(self._spec.service, render_compose(plan, wanted))
+        return wanted, with_caches_of(self._plans.base.service, render_compose(plan, wanted))
+
+    def _at_load(self, endpoint: Endpoint, load: Load, seconds: float, seed: int) -> Setup:
+        """The traffic at one load, against one engine, from load processes that keep up."""
+        setup = at_load(
+            dataclasses.replace(
+                self._setup,
+                url=endpoint.url,
+                model=endpoint.model or self._setup.model,
+                duration_s=seconds,
+                seed=seed,
+                requests=None,
+            ),
+            load.kind,
+            load.value,
+        )
+        guess = enough_workers(setup.users, setup.rate or 0.0, setup.output_tokens, host.cores())
+        workers = max(guess, self._workers)
+        # A process without a user would have nothing to do, and no end.
+        return dataclasses.replace(setup, workers=min(workers, setup.users or workers))
 
     def _lost(self, release: Release, result: LoadResult | None) -> str | None:
         """How the engine was lost; None while it serves.
@@ -256,16 +250,3 @@ class EngineBench:
         names = [path.name.partition("-")[0] for path in parent.glob("*-*")]
         last = max((int(name) for name in names if name.isdigit()), default=0)
         return parent / f"{last + 1:04d}-{load.kind}-{load.value:g}"
-
-
-def at_load(setup: Setup, endpoint: Endpoint, load: Load, *, seconds: float, seed: int) -> Setup:
-    """The traffic at one load, against one engine."""
-    told = dataclasses.replace(
-        setup,
-        url=endpoint.url,
-        model=endpoint.model or setup.model,
-        duration_s=seconds,
-        seed=seed,
-        requests=None,
-    )
-    return loads.at_load(told, load.kind, load.value)

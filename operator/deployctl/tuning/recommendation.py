@@ -5,8 +5,7 @@ rest is evidence, for people and for the checks before the settings are used. Pu
 `load` and `write`.
 """
 
-import os
-from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,7 +13,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from deployctl import __version__
-from deployctl.errors import InputError, SpecError, StateError
+from deployctl.errors import InputError, SpecError
+from deployctl.files import write_text
 from deployctl.spec.load import read_documents
 from deployctl.tuning.bench import Answer, Standing, Verdict
 from deployctl.tuning.trial import Goal
@@ -41,6 +41,39 @@ class Hardware(BaseModel):
         if self.gpu == "cpu":
             return f"cpu ({self.processor})" if self.processor else "cpu"
         return f"{self.gpus} × {self.gpu}"
+
+
+@dataclass(frozen=True)
+class Fingerprint:
+    """Hardware and versions. Studies with equal ones may share measurements."""
+
+    hardware: Hardware
+    cores: int
+    memory_gib: float  # of the host, rounded
+    driver: str | None  # of the GPUs
+    target: str
+    engine_version: str
+    image: str | None = None  # on target docker
+    deployctl: str = __version__  # for the record: another one may go on
+
+    def differences(self, now: "Fingerprint") -> list[str]:
+        """What is otherwise now, for a person. A host's memory may be told a GiB differently."""
+        found = []
+        if self.hardware != now.hardware:
+            found.append(f"hardware: {self.hardware}, now {now.hardware}")
+        for name, told in (
+            ("cores", "cores"),
+            ("driver", "driver"),
+            ("target", "target"),
+            ("engine_version", "vLLM"),
+            ("image", "image"),
+        ):
+            was, this = getattr(self, name), getattr(now, name)
+            if was != this:
+                found.append(f"{told}: {was}, now {this}")
+        if abs(self.memory_gib - now.memory_gib) > 1:
+            found.append(f"memory: {self.memory_gib:g} GiB, now {now.memory_gib:g} GiB")
+        return found
 
 
 class Measured(BaseModel):
@@ -165,19 +198,8 @@ class Recommendation(BaseModel):
         Raises:
             StateError: the disk is full or the folder not writable; the old file stays.
         """
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            temporary.write_text(self.to_yaml(), encoding="utf-8")
-            temporary.replace(path)
-        except OSError as error:
-            with suppress(OSError):
-                temporary.unlink(missing_ok=True)
-            raise StateError(
-                f"the recommendation could not be written: {error.strerror}",
-                where=str(path),
-                hint="free disk space, or choose another place",
-            ) from error
+        hint = "free disk space, or choose another place"
+        write_text(path, self.to_yaml(), what="the recommendation", hint=hint, whole=True)
 
 
 def load(path: Path) -> Recommendation:

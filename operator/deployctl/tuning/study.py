@@ -19,9 +19,9 @@ from deployctl.load import slo as slos
 from deployctl.spec import ServiceSpec
 from deployctl.targets.atomic import make_folder, state_error
 from deployctl.targets.guards import lock
+from deployctl.tuning.bench import Parameter, Problem, turns_at
 from deployctl.tuning.events import Done, Event, Restarted, from_document, spent_s, to_line
-from deployctl.tuning.fingerprint import Fingerprint
-from deployctl.tuning.problem import Parameter, Problem, turns_at
+from deployctl.tuning.recommendation import Fingerprint
 from deployctl.tuning.trial import Goal, Load
 
 STUDY_VERSION = 1

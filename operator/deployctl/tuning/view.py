@@ -9,8 +9,7 @@ from deployctl.reports.tuning_view import (
     RunView,
     StudyView,
 )
-from deployctl.tuning.bench import Answer, Standing
-from deployctl.tuning.problem import Parameter
+from deployctl.tuning.bench import Answer, Parameter, Standing
 from deployctl.tuning.recommendation import Measured
 from deployctl.tuning.search import measures
 from deployctl.tuning.trial import (

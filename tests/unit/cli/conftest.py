@@ -25,9 +25,9 @@ class Bench(FakeBench):
     made: list
     faults_of_next: dict
 
-    def __init__(self, spec, **given):
+    def __init__(self, plans, **given):
         super().__init__(type(self).faults_of_next)
-        self.spec, self.given = spec, given
+        self.plans, self.given = plans, given
         type(self).made.append(self)
 
     def __enter__(self):

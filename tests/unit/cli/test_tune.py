@@ -13,7 +13,7 @@ from deployctl.targets.history import Release
 from deployctl.targets.process import ProcessDriver
 from deployctl.targets.store import ServiceRef, Store
 from deployctl.tuning import study as studies
-from deployctl.tuning.trial import Failure
+from deployctl.tuning.trial import Configuration, Failure
 
 SLO = ["--slo", "ttft_p95=500ms"]
 KEYS = {
@@ -68,13 +68,15 @@ def test_text_and_progress(tune, bench):
 def test_the_bench_gets_the_service_as_it_is(tune, bench, place):
     tune(*SLO, "--max-model-len", 256, "--max-num-seqs", 64, "--budget", "4m")
     made = bench.made[0]
-    assert made.spec.startup_timeout == 240  # no longer than all of it may take
-    assert made.spec.model == str(place / "tiny")
-    assert (made.spec.max_num_seqs, made.spec.max_model_len, made.spec.replicas) == (64, 256, 1)
+    spec = made.plans.base
+    assert spec.startup_timeout == 240  # no longer than all of it may take
+    assert spec.model == str(place / "tiny")
+    assert (spec.max_num_seqs, spec.max_model_len, spec.replicas) == (64, 256, 1)
     assert made.given["slo"].text == "ttft_p95=500ms"
-    carried = made.given["prepare"](made.spec)
-    assert carried.plan.verdict == "fits"
-    assert "--max-num-seqs" in carried.plan.engine.args
+    tried, plan = made.plans.candidate(Configuration.of({"max_num_seqs": 32}), port=27100)
+    assert (tried.service, tried.port, tried.max_num_seqs) == ("tiny-tune", 27100, 32)
+    assert plan.verdict == "fits"
+    assert "--max-num-seqs" in plan.engine.args
     setup = made.given["setup"]
     assert (setup.input_tokens, setup.output_tokens, setup.warmup_s) == (128, 64, 2.0)
     assert made.given["folder"].parent.name == "studies"

@@ -15,8 +15,7 @@ from deployctl.reports import (
     tuning_markdown,
     tuning_wording,
 )
-from deployctl.tuning.bench import Answer, Standing
-from deployctl.tuning.problem import Parameter
+from deployctl.tuning.bench import Answer, Parameter, Standing
 from deployctl.tuning.recommendation import Hardware, Measured
 from deployctl.tuning.trial import (
     Configuration,

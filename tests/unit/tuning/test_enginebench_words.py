@@ -6,9 +6,9 @@ import pytest
 
 from deployctl.errors import EngineError
 from deployctl.load.summary import summarize
-from deployctl.tuning import classify
-from deployctl.tuning.candidate import bench_name
-from deployctl.tuning.observe import STORM, observe
+from deployctl.tuning import results
+from deployctl.tuning.plans import bench_name
+from deployctl.tuning.results import STORM, observe
 from deployctl.tuning.trial import Failure, Load, Observation
 from deployctl_loadtest.result import Server, Setup
 from deployctl_loadtest.sample import Sample, WorkerReport
@@ -39,7 +39,7 @@ DIED = "the engine died (exit code 1)"
     ],
 )
 def test_at_start(line, kind):
-    failure = classify.at_start(EngineError(DIED), ["INFO Starting to load model x", line], 12.0)
+    failure = results.at_start(EngineError(DIED), ["INFO Starting to load model x", line], 12.0)
     assert (failure.kind, failure.spent_s) == (kind, 12.0)
     assert failure.reason.startswith(DIED)
     assert line.removeprefix("ValueError: ")[:40] in failure.reason
@@ -57,7 +57,7 @@ def test_at_start(line, kind):
 def test_what_no_configuration_can_help_is_no_failure_of_one(line):
     error = EngineError(DIED)
     with pytest.raises(EngineError) as raised:
-        classify.at_start(error, [line], 1.0)
+        results.at_start(error, [line], 1.0)
     assert raised.value is error
 
 
@@ -68,7 +68,7 @@ def test_what_is_wrong_with_a_setting_is_a_line_below_the_error():
         "(APIServer pid=7)   Value error, max_num_batched_tokens (4) must be greater than or equal "
         "to max_num_seqs (64). [type=value_error, input_value=ArgsKwargs((), {'ru...}), …]",
     ]
-    failure = classify.at_start(EngineError(DIED), lines, 12.0)
+    failure = results.at_start(EngineError(DIED), lines, 12.0)
     assert failure.kind == "start_refused"
     assert "(4) must be greater than or equal to max_num_seqs (64)" in failure.reason
 
@@ -78,13 +78,13 @@ def test_memory_that_was_short_at_the_start_is_not_what_ended_it_later():
         "WARNING torch.OutOfMemoryError: CUDA out of memory, trying a smaller workspace",
         "INFO Application startup complete.",
     ]
-    assert classify.under_load(DIED, lines, 1.0).kind == "died_under_load"
-    assert classify.under_load(DIED, [*lines, *lines[:1]], 1.0).kind == "out_of_memory"
-    assert classify.under_load("killed: out of memory", lines, 1.0).kind == "out_of_memory"
+    assert results.under_load(DIED, lines, 1.0).kind == "died_under_load"
+    assert results.under_load(DIED, [*lines, *lines[:1]], 1.0).kind == "out_of_memory"
+    assert results.under_load("killed: out of memory", lines, 1.0).kind == "out_of_memory"
 
 
 def test_long_words_are_cut():
-    failure = classify.under_load(DIED, ["RuntimeError: " + "x" * 9000], 1.0)
+    failure = results.under_load(DIED, ["RuntimeError: " + "x" * 9000], 1.0)
     assert len(failure.reason) < 1200
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from deployctl.load import slo as slos
 from deployctl.load.summary import summarize
-from deployctl.tuning.observe import observe
+from deployctl.tuning.results import observe
 from deployctl.tuning.search import measures
 from deployctl.tuning.trial import Load
 from deployctl_loadtest.result import Setup

@@ -3,7 +3,7 @@
 import pytest
 
 from deployctl.tuning import study as studies
-from deployctl.tuning.problem import Parameter
+from deployctl.tuning.bench import Parameter
 from deployctl.tuning.runner import Runner
 from deployctl.tuning.search import strategy
 from deployctl.tuning.trial import Failure

@@ -8,7 +8,7 @@ from deployctl.hardware import load_profile
 from deployctl.planning import make_plan
 from deployctl.spec import ServiceSpec
 from deployctl.tuning import space
-from deployctl.tuning.planned import Planned, configured
+from deployctl.tuning.plans import Plans, configured
 from deployctl.tuning.trial import Configuration
 from process_parts import write_checkpoint
 
@@ -26,7 +26,7 @@ def spec(**more):
 
 def planned(facts, gpu="cpu", **more):
     wanted = spec(gpu=gpu, replicas=1, **more)
-    return Planned(wanted, facts, load_profile(gpu), 192.0)
+    return Plans(wanted, facts, load_profile(gpu), 192.0)
 
 
 def parameters(facts, gpu="cpu", cores=2, asked=None, **more):

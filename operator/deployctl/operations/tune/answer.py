@@ -10,9 +10,8 @@ from deployctl.operations.tune.inputs import StudyInputs
 from deployctl.reports import tuning_html, tuning_markdown
 from deployctl.reports.tuning_view import StudyView
 from deployctl.tuning import overlay
-from deployctl.tuning.bench import Answer, Standing
+from deployctl.tuning.bench import Answer, Parameter, Standing
 from deployctl.tuning.events import Done, Restarted
-from deployctl.tuning.problem import Parameter
 from deployctl.tuning.recommendation import FILE, Measured, Recommendation
 from deployctl.tuning.study import Study
 from deployctl.tuning.trial import Configuration, Failure
@@ -149,12 +148,12 @@ def measured(study: Study, inputs: StudyInputs, answer: Answer) -> Measured:
     """What a recommendation says of where it comes from."""
     header = study.header
     best = answer.winner.configuration if answer.winner else Configuration()
-    plan = inputs.planned.plan(best)
+    plan = inputs.plans.plan(best)
     return Measured(
         objective=header.goal,
         slo=header.slo,
         model=plan.model,
-        model_digest=overlay.model_digest(inputs.planned.facts),
+        model_digest=overlay.model_digest(inputs.plans.facts),
         revision=plan.revision,
         engine_version=plan.engine.version,
         target=header.spec.target or "process",

@@ -8,21 +8,20 @@ from deployctl.operations.deploy.services import open_store
 from deployctl.operations.tuned import this_hardware
 from deployctl.planning.plan import ServingPlan
 from deployctl.targets import open_driver
-from deployctl.tuning.candidate import bench_name
-from deployctl.tuning.fingerprint import Fingerprint
-from deployctl.tuning.planned import Planned
+from deployctl.tuning.plans import Plans, bench_name
+from deployctl.tuning.recommendation import Fingerprint
 
 
-def fingerprint(planned: Planned, baseline: ServingPlan) -> Fingerprint:
+def fingerprint(plans: Plans, baseline: ServingPlan) -> Fingerprint:
     """What this machine is, as far as it decides what is measured."""
     memory = host.memory()
-    target = planned.base.target or "process"
+    target = plans.base.target or "process"
     driver = None
-    if planned.profile.kind == "cuda":
+    if plans.profile.kind == "cuda":
         cards = ask_gpus(thorough=False).cards
         driver = next((card.driver for card in cards if card.driver), None)
     return Fingerprint(
-        hardware=this_hardware(planned.profile, planned.base.gpus),
+        hardware=this_hardware(plans.profile, plans.base.gpus),
         cores=host.cores(),
         memory_gib=round(memory.total_gib if memory else 0.0, 1),
         driver=driver,

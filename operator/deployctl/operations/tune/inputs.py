@@ -20,9 +20,8 @@ from deployctl.planning.plan import ServingPlan
 from deployctl.planning.settings import fold
 from deployctl.spec import ServiceSpec
 from deployctl.tuning import space
-from deployctl.tuning.candidate import bench_name
-from deployctl.tuning.planned import Planned
-from deployctl.tuning.problem import Parameter, Problem
+from deployctl.tuning.bench import Parameter, Problem
+from deployctl.tuning.plans import Plans, bench_name
 from deployctl.tuning.study import Header, Traffic
 from deployctl.tuning.trial import Configuration, Goal
 from deployctl_loadtest.result import Setup
@@ -37,7 +36,7 @@ class StudyInputs(NamedTuple):
     """All that a study needs, besides a folder."""
 
     header: Header
-    planned: Planned
+    plans: Plans
     problem: Problem
     setup: Setup  # the traffic; load, window and seed are filled in
     slo: Slo | None
@@ -46,7 +45,7 @@ class StudyInputs(NamedTuple):
     @property
     def baseline(self) -> ServingPlan:
         """What runs without any change."""
-        return self.planned.plan(Configuration())
+        return self.plans.plan(Configuration())
 
 
 def new(spec: ServiceSpec, request: TuneRequest, now: datetime) -> StudyInputs:
@@ -69,12 +68,12 @@ def new(spec: ServiceSpec, request: TuneRequest, now: datetime) -> StudyInputs:
         request.api or "chat",
         _WARMUP_S,
     )
-    planned, setup = _planned(settled, prepared, traffic)
-    baseline = _baseline(planned)
-    parameters = _parameters(request, planned, baseline)
+    plans, setup = _plans(settled, prepared, traffic)
+    baseline = _baseline(plans)
+    parameters = _parameters(request, plans, baseline)
     price = _price(goal, prepared)
     output_tokens = float(setup.output_tokens or _OUTPUT_TOKENS)
-    decode = planned.prior(Configuration()).decode_tokens_s
+    decode = plans.prior(Configuration()).decode_tokens_s
     expected = decode / output_tokens if decode else None
     header = Header(
         created=now.isoformat(timespec="seconds"),
@@ -91,9 +90,9 @@ def new(spec: ServiceSpec, request: TuneRequest, now: datetime) -> StudyInputs:
         output_tokens=output_tokens,
         usd_per_hour=price * settled.gpus if price else None,
         gpus=settled.gpus,
-        fingerprint=fingerprint(planned, baseline),
+        fingerprint=fingerprint(plans, baseline),
     )
-    return _inputs(header, planned, setup, slo)
+    return _inputs(header, plans, setup, slo)
 
 
 def again(header: Header) -> StudyInputs:
@@ -103,8 +102,8 @@ def again(header: Header) -> StudyInputs:
         As `new`.
     """
     slo = slos.parse(header.slo) if header.slo is not None else None
-    planned, setup = _planned(header.spec, prepare(header.spec), header.traffic)
-    return _inputs(header, planned, setup, slo)
+    plans, setup = _plans(header.spec, prepare(header.spec), header.traffic)
+    return _inputs(header, plans, setup, slo)
 
 
 def _settled(spec: ServiceSpec, prepared: Prepared) -> ServiceSpec:
@@ -124,7 +123,7 @@ def _settled(spec: ServiceSpec, prepared: Prepared) -> ServiceSpec:
     return folded.model_copy(update={"gpu": spec.gpu, "gpus": gpus, "replicas": 1})
 
 
-def _planned(spec: ServiceSpec, prepared: Prepared, traffic: Traffic) -> tuple[Planned, Setup]:
+def _plans(spec: ServiceSpec, prepared: Prepared, traffic: Traffic) -> tuple[Plans, Setup]:
     model = prepared.plan.served_model_name
     setup = loadsetup.build(
         LoadFlags(
@@ -142,11 +141,11 @@ def _planned(spec: ServiceSpec, prepared: Prepared, traffic: Traffic) -> tuple[P
     )
     base = spec.model_copy(update={"gpu": prepared.spec.gpu})
     tokens = (setup.input_tokens or _INPUT_TOKENS) + (setup.output_tokens or _OUTPUT_TOKENS)
-    return Planned(base, prepared.facts, prepared.profile, float(tokens), host.cores()), setup
+    return Plans(base, prepared.facts, prepared.profile, float(tokens), host.cores()), setup
 
 
-def _baseline(planned: Planned) -> ServingPlan:
-    plan = planned.plan(Configuration())
+def _baseline(plans: Plans) -> ServingPlan:
+    plan = plans.plan(Configuration())
     if plan.verdict != "fits":
         raise PlanRefusedError(
             "the service cannot run as it is: "
@@ -157,15 +156,13 @@ def _baseline(planned: Planned) -> ServingPlan:
     return plan
 
 
-def _parameters(
-    request: TuneRequest, planned: Planned, baseline: ServingPlan
-) -> tuple[Parameter, ...]:
+def _parameters(request: TuneRequest, plans: Plans, baseline: ServingPlan) -> tuple[Parameter, ...]:
     version = baseline.engine.version
     parameters = space.parameters(
-        planned.base,
+        plans.base,
         baseline,
-        planned.profile,
-        cores=planned.cores,
+        plans.profile,
+        cores=plans.cores,
         asked=None if request.space is None else space.read(request.space, version),
     )
     if not parameters:
@@ -190,8 +187,8 @@ def _price(goal: Goal, prepared: Prepared) -> float | None:
     return price
 
 
-def _inputs(header: Header, planned: Planned, setup: Setup, slo: Slo | None) -> StudyInputs:
-    problem = replace(header.problem(), refused=planned.refused, prior=planned.prior)
+def _inputs(header: Header, plans: Plans, setup: Setup, slo: Slo | None) -> StudyInputs:
+    problem = replace(header.problem(), refused=plans.refused, prior=plans.prior)
     notes = []
     sizes = [p for p in header.parameters if p.name == "tensor_parallel_size"]
     if header.gpus > 1:
@@ -200,4 +197,4 @@ def _inputs(header: Header, planned: Planned, setup: Setup, slo: Slo | None) -> 
             f"{header.gpus} GPUs and one engine: {tuned}, and a GPU that it leaves idle counts "
             "as spent. A smaller size may be better run several times, a service a GPU."
         )
-    return StudyInputs(header, planned, problem, setup, slo, tuple(notes))
+    return StudyInputs(header, plans, problem, setup, slo, tuple(notes))

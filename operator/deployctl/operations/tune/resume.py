@@ -43,7 +43,7 @@ def resume(
     with studies.held(where):
         study = studies.opened(where)
         inputs = studyinputs.again(study.header)
-        other = study.header.fingerprint.differences(fingerprint(inputs.planned, inputs.baseline))
+        other = study.header.fingerprint.differences(fingerprint(inputs.plans, inputs.baseline))
         other += differences(study.header, spec, request)
         if other and not other_setup:
             raise InputError(

@@ -1,5 +1,6 @@
 """Runs a study, new or begun before, to its answer."""
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -8,7 +9,6 @@ from deployctl.operations.tune import inputs as studyinputs
 from deployctl.operations.tune.answer import TuneOutcome, conclude
 from deployctl.operations.tune.host import check_not_running
 from deployctl.operations.tune.inputs import StudyInputs
-from deployctl.operations.tune.load import QuietLoad
 from deployctl.operations.tune.progress import StudyProgress
 from deployctl.operations.tune.request import TuneRequest
 from deployctl.spec import ServiceSpec, Settings
@@ -66,10 +66,9 @@ def _search(study: Study, inputs: StudyInputs, tell: Tell) -> Answer:
     # No start is waited for longer than the whole search may take.
     longest_s = header.spec.startup_timeout or inputs.baseline.startup_budget_s
     longest_s = min(longest_s, max(60, int(header.budget_s)))
+    base = inputs.plans.base.model_copy(update={"startup_timeout": longest_s})
     bench = enginebench.EngineBench(
-        inputs.planned.base.model_copy(update={"startup_timeout": longest_s}),
-        prepare=inputs.planned.carried,
-        measure=QuietLoad(),
+        replace(inputs.plans, base=base),
         setup=inputs.setup,
         slo=inputs.slo,
         folder=study.folder,

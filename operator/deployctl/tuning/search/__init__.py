@@ -4,8 +4,7 @@
 told: a search that is told the same goes on the same.
 """
 
-from deployctl.tuning.bench import Strategy
-from deployctl.tuning.problem import Problem
+from deployctl.tuning.bench import Problem, Strategy
 from deployctl.tuning.search.stepwise import Stepwise
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from deployctl.tuning.problem import Parameter, Problem
+from deployctl.tuning.bench import Parameter, Problem
 from deployctl.tuning.search.ledger import BASELINE, Ledger
 from deployctl.tuning.trial import Configuration, Failure, Value
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from deployctl.tuning.problem import Problem
+from deployctl.tuning.bench import Problem
 from deployctl.tuning.trial import (
     Configuration,
     Failure,

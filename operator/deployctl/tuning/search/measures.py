@@ -6,7 +6,7 @@ tokens a second, 1 ÷ seconds, tokens a dollar. `objective` turns it back into t
 
 import math
 
-from deployctl.tuning.problem import Problem
+from deployctl.tuning.bench import Problem
 from deployctl.tuning.trial import Goal, Load, Observation
 
 SERVED = 0.9  # of an offered rate; what serves less is beyond its capacity

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from deployctl.tuning.problem import EARLIEST, LATEST, Problem
+from deployctl.tuning.bench import EARLIEST, LATEST, Problem
 from deployctl.tuning.search import measures
 from deployctl.tuning.search.fit import LEARNED_SPREAD, STEEP, STEEP_SPREAD, broken, fit, shares
 from deployctl.tuning.search.ledger import Run

@@ -2,8 +2,7 @@
 
 import math
 
-from deployctl.tuning.bench import Answer
-from deployctl.tuning.problem import Problem
+from deployctl.tuning.bench import Answer, Problem
 from deployctl.tuning.search import verdict
 from deployctl.tuning.search.course import Course
 from deployctl.tuning.search.ledger import BASELINE, Ledger

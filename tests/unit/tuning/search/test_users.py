@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from deployctl.tuning.problem import Prior, Problem
+from deployctl.tuning.bench import Prior, Problem
 from deployctl.tuning.search.ledger import BASELINE, Run
 from deployctl.tuning.search.reading import believe, read
 from deployctl.tuning.trial import Load, Measure, Observation, Start

@@ -1,7 +1,6 @@
-"""Planned: what the plan says of each configuration before anything runs. Pure."""
+"""Plans: the spec and the plan of each configuration, before anything runs. Pure."""
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts
@@ -10,8 +9,8 @@ from deployctl.planning.plan import ServingPlan
 from deployctl.planning.settings import fold
 from deployctl.planning.startup import MARGIN
 from deployctl.spec import ServiceSpec
+from deployctl.tuning.bench import Prior
 from deployctl.tuning.overlay import plain
-from deployctl.tuning.problem import Prior
 from deployctl.tuning.trial import Configuration, Failure
 
 # A roofline needs no price, but the plan gives it together with one.
@@ -19,6 +18,8 @@ _ANY_PRICE = 1.0
 # Of a core, in decoding: vLLM 0.32 with a 135M model gave 42 tokens/s to four streams on two
 # cores, and 435 to sixteen with one of 7M.
 CPU_FLOPS = 4e9
+SUFFIX = "-tune"
+_LONGEST = 40  # characters of a service's name
 
 
 def configured(spec: ServiceSpec, configuration: Configuration) -> ServiceSpec:
@@ -40,15 +41,32 @@ def configured(spec: ServiceSpec, configuration: Configuration) -> ServiceSpec:
     return spec.model_copy(update={**fields, "engine_args": arguments, "replicas": 1})
 
 
-class Carried(NamedTuple):
-    """A spec, and the plan that carries it out."""
+def bench_name(service: str) -> str:
+    """The name that engines under trial run under: the service itself is left alone."""
+    return service[: _LONGEST - len(SUFFIX)].rstrip("-") + SUFFIX
 
-    spec: ServiceSpec
-    plan: ServingPlan
+
+def candidate(spec: ServiceSpec, configuration: Configuration, *, port: int) -> ServiceSpec:
+    """The spec with a configuration's settings, under the bench's name and port."""
+    return configured(spec, configuration).model_copy(
+        update={
+            "name": bench_name(spec.service),
+            "port": port,
+            # A process is asked over loopback. A Docker engine may be on another host.
+            "expose": spec.expose and spec.target == "docker",
+        }
+    )
+
+
+def refusal(plan: ServingPlan) -> str | None:
+    """Why a plan cannot run; None where it can."""
+    if plan.verdict == "fits":
+        return None
+    return "; ".join(reason.message for reason in plan.reasons) or plan.verdict
 
 
 @dataclass
-class Planned:
+class Plans:
     """The plans of a space, made once each. `request_tokens`: of a typical prompt and answer."""
 
     base: ServiceSpec  # target settled; of one replica
@@ -56,11 +74,7 @@ class Planned:
     profile: GpuProfile
     request_tokens: float
     cores: int = 1  # of this host
-    _plans: dict[Configuration, ServingPlan] = field(default_factory=dict)
-
-    def spec(self, configuration: Configuration) -> ServiceSpec:
-        """What would be asked for."""
-        return configured(self.base, configuration)
+    _plans: dict[Configuration, ServingPlan] = field(default_factory=dict, init=False)
 
     def plan(self, configuration: Configuration) -> ServingPlan:
         """What would run."""
@@ -68,21 +82,21 @@ class Planned:
             priced = self.profile
             if priced.price_per_hour_usd is None:
                 priced = priced.model_copy(update={"price_per_hour_usd": _ANY_PRICE})
-            made = make_plan(self.spec(configuration), self.facts, priced)
+            made = make_plan(configured(self.base, configuration), self.facts, priced)
             self._plans[configuration] = made
         return self._plans[configuration]
 
-    def carried(self, spec: ServiceSpec) -> "Carried":
-        """Plans the spec of an engine under trial, without asking for the checkpoint again."""
-        return Carried(spec, make_plan(spec, self.facts, self.profile))
+    def candidate(
+        self, configuration: Configuration, *, port: int
+    ) -> tuple[ServiceSpec, ServingPlan]:
+        """The spec of an engine under trial, and its plan."""
+        spec = candidate(self.base, configuration, port=port)
+        return spec, make_plan(spec, self.facts, self.profile)
 
     def refused(self, configuration: Configuration) -> Failure | None:
         """Why it cannot run, by the plan; None where it can."""
-        plan = self.plan(configuration)
-        if plan.verdict == "fits":
-            return None
-        reason = "; ".join(found.message for found in plan.reasons) or plan.verdict
-        return Failure("refused_by_plan", reason, 0.0)
+        reason = refusal(self.plan(configuration))
+        return None if reason is None else Failure("refused_by_plan", reason, 0.0)
 
     def prior(self, configuration: Configuration) -> Prior:
         """What the plan expects of it."""
