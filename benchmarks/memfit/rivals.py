@@ -7,8 +7,9 @@ from benchmarks.memfit.cases import Case
 from deployctl.planning import make_plan
 from deployctl.planning.kvcache import cache_bytes
 from deployctl.planning.linear import DTYPE_BYTES
+from deployctl.planning.settings import Sharding
 from deployctl.planning.shape import Shape, shape_of
-from deployctl.planning.weights import Sharding, parts
+from deployctl.planning.weights import parts
 from deployctl.units import GIB
 
 

@@ -1,6 +1,11 @@
-"""Warnings: it will run, but not as well, as safely or as cheaply as it could."""
+"""What a plan says besides its verdict: warnings and notes.
+
+A warning: it will run, but not as well, as safely or as cheaply as it could. A note: why the
+plan is as it is.
+"""
 
 from collections.abc import Iterator
+from typing import Any
 
 from deployctl.engines.vllm import flags
 from deployctl.engines.vllm.versions import OLDEST, at_least
@@ -9,8 +14,9 @@ from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts, meaning
 from deployctl.planning.budget import Memory
 from deployctl.planning.kernels import MARLIN_GROUPS
-from deployctl.planning.settings import Settings
+from deployctl.planning.settings import EngineSettings
 from deployctl.planning.shape import Shape
+from deployctl.planning.transient import uses_v2_runner
 from deployctl.spec import ServiceSpec
 from deployctl.units import GIB
 
@@ -21,28 +27,32 @@ CONTEXT_GIB = 0.5
 LOAD_RESERVE_GIB = 0.25
 # A model this small gains nothing from a second card (weights, GiB).
 SMALL_MODEL_GIB = 20.0
+# Engine arguments that take memory which the plan does not count.
+_UNCOUNTED = (
+    "speculative_config",
+    "enable_lora",
+    "data_parallel_size",
+    "decode_context_parallel_size",
+    "enable_dbo",
+)
 
 
 def safe_utilization(memory: Memory) -> float:
     """The utilization that leaves room for the context, graphs outside the budget and load."""
-    outside = 0.0 if memory.graphs_counted else max(s.graphs for s in memory.stages) / GIB
+    outside = 0.0 if memory.graphs_counted else memory.graphs / GIB
     total = memory.total / GIB
     share = (total - CONTEXT_GIB - LOAD_RESERVE_GIB - outside) / total
     return max(0.1, int(share * 100) / 100)
 
 
 def warnings(
-    spec: ServiceSpec,
-    facts: ModelFacts,
-    shape: Shape,
-    settings: Settings,
-    profile: GpuProfile,
-    memory: Memory,
+    spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile, memory: Memory
 ) -> Iterator[Reason]:
     """Yields what the user should know although the plan stands."""
+    settings = memory.settings
     yield from _engine(settings)
-    yield from _facts(facts, shape)
-    yield from _quantization(settings, profile, memory)
+    yield from _facts(facts, memory.shape)
+    yield from _quantization(profile, memory)
     if spec.users is not None and spec.users > settings.batch.sequences:
         yield Reason(
             "users_above_sequences",
@@ -65,17 +75,7 @@ def warnings(
         )
 
 
-# Engine arguments that take memory which the plan does not count.
-_UNCOUNTED = (
-    "speculative_config",
-    "enable_lora",
-    "data_parallel_size",
-    "decode_context_parallel_size",
-    "enable_dbo",
-)
-
-
-def _engine(settings: Settings) -> Iterator[Reason]:
+def _engine(settings: EngineSettings) -> Iterator[Reason]:
     version = settings.version
     for name in _UNCOUNTED:
         if settings.rest.get(name) not in (None, False, 1):
@@ -126,8 +126,8 @@ def _facts(facts: ModelFacts, shape: Shape) -> Iterator[Reason]:
         )
 
 
-def _quantization(settings: Settings, profile: GpuProfile, memory: Memory) -> Iterator[Reason]:
-    quantization = settings.quantization
+def _quantization(profile: GpuProfile, memory: Memory) -> Iterator[Reason]:
+    settings, quantization = memory.settings, memory.settings.quantization
     forced = settings.rest.get("quantization")
     if forced in ("awq", "gptq") and profile.kind == "cuda" and profile.capability >= 7.5:
         yield Reason(
@@ -153,8 +153,9 @@ def _quantization(settings: Settings, profile: GpuProfile, memory: Memory) -> It
             "prefer a checkpoint with group size 128",
         )
     if four and profile.kind == "cuda" and profile.memory_gib >= 38:
-        unpacked = 3.6 * memory.tightest.weights * memory.setting.sharding.tensor / GIB
-        if unpacked < 0.6 * profile.memory_gib * memory.setting.sharding.tensor:
+        tensor = settings.sharding.tensor
+        unpacked = 3.6 * memory.tightest.weights * tensor / GIB
+        if unpacked < 0.6 * profile.memory_gib * tensor:
             fp8 = profile.capability >= 8.9
             yield Reason(
                 "quantized_with_memory_to_spare",
@@ -167,7 +168,7 @@ def _quantization(settings: Settings, profile: GpuProfile, memory: Memory) -> It
 
 
 def _sharing(spec: ServiceSpec, profile: GpuProfile, memory: Memory) -> Iterator[Reason]:
-    sharding = memory.setting.sharding
+    sharding = memory.settings.sharding
     if sharding.tensor < 2:
         return
     link = profile.interconnect
@@ -186,3 +187,69 @@ def _sharing(spec: ServiceSpec, profile: GpuProfile, memory: Memory) -> Iterator
             "communication to every layer and rarely helps a small model",
             f"use --tensor-parallel-size 1 and {sharding.tensor} replicas",
         )
+
+
+def defaults(settings: EngineSettings, profile: GpuProfile, shape: Shape | None) -> dict[str, Any]:
+    """The settings in force, whether the user or the engine chose them."""
+    in_force: dict[str, Any] = {
+        "dtype": settings.dtype,
+        "kv_cache_dtype": settings.kv_cache_dtype or "auto",
+        "max_num_seqs": settings.batch.sequences,
+        "max_num_batched_tokens": settings.batch.tokens,
+        "enforce_eager": settings.eager,
+    }
+    if profile.kind == "cuda":
+        in_force["gpu_memory_utilization"] = settings.utilization
+        if shape is not None:
+            in_force["model_runner"] = "v2" if uses_v2_runner(shape, settings) else "v1"
+    return in_force
+
+
+def notes(
+    spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile, memory: Memory, replicas: int
+) -> Iterator[str]:
+    """Explains the choices that the user did not make himself."""
+    settings, sharding = memory.settings, memory.settings.sharding
+    if profile.kind == "cuda" and spec.tensor_parallel_size is None:
+        yield _parallel(spec, memory)
+    if replicas > 1 and spec.replicas is None:
+        yield (
+            f"{spec.gpus} GPUs hold {replicas} replicas of {sharding.gpus}; replicas scale better "
+            "than more tensor parallelism once a model fits."
+        )
+    if spec.max_model_len is None:
+        yield (
+            f"No context was asked for, so the model's own {settings.length} tokens are planned."
+        )
+    quantization = facts.quantization
+    if quantization is not None and quantization.file not in meaning.DECLARED_IN:
+        yield (f"quantization is named, since only {quantization.file} says how it is stored.")
+    elif settings.quantization is not None and "quantization" not in settings.rest:
+        yield "quantization is left unset, so that vLLM picks its fastest kernel."
+    if facts.headers_read:
+        yield "Weights are taken from the safetensors headers."
+    else:
+        yield "Weights are computed from the architecture; the headers were not read."
+    if profile.kind == "cuda" and not settings.eager and not memory.graphs_counted:
+        graphs = memory.graphs / GIB
+        yield (
+            f"CUDA graphs ({graphs:.1f} GiB) are captured on top of the budget in vLLM "
+            f"{settings.version}."
+        )
+
+
+def _parallel(spec: ServiceSpec, memory: Memory) -> str:
+    sharding = memory.settings.sharding
+    if sharding.gpus == 1 and memory.fits:
+        return "One GPU holds the model and the context, so nothing is split."
+    if spec.gpus == 1:
+        return "One GPU was given, so nothing is split."
+    users = f" for {spec.users} users" if spec.users else ""
+    if not memory.fits:
+        return f"No split over {spec.gpus} GPUs fits; the one that comes closest is shown."
+    if sharding.pipeline > 1:
+        return (
+            f"Tensor parallelism over {sharding.tensor} does not suffice{users}; "
+            f"{sharding.pipeline} pipeline stages do."
+        )
+    return f"Tensor parallelism over {sharding.tensor} is the least that fits{users}."

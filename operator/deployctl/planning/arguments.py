@@ -1,4 +1,4 @@
-"""The engine's arguments: the same for every target, in one fixed order."""
+"""How the engine is called for a plan: arguments, in one fixed order, and environment. Pure."""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +6,12 @@ from typing import Any
 
 from deployctl.engines.vllm import flags
 from deployctl.engines.vllm.versions import at_least
+from deployctl.hardware import GpuProfile
+from deployctl.model import ModelFacts
+from deployctl.model.meaning import DECLARED_IN
+from deployctl.planning.settings import EngineSettings
 from deployctl.spec import ServiceSpec
+from deployctl.units import GIB
 
 _ORDER = (
     "served_model_name",
@@ -26,19 +31,87 @@ _ORDER = (
 )
 
 
-def arguments(spec: ServiceSpec, version: str, chosen: dict[str, Any]) -> tuple[str, ...]:
+def arguments(
+    spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile, settings: EngineSettings, name: str
+) -> tuple[str, ...]:
     """Writes the settings that are not left to the engine as command-line arguments.
 
-    `chosen` holds what the plan decided, by field name; it wins over the spec. Model, revision,
-    host, port and secrets are the target's business and never appear here.
+    `name` is the one that clients ask for. What the plan decides wins over the spec. Model,
+    revision, host, port and secrets are the target's business and never appear here.
     """
+    chosen = _chosen(name, facts, profile, settings)
     words: list[str] = []
-    for name in _ORDER:
-        value = chosen.get(name) if name in chosen else getattr(spec, name, None)
-        words.extend(_words(name, None if value is False else value, version))
-    for name in sorted(spec.engine_args):
-        words.extend(_words(name, spec.engine_args[name], version))
+    for field in _ORDER:
+        value = chosen.get(field) if field in chosen else getattr(spec, field, None)
+        words.extend(_words(field, None if value is False else value, settings.version))
+    for argument in sorted(spec.engine_args):
+        words.extend(_words(argument, spec.engine_args[argument], settings.version))
     return tuple(words)
+
+
+def _chosen(
+    name: str, facts: ModelFacts, profile: GpuProfile, settings: EngineSettings
+) -> dict[str, Any]:
+    """The arguments that the plan itself chooses, by field; None: left unset."""
+    sharding = settings.sharding
+    chosen: dict[str, Any] = {
+        "served_model_name": name,
+        "quantization": _named_quantization(facts, settings),
+        "max_model_len": settings.length,
+        "tensor_parallel_size": sharding.tensor if sharding.tensor > 1 else None,
+        "pipeline_parallel_size": sharding.pipeline if sharding.pipeline > 1 else None,
+    }
+    quiet = "disable_access_log_for_endpoints"
+    known = flags.known(settings.version) and flags.flag(quiet.replace("_", "-"), settings.version)
+    if known and quiet not in settings.rest:
+        # Probes and scrapes, every few seconds, are not what a log is read for.
+        chosen[quiet] = "/health,/metrics"
+    if profile.kind == "cpu":
+        chosen["gpu_memory_utilization"] = None
+        if _by_bytes(settings):
+            chosen["kv_cache_memory_bytes"] = round(settings.kv_cache_bytes or 0)
+    return chosen
+
+
+def _named_quantization(facts: ModelFacts, settings: EngineSettings) -> str | None:
+    """The method, where the engine must be told: it looks for it in config.json alone.
+
+    Everywhere else it is left unset, so that vLLM picks its fastest kernel (vllm#21376).
+    """
+    quantization = facts.quantization
+    if quantization is None or "quantization" in settings.rest:
+        return None
+    return None if quantization.file in DECLARED_IN else quantization.method
+
+
+def _gib(settings: EngineSettings) -> float:
+    return (settings.kv_cache_bytes or 0.0) / GIB
+
+
+def _by_bytes(settings: EngineSettings) -> bool:
+    """Whether the CPU's cache is no whole number of GiB.
+
+    VLLM_CPU_KVCACHE_SPACE is read with int() (vllm/platforms/cpu.py), so a fraction needs the
+    flag that counts bytes.
+    """
+    return "kv_cache_memory_bytes" not in settings.rest and not _gib(settings).is_integer()
+
+
+def environment(profile: GpuProfile, settings: EngineSettings) -> dict[str, str]:
+    """The engine's environment variables, the user's own last."""
+    tensor = settings.sharding.tensor
+    variables: dict[str, str] = {}
+    flagged = "kv_cache_memory_bytes" in settings.rest or _by_bytes(settings)
+    if profile.kind == "cpu" and not flagged:
+        variables["VLLM_CPU_KVCACHE_SPACE"] = f"{_gib(settings):.0f}"
+    if tensor > 1 and profile.kind == "cpu":
+        # vLLM gives each rank the cores of a NUMA node of its own, and most machines have one.
+        variables["VLLM_CPU_OMP_THREADS_BIND"] = "nobind"
+    elif tensor > 1:
+        link = profile.interconnect
+        if link is None or not link.peer_to_peer:
+            variables["NCCL_P2P_DISABLE"] = "1"
+    return {**variables, **settings.environment}
 
 
 def _words(name: str, value: Any, version: str) -> Iterator[str]:

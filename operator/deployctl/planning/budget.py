@@ -8,40 +8,22 @@ vLLM gives all of them the same number.
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 from deployctl.engines.vllm.versions import behaviour
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts
 from deployctl.planning import transient
-from deployctl.planning.kvcache import Layout, cache_bytes, layout
-from deployctl.planning.linear import DTYPE_BYTES
+from deployctl.planning.kvcache import Layout, layout
 from deployctl.planning.plan import MemoryBudget
+from deployctl.planning.settings import EngineSettings, Sharding
 from deployctl.planning.shape import Shape
-from deployctl.planning.transient import Batch, Engine
-from deployctl.planning.weights import Parts, Sharding, parts
+from deployctl.planning.weights import Parts, parts
 from deployctl.units import GIB
 
-
-@dataclass(frozen=True)
-class Setting:
-    """What the memory depends on besides model and card."""
-
-    version: str
-    sharding: Sharding
-    batch: Batch
-    length: int
-    utilization: float
-    dtype: str
-    kv_cache_dtype: str | None
-    eager: bool
-    hybrid: bool = True
-    block_tokens: int = 16
-    kv_cache_bytes: float | None = None  # set outright: no profiling, or a CPU
-    environment: Mapping[str, str] = field(default_factory=dict)
-    graph_limit: int | None = None  # largest batch of a CUDA graph, where the user says it
-    offload: float = 0.0  # bytes of weights kept in the host's memory, a GPU
+# Bytes of a checkpoint that is quantized while it loads that are alive at once, over its
+# unquantized weights: Qwen2.5-72B ran out of 139.7 GiB with 135.4 GiB of BF16 weights.
+ONLINE_LOAD = 1.03
 
 
 @dataclass(frozen=True)
@@ -65,7 +47,8 @@ class Memory:
     stages: tuple[Stage, ...]
     graphs_counted: bool
     load_peak: float  # bytes held at once while weights load
-    setting: Setting
+    settings: EngineSettings
+    shape: Shape
 
     @property
     def tightest(self) -> Stage:
@@ -78,6 +61,17 @@ class Memory:
         return self.tightest.pool
 
     @property
+    def request_bytes(self) -> int:
+        """Bytes of KV cache that one request of full context takes."""
+        layout = self.tightest.layout
+        return layout.request_blocks(self.settings.length) * layout.block_bytes
+
+    @property
+    def graphs(self) -> float:
+        """Bytes that CUDA graphs take on the GPU where they take most."""
+        return max(stage.graphs for stage in self.stages)
+
+    @property
     def longest(self) -> int:
         """The longest request that fits, as far as anybody would ask."""
         stage = self.tightest
@@ -87,13 +81,13 @@ class Memory:
     def fits(self) -> bool:
         """Whether vLLM would start with this context."""
         stage = self.tightest
-        return stage.pool > 0 and stage.layout.holds(stage.pool, self.setting.length)
+        return stage.pool > 0 and stage.layout.holds(stage.pool, self.settings.length)
 
     @property
     def concurrency(self) -> float:
         """Requests of full context held at once."""
         stage = self.tightest
-        return stage.layout.concurrency(max(0.0, stage.pool), self.setting.length)
+        return stage.layout.concurrency(max(0.0, stage.pool), self.settings.length)
 
     def report(self) -> MemoryBudget:
         """The plan's own form: GiB on the deciding GPU, where the parts add up to the budget."""
@@ -106,110 +100,79 @@ class Memory:
             activation_gib=round(stage.activation / GIB, 4),
             cudagraph_gib=round(stage.graphs / GIB, 4),
             kv_cache_gib=round(stage.pool / GIB, 4),
-            kv_cache_tokens=stage.layout.tokens(max(0.0, stage.pool), self.setting.length),
+            kv_cache_tokens=stage.layout.tokens(max(0.0, stage.pool), self.settings.length),
             kv_bytes_per_token=stage.layout.token_bytes,
         )
 
 
-def memory(facts: ModelFacts, shape: Shape, profile: GpuProfile, setting: Setting) -> Memory:
+def memory(
+    facts: ModelFacts, shape: Shape, profile: GpuProfile, settings: EngineSettings
+) -> Memory:
     """Adds up one replica."""
-    total = profile.memory_gib * GIB
-    requested = float(math.ceil(total * setting.utilization))
-    width = DTYPE_BYTES.get(setting.dtype, 2)
-    engine = Engine(setting.version, facts.quantization is not None, setting.environment)
-    in_budget = transient.graphs_in_budget(shape, engine)
-    sizes = setting.sharding.stage_layers(shape.layers)
-    scale = _measured(facts, shape, setting, width)
-    world = setting.sharding.tensor * setting.sharding.pipeline
-    stages = []
-    for index, count in enumerate(sizes):
-        own = stage_parts(facts, shape, profile, setting, index)
-        weights = own.total + (scale - 1) * own.layers
-        weights -= min(setting.offload, own.layers)
-        start = sum(sizes[:index])
-        cache = layout(
-            shape,
-            version=setting.version,
-            tensor=setting.sharding.tensor,
-            layers=(start, start + count),
-            value_bytes=cache_bytes(setting.kv_cache_dtype, setting.dtype),
-            batched_tokens=setting.batch.tokens,
-            block_tokens=setting.block_tokens,
-            hybrid=setting.hybrid,
-            overlapped=profile.kind == "cuda",
-        )
-        if profile.kind == "cpu":
-            pool = setting.kv_cache_bytes or 0.0
-            stages.append(Stage(weights, 0.0, 0.0, 0.0, pool, cache))
-            continue
-        peak = transient.activation(
-            shape,
-            setting.batch,
-            profile,
-            engine,
-            tensor=setting.sharding.tensor,
-            last_stage=index == len(sizes) - 1,
-            dtype_bytes=width,
-        )
-        outside = transient.non_torch(profile, setting.version, world, setting.sharding.tensor)
-        outside += transient.persistent(shape, setting.batch, engine)
-        graphs = 0.0
-        if not setting.eager:
-            graphs = transient.cudagraphs(
-                count, graph_count(shape, setting), setting.sharding.tensor
-            )
-        pool = requested - weights - outside - peak - (graphs if in_budget else 0.0)
-        if setting.kv_cache_bytes is not None:
-            pool = setting.kv_cache_bytes
-        stages.append(Stage(weights, outside, peak, graphs, pool, cache))
+    count = len(settings.sharding.stage_layers(shape.layers))
+    scale = _measured(facts, shape, settings)
+    stages = [_stage(shape, profile, settings, index, scale) for index in range(count)]
+    load_peak = max(stage.weights for stage in stages)
+    if settings.online:
+        # Before they are quantized, the weights are there as the checkpoint stores them.
+        plain = replace(settings, quantization=facts.quantization)
+        whole = max(_parts(shape, profile, plain, index).total for index in range(count))
+        load_peak = whole * ONLINE_LOAD
     return Memory(
-        total=total,
-        requested=requested,
+        total=profile.memory_gib * GIB,
+        requested=_requested(profile, settings),
         stages=tuple(stages),
-        graphs_counted=in_budget,
-        load_peak=max(stage.weights for stage in stages),
-        setting=setting,
+        graphs_counted=transient.graphs_in_budget(shape, settings),
+        load_peak=load_peak,
+        settings=settings,
+        shape=shape,
     )
 
 
-def graph_count(shape: Shape, setting: Setting) -> int:
-    """How many CUDA graphs this setting captures."""
-    if setting.eager:
-        return 0
-    limit = transient.graph_limit(shape, setting.batch, setting.graph_limit)
-    return transient.graph_count(setting.batch, setting.version, limit)
+def _requested(profile: GpuProfile, settings: EngineSettings) -> float:
+    return float(math.ceil(profile.memory_gib * GIB * settings.utilization))
 
 
-def sharded_weights(
-    facts: ModelFacts, shape: Shape, profile: GpuProfile, setting: Setting
-) -> float:
-    """Bytes of weights on the fullest GPU, as the checkpoint stores them."""
-    return max(
-        stage_parts(facts, shape, profile, setting, stage).total
-        for stage in range(setting.sharding.pipeline)
-    )
+def _stage(
+    shape: Shape, profile: GpuProfile, settings: EngineSettings, index: int, scale: float
+) -> Stage:
+    """Stage `index`, with layers of `scale` times their computed size."""
+    sizes = settings.sharding.stage_layers(shape.layers)
+    own = _parts(shape, profile, settings, index)
+    weights = own.total + (scale - 1) * own.layers - min(settings.offload, own.layers)
+    start = sum(sizes[:index])
+    cpu = profile.kind == "cpu"
+    cache = layout(shape, settings, (start, start + sizes[index]), cpu=cpu)
+    if cpu:
+        return Stage(weights, 0.0, 0.0, 0.0, settings.kv_cache_bytes or 0.0, cache)
+    peak = transient.activation(shape, settings, profile, last_stage=index == len(sizes) - 1)
+    outside = transient.non_torch(profile, settings) + transient.persistent(shape, settings)
+    graphs = transient.cudagraphs(shape, settings, sizes[index])
+    pool = settings.kv_cache_bytes
+    if pool is None:
+        taken = graphs if transient.graphs_in_budget(shape, settings) else 0.0
+        pool = _requested(profile, settings) - weights - outside - peak - taken
+    return Stage(weights, outside, peak, graphs, pool, cache)
 
 
-def stage_parts(
-    facts: ModelFacts, shape: Shape, profile: GpuProfile, setting: Setting, stage: int
-) -> Parts:
+def _parts(shape: Shape, profile: GpuProfile, settings: EngineSettings, stage: int) -> Parts:
     """The weights of one stage, from the architecture."""
     return parts(
         shape,
-        facts.quantization,
-        setting.sharding,
+        settings.quantization,
+        settings.sharding,
         stage=stage,
-        dtype_bytes=DTYPE_BYTES.get(setting.dtype, 2),
+        dtype_bytes=settings.dtype_bytes,
         hopper_mxfp4=9.0 <= profile.capability < 10.0,
-        coarse=bool(behaviour("load_unsplit", setting.version)) and profile.kind == "cuda",
+        coarse=bool(behaviour("load_unsplit", settings.version)) and profile.kind == "cuda",
     )
 
 
-def _measured(facts: ModelFacts, shape: Shape, setting: Setting, width: int) -> float:
+def _measured(facts: ModelFacts, shape: Shape, settings: EngineSettings) -> float:
     """How the layers in the headers compare with the layers computed; 1 when unread."""
     if not facts.layer_bytes:
         return 1.0
-    quantization = facts.quantization
+    quantization, width = settings.quantization, settings.dtype_bytes
     mxfp4 = quantization is not None and quantization.method == "mxfp4"
     whole = parts(shape, quantization, Sharding(), stage=0, dtype_bytes=width, rounded=False)
     computed = whole.layers + whole.vision

@@ -7,9 +7,8 @@ from deployctl.engines.vllm.versions import OLDEST, at_least
 from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts, meaning
-from deployctl.planning.settings import Settings
+from deployctl.planning.settings import EngineSettings
 from deployctl.planning.shape import Shape
-from deployctl.planning.weights import Sharding
 from deployctl.spec import ServiceSpec
 
 # Models that vLLM refuses in float16
@@ -59,7 +58,7 @@ def _made_up(spec: ServiceSpec) -> bool:
     return spec.engine_args.get("load_format") == "dummy"
 
 
-def engine_arguments(spec: ServiceSpec, settings: Settings) -> Iterator[Reason]:
+def engine_arguments(spec: ServiceSpec, settings: EngineSettings) -> Iterator[Reason]:
     """Refuses arguments that this version does not have or that have the wrong type."""
     version = settings.version
     if not at_least(version, OLDEST) or not flags.known(version):
@@ -74,7 +73,7 @@ def engine_arguments(spec: ServiceSpec, settings: Settings) -> Iterator[Reason]:
             yield problem
 
 
-def batches(spec: ServiceSpec, settings: Settings) -> Iterator[Reason]:
+def batches(spec: ServiceSpec, settings: EngineSettings) -> Iterator[Reason]:
     """Refuses batch settings that vLLM's scheduler would reject (vllm/config/scheduler.py)."""
     if settings.batch.tokens < settings.batch.sequences:
         yield Reason(
@@ -93,7 +92,7 @@ def batches(spec: ServiceSpec, settings: Settings) -> Iterator[Reason]:
         )
 
 
-def context(spec: ServiceSpec, facts: ModelFacts, settings: Settings) -> Iterator[Reason]:
+def context(spec: ServiceSpec, facts: ModelFacts, settings: EngineSettings) -> Iterator[Reason]:
     """Refuses a context beyond what the model was made for."""
     architecture = facts.architecture
     if architecture is None or spec.max_model_len is None:
@@ -109,9 +108,9 @@ def context(spec: ServiceSpec, facts: ModelFacts, settings: Settings) -> Iterato
         )
 
 
-def parallel(shape: Shape, sharding: Sharding, *, whole_experts: bool = False) -> Iterator[Reason]:
+def parallel(shape: Shape, settings: EngineSettings) -> Iterator[Reason]:
     """Refuses a tensor-parallel size that does not divide the model."""
-    tensor = sharding.tensor
+    tensor, stages = settings.sharding.tensor, settings.sharding.pipeline
     if shape.heads % tensor:
         fitting = [n for n in range(1, tensor) if not shape.heads % n]
         yield Reason(
@@ -127,7 +126,7 @@ def parallel(shape: Shape, sharding: Sharding, *, whole_experts: bool = False) -
             f"use --tensor-parallel-size {_common(shape.kv_heads, shape.heads, tensor)}",
         )
     elif (shape.intermediate and shape.intermediate % tensor) or (
-        shape.experts and not whole_experts and shape.expert_size % tensor
+        shape.experts and not settings.whole_experts and shape.expert_size % tensor
     ):
         yield Reason(
             "kernel_shape_unsupported",
@@ -135,10 +134,10 @@ def parallel(shape: Shape, sharding: Sharding, *, whole_experts: bool = False) -
             f"size of {tensor}",
             "use a smaller --tensor-parallel-size",
         )
-    if sharding.pipeline > max(1, shape.layers):
+    if stages > max(1, shape.layers):
         yield Reason(
             "gpu_count",
-            f"{shape.layers} layers cannot be spread over {sharding.pipeline} stages",
+            f"{shape.layers} layers cannot be spread over {stages} stages",
             f"use --pipeline-parallel-size {max(1, shape.layers)} or less",
         )
 
@@ -150,12 +149,10 @@ def _common(kv_heads: int, heads: int, below: int) -> int:
     return 1
 
 
-def gpu_count(
-    spec: ServiceSpec, profile: GpuProfile, sharding: Sharding, replicas: int
-) -> Iterator[Reason]:
+def gpu_count(spec: ServiceSpec, profile: GpuProfile, settings: EngineSettings) -> Iterator[Reason]:
     """Refuses to use more GPUs than there are."""
-    needed = sharding.tensor * sharding.pipeline * replicas
-    what = "processes" if profile.kind == "cpu" else "GPUs"
+    sharding, replicas = settings.sharding, spec.replicas or 1
+    needed = sharding.gpus * replicas
     if needed > spec.gpus and profile.kind != "cpu":
         parts = [f"tensor-parallel size {sharding.tensor}"]
         if sharding.pipeline > 1:
@@ -164,7 +161,7 @@ def gpu_count(
             parts.append(f"{replicas} replicas")
         yield Reason(
             "gpu_count",
-            f"{' × '.join(parts)} needs {needed} {what}; {spec.gpus} were given",
+            f"{' × '.join(parts)} needs {needed} GPUs; {spec.gpus} were given",
             f"add --gpus {needed}, or use fewer",
         )
     elif sharding.tensor > profile.max_per_host:

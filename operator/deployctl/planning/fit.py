@@ -1,34 +1,22 @@
 """Memory refusals, each with what would do instead."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 from deployctl.errors import Reason
-from deployctl.hardware import GpuProfile
 from deployctl.planning.budget import Memory
-from deployctl.planning.weights import Sharding
+from deployctl.planning.planner import Planner
 from deployctl.units import GIB
 
-# Bytes of a checkpoint that is quantized while it loads that are alive at once, over its
-# unquantized weights: Qwen2.5-72B ran out of 139.7 GiB with 135.4 GiB of BF16 weights.
-ONLINE_LOAD = 1.03
 # GiB of an idle card that nobody can have: an H100 has 78.68 of 79.19 free. The second figure
 # is for refusals of a utilization, where a wrong refusal would be worse than a late one.
 CONTEXT_GIB = 0.5
 UNUSABLE_GIB = 0.25
 
 
-def findings(
-    memory: Memory,
-    profile: GpuProfile,
-    users: int | None,
-    larger: Callable[[], Sharding | None],
-    cards: Callable[[], list[str]],
-) -> Iterator[Reason]:
-    """Refuses what the memory does not hold.
-
-    `larger` finds a sharding that would fit, `cards` the profiles on which this one would.
-    """
-    setting, stage = memory.setting, memory.tightest
+def refusals(planner: Planner, memory: Memory) -> Iterator[Reason]:
+    """Refuses what the memory does not hold."""
+    profile, users = planner.profile, planner.spec.users
+    settings, stage = memory.settings, memory.tightest
     if profile.kind == "cpu":
         yield from _host(memory)
     elif memory.load_peak > memory.total - CONTEXT_GIB * GIB:
@@ -36,13 +24,13 @@ def findings(
             "weights_too_large",
             f"the weights take {memory.load_peak / GIB:.1f} GiB while they load; "
             f"{profile.title} has {memory.total / GIB:.1f} GiB",
-            _card(memory, larger, cards),
+            _larger_card(planner, memory),
         )
         return
     elif memory.requested > memory.total - UNUSABLE_GIB * GIB or _no_room_for_graphs(memory):
         yield Reason(
             "utilization_too_high",
-            f"a utilization of {setting.utilization:g} asks for "
+            f"a utilization of {settings.utilization:g} asks for "
             f"{memory.requested / GIB:.2f} of {memory.total / GIB:.2f} GiB; an idle card has "
             "less than that free, or no room for CUDA graphs",
             "use --gpu-memory-utilization 0.95 or less",
@@ -53,25 +41,25 @@ def findings(
             f"weights ({stage.weights / GIB:.1f} GiB) and working memory "
             f"({(stage.non_torch + stage.activation) / GIB:.1f} GiB) leave nothing of "
             f"{memory.requested / GIB:.1f} GiB for the KV cache",
-            _card(memory, larger, cards),
+            _larger_card(planner, memory),
         )
         return
     if not memory.fits:
-        longest = min(memory.longest, setting.length)
-        needed = stage.layout.request_blocks(setting.length) * stage.layout.block_bytes
+        longest = min(memory.longest, settings.length)
+        needed = memory.request_bytes
         yield Reason(
             "kv_cache_too_small",
-            f"one request of {setting.length} tokens needs {needed / GIB:.2f} GiB of KV "
+            f"one request of {settings.length} tokens needs {needed / GIB:.2f} GiB of KV "
             f"cache; {stage.pool / GIB:.2f} GiB are left. The longest context that fits is "
             f"{longest} tokens",
-            _shorter(longest, memory, profile, larger, cards),
+            _shorter(planner, memory, longest),
         )
     elif users is not None and memory.concurrency < users:
         yield Reason(
             "kv_cache_too_small",
             f"the KV cache holds {memory.concurrency:.1f} requests of "
-            f"{setting.length} tokens at once; {users} were asked for",
-            _for_users(memory, users, larger),
+            f"{settings.length} tokens at once; {users} were asked for",
+            _for_users(planner, memory, users),
         )
 
 
@@ -80,10 +68,10 @@ def _no_room_for_graphs(memory: Memory) -> bool:
 
     Their estimate is for many graphs; a third of it is what any capture needs.
     """
-    if memory.graphs_counted or memory.setting.kv_cache_bytes is not None:
+    if memory.graphs_counted or memory.settings.kv_cache_bytes is not None:
         return False
-    graphs = max(stage.graphs for stage in memory.stages)
-    return graphs > 0 and memory.total - memory.requested < CONTEXT_GIB * GIB + graphs / 3
+    room = memory.total - memory.requested
+    return memory.graphs > 0 and room < CONTEXT_GIB * GIB + memory.graphs / 3
 
 
 def _host(memory: Memory) -> Iterator[Reason]:
@@ -98,59 +86,41 @@ def _host(memory: Memory) -> Iterator[Reason]:
         )
 
 
-def _shorter(
-    longest: int,
-    memory: Memory,
-    profile: GpuProfile,
-    larger: Callable[[], Sharding | None],
-    cards: Callable[[], list[str]],
-) -> str:
+def _shorter(planner: Planner, memory: Memory, longest: int) -> str:
     ways = [f"set --max-model-len {longest}"] if longest else []
-    if profile.kind == "cpu":
-        block = memory.tightest.layout
-        needed = block.request_blocks(memory.setting.length) * block.block_bytes
-        ways.append(f"set --kv-cache-gib {int(needed // GIB) + 1}")
-        return ", or ".join(ways)
-    ways += _more(larger)
-    if not ways:
-        ways.append(_room(memory, cards))
-    return ", or ".join(ways)
+    if planner.profile.kind == "cpu":
+        needed = memory.request_bytes
+        return ", or ".join([*ways, f"set --kv-cache-gib {int(needed // GIB) + 1}"])
+    ways += _more_gpus(planner, memory)
+    return ", or ".join(ways or [_room(planner, memory)])
 
 
-def _for_users(memory: Memory, users: int, larger: Callable[[], Sharding | None]) -> str:
+def _for_users(planner: Planner, memory: Memory, users: int) -> str:
     stage = memory.tightest
-    each = stage.pool / users
-    longest = stage.layout.longest(each, memory.setting.length)
+    longest = stage.layout.longest(stage.pool / users, memory.settings.length)
     ways = [f"set --max-model-len {longest}"] if longest else []
-    ways += _more(larger)
-    return ", or ".join(ways) or "ask for fewer --users"
+    return ", or ".join(ways + _more_gpus(planner, memory)) or "ask for fewer --users"
 
 
-def _more(larger: Callable[[], Sharding | None]) -> list[str]:
-    found = larger()
-    if found is None:
+def _more_gpus(planner: Planner, memory: Memory) -> list[str]:
+    larger = planner.larger_than(memory.settings.sharding)
+    if larger is None:
         return []
-    world = found.tensor * found.pipeline
-    words = f"--gpus {world} --tensor-parallel-size {found.tensor}"
-    if found.pipeline > 1:
-        words += f" --pipeline-parallel-size {found.pipeline}"
+    words = f"--gpus {larger.gpus} --tensor-parallel-size {larger.tensor}"
+    if larger.pipeline > 1:
+        words += f" --pipeline-parallel-size {larger.pipeline}"
     return [f"use {words}"]
 
 
-def _card(
-    memory: Memory, larger: Callable[[], Sharding | None], cards: Callable[[], list[str]]
-) -> str:
-    return ", or ".join([*_more(larger), _room(memory, cards)])
+def _larger_card(planner: Planner, memory: Memory) -> str:
+    return ", or ".join([*_more_gpus(planner, memory), _room(planner, memory)])
 
 
-def _room(memory: Memory, cards: Callable[[], list[str]]) -> str:
+def _room(planner: Planner, memory: Memory) -> str:
     """Which cards would do, or how large one would have to be, all else being the same."""
-    named = cards()
-    if named:
-        return f"use --gpu {' or '.join(named)}"
-    stage = memory.tightest
-    setting = memory.setting
-    needed = stage.layout.request_blocks(setting.length) * stage.layout.block_bytes
-    missing = needed - min(stage.pool, needed)
-    total = max((memory.requested + missing) / setting.utilization, memory.load_peak)
+    cards = planner.cards_for(memory.settings.sharding)
+    if cards:
+        return f"use --gpu {' or '.join(cards)}"
+    missing = memory.request_bytes - min(memory.pool, memory.request_bytes)
+    total = max((memory.requested + missing) / memory.settings.utilization, memory.load_peak)
     return f"a card of {int(total / GIB) + 1} GiB"

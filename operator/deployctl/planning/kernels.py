@@ -7,9 +7,8 @@ from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import Quantization
 from deployctl.planning.checks import NO_FLOAT16
-from deployctl.planning.settings import Settings
+from deployctl.planning.settings import EngineSettings
 from deployctl.planning.shape import Shape
-from deployctl.planning.weights import Sharding
 
 # vllm/model_executor/layers/quantization/utils/marlin_utils.py
 MARLIN_MIN_K = 128
@@ -20,9 +19,7 @@ PADS_SHAPES = "0.24.0"
 AWQ_MARLIN = "0.5.4"  # the first release that runs AWQ through Marlin
 
 
-def findings(
-    shape: Shape, settings: Settings, profile: GpuProfile, sharding: Sharding
-) -> Iterator[Reason]:
+def refusals(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Iterator[Reason]:
     """Refuses what no kernel of this version does."""
     yield from _dtype(shape, settings, profile)
     quantization = settings.quantization
@@ -32,10 +29,10 @@ def findings(
         yield from _capability(quantization, settings.version, profile)
     if settings.online:
         return
-    yield from _shards(shape, quantization, settings, sharding, profile)
+    yield from _shards(shape, quantization, settings, profile)
 
 
-def _dtype(shape: Shape, settings: Settings, profile: GpuProfile) -> Iterator[Reason]:
+def _dtype(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Iterator[Reason]:
     dtype, version = settings.dtype, settings.version
     quantization = settings.quantization
     awq = quantization is not None and "awq" in quantization.method
@@ -126,56 +123,48 @@ def row_inputs(
 
 
 def _shards(
-    shape: Shape,
-    quantization: Quantization,
-    settings: Settings,
-    sharding: Sharding,
-    profile: GpuProfile,
+    shape: Shape, quantization: Quantization, settings: EngineSettings, profile: GpuProfile
 ) -> Iterator[Reason]:
+    tensor = settings.sharding.tensor
     method, group = quantization.method, quantization.group_size or 0
     blocks = quantization.raw.get("weight_block_size")
     if isinstance(blocks, list) and blocks and isinstance(blocks[-1], int) and blocks[-1] > 0:
-        yield from _blocks(shape, blocks[-1], sharding, settings)
+        yield from _blocks(shape, blocks[-1], settings)
         return
     four_bits = any(word in method for word in ("awq", "gptq")) or method == "compressed-tensors"
     if not four_bits or quantization.bits == 16:
         return
-    inputs = row_inputs(shape, sharding.tensor, whole_experts=whole_experts(settings))
+    inputs = row_inputs(shape, tensor, whole_experts=settings.whole_experts)
     for name, (own, whole) in inputs.items():
         if any(name.split()[-1] in ignored for ignored in quantization.ignored):
             continue
         if 0 < group < whole and own % group:
             yield Reason(
                 "group_size_not_divisible",
-                f"{name} has {own:g} inputs on each of {sharding.tensor} GPUs, which "
+                f"{name} has {own:g} inputs on each of {tensor} GPUs, which "
                 f"do not divide by the group size {group}",
-                _smaller(shape, group, sharding.tensor),
+                _smaller(shape, group, tensor),
             )
         # Whole layers of odd width fall back to other kernels; shards do not.
-        split = sharding.tensor > 1 and own % MARLIN_MIN_K
+        split = tensor > 1 and own % MARLIN_MIN_K
         padded = at_least(settings.version, PADS_SHAPES) and not (0 < group < whole and own % group)
         if split and not padded and profile.kind == "cuda":
             yield Reason(
                 "kernel_shape_unsupported",
-                f"{name} has {own:g} inputs on each of {sharding.tensor} GPUs; Marlin "
+                f"{name} has {own:g} inputs on each of {tensor} GPUs; Marlin "
                 f"needs a multiple of {MARLIN_MIN_K}",
-                _smaller(shape, MARLIN_MIN_K, sharding.tensor),
+                _smaller(shape, MARLIN_MIN_K, tensor),
             )
             return
 
 
-def whole_experts(settings: Settings) -> bool:
-    """Whether experts are dealt out instead of cut."""
-    return settings.rest.get("enable_expert_parallel") is True
-
-
-def _blocks(shape: Shape, side: int, sharding: Sharding, settings: Settings) -> Iterator[Reason]:
+def _blocks(shape: Shape, side: int, settings: EngineSettings) -> Iterator[Reason]:
     """FP8 with square blocks: every shard must hold whole blocks (quantization/fp8.py)."""
-    tensor = sharding.tensor
+    tensor = settings.sharding.tensor
     if tensor == 1:
         return
     # Later versions refine the experts' blocks to the shard (resolve_fp8_moe_weight_block_shape).
-    whole = whole_experts(settings) or bool(behaviour("fp8_experts_refined", settings.version))
+    whole = settings.whole_experts or bool(behaviour("fp8_experts_refined", settings.version))
     cut = {f"{n} inputs": v for n, v in row_inputs(shape, tensor, whole_experts=whole).items()}
     if not shape.latent:
         keys = max(1.0, shape.kv_heads / tensor) * shape.head_dim

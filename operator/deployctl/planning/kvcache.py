@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from deployctl.engines.vllm.versions import behaviour
 from deployctl.planning.linear import DTYPE_BYTES
+from deployctl.planning.settings import EngineSettings
 from deployctl.planning.shape import Shape
 
 BLOCK_TOKENS = 16  # vllm/config/cache.py, the default on CUDA
@@ -46,7 +47,6 @@ class Layout:
     groups: tuple[Group, ...]
     block_bytes: int  # of the pool: one block of one group
     block_tokens: int
-    layer_token_bytes: float
     from_concurrency: bool  # how this version counts the tokens it logs
     reserved_blocks: int
     in_flight: int  # tokens that may be scheduled and not yet settled
@@ -107,55 +107,45 @@ class Layout:
 
 
 def layout(
-    shape: Shape,
-    *,
-    version: str,
-    tensor: int,
-    layers: tuple[int, int],
-    value_bytes: float,
-    batched_tokens: int,
-    block_tokens: int = BLOCK_TOKENS,
-    hybrid: bool = True,
-    overlapped: bool = True,
+    shape: Shape, settings: EngineSettings, layers: tuple[int, int], *, cpu: bool = False
 ) -> Layout:
-    """Lays out the cache of a pipeline stage that holds layers `layers[0]` to `layers[1]`.
-
-    `overlapped`: steps are scheduled ahead of the running one, which a CPU does not do.
-    """
-    start, stop = layers
+    """Lays out the cache of a pipeline stage that holds layers `layers[0]` to `layers[1]`."""
+    version, value_bytes = settings.version, cache_bytes(settings.kv_cache_dtype, settings.dtype)
     if shape.latent:
         # One compressed vector, the same on every rank; V0 pads it to 640 (its own kernel).
-        width = shape.kv_rank + shape.rope_dim
-        per_layer = width * value_bytes
+        per_layer = (shape.kv_rank + shape.rope_dim) * value_bytes
     else:
-        heads = max(1, -(-shape.kv_heads // tensor))
+        heads = max(1, -(-shape.kv_heads // settings.sharding.tensor))
         per_layer = 2 * heads * shape.head_dim * value_bytes
-    groups, deep = _groups(shape, version, start, stop, hybrid)
+    # The CPU's MLA kernel knows blocks of 16 alone (vllm/platforms/cpu.py).
+    usual = CPU_BLOCK_TOKENS if cpu and not shape.latent else BLOCK_TOKENS
+    block_tokens = settings.block_tokens or usual
+    groups, deep = _groups(shape, settings, *layers)
     if shape.linear is not None and any(group.fixed for group in groups) and per_layer > 0:
         # Blocks grow until a state fits into one (platforms/interface.py, block alignment).
-        needed = -(-shape.linear.state(tensor) // per_layer)
+        needed = -(-shape.linear.state(settings.sharding.tensor) // per_layer)
         block_tokens = max(block_tokens, int(-(-needed // BLOCK_TOKENS) * BLOCK_TOKENS))
+    # Steps are scheduled ahead of the running one, which a CPU does not do.
+    batches = 1 if cpu else behaviour("window_in_flight_batches", version)
     return Layout(
         groups=groups,
         block_bytes=round(per_layer * block_tokens) * deep,
         block_tokens=block_tokens,
-        layer_token_bytes=per_layer,
         from_concurrency=behaviour("tokens_from_concurrency", version),
         reserved_blocks=1 if behaviour("null_block_reserved", version) else 0,
-        in_flight=batched_tokens
-        * (behaviour("window_in_flight_batches", version) if overlapped else 1),
+        in_flight=settings.batch.tokens * batches,
     )
 
 
 def _groups(
-    shape: Shape, version: str, start: int, stop: int, hybrid: bool
+    shape: Shape, settings: EngineSettings, start: int, stop: int
 ) -> tuple[tuple[Group, ...], int]:
     """Returns the groups, and the layers of the longest."""
-    count = max(1, stop - start)
-    found = [_group_of(kind, shape) for kind in shape.kinds[start:stop]]
-    kinds = [group for group in found if group is not None]
+    version, hybrid = settings.version, settings.hybrid
+    cached = [_group_of(kind, shape) for kind in shape.kinds[start:stop]]
+    kinds = [group for group in cached if group is not None]
     if not kinds:
-        return (Group(0),), count
+        return (Group(0),), max(1, stop - start)
     states = any(group.fixed for group in kinds)
     if any(group.chunk for group in kinds):
         hybrid = hybrid and bool(behaviour("hybrid_chunked", version))

@@ -1,17 +1,24 @@
-"""Joins what is wanted, what the checkpoint says and what the card can: the plan."""
+"""Joins what is wanted, what the checkpoint says and what the card can: the plan; and plans for
+several cards, to compare them.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
 
 from deployctl.engines.vllm import image
 from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts
-from deployctl.planning import advice, checks, cost, fit, invocation, notes, parallel, startup
-from deployctl.planning.arguments import arguments
-from deployctl.planning.budget import Memory, graph_count
-from deployctl.planning.plan import EnginePlan, ServingPlan, Verdict
+from deployctl.planning import advice, checks, estimates, fit
+from deployctl.planning.arguments import arguments, environment
+from deployctl.planning.budget import Memory
+from deployctl.planning.plan import PLAN_VERSION, EnginePlan, ServingPlan, Verdict
 from deployctl.planning.planner import Planner
-from deployctl.planning.settings import Settings, fold, resolve
-from deployctl.planning.shape import Shape, shape_of
-from deployctl.planning.weights import Sharding
+from deployctl.planning.settings import EngineSettings, Sharding, fold, resolve
+from deployctl.planning.shape import shape_of
+from deployctl.planning.transient import graph_count
 from deployctl.spec import ServiceSpec
 
 MEMORY_CODES = {"kv_cache_too_small", "weights_too_large", "utilization_too_high"}
@@ -31,46 +38,34 @@ def make_plan(spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile) -> Serv
         spec = spec.model_copy(update={"gpus": min(split * (spec.replicas or 1), 1 << 20)})
     reasons += checks.checkpoint(spec, facts)
     if facts.architecture is None:
-        settings = resolve(spec, facts, profile, 1)
-        return _assemble(spec, facts, profile, settings, Sharding(), None, None, reasons)
-    shape = shape_of(facts.architecture)
-    planner = Planner(spec, facts, profile, shape)
-    options = list(parallel.candidates(spec, shape, profile.max_per_host))
-    sharding, budget = parallel.choose(options, planner.measure, planner.runs, spec.users or 1)
-    settings = planner.settings(sharding)
+        settings = resolve(spec, facts, profile, Sharding())
+        return _assemble(spec, facts, profile, settings, None, reasons)
+    planner = Planner(spec, facts, profile, shape_of(facts.architecture))
+    memory = planner.choose()
+    settings = memory.settings
     reasons += checks.engine_arguments(spec, settings)
     reasons += checks.batches(spec, settings)
     reasons += checks.context(spec, facts, settings)
-    reasons += checks.gpu_count(spec, profile, sharding, spec.replicas or 1)
-    reasons += planner.shape_findings(sharding)
+    reasons += checks.gpu_count(spec, profile, settings)
+    reasons += planner.shape_reasons(settings.sharding)
     if not any(reason.code in ("heads_not_divisible", "gpu_count") for reason in reasons):
-        reasons += fit.findings(
-            budget,
-            profile,
-            spec.users,
-            lambda: planner.larger_than(sharding),
-            lambda: planner.cards_for(sharding),
-        )
-    return _assemble(spec, facts, profile, settings, sharding, shape, budget, reasons)
+        reasons += fit.refusals(planner, memory)
+    return _assemble(spec, facts, profile, settings, memory, reasons)
 
 
 def _assemble(
     spec: ServiceSpec,
     facts: ModelFacts,
     profile: GpuProfile,
-    settings: Settings,
-    sharding: Sharding,
-    shape: Shape | None,
-    budget: Memory | None,
+    settings: EngineSettings,
+    memory: Memory | None,
     reasons: list[Reason],
 ) -> ServingPlan:
-    world = sharding.tensor * sharding.pipeline
-    replicas = spec.replicas or (1 if profile.kind == "cpu" else max(1, spec.gpus // world))
+    """Puts the plan together; `memory` is None where the facts do not allow a figure."""
+    sharding = settings.sharding
+    replicas = spec.replicas or (1 if profile.kind == "cpu" else max(1, spec.gpus // sharding.gpus))
     name = spec.served_model_name or _default_name(facts)
-    warnings: list[Reason] = []
-    if shape is not None and budget is not None:
-        warnings += advice.warnings(spec, facts, shape, settings, profile, budget)
-    fits = _verdict(reasons) == "fits"
+    verdict = _verdict(reasons)
     return ServingPlan(
         name=spec.service,
         model=facts.source,
@@ -79,37 +74,41 @@ def _assemble(
         served_model_name=name,
         gpu=profile.name,
         accelerator=profile.kind,
-        verdict=_verdict(reasons),
+        verdict=verdict,
         reasons=tuple(reasons),
-        warnings=tuple(warnings),
         engine=EnginePlan(
             name="vllm",
             version=settings.version,
             image=spec.image or image(settings.version, profile.kind),
-            args=arguments(
-                spec,
-                settings.version,
-                invocation.arguments_of(name, facts, settings, sharding, profile),
-            ),
-            env=invocation.environment(spec, settings, sharding, profile),
-            defaults=notes.defaults(spec, settings, profile, shape),
+            args=arguments(spec, facts, profile, settings, name),
+            env=environment(profile, settings),
+            defaults=advice.defaults(settings, profile, memory.shape if memory else None),
         ),
         tensor_parallel_size=sharding.tensor,
         pipeline_parallel_size=sharding.pipeline,
         replicas=replicas,
         max_model_len=settings.length,
-        max_concurrency=round(budget.concurrency, 2) if budget else 0.0,
-        startup_budget_s=_startup(facts, settings, sharding, profile, shape, budget),
-        shm_gib=1.0 if world == 1 else float(min(64, 8 * world)),
-        memory=budget.report() if budget else None,
-        graphs_in_budget=budget.graphs_counted if budget else True,
-        longest_context=_longest(facts, budget),
-        safe_utilization=advice.safe_utilization(budget)
-        if budget and profile.kind == "cuda"
-        else None,
-        cost=cost.estimate(budget, shape, profile, replicas) if budget and shape and fits else None,
-        notes=notes.why(spec, facts, settings, sharding, replicas, profile, budget),
+        startup_budget_s=_startup_s(facts, profile, settings, memory),
+        shm_gib=1.0 if sharding.gpus == 1 else float(min(64, 8 * sharding.gpus)),
+        notes=tuple(advice.notes(spec, facts, profile, memory, replicas)) if memory else (),
+        warnings=tuple(advice.warnings(spec, facts, profile, memory)) if memory else (),
+        cost=estimates.cost(memory, profile, replicas) if memory and verdict == "fits" else None,
+        **(_figures(facts, profile, memory) if memory else {}),
     )
+
+
+def _figures(facts: ModelFacts, profile: GpuProfile, memory: Memory) -> dict[str, Any]:
+    """What the plan says of memory, by field."""
+    longest = 0
+    if facts.architecture is not None and memory.pool > 0:
+        longest = min(memory.longest, facts.architecture.max_position_embeddings)
+    return {
+        "max_concurrency": round(memory.concurrency, 2),
+        "memory": memory.report(),
+        "graphs_in_budget": memory.graphs_counted,
+        "longest_context": longest,
+        "safe_utilization": advice.safe_utilization(memory) if profile.kind == "cuda" else None,
+    }
 
 
 def _verdict(reasons: list[Reason]) -> Verdict:
@@ -122,28 +121,74 @@ def _default_name(facts: ModelFacts) -> str:
     return facts.source.rstrip("/").rsplit("/", 1)[-1] if facts.local else facts.source
 
 
-def _startup(
-    facts: ModelFacts,
-    settings: Settings,
-    sharding: Sharding,
-    profile: GpuProfile,
-    shape: Shape | None,
-    budget: Memory | None,
+def _startup_s(
+    facts: ModelFacts, profile: GpuProfile, settings: EngineSettings, memory: Memory | None
 ) -> int:
-    stages = budget.stages if budget else ()
-    weights = sum(s.weights for s in stages) * sharding.tensor
-    return startup.budget_s(
-        weight_bytes=max(float(facts.weight_bytes or 0), weights),
+    weights = sum(stage.weights for stage in memory.stages) if memory else 0.0
+    return estimates.startup_s(
+        weight_bytes=max(float(facts.weight_bytes or 0), weights * settings.sharding.tensor),
         local=facts.local,
-        layers=shape.layers if shape else 0,
-        graphs=graph_count(shape, budget.setting) if shape and budget else 0,
+        layers=memory.shape.layers if memory else 0,
+        graphs=graph_count(memory.shape, settings) if memory else 0,
         eager=settings.eager,
-        world=sharding.tensor * sharding.pipeline,
+        world=settings.sharding.gpus,
         cpu=profile.kind == "cpu",
     )
 
 
-def _longest(facts: ModelFacts, budget: Memory | None) -> int:
-    if budget is None or facts.architecture is None or budget.pool <= 0:
-        return 0
-    return min(budget.longest, facts.architecture.max_position_embeddings)
+class ComparedGpu(BaseModel):
+    """One card: the fewest of them that do, or why none of them does."""
+
+    model_config = ConfigDict(frozen=True)
+
+    gpu: str
+    title: str
+    gpus: int
+    plan: ServingPlan
+
+    @property
+    def usd_per_hour(self) -> float | None:
+        """Price of what the plan uses; None when it does not fit or the profile has no price."""
+        return self.plan.cost.usd_per_hour if self.plan.cost else None
+
+
+class GpuComparison(BaseModel):
+    """The table. `cheapest` is a profile's name, or None when nothing fits or has a price."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: int = PLAN_VERSION
+    model: str
+    max_model_len: int
+    users: int
+    candidates: tuple[ComparedGpu, ...]
+    cheapest: str | None = None
+
+
+def compare(spec: ServiceSpec, facts: ModelFacts, profiles: Sequence[GpuProfile]) -> GpuComparison:
+    """Plans for each profile with as few GPUs of one host as do.
+
+    `spec.gpus` above one sets the most that may be used; otherwise a host's worth.
+    """
+    candidates = tuple(_fewest(spec, facts, profile) for profile in profiles)
+    fitting = [c for c in candidates if c.plan.verdict == "fits" and c.usd_per_hour is not None]
+    cheapest = min(fitting, key=lambda c: c.usd_per_hour or 0.0, default=None)
+    return GpuComparison(
+        model=facts.source,
+        max_model_len=candidates[0].plan.max_model_len if candidates else 0,
+        users=spec.users or 1,
+        candidates=candidates,
+        cheapest=cheapest.gpu if cheapest else None,
+    )
+
+
+def _fewest(spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile) -> ComparedGpu:
+    most = spec.gpus if spec.gpus > 1 else profile.max_per_host
+    fixed = (spec.tensor_parallel_size or 1) * (spec.pipeline_parallel_size or 1)
+    count = min(fixed, most) if profile.kind == "cuda" else 1
+    while True:
+        wanted = spec.model_copy(update={"gpu": profile.name, "gpus": count, "replicas": 1})
+        plan = make_plan(wanted, facts, profile)
+        if plan.verdict == "fits" or count >= most or profile.kind == "cpu":
+            return ComparedGpu(gpu=profile.name, title=profile.title, gpus=count, plan=plan)
+        count = min(most, count * 2)

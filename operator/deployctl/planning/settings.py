@@ -1,6 +1,7 @@
 """What will be in force: the user's settings, and what vLLM chooses where he says nothing."""
 
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from deployctl.engines.vllm import DEFAULT_VERSION
@@ -8,8 +9,9 @@ from deployctl.engines.vllm.versions import at_least, behaviour
 from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts, Quantization
-from deployctl.planning.transient import Batch
+from deployctl.planning.linear import DTYPE_BYTES
 from deployctl.spec import ServiceSpec
+from deployctl.units import GIB
 
 CPU_KV_CACHE_GIB = 1.0
 _NAMES = {"half": "float16", "float": "float32"}
@@ -30,12 +32,43 @@ _SUFFIXES = {"k": 1000, "m": 1000**2, "g": 1000**3, "K": 1024, "M": 1024**2, "G"
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Resolved settings. `given` holds what the user set and passes on."""
+class Batch:
+    """What one step may hold."""
+
+    tokens: int
+    sequences: int
+
+
+@dataclass(frozen=True)
+class Sharding:
+    """How one replica is cut up."""
+
+    tensor: int = 1
+    pipeline: int = 1
+
+    @property
+    def gpus(self) -> int:
+        """GPUs of one replica."""
+        return self.tensor * self.pipeline
+
+    def stage_layers(self, layers: int) -> tuple[int, ...]:
+        """Layers of each pipeline stage."""
+        each, rest = divmod(layers, self.pipeline)
+        sizes = [each] * self.pipeline
+        # With a remainder vLLM grows the stages before the last, from the back.
+        for index in range(2, rest + 2):
+            sizes[-index % self.pipeline] += 1
+        return tuple(sizes)
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """What the engine runs with, however it came about."""
 
     version: str
+    sharding: Sharding
     dtype: str
-    length: int
+    length: int  # tokens of context
     batch: Batch
     utilization: float
     kv_cache_dtype: str | None
@@ -43,10 +76,26 @@ class Settings:
     quantization: Quantization | None
     online: bool  # weights are quantized while they load
     hybrid: bool
-    kv_cache_bytes: float | None
-    block_tokens: int | None
-    graph_limit: int | None
-    rest: dict[str, Any] = field(default_factory=dict)  # engine arguments left over
+    kv_cache_bytes: float | None  # set outright: no profiling, or a CPU
+    block_tokens: int | None  # None: the platform's own
+    graph_limit: int | None  # largest batch of a CUDA graph, where the user says it
+    offload: float  # bytes of weights kept in the host's memory, a GPU
+    environment: Mapping[str, str]  # the engine's
+    rest: Mapping[str, Any]  # engine arguments, by the names of Python
+
+    @property
+    def dtype_bytes(self) -> int:
+        """Bytes of one value in the engine's dtype."""
+        return DTYPE_BYTES.get(self.dtype, 2)
+
+    @property
+    def whole_experts(self) -> bool:
+        """Whether each rank has some of the experts, uncut (expert parallelism)."""
+        return self.rest.get("enable_expert_parallel") is True
+
+    def switch(self, name: str) -> bool | None:
+        """A variable that is 0 or 1; None when it is unset or something else."""
+        return {"0": False, "1": True}.get(self.environment.get(name, ""))
 
 
 def fold(spec: ServiceSpec) -> tuple[ServiceSpec, list[Reason]]:
@@ -96,19 +145,22 @@ def _number(value: Any) -> Any:
     return value
 
 
-def resolve(spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile, world: int) -> Settings:
-    """Fills in what vLLM would choose. `world` is the number of GPUs of one replica."""
+def resolve(
+    spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile, sharding: Sharding
+) -> EngineSettings:
+    """Fills in what vLLM would choose."""
     version = spec.engine_version or DEFAULT_VERSION
     rest = {n.strip("-").replace("-", "_"): v for n, v in spec.engine_args.items()}
     architecture = facts.architecture
     own = architecture.max_position_embeddings if architecture else 2048
     length = spec.max_model_len or own
     quantization, online = _quantization(facts, rest)
-    return Settings(
+    return EngineSettings(
         version=version,
+        sharding=sharding,
         dtype=resolved_dtype(spec.dtype, facts, profile),
         length=length,
-        batch=batch(spec, profile, version, length, world),
+        batch=batch(spec, profile, version, length, sharding.gpus),
         utilization=spec.gpu_memory_utilization
         or float(behaviour("gpu_memory_utilization", version)),
         kv_cache_dtype=_cache_dtype(spec.kv_cache_dtype, quantization, version),
@@ -119,6 +171,8 @@ def resolve(spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile, world: in
         kv_cache_bytes=_cache_bytes(spec, rest, profile),
         block_tokens=_block_tokens(rest),
         graph_limit=_graph_limit(rest),
+        offload=_offload(rest) if profile.kind == "cuda" else 0.0,
+        environment=spec.env,
         rest=rest,
     )
 
@@ -160,12 +214,12 @@ def _cache_dtype(asked: str | None, quantization: Quantization | None, version: 
     return asked
 
 
-def offloaded(rest: dict[str, Any]) -> float:
+def _offload(rest: dict[str, Any]) -> float:
     """Bytes of weights that --cpu-offload-gb moves to the host; 0 when it is not set."""
     given = rest.get("cpu_offload_gb")
     if isinstance(given, bool) or not isinstance(given, int | float):
         return 0.0
-    return float(given) * 1024**3 if 0 < given < 1e6 else 0.0
+    return float(given) * GIB if 0 < given < 1e6 else 0.0
 
 
 def _block_tokens(rest: dict[str, Any]) -> int | None:
@@ -179,7 +233,7 @@ def _cache_bytes(spec: ServiceSpec, rest: dict[str, Any], profile: GpuProfile) -
     if isinstance(number, int | float) and not isinstance(number, bool) and number > 0:
         return float(number)
     if profile.kind == "cpu":
-        return (spec.kv_cache_gib or CPU_KV_CACHE_GIB) * 1024**3
+        return (spec.kv_cache_gib or CPU_KV_CACHE_GIB) * GIB
     return None
 
 

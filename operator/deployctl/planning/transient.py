@@ -6,11 +6,9 @@ whichever stage is larger. Buffers are counted from the source; the constants th
 gives were fitted to logged start-ups and say so.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-
 from deployctl.engines.vllm.versions import at_least, behaviour
 from deployctl.hardware import GpuProfile
+from deployctl.planning.settings import Batch, EngineSettings
 from deployctl.planning.shape import Shape
 from deployctl.units import GIB, MIB
 
@@ -32,34 +30,8 @@ FUSED_ALLREDUCE_GIB = 1.82
 
 # Multiprocessors by compute capability, the largest card of each (NVIDIA's data sheets).
 _MULTIPROCESSORS = {"7": 80, "8.0": 108, "8.6": 82, "8.9": 128, "9": 132, "10": 148, "12": 170}
-
-
 # Bytes a logit of FlashInfer's sampler: logits (6) and probabilities (4); opt-in before 0.21.
 FLASHINFER_BYTES_PER_LOGIT = 10
-
-
-@dataclass(frozen=True)
-class Batch:
-    """What one step may hold."""
-
-    tokens: int
-    sequences: int
-
-
-@dataclass(frozen=True)
-class Engine:
-    """Which engine runs the model: what its memory depends on besides shape and batch.
-
-    `environment` is the engine's; a few of vLLM's variables change how memory is counted.
-    """
-
-    version: str
-    quantized: bool = False
-    environment: Mapping[str, str] = field(default_factory=dict)
-
-    def switch(self, name: str) -> bool | None:
-        """A variable that is 0 or 1; None when it is unset or something else."""
-        return {"0": False, "1": True}.get(self.environment.get(name, ""))
 
 
 def _multiprocessors(profile: GpuProfile) -> int:
@@ -67,10 +39,10 @@ def _multiprocessors(profile: GpuProfile) -> int:
     return _MULTIPROCESSORS.get(text, _MULTIPROCESSORS.get(text.split(".")[0], 108))
 
 
-def uses_v2_runner(shape: Shape, engine: Engine) -> bool:
+def uses_v2_runner(shape: Shape, settings: EngineSettings) -> bool:
     """Whether the second model runner is used, whose sampler is leaner."""
-    rule, quantized = behaviour("v2_runner", engine.version), engine.quantized
-    told = engine.switch("VLLM_USE_V2_MODEL_RUNNER")
+    rule, quantized = behaviour("v2_runner", settings.version), settings.quantization is not None
+    told = settings.switch("VLLM_USE_V2_MODEL_RUNNER")
     if told is not None and rule != "none":
         return told
     dense = not shape.experts
@@ -89,40 +61,32 @@ def uses_v2_runner(shape: Shape, engine: Engine) -> bool:
 
 
 def activation(
-    shape: Shape,
-    batch: Batch,
-    profile: GpuProfile,
-    engine: Engine,
-    *,
-    tensor: int,
-    last_stage: bool,
-    dtype_bytes: int,
+    shape: Shape, settings: EngineSettings, profile: GpuProfile, *, last_stage: bool
 ) -> float:
     """Bytes of the activation peak on one GPU."""
+    batch, width = settings.batch, settings.dtype_bytes
     workspace = WORKSPACE_LARGE if profile.capability >= 9.0 else WORKSPACE_SMALL
-    peak = forward_peak(shape, batch.tokens, tensor, dtype_bytes)
+    peak = forward_peak(shape, batch.tokens, settings.sharding.tensor, width)
     if last_stage:
-        rows = min(batch.sequences, batch.tokens)
-        logits = rows * shape.vocab
-        kept = batch.tokens * shape.hidden * dtype_bytes
-        if uses_v2_runner(shape, engine):
-            sampler = logits * behaviour("v2_sampler_bytes_per_logit", engine.version)
-        else:
-            sampler = _v1_sampler(shape, logits, profile, engine)
-        peak = max(peak, kept + sampler)
-    images, kept_images = _encoder(shape, batch, dtype_bytes)
+        kept = batch.tokens * shape.hidden * width
+        peak = max(peak, kept + _sampler(shape, settings, profile))
+    images, kept_images = _encoder(shape, batch, width)
     return max(images, peak + kept_images) + workspace
 
 
-def _v1_sampler(shape: Shape, logits: int, profile: GpuProfile, engine: Engine) -> float:
-    buffer = _multiprocessors(profile) * shape.vocab * 4.0
-    each: float = behaviour("v1_sampler_bytes_per_logit", engine.version)
-    opted = engine.switch("VLLM_USE_FLASHINFER_SAMPLER")
-    if opted and not at_least(engine.version, "0.21.0"):
+def _sampler(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> float:
+    """Bytes of the logits and of what the sampler makes of them."""
+    version = settings.version
+    logits = min(settings.batch.sequences, settings.batch.tokens) * shape.vocab
+    if uses_v2_runner(shape, settings):
+        return float(logits * behaviour("v2_sampler_bytes_per_logit", version))
+    opted = settings.switch("VLLM_USE_FLASHINFER_SAMPLER")
+    if opted and not at_least(version, "0.21.0"):
         return logits * FLASHINFER_BYTES_PER_LOGIT
-    if behaviour("v1_sampler_buffer", engine.version):
-        return logits * each + buffer
-    return logits * each
+    sampler = float(logits * behaviour("v1_sampler_bytes_per_logit", version))
+    if behaviour("v1_sampler_buffer", version):
+        sampler += _multiprocessors(profile) * shape.vocab * 4.0
+    return sampler
 
 
 def forward_peak(shape: Shape, tokens: int, tensor: int, dtype_bytes: int) -> float:
@@ -158,36 +122,37 @@ def _encoder(shape: Shape, batch: Batch, dtype_bytes: int) -> tuple[float, float
     return float(patches * dtype_bytes * (6 * tower.hidden + inner) + kept), float(kept)
 
 
-def persistent(shape: Shape, batch: Batch, engine: Engine) -> float:
+def persistent(shape: Shape, settings: EngineSettings) -> float:
     """Bytes of the runner's own tensors, in versions whose accounting sees them.
 
     The second runner counts every request's output tokens over the whole vocabulary
     (v1/worker/gpu/sample/penalties.py: int32).
     """
-    if not behaviour("runner_tensors_counted", engine.version):
+    seen = behaviour("runner_tensors_counted", settings.version)
+    if not seen or not uses_v2_runner(shape, settings):
         return 0.0
-    if not uses_v2_runner(shape, engine):
-        return 0.0
-    return batch.sequences * shape.vocab * 4.0
+    return settings.batch.sequences * shape.vocab * 4.0
 
 
-def graphs_in_budget(shape: Shape, engine: Engine) -> bool:
+def graphs_in_budget(shape: Shape, settings: EngineSettings) -> bool:
     """Whether the graphs' estimate is taken from the KV cache."""
-    told = engine.switch("VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS")
-    if told is False or not at_least(engine.version, "0.19.0"):
+    version = settings.version
+    told = settings.switch("VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS")
+    if told is False or not at_least(version, "0.19.0"):
         return False
-    if not told and not behaviour("cudagraphs_in_budget", engine.version):
+    if not told and not behaviour("cudagraphs_in_budget", version):
         return False
-    if uses_v2_runner(shape, engine):
-        return bool(behaviour("v2_cudagraphs_in_budget", engine.version))
+    if uses_v2_runner(shape, settings):
+        return bool(behaviour("v2_cudagraphs_in_budget", version))
     return True
 
 
-def non_torch(profile: GpuProfile, version: str, world: int, tensor: int) -> float:
+def non_torch(profile: GpuProfile, settings: EngineSettings) -> float:
     """Bytes that torch's allocator does not see: kernels, NCCL, an old version's context."""
+    version, tensor = settings.version, settings.sharding.tensor
     large = profile.capability >= 9.0
     gib = behaviour("non_torch_gib" if large else "non_torch_small_gib", version)
-    if world > 1 and tensor == 1:
+    if settings.sharding.gpus > 1 and tensor == 1:
         gib = min(gib, 0.1)  # a stage runs no sampler, and talks point to point; fitted: 0.07
     gib += behaviour("non_torch_counts_context_gib", version)
     gib += behaviour("fragments_gib", version)
@@ -201,25 +166,21 @@ def non_torch(profile: GpuProfile, version: str, world: int, tensor: int) -> flo
     return float(gib) * GIB
 
 
-def graph_limit(shape: Shape, batch: Batch, asked: int | None) -> int:
-    """The largest batch that a graph is captured for (vllm/config/vllm.py).
+def graph_count(shape: Shape, settings: EngineSettings) -> int:
+    """How many CUDA graphs are captured (vllm/config/vllm.py).
 
-    Twice the sequences, at most 512; gpt-oss asks for 1024 (models/config.py).
-    """
-    usual = 1024 if shape.model_type == "gpt_oss" else min(512, 2 * batch.sequences)
-    return max(1, min(asked if asked is not None else usual, batch.tokens))
-
-
-def graph_count(batch: Batch, version: str, limit: int) -> int:
-    """How many CUDA graphs are captured for batches up to `limit`.
-
+    For batches up to twice the sequences, at most 512; gpt-oss asks for 1024 (models/config.py).
     Since 0.11 decoding alone has full graphs of its own, up to the number of sequences.
     """
-    step = int(behaviour("cudagraph_step", version))
-    piecewise = _sizes(limit, step)
-    if not behaviour("full_cudagraphs", version):
-        return piecewise
-    return piecewise + _sizes(min(limit, batch.sequences), step)
+    if settings.eager:
+        return 0
+    batch, limit = settings.batch, settings.graph_limit
+    if limit is None:
+        limit = 1024 if shape.model_type == "gpt_oss" else min(512, 2 * batch.sequences)
+    limit = max(1, min(limit, batch.tokens))
+    step = int(behaviour("cudagraph_step", settings.version))
+    decoding = behaviour("full_cudagraphs", settings.version)
+    return _sizes(limit, step) + (_sizes(min(limit, batch.sequences), step) if decoding else 0)
 
 
 def _sizes(limit: int, step: int) -> int:
@@ -227,7 +188,7 @@ def _sizes(limit: int, step: int) -> int:
     return small + min(limit, 255) // 8 + (max(0, limit - 256) // step + 1 if limit >= 256 else 0)
 
 
-def cudagraphs(layers: int, graphs: int, tensor: int) -> float:
-    """Bytes that captured CUDA graphs take on one GPU."""
-    each = GRAPH_LAYER_MIB if tensor == 1 else GRAPH_LAYER_MIB_TP
-    return layers * graphs * each * MIB
+def cudagraphs(shape: Shape, settings: EngineSettings, layers: int) -> float:
+    """Bytes that the captured CUDA graphs of `layers` layers take on one GPU."""
+    each = GRAPH_LAYER_MIB if settings.sharding.tensor == 1 else GRAPH_LAYER_MIB_TP
+    return layers * graph_count(shape, settings) * each * MIB

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from deployctl.model import Quantization
 from deployctl.planning.linear import Storage, allocated, leaves_out, plain, storage
+from deployctl.planning.settings import Sharding
 from deployctl.planning.shape import Shape
 
 VOCAB_PADDING = 64  # vllm/model_executor/layers/vocab_parallel_embedding.py
@@ -30,23 +31,6 @@ class Parts:
     def total(self) -> float:
         """All of it."""
         return self.embedding + self.head + self.layers + self.rotary + self.vision
-
-
-@dataclass(frozen=True)
-class Sharding:
-    """How one replica is cut up."""
-
-    tensor: int = 1
-    pipeline: int = 1
-
-    def stage_layers(self, layers: int) -> tuple[int, ...]:
-        """Layers of each pipeline stage."""
-        each, rest = divmod(layers, self.pipeline)
-        sizes = [each] * self.pipeline
-        # With a remainder vLLM grows the stages before the last, from the back.
-        for index in range(2, rest + 2):
-            sizes[-index % self.pipeline] += 1
-        return tuple(sizes)
 
 
 def padded_vocab(vocab: int, tensor: int) -> int:

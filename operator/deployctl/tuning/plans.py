@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts
 from deployctl.planning import make_plan
+from deployctl.planning.estimates import STARTUP_MARGIN
 from deployctl.planning.plan import ServingPlan
 from deployctl.planning.settings import fold
-from deployctl.planning.startup import MARGIN
 from deployctl.spec import ServiceSpec
 from deployctl.tuning.bench import Prior
 from deployctl.tuning.overlay import plain
@@ -111,7 +111,7 @@ class Plans:
             decode_tokens_s=cost.decode_tokens_s if cost else None if cuda else self._on_a_cpu(),
             prefill_tokens_s=cost.prefill_tokens_s if cost else None,
             # The budget is the slow end, with a margin, and a cold start.
-            startup_s=plan.startup_budget_s / MARGIN / 2,
+            startup_s=plan.startup_budget_s / STARTUP_MARGIN / 2,
         )
 
     def _on_a_cpu(self) -> float | None:

@@ -138,7 +138,7 @@ def test_a_cost_is_an_estimate_and_says_so(config, plan):
 
 def test_compare_finds_the_cheapest_that_is_enough(config, facts):
     from deployctl.hardware import load_profile
-    from deployctl.planning.compare import compare
+    from deployctl.planning.make import compare
     from deployctl.spec import ServiceSpec
 
     spec = ServiceSpec(model="/models/m", max_model_len=8192, users=8)

@@ -52,12 +52,13 @@ def needed_s(engine: DeclaredEngine) -> tuple[float, str]:
     """Seconds that a start may take at least, and where the figure is from."""
     if engine.startup_budget:
         return engine.startup_budget, "the plan's budget"
-    from deployctl.planning import startup  # the planner is slow to import
+    from deployctl.planning import estimates  # the planner is slow to import
 
     size = weight_bytes(engine.model)
+    least = float(estimates.LEAST_STARTUP_S)
     if size is None:
-        return float(startup.LEAST_S), "shorter budgets have killed pods that still loaded"
-    whole = startup.budget_s(
+        return least, "shorter budgets have killed pods that still loaded"
+    whole = estimates.startup_s(
         weight_bytes=size,
         local=engine.model_local,
         layers=0,
@@ -66,7 +67,7 @@ def needed_s(engine: DeclaredEngine) -> tuple[float, str]:
         world=engine.world or 1,
         cpu=engine.cpu,
     )
-    estimate = max(whole / startup.MARGIN, float(startup.LEAST_S))
+    estimate = max(whole / estimates.STARTUP_MARGIN, least)
     return estimate, f"about {size / 1e9:.0f} GB of weights, by the model's name"
 
 

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from deployctl.errors import Reason
 from deployctl.planning import MemoryBudget, ServingPlan
-from deployctl.planning.compare import Candidate, Comparison
+from deployctl.planning.make import ComparedGpu, GpuComparison
 from deployctl.units import duration
 
 _WIDTH = 78
@@ -165,7 +165,7 @@ def _value(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def comparison_text(found: Comparison) -> Text:
+def comparison_text(found: GpuComparison) -> Text:
     """Writes the table of `plan --compare`."""
     text = Text()
     text.append(f"{found.model.rstrip('/').rsplit('/', 1)[-1]}", style="bold")
@@ -189,7 +189,7 @@ def comparison_text(found: Comparison) -> Text:
     return text
 
 
-def _row(text: Text, candidate: Candidate, *, cheapest: bool) -> None:
+def _row(text: Text, candidate: ComparedGpu, *, cheapest: bool) -> None:
     plan = candidate.plan
     word, style = _VERDICTS[plan.verdict]
     text.append(f"{candidate.gpu:13}")

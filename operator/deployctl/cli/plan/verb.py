@@ -86,7 +86,7 @@ def _compare(spec: ServiceSpec, names: str, output: Output) -> None:
     from deployctl.cli.plan.text import comparison_text
     from deployctl.hardware import load_profile
     from deployctl.operations.prepare import prepare
-    from deployctl.planning.compare import compare
+    from deployctl.planning.make import compare
 
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     if not wanted:
