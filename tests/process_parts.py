@@ -1,6 +1,7 @@
 """Parts for the targets' tests: specs and plans by hand, and a driver that is all memory."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,8 @@ from deployctl.spec import ServiceSpec, Settings
 from deployctl.targets.history import Release
 
 FAKE_ENGINE = Path(__file__).resolve().parent / "fake_engine"
+# Programs that a test starts find the fake engine first, then what the test itself runs.
+PYTHONPATH = os.pathsep.join(filter(None, [str(FAKE_ENGINE), os.environ.get("PYTHONPATH")]))
 
 
 def _plan(spec: ServiceSpec, **more) -> ServingPlan:
@@ -78,7 +81,7 @@ def free_port() -> int:
 @pytest.fixture
 def fake_engine(monkeypatch):
     """Puts the fake engine where the real one would be found, here and in what is started."""
-    monkeypatch.setenv("PYTHONPATH", str(FAKE_ENGINE))
+    monkeypatch.setenv("PYTHONPATH", PYTHONPATH)
     monkeypatch.syspath_prepend(str(FAKE_ENGINE))
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from deployctl.targets.process import procfs
 from deployctl.targets.process.runs import MARKER
-from process_parts import FAKE_ENGINE, write_checkpoint
+from process_parts import PYTHONPATH, write_checkpoint
 
 PATIENCE_S = 180.0  # on a machine that does other things too
 
@@ -42,7 +42,7 @@ class Shell:
             **os.environ,
             "DEPLOYCTL_STATE_DIR": str(self.state),
             "DEPLOYCTL_CACHE_DIR": str(folder / "cache"),
-            "PYTHONPATH": str(FAKE_ENGINE),
+            "PYTHONPATH": PYTHONPATH,
             "NO_COLOR": "1",
         }
 

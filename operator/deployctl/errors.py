@@ -37,6 +37,7 @@ class DeployctlError(Exception):
     """Base of every error that deployctl raises on purpose."""
 
     exit_code = 1
+    result: object = None  # what there is to report all the same, where an operation says so
 
     def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
         super().__init__(message)

@@ -13,8 +13,9 @@ from typing import Literal
 class Event:
     """Something worth telling while work goes on."""
 
-    # A phase lasts until the next event; progress is told often, and only its newest counts.
-    kind: Literal["phase", "note", "warning", "progress"]
+    # A heading says what the next events are about. A phase lasts until the next event; progress
+    # is told often, and only its newest counts.
+    kind: Literal["heading", "phase", "note", "warning", "progress"]
     text: str  # one line for a person, without a mark or an indent
     detail: object = None  # what the line was made from, for a listener that shows more of it
 

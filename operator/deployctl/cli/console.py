@@ -2,11 +2,14 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from enum import StrEnum
 from typing import Any
 
 from rich.console import Console
 from rich.text import Text
+
+from deployctl.events import Event
 
 
 class Output(StrEnum):
@@ -26,6 +29,25 @@ def story(text: str, *, style: str = "", prefix: int | None = None) -> None:
     if style:
         line.stylize(style, 0, len(text) if prefix is None else prefix)
     err.print(line)
+
+
+def tell(event: Event) -> None:
+    """Listens to work that is done at once: says each event on stderr."""
+    if event.kind == "warning":
+        story(f"warning: {event.text}", style="yellow", prefix=8)
+    else:
+        story(event.text if event.kind == "heading" else f"  {event.text}")
+
+
+def print_rows(rows: Sequence[Sequence[str]]) -> None:
+    """Writes columns to stdout; the last is never broken or cut, so that it can be copied."""
+    if not rows:
+        return
+    last = len(rows[0]) - 1
+    widths = [max(len(row[column]) for row in rows) for column in range(last)]
+    for row in rows:
+        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
+        sys.stdout.write("  ".join([*cells, row[last]]).rstrip() + "\n")
 
 
 def answer_json(value: Any) -> None:

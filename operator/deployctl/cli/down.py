@@ -5,7 +5,9 @@ from typing import Annotated, Any
 import typer
 
 from deployctl.cli.console import Output, answer_json, story
+from deployctl.cli.deployed import DOCUMENT_VERSION
 from deployctl.cli.options import OutputOption
+from deployctl.errors import InputError
 from deployctl.operations.measure.endpoint import TargetOption
 
 
@@ -32,9 +34,8 @@ def command(
       deployctl down --all --volumes
     """
     from deployctl.cli.progress import Progress
-    from deployctl.errors import InputError
-    from deployctl.operations.deploy.services import DOCUMENT_VERSION, open_rollout, open_store
-    from deployctl.targets import open_driver
+    from deployctl.operations.deploy.deployment import down
+    from deployctl.operations.deploy.services import open_store
 
     if bool(names) == every:
         raise InputError(
@@ -42,21 +43,20 @@ def command(
             where="NAME",
             hint="deployctl status lists the services",
         )
-    settings, store = open_store()
+    _, store = open_store()
     if names:
         refs = [store.find(name, target) for name in dict.fromkeys(names)]
     else:
         refs = [ref for ref in store.services() if target in (None, ref.kind)]
-    documents: list[dict[str, Any]] = []
-    for ref in refs:
-        driver = open_driver(ref.kind, settings)
+    answers: list[dict[str, Any]] = []
+    for kind, name in refs:
         with Progress() as tell:
-            rollout = open_rollout(driver, store, ref.service, tell)
-            stopped = [release.revision for release in rollout.down(volumes=volumes)]
-        documents.append({"service": ref.service, "target": ref.kind, "stopped": stopped})
+            stopped = down(name, target=kind, volumes=volumes, tell=tell)
+        revisions = [release.revision for release in stopped]
+        answers.append({"service": name, "target": kind, "stopped": revisions})
         if output is Output.text:
-            typer.echo(f"{ref.service} is down" if stopped else f"{ref.service} was down already")
+            typer.echo(f"{name} is down" if stopped else f"{name} was down already")
     if not refs:
         story("no service")
     if output is Output.json:
-        answer_json({"version": DOCUMENT_VERSION, "services": documents})
+        answer_json({"version": DOCUMENT_VERSION, "services": answers})

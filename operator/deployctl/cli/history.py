@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from deployctl.cli.console import Output, answer_json
+from deployctl.cli.console import Output, answer_json, print_rows
+from deployctl.cli.deployed import DOCUMENT_VERSION
 from deployctl.cli.options import OutputOption
 from deployctl.operations.measure.endpoint import ServiceArgument, TargetOption
 
@@ -22,29 +23,19 @@ def command(
 
     [bold]Example[/bold]: deployctl history my-model
     """
-    from deployctl.operations.deploy.services import DOCUMENT_VERSION, find, open_store
+    from deployctl.operations.deploy.services import history
 
-    _, store = open_store()
-    ref = find(store, name, target)
-    releases = store.releases(ref)
+    ref, releases = history(name, target)
+    revisions = [_document(release) for release in releases]
     if output is Output.json:
-        answer_json(
-            {
-                "version": DOCUMENT_VERSION,
-                "service": ref.service,
-                "target": ref.kind,
-                "revisions": [_document(release) for release in releases],
-            }
-        )
-        return
-    from deployctl.operations.deploy.services import print_rows
-
-    rows = [_document(release) for release in releases]
-    print_rows([_COLUMNS_SHOWN, *([str(row[key]) for key in _COLUMNS] for row in rows)])
+        known = {"service": ref.service, "target": ref.kind, "revisions": revisions}
+        answer_json({"version": DOCUMENT_VERSION, **known})
+    else:
+        print_rows([_HEADER, *([str(row[key]) for key in _COLUMNS] for row in revisions)])
 
 
 _COLUMNS = ("revision", "status", "created", "reason", "digest", "message")
-_COLUMNS_SHOWN = tuple(name.upper() for name in _COLUMNS)
+_HEADER = tuple(name.upper() for name in _COLUMNS)
 
 
 def _document(release: "Release") -> dict[str, Any]:

@@ -6,7 +6,9 @@ from typing import Annotated
 import typer
 
 from deployctl.cli.console import Output, answer_json
+from deployctl.cli.deployed import DOCUMENT_VERSION
 from deployctl.cli.options import OutputOption
+from deployctl.errors import InputError
 from deployctl.operations.measure.endpoint import ServiceArgument, TargetOption
 
 
@@ -34,9 +36,7 @@ def command(
 
       deployctl logs -f my-model
     """
-    from deployctl.errors import InputError, NotFoundError
-    from deployctl.operations.deploy.services import DOCUMENT_VERSION, find, open_store
-    from deployctl.targets import history, open_driver
+    from deployctl.operations.deploy.services import logs
 
     if follow and output is Output.json:
         raise InputError(
@@ -44,29 +44,17 @@ def command(
             where="--follow",
             hint="leave out --output json, or --follow",
         )
-    settings, store = open_store()
-    ref = find(store, name, target)
-    releases = store.releases(ref)
-    chosen = [r for r in releases if r.revision == revision] if revision else releases
-    if not chosen:
-        raise NotFoundError(
-            f"{ref.service} has no revision {revision}" if revision else "there is no revision",
-            hint=f"deployctl history {ref.service} lists them",
-        )
-    release = history.shown(chosen)
-    lines = open_driver(ref.kind, settings).logs(release, tail=tail, follow=follow)
+    log = logs(name, target, revision=revision, tail=tail, follow=follow)
     if output is Output.json:
-        answer_json(
-            {
-                "version": DOCUMENT_VERSION,
-                "service": ref.service,
-                "target": ref.kind,
-                "revision": release.revision,
-                "lines": list(lines),
-            }
-        )
+        known = {
+            "service": log.ref.service,
+            "target": log.ref.kind,
+            "revision": log.release.revision,
+            "lines": list(log.lines),
+        }
+        answer_json({"version": DOCUMENT_VERSION, **known})
         return
-    for line in lines:
+    for line in log.lines:
         sys.stdout.write(line + "\n")
         if follow:
             sys.stdout.flush()

@@ -48,6 +48,28 @@ _FilesOption = Annotated[
     list[Path], typer.Option("--file", "-f", help="Spec file; each YAML document is one service.")
 ]
 
+TunedOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--tuned",
+        envvar="DEPLOYCTL_TUNED",
+        show_envvar=False,
+        help="Settings that deployctl tune recommends: its recommendation.yaml. They win over the "
+        "spec file; flags and variables win over them. [dim]\\[DEPLOYCTL_TUNED][/dim]",
+        metavar="FILE",
+        rich_help_panel="Tuning",
+        show_default=False,
+    ),
+]
+TunedAnywayOption = Annotated[
+    bool,
+    typer.Option(
+        "--tuned-anyway",
+        help="Use them though they were measured with another model, engine version or hardware.",
+        rich_help_panel="Tuning",
+    ),
+]
+
 
 def request_options(verb: Callable[..., None]) -> Callable[..., None]:
     """Gives `verb(request, …)` an option for every field of each pydantic model it takes."""

@@ -6,18 +6,23 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from deployctl.cli.console import story
+from deployctl.cli.console import story, tell
 from deployctl.cli.liveline import LiveLine
+from deployctl.events import Event
 from deployctl.units import duration
 
 if TYPE_CHECKING:
-    from deployctl.events import Event
+    from deployctl.cli.loadtest.progress import LoadProgress
 
 
 class Progress:
-    """Call it with the events of a rollout; use it as a context manager."""
+    """Listens to the events of a rollout; use it as a context manager.
 
-    def __init__(self) -> None:
+    `load` shows the load test that verifies a release.
+    """
+
+    def __init__(self, load: "LoadProgress | None" = None) -> None:
+        self._load = load
         self._phase = ""
         self._since = self._begun = time.monotonic()
         self._live = LiveLine()
@@ -31,19 +36,28 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        if self._load is not None:
+            self._load.end()
         self._finish("✗" if error else "✓")
 
-    def __call__(self, event: "Event") -> None:
+    def __call__(self, event: Event) -> None:
         """Tells one event."""
+        if self._load is not None:
+            if self._load.takes(event):
+                self._finish("·")
+                self._load(event)
+                return
+            self._load.end()
         if event.kind == "phase":
             self._finish("✓")
             self._begin(event.text)
-        elif event.kind == "warning":
-            story(f"warning: {event.text}", style="yellow", prefix=8)
-        else:
+            return
+        if event.kind != "warning":
             # What is noted ends a phase: the engine is being stopped, or another comes.
             self._finish("·")
-            story(f"  {event.text}")
+        if event.kind == "heading":
+            self._begun = time.monotonic()
+        tell(event)
 
     def _begin(self, title: str) -> None:
         self._phase, self._since = title, time.monotonic()

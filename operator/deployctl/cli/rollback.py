@@ -5,8 +5,10 @@ from typing import Annotated
 import typer
 
 from deployctl.cli.console import Output, answer_json, story
+from deployctl.cli.deployed import DOCUMENT_VERSION, show_deployed
 from deployctl.cli.options import OutputOption
 from deployctl.operations.measure.endpoint import TargetOption
+from deployctl.units import duration
 
 
 def command(
@@ -30,29 +32,17 @@ def command(
       deployctl rollback my-model --to 3
     """
     from deployctl.cli.progress import Progress
-    from deployctl.operations.deploy.services import (
-        DOCUMENT_VERSION,
-        open_rollout,
-        open_store,
-        outcome_document,
-        tell_outcome,
-    )
-    from deployctl.targets import open_driver
-    from deployctl.units import duration
+    from deployctl.operations.deploy.deployment import rollback
 
-    settings, store = open_store()
-    ref = store.find(name, target)
-    driver = open_driver(ref.kind, settings)
     with Progress() as tell:
-        outcome = open_rollout(driver, store, name, tell).rollback(to)
-    release = outcome.release
-    if outcome.changed:
-        took = duration(outcome.seconds)
+        deployed = rollback(name, to, target=target, tell=tell)
+    release = deployed.release
+    if release is not None and deployed.changed:
+        took = duration(deployed.seconds)
         story(f"{name} serves: revision {release.revision} ({release.reason}), in {took}")
-    else:
+    elif release is not None:
         story(f"{name} serves that already: revision {release.revision}, unchanged")
-    document = outcome_document(driver, store, outcome)
     if output is Output.json:
-        answer_json({"version": DOCUMENT_VERSION, **document})
+        answer_json({"version": DOCUMENT_VERSION, **deployed.document()})
     else:
-        tell_outcome(document, driver.endpoint(release))
+        show_deployed(deployed)

@@ -1,19 +1,128 @@
-"""A rendered folder on disk: what of it is ours, so that nothing of the user's is lost."""
+"""From a plan to its files: rendered for a target, written to a folder.
+
+A folder on disk says what of it is ours, so that nothing of the user's is lost.
+"""
 
 import hashlib
 import json
+import re
+from collections.abc import Collection, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any, NamedTuple, get_args
 
-from deployctl.errors import InputError, StateError
+from deployctl.errors import DeployctlError, InputError, StateError
+from deployctl.events import Event, Tell, silent
 from deployctl.files import replace_text
-from deployctl.render import Bundle
+from deployctl.operations.prepare import Prepared, refuse_unfit
+from deployctl.render import Bundle, render_compose, render_process
+from deployctl.render.bundle import VALUES_FILE, BundleKind
 
 MARKER = ".deployctl.json"  # lists what was written, with digests
+KINDS: tuple[BundleKind, ...] = get_args(BundleKind)
 _VERSION = 1
+_NAMESPACE = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 
 
-def write(folder: Path, bundle: Bundle, beside: dict[str, str], *, force: bool) -> None:
-    """Writes a bundle, and files for people beside it, to a folder.
+class ChartOptions(NamedTuple):
+    """What Helm values and manifests are made from besides the plan."""
+
+    namespace: str = "vllm"  # of plain manifests
+    overrides: Mapping[str, Any] = {}  # the user's values for the chart, over the plan's
+
+
+def chart_options(
+    kinds: Collection[str], namespace: str = "vllm", files: Sequence[Path] = ()
+) -> ChartOptions:
+    """Checks a namespace, and reads the user's values for the chart; a later file wins.
+
+    Raises:
+        InputError: values are given and no kind has any, or the namespace is no name.
+    """
+    if files and not {"helm", "manifests"}.intersection(kinds):
+        raise InputError(
+            "only the chart has values",
+            where="--values",
+            hint="add --target helm or --target manifests",
+        )
+    if not re.fullmatch(_NAMESPACE, namespace):
+        raise InputError(
+            f"{namespace!r} is no namespace",
+            where="--namespace",
+            hint="lower-case letters, digits and dashes, 63 at most",
+        )
+    merged: dict[str, Any] = {}
+    if files:
+        from deployctl.render.helm import merge
+        from deployctl.spec.load import read_documents
+
+        for file in files:
+            for document in read_documents(file):
+                merged = merge(merged, document)
+    return ChartOptions(namespace, merged)
+
+
+def render(kind: str, prepared: Prepared, options: ChartOptions = ChartOptions()) -> Bundle:
+    """Renders a plan for one kind of target.
+
+    Raises:
+        PlanRefusedError: the plan refuses, or the target cannot run it.
+    """
+    plan, spec = prepared.plan, prepared.spec
+    refuse_unfit(plan)
+    if kind == "docker":
+        return render_compose(plan, spec)
+    if kind == "process":
+        return render_process(plan, spec)
+    from deployctl.render.helm import chart, render_helm
+
+    if kind == "helm":
+        return render_helm(plan, spec, prepared.profile, options.overrides)
+    from deployctl.render.manifests import render_manifests
+    from deployctl.targets import helm
+
+    own = {"managedBy": "deployctl", **options.overrides}
+    bundle = render_helm(plan, spec, prepared.profile, own)
+    values = bundle.files[VALUES_FILE]
+    templated = helm.template(chart(), values, name=plan.name, namespace=options.namespace)
+    return render_manifests(plan, templated)
+
+
+def render_all(prepared: Prepared, options: ChartOptions, tell: Tell = silent) -> list[Bundle]:
+    """Renders a plan for every kind of target; one that cannot run it is left out, and told.
+
+    Raises:
+        PlanRefusedError: the plan refuses.
+    """
+    refuse_unfit(prepared.plan)
+    bundles = []
+    with ThreadPoolExecutor(1) as aside:  # helm is another process: it runs meanwhile
+        manifests = aside.submit(render, "manifests", prepared, options)
+        for kind in KINDS:
+            try:
+                last = kind == "manifests"
+                bundles.append(manifests.result() if last else render(kind, prepared, options))
+            except DeployctlError as error:
+                left_out = f"left out target {kind} of {prepared.plan.name}"
+                tell(Event("heading", f"{left_out}: {error.message}"))
+    return bundles
+
+
+def readme(prepared: Prepared, bundle: Bundle) -> dict[str, str]:
+    """A file for people, which the target does not need: how to run the others."""
+    if bundle.target == "docker":
+        from deployctl.render.readme import compose_readme
+
+        return {"README.md": compose_readme(prepared.plan, prepared.spec)}
+    if bundle.target in ("helm", "manifests"):
+        from deployctl.render.readme import kubernetes_readme
+
+        return {"README.md": kubernetes_readme(prepared.plan, bundle)}
+    return {}
+
+
+def write(folder: Path, bundle: Bundle, readme: dict[str, str], *, force: bool) -> None:
+    """Writes a bundle, and the file for people that goes with it, to a folder.
 
     Files that an earlier render wrote and this one does not are removed; all others stay.
 
@@ -22,7 +131,7 @@ def write(folder: Path, bundle: Bundle, beside: dict[str, str], *, force: bool) 
             since; `force` writes over them.
         StateError: it cannot be written.
     """
-    files = {**bundle.files, **beside}
+    files = {**bundle.files, **readme}
     try:
         before = known(folder)
         if not force:

@@ -1,43 +1,38 @@
 """From a spec to a plan: the one place where hub, model, hardware and planning meet.
 
-Verbs that plan, render or run call `prepare`. Everything it needs is imported inside, so that
-a verb pays only for what it uses.
+What plans, renders or runs calls `prepare`.
 """
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from deployctl.errors import SpecError
-
-if TYPE_CHECKING:
-    from deployctl.hardware import GpuProfile
-    from deployctl.model import ModelFacts
-    from deployctl.planning.plan import ServingPlan
-    from deployctl.spec import ServiceSpec
+from deployctl import hub, model
+from deployctl.errors import PlanRefusedError, SpecError
+from deployctl.hardware import GpuProfile, load_profile
+from deployctl.model import ModelFacts
+from deployctl.planning import ServingPlan, make_plan
+from deployctl.spec import ServiceSpec
 
 MAX_TOKEN_BYTES = 4096  # a Hub token is about 40 characters; a larger file is the wrong file
 
 
 class Prepared(NamedTuple):
-    """What a verb needs to go on."""
+    """A spec, and all that follows from it."""
 
-    spec: "ServiceSpec"  # gpu and target settled; a folder's path made absolute
-    facts: "ModelFacts"
-    profile: "GpuProfile"
-    plan: "ServingPlan"
+    spec: ServiceSpec  # gpu and target settled; a folder's path made absolute
+    facts: ModelFacts
+    profile: GpuProfile
+    plan: ServingPlan
 
 
-def prepare(spec: "ServiceSpec") -> Prepared:
+def prepare(spec: ServiceSpec) -> Prepared:
     """Reads the checkpoint and the hardware profile, and plans. Refusal is in `plan.verdict`.
 
     Raises:
         InputError: the spec, the checkpoint's documents or the profile are wrong.
         TargetError: the Hub, or the machine asked for its GPU, did not answer.
     """
-    from deployctl import hub, model
-    from deployctl.planning import make_plan
-
     profile = resolve_profile(spec)
     documents = hub.fetch(spec.model, revision=spec.revision, token=hub_token(spec.hf_token_file))
     facts = model.facts_from(documents)
@@ -51,7 +46,21 @@ def prepare(spec: "ServiceSpec") -> Prepared:
     return Prepared(settled, facts, profile, make_plan(settled, facts, profile))
 
 
-def resolve_profile(spec: "ServiceSpec") -> "GpuProfile":
+def refuse_unfit(plan: ServingPlan) -> None:
+    """Refuses a plan that does not fit or cannot run.
+
+    Raises:
+        PlanRefusedError: says why, with the first fix.
+    """
+    if plan.verdict != "fits":
+        raise PlanRefusedError(
+            "; ".join(reason.message for reason in plan.reasons) or "the plan refuses",
+            where=plan.name,
+            hint=plan.reasons[0].fix if plan.reasons else "see deployctl plan",
+        )
+
+
+def resolve_profile(spec: ServiceSpec) -> GpuProfile:
     """Loads the profile that `spec.gpu` names, or the one of the card found for `auto`.
 
     The CPU's profile gets this machine's memory.
@@ -60,11 +69,9 @@ def resolve_profile(spec: "ServiceSpec") -> "GpuProfile":
         ProfileError: no such profile, or a broken file.
     """
     if spec.gpu == "auto":
-        from deployctl.doctor import detect_profile
+        from deployctl.doctor import detect_profile  # most verbs do not ask the machine
 
         return detect_profile()
-    from deployctl.hardware import load_profile
-
     profile = load_profile(spec.gpu)
     if profile.kind == "cpu":
         from deployctl.doctor import for_this_host

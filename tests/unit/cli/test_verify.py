@@ -1,18 +1,19 @@
 """`up --verify`: what is asked of a revision, where it is tried, and how users are watched."""
 
 import math
+import socket
 
 import pytest
 
-from deployctl.cli.up.options import VerifyFlags
+from deployctl.cli.up.verb import request_for
 from deployctl.endpoint import Endpoint
-from deployctl.errors import EngineError, InputError, TargetError
+from deployctl.errors import EngineError, InputError, PortTakenError, TargetError
 from deployctl.hardware.nvidia_smi import Card
 from deployctl.load import slo as slos
 from deployctl.metrics import Histogram, Snapshot
-from deployctl.operations.deploy import canary as beside
+from deployctl.operations.deploy import canary
 from deployctl.operations.deploy import watch as watching
-from deployctl.operations.deploy.verification import read
+from deployctl.operations.deploy.verification import VerificationRequest, settle
 from deployctl.operations.tuned import Tuned
 from deployctl.planning.plan import MemoryBudget
 from deployctl.spec import ServiceSpec
@@ -41,8 +42,8 @@ def tuned(load="rate=3.5", slo="ttft_p95=1s", base=None, goal="goodput"):
 
 
 def asked(spec=SPEC, recommendation=None, **flags):
-    check = read(VerifyFlags(verify=True, **flags), recommendation, spec)
-    return check.slo.text, check.document()["load"], check._workload, check.seconds
+    settled = settle(VerificationRequest(**flags), recommendation, spec)
+    return settled.slo.text, settled.load, settled.workload, settled.seconds
 
 
 def test_a_recommendation_says_all_that_is_not_given():
@@ -91,24 +92,25 @@ def test_a_watch_takes_longer():
         ({"verify": True, "slo": "fast"}, "--slo"),
         ({"slo": "ttft_p95=1s"}, "--slo"),
         ({"watch": True}, "--watch-metrics"),
-        ({"beside": "no"}, "--beside"),
+        ({"canary": "no"}, "--beside"),
         ({"rate": 0.0}, "--rate"),
         ({"verify": True, "slo": "ttft_p95=1s", "duration": "soon"}, "--verify-for"),
         ({"verify": True, "slo": "ttft_p95=1s", "duration": "0s"}, "--verify-for"),
         ({"verify": True, "slo": "ttft_p95=1s", "rate": 1.0, "users": 2}, "--rate"),
         ({"verify": True, "slo": "tpot_p95=1s", "watch": True}, "--slo"),
-        ({"verify": True, "slo": "ttft_p95=1s", "watch": True, "beside": "yes"}, "--beside yes"),
+        ({"verify": True, "slo": "ttft_p95=1s", "watch": True, "canary": "yes"}, "--beside yes"),
         ({"verify": True, "slo": "ttft_p95=1s", "watch": True, "rate": 1.0}, "--rate"),
     ],
 )
 def test_what_does_not_go_together_is_said(flags, where):
+    verify = flags.get("verify", False)
     with pytest.raises(InputError) as caught:
-        read(VerifyFlags(**flags), None, SPEC)
+        settle(request_for(SPEC, VerificationRequest(**flags), verify, False), None, SPEC)
     assert caught.value.where == where
 
 
 def test_without_verify_nothing_is_verified():
-    assert read(VerifyFlags(), tuned(), SPEC) is None
+    assert request_for(SPEC, VerificationRequest(), False, False) is None
 
 
 # Where there is room.
@@ -128,47 +130,46 @@ def memory(**more):
 )
 def test_a_cpu_has_room_for_what_the_plan_says(make_plan, free, tp, fits):
     plan = make_plan(SPEC, memory=memory(), tensor_parallel_size=tp)
-    choice = beside.on_cpu(plan, free, beside.CORES)
-    assert choice.beside is fits
+    choice = canary.on_cpu(plan, free, canary.CORES)
+    assert choice.canary is fits
     assert f"{free} GiB are available" in choice.why
 
 
 def test_two_engines_on_two_cores_only_where_it_is_asked_for(make_plan):
     plan = make_plan(SPEC, memory=memory())
-    choice = beside.on_cpu(plan, 100.0, 2)
+    choice = canary.on_cpu(plan, 100.0, 2)
     assert choice == (False, "two engines on 2 cores starve each other", None)
-    assert beside.on_cpu(plan, 100.0, 2, forced=True).beside
-    assert not beside.on_cpu(plan, 1.0, 2, forced=True).beside
+    assert canary.on_cpu(plan, 100.0, 2, forced=True).canary
+    assert not canary.on_cpu(plan, 1.0, 2, forced=True).canary
 
 
 def test_what_cannot_be_told_is_no_room(make_plan):
-    assert not beside.on_cpu(make_plan(SPEC), 100.0, 8).beside
-    assert not beside.on_cpu(make_plan(SPEC, memory=memory()), None, 8).beside
-    assert not beside.on_gpu(make_plan(SPEC), [Card(index=0, memory_free_mib=99999)]).beside
+    assert not canary.on_cpu(make_plan(SPEC), 100.0, 8).canary
+    assert not canary.on_cpu(make_plan(SPEC, memory=memory()), None, 8).canary
+    assert not canary.on_gpu(make_plan(SPEC), [Card(index=0, memory_free_mib=99999)]).canary
 
 
 def test_gpus_have_room_where_as_many_are_free(make_plan):
     plan = make_plan(SPEC, memory=memory(), tensor_parallel_size=2)
     cards = [Card(index=n, memory_free_mib=f) for n, f in enumerate((900, 22000, None, 22000))]
-    assert beside.on_gpu(plan, cards)[::2] == (True, "1,3")
+    assert canary.on_gpu(plan, cards)[::2] == (True, "1,3")
     assert (
-        "it needs 2 GPUs with 20.0 GiB free, and there is 1" in beside.on_gpu(plan, cards[:2]).why
+        "it needs 2 GPUs with 20.0 GiB free, and there is 1" in canary.on_gpu(plan, cards[:2]).why
     )
 
 
 def test_nothing_serves_or_users_are_watched_or_it_was_said():
     for serving, watch, said in ((False, False, "auto"), (True, True, "auto"), (True, False, "no")):
-        assert not beside.choose(said, None, watch=watch, serving=serving).beside
+        assert not canary.place(said, None, watch=watch, serving=serving).canary
 
 
-def test_the_candidate_s_port_is_the_next_free_one(free_port):
-    import socket
-
+def test_the_canary_s_port_is_the_next_free_one(free_port):
     with socket.create_server(("127.0.0.1", free_port)):
-        assert free_port < beside.free_port(free_port - 1) <= free_port - 1 + beside.PORTS
-    assert beside.free_port(free_port - 1) == free_port
-    with pytest.raises(TargetError):
-        beside.free_port(65535)
+        assert free_port < canary.port(free_port - 1) <= free_port + 99
+    assert canary.port(free_port - 1) == free_port
+    with pytest.raises(PortTakenError) as caught:
+        canary.port(65535)
+    assert caught.value.where == "--beside"
 
 
 # Watching.

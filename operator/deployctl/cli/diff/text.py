@@ -6,7 +6,7 @@ from rich.text import Text
 
 from deployctl.checking.difference import Difference, worst
 from deployctl.checking.effects import Effect
-from deployctl.operations.deploy.diff import Sides
+from deployctl.operations.deploy.diff import ServiceDiff
 from deployctl.units import duration
 
 _STYLE = {
@@ -19,7 +19,7 @@ _STYLE = {
 _WIDEST = 100  # characters of a value that are shown
 
 
-def diff_text(sides: Sides, changes: list[Difference], *, colour: bool) -> Text:
+def diff_text(sides: ServiceDiff, *, colour: bool) -> Text:
     """Writes the changes of one service, and what they come to."""
     text = Text()
 
@@ -29,7 +29,7 @@ def diff_text(sides: Sides, changes: list[Difference], *, colour: bool) -> Text:
     put(f"{sides.service}", "bold")
     put(f": {sides.target}, against {sides.against}\n")
     said = ""
-    for change in changes:
+    for change in sides.differences:
         put(f"  {change.effect.value.replace('_', ' '):9}", _STYLE[change.effect])
         put(f" {_place(change)}: {_shown(change.old)} -> {_shown(change.new)}\n")
         if change.why != said:
@@ -37,7 +37,7 @@ def diff_text(sides: Sides, changes: list[Difference], *, colour: bool) -> Text:
         said = change.why
     for what, old, new in sides.plan:
         put(f"  plan      {what}: {old} -> {new}\n", "dim")
-    put(_summary(sides, changes) + "\n")
+    put(_summary(sides) + "\n")
     return text
 
 
@@ -55,8 +55,8 @@ def _shown(value: Any) -> str:
     return plain if len(plain) <= _WIDEST else plain[: _WIDEST - 1] + "…"
 
 
-def _summary(sides: Sides, changes: list[Difference]) -> str:
-    gravest = worst(changes)
+def _summary(sides: ServiceDiff) -> str:
+    gravest = worst(sides.differences)
     budget = duration(sides.startup_budget_s)
     if gravest is None:
         return "nothing differs"

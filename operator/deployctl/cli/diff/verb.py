@@ -7,42 +7,44 @@ import typer
 
 from deployctl.cli.console import Output, answer_json, out
 from deployctl.cli.options import OutputOption, spec_options
-from deployctl.errors import InputError, PlanRefusedError
+from deployctl.errors import InputError
 from deployctl.spec import ServiceSpec
 
 if TYPE_CHECKING:
-    from deployctl.checking.difference import Difference
-    from deployctl.operations.deploy.diff import Sides
+    from deployctl.operations.deploy.diff import ServiceDiff
 
 DOCUMENT_VERSION = 1
 DIFFERS = 3  # with --exit-code
+
+_AgainstOption = Annotated[
+    Path | None,
+    typer.Option("--against", metavar="DIR", help="Against a rendered folder.", show_default=False),
+]
+_AgainstFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--against-file",
+        metavar="FILE",
+        help="Against the plan of another spec file.",
+        show_default=False,
+    ),
+]
+_ValuesOption = Annotated[
+    list[Path] | None,
+    typer.Option("--values", help="Values of your own for the chart.", show_default=False),
+]
+_ExitCodeOption = Annotated[
+    bool, typer.Option("--exit-code", help="Exit with 3 when something differs.")
+]
 
 
 @spec_options
 def command(
     specs: list[ServiceSpec],
-    against: Annotated[
-        Path | None,
-        typer.Option(
-            "--against", metavar="DIR", help="Against a rendered folder.", show_default=False
-        ),
-    ] = None,
-    against_file: Annotated[
-        Path | None,
-        typer.Option(
-            "--against-file",
-            metavar="FILE",
-            help="Against the plan of another spec file.",
-            show_default=False,
-        ),
-    ] = None,
-    values: Annotated[
-        list[Path] | None,
-        typer.Option("--values", help="Values of your own for the chart.", show_default=False),
-    ] = None,
-    exit_code: Annotated[
-        bool, typer.Option("--exit-code", help="Exit with 3 when something differs.")
-    ] = False,
+    against: _AgainstOption = None,
+    against_file: _AgainstFileOption = None,
+    values: _ValuesOption = None,
+    exit_code: _ExitCodeOption = False,
     output: OutputOption = Output.text,
 ) -> None:
     """Say what a spec would change, and what that does to what runs; nothing is changed.
@@ -64,7 +66,7 @@ def command(
 
     Exit code 0; with --exit-code 3 when anything differs.
     """
-    from deployctl.operations.deploy import diff as diffsides
+    from deployctl.operations.deploy.diff import diff
 
     if against is not None and against_file is not None:
         raise InputError(
@@ -72,38 +74,24 @@ def command(
             where="--against-file",
             hint="leave --against or --against-file out",
         )
-    found = []
-    for prepared in diffsides.prepared(specs):
-        if prepared.plan.verdict != "fits":
-            raise PlanRefusedError(
-                "; ".join(reason.message for reason in prepared.plan.reasons) or "does not fit",
-                where=prepared.plan.name,
-                hint=prepared.plan.reasons[0].fix if prepared.plan.reasons else None,
-            )
-        if against is not None:
-            sides = diffsides.with_folder(prepared, against, len(specs), values or [])
-        elif against_file is not None:
-            sides = diffsides.with_file(prepared, against_file)
-        else:
-            sides = diffsides.with_running(prepared)
-        found.append((sides, diffsides.changes(sides)))
+    services = list(diff(specs, folder=against, file=against_file, values=values or []))
     if output is Output.json:
-        services = [_document(sides, changes) for sides, changes in found]
-        answer_json({"version": DOCUMENT_VERSION, "services": services})
+        answered = [_document(sides) for sides in services]
+        answer_json({"version": DOCUMENT_VERSION, "services": answered})
     else:
         from deployctl.cli.diff.text import diff_text
 
         colour = out.color_system is not None and out.is_terminal
-        for sides, changes in found:
-            out.print(diff_text(sides, changes, colour=colour), end="", soft_wrap=True)
-    if exit_code and any(changes for _, changes in found):
+        for sides in services:
+            out.print(diff_text(sides, colour=colour), end="", soft_wrap=True)
+    if exit_code and any(sides.differences for sides in services):
         raise typer.Exit(DIFFERS)
 
 
-def _document(sides: "Sides", changes: "list[Difference]") -> dict[str, Any]:
+def _document(sides: "ServiceDiff") -> dict[str, Any]:
     from deployctl.checking.difference import worst
 
-    gravest = worst(changes)
+    gravest = worst(sides.differences)
     return {
         "service": sides.service,
         "target": sides.target,
@@ -119,7 +107,7 @@ def _document(sides: "Sides", changes: "list[Difference]") -> dict[str, Any]:
                 "effect": change.effect.value,
                 "why": change.why,
             }
-            for change in changes
+            for change in sides.differences
         ],
         "plan": [{"what": what, "old": old, "new": new} for what, old, new in sides.plan],
     }

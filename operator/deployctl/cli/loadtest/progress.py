@@ -34,7 +34,11 @@ class LoadProgress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._end()
+        self.end()
+
+    def takes(self, event: Event) -> bool:
+        """Whether an event is of one load test: that it begins, or how far it is."""
+        return event.kind == "progress" or isinstance(event.detail, Setup)
 
     def __call__(self, event: Event) -> None:
         """Tells one event."""
@@ -42,7 +46,7 @@ class LoadProgress:
             if self._setup is not None and isinstance(event.detail, Progress):
                 self._show(self._setup, event.detail)
             return
-        self._end()
+        self.end()
         if isinstance(event.detail, Setup):
             self._begin(event.detail)
         # How a load held stands below the line that announced it.
@@ -70,7 +74,8 @@ class LoadProgress:
             self._task = self._bar.add_task("starting", total=self._total, text="")
             self._bar.start()
 
-    def _end(self) -> None:
+    def end(self) -> None:
+        """Takes the bar away."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None

@@ -4,30 +4,32 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployctl.cli.console import Output, answer_json, out
-from deployctl.cli.options import OutputOption, spec_options
+from deployctl.cli.console import Output, answer_json, out, tell
+from deployctl.cli.options import OutputOption, TunedAnywayOption, TunedOption, spec_options
 from deployctl.errors import PlanRefusedError, SpecError
-from deployctl.operations import tuned as tunings
 from deployctl.spec import ServiceSpec
 
 if TYPE_CHECKING:
+    from deployctl.operations.prepare import Prepared
     from deployctl.planning import ServingPlan
+
+_CompareOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Profiles to compare, with commas between: l4,rtx4090,a100-80gb.",
+        metavar="GPU,GPU,…",
+        show_default=False,
+    ),
+]
 
 
 @spec_options
 def command(
     specs: list[ServiceSpec],
     given: frozenset[str],
-    tuned: tunings.TunedOption = None,
-    tuned_anyway: tunings.TunedAnywayOption = False,
-    compare: Annotated[
-        str | None,
-        typer.Option(
-            help="Profiles to compare, with commas between: l4,rtx4090,a100-80gb.",
-            metavar="GPU,GPU,…",
-            show_default=False,
-        ),
-    ] = None,
+    tuned: TunedOption = None,
+    tuned_anyway: TunedAnywayOption = False,
+    compare: _CompareOption = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Say what will run, whether it fits, and why. Nothing is started, no weights are read.
@@ -42,13 +44,13 @@ def command(
 
     deployctl plan --model ./checkpoint --compare l4,rtx4090,a100-80gb --users 16
     """
+    from deployctl.operations import tuned as tunings
+
     recommended = tunings.read(tuned, tuned_anyway, specs, given)
     if compare is not None:
         if recommended is not None:
             raise SpecError(
-                "a recommendation is for one card",
-                where="--tuned",
-                hint="leave out --compare",
+                "a recommendation is for one card", where="--tuned", hint="leave out --compare"
             )
         if len(specs) != 1:
             raise SpecError(
@@ -57,29 +59,28 @@ def command(
         _compare(specs[0], compare, output)
         return
     plans: list[ServingPlan] = []
-    for index, spec in enumerate(specs):
-        prepared = tunings.prepare(spec, recommended)
+    for spec in specs:
+        prepared = tunings.prepare(spec, recommended, tell)
+        if output is Output.text:
+            _show(prepared, apart=bool(plans))
         plans.append(prepared.plan)
-        if output is Output.json:
-            continue
-        from deployctl.cli.plan.text import plan_text
-
-        if index:
-            out.print()
-        counted = prepared.plan.graphs_in_budget
-        out.print(
-            plan_text(
-                prepared.plan,
-                prepared.profile.title,
-                counted=counted,
-                colour=out.color_system is not None and out.is_terminal,
-            ),
-            end="",
-            soft_wrap=True,
-        )
     if output is Output.json:
         answer_json(plans[0] if len(plans) == 1 else [p.model_dump(mode="json") for p in plans])
     _refuse(plans)
+
+
+def _show(prepared: "Prepared", *, apart: bool) -> None:
+    from deployctl.cli.plan.text import plan_text
+
+    if apart:
+        out.print()
+    text = plan_text(
+        prepared.plan,
+        prepared.profile.title,
+        counted=prepared.plan.graphs_in_budget,
+        colour=out.color_system is not None and out.is_terminal,
+    )
+    out.print(text, end="", soft_wrap=True)
 
 
 def _compare(spec: ServiceSpec, names: str, output: Output) -> None:

@@ -1,16 +1,35 @@
 """`deployctl up`: from a spec to a service that answers, and that is kept if it holds."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
 
 from deployctl.cli.console import Output, answer_json, story
-from deployctl.cli.options import OutputOption, request_options, spec_options
-from deployctl.cli.up.options import VerifyFlags
-from deployctl.errors import PlanRefusedError
-from deployctl.operations import tuned as tunings
-from deployctl.operations.deploy import verification as verifying
-from deployctl.planning.plan import ServingPlan
+from deployctl.cli.deployed import DOCUMENT_VERSION, show_deployed
+from deployctl.cli.options import (
+    OutputOption,
+    TunedAnywayOption,
+    TunedOption,
+    request_options,
+    spec_options,
+)
+from deployctl.errors import DeployctlError, InputError
+from deployctl.operations.deploy.verification import VerificationRequest
 from deployctl.spec import ServiceSpec
 from deployctl.units import duration
+
+if TYPE_CHECKING:
+    from deployctl.operations.deploy.deployment import Deployed, Deployment
+
+_VerifyOption = Annotated[
+    bool,
+    typer.Option(
+        "--verify",
+        help="Keep the new revision only if it holds --slo under load; else the old one comes "
+        "back, and the exit code is 5.",
+        rich_help_panel="Verification",
+    ),
+]
 
 
 @spec_options
@@ -19,9 +38,10 @@ def command(
     specs: list[ServiceSpec],
     given: frozenset[str],
     *,
-    tuned: tunings.TunedOption = None,
-    tuned_anyway: tunings.TunedAnywayOption = False,
-    verify: VerifyFlags,
+    tuned: TunedOption = None,
+    tuned_anyway: TunedAnywayOption = False,
+    verify: _VerifyOption = False,
+    verification: VerificationRequest,
     output: OutputOption = Output.text,
 ) -> None:
     """Start or update a service; return when it answers a real completion.
@@ -47,75 +67,72 @@ def command(
     [bold]Then[/bold]: deployctl status, deployctl logs -f NAME, deployctl smoke NAME,
     deployctl rollback NAME, deployctl down NAME.
     """
-    found = tunings.read(tuned, tuned_anyway, specs, given)
-    checks = [verifying.read(verify.below(spec, specs), found, spec) for spec in specs]
-    documents: list[dict[str, Any]] = []
+    from deployctl.operations import tuned as tunings
+    from deployctl.operations.deploy.deployment import Deployed, Deployment
+
+    recommended = tunings.read(tuned, tuned_anyway, specs, given)
+    several = len(specs) > 1
+    deployments = [
+        Deployment(spec, recommended, request_for(spec, verification, verify, several))
+        for spec in specs
+    ]
+    for deployment in deployments:
+        deployment.check()
+    answers: list[dict[str, Any]] = []
     try:
-        for spec, check in zip(specs, checks, strict=True):
-            _one(spec, output, found, check, documents)
-    finally:
+        for deployment in deployments:
+            deployed = _up(deployment)
+            answers.append(deployed.document())
+            if output is Output.text:
+                show_deployed(deployed)
+    except DeployctlError as error:
         # What was verified and not kept is an answer too.
-        if output is Output.json and documents:
-            answer_json({"version": 1, "services": documents})
+        if isinstance(error.result, Deployed):
+            answers.append(error.result.document())
+        raise
+    finally:
+        if output is Output.json and answers:
+            answer_json({"version": DOCUMENT_VERSION, "services": answers})
 
 
-def _one(
-    spec: ServiceSpec,
-    output: Output,
-    tuned: tunings.Tuned | None,
-    check: verifying.Verification | None,
-    documents: list[dict[str, Any]],
-) -> None:
-    import os
+def request_for(
+    spec: ServiceSpec, asked: VerificationRequest, verify: bool, several: bool
+) -> VerificationRequest | None:
+    """What is asked of one service of several: its results go into a folder of their own.
 
+    Raises:
+        InputError: it is said how to verify, and --verify is not given.
+    """
+    if not verify:
+        for flag in asked.flags():
+            raise InputError(f"{flag} says how to verify", where=flag, hint="add --verify")
+        return None
+    if asked.out is None or not several:
+        return asked
+    return asked.model_copy(update={"out": asked.out / spec.service})
+
+
+def _up(deployment: "Deployment") -> "Deployed":
+    from deployctl.cli.loadtest.progress import LoadProgress
     from deployctl.cli.progress import Progress
-    from deployctl.operations.deploy import up as keeping
-    from deployctl.operations.deploy.services import (
-        open_rollout,
-        open_store,
-        outcome_document,
-        tell_outcome,
-    )
-    from deployctl.targets import keys, open_driver
+    from deployctl.operations.deploy.deployment import up
+    from deployctl.operations.measure.gate import job_summary
 
-    settings, store = open_store()
-    prepared = tunings.prepare(spec, tuned)
-    kind = prepared.spec.target or "process"
-    key_path = keys.key_path(store.root, kind, spec.service)
-    wanted = keys.with_key_file(prepared.spec, key_path, os.environ)
-    _refuse(prepared.plan)
-    for warning in prepared.plan.warnings:
-        story(f"warning: {warning.message}; {warning.fix}", style="yellow", prefix=8)
-    bundle = keeping.render(prepared.plan, wanted, kind)
-    driver = open_driver(kind, settings)
-    story(f"{spec.service}: {prepared.plan.model} on {prepared.plan.gpu}, target {kind}")
-    more: dict[str, Any] = {}
-    if tuned is not None:
-        more["tuned"] = tunings.document(tuned, prepared)
-    with Progress() as tell:
-        rollout = open_rollout(driver, store, spec.service, tell)
-        if check is None:
-            outcome = rollout.up(wanted, prepared.plan, bundle)
-        else:
-            keeper = keeping.Keeper(check, driver, store, rollout, tell)
-            outcome = keeper.up(prepared._replace(spec=wanted), bundle, documents, more)
-            more["verification"] = keeper.document(kept=True)
-    number = outcome.release.revision
-    if outcome.changed:
-        story(f"{spec.service} serves: revision {number}, in {duration(outcome.seconds)}")
+    name = deployment.spec.service
+    try:
+        with Progress(LoadProgress()) as tell:
+            deployed = up(deployment, tell)
+    except DeployctlError as error:
+        if error.result is not None:
+            job_summary(f"**{name}: not kept.** {error.message}")
+        raise
+    revision = deployed.release.revision if deployed.release else None
+    if deployed.verification is not None:
+        for gap in deployed.verification.gaps_s:
+            story(f"nothing of {name} answered for {duration(gap)}")
+        job_summary(f"**{name}: revision {revision} is kept.**")
+    if deployed.changed:
+        story(f"{name} serves: revision {revision}, in {duration(deployed.seconds)}")
     else:
-        story(f"{spec.service} serves already: revision {number}, unchanged")
-    document = {**outcome_document(driver, store, outcome), **more}
-    if output is Output.text:
-        tell_outcome(document, driver.endpoint(outcome.release))
-    documents.append(document)
-
-
-def _refuse(plan: ServingPlan) -> None:
-    if plan.verdict == "fits":
-        return
-    raise PlanRefusedError(
-        "; ".join(reason.message for reason in plan.reasons) or plan.verdict,
-        where=plan.name,
-        hint=plan.reasons[0].fix if plan.reasons else None,
-    )
+        story(f"{name} serves already: revision {revision}, unchanged")
+    return deployed

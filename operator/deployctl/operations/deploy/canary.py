@@ -1,63 +1,60 @@
-"""Whether there is room to try a revision beside the one that serves, and where."""
+"""Whether there is room for a canary: a new release next to the one that serves."""
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 from deployctl import host
 from deployctl.errors import PortTakenError, TargetError
+from deployctl.hardware.nvidia_smi import Card
+from deployctl.operations.prepare import Prepared
+from deployctl.planning.plan import ServingPlan
+from deployctl.render.bundle import TargetKind
 
-if TYPE_CHECKING:
-    from deployctl.hardware.nvidia_smi import Card
-    from deployctl.operations.prepare import Prepared
-    from deployctl.planning.plan import ServingPlan
-    from deployctl.render.bundle import TargetKind
-
-Beside = Literal["auto", "yes", "no"]
+When = Literal["auto", "yes", "no"]
 # What an engine on a CPU takes beside weights, KV cache and activations: interpreter, torch,
 # compiler. vLLM 0.32 with a 16 MB model: 1.9 GiB resident.
 ENGINE_GIB = 2.5
 # vLLM binds every engine of one rank to the same first cores: with fewer than these, to one or two,
 # where the engine that is asked starves the one that starts.
 CORES = 4
-PORTS = 100  # above the service's own, that a candidate may take one of
 SPARE = 0.9  # share of the free memory that may be counted on
 
 
-class Choice(NamedTuple):
-    """Where a revision is tried, and why there."""
+class Placement(NamedTuple):
+    """Where a new release is verified, and why there."""
 
-    beside: bool
+    canary: bool  # next to the one that serves; else in its place
     why: str
     cards: str | None = None  # for CUDA_VISIBLE_DEVICES
 
 
-def choose(asked: Beside, prepared: "Prepared", *, watch: bool, serving: bool) -> Choice:
-    """Decides. `serving`: whether an older revision runs; `watch`: whether users are watched.
+def place(asked: When, prepared: Prepared, *, watch: bool, serving: bool) -> Placement:
+    """Decides. `serving`: whether an older release runs; `watch`: whether users are watched.
 
     Raises:
-        TargetError: it is to be beside, and there is no room.
+        TargetError: a canary is asked for, and there is no room.
     """
     if not serving:
-        return Choice(False, "nothing serves that it could run beside")
+        return Placement(False, "nothing serves that it could run beside")
     if watch:
-        return Choice(False, "a candidate has no users to be watched")
+        return Placement(False, "a candidate has no users to be watched")
     if asked == "no":
-        return Choice(False, "as asked for")
-    found = room(prepared.plan, prepared.spec.target or "process", forced=asked == "yes")
-    if asked == "yes" and not found.beside:
+        return Placement(False, "as asked for")
+    placement = room(prepared.plan, prepared.spec.target or "process", forced=asked == "yes")
+    if asked == "yes" and not placement.canary:
         raise TargetError(
-            f"there is no room for two: {found.why}",
+            f"there is no room for two: {placement.why}",
             where="--beside yes",
             hint="--beside no replaces the old revision, and brings it back if need be",
         )
-    return found
+    return placement
 
 
-def room(plan: "ServingPlan", kind: "TargetKind", *, forced: bool = False) -> Choice:
+def room(plan: ServingPlan, kind: TargetKind, *, forced: bool = False) -> Placement:
     """Looks for room: memory and cores for a second engine, or GPUs that nobody uses."""
     if kind == "docker" and os.environ.get("DOCKER_HOST", "").startswith(("tcp:", "ssh:")):
-        return Choice(False, "how much room another host has cannot be told")
+        return Placement(False, "how much room another host has cannot be told")
     if plan.accelerator == "cpu":
         memory = host.memory()
         free_gib = memory.available_gib if memory else None
@@ -66,58 +63,56 @@ def room(plan: "ServingPlan", kind: "TargetKind", *, forced: bool = False) -> Ch
 
 
 def on_cpu(
-    plan: "ServingPlan", free_gib: float | None, cores: int, *, forced: bool = False
-) -> Choice:
+    plan: ServingPlan, free_gib: float | None, cores: int, *, forced: bool = False
+) -> Placement:
     """By the plan's memory, and what the host has available; and by its cores, unless it is
     `forced`: too few make a trial slow, not impossible. Pure."""
     memory = plan.memory
     if memory is None or free_gib is None:
-        return Choice(False, "how much memory it needs, or is free, cannot be told")
+        return Placement(False, "how much memory it needs, or is free, cannot be told")
     need = ENGINE_GIB + memory.weights_gib + memory.kv_cache_gib + memory.activation_gib
     need *= plan.tensor_parallel_size  # a process and its share each
-    told = f"it needs about {need:.1f} GiB, and {free_gib:.1f} GiB are available"
+    why = f"it needs about {need:.1f} GiB, and {free_gib:.1f} GiB are available"
     if need > free_gib * SPARE:
-        return Choice(False, told)
+        return Placement(False, why)
     if cores < CORES and not forced:
-        return Choice(False, f"two engines on {cores} cores starve each other")
-    return Choice(True, told)
+        return Placement(False, f"two engines on {cores} cores starve each other")
+    return Placement(True, why)
 
 
-def on_gpu(plan: "ServingPlan", cards: "Sequence[Card]") -> Choice:
+def on_gpu(plan: ServingPlan, cards: Sequence[Card]) -> Placement:
     """By the GPUs that have as much memory free as the engine asks for. Pure."""
     count = plan.world_size
     need = plan.memory.budget_gib if plan.memory else None
     if need is None:
-        return Choice(False, "how much memory it needs cannot be told")
+        return Placement(False, "how much memory it needs cannot be told")
     free = [
         str(card.index)
         for card in cards
         if card.index is not None and (card.memory_free_mib or 0) / 1024 >= need
     ]
-    told = f"it needs {count} GPU{'s' if count > 1 else ''} with {need:.1f} GiB free"
+    why = f"it needs {count} GPU{'s' if count > 1 else ''} with {need:.1f} GiB free"
     if len(free) < count:
-        return Choice(False, f"{told}, and there {'is' if len(free) == 1 else 'are'} {len(free)}")
-    return Choice(True, f"{told}: {', '.join(free[:count])}", ",".join(free[:count]))
+        are = "is" if len(free) == 1 else "are"
+        return Placement(False, f"{why}, and there {are} {len(free)}")
+    return Placement(True, f"{why}: {', '.join(free[:count])}", ",".join(free[:count]))
 
 
-def free_port(after: int) -> int:
-    """The first port above `after` that nobody listens on: near, and none that the kernel hands
-    to outgoing connections where the service's own is not.
+def port(after: int) -> int:
+    """A free port near the service's own, `after`: none that the kernel hands to outgoing
+    connections where the service's own is not.
 
     Raises:
         PortTakenError: none of the next hundred is free.
     """
     try:
-        return host.free_port(after, within=PORTS)
+        return host.free_port(after)
     except PortTakenError as error:
-        raise PortTakenError(
-            f"{error.message} for a candidate",
-            where="--beside",
-            hint="use --beside no, or another --port",
-        ) from error
+        error.where, error.hint = "--beside", "use --beside no, or another --port"
+        raise
 
 
-def _cards(gpu: str) -> "list[Card]":
+def _cards(gpu: str) -> list[Card]:
     """This host's cards that could be `gpu`, as far as CUDA_VISIBLE_DEVICES leaves them."""
     from deployctl.doctor import detect
 

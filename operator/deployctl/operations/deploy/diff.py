@@ -1,22 +1,30 @@
-"""The two sides of `deployctl diff`: the spec's files, and what they are held against."""
+"""What a spec would change: its files, and what they are held against."""
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import yaml
+
+from deployctl.checking.difference import Difference, compare
+from deployctl.checking.documents import documents
+from deployctl.checking.effects import Effect
+from deployctl.checking.yamltext import parse
 from deployctl.errors import DeployctlError, InputError, NotFoundError
+from deployctl.operations.bundle import MARKER, chart_options, known, render
+from deployctl.operations.deploy.services import open_store
+from deployctl.operations.prepare import Prepared, prepare, refuse_unfit
+from deployctl.planning.plan import ServingPlan
+from deployctl.render.bundle import VALUES_FILE
+from deployctl.render.compose import COMPOSE_FILE, ENGINE
+from deployctl.spec import ServiceSpec, load_specs
+from deployctl.targets import helm, history
+from deployctl.targets.docker.running import Running, running_files
+from deployctl.targets.history import Release
+from deployctl.targets.store import KINDS, ServiceRef
 
-if TYPE_CHECKING:
-    from deployctl.checking.difference import Difference
-    from deployctl.operations.prepare import Prepared
-    from deployctl.planning.plan import ServingPlan
-    from deployctl.render import Bundle
-    from deployctl.spec import ServiceSpec
-    from deployctl.targets.docker.running import Running
-    from deployctl.targets.history import Release
-
-MARKER = ".deployctl.json"
 MAX_FILES = 500
 MAX_BYTES = 4 * 1024 * 1024
 # The file that tells which target a folder was rendered for.
@@ -39,8 +47,8 @@ _FIGURES = (
 
 
 @dataclass
-class Sides:
-    """What is compared."""
+class ServiceDiff:
+    """One service held against something: both sides, and every field that differs."""
 
     service: str
     target: str
@@ -50,30 +58,48 @@ class Sides:
     startup_budget_s: int
     replaces: bool = False  # `up` replaces the release whenever a byte of it differs
     old_chart: Path | None = None  # of the old side, where it carries one
-    plan: list[tuple[str, Any, Any]] = field(default_factory=list)
+    plan: list[tuple[str, Any, Any]] = field(default_factory=list)  # figures: old, new
+    differences: list[Difference] = field(default_factory=list)
 
 
-def prepared(specs: "list[ServiceSpec]") -> "Iterator[Prepared]":
-    """Plans every spec."""
-    from deployctl.operations.prepare import prepare
+def diff(
+    specs: Sequence[ServiceSpec],
+    *,
+    folder: Path | None = None,
+    file: Path | None = None,
+    values: Sequence[Path] = (),
+) -> Iterator[ServiceDiff]:
+    """Holds specs against what runs of them; or a rendered folder, or another spec file.
 
-    return map(prepare, specs)
+    `values`: the user's values for the chart, where `folder` was rendered for it.
+
+    Raises:
+        PlanRefusedError: a spec does not fit, or cannot run.
+        NotFoundError: there is nothing to hold it against.
+        Otherwise as `prepare`.
+    """
+    for prepared in map(prepare, specs):
+        refuse_unfit(prepared.plan)
+        if folder is not None:
+            sides = _with_folder(prepared, folder, len(specs), values)
+        elif file is not None:
+            sides = _with_file(prepared, file)
+        else:
+            sides = _with_running(prepared)
+        sides.differences = _differences(sides)
+        yield sides
 
 
-def changes(sides: Sides) -> "list[Difference]":
-    """The changes from the old side to the new one."""
-    from deployctl.checking.difference import Difference, compare
-    from deployctl.checking.effects import Effect
-
+def _differences(sides: ServiceDiff) -> list[Difference]:
+    """From the old side to the new one."""
     old, new = sides.old, sides.new
     if sides.target == "helm":
         old, new = _filled_in(sides)
     found = compare(old, new, sides.target)
     if sides.replaces and old != new:
         why = "deployctl up replaces a release that differs in anything"
-        found = [
-            Difference(c.file, c.where, c.old, c.new, Effect.restarts, why) for c in found
-        ] or [
+        found = [Difference(c.file, c.where, c.old, c.new, Effect.restarts, why) for c in found]
+        return found or [
             Difference(name, "", "text", "text", Effect.restarts, why)
             for name in sorted({*old, *new})
             if old.get(name) != new.get(name)
@@ -81,11 +107,9 @@ def changes(sides: Sides) -> "list[Difference]":
     return found
 
 
-def _filled_in(sides: Sides) -> tuple[dict[str, str], dict[str, str]]:
+def _filled_in(sides: ServiceDiff) -> tuple[dict[str, str], dict[str, str]]:
     """Both sides as objects, where helm is there to make them; else their values."""
-    from deployctl.render.bundle import VALUES_FILE
-    from deployctl.render.helm import chart
-    from deployctl.targets import helm
+    from deployctl.render.helm import chart  # slow, and for charts alone
 
     filled = []
     for files, folder in ((sides.old, sides.old_chart or chart()), (sides.new, chart())):
@@ -98,18 +122,16 @@ def _filled_in(sides: Sides) -> tuple[dict[str, str], dict[str, str]]:
     return filled[0], filled[1]
 
 
-def _bundle(prepared: "Prepared", target: str, old: dict[str, str], values: list[Path]) -> "Bundle":
-    from deployctl.cli.render import Kind, chart_options, render_one
-
-    options = chart_options(Kind(target), _namespace(old), values)
-    return render_one(target, prepared, **options)
+def _files(
+    prepared: Prepared, target: str, old: dict[str, str], values: Sequence[Path]
+) -> dict[str, str]:
+    """The spec's own side, rendered as the other was."""
+    options = chart_options([target], _namespace(old), values)
+    return dict(render(target, prepared, options).files)
 
 
 def _namespace(old: dict[str, str]) -> str:
     """The namespace that the other side's objects are in."""
-    from deployctl.checking.documents import documents
-    from deployctl.checking.yamltext import parse
-
     for file, text in old.items():
         if file.endswith((".yaml", ".yml")) and not file.startswith("chart/"):
             for document in documents(file, parse(text)[0]):
@@ -118,7 +140,9 @@ def _namespace(old: dict[str, str]) -> str:
     return "vllm"
 
 
-def with_folder(prepared: "Prepared", folder: Path, services: int, values: list[Path]) -> Sides:
+def _with_folder(
+    prepared: Prepared, folder: Path, services: int, values: Sequence[Path]
+) -> ServiceDiff:
     """A spec against a folder that was rendered.
 
     Raises:
@@ -135,13 +159,12 @@ def with_folder(prepared: "Prepared", folder: Path, services: int, values: list[
         )
     old = _read(where)
     own = where / "chart"
-    new = _bundle(prepared, target, old, values).files
-    return Sides(
+    return ServiceDiff(
         service=name,
         target=target,
         against=str(where),
         old=old,
-        new=dict(new),
+        new=_files(prepared, target, old, values),
         startup_budget_s=prepared.plan.startup_budget_s,
         old_chart=own if own.is_dir() else None,
     )
@@ -153,8 +176,6 @@ def _target(folder: Path) -> str | None:
 
 def _read(folder: Path) -> dict[str, str]:
     """The rendered files of a folder: those its marker lists, or all that may be."""
-    from deployctl.operations.bundle import known
-
     listed = known(folder)
     names = list(listed) if listed is not None else _walked(folder)
     found = {}
@@ -180,16 +201,13 @@ def _walked(folder: Path) -> list[str]:
     return [f.relative_to(folder).as_posix() for f in found if f.name != MARKER]
 
 
-def with_file(prepared: "Prepared", file: Path) -> Sides:
+def _with_file(prepared: Prepared, file: Path) -> ServiceDiff:
     """A spec against the plan of another spec file.
 
     Raises:
         SpecError: the file is wrong.
         NotFoundError: it has no service of that name, and several others.
     """
-    from deployctl.operations.prepare import prepare
-    from deployctl.spec import load_specs
-
     others = load_specs([file], {})
     name = prepared.plan.name
     chosen = next((s for s in others if s.service == name), others[0])
@@ -201,24 +219,24 @@ def with_file(prepared: "Prepared", file: Path) -> Sides:
         )
     other = prepare(chosen)
     target = prepared.spec.target or "docker"
-    return Sides(
+    return ServiceDiff(
         service=name,
         target=target,
         against=f"{chosen.service} in {file}" if chosen.service != name else str(file),
-        old=dict(_bundle(other, target, {}, []).files),
-        new=dict(_bundle(prepared, target, {}, []).files),
+        old=_files(other, target, {}, ()),
+        new=_files(prepared, target, {}, ()),
         startup_budget_s=prepared.plan.startup_budget_s,
         plan=_figures(other.plan, prepared.plan),
     )
 
 
-def _figures(old: "ServingPlan", new: "ServingPlan") -> list[tuple[str, Any, Any]]:
+def _figures(old: ServingPlan, new: ServingPlan) -> list[tuple[str, Any, Any]]:
     """The figures of two plans that differ."""
     pairs = [(what, figure(old), figure(new)) for what, figure in _FIGURES]
     return [(what, before, after) for what, before, after in pairs if before != after]
 
 
-def with_running(prepared: "Prepared") -> Sides:
+def _with_running(prepared: Prepared) -> ServiceDiff:
     """A spec against what runs of it.
 
     Raises:
@@ -227,11 +245,11 @@ def with_running(prepared: "Prepared") -> Sides:
     """
     target = prepared.spec.target or "docker"
     name = prepared.plan.name
-    new = dict(_bundle(prepared, target, {}, []).files)
+    new = _files(prepared, target, {}, ())
     release = _deployed(name, target)
     budget = prepared.plan.startup_budget_s
     if release is not None:
-        return Sides(
+        return ServiceDiff(
             service=name,
             target=target,
             against=f"revision {release.revision}, which is deployed",
@@ -242,16 +260,14 @@ def with_running(prepared: "Prepared") -> Sides:
             plan=_figures(release.plan, prepared.plan),
         )
     if target == "docker":
-        from deployctl.targets.docker.running import running_files
-
-        found = running_files(name)
-        if found is not None:
-            return Sides(
+        running = running_files(name)
+        if running is not None:
+            return ServiceDiff(
                 service=name,
                 target=target,
-                against=f"the Compose project that runs from {found.source}",
-                old=found.files,
-                new=_as_told(new, found) if found.partial else new,
+                against=f"the Compose project that runs from {running.source}",
+                old=running.files,
+                new=_as_told(new, running) if running.partial else new,
                 startup_budget_s=budget,
             )
     raise NotFoundError(
@@ -261,14 +277,8 @@ def with_running(prepared: "Prepared") -> Sides:
     )
 
 
-def _as_told(new: dict[str, str], running: "Running") -> dict[str, str]:
+def _as_told(new: dict[str, str], running: Running) -> dict[str, str]:
     """The new Compose file, cut down to what a container tells of itself."""
-    import json
-
-    import yaml
-
-    from deployctl.render.compose import COMPOSE_FILE, ENGINE
-
     engine = yaml.safe_load(new[COMPOSE_FILE])["services"][ENGINE]
     told = json.loads(running.files[COMPOSE_FILE])["services"][ENGINE]
     told["environment"] = {
@@ -281,11 +291,7 @@ def _as_told(new: dict[str, str], running: "Running") -> dict[str, str]:
     return {COMPOSE_FILE: json.dumps({"services": {ENGINE: kept}})}
 
 
-def _deployed(name: str, target: str) -> "Release | None":
-    from deployctl.operations.deploy.services import open_store
-    from deployctl.targets import history
-    from deployctl.targets.store import KINDS, ServiceRef
-
+def _deployed(name: str, target: str) -> Release | None:
     _, store = open_store()
     kind = next((k for k in KINDS if k == target), None)
     return history.deployed(store.releases(ServiceRef(kind, name))) if kind else None

@@ -1,37 +1,58 @@
-"""What the verbs of a running service share: settings, records, and how one is described."""
+"""What is known of services, running or not: their state, history and log."""
 
-import json
-import os
-import shlex
-import sys
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
-from deployctl.errors import InputError, NotFoundError
+from deployctl.errors import DeployctlError, InputError, NotFoundError
+from deployctl.render.bundle import TargetKind
+from deployctl.spec import Settings
+from deployctl.targets import history as histories
+from deployctl.targets import open_driver
+from deployctl.targets.history import Release
+from deployctl.targets.readiness import ask
+from deployctl.targets.store import ServiceRef, Store
 
-if TYPE_CHECKING:
-    from deployctl.endpoint import Endpoint
-    from deployctl.events import Tell
-    from deployctl.render.bundle import TargetKind
-    from deployctl.spec import Settings
-    from deployctl.targets import Driver
-    from deployctl.targets.history import Release
-    from deployctl.targets.rollout import Outcome, Rollout
-    from deployctl.targets.store import ServiceRef, Store
+ASK_TIMEOUT_S = 10.0  # a saturated engine queues; one that is silent for longer is no service
+LINES_OF_THE_DEAD = 10
 
-DOCUMENT_VERSION = 1  # of every JSON document these verbs write
+Health = Literal["serving", "starting", "silent", "dead", "stopped", "unknown"]
 
 
-def open_store() -> "tuple[Settings, Store]":
+class ServiceStatus(NamedTuple):
+    """One service, as the JSON document of `status` shows it."""
+
+    service: str
+    target: TargetKind
+    revision: int | None = None  # None, like all below, where it cannot be told
+    status: str = "unknown"  # of the release
+    health: Health = "unknown"
+    detail: str = ""
+    url: str | None = None
+    model: str | None = None
+    gpu: str | None = None
+    started: str | None = None  # ISO 8601, UTC
+    pid: int | None = None  # process target
+    container: str | None = None  # docker target
+    memory_bytes: int | None = None  # resident, engine and children
+    log: str | None = None
+    log_tail: tuple[str, ...] = ()  # of a dead engine
+
+
+class Log(NamedTuple):
+    """The log of one release, oldest line first."""
+
+    ref: ServiceRef
+    release: Release
+    lines: Iterator[str]
+
+
+def open_store() -> tuple[Settings, Store]:
     """The settings, and the records where they say."""
-    from deployctl.spec import Settings
-    from deployctl.targets.store import Store
-
     settings = Settings()
     return settings, Store(settings.state_dir)
 
 
-def find(store: "Store", name: str | None, target: "TargetKind | None") -> "ServiceRef":
+def find(store: Store, name: str | None, target: TargetKind | None) -> ServiceRef:
     """The service of that name, or the only one there is.
 
     Raises:
@@ -51,67 +72,111 @@ def find(store: "Store", name: str | None, target: "TargetKind | None") -> "Serv
     return known[0]
 
 
-def open_rollout(driver: "Driver", store: "Store", service: str, tell: "Tell") -> "Rollout":
-    """A rollout on the records, with the environment that may hold the API key."""
-    from deployctl.targets.rollout import Rollout
+def history(
+    name: str | None = None, target: TargetKind | None = None
+) -> tuple[ServiceRef, list[Release]]:
+    """The releases of a service, oldest first.
 
-    return Rollout(driver, store, service, tell, environment=os.environ)
+    Raises:
+        InputError, NotFoundError: as `find`.
+        StateError: a record is damaged.
+    """
+    _, store = open_store()
+    ref = find(store, name, target)
+    return ref, store.releases(ref)
 
 
-def outcome_document(driver: "Driver", store: "Store", outcome: "Outcome") -> dict[str, Any]:
-    """What `up` and `rollback` answer: where it serves, and where its key and log are."""
-    release = outcome.release
-    endpoint = driver.endpoint(release)
+def logs(
+    name: str | None = None,
+    target: TargetKind | None = None,
+    *,
+    revision: int | None = None,
+    tail: int | None = None,
+    follow: bool = False,
+) -> Log:
+    """The log of the revision at work, or the newest, or the one named.
+
+    Raises:
+        NotFoundError: no such service or revision.
+        Otherwise as `history`.
+    """
+    settings, store = open_store()
+    ref = find(store, name, target)
+    releases = store.releases(ref)
+    chosen = [r for r in releases if r.revision == revision] if revision else releases
+    if not chosen:
+        raise NotFoundError(
+            f"{ref.service} has no revision {revision}" if revision else "there is no revision",
+            hint=f"deployctl history {ref.service} lists them",
+        )
+    release = histories.shown(chosen)
+    lines = open_driver(ref.kind, settings).logs(release, tail=tail, follow=follow)
+    return Log(ref, release, lines)
+
+
+def status(name: str | None = None, target: TargetKind | None = None) -> list[ServiceStatus]:
+    """Looks at one service, or at every one that was not taken down, and asks each engine.
+
+    Raises:
+        NotFoundError: no such service.
+    """
+    settings, store = open_store()
+    refs = [store.find(name, target)] if name else store.services()
+    looked = (_look(settings, store, ref) for ref in refs if target in (None, ref.kind))
+    return [seen for seen in looked if seen and (name or seen.status != "removed")]
+
+
+def _look(settings: Settings, store: Store, ref: ServiceRef) -> ServiceStatus | None:
+    """One service; None when it has no record after all."""
+    try:
+        releases = store.releases(ref)
+        return _look_at(settings, ref, releases) if releases else None
+    except DeployctlError as error:
+        # One broken service must not hide the others.
+        detail = f"{error.message} ({error.where})" if error.where else error.message
+        return ServiceStatus(ref.service, ref.kind, detail=detail)
+
+
+def _look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> ServiceStatus:
+    driver = open_driver(ref.kind, settings)
+    # A revision that is being brought up speaks for the service, once its engine is there.
+    release = histories.deployed(releases) or releases[-1]
+    state = driver.state(release)
+    for unfinished in histories.pending(releases):
+        at_work = driver.state(unfinished)
+        if at_work.condition != "absent":
+            release, state = unfinished, at_work
+    health: Health = "stopped"
+    detail, endpoint = state.detail, None
+    if state.condition == "running":
+        endpoint = driver.endpoint(release)
+        reply = ask(endpoint, ASK_TIMEOUT_S)
+        if reply.ok:
+            health = "serving"
+        else:
+            health = "starting" if release.status == "pending" else "silent"
+            detail = "; ".join(filter(None, [detail, reply.detail]))
+    elif release.status == "deployed" or state.condition == "dead":
+        health = "dead"
+        detail = state.detail or "the engine is gone"
+    elif release.status == "failed":
+        detail = release.message
     log = driver.log_path(release)
-    return {
-        "service": release.service,
-        "target": driver.kind,
-        "revision": release.revision,
-        "changed": outcome.changed,
-        "url": f"{endpoint.url}/v1",
-        "model": endpoint.model,
-        "api_key_file": _key_file(driver, store, release),
-        "log": str(log) if log else None,
-        "seconds": round(outcome.seconds, 1),
-    }
-
-
-def _key_file(driver: "Driver", store: "Store", release: "Release") -> str | None:
-    from deployctl.targets.keys import key_path
-
-    if not release.spec.needs_api_key:
-        return None
-    return str(key_path(store.root, driver.kind, release.service))
-
-
-def curl(endpoint: "Endpoint", key_file: str | None) -> str:
-    """A line that tries the service, without the key in it."""
-    body = {"model": endpoint.model, "prompt": "The capital of France is", "max_tokens": 16}
-    words = ["curl", f"{endpoint.url}/v1/completions", "-H", "Content-Type: application/json"]
-    line = shlex.join(words)
-    if key_file:
-        line += f' -H "Authorization: Bearer $(cat {shlex.quote(key_file)})"'
-    return f"{line} -d {shlex.quote(json.dumps(body, ensure_ascii=False))}"
-
-
-def tell_outcome(document: dict[str, Any], endpoint: "Endpoint") -> None:
-    """The same for a person, on stdout."""
-    name = document["service"]
-    rows = [("url", document["url"]), ("model", document["model"])]
-    if document["api_key_file"]:
-        rows.append(("key", f"in {document['api_key_file']}"))
-    rows.append(("log", document["log"] or f"deployctl logs {name}"))
-    rows.append(("try", curl(endpoint, document["api_key_file"])))
-    rows.append(("stop", f"deployctl down {name}"))
-    print_rows(rows)
-
-
-def print_rows(rows: Sequence[Sequence[str]]) -> None:
-    """Writes columns; the last is never broken or cut, so that it can be copied."""
-    if not rows:
-        return
-    last = len(rows[0]) - 1
-    widths = [max(len(row[column]) for row in rows) for column in range(last)]
-    for row in rows:
-        cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        sys.stdout.write("  ".join([*cells, row[last]]).rstrip() + "\n")
+    tail = driver.logs(release, tail=LINES_OF_THE_DEAD, follow=False) if health == "dead" else ()
+    return ServiceStatus(
+        service=ref.service,
+        target=ref.kind,
+        revision=release.revision,
+        status=release.status,
+        health=health,
+        detail=detail,
+        url=f"{endpoint.url}/v1" if endpoint else None,
+        model=release.plan.served_model_name,
+        gpu=release.plan.gpu,
+        started=state.started,
+        pid=state.pid,
+        container=state.container,
+        memory_bytes=state.memory_bytes,
+        log=str(log) if log else None,
+        log_tail=tuple(tail),
+    )

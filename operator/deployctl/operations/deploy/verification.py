@@ -1,154 +1,124 @@
-"""`up --verify`: the look at a live release that decides whether it is kept."""
+"""`up --verify`: what is asked of a new release, and the look at it that decides if it is kept."""
 
 import dataclasses
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import BaseModel, ConfigDict
 
 from deployctl import units
-from deployctl.cli.console import story
-from deployctl.cli.up.options import FOR, WARMUP, WATCH_FOR, VerifyFlags
-from deployctl.errors import EngineError, InputError, SloMissedError
+from deployctl.endpoint import Endpoint
+from deployctl.errors import EngineError, InputError, SloMissedError, TargetError
+from deployctl.events import Event, Tell
+from deployctl.load import slo as slos
+from deployctl.load.slo import Slo
+from deployctl.operations.deploy import watch
+from deployctl.operations.deploy.canary import When
+from deployctl.operations.tuned import Tuned
+from deployctl.spec import ServiceSpec
+from deployctl.spec.option import flag_of, option
+from deployctl.targets import Driver, readiness
+from deployctl.targets.history import Release
+from deployctl.tuning import verify
+from deployctl.tuning.verify import Judgement
 
 if TYPE_CHECKING:
-    from deployctl.endpoint import Endpoint
-    from deployctl.load.slo import Slo
-    from deployctl.operations.tuned import Tuned
-    from deployctl.spec import ServiceSpec
-    from deployctl.targets import Driver
-    from deployctl.targets.history import Release
     from deployctl.tuning.recommendation import Figures
-    from deployctl.tuning.verify import Judgement
 
-_USERS = 4.0  # where nothing says how many
+FOR, WATCH_FOR = "60s", "5m"
+WARMUP = "5s"
 WITHIN = 0.8  # of the highest load that held while it was tuned
+_USERS = 4.0  # where nothing says how many
+_PANEL = "Verification"
 
 
-class Verification:
-    """How one release is to be looked at, and what was seen."""
+class VerificationRequest(BaseModel):
+    """What may be asked of a verification: one field an option of `up`."""
 
-    def __init__(
-        self, flags: VerifyFlags, slo: "Slo", workload: str | None, load: dict[str, Any]
-    ) -> None:
-        self.flags = flags
-        self.slo = slo
-        self.began = False
-        self.judgement: Judgement | None = None
-        self.folder: Path | None = None
-        self._workload = workload
-        self._load = load
-        text = flags.duration or (WATCH_FOR if flags.watch else FOR)
-        try:
-            self.seconds = units.seconds(text)
-        except ValueError as error:
-            raise InputError(str(error), where="--verify-for") from error
-        if self.seconds < 1:
-            raise InputError(f"{text} is less than 1 s", where="--verify-for")
+    model_config = ConfigDict(frozen=True)
 
-    def look(self, driver: "Driver", release: "Release", service: str) -> str:
-        """Loads, or watches, a release that answers; returns what to record of it.
+    slo: str | None = option(
+        None,
+        "What it must hold: ttft_p95=500ms,itl_p99=50ms,error_rate=1%. [default: the "
+        "recommendation's]",
+        _PANEL,
+        metavar="SLO",
+    )
+    workload: str | None = option(
+        None,
+        "What it is asked: as for loadtest. [default: the recommendation's, or fixed]",
+        _PANEL,
+        metavar="NAME",
+    )
+    users: int | None = option(
+        None,
+        "Users at once. [default: --users, or by the recommendation, or 4]",
+        _PANEL,
+        flag="--verify-users",
+        metavar="N",
+        ge=1,
+    )
+    rate: float | None = option(
+        None, "Instead of users: requests a second, in an open loop.", _PANEL, metavar="R"
+    )
+    duration: str | None = option(
+        None,
+        f"How long to measure, after a warm-up of {WARMUP}. [default: {FOR}; {WATCH_FOR} to watch]",
+        _PANEL,
+        flag="--verify-for",
+        metavar="TIME",
+    )
+    watch: bool = option(
+        False,
+        "Do not load it: watch what its users have, by its /metrics.",
+        _PANEL,
+        flag="--watch-metrics",
+    )
+    canary: When = option(
+        "auto",
+        "Try the new revision beside the old one, on a port of its own: auto (where there is "
+        "room), yes, or no (replace, and bring back).",
+        _PANEL,
+        flag="--beside",
+        metavar="WHEN",
+        show_default=False,
+    )
+    out: Path | None = option(
+        None,
+        "Folder for what was measured. [default: results/NAME-TIME]",
+        _PANEL,
+        flag="--verify-out",
+        metavar="DIR",
+    )
 
-        Raises:
-            SloMissedError: it does not hold its SLO, or was not shown to.
-            EngineError: it died.
-            KeyboardInterrupt: Ctrl-C, while the load test ended in order.
-        """
-        from deployctl.endpoint import Endpoint
-        from deployctl.errors import TargetError
-        from deployctl.operations.measure.endpoint import base_url
-        from deployctl.targets import readiness
-
-        self.began = True
-        found = driver.endpoint(release)
-        endpoint = Endpoint(base_url(found.url), found.model, found.api_key, service)
-        try:
-            if self.flags.watch:
-                from deployctl.operations.deploy import watch as watching
-
-                judged = watching.watch(driver, release, endpoint, self.slo, self.seconds)
-            else:
-                judged = self._measure(endpoint)
-        except EngineError:
-            raise
-        except TargetError as error:
-            if driver.state(release).condition == "running":
-                raise
-            raise readiness.failed(driver, release, "the engine died under load") from error
-        self.judgement = judged
-        if driver.state(release).condition != "running":
-            raise readiness.failed(driver, release, "the engine died under load")
-        if not judged.passed:
-            for reason in judged.reasons[1:]:
-                story(f"also: {reason}")
-            raise SloMissedError(
-                f"verification failed: {judged.reasons[0]}",
-                where=f"--slo {self.slo.text}",
-                hint=f"{self.folder / 'report.html'} shows what was measured"
-                if self.folder
-                else None,
-            )
-        return f"verified: {judged.text}"
-
-    def _measure(self, endpoint: "Endpoint") -> "Judgement":
-        from deployctl.cli.loadtest.options import LoadFlags
-        from deployctl.cli.loadtest.progress import LoadProgress
-        from deployctl.operations.measure import gate as loadgate
-        from deployctl.operations.measure import run as loadmeasure
-        from deployctl.operations.measure import served
-        from deployctl.operations.measure import setup as loadsetup
-        from deployctl.tuning import verify
-
-        flags = LoadFlags(
-            **self._load,
-            workload=self._workload,
-            duration=f"{self.seconds:g}s",
-            warmup=WARMUP,
-            workers="auto",
-        )
-        setup = loadsetup.build(flags, endpoint, served.choose(endpoint, served.models(endpoint)))
-        out = self.flags.out
-        with LoadProgress() as tell:
-            measured = loadmeasure.measure_with_enough_workers(
-                setup, endpoint, out, slo=self.slo, gated=True, tell=tell
-            )
-        result, self.folder = measured.result, measured.folder
-        loadgate.write_reports(self.folder, result, None)
-        if result.interrupted:
-            raise KeyboardInterrupt
-        return verify.of_load(result)
-
-    def document(self) -> dict[str, Any]:
-        """What JSON answers say of it."""
-        seen = self.judgement
-        return {
-            "how": "watch" if self.flags.watch else "load",
-            "slo": self.slo.text,
-            "load": None if self.flags.watch else self._load,
-            "seconds": self.seconds,
-            "passed": seen.passed if seen else None,
-            "reasons": list(seen.reasons) if seen else [],
-            "objectives": [dataclasses.asdict(o) for o in seen.objectives] if seen else [],
-            "folder": str(self.folder) if self.folder else None,
-        }
+    def flags(self) -> list[str]:
+        """The flags of what is not as it is by default."""
+        fields = type(self).model_fields.items()
+        changed = [name for name, field in fields if getattr(self, name) != field.default]
+        return [flag_of(type(self), name) for name in changed]
 
 
-def read(flags: VerifyFlags, tuned: "Tuned | None", spec: "ServiceSpec") -> Verification | None:
-    """From flags and recommendation to what will be done; None without --verify.
+class Verification(NamedTuple):
+    """What will be done: a request with all that was left open settled."""
+
+    slo: Slo
+    load: dict[str, Any]  # users or rate; not used by a watch
+    seconds: float
+    workload: str | None
+    watch: bool
+    canary: When
+    out: Path | None
+
+
+def settle(request: VerificationRequest, tuned: Tuned | None, spec: ServiceSpec) -> Verification:
+    """Fills in what a request leaves open, from the recommendation and the spec.
 
     Raises:
         InputError: there is no SLO, it makes no sense, or options do not go together.
     """
-    from deployctl.load import slo as slos
-    from deployctl.tuning import verify
-
-    if not flags.verify:
-        if flags.stray:
-            raise InputError(
-                f"{flags.stray} says how to verify", where=flags.stray, hint="add --verify"
-            )
-        return None
     measured = tuned.recommendation.measured if tuned else None
-    text = flags.slo or (measured.slo if measured else None)
+    text = request.slo or (measured.slo if measured else None)
     if text is None:
         raise InputError(
             "there is no SLO to hold it to",
@@ -156,30 +126,51 @@ def read(flags: VerifyFlags, tuned: "Tuned | None", spec: "ServiceSpec") -> Veri
             hint="add for example --slo ttft_p95=500ms,error_rate=1%",
         )
     slo = slos.parse(text)
-    if flags.watch:
-        verify.check_watchable(slo)
-        if flags.beside == "yes":
-            raise InputError(
-                "a candidate beside the service has no users to be watched",
-                where="--beside yes",
-                hint="leave out --watch-metrics, so that a load test asks it",
-            )
-        for flag, value in (("--rate", flags.rate), ("--verify-users", flags.users)):
-            if value is not None:
-                raise InputError("watching sends no load", where=flag)
-    if flags.rate is not None and flags.users is not None:
+    if request.watch:
+        _check_watch(request, slo)
+    if request.rate is not None and request.users is not None:
         raise InputError(
             "both --verify-users and --rate are given", where="--rate", hint="give one of them"
         )
-    workload = flags.workload or (measured.workload if measured else None)
-    return Verification(flags, slo, workload, _load(flags, tuned, spec))
+    return Verification(
+        slo,
+        _load(request, tuned, spec),
+        _seconds(request.duration or (WATCH_FOR if request.watch else FOR)),
+        request.workload or (measured.workload if measured else None),
+        request.watch,
+        request.canary,
+        request.out,
+    )
 
 
-def _load(flags: VerifyFlags, tuned: "Tuned | None", spec: "ServiceSpec") -> dict[str, Any]:
+def _check_watch(request: VerificationRequest, slo: Slo) -> None:
+    verify.check_watchable(slo)
+    if request.canary == "yes":
+        raise InputError(
+            "a candidate beside the service has no users to be watched",
+            where="--beside yes",
+            hint="leave out --watch-metrics, so that a load test asks it",
+        )
+    for flag, value in (("--rate", request.rate), ("--verify-users", request.users)):
+        if value is not None:
+            raise InputError("watching sends no load", where=flag)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = units.seconds(text)
+    except ValueError as error:
+        raise InputError(str(error), where="--verify-for") from error
+    if seconds < 1:
+        raise InputError(f"{text} is less than 1 s", where="--verify-for")
+    return seconds
+
+
+def _load(request: VerificationRequest, tuned: Tuned | None, spec: ServiceSpec) -> dict[str, Any]:
     """Rate or users: as given, as the spec's, or by the recommendation, or 4 users."""
-    if flags.rate is not None:
-        return {"rate": flags.rate}
-    if users := flags.users or spec.users:
+    if request.rate is not None:
+        return {"rate": request.rate}
+    if users := request.users or spec.users:
         return {"users": users}
     kind, value = _recommended(tuned)
     if kind == "rate":
@@ -187,7 +178,7 @@ def _load(flags: VerifyFlags, tuned: "Tuned | None", spec: "ServiceSpec") -> dic
     return {"users": max(1, round(value))}
 
 
-def _recommended(tuned: "Tuned | None") -> tuple[str, float]:
+def _recommended(tuned: Tuned | None) -> tuple[str, float]:
     """The load that a recommended figure was had at; less where that is the highest that held.
 
     At its limit a service misses its SLO every other time. It is asked for what is well within,
@@ -195,11 +186,11 @@ def _recommended(tuned: "Tuned | None") -> tuple[str, float]:
     """
     if tuned is None:
         return "users", _USERS
-    found = tuned.recommendation
-    kind, most = _load_of(found.winner or found.baseline)
-    if found.measured.objective == "latency" or found.measured.slo is None:
+    recommended = tuned.recommendation
+    kind, most = _load_of(recommended.winner or recommended.baseline)
+    if recommended.measured.objective == "latency" or recommended.measured.slo is None:
         return kind, most
-    other, least = _load_of(found.baseline)
+    other, least = _load_of(recommended.baseline)
     within = most * WITHIN
     return kind, min(most, max(within, least)) if other == kind else within
 
@@ -213,3 +204,96 @@ def _load_of(figures: "Figures | None") -> tuple[str, float]:
     if kind in ("users", "rate") and 0 < number < math.inf:
         return kind, number
     return "users", _USERS
+
+
+class Verifier:
+    """Verifies a release that answers: loads it, or watches it, and judges what came of it."""
+
+    def __init__(self, verification: Verification, driver: Driver, tell: Tell) -> None:
+        self.began = False
+        self.judgement: Judgement | None = None
+        self.folder: Path | None = None  # of what was measured
+        self._verification = verification
+        self._driver = driver
+        self._tell = tell
+
+    def verify(self, release: Release, service: str) -> str:
+        """Returns what to record of the release.
+
+        Raises:
+            SloMissedError: it does not hold its SLO, or was not shown to.
+            EngineError: it died.
+            KeyboardInterrupt: Ctrl-C, while the load test ended in order.
+        """
+        self.began = True
+        endpoint = self._driver.endpoint(release)._replace(service=service)
+        try:
+            judgement = self._judge(release, endpoint)
+        except EngineError:
+            raise
+        except TargetError as error:
+            if self._driver.state(release).condition == "running":
+                raise
+            raise self._died(release) from error
+        self.judgement = judgement
+        if self._driver.state(release).condition != "running":
+            raise self._died(release)
+        if not judgement.passed:
+            for reason in judgement.reasons[1:]:
+                self._tell(Event("heading", f"also: {reason}"))
+            report = self.folder / "report.html" if self.folder else None
+            raise SloMissedError(
+                f"verification failed: {judgement.reasons[0]}",
+                where=f"--slo {self._verification.slo.text}",
+                hint=f"{report} shows what was measured" if report else None,
+            )
+        return f"verified: {judgement.text}"
+
+    def _died(self, release: Release) -> EngineError:
+        return readiness.failed(self._driver, release, "the engine died under load")
+
+    def _judge(self, release: Release, endpoint: Endpoint) -> Judgement:
+        asked = self._verification
+        if not asked.watch:
+            return self._measure(endpoint)
+        return watch.watch(
+            self._driver, release, endpoint, asked.slo, asked.seconds, tell=self._tell
+        )
+
+    def _measure(self, endpoint: Endpoint) -> Judgement:
+        from deployctl.cli.loadtest.options import LoadFlags
+        from deployctl.operations.measure import gate, run, served, setup
+
+        asked = self._verification
+        flags = LoadFlags(
+            **asked.load,
+            workload=asked.workload,
+            duration=f"{asked.seconds:g}s",
+            warmup=WARMUP,
+            workers="auto",
+        )
+        traffic = setup.build(flags, endpoint, served.choose(endpoint, served.models(endpoint)))
+        measured = run.measure_with_enough_workers(
+            traffic, endpoint, asked.out, slo=asked.slo, gated=True, tell=self._tell
+        )
+        result, self.folder = measured.result, measured.folder
+        gate.write_reports(self.folder, result, None)
+        if result.interrupted:
+            raise KeyboardInterrupt
+        return verify.of_load(result)
+
+    def document(self) -> dict[str, Any]:
+        """What JSON answers say of it."""
+        asked, judgement = self._verification, self.judgement
+        return {
+            "how": "watch" if asked.watch else "load",
+            "slo": asked.slo.text,
+            "load": None if asked.watch else asked.load,
+            "seconds": asked.seconds,
+            "passed": judgement.passed if judgement else None,
+            "reasons": list(judgement.reasons) if judgement else [],
+            "objectives": [dataclasses.asdict(o) for o in judgement.objectives]
+            if judgement
+            else [],
+            "folder": str(self.folder) if self.folder else None,
+        }

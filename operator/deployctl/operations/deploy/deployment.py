@@ -1,0 +1,200 @@
+"""A service is brought up, rolled back or taken down: a typed request, one call, an answer.
+
+The command line, a controller and a program of one's own call the same functions.
+"""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from deployctl.endpoint import Endpoint
+from deployctl.errors import DeployctlError
+from deployctl.events import Event, Tell, silent
+from deployctl.operations import tuned as tunings
+from deployctl.operations.bundle import render
+from deployctl.operations.deploy.services import open_store
+from deployctl.operations.deploy.verification import VerificationRequest, settle
+from deployctl.operations.deploy.verified import Verified, VerifiedRollout
+from deployctl.operations.prepare import refuse_unfit
+from deployctl.operations.tuned import Tuned
+from deployctl.render.bundle import TargetKind
+from deployctl.spec import ServiceSpec
+from deployctl.targets import Driver, history, keys, open_driver
+from deployctl.targets.history import Release
+from deployctl.targets.rollout import Outcome, Rollout
+from deployctl.targets.store import ServiceRef, Store
+
+
+@dataclass(frozen=True)
+class Deployment:
+    """What is wanted of one service: said by flags, by a custom resource, or by hand."""
+
+    spec: ServiceSpec
+    tuned: Tuned | None = None  # a recommendation, laid over the spec
+    verification: VerificationRequest | None = None  # to keep the new release only if it holds
+
+    def check(self) -> None:
+        """Refuses a verification that makes no sense, before anything is done.
+
+        Raises:
+            InputError: there is no SLO, or what is asked for does not go together.
+        """
+        if self.verification is not None:
+            settle(self.verification, self.tuned, self.spec)
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """What serves after a change, and where."""
+
+    service: str
+    target: TargetKind
+    changed: bool
+    seconds: float = 0.0  # from the start of the engine to its first answer
+    release: Release | None = None  # None where nothing serves, after a failure
+    endpoint: Endpoint | None = None
+    api_key_file: Path | None = None
+    log: Path | None = None
+    tuned: dict[str, Any] | None = None  # what was recommended, and what of it was used
+    verification: Verified | None = None
+
+    def document(self) -> dict[str, Any]:
+        """What JSON answers say of it."""
+        answer: dict[str, Any] = {
+            "service": self.service,
+            "target": self.target,
+            "revision": self.release.revision if self.release else None,
+            "changed": self.changed,
+            "url": f"{self.endpoint.url}/v1" if self.endpoint else None,
+            "model": self.endpoint.model if self.endpoint else None,
+            "api_key_file": str(self.api_key_file) if self.api_key_file else None,
+            "log": str(self.log) if self.log else None,
+            "seconds": round(self.seconds, 1),
+        }
+        if self.tuned is not None:
+            answer["tuned"] = self.tuned
+        if self.verification is not None:
+            answer["verification"] = self.verification.document()
+        return answer
+
+
+def up(deployment: Deployment, tell: Tell = silent) -> Deployed:
+    """Plans, renders and brings a service up; returns when it answers a real completion.
+
+    The same deployment twice changes nothing the second time.
+
+    Raises:
+        InputError: the spec, the checkpoint, the recommendation or the verification is wrong.
+        PlanRefusedError: it does not fit, or cannot run.
+        SloMissedError: its verification failed; what served before serves. `error.result` is a
+            `Deployed` that says what was measured, as after any failure of a verified release.
+        EngineError: it did not come up; what ran before runs again.
+        InterruptedByUserError: Ctrl-C; what ran before is starting again.
+        TargetError: port taken, records unwritable, another deployctl at work, and so on.
+    """
+    spec, tuned = deployment.spec, deployment.tuned
+    asked = deployment.verification
+    verification = settle(asked, tuned, spec) if asked is not None else None
+    settings, store = open_store()
+    prepared = tunings.prepare(spec, tuned, tell)
+    plan, kind = prepared.plan, prepared.spec.target or "process"
+    key_path = keys.key_path(store.root, kind, spec.service)
+    prepared = prepared._replace(spec=keys.with_key_file(prepared.spec, key_path, os.environ))
+    refuse_unfit(plan)
+    for warning in plan.warnings:
+        tell(Event("warning", f"{warning.message}; {warning.fix}"))
+    bundle = render(kind, prepared)
+    driver = open_driver(kind, settings)
+    tell(Event("heading", f"{spec.service}: {plan.model} on {plan.gpu}, target {kind}"))
+    rollout = Rollout(driver, store, spec.service, tell, environment=os.environ)
+    told = tunings.document(tuned, prepared) if tuned is not None else None
+    if verification is None:
+        outcome = rollout.up(prepared.spec, plan, bundle)
+        return replace(_deployed(driver, store, outcome), tuned=told)
+    verified = VerifiedRollout(
+        verification, prepared, bundle, driver=driver, store=store, rollout=rollout, tell=tell
+    )
+    try:
+        outcome = verified.run()
+    except DeployctlError as error:
+        if verified.began:
+            error.result = replace(
+                _still_serves(driver, store, spec.service, tell),
+                tuned=told,
+                verification=verified.verified(kept=False),
+            )
+        raise
+    return replace(
+        _deployed(driver, store, outcome),
+        tuned=told,
+        verification=verified.verified(kept=True),
+    )
+
+
+def rollback(
+    service: str,
+    revision: int | None = None,
+    *,
+    target: TargetKind | None = None,
+    tell: Tell = silent,
+) -> Deployed:
+    """Runs an earlier revision once more: the one named, or the last that ran otherwise.
+
+    Raises:
+        NotFoundError: no such service, or nothing to go back to.
+        Otherwise as `up`.
+    """
+    settings, store = open_store()
+    ref = store.find(service, target)
+    driver = open_driver(ref.kind, settings)
+    rollout = Rollout(driver, store, service, tell, environment=os.environ)
+    return _deployed(driver, store, rollout.rollback(revision))
+
+
+def down(
+    service: str,
+    *,
+    target: TargetKind | None = None,
+    volumes: bool = False,
+    tell: Tell = silent,
+) -> list[Release]:
+    """Stops a service; its history stays. Returns the releases that it stopped.
+
+    With `volumes`, caches, logs and the API key go too.
+
+    Raises:
+        NotFoundError: no such service.
+        TargetError: something of it still runs, or the records cannot be written.
+    """
+    settings, store = open_store()
+    ref = store.find(service, target)
+    driver = open_driver(ref.kind, settings)
+    rollout = Rollout(driver, store, service, tell, environment=os.environ)
+    return rollout.down(volumes=volumes)
+
+
+def _deployed(driver: Driver, store: Store, outcome: Outcome) -> Deployed:
+    release = outcome.release
+    key_path = keys.key_path(store.root, driver.kind, release.service)
+    return Deployed(
+        service=release.service,
+        target=driver.kind,
+        changed=outcome.changed,
+        seconds=outcome.seconds,
+        release=release,
+        endpoint=driver.endpoint(release),
+        api_key_file=key_path if release.spec.needs_api_key else None,
+        log=driver.log_path(release),
+    )
+
+
+def _still_serves(driver: Driver, store: Store, service: str, tell: Tell) -> Deployed:
+    """After a failure: what runs now, looked at rather than believed."""
+    try:
+        current = history.deployed(store.releases(ServiceRef(driver.kind, service)))
+        if current is not None and driver.state(current).condition == "running":
+            return _deployed(driver, store, Outcome(current, changed=False, seconds=0.0))
+    except DeployctlError as error:
+        tell(Event("heading", f"what serves now cannot be told: {error.message}"))
+    return Deployed(service, driver.kind, changed=False)

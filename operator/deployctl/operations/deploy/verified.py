@@ -1,0 +1,168 @@
+"""A verified rollout: a new release that is kept only if its verification passed."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from deployctl.errors import SloMissedError, TargetError
+from deployctl.events import Event, Tell
+from deployctl.operations.deploy import canary
+from deployctl.operations.deploy.canary import Placement
+from deployctl.operations.deploy.verification import Verification, Verifier
+from deployctl.operations.prepare import Prepared
+from deployctl.render.bundle import Bundle
+from deployctl.render.candidate import candidate
+from deployctl.targets import Driver, history
+from deployctl.targets import canary as canaries
+from deployctl.targets.history import Release
+from deployctl.targets.rollout import REAL, Outcome, Rollout
+from deployctl.targets.store import ServiceRef, Store
+from deployctl.units import duration
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What became of a verification."""
+
+    where: str  # beside, replaced, in_place
+    why: str  # there
+    kept: bool
+    gaps_s: tuple[float, ...]  # in which nothing of the service answered
+    seen: dict[str, Any]  # how it was verified and what was measured
+
+    def document(self) -> dict[str, Any]:
+        """What JSON answers say of it."""
+        return {
+            **self.seen,
+            "where": self.where,
+            "why": self.why,
+            "kept": self.kept,
+            "gaps_s": [round(gap, 1) for gap in self.gaps_s],
+        }
+
+
+class VerifiedRollout:
+    """One rollout of one service with its verification."""
+
+    def __init__(
+        self,
+        verification: Verification,
+        prepared: Prepared,
+        bundle: Bundle,
+        *,
+        driver: Driver,
+        store: Store,
+        rollout: Rollout,
+        tell: Tell,
+    ) -> None:
+        self._verification = verification
+        self._prepared = prepared
+        self._bundle = bundle
+        self._driver = driver
+        self._store = store
+        self._rollout = rollout
+        self._tell = tell
+        self._verifier = Verifier(verification, driver, tell)
+        self._service = prepared.spec.service
+        self._where, self._why = "in_place", "it serves already"
+
+    @property
+    def began(self) -> bool:
+        """Whether a release was verified at all."""
+        return self._verifier.began
+
+    def run(self) -> Outcome:
+        """Brings it up and verifies it: as a canary where there is room, else in its place.
+
+        Raises:
+            SloMissedError: it was not shown to hold its SLO; what served before serves.
+            Otherwise as `Rollout.up`.
+        """
+        placement = self._place()
+        outcome = self._rollout.up(
+            self._prepared.spec,
+            self._prepared.plan,
+            self._bundle,
+            verify_canary=(lambda new: self._as_canary(new, placement))
+            if placement.canary
+            else None,
+            verify=lambda new: self._in_place(new, placement),
+        )
+        if not outcome.changed:
+            self._once_more(outcome.release)
+        return outcome
+
+    def verified(self, *, kept: bool) -> Verified:
+        """What became of it."""
+        gaps = tuple(self._rollout.gaps_s)
+        return Verified(self._where, self._why, kept, gaps, self._verifier.document())
+
+    def _place(self) -> Placement:
+        ref = ServiceRef(self._driver.kind, self._service)
+        current = history.deployed(self._store.releases(ref))
+        serving = current is not None and self._driver.state(current).condition == "running"
+        if serving and current is not None and current.bundle.digest == self._bundle.digest:
+            return Placement(False, "it serves already")
+        asked = self._verification
+        return canary.place(asked.canary, self._prepared, watch=asked.watch, serving=serving)
+
+    def _in_place(self, release: Release, placement: Placement) -> str:
+        self._where, self._why = "replaced", placement.why
+        self._note(f"verifying revision {release.revision} in its place ({placement.why})")
+        return self._verifier.verify(release, self._service)
+
+    def _as_canary(self, release: Release, placement: Placement) -> str:
+        self._where, self._why = "beside", placement.why
+        stand_in = self._stand_in(release, placement)
+        self._note(
+            f"trying revision {release.revision} as {stand_in.service} on port "
+            f"{stand_in.spec.port}, beside what serves ({placement.why})"
+        )
+        begun, took_s = REAL.clock(), 0.0
+
+        def verify(live: Release) -> str:
+            nonlocal took_s
+            took_s = REAL.clock() - begun
+            self._note(f"verifying {live.service}")
+            return self._verifier.verify(live, self._service)
+
+        try:
+            said = canaries.run(self._driver, self._store, stand_in, verify, self._tell, REAL)
+        except (SloMissedError, TargetError) as error:
+            untouched = f"{self._service} goes on as it was: it was not touched"
+            error.hint = "; ".join(filter(None, [error.hint, untouched]))
+            raise
+        self._note(
+            f"it holds; replacing: nothing will answer for about as long as it took to start "
+            f"({duration(took_s)})"
+        )
+        return said
+
+    def _stand_in(self, release: Release, placement: Placement) -> Release:
+        """The release as a service of its own, on a port and cards of its own."""
+        spec, plan = self._prepared.spec, self._prepared.plan
+        port = canary.port(spec.port)
+        tried = candidate(spec, plan, self._driver.kind, port=port, cards=placement.cards)
+        return release.model_copy(
+            update={
+                "service": tried.spec.service,
+                "revision": 1,
+                "reason": f"candidate of {spec.service}",
+                "candidate_of": spec.service,
+                **tried._asdict(),
+            }
+        )
+
+    def _once_more(self, release: Release) -> None:
+        """What serves already is measured all the same, and stays whatever comes of it."""
+        self._note(f"verifying revision {release.revision}, which serves already")
+        try:
+            self._verifier.verify(release, self._service)
+        except SloMissedError as error:
+            error.hint = (
+                "nothing was changed, so there is nothing to take back; "
+                f"deployctl rollback {release.service} brings the revision before it"
+            )
+            raise
+
+    def _note(self, text: str) -> None:
+        self._tell(Event("note", text))
