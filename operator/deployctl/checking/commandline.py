@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from deployctl.checking.documents import Place
 
-API_SERVER = re.compile(r"vllm\.entrypoints\.(openai\.|cli\.)?(api_server|main)$")
+_API_SERVER = re.compile(r"vllm\.entrypoints\.(openai\.|cli\.)?(api_server|main)$")
 _SHELLS = frozenset({"sh", "bash", "ash", "dash"})
 _ENDS = frozenset({";", "&&", "||", "|", "&", "\n"})
 _SHORT = {
@@ -57,7 +57,7 @@ class CommandLine(NamedTuple):
 
     flags: dict[str, GivenFlag]  # the last of each name
     model: Word | None
-    found: bool  # whether the words start vLLM's server
+    serves: bool = True  # whether the words start vLLM's server
 
     def text(self, name: str) -> str | None:
         """A flag's value."""
@@ -80,7 +80,7 @@ class CommandLine(NamedTuple):
         return int(value) if value is not None and 1 <= value < 100_000 else None
 
 
-EMPTY = CommandLine({}, None, False)
+EMPTY = CommandLine({}, None, serves=False)
 
 
 def command_line(
@@ -91,40 +91,52 @@ def command_line(
     Without a command, the arguments of an engine's image are the engine's. A shell may stand
     in either of the two.
     """
-    if not command and args and args[0].text.rsplit("/", 1)[-1] in _SHELLS:
+    if not command and args and _program(args[0]) in _SHELLS:
         command, args = args, ()
     words = list(command)
     if words and args and _INLINE.fullmatch(words[-1].text):
         words, args = [*words, args[0]], args[1:]
-    shell = bool(words) and words[0].text.rsplit("/", 1)[-1] in _SHELLS
+    shell = bool(words) and _program(words[0]) in _SHELLS
     inline = next((i for i, w in enumerate(words[:-1]) if _INLINE.fullmatch(w.text)), None)
     if shell and inline is not None:
         words = _script(words[inline + 1], args)
     elif engine_image and words and _server(words) is None and _is_engines(args):
-        return _parse(list(args), found=True)  # a script of one's own that passes them on
-    elif words or _starts_server(args):
+        return parse_words(args)  # a script of one's own that passes them on
+    elif words or _server(args) is not None:
         words += args
     elif engine_image:
-        return _parse(list(args), found=True)
-    else:
-        return EMPTY
+        return parse_words(args)
     start = _server(words)
-    if start is None:
-        return EMPTY
-    return _parse(words[start:], found=True)
+    return EMPTY if start is None else parse_words(words[start:])
 
 
 def parse_words(words: Sequence[Word]) -> CommandLine:
     """Takes the engine's own arguments apart, without looking for what starts it."""
-    return _parse(list(words), found=True)
+    model: Word | None = None
+    groups: list[tuple[str, Place, list[Word]]] = []
+    for word in words:
+        if word.text in _ENDS:
+            break
+        flag = _flag(word)
+        if flag is not None:
+            name, value = flag
+            groups.append((name, word.place, [] if value is None else [Word(value, word.place)]))
+        elif groups:
+            groups[-1][2].append(word)
+        elif model is None:
+            model = word
+    flags = {name: GivenFlag(name, tuple(values), place) for name, place, values in groups if name}
+    if "model" in flags and flags["model"].values:
+        model = flags["model"].values[0]
+    return CommandLine(flags, model)
+
+
+def _program(word: Word) -> str:
+    return word.text.rsplit("/", 1)[-1]
 
 
 def _is_engines(args: Sequence[Word]) -> bool:
     return any(word.text == "--model" or word.text.startswith("--model=") for word in args)
-
-
-def _starts_server(words: Sequence[Word]) -> bool:
-    return _server(words) is not None
 
 
 def _script(script: Word, args: Sequence[Word]) -> list[Word]:
@@ -149,32 +161,11 @@ def _script(script: Word, args: Sequence[Word]) -> list[Word]:
 def _server(words: Sequence[Word]) -> int | None:
     """Where the server's own arguments begin."""
     for index, word in enumerate(words):
-        last = word.text.rsplit("/", 1)[-1]
-        if last == "vllm" and index + 1 < len(words) and words[index + 1].text == "serve":
+        if _program(word) == "vllm" and index + 1 < len(words) and words[index + 1].text == "serve":
             return index + 2
-        if API_SERVER.search(word.text) or word.text.endswith("entrypoints/openai/api_server.py"):
+        if _API_SERVER.search(word.text) or word.text.endswith("entrypoints/openai/api_server.py"):
             return index + 1
     return None
-
-
-def _parse(words: list[Word], *, found: bool) -> CommandLine:
-    model: Word | None = None
-    groups: list[tuple[str, Place, list[Word]]] = []
-    for word in words:
-        if word.text in _ENDS:
-            break
-        flag = _flag(word)
-        if flag is not None:
-            name, value = flag
-            groups.append((name, word.place, [] if value is None else [Word(value, word.place)]))
-        elif groups:
-            groups[-1][2].append(word)
-        elif model is None:
-            model = word
-    flags = {name: GivenFlag(name, tuple(values), place) for name, place, values in groups if name}
-    if "model" in flags and flags["model"].values:
-        model = flags["model"].values[0]
-    return CommandLine(flags, model, found)
 
 
 def _flag(word: Word) -> tuple[str, str | None] | None:

@@ -49,7 +49,7 @@ def engine_of_service(service: ComposeService, version: str | None) -> DeclaredE
     command = command_line(
         _words(service, "entrypoint"), _words(service, "command"), engine_image=reference.is_engine
     )
-    if not command.found:
+    if not command.serves:
         return None
     user = literal(data.get("user")).partition(":")[0]
     return DeclaredEngine(
@@ -87,20 +87,19 @@ def environment(service: ComposeService) -> dict[str, EnvVar]:
     """A service's environment, in either of Compose's spellings."""
     given = service.data.get("environment")
     place = service.place.child("environment")
-    found = {}
-    if isinstance(given, dict):
-        for name, value in given.items():
-            known = None if value is None else literal(value)
-            found[name] = EnvVar(_unless_variable(known), place.child(name))
+    variables = {
+        name: EnvVar(None if value is None else _unless_variable(literal(value)), place.child(name))
+        for name, value in mapping(given).items()
+    }
     for index, item in enumerate(items(given)):
         name, equals, value = text(item).partition("=")
         known = _unless_variable(literal(value)) if equals else None
-        found[name] = EnvVar(known, place.child(index))
-    return found
+        variables[name] = EnvVar(known, place.child(index))
+    return variables
 
 
-def _unless_variable(value: str | None) -> str | None:
-    return None if value is not None and re.search(r"\$\{?[A-Za-z_]", value) else value
+def _unless_variable(value: str) -> str | None:
+    return None if re.search(r"\$\{?[A-Za-z_]", value) else value
 
 
 def _mounts(data: dict[str, Any]) -> Iterator[Mount]:
@@ -129,9 +128,10 @@ def _mounts(data: dict[str, Any]) -> Iterator[Mount]:
 
 def reservations(data: dict[str, Any]) -> list[dict[str, Any]]:
     """The devices that a service reserves, in any of Compose's spellings."""
-    found = [mapping(d) for d in items(dig(data, "deploy", "resources", "reservations", "devices"))]
+    deployed = items(dig(data, "deploy", "resources", "reservations", "devices"))
     gpus = data.get("gpus")
-    if gpus == "all":
-        found.append({"count": "all", "capabilities": ["gpu"]})
-    found += [{"capabilities": ["gpu"], **mapping(d)} for d in items(gpus)]
-    return found
+    return [
+        *map(mapping, deployed),
+        *([{"count": "all", "capabilities": ["gpu"]}] if gpus == "all" else []),
+        *({"capabilities": ["gpu"], **mapping(gpu)} for gpu in items(gpus)),
+    ]

@@ -5,7 +5,7 @@ Documents are compared by their fields. A list of arguments is no list to a pers
 go by the name that Kubernetes merges them by, and plain lists are compared whole.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,7 +41,7 @@ def compare(old: Mapping[str, str], new: Mapping[str, str], target: str) -> list
     """Compares the files of two bundles of one target; gravest changes first."""
     changes: list[Difference] = []
     left, right = _documents(old), _documents(new)
-    digests = [_digest(list(side.values())) for side in (left, right)]
+    digests = [_digest(side.values()) for side in (left, right)]
     differs = digests[0] != digests[1] if all(digests) else None
     for key in [*right, *(key for key in left if key not in right)]:
         before, after = left.get(key), right.get(key)
@@ -64,24 +64,27 @@ def worst(changes: list[Difference]) -> Effect | None:
 
 
 def _documents(files: Mapping[str, str]) -> dict[tuple[str, ...], Document]:
-    found: dict[tuple[str, ...], Document] = {}
+    """The documents of data files, each by what makes it the same one on both sides."""
+    known: dict[tuple[str, ...], Document] = {}
     for file, text in files.items():
         name = file.rsplit("/", 1)[-1]
         if not file.endswith(_DATA) or name in _FOLLOWING_FILES or _in_chart(file):
             continue
-        parsed, _ = parse(text)
-        for document in documents(file, parsed):
-            found[_identity(document)] = document
-    return found
+        for document in documents(file, parse(text)[0]):
+            if document.family == "kubernetes":
+                known["object", document.group, document.kind, document.name] = document
+            else:
+                known["file", document.file, str(document.index)] = document
+    return known
 
 
 def _in_chart(file: str) -> bool:
     return file.startswith("chart/")
 
 
-def _digest(found: list[Document]) -> str | None:
+def _digest(known: Iterable[Document]) -> str | None:
     """The digest label of deployctl's own Compose file."""
-    for document in found:
+    for document in known:
         if document.family == "compose":
             value = dig(document.data, "services", "engine", "labels", _FOLLOW[0])
             return value if isinstance(value, str) else None
@@ -93,7 +96,7 @@ def _fields(
 ) -> Iterator[Difference]:
     old, new = _fields_of(before), _fields_of(after)
     for path in [*new, *(path for path in old if path not in new)]:
-        if path[-1] in _FOLLOW if path else False:
+        if path and path[-1] in _FOLLOW:
             continue
         was, now = old.get(path), new.get(path)
         same = was == now or (was != was and now != now)  # two times NaN
@@ -101,16 +104,12 @@ def _fields(
             continue
         verdict = _verdict(after, path, was, now, target, digest_differs=digest_differs)
         if _secret(after, path):
-            was, now = _masked(was), _masked(now)
+            was, now = (None if value is None else "(secret)" for value in (was, now))
         yield Difference(after.file, _where(after, path), was, now, verdict.effect, verdict.why)
 
 
 def _secret(document: Document, path: Field) -> bool:
     return document.kind == "Secret" or bool(SECRET_NAME.search(path[-1] if path else ""))
-
-
-def _masked(value: Any) -> str | None:
-    return None if value is None else "(secret)"
 
 
 def _verdict(
@@ -152,22 +151,15 @@ def _where(document: Document, path: Field) -> str:
 def _whole(before: Document | None, after: Document | None) -> Difference:
     document = after or before
     assert document is not None
-    if document.family != "kubernetes":
-        effect = Effect.restarts if document.family in ("compose", "command") else Effect.in_place
-        return Difference(
-            document.file, document.title, _there(before), _there(after), effect, "the whole file"
-        )
-    if after is None:
-        why = "no longer rendered: Argo CD and Flux prune it, kubectl apply leaves it"
-    else:
+    effect, why = Effect.in_place, "the whole file"
+    if document.family in ("compose", "command"):
+        effect = Effect.restarts
+    elif document.family == "kubernetes" and after is not None:
         why = "is made"
-    return Difference(
-        document.file, document.title, _there(before), _there(after), Effect.in_place, why
-    )
-
-
-def _there(document: Document | None) -> str | None:
-    return None if document is None else "present"
+    elif document.family == "kubernetes":
+        why = "no longer rendered: Argo CD and Flux prune it, kubectl apply leaves it"
+    old, new = (None if side is None else "present" for side in (before, after))
+    return Difference(document.file, document.title, old, new, effect, why)
 
 
 def _texts(old: Mapping[str, str], new: Mapping[str, str], target: str) -> Iterator[Difference]:
@@ -213,11 +205,10 @@ def _walk(value: Any, path: Field, document: Document) -> Iterator[tuple[Field, 
 def _names(value: list[dict[str, Any]]) -> list[str]:
     """What tells the items of a list apart; nothing when they have no such name."""
     for key in _NAMES:
-        found = [item.get(key) for item in value]
-        if all(isinstance(n, str | int) and n != "" for n in found):
-            words = [str(n) for n in found]
-            if len(set(words)) == len(words):
-                return words
+        given = [item.get(key) for item in value]
+        names = [str(name) for name in given if isinstance(name, str | int) and name != ""]
+        if len(set(names)) == len(value):
+            return names
     return []
 
 
@@ -229,22 +220,12 @@ def _engine_words(value: list[Any]) -> bool:
 def _flags(value: list[Any], path: Field, document: Document) -> Iterator[tuple[Field, Any]]:
     words = [Word(str(item), Place(document)) for item in value]
     command = command_line([], words, engine_image=False)
-    if not command.found:
+    if not command.serves:
         command = parse_words(words)
     else:
-        yield path, " ".join(w.text for w in words[: words.index(_first_flag(words))])
+        first = next((i for i, word in enumerate(words) if word.text.startswith("--")), -1)
+        yield path, " ".join(word.text for word in words[:first])
     if command.model is not None and "model" not in command.flags:
         yield (*path, "MODEL"), command.model.text
     for name, flag in command.flags.items():
         yield (*path, f"--{name}"), " ".join(word.text for word in flag.values)
-
-
-def _first_flag(words: list[Word]) -> Word:
-    return next((w for w in words if w.text.startswith("--")), words[-1])
-
-
-def _identity(document: Document) -> tuple[str, ...]:
-    """What makes two documents of two sides the same one."""
-    if document.family == "kubernetes":
-        return ("object", document.group, document.kind, document.name)
-    return ("file", document.file, str(document.index))

@@ -47,8 +47,8 @@ class Image(NamedTuple):
     @property
     def version(self) -> str | None:
         """The vLLM release inside, where the repository's tags tell."""
-        found = _VERSION.match(self.tag)
-        return found[1] if found and _RELEASES.search(self.repository) else None
+        match = _VERSION.match(self.tag)
+        return match[1] if match and _RELEASES.search(self.repository) else None
 
     @property
     def is_engine(self) -> bool:

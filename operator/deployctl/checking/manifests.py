@@ -78,8 +78,8 @@ class Manifests:
     def compose_engines(self) -> list[DeclaredEngine]:
         """The vLLM engines of Compose files; place and data are the service's own."""
         version = self.options.engine_version
-        found = (engine_of_service(service, version) for service in self.compose_services)
-        return [engine for engine in found if engine is not None]
+        engines = (engine_of_service(service, version) for service in self.compose_services)
+        return [engine for engine in engines if engine is not None]
 
     @cached_property
     def engines(self) -> list[DeclaredEngine]:

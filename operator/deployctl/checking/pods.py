@@ -25,6 +25,7 @@ RUNS_TO_END = ("Job", "CronJob")
 SCALED = ("Deployment", "StatefulSet", "ReplicaSet")
 GPU_VENDORS = ("nvidia.com/", "amd.com/gpu", "gpu.intel.com/")
 _GPU_SIDE = ("nvidia.com/gpumem", "nvidia.com/gpucores")  # shares of a card, by HAMi
+_READ_ONLY = ("configMap", "secret", "projected", "downwardAPI")
 BUDGET_ANNOTATION = "startup-budget-seconds"  # after any prefix
 
 
@@ -35,12 +36,16 @@ class Container:
     pod: "Pod"
     place: Place
     data: dict[str, Any]
-    init: bool
 
     @property
     def name(self) -> str:
         """Its name."""
         return text(self.data.get("name"))
+
+    @property
+    def init(self) -> bool:
+        """Whether it prepares the others and ends."""
+        return self.place.path[-2] == "initContainers"
 
     def setting(self, key: str) -> Any:
         """A security setting: the container's own, else the pod's."""
@@ -54,26 +59,29 @@ class Container:
 class Pod:
     """A pod as a template says it."""
 
-    document: Document
     template: Place
     engine_version: str | None  # of images that do not tell
     bare: bool = False  # the template is a pod's spec, without metadata around it
 
     @property
-    def data(self) -> dict[str, Any]:
-        """The template: metadata and spec."""
-        found = mapping(dig(self.document.data, *self.template.path))
-        return {"spec": found} if self.bare else found
-
-    @property
-    def spec(self) -> dict[str, Any]:
-        """The pod's spec."""
-        return mapping(self.data.get("spec"))
+    def document(self) -> Document:
+        """The object that makes the pod."""
+        return self.template.document
 
     @property
     def place(self) -> Place:
         """Where the pod's spec is."""
         return self.template if self.bare else self.template.child("spec")
+
+    @property
+    def spec(self) -> dict[str, Any]:
+        """The pod's spec."""
+        return mapping(self.place.value)
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        """The pod's metadata; nothing of a bare spec."""
+        return {} if self.bare else mapping(self.template.child("metadata").value)
 
     @property
     def operated(self) -> bool:
@@ -83,7 +91,7 @@ class Pod:
     @property
     def labels(self) -> dict[str, Any]:
         """The pod's labels."""
-        return mapping(dig(self.data, "metadata", "labels"))
+        return mapping(self.metadata.get("labels"))
 
     @property
     def namespace(self) -> str:
@@ -94,8 +102,8 @@ class Pod:
     def replicas(self) -> int:
         """How many of it are wanted at first."""
         if self.operated:  # beside the template: of a Rollout, or of a group of workers
-            beside = mapping(dig(self.document.data, *self.template.path[:-1]))
-            return max(0, whole(beside.get("replicas"), 1))
+            around = mapping(Place(self.document, self.template.path[:-1]).value)
+            return max(0, whole(around.get("replicas"), 1))
         if self.document.kind not in SCALED:
             return 1
         return max(0, whole(self.document.spec.get("replicas"), 1))
@@ -103,10 +111,8 @@ class Pod:
     @property
     def startup_budget(self) -> float | None:
         """Seconds that the plan allows for a start, where an annotation says so."""
-        for source in (dig(self.data, "metadata", "annotations"), self.document.metadata):
-            found = mapping(source)
-            found = mapping(found.get("annotations")) if "annotations" in found else found
-            for name, value in found.items():
+        for metadata in (self.metadata, self.document.metadata):
+            for name, value in mapping(metadata.get("annotations")).items():
                 if name.endswith(BUDGET_ANNOTATION):
                     return quantity(value)
         return None
@@ -114,18 +120,17 @@ class Pod:
     @cached_property
     def containers(self) -> list[Container]:
         """Every container; those that prepare the others first."""
-        found = []
-        for key in ("initContainers", "containers"):
-            for index, data in mappings(self.spec.get(key)):
-                place = self.place.child(key, index)
-                found.append(Container(self, place, data, key == "initContainers"))
-        return found
+        return [
+            Container(self, place, data)
+            for key in ("initContainers", "containers")
+            for place, data in self.place.mappings(key)
+        ]
 
     @cached_property
     def engines(self) -> list[DeclaredEngine]:
         """The vLLM servers among the containers."""
-        found = (self._engine(c) for c in self.containers if not c.init)
-        return [engine for engine in found if engine is not None]
+        engines = (self._engine(c) for c in self.containers if not c.init)
+        return [engine for engine in engines if engine is not None]
 
     @cached_property
     def volumes(self) -> dict[str, dict[str, Any]]:
@@ -142,7 +147,7 @@ class Pod:
         )
         assumed = reference.is_engine and not data.get("command") and not self.operated
         idle = self.operated and not (data.get("command") or data.get("args"))  # Ray starts it
-        if idle or not (command.found or assumed):
+        if idle or not (command.serves or assumed):
             return None
         user = container.setting("runAsUser")
         claims = {
@@ -169,32 +174,29 @@ class Pod:
 def pods_of(document: Document, engine_version: str | None) -> Iterator[Pod]:
     """The pods that an object makes."""
     for path in _TEMPLATES.get(document.kind, ()):
-        pod = Pod(document, document.place(*path), engine_version)
-        if pod.data:
+        pod = Pod(document.place(*path), engine_version)
+        if mapping(pod.template.value):
             yield pod
     if document.custom and document.kind not in _TEMPLATES:
-        yield from _searched(document, engine_version, document.place("spec"), document.spec)
+        for place, bare in _templates(document.place("spec"), document.spec):
+            yield Pod(place, engine_version, bare)
 
 
-def _searched(
-    document: Document, engine_version: str | None, place: Place, value: Any, depth: int = 0
-) -> Iterator[Pod]:
-    """Pods in a custom resource, wherever it has them: a template, or a pod's spec alone."""
+def _templates(place: Place, value: Any, depth: int = 0) -> Iterator[tuple[Place, bool]]:
+    """The templates in a custom resource, wherever it has them; and whether each is bare."""
     if depth > MAX_DEPTH:
         return
     if isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _searched(document, engine_version, place.child(index), item, depth + 1)
+            yield from _templates(place.child(index), item, depth + 1)
     elif isinstance(value, dict):
         if _is_pod(value.get("spec")):
-            yield Pod(document, place, engine_version)
+            yield place, False
         elif _is_pod(value):
-            yield Pod(document, place, engine_version, bare=True)
+            yield place, True
         else:
             for key, item in value.items():
-                yield from _searched(
-                    document, engine_version, place.child(str(key)), item, depth + 1
-                )
+                yield from _templates(place.child(str(key)), item, depth + 1)
 
 
 def _is_pod(value: Any) -> bool:
@@ -232,14 +234,15 @@ def _words(container: Container, key: str) -> list[Word]:
 
 
 def _environment(container: Container) -> dict[str, EnvVar]:
-    found = {}
-    for index, entry in mappings(container.data.get("env")):
+    variables = {}
+    for place, entry in container.place.mappings("env"):
         value = entry.get("value")
-        literal = str(value) if isinstance(value, str | int | float) else None
-        if "valueFrom" not in entry and literal is None:
-            literal = ""
-        found[text(entry.get("name"))] = EnvVar(literal, container.place.child("env", index))
-    return found
+        if isinstance(value, str | int | float):
+            known: str | None = str(value)
+        else:
+            known = None if "valueFrom" in entry else ""
+        variables[text(entry.get("name"))] = EnvVar(known, place)
+    return variables
 
 
 def _mounts(pod: Pod, data: dict[str, Any], claims: set[str]) -> Iterator[Mount]:
@@ -248,18 +251,13 @@ def _mounts(pod: Pod, data: dict[str, Any], claims: set[str]) -> Iterator[Mount]
         if not path:
             continue
         volume = pod.volumes.get(name, {})
-        limit = None
         if mount.get("readOnly") is True:
-            kind = "readonly"
+            yield Mount(path, "readonly")
         elif isinstance(volume.get("emptyDir"), dict):
             kind = "memory" if volume["emptyDir"].get("medium") == "Memory" else "scratch"
-            limit = quantity(volume["emptyDir"].get("sizeLimit"))
-        elif any(k in volume for k in ("configMap", "secret", "projected", "downwardAPI")):
-            kind = "readonly"
-        elif name in claims or any(k in volume for k in ("persistentVolumeClaim", "hostPath")):
-            kind = "kept"
+            yield Mount(path, kind, quantity(volume["emptyDir"].get("sizeLimit")))
+        elif any(source in volume for source in _READ_ONLY):
+            yield Mount(path, "readonly")
         else:
-            kind = "kept" if volume else "scratch"
-            if "ephemeral" in volume:
-                kind = "scratch"
-        yield Mount(path, kind, limit)
+            kept = name in claims or bool(volume and "ephemeral" not in volume)
+            yield Mount(path, "kept" if kept else "scratch")

@@ -13,7 +13,7 @@ SECRET_NAME = re.compile(
     re.IGNORECASE,
 )
 _QUANTITY = re.compile(
-    r"[+-]?(?P<number>\d+(\.\d*)?|\.\d+)(?P<suffix>[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d{1,2})?"
+    r"(?P<number>[+-]?(\d+(\.\d*)?|\.\d+))(?P<suffix>[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d{1,2})?"
 )
 _SCALE = {
     "": 1.0,
@@ -103,15 +103,12 @@ def quantity(value: object) -> float | None:
         return None
     if isinstance(value, int | float):
         return float(value) if abs(value) < 1e30 else None
-    found = _QUANTITY.fullmatch(value) if isinstance(value, str) and len(value) < 64 else None
-    if found is None:
+    match = _QUANTITY.fullmatch(value) if isinstance(value, str) and len(value) < 64 else None
+    if match is None:
         return None
-    sign = -1.0 if str(value).startswith("-") else 1.0
-    suffix = found["suffix"] or ""
-    scale = _SCALE.get(suffix)
-    if scale is None:  # an exponent
-        scale = 10.0 ** int(suffix[1:])
-    return sign * float(found["number"]) * scale
+    suffix = match["suffix"] or ""
+    scale = _SCALE[suffix] if suffix in _SCALE else 10.0 ** int(suffix[1:])  # or an exponent
+    return float(match["number"]) * scale
 
 
 def size(value: object) -> float | None:
@@ -120,11 +117,11 @@ def size(value: object) -> float | None:
         return None
     if isinstance(value, int | float):
         return float(value)
-    found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) and len(value) < 64 else None
-    if found is None:
+    match = _SIZE.fullmatch(value.strip()) if isinstance(value, str) and len(value) < 64 else None
+    if match is None:
         return None
-    power = " kmgt".index(found["unit"].lower()) if found["unit"] else 0
-    return float(found["number"]) * 1024.0**power
+    power = " kmgt".index(match["unit"].lower()) if match["unit"] else 0
+    return float(match["number"]) * 1024.0**power
 
 
 def seconds(value: object) -> float | None:

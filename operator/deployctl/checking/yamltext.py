@@ -66,15 +66,15 @@ def _pieces(text: str) -> list[tuple[int, str]]:
     """Cuts at the markers, which can stand in no scalar; with the line each piece begins at."""
     cuts = [0, *(m.end() for m in _SEPARATOR.finditer(text))]
     starts = [*(m.start() for m in _SEPARATOR.finditer(text)), len(text)]
-    found = []
+    pieces = []
     line, position = 1, 0
     for cut, end in zip(cuts, starts, strict=True):
         line += text.count("\n", position, cut)
         position = cut
         piece = _DIRECTIVE.sub("", text[cut:end])
         if piece.strip():
-            found.append((line, piece))
-    return found
+            pieces.append((line, piece))
+    return pieces
 
 
 def _syntax(error: yaml.YAMLError, piece: str, first_line: int) -> Trouble:
@@ -98,7 +98,7 @@ class _Composer:
     """Builds one document from events."""
 
     def __init__(self, text: str, first_line: int) -> None:
-        self._events = yaml.parse(text, Loader=_PARSER)
+        self._events: Any = yaml.parse(text, Loader=_PARSER)
         self._first_line = first_line
         self._anchors: dict[str, tuple[Any, int]] = {}
         self._nodes = 0
@@ -147,31 +147,31 @@ class _Composer:
     def _alias(self, event: Any) -> Any:
         if event.anchor not in self._anchors:
             raise yaml.composer.ComposerError(
-                None, None, f"nothing is called &{event.anchor} before this", _mark(event)
+                None, None, f"nothing is called &{event.anchor} before this", event.start_mark
             )
         value, nodes = self._anchors[event.anchor]
         self._count(nodes, event)
         return value
 
     def _sequence(self, path: Path, depth: int) -> list[Any]:
-        found: list[Any] = []
+        entries: list[Any] = []
         for event in self._events:
             if isinstance(event, yaml.SequenceEndEvent):
                 break
-            here = (*path, len(found))
+            here = (*path, len(entries))
             self.lines[here] = self._line(event)
-            found.append(self._value(event, here, depth + 1))
-        return found
+            entries.append(self._value(event, here, depth + 1))
+        return entries
 
     def _mapping(self, path: Path, depth: int) -> dict[str, Any]:
-        found: dict[str, Any] = {}
+        entries: dict[str, Any] = {}
         merged: list[Any] = []
         for event in self._events:
             if isinstance(event, yaml.MappingEndEvent):
                 break
             if not isinstance(event, yaml.ScalarEvent):
                 raise yaml.constructor.ConstructorError(
-                    None, None, "a key must be plain text", _mark(event)
+                    None, None, "a key must be plain text", event.start_mark
                 )
             key, line = str(event.value), self._line(event)
             self._count(1, event)
@@ -180,21 +180,17 @@ class _Composer:
             if key == "<<" and event.implicit[0]:
                 merged += value if isinstance(value, list) else [value]
                 continue
-            if key in found:
+            if key in entries:
                 self.troubles.append(
                     Trouble(line, f"the key {key[:80]!r} is written twice", "duplicate")
                 )
             self.lines[here] = line
-            found[key] = value
+            entries[key] = value
         for value in merged:
             if isinstance(value, dict):
                 self._count(len(value), event)
-                found = {**value, **found}
-        return found
-
-
-def _mark(event: Any) -> Any:
-    return event.start_mark
+                entries = {**value, **entries}
+        return entries
 
 
 def _scalar(event: Any) -> Any:

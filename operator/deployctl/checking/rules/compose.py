@@ -92,8 +92,8 @@ def health(manifests: Manifests) -> Iterator[Finding]:
 def devices(manifests: Manifests) -> Iterator[Finding]:
     """Cards and shared memory."""
     for engine in manifests.compose_engines:
-        found = reservations(engine.data)
-        if engine.nvidia and not found and engine.data.get("runtime") != "nvidia":
+        reserved = reservations(engine.data)
+        if engine.nvidia and not reserved and engine.data.get("runtime") != "nvidia":
             yield GPU.at(
                 engine.place.child("deploy"),
                 "the engine is built for CUDA and reserves no device"
@@ -103,7 +103,7 @@ def devices(manifests: Manifests) -> Iterator[Finding]:
                 "capabilities [gpu]",
                 severity=None if engine.image.cuda else Severity.note,
             )
-        for device in found:
+        for device in reserved:
             if "gpu" not in [str(c) for c in items(device.get("capabilities"))]:
                 yield GPU.at(
                     engine.place.child("deploy"),

@@ -7,7 +7,7 @@ from deployctl.checking import schemas
 from deployctl.checking.documents import Document, Place
 from deployctl.checking.finding import Finding, RuleGroup, check
 from deployctl.checking.manifests import Manifests
-from deployctl.checking.values import nearest, text
+from deployctl.checking.values import mapping, nearest, text
 
 GROUP = RuleGroup("Objects")
 SCHEMA = GROUP.error(
@@ -82,7 +82,12 @@ def _templates(manifests: Manifests, document: Document, version: str) -> Iterat
     """The pod templates of a custom resource whose own fields are not known."""
     for pod in manifests.pods:
         if pod.document is document and not pod.bare:
-            yield from _errors(pod.template, pod.data, schemas.pod_template(version), custom=True)
+            yield from _errors(
+                pod.template,
+                mapping(pod.template.value),
+                schemas.pod_template(version),
+                custom=True,
+            )
 
 
 def _errors(place: Place, value: Any, validator: Any, *, custom: bool = False) -> Iterator[Finding]:
