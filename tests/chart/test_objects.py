@@ -16,8 +16,6 @@ from deployctl.render.process import COMMAND_FILE
 
 pytestmark = pytest.mark.helm
 
-CRD_KINDS = {"PodMonitor", "ServiceMonitor", "PrometheusRule", "ScaledObject", "HTTPRoute"}
-
 
 @pytest.fixture(scope="module")
 def small():

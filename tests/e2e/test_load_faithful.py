@@ -15,7 +15,6 @@ import pytest
 from load_parts import (
     PATIENCE_S,
     TOKENS,
-    FakeEngine,
     again_if_late,
     finished,
     lateness,
@@ -47,13 +46,6 @@ OUTCOMES = {
     "not_a_stream": "stream_error",
     "silent": "timeout",
 }
-
-
-@pytest.fixture
-def engine(tmp_path):
-    engine = FakeEngine(tmp_path / "sent.jsonl")
-    yield engine
-    engine.stop()
 
 
 @again_if_late

@@ -13,14 +13,7 @@ from itertools import takewhile
 import pytest
 
 from deployctl_loadtest import arrivals
-from load_parts import PATIENCE_S, FakeEngine, finished, loadtest, samples_in, wait_for_samples
-
-
-@pytest.fixture
-def engine(tmp_path):
-    engine = FakeEngine(tmp_path / "sent.jsonl")
-    yield engine
-    engine.stop()
+from load_parts import PATIENCE_S, finished, loadtest, samples_in, wait_for_samples
 
 
 def codes(result):

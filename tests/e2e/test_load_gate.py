@@ -11,14 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from load_parts import PATIENCE_S, TTFT, FakeEngine, again_if_late, most_late, samples_in
-
-
-@pytest.fixture
-def engine(tmp_path):
-    engine = FakeEngine(tmp_path / "sent.jsonl")
-    yield engine
-    engine.stop()
+from load_parts import PATIENCE_S, TTFT, again_if_late, most_late, samples_in
 
 
 def deployctl(*words, code, environment=None):

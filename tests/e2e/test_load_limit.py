@@ -2,18 +2,9 @@
 
 import json
 
-import pytest
-
-from load_parts import FakeEngine, again_if_late, finished, loadtest, refused
+from load_parts import again_if_late, finished, loadtest, refused
 
 SEARCH_S = 600  # a minute, where the machine does nothing else
-
-
-@pytest.fixture
-def engine(tmp_path):
-    engine = FakeEngine(tmp_path / "sent.jsonl")
-    yield engine
-    engine.stop()
 
 
 @again_if_late

@@ -7,7 +7,6 @@ from itertools import accumulate, pairwise
 import pytest
 
 from load_parts import (
-    FakeEngine,
     again_if_late,
     finished,
     lateness,
@@ -16,13 +15,6 @@ from load_parts import (
     samples_in,
     tokens_sent,
 )
-
-
-@pytest.fixture
-def engine(tmp_path):
-    engine = FakeEngine(tmp_path / "sent.jsonl")
-    yield engine
-    engine.stop()
 
 
 @again_if_late

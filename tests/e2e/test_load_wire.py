@@ -13,16 +13,9 @@ from itertools import pairwise
 
 import pytest
 
-from load_parts import PATIENCE_S, FakeEngine, finished, lateness, loadtest, refused, samples_in
+from load_parts import PATIENCE_S, finished, lateness, loadtest, refused, samples_in
 
 SECRET = "a-tenant-that-nobody-may-see"
-
-
-@pytest.fixture
-def engine(tmp_path):
-    engine = FakeEngine(tmp_path / "sent.jsonl")
-    yield engine
-    engine.stop()
 
 
 def certificate(folder):

@@ -6,16 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from load_parts import FakeEngine, finished, loadtest, samples_in, wait_for_samples
+from load_parts import finished, loadtest, samples_in, wait_for_samples
 
 SAFE_S = 3.0  # of a run of 4.6 s
-
-
-@pytest.fixture
-def engine(tmp_path):
-    engine = FakeEngine(tmp_path / "sent.jsonl")
-    yield engine
-    engine.stop()
 
 
 def test_workers_share_one_schedule_and_hand_over_every_sample(engine, tmp_path):

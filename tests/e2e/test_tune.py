@@ -39,11 +39,12 @@ def shell(tmp_path, tiny_checkpoint):
     assert carrying(tmp_path / "state") == []
 
 
-def test_from_nothing_to_an_answer_and_no_further(shell):
+@pytest.mark.parametrize("budget", ["2m", pytest.param("4m", marks=pytest.mark.night)])
+def test_from_nothing_to_an_answer_and_no_further(shell, budget):
     # An SLO that any machine holds at some rate, and that few requests decide: some answers of
     # a random model have no text, which counts as failed. The evidence is tested, no winner.
     code, answer, story = shell(
-        *shell.service, "--objective", "goodput", "--slo", "ttft_p50=2s", "--budget", "4m",
+        *shell.service, "--objective", "goodput", "--slo", "ttft_p50=2s", "--budget", budget,
         "--max-trials", 3, "--enforce-eager", "--load", "rate=4", "--study", "s", "--seed", 3,
         seconds=560,
     )  # fmt: skip

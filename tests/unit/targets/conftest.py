@@ -3,7 +3,6 @@
 import pytest
 
 from deployctl.endpoint import Endpoint
-from deployctl.errors import EngineError
 from deployctl.targets.driver import EngineState
 from deployctl.targets.readiness import Reply, Tools
 from deployctl.targets.rollout import Rollout
@@ -114,8 +113,3 @@ class World:
 @pytest.fixture
 def world(tmp_path):
     return World(tmp_path / "state")
-
-
-@pytest.fixture
-def engine_error():
-    return EngineError("it broke")
