@@ -34,7 +34,9 @@ def cli_page() -> str:
     """The command-line reference: every verb, its help and its options."""
     root: Any = typer.main.get_command(build(every=True))
     lines = [HEADER + "# The command line\n"]
-    lines.append("stdout is the answer, stderr is the story. Every verb takes `--help`.\n")
+    lines.append(
+        "The answer goes to stdout, progress and errors to stderr. Every verb takes `--help`.\n"
+    )
     lines += ["| exit code | meaning |", "|---|---|"]
     lines += [f"| {code} | {meaning} |" for code, meaning in EXIT_CODES]
     for name, verb in VERBS.items():
@@ -95,15 +97,15 @@ def service_page() -> str:
 def checks_page() -> str:
     """The codes of `deployctl check`, from the rules themselves."""
     groups = sorted({rule.group for rule in RULES.values()})
-    lines = [HEADER + "# What deployctl check knows\n"]
+    lines = [HEADER + "# The rules of deployctl check\n"]
     lines.append(
-        f"{len(RULES)} codes. A code is stable: `--ignore CODE` leaves it out everywhere, the\n"
-        f'annotation `{IGNORE_ANNOTATION}: "CODE CODE"` at one object (`x-deployctl:\n'
-        "check-ignore:` in a Compose file). Errors refuse (exit code 3), warnings do with\n"
-        "`--strict`, notes never. Some findings of a code are milder than the code.\n"
+        f"{len(RULES)} codes. A code is stable: `--ignore CODE` ignores it everywhere, the\n"
+        f'annotation `{IGNORE_ANNOTATION}: "CODE CODE"` on one object (`x-deployctl:\n'
+        "check-ignore:` in a Compose file). Errors fail the check (exit code 3), warnings only\n"
+        "with `--strict`, notes never. Some findings are less severe than their code.\n"
     )
     for group in groups:
-        lines += [f"## {group}", "", "| code | severity | what it does to you |", "|---|---|---|"]
+        lines += [f"## {group}", "", "| code | severity | consequence |", "|---|---|---|"]
         for code, rule in sorted(RULES.items()):
             if rule.group == group:
                 lines.append(f"| `{code}` | {rule.severity.value} | {rule.hurts} |")
