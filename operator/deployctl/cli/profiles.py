@@ -87,7 +87,7 @@ def _print_one(profile: "GpuProfile") -> None:
     from rich.table import Table
 
     from deployctl.cli.console import out
-    from deployctl.hardware.profile import shipped
+    from deployctl.hardware.profiles import shipped
 
     link = profile.interconnect
     rows = [

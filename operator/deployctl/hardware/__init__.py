@@ -1,5 +1,5 @@
 """GpuProfile, loaded from deploy/profiles/*.yaml or a user's file; reads nvidia-smi's output."""
 
-from deployctl.hardware.profile import GpuProfile, Interconnect, all_profiles, load_profile
+from deployctl.hardware.profiles import GpuProfile, Interconnect, all_profiles, load_profile
 
 __all__ = ["GpuProfile", "Interconnect", "all_profiles", "load_profile"]

@@ -45,5 +45,5 @@ def toolkit_driver(cuda: str) -> str:
 
 def numbers(version: str) -> tuple[int, ...]:
     """Reads the numbers of a version, for comparing: `580.126.09` is (580, 126, 9)."""
-    found = re.match(r"\d+(\.\d+)*", version.strip().lstrip("v"))
-    return tuple(int(part) for part in found[0].split(".")) if found else (0,)
+    match = re.match(r"\d+(\.\d+)*", version.strip().lstrip("v"))
+    return tuple(int(part) for part in match[0].split(".")) if match else (0,)

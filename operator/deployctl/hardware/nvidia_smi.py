@@ -178,8 +178,8 @@ def _value(text: str) -> str | None:
 
 
 def _integer(text: str | None) -> int | None:
-    found = re.match(r"(\d+)(\.\d+)?( MiB)?$", text or "")
-    return int(found[1]) if found else None
+    match = re.match(r"(\d+)(\.\d+)?( MiB)?$", text or "")
+    return int(match[1]) if match else None
 
 
 def _capability(text: str | None) -> str | None:

@@ -1,6 +1,6 @@
 """Headers of weights, safetensors and GGUF, and the shard index: bytes in, facts out. No I/O.
 
-They come from strangers: every length is bounded before it is read, nothing is read but the
+They are untrusted input: every length is bounded before it is read, nothing is read but the
 header, and what contradicts itself is refused. The Hub's own library does not promise that.
 
 Safetensors (github.com/huggingface/safetensors, README): eight bytes, the header's length as a

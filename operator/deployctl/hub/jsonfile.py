@@ -67,7 +67,7 @@ def lfs_pointer(where: str) -> ModelError:
 
 
 def too_large(where: str, limit: int) -> ModelError:
-    """The error for a document that is larger than any honest one."""
+    """The error for a document that is larger than any published one."""
     return ModelError(
         f"the file is larger than {size(limit)}", where=where, hint="this is not the file it claims"
     )

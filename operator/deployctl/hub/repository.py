@@ -148,7 +148,7 @@ class HubCheckpoint:
 
         Raises:
             ModelError: no such repository or revision.
-            HubError: the Hub refuses, fails, or answers nonsense.
+            HubError: the Hub refuses, fails, or answers something else.
         """
         path = f"api/models/{wanted.name}"
         if wanted.revision:

@@ -1,4 +1,4 @@
-"""Tells a folder from a Hub id, and refuses names with tricks in them. No I/O but `exists`."""
+"""Tells a folder from a Hub id, and refuses unsafe names. No I/O but `exists`."""
 
 import re
 from pathlib import Path

@@ -15,6 +15,8 @@ HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_hea
 KV_HEADS = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num",
             "num_attention_groups")  # fmt: skip
 INNER = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", "d_ff", "decoder_ffn_dim")
+# Of latent attention, besides the rank of the compressed KV.
+LATENT = ("qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim", "q_lora_rank")
 VOCAB = ("vocab_size", "padded_vocab_size", "n_vocab")
 MAX_HEADS, MAX_WIDTH, MAX_VOCAB = 2**16, 2**24, 2**31
 _DTYPES = {"bfloat16", "float16", "float32", "float64"}
@@ -80,10 +82,7 @@ def read_architecture(
         sliding_window=window,
         layer_types=kinds,
         kv_lora_rank=rank,
-        qk_rope_head_dim=text.optional("qk_rope_head_dim", least=0, most=MAX_WIDTH),
-        qk_nope_head_dim=text.optional("qk_nope_head_dim", least=0, most=MAX_WIDTH),
-        v_head_dim=text.optional("v_head_dim", least=0, most=MAX_WIDTH),
-        q_lora_rank=text.optional("q_lora_rank", least=0, most=MAX_WIDTH),
+        **{name: text.optional(name, least=0, most=MAX_WIDTH) for name in LATENT},
         mla=text_type in modeltypes.MLA and rank is not None,
         full_head_dim=text.optional("global_head_dim", most=MAX_WIDTH) if kinds else None,
         full_kv_heads=text.optional("num_global_key_value_heads", most=MAX_HEADS),

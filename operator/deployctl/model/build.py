@@ -26,30 +26,30 @@ def facts_from(documents: Documents) -> ModelFacts:
         ModelError: config.json or a quantization file says something impossible; `where` is
             the field's path.
     """
-    found = weights.find(documents.files)
+    stored = weights.find(documents.files)
     tensors = documents.tensors
-    quantization = _quantization(documents, found)
+    quantization = _quantization(documents, stored)
     config = documents.config
     tokenizer = documents.tokenizer_config
     brings, needed = _code(config, tokenizer)
-    architecture = _architecture(documents, found.format)
+    architecture = _architecture(documents, stored.format)
     return ModelFacts(
         source=documents.source,
         local=documents.local,
         revision=documents.revision,
-        format=found.format,
-        engine=weights.ENGINES[found.format],
+        format=stored.format,
+        engine=weights.ENGINES[stored.format],
         architecture=architecture,
         quantization=quantization,
         parameters=weights.parameters(tensors, quantization) if tensors else None,
-        weight_bytes=_weight_bytes(documents, found),
+        weight_bytes=_weight_bytes(documents, stored),
         bytes_by_dtype=weights.bytes_by_dtype(tensors or ()),
         headers_read=tensors is not None,
         packed=weights.packed(tensors or ()),
         layer_bytes=weights.layer_bytes(tensors, architecture.num_layers, quantization)
         if tensors and architecture
         else None,
-        pickle=found.format == "pickle",
+        pickle=stored.format == "pickle",
         remote_code=needed,
         brings_code=brings,
         gated=documents.gated,
@@ -79,16 +79,16 @@ def _architecture(documents: Documents, kind: Format) -> Architecture | None:
         return None  # another engine's business
 
 
-def _quantization(documents: Documents, found: weights.Weights) -> Quantization | None:
-    if found.format == "gguf":
-        return _gguf_quantization(found.files, documents.gguf)
+def _quantization(documents: Documents, stored: weights.Weights) -> Quantization | None:
+    if stored.format == "gguf":
+        return _gguf_quantization(stored.files, documents.gguf)
     return read_quantization(documents)
 
 
-def _weight_bytes(documents: Documents, found: weights.Weights) -> int | None:
+def _weight_bytes(documents: Documents, stored: weights.Weights) -> int | None:
     if documents.tensors:
         return sum(tensor.nbytes for tensor in documents.tensors)
-    sizes = [documents.files.get(name) for name in found.files]
+    sizes = [documents.files.get(name) for name in stored.files]
     known = [size for size in sizes if size is not None]
     return sum(known) if known and len(known) == len(sizes) else None
 
@@ -150,8 +150,8 @@ def _gguf_architecture(metadata: dict[str, Any]) -> Architecture | None:
 def _gguf_quantization(files: Iterable[str], metadata: dict[str, Any] | None) -> Quantization:
     """The quantization that a GGUF file's name tells, e.g. Q4_K_M."""
     name = next(iter(files), "")
-    found = _TYPE_IN_NAME.search(name)
-    kind = found[1].upper() if found else None
+    match = _TYPE_IN_NAME.search(name)
+    kind = match[1].upper() if match else None
     digits = _BITS.search(kind) if kind else None
     raw = {k: v for k, v in (metadata or {}).items() if k.startswith("general.")}
     return Quantization(

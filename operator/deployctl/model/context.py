@@ -42,8 +42,8 @@ def lengths(text: Fields, model_type: str, default: int | None) -> tuple[int, in
     Raises:
         ModelError: a length or a scaling factor is impossible.
     """
-    found = [text.whole(key) for key in _KEYS if text.has(key)]
-    longest = min(found) if found else default or UNKNOWN
+    said = [text.whole(key) for key in _KEYS if text.has(key)]
+    longest = min(said) if said else default or UNKNOWN
     if text.has("model_max_length"):
         longest = text.whole("model_max_length")
     kinds = list(_rope(text))

@@ -78,14 +78,14 @@ class Fields:
         Raises:
             ModelError: missing without a default, or no whole number from `least` to `most`.
         """
-        found = self.first(names)
-        if found is None:
+        entry = self.first(names)
+        if entry is None:
             if default is None:
                 raise ModelError(
                     "is missing", where=self.where(names[0]), hint="the file is not complete"
                 )
             return default
-        name, value = found
+        name, value = entry
         if lists and isinstance(value, list) and value:
             return max(self._check(name, item, least, most) for item in value)
         return self._check(name, value, least, most)
@@ -132,10 +132,10 @@ class Fields:
         Raises:
             ModelError: it is there, and is no text of one line.
         """
-        found = self.first(names)
-        if found is None:
+        entry = self.first(names)
+        if entry is None:
             return None
-        name, value = found
+        name, value = entry
         if not isinstance(value, str) or len(value) > 200 or not value.isprintable():
             raise self.wrong(name, f"must be a line of text, not {shown(value)}")
         return value
@@ -146,10 +146,10 @@ class Fields:
         Raises:
             ModelError: it is there, and is something else.
         """
-        found = self.first(names)
-        if found is None:
+        entry = self.first(names)
+        if entry is None:
             return ()
-        name, value = found
+        name, value = entry
         if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
             raise self.wrong(name, f"must be a list of texts, not {shown(value)}")
         return tuple(value)

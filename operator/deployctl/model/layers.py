@@ -63,9 +63,9 @@ def listed(text: Fields) -> int | None:
 
 
 def _explicit(text: Fields, count: int) -> tuple[str, ...]:
-    found = text.first(("layer_types", "layers_block_type"))
-    if found is not None:
-        name, _ = found
+    entry = text.first(("layer_types", "layers_block_type"))
+    if entry is not None:
+        name, _ = entry
         words = text.texts(name)
         if len(words) < count:
             raise text.wrong(name, f"names {len(words)} of {count} layers")

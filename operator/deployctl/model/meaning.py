@@ -1,5 +1,6 @@
 """What facts mean to a person: quantization in words, and remarks on what needs care. Pure."""
 
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from deployctl.model.facts import ModelFacts, Quantization
@@ -89,9 +90,9 @@ def describe(quantization: Quantization | None) -> str:
 
 
 def remarks(facts: ModelFacts) -> list[Remark]:
-    """What needs care, the graver first."""
-    found = [*_formats(facts), *_methods(facts), *_access(facts)]
-    return sorted(found, key=lambda remark: not remark.blocks)
+    """What needs care; what keeps it from being served comes first."""
+    every = [*_formats(facts), *_methods(facts), *_access(facts)]
+    return sorted(every, key=lambda remark: not remark.blocks)
 
 
 def served(facts: ModelFacts) -> bool:
@@ -99,117 +100,93 @@ def served(facts: ModelFacts) -> bool:
     return facts.engine == "vllm" and not any(r.blocks for r in remarks(facts))
 
 
-def _formats(facts: ModelFacts) -> list[Remark]:
-    found = []
+def _formats(facts: ModelFacts) -> Iterator[Remark]:
     if facts.engine != "vllm":
         fix = "take a checkpoint in safetensors, AWQ or GPTQ for instance"
         what = f"vLLM does not serve {facts.format.upper()}; {SERVERS[facts.format]} does"
         if facts.format == "unknown":
             what = "there are no weights in a format known here"
-        found.append(Remark("format", what, fix, blocks=True))
+        yield Remark("format", what, fix, blocks=True)
     elif facts.architecture is None:
-        found.append(
-            Remark(
-                "not_a_language_model",
-                "config.json describes no language model",
-                "give a checkpoint of a decoder",
-                blocks=True,
-            )
+        yield Remark(
+            "not_a_language_model",
+            "config.json describes no language model",
+            "give a checkpoint of a decoder",
+            blocks=True,
         )
     if facts.pickle:
-        found.append(
-            Remark(
-                "pickle",
-                "the weights are pickles, which can run any code when loaded",
-                "take a safetensors revision, or pass --allow-pickle if you trust its author",
-            )
+        yield Remark(
+            "pickle",
+            "the weights are pickles, which can run any code when loaded",
+            "take a safetensors revision, or pass --allow-pickle if you trust its author",
         )
-    return found
 
 
-def _methods(facts: ModelFacts) -> list[Remark]:
+def _methods(facts: ModelFacts) -> Iterator[Remark]:
     quantization = facts.quantization
     if facts.engine != "vllm":
-        return []
+        return
     if quantization is None:
-        return [UNDECLARED] if facts.packed else []
-    found = []
+        if facts.packed:
+            yield UNDECLARED
+        return
     absent = [
         names[0]
         for names in _REQUIRED.get(quantization.method, ())
         if not any(name in quantization.raw for name in names)
     ]
     if absent:
-        found.append(
-            Remark(
-                "quantization_incomplete",
-                f"{quantization.file} does not say {' and '.join(absent)}, which vLLM needs",
-                "add what the quantizer was told, or take the publisher's file",
-                blocks=True,
-            )
+        yield Remark(
+            "quantization_incomplete",
+            f"{quantization.file} does not say {' and '.join(absent)}, which vLLM needs",
+            "add what the quantizer was told, or take the publisher's file",
+            blocks=True,
         )
     method = quantization.method
     if method not in SERVED_METHODS:
-        found.append(
-            Remark(
-                "quantization_unknown",
-                f"vLLM 0.32 has no quantization method {method}",
-                "take an AWQ, GPTQ or FP8 checkpoint of the same model",
-                blocks=True,
-            )
+        yield Remark(
+            "quantization_unknown",
+            f"vLLM 0.32 has no quantization method {method}",
+            "take an AWQ, GPTQ or FP8 checkpoint of the same model",
+            blocks=True,
         )
     if method in DEPRECATED_METHODS:
-        found.append(
-            Remark(
-                "quantization_deprecated",
-                f"vLLM is about to drop {method}",
-                "--engine-arg allow_deprecated_quantization=true for now",
-            )
+        yield Remark(
+            "quantization_deprecated",
+            f"vLLM is about to drop {method}",
+            "--engine-arg allow_deprecated_quantization=true for now",
         )
     if quantization.act_order:
-        found.append(
-            Remark(
-                "act_order",
-                "act-order makes the kernel look up each row's group, and ties all of them "
-                "together under tensor parallelism",
-                "a checkpoint without desc_act is faster",
-            )
+        yield Remark(
+            "act_order",
+            "act-order makes the kernel look up each row's group, and ties all of them "
+            "together under tensor parallelism",
+            "a checkpoint without desc_act is faster",
         )
     if quantization.file not in DECLARED_IN:
-        found.append(
-            Remark(
-                "quantization_file",
-                f"only {quantization.file} says how it is quantized; vLLM looks in config.json",
-                f"--engine-arg quantization={method}",
-            )
+        yield Remark(
+            "quantization_file",
+            f"only {quantization.file} says how it is quantized; vLLM looks in config.json",
+            f"--engine-arg quantization={method}",
         )
-    return found
 
 
-def _access(facts: ModelFacts) -> list[Remark]:
-    found = []
+def _access(facts: ModelFacts) -> Iterator[Remark]:
     if facts.remote_code:
-        found.append(
-            Remark(
-                "remote_code",
-                "only the checkpoint's own Python can read it",
-                "read that code, then pass --trust-remote-code",
-            )
+        yield Remark(
+            "remote_code",
+            "only the checkpoint's own Python can read it",
+            "read that code, then pass --trust-remote-code",
         )
     if facts.gated:
-        found.append(
-            Remark(
-                "gated",
-                "the repository is gated: whoever downloads needs access and a token",
-                "set HF_TOKEN or --hf-token-file where it runs",
-            )
+        yield Remark(
+            "gated",
+            "the repository is gated: whoever downloads needs access and a token",
+            "set HF_TOKEN or --hf-token-file where it runs",
         )
     if facts.chat_template is False:
-        found.append(
-            Remark(
-                "chat_template",
-                "there is no chat template: /v1/chat/completions will refuse",
-                "use /v1/completions, or give one with --engine-arg chat_template=FILE",
-            )
+        yield Remark(
+            "chat_template",
+            "there is no chat template: /v1/chat/completions will refuse",
+            "use /v1/completions, or give one with --engine-arg chat_template=FILE",
         )
-    return found

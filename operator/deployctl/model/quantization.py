@@ -38,23 +38,23 @@ def read_quantization(documents: Documents) -> Quantization | None:
     Raises:
         ModelError: a field says something impossible.
     """
-    found = _find(documents)
-    if found is None:
+    settings = _find(documents)
+    if settings is None:
         return None
-    method = _method(found)
+    method = _method(settings)
     if method is None:
         return None
     if method == "compressed-tensors":
-        return _compressed_tensors(found)
-    inner = found.under("quantization") or found  # ModelOpt's own file
+        return _compressed_tensors(settings)
+    inner = settings.under("quantization") or settings  # ModelOpt's own file
     bits = _bits(inner, method)
     act_order = inner.values.get("desc_act")
     if act_order is not None and not isinstance(act_order, bool):
         raise inner.wrong("desc_act", "must be true or false")
     ignored: tuple[str, ...] = ()
-    for part in (found, inner):
+    for part in (settings, inner):
         ignored = ignored or part.texts(*_IGNORED)
-    dynamic = found.values.get("dynamic")
+    dynamic = settings.values.get("dynamic")
     return Quantization(
         method=method,
         bits=bits,
@@ -66,8 +66,8 @@ def read_quantization(documents: Documents) -> Quantization | None:
         packing=inner.text("checkpoint_format", "packing_format", "version", "quant_algo"),
         lm_head=inner.flag("lm_head", False),
         dynamic=dict(dynamic) if isinstance(dynamic, dict) else {},
-        file=found.file,
-        raw=dict(found.values),
+        file=settings.file,
+        raw=dict(settings.values),
     )
 
 
@@ -89,34 +89,36 @@ def _find(documents: Documents) -> Fields | None:
     return None
 
 
-def _method(found: Fields) -> str | None:
+def _method(settings: Fields) -> str | None:
     """The method's name, or None where the settings say that nothing is quantized."""
-    algorithm = _modelopt(found)
+    algorithm = _modelopt(settings)
     if algorithm is not None:
         return algorithm
-    named = found.text("quant_method", "quantization_method")
+    named = settings.text("quant_method", "quantization_method")
     if named:
         lower = named.lower()
         return _NAMES.get(lower, lower)
-    if found.has("load_in_4bit", "load_in_8bit", "bnb_4bit_quant_type"):
+    if settings.has("load_in_4bit", "load_in_8bit", "bnb_4bit_quant_type"):
         return "bitsandbytes"
-    if found.has("config_groups"):
+    if settings.has("config_groups"):
         return "compressed-tensors"
     # Files of the quantizers themselves name no method.
-    if found.has("w_bit", "q_group_size") or (found.has("zero_point") and not found.has("sym")):
+    if settings.has("w_bit", "q_group_size") or (
+        settings.has("zero_point") and not settings.has("sym")
+    ):
         return "awq"
-    if found.has("desc_act", "sym", "damp_percent") or found.has("bits"):
+    if settings.has("desc_act", "sym", "damp_percent") or settings.has("bits"):
         return "gptq"
-    raise found.wrong("quant_method", "is missing, and nothing else tells the method")
+    raise settings.wrong("quant_method", "is missing, and nothing else tells the method")
 
 
-def _modelopt(found: Fields) -> str | None:
-    inner = found.under("quantization")
-    producer = found.under("producer")
-    by_name = found.values.get("quant_method") == "modelopt"
+def _modelopt(settings: Fields) -> str | None:
+    inner = settings.under("quantization")
+    producer = settings.under("producer")
+    by_name = settings.values.get("quant_method") == "modelopt"
     if not by_name and (producer is None or producer.values.get("name") != "modelopt"):
         return None
-    part = inner if inner is not None else found
+    part = inner if inner is not None else settings
     algorithm = (part.text("quant_algo") or "").upper()
     if "MXFP8" in algorithm:
         return "modelopt_mxfp8"
@@ -137,10 +139,10 @@ def _bits(inner: Fields, method: str) -> int | None:
 
 def _group(inner: Fields, method: str) -> int | None:
     names = ("group_size", "q_group_size")
-    found = inner.first(names)
-    if found is None:
+    entry = inner.first(names)
+    if entry is None:
         return _FIXED_GROUPS.get(method)
-    name, value = found
+    name, value = entry
     if isinstance(value, list):  # blocks of rows and columns
         return None
     if value in (0, -1) and not isinstance(value, bool):
@@ -157,7 +159,7 @@ def _quark_bits(inner: Fields) -> int | None:
     return next((bits for word, bits in (("fp8", 8), ("int8", 8), ("4", 4)) if word in dtype), None)
 
 
-def _compressed_tensors(found: Fields) -> Quantization:
+def _compressed_tensors(settings: Fields) -> Quantization:
     """llm-compressor's settings by groups of layers.
 
     Reads the first group that says how weights are stored; the others are in `raw`.
@@ -165,7 +167,7 @@ def _compressed_tensors(found: Fields) -> Quantization:
     Raises:
         ModelError: a field says something impossible.
     """
-    weights = _weights(found)
+    weights = _weights(settings)
     bits = group = None
     symmetric = order = None
     if weights is not None:
@@ -184,23 +186,23 @@ def _compressed_tensors(found: Fields) -> Quantization:
         # "static" and "weight" reorder while quantizing, at no cost later.
         act_order=order is True or order in ("group", "dynamic"),
         symmetric=symmetric,
-        ignored=found.texts("ignore"),
-        packing=found.text("format"),
-        file=found.file,
-        raw=dict(found.values),
+        ignored=settings.texts("ignore"),
+        packing=settings.text("format"),
+        file=settings.file,
+        raw=dict(settings.values),
     )
 
 
-def _weights(found: Fields) -> Fields | None:
-    groups: Any = found.values.get("config_groups")
+def _weights(settings: Fields) -> Fields | None:
+    groups: Any = settings.values.get("config_groups")
     if groups is None:
         return None
     if not isinstance(groups, dict):
-        raise found.wrong("config_groups", "must be an object")
+        raise settings.wrong("config_groups", "must be an object")
     for name, group in groups.items():
         if not isinstance(group, dict):
-            raise found.wrong(f"config_groups.{name}"[:100], "must be an object")
+            raise settings.wrong(f"config_groups.{name}"[:100], "must be an object")
         weights = group.get("weights")
         if isinstance(weights, dict):
-            return Fields(weights, found.file, f"{found.path}.config_groups.{name}"[:100])
+            return Fields(weights, settings.file, f"{settings.path}.config_groups.{name}"[:100])
     return None

@@ -49,9 +49,9 @@ def find(files: Mapping[str, int | None]) -> Weights:
     if pickles:
         return Weights("pickle", tuple(sorted(pickles)))
     for ending, kind in ((".gguf", "gguf"), (".onnx", "onnx")):
-        found = [n for n in files if n.endswith(ending)]
-        if found:
-            return Weights("gguf" if kind == "gguf" else "onnx", tuple(sorted(found)))
+        named = [n for n in files if n.endswith(ending)]
+        if named:
+            return Weights("gguf" if kind == "gguf" else "onnx", tuple(sorted(named)))
     return Weights("unknown", ())
 
 
@@ -112,18 +112,18 @@ def layer_bytes(
 
 
 def _dropped(quantization: Quantization | None) -> tuple[str, ...]:
-    found = ["inv_freq"]
+    endings = ["inv_freq"]
     if quantization is not None and "gptq" in quantization.method:
         if quantization.symmetric is not False:
-            found.append(".qzeros")
+            endings.append(".qzeros")
         if not quantization.act_order:
-            found.append(".g_idx")
-    return tuple(found)
+            endings.append(".g_idx")
+    return tuple(endings)
 
 
 def _layer(name: str) -> int:
-    before, found, after = name.partition("layers.")
-    if not found or "vision" in before or "visual" in before:
+    before, divider, after = name.partition("layers.")
+    if not divider or "vision" in before or "visual" in before:
         return -1
     number = after.split(".", 1)[0]
     return int(number) if number.isdigit() else -1

@@ -63,14 +63,10 @@ def engine_arguments(spec: ServiceSpec, settings: EngineSettings) -> Iterator[Re
     version = settings.version
     if not at_least(version, OLDEST) or not flags.known(version):
         return
-    for name in sorted(settings.rest):
-        problem = flags.check(name, settings.rest[name], version)
-        if problem is not None:
-            yield problem
-    for name, value in (("dtype", spec.dtype), ("kv-cache-dtype", spec.kv_cache_dtype)):
-        problem = flags.check(name, value, version) if value else None
-        if problem is not None:
-            yield problem
+    given = sorted(settings.rest.items())
+    dtypes = (("dtype", spec.dtype), ("kv-cache-dtype", spec.kv_cache_dtype))
+    given += [(name, value) for name, value in dtypes if value]
+    yield from filter(None, (flags.check(name, value, version) for name, value in given))
 
 
 def batches(spec: ServiceSpec, settings: EngineSettings) -> Iterator[Reason]:

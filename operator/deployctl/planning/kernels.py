@@ -113,13 +113,13 @@ def row_inputs(
     `whole_experts`: expert parallelism gives each rank some experts uncut.
     """
     width = shape.v_dim if shape.latent else shape.head_dim
-    found = {"o_proj": (shape.heads * width / tensor, shape.heads * width)}
+    inputs = {"o_proj": (shape.heads * width / tensor, shape.heads * width)}
     if shape.intermediate and (not shape.experts or shape.dense_layers):
-        found["down_proj"] = (shape.intermediate / tensor, shape.intermediate)
+        inputs["down_proj"] = (shape.intermediate / tensor, shape.intermediate)
     if shape.experts:
         cut = 1 if whole_experts else tensor
-        found["experts' down_proj"] = (shape.expert_size / cut, shape.expert_size)
-    return found
+        inputs["experts' down_proj"] = (shape.expert_size / cut, shape.expert_size)
+    return inputs
 
 
 def _shards(

@@ -135,7 +135,7 @@ def leaves_out(quantization: Quantization | None, part: str) -> bool:
     """Whether the checkpoint leaves `part` unquantized in every layer.
 
     `part` is a piece of a module's name, such as self_attn. Patterns are searched for it as
-    text: they come from a stranger, so they are never run as regular expressions. One that
+    text: they are untrusted, so they are never run as regular expressions. One that
     names a single layer does not speak for all.
     """
     if quantization is None:

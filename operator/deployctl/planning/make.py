@@ -168,7 +168,7 @@ class GpuComparison(BaseModel):
 def compare(spec: ServiceSpec, facts: ModelFacts, profiles: Sequence[GpuProfile]) -> GpuComparison:
     """Plans for each profile with as few GPUs of one host as do.
 
-    `spec.gpus` above one sets the most that may be used; otherwise a host's worth.
+    `spec.gpus` above one sets the most that may be used; otherwise as many as a host holds.
     """
     candidates = tuple(_fewest(spec, facts, profile) for profile in profiles)
     fitting = [c for c in candidates if c.plan.verdict == "fits" and c.usd_per_hour is not None]

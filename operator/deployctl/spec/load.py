@@ -59,14 +59,14 @@ def _from_environment() -> dict[str, Any]:
     from pydantic_settings import BaseSettings, SettingsConfigDict
     from pydantic_settings.exceptions import SettingsError
 
-    class Environment(BaseSettings):
+    class Variables(BaseSettings):
         model_config = SettingsConfigDict(env_prefix=ENV_PREFIX, extra="ignore")
 
     fields = {
         name: (field.annotation | None, None)  # type: ignore[operator]
         for name, field in ServiceSpec.model_fields.items()
     }
-    model = create_model("EnvironmentSpec", __base__=Environment, **fields)  # type: ignore[call-overload]
+    model = create_model("EnvironmentSpec", __base__=Variables, **fields)  # type: ignore[call-overload]
     try:
         return dict(model().model_dump(exclude_unset=True))
     except ValidationError as error:

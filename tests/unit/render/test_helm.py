@@ -8,7 +8,7 @@ import yaml
 from deployctl import assets
 from deployctl.errors import InputError, PlanRefusedError, SpecError
 from deployctl.hardware import load_profile
-from deployctl.hardware.profile import NodeTaint
+from deployctl.hardware.profiles import NodeTaint
 from deployctl.render.helm import VALUES_FILE, helm_values, merge, render_helm
 from deployctl.render.manifests import KUSTOMIZATION, render_manifests
 from deployctl.render.readme import kubernetes_readme

@@ -36,15 +36,15 @@ def _metrics() -> dict[str, list[list[Any]]]:
 @cache
 def samples(version: str) -> dict[str, str]:
     """Every series name of `version`, as a query spells it -> its kind. Hidden ones are out."""
-    found: dict[str, str] = {}
+    kinds: dict[str, str] = {}
     for name, periods in _metrics().items():
         entry = in_force(periods, version)
         if entry is None or entry.get("if"):
             continue
         kind = str(entry["t"])
         for series in _series(name, kind):
-            found[series] = kind
-    return found
+            kinds[series] = kind
+    return kinds
 
 
 def problem(series: str, version: str) -> Absent | None:

@@ -77,17 +77,17 @@ def check(name: str, value: Any, version: str) -> Reason | None:
             f"--{plain} is set by deployctl itself",
             f"use {MANAGED[plain]} instead of an engine argument",
         )
-    found = flag(plain, version)
-    if found is None and plain.startswith("no-"):
+    described = flag(plain, version)
+    if described is None and plain.startswith("no-"):
         positive = flag(plain[3:], version)
         if positive is not None and positive.kind == "bool":
             return None
-    if found is None:
+    if described is None:
         return _missing(plain, version)
-    wrong = _ill_typed(found, value)
+    wrong = _ill_typed(described, value)
     if wrong is None:
         return None
-    return Reason("wrong_flag_value", f"--{plain} {wrong}", _takes(found))
+    return Reason("wrong_flag_value", f"--{plain} {wrong}", _takes(described))
 
 
 def _missing(plain: str, version: str) -> Reason:
@@ -118,21 +118,21 @@ def _instead(plain: str, version: str) -> str | None:
     return f"did you mean --{near[0]}?" if near else None
 
 
-def _ill_typed(found: Flag, value: Any) -> str | None:
-    if value is None or found.kind == "list":
+def _ill_typed(described: Flag, value: Any) -> str | None:
+    if value is None or described.kind == "list":
         return None
-    if found.kind == "bool":
+    if described.kind == "bool":
         wrong = f"is a switch and takes no value (got {value!r})"
         return None if isinstance(value, bool) else wrong
     values = value if isinstance(value, list) else [value]
     for item in values:
         if isinstance(item, bool):
             return f"needs a value (got {item!r})"
-        if found.kind == "int" and not _is_int(item):
+        if described.kind == "int" and not _is_int(item):
             return f"needs a whole number (got {item!r})"
-        if found.kind == "float" and not _is_float(item):
+        if described.kind == "float" and not _is_float(item):
             return f"needs a number (got {item!r})"
-        if found.kind == "choice" and found.choices and str(item) not in found.choices:
+        if described.kind == "choice" and described.choices and str(item) not in described.choices:
             return f"does not take {item!r}"
     return None
 
@@ -153,9 +153,11 @@ def _is_float(value: Any) -> bool:
     return True
 
 
-def _takes(found: Flag) -> str:
-    if found.kind == "bool":
+def _takes(described: Flag) -> str:
+    if described.kind == "bool":
         return "write true or false"
-    if found.kind == "choice":
-        return "it takes " + ", ".join(found.choices)
-    return {"int": "give a whole number", "float": "give a number"}.get(found.kind, "give a value")
+    if described.kind == "choice":
+        return "it takes " + ", ".join(described.choices)
+    return {"int": "give a whole number", "float": "give a number"}.get(
+        described.kind, "give a value"
+    )

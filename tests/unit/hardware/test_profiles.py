@@ -7,7 +7,7 @@ import yaml
 
 from deployctl.errors import ProfileError
 from deployctl.hardware import all_profiles, load_profile
-from deployctl.hardware.profile import shipped
+from deployctl.hardware.profiles import shipped
 
 L4 = shipped() / "l4.yaml"
 
