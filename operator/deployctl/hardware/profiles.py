@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deployctl import assets
 from deployctl.errors import ProfileError, SpecError
-from deployctl.spec.load import read_documents
+from deployctl.spec.load import complaint, read_documents
 
 _SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -154,22 +154,10 @@ def read_profile(file: Path) -> GpuProfile:
         problem = error.errors()[0]
         path = "/".join(str(part) for part in problem["loc"])
         raise ProfileError(
-            _say(problem),
+            complaint(problem, "field"),
             where=f"{file}: {path}" if path else str(file),
             hint=_hint(problem),
         ) from error
-
-
-def _say(problem: Any) -> str:
-    if problem["type"] == "missing":
-        return "a value is required"
-    if problem["type"] == "extra_forbidden":
-        return "there is no such field"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    given = problem["input"]
-    if isinstance(given, str | int | float):
-        message += f" (got {given!r})"
-    return message[0].lower() + message[1:]
 
 
 def _hint(problem: Any) -> str:

@@ -85,6 +85,12 @@ class ServingPlan(BaseModel):
     notes: tuple[str, ...] = ()  # why these choices, in sentences
 
     @property
+    def hub_revision(self) -> str | None:
+        """What to ask the Hub for; None for a folder, and where a flag says it already."""
+        said = self.model_local or "--revision" in self.engine.args
+        return None if said else self.revision or None
+
+    @property
     def world_size(self) -> int:
         """Processes of one replica, and on GPUs as many cards: one for every part of the model."""
         return self.tensor_parallel_size * self.pipeline_parallel_size

@@ -179,8 +179,8 @@ def arguments(plan: ServingPlan) -> list[str]:
     """The engine's arguments in the container: the plan's, and where the model and port are."""
     model = model_path(plan) if plan.model_local else plan.model
     words = ["--model", model, "--host", _EVERYWHERE, "--port", str(PORT)]
-    if plan.revision and not plan.model_local and "--revision" not in plan.engine.args:
-        words += ["--revision", plan.revision]
+    if plan.hub_revision:
+        words += ["--revision", plan.hub_revision]
     return [*words, *plan.engine.args]
 
 

@@ -21,6 +21,7 @@ from deployctl.render.compose import CARDS_VARIABLE
 from deployctl.render.values import Values
 from deployctl.render.values.refusals import refusals
 from deployctl.spec import ServiceSpec
+from deployctl.spec.load import complaint
 
 CHART_FOLDER = "chart"
 
@@ -150,7 +151,7 @@ def _of_plan(plan: ServingPlan, spec: ServiceSpec, profile: GpuProfile) -> dict[
         },
         "model": {
             "id": plan.name if plan.model_local else plan.model,
-            "revision": "" if plan.model_local else _revision(plan),
+            "revision": plan.hub_revision or "",
         },
         "gpu": {"count": world if cuda else 0},
         "resources": _resources(plan),
@@ -184,10 +185,6 @@ def _scheduling(profile: GpuProfile) -> dict[str, Any]:
         "tolerations": usual + own,
         "runtimeClassName": profile.runtime_class or "",
     }
-
-
-def _revision(plan: ServingPlan) -> str:
-    return "" if "--revision" in plan.engine.args else plan.revision or ""
 
 
 def _weights_gib(plan: ServingPlan) -> float | None:
@@ -245,22 +242,11 @@ def _validated(document: dict[str, Any]) -> Values:
     except ValidationError as error:
         first = error.errors()[0]
         raise SpecError(
-            _say(first),
+            complaint(first, "value"),
             where="values: " + "/".join(str(part) for part in first["loc"]),
             hint="docs/reference/values.md, and chart/values.yaml in a rendered folder, say what "
             "each value takes",
         ) from error
-
-
-def _say(problem: Any) -> str:
-    given = problem.get("input")
-    shown = f" (got {given!r})" if isinstance(given, str | int | float) else ""
-    if problem["type"] == "extra_forbidden":
-        return "the chart has no such value"
-    if problem["type"] == "string_pattern_mismatch":
-        return f"{given!r} is not of the form {problem['ctx']['pattern']}"
-    message = str(problem["msg"])
-    return message[0].lower() + message[1:] + shown
 
 
 def _difference(value: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:

@@ -33,8 +33,8 @@ def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
         )
     host = _EVERYWHERE if spec.expose else _LOOPBACK
     arguments = ["-m", ENTRYPOINT, "--model", plan.model, "--host", host, "--port", str(spec.port)]
-    if plan.revision and not plan.model_local and "--revision" not in plan.engine.args:
-        arguments += ["--revision", plan.revision]
+    if plan.hub_revision:
+        arguments += ["--revision", plan.hub_revision]
     arguments += plan.engine.args
     environment = {
         **plan.engine.env,

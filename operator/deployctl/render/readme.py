@@ -37,21 +37,36 @@ def compose_readme(plan: ServingPlan, spec: ServiceSpec) -> str:
     """Writes the README.md of a rendered Compose project."""
     keyed = spec.needs_api_key
     parts = [_KEY if keyed else _OPTIONAL_KEY, "" if plan.model_local else _GATED]
-    template = assets.path("deploy", "compose", "project.md").read_text(encoding="utf-8")
-    return Template(template).substitute(
-        service=plan.name,
-        version=plan.engine.version,
-        served=plan.served_model_name.replace("`", "'"),
+    return _filled(
+        ("compose", "project.md"),
+        plan,
+        _needs_of_compose(plan),
         budget=spec.startup_timeout or plan.startup_budget_s,
         url=f"http://127.0.0.1:{spec.port}",
         header=f' -H "Authorization: Bearer $(cat {SECRETS_FOLDER}/api_key)"' if keyed else "",
         secrets="\n".join(filter(None, parts)).format(folder=SECRETS_FOLDER),
-        needs="\n".join(f"- {line}" for line in _needs_of_compose(plan)),
+    )
+
+
+def _filled(template: tuple[str, str], plan: ServingPlan, needs: list[str], **more: object) -> str:
+    """A page of deploy/ with what it says of the plan, of what it needs, and `more`."""
+    text = assets.path("deploy", *template).read_text(encoding="utf-8")
+    return Template(text).substitute(
+        service=plan.name,
+        version=plan.engine.version,
+        served=plan.served_model_name.replace("`", "'"),
+        needs="\n".join(f"- {line}" for line in needs),
+        **more,
     )
 
 
 def _needs_of_compose(plan: ServingPlan) -> list[str]:
-    lines = ["Docker Engine with the Compose plugin, 2.20 or newer.", _image(plan)]
+    cpu = plan.accelerator == "cpu"
+    origin = "built from deployctl's `docker/cpu.Dockerfile`" if cpu else "which Compose pulls"
+    lines = [
+        "Docker Engine with the Compose plugin, 2.20 or newer.",
+        f"The image `{plan.engine.image}`, {origin}.",
+    ]
     if plan.accelerator == "cuda":
         count = plan.world_size
         cards = "one NVIDIA card" if count == 1 else f"{count} NVIDIA cards"
@@ -67,19 +82,10 @@ def _needs_of_compose(plan: ServingPlan) -> list[str]:
     return lines
 
 
-def _image(plan: ServingPlan) -> str:
-    image = plan.engine.image
-    if plan.accelerator == "cpu":
-        return f"The image `{image}`, built from deployctl's `docker/cpu.Dockerfile`."
-    return f"The image `{image}`, which Compose pulls."
-
-
 def kubernetes_readme(plan: ServingPlan, bundle: Bundle) -> str:
     """Writes the README.md of a bundle of target `helm` or `manifests`."""
-    text = assets.path("deploy", "kubernetes", f"{bundle.target}.md").read_text(encoding="utf-8")
     name = "vllm-engine" if plan.name == "vllm" else plan.name
     namespace = "vllm"
-    values: dict[str, object] = {}
     if bundle.target == "manifests":
         found = _NAMESPACE.search(bundle.files["engine/deployment.yaml"])
         namespace = found[1] if found else namespace
@@ -88,22 +94,19 @@ def kubernetes_readme(plan: ServingPlan, bundle: Bundle) -> str:
         secret = re.search(r'- secret:\n +name: "(.+)"\n +items:\n +- key: "(.+)"', objects)
         secret_name, secret_key = (secret[1], secret[2]) if secret else ("", "")
     else:
-        values = yaml.safe_load(bundle.files[VALUES_FILE])
-        key = values.get("apiKey", {})
-        assert isinstance(key, dict)
+        key = yaml.safe_load(bundle.files[VALUES_FILE]).get("apiKey", {})
         keyed = key.get("enabled", True) and not key.get("value")
         secret_name = key.get("existingSecret") or f"{name}-api-key"
         secret_key = key.get("key") or "api_key"
-    return Template(text).substitute(
-        service=plan.name,
+    return _filled(
+        ("kubernetes", f"{bundle.target}.md"),
+        plan,
+        _needs_of_kubernetes(plan),
         name=name,
-        version=plan.engine.version,
-        served=plan.served_model_name.replace("`", "'"),
         namespace=namespace,
         budget=plan.startup_budget_s,
         wait=plan.startup_budget_s + _IMAGE_PULL_S,
         secrets=_secrets(namespace, secret_name, secret_key) if keyed else "# none to make",
-        needs="\n".join(f"- {line}" for line in _needs_of_kubernetes(plan)),
     )
 
 

@@ -117,14 +117,17 @@ def _build(
         raise SpecError(complaint(first), where=place, hint=_hint(first, field)) from error
 
 
-def complaint(problem: Any) -> str:
-    """Says one of pydantic's errors (`ValidationError.errors()`) in our words."""
+def complaint(problem: Any, what: str = "setting") -> str:
+    """Says one of pydantic's errors (`ValidationError.errors()`) in our words.
+
+    `what` is the word for what the document has: settings, values, fields.
+    """
     if problem["type"] == "missing":
         return "a value is required"
     if problem["type"] == "extra_forbidden":
-        return "there is no such setting"
+        return f"there is no such {what}"
     if problem["type"] == "string_pattern_mismatch":
-        return f"{problem['input']!r} does not match {problem['ctx']['pattern']}"
+        return f"{problem['input']!r} does not match the pattern {problem['ctx']['pattern']}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     given = problem.get("input")
     if isinstance(given, str | int | float | bool):

@@ -7,7 +7,7 @@ rest is evidence, for people and for the checks before the settings are used. Pu
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from deployctl import __version__
 from deployctl.errors import InputError, SpecError
 from deployctl.files import write_text
-from deployctl.spec.load import read_documents
+from deployctl.spec.load import complaint, read_documents
 from deployctl.tuning.bench import Answer, Standing, Verdict
 from deployctl.tuning.trial import Goal
 
@@ -226,16 +226,4 @@ def load(path: Path) -> Recommendation:
         problem = error.errors()[0]
         inside = "/".join(str(part) for part in problem["loc"])
         place = f"{path}: {inside}" if inside else str(path)
-        raise InputError(_say(problem), where=place, hint=_HINT) from error
-
-
-def _say(problem: Any) -> str:
-    if problem["type"] == "extra_forbidden":
-        return "there is no such key"
-    if problem["type"] == "missing":
-        return "a value is required"
-    message = str(problem["msg"]).removeprefix("Value error, ")
-    given = problem.get("input")
-    if isinstance(given, str | int | float | bool):
-        message += f" (got {given!r})"
-    return message[0].lower() + message[1:]
+        raise InputError(complaint(problem, "key"), where=place, hint=_HINT) from error

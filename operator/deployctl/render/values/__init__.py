@@ -3,39 +3,18 @@
 scripts/chart.py writes charts/vllm/values.{yaml,schema.json} and docs/reference/values.md.
 """
 
+from typing import Any
+
 from pydantic import Field
 
+from deployctl.render.values import cluster, pods
 from deployctl.render.values.base import Labels, Line, Name, Section
-from deployctl.render.values.cluster import (
-    Alerts,
-    Autoscaling,
-    Dashboards,
-    HttpRoute,
-    Ingress,
-    Monitoring,
-    NetworkPolicy,
-    Router,
-    Service,
-    Tests,
-)
-from deployctl.render.values.pods import (
-    ApiKey,
-    Cache,
-    DisruptionBudget,
-    Download,
-    Drain,
-    EngineSection,
-    Gpu,
-    HubToken,
-    Model,
-    Probes,
-    Resources,
-    RolloutSection,
-    Scheduling,
-    Security,
-)
 
 __all__ = ["Values"]
+
+
+def _section(kind: type[Section]) -> Any:
+    return Field(kind(), description=kind.__doc__)
 
 
 class Values(Section):
@@ -45,29 +24,27 @@ class Values(Section):
     labels: Labels = Field({}, description="Labels on every object.")
     managed_by: Line = Field("", max_length=63, description="[default: Helm]")
     replicas: int = Field(1, ge=0, le=1000, description="Copies of the engine.")
-    engine: EngineSection = Field(EngineSection(), description="The engine and what it is told.")
-    model: Model = Field(Model(), description="Which checkpoint, and where it lies.")
-    api_key: ApiKey = Field(ApiKey(), description="The key that clients must give.")
-    hub_token: HubToken = Field(HubToken(), description="For gated and private models.")
-    gpu: Gpu = Field(Gpu(), description="Cards of one replica.")
-    resources: Resources = Field(Resources(), description="What a replica needs beside cards.")
-    cache: Cache = Field(Cache(), description="Where downloads and compiled code are kept.")
-    download: Download = Field(Download(), description="A Job that fetches the model once.")
-    scheduling: Scheduling = Field(Scheduling(), description="Which nodes.")
-    security: Security = Field(Security(), description="Who the containers run as.")
-    probes: Probes = Field(Probes(), description="When a pod is started, ready and alive.")
-    drain: Drain = Field(Drain(), description="How a pod ends without losing requests.")
-    rollout: RolloutSection = Field(RolloutSection(), description="How pods are replaced.")
-    disruption_budget: DisruptionBudget = Field(
-        DisruptionBudget(), description="What a node's drain may take at once."
-    )
-    service: Service = Field(Service(), description="The Service that clients use.")
-    network_policy: NetworkPolicy = Field(NetworkPolicy(), description="Who may connect.")
-    ingress: Ingress = Field(Ingress(), description="An Ingress for streams.")
-    http_route: HttpRoute = Field(HttpRoute(), description="A Gateway API route for streams.")
-    monitoring: Monitoring = Field(Monitoring(), description="How Prometheus finds metrics.")
-    alerts: Alerts = Field(Alerts(), description="A PrometheusRule.")
-    dashboards: Dashboards = Field(Dashboards(), description="Dashboards for Grafana.")
-    autoscaling: Autoscaling = Field(Autoscaling(), description="Replicas that follow the load.")
-    router: Router = Field(Router(), description="The upstream router, before the replicas.")
-    tests: Tests = Field(Tests(), description="helm test.")
+    engine: pods.EngineSection = _section(pods.EngineSection)
+    model: pods.Model = _section(pods.Model)
+    api_key: pods.ApiKey = _section(pods.ApiKey)
+    hub_token: pods.HubToken = _section(pods.HubToken)
+    gpu: pods.Gpu = _section(pods.Gpu)
+    resources: pods.Resources = _section(pods.Resources)
+    cache: pods.Cache = _section(pods.Cache)
+    download: pods.Download = _section(pods.Download)
+    scheduling: pods.Scheduling = _section(pods.Scheduling)
+    security: pods.Security = _section(pods.Security)
+    probes: pods.Probes = _section(pods.Probes)
+    drain: pods.Drain = _section(pods.Drain)
+    rollout: pods.RolloutSection = _section(pods.RolloutSection)
+    disruption_budget: pods.DisruptionBudget = _section(pods.DisruptionBudget)
+    service: cluster.Service = _section(cluster.Service)
+    network_policy: cluster.NetworkPolicy = _section(cluster.NetworkPolicy)
+    ingress: cluster.Ingress = _section(cluster.Ingress)
+    http_route: cluster.HttpRoute = _section(cluster.HttpRoute)
+    monitoring: cluster.Monitoring = _section(cluster.Monitoring)
+    alerts: cluster.Alerts = _section(cluster.Alerts)
+    dashboards: cluster.Dashboards = _section(cluster.Dashboards)
+    autoscaling: cluster.Autoscaling = _section(cluster.Autoscaling)
+    router: cluster.Router = _section(cluster.Router)
+    tests: cluster.Tests = _section(cluster.Tests)
