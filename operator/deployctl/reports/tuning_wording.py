@@ -25,7 +25,7 @@ PHASES = {
 _SHORT = {"goodput": "requests/s", "throughput": "tokens/s"}
 
 
-class Row(NamedTuple):
+class FigureRow(NamedTuple):
     """One figure of baseline and winner."""
 
     name: str
@@ -157,21 +157,21 @@ def candidates(view: StudyView) -> list[CandidateRow]:
     ]
 
 
-def comparison(view: StudyView) -> list[Row]:
+def comparison(view: StudyView) -> list[FigureRow]:
     """Baseline against winner: means over the runs at the load that each one's figure is of."""
     base, best = view.baseline, view.winner
     if base is None or best is None:
         return []
     one, other = decisive(base), decisive(best)
-    rows = [Row(view.goal, _with(view, base), _with(view, best), _ratio(base, best))]
+    rows = [FigureRow(view.goal, _with(view, base), _with(view, best), _ratio(base, best))]
     for name, field, write in _MEASURES:
         before, after = _mean(one, field), _mean(other, field)
         if before is None and after is None:
             continue
         change = f"{after / before:.2f}×" if before and after else ""
-        rows.append(Row(name, _or_dash(before, write), _or_dash(after, write), change))
-    rows.append(Row("at", base.load or "–", best.load or "–", ""))
-    rows.append(Row("runs", str(len(one)), str(len(other)), ""))
+        rows.append(FigureRow(name, _or_dash(before, write), _or_dash(after, write), change))
+    rows.append(FigureRow("at", base.load or "–", best.load or "–", ""))
+    rows.append(FigureRow("runs", str(len(one)), str(len(other)), ""))
     return rows
 
 

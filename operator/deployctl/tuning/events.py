@@ -51,13 +51,13 @@ class Interrupted:
 
 
 @dataclass(frozen=True)
-class Ended:
+class Finished:
     """The search is over. `answer` is the JSON answer that was given."""
 
     answer: dict[str, Any]
 
 
-Event = Done | Restarted | Interrupted | Ended
+StudyEvent = Done | Restarted | Interrupted | Finished
 
 _STEPS: dict[str, TypeAdapter[Any]] = {
     "start": TypeAdapter(Start),
@@ -72,7 +72,7 @@ _RESULTS: dict[str, TypeAdapter[Any]] = {
 _RESTARTED = TypeAdapter(Restarted)
 
 
-def spent_s(event: Event) -> float:
+def spent_s(event: StudyEvent) -> float:
     """Server seconds that it took."""
     if isinstance(event, Done | Restarted):
         result = event.result
@@ -80,15 +80,15 @@ def spent_s(event: Event) -> float:
     return 0.0
 
 
-def to_line(event: Event) -> str:
+def to_line(event: StudyEvent) -> str:
     """One line, with its end. Figures that are not finite become null."""
     return json.dumps(_finite(_document(event)), separators=(",", ":"), allow_nan=False) + "\n"
 
 
-def _document(event: Event) -> dict[str, Any]:
+def _document(event: StudyEvent) -> dict[str, Any]:
     if isinstance(event, Interrupted):
         return {"event": "interrupted", "why": event.why}
-    if isinstance(event, Ended):
+    if isinstance(event, Finished):
         return {"event": "end", "answer": event.answer}
     if isinstance(event, Restarted):
         return {"event": "restart", **_RESTARTED.dump_python(event, mode="json")}
@@ -103,7 +103,7 @@ def _document(event: Event) -> dict[str, Any]:
     }
 
 
-def from_document(document: dict[str, Any]) -> Event:
+def from_document(document: dict[str, Any]) -> StudyEvent:
     """Reads an event.
 
     Raises:
@@ -114,7 +114,7 @@ def from_document(document: dict[str, Any]) -> Event:
         if kind == "interrupted":
             return Interrupted(str(document["why"]))
         if kind == "end":
-            return Ended(dict(document["answer"]))
+            return Finished(dict(document["answer"]))
         if kind == "restart":
             rest = {name: value for name, value in document.items() if name != "event"}
             restarted: Restarted = _RESTARTED.validate_python(rest)

@@ -33,7 +33,7 @@ FIELDS = frozenset(
 )
 
 
-class Change(NamedTuple):
+class Override(NamedTuple):
     """One setting that the recommendation has otherwise than the spec."""
 
     name: str
@@ -45,8 +45,8 @@ class Overlaid(NamedTuple):
     """A spec with a recommendation over it."""
 
     spec: ServiceSpec
-    changes: tuple[Change, ...]  # taken from the recommendation
-    kept: tuple[Change, ...]  # not taken: flag or variable says otherwise
+    changes: tuple[Override, ...]  # taken from the recommendation
+    kept: tuple[Override, ...]  # not taken: flag or variable says otherwise
 
 
 def plain(name: str) -> str:
@@ -85,9 +85,9 @@ def overlay(
         if before == value and type(before) is type(value):
             continue
         if own in fixed:
-            kept.append(Change(own, before, value))
+            kept.append(Override(own, before, value))
             continue
-        changes.append(Change(own, before, value))
+        changes.append(Override(own, before, value))
         for written in [key for key in arguments if plain(key) == own]:
             del arguments[written]
         if own in FIELDS:

@@ -99,7 +99,7 @@ class Measured(BaseModel):
     deployctl: str = __version__
 
 
-class Figures(BaseModel):
+class ConfigurationResult(BaseModel):
     """One configuration's measurements; `objective` in the goal's unit."""
 
     model_config = _STRICT
@@ -111,7 +111,7 @@ class Figures(BaseModel):
     load: str | None = None  # users=8, rate=2.5
 
     @classmethod
-    def of(cls, standing: Standing | None) -> "Figures | None":
+    def of(cls, standing: Standing | None) -> "ConfigurationResult | None":
         """From a search's words."""
         if standing is None:
             return None
@@ -144,8 +144,8 @@ class Recommendation(BaseModel):
     why: str
     settings: dict[str, Scalar] = {}
     measured: Measured
-    baseline: Figures | None = None
-    winner: Figures | None = None
+    baseline: ConfigurationResult | None = None
+    winner: ConfigurationResult | None = None
     improvement: Improvement | None = None
     notes: tuple[str, ...] = ()
 
@@ -162,14 +162,14 @@ class Recommendation(BaseModel):
         Only the verdict `winner` makes settings. The best of an interrupted study is in
         `winner`, as a figure: nothing has confirmed it.
         """
-        winner = Figures.of(answer.winner)
+        winner = ConfigurationResult.of(answer.winner)
         ratio = answer.improvement
         return cls(
             verdict=answer.verdict,
             why=answer.why,
             settings=winner.settings if winner and answer.verdict == "winner" else {},
             measured=measured,
-            baseline=Figures.of(answer.baseline),
+            baseline=ConfigurationResult.of(answer.baseline),
             winner=winner,
             improvement=Improvement(ratio=ratio[0], interval=ratio[1:]) if ratio else None,
             notes=answer.notes,

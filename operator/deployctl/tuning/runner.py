@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from deployctl.errors import DeployctlError, InterruptedByUserError, StateError
 from deployctl.targets.guards import shielded
 from deployctl.tuning.bench import Answer, Bench, Strategy
-from deployctl.tuning.events import Done, Event, Interrupted, Restarted
+from deployctl.tuning.events import Done, Interrupted, Restarted, StudyEvent
 from deployctl.tuning.study import Study
 from deployctl.tuning.trial import (
     Configuration,
@@ -36,10 +36,10 @@ class Begun:
     restart: bool = False
 
 
-Tell = Callable[[Begun | Event], None]
+Listener = Callable[[Begun | StudyEvent], None]
 
 
-def _silent(_: Begun | Event) -> None:
+def _silent(_: Begun | StudyEvent) -> None:
     return None
 
 
@@ -47,7 +47,7 @@ class Runner:
     """Runs a study to its end, or to a Ctrl-C."""
 
     def __init__(
-        self, study: Study, strategy: Strategy, bench: Bench, tell: Tell = _silent
+        self, study: Study, strategy: Strategy, bench: Bench, tell: Listener = _silent
     ) -> None:
         self._study = study
         self._strategy = strategy
@@ -136,7 +136,7 @@ class Runner:
         elif isinstance(result, Failure):
             self._wanted = None
 
-    def _record(self, event: Event) -> Event:
+    def _record(self, event: StudyEvent) -> StudyEvent:
         return self._study.record(event)
 
     def _seed(self) -> int:

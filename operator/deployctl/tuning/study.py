@@ -20,7 +20,7 @@ from deployctl.spec import ServiceSpec
 from deployctl.targets.atomic import make_folder, state_error
 from deployctl.targets.guards import lock
 from deployctl.tuning.bench import Parameter, Problem, turns_at
-from deployctl.tuning.events import Done, Event, Restarted, from_document, spent_s, to_line
+from deployctl.tuning.events import Done, Restarted, StudyEvent, from_document, spent_s, to_line
 from deployctl.tuning.recommendation import Fingerprint
 from deployctl.tuning.trial import Goal, Load
 
@@ -108,7 +108,7 @@ _HEADER = TypeAdapter(Header)
 class Study:
     """Events in memory and on the disk. Made by `create` or `opened`; one process at a time."""
 
-    def __init__(self, folder: Path, header: Header, events: list[Event], size: int) -> None:
+    def __init__(self, folder: Path, header: Header, events: list[StudyEvent], size: int) -> None:
         self.folder = folder
         self.header = header
         self.events = events
@@ -119,7 +119,7 @@ class Study:
         """The study's file."""
         return self.folder / FILE
 
-    def record(self, event: Event) -> Event:
+    def record(self, event: StudyEvent) -> StudyEvent:
         """Writes an event to the disk, and returns it as it will be read again.
 
         Raises:
@@ -192,7 +192,7 @@ def opened(folder: Path) -> Study:
             "the study never began", where=str(path), hint="begin it: leave --resume out"
         )
     header = _header(documents[0], path)
-    events: list[Event] = []
+    events: list[StudyEvent] = []
     for number, document in enumerate(documents[1:], 2):
         try:
             events.append(from_document(document))

@@ -18,7 +18,7 @@ from deployctl.operations.tuned import Tuned
 from deployctl.planning.plan import MemoryBudget
 from deployctl.spec import ServiceSpec
 from deployctl.targets.driver import EngineState
-from deployctl.tuning.recommendation import Figures, Hardware, Measured, Recommendation
+from deployctl.tuning.recommendation import ConfigurationResult, Hardware, Measured, Recommendation
 
 SPEC = ServiceSpec(model="m")
 
@@ -33,8 +33,8 @@ def tuned(load="rate=3.5", slo="ttft_p95=1s", base=None, goal="goodput"):
                 target="docker", hardware=Hardware(gpu="l4"), workload="chat", seed=1, study="s",
                 date="2026-11-24T09:00:00+00:00",
             ),
-            baseline=Figures(load=base),
-            winner=Figures(settings={"max_num_seqs": 64}, load=load),
+            baseline=ConfigurationResult(load=base),
+            winner=ConfigurationResult(settings={"max_num_seqs": 64}, load=load),
         ),
         False,
         frozenset(),

@@ -11,8 +11,7 @@ from rich.console import Console
 from deployctl.cli.tune.text import render
 from deployctl.reports import (
     plots_tuning,
-    tuning_html,
-    tuning_markdown,
+    tuning,
     tuning_wording,
 )
 from deployctl.tuning.bench import Answer, Parameter, Standing
@@ -112,7 +111,7 @@ class Tags(HTMLParser):
 
 
 def page(seen):
-    text = tuning_html.render(seen)
+    text = tuning.html(seen)
     tags = Tags()
     tags.feed(text)
     assert tags.open == []
@@ -178,7 +177,7 @@ def test_the_page_needs_nothing_and_shows_all_of_it():
 def test_every_verdict_for_every_goal_can_be_told(verdict, winner, goal, price):
     seen = view(verdict, goal, winner, evil="x", price=price)
     assert tuning_wording.headline(seen) in terminal(seen, 400)
-    assert tuning_wording.headline(seen).replace("_", r"\_") in tuning_markdown.render(seen)
+    assert tuning_wording.headline(seen).replace("_", r"\_") in tuning.markdown(seen)
 
 
 def test_a_study_that_tried_nothing_else_does_not_speak_of_noise():
@@ -197,16 +196,16 @@ def test_a_study_that_had_measured_nothing(verdict):
     assert "svg" not in tags.seen
     assert tuning_wording.phases(empty) == []
     assert terminal(empty)
-    assert tuning_markdown.render(empty)
+    assert tuning.markdown(empty)
 
 
 def test_what_the_engine_said_is_no_markup():
     assert EVIL not in page(view())[0]
-    assert "<script>" not in tuning_markdown.render(view())
+    assert "<script>" not in tuning.markdown(view())
 
 
 def test_the_same_study_gives_the_same_bytes():
-    assert tuning_html.render(view()) == tuning_html.render(view())
+    assert tuning.html(view()) == tuning.html(view())
 
 
 def test_the_front_is_of_those_that_no_other_beats():

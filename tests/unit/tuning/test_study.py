@@ -9,7 +9,7 @@ import pytest
 
 from deployctl.errors import InputError, LockedError, NotFoundError, StateError
 from deployctl.tuning import study as studies
-from deployctl.tuning.events import Done, Ended, Interrupted, Restarted
+from deployctl.tuning.events import Done, Finished, Interrupted, Restarted
 from deployctl.tuning.trial import Failure, Invalid, Load, Measure, Start, Started
 from tune_parts import configuration, header, observation
 
@@ -22,7 +22,7 @@ EVENTS = [
     Restarted(configuration(8), 1, Failure("start_refused", "no", 4.0)),
     Done(Start(configuration(8), "screen", "s"), Failure("never_healthy", "silent", 300.0), 2),
     Interrupted("interrupted"),
-    Ended({"version": 1, "verdict": "winner", "server_minutes": 7.5}),
+    Finished({"version": 1, "verdict": "winner", "server_minutes": 7.5}),
 ]
 
 

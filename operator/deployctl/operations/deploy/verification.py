@@ -24,7 +24,7 @@ from deployctl.tuning import verify
 from deployctl.tuning.verify import Judgement
 
 if TYPE_CHECKING:
-    from deployctl.tuning.recommendation import Figures
+    from deployctl.tuning.recommendation import ConfigurationResult
 
 FOR, WATCH_FOR = "60s", "5m"
 WARMUP = "5s"
@@ -195,7 +195,7 @@ def _recommended(tuned: Tuned | None) -> tuple[str, float]:
     return kind, min(most, max(within, least)) if other == kind else within
 
 
-def _load_of(figures: "Figures | None") -> tuple[str, float]:
+def _load_of(figures: "ConfigurationResult | None") -> tuple[str, float]:
     kind, _, value = ((figures.load if figures else None) or "").partition("=")
     try:
         number = float(value)

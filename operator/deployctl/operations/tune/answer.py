@@ -7,10 +7,10 @@ from deployctl.errors import EngineError, InterruptedByUserError, SloMissedError
 from deployctl.files import write_text
 from deployctl.operations.measure.gate import job_summary
 from deployctl.operations.tune.inputs import StudyInputs
-from deployctl.reports import tuning_html, tuning_markdown
+from deployctl.reports import tuning
 from deployctl.reports.tuning_view import StudyView
 from deployctl.tuning import overlay
-from deployctl.tuning.bench import Answer, Parameter, Standing
+from deployctl.tuning.bench import Answer
 from deployctl.tuning.events import Done, Restarted
 from deployctl.tuning.recommendation import FILE, Measured, Recommendation
 from deployctl.tuning.study import Study
@@ -72,7 +72,8 @@ def conclude(study: Study, inputs: StudyInputs, answer: Answer) -> TuneOutcome:
     """
     header = study.header
     found = measured(study, inputs, answer)
-    Recommendation.from_answer(answer, found).write(study.folder / FILE)
+    recommendation = Recommendation.from_answer(answer, found)
+    recommendation.write(study.folder / FILE)
     view = study_view(
         answer,
         [(done.step, done.result) for done in study.done],
@@ -82,11 +83,11 @@ def conclude(study: Study, inputs: StudyInputs, answer: Answer) -> TuneOutcome:
         budget_s=header.budget_s,
         usd_per_hour=header.usd_per_hour,
     )
-    markdown = tuning_markdown.render(view)
-    write_text(study.folder / REPORT, tuning_html.render(view))
+    markdown = tuning.markdown(view)
+    write_text(study.folder / REPORT, tuning.html(view))
     write_text(study.folder / SUMMARY, markdown)
     job_summary(markdown)
-    return TuneOutcome(document(study, answer), view)
+    return TuneOutcome(document(study, answer, recommendation), view)
 
 
 def moved(told: dict[str, Any], folder: Path) -> dict[str, Any]:
@@ -99,13 +100,16 @@ def _paths(folder: Path) -> dict[str, str]:
     return {name: str(path) for name, path in paths.items()}
 
 
-def document(study: Study, answer: Answer) -> dict[str, Any]:
+def document(study: Study, answer: Answer, recommendation: Recommendation) -> dict[str, Any]:
     """The JSON answer."""
     header = study.header
     done = [event for event in study.events if isinstance(event, Done | Restarted)]
     failed = {event.trial for event in done if isinstance(event.result, Failure)}
     skipped = sum(failure.kind == "refused_by_plan" for _, failure in answer.failures)
-    ratio = answer.improvement
+    told = recommendation.model_dump(mode="json")
+    if told["baseline"] is not None:  # with what the service has of each setting
+        own = {p.name: p.current for p in header.parameters if p.current is not None}
+        told["baseline"]["settings"] = {**own, **told["baseline"]["settings"]}
     return {
         "version": DOCUMENT_VERSION,
         "service": header.service,
@@ -113,34 +117,13 @@ def document(study: Study, answer: Answer) -> dict[str, Any]:
         "objective": header.goal,
         "unit": _UNITS[header.goal],
         "slo": header.slo,
-        "verdict": answer.verdict,
-        "why": answer.why,
-        "baseline": _standing(answer.baseline, header.parameters),
-        "winner": _standing(answer.winner, ()),
-        "improvement": {"ratio": ratio[0], "interval": list(ratio[1:])} if ratio else None,
+        **{name: told[name] for name in ("verdict", "why", "baseline", "winner", "improvement")},
         "trials": {"run": study.trials, "failed": len(failed), "skipped": skipped},
         "server_minutes": round(study.server_s / 60, 2),
         "budget_minutes": round(header.budget_s / 60, 2),
         "seed": header.seed,
-        "notes": list(answer.notes),
+        "notes": told["notes"],
         **_paths(study.folder),
-    }
-
-
-def _standing(
-    standing: Standing | None, parameters: tuple[Parameter, ...]
-) -> dict[str, Any] | None:
-    """A configuration's figures; of the baseline, with what the service has of each setting."""
-    if standing is None:
-        return None
-    own = {p.name: p.current for p in parameters if p.current is not None}
-    known = standing.low is not None and standing.high is not None
-    return {
-        "settings": {**own, **standing.configuration.settings},
-        "objective": standing.objective,
-        "interval": [standing.low, standing.high] if known else None,
-        "slo_met": standing.slo_met,
-        "load": str(standing.load) if standing.load else None,
     }
 
 

@@ -39,7 +39,7 @@ class StudyProgress:
             are = "s are" if len(done) > 1 else " is"
             self._tell(Event("phase", f"{len(done)} step{are} known already"))
 
-    def __call__(self, event: Begun | events.Event) -> None:
+    def __call__(self, event: Begun | events.StudyEvent) -> None:
         """Tells one event."""
         if isinstance(event, Begun):
             self._begun(event)

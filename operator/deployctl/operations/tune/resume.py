@@ -16,7 +16,7 @@ from deployctl.operations.tune.request import TuneRequest
 from deployctl.operations.tune.run import STUDIES, to_the_end
 from deployctl.spec import ServiceSpec
 from deployctl.tuning import study as studies
-from deployctl.tuning.events import Ended
+from deployctl.tuning.events import Finished
 from deployctl.tuning.study import Header
 
 
@@ -54,7 +54,7 @@ def resume(
             )
         for line in other:
             tell(Event("warning", line))
-        ended = next((e for e in study.events if isinstance(e, Ended)), None)
+        ended = next((e for e in study.events if isinstance(e, Finished)), None)
         if ended is not None:
             tell(Event("phase", f"{where} has ended; this was its answer"))
             return TuneOutcome(moved(ended.answer, where), None)

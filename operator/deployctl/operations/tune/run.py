@@ -16,7 +16,7 @@ from deployctl.targets.guards import interruptible, shielded
 from deployctl.tuning import enginebench, search
 from deployctl.tuning import study as studies
 from deployctl.tuning.bench import Answer
-from deployctl.tuning.events import Ended
+from deployctl.tuning.events import Finished
 from deployctl.tuning.runner import Runner
 from deployctl.tuning.study import Study
 
@@ -54,7 +54,7 @@ def to_the_end(study: Study, inputs: StudyInputs, tell: Tell) -> TuneOutcome:
         if answer.verdict == "interrupted":
             tell(Event("phase", "everything that was measured is kept"))
         else:
-            study.record(Ended(outcome.document))
+            study.record(Finished(outcome.document))
     return outcome
 
 

@@ -1,0 +1,66 @@
+"""A tuning study as one HTML file that needs no network, and as markdown."""
+
+from pathlib import Path
+
+from deployctl.reports import tuning_wording as words
+from deployctl.reports.tuning_view import StudyView
+from deployctl.reports.wording import plain
+from deployctl.units import duration
+
+_TEMPLATE = Path(__file__).with_name("tuning.html.j2")
+SHOWN = 8  # configurations in markdown; the others are in the HTML file
+
+
+def html(view: StudyView) -> str:
+    """The document. Everything that came from outside is escaped."""
+    from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
+
+    from deployctl.reports import load_html, plots_tuning
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined)
+    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
+    phases = words.phases(view)
+    return template.render(
+        view=view,
+        style=Markup(load_html.style()),  # noqa: S704
+        tone=words.TONES.get(view.verdict, "note"),
+        headline=words.headline(view),
+        tiles=words.tiles(view),
+        comparison=words.comparison(view),
+        candidates=words.candidates(view),
+        phases=phases,
+        priced=any(row.usd for row in phases),
+        budget=words.budget(view),
+        # Our own SVG: matplotlib escapes the text in it.
+        pareto=Markup(plots_tuning.pareto(view)),  # noqa: S704
+        effects=Markup(plots_tuning.effects(view)),  # noqa: S704
+        against=Markup(plots_tuning.against(view)),  # noqa: S704
+        timeline=Markup(plots_tuning.timeline(view)),  # noqa: S704
+    )
+
+
+def markdown(view: StudyView) -> str:
+    """For a job's summary or an issue."""
+    lines = [f"## Tuning of {plain(view.title)}", "", f"**{plain(words.headline(view))}**", ""]
+    lines += [plain(view.why), ""]
+    if rows := words.comparison(view):
+        lines += ["| | baseline | winner | |", "|---|---:|---:|---:|"]
+        lines += [f"| {r.name} | {r.baseline} | {r.winner} | {r.change} |" for r in rows]
+        lines.append("")
+    if every := words.candidates(view):
+        lines += [f"| configuration | {view.goal} | 95% interval | at | SLO |"]
+        lines.append("|---|---:|---|---|---|")
+        for row in every[:SHOWN]:
+            mark = f" **{row.role}**" if row.role and row.role != row.name else ""
+            cells = (row.objective, row.interval, row.load, row.slo)
+            lines.append(f"| {plain(row.name)}{mark} | {' | '.join(cells)} |")
+        if len(every) > SHOWN:
+            lines.append(f"\n… and {len(every) - SHOWN} more, in the report")
+        lines.append("")
+    lines += [
+        f"- **{plain(f.candidate)}** failed: {f.kind}: {plain(f.reason)}" for f in view.failures
+    ]
+    lines.append(f"- {duration(view.spent_s)} of the server's time")
+    lines += [f"- {plain(note)}" for note in view.notes]
+    return "\n".join(lines) + "\n"
