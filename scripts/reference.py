@@ -108,7 +108,7 @@ def checks_page() -> str:
         lines += [f"## {group}", "", "| code | severity | consequence |", "|---|---|---|"]
         for code, rule in sorted(RULES.items()):
             if rule.group == group:
-                lines.append(f"| `{code}` | {rule.severity.value} | {rule.hurts} |")
+                lines.append(f"| `{code}` | {rule.severity.value} | {rule.consequence} |")
         lines.append("")
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""deployctl check over everything that we render ourselves: nothing to mend."""
+"""deployctl check over everything that we render ourselves: nothing to fix."""
 
 import pytest
 

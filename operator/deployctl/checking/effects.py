@@ -14,7 +14,7 @@ class Effect(StrEnum):
     """What applying a change does, gravest first."""
 
     refused = "refused"  # the API server or the target will not take it
-    restarts = "restarts"  # the service answers nothing while the engine starts anew
+    restarts = "restarts"  # the service answers nothing while the engine restarts
     rolls = "rolls"  # pods are replaced while others serve
     in_place = "in_place"  # takes effect without touching the engine
     nothing = "nothing"  # does not matter to what runs
@@ -36,7 +36,7 @@ _NEXT_TIME = (
     "revisionHistoryLimit",
     "minReadySeconds",
 )
-# What Compose leaves out when it decides whether a container must be made anew.
+# What Compose leaves out when it decides whether a container must be recreated.
 _COMPOSE_FREE = ("build", "depends_on", "profiles", "pull_policy", "scale")
 
 
@@ -58,7 +58,7 @@ def of_object(document: Document, path: Field, old: Any, new: Any) -> Verdict:
         return Verdict(Effect.in_place, "pods read it when they start")
     if document.kind == "Kustomization":
         return NOTHING
-    return Verdict(Effect.in_place, "takes effect at once; the engine is not touched")
+    return Verdict(Effect.in_place, "takes effect immediately; the engine is not touched")
 
 
 def _workload(document: Document, path: Field) -> Verdict:
@@ -107,8 +107,8 @@ def of_compose(path: Field, *, digest_differs: bool | None) -> Verdict:
         effect = Effect.in_place if path[0] in kinds else Effect.nothing
         return Verdict(effect, "Compose makes what is missing, and changes nothing that is there")
     if path[2] in _COMPOSE_FREE:
-        return Verdict(Effect.nothing, "Compose does not make a container anew for it")
-    return Verdict(Effect.restarts, f"Compose makes the container of {path[1]} anew")
+        return Verdict(Effect.nothing, "Compose does not recreate a container for it")
+    return Verdict(Effect.restarts, f"Compose recreates the container of {path[1]}")
 
 
 # Sections of the chart's values that leave the pods alone.

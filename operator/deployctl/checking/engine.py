@@ -52,7 +52,7 @@ class Image(NamedTuple):
 
     @property
     def is_engine(self) -> bool:
-        """Whether it looks like vLLM itself rather than something beside it."""
+        """Whether it looks like vLLM itself rather than something around it."""
         name = self.repository.lower()
         return "vllm" in name and not _OTHER_PARTS.search(name)
 
@@ -142,7 +142,7 @@ class DeclaredEngine:
 
     @property
     def nvidia(self) -> bool:
-        """Whether it wants an NVIDIA card, as far as one can tell."""
+        """Whether it wants an NVIDIA GPU, as far as one can tell."""
         return not self.cpu and not self.image.other_device and bool(self.image.text)
 
     @property

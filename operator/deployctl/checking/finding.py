@@ -9,7 +9,7 @@ from deployctl.checking.manifests import Manifests
 
 
 class Severity(StrEnum):
-    """How much it hurts: it fails, it fails one day, or it is worth knowing."""
+    """How bad it is: it fails, it will fail one day, or it is good to know."""
 
     error = "error"
     warning = "warning"
@@ -21,7 +21,7 @@ ORDER = list(Severity)  # worst first
 
 @dataclass(frozen=True)
 class Finding:
-    """What is wrong, where, and how to mend it."""
+    """What is wrong, where, and how to fix it."""
 
     code: str
     severity: Severity
@@ -39,11 +39,11 @@ class Finding:
 
 @dataclass(frozen=True)
 class Rule:
-    """One kind of mistake. `hurts` says what it does to people; the reference lists it."""
+    """One kind of mistake. `consequence` says what it does to people; the reference lists it."""
 
     code: str
     severity: Severity
-    hurts: str
+    consequence: str
     group: str = field(default="", compare=False)
 
     def at(
@@ -73,22 +73,22 @@ class RuleGroup:
 
     title: str
 
-    def error(self, code: str, hurts: str) -> Rule:
+    def error(self, code: str, consequence: str) -> Rule:
         """It fails: Kubernetes, Compose or the engine refuses it, or users are harmed."""
-        return self._add(code, Severity.error, hurts)
+        return self._add(code, Severity.error, consequence)
 
-    def warning(self, code: str, hurts: str) -> Rule:
+    def warning(self, code: str, consequence: str) -> Rule:
         """It will fail one day."""
-        return self._add(code, Severity.warning, hurts)
+        return self._add(code, Severity.warning, consequence)
 
-    def note(self, code: str, hurts: str) -> Rule:
-        """It is worth knowing."""
-        return self._add(code, Severity.note, hurts)
+    def note(self, code: str, consequence: str) -> Rule:
+        """It is good to know."""
+        return self._add(code, Severity.note, consequence)
 
-    def _add(self, code: str, severity: Severity, hurts: str) -> Rule:
+    def _add(self, code: str, severity: Severity, consequence: str) -> Rule:
         if code in RULES:
             raise ValueError(f"the code {code} is taken")
-        RULES[code] = Rule(code, severity, hurts, self.title)
+        RULES[code] = Rule(code, severity, consequence, self.title)
         return RULES[code]
 
 

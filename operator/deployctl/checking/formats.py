@@ -40,7 +40,7 @@ def _rule(code: str) -> dict[str, Any]:
     rule = RULES[code]
     return {
         "id": code,
-        "shortDescription": {"text": rule.hurts},
+        "shortDescription": {"text": rule.consequence},
         "defaultConfiguration": {"level": _LEVEL[rule.severity]},
     }
 

@@ -15,7 +15,7 @@ from deployctl.engines.vllm.versions import key as version_key
 
 @dataclass
 class Options:
-    """What the user says besides the files."""
+    """What the user sets in addition to the files."""
 
     kubernetes: str = ""  # version of the cluster; empty: the newest known
     engine_version: str | None = None  # for images that do not tell

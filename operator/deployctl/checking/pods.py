@@ -24,7 +24,7 @@ MAX_DEPTH = 8  # below the spec of a custom resource; RayService has its workers
 RUNS_TO_END = ("Job", "CronJob")
 SCALED = ("Deployment", "StatefulSet", "ReplicaSet")
 GPU_VENDORS = ("nvidia.com/", "amd.com/gpu", "gpu.intel.com/")
-_GPU_SIDE = ("nvidia.com/gpumem", "nvidia.com/gpucores")  # shares of a card, by HAMi
+_GPU_SIDE = ("nvidia.com/gpumem", "nvidia.com/gpucores")  # shares of a GPU, by HAMi
 _READ_ONLY = ("configMap", "secret", "projected", "downwardAPI")
 BUDGET_ANNOTATION = "startup-budget-seconds"  # after any prefix
 
@@ -101,7 +101,7 @@ class Pod:
     @property
     def replicas(self) -> int:
         """How many of it are wanted at first."""
-        if self.operated:  # beside the template: of a Rollout, or of a group of workers
+        if self.operated:  # next to the template: of a Rollout, or of a group of workers
             around = mapping(Place(self.document, self.template.path[:-1]).value)
             return max(0, whole(around.get("replicas"), 1))
         if self.document.kind not in SCALED:

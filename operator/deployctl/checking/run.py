@@ -12,7 +12,7 @@ from deployctl.checking.rules import files  # and with it every rule
 from deployctl.checking.values import dig, mapping, text
 from deployctl.checking.yamltext import parse
 
-# Codes that one object may break on purpose, with a word on why: `image-not-pinned seccomp`.
+# Codes that one object may break on purpose, with a comment on why: `image-not-pinned seccomp`.
 IGNORE_ANNOTATION = "deployctl.io/check-ignore"
 # What KServe, KubeRay and the like add to a pod whose template leaves it out.
 _ADDED = frozenset(f"{probe}-probe-missing" for probe in ("startup", "readiness", "liveness")) | {
@@ -47,8 +47,8 @@ def check_texts(
 ) -> Report:
     """Checks texts by file name, all of them as one set.
 
-    `named` are the files that the user named himself: one that holds nothing to check is worth
-    a word there, and is skipped in a folder. `ignore` are codes to leave out.
+    `named` are the files that the user named one by one: one that holds nothing to check is
+    reported, where in a folder it is skipped. `ignore` are codes to leave out.
     """
     findings: list[Finding] = []
     known: list[Document] = []

@@ -50,7 +50,7 @@ def custom_kind(group: str, kind: str) -> CustomKind | None:
 
 @cache
 def custom(version: str, group: str, kind: str) -> Any:
-    """The validator of a custom resource that is known, beside a Kubernetes release."""
+    """The validator of a custom resource that is known; metadata is of a Kubernetes release."""
     known = custom_kind(group, kind)
     return _validator(version, known.schema if known else {})
 

@@ -51,7 +51,7 @@ def bad(good, spoilt):
 def test_a_good_folder_is_good(check, good):
     done = check(good)
     assert done.code == 0
-    assert done.stdout == "nothing to mend in 11 documents of 1 file, 1 engine\n"
+    assert done.stdout == "nothing to fix in 11 documents of 1 file, 1 engine\n"
 
 
 def test_findings_have_a_code_a_place_a_reason_and_a_fix(check, bad):
@@ -61,7 +61,7 @@ def test_findings_have_a_code_a_place_a_reason_and_a_fix(check, bad):
     assert "error  image-not-pinned  line " in done.stdout
     assert "the tag latest moves" in done.stdout
     assert "fix: name a release" in done.stdout
-    assert "1 finding to mend" in done.stderr
+    assert "1 finding to fix" in done.stderr
 
 
 def test_warnings_refuse_when_asked(check, bad):
@@ -241,8 +241,8 @@ def test_our_own_command_file(check, tmp_path):
     assert "flag-removed" in check("command.json").stdout
 
 
-def test_every_rule_says_what_it_hurts():
+def test_every_rule_says_its_consequence():
     for code, rule in RULES.items():
         assert code == rule.code
-        assert rule.hurts.endswith(".")
+        assert rule.consequence.endswith(".")
         assert rule.group

@@ -19,7 +19,7 @@ SERVICE = GROUP.error(
 )
 HEALTH = GROUP.warning(
     "healthcheck-missing",
-    "docker compose up --wait returns while the model still loads, and nothing sees a hang.",
+    "docker compose up --wait returns while the model still loads, and nothing notices a hang.",
 )
 START = GROUP.error(
     "start-period",
@@ -28,7 +28,7 @@ START = GROUP.error(
 TIMEOUT = GROUP.warning(
     "healthcheck-timeout", "A saturated engine answers late and is called unhealthy."
 )
-GPU = GROUP.error("gpu-reservation", "Without a device reservation the container sees no card.")
+GPU = GROUP.error("gpu-reservation", "Without a device reservation the container sees no GPU.")
 _HEALTHY_TIMEOUT_S = 5.0
 _LOOPBACK = ("127.", "localhost", "[::1]", "::1")
 _IPV4 = re.compile(r"^(\d+\.\d+\.\d+\.\d+|\[[0-9a-f:]+\]|localhost):", re.IGNORECASE)
@@ -40,7 +40,7 @@ def services(manifests: Manifests) -> Iterator[Finding]:
     for service in manifests.compose_services:
         given = dig(service.place.document.data, *service.place.path)
         if not isinstance(given, dict):
-            yield SERVICE.at(service.place, "this is no service", "write image: …")
+            yield SERVICE.at(service.place, "this is not a service", "write image: …")
         elif not any(key in given for key in ("image", "build", "extends")):
             yield SERVICE.at(service.place, "has neither image nor build", "write image: …")
         if service.data.get("privileged") is True:
@@ -60,7 +60,7 @@ def health(manifests: Manifests) -> Iterator[Finding]:
         if not given or given.get("disable") is True:
             yield HEALTH.at(
                 place,
-                "nothing tells whether the engine answers",
+                "nothing checks whether the engine answers",
                 "add a healthcheck on /health with a start_period from deployctl plan",
             )
             continue
@@ -90,7 +90,7 @@ def health(manifests: Manifests) -> Iterator[Finding]:
 
 @check
 def devices(manifests: Manifests) -> Iterator[Finding]:
-    """Cards and shared memory."""
+    """GPUs and shared memory."""
     for engine in manifests.compose_engines:
         reserved = reservations(engine.data)
         if engine.nvidia and not reserved and engine.data.get("runtime") != "nvidia":
@@ -131,7 +131,7 @@ def _count(engine: DeclaredEngine, device: dict[str, Any]) -> Iterator[Finding]:
     if engine.world > count:
         yield gpu.COUNT.at(
             engine.place.child("deploy"),
-            f"the engine wants {engine.world} GPUs and gets {count:.0f}",
+            f"the engine needs {engine.world} GPUs and gets {count:.0f}",
             f"write count: {engine.world}, or --tensor-parallel-size {count:.0f}",
         )
 
@@ -147,9 +147,9 @@ def life(manifests: Manifests) -> Iterator[Finding]:
                 continue
             yield updates.RESTART.at(
                 engine.place.child("restart"),
-                "an engine that dies and exits with 0 stays dead"
+                "an engine that exits with 0 is not restarted"
                 if policy.startswith("on-failure")
-                else "an engine that dies stays dead",
+                else "an engine that exits is not restarted",
                 "write restart: unless-stopped",
             )
         grace = seconds(literal(engine.data.get("stop_grace_period"))) or 10.0

@@ -1,4 +1,4 @@
-"""The engine: its image and release, its flags against that release, settings known to hurt."""
+"""The engine: its image and release, its flags against that release, settings known to do harm."""
 
 from collections.abc import Iterator
 
@@ -25,17 +25,15 @@ NEWER = IMAGES.note(
     "A release newer than deployctl's lists may have flags that are not known here.",
 )
 ENGINE = RuleGroup("Engine")
-UNKNOWN = ENGINE.error("flag-unknown", "The engine ends at once with 'unrecognized arguments'.")
+UNKNOWN = ENGINE.error("flag-unknown", "The engine exits with 'unrecognized arguments'.")
 REMOVED = ENGINE.error(
     "flag-removed",
     "A flag that the image's release no longer has crashes every pod after the bump.",
 )
-VALUE = ENGINE.error(
-    "flag-value", "The engine ends at once with 'invalid value' or 'invalid choice'."
-)
+VALUE = ENGINE.error("flag-value", "The engine exits with 'invalid value' or 'invalid choice'.")
 SLOW = ENGINE.warning(
     "slow-kernel",
-    "Forcing awq or gptq keeps the Marlin kernel away: 23 tokens a second instead of 123.",
+    "Forcing awq or gptq rules out the Marlin kernel: 23 tokens a second instead of 123.",
 )
 UTILIZATION = ENGINE.warning(
     "utilization-high", "Above 0.95 the engine starts, and runs out of memory under load."
@@ -44,7 +42,7 @@ BFLOAT16 = ENGINE.warning(
     "awq-bfloat16", "The slow AWQ kernel takes float16 alone and refuses bfloat16."
 )
 REMOTE = ENGINE.warning(
-    "remote-code", "The checkpoint's own Python runs beside your secrets and in your network."
+    "remote-code", "The checkpoint's own Python runs with access to your secrets and your network."
 )
 REVISION = ENGINE.note(
     "model-not-pinned", "Whoever pushes to the model's branch changes what the next pod serves."
@@ -85,14 +83,14 @@ def versions(manifests: Manifests) -> Iterator[Finding]:
         if engine.version is None:
             yield VERSION.at(
                 place,
-                "the image does not tell which vLLM is inside; flags and metrics go unchecked",
-                "say it with --engine-version 0.32.0",
+                "the vLLM release cannot be told from the image; flags and metrics are not checked",
+                "set --engine-version 0.32.0",
             )
         elif key(engine.version) > key(flags.versions()[-1]):
             yield NEWER.at(
                 place,
                 f"vLLM {engine.version} is newer than {flags.versions()[-1]}, the newest known",
-                "unknown flags are let pass; a newer deployctl knows them",
+                "unknown flags are not reported; a newer deployctl knows them",
             )
 
 
@@ -147,7 +145,7 @@ def _problem(flag: GivenFlag, version: str, *, positional: bool) -> Reason | Non
 
 @check
 def settings(manifests: Manifests) -> Iterator[Finding]:
-    """Settings that start and then disappoint."""
+    """Settings with which the engine starts and then performs badly, or fails."""
     for engine in manifests.engines:
         command = engine.command
         quantization = command.text("quantization")
@@ -167,7 +165,7 @@ def settings(manifests: Manifests) -> Iterator[Finding]:
         if share is not None and share > MOST_UTILIZATION:
             yield UTILIZATION.at(
                 command.flags["gpu-memory-utilization"].place,
-                f"--gpu-memory-utilization {share:g} leaves nothing for what profiling missed",
+                f"--gpu-memory-utilization {share:g} leaves no memory for what profiling missed",
                 "write 0.92 or leave it out; deployctl plan gives the safe figure",
             )
         if "trust-remote-code" in command.flags:

@@ -1,4 +1,4 @@
-"""Cards: whole, as many as the engine uses, visible, and with shared memory between ranks."""
+"""GPUs: whole, as many as the engine uses, visible, and with shared memory between ranks."""
 
 import math
 from collections.abc import Iterator
@@ -12,24 +12,24 @@ from deployctl.checking.values import dig, items, quantity, text
 GROUP = RuleGroup("GPUs")
 FRACTION = GROUP.error(
     "gpu-fraction",
-    "A fraction of a GPU is refused, or becomes none in silence: the pod starts without a card.",
+    "A fraction of a GPU is refused, or silently becomes none: the pod starts without a GPU.",
 )
 DIFFER = GROUP.error(
     "gpu-limits", "GPUs are set as limits; a request that differs, or stands alone, is refused."
 )
 MISSING = GROUP.error(
-    "gpu-missing", "An engine for CUDA without a GPU in its limits sees no card and ends at once."
+    "gpu-missing", "An engine for CUDA without a GPU in its limits sees none and exits."
 )
 COUNT = GROUP.error(
-    "gpu-count", "The engine wants more cards than it gets and ends, or fewer and wastes the rest."
+    "gpu-count", "The engine needs more GPUs than it gets and exits, or fewer and wastes the rest."
 )
 VISIBLE = GROUP.error(
     "gpu-visible-devices",
-    "NVIDIA_VISIBLE_DEVICES reaches round the scheduler: the pod takes cards of other pods.",
+    "NVIDIA_VISIBLE_DEVICES bypasses the scheduler: the pod takes the GPUs of other pods.",
 )
 RUNTIME = GROUP.error(
     "runtime-class",
-    "Without NVIDIA's runtime the container sees no card, whatever the scheduler gave it.",
+    "Without NVIDIA's runtime the container sees no GPU, whatever the scheduler gave it.",
 )
 SHM = GROUP.error(
     "shm", "Ranks exchange data through /dev/shm; the 64 MB that a container gets make NCCL fail."
@@ -49,8 +49,8 @@ def requests(manifests: Manifests) -> Iterator[Finding]:
                 if number is not None and not number.is_integer():
                     yield FRACTION.at(
                         place.child(key, name),
-                        f"{amount!s:.20} of {name} is no whole number",
-                        "ask for whole cards; share one by MIG or time-slicing, which have "
+                        f"{amount!s:.20} of {name} is not a whole number",
+                        "ask for whole GPUs; share one by MIG or time-slicing, which have "
                         "resources of their own",
                     )
         for name, amount in asked.items():
@@ -65,12 +65,12 @@ def requests(manifests: Manifests) -> Iterator[Finding]:
 
 @check
 def counts(manifests: Manifests) -> Iterator[Finding]:
-    """Cards against what the engine's flags want."""
+    """GPUs against what the engine's flags want."""
     for pod, engine in manifests.pod_engines:
         if not engine.nvidia:
             continue
         if pod.spec.get("resourceClaims"):
-            continue  # dynamic resource allocation: cards are claimed elsewhere
+            continue  # dynamic resource allocation: GPUs are claimed elsewhere
         place = engine.place.child("resources", "limits")
         limits = gpus(engine.data, "limits")
         total = sum((quantity(amount) or 0.0 for amount in limits.values()), 0.0)
@@ -95,7 +95,7 @@ def _compare(pod: Pod, engine: DeclaredEngine, total: int) -> Iterator[Finding]:
     if wanted > total and not _several_nodes(pod, engine):
         yield COUNT.at(
             place,
-            f"tensor × pipeline × data parallel want {wanted} GPUs, and the container gets {total}",
+            f"tensor × pipeline × data parallel need {wanted} GPUs, and the container gets {total}",
             f"ask for {wanted} GPUs, or write --tensor-parallel-size {total}",
         )
     elif wanted < total:
@@ -108,7 +108,7 @@ def _compare(pod: Pod, engine: DeclaredEngine, total: int) -> Iterator[Finding]:
 
 
 def _several_nodes(pod: Pod, engine: DeclaredEngine) -> bool:
-    """Whether other pods may bring the rest of the cards."""
+    """Whether other pods may bring the rest of the GPUs."""
     if engine.command.text("distributed-executor-backend") == "ray":
         return True
     if pod.operated or pod.document.kind == "LeaderWorkerSet":
@@ -119,7 +119,7 @@ def _several_nodes(pod: Pod, engine: DeclaredEngine) -> bool:
 
 @check
 def visibility(manifests: Manifests) -> Iterator[Finding]:
-    """Ways to a card that go round the scheduler, and the runtime that shows cards at all."""
+    """Ways to a GPU that bypass the scheduler, and the runtime that makes GPUs visible at all."""
     classes = {d.name: d for d in manifests.of_kind("RuntimeClass")}
     nvidia = [name for name, d in classes.items() if "nvidia" in text(d.data.get("handler"))]
     for pod, engine in manifests.pod_engines:
@@ -127,7 +127,7 @@ def visibility(manifests: Manifests) -> Iterator[Finding]:
         if variable and variable.value not in (None, "", "void"):
             yield VISIBLE.at(
                 variable.place,
-                "the device plugin sets it to the cards that the pod was given",
+                "the device plugin sets it to the GPUs that the pod was given",
                 "remove it; nvidia.com/gpu in the limits is enough",
             )
         if not engine.nvidia:

@@ -16,7 +16,7 @@ NOTHING = GROUP.error(
 )
 PORT = GROUP.error(
     "monitor-port",
-    "A monitor that names a port which is not there scrapes nothing, without a word.",
+    "A monitor that names a port which is not there scrapes nothing, and nothing reports it.",
 )
 UNKNOWN = GROUP.error(
     "metric-unknown",

@@ -11,7 +11,7 @@ from deployctl.checking.pods import SELECTING
 from deployctl.checking.values import dig, mapping, number, quantity, text, whole
 
 GROUP = RuleGroup("Objects")
-NAME = GROUP.error("name", "The API server refuses a name that is no DNS name.")
+NAME = GROUP.error("name", "The API server refuses a name that is not a DNS name.")
 LABEL = GROUP.error(
     "label", "The API server refuses the object for a label or annotation it cannot store."
 )

@@ -28,7 +28,7 @@ LIVENESS = GROUP.error(
 )
 READINESS = GROUP.warning(
     "readiness-timeout",
-    "A saturated engine answers /health late: a short time-out takes it out of the Service.",
+    "A saturated engine answers /health late: a short time-out removes it from the Service.",
 )
 NO_READINESS = GROUP.error(
     "readiness-probe-missing", "Requests are sent to an engine that still loads."

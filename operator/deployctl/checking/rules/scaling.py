@@ -15,13 +15,15 @@ NO_SUM = GROUP.error(
 TARGET = GROUP.error("autoscaler-target", "An autoscaler whose target is not there scales nothing.")
 SIGNAL = GROUP.warning(
     "autoscaler-signal",
-    "The CPU of a GPU's engine is busy when it waits and when it works: it says nothing of load.",
+    "The CPU is busy whether an engine on a GPU waits or works: it says nothing about load.",
 )
 FIGHT = GROUP.warning(
     "autoscaler-fights-replicas",
     "A number of replicas in the manifest undoes the autoscaler's at every apply.",
 )
-BOUNDS = GROUP.error("autoscaler-bounds", "An autoscaler whose least is above its most is refused.")
+BOUNDS = GROUP.error(
+    "autoscaler-bounds", "An autoscaler whose minimum is above its maximum is refused."
+)
 _AGGREGATES = re.compile(
     r"\b(sum|avg|max|min|count|quantile|scalar|group|topk|bottomk|stddev)\s*"
     r"((by|without)\s*\([^()]*\)\s*)?\(",
@@ -67,14 +69,14 @@ def targets(manifests: Manifests) -> Iterator[Finding]:
         if least > most:
             yield BOUNDS.at(
                 document.place("spec", f"min{prefix}"),
-                f"the least ({least}) is above the most ({most})",
+                f"the minimum ({least}) is above the maximum ({most})",
                 "swap them",
             )
 
 
 @check
 def signals(manifests: Manifests) -> Iterator[Finding]:
-    """Autoscalers of engines that look at the CPU, and replicas set beside an autoscaler."""
+    """Autoscalers of engines that scale on the CPU, and replicas that an autoscaler sets too."""
     for pod in manifests.engine_pods:
         scalers = list(manifests.scalers(pod))
         for document in scalers:

@@ -22,26 +22,28 @@ ARGUMENT = SECRETS.error(
 )
 MANIFEST = SECRETS.warning(
     "secret-in-manifest",
-    "A Secret with its data beside the manifests is a secret in Git: base64 hides nothing.",
+    "A Secret with its data among the manifests is a secret in Git: base64 hides nothing.",
 )
 SECURITY = RuleGroup("Security")
 ROOT = SECURITY.warning(
-    "run-as-root", "A flaw in the engine or in a model's code is root in the container."
+    "run-as-root", "A flaw in the engine or in a model's code gives root in the container."
 )
 ESCALATION = SECURITY.warning(
-    "privilege-escalation", "A set-uid program in the image makes anybody root."
+    "privilege-escalation", "A set-uid program in the image lets any process become root."
 )
 CAPABILITIES = SECURITY.warning(
     "capabilities", "Serving needs none of the capabilities that a container gets by default."
 )
 SECCOMP = SECURITY.warning(
-    "seccomp", "Without a seccomp profile every system call of the kernel is within reach."
+    "seccomp",
+    "Without a seccomp profile every system call of the kernel is available to an attacker.",
 )
 PRIVILEGED = SECURITY.error(
-    "privileged", "A privileged container owns the host, and sees every card of it."
+    "privileged", "A privileged container has full control of the host, and sees every GPU of it."
 )
 HOST = SECURITY.error(
-    "host-namespaces", "Sharing the host's network, processes or memory takes the fence away."
+    "host-namespaces",
+    "Sharing the host's network, processes or memory removes the isolation of the container.",
 )
 TOKEN = SECURITY.warning(
     "service-account-token", "The engine holds a token for the cluster's API, which it never uses."

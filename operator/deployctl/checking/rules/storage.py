@@ -76,7 +76,7 @@ def access_modes(manifests: Manifests) -> Iterator[Finding]:
             elif pod.document.kind == "Deployment" and surges(pod.document):
                 yield ROLLING.at(
                     place,
-                    f"an update starts a second pod beside the first, which holds {name[:60]}",
+                    f"an update starts a second pod before the first, which holds {name[:60]}",
                     "write strategy: {type: Recreate}, or rollingUpdate: {maxSurge: 0}, or use "
                     "ReadWriteMany",
                 )

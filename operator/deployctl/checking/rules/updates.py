@@ -17,7 +17,7 @@ from deployctl.units import duration
 GROUP = RuleGroup("Updates")
 SURGE = GROUP.warning(
     "rollout-surge",
-    "An update that adds pods first needs cards that are not there, and never ends.",
+    "An update that adds pods first needs GPUs that are not there, and never ends.",
 )
 DEADLINE = GROUP.warning(
     "rollout-deadline",
@@ -28,7 +28,8 @@ MEMORY = GROUP.warning(
     "A pod without a memory request is the first to be evicted, with the model it has loaded.",
 )
 RESTART = GROUP.error(
-    "restart-policy", "The engine can die and exit with 0: a restart on failure never comes."
+    "restart-policy",
+    "The engine can die and exit with 0: a policy that restarts on failure does not restart it.",
 )
 PRE_STOP = GROUP.warning(
     "pre-stop-missing",
@@ -49,7 +50,7 @@ _SLEEP = re.compile(r"\bsleep\s+(\d{1,6})")
 
 @check
 def surge(manifests: Manifests) -> Iterator[Finding]:
-    """Updates that need more cards than the service has."""
+    """Updates that need more GPUs than the service has."""
     for pod in manifests.engine_pods:
         if pod.document.kind != "Deployment" or pod.replicas == 0 or not surges(pod.document):
             continue
@@ -112,7 +113,7 @@ def restarts(manifests: Manifests) -> Iterator[Finding]:
         if policy != "Always":
             yield RESTART.at(
                 pod.place.child("restartPolicy"),
-                f"with {policy!s:.20}, an engine that exits with 0 stays dead",
+                f"with {policy!s:.20}, an engine that exits with 0 is not restarted",
                 "write restartPolicy: Always",
             )
 

@@ -14,14 +14,14 @@ from deployctl.checking.values import mapping, text, whole
 GROUP = RuleGroup("Wiring")
 NAMED_VLLM = GROUP.error(
     "service-named-vllm",
-    "A Service named vllm puts VLLM_PORT=tcp://… into every pod, and the engine dies of it.",
+    "A Service named vllm puts VLLM_PORT=tcp://… into every pod, and the engine crashes on it.",
 )
 LINKS = GROUP.warning(
     "service-links",
-    "Service links put variables into the engine's environment that anybody's Service names.",
+    "Service links put variables into the engine's environment that any Service can name.",
 )
 NOTHING = GROUP.error(
-    "service-selects-nothing", "A Service that finds no pod answers every request with a refusal."
+    "service-selects-nothing", "A Service that finds no pod refuses every request."
 )
 SERVICE_PORT = GROUP.error(
     "service-port", "A Service that sends to a port where nothing listens refuses every request."
@@ -50,7 +50,7 @@ def service_names(manifests: Manifests) -> Iterator[Finding]:
             if same_namespace(pod.namespace, service.namespace)
             and pod.spec.get("enableServiceLinks") is not False
         ]
-        who = linked[0].document.title if linked else "vLLM pods beside it"
+        who = linked[0].document.title if linked else "vLLM pods in its namespace"
         yield NAMED_VLLM.at(
             service.place("metadata", "name"),
             f"gives {who} a VLLM_PORT that is no number",

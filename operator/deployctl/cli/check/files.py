@@ -84,7 +84,7 @@ def _walk(folder: Path) -> tuple[list[Path], list[Path]]:
 
 
 def _filled_in(chart: Path) -> str | None:
-    """What a chart gives, with the values beside its folder; None, and a word, without helm."""
+    """What a chart gives, with the values next to its folder; None, and a notice, without helm."""
     beside = chart.parent / "values.yaml"
     values = _text(beside) if beside.is_file() else ""
     try:

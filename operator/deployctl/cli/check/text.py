@@ -40,7 +40,7 @@ def _summary(report: Report) -> str:
         for severity in Severity
         if report.count(severity)
     ]
-    found = ", ".join(counts) or "nothing to mend"
+    found = ", ".join(counts) or "nothing to fix"
     seen = [
         _count(report.documents, "document"),
         _count(report.files, "file"),

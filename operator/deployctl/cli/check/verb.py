@@ -57,11 +57,11 @@ def command(
 ) -> None:
     """Say what is wrong with manifests, Compose files and service files; nothing is contacted.
 
-    Each finding has a stable code, the place, what it will do to you, and a fix. Kubernetes
+    Each finding has a stable code, the place, the problem, and a fix. Kubernetes
     objects are held against the schemas of a release, and everything against what is known of
-    vLLM: flags and metric names by version, probes against start-up, access modes, cards,
+    vLLM: flags and metric names by version, probes against start-up, access modes, GPUs,
     secrets. All paths are one set: a Service is looked up among the Deployments given with it.
-    A chart is filled in by helm, with the values.yaml beside its folder where there is one. The
+    A chart is filled in by helm, with the values.yaml next to its folder where there is one. The
     codes are listed in docs/reference/checks.md.
 
     deployctl check k8s/
@@ -71,7 +71,7 @@ def command(
     deployctl check compose.yaml --ignore run-as-root
 
     Exit code 3 when there are errors (with --strict: or warnings), 2 when a path cannot be read.
-    An object may excuse itself with the annotation deployctl.io/check-ignore: "CODE CODE".
+    An object allows codes for itself with the annotation deployctl.io/check-ignore: "CODE CODE".
     """
     _refuse_unknown(ignore)
     _check_version("--kubernetes", kubernetes, "1.31")
@@ -109,7 +109,7 @@ def _refuse(report: Report, *, strict: bool) -> None:
     if errors or (strict and warnings):
         count = errors + (warnings if strict else 0)
         raise PlanRefusedError(
-            f"{count} finding{'s' * (count > 1)} to mend before this is applied",
+            f"{count} finding{'s' * (count > 1)} to fix before this is applied",
             hint="each finding has its fix; --ignore CODE leaves one out that is meant",
         )
 
