@@ -4,8 +4,9 @@ import json
 import sys
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.text import Text
 
@@ -18,6 +19,10 @@ class Output(StrEnum):
     text = "text"
     json = "json"
 
+
+OutputOption = Annotated[
+    Output, typer.Option("--output", "-o", help="text, or json for a documented document.")
+]
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())

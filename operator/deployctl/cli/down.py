@@ -33,7 +33,7 @@ def command(
 
       deployctl down --all --volumes
     """
-    from deployctl.cli.progress import Progress
+    from deployctl.cli.progress import RolloutProgress
     from deployctl.operations.deploy.deployment import down
     from deployctl.operations.deploy.services import open_store
 
@@ -50,7 +50,7 @@ def command(
         refs = [ref for ref in store.services() if target in (None, ref.kind)]
     answers: list[dict[str, Any]] = []
     for kind, name in refs:
-        with Progress() as tell:
+        with RolloutProgress() as tell:
             stopped = down(name, target=kind, volumes=volumes, tell=tell)
         revisions = [release.revision for release in stopped]
         answers.append({"service": name, "target": kind, "stopped": revisions})

@@ -38,7 +38,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
-from deployctl.cli.output import OutputOption as OutputOption
+from deployctl.cli.console import OutputOption as OutputOption
 from deployctl.errors import InputError, SpecError
 from deployctl.spec import ServiceSpec, load_specs
 from deployctl.spec.load import ENV_PREFIX, complaint, from_environment

@@ -31,10 +31,10 @@ def command(
 
       deployctl rollback my-model --to 3
     """
-    from deployctl.cli.progress import Progress
+    from deployctl.cli.progress import RolloutProgress
     from deployctl.operations.deploy.deployment import rollback
 
-    with Progress() as tell:
+    with RolloutProgress() as tell:
         deployed = rollback(name, to, target=target, tell=tell)
     release = deployed.release
     if release is not None and deployed.changed:

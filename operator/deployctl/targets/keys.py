@@ -1,4 +1,5 @@
-"""A service's API key: in a file of its own (0600), never in a record, a plan or an argument.
+"""A service's API key, in a file of its own (0600), and the Hub token: never in a record, a plan
+or an argument.
 
 `rollout.up` puts it in place before a driver starts the engine; drivers read it with
 `read_key`, from the service's folder in the state directory.
@@ -8,7 +9,7 @@ import secrets
 from collections.abc import Mapping
 from pathlib import Path
 
-from deployctl.errors import SpecError, StateError
+from deployctl.errors import SpecError, StateError, TargetError
 from deployctl.render.bundle import TargetKind
 from deployctl.spec import ServiceSpec
 from deployctl.targets.atomic import make_folder, state_error, write_private
@@ -85,6 +86,28 @@ def read_key(path: Path) -> str | None:
         ) from error
     except OSError as error:
         raise state_error("read the API key", path, error) from error
+
+
+def hub_token(spec: ServiceSpec, environment: Mapping[str, str]) -> str | None:
+    """The Hub token that the engine gets: from the spec's file, else from the environment.
+
+    Raises:
+        TargetError: the file cannot be read, or holds no token.
+    """
+    file = spec.hf_token_file
+    if file is None:
+        return environment.get("HF_TOKEN", "").strip() or None
+    where = f"hf_token_file: {file}"
+    try:
+        with file.expanduser().open("rb") as stream:
+            token = stream.read(MAX_KEY_BYTES + 1).decode("utf-8", "replace").strip()
+    except OSError as error:
+        raise TargetError(
+            f"cannot read the Hub token: {error.strerror}", where=where, hint="check the path"
+        ) from error
+    if not token or len(token) > MAX_KEY_BYTES:
+        raise TargetError("this is no Hub token", where=where)
+    return token
 
 
 def _checked(text: str, where: str) -> str:

@@ -5,7 +5,7 @@ import socket
 
 import pytest
 
-from deployctl.cli.up.verb import request_for
+from deployctl.cli.up import request_for
 from deployctl.endpoint import Endpoint
 from deployctl.errors import EngineError, InputError, PortTakenError, TargetError
 from deployctl.hardware.nvidia_smi import Card
@@ -13,7 +13,8 @@ from deployctl.load import slo as slos
 from deployctl.metrics import Histogram, Snapshot
 from deployctl.operations.deploy import canary
 from deployctl.operations.deploy import watch as watching
-from deployctl.operations.deploy.verification import VerificationRequest, settle
+from deployctl.operations.deploy.request import VerificationRequest
+from deployctl.operations.deploy.verification import settle
 from deployctl.operations.tuned import Tuned
 from deployctl.planning.plan import MemoryBudget
 from deployctl.spec import ServiceSpec

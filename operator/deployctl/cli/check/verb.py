@@ -11,8 +11,7 @@ import typer
 from deployctl.checking import RULES, Options, Report, Severity, check_texts, formats
 from deployctl.cli.check.files import read
 from deployctl.cli.check.text import report_text
-from deployctl.cli.console import Output, answer_json, out, story
-from deployctl.cli.output import OutputOption
+from deployctl.cli.console import Output, OutputOption, answer_json, out, story
 from deployctl.errors import InputError, NotFoundError, PlanRefusedError
 from deployctl.files import write_text
 

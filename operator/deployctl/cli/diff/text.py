@@ -6,7 +6,7 @@ from rich.text import Text
 
 from deployctl.checking.difference import Difference, worst
 from deployctl.checking.effects import Effect
-from deployctl.operations.deploy.diff import ServiceDiff
+from deployctl.operations.deploy.differences import ServiceDiff
 from deployctl.units import duration
 
 _STYLE = {

@@ -11,7 +11,7 @@ from deployctl.errors import InputError
 from deployctl.spec import ServiceSpec
 
 if TYPE_CHECKING:
-    from deployctl.operations.deploy.diff import ServiceDiff
+    from deployctl.operations.deploy.differences import ServiceDiff
 
 DOCUMENT_VERSION = 1
 DIFFERS = 3  # with --exit-code
@@ -66,7 +66,7 @@ def command(
 
     Exit code 0; with --exit-code 3 when anything differs.
     """
-    from deployctl.operations.deploy.diff import diff
+    from deployctl.operations.deploy.differences import diff
 
     if against is not None and against_file is not None:
         raise InputError(

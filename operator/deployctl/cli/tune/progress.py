@@ -4,7 +4,7 @@ from types import TracebackType
 from typing import Self
 
 from deployctl.cli.console import story
-from deployctl.cli.liveline import LiveLine
+from deployctl.cli.progress import LiveLine
 from deployctl.events import Event
 from deployctl.operations.tune.progress import Doing
 from deployctl.units import duration

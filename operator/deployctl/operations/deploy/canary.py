@@ -2,16 +2,16 @@
 
 import os
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from deployctl import host
 from deployctl.errors import PortTakenError, TargetError
 from deployctl.hardware.nvidia_smi import Card
+from deployctl.operations.deploy.request import When
 from deployctl.operations.prepare import Prepared
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import TargetKind
 
-When = Literal["auto", "yes", "no"]
 # What an engine on a CPU takes beside weights, KV cache and activations: interpreter, torch,
 # compiler. vLLM 0.32 with a 16 MB model: 1.9 GiB resident.
 ENGINE_GIB = 2.5

@@ -13,8 +13,9 @@ from deployctl.errors import DeployctlError
 from deployctl.events import Event, Tell, silent
 from deployctl.operations import tuned as tunings
 from deployctl.operations.bundle import render
+from deployctl.operations.deploy.request import VerificationRequest
 from deployctl.operations.deploy.services import open_store
-from deployctl.operations.deploy.verification import VerificationRequest, settle
+from deployctl.operations.deploy.verification import settle
 from deployctl.operations.deploy.verified import Verified, VerifiedRollout
 from deployctl.operations.prepare import refuse_unfit
 from deployctl.operations.tuned import Tuned

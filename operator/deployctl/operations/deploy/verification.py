@@ -5,8 +5,6 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
-
 from deployctl import units
 from deployctl.endpoint import Endpoint
 from deployctl.errors import EngineError, InputError, SloMissedError, TargetError
@@ -14,10 +12,9 @@ from deployctl.events import Event, Tell
 from deployctl.load import slo as slos
 from deployctl.load.slo import Slo
 from deployctl.operations.deploy import watch
-from deployctl.operations.deploy.canary import When
+from deployctl.operations.deploy.request import FOR, WARMUP, WATCH_FOR, VerificationRequest, When
 from deployctl.operations.tuned import Tuned
 from deployctl.spec import ServiceSpec
-from deployctl.spec.option import flag_of, option
 from deployctl.targets import Driver, readiness
 from deployctl.targets.history import Release
 from deployctl.tuning import verify
@@ -26,77 +23,8 @@ from deployctl.tuning.verify import Judgement
 if TYPE_CHECKING:
     from deployctl.tuning.recommendation import ConfigurationResult
 
-FOR, WATCH_FOR = "60s", "5m"
-WARMUP = "5s"
 WITHIN = 0.8  # of the highest load that held while it was tuned
 _USERS = 4.0  # where nothing says how many
-_PANEL = "Verification"
-
-
-class VerificationRequest(BaseModel):
-    """What may be asked of a verification: one field an option of `up`."""
-
-    model_config = ConfigDict(frozen=True)
-
-    slo: str | None = option(
-        None,
-        "What it must hold: ttft_p95=500ms,itl_p99=50ms,error_rate=1%. [default: the "
-        "recommendation's]",
-        _PANEL,
-        metavar="SLO",
-    )
-    workload: str | None = option(
-        None,
-        "What it is asked: as for loadtest. [default: the recommendation's, or fixed]",
-        _PANEL,
-        metavar="NAME",
-    )
-    users: int | None = option(
-        None,
-        "Users at once. [default: --users, or by the recommendation, or 4]",
-        _PANEL,
-        flag="--verify-users",
-        metavar="N",
-        ge=1,
-    )
-    rate: float | None = option(
-        None, "Instead of users: requests a second, in an open loop.", _PANEL, metavar="R"
-    )
-    duration: str | None = option(
-        None,
-        f"How long to measure, after a warm-up of {WARMUP}. [default: {FOR}; {WATCH_FOR} to watch]",
-        _PANEL,
-        flag="--verify-for",
-        metavar="TIME",
-    )
-    watch: bool = option(
-        False,
-        "Do not load it: watch what its users have, by its /metrics.",
-        _PANEL,
-        flag="--watch-metrics",
-    )
-    canary: When = option(
-        "auto",
-        "Try the new revision beside the old one, on a port of its own: auto (where there is "
-        "room), yes, or no (replace, and bring back).",
-        _PANEL,
-        flag="--beside",
-        metavar="WHEN",
-        show_default=False,
-    )
-    out: Path | None = option(
-        None,
-        "Folder for what was measured. [default: results/NAME-TIME]",
-        _PANEL,
-        flag="--verify-out",
-        metavar="DIR",
-    )
-
-    def flags(self) -> list[str]:
-        """The flags of what is not as it is by default."""
-        fields = type(self).model_fields.items()
-        changed = [name for name, field in fields if getattr(self, name) != field.default]
-        return [flag_of(type(self), name) for name in changed]
 
 
 class Verification(NamedTuple):

@@ -18,9 +18,7 @@ from deployctl.spec import ServiceSpec
 from deployctl.targets.atomic import make_folder, state_error, write_private
 from deployctl.targets.docker.commands import REMOTE_FILE
 from deployctl.targets.history import Release
-from deployctl.targets.keys import key_path, read_key
-
-MAX_TOKEN_BYTES = 4096
+from deployctl.targets.keys import hub_token, key_path, read_key
 
 
 def secrets_volume(service: str) -> str:
@@ -41,12 +39,12 @@ class ProjectFolder:
         """The secrets by file name: the API key that was put in place, and the Hub token.
 
         Raises:
-            DockerError: the Hub token's file cannot be read.
+            TargetError: the Hub token's file cannot be read.
         """
         found = {}
         if spec.needs_api_key and (key := self.api_key()):
             found["api_key"] = key.encode()
-        if token := _hub_token(spec, environment):
+        if token := hub_token(spec, environment):
             found["hf_token"] = token.encode()
         return found
 
@@ -149,21 +147,3 @@ def _remote_file(service: str) -> str:
         },
         sort_keys=False,
     )
-
-
-def _hub_token(spec: ServiceSpec, environment: Mapping[str, str]) -> str | None:
-    file = spec.hf_token_file
-    if file is None:
-        return environment.get("HF_TOKEN", "").strip() or None
-    try:
-        with file.expanduser().open("rb") as stream:
-            token = stream.read(MAX_TOKEN_BYTES + 1).decode("utf-8", "replace").strip()
-    except OSError as error:
-        raise DockerError(
-            f"cannot read the Hub token: {error.strerror}",
-            where=f"hf_token_file: {file}",
-            hint="check the path",
-        ) from error
-    if not token or len(token) > MAX_TOKEN_BYTES:
-        raise DockerError("this is no Hub token", where=f"hf_token_file: {file}")
-    return token

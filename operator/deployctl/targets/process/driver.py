@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from deployctl.endpoint import Endpoint
-from deployctl.errors import EngineError, StateError, TargetError
+from deployctl.errors import StateError, TargetError
 from deployctl.events import Event, Tell
 from deployctl.render.bundle import TargetKind
 from deployctl.spec import Settings
 from deployctl.targets.atomic import make_folder, state_error
 from deployctl.targets.driver import EngineState
 from deployctl.targets.history import Release
-from deployctl.targets.keys import key_path, read_key
+from deployctl.targets.keys import hub_token, key_path, read_key
 from deployctl.targets.process import logfile, preflight, procfs
 from deployctl.targets.process.runs import MARKER, Command, RunFolder, environment
 from deployctl.targets.process.supervisor import CHILD_GRACE_S, GRACE_S
@@ -76,7 +76,8 @@ class ProcessDriver:
             run=run.folder,
             cache=cache,
             api_key=self._key(release),
-            hub_token=_hub_token(release),
+            # A model of the Hub may want a token; a folder does not.
+            hub_token=None if release.plan.model_local else hub_token(release.spec, os.environ),
         )
         program = Path(__file__).with_name("supervisor.py")
         said = run.folder / "supervisor.log"
@@ -231,18 +232,3 @@ class ProcessDriver:
         deadline = self._clock() + seconds
         while any(procfs.alive(who) for who in members) and self._clock() < deadline:
             self._sleep(_POLL_S)
-
-
-def _hub_token(release: Release) -> str | None:
-    """The Hub token, for a model that comes from the Hub."""
-    if release.plan.model_local:
-        return None
-    file = release.spec.hf_token_file
-    if file is None:
-        return os.environ.get("HF_TOKEN")
-    try:
-        return file.expanduser().read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise EngineError(
-            "cannot read the Hub token", where=str(file), hint="check hf_token_file"
-        ) from error

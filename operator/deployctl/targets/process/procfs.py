@@ -1,6 +1,8 @@
 """What /proc says of processes: who they are, whose children, who listens on a port.
 
-A pid alone names nobody for long; (pid, start time) does, until the machine restarts.
+A pid alone names nobody for long; (pid, start time) does, until the machine restarts. Start times
+are read from /proc and not from psutil, whose are seconds by a clock that can be set; and so are
+environments, of which psutil gives the part before the first hole.
 """
 
 import contextlib
@@ -10,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
+
 PROC = Path("/proc")
-_LISTEN = "0A"  # TCP_LISTEN in the kernel's include/net/tcp_states.h
 
 
 class Identity(NamedTuple):
@@ -128,57 +131,30 @@ def send(who: Identity, number: signal.Signals) -> None:
 
 def resident_bytes(members: list[Identity]) -> int:
     """Resident memory of processes together; pages they share are counted once."""
-    return sum(_proportional(who.pid) for who in members)
-
-
-def _proportional(pid: int) -> int:
-    try:
-        for line in (PROC / str(pid) / "smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1]) * 1024
-    except OSError:
-        pass
-    return 0
+    total = 0
+    for who in members:
+        with contextlib.suppress(psutil.Error, OSError):  # it ended, or is another user's
+            total += psutil.Process(who.pid).memory_full_info().pss
+    return total
 
 
 def listener(port: int) -> str | None:
     """Says who listens on a TCP port, as far as this user may know: `nginx (pid 12)`."""
-    inodes = {f"socket:[{inode}]" for inode in _listening(port)}
-    if not inodes:
-        return None
-    for found in _all():
-        pid = found.identity.pid
-        if inodes.intersection(_open_files(pid)):
-            return f"{_name(pid)} (pid {pid})"
-    return "a process of another user"
-
-
-def _open_files(pid: int) -> Iterator[str]:
     try:
-        links = list((PROC / str(pid) / "fd").iterdir())
-    except OSError:
-        return
-    for link in links:
-        with contextlib.suppress(OSError):  # closed since
-            yield str(link.readlink())
-
-
-def _listening(port: int) -> Iterator[str]:
-    for table in ("tcp", "tcp6"):
-        try:
-            lines = (PROC / "net" / table).read_text().splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            fields = line.split()
-            if fields[3] == _LISTEN and int(fields[1].rpartition(":")[2], 16) == port:
-                yield fields[9]
+        sockets = psutil.net_connections("tcp")
+    except (psutil.Error, OSError):
+        return None
+    for found in sockets:
+        if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port:
+            if found.pid is None:
+                return "a process of another user"
+            return f"{_name(found.pid)} (pid {found.pid})"
+    return None
 
 
 def _name(pid: int) -> str:
     try:
-        words = (PROC / str(pid) / "cmdline").read_bytes().split(b"\0")
-    except OSError:
-        return "a process"
-    shown = " ".join(word.decode("utf-8", "replace") for word in words[:3] if word)
-    return shown[:60] or "a process"
+        words = psutil.Process(pid).cmdline()
+    except psutil.Error:
+        words = []
+    return " ".join(filter(None, words[:3]))[:60] or "a process"

@@ -14,7 +14,7 @@ from deployctl.cli.options import (
     spec_options,
 )
 from deployctl.errors import DeployctlError, InputError
-from deployctl.operations.deploy.verification import VerificationRequest
+from deployctl.operations.deploy.request import VerificationRequest
 from deployctl.spec import ServiceSpec
 from deployctl.units import duration
 
@@ -114,13 +114,13 @@ def request_for(
 
 def _up(deployment: "Deployment") -> "Deployed":
     from deployctl.cli.loadtest.progress import LoadProgress
-    from deployctl.cli.progress import Progress
+    from deployctl.cli.progress import RolloutProgress
     from deployctl.operations.deploy.deployment import up
     from deployctl.operations.measure.gate import job_summary
 
     name = deployment.spec.service
     try:
-        with Progress(LoadProgress()) as tell:
+        with RolloutProgress(LoadProgress()) as tell:
             deployed = up(deployment, tell)
     except DeployctlError as error:
         if error.result is not None:

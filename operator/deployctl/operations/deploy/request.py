@@ -1,0 +1,79 @@
+"""What may be asked of `up --verify`: one field an option."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from deployctl.spec.option import flag_of, option
+
+When = Literal["auto", "yes", "no"]
+FOR, WATCH_FOR = "60s", "5m"
+WARMUP = "5s"
+_PANEL = "Verification"
+
+
+class VerificationRequest(BaseModel):
+    """How a new release is verified. None: as the recommendation or the spec says, or a default."""
+
+    model_config = ConfigDict(frozen=True)
+
+    slo: str | None = option(
+        None,
+        "What it must hold: ttft_p95=500ms,itl_p99=50ms,error_rate=1%. [default: the "
+        "recommendation's]",
+        _PANEL,
+        metavar="SLO",
+    )
+    workload: str | None = option(
+        None,
+        "What it is asked: as for loadtest. [default: the recommendation's, or fixed]",
+        _PANEL,
+        metavar="NAME",
+    )
+    users: int | None = option(
+        None,
+        "Users at once. [default: --users, or by the recommendation, or 4]",
+        _PANEL,
+        flag="--verify-users",
+        metavar="N",
+        ge=1,
+    )
+    rate: float | None = option(
+        None, "Instead of users: requests a second, in an open loop.", _PANEL, metavar="R"
+    )
+    duration: str | None = option(
+        None,
+        f"How long to measure, after a warm-up of {WARMUP}. [default: {FOR}; {WATCH_FOR} to watch]",
+        _PANEL,
+        flag="--verify-for",
+        metavar="TIME",
+    )
+    watch: bool = option(
+        False,
+        "Do not load it: watch what its users have, by its /metrics.",
+        _PANEL,
+        flag="--watch-metrics",
+    )
+    canary: When = option(
+        "auto",
+        "Try the new revision beside the old one, on a port of its own: auto (where there is "
+        "room), yes, or no (replace, and bring back).",
+        _PANEL,
+        flag="--beside",
+        metavar="WHEN",
+        show_default=False,
+    )
+    out: Path | None = option(
+        None,
+        "Folder for what was measured. [default: results/NAME-TIME]",
+        _PANEL,
+        flag="--verify-out",
+        metavar="DIR",
+    )
+
+    def flags(self) -> list[str]:
+        """The flags of what is not as it is by default."""
+        fields = type(self).model_fields.items()
+        changed = [name for name, field in fields if getattr(self, name) != field.default]
+        return [flag_of(type(self), name) for name in changed]
