@@ -31,6 +31,11 @@ REVISION_VARIABLE = "DEPLOYCTL_REVISION"
 _HUB, _CACHE, _SECRETS = "/cache/hub", "/cache/vllm", "/run/secrets"
 _CACHES = {"hub": _HUB, "vllm": _CACHE}  # named volumes: they outlive releases
 _EVERYWHERE, _LOOPBACK = "0.0.0.0", "127.0.0.1"  # noqa: S104  only with `expose`, and then keyed
+_FENCE: dict[str, Any] = {
+    "user": f"{UID}:{UID}",
+    "cap_drop": ["ALL"],
+    "security_opt": ["no-new-privileges:true"],
+}
 # http.client rather than urllib: no proxy of the environment may come between.
 _HEALTH = (
     "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=14); "
@@ -58,8 +63,6 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
             "several times, each with its own --name, --port and GPUs",
         )
     engine = _engine(plan, spec)
-    services: dict[str, Any] = {ENGINE: engine}
-    services[CACHE_OWNER] = _cache_owner(plan)
     document = {
         "name": project_name(plan.name),
         "x-deployctl": {
@@ -68,7 +71,7 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
             "gpu": plan.gpu,
             "engine": f"{plan.engine.name} {plan.engine.version}",
         },
-        "services": services,
+        "services": {ENGINE: engine, CACHE_OWNER: _cache_owner(plan)},
         "volumes": {name: {"labels": _labels(plan)} for name in _CACHES},
     }
     content = json.dumps(document, sort_keys=True).encode()
@@ -90,9 +93,10 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
 
 def _engine(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
     cuda = plan.accelerator == "cuda"
+    entrypoint = assets.path("deploy", "compose", "entrypoint.sh").read_text(encoding="utf-8")
     service: dict[str, Any] = {
         **_image(plan),
-        "entrypoint": ["/bin/sh", "-c", _entrypoint(), "deployctl-engine"],
+        "entrypoint": ["/bin/sh", "-c", entrypoint, "deployctl-engine"],
         "command": arguments(plan),
         "environment": _environment(plan, spec),
         "labels": {**_labels(plan), LABEL + "revision": variable(REVISION_VARIABLE)},
@@ -105,7 +109,7 @@ def _engine(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
             }
         ],
         "volumes": _mounts(plan),
-        **_fence(),
+        **_FENCE,
         # NVIDIA's hook writes the driver's libraries into the root while the container starts.
         "read_only": not cuda,
         # Not noexec: compilers put the libraries they make into /tmp and load them.
@@ -137,15 +141,14 @@ def _cards(plan: ServingPlan) -> dict[str, Any]:
     Docker hands the same first cards to everyone who asks for a number, so a second service on
     a host has to name its own.
     """
-    count = plan.world_size
     named = [n.strip() for n in plan.engine.env.get(CARDS_VARIABLE, "").split(",") if n.strip()]
-    if named and len(named) != count:
+    if named and len(named) != plan.world_size:
         raise PlanRefusedError(
-            f"{CARDS_VARIABLE} names {len(named)} cards, and the plan uses {count}",
+            f"{CARDS_VARIABLE} names {len(named)} cards, and the plan uses {plan.world_size}",
             where=f"env/{CARDS_VARIABLE}",
-            hint=f"name {count}, or leave it out",
+            hint=f"name {plan.world_size}, or leave it out",
         )
-    which: dict[str, Any] = {"device_ids": named} if named else {"count": count}
+    which: dict[str, Any] = {"device_ids": named} if named else {"count": plan.world_size}
     return {"driver": "nvidia", **which, "capabilities": ["gpu"]}
 
 
@@ -159,7 +162,7 @@ def _cache_owner(plan: ServingPlan) -> dict[str, Any]:
         "entrypoint": ["chown", f"{UID}:{UID}"],
         "command": list(_CACHES.values()),
         "volumes": [_volume(name, path) for name, path in _CACHES.items()],
-        **_fence(),
+        **_FENCE,
         "user": "0:0",
         "cap_add": ["CHOWN"],
         "read_only": True,
@@ -235,17 +238,5 @@ def _volume(name: str, target: str) -> dict[str, Any]:
     return {"type": "volume", "source": name, "target": target}
 
 
-def _fence() -> dict[str, Any]:
-    return {
-        "user": f"{UID}:{UID}",
-        "cap_drop": ["ALL"],
-        "security_opt": ["no-new-privileges:true"],
-    }
-
-
 def _labels(plan: ServingPlan) -> dict[str, Any]:
     return {LABEL + "service": plan.name, LABEL + "version": LAYOUT}
-
-
-def _entrypoint() -> str:
-    return assets.path("deploy", "compose", "entrypoint.sh").read_text(encoding="utf-8")
