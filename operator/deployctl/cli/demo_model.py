@@ -10,6 +10,7 @@ import typer
 
 from deployctl.cli.console import Output, answer_json, err, out, story
 from deployctl.cli.options import OutputOption
+from deployctl.units import size as as_text
 
 if TYPE_CHECKING:
     from deployctl.demo.checkpoint import Progress
@@ -51,7 +52,6 @@ def command(
     Example: deployctl demo-model --format awq --out .demo/smollm2-135m-awq
     """
     from deployctl.demo import build
-    from deployctl.units import size as as_text
 
     with _progress() as progress:
         built = build(out_dir, fmt.value, size.value, progress)

@@ -1,18 +1,20 @@
 """`deployctl doctor`: is this machine fit to serve, and if not, what to do about it."""
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deployctl.cli.console import Output, answer_json
+from deployctl import assets
+from deployctl.cli.console import Output, answer_json, out
 from deployctl.cli.options import OutputOption
-from deployctl.errors import SpecError, TargetError
+from deployctl.errors import DeployctlError, SpecError, TargetError
+from deployctl.units import size
 
 if TYPE_CHECKING:
     from deployctl.doctor.facts import HostFacts, Question
     from deployctl.doctor.report import Check
-    from deployctl.hardware import GpuProfile
 
 TARGETS = ("process", "docker")
 _COLOURS = {"pass": "green", "warn": "yellow", "fail": "bold red"}
@@ -84,13 +86,14 @@ def _question(
 ) -> tuple["Question", list["Check"]]:
     from deployctl.doctor.facts import Question
     from deployctl.engines.vllm import DEFAULT_VERSION
+    from deployctl.hardware import load_profile
     from deployctl.spec.settings import Settings
 
     if target is not None and target not in TARGETS:
         raise SpecError(
             f"there is no target {target!r}", where="--target", hint="process or docker"
         )
-    profile = _profile(gpu)
+    profile = None if gpu == "auto" else load_profile(gpu)
     cpu = profile is not None and profile.kind == "cpu"
     chosen = target or ("process" if cpu else "docker")
     settings = Settings()
@@ -115,12 +118,6 @@ def _question(
     return question, extra
 
 
-def _profile(gpu: str) -> "GpuProfile | None":
-    from deployctl.hardware import load_profile
-
-    return None if gpu == "auto" else load_profile(gpu)
-
-
 def _holder(port: int) -> str | None:
     """The service on this machine whose records say that it serves on `port`."""
     from deployctl.operations.deploy.services import open_store
@@ -135,8 +132,6 @@ def _holder(port: int) -> str | None:
 
 def _setup() -> str:
     """The host script, as it can be typed from here."""
-    from deployctl import assets
-
     try:
         script = assets.path("deploy", "ubuntu", "setup.sh")
     except FileNotFoundError:
@@ -146,8 +141,6 @@ def _setup() -> str:
 
 
 def _models_folder() -> Path:
-    import os
-
     home = os.environ.get("HF_HOME")
     return Path(home) if home else Path.home() / ".cache" / "huggingface"
 
@@ -158,10 +151,8 @@ def _model_bytes(model: str | None) -> tuple[int | None, list["Check"]]:
         return None, []
     from deployctl import hub
     from deployctl.doctor.report import Topic
-    from deployctl.errors import DeployctlError
     from deployctl.model import facts_from
     from deployctl.operations.prepare import hub_token
-    from deployctl.units import size
 
     it = Topic("model", "Model")
     try:
@@ -177,8 +168,6 @@ def _model_bytes(model: str | None) -> tuple[int | None, list["Check"]]:
 def _print(checks: list["Check"], question: "Question", facts: "HostFacts") -> None:
     from rich.table import Table
     from rich.text import Text
-
-    from deployctl.cli.console import out
 
     if not out.is_terminal:  # one line a check, however long, for grep
         width = max(len(check.title) for check in checks)

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployctl.cli.console import Output, answer_json
+from deployctl.cli.console import Output, answer_json, out
 from deployctl.cli.options import OutputOption
 
 if TYPE_CHECKING:
@@ -52,8 +52,6 @@ def _print_all(profiles: list["GpuProfile"]) -> None:
     from rich import box
     from rich.table import Table
 
-    from deployctl.cli.console import out
-
     table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
     for heading in ("profile", "also"):
         table.add_column(heading, no_wrap=True)
@@ -86,7 +84,6 @@ def _print_all(profiles: list["GpuProfile"]) -> None:
 def _print_one(profile: "GpuProfile") -> None:
     from rich.table import Table
 
-    from deployctl.cli.console import out
     from deployctl.hardware.profiles import shipped
 
     link = profile.interconnect
