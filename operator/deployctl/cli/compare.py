@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployctl.cli.console import Output, answer_json, out
+from deployctl.cli.console import Output, answer_json, out, tell
 from deployctl.cli.options import OutputOption
 from deployctl.errors import InputError, SloMissedError
 
@@ -69,7 +69,7 @@ def command(
         answer_json(answer.to_dict())
     else:
         _print(answer)
-    job_summary(words.markdown(answer))
+    job_summary(words.markdown(answer), tell)
     if not answer.passed:
         raise SloMissedError(
             words.conclusion(answer),

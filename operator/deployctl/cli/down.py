@@ -6,9 +6,9 @@ import typer
 
 from deployctl.cli.console import Output, answer_json, story
 from deployctl.cli.deployed import DOCUMENT_VERSION
+from deployctl.cli.endpoint import TargetOption
 from deployctl.cli.options import OutputOption
 from deployctl.errors import InputError
-from deployctl.operations.measure.endpoint import TargetOption
 
 
 def command(

@@ -4,8 +4,8 @@ from typing import TYPE_CHECKING, Any
 
 from deployctl.cli.console import Output, answer_json, print_rows
 from deployctl.cli.deployed import DOCUMENT_VERSION
+from deployctl.cli.endpoint import ServiceArgument, TargetOption
 from deployctl.cli.options import OutputOption
-from deployctl.operations.measure.endpoint import ServiceArgument, TargetOption
 
 if TYPE_CHECKING:
     from deployctl.targets.history import Release

@@ -7,9 +7,9 @@ import typer
 
 from deployctl.cli.console import Output, answer_json
 from deployctl.cli.deployed import DOCUMENT_VERSION
+from deployctl.cli.endpoint import ServiceArgument, TargetOption
 from deployctl.cli.options import OutputOption
 from deployctl.errors import InputError
-from deployctl.operations.measure.endpoint import ServiceArgument, TargetOption
 
 
 def command(

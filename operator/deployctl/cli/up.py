@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deployctl.cli.console import Output, answer_json, story
+from deployctl.cli.console import Output, answer_json, story, tell
 from deployctl.cli.deployed import DOCUMENT_VERSION, show_deployed
 from deployctl.cli.options import (
     OutputOption,
@@ -120,17 +120,17 @@ def _up(deployment: "Deployment") -> "Deployed":
 
     name = deployment.spec.service
     try:
-        with RolloutProgress(LoadProgress()) as tell:
-            deployed = up(deployment, tell)
+        with RolloutProgress(LoadProgress()) as progress:
+            deployed = up(deployment, progress)
     except DeployctlError as error:
         if error.result is not None:
-            job_summary(f"**{name}: not kept.** {error.message}")
+            job_summary(f"**{name}: not kept.** {error.message}", tell)
         raise
     revision = deployed.release.revision if deployed.release else None
     if deployed.verification is not None:
         for gap in deployed.verification.gaps_s:
             story(f"nothing of {name} answered for {duration(gap)}")
-        job_summary(f"**{name}: revision {revision} is kept.**")
+        job_summary(f"**{name}: revision {revision} is kept.**", tell)
     if deployed.changed:
         story(f"{name} serves: revision {revision}, in {duration(deployed.seconds)}")
     else:

@@ -3,18 +3,18 @@ from pathlib import Path
 import pytest
 
 from deployctl import host
-from deployctl.cli.loadtest.options import LoadFlags
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError
 from deployctl.operations.measure import series as loadseries
 from deployctl.operations.measure import setup as loadsetup
-from deployctl.operations.measure.served import Served
+from deployctl.operations.measure.endpoint import Served
+from deployctl.operations.measure.request import LoadRequest
 
 ENDPOINT = Endpoint("http://h:1", "m", None, None)
 
 
 def build(**flags):
-    return loadsetup.build(LoadFlags(**flags), ENDPOINT, Served("m", "vllm"))
+    return loadsetup.build(LoadRequest(**flags), ENDPOINT, Served("m", "vllm"))
 
 
 def test_the_defaults_are_a_closed_loop():

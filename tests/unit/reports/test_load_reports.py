@@ -5,8 +5,9 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
+from deployctl.cli.loadtest import text as load_text
 from deployctl.load.summary import summarize
-from deployctl.reports import load_html, load_markdown, load_terminal, wording
+from deployctl.reports import load_html, load_markdown, wording
 from deployctl_loadtest.result import Server, Setup
 from deployctl_loadtest.sample import Sample, WorkerReport
 
@@ -93,7 +94,7 @@ def test_the_same_result_makes_the_same_file():
 def test_the_terminal_table():
     result, _ = made(fail=2)
     console = Console(file=io.StringIO(), width=140, no_color=True)
-    for renderable in load_terminal.render(result):
+    for renderable in load_text.render(result):
         console.print(renderable)
     text = console.file.getvalue()
     ttft = next(line for line in text.splitlines() if line.startswith("TTFT"))

@@ -8,11 +8,13 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
+from deployctl.cli.loadtest import text as load_text
 from deployctl.errors import InputError, SloMissedError, StateError
 from deployctl.load import gate, slo
 from deployctl.load.summary import summarize
 from deployctl.operations.measure import gate as loadgate
-from deployctl.reports import junit, load_html, load_markdown, load_terminal, series
+from deployctl.operations.measure.request import GateRequest
+from deployctl.reports import junit, load_html, load_markdown, series
 from deployctl_loadtest.result import Agreement, Server, ServerMoment, Setup
 from deployctl_loadtest.sample import Sample, WorkerReport
 from deployctl_loadtest.series import Limit, Point, Series
@@ -102,7 +104,7 @@ def test_what_xml_cannot_hold_is_replaced_in_junit(character):
 def test_verdicts_are_in_every_report():
     result, samples = made(MISSED)
     console = Console(file=io.StringIO(), width=100, no_color=True)
-    for renderable in load_terminal.render(result):
+    for renderable in load_text.render(result):
         console.print(renderable)
     told = console.file.getvalue()
     assert re.search(r"ttft_p95 +missed +\S+ ms +100\.0 ms", told)
@@ -198,10 +200,10 @@ def test_the_gate_ends_with_five():
         loadgate.enforce(made(MISSED)[0])
     assert caught.value.exit_code == 5
     with pytest.raises(InputError, match="no SLO"):
-        loadgate.read(None, fail_on_breach=True)
+        loadgate.slo_of(GateRequest(fail_on_breach=True))
 
 
-def test_files_for_a_pipeline(tmp_path, monkeypatch, capsys):
+def test_files_for_a_pipeline(tmp_path, monkeypatch):
     summary = tmp_path / "step"
     summary.write_text("before\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
@@ -211,8 +213,9 @@ def test_files_for_a_pipeline(tmp_path, monkeypatch, capsys):
     assert summary.read_text().startswith("before\n## Load test of m")
     assert (tmp_path / "summary.md").read_text() in summary.read_text()
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))  # a folder
-    loadgate.job_summary("text")
-    assert "could not be written" in capsys.readouterr().err
+    told = []
+    loadgate.job_summary("text", told.append)
+    assert "could not be written" in told[0].text
     monkeypatch.delenv("GITHUB_STEP_SUMMARY")
     with pytest.raises(StateError, match="could not be written"):
         loadgate.write_reports(tmp_path, result, tmp_path / "step" / "junit.xml")

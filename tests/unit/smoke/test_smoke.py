@@ -6,8 +6,7 @@ import pytest
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, NotFoundError
 from deployctl.operations.measure import smoke as smokechecks
-from deployctl.operations.measure.endpoint import base_url, resolve
-from deployctl.operations.measure.served import Served, choose
+from deployctl.operations.measure.endpoint import Served, base_url, choose, resolve
 
 CHAT = {
     "choices": [{"message": {"content": "The capital of France is Paris."}}],

@@ -4,11 +4,10 @@ import time
 from types import TracebackType
 from typing import Any
 
-from deployctl.cli.console import err, story
+from deployctl.cli.console import err, story, tell
 from deployctl.events import Event
 from deployctl.load.locust import Progress
 from deployctl_loadtest.result import Setup
-from deployctl_loadtest.series import Point
 
 _LINE_EVERY_S = 10.0  # in a pipe
 
@@ -49,8 +48,9 @@ class LoadProgress:
         self.end()
         if isinstance(event.detail, Setup):
             self._begin(event.detail)
-        # How a load held stands below the line that announced it.
-        story(f"  {event.text}" if isinstance(event.detail, Point) else event.text)
+            story(event.text)
+        else:
+            tell(event)
 
     def _begin(self, setup: Setup) -> None:
         self._setup, self._last, self._line_at = setup, None, 0.0

@@ -9,15 +9,9 @@ import typer
 
 from deployctl import units
 from deployctl.cli.console import Output, answer_json, out
+from deployctl.cli.endpoint import KeyFileOption, ServiceArgument, TargetOption, UrlOption
 from deployctl.cli.options import OutputOption
 from deployctl.errors import InputError, TargetError
-from deployctl.operations.measure.endpoint import (
-    KeyFileOption,
-    ServiceArgument,
-    TargetOption,
-    UrlOption,
-    resolve,
-)
 
 if TYPE_CHECKING:
     from deployctl.endpoint import Endpoint
@@ -33,7 +27,7 @@ def command(
         bool, typer.Option("--watch", "-w", help="Again and again, with rates in between.")
     ] = False,
     interval: Annotated[
-        str, typer.Option(help="How long between two looks.", metavar="TIME")
+        str, typer.Option(help="How long between two scrapes.", metavar="TIME")
     ] = "2s",
     output: OutputOption = Output.text,
 ) -> None:
@@ -41,7 +35,7 @@ def command(
 
     Requests running and waiting, KV cache use, tokens a second, TTFT and ITL
     percentiles, preemptions, prefix-cache hits, from the service's /metrics.
-    Once, the counters are since the engine started; with --watch, each look
+    Once, the counters are since the engine started; with --watch, each scrape
     tells what happened since the one before. Percentiles are estimates from
     the engine's histogram buckets, as Prometheus makes them.
 
@@ -51,6 +45,8 @@ def command(
 
     With --watch --output json, one document a line.
     """
+    from deployctl.operations.measure.endpoint import resolve
+
     try:
         pause = units.seconds(interval)
     except ValueError as error:
@@ -90,7 +86,7 @@ def _watch(endpoint: "Endpoint", pause: float, output: Output) -> None:
     view = Live(console=out, auto_refresh=False) if live else None
     if view:
         view.start()
-        view.update("looking …", refresh=True)
+        view.update("waiting for the first interval …", refresh=True)
     try:
         while True:
             time.sleep(pause)

@@ -189,23 +189,24 @@ class Verifier:
         )
 
     def _measure(self, endpoint: Endpoint) -> Judgement:
-        from deployctl.cli.loadtest.options import LoadFlags
-        from deployctl.operations.measure import gate, run, served, setup
+        from deployctl.operations.measure import gate, run, setup
+        from deployctl.operations.measure.endpoint import choose, models
+        from deployctl.operations.measure.request import LoadRequest
 
         asked = self._verification
-        flags = LoadFlags(
+        request = LoadRequest(
             **asked.load,
             workload=asked.workload,
             duration=f"{asked.seconds:g}s",
             warmup=WARMUP,
             workers="auto",
         )
-        traffic = setup.build(flags, endpoint, served.choose(endpoint, served.models(endpoint)))
+        traffic = setup.build(request, endpoint, choose(endpoint, models(endpoint)))
         measured = run.measure_with_enough_workers(
             traffic, endpoint, asked.out, slo=asked.slo, gated=True, tell=self._tell
         )
         result, self.folder = measured.result, measured.folder
-        gate.write_reports(self.folder, result, None)
+        gate.write_reports(self.folder, result, tell=self._tell)
         if result.interrupted:
             raise KeyboardInterrupt
         return verify.of_load(result)

@@ -1,64 +1,23 @@
-"""Finds the service that a measuring verb is about: by name, the only one, or any `--url`."""
+"""Finds the server that is measured: a service by name, the only one that runs, or any address.
+
+Also what is sent to it besides prompts, and which of the models that it serves is asked for.
+"""
 
 import os
+import re
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
-
-import typer
 
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, NotFoundError, TargetError
+from deployctl.operations.measure.request import WireRequest
+from deployctl.spec import Settings
+from deployctl.targets import open_driver
+from deployctl.targets.store import ServiceRef, Store
 
-if TYPE_CHECKING:
-    pass
-
-ServiceArgument = Annotated[
-    str | None,
-    typer.Argument(help="Name of a service. May be left out when one is running.", metavar="NAME"),
-]
-UrlOption = Annotated[
-    str | None,
-    typer.Option(
-        "--url", help="Any OpenAI-compatible server instead: http://HOST:PORT.", metavar="URL"
-    ),
-]
-ModelOption = Annotated[
-    str | None,
-    typer.Option(
-        "--model", help="Model to ask --url for. \\[default: the one it serves]", metavar="NAME"
-    ),
-]
-KeyFileOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--api-key-file",
-        help="File with the API key for --url. DEPLOYCTL_API_KEY works too.",
-        metavar="FILE",
-    ),
-]
-HeaderOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--header",
-        help="Sent with each request: 'Name: value', or 'Name: @FILE' for a secret. Repeatable.",
-        metavar="HEADER",
-        show_default=False,
-    ),
-]
-CaFileOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--ca-file",
-        help="Certificate of the CA to trust for https.",
-        metavar="FILE",
-        show_default=False,
-    ),
-]
-TargetOption = Annotated[
-    Literal["process", "docker"] | None,
-    typer.Option("--target", help="process or docker, if both have that name.", metavar="TARGET"),
-]
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token, RFC 9110 section 5.6.2
+_OURS = {"authorization", "content-type", "accept-encoding", "content-length", "host", "accept"}
 
 
 def resolve(
@@ -139,10 +98,6 @@ def _key(file: Path | None) -> str | None:
 
 
 def _from_store(service: str | None, target: Literal["process", "docker"] | None) -> Endpoint:
-    from deployctl.spec import Settings
-    from deployctl.targets import open_driver
-    from deployctl.targets.store import ServiceRef, Store
-
     settings = Settings()
     store = Store(settings.state_dir)
     refs: list[ServiceRef]
@@ -185,3 +140,133 @@ def _from_store(service: str | None, target: Literal["process", "docker"] | None
         f"{ref.service} is not running: {detail}",
         hint=f"deployctl logs {ref.service} shows why; deployctl up starts it",
     )
+
+
+def with_wire(endpoint: Endpoint, wire: WireRequest) -> Endpoint:
+    """The endpoint with the headers and the CA that were given.
+
+    Raises:
+        InputError: a header or file that is none.
+    """
+    given = dict(_header(text) for text in wire.header or [])
+    ca_file = wire.ca_file.absolute() if wire.ca_file else None
+    wired = endpoint._replace(ca_file=ca_file, headers=given)
+    wired.trust()
+    if wired.ca_file and not endpoint.url.startswith("https:"):
+        raise InputError("--ca-file goes with an https address", where=endpoint.url)
+    return wired
+
+
+def _header(text: str) -> tuple[str, str]:
+    name, colon, value = (part.strip() for part in text.partition(":"))
+    if not colon or not _NAME.fullmatch(name):
+        # What was given may be a secret: it is not repeated.
+        raise InputError("this is no header", where="--header", hint="write 'Name: value'")
+    where = f"--header {name}"
+    if name.lower() in _OURS:
+        hint = "give --api-key-file" if name.lower() == "authorization" else "leave it out"
+        raise InputError(f"{name} is set by deployctl", where="--header", hint=hint)
+    if value.startswith("@"):
+        where = value[1:]
+        value = read_text(Path(where)).strip()
+    if not value.isprintable() or not value.isascii():
+        raise InputError("a header's value is one line of ASCII", where=where)
+    return name, value
+
+
+def read_text(file: Path) -> str:
+    """A file that an option names.
+
+    Raises:
+        InputError: it cannot be read.
+    """
+    try:
+        return file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(
+            f"cannot be read: {getattr(error, 'strerror', None) or 'not text'}", where=str(file)
+        ) from error
+
+
+class Served(NamedTuple):
+    """A model that a server lists."""
+
+    id: str
+    owner: str  # "vllm" for vLLM
+
+    @property
+    def is_vllm(self) -> bool:
+        """Whether vLLM's own request fields can be sent."""
+        return self.owner == "vllm"
+
+
+def models(endpoint: Endpoint, *, timeout: float = 10.0) -> list[Served]:
+    """Lists what the server serves; nothing if it has no such list. `timeout` is in seconds.
+
+    Raises:
+        TargetError: no answer, or not the list that was asked for.
+    """
+    import httpx
+
+    where = f"{endpoint.url}/v1/models"
+    try:
+        with httpx.Client(timeout=timeout, trust_env=False, verify=endpoint.trust()) as client:
+            response = client.get(where, headers=endpoint.sent())
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise TargetError(
+            f"the server does not answer: {error or type(error).__name__}",
+            where=where,
+            hint=_unreachable(endpoint),
+        ) from error
+    if response.status_code in (401, 403):
+        raise TargetError(
+            f"the server refuses the API key (HTTP {response.status_code})"
+            if endpoint.api_key
+            else f"the server wants an API key (HTTP {response.status_code})",
+            where=where,
+            hint="give --api-key-file, or set DEPLOYCTL_API_KEY",
+        )
+    if response.status_code == 404 and endpoint.model is not None:
+        return []  # a gateway may leave the list out; the name is known anyway
+    try:
+        document = response.json()
+        found = [Served(str(m["id"]), str(m.get("owned_by"))) for m in document["data"]]
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise TargetError(
+            f"the answer is no list of models (HTTP {response.status_code})",
+            where=where,
+            hint="is this the address of an OpenAI-compatible server?",
+        ) from error
+    return found
+
+
+def choose(endpoint: Endpoint, found: list[Served]) -> Served:
+    """The model to ask for: the endpoint's own, or the only one served.
+
+    Raises:
+        InputError: the server does not serve it, or serves several.
+    """
+    names = ", ".join(model.id for model in found) or "nothing"
+    if endpoint.model is not None:
+        if not found:
+            return Served(endpoint.model, "unknown")
+        for model in found:
+            if model.id == endpoint.model:
+                return model
+        raise InputError(
+            f"the server does not serve {endpoint.model!r}",
+            where=endpoint.url,
+            hint=f"it serves {names}",
+        )
+    # An adapter or alias is listed beside its base, which comes first; do not guess among them.
+    if len(found) != 1:
+        raise InputError(
+            f"the server serves {len(found)} models", where=endpoint.url, hint=f"--model: {names}"
+        )
+    return found[0]
+
+
+def _unreachable(endpoint: Endpoint) -> str:
+    if endpoint.service:
+        return f"deployctl status says whether {endpoint.service} runs"
+    return "check the address, and that the server runs"

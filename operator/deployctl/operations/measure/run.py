@@ -61,7 +61,7 @@ def measure_with_enough_workers(
     kept = first.folder.with_name(f"{first.folder.name}-workers-{setup.workers}")
     first.folder.rename(kept)
     busy = f"{setup.workers} load process{'es were' if setup.workers > 1 else ' was'} too busy"
-    tell(Event("note", f"{busy} (kept in {kept}): again with {needed}"))
+    tell(Event("heading", f"{busy} (kept in {kept}): again with {needed}"))
     more = dataclasses.replace(setup, workers=needed, seed=(setup.seed + 1) % 2**48)
     return measure(more, endpoint, first.folder, slo=slo, gated=gated, tell=tell)
 

@@ -1,30 +1,36 @@
-"""Several runs of a load test in a row: `--sweep`, and what a search shares with it."""
+"""Several runs of a load test in a row: given loads (`--sweep`), or a search for the limit."""
 
 import dataclasses
 import json
 import math
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-from deployctl.cli.console import out
+from deployctl import files
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError
 from deployctl.events import Event, Tell, silent
+from deployctl.load import folder as folders
+from deployctl.load import limit, search
 from deployctl.load.run import Measurement, at_load
+from deployctl.load.search import Held
+from deployctl.load.slo import Goodput, Slo, goodput
 from deployctl.operations.measure.run import default_folder, measure
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from deployctl.load.slo import Slo
-    from deployctl_loadtest.result import Setup
-    from deployctl_loadtest.series import Limit, Point, Series, Variable
+from deployctl_loadtest.result import Setup
+from deployctl_loadtest.series import VERSION, Limit, Point, Series, Variable
 
 FILE = "series.json"
+_HIGHEST: dict[str, float] = {"users": 8192, "rate": 4096}
+_FIRST_RATE = 1.0  # requests a second, where --rate does not say where to begin
 
 
-def parse(text: str) -> "tuple[Variable, list[float]]":
+class _InterruptedError(Exception):
+    """Ctrl-C ended the run that was under way."""
+
+
+def parse(text: str) -> tuple[Variable, list[float]]:
     """Reads `users=1,2,4` or `rate=0.5,1,2`.
 
     Raises:
@@ -50,7 +56,7 @@ def parse(text: str) -> "tuple[Variable, list[float]]":
     return ("users" if name == "users" else "rate"), found
 
 
-def nth(setup: "Setup", variable: "Variable", value: float, number: int) -> "Setup":
+def nth(setup: Setup, variable: Variable, value: float, number: int) -> Setup:
     """The setup of a series' run `number`: with this load, and prompts of its own."""
     # The same prompts again would be answered from the prefix cache that the last run filled.
     seed = (setup.seed + number * 0x9E3779B1) % 2**48
@@ -58,21 +64,21 @@ def nth(setup: "Setup", variable: "Variable", value: float, number: int) -> "Set
 
 
 def sweep(
-    setup: "Setup",
+    setup: Setup,
     endpoint: Endpoint,
     folder: Path | None,
-    asked: "tuple[Variable, list[float]]",
-    slo: "Slo | None",
+    asked: tuple[Variable, list[float]],
+    slo: Slo | None,
     tell: Tell = silent,
-) -> "tuple[Series, Path]":
-    """Measures each load in turn and writes the series' folder.
+) -> tuple[Series, Path]:
+    """Measures each load in turn, and writes the series' folder.
 
     Ctrl-C ends the sweep with the run that it interrupts. Raises what a single run does.
     """
     variable, values = asked
     recorder = Recorder("sweep", variable, setup, folder)
     for number, value in enumerate(values):
-        tell(Event("note", f"{number + 1}/{len(values)}  {variable} = {value:g}"))
+        tell(Event("heading", f"{number + 1}/{len(values)}  {variable} = {value:g}"))
         measured = measure(
             nth(setup, variable, value, number),
             endpoint,
@@ -86,18 +92,79 @@ def sweep(
     return recorder.close(), recorder.folder
 
 
+def find_max(
+    setup: Setup,
+    endpoint: Endpoint,
+    folder: Path | None,
+    slo: Slo | None,
+    *,
+    by_users: bool,
+    tell: Tell = silent,
+) -> tuple[Series, Path]:
+    """Searches for the limit, and writes the series' folder.
+
+    `by_users`: the load is users (closed loop), from the setup's; else a rate (open loop).
+
+    Raises:
+        InputError: there is no SLO. Otherwise what a single run raises.
+    """
+    if slo is None:
+        raise InputError(
+            "a limit is what an SLO allows",
+            where="--find-max",
+            hint="add for example --slo ttft_p95=500ms,itl_p95=50ms",
+        )
+    variable: Variable = "users" if by_users else "rate"
+    recorder = Recorder("find_max", variable, setup, folder)
+    good: dict[float, Goodput] = {}
+
+    def attempt(load: float, number: int) -> Held:
+        again = f", again and {2 ** (number - 1)} times as long" if number > 1 else ""
+        tell(Event("heading", f"{variable} = {load:g}{again}"))
+        longer = dataclasses.replace(setup, duration_s=setup.duration_s * 2 ** (number - 1))
+        name = f"{variable}-{load:g}" + (f"-{number}" if number > 1 else "")
+        measured = measure(
+            nth(longer, variable, load, len(recorder.points)),
+            endpoint,
+            recorder.folder / name,
+            slo=slo,
+            tell=tell,
+        )
+        result = measured.result
+        held, why = limit.decide(result, measured.samples)
+        if result.interrupted:
+            held, why = "unclear", "interrupted"
+        good[load] = goodput(slo, measured.samples, result.window_s)
+        said: Literal["yes", "no", "unclear"] = "unclear" if held == "client" else held
+        point = recorder.add(load, measured, said, why)
+        shown = {"yes": "held", "no": "not held"}.get(held, held)
+        tell(Event("note", f"{shown}: {why}", point))
+        if result.interrupted:
+            raise _InterruptedError
+        return held
+
+    found = None
+    with suppress(_InterruptedError):
+        found = search.find(
+            attempt,
+            start=float(setup.users) if by_users else setup.rate or _FIRST_RATE,
+            highest=_HIGHEST[variable],
+            whole=by_users,
+        )
+    answer = limit.answer(found, slo.text, variable, recorder.points, good)
+    return recorder.close(answer), recorder.folder
+
+
 class Recorder:
     """Keeps the points of a series, and writes them down after each."""
 
     def __init__(
         self,
         kind: Literal["sweep", "find_max"],
-        variable: "Variable",
-        setup: "Setup",
+        variable: Variable,
+        setup: Setup,
         folder: Path | None,
     ) -> None:
-        from deployctl.load import folder as folders
-
         now = datetime.now(UTC)
         self._kind: Literal["sweep", "find_max"] = kind
         self._variable: Variable = variable
@@ -111,24 +178,19 @@ class Recorder:
         measured: Measurement,
         held: Literal["yes", "no", "unclear"] | None = None,
         why: str | None = None,
-    ) -> "Point":
+    ) -> Point:
         """Adds a point, and returns it."""
-        from deployctl_loadtest.series import Point
-
         point = Point(value, measured.folder.name, measured.result, held, why)
         self.points.append(point)
         self.close()
         return point
 
-    def close(self, limit: "Limit | None" = None) -> "Series":
+    def close(self, limit: Limit | None = None) -> Series:
         """Writes series.json, and returns the series.
 
         Raises:
             StateError: it cannot be written.
         """
-        from deployctl.errors import StateError
-        from deployctl_loadtest.series import VERSION, Series
-
         series = Series(
             version=VERSION,
             kind=self._kind,
@@ -138,69 +200,10 @@ class Recorder:
             limit=limit,
             interrupted=any(point.result.interrupted for point in self.points),
         )
-        path = self.folder / FILE
-        try:
-            path.write_text(json.dumps(series.to_dict(), indent=2, allow_nan=False) + "\n")
-        except OSError as error:
-            raise StateError(
-                f"the series could not be written: {error.strerror}",
-                where=str(path),
-                hint="each run's own result is in the folders beside it",
-            ) from error
+        files.write_text(
+            self.folder / FILE,
+            json.dumps(series.to_dict(), indent=2, allow_nan=False) + "\n",
+            what="the series",
+            hint="each run's own result is in the folders beside it",
+        )
         return series
-
-
-def show(series: "Series", where: Path) -> None:
-    """Prints the series: a line a run, what to know of it, and the answer of a search."""
-    from rich.text import Text
-
-    out.print(table(series))
-    out.print(Text("Latencies in ms.", style="dim"))
-    for point in series.points:
-        for verdict in point.result.verdicts:
-            if verdict.level != "note":
-                style = "bold red" if verdict.level == "bad" else "yellow"
-                text = f"{series.variable} {point.value:g}: {verdict.level}: {verdict.text}"
-                out.print(Text(text, style=style))
-    if series.limit is not None:
-        out.print(f"\n{series.limit.text}", style="bold")
-    out.print(f"\nReport     {where / 'report.html'}")
-
-
-def table(series: "Series") -> "Table":
-    """The runs side by side. Latencies in milliseconds."""
-    from rich.table import Table
-
-    from deployctl.reports.wording import number
-
-    made = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    made.add_column(series.variable, justify="right", style="bold")
-    columns = ["req/s", "tok/s", "TTFT p50", "p95", "ITL p99", "E2E p95"]
-    for column in (*columns, "failed", "trust"):
-        made.add_column(column, justify="right")
-    judged = any(point.result.slo is not None for point in series.points)
-    if judged:
-        made.add_column("good/s", justify="right")
-        made.add_column("SLO")
-    for point in series.points:
-        result = point.result
-        latency = result.latency
-        cells = [
-            f"{point.value:g}",
-            number(result.throughput.requests_per_s),
-            number(result.throughput.output_tokens_per_s),
-        ]
-        for spread, name in (
-            (latency.ttft_s, "p50"),
-            (latency.ttft_s, "p95"),
-            (latency.itl_s, "p99"),
-            (latency.e2e_s, "p95"),
-        ):
-            cells.append("-" if spread is None else number(1000 * getattr(spread, name)))
-        cells.append(str(result.requests.failed))
-        cells.append("yes" if result.trustworthy else "no")
-        if judged:
-            cells.append("-" if result.slo is None else number(result.slo.goodput_per_s))
-            cells.append("-" if result.slo is None else result.slo.verdict)
-        made.add_row(*cells)
-    return made

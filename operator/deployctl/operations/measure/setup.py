@@ -1,50 +1,51 @@
-"""From the flags of `deployctl loadtest` to a Setup: what goes together, and the defaults."""
+"""From a LoadRequest to a Setup: what goes together, and the defaults."""
 
+import json
 import math
-from typing import TYPE_CHECKING
+import secrets
+from pathlib import Path
+from typing import Any
 
 from deployctl import host, units
-from deployctl.cli.loadtest.options import LoadFlags
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError
 from deployctl.load.client import enough_workers
-from deployctl.operations.measure import headers as loadwire
-from deployctl.operations.measure import series as loadseries
-from deployctl.operations.measure.served import Served
+from deployctl.operations.measure import series
+from deployctl.operations.measure.endpoint import Served, read_text
+from deployctl.operations.measure.request import LoadRequest
+from deployctl_loadtest import arrivals, trace, workload
+from deployctl_loadtest.result import Setup
+from deployctl_loadtest.trace import Row
+from deployctl_loadtest.workload import Workload
 
-if TYPE_CHECKING:
-    from deployctl_loadtest.result import Setup
-    from deployctl_loadtest.trace import Row
-    from deployctl_loadtest.workload import Workload
-
+# What the measure rests on: without them there is no stream, or no count of tokens.
+_FIXED = {"stream", "stream_options", "messages", "prompt", "model"}
 _USERS, _DURATION, _WARMUP = 4, "30s", "5s"
 _MOST_WORKERS = 256
 _LIMITED_S = 3600  # the longest that a run takes whose end is a number of requests
 
 
-def build(flags: LoadFlags, endpoint: Endpoint, chosen: Served) -> "Setup":
+def build(request: LoadRequest, endpoint: Endpoint, chosen: Served) -> Setup:
     """Makes the setup of a run.
 
     Raises:
-        InputError: a flag that cannot be read, or flags that do not go together.
+        InputError: a value that cannot be read, or values that do not go together.
     """
-    from deployctl_loadtest.result import Setup
-
-    _check(flags)
-    load = _workload(flags)
-    rows = _trace(flags)
-    is_open = flags.rate is not None or bool(rows)
-    limited = flags.requests is not None or bool(rows)
+    _check(request)
+    load = _workload(request)
+    rows = _trace(request)
+    is_open = request.rate is not None or bool(rows)
+    limited = request.requests is not None or bool(rows)
     outputs = load.output_tokens
-    duration = flags.duration or (_limit(rows, flags) if limited else _DURATION)
-    users = 0 if is_open else flags.users or _USERS
-    workers = _workers(flags, load.output_tokens.typical if load.output_tokens else 64)
-    warmup = flags.warmup or ("0s" if limited else _WARMUP)
+    duration = request.duration or (_limit(rows, request) if limited else _DURATION)
+    users = 0 if is_open else request.users or _USERS
+    workers = _workers(request, load.output_tokens.typical if load.output_tokens else 64)
+    warmup = request.warmup or ("0s" if limited else _WARMUP)
     return Setup(
         service=endpoint.service,
         url=endpoint.url,
         model=chosen.id,
-        api=flags.api,
+        api=request.api,
         users=users,
         duration_s=_seconds(duration, "--duration", least=1),
         warmup_s=_seconds(warmup, "--warmup", least=0),
@@ -52,94 +53,113 @@ def build(flags: LoadFlags, endpoint: Endpoint, chosen: Served) -> "Setup":
         or (0 if load.records else load.input_tokens.typical),
         output_tokens=_middle([r.output_tokens for r in rows])
         or (outputs.typical if outputs else 0),
-        ignore_eos=chosen.is_vllm if flags.ignore_eos == "auto" else flags.ignore_eos == "yes",
-        seed=_seed(flags.seed),
-        request_timeout_s=_seconds(flags.timeout, "--timeout", least=1),
+        ignore_eos=chosen.is_vllm if request.ignore_eos == "auto" else request.ignore_eos == "yes",
+        seed=_seed(request.seed),
+        request_timeout_s=_seconds(request.timeout, "--timeout", least=1),
         mode="trace" if rows else "open" if is_open else "closed",
-        rate=flags.rate,
-        arrivals=None if rows else flags.arrivals or ("poisson" if is_open else None),
-        requests=flags.requests,
+        rate=request.rate,
+        arrivals=None if rows else request.arrivals or ("poisson" if is_open else None),
+        requests=request.requests,
         # A process without a user would have nothing to do, and no end.
-        workers=min(workers, users) if users and not flags.sweep else workers,
-        workload=load.name if flags.workload is None else flags.workload,
-        trace=str(flags.trace) if flags.trace else None,
-        trace_speed=flags.trace_speed or 1.0,
+        workers=min(workers, users) if users and not request.sweep else workers,
+        workload=load.name if request.workload is None else request.workload,
+        trace=str(request.trace) if request.trace else None,
+        trace_speed=request.trace_speed or 1.0,
         recorded_lengths="about" if outputs is None and _has_answers(load) else None,
         input_fixed=not rows and not load.records and load.input_tokens.kind == "fixed",
         output_fixed=not rows and outputs is not None and outputs.kind == "fixed",
-        extra_body=loadwire.extra_body(flags.extra_body),
+        extra_body=extra_body(request.extra_body),
         extra_headers=sorted(endpoint.headers),
         ca_file=str(endpoint.ca_file) if endpoint.ca_file else None,
-        ramp_s=_seconds(flags.ramp, "--ramp", least=0),
+        ramp_s=_seconds(request.ramp, "--ramp", least=0),
     )
 
 
-def _has_answers(load: "Workload") -> bool:
+def extra_body(text: str | None) -> dict[str, Any]:
+    """More fields of each request.
+
+    Raises:
+        InputError: it is no JSON object, or has fields that are not its to set.
+    """
+    if text is None:
+        return {}
+    where = "--extra-body"
+    if text.startswith("@"):
+        where = text[1:]
+        text = read_text(Path(where))
+    try:
+        document = json.loads(text)
+    except ValueError as error:
+        raise InputError(f"not JSON: {error}", where=where) from error
+    if not isinstance(document, dict):
+        raise InputError("not a JSON object", where=where, hint='write {"top_p": 0.9}')
+    if taken := sorted(document.keys() & _FIXED):
+        raise InputError(f"{taken[0]} is not to be changed", where=where)
+    return document
+
+
+def _has_answers(load: Workload) -> bool:
     return any(record.answers for record in load.records)
 
 
-def _workload(flags: LoadFlags) -> "Workload":
-    from deployctl_loadtest import workload
-
+def _workload(request: LoadRequest) -> Workload:
     try:
-        found = workload.load(flags.workload or "")
+        found = workload.load(request.workload or "")
     except ValueError as error:
         raise InputError(str(error), where="--workload") from error
-    if found.records and (flags.input_tokens or flags.prompt_tokens):
+    if found.records and (request.input_tokens or request.prompt_tokens):
         raise InputError("recorded prompts are as long as they are", where="--input-tokens")
     return found.with_lengths(
-        flags.prompt_tokens or flags.input_tokens or 0, flags.output_tokens or 0
+        request.prompt_tokens or request.input_tokens or 0, request.output_tokens or 0
     )
 
 
-def _workers(flags: LoadFlags, output_tokens: int) -> int:
-    if flags.workers != "auto":
-        if not flags.workers.isdigit() or not 1 <= int(flags.workers) <= _MOST_WORKERS:
+def _workers(request: LoadRequest, output_tokens: int) -> int:
+    if request.workers != "auto":
+        if not request.workers.isdigit() or not 1 <= int(request.workers) <= _MOST_WORKERS:
             raise InputError(
-                f"{flags.workers!r} is neither auto nor a number from 1 to {_MOST_WORKERS}",
+                f"{request.workers!r} is neither auto nor a number from 1 to {_MOST_WORKERS}",
                 where="--workers",
             )
-        return int(flags.workers)
+        return int(request.workers)
     cores = host.cores()
-    if flags.find_max is not None:
+    if request.find_max is not None:
         return cores  # how far it will go is what is asked
-    users, rate = float(flags.users or 0), flags.rate or 0.0
-    if flags.sweep is not None:
-        variable, values = loadseries.parse(flags.sweep)
+    users, rate = float(request.users or 0), request.rate or 0.0
+    if request.sweep is not None:
+        variable, values = series.parse(request.sweep)
         users, rate = (max(values), 0.0) if variable == "users" else (0.0, max(values))
     return enough_workers(users, rate, output_tokens, cores)
 
 
-def _limit(rows: "list[Row]", flags: LoadFlags) -> str:
+def _limit(rows: list[Row], request: LoadRequest) -> str:
     """The longest that a run takes which ends by itself."""
-    length = rows[-1].at_s / (flags.trace_speed or 1.0) if rows else 0.0
+    length = rows[-1].at_s / (request.trace_speed or 1.0) if rows else 0.0
     return f"{math.ceil(length) + _LIMITED_S}s"
 
 
-def _trace(flags: LoadFlags) -> "list[Row]":
-    from deployctl_loadtest import trace
-
-    if flags.trace is None:
-        if flags.trace_speed is not None:
+def _trace(request: LoadRequest) -> list[Row]:
+    if request.trace is None:
+        if request.trace_speed is not None:
             raise InputError("--trace-speed goes with --trace")
         return []
     for value, flag in (
-        (flags.users, "--users"),
-        (flags.rate, "--rate"),
-        (flags.sweep, "--sweep"),
-        (flags.arrivals, "--arrivals"),
-        (flags.workload, "--workload"),
-        (flags.input_tokens or flags.prompt_tokens, "--input-tokens"),
-        (flags.output_tokens, "--output-tokens"),
+        (request.users, "--users"),
+        (request.rate, "--rate"),
+        (request.sweep, "--sweep"),
+        (request.arrivals, "--arrivals"),
+        (request.workload, "--workload"),
+        (request.input_tokens or request.prompt_tokens, "--input-tokens"),
+        (request.output_tokens, "--output-tokens"),
     ):
         if value is not None:
             raise InputError(f"{flag} does not go with --trace, which says it itself")
-    if flags.ramp != "0s":
+    if request.ramp != "0s":
         raise InputError("--ramp does not go with --trace, which says the times itself")
-    if flags.trace_speed is not None and not 0 < flags.trace_speed < math.inf:
+    if request.trace_speed is not None and not 0 < request.trace_speed < math.inf:
         raise InputError("a speed is above 0", where="--trace-speed")
     try:
-        return trace.load(str(flags.trace))
+        return trace.load(str(request.trace))
     except ValueError as error:
         raise InputError(str(error), where="--trace") from error
 
@@ -148,37 +168,31 @@ def _middle(values: list[int]) -> int:
     return sorted(values)[len(values) // 2] if values else 0
 
 
-def _check(flags: LoadFlags) -> None:
-    from deployctl_loadtest import arrivals
-
-    if flags.sweep is not None and (flags.users or flags.rate):
+def _check(request: LoadRequest) -> None:
+    if request.sweep is not None and (request.users or request.rate):
         raise InputError("--sweep says the load", hint="leave out --users and --rate")
-    if flags.find_max is not None and (flags.sweep or flags.trace):
+    if request.find_max is not None and (request.sweep or request.trace):
         raise InputError("--find-max chooses the loads", hint="leave out --sweep and --trace")
-    if flags.rate is not None:
-        if flags.users is not None:
+    if request.rate is not None:
+        if request.users is not None:
             raise InputError(
                 "both --users and --rate are given",
                 hint="--users waits for answers (closed loop), --rate does not (open loop)",
             )
-        if not (math.isfinite(flags.rate) and flags.rate > 0):
+        if not (math.isfinite(request.rate) and request.rate > 0):
             raise InputError("a rate is above 0", where="--rate")
-    elif flags.arrivals is not None and not (
-        (flags.sweep or "").startswith("rate") or (flags.find_max and not flags.users)
+    elif request.arrivals is not None and not (
+        (request.sweep or "").startswith("rate") or (request.find_max and not request.users)
     ):
         raise InputError("--arrivals goes with --rate", hint="users ask when they have an answer")
     try:
-        arrivals.burstiness(flags.arrivals or "poisson")
+        arrivals.burstiness(request.arrivals or "poisson")
     except ValueError as error:
         raise InputError(str(error), where="--arrivals") from error
 
 
 def _seed(given: int | None) -> int:
-    if given is not None:
-        return given
-    import secrets
-
-    return secrets.randbits(48)
+    return secrets.randbits(48) if given is None else given
 
 
 def _seconds(text: str, flag: str, *, least: float) -> float:

@@ -1,19 +1,21 @@
-"""The questions that `smoke` puts to a server, one function each. Touches the network."""
+"""Asks a server a question and checks the answer, and who else it would answer."""
 
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
+
+import httpx
 
 from deployctl.endpoint import Endpoint
-from deployctl.units import duration
-
-if TYPE_CHECKING:
-    import httpx
+from deployctl.errors import InputError, TargetError
+from deployctl.operations.measure.endpoint import with_wire
+from deployctl.operations.measure.request import EXPECT, QUESTION, SmokeRequest
+from deployctl.units import duration, seconds
 
 MAX_TOKENS = 64
 
 
-class Check(NamedTuple):
-    """One thing that was looked at."""
+class SmokeCheck(NamedTuple):
+    """One thing that was checked."""
 
     name: str  # stable
     ok: bool
@@ -23,7 +25,7 @@ class Check(NamedTuple):
     hint: str | None = None
 
 
-class Answer(NamedTuple):
+class Completion(NamedTuple):
     """What the model said."""
 
     text: str
@@ -32,51 +34,136 @@ class Answer(NamedTuple):
     seconds: float
 
 
-def health(client: "httpx.Client") -> Check:
+class SmokeResult(NamedTuple):
+    """What a server answered."""
+
+    endpoint: Endpoint
+    model: str | None
+    question: str
+    expect: str | None
+    checks: list[SmokeCheck]
+    answer: Completion | None
+
+    def document(self) -> dict[str, object]:
+        """The JSON answer. Version 1."""
+        answer = self.answer
+        return {
+            "version": 1,
+            "ok": all(check.ok for check in self.checks),
+            "service": self.endpoint.service,
+            "url": self.endpoint.url,
+            "model": self.model,
+            "checks": [{**c._asdict(), "seconds": round(c.seconds, 4)} for c in self.checks],
+            "question": self.question,
+            "expect": self.expect,
+            "answer": answer.text if answer else None,
+            "prompt_tokens": answer.prompt_tokens if answer else None,
+            "output_tokens": answer.output_tokens if answer else None,
+            "seconds": round(answer.seconds, 4) if answer else None,
+        }
+
+    def enforce(self) -> None:
+        """Raises if anything is wrong.
+
+        Raises:
+            TargetError: the first check that failed.
+        """
+        for check in self.checks:
+            if not check.ok:
+                raise TargetError(
+                    f"{check.title}: no: {check.detail}", where=self.endpoint.url, hint=check.hint
+                )
+
+
+def smoke(endpoint: Endpoint, request: SmokeRequest) -> SmokeResult:
+    """Asks for health, models and an answer, and whether the door is closed without the key.
+
+    Raises:
+        InputError: the request makes no sense.
+    """
+    try:
+        timeout_s = max(seconds(request.timeout), 0.1)
+    except ValueError as error:
+        raise InputError(str(error), where="--timeout") from error
+    question, expect = request.question, request.expect
+    if not question.strip():
+        raise InputError("the question is empty", where="--question")
+    if expect is None and question == QUESTION:
+        expect = EXPECT
+    endpoint = with_wire(endpoint, request)
+    with httpx.Client(
+        base_url=endpoint.url,
+        headers=endpoint.sent(),
+        timeout=timeout_s,
+        trust_env=False,
+        verify=endpoint.trust(),
+    ) as client:
+        model, checks, answer = _checked(client, endpoint, question, expect)
+    return SmokeResult(endpoint, model or endpoint.model, question, expect, checks, answer)
+
+
+def _checked(
+    client: httpx.Client, endpoint: Endpoint, question: str, expect: str | None
+) -> tuple[str | None, list[SmokeCheck], Completion | None]:
+    checks = [health(client)]
+    if not checks[0].ok and not checks[0].detail.startswith("HTTP"):
+        return None, checks, None  # nobody is there: the rest says nothing new
+    listed, model = models(client, endpoint)
+    checks.append(listed)
+    if key := endpoint.api_key:
+        checks.append(refuses(client, None))
+        checks.append(refuses(client, f"{key[::-1]}x"))
+    if model is None:
+        return None, checks, None
+    check, answer = completion(client, model, question, expect)
+    return model, [*checks, check], answer
+
+
+def health(client: httpx.Client) -> SmokeCheck:
     """Whether /health answers 200."""
     status, detail, seconds, _ = _ask(client, "GET", "/health")
     if status == 200:
-        return Check("health", True, "/health answers", "", seconds)
+        return SmokeCheck("health", True, "/health answers", "", seconds)
     hint = "deployctl status and deployctl logs say more; is this the right address?"
-    return Check("health", False, "/health answers", detail, seconds, hint)
+    return SmokeCheck("health", False, "/health answers", detail, seconds, hint)
 
 
-def models(client: "httpx.Client", endpoint: Endpoint) -> tuple[Check, str | None]:
+def models(client: httpx.Client, endpoint: Endpoint) -> tuple[SmokeCheck, str | None]:
     """Whether /v1/models lists the model; and the model's name, if there is one to ask for."""
     status, detail, seconds, document = _ask(client, "GET", "/v1/models")
     title = f"/v1/models lists {endpoint.model or 'a model'}"
     if status in (401, 403):
         hint = "give --api-key-file, or set DEPLOYCTL_API_KEY"
         said = "wants an API key" if endpoint.api_key is None else "refuses the API key"
-        return Check("models", False, title, f"the server {said}", seconds, hint), None
+        return SmokeCheck("models", False, title, f"the server {said}", seconds, hint), None
     names = _model_names(document) if status == 200 else None
     if names is None:
         hint = "is this the address of an OpenAI-compatible server?"
         detail = detail if status != 200 else "not a list of models"
-        return Check("models", False, title, detail, seconds, hint), None
+        return SmokeCheck("models", False, title, detail, seconds, hint), None
     wanted = endpoint.model or (names[0] if names else None)
     if wanted is None or wanted not in names:
         detail = f"it lists {', '.join(names) or 'nothing'}"
         hint = "--model must be a name that the server lists"
-        return Check("models", False, title, detail, seconds, hint), None
-    return Check("models", True, f"/v1/models lists {wanted}", "", seconds), wanted
+        return SmokeCheck("models", False, title, detail, seconds, hint), None
+    return SmokeCheck("models", True, f"/v1/models lists {wanted}", "", seconds), wanted
 
 
-def refuses(client: "httpx.Client", key: str | None) -> Check:
+def refuses(client: httpx.Client, key: str | None) -> SmokeCheck:
     """Whether a request without a key, or with a wrong one, is turned away."""
     name = "no_key" if key is None else "wrong_key"
     title = f"{'no' if key is None else 'a wrong'} API key is refused"
     headers = {"Authorization": "" if key is None else f"Bearer {key}"}
     status, detail, seconds, _ = _ask(client, "GET", "/v1/models", headers=headers)
     if status in (401, 403):
-        return Check(name, True, title, f"HTTP {status}", seconds)
+        return SmokeCheck(name, True, title, f"HTTP {status}", seconds)
     hint = "the engine runs without --api-key, or something before it answers: do not expose it"
-    return Check(name, False, title, detail or f"HTTP {status}", seconds, hint)
+    return SmokeCheck(name, False, title, detail or f"HTTP {status}", seconds, hint)
 
 
 def completion(
-    client: "httpx.Client", model: str, question: str, expect: str | None
-) -> tuple[Check, Answer | None]:
+    client: httpx.Client, model: str, question: str, expect: str | None
+) -> tuple[SmokeCheck, Completion | None]:
     """Whether the model answers, and says what is expected. Greedy, so the same every time."""
     body: dict[str, Any] = {"model": model, "max_tokens": MAX_TOKENS, "temperature": 0}
     chat = {**body, "messages": [{"role": "user", "content": question}]}
@@ -89,32 +176,32 @@ def completion(
         status, detail, seconds, document = _ask(client, "POST", "/v1/completions", json=plain)
     if status != 200:
         hint = "deployctl logs shows what the engine says"
-        return Check("completion", False, title, detail, seconds, hint), None
+        return SmokeCheck("completion", False, title, detail, seconds, hint), None
     text = _text(document)
     if text is None:
         hint = "is this the address of an OpenAI-compatible server?"
         detail = "the answer has no choices"
-        return Check("completion", False, title, detail, seconds, hint), None
+        return SmokeCheck("completion", False, title, detail, seconds, hint), None
     usage = document.get("usage")
     usage = usage if isinstance(usage, dict) else {}
-    answer = Answer(text, usage.get("prompt_tokens"), usage.get("completion_tokens"), seconds)
+    answer = Completion(text, usage.get("prompt_tokens"), usage.get("completion_tokens"), seconds)
     if not text:
         hint = "is it an instruct model, and are its weights whole?"
         many = (answer.output_tokens or 0) > 1
         detail = f"the answer is {'blank' if many else 'empty'} ({_tokens(answer)})"
-        return Check("completion", False, title, detail, seconds, hint), answer
+        return SmokeCheck("completion", False, title, detail, seconds, hint), answer
     if expect is not None and expect.casefold() not in text.casefold():
         hint = (
             "wrong weights, a wrong quantization or a very small model answer like this; "
             "with --question alone, any answer will do"
         )
         detail = f"the answer does not contain {expect!r}"
-        return Check("completion", False, title, detail, seconds, hint), answer
+        return SmokeCheck("completion", False, title, detail, seconds, hint), answer
     said = f", and contains {expect!r}" if expect is not None else ""
-    return Check("completion", True, title, f"{_tokens(answer)}{said}", seconds), answer
+    return SmokeCheck("completion", True, title, f"{_tokens(answer)}{said}", seconds), answer
 
 
-def _tokens(answer: Answer) -> str:
+def _tokens(answer: Completion) -> str:
     if answer.output_tokens is None:
         return "answered"
     rate = answer.output_tokens / answer.seconds if answer.seconds > 0 else 0
@@ -122,11 +209,9 @@ def _tokens(answer: Answer) -> str:
 
 
 def _ask(
-    client: "httpx.Client", method: str, path: str, **options: Any
+    client: httpx.Client, method: str, path: str, **options: Any
 ) -> tuple[int, str, float, Any]:
     """Returns (status or 0, what went wrong, seconds, the JSON document or None)."""
-    import httpx
-
     started = time.perf_counter()
     try:
         response = client.request(method, path, **options)

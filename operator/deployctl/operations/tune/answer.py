@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deployctl.errors import EngineError, InterruptedByUserError, SloMissedError
+from deployctl.events import Tell
 from deployctl.files import write_text
 from deployctl.operations.measure.gate import job_summary
 from deployctl.operations.tune.inputs import StudyInputs
@@ -64,7 +65,7 @@ class TuneOutcome(NamedTuple):
         )
 
 
-def conclude(study: Study, inputs: StudyInputs, answer: Answer) -> TuneOutcome:
+def conclude(study: Study, inputs: StudyInputs, answer: Answer, tell: Tell) -> TuneOutcome:
     """Writes recommendation and reports into the study's folder.
 
     Raises:
@@ -86,7 +87,7 @@ def conclude(study: Study, inputs: StudyInputs, answer: Answer) -> TuneOutcome:
     markdown = tuning.markdown(view)
     write_text(study.folder / REPORT, tuning.html(view))
     write_text(study.folder / SUMMARY, markdown)
-    job_summary(markdown)
+    job_summary(markdown, tell)
     return TuneOutcome(document(study, answer, recommendation), view)
 
 

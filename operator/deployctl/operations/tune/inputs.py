@@ -5,13 +5,13 @@ from datetime import datetime
 from typing import NamedTuple
 
 from deployctl import host
-from deployctl.cli.loadtest.options import LoadFlags
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, PlanRefusedError
 from deployctl.load import slo as slos
 from deployctl.load.slo import Slo
 from deployctl.operations.measure import setup as loadsetup
-from deployctl.operations.measure.served import Served
+from deployctl.operations.measure.endpoint import Served
+from deployctl.operations.measure.request import LoadRequest
 from deployctl.operations.prepare import Prepared, prepare
 from deployctl.operations.tune import request as asked
 from deployctl.operations.tune.host import fingerprint
@@ -126,7 +126,7 @@ def _settled(spec: ServiceSpec, prepared: Prepared) -> ServiceSpec:
 def _plans(spec: ServiceSpec, prepared: Prepared, traffic: Traffic) -> tuple[Plans, Setup]:
     model = prepared.plan.served_model_name
     setup = loadsetup.build(
-        LoadFlags(
+        LoadRequest(
             users=1,
             duration="10s",
             warmup=f"{traffic.warmup_s}s",

@@ -50,7 +50,7 @@ def to_the_end(study: Study, inputs: StudyInputs, tell: Tell) -> TuneOutcome:
     with interruptible():
         answer = _search(study, inputs, tell)
     with shielded(lambda: tell(Event("phase", WRITING))):
-        outcome = conclude(study, inputs, answer)
+        outcome = conclude(study, inputs, answer, tell)
         if answer.verdict == "interrupted":
             tell(Event("phase", "everything that was measured is kept"))
         else:

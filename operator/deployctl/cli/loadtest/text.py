@@ -1,0 +1,118 @@
+"""A load test for the terminal: the result of one run, or of a series."""
+
+from collections.abc import Iterator
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from deployctl.cli.console import out
+from deployctl.operations.measure.loadtest import LoadOutcome
+from deployctl.reports import wording
+from deployctl_loadtest.result import LoadResult
+from deployctl_loadtest.series import Series
+
+_STYLES = {"bad": "bold red", "warning": "yellow", "note": "cyan"}
+_HELD = {"met": "green", "missed": "bold red", "unresolved": "yellow"}
+
+
+def show(outcome: LoadOutcome) -> None:
+    """Prints the outcome, and where its report is."""
+    result, folder = outcome.result, outcome.folder
+    for renderable in _series(result) if isinstance(result, Series) else render(result):
+        out.print(renderable)
+    if (report := folder / "report.html").exists():
+        out.print(f"\nReport     {report}")
+
+
+def render(result: LoadResult) -> Iterator[RenderableType]:
+    """Yields the lines and the tables of one run."""
+    yield Text.assemble((wording.title(result), "bold"), f"  {result.setup.url}")
+    yield Text(wording.setup_line(result), style="dim")
+    yield Text()
+    rows = wording.latency_rows(result)
+    if rows:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        table.add_column("")
+        table.add_column("unit", style="dim")
+        for column in wording.COLUMNS:
+            table.add_column(column, justify="right")
+        table.add_column("values", justify="right", style="dim")
+        for row in rows:
+            table.add_row(Text(row.name, style="bold"), row.unit, *row.cells, f"{row.values:,}")
+        yield table
+        yield Text()
+    for name, text in wording.facts(result):
+        yield Text.assemble((f"{name:<11}", "bold"), text)
+    for kind, count, example in wording.failures(result):
+        yield Text.assemble(("  failed   ", "red"), f"{count:,} × {kind}, e.g. {example}")
+    if judged := wording.objectives(result):
+        yield Text()
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
+        for column in ("SLO", "", "value", "limit", "95% interval", "values"):
+            table.add_column(column)
+        for each in judged:
+            held = Text(each.verdict, style=_HELD[each.verdict])
+            cells = (each.value, each.limit, each.interval, f"{each.samples:,}")
+            table.add_row(Text(each.name, style="bold"), held, *cells)
+        yield table
+        for each in judged:
+            if each.note:
+                yield Text(f"  {each.name}: {each.note}", style="dim")
+    if result.gate is not None:
+        yield Text()
+        told = "Gate passed" if result.gate.passed else "Gate not passed"
+        yield Text(told, style="green" if result.gate.passed else "bold red")
+    if result.verdicts:
+        yield Text()
+    for verdict in result.verdicts:
+        yield Text.assemble((f"{verdict.level}: ", _STYLES[verdict.level]), verdict.text)
+
+
+def _series(series: Series) -> Iterator[RenderableType]:
+    """A line a run, what to know of it, and the answer of a search."""
+    yield _side_by_side(series)
+    yield Text("Latencies in ms.", style="dim")
+    for point in series.points:
+        for verdict in point.result.verdicts:
+            if verdict.level != "note":
+                style = "bold red" if verdict.level == "bad" else "yellow"
+                text = f"{series.variable} {point.value:g}: {verdict.level}: {verdict.text}"
+                yield Text(text, style=style)
+    if series.limit is not None:
+        yield Text(f"\n{series.limit.text}", style="bold")
+
+
+def _side_by_side(series: Series) -> Table:
+    """The runs side by side. Latencies in milliseconds."""
+    made = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    made.add_column(series.variable, justify="right", style="bold")
+    columns = ["req/s", "tok/s", "TTFT p50", "p95", "ITL p99", "E2E p95"]
+    for column in (*columns, "failed", "trust"):
+        made.add_column(column, justify="right")
+    judged = any(point.result.slo is not None for point in series.points)
+    if judged:
+        made.add_column("good/s", justify="right")
+        made.add_column("SLO")
+    for point in series.points:
+        result = point.result
+        latency = result.latency
+        cells = [
+            f"{point.value:g}",
+            wording.number(result.throughput.requests_per_s),
+            wording.number(result.throughput.output_tokens_per_s),
+        ]
+        for spread, name in (
+            (latency.ttft_s, "p50"),
+            (latency.ttft_s, "p95"),
+            (latency.itl_s, "p99"),
+            (latency.e2e_s, "p95"),
+        ):
+            cells.append("-" if spread is None else wording.number(1000 * getattr(spread, name)))
+        cells.append(str(result.requests.failed))
+        cells.append("yes" if result.trustworthy else "no")
+        if judged:
+            cells.append("-" if result.slo is None else wording.number(result.slo.goodput_per_s))
+            cells.append("-" if result.slo is None else result.slo.verdict)
+        made.add_row(*cells)
+    return made
