@@ -1,14 +1,25 @@
-"""Writes the text files that a user asked for: reports, rendered folders, recommendations.
+"""Writes files: those that a user asked for, and deployctl's own records.
 
-deployctl's own records, which are private and have to outlive a power cut, are written by
-`targets.atomic`.
+A user's (reports, rendered folders, recommendations) are text, and folders above them are made.
+Records are for their owner alone, whole or absent, and outlive a power cut.
 """
 
+import errno
 import os
 from contextlib import suppress
 from pathlib import Path
 
 from deployctl.errors import StateError
+
+_HINTS = {
+    errno.ENOSPC: "the disk is full: free space, or set DEPLOYCTL_STATE_DIR to another disk",
+    errno.EDQUOT: "the disk quota is used up: free space, or set DEPLOYCTL_STATE_DIR",
+    errno.EROFS: "the disk is read-only: set DEPLOYCTL_STATE_DIR to a writable folder",
+    errno.EACCES: "run as the user who owns it, or set DEPLOYCTL_STATE_DIR",
+    errno.EPERM: "run as the user who owns it, or set DEPLOYCTL_STATE_DIR",
+    errno.ENOTDIR: "a file is where a folder should be: move it away",
+    errno.EFBIG: "the file-size limit (ulimit -f) is too low for deployctl's records",
+}
 
 
 def write_text(
@@ -49,3 +60,59 @@ def replace_text(path: Path, text: str, *, mode: int | None = None) -> None:
     finally:
         with suppress(OSError):
             temporary.unlink(missing_ok=True)
+
+
+def state_error(doing: str, where: Path, error: OSError) -> StateError:
+    """Turns an OSError on deployctl's own files into an error with a hint."""
+    reason = error.strerror or type(error).__name__
+    return StateError(
+        f"cannot {doing}: {reason}",
+        where=str(where),
+        hint=_HINTS.get(error.errno or 0, "check the disk and the folder's permissions"),
+    )
+
+
+def make_folder(folder: Path) -> None:
+    """Makes a folder and those above it that are missing, for the owner alone (0700).
+
+    Raises:
+        StateError: it cannot be made.
+    """
+    try:
+        for level in (*reversed(folder.parents), folder):
+            if not level.is_dir():  # `parents=True` would give those above the umask's mode
+                level.mkdir(mode=0o700, exist_ok=True)
+    except OSError as error:
+        raise state_error("make the folder", folder, error) from error
+
+
+def write_private(path: Path, content: bytes) -> None:
+    """Writes a file (0600) so that a reader, or a crash, meets the old or the new, never a part.
+
+    Raises:
+        StateError: the disk is full or the folder is not writable; the old content stays.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            view = memoryview(content)
+            while view:
+                view = view[os.write(descriptor, view) :]
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.replace(path)
+        _sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise state_error("write", path, error) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the rename itself last through a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

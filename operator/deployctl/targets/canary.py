@@ -9,9 +9,9 @@ from collections.abc import Callable
 
 from deployctl.errors import DeployctlError, InputError, InterruptedByUserError, TargetError
 from deployctl.events import Event, Tell
+from deployctl.files import state_error, write_private
 from deployctl.render.candidate import candidate_name
 from deployctl.targets import keys
-from deployctl.targets.atomic import state_error, write_private
 from deployctl.targets.driver import Driver
 from deployctl.targets.guards import lock, shielded
 from deployctl.targets.history import Release

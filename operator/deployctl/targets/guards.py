@@ -12,7 +12,7 @@ from pathlib import Path
 from types import FrameType
 
 from deployctl.errors import LockedError
-from deployctl.targets.atomic import make_folder, state_error
+from deployctl.files import make_folder, state_error
 
 _STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _Handler = Callable[[int, FrameType | None], object]

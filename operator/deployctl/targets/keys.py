@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deployctl.errors import SpecError, StateError, TargetError
+from deployctl.files import make_folder, state_error, write_private
 from deployctl.render.bundle import TargetKind
 from deployctl.spec import ServiceSpec
-from deployctl.targets.atomic import make_folder, state_error, write_private
 
 KEY_VARIABLE = "DEPLOYCTL_API_KEY"
 MAX_KEY_BYTES = 4096

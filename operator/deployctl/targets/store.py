@@ -11,8 +11,8 @@ from typing import Any, NamedTuple, get_args
 from pydantic import ValidationError
 
 from deployctl.errors import InputError, NotFoundError, StateError
+from deployctl.files import make_folder, state_error, write_private
 from deployctl.render.bundle import TargetKind
-from deployctl.targets.atomic import make_folder, state_error, write_private
 from deployctl.targets.history import Release
 
 RECORD_VERSION = 1

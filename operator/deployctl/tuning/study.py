@@ -15,9 +15,9 @@ from typing import Any, Literal
 from pydantic import TypeAdapter, ValidationError
 
 from deployctl.errors import InputError, NotFoundError, StateError
+from deployctl.files import make_folder, state_error
 from deployctl.load import slo as slos
 from deployctl.spec import ServiceSpec
-from deployctl.targets.atomic import make_folder, state_error
 from deployctl.targets.guards import lock
 from deployctl.tuning.bench import Parameter, Problem, turns_at
 from deployctl.tuning.events import Done, Restarted, StudyEvent, from_document, spent_s, to_line

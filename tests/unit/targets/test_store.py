@@ -7,7 +7,7 @@ import os
 import pytest
 
 from deployctl.errors import InputError, LockedError, NotFoundError, StateError
-from deployctl.targets.atomic import write_private
+from deployctl.files import write_private
 from deployctl.targets.guards import lock
 from deployctl.targets.store import ServiceRef, Store
 

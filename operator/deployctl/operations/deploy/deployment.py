@@ -184,7 +184,7 @@ def _deployed(driver: Driver, store: Store, outcome: Outcome) -> Deployed:
         changed=outcome.changed,
         seconds=outcome.seconds,
         release=release,
-        endpoint=driver.endpoint(release),
+        endpoint=driver.endpoint(release)._replace(service=release.service),
         api_key_file=key_path if release.spec.needs_api_key else None,
         log=driver.log_path(release),
     )

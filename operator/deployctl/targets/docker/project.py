@@ -13,9 +13,9 @@ from pathlib import Path
 import yaml
 
 from deployctl.errors import DockerError
+from deployctl.files import make_folder, state_error, write_private
 from deployctl.render.compose import ENGINE, SECRETS_FOLDER, project_name
 from deployctl.spec import ServiceSpec
-from deployctl.targets.atomic import make_folder, state_error, write_private
 from deployctl.targets.docker.commands import REMOTE_FILE
 from deployctl.targets.history import Release
 from deployctl.targets.keys import hub_token, key_path, read_key

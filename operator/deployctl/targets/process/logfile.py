@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from deployctl.targets.atomic import state_error
+from deployctl.files import state_error
 
 FOLLOW_S = 0.25  # between looks at a log that is followed
 

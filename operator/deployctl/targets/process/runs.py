@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deployctl.errors import StateError
+from deployctl.files import make_folder, state_error, write_private
 from deployctl.render.bundle import Bundle
 from deployctl.render.process import COMMAND_FILE
-from deployctl.targets.atomic import make_folder, state_error, write_private
 from deployctl.targets.process.procfs import Identity, alive, boot_id
 
 MARKER = "DEPLOYCTL_RUN"  # carried by every process of a run; its value is the run's folder
