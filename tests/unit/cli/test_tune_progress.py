@@ -6,8 +6,8 @@ import re
 import pytest
 from rich.console import Console
 
-from deployctl.cli import liveline
-from deployctl.cli.tune import progress as tuneprogress
+from deployctl.cli import console
+from deployctl.cli import progress as liveline
 from deployctl.cli.tune.progress import TuneProgress
 from deployctl.operations.tune.progress import StudyProgress, outcome
 from deployctl.tuning.events import Done, Restarted
@@ -21,7 +21,7 @@ LOAD = Load("rate", 2.5)
 @pytest.fixture
 def told(monkeypatch):
     lines = []
-    monkeypatch.setattr(tuneprogress, "story", lambda text, **_: lines.append(text))
+    monkeypatch.setattr(console, "story", lambda text, **_: lines.append(text))
     return lines
 
 

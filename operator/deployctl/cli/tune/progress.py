@@ -3,7 +3,7 @@
 from types import TracebackType
 from typing import Self
 
-from deployctl.cli.console import story
+from deployctl.cli.console import tell
 from deployctl.cli.progress import LiveLine
 from deployctl.events import Event
 from deployctl.operations.tune.progress import Doing
@@ -33,9 +33,5 @@ class TuneProgress:
         doing = event.detail
         if isinstance(doing, Doing):
             self._live.show(lambda passed: f"{doing.what}, {duration(passed)} · {doing.so_far}")
-        elif event.kind == "warning":
-            story(f"warning: {event.text}", style="yellow", prefix=8)
-        elif event.kind == "note" and event.detail is None:
-            story(f"note: {event.text}", style="cyan", prefix=5)
         else:
-            story(f"  {event.text}" if event.kind == "note" else event.text)
+            tell(event)

@@ -11,14 +11,14 @@ from deployctl.errors import EngineError, InputError, SloMissedError, TargetErro
 from deployctl.events import Event, Tell
 from deployctl.load import slo as slos
 from deployctl.load.slo import Slo
+from deployctl.operations.deploy import judgement as judge
 from deployctl.operations.deploy import watch
+from deployctl.operations.deploy.judgement import Judgement
 from deployctl.operations.deploy.request import FOR, WARMUP, WATCH_FOR, VerificationRequest, When
 from deployctl.operations.tuned import Tuned
 from deployctl.spec import ServiceSpec
 from deployctl.targets import Driver, readiness
 from deployctl.targets.history import Release
-from deployctl.tuning import verify
-from deployctl.tuning.verify import Judgement
 
 if TYPE_CHECKING:
     from deployctl.tuning.recommendation import ConfigurationResult
@@ -72,7 +72,7 @@ def settle(request: VerificationRequest, tuned: Tuned | None, spec: ServiceSpec)
 
 
 def _check_watch(request: VerificationRequest, slo: Slo) -> None:
-    verify.check_watchable(slo)
+    judge.check_watchable(slo)
     if request.canary == "yes":
         raise InputError(
             "a candidate beside the service has no users to be watched",
@@ -209,7 +209,7 @@ class Verifier:
         gate.write_reports(self.folder, result, tell=self._tell)
         if result.interrupted:
             raise KeyboardInterrupt
-        return verify.of_load(result)
+        return judge.of_load(result)
 
     def document(self) -> dict[str, Any]:
         """What JSON answers say of it."""

@@ -9,10 +9,10 @@ from deployctl.errors import TargetError
 from deployctl.events import Event, Tell, silent
 from deployctl.load.slo import Slo
 from deployctl.metrics import Snapshot
+from deployctl.operations.deploy import judgement as judge
+from deployctl.operations.deploy.judgement import Judgement
 from deployctl.targets import Driver, readiness
 from deployctl.targets.history import Release
-from deployctl.tuning import verify
-from deployctl.tuning.verify import Judgement
 from deployctl.units import duration
 
 SCRAPES = 30  # in the whole time
@@ -56,9 +56,9 @@ def watch(
                 raise
             continue
         unanswered = 0
-        seen.append(verify.of_watch(slo, first, now))
+        seen.append(judge.of_watch(slo, first, now))
         tell(Event("note", f"{duration(max(0.0, end - clock()))} left: {seen[-1].text}"))
-        if verify.certainly_missed(seen):
+        if judge.certainly_missed(seen):
             tell(Event("note", "missed beyond doubt: no need to watch on"))
             break
     if not seen:

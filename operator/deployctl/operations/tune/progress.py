@@ -23,7 +23,7 @@ class Doing:
 
 
 class StudyProgress:
-    """Listens to a runner. A phase is a trial; a note with a detail is what came of a step."""
+    """Listens to a runner. A heading is a trial; a note is what came of a step."""
 
     def __init__(self, goal: Goal, strategy: Strategy, tell: Tell) -> None:
         self._goal = goal
@@ -37,7 +37,7 @@ class StudyProgress:
         self._starts = sum(isinstance(one.step, Start) for one in done)
         if done:
             are = "s are" if len(done) > 1 else " is"
-            self._tell(Event("phase", f"{len(done)} step{are} known already"))
+            self._tell(Event("heading", f"{len(done)} step{are} known already"))
 
     def __call__(self, event: Begun | events.StudyEvent) -> None:
         """Tells one event."""
@@ -55,12 +55,12 @@ class StudyProgress:
         step, so_far = event.step, self._so_far()
         if isinstance(step, Start):
             heading = f"{event.configuration} ({step.phase}: {step.why}) · {so_far}"
-            self._tell(Event("phase", f"trial {event.trial}{self._of(event)} · {heading}", event))
+            self._tell(Event("heading", f"trial {event.trial}{self._of(event)} · {heading}", event))
             what = "starting"
         else:
             if event.restart:
                 again = f"trial {event.trial} again: {event.configuration} is started once more"
-                self._tell(Event("phase", again, event))
+                self._tell(Event("heading", again, event))
             what = f"measuring {step.load} for {step.seconds:g} s"
         doing = Doing(f"trial {event.trial} · {what}", so_far)
         self._tell(Event("progress", f"{doing.what} · {so_far}", doing))

@@ -56,7 +56,7 @@ def resume(
             tell(Event("warning", line))
         ended = next((e for e in study.events if isinstance(e, Finished)), None)
         if ended is not None:
-            tell(Event("phase", f"{where} has ended; this was its answer"))
+            tell(Event("heading", f"{where} has ended; this was its answer"))
             return TuneOutcome(moved(ended.answer, where), None)
         check_not_running(study.header.service, tell)
         return to_the_end(study, inputs, tell)

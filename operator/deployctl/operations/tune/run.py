@@ -49,10 +49,10 @@ def to_the_end(study: Study, inputs: StudyInputs, tell: Tell) -> TuneOutcome:
     """Goes on until the search is over, or to a Ctrl-C; writes the answer either way."""
     with interruptible():
         answer = _search(study, inputs, tell)
-    with shielded(lambda: tell(Event("phase", WRITING))):
+    with shielded(lambda: tell(Event("heading", WRITING))):
         outcome = conclude(study, inputs, answer, tell)
         if answer.verdict == "interrupted":
-            tell(Event("phase", "everything that was measured is kept"))
+            tell(Event("heading", "everything that was measured is kept"))
         else:
             study.record(Finished(outcome.document))
     return outcome
@@ -61,7 +61,7 @@ def to_the_end(study: Study, inputs: StudyInputs, tell: Tell) -> TuneOutcome:
 def _search(study: Study, inputs: StudyInputs, tell: Tell) -> Answer:
     header = study.header
     for note in inputs.notes:
-        tell(Event("note", note))
+        tell(Event("heading", f"note: {note}"))
     strategy = search.strategy(inputs.problem)
     # No start is waited for longer than the whole search may take.
     longest_s = header.spec.startup_timeout or inputs.baseline.startup_budget_s
@@ -76,7 +76,7 @@ def _search(study: Study, inputs: StudyInputs, tell: Tell) -> Answer:
     )
     under = f" under {header.slo}" if header.slo else ""
     text = f"{header.service}: {header.goal}{under} on {inputs.baseline.gpu}"
-    tell(Event("phase", f"{text}, target {header.spec.target}; study {study.folder}"))
+    tell(Event("heading", f"{text}, target {header.spec.target}; study {study.folder}"))
     with bench:
         progress = StudyProgress(header.goal, strategy, tell)
         runner = Runner(study, strategy, bench, progress)

@@ -12,7 +12,7 @@ from deployctl.metrics import Histogram, Snapshot, between
 from deployctl_loadtest.result import LoadResult, Objective
 
 WATCHABLE = ("ttft", "itl", "e2e")  # what vLLM has histograms of
-LEAST_LOOKS = 3  # in a row, that a miss must be seen in before a watch is ended early
+LEAST_MISSES = 3  # in a row, that a miss must be seen in before a watch is ended early
 
 
 @dataclass(frozen=True)
@@ -71,12 +71,12 @@ def of_watch(slo: Slo, earlier: Snapshot, later: Snapshot) -> Judgement:
     return Judgement(not reasons, _text(objectives), tuple(reasons), objectives)
 
 
-def certainly_missed(looks: Sequence[Judgement]) -> bool:
-    """Whether the last looks all have an objective that is missed beyond doubt: users need not
+def certainly_missed(judgements: Sequence[Judgement]) -> bool:
+    """Whether the last judgements all have an objective that is missed beyond doubt: users need not
     wait for the end of the watch."""
-    last = looks[-LEAST_LOOKS:]
-    return len(last) == LEAST_LOOKS and all(
-        any(o.verdict == "missed" for o in look.objectives) for look in last
+    last = judgements[-LEAST_MISSES:]
+    return len(last) == LEAST_MISSES and all(
+        any(o.verdict == "missed" for o in each.objectives) for each in last
     )
 
 
@@ -92,11 +92,11 @@ def _percentile(term: Term, seen: Histogram | None, requests: float) -> Objectiv
     count = round(seen.count) if seen else 0
     if seen is None or count < 1:
         return _objective(term, None, None, None, 0, "nothing was measured")
-    # The gaps of one answer resemble each other: they are worth no more than the answers.
-    worth = max(1, min(count, round(requests)))
+    # The gaps of one answer resemble each other: no more are independent than there are answers.
+    answers = max(1, min(count, round(requests)))
     tail = (1 - intervals.CONFIDENCE) / 2
-    first = intervals.binomial_quantile(worth, term.share, tail) * count / worth
-    last = (intervals.binomial_quantile(worth, term.share, 1 - tail) + 1) * count / worth
+    first = intervals.binomial_quantile(answers, term.share, tail) * count / answers
+    last = (intervals.binomial_quantile(answers, term.share, 1 - tail) + 1) * count / answers
     low, high = _lower_edge(seen, first), _upper_edge(seen, last)
     value = seen.quantile(term.share)
     note = None
