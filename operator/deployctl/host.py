@@ -55,6 +55,18 @@ def processor(cpuinfo: Path = _CPUINFO) -> str | None:
     return named[1].strip() if named else "CPU"
 
 
+def port_error(port: int, address: str = "127.0.0.1") -> OSError | None:
+    """Why nobody can listen on a port now; None: it is free."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # TIME_WAIT is no listener
+        try:
+            probe.bind((address, port))
+            probe.listen(1)
+        except OSError as error:
+            return error
+    return None
+
+
 def free_port(after: int | None = None, *, within: int = 100) -> int:
     """A port of the loopback interface on which nobody listens, for whoever takes it at once.
 

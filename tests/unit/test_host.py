@@ -78,6 +78,14 @@ def test_the_next_free_port():
         host.free_port(65535)
 
 
+def test_why_nobody_can_listen_on_a_port():
+    port = host.free_port()
+    assert host.port_error(port) is None
+    with socket.create_server(("127.0.0.1", port)):
+        assert host.port_error(port).errno == errno.EADDRINUSE
+        assert host.port_error(port, "").errno == errno.EADDRINUSE
+
+
 @pytest.mark.parametrize("whole", [False, True])
 def test_a_text_is_written_with_its_folders(tmp_path, whole):
     path = tmp_path / "a" / "b" / "report.md"

@@ -4,9 +4,7 @@ The token itself never leaves this module.
 """
 
 import json
-import os
 import re
-import socket
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -17,6 +15,7 @@ import httpx
 
 from deployctl.doctor.facts import Docker, Hub
 from deployctl.doctor.shell import Run, bounded
+from deployctl.host import port_error
 from deployctl.hub import DEFAULT_ENDPOINT
 
 TIMEOUT_S = 10.0
@@ -82,15 +81,13 @@ def _last(text: str) -> str:
     return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
-def ask_port(port: int, host: str = "127.0.0.1") -> tuple[bool | None, str | None]:
+def ask_port(port: int) -> tuple[bool | None, str | None]:
     """Tries to listen on the port for a moment. Returns whether it is free, else why not."""
-    try:
-        socket.create_server((host, port)).close()
-    except PermissionError:
-        return False, "this user may not listen there"
-    except OSError as error:
-        return False, os.strerror(error.errno) if error.errno else str(error)
-    return True, None
+    error = port_error(port)
+    if error is None:
+        return True, None
+    denied = isinstance(error, PermissionError)
+    return False, "this user may not listen there" if denied else error.strerror or str(error)
 
 
 def ask_hub(environ: Mapping[str, str], home: Path | None = None) -> Hub:

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import socket
 from collections import deque
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -14,6 +13,7 @@ from deployctl.endpoint import Endpoint
 from deployctl.engines.vllm import BUILT_HERE
 from deployctl.errors import DockerError, StateError
 from deployctl.events import Event, Tell
+from deployctl.host import port_error
 from deployctl.render.bundle import TargetKind
 from deployctl.render.candidate import borrowed
 from deployctl.render.compose import COMPOSE_FILE, ENGINE, LABEL, project_name
@@ -244,13 +244,8 @@ class DockerDriver:
 
 
 def _is_free(port: int, *, everywhere: bool) -> bool:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind(("" if everywhere else "127.0.0.1", port))
-        except OSError as error:
-            return error.errno != errno.EADDRINUSE  # a low port is Docker's to open, not ours
-    return True
+    error = port_error(port, "" if everywhere else "127.0.0.1")
+    return error is None or error.errno != errno.EADDRINUSE  # a low port is Docker's to open
 
 
 def _label_digest(release: Release) -> str | None:

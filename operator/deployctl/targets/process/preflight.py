@@ -2,13 +2,13 @@
 
 import errno
 import re
-import socket
 import sys
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 
 from deployctl.errors import EngineError, ModelError, PortTakenError, TargetError
+from deployctl.host import port_error
 from deployctl.planning.plan import ServingPlan
 from deployctl.targets.process import procfs
 
@@ -105,22 +105,19 @@ def check_port(host: str, port: int) -> None:
     Raises:
         PortTakenError: something listens there, or this user may not.
     """
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # TIME_WAIT is no listener
-        try:
-            probe.bind((host, port))
-            probe.listen(1)
-        except OSError as error:
-            where = f"{host}:{port}"
-            if error.errno == errno.EACCES:
-                raise PortTakenError(
-                    f"ports below 1024 are not for this user: {port}",
-                    where=where,
-                    hint="choose another with --port, for example --port 8000",
-                ) from error
-            who = procfs.listener(port) if error.errno == errno.EADDRINUSE else error.strerror
-            raise PortTakenError(
-                f"port {port} is taken by {who or 'another program'}",
-                where=where,
-                hint="stop it, or choose another port with --port",
-            ) from error
+    error = port_error(port, host)
+    if error is None:
+        return
+    where = f"{host}:{port}"
+    if error.errno == errno.EACCES:
+        raise PortTakenError(
+            f"ports below 1024 are not for this user: {port}",
+            where=where,
+            hint="choose another with --port, for example --port 8000",
+        ) from error
+    who = procfs.listener(port) if error.errno == errno.EADDRINUSE else error.strerror
+    raise PortTakenError(
+        f"port {port} is taken by {who or 'another program'}",
+        where=where,
+        hint="stop it, or choose another port with --port",
+    ) from error
