@@ -100,10 +100,10 @@ def card(facts: "ModelFacts") -> str:
     template = {True: "yes", False: "no", None: ""}[facts.chat_template]
     rows.append(("chat template", template))
     lines = [f"{name:<{_WIDTH}}{value}" for name, value in rows if value]
-    found = meaning.remarks(facts)
-    if found:
+    remarks = meaning.remarks(facts)
+    if remarks:
         lines.append("")
-    for remark in found:
+    for remark in remarks:
         lines.append(f"{'refused' if remark.blocks else 'note'}: {remark.message}")
         lines.append(f"   fix: {remark.fix}")
     return "\n".join([*lines, "", _verdict(facts)])

@@ -177,8 +177,8 @@ def _refuse_foreign(folder: Path, files: dict[str, str], known: dict[str, str] |
         file = folder / path
         if not file.is_file():
             continue
-        found = _digest(file.read_text(encoding="utf-8", errors="replace"))
-        if found not in (known.get(path), _digest(files.get(path, ""))):
+        digest = _digest(file.read_text(encoding="utf-8", errors="replace"))
+        if digest not in (known.get(path), _digest(files.get(path, ""))):
             raise InputError(
                 "the file was changed since it was rendered",
                 where=str(file),

@@ -147,17 +147,17 @@ def _too_slow(
 def failed(driver: Driver, release: Release, what: str) -> EngineError:
     """Makes the error of an engine that is no more, from the last lines of its log."""
     lines = _lines(driver, release, FAILURE_WINDOW)
-    found = log.diagnose(lines)
+    cause = log.diagnose(lines)
     tail = log.tail(lines, TAIL_SHOWN)
-    if found is None:
+    if cause is None:
         hint = "the log has the whole story" if lines else "the engine wrote no log"
         return EngineError(what, where=_where(driver, release), hint=hint, log_tail=tuple(tail))
-    if found.line and not any(found.line in line for line in tail):
-        tail = [found.line, "…", *tail]
+    if cause.line and not any(cause.line in line for line in tail):
+        tail = [cause.line, "…", *tail]
     return EngineError(
-        f"{what}: {found.message}",
+        f"{what}: {cause.message}",
         where=_where(driver, release),
-        hint=found.hint,
+        hint=cause.hint,
         log_tail=tuple(tail),
     )
 

@@ -38,7 +38,7 @@ class Store:
 
     def services(self) -> list[ServiceRef]:
         """Every service that has a record, on every target, by name."""
-        found = []
+        services = []
         for kind in KINDS:
             try:
                 folders = [f for f in (self.root / kind).iterdir() if (f / "releases").is_dir()]
@@ -46,8 +46,8 @@ class Store:
                 continue
             except OSError as error:
                 raise state_error("read the records", self.root / kind, error) from error
-            found += [ServiceRef(kind, folder.name) for folder in folders]
-        return sorted(found, key=lambda ref: (ref.service, ref.kind))
+            services += [ServiceRef(kind, folder.name) for folder in folders]
+        return sorted(services, key=lambda ref: (ref.service, ref.kind))
 
     def find(self, service: str, kind: TargetKind | None = None) -> ServiceRef:
         """Finds the target that a service is on: the one where it is not removed, if several.
@@ -93,13 +93,13 @@ class Store:
 
     def damaged(self, ref: ServiceRef) -> list[tuple[int, Path]]:
         """Number and file of the records that cannot be read."""
-        found = []
+        damaged = []
         for number, path in self._paths(ref):
             try:
                 _read(path)
             except StateError:
-                found.append((number, path))
-        return found
+                damaged.append((number, path))
+        return damaged
 
     def stand_in(self, ref: ServiceRef, number: int) -> Release:
         """What is left of a damaged record: enough to stop what it started."""

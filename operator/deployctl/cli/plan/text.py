@@ -165,23 +165,23 @@ def _value(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def comparison_text(found: GpuComparison) -> Text:
+def comparison_text(comparison: GpuComparison) -> Text:
     """Writes the table of `plan --compare`."""
     text = Text()
-    text.append(f"{found.model.rstrip('/').rsplit('/', 1)[-1]}", style="bold")
-    users = f"{found.users} users" if found.users > 1 else "one user"
-    text.append(f"  {found.max_model_len:,} tokens of context, {users}\n\n")
+    text.append(f"{comparison.model.rstrip('/').rsplit('/', 1)[-1]}", style="bold")
+    users = f"{comparison.users} users" if comparison.users > 1 else "one user"
+    text.append(f"  {comparison.max_model_len:,} tokens of context, {users}\n\n")
     header = (
         f"{'card':14}{'':14}{'GPUs':>5}{'full req.':>11}{'longest':>10}{'$/h':>8}{'$/M out':>9}"
     )
     text.append(header + "\n", style="dim")
-    for candidate in found.candidates:
-        _row(text, candidate, cheapest=candidate.gpu == found.cheapest)
-    if found.cheapest:
-        text.append(f"\n{found.cheapest}", style="bold green")
+    for candidate in comparison.candidates:
+        _row(text, candidate, cheapest=candidate.gpu == comparison.cheapest)
+    if comparison.cheapest:
+        text.append(f"\n{comparison.cheapest}", style="bold green")
         text.append(" is the cheapest that is enough. Prices are the profiles'; what a token\n")
         text.append("costs is an estimate until a load test replaces it.\n")
-    refusals = [c for c in found.candidates if c.plan.verdict != "fits"]
+    refusals = [c for c in comparison.candidates if c.plan.verdict != "fits"]
     for candidate in refusals:
         text.append(f"\n{candidate.gpu}", style="bold")
         for reason in candidate.plan.reasons[:1]:

@@ -94,12 +94,12 @@ def _compare(spec: ServiceSpec, names: str, output: Output) -> None:
         raise SpecError("names no profile", where="--compare", hint="deployctl profiles lists them")
     profiles = [load_profile(name) for name in wanted]
     prepared = prepare(spec.model_copy(update={"gpu": wanted[0]}))
-    found = compare(prepared.spec, prepared.facts, profiles)
+    comparison = compare(prepared.spec, prepared.facts, profiles)
     if output is Output.json:
-        answer_json(found)
+        answer_json(comparison)
     else:
-        out.print(comparison_text(found), end="", soft_wrap=True)
-    if all(candidate.plan.verdict != "fits" for candidate in found.candidates):
+        out.print(comparison_text(comparison), end="", soft_wrap=True)
+    if all(candidate.plan.verdict != "fits" for candidate in comparison.candidates):
         raise PlanRefusedError(
             "none of these cards is enough",
             where="--compare",

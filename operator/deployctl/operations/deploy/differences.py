@@ -95,16 +95,18 @@ def _differences(sides: ServiceDiff) -> list[Difference]:
     old, new = sides.old, sides.new
     if sides.target == "helm":
         old, new = _filled_in(sides)
-    found = compare(old, new, sides.target)
+    differences = compare(old, new, sides.target)
     if sides.replaces and old != new:
         why = "deployctl up replaces a release that differs in anything"
-        found = [Difference(c.file, c.where, c.old, c.new, Effect.restarts, why) for c in found]
-        return found or [
+        differences = [
+            Difference(c.file, c.where, c.old, c.new, Effect.restarts, why) for c in differences
+        ]
+        return differences or [
             Difference(name, "", "text", "text", Effect.restarts, why)
             for name in sorted({*old, *new})
             if old.get(name) != new.get(name)
         ]
-    return found
+    return differences
 
 
 def _filled_in(sides: ServiceDiff) -> tuple[dict[str, str], dict[str, str]]:
@@ -178,7 +180,7 @@ def _read(folder: Path) -> dict[str, str]:
     """The rendered files of a folder: those its marker lists, or all that may be."""
     listed = known(folder)
     names = list(listed) if listed is not None else _walked(folder)
-    found = {}
+    files = {}
     for name in names[:MAX_FILES]:
         file = folder / name
         if not file.is_file():
@@ -186,19 +188,19 @@ def _read(folder: Path) -> dict[str, str]:
         if file.stat().st_size > MAX_BYTES:
             raise InputError("the file is larger than 4 MiB", where=str(file), hint="not rendered")
         try:
-            found[name] = file.read_text(encoding="utf-8", errors="replace")
+            files[name] = file.read_text(encoding="utf-8", errors="replace")
         except OSError as error:
             raise InputError(
                 f"cannot read it: {error.strerror}", where=str(file), hint="check the folder"
             ) from error
-    found.pop("README.md", None)
-    return found
+    files.pop("README.md", None)
+    return files
 
 
 def _walked(folder: Path) -> list[str]:
-    found = sorted(folder.rglob("*.yaml")) + sorted(folder.rglob("*.json"))
-    found += [f for f in (folder / "run.sh", folder / "secrets" / ".gitignore") if f.is_file()]
-    return [f.relative_to(folder).as_posix() for f in found if f.name != MARKER]
+    files = sorted(folder.rglob("*.yaml")) + sorted(folder.rglob("*.json"))
+    files += [f for f in (folder / "run.sh", folder / "secrets" / ".gitignore") if f.is_file()]
+    return [f.relative_to(folder).as_posix() for f in files if f.name != MARKER]
 
 
 def _with_file(prepared: Prepared, file: Path) -> ServiceDiff:

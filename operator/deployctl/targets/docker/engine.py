@@ -71,10 +71,10 @@ class DockerEngine:
     def publisher(self, port: int) -> "Container | None":
         """The running container that publishes a port of the host."""
         with _translated(self.address):
-            found = self._client.containers.list(
+            containers = self._client.containers.list(
                 filters={"publish": str(port)}, ignore_removed=True
             )
-        return found[0] if found else None
+        return containers[0] if containers else None
 
     def has_image(self, image: str) -> bool:
         """Whether the image is on the engine."""
@@ -111,8 +111,8 @@ class DockerEngine:
     def memory(self, container: "Container") -> int | None:
         """Bytes that the container's processes hold, page cache aside; None if unknown."""
         with _translated(self.address):
-            found: Any = self._client.api.stats(str(container.id), stream=False, one_shot=True)
-        memory = found.get("memory_stats", {})
+            stats: Any = self._client.api.stats(str(container.id), stream=False, one_shot=True)
+        memory = stats.get("memory_stats", {})
         details = memory.get("stats", {})
         cache = details.get("inactive_file", details.get("total_inactive_file", 0))
         return memory["usage"] - cache if "usage" in memory else None

@@ -41,12 +41,12 @@ class ProjectFolder:
         Raises:
             TargetError: the Hub token's file cannot be read.
         """
-        found = {}
+        secrets = {}
         if spec.needs_api_key and (key := self.api_key()):
-            found["api_key"] = key.encode()
+            secrets["api_key"] = key.encode()
         if token := hub_token(spec, environment):
-            found["hf_token"] = token.encode()
-        return found
+            secrets["hf_token"] = token.encode()
+        return secrets
 
     def api_key(self) -> str | None:
         """The service's API key, where it has one."""

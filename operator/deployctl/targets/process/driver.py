@@ -222,11 +222,11 @@ class ProcessDriver:
         run = self._run(release)
         supervisor = run.supervisor()
         session = supervisor.pid if supervisor and run.this_boot() else -1
-        found = procfs.marked(MARKER, str(run.folder), session=session, folder=run.folder)
+        members = procfs.marked(MARKER, str(run.folder), session=session, folder=run.folder)
         alive = run.supervisor_alive()
         if alive is not None:
-            found = list(dict.fromkeys([alive, *procfs.descendants(alive), *found]))
-        return found
+            members = list(dict.fromkeys([alive, *procfs.descendants(alive), *members]))
+        return members
 
     def _await_end(self, members: list[procfs.Identity], seconds: float) -> None:
         deadline = self._clock() + seconds

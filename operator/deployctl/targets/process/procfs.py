@@ -52,15 +52,15 @@ def _stat(pid: int) -> _Stat | None:
 def _all() -> Iterator[_Stat]:
     for entry in PROC.iterdir():
         if entry.name.isdigit():
-            found = _stat(int(entry.name))
-            if found is not None and found.state not in "ZX":
-                yield found
+            stat = _stat(int(entry.name))
+            if stat is not None and stat.state not in "ZX":
+                yield stat
 
 
 def identify(pid: int) -> Identity | None:
     """Tells who has this pid now; None when nobody does, or only a zombie."""
-    found = _stat(pid)
-    return None if found is None or found.state in "ZX" else found.identity
+    stat = _stat(pid)
+    return None if stat is None or stat.state in "ZX" else stat.identity
 
 
 def alive(who: Identity) -> bool:
@@ -71,8 +71,8 @@ def alive(who: Identity) -> bool:
 def descendants(who: Identity) -> list[Identity]:
     """Children, their children and so on of a process, without itself."""
     children: dict[int, list[Identity]] = {}
-    for found in _all():
-        children.setdefault(found.parent, []).append(found.identity)
+    for stat in _all():
+        children.setdefault(stat.parent, []).append(stat.identity)
     result: list[Identity] = []
     queue = [who.pid] if alive(who) else []
     while queue:
@@ -90,13 +90,13 @@ def marked(name: str, value: str, *, session: int, folder: Path) -> list[Identit
     """
     entry = f"{name}={value}".encode()
     result = []
-    for found in _all():
-        pid = found.identity.pid
+    for stat in _all():
+        pid = stat.identity.pid
         if pid == os.getpid():
             continue
-        by_session = found.session == session and _works_in(pid, folder)
+        by_session = stat.session == session and _works_in(pid, folder)
         if by_session or entry in _environment(pid):
-            result.append(found.identity)
+            result.append(stat.identity)
     return result
 
 
@@ -144,11 +144,11 @@ def listener(port: int) -> str | None:
         sockets = psutil.net_connections("tcp")
     except (psutil.Error, OSError):
         return None
-    for found in sockets:
-        if found.status == psutil.CONN_LISTEN and found.laddr and found.laddr.port == port:
-            if found.pid is None:
+    for socket in sockets:
+        if socket.status == psutil.CONN_LISTEN and socket.laddr and socket.laddr.port == port:
+            if socket.pid is None:
                 return "a process of another user"
-            return f"{_name(found.pid)} (pid {found.pid})"
+            return f"{_name(socket.pid)} (pid {socket.pid})"
     return None
 
 

@@ -41,14 +41,14 @@ def _identity(pid: int) -> dict[str, Any]:
 def _children() -> list[int]:
     """Our children, zombies included."""
     us = str(os.getpid())
-    found = []
+    children = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with contextlib.suppress(OSError):
                 stat = (entry / "stat").read_text(errors="replace")
                 if stat[stat.rindex(")") + 2 :].split()[1] == us:
-                    found.append(int(entry.name))
-    return found
+                    children.append(int(entry.name))
+    return children
 
 
 def _now() -> str:
@@ -175,8 +175,8 @@ class _Supervisor:
     def _reap_orphans(self, engine: int) -> None:
         """Reaps children that we inherited; the engine itself is left to Popen."""
         peek = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        while (found := os.waitid(os.P_ALL, 0, peek)) is not None and found.si_pid != engine:
-            os.waitpid(found.si_pid, os.WNOHANG)
+        while (ended := os.waitid(os.P_ALL, 0, peek)) is not None and ended.si_pid != engine:
+            os.waitpid(ended.si_pid, os.WNOHANG)
 
     def _end_children(self) -> None:
         """Ends all that the engine left behind, level by level, until we have no child."""
