@@ -1,6 +1,6 @@
 """GpuProfile: a piece of hardware, as a YAML file describes it.
 
-The shipped files are in deploy/profiles/; a user may give his own. No card is asked here (that
+The shipped files are in deploy/profiles/; users may give their own. No card is asked here (that
 is `deployctl.doctor`).
 """
 
@@ -32,7 +32,7 @@ class Interconnect(BaseModel):
 
 
 class NodeTaint(BaseModel):
-    """A taint of the nodes with this card, which pods may be put on all the same."""
+    """A taint of the nodes with this card, which pods tolerate."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 from deployctl.errors import HubError, SpecError
 from deployctl.hub.checkpoint import gather
 from deployctl.hub.folder import FolderCheckpoint
-from deployctl.hub.source import Folder, HubId, locate
+from deployctl.hub.source import HubId, locate
 from deployctl.model.documents import Documents
 
 if TYPE_CHECKING:
@@ -38,13 +38,13 @@ def fetch(
     Hub's own cache on this machine. A `client` is for tests and special networks.
 
     Raises:
-        ModelError: no such checkpoint, or its documents are missing, broken or absurd.
+        ModelError: no such checkpoint, or its documents are missing, broken or impossible.
         HubError: the Hub refuses or cannot be reached.
         SpecError: HF_ENDPOINT is no address.
     """
     place = locate(source, revision)
-    if isinstance(place, Folder):
-        return gather(FolderCheckpoint(place.path))
+    if isinstance(place, Path):
+        return gather(FolderCheckpoint(place))
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         return gather(_cached(place))
     import httpx

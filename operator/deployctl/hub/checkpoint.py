@@ -19,7 +19,7 @@ _FIRST = 8
 
 
 class Checkpoint(Protocol):
-    """A checkpoint's files, in a folder or on the Hub. Errors of the world are DeployctlErrors."""
+    """A checkpoint's files, in a folder or on the Hub. Errors are DeployctlErrors."""
 
     source: str  # the folder (absolute), or the Hub id
     local: bool  # whether `source` is a path on this machine
@@ -44,7 +44,7 @@ def gather(checkpoint: Checkpoint) -> Documents:
     """Reads a checkpoint's documents.
 
     Raises:
-        ModelError: one is missing, broken or absurd.
+        ModelError: one is missing, broken or impossible.
         HubError: the Hub failed meanwhile.
     """
     config = _json(checkpoint, "config.json")

@@ -1,4 +1,4 @@
-"""A checkpoint's folder on this machine, read without surprises from links and devices."""
+"""A checkpoint's folder on this machine, read safely: no links to nowhere, no devices."""
 
 import contextlib
 import os

@@ -152,7 +152,7 @@ def gguf_metadata(read: Callable[[int, int], bytes], where: str) -> dict[str, An
     `read(start, length)` gives bytes.
 
     Raises:
-        ModelError: not GGUF, cut short, or absurd.
+        ModelError: not GGUF, cut short, or impossible.
     """
     cursor = _Cursor(read, where)
     if cursor.take(4) != b"GGUF":

@@ -15,12 +15,6 @@ MAX_PATH = 4096  # bytes, Linux's limit
 _HINT = "give a folder (./name), or a Hub id such as Qwen/Qwen2.5-7B-Instruct-AWQ"
 
 
-class Folder(NamedTuple):
-    """A path on this machine: a checkpoint's folder, or one GGUF file."""
-
-    path: Path
-
-
 class HubId(NamedTuple):
     """A repository on the Hub."""
 
@@ -28,7 +22,7 @@ class HubId(NamedTuple):
     revision: str | None
 
 
-def locate(source: str, revision: str | None = None) -> Folder | HubId:
+def locate(source: str, revision: str | None = None) -> Path | HubId:
     """Says where `source` points: whatever exists, or begins like a path, is a folder.
 
     Raises:
@@ -77,7 +71,7 @@ def check_revision(revision: str | None) -> str | None:
     return revision
 
 
-def _folder(source: str, shown: str, revision: str | None) -> Folder:
+def _folder(source: str, shown: str, revision: str | None) -> Path:
     if len(source.encode("utf-8", "replace")) > MAX_PATH:
         raise ModelError("the path is longer than the system allows", where=shown)
     if revision is not None:
@@ -90,7 +84,7 @@ def _folder(source: str, shown: str, revision: str | None) -> Folder:
         path = Path(source).expanduser()
     except RuntimeError as error:
         raise ModelError("there is no such user's home folder", where=shown) from error
-    return Folder(path.absolute())
+    return path.absolute()
 
 
 def _exists(source: str) -> bool:

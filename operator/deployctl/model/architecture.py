@@ -2,7 +2,7 @@
 
 from typing import Any, NamedTuple
 
-from deployctl.model import context, experts, layers, modeltypes
+from deployctl.model import context, experts, layers, tables
 from deployctl.model.documents import TensorInfo
 from deployctl.model.facts import Architecture
 from deployctl.model.fields import FILE, Fields, multimodal, text_part
@@ -28,7 +28,7 @@ def describes_a_language_model(config: dict[str, Any]) -> bool:
     """Whether the config has any of the numbers at all, as opposed to some of them wrong."""
     text = text_part(config)
     kind = text.values.get("model_type")
-    by_class = text.values is not config and isinstance(kind, str) and kind in modeltypes.NESTED
+    by_class = text.values is not config and isinstance(kind, str) and kind in tables.NESTED
     return by_class or text.has(*LAYERS) or text.has(*HEADS)
 
 
@@ -44,7 +44,7 @@ def read_architecture(
     nested = text.values is not config
     model_type = top.text("model_type") or ""
     text_type = text.text("model_type") or model_type
-    base = modeltypes.defaults(text_type, nested=nested)
+    base = tables.defaults(text_type, nested=nested)
     vision = config.get("vision_config")
     count = text.whole(
         *LAYERS,
@@ -83,7 +83,7 @@ def read_architecture(
         layer_types=kinds,
         kv_lora_rank=rank,
         **{name: text.optional(name, least=0, most=MAX_WIDTH) for name in LATENT},
-        mla=text_type in modeltypes.MLA and rank is not None,
+        mla=text_type in tables.MLA and rank is not None,
         full_head_dim=text.optional("global_head_dim", most=MAX_WIDTH) if kinds else None,
         full_kv_heads=text.optional("num_global_key_value_heads", most=MAX_HEADS),
         multimodal=multimodal(config),
@@ -99,7 +99,7 @@ class _Heads(NamedTuple):
 
 
 def _heads(text: Fields, text_type: str, base: dict[str, int], hidden: int) -> _Heads:
-    if text_type in modeltypes.ATTENTION_FREE and not text.has(*HEADS):
+    if text_type in tables.ATTENTION_FREE and not text.has(*HEADS):
         return _Heads(0, 0, 0)
     query = text.whole(*HEADS, default=base.get("num_attention_heads"), most=MAX_HEADS, lists=True)
     default = base.get("num_key_value_heads") or query
@@ -154,7 +154,7 @@ def _inner(text: Fields, text_type: str, hidden: int, base: dict[str, int]) -> i
 
 def _tied(top: Fields, text: Fields, text_type: str) -> bool:
     """The part's own word, then the whole config's, then the class's default."""
-    by_class = text_type in modeltypes.TIED
+    by_class = text_type in tables.TIED
     return text.flag("tie_word_embeddings", top.flag("tie_word_embeddings", by_class))
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from deployctl.errors import ModelError
-from deployctl.model import modeltypes, weights
+from deployctl.model import tables, weights
 from deployctl.model.architecture import describes_a_language_model, read_architecture
 from deployctl.model.documents import Documents
 from deployctl.model.facts import Architecture, Format, ModelFacts, Quantization
@@ -98,7 +98,7 @@ def _code(config: dict[str, Any] | None, tokenizer: dict[str, Any] | None) -> tu
     own_model = bool((config or {}).get("auto_map"))
     own_tokenizer = bool((tokenizer or {}).get("auto_map"))
     kind = (config or {}).get("model_type")
-    native = isinstance(kind, str) and kind in modeltypes.NATIVE
+    native = isinstance(kind, str) and kind in tables.NATIVE
     return own_model or own_tokenizer, (own_model and not native) or own_tokenizer
 
 

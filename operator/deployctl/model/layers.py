@@ -4,7 +4,7 @@ The rules are those of the configuration classes of transformers 5.19, as vLLM 0
 `layer_types` where given; otherwise, by type; otherwise a `sliding_window` holds for every layer.
 """
 
-from deployctl.model import modeltypes
+from deployctl.model import tables
 from deployctl.model.fields import Fields
 
 FULL, SLIDING = "full_attention", "sliding_attention"
@@ -38,7 +38,7 @@ def window_and_layers(
     base = model_type.removesuffix("_text")
     window = text.optional("sliding_window", least=0)
     if window is None and "sliding_window" not in text.values:
-        window = modeltypes.defaults(model_type).get("sliding_window")
+        window = tables.defaults(model_type).get("sliding_window")
     switch = text.values.get("use_sliding_window")
     if switch is False or (base in _SWITCHED and switch is not True):
         window = None
@@ -101,7 +101,7 @@ def _by_type(text: Fields, model_type: str, count: int, window: int | None) -> t
         return _llama4(text, count)
     if base == "afmoe":
         return _every(text.whole("global_attn_every_n_layers", default=4), count, SLIDING)
-    every = modeltypes.defaults(model_type).get("sliding_window_pattern")
+    every = tables.defaults(model_type).get("sliding_window_pattern")
     if every is not None:
         return _periodic(text, model_type, count, every)
     if window is None:

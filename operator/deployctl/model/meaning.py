@@ -3,47 +3,14 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from deployctl.model import tables
 from deployctl.model.facts import ModelFacts, Quantization
 
-_METHODS = {
-    "awq": "weights in integers, scaled by how strongly activations use them",
-    "gptq": "weights in integers, rounded one by one to keep each layer's output",
-    "inc": "weights in integers, rounding learned by gradient (AutoRound)",
-    "fp8": "weights in 8-bit floats; from compute capability 8.9 activations too",
-    "fbgemm_fp8": "weights in 8-bit floats, one scale a row",
-    "compressed-tensors": "the format of llm-compressor",
-    "mxfp4": "experts in 4-bit floats, blocks of 32 with a shared exponent",
-    "mxfp8": "weights in 8-bit floats, blocks of 32 with a shared exponent",
-    "modelopt": "weights in 8-bit floats, by NVIDIA's ModelOpt",
-    "modelopt_fp4": "weights in 4-bit floats (NVFP4), by NVIDIA's ModelOpt",
-    "modelopt_mxfp8": "weights in 8-bit floats (MXFP8), by NVIDIA's ModelOpt",
-    "modelopt_mixed": "several precisions by layer, by NVIDIA's ModelOpt",
-    "quark": "the format of AMD's Quark",
-    "torchao": "the format of PyTorch's torchao",
-    "experts_int8": "experts in 8-bit integers",
-    "moe_wna16": "experts in integers, activations in 16 bits",
-    "fp_quant": "weights in 4-bit floats after a rotation",
-    "deepseek_v4_fp8": "DeepSeek's 8-bit floats in blocks",
-    "gguf": "one of llama.cpp's block formats",
-    "bitsandbytes": "quantized while loading",
-}
-# vLLM 0.32, model_executor/layers/quantization/__init__.py. bitsandbytes and GGUF are gone.
-SERVED_METHODS = frozenset(_METHODS) - {"gguf", "bitsandbytes"} | {"humming", "online"}
-# Refused by 0.32 without --allow-deprecated-quantization (same file).
-DEPRECATED_METHODS = frozenset(("fbgemm_fp8", "fp_quant"))
 SERVERS = {
     "gguf": "llama.cpp or Ollama",
     "onnx": "ONNX Runtime or Triton",
     "unknown": "no engine known here",
 }
-
-
-# What vLLM 0.32 insists on (from_config in auto_awq.py and auto_gptq.py), by its names.
-_REQUIRED: dict[str, tuple[tuple[str, ...], ...]] = {
-    "awq": (("bits", "w_bit"), ("group_size", "q_group_size"), ("zero_point",)),
-    "gptq": (("bits",), ("group_size",), ("desc_act",), ("sym",)),
-}
-
 
 # The only files in which vLLM looks for the method by itself.
 DECLARED_IN = ("config.json", "hf_quant_config.json")
@@ -85,8 +52,8 @@ def describe(quantization: Quantization | None) -> str:
         parts.append("symmetric" if quantization.symmetric else "asymmetric")
     if quantization.zero_point:
         parts.append("zero points")
-    meaning = _METHODS.get(quantization.method, "a method that is not known here")
-    return f"{', '.join(parts)}: {meaning}"
+    known = tables.METHODS.get(quantization.method, {})
+    return f"{', '.join(parts)}: {known.get('meaning', 'a method that is not known here')}"
 
 
 def remarks(facts: ModelFacts) -> list[Remark]:
@@ -130,9 +97,11 @@ def _methods(facts: ModelFacts) -> Iterator[Remark]:
         if facts.packed:
             yield UNDECLARED
         return
+    method = quantization.method
+    known = tables.METHODS.get(method, {"served": False})
     absent = [
         names[0]
-        for names in _REQUIRED.get(quantization.method, ())
+        for names in known.get("requires", ())
         if not any(name in quantization.raw for name in names)
     ]
     if absent:
@@ -142,15 +111,14 @@ def _methods(facts: ModelFacts) -> Iterator[Remark]:
             "add what the quantizer was told, or take the publisher's file",
             blocks=True,
         )
-    method = quantization.method
-    if method not in SERVED_METHODS:
+    if not known.get("served", True):
         yield Remark(
             "quantization_unknown",
             f"vLLM 0.32 has no quantization method {method}",
             "take an AWQ, GPTQ or FP8 checkpoint of the same model",
             blocks=True,
         )
-    if method in DEPRECATED_METHODS:
+    if known.get("deprecated"):
         yield Remark(
             "quantization_deprecated",
             f"vLLM is about to drop {method}",

@@ -6,30 +6,14 @@ The names and where they are looked for are vLLM 0.32's: `config/model.py`
 
 from typing import Any
 
+from deployctl.model import tables
 from deployctl.model.documents import Documents
 from deployctl.model.facts import Quantization
 from deployctl.model.fields import FILE, Fields, text_part
 
 MAX_BITS, MAX_GROUP = 64, 2**24
-# Other names of the same method.
-_NAMES = {
-    "compressed_tensors": "compressed-tensors",
-    "auto_gptq": "gptq",
-    "gptq_marlin": "gptq",
-    "gptqmodel": "gptq",
-    "marlin": "gptq",
-    "auto_awq": "awq",
-    "awq_marlin": "awq",
-    "auto-round": "inc",
-    "intel/auto-round": "inc",
-    "auto_round": "inc",
-    "gpt_oss_mxfp4": "mxfp4",
-}
 _IGNORED = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules", "exclude",
             "llm_int8_skip_modules")  # fmt: skip
-_FIXED_BITS = {"fp8": 8, "fbgemm_fp8": 8, "mxfp4": 4, "mxfp8": 8, "experts_int8": 8}
-_FIXED_BITS |= {"modelopt": 8, "modelopt_fp4": 4, "modelopt_mxfp8": 8}
-_FIXED_GROUPS = {"mxfp4": 32, "mxfp8": 32, "modelopt_fp4": 16, "modelopt_mxfp8": 32}
 
 
 def read_quantization(documents: Documents) -> Quantization | None:
@@ -96,8 +80,7 @@ def _method(settings: Fields) -> str | None:
         return algorithm
     named = settings.text("quant_method", "quantization_method")
     if named:
-        lower = named.lower()
-        return _NAMES.get(lower, lower)
+        return tables.method_name(named.lower())
     if settings.has("load_in_4bit", "load_in_8bit", "bnb_4bit_quant_type"):
         return "bitsandbytes"
     if settings.has("config_groups"):
@@ -134,14 +117,14 @@ def _bits(inner: Fields, method: str) -> int | None:
         return 4 if inner.values.get("load_in_4bit") is True else 8
     if method == "quark":
         return _quark_bits(inner)
-    return _FIXED_BITS.get(method)
+    return tables.fixed(method, "bits")
 
 
 def _group(inner: Fields, method: str) -> int | None:
     names = ("group_size", "q_group_size")
     entry = inner.first(names)
     if entry is None:
-        return _FIXED_GROUPS.get(method)
+        return tables.fixed(method, "group_size")
     name, value = entry
     if isinstance(value, list):  # blocks of rows and columns
         return None

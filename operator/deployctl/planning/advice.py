@@ -208,7 +208,7 @@ def defaults(settings: EngineSettings, profile: GpuProfile, shape: Shape | None)
 def notes(
     spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile, memory: Memory, replicas: int
 ) -> Iterator[str]:
-    """Explains the choices that the user did not make himself."""
+    """Explains the choices that the user left open."""
     settings, sharding = memory.settings, memory.settings.sharding
     if profile.kind == "cuda" and spec.tensor_parallel_size is None:
         yield _parallel(spec, memory)

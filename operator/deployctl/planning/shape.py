@@ -2,11 +2,11 @@
 
 `Architecture` holds what every decoder has; what only some have (biases, latent attention,
 shared experts, a vision tower) is read here from the raw configuration. A value of the wrong
-type or an absurd size counts as absent: the hub's documents are not ours to trust.
+type or an absurd size counts as absent: the Hub's documents are not to be trusted.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from deployctl.model import Architecture
@@ -113,7 +113,6 @@ class Shape:
     vision: Vision | None = None
     linear: Linear | None = None
     gated_attention: bool = False  # the query projection brings a gate of its own width
-    raw: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def latent(self) -> bool:
@@ -167,7 +166,6 @@ def shape_of(architecture: Architecture) -> Shape:
         vision=_vision(architecture.vision or raw.get("vision_config"), kind),
         linear=_linear(raw),
         gated_attention=raw.get("attn_output_gate") is True or kind.startswith("qwen3_next"),
-        raw=raw,
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from deployctl.errors import ModelError
-from deployctl.hub.source import Folder, HubId, check_revision, locate
+from deployctl.hub.source import HubId, check_revision, locate
 
 
 @pytest.mark.parametrize(
@@ -19,13 +19,13 @@ def test_hub_ids(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.parametrize("name", ["/models/x", "./x", "../x", ".", ".."])
 def test_paths_are_folders_whether_they_exist_or_not(name: str) -> None:
     found = locate(name)
-    assert isinstance(found, Folder)
-    assert found.path.is_absolute()
+    assert isinstance(found, Path)
+    assert found.is_absolute()
 
 
 def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert locate("~/m") == Folder(tmp_path / "m")
+    assert locate("~/m") == tmp_path / "m"
 
 
 def test_an_existing_folder_wins_over_a_hub_id(
@@ -33,7 +33,7 @@ def test_an_existing_folder_wins_over_a_hub_id(
 ) -> None:
     (tmp_path / "org" / "model").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
-    assert locate("org/model") == Folder(tmp_path / "org" / "model")
+    assert locate("org/model") == tmp_path / "org" / "model"
 
 
 @pytest.mark.parametrize(

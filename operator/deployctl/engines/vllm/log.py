@@ -71,7 +71,7 @@ def diagnose(lines: Sequence[str]) -> Diagnosis | None:
     causes = [said for said in errors if not _ECHOES.search(said)] or errors
     if not causes:
         return None
-    return Diagnosis(causes[-1], "the engine's log has the whole story", causes[-1])
+    return Diagnosis(causes[-1], "see the engine's log for the details", causes[-1])
 
 
 def tail(lines: Sequence[str], count: int) -> list[str]:

@@ -1,0 +1,40 @@
+"""What is known of model types and quantization methods by their names alone.
+
+The tables and their sources are in deploy/engines: model-types.json, quantization-methods.json.
+"""
+
+import json
+from typing import Any
+
+from deployctl import assets
+
+
+def _table(name: str) -> dict[str, Any]:
+    table: dict[str, Any] = json.loads(assets.path("deploy", "engines", name).read_text("utf-8"))
+    return table
+
+
+_TYPES = _table("model-types.json")
+NESTED: dict[str, dict[str, int]] = _TYPES["nested"]
+TIED = frozenset(_TYPES["tied"])
+ATTENTION_FREE = frozenset(_TYPES["attention_free"])
+MLA = frozenset(_TYPES["mla"])
+NATIVE = frozenset(_TYPES["native"])
+METHODS: dict[str, dict[str, Any]] = _table("quantization-methods.json")["methods"]
+_ALIASES = {alias: name for name, of in METHODS.items() for alias in of.get("aliases", ())}
+
+
+def defaults(model_type: str, *, nested: bool = False) -> dict[str, int]:
+    """What absent fields mean for this type; more may be absent in a part of another config."""
+    own: dict[str, int] = _TYPES["defaults"].get(model_type, {})
+    return {**own, **NESTED.get(model_type, {})} if nested else own
+
+
+def method_name(name: str) -> str:
+    """A quantization method's name as vLLM has it, from any other name of it."""
+    return _ALIASES.get(name, name)
+
+
+def fixed(method: str, setting: str) -> int | None:
+    """`bits` or `group_size` of a method that leaves no choice."""
+    return METHODS.get(method, {}).get(setting)
