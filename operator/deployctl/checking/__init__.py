@@ -1,7 +1,8 @@
 """What we know offline of manifests: ours or anybody's. Pure rules over parsed documents.
 
-Texts come in, findings go out. Rules look at the whole set at once (`manifests`), because most
-mistakes are between two objects. Nothing here reads a file, a cluster or the network.
+Texts come in, findings go out. Rules look at the whole set together (`manifests`), because most
+mistakes are between two objects. Nothing here asks a cluster or the network, and of files only
+deployctl's own data and schemas are read.
 """
 
 from deployctl.checking.finding import RULES, Finding, Rule, Severity

@@ -39,7 +39,7 @@ def literal(value: Any) -> str:
         return ""
     given = str(value)
     default = _DEFAULTED.match(given)
-    return default[1] if default else given.replace("$$", "\0").replace("\0", "$")
+    return default[1] if default else given.replace("$$", "$")
 
 
 def engine_of_service(service: ComposeService, version: str | None) -> DeclaredEngine | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from deployctl.checking.values import Path, dig, items, mapping, mappings, text
+from deployctl.checking.values import Path, dig, mapping, mappings, text
 from deployctl.checking.yamltext import Parsed
 
 Family = Literal["kubernetes", "compose", "command", "service", "unknown"]
@@ -38,7 +38,10 @@ class Document:
     @property
     def custom(self) -> bool:
         """Whether it is a custom resource: of a group that is not Kubernetes' own."""
-        return is_custom(self.group)
+        group = self.group
+        if group.endswith((".x-k8s.io", "gateway.networking.k8s.io", "config.k8s.io")):
+            return True
+        return "." in group and not group.endswith(".k8s.io")
 
     @property
     def metadata(self) -> dict[str, Any]:
@@ -120,29 +123,15 @@ class Place:
         return f"{self.document.title}: {words}" if words else self.document.title
 
 
-def is_custom(group: str) -> bool:
-    """Whether an API group belongs to somebody other than Kubernetes."""
-    if group.endswith((".x-k8s.io", "gateway.networking.k8s.io", "config.k8s.io")):
-        return True
-    return "." in group and not group.endswith(".k8s.io")
-
-
 def documents(file: str, parsed: list[Parsed]) -> Iterator[Document]:
     """Turns parsed YAML into documents; a Kubernetes List gives one an item."""
     for index, one in enumerate(parsed):
-        data = one.data
-        if not isinstance(data, dict):
-            yield Document(file, "unknown", {}, one.line, one.lines, (), index)
-            continue
-        if data.get("kind") == "List" and isinstance(data.get("items"), list):
-            for number, item in enumerate(items(data.get("items"))):
-                base = ("items", number)
-                line = one.lines.get(base, one.line)
-                yield Document(
-                    file, _family(mapping(item)), mapping(item), line, one.lines, base, index
-                )
-            continue
-        yield Document(file, _family(data), data, one.line, one.lines, (), index)
+        parts: dict[Path, Any] = {(): one.data}
+        if dig(one.data, "kind") == "List" and isinstance(dig(one.data, "items"), list):
+            parts = {("items", number): item for number, item in enumerate(one.data["items"])}
+        for base, part in parts.items():
+            data, line = mapping(part), one.lines.get(base, one.line)
+            yield Document(file, _family(data), data, line, one.lines, base, index)
 
 
 def _family(data: dict[str, Any]) -> Family:

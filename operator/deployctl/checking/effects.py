@@ -36,6 +36,7 @@ _NEXT_TIME = (
     "revisionHistoryLimit",
     "minReadySeconds",
 )
+_FIXED = ("selector", "serviceName", "volumeClaimTemplates")
 # What Compose leaves out when it decides whether a container must be recreated.
 _COMPOSE_FREE = ("build", "depends_on", "profiles", "pull_policy", "scale")
 
@@ -62,7 +63,8 @@ def of_object(document: Document, path: Field, old: Any, new: Any) -> Verdict:
 
 
 def _workload(document: Document, path: Field) -> Verdict:
-    if path[:2] == ("spec", "template"):
+    setting = path[1] if path[0] == "spec" and len(path) > 1 else ""
+    if setting == "template":
         deployment = document.kind == "Deployment"
         if deployment and dig(document.spec, "strategy", "type") == "Recreate":
             return Verdict(Effect.restarts, "strategy Recreate ends every pod first")
@@ -70,15 +72,11 @@ def _workload(document: Document, path: Field) -> Verdict:
         if one and not (deployment and surges(document)):
             return Verdict(Effect.restarts, "the only pod ends before the new one starts")
         return Verdict(Effect.rolls, "pods are replaced a few at a time")
-    if path[:2] == ("spec", "replicas"):
+    if setting == "replicas":
         return Verdict(Effect.in_place, "pods are added or taken away")
-    if len(path) > 1 and path[1] in _NEXT_TIME:
+    if setting in _NEXT_TIME:
         return Verdict(Effect.nothing, "matters to the next update alone")
-    if path[:2] in (
-        ("spec", "selector"),
-        ("spec", "serviceName"),
-        ("spec", "volumeClaimTemplates"),
-    ):
+    if setting in _FIXED:
         return Verdict(Effect.refused, "cannot be changed: delete the workload first")
     return Verdict(Effect.in_place, "the pods stay")
 
@@ -112,7 +110,7 @@ def of_compose(path: Field, *, digest_differs: bool | None) -> Verdict:
 
 
 # Sections of the chart's values that leave the pods alone.
-_BESIDE_PODS = (
+_NOT_OF_PODS = (
     "service",
     "ingress",
     "route",
@@ -127,7 +125,7 @@ _BESIDE_PODS = (
 
 def of_values(path: Field) -> Verdict:
     """The effect of one changed value of the chart, as far as the values tell."""
-    if path[0] in _BESIDE_PODS:
+    if path[0] in _NOT_OF_PODS:
         return Verdict(Effect.in_place, "by the values' section; helm is not here to tell exactly")
     if path[0] == "replicas":
         return Verdict(Effect.in_place, "pods are added or taken away")

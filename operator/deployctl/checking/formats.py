@@ -11,11 +11,10 @@ from deployctl.junit import Case, Suite, document
 
 _SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 _NOT_IN_A_URI = re.compile(r"[^A-Za-z0-9._~/-]")
-_LEVEL = {Severity.error: "error", Severity.warning: "warning", Severity.note: "note"}
 
 
 def sarif(report: Report) -> dict[str, Any]:
-    """The SARIF log of one check."""
+    """The SARIF log of one check; our severities are its levels."""
     used = sorted({finding.code for finding in report.findings})
     index = {code: number for number, code in enumerate(used)}
     return {
@@ -41,14 +40,16 @@ def _rule(code: str) -> dict[str, Any]:
     return {
         "id": code,
         "shortDescription": {"text": rule.consequence},
-        "defaultConfiguration": {"level": _LEVEL[rule.severity]},
+        "defaultConfiguration": {"level": rule.severity.value},
     }
 
 
 def _uri(file: str) -> str:
     """A path as a reference: what is no letter of a URI is written as its bytes."""
     path = file.replace("\\", "/")
-    return _NOT_IN_A_URI.sub(lambda m: "".join(f"%{b:02X}" for b in m[0].encode()), path)
+    return _NOT_IN_A_URI.sub(
+        lambda m: "".join(f"%{b:02X}" for b in m[0].encode(errors="surrogateescape")), path
+    )
 
 
 def _result(finding: Finding, rule: int) -> dict[str, Any]:
@@ -59,7 +60,7 @@ def _result(finding: Finding, rule: int) -> dict[str, Any]:
     return {
         "ruleId": finding.code,
         "ruleIndex": rule,
-        "level": _LEVEL[finding.severity],
+        "level": finding.severity.value,
         "message": {"text": f"{finding.where}: {finding.message}. Fix: {finding.fix}"},
         "locations": [
             {

@@ -9,7 +9,8 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 
-from deployctl.checking import RULES
+from deployctl.checking import RULES, check_texts
+from deployctl.checking.formats import sarif
 from deployctl.cli.app import main
 
 
@@ -107,6 +108,12 @@ def test_a_path_in_sarif_is_a_reference(check, bad, tmp_path):
     log = json.loads((tmp_path / "f.sarif").read_text())
     place = log["runs"][0]["results"][0]["locations"][0]["physicalLocation"]
     assert place["artifactLocation"]["uri"].startswith("k%208s%3A%20%C3%A4/")
+
+
+def test_a_file_name_that_is_no_text_is_written_as_its_bytes():
+    (result,) = sarif(check_texts({"a\udce4.yaml": "["}))["runs"][0]["results"]
+    location = result["locations"][0]["physicalLocation"]["artifactLocation"]
+    assert location == {"uri": "a%E4.yaml"}
 
 
 # The parts of SARIF 2.1.0 that code hosts insist on.

@@ -7,7 +7,6 @@ from pathlib import Path
 from deployctl.checking import yamltext
 from deployctl.cli.console import story
 from deployctl.errors import DeployctlError, InputError, NotFoundError
-from deployctl.targets import helm
 
 MAX_FILES = 2000
 MAX_TOTAL_BYTES = 64 * 1024 * 1024
@@ -85,8 +84,10 @@ def _walk(folder: Path) -> tuple[list[Path], list[Path]]:
 
 def _filled_in(chart: Path) -> str | None:
     """What a chart gives, with the values next to its folder; None, and a notice, without helm."""
-    beside = chart.parent / "values.yaml"
-    values = _text(beside) if beside.is_file() else ""
+    from deployctl.targets import helm  # with the renderer, which takes long to import
+
+    own_values = chart.parent / "values.yaml"
+    values = _text(own_values) if own_values.is_file() else ""
     try:
         return helm.template(chart, values, name="release-name", namespace="default")
     except DeployctlError as error:

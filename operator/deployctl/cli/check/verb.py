@@ -3,6 +3,7 @@
 import difflib
 import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -137,16 +138,5 @@ def _document(report: Report) -> dict[str, object]:
         "engines": report.engines,
         "ignored": report.ignored,
         "counts": {severity.value: report.count(severity) for severity in Severity},
-        "findings": [
-            {
-                "code": finding.code,
-                "severity": finding.severity.value,
-                "file": finding.file,
-                "line": finding.line,
-                "where": finding.where,
-                "message": finding.message,
-                "fix": finding.fix,
-            }
-            for finding in report.findings
-        ],
+        "findings": [asdict(finding) for finding in report.findings],
     }
