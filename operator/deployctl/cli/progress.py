@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.live import Live
     from rich.spinner import Spinner
 
-    from deployctl.cli.loadtest.progress import LoadProgress
+    from deployctl.cli.loadprogress import LoadProgress
 
 _A_SECOND = 8
 

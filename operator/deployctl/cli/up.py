@@ -113,7 +113,7 @@ def request_for(
 
 
 def _up(deployment: "Deployment") -> "Deployed":
-    from deployctl.cli.loadtest.progress import LoadProgress
+    from deployctl.cli.loadprogress import LoadProgress
     from deployctl.cli.progress import RolloutProgress
     from deployctl.operations.deploy.deployment import up
     from deployctl.operations.measure.gate import job_summary

@@ -1,4 +1,4 @@
-from deployctl.cli.loadtest import progress as loadprogress
+from deployctl.cli import loadprogress
 from deployctl.events import Event
 from deployctl.load.locust import Progress
 from deployctl_loadtest.result import Setup

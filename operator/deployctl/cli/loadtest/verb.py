@@ -76,7 +76,7 @@ def command(
     summary.json, and requests.jsonl with one line a request. Ctrl-C ends the
     run, keeps what was measured, and exits with 130.
     """
-    from deployctl.cli.loadtest.progress import LoadProgress
+    from deployctl.cli.loadprogress import LoadProgress
     from deployctl.cli.loadtest.text import show
     from deployctl.operations.measure.endpoint import resolve
     from deployctl.operations.measure.loadtest import LoadOutcome, UnreportedError, load_test

@@ -15,6 +15,9 @@ from deployctl.operations.deploy import judgement as judge
 from deployctl.operations.deploy import watch
 from deployctl.operations.deploy.judgement import Judgement
 from deployctl.operations.deploy.request import FOR, WARMUP, WATCH_FOR, VerificationRequest, When
+from deployctl.operations.measure import gate, run, setup
+from deployctl.operations.measure.endpoint import choose, models
+from deployctl.operations.measure.request import LoadRequest
 from deployctl.operations.tuned import Tuned
 from deployctl.spec import ServiceSpec
 from deployctl.targets import Driver, readiness
@@ -189,10 +192,6 @@ class Verifier:
         )
 
     def _measure(self, endpoint: Endpoint) -> Judgement:
-        from deployctl.operations.measure import gate, run, setup
-        from deployctl.operations.measure.endpoint import choose, models
-        from deployctl.operations.measure.request import LoadRequest
-
         asked = self._verification
         request = LoadRequest(
             **asked.load,
