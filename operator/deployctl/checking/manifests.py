@@ -10,7 +10,7 @@ from deployctl.checking.documents import Document, Place
 from deployctl.checking.engine import DeclaredEngine, engine_of_command
 from deployctl.checking.pods import RUNS_TO_END, Container, Pod, pods_of
 from deployctl.checking.values import items, mapping, mappings, text, whole
-from deployctl.engines.vllm.versions import key as version_key
+from deployctl.engines.vllm.versions import key
 
 
 @dataclass
@@ -141,7 +141,7 @@ class Manifests:
     @cached_property
     def versions(self) -> list[str]:
         """The engine versions there are, oldest first."""
-        return sorted({e.version for e in self.engines if e.version}, key=version_key)
+        return sorted({e.version for e in self.engines if e.version}, key=key)
 
 
 def same_namespace(one: str, other: str) -> bool:
@@ -152,21 +152,22 @@ def same_namespace(one: str, other: str) -> bool:
 def matches(selector: Any, labels: dict[str, Any]) -> bool:
     """Whether a label selector finds these labels. An empty one finds everything."""
     wanted = mapping(mapping(selector).get("matchLabels"))
-    if any(labels.get(key) != value for key, value in wanted.items()):
-        return False
-    for _, expression in mappings(mapping(selector).get("matchExpressions")):
-        key, operator = text(expression.get("key")), expression.get("operator")
-        values = items(expression.get("values"))
-        there = key in labels
-        if operator == "In" and labels.get(key) not in values:
-            return False
-        if operator == "NotIn" and there and labels.get(key) in values:
-            return False
-        if operator == "Exists" and not there:
-            return False
-        if operator == "DoesNotExist" and there:
-            return False
-    return True
+    expressions = mappings(mapping(selector).get("matchExpressions"))
+    return all(labels.get(name) == value for name, value in wanted.items()) and all(
+        _holds(expression, labels) for _, expression in expressions
+    )
+
+
+def _holds(expression: dict[str, Any], labels: dict[str, Any]) -> bool:
+    name, operator = text(expression.get("key")), expression.get("operator")
+    values = items(expression.get("values"))
+    if operator == "In":
+        return labels.get(name) in values
+    if operator == "NotIn":
+        return name not in labels or labels[name] not in values
+    if operator == "Exists":
+        return name in labels
+    return operator != "DoesNotExist" or name not in labels
 
 
 def named_ports(containers: Iterable[Place]) -> dict[str, int]:
