@@ -218,12 +218,10 @@ def notes(
             "than more tensor parallelism once a model fits."
         )
     if spec.max_model_len is None:
-        yield (
-            f"No context was asked for, so the model's own {settings.length} tokens are planned."
-        )
+        yield f"No context was asked for, so the model's own {settings.length} tokens are planned."
     quantization = facts.quantization
     if quantization is not None and quantization.file not in meaning.DECLARED_IN:
-        yield (f"quantization is named, since only {quantization.file} says how it is stored.")
+        yield f"quantization is named, since only {quantization.file} says how it is stored."
     elif settings.quantization is not None and "quantization" not in settings.rest:
         yield "quantization is left unset, so that vLLM picks its fastest kernel."
     if facts.headers_read:

@@ -46,11 +46,10 @@ def refusals(planner: Planner, memory: Memory) -> Iterator[Reason]:
         return
     if not memory.fits:
         longest = min(memory.longest, settings.length)
-        needed = memory.request_bytes
         yield Reason(
             "kv_cache_too_small",
-            f"one request of {settings.length} tokens needs {needed / GIB:.2f} GiB of KV "
-            f"cache; {stage.pool / GIB:.2f} GiB are left. The longest context that fits is "
+            f"one request of {settings.length} tokens needs {memory.request_bytes / GIB:.2f} GiB "
+            f"of KV cache; {stage.pool / GIB:.2f} GiB are left. The longest context that fits is "
             f"{longest} tokens",
             _shorter(planner, memory, longest),
         )
@@ -89,8 +88,8 @@ def _host(memory: Memory) -> Iterator[Reason]:
 def _shorter(planner: Planner, memory: Memory, longest: int) -> str:
     ways = [f"set --max-model-len {longest}"] if longest else []
     if planner.profile.kind == "cpu":
-        needed = memory.request_bytes
-        return ", or ".join([*ways, f"set --kv-cache-gib {int(needed // GIB) + 1}"])
+        gib = int(memory.request_bytes // GIB) + 1
+        return ", or ".join([*ways, f"set --kv-cache-gib {gib}"])
     ways += _more_gpus(planner, memory)
     return ", or ".join(ways or [_room(planner, memory)])
 
