@@ -53,7 +53,7 @@ def ask_gpus(run: Run = run, *, thorough: bool = True) -> Gpus:
     cards = read_cards(answer.out)
     lost = read_lost(answer.text)
     if failure and not cards:
-        return Gpus(failure, _first_line(answer.text), lost=lost)
+        return Gpus(failure, answer.lines[0].strip(), lost=lost)
     peers = run(["nvidia-smi", "topo", "-p2p", "r"], 6) if len(cards) > 1 else Ran(0)
     query = ["nvidia-smi", f"--query-compute-apps={','.join(APP_FIELDS)}", "--format=csv"]
     apps = run(query, 6) if thorough else Ran(0)
@@ -62,10 +62,6 @@ def ask_gpus(run: Run = run, *, thorough: bool = True) -> Gpus:
 
 def _query(run: Run, fields: tuple[str, ...]) -> Ran:
     return run(["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv"], TIMEOUT_S)
-
-
-def _first_line(text: str) -> str:
-    return next((line.strip() for line in text.splitlines() if line.strip()), "")
 
 
 def detect_profile(

@@ -35,7 +35,10 @@ def ask_docker(run: Run, environ: Mapping[str, str]) -> Docker:
     compose = run(["docker", "compose", "version", "--short"], TIMEOUT_S)
     version = compose.out.strip().lstrip("v") if compose.code == 0 else None
     facts = _object(info.out)
-    error = _first(facts.get("ServerErrors")) or (None if info.code == 0 else _last(info.text))
+    errors = facts.get("ServerErrors")
+    error = str(errors[0]) if isinstance(errors, list) and errors else ""
+    if info.code:
+        error = error or info.lines[-1].strip()
     if error or not facts.get("ServerVersion"):
         return Docker(
             client=True,
@@ -71,14 +74,6 @@ def _object(text: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _first(value: Any) -> str | None:
-    return str(value[0]) if isinstance(value, list) and value else None
-
-
-def _last(text: str) -> str:
-    return next((line.strip() for line in reversed(text.splitlines()) if line.strip()), "")
 
 
 def ask_port(port: int) -> tuple[bool | None, str | None]:

@@ -24,6 +24,11 @@ class Ran(NamedTuple):
         """Both outputs: nvidia-smi complains on stdout, others on stderr."""
         return f"{self.out}\n{self.err}".strip()
 
+    @property
+    def lines(self) -> list[str]:
+        """The lines of both outputs; an empty one where there are none."""
+        return self.text.splitlines() or [""]
+
 
 Run = Callable[[Sequence[str], float], Ran]
 

@@ -26,7 +26,7 @@ from deployctl.spec.load import complaint
 CHART_FOLDER = "chart"
 
 # Said even where it is the chart's own: a newer chart must not change what runs.
-_SAID = {"engine": ("version", "image", "args"), "model": ("id",), "gpu": ("count",)}
+_SAID = {"engine.version", "engine.image", "engine.args", "model.id", "gpu.count"}
 # Host memory, GiB: a worker's own (Python, CUDA context, pinned buffers) and the API server's.
 _WORKER_GIB, _SERVER_GIB = 4.0, 6.0
 # Compiled code and a second revision beside the first, GiB.
@@ -76,7 +76,7 @@ def helm_values(
     overrides: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The values of a plan that differ from the chart's own; raises as `render_helm` does."""
-    _refuse_what_no_pod_can(plan, profile)
+    _refuse_impossible_pod(plan, profile)
     merged = merge(_of_plan(plan, spec, profile), overrides or {})
     values = _validated(merged)
     if plan.model_local and not (values.model.claim or values.model.host_path):
@@ -88,8 +88,7 @@ def helm_values(
         )
     _refuse_together(values)
     full, default = (v.model_dump(mode="json", by_alias=True) for v in (values, Values()))
-    said = {section: {key: full[section][key] for key in keys} for section, keys in _SAID.items()}
-    return _ordered(merge(said, _difference(full, default)), full)
+    return _difference(full, default)
 
 
 def _refuse_together(values: Values) -> None:
@@ -107,18 +106,7 @@ def _refuse_together(values: Values) -> None:
         )
 
 
-def _ordered(said: Mapping[str, Any], full: Mapping[str, Any]) -> dict[str, Any]:
-    """In the order of the chart's values.yaml; what is taken away last."""
-    out: dict[str, Any] = {}
-    for key in [*full, *(key for key in said if key not in full)]:
-        if key in said:
-            item, inner = said[key], full.get(key)
-            both = isinstance(item, Mapping) and isinstance(inner, Mapping)
-            out[key] = _ordered(item, inner) if both else item  # type: ignore[arg-type]
-    return out
-
-
-def _refuse_what_no_pod_can(plan: ServingPlan, profile: GpuProfile) -> None:
+def _refuse_impossible_pod(plan: ServingPlan, profile: GpuProfile) -> None:
     world = plan.world_size
     if plan.accelerator == "cuda" and world > profile.max_per_host:
         raise PlanRefusedError(
@@ -249,16 +237,18 @@ def _validated(document: dict[str, Any]) -> Values:
         ) from error
 
 
-def _difference(value: Mapping[str, Any], default: Mapping[str, Any]) -> dict[str, Any]:
+def _difference(
+    value: Mapping[str, Any], default: Mapping[str, Any], path: str = ""
+) -> dict[str, Any]:
     """What must be said over the defaults; null takes a key of theirs away, as Helm reads it."""
     out: dict[str, Any] = {}
     for key, item in value.items():
         old = default.get(key)
         if isinstance(item, Mapping) and isinstance(old, Mapping):
-            inner = _difference(item, old)
+            inner = _difference(item, old, f"{path}{key}.")
             if inner:
                 out[key] = inner
-        elif key not in default or item != old:
+        elif key not in default or item != old or path + key in _SAID:
             out[key] = item
     out.update({key: None for key in default if key not in value})
     return out
