@@ -24,7 +24,7 @@ all are told at once.
 {{- $refused = append $refused (printf "download.image: %s: latest is another image tomorrow; pin a release or a digest" $v.download.image) }}
 {{- end }}
 {{- if and $v.model.claim $v.model.hostPath }}
-{{- $refused = append $refused (printf "model: claim and hostPath are both set; a checkpoint lies in one place") }}
+{{- $refused = append $refused (printf "model: claim and hostPath are both set; name one of them") }}
 {{- end }}
 {{- if and $fromHub (not (regexMatch "^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$" $v.model.id)) }}
 {{- $refused = append $refused (printf "model.id: \"%s\" is no Hub id; for a folder name its claim or hostPath" $v.model.id) }}

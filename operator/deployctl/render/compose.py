@@ -1,7 +1,7 @@
 """ServingPlan -> the bundle of target `docker`: a Compose project.
 
 What runs is the plan's engine with the plan's arguments; this room adds where the model, the
-caches and the secrets are, and how the container is fenced in.
+caches and the secrets are, and how the container is confined.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ REVISION_VARIABLE = "DEPLOYCTL_REVISION"
 _HUB, _CACHE, _SECRETS = "/cache/hub", "/cache/vllm", "/run/secrets"
 _CACHES = {"hub": _HUB, "vllm": _CACHE}  # named volumes: they outlive releases
 _EVERYWHERE, _LOOPBACK = "0.0.0.0", "127.0.0.1"  # noqa: S104  only with `expose`, and then keyed
-_FENCE: dict[str, Any] = {
+_SECURITY: dict[str, Any] = {
     "user": f"{UID}:{UID}",
     "cap_drop": ["ALL"],
     "security_opt": ["no-new-privileges:true"],
@@ -109,7 +109,7 @@ def _engine(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
             }
         ],
         "volumes": _mounts(plan),
-        **_FENCE,
+        **_SECURITY,
         # NVIDIA's hook writes the driver's libraries into the root while the container starts.
         "read_only": not cuda,
         # Not noexec: compilers put the libraries they make into /tmp and load them.
@@ -162,7 +162,7 @@ def _cache_owner(plan: ServingPlan) -> dict[str, Any]:
         "entrypoint": ["chown", f"{UID}:{UID}"],
         "command": list(_CACHES.values()),
         "volumes": [_volume(name, path) for name, path in _CACHES.items()],
-        **_FENCE,
+        **_SECURITY,
         "user": "0:0",
         "cap_add": ["CHOWN"],
         "read_only": True,

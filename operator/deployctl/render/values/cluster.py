@@ -45,7 +45,7 @@ class Prometheus(Peer):
 class Egress(Section):
     """What the engine may reach. Only the Hub by default, and no metadata service."""
 
-    hub: bool = Field(True, description="HTTPS to the world, for the Hub, while it downloads.")
+    hub: bool = Field(True, description="HTTPS to the internet, for the Hub, while it downloads.")
     blocked: list[Annotated[str, Field(pattern=_CIDR, max_length=50)]] = Field(
         [
             "169.254.0.0/16",
@@ -78,7 +78,7 @@ class NetworkPolicy(Section):
 
 
 class Ingress(Section):
-    """An Ingress whose time-outs leave streams alone."""
+    """An Ingress whose time-outs do not cut streams."""
 
     enabled: bool = Field(False, description="Make an Ingress. Only /v1 is published.")
     class_name: ObjectName = Field("", description="[default: the cluster's]")
@@ -143,46 +143,44 @@ class Autoscaling(Section):
         "none",
         description="keda asks Prometheus itself; hpa needs an adapter that serves pod metrics.",
     )
-    min_replicas: int = Field(1, ge=1, le=1000, description="At least.")
-    max_replicas: int = Field(2, ge=1, le=1000, description="At most: the cards there are.")
+    min_replicas: int = Field(1, ge=1, le=1000, description="Fewest replicas.")
+    max_replicas: int = Field(2, ge=1, le=1000, description="Most replicas: as cards allow.")
     prometheus_url: Url = Field("", description="Required by keda.")
     prometheus_selector: Line = Field(
         "",
         description="Labels of our series. [default: namespace and pod, as the operator's "
         "monitors set them]",
     )
-    running_per_replica: int = Field(
-        16, ge=1, le=100000, description="Requests that run at once in one replica."
-    )
-    waiting_per_replica: int = Field(
-        5, ge=1, le=100000, description="Requests that wait for one replica."
-    )
+    running_per_replica: int = Field(16, ge=1, le=100000, description="Target: running requests.")
+    waiting_per_replica: int = Field(5, ge=1, le=100000, description="Target: waiting requests.")
     kv_cache_percent: int = Field(
-        0, ge=0, le=100, description="Mean use of the KV cache, by keda; 0 leaves it out."
+        0, ge=0, le=100, description="Target: mean use of the KV cache (keda); 0: not used."
     )
-    polling_seconds: int = Field(15, ge=1, le=3600, description="Between two looks (keda).")
+    polling_seconds: int = Field(15, ge=1, le=3600, description="Between two queries (keda).")
     scale_down_seconds: int = Field(
-        300, ge=0, le=3600, description="The load must be low this long: a start is expensive."
+        300, ge=0, le=3600, description="How long the load must be low: a start is expensive."
     )
 
 
 class Router(Section):
     """The upstream vllm-router: a plain Service would scatter what a prefix cache holds."""
 
-    enabled: bool = Field(False, description="Put it before the replicas.")
+    enabled: bool = Field(False, description="Put a router before the replicas.")
     policy: Literal["prefixAware", "session", "roundRobin"] = Field(
         "prefixAware",
-        description="prefixAware: to whom has the prompt's beginning cached; session: by the "
-        "header X-Session-ID; roundRobin.",
+        description="prefixAware: to a replica that has the prompt's prefix cached; session: by "
+        "the header X-Session-ID; roundRobin.",
     )
     image: Image = Field(ROUTER_IMAGE, description="Image, pinned.")
-    replicas: int = Field(2, ge=1, le=100, description="Each keeps its own picture of caches.")
+    replicas: int = Field(
+        2, ge=1, le=100, description="Routers; each keeps its own record of caches."
+    )
     port: int = Field(8080, ge=1024, le=65535, description="Port the router listens on.")
     metrics_port: int = Field(29000, ge=1024, le=65535, description="Port of its metrics.")
-    cpu: Quantity = Field("500m", min_length=1, description="Request.")
-    memory: Quantity = Field("1Gi", min_length=1, description="Request and limit.")
+    cpu: Quantity = Field("500m", min_length=1, description="CPU request.")
+    memory: Quantity = Field("1Gi", min_length=1, description="Memory request and limit.")
     request_timeout_seconds: int = Field(
-        3600, ge=1, le=86400, description="Longest answer, streams included."
+        3600, ge=1, le=86400, description="For the longest answer, streams included."
     )
 
 

@@ -53,7 +53,7 @@ class EngineSection(Section):
 
 
 class Model(Section):
-    """Which checkpoint, and where it lies."""
+    """Which checkpoint, and where it is."""
 
     id: Line = Field(
         "Qwen/Qwen2.5-7B-Instruct-AWQ",
@@ -111,7 +111,7 @@ class Cache(Section):
         {}, description="On the claim, e.g. helm.sh/resource-policy: keep."
     )
     ephemeral_size: Quantity = Field(
-        "50Gi", min_length=1, description="Room on the node when there is no claim."
+        "50Gi", min_length=1, description="Space on the node when there is no claim."
     )
 
 
@@ -120,8 +120,8 @@ class Download(Section):
 
     enabled: bool = Field(False, description="Needs a cache that several nodes can write.")
     image: Image | Literal[""] = Field("", description="[default: the engine's]")
-    cpu: Quantity = Field("1", min_length=1, description="Request.")
-    memory: Quantity = Field("4Gi", min_length=1, description="Request and limit.")
+    cpu: Quantity = Field("1", min_length=1, description="CPU request.")
+    memory: Quantity = Field("4Gi", min_length=1, description="Memory request and limit.")
 
 
 class Gpu(Section):
@@ -139,12 +139,12 @@ class Gpu(Section):
 class Resources(Section):
     """What a replica needs beside its cards."""
 
-    cpu: Quantity = Field("4", min_length=1, description="Request.")
+    cpu: Quantity = Field("4", min_length=1, description="CPU request.")
     cpu_limit: Quantity = Field(
-        "", description="[default: none, for throttling stalls the engine's loop]"
+        "", description="CPU limit. [default: none: throttling stalls the engine]"
     )
-    memory: Quantity = Field("24Gi", min_length=1, description="Request.")
-    memory_limit: Quantity = Field("", description="[default: the request]")
+    memory: Quantity = Field("24Gi", min_length=1, description="Memory request.")
+    memory_limit: Quantity = Field("", description="Memory limit. [default: the request]")
     shared_memory: Quantity = Field(
         "1Gi", min_length=1, description="Size of shared memory, for NCCL; counts as memory."
     )
@@ -162,7 +162,7 @@ class Security(Section):
 
 
 class TolerationSection(Section):
-    """A taint that pods may be put on."""
+    """A taint that pods tolerate."""
 
     key: Line = Field("", description="Key of the taint.")
     operator: Literal["Exists", "Equal"] = Field("Exists", description="How it is compared.")
@@ -180,11 +180,11 @@ class Scheduling(Section):
         max_length=50,
         description="Label sets of nodes with the right card; a node must have one of them.",
     )
-    node_selector: Labels = Field({}, description="Labels that a node must have besides.")
+    node_selector: Labels = Field({}, description="Further labels that a node must have.")
     tolerations: list[TolerationSection] = Field(
         [TolerationSection(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")],
         max_length=50,
-        description="Taints that are no obstacle.",
+        description="Taints that pods tolerate.",
     )
     affinity: dict[str, Any] = Field(
         {}, description="Kubernetes' own affinity, instead of gpuNodes."
@@ -202,10 +202,10 @@ class Probes(Section):
     """When a pod counts as started, ready and alive."""
 
     startup_seconds: int = Field(
-        600, ge=30, le=86400, description="Loading may take this long: the plan's budget."
+        600, ge=30, le=86400, description="Loading may take as long: the plan's start-up budget."
     )
     timeout_seconds: Seconds = Field(
-        15, description="For one answer: a saturated engine answers late, and is not ill."
+        15, description="For one answer: a saturated engine is slow, not broken."
     )
     liveness_period_seconds: Seconds = Field(15, description="Between liveness probes.")
     liveness_failures: int = Field(10, ge=1, le=1000, description="In a row, before a restart.")
@@ -224,10 +224,10 @@ class Drain(Section):
     """How a pod ends without losing requests."""
 
     pre_stop_seconds: int = Field(
-        15, ge=0, le=600, description="Wait until no new request comes, before the engine is told."
+        15, ge=0, le=600, description="Wait before SIGTERM, until no new request is routed here."
     )
     grace_period_seconds: int = Field(
-        75, ge=30, le=86400, description="From the first word to the kill; requests get the rest."
+        75, ge=30, le=86400, description="From preStop to SIGKILL; requests get what is left."
     )
 
 
@@ -235,13 +235,13 @@ class RolloutSection(Section):
     """How pods are replaced."""
 
     max_surge: Share = Field(
-        0, description="Pods more than replicas: each needs cards of its own. 1 if there are some."
+        0, description="Pods above replicas: each needs its own cards. 1 where some are free."
     )
-    max_unavailable: Share = Field(1, description="Pods fewer than replicas.")
+    max_unavailable: Share = Field(1, description="Pods below replicas.")
 
 
 class DisruptionBudget(Section):
-    """What a node's drain may take at once."""
+    """How many pods the drain of a node may evict at once."""
 
     enabled: bool = Field(True, description="Make a PodDisruptionBudget.")
-    max_unavailable: int = Field(1, ge=1, le=100, description="Pods at once.")
+    max_unavailable: int = Field(1, ge=1, le=100, description="Pods evicted at once.")
