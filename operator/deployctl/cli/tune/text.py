@@ -9,8 +9,8 @@ from rich.text import Text
 
 from deployctl.cli.console import out
 from deployctl.operations.tune.answer import TuneOutcome
-from deployctl.reports import tuning_wording as words
-from deployctl.reports.tuning_view import StudyView
+from deployctl.tuning.report import wording as words
+from deployctl.tuning.report.view import StudyView
 from deployctl.units import duration
 
 SHOWN = 8  # configurations; the others are in the report
@@ -60,10 +60,9 @@ def render(view: StudyView) -> Iterator[RenderableType]:
             table.add_row(Text(each.name, style="bold"), each.baseline, each.winner, each.change)
         yield table
         yield Text()
-    for failure in view.failures:
-        yield Text.assemble(
-            ("failed     ", "red"), f"{failure.candidate}: {failure.kind}: {failure.reason}"
-        )
+    for tried, failure in view.failures:
+        told = f"{tried}: {failure.kind}: {failure.reason}"
+        yield Text.assemble(("failed     ", "red"), told)
     usd = words.cost(view, view.spent_s)
     money = "" if usd is None else f", about ${usd:.2f}"
     yield Text.assemble(("Spent      ", "bold"), f"{duration(view.spent_s)} of the server{money}")

@@ -8,15 +8,13 @@ from deployctl.events import Tell
 from deployctl.files import write_text
 from deployctl.operations.measure.gate import job_summary
 from deployctl.operations.tune.inputs import StudyInputs
-from deployctl.reports import tuning
-from deployctl.reports.tuning_view import StudyView
-from deployctl.tuning import overlay
+from deployctl.tuning import overlay, report
 from deployctl.tuning.bench import Answer
 from deployctl.tuning.events import Done, Restarted
 from deployctl.tuning.recommendation import FILE, Measured, Recommendation
+from deployctl.tuning.report.view import StudyView, study_view
 from deployctl.tuning.study import Study
 from deployctl.tuning.trial import Configuration, Failure
-from deployctl.tuning.view import study_view
 
 DOCUMENT_VERSION = 1
 REPORT, SUMMARY = "report.html", "summary.md"
@@ -71,7 +69,6 @@ def conclude(study: Study, inputs: StudyInputs, answer: Answer, tell: Tell) -> T
     Raises:
         StateError: they cannot be written; the study itself is whole.
     """
-    header = study.header
     found = measured(study, inputs, answer)
     recommendation = Recommendation.from_answer(answer, found)
     recommendation.write(study.folder / FILE)
@@ -79,13 +76,11 @@ def conclude(study: Study, inputs: StudyInputs, answer: Answer, tell: Tell) -> T
         answer,
         [(done.step, done.result) for done in study.done],
         found,
-        title=header.service,
-        parameters=header.parameters,
-        budget_s=header.budget_s,
-        usd_per_hour=header.usd_per_hour,
+        inputs.problem,
+        title=study.header.service,
     )
-    markdown = tuning.markdown(view)
-    write_text(study.folder / REPORT, tuning.html(view))
+    markdown = report.markdown(view)
+    write_text(study.folder / REPORT, report.html(view))
     write_text(study.folder / SUMMARY, markdown)
     job_summary(markdown, tell)
     return TuneOutcome(document(study, answer, recommendation), view)

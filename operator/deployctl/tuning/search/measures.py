@@ -4,10 +4,8 @@ Everything is compared as a *worth*, where more is better whatever the goal: req
 tokens a second, 1 ÷ seconds, tokens a dollar. `objective` turns it back into the goal's unit.
 """
 
-import math
-
 from deployctl.tuning.bench import Problem
-from deployctl.tuning.trial import Goal, Load, Observation
+from deployctl.tuning.trial import Load, Observation
 
 SERVED = 0.9  # of an offered rate; what serves less is beyond its capacity
 _LATENCIES = ("e2e_p95_s", "ttft_p95_s", "itl_p95_s", "e2e_p50_s", "ttft_p50_s", "itl_p50_s")
@@ -77,27 +75,8 @@ def objective(problem: Problem, value: float) -> float:
     return value
 
 
-def unit(problem: Problem) -> str:
-    """Of `objective`."""
-    cost = "$/M output tokens" if problem.usd_per_hour else "GPU-s/M output tokens"
-    units: dict[Goal, str] = {
-        "goodput": "requests/s",
-        "throughput": "output tokens/s",
-        "latency": "s",
-        "cost": cost,
-    }
-    return units[problem.goal]
-
-
 def at(load: Load, value: float) -> Load:
     """The same kind of load; users are whole, and at least one."""
     if load.kind == "users":
         return Load("users", float(max(1, round(value))))
     return Load("rate", float(f"{value:.4g}"))
-
-
-def logit(value: float, count: int) -> float:
-    """Of a share, kept finite by what so many requests can tell."""
-    edge = 0.5 / max(count, 1)
-    value = min(1 - edge, max(edge, value))
-    return math.log(value / (1 - value))

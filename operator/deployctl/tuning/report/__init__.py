@@ -1,13 +1,13 @@
-"""A tuning study as one HTML file that needs no network, and as markdown."""
+"""Reports of a study: one HTML file that needs no network, and markdown."""
 
 from pathlib import Path
 
-from deployctl.reports import tuning_wording as words
-from deployctl.reports.tuning_view import StudyView
 from deployctl.reports.wording import plain
+from deployctl.tuning.report import wording as words
+from deployctl.tuning.report.view import StudyView
 from deployctl.units import duration
 
-_TEMPLATE = Path(__file__).with_name("tuning.html.j2")
+_TEMPLATE = Path(__file__).with_name("report.html.j2")
 SHOWN = 8  # configurations in markdown; the others are in the HTML file
 
 
@@ -16,7 +16,8 @@ def html(view: StudyView) -> str:
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
 
-    from deployctl.reports import load_html, plots_tuning
+    from deployctl.reports import load_html
+    from deployctl.tuning.report import plots
 
     environment = Environment(autoescape=True, undefined=StrictUndefined)
     template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
@@ -33,10 +34,10 @@ def html(view: StudyView) -> str:
         priced=any(row.usd for row in phases),
         budget=words.budget(view),
         # Our own SVG: matplotlib escapes the text in it.
-        pareto=Markup(plots_tuning.pareto(view)),  # noqa: S704
-        effects=Markup(plots_tuning.effects(view)),  # noqa: S704
-        against=Markup(plots_tuning.against(view)),  # noqa: S704
-        timeline=Markup(plots_tuning.timeline(view)),  # noqa: S704
+        pareto=Markup(plots.pareto(view)),  # noqa: S704
+        effects=Markup(plots.effects(view)),  # noqa: S704
+        against=Markup(plots.against(view)),  # noqa: S704
+        timeline=Markup(plots.timeline(view)),  # noqa: S704
     )
 
 
@@ -59,7 +60,8 @@ def markdown(view: StudyView) -> str:
             lines.append(f"\n… and {len(every) - SHOWN} more, in the report")
         lines.append("")
     lines += [
-        f"- **{plain(f.candidate)}** failed: {f.kind}: {plain(f.reason)}" for f in view.failures
+        f"- **{plain(str(tried))}** failed: {failure.kind}: {plain(failure.reason)}"
+        for tried, failure in view.failures
     ]
     lines.append(f"- {duration(view.spent_s)} of the server's time")
     lines += [f"- {plain(note)}" for note in view.notes]

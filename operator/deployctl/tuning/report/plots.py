@@ -8,8 +8,9 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from deployctl.reports.plotstyle import BLUE, FAINT, GREEN, INK, ORANGE, RED, STYLE, svg
-from deployctl.reports.tuning_view import CandidateView, EventView, RunView, StudyView
-from deployctl.reports.tuning_wording import PHASES, decisive
+from deployctl.tuning.report.view import CandidateView, EventView, StudyView
+from deployctl.tuning.report.wording import PHASES, decisive
+from deployctl.tuning.trial import Load, Observation
 
 GREY = "#94a3b8"
 # Colour, mark, size, layer
@@ -63,10 +64,10 @@ def _points(view: StudyView, field: str) -> list[_Point]:
     """Means over the runs of a configuration at one load."""
     found: list[_Point] = []
     for candidate in view.candidates:
-        loads: dict[str, list[RunView]] = defaultdict(list)
+        loads: dict[Load, list[Observation]] = defaultdict(list)
         for run in candidate.runs:
-            if getattr(run, field) is not None:
-                loads[run.load].append(run)
+            if getattr(run.seen, field) is not None:
+                loads[run.seen.load].append(run.seen)
         for runs in loads.values():
             tokens = sum(r.output_tokens_per_s for r in runs) / len(runs)
             late = sum(getattr(r, field) for r in runs) / len(runs) * 1000
@@ -213,9 +214,9 @@ def against(view: StudyView) -> str:
 
 def _interval(axes: Any, y: float, candidate: CandidateView) -> None:
     color, mark, size, _ = _ROLES[candidate.role]
-    if candidate.low is not None and candidate.high is not None:
+    if candidate.interval is not None:
         axes.plot(
-            [candidate.low, candidate.high], [y, y], color=color, linewidth=7, alpha=0.28,
+            candidate.interval, [y, y], color=color, linewidth=7, alpha=0.28,
             solid_capstyle="round",
         )  # fmt: skip
     runs = [r.value for r in decisive(candidate) if r.value is not None]

@@ -1,10 +1,11 @@
 """A tuning study in words and rows, the same for the terminal, markdown and HTML. Pure."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import NamedTuple
 
-from deployctl.reports.tuning_view import CandidateView, RunView, StudyView
 from deployctl.reports.wording import number
+from deployctl.tuning.report.view import CandidateView, RunView, StudyView
 from deployctl.units import duration
 
 TONES = {
@@ -102,13 +103,14 @@ def amount(view: StudyView, value: float | None) -> str:
 
 def interval(view: StudyView, candidate: CandidateView) -> str:
     """The 95% interval of a configuration."""
-    if candidate.low is None or candidate.high is None:
+    if candidate.interval is None:
         return ""
+    write: Callable[[float], str] = number
     if view.goal == "latency":
-        return f"{_time(candidate.low)} to {_time(candidate.high)}"
-    if view.goal == "cost":
-        return f"{_price(view, candidate.low)} to {_price(view, candidate.high)}"
-    return f"{number(candidate.low)} to {number(candidate.high)}"
+        write = _time
+    elif view.goal == "cost":
+        write = partial(_price, view)
+    return " to ".join(map(write, candidate.interval))
 
 
 def _price(view: StudyView, value: float) -> str:
@@ -149,8 +151,8 @@ def candidates(view: StudyView) -> list[CandidateRow]:
             role="" if c.role == "other" else c.role,
             objective=amount(view, c.objective),
             interval=interval(view, c),
-            load=c.load or "",
-            slo=words[c.slo_met],
+            load=str(c.standing.load or ""),
+            slo=words[c.standing.slo_met],
             runs=len(c.runs),
         )
         for c in view.candidates
@@ -170,7 +172,8 @@ def comparison(view: StudyView) -> list[FigureRow]:
             continue
         change = f"{after / before:.2f}×" if before and after else ""
         rows.append(FigureRow(name, _or_dash(before, write), _or_dash(after, write), change))
-    rows.append(FigureRow("at", base.load or "–", best.load or "–", ""))
+    at, best_at = base.standing.load or "–", best.standing.load or "–"
+    rows.append(FigureRow("at", str(at), str(best_at), ""))
     rows.append(FigureRow("runs", str(len(one)), str(len(other)), ""))
     return rows
 
@@ -181,7 +184,8 @@ def _or_dash(value: float | None, write: Callable[[float], str]) -> str:
 
 def decisive(candidate: CandidateView) -> tuple[RunView, ...]:
     """The runs that a configuration's figure is most likely of: at its load, the finals first."""
-    at = [r for r in candidate.runs if candidate.load in (None, r.load)] or list(candidate.runs)
+    load = candidate.standing.load
+    at = [r for r in candidate.runs if load in (None, r.seen.load)] or list(candidate.runs)
     finals = [r for r in at if r.phase in ("final", "baseline", "drift")]
     return tuple(finals or at)
 
@@ -198,7 +202,7 @@ def _ratio(base: CandidateView, best: CandidateView) -> str:
 
 
 def _mean(runs: Sequence[RunView], field: str) -> float | None:
-    values = [v for run in runs if (v := getattr(run, field)) is not None]
+    values = [v for run in runs if (v := getattr(run.seen, field)) is not None]
     return sum(values) / len(values) if values else None
 
 

@@ -9,13 +9,11 @@ import pytest
 from rich.console import Console
 
 from deployctl.cli.tune.text import render
-from deployctl.reports import (
-    plots_tuning,
-    tuning,
-    tuning_wording,
-)
-from deployctl.tuning.bench import Answer, Parameter, Standing
+from deployctl.tuning import report
+from deployctl.tuning.bench import Answer, Parameter, Problem, Standing
 from deployctl.tuning.recommendation import Hardware, Measured
+from deployctl.tuning.report import plots, wording
+from deployctl.tuning.report.view import study_view
 from deployctl.tuning.trial import (
     Configuration,
     Failure,
@@ -26,7 +24,6 @@ from deployctl.tuning.trial import (
     Start,
     Started,
 )
-from deployctl.tuning.view import study_view
 
 EVIL = '<script>alert("x")</script>|`*'
 BASE = Configuration()
@@ -81,10 +78,10 @@ def view(verdict="winner", goal="goodput", winner=True, evil=EVIL, events=True, 
         ),
         (f"note {evil}",),
     )  # fmt: skip
-    return study_view(
-        answer, done if events else [], measured, title=f"tiny {evil}", parameters=PARAMETERS,
-        budget_s=600, usd_per_hour=price,
-    )  # fmt: skip
+    problem = Problem(
+        goal, PARAMETERS, 600, None, 7, Load("rate", 1), has_slo=True, gpus=2, usd_per_hour=price
+    )
+    return study_view(answer, done if events else [], measured, problem, title=f"tiny {evil}")
 
 
 class Tags(HTMLParser):
@@ -111,7 +108,7 @@ class Tags(HTMLParser):
 
 
 def page(seen):
-    text = tuning.html(seen)
+    text = report.html(seen)
     tags = Tags()
     tags.feed(text)
     assert tags.open == []
@@ -141,7 +138,7 @@ def test_the_view_keeps_every_fact():
     assert seen.events[2].begun_s == 80.0
     assert seen.spent_s == 40 * 3 + 50 + 61 + 4 * 40 + 30
     # A failure is told once; what the planner refused was no step, and is told too.
-    assert [(f.candidate, f.kind) for f in seen.failures] == [
+    assert [(str(tried), failure.kind) for tried, failure in seen.failures] == [
         ("gpu_memory_utilization=0.98", "out_of_memory"),
         ("tensor_parallel_size=3", "refused_by_plan"),
     ]
@@ -176,16 +173,16 @@ def test_the_page_needs_nothing_and_shows_all_of_it():
 )
 def test_every_verdict_for_every_goal_can_be_told(verdict, winner, goal, price):
     seen = view(verdict, goal, winner, evil="x", price=price)
-    assert tuning_wording.headline(seen) in terminal(seen, 400)
-    assert tuning_wording.headline(seen).replace("_", r"\_") in tuning.markdown(seen)
+    assert wording.headline(seen) in terminal(seen, 400)
+    assert wording.headline(seen).replace("_", r"\_") in report.markdown(seen)
 
 
 def test_a_study_that_tried_nothing_else_does_not_speak_of_noise():
     seen = view("no_clear_winner", "goodput", False)
-    assert "within the noise" in tuning_wording.headline(seen)
+    assert "within the noise" in wording.headline(seen)
     alone = tuple(c for c in seen.candidates if c.role == "baseline")
     alone = replace(seen, candidates=alone)
-    assert tuning_wording.headline(alone).startswith("Nothing but the service as it is")
+    assert wording.headline(alone).startswith("Nothing but the service as it is")
 
 
 @pytest.mark.parametrize("verdict", ["nothing_feasible", "interrupted"])
@@ -194,33 +191,33 @@ def test_a_study_that_had_measured_nothing(verdict):
     empty = replace(seen, candidates=(), failures=(), notes=(), parameters=(), improvement=None)
     _, tags = page(empty)
     assert "svg" not in tags.seen
-    assert tuning_wording.phases(empty) == []
+    assert wording.phases(empty) == []
     assert terminal(empty)
-    assert tuning.markdown(empty)
+    assert report.markdown(empty)
 
 
 def test_what_the_engine_said_is_no_markup():
     assert EVIL not in page(view())[0]
-    assert "<script>" not in tuning.markdown(view())
+    assert "<script>" not in report.markdown(view())
 
 
 def test_the_same_study_gives_the_same_bytes():
-    assert tuning.html(view()) == tuning.html(view())
+    assert report.html(view()) == report.html(view())
 
 
 def test_the_front_is_of_those_that_no_other_beats():
     points = [(1, 5, "a", True), (2, 3, "b", True), (2, 9, "c", True), (3, 4, "d", True)]
-    assert [p[2] for p in plots_tuning.front(points)] == ["b", "d"]
+    assert [p[2] for p in plots.front(points)] == ["b", "d"]
 
 
 def test_less_is_better_where_it_is():
     seen = view(goal="cost")
-    assert "cost better by a factor of 1.50" in tuning_wording.headline(seen)
+    assert "cost better by a factor of 1.50" in wording.headline(seen)
     assert not seen.more_is_better
 
 
 def test_the_phases_add_up():
-    rows = tuning_wording.phases(view())
+    rows = wording.phases(view())
     assert [row.name for row in rows][-1] == "in all"
     assert sum(row.starts for row in rows[:-1]) == rows[-1].starts == 5
     assert sum(row.runs for row in rows[:-1]) == rows[-1].runs == 5
