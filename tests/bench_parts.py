@@ -3,7 +3,9 @@
 import dataclasses
 
 from deployctl.endpoint import Endpoint
+from deployctl.load import gate
 from deployctl.load import slo as slos
+from deployctl.load.locust import Ended
 from deployctl.load.run import Measurement
 from deployctl.load.summary import summarize
 from deployctl.spec import ServiceSpec
@@ -138,10 +140,10 @@ class World:
         ]
         report = WorkerReport("w", 0.0, 11.0, len(samples), [], [])
         result = summarize(
-            setup, samples, [report], lost=0, started="", tools={}, interrupted=self.interrupted,
+            setup, samples, [report], lost=0, started="", tools={}, ended=Ended(self.interrupted),
             server=None,
         )  # fmt: skip
-        judged = slos.evaluate(slo, samples, result.window_s) if slo else None
+        judged = gate.evaluate(slo, samples, result.window_s) if slo else None
         verdicts = [*result.verdicts, *self.verdicts]
         result = dataclasses.replace(result, slo=judged, verdicts=verdicts)
         return Measurement(result, samples, [], folder)

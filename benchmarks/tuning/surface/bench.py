@@ -22,7 +22,7 @@ from benchmarks.tuning.surface.truth import (
 )
 
 from deployctl.load.intervals import needed
-from deployctl.load.search import Held
+from deployctl.load.limit import Held
 from deployctl.tuning.trial import Configuration, Failure, Invalid, Load, Observation, Started
 
 # Standard deviation of a log-normal's percentile on a logarithmic scale, in spreads ÷ √n:

@@ -6,7 +6,6 @@ import typer
 
 from deployctl.cli.console import Output, answer_json, out, tell
 from deployctl.cli.options import OutputOption
-from deployctl.errors import InputError, SloMissedError
 
 if TYPE_CHECKING:
     from deployctl_loadtest.comparison import Comparison
@@ -50,47 +49,14 @@ def command(
     open loop and a closed one) are refused, unless --anyway is given. The
     model and the server may differ: they are what is compared.
     """
-    from deployctl.load import compare, results
-    from deployctl.operations.measure.gate import job_summary
-    from deployctl.reports import comparison as words
+    from deployctl.operations.measure.compare import compare_folders, enforce
 
-    allowed = _share(threshold)
-    a = compare.Side("A", before, results.runs(before))
-    b = compare.Side("B", after, results.runs(after))
-    found = compare.differences(a, b)
-    if found and not anyway:
-        raise InputError(
-            f"the two load tests asked for different things: {'; '.join(found)}",
-            where=f"{before} and {after}",
-            hint="measure again with the same flags, or give --anyway",
-        )
-    answer = compare.compare(a, b, allowed)
+    answer = compare_folders(before, after, threshold=threshold, other_tests=anyway, tell=tell)
     if output is Output.json:
         answer_json(answer.to_dict())
     else:
         _print(answer)
-    job_summary(words.markdown(answer), tell)
-    if not answer.passed:
-        raise SloMissedError(
-            words.conclusion(answer),
-            where=f"{before} and {after}",
-            hint="each run's report.html shows when"
-            if not answer.spoilt
-            else "repeat the load test that is spoilt",
-        )
-
-
-def _share(text: str) -> float:
-    import re
-
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", text.strip())
-    if match is None:
-        raise InputError(
-            f"{text!r} is no percentage", where="--threshold", hint="write for example 5%"
-        )
-    if not match[2]:
-        raise InputError(f"{text} has no unit", where="--threshold", hint=f"write {text.strip()}%")
-    return float(match[1]) / 100
+    enforce(answer)
 
 
 def _print(answer: "Comparison") -> None:

@@ -7,7 +7,7 @@ that is late is late for its own requests.
 import errno
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from deployctl.load import aggregate, schedule
 from deployctl_loadtest.result import Client, Latency, Setup, Verdict
@@ -120,64 +120,51 @@ def workers_needed(
     return max(workers + 1, math.ceil(workers * used / CPU_GOAL / max(sent, 0.01)))
 
 
-def verdicts(setup: Setup, latency: Latency, client: Client) -> list[Verdict]:
+def verdicts(setup: Setup, latency: Latency, client: Client) -> Iterator[Verdict]:
     """What to know of the client."""
-    found: list[Verdict] = []
     if client.died and len(client.died) < setup.workers:
-        found.append(
-            Verdict(
-                "bad",
-                "worker_died",
-                f"{len(client.died)} of {setup.workers} load processes were killed, or crashed: "
-                f"{'; '.join(client.died)}. What they had not handed over is missing, and so is "
-                "their load from then on.",
-            )
+        yield Verdict(
+            "bad",
+            "worker_died",
+            f"{len(client.died)} of {setup.workers} load processes were killed, or crashed: "
+            f"{'; '.join(client.died)}. What they had not handed over is missing, and so is "
+            "their load from then on.",
         )
     elif client.died:
-        found.append(
-            Verdict(
-                "bad",
-                "client_died",
-                "The load process was killed, or crashed, before the end: this is what it had "
-                "written until then.",
-            )
+        yield Verdict(
+            "bad",
+            "client_died",
+            "The load process was killed, or crashed, before the end: this is what it had "
+            "written until then.",
         )
     if client.exhausted:
-        found.append(
-            Verdict(
-                "bad",
-                "client_exhausted",
-                f"For {client.exhausted:,} requests the client's machine had no open file (ulimit "
-                "-n) or no port left: they are told as refused, and the server never saw them. "
-                "Ask for less at once, or from several machines.",
-            )
+        yield Verdict(
+            "bad",
+            "client_exhausted",
+            f"For {client.exhausted:,} requests the client's machine had no open file (ulimit "
+            "-n) or no port left: they are told as refused, and the server never saw them. "
+            "Ask for less at once, or from several machines.",
         )
     if client.lost_samples:
-        found.append(
-            Verdict("bad", "samples_lost", f"{client.lost_samples} raw samples were lost.")
-        )
+        yield Verdict("bad", "samples_lost", f"{client.lost_samples} raw samples were lost.")
     if client.workers_needed is not None:
         less = "fewer users" if setup.mode == "closed" else "a lower rate"
-        found.append(
-            Verdict(
-                "bad",
-                "client_bottleneck",
-                f"The client was the bottleneck: its process used {client.cpu_mean or 0:.0%} of a "
-                f"core on average, {client.cpu_peak or 0:.0%} at worst. The figures say how fast "
-                f"the client is; {client.workers_needed} processes (--workers) on as many free "
-                f"cores would do, or {less}, or shorter answers.",
-            )
+        yield Verdict(
+            "bad",
+            "client_bottleneck",
+            f"The client was the bottleneck: its process used {client.cpu_mean or 0:.0%} of a "
+            f"core on average, {client.cpu_peak or 0:.0%} at worst. The figures say how fast "
+            f"the client is; {client.workers_needed} processes (--workers) on as many free "
+            f"cores would do, or {less}, or shorter answers.",
         )
     elif client.lag_p99_s is not None and client.lag_p99_s > LAG_LIMIT_S:
         typical = latency.itl_s.mean if latency.itl_s else 0.0
         serious = client.lag_p99_s > LAG_SHARE_OF_ITL * typical
-        found.append(
-            Verdict(
-                "warning" if serious else "note",
-                "client_late",
-                f"The client was woken up to {client.lag_p99_s * 1000:.0f} ms late (p99) though "
-                f"its CPU use was {client.cpu_mean or 0:.0%}: something else keeps this machine's "
-                "cores busy, and that delay is in the latencies. Run the client elsewhere.",
-            )
+        yield Verdict(
+            "warning" if serious else "note",
+            "client_late",
+            f"The client was woken up to {client.lag_p99_s * 1000:.0f} ms late (p99) though "
+            f"its CPU use was {client.cpu_mean or 0:.0%}: something else keeps this machine's "
+            "cores busy, and that delay is in the latencies. Run the client elsewhere.",
         )
-    return [*found, *schedule.verdicts(setup, latency, client)]
+    yield from schedule.verdicts(setup, latency, client)

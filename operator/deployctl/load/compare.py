@@ -1,7 +1,7 @@
 """Two sides of load tests: what differs, how sure that is, and whether it got worse. Pure.
 
-A side is one run or several of the same test. `estimates` has what one run says, `contrast`
-how two sides differ. What differs from one run to the next is known only where a side has
+A side is one run or several of the same test. `estimates` has what one run says, and how two
+sides differ. What differs from one run to the next is known only where a side has
 several; so changes below `FLOOR` are called none.
 """
 
@@ -10,8 +10,9 @@ import math
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
-from deployctl.load import contrast, estimates, slo
-from deployctl.load.estimates import CONFIDENCE, Estimate, Run
+from deployctl.load import estimates, slo
+from deployctl.load.estimates import CONFIDENCE, RunEstimate
+from deployctl.load.folder import SavedRun
 from deployctl_loadtest.comparison import VERSION, Comparison, Difference, Measure
 from deployctl_loadtest.result import Setup
 
@@ -39,9 +40,9 @@ class Side(NamedTuple):
 
     letter: str
     given: str
-    runs: Sequence[Run]
+    runs: Sequence[SavedRun]
 
-    def labelled(self) -> list[tuple[str, Run]]:
+    def labelled(self) -> list[tuple[str, SavedRun]]:
         """The runs with what they are called: A, or A1, A2, …"""
         if len(self.runs) == 1:
             return [(self.letter, self.runs[0])]
@@ -195,14 +196,14 @@ def _measure(
     unit: Literal["s", "1/s", "share"],
     better: Literal["lower", "higher"],
     threshold: float,
-    before: Sequence[Estimate | None],
-    after: Sequence[Estimate | None],
+    before: Sequence[RunEstimate | None],
+    after: Sequence[RunEstimate | None],
 ) -> Measure:
     """The two sides' runs of one measure, those that have it."""
     old, new = ([each for each in side if each is not None] for side in (before, after))
-    found: contrast.Contrast | None = None
+    found: estimates.Contrast | None = None
     if old and new:
-        found = contrast.shares(old, new) if unit == "share" else contrast.ratio(old, new)
+        found = estimates.shares(old, new) if unit == "share" else estimates.ratio(old, new)
     verdict: Difference = "no clear difference"
     regression = False
     if found is not None:
@@ -235,7 +236,7 @@ def _errors(a: Side, b: Side, threshold: float) -> Measure:
     return _measure("error_rate", "share", "lower", threshold, old, new)
 
 
-def _plain_mean(side: Sequence[Estimate]) -> float | None:
+def _plain_mean(side: Sequence[RunEstimate]) -> float | None:
     return round(sum(each.value for each in side) / len(side), 6) if side else None
 
 

@@ -1,21 +1,26 @@
-"""Gate: whether a result may pass for one that holds its SLO. Pure."""
+"""Whether a run holds its SLO, by the intervals of its percentiles, and may pass a gate. Pure."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Literal
 
-from deployctl.load import slo
-from deployctl_loadtest.result import Gate, LoadResult, Objective
+from deployctl.load import aggregate, intervals
+from deployctl.load.slo import Slo, Term, at_least, goodput, met, value_of
+from deployctl_loadtest.result import Gate, LoadResult, Objective, SloResult
 from deployctl_loadtest.sample import Sample
 from deployctl_loadtest.series import Limit
 
+_RANK = {"missed": 0, "unresolved": 1, "met": 2}
+
 
 def hold(
-    result: LoadResult, samples: Sequence[Sample], level: slo.Slo | None, *, gated: bool = False
+    result: LoadResult, samples: Sequence[Sample], level: Slo | None, *, gated: bool = False
 ) -> LoadResult:
     """The result with its SLO judged; and the gate's answer, if one was asked for."""
     if level is None:
         return result
-    result = replace(result, slo=slo.evaluate(level, samples, result.window_s))
+    result = replace(result, slo=evaluate(level, samples, result.window_s))
     return replace(result, gate=judge(result)) if gated else result
 
 
@@ -34,7 +39,7 @@ def judge(result: LoadResult) -> Gate:
     if not result.requests.ok and not reasons:
         reasons.append("no_success: no request succeeded")
     if result.slo is not None:
-        reasons += [tell(o) for o in result.slo.objectives if not _passes(o)]
+        reasons += [tell(o) for o in result.slo.objectives if not passes(o)]
     return Gate(passed=not reasons, reasons=reasons)
 
 
@@ -48,7 +53,8 @@ def judge_search(limit: Limit) -> Gate:
     return Gate(passed=limit.answered, reasons=[] if limit.answered else [limit.text])
 
 
-def _passes(objective: Objective) -> bool:
+def passes(objective: Objective) -> bool:
+    """Whether it is met, or unresolved with its value within the limit."""
     if objective.verdict == "unresolved":
         return objective.value is not None and objective.value <= objective.limit
     return objective.verdict == "met"
@@ -80,3 +86,137 @@ def _time(seconds: float) -> str:
 
 def _percent(share: float) -> str:
     return f"{share * 100:.3g}%"
+
+
+def evaluate(slo: Slo, samples: Sequence[Sample], window: tuple[float, float]) -> SloResult:
+    """Holds the samples against the SLO. `warmup` must be marked in them.
+
+    `window` is the measured time, in seconds from the run's start.
+    """
+    measured = [sample for sample in samples if not sample.warmup]
+    objectives = [
+        _error_rate(term, measured) if term.measure is None else _percentile(term, measured)
+        for term in slo.terms
+    ]
+    decided = met(slo, samples)
+    return SloResult(
+        text=slo.text,
+        verdict=min((o.verdict for o in objectives), key=lambda verdict: _RANK[verdict]),
+        objectives=objectives,
+        good=sum(decided),
+        good_share=round(sum(decided) / len(decided), 6) if decided else None,
+        goodput_per_s=goodput(slo, samples, window).value,
+    )
+
+
+def _percentile(term: Term, measured: Sequence[Sample]) -> Objective:
+    groups: list[list[float]] = []
+    failed = cut = 0
+    for sample in measured:
+        assert term.measure is not None
+        if sample.outcome == "ok":
+            if term.measure == "itl":
+                groups.append(sample.chunk_gaps_s)
+            elif (value := value_of(sample, term.measure)) is not None:
+                groups.append([value])
+        elif term.measure == "itl":
+            continue
+        elif sample.failed:
+            groups.append([math.inf])
+            failed += 1
+        elif (least := at_least(sample, term.measure)) > term.limit:
+            groups.append([least])
+            cut += 1
+    ordered = sorted(value for group in groups for value in group)
+    value = _linear(ordered, term.share)
+    bounds = intervals.quantile(groups, term.share, ordered=ordered)
+    if value is not None:
+        bounds = bounds.around(value)
+    # To the microsecond that is reported, so that the figures say why the verdict is what it is.
+    bounds = intervals.Interval(round(bounds.low, 6), round(bounds.high, 6))
+    verdict: Literal["met", "missed", "unresolved"] = "unresolved"
+    if ordered and bounds.low > term.limit:
+        verdict = "missed"
+    elif ordered and bounds.high <= term.limit:
+        verdict = "met"
+    note = _why_unresolved(term, groups, len(ordered)) if verdict == "unresolved" else None
+    return Objective(
+        name=term.name,
+        limit=term.limit,
+        value=_finite(value),
+        low=_finite(bounds.low),
+        high=_finite(bounds.high),
+        confidence=intervals.CONFIDENCE,
+        samples=len(ordered),
+        failed=failed,
+        cut=cut,
+        verdict=verdict,
+        note=note,
+    )
+
+
+def _why_unresolved(term: Term, groups: list[list[float]], count: int) -> str:
+    if not count:
+        return "nothing was measured"
+    needed = intervals.needed(term.share)
+    worth = intervals.worth(groups, term.share)
+    if worth >= needed:
+        return "the interval holds the limit: measure longer"
+    if count == worth:
+        return f"{count:,} values bound no p{term.share * 100:g}: it takes {needed:,}"
+    return (
+        f"{count:,} values that resemble their neighbours are worth {worth:,} independent ones, "
+        f"and it takes {needed:,} to bound a p{term.share * 100:g}"
+    )
+
+
+def _linear(ordered: Sequence[float], share: float) -> float | None:
+    if not ordered:
+        return None
+    # Between a number and infinity nothing can be interpolated: take the upper, unless the
+    # percentile is the number itself.
+    position = share * (len(ordered) - 1)
+    if math.isinf(ordered[math.ceil(position)]):
+        return math.inf
+    if position.is_integer():
+        return ordered[int(position)]
+    return aggregate.percentile(ordered, share)
+
+
+def _error_rate(term: Term, measured: Sequence[Sample]) -> Objective:
+    """Failed ÷ (failed + ok). What the run's end cut is neither."""
+    ended = [sample for sample in measured if sample.outcome != "incomplete"]
+    failed = sum(sample.failed for sample in ended)
+    bounds = intervals.proportion([(int(sample.failed), 1) for sample in ended])
+    verdict: Literal["met", "missed", "unresolved"] = "unresolved"
+    note = None
+    if ended and bounds.low > term.limit:
+        verdict = "missed"
+    elif ended and bounds.high <= term.limit:
+        verdict = "met"
+    elif not ended:
+        note = "nothing was measured"
+    elif not term.limit:
+        note = "no number of requests shows that none would ever fail"
+    elif not failed:
+        least = intervals.needed(1 - term.limit)
+        note = f"no failure seen, but {least:,} requests without one are needed to show it"
+    else:
+        note = "the interval holds the limit: measure longer"
+    return Objective(
+        name=term.name,
+        limit=term.limit,
+        value=round(failed / len(ended), 6) if ended else None,
+        low=round(bounds.low, 6) if ended else None,
+        high=round(bounds.high, 6) if ended else None,
+        confidence=intervals.CONFIDENCE,
+        samples=len(ended),
+        failed=failed,
+        cut=0,
+        verdict=verdict,
+        note=note,
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    return None if value is None or math.isinf(value) else round(value, 6)

@@ -1,16 +1,21 @@
-"""Whether a measured load is within what a service holds, and the answer of a search. Pure."""
+"""The highest load at which an SLO holds: a search by doubling, then bisection. Pure.
+
+Each measurement answers yes, no or unclear. What is unclear is measured again, longer, up to
+a limit; what stays unclear ends the search there: between a load that certainly held and one
+that certainly did not, there is then a gap, and the answer says so rather than guess.
+"""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Literal
+from collections.abc import Callable, Mapping, Sequence
+from typing import Literal, NamedTuple
 
 from deployctl.load.gate import tell
-from deployctl.load.search import Found, Held
 from deployctl.load.slo import Goodput
 from deployctl_loadtest.result import LoadResult
 from deployctl_loadtest.sample import Sample
 from deployctl_loadtest.series import Limit, Point, Variable
 
+Held = Literal["yes", "no", "unclear", "client"]  # client: the client itself could not
 # A queue that grows: more under way at the end than at half time, by this share of what came in
 # between, and by more than chance makes of it (three standard deviations of a Poisson count).
 _GROWTH, _CHANCE = 0.05, 3.0
@@ -19,6 +24,100 @@ _CLIENT = (
     *("client_bottleneck", "client_died", "worker_died", "samples_lost"),
     *("sent_late", "rate_missed", "client_exhausted"),
 )
+
+
+class SearchResult(NamedTuple):
+    """Where a search ended. Loads as they were given to `measure`."""
+
+    status: Literal["found", "unresolved", "never_held", "not_reached", "client_limited"]
+    holds: float | None
+    breaks: float | None
+
+
+def find(
+    measure: Callable[[float, int], Held],
+    *,
+    start: float,
+    highest: float,
+    precision: float = 0.1,
+    whole: bool = False,
+    attempts: int = 3,
+) -> SearchResult:
+    """Searches from `start` up.
+
+    Args:
+        measure: measures a load; its second argument is the attempt, 1 and up: each further
+            one should be longer than the one before.
+        highest: never measures above it.
+        precision: ends where `breaks` is at most this share above `holds`.
+        whole: loads are whole numbers (users).
+        attempts: how often an unclear load is measured.
+    """
+
+    def ask(load: float) -> Held:
+        for attempt in range(1, attempts + 1):
+            answer = measure(load, attempt)
+            if answer != "unclear":
+                return answer
+        return "unclear"
+
+    holds: float | None = None
+    breaks: float | None = None
+    load = min(start, highest)
+    while breaks is None:
+        answer = ask(load)
+        if answer == "client":
+            return SearchResult("client_limited", holds, None)
+        if answer == "unclear":
+            return SearchResult("unresolved", holds, None)
+        if answer == "yes":
+            holds = load
+            if load >= highest:
+                return SearchResult("not_reached", holds, None)
+            load = min(load * 2, highest)
+        else:
+            breaks = load
+    if holds is None:
+        return _downwards(ask, breaks, precision, whole)
+    return _between(ask, holds, breaks, precision, whole)
+
+
+def _downwards(
+    ask: Callable[[float], Held], breaks: float, precision: float, whole: bool
+) -> SearchResult:
+    """The first load was too high already: halve until one holds, a thousandth at the least."""
+    least = 1.0 if whole else breaks / 1024
+    while True:
+        load = max(1.0, float(int(breaks / 2))) if whole else breaks / 2
+        if load >= breaks or load < least:
+            return SearchResult("never_held", None, breaks)
+        answer = ask(load)
+        if answer == "client":
+            return SearchResult("client_limited", None, breaks)
+        if answer == "unclear":
+            return SearchResult("unresolved", None, breaks)
+        if answer == "yes":
+            return _between(ask, load, breaks, precision, whole)
+        breaks = load
+
+
+def _between(
+    ask: Callable[[float], Held], holds: float, breaks: float, precision: float, whole: bool
+) -> SearchResult:
+    while breaks > holds * (1 + precision) and not (whole and breaks - holds <= 1):
+        middle = (holds + breaks) / 2
+        if whole:
+            middle = float(int(middle))
+        answer = ask(middle)
+        if answer == "client":
+            return SearchResult("client_limited", holds, breaks)
+        if answer == "unclear":
+            return SearchResult("unresolved", holds, breaks)
+        if answer == "yes":
+            holds = middle
+        else:
+            breaks = middle
+    return SearchResult("found", holds, breaks)
 
 
 def decide(result: LoadResult, samples: Sequence[Sample]) -> tuple[Held, str]:
@@ -63,23 +162,23 @@ def growth(samples: Sequence[Sample], window: tuple[float, float]) -> int:
 
 
 def answer(
-    found: Found | None,
+    end: SearchResult | None,
     slo: str,
     variable: Variable,
     points: Sequence[Point],
     good: Mapping[float, Goodput],
 ) -> Limit:
-    """The answer in figures and a sentence. `found` is None for a search that was interrupted.
+    """The answer in figures and a sentence. `end` is None for a search that was interrupted.
 
     `good` has the goodput by load.
     """
     status: Literal[
         "found", "unresolved", "never_held", "not_reached", "client_limited", "interrupted"
-    ] = "interrupted" if found is None else found.status
+    ] = "interrupted" if end is None else end.status
     held = [p.value for p in points if p.held == "yes"]
     failed = [p.value for p in points if p.held == "no"]
-    holds = found.holds if found else max(held, default=None)
-    breaks = found.breaks if found else min(failed, default=None)
+    holds = end.holds if end else max(held, default=None)
+    breaks = end.breaks if end else min(failed, default=None)
     value, low, high = (None, None, None) if holds is None else good.get(holds, (None,) * 3)
     unit = "users" if variable == "users" else "requests/s"
     most = f"The SLO {slo} held at {holds:g} {unit}" if holds is not None else ""

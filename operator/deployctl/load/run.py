@@ -11,7 +11,7 @@ from deployctl import files
 from deployctl.endpoint import Endpoint
 from deployctl.errors import StateError
 from deployctl.events import Event, Tell, silent
-from deployctl.load import command, folder, gate, locust, server, summary, timeline, tokenizer
+from deployctl.load import folder, gate, locust, server, summary, timeline, tokenizer
 from deployctl.load.slo import Slo
 from deployctl_loadtest import writer
 from deployctl_loadtest.result import LoadResult, ServerMoment, Setup
@@ -64,7 +64,7 @@ def run(
     tell(Event("phase", announcement(setup), setup))
     if (vocabulary := tokenizer.learn(endpoint, setup)) is not None:
         setup = dataclasses.replace(setup, prompt_lengths="exact")
-        _save(vocabulary, where / command.VOCABULARY)
+        _save(vocabulary, where / locust.VOCABULARY)
     watch = server.watch(endpoint, setup.cut_s + setup.duration_s)
     with watch:
         apart_s = time.monotonic() - time.time()
@@ -85,8 +85,7 @@ def run(
         lost=lost,
         started=now.isoformat(timespec="seconds"),
         tools={name: importlib.metadata.version(name) for name in _TOOLS},
-        interrupted=ended.interrupted,
-        unwritten=ended.unwritten,
+        ended=ended,
         server=server.server(
             watch.seen,
             moments,

@@ -4,7 +4,7 @@ The schedule is a function of what was asked for, so it is made again here: what
 sent (because it was behind, or killed) left no sample, and would not be missed otherwise.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 
 from deployctl_loadtest import arrivals, trace
@@ -69,9 +69,8 @@ def achieved_rate(samples: Sequence[Sample], window: tuple[float, float]) -> flo
     return round(sent / (end - begin), 4)
 
 
-def verdicts(setup: Setup, latency: Latency, client: Client) -> list[Verdict]:
+def verdicts(setup: Setup, latency: Latency, client: Client) -> Iterator[Verdict]:
     """What to know of how the load came."""
-    found: list[Verdict] = []
     asked = f"the {setup.rate:g} requests/s" if setup.rate is not None else "what was"
     missing = (client.due or 0) - (client.sent or 0)
     share = max(MISSING_LIMIT, min(MOMENT_LIMIT, MOMENT_S / setup.duration_s))
@@ -79,35 +78,28 @@ def verdicts(setup: Setup, latency: Latency, client: Client) -> list[Verdict]:
     told = f"{client.sent:,} of {client.due:,} requests that were due were sent" if short else ""
     if client.dropped:
         since = "" if client.first_drop_s is None else f", from {client.first_drop_s:.0f} s on"
-        found.append(
-            Verdict(
-                "bad",
-                "arrivals_dropped",
-                f"{client.dropped:,} requests were due and not sent, because too many were under "
-                f"way{since}: the server cannot hold this rate. Until then the load was what was "
-                "asked for, and less after it.",
-            )
+        yield Verdict(
+            "bad",
+            "arrivals_dropped",
+            f"{client.dropped:,} requests were due and not sent, because too many were under "
+            f"way{since}: the server cannot hold this rate. Until then the load was what was "
+            "asked for, and less after it.",
         )
     elif short:
         why = "the client did not keep up: more load processes (--workers), or a lower rate"
         if client.died:
             told = f"{client.sent:,} of {client.due:,} requests that were due are known to be sent"
             why = "what killed load processes had still to send was not taken over by others"
-        found.append(
-            Verdict(
-                "bad", "rate_missed", f"The load was less than {asked} asked for: {told}; {why}."
-            )
+        yield Verdict(
+            "bad", "rate_missed", f"The load was less than {asked} asked for: {told}; {why}."
         )
     late = client.lateness_p99_s
     if late is not None and late > LATENESS_LIMIT_S:
         typical = latency.ttft_s.p50 if latency.ttft_s else 0.0
         serious = late > LATENESS_SHARE_OF_TTFT * typical
-        found.append(
-            Verdict(
-                "warning" if serious else "note",
-                "sent_late",
-                f"Requests were sent up to {late * 1000:.0f} ms after they were due (p99, by the "
-                "client's fault); latencies count from when they were due.",
-            )
+        yield Verdict(
+            "warning" if serious else "note",
+            "sent_late",
+            f"Requests were sent up to {late * 1000:.0f} ms after they were due (p99, by the "
+            "client's fault); latencies count from when they were due.",
         )
-    return found

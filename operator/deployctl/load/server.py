@@ -1,48 +1,121 @@
 """The server's own figures of a load test: /metrics before, during and after."""
 
-from collections.abc import Sequence
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
 from itertools import pairwise
+from types import TracebackType
+from typing import Generic, TypeVar
 
 from deployctl import metrics
 from deployctl.endpoint import Endpoint
 from deployctl.errors import TargetError
-from deployctl.load import agreement
-from deployctl.load.watch import Watch, every
+from deployctl.load import aggregate
 from deployctl.metrics import Snapshot, between
-from deployctl_loadtest.result import Server, ServerMoment
+from deployctl_loadtest.result import Agreement, Server, ServerMoment
 from deployctl_loadtest.sample import Sample
 
-# For one look. Late is better than never: it is stamped with when it was asked.
-_PATIENCE_S = 15.0
+# For one scrape. Late is better than never: it is stamped with when it was asked.
+_TIMEOUT_S = 15.0
+AT_MOST = 600  # scrapes a run: enough for a plot, and little work for the server
+LAST_TRIES = 2  # without a last scrape, all that was seen is of a part
+_SHARES = (0.5, 0.95)  # that client and server are compared at
+_ONE_EACH = 1.05  # tokens a chunk: above it, gaps between chunks are none between tokens
+
+Answer = TypeVar("Answer")
+Buckets = Sequence[tuple[float, float]]  # (upper bound in seconds, count at or below)
+
+
+def every(planned_s: float) -> float:
+    """Seconds between two scrapes of a run of that length."""
+    return max(1.0, planned_s / AT_MOST)
+
+
+class Watch(Generic[Answer]):
+    """Asks once at its beginning, every `every_s` seconds in a thread, and once at its end.
+
+    `ask` returns None when there is no answer just then; if that is so at the beginning, it is
+    asked no more; at the end up to `LAST_TRIES` times, and `to_the_end` says whether there was an
+    answer then. Answers are in `seen`, as (seconds of a monotonic clock, answer). Each is stamped
+    with the clock when it was asked, for an answer takes its time.
+    """
+
+    def __init__(
+        self,
+        ask: Callable[[], Answer | None],
+        every_s: float,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        wait: Callable[[float], bool] | None = None,
+    ) -> None:
+        self.seen: list[tuple[float, Answer]] = []
+        self.to_the_end = False
+        self._ask = ask
+        self._every_s = every_s
+        self._clock = clock
+        self._stop = threading.Event()
+        self._wait = wait or self._stop.wait
+        self._thread: threading.Thread | None = None
+
+    def __enter__(self) -> "Watch[Answer]":
+        self._once()
+        if self.seen:
+            self._thread = threading.Thread(target=self._run, name="watch", daemon=True)
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._thread is None:
+            return
+        self._stop.set()
+        self._thread.join()
+        self.to_the_end = any(self._once() for _ in range(LAST_TRIES))
+
+    def _run(self) -> None:
+        while not self._wait(self._every_s):
+            self._once()
+
+    def _once(self) -> bool:
+        at = self._clock()
+        answer = self._ask()
+        if answer is not None:
+            self.seen.append((at, answer))
+        return answer is not None
 
 
 def watch(endpoint: Endpoint, planned_s: float) -> Watch[Snapshot]:
     """Watches the service's /metrics; sees nothing if it has none: other engines are welcome."""
     verify = endpoint.trust()
 
-    def look() -> Snapshot | None:
+    def scrape() -> Snapshot | None:
         try:
             return metrics.scrape(
                 endpoint.url,
                 endpoint.api_key,
-                timeout=_PATIENCE_S,
+                timeout=_TIMEOUT_S,
                 headers=endpoint.headers,
                 verify=verify,
             )
         except TargetError:
             return None
 
-    return Watch(look, every(planned_s))
+    return Watch(scrape, every(planned_s))
 
 
 def moments(seen: Sequence[tuple[float, Snapshot]], started_s: float) -> list[ServerMoment]:
     """What happened between each scrape and the next. `started_s`: the run's start on the
     watch's clock."""
-    found = []
+    made = []
     for (_, earlier), (at, now) in pairwise(seen):
         delta = between(earlier, now)
         ttft, itl = delta.ttft, delta.itl
-        found.append(
+        made.append(
             ServerMoment(
                 at_s=round(at - started_s, 3),
                 running=now.running,
@@ -56,12 +129,12 @@ def moments(seen: Sequence[tuple[float, Snapshot]], started_s: float) -> list[Se
                 itl_mean_s=_round(itl.mean()) if itl else None,
             )
         )
-    return found
+    return made
 
 
 def server(
     seen: Sequence[tuple[float, Snapshot]],
-    looks: Sequence[ServerMoment],
+    moments: Sequence[ServerMoment],
     samples: Sequence[Sample],
     window: tuple[float, float],
     *,
@@ -69,7 +142,7 @@ def server(
 ) -> Server | None:
     """The run as the server saw it; None where it does not tell.
 
-    `to_the_end`: whether the last look was after the run's end.
+    `to_the_end`: whether the last scrape was after the run's end.
     """
     if len(seen) < 2:
         return None
@@ -77,10 +150,10 @@ def server(
     restarted = any(between(a, b).restarted for (_, a), (_, b) in pairwise(seen))
     if delta.generation_tokens is None or delta.prompt_tokens is None:
         return None
-    inside = [look for look in looks if window[0] <= look.at_s <= window[1]]
-    running = [look.running for look in inside if look.running is not None]
-    waiting = [look.waiting for look in inside if look.waiting is not None]
-    usage = [look.kv_cache_usage for look in inside if look.kv_cache_usage is not None]
+    inside = [m for m in moments if window[0] <= m.at_s <= window[1]]
+    running = [m.running for m in inside if m.running is not None]
+    waiting = [m.waiting for m in inside if m.waiting is not None]
+    usage = [m.kv_cache_usage for m in inside if m.kv_cache_usage is not None]
     return Server(
         output_tokens=round(delta.generation_tokens),
         input_tokens=round(delta.prompt_tokens),
@@ -97,11 +170,63 @@ def server(
         to_the_end=to_the_end,
         agreement=[]
         if restarted or not to_the_end
-        else agreement.compare(
+        else agreements(
             samples,
             delta.ttft.buckets if delta.ttft else None,
             delta.itl.buckets if delta.itl else None,
         ),
+    )
+
+
+def agreements(
+    samples: Sequence[Sample], ttft: Buckets | None, itl: Buckets | None
+) -> list[Agreement]:
+    """The client's figures held against the server's own histograms.
+
+    A histogram says only in which bucket a percentile lies. The client agrees if its own lies in
+    that bucket or within the bucket's width of it: what a server counts begins after its front end
+    has read the request, and ends before the network.
+
+    TTFT and ITL of the whole run: everything that the server saw too, failures included.
+    """
+    seen = [sample for sample in samples if sample.ttft_s is not None]
+    firsts = [
+        # The server's clock starts when the request comes, however late it was sent.
+        (sample.ttft_s or 0.0) - (sample.started_at_s - sample.begun_at_s)
+        for sample in seen
+    ]
+    compared = _percentiles("ttft", firsts, ttft)
+    if aggregate.tokens_a_chunk(seen) <= _ONE_EACH:
+        compared += _percentiles("itl", [gap for s in seen for gap in s.chunk_gaps_s], itl)
+    return compared
+
+
+def _percentiles(name: str, values: list[float], buckets: Buckets | None) -> list[Agreement]:
+    if not values or not buckets or buckets[-1][1] <= 0:
+        return []
+    values.sort()
+    return [_agreement(f"{name}_p{share * 100:g}", values, buckets, share) for share in _SHARES]
+
+
+def _agreement(name: str, ordered: list[float], buckets: Buckets, share: float) -> Agreement:
+    rank = share * buckets[-1][1]
+    index = next(i for i, (_, count) in enumerate(buckets) if count >= rank)
+    low = buckets[index - 1][0] if index else 0.0
+    high = buckets[index][0]
+    client = aggregate.percentile(ordered, share)
+    width = high - low
+    if math.isinf(high):
+        gap, agrees = min(0.0, client - low), client >= low
+    else:
+        gap = client - min(max(client, low), high)
+        agrees = abs(gap) <= width
+    return Agreement(
+        name=name,
+        client_s=round(client, 6),
+        server_low_s=low,
+        server_high_s=None if math.isinf(high) else high,
+        gap_s=round(gap, 6),
+        agrees=agrees,
     )
 
 

@@ -5,7 +5,6 @@ failed never had its answer, so it is over any limit; one cut by the run's end c
 over the limit by then. Gaps (ITL) are those of the requests that succeeded, pooled.
 """
 
-import math
 import re
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
@@ -13,13 +12,11 @@ from typing import Literal, NamedTuple
 from deployctl import units
 from deployctl.errors import InputError
 from deployctl.load import aggregate, intervals
-from deployctl_loadtest.result import Objective, SloResult
 from deployctl_loadtest.sample import Sample
 
 Measure = Literal["ttft", "itl", "tpot", "e2e"]
 _TERM = re.compile(r"(ttft|itl|tpot|e2e)_p(\d{1,2}(?:\.\d+)?)")
 _EXAMPLE = "write for example --slo ttft_p95=500ms,itl_p99=50ms,error_rate=0.1%"
-_RANK = {"missed": 0, "unresolved": 1, "met": 2}
 
 
 class Term(NamedTuple):
@@ -80,7 +77,7 @@ def _term(name: str, limit: str, where: str) -> Term:
     except ValueError as error:
         raise InputError(str(error), where=where) from error
     if seconds <= 0:
-        raise InputError("nothing takes no time", where=where, hint="give a limit above 0")
+        raise InputError("a limit must be above 0 s", where=where)
     measure: Measure = match[1]  # type: ignore[assignment]
     return Term(name, measure, share, seconds)
 
@@ -95,27 +92,6 @@ def _share(text: str, where: str) -> float:
     return share
 
 
-def evaluate(slo: Slo, samples: Sequence[Sample], window: tuple[float, float]) -> SloResult:
-    """Holds the samples against the SLO. `warmup` must be marked in them.
-
-    `window` is the measured time, in seconds from the run's start.
-    """
-    measured = [sample for sample in samples if not sample.warmup]
-    objectives = [
-        _error_rate(term, measured) if term.measure is None else _percentile(term, measured)
-        for term in slo.terms
-    ]
-    decided = met(slo, samples)
-    return SloResult(
-        text=slo.text,
-        verdict=min((o.verdict for o in objectives), key=lambda verdict: _RANK[verdict]),
-        objectives=objectives,
-        good=sum(decided),
-        good_share=round(sum(decided) / len(decided), 6) if decided else None,
-        goodput_per_s=goodput(slo, samples, window).value,
-    )
-
-
 def meets(slo: Slo, sample: Sample) -> bool:
     """Whether one request met every objective. Of its gaps (ITL), its own percentile counts."""
     if sample.outcome != "ok":
@@ -127,7 +103,7 @@ def meets(slo: Slo, sample: Sample) -> bool:
         elif term.measure is None:
             continue
         else:
-            value = _value(sample, term.measure)
+            value = value_of(sample, term.measure)
         if value is not None and value > term.limit:
             return False
     return True
@@ -173,130 +149,18 @@ def goodput(slo: Slo, samples: Sequence[Sample], window: tuple[float, float]) ->
 
 def _is_over(slo: Slo, cut: Sample) -> bool:
     return any(
-        term.measure not in (None, "itl") and _at_least(cut, term.measure) > term.limit
+        term.measure not in (None, "itl") and at_least(cut, term.measure) > term.limit
         for term in slo.terms
     )
 
 
-def _value(sample: Sample, measure: Measure) -> float | None:
+def value_of(sample: Sample, measure: Measure) -> float | None:
+    """A request's own, in seconds; ITL has none."""
     return {"ttft": sample.ttft_s, "tpot": sample.tpot_s, "e2e": sample.e2e_s}.get(measure)
 
 
-def _percentile(term: Term, measured: Sequence[Sample]) -> Objective:
-    groups: list[list[float]] = []
-    failed = cut = 0
-    for sample in measured:
-        assert term.measure is not None
-        if sample.outcome == "ok":
-            if term.measure == "itl":
-                groups.append(sample.chunk_gaps_s)
-            elif (value := _value(sample, term.measure)) is not None:
-                groups.append([value])
-        elif term.measure == "itl":
-            continue
-        elif sample.failed:
-            groups.append([math.inf])
-            failed += 1
-        elif (least := _at_least(sample, term.measure)) > term.limit:
-            groups.append([least])
-            cut += 1
-    ordered = sorted(value for group in groups for value in group)
-    value = _linear(ordered, term.share)
-    bounds = intervals.quantile(groups, term.share, ordered=ordered)
-    if value is not None:
-        bounds = bounds.around(value)
-    # To the microsecond that is reported, so that the figures say why the verdict is what it is.
-    bounds = intervals.Interval(round(bounds.low, 6), round(bounds.high, 6))
-    verdict: Literal["met", "missed", "unresolved"] = "unresolved"
-    if ordered and bounds.low > term.limit:
-        verdict = "missed"
-    elif ordered and bounds.high <= term.limit:
-        verdict = "met"
-    note = _why_unresolved(term, groups, len(ordered)) if verdict == "unresolved" else None
-    return Objective(
-        name=term.name,
-        limit=term.limit,
-        value=_finite(value),
-        low=_finite(bounds.low),
-        high=_finite(bounds.high),
-        confidence=intervals.CONFIDENCE,
-        samples=len(ordered),
-        failed=failed,
-        cut=cut,
-        verdict=verdict,
-        note=note,
-    )
-
-
-def _why_unresolved(term: Term, groups: list[list[float]], count: int) -> str:
-    if not count:
-        return "nothing was measured"
-    needed = intervals.needed(term.share)
-    worth = intervals.worth(groups, term.share)
-    if worth >= needed:
-        return "the interval holds the limit: measure longer"
-    if count == worth:
-        return f"{count:,} values bound no p{term.share * 100:g}: it takes {needed:,}"
-    return (
-        f"{count:,} values that resemble their neighbours are worth {worth:,} independent ones, "
-        f"and it takes {needed:,} to bound a p{term.share * 100:g}"
-    )
-
-
-def _at_least(sample: Sample, measure: Measure) -> float:
+def at_least(sample: Sample, measure: Measure) -> float:
     """What a request cut by the end had taken by then: its true value is no less."""
     if measure == "ttft":
         return sample.duration_s if sample.ttft_s is None else sample.ttft_s
     return sample.duration_s if measure == "e2e" else 0.0
-
-
-def _linear(ordered: Sequence[float], share: float) -> float | None:
-    if not ordered:
-        return None
-    # Between a number and infinity nothing can be interpolated: take the upper, unless the
-    # percentile is the number itself.
-    position = share * (len(ordered) - 1)
-    if math.isinf(ordered[math.ceil(position)]):
-        return math.inf
-    if position.is_integer():
-        return ordered[int(position)]
-    return aggregate.percentile(ordered, share)
-
-
-def _error_rate(term: Term, measured: Sequence[Sample]) -> Objective:
-    """Failed ÷ (failed + ok). What the run's end cut is neither."""
-    ended = [sample for sample in measured if sample.outcome != "incomplete"]
-    failed = sum(sample.failed for sample in ended)
-    bounds = intervals.proportion([(int(sample.failed), 1) for sample in ended])
-    verdict: Literal["met", "missed", "unresolved"] = "unresolved"
-    note = None
-    if ended and bounds.low > term.limit:
-        verdict = "missed"
-    elif ended and bounds.high <= term.limit:
-        verdict = "met"
-    elif not ended:
-        note = "nothing was measured"
-    elif not term.limit:
-        note = "no number of requests shows that none would ever fail"
-    elif not failed:
-        least = intervals.needed(1 - term.limit)
-        note = f"no failure seen, but {least:,} requests without one are needed to show it"
-    else:
-        note = "the interval holds the limit: measure longer"
-    return Objective(
-        name=term.name,
-        limit=term.limit,
-        value=round(failed / len(ended), 6) if ended else None,
-        low=round(bounds.low, 6) if ended else None,
-        high=round(bounds.high, 6) if ended else None,
-        confidence=intervals.CONFIDENCE,
-        samples=len(ended),
-        failed=failed,
-        cut=0,
-        verdict=verdict,
-        note=note,
-    )
-
-
-def _finite(value: float | None) -> float | None:
-    return None if value is None or math.isinf(value) else round(value, 6)

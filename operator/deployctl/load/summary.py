@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from deployctl.load import aggregate, verdicts
 from deployctl.load import client as clients
+from deployctl.load.locust import TO_THE_END, Ended
 from deployctl_loadtest.result import (
     VERSION,
     Failure,
@@ -25,13 +26,11 @@ def summarize(
     lost: int,
     started: str,
     tools: dict[str, str],
-    interrupted: bool,
     server: Server | None,
-    unwritten: str | None = None,
+    ended: Ended = TO_THE_END,
 ) -> LoadResult:
     """Computes every figure, and marks in `samples` those that the warm-up cuts.
 
-    `unwritten` is why raw samples could not be kept to the end, if they could not.
     `server` comes without `client_output_tokens` known: it is filled in here.
     """
     for sample in samples:
@@ -42,22 +41,22 @@ def summarize(
     latency = aggregate.latency(measured)
     tokens = aggregate.tokens(measured)
     client = clients.describe(setup, samples, reports, window, lost)
-    if unwritten is not None:
+    if ended.unwritten is not None:
         # A process that cannot write its last word was not killed.
         client = replace(client, died=[])
     if server is not None:
         server = replace(server, client_output_tokens=client_output_tokens(samples))
     found = verdicts.judge(
-        setup, requests, latency, tokens, client, server, interrupted=interrupted
+        setup, requests, latency, tokens, client, server, interrupted=ended.interrupted
     )
-    if unwritten is not None:
-        found.insert(0, verdicts.unwritten(unwritten, window[1]))
+    if ended.unwritten is not None:
+        found.insert(0, verdicts.unwritten(ended.unwritten, window[1]))
     return LoadResult(
         version=VERSION,
         started=started,
         tools=tools,
         setup=setup,
-        interrupted=interrupted,
+        interrupted=ended.interrupted,
         window_s=window,
         requests=requests,
         latency=latency,

@@ -1,5 +1,7 @@
 """What to know before the figures are believed. Pure."""
 
+from collections.abc import Iterator
+
 from deployctl.load import client as clients
 from deployctl_loadtest.result import Client, Latency, Requests, Server, Setup, Tokens, Verdict
 
@@ -35,137 +37,108 @@ def unwritten(reason: str, until_s: float) -> Verdict:
     )
 
 
-def _about_requests(setup: Setup, requests: Requests, interrupted: bool) -> list[Verdict]:
-    found: list[Verdict] = []
+def _about_requests(setup: Setup, requests: Requests, interrupted: bool) -> Iterator[Verdict]:
     if interrupted:
-        found.append(
-            Verdict(
-                "warning", "interrupted", "The run was interrupted; this is what it had so far."
-            )
+        yield Verdict(
+            "warning", "interrupted", "The run was interrupted; this is what it had so far."
         )
     if not requests.ok:
-        found.append(
-            Verdict("bad", "no_success", "No request succeeded, so there is no latency to report.")
+        yield Verdict(
+            "bad", "no_success", "No request succeeded, so there is no latency to report."
         )
     elif requests.failed:
         share = requests.failed / (requests.ok + requests.failed)
-        found.append(
-            Verdict(
-                "warning",
-                "failures",
-                f"{requests.failed} of {requests.ok + requests.failed} requests failed "
-                f"({share:.1%}); the latencies are of those that succeeded.",
-            )
+        yield Verdict(
+            "warning",
+            "failures",
+            f"{requests.failed} of {requests.ok + requests.failed} requests failed "
+            f"({share:.1%}); the latencies are of those that succeeded.",
         )
     if 0 < requests.ok < 20:
-        found.append(
-            Verdict(
-                "warning",
-                "few_samples",
-                f"Only {requests.ok} requests were measured: the percentiles are single requests. "
-                "Run longer, or with more users.",
-            )
+        yield Verdict(
+            "warning",
+            "few_samples",
+            f"Only {requests.ok} requests were measured: the percentiles are single requests. "
+            "Run longer, or with more users.",
         )
     elif 20 <= requests.ok < 100:
-        found.append(
-            Verdict(
-                "note",
-                "few_samples",
-                f"{requests.ok} requests: a p99 is about the slowest one. "
-                "For tails, measure 100 or more.",
-            )
+        yield Verdict(
+            "note",
+            "few_samples",
+            f"{requests.ok} requests: a p99 is about the slowest one. "
+            "For tails, measure 100 or more.",
         )
     if requests.incomplete > max(1, 0.25 * requests.total):
         why = f"{setup.duration_s:g} s is short for them"
         if setup.mode != "closed":
             why = f"the server cannot hold this rate, or {why}"
-        found.append(
-            Verdict(
-                "warning",
-                "many_incomplete",
-                f"{requests.incomplete} of {requests.total} requests were still under way at the "
-                f"end: {why}, and the slow ones are missing.",
-            )
+        yield Verdict(
+            "warning",
+            "many_incomplete",
+            f"{requests.incomplete} of {requests.total} requests were still under way at the "
+            f"end: {why}, and the slow ones are missing.",
         )
-    return found
 
 
-def _about_tokens(setup: Setup, tokens: Tokens) -> list[Verdict]:
-    found: list[Verdict] = []
+def _about_tokens(setup: Setup, tokens: Tokens) -> Iterator[Verdict]:
     if tokens.output_mean is None:
-        return found
+        return
     if tokens.counted_by == "chunks":
-        found.append(
-            Verdict(
-                "warning",
-                "no_usage",
-                "The server did not tell every answer's usage: tokens are partly counted as "
-                "chunks, which is too few where a chunk holds several.",
-            )
+        yield Verdict(
+            "warning",
+            "no_usage",
+            "The server did not tell every answer's usage: tokens are partly counted as "
+            "chunks, which is too few where a chunk holds several.",
         )
     elif tokens.per_chunk is not None and tokens.per_chunk > 1.05:
-        found.append(
-            Verdict(
-                "note",
-                "chunk_gaps",
-                f"A chunk holds {tokens.per_chunk:.2f} tokens on average: ITL is the gap between "
-                "chunks. TPOT is per token.",
-            )
+        yield Verdict(
+            "note",
+            "chunk_gaps",
+            f"A chunk holds {tokens.per_chunk:.2f} tokens on average: ITL is the gap between "
+            "chunks. TPOT is per token.",
         )
     if (tokens.coalesced_share or 0) > 0.10:
-        found.append(
-            Verdict(
-                "note",
-                "coalesced",
-                f"{tokens.coalesced_share:.0%} of chunks came in one read with the one before "
-                "(a gap of 0): the server's front end sends in bursts. Judge by TPOT.",
-            )
+        yield Verdict(
+            "note",
+            "coalesced",
+            f"{tokens.coalesced_share:.0%} of chunks came in one read with the one before "
+            "(a gap of 0): the server's front end sends in bursts. Judge by TPOT.",
         )
     if setup.ignore_eos and setup.output_fixed and tokens.output_mean < 0.95 * setup.output_tokens:
-        found.append(
-            Verdict(
-                "note",
-                "short_answers",
-                f"Answers had {tokens.output_mean:.0f} tokens on average, not the "
-                f"{setup.output_tokens} asked for.",
-            )
+        yield Verdict(
+            "note",
+            "short_answers",
+            f"Answers had {tokens.output_mean:.0f} tokens on average, not the "
+            f"{setup.output_tokens} asked for.",
         )
-    return found
 
 
-def _about_server(requests: Requests, server: Server | None, client: Client) -> list[Verdict]:
-    found: list[Verdict] = []
+def _about_server(requests: Requests, server: Server | None, client: Client) -> Iterator[Verdict]:
     if server is None:
-        return found
+        return
     if server.restarted:
-        found.append(
-            Verdict(
-                "warning",
-                "server_restarted",
-                "The engine began anew during the run: its own figures are of a part of it.",
-            )
+        yield Verdict(
+            "warning",
+            "server_restarted",
+            "The engine began anew during the run: its own figures are of a part of it.",
         )
     if not server.to_the_end:
-        found.append(
-            Verdict(
-                "note",
-                "server_silent",
-                "/metrics did not answer at the end of the run: the server's own figures are of "
-                "the time until its last answer, and not held against the client's.",
-            )
+        yield Verdict(
+            "note",
+            "server_silent",
+            "/metrics did not answer at the end of the run: the server's own figures are of "
+            "the time until its last answer, and not held against the client's.",
         )
     apart = [a for a in server.agreement if not a.agrees and a.name.startswith("ttft")]
     if apart:
         worst = max(apart, key=lambda each: abs(each.gap_s))
-        found.append(
-            Verdict(
-                "note",
-                "server_gap",
-                f"The client's {worst.name} is {worst.client_s * 1000:.1f} ms, "
-                f"{abs(worst.gap_s) * 1000:.1f} ms {'above' if worst.gap_s > 0 else 'below'} the "
-                "bucket that the server's own is in: what lies between them (network, proxy, "
-                "front end, this client) takes that long.",
-            )
+        yield Verdict(
+            "note",
+            "server_gap",
+            f"The client's {worst.name} is {worst.client_s * 1000:.1f} ms, "
+            f"{abs(worst.gap_s) * 1000:.1f} ms {'above' if worst.gap_s > 0 else 'below'} the "
+            "bucket that the server's own is in: what lies between them (network, proxy, "
+            "front end, this client) takes that long.",
         )
     ours, theirs = server.client_output_tokens, server.output_tokens
     # What a request cut by the end had generated and not sent is theirs alone.
@@ -179,20 +152,15 @@ def _about_server(requests: Requests, server: Server | None, client: Client) -> 
             why = "its counters were reset"
         else:
             why = "its /metrics counts a part only, as where several servers share an address"
-        found.append(
-            Verdict(
-                "warning",
-                "server_differs",
-                f"The server generated {theirs} tokens and the client received {ours}: {why}.",
-            )
+        yield Verdict(
+            "warning",
+            "server_differs",
+            f"The server generated {theirs} tokens and the client received {ours}: {why}.",
         )
     if (server.prefix_cache_hit_rate or 0) > 0.5:
-        found.append(
-            Verdict(
-                "warning",
-                "prefix_cache",
-                f"{server.prefix_cache_hit_rate:.0%} of the prompts' tokens came from the prefix "
-                "cache: TTFT is better than it is for new prompts. Leave --seed out.",
-            )
+        yield Verdict(
+            "warning",
+            "prefix_cache",
+            f"{server.prefix_cache_hit_rate:.0%} of the prompts' tokens came from the prefix "
+            "cache: TTFT is better than it is for new prompts. Leave --seed out.",
         )
-    return found

@@ -12,7 +12,7 @@ from typing import Literal
 from deployctl.engines.vllm import log
 from deployctl.errors import EngineError
 from deployctl.load import limit
-from deployctl.load.search import Held
+from deployctl.load.limit import Held
 from deployctl.load.slo import Goodput, Slo, goodput
 from deployctl.tuning.trial import Failure, Invalid, Load, Observation
 from deployctl_loadtest.result import Distribution, LoadResult, SloResult

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from deployctl.load.search import Held
+from deployctl.load.limit import Held
 
 Value = int | float | str | bool
 Goal = Literal["goodput", "throughput", "latency", "cost"]

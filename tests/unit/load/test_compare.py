@@ -5,9 +5,10 @@ import random
 import pytest
 
 from deployctl.errors import InputError, NotFoundError
-from deployctl.load import compare, contrast, folder, intervals, results
+from deployctl.load import compare, estimates, folder, intervals
 from deployctl.load.compare import Side
-from deployctl.load.estimates import Estimate, Run
+from deployctl.load.estimates import RunEstimate
+from deployctl.load.folder import SavedRun
 from deployctl.load.summary import summarize
 from deployctl.reports import comparison as words
 from deployctl_loadtest.result import Setup
@@ -34,9 +35,9 @@ def run(seed=0, *, slower=1.0, fail=0, per_chunk=1, cpu=0.2, count=600, name="x"
     report = WorkerReport("w", 1.8e9, 60.0, 0, [(5.0, cpu)], [(5.0, 0.001)])
     result = summarize(
         SETUP, samples, [report], lost=0, started="2026-11-24T00:00:00+00:00", tools={},
-        interrupted=False, server=None,
+        server=None,
     )  # fmt: skip
-    return Run(name, json.loads(json.dumps(result.to_dict())), samples)
+    return SavedRun(name, json.loads(json.dumps(result.to_dict())), samples)
 
 
 def held(a, b, threshold=0.05):
@@ -133,7 +134,7 @@ def test_goodput_is_compared_against_one_slo():
 def test_apples_and_pears():
     a, b = run(1), run(2)
     assert held(a, b).differences == []
-    other = Run("y", copy.deepcopy(b.summary), b.samples)
+    other = SavedRun("y", copy.deepcopy(b.summary), b.samples)
     other.summary["setup"].update(users=8, model="other", seed=9, duration_s=30)
     assert held(a, other).differences == ["users: 4 and 8"]
     del other.summary["setup"]["workload"]  # written before there were workloads
@@ -156,10 +157,10 @@ def test_a_result_is_read_back(tmp_path):
     (tmp_path / folder.SUMMARY).write_text(json.dumps(made.summary))
     lines = [json.dumps(sample.to_dict()) for sample in made.samples]
     (tmp_path / folder.REQUESTS).write_text("\n".join(lines))
-    again = results.read(tmp_path / folder.SUMMARY)
+    again = folder.read(tmp_path / folder.SUMMARY)
     assert again.summary == made.summary
     assert len(again.samples) == 30
-    assert [r.folder for r in results.runs(str(tmp_path))] == [str(tmp_path)]
+    assert [r.folder for r in folder.runs(str(tmp_path))] == [str(tmp_path)]
     assert held(made, again, 0.0).passed
 
 
@@ -168,7 +169,7 @@ def test_a_series_is_no_single_result(tmp_path):
     (tmp_path / "users-2").mkdir()
     (tmp_path / "users-2" / folder.SUMMARY).write_text("{}")
     with pytest.raises(InputError, match="several runs") as caught:
-        results.read(tmp_path)
+        folder.read(tmp_path)
     assert caught.value.hint == "give one of them: users-2"
 
 
@@ -192,9 +193,9 @@ def test_what_is_no_result_is_refused(tmp_path, summary, requests, error):
     if requests is not None:
         (tmp_path / folder.REQUESTS).write_text(requests)
     with pytest.raises(error):
-        results.read(tmp_path)
+        folder.read(tmp_path)
     with pytest.raises(NotFoundError, match="no such folder"):
-        results.read(tmp_path / "absent")
+        folder.read(tmp_path / "absent")
 
 
 def noisy(seed, **more):
@@ -239,22 +240,22 @@ def test_one_run_a_side_says_what_its_intervals_leave_out():
 
 
 def test_runs_that_agree_by_chance_make_no_interval_narrower_than_their_requests():
-    alike = [Estimate(0.1, intervals.Interval(0.09, 0.12), 100)] * 3
-    found = contrast.ratio(alike, alike)
-    alone = contrast.ratio(alike[:1], alike[:1])
+    alike = [RunEstimate(0.1, intervals.Interval(0.09, 0.12), 100)] * 3
+    found = estimates.ratio(alike, alike)
+    alone = estimates.ratio(alike[:1], alike[:1])
     assert found.between == pytest.approx(0, abs=1e-9)
     assert alone.low < found.low < 0 < found.high < alone.high
     # A percentile that no single run bounds is bounded by several.
-    loose = [Estimate(v, intervals.Interval(0.05, float("inf")), 9) for v in (0.1, 0.11, 0.12)]
-    assert contrast.ratio(loose[:1], loose[:1]).high == float("inf")
-    assert contrast.ratio(loose, loose).high < 2
+    loose = [RunEstimate(v, intervals.Interval(0.05, float("inf")), 9) for v in (0.1, 0.11, 0.12)]
+    assert estimates.ratio(loose[:1], loose[:1]).high == float("inf")
+    assert estimates.ratio(loose, loose).high < 2
 
 
 def test_goodput_that_falls_to_nothing_is_worse():
-    some = [Estimate(5.0, intervals.Interval(4.5, 5.5), 60)]
-    none = [Estimate(0.0, intervals.Interval(0.0, 0.0), 60)]
-    assert contrast.ratio(some, none)[2:5] == (-1.0, -1.0, -1.0)
-    assert contrast.ratio(none, some) is None
+    some = [RunEstimate(5.0, intervals.Interval(4.5, 5.5), 60)]
+    none = [RunEstimate(0.0, intervals.Interval(0.0, 0.0), 60)]
+    assert estimates.ratio(some, none)[2:5] == (-1.0, -1.0, -1.0)
+    assert estimates.ratio(none, some) is None
 
 
 def test_a_spoilt_run_among_several_is_named():
@@ -275,15 +276,15 @@ def test_a_side_is_a_folder_a_list_or_a_folder_of_runs(tmp_path):
         (tmp_path / name / folder.REQUESTS).write_text("\n".join(lines))
 
     def names(given):
-        return [one.folder.removeprefix(f"{tmp_path}/") for one in results.runs(given)]
+        return [one.folder.removeprefix(f"{tmp_path}/") for one in folder.runs(given)]
 
     assert names(f"{tmp_path}/runs") == ["runs/a", "runs/b"]
     assert names(f"{tmp_path}/alone, {tmp_path}/runs") == ["alone", "runs/a", "runs/b"]
     assert names(f"{tmp_path}/with,comma") == ["with,comma"]
     with pytest.raises(InputError, match="given twice"):
-        results.runs(f"{tmp_path}/runs,{tmp_path}/runs/a")
+        folder.runs(f"{tmp_path}/runs,{tmp_path}/runs/a")
     with pytest.raises(NotFoundError, match="no such folder"):
-        results.runs(f"{tmp_path}/alone,{tmp_path}/absent")
+        folder.runs(f"{tmp_path}/alone,{tmp_path}/absent")
     (tmp_path / "empty").mkdir()
     with pytest.raises(NotFoundError, match="missing"):
-        results.runs(f"{tmp_path}/empty")
+        folder.runs(f"{tmp_path}/empty")

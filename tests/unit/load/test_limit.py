@@ -2,8 +2,8 @@ from dataclasses import replace
 
 import pytest
 
-from deployctl.load import limit, slo
-from deployctl.load.search import Found
+from deployctl.load import gate, limit, slo
+from deployctl.load.limit import SearchResult
 from deployctl.load.summary import summarize
 from deployctl_loadtest.result import Setup
 from deployctl_loadtest.sample import Sample, WorkerReport
@@ -51,9 +51,9 @@ def measured(samples, *, cpu=0.2, dropped=0, setup=SETUP):
     )  # fmt: skip
     result = summarize(
         setup, samples, [report], lost=0, started="2026-11-24T00:00:00+00:00", tools={},
-        interrupted=False, server=None,
+        server=None,
     )  # fmt: skip
-    return replace(result, slo=slo.evaluate(SLO, samples, result.window_s))
+    return replace(result, slo=gate.evaluate(SLO, samples, result.window_s))
 
 
 def decided(samples, **more):
@@ -74,7 +74,7 @@ def test_a_queue_that_grows_is_not_held_however_lenient_the_slo():
     samples = queue(10, 9)
     assert limit.growth(samples, (0.0, SECONDS)) > 30
     lenient = replace(
-        measured(samples), slo=slo.evaluate(slo.parse("ttft_p50=50s"), samples, (0.0, SECONDS))
+        measured(samples), slo=gate.evaluate(slo.parse("ttft_p50=50s"), samples, (0.0, SECONDS))
     )
     held, why = limit.decide(lenient, samples)
     assert held == "no"
@@ -130,13 +130,13 @@ def test_the_answer_in_a_sentence():
     def text(found):
         return limit.answer(found, "ttft_p90=500ms", "rate", points, good).text
 
-    found = text(Found("found", 4.0, 4.3))
+    found = text(SearchResult("found", 4.0, 4.3))
     assert "held at 4 requests/s (goodput 3.9/s, 95% interval 3.7 to 4) and not at 4.3" in found
-    unresolved = text(Found("unresolved", 4.0, None))
+    unresolved = text(SearchResult("unresolved", 4.0, None))
     assert unresolved.startswith("Unresolved")
     assert "at 8 the measurements do not decide (too few)" in unresolved
-    assert "did not hold" in text(Found("never_held", None, 0.1))
-    assert "limit is beyond" in text(Found("not_reached", 4.0, None))
-    assert "client was the limit" in text(Found("client_limited", 4.0, None))
+    assert "did not hold" in text(SearchResult("never_held", None, 0.1))
+    assert "limit is beyond" in text(SearchResult("not_reached", 4.0, None))
+    assert "client was the limit" in text(SearchResult("client_limited", 4.0, None))
     broken_off = limit.answer(None, "ttft_p90=500ms", "rate", points, good)
     assert (broken_off.status, broken_off.holds) == ("interrupted", 4)

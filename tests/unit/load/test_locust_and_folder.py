@@ -6,7 +6,7 @@ import pytest
 
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, InterruptedByUserError, StateError
-from deployctl.load import command, folder, locust
+from deployctl.load import folder, locust
 from deployctl_loadtest.result import Setup
 from deployctl_loadtest.sample import Sample
 
@@ -16,7 +16,7 @@ SETUP = Setup(
 
 
 def test_the_command_carries_everything_but_the_key():
-    words = command.command(SETUP, Path("/out"))
+    words = locust.command(SETUP, Path("/out"))
     assert words[1:3] == ["-m", "locust"]
     assert Path(words[4]).name == "locustfile.py"
     assert "--headless" in words
@@ -29,8 +29,8 @@ def test_the_command_carries_everything_but_the_key():
 
 def test_the_environment_carries_the_key_and_no_stray_settings():
     inherited = {"PATH": "/bin", "LOCUST_USERS": "9", "OPENAI_API_KEY": "other"}
-    assert command.environment(inherited, None) == {"PATH": "/bin", "PYTHONUNBUFFERED": "1"}
-    assert command.environment(inherited, "k")[command.KEY_VARIABLE] == "k"
+    assert locust.environment(inherited, None) == {"PATH": "/bin", "PYTHONUNBUFFERED": "1"}
+    assert locust.environment(inherited, "k")[locust.KEY_VARIABLE] == "k"
 
 
 def test_a_result_is_never_overwritten(tmp_path):

@@ -1,6 +1,6 @@
 import pytest
 
-from deployctl.load.search import find
+from deployctl.load.limit import find
 
 
 def service(limit, unclear=0.0, client=float("inf")):

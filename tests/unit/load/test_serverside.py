@@ -8,9 +8,9 @@ import time
 
 import pytest
 
-from deployctl.load import agreement, timeline
 from deployctl.load import server as serverside
-from deployctl.load.watch import Watch, every
+from deployctl.load import timeline
+from deployctl.load.server import Watch, agreements, every
 from deployctl.metrics import parse
 from deployctl_loadtest.result import ServerMoment
 from deployctl_loadtest.sample import Sample
@@ -92,37 +92,37 @@ BUCKETS = ((0.05, 0.0), (0.1, 5.0), (0.25, 95.0), (math.inf, 100.0))
 
 def test_the_client_agrees_within_the_buckets_width():
     seen = [sample(ttft=0.2) for _ in range(100)]
-    p50, p95 = agreement.compare(seen, BUCKETS, None)
+    p50, p95 = agreements(seen, BUCKETS, None)
     assert (p50.name, p50.server_low_s, p50.server_high_s) == ("ttft_p50", 0.1, 0.25)
     assert (p50.gap_s, p50.agrees, p95.agrees) == (0, True, True)
     # 390 ms is 140 ms above a bucket that is 150 ms wide.
-    near, _ = agreement.compare([sample(ttft=0.39)], BUCKETS, None)
+    near, _ = agreements([sample(ttft=0.39)], BUCKETS, None)
     assert (near.gap_s, near.agrees) == (pytest.approx(0.14), True)
-    far, _ = agreement.compare([sample(ttft=0.5)], BUCKETS, None)
+    far, _ = agreements([sample(ttft=0.5)], BUCKETS, None)
     assert (far.gap_s, far.agrees) == (pytest.approx(0.25), False)
-    early, _ = agreement.compare([sample(ttft=0.01)], BUCKETS, None)
+    early, _ = agreements([sample(ttft=0.01)], BUCKETS, None)
     assert early.gap_s == pytest.approx(-0.09)
 
 
 def test_a_bucket_without_an_end_holds_everything_above():
     open_ended = ((0.1, 0.0), (math.inf, 10.0))
-    (p50, _) = agreement.compare([sample(ttft=60.0)], open_ended, None)
+    (p50, _) = agreements([sample(ttft=60.0)], open_ended, None)
     assert (p50.server_high_s, p50.agrees, p50.gap_s) == (None, True, 0)
-    (low, _) = agreement.compare([sample(ttft=0.05)], open_ended, None)
+    (low, _) = agreements([sample(ttft=0.05)], open_ended, None)
     assert not low.agrees
 
 
 def test_the_servers_clock_starts_when_the_request_is_sent():
     late = sample(5.0, ttft=2.2, scheduled_at_s=3.0, lateness_s=2.0)
-    (p50, _) = agreement.compare([late], BUCKETS, None)
+    (p50, _) = agreements([late], BUCKETS, None)
     assert p50.client_s == pytest.approx(0.2)
 
 
 def test_gaps_between_chunks_of_several_tokens_are_no_itl():
     four = [sample(output_tokens=20)]
-    assert agreement.compare(four, None, BUCKETS) == []
-    assert [a.name for a in agreement.compare([sample()], None, BUCKETS)] == ["itl_p50", "itl_p95"]
-    assert agreement.compare([sample()], ((0.1, 0.0), (math.inf, 0.0)), None) == []
+    assert agreements(four, None, BUCKETS) == []
+    assert [a.name for a in agreements([sample()], None, BUCKETS)] == ["itl_p50", "itl_p95"]
+    assert agreements([sample()], ((0.1, 0.0), (math.inf, 0.0)), None) == []
 
 
 def moment(at, **values):

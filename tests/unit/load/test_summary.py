@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 
+from deployctl.load.locust import Ended
 from deployctl.load.summary import summarize
 from deployctl_loadtest.result import Server, Setup
 from deployctl_loadtest.sample import Sample, WorkerReport
@@ -45,7 +46,7 @@ def summary(samples, reports=None, *, lost=0, interrupted=False, server=None, se
         lost=lost,
         started="2026-11-24T00:00:00+00:00",
         tools={},
-        interrupted=interrupted,
+        ended=Ended(interrupted),
         server=server,
     )
 

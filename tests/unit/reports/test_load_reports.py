@@ -43,7 +43,6 @@ def made(count=120, *, model="m", fail=0):
         lost=0,
         started="2026-11-24T07:45:00+00:00",
         tools={"locust": "2"},
-        interrupted=False,
         server=server if count else None,
     )
     return result, samples
@@ -128,7 +127,6 @@ def test_long_latencies_are_in_seconds():
         lost=0,
         started=result.started,
         tools={},
-        interrupted=False,
         server=None,
     )
     rows = {row.name: row for row in wording.latency_rows(again)}

@@ -41,7 +41,7 @@ def made(text=HELD, *, count=200, model="m", cpu=0.2, agreement=()):
     )  # fmt: skip
     result = summarize(
         setup, samples, [report], lost=0, started="2026-11-24T07:45:00+00:00", tools={},
-        interrupted=False, server=server,
+        server=server,
     )  # fmt: skip
     level = None if text is None else slo.parse(text)
     return gate.hold(result, samples, level, gated=text is not None), samples

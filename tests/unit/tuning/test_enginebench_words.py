@@ -95,9 +95,7 @@ def _result(preemptions, requests):
     ]
     server = Server(0, 0, 0, None, None, None, preemptions, None, kv_cache_usage_max=0.99)
     report = WorkerReport("w", 0.0, 10.0, requests, [], [])
-    result = summarize(
-        setup, samples, [report], lost=0, started="", tools={}, interrupted=False, server=server
-    )
+    result = summarize(setup, samples, [report], lost=0, started="", tools={}, server=server)
     return result, samples
 
 

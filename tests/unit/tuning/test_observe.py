@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from deployctl.load import gate
 from deployctl.load import slo as slos
 from deployctl.load.summary import summarize
 from deployctl.tuning.results import observe
@@ -39,10 +40,10 @@ def seen(*groups, slo=SLO):
     report = WorkerReport("w", 1.8e9, 12.0, 0, [(5.0, 0.2)], [(5.0, 0.001)])
     result = summarize(
         SETUP, samples, [report], lost=0, started="2026-11-24T00:00:00+00:00", tools={},
-        interrupted=False, server=None,
+        server=None,
     )  # fmt: skip
     if slo is not None:
-        result = dataclasses.replace(result, slo=slos.evaluate(slo, samples, result.window_s))
+        result = dataclasses.replace(result, slo=gate.evaluate(slo, samples, result.window_s))
     return observe(result, samples, slo, Load("users", 8), spent_s=12.0)
 
 

@@ -1,7 +1,7 @@
 """`deployctl loadtest`: measures latency and throughput with Locust."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -14,7 +14,11 @@ from deployctl.cli.endpoint import (
     UrlOption,
 )
 from deployctl.cli.options import OutputOption, request_options
+from deployctl.endpoint import Endpoint
 from deployctl.operations.measure.request import GateRequest, LoadRequest
+
+if TYPE_CHECKING:
+    from deployctl.operations.measure.loadtest import LoadOutcome  # brings httpx
 
 _OutOption = Annotated[
     Path | None,
@@ -76,23 +80,32 @@ def command(
     summary.json, and requests.jsonl with one line a request. Ctrl-C ends the
     run, keeps what was measured, and exits with 130.
     """
-    from deployctl.cli.loadprogress import LoadProgress
-    from deployctl.cli.loadtest.text import show
     from deployctl.operations.measure.endpoint import resolve
-    from deployctl.operations.measure.loadtest import LoadOutcome, UnreportedError, load_test
-
-    def answer(outcome: LoadOutcome) -> None:
-        if output is Output.json:
-            answer_json(outcome.document())
-        else:
-            show(outcome)
 
     endpoint = resolve(service, url, model, api_key_file, target)
+    _measure(load, endpoint, gate, folder, output)
+
+
+def _measure(
+    load: LoadRequest, endpoint: Endpoint, gate: GateRequest, folder: Path | None, output: Output
+) -> None:
+    from deployctl.cli.loadprogress import LoadProgress
+    from deployctl.operations.measure.loadtest import UnreportedError, load_test
+
     with LoadProgress() as tell:
         try:
             outcome = load_test(load, endpoint, gate, folder=folder, tell=tell)
         except UnreportedError as error:
-            answer(error.outcome)  # it took its time to measure
+            _answer(error.outcome, output)  # it took its time to measure
             raise
-    answer(outcome)
+    _answer(outcome, output)
     outcome.enforce(tell)
+
+
+def _answer(outcome: "LoadOutcome", output: Output) -> None:
+    from deployctl.cli.loadtest.text import show
+
+    if output is Output.json:
+        answer_json(outcome.document())
+    else:
+        show(outcome)

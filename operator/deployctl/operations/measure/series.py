@@ -13,15 +13,14 @@ from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError
 from deployctl.events import Event, Tell, silent
 from deployctl.load import folder as folders
-from deployctl.load import limit, search
+from deployctl.load import limit
+from deployctl.load.limit import Held
 from deployctl.load.run import Measurement, at_load
-from deployctl.load.search import Held
 from deployctl.load.slo import Goodput, Slo, goodput
 from deployctl.operations.measure.run import default_folder, measure
 from deployctl_loadtest.result import Setup
 from deployctl_loadtest.series import VERSION, Limit, Point, Series, Variable
 
-FILE = "series.json"
 _HIGHEST: dict[str, float] = {"users": 8192, "rate": 4096}
 _FIRST_RATE = 1.0  # requests a second, where --rate does not say where to begin
 
@@ -115,44 +114,59 @@ def find_max(
             hint="add for example --slo ttft_p95=500ms,itl_p95=50ms",
         )
     variable: Variable = "users" if by_users else "rate"
-    recorder = Recorder("find_max", variable, setup, folder)
-    good: dict[float, Goodput] = {}
+    search = _Search(setup, endpoint, Recorder("find_max", variable, setup, folder), slo, tell)
+    end = None
+    with suppress(_InterruptedError):
+        end = limit.find(
+            search.attempt,
+            start=float(setup.users) if by_users else setup.rate or _FIRST_RATE,
+            highest=_HIGHEST[variable],
+            whole=by_users,
+        )
+    recorder = search.recorder
+    answer = limit.answer(end, slo.text, variable, recorder.points, search.goodput)
+    return recorder.close(answer), recorder.folder
 
-    def attempt(load: float, number: int) -> Held:
-        again = f", again and {2 ** (number - 1)} times as long" if number > 1 else ""
-        tell(Event("heading", f"{variable} = {load:g}{again}"))
-        longer = dataclasses.replace(setup, duration_s=setup.duration_s * 2 ** (number - 1))
-        name = f"{variable}-{load:g}" + (f"-{number}" if number > 1 else "")
+
+class _Search:
+    """Measures the loads that a search asks for, and keeps what came of each."""
+
+    def __init__(
+        self, setup: Setup, endpoint: Endpoint, recorder: "Recorder", slo: Slo, tell: Tell
+    ) -> None:
+        self.recorder = recorder
+        self.goodput: dict[float, Goodput] = {}
+        self._setup, self._endpoint, self._slo, self._tell = setup, endpoint, slo, tell
+
+    def attempt(self, load: float, number: int) -> Held:
+        """Whether the SLO holds at a load; the second attempt is twice as long, and so on.
+
+        Raises:
+            _InterruptedError: Ctrl-C ended the run; it is recorded.
+        """
+        variable, longer = self.recorder.variable, 2 ** (number - 1)
+        again = f", again and {longer} times as long" if number > 1 else ""
+        self._tell(Event("heading", f"{variable} = {load:g}{again}"))
+        setup = dataclasses.replace(self._setup, duration_s=self._setup.duration_s * longer)
         measured = measure(
-            nth(longer, variable, load, len(recorder.points)),
-            endpoint,
-            recorder.folder / name,
-            slo=slo,
-            tell=tell,
+            nth(setup, variable, load, len(self.recorder.points)),
+            self._endpoint,
+            self.recorder.folder / (f"{variable}-{load:g}" + (f"-{number}" if again else "")),
+            slo=self._slo,
+            tell=self._tell,
         )
         result = measured.result
         held, why = limit.decide(result, measured.samples)
         if result.interrupted:
             held, why = "unclear", "interrupted"
-        good[load] = goodput(slo, measured.samples, result.window_s)
+        self.goodput[load] = goodput(self._slo, measured.samples, result.window_s)
         said: Literal["yes", "no", "unclear"] = "unclear" if held == "client" else held
-        point = recorder.add(load, measured, said, why)
+        self.recorder.add(load, measured, said, why)
         shown = {"yes": "held", "no": "not held"}.get(held, held)
-        tell(Event("note", f"{shown}: {why}", point))
+        self._tell(Event("note", f"{shown}: {why}"))
         if result.interrupted:
             raise _InterruptedError
         return held
-
-    found = None
-    with suppress(_InterruptedError):
-        found = search.find(
-            attempt,
-            start=float(setup.users) if by_users else setup.rate or _FIRST_RATE,
-            highest=_HIGHEST[variable],
-            whole=by_users,
-        )
-    answer = limit.answer(found, slo.text, variable, recorder.points, good)
-    return recorder.close(answer), recorder.folder
 
 
 class Recorder:
@@ -167,9 +181,9 @@ class Recorder:
     ) -> None:
         now = datetime.now(UTC)
         self._kind: Literal["sweep", "find_max"] = kind
-        self._variable: Variable = variable
+        self.variable: Variable = variable
         self._started = now.isoformat(timespec="seconds")
-        self.folder = folders.create(folder or default_folder(setup), holding=FILE)
+        self.folder = folders.create(folder or default_folder(setup), holding=folders.SERIES)
         self.points: list[Point] = []
 
     def add(
@@ -178,12 +192,10 @@ class Recorder:
         measured: Measurement,
         held: Literal["yes", "no", "unclear"] | None = None,
         why: str | None = None,
-    ) -> Point:
-        """Adds a point, and returns it."""
-        point = Point(value, measured.folder.name, measured.result, held, why)
-        self.points.append(point)
+    ) -> None:
+        """One more point."""
+        self.points.append(Point(value, measured.folder.name, measured.result, held, why))
         self.close()
-        return point
 
     def close(self, limit: Limit | None = None) -> Series:
         """Writes series.json, and returns the series.
@@ -195,13 +207,13 @@ class Recorder:
             version=VERSION,
             kind=self._kind,
             started=self._started,
-            variable=self._variable,
+            variable=self.variable,
             points=list(self.points),
             limit=limit,
             interrupted=any(point.result.interrupted for point in self.points),
         )
         files.write_text(
-            self.folder / FILE,
+            self.folder / folders.SERIES,
             json.dumps(series.to_dict(), indent=2, allow_nan=False) + "\n",
             what="the series",
             hint="each run's own result is in the folders beside it",
