@@ -7,7 +7,7 @@ import time
 import urllib.request
 
 from deployctl.operations.tuned import processor
-from deployctl.tuning.recommendation import Figures, Hardware, Measured, Recommendation
+from deployctl.tuning.recommendation import ConfigurationResult, Hardware, Measured, Recommendation
 from process_shell import until
 
 
@@ -30,7 +30,7 @@ def planted(file, model, *, objective, value, slo, load):
             study="none",
             date="2026-11-24T00:00:00+00:00",
         ),
-        winner=Figures(settings=settings, objective=value, load=load),
+        winner=ConfigurationResult(settings=settings, objective=value, load=load),
     ).write(file)
     return file
 

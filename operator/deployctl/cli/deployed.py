@@ -14,9 +14,7 @@ DOCUMENT_VERSION = 1  # of every JSON document that these verbs write
 
 def show_deployed(deployed: "Deployed") -> None:
     """Says on stdout where a service serves, and what to do with it."""
-    name, endpoint, key_file = deployed.service, deployed.endpoint, deployed.api_key_file
-    if endpoint is None:
-        return
+    name, endpoint, key_file = deployed.release.service, deployed.endpoint, deployed.api_key_file
     rows = [("url", f"{endpoint.url}/v1"), ("model", str(endpoint.model))]
     if key_file:
         rows.append(("key", f"in {key_file}"))

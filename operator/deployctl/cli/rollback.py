@@ -37,10 +37,10 @@ def command(
     with RolloutProgress() as tell:
         deployed = rollback(name, to, target=target, tell=tell)
     release = deployed.release
-    if release is not None and deployed.changed:
+    if deployed.changed:
         took = duration(deployed.seconds)
         story(f"{name} serves: revision {release.revision} ({release.reason}), in {took}")
-    elif release is not None:
+    else:
         story(f"{name} serves that already: revision {release.revision}, unchanged")
     if output is Output.json:
         answer_json({"version": DOCUMENT_VERSION, **deployed.document()})

@@ -68,7 +68,7 @@ def command(
     deployctl rollback NAME, deployctl down NAME.
     """
     from deployctl.operations import tuned as tunings
-    from deployctl.operations.deploy.deployment import Deployed, Deployment
+    from deployctl.operations.deploy.deployment import Deployment, NotKept
 
     recommended = tunings.read(tuned, tuned_anyway, specs, given)
     several = len(specs) > 1
@@ -87,7 +87,7 @@ def command(
                 show_deployed(deployed)
     except DeployctlError as error:
         # What was verified and not kept is an answer too.
-        if isinstance(error.result, Deployed):
+        if isinstance(error.result, NotKept):
             answers.append(error.result.document())
         raise
     finally:
@@ -126,7 +126,7 @@ def _up(deployment: "Deployment") -> "Deployed":
         if error.result is not None:
             job_summary(f"**{name}: not kept.** {error.message}", tell)
         raise
-    revision = deployed.release.revision if deployed.release else None
+    revision = deployed.release.revision
     if deployed.verification is not None:
         for gap in deployed.verification.gaps_s:
             story(f"nothing of {name} answered for {duration(gap)}")

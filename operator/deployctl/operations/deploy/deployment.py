@@ -47,37 +47,56 @@ class Deployment:
 
 @dataclass(frozen=True)
 class Deployed:
-    """What serves after a change, and where."""
+    """A release that serves, and where."""
 
-    service: str
+    release: Release
     target: TargetKind
     changed: bool
-    seconds: float = 0.0  # from the start of the engine to its first answer
-    release: Release | None = None  # None where nothing serves, after a failure
-    endpoint: Endpoint | None = None
-    api_key_file: Path | None = None
-    log: Path | None = None
+    seconds: float  # from the start of the engine to its first answer
+    endpoint: Endpoint
+    api_key_file: Path | None
+    log: Path | None
     tuned: dict[str, Any] | None = None  # what was recommended, and what of it was used
     verification: Verified | None = None
 
     def document(self) -> dict[str, Any]:
         """What JSON answers say of it."""
-        answer: dict[str, Any] = {
-            "service": self.service,
+        return {
+            "service": self.release.service,
             "target": self.target,
-            "revision": self.release.revision if self.release else None,
+            "revision": self.release.revision,
             "changed": self.changed,
-            "url": f"{self.endpoint.url}/v1" if self.endpoint else None,
-            "model": self.endpoint.model if self.endpoint else None,
+            "url": f"{self.endpoint.url}/v1",
+            "model": self.endpoint.model,
             "api_key_file": str(self.api_key_file) if self.api_key_file else None,
             "log": str(self.log) if self.log else None,
             "seconds": round(self.seconds, 1),
+            **_more(self.tuned, self.verification),
         }
-        if self.tuned is not None:
-            answer["tuned"] = self.tuned
-        if self.verification is not None:
-            answer["verification"] = self.verification.document()
-        return answer
+
+
+@dataclass(frozen=True)
+class NotKept:
+    """A release that failed while it was verified, and what serves in its stead."""
+
+    service: str
+    target: TargetKind
+    serving: Deployed | None
+    tuned: dict[str, Any] | None
+    verification: Verified
+
+    def document(self) -> dict[str, Any]:
+        """What JSON answers say of it: as of a service that serves, or with nothing filled in."""
+        nothing = dict.fromkeys(("revision", "url", "model", "api_key_file", "log"))
+        known = {"service": self.service, "target": self.target, "changed": False, "seconds": 0.0}
+        answer = self.serving.document() if self.serving else {**known, **nothing}
+        return {**answer, **_more(self.tuned, self.verification)}
+
+
+def _more(tuned: dict[str, Any] | None, verification: Verified | None) -> dict[str, Any]:
+    """The keys that an answer has only where they were asked for."""
+    tuning = {} if tuned is None else {"tuned": tuned}
+    return tuning if verification is None else {**tuning, "verification": verification.document()}
 
 
 def up(deployment: Deployment, tell: Tell = silent) -> Deployed:
@@ -89,7 +108,7 @@ def up(deployment: Deployment, tell: Tell = silent) -> Deployed:
         InputError: the spec, the checkpoint, the recommendation or the verification is wrong.
         PlanRefusedError: it does not fit, or cannot run.
         SloMissedError: its verification failed; what served before serves. `error.result` is a
-            `Deployed` that says what was measured, as after any failure of a verified release.
+            `NotKept`, as after any failure while a release was verified.
         EngineError: it did not come up; what ran before runs again.
         InterruptedByUserError: Ctrl-C; what ran before is starting again.
         TargetError: port taken, records unwritable, another deployctl at work, and so on.
@@ -113,24 +132,17 @@ def up(deployment: Deployment, tell: Tell = silent) -> Deployed:
     if verification is None:
         outcome = rollout.up(prepared.spec, plan, bundle)
         return replace(_deployed(driver, store, outcome), tuned=told)
-    verified = VerifiedRollout(
+    verified_rollout = VerifiedRollout(
         verification, prepared, bundle, driver=driver, store=store, rollout=rollout, tell=tell
     )
     try:
-        outcome = verified.run()
+        outcome, verified = verified_rollout.run()
     except DeployctlError as error:
-        if verified.began:
-            error.result = replace(
-                _still_serves(driver, store, spec.service, tell),
-                tuned=told,
-                verification=verified.verified(kept=False),
-            )
+        if isinstance(error.result, Verified):
+            serving = _still_serves(driver, store, spec.service, tell)
+            error.result = NotKept(spec.service, kind, serving, told, error.result)
         raise
-    return replace(
-        _deployed(driver, store, outcome),
-        tuned=told,
-        verification=verified.verified(kept=True),
-    )
+    return replace(_deployed(driver, store, outcome), tuned=told, verification=verified)
 
 
 def rollback(
@@ -179,18 +191,17 @@ def _deployed(driver: Driver, store: Store, outcome: Outcome) -> Deployed:
     release = outcome.release
     key_path = keys.key_path(store.root, driver.kind, release.service)
     return Deployed(
-        service=release.service,
-        target=driver.kind,
-        changed=outcome.changed,
-        seconds=outcome.seconds,
-        release=release,
+        release,
+        driver.kind,
+        outcome.changed,
+        outcome.seconds,
         endpoint=driver.endpoint(release)._replace(service=release.service),
         api_key_file=key_path if release.spec.needs_api_key else None,
         log=driver.log_path(release),
     )
 
 
-def _still_serves(driver: Driver, store: Store, service: str, tell: Tell) -> Deployed:
+def _still_serves(driver: Driver, store: Store, service: str, tell: Tell) -> Deployed | None:
     """After a failure: what runs now, looked at rather than believed."""
     try:
         current = history.deployed(store.releases(ServiceRef(driver.kind, service)))
@@ -198,4 +209,4 @@ def _still_serves(driver: Driver, store: Store, service: str, tell: Tell) -> Dep
             return _deployed(driver, store, Outcome(current, changed=False, seconds=0.0))
     except DeployctlError as error:
         tell(Event("heading", f"what serves now cannot be told: {error.message}"))
-    return Deployed(service, driver.kind, changed=False)
+    return None

@@ -1,9 +1,10 @@
 """A verified rollout: a new release that is kept only if its verification passed."""
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
-from deployctl.errors import SloMissedError, TargetError
+from deployctl.errors import DeployctlError, SloMissedError, TargetError
 from deployctl.events import Event, Tell
 from deployctl.operations.deploy import canary
 from deployctl.operations.deploy.canary import Placement
@@ -65,34 +66,32 @@ class VerifiedRollout:
         self._service = prepared.spec.service
         self._where, self._why = "in_place", "it serves already"
 
-    @property
-    def began(self) -> bool:
-        """Whether a release was verified at all."""
-        return self._verifier.began
-
-    def run(self) -> Outcome:
+    def run(self) -> tuple[Outcome, Verified]:
         """Brings it up and verifies it: as a canary where there is room, else in its place.
 
         Raises:
             SloMissedError: it was not shown to hold its SLO; what served before serves.
-            Otherwise as `Rollout.up`.
+            Otherwise as `Rollout.up`. Where a verification had begun, `error.result` says what
+            became of it.
         """
-        placement = self._place()
-        outcome = self._rollout.up(
-            self._prepared.spec,
-            self._prepared.plan,
-            self._bundle,
-            verify_canary=(lambda new: self._as_canary(new, placement))
-            if placement.canary
-            else None,
-            verify=lambda new: self._in_place(new, placement),
-        )
-        if not outcome.changed:
-            self._once_more(outcome.release)
-        return outcome
+        try:
+            placement = self._place()
+            outcome = self._rollout.up(
+                self._prepared.spec,
+                self._prepared.plan,
+                self._bundle,
+                verify_canary=partial(self._as_canary, placement) if placement.canary else None,
+                verify=partial(self._in_place, placement),
+            )
+            if not outcome.changed:
+                self._once_more(outcome.release)
+        except DeployctlError as error:
+            if self._verifier.began:
+                error.result = self._verified(kept=False)
+            raise
+        return outcome, self._verified(kept=True)
 
-    def verified(self, *, kept: bool) -> Verified:
-        """What became of it."""
+    def _verified(self, *, kept: bool) -> Verified:
         gaps = tuple(self._rollout.gaps_s)
         return Verified(self._where, self._why, kept, gaps, self._verifier.document())
 
@@ -105,12 +104,12 @@ class VerifiedRollout:
         asked = self._verification
         return canary.place(asked.canary, self._prepared, watch=asked.watch, serving=serving)
 
-    def _in_place(self, release: Release, placement: Placement) -> str:
+    def _in_place(self, placement: Placement, release: Release) -> str:
         self._where, self._why = "replaced", placement.why
         self._note(f"verifying revision {release.revision} in its place ({placement.why})")
         return self._verifier.verify(release, self._service)
 
-    def _as_canary(self, release: Release, placement: Placement) -> str:
+    def _as_canary(self, placement: Placement, release: Release) -> str:
         self._where, self._why = "beside", placement.why
         stand_in = self._stand_in(release, placement)
         self._note(
