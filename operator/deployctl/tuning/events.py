@@ -36,7 +36,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Restarted:
-    """A configuration started once more to go on with it: a search is not told of it."""
+    """A configuration started once more, to resume its measurements: a search is not told of it."""
 
     configuration: Configuration
     trial: int
@@ -45,7 +45,7 @@ class Restarted:
 
 @dataclass(frozen=True)
 class Interrupted:
-    """Ctrl-C, or an error that ended the run; the study may be gone on with."""
+    """Ctrl-C, or an error that ended the run; the study may be resumed."""
 
     why: str
 

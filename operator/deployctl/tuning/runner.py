@@ -1,6 +1,6 @@
 """Runner: stands between a search and a bench, and writes down every fact before the next.
 
-What a search was told is told again, in order, to go on with a study; nothing is measured
+What a search was told is told again, in order, to resume a study; nothing is measured
 twice. An engine that was lost in between is started once more, which the search never knows.
 """
 
@@ -66,7 +66,7 @@ class Runner:
             asked = self._strategy.ask()
             if asked is None or replace(asked, why="") != replace(done.step, why=""):
                 raise StateError(
-                    "this version of deployctl searches in another way and cannot go on with the "
+                    "this version of deployctl searches in another way and cannot resume the "
                     f"study: step {number} was {_told(done.step)}, and it would be "
                     f"{_told(asked) if asked else 'the end'}",
                     where=str(self._study.file),
@@ -76,7 +76,7 @@ class Runner:
             self._strategy.tell(asked, done.result)
 
     def run(self) -> Answer:
-        """Goes on until the search is over; `interrupted` after a Ctrl-C. Nothing runs then.
+        """Runs until the search is over; `interrupted` after a Ctrl-C. Nothing runs then.
 
         Raises:
             StateError: the study could not be written; what was written before is whole.

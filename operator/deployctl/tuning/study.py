@@ -1,4 +1,4 @@
-"""Study: a folder that holds a tuning run, so that it can be gone on with after any end.
+"""Study: a folder that holds a tuning run, so that it can be resumed after any end.
 
 `study.jsonl` is a header and one event a line, each on the disk before the next step begins.
 The raw results of each measurement are in `measurements/`.
@@ -41,7 +41,7 @@ class Traffic:
 
 @dataclass(frozen=True)
 class Header:
-    """What a study is about, whatever is measured: enough to go on with it."""
+    """What a study is about, whatever is measured: enough to resume it."""
 
     created: str  # ISO 8601, UTC
     service: str

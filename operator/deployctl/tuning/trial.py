@@ -8,7 +8,7 @@ from deployctl.load.limit import Held
 
 Value = int | float | str | bool
 Goal = Literal["goodput", "throughput", "latency", "cost"]
-# What is measured for: first and last baseline, short look, longer look, search for the limit
+# What is measured for: first and last baseline, short and longer window, search for the limit
 # on a survivor, and finalists against the baseline in fresh random order.
 Phase = Literal["baseline", "screen", "halving", "limit", "final", "drift"]
 
@@ -105,7 +105,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Invalid:
-    """A measurement that says nothing of the engine: the client was the bottleneck, …"""
+    """A measurement that says nothing about the engine: the client was the bottleneck, …"""
 
     reason: str
     spent_s: float

@@ -69,7 +69,7 @@ def test_a_terminal_shows_what_goes_on(told, monkeypatch):
     ("result", "goal", "text"),
     [
         (Failure("out_of_memory", "no blocks", 3.0), "goodput", "failed (out of memory): no"),
-        (Invalid("the client was late", 3.0), "goodput", "says nothing of the engine: the client"),
+        (Invalid("the client was late", 3.0), "goodput", "invalid measurement: the client"),
         (observation(LOAD, 2.0), "throughput", "held · 128 tokens/s"),
         (observation(LOAD, 2.0, e2e_p95_s=1.25), "latency", "E2E p95 1.2 s"),
         (

@@ -114,5 +114,5 @@ def _check(specs: list[ServiceSpec], which: StudyOptions) -> None:
     if not specs and not which.resume:
         raise InputError(
             "there is no service to tune",
-            hint="give --model, or a file with -f; or --resume to go on with a study",
+            hint="give --model, or a file with -f; or --resume to continue a study",
         )

@@ -1,1 +1,1 @@
-"""Begins a study, goes on with one, and ends it with a recommendation."""
+"""Begins a study, resumes one, and ends it with a recommendation."""

@@ -91,7 +91,7 @@ def outcome(result: Result, goal: Goal) -> str:
     if isinstance(result, Failure):
         return f"failed ({result.kind.replace('_', ' ')}): {result.reason}"
     if isinstance(result, Invalid):
-        return f"says nothing of the engine: {result.reason}"
+        return f"invalid measurement: {result.reason}"
     return _figures(result, goal)
 
 

@@ -28,9 +28,9 @@ def resume(
     other_setup: bool = False,
     tell: Tell = silent,
 ) -> TuneOutcome:
-    """Goes on with a study, or gives the answer that it had: by default with the newest.
+    """Resumes a study, or gives the answer that it had: by default the newest.
 
-    `spec` and `request` may say again what it is about; `other_setup` goes on though they, or
+    `spec` and `request` may say again what it is about; `other_setup` resumes it though they, or
     this machine, say otherwise.
 
     Raises:
@@ -49,8 +49,8 @@ def resume(
             raise InputError(
                 f"the study is about something else: {'; '.join(other)}",
                 where=str(study.file),
-                hint="begin a new one without --resume; or go on with what it is about, and mix "
-                "what was measured there and here: --allow-other-setup",
+                hint="begin a new one without --resume; or resume it as it is, and mix what was "
+                "measured there and here: --allow-other-setup",
             )
         for line in other:
             tell(Event("warning", line))
@@ -75,7 +75,7 @@ def newest(folder: Path, service: str | None) -> Path:
     ]
     if not found:
         raise NotFoundError(
-            "there is no study to go on with" + (f" for {service}" if service else ""),
+            "there is no study to resume" + (f" for {service}" if service else ""),
             where=str(folder.absolute()),
             hint="give --study DIR, or begin one without --resume",
         )

@@ -46,7 +46,7 @@ def begin(
 
 
 def to_the_end(study: Study, inputs: StudyInputs, tell: Tell) -> TuneOutcome:
-    """Goes on until the search is over, or to a Ctrl-C; writes the answer either way."""
+    """Runs until the search is over, or to a Ctrl-C; writes the answer either way."""
     with interruptible():
         answer = _search(study, inputs, tell)
     with shielded(lambda: tell(Event("heading", WRITING))):

@@ -71,10 +71,10 @@ def headline(view: StudyView) -> str:
     if view.verdict == "baseline_best":
         return "Nothing that was tried beats the service as it is. Keep what you have."
     if view.verdict == "nothing_feasible":
-        return "Nothing that was tried does what was asked for, the service as it is included."
+        return "Nothing that was tried is feasible, the service as it is included."
     if best is not None:
-        return f"Broken off. The best so far, not confirmed: {best.name} ({_gain(view)})"
-    return "Broken off, with nothing better than the service as it is so far."
+        return f"Interrupted. The best so far, not confirmed: {best.name} ({_gain(view)})"
+    return "Interrupted, with nothing better than the service as it is so far."
 
 
 def _gain(view: StudyView) -> str:

@@ -4,7 +4,8 @@ The share falls with load as a logistic curve of the load's logarithm; where it 
 at which the SLO turns is the limit. A curve uses every window, also those whose own interval is
 too wide to say yes or no, and tells how uncertain it is. Newton's method on the penalized
 likelihood (D. Firth, Biometrika 80 (1993): half a request is added on either side); the error is
-from the curvature there (Laplace).
+from the curvature there (Laplace). SciPy's minimizers come to the same in 1.8 ms in place of
+0.06 ms, and a search fits thousands of times.
 """
 
 import math
