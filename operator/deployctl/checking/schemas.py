@@ -41,10 +41,9 @@ def custom_kind(group: str, kind: str) -> CustomKind | None:
     if not _NAME.fullmatch(name):
         return None
     try:
-        text = assets.path("deploy", "kubernetes", "schemas", f"{name}.json").read_text("utf-8")
+        data = assets.table("deploy", "kubernetes", "schemas", f"{name}.json")
     except FileNotFoundError:
         return None
-    data = json.loads(text)
     return CustomKind(data["source"], tuple(data["versions"]), data["schema"] | _CUSTOM)
 
 

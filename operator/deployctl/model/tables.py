@@ -3,24 +3,19 @@
 The tables and their sources are in deploy/engines: model-types.json, quantization-methods.json.
 """
 
-import json
 from typing import Any
 
 from deployctl import assets
 
-
-def _table(name: str) -> dict[str, Any]:
-    table: dict[str, Any] = json.loads(assets.path("deploy", "engines", name).read_text("utf-8"))
-    return table
-
-
-_TYPES = _table("model-types.json")
+_TYPES = assets.table("deploy", "engines", "model-types.json")
 NESTED: dict[str, dict[str, int]] = _TYPES["nested"]
 TIED = frozenset(_TYPES["tied"])
 ATTENTION_FREE = frozenset(_TYPES["attention_free"])
 MLA = frozenset(_TYPES["mla"])
 NATIVE = frozenset(_TYPES["native"])
-METHODS: dict[str, dict[str, Any]] = _table("quantization-methods.json")["methods"]
+METHODS: dict[str, dict[str, Any]] = assets.table("deploy", "engines", "quantization-methods.json")[
+    "methods"
+]
 _ALIASES = {alias: name for name, of in METHODS.items() for alias in of.get("aliases", ())}
 
 

@@ -4,8 +4,6 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any
 
-import yaml
-
 from deployctl import assets
 from deployctl.checking.compose import ComposeService
 from deployctl.checking.documents import Document, Place
@@ -34,8 +32,7 @@ def known_keys() -> dict[tuple[str, ...], dict[str, tuple[str, ...]]]:
 
     A mapping is named by its path, in which `*` is any name or any item of a list.
     """
-    file = assets.path("deploy", "compose", "keys.yaml")
-    data = yaml.safe_load(file.read_text(encoding="utf-8"))
+    data = assets.table("deploy", "compose", "keys.yaml")
     known: dict[tuple[str, ...], dict[str, tuple[str, ...]]] = {
         tuple(path.split(".")) if path else (): dict.fromkeys(keys, ())
         for path, keys in data["mappings"].items()

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-import yaml
-
 from deployctl import assets
 
 
@@ -86,5 +84,5 @@ def _said(line: str) -> str:
 
 @cache
 def _patterns(part: str) -> tuple[tuple[re.Pattern[str], dict[str, Any]], ...]:
-    text = assets.path("deploy", "engines", "vllm-log.yaml").read_text(encoding="utf-8")
-    return tuple((re.compile(entry["line"]), entry) for entry in yaml.safe_load(text)[part])
+    entries = assets.table("deploy", "engines", "vllm-log.yaml")[part]
+    return tuple((re.compile(entry["line"]), entry) for entry in entries)

@@ -1,9 +1,7 @@
 """vLLM's versions: their order, and the tables by version (deploy/engines/vllm-*.json)."""
 
-import json
 import re
 from collections.abc import Iterable, Sequence
-from functools import cache
 from typing import Any
 
 from deployctl import assets
@@ -30,11 +28,9 @@ def at_least(version: str, first: str) -> bool:
     return key(version) >= key(first)
 
 
-@cache
 def document(name: str) -> dict[str, Any]:
     """One of the tables by version: deploy/engines/vllm-NAME.json."""
-    path = assets.path("deploy", "engines", f"vllm-{name}.json")
-    table: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    table: dict[str, Any] = assets.table("deploy", "engines", f"vllm-{name}.json")
     return table
 
 

@@ -4,12 +4,9 @@ The chart's templates/_checks.tpl is made from the same list (scripts/chart.py).
 here too, so that a render is refused without helm, in the same words and all at once.
 """
 
-import functools
 import re
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
-
-import yaml
 
 from deployctl import assets
 
@@ -30,12 +27,9 @@ class Refusal(NamedTuple):
         return f"{self.path}: {self.message}" + (f"; {self.hint}" if self.hint else "")
 
 
-@functools.cache
-def rules() -> dict[str, Any]:
+def rules() -> Any:
     """The file: named conditions, and refusals that use them."""
-    text = assets.path("deploy", "kubernetes", "refusals.yaml").read_text(encoding="utf-8")
-    read: dict[str, Any] = yaml.safe_load(text)
-    return read
+    return assets.table("deploy", "kubernetes", "refusals.yaml")
 
 
 def refusals(values: "Values") -> list[Refusal]:
