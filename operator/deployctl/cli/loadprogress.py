@@ -1,7 +1,6 @@
 """Live progress of load tests on stderr: a bar in a terminal, a line now and then in a pipe."""
 
 import time
-from types import TracebackType
 from typing import Any
 
 from deployctl.cli.console import err, story, tell
@@ -27,12 +26,7 @@ class LoadProgress:
     def __enter__(self) -> "LoadProgress":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.end()
 
     def takes(self, event: Event) -> bool:

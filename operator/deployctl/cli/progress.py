@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from rich.text import Text
@@ -76,15 +75,10 @@ class RolloutProgress:
     def __enter__(self) -> "RolloutProgress":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, failed: object, *_: object) -> None:
         if self._load is not None:
             self._load.end()
-        self._finish("✗" if error else "✓")
+        self._finish("✗" if failed else "✓")
 
     def __call__(self, event: Event) -> None:
         """Tells one event."""

@@ -1,6 +1,5 @@
 """How far a study is: a live line on a terminal, and a line a step there and elsewhere."""
 
-from types import TracebackType
 from typing import Self
 
 from deployctl.cli.console import tell
@@ -19,12 +18,7 @@ class TuneProgress:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._live.end()
 
     def __call__(self, event: Event) -> None:

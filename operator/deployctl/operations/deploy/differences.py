@@ -2,9 +2,9 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -46,20 +46,27 @@ _FIGURES = (
 )
 
 
-@dataclass
-class ServiceDiff:
-    """One service held against something: both sides, and every field that differs."""
+class ServiceDiff(NamedTuple):
+    """One service held against something, and every field that differs."""
 
     service: str
     target: str
     against: str  # in words
-    old: dict[str, str]
-    new: dict[str, str]
     startup_budget_s: int
-    replaces: bool = False  # `up` replaces the release whenever a byte of it differs
-    old_chart: Path | None = None  # of the old side, where it carries one
-    plan: list[tuple[str, Any, Any]] = field(default_factory=list)  # figures: old, new
-    differences: list[Difference] = field(default_factory=list)
+    plan: list[tuple[str, Any, Any]]  # figures of the plan that differ: old, new
+    differences: list[Difference]
+
+
+class _Other(NamedTuple):
+    """What a spec is held against."""
+
+    target: str
+    words: str
+    files: dict[str, str]
+    plan: ServingPlan | None = None  # where it is known
+    chart: Path | None = None  # where it carries one of its own
+    replaces: bool = False  # `up` replaces it whenever a byte of it differs
+    told: Running | None = None  # by a container, as far as that tells
 
 
 def diff(
@@ -81,55 +88,58 @@ def diff(
     for prepared in map(prepare, specs):
         refuse_unfit(prepared.plan)
         if folder is not None:
-            sides = _with_folder(prepared, folder, len(specs), values)
+            yield _diff(prepared, _in_folder(prepared, folder, len(specs)), values)
         elif file is not None:
-            sides = _with_file(prepared, file)
+            yield _diff(prepared, _in_file(prepared, file))
         else:
-            sides = _with_running(prepared)
-        sides.differences = _differences(sides)
-        yield sides
+            yield _diff(prepared, _running(prepared))
 
 
-def _differences(sides: ServiceDiff) -> list[Difference]:
-    """From the old side to the new one."""
-    old, new = sides.old, sides.new
-    if sides.target == "helm":
-        old, new = _filled_in(sides)
-    differences = compare(old, new, sides.target)
-    if sides.replaces and old != new:
-        why = "deployctl up replaces a release that differs in anything"
-        differences = [
-            Difference(c.file, c.where, c.old, c.new, Effect.restarts, why) for c in differences
-        ]
-        return differences or [
-            Difference(name, "", "text", "text", Effect.restarts, why)
-            for name in sorted({*old, *new})
-            if old.get(name) != new.get(name)
-        ]
-    return differences
+def _diff(prepared: Prepared, other: _Other, values: Sequence[Path] = ()) -> ServiceDiff:
+    options = chart_options([other.target], _namespace(other.files), values)
+    new = dict(render(other.target, prepared, options).files)
+    old = other.files
+    if other.told is not None:
+        old, new = _as_told(new, other.told)
+    if other.target == "helm":
+        old, new = _filled_in(prepared.plan.name, old, new, other.chart)
+    differences = compare(old, new, other.target)
+    return ServiceDiff(
+        prepared.plan.name,
+        other.target,
+        other.words,
+        prepared.plan.startup_budget_s,
+        _figures(other.plan, prepared.plan) if other.plan else [],
+        _as_replaced(differences, old, new) if other.replaces and old != new else differences,
+    )
 
 
-def _filled_in(sides: ServiceDiff) -> tuple[dict[str, str], dict[str, str]]:
+def _as_replaced(
+    differences: list[Difference], old: dict[str, str], new: dict[str, str]
+) -> list[Difference]:
+    why = "deployctl up replaces a release that differs in anything"
+    return [replace(d, effect=Effect.restarts, why=why) for d in differences] or [
+        Difference(name, "", "text", "text", Effect.restarts, why)
+        for name in sorted({*old, *new})
+        if old.get(name) != new.get(name)
+    ]
+
+
+def _filled_in(
+    service: str, old: dict[str, str], new: dict[str, str], old_chart: Path | None
+) -> tuple[dict[str, str], dict[str, str]]:
     """Both sides as objects, where helm is there to make them; else their values."""
     from deployctl.render.helm import chart  # slow, and for charts alone
 
     filled = []
-    for files, folder in ((sides.old, sides.old_chart or chart()), (sides.new, chart())):
+    for files, folder in ((old, old_chart or chart()), (new, chart())):
         try:
             values = files.get(VALUES_FILE, "")
-            text = helm.template(folder, values, name=sides.service, namespace="default")
+            text = helm.template(folder, values, name=service, namespace="default")
         except DeployctlError:
-            return sides.old, sides.new
+            return old, new
         filled.append({"objects.yaml": text})
     return filled[0], filled[1]
-
-
-def _files(
-    prepared: Prepared, target: str, old: dict[str, str], values: Sequence[Path]
-) -> dict[str, str]:
-    """The spec's own side, rendered as the other was."""
-    options = chart_options([target], _namespace(old), values)
-    return dict(render(target, prepared, options).files)
 
 
 def _namespace(old: dict[str, str]) -> str:
@@ -142,16 +152,13 @@ def _namespace(old: dict[str, str]) -> str:
     return "vllm"
 
 
-def _with_folder(
-    prepared: Prepared, folder: Path, services: int, values: Sequence[Path]
-) -> ServiceDiff:
-    """A spec against a folder that was rendered.
+def _in_folder(prepared: Prepared, folder: Path, services: int) -> _Other:
+    """A folder that was rendered.
 
     Raises:
         NotFoundError: there is no such folder, or nothing in it was rendered.
     """
-    name = prepared.plan.name
-    where = folder / name if services > 1 or not _target(folder) else folder
+    where = folder / prepared.plan.name if services > 1 or not _target(folder) else folder
     target = _target(where)
     if not folder.is_dir() or target is None:
         raise NotFoundError(
@@ -159,17 +166,8 @@ def _with_folder(
             where=str(folder),
             hint="give a folder that deployctl render -o wrote",
         )
-    old = _read(where)
-    own = where / "chart"
-    return ServiceDiff(
-        service=name,
-        target=target,
-        against=str(where),
-        old=old,
-        new=_files(prepared, target, old, values),
-        startup_budget_s=prepared.plan.startup_budget_s,
-        old_chart=own if own.is_dir() else None,
-    )
+    chart = where / "chart"
+    return _Other(target, str(where), _read(where), chart=chart if chart.is_dir() else None)
 
 
 def _target(folder: Path) -> str | None:
@@ -203,8 +201,8 @@ def _walked(folder: Path) -> list[str]:
     return [f.relative_to(folder).as_posix() for f in files if f.name != MARKER]
 
 
-def _with_file(prepared: Prepared, file: Path) -> ServiceDiff:
-    """A spec against the plan of another spec file.
+def _in_file(prepared: Prepared, file: Path) -> _Other:
+    """The plan of another spec file.
 
     Raises:
         SpecError: the file is wrong.
@@ -221,15 +219,8 @@ def _with_file(prepared: Prepared, file: Path) -> ServiceDiff:
         )
     other = prepare(chosen)
     target = prepared.spec.target or "docker"
-    return ServiceDiff(
-        service=name,
-        target=target,
-        against=f"{chosen.service} in {file}" if chosen.service != name else str(file),
-        old=_files(other, target, {}, ()),
-        new=_files(prepared, target, {}, ()),
-        startup_budget_s=prepared.plan.startup_budget_s,
-        plan=_figures(other.plan, prepared.plan),
-    )
+    words = f"{chosen.service} in {file}" if chosen.service != name else str(file)
+    return _Other(target, words, dict(render(target, other).files), other.plan)
 
 
 def _figures(old: ServingPlan, new: ServingPlan) -> list[tuple[str, Any, Any]]:
@@ -238,40 +229,20 @@ def _figures(old: ServingPlan, new: ServingPlan) -> list[tuple[str, Any, Any]]:
     return [(what, before, after) for what, before, after in pairs if before != after]
 
 
-def _with_running(prepared: Prepared) -> ServiceDiff:
-    """A spec against what runs of it.
+def _running(prepared: Prepared) -> _Other:
+    """What runs of a spec.
 
     Raises:
         NotFoundError: nothing runs.
         TargetError: the records or Docker cannot be read.
     """
-    target = prepared.spec.target or "docker"
-    name = prepared.plan.name
-    new = _files(prepared, target, {}, ())
-    release = _deployed(name, target)
-    budget = prepared.plan.startup_budget_s
-    if release is not None:
-        return ServiceDiff(
-            service=name,
-            target=target,
-            against=f"revision {release.revision}, which is deployed",
-            old=dict(release.bundle.files),
-            new=new,
-            startup_budget_s=budget,
-            replaces=True,
-            plan=_figures(release.plan, prepared.plan),
-        )
-    if target == "docker":
-        running = running_files(name)
-        if running is not None:
-            return ServiceDiff(
-                service=name,
-                target=target,
-                against=f"the Compose project that runs from {running.source}",
-                old=running.files,
-                new=_as_told(new, running) if running.partial else new,
-                startup_budget_s=budget,
-            )
+    target, name = prepared.spec.target or "docker", prepared.plan.name
+    if release := _deployed(name, target):
+        words = f"revision {release.revision}, which is deployed"
+        return _Other(target, words, dict(release.bundle.files), release.plan, replaces=True)
+    if target == "docker" and (running := running_files(name)):
+        words = f"the Compose project that runs from {running.source}"
+        return _Other(target, words, running.files, told=running if running.partial else None)
     raise NotFoundError(
         f"nothing of {name} runs on target {target}",
         where=name,
@@ -279,8 +250,8 @@ def _with_running(prepared: Prepared) -> ServiceDiff:
     )
 
 
-def _as_told(new: dict[str, str], running: Running) -> dict[str, str]:
-    """The new Compose file, cut down to what a container tells of itself."""
+def _as_told(new: dict[str, str], running: Running) -> tuple[dict[str, str], dict[str, str]]:
+    """Both Compose files, cut down to what a container tells of itself."""
     engine = yaml.safe_load(new[COMPOSE_FILE])["services"][ENGINE]
     told = json.loads(running.files[COMPOSE_FILE])["services"][ENGINE]
     told["environment"] = {
@@ -288,9 +259,9 @@ def _as_told(new: dict[str, str], running: Running) -> dict[str, str]:
         for name, value in told["environment"].items()
         if name in engine["environment"] or f"{name}={value}" not in running.from_image
     }
-    running.files[COMPOSE_FILE] = json.dumps({"services": {ENGINE: told}})
     kept = {key: engine.get(key) for key in told}
-    return {COMPOSE_FILE: json.dumps({"services": {ENGINE: kept}})}
+    old, new = ({COMPOSE_FILE: json.dumps({"services": {ENGINE: one}})} for one in (told, kept))
+    return old, new
 
 
 def _deployed(name: str, target: str) -> Release | None:
