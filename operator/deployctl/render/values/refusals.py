@@ -6,12 +6,10 @@ here too, so that a render is refused without helm, in the same words and all at
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from deployctl import assets
-
-if TYPE_CHECKING:
-    from deployctl.render.values import Values
+from deployctl.render.values.base import Section
 
 Condition = Mapping[str, Any]  # its language is described in the file
 
@@ -32,8 +30,8 @@ def rules() -> Any:
     return assets.table("deploy", "kubernetes", "refusals.yaml")
 
 
-def refusals(values: "Values") -> list[Refusal]:
-    """Everything that the chart would refuse, in its order."""
+def refusals(values: Section) -> list[Refusal]:
+    """Everything of the chart's `Values` that the chart would refuse, in its order."""
     document = values.model_dump(mode="json", by_alias=True)
     found = []
     for rule in rules()["refusals"]:
