@@ -132,7 +132,7 @@ def _taken(gpus: Gpus, question: Question) -> Check:
         if c.memory_free_mib is not None and c.usable_mib
     ]
     if not free:
-        return it.warn("the driver does not say", "end what else uses the GPU")
+        return it.warn("the driver does not say", "stop what else uses the GPU")
     busy = [(c, share) for c, share in free if share < UTILIZATION]
     if not busy:
         least = min(c.memory_free_mib or 0 for c, _ in free) / 1024
@@ -146,7 +146,7 @@ def _taken(gpus: Gpus, question: Question) -> Check:
         idle = ",".join(_number(c) for c, share in free if share >= UTILIZATION)
         return it.warn(text, f"CUDA_VISIBLE_DEVICES={idle} leaves the idle cards")
     lower = int(least_share * 100) / 100
-    fix = "end what holds it"
+    fix = "stop what uses it"
     if lower >= 0.3:
         fix += f", or plan with --gpu-memory-utilization {lower:.2f}"
     return it.fail(text, fix)
@@ -168,7 +168,7 @@ def _persistence(gpus: Gpus) -> Iterator[Check]:
     off = [_number(c) for c in gpus.cards if c.persistence is False]
     if off:
         yield it.warn(
-            f"off, for GPU {', '.join(off)}: each start waits for the card to wake",
+            f"off, for GPU {', '.join(off)}: each start waits for the card to initialize",
             "sudo systemctl enable --now nvidia-persistenced, or sudo nvidia-smi -pm 1",
         )
     elif any(c.persistence for c in gpus.cards):

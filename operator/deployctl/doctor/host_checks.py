@@ -46,7 +46,7 @@ def host_checks(facts: HostFacts, question: Question) -> Iterator[Check]:
 def _os(facts: HostFacts, question: Question) -> Check:
     it = Topic("os", "Operating system")
     if facts.os_id is None:
-        return it.warn("not a Linux that says what it is", "run on Ubuntu 22.04 or 24.04")
+        return it.warn("unknown: no /etc/os-release", "run on Ubuntu 22.04 or 24.04")
     name = f"{facts.os_name or facts.os_id}, {facts.machine or 'unknown processor'}"
     if facts.os_id == "ubuntu" and facts.os_version in TESTED_UBUNTU:
         return it.good(name)
@@ -92,7 +92,7 @@ def _cpu(facts: HostFacts) -> Check:
 def _memory(facts: HostFacts, question: Question) -> Check:
     it = Topic("memory", "Memory")
     if facts.memory_gib is None:
-        return it.warn("unknown", "4 GiB is the least")
+        return it.warn("unknown", "at least 4 GiB are needed")
     free = facts.memory_available_gib
     text = f"{facts.memory_gib:.1f} GiB" + (f", {free:.1f} available" if free is not None else "")
     room = facts.memory_gib if free is None else free
@@ -101,9 +101,11 @@ def _memory(facts: HostFacts, question: Question) -> Check:
         needed += question.model_bytes / GIB
         text += f"; {question.model} needs about {needed:.0f}"
     if room < needed:
-        return it.fail(text, "end what else runs, add memory, or take a smaller model")
+        return it.fail(text, "stop other programs, add memory, or take a smaller model")
     if room < max(GOOD_MEMORY_GIB, needed):
-        return it.warn(text, f"{GOOD_MEMORY_GIB:.0f} GiB or more loads faster and safer")
+        return it.warn(
+            text, f"{GOOD_MEMORY_GIB:.0f} GiB or more is recommended: a model loads faster"
+        )
     return it.good(text)
 
 
@@ -127,9 +129,9 @@ def _disk(disk: Disk, question: Question) -> Check:
     elif disk.purpose == "state":
         needed = wanted = 0.5
     if disk.free_gib < needed:
-        return it.fail(text, f"free some room; {move}")
+        return it.fail(text, f"free disk space; {move}")
     if disk.free_gib < wanted:
-        return it.warn(text, f"{wanted:.0f} GiB is comfortable; {move}")
+        return it.warn(text, f"{wanted:.0f} GiB are recommended; {move}")
     return it.good(text)
 
 
@@ -160,13 +162,13 @@ def _compiler(facts: HostFacts) -> Check:
         return it.fail("none", f"sudo apt install g++ {minor}-dev, {eager}")
     if not facts.python_headers:
         return it.fail(f"no {minor} headers", f"sudo apt install {minor}-dev, {eager}")
-    return it.good("there, with Python's headers")
+    return it.good("installed, with Python's headers")
 
 
 def _shm(facts: HostFacts) -> Check:
     it = Topic("shm", "Shared memory")
     if facts.shm_gib is None:
-        return it.warn("there is none", "sudo mount -t tmpfs shm /dev/shm")
+        return it.warn("not mounted", "sudo mount -t tmpfs shm /dev/shm")
     text = f"{facts.shm_gib:.2g} GiB in /dev/shm"
     if facts.shm_gib < LEAST_SHM_GIB:
         return it.fail(f"{text}: too small for NCCL", "sudo mount -o remount,size=2g /dev/shm")
@@ -179,7 +181,9 @@ def _clock(facts: HostFacts) -> Check:
     if skew is not None and abs(skew) > 60:
         return it.warn(f"{abs(skew):.0f} s off", "sudo timedatectl set-ntp true")
     if facts.clock_synchronized is False:
-        return it.warn("not kept by a time server", "sudo timedatectl set-ntp true")
+        return it.warn("not synchronized with a time server", "sudo timedatectl set-ntp true")
     if facts.clock_synchronized is None and skew is None:
-        return it.warn("cannot be told", "compare `date -u` with another machine's")
-    return it.good("right" if skew is None else f"right, within {abs(skew) + 1:.0f} s")
+        return it.warn(
+            "unknown whether it is synchronized", "compare `date -u` with another machine's"
+        )
+    return it.good("correct" if skew is None else f"correct within {abs(skew) + 1:.0f} s")

@@ -41,7 +41,7 @@ def _engine(docker: Docker) -> Check:
         return it.fail("not installed", "sudo apt install docker.io docker-compose-v2")
     if docker.denied:
         return it.fail(
-            "this user may not talk to it", "sudo usermod -aG docker $USER, then log in again"
+            "this user has no access to it", "sudo usermod -aG docker $USER, then log in again"
         )
     if docker.server is None:
         fix = "sudo systemctl restart docker" if docker.hung else "sudo systemctl start docker"
@@ -94,7 +94,7 @@ def network_checks(facts: HostFacts, question: Question) -> Iterator[Check]:
 def _port(facts: HostFacts, question: Question) -> Check:
     it, text = Topic("port", "Port"), f"{question.port} on 127.0.0.1"
     if facts.port_free is None:
-        return it.warn(f"{text}: cannot be told", "choose one with --port")
+        return it.warn(f"{text}: unknown whether it is free", "choose one with --port")
     if not facts.port_free and question.holder:
         return it.good(f"{text} is held by the service {question.holder}")
     if not facts.port_free:
