@@ -54,7 +54,7 @@ def exchange(
     worker: str,
     epoch: float,
     clock: Callable[[], float],
-    patience: float,
+    timeout_s: float,
     seen: Callable[[int], None],
     due: float | None = None,
     reply: list[str] | None = None,
@@ -65,7 +65,7 @@ def exchange(
         due: in open loop, when it was to be sent, on `clock`: its latencies count from then.
         reply: takes the answer's text, where a next turn needs it.
         epoch: the run's start on `clock`.
-        patience: seconds after which the request is given up as timed out.
+        timeout_s: seconds after which the request is given up as timed out.
         seen: called with the number of text chunks as they come, for live progress.
 
     Raises:
@@ -73,7 +73,7 @@ def exchange(
     """
     stream = Stream(reply)
     sample = Sample(worker=worker, started_at_s=0.0, outcome="incomplete")
-    timer = gevent.Timeout(patience)
+    timer = gevent.Timeout(timeout_s)
     timer.start()
     wire: Wire = client.client.wire
     wire.sent_at = wire.came_at = None
@@ -109,11 +109,11 @@ def exchange(
             answered = sample.http_status is not None
             sample.outcome, sample.error = _classify(error, answered=answered)
         else:
-            sample.outcome, sample.error = "timeout", f"no end after {patience:g} s"
+            sample.outcome, sample.error = "timeout", f"no end after {timeout_s:g} s"
     except gevent.Timeout as timeout:
         if timeout is not timer:
             raise
-        sample.outcome, sample.error = "timeout", f"no end after {patience:g} s"
+        sample.outcome, sample.error = "timeout", f"no end after {timeout_s:g} s"
     finally:
         timer.close()
     fill()

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from deployctl_loadtest.promptfile import CHARACTERS_A_TOKEN
+from deployctl_loadtest.replay import BLOCK_TOKENS, Row
 from deployctl_loadtest.request import Target
-from deployctl_loadtest.trace import BLOCK_TOKENS, Row
 from deployctl_loadtest.words import Texts, Vocabulary
 from deployctl_loadtest.workload import OUTPUT_TOKENS, Workload
 

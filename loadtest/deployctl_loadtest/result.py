@@ -168,7 +168,7 @@ class Agreement:
 
 @dataclasses.dataclass(frozen=True)
 class ServerMoment:
-    """The engine as a look at its /metrics showed it. Counts and means: since the look before."""
+    """The engine as a scrape of its /metrics showed it. Counts and means: since the one before."""
 
     at_s: float  # from the run's start
     running: int | None
@@ -194,7 +194,7 @@ class Server:
     queue_mean_s: float | None
     preemptions: int | None
     prefix_cache_hit_rate: float | None
-    # In the measured window, as the looks showed; None without a look in it.
+    # In the measured window, by the scrapes in it; None without one.
     running_max: int | None = None
     waiting_max: int | None = None
     kv_cache_usage_max: float | None = None

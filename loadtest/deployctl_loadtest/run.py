@@ -10,7 +10,7 @@ from typing import Any
 import gevent
 from locust.runners import WorkerRunner
 
-from deployctl_loadtest import arrivals, handover, trace, workload
+from deployctl_loadtest import arrivals, handover, replay, workload
 from deployctl_loadtest.exchange import RunEnded, exchange
 from deployctl_loadtest.heartbeat import PERIOD, Heartbeat
 from deployctl_loadtest.openloop import Due, OpenLoop, most_in_flight
@@ -60,7 +60,7 @@ class Run:
             Vocabulary.load(options.vocabulary),
             self._seed,
         )
-        self._trace = trace.load(options.trace) if options.trace else []
+        self._trace = replay.load(options.trace) if options.trace else []
         self._limit: float = options.stop_after
         self._parent = os.getppid()
         self._scheduling = raise_priority() if options.realtime else "normal"
@@ -149,7 +149,7 @@ class Run:
                 worker=self.worker,
                 epoch=self.epoch,
                 clock=clock,
-                patience=self._options.request_timeout,
+                timeout_s=self._options.request_timeout,
                 seen=self._seen,
                 due=due,
                 reply=reply,

@@ -11,7 +11,7 @@ Outcome = Literal[
     "ok",
     "refused",  # no connection
     "http_error",  # an answer that is not 200
-    "timeout",  # the client's own patience ended
+    "timeout",  # the client gave up
     "truncated",  # the stream broke off
     "stream_error",  # an error object, or nonsense, in the stream
     "empty",  # finished properly, without any text

@@ -33,8 +33,8 @@ def command(
 ) -> None:
     """Ask a running service a question and check the answer.
 
-    Looks at /health, at the models it lists, at whether it turns away a
-    request without its API key (where it has one), and asks a question at
+    Checks /health, the models it lists, and whether it refuses a request
+    without its API key (where it has one), and asks a question at
     temperature 0. Shows the question and the answer. Exits with 4 if
     anything is wrong, and says what.
 

@@ -25,7 +25,7 @@ _MAY_DIFFER = {
     *("duration_s", "warmup_s", "ramp_s", "requests", "request_timeout_s"),
     *("ca_file", "extra_headers", "prompt_lengths", "recorded_lengths"),
 }
-# Of these, what is worth a word.
+# Of these, what is told all the same.
 _TOLD = ("model", "duration_s", "warmup_s")
 # What a result from before a field was there would have held.
 _DEFAULTS = {

@@ -130,7 +130,7 @@ def errors(run: SavedRun) -> RunEstimate | None:
     if not ended:
         return None
     failed = sum(s.failed for s in ended)
-    # As if independent, though failures come in bursts: one outage is worth a look.
+    # As if independent, though failures come in bursts: one outage should be seen.
     bounds = intervals.exact(failed, len(ended), CONFIDENCE)
     return RunEstimate(failed / len(ended), bounds, len(ended))
 

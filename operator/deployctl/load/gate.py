@@ -159,13 +159,13 @@ def _why_unresolved(term: Term, groups: list[list[float]], count: int) -> str:
     if not count:
         return "nothing was measured"
     needed = intervals.needed(term.share)
-    worth = intervals.worth(groups, term.share)
-    if worth >= needed:
+    size = intervals.effective_values(groups, term.share)
+    if size >= needed:
         return "the interval holds the limit: measure longer"
-    if count == worth:
+    if count == size:
         return f"{count:,} values bound no p{term.share * 100:g}: it takes {needed:,}"
     return (
-        f"{count:,} values that resemble their neighbours are worth {worth:,} independent ones, "
+        f"{count:,} correlated values count as {size:,} independent ones, "
         f"and it takes {needed:,} to bound a p{term.share * 100:g}"
     )
 

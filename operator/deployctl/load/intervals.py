@@ -2,7 +2,7 @@
 
 Requests of a load test are no independent draws: the gaps of one answer resemble each other,
 and so do requests that met the same queue. Every interval here is therefore computed from
-batches of neighbours in time, and shrinks the sample to the size that it is worth.
+batches of neighbours in time, and shrinks the sample to its effective size.
 
 Sources:
 - order statistics of a percentile: G. Hahn, W. Meeker, Statistical Intervals (1991), 5.2;
@@ -53,26 +53,26 @@ def quantile(
     n = len(ordered)
     if not n:
         return Interval(-math.inf, math.inf)
-    worth = _worth(groups, ordered, share, confidence)
+    size = _size_at(groups, ordered, share, confidence)
     tail = (1 - confidence) / 2
-    low = binomial_quantile(worth, share, tail)
-    high = binomial_quantile(worth, share, 1 - tail) + 1
-    # Ranks in a sample of `worth` values, 1-based, widened to ranks among all n.
-    first = math.floor((low - 1) * n / worth) + 1 if low >= 1 else 0
-    last = math.ceil(high * n / worth)
+    low = binomial_quantile(size, share, tail)
+    high = binomial_quantile(size, share, 1 - tail) + 1
+    # Ranks in a sample of `size` values, 1-based, widened to ranks among all n.
+    first = math.floor((low - 1) * n / size) + 1 if low >= 1 else 0
+    last = math.ceil(high * n / size)
     return Interval(
         ordered[first - 1] if first >= 1 else -math.inf,
         ordered[last - 1] if last <= n else math.inf,
     )
 
 
-def worth(groups: Groups, share: float, confidence: float = CONFIDENCE) -> int:
-    """How many independent values these are worth when it comes to the percentile `share`."""
+def effective_values(groups: Groups, share: float, confidence: float = CONFIDENCE) -> int:
+    """How many independent values say as much as these of the percentile `share`."""
     ordered = sorted(value for group in groups for value in group)
-    return _worth(groups, ordered, share, confidence) if ordered else 0
+    return _size_at(groups, ordered, share, confidence) if ordered else 0
 
 
-def _worth(groups: Groups, ordered: Sequence[float], share: float, confidence: float) -> int:
+def _size_at(groups: Groups, ordered: Sequence[float], share: float, confidence: float) -> int:
     at = ordered[min(len(ordered) - 1, math.ceil(share * len(ordered)) - 1)]
     flags = [(sum(value > at for value in group), len(group)) for group in groups if group]
     return effective_size(flags, confidence)
@@ -132,7 +132,7 @@ def difference(before: float, old: Interval, after: float, new: Interval) -> Int
 
 
 def effective_size(flags: Sequence[tuple[int, int]], confidence: float = CONFIDENCE) -> int:
-    """How many independent trials these (hits, trials) a group are worth: at most their number."""
+    """How many independent trials say as much as these (hits, trials) a group: no more than all."""
     trials = sum(m for _, m in flags)
     hits = sum(a for a, _ in flags)
     share = hits / trials
@@ -146,10 +146,10 @@ def effective_size(flags: Sequence[tuple[int, int]], confidence: float = CONFIDE
         return trials if lone else len(flags)
     variance = _ratio_variance(batches)
     plain = share * (1 - share) / trials
-    worth = trials / max(1.0, variance / plain)
+    size = trials / max(1.0, variance / plain)
     upper = 1 - (1 - confidence) / 2
     tight = (t_quantile(upper, trials - 1) / t_quantile(upper, len(batches) - 1)) ** 2
-    return max(1, min(trials, round(worth * tight)))
+    return max(1, min(trials, round(size * tight)))
 
 
 def needed(share: float, confidence: float = CONFIDENCE) -> int:

@@ -7,7 +7,7 @@ sent (because it was behind, or killed) left no sample, and would not be missed 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 
-from deployctl_loadtest import arrivals, trace
+from deployctl_loadtest import arrivals, replay
 from deployctl_loadtest.result import Client, Latency, Setup, Verdict
 from deployctl_loadtest.sample import Sample
 
@@ -26,7 +26,7 @@ def times(setup: Setup) -> Iterable[float] | None:
     """
     if setup.mode == "trace" and setup.trace is not None:
         try:
-            rows = trace.load(setup.trace)
+            rows = replay.load(setup.trace)
         except ValueError:
             return None  # the file is gone since
         due: Iterable[float] = (row.at_s / setup.trace_speed for row in rows)

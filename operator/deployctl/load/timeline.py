@@ -37,7 +37,7 @@ def rows(
 
     Requests count where they started and where they ended; `in_flight` is at the bin's end.
     Latencies are of the requests that started in it. The server's gauges are those of the
-    last look in the bin, its counts and means since the look before.
+    last scrape in the bin, its counts and means since the one before.
     """
     width = max(1.0, float(-(-end_s // _MOST_ROWS)))
     count = max(1, int(-(-end_s // width)))

@@ -15,7 +15,7 @@ _NAMES = {
 }
 
 
-class Row(NamedTuple):
+class MeasureRow(NamedTuple):
     """One measure, in the order of `columns`."""
 
     name: str
@@ -34,15 +34,15 @@ def columns(comparison: Comparison) -> tuple[str, ...]:
     return ("", "A", "B", "change", "99% interval", *([BETWEEN] if several else []), "verdict")
 
 
-def rows(comparison: Comparison) -> list[Row]:
+def rows(comparison: Comparison) -> list[MeasureRow]:
     """The measures that either run has."""
     return [_row(m) for m in comparison.measures if m.a is not None or m.b is not None]
 
 
-def _row(measure: Measure) -> Row:
+def _row(measure: Measure) -> MeasureRow:
     unit = " pp" if measure.unit == "share" else "%"
     known = measure.change is not None
-    return Row(
+    return MeasureRow(
         name=_NAMES.get(measure.name, measure.name),
         a=_value(measure, measure.a),
         b=_value(measure, measure.b),

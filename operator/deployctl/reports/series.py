@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deployctl.junit import document
-from deployctl.reports import junit as junits
-from deployctl.reports import wording
+from deployctl.reports import load, wording
+from deployctl.reports.page import page
 from deployctl_loadtest.series import Series
 
 _TEMPLATE = Path(__file__).with_name("series.html.j2")
@@ -16,7 +16,7 @@ COLUMNS = (
 )
 
 
-class Row(NamedTuple):
+class SeriesRow(NamedTuple):
     """One run, its cells in the order of COLUMNS."""
 
     load: str
@@ -28,7 +28,7 @@ class Row(NamedTuple):
     remarks: tuple[str, ...]
 
 
-def rows(series: Series) -> list[Row]:
+def rows(series: Series) -> list[SeriesRow]:
     """The runs in the order in which they were measured."""
     found = []
     for point in series.points:
@@ -47,7 +47,7 @@ def rows(series: Series) -> list[Row]:
         cells.append(f"{result.requests.failed:,}")
         judged = result.slo
         found.append(
-            Row(
+            SeriesRow(
                 load=f"{point.value:g}",
                 folder=point.folder,
                 cells=tuple(cells),
@@ -74,22 +74,17 @@ def kind(series: Series) -> str:
 
 def html(series: Series) -> str:
     """One file that needs no network. Everything that came from outside is escaped."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
+    from deployctl.reports import plots_series
 
-    from deployctl.reports import load_html, plots_series
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
-    return template.render(
+    return page(
+        _TEMPLATE,
+        {"plot": plots_series.throughput_latency(series)},
         series=series,
         kind=kind(series),
         title=title(series),
-        style=Markup(load_html.style()),  # noqa: S704
         started=f"{datetime.fromisoformat(series.started):%d %B %Y, %H:%M UTC}",
         columns=COLUMNS,
         rows=rows(series),
-        plot=Markup(plots_series.throughput_latency(series)),  # noqa: S704
     )
 
 
@@ -117,7 +112,5 @@ def junit(series: Series) -> str:
     """The test cases of every run of a sweep, a suite each; of a search, its answer."""
     if series.limit is not None:
         seconds = sum(p.result.window_s[1] - p.result.window_s[0] for p in series.points)
-        return document([junits.search(series.limit, title(series), seconds, series.started)])
-    return document(
-        [junits.suite(p.result, f"{series.variable}={p.value:g}") for p in series.points]
-    )
+        return document([load.search(series.limit, title(series), seconds, series.started)])
+    return document([load.suite(p.result, f"{series.variable}={p.value:g}") for p in series.points])

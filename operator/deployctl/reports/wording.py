@@ -14,7 +14,7 @@ _NAMES = {
 }
 
 
-class Row(NamedTuple):
+class LatencyRow(NamedTuple):
     """One measure: its unit, and its cells in the order of COLUMNS."""
 
     name: str
@@ -24,7 +24,7 @@ class Row(NamedTuple):
     values: int
 
 
-def latency_rows(result: LoadResult) -> list[Row]:
+def latency_rows(result: LoadResult) -> list[LatencyRow]:
     """The latency table. A measure that has no values has no row."""
     rows = []
     for field, (name, meaning) in _NAMES.items():
@@ -34,7 +34,7 @@ def latency_rows(result: LoadResult) -> list[Row]:
         # One unit a row, so that its cells compare at a glance.
         unit, scale = ("s", 1.0) if spread.p50 >= 10 else ("ms", 1000.0)
         cells = tuple(number(getattr(spread, column) * scale) for column in COLUMNS)
-        rows.append(Row(name, meaning, unit, cells, spread.count))
+        rows.append(LatencyRow(name, meaning, unit, cells, spread.count))
     return rows
 
 

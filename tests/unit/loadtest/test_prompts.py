@@ -3,7 +3,7 @@ import re
 
 import pytest
 
-from deployctl_loadtest import trace, workload
+from deployctl_loadtest import replay, workload
 from deployctl_loadtest.prompts import Prompts
 from deployctl_loadtest.request import Target
 from deployctl_loadtest.words import WORDS, Vocabulary
@@ -208,19 +208,19 @@ BURSTGPT = """Timestamp,Model,Request tokens,Response tokens,Total tokens,Log Ty
 
 
 def test_both_formats_of_traces_are_read():
-    rows = trace.parse(MOONCAKE)
+    rows = replay.parse(MOONCAKE)
     assert [(r.at_s, r.input_tokens, r.output_tokens) for r in rows] == [
         (0, 700, 52), (0, 1100, 26), (pytest.approx(3.053), 10, 3),
     ]  # fmt: skip
     assert rows[1].blocks == (46, 47, 2353)
-    rows = trace.parse(BURSTGPT)
+    rows = replay.parse(BURSTGPT)
     assert [(r.at_s, r.input_tokens, r.output_tokens) for r in rows] == [
         (0, 1087, 230), (40, 472, 18),
     ]  # fmt: skip
 
 
 def test_blocks_that_a_trace_shares_are_the_same_words():
-    first, second, third = trace.parse(MOONCAKE)
+    first, second, third = replay.parse(MOONCAKE)
     made = prompts()
     texts = [
         json.loads(made.of_trace(n, row).first)["messages"][0]["content"].split()
@@ -245,4 +245,4 @@ def test_what_is_no_trace_is_refused(text, said, tmp_path):
     file = tmp_path / "trace"
     file.write_text(text)
     with pytest.raises(ValueError, match=re.escape(said)):
-        trace.load(str(file))
+        replay.load(str(file))

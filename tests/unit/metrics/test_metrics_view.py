@@ -3,7 +3,7 @@ import math
 
 from rich.console import Console
 
-from deployctl.cli.metrics import view as metricsview
+from deployctl.cli import metrics as metricsview
 from deployctl.metrics import Histogram, Snapshot
 from deployctl.metrics.figures import between, since_start
 

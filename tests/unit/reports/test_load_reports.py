@@ -7,7 +7,7 @@ from rich.console import Console
 
 from deployctl.cli.loadtest import text as load_text
 from deployctl.load.summary import summarize
-from deployctl.reports import load_html, load_markdown, wording
+from deployctl.reports import load, wording
 from deployctl_loadtest.result import Server, Setup
 from deployctl_loadtest.sample import Sample, WorkerReport
 
@@ -62,7 +62,7 @@ class Elements(HTMLParser):
 @pytest.mark.parametrize(("count", "fail"), [(120, 0), (120, 5), (0, 3), (1, 0), (0, 0)])
 def test_the_html_report_is_whole_and_needs_no_network(count, fail):
     result, samples = made(count, fail=fail)
-    html = load_html.render(result, samples)
+    html = load.html(result, samples)
     page = Elements()
     page.feed(html)
     assert page.tags.count("html") == 1
@@ -79,15 +79,15 @@ def test_the_html_report_is_whole_and_needs_no_network(count, fail):
 
 def test_what_a_server_or_user_wrote_is_never_markup():
     result, samples = made(fail=1, model=EVIL)
-    html = load_html.render(result, samples)
+    html = load.html(result, samples)
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
-    assert "<script>" not in load_markdown.render(result)
+    assert "<script>" not in load.markdown(result)
 
 
 def test_the_same_result_makes_the_same_file():
     result, samples = made()
-    assert load_html.render(result, samples) == load_html.render(result, samples)
+    assert load.html(result, samples) == load.html(result, samples)
 
 
 def test_the_terminal_table():
@@ -135,7 +135,7 @@ def test_long_latencies_are_in_seconds():
 
 
 def test_markdown_has_a_row_a_measure():
-    text = load_markdown.render(made()[0])
+    text = load.markdown(made()[0])
     assert [line.split("|")[1].strip() for line in text.splitlines() if line.startswith("| ")] == [
         "",
         "TTFT",

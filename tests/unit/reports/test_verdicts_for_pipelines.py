@@ -14,7 +14,7 @@ from deployctl.load import gate, slo
 from deployctl.load.summary import summarize
 from deployctl.operations.measure import gate as loadgate
 from deployctl.operations.measure.request import GateRequest
-from deployctl.reports import junit, load_html, load_markdown, series
+from deployctl.reports import load, series
 from deployctl_loadtest.result import Agreement, Server, ServerMoment, Setup
 from deployctl_loadtest.sample import Sample, WorkerReport
 from deployctl_loadtest.series import Limit, Point, Series
@@ -59,7 +59,7 @@ def cases(xml):
 
 
 def test_junit_has_a_case_an_objective():
-    kinds, counts = cases(junit.loadtest(made()[0]))
+    kinds, counts = cases(load.junit(made()[0]))
     assert kinds == {
         "trustworthy": "passed",
         "ttft_p95 ≤ 500.0 ms": "passed",
@@ -70,7 +70,7 @@ def test_junit_has_a_case_an_objective():
 
 def test_junit_tells_missed_unresolved_and_spoilt_apart():
     result, _ = made(MISSED + ",error_rate=0.1%", count=30, cpu=0.99)
-    kinds, counts = cases(junit.loadtest(result))
+    kinds, counts = cases(load.junit(result))
     assert kinds == {
         "trustworthy": "error",
         "ttft_p95 ≤ 100.0 ms": "failure",
@@ -78,14 +78,14 @@ def test_junit_tells_missed_unresolved_and_spoilt_apart():
         "error_rate ≤ 0.1%": "skipped",
     }
     assert counts == {"tests": 4, "failures": 1, "errors": 1, "skipped": 2}
-    assert "limit 100.0 ms, 95% interval" in junit.loadtest(result)
+    assert "limit 100.0 ms, 95% interval" in load.junit(result)
 
 
 def test_nothing_from_outside_breaks_the_documents():
     result, samples = made(model=EVIL)
-    ElementTree.fromstring(junit.loadtest(result))  # a NUL would not be XML
-    assert "<script>" not in load_markdown.render(result)
-    assert "<script>" not in load_html.render(result, samples)
+    ElementTree.fromstring(load.junit(result))  # a NUL would not be XML
+    assert "<script>" not in load.markdown(result)
+    assert "<script>" not in load.html(result, samples)
     one = Series(1, "sweep", result.started, "users", [Point(2.0, "users-2", result)])
     assert "<script>" not in series.html(one)
     assert "<script>" not in series.markdown(one)
@@ -96,7 +96,7 @@ def test_what_xml_cannot_hold_is_replaced_in_junit(character):
     result, _ = made(model=f"m{character}")
     limit = Limit("ttft_p95=1s", "never_held", 2.0, 4.0, 1.0, 0.9, 1.1, f"None{character}.")
     found = dataclasses.replace(sweep(), points=[Point(1.0, "users-1", result)], limit=limit)
-    for xml in (junit.loadtest(result), series.junit(found)):
+    for xml in (load.junit(result), series.junit(found)):
         suite = ElementTree.fromstring(xml.encode("utf-8"))[0]
         assert "\ufffd" in suite.get("name")
 
@@ -110,15 +110,15 @@ def test_verdicts_are_in_every_report():
     assert re.search(r"ttft_p95 +missed +\S+ ms +100\.0 ms", told)
     assert re.search(r"Goodput +\S+ requests/s met the whole SLO", told)
     assert "Gate not passed" in told
-    text = load_markdown.render(result)
+    text = load.markdown(result)
     assert "| ttft_p95 | ❌ missed |" in text
     assert "**Gate not passed**: ttft\\_p95 missed" in text
-    html = load_html.render(result, samples)
+    html = load.html(result, samples)
     assert '<span class="pill missed">missed</span>' in html
     assert "Gate not passed" in html
     without, samples = made(None)
-    assert "SLO" not in load_markdown.render(without)
-    assert "Is the SLO held?" not in load_html.render(without, samples)
+    assert "SLO" not in load.markdown(without)
+    assert "Is the SLO held?" not in load.html(without, samples)
 
 
 def test_the_server_is_shown_beside_the_client():
@@ -126,14 +126,14 @@ def test_the_server_is_shown_beside_the_client():
     result, samples = made(agreement=[apart])
     assert "server_gap" in [verdict.code for verdict in result.verdicts]
     looks = [ServerMoment(float(i), 2, i % 2, 0.1 * i, i, 0.0, 5, 5, 0.1, 0.02) for i in range(5)]
-    html = load_html.render(result, samples, looks)
+    html = load.html(result, samples, looks)
     assert "What the server says" in html
     assert "10 preemptions" in html
     assert "100.0 to 200.0 ms" in html
-    assert html == load_html.render(result, samples, looks)
+    assert html == load.html(result, samples, looks)
     bare = [dataclasses.replace(look, kv_cache_usage=None, running=None) for look in looks]
     assert "KV cache in use" in html
-    assert "KV cache in use" not in load_html.render(result, samples, bare)
+    assert "KV cache in use" not in load.html(result, samples, bare)
 
 
 def sweep():

@@ -10,7 +10,7 @@ from deployctl.load import gate
 from deployctl.load import slo as slos
 from deployctl.load.slo import Slo
 from deployctl.operations.measure.request import GateRequest
-from deployctl.reports import junit, load_markdown
+from deployctl.reports import load as load_reports
 from deployctl.reports import series as series_reports
 from deployctl_loadtest.result import LoadResult
 from deployctl_loadtest.series import Series
@@ -47,7 +47,7 @@ def write_reports(
         xml, markdown = series_reports.junit(result), series_reports.markdown(result)
         write_text(folder / "report.html", series_reports.html(result))
     else:
-        xml, markdown = junit.loadtest(result), load_markdown.render(result)
+        xml, markdown = load_reports.junit(result), load_reports.markdown(result)
     write_text(folder / "junit.xml", xml)
     write_text(folder / "summary.md", markdown)
     if copy is not None:

@@ -12,7 +12,7 @@ from deployctl.load import folder as folders
 from deployctl.load import run as loads
 from deployctl.load.run import Measurement, UnwrittenError
 from deployctl.load.slo import Slo
-from deployctl.reports import load_html
+from deployctl.reports import load as load_reports
 from deployctl.spec import service_name
 from deployctl_loadtest.result import Setup
 
@@ -32,7 +32,7 @@ def measure(
     """
     folder = folder or default_folder(setup)
     measurement = loads.run(setup, endpoint, folder, slo=slo, gated=gated, tell=tell)
-    html = load_html.render(measurement.result, measurement.samples, measurement.moments)
+    html = load_reports.html(measurement.result, measurement.samples, measurement.moments)
     try:
         files.write_text(measurement.folder / "report.html", html)
     except StateError as error:

@@ -13,9 +13,9 @@ from deployctl.load.client import enough_workers
 from deployctl.operations.measure import series
 from deployctl.operations.measure.endpoint import Served, read_text
 from deployctl.operations.measure.request import LoadRequest
-from deployctl_loadtest import arrivals, trace, workload
+from deployctl_loadtest import arrivals, replay, workload
+from deployctl_loadtest.replay import Row
 from deployctl_loadtest.result import Setup
-from deployctl_loadtest.trace import Row
 from deployctl_loadtest.workload import Workload
 
 # What the measure rests on: without them there is no stream, or no count of tokens.
@@ -159,7 +159,7 @@ def _trace(request: LoadRequest) -> list[Row]:
     if request.trace_speed is not None and not 0 < request.trace_speed < math.inf:
         raise InputError("a speed is above 0", where="--trace-speed")
     try:
-        return trace.load(str(request.trace))
+        return replay.load(str(request.trace))
     except ValueError as error:
         raise InputError(str(error), where="--trace") from error
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from deployctl.reports.page import page
 from deployctl.reports.wording import plain
 from deployctl.tuning.report import wording as words
 from deployctl.tuning.report.view import StudyView
@@ -13,18 +14,19 @@ SHOWN = 8  # configurations in markdown; the others are in the HTML file
 
 def html(view: StudyView) -> str:
     """The document. Everything that came from outside is escaped."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
-
-    from deployctl.reports import load_html
     from deployctl.tuning.report import plots
 
-    environment = Environment(autoescape=True, undefined=StrictUndefined)
-    template = environment.from_string(_TEMPLATE.read_text(encoding="utf-8"))
     phases = words.phases(view)
-    return template.render(
+    drawn = {
+        "pareto": plots.pareto(view),
+        "effects": plots.effects(view),
+        "against": plots.against(view),
+        "timeline": plots.timeline(view),
+    }
+    return page(
+        _TEMPLATE,
+        drawn,
         view=view,
-        style=Markup(load_html.style()),  # noqa: S704
         tone=words.TONES.get(view.verdict, "note"),
         headline=words.headline(view),
         tiles=words.tiles(view),
@@ -33,11 +35,6 @@ def html(view: StudyView) -> str:
         phases=phases,
         priced=any(row.usd for row in phases),
         budget=words.budget(view),
-        # Our own SVG: matplotlib escapes the text in it.
-        pareto=Markup(plots.pareto(view)),  # noqa: S704
-        effects=Markup(plots.effects(view)),  # noqa: S704
-        against=Markup(plots.against(view)),  # noqa: S704
-        timeline=Markup(plots.timeline(view)),  # noqa: S704
     )
 
 
