@@ -114,7 +114,7 @@ class Runner:
         if isinstance(step, Measure) and result is None:
             result = self._bench.measure(step.load, step.seconds, self._seed())
         assert result is not None
-        written = self._record(Done(step, result, trial))
+        written = self._study.record(Done(step, result, trial))
         assert isinstance(written, Done)
         self._follow(step, written.result)
         self._lives = self._wanted is not None
@@ -124,7 +124,7 @@ class Runner:
     def _restart(self, configuration: Configuration, trial: int) -> Failure | None:
         """Starts it once more; a failure is that of the measurement which wanted it."""
         result = self._bench.start(configuration)
-        self._tell(self._record(Restarted(configuration, trial, result)))
+        self._tell(self._study.record(Restarted(configuration, trial, result)))
         if isinstance(result, Failure):
             return replace(result, spent_s=0.0)  # it is on the restart's account
         self._lives = True
@@ -136,16 +136,13 @@ class Runner:
         elif isinstance(result, Failure):
             self._wanted = None
 
-    def _record(self, event: StudyEvent) -> StudyEvent:
-        return self._study.record(event)
-
     def _seed(self) -> int:
         """Prompts of its own for every measurement: the same again would come from a cache."""
         return (self._study.header.seed + (len(self._study.events) + 1) * 0x9E3779B1) % 2**48
 
     def _end(self, why: str) -> None:
         with suppress(StateError):  # a full disk is told by the error that led here
-            self._record(Interrupted(why))
+            self._study.record(Interrupted(why))
         with suppress(DeployctlError):
             self._stop()
 

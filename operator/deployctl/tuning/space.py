@@ -69,9 +69,7 @@ def read(file: Path, version: str) -> dict[str, tuple[Value, ...] | None]:
 
 
 def _known(name: str, where: str, version: str) -> None:
-    if name in FIELDS or (
-        name not in ServiceSpec.model_fields and not _flag_problem(name, version)
-    ):
+    if name in FIELDS:
         return
     if name in ServiceSpec.model_fields:
         raise SpecError(
@@ -80,35 +78,33 @@ def _known(name: str, where: str, version: str) -> None:
             hint=f"say it once with --{name.replace('_', '-')}; there are {', '.join(FIELDS)}, "
             "and the engine's arguments",
         )
-    problem = _flag_problem(name, version)
-    assert problem is not None
-    near = difflib.get_close_matches(name, FIELDS, n=1, cutoff=0.6)
-    hint = f"did you mean {near[0]}?" if near else problem.fix
-    raise SpecError(problem.message, where=where, hint=hint)
+    problem = _flag_problem(name, None, version)
+    if problem is not None:
+        near = difflib.get_close_matches(name, FIELDS, n=1, cutoff=0.6)
+        hint = f"did you mean {near[0]}?" if near else problem.fix
+        raise SpecError(problem.message, where=where, hint=hint)
 
 
-def _flag_problem(name: str, version: str) -> Reason | None:
-    return flags.check(name, None, version) if flags.known(version) else None
+def _flag_problem(name: str, value: Value | None, version: str) -> Reason | None:
+    return flags.check(name, value, version) if flags.known(version) else None
 
 
 def _value(name: str, value: Any, where: str, version: str) -> Value:
     if not isinstance(value, bool | int | float | str):
         raise SpecError(f"{value!r} is no single value", where=where, hint=_WRITE)
+    if name in FIELDS:
+        switch = name == "enforce_eager"
+        if isinstance(value, bool) != switch:
+            wanted = "true or false" if switch else "a value, not a switch"
+            raise SpecError(f"{name} takes {wanted} (got {value!r})", where=where)
+        for _, message, hint in problems({"model": "any", name: value}):
+            raise SpecError(message, where=where, hint=hint)
+    if name not in FIELDS or name in ("kv_cache_dtype", "dtype"):
+        problem = _flag_problem(name, value, version)
+        if problem is not None:
+            raise SpecError(problem.message, where=where, hint=problem.fix)
     if name not in FIELDS:
-        wrong = flags.check(name, value, version) if flags.known(version) else None
-        if wrong is not None:
-            raise SpecError(wrong.message, where=where, hint=wrong.fix)
         return value
-    switch = name == "enforce_eager"
-    if isinstance(value, bool) != switch:
-        wanted = "true or false" if switch else "a value, not a switch"
-        raise SpecError(f"{name} takes {wanted} (got {value!r})", where=where)
-    for _, message, hint in problems({"model": "any", name: value}):
-        raise SpecError(message, where=where, hint=hint)
-    if name in ("kv_cache_dtype", "dtype") and flags.known(version):
-        wrong = flags.check(name, value, version)
-        if wrong is not None:
-            raise SpecError(wrong.message, where=where, hint=wrong.fix)
     coerced: Value = getattr(ServiceSpec.model_validate({"model": "any", name: value}), name)
     return coerced
 

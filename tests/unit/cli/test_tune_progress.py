@@ -8,7 +8,7 @@ from rich.console import Console
 
 from deployctl.cli import console
 from deployctl.cli import progress as liveline
-from deployctl.cli.tune.progress import TuneProgress
+from deployctl.cli.tune.text import TuneProgress
 from deployctl.operations.tune.progress import StudyProgress, outcome
 from deployctl.tuning.events import Done, Restarted
 from deployctl.tuning.runner import Begun

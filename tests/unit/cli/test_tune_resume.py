@@ -5,7 +5,7 @@ import json
 import pytest
 
 from deployctl.errors import NotFoundError
-from deployctl.operations.tune.resume import newest
+from deployctl.operations.tune.run import newest
 from deployctl.tuning import study as studies
 
 SLO = ["--slo", "ttft_p95=500ms"]

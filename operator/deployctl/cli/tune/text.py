@@ -1,14 +1,17 @@
-"""What a study came to, and what one would do, for a terminal."""
+"""What a study does, came to, and would do, for a terminal."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Self
 
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from deployctl.cli.console import out
+from deployctl.cli.console import out, tell
+from deployctl.cli.progress import LiveLine
+from deployctl.events import Event
 from deployctl.operations.tune.answer import TuneOutcome
+from deployctl.operations.tune.progress import Doing
 from deployctl.tuning.report import wording as words
 from deployctl.tuning.report.view import StudyView
 from deployctl.units import duration
@@ -16,6 +19,28 @@ from deployctl.units import duration
 SHOWN = 8  # configurations; the others are in the report
 _STYLES = {"good": "bold green", "note": "bold cyan", "warning": "bold yellow", "bad": "bold red"}
 _HELD = {"met": "green", "missed": "bold red", "unresolved": "yellow"}
+
+
+class TuneProgress:
+    """Shows the events of a study, between `with` and its end."""
+
+    def __init__(self) -> None:
+        self._live = LiveLine()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._live.end()
+
+    def __call__(self, event: Event) -> None:
+        """Shows one event."""
+        self._live.end()
+        doing = event.detail
+        if isinstance(doing, Doing):
+            self._live.show(lambda passed: f"{doing.what}, {duration(passed)} · {doing.so_far}")
+        else:
+            tell(event)
 
 
 def show(outcome: TuneOutcome) -> None:

@@ -78,10 +78,8 @@ def command(
         else:
             show_dry_run(document)
         return
-    from deployctl.cli.tune.progress import TuneProgress
-    from deployctl.cli.tune.text import show
-    from deployctl.operations.tune.resume import resume
-    from deployctl.operations.tune.run import WRITING, begin
+    from deployctl.cli.tune.text import TuneProgress, show
+    from deployctl.operations.tune.run import WRITING, begin, resume
     from deployctl.targets.guards import shielded
 
     with TuneProgress() as tell:

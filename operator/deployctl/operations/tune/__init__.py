@@ -1,1 +1,1 @@
-"""Begins a study, resumes one, and ends it with a recommendation."""
+"""Tuning a service: `run.begin` and `run.resume` give a `TuneOutcome`, `dry_run` starts nothing."""

@@ -1,27 +1,32 @@
-"""What a study is about: from a request to a header, and all that goes with it."""
+"""What a study is about, from a request to a header; and whether this host has room for it."""
 
 from dataclasses import replace
 from datetime import datetime
 from typing import NamedTuple
 
 from deployctl import host
+from deployctl.doctor.detect import ask_gpus
 from deployctl.endpoint import Endpoint
-from deployctl.errors import InputError, PlanRefusedError
+from deployctl.errors import InputError, PlanRefusedError, TargetError
+from deployctl.events import Event, Tell
 from deployctl.load import slo as slos
 from deployctl.load.slo import Slo
+from deployctl.operations.deploy.services import open_store
 from deployctl.operations.measure import setup as loadsetup
 from deployctl.operations.measure.endpoint import Served
 from deployctl.operations.measure.request import LoadRequest
 from deployctl.operations.prepare import Prepared, prepare
 from deployctl.operations.tune import request as asked
-from deployctl.operations.tune.host import fingerprint
 from deployctl.operations.tune.request import TuneRequest
+from deployctl.operations.tuned import this_hardware
 from deployctl.planning.plan import ServingPlan
 from deployctl.planning.settings import fold
 from deployctl.spec import ServiceSpec
+from deployctl.targets import open_driver
 from deployctl.tuning import space
 from deployctl.tuning.bench import Parameter, Problem
 from deployctl.tuning.plans import Plans, bench_name
+from deployctl.tuning.recommendation import Fingerprint
 from deployctl.tuning.study import Header, Traffic
 from deployctl.tuning.trial import Configuration, Goal
 from deployctl_loadtest.result import Setup
@@ -198,3 +203,56 @@ def _inputs(header: Header, plans: Plans, setup: Setup, slo: Slo | None) -> Stud
             "as spent. A smaller size may be better run several times, a service a GPU."
         )
     return StudyInputs(header, plans, problem, setup, slo, tuple(notes))
+
+
+def fingerprint(plans: Plans, baseline: ServingPlan) -> Fingerprint:
+    """What this machine is, as far as it decides what is measured."""
+    memory = host.memory()
+    target = plans.base.target or "process"
+    driver = None
+    if plans.profile.kind == "cuda":
+        cards = ask_gpus(thorough=False).cards
+        driver = next((card.driver for card in cards if card.driver), None)
+    return Fingerprint(
+        hardware=this_hardware(plans.profile, plans.base.gpus),
+        cores=host.cores(),
+        memory_gib=round(memory.total_gib if memory else 0.0, 1),
+        driver=driver,
+        target=target,
+        engine_version=baseline.engine.version,
+        image=baseline.engine.image if target == "docker" else None,
+    )
+
+
+def check_not_running(service: str, tell: Tell) -> None:
+    """Makes sure that the service is not running: there is room for one engine, not for two.
+
+    Warns of other services on this machine: they take from what is measured.
+
+    Raises:
+        TargetError: it runs.
+    """
+    settings, store = open_store()
+    for ref in store.services():
+        if ref.service == bench_name(service):
+            continue  # what a tune left behind is ended at the first start
+        try:
+            live = [r for r in store.releases(ref) if r.status in ("pending", "deployed")]
+            driver = open_driver(ref.kind, settings) if live else None
+            runs = driver is not None and any(
+                driver.state(release).condition == "running" for release in live
+            )
+        except TargetError as error:
+            tell(Event("warning", f"whether {ref.service} runs is not known: {error.message}"))
+            continue
+        if not runs:
+            continue
+        if ref.service == service:
+            raise TargetError(
+                f"{service} is running, and the engine under trial needs its place",
+                where=f"target {ref.kind}",
+                hint=f"deployctl down {service}, tune, and deployctl up again (--tuned); or tune "
+                "on another machine of the same kind",
+            )
+        text = f"{ref.service} is running here too, and takes from what is measured"
+        tell(Event("warning", text))

@@ -1,14 +1,17 @@
-"""Runs a study, new or begun before, to its answer."""
+"""Begins a study, or resumes one, and runs it to its answer."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+from deployctl.errors import InputError, NotFoundError
 from deployctl.events import Event, Tell, silent
 from deployctl.operations.tune import inputs as studyinputs
-from deployctl.operations.tune.answer import TuneOutcome, conclude
-from deployctl.operations.tune.host import check_not_running
-from deployctl.operations.tune.inputs import StudyInputs
+from deployctl.operations.tune import request as asked
+from deployctl.operations.tune.answer import TuneOutcome, conclude, moved
+from deployctl.operations.tune.inputs import StudyInputs, check_not_running, fingerprint
 from deployctl.operations.tune.progress import StudyProgress
 from deployctl.operations.tune.request import TuneRequest
 from deployctl.spec import ServiceSpec, Settings
@@ -18,7 +21,7 @@ from deployctl.tuning import study as studies
 from deployctl.tuning.bench import Answer
 from deployctl.tuning.events import Finished
 from deployctl.tuning.runner import Runner
-from deployctl.tuning.study import Study
+from deployctl.tuning.study import Header, Study
 
 STUDIES = "studies"
 WRITING = "the answer is being written; a moment"
@@ -42,10 +45,52 @@ def begin(
     check_not_running(service, tell)
     where = folder or Path(STUDIES) / f"{service}-{now:%Y%m%dT%H%M%SZ}"
     with studies.held(where):
-        return to_the_end(studies.create(where, inputs.header), inputs, tell)
+        return _to_the_end(studies.create(where, inputs.header), inputs, tell)
 
 
-def to_the_end(study: Study, inputs: StudyInputs, tell: Tell) -> TuneOutcome:
+def resume(
+    spec: ServiceSpec | None,
+    request: TuneRequest,
+    *,
+    folder: Path | None = None,
+    other_setup: bool = False,
+    tell: Tell = silent,
+) -> TuneOutcome:
+    """Resumes a study, or gives the answer that it had: by default the newest.
+
+    `spec` and `request` may say again what it is about; `other_setup` resumes it though they, or
+    this machine, say otherwise.
+
+    Raises:
+        NotFoundError: there is none.
+        InputError: it is about something else.
+        Otherwise as `begin`.
+    """
+    where = folder or newest(Path(STUDIES), spec.service if spec else None)
+    studies.opened(where)  # that it is there, before a lock is made beside it
+    with studies.held(where):
+        study = studies.opened(where)
+        inputs = studyinputs.again(study.header)
+        other = study.header.fingerprint.differences(fingerprint(inputs.plans, inputs.baseline))
+        other += differences(study.header, spec, request)
+        if other and not other_setup:
+            raise InputError(
+                f"the study is about something else: {'; '.join(other)}",
+                where=str(study.file),
+                hint="begin a new one without --resume; or resume it as it is, and mix what was "
+                "measured there and here: --allow-other-setup",
+            )
+        for line in other:
+            tell(Event("warning", line))
+        ended = next((e for e in study.events if isinstance(e, Finished)), None)
+        if ended is not None:
+            tell(Event("heading", f"{where} has ended; this was its answer"))
+            return TuneOutcome(moved(ended.answer, where), None)
+        check_not_running(study.header.service, tell)
+        return _to_the_end(study, inputs, tell)
+
+
+def _to_the_end(study: Study, inputs: StudyInputs, tell: Tell) -> TuneOutcome:
     """Runs until the search is over, or to a Ctrl-C; writes the answer either way."""
     with interruptible():
         answer = _search(study, inputs, tell)
@@ -83,3 +128,68 @@ def _search(study: Study, inputs: StudyInputs, tell: Tell) -> Answer:
         runner.replay()
         progress.replayed(study.done)
         return runner.run()
+
+
+def newest(folder: Path, service: str | None) -> Path:
+    """The study that was begun last, of one service or of any.
+
+    Raises:
+        NotFoundError: there is none.
+    """
+    found = [
+        path.parent
+        for path in folder.glob(f"*-*/{studies.FILE}")
+        if service in (None, path.parent.name.rpartition("-")[0])
+    ]
+    if not found:
+        raise NotFoundError(
+            "there is no study to resume" + (f" for {service}" if service else ""),
+            where=str(folder.absolute()),
+            hint="give --study DIR, or begin one without --resume",
+        )
+    return max(found, key=lambda path: path.name.rpartition("-")[2])
+
+
+def differences(header: Header, spec: ServiceSpec | None, request: TuneRequest) -> list[str]:
+    """What is asked for otherwise than the study that is to be resumed has it."""
+    had, given = _request(header), request.model_dump(exclude_none=True)
+    if spec is not None:
+        whole = TuneRequest(**{**had.model_dump(), **given})
+        now = studyinputs.new(spec, whole, datetime.fromisoformat(header.created)).header
+        if request.space is None:
+            now = replace(now, parameters=header.parameters)
+        return header.differences(now)
+    found: list[str] = []
+    for name, value in given.items():
+        if name == "space":
+            found.append("--space: a study keeps its own")
+            continue
+        read, was = _READ.get(name, lambda value: value), getattr(had, name)
+        was, is_now = None if was is None else read(was), read(value)
+        if is_now != was:
+            found.append(f"--{name.replace('_', '-')}: {was}, now {is_now}")
+    return found
+
+
+_READ: dict[str, Callable[[Any], Any]] = {
+    "slo": lambda text: text.replace(" ", ""),
+    "budget": asked.budget,
+    "workload": asked.absolute,
+    "load": asked.load,
+}
+
+
+def _request(header: Header) -> TuneRequest:
+    """The request that asks for what a study is about."""
+    return TuneRequest(
+        objective=header.goal,
+        slo=header.slo,
+        budget=f"{header.budget_s}",
+        max_trials=header.max_trials,
+        load=f"{header.first.kind}={header.first.value!r}",
+        workload=header.traffic.workload,
+        input_tokens=header.traffic.input_tokens,
+        output_tokens=header.traffic.output_tokens,
+        api=header.traffic.api,
+        seed=header.seed,
+    )
