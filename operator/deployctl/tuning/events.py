@@ -59,10 +59,7 @@ class Finished:
 
 StudyEvent = Done | Restarted | Interrupted | Finished
 
-_STEPS: dict[str, TypeAdapter[Any]] = {
-    "start": TypeAdapter(Start),
-    "measure": TypeAdapter(Measure),
-}
+_STEPS: dict[str, TypeAdapter[Any]] = {"start": TypeAdapter(Start), "measure": TypeAdapter(Measure)}
 _RESULTS: dict[str, TypeAdapter[Any]] = {
     "started": TypeAdapter(Started),
     "observation": TypeAdapter(Observation),

@@ -82,23 +82,12 @@ class Header:
         found = []
         mine, theirs = self.spec.model_dump(mode="json"), now.spec.model_dump(mode="json")
         found += [f"spec: {n} {mine[n]!r}, now {theirs[n]!r}" for n in mine if mine[n] != theirs[n]]
-        for name in (
-            "goal",
-            "slo",
-            "traffic",
-            "parameters",
-            "budget_s",
-            "max_trials",
-            "first",
-            "seed",
-        ):
+        names = ("goal", "slo", "traffic", "parameters", "budget_s", "max_trials", "first", "seed")
+        for name in names:
             was, this = getattr(self, name), getattr(now, name)
-            if was == this:
-                continue
-            if name == "parameters":
-                found.append("the space of settings")
-                continue
-            found.append(f"{name}: {was}, now {this}")
+            if was != this:
+                space = name == "parameters"
+                found.append("the space of settings" if space else f"{name}: {was}, now {this}")
         return found
 
 

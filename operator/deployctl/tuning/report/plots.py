@@ -19,11 +19,7 @@ _ROLES = {
     "baseline": (ORANGE, "s", 62, 4),
     "other": (GREY, "o", 26, 3),
 }
-_PANELS = (
-    ("TTFT p95", "ttft_p95_s"),
-    ("ITL p95", "itl_p95_s"),
-    ("E2E p95", "e2e_p95_s"),
-)
+_PANELS = (("TTFT p95", "ttft_p95_s"), ("ITL p95", "itl_p95_s"), ("E2E p95", "e2e_p95_s"))
 _PHASE_COLORS = {
     "baseline": ORANGE,
     "screen": GREY,
