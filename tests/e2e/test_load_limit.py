@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from load_parts import again_if_late, finished, loadtest, refused
 
 SEARCH_S = 600  # a minute, where the machine does nothing else
@@ -31,6 +33,7 @@ def test_the_limit_of_users_is_found(engine, tmp_path):
     assert json.loads((out / "series.json").read_text())["limit"] == limit
 
 
+@pytest.mark.night
 @again_if_late
 def test_the_limit_of_a_rate_is_what_the_engine_can_serve(engine, tmp_path):
     # 4 places ÷ 0.48 s: 8.3 a second. Evenly spaced, 8 need no queue; at more, it grows.

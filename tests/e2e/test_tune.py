@@ -39,7 +39,7 @@ def shell(tmp_path, tiny_checkpoint):
     assert carrying(tmp_path / "state") == []
 
 
-@pytest.mark.parametrize("budget", ["2m", pytest.param("4m", marks=pytest.mark.night)])
+@pytest.mark.parametrize("budget", ["3m", pytest.param("4m", marks=pytest.mark.night)])
 def test_from_nothing_to_an_answer_and_no_further(shell, budget):
     # An SLO that any machine holds at some rate, and that few requests decide: some answers of
     # a random model have no text, which counts as failed. The evidence is tested, no winner.
