@@ -38,7 +38,7 @@ VERBS: dict[str, Verb] = {
     "down": Verb("down", "Stop a service and leave nothing running.", RUN),
     "smoke": Verb("smoke", "Ask a running service a question and check the answer.", MEASURE),
     "metrics": Verb("metrics", "Show the engine's figures that matter.", MEASURE),
-    "loadtest": Verb("loadtest.verb", "Measure latency and throughput with Locust.", MEASURE),
+    "loadtest": Verb("loadtest", "Measure latency and throughput with Locust.", MEASURE),
     "tune": Verb("tune.verb", "Find the settings that serve best, with evidence.", MEASURE),
     "compare": Verb("compare", "Compare two load tests; fail on a regression.", MEASURE),
     "doctor": Verb("doctor", "Check this machine, and say how to mend it.", HOST),

@@ -1,14 +1,15 @@
 """`deployctl compare`: what differs between two load tests, and whether it got worse."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
+from rich.table import Table
+from rich.text import Text
 
 from deployctl.cli.console import Output, answer_json, out, tell
 from deployctl.cli.options import OutputOption
-
-if TYPE_CHECKING:
-    from deployctl_loadtest.comparison import Comparison
+from deployctl.reports import comparison as words
+from deployctl_loadtest.comparison import Comparison
 
 
 def command(
@@ -59,12 +60,7 @@ def command(
     enforce(answer)
 
 
-def _print(answer: "Comparison") -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    from deployctl.reports import comparison as words
-
+def _print(answer: Comparison) -> None:
     for letter, side in (("A", answer.a), ("B", answer.b)):
         what = side["service"] or side["model"]
         several = f", {len(side['runs'])} runs from" if len(side["runs"]) > 1 else ","

@@ -62,30 +62,25 @@ def passes(objective: Objective) -> bool:
 
 def tell(objective: Objective) -> str:
     """`ttft_p95 missed: 612 ms, limit 500 ms (95% interval 580 ms to 655 ms, 240 values)`."""
-    write = _percent if objective.name == "error_rate" else _time
-    what = objective.name
-    if objective.value is not None:
-        value = write(objective.value)
-    else:
-        value = "no answer at all" if objective.failed else "not measured"
-    low = "?" if objective.low is None else write(objective.low)
-    high = "unbounded" if objective.high is None else write(objective.high)
+    name, value, low, high = objective.name, objective.value, objective.low, objective.high
+    unknown = "no answer at all" if objective.failed else "not measured"
     extra = f", {objective.failed:,} of them failed" if objective.failed else ""
     extra += f", {objective.cut:,} cut by the end" if objective.cut else ""
     note = f"; {objective.note}" if objective.note else ""
     return (
-        f"{what} {objective.verdict}: {value}, limit {write(objective.limit)} "
-        f"({objective.confidence:.0%} interval {low} to {high}, "
+        f"{name} {objective.verdict}: {unknown if value is None else figure(name, value)}, "
+        f"limit {figure(name, objective.limit)} ({objective.confidence:.0%} interval "
+        f"{'?' if low is None else figure(name, low)} to "
+        f"{'unbounded' if high is None else figure(name, high)}, "
         f"{objective.samples:,} values{extra}{note})"
     )
 
 
-def _time(seconds: float) -> str:
-    return f"{seconds * 1000:.4g} ms" if seconds < 10 else f"{seconds:.4g} s"
-
-
-def _percent(share: float) -> str:
-    return f"{share * 100:.3g}%"
+def figure(name: str, value: float) -> str:
+    """An objective's value or limit with its unit."""
+    if name == "error_rate":
+        return f"{value * 100:.3g}%"
+    return f"{value * 1000:.4g} ms" if value < 10 else f"{value:.4g} s"
 
 
 def evaluate(slo: Slo, samples: Sequence[Sample], window: tuple[float, float]) -> SloResult:

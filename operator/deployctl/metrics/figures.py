@@ -4,7 +4,7 @@ from typing import Literal, NamedTuple
 
 from deployctl.metrics import snapshot as snapshots
 from deployctl.metrics.histogram import Histogram
-from deployctl.metrics.snapshot import Snapshot
+from deployctl.metrics.snapshot import Delta, Snapshot
 
 
 class Spread(NamedTuple):
@@ -45,52 +45,25 @@ class Figures(NamedTuple):
 def since_start(snapshot: Snapshot, now_unix_s: float) -> Figures:
     """Totals and averages since the engine's start. Idle hours are in the averages."""
     began = snapshot.started_unix_s
-    return _figures(
-        snapshot,
-        basis="since_start",
-        seconds=None if began is None else max(0.0, now_unix_s - began),
-        restarted=False,
-        counts=(
-            snapshot.requests,
-            snapshot.prompt_tokens,
-            snapshot.generation_tokens,
-            snapshot.preemptions,
-        ),
-        hit_rate=snapshot.prefix_hit_rate,
-        histograms=(snapshot.ttft, snapshot.itl, snapshot.e2e, snapshot.queue),
-    )
+    seconds = None if began is None else max(0.0, now_unix_s - began)
+    return _figures("since_start", snapshot, snapshot, seconds)
 
 
 def between(earlier: Snapshot, later: Snapshot) -> Figures:
     """What happened between two scrapes, and how things stand at the later one."""
     delta = snapshots.between(earlier, later)
-    return _figures(
-        later,
-        basis="interval",
-        seconds=delta.seconds,
-        restarted=delta.restarted,
-        counts=(delta.requests, delta.prompt_tokens, delta.generation_tokens, delta.preemptions),
-        hit_rate=delta.prefix_hit_rate,
-        histograms=(delta.ttft, delta.itl, delta.e2e, delta.queue),
-    )
-
-
-_Four = tuple[float | None, float | None, float | None, float | None]
-_Histograms = tuple[Histogram | None, Histogram | None, Histogram | None, Histogram | None]
+    return _figures("interval", later, delta, delta.seconds, restarted=delta.restarted)
 
 
 def _figures(
-    now: Snapshot,
-    *,
     basis: Literal["since_start", "interval"],
+    now: Snapshot,
+    counted: Snapshot | Delta,
     seconds: float | None,
-    restarted: bool,
-    counts: _Four,
-    hit_rate: float | None,
-    histograms: _Histograms,
+    *,
+    restarted: bool = False,
 ) -> Figures:
-    requests, prompt, generated, preemptions = counts
-    ttft, itl, e2e, queue = histograms
+    """`now` has the gauges, `counted` the counters and histograms, over `seconds`."""
 
     def rate(amount: float | None) -> float | None:
         return round(amount / seconds, 3) if amount is not None and seconds else None
@@ -102,18 +75,18 @@ def _figures(
         running=now.running,
         waiting=now.waiting,
         kv_cache_usage=_round(now.kv_cache_usage),
-        requests=_whole(requests),
-        prompt_tokens=_whole(prompt),
-        generation_tokens=_whole(generated),
-        requests_per_s=rate(requests),
-        prompt_tokens_per_s=rate(prompt),
-        generation_tokens_per_s=rate(generated),
-        preemptions=_whole(preemptions),
-        prefix_cache_hit_rate=_round(hit_rate),
-        ttft_s=spread(ttft),
-        itl_s=spread(itl),
-        e2e_s=spread(e2e),
-        queue_s=spread(queue),
+        requests=_whole(counted.requests),
+        prompt_tokens=_whole(counted.prompt_tokens),
+        generation_tokens=_whole(counted.generation_tokens),
+        requests_per_s=rate(counted.requests),
+        prompt_tokens_per_s=rate(counted.prompt_tokens),
+        generation_tokens_per_s=rate(counted.generation_tokens),
+        preemptions=_whole(counted.preemptions),
+        prefix_cache_hit_rate=_round(counted.prefix_hit_rate),
+        ttft_s=spread(counted.ttft),
+        itl_s=spread(counted.itl),
+        e2e_s=spread(counted.e2e),
+        queue_s=spread(counted.queue),
     )
 
 

@@ -9,6 +9,7 @@ from deployctl.metrics.histogram import Histogram, merge
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
+    from prometheus_client.samples import Sample
 
 
 class Snapshot(NamedTuple):
@@ -125,13 +126,9 @@ def _snapshot(families: "Mapping[str, Metric]", at_s: float) -> Snapshot:
     )
 
 
-def _http(samples: Iterable[object]) -> dict[str, float]:
+def _http(samples: "Iterable[Sample]") -> dict[str, float]:
     """Answers and errors of /v1; a client's own mistakes (4xx) are no errors of the server."""
-    own = [
-        _Sample(raw.name, raw.labels, raw.value)  # type: ignore[attr-defined]
-        for raw in samples
-        if raw.name == f"{names.HTTP}_total"  # type: ignore[attr-defined]
-    ]
+    own = [s for s in samples if s.name == f"{names.HTTP}_total"]
     asked = [s for s in own if s.labels.get("handler", "").startswith("/v1/")]
     if not asked:
         return {}
@@ -171,17 +168,10 @@ def between(earlier: Snapshot, later: Snapshot) -> Delta:
     )
 
 
-class _Sample(NamedTuple):
-    name: str
-    labels: dict[str, str]
-    value: float
-
-
-def _series(name: str, samples: Iterable[object]) -> Iterator[Histogram]:
+def _series(name: str, samples: "Iterable[Sample]") -> Iterator[Histogram]:
     """One histogram for each set of labels."""
-    groups: dict[tuple[tuple[str, str], ...], list[_Sample]] = {}
-    for raw in samples:
-        sample = _Sample(raw.name, raw.labels, raw.value)  # type: ignore[attr-defined]
+    groups: dict[tuple[tuple[str, str], ...], list[Sample]] = {}
+    for sample in samples:
         key = tuple(sorted((k, v) for k, v in sample.labels.items() if k != "le"))
         groups.setdefault(key, []).append(sample)
     for group in groups.values():

@@ -5,7 +5,7 @@ from html.parser import HTMLParser
 import pytest
 from rich.console import Console
 
-from deployctl.cli.loadtest import text as load_text
+from deployctl.cli import loadtest as load_text
 from deployctl.load.summary import summarize
 from deployctl.reports import load, wording
 from deployctl_loadtest.result import Server, Setup

@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 import pytest
 from rich.console import Console
 
-from deployctl.cli.loadtest import text as load_text
+from deployctl.cli import loadtest as load_text
 from deployctl.errors import InputError, SloMissedError, StateError
 from deployctl.load import gate, slo
 from deployctl.load.summary import summarize

@@ -65,7 +65,7 @@ def of_watch(slo: Slo, earlier: Snapshot, later: Snapshot) -> Judgement:
         else _percentile(term, histograms.get(term.measure), requests)
         for term in slo.terms
     )
-    reasons = [gate.tell(o) for o in objectives if not _passes(o)]
+    reasons = [gate.tell(o) for o in objectives if not gate.passes(o)]
     if requests < 1:
         reasons = ["nobody asked it anything in that time, so nothing is known of it"]
     return Judgement(not reasons, _text(objectives), tuple(reasons), objectives)
@@ -78,12 +78,6 @@ def certainly_missed(judgements: Sequence[Judgement]) -> bool:
     return len(last) == LEAST_MISSES and all(
         any(o.verdict == "missed" for o in each.objectives) for each in last
     )
-
-
-def _passes(objective: Objective) -> bool:
-    if objective.verdict == "unresolved":
-        return objective.value is not None and objective.value <= objective.limit
-    return objective.verdict == "met"
 
 
 def _percentile(term: Term, seen: Histogram | None, requests: float) -> Objective:
@@ -165,12 +159,8 @@ def _objective(
 
 def _text(objectives: Sequence[Objective]) -> str:
     """`ttft_p95 212 ms of 500 ms, error_rate 0% of 1%`."""
-    return ", ".join(f"{o.name} {_figure(o, o.value)} of {_figure(o, o.limit)}" for o in objectives)
-
-
-def _figure(objective: Objective, value: float | None) -> str:
-    if value is None:
-        return "unknown"
-    if objective.name == "error_rate":
-        return f"{value:.3g}%" if not value else f"{value * 100:.3g}%"
-    return f"{value * 1000:.4g} ms" if value < 10 else f"{value:.4g} s"
+    return ", ".join(
+        f"{o.name} {'unknown' if o.value is None else gate.figure(o.name, o.value)} "
+        f"of {gate.figure(o.name, o.limit)}"
+        for o in objectives
+    )

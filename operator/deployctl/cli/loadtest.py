@@ -1,27 +1,124 @@
-"""A load test for the terminal: the result of one run, or of a series."""
+"""`deployctl loadtest`: measures latency and throughput with Locust."""
 
 from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
+import typer
 from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from deployctl.cli.console import out
-from deployctl.operations.measure.loadtest import LoadOutcome
+from deployctl.cli.console import Output, answer_json, out
+from deployctl.cli.endpoint import (
+    KeyFileOption,
+    ModelOption,
+    ServiceArgument,
+    TargetOption,
+    UrlOption,
+)
+from deployctl.cli.options import OutputOption, request_options
+from deployctl.endpoint import Endpoint
+from deployctl.operations.measure.request import GateRequest, LoadRequest
 from deployctl.reports import wording
 from deployctl_loadtest.result import LoadResult
 from deployctl_loadtest.series import Series
 
+if TYPE_CHECKING:
+    from deployctl.operations.measure.loadtest import LoadOutcome  # brings httpx
+
 _STYLES = {"bad": "bold red", "warning": "yellow", "note": "cyan"}
 _HELD = {"met": "green", "missed": "bold red", "unresolved": "yellow"}
+_OutOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        help="Result folder. \\[default: results/NAME-TIME]",
+        metavar="DIR",
+        show_default=False,
+    ),
+]
 
 
-def show(outcome: LoadOutcome) -> None:
-    """Prints the outcome, and where its report is."""
-    result, folder = outcome.result, outcome.folder
+@request_options
+def command(
+    *,
+    service: ServiceArgument = None,
+    url: UrlOption = None,
+    model: ModelOption = None,
+    api_key_file: KeyFileOption = None,
+    target: TargetOption = None,
+    gate: GateRequest,
+    load: LoadRequest,
+    folder: _OutOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Measure latency and throughput of a running service with Locust.
+
+    Simulated users each send a prompt, read the streamed answer to its end,
+    and ask again. Every chunk is timed: TTFT (send to first text), ITL
+    (between chunks of text), TPOT (per token), E2E (send to last text), and
+    tokens a second. The result says when it should not be believed.
+
+    A service that deployctl started, by name, or the only one running:
+
+        [bold]deployctl loadtest --users 8 --duration 1m[/bold]
+
+    Without users, at a rate that does not wait for answers (open loop):
+
+        [bold]deployctl loadtest --rate 5 --arrivals poisson[/bold]
+
+    Several loads in turn:
+
+        [bold]deployctl loadtest --sweep users=1,2,4,8[/bold]
+
+    The highest rate at which an SLO holds, with its goodput:
+
+        [bold]deployctl loadtest --find-max goodput --slo ttft_p95=500ms[/bold]
+
+    Any OpenAI-compatible server:
+
+        [bold]deployctl loadtest --url http://127.0.0.1:8000 --input-tokens 900[/bold]
+
+    With an SLO, each objective is met, missed or unresolved, by its confidence
+    interval; --fail-on-breach makes a pipeline's gate of it:
+
+        [bold]deployctl loadtest --slo ttft_p95=500ms,error_rate=1% --fail-on-breach[/bold]
+
+    It writes a folder: report.html (for a browser, needs no network),
+    summary.json, and requests.jsonl with one line a request. Ctrl-C ends the
+    run, keeps what was measured, and exits with 130.
+    """
+    from deployctl.operations.measure.endpoint import resolve
+
+    endpoint = resolve(service, url, model, api_key_file, target)
+    _measure(load, endpoint, gate, folder, output)
+
+
+def _measure(
+    load: LoadRequest, endpoint: Endpoint, gate: GateRequest, folder: Path | None, output: Output
+) -> None:
+    from deployctl.cli.loadprogress import LoadProgress
+    from deployctl.operations.measure.loadtest import UnreportedError, load_test
+
+    with LoadProgress() as tell:
+        try:
+            outcome = load_test(load, endpoint, gate, folder=folder, tell=tell)
+        except UnreportedError as error:
+            _answer(error.outcome, output)  # it took its time to measure
+            raise
+    _answer(outcome, output)
+    outcome.enforce(tell)
+
+
+def _answer(outcome: "LoadOutcome", output: Output) -> None:
+    if output is Output.json:
+        answer_json(outcome.document())
+        return
+    result = outcome.result
     for renderable in _series(result) if isinstance(result, Series) else render(result):
         out.print(renderable)
-    if (report := folder / "report.html").exists():
+    if (report := outcome.folder / "report.html").exists():
         out.print(f"\nReport     {report}")
 
 
