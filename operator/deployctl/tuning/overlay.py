@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
@@ -54,6 +54,20 @@ def plain(name: str) -> str:
     return name.strip("-").replace("-", "_")
 
 
+def replaced(spec: ServiceSpec, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a spec that change when settings take the place of its own.
+
+    A name that is no field of the spec is an engine argument, however the spec writes it.
+    """
+    arguments = dict(spec.engine_args)
+    fields: dict[str, Any] = {}
+    for name, value in settings.items():
+        for given in [g for g in arguments if plain(g) in (name, f"no_{name}")]:
+            del arguments[given]
+        (fields if name in ServiceSpec.model_fields else arguments)[name] = value
+    return {**fields, "engine_args": arguments}
+
+
 def overlay(
     recommendation: Recommendation,
     spec: ServiceSpec,
@@ -70,8 +84,6 @@ def overlay(
         InputError: a setting is not for a recommendation, or has a value the spec refuses.
     """
     fixed = {plain(name) for name in pinned}
-    fields: dict[str, Any] = {}
-    arguments = dict(spec.engine_args)
     changes, kept = [], []
     for name, value in recommendation.settings.items():
         own = plain(name)
@@ -88,15 +100,10 @@ def overlay(
             kept.append(Override(own, before, value))
             continue
         changes.append(Override(own, before, value))
-        for written in [key for key in arguments if plain(key) == own]:
-            del arguments[written]
-        if own in FIELDS:
-            fields[own] = value
-        else:
-            arguments[own] = value
     if not changes:
         return Overlaid(spec, (), tuple(kept))
-    document = {**spec.model_dump(exclude_unset=True), **fields, "engine_args": arguments}
+    taken = {change.name: change.recommended for change in changes}
+    document = {**spec.model_dump(exclude_unset=True), **replaced(spec, taken)}
     try:
         laid = ServiceSpec.model_validate(document)
     except ValidationError as error:

@@ -10,7 +10,7 @@ from deployctl.planning.plan import ServingPlan
 from deployctl.planning.settings import fold
 from deployctl.spec import ServiceSpec
 from deployctl.tuning.bench import Prior
-from deployctl.tuning.overlay import plain
+from deployctl.tuning.overlay import replaced
 from deployctl.tuning.trial import Configuration, Failure
 
 # A roofline needs no price, but the plan gives it together with one.
@@ -25,20 +25,10 @@ _LONGEST = 40  # characters of a service's name
 def configured(spec: ServiceSpec, configuration: Configuration) -> ServiceSpec:
     """The spec with these settings in the place of its own.
 
-    A name that is no field of the spec is an engine argument. One engine serves on the targets
-    that are tuned, so that there is one replica.
+    One engine serves on the targets that are tuned, so that there is one replica.
     """
     spec, _ = fold(spec)
-    arguments = dict(spec.engine_args)
-    fields: dict[str, object] = {}
-    for name, value in configuration.values:
-        for given in [g for g in arguments if plain(g) in (name, f"no_{name}")]:
-            del arguments[given]
-        if name in ServiceSpec.model_fields:
-            fields[name] = value
-        else:
-            arguments[name] = value
-    return spec.model_copy(update={**fields, "engine_args": arguments, "replicas": 1})
+    return spec.model_copy(update={**replaced(spec, configuration.settings), "replicas": 1})
 
 
 def bench_name(service: str) -> str:

@@ -77,6 +77,9 @@ def test_an_engine_argument_of_the_same_meaning_is_replaced():
     laid = overlay(recommended({"max_num_seqs": 64, "seed": 4}), spec)
     assert laid.spec.max_num_seqs == 64
     assert laid.spec.engine_args == {"seed": 4}
+    spec = ServiceSpec(model="m", engine_args={"no-enable-prefix-caching": True})
+    laid = overlay(recommended({"enable_prefix_caching": True}), spec)
+    assert laid.spec.engine_args == {"enable_prefix_caching": True}
 
 
 def test_what_the_spec_has_already_is_no_change():
