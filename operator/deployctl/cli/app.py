@@ -29,7 +29,7 @@ VERBS: dict[str, Verb] = {
     "plan": Verb("plan.verb", "Say what will run, whether it fits, and why.", PREPARE),
     "render": Verb("render", "Write the files that a target would run.", PREPARE),
     "check": Verb("check.verb", "Say what is wrong with manifests, known offline.", PREPARE),
-    "diff": Verb("diff.verb", "Say what a spec would change, and what restarts.", PREPARE),
+    "diff": Verb("diff", "Say what a spec would change, and what restarts.", PREPARE),
     "up": Verb("up", "Start or update a service; return when it answers.", RUN),
     "status": Verb("status", "Say what runs and whether it answers.", RUN),
     "logs": Verb("logs", "Show the engine's log.", RUN),

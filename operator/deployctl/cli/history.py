@@ -4,8 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from deployctl.cli.console import Output, answer_json, print_rows
 from deployctl.cli.deployed import DOCUMENT_VERSION
-from deployctl.cli.endpoint import ServiceArgument, TargetOption
-from deployctl.cli.options import OutputOption
+from deployctl.cli.options import OutputOption, ServiceArgument, TargetOption
 
 if TYPE_CHECKING:
     from deployctl.targets.history import Release

@@ -10,14 +10,15 @@ from rich.table import Table
 from rich.text import Text
 
 from deployctl.cli.console import Output, answer_json, out
-from deployctl.cli.endpoint import (
+from deployctl.cli.options import (
     KeyFileOption,
     ModelOption,
+    OutputOption,
     ServiceArgument,
     TargetOption,
     UrlOption,
+    request_options,
 )
-from deployctl.cli.options import OutputOption, request_options
 from deployctl.endpoint import Endpoint
 from deployctl.operations.measure.request import GateRequest, LoadRequest
 from deployctl.reports import wording

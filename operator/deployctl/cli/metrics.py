@@ -13,8 +13,13 @@ from rich.text import Text
 
 from deployctl import metrics, units
 from deployctl.cli.console import Output, answer_json, out
-from deployctl.cli.endpoint import KeyFileOption, ServiceArgument, TargetOption, UrlOption
-from deployctl.cli.options import OutputOption
+from deployctl.cli.options import (
+    KeyFileOption,
+    OutputOption,
+    ServiceArgument,
+    TargetOption,
+    UrlOption,
+)
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, TargetError
 from deployctl.metrics.figures import Figures, Spread, between, since_start

@@ -32,7 +32,7 @@ import types
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 from pydantic import BaseModel, ValidationError
@@ -68,6 +68,35 @@ TunedAnywayOption = Annotated[
         help="Use them though they were measured with another model, engine version or hardware.",
         rich_help_panel="Tuning",
     ),
+]
+
+ServiceArgument = Annotated[
+    str | None,
+    typer.Argument(help="Name of a service. May be left out when one is running.", metavar="NAME"),
+]
+UrlOption = Annotated[
+    str | None,
+    typer.Option(
+        "--url", help="Any OpenAI-compatible server instead: http://HOST:PORT.", metavar="URL"
+    ),
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model", help="Model to ask --url for. \\[default: the one it serves]", metavar="NAME"
+    ),
+]
+KeyFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--api-key-file",
+        help="File with the API key for --url. DEPLOYCTL_API_KEY works too.",
+        metavar="FILE",
+    ),
+]
+TargetOption = Annotated[
+    Literal["process", "docker"] | None,
+    typer.Option("--target", help="process or docker, if both have that name.", metavar="TARGET"),
 ]
 
 

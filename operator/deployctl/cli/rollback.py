@@ -6,8 +6,7 @@ import typer
 
 from deployctl.cli.console import Output, answer_json, story
 from deployctl.cli.deployed import DOCUMENT_VERSION, show_deployed
-from deployctl.cli.endpoint import TargetOption
-from deployctl.cli.options import OutputOption
+from deployctl.cli.options import OutputOption, TargetOption
 from deployctl.units import duration
 
 

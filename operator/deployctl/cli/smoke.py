@@ -6,14 +6,15 @@ from rich.text import Text
 
 from deployctl import units
 from deployctl.cli.console import Output, answer_json, out
-from deployctl.cli.endpoint import (
+from deployctl.cli.options import (
     KeyFileOption,
     ModelOption,
+    OutputOption,
     ServiceArgument,
     TargetOption,
     UrlOption,
+    request_options,
 )
-from deployctl.cli.options import OutputOption, request_options
 from deployctl.operations.measure.request import SmokeRequest
 
 if TYPE_CHECKING:

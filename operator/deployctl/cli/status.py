@@ -7,8 +7,7 @@ import typer
 
 from deployctl.cli.console import Output, answer_json, print_rows, story
 from deployctl.cli.deployed import DOCUMENT_VERSION
-from deployctl.cli.endpoint import ServiceArgument, TargetOption
-from deployctl.cli.options import OutputOption
+from deployctl.cli.options import OutputOption, ServiceArgument, TargetOption
 from deployctl.units import duration, size
 
 if TYPE_CHECKING:

@@ -11,8 +11,7 @@ from deployctl.errors import EngineError, InputError, PortTakenError, TargetErro
 from deployctl.hardware.nvidia_smi import Card
 from deployctl.load import slo as slos
 from deployctl.metrics import Histogram, Snapshot
-from deployctl.operations.deploy import canary
-from deployctl.operations.deploy import watch as watching
+from deployctl.operations.deploy import canary, verification
 from deployctl.operations.deploy.request import VerificationRequest
 from deployctl.operations.deploy.verification import settle
 from deployctl.operations.tuned import Tuned
@@ -182,7 +181,7 @@ class Watched:
     def __init__(self, monkeypatch, scrapes):
         self.now, self.condition = 0.0, "running"
         self._scrapes = list(scrapes)
-        monkeypatch.setattr(watching, "_scrape", self._scrape)
+        monkeypatch.setattr(verification, "_scrape", self._scrape)
 
     def _scrape(self, endpoint):
         found = self._scrapes.pop(0) if len(self._scrapes) > 1 else self._scrapes[0]
@@ -203,7 +202,7 @@ class Watched:
         self.now += seconds
 
     def watch(self, release, seconds=60.0):
-        return watching.watch(
+        return verification.watch(
             self, release, Endpoint("http://h:1", "m", None, "tiny"),
             slos.parse("ttft_p95=500ms"), seconds, clock=lambda: self.now, sleep=self.sleep,
         )  # fmt: skip

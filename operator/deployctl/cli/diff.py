@@ -4,17 +4,28 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from deployctl.cli.console import Output, answer_json, out
 from deployctl.cli.options import OutputOption, spec_options
 from deployctl.errors import InputError
 from deployctl.spec import ServiceSpec
+from deployctl.units import duration
 
 if TYPE_CHECKING:
+    from deployctl.checking.difference import Difference
     from deployctl.operations.deploy.differences import ServiceDiff
 
 DOCUMENT_VERSION = 1
 DIFFERS = 3  # with --exit-code
+_STYLE = {
+    "refused": "bold red",
+    "restarts": "red",
+    "rolls": "yellow",
+    "in_place": "green",
+    "nothing": "dim",
+}
+_WIDEST = 100  # characters of a value that are shown
 
 _AgainstOption = Annotated[
     Path | None,
@@ -79,11 +90,9 @@ def command(
         answered = [_document(sides) for sides in services]
         answer_json({"version": DOCUMENT_VERSION, "services": answered})
     else:
-        from deployctl.cli.diff.text import diff_text
-
         colour = out.color_system is not None and out.is_terminal
         for sides in services:
-            out.print(diff_text(sides, colour=colour), end="", soft_wrap=True)
+            out.print(_text(sides, colour=colour), end="", soft_wrap=True)
     if exit_code and any(sides.differences for sides in services):
         raise typer.Exit(DIFFERS)
 
@@ -111,3 +120,57 @@ def _document(sides: "ServiceDiff") -> dict[str, Any]:
         ],
         "plan": [{"what": what, "old": old, "new": new} for what, old, new in sides.plan],
     }
+
+
+def _text(sides: "ServiceDiff", *, colour: bool) -> Text:
+    """Writes the changes of one service, and what they come to."""
+    text = Text()
+
+    def put(words: str, style: str = "") -> None:
+        text.append(words, style=style if colour else "")
+
+    put(f"{sides.service}", "bold")
+    put(f": {sides.target}, against {sides.against}\n")
+    said = ""
+    for change in sides.differences:
+        put(f"  {change.effect.value.replace('_', ' '):9}", _STYLE[change.effect.value])
+        put(f" {_place(change)}: {_shown(change.old)} -> {_shown(change.new)}\n")
+        if change.why != said:
+            put(f"            {change.why}\n", "dim")
+        said = change.why
+    for what, old, new in sides.plan:
+        put(f"  plan      {what}: {old} -> {new}\n", "dim")
+    put(_summary(sides) + "\n")
+    return text
+
+
+def _place(change: "Difference") -> str:
+    return f"{change.file}  {change.where}" if change.where else change.file
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "(not there)"
+    words = str(value)
+    if words == "":
+        return "(set)"
+    plain = "".join(c if c.isprintable() else " " for c in words)
+    return plain if len(plain) <= _WIDEST else plain[: _WIDEST - 1] + "…"
+
+
+def _summary(sides: "ServiceDiff") -> str:
+    from deployctl.checking.difference import worst
+
+    gravest = worst(sides.differences)
+    budget = duration(sides.startup_budget_s)
+    if gravest is None:
+        return "nothing differs"
+    return {
+        "refused": "some of this cannot be applied as it is",
+        "restarts": "the engine restarts: no answers until it has loaded, within "
+        f"{budget} at the slow end",
+        "rolls": f"pods are replaced while others serve; each loads within {budget} at the "
+        "slow end",
+        "in_place": "nothing restarts",
+        "nothing": "nothing that matters to what runs",
+    }[gravest.value]
