@@ -1,7 +1,14 @@
 """What the end-to-end tests share."""
 
-import pytest
+import os
+import subprocess
+import sys
+from pathlib import Path
 
+import pytest
+from tests.e2e.docker_parts import IMAGE, Cli, sweep
+
+import ports
 from load_parts import FakeEngine
 
 
@@ -11,3 +18,41 @@ def engine(tmp_path):
     engine = FakeEngine(tmp_path / "sent.jsonl")
     yield engine
     engine.stop()
+
+
+@pytest.fixture
+def cli(tmp_path):
+    return Cli(tmp_path / "state")
+
+
+@pytest.fixture(scope="session")
+def cpu_image():
+    if subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True).returncode:
+        reason = f"no image {IMAGE}: build it from docker/cpu.Dockerfile"
+        if "docker" in os.environ.get("DEPLOYCTL_REQUIRE", ""):
+            pytest.fail(reason, pytrace=False)
+        pytest.skip(reason)
+    return IMAGE
+
+
+@pytest.fixture
+def port():
+    return ports.free()
+
+
+@pytest.fixture
+def docker_over_tcp():
+    """The engine's socket as tcp://127.0.0.1:PORT, as if it were on another host."""
+    proxy = Path(__file__).with_name("docker_proxy.py")
+    with subprocess.Popen([sys.executable, proxy], stdout=subprocess.PIPE, text=True) as serving:
+        yield f"tcp://127.0.0.1:{serving.stdout.readline().strip()}"
+        serving.terminate()
+
+
+@pytest.fixture
+def service(request):
+    """A Docker service's name, its test's own, swept up after it."""
+    name = request.node.name.replace("_", "-")[:38].strip("-")
+    sweep(name)
+    yield name
+    sweep(name)

@@ -7,11 +7,6 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from pathlib import Path
-
-import pytest
-
-import ports
 
 IMAGE = "deployctl/vllm-cpu:0.32.0"
 START_SECONDS = 420  # of an engine on two busy cores; compiling is left out with --enforce-eager
@@ -105,32 +100,3 @@ def until(condition, *, seconds, what):
             return
         time.sleep(0.5)
     raise AssertionError(f"not within {seconds} s: {what}")
-
-
-@pytest.fixture
-def cli(tmp_path):
-    return Cli(tmp_path / "state")
-
-
-@pytest.fixture(scope="session")
-def cpu_image():
-    if subprocess.run(["docker", "image", "inspect", IMAGE], capture_output=True).returncode:
-        reason = f"no image {IMAGE}: build it from docker/cpu.Dockerfile"
-        if "docker" in os.environ.get("DEPLOYCTL_REQUIRE", ""):
-            pytest.fail(reason, pytrace=False)
-        pytest.skip(reason)
-    return IMAGE
-
-
-@pytest.fixture
-def port():
-    return ports.free()
-
-
-@pytest.fixture
-def docker_over_tcp():
-    """The engine's socket as tcp://127.0.0.1:PORT, as if it were on another host."""
-    proxy = Path(__file__).with_name("docker_proxy.py")
-    with subprocess.Popen([sys.executable, proxy], stdout=subprocess.PIPE, text=True) as serving:
-        yield f"tcp://127.0.0.1:{serving.stdout.readline().strip()}"
-        serving.terminate()

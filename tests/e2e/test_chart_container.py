@@ -15,11 +15,10 @@ import time
 
 import pytest
 import yaml
-from tests.e2e.docker_parts import START_SECONDS, Cli, call, cpu_image, docker, until
+from tests.e2e.docker_parts import START_SECONDS, Cli, call, docker, until
 
 import ports
 
-__all__ = ["cpu_image"]
 pytestmark = [pytest.mark.docker, pytest.mark.vllm, pytest.mark.helm]
 
 KEY = "s3cret-of-the-test"

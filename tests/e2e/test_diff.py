@@ -3,18 +3,9 @@
 import subprocess
 
 import pytest
-from tests.e2e.docker_parts import cli, cpu_image, inspect, port, sweep
+from tests.e2e.docker_parts import inspect
 
 pytestmark = pytest.mark.docker
-__all__ = ["cli", "cpu_image", "port"]
-
-
-@pytest.fixture
-def service(request):
-    name = request.node.name.replace("_", "-")[:38].strip("-")
-    sweep(name)
-    yield name
-    sweep(name)
 
 
 def test_diff_and_docker_agree(cli, cpu_image, tiny_checkpoint, service, port, tmp_path):

@@ -7,30 +7,16 @@ import pytest
 from tests.e2e.docker_parts import (
     START_SECONDS,
     call,
-    cli,
     complete,
-    cpu_image,
     docker,
     inspect,
     left,
-    port,
-    sweep,
     until,
 )
 
 pytestmark = pytest.mark.docker
-__all__ = ["cli", "cpu_image", "port"]
 
 SMALL = ("--gpu", "cpu", "--target", "docker", "--max-model-len", "512", "--enforce-eager")
-
-
-@pytest.fixture
-def service(request):
-    """A name of its own for every test, swept up after it."""
-    name = request.node.name.replace("_", "-")[:38].strip("-")
-    sweep(name)
-    yield name
-    sweep(name)
 
 
 def test_life_of_an_awq_service(cli, cpu_image, awq_checkpoint, service, port):

@@ -8,17 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from tests.e2e.docker_parts import (
-    START_SECONDS,
-    cli,
-    cpu_image,
-    docker,
-    docker_over_tcp,
-    left,
-    port,
-    sweep,
-    until,
-)
+from tests.e2e.docker_parts import START_SECONDS, docker, left, sweep, until
 
 from deployctl.planning.plan import EnginePlan, ServingPlan
 from deployctl.render import render_compose
@@ -27,7 +17,6 @@ from deployctl.targets.docker import DockerDriver
 from deployctl.targets.history import Release
 
 pytestmark = pytest.mark.docker
-__all__ = ["cli", "cpu_image", "docker_over_tcp", "port"]
 
 SERVICE = "faulty"
 NOTHING = {"containers": [], "networks": [], "volumes": []}

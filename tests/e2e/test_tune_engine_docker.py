@@ -4,7 +4,7 @@ import threading
 import time
 
 import pytest
-from tests.e2e.docker_parts import cpu_image, docker, inspect, left, port, sweep
+from tests.e2e.docker_parts import docker, inspect, left, sweep
 
 from deployctl.load import run as loads
 from deployctl.load import slo as slos
@@ -15,7 +15,6 @@ from deployctl.tuning.plans import Plans
 from deployctl.tuning.trial import Configuration, Failure, Load, Observation, Started
 from deployctl_loadtest.result import Setup
 
-__all__ = ["cpu_image", "port"]
 pytestmark = pytest.mark.docker
 
 SERVICE, BENCH = "tune-real", "tune-real-tune"
