@@ -2,6 +2,8 @@
 
 import re
 
+from deployctl.errors import InputError
+
 GIB = 1024**3
 MIB = 1024**2
 
@@ -22,6 +24,21 @@ def seconds(text: str) -> float:
     if not parts or "".join(n + u for n, u in parts) != stripped:
         raise ValueError(f"{text!r} is not a duration; write for example 500ms, 30s or 10m")
     return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+
+
+def seconds_of(text: str, flag: str, *, least: float = 0.0) -> float:
+    """As `seconds`, of what a flag or a request says.
+
+    Raises:
+        InputError: at `flag`: it is no duration, or shorter than `least`.
+    """
+    try:
+        value = seconds(text)
+    except ValueError as error:
+        raise InputError(str(error), where=flag) from error
+    if value < least:
+        raise InputError(f"{text} is less than {least:g} s", where=flag)
+    return value
 
 
 def duration(value: float) -> str:

@@ -62,10 +62,7 @@ def command(
     """
     from deployctl.operations.measure.endpoint import resolve
 
-    try:
-        pause = units.seconds(interval)
-    except ValueError as error:
-        raise InputError(str(error), where="--interval") from error
+    pause = units.seconds_of(interval, "--interval")
     if pause < 0.1:
         raise InputError("less than 100 ms", where="--interval", hint="write for example 2s")
     endpoint = resolve(service, url, None, api_key_file, target)

@@ -14,6 +14,7 @@ from deployctl.operations.tune.answer import TuneOutcome
 from deployctl.operations.tune.progress import Doing
 from deployctl.tuning.report import wording as words
 from deployctl.tuning.report.view import StudyView
+from deployctl.tuning.trial import Configuration
 from deployctl.units import duration
 
 SHOWN = 8  # configurations; the others are in the report
@@ -113,11 +114,11 @@ def show_dry_run(document: dict[str, Any]) -> None:
     out.print()
     for trial in document["trials"]:
         loads = ", ".join(load["load"] for load in trial["loads"]) or "none"
-        out.print(f"trial {trial['trial']}: {_named(trial['settings'])}", style="bold")
+        out.print(f"trial {trial['trial']}: {Configuration.of(trial['settings'])}", style="bold")
         out.print(f"  {trial['phase']}: {trial['why']}")
         out.print(f"  loads: {loads}")
     for refused in document["refused"]:
-        out.print(f"never started: {_named(refused['settings'])}: {refused['reason']}")
+        out.print(f"never started: {Configuration.of(refused['settings'])}: {refused['reason']}")
     minutes = duration(60 * document["server_minutes"])
     out.print(
         f"\nAbout {minutes} of the server, of {duration(60 * document['budget_minutes'])} allowed. "
@@ -125,7 +126,3 @@ def show_dry_run(document: dict[str, Any]) -> None:
     )
     for note in document["notes"]:
         out.print(f"note: {note}")
-
-
-def _named(settings: dict[str, Any]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in settings.items()) or "baseline"

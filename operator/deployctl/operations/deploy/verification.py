@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deployctl import metrics, units
+from deployctl import metrics
 from deployctl.endpoint import Endpoint
 from deployctl.errors import EngineError, InputError, SloMissedError, TargetError
 from deployctl.events import Event, Tell, silent
@@ -24,7 +24,7 @@ from deployctl.operations.tuned import Tuned
 from deployctl.spec import ServiceSpec
 from deployctl.targets import Driver, readiness
 from deployctl.targets.history import Release
-from deployctl.units import duration
+from deployctl.units import duration, seconds_of
 
 if TYPE_CHECKING:
     from deployctl.tuning.recommendation import ConfigurationResult
@@ -69,10 +69,11 @@ def settle(request: VerificationRequest, tuned: Tuned | None, spec: ServiceSpec)
         raise InputError(
             "both --verify-users and --rate are given", where="--rate", hint="give one of them"
         )
+    length = request.duration or (WATCH_FOR if request.watch else FOR)
     return Verification(
         slo,
         _load(request, tuned, spec),
-        _seconds(request.duration or (WATCH_FOR if request.watch else FOR)),
+        seconds_of(length, "--verify-for", least=1),
         request.workload or (measured.workload if measured else None),
         request.watch,
         request.canary,
@@ -91,16 +92,6 @@ def _check_watch(request: VerificationRequest, slo: Slo) -> None:
     for flag, value in (("--rate", request.rate), ("--verify-users", request.users)):
         if value is not None:
             raise InputError("watching sends no load", where=flag)
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = units.seconds(text)
-    except ValueError as error:
-        raise InputError(str(error), where="--verify-for") from error
-    if seconds < 1:
-        raise InputError(f"{text} is less than 1 s", where="--verify-for")
-    return seconds
 
 
 def _load(request: VerificationRequest, tuned: Tuned | None, spec: ServiceSpec) -> dict[str, Any]:

@@ -6,13 +6,14 @@ import secrets
 from pathlib import Path
 from typing import Any
 
-from deployctl import host, units
+from deployctl import host
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError
 from deployctl.load.client import enough_workers
 from deployctl.operations.measure import series
 from deployctl.operations.measure.endpoint import Served, read_text
 from deployctl.operations.measure.request import LoadRequest
+from deployctl.units import seconds_of
 from deployctl_loadtest import arrivals, replay, workload
 from deployctl_loadtest.replay import Row
 from deployctl_loadtest.result import Setup
@@ -47,15 +48,15 @@ def build(request: LoadRequest, endpoint: Endpoint, chosen: Served) -> Setup:
         model=chosen.id,
         api=request.api,
         users=users,
-        duration_s=_seconds(duration, "--duration", least=1),
-        warmup_s=_seconds(warmup, "--warmup", least=0),
+        duration_s=seconds_of(duration, "--duration", least=1),
+        warmup_s=seconds_of(warmup, "--warmup", least=0),
         input_tokens=_middle([r.input_tokens for r in rows])
         or (0 if load.records else load.input_tokens.typical),
         output_tokens=_middle([r.output_tokens for r in rows])
         or (outputs.typical if outputs else 0),
         ignore_eos=chosen.is_vllm if request.ignore_eos == "auto" else request.ignore_eos == "yes",
         seed=_seed(request.seed),
-        request_timeout_s=_seconds(request.timeout, "--timeout", least=1),
+        request_timeout_s=seconds_of(request.timeout, "--timeout", least=1),
         mode="trace" if rows else "open" if is_open else "closed",
         rate=request.rate,
         arrivals=None if rows else request.arrivals or ("poisson" if is_open else None),
@@ -71,7 +72,7 @@ def build(request: LoadRequest, endpoint: Endpoint, chosen: Served) -> Setup:
         extra_body=extra_body(request.extra_body),
         extra_headers=sorted(endpoint.headers),
         ca_file=str(endpoint.ca_file) if endpoint.ca_file else None,
-        ramp_s=_seconds(request.ramp, "--ramp", least=0),
+        ramp_s=seconds_of(request.ramp, "--ramp", least=0),
     )
 
 
@@ -193,13 +194,3 @@ def _check(request: LoadRequest) -> None:
 
 def _seed(given: int | None) -> int:
     return secrets.randbits(48) if given is None else given
-
-
-def _seconds(text: str, flag: str, *, least: float) -> float:
-    try:
-        value = units.seconds(text)
-    except ValueError as error:
-        raise InputError(str(error), where=flag) from error
-    if value < least:
-        raise InputError(f"{text} is less than {least:g} s", where=flag)
-    return value

@@ -101,10 +101,7 @@ def budget(text: str | None) -> float:
     Raises:
         InputError: it makes no sense.
     """
-    try:
-        seconds = units.seconds(text or _BUDGET)
-    except ValueError as error:
-        raise InputError(str(error), where="--budget") from error
+    seconds = units.seconds_of(text or _BUDGET, "--budget")
     if seconds < _LEAST_BUDGET_S:
         raise InputError(
             f"{text} is too short for a single trial",
