@@ -1,16 +1,21 @@
-"""Where words go: the answer to stdout, the story to stderr."""
+"""Where words go: the answer to stdout, the story to stderr, a live line below it."""
 
 import json
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.text import Text
 
 from deployctl.events import Event
+
+if TYPE_CHECKING:
+    from rich.live import Live
+    from rich.spinner import Spinner
 
 
 class Output(StrEnum):
@@ -60,3 +65,42 @@ def answer_json(value: Any) -> None:
     if hasattr(value, "model_dump"):
         value = value.model_dump(mode="json")
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+
+
+class LiveLine:
+    """One at a time, and none where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self._live: Live | None = None
+
+    @property
+    def shown(self) -> bool:
+        """Whether it is there."""
+        return self._live is not None
+
+    def show(self, text: Callable[[float], Any]) -> None:
+        """Shows it in place of another. `text`: what it says after so many seconds."""
+        self.end()
+        if err.is_terminal:
+            from rich.live import Live
+
+            self._live = Live(_Drawn(text), console=err, transient=True, refresh_per_second=8)
+            self._live.start()
+
+    def end(self) -> None:
+        """Takes it away."""
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
+
+
+class _Drawn:
+    def __init__(self, text: Callable[[float], Any]) -> None:
+        from rich.spinner import Spinner
+
+        self._text, self._since = text, time.monotonic()
+        self._spinner: Spinner = Spinner("dots", style="cyan")
+
+    def __rich__(self) -> "Spinner":
+        self._spinner.update(text=self._text(time.monotonic() - self._since))
+        return self._spinner

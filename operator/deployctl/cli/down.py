@@ -5,8 +5,8 @@ from typing import Annotated, Any
 import typer
 
 from deployctl.cli.console import Output, answer_json, story
-from deployctl.cli.deployed import DOCUMENT_VERSION
 from deployctl.cli.options import OutputOption, TargetOption
+from deployctl.cli.rollout import DOCUMENT_VERSION, RolloutProgress
 from deployctl.errors import InputError
 
 
@@ -32,7 +32,6 @@ def command(
 
       deployctl down --all --volumes
     """
-    from deployctl.cli.progress import RolloutProgress
     from deployctl.operations.deploy.deployment import down
     from deployctl.operations.deploy.services import open_store
 

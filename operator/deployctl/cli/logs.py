@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from deployctl.cli.console import Output, answer_json
-from deployctl.cli.deployed import DOCUMENT_VERSION
 from deployctl.cli.options import OutputOption, ServiceArgument, TargetOption
+from deployctl.cli.rollout import DOCUMENT_VERSION
 from deployctl.errors import InputError
 
 

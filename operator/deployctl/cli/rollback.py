@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from deployctl.cli.console import Output, answer_json, story
-from deployctl.cli.deployed import DOCUMENT_VERSION, show_deployed
 from deployctl.cli.options import OutputOption, TargetOption
+from deployctl.cli.rollout import DOCUMENT_VERSION, RolloutProgress, show_deployed
 from deployctl.units import duration
 
 
@@ -30,7 +30,6 @@ def command(
 
       deployctl rollback my-model --to 3
     """
-    from deployctl.cli.progress import RolloutProgress
     from deployctl.operations.deploy.deployment import rollback
 
     with RolloutProgress() as tell:

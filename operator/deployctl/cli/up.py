@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deployctl.cli.console import Output, answer_json, story, tell
-from deployctl.cli.deployed import DOCUMENT_VERSION, show_deployed
 from deployctl.cli.options import (
     OutputOption,
     TunedAnywayOption,
@@ -13,6 +12,7 @@ from deployctl.cli.options import (
     request_options,
     spec_options,
 )
+from deployctl.cli.rollout import DOCUMENT_VERSION, RolloutProgress, show_deployed
 from deployctl.errors import DeployctlError, InputError
 from deployctl.operations.deploy.request import VerificationRequest
 from deployctl.spec import ServiceSpec
@@ -114,7 +114,6 @@ def request_for(
 
 def _up(deployment: "Deployment") -> "Deployed":
     from deployctl.cli.loadprogress import LoadProgress
-    from deployctl.cli.progress import RolloutProgress
     from deployctl.operations.deploy.deployment import up
     from deployctl.operations.measure.gate import job_summary
 

@@ -7,8 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from deployctl.cli.console import out, tell
-from deployctl.cli.progress import LiveLine
+from deployctl.cli.console import LiveLine, out, tell
 from deployctl.events import Event
 from deployctl.operations.tune.answer import TuneOutcome
 from deployctl.operations.tune.progress import Doing

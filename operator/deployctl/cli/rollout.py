@@ -1,63 +1,21 @@
-"""Tells long work as it happens: a live line on a terminal, plain lines elsewhere."""
+"""How a rollout is shown: while it goes on, and where the service serves then."""
 
+import json
+import shlex
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from deployctl.cli.console import err, story, tell
+from deployctl.cli.console import LiveLine, print_rows, story, tell
 from deployctl.events import Event
 from deployctl.units import duration
 
 if TYPE_CHECKING:
-    from rich.live import Live
-    from rich.spinner import Spinner
-
     from deployctl.cli.loadprogress import LoadProgress
+    from deployctl.operations.deploy.deployment import Deployed
 
-_A_SECOND = 8
-
-
-class LiveLine:
-    """One at a time, and none where stderr is no terminal."""
-
-    def __init__(self) -> None:
-        self._live: Live | None = None
-
-    @property
-    def shown(self) -> bool:
-        """Whether it is there."""
-        return self._live is not None
-
-    def show(self, text: Callable[[float], Any]) -> None:
-        """Shows it in place of another. `text`: what it says after so many seconds."""
-        self.end()
-        if err.is_terminal:
-            from rich.live import Live
-
-            self._live = Live(
-                _Drawn(text), console=err, transient=True, refresh_per_second=_A_SECOND
-            )
-            self._live.start()
-
-    def end(self) -> None:
-        """Takes it away."""
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
-
-
-class _Drawn:
-    def __init__(self, text: Callable[[float], Any]) -> None:
-        from rich.spinner import Spinner
-
-        self._text, self._since = text, time.monotonic()
-        self._spinner: Spinner = Spinner("dots", style="cyan")
-
-    def __rich__(self) -> "Spinner":
-        self._spinner.update(text=self._text(time.monotonic() - self._since))
-        return self._spinner
+DOCUMENT_VERSION = 1  # of every JSON document that the verbs of services write
 
 
 class RolloutProgress:
@@ -115,3 +73,22 @@ class RolloutProgress:
         elif mark == "✗":
             story(f"  {self._phase} failed after {passed}")
         self._phase = ""
+
+
+def show_deployed(deployed: "Deployed") -> None:
+    """Says on stdout where a service serves, and what to do with it."""
+    name, endpoint, key_file = deployed.release.service, deployed.endpoint, deployed.api_key_file
+    rows = [("url", f"{endpoint.url}/v1"), ("model", str(endpoint.model))]
+    if key_file:
+        rows.append(("key", f"in {key_file}"))
+    # A line that tries the service, without the key in it.
+    body = {"model": endpoint.model, "prompt": "The capital of France is", "max_tokens": 16}
+    words = ["curl", f"{endpoint.url}/v1/completions", "-H", "Content-Type: application/json"]
+    key = f' -H "Authorization: Bearer $(cat {shlex.quote(str(key_file))})"' if key_file else ""
+    data = shlex.quote(json.dumps(body, ensure_ascii=False))
+    rows += [
+        ("log", str(deployed.log or f"deployctl logs {name}")),
+        ("try", f"{shlex.join(words)}{key} -d {data}"),
+        ("stop", f"deployctl down {name}"),
+    ]
+    print_rows(rows)
