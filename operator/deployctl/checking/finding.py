@@ -1,9 +1,10 @@
-"""Findings and the rules that make them. A code is stable: pipelines and exceptions name it."""
+"""Findings and the rules that make them, which are listed in deploy/checks/rules.yaml."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 
+from deployctl import assets
 from deployctl.checking.documents import Place
 from deployctl.checking.manifests import Manifests
 
@@ -44,7 +45,7 @@ class Rule:
     code: str
     severity: Severity
     consequence: str
-    group: str = field(default="", compare=False)
+    group: str  # the heading of the reference it stands under
 
     def at(
         self, place: Place, message: str, fix: str, *, severity: Severity | None = None
@@ -63,33 +64,23 @@ class Rule:
 
 Check = Callable[[Manifests], Iterator[Finding]]
 
-RULES: dict[str, Rule] = {}
+
+def _catalogue() -> dict[str, Rule]:
+    return {
+        code: Rule(code, Severity(severity), consequence, group)
+        for group, rules in assets.table("deploy", "checks", "rules.yaml").items()
+        for code, described in rules.items()
+        for severity, consequence in described.items()
+    }
+
+
+RULES = _catalogue()  # every rule, by code
 CHECKS: list[Check] = []
 
 
-@dataclass(frozen=True)
-class RuleGroup:
-    """Registers rules under one heading of the reference. A bug if a code is taken."""
-
-    title: str
-
-    def error(self, code: str, consequence: str) -> Rule:
-        """It fails: Kubernetes, Compose or the engine refuses it, or users are harmed."""
-        return self._add(code, Severity.error, consequence)
-
-    def warning(self, code: str, consequence: str) -> Rule:
-        """It will fail one day."""
-        return self._add(code, Severity.warning, consequence)
-
-    def note(self, code: str, consequence: str) -> Rule:
-        """It is good to know."""
-        return self._add(code, Severity.note, consequence)
-
-    def _add(self, code: str, severity: Severity, consequence: str) -> Rule:
-        if code in RULES:
-            raise ValueError(f"the code {code} is taken")
-        RULES[code] = Rule(code, severity, consequence, self.title)
-        return RULES[code]
+def rule(code: str) -> Rule:
+    """The rule of a code, as the catalogue describes it. A bug (KeyError) if it has none."""
+    return RULES[code]
 
 
 def check(function: Check) -> Check:

@@ -1,7 +1,9 @@
 """`deployctl check`, as a user and a pipeline run it."""
 
+import importlib
 import io
 import json
+import pkgutil
 import sys
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -9,8 +11,10 @@ from xml.etree import ElementTree
 import jsonschema
 import pytest
 
-from deployctl.checking import RULES, check_texts
+from deployctl import assets
+from deployctl.checking import RULES, Rule, check_texts, finding, rules
 from deployctl.checking.formats import sarif
+from deployctl.checking.yamltext import parse
 from deployctl.cli.app import main
 
 
@@ -253,3 +257,23 @@ def test_every_rule_says_its_consequence():
         assert code == rule.code
         assert rule.consequence.endswith(".")
         assert rule.group
+
+
+def test_the_catalogue_and_the_rules_name_the_same_codes():
+    modules = [
+        importlib.import_module(f"{rules.__name__}.{module.name}")
+        for module in pkgutil.iter_modules(rules.__path__)
+    ]
+    used = [r.code for m in modules for r in vars(m).values() if isinstance(r, Rule)]
+    assert sorted(used) == sorted(RULES)
+    with pytest.raises(KeyError):
+        finding.rule("no-such-rule")
+
+
+def test_the_catalogue_says_nothing_twice():
+    catalogue = assets.path("deploy", "checks", "rules.yaml").read_text()
+    (document,), troubles = parse(catalogue)
+    codes = [code for group in document.data.values() for code in group]
+    assert not troubles
+    assert len(codes) == len(set(codes))
+    assert all(len(told) == 1 for group in document.data.values() for told in group.values())

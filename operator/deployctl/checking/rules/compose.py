@@ -6,29 +6,17 @@ from typing import Any
 
 from deployctl.checking.compose import literal, reservations
 from deployctl.checking.engine import DeclaredEngine
-from deployctl.checking.finding import Finding, RuleGroup, Severity, check
+from deployctl.checking.finding import Finding, Severity, check, rule
 from deployctl.checking.manifests import Manifests
 from deployctl.checking.rules import exposure, gpu, probes, security, updates
 from deployctl.checking.values import dig, items, mapping, number, seconds, text
 from deployctl.units import duration
 
-GROUP = RuleGroup("Compose")
-SERVICE = GROUP.error(
-    "compose-service",
-    "Compose refuses the file: a service without an image, or a mapping where none may be.",
-)
-HEALTH = GROUP.warning(
-    "healthcheck-missing",
-    "docker compose up --wait returns while the model still loads, and nothing notices a hang.",
-)
-START = GROUP.error(
-    "start-period",
-    "A start_period shorter than the start makes up --wait fail while the model loads.",
-)
-TIMEOUT = GROUP.warning(
-    "healthcheck-timeout", "A saturated engine answers late and is called unhealthy."
-)
-GPU = GROUP.error("gpu-reservation", "Without a device reservation the container sees no GPU.")
+SERVICE = rule("compose-service")
+HEALTH = rule("healthcheck-missing")
+START = rule("start-period")
+TIMEOUT = rule("healthcheck-timeout")
+GPU = rule("gpu-reservation")
 _HEALTHY_TIMEOUT_S = 5.0
 _LOOPBACK = ("127.", "localhost", "[::1]", "::1")
 _IPV4 = re.compile(r"^(\d+\.\d+\.\d+\.\d+|\[[0-9a-f:]+\]|localhost):", re.IGNORECASE)

@@ -7,21 +7,13 @@ from typing import Any
 from deployctl import assets
 from deployctl.checking.compose import ComposeService
 from deployctl.checking.documents import Document, Place
-from deployctl.checking.finding import Finding, RuleGroup, check
+from deployctl.checking.finding import Finding, check, rule
 from deployctl.checking.manifests import Manifests
 from deployctl.checking.values import items, mapping, nearest, size, text
 
-GROUP = RuleGroup("Compose")
-KEY = GROUP.error("compose-key", "Compose refuses a file with a key that it does not know.")
-VALUE = GROUP.error(
-    "compose-value",
-    "Compose refuses a value of another kind: a number where text is wanted, a mapping for a list.",
-)
-NAME = GROUP.error(
-    "compose-undefined",
-    "Compose refuses a service that refers to a volume, network, secret, configuration or service "
-    "that the project does not have.",
-)
+KEY = rule("compose-key")
+VALUE = rule("compose-value")
+NAME = rule("compose-undefined")
 TEXT, NUMBER, SWITCH, LIST, MAPPING = "text", "a number", "true or false", "a list", "a mapping"
 _NOUNS = {"volumes": "volume", "networks": "network", "secrets": "secret", "configs": "config"}
 

@@ -5,48 +5,24 @@ from collections.abc import Iterator
 from deployctl.checking.commandline import GivenFlag
 from deployctl.checking.compose import literal
 from deployctl.checking.engine import DeclaredEngine, image
-from deployctl.checking.finding import Finding, RuleGroup, Severity, check
+from deployctl.checking.finding import Finding, Severity, check, rule
 from deployctl.checking.manifests import Manifests
 from deployctl.checking.values import text
 from deployctl.engines.vllm import flags
 from deployctl.engines.vllm.versions import at_least, key
 from deployctl.errors import Reason
 
-IMAGES = RuleGroup("Images")
-PINNED = IMAGES.error(
-    "image-not-pinned",
-    "A tag that moves brings another release at the next restart: flags and metrics change.",
-)
-VERSION = IMAGES.note(
-    "engine-version-unknown", "Without the release, flags and metric names cannot be checked."
-)
-NEWER = IMAGES.note(
-    "engine-version-newer",
-    "A release newer than deployctl's lists may have flags that are not known here.",
-)
-ENGINE = RuleGroup("Engine")
-UNKNOWN = ENGINE.error("flag-unknown", "The engine exits with 'unrecognized arguments'.")
-REMOVED = ENGINE.error(
-    "flag-removed",
-    "A flag that the image's release no longer has crashes every pod after the bump.",
-)
-VALUE = ENGINE.error("flag-value", "The engine exits with 'invalid value' or 'invalid choice'.")
-SLOW = ENGINE.warning(
-    "slow-kernel",
-    "Forcing awq or gptq rules out the Marlin kernel: 23 tokens a second instead of 123.",
-)
-UTILIZATION = ENGINE.warning(
-    "utilization-high", "Above 0.95 the engine starts, and runs out of memory under load."
-)
-BFLOAT16 = ENGINE.warning(
-    "awq-bfloat16", "The slow AWQ kernel takes float16 alone and refuses bfloat16."
-)
-REMOTE = ENGINE.warning(
-    "remote-code", "The checkpoint's own Python runs with access to your secrets and your network."
-)
-REVISION = ENGINE.note(
-    "model-not-pinned", "Whoever pushes to the model's branch changes what the next pod serves."
-)
+PINNED = rule("image-not-pinned")
+VERSION = rule("engine-version-unknown")
+NEWER = rule("engine-version-newer")
+UNKNOWN = rule("flag-unknown")
+REMOVED = rule("flag-removed")
+VALUE = rule("flag-value")
+SLOW = rule("slow-kernel")
+UTILIZATION = rule("utilization-high")
+BFLOAT16 = rule("awq-bfloat16")
+REMOTE = rule("remote-code")
+REVISION = rule("model-not-pinned")
 _CODES = {"unknown_flag": UNKNOWN, "removed_flag": REMOVED, "wrong_flag_value": VALUE}
 _SLOW = ("awq", "gptq")
 MOST_UTILIZATION = 0.95

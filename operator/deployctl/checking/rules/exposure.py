@@ -3,23 +3,14 @@
 from collections.abc import Iterator
 
 from deployctl.checking.documents import Document
-from deployctl.checking.finding import Finding, RuleGroup, check
+from deployctl.checking.finding import Finding, check, rule
 from deployctl.checking.manifests import Manifests, matches, same_namespace
 from deployctl.checking.pods import Pod
 from deployctl.checking.values import dig, mapping, mappings, seconds, text
 
-GROUP = RuleGroup("Exposure")
-OPEN = GROUP.error(
-    "exposed-without-key",
-    "Whoever reaches the port uses your GPUs, reads the prompts' cache and stops the service.",
-)
-POLICY = GROUP.note(
-    "network-policy-missing", "Every pod of the cluster reaches the engine and its metrics."
-)
-TIMEOUT = GROUP.warning(
-    "ingress-timeout",
-    "A proxy that waits 60 s for the next byte, or buffers, cuts answers and stops streaming.",
-)
+OPEN = rule("exposed-without-key")
+POLICY = rule("network-policy-missing")
+TIMEOUT = rule("ingress-timeout")
 LEAST_TIMEOUT_S = 300.0
 _NGINX = "nginx.ingress.kubernetes.io/"
 
@@ -28,15 +19,15 @@ def _routed(manifests: Manifests) -> Iterator[tuple[Document, str]]:
     """Ingresses and routes, with the Services they send to."""
     for document in manifests.of_kind("Ingress"):
         backends = [dig(document.spec, "defaultBackend", "service", "name")]
-        for _, rule in mappings(document.spec.get("rules")):
-            for _, path in mappings(dig(rule, "http", "paths")):
+        for _, routes in mappings(document.spec.get("rules")):
+            for _, path in mappings(dig(routes, "http", "paths")):
                 backends.append(dig(path, "backend", "service", "name"))
         for name in backends:
             if isinstance(name, str):
                 yield document, name
     for document in manifests.of_kind("HTTPRoute"):
-        for _, rule in mappings(document.spec.get("rules")):
-            for _, backend in mappings(rule.get("backendRefs")):
+        for _, routes in mappings(document.spec.get("rules")):
+            for _, backend in mappings(routes.get("backendRefs")):
                 if text(backend.get("kind") or "Service") == "Service":
                     yield document, text(backend.get("name"))
 
@@ -121,9 +112,9 @@ def _nginx(document: Document) -> Iterator[Finding]:
 
 
 def _route(document: Document) -> Iterator[Finding]:
-    for rule, _ in document.place("spec").mappings("rules"):
+    for routes, _ in document.place("spec").mappings("rules"):
         for key in ("request", "backendRequest"):
-            place = rule.child("timeouts", key)
+            place = routes.child("timeouts", key)
             timeout = seconds(place.value)
             if timeout is not None and 0 < timeout < LEAST_TIMEOUT_S:
                 yield TIMEOUT.at(

@@ -3,27 +3,16 @@
 from collections.abc import Iterator
 
 from deployctl.checking.documents import Document, Place
-from deployctl.checking.finding import Finding, RuleGroup, check
+from deployctl.checking.finding import Finding, check, rule
 from deployctl.checking.manifests import Manifests
 from deployctl.checking.yamltext import Trouble
 
-READING, SERVICES = RuleGroup("Reading"), RuleGroup("Service files")
-YAML = READING.error("yaml", "A document that is not YAML cannot be applied.")
-DUPLICATE = READING.error(
-    "yaml-duplicate-key",
-    "Of a key written twice one value wins silently, or the server refuses both.",
-)
-SIZE = READING.error(
-    "too-large", "A file too large or too deeply nested to be a manifest is not checked."
-)
-TEMPLATE = READING.error(
-    "template", "A template says nothing until it is rendered, so nothing in it was checked."
-)
-UNKNOWN = READING.warning(
-    "unrecognised",
-    "A document that is no manifest, Compose file or service file was not checked.",
-)
-SPEC = SERVICES.error("service-file", "deployctl refuses the service before it looks at the model.")
+YAML = rule("yaml")
+DUPLICATE = rule("yaml-duplicate-key")
+SIZE = rule("too-large")
+TEMPLATE = rule("template")
+UNKNOWN = rule("unrecognised")
+SPEC = rule("service-file")
 _FIXES = {
     "syntax": (YAML, "correct the YAML there; a linter such as yamllint says more"),
     "duplicate": (DUPLICATE, "keep one of the two"),
@@ -34,9 +23,9 @@ _FIXES = {
 
 def unreadable(file: str, trouble: Trouble) -> Finding:
     """The finding of a document that could not be read."""
-    rule, fix = _FIXES[trouble.kind]
+    broken, fix = _FIXES[trouble.kind]
     place = Place(Document(file, "unknown", {}, trouble.line))
-    return rule.at(place, trouble.message, fix)
+    return broken.at(place, trouble.message, fix)
 
 
 def unrecognised(document: Document) -> Finding:

@@ -4,36 +4,18 @@ import math
 from collections.abc import Iterator
 
 from deployctl.checking.engine import DeclaredEngine
-from deployctl.checking.finding import Finding, RuleGroup, Severity, check
+from deployctl.checking.finding import Finding, Severity, check, rule
 from deployctl.checking.manifests import Manifests
 from deployctl.checking.pods import Pod, gpus
 from deployctl.checking.values import dig, items, quantity, text
 
-GROUP = RuleGroup("GPUs")
-FRACTION = GROUP.error(
-    "gpu-fraction",
-    "A fraction of a GPU is refused, or silently becomes none: the pod starts without a GPU.",
-)
-DIFFER = GROUP.error(
-    "gpu-limits", "GPUs are set as limits; a request that differs, or stands alone, is refused."
-)
-MISSING = GROUP.error(
-    "gpu-missing", "An engine for CUDA without a GPU in its limits sees none and exits."
-)
-COUNT = GROUP.error(
-    "gpu-count", "The engine needs more GPUs than it gets and exits, or fewer and wastes the rest."
-)
-VISIBLE = GROUP.error(
-    "gpu-visible-devices",
-    "NVIDIA_VISIBLE_DEVICES bypasses the scheduler: the pod takes the GPUs of other pods.",
-)
-RUNTIME = GROUP.error(
-    "runtime-class",
-    "Without NVIDIA's runtime the container sees no GPU, whatever the scheduler gave it.",
-)
-SHM = GROUP.error(
-    "shm", "Ranks exchange data through /dev/shm; the 64 MB that a container gets make NCCL fail."
-)
+FRACTION = rule("gpu-fraction")
+DIFFER = rule("gpu-limits")
+MISSING = rule("gpu-missing")
+COUNT = rule("gpu-count")
+VISIBLE = rule("gpu-visible-devices")
+RUNTIME = rule("runtime-class")
+SHM = rule("shm")
 LEAST_SHM = 1024.0**3  # bytes
 
 

@@ -4,27 +4,16 @@ import re
 from collections.abc import Iterator
 
 from deployctl.checking.documents import Document, Place
-from deployctl.checking.finding import Finding, RuleGroup, check
+from deployctl.checking.finding import Finding, check, rule
 from deployctl.checking.manifests import Manifests, matches, named_ports, same_namespace
 from deployctl.checking.values import items, mapping, mappings, strings, text
 from deployctl.engines.vllm import exported
 from deployctl.engines.vllm.versions import at_least
 
-GROUP = RuleGroup("Monitoring")
-NOTHING = GROUP.error(
-    "monitor-selects-nothing", "Nothing is scraped: dashboards are empty and alerts never fire."
-)
-PORT = GROUP.error(
-    "monitor-port",
-    "A monitor that names a port which is not there scrapes nothing, and nothing reports it.",
-)
-UNKNOWN = GROUP.error(
-    "metric-unknown",
-    "A query for a name that the release does not export reads nothing: no alert, no scaling.",
-)
-LABEL = GROUP.error(
-    "metric-label", "A query on a label that the engine does not set reads nothing."
-)
+NOTHING = rule("monitor-selects-nothing")
+PORT = rule("monitor-port")
+UNKNOWN = rule("metric-unknown")
+LABEL = rule("metric-label")
 _SERIES = re.compile(r"vllm:[a-zA-Z0-9_:]+")
 _SELECTOR = re.compile(r"(vllm:[a-zA-Z0-9_]+)\s*\{([^{}]{0,2000})\}")
 _MATCHER = re.compile(r'([a-zA-Z_]\w*)\s*(=~|!~|!=|=)\s*"([^"]{0,500})"')

@@ -5,25 +5,17 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from deployctl.checking.documents import Document, Place
-from deployctl.checking.finding import Finding, RuleGroup, check
+from deployctl.checking.finding import Finding, check, rule
 from deployctl.checking.manifests import Manifests, matches
 from deployctl.checking.pods import SELECTING
 from deployctl.checking.values import dig, mapping, number, quantity, text, whole
 
-GROUP = RuleGroup("Objects")
-NAME = GROUP.error("name", "The API server refuses a name that is not a DNS name.")
-LABEL = GROUP.error(
-    "label", "The API server refuses the object for a label or annotation it cannot store."
-)
-DUPLICATE = GROUP.error(
-    "duplicate-object",
-    "Two objects of one name overwrite each other; the order of the files decides.",
-)
-SELECTOR = GROUP.error("selector", "A workload whose selector misses its own pods is refused.")
-QUANTITY = GROUP.error(
-    "quantity", "The API server refuses a quantity it cannot read, and a request above its limit."
-)
-PORT = GROUP.error("port-number", "A port outside 1 to 65535 is refused.")
+NAME = rule("name")
+LABEL = rule("label")
+DUPLICATE = rule("duplicate-object")
+SELECTOR = rule("selector")
+QUANTITY = rule("quantity")
+PORT = rule("port-number")
 
 
 class Form(NamedTuple):

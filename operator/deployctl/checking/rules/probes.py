@@ -8,38 +8,18 @@ from typing import Any
 
 from deployctl.checking.documents import Place
 from deployctl.checking.engine import DeclaredEngine
-from deployctl.checking.finding import Finding, RuleGroup, Severity, check
+from deployctl.checking.finding import Finding, Severity, check, rule
 from deployctl.checking.manifests import Manifests
 from deployctl.checking.values import dig, mapping, number, text
 from deployctl.units import duration
 
-GROUP = RuleGroup("Probes")
-BUDGET = GROUP.error(
-    "startup-budget",
-    "A probe that gives up before the model is loaded kills the pod, again and again.",
-)
-NO_STARTUP = GROUP.warning(
-    "startup-probe-missing",
-    "Without a start-up probe one budget serves for loading and for finding a dead engine.",
-)
-LIVENESS = GROUP.error(
-    "liveness-timeout",
-    "A saturated engine answers /health late: a short time-out kills it with all its requests.",
-)
-READINESS = GROUP.warning(
-    "readiness-timeout",
-    "A saturated engine answers /health late: a short time-out removes it from the Service.",
-)
-NO_READINESS = GROUP.error(
-    "readiness-probe-missing", "Requests are sent to an engine that still loads."
-)
-NO_LIVENESS = GROUP.warning(
-    "liveness-probe-missing", "An engine that hangs stays in service until somebody notices."
-)
-KEYED = GROUP.error(
-    "probe-needs-key",
-    "With an API key, paths under /v1 answer 401 to a probe, which then kills the pod.",
-)
+BUDGET = rule("startup-budget")
+NO_STARTUP = rule("startup-probe-missing")
+LIVENESS = rule("liveness-timeout")
+READINESS = rule("readiness-timeout")
+NO_READINESS = rule("readiness-probe-missing")
+NO_LIVENESS = rule("liveness-probe-missing")
+KEYED = rule("probe-needs-key")
 LEAST_TIMEOUT_S = 5.0  # 1 s dropped saturated pods in the field; 15 s held
 LEAST_UNANSWERED_S = 60.0  # before a liveness probe kills: period × failures
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")

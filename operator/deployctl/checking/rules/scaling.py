@@ -3,27 +3,15 @@
 import re
 from collections.abc import Iterator
 
-from deployctl.checking.finding import Finding, RuleGroup, check
+from deployctl.checking.finding import Finding, check, rule
 from deployctl.checking.manifests import Manifests
 from deployctl.checking.values import dig, mapping, text, whole
 
-GROUP = RuleGroup("Autoscaling")
-NO_SUM = GROUP.error(
-    "metric-no-sum",
-    "KEDA wants one number; a query that gives one a pod fails, and nothing scales.",
-)
-TARGET = GROUP.error("autoscaler-target", "An autoscaler whose target is not there scales nothing.")
-SIGNAL = GROUP.warning(
-    "autoscaler-signal",
-    "The CPU is busy whether an engine on a GPU waits or works: it says nothing about load.",
-)
-FIGHT = GROUP.warning(
-    "autoscaler-fights-replicas",
-    "A number of replicas in the manifest undoes the autoscaler's at every apply.",
-)
-BOUNDS = GROUP.error(
-    "autoscaler-bounds", "An autoscaler whose minimum is above its maximum is refused."
-)
+NO_SUM = rule("metric-no-sum")
+TARGET = rule("autoscaler-target")
+SIGNAL = rule("autoscaler-signal")
+FIGHT = rule("autoscaler-fights-replicas")
+BOUNDS = rule("autoscaler-bounds")
 _AGGREGATES = re.compile(
     r"\b(sum|avg|max|min|count|quantile|scalar|group|topk|bottomk|stddev)\s*"
     r"((by|without)\s*\([^()]*\)\s*)?\(",

@@ -5,20 +5,13 @@ from typing import Any
 
 from deployctl.checking import schemas
 from deployctl.checking.documents import Document, Place
-from deployctl.checking.finding import Finding, RuleGroup, check
+from deployctl.checking.finding import Finding, check, rule
 from deployctl.checking.manifests import Manifests
 from deployctl.checking.values import mapping, nearest, text
 
-GROUP = RuleGroup("Objects")
-SCHEMA = GROUP.error(
-    "schema", "The API server refuses the object, or drops the field and the setting with it."
-)
-API = GROUP.error(
-    "api-unknown", "The cluster does not know this kind: applying the whole set stops there."
-)
-NO_SCHEMA = GROUP.note(
-    "no-schema", "A custom resource whose fields deployctl does not know was not checked."
-)
+SCHEMA = rule("schema")
+API = rule("api-unknown")
+NO_SCHEMA = rule("no-schema")
 _BOUNDS = {
     "minimum": ("too small", "write at least"),
     "maximum": ("too large", "write at most"),

@@ -6,48 +6,21 @@ from collections.abc import Iterator
 from deployctl.checking.compose import environment
 from deployctl.checking.documents import Document, Place
 from deployctl.checking.engine import EnvVar
-from deployctl.checking.finding import Finding, RuleGroup, Severity, check
+from deployctl.checking.finding import Finding, Severity, check, rule
 from deployctl.checking.manifests import Manifests
 from deployctl.checking.pods import Container
 from deployctl.checking.values import SECRET_NAME, Path, dig, items, mapping, strings, text
 
-SECRETS = RuleGroup("Secrets")
-INLINE = SECRETS.error(
-    "secret-inline",
-    "A secret in a manifest is in Git, in every copy, and in the output of kubectl and docker.",
-)
-ARGUMENT = SECRETS.error(
-    "secret-in-args",
-    "An argument shows in the list of processes, in docker inspect and in every log of it.",
-)
-MANIFEST = SECRETS.warning(
-    "secret-in-manifest",
-    "A Secret with its data among the manifests is a secret in Git: base64 hides nothing.",
-)
-SECURITY = RuleGroup("Security")
-ROOT = SECURITY.warning(
-    "run-as-root", "A flaw in the engine or in a model's code gives root in the container."
-)
-ESCALATION = SECURITY.warning(
-    "privilege-escalation", "A set-uid program in the image lets any process become root."
-)
-CAPABILITIES = SECURITY.warning(
-    "capabilities", "Serving needs none of the capabilities that a container gets by default."
-)
-SECCOMP = SECURITY.warning(
-    "seccomp",
-    "Without a seccomp profile every system call of the kernel is available to an attacker.",
-)
-PRIVILEGED = SECURITY.error(
-    "privileged", "A privileged container has full control of the host, and sees every GPU of it."
-)
-HOST = SECURITY.error(
-    "host-namespaces",
-    "Sharing the host's network, processes or memory removes the isolation of the container.",
-)
-TOKEN = SECURITY.warning(
-    "service-account-token", "The engine holds a token for the cluster's API, which it never uses."
-)
+INLINE = rule("secret-inline")
+ARGUMENT = rule("secret-in-args")
+MANIFEST = rule("secret-in-manifest")
+ROOT = rule("run-as-root")
+ESCALATION = rule("privilege-escalation")
+CAPABILITIES = rule("capabilities")
+SECCOMP = rule("seccomp")
+PRIVILEGED = rule("privileged")
+HOST = rule("host-namespaces")
+TOKEN = rule("service-account-token")
 _TOKENS = (
     ("a Hugging Face token", re.compile(r"\bhf_[A-Za-z0-9]{20,}")),
     ("an API key", re.compile(r"\bsk-[A-Za-z0-9_-]{20,}")),

@@ -3,39 +3,18 @@
 from collections.abc import Iterator
 
 from deployctl.checking.engine import DeclaredEngine
-from deployctl.checking.finding import Finding, RuleGroup, check
+from deployctl.checking.finding import Finding, check, rule
 from deployctl.checking.manifests import Manifests
 from deployctl.checking.pods import RUNS_TO_END, SCALED, surges
 from deployctl.checking.values import dig, items, text
 
-GROUP = RuleGroup("Storage")
-ACCESS = GROUP.error(
-    "pvc-access-mode",
-    "A ReadWriteOnce volume is mounted on one node: the second replica waits forever.",
-)
-ROLLING = GROUP.error(
-    "pvc-rolling-update",
-    "The new pod of a rolling update waits for the volume that the old one holds: a deadlock.",
-)
-MODEL = GROUP.warning(
-    "model-not-kept",
-    "Every new pod downloads the model again: minutes of start-up, and the Hub's rate limits.",
-)
-COMPILED = GROUP.note(
-    "compile-cache-not-kept",
-    "Every new pod runs torch.compile again: 80 to 166 s of each cold start.",
-)
-HOME = GROUP.error(
-    "home-unwritable",
-    "Libraries write below HOME (/.config, /.triton, /.cache): without a writable one they fail.",
-)
-CACHE = GROUP.error(
-    "cache-unwritable",
-    "A cache that the engine's user cannot write to fails the start, or is rebuilt each time.",
-)
-TMP = GROUP.error(
-    "tmp-unwritable", "With a read-only root, compilers and sockets need a /tmp of their own."
-)
+ACCESS = rule("pvc-access-mode")
+ROLLING = rule("pvc-rolling-update")
+MODEL = rule("model-not-kept")
+COMPILED = rule("compile-cache-not-kept")
+HOME = rule("home-unwritable")
+CACHE = rule("cache-unwritable")
+TMP = rule("tmp-unwritable")
 _SHARED = ("ReadWriteMany", "ReadOnlyMany")
 # Each is a folder the engine or one of its libraries writes to.
 _CACHES = (

@@ -7,42 +7,20 @@ from typing import Any
 
 from deployctl.checking.documents import Place
 from deployctl.checking.engine import DeclaredEngine
-from deployctl.checking.finding import Finding, RuleGroup, check
+from deployctl.checking.finding import Finding, check, rule
 from deployctl.checking.manifests import Manifests
 from deployctl.checking.pods import gpus, max_surge, surges
 from deployctl.checking.rules.probes import needed_s
 from deployctl.checking.values import dig, items, mapping, number
 from deployctl.units import duration
 
-GROUP = RuleGroup("Updates")
-SURGE = GROUP.warning(
-    "rollout-surge",
-    "An update that adds pods first needs GPUs that are not there, and never ends.",
-)
-DEADLINE = GROUP.warning(
-    "rollout-deadline",
-    "A rollout is called failed while the model still loads; pipelines then roll back.",
-)
-MEMORY = GROUP.warning(
-    "memory-request",
-    "A pod without a memory request is the first to be evicted, with the model it has loaded.",
-)
-RESTART = GROUP.error(
-    "restart-policy",
-    "The engine can die and exit with 0: a policy that restarts on failure does not restart it.",
-)
-PRE_STOP = GROUP.warning(
-    "pre-stop-missing",
-    "The engine ends while Services still send to it: requests fail at every update.",
-)
-GRACE = GROUP.warning(
-    "grace-period",
-    "Requests that still run are cut when the pod's grace period ends; answers take minutes.",
-)
-SHUTDOWN = GROUP.error(
-    "shutdown-timeout",
-    "The pod is killed before the engine's own shutdown is over: requests are cut.",
-)
+SURGE = rule("rollout-surge")
+DEADLINE = rule("rollout-deadline")
+MEMORY = rule("memory-request")
+RESTART = rule("restart-policy")
+PRE_STOP = rule("pre-stop-missing")
+GRACE = rule("grace-period")
+SHUTDOWN = rule("shutdown-timeout")
 LEAST_GRACE_S = 60.0
 DEFAULT_GRACE_S = 30.0
 _SLEEP = re.compile(r"\bsleep\s+(\d{1,6})")

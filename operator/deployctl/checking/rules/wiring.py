@@ -5,37 +5,19 @@ from collections.abc import Iterator
 from typing import Any
 
 from deployctl.checking.documents import Document, Place
-from deployctl.checking.finding import Finding, RuleGroup, check
+from deployctl.checking.finding import Finding, check, rule
 from deployctl.checking.manifests import Manifests, named_ports, same_namespace
 from deployctl.checking.pods import Pod
 from deployctl.checking.rules.probes import PROBES
 from deployctl.checking.values import mapping, text, whole
 
-GROUP = RuleGroup("Wiring")
-NAMED_VLLM = GROUP.error(
-    "service-named-vllm",
-    "A Service named vllm puts VLLM_PORT=tcp://… into every pod, and the engine crashes on it.",
-)
-LINKS = GROUP.warning(
-    "service-links",
-    "Service links put variables into the engine's environment that any Service can name.",
-)
-NOTHING = GROUP.error(
-    "service-selects-nothing", "A Service that finds no pod refuses every request."
-)
-SERVICE_PORT = GROUP.error(
-    "service-port", "A Service that sends to a port where nothing listens refuses every request."
-)
-MISMATCH = GROUP.error(
-    "port-mismatch", "Probes, Services and monitors ask a port that the engine does not listen on."
-)
-PDB = GROUP.warning(
-    "pdb-blocks-drain",
-    "A disruption budget that allows no disruption stops every node drain and upgrade.",
-)
-PDB_NOTHING = GROUP.error(
-    "pdb-selects-nothing", "A disruption budget that finds no pod protects nothing."
-)
+NAMED_VLLM = rule("service-named-vllm")
+LINKS = rule("service-links")
+NOTHING = rule("service-selects-nothing")
+SERVICE_PORT = rule("service-port")
+MISMATCH = rule("port-mismatch")
+PDB = rule("pdb-blocks-drain")
+PDB_NOTHING = rule("pdb-selects-nothing")
 
 
 @check
