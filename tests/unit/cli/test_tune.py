@@ -6,6 +6,8 @@ import pytest
 import yaml
 
 from deployctl.errors import TargetError
+from deployctl.operations.tune.request import TuneRequest
+from deployctl.operations.tune.run import begin
 from deployctl.render import render_process
 from deployctl.spec import ServiceSpec
 from deployctl.targets.driver import EngineState
@@ -63,6 +65,18 @@ def test_text_and_progress(tune, bench):
     assert "best so far" in err
     assert "left" in err
     assert "rate=2.5: held" in err
+
+
+def test_a_program_gets_the_outcome_and_the_events_and_nothing_is_printed(bench, place, capsys):
+    told = []
+    spec = ServiceSpec(model="./tiny", gpu="cpu")
+    outcome = begin(spec, TuneRequest(slo="ttft_p95=500ms", seed=7), tell=told.append)
+    outcome.enforce()
+    assert outcome.document["verdict"] == "winner"
+    assert outcome.view.winner.name == "max_num_seqs=32"
+    assert {event.kind for event in told} == {"heading", "note", "progress"}
+    assert any(event.text.startswith("trial 3 of about") for event in told)
+    assert capsys.readouterr() == ("", "")
 
 
 def test_the_bench_gets_the_service_as_it_is(tune, bench, place):
