@@ -73,7 +73,7 @@ def command(
 
 
 def _once(endpoint: Endpoint, output: Output) -> None:
-    snapshot = metrics.scrape(endpoint.url, endpoint.api_key)
+    snapshot = metrics.scrape(endpoint)
     figures = since_start(snapshot, time.time())
     if output is Output.json:
         answer_json(_document(endpoint, figures))
@@ -83,7 +83,7 @@ def _once(endpoint: Endpoint, output: Output) -> None:
 
 def _watch(endpoint: Endpoint, pause: float, output: Output) -> None:
     """Until Ctrl-C. An engine that is away for a moment is waited for."""
-    before = metrics.scrape(endpoint.url, endpoint.api_key)
+    before = metrics.scrape(endpoint)
     live = output is Output.text and out.is_terminal
     view = Live(console=out, auto_refresh=False) if live else None
     if view:
@@ -93,7 +93,7 @@ def _watch(endpoint: Endpoint, pause: float, output: Output) -> None:
         while True:
             time.sleep(pause)
             try:
-                after = metrics.scrape(endpoint.url, endpoint.api_key)
+                after = metrics.scrape(endpoint)
             except TargetError as error:
                 if view is None:
                     raise

@@ -32,19 +32,19 @@ def distribution(values: Iterable[float]) -> Distribution | None:
     """Summarizes values in seconds, to the microsecond; None if there are none."""
     import numpy as np
 
-    found = np.fromiter(values, dtype=float)
-    if not found.size:
+    array = np.fromiter(values, dtype=float)
+    if not array.size:
         return None
-    p50, p90, p95, p99 = np.quantile(found, (0.5, 0.9, 0.95, 0.99)).tolist()
+    p50, p90, p95, p99 = np.quantile(array, (0.5, 0.9, 0.95, 0.99)).tolist()
     return Distribution(
-        count=found.size,
-        mean=round(float(found.mean()), 6),
-        min=round(float(found.min()), 6),
+        count=array.size,
+        mean=round(float(array.mean()), 6),
+        min=round(float(array.min()), 6),
         p50=round(p50, 6),
         p90=round(p90, 6),
         p95=round(p95, 6),
         p99=round(p99, 6),
-        max=round(float(found.max()), 6),
+        max=round(float(array.max()), 6),
     )
 
 

@@ -87,13 +87,13 @@ def _died(setup: Setup, samples: Sequence[Sample], reports: Sequence[WorkerRepor
         ended = sample.started_at_s + sample.duration_s
         last[sample.worker] = max(last.get(sample.worker, 0.0), ended)
     living = {report.worker for report in reports}
-    found = [
+    dead = [
         f"{worker} (last heard of at {at:.1f} s)"
         for worker, at in sorted(last.items())
         if worker not in living
     ]
-    silent = setup.workers - len(living) - len(found)
-    return found + ["one that never reported"] * silent
+    silent = setup.workers - len(living) - len(dead)
+    return dead + ["one that never reported"] * silent
 
 
 def bottleneck(cpu_mean: float | None, cpu_peak: float | None) -> bool:

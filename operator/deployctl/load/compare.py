@@ -58,7 +58,7 @@ def differences(a: Side, b: Side) -> list[str]:
 def _unlike(a: Side, b: Side, names: Sequence[str]) -> list[str]:
     several = len(a.runs) + len(b.runs) > 2
     runs = [*a.labelled(), *b.labelled()]
-    found = []
+    different = []
     for name in names:
         values: list[Any] = []
         told: list[str] = []
@@ -68,8 +68,8 @@ def _unlike(a: Side, b: Side, names: Sequence[str]) -> list[str]:
                 values.append(value)
                 told.append(f"{value} ({label})" if several else f"{value}")
         if len(told) > 1:
-            found.append(f"{name}: {' and '.join(told)}")
-    return found
+            different.append(f"{name}: {' and '.join(told)}")
+    return different
 
 
 def compare(a: Side, b: Side, threshold: float) -> Comparison:
@@ -114,25 +114,25 @@ def _about(side: Side) -> dict[str, Any]:
 
 
 def _notes(a: Side, b: Side) -> list[str]:
-    found = [text.replace(":", " differs:", 1) for text in _unlike(a, b, _TOLD)]
+    notes = [text.replace(":", " differs:", 1) for text in _unlike(a, b, _TOLD)]
     if (other := _other_chunks(a, b)) is not None:
-        found.append(other)
+        notes.append(other)
     if len(a.runs) == len(b.runs) == 1:
-        found.append(
+        notes.append(
             "one run a side: how much runs of the same thing differ from each other is in no "
             "interval here; give several a side (A1,A2,A3 B1,B2,B3) to have it in"
         )
     for side in (a, b):
-        found += _verdicts(side, "warning")
-    return found
+        notes += _verdicts(side, "warning")
+    return notes
 
 
 def _spoilt(side: Side) -> list[str]:
-    found = _verdicts(side, "bad")
+    reasons = _verdicts(side, "bad")
     for label, run in side.labelled():
         if run.summary.get("interrupted"):
-            found.append(f"{label}: the run was interrupted")
-    return found
+            reasons.append(f"{label}: the run was interrupted")
+    return reasons
 
 
 def _verdicts(side: Side, level: str) -> list[str]:
@@ -145,7 +145,7 @@ def _verdicts(side: Side, level: str) -> list[str]:
 
 
 def _latencies(a: Side, b: Side, threshold: float) -> list[Measure]:
-    found = []
+    measures = []
     for name in estimates.LATENCIES:
         if name == "itl" and _other_chunks(a, b) is not None:
             continue
@@ -153,8 +153,8 @@ def _latencies(a: Side, b: Side, threshold: float) -> list[Measure]:
         for index, share in enumerate(estimates.SHARES):
             label = f"{name}_p{share * 100:g}"
             before, after = ([one[index] for one in side] for side in (old, new))
-            found.append(_measure(label, "s", "lower", threshold, before, after))
-    return found
+            measures.append(_measure(label, "s", "lower", threshold, before, after))
+    return measures
 
 
 def _other_chunks(a: Side, b: Side) -> str | None:
@@ -174,21 +174,21 @@ def _other_chunks(a: Side, b: Side) -> str | None:
 
 def _rates(a: Side, b: Side, threshold: float) -> list[Measure]:
     """Tokens, requests and, against the same SLO, good requests a second."""
-    found = []
+    measures = []
     for name, rate in (
         ("output_tokens_per_s", estimates.output_tokens),
         ("requests_per_s", estimates.requests),
     ):
         old, new = ([rate(run) for run in side.runs] for side in (a, b))
-        found.append(_measure(name, "1/s", "higher", threshold, old, new))
+        measures.append(_measure(name, "1/s", "higher", threshold, old, new))
     runs = [*a.runs, *b.runs]
     asked = {(run.summary.get("slo") or {}).get("text") for run in runs}
     text = asked.pop()
     if text and not asked:
         level = slo.parse(text)
         old, new = ([estimates.goodput(run, level) for run in side.runs] for side in (a, b))
-        found.append(_measure("goodput_per_s", "1/s", "higher", threshold, old, new))
-    return found
+        measures.append(_measure("goodput_per_s", "1/s", "higher", threshold, old, new))
+    return measures
 
 
 def _measure(
@@ -201,30 +201,32 @@ def _measure(
 ) -> Measure:
     """The two sides' runs of one measure, those that have it."""
     old, new = ([each for each in side if each is not None] for side in (before, after))
-    found: estimates.Contrast | None = None
+    contrast: estimates.Contrast | None = None
     if old and new:
-        found = estimates.shares(old, new) if unit == "share" else estimates.ratio(old, new)
+        contrast = estimates.shares(old, new) if unit == "share" else estimates.ratio(old, new)
     verdict: Difference = "no clear difference"
     regression = False
-    if found is not None:
+    if contrast is not None:
         floor = 0.0 if unit == "share" else FLOOR
-        verdict = _verdict(found.change, found.low, found.high, better, floor)
-        allowed = threshold * found.a if unit == "share" else threshold
-        regression = verdict == "worse" and abs(found.change) > allowed
+        verdict = _verdict(contrast.change, contrast.low, contrast.high, better, floor)
+        allowed = threshold * contrast.a if unit == "share" else threshold
+        regression = verdict == "worse" and abs(contrast.change) > allowed
     return Measure(
         name=name,
         unit=unit,
         better=better,
-        a=round(found.a, 6) if found else _plain_mean(old),
-        b=round(found.b, 6) if found else _plain_mean(new),
-        change=round(found.change, 6) if found else None,
-        low=_finite(found.low) if found else None,
-        high=_finite(found.high) if found else None,
+        a=round(contrast.a, 6) if contrast else _plain_mean(old),
+        b=round(contrast.b, 6) if contrast else _plain_mean(new),
+        change=round(contrast.change, 6) if contrast else None,
+        low=_finite(contrast.low) if contrast else None,
+        high=_finite(contrast.high) if contrast else None,
         a_samples=sum(each.samples for each in old),
         b_samples=sum(each.samples for each in new),
         a_runs=[round(each.value, 6) for each in old],
         b_runs=[round(each.value, 6) for each in new],
-        between_runs=None if found is None or found.between is None else round(found.between, 6),
+        between_runs=None
+        if contrast is None or contrast.between is None
+        else round(contrast.between, 6),
         verdict=verdict,
         regression=regression,
     )

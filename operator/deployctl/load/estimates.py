@@ -55,12 +55,12 @@ def latencies(run: SavedRun, name: str) -> list[RunEstimate | None]:
     ordered = sorted(value for group in groups for value in group)
     if not ordered:
         return [None] * len(SHARES)
-    found: list[RunEstimate | None] = []
+    percentiles: list[RunEstimate | None] = []
     for share in SHARES:
         bounds = intervals.quantile(groups, share, CONFIDENCE, ordered)
         value = aggregate.percentile(ordered, share)
-        found.append(RunEstimate(value, bounds.around(value), len(ordered)))
-    return found
+        percentiles.append(RunEstimate(value, bounds.around(value), len(ordered)))
+    return percentiles
 
 
 def output_tokens(run: SavedRun) -> RunEstimate | None:

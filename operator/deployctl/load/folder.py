@@ -144,15 +144,15 @@ def read(folder: Path) -> SavedRun:
 
 
 def _samples(path: Path) -> list[Sample]:
-    found = []
+    samples = []
     for number, line in enumerate(_text(path).splitlines(), 1):
         try:
-            found.append(Sample.from_dict(json.loads(line)))
+            samples.append(Sample.from_dict(json.loads(line)))
         except (ValueError, TypeError, AttributeError) as error:
             raise InputError(
                 f"it is no sample of a load test: {error}", where=f"{path}:{number}", hint=_HINT
             ) from error
-    return found
+    return samples
 
 
 def _document(path: Path) -> dict[str, Any]:

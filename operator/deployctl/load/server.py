@@ -91,17 +91,10 @@ class Watch(Generic[Answer]):
 
 def watch(endpoint: Endpoint, planned_s: float) -> Watch[Snapshot]:
     """Watches the service's /metrics; sees nothing if it has none: other engines are welcome."""
-    verify = endpoint.trust()
 
     def scrape() -> Snapshot | None:
         try:
-            return metrics.scrape(
-                endpoint.url,
-                endpoint.api_key,
-                timeout=_TIMEOUT_S,
-                headers=endpoint.headers,
-                verify=verify,
-            )
+            return metrics.scrape(endpoint, timeout_s=_TIMEOUT_S)
         except TargetError:
             return None
 

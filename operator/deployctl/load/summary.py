@@ -46,11 +46,11 @@ def summarize(
         client = replace(client, died=[])
     if server is not None:
         server = replace(server, client_output_tokens=client_output_tokens(samples))
-    found = verdicts.judge(
+    known = verdicts.judge(
         setup, requests, latency, tokens, client, server, interrupted=ended.interrupted
     )
     if ended.unwritten is not None:
-        found.insert(0, verdicts.unwritten(ended.unwritten, window[1]))
+        known.insert(0, verdicts.unwritten(ended.unwritten, window[1]))
     return LoadResult(
         version=VERSION,
         started=started,
@@ -64,8 +64,8 @@ def summarize(
         tokens=tokens,
         client=client,
         server=server,
-        verdicts=found,
-        trustworthy=all(verdict.level == "note" for verdict in found),
+        verdicts=known,
+        trustworthy=all(verdict.level == "note" for verdict in known),
     )
 
 

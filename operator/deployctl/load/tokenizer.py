@@ -32,13 +32,13 @@ def learn(endpoint: Endpoint, setup: Setup) -> Vocabulary | None:
         key = (endpoint.url, setup.model)
         if key not in _known:
             _known[key] = vocabulary(count, time.monotonic)
-        found = _known[key]
-        if found is None or setup.recorded_lengths is None:
-            return found
+        words = _known[key]
+        if words is None or setup.recorded_lengths is None:
+            return words
         records = workload.load(setup.workload).records
         asked = prompts.order(len(records), setup.seed)[: setup.requests]
         known = _counted.setdefault((*key, setup.workload), {})
-        return with_answers(found, records, asked, known, count, time.monotonic)
+        return with_answers(words, records, asked, known, count, time.monotonic)
 
 
 @contextmanager
@@ -56,10 +56,10 @@ def _counter(endpoint: Endpoint, model: str) -> Iterator[Count]:
         def count(what: dict[str, Any]) -> int | None:
             try:
                 response = client.post("/tokenize", json={"model": model, **what})
-                found = response.json()["count"] if response.status_code == 200 else None
+                tokens = response.json()["count"] if response.status_code == 200 else None
             except (httpx.HTTPError, ValueError, KeyError, TypeError):
                 return None
-            return found if isinstance(found, int) else None
+            return tokens if isinstance(tokens, int) else None
 
         yield count
 
@@ -101,14 +101,14 @@ def vocabulary(count: Count, clock: Callable[[], float]) -> Vocabulary | None:
     until = clock() + _PATIENCE_S
     counts: dict[str, int] = {}
     for word in dict.fromkeys(WORDS):
-        found = count({"prompt": f"{word} {word}"})
-        if found is None or clock() > until:
+        tokens = count({"prompt": f"{word} {word}"})
+        if tokens is None or clock() > until:
             break
-        counts[word] = found
+        counts[word] = tokens
     if len(counts) < _LEAST:
         return None
     least = min(counts.values())  # two tokens, and those that the tokenizer begins with
-    words = tuple(word for word, found in counts.items() if found == least)
+    words = tuple(word for word, tokens in counts.items() if tokens == least)
     if least < 2 or len(words) < _LEAST:
         return None
     chat = _overhead(count, words, ["user"])
@@ -131,5 +131,5 @@ def vocabulary(count: Count, clock: Callable[[], float]) -> Vocabulary | None:
 def _overhead(count: Count, words: Sequence[str], roles: Sequence[str]) -> int | None:
     """What the chat template adds to messages of one word each."""
     said = [{"role": role, "content": words[0]} for role in roles]
-    found = count({"messages": said})
-    return None if found is None else found - len(roles)
+    tokens = count({"messages": said})
+    return None if tokens is None else tokens - len(roles)

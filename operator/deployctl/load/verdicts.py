@@ -17,14 +17,14 @@ def judge(
     interrupted: bool,
 ) -> list[Verdict]:
     """The verdicts, worst first."""
-    found = [
+    known = [
         *_about_requests(setup, requests, interrupted),
         *clients.verdicts(setup, latency, client),
         *_about_tokens(setup, tokens),
         *_about_server(requests, server, client),
     ]
     order = {"bad": 0, "warning": 1, "note": 2}
-    return sorted(found, key=lambda verdict: order[verdict.level])
+    return sorted(known, key=lambda verdict: order[verdict.level])
 
 
 def unwritten(reason: str, until_s: float) -> Verdict:

@@ -92,14 +92,14 @@ def _snapshot(families: "Mapping[str, Metric]", at_s: float) -> Snapshot:
             # prometheus-client strips _total of counters; an untyped series keeps it.
             for key in (name, f"{name}_total"):
                 samples = families[key].samples if key in families else []
-                found = [s.value for s in samples if s.name in (key, f"{name}_total")]
-                if found:
-                    return found
+                exported = [s.value for s in samples if s.name in (key, f"{name}_total")]
+                if exported:
+                    return exported
         return None
 
     def total(wanted: tuple[str, ...]) -> float | None:
-        found = values(wanted)
-        return None if found is None else sum(found)
+        exported = values(wanted)
+        return None if exported is None else sum(exported)
 
     def histogram(wanted: tuple[str, ...]) -> Histogram | None:
         name = next((name for name in wanted if name in families), None)

@@ -157,7 +157,7 @@ def search(limit: Limit, name: str, seconds: float, started: str) -> Suite:
 
 
 def _spoilt(result: LoadResult) -> str:
-    found = [verdict.text for verdict in result.verdicts if verdict.level == "bad"]
+    reasons = [verdict.text for verdict in result.verdicts if verdict.level == "bad"]
     if result.interrupted:
-        found.append("The run was interrupted.")
-    return " ".join(found)
+        reasons.append("The run was interrupted.")
+    return " ".join(reasons)

@@ -204,17 +204,17 @@ def waterfall(result: LoadResult, samples: Sequence[Sample]) -> str:
 def pieces(sample: Sample) -> list[tuple[str, float, float]]:
     """(kind, begin, length) of a request's time, in seconds from the run's start."""
     begin, end = sample.started_at_s, sample.started_at_s + sample.duration_s
-    found = []
+    parts = []
     if begin > sample.begun_at_s:
-        found.append(("late start", sample.begun_at_s, begin - sample.begun_at_s))
+        parts.append(("late start", sample.begun_at_s, begin - sample.begun_at_s))
     if sample.failed:
-        return [*found, ("failed", begin, end - begin)]
+        return [*parts, ("failed", begin, end - begin)]
     times = sample.chunk_times()
     if times:
-        found.append(("waiting for the first text", begin, times[0] - begin))
+        parts.append(("waiting for the first text", begin, times[0] - begin))
         if len(times) > 1:
-            found.append(("text", times[0], times[-1] - times[0]))
+            parts.append(("text", times[0], times[-1] - times[0]))
     if sample.outcome == "incomplete":
         last = times[-1] if times else begin
-        found.append(("cut by the end", last, max(0.0, end - last)))
-    return found
+        parts.append(("cut by the end", last, max(0.0, end - last)))
+    return parts

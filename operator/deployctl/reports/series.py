@@ -30,7 +30,7 @@ class SeriesRow(NamedTuple):
 
 def rows(series: Series) -> list[SeriesRow]:
     """The runs in the order in which they were measured."""
-    found = []
+    made = []
     for point in series.points:
         result = point.result
         cells = [
@@ -46,7 +46,7 @@ def rows(series: Series) -> list[SeriesRow]:
             cells.append("–" if value is None else f"{wording.number(value)} ms")
         cells.append(f"{result.requests.failed:,}")
         judged = result.slo
-        found.append(
+        made.append(
             SeriesRow(
                 load=f"{point.value:g}",
                 folder=point.folder,
@@ -59,7 +59,7 @@ def rows(series: Series) -> list[SeriesRow]:
                 ),
             )
         )
-    return found
+    return made
 
 
 def title(series: Series) -> str:

@@ -89,7 +89,7 @@ def _lengths(setup: Setup) -> str:
 def facts(result: LoadResult) -> list[tuple[str, str]]:
     """The figures beside the latency table, as (name, text)."""
     requests, rate, tokens = result.requests, result.throughput, result.tokens
-    found = [
+    figures = [
         (
             "Requests",
             f"{requests.ok:,} ok · {requests.failed:,} failed · {requests.incomplete:,} cut by the "
@@ -103,11 +103,11 @@ def facts(result: LoadResult) -> list[tuple[str, str]]:
         ),
     ]
     if (good := goodput(result)) is not None:
-        found.append(("Goodput", good))
+        figures.append(("Goodput", good))
     if tokens.output_mean is not None:
         inn = "unknown" if tokens.input_mean is None else f"{tokens.input_mean:.0f}"
         by = "" if tokens.counted_by == "usage" else " (partly counted as chunks)"
-        found.append(
+        figures.append(
             (
                 "Tokens",
                 f"{inn} in, {tokens.output_mean:.0f} out a request{by} · "
@@ -133,10 +133,10 @@ def facts(result: LoadResult) -> list[tuple[str, str]]:
             parts.append(f"prefix cache {server.prefix_cache_hit_rate:.0%}")
         if server.preemptions:
             parts.append(f"{server.preemptions} preemptions")
-        found.append(("Server", " · ".join(parts)))
+        figures.append(("Server", " · ".join(parts)))
     client = result.client
     if client.cpu_mean is not None and client.lag_p99_s is not None:
-        found.append(
+        figures.append(
             (
                 "Client",
                 f"{client.cpu_mean:.0%} of a core, {client.cpu_peak or 0:.0%} at worst · "
@@ -144,8 +144,8 @@ def facts(result: LoadResult) -> list[tuple[str, str]]:
             )
         )
     if (arrived := _arrivals(client)) is not None:
-        found.append(("Arrivals", arrived))
-    return found
+        figures.append(("Arrivals", arrived))
+    return figures
 
 
 def _arrivals(client: Client) -> str | None:

@@ -181,7 +181,7 @@ class Watched:
     def __init__(self, monkeypatch, scrapes):
         self.now, self.condition = 0.0, "running"
         self._scrapes = list(scrapes)
-        monkeypatch.setattr(verification, "_scrape", self._scrape)
+        monkeypatch.setattr(verification.metrics, "scrape", self._scrape)
 
     def _scrape(self, endpoint):
         found = self._scrapes.pop(0) if len(self._scrapes) > 1 else self._scrapes[0]

@@ -13,7 +13,6 @@ from deployctl.errors import EngineError, InputError, SloMissedError, TargetErro
 from deployctl.events import Event, Tell, silent
 from deployctl.load import slo as slos
 from deployctl.load.slo import Slo
-from deployctl.metrics import Snapshot
 from deployctl.operations.deploy import judgement as judge
 from deployctl.operations.deploy.judgement import Judgement
 from deployctl.operations.deploy.request import FOR, WARMUP, WATCH_FOR, VerificationRequest, When
@@ -242,7 +241,7 @@ def watch(
     tell(
         Event("heading", f"watching {endpoint.url}/metrics for {duration(seconds)}, for {slo.text}")
     )
-    first = _scrape(endpoint)
+    first = metrics.scrape(endpoint)
     end = clock() + seconds
     seen: list[Judgement] = []
     unanswered = 0
@@ -251,7 +250,7 @@ def watch(
         if driver.state(release).condition != "running":
             raise readiness.failed(driver, release, "the engine died while it was watched")
         try:
-            now = _scrape(endpoint)
+            now = metrics.scrape(endpoint)
         except TargetError:
             unanswered += 1
             if unanswered >= SILENCES:
@@ -266,7 +265,3 @@ def watch(
     if not seen:
         raise TargetError("/metrics did not answer in that time", where=endpoint.url)
     return seen[-1]
-
-
-def _scrape(endpoint: Endpoint) -> Snapshot:
-    return metrics.scrape(endpoint.url, endpoint.api_key)

@@ -116,8 +116,8 @@ def _from_store(service: str | None, target: Literal["process", "docker"] | None
         state = driver.state(release)
         endpoint = None
         if state.condition == "running":
-            found = driver.endpoint(release)
-            endpoint = Endpoint(base_url(found.url), found.model, found.api_key, ref.service)
+            at = driver.endpoint(release)
+            endpoint = Endpoint(base_url(at.url), at.model, at.api_key, ref.service)
         detail = f"{state.condition} ({state.detail})" if state.detail else state.condition
         seen.append((ref, detail, endpoint))
     running = [endpoint for _, _, endpoint in seen if endpoint is not None]
@@ -230,27 +230,27 @@ def models(endpoint: Endpoint, *, timeout: float = 10.0) -> list[Served]:
         return []  # a gateway may leave the list out; the name is known anyway
     try:
         document = response.json()
-        found = [Served(str(m["id"]), str(m.get("owned_by"))) for m in document["data"]]
+        listed = [Served(str(m["id"]), str(m.get("owned_by"))) for m in document["data"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TargetError(
             f"the answer is no list of models (HTTP {response.status_code})",
             where=where,
             hint="is this the address of an OpenAI-compatible server?",
         ) from error
-    return found
+    return listed
 
 
-def choose(endpoint: Endpoint, found: list[Served]) -> Served:
+def choose(endpoint: Endpoint, listed: list[Served]) -> Served:
     """The model to ask for: the endpoint's own, or the only one served.
 
     Raises:
         InputError: the server does not serve it, or serves several.
     """
-    names = ", ".join(model.id for model in found) or "nothing"
+    names = ", ".join(model.id for model in listed) or "nothing"
     if endpoint.model is not None:
-        if not found:
+        if not listed:
             return Served(endpoint.model, "unknown")
-        for model in found:
+        for model in listed:
             if model.id == endpoint.model:
                 return model
         raise InputError(
@@ -259,11 +259,11 @@ def choose(endpoint: Endpoint, found: list[Served]) -> Served:
             hint=f"it serves {names}",
         )
     # An adapter or alias is listed beside its base, which comes first; do not guess among them.
-    if len(found) != 1:
+    if len(listed) != 1:
         raise InputError(
-            f"the server serves {len(found)} models", where=endpoint.url, hint=f"--model: {names}"
+            f"the server serves {len(listed)} models", where=endpoint.url, hint=f"--model: {names}"
         )
-    return found[0]
+    return listed[0]
 
 
 def _unreachable(endpoint: Endpoint) -> str:

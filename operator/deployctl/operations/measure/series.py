@@ -39,7 +39,7 @@ def parse(text: str) -> tuple[Variable, list[float]]:
     hint = "write for example --sweep users=1,2,4,8 or --sweep rate=0.5,1,2"
     if name not in ("users", "rate") or not values:
         raise InputError(f"{text!r} is no sweep", where="--sweep", hint=hint)
-    found: list[float] = []
+    loads: list[float] = []
     for word in values.split(","):
         try:
             value = float(word)
@@ -49,10 +49,10 @@ def parse(text: str) -> tuple[Variable, list[float]]:
         if not (math.isfinite(value) and value > 0 and whole):
             kind = "a number of users" if name == "users" else "a rate"
             raise InputError(f"{word!r} is not {kind}", where="--sweep", hint=hint)
-        if value in found:
+        if value in loads:
             raise InputError(f"{word} is given twice", where="--sweep")
-        found.append(value)
-    return ("users" if name == "users" else "rate"), found
+        loads.append(value)
+    return ("users" if name == "users" else "rate"), loads
 
 
 def nth(setup: Setup, variable: Variable, value: float, number: int) -> Setup:

@@ -105,12 +105,12 @@ def _has_answers(load: Workload) -> bool:
 
 def _workload(request: LoadRequest) -> Workload:
     try:
-        found = workload.load(request.workload or "")
+        load = workload.load(request.workload or "")
     except ValueError as error:
         raise InputError(str(error), where="--workload") from error
-    if found.records and (request.input_tokens or request.prompt_tokens):
+    if load.records and (request.input_tokens or request.prompt_tokens):
         raise InputError("recorded prompts are as long as they are", where="--input-tokens")
-    return found.with_lengths(
+    return load.with_lengths(
         request.prompt_tokens or request.input_tokens or 0, request.output_tokens or 0
     )
 
