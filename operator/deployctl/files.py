@@ -1,4 +1,4 @@
-"""Writes files: those that a user asked for, and deployctl's own records.
+"""Writes files: those that a user asked for, and deployctl's own records. Reads keys and tokens.
 
 A user's (reports, rendered folders, recommendations) are text, and folders above them are made.
 Records are for their owner alone, whole or absent, and outlive a power cut.
@@ -9,8 +9,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from deployctl.errors import StateError
+from deployctl.errors import SpecError, StateError
 
+MAX_WORD_BYTES = 4096  # a key or a token is one short word: a larger file is the wrong file
 _HINTS = {
     errno.ENOSPC: "the disk is full: free space, or set DEPLOYCTL_STATE_DIR to another disk",
     errno.EDQUOT: "the disk quota is used up: free space, or set DEPLOYCTL_STATE_DIR",
@@ -116,3 +117,37 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_word(file: Path, *, what: str, where: str, hint: str) -> str:
+    """A key or a token from a file; `what` names it, and it is never shown.
+
+    Raises:
+        SpecError: the file cannot be read, or does not hold one printable ASCII word.
+    """
+    try:
+        with file.expanduser().open("rb") as stream:
+            raw = stream.read(MAX_WORD_BYTES + 1)
+    except OSError as error:
+        raise SpecError(
+            f"cannot read the {what}: {error.strerror}", where=where, hint="check the path"
+        ) from error
+    return one_word(raw.decode("utf-8", "replace"), what=what, where=where, hint=hint)
+
+
+def one_word(text: str, *, what: str, where: str, hint: str) -> str:
+    """A key or a token that was given, without the space around it.
+
+    Raises:
+        SpecError: it is empty, or no printable ASCII word of at most 4096 characters.
+    """
+    word = text.strip()
+    if not word:
+        raise SpecError(f"the {what} is empty", where=where, hint=hint)
+    if len(word) > MAX_WORD_BYTES or not (word.isascii() and word.isprintable()) or " " in word:
+        raise SpecError(
+            f"the {what} must be one printable ASCII word of at most {MAX_WORD_BYTES} characters",
+            where=where,
+            hint=hint,
+        )
+    return word

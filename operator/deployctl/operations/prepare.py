@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deployctl import hub, model
-from deployctl.errors import PlanRefusedError, SpecError
+from deployctl.errors import PlanRefusedError
+from deployctl.files import one_word, read_word
 from deployctl.hardware import GpuProfile, load_profile
 from deployctl.model import ModelFacts
 from deployctl.planning import ServingPlan, make_plan
 from deployctl.spec import ServiceSpec
-
-MAX_TOKEN_BYTES = 4096  # a Hub token is about 40 characters; a larger file is the wrong file
 
 
 class Prepared(NamedTuple):
@@ -86,23 +85,10 @@ def hub_token(file: Path | None) -> str | None:
     Raises:
         SpecError: the file cannot be read or holds no token. The token itself is never shown.
     """
-    if file is None:
-        token, where, hint = os.environ.get("HF_TOKEN", ""), "HF_TOKEN", "unset it or correct it"
-    else:
+    if file is not None:
         where, hint = f"hf_token_file: {file}", "write the token alone into the file"
-        try:
-            with file.expanduser().open("rb") as stream:
-                raw = stream.read(MAX_TOKEN_BYTES + 1)
-        except OSError as error:
-            raise SpecError(
-                f"cannot read the Hub token: {error.strerror}", where=where, hint="check the path"
-            ) from error
-        token = raw.decode("utf-8", "replace")
-        if not token.strip():
-            raise SpecError("the file with the Hub token is empty", where=where, hint=hint)
-    token = token.strip()
-    if len(token) > MAX_TOKEN_BYTES or not (token.isascii() and token.isprintable()):
-        raise SpecError("this is no Hub token", where=where, hint=hint)
-    if any(c.isspace() for c in token):
-        raise SpecError("the Hub token is more than one word", where=where, hint=hint)
-    return token or None
+        return read_word(file, what="Hub token", where=where, hint=hint)
+    token = os.environ.get("HF_TOKEN", "")
+    if not token.strip():
+        return None
+    return one_word(token, what="Hub token", where="HF_TOKEN", hint="unset it or correct it")

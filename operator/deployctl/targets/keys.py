@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deployctl.errors import SpecError, StateError, TargetError
-from deployctl.files import make_folder, state_error, write_private
+from deployctl.files import make_folder, one_word, read_word, state_error, write_private
 from deployctl.render.bundle import TargetKind
 from deployctl.spec import ServiceSpec
 
 KEY_VARIABLE = "DEPLOYCTL_API_KEY"
-MAX_KEY_BYTES = 4096
+_MAKE_ONE = "make one with: openssl rand -hex 32"
 
 
 def key_path(state_dir: Path, kind: TargetKind, service: str) -> Path:
@@ -41,20 +41,11 @@ def wanted_key(spec: ServiceSpec, path: Path, environment: Mapping[str, str]) ->
     if not spec.needs_api_key:
         return None
     if given := environment.get(KEY_VARIABLE):
-        return _checked(given, KEY_VARIABLE)
+        return one_word(given, what="API key", where=KEY_VARIABLE, hint=_MAKE_ONE)
     file = spec.api_key_file
     if file is None or file == path:
         return read_key(path)
-    try:
-        with file.expanduser().open("rb") as stream:
-            raw = stream.read(MAX_KEY_BYTES + 1)
-    except OSError as error:
-        raise SpecError(
-            f"cannot read the API key: {error.strerror}",
-            where=f"api_key_file: {file}",
-            hint="check the path, or leave it out to have a key made",
-        ) from error
-    return _checked(raw.decode("utf-8", "replace"), f"api_key_file: {file}")
+    return read_word(file, what="API key", where=f"api_key_file: {file}", hint=_MAKE_ONE)
 
 
 def place_key(path: Path, key: str | None) -> str:
@@ -97,27 +88,8 @@ def hub_token(spec: ServiceSpec, environment: Mapping[str, str]) -> str | None:
     file = spec.hf_token_file
     if file is None:
         return environment.get("HF_TOKEN", "").strip() or None
-    where = f"hf_token_file: {file}"
+    where, hint = f"hf_token_file: {file}", "write the token alone into the file"
     try:
-        with file.expanduser().open("rb") as stream:
-            token = stream.read(MAX_KEY_BYTES + 1).decode("utf-8", "replace").strip()
-    except OSError as error:
-        raise TargetError(
-            f"cannot read the Hub token: {error.strerror}", where=where, hint="check the path"
-        ) from error
-    if not token or len(token) > MAX_KEY_BYTES:
-        raise TargetError("this is no Hub token", where=where)
-    return token
-
-
-def _checked(text: str, where: str) -> str:
-    key = text.strip()
-    if not key:
-        raise SpecError("the API key is empty", where=where, hint="write the key alone there")
-    if len(key) > MAX_KEY_BYTES or not (key.isascii() and key.isprintable()) or " " in key:
-        raise SpecError(
-            "the API key must be one printable ASCII word of at most 4096 characters",
-            where=where,
-            hint="make one with: openssl rand -hex 32",
-        )
-    return key
+        return read_word(file, what="Hub token", where=where, hint=hint)
+    except SpecError as error:  # it was right when the service was planned
+        raise TargetError(error.message, where=error.where, hint=error.hint) from error
