@@ -4,15 +4,17 @@ import zlib
 from dataclasses import replace
 
 from deployctl.spec import ServiceSpec
-from deployctl.tuning.bench import Answer, Parameter, Standing
 from deployctl.tuning.recommendation import Fingerprint, Hardware
 from deployctl.tuning.study import Header, Traffic
 from deployctl.tuning.trial import (
+    Answer,
     Configuration,
     Failure,
     Load,
     Measure,
     Observation,
+    Parameter,
+    Standing,
     Start,
     Started,
 )

@@ -8,8 +8,17 @@ from statistics import NormalDist
 
 from benchmarks.tuning.surface.file import Point, Surface
 
-from deployctl.tuning.bench import Parameter, Prior, Problem, turns_at
-from deployctl.tuning.trial import Configuration, Failure, Goal, Load, Value
+from deployctl.tuning.trial import (
+    Configuration,
+    Failure,
+    Goal,
+    Load,
+    Parameter,
+    Prior,
+    Problem,
+    Value,
+    turns_at,
+)
 
 NORMAL = NormalDist()
 LEVELS = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99}

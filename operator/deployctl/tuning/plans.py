@@ -9,9 +9,8 @@ from deployctl.planning.estimates import STARTUP_MARGIN
 from deployctl.planning.plan import ServingPlan
 from deployctl.planning.settings import fold
 from deployctl.spec import ServiceSpec
-from deployctl.tuning.bench import Prior
 from deployctl.tuning.overlay import replaced
-from deployctl.tuning.trial import Configuration, Failure
+from deployctl.tuning.trial import Configuration, Failure, Prior
 
 # A roofline needs no price, but the plan gives it together with one.
 _ANY_PRICE = 1.0

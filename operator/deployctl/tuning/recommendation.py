@@ -16,8 +16,7 @@ from deployctl import __version__
 from deployctl.errors import InputError, SpecError
 from deployctl.files import write_text
 from deployctl.spec.load import complaint, read_documents
-from deployctl.tuning.bench import Answer, Standing, Verdict
-from deployctl.tuning.trial import Goal
+from deployctl.tuning.trial import Answer, Goal, Standing, Verdict
 
 RECOMMENDATION_VERSION: Literal[1] = 1
 FILE = "recommendation.yaml"

@@ -10,10 +10,20 @@ from dataclasses import dataclass, replace
 
 from deployctl.errors import DeployctlError, InterruptedByUserError, StateError
 from deployctl.targets.guards import shielded
-from deployctl.tuning.bench import Answer, Bench, Strategy
 from deployctl.tuning.events import Done, Interrupted, Restarted, StudyEvent
 from deployctl.tuning.study import Study
-from deployctl.tuning.trial import Configuration, Failure, Measure, Result, Start, Started, Step
+from deployctl.tuning.trial import (
+    Answer,
+    Bench,
+    Configuration,
+    Failure,
+    Measure,
+    Result,
+    Start,
+    Started,
+    Step,
+    Strategy,
+)
 
 _ATTEMPTS_TO_STOP = 3  # each may be cut short by one more Ctrl-C
 

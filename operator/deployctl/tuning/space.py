@@ -12,9 +12,8 @@ from deployctl.planning.plan import ServingPlan
 from deployctl.planning.settings import fold
 from deployctl.spec import ServiceSpec
 from deployctl.spec.load import problems, read_documents
-from deployctl.tuning.bench import Parameter
 from deployctl.tuning.overlay import plain
-from deployctl.tuning.trial import Value
+from deployctl.tuning.trial import Parameter, Value
 
 BY_ITSELF = ("tensor_parallel_size", "max_num_seqs", "max_num_batched_tokens")
 AUTO = "auto"

@@ -19,10 +19,9 @@ from deployctl.files import make_folder, state_error
 from deployctl.load import slo as slos
 from deployctl.spec import ServiceSpec
 from deployctl.targets.guards import lock
-from deployctl.tuning.bench import Parameter, Problem, turns_at
 from deployctl.tuning.events import Done, Restarted, StudyEvent, from_document, spent_s, to_line
 from deployctl.tuning.recommendation import Fingerprint
-from deployctl.tuning.trial import Goal, Load
+from deployctl.tuning.trial import Goal, Load, Parameter, Problem, turns_at
 
 STUDY_VERSION = 1
 FILE = "study.jsonl"

@@ -3,7 +3,6 @@
 import pytest
 
 from deployctl.errors import InputError, StateError
-from deployctl.tuning.bench import Answer, Standing
 from deployctl.tuning.recommendation import (
     FILE,
     Hardware,
@@ -11,7 +10,7 @@ from deployctl.tuning.recommendation import (
     Recommendation,
     load,
 )
-from deployctl.tuning.trial import Configuration, Load
+from deployctl.tuning.trial import Answer, Configuration, Load, Standing
 
 MEASURED = Measured(
     objective="goodput",

@@ -10,17 +10,20 @@ from rich.console import Console
 
 from deployctl.cli.tune.text import render
 from deployctl.tuning import report
-from deployctl.tuning.bench import Answer, Parameter, Problem, Standing
 from deployctl.tuning.recommendation import Hardware, Measured
 from deployctl.tuning.report import plots, wording
 from deployctl.tuning.report.view import study_view
 from deployctl.tuning.trial import (
+    Answer,
     Configuration,
     Failure,
     Invalid,
     Load,
     Measure,
     Observation,
+    Parameter,
+    Problem,
+    Standing,
     Start,
     Started,
 )

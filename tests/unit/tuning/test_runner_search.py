@@ -3,10 +3,9 @@
 import pytest
 
 from deployctl.tuning import study as studies
-from deployctl.tuning.bench import Parameter
 from deployctl.tuning.runner import Runner
 from deployctl.tuning.search import strategy
-from deployctl.tuning.trial import Failure
+from deployctl.tuning.trial import Failure, Parameter
 from tune_parts import KneeBench, header
 
 SPACE = (Parameter("max_num_seqs", (8, 16, 32, 64), 16),)

@@ -9,12 +9,11 @@ from deployctl.files import write_text
 from deployctl.operations.measure.gate import job_summary
 from deployctl.operations.tune.inputs import StudyInputs
 from deployctl.tuning import overlay, report
-from deployctl.tuning.bench import Answer
 from deployctl.tuning.events import Done, Restarted
 from deployctl.tuning.recommendation import FILE, Measured, Recommendation
 from deployctl.tuning.report.view import StudyView, study_view
 from deployctl.tuning.study import Study
-from deployctl.tuning.trial import Configuration, Failure
+from deployctl.tuning.trial import Answer, Configuration, Failure
 
 DOCUMENT_VERSION = 1
 REPORT, SUMMARY = "report.html", "summary.md"

@@ -7,8 +7,17 @@ from deployctl.operations.tune import inputs as studyinputs
 from deployctl.operations.tune.request import TuneRequest
 from deployctl.spec import ServiceSpec
 from deployctl.tuning import search
-from deployctl.tuning.bench import Prior, Problem, Strategy
-from deployctl.tuning.trial import Configuration, Failure, Load, Observation, Start, Started
+from deployctl.tuning.trial import (
+    Configuration,
+    Failure,
+    Load,
+    Observation,
+    Prior,
+    Problem,
+    Start,
+    Started,
+    Strategy,
+)
 
 _MOST_STEPS = 2000  # a search that asks for more than this would never end
 DOCUMENT_VERSION = 1

@@ -24,11 +24,10 @@ from deployctl.planning.settings import fold
 from deployctl.spec import ServiceSpec
 from deployctl.targets import open_driver
 from deployctl.tuning import space
-from deployctl.tuning.bench import Parameter, Problem
 from deployctl.tuning.plans import Plans, bench_name
 from deployctl.tuning.recommendation import Fingerprint
 from deployctl.tuning.study import Header, Traffic
-from deployctl.tuning.trial import Configuration, Goal
+from deployctl.tuning.trial import Configuration, Goal, Parameter, Problem
 from deployctl_loadtest.result import Setup
 
 TARGETS = ("process", "docker")

@@ -4,9 +4,17 @@ from dataclasses import dataclass
 
 from deployctl.events import Event, Tell
 from deployctl.tuning import events
-from deployctl.tuning.bench import Strategy
 from deployctl.tuning.runner import Begun
-from deployctl.tuning.trial import Failure, Goal, Invalid, Observation, Result, Start, Started
+from deployctl.tuning.trial import (
+    Failure,
+    Goal,
+    Invalid,
+    Observation,
+    Result,
+    Start,
+    Started,
+    Strategy,
+)
 from deployctl.units import duration
 
 _ENOUGH = 3  # steps, before it is said how many trials there will be

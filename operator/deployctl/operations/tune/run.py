@@ -18,10 +18,10 @@ from deployctl.spec import ServiceSpec, Settings
 from deployctl.targets.guards import interruptible, shielded
 from deployctl.tuning import enginebench, search
 from deployctl.tuning import study as studies
-from deployctl.tuning.bench import Answer
 from deployctl.tuning.events import Finished
 from deployctl.tuning.runner import Runner
 from deployctl.tuning.study import Header, Study
+from deployctl.tuning.trial import Answer
 
 STUDIES = "studies"
 WRITING = "the answer is being written; a moment"

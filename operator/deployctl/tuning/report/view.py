@@ -7,17 +7,19 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from deployctl.tuning.bench import Answer, Problem, Standing
 from deployctl.tuning.recommendation import Measured
 from deployctl.tuning.search import measures
 from deployctl.tuning.trial import (
+    Answer,
     Configuration,
     Failure,
     Goal,
     Invalid,
     Measure,
     Observation,
+    Problem,
     Result,
+    Standing,
     Start,
     Started,
     Step,

@@ -4,8 +4,8 @@
 told: a search that is told the same goes on the same.
 """
 
-from deployctl.tuning.bench import Problem, Strategy
 from deployctl.tuning.search.stepwise import Stepwise
+from deployctl.tuning.trial import Problem, Strategy
 
 
 def strategy(problem: Problem) -> Strategy:

@@ -2,9 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
-from deployctl.tuning.bench import Parameter, Problem
 from deployctl.tuning.search.ledger import BASELINE, Ledger
-from deployctl.tuning.trial import Configuration, Failure, Value
+from deployctl.tuning.trial import Configuration, Failure, Parameter, Problem, Value
 
 TENSOR = "tensor_parallel_size"
 TOKENS, SEQUENCES = "max_num_batched_tokens", "max_num_seqs"

@@ -3,7 +3,6 @@
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from deployctl.tuning.bench import Problem
 from deployctl.tuning.trial import (
     Configuration,
     Failure,
@@ -12,6 +11,7 @@ from deployctl.tuning.trial import (
     Measure,
     Observation,
     Phase,
+    Problem,
     Result,
     Start,
     Started,

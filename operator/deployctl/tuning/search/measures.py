@@ -4,8 +4,7 @@ Everything is compared as a *worth*, where more is better whatever the goal: req
 tokens a second, 1 ÷ seconds, tokens a dollar. `objective` turns it back into the goal's unit.
 """
 
-from deployctl.tuning.bench import Problem
-from deployctl.tuning.trial import Load, Observation
+from deployctl.tuning.trial import Load, Observation, Problem
 
 SERVED = 0.9  # of an offered rate; what serves less is beyond its capacity
 _LATENCIES = ("e2e_p95_s", "ttft_p95_s", "itl_p95_s", "e2e_p50_s", "ttft_p50_s", "itl_p50_s")

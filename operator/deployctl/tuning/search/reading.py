@@ -8,11 +8,10 @@ import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
-from deployctl.tuning.bench import EARLIEST, LATEST, Problem
 from deployctl.tuning.search import measures
 from deployctl.tuning.search.fit import LEARNED_SPREAD, STEEP, STEEP_SPREAD, broken, fit, shares
 from deployctl.tuning.search.ledger import Run
-from deployctl.tuning.trial import Load, Observation
+from deployctl.tuning.trial import EARLIEST, LATEST, Load, Observation, Problem
 
 Stance = Literal["yes", "no", "near"]
 _SURE = 1.5  # standard errors by which a share has to differ from where the SLO turns

@@ -2,11 +2,10 @@
 
 import math
 
-from deployctl.tuning.bench import Answer, Problem
 from deployctl.tuning.search import verdict
 from deployctl.tuning.search.course import Course
 from deployctl.tuning.search.ledger import BASELINE, Ledger
-from deployctl.tuning.trial import Configuration, Result, Step
+from deployctl.tuning.trial import Answer, Configuration, Problem, Result, Step
 
 
 class Stepwise:

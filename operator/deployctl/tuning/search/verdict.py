@@ -2,11 +2,10 @@
 
 import math
 
-from deployctl.tuning.bench import Answer, Standing, Verdict
 from deployctl.tuning.search import measures
 from deployctl.tuning.search.compare import Pair, Readings, wins
 from deployctl.tuning.search.ledger import BASELINE, Ledger
-from deployctl.tuning.trial import Configuration
+from deployctl.tuning.trial import Answer, Configuration, Standing, Verdict
 
 _WORSE = math.log(1.03)  # what is so much worse than the baseline is beaten
 

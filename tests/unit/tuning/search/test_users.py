@@ -4,10 +4,9 @@ import math
 
 import pytest
 
-from deployctl.tuning.bench import Prior, Problem
 from deployctl.tuning.search.ledger import BASELINE, Run
 from deployctl.tuning.search.reading import believe, read
-from deployctl.tuning.trial import Load, Measure, Observation, Start
+from deployctl.tuning.trial import Load, Measure, Observation, Prior, Problem, Start
 from surface_parts import COLUMNS, play, truth
 
 LIMIT = {128: 1, 16: 8, 4: 4}  # users at which the SLO still holds, by max_num_seqs
