@@ -6,7 +6,7 @@ import threading
 import time
 import urllib.request
 
-from deployctl.operations.tuned import processor
+from deployctl.operations.prepare import processor
 from deployctl.tuning.recommendation import ConfigurationResult, Hardware, Measured, Recommendation
 from process_shell import until
 

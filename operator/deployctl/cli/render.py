@@ -92,9 +92,9 @@ def command(
     qwen/values.yaml
     """
     from deployctl.operations import bundle as bundles
-    from deployctl.operations import tuned as tunings
+    from deployctl.operations.prepare import prepare, read_recommendation
 
-    recommended = tunings.read(tuned, tuned_anyway, specs, given)
+    recommended = read_recommendation(tuned, tuned_anyway, specs, given)
     everything = target is Kind.all
     if out is None and output is Output.text and (everything or len(specs) > 1):
         _refuse_several(everything, len(specs))
@@ -103,7 +103,7 @@ def command(
     kinds = bundles.KINDS if everything else [target.value] if target else []
     options = bundles.chart_options(kinds, namespace, values or [])
     rendered = []
-    for prepared in (tunings.prepare(spec, recommended, tell) for spec in specs):
+    for prepared in (prepare(spec, recommended, tell) for spec in specs):
         kind = target.value if target else prepared.spec.target or "docker"
         if everything:
             made = bundles.render_all(prepared, options, tell)

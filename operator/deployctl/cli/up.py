@@ -67,10 +67,10 @@ def command(
     [bold]Then[/bold]: deployctl status, deployctl logs -f NAME, deployctl smoke NAME,
     deployctl rollback NAME, deployctl down NAME.
     """
-    from deployctl.operations import tuned as tunings
     from deployctl.operations.deploy.deployment import Deployment, NotKept
+    from deployctl.operations.prepare import read_recommendation
 
-    recommended = tunings.read(tuned, tuned_anyway, specs, given)
+    recommended = read_recommendation(tuned, tuned_anyway, specs, given)
     several = len(specs) > 1
     deployments = [
         Deployment(spec, recommended, request_for(spec, verification, verify, several))

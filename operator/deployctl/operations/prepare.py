@@ -1,19 +1,26 @@
 """From a spec to a plan: the one place where hub, model, hardware and planning meet.
 
-What plans, renders or runs calls `prepare`.
+What plans, renders or runs calls `prepare`. A recommendation (`--tuned`) is laid over the spec.
 """
 
 import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deployctl import hub, model
-from deployctl.errors import PlanRefusedError
+from deployctl import host, hub, model
+from deployctl.errors import InputError, PlanRefusedError
+from deployctl.events import Event, Tell, silent
 from deployctl.files import one_word, read_word
 from deployctl.hardware import GpuProfile, load_profile
 from deployctl.model import ModelFacts
 from deployctl.planning import ServingPlan, make_plan
 from deployctl.spec import ServiceSpec
+
+if TYPE_CHECKING:  # tuning is imported only where there is a recommendation
+    from deployctl.tuning.overlay import Overlaid
+    from deployctl.tuning.recommendation import Hardware, Recommendation
 
 
 class Prepared(NamedTuple):
@@ -25,13 +32,83 @@ class Prepared(NamedTuple):
     plan: ServingPlan
 
 
-def prepare(spec: ServiceSpec) -> Prepared:
-    """Reads the checkpoint and the hardware profile, and plans. Refusal is in `plan.verdict`.
+@dataclass(frozen=True)
+class Tuned:
+    """A recommendation that was read, and how it is to be used."""
+
+    path: Path
+    recommendation: "Recommendation"
+    anyway: bool = False  # though it was measured on something else
+    pinned: frozenset[str] = frozenset()  # settings that a flag or the environment gives
+
+    def document(self, prepared: Prepared) -> dict[str, Any]:
+        """What JSON answers say of it."""
+        recommended = self.recommendation
+        return {
+            "file": str(self.path),
+            "verdict": recommended.verdict,
+            "settings": recommended.settings,
+            "kept": sorted(self.pinned & recommended.settings.keys()),
+            "study": recommended.measured.study,
+            "engine_args": list(prepared.plan.engine.args),
+        }
+
+
+def read_recommendation(
+    path: Path | None, anyway: bool, specs: Sequence[ServiceSpec], given: Collection[str]
+) -> Tuned | None:
+    """Reads the recommendation; None where none was named.
 
     Raises:
-        InputError: the spec, the checkpoint's documents or the profile are wrong.
+        InputError: it cannot be read, or there are several services.
+    """
+    if path is None:
+        return None
+    from deployctl.tuning import recommendation
+
+    loaded = recommendation.load(path)
+    if len(specs) != 1:
+        raise InputError(
+            f"a recommendation is for one service, and {len(specs)} are given",
+            where="--tuned",
+            hint="give the service a file of its own",
+        )
+    return Tuned(path, loaded, anyway, frozenset(given))
+
+
+def prepare(spec: ServiceSpec, tuned: Tuned | None = None, tell: Tell = silent) -> Prepared:
+    """Reads the checkpoint and the hardware profile, and plans. Refusal is in `plan.verdict`.
+
+    A recommendation is laid over the spec first; what it changes is told.
+
+    Raises:
+        InputError: the spec, the checkpoint's documents or the profile are wrong; or the
+            recommendation was measured on something else, or does not go with the spec.
         TargetError: the Hub, or the machine asked for its GPU, did not answer.
     """
+    if tuned is None:
+        return _prepare(spec)
+    from deployctl.tuning import overlay
+
+    recommended = tuned.recommendation
+    laid = overlay.overlay(recommended, spec, pinned=tuned.pinned, where=str(tuned.path))
+    prepared = _prepare(laid.spec)
+    here = this_hardware(prepared.profile, prepared.spec.gpus)
+    apart = overlay.mismatches(recommended, prepared.plan, prepared.facts, here)
+    if apart and recommended.settings and not tuned.anyway:
+        raise InputError(
+            "; ".join(apart),
+            where=str(tuned.path),
+            hint="run deployctl tune here, or use it all the same with --tuned-anyway",
+        )
+    _tell(recommended, laid, tuned.path, tell)
+    if recommended.settings:
+        for reason in [*apart, *_else_changed(recommended, laid, prepared)]:
+            tell(Event("warning", reason))
+    return prepared
+
+
+def _prepare(spec: ServiceSpec) -> Prepared:
     profile = resolve_profile(spec)
     documents = hub.fetch(spec.model, revision=spec.revision, token=hub_token(spec.hf_token_file))
     facts = model.facts_from(documents)
@@ -92,3 +169,42 @@ def hub_token(file: Path | None) -> str | None:
     if not token.strip():
         return None
     return one_word(token, what="Hub token", where="HF_TOKEN", hint="unset it or correct it")
+
+
+def this_hardware(profile: GpuProfile, gpus: int) -> "Hardware":
+    """The hardware that a plan is for, in a recommendation's words."""
+    from deployctl.tuning import overlay
+
+    return overlay.hardware(profile, gpus, processor() if profile.kind == "cpu" else None)
+
+
+def processor() -> str | None:
+    """This host's CPU and how many threads of it we may use: `AMD EPYC 9R14, 16 threads`."""
+    name = host.processor()
+    return f"{name}, {host.cores()} threads" if name else None
+
+
+def _tell(recommended: "Recommendation", laid: "Overlaid", path: Path, tell: Tell) -> None:
+    if not recommended.settings:
+        word = recommended.verdict.replace("_", " ")
+        tell(Event("heading", f"{path}: {word}: {recommended.why}; it changes nothing"))
+        return
+    for change in laid.changes:
+        was = "" if change.spec is None else f", in place of the spec's {change.spec}"
+        tell(Event("note", f"tuned: {change.name} {change.recommended}{was}"))
+    if not laid.changes and not laid.kept:
+        tell(Event("heading", f"{path}: the spec has these settings already"))
+    for change in laid.kept:
+        said = f"{change.name} is {change.spec}, as given by flag or variable"
+        tell(Event("warning", f"{said}; {change.recommended} is what was measured"))
+
+
+def _else_changed(recommended: "Recommendation", laid: "Overlaid", prepared: Prepared) -> list[str]:
+    from deployctl.tuning import overlay
+
+    kept = {change.name for change in laid.kept}
+    return [
+        line
+        for line in overlay.other_flags(recommended, prepared.plan)
+        if overlay.plain(line.split(" ", 1)[0]) not in kept
+    ]

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from deployctl.cli import app
-from deployctl.operations.tuned import processor
+from deployctl.operations.prepare import processor
 from deployctl.tuning.recommendation import Hardware, Measured, Recommendation
 from process_parts import write_checkpoint
 

@@ -14,7 +14,7 @@ from deployctl.metrics import Histogram, Snapshot
 from deployctl.operations.deploy import canary, verification
 from deployctl.operations.deploy.request import VerificationRequest
 from deployctl.operations.deploy.verification import settle
-from deployctl.operations.tuned import Tuned
+from deployctl.operations.prepare import Tuned
 from deployctl.planning.plan import MemoryBudget
 from deployctl.spec import ServiceSpec
 from deployctl.targets.driver import EngineState

@@ -44,9 +44,9 @@ def command(
 
     deployctl plan --model ./checkpoint --compare l4,rtx4090,a100-80gb --users 16
     """
-    from deployctl.operations import tuned as tunings
+    from deployctl.operations.prepare import prepare, read_recommendation
 
-    recommended = tunings.read(tuned, tuned_anyway, specs, given)
+    recommended = read_recommendation(tuned, tuned_anyway, specs, given)
     if compare is not None:
         if recommended is not None:
             raise SpecError(
@@ -60,7 +60,7 @@ def command(
         return
     plans: list[ServingPlan] = []
     for spec in specs:
-        prepared = tunings.prepare(spec, recommended, tell)
+        prepared = prepare(spec, recommended, tell)
         if output is Output.text:
             _show(prepared, apart=bool(plans))
         plans.append(prepared.plan)

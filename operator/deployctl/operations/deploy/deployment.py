@@ -11,14 +11,12 @@ from typing import Any
 from deployctl.endpoint import Endpoint
 from deployctl.errors import DeployctlError
 from deployctl.events import Event, Tell, silent
-from deployctl.operations import tuned as tunings
 from deployctl.operations.bundle import render
 from deployctl.operations.deploy.request import VerificationRequest
 from deployctl.operations.deploy.services import open_store
 from deployctl.operations.deploy.verification import settle
 from deployctl.operations.deploy.verified import Verified, VerifiedRollout
-from deployctl.operations.prepare import refuse_unfit
-from deployctl.operations.tuned import Tuned
+from deployctl.operations.prepare import Tuned, prepare, refuse_unfit
 from deployctl.render.bundle import TargetKind
 from deployctl.spec import ServiceSpec
 from deployctl.targets import Driver, history, keys, open_driver
@@ -117,7 +115,7 @@ def up(deployment: Deployment, tell: Tell = silent) -> Deployed:
     asked = deployment.verification
     verification = settle(asked, tuned, spec) if asked is not None else None
     settings, store = open_store()
-    prepared = tunings.prepare(spec, tuned, tell)
+    prepared = prepare(spec, tuned, tell)
     plan, kind = prepared.plan, prepared.spec.target or "process"
     key_path = keys.key_path(store.root, kind, spec.service)
     prepared = prepared._replace(spec=keys.with_key_file(prepared.spec, key_path, os.environ))
@@ -128,7 +126,7 @@ def up(deployment: Deployment, tell: Tell = silent) -> Deployed:
     driver = open_driver(kind, settings)
     tell(Event("heading", f"{spec.service}: {plan.model} on {plan.gpu}, target {kind}"))
     rollout = Rollout(driver, store, spec.service, tell, environment=os.environ)
-    told = tunings.document(tuned, prepared) if tuned is not None else None
+    told = tuned.document(prepared) if tuned is not None else None
     if verification is None:
         outcome = rollout.up(prepared.spec, plan, bundle)
         return replace(_deployed(driver, store, outcome), tuned=told)

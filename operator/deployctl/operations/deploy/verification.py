@@ -19,7 +19,7 @@ from deployctl.operations.deploy.request import FOR, WARMUP, WATCH_FOR, Verifica
 from deployctl.operations.measure import gate, run, setup
 from deployctl.operations.measure.endpoint import choose, models
 from deployctl.operations.measure.request import LoadRequest
-from deployctl.operations.tuned import Tuned
+from deployctl.operations.prepare import Tuned
 from deployctl.spec import ServiceSpec
 from deployctl.targets import Driver, readiness
 from deployctl.targets.history import Release

@@ -15,10 +15,9 @@ from deployctl.operations.deploy.services import open_store
 from deployctl.operations.measure import setup as loadsetup
 from deployctl.operations.measure.endpoint import Served
 from deployctl.operations.measure.request import LoadRequest
-from deployctl.operations.prepare import Prepared, prepare
+from deployctl.operations.prepare import Prepared, prepare, this_hardware
 from deployctl.operations.tune import request as asked
 from deployctl.operations.tune.request import TuneRequest
-from deployctl.operations.tuned import this_hardware
 from deployctl.planning.plan import ServingPlan
 from deployctl.planning.settings import fold
 from deployctl.spec import ServiceSpec
