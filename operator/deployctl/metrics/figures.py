@@ -3,8 +3,7 @@
 from typing import Literal, NamedTuple
 
 from deployctl.metrics import snapshot as snapshots
-from deployctl.metrics.histogram import Histogram
-from deployctl.metrics.snapshot import Delta, Snapshot
+from deployctl.metrics.snapshot import Delta, Histogram, Snapshot
 
 
 class Spread(NamedTuple):

@@ -22,13 +22,13 @@ def html(
 
     `moments` is the server's side of it, if there is one.
     """
-    from deployctl.reports import plots, plots_server
+    from deployctl.reports import plots
 
     rows = wording.latency_rows(result)
     drawn = {
         "latency_plot": plots.latency(result, samples) if rows else "",
         "timeline_plot": plots.timeline(result, samples) if samples else "",
-        "server_plot": plots_server.timeline(result, samples, moments) if moments else "",
+        "server_plot": plots.server_timeline(result, samples, moments) if moments else "",
         "waterfall_plot": plots.waterfall(result, samples) if samples else "",
     }
     return page(

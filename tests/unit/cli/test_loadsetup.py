@@ -5,7 +5,7 @@ import pytest
 from deployctl import host
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError
-from deployctl.operations.measure import series as loadseries
+from deployctl.operations.measure import runs as loadseries
 from deployctl.operations.measure import setup as loadsetup
 from deployctl.operations.measure.endpoint import Served
 from deployctl.operations.measure.request import LoadRequest

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from deployctl.operations.measure import run as loadmeasure
+from deployctl.operations.measure import runs as loadmeasure
 from deployctl_loadtest.result import Setup
 
 SETUP = Setup(None, "http://h:1", "m", "chat", 900, 10, 0, 10, 5, True, 1, 60)

@@ -16,7 +16,7 @@ from deployctl.load.slo import Slo
 from deployctl.operations.deploy import judgement as judge
 from deployctl.operations.deploy.judgement import Judgement
 from deployctl.operations.deploy.request import FOR, WARMUP, WATCH_FOR, VerificationRequest, When
-from deployctl.operations.measure import gate, run, setup
+from deployctl.operations.measure import gate, runs, setup
 from deployctl.operations.measure.endpoint import choose, models
 from deployctl.operations.measure.request import LoadRequest
 from deployctl.operations.prepare import Tuned
@@ -195,7 +195,7 @@ class Verifier:
             workers="auto",
         )
         traffic = setup.build(request, endpoint, choose(endpoint, models(endpoint)))
-        measured = run.measure_with_enough_workers(
+        measured = runs.measure_with_enough_workers(
             traffic, endpoint, asked.out, slo=asked.slo, gated=True, tell=self._tell
         )
         result, self.folder = measured.result, measured.folder

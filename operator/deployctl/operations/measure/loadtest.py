@@ -8,10 +8,9 @@ from deployctl.errors import InterruptedByUserError, StateError, TargetError
 from deployctl.events import Tell, silent
 from deployctl.load.run import UnwrittenError
 from deployctl.load.slo import Slo
-from deployctl.operations.measure import gate, series
+from deployctl.operations.measure import gate, runs
 from deployctl.operations.measure.endpoint import choose, models, with_wire
 from deployctl.operations.measure.request import GateRequest, LoadRequest, WireRequest
-from deployctl.operations.measure.run import measure, measure_with_enough_workers
 from deployctl.operations.measure.setup import build
 from deployctl_loadtest.result import LoadResult, Setup
 from deployctl_loadtest.series import Series
@@ -106,7 +105,7 @@ def _single(
     gated: bool,
     tell: Tell,
 ) -> LoadOutcome:
-    run = measure_with_enough_workers if request.workers == "auto" else measure
+    run = runs.measure_with_enough_workers if request.workers == "auto" else runs.measure
     try:
         measured = run(setup, endpoint, folder, slo=slo, gated=gated, tell=tell)
     except UnwrittenError as error:
@@ -124,6 +123,6 @@ def _several(
     tell: Tell,
 ) -> tuple[Series, Path]:
     if request.sweep is not None:
-        return series.sweep(setup, endpoint, folder, series.parse(request.sweep), slo, tell)
+        return runs.sweep(setup, endpoint, folder, runs.parse(request.sweep), slo, tell)
     by_users = request.users is not None
-    return series.find_max(setup, endpoint, folder, slo, by_users=by_users, tell=tell)
+    return runs.find_max(setup, endpoint, folder, slo, by_users=by_users, tell=tell)

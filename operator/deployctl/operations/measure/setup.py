@@ -10,7 +10,7 @@ from deployctl import host
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError
 from deployctl.load.client import enough_workers
-from deployctl.operations.measure import series
+from deployctl.operations.measure import runs
 from deployctl.operations.measure.endpoint import Served, read_text
 from deployctl.operations.measure.request import LoadRequest
 from deployctl.units import seconds_of
@@ -128,7 +128,7 @@ def _workers(request: LoadRequest, output_tokens: int) -> int:
         return cores  # how far it will go is what is asked
     users, rate = float(request.users or 0), request.rate or 0.0
     if request.sweep is not None:
-        variable, values = series.parse(request.sweep)
+        variable, values = runs.parse(request.sweep)
         users, rate = (max(values), 0.0) if variable == "users" else (0.0, max(values))
     return enough_workers(users, rate, output_tokens, cores)
 

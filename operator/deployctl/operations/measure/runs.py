@@ -1,4 +1,4 @@
-"""Several runs of a load test in a row: given loads (`--sweep`), or a search for the limit."""
+"""Measured runs and their folders: a single one, given loads in a row, a search for the limit."""
 
 import dataclasses
 import json
@@ -8,16 +8,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from deployctl import files
+from deployctl import files, host
 from deployctl.endpoint import Endpoint
-from deployctl.errors import InputError
+from deployctl.errors import InputError, StateError
 from deployctl.events import Event, Tell, silent
 from deployctl.load import folder as folders
 from deployctl.load import limit
+from deployctl.load import run as loads
 from deployctl.load.limit import Held
-from deployctl.load.run import Measurement, at_load
+from deployctl.load.run import Measurement, UnwrittenError, at_load
 from deployctl.load.slo import Goodput, Slo, goodput
-from deployctl.operations.measure.run import default_folder, measure
+from deployctl.reports import load as load_reports
+from deployctl.spec import service_name
 from deployctl_loadtest.result import Setup
 from deployctl_loadtest.series import VERSION, Limit, Point, Series, Variable
 
@@ -27,6 +29,60 @@ _FIRST_RATE = 1.0  # requests a second, where --rate does not say where to begin
 
 class _InterruptedError(Exception):
     """Ctrl-C ended the run that was under way."""
+
+
+def measure(
+    setup: Setup,
+    endpoint: Endpoint,
+    folder: Path | None = None,
+    *,
+    slo: Slo | None = None,
+    gated: bool = False,
+    tell: Tell = silent,
+) -> Measurement:
+    """Runs a load test, and writes its folder with report.html. Otherwise as `load.run.run`.
+
+    `folder` is by default one of its own below `results/`.
+    """
+    folder = folder or default_folder(setup)
+    measurement = loads.run(setup, endpoint, folder, slo=slo, gated=gated, tell=tell)
+    html = load_reports.html(measurement.result, measurement.samples, measurement.moments)
+    try:
+        files.write_text(measurement.folder / "report.html", html)
+    except StateError as error:
+        raise UnwrittenError(error, measurement) from error
+    return measurement
+
+
+def measure_with_enough_workers(
+    setup: Setup,
+    endpoint: Endpoint,
+    folder: Path | None = None,
+    *,
+    slo: Slo | None = None,
+    gated: bool = False,
+    tell: Tell = silent,
+) -> Measurement:
+    """As `measure`, and once more with more load processes if those were too busy.
+
+    There is at most one a core. The first result is kept in a folder next to the second one's,
+    which is named after its number of processes.
+    """
+    first = measure(setup, endpoint, folder, slo=slo, gated=gated, tell=tell)
+    needed = min(first.result.client.workers_needed or 0, host.cores())
+    if needed <= setup.workers or first.result.interrupted:
+        return first
+    kept = first.folder.with_name(f"{first.folder.name}-workers-{setup.workers}")
+    first.folder.rename(kept)
+    busy = f"{setup.workers} load process{'es were' if setup.workers > 1 else ' was'} too busy"
+    tell(Event("heading", f"{busy} (kept in {kept}): again with {needed}"))
+    more = dataclasses.replace(setup, workers=needed, seed=(setup.seed + 1) % 2**48)
+    return measure(more, endpoint, first.folder, slo=slo, gated=gated, tell=tell)
+
+
+def default_folder(setup: Setup) -> Path:
+    """`results/NAME-TIME`, after the service or the model that is measured."""
+    return folders.default(setup.service or service_name(setup.model), datetime.now(UTC))
 
 
 def parse(text: str) -> tuple[Variable, list[float]]:
@@ -39,7 +95,7 @@ def parse(text: str) -> tuple[Variable, list[float]]:
     hint = "write for example --sweep users=1,2,4,8 or --sweep rate=0.5,1,2"
     if name not in ("users", "rate") or not values:
         raise InputError(f"{text!r} is no sweep", where="--sweep", hint=hint)
-    loads: list[float] = []
+    asked: list[float] = []
     for word in values.split(","):
         try:
             value = float(word)
@@ -49,10 +105,10 @@ def parse(text: str) -> tuple[Variable, list[float]]:
         if not (math.isfinite(value) and value > 0 and whole):
             kind = "a number of users" if name == "users" else "a rate"
             raise InputError(f"{word!r} is not {kind}", where="--sweep", hint=hint)
-        if value in loads:
+        if value in asked:
             raise InputError(f"{word} is given twice", where="--sweep")
-        loads.append(value)
-    return ("users" if name == "users" else "rate"), loads
+        asked.append(value)
+    return ("users" if name == "users" else "rate"), asked
 
 
 def nth(setup: Setup, variable: Variable, value: float, number: int) -> Setup:
