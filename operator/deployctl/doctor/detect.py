@@ -14,12 +14,12 @@ from deployctl.doctor.facts import Gpus
 from deployctl.doctor.shell import Ran, Run, run
 from deployctl.errors import ProfileError
 from deployctl.hardware import GpuProfile, all_profiles
-from deployctl.hardware.nvidia_smi import (
+from deployctl.hardware.nvidia import (
     APP_FIELDS,
     CARD_FIELDS,
+    FAILURES,
     OLD_CARD_FIELDS,
     Card,
-    Failure,
     read_apps,
     read_cards,
     read_failure,
@@ -29,17 +29,6 @@ from deployctl.hardware.nvidia_smi import (
 
 TIMEOUT_S = 12.0  # without persistence mode, eight cards take some seconds to wake
 _CPU_HINT = "--gpu cpu serves without a GPU; --gpu l4 (or another) plans for a card not in here"
-
-SAID: dict[Failure, str] = {
-    "missing": "nvidia-smi is not installed, so there is no NVIDIA driver here",
-    "no_driver": "nvidia-smi cannot reach the NVIDIA driver",
-    "no_devices": "the NVIDIA driver sees no card",
-    "mismatch": "the NVIDIA driver was updated and the old one is still loaded",
-    "permission": "this user may not ask the NVIDIA driver",
-    "hang": "nvidia-smi does not answer",
-    "bad_field": "this NVIDIA driver is too old to be asked",
-    "other": "nvidia-smi failed",
-}
 
 
 def ask_gpus(run: Run = run, *, thorough: bool = True) -> Gpus:
@@ -80,7 +69,7 @@ def detect_profile(
     gpus = ask_gpus(run, thorough=False)
     if gpus.failure:
         complaint = f": {gpus.complaint}" if gpus.failure == "other" else ""
-        raise ProfileError(SAID[gpus.failure] + complaint, where=where, hint=_CPU_HINT)
+        raise ProfileError(FAILURES[gpus.failure]["says"] + complaint, where=where, hint=_CPU_HINT)
     cards = visible(gpus.cards, environ)
     profile = _profile_of(cards, where)
     found: dict[str, object] = {}

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Literal
 
 from deployctl.hardware import GpuProfile
-from deployctl.hardware.nvidia_smi import App, Card, Failure
+from deployctl.hardware.nvidia import App, Card, Failure
 
 
 @dataclass(frozen=True)

@@ -2,26 +2,21 @@
 
 from collections.abc import Iterator
 
-from deployctl.doctor.detect import SAID, match, nearest
+from deployctl.doctor.detect import match, nearest
 from deployctl.doctor.facts import Gpus, HostFacts, Question
 from deployctl.doctor.report import Check, Topic
 from deployctl.hardware import GpuProfile
-from deployctl.hardware.cuda import image_cuda, numbers, oldest_branch, toolkit_driver
-from deployctl.hardware.nvidia_smi import Card, Failure
+from deployctl.hardware.nvidia import (
+    FAILURES,
+    Card,
+    image_cuda,
+    numbers,
+    oldest_branch,
+    toolkit_driver,
+)
 
 UTILIZATION = 0.92  # vLLM's own default: it refuses to start when less of the card is free
 _NAMED = 3  # holders of memory named in a line
-
-_FIX: dict[Failure, str] = {
-    "missing": "sudo {setup} installs it; or --gpu cpu",
-    "no_driver": "reboot after installing; then: sudo modprobe nvidia, dmesg | grep -i nvrm",
-    "no_devices": "check lspci | grep -i nvidia, the power and the virtual machine's devices",
-    "mismatch": "reboot",
-    "permission": "check the permissions of /dev/nvidia*",
-    "hang": "reboot; dmesg | grep -i xid tells why",
-    "bad_field": "update the driver",
-    "other": "run nvidia-smi by hand",
-}
 
 
 def gpu_checks(facts: HostFacts, question: Question) -> Iterator[Check]:
@@ -30,8 +25,9 @@ def gpu_checks(facts: HostFacts, question: Question) -> Iterator[Check]:
     if question.cpu or gpus is None or (facts.docker and facts.docker.host):
         return
     if gpus.failure:
-        detail = SAID[gpus.failure] + (f": {gpus.complaint}" if gpus.failure == "other" else "")
-        fix = _FIX[gpus.failure].format(setup=question.setup)
+        known = FAILURES[gpus.failure]
+        detail = known["says"] + (f": {gpus.complaint}" if gpus.failure == "other" else "")
+        fix = known["fix"].format(setup=question.setup)
         yield Topic("driver", "NVIDIA driver").fail(detail, fix)
         return
     yield _driver(gpus, question)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from deployctl.doctor.facts import Disk, HostFacts, Question
 from deployctl.doctor.report import Check, Topic
-from deployctl.hardware.cuda import numbers
+from deployctl.hardware.nvidia import numbers
 from deployctl.units import GIB
 
 TESTED_UBUNTU = ("22.04", "24.04")

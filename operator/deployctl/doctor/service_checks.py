@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from deployctl.doctor.facts import Docker, HostFacts, Hub, Question
 from deployctl.doctor.report import Check, Topic
-from deployctl.hardware.cuda import numbers
+from deployctl.hardware.nvidia import numbers
 
 # What the bundles are written for: depends_on conditions, start_period, device reservations.
 OLDEST_COMPOSE = (2, 20)

@@ -8,7 +8,7 @@ import pytest
 from deployctl.cli.up import request_for
 from deployctl.endpoint import Endpoint
 from deployctl.errors import EngineError, InputError, PortTakenError, TargetError
-from deployctl.hardware.nvidia_smi import Card
+from deployctl.hardware.nvidia import Card
 from deployctl.load import slo as slos
 from deployctl.metrics import Histogram, Snapshot
 from deployctl.operations.deploy import canary, verification

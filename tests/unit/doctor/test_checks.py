@@ -9,7 +9,7 @@ from deployctl.doctor.examine import examine
 from deployctl.doctor.facts import Disk, Docker, Gpus, HostFacts, Hub, Question
 from deployctl.doctor.report import Check, document, verdict
 from deployctl.hardware import load_profile
-from deployctl.hardware.nvidia_smi import App, Card
+from deployctl.hardware.nvidia import App, Card
 
 L4 = Card(
     name="NVIDIA L4",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployctl.hardware.cuda import image_cuda, numbers, oldest_branch, toolkit_driver
+from deployctl.hardware.nvidia import image_cuda, numbers, oldest_branch, toolkit_driver
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from deployctl import host
 from deployctl.errors import PortTakenError, TargetError
-from deployctl.hardware.nvidia_smi import Card
+from deployctl.hardware.nvidia import Card
 from deployctl.operations.deploy.request import When
 from deployctl.operations.prepare import Prepared
 from deployctl.planning.plan import ServingPlan

@@ -1,4 +1,5 @@
-"""Reads what `nvidia-smi` prints. Pure: text in, dataclasses out; nothing is started here.
+"""NVIDIA's driver: reads what `nvidia-smi` prints, and says which driver a CUDA needs. Pure: text
+in, dataclasses out; nothing is started here. What is known of it is in deploy/hardware/nvidia.yaml.
 
 Columns are found by their header, so an older driver that lacks one, or a recorded output with
 others, is read all the same. A value the driver does not give (`[N/A]`, `[Not Supported]`,
@@ -9,6 +10,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
+
+from deployctl import assets
 
 CARD_FIELDS = (
     "index",
@@ -31,13 +34,8 @@ Failure = Literal[
     "missing", "no_driver", "no_devices", "mismatch", "bad_field", "permission", "hang", "other"
 ]
 
-_FAILURES: tuple[tuple[str, Failure], ...] = (
-    ("couldn't communicate with the nvidia driver", "no_driver"),
-    ("no devices were found", "no_devices"),
-    ("driver/library version mismatch", "mismatch"),
-    ("is not a valid field to query", "bad_field"),
-    ("insufficient permissions", "permission"),
-)
+_KNOWN = assets.table("deploy", "hardware", "nvidia.yaml")
+FAILURES: dict[Failure, dict[str, str]] = _KNOWN["failures"]  # what each says, and its fix
 _LOST = re.compile(r"device handle for GPU\s?([0-9a-fA-F:.]+): (.+?)\.?$", re.MULTILINE)
 
 
@@ -146,10 +144,33 @@ def read_lost(text: str) -> tuple[str, ...]:
 def read_failure(text: str, code: int) -> Failure | None:
     """Says why `nvidia-smi` gave no answer, from its output and exit status; None if it did."""
     lowered = text.lower()
-    for words, failure in _FAILURES:
-        if words in lowered:
+    for failure, known in FAILURES.items():
+        if "prints" in known and known["prints"] in lowered:
             return failure
     return "other" if code else None
+
+
+def image_cuda(vllm_version: str) -> str:
+    """Returns the CUDA version of the image of a vLLM release, e.g. `13.0` for `0.32.0`."""
+    release, images = numbers(vllm_version), _KNOWN["images"]
+    return next(str(cuda) for first, cuda in images.items() if release >= numbers(first))
+
+
+def oldest_branch(cuda: str) -> int:
+    """Returns the oldest driver branch on which a CUDA version runs, e.g. 580 for `13.0`."""
+    branches: dict[int, int] = _KNOWN["branches"]
+    return branches.get(numbers(cuda)[0], max(branches.values()))
+
+
+def toolkit_driver(cuda: str) -> str:
+    """Returns the driver a CUDA version was released with: from there on nothing is limited."""
+    return str(_KNOWN["drivers"].get(cuda, f"{oldest_branch(cuda)}.0"))
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """Reads the numbers of a version, for comparing: `580.126.09` is (580, 126, 9)."""
+    match = re.match(r"\d+(\.\d+)*", version.strip().lstrip("v"))
+    return tuple(int(part) for part in match[0].split(".")) if match else (0,)
 
 
 def _rows(text: str, fields: Sequence[str], wide: str = "name") -> list[dict[str, str | None]]:

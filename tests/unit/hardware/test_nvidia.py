@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.hardware.nvidia_smi import (
+from deployctl.hardware.nvidia import (
     Card,
     read_apps,
     read_cards,
