@@ -1,0 +1,57 @@
+"""What is said of a rollout in a pipe: a line an event, and the load test that verifies it."""
+
+import re
+
+from deployctl.cli.loadprogress import LoadProgress
+from deployctl.cli.rollout import RolloutProgress
+from deployctl.events import Event
+from deployctl.load.locust import Progress
+from deployctl_loadtest.result import Setup
+
+SETUP = Setup(None, "http://h:1", "m", "chat", 2, 10, 5, 10, 5, True, 1, 60)
+
+
+def said(capsys, *events, load=None, error=None):
+    try:
+        with RolloutProgress(load) as tell:
+            for event in events:
+                tell(event)
+            if error:
+                raise error
+    except KeyError:
+        pass
+    return re.sub(r"\d+(\.\d+)? m?s", "T", capsys.readouterr().err).splitlines()
+
+
+def test_headings_stand_out_and_phases_say_when_they_began(capsys):
+    assert said(
+        capsys,
+        Event("warning", "little memory"),
+        Event("heading", "chat: m on l4, target process"),
+        Event("phase", "loading weights"),
+        Event("note", "stopping revision 1"),
+    ) == [
+        "warning: little memory",
+        "chat: m on l4, target process",
+        "  loading weights (after T)",
+        "  stopping revision 1",
+    ]
+
+
+def test_a_phase_that_fails_says_so(capsys):
+    lines = said(capsys, Event("phase", "loading weights"), error=KeyError())
+    assert lines == ["  loading weights (after T)", "  loading weights failed after T"]
+
+
+def test_a_load_test_within_shows_how_far_it_is(capsys):
+    lines = said(
+        capsys,
+        Event("note", "verifying chat-candidate"),
+        Event("phase", "2 users", SETUP),
+        Event("progress", "", Progress(6.0, 2, 9, 0, 90)),
+        Event("note", "it holds"),
+        load=LoadProgress(),
+    )
+    assert lines[:2] == ["  verifying chat-candidate", "2 users"]
+    assert lines[2].startswith("measuring 6/")
+    assert lines[3] == "  it holds"
