@@ -198,7 +198,7 @@ class Server:
     running_max: int | None = None
     waiting_max: int | None = None
     kv_cache_usage_max: float | None = None
-    restarted: bool = False  # the engine began anew during the run
+    restarted: bool = False  # the engine restarted during the run
     to_the_end: bool = True  # False: it did not tell at the end, so its counts are of a part
     agreement: list[Agreement] = dataclasses.field(default_factory=list)
 

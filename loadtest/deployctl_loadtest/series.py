@@ -32,7 +32,7 @@ class Limit:
     slo: str
     status: Literal[
         "found",  # held at `holds`, not at `breaks`, and the two are as near as asked for
-        "unresolved",  # between `holds` and `breaks` the measurements do not decide
+        "unresolved",  # between `holds` and `breaks` the measurements are inconclusive
         "never_held",  # not even at the least load tried
         "not_reached",  # held at the highest load tried
         "client_limited",  # the client could not send more

@@ -14,9 +14,9 @@ pytestmark = pytest.mark.helm
 TOGETHER = [
     ({"engine.image": "vllm/vllm-openai"}, "engine.image: vllm/vllm-openai is not pinned"),
     ({"engine.image": "registry:5000/vllm"}, "is not pinned"),
-    ({"engine.image": "vllm/vllm-openai:latest"}, "latest is another image tomorrow"),
-    ({"router.image": "vllm/vllm-router:latest"}, "latest is another image tomorrow"),
-    ({"download.image": "vllm/vllm-openai:latest"}, "latest is another image tomorrow"),
+    ({"engine.image": "vllm/vllm-openai:latest"}, "latest is not a fixed image"),
+    ({"router.image": "vllm/vllm-router:latest"}, "latest is not a fixed image"),
+    ({"download.image": "vllm/vllm-openai:latest"}, "latest is not a fixed image"),
     ({"model.claim": "a", "model.hostPath": "/b"}, "claim and hostPath are both set"),
     ({"model.id": "/srv/model"}, 'model.id: "/srv/model" is no Hub id'),
     ({"model.id": "--trust-remote-code"}, "is no Hub id"),
@@ -33,11 +33,11 @@ TOGETHER = [
     ({"ingress.enabled": True}, "ingress.host"),
     ({"ingress.enabled": True, "ingress.host": "a.b"}, "ingress.tlsSecret"),
     ({"httpRoute.enabled": True}, "httpRoute.parents: name a Gateway"),
-    ({"apiKey.enabled": False, "service.type": "LoadBalancer"}, "needs a key"),
+    ({"apiKey.enabled": False, "service.type": "LoadBalancer"}, "needs an API key"),
     ({"apiKey.value": "a", "apiKey.existingSecret": "b"}, "apiKey: value and existingSecret"),
     ({"hubToken.value": "a", "hubToken.existingSecret": "b"}, "hubToken: value and"),
-    ({"engine.args": ["--api-key=s3cret"]}, "engine.args: --api-key is the chart's own"),
-    ({"engine.args": ["--port", "1"]}, "engine.args: --port is the chart's own"),
+    ({"engine.args": ["--api-key=s3cret"]}, "engine.args: --api-key is set by the chart"),
+    ({"engine.args": ["--port", "1"]}, "engine.args: --port is set by the chart"),
     ({"engine.env": {"HF_TOKEN": "x"}}, "engine.env.HF_TOKEN: looks like a secret"),
     ({"security.readOnlyRootFilesystem": True}, "NVIDIA's hook writes into the root"),
 ]
@@ -115,12 +115,12 @@ def test_refusals_are_told_all_at_once():
     with pytest.raises(RefusedError) as caught:
         template(nested(flat))
     assert told(caught.value) == [
-        "engine.image: vllm/vllm-openai:latest: latest is another image tomorrow; "
+        "engine.image: vllm/vllm-openai:latest: latest is not a fixed image; "
         "pin a release or a digest",
         "rollout: maxSurge and maxUnavailable are both 0, so that no pod could ever be replaced",
         "drain.gracePeriodSeconds: give requests at least 10 s after drain.preStopSeconds",
-        "engine.args: --port is the chart's own; see model, engine.port and apiKey",
-        "engine.args: --api-key is the chart's own; see model, engine.port and apiKey",
+        "engine.args: --port is set by the chart; see model, engine.port and apiKey",
+        "engine.args: --api-key is set by the chart; see model, engine.port and apiKey",
         "engine.env.A_SECRET: looks like a secret; use apiKey or hubToken",
         "engine.env.B_TOKEN: looks like a secret; use apiKey or hubToken",
     ]
@@ -151,7 +151,7 @@ def test_values_that_no_schema_lets_through(flat, message):
 
 
 def test_what_is_fenced_in_stays_so_with_every_part():
-    with pytest.raises(RefusedError, match="needs a key"):
+    with pytest.raises(RefusedError, match="needs an API key"):
         template(nested({"apiKey.enabled": False, "apiKey.existingSecret": ""}, maximal()))
 
 

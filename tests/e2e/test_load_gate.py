@@ -91,9 +91,9 @@ def test_a_server_that_fails_everything_passes_no_gate(engine, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["--fail-on-breach"], "there is no SLO"),
+        (["--fail-on-breach"], "needs an SLO"),
         (["--slo", "ttft_p95=500"], "has no unit"),
-        (["--slo", "speed=1s"], "no objective"),
+        (["--slo", "speed=1s"], "unknown objective"),
     ],
 )
 def test_a_bad_slo_is_refused_before_anything_is_asked(tmp_path, words, message):

@@ -172,7 +172,7 @@ def test_what_cannot_be_sent_is_refused(engine, tmp_path):
         (["--header", "Authorization: Bearer x"], "--api-key-file"),
         (["--header", "no-colon"], "no header"),
         (["--extra-body", "[1]"], "not a JSON object"),
-        (["--extra-body", body], "stream is not to be changed"),
+        (["--extra-body", body], "stream cannot be set"),
         (["--extra-body", "{"], "not JSON"),
         (["--ca-file", tmp_path / "absent.pem"], "absent.pem"),
         (["--ca-file", tmp_path / "junk.pem"], "no certificate"),

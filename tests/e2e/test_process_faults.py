@@ -210,7 +210,7 @@ def test_a_disk_that_fills_up_during_the_start(small_disk, shell, tmp_path):
     assert "No space left on device" in err
     # Stopping revision 2 frees a block or two, which revision 1 may need to start.
     serves_again = "revision 1 serves again" in err
-    assert serves_again or "revision 1 could not be brought back" in err
+    assert serves_again or "revision 1 could not be restored" in err
     assert shell.status(0 if serves_again else 4)["revision"] == 1
     (small_disk / "filler").unlink()
     code, _, err = shell.up()

@@ -15,13 +15,13 @@ all are told at once.
 {{- $refused = append $refused (printf "engine.image: %s is not pinned; add a tag or a digest" $v.engine.image) }}
 {{- end }}
 {{- if regexMatch ":latest$" $v.engine.image }}
-{{- $refused = append $refused (printf "engine.image: %s: latest is another image tomorrow; pin a release or a digest" $v.engine.image) }}
+{{- $refused = append $refused (printf "engine.image: %s: latest is not a fixed image; pin a release or a digest" $v.engine.image) }}
 {{- end }}
 {{- if regexMatch ":latest$" $v.router.image }}
-{{- $refused = append $refused (printf "router.image: %s: latest is another image tomorrow; pin a release or a digest" $v.router.image) }}
+{{- $refused = append $refused (printf "router.image: %s: latest is not a fixed image; pin a release or a digest" $v.router.image) }}
 {{- end }}
 {{- if regexMatch ":latest$" $v.download.image }}
-{{- $refused = append $refused (printf "download.image: %s: latest is another image tomorrow; pin a release or a digest" $v.download.image) }}
+{{- $refused = append $refused (printf "download.image: %s: latest is not a fixed image; pin a release or a digest" $v.download.image) }}
 {{- end }}
 {{- if and $v.model.claim $v.model.hostPath }}
 {{- $refused = append $refused (printf "model: claim and hostPath are both set; name one of them") }}
@@ -36,7 +36,7 @@ all are told at once.
 {{- $refused = append $refused (printf "cache.existingClaim: for several replicas it must be ReadWriteMany; say so with cache.accessMode") }}
 {{- end }}
 {{- if and $v.cache.enabled $oneNodeCache $v.rollout.maxSurge }}
-{{- $refused = append $refused (printf "rollout.maxSurge: a new pod would wait for the ReadWriteOnce cache of the old one; use 0") }}
+{{- $refused = append $refused (printf "rollout.maxSurge: a new pod would wait for the old pod's ReadWriteOnce cache; use 0") }}
 {{- end }}
 {{- if and (not $v.rollout.maxSurge) (not $v.rollout.maxUnavailable) }}
 {{- $refused = append $refused (printf "rollout: maxSurge and maxUnavailable are both 0, so that no pod could ever be replaced") }}
@@ -60,16 +60,16 @@ all are told at once.
 {{- $refused = append $refused (printf "autoscaling.prometheusUrl: keda asks Prometheus; say where it is, e.g. http://prometheus.monitoring:9090") }}
 {{- end }}
 {{- if and $v.ingress.enabled (not $v.ingress.host) }}
-{{- $refused = append $refused (printf "ingress.host: an Ingress without a host takes everyone's requests") }}
+{{- $refused = append $refused (printf "ingress.host: an Ingress without a host matches every request") }}
 {{- end }}
 {{- if and $v.ingress.enabled (not $v.ingress.tlsSecret) }}
-{{- $refused = append $refused (printf "ingress.tlsSecret: keys and prompts would travel in the clear") }}
+{{- $refused = append $refused (printf "ingress.tlsSecret: keys and prompts would be sent unencrypted") }}
 {{- end }}
 {{- if and $v.httpRoute.enabled (not $v.httpRoute.parents) }}
 {{- $refused = append $refused (printf "httpRoute.parents: name a Gateway") }}
 {{- end }}
 {{- if and (not $v.apiKey.enabled) $reachedFromOutside }}
-{{- $refused = append $refused (printf "apiKey.enabled: a service that is reached from outside the cluster needs a key") }}
+{{- $refused = append $refused (printf "apiKey.enabled: a service that is exposed outside the cluster needs an API key") }}
 {{- end }}
 {{- if and $v.apiKey.value $v.apiKey.existingSecret }}
 {{- $refused = append $refused (printf "apiKey: value and existingSecret are both set") }}

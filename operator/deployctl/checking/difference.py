@@ -128,7 +128,7 @@ def _verdict(
     if document.family == "compose":
         return effects.of_compose(path, digest_differs=digest_differs)
     if document.family == "command":
-        return Verdict(Effect.restarts, "the process is started with another command")
+        return Verdict(Effect.restarts, "the process starts with another command")
     if target == "helm":
         return effects.of_values(path)
     return effects.NOTHING
@@ -157,7 +157,7 @@ def _whole(before: Document | None, after: Document | None) -> Difference:
     elif document.family == "kubernetes" and after is not None:
         why = "is made"
     elif document.family == "kubernetes":
-        why = "no longer rendered: Argo CD and Flux prune it, kubectl apply leaves it"
+        why = "no longer rendered: Argo CD and Flux prune it, kubectl apply keeps it"
     old, new = (None if side is None else "present" for side in (before, after))
     return Difference(document.file, document.title, old, new, effect, why)
 
@@ -171,7 +171,7 @@ def _texts(old: Mapping[str, str], new: Mapping[str, str], target: str) -> Itera
             continue
         old_there, new_there = (None if file not in side else "present" for side in (old, new))
         if target == "helm" and _in_chart(file):
-            verdict = Verdict(Effect.in_place, "the chart itself; its objects tell what follows")
+            verdict = Verdict(Effect.in_place, "the chart itself; its objects show the effect")
         else:
             verdict = effects.NOTHING
         yield Difference(file, "", old_there, new_there, verdict.effect, verdict.why)

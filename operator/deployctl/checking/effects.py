@@ -17,7 +17,7 @@ class Effect(StrEnum):
     restarts = "restarts"  # the service answers nothing while the engine restarts
     rolls = "rolls"  # pods are replaced while others serve
     in_place = "in_place"  # takes effect without touching the engine
-    nothing = "nothing"  # does not matter to what runs
+    nothing = "nothing"  # does not affect what runs
 
 
 class Verdict(NamedTuple):
@@ -27,7 +27,7 @@ class Verdict(NamedTuple):
     why: str
 
 
-NOTHING = Verdict(Effect.nothing, "does not matter to what runs")
+NOTHING = Verdict(Effect.nothing, "does not affect what runs")
 _WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
 _NEXT_TIME = (
     "strategy",
@@ -103,7 +103,7 @@ def of_compose(path: Field, *, digest_differs: bool | None) -> Verdict:
     if path[0] != "services" or len(path) < 3:
         kinds = {"networks", "volumes", "configs", "secrets"}
         effect = Effect.in_place if path[0] in kinds else Effect.nothing
-        return Verdict(effect, "Compose makes what is missing, and changes nothing that is there")
+        return Verdict(effect, "Compose creates what is missing and changes nothing that exists")
     if path[2] in _COMPOSE_FREE:
         return Verdict(Effect.nothing, "Compose does not recreate a container for it")
     return Verdict(Effect.restarts, f"Compose recreates the container of {path[1]}")
@@ -126,7 +126,7 @@ _NOT_OF_PODS = (
 def of_values(path: Field) -> Verdict:
     """The effect of one changed value of the chart, as far as the values tell."""
     if path[0] in _NOT_OF_PODS:
-        return Verdict(Effect.in_place, "by the values' section; helm is not here to tell exactly")
+        return Verdict(Effect.in_place, "by the values' section; exact only with helm")
     if path[0] == "replicas":
         return Verdict(Effect.in_place, "pods are added or taken away")
-    return Verdict(Effect.rolls, "by the values' section; helm is not here to tell exactly")
+    return Verdict(Effect.rolls, "by the values' section; exact only with helm")

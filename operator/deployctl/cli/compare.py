@@ -23,32 +23,32 @@ def command(
         str, typer.Argument(metavar="B", help="Result folder of the load test after; or several.")
     ],
     threshold: Annotated[
-        str, typer.Option(help="How much worse is still good enough.", metavar="PERCENT")
+        str, typer.Option(help="Regression that still passes, in percent.", metavar="PERCENT")
     ] = "5%",
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Compare tests that asked for different things.")
+        bool, typer.Option("--anyway", help="Compare tests of different loads all the same.")
     ] = False,
     output: OutputOption = Output.text,
 ) -> None:
     """Compare load tests before and after a change, and fail on a regression.
 
-    Reads the raw samples of the result folders, and says for each measure
-    how much B differs from A, between which bounds (99%), and whether that is
-    better, worse, or no clear difference. Exits with 5 if a measure is clearly
-    worse, by more than --threshold; and if one of the runs proves nothing
-    (its client was the bottleneck, nothing succeeded, it was broken off).
+    Reads the raw samples of the result folders, and reports for each measure
+    how much B differs from A, with bounds (99%), and whether that is better,
+    worse, or no clear difference. Exits with 5 if a measure is clearly worse,
+    by more than --threshold; and if one of the runs is invalid (its client
+    was the bottleneck, nothing succeeded, it was interrupted).
 
         [bold]deployctl compare results/before results/after --threshold 10%[/bold]
 
     Two runs of the same thing differ, too. Where that matters, measure each
-    side several times, in turn; the bounds then know how much runs differ.
+    side several times, in turn; the bounds then include how much runs differ.
     A side is a folder that holds them, or a list:
 
         [bold]deployctl compare before-1,before-2,before-3 after-1,after-2,after-3[/bold]
 
-    Two tests that asked for different things (other users, other lengths, an
-    open loop and a closed one) are refused, unless --anyway is given. The
-    model and the server may differ: they are what is compared.
+    Two tests of different loads or workloads (other users, other lengths, an
+    open loop and a closed one) are refused, unless --anyway is given. The model
+    and the server may differ: they are what is compared.
     """
     from deployctl.operations.measure.compare import compare_folders, enforce
 

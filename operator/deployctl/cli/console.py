@@ -26,7 +26,7 @@ class Output(StrEnum):
 
 
 OutputOption = Annotated[
-    Output, typer.Option("--output", "-o", help="text, or json for a documented document.")
+    Output, typer.Option("--output", "-o", help="text, or json in a documented format.")
 ]
 
 err = Console(stderr=True, highlight=False, soft_wrap=True)

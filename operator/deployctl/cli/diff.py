@@ -42,7 +42,7 @@ _AgainstFileOption = Annotated[
 ]
 _ValuesOption = Annotated[
     list[Path] | None,
-    typer.Option("--values", help="Values of your own for the chart.", show_default=False),
+    typer.Option("--values", help="Your own values for the chart.", show_default=False),
 ]
 _ExitCodeOption = Annotated[
     bool, typer.Option("--exit-code", help="Exit with 3 when something differs.")
@@ -58,16 +58,16 @@ def command(
     exit_code: _ExitCodeOption = False,
     output: OutputOption = Output.text,
 ) -> None:
-    """Say what a spec would change, and what that does to what runs; nothing is changed.
+    """Show what a spec would change and what that does to the running service; nothing is changed.
 
-    By default the spec is held against what runs: the release that deployctl up deployed, or
+    By default the spec is compared with what runs: the release that deployctl up deployed, or
     the Compose project that docker compose up started from rendered files. With --against DIR
-    it is held against a rendered folder of any target, with --against-file against the plan of
+    it is compared with a rendered folder of any target, with --against-file with the plan of
     another spec file.
 
-    Each change is one field, and one of: refused (cannot be applied as it is), restarts (the
-    service answers nothing while the engine starts), rolls (pods are replaced while others
-    serve), in_place (the engine is not touched), nothing (does not matter to what runs).
+    Each change is one field, and one of: refused (cannot be applied as it is), restarts
+    (nothing is served while the engine starts), rolls (pods are replaced while others
+    serve), in_place (the engine is not touched), nothing (does not affect what runs).
 
     deployctl diff -f service.yaml
 
@@ -81,7 +81,7 @@ def command(
 
     if against is not None and against_file is not None:
         raise InputError(
-            "a spec is held against one thing at a time",
+            "a spec is compared with one thing at a time",
             where="--against-file",
             hint="leave --against or --against-file out",
         )
@@ -172,5 +172,5 @@ def _summary(sides: "ServiceDiff") -> str:
         "rolls": f"pods are replaced while others serve; each loads within {budget} at the "
         "slow end",
         "in_place": "nothing restarts",
-        "nothing": "nothing that matters to what runs",
+        "nothing": "nothing that affects what runs",
     }[gravest.value]

@@ -26,7 +26,7 @@ def command(
         typer.Option(
             "--target",
             metavar="process|docker",
-            help="Where services are to run. \\[default: docker for a GPU, process for cpu]",
+            help="Where services will run. \\[default: docker for a GPU, process for cpu]",
             show_default=False,
         ),
     ] = None,
@@ -44,7 +44,7 @@ def command(
         typer.Option(
             "--model",
             metavar="TEXT",
-            help="Also check that there is room for this checkpoint.",
+            help="Also check that this checkpoint fits.",
             show_default=False,
         ),
     ] = None,
@@ -55,8 +55,8 @@ def command(
 ) -> None:
     """Check this machine: one line a check, and the fix for whatever is wrong.
 
-    Nothing is changed, and nothing waits for long. Ends with 0 when a service
-    can run (warnings may remain), with 4 when a check failed.
+    Nothing is changed, and nothing takes long. Exits with 0 if a service can
+    run (warnings may remain), with 4 when a check failed.
 
     What serving without a GPU needs:
 

@@ -24,7 +24,7 @@ def command(
     """Stop a service and leave nothing of it running, not even the engine's children.
 
     Its history stays, so that deployctl rollback can bring it back. Caches stay too, which makes
-    the next start faster; --volumes removes them. Stopping what is stopped is fine.
+    the next start faster; --volumes removes them. Stopping a stopped service is not an error.
 
     [bold]Examples[/bold]
 

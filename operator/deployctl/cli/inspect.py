@@ -23,7 +23,7 @@ def command(
     ] = None,
     model_option: Annotated[
         str | None,
-        typer.Option("--model", envvar="DEPLOYCTL_MODEL", help="The same, as elsewhere."),
+        typer.Option("--model", envvar="DEPLOYCTL_MODEL", help="The same as MODEL."),
     ] = None,
     revision: Annotated[
         str | None,
@@ -37,10 +37,10 @@ def command(
         ),
     ] = None,
     output: Annotated[
-        Output, typer.Option("--output", "-o", help="text, or json for a documented document.")
+        Output, typer.Option("--output", "-o", help="text, or json in a documented format.")
     ] = Output.text,
 ) -> None:
-    """Say what a checkpoint is and which engine serves it.
+    """Show what a checkpoint is and which engine serves it.
 
     Reads config.json, the quantization settings and the headers of the weights,
     never the weights: a model on the Hub is inspected in seconds.

@@ -59,7 +59,7 @@ def command(
     Simulated users each send a prompt, read the streamed answer to its end,
     and ask again. Every chunk is timed: TTFT (send to first text), ITL
     (between chunks of text), TPOT (per token), E2E (send to last text), and
-    tokens a second. The result says when it should not be believed.
+    tokens a second. The result says when it should not be trusted.
 
     A service that deployctl started, by name, or the only one running:
 
@@ -82,7 +82,7 @@ def command(
         [bold]deployctl loadtest --url http://127.0.0.1:8000 --input-tokens 900[/bold]
 
     With an SLO, each objective is met, missed or unresolved, by its confidence
-    interval; --fail-on-breach makes a pipeline's gate of it:
+    interval; --fail-on-breach makes it a gate for pipelines:
 
         [bold]deployctl loadtest --slo ttft_p95=500ms,error_rate=1% --fail-on-breach[/bold]
 

@@ -39,7 +39,7 @@ def command(
 
     if follow and output is Output.json:
         raise InputError(
-            "a log that is followed is no JSON document",
+            "a followed log is not one JSON document",
             where="--follow",
             hint="leave out --output json, or --follow",
         )

@@ -39,14 +39,14 @@ def command(
     api_key_file: KeyFileOption = None,
     target: TargetOption = None,
     watch: Annotated[
-        bool, typer.Option("--watch", "-w", help="Again and again, with rates in between.")
+        bool, typer.Option("--watch", "-w", help="Repeat, with rates in between.")
     ] = False,
     interval: Annotated[
         str, typer.Option(help="How long between two scrapes.", metavar="TIME")
     ] = "2s",
     output: OutputOption = Output.text,
 ) -> None:
-    """Show the engine's figures that matter.
+    """Show the engine's key metrics.
 
     Requests running and waiting, KV cache use, tokens a second, TTFT and ITL
     percentiles, preemptions, prefix-cache hits, from the service's /metrics.

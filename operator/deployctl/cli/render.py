@@ -60,7 +60,7 @@ _ForceOption = Annotated[
     bool, typer.Option("--force", help="Write over files that deployctl did not render.")
 ]
 _OutputOption = Annotated[  # -o is the folder here
-    Output, typer.Option("--output", help="text, or json for a documented document.")
+    Output, typer.Option("--output", help="text, or json in a documented format.")
 ]
 
 

@@ -21,7 +21,7 @@ def command(
     target: TargetOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Say what runs and whether it answers; without a name, for every service on every target.
+    """Show what runs and whether it answers; without a name, for every service on every target.
 
     Each running engine is asked for a completion of one token: a health check can be green while
     the engine hangs. Exit code 4 when a service that should serve does not.

@@ -25,8 +25,8 @@ _VerifyOption = Annotated[
     bool,
     typer.Option(
         "--verify",
-        help="Keep the new revision only if it holds --slo under load; else the old one comes "
-        "back, and the exit code is 5.",
+        help="Keep the new revision only if it meets --slo under load; otherwise the old one is "
+        "restored, and the exit code is 5.",
         rich_help_panel="Verification",
     ),
 ]
@@ -51,8 +51,8 @@ def command(
     Ctrl-C, it is stopped and the one that ran before runs again. With several documents in a
     file (-f), each is brought up in turn, and the first that fails ends the command.
 
-    With --verify the new revision is load-tested, and kept only if it holds --slo: otherwise
-    the one that ran before is back, or was never touched, and the exit code is 5.
+    With --verify the new revision is load-tested, and kept only if it meets --slo: otherwise
+    the previous one is restored, or was never touched, and the exit code is 5.
 
     [bold]Examples[/bold]
 
@@ -105,7 +105,7 @@ def request_for(
     """
     if not verify:
         for flag in asked.flags():
-            raise InputError(f"{flag} says how to verify", where=flag, hint="add --verify")
+            raise InputError(f"{flag} goes with --verify", where=flag, hint="add --verify")
         return None
     if asked.out is None or not several:
         return asked

@@ -156,7 +156,7 @@ def _refuse_strangers(folder: Path) -> None:
         return  # writing there will fail, and say why
     if taken:
         raise InputError(
-            "the folder holds something else, and nothing is overwritten",
+            "the folder holds something else, which is not overwritten",
             where=str(folder),
             hint="name another folder with --out, or remove this one",
         )

@@ -28,7 +28,7 @@ from deployctl.hardware.nvidia import (
 )
 
 TIMEOUT_S = 12.0  # without persistence mode, eight cards take some seconds to wake
-_CPU_HINT = "--gpu cpu serves without a GPU; --gpu l4 (or another) plans for a card not in here"
+_CPU_HINT = "--gpu cpu serves without a GPU; --gpu l4 (or another) plans for a GPU that is not here"
 
 
 def ask_gpus(run: Run = run, *, thorough: bool = True) -> Gpus:
@@ -91,7 +91,7 @@ def _profile_of(cards: Sequence[Card], where: str) -> GpuProfile:
         raise ProfileError(
             "no card is visible", where=where, hint=f"check CUDA_VISIBLE_DEVICES; {_CPU_HINT}"
         )
-    names = sorted({card.name or "a card without a name" for card in cards})
+    names = sorted({card.name or "an unnamed card" for card in cards})
     if len(names) > 1:
         raise ProfileError(
             f"there are cards of several kinds: {', '.join(names)}",

@@ -69,7 +69,7 @@ def _lost(gpus: Gpus) -> Iterator[Check]:
 
 def _cards(gpus: Gpus, question: Question) -> Check:
     it = Topic("gpus", "GPUs")
-    names = [c.name or "a card without a name" for c in gpus.cards]
+    names = [c.name or "an unnamed card" for c in gpus.cards]
     kinds = [f"{names.count(n)} × {n}" for n in dict.fromkeys(names)]
     text = ", ".join(kinds)
     if len(names) < question.gpus:
@@ -128,7 +128,7 @@ def _taken(gpus: Gpus, question: Question) -> Check:
         if c.memory_free_mib is not None and c.usable_mib
     ]
     if not free:
-        return it.warn("the driver does not say", "stop what else uses the GPU")
+        return it.warn("the driver does not report it", "stop what else uses the GPU")
     busy = [(c, share) for c, share in free if share < UTILIZATION]
     if not busy:
         least = min(c.memory_free_mib or 0 for c, _ in free) / 1024
@@ -174,7 +174,7 @@ def _persistence(gpus: Gpus) -> Iterator[Check]:
 def _peers(gpus: Gpus, profile: GpuProfile | None, question: Question) -> Check:
     it = Topic("peer-to-peer", "Peer-to-peer")
     if not gpus.peers:
-        return it.warn("the driver does not say", "nvidia-smi topo -p2p r")
+        return it.warn("the driver does not report it", "nvidia-smi topo -p2p r")
     refused = sorted({cell for cell in gpus.peers.values() if cell != "OK"})
     expected = bool(profile and profile.interconnect and profile.interconnect.peer_to_peer)
     if not refused:

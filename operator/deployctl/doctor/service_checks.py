@@ -27,7 +27,7 @@ def docker_checks(facts: HostFacts, question: Question) -> Iterator[Check]:
         yield Topic("docker-host", "Docker host").warn(
             f"DOCKER_HOST is {docker.host}: what is said here of GPU, disk and port is about "
             "this machine",
-            "run deployctl doctor over there too",
+            "run deployctl doctor on that host too",
         )
     elif not question.cpu:
         yield _toolkit(facts, question)

@@ -41,7 +41,7 @@ _LOST = re.compile(r"device handle for GPU\s?([0-9a-fA-F:.]+): (.+?)\.?$", re.MU
 
 @dataclass(frozen=True)
 class Card:
-    """One GPU. Memory in MiB; None where the driver does not say."""
+    """One GPU. Memory in MiB; None where the driver does not report it."""
 
     name: str | None = None
     index: int | None = None

@@ -67,7 +67,7 @@ def _endpoint() -> str:
         good = False
     if not good or " " in endpoint:
         raise SpecError(
-            "this is no address of a Hub",
+            "this is not the address of a Hub",
             where=f"HF_ENDPOINT: {ascii(endpoint)[:100]}",
             hint="write for example https://huggingface.co",
         )

@@ -102,7 +102,7 @@ def _tensors(checkpoint: Checkpoint) -> tuple[TensorInfo, ...] | None:
             raise ModelError(
                 f"tensor {ascii(min(absent))[:100]} is not in the shard that the index names",
                 where=checkpoint.place(name),
-                hint="index and shards are of different checkpoints; download both again",
+                hint="index and shards belong to different checkpoints; download both again",
             )
         listed += tensors
         if len(listed) > MAX_TENSORS:
@@ -159,7 +159,7 @@ def _no_config(checkpoint: Checkpoint) -> ModelError:
     }
     hint = next((text for name, text in hints.items() if name in checkpoint.files), None)
     return ModelError(
-        "there is no config.json: this is no checkpoint",
+        "there is no config.json: this is not a checkpoint",
         where=checkpoint.source,
         hint=hint or "give the folder that holds config.json and the weights",
     )

@@ -132,7 +132,7 @@ def _size(entry: "os.DirEntry[str]") -> int | None:
 def _unreadable(error: OSError, where: str) -> ModelError:
     if isinstance(error, FileNotFoundError):
         if Path(where).is_symlink():
-            return ModelError("the link points nowhere", where=where, hint="download it again")
+            return ModelError("the link is broken", where=where, hint="download it again")
         return ModelError(
             "there is no such folder",
             where=where,

@@ -87,7 +87,7 @@ def parse_header(header: bytes, file_size: int | None, where: str) -> tuple[Tens
 def _row(name: str, entry: Any, where: str) -> tuple[int, int, TensorInfo]:
     shown = _name(name)
     if not isinstance(entry, dict):
-        raise _broken(f"its header says nothing usable of tensor {shown}", where)
+        raise _broken(f"its header has no usable entry for tensor {shown}", where)
     dtype, shape, offsets = entry.get("dtype"), entry.get("shape"), entry.get("data_offsets")
     if not isinstance(dtype, str) or not _DTYPE.fullmatch(dtype):
         raise _broken(f"tensor {shown} has no dtype", where)
@@ -125,8 +125,8 @@ def shards(index: dict[str, Any], where: str) -> dict[str, list[str]]:
         plain = isinstance(shard, str) and shard.isprintable() and 0 < len(shard) <= 255
         if not plain or "/" in shard or shard.startswith(".") or "\\" in shard:
             raise ModelError(
-                f"tensor {_name(tensor)} is said to be in {ascii(shard)[:80]}, which is no file "
-                "of this checkpoint",
+                f"tensor {_name(tensor)} is listed in {ascii(shard)[:80]}, which is not a file of "
+                "this checkpoint",
                 where=where,
                 hint="download the index again",
             )
@@ -159,7 +159,7 @@ def gguf_metadata(read: Callable[[int, int], bytes], where: str) -> dict[str, An
         raise _broken("this is not a GGUF file", where)
     version = cursor.number("<I")
     if version not in (2, 3):
-        raise _broken(f"GGUF version {version} is not known here", where)
+        raise _broken(f"GGUF version {version} is not supported", where)
     tensors, pairs = cursor.number("<Q"), cursor.number("<Q")
     if pairs > MAX_PAIRS:
         raise _broken(f"its header claims {pairs} metadata entries", where)
@@ -181,7 +181,7 @@ class _Cursor:
         if self._at + count > len(self._buffer):
             self._base += self._at
             if self._base + count > MAX_GGUF:
-                raise _broken("its metadata is absurdly large", self._where)
+                raise _broken("its metadata is too large", self._where)
             self._buffer, self._at = self._read(self._base, max(count, _CHUNK)), 0
             if len(self._buffer) < count:
                 raise _broken("the file is cut short: it ends inside its metadata", self._where)

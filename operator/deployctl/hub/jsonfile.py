@@ -46,7 +46,7 @@ def parse_object(data: bytes, where: str) -> dict[str, Any]:
     except RecursionError as error:
         raise _too_deep(where) from error
     except ValueError as error:  # an integer of thousands of digits
-        raise ModelError("a number in the file is absurdly long", where=where) from error
+        raise ModelError("a number in the file is too long", where=where) from error
     if not isinstance(value, dict):
         raise ModelError(
             f"{_kind(value)} where an object was expected",
@@ -69,7 +69,7 @@ def lfs_pointer(where: str) -> ModelError:
 def too_large(where: str, limit: int) -> ModelError:
     """The error for a document that is larger than any published one."""
     return ModelError(
-        f"the file is larger than {size(limit)}", where=where, hint="this is not the file it claims"
+        f"the file is larger than {size(limit)}", where=where, hint="not the file it claims to be"
     )
 
 
@@ -101,7 +101,7 @@ def _too_deep(where: str) -> ModelError:
     return ModelError(
         "the file is nested too deeply",
         where=where,
-        hint="this is no file of a checkpoint; download it again",
+        hint="this is not a file of a checkpoint; download it again",
     )
 
 

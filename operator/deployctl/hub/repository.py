@@ -125,7 +125,7 @@ class HubClient:
         if isinstance(error, httpx.TimeoutException):
             message = "the Hub did not answer in time"
         elif isinstance(error, httpx.TooManyRedirects):
-            message = "the Hub redirects without end"
+            message = "the Hub redirects endlessly"
         elif "certificate" in str(error).lower():
             message = "the Hub's certificate is not trusted"
         else:

@@ -64,7 +64,7 @@ def check_revision(revision: str | None) -> str | None:
     bad = len(revision) > 255 or ".." in revision or "//" in revision
     if bad or not _REVISION.fullmatch(revision):
         raise ModelError(
-            "this is no branch, tag or commit",
+            "this is not a branch, tag or commit",
             where=f"revision: {_shown(revision)}",
             hint="give a name such as main or v1.0, or a commit's 40 hex digits",
         )

@@ -88,7 +88,7 @@ def _died(setup: Setup, samples: Sequence[Sample], reports: Sequence[WorkerRepor
         last[sample.worker] = max(last.get(sample.worker, 0.0), ended)
     living = {report.worker for report in reports}
     dead = [
-        f"{worker} (last heard of at {at:.1f} s)"
+        f"{worker} (last report at {at:.1f} s)"
         for worker, at in sorted(last.items())
         if worker not in living
     ]
@@ -127,8 +127,8 @@ def verdicts(setup: Setup, latency: Latency, client: Client) -> Iterator[Verdict
             "bad",
             "worker_died",
             f"{len(client.died)} of {setup.workers} load processes were killed, or crashed: "
-            f"{'; '.join(client.died)}. What they had not handed over is missing, and so is "
-            "their load from then on.",
+            f"{'; '.join(client.died)}. The samples that they had not handed over are missing, "
+            "and so is their load from then on.",
         )
     elif client.died:
         yield Verdict(
@@ -142,7 +142,7 @@ def verdicts(setup: Setup, latency: Latency, client: Client) -> Iterator[Verdict
             "bad",
             "client_exhausted",
             f"For {client.exhausted:,} requests the client's machine had no open file (ulimit "
-            "-n) or no port left: they are told as refused, and the server never saw them. "
+            "-n) or no port left: they are counted as refused, and the server never saw them. "
             "Ask for less at once, or from several machines.",
         )
     if client.lost_samples:
@@ -153,8 +153,8 @@ def verdicts(setup: Setup, latency: Latency, client: Client) -> Iterator[Verdict
             "bad",
             "client_bottleneck",
             f"The client was the bottleneck: its process used {client.cpu_mean or 0:.0%} of a "
-            f"core on average, {client.cpu_peak or 0:.0%} at worst. The figures say how fast "
-            f"the client is; {client.workers_needed} processes (--workers) on as many free "
+            f"core on average, {client.cpu_peak or 0:.0%} at worst. The figures are the client's "
+            f"own; {client.workers_needed} processes (--workers) on as many free "
             f"cores would do, or {less}, or shorter answers.",
         )
     elif client.lag_p99_s is not None and client.lag_p99_s > LAG_LIMIT_S:

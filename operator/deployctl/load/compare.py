@@ -119,8 +119,8 @@ def _notes(a: Side, b: Side) -> list[str]:
         notes.append(other)
     if len(a.runs) == len(b.runs) == 1:
         notes.append(
-            "one run a side: how much runs of the same thing differ from each other is in no "
-            "interval here; give several a side (A1,A2,A3 B1,B2,B3) to have it in"
+            "one run a side: the intervals do not include how much repeated runs differ; give "
+            "several a side (A1,A2,A3 B1,B2,B3)"
         )
     for side in (a, b):
         notes += _verdicts(side, "warning")

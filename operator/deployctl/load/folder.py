@@ -139,7 +139,7 @@ def read(folder: Path) -> SavedRun:
         and len(window) == 2
         and all(isinstance(bound, int | float) for bound in window)
     ):
-        raise InputError("it is no summary of a load test", where=str(folder / SUMMARY), hint=_HINT)
+        raise InputError("it is not a load test's summary", where=str(folder / SUMMARY), hint=_HINT)
     return SavedRun(str(folder), summary, _samples(folder / REQUESTS))
 
 
@@ -150,7 +150,7 @@ def _samples(path: Path) -> list[Sample]:
             samples.append(Sample.from_dict(json.loads(line)))
         except (ValueError, TypeError, AttributeError) as error:
             raise InputError(
-                f"it is no sample of a load test: {error}", where=f"{path}:{number}", hint=_HINT
+                f"it is not a sample of a load test: {error}", where=f"{path}:{number}", hint=_HINT
             ) from error
     return samples
 

@@ -29,13 +29,13 @@ def judge(result: LoadResult) -> Gate:
 
     It may not where an objective was missed, or lies beyond its limit though that is not
     certain; nor, whatever its figures, where the client was the bottleneck, samples are
-    missing, nothing was measured, or the run was broken off.
+    missing, nothing was measured, or the run did not finish.
     """
     reasons = [f"{v.code}: {v.text}" for v in result.verdicts if v.level == "bad"]
     if result.client.bottleneck and not any("client_bottleneck" in r for r in reasons):
         reasons.append("client_bottleneck: the client was the bottleneck")
     if result.interrupted:
-        reasons.append("interrupted: the run was broken off")
+        reasons.append("interrupted: the run did not finish")
     if not result.requests.ok and not reasons:
         reasons.append("no_success: no request succeeded")
     if result.slo is not None:
@@ -156,7 +156,7 @@ def _why_unresolved(term: Term, groups: list[list[float]], count: int) -> str:
     needed = intervals.needed(term.share)
     size = intervals.effective_values(groups, term.share)
     if size >= needed:
-        return "the interval holds the limit: measure longer"
+        return "the interval includes the limit: measure longer"
     if count == size:
         return f"{count:,} values bound no p{term.share * 100:g}: it takes {needed:,}"
     return (
@@ -192,12 +192,12 @@ def _error_rate(term: Term, measured: Sequence[Sample]) -> Objective:
     elif not ended:
         note = "nothing was measured"
     elif not term.limit:
-        note = "no number of requests shows that none would ever fail"
+        note = "a limit of 0 can never be shown to be met"
     elif not failed:
         least = intervals.needed(1 - term.limit)
         note = f"no failure seen, but {least:,} requests without one are needed to show it"
     else:
-        note = "the interval holds the limit: measure longer"
+        note = "the interval includes the limit: measure longer"
     return Objective(
         name=term.name,
         limit=term.limit,

@@ -131,7 +131,7 @@ def decide(result: LoadResult, samples: Sequence[Sample]) -> tuple[Held, str]:
         if verdict.code in _CLIENT and verdict.level != "note":
             return "client", verdict.text
     if result.client.dropped:
-        return "no", f"{result.client.dropped} requests were due while too many were under way"
+        return "no", f"{result.client.dropped} requests were due while too many were in flight"
     missed = [o for o in result.slo.objectives if o.verdict == "missed"]
     if missed:
         return "no", "; ".join(tell(objective) for objective in missed)
@@ -187,10 +187,10 @@ def answer(
     last = points[-1] if points else None
     sentences = {
         "found": f"{most} and not at {breaks or 0:g}.",
-        "unresolved": f"Unresolved: {most or 'it held nowhere for certain'}"
+        "unresolved": f"Unresolved: {most or 'no load clearly met the SLO'}"
         + (f", not at {breaks:g}" if breaks is not None else "")
         + (
-            f"; at {last.value:g} the measurements do not decide ({last.why}). "
+            f"; at {last.value:g} the measurements are inconclusive ({last.why}). "
             "Measure longer (--duration)."
             if last
             else "."
@@ -200,7 +200,7 @@ def answer(
         "not_reached": f"{most}, the highest load tried: the limit is beyond it.",
         "client_limited": f"{most or 'No load held'}; beyond, the client was the limit, not the "
         f"service ({last.why if last else ''})",
-        "interrupted": f"Interrupted. {most or 'Nothing had held'} so far.",
+        "interrupted": f"Interrupted. {most or 'No load had met the SLO'} so far.",
     }
     return Limit(
         slo=slo,

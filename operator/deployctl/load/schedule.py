@@ -89,7 +89,7 @@ def verdicts(setup: Setup, latency: Latency, client: Client) -> Iterator[Verdict
         why = "the client did not keep up: more load processes (--workers), or a lower rate"
         if client.died:
             told = f"{client.sent:,} of {client.due:,} requests that were due are known to be sent"
-            why = "what killed load processes had still to send was not taken over by others"
+            why = "no other process took over what the killed load processes had still to send"
         yield Verdict(
             "bad", "rate_missed", f"The load was less than {asked} asked for: {told}; {why}."
         )
@@ -100,6 +100,6 @@ def verdicts(setup: Setup, latency: Latency, client: Client) -> Iterator[Verdict
         yield Verdict(
             "warning" if serious else "note",
             "sent_late",
-            f"Requests were sent up to {late * 1000:.0f} ms after they were due (p99, by the "
-            "client's fault); latencies count from when they were due.",
+            f"Requests were sent up to {late * 1000:.0f} ms after they were due (p99, because of "
+            "the client); latencies count from when they were due.",
         )

@@ -62,14 +62,14 @@ def _term(name: str, limit: str, where: str) -> Term:
     match = _TERM.fullmatch(name)
     if match is None:
         raise InputError(
-            f"there is no objective {name!r}",
+            f"unknown objective {name!r}",
             where=where,
             hint="there are ttft_pNN, itl_pNN, tpot_pNN, e2e_pNN (NN: 50, 95, 99.9, …) "
             "and error_rate",
         )
     share = float(match[2]) / 100
     if not 0 < share < 1:
-        raise InputError(f"p{match[2]} is no percentile", where=where)
+        raise InputError(f"p{match[2]} is not a percentile", where=where)
     if re.fullmatch(r"[\d.]+", limit):
         raise InputError(f"{limit} has no unit", where=where, hint=f"write {limit}ms or {limit}s")
     try:
@@ -85,10 +85,10 @@ def _term(name: str, limit: str, where: str) -> Term:
 def _share(text: str, where: str) -> float:
     number, scale = (text[:-1], 0.01) if text.endswith("%") else (text, 1.0)
     if not re.fullmatch(r"\d+(\.\d+)?|\.\d+", number.strip()):
-        raise InputError(f"{text!r} is no share", where=where, hint="write 0.1% or 0.001")
+        raise InputError(f"{text!r} is not a share", where=where, hint="write 0.1% or 0.001")
     share = float(number) * scale
     if share > 1:
-        raise InputError(f"{text} is more than all", where=where, hint="write 1% or 0.01")
+        raise InputError(f"{text} is more than 100%", where=where, hint="write 1% or 0.01")
     return share
 
 

@@ -40,7 +40,7 @@ def unwritten(reason: str, until_s: float) -> Verdict:
 def _about_requests(setup: Setup, requests: Requests, interrupted: bool) -> Iterator[Verdict]:
     if interrupted:
         yield Verdict(
-            "warning", "interrupted", "The run was interrupted; this is what it had so far."
+            "warning", "interrupted", "The run was interrupted; these are the results until then."
         )
     if not requests.ok:
         yield Verdict(
@@ -75,8 +75,8 @@ def _about_requests(setup: Setup, requests: Requests, interrupted: bool) -> Iter
         yield Verdict(
             "warning",
             "many_incomplete",
-            f"{requests.incomplete} of {requests.total} requests were still under way at the "
-            f"end: {why}, and the slow ones are missing.",
+            f"{requests.incomplete} of {requests.total} requests were still in flight at the end: "
+            f"{why}, and the slow requests are missing.",
         )
 
 
@@ -87,7 +87,7 @@ def _about_tokens(setup: Setup, tokens: Tokens) -> Iterator[Verdict]:
         yield Verdict(
             "warning",
             "no_usage",
-            "The server did not tell every answer's usage: tokens are partly counted as "
+            "The server did not report the usage of every answer: tokens are partly counted as "
             "chunks, which is too few where a chunk holds several.",
         )
     elif tokens.per_chunk is not None and tokens.per_chunk > 1.05:
@@ -120,7 +120,7 @@ def _about_server(requests: Requests, server: Server | None, client: Client) -> 
         yield Verdict(
             "warning",
             "server_restarted",
-            "The engine began anew during the run: its own figures are of a part of it.",
+            "The engine restarted during the run: its own figures cover only part of it.",
         )
     if not server.to_the_end:
         yield Verdict(
@@ -151,7 +151,7 @@ def _about_server(requests: Requests, server: Server | None, client: Client) -> 
         elif server.restarted:
             why = "its counters were reset"
         else:
-            why = "its /metrics counts a part only, as where several servers share an address"
+            why = "its /metrics covers one of several servers behind the address"
         yield Verdict(
             "warning",
             "server_differs",
@@ -162,5 +162,5 @@ def _about_server(requests: Requests, server: Server | None, client: Client) -> 
             "warning",
             "prefix_cache",
             f"{server.prefix_cache_hit_rate:.0%} of the prompts' tokens came from the prefix "
-            "cache: TTFT is better than it is for new prompts. Leave --seed out.",
+            "cache: TTFT is lower than for new prompts. Leave out --seed.",
         )

@@ -23,7 +23,7 @@ class Figures(NamedTuple):
 
     basis: Literal["since_start", "interval"]  # what counts and rates are over
     seconds: float | None
-    restarted: bool  # the engine began anew within the interval
+    restarted: bool  # the engine restarted within the interval
     running: int | None
     waiting: int | None
     kv_cache_usage: float | None  # share of 1

@@ -171,7 +171,7 @@ def _dtype(top: Fields, text: Fields, tensors: tuple[TensorInfo, ...] | None) ->
             plain = said.removeprefix("torch.").lower()
             plain = _SHORT.get(plain, plain)
             if plain not in _DTYPES and not plain.startswith("float8"):
-                raise top.wrong("torch_dtype", f"{said!a} is no dtype of weights")
+                raise top.wrong("torch_dtype", f"{said!a} is not a weight dtype")
             return plain
     stored = {t.dtype for t in tensors or ()}
     if "F32" in stored or {"F16", "BF16"} <= stored:

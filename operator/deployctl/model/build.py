@@ -67,7 +67,7 @@ def _architecture(documents: Documents, kind: Format) -> Architecture | None:
         raise ModelError(
             "names neither model_type nor architectures",
             where="config.json",
-            hint="this is no checkpoint's config.json; download it again",
+            hint="this is not a checkpoint's config.json; download it again",
         )
     if not describes_a_language_model(config):
         return None

@@ -54,7 +54,7 @@ def lengths(text: Fields, model_type: str, default: int | None) -> tuple[int, in
                 factor = rope.number("factor") or factor
         longest = int(longest * factor)
     if longest > LARGEST:
-        raise text.wrong("max_position_embeddings", "the context length is absurd")
+        raise text.wrong("max_position_embeddings", "the context length is not plausible")
     usual = longest
     if any(_kind(rope) in ("su", "longrope") for rope in kinds):
         # Short prompts suffer beyond the original length, so the engine stays there by default.

@@ -94,7 +94,7 @@ class Fields:
         """A whole number, or None where it is missing or null.
 
         Raises:
-            ModelError: it is there, and is no whole number from `least` to `most`.
+            ModelError: it is there, and is not a whole number from `least` to `most`.
         """
         if self.first(names) is None:
             return None

@@ -9,7 +9,7 @@ from deployctl.model.facts import ModelFacts, Quantization
 SERVERS = {
     "gguf": "llama.cpp or Ollama",
     "onnx": "ONNX Runtime or Triton",
-    "unknown": "no engine known here",
+    "unknown": "no known engine",
 }
 
 # The only files in which vLLM looks for the method by itself.
@@ -27,7 +27,7 @@ class Remark(NamedTuple):
 
 UNDECLARED = Remark(
     "quantization_undeclared",
-    "the weights are packed, but neither config.json nor a quantizer's file says how",
+    "the weights are packed, but neither config.json nor a quantizer's file describes how",
     "take the publisher's quantization_config or quantize_config.json",
     blocks=True,
 )
@@ -53,7 +53,7 @@ def describe(quantization: Quantization | None) -> str:
     if quantization.zero_point:
         parts.append("zero points")
     known = tables.METHODS.get(quantization.method, {})
-    return f"{', '.join(parts)}: {known.get('meaning', 'a method that is not known here')}"
+    return f"{', '.join(parts)}: {known.get('meaning', 'an unknown method')}"
 
 
 def remarks(facts: ModelFacts) -> list[Remark]:
@@ -72,7 +72,7 @@ def _formats(facts: ModelFacts) -> Iterator[Remark]:
         fix = "take a checkpoint in safetensors, AWQ or GPTQ for instance"
         what = f"vLLM does not serve {facts.format.upper()}; {SERVERS[facts.format]} does"
         if facts.format == "unknown":
-            what = "there are no weights in a format known here"
+            what = "there are no weights in a known format"
         yield Remark("format", what, fix, blocks=True)
     elif facts.architecture is None:
         yield Remark(

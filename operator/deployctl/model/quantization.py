@@ -92,7 +92,7 @@ def _method(settings: Fields) -> str | None:
         return "awq"
     if settings.has("desc_act", "sym", "damp_percent") or settings.has("bits"):
         return "gptq"
-    raise settings.wrong("quant_method", "is missing, and nothing else tells the method")
+    raise settings.wrong("quant_method", "is missing, and nothing else names the method")
 
 
 def _modelopt(settings: Fields) -> str | None:

@@ -81,20 +81,20 @@ def _engine(settings: EngineSettings) -> Iterator[Reason]:
         if settings.rest.get(name) not in (None, False, 1):
             yield Reason(
                 "memory_not_counted",
-                f"what {name} takes or changes is not in this plan's memory",
+                f"the memory that {name} takes or changes is not in this plan",
                 "leave room with a lower --gpu-memory-utilization, and read the first log",
             )
     if not at_least(version, OLDEST):
         yield Reason(
             "engine_version_old",
-            f"vLLM {version} is older than what planning describes ({OLDEST}); the "
+            f"vLLM {version} is older than what the planner models ({OLDEST}); the "
             "figures are rough",
             "use a newer --engine-version",
         )
     elif not flags.known(version):
         yield Reason(
             "flags_unchecked",
-            f"the flags of vLLM {version} are not known here, so engine arguments were not checked",
+            f"the flags of vLLM {version} are unknown, so engine arguments were not checked",
             f"use --engine-version {flags.versions()[-1]}, or check them by hand",
         )
 
@@ -114,7 +114,7 @@ def _facts(facts: ModelFacts, shape: Shape) -> Iterator[Reason]:
     if {"mamba", "conv"} & set(shape.kinds):
         yield Reason(
             "hybrid_estimate",
-            "layers that keep a state instead of a cache are counted roughly",
+            "layers that keep a state instead of a cache are estimated roughly",
             "trust the first start's log over this plan's KV cache",
         )
     if shape.vision is not None:
@@ -244,10 +244,10 @@ def _parallel(spec: ServiceSpec, memory: Memory) -> str:
         return "One GPU was given, so nothing is split."
     users = f" for {spec.users} users" if spec.users else ""
     if not memory.fits:
-        return f"No split over {spec.gpus} GPUs fits; the one that comes closest is shown."
+        return f"No split over {spec.gpus} GPUs fits; the closest is shown."
     if sharding.pipeline > 1:
         return (
-            f"Tensor parallelism over {sharding.tensor} does not suffice{users}; "
+            f"Tensor parallelism over {sharding.tensor} is not enough{users}; "
             f"{sharding.pipeline} pipeline stages do."
         )
     return f"Tensor parallelism over {sharding.tensor} is the least that fits{users}."

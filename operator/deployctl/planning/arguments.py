@@ -89,7 +89,7 @@ def _gib(settings: EngineSettings) -> float:
 
 
 def _by_bytes(settings: EngineSettings) -> bool:
-    """Whether the CPU's cache is no whole number of GiB.
+    """Whether the CPU's cache is not a whole number of GiB.
 
     VLLM_CPU_KVCACHE_SPACE is read with int() (vllm/platforms/cpu.py), so a fraction needs the
     flag that counts bytes.

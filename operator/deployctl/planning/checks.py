@@ -48,7 +48,7 @@ def checkpoint(spec: ServiceSpec, facts: ModelFacts) -> Iterator[Reason]:
     if facts.remote_code and not spec.trust_remote_code:
         yield Reason(
             "remote_code",
-            "the checkpoint can only be read by Python code that it brings itself",
+            "the checkpoint can only be read by its own Python code",
             "read that code, then add --trust-remote-code; or take a native checkpoint",
         )
 

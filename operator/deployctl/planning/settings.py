@@ -114,7 +114,7 @@ def fold(spec: ServiceSpec) -> tuple[ServiceSpec, list[Reason]]:
                 Reason(
                     "flag_conflict",
                     f"{plain} is {current} and, as an engine argument, {value}",
-                    "say it once",
+                    "set it once",
                 )
             )
             continue

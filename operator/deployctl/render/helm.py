@@ -25,7 +25,7 @@ from deployctl.spec.load import complaint
 
 CHART_FOLDER = "chart"
 
-# Said even where it is the chart's own: a newer chart must not change what runs.
+# Written even if it is the chart's default: a newer chart must not change what runs.
 _SAID = {"engine.version", "engine.image", "engine.args", "model.id", "gpu.count"}
 # Host memory, GiB: a worker's own (Python, CUDA context, pinned buffers) and the API server's.
 _WORKER_GIB, _SERVER_GIB = 4.0, 6.0
@@ -119,7 +119,7 @@ def _refuse_impossible_pod(plan: ServingPlan, profile: GpuProfile) -> None:
         )
     if CARDS_VARIABLE in plan.engine.env:
         raise InputError(
-            f"{CARDS_VARIABLE} names cards of one host, and Kubernetes gives out its own",
+            f"{CARDS_VARIABLE} names GPUs of one host, and Kubernetes assigns its own",
             where=f"env/{CARDS_VARIABLE}",
             hint="leave it out; scheduling.nodeSelector chooses nodes",
         )

@@ -78,7 +78,7 @@ def _needs_of_compose(plan: ServingPlan) -> list[str]:
             "links that lead out of the folder."
         )
     else:
-        lines.append("The way to the Hub, for the first start; the volume `hub` keeps the model.")
+        lines.append("Access to the Hub, for the first start; the volume `hub` keeps the model.")
     return lines
 
 

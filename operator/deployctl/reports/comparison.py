@@ -81,7 +81,7 @@ def _percent(share: float) -> str:
 def conclusion(comparison: Comparison) -> str:
     """The answer in one line."""
     if comparison.spoilt:
-        return f"Nothing is shown: {'; '.join(comparison.spoilt)}"
+        return f"The comparison proves nothing: {'; '.join(comparison.spoilt)}"
     allowed = f"{comparison.threshold * 100:g}%"
     if comparison.regressions:
         return f"Worse by more than {allowed}: {', '.join(comparison.regressions)}"

@@ -54,11 +54,11 @@ def run(
             raise
         except KeyboardInterrupt as error:
             raise InterruptedByUserError(
-                f"interrupted; the candidate of {owner} is stopped",
+                f"interrupted; the canary of {owner} is stopped",
                 hint=f"{owner} was not touched",
             ) from error
         finally:
-            with shielded(lambda: tell(Event("warning", "cleaning up first; a moment"))):
+            with shielded(lambda: tell(Event("warning", "cleaning up first"))):
                 tell(Event("note", f"stopping {release.service}"))
                 driver.stop(release, tell)
                 _forget(driver, store, ref, tell)
@@ -103,7 +103,7 @@ def _refuse_foreign(store: Store, ref: ServiceRef, owner: str) -> None:
     if all(release.candidate_of == owner for release in store.releases(ref)):
         return
     raise InputError(
-        f"there is a service {ref.service!r}, the name that a candidate of {owner} would have",
+        f"there is a service {ref.service!r}, the name that a canary of {owner} would have",
         where=str(store.folder(ref)),
         hint="use --beside no, or give one of the two another name",
     )

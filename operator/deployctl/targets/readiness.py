@@ -112,7 +112,7 @@ def wait_until_answers(
         if gave_up is None and any(map(log.given_up, lines)):
             gave_up = tools.clock()
         if gave_up is not None and tools.clock() - gave_up > GIVEN_UP_S:
-            raise failed(driver, release, "the engine gave up, and hangs")
+            raise failed(driver, release, "the engine gave up and hangs")
         left = budget - (tools.clock() - begun)
         answer = tools.ask(driver.endpoint(release), max(1.0, min(ASK_TIMEOUT_S, left)))
         if answer.ok:
@@ -134,7 +134,7 @@ def _too_slow(
     driver: Driver, release: Release, lines: Sequence[str], budget: float, answer: Reply
 ) -> EngineError:
     reached = [phase.title for phase in map(log.phase, lines) if phase]
-    where = f"the last phase being {reached[-1]}" if reached else "and said nothing of what it does"
+    where = f"the last phase being {reached[-1]}" if reached else "without reporting a phase"
     return EngineError(
         f"the engine did not answer within {duration(budget)}, {where} ({answer.detail})",
         where=_where(driver, release),
@@ -150,7 +150,7 @@ def failed(driver: Driver, release: Release, what: str) -> EngineError:
     cause = log.diagnose(lines)
     tail = log.tail(lines, TAIL_SHOWN)
     if cause is None:
-        hint = "the log has the whole story" if lines else "the engine wrote no log"
+        hint = "see the engine's log" if lines else "the engine wrote no log"
         return EngineError(what, where=_where(driver, release), hint=hint, log_tail=tuple(tail))
     if cause.line and not any(cause.line in line for line in tail):
         tail = [cause.line, "…", *tail]

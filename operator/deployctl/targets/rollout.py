@@ -283,7 +283,7 @@ class Rollout:
         try:
             if previous.spec.needs_api_key and key.stored:
                 keys.place_key(self._key_path, key.stored)
-            self._tell(Event("note", f"bringing revision {number} back"))
+            self._tell(Event("note", f"restoring revision {number}"))
             self._driver.stop(previous, self._tell)  # it may be half-way down
             started = self._tools.clock()
             self._driver.start(previous, self._tell)
@@ -292,7 +292,7 @@ class Rollout:
             wait_until_answers(self._driver, previous, self._tell, self._tools, begun=started)
             self.gaps_s.append(self._tools.clock() - begun)
         except DeployctlError as problem:
-            return f"and revision {number} could not be brought back: {problem.message}"
+            return f"and revision {number} could not be restored: {problem.message}"
         return f"revision {number} serves again"
 
     def _mark(self, release: Release, status: str, message: str) -> Release:
@@ -310,7 +310,7 @@ class Rollout:
             self._tell(Event("warning", f"{problem.message} ({problem.where})"))
 
     def _say_wait(self) -> None:
-        self._tell(Event("warning", "cleaning up first; a moment"))
+        self._tell(Event("warning", "cleaning up first"))
 
     # The API key.
 

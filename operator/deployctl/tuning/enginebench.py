@@ -234,7 +234,7 @@ class EngineBench:
         if state.condition != "running":
             return f"the engine died under load ({state.detail or state.condition})"
         if result is not None and result.server is not None and result.server.restarted:
-            return "the engine died under load, and began anew"
+            return "the engine died under load and restarted"
         if result is None or result.requests.failed:
             answer = self._tools.ask(self._driver.endpoint(release), PROOF_S)
             if not answer.ok:

@@ -89,7 +89,7 @@ def overlay(
         own = plain(name)
         if own in ServiceSpec.model_fields and own not in FIELDS:
             raise InputError(
-                f"{own} is not for a recommendation to set",
+                f"{own} cannot be set by a recommendation",
                 where=f"{where}: settings/{name}",
                 hint="put it into the spec",
             )

@@ -217,7 +217,7 @@ def load(path: Path) -> Recommendation:
         raise InputError("it holds several documents", where=str(path), hint=_HINT)
     found = documents[0].get("version")
     if found != RECOMMENDATION_VERSION:
-        told = "it is no recommendation" if found is None else f"version {found!r} is not known"
+        told = "it is not a recommendation" if found is None else f"version {found!r} is not known"
         raise InputError(told, where=f"{path}: version", hint=_HINT)
     try:
         return Recommendation.model_validate(documents[0])

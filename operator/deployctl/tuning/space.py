@@ -47,7 +47,7 @@ def read(file: Path, version: str) -> dict[str, tuple[Value, ...] | None]:
     """
     documents = read_documents(file)
     if len(documents) > 1:
-        raise SpecError("a space is one document", where=str(file), hint=_WRITE)
+        raise SpecError("a space file holds one document", where=str(file), hint=_WRITE)
     found: dict[str, tuple[Value, ...] | None] = {}
     for given, values in documents[0].items():
         name, where = plain(given), f"{file}: {given}"
@@ -59,7 +59,7 @@ def read(file: Path, version: str) -> dict[str, tuple[Value, ...] | None]:
             continue
         if not isinstance(values, list) or not values:
             hint = f"{_WRITE}, or {name}: auto" if name in BY_ITSELF else _WRITE
-            raise SpecError(f"{values!r} is no list of values", where=where, hint=hint)
+            raise SpecError(f"{values!r} is not a list of values", where=where, hint=hint)
         checked = [_value(name, v, f"{where}/{i}", version) for i, v in enumerate(values)]
         if len(set(map(repr, checked))) != len(checked):
             raise SpecError("a value is given twice", where=where)
@@ -72,9 +72,9 @@ def _known(name: str, where: str, version: str) -> None:
         return
     if name in ServiceSpec.model_fields:
         raise SpecError(
-            f"{name} is not a setting to tune: it says what is served, or where",
+            f"{name} is not a setting to tune: it defines what is served, or where",
             where=where,
-            hint=f"say it once with --{name.replace('_', '-')}; there are {', '.join(FIELDS)}, "
+            hint=f"set it once with --{name.replace('_', '-')}; there are {', '.join(FIELDS)}, "
             "and the engine's arguments",
         )
     problem = _flag_problem(name, None, version)
@@ -90,7 +90,7 @@ def _flag_problem(name: str, value: Value | None, version: str) -> Reason | None
 
 def _value(name: str, value: Any, where: str, version: str) -> Value:
     if not isinstance(value, bool | int | float | str):
-        raise SpecError(f"{value!r} is no single value", where=where, hint=_WRITE)
+        raise SpecError(f"{value!r} is not a single value", where=where, hint=_WRITE)
     if name in FIELDS:
         switch = name == "enforce_eager"
         if isinstance(value, bool) != switch:

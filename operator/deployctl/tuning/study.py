@@ -169,7 +169,7 @@ def opened(folder: Path) -> Study:
         content = path.read_bytes()
     except FileNotFoundError as error:
         raise NotFoundError(
-            "there is no study", where=str(path), hint="begin one without --resume"
+            "there is no study", where=str(path), hint="start one without --resume"
         ) from error
     except OSError as error:
         raise state_error("read the study", path, error) from error
@@ -177,7 +177,7 @@ def opened(folder: Path) -> Study:
     documents = [_read(line, path, number) for number, line in enumerate(lines, 1)]
     if not documents:
         raise StateError(
-            "the study never began", where=str(path), hint="begin it: leave --resume out"
+            "the study has no header", where=str(path), hint="start it: leave out --resume"
         )
     header = _header(documents[0], path)
     events: list[StudyEvent] = []

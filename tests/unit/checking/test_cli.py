@@ -64,7 +64,7 @@ def test_findings_have_a_code_a_place_a_reason_and_a_fix(check, bad):
     assert done.code == 3
     assert "k8s/chat.yaml" in done.stdout
     assert "error  image-not-pinned  line " in done.stdout
-    assert "the tag latest moves" in done.stdout
+    assert "the tag latest is not fixed" in done.stdout
     assert "fix: name a release" in done.stdout
     assert "1 finding to fix" in done.stderr
 
@@ -170,8 +170,8 @@ SARIF = {
         (["nowhere"], "there is no such file"),
         (["empty"], "no YAML or JSON file"),
         (["k8s", "--ignore", "image-pinned"], "did you mean image-not-pinned?"),
-        (["k8s", "--kubernetes", "latest"], "is no version"),
-        (["k8s", "--engine-version", "new"], "is no version"),
+        (["k8s", "--kubernetes", "latest"], "is not a version"),
+        (["k8s", "--engine-version", "new"], "is not a version"),
         (["bytes.yaml"], "not UTF-8"),
         ([], "Missing argument"),
     ],

@@ -121,7 +121,7 @@ def test_nothing_runs(run):
     ("words", "says"),
     [
         (("--against", "nowhere"), "there is no such folder"),
-        (("--against", "tiny"), "nothing rendered is there"),
+        (("--against", "tiny"), "there is no rendered folder"),
         (("--against", "a", "--against-file", "b"), "one thing at a time"),
         (("--against-file", "nowhere.yaml"), "cannot read the file"),
     ],

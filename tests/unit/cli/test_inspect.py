@@ -187,7 +187,7 @@ def test_three_ways_to_name_the_model(run, checkpoint, monkeypatch, how):
         (["x; rm"], "neither an existing folder nor a Hub id"),
         (["--", "-rf"], "neither an existing folder nor a Hub id"),
         (["a\nb"], "unprintable"),
-        (["org/model", "--revision", "../x"], "no branch, tag or commit"),
+        (["org/model", "--revision", "../x"], "not a branch, tag or commit"),
         (["org/model", "--hf-token-file", "/no/such/file"], "cannot read the Hub token"),
     ],
 )

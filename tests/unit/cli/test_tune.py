@@ -148,7 +148,7 @@ def test_a_dry_run_starts_nothing_and_says_what_it_would(tune, place):
         (["--objective", "goodput"], "goodput counts requests that meet an SLO"),
         (["--objective", "cost"], "--slo ttft_p95"),
         (["--objective", "cost", *SLO], "has no price"),
-        ([*SLO, "--budget", "5s"], "too short for a single trial"),
+        ([*SLO, "--budget", "5s"], "too short for one trial"),
         ([*SLO, "--budget", "soon"], "not a duration"),
         ([*SLO, "--load", "users=1.5"], "write users=8"),
         ([*SLO, "--load", "8"], "write users=8"),
@@ -229,5 +229,5 @@ def test_a_service_that_is_running_is_left_alone(tune, bench, place, make_plan, 
     assert not (place / "studies").exists()
     code, _, err = tune(*SLO, "--name", "other")
     assert code == 0
-    assert "warning: tiny is running here too" in err
+    assert "warning: tiny is also running here" in err
     assert tune(*SLO)[0] == 0

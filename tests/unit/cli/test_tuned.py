@@ -95,7 +95,7 @@ def test_what_the_engine_does_not_have_is_refused_by_the_plan(args, recommendati
 
 def test_it_is_for_one_service_and_one_card(args, recommendation, tmp_path):
     file = recommendation({"max_num_seqs": 64})
-    assert "for one card" in args("--tuned", file, "--compare", "l4,h100", code=2)
+    assert "for one GPU" in args("--tuned", file, "--compare", "l4,h100", code=2)
     fleet = tmp_path / "fleet.yaml"
     fleet.write_text("name: a\nport: 1\n---\nname: b\nport: 2\n")
     assert "for one service, and 2 are given" in args("-f", fleet, "--tuned", file, code=2)

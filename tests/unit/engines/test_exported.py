@@ -19,7 +19,7 @@ def test_what_a_real_engine_exported_is_known():
 @pytest.mark.parametrize(
     ("series", "version", "says", "instead"),
     [
-        ("vllm:gpu_cache_usage_perc", "0.32.0", "went with 0.12.0", "vllm:kv_cache_usage_perc"),
+        ("vllm:gpu_cache_usage_perc", "0.32.0", "removed in 0.12.0", "vllm:kv_cache_usage_perc"),
         ("vllm:gpu_cache_usage_perc", "0.11.0", "hidden", "vllm:kv_cache_usage_perc"),
         ("vllm:kv_cache_usage_perc", "0.9.1", "came with 0.9.2", "vllm:gpu_cache_usage_perc"),
         ("vllm:num_preemptions", "0.32.0", "is a counter", "vllm:num_preemptions_total"),
@@ -27,7 +27,7 @@ def test_what_a_real_engine_exported_is_known():
         (
             "vllm:time_per_output_token_seconds_bucket",
             "0.32.0",
-            "went with 0.15.0",
+            "removed in 0.15.0",
             "vllm:inter_token_latency_seconds_bucket",
         ),
         ("vllm:num_request_waiting", "0.32.0", "exports no", "vllm:num_requests_waiting"),

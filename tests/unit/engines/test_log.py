@@ -76,7 +76,7 @@ def test_lines_worth_showing():
     ("line", "part"),
     [
         ("ValueError: Free memory on device (3.1/22.0 GiB) on startup is less than desired GPU "
-         "memory utilization (0.92, 20.2 GiB).", "something else holds memory"),
+         "memory utilization (0.92, 20.2 GiB).", "another process holds memory"),
         ("ValueError: To serve at least one request with the model's max seq len (131072), 16 GiB",
          "too small for one request"),
         ("api_server.py: error: unrecognized arguments: --num-lookahead", "--num-lookahead"),

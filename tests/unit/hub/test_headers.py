@@ -47,7 +47,7 @@ def test_an_empty_tensor_and_a_dtype_of_the_future() -> None:
     ("table", "says"),
     [
         ([], "not a table"),
-        ({"a": 1}, "nothing usable"),
+        ({"a": 1}, "no usable entry"),
         ({"a": entry(dtype="")}, "no dtype"),
         ({"a": entry(dtype="\x1b[2J")}, "no dtype"),
         ({"a": {"shape": [1], "data_offsets": [0, 1]}}, "no dtype"),

@@ -76,7 +76,7 @@ def test_a_worker_without_a_last_word_is_named():
     )
     assert "2 of 10 requests" in found["rate_missed"].text
     assert "killed" in found["rate_missed"].text
-    assert described.died == ["host-2 (last heard of at 2.0 s)", "one that never reported"]
+    assert described.died == ["host-2 (last report at 2.0 s)", "one that never reported"]
     assert "2 of 3 load processes" in found["worker_died"].text
     found, _ = codes(setup(mode="open", rate=0.1, arrivals="constant"), samples[:1], [])
     assert set(found) == {"client_died"}

@@ -134,7 +134,7 @@ def test_the_answer_in_a_sentence():
     assert "held at 4 requests/s (goodput 3.9/s, 95% interval 3.7 to 4) and not at 4.3" in found
     unresolved = text(SearchResult("unresolved", 4.0, None))
     assert unresolved.startswith("Unresolved")
-    assert "at 8 the measurements do not decide (too few)" in unresolved
+    assert "at 8 the measurements are inconclusive (too few)" in unresolved
     assert "did not hold" in text(SearchResult("never_held", None, 0.1))
     assert "limit is beyond" in text(SearchResult("not_reached", 4.0, None))
     assert "client was the limit" in text(SearchResult("client_limited", 4.0, None))

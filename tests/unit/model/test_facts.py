@@ -232,7 +232,7 @@ def test_a_method_on_its_way_out(facts, llama):
          "awq, 4 bits, groups of 128, zero points: "),
         ({"quant_method": "gptq", "bits": 4, "group_size": -1, "desc_act": True, "sym": False},
          "gptq, 4 bits, one scale a column, act-order, asymmetric: "),
-        ({"quant_method": "hqq"}, "hqq: a method that is not known here"),
+        ({"quant_method": "hqq"}, "hqq: an unknown method"),
     ],
 )  # fmt: skip
 def test_description(facts, llama, settings, text):

@@ -127,7 +127,7 @@ def test_compare_prints_one_table(folder, golden):
 def test_compare_where_nothing_is_enough_exits_3(folder):
     done = run("--model", folder("qwen2-72b"), "--compare", "l4", "--users", 500)
     assert done.returncode == 3
-    assert "none of these cards is enough" in done.stderr
+    assert "none of these GPUs is large enough" in done.stderr
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"num_hidden_layers": -1}', "[" * 100_000])

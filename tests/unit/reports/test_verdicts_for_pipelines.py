@@ -199,7 +199,7 @@ def test_the_gate_ends_with_five():
     with pytest.raises(SloMissedError, match=r"ttft_p95 missed: \S+ ms, limit 100 ms") as caught:
         loadgate.enforce(made(MISSED)[0])
     assert caught.value.exit_code == 5
-    with pytest.raises(InputError, match="no SLO"):
+    with pytest.raises(InputError, match="needs an SLO"):
         loadgate.slo_of(GateRequest(fail_on_breach=True))
 
 

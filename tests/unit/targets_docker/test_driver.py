@@ -207,7 +207,7 @@ def test_secrets_go_into_a_volume_on_another_host(driver, engine, commands, rele
         (
             "permission denied while trying to connect to the Docker daemon socket",
             DockerError,
-            "does not let this user in",
+            "may not use Docker",
             "group docker",
         ),
         (

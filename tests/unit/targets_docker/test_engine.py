@@ -78,5 +78,5 @@ def _ends(pid):
 
 def test_no_permission():
     error = unreachable("PermissionError(13, 'Permission denied')", "unix:///var/run/docker.sock")
-    assert "does not let this user in" in error.message
+    assert "may not use Docker" in error.message
     assert "usermod" in error.hint

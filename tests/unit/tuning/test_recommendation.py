@@ -82,7 +82,7 @@ def test_unknown_figures_have_no_interval():
     ("old", "new", "where", "message"),
     [
         ("version: 1", "version: 2", ": version", "version 2 is not known"),
-        ("version: 1", "vorsion: 1", ": version", "it is no recommendation"),
+        ("version: 1", "vorsion: 1", ": version", "it is not a recommendation"),
         ("seed: 7", "seed: many", ": measured/seed", "should be a valid integer"),
         ("seed: 7", "seed: 7\n  sead: 8", ": measured/sead", "there is no such key"),
         ("  workload: chat\n", "", ": measured/workload", "a value is required"),

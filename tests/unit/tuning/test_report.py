@@ -185,7 +185,7 @@ def test_a_study_that_tried_nothing_else_does_not_speak_of_noise():
     assert "within the noise" in wording.headline(seen)
     alone = tuple(c for c in seen.candidates if c.role == "baseline")
     alone = replace(seen, candidates=alone)
-    assert wording.headline(alone).startswith("Nothing but the service as it is")
+    assert wording.headline(alone).startswith("Only the baseline")
 
 
 @pytest.mark.parametrize("verdict", ["nothing_feasible", "interrupted"])

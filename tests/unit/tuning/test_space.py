@@ -113,9 +113,9 @@ def test_a_setting_that_stays_as_it_is_is_left_out(facts):
         ("max_num_seqs: [8, many]", ": max_num_seqs/1", "integer", ""),
         ("max_num_seqs: [8, 0]", ": max_num_seqs/1", "greater than or equal to 1", ""),
         ("max_num_seqs: [8, true]", ": max_num_seqs/1", "not a switch", None),
-        ("max_num_seqs: [8, [9]]", ": max_num_seqs/1", "no single value", ""),
-        ("max_num_seqs: 8", ": max_num_seqs", "no list of values", "[32, 64, 128]"),
-        ("max_num_seqs: []", ": max_num_seqs", "no list of values", ""),
+        ("max_num_seqs: [8, [9]]", ": max_num_seqs/1", "not a single value", ""),
+        ("max_num_seqs: 8", ": max_num_seqs", "not a list of values", "[32, 64, 128]"),
+        ("max_num_seqs: []", ": max_num_seqs", "not a list of values", ""),
         ("max_num_seqs: [8, 16, 8]", ": max_num_seqs", "twice", None),
         ("max_num_seqs: [8]\nmax-num-seqs: [9]", ": max-num-seqs", "twice", None),
         ("gpu_memory_utilization: [1.5]", ": gpu_memory_utilization/0", "less than", ""),
@@ -123,7 +123,7 @@ def test_a_setting_that_stays_as_it_is_is_left_out(facts):
         ("enforce_eager: [1]", ": enforce_eager/0", "true or false", None),
         ("enable_prefix_caching: [1]", ": enable_prefix_caching/0", "is a switch", "true"),
         ("max_num_active_seqs: [few]", ": max_num_active_seqs/0", "whole number", ""),
-        ("kv_cache_dtype: auto", ": kv_cache_dtype", "no list of values", ""),
+        ("kv_cache_dtype: auto", ": kv_cache_dtype", "not a list of values", ""),
     ],
 )
 def test_what_a_file_may_not_say(tmp_path, text, where, message, hint):

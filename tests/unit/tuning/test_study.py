@@ -140,7 +140,7 @@ def test_there_is_none_or_one_already(folder):
 def test_a_study_that_never_got_its_header_is_begun_again(folder):
     folder.mkdir()
     (folder / studies.FILE).write_text('{"event":"stu')
-    with pytest.raises(StateError, match="never began"):
+    with pytest.raises(StateError, match="has no header"):
         studies.opened(folder)
     studies.create(folder, header())
     assert studies.opened(folder).events == []

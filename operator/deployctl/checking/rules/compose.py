@@ -86,7 +86,7 @@ def devices(manifests: Manifests) -> Iterator[Finding]:
                 engine.place.child("deploy"),
                 "the engine is built for CUDA and reserves no device"
                 if engine.image.cuda
-                else "reserves no device, if the image is built for CUDA",
+                else "reserves no device, and needs one if the image is built for CUDA",
                 "write deploy.resources.reservations.devices: driver nvidia, count 1, "
                 "capabilities [gpu]",
                 severity=None if engine.image.cuda else Severity.note,

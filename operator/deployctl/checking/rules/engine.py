@@ -43,7 +43,7 @@ def pinned(manifests: Manifests) -> Iterator[Finding]:
     for place, reference in references:
         parts = image(reference)
         if reference and not parts.pinned and not parts.unknown:
-            what = f"the tag {parts.tag} moves" if parts.tag else "no tag means latest"
+            what = f"the tag {parts.tag} is not fixed" if parts.tag else "no tag means latest"
             yield PINNED.at(
                 place,
                 f"{reference[:120]}: {what}",

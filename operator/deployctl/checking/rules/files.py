@@ -32,7 +32,7 @@ def unrecognised(document: Document) -> Finding:
     """The finding of a document in no language that is known here."""
     return UNKNOWN.at(
         document.place(),
-        "this is no Kubernetes object, Compose file or service file",
+        "this is not a Kubernetes object, Compose file or service file",
         "check manifests, compose.yaml or service.yaml; render a chart first",
     )
 

@@ -63,7 +63,7 @@ def counts(manifests: Manifests) -> Iterator[Finding]:
                 place,
                 "the engine is built for CUDA and gets no GPU"
                 if engine.image.cuda
-                else "gets no GPU, if the image is built for CUDA",
+                else "gets no GPU, and needs one if the image is built for CUDA",
                 f"write limits: {{nvidia.com/gpu: {engine.world or 1}}}, or use a CPU image",
                 severity=None if engine.image.cuda else Severity.note,
             )

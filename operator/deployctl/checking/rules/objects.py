@@ -117,7 +117,7 @@ def _label(place: Place, key: str, value: object) -> Iterator[Finding]:
     elif len(value) > 63 or not _VALUE.fullmatch(value):
         yield LABEL.at(
             place,
-            f"the label {key[:80]} has a value that no label can hold",
+            f"the label {key[:80]} has a value that is not a valid label value",
             "63 characters at most of letters, digits, - _ .; a model id belongs in an annotation",
         )
 

@@ -15,9 +15,9 @@ NO_SCHEMA = rule("no-schema")
 _BOUNDS = {
     "minimum": ("too small", "write at least"),
     "maximum": ("too large", "write at most"),
-    "minItems": ("too short a list", "entries wanted:"),
-    "minLength": ("too short", "characters wanted:"),
-    "pattern": ("not of the form wanted", "write what matches"),
+    "minItems": ("a list that is too short", "required entries:"),
+    "minLength": ("too short", "required characters:"),
+    "pattern": ("not of the required form", "write what matches"),
 }
 MAX_ERRORS = 20  # of one object
 # Not objects of a cluster.

@@ -48,7 +48,7 @@ def variables(manifests: Manifests) -> Iterator[Finding]:
         if SECRET_NAME.search(name) and not _HARMLESS.match(variable.value or ""):
             yield INLINE.at(
                 variable.place,
-                f"the value of {name[:60]} stands in the file",
+                f"the value of {name[:60]} is in the file",
                 "take it from a Secret (valueFrom.secretKeyRef), or from a file that Git ignores",
             )
 
@@ -64,8 +64,8 @@ def tokens(manifests: Manifests) -> Iterator[Finding]:
                 if pattern.search(value[:20_000]) and not _named(document, path, value):
                     yield INLINE.at(
                         Place(document, path),
-                        f"{what} stands in the file",
-                        "take it out, put it into a Secret, and make a new one: this one is known",
+                        f"{what} is in the file",
+                        "remove it, use a Secret, and rotate it: this one is compromised",
                     )
 
 

@@ -74,7 +74,7 @@ def caches(manifests: Manifests) -> Iterator[Finding]:
             if hub is not None and not _kept(engine, models):
                 yield MODEL.at(
                     engine.place,
-                    f"the model is kept in {models}, which ends with the pod",
+                    f"the model is kept in {models}, which is lost with the pod",
                     "mount a volume there, or point HF_HOME at one",
                 )
         compiled = _folder(engine, ("VLLM_CACHE_ROOT",), "vllm")
@@ -82,7 +82,7 @@ def caches(manifests: Manifests) -> Iterator[Finding]:
         if compiled is not None and not eager and not _kept(engine, compiled):
             yield COMPILED.at(
                 engine.place,
-                f"compiled code is kept in {compiled}, which ends with the pod",
+                f"compiled code is kept in {compiled}, which is lost with the pod",
                 "mount a volume there, or point VLLM_CACHE_ROOT at one",
             )
 
@@ -148,6 +148,6 @@ def _home_writable(engine: DeclaredEngine) -> Iterator[Finding]:
         given.place if given else engine.place.child("env" if engine.in_pod else "environment"),
         f"HOME is {path[:80]}, where the engine's user cannot write"
         if path is not None
-        else "HOME is not set: a user that the image does not know has / for a home",
+        else "HOME is not set: a user unknown to the image has / as its home",
         "set HOME to a folder on a writable volume, such as /tmp",
     )

@@ -35,7 +35,7 @@ def service_names(manifests: Manifests) -> Iterator[Finding]:
         who = linked[0].document.title if linked else "vLLM pods in its namespace"
         yield NAMED_VLLM.at(
             service.place("metadata", "name"),
-            f"gives {who} a VLLM_PORT that is no number",
+            f"gives {who} a VLLM_PORT that is not a number",
             "give the Service another name, and set enableServiceLinks: false on the pods",
         )
 

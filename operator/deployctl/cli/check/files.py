@@ -118,7 +118,7 @@ def _decoded(content: bytes, where: str) -> str:
         raise InputError(
             f"the file is larger than {limit >> 20} MiB",
             where=where,
-            hint="no manifest is that large; check the right file",
+            hint="manifests are smaller than that; check the path",
         )
     try:
         return content.decode("utf-8-sig")

@@ -26,22 +26,20 @@ PathsArgument = Annotated[
     ),
 ]
 IgnoreOption = Annotated[
-    list[str], typer.Option("--ignore", metavar="CODE", help="Leave a code out; repeat for more.")
+    list[str], typer.Option("--ignore", metavar="CODE", help="Ignore a code; repeat for more.")
 ]
-StrictOption = Annotated[
-    bool, typer.Option("--strict", help="Warnings refuse too, not errors alone.")
-]
+StrictOption = Annotated[bool, typer.Option("--strict", help="Fail on warnings too.")]
 KubernetesOption = Annotated[
     str, typer.Option(metavar="X.Y", help="Version of the cluster. [default: the newest known]")
 ]
 EngineVersionOption = Annotated[
-    str | None, typer.Option(metavar="X.Y.Z", help="vLLM release, where an image does not tell.")
+    str | None, typer.Option(metavar="X.Y.Z", help="vLLM release, where an image's tag names none.")
 ]
 SarifOption = Annotated[
-    Path | None, typer.Option("--sarif", metavar="FILE", help="Write SARIF there too.")
+    Path | None, typer.Option("--sarif", metavar="FILE", help="Also write SARIF to this file.")
 ]
 JunitOption = Annotated[
-    Path | None, typer.Option("--junit", metavar="FILE", help="Write a JUnit report there too.")
+    Path | None, typer.Option("--junit", metavar="FILE", help="Also write JUnit XML to this file.")
 ]
 
 
@@ -55,7 +53,7 @@ def command(
     junit: JunitOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Say what is wrong with manifests, Compose files and service files; nothing is contacted.
+    """Check manifests, Compose files and service files offline; nothing is contacted.
 
     Each finding has a stable code, the place, the problem, and a fix. Kubernetes
     objects are held against the schemas of a release, and everything against what is known of
@@ -81,7 +79,7 @@ def command(
     report = check_texts(texts, options, ignore=ignore, named=named)
     if not report.documents and not report.findings:
         raise NotFoundError(
-            "nothing that can be checked is there",
+            "there is nothing to check",
             where=", ".join(paths)[:200],
             hint="give manifests, a Compose file or a service file; for a chart without helm "
             "here, pipe what helm template writes into deployctl check -",
@@ -110,7 +108,7 @@ def _refuse(report: Report, *, strict: bool) -> None:
         count = errors + (warnings if strict else 0)
         raise PlanRefusedError(
             f"{count} finding{'s' * (count > 1)} to fix before this is applied",
-            hint="each finding has its fix; --ignore CODE leaves one out that is meant",
+            hint="each finding names its fix; --ignore CODE skips one that is intended",
         )
 
 
@@ -127,7 +125,7 @@ def _refuse_unknown(codes: list[str]) -> None:
 
 def _check_version(option: str, given: str | None, example: str) -> None:
     if given and not _VERSION.fullmatch(given):
-        raise InputError(f"{given!r} is no version", where=option, hint=f"write {example}")
+        raise InputError(f"{given!r} is not a version", where=option, hint=f"write {example}")
 
 
 def _document(report: Report) -> dict[str, object]:

@@ -32,7 +32,7 @@ def command(
     compare: _CompareOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Say what will run, whether it fits, and why. Nothing is started, no weights are read.
+    """Show what will run, whether it fits, and why. Nothing is started, no weights are read.
 
     The plan gives the engine's flags, how many GPUs share the model, the memory of each, how
     many requests fit, how long a start may take and what it costs. What cannot run is refused
@@ -50,7 +50,7 @@ def command(
     if compare is not None:
         if recommended is not None:
             raise SpecError(
-                "a recommendation is for one card", where="--tuned", hint="leave out --compare"
+                "a recommendation is for one GPU", where="--tuned", hint="leave out --compare"
             )
         if len(specs) != 1:
             raise SpecError(
@@ -101,7 +101,7 @@ def _compare(spec: ServiceSpec, names: str, output: Output) -> None:
         out.print(comparison_text(comparison), end="", soft_wrap=True)
     if all(candidate.plan.verdict != "fits" for candidate in comparison.candidates):
         raise PlanRefusedError(
-            "none of these cards is enough",
+            "none of these GPUs is large enough",
             where="--compare",
             hint="ask for less context or fewer users, or compare larger cards",
         )

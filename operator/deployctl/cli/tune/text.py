@@ -121,7 +121,7 @@ def show_dry_run(document: dict[str, Any]) -> None:
     minutes = duration(60 * document["server_minutes"])
     out.print(
         f"\nAbout {minutes} of the server, of {duration(60 * document['budget_minutes'])} allowed. "
-        "What is measured decides how it really goes on: this is what the plan expects."
+        "The real order depends on what is measured; this is what the plan expects."
     )
     for note in document["notes"]:
         out.print(f"note: {note}")

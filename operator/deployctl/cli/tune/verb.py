@@ -24,15 +24,15 @@ class StudyOptions(BaseModel):
         "Tuning",
         metavar="DIR",
     )
-    resume: bool = option(False, "Go on with a study; repeats nothing.", "Tuning")
+    resume: bool = option(False, "Resume a study; nothing is measured twice.", "Tuning")
     allow_other_setup: bool = option(
         False,
-        "Go on though hardware, driver, engine version or flags are other ones now. The "
+        "Resume although hardware, driver, engine version or flags have changed. The "
         "study keeps its own flags.",
         "Tuning",
     )
     dry_run: bool = option(
-        False, "Say which trials, in which order and why; start nothing.", "Tuning"
+        False, "Show which trials would run, in which order and why; start nothing.", "Tuning"
     )
 
 
@@ -45,12 +45,12 @@ def command(
     which: StudyOptions,
     output: OutputOption = Output.text,
 ) -> None:
-    """Find the engine settings that serve best, with evidence.
+    """Find the engine settings that serve best, by measuring.
 
     Starts the engine with one configuration after the other, under a name and a port of its
-    own, and loads each: the service as it is first, then what may be better, and at the end
-    the best against the service as it is again, from fresh starts in random order. What is not
-    more than noise is no winner, and the answer may be to change nothing.
+    own, and loads each: the service as it is (the baseline) first, then what may be better,
+    and at the end the best against the baseline again, from fresh starts in random order. A
+    difference within the noise is not a winner, and the answer may be to change nothing.
 
     deployctl tune -f service.yaml --slo ttft_p95=500ms,itl_p95=60ms --budget 30m
 
@@ -60,12 +60,12 @@ def command(
 
     It writes a folder: study.jsonl (every fact), measurements/ (the raw load tests),
     recommendation.yaml for deployctl up --tuned, and report.html. Ctrl-C ends it with the best
-    so far; a killed one goes on where it was:
+    so far; a killed one continues where it was:
 
     deployctl tune --resume
 
-    Exit codes: 0 an answer, also that nothing is better · 4 no engine came up · 5 nothing holds
-    the SLO · 130 interrupted.
+    Exit codes: 0 an answer, including that nothing is better · 4 no engine came
+    up · 5 no configuration meets the SLO · 130 interrupted.
     """
     _check(specs, which)
     if which.dry_run:

@@ -65,7 +65,7 @@ def problem(series: str, version: str) -> Absent | None:
         instead = f"write {_series(successor, str(period['t']))[0]}"
     if entry is not None:
         why = (
-            "by its old V0 engine alone"
+            "by its old V0 engine only"
             if entry["if"] == "v0"
             else "only under --show-hidden-metrics-for-version"
         )
@@ -73,7 +73,7 @@ def problem(series: str, version: str) -> Absent | None:
     if not at_least(version, periods[0][0]):
         return Absent(f"vLLM {version} exports no {series}; it came with {periods[0][0]}", instead)
     gone = [p[0] for p in periods if len(p) == 1][-1]
-    return Absent(f"vLLM {version} exports no {series} any more; it went with {gone}", instead)
+    return Absent(f"vLLM {version} exports no {series} any more; it was removed in {gone}", instead)
 
 
 def oldest() -> str:

@@ -102,7 +102,7 @@ def _missing(plain: str, version: str) -> Reason:
             )
         return Reason(
             "removed_flag",
-            f"vLLM {version} has no flag --{plain} any more; it went with {last[0]}",
+            f"vLLM {version} has no flag --{plain} any more; it was removed in {last[0]}",
             _instead(plain, version) or "remove it",
         )
     return Reason(

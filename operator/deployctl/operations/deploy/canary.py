@@ -36,15 +36,15 @@ def place(asked: When, prepared: Prepared, *, watch: bool, serving: bool) -> Pla
         TargetError: a canary is asked for, and there is no room.
     """
     if not serving:
-        return Placement(False, "nothing serves that it could run beside")
+        return Placement(False, "no other revision serves")
     if watch:
-        return Placement(False, "a candidate has no users to be watched")
+        return Placement(False, "a canary has no traffic to watch")
     if asked == "no":
         return Placement(False, "as asked for")
     placement = room(prepared.plan, prepared.spec.target or "process", forced=asked == "yes")
     if asked == "yes" and not placement.canary:
         raise TargetError(
-            f"there is no room for two: {placement.why}",
+            f"there is no room for a canary: {placement.why}",
             where="--beside yes",
             hint="--beside no replaces the old revision, and brings it back if need be",
         )
@@ -54,7 +54,7 @@ def place(asked: When, prepared: Prepared, *, watch: bool, serving: bool) -> Pla
 def room(plan: ServingPlan, kind: TargetKind, *, forced: bool = False) -> Placement:
     """Looks for room: memory and cores for a second engine, or GPUs that nobody uses."""
     if kind == "docker" and os.environ.get("DOCKER_HOST", "").startswith(("tcp:", "ssh:")):
-        return Placement(False, "how much room another host has cannot be told")
+        return Placement(False, "the free memory of another host is unknown")
     if plan.accelerator == "cpu":
         memory = host.memory()
         free_gib = memory.available_gib if memory else None
@@ -69,7 +69,7 @@ def on_cpu(
     `forced`: too few make a trial slow, not impossible. Pure."""
     memory = plan.memory
     if memory is None or free_gib is None:
-        return Placement(False, "how much memory it needs, or is free, cannot be told")
+        return Placement(False, "the memory that it needs or that is free is unknown")
     need = ENGINE_GIB + memory.weights_gib + memory.kv_cache_gib + memory.activation_gib
     need *= plan.tensor_parallel_size  # a process and its share each
     why = f"it needs about {need:.1f} GiB, and {free_gib:.1f} GiB are available"
@@ -85,7 +85,7 @@ def on_gpu(plan: ServingPlan, cards: Sequence[Card]) -> Placement:
     count = plan.world_size
     need = plan.memory.budget_gib if plan.memory else None
     if need is None:
-        return Placement(False, "how much memory it needs cannot be told")
+        return Placement(False, "the memory that it needs is unknown")
     free = [
         str(card.index)
         for card in cards

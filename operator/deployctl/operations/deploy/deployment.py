@@ -206,5 +206,5 @@ def _still_serves(driver: Driver, store: Store, service: str, tell: Tell) -> Dep
         if current is not None and driver.state(current).condition == "running":
             return _deployed(driver, store, Outcome(current, changed=False, seconds=0.0))
     except DeployctlError as error:
-        tell(Event("heading", f"what serves now cannot be told: {error.message}"))
+        tell(Event("heading", f"what serves now is unknown: {error.message}"))
     return None

@@ -162,7 +162,7 @@ def _in_folder(prepared: Prepared, folder: Path, services: int) -> _Other:
     target = _target(where)
     if not folder.is_dir() or target is None:
         raise NotFoundError(
-            "nothing rendered is there" if folder.is_dir() else "there is no such folder",
+            "there is no rendered folder" if folder.is_dir() else "there is no such folder",
             where=str(folder),
             hint="give a folder that deployctl render -o wrote",
         )

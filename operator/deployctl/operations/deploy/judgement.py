@@ -45,7 +45,7 @@ def check_watchable(slo: Slo) -> None:
     for term in slo.terms:
         if term.measure is not None and term.measure not in WATCHABLE:
             raise InputError(
-                f"/metrics does not tell {term.name}",
+                f"/metrics does not have {term.name}",
                 where="--slo",
                 hint="watch ttft_pNN, itl_pNN, e2e_pNN or error_rate; or leave out "
                 "--watch-metrics to have a load test measure it",
@@ -56,7 +56,7 @@ def of_watch(slo: Slo, earlier: Snapshot, later: Snapshot) -> Judgement:
     """What the users of the time between two scrapes had. No traffic is no proof."""
     delta = between(earlier, later)
     if delta.restarted or earlier.started_unix_s != later.started_unix_s:
-        return Judgement(False, "the engine began anew", ("the engine began anew",), ())
+        return Judgement(False, "the engine restarted", ("the engine restarted",), ())
     requests = delta.ttft.count if delta.ttft else delta.requests or 0.0
     histograms = {"ttft": delta.ttft, "itl": delta.itl, "e2e": delta.e2e}
     objectives = tuple(
@@ -67,7 +67,7 @@ def of_watch(slo: Slo, earlier: Snapshot, later: Snapshot) -> Judgement:
     )
     reasons = [gate.tell(o) for o in objectives if not gate.passes(o)]
     if requests < 1:
-        reasons = ["nobody asked it anything in that time, so nothing is known of it"]
+        reasons = ["it had no traffic in that time, so nothing is known about it"]
     return Judgement(not reasons, _text(objectives), tuple(reasons), objectives)
 
 
@@ -95,7 +95,7 @@ def _percentile(term: Term, seen: Histogram | None, requests: float) -> Objectiv
     value = seen.quantile(term.share)
     note = None
     if low < term.limit < high:
-        note = "the interval, or a bucket of the engine's own, holds the limit: watch longer"
+        note = "the interval, or a histogram bucket, includes the limit: watch longer"
     return _objective(term, value, low, high, count, note)
 
 
@@ -116,7 +116,7 @@ def _upper_edge(seen: Histogram, rank: float) -> float:
 
 def _errors(term: Term, earlier: Snapshot, later: Snapshot) -> Objective:
     if later.answers is None or later.errors is None:
-        return _objective(term, None, None, None, 0, "the engine does not tell HTTP answers")
+        return _objective(term, None, None, None, 0, "the engine exports no HTTP status counts")
     asked = round(later.answers - (earlier.answers or 0.0))
     failed = round(later.errors - (earlier.errors or 0.0))
     if asked < 1:

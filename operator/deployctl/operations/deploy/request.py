@@ -20,14 +20,13 @@ class VerificationRequest(BaseModel):
 
     slo: str | None = option(
         None,
-        "What it must hold: ttft_p95=500ms,itl_p99=50ms,error_rate=1%. [default: the "
-        "recommendation's]",
+        "SLO to meet: ttft_p95=500ms,itl_p99=50ms,error_rate=1%. [default: the recommendation's]",
         _PANEL,
         metavar="SLO",
     )
     workload: str | None = option(
         None,
-        "What it is asked: as for loadtest. [default: the recommendation's, or fixed]",
+        "Workload: as for loadtest. [default: the recommendation's, or fixed]",
         _PANEL,
         metavar="NAME",
     )
@@ -51,14 +50,14 @@ class VerificationRequest(BaseModel):
     )
     watch: bool = option(
         False,
-        "Do not load it: watch what its users have, by its /metrics.",
+        "Send no load: watch the metrics of its live traffic.",
         _PANEL,
         flag="--watch-metrics",
     )
     canary: When = option(
         "auto",
-        "Try the new revision beside the old one, on a port of its own: auto (where there is "
-        "room), yes, or no (replace, and bring back).",
+        "Verify the new revision as a canary next to the old one, on its own port: auto (if there "
+        "is room), yes, or no (in place).",
         _PANEL,
         flag="--beside",
         metavar="WHEN",
@@ -66,7 +65,7 @@ class VerificationRequest(BaseModel):
     )
     out: Path | None = option(
         None,
-        "Folder for what was measured. [default: results/NAME-TIME]",
+        "Folder for the results. [default: results/NAME-TIME]",
         _PANEL,
         flag="--verify-out",
         metavar="DIR",

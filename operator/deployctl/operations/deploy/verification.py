@@ -57,7 +57,7 @@ def settle(request: VerificationRequest, tuned: Tuned | None, spec: ServiceSpec)
     text = request.slo or (measured.slo if measured else None)
     if text is None:
         raise InputError(
-            "there is no SLO to hold it to",
+            "no SLO to verify against",
             where="--verify",
             hint="add for example --slo ttft_p95=500ms,error_rate=1%",
         )
@@ -84,7 +84,7 @@ def _check_watch(request: VerificationRequest, slo: Slo) -> None:
     judge.check_watchable(slo)
     if request.canary == "yes":
         raise InputError(
-            "a candidate beside the service has no users to be watched",
+            "a canary has no traffic to watch",
             where="--beside yes",
             hint="leave out --watch-metrics, so that a load test asks it",
         )
@@ -260,7 +260,7 @@ def watch(
         seen.append(judge.of_watch(slo, first, now))
         tell(Event("note", f"{duration(max(0.0, end - clock()))} left: {seen[-1].text}"))
         if judge.certainly_missed(seen):
-            tell(Event("note", "missed beyond doubt: no need to watch on"))
+            tell(Event("note", "clearly missed: the watch ends early"))
             break
     if not seen:
         raise TargetError("/metrics did not answer in that time", where=endpoint.url)

@@ -127,11 +127,11 @@ class VerifiedRollout:
         try:
             said = canaries.run(self._driver, self._store, stand_in, verify, self._tell, REAL)
         except (SloMissedError, TargetError) as error:
-            untouched = f"{self._service} goes on as it was: it was not touched"
+            untouched = f"{self._service} was not touched and still serves"
             error.hint = "; ".join(filter(None, [error.hint, untouched]))
             raise
         self._note(
-            f"it holds; replacing: nothing will answer for about as long as it took to start "
+            f"the SLO is met; replacing the old revision, with a gap of about the start-up time "
             f"({duration(took_s)})"
         )
         return said
@@ -158,8 +158,8 @@ class VerifiedRollout:
             self._verifier.verify(release, self._service)
         except SloMissedError as error:
             error.hint = (
-                "nothing was changed, so there is nothing to take back; "
-                f"deployctl rollback {release.service} brings the revision before it"
+                "nothing was changed, so there is nothing to roll back; "
+                f"deployctl rollback {release.service} restores the previous revision"
             )
             raise
 

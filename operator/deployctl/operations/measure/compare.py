@@ -33,7 +33,7 @@ def compare_folders(
     differences = compare.differences(a, b)
     if differences and not other_tests:
         raise InputError(
-            f"the two load tests asked for different things: {'; '.join(differences)}",
+            f"the two load tests are not of the same load: {'; '.join(differences)}",
             where=f"{before} and {after}",
             hint="measure again with the same flags, or give --anyway",
         )
@@ -52,7 +52,7 @@ def enforce(comparison: Comparison) -> None:
         raise SloMissedError(
             words.conclusion(comparison),
             where=f"{comparison.a['folder']} and {comparison.b['folder']}",
-            hint="repeat the load test that is spoilt"
+            hint="repeat the invalid load test"
             if comparison.spoilt
             else "each run's report.html shows when",
         )
@@ -62,7 +62,7 @@ def _share(text: str) -> float:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", text.strip())
     if match is None:
         raise InputError(
-            f"{text!r} is no percentage", where="--threshold", hint="write for example 5%"
+            f"{text!r} is not a percentage", where="--threshold", hint="write for example 5%"
         )
     if not match[2]:
         raise InputError(f"{text} has no unit", where="--threshold", hint=f"write {text.strip()}%")

@@ -161,7 +161,7 @@ def _header(text: str) -> tuple[str, str]:
     name, colon, value = (part.strip() for part in text.partition(":"))
     if not colon or not _NAME.fullmatch(name):
         # What was given may be a secret: it is not repeated.
-        raise InputError("this is no header", where="--header", hint="write 'Name: value'")
+        raise InputError("this is not a header", where="--header", hint="write 'Name: value'")
     where = f"--header {name}"
     if name.lower() in _OURS:
         hint = "give --api-key-file" if name.lower() == "authorization" else "leave it out"
@@ -233,7 +233,7 @@ def models(endpoint: Endpoint, *, timeout: float = 10.0) -> list[Served]:
         listed = [Served(str(m["id"]), str(m.get("owned_by"))) for m in document["data"]]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise TargetError(
-            f"the answer is no list of models (HTTP {response.status_code})",
+            f"the answer is not a list of models (HTTP {response.status_code})",
             where=where,
             hint="is this the address of an OpenAI-compatible server?",
         ) from error

@@ -26,7 +26,7 @@ def slo_of(request: GateRequest) -> Slo | None:
         return slos.parse(request.slo)
     if request.fail_on_breach:
         raise InputError(
-            "there is no SLO to fail on",
+            "--fail-on-breach needs an SLO",
             where="--fail-on-breach",
             hint="add for example --slo ttft_p95=500ms,error_rate=0.1%",
         )
@@ -109,5 +109,5 @@ def enforce_series(series: Series, tell: Tell = silent) -> None:
     if failed or not series.points:
         raise SloMissedError(
             f"the gate is not passed: {failed[0] if failed else 'there is no run'}",
-            hint="leave the loads out that the service need not carry",
+            hint="leave out the loads that the service need not carry",
         )

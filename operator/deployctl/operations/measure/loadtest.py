@@ -50,7 +50,7 @@ class LoadOutcome(NamedTuple):
                 where=setup.url,
                 hint="deployctl smoke says what is wrong"
                 if kinds
-                else f"none ended within {setup.duration_s:g} s: measure longer, or ask for less",
+                else f"none ended within {setup.duration_s:g} s: measure longer, or lower the load",
             )
 
 

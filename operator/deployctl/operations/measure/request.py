@@ -31,10 +31,10 @@ class WireRequest(BaseModel):
 class SmokeRequest(WireRequest):
     """What is asked of a server to see whether it answers, and answers well."""
 
-    question: str = option(QUESTION, "What to ask.", metavar="TEXT")
+    question: str = option(QUESTION, "The question to ask.", metavar="TEXT")
     expect: str | None = option(
         None,
-        f"Text the answer must hold. [default: {EXPECT}; none with --question]",
+        f"Text that the answer must contain. [default: {EXPECT}; none with --question]",
         metavar="TEXT",
         show_default=False,
     )
@@ -48,18 +48,18 @@ class LoadRequest(BaseModel):
 
     users: int | None = option(
         None,
-        "Closed loop: users at once; each asks again when it has its answer. [default: 4]",
+        "Closed loop: concurrent users; each asks again when it has its answer. [default: 4]",
         metavar="N",
         ge=1,
     )
     rate: float | None = option(
         None,
-        "Open loop: requests a second, sent when they are due whatever the server does.",
+        "Open loop: requests a second, sent when due, whatever the server does.",
         metavar="R",
     )
     arrivals: str | None = option(
         None,
-        "How they are spread: constant, poisson, or gamma:CV. [default: poisson]",
+        "How arrivals are spread: constant, poisson, or gamma:CV. [default: poisson]",
         metavar="KIND",
     )
     sweep: str | None = option(
@@ -76,33 +76,33 @@ class LoadRequest(BaseModel):
         "Replay real traffic: a file in Mooncake's (JSON lines) or BurstGPT's (CSV) format.",
         metavar="FILE",
     )
-    trace_speed: float | None = option(None, "Replay it so many times as fast.", metavar="X")
+    trace_speed: float | None = option(None, "Replay it this many times as fast.", metavar="X")
     requests: int | None = option(
-        None, "End after N requests; then no warm-up is cut.", metavar="N", ge=1
+        None, "End after N requests; no warm-up is then left out.", metavar="N", ge=1
     )
     duration: str | None = option(
         None, "How long to measure: 30s, 5m. [default: 30s]", metavar="TIME"
     )
     warmup: str | None = option(
         None,
-        "How long to run before that; left out of the figures. [default: 5s]",
+        "Time before that, left out of the figures. [default: 5s]",
         metavar="TIME",
     )
     ramp: str = option(
-        "0s", "Let users or rate grow for so long, before the warm-up.", metavar="TIME"
+        "0s", "Time in which users or rate grow, before the warm-up.", metavar="TIME"
     )
     workload: str | None = option(
         None,
-        "What is asked: chat, fixed, lognormal, multi-turn, shared-prefix, uniform, or a file. "
+        "Workload: chat, fixed, lognormal, multi-turn, shared-prefix, uniform, or a file. "
         "[default: fixed]",
         metavar="NAME",
     )
     input_tokens: int | None = option(
-        None, "How long prompts are. [default: the workload's]", metavar="N", ge=1
+        None, "Tokens of a prompt. [default: the workload's]", metavar="N", ge=1
     )
     prompt_tokens: int | None = option(None, "Its other name.", hidden=True, ge=1)
     output_tokens: int | None = option(
-        None, "How long answers are. [default: the workload's]", metavar="N", ge=1
+        None, "Tokens of an answer. [default: the workload's]", metavar="N", ge=1
     )
     ignore_eos: Literal["auto", "yes", "no"] = option(
         "auto",
@@ -124,10 +124,10 @@ class LoadRequest(BaseModel):
     )
     header: list[str] | None = _HEADER
     extra_body: str | None = option(
-        None, "More fields of each request: a JSON object, or @FILE.", metavar="JSON"
+        None, "Additional fields of each request: a JSON object, or @FILE.", metavar="JSON"
     )
     ca_file: Path | None = _CA_FILE
-    timeout: str = option("10m", "When a request is given up.", metavar="TIME")
+    timeout: str = option("10m", "Time-out of a request.", metavar="TIME")
 
 
 class GateRequest(BaseModel):
@@ -137,11 +137,11 @@ class GateRequest(BaseModel):
 
     slo: str | None = option(
         None,
-        "What is acceptable: ttft_p95=500ms,itl_p99=50ms,error_rate=0.1%.",
+        "SLO, for example ttft_p95=500ms,itl_p99=50ms,error_rate=0.1%.",
         metavar="SLO",
         show_default=False,
     )
     fail_on_breach: bool = option(False, "Exit with 5 if the SLO is not held.")
     junit: Path | None = option(
-        None, "Also write the verdicts as JUnit XML there.", metavar="FILE", show_default=False
+        None, "Also write the verdicts to this JUnit file.", metavar="FILE", show_default=False
     )

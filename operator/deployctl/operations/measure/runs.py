@@ -94,7 +94,7 @@ def parse(text: str) -> tuple[Variable, list[float]]:
     name, _, values = text.partition("=")
     hint = "write for example --sweep users=1,2,4,8 or --sweep rate=0.5,1,2"
     if name not in ("users", "rate") or not values:
-        raise InputError(f"{text!r} is no sweep", where="--sweep", hint=hint)
+        raise InputError(f"{text!r} is not a sweep", where="--sweep", hint=hint)
     asked: list[float] = []
     for word in values.split(","):
         try:
@@ -165,7 +165,7 @@ def find_max(
     """
     if slo is None:
         raise InputError(
-            "a limit is what an SLO allows",
+            "--find-max needs an SLO",
             where="--find-max",
             hint="add for example --slo ttft_p95=500ms,itl_p95=50ms",
         )
@@ -272,6 +272,6 @@ class Recorder:
             self.folder / folders.SERIES,
             json.dumps(series.to_dict(), indent=2, allow_nan=False) + "\n",
             what="the series",
-            hint="each run's own result is in the folders beside it",
+            hint="each run's own result is in its folder",
         )
         return series

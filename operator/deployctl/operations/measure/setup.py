@@ -95,7 +95,7 @@ def extra_body(text: str | None) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise InputError("not a JSON object", where=where, hint='write {"top_p": 0.9}')
     if taken := sorted(document.keys() & _FIXED):
-        raise InputError(f"{taken[0]} is not to be changed", where=where)
+        raise InputError(f"{taken[0]} cannot be set", where=where)
     return document
 
 
@@ -109,7 +109,7 @@ def _workload(request: LoadRequest) -> Workload:
     except ValueError as error:
         raise InputError(str(error), where="--workload") from error
     if load.records and (request.input_tokens or request.prompt_tokens):
-        raise InputError("recorded prompts are as long as they are", where="--input-tokens")
+        raise InputError("recorded prompts have their own lengths", where="--input-tokens")
     return load.with_lengths(
         request.prompt_tokens or request.input_tokens or 0, request.output_tokens or 0
     )
@@ -154,9 +154,9 @@ def _trace(request: LoadRequest) -> list[Row]:
         (request.output_tokens, "--output-tokens"),
     ):
         if value is not None:
-            raise InputError(f"{flag} does not go with --trace, which says it itself")
+            raise InputError(f"{flag} does not go with --trace, which defines it")
     if request.ramp != "0s":
-        raise InputError("--ramp does not go with --trace, which says the times itself")
+        raise InputError("--ramp does not go with --trace, which defines the times")
     if request.trace_speed is not None and not 0 < request.trace_speed < math.inf:
         raise InputError("a speed is above 0", where="--trace-speed")
     try:
@@ -185,7 +185,7 @@ def _check(request: LoadRequest) -> None:
     elif request.arrivals is not None and not (
         (request.sweep or "").startswith("rate") or (request.find_max and not request.users)
     ):
-        raise InputError("--arrivals goes with --rate", hint="users ask when they have an answer")
+        raise InputError("--arrivals goes with --rate", hint="users have no arrival schedule")
     try:
         arrivals.burstiness(request.arrivals or "poisson")
     except ValueError as error:

@@ -157,7 +157,7 @@ def refuses(client: httpx.Client, key: str | None) -> SmokeCheck:
     status, detail, seconds, _ = _ask(client, "GET", "/v1/models", headers=headers)
     if status in (401, 403):
         return SmokeCheck(name, True, title, f"HTTP {status}", seconds)
-    hint = "the engine runs without --api-key, or something before it answers: do not expose it"
+    hint = "the engine runs without --api-key, or a proxy in front of it answers: do not expose it"
     return SmokeCheck(name, False, title, detail or f"HTTP {status}", seconds, hint)
 
 
@@ -186,7 +186,7 @@ def completion(
     usage = usage if isinstance(usage, dict) else {}
     answer = Completion(text, usage.get("prompt_tokens"), usage.get("completion_tokens"), seconds)
     if not text:
-        hint = "is it an instruct model, and are its weights whole?"
+        hint = "is it an instruct model, and are its weights complete?"
         many = (answer.output_tokens or 0) > 1
         detail = f"the answer is {'blank' if many else 'empty'} ({_tokens(answer)})"
         return SmokeCheck("completion", False, title, detail, seconds, hint), answer

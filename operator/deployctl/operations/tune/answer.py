@@ -56,9 +56,9 @@ class TuneOutcome(NamedTuple):
                 "engine's",
             )
         raise SloMissedError(
-            f"nothing that was tried holds the SLO: {why}",
+            f"no configuration meets the SLO: {why}",
             where=study,
-            hint="ask for less (--slo), or for more hardware; deployctl plan --compare helps",
+            hint="relax the SLO (--slo) or use more hardware; deployctl plan --compare helps",
         )
 
 

@@ -170,7 +170,7 @@ def _parameters(request: TuneRequest, plans: Plans, baseline: ServingPlan) -> tu
     )
     if not parameters:
         raise InputError(
-            "there is nothing to try: every setting of the space has one value, which the "
+            "there is nothing to try: every setting of the space has only the value that the "
             "service has already",
             where="--space",
             hint="give settings more values",
@@ -247,10 +247,10 @@ def check_not_running(service: str, tell: Tell) -> None:
             continue
         if ref.service == service:
             raise TargetError(
-                f"{service} is running, and the engine under trial needs its place",
+                f"{service} is running, and the engine under trial needs its resources",
                 where=f"target {ref.kind}",
                 hint=f"deployctl down {service}, tune, and deployctl up again (--tuned); or tune "
                 "on another machine of the same kind",
             )
-        text = f"{ref.service} is running here too, and takes from what is measured"
+        text = f"{ref.service} is also running here and will distort the measurements"
         tell(Event("warning", text))

@@ -32,43 +32,43 @@ class TuneRequest(BaseModel):
 
     objective: Goal | None = option(
         None,
-        "What is sought: goodput (requests/s that meet the SLO), throughput (tokens/s), "
+        "What to optimize: goodput (requests/s that meet the SLO), throughput (tokens/s), "
         "latency (E2E p95 at --load) or cost (dollars a token within the SLO). "
         "[default: goodput with --slo, else throughput]",
         _TUNING,
     )
     slo: str | None = option(
-        None, "What is acceptable: ttft_p95=500ms,itl_p99=50ms,error_rate=0.1%.", metavar="SLO"
+        None, "SLO, for example ttft_p95=500ms,itl_p99=50ms,error_rate=0.1%.", metavar="SLO"
     )
     budget: str | None = option(
         None,
-        "Server time: starts and loads together. [default: 30m]",
+        "Budget of server time: engine starts and load together. [default: 30m]",
         _TUNING,
         metavar="TIME",
     )
-    max_trials: int | None = option(None, "Engine starts at most.", _TUNING, metavar="N", ge=1)
+    max_trials: int | None = option(None, "Maximum engine starts.", _TUNING, metavar="N", ge=1)
     space: Path | None = option(
         None,
-        "What is tried: a YAML file, one setting a line, max_num_seqs: [32, 64, 128]. "
+        "Settings to try: a YAML file, one setting a line, max_num_seqs: [32, 64, 128]. "
         "[default: max_num_seqs, max_num_batched_tokens, tensor_parallel_size]",
         _TUNING,
         metavar="FILE",
     )
     load: str | None = option(
         None,
-        "Where to begin: users=8 (closed loop) or rate=2 (requests/s); for latency, the "
+        "Load to begin with: users=8 (closed loop) or rate=2 (requests/s); for latency, the "
         "load that it is measured at.",
         _LOAD,
         metavar="LOAD",
     )
     workload: str | None = option(
         None,
-        "What is asked, as for deployctl loadtest: a name or a file. [default: fixed]",
+        "Workload, as for deployctl loadtest: a name or a file. [default: fixed]",
         _LOAD,
         metavar="NAME",
     )
-    input_tokens: int | None = option(None, "How long prompts are.", _LOAD, metavar="N", ge=1)
-    output_tokens: int | None = option(None, "How long answers are.", _LOAD, metavar="N", ge=1)
+    input_tokens: int | None = option(None, "Tokens of a prompt.", _LOAD, metavar="N", ge=1)
+    output_tokens: int | None = option(None, "Tokens of an answer.", _LOAD, metavar="N", ge=1)
     api: Literal["chat", "completions"] | None = option(
         None, "chat or completions. [default: chat]", _LOAD
     )
@@ -104,9 +104,9 @@ def budget(text: str | None) -> float:
     seconds = units.seconds_of(text or _BUDGET, "--budget")
     if seconds < _LEAST_BUDGET_S:
         raise InputError(
-            f"{text} is too short for a single trial",
+            f"{text} is too short for one trial",
             where="--budget",
-            hint="an engine takes half a minute to start and more; 30m is a good beginning",
+            hint="an engine takes half a minute to start and more; begin with 30m",
         )
     return seconds
 

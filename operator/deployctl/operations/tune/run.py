@@ -24,7 +24,7 @@ from deployctl.tuning.study import Header, Study
 from deployctl.tuning.trial import Answer
 
 STUDIES = "studies"
-WRITING = "the answer is being written; a moment"
+WRITING = "writing the answer"
 
 
 def begin(
@@ -145,7 +145,7 @@ def newest(folder: Path, service: str | None) -> Path:
         raise NotFoundError(
             "there is no study to resume" + (f" for {service}" if service else ""),
             where=str(folder.absolute()),
-            hint="give --study DIR, or begin one without --resume",
+            hint="give --study DIR, or start one without --resume",
         )
     return max(found, key=lambda path: path.name.rpartition("-")[2])
 

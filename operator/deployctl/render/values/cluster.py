@@ -111,7 +111,7 @@ class Monitoring(Section):
     kind: Literal["none", "podMonitor", "serviceMonitor"] = Field(
         "none", description="Needs the Prometheus operator's resources in the cluster."
     )
-    interval_seconds: int = Field(15, ge=1, le=3600, description="Between scrapes.")
+    interval_seconds: int = Field(15, ge=1, le=3600, description="Scrape interval.")
     labels: Labels = Field({}, description="Labels by which your Prometheus selects monitors.")
 
 
@@ -137,7 +137,7 @@ class Dashboards(Section):
 
 
 class Autoscaling(Section):
-    """Replicas that follow the load."""
+    """Autoscaling."""
 
     kind: Literal["none", "keda", "hpa"] = Field(
         "none",

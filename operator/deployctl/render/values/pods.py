@@ -44,7 +44,7 @@ class EngineSection(Section):
     args: list[Text] = Field(
         [],
         max_length=500,
-        description="Flags from the plan. Model, host, port and drain are the chart's own.",
+        description="Flags from the plan. Model, host, port and drain are set by the chart.",
     )
     env: dict[EnvName, Text] = Field(
         {}, description="Environment from the plan. No secrets: see apiKey and hubToken."
@@ -75,14 +75,14 @@ class Model(Section):
 class ApiKey(Section):
     """The key that clients must give."""
 
-    enabled: bool = Field(True, description="Ask clients for a key.")
+    enabled: bool = Field(True, description="Require an API key of clients.")
     existing_secret: ObjectName = Field(
         "", description="Secret that holds it. [default: RELEASE-api-key]"
     )
     key: SecretKey = Field("api_key", description="Its key inside the Secret.")
     value: Line = Field(
         "",
-        description="For a trial: the chart makes the Secret. It then shows in the release and "
+        description="For trying out: the chart makes the Secret. It then shows in the release and "
         "wherever these values are kept.",
     )
 
@@ -92,7 +92,7 @@ class HubToken(Section):
 
     existing_secret: ObjectName = Field("", description="Secret that holds it; none when empty.")
     key: SecretKey = Field("hf_token", description="Its key inside the Secret.")
-    value: Line = Field("", description="For a trial, as apiKey.value.")
+    value: Line = Field("", description="For trying out, as apiKey.value.")
 
 
 class Cache(Section):
@@ -127,7 +127,7 @@ class Download(Section):
 class Gpu(Section):
     """Cards of one replica: whole ones, requests equal to limits."""
 
-    count: int = Field(1, ge=0, le=16, description="Cards of one pod; 0 on a CPU.")
+    count: int = Field(1, ge=0, le=16, description="GPUs of one pod; 0 on a CPU.")
     resource: str = Field(
         "nvidia.com/gpu",
         pattern=r"^[a-z0-9.-]+/[a-zA-Z0-9._-]+$",
@@ -151,7 +151,7 @@ class Resources(Section):
 
 
 class Security(Section):
-    """Who the containers run as. No capabilities and no escalation, whatever is said here."""
+    """User and group of the containers; no capabilities, no escalation."""
 
     run_as_user: int = Field(10001, ge=1, le=2**31 - 1, description="uid; never root.")
     run_as_group: int = Field(10001, ge=1, le=2**31 - 1, description="gid, and the volumes'.")
@@ -173,12 +173,12 @@ class TolerationSection(Section):
 
 
 class Scheduling(Section):
-    """Which nodes."""
+    """Which nodes it may run on."""
 
     gpu_nodes: list[Labels] = Field(
         [],
         max_length=50,
-        description="Label sets of nodes with the right card; a node must have one of them.",
+        description="Label sets of nodes with the right GPU; a node must have one of them.",
     )
     node_selector: Labels = Field({}, description="Further labels that a node must have.")
     tolerations: list[TolerationSection] = Field(
@@ -191,11 +191,10 @@ class Scheduling(Section):
     )
     runtime_class_name: ObjectName = Field(
         "",
-        description="nvidia where the container runtime's default sees no card; the class must "
-        "exist.",
+        description="nvidia if the container runtime's default sees no GPU; the class must exist.",
     )
     priority_class_name: ObjectName = Field("", description="PriorityClass of the engine.")
-    spread: bool = Field(True, description="Replicas on several nodes and zones, if they can.")
+    spread: bool = Field(True, description="Spread replicas over nodes and zones, if possible.")
 
 
 class Probes(Section):
@@ -207,21 +206,21 @@ class Probes(Section):
     timeout_seconds: Seconds = Field(
         15, description="For one answer: a saturated engine is slow, not broken."
     )
-    liveness_period_seconds: Seconds = Field(15, description="Between liveness probes.")
+    liveness_period_seconds: Seconds = Field(15, description="Interval of liveness probes.")
     liveness_failures: int = Field(10, ge=1, le=1000, description="In a row, before a restart.")
-    readiness_period_seconds: Seconds = Field(5, description="Between readiness probes.")
+    readiness_period_seconds: Seconds = Field(5, description="Interval of readiness probes.")
     readiness_failures: int = Field(6, ge=1, le=1000, description="In a row, before no traffic.")
     stall_seconds: int = Field(
         600,
         ge=0,
         le=86400,
-        description="An engine that has requests and makes no token for this long is hung, "
-        "though /health says 200. 0 turns it off.",
+        description="An engine that has requests and makes no token for this long counts as hung, "
+        "even if /health answers 200. 0 disables it.",
     )
 
 
 class Drain(Section):
-    """How a pod ends without losing requests."""
+    """How a pod stops without losing requests."""
 
     pre_stop_seconds: int = Field(
         15, ge=0, le=600, description="Wait before SIGTERM, until no new request is routed here."

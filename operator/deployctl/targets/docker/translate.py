@@ -19,7 +19,7 @@ _GROUP_HINT = "add yourself to the group docker (sudo usermod -aG docker $USER) 
 def unreachable(detail: str, host: str) -> DockerError:
     """There is no talking to the engine at `host`."""
     if re.search(r"[Pp]ermission ?[Dd]enied", detail):
-        return DockerError("Docker does not let this user in", where=host, hint=_GROUP_HINT)
+        return DockerError("this user may not use Docker", where=host, hint=_GROUP_HINT)
     if re.search(r"Connection refused|ConnectionRefused|No such file|FileNotFound|daemon", detail):
         return DockerError("Docker is not running", where=host, hint=_START_HINT)
     return DockerError(f"cannot reach Docker: {_last_line(detail)}", where=host, hint=_START_HINT)
@@ -70,7 +70,7 @@ def compose_failed(detail: str, *, image: str, port: int, host: str) -> TargetEr
         if pattern.search(detail):
             return build(detail, image, port, host)
     return DockerError(
-        f"docker compose failed: {_last_line(detail) or 'it said nothing'}",
+        f"docker compose failed: {_last_line(detail) or 'there was no output'}",
         hint="deployctl doctor --target docker checks the host",
     )
 

@@ -106,7 +106,7 @@ class ProcessDriver:
         if done.returncode != 0:
             last = logfile.read(said, 1)
             raise StateError(
-                f"the supervisor did not start: {last[0] if last else 'it said nothing'}",
+                f"the supervisor did not start: {last[0] if last else 'there was no output'}",
                 where=str(said),
                 hint="free disk space and check the folder's permissions; nothing runs",
             )
@@ -136,7 +136,7 @@ class ProcessDriver:
             raise TargetError(
                 f"processes of {release.service} do not end: {pids}",
                 where=str(run.folder),
-                hint="they hang in the kernel (a device or a disk); run deployctl down again",
+                hint="they hang in the kernel (device or disk I/O); run deployctl down again",
             )
         if run.folder.is_dir():
             run.forget()
@@ -147,7 +147,7 @@ class ProcessDriver:
         if run.supervisor() is None:
             left = self._members(release) if run.folder.is_dir() else []
             if left:
-                return EngineState("dead", "its records are gone and processes are left")
+                return EngineState("dead", "its records are gone, but processes are left")
             return EngineState("absent")
         engine = run.engine()
         started = engine[1] if engine else None
@@ -210,7 +210,7 @@ class ProcessDriver:
         key = read_key(path)
         if key is None:
             raise StateError(
-                "the service's API key is gone", where=str(path), hint="deployctl up makes it anew"
+                "the service's API key is gone", where=str(path), hint="deployctl up makes one"
             )
         return key
 

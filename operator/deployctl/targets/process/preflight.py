@@ -23,7 +23,7 @@ def check_platform() -> None:
     """
     if sys.platform != "linux":
         raise TargetError(
-            "target process runs on Linux alone",
+            "target process runs on Linux only",
             where=sys.platform,
             hint="use --target docker",
         )
@@ -111,7 +111,7 @@ def check_port(host: str, port: int) -> None:
     where = f"{host}:{port}"
     if error.errno == errno.EACCES:
         raise PortTakenError(
-            f"ports below 1024 are not for this user: {port}",
+            f"this user may not listen on ports below 1024: {port}",
             where=where,
             hint="choose another with --port, for example --port 8000",
         ) from error

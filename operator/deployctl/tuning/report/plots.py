@@ -174,7 +174,7 @@ def _ordered(values: set[Any]) -> list[Any]:
 
 
 def _axis(view: StudyView) -> str:
-    better = "more is better" if view.more_is_better else "less is better"
+    better = "higher is better" if view.more_is_better else "lower is better"
     units = {
         "goodput": "goodput, requests/s",
         "throughput": "output tokens/s",

@@ -112,7 +112,7 @@ class StudyView:
 
     @property
     def winner(self) -> CandidateView | None:
-        """What is recommended, or the best so far of a study that was broken off."""
+        """What is recommended, or the best so far of a study that was interrupted."""
         return next((c for c in self.candidates if c.role == "winner"), None)
 
     @property

@@ -65,11 +65,11 @@ def headline(view: StudyView) -> str:
     if view.verdict == "winner" and best is not None:
         return f"{best.name}: {_gain(view)}"
     if view.verdict == "no_clear_winner" and all(c.role == "baseline" for c in view.candidates):
-        return "Nothing but the service as it is could be tried. Keep what you have."
+        return "Only the baseline could be measured. Keep your settings."
     if view.verdict == "no_clear_winner":
-        return "No clear winner: what differs is within the noise. Keep what you have."
+        return "No clear winner: the differences are within the noise. Keep your settings."
     if view.verdict == "baseline_best":
-        return "Nothing that was tried beats the service as it is. Keep what you have."
+        return "No configuration beats the baseline. Keep your settings."
     if view.verdict == "nothing_feasible":
         return "Nothing that was tried is feasible, the service as it is included."
     if best is not None:

@@ -44,7 +44,7 @@ def _decide(
         if best is not None and base is not None and others[best].value <= base.value:
             best = None
         pair = readings.pair(best) if best is not None else None
-        return "interrupted", "broken off: the best so far, not confirmed", best, pair
+        return "interrupted", "the best so far, not confirmed", best, pair
     if base is None and not others:
         if not any(run.seen or run.failure for run in ledger.runs) and not ledger.refused:
             return "no_clear_winner", "the budget does not reach for one measurement", None, None
