@@ -7,7 +7,6 @@ import pytest
 from rich.console import Console
 
 from deployctl.cli import console
-from deployctl.cli import progress as liveline
 from deployctl.cli.tune.text import TuneProgress
 from deployctl.operations.tune.progress import StudyProgress, outcome
 from deployctl.tuning.events import Done, Restarted
@@ -42,7 +41,7 @@ def drive(search):
 
 
 def test_a_pipe_reads_lines(told, monkeypatch):
-    monkeypatch.setattr(liveline, "err", shown(terminal=False))
+    monkeypatch.setattr(console, "err", shown(terminal=False))
     drive(GridSearch())
     assert told[0].startswith("trial 1 · baseline (screen: next in the grid) · about ")
     assert told[0].endswith("left")
@@ -55,10 +54,10 @@ def test_a_pipe_reads_lines(told, monkeypatch):
 
 
 def test_a_terminal_shows_what_goes_on(told, monkeypatch):
-    console = shown(terminal=True)
-    monkeypatch.setattr(liveline, "err", console)
+    terminal = shown(terminal=True)
+    monkeypatch.setattr(console, "err", terminal)
     drive(GridSearch())
-    drawn = console.file.getvalue()
+    drawn = terminal.file.getvalue()
     assert re.search(r"trial 1 · starting, [\d.]+ (ms|s) · about ", drawn)
     assert "measuring rate=1 for 10 s" in drawn
     assert "best so far 1.5 good requests/s (baseline)" in drawn
