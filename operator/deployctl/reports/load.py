@@ -42,7 +42,7 @@ def html(
         columns=wording.COLUMNS,
         rows=rows,
         objectives=wording.objectives(result),
-        facts=wording.facts(result),
+        facts=list(wording.facts(result)),
         failures=wording.failures(result),
         agreement=wording.agreement(result),
     )

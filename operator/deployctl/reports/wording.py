@@ -1,9 +1,10 @@
 """A load result in words and rows, the same for the terminal, markdown and HTML. Pure."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from deployctl_loadtest.result import Client, Distribution, LoadResult, Objective, Setup
+from deployctl_loadtest.result import Client, Distribution, LoadResult, Objective, Server, Setup
 
 COLUMNS = ("mean", "p50", "p90", "p95", "p99", "max")
 _NAMES = {
@@ -86,66 +87,55 @@ def _lengths(setup: Setup) -> str:
     return f"{name}{inn}, {out}"
 
 
-def facts(result: LoadResult) -> list[tuple[str, str]]:
+def facts(result: LoadResult) -> Iterator[tuple[str, str]]:
     """The figures beside the latency table, as (name, text)."""
     requests, rate, tokens = result.requests, result.throughput, result.tokens
-    figures = [
-        (
-            "Requests",
-            f"{requests.ok:,} ok · {requests.failed:,} failed · {requests.incomplete:,} cut by the "
-            f"end · {requests.warmup:,} in the warm-up",
-        ),
-        (
-            "Throughput",
-            f"{number(rate.output_tokens_per_s)} output tokens/s · "
-            f"{number(rate.total_tokens_per_s)} with prompts · "
-            f"{number(rate.requests_per_s)} requests/s",
-        ),
-    ]
+    client = result.client
+    yield (
+        "Requests",
+        f"{requests.ok:,} ok · {requests.failed:,} failed · {requests.incomplete:,} cut by the "
+        f"end · {requests.warmup:,} in the warm-up",
+    )
+    yield (
+        "Throughput",
+        f"{number(rate.output_tokens_per_s)} output tokens/s · "
+        f"{number(rate.total_tokens_per_s)} with prompts · "
+        f"{number(rate.requests_per_s)} requests/s",
+    )
     if (good := goodput(result)) is not None:
-        figures.append(("Goodput", good))
+        yield "Goodput", good
     if tokens.output_mean is not None:
         inn = "unknown" if tokens.input_mean is None else f"{tokens.input_mean:.0f}"
         by = "" if tokens.counted_by == "usage" else " (partly counted as chunks)"
-        figures.append(
-            (
-                "Tokens",
-                f"{inn} in, {tokens.output_mean:.0f} out a request{by} · "
-                f"{tokens.per_chunk or 0:.2f} a chunk",
-            )
-        )
-    server = result.server
-    if server is not None:
-        parts = [
-            f"{server.output_tokens:,} tokens by its own count, "
-            f"{server.client_output_tokens:,} by ours"
-        ]
-        if server.ttft_mean_s is not None and server.itl_mean_s is not None:
-            parts.append(
-                f"its mean TTFT {number(server.ttft_mean_s * 1000)} ms, "
-                f"ITL {number(server.itl_mean_s * 1000)} ms"
-            )
-        if server.running_max is not None and server.waiting_max is not None:
-            parts.append(f"at most {server.running_max} running, {server.waiting_max} waiting")
-        if server.kv_cache_usage_max is not None:
-            parts.append(f"KV cache {server.kv_cache_usage_max:.0%} at most")
-        if server.prefix_cache_hit_rate is not None:
-            parts.append(f"prefix cache {server.prefix_cache_hit_rate:.0%}")
-        if server.preemptions:
-            parts.append(f"{server.preemptions} preemptions")
-        figures.append(("Server", " · ".join(parts)))
-    client = result.client
+        per_chunk = f"{tokens.per_chunk or 0:.2f} a chunk"
+        yield "Tokens", f"{inn} in, {tokens.output_mean:.0f} out a request{by} · {per_chunk}"
+    if result.server is not None:
+        yield "Server", " · ".join(_server(result.server))
     if client.cpu_mean is not None and client.lag_p99_s is not None:
-        figures.append(
-            (
-                "Client",
-                f"{client.cpu_mean:.0%} of a core, {client.cpu_peak or 0:.0%} at worst · "
-                f"woken {number(client.lag_p99_s * 1000)} ms late (p99)",
-            )
+        yield (
+            "Client",
+            f"{client.cpu_mean:.0%} of a core, {client.cpu_peak or 0:.0%} at worst · "
+            f"woken {number(client.lag_p99_s * 1000)} ms late (p99)",
         )
     if (arrived := _arrivals(client)) is not None:
-        figures.append(("Arrivals", arrived))
-    return figures
+        yield "Arrivals", arrived
+
+
+def _server(server: Server) -> Iterator[str]:
+    yield (
+        f"{server.output_tokens:,} tokens by its own count, {server.client_output_tokens:,} by ours"
+    )
+    if server.ttft_mean_s is not None and server.itl_mean_s is not None:
+        ttft, itl = number(server.ttft_mean_s * 1000), number(server.itl_mean_s * 1000)
+        yield f"its mean TTFT {ttft} ms, ITL {itl} ms"
+    if server.running_max is not None and server.waiting_max is not None:
+        yield f"at most {server.running_max} running, {server.waiting_max} waiting"
+    if server.kv_cache_usage_max is not None:
+        yield f"KV cache {server.kv_cache_usage_max:.0%} at most"
+    if server.prefix_cache_hit_rate is not None:
+        yield f"prefix cache {server.prefix_cache_hit_rate:.0%}"
+    if server.preemptions:
+        yield f"{server.preemptions} preemptions"
 
 
 def _arrivals(client: Client) -> str | None:

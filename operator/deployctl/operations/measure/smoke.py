@@ -12,6 +12,7 @@ from deployctl.operations.measure.request import EXPECT, QUESTION, SmokeRequest
 from deployctl.units import duration, seconds
 
 MAX_TOKENS = 64
+_NO_SUCH_SERVER = "is this the address of an OpenAI-compatible server?"
 
 
 class SmokeCheck(NamedTuple):
@@ -122,31 +123,29 @@ def _checked(
 def health(client: httpx.Client) -> SmokeCheck:
     """Whether /health answers 200."""
     status, detail, seconds, _ = _ask(client, "GET", "/health")
-    if status == 200:
-        return SmokeCheck("health", True, "/health answers", "", seconds)
     hint = "deployctl status and deployctl logs say more; is this the right address?"
-    return SmokeCheck("health", False, "/health answers", detail, seconds, hint)
+    ok = status == 200
+    return SmokeCheck("health", ok, "/health answers", detail, seconds, None if ok else hint)
 
 
 def models(client: httpx.Client, endpoint: Endpoint) -> tuple[SmokeCheck, str | None]:
     """Whether /v1/models lists the model; and the model's name, if there is one to ask for."""
     status, detail, seconds, document = _ask(client, "GET", "/v1/models")
-    title = f"/v1/models lists {endpoint.model or 'a model'}"
-    if status in (401, 403):
-        hint = "give --api-key-file, or set DEPLOYCTL_API_KEY"
-        said = "wants an API key" if endpoint.api_key is None else "refuses the API key"
-        return SmokeCheck("models", False, title, f"the server {said}", seconds, hint), None
     names = _model_names(document) if status == 200 else None
-    if names is None:
-        hint = "is this the address of an OpenAI-compatible server?"
-        detail = detail if status != 200 else "not a list of models"
-        return SmokeCheck("models", False, title, detail, seconds, hint), None
     wanted = endpoint.model or (names[0] if names else None)
-    if wanted is None or wanted not in names:
+    if wanted is not None and wanted in (names or ()):
+        return SmokeCheck("models", True, f"/v1/models lists {wanted}", "", seconds), wanted
+    if status in (401, 403):
+        said = "wants an API key" if endpoint.api_key is None else "refuses the API key"
+        detail, hint = f"the server {said}", "give --api-key-file, or set DEPLOYCTL_API_KEY"
+    elif names is None:
+        detail = detail if status != 200 else "not a list of models"
+        hint = _NO_SUCH_SERVER
+    else:
         detail = f"it lists {', '.join(names) or 'nothing'}"
         hint = "--model must be a name that the server lists"
-        return SmokeCheck("models", False, title, detail, seconds, hint), None
-    return SmokeCheck("models", True, f"/v1/models lists {wanted}", "", seconds), wanted
+    title = f"/v1/models lists {endpoint.model or 'a model'}"
+    return SmokeCheck("models", False, title, detail, seconds, hint), None
 
 
 def refuses(client: httpx.Client, key: str | None) -> SmokeCheck:
@@ -174,31 +173,35 @@ def completion(
         title = "a completion (the model has no chat)"
         plain = {**body, "prompt": f"Question: {question}\nAnswer:", "stop": ["\n"]}
         status, detail, seconds, document = _ask(client, "POST", "/v1/completions", json=plain)
+    answer = _answered(document, seconds) if status == 200 else None
+    hint: str | None = None
     if status != 200:
         hint = "deployctl logs shows what the engine says"
-        return SmokeCheck("completion", False, title, detail, seconds, hint), None
-    text = _text(document)
-    if text is None:
-        hint = "is this the address of an OpenAI-compatible server?"
-        detail = "the answer has no choices"
-        return SmokeCheck("completion", False, title, detail, seconds, hint), None
-    usage = document.get("usage")
-    usage = usage if isinstance(usage, dict) else {}
-    answer = Completion(text, usage.get("prompt_tokens"), usage.get("completion_tokens"), seconds)
-    if not text:
-        hint = "is it an instruct model, and are its weights complete?"
+    elif answer is None:
+        detail, hint = "the answer has no choices", _NO_SUCH_SERVER
+    elif not answer.text:
         many = (answer.output_tokens or 0) > 1
         detail = f"the answer is {'blank' if many else 'empty'} ({_tokens(answer)})"
-        return SmokeCheck("completion", False, title, detail, seconds, hint), answer
-    if expect is not None and expect.casefold() not in text.casefold():
+        hint = "is it an instruct model, and are its weights complete?"
+    elif expect is not None and expect.casefold() not in answer.text.casefold():
+        detail = f"the answer does not contain {expect!r}"
         hint = (
             "wrong weights, a wrong quantization or a very small model answer like this; "
             "with --question alone, any answer will do"
         )
-        detail = f"the answer does not contain {expect!r}"
-        return SmokeCheck("completion", False, title, detail, seconds, hint), answer
-    said = f", and contains {expect!r}" if expect is not None else ""
-    return SmokeCheck("completion", True, title, f"{_tokens(answer)}{said}", seconds), answer
+    else:
+        said = f", and contains {expect!r}" if expect is not None else ""
+        detail = f"{_tokens(answer)}{said}"
+    return SmokeCheck("completion", hint is None, title, detail, seconds, hint), answer
+
+
+def _answered(document: Any, seconds: float) -> Completion | None:
+    text = _text(document)
+    if text is None:
+        return None
+    usage = document.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    return Completion(text, usage.get("prompt_tokens"), usage.get("completion_tokens"), seconds)
 
 
 def _tokens(answer: Completion) -> str:
