@@ -14,7 +14,7 @@ from deployctl.errors import HubError, SpecError
 from deployctl.hub.checkpoint import gather
 from deployctl.hub.folder import FolderCheckpoint
 from deployctl.hub.source import HubId, locate
-from deployctl.model.documents import Documents
+from deployctl.model import Documents
 
 if TYPE_CHECKING:
     import httpx

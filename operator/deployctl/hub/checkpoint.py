@@ -1,13 +1,13 @@
 """From a checkpoint's files to Documents: which to read, in which order, what may be missing."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, Protocol
 
 from deployctl.errors import ModelError
 from deployctl.hub import headers, jsonfile
-from deployctl.model.documents import Documents, TensorInfo
+from deployctl.model import Documents, TensorInfo, weights
 
 MAX_JSON = 16 * 1024 * 1024  # the largest published config.json has about 3 MiB
 MAX_INDEX = 64 * 1024 * 1024
@@ -85,7 +85,8 @@ def _tensors(checkpoint: Checkpoint) -> tuple[TensorInfo, ...] | None:
     if index is not None:
         expected = headers.shards(index, checkpoint.place(INDEX))
     else:
-        expected = {name: [] for name in plain_shards(checkpoint.files)}
+        stored = weights.find(checkpoint.files)
+        expected = {name: [] for name in stored.files if stored.format == "safetensors"}
     for name in expected:
         if name not in checkpoint.files:
             raise ModelError(
@@ -134,14 +135,6 @@ def read_header(checkpoint: Checkpoint, name: str) -> tuple[TensorInfo, ...]:
     where, file_size = checkpoint.place(name), checkpoint.files.get(name)
     length = headers.header_length(checkpoint.span(name, 0, _FIRST), file_size, where)
     return headers.parse_header(checkpoint.span(name, _FIRST, length), file_size, where)
-
-
-def plain_shards(files: Iterable[str]) -> list[str]:
-    """The safetensors files of a checkpoint that has no index, as the engine picks them."""
-    names = [n for n in files if n.endswith(".safetensors") and "/" not in n]
-    # Mistral's repositories hold the same weights twice; `consolidated` is its own format.
-    usual = [n for n in names if not n.startswith("consolidated")]
-    return sorted(usual or names)
 
 
 def _gguf(checkpoint: Checkpoint, names: list[str]) -> dict[str, Any] | None:

@@ -17,7 +17,7 @@ from typing import Any
 
 from deployctl.errors import ModelError
 from deployctl.hub.jsonfile import lfs_pointer
-from deployctl.model.documents import TensorInfo
+from deployctl.model import TensorInfo
 
 MAX_HEADER = 100_000_000  # bytes; the reference implementation's own limit
 MAX_ELEMENTS = 2**62

@@ -1,23 +1,19 @@
 """The numbers of a decoder out of config.json, by every name in use."""
 
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from deployctl.model import context, experts, layers, tables
-from deployctl.model.documents import TensorInfo
-from deployctl.model.facts import Architecture
-from deployctl.model.fields import FILE, Fields, multimodal, text_part
+from deployctl.model import experts, layers, tables
+from deployctl.model.facts import Architecture, TensorInfo
+from deployctl.model.fields import FILE, LARGEST, Fields, multimodal, text_part
 
-LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "decoder_layers")
-HIDDEN = ("hidden_size", "n_embd", "d_model", "model_dim")
-HEADS = ("num_attention_heads", "n_head", "n_heads", "num_heads", "attention_heads",
-         "decoder_attention_heads")  # fmt: skip
-# The engine asks in this order (vLLM 0.32, get_total_num_kv_heads).
-KV_HEADS = ("n_head_kv", "num_kv_heads", "num_key_value_heads", "multi_query_group_num",
-            "num_attention_groups")  # fmt: skip
-INNER = ("intermediate_size", "n_inner", "ffn_dim", "ffn_hidden_size", "d_ff", "decoder_ffn_dim")
+LAYERS, HIDDEN = tables.names("layers"), tables.names("hidden")
+HEADS, KV_HEADS = tables.names("heads"), tables.names("key_value_heads")
+INNER, VOCAB = tables.names("inner"), tables.names("vocabulary")
+CONTEXT, _SCALED = tables.names("context"), tables.names("scaled")
+UNKNOWN = 2048  # tokens that the engine assumes where nothing says how many a model takes
 # Of latent attention, besides the rank of the compressed KV.
 LATENT = ("qk_rope_head_dim", "qk_nope_head_dim", "v_head_dim", "q_lora_rank")
-VOCAB = ("vocab_size", "padded_vocab_size", "n_vocab")
 MAX_HEADS, MAX_WIDTH, MAX_VOCAB = 2**16, 2**24, 2**31
 _DTYPES = {"bfloat16", "float16", "float32", "float64"}
 _SHORT = {"bf16": "bfloat16", "half": "float16", "fp16": "float16", "float": "float32"}
@@ -54,7 +50,7 @@ def read_architecture(
     hidden = text.whole(*HIDDEN, default=base.get("hidden_size"), most=MAX_WIDTH)
     heads = _heads(text, text_type, base, hidden)
     window, kinds = layers.window_and_layers(text, text_type, count)
-    longest, usual = context.lengths(text, text_type, base.get("max_position_embeddings"))
+    longest, usual = _lengths(text, text_type, base.get("max_position_embeddings"))
     vocabulary = top.optional(*VOCAB, most=MAX_VOCAB) or base.get("vocab_size")
     rank = text.optional("kv_lora_rank", most=MAX_WIDTH)
     inner = _inner(text, text_type, hidden, base)
@@ -150,6 +146,57 @@ def _inner(text: Fields, text_type: str, hidden: int, base: dict[str, int]) -> i
         return int(hidden * (text.number("expansion_ratio") or 4))
     default = base.get("intermediate_size") or 4 * hidden
     return text.whole(*INNER, default=default, most=MAX_WIDTH, lists=True)
+
+
+def _lengths(text: Fields, model_type: str, default: int | None) -> tuple[int, int]:
+    """Returns the most tokens the engine accepts, and those it takes when nobody says.
+
+    As vLLM 0.32 derives them: vllm/transformers_utils/model_arch_config_convertor.py
+    (derive_max_model_len_and_key) and vllm/config/model.py (_get_and_verify_max_len).
+
+    `default` is the configuration class's own, where config.json has no key at all.
+
+    Raises:
+        ModelError: a length or a scaling factor is impossible.
+    """
+    said = [text.whole(key) for key in CONTEXT if text.has(key)]
+    longest = min(said) if said else default or UNKNOWN
+    if text.has("model_max_length"):
+        longest = text.whole("model_max_length")
+    kinds = list(_rope(text))
+    if "gemma3" not in model_type:
+        factor = 1.0
+        for rope in kinds:
+            if _rope_kind(rope) not in _SCALED:
+                factor = rope.number("factor") or factor
+        longest = int(longest * factor)
+    if longest > LARGEST:
+        raise text.wrong("max_position_embeddings", "the context length is not plausible")
+    usual = longest
+    if any(_rope_kind(rope) in ("su", "longrope") for rope in kinds):
+        # Short prompts suffer beyond the original length, so the engine stays there by default.
+        usual = text.whole("original_max_position_embeddings", default=longest)
+    return longest, min(usual, longest)
+
+
+def _rope(text: Fields) -> Iterator[Fields]:
+    """Rotary settings: one mapping, or one for each kind of layer."""
+    name = "rope_scaling" if text.values.get("rope_scaling") else "rope_parameters"
+    rope = text.under(name)
+    if rope is None:
+        return
+    nested = [key for key, value in rope.values.items() if isinstance(value, dict)]
+    if nested and all(key.endswith("_attention") for key in nested):
+        for key in nested:
+            inner = rope.under(key)
+            if inner is not None:
+                yield inner
+    else:
+        yield rope
+
+
+def _rope_kind(rope: Fields) -> Any:
+    return rope.values.get("rope_type") or rope.values.get("type") or "default"
 
 
 def _tied(top: Fields, text: Fields, text_type: str) -> bool:

@@ -7,8 +7,7 @@ from typing import Any
 from deployctl.errors import ModelError
 from deployctl.model import tables, weights
 from deployctl.model.architecture import describes_a_language_model, read_architecture
-from deployctl.model.documents import Documents
-from deployctl.model.facts import Architecture, Format, ModelFacts, Quantization
+from deployctl.model.facts import Architecture, Documents, Format, ModelFacts, Quantization
 from deployctl.model.fields import Fields
 from deployctl.model.quantization import read_quantization
 

@@ -2,18 +2,10 @@
 
 from typing import NamedTuple
 
+from deployctl.model import tables
 from deployctl.model.fields import Fields
 
-COUNT = ("num_experts", "moe_num_experts", "n_routed_experts", "num_local_experts")
-PER_TOKEN = (
-    "num_experts_per_tok",
-    "num_experts_per_token",
-    "top_k_experts",
-    "moe_topk",
-    "moe_top_k",
-    "moe_k",
-    "experts_per_token",
-)
+COUNT, PER_TOKEN = tables.names("experts"), tables.names("experts_per_token")
 MAX_EXPERTS, MAX_WIDTH = 2**16, 2**24
 
 
@@ -46,7 +38,7 @@ def read_experts(text: Fields, text_type: str, layers: int, dense: int) -> Exper
     if text_type == "llama4_text":  # its intermediate_size is the experts'
         inner = text.whole("intermediate_size", default=dense, most=MAX_WIDTH)
     else:
-        names = ("moe_intermediate_size", "moe_ffn_hidden_size", "expert_ffn_hidden_size")
+        names = tables.names("expert_inner")
         inner = text.whole(*names, default=dense, most=MAX_WIDTH, lists=True)
     shared = _shared(text, text_type, inner)
     return Experts(count, per_token, inner, _layers(text, text_type, layers), shared)
@@ -55,10 +47,10 @@ def read_experts(text: Fields, text_type: str, layers: int, dense: int) -> Exper
 def _shared(text: Fields, text_type: str, inner: int) -> int:
     if text_type == "llama4_text":
         return inner
-    names = ("shared_expert_intermediate_size", "shared_intermediate_size")
-    if text.has(*names, "moe_shared_expert_intermediate_size"):
-        return text.whole(*names, "moe_shared_expert_intermediate_size", least=0, most=MAX_WIDTH)
-    counts = ("n_shared_experts", "num_shared_experts", "moe_num_shared_experts")
+    names = tables.names("shared_inner")
+    if text.has(*names):
+        return text.whole(*names, least=0, most=MAX_WIDTH)
+    counts = tables.names("shared_experts")
     return inner * text.whole(*counts, default=0, least=0, most=MAX_EXPERTS, lists=True)
 
 

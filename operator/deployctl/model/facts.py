@@ -1,10 +1,42 @@
-"""ModelFacts: what a checkpoint says of itself, in numbers that planning can use."""
+"""What a checkpoint says of itself: its documents as they were found, and ModelFacts, in numbers
+that planning can use.
+"""
 
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 Format = Literal["safetensors", "pickle", "gguf", "onnx", "unknown"]
+
+
+class TensorInfo(BaseModel):
+    """One entry of a safetensors header."""
+
+    model_config = ConfigDict(frozen=True)
+
+    name: str
+    dtype: str  # as safetensors writes it: BF16, F16, F32, I32, I8, U8, F8_E4M3 …
+    shape: tuple[int, ...]
+    nbytes: int
+
+
+class Documents(BaseModel):
+    """What `hub` brings back of a checkpoint: its small documents, never its weights."""
+
+    model_config = ConfigDict(frozen=True)
+
+    source: str  # the folder (absolute) or the Hub id
+    local: bool
+    revision: str | None = None  # the commit, for the Hub
+    files: dict[str, int | None] = {}  # path inside the checkpoint -> bytes, where known
+    config: dict[str, Any] | None = None  # config.json
+    quantize_config: dict[str, Any] | None = None  # from the file that the next field names
+    quantize_config_file: str | None = None  # hf_quant_config, quantize_config, quant_config
+    generation_config: dict[str, Any] | None = None
+    tokenizer_config: dict[str, Any] | None = None
+    gguf: dict[str, Any] | None = None  # the metadata of a GGUF header, where read
+    tensors: tuple[TensorInfo, ...] | None = None  # from every safetensors header; None: unread
+    gated: bool = False
 
 
 class Quantization(BaseModel):

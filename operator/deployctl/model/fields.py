@@ -7,31 +7,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from deployctl.errors import ModelError
+from deployctl.model import tables
 
 LARGEST = 2**40  # no count in a config comes near it
-# transformers' own names, then those of checkpoints with their own classes.
-_PARTS = (
-    "text_config",
-    "thinker_config",
-    "llm_config",
-    "language_config",
-    "language_model_config",
-    "decoder",
-    "generator",
-    "text_encoder",
-)
+_PARTS, _OTHER_SENSES = tables.names("parts"), tables.names("other_senses")
 _LAYERS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers")
-_OTHER_SENSES = (
-    "vision_config",
-    "audio_config",
-    "vision_tower",
-    "mm_vision_tower",
-    "vision_cfg",
-    "visual",
-    "thinker_config",
-    "audio_encoder_config",
-    "speech_config",
-)
 _DEEPEST = 4
 FILE = "config.json"
 

@@ -12,18 +12,6 @@ CHUNKED, LINEAR = "chunked_attention", "linear_attention"
 MAX_LAYERS = 10_000
 # These have a window only where use_sliding_window says so.
 _SWITCHED = ("qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "qwen2_vl", "qwen2_5_vl", "smollm3")
-_OTHER_WORDS = {
-    "attention": FULL,
-    "full": FULL,
-    "sliding": SLIDING,
-    "swa": SLIDING,
-    "global": FULL,
-    "local": SLIDING,
-    "linear": LINEAR,
-    "mamba": LINEAR,
-    "mamba2": LINEAR,
-    "recurrent": LINEAR,
-}
 _LETTERS = {"M": LINEAR, "*": FULL, "-": "mlp", "E": "moe", "L": SLIDING, "G": FULL}
 
 
@@ -69,7 +57,7 @@ def _explicit(text: Fields, count: int) -> tuple[str, ...]:
         words = text.texts(name)
         if len(words) < count:
             raise text.wrong(name, f"names {len(words)} of {count} layers")
-        return tuple(_OTHER_WORDS.get(word, word) for word in words[:count])
+        return tuple(tables.KINDS.get(word, word) for word in words[:count])
     pattern = text.values.get("hybrid_override_pattern")
     if isinstance(pattern, str) and len(pattern) >= count:
         return tuple(_LETTERS.get(letter, "other") for letter in pattern[:count])

@@ -7,13 +7,11 @@ The names and where they are looked for are vLLM 0.32's: `config/model.py`
 from typing import Any
 
 from deployctl.model import tables
-from deployctl.model.documents import Documents
-from deployctl.model.facts import Quantization
+from deployctl.model.facts import Documents, Quantization
 from deployctl.model.fields import FILE, Fields, text_part
 
 MAX_BITS, MAX_GROUP = 64, 2**24
-_IGNORED = ("modules_to_not_convert", "ignored_layers", "ignore", "exclude_modules", "exclude",
-            "llm_int8_skip_modules")  # fmt: skip
+_UNQUANTIZED = tables.names("unquantized")
 
 
 def read_quantization(documents: Documents) -> Quantization | None:
@@ -37,7 +35,7 @@ def read_quantization(documents: Documents) -> Quantization | None:
         raise inner.wrong("desc_act", "must be true or false")
     ignored: tuple[str, ...] = ()
     for part in (settings, inner):
-        ignored = ignored or part.texts(*_IGNORED)
+        ignored = ignored or part.texts(*_UNQUANTIZED)
     dynamic = settings.values.get("dynamic")
     return Quantization(
         method=method,

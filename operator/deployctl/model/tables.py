@@ -1,6 +1,7 @@
-"""What is known of model types and quantization methods by their names alone.
+"""What is known of checkpoints by names alone: model types, quantization methods, fields.
 
-The tables and their sources are in deploy/engines: model-types.json, quantization-methods.json.
+The tables and their sources are in deploy/engines: model-types.json, quantization-methods.json and
+checkpoint-names.yaml.
 """
 
 from typing import Any
@@ -16,7 +17,14 @@ NATIVE = frozenset(_TYPES["native"])
 METHODS: dict[str, dict[str, Any]] = assets.table("deploy", "engines", "quantization-methods.json")[
     "methods"
 ]
+_NAMES = assets.table("deploy", "engines", "checkpoint-names.yaml")
+KINDS: dict[str, str] = _NAMES["kinds"]  # of layers, by other words
 _ALIASES = {alias: name for name, of in METHODS.items() for alias in of.get("aliases", ())}
+
+
+def names(thing: str) -> tuple[str, ...]:
+    """The names under which checkpoints say something: `layers`, `heads` …"""
+    return tuple(_NAMES[thing])
 
 
 def defaults(model_type: str, *, nested: bool = False) -> dict[str, int]:

@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-from deployctl.model.documents import TensorInfo
-from deployctl.model.facts import Format, Quantization
+from deployctl.model import tables
+from deployctl.model.facts import Format, Quantization, TensorInfo
 
 ENGINES: dict[Format, str] = {
     "safetensors": "vllm",
@@ -18,13 +18,7 @@ ENGINES: dict[Format, str] = {
 _PICKLES = (".bin", ".pt", ".pth")
 # Training leaves these beside the weights (the engine skips them too).
 _NOT_WEIGHTS = ("training_args", "optimizer", "scheduler", "scaler", "rng_state", "random_states")
-# Scales, zero points and orders belong to the storage, not to the model.
-_BESIDE = (
-    "qzeros", "scales", "g_idx", "weight_scale", "weight_scale_inv", "input_scale",
-    "weight_zero_point", "weight_shape", "weight_g_idx", "weight_scale_2", "k_scale",
-    "v_scale", "q_scale", "weight_global_scale", "input_global_scale", "absmax",
-    "quant_map", "nested_absmax", "nested_quant_map", "rotary_emb.inv_freq",
-)  # fmt: skip
+_BESIDE = tables.names("beside")
 _WORD = {"I32": 32, "U32": 32, "I64": 64, "U8": 8, "I8": 8, "I16": 16}
 _FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _PACKED = {"I32", "U8", "I8", "F8_E4M3", "F8_E5M2"}
@@ -42,6 +36,7 @@ def find(files: Mapping[str, int | None]) -> Weights:
     """Picks the format as the engine does: safetensors first, then pickle."""
     top = [name for name in files if "/" not in name]
     safe = [n for n in top if n.endswith(".safetensors")]
+    # Mistral's repositories hold the same weights twice; `consolidated` is its own format.
     usual = [n for n in safe if not n.startswith("consolidated")]
     if safe:
         return Weights("safetensors", tuple(sorted(usual or safe)))

@@ -6,7 +6,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from deployctl.errors import ModelError
-from deployctl.model import Documents, TensorInfo, architecture, context, experts, facts_from
+from deployctl.model import Documents, TensorInfo, architecture, experts, facts_from
 
 SETTINGS = settings(max_examples=100, deadline=20_000, suppress_health_check=[HealthCheck.too_slow])
 
@@ -21,7 +21,7 @@ NAMES = sorted(
         *architecture.VOCAB,
         *experts.COUNT,
         *experts.PER_TOKEN,
-        *context._KEYS,
+        *architecture.CONTEXT,
         *("model_type", "architectures", "auto_map", "torch_dtype", "dtype", "head_dim"),
         *("text_config", "thinker_config", "llm_config", "vision_config", "decoder"),
         *("rope_scaling", "rope_parameters", "factor", "rope_type", "type", "layer_types"),
