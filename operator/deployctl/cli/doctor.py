@@ -13,8 +13,7 @@ from deployctl.errors import DeployctlError, SpecError, TargetError
 from deployctl.units import size
 
 if TYPE_CHECKING:
-    from deployctl.doctor.facts import HostFacts, Question
-    from deployctl.doctor.report import Check
+    from deployctl.doctor.facts import Check, HostFacts, Question
 
 TARGETS = ("process", "docker")
 _COLOURS = {"pass": "green", "warn": "yellow", "fail": "bold red"}
@@ -66,8 +65,7 @@ def command(
 
         [bold]deployctl doctor --gpu l4 --gpus 2[/bold]
     """
-    from deployctl.doctor.examine import examine, gather
-    from deployctl.doctor.report import document, verdict
+    from deployctl.doctor.examine import document, examine, gather, verdict
 
     question, extra = _question(target, gpu, gpus, model, port)
     facts = gather(question)
@@ -87,7 +85,7 @@ def _question(
     from deployctl.doctor.facts import Question
     from deployctl.engines.vllm import DEFAULT_VERSION
     from deployctl.hardware import load_profile
-    from deployctl.spec.settings import Settings
+    from deployctl.spec import Settings
 
     if target is not None and target not in TARGETS:
         raise SpecError(
@@ -150,7 +148,7 @@ def _model_bytes(model: str | None) -> tuple[int | None, list["Check"]]:
     if model is None:
         return None, []
     from deployctl import hub
-    from deployctl.doctor.report import Topic
+    from deployctl.doctor.facts import Topic
     from deployctl.model import facts_from
     from deployctl.operations.prepare import hub_token
 

@@ -1,20 +1,25 @@
-"""Asks everything at once, so that the slowest answer is the whole wait, and judges it."""
+"""Asks everything at once, so that the slowest answer is the whole wait, and judges it.
+
+The document made of that is described in docs/guides/doctor.md.
+"""
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from deployctl.doctor.detect import ask_gpus
-from deployctl.doctor.facts import HostFacts, Question
+from deployctl.doctor.facts import Check, HostFacts, Question, Status
 from deployctl.doctor.gpu_checks import gpu_checks
 from deployctl.doctor.host_checks import host_checks
 from deployctl.doctor.host_probe import ask_clock, ask_disks, ask_host, ask_vllm
-from deployctl.doctor.report import Check
 from deployctl.doctor.service_checks import docker_checks, network_checks
 from deployctl.doctor.service_probe import ask_docker, ask_hub, ask_port, ask_toolkit
 from deployctl.doctor.shell import Run, run
+
+REPORT_VERSION = 1
 
 
 def gather(
@@ -58,3 +63,21 @@ def examine(facts: HostFacts, question: Question) -> list[Check]:
         *gpu_checks(facts, question),
         *network_checks(facts, question),
     ]
+
+
+def verdict(checks: Sequence[Check]) -> Status:
+    """The worst status of all."""
+    statuses = {check.status for check in checks}
+    return "fail" if "fail" in statuses else "warn" if "warn" in statuses else "pass"
+
+
+def document(checks: Sequence[Check], *, target: str, gpu: str | None) -> dict[str, Any]:
+    """The JSON answer."""
+    return {
+        "version": REPORT_VERSION,
+        "target": target,
+        "gpu": gpu,
+        "verdict": verdict(checks),
+        "counts": {s: sum(c.status == s for c in checks) for s in ("pass", "warn", "fail")},
+        "checks": [asdict(check) for check in checks],
+    }

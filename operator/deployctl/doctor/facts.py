@@ -1,11 +1,13 @@
-"""HostFacts: what is known of this machine. Data only; probes fill it, checks judge it.
+"""HostFacts, what is known of this machine, and Check, what is said of it. Data only.
+
+Probes fill the facts, checks judge them.
 
 None always means "could not tell", never "no".
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from deployctl.hardware import GpuProfile
 from deployctl.hardware.nvidia import App, Card, Failure
@@ -114,3 +116,36 @@ class HostFacts:
     python_headers: bool | None = None
     libnuma: bool | None = None  # vLLM's CPU build is linked to it
     clock_synchronized: bool | None = None
+
+
+Status = Literal["pass", "warn", "fail"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One thing looked at. `id` is stable; `title`, `detail` and `fix` are for people."""
+
+    id: str
+    title: str
+    status: Status
+    detail: str
+    fix: str = ""  # a command or a sentence; empty when all is well
+
+
+class Topic(NamedTuple):
+    """What a check is about, and what it says of it. `id` is stable, `title` is for people."""
+
+    id: str
+    title: str
+
+    def good(self, detail: str) -> Check:
+        """All is well."""
+        return Check(self.id, self.title, "pass", detail)
+
+    def warn(self, detail: str, fix: str) -> Check:
+        """It works, but not as well as it could, or it could not be told."""
+        return Check(self.id, self.title, "warn", detail, fix)
+
+    def fail(self, detail: str, fix: str) -> Check:
+        """A service would not start, or would not start reliably."""
+        return Check(self.id, self.title, "fail", detail, fix)

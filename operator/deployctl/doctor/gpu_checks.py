@@ -3,8 +3,7 @@
 from collections.abc import Iterator
 
 from deployctl.doctor.detect import match, nearest
-from deployctl.doctor.facts import Gpus, HostFacts, Question
-from deployctl.doctor.report import Check, Topic
+from deployctl.doctor.facts import Check, Gpus, HostFacts, Question, Topic
 from deployctl.hardware import GpuProfile
 from deployctl.hardware.nvidia import (
     FAILURES,

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from deployctl.doctor.facts import Disk, HostFacts, Question
-from deployctl.doctor.report import Check, Topic
+from deployctl.doctor.facts import Check, Disk, HostFacts, Question, Topic
 from deployctl.hardware.nvidia import numbers
 from deployctl.units import GIB
 

@@ -5,8 +5,7 @@ Pure functions, as in every module of checks: no I/O may enter here.
 
 from collections.abc import Iterator
 
-from deployctl.doctor.facts import Docker, HostFacts, Hub, Question
-from deployctl.doctor.report import Check, Topic
+from deployctl.doctor.facts import Check, Docker, HostFacts, Hub, Question, Topic
 from deployctl.hardware.nvidia import numbers
 
 # What the bundles are written for: depends_on conditions, start_period, device reservations.

@@ -74,11 +74,10 @@ def render(kind: str, prepared: Prepared, options: ChartOptions = ChartOptions()
         return render_compose(plan, spec)
     if kind == "process":
         return render_process(plan, spec)
-    from deployctl.render.helm import chart, render_helm
+    from deployctl.render.helm import chart, render_helm, render_manifests
 
     if kind == "helm":
         return render_helm(plan, spec, prepared.profile, options.overrides)
-    from deployctl.render.manifests import render_manifests
     from deployctl.targets import helm
 
     own = {"managedBy": "deployctl", **options.overrides}

@@ -1,10 +1,13 @@
-"""ServingPlan -> the bundle of target `helm`: the chart, and the values that say this plan.
+"""ServingPlan -> the bundle of target `helm`: the chart, and the values that say this plan; and
+that of target `manifests`, what the chart gives for them as plain files.
 
 The chart travels in the bundle, so that a folder in git is all that Argo CD, Flux or `helm`
-needs, and a later deployctl does not change what an earlier one rendered.
+needs, and a later deployctl does not change what an earlier one rendered. `helm template` fills
+it in for manifests (deployctl.targets.helm runs it).
 """
 
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -24,6 +27,9 @@ from deployctl.spec import ServiceSpec
 from deployctl.spec.load import complaint
 
 CHART_FOLDER = "chart"
+KUSTOMIZATION = "kustomization.yaml"
+_SOURCE = re.compile(r"# Source: [^/\s]+/templates/(?P<path>[a-z0-9/_-]+\.yaml)\n")
+_SEPARATOR = re.compile(r"^---\n", re.MULTILINE)
 
 # Written even if it is the chart's default: a newer chart must not change what runs.
 _SAID = {"engine.version", "engine.image", "engine.args", "model.id", "gpu.count"}
@@ -61,6 +67,40 @@ def render_helm(
         target="helm",
         service=plan.name,
         files={VALUES_FILE: yamltext.write(document, comment), **files},
+    )
+
+
+def render_manifests(plan: ServingPlan, templated: str) -> Bundle:
+    """Splits the output of `helm template` into a file an object, and a kustomization that lists
+    them; nothing of it is changed but its comments' order.
+
+    Raises:
+        ValueError: it is no such output; a bug.
+    """
+    files: dict[str, str] = {}
+    for part in _SEPARATOR.split(templated):
+        if not part.strip():
+            continue
+        source = _SOURCE.search(part)
+        if source is None:
+            raise ValueError(f"an object without its source: {part[:80]!r}")
+        body = part.replace(source.group(), "", 1).strip("\n") + "\n"
+        path = source["path"]
+        files[path] = f"{files[path]}---\n{body}" if path in files else body
+    ordered = dict(sorted(files.items()))
+    document = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": list(ordered),
+    }
+    comment = (
+        f"Rendered by deployctl for the service {plan.name}.\n"
+        "Change the service's spec and render again rather than editing these files."
+    )
+    return Bundle(
+        target="manifests",
+        service=plan.name,
+        files={KUSTOMIZATION: yamltext.write(document, comment), **ordered},
     )
 
 

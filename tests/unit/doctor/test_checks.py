@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from deployctl.doctor.examine import examine
-from deployctl.doctor.facts import Disk, Docker, Gpus, HostFacts, Hub, Question
-from deployctl.doctor.report import Check, document, verdict
+from deployctl.doctor.examine import document, examine, verdict
+from deployctl.doctor.facts import Check, Disk, Docker, Gpus, HostFacts, Hub, Question
 from deployctl.hardware import load_profile
 from deployctl.hardware.nvidia import App, Card
 
