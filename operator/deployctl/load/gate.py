@@ -11,6 +11,7 @@ from deployctl_loadtest.result import Gate, LoadResult, Objective, SloResult
 from deployctl_loadtest.sample import Sample
 from deployctl_loadtest.series import Limit
 
+ObjectiveVerdict = Literal["met", "missed", "unresolved"]
 _RANK = {"missed": 0, "unresolved": 1, "met": 2}
 
 
@@ -129,25 +130,9 @@ def _percentile(term: Term, measured: Sequence[Sample]) -> Objective:
         bounds = bounds.around(value)
     # To the microsecond that is reported, so that the figures say why the verdict is what it is.
     bounds = intervals.Interval(round(bounds.low, 6), round(bounds.high, 6))
-    verdict: Literal["met", "missed", "unresolved"] = "unresolved"
-    if ordered and bounds.low > term.limit:
-        verdict = "missed"
-    elif ordered and bounds.high <= term.limit:
-        verdict = "met"
+    verdict = _verdict(bounds, term.limit)
     note = _why_unresolved(term, groups, len(ordered)) if verdict == "unresolved" else None
-    return Objective(
-        name=term.name,
-        limit=term.limit,
-        value=_finite(value),
-        low=_finite(bounds.low),
-        high=_finite(bounds.high),
-        confidence=intervals.CONFIDENCE,
-        samples=len(ordered),
-        failed=failed,
-        cut=cut,
-        verdict=verdict,
-        note=note,
-    )
+    return _objective(term, verdict, value, bounds, len(ordered), note, failed=failed, cut=cut)
 
 
 def _why_unresolved(term: Term, groups: list[list[float]], count: int) -> str:
@@ -181,33 +166,50 @@ def _linear(ordered: Sequence[float], share: float) -> float | None:
 def _error_rate(term: Term, measured: Sequence[Sample]) -> Objective:
     """Failed ÷ (failed + ok). What the run's end cut is neither."""
     ended = [sample for sample in measured if sample.outcome != "incomplete"]
+    if not ended:
+        unknown = intervals.Interval(-math.inf, math.inf)
+        return _objective(term, "unresolved", None, unknown, 0, "nothing was measured")
     failed = sum(sample.failed for sample in ended)
     bounds = intervals.proportion([(int(sample.failed), 1) for sample in ended])
-    verdict: Literal["met", "missed", "unresolved"] = "unresolved"
-    note = None
-    if ended and bounds.low > term.limit:
-        verdict = "missed"
-    elif ended and bounds.high <= term.limit:
-        verdict = "met"
-    elif not ended:
-        note = "nothing was measured"
-    elif not term.limit:
-        note = "a limit of 0 can never be shown to be met"
-    elif not failed:
-        least = intervals.needed(1 - term.limit)
-        note = f"no failure seen, but {least:,} requests without one are needed to show it"
-    else:
+    verdict, note = _verdict(bounds, term.limit), None
+    if verdict == "unresolved":
         note = "the interval includes the limit: measure longer"
+        if not term.limit:
+            note = "a limit of 0 can never be shown to be met"
+        elif not failed:
+            least = intervals.needed(1 - term.limit)
+            note = f"no failure seen, but {least:,} requests without one are needed to show it"
+    share = failed / len(ended)
+    return _objective(term, verdict, share, bounds, len(ended), note, failed=failed)
+
+
+def _verdict(bounds: intervals.Interval, limit: float) -> ObjectiveVerdict:
+    if bounds.low > limit:
+        return "missed"
+    return "met" if bounds.high <= limit else "unresolved"
+
+
+def _objective(
+    term: Term,
+    verdict: ObjectiveVerdict,
+    value: float | None,
+    bounds: intervals.Interval,
+    samples: int,
+    note: str | None,
+    *,
+    failed: int = 0,
+    cut: int = 0,
+) -> Objective:
     return Objective(
         name=term.name,
         limit=term.limit,
-        value=round(failed / len(ended), 6) if ended else None,
-        low=round(bounds.low, 6) if ended else None,
-        high=round(bounds.high, 6) if ended else None,
+        value=_finite(value),
+        low=_finite(bounds.low),
+        high=_finite(bounds.high),
         confidence=intervals.CONFIDENCE,
-        samples=len(ended),
+        samples=samples,
         failed=failed,
-        cut=0,
+        cut=cut,
         verdict=verdict,
         note=note,
     )
