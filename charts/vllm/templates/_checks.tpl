@@ -80,7 +80,7 @@ all are told at once.
 {{- range $v.engine.args }}
 {{- $item := splitList "=" . | first }}
 {{- if regexMatch "^--(model|host|port|api-key|hf-token|revision|uds)$" $item }}
-{{- $refused = append $refused (printf "engine.args: %s is the chart's own; see model, engine.port and apiKey" $item) }}
+{{- $refused = append $refused (printf "engine.args: %s is set by the chart; see model, engine.port and apiKey" $item) }}
 {{- end }}
 {{- end }}
 {{- range $item, $_ := $v.engine.env }}
