@@ -128,7 +128,7 @@ def _up(deployment: "Deployment") -> "Deployed":
     revision = deployed.release.revision
     if deployed.verification is not None:
         for gap in deployed.verification.gaps_s:
-            story(f"nothing of {name} answered for {duration(gap)}")
+            story(f"{name} did not answer for {duration(gap)}")
         job_summary(f"**{name}: revision {revision} is kept.**", tell)
     if deployed.changed:
         story(f"{name} serves: revision {revision}, in {duration(deployed.seconds)}")

@@ -106,7 +106,7 @@ class VerifiedRollout:
 
     def _in_place(self, placement: Placement, release: Release) -> str:
         self._where, self._why = "replaced", placement.why
-        self._note(f"verifying revision {release.revision} in its place ({placement.why})")
+        self._note(f"verifying revision {release.revision} in place ({placement.why})")
         return self._verifier.verify(release, self._service)
 
     def _as_canary(self, placement: Placement, release: Release) -> str:
@@ -114,7 +114,7 @@ class VerifiedRollout:
         stand_in = self._stand_in(release, placement)
         self._note(
             f"trying revision {release.revision} as {stand_in.service} on port "
-            f"{stand_in.spec.port}, beside what serves ({placement.why})"
+            f"{stand_in.spec.port}, as a canary ({placement.why})"
         )
         begun, took_s = REAL.clock(), 0.0
 
