@@ -5,13 +5,13 @@ Also what is sent to it besides prompts, and which of the models that it serves 
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 from urllib.parse import urlsplit
 
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, NotFoundError, TargetError
-from deployctl.operations.measure.request import WireRequest
 from deployctl.spec import Settings
 from deployctl.targets import open_driver
 from deployctl.targets.store import ServiceRef, Store
@@ -142,15 +142,14 @@ def _from_store(service: str | None, target: Literal["process", "docker"] | None
     )
 
 
-def with_wire(endpoint: Endpoint, wire: WireRequest) -> Endpoint:
+def with_wire(endpoint: Endpoint, headers: Sequence[str] | None, ca_file: Path | None) -> Endpoint:
     """The endpoint with the headers and the CA that were given.
 
     Raises:
         InputError: a header or file that is none.
     """
-    given = dict(_header(text) for text in wire.header or [])
-    ca_file = wire.ca_file.absolute() if wire.ca_file else None
-    wired = endpoint._replace(ca_file=ca_file, headers=given)
+    given = dict(_header(text) for text in headers or [])
+    wired = endpoint._replace(ca_file=ca_file.absolute() if ca_file else None, headers=given)
     wired.trust()
     if wired.ca_file and not endpoint.url.startswith("https:"):
         raise InputError("--ca-file goes with an https address", where=endpoint.url)

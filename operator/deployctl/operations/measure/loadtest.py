@@ -10,7 +10,7 @@ from deployctl.load.run import UnwrittenError
 from deployctl.load.slo import Slo
 from deployctl.operations.measure import gate, runs
 from deployctl.operations.measure.endpoint import choose, models, with_wire
-from deployctl.operations.measure.request import GateRequest, LoadRequest, WireRequest
+from deployctl.operations.measure.request import GateRequest, LoadRequest
 from deployctl.operations.measure.setup import build
 from deployctl_loadtest.result import LoadResult, Setup
 from deployctl_loadtest.series import Series
@@ -81,8 +81,7 @@ def load_test(
     """
     held_to = held_to or GateRequest()
     slo = gate.slo_of(held_to)
-    wire = WireRequest(header=request.header, ca_file=request.ca_file)
-    endpoint = with_wire(endpoint, wire)
+    endpoint = with_wire(endpoint, request.header, request.ca_file)
     setup = build(request, endpoint, choose(endpoint, models(endpoint)))
     gated = held_to.fail_on_breach
     if request.sweep is None and request.find_max is None:

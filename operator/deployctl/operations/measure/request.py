@@ -19,18 +19,13 @@ _CA_FILE: Path | None = option(
 )
 
 
-class WireRequest(BaseModel):
-    """What is sent besides a prompt, and whose certificates are trusted."""
+class SmokeRequest(BaseModel):
+    """What is asked of a server to see whether it answers, and answers well."""
 
     model_config = ConfigDict(frozen=True)
 
     header: list[str] | None = _HEADER
     ca_file: Path | None = _CA_FILE
-
-
-class SmokeRequest(WireRequest):
-    """What is asked of a server to see whether it answers, and answers well."""
-
     question: str = option(QUESTION, "The question to ask.", metavar="TEXT")
     expect: str | None = option(
         None,

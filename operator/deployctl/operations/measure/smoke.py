@@ -91,7 +91,7 @@ def smoke(endpoint: Endpoint, request: SmokeRequest) -> SmokeResult:
         raise InputError("the question is empty", where="--question")
     if expect is None and question == QUESTION:
         expect = EXPECT
-    endpoint = with_wire(endpoint, request)
+    endpoint = with_wire(endpoint, request.header, request.ca_file)
     with httpx.Client(
         base_url=endpoint.url,
         headers=endpoint.sent(),
