@@ -170,7 +170,7 @@ def test_what_cannot_be_sent_is_refused(engine, tmp_path):
     body = json.dumps({"stream": False})
     for words, said in (
         (["--header", "Authorization: Bearer x"], "--api-key-file"),
-        (["--header", "no-colon"], "no header"),
+        (["--header", "no-colon"], "not a header"),
         (["--extra-body", "[1]"], "not a JSON object"),
         (["--extra-body", body], "stream cannot be set"),
         (["--extra-body", "{"], "not JSON"),
