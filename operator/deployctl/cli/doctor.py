@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
@@ -10,12 +10,13 @@ from deployctl import assets
 from deployctl.cli.console import Output, answer_json, out
 from deployctl.cli.options import OutputOption
 from deployctl.errors import DeployctlError, SpecError, TargetError
+from deployctl.spec import TargetKind
 from deployctl.units import size
 
 if TYPE_CHECKING:
     from deployctl.doctor.facts import Check, HostFacts, Question
 
-TARGETS = ("process", "docker")
+TARGETS: tuple[TargetKind, ...] = get_args(TargetKind)
 _COLOURS = {"pass": "green", "warn": "yellow", "fail": "bold red"}
 
 
@@ -24,7 +25,7 @@ def command(
         str | None,
         typer.Option(
             "--target",
-            metavar="process|docker",
+            metavar="|".join(TARGETS),
             help="Where services will run. \\[default: docker for a GPU, process for cpu]",
             show_default=False,
         ),
@@ -87,13 +88,13 @@ def _question(
     from deployctl.hardware import load_profile
     from deployctl.spec import Settings
 
-    if target is not None and target not in TARGETS:
+    named = next((kind for kind in TARGETS if kind == target), None)
+    if named is None and target is not None:
         raise SpecError(
-            f"there is no target {target!r}", where="--target", hint="process or docker"
+            f"there is no target {target!r}", where="--target", hint=" or ".join(TARGETS)
         )
     profile = None if gpu == "auto" else load_profile(gpu)
     cpu = profile is not None and profile.kind == "cpu"
-    chosen = target or ("process" if cpu else "docker")
     settings = Settings()
     places = (
         ("models", _models_folder()),
@@ -102,7 +103,7 @@ def _question(
     )
     wanted, extra = _model_bytes(model)
     question = Question(
-        target="docker" if chosen == "docker" else "process",
+        target=named or ("process" if cpu else "docker"),
         profile=profile,
         gpus=gpus,
         port=port,

@@ -32,7 +32,7 @@ import types
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 import typer
 from pydantic import BaseModel, ValidationError
@@ -40,7 +40,7 @@ from pydantic.fields import FieldInfo
 
 from deployctl.cli.console import OutputOption as OutputOption
 from deployctl.errors import InputError, SpecError
-from deployctl.spec import ServiceSpec, load_specs
+from deployctl.spec import ServiceSpec, TargetKind, load_specs
 from deployctl.spec.load import ENV_PREFIX, complaint, from_environment
 from deployctl.spec.option import extras, flag_of
 
@@ -95,7 +95,7 @@ KeyFileOption = Annotated[
     ),
 ]
 TargetOption = Annotated[
-    Literal["process", "docker"] | None,
+    TargetKind | None,
     typer.Option("--target", help="process or docker, if both have that name.", metavar="TARGET"),
 ]
 

@@ -11,13 +11,14 @@ from typing import Literal, NamedTuple
 
 from deployctl.hardware import GpuProfile
 from deployctl.hardware.nvidia import App, Card, Failure
+from deployctl.spec import TargetKind
 
 
 @dataclass(frozen=True)
 class Question:
     """What the machine is to be fit for."""
 
-    target: Literal["process", "docker"]
+    target: TargetKind
     profile: GpuProfile | None = None  # None: whatever card is found
     gpus: int = 1
     port: int = 8000

@@ -6,8 +6,9 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-TargetKind = Literal["process", "docker"]  # what a driver runs
-BundleKind = Literal["process", "docker", "helm", "manifests"]
+from deployctl.spec import TargetKind
+
+BundleKind = Literal[TargetKind, "helm", "manifests"]  # of these, a driver runs a TargetKind
 VALUES_FILE = "values.yaml"  # of a bundle of target helm
 
 

@@ -4,15 +4,15 @@ As a Compose project it uses the caches of the one that serves: models and compi
 """
 
 import hashlib
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, assert_never
 
 import yaml
 
 from deployctl.planning.plan import ServingPlan
-from deployctl.render.bundle import Bundle, TargetKind
+from deployctl.render.bundle import Bundle
 from deployctl.render.compose import CARDS_VARIABLE, COMPOSE_FILE, project_name, render_compose
 from deployctl.render.process import render_process
-from deployctl.spec import ServiceSpec
+from deployctl.spec import ServiceSpec, TargetKind
 
 _LONGEST = 40  # of a service's name
 _ENDING = "-candidate"
@@ -54,8 +54,10 @@ def candidate(
     planned = plan.model_copy(update={"name": name, "engine": engine})
     if kind == "docker":
         bundle = with_caches_of(spec.service, render_compose(planned, tried))
-    else:
+    elif kind == "process":
         bundle = render_process(planned, tried)
+    else:
+        assert_never(kind)
     return Candidate(tried, planned, bundle)
 
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from deployctl.spec.option import option
 
 Scalar = str | int | float | bool
+TargetKind = Literal["process", "docker"]  # each with a driver in targets/
 NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"
 _ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _SECRET_WORDS = re.compile(r"(TOKEN|API_?KEY|SECRET|PASSWORD)$", re.IGNORECASE)
@@ -58,7 +59,7 @@ class ServiceSpec(BaseModel):
     gpu_memory_gib: float | None = option(
         None, "GiB per GPU, instead of the profile's figure.", "Hardware", gt=0, allow_inf_nan=False
     )
-    target: Literal["process", "docker"] | None = option(
+    target: TargetKind | None = option(
         None, "Where it runs. [default: docker for a GPU, process for cpu]", "Hardware"
     )
 

@@ -1,7 +1,8 @@
 """Where services run. One driver a target; `rollout` is the same for all of them."""
 
-from deployctl.render.bundle import TargetKind
-from deployctl.spec import Settings
+from typing import assert_never
+
+from deployctl.spec import Settings, TargetKind
 from deployctl.targets.driver import Driver
 
 __all__ = ["Driver", "open_driver"]
@@ -13,6 +14,8 @@ def open_driver(kind: TargetKind, settings: Settings) -> Driver:
         from deployctl.targets.docker import DockerDriver
 
         return DockerDriver(settings)
-    from deployctl.targets.process import ProcessDriver
+    if kind == "process":
+        from deployctl.targets.process import ProcessDriver
 
-    return ProcessDriver(settings)
+        return ProcessDriver(settings)
+    assert_never(kind)

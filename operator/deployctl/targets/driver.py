@@ -6,7 +6,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from deployctl.endpoint import Endpoint
 from deployctl.events import Tell
-from deployctl.render.bundle import TargetKind
+from deployctl.spec import TargetKind
 from deployctl.targets.history import Release
 
 

@@ -11,8 +11,7 @@ from pathlib import Path
 
 from deployctl.errors import SpecError, StateError, TargetError
 from deployctl.files import make_folder, one_word, read_word, state_error, write_private
-from deployctl.render.bundle import TargetKind
-from deployctl.spec import ServiceSpec
+from deployctl.spec import ServiceSpec, TargetKind
 
 KEY_VARIABLE = "DEPLOYCTL_API_KEY"
 _MAKE_ONE = "make one with: openssl rand -hex 32"

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from deployctl.errors import InputError, NotFoundError, StateError
 from deployctl.files import make_folder, state_error, write_private
-from deployctl.render.bundle import TargetKind
+from deployctl.spec import TargetKind
 from deployctl.targets.history import Release
 
 RECORD_VERSION = 1

@@ -10,7 +10,7 @@ from deployctl.hardware.nvidia import Card
 from deployctl.operations.deploy.request import When
 from deployctl.operations.prepare import Prepared
 from deployctl.planning.plan import ServingPlan
-from deployctl.render.bundle import TargetKind
+from deployctl.spec import TargetKind
 
 # What an engine on a CPU takes beside weights, KV cache and activations: interpreter, torch,
 # compiler. vLLM 0.32 with a 16 MB model: 1.9 GiB resident.

@@ -17,8 +17,7 @@ from deployctl.operations.deploy.services import open_store
 from deployctl.operations.deploy.verification import settle
 from deployctl.operations.deploy.verified import Verified, VerifiedRollout
 from deployctl.operations.prepare import Tuned, prepare, refuse_unfit
-from deployctl.render.bundle import TargetKind
-from deployctl.spec import ServiceSpec
+from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.targets import Driver, history, keys, open_driver
 from deployctl.targets.history import Release
 from deployctl.targets.rollout import Outcome, Rollout

@@ -4,8 +4,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from deployctl.errors import DeployctlError, InputError, NotFoundError
-from deployctl.render.bundle import TargetKind
-from deployctl.spec import Settings
+from deployctl.spec import Settings, TargetKind
 from deployctl.targets import history as histories
 from deployctl.targets import open_driver
 from deployctl.targets.history import Release

@@ -7,12 +7,12 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, NotFoundError, TargetError
-from deployctl.spec import Settings
+from deployctl.spec import Settings, TargetKind
 from deployctl.targets import open_driver
 from deployctl.targets.store import ServiceRef, Store
 
@@ -25,7 +25,7 @@ def resolve(
     url: str | None,
     model: str | None,
     key_file: Path | None,
-    target: Literal["process", "docker"] | None = None,
+    target: TargetKind | None = None,
 ) -> Endpoint:
     """Finds the endpoint.
 
@@ -97,7 +97,7 @@ def _key(file: Path | None) -> str | None:
     return key
 
 
-def _from_store(service: str | None, target: Literal["process", "docker"] | None) -> Endpoint:
+def _from_store(service: str | None, target: TargetKind | None) -> Endpoint:
     settings = Settings()
     store = Store(settings.state_dir)
     refs: list[ServiceRef]

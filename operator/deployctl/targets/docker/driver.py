@@ -14,10 +14,9 @@ from deployctl.engines.vllm import BUILT_HERE
 from deployctl.errors import DockerError, StateError
 from deployctl.events import Event, Tell
 from deployctl.host import port_error
-from deployctl.render.bundle import TargetKind
 from deployctl.render.candidate import borrowed
 from deployctl.render.compose import COMPOSE_FILE, ENGINE, LABEL, project_name
-from deployctl.spec import Settings
+from deployctl.spec import Settings, TargetKind
 from deployctl.targets.docker import commands, translate
 from deployctl.targets.docker.engine import PROJECT_LABEL, DockerEngine, connect, find
 from deployctl.targets.docker.project import ProjectFolder, check_model_folder, secrets_volume

@@ -13,8 +13,7 @@ from deployctl.endpoint import Endpoint
 from deployctl.errors import StateError, TargetError
 from deployctl.events import Event, Tell
 from deployctl.files import make_folder, state_error
-from deployctl.render.bundle import TargetKind
-from deployctl.spec import Settings
+from deployctl.spec import Settings, TargetKind
 from deployctl.targets.driver import EngineState
 from deployctl.targets.history import Release
 from deployctl.targets.keys import hub_token, key_path, read_key
