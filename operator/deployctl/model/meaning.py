@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from deployctl import assets
 from deployctl.model import tables
 from deployctl.model.facts import ModelFacts, Quantization
 
@@ -25,12 +26,11 @@ class Remark(NamedTuple):
     blocks: bool = False
 
 
-UNDECLARED = Remark(
-    "quantization_undeclared",
-    "the weights are packed, but neither config.json nor a quantizer's file describes how",
-    "take the publisher's quantization_config or quantize_config.json",
-    blocks=True,
-)
+def remark(code: str, **values: str) -> Remark:
+    """The remark of a code, in the words of deploy/engines/remarks.yaml, with its values."""
+    known = assets.table("deploy", "engines", "remarks.yaml")[code]
+    message, fix = known["message"].format(**values), known["fix"].format(**values)
+    return Remark(code, message, fix, known.get("blocks", False))
 
 
 def describe(quantization: Quantization | None) -> str:
@@ -59,7 +59,7 @@ def describe(quantization: Quantization | None) -> str:
 def remarks(facts: ModelFacts) -> list[Remark]:
     """What needs care; what keeps it from being served comes first."""
     every = [*_formats(facts), *_methods(facts), *_access(facts)]
-    return sorted(every, key=lambda remark: not remark.blocks)
+    return sorted(every, key=lambda r: not r.blocks)
 
 
 def served(facts: ModelFacts) -> bool:
@@ -75,18 +75,9 @@ def _formats(facts: ModelFacts) -> Iterator[Remark]:
             what = "there are no weights in a known format"
         yield Remark("format", what, fix, blocks=True)
     elif facts.architecture is None:
-        yield Remark(
-            "not_a_language_model",
-            "config.json describes no language model",
-            "give a checkpoint of a decoder",
-            blocks=True,
-        )
+        yield remark("not_a_language_model")
     if facts.pickle:
-        yield Remark(
-            "pickle",
-            "the weights are pickles, which can run any code when loaded",
-            "take a safetensors revision, or pass --allow-pickle if you trust its author",
-        )
+        yield remark("pickle")
 
 
 def _methods(facts: ModelFacts) -> Iterator[Remark]:
@@ -95,9 +86,9 @@ def _methods(facts: ModelFacts) -> Iterator[Remark]:
         return
     if quantization is None:
         if facts.packed:
-            yield UNDECLARED
+            yield remark("quantization_undeclared")
         return
-    method = quantization.method
+    method, file = quantization.method, quantization.file
     known = tables.METHODS.get(method, {"served": False})
     absent = [
         names[0]
@@ -105,56 +96,21 @@ def _methods(facts: ModelFacts) -> Iterator[Remark]:
         if not any(name in quantization.raw for name in names)
     ]
     if absent:
-        yield Remark(
-            "quantization_incomplete",
-            f"{quantization.file} does not say {' and '.join(absent)}, which vLLM needs",
-            "add what the quantizer was told, or take the publisher's file",
-            blocks=True,
-        )
+        yield remark("quantization_incomplete", file=file, absent=" and ".join(absent))
     if not known.get("served", True):
-        yield Remark(
-            "quantization_unknown",
-            f"vLLM 0.32 has no quantization method {method}",
-            "take an AWQ, GPTQ or FP8 checkpoint of the same model",
-            blocks=True,
-        )
+        yield remark("quantization_unknown", method=method)
     if known.get("deprecated"):
-        yield Remark(
-            "quantization_deprecated",
-            f"vLLM is about to drop {method}",
-            "--engine-arg allow_deprecated_quantization=true for now",
-        )
+        yield remark("quantization_deprecated", method=method)
     if quantization.act_order:
-        yield Remark(
-            "act_order",
-            "act-order makes the kernel look up each row's group, and ties all of them "
-            "together under tensor parallelism",
-            "a checkpoint without desc_act is faster",
-        )
-    if quantization.file not in DECLARED_IN:
-        yield Remark(
-            "quantization_file",
-            f"only {quantization.file} says how it is quantized; vLLM looks in config.json",
-            f"--engine-arg quantization={method}",
-        )
+        yield remark("act_order")
+    if file not in DECLARED_IN:
+        yield remark("quantization_file", file=file, method=method)
 
 
 def _access(facts: ModelFacts) -> Iterator[Remark]:
     if facts.remote_code:
-        yield Remark(
-            "remote_code",
-            "only the checkpoint's own Python can read it",
-            "read that code, then pass --trust-remote-code",
-        )
+        yield remark("remote_code")
     if facts.gated:
-        yield Remark(
-            "gated",
-            "the repository is gated: whoever downloads needs access and a token",
-            "set HF_TOKEN or --hf-token-file where it runs",
-        )
+        yield remark("gated")
     if facts.chat_template is False:
-        yield Remark(
-            "chat_template",
-            "there is no chat template: /v1/chat/completions will refuse",
-            "use /v1/completions, or give one with --engine-arg chat_template=FILE",
-        )
+        yield remark("chat_template")

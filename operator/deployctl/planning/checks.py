@@ -31,7 +31,7 @@ def checkpoint(spec: ServiceSpec, facts: ModelFacts) -> Iterator[Reason]:
             else "take a safetensors checkpoint (AWQ, GPTQ or BF16)",
         )
     elif facts.packed and facts.quantization is None and not _made_up(spec):
-        said = meaning.UNDECLARED
+        said = meaning.remark("quantization_undeclared")
         yield Reason(said.code, said.message, said.fix)
     elif facts.architecture is None:
         yield Reason(

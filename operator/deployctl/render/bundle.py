@@ -1,4 +1,6 @@
-"""Bundle: the rendered files of one service for one target."""
+"""Bundle: the rendered files of one service for one target; and what every target tells the engine
+besides the plan's own flags.
+"""
 
 import hashlib
 import json
@@ -6,10 +8,12 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from deployctl.spec import TargetKind
+from deployctl.planning.plan import ServingPlan
+from deployctl.spec import ServiceSpec, TargetKind
 
 BundleKind = Literal[TargetKind, "helm", "manifests"]  # of these, a driver runs a TargetKind
 VALUES_FILE = "values.yaml"  # of a bundle of target helm
+EVERYWHERE, LOOPBACK = "0.0.0.0", "127.0.0.1"  # noqa: S104  only with `expose`, and then keyed
 
 
 class Bundle(BaseModel):
@@ -26,3 +30,20 @@ class Bundle(BaseModel):
         """Names the content: equal digests run the same thing."""
         text = json.dumps([self.target, self.service, self.files], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def listens_on(spec: ServiceSpec) -> str:
+    """The host's address on which a service is reached."""
+    return EVERYWHERE if spec.expose else LOOPBACK
+
+
+def engine_arguments(plan: ServingPlan, *, model: str, host: str, port: int) -> list[str]:
+    """The engine's arguments: where its model, address and port are, and the plan's flags."""
+    revision = ["--revision", plan.hub_revision] if plan.hub_revision else []
+    return ["--model", model, "--host", host, "--port", str(port), *revision, *plan.engine.args]
+
+
+def engine_environment(plan: ServingPlan) -> dict[str, str]:
+    """No call home about usage, and none to the Hub for a folder on this disk."""
+    offline = {"HF_HUB_OFFLINE": "1"} if plan.model_local else {}
+    return {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **offline}

@@ -13,7 +13,13 @@ from deployctl import assets
 from deployctl.engines.vllm import BUILT_HERE
 from deployctl.errors import PlanRefusedError
 from deployctl.planning.plan import ServingPlan
-from deployctl.render.bundle import Bundle
+from deployctl.render.bundle import (
+    EVERYWHERE,
+    Bundle,
+    engine_arguments,
+    engine_environment,
+    listens_on,
+)
 from deployctl.render.yamltext import variable, write_compose
 from deployctl.spec import ServiceSpec
 
@@ -30,7 +36,6 @@ REVISION_VARIABLE = "DEPLOYCTL_REVISION"
 
 _HUB, _CACHE, _SECRETS = "/cache/hub", "/cache/vllm", "/run/secrets"
 _CACHES = {"hub": _HUB, "vllm": _CACHE}  # named volumes: they outlive releases
-_EVERYWHERE, _LOOPBACK = "0.0.0.0", "127.0.0.1"  # noqa: S104  only with `expose`, and then keyed
 _SECURITY: dict[str, Any] = {
     "user": f"{UID}:{UID}",
     "cap_drop": ["ALL"],
@@ -104,7 +109,7 @@ def _engine(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
             {
                 "target": PORT,
                 "published": str(spec.port),
-                "host_ip": _EVERYWHERE if spec.expose else _LOOPBACK,
+                "host_ip": listens_on(spec),
                 "protocol": "tcp",
             }
         ],
@@ -179,12 +184,9 @@ def _image(plan: ServingPlan) -> dict[str, str]:
 
 
 def arguments(plan: ServingPlan) -> list[str]:
-    """The engine's arguments in the container: the plan's, and where the model and port are."""
+    """The engine's arguments in the container."""
     model = model_path(plan) if plan.model_local else plan.model
-    words = ["--model", model, "--host", _EVERYWHERE, "--port", str(PORT)]
-    if plan.hub_revision:
-        words += ["--revision", plan.hub_revision]
-    return [*words, *plan.engine.args]
+    return engine_arguments(plan, model=model, host=EVERYWHERE, port=PORT)
 
 
 def model_path(plan: ServingPlan) -> str:
@@ -207,10 +209,7 @@ def _environment(plan: ServingPlan, spec: ServiceSpec) -> dict[str, str]:
         "FLASHINFER_WORKSPACE_BASE": _CACHE,
         "CUDA_CACHE_PATH": f"{_CACHE}/nv",
         "PYTHONUNBUFFERED": "1",
-        # No call home about usage, and none to the Hub for a folder on this disk.
-        "VLLM_NO_USAGE_STATS": "1",
-        "DO_NOT_TRACK": "1",
-        **({"HF_HUB_OFFLINE": "1"} if plan.model_local else {}),
+        **engine_environment(plan),
         **dict(sorted(own.items())),
         # Last, so that nothing above can say otherwise.
         **({"API_KEY_REQUIRED": "1"} if spec.needs_api_key else {}),

