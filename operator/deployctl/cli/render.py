@@ -104,7 +104,7 @@ def command(
     options = bundles.chart_options(kinds, namespace, values or [])
     rendered = []
     for prepared in (prepare(spec, recommended, tell) for spec in specs):
-        kind = target.value if target else prepared.spec.target or "docker"
+        kind = target.value if target else prepared.target
         if everything:
             made = bundles.render_all(prepared, options, tell)
         else:

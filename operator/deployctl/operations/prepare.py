@@ -16,7 +16,7 @@ from deployctl.files import one_word, read_word
 from deployctl.hardware import GpuProfile, load_profile
 from deployctl.model import ModelFacts
 from deployctl.planning import ServingPlan, make_plan
-from deployctl.spec import ServiceSpec
+from deployctl.spec import ServiceSpec, TargetKind
 
 if TYPE_CHECKING:  # tuning is imported only where there is a recommendation
     from deployctl.tuning.overlay import Overlaid
@@ -30,6 +30,11 @@ class Prepared(NamedTuple):
     facts: ModelFacts
     profile: GpuProfile
     plan: ServingPlan
+
+    @property
+    def target(self) -> TargetKind:
+        """Where it runs."""
+        return target_of(self.spec, self.profile)
 
 
 @dataclass(frozen=True)
@@ -116,10 +121,15 @@ def _prepare(spec: ServiceSpec) -> Prepared:
         update={
             "model": documents.source,
             "gpu": profile.name if spec.gpu == "auto" else spec.gpu,
-            "target": spec.target or ("process" if profile.kind == "cpu" else "docker"),
+            "target": target_of(spec, profile),
         }
     )
     return Prepared(settled, facts, profile, make_plan(settled, facts, profile))
+
+
+def target_of(spec: ServiceSpec, profile: GpuProfile) -> TargetKind:
+    """Where a service runs: as its spec says, else as a process on a CPU, in Docker on a GPU."""
+    return spec.target or ("process" if profile.kind == "cpu" else "docker")
 
 
 def refuse_unfit(plan: ServingPlan) -> None:

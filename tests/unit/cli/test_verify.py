@@ -11,7 +11,7 @@ from deployctl.errors import EngineError, InputError, PortTakenError, TargetErro
 from deployctl.hardware.nvidia import Card
 from deployctl.load import slo as slos
 from deployctl.metrics import Histogram, Snapshot
-from deployctl.operations.deploy import canary, verification
+from deployctl.operations.deploy import placement, verification
 from deployctl.operations.deploy.request import VerificationRequest
 from deployctl.operations.deploy.verification import settle
 from deployctl.operations.prepare import Tuned
@@ -130,45 +130,46 @@ def memory(**more):
 )
 def test_a_cpu_has_room_for_what_the_plan_says(make_plan, free, tp, fits):
     plan = make_plan(SPEC, memory=memory(), tensor_parallel_size=tp)
-    choice = canary.on_cpu(plan, free, canary.CORES)
+    choice = placement.on_cpu(plan, free, placement.CORES)
     assert choice.canary is fits
     assert f"{free} GiB are available" in choice.why
 
 
 def test_two_engines_on_two_cores_only_where_it_is_asked_for(make_plan):
     plan = make_plan(SPEC, memory=memory())
-    choice = canary.on_cpu(plan, 100.0, 2)
+    choice = placement.on_cpu(plan, 100.0, 2)
     assert choice == (False, "two engines on 2 cores starve each other", None)
-    assert canary.on_cpu(plan, 100.0, 2, forced=True).canary
-    assert not canary.on_cpu(plan, 1.0, 2, forced=True).canary
+    assert placement.on_cpu(plan, 100.0, 2, forced=True).canary
+    assert not placement.on_cpu(plan, 1.0, 2, forced=True).canary
 
 
 def test_what_cannot_be_told_is_no_room(make_plan):
-    assert not canary.on_cpu(make_plan(SPEC), 100.0, 8).canary
-    assert not canary.on_cpu(make_plan(SPEC, memory=memory()), None, 8).canary
-    assert not canary.on_gpu(make_plan(SPEC), [Card(index=0, memory_free_mib=99999)]).canary
+    assert not placement.on_cpu(make_plan(SPEC), 100.0, 8).canary
+    assert not placement.on_cpu(make_plan(SPEC, memory=memory()), None, 8).canary
+    assert not placement.on_gpu(make_plan(SPEC), [Card(index=0, memory_free_mib=99999)]).canary
 
 
 def test_gpus_have_room_where_as_many_are_free(make_plan):
     plan = make_plan(SPEC, memory=memory(), tensor_parallel_size=2)
     cards = [Card(index=n, memory_free_mib=f) for n, f in enumerate((900, 22000, None, 22000))]
-    assert canary.on_gpu(plan, cards)[::2] == (True, "1,3")
+    assert placement.on_gpu(plan, cards)[::2] == (True, "1,3")
     assert (
-        "it needs 2 GPUs with 20.0 GiB free, and there is 1" in canary.on_gpu(plan, cards[:2]).why
+        "it needs 2 GPUs with 20.0 GiB free, and there is 1"
+        in placement.on_gpu(plan, cards[:2]).why
     )
 
 
 def test_nothing_serves_or_users_are_watched_or_it_was_said():
     for serving, watch, said in ((False, False, "auto"), (True, True, "auto"), (True, False, "no")):
-        assert not canary.place(said, None, watch=watch, serving=serving).canary
+        assert not placement.place(said, None, watch=watch, serving=serving).canary
 
 
 def test_the_canary_s_port_is_the_next_free_one(free_port):
     with socket.create_server(("127.0.0.1", free_port)):
-        assert free_port < canary.port(free_port - 1) <= free_port + 99
-    assert canary.port(free_port - 1) == free_port
+        assert free_port < placement.port(free_port - 1) <= free_port + 99
+    assert placement.port(free_port - 1) == free_port
     with pytest.raises(PortTakenError) as caught:
-        canary.port(65535)
+        placement.port(65535)
     assert caught.value.where == "--beside"
 
 

@@ -115,7 +115,7 @@ def up(deployment: Deployment, tell: Tell = silent) -> Deployed:
     verification = settle(asked, tuned, spec) if asked is not None else None
     settings, store = open_store()
     prepared = prepare(spec, tuned, tell)
-    plan, kind = prepared.plan, prepared.spec.target or "process"
+    plan, kind = prepared.plan, prepared.target
     key_path = keys.key_path(store.root, kind, spec.service)
     prepared = prepared._replace(spec=keys.with_key_file(prepared.spec, key_path, os.environ))
     refuse_unfit(plan)

@@ -218,7 +218,7 @@ def _in_file(prepared: Prepared, file: Path) -> _Other:
             hint=f"it has {', '.join(s.service for s in others)}",
         )
     other = prepare(chosen)
-    target = prepared.spec.target or "docker"
+    target = prepared.target
     words = f"{chosen.service} in {file}" if chosen.service != name else str(file)
     return _Other(target, words, dict(render(target, other).files), other.plan)
 
@@ -236,7 +236,7 @@ def _running(prepared: Prepared) -> _Other:
         NotFoundError: nothing runs.
         TargetError: the records or Docker cannot be read.
     """
-    target, name = prepared.spec.target or "docker", prepared.plan.name
+    target, name = prepared.target, prepared.plan.name
     if release := _deployed(name, target):
         words = f"revision {release.revision}, which is deployed"
         return _Other(target, words, dict(release.bundle.files), release.plan, replaces=True)

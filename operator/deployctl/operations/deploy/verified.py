@@ -6,8 +6,7 @@ from typing import Any
 
 from deployctl.errors import DeployctlError, SloMissedError, TargetError
 from deployctl.events import Event, Tell
-from deployctl.operations.deploy import canary
-from deployctl.operations.deploy.canary import Placement
+from deployctl.operations.deploy.placement import Placement, place, port
 from deployctl.operations.deploy.verification import Verification, Verifier
 from deployctl.operations.prepare import Prepared
 from deployctl.render.bundle import Bundle
@@ -102,7 +101,7 @@ class VerifiedRollout:
         if serving and current is not None and current.bundle.digest == self._bundle.digest:
             return Placement(False, "it serves already")
         asked = self._verification
-        return canary.place(asked.canary, self._prepared, watch=asked.watch, serving=serving)
+        return place(asked.canary, self._prepared, watch=asked.watch, serving=serving)
 
     def _in_place(self, placement: Placement, release: Release) -> str:
         self._where, self._why = "replaced", placement.why
@@ -111,10 +110,10 @@ class VerifiedRollout:
 
     def _as_canary(self, placement: Placement, release: Release) -> str:
         self._where, self._why = "beside", placement.why
-        stand_in = self._stand_in(release, placement)
+        canary = self._canary(release, placement)
         self._note(
-            f"trying revision {release.revision} as {stand_in.service} on port "
-            f"{stand_in.spec.port}, as a canary ({placement.why})"
+            f"trying revision {release.revision} as {canary.service} on port "
+            f"{canary.spec.port}, as a canary ({placement.why})"
         )
         begun, took_s = REAL.clock(), 0.0
 
@@ -125,7 +124,7 @@ class VerifiedRollout:
             return self._verifier.verify(live, self._service)
 
         try:
-            said = canaries.run(self._driver, self._store, stand_in, verify, self._tell, REAL)
+            said = canaries.run(self._driver, self._store, canary, verify, self._tell, REAL)
         except (SloMissedError, TargetError) as error:
             untouched = f"{self._service} was not touched and still serves"
             error.hint = "; ".join(filter(None, [error.hint, untouched]))
@@ -136,11 +135,11 @@ class VerifiedRollout:
         )
         return said
 
-    def _stand_in(self, release: Release, placement: Placement) -> Release:
+    def _canary(self, release: Release, placement: Placement) -> Release:
         """The release as a service of its own, on a port and cards of its own."""
         spec, plan = self._prepared.spec, self._prepared.plan
-        port = canary.port(spec.port)
-        tried = candidate(spec, plan, self._driver.kind, port=port, cards=placement.cards)
+        kind, near = self._driver.kind, port(spec.port)
+        tried = candidate(spec, plan, kind, port=near, cards=placement.cards)
         return release.model_copy(
             update={
                 "service": tried.spec.service,

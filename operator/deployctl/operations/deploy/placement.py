@@ -41,7 +41,7 @@ def place(asked: When, prepared: Prepared, *, watch: bool, serving: bool) -> Pla
         return Placement(False, "a canary has no traffic to watch")
     if asked == "no":
         return Placement(False, "as asked for")
-    placement = room(prepared.plan, prepared.spec.target or "process", forced=asked == "yes")
+    placement = room(prepared.plan, prepared.target, forced=asked == "yes")
     if asked == "yes" and not placement.canary:
         raise TargetError(
             f"there is no room for a canary: {placement.why}",
