@@ -1,21 +1,18 @@
 """`deployctl render`: the files that a target would run, to read, keep or run by hand."""
 
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Literal, get_args
 
 import typer
 
 from deployctl.cli.console import Output, answer_json, story, tell
 from deployctl.cli.options import TunedAnywayOption, TunedOption, spec_options
 from deployctl.errors import InputError
-from deployctl.spec import ServiceSpec
-
-if TYPE_CHECKING:
-    from deployctl.render import Bundle
+from deployctl.render.bundle import Bundle, BundleKind
+from deployctl.spec import ServiceSpec, TargetKind
 
 DOCUMENT_VERSION = 1
-MAIN_FILE = {
+MAIN_FILE: dict[BundleKind, str] = {
     "docker": "compose.yaml",
     "process": "run.sh",
     "helm": "values.yaml",
@@ -23,18 +20,8 @@ MAIN_FILE = {
 }
 
 
-class Kind(StrEnum):
-    """What may be rendered. Helm and manifests are for Kubernetes."""
-
-    process = "process"
-    docker = "docker"
-    helm = "helm"
-    manifests = "manifests"
-    all = "all"
-
-
 _KindOption = Annotated[
-    Kind | None,
+    Literal[BundleKind, "all"] | None,  # helm and manifests are for Kubernetes
     typer.Option(
         "--target",
         help="Where it will run; all is a folder each. \\[default: the spec's, or docker for "
@@ -95,20 +82,20 @@ def command(
     from deployctl.operations.prepare import prepare, read_recommendation
 
     recommended = read_recommendation(tuned, tuned_anyway, specs, given)
-    everything = target is Kind.all
+    everything = target == "all"
+    kind = None if target == "all" else target
     if out is None and output is Output.text and (everything or len(specs) > 1):
         _refuse_several(everything, len(specs))
-    if target in (Kind.process, Kind.docker):
-        specs = [spec.model_copy(update={"target": target.value}) for spec in specs]
-    kinds = bundles.KINDS if everything else [target.value] if target else []
+    if kind in get_args(TargetKind):
+        specs = [spec.model_copy(update={"target": kind}) for spec in specs]
+    kinds = bundles.KINDS if everything else (kind,) if kind else ()
     options = bundles.chart_options(kinds, namespace, values or [])
     rendered = []
     for prepared in (prepare(spec, recommended, tell) for spec in specs):
-        kind = target.value if target else prepared.target
         if everything:
             made = bundles.render_all(prepared, options, tell)
         else:
-            made = [bundles.render(kind, prepared, options)]
+            made = [bundles.render(kind or prepared.target, prepared, options)]
         rendered += [(bundle, bundles.readme(prepared, bundle)) for bundle in made]
     folders = [_folder(out, bundle, len(specs) > 1, everything) for bundle, _ in rendered]
     for (bundle, readme), folder in zip(rendered, folders, strict=True):
@@ -130,14 +117,14 @@ def _refuse_several(everything: bool, services: int) -> None:
     )
 
 
-def _folder(out: Path | None, bundle: "Bundle", several: bool, everything: bool) -> Path | None:
+def _folder(out: Path | None, bundle: Bundle, several: bool, everything: bool) -> Path | None:
     if out is None:
         return None
     below = [*([bundle.service] if several else []), *([bundle.target] if everything else [])]
     return out.joinpath(*below)
 
 
-def _main_text(bundle: "Bundle") -> str:
+def _main_text(bundle: Bundle) -> str:
     """What goes to stdout: for manifests every object, as `kubectl apply -f -` takes them."""
     if bundle.target != "manifests":
         return bundle.files[MAIN_FILE[bundle.target]]
@@ -145,7 +132,7 @@ def _main_text(bundle: "Bundle") -> str:
     return "---\n".join(objects)
 
 
-def _document(bundles: "list[Bundle]", folders: list[Path | None]) -> dict[str, object]:
+def _document(bundles: list[Bundle], folders: list[Path | None]) -> dict[str, object]:
     services = [
         {
             "service": bundle.service,

@@ -9,7 +9,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, assert_never, get_args
 
 from deployctl.errors import DeployctlError, InputError, StateError
 from deployctl.events import Event, Tell, silent
@@ -62,7 +62,7 @@ def chart_options(
     return ChartOptions(namespace, merged)
 
 
-def render(kind: str, prepared: Prepared, options: ChartOptions = ChartOptions()) -> Bundle:
+def render(kind: BundleKind, prepared: Prepared, options: ChartOptions = ChartOptions()) -> Bundle:
     """Renders a plan for one kind of target.
 
     Raises:
@@ -78,6 +78,8 @@ def render(kind: str, prepared: Prepared, options: ChartOptions = ChartOptions()
 
     if kind == "helm":
         return render_helm(plan, spec, prepared.profile, options.overrides)
+    if kind != "manifests":
+        assert_never(kind)
     from deployctl.targets import helm
 
     own = {"managedBy": "deployctl", **options.overrides}

@@ -1,4 +1,4 @@
-"""Updates: GPUs are scarce, starts take minutes, and requests that run get the time to end."""
+"""Updates and evictions: GPUs are scarce, starts take minutes, requests get the time to end."""
 
 import math
 import re

@@ -17,18 +17,18 @@ from deployctl.operations.bundle import MARKER, chart_options, known, render
 from deployctl.operations.deploy.services import open_store
 from deployctl.operations.prepare import Prepared, prepare, refuse_unfit
 from deployctl.planning.plan import ServingPlan
-from deployctl.render.bundle import VALUES_FILE
+from deployctl.render.bundle import VALUES_FILE, BundleKind
 from deployctl.render.compose import COMPOSE_FILE, ENGINE
-from deployctl.spec import ServiceSpec, load_specs
+from deployctl.spec import ServiceSpec, TargetKind, load_specs
 from deployctl.targets import helm, history
 from deployctl.targets.docker.running import Running, running_files
 from deployctl.targets.history import Release
-from deployctl.targets.store import KINDS, ServiceRef
+from deployctl.targets.store import ServiceRef
 
 MAX_FILES = 500
 MAX_BYTES = 4 * 1024 * 1024
 # The file that tells which target a folder was rendered for.
-_TELLTALE = {
+_TELLTALE: dict[str, BundleKind] = {
     "compose.yaml": "docker",
     "command.json": "process",
     "chart/Chart.yaml": "helm",
@@ -50,7 +50,7 @@ class ServiceDiff(NamedTuple):
     """One service held against something, and every field that differs."""
 
     service: str
-    target: str
+    target: BundleKind
     against: str  # in words
     startup_budget_s: int
     plan: list[tuple[str, Any, Any]]  # figures of the plan that differ: old, new
@@ -60,7 +60,7 @@ class ServiceDiff(NamedTuple):
 class _Other(NamedTuple):
     """What a spec is held against."""
 
-    target: str
+    target: BundleKind
     words: str
     files: dict[str, str]
     plan: ServingPlan | None = None  # where it is known
@@ -170,7 +170,7 @@ def _in_folder(prepared: Prepared, folder: Path, services: int) -> _Other:
     return _Other(target, str(where), _read(where), chart=chart if chart.is_dir() else None)
 
 
-def _target(folder: Path) -> str | None:
+def _target(folder: Path) -> BundleKind | None:
     return next((kind for name, kind in _TELLTALE.items() if (folder / name).is_file()), None)
 
 
@@ -264,7 +264,6 @@ def _as_told(new: dict[str, str], running: Running) -> tuple[dict[str, str], dic
     return old, new
 
 
-def _deployed(name: str, target: str) -> Release | None:
+def _deployed(name: str, target: TargetKind) -> Release | None:
     _, store = open_store()
-    kind = next((k for k in KINDS if k == target), None)
-    return history.deployed(store.releases(ServiceRef(kind, name))) if kind else None
+    return history.deployed(store.releases(ServiceRef(target, name)))
