@@ -21,6 +21,7 @@ Every error says what is wrong (`message`), where (`where`: a path such as
 `services/0/gpu`, a file, a URL) and how to mend it (`hint`).
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 
@@ -130,3 +131,11 @@ class InterruptedByUserError(DeployctlError):
     """Ctrl-C. Whatever was begun has been undone or finished."""
 
     exit_code = 130
+
+
+def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
+    """Asks whether the nearest of the known words was meant; empty when none is near."""
+    import difflib  # for an error alone
+
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
+    return f"did you mean {near[0]}?" if near else ""

@@ -3,6 +3,7 @@
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from deployctl import assets
 from deployctl.checking.documents import Document
 from deployctl.checking.pods import surges
 from deployctl.checking.values import dig, quantity, whole
@@ -28,24 +29,15 @@ class Verdict(NamedTuple):
 
 
 NOTHING = Verdict(Effect.nothing, "does not affect what runs")
-_WORKLOADS = ("Deployment", "StatefulSet", "DaemonSet")
-_NEXT_TIME = (
-    "strategy",
-    "updateStrategy",
-    "progressDeadlineSeconds",
-    "revisionHistoryLimit",
-    "minReadySeconds",
-)
-_FIXED = ("selector", "serviceName", "volumeClaimTemplates")
-# What Compose leaves out when it decides whether a container must be recreated.
-_COMPOSE_FREE = ("build", "depends_on", "profiles", "pull_policy", "scale")
+# Names of fields; the file says what each list is for.
+_KNOWN: dict[str, list[str]] = assets.table("deploy", "checks", "effects.yaml")
 
 
 def of_object(document: Document, path: Field, old: Any, new: Any) -> Verdict:
     """The effect of one changed field of a Kubernetes object; `document` is the new one."""
     if path[0] in ("metadata", "status"):
         return Verdict(Effect.nothing, "labels and annotations of the object itself")
-    if document.kind in _WORKLOADS:
+    if document.kind in _KNOWN["workloads"]:
         return _workload(document, path)
     if document.kind in ("Job", "CronJob") and path[:2] == ("spec", "template"):
         if document.kind == "Job":
@@ -74,9 +66,9 @@ def _workload(document: Document, path: Field) -> Verdict:
         return Verdict(Effect.rolls, "pods are replaced a few at a time")
     if setting == "replicas":
         return Verdict(Effect.in_place, "pods are added or taken away")
-    if setting in _NEXT_TIME:
+    if setting in _KNOWN["next_update"]:
         return Verdict(Effect.nothing, "matters to the next update alone")
-    if setting in _FIXED:
+    if setting in _KNOWN["fixed"]:
         return Verdict(Effect.refused, "cannot be changed: delete the workload first")
     return Verdict(Effect.in_place, "the pods stay")
 
@@ -104,28 +96,14 @@ def of_compose(path: Field, *, digest_differs: bool | None) -> Verdict:
         kinds = {"networks", "volumes", "configs", "secrets"}
         effect = Effect.in_place if path[0] in kinds else Effect.nothing
         return Verdict(effect, "Compose creates what is missing and changes nothing that exists")
-    if path[2] in _COMPOSE_FREE:
+    if path[2] in _KNOWN["compose_free"]:
         return Verdict(Effect.nothing, "Compose does not recreate a container for it")
     return Verdict(Effect.restarts, f"Compose recreates the container of {path[1]}")
 
 
-# Sections of the chart's values that leave the pods alone.
-_NOT_OF_PODS = (
-    "service",
-    "ingress",
-    "route",
-    "networkPolicy",
-    "disruption",
-    "autoscaling",
-    "monitoring",
-    "labels",
-    "router",
-)
-
-
 def of_values(path: Field) -> Verdict:
     """The effect of one changed value of the chart, as far as the values tell."""
-    if path[0] in _NOT_OF_PODS:
+    if path[0] in _KNOWN["not_of_pods"]:
         return Verdict(Effect.in_place, "by the values' section; exact only with helm")
     if path[0] == "replicas":
         return Verdict(Effect.in_place, "pods are added or taken away")

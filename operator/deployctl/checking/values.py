@@ -1,8 +1,7 @@
 """Reads values of which nothing is certain: whatever is not as expected counts as absent."""
 
-import difflib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 Path = tuple[str | int, ...]
@@ -80,12 +79,6 @@ def strings(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from strings(item, (*path, index))
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    """Asks whether the nearest of the known names was meant; empty when none is near."""
-    near = difflib.get_close_matches(name, sorted(known), n=1)
-    return f"did you mean {near[0]}?" if near else ""
 
 
 def quantity(value: object) -> float | None:

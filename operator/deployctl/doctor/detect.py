@@ -28,6 +28,7 @@ from deployctl.hardware.nvidia import (
 )
 
 TIMEOUT_S = 12.0  # without persistence mode, eight cards take some seconds to wake
+_WHERE = "--gpu auto"
 _CPU_HINT = "--gpu cpu serves without a GPU; --gpu l4 (or another) plans for a GPU that is not here"
 
 
@@ -53,9 +54,7 @@ def _query(run: Run, fields: tuple[str, ...]) -> Ran:
     return run(["nvidia-smi", f"--query-gpu={','.join(fields)}", "--format=csv"], TIMEOUT_S)
 
 
-def detect_profile(
-    run: Run = run, environ: Mapping[str, str] = os.environ, where: str = "--gpu auto"
-) -> GpuProfile:
+def detect_profile(run: Run = run, environ: Mapping[str, str] = os.environ) -> GpuProfile:
     """Returns the profile of the cards found, with what their driver says of them.
 
     That is their memory, and whether they may write to each other: a virtual machine may forbid
@@ -69,9 +68,9 @@ def detect_profile(
     gpus = ask_gpus(run, thorough=False)
     if gpus.failure:
         complaint = f": {gpus.complaint}" if gpus.failure == "other" else ""
-        raise ProfileError(FAILURES[gpus.failure]["says"] + complaint, where=where, hint=_CPU_HINT)
+        raise ProfileError(FAILURES[gpus.failure]["says"] + complaint, where=_WHERE, hint=_CPU_HINT)
     cards = visible(gpus.cards, environ)
-    profile = _profile_of(cards, where)
+    profile = _profile_of(cards)
     found: dict[str, object] = {}
     usable = [card.usable_mib for card in cards if card.usable_mib is not None]
     if usable:
@@ -85,23 +84,23 @@ def detect_profile(
     return profile.model_copy(update=found)
 
 
-def _profile_of(cards: Sequence[Card], where: str) -> GpuProfile:
+def _profile_of(cards: Sequence[Card]) -> GpuProfile:
     """The shipped profile of cards that are all of one kind."""
     if not cards:
         raise ProfileError(
-            "no card is visible", where=where, hint=f"check CUDA_VISIBLE_DEVICES; {_CPU_HINT}"
+            "no card is visible", where=_WHERE, hint=f"check CUDA_VISIBLE_DEVICES; {_CPU_HINT}"
         )
     names = sorted({card.name or "an unnamed card" for card in cards})
     if len(names) > 1:
         raise ProfileError(
             f"there are cards of several kinds: {', '.join(names)}",
-            where=where,
+            where=_WHERE,
             hint="choose with CUDA_VISIBLE_DEVICES, or name one kind with --gpu",
         )
     if any(card.mig for card in cards):
         raise ProfileError(
             f"{names[0]} is partitioned (MIG is on); no profile describes a slice",
-            where=where,
+            where=_WHERE,
             hint="sudo nvidia-smi -mig 0 turns it off; or write a profile of the slice",
         )
     profile = match(names[0])
@@ -109,7 +108,7 @@ def _profile_of(cards: Sequence[Card], where: str) -> GpuProfile:
         near = nearest(names[0])
         raise ProfileError(
             f"there is no profile for {names[0]}",
-            where=where,
+            where=_WHERE,
             hint=f"copy {near.name}.yaml, correct it, and give its path: --gpu my-card.yaml",
         )
     return profile

@@ -4,7 +4,6 @@ The shipped files are in deploy/profiles/; users may give their own. No card is 
 is `deployctl.doctor`).
 """
 
-import difflib
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from deployctl import assets
-from deployctl.errors import ProfileError, SpecError
+from deployctl.errors import ProfileError, SpecError, did_you_mean
 from deployctl.spec.load import complaint, read_documents
 
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -100,9 +99,9 @@ def load_profile(name_or_path: str, *, where: str = "--gpu") -> GpuProfile:
     known = {name: p for p in all_profiles() for name in (p.name, *p.aliases)}
     if text.lower() in known:
         return known[text.lower()]
-    near = difflib.get_close_matches(text.lower(), known, n=1, cutoff=0.5)
+    near = did_you_mean(text.lower(), known, cutoff=0.5)
     names = ", ".join(p.name for p in all_profiles())
-    hint = f"did you mean {near[0]}? Known: {names}" if near else f"known: {names}"
+    hint = f"{near} Known: {names}" if near else f"known: {names}"
     raise ProfileError(
         f"there is no hardware profile {name_or_path!r}",
         where=where,
@@ -165,8 +164,7 @@ def _hint(problem: Any) -> str:
     inside = problem["loc"][:1] == ("interconnect",) and len(problem["loc"]) > 1
     fields = Interconnect.model_fields if inside else GpuProfile.model_fields
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(field, fields, n=1)
-        return f"did you mean {near[0]}?" if near else "known: " + ", ".join(fields)
+        return did_you_mean(field, fields) or "known: " + ", ".join(fields)
     described = fields.get(field)
     if described is not None and described.description:
         return f"{field} is in {described.description}"

@@ -86,7 +86,7 @@ def _by_type(text: Fields, model_type: str, count: int, window: int | None) -> t
     if text.has("full_attention_interval") or base in ("qwen3_next", "qwen3_5", "qwen3_5_moe"):
         return _every(text.whole("full_attention_interval", default=4), count, LINEAR)
     if base == "llama4":
-        return _llama4(text, count)
+        return tuple(CHUNKED if kept else FULL for kept in _rotary(text, count))
     if base == "afmoe":
         return _every(text.whole("global_attn_every_n_layers", default=4), count, SLIDING)
     every = tables.defaults(model_type).get("sliding_window_pattern")
@@ -101,8 +101,7 @@ def _by_type(text: Fields, model_type: str, count: int, window: int | None) -> t
         last = text.whole("max_window_layers", default=28, least=0)
         return tuple(SLIDING if (i + 1) % 2 and i < last else FULL for i in range(count))
     if base == "smollm3":
-        rope = _switches(text, "no_rope_layers", "no_rope_layer_interval", count)
-        return tuple(FULL if kept else SLIDING for kept in rope)
+        return tuple(FULL if kept else SLIDING for kept in _rotary(text, count))
     return (SLIDING,) * count
 
 
@@ -116,17 +115,12 @@ def _periodic(text: Fields, model_type: str, count: int, default: int) -> tuple[
     return (*kinds[:-1], FULL) if model_type.startswith(("gemma4", "exaone")) else kinds
 
 
-def _llama4(text: Fields, count: int) -> tuple[str, ...]:
-    rope = _switches(text, "no_rope_layers", "no_rope_layer_interval", count)
-    return tuple(CHUNKED if kept else FULL for kept in rope)
-
-
-def _switches(text: Fields, name: str, interval: str, count: int) -> tuple[bool, ...]:
-    """One switch a layer (1: has rotary positions), from a list or from every n-th being off."""
-    listed = text.values.get(name)
+def _rotary(text: Fields, count: int) -> tuple[bool, ...]:
+    """Which layers have rotary positions, from a list of switches or from every n-th being off."""
+    listed = text.values.get("no_rope_layers")
     if isinstance(listed, list) and len(listed) >= count:
         return tuple(bool(item) for item in listed[:count])
-    period = text.whole(interval, default=4)
+    period = text.whole("no_rope_layer_interval", default=4)
     return tuple(bool((i + 1) % period) for i in range(count))
 
 

@@ -66,19 +66,15 @@ def _dtype(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Itera
     before_marlin = not at_least(version, AWQ_MARLIN)
     plain_awq = awq and (forced == "awq" or old_card or before_marlin)
     plain_awq = plain_awq and not at_least(version, PADS_SHAPES)
-    if plain_awq and dtype != "float16":
-        yield Reason(
-            "dtype_not_supported",
-            f"the plain AWQ kernel of vLLM {version} takes float16 only, not {dtype}",
-            "leave quantization unset, so that Marlin is chosen; or use --dtype float16",
-        )
     plain_gptq = quantization is not None and quantization.method == "gptq" and forced == "gptq"
-    if plain_gptq and dtype != "float16" and not at_least(version, "0.22.0"):
-        yield Reason(
-            "dtype_not_supported",
-            f"the plain GPTQ kernel of vLLM {version} takes float16 only, not {dtype}",
-            "leave quantization unset, so that Marlin is chosen; or use --dtype float16",
-        )
+    plain_gptq = plain_gptq and not at_least(version, "0.22.0")
+    for method, plain in (("AWQ", plain_awq), ("GPTQ", plain_gptq)):
+        if plain and dtype != "float16":
+            yield Reason(
+                "dtype_not_supported",
+                f"the plain {method} kernel of vLLM {version} takes float16 only, not {dtype}",
+                "leave quantization unset, so that Marlin is chosen; or use --dtype float16",
+            )
     if quantization is not None and quantization.method == "mxfp4" and dtype == "float16":
         yield Reason(
             "dtype_not_supported",

@@ -3,7 +3,6 @@
 Files are YAML as users write it: several documents, no duplicate keys, errors with a line.
 """
 
-import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from deployctl.errors import SpecError
+from deployctl.errors import SpecError, did_you_mean
 from deployctl.spec.service import ServiceSpec
 
 ENV_PREFIX = "DEPLOYCTL_"
@@ -160,10 +159,8 @@ def _hint(problem: Any, field: str) -> str:
     if problem["type"] == "missing" and field == "model":
         return "give --model FOLDER_OR_HUB_ID, or a file with -f"
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(field, ServiceSpec.model_fields, n=1)
-        if near:
-            return f"did you mean {near[0]}?"
-        return "engine flags that deployctl has no setting for go under engine_args"
+        unknown = "engine flags that deployctl has no setting for go under engine_args"
+        return did_you_mean(field, ServiceSpec.model_fields) or unknown
     if field == "name":
         return "a name is a DNS label: lower-case letters, digits and dashes, 40 at most"
     described = ServiceSpec.model_fields.get(field)

@@ -1,12 +1,11 @@
 """Space: which settings are tried, and with which values. Pure, but for `read`."""
 
-import difflib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from deployctl.engines.vllm import flags
-from deployctl.errors import Reason, SpecError
+from deployctl.errors import Reason, SpecError, did_you_mean
 from deployctl.hardware import GpuProfile
 from deployctl.planning.plan import ServingPlan
 from deployctl.planning.settings import fold
@@ -79,9 +78,9 @@ def _known(name: str, where: str, version: str) -> None:
         )
     problem = _flag_problem(name, None, version)
     if problem is not None:
-        near = difflib.get_close_matches(name, FIELDS, n=1, cutoff=0.6)
-        hint = f"did you mean {near[0]}?" if near else problem.fix
-        raise SpecError(problem.message, where=where, hint=hint)
+        raise SpecError(
+            problem.message, where=where, hint=did_you_mean(name, FIELDS) or problem.fix
+        )
 
 
 def _flag_problem(name: str, value: Value | None, version: str) -> Reason | None:

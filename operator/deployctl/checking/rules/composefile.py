@@ -9,7 +9,8 @@ from deployctl.checking.compose import ComposeService
 from deployctl.checking.documents import Document, Place
 from deployctl.checking.finding import Finding, check, rule
 from deployctl.checking.manifests import Manifests
-from deployctl.checking.values import items, mapping, nearest, size, text
+from deployctl.checking.values import items, mapping, size, text
+from deployctl.errors import did_you_mean
 
 KEY = rule("compose-key")
 VALUE = rule("compose-value")
@@ -44,7 +45,7 @@ def keys(manifests: Manifests) -> Iterator[Finding]:
                 for key in value:
                     if not isinstance(key, str) or key in known or key.startswith("x-"):
                         continue
-                    fix = nearest(key, known) or "remove it, or name it x-…"
+                    fix = did_you_mean(key, known) or "remove it, or name it x-…"
                     yield KEY.at(place.child(key), f"Compose knows no {key[:60]} here", fix)
 
 
@@ -119,7 +120,7 @@ def names(manifests: Manifests) -> Iterator[Finding]:
         for kind, place, name in _used(service):
             if name in defined[kind] or "$" in name:
                 continue
-            near = nearest(name, defined[kind])
+            near = did_you_mean(name, defined[kind])
             if kind == "services":
                 fix = near or "remove it, or write the service"
                 yield NAME.at(place, f"there is no service {name[:60]}", fix)

@@ -7,7 +7,8 @@ from deployctl.checking import schemas
 from deployctl.checking.documents import Document, Place
 from deployctl.checking.finding import Finding, check, rule
 from deployctl.checking.manifests import Manifests
-from deployctl.checking.values import mapping, nearest, text
+from deployctl.checking.values import mapping, text
+from deployctl.errors import did_you_mean
 
 SCHEMA = rule("schema")
 API = rule("api-unknown")
@@ -99,7 +100,7 @@ def _say(error: Any) -> tuple[str, str]:
     if error.validator == "additionalProperties":
         known = list(error.schema.get("properties", {}))
         extra = [k for k in error.instance if k not in known]
-        near = nearest(extra[0], known) if extra else ""
+        near = did_you_mean(extra[0], known) if extra else ""
         fix = near or "remove it, or put it where it belongs"
         return f"there is no field {', '.join(k[:60] for k in extra[:5])} here", fix
     if error.validator == "required":

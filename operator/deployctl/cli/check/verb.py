@@ -1,6 +1,5 @@
 """`deployctl check`: what is wrong with manifests, known offline."""
 
-import difflib
 import json
 import re
 from dataclasses import asdict
@@ -13,7 +12,7 @@ from deployctl.checking import RULES, Options, Report, Severity, check_texts, fo
 from deployctl.cli.check.files import read
 from deployctl.cli.check.text import report_text
 from deployctl.cli.console import Output, OutputOption, answer_json, out, story
-from deployctl.errors import InputError, NotFoundError, PlanRefusedError
+from deployctl.errors import InputError, NotFoundError, PlanRefusedError, did_you_mean
 from deployctl.files import write_text
 
 DOCUMENT_VERSION = 1
@@ -115,11 +114,10 @@ def _refuse(report: Report, *, strict: bool) -> None:
 def _refuse_unknown(codes: list[str]) -> None:
     for code in codes:
         if code not in RULES:
-            near = difflib.get_close_matches(code, RULES, n=1)
             raise InputError(
                 f"there is no code {code!r}",
                 where="--ignore",
-                hint=f"did you mean {near[0]}?" if near else "docs/reference/checks.md lists them",
+                hint=did_you_mean(code, RULES) or "docs/reference/checks.md lists them",
             )
 
 
