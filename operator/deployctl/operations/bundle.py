@@ -9,13 +9,13 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, assert_never, get_args
+from typing import Any, NamedTuple, get_args
 
 from deployctl.errors import DeployctlError, InputError, StateError
 from deployctl.events import Event, Tell, silent
 from deployctl.files import replace_text
 from deployctl.operations.prepare import Prepared, refuse_unfit
-from deployctl.render import Bundle, render_compose, render_process
+from deployctl.render import Bundle, render_for
 from deployctl.render.bundle import VALUES_FILE, BundleKind
 
 MARKER = ".deployctl.json"  # lists what was written, with digests
@@ -70,16 +70,12 @@ def render(kind: BundleKind, prepared: Prepared, options: ChartOptions = ChartOp
     """
     plan, spec = prepared.plan, prepared.spec
     refuse_unfit(plan)
-    if kind == "docker":
-        return render_compose(plan, spec)
-    if kind == "process":
-        return render_process(plan, spec)
+    if kind != "helm" and kind != "manifests":
+        return render_for(kind, plan, spec)
     from deployctl.render.helm import chart, render_helm, render_manifests
 
     if kind == "helm":
         return render_helm(plan, spec, prepared.profile, options.overrides)
-    if kind != "manifests":
-        assert_never(kind)
     from deployctl.targets import helm
 
     own = {"managedBy": "deployctl", **options.overrides}

@@ -4,14 +4,13 @@ As a Compose project it uses the caches of the one that serves: models and compi
 """
 
 import hashlib
-from typing import Any, NamedTuple, assert_never
+from typing import Any, NamedTuple
 
 import yaml
 
 from deployctl.planning.plan import ServingPlan
-from deployctl.render.bundle import Bundle
-from deployctl.render.compose import CARDS_VARIABLE, COMPOSE_FILE, project_name, render_compose
-from deployctl.render.process import render_process
+from deployctl.render import Bundle, render_for
+from deployctl.render.compose import CARDS_VARIABLE, COMPOSE_FILE, project_name
 from deployctl.spec import ServiceSpec, TargetKind
 
 _LONGEST = 40  # of a service's name
@@ -52,12 +51,9 @@ def candidate(
     if cards is not None:
         engine = engine.model_copy(update={"env": {**engine.env, CARDS_VARIABLE: cards}})
     planned = plan.model_copy(update={"name": name, "engine": engine})
+    bundle = render_for(kind, planned, tried)
     if kind == "docker":
-        bundle = with_caches_of(spec.service, render_compose(planned, tried))
-    elif kind == "process":
-        bundle = render_process(planned, tried)
-    else:
-        assert_never(kind)
+        bundle = with_caches_of(spec.service, bundle)
     return Candidate(tried, planned, bundle)
 
 

@@ -26,7 +26,7 @@ from deployctl.load.client import enough_workers
 from deployctl.load.run import Measurement, at_load, run
 from deployctl.load.slo import Slo
 from deployctl.planning.plan import ServingPlan
-from deployctl.render import Bundle, render_compose, render_process
+from deployctl.render import Bundle, render_for
 from deployctl.render.candidate import with_caches_of
 from deployctl.spec import ServiceSpec, Settings
 from deployctl.targets import Driver, keys, open_driver
@@ -201,9 +201,10 @@ class EngineBench:
     def _rendered(self, spec: ServiceSpec, plan: ServingPlan) -> tuple[ServiceSpec, Bundle]:
         path = keys.key_path(self._store.root, self._ref.kind, self.service)
         wanted = keys.with_key_file(spec, path, self._environment.variables)
-        if self._ref.kind != "docker":
-            return wanted, render_process(plan, wanted)
-        return wanted, with_caches_of(self._plans.base.service, render_compose(plan, wanted))
+        bundle = render_for(self._ref.kind, plan, wanted)
+        if self._ref.kind == "docker":
+            bundle = with_caches_of(self._plans.base.service, bundle)
+        return wanted, bundle
 
     def _at_load(self, endpoint: Endpoint, load: Load, seconds: float, seed: int) -> Setup:
         """The traffic at one load, against one engine, from load processes that keep up."""
