@@ -6,6 +6,7 @@ The token itself never leaves this module.
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -39,21 +40,15 @@ def ask_docker(run: Run, environ: Mapping[str, str]) -> Docker:
     error = str(errors[0]) if isinstance(errors, list) and errors else ""
     if info.code:
         error = error or info.lines[-1].strip()
+    known = Docker(client=True, compose=version, host=away)
     if error or not facts.get("ServerVersion"):
-        return Docker(
-            client=True,
-            error=error or "it gave no version",
-            denied="permission denied" in (error or info.text).lower(),
-            compose=version,
-            host=away,
-        )
-    return Docker(
-        client=True,
+        denied = "permission denied" in (error or info.text).lower()
+        return replace(known, error=error or "it gave no version", denied=denied)
+    return replace(
+        known,
         server=str(facts["ServerVersion"]),
-        compose=version,
         runtimes=tuple(sorted(facts.get("Runtimes") or {})),
         cdi_devices=tuple(str(d.get("ID", "")) for d in facts.get("DiscoveredDevices") or ()),
-        host=away,
         root_dir=facts.get("DockerRootDir") or None,
         rootless=any("rootless" in str(o) for o in facts.get("SecurityOptions") or ()),
     )

@@ -172,7 +172,4 @@ def _hint(problem: Any) -> str:
 
 
 def _start_from() -> str:
-    try:
-        return f"start from a copy of {shipped() / 'l4.yaml'}"
-    except FileNotFoundError:
-        return "deployctl profiles l4 shows what a profile holds"
+    return f"start from a copy of {shipped() / 'l4.yaml'}"

@@ -79,7 +79,7 @@ def read_architecture(
         layer_types=kinds,
         kv_lora_rank=rank,
         **{name: text.optional(name, least=0, most=MAX_WIDTH) for name in LATENT},
-        mla=text_type in tables.MLA and rank is not None,
+        mla=text_type in tables.TYPES["mla"] and rank is not None,
         full_head_dim=text.optional("global_head_dim", most=MAX_WIDTH) if kinds else None,
         full_kv_heads=text.optional("num_global_key_value_heads", most=MAX_HEADS),
         multimodal=multimodal(config),
@@ -95,7 +95,7 @@ class _Heads(NamedTuple):
 
 
 def _heads(text: Fields, text_type: str, base: dict[str, int], hidden: int) -> _Heads:
-    if text_type in tables.ATTENTION_FREE and not text.has(*HEADS):
+    if text_type in tables.TYPES["attention_free"] and not text.has(*HEADS):
         return _Heads(0, 0, 0)
     query = text.whole(*HEADS, default=base.get("num_attention_heads"), most=MAX_HEADS, lists=True)
     default = base.get("num_key_value_heads") or query
@@ -201,7 +201,7 @@ def _rope_kind(rope: Fields) -> Any:
 
 def _tied(top: Fields, text: Fields, text_type: str) -> bool:
     """The part's own word, then the whole config's, then the class's default."""
-    by_class = text_type in tables.TIED
+    by_class = text_type in tables.TYPES["tied"]
     return text.flag("tie_word_embeddings", top.flag("tie_word_embeddings", by_class))
 
 

@@ -97,7 +97,7 @@ def _code(config: dict[str, Any] | None, tokenizer: dict[str, Any] | None) -> tu
     own_model = bool((config or {}).get("auto_map"))
     own_tokenizer = bool((tokenizer or {}).get("auto_map"))
     kind = (config or {}).get("model_type")
-    native = isinstance(kind, str) and kind in tables.NATIVE
+    native = isinstance(kind, str) and kind in tables.TYPES["native"]
     return own_model or own_tokenizer, (own_model and not native) or own_tokenizer
 
 

@@ -10,10 +10,8 @@ from deployctl import assets
 
 _TYPES = assets.table("deploy", "engines", "model-types.json")
 NESTED: dict[str, dict[str, int]] = _TYPES["nested"]
-TIED = frozenset(_TYPES["tied"])
-ATTENTION_FREE = frozenset(_TYPES["attention_free"])
-MLA = frozenset(_TYPES["mla"])
-NATIVE = frozenset(_TYPES["native"])
+# The types of which something is so: `tied`, `mla` … as the file explains.
+TYPES = {name: frozenset(types) for name, types in _TYPES.items() if isinstance(types, list)}
 METHODS: dict[str, dict[str, Any]] = assets.table("deploy", "engines", "quantization-methods.json")[
     "methods"
 ]

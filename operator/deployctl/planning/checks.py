@@ -11,9 +11,6 @@ from deployctl.planning.settings import EngineSettings
 from deployctl.planning.shape import Shape
 from deployctl.spec import ServiceSpec
 
-# Models that vLLM refuses in float16
-# (vllm/config/model.py, _FLOAT16_NOT_SUPPORTED_MODELS).
-NO_FLOAT16 = {"gemma2", "gemma3", "gemma3_text", "glm4"}
 _SERVERS = {"llama.cpp": "llama.cpp (llama-server)", "onnxruntime": "ONNX Runtime"}
 
 

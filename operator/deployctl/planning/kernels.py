@@ -6,7 +6,7 @@ from deployctl.engines.vllm.versions import at_least, behaviour
 from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import Quantization
-from deployctl.planning.checks import NO_FLOAT16
+from deployctl.model.tables import TYPES
 from deployctl.planning.settings import EngineSettings
 from deployctl.planning.shape import Shape
 
@@ -37,7 +37,7 @@ def _dtype(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Itera
     quantization = settings.quantization
     awq = quantization is not None and "awq" in quantization.method
     forced = settings.rest.get("quantization")
-    if shape.model_type in NO_FLOAT16:
+    if shape.model_type in TYPES["no_float16"]:
         old_awq = awq and not at_least(version, PADS_SHAPES)
         if old_awq:
             yield Reason(

@@ -10,18 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployctl.model import Architecture
+from deployctl.model.tables import TYPES
 
 _LARGEST = 1 << 40  # no count in a configuration is larger; keeps products finite
-
-# Families whose query, key and value projections carry a bias whatever the configuration says
-# (vllm/model_executor/models/qwen2.py, qwen2_moe.py, gpt_oss.py, …).
-_QKV_BIAS = {"qwen2", "qwen2_moe", "qwen2_vl", "qwen2_5_vl", "gpt_oss", "phi", "starcoder2"}
-# Families that normalise each head's query and key (qwen3.py, gemma3.py, olmo2.py …).
-_QK_NORM = {"qwen3", "qwen3_moe", "qwen3_vl", "qwen3_vl_moe", "gemma3", "gemma3_text"}
-# Families with four norms a layer (gemma2.py, gemma3.py, glm4.py) instead of two.
-_FOUR_NORMS = {"gemma2", "gemma3", "gemma3_text", "glm4"}
-# Families whose MLP has no gate: two matrices, not three.
-_PLAIN_MLP = {"phi", "starcoder2", "gpt2", "gpt_bigcode", "opt", "gpt_neox", "falcon", "mpt"}
 
 
 def count(raw: Mapping[str, Any], *names: str, default: int = 0) -> int:
@@ -144,11 +135,11 @@ def shape_of(architecture: Architecture) -> Shape:
         vocab=architecture.vocab_size,
         tied=architecture.tied_embeddings,
         positions=architecture.max_position_embeddings,
-        qkv_bias=_flag(raw, ("qkv_bias", "attention_bias", "use_qkv_bias"), kind in _QKV_BIAS),
+        qkv_bias=_qkv_bias(raw, kind),
         out_bias=kind == "gpt_oss" or (kind != "qwen2" and raw.get("attention_bias") is True),
-        qk_norm=kind in _QK_NORM or raw.get("use_qk_norm") is True,
-        norms=4 if kind in _FOUR_NORMS else 2,
-        gated=kind not in _PLAIN_MLP,
+        qk_norm=kind in TYPES["qk_norm"] or raw.get("use_qk_norm") is True,
+        norms=4 if kind in TYPES["four_norms"] else 2,
+        gated=kind not in TYPES["plain_mlp"],
         experts=experts,
         topk=max(1, architecture.experts_per_token),
         expert_size=architecture.moe_intermediate_size or architecture.intermediate_size,
@@ -169,12 +160,10 @@ def shape_of(architecture: Architecture) -> Shape:
     )
 
 
-def _flag(raw: Mapping[str, Any], names: tuple[str, ...], default: bool) -> bool:
-    for name in names:
-        value = raw.get(name)
-        if isinstance(value, bool):
-            return value or default
-    return default
+def _qkv_bias(raw: Mapping[str, Any], kind: str) -> bool:
+    by_class = kind in TYPES["qkv_bias"]
+    said = (raw.get(name) for name in ("qkv_bias", "attention_bias", "use_qkv_bias"))
+    return by_class or next((value for value in said if isinstance(value, bool)), False)
 
 
 def _rotary(architecture: Architecture) -> tuple[tuple[int, int], ...]:
@@ -222,10 +211,6 @@ def _linear(raw: Mapping[str, Any]) -> Linear | None:
     )
 
 
-# Vision towers whose MLP has a gate (qwen2_5_vl.py, pixtral.py).
-_GATED_VISION = ("qwen2_5_vl", "qwen2_5_omni", "mistral3", "pixtral")
-
-
 def _vision(tower: Any, parent: str) -> Vision | None:
     if not isinstance(tower, Mapping):
         return None
@@ -243,7 +228,7 @@ def _vision(tower: Any, parent: str) -> Vision | None:
         layers=min(layers, 10_000),
         hidden=hidden,
         intermediate=inner,
-        gated=kind.startswith(_GATED_VISION),
+        gated=kind.startswith(tuple(TYPES["gated_vision"])),
         merged=side * side,
         patches=16 if parent.startswith("gemma3") else max(4, side * side),
         item_tokens=16384 if parent.startswith("qwen") else 0,
