@@ -115,7 +115,7 @@ def request_for(
 def _up(deployment: "Deployment") -> "Deployed":
     from deployctl.cli.loadprogress import LoadProgress
     from deployctl.operations.deploy.deployment import up
-    from deployctl.operations.measure.gate import job_summary
+    from deployctl.operations.measure.reports import job_summary
 
     name = deployment.spec.service
     try:

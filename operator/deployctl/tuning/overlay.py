@@ -16,7 +16,7 @@ from deployctl.tuning.recommendation import Hardware, Recommendation
 
 # Fields that a recommendation may set; any other name is an engine argument. Never what is
 # served, where, and who may reach it.
-FIELDS = frozenset(
+SETTABLE = frozenset(
     {
         "tensor_parallel_size",
         "pipeline_parallel_size",
@@ -87,7 +87,7 @@ def overlay(
     changes, kept = [], []
     for name, value in recommendation.settings.items():
         own = plain(name)
-        if own in ServiceSpec.model_fields and own not in FIELDS:
+        if own in ServiceSpec.model_fields and own not in SETTABLE:
             raise InputError(
                 f"{own} cannot be set by a recommendation",
                 where=f"{where}: settings/{name}",
@@ -121,7 +121,7 @@ def _current(spec: ServiceSpec, name: str) -> Any:
     for written, value in spec.engine_args.items():
         if plain(written) == name:
             return value
-    if name not in FIELDS:
+    if name not in SETTABLE:
         return None
     value = getattr(spec, name)
     return None if value is False and name not in spec.model_fields_set else value

@@ -17,7 +17,7 @@ from deployctl.tuning.trial import Parameter, Value
 BY_ITSELF = ("tensor_parallel_size", "max_num_seqs", "max_num_batched_tokens")
 AUTO = "auto"
 # Fields of a spec that a search may change: how the service runs, not what it is.
-FIELDS = (
+TUNABLE = (
     *BY_ITSELF,
     "gpu_memory_utilization",
     "kv_cache_gib",
@@ -67,19 +67,19 @@ def read(file: Path, version: str) -> dict[str, tuple[Value, ...] | None]:
 
 
 def _known(name: str, where: str, version: str) -> None:
-    if name in FIELDS:
+    if name in TUNABLE:
         return
     if name in ServiceSpec.model_fields:
         raise SpecError(
             f"{name} is not a setting to tune: it defines what is served, or where",
             where=where,
-            hint=f"set it once with --{name.replace('_', '-')}; there are {', '.join(FIELDS)}, "
+            hint=f"set it once with --{name.replace('_', '-')}; there are {', '.join(TUNABLE)}, "
             "and the engine's arguments",
         )
     problem = _flag_problem(name, None, version)
     if problem is not None:
         raise SpecError(
-            problem.message, where=where, hint=did_you_mean(name, FIELDS) or problem.fix
+            problem.message, where=where, hint=did_you_mean(name, TUNABLE) or problem.fix
         )
 
 
@@ -90,18 +90,18 @@ def _flag_problem(name: str, value: Value | None, version: str) -> Reason | None
 def _value(name: str, value: Any, where: str, version: str) -> Value:
     if not isinstance(value, bool | int | float | str):
         raise SpecError(f"{value!r} is not a single value", where=where, hint=_WRITE)
-    if name in FIELDS:
+    if name in TUNABLE:
         switch = name == "enforce_eager"
         if isinstance(value, bool) != switch:
             wanted = "true or false" if switch else "a value, not a switch"
             raise SpecError(f"{name} takes {wanted} (got {value!r})", where=where)
         for _, message, hint in problems({"model": "any", name: value}):
             raise SpecError(message, where=where, hint=hint)
-    if name not in FIELDS or name in ("kv_cache_dtype", "dtype"):
+    if name not in TUNABLE or name in ("kv_cache_dtype", "dtype"):
         problem = _flag_problem(name, value, version)
         if problem is not None:
             raise SpecError(problem.message, where=where, hint=problem.fix)
-    if name not in FIELDS:
+    if name not in TUNABLE:
         return value
     coerced: Value = getattr(ServiceSpec.model_validate({"model": "any", name: value}), name)
     return coerced
@@ -141,7 +141,7 @@ def now(name: str, spec: ServiceSpec, plan: ServingPlan) -> Value | None:
     """What the baseline has: given, or by the engine's own choice; None where that is unknown."""
     if name == "tensor_parallel_size":
         return plan.tensor_parallel_size
-    if name in FIELDS:
+    if name in TUNABLE:
         value = getattr(spec, name)
         known = value if value is not None else plan.engine.defaults.get(name)
         return known if isinstance(known, bool | int | float | str) else None

@@ -13,6 +13,7 @@ from deployctl.errors import InputError, SloMissedError, StateError
 from deployctl.load import gate, slo
 from deployctl.load.summary import summarize
 from deployctl.operations.measure import gate as loadgate
+from deployctl.operations.measure.reports import job_summary, write_reports
 from deployctl.operations.measure.request import GateRequest
 from deployctl.reports import load, series
 from deployctl_loadtest.result import Agreement, Server, ServerMoment, Setup
@@ -208,14 +209,14 @@ def test_files_for_a_pipeline(tmp_path, monkeypatch):
     summary.write_text("before\n")
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
     result, _ = made()
-    loadgate.write_reports(tmp_path, result, tmp_path / "made" / "junit.xml")
+    write_reports(tmp_path, result, tmp_path / "made" / "junit.xml")
     assert (tmp_path / "junit.xml").read_text() == (tmp_path / "made" / "junit.xml").read_text()
     assert summary.read_text().startswith("before\n## Load test of m")
     assert (tmp_path / "summary.md").read_text() in summary.read_text()
     monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))  # a folder
     told = []
-    loadgate.job_summary("text", told.append)
+    job_summary("text", told.append)
     assert "could not be written" in told[0].text
     monkeypatch.delenv("GITHUB_STEP_SUMMARY")
     with pytest.raises(StateError, match="could not be written"):
-        loadgate.write_reports(tmp_path, result, tmp_path / "step" / "junit.xml")
+        write_reports(tmp_path, result, tmp_path / "step" / "junit.xml")

@@ -7,7 +7,7 @@ from deployctl.model.facts import Architecture, ModelFacts, Quantization
 from deployctl.planning.plan import EnginePlan, ServingPlan
 from deployctl.spec import ServiceSpec
 from deployctl.tuning.overlay import (
-    FIELDS,
+    SETTABLE,
     mismatches,
     model_digest,
     other_flags,
@@ -93,7 +93,7 @@ def test_what_the_spec_has_already_is_no_change():
 
 @pytest.mark.parametrize("name", ["model", "image", "expose", "env", "api_key_file", "port"])
 def test_it_never_says_what_is_served_and_who_may_ask(name):
-    assert name not in FIELDS
+    assert name not in SETTABLE
     with pytest.raises(InputError, match="cannot be set by a recommendation"):
         overlay(recommended({name: "x"}), ServiceSpec(model="m"))
 

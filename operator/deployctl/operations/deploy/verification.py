@@ -16,7 +16,7 @@ from deployctl.load.slo import Slo
 from deployctl.operations.deploy import judgement as judge
 from deployctl.operations.deploy.judgement import Judgement
 from deployctl.operations.deploy.request import FOR, WARMUP, WATCH_FOR, VerificationRequest, When
-from deployctl.operations.measure import gate, runs, setup
+from deployctl.operations.measure import reports, runs, setup
 from deployctl.operations.measure.endpoint import choose, models
 from deployctl.operations.measure.request import LoadRequest
 from deployctl.operations.prepare import Tuned
@@ -199,7 +199,7 @@ class Verifier:
             traffic, endpoint, asked.out, slo=asked.slo, gated=True, tell=self._tell
         )
         result, self.folder = measured.result, measured.folder
-        gate.write_reports(self.folder, result, tell=self._tell)
+        reports.write_reports(self.folder, result, tell=self._tell)
         if result.interrupted:
             raise KeyboardInterrupt
         return judge.of_load(result)

@@ -5,7 +5,7 @@ import re
 from deployctl.errors import InputError, SloMissedError
 from deployctl.events import Tell, silent
 from deployctl.load import compare, folder
-from deployctl.operations.measure.gate import job_summary
+from deployctl.operations.measure.reports import job_summary
 from deployctl.reports import comparison as words
 from deployctl_loadtest.comparison import Comparison
 

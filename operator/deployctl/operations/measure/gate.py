@@ -1,17 +1,11 @@
-"""What a load test's result is held to, and the files and summaries that a pipeline reads."""
-
-import os
-from pathlib import Path
+"""What a load test's result is held to."""
 
 from deployctl.errors import InputError, SloMissedError
 from deployctl.events import Event, Tell, silent
-from deployctl.files import write_text
 from deployctl.load import gate
 from deployctl.load import slo as slos
 from deployctl.load.slo import Slo
 from deployctl.operations.measure.request import GateRequest
-from deployctl.reports import load as load_reports
-from deployctl.reports import series as series_reports
 from deployctl_loadtest.result import LoadResult
 from deployctl_loadtest.series import Series
 
@@ -31,39 +25,6 @@ def slo_of(request: GateRequest) -> Slo | None:
             hint="add for example --slo ttft_p95=500ms,error_rate=0.1%",
         )
     return None
-
-
-def write_reports(
-    folder: Path, result: LoadResult | Series, copy: Path | None = None, tell: Tell = silent
-) -> None:
-    """junit.xml and summary.md into the folder, and to a GitHub job's summary.
-
-    `copy` is where junit.xml is written as well. A series has its report.html from here.
-
-    Raises:
-        StateError: the disk is full, or the path cannot be written.
-    """
-    if isinstance(result, Series):
-        xml, markdown = series_reports.junit(result), series_reports.markdown(result)
-        write_text(folder / "report.html", series_reports.html(result))
-    else:
-        xml, markdown = load_reports.junit(result), load_reports.markdown(result)
-    write_text(folder / "junit.xml", xml)
-    write_text(folder / "summary.md", markdown)
-    if copy is not None:
-        write_text(copy, xml)
-    job_summary(markdown, tell)
-
-
-def job_summary(markdown: str, tell: Tell = silent) -> None:
-    """Adds to a GitHub job's summary, if we run in one. Its loss is told, and no reason to fail."""
-    if path := os.environ.get("GITHUB_STEP_SUMMARY"):
-        try:
-            with Path(path).open("a", encoding="utf-8") as file:
-                file.write(markdown + "\n")
-        except OSError as error:
-            text = f"the job's summary could not be written: {error.strerror}: {path}"
-            tell(Event("warning", text))
 
 
 def enforce(result: LoadResult, tell: Tell = silent) -> None:

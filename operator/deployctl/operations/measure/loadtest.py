@@ -8,7 +8,7 @@ from deployctl.errors import InterruptedByUserError, StateError, TargetError
 from deployctl.events import Tell, silent
 from deployctl.load.run import UnwrittenError
 from deployctl.load.slo import Slo
-from deployctl.operations.measure import gate, runs
+from deployctl.operations.measure import gate, reports, runs
 from deployctl.operations.measure.endpoint import choose, models, with_wire
 from deployctl.operations.measure.request import GateRequest, LoadRequest
 from deployctl.operations.measure.setup import build
@@ -89,7 +89,7 @@ def load_test(
     else:
         outcome = LoadOutcome(*_several(request, setup, endpoint, folder, slo, tell), gated)
     try:
-        gate.write_reports(outcome.folder, outcome.result, held_to.junit, tell)
+        reports.write_reports(outcome.folder, outcome.result, held_to.junit, tell)
     except StateError as error:
         raise UnreportedError(error, outcome) from error
     return outcome

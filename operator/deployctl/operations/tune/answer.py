@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from deployctl.errors import EngineError, InterruptedByUserError, SloMissedError
 from deployctl.events import Tell
 from deployctl.files import write_text
-from deployctl.operations.measure.gate import job_summary
+from deployctl.operations.measure.reports import job_summary
 from deployctl.operations.tune.inputs import StudyInputs
 from deployctl.tuning import overlay, report
 from deployctl.tuning.events import Done, Restarted

@@ -1,4 +1,4 @@
-"""Compose files against what Compose takes: keys, kinds of values, names that are defined."""
+"""Compose files against what Compose takes, as `schema` does for objects: keys, values, names."""
 
 from collections.abc import Iterator
 from functools import cache

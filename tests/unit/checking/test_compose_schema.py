@@ -6,7 +6,7 @@ import subprocess
 import pytest
 import yaml
 
-from deployctl.checking.rules.composefile import known_keys
+from deployctl.checking.rules.compose_schema import known_keys
 
 GOOD = {
     "name": "chat",
