@@ -97,11 +97,6 @@ class Mount(NamedTuple):
     kind: str  # memory, scratch (dies with the pod), kept (outlives it) or readonly
     size: float | None = None  # bytes, where it is limited
 
-    @property
-    def base(self) -> str:
-        """The path without a slash at its end."""
-        return self.path.rstrip("/")
-
 
 @dataclass(frozen=True, eq=False)
 class DeclaredEngine:
@@ -193,7 +188,7 @@ class DeclaredEngine:
 
     def mount_at(self, path: str) -> Mount | None:
         """The mount that a path falls into."""
-        over = [mount for mount in self.mounts if f"{path}/".startswith(f"{mount.base}/")]
+        over = [m for m in self.mounts if f"{path}/".startswith(m.path.rstrip("/") + "/")]
         return max(over, key=lambda mount: len(mount.path), default=None)
 
     def writable(self, path: str) -> bool:

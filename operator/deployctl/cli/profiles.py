@@ -1,5 +1,6 @@
 """`deployctl profiles`: the hardware that deployctl knows, with its figures and their sources."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -48,7 +49,7 @@ def command(
         _print_all(profiles)
 
 
-def _print_all(profiles: list["GpuProfile"]) -> None:
+def _print_all(profiles: Iterable["GpuProfile"]) -> None:
     from rich import box
     from rich.table import Table
 

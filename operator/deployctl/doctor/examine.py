@@ -14,9 +14,17 @@ from deployctl.doctor.detect import ask_gpus
 from deployctl.doctor.facts import Check, HostFacts, Question, Status
 from deployctl.doctor.gpu_checks import gpu_checks
 from deployctl.doctor.host_checks import host_checks
-from deployctl.doctor.host_probe import ask_clock, ask_disks, ask_host, ask_vllm
+from deployctl.doctor.probes import (
+    ask_clock,
+    ask_disks,
+    ask_docker,
+    ask_host,
+    ask_hub,
+    ask_port,
+    ask_toolkit,
+    ask_vllm,
+)
 from deployctl.doctor.service_checks import docker_checks, network_checks
-from deployctl.doctor.service_probe import ask_docker, ask_hub, ask_port, ask_toolkit
 from deployctl.doctor.shell import Run, run
 
 REPORT_VERSION = 1

@@ -109,17 +109,13 @@ def load_profile(name_or_path: str, *, where: str = "--gpu") -> GpuProfile:
     )
 
 
-def all_profiles() -> list[GpuProfile]:
+@cache
+def all_profiles() -> tuple[GpuProfile, ...]:
     """Returns the shipped profiles: GPUs by memory, the CPU last.
 
     Raises:
         ProfileError: a shipped file is broken.
     """
-    return list(_all())
-
-
-@cache
-def _all() -> tuple[GpuProfile, ...]:
     profiles = [read_profile(file) for file in shipped().glob("*.yaml")]
     return tuple(sorted(profiles, key=lambda p: (p.kind == "cpu", p.memory_gib, p.name)))
 

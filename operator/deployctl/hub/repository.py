@@ -96,7 +96,8 @@ class HubClient:
         if code in _MISSING:
             message, hint = _MISSING[code]
             return ModelError(message, where=where, hint=hint)
-        if code == "GatedRepo" or (status == 403 and "gated" in _said(response)):
+        said = response.headers.get("X-Error-Message", "").lower()
+        if code == "GatedRepo" or (status == 403 and "gated" in said):
             return HubError(
                 "the model is gated, and access has not been granted",
                 where=where,
@@ -272,10 +273,6 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 def _retry_after_text(response: httpx.Response) -> str:
     asked = _retry_after(response.headers)
     return f" {asked:.0f} s" if asked is not None else " a little"
-
-
-def _said(response: httpx.Response) -> str:
-    return str(response.headers.get("X-Error-Message", "")).lower()
 
 
 def _plain(error: Exception) -> str:

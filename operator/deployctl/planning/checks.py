@@ -16,6 +16,7 @@ _SERVERS = {"llama.cpp": "llama.cpp (llama-server)", "onnxruntime": "ONNX Runtim
 
 def checkpoint(spec: ServiceSpec, facts: ModelFacts) -> Iterator[Reason]:
     """Refuses checkpoints that vLLM does not serve, or not without the user's consent."""
+    made_up = spec.engine_args.get("load_format") == "dummy"  # the checkpoint's are not read
     if facts.engine != "vllm" and (facts.format != "unknown" or facts.architecture is None):
         server = _SERVERS.get(facts.engine)
         yield Reason(
@@ -27,7 +28,7 @@ def checkpoint(spec: ServiceSpec, facts: ModelFacts) -> Iterator[Reason]:
             if server
             else "take a safetensors checkpoint (AWQ, GPTQ or BF16)",
         )
-    elif facts.packed and facts.quantization is None and not _made_up(spec):
+    elif facts.packed and facts.quantization is None and not made_up:
         said = meaning.remark("quantization_undeclared")
         yield Reason(said.code, said.message, said.fix)
     elif facts.architecture is None:
@@ -48,11 +49,6 @@ def checkpoint(spec: ServiceSpec, facts: ModelFacts) -> Iterator[Reason]:
             "the checkpoint can only be read by its own Python code",
             "read that code, then add --trust-remote-code; or take a native checkpoint",
         )
-
-
-def _made_up(spec: ServiceSpec) -> bool:
-    """Whether the engine is told to make weights up rather than to read the checkpoint's."""
-    return spec.engine_args.get("load_format") == "dummy"
 
 
 def engine_arguments(spec: ServiceSpec, settings: EngineSettings) -> Iterator[Reason]:

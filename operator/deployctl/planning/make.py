@@ -64,7 +64,8 @@ def _assemble(
     """Puts the plan together; `memory` is None where the facts do not allow a figure."""
     sharding = settings.sharding
     replicas = spec.replicas or (1 if profile.kind == "cpu" else max(1, spec.gpus // sharding.gpus))
-    name = spec.served_model_name or _default_name(facts)
+    source = facts.source.rstrip("/").rsplit("/", 1)[-1] if facts.local else facts.source
+    name = spec.served_model_name or source
     verdict = _verdict(reasons)
     return ServingPlan(
         name=spec.service,
@@ -115,10 +116,6 @@ def _verdict(reasons: list[Reason]) -> Verdict:
     if not reasons:
         return "fits"
     return "does_not_fit" if all(r.code in MEMORY_CODES for r in reasons) else "cannot_run"
-
-
-def _default_name(facts: ModelFacts) -> str:
-    return facts.source.rstrip("/").rsplit("/", 1)[-1] if facts.local else facts.source
 
 
 def _startup_s(

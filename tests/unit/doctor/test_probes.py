@@ -9,12 +9,22 @@ import psutil
 import pytest
 
 from deployctl import host
-from deployctl.doctor import service_probe
+from deployctl.doctor import probes
 from deployctl.doctor.detect import ask_gpus
 from deployctl.doctor.examine import gather
 from deployctl.doctor.facts import HostFacts, Question
-from deployctl.doctor.host_probe import ask_clock, ask_disks, ask_host, cpu_flags, os_release
-from deployctl.doctor.service_probe import ask_docker, ask_hub, ask_port, ask_toolkit, token_shape
+from deployctl.doctor.probes import (
+    ask_clock,
+    ask_disks,
+    ask_docker,
+    ask_host,
+    ask_hub,
+    ask_port,
+    ask_toolkit,
+    cpu_flags,
+    os_release,
+    token_shape,
+)
 from deployctl.doctor.shell import Ran, bounded, run
 from deployctl.hardware import load_profile
 
@@ -226,21 +236,21 @@ def test_the_hub_offline_and_out_of_reach(tmp_path, monkeypatch):
     def no_network(endpoint):
         raise AssertionError("asked although offline")
 
-    monkeypatch.setattr(service_probe, "_head", no_network)
+    monkeypatch.setattr(probes, "_head", no_network)
     assert ask_hub({"HF_HUB_OFFLINE": "1"}, tmp_path).offline
-    monkeypatch.setattr(service_probe, "_head", lambda endpoint: (None, f"no {endpoint}", None))
+    monkeypatch.setattr(probes, "_head", lambda endpoint: (None, f"no {endpoint}", None))
     hub = ask_hub({"HF_ENDPOINT": "http://127.0.0.1:9"}, tmp_path)
     assert (hub.status, hub.error) == (None, "no http://127.0.0.1:9")
 
 
 def test_a_nonsense_endpoint_is_a_finding_not_a_traceback():
-    assert service_probe._head("http://[")[0] is None
+    assert probes._head("http://[")[0] is None
 
 
 @pytest.mark.parametrize("target", ["docker", "process"])
 @pytest.mark.parametrize("profile", [None, "l4", "cpu"])
 def test_a_bare_machine_is_gathered_without_a_word(tmp_path, monkeypatch, target, profile):
-    monkeypatch.setattr(service_probe, "_head", lambda endpoint: (None, "no route", None))
+    monkeypatch.setattr(probes, "_head", lambda endpoint: (None, "no route", None))
     question = Question(
         target=target,
         profile=load_profile(profile) if profile else None,

@@ -137,6 +137,7 @@ def shared_memory(manifests: Manifests) -> Iterator[Finding]:
     for pod, engine in manifests.pod_engines:
         if not engine.parallel or pod.spec.get("hostIPC") is True:
             continue
+        limit = quantity(dig(engine.data, "resources", "limits", "memory"))
         mount = engine.mount_at("/dev/shm")  # noqa: S108
         if mount is None or mount.kind != "memory":
             yield SHM.at(
@@ -150,14 +151,10 @@ def shared_memory(manifests: Manifests) -> Iterator[Finding]:
                 f"shared memory is {mount.size / 1024**2:.0f} MiB",
                 "write sizeLimit: 8Gi a GPU",
             )
-        elif mount.size and mount.size >= (_memory_limit(engine) or math.inf):
+        elif mount.size and mount.size >= (limit or math.inf):
             yield SHM.at(
                 engine.place.child("resources", "limits", "memory"),
                 "what is in /dev/shm counts against the memory limit, and is as large as that",
                 "raise the limit above sizeLimit and the engine's own memory",
                 severity=Severity.warning,
             )
-
-
-def _memory_limit(engine: DeclaredEngine) -> float | None:
-    return quantity(dig(engine.data, "resources", "limits", "memory"))

