@@ -34,6 +34,16 @@ class SearchResult(NamedTuple):
     breaks: float | None
 
 
+def above(holds: float, factor: float, *, whole: bool) -> float:
+    """The load to try next above one that held: so many times as much, one user more at least."""
+    return max(holds * factor, holds + 1) if whole else holds * factor
+
+
+def below(breaks: float, factor: float, *, whole: bool) -> float:
+    """The load to try next below one that did not hold: a fraction, one user less at least."""
+    return min(breaks / factor, breaks - 1) if whole else breaks / factor
+
+
 def find(
     measure: Callable[[float, int], Held],
     *,
@@ -74,7 +84,7 @@ def find(
             holds = load
             if load >= highest:
                 return SearchResult("not_reached", holds, None)
-            load = min(load * 2, highest)
+            load = min(above(load, 2, whole=whole), highest)
         else:
             breaks = load
     if holds is None:
@@ -88,7 +98,9 @@ def _downwards(
     """The first load was too high already: halve until one holds, a thousandth at the least."""
     least = 1.0 if whole else breaks / 1024
     while True:
-        load = max(1.0, float(int(breaks / 2))) if whole else breaks / 2
+        load = below(breaks, 2, whole=whole)
+        if whole:
+            load = max(1.0, float(int(load)))
         if load >= breaks or load < least:
             return SearchResult("never_held", None, breaks)
         answer = ask(load)

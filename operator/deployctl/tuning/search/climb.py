@@ -4,6 +4,7 @@ import math
 from collections.abc import Generator
 from dataclasses import dataclass
 
+from deployctl.load.limit import above, below
 from deployctl.tuning.search import measures
 from deployctl.tuning.search.ledger import Ledger, Run
 from deployctl.tuning.search.looks import SHORT, look, window
@@ -59,6 +60,8 @@ def climb(ledger: Ledger, phase: Phase, aim: Aim, why: str) -> Generator[Step, R
 
 def _limit(ledger: Ledger, phase: Phase, aim: Aim, why: str) -> Generator[Step, Result, None]:
     first = ledger.problem.first
+    whole = first.kind == "users"
+    least = _USERS_STEP if whole else 1.0
     load, step, requests, near = measures.at(first, _under(ledger, aim.guess)), aim.step, 1.0, 0
     for number in range(_MOST_LOOKS):
         here = _phase(phase, number, load.value > aim.guess)
@@ -81,22 +84,15 @@ def _limit(ledger: Ledger, phase: Phase, aim: Aim, why: str) -> Generator[Step, 
         if now.breaks is None and now.holds is not None:
             if now.holds.value >= aim.known or _saturated(ledger, now.holds):
                 return
-            higher = measures.at(first, _under(ledger, now.holds.value * step))
-            if first.kind == "users":
-                wanted = now.holds.value * max(step, _USERS_STEP)
-                higher = measures.at(first, _under(ledger, wanted))
-            if first.kind == "users" and higher.value <= now.holds.value:
-                higher = Load("users", now.holds.value + 1)
+            wanted = above(now.holds.value, max(step, least), whole=whole)
+            higher = measures.at(first, _under(ledger, wanted))
             if higher.value <= now.holds.value * 1.001 or _is_above(ledger, higher):
                 return  # the ceiling
             load, why = higher, f"the SLO held at {now.holds}"
             step = min(aim.widest, step**1.6)
         elif now.holds is None:
             assert now.breaks is not None
-            by = max(step, _USERS_STEP) if first.kind == "users" else step
-            lower = measures.at(first, now.breaks.value / by)
-            if first.kind == "users" and lower.value >= now.breaks.value > 1:
-                lower = Load("users", now.breaks.value - 1)
+            lower = measures.at(first, below(now.breaks.value, max(step, least), whole=whole))
             if lower.value >= now.breaks.value or _too_low(ledger, lower):
                 return
             load, why = lower, f"the SLO did not hold at {now.breaks}"
