@@ -13,19 +13,8 @@ from deployctl import host
 from deployctl.doctor.facts import Gpus
 from deployctl.doctor.shell import Ran, Run, run
 from deployctl.errors import ProfileError
-from deployctl.hardware import GpuProfile, all_profiles
-from deployctl.hardware.nvidia import (
-    APP_FIELDS,
-    CARD_FIELDS,
-    FAILURES,
-    OLD_CARD_FIELDS,
-    Card,
-    read_apps,
-    read_cards,
-    read_failure,
-    read_lost,
-    read_matrix,
-)
+from deployctl.hardware import GpuProfile, all_profiles, nvidia
+from deployctl.hardware.nvidia import Card
 
 TIMEOUT_S = 12.0  # without persistence mode, eight cards take some seconds to wake
 _WHERE = "--gpu auto"
@@ -34,20 +23,20 @@ _CPU_HINT = "--gpu cpu serves without a GPU; --gpu l4 (or another) plans for a G
 
 def ask_gpus(run: Run = run, *, thorough: bool = True) -> Gpus:
     """Returns the cards, whether they reach each other and, when `thorough`, who uses them."""
-    answer = _query(run, CARD_FIELDS)
-    if read_failure(answer.text, answer.code or 0) == "bad_field":
-        answer = _query(run, OLD_CARD_FIELDS)
+    answer = _query(run, nvidia.CARD_FIELDS)
+    if nvidia.read_failure(answer.text, answer.code or 0) == "bad_field":
+        answer = _query(run, nvidia.OLD_CARD_FIELDS)
     if answer.code is None:
         return Gpus("hang" if answer.hung else "missing", answer.err)
-    failure = read_failure(answer.text, answer.code)
-    cards = read_cards(answer.out)
-    lost = read_lost(answer.text)
+    failure = nvidia.read_failure(answer.text, answer.code)
+    cards = nvidia.read_cards(answer.out)
+    lost = nvidia.read_lost(answer.text)
     if failure and not cards:
         return Gpus(failure, answer.lines[0].strip(), lost=lost)
     peers = run(["nvidia-smi", "topo", "-p2p", "r"], 6) if len(cards) > 1 else Ran(0)
-    query = ["nvidia-smi", f"--query-compute-apps={','.join(APP_FIELDS)}", "--format=csv"]
+    query = ["nvidia-smi", f"--query-compute-apps={','.join(nvidia.APP_FIELDS)}", "--format=csv"]
     apps = run(query, 6) if thorough else Ran(0)
-    return Gpus(None, "", cards, read_apps(apps.out), lost, read_matrix(peers.out))
+    return Gpus(None, "", cards, nvidia.read_apps(apps.out), lost, nvidia.read_matrix(peers.out))
 
 
 def _query(run: Run, fields: tuple[str, ...]) -> Ran:
@@ -68,7 +57,9 @@ def detect_profile(run: Run = run, environ: Mapping[str, str] = os.environ) -> G
     gpus = ask_gpus(run, thorough=False)
     if gpus.failure:
         complaint = f": {gpus.complaint}" if gpus.failure == "other" else ""
-        raise ProfileError(FAILURES[gpus.failure]["says"] + complaint, where=_WHERE, hint=_CPU_HINT)
+        raise ProfileError(
+            nvidia.FAILURES[gpus.failure]["says"] + complaint, where=_WHERE, hint=_CPU_HINT
+        )
     cards = visible(gpus.cards, environ)
     profile = _profile_of(cards)
     found: dict[str, object] = {}

@@ -10,20 +10,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from deployctl.doctor import probes
 from deployctl.doctor.detect import ask_gpus
 from deployctl.doctor.facts import Check, HostFacts, Question, Status
 from deployctl.doctor.gpu_checks import gpu_checks
 from deployctl.doctor.host_checks import host_checks
-from deployctl.doctor.probes import (
-    ask_clock,
-    ask_disks,
-    ask_docker,
-    ask_host,
-    ask_hub,
-    ask_port,
-    ask_toolkit,
-    ask_vllm,
-)
 from deployctl.doctor.service_checks import docker_checks, network_checks
 from deployctl.doctor.shell import Run, run
 
@@ -39,27 +30,27 @@ def gather(
 ) -> HostFacts:
     """Fills HostFacts with what `question` needs. Ends within half a minute, whatever hangs."""
     jobs: dict[str, Callable[[], Any]] = {
-        "host": lambda: ask_host(root),
-        "disks": lambda: ask_disks(question.places),
-        "port": lambda: ask_port(question.port),
-        "hub": lambda: ask_hub(environ),
-        "clock_synchronized": lambda: ask_clock(run),
+        "host": lambda: probes.ask_host(root),
+        "disks": lambda: probes.ask_disks(question.places),
+        "port": lambda: probes.ask_port(question.port),
+        "hub": lambda: probes.ask_hub(environ),
+        "clock_synchronized": lambda: probes.ask_clock(run),
     }
     if not question.cpu:
         jobs["gpus"] = lambda: ask_gpus(run)
     if question.target == "docker":
-        jobs["docker"] = lambda: ask_docker(run, environ)
+        jobs["docker"] = lambda: probes.ask_docker(run, environ)
         if not question.cpu:
-            jobs["toolkit"] = lambda: ask_toolkit(run)
+            jobs["toolkit"] = lambda: probes.ask_toolkit(run)
     else:
-        jobs["vllm"] = ask_vllm
+        jobs["vllm"] = probes.ask_vllm
     with ThreadPoolExecutor(len(jobs)) as pool:
         running = {name: pool.submit(job) for name, job in jobs.items()}
         found = {name: future.result() for name, future in running.items()}
     found["port_free"], found["port_error"] = found.pop("port")
     docker = found.get("docker")
     if docker is not None and docker.root_dir and not docker.host:
-        found["disks"] += ask_disks([("images", Path(docker.root_dir))])
+        found["disks"] += probes.ask_disks([("images", Path(docker.root_dir))])
     return HostFacts(**found.pop("host"), **found)
 
 

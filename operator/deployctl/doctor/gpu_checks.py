@@ -4,15 +4,8 @@ from collections.abc import Iterator
 
 from deployctl.doctor.detect import match, nearest
 from deployctl.doctor.facts import Check, Gpus, HostFacts, Question, Topic
-from deployctl.hardware import GpuProfile
-from deployctl.hardware.nvidia import (
-    FAILURES,
-    Card,
-    image_cuda,
-    numbers,
-    oldest_branch,
-    toolkit_driver,
-)
+from deployctl.hardware import GpuProfile, nvidia
+from deployctl.hardware.nvidia import Card, numbers
 
 UTILIZATION = 0.92  # vLLM's own default: it refuses to start when less of the card is free
 _NAMED = 3  # holders of memory named in a line
@@ -24,7 +17,7 @@ def gpu_checks(facts: HostFacts, question: Question) -> Iterator[Check]:
     if question.cpu or gpus is None or (facts.docker and facts.docker.host):
         return
     if gpus.failure:
-        known = FAILURES[gpus.failure]
+        known = nvidia.FAILURES[gpus.failure]
         detail = known["says"] + (f": {gpus.complaint}" if gpus.failure == "other" else "")
         fix = known["fix"].format(setup=question.setup)
         yield Topic("driver", "NVIDIA driver").fail(detail, fix)
@@ -45,8 +38,8 @@ def gpu_checks(facts: HostFacts, question: Question) -> Iterator[Check]:
 def _driver(gpus: Gpus, question: Question) -> Check:
     it = Topic("driver", "NVIDIA driver")
     driver = next((c.driver for c in gpus.cards if c.driver), None)
-    cuda = image_cuda(question.vllm_version)
-    oldest, released = oldest_branch(cuda), toolkit_driver(cuda)
+    cuda = nvidia.image_cuda(question.vllm_version)
+    oldest, released = nvidia.oldest_branch(cuda), nvidia.toolkit_driver(cuda)
     wants = f"vLLM {question.vllm_version} is built with CUDA {cuda}"
     fix = f"sudo {question.setup} --driver {oldest}, then reboot"
     if driver is None:
