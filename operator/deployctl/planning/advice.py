@@ -12,7 +12,7 @@ from deployctl.engines.vllm.versions import OLDEST, at_least
 from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts, meaning
-from deployctl.planning.budget import Memory
+from deployctl.planning.budget import CONTEXT_GIB, Memory
 from deployctl.planning.kernels import MARLIN_GROUPS
 from deployctl.planning.settings import EngineSettings
 from deployctl.planning.shape import Shape
@@ -20,9 +20,6 @@ from deployctl.planning.transient import uses_v2_runner
 from deployctl.spec import ServiceSpec
 from deployctl.units import GIB
 
-# GiB that the CUDA context and the driver keep of an idle card: 0.45 to 0.51 in logged
-# start-ups (23.08 of 23.53 free on 24 GB, 78.68 of 79.19 on an H100).
-CONTEXT_GIB = 0.5
 # GiB left for what a load brings that the dummy run does not: fragmentation, guided decoding.
 LOAD_RESERVE_GIB = 0.25
 # A model this small gains nothing from a second card (weights, GiB).

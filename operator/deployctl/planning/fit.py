@@ -3,13 +3,12 @@
 from collections.abc import Iterator
 
 from deployctl.errors import Reason
-from deployctl.planning.budget import Memory
+from deployctl.planning.budget import CONTEXT_GIB, Memory
 from deployctl.planning.planner import Planner
 from deployctl.units import GIB
 
-# GiB of an idle card that nobody can have: an H100 has 78.68 of 79.19 free. The second figure
-# is for refusals of a utilization, where a wrong refusal would be worse than a late one.
-CONTEXT_GIB = 0.5
+# GiB of an idle card that nobody can have, for refusals of a utilization, where a wrong refusal
+# would be worse than a late one.
 UNUSABLE_GIB = 0.25
 
 

@@ -11,11 +11,10 @@ from deployctl.model import Quantization
 from deployctl.units import MIB
 
 DTYPE_BYTES = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2, "fp8": 1}
-
-
 _SEGMENT = 2 * MIB
 _LARGE = 10 * MIB
 _UNSPLIT = 20 * MIB
+_ONE_LAYER = re.compile(r"layers\.\d")
 
 
 def allocated(nbytes: float, *, coarse: bool = False) -> float:
@@ -142,6 +141,3 @@ def leaves_out(quantization: Quantization | None, part: str) -> bool:
         return True
     plain = (pattern.replace("\\", "") for pattern in quantization.ignored[:4096])
     return any(part in pattern and not _ONE_LAYER.search(pattern) for pattern in plain)
-
-
-_ONE_LAYER = re.compile(r"layers\.\d")
