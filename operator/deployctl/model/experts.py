@@ -27,9 +27,7 @@ def read_experts(text: Fields, text_type: str, layers: int, dense: int) -> Exper
     """
     part = text.under("ffn_config") or text  # DBRX keeps them there
     count = part.whole(*COUNT, default=0, least=0, most=MAX_EXPERTS, lists=True)
-    if count <= 1 and not part.has("moe_intermediate_size"):
-        return Experts()
-    if count == 0:
+    if count == 0 or (count == 1 and not part.has("moe_intermediate_size")):
         return Experts()
     default = 4 if text_type == "dbrx" else 1 if text_type == "llama4_text" else 2
     per_token = part.whole(*PER_TOKEN, default=default, most=MAX_EXPERTS, lists=True)

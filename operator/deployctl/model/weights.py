@@ -43,10 +43,11 @@ def find(files: Mapping[str, int | None]) -> Weights:
     pickles = [n for n in top if n.endswith(_PICKLES) and not n.startswith(_NOT_WEIGHTS)]
     if pickles:
         return Weights("pickle", tuple(sorted(pickles)))
-    for ending, kind in ((".gguf", "gguf"), (".onnx", "onnx")):
-        named = [n for n in files if n.endswith(ending)]
+    others: tuple[Format, ...] = ("gguf", "onnx")
+    for kind in others:
+        named = [n for n in files if n.endswith(f".{kind}")]
         if named:
-            return Weights("gguf" if kind == "gguf" else "onnx", tuple(sorted(named)))
+            return Weights(kind, tuple(sorted(named)))
     return Weights("unknown", ())
 
 

@@ -89,7 +89,7 @@ def storage(quantization: Quantization | None, dtype_bytes: int) -> Storage:
         return Storage(method, width, group, 2, kept, 8 if quantization.act_order else 0)
     if method == "mxfp4" or (method == "quark" and bits == 4):
         return Storage(method, 4, 32, 1)
-    if method in ("bitsandbytes",):
+    if method == "bitsandbytes":
         if raw.get("load_in_8bit") or bits == 8:
             return Storage(method, 8, 0, 4)
         return Storage(method, 4, 64, 4)
@@ -117,10 +117,9 @@ def _compressed(quantization: Quantization) -> Storage:
     group = max(0, quantization.group_size or 0)
     if bits == 8:
         return _eight_bits(quantization) if not group else Storage("compressed-tensors", 8, group)
-    floats = "nvfp4" in str(quantization.raw.get("format", ""))
-    zeros = bits / 8 if quantization.symmetric is False else 0.0
-    if floats:
+    if "nvfp4" in str(quantization.raw.get("format", "")):
         return Storage("compressed-tensors", bits, 16, 1)
+    zeros = bits / 8 if quantization.symmetric is False else 0.0
     return Storage("compressed-tensors", bits, _usual_group(quantization), 2, zeros)
 
 

@@ -126,14 +126,11 @@ def _build(
         first = error.errors()[0]
         field = str(first["loc"][0]) if first["loc"] else ""
         path = "/".join(str(part) for part in first["loc"])
+        place = f"{where}/{path}" if where else "--" + path.replace("_", "-")
         if field in flags:
             place = "--" + path.replace("_", "-")
         elif field in environment:
             place = ENV_PREFIX + field.upper()
-        elif where:
-            place = f"{where}/{path}"
-        else:
-            place = "--" + path.replace("_", "-")
         raise SpecError(complaint(first), where=place, hint=_hint(first, field)) from error
 
 
