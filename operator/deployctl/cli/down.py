@@ -6,7 +6,7 @@ import typer
 
 from deployctl.cli.console import Output, answer_json, story
 from deployctl.cli.options import OutputOption, TargetOption
-from deployctl.cli.rollout import DOCUMENT_VERSION, RolloutProgress
+from deployctl.cli.rolloutprogress import DOCUMENT_VERSION, RolloutProgress
 from deployctl.errors import InputError
 
 

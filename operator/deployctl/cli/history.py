@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 from deployctl.cli.console import Output, answer_json, print_rows
 from deployctl.cli.options import OutputOption, ServiceArgument, TargetOption
-from deployctl.cli.rollout import DOCUMENT_VERSION
+from deployctl.cli.rolloutprogress import DOCUMENT_VERSION
 
 if TYPE_CHECKING:
     from deployctl.targets.history import Release

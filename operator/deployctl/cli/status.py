@@ -7,7 +7,7 @@ import typer
 
 from deployctl.cli.console import Output, answer_json, print_rows, story
 from deployctl.cli.options import OutputOption, ServiceArgument, TargetOption
-from deployctl.cli.rollout import DOCUMENT_VERSION
+from deployctl.cli.rolloutprogress import DOCUMENT_VERSION
 from deployctl.units import duration, size
 
 if TYPE_CHECKING:

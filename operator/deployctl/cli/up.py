@@ -12,7 +12,7 @@ from deployctl.cli.options import (
     request_options,
     spec_options,
 )
-from deployctl.cli.rollout import DOCUMENT_VERSION, RolloutProgress, show_deployed
+from deployctl.cli.rolloutprogress import DOCUMENT_VERSION, RolloutProgress, show_deployed
 from deployctl.errors import DeployctlError, InputError
 from deployctl.operations.deploy.request import VerificationRequest
 from deployctl.spec import ServiceSpec

@@ -5,8 +5,8 @@ import pytest
 from deployctl import host
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError
-from deployctl.operations.measure import runs as loadseries
-from deployctl.operations.measure import setup as loadsetup
+from deployctl.operations.measure import runs
+from deployctl.operations.measure import setup as setups
 from deployctl.operations.measure.endpoint import Served
 from deployctl.operations.measure.request import LoadRequest
 
@@ -14,7 +14,7 @@ ENDPOINT = Endpoint("http://h:1", "m", None, None)
 
 
 def build(**flags):
-    return loadsetup.build(LoadRequest(**flags), ENDPOINT, Served("m", "vllm"))
+    return setups.build(LoadRequest(**flags), ENDPOINT, Served("m", "vllm"))
 
 
 def test_the_defaults_are_a_closed_loop():
@@ -71,18 +71,18 @@ def test_workers_are_no_more_than_users_and_auto_than_cores(monkeypatch):
 
 def test_each_run_of_a_sweep_has_its_load_and_prompts_of_its_own():
     setup = build(sweep="users=1,8", workers="4", seed=1)
-    runs = [loadseries.nth(setup, "users", value, n) for n, value in enumerate((1, 8))]
-    assert [(run.users, run.workers) for run in runs] == [(1, 1), (8, 4)]
-    assert runs[0].seed != runs[1].seed
-    (rate,) = [loadseries.nth(build(seed=1), "rate", 2.5, 0)]
+    several = [runs.nth(setup, "users", value, n) for n, value in enumerate((1, 8))]
+    assert [(run.users, run.workers) for run in several] == [(1, 1), (8, 4)]
+    assert several[0].seed != several[1].seed
+    (rate,) = [runs.nth(build(seed=1), "rate", 2.5, 0)]
     assert (rate.mode, rate.rate, rate.arrivals, rate.users) == ("open", 2.5, "poisson", 0)
 
 
 @pytest.mark.parametrize("text", ["", "users", "users=", "users=0", "users=1.5", "rate=x", "a=1"])
 def test_what_is_no_sweep_is_refused(text):
     with pytest.raises(InputError):
-        loadseries.parse(text)
-    assert loadseries.parse("rate=0.5,2") == ("rate", [0.5, 2.0])
+        runs.parse(text)
+    assert runs.parse("rate=0.5,2") == ("rate", [0.5, 2.0])
 
 
 def test_flags_without_their_partner_are_refused():

@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from deployctl.operations.measure import runs as loadmeasure
+from deployctl.operations.measure import runs as measuring
 from deployctl_loadtest.result import Setup
 
 SETUP = Setup(None, "http://h:1", "m", "chat", 900, 10, 0, 10, 5, True, 1, 60)
@@ -21,9 +21,9 @@ def measured(monkeypatch, tmp_path, needs):
         result = SimpleNamespace(client=client, interrupted=False)
         return SimpleNamespace(result=result, folder=where)
 
-    monkeypatch.setattr(loadmeasure, "measure", measure)
-    monkeypatch.setattr(loadmeasure.host, "cores", lambda: 4)
-    measured = loadmeasure.measure_with_enough_workers(SETUP, None, tmp_path / "out")
+    monkeypatch.setattr(measuring, "measure", measure)
+    monkeypatch.setattr(measuring.host, "cores", lambda: 4)
+    measured = measuring.measure_with_enough_workers(SETUP, None, tmp_path / "out")
     assert measured.folder == tmp_path / "out"
     return runs
 

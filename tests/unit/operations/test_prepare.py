@@ -1,4 +1,4 @@
-"""The pipeline from a spec to a plan."""
+"""From a spec to a plan."""
 
 import json
 
@@ -7,7 +7,7 @@ import pytest
 import deployctl.doctor
 from deployctl.errors import ModelError, ProfileError, SpecError
 from deployctl.hardware import load_profile
-from deployctl.operations import prepare as pipeline
+from deployctl.operations import prepare
 from deployctl.spec import ServiceSpec
 
 CONFIG = {
@@ -43,7 +43,7 @@ def model(tmp_path, monkeypatch):
     ],
 )
 def test_the_target_follows_the_hardware(model, gpu, target, expected):
-    prepared = pipeline.prepare(ServiceSpec(model="./small", gpu=gpu, target=target))
+    prepared = prepare.prepare(ServiceSpec(model="./small", gpu=gpu, target=target))
     assert prepared.spec.target == expected
     assert prepared.spec.gpu == gpu
     assert prepared.profile.name == gpu
@@ -51,7 +51,7 @@ def test_the_target_follows_the_hardware(model, gpu, target, expected):
 
 
 def test_a_relative_folder_becomes_absolute(model):
-    prepared = pipeline.prepare(ServiceSpec(model="small", gpu="l4"))
+    prepared = prepare.prepare(ServiceSpec(model="small", gpu="l4"))
     assert prepared.spec.model == str(model)
     assert prepared.facts.source == str(model)
     assert prepared.spec.service == "small"
@@ -59,20 +59,20 @@ def test_a_relative_folder_becomes_absolute(model):
 
 def test_auto_is_settled_by_the_card_found(model, monkeypatch):
     monkeypatch.setattr(deployctl.doctor, "detect_profile", lambda: load_profile("rtx4090"))
-    prepared = pipeline.prepare(ServiceSpec(model="./small"))
+    prepared = prepare.prepare(ServiceSpec(model="./small"))
     assert prepared.spec.gpu == "rtx4090"
     assert prepared.plan.gpu == "rtx4090"
 
 
 def test_errors_come_from_the_part_that_is_wrong(model):
     with pytest.raises(ModelError):
-        pipeline.prepare(ServiceSpec(model="./absent", gpu="l4"))
+        prepare.prepare(ServiceSpec(model="./absent", gpu="l4"))
     with pytest.raises(ProfileError):
-        pipeline.prepare(ServiceSpec(model="./small", gpu="no-such-card"))
+        prepare.prepare(ServiceSpec(model="./small", gpu="no-such-card"))
 
 
 def test_a_refusal_is_a_verdict_and_no_error(model):
-    prepared = pipeline.prepare(ServiceSpec(model="./small", gpu="l4", max_model_len=10**9))
+    prepared = prepare.prepare(ServiceSpec(model="./small", gpu="l4", max_model_len=10**9))
     assert prepared.plan.verdict != "fits"
 
 
@@ -80,10 +80,10 @@ def test_the_token_comes_from_the_file_then_from_the_environment(tmp_path, monke
     monkeypatch.setenv("HF_TOKEN", "hf_environment")
     file = tmp_path / "token"
     file.write_text("hf_file\n")
-    assert pipeline.hub_token(file) == "hf_file"
-    assert pipeline.hub_token(None) == "hf_environment"
+    assert prepare.hub_token(file) == "hf_file"
+    assert prepare.hub_token(None) == "hf_environment"
     monkeypatch.delenv("HF_TOKEN")
-    assert pipeline.hub_token(None) is None
+    assert prepare.hub_token(None) is None
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_a_file_that_holds_no_token(tmp_path, content):
     file = tmp_path / "token"
     file.write_bytes(content)
     with pytest.raises(SpecError) as caught:
-        pipeline.hub_token(file)
+        prepare.hub_token(file)
     assert str(file) in caught.value.where
     shown = f"{caught.value.message} {caught.value.hint}"
     assert content.decode("utf-8", "replace").strip() == "" or "two words" not in shown
@@ -101,4 +101,4 @@ def test_a_file_that_holds_no_token(tmp_path, content):
 
 def test_a_token_file_that_is_missing(tmp_path):
     with pytest.raises(SpecError, match="cannot read the Hub token: No such file"):
-        pipeline.hub_token(tmp_path / "absent")
+        prepare.hub_token(tmp_path / "absent")

@@ -3,7 +3,7 @@
 import re
 
 from deployctl.cli.loadprogress import LoadProgress
-from deployctl.cli.rollout import RolloutProgress
+from deployctl.cli.rolloutprogress import RolloutProgress
 from deployctl.events import Event
 from deployctl.load.locust import Progress
 from deployctl_loadtest.result import Setup

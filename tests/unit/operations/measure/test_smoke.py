@@ -5,7 +5,7 @@ import pytest
 
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, NotFoundError
-from deployctl.operations.measure import smoke as smokechecks
+from deployctl.operations.measure import smoke
 from deployctl.operations.measure.endpoint import Served, base_url, choose, resolve
 
 CHAT = {
@@ -27,7 +27,7 @@ def client(answers):
 
 
 def asked(answers, expect="Paris"):
-    return smokechecks.completion(client(answers), "m", "Capital of France?", expect)
+    return smoke.completion(client(answers), "m", "Capital of France?", expect)
 
 
 def test_the_right_answer_passes():
@@ -66,27 +66,27 @@ def test_a_model_without_a_chat_template_is_asked_for_a_completion():
 
 def test_models():
     listed = {"/v1/models": (200, {"data": [{"id": "m"}, {"id": "n"}]})}
-    check, name = smokechecks.models(client(listed), Endpoint("http://h:1", "n", None, None))
+    check, name = smoke.models(client(listed), Endpoint("http://h:1", "n", None, None))
     assert (check.ok, name) == (True, "n")
-    check, name = smokechecks.models(client(listed), Endpoint("http://h:1", None, None, None))
+    check, name = smoke.models(client(listed), Endpoint("http://h:1", None, None, None))
     assert (check.ok, name) == (True, "m")
-    check, name = smokechecks.models(client(listed), Endpoint("http://h:1", "x", None, None))
+    check, name = smoke.models(client(listed), Endpoint("http://h:1", "x", None, None))
     assert (check.ok, name) == (False, None)
     assert check.detail == "it lists m, n"
     locked = {"/v1/models": (401, {"error": "Unauthorized"})}
-    check, _ = smokechecks.models(client(locked), Endpoint("http://h:1", None, None, None))
+    check, _ = smoke.models(client(locked), Endpoint("http://h:1", None, None, None))
     assert check.detail == "the server wants an API key"
 
 
 @pytest.mark.parametrize("key", [None, "wrong"])
 def test_an_open_door_is_a_failure(key):
     open_door = {"/v1/models": (200, {"data": []})}
-    assert not smokechecks.refuses(client(open_door), key).ok
+    assert not smoke.refuses(client(open_door), key).ok
 
     def locked(request):
         return (200 if request.headers.get("authorization") == "Bearer right" else 401), {}
 
-    assert smokechecks.refuses(client({"/v1/models": locked}), key).ok
+    assert smoke.refuses(client({"/v1/models": locked}), key).ok
 
 
 def test_nobody_there():
@@ -94,7 +94,7 @@ def test_nobody_there():
         raise httpx.ConnectError("Connection refused")
 
     gone = httpx.Client(base_url="http://h:1", transport=httpx.MockTransport(refuse))
-    check = smokechecks.health(gone)
+    check = smoke.health(gone)
     assert (check.ok, check.detail) == (False, "Connection refused")
 
 

@@ -7,7 +7,7 @@ import pytest
 from deployctl.errors import InputError
 from deployctl.load import slo as slos
 from deployctl.metrics import Histogram, Snapshot, parse
-from deployctl.operations.deploy import judgement as judge
+from deployctl.operations.deploy import judgement
 
 EDGES = (0.1, 0.25, 0.5, 1.0, math.inf)
 
@@ -32,7 +32,7 @@ NOTHING = histogram(0, 0, 0, 0, 0)
 
 def watched(text, ttft, itl=None, **later):
     first = snapshot(NOTHING, NOTHING if itl else None, answers=0.0, errors=0.0)
-    return judge.of_watch(slos.parse(text), first, snapshot(ttft, itl, **later))
+    return judgement.of_watch(slos.parse(text), first, snapshot(ttft, itl, **later))
 
 
 @pytest.mark.parametrize(
@@ -97,17 +97,17 @@ def test_an_engine_that_began_anew_does_not_pass():
 
 def test_tpot_cannot_be_watched():
     with pytest.raises(InputError, match="tpot_p50"):
-        judge.check_watchable(slos.parse("ttft_p95=1s,tpot_p50=40ms"))
-    judge.check_watchable(slos.parse("ttft_p95=1s,itl_p99=1s,e2e_p50=9s,error_rate=1%"))
+        judgement.check_watchable(slos.parse("ttft_p95=1s,tpot_p50=40ms"))
+    judgement.check_watchable(slos.parse("ttft_p95=1s,itl_p99=1s,e2e_p50=9s,error_rate=1%"))
 
 
 def test_a_watch_ends_early_only_when_it_is_missed_again_and_again():
     bad = watched("ttft_p95=500ms", histogram(0, 0, 0, 0, 40))
     good = watched("ttft_p95=500ms", histogram(40, 0, 0, 0, 0))
-    assert not judge.certainly_missed([bad, bad])
-    assert not judge.certainly_missed([bad, bad, good])
-    assert not judge.certainly_missed([bad, good, bad, bad])
-    assert judge.certainly_missed([good, bad, bad, bad])
+    assert not judgement.certainly_missed([bad, bad])
+    assert not judgement.certainly_missed([bad, bad, good])
+    assert not judgement.certainly_missed([bad, good, bad, bad])
+    assert judgement.certainly_missed([good, bad, bad, bad])
 
 
 def test_answers_and_errors_are_those_of_the_api():
