@@ -9,26 +9,9 @@ from deployctl.engines.vllm.versions import at_least
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts
 from deployctl.model.meaning import DECLARED_IN
-from deployctl.planning.settings import EngineSettings
+from deployctl.planning.settings import ARGUMENTS, EngineSettings
 from deployctl.spec import ServiceSpec
 from deployctl.units import GIB
-
-_ORDER = (
-    "served_model_name",
-    "trust_remote_code",
-    "quantization",
-    "max_model_len",
-    "tensor_parallel_size",
-    "pipeline_parallel_size",
-    "gpu_memory_utilization",
-    "max_num_seqs",
-    "max_num_batched_tokens",
-    "dtype",
-    "kv_cache_dtype",
-    "enforce_eager",
-    "kv_cache_memory_bytes",
-    "disable_access_log_for_endpoints",
-)
 
 
 def arguments(
@@ -41,9 +24,9 @@ def arguments(
     """
     chosen = _chosen(name, facts, profile, settings)
     words: list[str] = []
-    for field in _ORDER:
-        value = chosen.get(field) if field in chosen else getattr(spec, field, None)
-        words.extend(_words(field, None if value is False else value, settings.version))
+    for argument in ARGUMENTS:
+        value = chosen[argument] if argument in chosen else getattr(spec, argument)
+        words.extend(_words(argument, None if value is False else value, settings.version))
     for argument in sorted(spec.engine_args):
         words.extend(_words(argument, spec.engine_args[argument], settings.version))
     return tuple(words)
@@ -54,18 +37,18 @@ def _chosen(
 ) -> dict[str, Any]:
     """The arguments that the plan itself chooses, by field; None: left unset."""
     sharding = settings.sharding
+    quiet = "disable_access_log_for_endpoints"
+    known = flags.known(settings.version) and flags.flag(quiet.replace("_", "-"), settings.version)
     chosen: dict[str, Any] = {
         "served_model_name": name,
         "quantization": _named_quantization(facts, settings),
         "max_model_len": settings.length,
         "tensor_parallel_size": sharding.tensor if sharding.tensor > 1 else None,
         "pipeline_parallel_size": sharding.pipeline if sharding.pipeline > 1 else None,
-    }
-    quiet = "disable_access_log_for_endpoints"
-    known = flags.known(settings.version) and flags.flag(quiet.replace("_", "-"), settings.version)
-    if known and quiet not in settings.rest:
+        "kv_cache_memory_bytes": None,
         # Probes and scrapes, every few seconds, are not what a log is read for.
-        chosen[quiet] = "/health,/metrics"
+        quiet: "/health,/metrics" if known and quiet not in settings.rest else None,
+    }
     if profile.kind == "cpu":
         chosen["gpu_memory_utilization"] = None
         if _by_bytes(settings):

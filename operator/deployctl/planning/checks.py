@@ -7,7 +7,7 @@ from deployctl.engines.vllm.versions import OLDEST, at_least
 from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts, meaning
-from deployctl.planning.settings import EngineSettings
+from deployctl.planning.settings import SHARED, EngineSettings
 from deployctl.planning.shape import Shape
 from deployctl.spec import ServiceSpec
 
@@ -57,8 +57,7 @@ def engine_arguments(spec: ServiceSpec, settings: EngineSettings) -> Iterator[Re
     if not at_least(version, OLDEST) or not flags.known(version):
         return
     given = sorted(settings.rest.items())
-    dtypes = (("dtype", spec.dtype), ("kv-cache-dtype", spec.kv_cache_dtype))
-    given += [(name, value) for name, value in dtypes if value]
+    given += [(name, value) for name in SHARED if (value := getattr(spec, name))]
     yield from filter(None, (flags.check(name, value, version) for name, value in given))
 
 

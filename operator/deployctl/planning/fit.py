@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from deployctl.errors import Reason
 from deployctl.planning.budget import CONTEXT_GIB, Memory
-from deployctl.planning.planner import Planner
+from deployctl.planning.sharding import Planner
 from deployctl.units import GIB
 
 # GiB of an idle card that nobody can have, for refusals of a utilization, where a wrong refusal

@@ -15,9 +15,9 @@ from deployctl.planning import advice, checks, estimates, fit
 from deployctl.planning.arguments import arguments, environment
 from deployctl.planning.budget import Memory
 from deployctl.planning.plan import PLAN_VERSION, EnginePlan, ServingPlan, Verdict
-from deployctl.planning.planner import Planner
 from deployctl.planning.settings import EngineSettings, Sharding, fold, resolve
 from deployctl.planning.shape import shape_of
+from deployctl.planning.sharding import Planner
 from deployctl.planning.transient import graph_count
 from deployctl.spec import ServiceSpec
 

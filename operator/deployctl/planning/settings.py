@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployctl.engines.vllm import DEFAULT_VERSION
+from deployctl.engines.vllm.flags import MANAGED
 from deployctl.engines.vllm.versions import at_least, behaviour
 from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
@@ -15,18 +16,29 @@ from deployctl.units import GIB
 
 CPU_KV_CACHE_GIB = 1.0
 _NAMES = {"half": "float16", "float": "float32"}
-# Engine arguments that mean the same as a field of the spec: the plan must know of them.
-_SHARED = (
+# Engine arguments in the order in which they are written. One that has no field in the spec is
+# chosen in arguments.py.
+ARGUMENTS = (
+    "served_model_name",
+    "trust_remote_code",
+    "quantization",
+    "max_model_len",
     "tensor_parallel_size",
     "pipeline_parallel_size",
-    "max_model_len",
     "gpu_memory_utilization",
     "max_num_seqs",
     "max_num_batched_tokens",
-    "kv_cache_dtype",
     "dtype",
+    "kv_cache_dtype",
     "enforce_eager",
-    "trust_remote_code",
+    "kv_cache_memory_bytes",
+    "disable_access_log_for_endpoints",
+)
+# Those that may be given as a field of the spec or with --engine-arg, and mean the same.
+SHARED = tuple(
+    name
+    for name in ARGUMENTS
+    if name in ServiceSpec.model_fields and name.replace("_", "-") not in MANAGED
 )
 _SUFFIXES = {"k": 1000, "m": 1000**2, "g": 1000**3, "K": 1024, "M": 1024**2, "G": 1024**3}
 
@@ -105,7 +117,7 @@ def fold(spec: ServiceSpec) -> tuple[ServiceSpec, list[Reason]]:
     problems: list[Reason] = []
     for name in list(rest):
         plain = name.strip("-").replace("-", "_")
-        if plain not in _SHARED:
+        if plain not in SHARED:
             continue
         value = _number(rest.pop(name))
         current = getattr(spec, plain)
