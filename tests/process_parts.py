@@ -9,7 +9,8 @@ import pytest
 import ports
 from deployctl.planning.plan import EnginePlan, ServingPlan
 from deployctl.render import render_process
-from deployctl.spec import ServiceSpec, Settings
+from deployctl.spec import ServiceSpec
+from deployctl.spec.settings import Settings
 from deployctl.targets.history import Release
 
 FAKE_ENGINE = Path(__file__).resolve().parent / "fake_engine"

@@ -24,7 +24,8 @@ from deployctl.errors import DeployctlError
 from deployctl.load import slo as slos
 from deployctl.load.folder import SUMMARY
 from deployctl.operations.prepare import prepare
-from deployctl.spec import ServiceSpec, Settings
+from deployctl.spec import ServiceSpec
+from deployctl.spec.settings import Settings
 from deployctl.targets.guards import interruptible
 from deployctl.tuning.enginebench import EngineBench
 from deployctl.tuning.plans import Plans

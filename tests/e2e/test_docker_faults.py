@@ -12,7 +12,8 @@ from tests.e2e.docker_parts import START_SECONDS, docker, left, sweep, until
 
 from deployctl.planning.plan import EnginePlan, ServingPlan
 from deployctl.render import render_compose
-from deployctl.spec import ServiceSpec, Settings
+from deployctl.spec import ServiceSpec
+from deployctl.spec.settings import Settings
 from deployctl.targets.docker import DockerDriver
 from deployctl.targets.history import Release
 

@@ -13,7 +13,8 @@ import pytest
 from deployctl.load import run as loads
 from deployctl.load import slo as slos
 from deployctl.operations.prepare import prepare
-from deployctl.spec import ServiceSpec, Settings
+from deployctl.spec import ServiceSpec
+from deployctl.spec.settings import Settings
 from deployctl.targets.process import procfs
 from deployctl.tuning.enginebench import EngineBench, Environment
 from deployctl.tuning.plans import Plans

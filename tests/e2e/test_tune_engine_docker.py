@@ -9,7 +9,8 @@ from tests.e2e.docker_parts import docker, inspect, left, sweep
 from deployctl.load import run as loads
 from deployctl.load import slo as slos
 from deployctl.operations.prepare import prepare
-from deployctl.spec import ServiceSpec, Settings
+from deployctl.spec import ServiceSpec
+from deployctl.spec.settings import Settings
 from deployctl.tuning.enginebench import EngineBench, Environment
 from deployctl.tuning.plans import Plans
 from deployctl.tuning.trial import Configuration, Failure, Load, Observation, Started

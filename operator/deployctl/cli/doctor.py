@@ -86,7 +86,7 @@ def _question(
     from deployctl.doctor.facts import Question
     from deployctl.engines.vllm import DEFAULT_VERSION
     from deployctl.hardware import load_profile
-    from deployctl.spec import Settings
+    from deployctl.spec.settings import Settings
 
     named = next((kind for kind in TARGETS if kind == target), None)
     if named is None and target is not None:

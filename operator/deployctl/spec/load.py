@@ -1,4 +1,4 @@
-"""Reads specs: flags over environment over file over defaults; and deployctl's own settings.
+"""Reads specs: flags over environment over file over defaults.
 
 Files are YAML as users write it: several documents, no duplicate keys, errors with a line.
 """
@@ -9,34 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from deployctl.errors import SpecError, did_you_mean
 from deployctl.spec.service import ServiceSpec
 
 ENV_PREFIX = "DEPLOYCTL_"
 MAX_BYTES = 1024 * 1024  # a spec file of more is a mistake
-
-
-def _folder(variable: str, default: str) -> Path:
-    """What a variable names, else a folder below the user's home."""
-    given = {name.upper(): value for name, value in os.environ.items()}.get(ENV_PREFIX + variable)
-    return Path.home() / default if given is None else Path(given)
-
-
-class Settings(BaseModel):
-    """Where deployctl keeps things, from `DEPLOYCTL_STATE_DIR` and its like."""
-
-    model_config = ConfigDict(frozen=True)
-
-    state_dir: Path = Field(
-        default_factory=lambda: _folder("STATE_DIR", ".local/state/deployctl"),
-        description="Releases, their logs and histories.",
-    )
-    cache_dir: Path = Field(
-        default_factory=lambda: _folder("CACHE_DIR", ".cache/deployctl"),
-        description="Compile caches, demo checkpoints, results.",
-    )
 
 
 def load_specs(files: Sequence[Path], flags: Mapping[str, Any]) -> list[ServiceSpec]:

@@ -2,7 +2,8 @@
 
 from typing import assert_never
 
-from deployctl.spec import Settings, TargetKind
+from deployctl.spec import TargetKind
+from deployctl.spec.settings import Settings
 from deployctl.targets.driver import Driver
 
 __all__ = ["Driver", "open_driver"]

@@ -28,7 +28,8 @@ from deployctl.load.slo import Slo
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import Bundle, render_for
 from deployctl.render.candidate import with_caches_of
-from deployctl.spec import ServiceSpec, Settings
+from deployctl.spec import ServiceSpec
+from deployctl.spec.settings import Settings
 from deployctl.targets import Driver, keys, open_driver
 from deployctl.targets.guards import lock
 from deployctl.targets.history import Release

@@ -4,7 +4,8 @@ import pytest
 
 from deployctl.planning.plan import EnginePlan, ServingPlan
 from deployctl.render import render_compose
-from deployctl.spec import ServiceSpec, Settings
+from deployctl.spec import ServiceSpec
+from deployctl.spec.settings import Settings
 from deployctl.targets.docker import driver as driver_module
 from deployctl.targets.docker.commands import Result
 from deployctl.targets.docker.driver import DockerDriver

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from deployctl.errors import DeployctlError, InputError, NotFoundError
-from deployctl.spec import Settings, TargetKind
+from deployctl.spec import TargetKind
+from deployctl.spec.settings import Settings
 from deployctl.targets import history as histories
 from deployctl.targets import open_driver
 from deployctl.targets.history import Release

@@ -12,7 +12,8 @@ from urllib.parse import urlsplit
 
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, NotFoundError, TargetError
-from deployctl.spec import Settings, TargetKind
+from deployctl.spec import TargetKind
+from deployctl.spec.settings import Settings
 from deployctl.targets import open_driver
 from deployctl.targets.store import ServiceRef, Store
 

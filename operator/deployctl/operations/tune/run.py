@@ -14,7 +14,8 @@ from deployctl.operations.tune.answer import TuneOutcome, conclude, moved
 from deployctl.operations.tune.inputs import StudyInputs, check_not_running, fingerprint
 from deployctl.operations.tune.progress import StudyProgress
 from deployctl.operations.tune.request import TuneRequest
-from deployctl.spec import ServiceSpec, Settings
+from deployctl.spec import ServiceSpec
+from deployctl.spec.settings import Settings
 from deployctl.targets.guards import interruptible, shielded
 from deployctl.tuning import enginebench, search
 from deployctl.tuning import study as studies

@@ -16,7 +16,8 @@ from deployctl.events import Event, Tell
 from deployctl.host import port_error
 from deployctl.render.candidate import borrowed
 from deployctl.render.compose import COMPOSE_FILE, ENGINE, LABEL, project_name
-from deployctl.spec import Settings, TargetKind
+from deployctl.spec import TargetKind
+from deployctl.spec.settings import Settings
 from deployctl.targets.docker import commands, translate
 from deployctl.targets.docker.engine import PROJECT_LABEL, DockerEngine, connect, find
 from deployctl.targets.docker.project import ProjectFolder, check_model_folder, secrets_volume

@@ -13,7 +13,8 @@ from deployctl.endpoint import Endpoint
 from deployctl.errors import StateError, TargetError
 from deployctl.events import Event, Tell
 from deployctl.files import make_folder, state_error
-from deployctl.spec import Settings, TargetKind
+from deployctl.spec import TargetKind
+from deployctl.spec.settings import Settings
 from deployctl.targets.driver import EngineState
 from deployctl.targets.history import Release
 from deployctl.targets.keys import hub_token, key_path, read_key
