@@ -14,8 +14,9 @@ import typer.main
 from deployctl.checking import RULES
 from deployctl.checking.run import IGNORE_ANNOTATION
 from deployctl.cli.app import VERBS, build
-from deployctl.spec import ServiceSpec, Settings
+from deployctl.spec import ServiceSpec
 from deployctl.spec.load import ENV_PREFIX
+from deployctl.spec.settings import Settings
 
 REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
 HEADER = "<!-- Made by scripts/reference.py from the code; `make docs` rewrites it. -->\n\n"
