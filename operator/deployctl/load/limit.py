@@ -6,8 +6,8 @@ that certainly did not, there is then a gap, and the answer says so rather than 
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Generator, Mapping, Sequence
+from typing import Literal, NamedTuple, TypeVar
 
 from deployctl.load.gate import tell
 from deployctl.load.slo import Goodput
@@ -16,6 +16,15 @@ from deployctl_loadtest.sample import Sample
 from deployctl_loadtest.series import Limit, Point, Variable
 
 Held = Literal["yes", "no", "unclear", "client"]  # client: the client itself could not
+_Found = TypeVar("_Found")
+Search = Generator[tuple[float, int], Held, _Found]  # yields a load and the attempt
+_PRECISION = 0.1  # a search ends where `breaks` is at most this share above `holds`
+_ATTEMPTS = 3  # how often a load is measured that stays unclear
+# Where a search ends when a load neither certainly held nor certainly did not.
+_ENDS: dict[Held, Literal["client_limited", "unresolved"]] = {
+    "client": "client_limited",
+    "unclear": "unresolved",
+}
 # A queue that grows: more under way at the end than at half time, by this share of what came in
 # between, and by more than chance makes of it (three standard deviations of a Poisson count).
 _GROWTH, _CHANCE = 0.05, 3.0
@@ -27,7 +36,7 @@ _CLIENT = (
 
 
 class SearchResult(NamedTuple):
-    """Where a search ended. Loads as they were given to `measure`."""
+    """Where a search ended. Loads as they were yielded."""
 
     status: Literal["found", "unresolved", "never_held", "not_reached", "client_limited"]
     holds: float | None
@@ -44,57 +53,36 @@ def below(breaks: float, factor: float, *, whole: bool) -> float:
     return min(breaks / factor, breaks - 1) if whole else breaks / factor
 
 
-def find(
-    measure: Callable[[float, int], Held],
-    *,
-    start: float,
-    highest: float,
-    precision: float = 0.1,
-    whole: bool = False,
-    attempts: int = 3,
-) -> SearchResult:
-    """Searches from `start` up.
+def find(*, start: float, highest: float, whole: bool = False) -> Search[SearchResult]:
+    """Searches from `start` up, and never above `highest`.
 
-    Args:
-        measure: measures a load; its second argument is the attempt, 1 and up: each further
-            one should be longer than the one before.
-        highest: never measures above it.
-        precision: ends where `breaks` is at most this share above `holds`.
-        whole: loads are whole numbers (users).
-        attempts: how often an unclear load is measured.
+    It yields the load to measure next and the attempt, 1 and up, and is sent what came of it: each
+    further attempt at a load should be longer than the one before. It ends where `breaks` is close
+    enough above `holds`. `whole`: loads are whole numbers (users).
     """
-
-    def ask(load: float) -> Held:
-        for attempt in range(1, attempts + 1):
-            answer = measure(load, attempt)
-            if answer != "unclear":
-                return answer
-        return "unclear"
-
     holds: float | None = None
-    breaks: float | None = None
     load = min(start, highest)
-    while breaks is None:
-        answer = ask(load)
-        if answer == "client":
-            return SearchResult("client_limited", holds, None)
-        if answer == "unclear":
-            return SearchResult("unresolved", holds, None)
-        if answer == "yes":
-            holds = load
-            if load >= highest:
-                return SearchResult("not_reached", holds, None)
-            load = min(above(load, 2, whole=whole), highest)
-        else:
-            breaks = load
+    while (held := (yield from _ask(load))) == "yes":
+        holds = load
+        if load >= highest:
+            return SearchResult("not_reached", holds, None)
+        load = min(above(load, 2, whole=whole), highest)
+    if held != "no":
+        return SearchResult(_ENDS[held], holds, None)
     if holds is None:
-        return _downwards(ask, breaks, precision, whole)
-    return _between(ask, holds, breaks, precision, whole)
+        return (yield from _downwards(load, whole))
+    return (yield from _between(holds, load, whole))
 
 
-def _downwards(
-    ask: Callable[[float], Held], breaks: float, precision: float, whole: bool
-) -> SearchResult:
+def _ask(load: float) -> Search[Held]:
+    """What a load came to; what is unclear is asked again."""
+    for attempt in range(1, _ATTEMPTS + 1):
+        if (held := (yield load, attempt)) != "unclear":
+            return held
+    return "unclear"
+
+
+def _downwards(breaks: float, whole: bool) -> Search[SearchResult]:
     """The first load was too high already: halve until one holds, a thousandth at the least."""
     least = 1.0 if whole else breaks / 1024
     while True:
@@ -103,32 +91,26 @@ def _downwards(
             load = max(1.0, float(int(load)))
         if load >= breaks or load < least:
             return SearchResult("never_held", None, breaks)
-        answer = ask(load)
-        if answer == "client":
-            return SearchResult("client_limited", None, breaks)
-        if answer == "unclear":
-            return SearchResult("unresolved", None, breaks)
-        if answer == "yes":
-            return _between(ask, load, breaks, precision, whole)
+        held = yield from _ask(load)
+        if held == "yes":
+            return (yield from _between(load, breaks, whole))
+        if held != "no":
+            return SearchResult(_ENDS[held], None, breaks)
         breaks = load
 
 
-def _between(
-    ask: Callable[[float], Held], holds: float, breaks: float, precision: float, whole: bool
-) -> SearchResult:
-    while breaks > holds * (1 + precision) and not (whole and breaks - holds <= 1):
+def _between(holds: float, breaks: float, whole: bool) -> Search[SearchResult]:
+    while breaks > holds * (1 + _PRECISION) and not (whole and breaks - holds <= 1):
         middle = (holds + breaks) / 2
         if whole:
             middle = float(int(middle))
-        answer = ask(middle)
-        if answer == "client":
-            return SearchResult("client_limited", holds, breaks)
-        if answer == "unclear":
-            return SearchResult("unresolved", holds, breaks)
-        if answer == "yes":
+        held = yield from _ask(middle)
+        if held == "yes":
             holds = middle
-        else:
+        elif held == "no":
             breaks = middle
+        else:
+            return SearchResult(_ENDS[held], holds, breaks)
     return SearchResult("found", holds, breaks)
 
 

@@ -3,12 +3,27 @@
 import os
 from pathlib import Path
 
+from deployctl.errors import StateError
 from deployctl.events import Event, Tell, silent
 from deployctl.files import write_text
+from deployctl.load.run import Measurement, UnwrittenError
 from deployctl.reports import load as load_reports
 from deployctl.reports import series as series_reports
 from deployctl_loadtest.result import LoadResult
 from deployctl_loadtest.series import Series
+
+
+def write_page(measured: Measurement) -> None:
+    """One run's report.html, into its folder.
+
+    Raises:
+        UnwrittenError: the disk is full, or the folder cannot be written.
+    """
+    result, samples, moments, folder = measured
+    try:
+        write_text(folder / "report.html", load_reports.html(result, samples, moments))
+    except StateError as error:
+        raise UnwrittenError(error, measured) from error
 
 
 def write_reports(
@@ -16,7 +31,8 @@ def write_reports(
 ) -> None:
     """junit.xml and summary.md into the folder, and to a GitHub job's summary.
 
-    `copy` is where junit.xml is written as well. A series has its report.html from here.
+    `copy` is where junit.xml is written as well. A series has its report.html from here, a run
+    from `write_page`.
 
     Raises:
         StateError: the disk is full, or the path cannot be written.

@@ -3,32 +3,27 @@
 import dataclasses
 import json
 import math
-from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from deployctl import files, host
 from deployctl.endpoint import Endpoint
-from deployctl.errors import InputError, StateError
+from deployctl.errors import InputError
 from deployctl.events import Event, Tell, silent
 from deployctl.load import folder as folders
 from deployctl.load import limit
 from deployctl.load import run as loads
 from deployctl.load.limit import Held
-from deployctl.load.run import Measurement, UnwrittenError, at_load
+from deployctl.load.run import Measurement, at_load
 from deployctl.load.slo import Goodput, Slo, goodput
-from deployctl.reports import load as load_reports
+from deployctl.operations.measure import reports
 from deployctl.spec import service_name
 from deployctl_loadtest.result import Setup
 from deployctl_loadtest.series import VERSION, Limit, Point, Series, Variable
 
 _HIGHEST: dict[str, float] = {"users": 8192, "rate": 4096}
 _FIRST_RATE = 1.0  # requests a second, where --rate does not say where to begin
-
-
-class _InterruptedError(Exception):
-    """Ctrl-C ended the run that was under way."""
 
 
 def measure(
@@ -46,11 +41,7 @@ def measure(
     """
     folder = folder or default_folder(setup)
     measurement = loads.run(setup, endpoint, folder, slo=slo, gated=gated, tell=tell)
-    html = load_reports.html(measurement.result, measurement.samples, measurement.moments)
-    try:
-        files.write_text(measurement.folder / "report.html", html)
-    except StateError as error:
-        raise UnwrittenError(error, measurement) from error
+    reports.write_page(measurement)
     return measurement
 
 
@@ -170,21 +161,22 @@ def find_max(
             hint="add for example --slo ttft_p95=500ms,itl_p95=50ms",
         )
     variable: Variable = "users" if by_users else "rate"
-    search = _Search(setup, endpoint, Recorder("find_max", variable, setup, folder), slo, tell)
+    recorder = Recorder("find_max", variable, setup, folder)
+    tried = _Tried(setup, endpoint, recorder, slo, tell)
+    start = float(setup.users) if by_users else setup.rate or _FIRST_RATE
+    search = limit.find(start=start, highest=_HIGHEST[variable], whole=by_users)
     end = None
-    with suppress(_InterruptedError):
-        end = limit.find(
-            search.attempt,
-            start=float(setup.users) if by_users else setup.rate or _FIRST_RATE,
-            highest=_HIGHEST[variable],
-            whole=by_users,
-        )
-    recorder = search.recorder
-    answer = limit.answer(end, slo.text, variable, recorder.points, search.goodput)
+    try:
+        asked = next(search)
+        while (held := tried.attempt(*asked)) is not None:
+            asked = search.send(held)
+    except StopIteration as ended:
+        end = ended.value
+    answer = limit.answer(end, slo.text, variable, recorder.points, tried.goodput)
     return recorder.close(answer), recorder.folder
 
 
-class _Search:
+class _Tried:
     """Measures the loads that a search asks for, and keeps what came of each."""
 
     def __init__(
@@ -194,11 +186,10 @@ class _Search:
         self.goodput: dict[float, Goodput] = {}
         self._setup, self._endpoint, self._slo, self._tell = setup, endpoint, slo, tell
 
-    def attempt(self, load: float, number: int) -> Held:
+    def attempt(self, load: float, number: int) -> Held | None:
         """Whether the SLO holds at a load; the second attempt is twice as long, and so on.
 
-        Raises:
-            _InterruptedError: Ctrl-C ended the run; it is recorded.
+        None if Ctrl-C ended the run; it is recorded.
         """
         variable, longer = self.recorder.variable, 2 ** (number - 1)
         again = f", again and {longer} times as long" if number > 1 else ""
@@ -220,9 +211,7 @@ class _Search:
         self.recorder.add(load, measured, said, why)
         shown = {"yes": "held", "no": "not held"}.get(held, held)
         self._tell(Event("note", f"{shown}: {why}"))
-        if result.interrupted:
-            raise _InterruptedError
-        return held
+        return None if result.interrupted else held
 
 
 class Recorder:
