@@ -27,7 +27,7 @@ SLO = slos.parse("ttft_p95=500ms")
 class Driver:
     """Keeps logs by revision. `fate` decides what the next start comes to."""
 
-    kind = "process"
+    target = "process"
 
     def __init__(self):
         self.running = set()

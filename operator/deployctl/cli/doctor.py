@@ -88,7 +88,7 @@ def _question(
     from deployctl.hardware import load_profile
     from deployctl.spec.settings import Settings
 
-    named = next((kind for kind in TARGETS if kind == target), None)
+    named = next((known for known in TARGETS if known == target), None)
     if named is None and target is not None:
         raise SpecError(
             f"there is no target {target!r}", where="--target", hint=" or ".join(TARGETS)

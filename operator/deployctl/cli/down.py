@@ -45,13 +45,13 @@ def command(
     if names:
         refs = [store.find(name, target) for name in dict.fromkeys(names)]
     else:
-        refs = [ref for ref in store.services() if target in (None, ref.kind)]
+        refs = [ref for ref in store.services() if target in (None, ref.target)]
     answers: list[dict[str, Any]] = []
-    for kind, name in refs:
+    for where, name in refs:
         with RolloutProgress() as tell:
-            stopped = down(name, target=kind, volumes=volumes, tell=tell)
+            stopped = down(name, target=where, volumes=volumes, tell=tell)
         revisions = [release.revision for release in stopped]
-        answers.append({"service": name, "target": kind, "stopped": revisions})
+        answers.append({"service": name, "target": where, "stopped": revisions})
         if output is Output.text:
             typer.echo(f"{name} is down" if stopped else f"{name} was down already")
     if not refs:

@@ -27,7 +27,7 @@ def command(
     ref, releases = history(name, target)
     revisions = [_document(release) for release in releases]
     if output is Output.json:
-        known = {"service": ref.service, "target": ref.kind, "revisions": revisions}
+        known = {"service": ref.service, "target": ref.target, "revisions": revisions}
         answer_json({"version": DOCUMENT_VERSION, **known})
     else:
         print_rows([_HEADER, *([str(row[key]) for key in _COLUMNS] for row in revisions)])

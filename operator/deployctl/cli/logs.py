@@ -47,7 +47,7 @@ def command(
     if output is Output.json:
         known = {
             "service": log.ref.service,
-            "target": log.ref.kind,
+            "target": log.ref.target,
             "revision": log.release.revision,
             "lines": list(log.lines),
         }

@@ -35,7 +35,7 @@ def candidate_name(service: str) -> str:
 
 
 def candidate(
-    spec: ServiceSpec, plan: ServingPlan, kind: TargetKind, *, port: int, cards: str | None
+    spec: ServiceSpec, plan: ServingPlan, target: TargetKind, *, port: int, cards: str | None
 ) -> Candidate:
     """The same engine with the same flags, on loopback, at `port`, on the GPUs `cards` (None:
     whichever it gets).
@@ -51,8 +51,8 @@ def candidate(
     if cards is not None:
         engine = engine.model_copy(update={"env": {**engine.env, CARDS_VARIABLE: cards}})
     planned = plan.model_copy(update={"name": name, "engine": engine})
-    bundle = render_for(kind, planned, tried)
-    if kind == "docker":
+    bundle = render_for(target, planned, tried)
+    if target == "docker":
         bundle = with_caches_of(spec.service, bundle)
     return Candidate(tried, planned, bundle)
 

@@ -9,14 +9,14 @@ from deployctl.targets.driver import Driver
 __all__ = ["Driver", "open_driver"]
 
 
-def open_driver(kind: TargetKind, settings: Settings) -> Driver:
+def open_driver(target: TargetKind, settings: Settings) -> Driver:
     """Opens the driver of a target; only its module, and what that needs, is imported."""
-    if kind == "docker":
+    if target == "docker":
         from deployctl.targets.docker import DockerDriver
 
         return DockerDriver(settings)
-    if kind == "process":
+    if target == "process":
         from deployctl.targets.process import ProcessDriver
 
         return ProcessDriver(settings)
-    assert_never(kind)
+    assert_never(target)

@@ -33,14 +33,14 @@ def run(
         InputError: a service of the user's own has that name.
         Whatever `verify` raises.
     """
-    ref = ServiceRef(driver.kind, release.service)
+    ref = ServiceRef(driver.target, release.service)
     owner = str(release.candidate_of)
     with lock(store.folder(ref), release.service, "deployctl up"):
         _refuse_foreign(store, ref, owner)
         store.save(ref, release)
         try:
             if release.spec.needs_api_key:
-                key = keys.read_key(keys.key_path(store.root, driver.kind, owner))
+                key = keys.read_key(keys.key_path(store.root, driver.target, owner))
                 keys.place_key(keys.key_path(store.root, *ref), key)
             driver.preflight(release, None)
             driver.fetch(release, tell)
@@ -73,7 +73,7 @@ def clear(driver: Driver, store: Store, service: str, tell: Tell) -> bool:
         TargetError: something of it still runs.
         LockedError: somebody works on it by its own name.
     """
-    ref = ServiceRef(driver.kind, candidate_name(service))
+    ref = ServiceRef(driver.target, candidate_name(service))
     if not (store.folder(ref) / "releases").is_dir():
         return False
     with lock(store.folder(ref), ref.service, "deployctl"):
@@ -90,7 +90,7 @@ def clear(driver: Driver, store: Store, service: str, tell: Tell) -> bool:
 
 def _keep_log(driver: Driver, store: Store, release: Release, owner: str) -> str | None:
     """Copies the log of a candidate that failed to where its service's records are."""
-    kept = store.folder(ServiceRef(driver.kind, owner)) / "candidate.log"
+    kept = store.folder(ServiceRef(driver.target, owner)) / "candidate.log"
     try:
         lines = driver.logs(release, tail=LOG_LINES_KEPT, follow=False)
         write_private(kept, "".join(f"{line}\n" for line in lines).encode())

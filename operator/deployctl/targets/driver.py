@@ -25,10 +25,10 @@ class Driver(Protocol):
     """One target. Methods raise TargetError subclasses and nothing else.
 
     When `release.spec.needs_api_key`, `rollout` has put the API key at
-    `keys.key_path(settings.state_dir, kind, service)` before it calls `start`.
+    `keys.key_path(settings.state_dir, target, service)` before it calls `start`.
     """
 
-    kind: TargetKind
+    target: TargetKind
 
     def preflight(self, release: Release, replacing: Release | None) -> None:
         """Refuses what cannot work (port taken, image missing, engine not installed).

@@ -17,9 +17,9 @@ KEY_VARIABLE = "DEPLOYCTL_API_KEY"
 _MAKE_ONE = "make one with: openssl rand -hex 32"
 
 
-def key_path(state_dir: Path, kind: TargetKind, service: str) -> Path:
+def key_path(state_dir: Path, target: TargetKind, service: str) -> Path:
     """Where the API key of a service is kept."""
-    return state_dir / kind / service / "api_key"
+    return state_dir / target / service / "api_key"
 
 
 def with_key_file(spec: ServiceSpec, path: Path, environment: Mapping[str, str]) -> ServiceSpec:

@@ -51,7 +51,7 @@ class Rollout:
     ) -> None:
         self._driver = driver
         self._store = store
-        self._ref = ServiceRef(driver.kind, service)
+        self._ref = ServiceRef(driver.target, service)
         self._tell = tell
         self._environment = environment
         self._tools = tools
@@ -316,7 +316,7 @@ class Rollout:
 
     @property
     def _key_path(self) -> Path:
-        return keys.key_path(self._store.root, self._ref.kind, self._ref.service)
+        return keys.key_path(self._store.root, self._ref.target, self._ref.service)
 
     def _key(self, spec: ServiceSpec) -> "_Key":
         wanted = keys.wanted_key(spec, self._key_path, self._environment)

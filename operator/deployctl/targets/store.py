@@ -16,13 +16,13 @@ from deployctl.spec import TargetKind
 from deployctl.targets.history import Release
 
 RECORD_VERSION = 1
-KINDS: tuple[TargetKind, ...] = get_args(TargetKind)
+TARGETS: tuple[TargetKind, ...] = get_args(TargetKind)
 
 
 class ServiceRef(NamedTuple):
     """A service on a target."""
 
-    kind: TargetKind
+    target: TargetKind
     service: str
 
 
@@ -34,43 +34,43 @@ class Store:
 
     def folder(self, ref: ServiceRef) -> Path:
         """The folder of one service; it may not exist yet."""
-        return self.root / ref.kind / ref.service
+        return self.root / ref.target / ref.service
 
     def services(self) -> list[ServiceRef]:
         """Every service that has a record, on every target, by name."""
         services = []
-        for kind in KINDS:
+        for target in TARGETS:
             try:
-                folders = [f for f in (self.root / kind).iterdir() if (f / "releases").is_dir()]
+                folders = [f for f in (self.root / target).iterdir() if (f / "releases").is_dir()]
             except FileNotFoundError:
                 continue
             except OSError as error:
-                raise state_error("read the records", self.root / kind, error) from error
-            services += [ServiceRef(kind, folder.name) for folder in folders]
-        return sorted(services, key=lambda ref: (ref.service, ref.kind))
+                raise state_error("read the records", self.root / target, error) from error
+            services += [ServiceRef(target, folder.name) for folder in folders]
+        return sorted(services, key=lambda ref: (ref.service, ref.target))
 
-    def find(self, service: str, kind: TargetKind | None = None) -> ServiceRef:
+    def find(self, service: str, target: TargetKind | None = None) -> ServiceRef:
         """Finds the target that a service is on: the one where it is not removed, if several.
 
         Raises:
             NotFoundError: no record of it.
-            InputError: it is on several targets and `kind` does not say which.
+            InputError: it is on several targets and `target` does not say which.
         """
         known = self.services()
-        matches = [r for r in known if r.service == service and kind in (None, r.kind)]
+        matches = [r for r in known if r.service == service and target in (None, r.target)]
         if len(matches) > 1:
             live = [r for r in matches if self._live(r)]
             matches = live or matches
         if len(matches) > 1:
             raise InputError(
-                f"{service} is on several targets: {', '.join(r.kind for r in matches)}",
+                f"{service} is on several targets: {', '.join(r.target for r in matches)}",
                 where=service,
-                hint=f"say which: --target {matches[0].kind}",
+                hint=f"say which: --target {matches[0].target}",
             )
         if not matches:
             names = ", ".join(dict.fromkeys(r.service for r in known))
             raise NotFoundError(
-                f"there is no service {service!r}" + (f" on target {kind}" if kind else ""),
+                f"there is no service {service!r}" + (f" on target {target}" if target else ""),
                 where=str(self.root),
                 hint=f"known services: {names}" if names else "start one with deployctl up",
             )

@@ -82,7 +82,7 @@ class EngineBench:
         port: int | None = None,
         environment: Environment = Environment(),
     ) -> None:
-        kind = plans.base.target or "process"
+        target = plans.base.target or "process"
         self._plans = plans
         self._setup = setup
         self._slo = slo
@@ -90,9 +90,9 @@ class EngineBench:
         self._port = port or host.free_port()
         self._environment = environment
         self._tools = environment.tools
-        self._driver = environment.driver or open_driver(kind, settings)
+        self._driver = environment.driver or open_driver(target, settings)
         self._store = Store(settings.state_dir)
-        self._ref = ServiceRef(kind, bench_name(plans.base.service))
+        self._ref = ServiceRef(target, bench_name(plans.base.service))
         self._release: Release | None = None
         self._workers = 1  # load processes: what one measurement needed, the next one has
         self._held = ExitStack()
@@ -200,10 +200,10 @@ class EngineBench:
         )
 
     def _rendered(self, spec: ServiceSpec, plan: ServingPlan) -> tuple[ServiceSpec, Bundle]:
-        path = keys.key_path(self._store.root, self._ref.kind, self.service)
+        path = keys.key_path(self._store.root, self._ref.target, self.service)
         wanted = keys.with_key_file(spec, path, self._environment.variables)
-        bundle = render_for(self._ref.kind, plan, wanted)
-        if self._ref.kind == "docker":
+        bundle = render_for(self._ref.target, plan, wanted)
+        if self._ref.target == "docker":
             bundle = with_caches_of(self._plans.base.service, bundle)
         return wanted, bundle
 

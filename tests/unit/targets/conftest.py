@@ -14,7 +14,7 @@ REF = ServiceRef("process", "tiny")
 class MemoryDriver:
     """Knows what runs. `fates` says what becomes of a revision that is started."""
 
-    kind = "process"
+    target = "process"
 
     def __init__(self):
         self.running = set()

@@ -115,15 +115,15 @@ def up(deployment: Deployment, tell: Tell = silent) -> Deployed:
     verification = settle(asked, tuned, spec) if asked is not None else None
     settings, store = open_store()
     prepared = prepare(spec, tuned, tell)
-    plan, kind = prepared.plan, prepared.target
-    key_path = keys.key_path(store.root, kind, spec.service)
+    plan, target = prepared.plan, prepared.target
+    key_path = keys.key_path(store.root, target, spec.service)
     prepared = prepared._replace(spec=keys.with_key_file(prepared.spec, key_path, os.environ))
     refuse_unfit(plan)
     for warning in plan.warnings:
         tell(Event("warning", f"{warning.message}; {warning.fix}"))
-    bundle = render(kind, prepared)
-    driver = open_driver(kind, settings)
-    tell(Event("heading", f"{spec.service}: {plan.model} on {plan.gpu}, target {kind}"))
+    bundle = render(target, prepared)
+    driver = open_driver(target, settings)
+    tell(Event("heading", f"{spec.service}: {plan.model} on {plan.gpu}, target {target}"))
     rollout = Rollout(driver, store, spec.service, tell, environment=os.environ)
     told = tuned.document(prepared) if tuned is not None else None
     if verification is None:
@@ -137,7 +137,7 @@ def up(deployment: Deployment, tell: Tell = silent) -> Deployed:
     except DeployctlError as error:
         if isinstance(error.result, Verified):
             serving = _still_serves(driver, store, spec.service, tell)
-            error.result = NotKept(spec.service, kind, serving, told, error.result)
+            error.result = NotKept(spec.service, target, serving, told, error.result)
         raise
     return replace(_deployed(driver, store, outcome), tuned=told, verification=verified)
 
@@ -157,7 +157,7 @@ def rollback(
     """
     settings, store = open_store()
     ref = store.find(service, target)
-    driver = open_driver(ref.kind, settings)
+    driver = open_driver(ref.target, settings)
     rollout = Rollout(driver, store, service, tell, environment=os.environ)
     return _deployed(driver, store, rollout.rollback(revision))
 
@@ -179,17 +179,17 @@ def down(
     """
     settings, store = open_store()
     ref = store.find(service, target)
-    driver = open_driver(ref.kind, settings)
+    driver = open_driver(ref.target, settings)
     rollout = Rollout(driver, store, service, tell, environment=os.environ)
     return rollout.down(volumes=volumes)
 
 
 def _deployed(driver: Driver, store: Store, outcome: Outcome) -> Deployed:
     release = outcome.release
-    key_path = keys.key_path(store.root, driver.kind, release.service)
+    key_path = keys.key_path(store.root, driver.target, release.service)
     return Deployed(
         release,
-        driver.kind,
+        driver.target,
         outcome.changed,
         outcome.seconds,
         endpoint=driver.endpoint(release)._replace(service=release.service),
@@ -201,7 +201,7 @@ def _deployed(driver: Driver, store: Store, outcome: Outcome) -> Deployed:
 def _still_serves(driver: Driver, store: Store, service: str, tell: Tell) -> Deployed | None:
     """After a failure: what runs now, looked at rather than believed."""
     try:
-        current = history.deployed(store.releases(ServiceRef(driver.kind, service)))
+        current = history.deployed(store.releases(ServiceRef(driver.target, service)))
         if current is not None and driver.state(current).condition == "running":
             return _deployed(driver, store, Outcome(current, changed=False, seconds=0.0))
     except DeployctlError as error:

@@ -51,9 +51,9 @@ def place(asked: When, prepared: Prepared, *, watch: bool, serving: bool) -> Pla
     return placement
 
 
-def room(plan: ServingPlan, kind: TargetKind, *, forced: bool = False) -> Placement:
+def room(plan: ServingPlan, target: TargetKind, *, forced: bool = False) -> Placement:
     """Looks for room: memory and cores for a second engine, or GPUs that nobody uses."""
-    if kind == "docker" and os.environ.get("DOCKER_HOST", "").startswith(("tcp:", "ssh:")):
+    if target == "docker" and os.environ.get("DOCKER_HOST", "").startswith(("tcp:", "ssh:")):
         return Placement(False, "the free memory of another host is unknown")
     if plan.accelerator == "cpu":
         memory = host.memory()

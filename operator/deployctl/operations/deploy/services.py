@@ -61,7 +61,7 @@ def find(store: Store, name: str | None, target: TargetKind | None) -> ServiceRe
     """
     if name is not None:
         return store.find(name, target)
-    known = [ref for ref in store.services() if target in (None, ref.kind)]
+    known = [ref for ref in store.services() if target in (None, ref.target)]
     if not known:
         raise NotFoundError(
             "there is no service", where=str(store.root), hint="start one with deployctl up"
@@ -110,7 +110,7 @@ def logs(
             hint=f"deployctl history {ref.service} lists them",
         )
     release = histories.shown(chosen)
-    lines = open_driver(ref.kind, settings).logs(release, tail=tail, follow=follow)
+    lines = open_driver(ref.target, settings).logs(release, tail=tail, follow=follow)
     return Log(ref, release, lines)
 
 
@@ -122,7 +122,7 @@ def status(name: str | None = None, target: TargetKind | None = None) -> list[Se
     """
     settings, store = open_store()
     refs = [store.find(name, target)] if name else store.services()
-    looked = (_look(settings, store, ref) for ref in refs if target in (None, ref.kind))
+    looked = (_look(settings, store, ref) for ref in refs if target in (None, ref.target))
     return [seen for seen in looked if seen and (name or seen.status != "removed")]
 
 
@@ -134,11 +134,11 @@ def _look(settings: Settings, store: Store, ref: ServiceRef) -> ServiceStatus | 
     except DeployctlError as error:
         # One broken service must not hide the others.
         detail = f"{error.message} ({error.where})" if error.where else error.message
-        return ServiceStatus(ref.service, ref.kind, detail=detail)
+        return ServiceStatus(ref.service, ref.target, detail=detail)
 
 
 def _look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> ServiceStatus:
-    driver = open_driver(ref.kind, settings)
+    driver = open_driver(ref.target, settings)
     # A revision that is being brought up speaks for the service, once its engine is there.
     release = histories.deployed(releases) or releases[-1]
     state = driver.state(release)
@@ -165,7 +165,7 @@ def _look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> Se
     tail = driver.logs(release, tail=LINES_OF_THE_DEAD, follow=False) if health == "dead" else ()
     return ServiceStatus(
         service=ref.service,
-        target=ref.kind,
+        target=ref.target,
         revision=release.revision,
         status=release.status,
         health=health,

@@ -95,7 +95,7 @@ class VerifiedRollout:
         return Verified(self._where, self._why, kept, gaps, self._verifier.document())
 
     def _place(self) -> Placement:
-        ref = ServiceRef(self._driver.kind, self._service)
+        ref = ServiceRef(self._driver.target, self._service)
         current = history.deployed(self._store.releases(ref))
         serving = current is not None and self._driver.state(current).condition == "running"
         if serving and current is not None and current.bundle.digest == self._bundle.digest:
@@ -138,8 +138,8 @@ class VerifiedRollout:
     def _canary(self, release: Release, placement: Placement) -> Release:
         """The release as a service of its own, on a port and cards of its own."""
         spec, plan = self._prepared.spec, self._prepared.plan
-        kind, near = self._driver.kind, port(spec.port)
-        tried = candidate(spec, plan, kind, port=near, cards=placement.cards)
+        target, near = self._driver.target, port(spec.port)
+        tried = candidate(spec, plan, target, port=near, cards=placement.cards)
         return release.model_copy(
             update={
                 "service": tried.spec.service,

@@ -105,7 +105,7 @@ def _from_store(service: str | None, target: TargetKind | None) -> Endpoint:
     if service is not None:
         refs = [store.find(service, target)]
     else:
-        refs = [ref for ref in store.services() if target in (None, ref.kind)]
+        refs = [ref for ref in store.services() if target in (None, ref.target)]
     seen: list[tuple[ServiceRef, str, Endpoint | None]] = []
     for ref in refs:
         release = next((r for r in reversed(store.releases(ref)) if r.status == "deployed"), None)
@@ -113,7 +113,7 @@ def _from_store(service: str | None, target: TargetKind | None) -> Endpoint:
             if service is not None:
                 seen.append((ref, "not deployed", None))
             continue
-        driver = open_driver(ref.kind, settings)
+        driver = open_driver(ref.target, settings)
         state = driver.state(release)
         endpoint = None
         if state.condition == "running":

@@ -236,7 +236,7 @@ def check_not_running(service: str, tell: Tell) -> None:
             continue  # what a tune left behind is ended at the first start
         try:
             live = [r for r in store.releases(ref) if r.status in ("pending", "deployed")]
-            driver = open_driver(ref.kind, settings) if live else None
+            driver = open_driver(ref.target, settings) if live else None
             runs = driver is not None and any(
                 driver.state(release).condition == "running" for release in live
             )
@@ -248,7 +248,7 @@ def check_not_running(service: str, tell: Tell) -> None:
         if ref.service == service:
             raise TargetError(
                 f"{service} is running, and the engine under trial needs its resources",
-                where=f"target {ref.kind}",
+                where=f"target {ref.target}",
                 hint=f"deployctl down {service}, tune, and deployctl up again (--tuned); or tune "
                 "on another machine of the same kind",
             )

@@ -34,7 +34,7 @@ LOG_LINES_KEPT = 20_000  # of a container that is removed
 class DockerDriver:
     """The target `docker`. Keeps nothing but the connection and what it has just started."""
 
-    kind: TargetKind = "docker"
+    target: TargetKind = "docker"
 
     def __init__(
         self,

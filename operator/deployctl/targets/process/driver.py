@@ -29,7 +29,7 @@ _POLL_S = 0.02
 class ProcessDriver:
     """Starts, finds and ends engines. What it knows is in `runs/` and in /proc."""
 
-    kind: TargetKind = "process"
+    target: TargetKind = "process"
 
     def __init__(
         self,
@@ -206,7 +206,7 @@ class ProcessDriver:
     def _key(self, release: Release) -> str | None:
         if not release.spec.needs_api_key:
             return None
-        path = key_path(self._state, self.kind, release.service)
+        path = key_path(self._state, self.target, release.service)
         key = read_key(path)
         if key is None:
             raise StateError(
