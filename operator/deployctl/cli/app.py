@@ -141,7 +141,8 @@ def main() -> NoReturn:
 def _usage(error: TyperException, verb: str) -> int:
     """Reports a command line that could not be read, in the shape of every other error."""
     command = f"deployctl {verb}" if verb in VERBS else "deployctl"
-    message = error.format_message().split(" Did you mean")[0].rstrip(".")
+    message = error.format_message().replace("Value error, ", "")  # pydantic's, of a choice
+    message = message.split(" Did you mean")[0].rstrip(".")
     if not message:  # no arguments at all: typer has printed the help
         return InputError.exit_code
     if verb and verb not in VERBS:

@@ -82,7 +82,6 @@ class EngineBench:
         port: int | None = None,
         environment: Environment = Environment(),
     ) -> None:
-        target = plans.base.target or "process"
         self._plans = plans
         self._setup = setup
         self._slo = slo
@@ -90,9 +89,9 @@ class EngineBench:
         self._port = port or host.free_port()
         self._environment = environment
         self._tools = environment.tools
-        self._driver = environment.driver or open_driver(target, settings)
+        self._driver = environment.driver or open_driver(plans.target, settings)
         self._store = Store(settings.state_dir)
-        self._ref = ServiceRef(target, bench_name(plans.base.service))
+        self._ref = ServiceRef(plans.target, bench_name(plans.base.service))
         self._release: Release | None = None
         self._workers = 1  # load processes: what one measurement needed, the next one has
         self._held = ExitStack()

@@ -12,6 +12,7 @@ from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts
 from deployctl.planning.plan import ServingPlan
 from deployctl.spec import ServiceSpec
+from deployctl.spec.load import complaint
 from deployctl.tuning.recommendation import Hardware, Recommendation
 
 # Fields that a recommendation may set; any other name is an engine argument. Never what is
@@ -109,7 +110,7 @@ def overlay(
     except ValidationError as error:
         problem = error.errors()[0]
         raise InputError(
-            f"{problem['msg']} (got {problem.get('input')!r})",
+            complaint(problem),
             where=f"{where}: settings/{'/'.join(map(str, problem['loc']))}",
             hint="deployctl tune writes this file; take it as it was written",
         ) from error

@@ -8,7 +8,7 @@ from deployctl.planning import make_plan
 from deployctl.planning.estimates import STARTUP_MARGIN
 from deployctl.planning.plan import ServingPlan
 from deployctl.planning.settings import fold
-from deployctl.spec import ServiceSpec
+from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.tuning.overlay import replaced
 from deployctl.tuning.trial import Configuration, Failure, Prior
 
@@ -64,6 +64,12 @@ class Plans:
     request_tokens: float
     cores: int = 1  # of this host
     _plans: dict[Configuration, ServingPlan] = field(default_factory=dict, init=False)
+
+    @property
+    def target(self) -> TargetKind:
+        """Where engines under trial run."""
+        assert self.base.target is not None, "prepare settles it"
+        return self.base.target
 
     def plan(self, configuration: Configuration) -> ServingPlan:
         """What would run."""

@@ -85,6 +85,11 @@ def test_a_foreign_folder_is_refused(render, model):
     assert sorted(p.name for p in model.iterdir()) == before
 
 
+def test_an_unknown_target_is_named_with_those_there_are(render):
+    refused = render("--target", "foo", code=2).stderr
+    assert refused.startswith("error: invalid value for '--target': 'foo' is not one of 'process'")
+
+
 def test_a_key_shows_in_no_file(render, tmp_path):
     key = tmp_path / "key"
     key.write_text("s3cret-key")

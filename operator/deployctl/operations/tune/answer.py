@@ -134,7 +134,7 @@ def measured(study: Study, inputs: StudyInputs, answer: Answer) -> Measured:
         model_digest=overlay.model_digest(inputs.plans.facts),
         revision=plan.revision,
         engine_version=plan.engine.version,
-        target=header.spec.target or "process",
+        target=inputs.plans.target,
         hardware=header.fingerprint.hardware,
         args=plan.engine.args,
         workload=header.traffic.workload,

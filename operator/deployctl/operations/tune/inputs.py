@@ -206,7 +206,6 @@ def _inputs(header: Header, plans: Plans, setup: Setup, slo: Slo | None) -> Stud
 def fingerprint(plans: Plans, baseline: ServingPlan) -> Fingerprint:
     """What this machine is, as far as it decides what is measured."""
     memory = host.memory()
-    target = plans.base.target or "process"
     driver = None
     if plans.profile.kind == "cuda":
         cards = ask_gpus(thorough=False).cards
@@ -216,9 +215,9 @@ def fingerprint(plans: Plans, baseline: ServingPlan) -> Fingerprint:
         cores=host.cores(),
         memory_gib=round(memory.total_gib if memory else 0.0, 1),
         driver=driver,
-        target=target,
+        target=plans.target,
         engine_version=baseline.engine.version,
-        image=baseline.engine.image if target == "docker" else None,
+        image=baseline.engine.image if plans.target == "docker" else None,
     )
 
 
