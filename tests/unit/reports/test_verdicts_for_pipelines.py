@@ -1,4 +1,4 @@
-"""SLO verdicts as JUnit, markdown, terminal and HTML; reports of a series; the job's summary."""
+"""SLO verdicts as JUnit, markdown, terminal and HTML; reports of a series."""
 
 import dataclasses
 import io
@@ -9,43 +9,12 @@ import pytest
 from rich.console import Console
 
 from deployctl.cli import loadtest as load_text
-from deployctl.errors import InputError, SloMissedError, StateError
-from deployctl.load import gate, slo
-from deployctl.load.summary import summarize
-from deployctl.operations.measure import gate as loadgate
-from deployctl.operations.measure.reports import job_summary, write_reports
-from deployctl.operations.measure.request import GateRequest
 from deployctl.reports import load, series
-from deployctl_loadtest.result import Agreement, Server, ServerMoment, Setup
-from deployctl_loadtest.sample import Sample, WorkerReport
+from deployctl_loadtest.result import Agreement, ServerMoment
 from deployctl_loadtest.series import Limit, Point, Series
+from verdict_parts import MISSED, made, sweep
 
 EVIL = '<script>alert("x")</script>|`\x00*'
-HELD = "ttft_p95=500ms,error_rate=50%"
-MISSED = "ttft_p95=100ms,itl_p99.9=50ms"
-
-
-def made(text=HELD, *, count=200, model="m", cpu=0.2, agreement=()):
-    setup = Setup(None, "http://h:1", model, "chat", 2, 10, 0, 10, 5, True, 1, 60)
-    samples = [
-        Sample(
-            worker="w", started_at_s=i / 20, outcome="ok", ttft_s=0.1 + (i * 37 % 200) / 1000,
-            chunk_gaps_s=[0.02] * 4, e2e_s=0.4, duration_s=0.4, input_tokens=10, output_tokens=5,
-            index=i,
-        )
-        for i in range(count)
-    ]  # fmt: skip
-    report = WorkerReport("w", 1.8e9, 10.0, count, [(5.0, cpu)], [(5.0, 0.001)])
-    server = Server(
-        count * 5, 1000, 0, 0.09, 0.02, 0.0, 3, 0.0, running_max=2, waiting_max=1,
-        kv_cache_usage_max=0.5, agreement=list(agreement),
-    )  # fmt: skip
-    result = summarize(
-        setup, samples, [report], lost=0, started="2026-11-24T07:45:00+00:00", tools={},
-        server=server,
-    )  # fmt: skip
-    level = None if text is None else slo.parse(text)
-    return gate.hold(result, samples, level, gated=text is not None), samples
 
 
 def cases(xml):
@@ -137,14 +106,6 @@ def test_the_server_is_shown_beside_the_client():
     assert "KV cache in use" not in load.html(result, samples, bare)
 
 
-def sweep():
-    points = [
-        Point(value, f"users-{value:g}", made(text)[0])
-        for value, text in ((1.0, HELD), (2.0, HELD), (4.0, MISSED))
-    ]
-    return Series(1, "sweep", "2026-11-24T07:45:00+00:00", "users", points)
-
-
 def test_a_series_has_its_documents():
     found = sweep()
     html = series.html(found)
@@ -162,61 +123,3 @@ def test_a_series_has_its_documents():
     limit = Limit("ttft_p95=1s", "found", 2.0, 4.0, 1.0, 0.9, 1.1, "It holds 2 users.")
     assert "It holds 2 users." in series.html(dataclasses.replace(found, limit=limit))
     assert series.html(dataclasses.replace(found, points=[]))
-
-
-@pytest.mark.parametrize(
-    ("status", "passes"),
-    [
-        *(("found", True), ("not_reached", True)),
-        *(("unresolved", False), ("never_held", False), ("client_limited", False)),
-    ],
-)
-def test_a_search_passes_the_gate_if_it_has_an_answer(status, passes):
-    limit = Limit("ttft_p95=1s", status, 2.0, 4.0, 1.0, 0.9, 1.1, "So it is.")
-    # That a load beyond the limit misses the SLO is no failure: it is how the limit was found.
-    found = dataclasses.replace(sweep(), kind="find_max", limit=limit)
-    (suite,) = ElementTree.fromstring(series.junit(found)).findall("testsuite")
-    assert (suite.get("tests"), suite.get("failures")) == ("1", "0" if passes else "1")
-    assert len(suite.findall("testcase/failure")) == int(suite.get("failures"))
-    if passes:
-        loadgate.enforce_series(found)
-    else:
-        with pytest.raises(SloMissedError, match="not passed: So it is"):
-            loadgate.enforce_series(found)
-
-
-def test_a_series_passes_the_gate_if_every_run_does():
-    found = sweep()
-    loadgate.enforce_series(dataclasses.replace(found, points=found.points[:2]))
-    with pytest.raises(SloMissedError, match="users 4: ttft_p95 missed"):
-        loadgate.enforce_series(found)
-    with pytest.raises(SloMissedError, match="no run"):
-        loadgate.enforce_series(dataclasses.replace(found, points=[]))
-
-
-def test_the_gate_ends_with_five():
-    loadgate.enforce(made()[0])
-    loadgate.enforce(made(None)[0])
-    with pytest.raises(SloMissedError, match=r"ttft_p95 missed: \S+ ms, limit 100 ms") as caught:
-        loadgate.enforce(made(MISSED)[0])
-    assert caught.value.exit_code == 5
-    with pytest.raises(InputError, match="needs an SLO"):
-        loadgate.slo_of(GateRequest(fail_on_breach=True))
-
-
-def test_files_for_a_pipeline(tmp_path, monkeypatch):
-    summary = tmp_path / "step"
-    summary.write_text("before\n")
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
-    result, _ = made()
-    write_reports(tmp_path, result, tmp_path / "made" / "junit.xml")
-    assert (tmp_path / "junit.xml").read_text() == (tmp_path / "made" / "junit.xml").read_text()
-    assert summary.read_text().startswith("before\n## Load test of m")
-    assert (tmp_path / "summary.md").read_text() in summary.read_text()
-    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(tmp_path))  # a folder
-    told = []
-    job_summary("text", told.append)
-    assert "could not be written" in told[0].text
-    monkeypatch.delenv("GITHUB_STEP_SUMMARY")
-    with pytest.raises(StateError, match="could not be written"):
-        write_reports(tmp_path, result, tmp_path / "step" / "junit.xml")
