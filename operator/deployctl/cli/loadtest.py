@@ -21,7 +21,7 @@ from deployctl.cli.options import (
 )
 from deployctl.endpoint import Endpoint
 from deployctl.operations.measure.request import GateRequest, LoadRequest
-from deployctl.reports import wording
+from deployctl.reports import series, wording
 from deployctl_loadtest.result import LoadResult
 from deployctl_loadtest.series import Series
 
@@ -117,7 +117,7 @@ def _answer(outcome: "LoadOutcome", output: Output) -> None:
         answer_json(outcome.document())
         return
     result = outcome.result
-    for renderable in _series(result) if isinstance(result, Series) else render(result):
+    for renderable in render_series(result) if isinstance(result, Series) else render(result):
         out.print(renderable)
     if (report := outcome.folder / "report.html").exists():
         out.print(f"\nReport     {report}")
@@ -167,50 +167,24 @@ def render(result: LoadResult) -> Iterator[RenderableType]:
         yield Text.assemble((f"{verdict.level}: ", _STYLES[verdict.level]), verdict.text)
 
 
-def _series(series: Series) -> Iterator[RenderableType]:
+def render_series(found: Series) -> Iterator[RenderableType]:
     """A line a run, what to know of it, and the answer of a search."""
-    yield _side_by_side(series)
-    yield Text("Latencies in ms.", style="dim")
-    for point in series.points:
+    rows = series.rows(found)
+    judged = any(row.verdict for row in rows)
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
+    table.add_column(found.variable, justify="right", style="bold", no_wrap=True)
+    for column in series.COLUMNS:
+        table.add_column(column, justify="right", no_wrap=" " not in column)
+    if judged:
+        table.add_column("goodput/s", justify="right", no_wrap=True)
+        table.add_column("SLO", no_wrap=True)
+    for row in rows:
+        table.add_row(row.label, *row.cells, *((row.goodput, row.verdict) if judged else ()))
+    yield table
+    for point in found.points:
         for verdict in point.result.verdicts:
             if verdict.level != "note":
-                style = "bold red" if verdict.level == "bad" else "yellow"
-                text = f"{series.variable} {point.value:g}: {verdict.level}: {verdict.text}"
-                yield Text(text, style=style)
-    if series.limit is not None:
-        yield Text(f"\n{series.limit.text}", style="bold")
-
-
-def _side_by_side(series: Series) -> Table:
-    """The runs side by side. Latencies in milliseconds."""
-    made = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    made.add_column(series.variable, justify="right", style="bold")
-    columns = ["req/s", "tok/s", "TTFT p50", "p95", "ITL p99", "E2E p95"]
-    for column in (*columns, "failed", "trust"):
-        made.add_column(column, justify="right")
-    judged = any(point.result.slo is not None for point in series.points)
-    if judged:
-        made.add_column("good/s", justify="right")
-        made.add_column("SLO")
-    for point in series.points:
-        result = point.result
-        latency = result.latency
-        cells = [
-            f"{point.value:g}",
-            wording.number(result.throughput.requests_per_s),
-            wording.number(result.throughput.output_tokens_per_s),
-        ]
-        for spread, name in (
-            (latency.ttft_s, "p50"),
-            (latency.ttft_s, "p95"),
-            (latency.itl_s, "p99"),
-            (latency.e2e_s, "p95"),
-        ):
-            cells.append("-" if spread is None else wording.number(1000 * getattr(spread, name)))
-        cells.append(str(result.requests.failed))
-        cells.append("yes" if result.trustworthy else "no")
-        if judged:
-            cells.append("-" if result.slo is None else wording.number(result.slo.goodput_per_s))
-            cells.append("-" if result.slo is None else result.slo.verdict)
-        made.add_row(*cells)
-    return made
+                text = f"{found.variable} {point.value:g}: {verdict.level}: {verdict.text}"
+                yield Text(text, style=_STYLES[verdict.level])
+    if found.limit is not None:
+        yield Text(f"\n{found.limit.text}", style="bold")

@@ -1,4 +1,4 @@
-"""A series of load tests (a sweep, a search for the limit) as markdown, JUnit and one HTML file."""
+"""A series of load tests (sweep, search for the limit) as rows, markdown, JUnit and HTML."""
 
 from datetime import datetime
 from pathlib import Path
@@ -10,8 +10,14 @@ from deployctl.reports.page import page
 from deployctl_loadtest.series import Series
 
 _TEMPLATE = Path(__file__).with_name("series.html.j2")
+_LATENCIES = (
+    *(("TTFT", "ttft_s", "p50"), ("TTFT", "ttft_s", "p95"), ("ITL", "itl_s", "p50")),
+    *(("ITL", "itl_s", "p99"), ("E2E", "e2e_s", "p95")),
+)
+# Short, so that a terminal of 80 columns holds them all.
 COLUMNS = (
-    *("requests/s", "output tokens/s", "TTFT p50", "TTFT p95", "ITL p50", "ITL p99", "E2E p95"),
+    *("req/s", "tok/s"),
+    *(f"{name} {share} ms" for name, _, share in _LATENCIES),
     "failed",
 )
 
@@ -27,6 +33,11 @@ class SeriesRow(NamedTuple):
     trusted: bool
     remarks: tuple[str, ...]
 
+    @property
+    def label(self) -> str:
+        """The load, with a mark where the figures should not be believed."""
+        return self.load if self.trusted else f"{self.load} ⚠"
+
 
 def rows(series: Series) -> list[SeriesRow]:
     """The runs in the order in which they were measured."""
@@ -37,13 +48,9 @@ def rows(series: Series) -> list[SeriesRow]:
             wording.number(result.throughput.requests_per_s),
             wording.number(result.throughput.output_tokens_per_s),
         ]
-        for field, share in (
-            *(("ttft_s", "p50"), ("ttft_s", "p95"), ("itl_s", "p50"), ("itl_s", "p99")),
-            ("e2e_s", "p95"),
-        ):
+        for _, field, share in _LATENCIES:
             spread = getattr(result.latency, field)
-            value = None if spread is None else getattr(spread, share) * 1000
-            cells.append("–" if value is None else f"{wording.number(value)} ms")
+            cells.append("–" if spread is None else wording.number(1000 * getattr(spread, share)))
         cells.append(f"{result.requests.failed:,}")
         judged = result.slo
         made.append(
@@ -96,8 +103,7 @@ def markdown(series: Series) -> str:
     lines.append(f"| {series.variable} | " + " | ".join((*COLUMNS, "goodput/s", "SLO")) + " |")
     lines.append("|---:|" + "---:|" * (len(COLUMNS) + 1) + "---|")
     for row in rows(series):
-        doubt = "" if row.trusted else " ⚠"
-        cells = (f"{row.load}{doubt}", *row.cells, row.goodput, row.verdict)
+        cells = (row.label, *row.cells, row.goodput, row.verdict)
         lines.append(f"| {' | '.join(cells)} |")
     lines.append("")
     lines += [

@@ -123,3 +123,15 @@ def test_a_series_has_its_documents():
     limit = Limit("ttft_p95=1s", "found", 2.0, 4.0, 1.0, 0.9, 1.1, "It holds 2 users.")
     assert "It holds 2 users." in series.html(dataclasses.replace(found, limit=limit))
     assert series.html(dataclasses.replace(found, points=[]))
+
+
+@pytest.mark.parametrize("width", [80, 120])
+def test_a_terminal_shows_the_same_table(width):
+    console = Console(file=io.StringIO(), width=width, no_color=True)
+    for renderable in load_text.render_series(sweep()):
+        console.print(renderable)
+    lines = console.file.getvalue().splitlines()
+    for row in series.rows(sweep()):
+        cells = [row.label, *row.cells, row.goodput, row.verdict]
+        assert cells in [line.split() for line in lines]
+    assert "…" not in console.file.getvalue()
