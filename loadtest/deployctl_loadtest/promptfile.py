@@ -31,10 +31,10 @@ def read(path: Path, kind: str) -> tuple[Record, ...]:
         reason = getattr(error, "strerror", None) or "not text"
         raise ValueError(f"prompts.file: {path}: {reason}") from error
     parse = {"lines": from_lines, "jsonl": from_jsonl, "sharegpt": from_sharegpt}[kind]
-    found = parse(text)
-    if not found:
+    records = parse(text)
+    if not records:
         raise ValueError(f"prompts.file: {path}: holds no prompt")
-    return found
+    return records
 
 
 def from_lines(text: str) -> tuple[Record, ...]:
@@ -49,9 +49,9 @@ def from_jsonl(text: str) -> tuple[Record, ...]:
     Raises:
         ValueError: a line is something else.
     """
-    found: list[Record] = []
+    records: list[Record] = []
     for number, line in enumerate(text.splitlines(), 1):
-        if not line.strip() or len(found) >= _MOST:
+        if not line.strip() or len(records) >= _MOST:
             continue
         try:
             values = json.loads(line)
@@ -60,8 +60,8 @@ def from_jsonl(text: str) -> tuple[Record, ...]:
             raise ValueError(f"prompts.file: line {number} has no prompt") from error
         if not isinstance(prompt, str) or tokens < 0:
             raise ValueError(f"prompts.file: line {number} has no prompt")
-        found.append(Record(((prompt, tokens),)))
-    return tuple(found)
+        records.append(Record(((prompt, tokens),)))
+    return tuple(records)
 
 
 def from_sharegpt(text: str) -> tuple[Record, ...]:

@@ -52,9 +52,9 @@ class Conversation:
 
 def order(count: int, seed: int) -> list[int]:
     """In which order a run asks the recorded conversations of a file."""
-    found = list(range(count))
-    random.Random(f"{seed}/order").shuffle(found)  # noqa: S311 - no secret
-    return found
+    indices = list(range(count))
+    random.Random(f"{seed}/order").shuffle(indices)  # noqa: S311 - no secret
+    return indices
 
 
 class Prompts:

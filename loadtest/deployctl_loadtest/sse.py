@@ -108,8 +108,8 @@ class Stream:
         if not text:
             return
         self._tries -= 1
-        before, found, behind = data.partition(b'"' + text.encode() + b'"')
-        if not found:
+        before, quoted, behind = data.partition(b'"' + text.encode() + b'"')
+        if not quoted:
             return  # it has escapes
         try:
             # The text may stand elsewhere too: another in its place must be read as the text.

@@ -48,11 +48,11 @@ def read(folder: Path) -> tuple[list[Sample], list[WorkerReport], int]:
     reports: list[WorkerReport] = []
     lost = 0
     for path in sorted(folder.glob("samples-*.jsonl")):
-        found = broken = 0
+        whole = broken = 0
         for line in path.read_text(encoding="utf-8").splitlines():
             try:
                 samples.append(Sample.from_dict(json.loads(line)))
-                found += 1
+                whole += 1
             except (ValueError, TypeError, KeyError):
                 broken += 1
         said = folder / path.name.replace("samples-", "worker-").replace(".jsonl", ".json")
@@ -60,7 +60,7 @@ def read(folder: Path) -> tuple[list[Sample], list[WorkerReport], int]:
         with suppress(FileNotFoundError, ValueError, TypeError, KeyError):
             report = WorkerReport.from_dict(json.loads(said.read_text(encoding="utf-8")))
             reports.append(report)
-            broken = max(broken, report.samples - found)
+            broken = max(broken, report.samples - whole)
         lost += broken
     samples.sort(key=lambda sample: sample.started_at_s)
     for index, sample in enumerate(samples):

@@ -32,10 +32,10 @@ def memory() -> HostMemory | None:
     import psutil
 
     try:
-        found = psutil.virtual_memory()
+        state = psutil.virtual_memory()
     except (OSError, KeyError, ValueError):  # no /proc, or not the one of a Linux kernel
         return None
-    return HostMemory(found.total / GIB, found.available / GIB)
+    return HostMemory(state.total / GIB, state.available / GIB)
 
 
 def cores() -> int:
@@ -84,8 +84,8 @@ def free_port(after: int | None = None, *, within: int = 100) -> int:
         tries, said = [*_quiet_ports(), 0], "no port is free"
     for port in tries:
         with suppress(OSError), socket.create_server(("127.0.0.1", port)) as server:
-            found: int = server.getsockname()[1]
-            return found
+            free: int = server.getsockname()[1]
+            return free
     raise PortTakenError(said)
 
 

@@ -180,8 +180,8 @@ def line(figures: Figures) -> str:
 
 
 def _latencies(figures: Figures) -> Table | None:
-    found = [(n, s) for f, n in _SPREADS if (s := getattr(figures, f)) is not None]
-    if not found:
+    spreads = [(n, s) for f, n in _SPREADS if (s := getattr(figures, f)) is not None]
+    if not spreads:
         return None
     rows = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     rows.add_column("")
@@ -189,7 +189,7 @@ def _latencies(figures: Figures) -> Table | None:
     for name in ("mean", "p50", "p90", "p95", "p99"):
         rows.add_column(name, justify="right")
     rows.add_column("values", justify="right", style="dim")
-    for name, spread in found:
+    for name, spread in spreads:
         unit, scale = ("s", 1.0) if spread.p50 >= 10 else ("ms", 1000.0)
         texts = [f"{spread.mean * scale:,.1f}"]
         texts += [

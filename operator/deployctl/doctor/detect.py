@@ -62,17 +62,17 @@ def detect_profile(run: Run = run, environ: Mapping[str, str] = os.environ) -> G
         )
     cards = visible(gpus.cards, environ)
     profile = _profile_of(cards)
-    found: dict[str, object] = {}
+    measured: dict[str, object] = {}
     usable = [card.usable_mib for card in cards if card.usable_mib is not None]
     if usable:
         # Down, never up: a plan must not count on memory that is not there.
-        found["memory_gib"] = math.floor(min(usable) / 10.24) / 100
+        measured["memory_gib"] = math.floor(min(usable) / 10.24) / 100
     numbers = {card.index for card in cards}
     pairs = [cell for pair, cell in gpus.peers.items() if numbers.issuperset(pair)]
     if pairs and profile.interconnect is not None:
         reach = all(cell == "OK" for cell in pairs)
-        found["interconnect"] = profile.interconnect.model_copy(update={"peer_to_peer": reach})
-    return profile.model_copy(update=found)
+        measured["interconnect"] = profile.interconnect.model_copy(update={"peer_to_peer": reach})
+    return profile.model_copy(update=measured)
 
 
 def _profile_of(cards: Sequence[Card]) -> GpuProfile:
@@ -128,10 +128,10 @@ def visible(cards: Sequence[Card], environ: Mapping[str, str]) -> list[Card]:
         return list(cards)
     chosen = []
     for word in (part.strip() for part in setting.split(",")):
-        found = [c for c in cards if _is(c, word)]
-        if not found:
+        named = [c for c in cards if _is(c, word)]
+        if not named:
             break  # as CUDA does: whatever follows a wrong entry is hidden too
-        chosen += found
+        chosen += named
     return chosen
 
 

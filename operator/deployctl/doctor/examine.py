@@ -46,12 +46,12 @@ def gather(
         jobs["vllm"] = probes.ask_vllm
     with ThreadPoolExecutor(len(jobs)) as pool:
         running = {name: pool.submit(job) for name, job in jobs.items()}
-        found = {name: future.result() for name, future in running.items()}
-    found["port_free"], found["port_error"] = found.pop("port")
-    docker = found.get("docker")
+        answers = {name: future.result() for name, future in running.items()}
+    answers["port_free"], answers["port_error"] = answers.pop("port")
+    docker = answers.get("docker")
     if docker is not None and docker.root_dir and not docker.host:
-        found["disks"] += probes.ask_disks([("images", Path(docker.root_dir))])
-    return HostFacts(**found.pop("host"), **found)
+        answers["disks"] += probes.ask_disks([("images", Path(docker.root_dir))])
+    return HostFacts(**answers.pop("host"), **answers)
 
 
 def examine(facts: HostFacts, question: Question) -> list[Check]:

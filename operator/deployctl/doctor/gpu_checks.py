@@ -70,11 +70,11 @@ def _cards(gpus: Gpus, question: Question) -> Check:
         return it.warn(text, "choose one kind with CUDA_VISIBLE_DEVICES: the slowest sets the pace")
     profile = question.profile
     if profile is None:
-        found = match(names[0])
-        if found is None:
+        shipped = match(names[0])
+        if shipped is None:
             near = nearest(names[0]).name
             return it.warn(f"{text}: no profile", f"start your own from a copy of {near}.yaml")
-        return it.good(f"{text}: profile {found.name}")
+        return it.good(f"{text}: profile {shipped.name}")
     if names[0] not in profile.matches:
         right = match(names[0])
         fix = f"--gpu {right.name}" if right else "check that the profile describes this card"
@@ -84,9 +84,9 @@ def _cards(gpus: Gpus, question: Question) -> Check:
 
 def _fits_profile(gpus: Gpus, profile: GpuProfile) -> Iterator[Check]:
     """Memory and capability of each card against the profile's figures."""
-    found = [c.usable_mib / 1024 for c in gpus.cards if c.usable_mib is not None]
-    if found:
-        it, least = Topic("gpu-memory", "GPU memory"), min(found)
+    sizes = [c.usable_mib / 1024 for c in gpus.cards if c.usable_mib is not None]
+    if sizes:
+        it, least = Topic("gpu-memory", "GPU memory"), min(sizes)
         text = f"{least:.2f} GiB a card; profile {profile.name} says {profile.memory_gib:.2f}"
         if least < profile.memory_gib * 0.98:
             yield it.fail(text, f"--gpu auto, or --gpu-memory-gib {least:.2f}")

@@ -67,8 +67,8 @@ def os_release(text: str) -> dict[str, str]:
 
 def cpu_flags(cpuinfo: str) -> frozenset[str] | None:
     """Reads the first processor's flags from /proc/cpuinfo (`Features` on Arm)."""
-    found = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
-    return frozenset(found[1].split()) if found else None
+    match = re.search(r"^(?:flags|Features)\s*:\s*(.*)$", cpuinfo, re.MULTILINE)
+    return frozenset(match[1].split()) if match else None
 
 
 def ask_disks(places: Iterable[tuple[str, Path]]) -> tuple[Disk, ...]:
@@ -156,8 +156,8 @@ def ask_toolkit(run: Run) -> str | None:
     answer = run(["nvidia-ctk", "--version"], TIMEOUT_S)
     if answer.code is None:
         return None
-    found = re.search(r"\d+\.\d+\.\d+\S*", answer.text)
-    return found[0] if found else "unknown"
+    match = re.search(r"\d+\.\d+\.\d+\S*", answer.text)
+    return match[0] if match else "unknown"
 
 
 def _object(text: str) -> dict[str, Any]:

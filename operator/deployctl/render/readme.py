@@ -73,8 +73,8 @@ def kubernetes_readme(plan: ServingPlan, bundle: Bundle) -> str:
     name = "vllm-engine" if plan.name == "vllm" else plan.name
     namespace = "vllm"
     if bundle.target == "manifests":
-        found = _NAMESPACE.search(bundle.files["engine/deployment.yaml"])
-        namespace = found[1] if found else namespace
+        match = _NAMESPACE.search(bundle.files["engine/deployment.yaml"])
+        namespace = match[1] if match else namespace
         objects = "\n".join(bundle.files.values())
         keyed = "API_KEY_REQUIRED" in objects and "engine/secret.yaml" not in bundle.files
         secret = re.search(r'- secret:\n +name: "(.+)"\n +items:\n +- key: "(.+)"', objects)

@@ -133,23 +133,23 @@ def mismatches(
 ) -> list[str]:
     """Why the settings may not be right here: another model, engine version or hardware."""
     was = recommendation.measured
-    found = []
+    reasons = []
     digest = model_digest(facts)
     if was.model_digest is not None:
         # The same shapes and formats are the same work, whoever trained them and wherever
         # they lie.
         if was.model_digest != digest:
-            found.append(f"it was measured with another model: {was.model}, not {plan.model}")
+            reasons.append(f"it was measured with another model: {was.model}, not {plan.model}")
     elif was.model != plan.model:
-        found.append(f"it was measured with the model {was.model}, not {plan.model}")
+        reasons.append(f"it was measured with the model {was.model}, not {plan.model}")
     if was.engine_version != plan.engine.version:
-        found.append(
+        reasons.append(
             f"it was measured with vLLM {was.engine_version}, and the plan is for "
             f"{plan.engine.version}"
         )
     if not same_hardware(was.hardware, hardware):
-        found.append(f"it was measured on {was.hardware}, and this is {hardware}")
-    return found
+        reasons.append(f"it was measured on {was.hardware}, and this is {hardware}")
+    return reasons
 
 
 def same_hardware(one: Hardware, other: Hardware) -> bool:
@@ -194,12 +194,12 @@ def other_flags(recommendation: Recommendation, plan: ServingPlan) -> list[str]:
 
 
 def _flags(args: Collection[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    flags: dict[str, str] = {}
     name = ""
     for word in args:
         if word.startswith("--"):
             name = word
-            found[name] = ""
+            flags[name] = ""
         elif name:
-            found[name] = f"{found[name]} {word}".strip()
-    return {flag: value or "on" for flag, value in found.items()}
+            flags[name] = f"{flags[name]} {word}".strip()
+    return {flag: value or "on" for flag, value in flags.items()}

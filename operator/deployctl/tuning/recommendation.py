@@ -57,10 +57,10 @@ class Fingerprint:
 
     def differences(self, now: "Fingerprint") -> list[str]:
         """What is otherwise now, for a person. A host's memory may be told a GiB differently."""
-        found = []
+        changes = []
         if self.hardware != now.hardware:
-            found.append(f"hardware: {self.hardware}, now {now.hardware}")
-        for name, told in (
+            changes.append(f"hardware: {self.hardware}, now {now.hardware}")
+        for name, label in (
             ("cores", "cores"),
             ("driver", "driver"),
             ("target", "target"),
@@ -69,10 +69,10 @@ class Fingerprint:
         ):
             was, this = getattr(self, name), getattr(now, name)
             if was != this:
-                found.append(f"{told}: {was}, now {this}")
+                changes.append(f"{label}: {was}, now {this}")
         if abs(self.memory_gib - now.memory_gib) > 1:
-            found.append(f"memory: {self.memory_gib:g} GiB, now {now.memory_gib:g} GiB")
-        return found
+            changes.append(f"memory: {self.memory_gib:g} GiB, now {now.memory_gib:g} GiB")
+        return changes
 
 
 class Measured(BaseModel):
@@ -215,10 +215,12 @@ def load(path: Path) -> Recommendation:
         raise InputError(error.message, where=error.where, hint=_HINT) from error
     if len(documents) != 1:
         raise InputError("it holds several documents", where=str(path), hint=_HINT)
-    found = documents[0].get("version")
-    if found != RECOMMENDATION_VERSION:
-        told = "it is not a recommendation" if found is None else f"version {found!r} is not known"
-        raise InputError(told, where=f"{path}: version", hint=_HINT)
+    version = documents[0].get("version")
+    if version != RECOMMENDATION_VERSION:
+        wrong = f"version {version!r} is not known"
+        if version is None:
+            wrong = "it is not a recommendation"
+        raise InputError(wrong, where=f"{path}: version", hint=_HINT)
     try:
         return Recommendation.model_validate(documents[0])
     except ValidationError as error:

@@ -69,10 +69,10 @@ def under_load(what: str, lines: Sequence[str], spent_s: float) -> Failure:
 
 
 def _reason(what: str, lines: Sequence[str]) -> str:
-    found = log.diagnose(lines)
-    if found is None:
+    cause = log.diagnose(lines)
+    if cause is None:
         return what
-    message, said = found.message[:_LONGEST], found.line.strip()[:_LONGEST]
+    message, said = cause.message[:_LONGEST], cause.line.strip()[:_LONGEST]
     if message not in what:
         what = f"{what}: {message}"
     return what if not said or said in what else f"{what} (it said: {said})"

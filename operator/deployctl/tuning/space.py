@@ -47,14 +47,14 @@ def read(file: Path, version: str) -> dict[str, tuple[Value, ...] | None]:
     documents = read_documents(file)
     if len(documents) > 1:
         raise SpecError("a space file holds one document", where=str(file), hint=_WRITE)
-    found: dict[str, tuple[Value, ...] | None] = {}
+    space: dict[str, tuple[Value, ...] | None] = {}
     for given, values in documents[0].items():
         name, where = plain(given), f"{file}: {given}"
         _known(name, where, version)
-        if name in found:
+        if name in space:
             raise SpecError(f"{name} is named twice", where=where)
         if values == AUTO and name in BY_ITSELF:
-            found[name] = None
+            space[name] = None
             continue
         if not isinstance(values, list) or not values:
             hint = f"{_WRITE}, or {name}: auto" if name in BY_ITSELF else _WRITE
@@ -62,8 +62,8 @@ def read(file: Path, version: str) -> dict[str, tuple[Value, ...] | None]:
         checked = [_value(name, v, f"{where}/{i}", version) for i, v in enumerate(values)]
         if len(set(map(repr, checked))) != len(checked):
             raise SpecError("a value is given twice", where=where)
-        found[name] = _ascending(checked)
-    return found
+        space[name] = _ascending(checked)
+    return space
 
 
 def _known(name: str, where: str, version: str) -> None:
@@ -128,13 +128,13 @@ def parameters(
     """
     spec, _ = fold(spec)
     wanted: Asked = dict.fromkeys(BY_ITSELF) if asked is None else asked
-    found = []
+    parameters = []
     for name, values in wanted.items():
         current = now(name, spec, plan)
         chosen = _chosen(name, spec, plan, profile, cores) if values is None else values
         if set(chosen) - {current}:
-            found.append(Parameter(name, chosen, current))
-    return tuple(found)
+            parameters.append(Parameter(name, chosen, current))
+    return tuple(parameters)
 
 
 def now(name: str, spec: ServiceSpec, plan: ServingPlan) -> Value | None:

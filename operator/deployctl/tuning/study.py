@@ -78,16 +78,15 @@ class Header:
 
     def differences(self, now: "Header") -> list[str]:
         """What another header asks for that this one does not. Hardware is not looked at."""
-        found = []
-        mine, theirs = self.spec.model_dump(mode="json"), now.spec.model_dump(mode="json")
-        found += [f"spec: {n} {mine[n]!r}, now {theirs[n]!r}" for n in mine if mine[n] != theirs[n]]
+        ours, theirs = self.spec.model_dump(mode="json"), now.spec.model_dump(mode="json")
+        changes = [f"spec: {n} {v!r}, now {theirs[n]!r}" for n, v in ours.items() if v != theirs[n]]
         names = ("goal", "slo", "traffic", "parameters", "budget_s", "max_trials", "first", "seed")
         for name in names:
             was, this = getattr(self, name), getattr(now, name)
             if was != this:
                 space = name == "parameters"
-                found.append("the space of settings" if space else f"{name}: {was}, now {this}")
-        return found
+                changes.append("the space of settings" if space else f"{name}: {was}, now {this}")
+        return changes
 
 
 _HEADER = TypeAdapter(Header)

@@ -40,14 +40,14 @@ def _summary(report: Report) -> str:
         for severity in Severity
         if report.count(severity)
     ]
-    found = ", ".join(counts) or "nothing to fix"
+    findings = ", ".join(counts) or "nothing to fix"
     seen = [
         _count(report.documents, "document"),
         _count(report.files, "file"),
         _count(report.engines, "engine"),
     ]
     ignored = f"; {report.ignored} ignored" if report.ignored else ""
-    return f"{found} in {seen[0]} of {seen[1]}, {seen[2]}{ignored}"
+    return f"{findings} in {seen[0]} of {seen[1]}, {seen[2]}{ignored}"
 
 
 def _count(number: int, word: str) -> str:

@@ -68,13 +68,13 @@ def conclude(study: Study, inputs: StudyInputs, answer: Answer, tell: Tell) -> T
     Raises:
         StateError: they cannot be written; the study itself is whole.
     """
-    found = measured(study, inputs, answer)
-    recommendation = Recommendation.from_answer(answer, found)
+    evidence = measured(study, inputs, answer)
+    recommendation = Recommendation.from_answer(answer, evidence)
     recommendation.write(study.folder / FILE)
     view = study_view(
         answer,
         [(done.step, done.result) for done in study.done],
-        found,
+        evidence,
         inputs.problem,
         title=study.header.service,
     )

@@ -137,18 +137,18 @@ def newest(folder: Path, service: str | None) -> Path:
     Raises:
         NotFoundError: there is none.
     """
-    found = [
+    folders = [
         path.parent
         for path in folder.glob(f"*-*/{studies.FILE}")
         if service in (None, path.parent.name.rpartition("-")[0])
     ]
-    if not found:
+    if not folders:
         raise NotFoundError(
             "there is no study to resume" + (f" for {service}" if service else ""),
             where=str(folder.absolute()),
             hint="give --study DIR, or start one without --resume",
         )
-    return max(found, key=lambda path: path.name.rpartition("-")[2])
+    return max(folders, key=lambda path: path.name.rpartition("-")[2])
 
 
 def differences(header: Header, spec: ServiceSpec | None, request: TuneRequest) -> list[str]:
@@ -160,16 +160,16 @@ def differences(header: Header, spec: ServiceSpec | None, request: TuneRequest) 
         if request.space is None:
             now = replace(now, parameters=header.parameters)
         return header.differences(now)
-    found: list[str] = []
+    changes: list[str] = []
     for name, value in given.items():
         if name == "space":
-            found.append("--space: a study keeps its own")
+            changes.append("--space: a study keeps its own")
             continue
         read, was = _READ.get(name, lambda value: value), getattr(had, name)
         was, is_now = None if was is None else read(was), read(value)
         if is_now != was:
-            found.append(f"--{name.replace('_', '-')}: {was}, now {is_now}")
-    return found
+            changes.append(f"--{name.replace('_', '-')}: {was}, now {is_now}")
+    return changes
 
 
 _READ: dict[str, Callable[[Any], Any]] = {

@@ -33,7 +33,7 @@ def rules() -> Any:
 def refusals(values: Section) -> list[Refusal]:
     """Everything of the chart's `Values` that the chart would refuse, in its order."""
     document = values.model_dump(mode="json", by_alias=True)
-    found = []
+    refused = []
     for rule in rules()["refusals"]:
         for item in _items(document, rule.get("each")):
             if _holds(rule["when"], document, item):
@@ -41,8 +41,8 @@ def refusals(values: Section) -> list[Refusal]:
                 path, message = (
                     rule[part].format(item=item, value=value) for part in ("path", "message")
                 )
-                found.append(Refusal(path, message, rule.get("hint", "")))
-    return found
+                refused.append(Refusal(path, message, rule.get("hint", "")))
+    return refused
 
 
 def _items(document: Mapping[str, Any], each: str | None) -> Iterator[str]:
@@ -50,8 +50,8 @@ def _items(document: Mapping[str, Any], each: str | None) -> Iterator[str]:
     if each is None:
         yield ""
         return
-    found = _value(document, each)
-    for word in sorted(found) if isinstance(found, dict) else found:
+    items = _value(document, each)
+    for word in sorted(items) if isinstance(items, dict) else items:
         yield word.partition("=")[0]
 
 

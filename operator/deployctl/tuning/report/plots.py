@@ -58,7 +58,7 @@ _Point = tuple[float, float, str, bool]  # tokens/s, ms, role, whether the SLO w
 
 def _points(view: StudyView, field: str) -> list[_Point]:
     """Means over the runs of a configuration at one load."""
-    found: list[_Point] = []
+    points: list[_Point] = []
     for candidate in view.candidates:
         loads: dict[Load, list[Observation]] = defaultdict(list)
         for run in candidate.runs:
@@ -67,8 +67,8 @@ def _points(view: StudyView, field: str) -> list[_Point]:
         for runs in loads.values():
             tokens = sum(r.output_tokens_per_s for r in runs) / len(runs)
             late = sum(getattr(r, field) for r in runs) / len(runs) * 1000
-            found.append((tokens, late, candidate.role, all(r.held != "no" for r in runs)))
-    return found
+            points.append((tokens, late, candidate.role, all(r.held != "no" for r in runs)))
+    return points
 
 
 def front(points: Sequence[_Point]) -> list[_Point]:

@@ -120,21 +120,21 @@ def _price(view: StudyView, value: float) -> str:
 
 def tiles(view: StudyView) -> list[tuple[str, str]]:
     """What is looked for first, as (value, name)."""
-    found = []
+    shown = []
     if view.improvement is not None:
-        found.append((f"{view.improvement[0]:.2f}×", "the baseline"))
+        shown.append((f"{view.improvement[0]:.2f}×", "the baseline"))
     for name, candidate in (("winner", view.winner), ("baseline", view.baseline)):
         if candidate is not None and candidate.objective is not None:
             value = amount(view, candidate.objective)
             bare, _, unit = value.partition(" ")
-            found.append((bare, f"{unit} · {name}" if unit else name))
+            shown.append((bare, f"{unit} · {name}" if unit else name))
     measured = sum(bool(c.runs) for c in view.candidates)
-    found.append((str(measured), "configurations measured"))
-    found.append((str(len(view.failures)), "failed"))
-    found.append((duration(view.spent_s), "of the server's time"))
+    shown.append((str(measured), "configurations measured"))
+    shown.append((str(len(view.failures)), "failed"))
+    shown.append((duration(view.spent_s), "of the server's time"))
     if (usd := cost(view, view.spent_s)) is not None:
-        found.append((f"${usd:.2f}", "of GPU time"))
-    return found
+        shown.append((f"${usd:.2f}", "of GPU time"))
+    return shown
 
 
 def cost(view: StudyView, seconds: float) -> float | None:
