@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -10,13 +10,12 @@ from deployctl import assets
 from deployctl.cli.console import Output, answer_json, out
 from deployctl.cli.options import OutputOption
 from deployctl.errors import DeployctlError, SpecError, TargetError
-from deployctl.spec import TargetKind
+from deployctl.spec import TARGETS
 from deployctl.units import size
 
 if TYPE_CHECKING:
     from deployctl.doctor.facts import Check, HostFacts, Question
 
-TARGETS: tuple[TargetKind, ...] = get_args(TargetKind)
 _COLOURS = {"pass": "green", "warn": "yellow", "fail": "bold red"}
 
 

@@ -1,7 +1,7 @@
 """`deployctl render`: the files that a target would run, to read, keep or run by hand."""
 
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 import typer
 
@@ -9,7 +9,7 @@ from deployctl.cli.console import Output, answer_json, story, tell
 from deployctl.cli.options import TunedAnywayOption, TunedOption, spec_options
 from deployctl.errors import InputError
 from deployctl.render.bundle import Bundle, BundleKind
-from deployctl.spec import ServiceSpec, TargetKind
+from deployctl.spec import TARGETS, ServiceSpec
 
 DOCUMENT_VERSION = 1
 MAIN_FILE: dict[BundleKind, str] = {
@@ -86,7 +86,7 @@ def command(
     kind = None if target == "all" else target
     if out is None and output is Output.text and (everything or len(specs) > 1):
         _refuse_several(everything, len(specs))
-    if kind in get_args(TargetKind):
+    if kind in TARGETS:
         specs = [spec.model_copy(update={"target": kind}) for spec in specs]
     kinds = bundles.KINDS if everything else (kind,) if kind else ()
     options = bundles.chart_options(kinds, namespace, values or [])

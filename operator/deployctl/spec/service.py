@@ -6,7 +6,7 @@ command line's options: a field's description is the option's help.
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -14,6 +14,7 @@ from deployctl.spec.option import option
 
 Scalar = str | int | float | bool
 TargetKind = Literal["process", "docker"]  # each with a driver in targets/
+TARGETS: tuple[TargetKind, ...] = get_args(TargetKind)
 NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"
 _ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _SECRET_WORDS = re.compile(r"(TOKEN|API_?KEY|SECRET|PASSWORD)$", re.IGNORECASE)

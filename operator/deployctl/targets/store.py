@@ -6,17 +6,16 @@ One file a revision, written whole. Nothing here knows what runs: that is asked 
 import json
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from deployctl.errors import InputError, NotFoundError, StateError
 from deployctl.files import make_folder, state_error, write_private
-from deployctl.spec import TargetKind
+from deployctl.spec import TARGETS, TargetKind
 from deployctl.targets.history import Release
 
 RECORD_VERSION = 1
-TARGETS: tuple[TargetKind, ...] = get_args(TargetKind)
 
 
 class ServiceRef(NamedTuple):

@@ -29,7 +29,6 @@ from deployctl.tuning.study import Header, Traffic
 from deployctl.tuning.trial import Configuration, Goal, Parameter, Problem
 from deployctl_loadtest.result import Setup
 
-TARGETS = ("process", "docker")
 # Of a request whose length a file of prompts decides: a conversation's, for what is expected.
 _INPUT_TOKENS, _OUTPUT_TOKENS = 256, 128
 _WARMUP_S = 2.0  # the engine is warm from its first load on; this fills its queue
@@ -112,12 +111,6 @@ def again(header: Header) -> StudyInputs:
 def _settled(spec: ServiceSpec, prepared: Prepared) -> ServiceSpec:
     """The spec as a study keeps it: the same wherever it is read again."""
     folded, _ = fold(prepared.spec)
-    if folded.target not in TARGETS:
-        raise InputError(
-            f"engines under trial run on the targets {' and '.join(TARGETS)}",
-            where=f"--target {folded.target}",
-            hint="tune on one machine with the same card, and deploy with --tuned",
-        )
     split = prepared.plan.world_size
     # The card is asked for again when the study goes on; one engine is tuned on these targets.
     gpus = spec.gpus if "gpus" in spec.model_fields_set else split
