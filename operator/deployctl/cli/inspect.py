@@ -1,4 +1,4 @@
-"""`deployctl inspect`: what a checkpoint says of itself, as a card or as JSON."""
+"""`deployctl inspect`: what a checkpoint says of itself, as text or as JSON."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -62,7 +62,7 @@ def command(
     if output is Output.json:
         answer_json(document(facts))
     else:
-        out.print(card(facts), markup=False)
+        out.print(text(facts), markup=False)
 
 
 def document(facts: "ModelFacts") -> dict[str, Any]:
@@ -79,7 +79,7 @@ def document(facts: "ModelFacts") -> dict[str, Any]:
     }
 
 
-def card(facts: "ModelFacts") -> str:
+def text(facts: "ModelFacts") -> str:
     """The answer for a person."""
     from deployctl.model import meaning
 

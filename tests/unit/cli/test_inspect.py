@@ -118,7 +118,7 @@ CARDS = {
 
 @pytest.mark.parametrize("name", CARDS)
 def test_the_card(golden, name):
-    golden(f"inspect/{name}.txt", inspect.card(facts_from(CARDS[name])) + "\n")
+    golden(f"inspect/{name}.txt", inspect.text(facts_from(CARDS[name])) + "\n")
 
 
 def test_the_document(golden):
