@@ -5,6 +5,10 @@ if it carries some: a role-only first chunk, a usage-only last chunk and keep-al
 
 Most chunks of a stream differ in their text alone. Once one was parsed, those that have its
 bytes before and behind a plain text need not be: they say the same, but for the text.
+
+Ours, because libraries parse every chunk: of five load clients the one that reads with this has the
+least error of TTFT, gaps and lag in all 55 cells, and takes the least CPU in 51 of them
+(`python -m benchmarks.fidelity`; benchmarks/fidelity/README.md).
 """
 
 import json

@@ -1,4 +1,7 @@
-"""JSON documents of a checkpoint, read with distrust: size, nesting, encoding, odd numbers."""
+"""JSON documents of a checkpoint, read with distrust: size, nesting, encoding, odd numbers.
+
+They are untrusted, and `json` alone lets a file of any size, NaN and Infinity through.
+"""
 
 import json
 import math

@@ -20,7 +20,8 @@ _Handler = Callable[[int, FrameType | None], object]
 
 @contextmanager
 def lock(folder: Path, service: str, command: str) -> Iterator[None]:
-    """Holds `folder/lock` for the time of a change. The kernel frees it if we are killed.
+    """Holds `folder/lock` for the time of a change. The kernel frees it if we are killed, where a
+    lock that is the presence of a file would stay; and it says who holds it.
 
     Raises:
         LockedError: another deployctl holds it; says which, and since when.
