@@ -25,7 +25,7 @@ CHUNKS = 64
 OPEN_LOOP_RATE = 100.0  # requests a second
 LOG = "client.log"
 _ERROR = re.compile(r"[\w.]*(Error|Exception)\b: ?")
-_PATIENCE_S = 150.0
+_TIMEOUT_S = 150.0
 
 
 def gap(scenario: str, streams: int, most: int = MOST_CHUNKS_PER_S) -> float:
@@ -198,9 +198,9 @@ def _client(
         watch = Watch(process.pid)
         failure = None
         try:
-            process.wait(_PATIENCE_S)
+            process.wait(_TIMEOUT_S)
         except subprocess.TimeoutExpired:
-            failure = f"did not end in {_PATIENCE_S:.0f} s"
+            failure = f"did not end in {_TIMEOUT_S:.0f} s"
         finally:
             _end(watch, process)
             watch.stop()

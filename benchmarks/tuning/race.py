@@ -63,7 +63,7 @@ class Judged:
 
 def quality(truth: Truth, configuration: Configuration) -> float:
     """True value as a share of the best: 0 where it is infeasible."""
-    best, value = truth.best(), truth.worth(configuration)
+    best, value = truth.best(), truth.score(configuration)
     if best is None or value is None:
         return 0.0
     lower = truth.surface.problem.goal in ("latency", "cost")

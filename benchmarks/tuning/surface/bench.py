@@ -116,19 +116,19 @@ class SurfaceBench:
         steady = not open_loop or expected < SERVED * load.value * seconds
         blur = math.sqrt(expected) * (_STEADY if steady else 1.0)
         count = max(0.0, self._random.gauss(expected, blur))
-        worth = max(1.0, count / dependence)
+        effective_size = max(1.0, count / dependence)
         truth = curve.share(figures)
-        self._blur(figures, worth)
+        self._blur(figures, effective_size)
         slo = self.surface.problem.slo or {}
-        held, why = self._held(figures, slo, worth)
+        held, why = self._held(figures, slo, effective_size)
         if open_loop and expected < SERVED * load.value * seconds:
             held, why = "no", "the queue grew: the rate is more than it can serve"
         if slo and figures.get("good_share") is None:
             share = good_share(figures, slo)
         else:
-            blur = math.sqrt(max(truth * (1 - truth), 0.0) / worth)
+            blur = math.sqrt(max(truth * (1 - truth), 0.0) / effective_size)
             share = min(1.0, max(0.0, self._random.gauss(truth, blur)))
-        low, high = _wilson(share, worth)
+        low, high = _wilson(share, effective_size)
         rate = count / seconds
         tokens = (figures["output_tokens_per_s"] or 0.0) * speed
         tokens *= 1 + self._random.gauss(0, _TOKENS_BLUR) / math.sqrt(max(expected, 1.0))
@@ -150,7 +150,7 @@ class SurfaceBench:
             why=why,
         )
 
-    def _blur(self, figures: Figures, worth: float) -> None:
+    def _blur(self, figures: Figures, effective_size: float) -> None:
         for family in ("ttft", "itl", "tpot", "e2e"):
             width = spread(figures, family)
             shared = self._random.gauss(0, 1)
@@ -159,9 +159,11 @@ class SurfaceBench:
                 value = figures.get(name)
                 if value is not None:
                     z = 0.7 * shared + 0.714 * self._random.gauss(0, 1)
-                    figures[name] = value * math.exp(z * width * factor / math.sqrt(worth))
+                    figures[name] = value * math.exp(z * width * factor / math.sqrt(effective_size))
 
-    def _held(self, figures: Figures, slo: dict[str, float], worth: float) -> tuple[Held, str]:
+    def _held(
+        self, figures: Figures, slo: dict[str, float], effective_size: float
+    ) -> tuple[Held, str]:
         unclear = ""
         for name, limit in slo.items():
             value = figures.get(name)
@@ -169,11 +171,11 @@ class SurfaceBench:
                 return "unclear", f"{name} was not measured"
             family, share = level(name)
             blur = _BLUR[name.split("_")[1]]
-            half = 1.96 * spread(figures, family) * blur / math.sqrt(worth)
+            half = 1.96 * spread(figures, family) * blur / math.sqrt(effective_size)
             low, high = value * math.exp(-half), value * math.exp(half)
             if low > limit:
                 return "no", f"{name} {value:.3g} (at least {low:.3g}), limit {limit:g}"
-            if high > limit or worth < needed(share):
+            if high > limit or effective_size < needed(share):
                 unclear = f"{name} {value:.3g} (up to {high:.3g}), limit {limit:g}"
         return ("unclear", unclear) if unclear else ("yes", "every objective met")
 

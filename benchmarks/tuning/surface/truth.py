@@ -1,4 +1,4 @@
-"""What a surface says of a configuration at a load, and what it is truly worth. Pure, no noise."""
+"""What a surface says of a configuration at a load, and its true score. Pure, no noise."""
 
 import bisect
 import math
@@ -122,7 +122,7 @@ class Curve:
         slo = self.surface.problem.slo or {}
         return all((figures[name] or 0.0) <= limit for name, limit in slo.items())
 
-    def worth(self, goal: Goal) -> float | None:
+    def score(self, goal: Goal) -> float | None:
         """The true objective, in the goal's unit; None where nothing is feasible.
 
         A configuration that may fail at more than every other start, or under any load, is
@@ -189,7 +189,7 @@ class Truth:
     def __init__(self, surface: Surface) -> None:
         self.surface = surface
         self._curves = {surface.key(p.settings): Curve(surface, p) for p in surface.points}
-        self._worth: dict[tuple[Goal, tuple[Value | None, ...]], float | None] = {}
+        self._scores: dict[tuple[Goal, tuple[Value | None, ...]], float | None] = {}
 
     def curve(self, configuration: Configuration) -> Curve | None:
         """None where the surface has no such point, or a setting is none of its parameters."""
@@ -198,16 +198,16 @@ class Truth:
             return None
         return self._curves.get(self.surface.key(settings))
 
-    def worth(self, configuration: Configuration, goal: Goal | None = None) -> float | None:
+    def score(self, configuration: Configuration, goal: Goal | None = None) -> float | None:
         """The true objective; None where nothing is feasible."""
         goal = goal or self.surface.problem.goal
         curve = self.curve(configuration)
         if curve is None:
             return None
         key = (goal, self.surface.key(configuration.settings))
-        if key not in self._worth:
-            self._worth[key] = curve.worth(goal)
-        return self._worth[key]
+        if key not in self._scores:
+            self._scores[key] = curve.score(goal)
+        return self._scores[key]
 
     def best(self, goal: Goal | None = None) -> float | None:
         """The best true objective of any point; None where none is feasible."""
@@ -215,7 +215,7 @@ class Truth:
         values = [
             v
             for p in self.surface.points
-            if (v := self.worth(Configuration.of(p.settings), goal)) is not None
+            if (v := self.score(Configuration.of(p.settings), goal)) is not None
         ]
         if not values:
             return None

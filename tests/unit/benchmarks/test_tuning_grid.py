@@ -54,7 +54,7 @@ def test_an_slo_on_a_90th_percentile_is_read_and_judged_by_it(tmp_path):
     slow = {**run(3.0, 12.0), "ttft_p90_s": 0.04, "ttft_p95_s": 0.05}
     file = tmp_path / "grid.json"
     file.write_text(json.dumps(assemble(meta, [start(1, {}, run(2.0, 10.0), slow)])))
-    assert Truth(read(file)).worth(Configuration()) == 10.0
+    assert Truth(read(file)).score(Configuration()) == 10.0
 
 
 def test_failures_keep_their_reason_and_their_chance(tmp_path):

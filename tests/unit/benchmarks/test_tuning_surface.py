@@ -105,9 +105,9 @@ def test_failures_at_the_plan_the_start_and_under_load():
     assert isinstance(found.measure(Load("rate", 7.0), 10, 1), Failure)
     with pytest.raises(AssertionError, match="nothing runs"):
         found.measure(Load("rate", 5.0), 10, 1)
-    assert about.worth(named(max_num_seqs=64)) is None
-    assert about.worth(named(max_num_seqs=256)) <= 6.0
-    assert about.best() == about.worth(BASELINE) > 15
+    assert about.score(named(max_num_seqs=64)) is None
+    assert about.score(named(max_num_seqs=256)) <= 6.0
+    assert about.best() == about.score(BASELINE) > 15
 
 
 def test_invalid_measurements_come_as_often_as_said():
@@ -120,10 +120,10 @@ def test_invalid_measurements_come_as_often_as_said():
 def test_the_true_best_is_that_of_the_fastest(goal):
     about = truth(peak, problem={"goal": goal, "first": {"kind": "rate", "value": 10.0}})
     fast = named(max_num_seqs=64, max_num_batched_tokens=8192)
-    assert about.worth(fast) == about.best()
+    assert about.score(fast) == about.best()
     if goal == "goodput":
         assert 0.85 * 28.06 < about.best() < 28.06
-    better = about.best() < about.worth(BASELINE)
+    better = about.best() < about.score(BASELINE)
     assert better == (goal in ("latency", "cost"))
 
 
@@ -136,7 +136,7 @@ def test_the_price_makes_dollars_of_gpu_seconds():
 def test_settings_that_equal_the_baseline_s_may_be_named():
     about = truth(peak)
     same = named(max_num_seqs=128, max_num_batched_tokens=2048)
-    assert about.worth(same) == about.worth(BASELINE)
+    assert about.score(same) == about.score(BASELINE)
 
 
 def test_figures_between_two_loads_lie_between():
