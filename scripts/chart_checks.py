@@ -10,7 +10,7 @@ from deployctl.render.values.refusals import rules
 HEADER = """\
 {{/*
 Made by scripts/chart.py from deploy/kubernetes/refusals.yaml; `make docs` rewrites it.
-Values that fit each by itself and not together: every refusal says where and how to mend it, and
+Values that fit each by itself and not together: every refusal says where and how to fix it, and
 all are told at once.
 */}}"""
 SEVERAL = '(printf "the values are refused for %d reasons:\\n  %s" (len $refused) $lines)'

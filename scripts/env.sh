@@ -62,7 +62,7 @@ check_machine() {
   check_memory
   check_disk
   [ $failed = 0 ] || die "this machine is not ready; nothing was downloaded" \
-    "mend the lines marked 'no' and run this again" 2
+    "fix the lines marked 'no' and run this again" 2
 }
 
 check_platform() {

@@ -18,7 +18,7 @@
     └── InterruptedByUserError        130  Ctrl-C; nothing is left half-applied
 
 Every error says what is wrong (`message`), where (`where`: a path such as
-`services/0/gpu`, a file, a URL) and how to mend it (`hint`).
+`services/0/gpu`, a file, a URL) and how to fix it (`hint`).
 """
 
 from collections.abc import Iterable

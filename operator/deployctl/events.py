@@ -11,10 +11,10 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Event:
-    """Something worth telling while work goes on."""
+    """What happened, while work goes on."""
 
     # A heading says what the next events are about. A phase lasts until the next event; progress
-    # is told often, and only its newest counts.
+    # comes often, and only its newest counts.
     kind: Literal["heading", "phase", "note", "warning", "progress"]
     text: str  # one line for a person, without a mark or an indent
     detail: object = None  # what the line was made from, for a listener that shows more of it

@@ -28,7 +28,7 @@ class HostMemory(NamedTuple):
 
 
 def memory() -> HostMemory | None:
-    """The host's memory; None where it cannot be told. Limits of a container are not looked at."""
+    """The host's memory; None where it is unknown. Limits of a container are not looked at."""
     import psutil
 
     try:
@@ -84,8 +84,7 @@ def free_port(after: int | None = None, *, within: int = 100) -> int:
         tries, said = [*_quiet_ports(), 0], "no port is free"
     for port in tries:
         with suppress(OSError), socket.create_server(("127.0.0.1", port)) as server:
-            free: int = server.getsockname()[1]
-            return free
+            return int(server.getsockname()[1])
     raise PortTakenError(said)
 
 

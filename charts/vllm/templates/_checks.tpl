@@ -1,6 +1,6 @@
 {{/*
 Made by scripts/chart.py from deploy/kubernetes/refusals.yaml; `make docs` rewrites it.
-Values that fit each by itself and not together: every refusal says where and how to mend it, and
+Values that fit each by itself and not together: every refusal says where and how to fix it, and
 all are told at once.
 */}}
 {{- define "vllm.checks" }}

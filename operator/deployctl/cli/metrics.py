@@ -50,9 +50,9 @@ def command(
 
     Requests running and waiting, KV cache use, tokens a second, TTFT and ITL
     percentiles, preemptions, prefix-cache hits, from the service's /metrics.
-    Once, the counters are since the engine started; with --watch, each scrape
-    tells what happened since the one before. Percentiles are estimates from
-    the engine's histogram buckets, as Prometheus makes them.
+    Without --watch, counters are since the engine started; with it, each line
+    is of the time since the one before. Percentiles are estimates from the
+    engine's histogram buckets, as Prometheus makes them.
 
         [bold]deployctl metrics[/bold]
 
@@ -137,7 +137,7 @@ def table(title: str, figures: Figures) -> RenderableType:
     usage = figures.kv_cache_usage
     now = f"{_count(figures.running)} running · {_count(figures.waiting)} waiting"
     rows.add_row("Requests now", now)
-    rows.add_row("KV cache now", "not told" if usage is None else f"{usage:.1%} in use")
+    rows.add_row("KV cache now", "not reported" if usage is None else f"{usage:.1%} in use")
     rows.add_row(
         "Output tokens", _amount(figures.generation_tokens, figures.generation_tokens_per_s)
     )
@@ -164,7 +164,7 @@ def line(figures: Figures) -> str:
     parts = [
         f"{_count(figures.running)} running",
         f"{_count(figures.waiting)} waiting",
-        "KV cache not told" if usage is None else f"KV cache {usage:.1%}",
+        "KV cache not reported" if usage is None else f"KV cache {usage:.1%}",
         f"{figures.generation_tokens_per_s or 0:.1f} output tok/s",
         f"{figures.prompt_tokens_per_s or 0:.1f} prompt tok/s",
     ]
@@ -214,7 +214,7 @@ def _basis(figures: Figures) -> str:
 
 def _amount(count: int | None, rate: float | None) -> str:
     if count is None:
-        return "not told"
+        return "not reported"
     return f"{count:,}" + ("" if rate is None else f" · {rate:,.1f}/s")
 
 

@@ -19,7 +19,7 @@ from deployctl_loadtest.promptfile import Record
 from deployctl_loadtest.result import Setup
 from deployctl_loadtest.words import WORDS, Vocabulary
 
-_PATIENCE_S = 10.0  # for all words; what was found until then is used
+_TIMEOUT_S = 10.0  # for all words; what was found until then is used
 _LEAST = 60  # words: fewer would make prompts that resemble each other
 Count = Callable[[dict[str, Any]], int | None]
 _known: dict[tuple[str, str], Vocabulary | None] = {}
@@ -27,7 +27,7 @@ _counted: dict[tuple[str, str, str], dict[str, list[int]]] = {}  # of a model an
 
 
 def learn(endpoint: Endpoint, setup: Setup) -> Vocabulary | None:
-    """The vocabulary of a served model; None where the server does not tell."""
+    """The vocabulary of a served model; None where the server has no /tokenize."""
     with _counter(endpoint, setup.model) as count:
         key = (endpoint.url, setup.model)
         if key not in _known:
@@ -48,7 +48,7 @@ def _counter(endpoint: Endpoint, model: str) -> Iterator[Count]:
     with httpx.Client(
         base_url=endpoint.url,
         headers=endpoint.sent(),
-        timeout=_PATIENCE_S,
+        timeout=_TIMEOUT_S,
         trust_env=False,
         verify=endpoint.trust(),
     ) as client:
@@ -74,7 +74,7 @@ def with_answers(
 ) -> Vocabulary:
     """Adds how many tokens recorded answers have. `counted` is what was counted before, and
     grows; `asked` are places in `records`, in the order of asking."""
-    until = clock() + _PATIENCE_S
+    until = clock() + _TIMEOUT_S
     first: int | None = None
     for number, index in enumerate(asked):
         if str(index) in counted:
@@ -98,7 +98,7 @@ def with_answers(
 
 def vocabulary(count: Count, clock: Callable[[], float]) -> Vocabulary | None:
     """Works it out. `count` is the number of tokens of a prompt or of messages."""
-    until = clock() + _PATIENCE_S
+    until = clock() + _TIMEOUT_S
     counts: dict[str, int] = {}
     for word in dict.fromkeys(WORDS):
         tokens = count({"prompt": f"{word} {word}"})

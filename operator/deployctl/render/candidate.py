@@ -1,4 +1,4 @@
-"""A revision under a name and a port of its own, to be tried beside the one that serves. Pure.
+"""The canary of a service: a revision under a name and a port of its own. Pure.
 
 As a Compose project it uses the caches of the one that serves: models and compiled code.
 """

@@ -1,4 +1,4 @@
-"""Runs a candidate beside a service that goes on serving, and leaves nothing of it.
+"""Runs a canary of a service that goes on serving, and leaves nothing of it.
 
 It is on record under a name of its own before it starts, so that `status` and `down` know of
 it; what a killed deployctl leaves of one, the next `up` or `down` of its service ends.

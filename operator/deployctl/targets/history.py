@@ -28,7 +28,7 @@ class Release(BaseModel):
     created: str  # ISO 8601, UTC
     reason: str  # "up", "rollback to 3", …
     message: str = ""  # why it failed, or what replaced it
-    candidate_of: str | None = None  # the service beside which it is tried
+    candidate_of: str | None = None  # the service whose canary it is
     spec: ServiceSpec
     plan: ServingPlan
     bundle: Bundle

@@ -56,7 +56,7 @@ class Fingerprint:
     deployctl: str = __version__  # for the record: another one may go on
 
     def differences(self, now: "Fingerprint") -> list[str]:
-        """What is otherwise now, for a person. A host's memory may be told a GiB differently."""
+        """What is otherwise now, for a person. A host's memory may differ by a GiB."""
         changes = []
         if self.hardware != now.hardware:
             changes.append(f"hardware: {self.hardware}, now {now.hardware}")
@@ -215,8 +215,7 @@ def load(path: Path) -> Recommendation:
         raise InputError(error.message, where=error.where, hint=_HINT) from error
     if len(documents) != 1:
         raise InputError("it holds several documents", where=str(path), hint=_HINT)
-    version = documents[0].get("version")
-    if version != RECOMMENDATION_VERSION:
+    if (version := documents[0].get("version")) != RECOMMENDATION_VERSION:
         wrong = f"version {version!r} is not known"
         if version is None:
             wrong = "it is not a recommendation"

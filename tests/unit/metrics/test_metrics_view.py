@@ -30,7 +30,7 @@ def test_once_is_labelled_as_since_the_start():
 def test_what_an_engine_does_not_tell_is_not_shown_as_zero():
     text = shown(since_start(snapshot(tokens=None, ttft=None), 0.0))
     assert "? running · ? waiting" in text
-    assert text.count("not told") >= 2
+    assert text.count("not reported") >= 2
     assert "TTFT" not in text
 
 
@@ -43,6 +43,6 @@ def test_an_estimate_within_the_lowest_bucket_is_not_invented():
 def test_a_line_for_a_pipe():
     figures = between(snapshot(ttft=None), snapshot(at=2.0, tokens=150.0, running=1, waiting=0))
     assert metricsview.line(figures) == (
-        "1 running · 0 waiting · KV cache not told · 25.0 output tok/s · 0.0 prompt tok/s · "
+        "1 running · 0 waiting · KV cache not reported · 25.0 output tok/s · 0.0 prompt tok/s · "
         "TTFT p95 450 ms"
     )

@@ -59,7 +59,7 @@ def versions(manifests: Manifests) -> Iterator[Finding]:
         if engine.version is None:
             yield VERSION.at(
                 place,
-                "the vLLM release cannot be told from the image; flags and metrics are not checked",
+                "the image does not say which vLLM it has; flags and metrics are not checked",
                 "set --engine-version 0.32.0",
             )
         elif key(engine.version) > key(flags.versions()[-1]):

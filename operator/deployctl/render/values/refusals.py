@@ -15,7 +15,7 @@ Condition = Mapping[str, Any]  # its language is described in the file
 
 
 class Refusal(NamedTuple):
-    """Why values do not fit together: the value to change, what is wrong, how to mend it."""
+    """Why values do not fit together: the value to change, what is wrong, how to fix it."""
 
     path: str  # cache.accessMode
     message: str

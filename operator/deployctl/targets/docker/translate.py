@@ -112,7 +112,7 @@ _COMPOSE: tuple[tuple[re.Pattern[str], _Build], ...] = (
         lambda detail, _i, _p, _h: DockerError(
             "the Docker host's disk is full",
             where=_last_line(detail),
-            hint="free space there: docker system df tells what takes it",
+            hint="free space there: docker system df shows what takes it",
         ),
     ),
 )
