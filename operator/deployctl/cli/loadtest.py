@@ -159,20 +159,20 @@ def render(result: LoadResult) -> Iterator[RenderableType]:
                 yield Text(f"  {each.name}: {each.note}", style="dim")
     if result.gate is not None:
         yield Text()
-        told = "Gate passed" if result.gate.passed else "Gate not passed"
-        yield Text(told, style="green" if result.gate.passed else "bold red")
+        gate = "Gate passed" if result.gate.passed else "Gate not passed"
+        yield Text(gate, style="green" if result.gate.passed else "bold red")
     if result.verdicts:
         yield Text()
     for verdict in result.verdicts:
         yield Text.assemble((f"{verdict.level}: ", _STYLES[verdict.level]), verdict.text)
 
 
-def render_series(found: Series) -> Iterator[RenderableType]:
+def render_series(result: Series) -> Iterator[RenderableType]:
     """A line a run, what to know of it, and the answer of a search."""
-    rows = series.rows(found)
+    rows = series.rows(result)
     judged = any(row.verdict for row in rows)
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), header_style="dim")
-    table.add_column(found.variable, justify="right", style="bold", no_wrap=True)
+    table.add_column(result.variable, justify="right", style="bold", no_wrap=True)
     for column in series.COLUMNS:
         table.add_column(column, justify="right", no_wrap=" " not in column)
     if judged:
@@ -181,10 +181,10 @@ def render_series(found: Series) -> Iterator[RenderableType]:
     for row in rows:
         table.add_row(row.label, *row.cells, *((row.goodput, row.verdict) if judged else ()))
     yield table
-    for point in found.points:
+    for point in result.points:
         for verdict in point.result.verdicts:
             if verdict.level != "note":
-                text = f"{found.variable} {point.value:g}: {verdict.level}: {verdict.text}"
+                text = f"{result.variable} {point.value:g}: {verdict.level}: {verdict.text}"
                 yield Text(text, style=_STYLES[verdict.level])
-    if found.limit is not None:
-        yield Text(f"\n{found.limit.text}", style="bold")
+    if result.limit is not None:
+        yield Text(f"\n{result.limit.text}", style="bold")
