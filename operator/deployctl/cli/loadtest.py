@@ -102,12 +102,12 @@ def _measure(
     from deployctl.cli.loadprogress import LoadProgress
     from deployctl.operations.measure.loadtest import UnreportedError, load_test
 
-    with LoadProgress() as tell:
-        try:
+    try:
+        with LoadProgress() as tell:
             outcome = load_test(load, endpoint, gate, folder=folder, tell=tell)
-        except UnreportedError as error:
-            _answer(error.outcome, output)  # it took its time to measure
-            raise
+    except UnreportedError as error:
+        _answer(error.outcome, output)  # it took its time to measure
+        raise
     _answer(outcome, output)
     outcome.enforce(tell)
 
