@@ -27,6 +27,7 @@ class RolloutProgress:
     def __init__(self, load: "LoadProgress | None" = None) -> None:
         self._load = load
         self._phase = ""
+        self._working = False  # until the first phase
         self._since = self._begun = time.monotonic()
         self._live = LiveLine()
 
@@ -53,12 +54,13 @@ class RolloutProgress:
         if event.kind != "warning":
             # What is noted ends a phase: the engine is being stopped, or another comes.
             self._finish("·")
-        if event.kind == "heading":
+        if event.kind == "heading" and not self._working:  # a later one is its verification's
             self._begun = time.monotonic()
         tell(event)
 
     def _begin(self, title: str) -> None:
         self._phase, self._since = title, time.monotonic()
+        self._working = True
         self._live.show(lambda passed: Text.assemble(title, "  ", (duration(passed), "dim")))
         if not self._live.shown:
             story(f"  {title} (after {duration(self._since - self._begun)})")

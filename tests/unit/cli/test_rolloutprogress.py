@@ -2,6 +2,7 @@
 
 import re
 
+from deployctl.cli import rolloutprogress
 from deployctl.cli.loadprogress import LoadProgress
 from deployctl.cli.rolloutprogress import RolloutProgress
 from deployctl.events import Event
@@ -55,3 +56,14 @@ def test_a_load_test_within_shows_how_far_it_is(capsys):
     assert lines[:2] == ["  verifying chat-candidate", "2 users"]
     assert lines[2].startswith("measuring 6/")
     assert lines[3] == "  it holds"
+
+
+def test_what_a_verification_says_does_not_set_the_clock_of_the_rollout_back(monkeypatch, capsys):
+    now = [0.0]
+    monkeypatch.setattr(rolloutprogress.time, "monotonic", lambda: now[0])
+    with RolloutProgress() as tell:
+        for text in ("chat: m on l4, target process", "also: itl_p95 missed"):
+            tell(Event("heading", text))
+            now[0] += 60.0
+            tell(Event("phase", "starting the engine"))
+    assert re.findall(r"after (\d) min", capsys.readouterr().err) == ["1", "2"]
