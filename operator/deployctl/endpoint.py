@@ -1,6 +1,7 @@
 """Endpoint: where a served model is asked, and with which key. The only such type."""
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -31,15 +32,19 @@ class Endpoint(NamedTuple):
         Raises:
             InputError: the file of certificates holds none.
         """
-        if self.ca_file is None:
-            return True
-        import ssl
+        return True if self.ca_file is None else _trusted(self.ca_file)
 
-        try:
-            return ssl.create_default_context(cafile=str(self.ca_file))
-        except (OSError, ssl.SSLError) as error:
-            raise InputError(
-                f"no certificate can be read: {getattr(error, 'strerror', None) or error}",
-                where=str(self.ca_file),
-                hint="give a PEM file with the CA's certificate",
-            ) from error
+
+@cache
+def _trusted(ca_file: Path) -> "ssl.SSLContext":
+    """Read once: a file that is replaced during a load test does not end it."""
+    import ssl
+
+    try:
+        return ssl.create_default_context(cafile=str(ca_file))
+    except (OSError, ssl.SSLError) as error:
+        raise InputError(
+            f"no certificate can be read: {getattr(error, 'strerror', None) or error}",
+            where=str(ca_file),
+            hint="give a PEM file with the CA's certificate",
+        ) from error
