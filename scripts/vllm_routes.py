@@ -1,0 +1,127 @@
+"""Writes deploy/engines/vllm-routes.json: the HTTP routes of every vLLM release that PyPI has.
+
+    python scripts/vllm_routes.py [--sources DIR] [--out FILE]
+
+The sources are those of scripts/vllm_flags.py. They are parsed, never imported: decorators such
+as `@router.post("/v1/score")`, `add_api_route` calls, mounts, and what FastAPI adds by itself.
+
+Output: each "METHOD /path" once, with a list of periods: [first version, true] where it came,
+[first version] where it was gone.
+"""
+
+import argparse
+import ast
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from vllm_flags import VERSIONS, fetch
+
+_METHODS = ("get", "post", "put", "delete", "patch", "head", "options")
+# FastAPI's own: a schema, and three pages made of it.
+_OF_FASTAPI = ("/docs", "/docs/oauth2-redirect", "/openapi.json", "/redoc")
+# Servers that are not the OpenAI-compatible one: another program, a gRPC server, an example.
+_OTHER_SERVERS = ("api_server.py", "grpc_server.py", "dp_supervisor.py")
+
+
+def routes(package: Path) -> list[str]:
+    """The routes of one release, as "METHOD /path"."""
+    found = {f"GET {path}" for path in _OF_FASTAPI}
+    root = package / "entrypoints"
+    for file in sorted(root.rglob("*.py")):
+        if file.parent == root and file.name in _OTHER_SERVERS:
+            continue
+        if file.name in _OTHER_SERVERS[1:]:
+            continue
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        prefixes = _prefixes(tree)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                found.update(_routes(node, node.func, prefixes))
+            elif isinstance(node, ast.Call) and _name(node.func) == "Mount" and _path(node):
+                found.add(f"GET {_path(node)}")
+    return sorted(found)
+
+
+def _routes(call: ast.Call, function: ast.Attribute, prefixes: dict[str, str]) -> Iterator[str]:
+    path = _path(call)
+    if path is None:
+        return
+    path = prefixes.get(_name(function.value), "") + path
+    if function.attr in _METHODS:
+        yield f"{function.attr.upper()} {path}"
+    elif function.attr == "websocket":
+        yield f"WEBSOCKET {path}"
+    elif function.attr == "mount":
+        yield f"GET {path}"
+    elif function.attr in ("api_route", "add_api_route"):
+        for method in _methods(call):
+            yield f"{method} {path}"
+
+
+def _prefixes(tree: ast.Module) -> dict[str, str]:
+    """`router = APIRouter(prefix="/v1")`, by the router's name."""
+    found = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
+            for keyword in node.value.keywords:
+                if keyword.arg == "prefix" and isinstance(keyword.value, ast.Constant):
+                    found.update({_name(t): str(keyword.value.value) for t in node.targets})
+    return found
+
+
+def _methods(call: ast.Call) -> list[str]:
+    for keyword in call.keywords:
+        if keyword.arg == "methods" and isinstance(keyword.value, ast.List):
+            return [str(e.value) for e in keyword.value.elts if isinstance(e, ast.Constant)]
+    return ["GET"]
+
+
+def _path(call: ast.Call) -> str | None:
+    """The path that a call names first, if it is a path."""
+    if call.args and isinstance(call.args[0], ast.Constant):
+        value = call.args[0].value
+        if isinstance(value, str) and value.startswith("/"):
+            return value
+    return None
+
+
+def _name(node: ast.expr) -> str:
+    return node.id if isinstance(node, ast.Name) else ""
+
+
+def table(versions: tuple[str, ...], sources: Path) -> dict[str, Any]:
+    """The document: each route's periods."""
+    by_version = {version: set(routes(fetch(version, sources))) for version in versions}
+    periods: dict[str, list[list[Any]]] = {}
+    for route in sorted(set().union(*by_version.values())):
+        there = False
+        for version in versions:
+            if (route in by_version[version]) != there:
+                there = not there
+                periods.setdefault(route, []).append([version, True] if there else [version])
+    return {"versions": list(versions), "routes": periods}
+
+
+def main() -> None:
+    """Reads the command line and writes the file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--sources", type=Path, default=Path(tempfile.gettempdir()) / "vllm-src")
+    parser.add_argument("--out", type=Path, default=Path("deploy/engines/vllm-routes.json"))
+    given = parser.parse_args()
+    document = table(VERSIONS, given.sources)
+    lines = [
+        f"{json.dumps(route)}: {json.dumps(periods, separators=(',', ':'))}"
+        for route, periods in document["routes"].items()
+    ]
+    head = json.dumps(document["versions"])
+    given.out.write_text(
+        '{"versions": ' + head + ',\n"routes": {\n' + ",\n".join(lines) + "\n}}\n",
+        encoding="utf-8",
+    )
+
+
+if __name__ == "__main__":
+    main()
