@@ -76,7 +76,7 @@ def test_a_split_that_serves_a_twentieth_is_left_for_good(few):
 
 
 def test_the_true_best_of_a_closed_loop_is_that_of_whole_users(few):
-    assert few.worth(BASELINE) == pytest.approx(6.0)
+    assert few.score(BASELINE) == pytest.approx(6.0)
 
 
 @pytest.mark.parametrize("seed", range(4))

@@ -49,7 +49,7 @@ def test_defaults_that_are_best_are_said_to_be():
     answers = [play(about, seed)[0].answer() for seed in range(10)]
     assert {a.verdict for a in answers} == {"baseline_best"}
     assert all(a.winner is None for a in answers)
-    true = about.worth(BASELINE)
+    true = about.score(BASELINE)
     assert all(a.baseline.objective == pytest.approx(true, rel=0.15) for a in answers)
 
 
@@ -113,7 +113,7 @@ def test_interrupted_has_the_best_so_far():
     search, _, _ = play(about, stop=whole * 2 // 3)
     answer = search.answer()
     assert answer.verdict == "interrupted"
-    assert about.worth(answer.winner.configuration) > 1.1 * about.worth(BASELINE)
+    assert about.score(answer.winner.configuration) > 1.1 * about.score(BASELINE)
     assert play(about, stop=2)[0].answer().winner is None
 
 
@@ -172,7 +172,7 @@ def test_every_goal_has_its_best(goal, slo, kind):
         problem["slo"] = None
     about = truth(peak, problem=problem)
     answer = play(about)[0].answer()
-    true = about.worth(answer.winner.configuration) if answer.winner else about.worth(BASELINE)
+    true = about.score(answer.winner.configuration) if answer.winner else about.score(BASELINE)
     best = about.best()
     assert true == pytest.approx(best, rel=0.06)
     if answer.winner:
@@ -220,7 +220,7 @@ def test_preemptions_beyond_the_limit_do_not_make_a_baseline_infeasible():
     for seed in range(5):
         search, _, told = play(about, seed)
         answer = search.answer()
-        assert answer.baseline.objective == pytest.approx(about.worth(BASELINE), rel=0.2)
+        assert answer.baseline.objective == pytest.approx(about.score(BASELINE), rel=0.2)
         assert answer.verdict == "winner"
         assert answer.improvement[0] > 1.1
     assert any(isinstance(result, Failure) for _, result in told)
