@@ -5,7 +5,7 @@ import re
 import time
 import uuid
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from deployctl_door import answers, bodies, tokens
 from deployctl_door.account import Account, Entry
@@ -62,31 +62,23 @@ class Door:
         entry = Entry(_request_id(headers), scope["method"], found[1] if found else "-")
         out = _Out(send, entry, self._drain)
         try:
-            await self._answer(found, scope, receive, out, headers, entry)
+            await self._answer(found, _Request(scope, receive, out, headers, entry))
         finally:  # also where the engine failed, or the client hung up
             entry.end()
             self._account.ended(entry)
 
-    async def _answer(
-        self,
-        found: tuple[str, str] | None,
-        scope: MutableMapping[str, Any],
-        receive: Receive,
-        out: "_Out",
-        headers: "Headers",
-        entry: Entry,
-    ) -> None:
+    async def _answer(self, found: tuple[str, str] | None, request: "_Request") -> None:
         if found is None:
             self._account.refused("-", "no_such_route")
-            await answers.error(out, 404, "there is nothing here")
+            await answers.error(request.out, 404, "there is nothing here")
         elif found[0] == PROBE:
-            await self._probe(scope, receive, out)
+            await self._probe(request)
         elif found[0] == OPERATOR:
-            await self._operator(scope, receive, out, headers, entry)
+            await self._operator(request)
         else:
-            await self._user(scope, receive, out, headers, entry)
+            await self._user(request)
 
-    async def _probe(self, scope: MutableMapping[str, Any], receive: Receive, out: "_Out") -> None:
+    async def _probe(self, request: "_Request") -> None:
         """200 or 503, and nothing of what the engine says beside it."""
         status = 503
 
@@ -96,19 +88,13 @@ class Door:
                 status = 200 if message["status"] == 200 else 503
 
         try:
-            await self._app(scope, receive, note)
+            await self._app(request.scope, request.receive, note)
         except Exception:
             status = 503  # an engine that is dead says so by an exception
-        await answers.whole(out, status, b"")
+        await answers.whole(request.out, status, b"")
 
-    async def _operator(
-        self,
-        scope: MutableMapping[str, Any],
-        receive: Receive,
-        out: "_Out",
-        headers: "Headers",
-        entry: Entry,
-    ) -> None:
+    async def _operator(self, request: "_Request") -> None:
+        scope, receive, out, headers, entry = request
         presented = headers.bearer()
         if presented is None or not self._keys.now().is_operator(presented):
             self._account.refused("-", "no_operator_token")
@@ -135,14 +121,8 @@ class Door:
         ]
         await self._app({**scope, "headers": plain}, receive, with_counters)
 
-    async def _user(
-        self,
-        scope: MutableMapping[str, Any],
-        receive: Receive,
-        out: "_Out",
-        headers: "Headers",
-        entry: Entry,
-    ) -> None:
+    async def _user(self, request: "_Request") -> None:
+        _, _, out, headers, entry = request
         key = self._admitted(headers)
         if key is None:
             self._account.refused("-", "no_key")
@@ -162,7 +142,7 @@ class Door:
             await answers.error(out, 429, f"this key may have {what}", headers=retry)
             return
         try:
-            await self._carry(scope, receive, out, headers, entry, key)
+            await self._carry(request, key)
         except BodyError as error:
             self._account.refused(key.name, "body")
             out.closes = True  # what is left of the body is not waited for
@@ -184,16 +164,9 @@ class Door:
             return _OPERATOR
         return key
 
-    async def _carry(
-        self,
-        scope: MutableMapping[str, Any],
-        receive: Receive,
-        out: "_Out",
-        headers: "Headers",
-        entry: Entry,
-        key: Key,
-    ) -> None:
+    async def _carry(self, request: "_Request", key: Key) -> None:
         """Reads the body, holds it against limits and key, and passes the request on."""
+        scope, receive, out, headers, entry = request
         limits = self._configuration.body
         if scope["method"] in ("GET", "HEAD", "DELETE"):
             await self._app(scope, receive, out)
@@ -285,6 +258,16 @@ class _Out:
             headers = [pair for pair in headers if pair[0].lower() != b"connection"]
             headers.append((b"connection", b"close"))
         message["headers"] = headers
+
+
+class _Request(NamedTuple):
+    """One request on its way through the door."""
+
+    scope: MutableMapping[str, Any]
+    receive: Receive
+    out: _Out
+    headers: Headers
+    entry: Entry
 
 
 async def _unauthorized(out: _Out, message: str) -> None:
