@@ -17,7 +17,7 @@ from deployctl.render.values import Values
 
 ROOT = Path(__file__).resolve().parent.parent
 CHART = ROOT / "charts" / "vllm"
-SHARED = ("deploy/compose/entrypoint.sh",)  # Compose and the chart start the engine alike
+SHARED: tuple[str, ...] = ()
 HEADER = "Made by scripts/chart.py from operator/deployctl/render/values; `make docs` rewrites it."
 WIDTH = 98
 

@@ -1,4 +1,4 @@
-"""Endpoint: where a served model is asked, and with which key. The only such type."""
+"""Endpoint: where a served model is asked, and what lets us in. The only such type."""
 
 from collections.abc import Mapping
 from functools import cache
@@ -12,18 +12,24 @@ if TYPE_CHECKING:
 
 
 class Endpoint(NamedTuple):
-    """Where to ask, what for, and with which key."""
+    """Where to ask, what for, and with which key or token."""
 
     url: str  # http://127.0.0.1:8000: no trailing slash, no /v1
     model: str | None  # the served model name; None only for an address whose model is not known
-    api_key: str | None  # never printed
+    api_key: str | None  # a client's; never printed
     service: str | None = None  # None for an address that deployctl did not start
     ca_file: Path | None = None  # certificates to trust, instead of the system's
     headers: Mapping[str, str] = {}  # what a proxy wants; never printed
+    operator_token: str | None = None  # lets in everywhere; never printed
+
+    @property
+    def credential(self) -> str | None:
+        """What our own requests show: the operator's token, else a client's key."""
+        return self.operator_token or self.api_key
 
     def sent(self) -> dict[str, str]:
-        """The headers of a request, the key among them."""
-        key = {"Authorization": f"Bearer {self.api_key}"} if self.api_key else {}
+        """The headers of a request, the credential among them."""
+        key = {"Authorization": f"Bearer {self.credential}"} if self.credential else {}
         return {**key, **self.headers}
 
     def trust(self) -> "ssl.SSLContext | bool":

@@ -87,8 +87,8 @@ def make_folder(folder: Path) -> None:
         raise state_error("make the folder", folder, error) from error
 
 
-def write_private(path: Path, content: bytes) -> None:
-    """Writes a file (0600) so that a reader, or a crash, meets the old or the new, never a part.
+def write_private(path: Path, content: bytes, *, mode: int = 0o600) -> None:
+    """Writes a file so that a reader, or a crash, meets the old or the new, never a part.
 
     Raises:
         StateError: the disk is full or the folder is not writable; the old content stays.
@@ -100,6 +100,7 @@ def write_private(path: Path, content: bytes) -> None:
             view = memoryview(content)
             while view:
                 view = view[os.write(descriptor, view) :]
+            os.fchmod(descriptor, mode)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)

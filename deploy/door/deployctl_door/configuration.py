@@ -39,8 +39,11 @@ class Configuration:
     operator: tuple[tuple[str, str], ...]
     probe: tuple[tuple[str, str], ...]
     secrets: Path  # the folder with keys.json, api_key, operator_token
-    keyless: bool = False  # user routes need no key: the engine listens on loopback alone
+    keyless: bool = False  # with no keys there, user routes need none: for loopback alone
     drain_file: Path | None = None  # once it is there, the door closes
+    probe_token: Path | None = (
+        None  # made at the start, for alive.py: lets operators' routes be asked
+    )
     drain_after_s: float = 5.0  # from then on until new requests are refused
     request_log: bool = False
     body: BodyLimits = field(default_factory=BodyLimits)
@@ -63,12 +66,13 @@ def load(path: Path) -> Configuration:
     if document.pop("version", None) != VERSION:
         raise ConfigurationError(f"{path}: not of version {VERSION}")
     try:
-        return _configuration(document)
+        return _configuration(document, path.absolute().parent)
     except (TypeError, ValueError, KeyError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
 
 
-def _configuration(document: dict[str, Any]) -> Configuration:
+def _configuration(document: dict[str, Any], folder: Path) -> Configuration:
+    """`folder` is where paths that are not absolute begin."""
     unknown = document.keys() - {each.name for each in fields(Configuration)}
     if unknown:
         raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
@@ -80,7 +84,7 @@ def _configuration(document: dict[str, Any]) -> Configuration:
             raise TypeError(f"body/{limit.name} is no number")
         if not optional and value <= 0:
             raise ValueError(f"body/{limit.name} is not above 0")
-    drain = document.pop("drain_file", None)
+    drain, token = document.pop("drain_file", None), document.pop("probe_token", None)
     for name, kind in (("keyless", bool), ("request_log", bool), ("drain_after_s", (int, float))):
         if name in document and not isinstance(document[name], kind):
             raise TypeError(f"{name} is no {'number' if name == 'drain_after_s' else 'boolean'}")
@@ -88,8 +92,9 @@ def _configuration(document: dict[str, Any]) -> Configuration:
         user=_routes(document.pop("user")),
         operator=_routes(document.pop("operator")),
         probe=_routes(document.pop("probe")),
-        secrets=Path(document.pop("secrets")),
-        drain_file=None if drain is None else Path(drain),
+        secrets=folder / document.pop("secrets"),
+        drain_file=None if drain is None else folder / drain,
+        probe_token=None if token is None else folder / token,
         body=body,
         **document,
     )

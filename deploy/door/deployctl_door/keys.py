@@ -1,7 +1,8 @@
 """Who may come in: named keys, of which only hashes are kept, read again when their file changes.
 
 A secrets folder holds `keys.json` (named keys with hash, expiry, models and limits), `api_key` (one
-plain key, named "default") and `operator_token`. Each may be missing, not all of them.
+plain key, named "default") and `operator_token`. Each may be missing; without a key, all may come
+in or the engine does not start, as the configuration says.
 """
 
 import hashlib
@@ -54,6 +55,7 @@ class KeyRing:
 
     keys: tuple[Key, ...]
     operator: str | None  # hash of the operator's token
+    open: bool = False  # there are no keys, and none are needed
 
     def find(self, presented: str, now: float) -> Key | None:
         """The key that was presented, if it has not expired. Takes as long for any key."""
@@ -80,14 +82,19 @@ class KeyFolder:
         self,
         folder: Path,
         complain: Callable[[str], None],
+        *,
+        keyless: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._folder = folder
         self._complain = complain
+        self._keyless = keyless
         self._clock = clock
         self._told = ""
         self._seen = _marks(folder)
-        self._ring = read(folder)  # raises: without keys that can be read there is no door
+        self._ring = read(
+            folder, keyless=keyless
+        )  # raises: without keys that can be read there is no door
         self._checked = clock()
 
     def now(self) -> KeyRing:
@@ -98,7 +105,7 @@ class KeyFolder:
             if marks != self._seen:
                 had = [name for name, mark in self._seen.items() if isinstance(mark, tuple)]
                 try:
-                    self._ring = read(self._folder, expected=had)
+                    self._ring = read(self._folder, keyless=self._keyless, expected=had)
                 except KeysError as error:  # tried again at every look, and told once
                     if str(error) != self._told:
                         self._told = str(error)
@@ -108,11 +115,12 @@ class KeyFolder:
         return self._ring
 
 
-def read(folder: Path, expected: Collection[str] = ()) -> KeyRing:
+def read(folder: Path, *, keyless: bool = False, expected: Collection[str] = ()) -> KeyRing:
     """Reads all keys of a folder. `expected` are files that were there before.
 
     Raises:
-        KeysError: a file cannot be read, is damaged, or of a newer version; or there is none.
+        KeysError: a file cannot be read, is damaged, or of a newer version; or there is no key
+            and `keyless` does not allow that.
     """
     content = _content(folder / KEYS)
     keys, revoked = ((), frozenset()) if content is None else _parse(folder / KEYS, content)
@@ -127,9 +135,10 @@ def read(folder: Path, expected: Collection[str] = ()) -> KeyRing:
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise KeysError(f"{folder}: two keys are named {twice[0]}")
     token = _secret(folder / OPERATOR_TOKEN)
-    if content is None and plain is None and token is None:
-        raise KeysError(f"{folder}: there is no {KEYS}, no {API_KEY} and no {OPERATOR_TOKEN}")
-    return KeyRing(keys, None if token is None else _hash(token))
+    none = content is None and plain is None
+    if none and not keyless:
+        raise KeysError(f"{folder}: there is no key: neither {API_KEY} nor {KEYS}")
+    return KeyRing(keys, None if token is None else _hash(token), open=none)
 
 
 def _parse(path: Path, content: bytes) -> tuple[tuple[Key, ...], frozenset[str]]:

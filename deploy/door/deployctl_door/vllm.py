@@ -14,7 +14,7 @@ from deployctl_door.door import App, Door
 if VARIABLE not in os.environ:
     raise ConfigurationError(f"{VARIABLE} does not name the door's configuration")
 _CONFIGURATION = load(Path(os.environ[VARIABLE]))
-keys.read(_CONFIGURATION.secrets)
+keys.read(_CONFIGURATION.secrets, keyless=_CONFIGURATION.keyless)
 
 
 class Middleware(Door):

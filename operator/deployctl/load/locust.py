@@ -65,7 +65,7 @@ def run(setup: Setup, folder: Path, endpoint: Endpoint, tell: Tell = silent) -> 
         StateError: the folder cannot be written at all.
     """
     log_path = folder / "locust.log"
-    variables = environment(os.environ, endpoint.api_key, endpoint.headers)
+    variables = environment(os.environ, endpoint.credential, endpoint.headers)
     ended = TO_THE_END
     with _log(log_path) as log:
         started: list[subprocess.Popen[str]] = []

@@ -18,6 +18,7 @@ from deployctl.planning.plan import PLAN_VERSION, EnginePlan, ServingPlan, Verdi
 from deployctl.planning.settings import EngineSettings, Sharding, fold, resolve
 from deployctl.planning.shape import shape_of
 from deployctl.planning.sharding import Planner
+from deployctl.planning.tasks import tasks
 from deployctl.planning.transient import graph_count
 from deployctl.spec import ServiceSpec
 
@@ -84,6 +85,7 @@ def _assemble(
             args=arguments(spec, facts, profile, settings, name),
             env=environment(profile, settings),
             defaults=advice.defaults(settings, profile, memory.shape if memory else None),
+            tasks=tasks(facts, settings.rest),
         ),
         tensor_parallel_size=sharding.tensor,
         pipeline_parallel_size=sharding.pipeline,

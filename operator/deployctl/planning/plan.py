@@ -21,6 +21,7 @@ class EnginePlan(BaseModel):
     args: tuple[str, ...]  # after model, host and port, which are the target's business
     env: dict[str, str] = {}  # what the engine needs wherever it runs; no secrets, no paths
     defaults: dict[str, Any] = {}  # what the engine will choose for settings left unset
+    tasks: tuple[str, ...] = ("generate",)  # what it is asked to do: decides its routes
 
 
 class MemoryBudget(BaseModel):

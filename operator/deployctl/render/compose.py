@@ -13,6 +13,7 @@ from deployctl import assets
 from deployctl.engines.vllm import BUILT_HERE
 from deployctl.errors import PlanRefusedError
 from deployctl.planning.plan import ServingPlan
+from deployctl.render import door
 from deployctl.render.bundle import (
     EVERYWHERE,
     Bundle,
@@ -30,22 +31,19 @@ LAYOUT = "1"  # of the project: labels, paths in the container, names of volumes
 LABEL = "io.deployctl."
 UID = 10001  # no user of the host, and in the CPU image the owner of the caches
 PORT = 8000  # inside the container
-SECRETS_FOLDER = "secrets"
+SECRETS_FOLDER, DOOR_FOLDER = "secrets", "door"
 CARDS_VARIABLE = "CUDA_VISIBLE_DEVICES"
 REVISION_VARIABLE = "DEPLOYCTL_REVISION"
 
-_HUB, _CACHE, _SECRETS = "/cache/hub", "/cache/vllm", "/run/secrets"
+_HUB, _CACHE, _SECRETS, _DOOR = "/cache/hub", "/cache/vllm", "/run/secrets", "/opt/deployctl"
+_DRAIN, _PROBE_TOKEN = "/tmp/deployctl-drain", "/tmp/deployctl-probe-token"  # noqa: S108
+_STALL_S = 300  # requests that wait, and no progress: ill
 _CACHES = {"hub": _HUB, "vllm": _CACHE}  # named volumes: they outlive releases
 _SECURITY: dict[str, Any] = {
     "user": f"{UID}:{UID}",
     "cap_drop": ["ALL"],
     "security_opt": ["no-new-privileges:true"],
 }
-# http.client rather than urllib: no proxy of the environment may come between.
-_HEALTH = (
-    "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=14); "
-    "c.request('GET', '/health'); raise SystemExit(c.getresponse().status != 200)"
-)
 
 
 def project_name(service: str) -> str:
@@ -67,7 +65,10 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
             hint="use --replicas 1 with a larger --tensor-parallel-size, or deploy the service "
             "several times, each with its own --name, --port and GPUs",
         )
-    engine = _engine(plan, spec)
+    guarded = door.door_files(
+        plan, spec, secrets=_SECRETS, drain_file=_DRAIN, probe_token=_PROBE_TOKEN
+    )
+    engine = _engine(plan, spec, guarded=bool(guarded))
     document = {
         "name": project_name(plan.name),
         "x-deployctl": {
@@ -79,7 +80,7 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
         "services": {ENGINE: engine, CACHE_OWNER: _cache_owner(plan)},
         "volumes": {name: {"labels": _labels(plan)} for name in _CACHES},
     }
-    content = json.dumps(document, sort_keys=True).encode()
+    content = json.dumps([document, guarded], sort_keys=True).encode()
     engine["labels"][LABEL + "digest"] = hashlib.sha256(content).hexdigest()[:16]
     comment = (
         f"Rendered by deployctl for the service {plan.name}.\n"
@@ -92,18 +93,18 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
             COMPOSE_FILE: write_compose(document, comment),
             # The folder must exist to be mounted; what is put into it must not be committed.
             f"{SECRETS_FOLDER}/.gitignore": "*\n!.gitignore\n",
+            **{f"{DOOR_FOLDER}/{path}": text for path, text in guarded.items()},
         },
     )
 
 
-def _engine(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
+def _engine(plan: ServingPlan, spec: ServiceSpec, *, guarded: bool) -> dict[str, Any]:
     cuda = plan.accelerator == "cuda"
-    entrypoint = assets.path("deploy", "compose", "entrypoint.sh").read_text(encoding="utf-8")
     service: dict[str, Any] = {
         **_image(plan),
-        "entrypoint": ["/bin/sh", "-c", entrypoint, "deployctl-engine"],
+        "entrypoint": _entrypoint(guarded=guarded),
         "command": arguments(plan),
-        "environment": _environment(plan, spec),
+        "environment": _environment(plan, spec, guarded=guarded),
         "labels": {**_labels(plan), LABEL + "revision": variable(REVISION_VARIABLE)},
         "ports": [
             {
@@ -113,7 +114,7 @@ def _engine(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
                 "protocol": "tcp",
             }
         ],
-        "volumes": _mounts(plan),
+        "volumes": _mounts(plan, guarded=guarded),
         **_SECURITY,
         # NVIDIA's hook writes the driver's libraries into the root while the container starts.
         "read_only": not cuda,
@@ -125,8 +126,7 @@ def _engine(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
         "restart": "unless-stopped",
         "stop_grace_period": "60s",
         "healthcheck": {
-            # -I and -S: nothing but the standard library is looked at.
-            "test": ["CMD", "python3", "-I", "-S", "-c", _HEALTH],
+            "test": _health(guarded=guarded),
             "interval": "5s",
             "timeout": "15s",  # a saturated engine answers late, and is not ill
             "retries": 10,
@@ -138,6 +138,26 @@ def _engine(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
     if cuda:
         service["deploy"] = {"resources": {"reservations": {"devices": [_cards(plan)]}}}
     return service
+
+
+def _entrypoint(*, guarded: bool) -> list[str]:
+    if not guarded:
+        return ["python3", "-m", "vllm.entrypoints.openai.api_server"]
+    text = assets.path("deploy", "compose", "entrypoint.sh").read_text(encoding="utf-8")
+    return ["/bin/sh", "-c", text, "deployctl-engine"]
+
+
+def _health(*, guarded: bool) -> list[str]:
+    """Whether it answers and moves. -I and -S: nothing but the standard library is looked at."""
+    python = ["CMD", "python3", "-I", "-S"]
+    if guarded:
+        return [*python, f"{_DOOR}/{door.ALIVE}", str(PORT), "14", str(_STALL_S), _PROBE_TOKEN]
+    # http.client rather than urllib: no proxy of the environment may come between.
+    ask = (
+        "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=14); "
+        "c.request('GET', '/health'); raise SystemExit(c.getresponse().status != 200)"
+    )
+    return [*python, "-c", ask]
 
 
 def _cards(plan: ServingPlan) -> dict[str, Any]:
@@ -186,7 +206,8 @@ def _image(plan: ServingPlan) -> dict[str, str]:
 def arguments(plan: ServingPlan) -> list[str]:
     """The engine's arguments in the container."""
     model = model_path(plan) if plan.model_local else plan.model
-    return engine_arguments(plan, model=model, host=EVERYWHERE, port=PORT)
+    words = engine_arguments(plan, model=model, host=EVERYWHERE, port=PORT)
+    return [*words, *door.door_arguments(plan)]
 
 
 def model_path(plan: ServingPlan) -> str:
@@ -194,7 +215,7 @@ def model_path(plan: ServingPlan) -> str:
     return f"/models/{plan.name}"
 
 
-def _environment(plan: ServingPlan, spec: ServiceSpec) -> dict[str, str]:
+def _environment(plan: ServingPlan, spec: ServiceSpec, *, guarded: bool) -> dict[str, str]:
     # Docker gives the container the named cards alone, and there they count from 0.
     own = {name: value for name, value in plan.engine.env.items() if name != CARDS_VARIABLE}
     return {
@@ -212,12 +233,22 @@ def _environment(plan: ServingPlan, spec: ServiceSpec) -> dict[str, str]:
         **engine_environment(plan),
         **dict(sorted(own.items())),
         # Last, so that nothing above can say otherwise.
+        **(_door_environment(own.get("PYTHONPATH")) if guarded else {}),
         **({"API_KEY_REQUIRED": "1"} if spec.needs_api_key else {}),
     }
 
 
-def _mounts(plan: ServingPlan) -> list[dict[str, Any]]:
+def _door_environment(path: str | None) -> dict[str, str]:
+    return {
+        "PYTHONPATH": f"{_DOOR}:{path}" if path else _DOOR,
+        door.VARIABLE: f"{_DOOR}/{door.CONFIGURATION}",
+    }
+
+
+def _mounts(plan: ServingPlan, *, guarded: bool) -> list[dict[str, Any]]:
     mounts = [_bind(f"./{SECRETS_FOLDER}", _SECRETS)]
+    if guarded:
+        mounts.append(_bind(f"./{DOOR_FOLDER}", _DOOR))
     if plan.model_local:
         mounts.append(_bind(plan.model, model_path(plan)))
     return mounts + [_volume(name, path) for name, path in _CACHES.items()]

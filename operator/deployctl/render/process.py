@@ -6,6 +6,7 @@ from typing import Any
 
 from deployctl.errors import PlanRefusedError
 from deployctl.planning.plan import ServingPlan
+from deployctl.render import door
 from deployctl.render.bundle import Bundle, engine_arguments, engine_environment, listens_on
 from deployctl.spec import ServiceSpec
 
@@ -13,6 +14,8 @@ from deployctl.spec import ServiceSpec
 ENTRYPOINT = "vllm.entrypoints.openai.api_server"
 COMMAND_FILE = "command.json"
 SCRIPT_FILE = "run.sh"
+DOOR_FOLDER = "door"
+SECRETS_FOLDER = "secrets"
 COMMAND_VERSION = 1
 
 
@@ -34,24 +37,40 @@ def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
     environment = {**plan.engine.env, **engine_environment(plan)}
     command: dict[str, Any] = {
         "version": COMMAND_VERSION,
-        "arguments": ["-m", ENTRYPOINT, *words],  # after the Python interpreter
+        "arguments": [
+            "-m",
+            ENTRYPOINT,
+            *words,
+            *door.door_arguments(plan),
+        ],  # after the Python interpreter
         "environment": dict(sorted(environment.items())),
         "host": host,
         "port": spec.port,
         "api_key": spec.needs_api_key,
         "engine_version": plan.engine.version,
     }
+    # Beside the door's own folder, wherever the bundle is written.
+    guarded = door.door_files(
+        plan,
+        spec,
+        secrets=f"../{SECRETS_FOLDER}",
+        drain_file="../drain",
+        probe_token="../probe_token",  # noqa: S106  a path
+    )
     return Bundle(
         target="process",
         service=plan.name,
         files={
             COMMAND_FILE: json.dumps(command, indent=2, ensure_ascii=False) + "\n",
-            SCRIPT_FILE: _script(plan, command),
+            SCRIPT_FILE: _script(plan, command, guarded=bool(guarded)),
+            **{f"{DOOR_FOLDER}/{path}": text for path, text in guarded.items()},
+            # The folder must exist; what is put into it must not be committed.
+            **({f"{SECRETS_FOLDER}/.gitignore": "*\n!.gitignore\n"} if guarded else {}),
         },
     )
 
 
-def _script(plan: ServingPlan, command: dict[str, Any]) -> str:
+def _script(plan: ServingPlan, command: dict[str, Any], *, guarded: bool) -> str:
     """The same command for a person to run: `PYTHON=…/bin/python sh run.sh`."""
     lines = [
         "#!/bin/sh",
@@ -60,10 +79,16 @@ def _script(plan: ServingPlan, command: dict[str, Any]) -> str:
         "set -eu",
     ]
     if command["api_key"]:
-        lines.append(': "${VLLM_API_KEY:?put the API key of the service in VLLM_API_KEY}"')
-        lines.append("export VLLM_API_KEY")
+        lines.append(f"# The API key of the service is in {SECRETS_FOLDER}/api_key.")
     for name, value in command["environment"].items():
         lines.append(f"export {name}={shlex.quote(value)}")
+    if guarded:
+        lines += [
+            'here=$(cd "$(dirname "$0")" && pwd)',
+            f'export {door.VARIABLE}="$here/{DOOR_FOLDER}/{door.CONFIGURATION}"',
+            f'export PYTHONPATH="$here/{DOOR_FOLDER}${{PYTHONPATH:+:$PYTHONPATH}}"',
+            f'"${{PYTHON:-python3}}" -m {door.PACKAGE}  # says what is wrong with keys',
+        ]
     words = [shlex.quote(word) for word in command["arguments"]]
     lines.append('exec "${PYTHON:-python3}" ' + " ".join(words))
     return "\n".join(lines) + "\n"

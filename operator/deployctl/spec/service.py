@@ -15,6 +15,8 @@ from deployctl.spec.option import option
 Scalar = str | int | float | bool
 TargetKind = Literal["process", "docker"]  # each with a driver in targets/
 TARGETS: tuple[TargetKind, ...] = get_args(TargetKind)
+# What deploy/door/deployctl_door/configuration.py calls BodyLimits.
+REQUEST_LIMITS = ("bytes", "seconds", "depth", "n", "tokens", "logprobs", "prompts")
 NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"
 _ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _SECRET_WORDS = re.compile(r"(TOKEN|API_?KEY|SECRET|PASSWORD)$", re.IGNORECASE)
@@ -119,6 +121,15 @@ class ServiceSpec(BaseModel):
     api_key_file: Path | None = option(
         None, "File that holds the API key. DEPLOYCTL_API_KEY works too.", "Access"
     )
+    request_log: bool = option(
+        False, "A line of JSON a request in the engine's log; never a prompt.", "Access"
+    )
+    request_limits: dict[str, float] = option(
+        {},
+        "The most that one request may ask for, NAME=N: " + ", ".join(REQUEST_LIMITS) + ".",
+        "Access",
+        flag="--request-limit",
+    )
     hf_token_file: Path | None = option(
         None, "File that holds the Hub token. HF_TOKEN works too.", "Access"
     )
@@ -143,6 +154,17 @@ class ServiceSpec(BaseModel):
                 raise ValueError(f"{name} looks like a secret; use api_key_file or hf_token_file")
             if "\0" in content:
                 raise ValueError(f"{name} holds a NUL character")
+        return value
+
+    @field_validator("request_limits")
+    @classmethod
+    def _known_limits(cls, value: dict[str, float]) -> dict[str, float]:
+        for name, most in value.items():
+            if name not in REQUEST_LIMITS:
+                raise ValueError(f"{name!r} is no limit: there are {', '.join(REQUEST_LIMITS)}")
+            if not 0 < most < 1e12 or (name != "seconds" and most != int(most)):
+                whole = "" if name == "seconds" else "whole "
+                raise ValueError(f"{name} is a {whole}number above 0")
         return value
 
     @property

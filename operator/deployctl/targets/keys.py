@@ -1,8 +1,10 @@
-"""A service's API key, in a file of its own (0600), and the Hub token: never in a record, a plan
-or an argument.
+"""What lets clients and us in, and the Hub token: each in a file of its own (0600), never in a
+record, a plan or an argument.
 
-`rollout.up` puts it in place before a driver starts the engine; drivers read it with
-`read_key`, from the service's folder in the state directory.
+In a service's folder of the state directory are `api_key`, the key named default, which
+`rollout.up` puts in place before a driver starts the engine; `keys.json`, the named keys of
+`deployctl keys`; and `operator_token`, with which deployctl itself asks. A driver publishes
+them to the door before its engine, in a folder of their own.
 """
 
 import secrets
@@ -14,12 +16,14 @@ from deployctl.files import make_folder, one_word, read_word, state_error, write
 from deployctl.spec import ServiceSpec, TargetKind
 
 KEY_VARIABLE = "DEPLOYCTL_API_KEY"
+# The names by which the door knows them (deploy/door/deployctl_door/keys.py).
+API_KEY, KEYS, OPERATOR_TOKEN = "api_key", "keys.json", "operator_token"
 _MAKE_ONE = "make one with: openssl rand -hex 32"
 
 
 def key_path(state_dir: Path, target: TargetKind, service: str) -> Path:
     """Where the API key of a service is kept."""
-    return state_dir / target / service / "api_key"
+    return state_dir / target / service / API_KEY
 
 
 def with_key_file(spec: ServiceSpec, path: Path, environment: Mapping[str, str]) -> ServiceSpec:
@@ -76,6 +80,68 @@ def read_key(path: Path) -> str | None:
         ) from error
     except OSError as error:
         raise state_error("read the API key", path, error) from error
+
+
+def operator_token(folder: Path) -> str:
+    """The token of a service's operator, made where there is none. `folder` is the service's.
+
+    Raises:
+        StateError: it cannot be read or written.
+    """
+    path = folder / OPERATOR_TOKEN
+    token = read_key(path)
+    if token is None:
+        token = secrets.token_urlsafe(32)
+        make_folder(folder)
+        write_private(path, token.encode())
+    return token
+
+
+def of_the_door(folder: Path, spec: ServiceSpec) -> dict[str, bytes]:
+    """What the door before a service's engine reads, by file name. `folder` is the service's.
+
+    Raises:
+        StateError: one of them cannot be read, or the key that the service needs is gone.
+    """
+    found = {OPERATOR_TOKEN: operator_token(folder).encode()}
+    try:
+        found[KEYS] = (folder / KEYS).read_bytes()
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise state_error("read the keys", folder / KEYS, error) from error
+    if spec.needs_api_key:
+        path = folder / API_KEY
+        key = read_key(path)
+        if key is None:
+            raise StateError(
+                "the service's API key is gone", where=str(path), hint="deployctl up makes one"
+            )
+        found[API_KEY] = key.encode()
+    return found
+
+
+def publish(folder: Path, files: Mapping[str, bytes], *, mode: int) -> None:
+    """Puts files where an engine reads them, each whole or not at all, and takes others away.
+
+    `mode` is that of the files; whoever may read them may enter the folder. A file that stays
+    the same is not touched.
+
+    Raises:
+        StateError: the disk is full or not writable.
+    """
+    make_folder(folder)
+    try:
+        folder.chmod(0o755 if mode & 0o044 else 0o700)
+        for name, content in files.items():
+            path = folder / name
+            if not path.is_file() or path.read_bytes() != content:
+                write_private(path, content, mode=mode)
+        for path in folder.iterdir():
+            if path.name not in files and not path.name.startswith("."):
+                path.unlink()
+    except OSError as error:
+        raise state_error("write the secrets", folder, error) from error
 
 
 def hub_token(spec: ServiceSpec, environment: Mapping[str, str]) -> str | None:

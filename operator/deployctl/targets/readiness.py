@@ -51,9 +51,7 @@ def ask(endpoint: Endpoint, timeout: float) -> Reply:
     Goes straight to the endpoint: no proxy of the environment stands between.
     """
     place = urlsplit(endpoint.url)
-    headers = {"Content-Type": "application/json"}
-    if endpoint.api_key:
-        headers["Authorization"] = f"Bearer {endpoint.api_key}"
+    headers = {"Content-Type": "application/json", **endpoint.sent()}
     body = json.dumps(
         {"model": endpoint.model, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
     )

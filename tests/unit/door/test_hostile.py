@@ -88,7 +88,7 @@ def test_a_key_file_that_is_written_byte_by_byte(secrets, write_keys):
     after = (secrets / "keys.json").read_bytes()
     (secrets / "keys.json").write_bytes(before)
     clock = [0.0]
-    folder = KeyFolder(secrets, lambda _: None, lambda: clock[0])
+    folder = KeyFolder(secrets, lambda _: None, clock=lambda: clock[0])
     for size in range(len(after) + 1):
         (secrets / "keys.json").write_bytes(after[:size])
         clock[0] += 1

@@ -80,7 +80,7 @@ def test_a_key_for_one_model(ask, write_keys, engine):
 def folder(secrets):
     told = []
     clock = Clock()
-    made = KeyFolder(secrets, told.append, clock)
+    made = KeyFolder(secrets, told.append, clock=clock)
 
     def later():
         clock.now += 1
@@ -158,7 +158,7 @@ def test_a_mounted_secret_that_is_exchanged_as_a_whole(tmp_path):
     (tmp_path / "..data").symlink_to("..1")
     (tmp_path / "api_key").symlink_to("..data/api_key")
     clock = Clock()
-    folder = KeyFolder(tmp_path, print, clock)
+    folder = KeyFolder(tmp_path, print, clock=clock)
     (tmp_path / "..next").symlink_to("..2")
     (tmp_path / "..next").replace(tmp_path / "..data")
     clock.now += 1
@@ -174,8 +174,12 @@ def test_a_secret_that_is_none_keeps_the_door_from_opening(secrets, content):
 
 
 def test_there_is_no_door_without_any_key(tmp_path):
-    with pytest.raises(KeysError, match=r"there is no keys\.json"):
+    with pytest.raises(KeysError, match=r"there is no key: neither api_key nor keys\.json"):
         keys.read(tmp_path)
+    (tmp_path / "operator_token").write_text("token")
+    with pytest.raises(KeysError, match="there is no key"):
+        keys.read(tmp_path)
+    assert keys.read(tmp_path, keyless=True).open
 
 
 def test_two_keys_of_one_name(secrets, write_keys):

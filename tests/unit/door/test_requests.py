@@ -269,8 +269,21 @@ def test_a_websocket_is_closed(build, engine):
     assert engine.seen == []
 
 
-def test_without_keys_users_come_in_and_nobody_else(ask, build):
+def test_without_keys_users_come_in_and_nobody_else(ask, build, secrets, write_keys):
+    (secrets / "api_key").unlink()
     door = build(keyless=True)
     assert ask("POST", CHAT, body={}, through=door).status == 200
     assert ask("GET", "/metrics", through=door).status == 401
     assert ask("GET", "/version", through=door).status == 404
+
+
+def test_where_none_is_needed_a_key_that_is_there_is(ask, build, secrets, write_keys):
+    """The first that is added closes what was open, and the last that goes opens nothing."""
+    (secrets / "api_key").unlink()
+    write_keys(ada="key-of-ada")
+    door = build(keyless=True)
+    assert ask("POST", CHAT, body={}, through=door).status == 401
+    assert ask("POST", CHAT, key="key-of-ada", body={}, through=door).status == 200
+    write_keys()
+    door = build(keyless=True)
+    assert ask("POST", CHAT, body={}, through=door).status == 401

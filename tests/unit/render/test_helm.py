@@ -1,7 +1,5 @@
 """The Helm bundle: what a plan says in the chart's values, and what it refuses."""
 
-import hashlib
-
 import pytest
 import yaml
 
@@ -165,14 +163,3 @@ def test_readme_golden(golden, planned):
     plan, spec = planned("awq", "l4", name="qwen", gpus=2)
     bundle = render_helm(plan, spec, load_profile("l4"))
     golden("render/helm-l4.README.md", kubernetes_readme(plan, bundle))
-
-
-def test_the_entrypoint_is_the_one_of_compose():
-    digests = {
-        hashlib.sha256(assets.path(*parts).read_bytes()).hexdigest()
-        for parts in (
-            ("deploy", "compose", "entrypoint.sh"),
-            ("charts", "vllm", "files", "entrypoint.sh"),
-        )
-    }
-    assert len(digests) == 1

@@ -19,6 +19,7 @@ def test_the_command_is_the_plan_s_and_no_more(make_release):
     assert command.arguments[2:] == [
         *("--model", release.plan.model, "--host", "127.0.0.1", "--port", "8123"),
         *release.plan.engine.args,
+        *("--middleware", "deployctl_door.vllm.Middleware", "--disable-fastapi-docs"),
     ]
     assert command.environment == {
         "DO_NOT_TRACK": "1",
@@ -31,14 +32,15 @@ def test_the_command_is_the_plan_s_and_no_more(make_release):
 def test_exposed_it_listens_everywhere_and_wants_a_key(make_release):
     release = make_release(expose=True)
     assert "0.0.0.0" in Command(release.bundle).arguments
-    assert "VLLM_API_KEY:?" in release.bundle.files["run.sh"]
+    assert "secrets/api_key" in release.bundle.files["run.sh"]
+    assert json.loads(release.bundle.files["door/door.json"])["keyless"] is False
     assert json.loads(release.bundle.files["command.json"])["api_key"] is True
 
 
 def test_a_model_of_the_hub_keeps_its_revision_and_may_ask_the_hub(make_release):
     plan = {"model": "org/model", "model_local": False, "revision": "abc"}
     command = Command(make_release(plan=plan).bundle)
-    assert command.arguments[-4:] == ["--revision", "abc", "--served-model-name", "tiny"]
+    assert command.arguments[-7:-3] == ["--revision", "abc", "--served-model-name", "tiny"]
     assert "HF_HUB_OFFLINE" not in command.environment
 
 
@@ -46,7 +48,11 @@ def test_tricks_in_names_stay_names(make_release):
     name = "a'; touch /tmp/owned; $(id) `id` \"x"
     release = make_release(plan={"model": name})
     assert name in Command(release.bundle).arguments
-    script = release.bundle.files["run.sh"].replace('exec "${PYTHON:-python3}"', "printf '%s\\n'")
+    script = (
+        release.bundle.files["run.sh"]
+        .replace('exec "${PYTHON:-python3}"', "printf '%s\\n'")
+        .replace('"${PYTHON:-python3}" -m', ":")
+    )
     shown = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True).stdout
     assert name in shown.splitlines()
 
@@ -77,7 +83,9 @@ def test_of_the_shell_only_what_an_engine_needs(make_release, tmp_path):
         Command(make_release().bundle), ambient,
         run=tmp_path, cache=tmp_path / "cache", api_key="k", hub_token=None,
     )  # fmt: skip
-    assert found["VLLM_API_KEY"] == "k"
+    assert "VLLM_API_KEY" not in found  # the door alone checks
+    assert found["PYTHONPATH"] == str(tmp_path / "door")
+    assert found["DEPLOYCTL_DOOR"] == str(tmp_path / "door" / "door.json")
     assert found["PATH"] == "/bin"
     assert {"HTTPS_PROXY", "CUDA_VISIBLE_DEVICES", "DEPLOYCTL_RUN"} <= found.keys()
     assert not {"HF_TOKEN", "AWS_SECRET_ACCESS_KEY", "VLLM_PORT"} & found.keys()

@@ -277,18 +277,18 @@ def test_a_key_is_made_once_and_a_new_one_restarts(world, make_release):
     assert len(made) > 30
     assert path.stat().st_mode & 0o777 == 0o600
     assert not world.up(make_release(**spec)).changed
-    world.environment["DEPLOYCTL_API_KEY"] = "another"
+    world.environment["DEPLOYCTL_API_KEY"] = "another-key"
     assert world.up(make_release(**spec)).changed
-    assert path.read_text() == "another"
+    assert path.read_text() == "another-key"
     records = (world.store.folder(REF) / "releases").iterdir()
-    assert not [r for r in records if made in r.read_text() or "another" in r.read_text()]
+    assert not [r for r in records if made in r.read_text() or "another-key" in r.read_text()]
 
 
 def test_a_failed_update_brings_the_old_key_back(world, make_release):
     world.up(make_release(expose=True))
     path = world.store.folder(REF) / "api_key"
     made = path.read_text()
-    world.environment["DEPLOYCTL_API_KEY"] = "another"
+    world.environment["DEPLOYCTL_API_KEY"] = "another-key"
     world.driver.fates[2] = "dies"
     with pytest.raises(EngineError):
         world.up(make_release(expose=True))

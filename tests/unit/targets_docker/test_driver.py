@@ -173,7 +173,13 @@ def test_secrets_go_into_a_volume_on_another_host(driver, engine, commands, rele
     service.mkdir(parents=True)
     (service / "api_key").write_text("s3cret")
     driver.start(release(local=False, expose=True, name="tiny"), quiet)
-    assert engine.filled == {"deployctl-tiny_secrets": {"api_key": b"s3cret"}}
+    assert engine.filled.keys() == {"deployctl-tiny_secrets", "deployctl-tiny_door"}
+    secrets = engine.filled["deployctl-tiny_secrets"]
+    assert secrets["api_key"] == b"s3cret"
+    assert secrets["operator_token"] == (service / "operator_token").read_bytes()
+    assert {"door.json", "alive.py", "deployctl_door/door.py"} <= (
+        engine.filled["deployctl-tiny_door"].keys()
+    )
     assert not (service / "project" / "secrets" / "api_key").exists()
     overlay = yaml.safe_load((service / "project" / "compose.remote.yaml").read_text())
     assert overlay["volumes"]["secrets"] == {"external": True, "name": "deployctl-tiny_secrets"}

@@ -15,12 +15,25 @@ from deployctl.errors import DockerError, StateError
 from deployctl.events import Event, Tell
 from deployctl.host import port_error
 from deployctl.render.candidate import borrowed
-from deployctl.render.compose import COMPOSE_FILE, ENGINE, LABEL, project_name
+from deployctl.render.compose import (
+    COMPOSE_FILE,
+    DOOR_FOLDER,
+    ENGINE,
+    LABEL,
+    SECRETS_FOLDER,
+    project_name,
+)
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
+from deployctl.targets import keys
 from deployctl.targets.docker import commands, translate
 from deployctl.targets.docker.engine import PROJECT_LABEL, DockerEngine, connect, find
-from deployctl.targets.docker.project import ProjectFolder, check_model_folder, secrets_volume
+from deployctl.targets.docker.project import (
+    ProjectFolder,
+    check_model_folder,
+    door_of,
+    volumes_of_remote,
+)
 from deployctl.targets.docker.running import engine_state
 from deployctl.targets.driver import EngineState
 from deployctl.targets.history import Release
@@ -97,8 +110,9 @@ class DockerDriver:
             engine.keep_volume(owner, name)
         image = release.plan.engine.image
         if remote and self.state(release).condition != "running":
-            volume = secrets_volume(release.service)
-            engine.fill_volume(volume, release.service, image, secrets)
+            volumes = volumes_of_remote(release.service)
+            engine.fill_volume(volumes[SECRETS_FOLDER], release.service, image, secrets)
+            engine.fill_volume(volumes[DOOR_FOLDER], release.service, image, door_of(release))
         tell(Event("note", f"docker compose up in {project.folder}"))
         done = self._run(
             commands.compose_up(project.folder, release, remote=remote),
@@ -131,7 +145,8 @@ class DockerDriver:
                 tell(Event("warning", f"the log is not kept: {error.message}"))
         engine.remove(project)
         if engine.address.remote:
-            engine.drop_volume(secrets_volume(release.service))
+            for volume in volumes_of_remote(release.service).values():
+                engine.drop_volume(volume)
         files.forget()
 
     def state(self, release: Release) -> EngineState:
@@ -161,15 +176,21 @@ class DockerDriver:
         """Where it answers: this host, or the one that DOCKER_HOST names."""
         address = self._engine().address
         host = f"[{address.hostname}]" if ":" in address.hostname else address.hostname
-        key = self._project(release.service).api_key() if release.spec.needs_api_key else None
-        return Endpoint(f"http://{host}:{release.spec.port}", release.plan.served_model_name, key)
+        project = self._project(release.service)
+        return Endpoint(
+            f"http://{host}:{release.spec.port}",
+            release.plan.served_model_name,
+            project.secret(keys.API_KEY) if release.spec.needs_api_key else None,
+            operator_token=project.secret(keys.OPERATOR_TOKEN) if door_of(release) else None,
+        )
 
     def purge(self, service: str, tell: Tell) -> None:
         """Removes the service's volumes and kept logs."""
         engine = self._engine()
         for volume in engine.remove_volumes(project_name(service)):
             tell(Event("note", f"removed volume {volume}"))
-        engine.drop_volume(secrets_volume(service))
+        for volume in volumes_of_remote(service).values():
+            engine.drop_volume(volume)
         files = self._project(service)
         files.forget()
         files.forget_logs()

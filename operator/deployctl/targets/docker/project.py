@@ -14,43 +14,53 @@ import yaml
 
 from deployctl.errors import DockerError
 from deployctl.files import make_folder, state_error, write_private
-from deployctl.render.compose import ENGINE, SECRETS_FOLDER, project_name
+from deployctl.render.compose import DOOR_FOLDER, ENGINE, SECRETS_FOLDER, project_name
 from deployctl.spec import ServiceSpec
+from deployctl.targets import keys
 from deployctl.targets.docker.commands import REMOTE_FILE
 from deployctl.targets.history import Release
-from deployctl.targets.keys import hub_token, key_path, read_key
+
+_MOUNTED = {SECRETS_FOLDER: "/run/secrets", DOOR_FOLDER: "/opt/deployctl"}
 
 
-def secrets_volume(service: str) -> str:
-    """The volume that holds the secrets on an engine of another host."""
-    return f"{project_name(service)}_secrets"
+def volumes_of_remote(service: str) -> dict[str, str]:
+    """The volumes that stand for our folders on an engine of another host, by folder."""
+    return {folder: f"{project_name(service)}_{folder}" for folder in _MOUNTED}
+
+
+def door_of(release: Release) -> dict[str, bytes]:
+    """The door's files of a release, by path; none of one rendered before there was a door."""
+    return {
+        path.removeprefix(f"{DOOR_FOLDER}/"): text.encode()
+        for path, text in release.bundle.files.items()
+        if path.startswith(f"{DOOR_FOLDER}/")
+    }
 
 
 class ProjectFolder:
     """The project folder of one service below a state directory."""
 
     def __init__(self, state_dir: Path, service: str) -> None:
-        self._state_dir = state_dir
         self._service = service
+        self._service_folder = state_dir / "docker" / service
         self.folder = state_dir / "docker" / service / "project"
         self.log_folder = state_dir / "docker" / service / "logs"
 
     def secrets(self, spec: ServiceSpec, environment: Mapping[str, str]) -> dict[str, bytes]:
-        """The secrets by file name: the API key that was put in place, and the Hub token.
+        """The secrets by file name: what the door reads, and the Hub token.
 
         Raises:
             TargetError: the Hub token's file cannot be read.
+            StateError: one of deployctl's own cannot be read, or the API key is gone.
         """
-        secrets = {}
-        if spec.needs_api_key and (key := self.api_key()):
-            secrets["api_key"] = key.encode()
-        if token := hub_token(spec, environment):
+        secrets = keys.of_the_door(self._service_folder, spec)
+        if token := keys.hub_token(spec, environment):
             secrets["hf_token"] = token.encode()
         return secrets
 
-    def api_key(self) -> str | None:
-        """The service's API key, where it has one."""
-        return read_key(key_path(self._state_dir, "docker", self._service))
+    def secret(self, name: str) -> str | None:
+        """The service's API key or operator token, where it has one."""
+        return keys.read_key(self._service_folder / name)
 
     def write(self, release: Release, secrets: Mapping[str, bytes], *, remote: bool) -> None:
         """Writes the rendered files, and the secrets unless the engine is on another host.
@@ -64,24 +74,16 @@ class ProjectFolder:
             for path, text in release.bundle.files.items():
                 file = self.folder / path
                 make_folder(file.parent)
-                write_private(file, text.encode())
+                if path.startswith(f"{DOOR_FOLDER}/"):
+                    file.parent.chmod(0o755)
+                    write_private(file, text.encode(), mode=0o444)
+                else:
+                    write_private(file, text.encode())
             if remote:
                 write_private(self.folder / REMOTE_FILE, _remote_file(self._service).encode())
-            self._write_secrets({} if remote else secrets)
+            keys.publish(self.folder / SECRETS_FOLDER, {} if remote else secrets, mode=0o444)
         except OSError as error:
             raise state_error("write the project", self.folder, error) from error
-
-    def _write_secrets(self, secrets: Mapping[str, bytes]) -> None:
-        folder = self.folder / SECRETS_FOLDER
-        make_folder(folder)
-        folder.chmod(0o755)
-        for name in ("api_key", "hf_token"):
-            file = folder / name
-            if name in secrets:
-                write_private(file, secrets[name])
-                file.chmod(0o444)
-            else:
-                file.unlink(missing_ok=True)
 
     def forget(self) -> None:
         """Removes the folder, secrets and all; the records and logs beside it stay."""
@@ -139,11 +141,15 @@ def check_model_folder(folder: Path) -> None:
 
 def _remote_file(service: str) -> str:
     """Puts a volume where the rendered file mounts a folder of this host."""
-    mount = {"type": "volume", "source": "secrets", "target": "/run/secrets", "read_only": True}
+    mounts = [
+        {"type": "volume", "source": folder, "target": target, "read_only": True}
+        for folder, target in _MOUNTED.items()
+    ]
+    names = volumes_of_remote(service).items()
     return yaml.safe_dump(
         {
-            "services": {ENGINE: {"volumes": [mount]}},
-            "volumes": {"secrets": {"external": True, "name": secrets_volume(service)}},
+            "services": {ENGINE: {"volumes": mounts}},
+            "volumes": {folder: {"external": True, "name": name} for folder, name in names},
         },
         sort_keys=False,
     )

@@ -7,7 +7,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from deployctl.render.compose import COMPOSE_FILE, ENGINE, LABEL, SECRETS_FOLDER, project_name
+from deployctl.render.compose import (
+    COMPOSE_FILE,
+    DOOR_FOLDER,
+    ENGINE,
+    LABEL,
+    SECRETS_FOLDER,
+    project_name,
+)
 from deployctl.targets.docker import commands
 from deployctl.targets.docker.engine import connect, find
 from deployctl.targets.driver import EngineState
@@ -52,7 +59,8 @@ def running_files(
             text = _unchanged(Path(word), container.labels.get(LABEL + "digest", ""))
             if text is not None:
                 ignored = "*\n!.gitignore\n"
-                return Running(word, {COMPOSE_FILE: text, f"{SECRETS_FOLDER}/.gitignore": ignored})
+                files = {COMPOSE_FILE: text, f"{SECRETS_FOLDER}/.gitignore": ignored}
+                return Running(word, {**files, **_door(Path(word).parent)})
     return Running(
         f"container {container.name}",
         {COMPOSE_FILE: json.dumps(_project(container))},
@@ -70,6 +78,18 @@ def _unchanged(file: Path, digest: str) -> str | None:
     except (OSError, UnicodeDecodeError):
         return None
     return text if digest and digest in text else None
+
+
+def _door(project: Path) -> dict[str, str]:
+    """The files of the door beside a Compose file."""
+    found = {}
+    for file in sorted((project / DOOR_FOLDER).rglob("*")):
+        try:
+            if file.is_file() and file.stat().st_size <= _MAX_BYTES and file.suffix != ".pyc":
+                found[file.relative_to(project).as_posix()] = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            continue
+    return found
 
 
 def _project(container: "Container") -> dict[str, Any]:

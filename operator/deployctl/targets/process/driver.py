@@ -6,24 +6,26 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from deployctl.endpoint import Endpoint
 from deployctl.errors import StateError, TargetError
 from deployctl.events import Event, Tell
 from deployctl.files import make_folder, state_error
+from deployctl.render import door
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
+from deployctl.targets import keys
 from deployctl.targets.driver import EngineState
 from deployctl.targets.history import Release
-from deployctl.targets.keys import hub_token, key_path, read_key
 from deployctl.targets.process import logfile, preflight, procfs
 from deployctl.targets.process.runs import MARKER, Command, RunFolder, environment
 from deployctl.targets.process.supervisor import CHILD_GRACE_S, GRACE_S
 
 HANDSHAKE_S = 30.0  # for the supervisor to say that it runs; a loaded machine takes seconds
 _POLL_S = 0.02
+_TRY_S = 60.0  # for the door to be tried: a loaded machine takes seconds to start Python
 
 
 class ProcessDriver:
@@ -75,10 +77,28 @@ class ProcessDriver:
             os.environ,
             run=run.folder,
             cache=cache,
-            api_key=self._key(release),
+            api_key=None if command.door else self._key(release),
             # A model of the Hub may want a token; a folder does not.
-            hub_token=None if release.plan.model_local else hub_token(release.spec, os.environ),
+            hub_token=None
+            if release.plan.model_local
+            else keys.hub_token(release.spec, os.environ),
         )
+        if command.door:
+            run.place_door(command.door)
+            self.publish_keys(release)
+            _try_door(run, child_environment)
+        self._supervise(release, run, job, child_environment, tell)
+        tell(Event("phase", "starting the engine"))
+
+    def _supervise(
+        self,
+        release: Release,
+        run: RunFolder,
+        job: Path,
+        environment: Mapping[str, str],
+        tell: Tell,
+    ) -> None:
+        """Starts the supervisor of a job; returns once it is on record."""
         program = Path(__file__).with_name("supervisor.py")
         said = run.folder / "supervisor.log"
         try:
@@ -86,7 +106,7 @@ class ProcessDriver:
                 done = subprocess.run(
                     [sys.executable, "-I", str(program), str(job)],
                     cwd=run.folder,
-                    env=child_environment,
+                    env=environment,
                     stdin=subprocess.DEVNULL,
                     stdout=sink,
                     stderr=sink,
@@ -110,7 +130,16 @@ class ProcessDriver:
                 where=str(said),
                 hint="free disk space and check the folder's permissions; nothing runs",
             )
-        tell(Event("phase", "starting the engine"))
+
+    def publish_keys(self, release: Release) -> None:
+        """Gives the door the keys as they are now: it sees within a second that they changed.
+
+        Raises:
+            StateError: they cannot be read or written.
+        """
+        if Command(release.bundle).door:
+            files = keys.of_the_door(self._folder(release), release.spec)
+            keys.publish(self._run(release).secrets, files, mode=0o600)
 
     def stop(self, release: Release, tell: Tell) -> None:
         """Asks the engine to end, then makes it; ends whatever carries the run's marker.
@@ -177,8 +206,12 @@ class ProcessDriver:
     def endpoint(self, release: Release) -> Endpoint:
         """The loopback address: an exposed engine listens there too."""
         port = Command(release.bundle).port
+        token = keys.read_key(self._folder(release) / keys.OPERATOR_TOKEN)
         return Endpoint(
-            f"http://127.0.0.1:{port}", release.plan.served_model_name, self._key(release)
+            f"http://127.0.0.1:{port}",
+            release.plan.served_model_name,
+            self._key(release),
+            operator_token=token if Command(release.bundle).door else None,
         )
 
     def purge(self, service: str, tell: Tell) -> None:
@@ -195,10 +228,11 @@ class ProcessDriver:
         """The engine's log."""
         return self._run(release).log
 
+    def _folder(self, release: Release) -> Path:
+        return self._state / "process" / release.service
+
     def _run(self, release: Release) -> RunFolder:
-        return RunFolder(
-            self._state / "process" / release.service / "runs" / f"{release.revision:06d}"
-        )
+        return RunFolder(self._folder(release) / "runs" / f"{release.revision:06d}")
 
     def _cache_of(self, service: str) -> Path:
         return self._cache / "engine" / service
@@ -206,8 +240,8 @@ class ProcessDriver:
     def _key(self, release: Release) -> str | None:
         if not release.spec.needs_api_key:
             return None
-        path = key_path(self._state, self.target, release.service)
-        key = read_key(path)
+        path = keys.key_path(self._state, self.target, release.service)
+        key = keys.read_key(path)
         if key is None:
             raise StateError(
                 "the service's API key is gone", where=str(path), hint="deployctl up makes one"
@@ -232,3 +266,29 @@ class ProcessDriver:
         deadline = self._clock() + seconds
         while any(procfs.alive(who) for who in members) and self._clock() < deadline:
             self._sleep(_POLL_S)
+
+
+def _try_door(run: RunFolder, environment: Mapping[str, str]) -> None:
+    """Has the door read what it is told, before an engine loads for it.
+
+    Raises:
+        StateError: it does not open.
+    """
+    words = [sys.executable, "-m", door.PACKAGE]
+    try:
+        done = subprocess.run(
+            words, env=environment, capture_output=True, text=True, timeout=_TRY_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise StateError(
+            f"the door before the engine cannot be tried: {error}",
+            where=str(run.folder),
+            hint="the machine is overloaded; try again",
+        ) from error
+    if done.returncode != 0:
+        said = done.stderr.strip().rpartition("\n")[2].removeprefix("deployctl: ")
+        raise StateError(
+            said or "the door before the engine does not open",
+            where=str(run.folder),
+            hint="deployctl keys list says what is wrong with the keys",
+        )

@@ -4,6 +4,7 @@ The supervisor writes most of the folder's files; they are read back with care.
 """
 
 import json
+import shutil
 import signal
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,8 +12,9 @@ from typing import Any, NamedTuple
 
 from deployctl.errors import StateError
 from deployctl.files import make_folder, state_error, write_private
+from deployctl.render import door
 from deployctl.render.bundle import Bundle
-from deployctl.render.process import COMMAND_FILE
+from deployctl.render.process import COMMAND_FILE, DOOR_FOLDER, SECRETS_FOLDER
 from deployctl.targets.process.procfs import Identity, alive, boot_id
 
 MARKER = "DEPLOYCTL_RUN"  # carried by every process of a run; its value is the run's folder
@@ -33,6 +35,9 @@ class Command:
     """The bundle's `command.json`, read."""
 
     def __init__(self, bundle: Bundle) -> None:
+        self.door = {
+            path: text for path, text in bundle.files.items() if path.startswith(f"{DOOR_FOLDER}/")
+        }
         try:
             document = json.loads(bundle.files[COMMAND_FILE])
             self.arguments: list[str] = document["arguments"]
@@ -67,7 +72,12 @@ def environment(
         if name in _KEPT or name.startswith(_KEPT_PREFIXES) or name.lower() in _PROXIES
     }
     ours = {"PYTHONUNBUFFERED": "1", MARKER: str(run)}
-    if api_key is not None:
+    if command.door:
+        package = str(run / DOOR_FOLDER)
+        path = command.environment.get("PYTHONPATH") or kept.get("PYTHONPATH")
+        ours["PYTHONPATH"] = f"{package}:{path}" if path else package
+        ours[door.VARIABLE] = str(run / DOOR_FOLDER / door.CONFIGURATION)
+    elif api_key is not None:  # of a release that was rendered before there was a door
         ours["VLLM_API_KEY"] = api_key
     if hub_token is not None:
         ours["HF_TOKEN"] = hub_token
@@ -100,6 +110,7 @@ class RunFolder:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.log = folder / "engine.log"
+        self.secrets = folder / SECRETS_FOLDER
 
     def prepare(self, argv: list[str]) -> Path:
         """Makes the folder ready for a new start and returns the job's path.
@@ -120,11 +131,24 @@ class RunFolder:
         write_private(job, json.dumps({"argv": argv}, indent=1, ensure_ascii=False).encode())
         return job
 
+    def place_door(self, files: Mapping[str, str]) -> None:
+        """Writes the door's files, as the bundle has them.
+
+        Raises:
+            StateError: the disk is full or not writable.
+        """
+        for path, text in files.items():
+            file = self.folder / path
+            make_folder(file.parent)
+            write_private(file, text.encode())
+
     def forget(self) -> None:
-        """Removes the identities of a run that is over; its log, and how it ended, stay."""
+        """Removes the identities and secrets of a run that is over; its log, and how it ended,
+        stay."""
         try:
             for name in ("supervisor.json", "engine.json"):
                 (self.folder / name).unlink(missing_ok=True)
+            shutil.rmtree(self.secrets, ignore_errors=True)
         except OSError as error:
             raise state_error("clear the run's folder", self.folder, error) from error
 

@@ -1,0 +1,94 @@
+"""The door before an engine, as every target renders it: its package, and what it is told.
+
+What the door is, and how it reads this, is in deploy/door/deployctl_door.
+"""
+
+import json
+from typing import Any
+
+from deployctl import assets
+from deployctl.engines.vllm import flags, routes
+from deployctl.errors import PlanRefusedError
+from deployctl.planning.plan import ServingPlan
+from deployctl.spec import ServiceSpec
+
+MIDDLEWARE = "deployctl_door.vllm.Middleware"  # for vLLM's --middleware
+PACKAGE = "deployctl_door"  # a folder on the engine's PYTHONPATH
+CONFIGURATION = "door.json"
+VARIABLE = "DEPLOYCTL_DOOR"  # of the engine's environment: where the configuration is
+ALIVE = "alive.py"
+VERSION = 1  # of the configuration
+
+
+def has_door(version: str) -> bool:
+    """Whether a door can stand before that release: one that is not known is taken to have the
+    flag, and says so at its start if it has not."""
+    return not flags.known(version) or flags.flag("middleware", version) is not None
+
+
+def door_arguments(plan: ServingPlan) -> list[str]:
+    """What the engine is told of the door: after all else, for the last middleware that vLLM is
+    given is the outermost."""
+    if not has_door(plan.engine.version):
+        return []
+    quiet = flags.flag("disable-fastapi-docs", plan.engine.version)
+    return ["--middleware", MIDDLEWARE, *(["--disable-fastapi-docs"] if quiet else [])]
+
+
+def door_files(
+    plan: ServingPlan,
+    spec: ServiceSpec,
+    *,
+    secrets: str,
+    drain_file: str,
+    probe_token: str,
+    drain_after_s: float = 0.0,
+) -> dict[str, str]:
+    """The door's files, by path: none where the release takes none.
+
+    `secrets`, `drain_file` and `probe_token` are paths as the engine sees them, absolute or from
+    the configuration's folder; `drain_after_s` is how long a door that closes still lets in.
+
+    Raises:
+        PlanRefusedError: the release takes no door, and clients are to need a key.
+    """
+    version = plan.engine.version
+    if not has_door(version):
+        if spec.needs_api_key:
+            raise PlanRefusedError(
+                f"vLLM {version} has no --middleware, so nothing can guard all of its routes",
+                where="expose" if spec.expose else "api_key_file",
+                hint="use a newer --engine-version, or serve on loopback without a key",
+            )
+        return {}
+    access = routes.access(version, plan.engine.tasks)
+    document: dict[str, Any] = {
+        "version": VERSION,
+        **{
+            name: [route.split(" ", 1) for route in group]
+            for name, group in zip(("user", "operator", "probe"), access, strict=True)
+        },
+        "secrets": secrets,
+        "keyless": not spec.needs_api_key,
+        "drain_file": drain_file,
+        "drain_after_s": drain_after_s,
+        "probe_token": probe_token,
+        "request_log": spec.request_log,
+        "body": body_limits(spec),
+    }
+    return {**package(), CONFIGURATION: json.dumps(document, indent=1) + "\n"}
+
+
+def body_limits(spec: ServiceSpec) -> dict[str, float | int]:
+    """The limits of one request that differ from the door's own."""
+    return {
+        name: most if name == "seconds" else int(most)
+        for name, most in sorted(spec.request_limits.items())
+    }
+
+
+def package() -> dict[str, str]:
+    """The door's Python and the look at progress, by path."""
+    folder = assets.path("deploy", "door")
+    files = [folder / ALIVE, *sorted((folder / PACKAGE).glob("*.py"))]
+    return {file.relative_to(folder).as_posix(): file.read_text(encoding="utf-8") for file in files}
