@@ -118,7 +118,7 @@ def _from_store(service: str | None, target: TargetKind | None) -> Endpoint:
         endpoint = None
         if state.condition == "running":
             at = driver.endpoint(release)
-            endpoint = Endpoint(base_url(at.url), at.model, at.api_key, ref.service)
+            endpoint = at._replace(url=base_url(at.url), service=ref.service)
         detail = f"{state.condition} ({state.detail})" if state.detail else state.condition
         seen.append((ref, detail, endpoint))
     running = [endpoint for _, _, endpoint in seen if endpoint is not None]

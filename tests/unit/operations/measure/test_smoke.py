@@ -7,6 +7,10 @@ from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, NotFoundError
 from deployctl.operations.measure import smoke
 from deployctl.operations.measure.endpoint import Served, base_url, choose, resolve
+from deployctl.targets.driver import EngineState
+from deployctl.targets.keys import operator_token, place_key
+from deployctl.targets.process.driver import ProcessDriver
+from deployctl.targets.store import ServiceRef, Store
 
 CHAT = {
     "choices": [{"message": {"content": "The capital of France is Paris."}}],
@@ -129,6 +133,22 @@ def test_flags_that_do_not_go_together(tmp_path, monkeypatch):
         resolve(None, None, None, None)
     with pytest.raises(NotFoundError):
         resolve("nobody", None, None, None)
+
+
+def test_a_service_s_endpoint_has_all_that_lets_us_in(make_release, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEPLOYCTL_STATE_DIR", str(tmp_path / "state"))
+    running = EngineState("running")
+    monkeypatch.setattr(ProcessDriver, "state", lambda self, release: running)
+    release = make_release(status="deployed", expose=True, api_key_file=tmp_path / "key")
+    store, ref = Store(tmp_path / "state"), ServiceRef("process", "tiny")
+    store.save(ref, release)
+    place_key(store.folder(ref) / "api_key", "a-client-s")
+    token = operator_token(store.folder(ref))
+    endpoint = resolve(None, None, None, None)
+    assert endpoint.service == "tiny"
+    assert endpoint.api_key == "a-client-s"
+    assert endpoint.operator_token == token
+    assert endpoint.sent() == {"Authorization": f"Bearer {token}"}
 
 
 def test_the_key_is_read_from_a_file_or_the_environment(tmp_path, monkeypatch):
