@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.docker_parts import IMAGE, Cli, sweep
+from tests.e2e.guarded import Guarded
 
 import ports
 from load_parts import FakeEngine
@@ -38,6 +39,14 @@ def cpu_image():
 @pytest.fixture
 def port():
     return ports.free()
+
+
+@pytest.fixture(scope="session")
+def guarded_engine(tiny_checkpoint, tmp_path_factory):
+    """A real vLLM behind its door, with the key `default`: one start for every test of the door."""
+    engine = Guarded(tmp_path_factory.mktemp("guarded"), tiny_checkpoint, ports.free())
+    yield engine
+    engine.deployctl("down", engine.name)
 
 
 @pytest.fixture

@@ -146,7 +146,7 @@ def test_another_boot_voids_the_records(driver, make_release):
     driver.stop(release, ignore)
 
 
-def test_the_key_is_in_no_argument_and_no_file_but_its_own(
+def test_the_key_is_in_no_argument_no_environment_and_no_file_but_its_own(
     driver, make_release, settings, free_port
 ):
     release = make_release(port=free_port, expose=True)
@@ -156,14 +156,16 @@ def test_the_key_is_in_no_argument_and_no_file_but_its_own(
     driver.start(release, ignore)
     try:
         until(lambda: ask(driver.endpoint(release), 2.0).ok)
-        keyless = driver.endpoint(release)._replace(api_key=None)
-        assert ask(keyless, 2.0).refused
+        nobody = driver.endpoint(release)._replace(api_key=None, operator_token=None)
+        assert ask(nobody, 2.0).refused
+        assert ask(nobody._replace(api_key="sesame-7391"), 2.0).ok
         for who in members(driver, release):
-            assert b"sesame" not in Path(f"/proc/{who.pid}/cmdline").read_bytes()
-        holders = [
+            for file in ("cmdline", "environ"):
+                assert b"sesame" not in Path(f"/proc/{who.pid}/{file}").read_bytes()
+        holders = {
             p for p in settings.state_dir.rglob("*") if p.is_file() and b"sesame" in p.read_bytes()
-        ]
-        assert holders == [key_file]
+        }
+        assert holders == {key_file, driver._run(release).secrets / "api_key"}
     finally:
         driver.stop(release, ignore)
 

@@ -1,7 +1,7 @@
 """A fake engine under vLLM's name, for outages that cannot be had on demand from the real one.
 
 Put this folder's parent on PYTHONPATH. What it does is said by environment variables
-(`spec.env`); by default it loads at once and answers:
+(`spec.env`); by default it loads at once and answers, behind whatever --middleware names:
 
     FAKE_ENGINE_DIE_LOADING=CODE   writes an error and exits with CODE while loading
     FAKE_ENGINE_SILENT=1           loads for ever, never listens

@@ -20,8 +20,8 @@ class Engine:
         self._first = []
         self._tokens = 0
 
-    def stream(self, asked, write):
-        """Writes the events of one answer; `write` takes bytes."""
+    def stream(self, asked):
+        """Yields the events of one answer, each when it is due."""
         begun = time.monotonic()
         chat = "messages" in asked
         count = int(asked.get("max_tokens") or asked.get("max_completion_tokens") or 16)
@@ -31,12 +31,12 @@ class Engine:
                 if number == 0:
                     self._saw(time.monotonic() - begun)
                 piece = {"delta": {"content": " a"}} if chat else {"text": " a"}
-                write(_event({"choices": [{"index": 0, **piece}]}))
+                yield _event({"choices": [{"index": 0, **piece}]})
         with self._lock:
             self._tokens += count
         usage = {"prompt_tokens": 8, "completion_tokens": count, "total_tokens": 8 + count}
-        write(_event({"choices": [], "usage": usage}))
-        write(b"data: [DONE]\n\n")
+        yield _event({"choices": [], "usage": usage})
+        yield b"data: [DONE]\n\n"
 
     def _saw(self, seconds):
         with self._lock:

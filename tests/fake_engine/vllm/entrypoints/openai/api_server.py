@@ -1,7 +1,9 @@
 """The fake engine's program. See the package's docstring for its switches."""
 
 import argparse
+import asyncio
 import contextlib
+import importlib
 import json
 import os
 import signal
@@ -9,6 +11,7 @@ import subprocess
 import sys
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import unquote
 
 from vllm.streaming import Engine
 
@@ -31,55 +34,101 @@ def _family():
     subprocess.run([sys.executable, "-c", orphan], check=True)
 
 
+class _Api:
+    """The engine's application: ASGI, so that what --middleware names can stand before it."""
+
+    def __init__(self, engine):
+        self._engine = engine
+
+    async def __call__(self, scope, receive, send):
+        model, path = self._engine.model, scope["path"]
+        if path == "/metrics":
+            return await _send(send, 200, "text/plain", self._engine.metrics().encode())
+        if scope["method"] == "GET":
+            if path == "/v1/models":
+                return await _answer(send, 200, {"data": [{"id": model, "owned_by": "vllm"}]})
+            return await _answer(send, 200 if path == "/health" else 404, {})
+        asked = json.loads((await receive())["body"])
+        if path == "/tokenize":
+            return await _answer(send, 404, {})
+        if asked["model"] != model:
+            return await _answer(send, 404, {"error": {"message": f"no model {asked['model']}"}})
+        if not asked.get("stream"):
+            return await _answer(send, 200, {"choices": [{"text": " Paris"}]})
+        headers = [(b"content-type", b"text/event-stream")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for event in self._engine.stream(asked):
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+        return await send({"type": "http.response.body"})
+
+
+async def _answer(send, status, document):
+    await _send(send, status, "application/json", json.dumps(document).encode())
+
+
+async def _send(send, status, kind, content):
+    headers = [(b"content-type", kind.encode()), (b"content-length", b"%d" % len(content))]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content})
+
+
 class _Handler(BaseHTTPRequestHandler):
-    model = ""
-    engine = None
+    """Asks the application, each request in a thread and an event loop of its own."""
+
+    protocol_version = "HTTP/1.1"
+    app = None
 
     def do_GET(self):
-        if self.path == "/v1/models":
-            return self._answer(200, {"data": [{"id": self.model, "owned_by": "vllm"}]})
-        if self.path == "/metrics":
-            return self._send(200, "text/plain", self.engine.metrics().encode())
-        return self._answer(200 if self.path == "/health" else 404, {})
+        self._serve()
 
     def do_POST(self):
-        asked = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        key = os.environ.get("VLLM_API_KEY")
-        if key and self.headers.get("Authorization") != f"Bearer {key}":
-            return self._answer(401, {"error": "Unauthorized"})
-        if self.path == "/tokenize":
-            return self._answer(404, {})
-        if asked["model"] != self.model:
-            return self._answer(404, {"error": {"message": f"no model {asked['model']}"}})
-        if asked.get("stream"):
-            return self._stream(asked)
-        return self._answer(200, {"choices": [{"text": " Paris"}]})
+        self._serve()
 
-    def _stream(self, asked):
-        self.protocol_version = "HTTP/1.1"
-        self.send_response(200)
-        self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Transfer-Encoding", "chunked")
-        self.send_header("Connection", "close")
-        self.end_headers()
-        with contextlib.suppress(ConnectionError):
-            self.engine.stream(
-                asked, lambda data: self.wfile.write(b"%x\r\n%s\r\n" % (len(data), data))
-            )
-            self.wfile.write(b"0\r\n\r\n")
+    def _serve(self):
+        path, _, query = self.path.partition("?")
+        scope = {
+            "type": "http",
+            "method": self.command,
+            "path": unquote(path),
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "headers": [(n.lower().encode(), v.encode()) for n, v in self.headers.items()],
+        }
+        with contextlib.suppress(ConnectionError):  # the client is gone
+            asyncio.run(self.app(scope, self._receive, self._send))
 
-    def _answer(self, status, document):
-        self._send(status, "application/json", json.dumps(document).encode())
+    async def _receive(self):
+        body = self.rfile.read(int(self.headers["Content-Length"] or 0))
+        return {"type": "http.request", "body": body, "more_body": False}
 
-    def _send(self, status, kind, content):
-        self.send_response(status)
-        self.send_header("Content-Type", kind)
-        self.send_header("Content-Length", str(len(content)))
-        self.end_headers()
-        self.wfile.write(content)
+    async def _send(self, message):
+        if message["type"] == "http.response.start":
+            self.send_response(message["status"])
+            names = set()
+            for name, value in message["headers"]:
+                names.add(name)
+                self.send_header(name.decode(), value.decode())
+            self._chunked = b"content-length" not in names
+            if self._chunked:
+                self.send_header("Transfer-Encoding", "chunked")
+            self.send_header("Connection", "close")
+            return self.end_headers()
+        body, last = message.get("body", b""), not message.get("more_body", False)
+        if self._chunked:
+            chunk = b"%x\r\n%s\r\n" % (len(body), body) if body else b""
+            body = chunk + (b"0\r\n\r\n" if last else b"")
+        return self.wfile.write(body)
 
     def log_message(self, *_):
         return
+
+
+def _behind(app, names):
+    """The application, with each middleware before it: the last is the outermost."""
+    for name in names:
+        module, _, attribute = name.rpartition(".")
+        app = getattr(importlib.import_module(module), attribute)(app)
+    return app
 
 
 def main():
@@ -87,6 +136,7 @@ def main():
     for name in ("--model", "--host", "--served-model-name"):
         parser.add_argument(name)
     parser.add_argument("--port", type=int)
+    parser.add_argument("--middleware", action="append", default=[])
     parser.add_argument("--max-num-seqs", type=int, default=128)
     arguments, _ = parser.parse_known_args()
     if _switch("DEAF"):
@@ -104,8 +154,8 @@ def main():
     while (hold := _switch("HOLD")) and not os.path.exists(hold):  # noqa: PTH110
         time.sleep(0.05)
     time.sleep(600 if _switch("SILENT") else float(_switch("LOADING_S") or 0))
-    _Handler.model = arguments.served_model_name or arguments.model
-    _Handler.engine = Engine(_Handler.model, arguments.max_num_seqs)
+    engine = Engine(arguments.served_model_name or arguments.model, arguments.max_num_seqs)
+    _Handler.app = _behind(_Api(engine), arguments.middleware)
     server = ThreadingHTTPServer((arguments.host, arguments.port), _Handler)
     print("INFO Application startup complete.", flush=True)
     server.serve_forever()

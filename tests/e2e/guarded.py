@@ -1,0 +1,86 @@
+"""A real vLLM behind its door, as `up` starts it: one for all tests that ask it over HTTP.
+
+Its keys are shared too: a test that changes them puts back what it found.
+"""
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+from typing import NamedTuple
+
+START_S = 600.0  # half a minute on two idle cores
+
+
+class Reply(NamedTuple):
+    """An HTTP answer."""
+
+    status: int
+    headers: http.client.HTTPMessage
+    body: bytes
+
+    def json(self):
+        return json.loads(self.body)
+
+
+class Guarded:
+    """A service on loopback whose clients need a key; revision 1 of it runs."""
+
+    name = "guarded"
+    key = "the-default-key-of-tests-4711"
+
+    def __init__(self, folder, checkpoint, port):
+        self.port = port
+        self.url = f"http://127.0.0.1:{port}"
+        self.state = folder / "state"
+        self.folder = self.state / "process" / self.name  # api_key, keys.json, operator_token
+        self.run = self.folder / "runs" / "000001"
+        self.secrets = self.run / "secrets"  # what the door reads
+        self.environment = {
+            **os.environ,
+            "DEPLOYCTL_STATE_DIR": str(self.state),
+            "DEPLOYCTL_CACHE_DIR": str(folder / "cache"),
+            "NO_COLOR": "1",
+        }
+        (folder / "key").write_text(self.key)
+        up = ["up", "--model", checkpoint, "--gpu", "cpu", "--target", "process", "--port", port]
+        up += ["--name", self.name, "--api-key-file", folder / "key", "--enforce-eager"]
+        up += ["--request-log", "--request-limit", "seconds=2"]
+        self.model = self.deployctl(*up)["services"][0]["model"]
+        self.operator_token = (self.folder / "operator_token").read_text()
+
+    def deployctl(self, *words, code=0):
+        """Runs a verb with the service's state; returns its answer."""
+        done = subprocess.run(
+            [sys.executable, "-m", "deployctl", *map(str, words), "--output", "json"],
+            env=self.environment, capture_output=True, text=True, timeout=START_S,
+        )  # fmt: skip
+        assert done.returncode == code, done.stderr
+        assert "Traceback" not in done.stderr
+        return json.loads(done.stdout) if done.stdout else None
+
+    def ask(self, method, path, body=None, *, key=None, **headers):
+        """One request; `body` is sent as JSON. Headers by their names, with _ for -."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        sent = {name.replace("_", "-"): value for name, value in headers.items()}
+        if key is not None:
+            sent["Authorization"] = f"Bearer {key}"
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+            body = json.dumps(body)
+        try:
+            connection.request(method, path, body, sent)
+            answer = connection.getresponse()
+            return Reply(answer.status, answer.headers, answer.read())
+        finally:
+            connection.close()
+
+    def complete(self, key, tokens=1, **more):
+        """A completion of exactly so many tokens."""
+        asked = {"model": self.model, "prompt": "Hello", "temperature": 0, "ignore_eos": True}
+        return self.ask("POST", "/v1/completions", {**asked, "max_tokens": tokens, **more}, key=key)
+
+    def log(self):
+        """What the engine and its door have written."""
+        return (self.run / "engine.log").read_text()
