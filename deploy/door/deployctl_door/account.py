@@ -7,10 +7,12 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
 
+UNDER_WAY = "deployctl_door_requests_under_way"  # what a drain waits for
 _HELP = {
     "requests": ("counter", "Requests by key, route and HTTP status."),
     "tokens": (
@@ -30,6 +32,16 @@ class Account:
         self._requests: Counter[tuple[str, str, str]] = Counter()
         self._tokens: Counter[tuple[str, str]] = Counter()
         self._refusals: Counter[tuple[str, str]] = Counter()
+        self._under_way = 0
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Counts a user's request from the moment it comes in to the end of its answer."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
 
     def refused(self, key: str, reason: str) -> None:
         """A request that did not reach the engine."""
@@ -49,7 +61,11 @@ class Account:
 
     def metrics(self) -> bytes:
         """The counters in Prometheus' text format, to stand behind the engine's own."""
-        lines: list[str] = []
+        lines = [
+            f"# HELP {UNDER_WAY} Requests of users that have come in and not ended yet.",
+            f"# TYPE {UNDER_WAY} gauge",
+            f"{UNDER_WAY} {self._under_way}",
+        ]
         for name, labels, values in (
             ("requests", ("key", "route", "status"), self._requests),
             ("tokens", ("key", "direction"), self._tokens),

@@ -146,7 +146,8 @@ class Door:
             await answers.error(out, 429, f"this key may have {what}", headers=retry)
             return
         try:
-            await self._carry(request, key)
+            with self._account.under_way():
+                await self._carry(request, key)
         except BodyError as error:
             self._account.refused(key.name, "body")
             out.closes = True  # what is left of the body is not waited for

@@ -214,6 +214,7 @@ def test_metrics_tell_who_used_what(ask, engine):
     engine.parts = [b"vllm:x 1\n"]
     text = ask("GET", "/metrics", key="the-operator-token").body.decode()
     assert text.startswith("vllm:x 1\n# HELP")
+    assert "deployctl_door_requests_under_way 0\n" in text
     assert 'deployctl_door_tokens_total{key="default",direction="output"} 4' in text
     assert 'deployctl_door_refusals_total{key="-",reason="no_key"} 1' in text
     route = f'{{key="default",route="{CHAT}",status="200"}} 1'
@@ -243,10 +244,12 @@ def test_requests_under_way_end_while_new_ones_are_refused(build, engine):
             await asyncio.sleep(0)
         door._drain.begin()
         refused = await asked(door, "POST", CHAT, KEY, {})
+        assert b"deployctl_door_requests_under_way 1\n" in door._account.metrics()
         engine.hold.set()
         return await first, refused
 
     answered, refused = asyncio.run(run())
+    assert b"deployctl_door_requests_under_way 0\n" in door._account.metrics()
     assert (answered.status, answered.headers["connection"]) == (200, "close")
     assert refused.status == 503
 
