@@ -45,6 +45,11 @@ class Driver(Protocol):
     def stop(self, release: Release, tell: Tell) -> None:
         """Stops the engine and all that belongs to it; stopping nothing is fine."""
 
+    def publish_keys(self, release: Release) -> None:
+        """Gives the door of a running release the keys as they are now, under `keys.locked`; it
+        sees within a second that they changed. Where there is no door, nothing happens.
+        """
+
     def state(self, release: Release) -> EngineState:
         """Looks; never guesses from records."""
 

@@ -4,21 +4,28 @@ record, a plan or an argument.
 In a service's folder of the state directory are `api_key`, the key named default, which
 `rollout.up` puts in place before a driver starts the engine; `keys.json`, the named keys of
 `deployctl keys`; and `operator_token`, with which deployctl itself asks. A driver publishes
-them to the door before its engine, in a folder of their own.
+them to the door before its engine, in a folder of their own. Whoever changes or publishes them
+holds their lock.
 """
 
+import fcntl
+import os
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
-from deployctl.errors import SpecError, StateError, TargetError
+from deployctl.errors import LockedError, SpecError, StateError, TargetError
 from deployctl.files import make_folder, one_word, read_word, state_error, write_private
 from deployctl.spec import ServiceSpec, TargetKind
 
 KEY_VARIABLE = "DEPLOYCTL_API_KEY"
 # The names by which the door knows them (deploy/door/deployctl_door/keys.py).
 API_KEY, KEYS, OPERATOR_TOKEN = "api_key", "keys.json", "operator_token"
+PATIENCE_S = 20.0  # for the lock: it is held while files are written, on a far engine for seconds
 _MAKE_ONE = "make one with: openssl rand -hex 32"
+_POLL_S = 0.05
 
 
 def key_path(state_dir: Path, target: TargetKind, service: str) -> Path:
@@ -80,6 +87,52 @@ def read_key(path: Path) -> str | None:
         ) from error
     except OSError as error:
         raise state_error("read the API key", path, error) from error
+
+
+@contextmanager
+def locked(
+    folder: Path,
+    *,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[None]:
+    """Holds the secrets of a service, whose folder it is: of two that change or publish them, one
+    waits for the other. Not to be taken twice: `Driver.publish_keys` takes it by itself.
+
+    Raises:
+        LockedError: somebody else has held it for PATIENCE_S.
+        StateError: the lock file cannot be made.
+    """
+    make_folder(folder)
+    path = folder / "keys.lock"
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise state_error("open the lock", path, error) from error
+    try:
+        deadline = clock() + PATIENCE_S
+        while not _flock(descriptor, path):
+            if clock() >= deadline:
+                raise LockedError(
+                    f"the keys of {folder.name} are being changed by another deployctl",
+                    where=str(path),
+                    hint="wait until it ends, and try again",
+                )
+            sleep(_POLL_S)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _flock(descriptor: int, path: Path) -> bool:
+    """Whether the lock is ours now; the kernel frees it when its holder is killed."""
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise state_error("lock", path, error) from error
+    return True
 
 
 def operator_token(folder: Path) -> str:

@@ -1,10 +1,20 @@
 """The API key: where it comes from, and what is no key."""
 
+import itertools
+from contextlib import ExitStack
+
 import pytest
 
-from deployctl.errors import SpecError
+from deployctl.errors import LockedError, SpecError
 from deployctl.spec import ServiceSpec
-from deployctl.targets.keys import place_key, read_key, wanted_key, with_key_file
+from deployctl.targets.keys import (
+    PATIENCE_S,
+    locked,
+    place_key,
+    read_key,
+    wanted_key,
+    with_key_file,
+)
 
 
 @pytest.fixture
@@ -59,3 +69,39 @@ def test_a_missing_file_is_said(path, tmp_path):
 
 def test_no_stored_key(path):
     assert read_key(path) is None
+
+
+# The lock
+
+
+def test_who_comes_second_waits_until_the_first_is_done(tmp_path):
+    folder = tmp_path / "chat"
+    with ExitStack() as first:
+        first.enter_context(locked(folder))
+        waited = []
+
+        def sleep(seconds):
+            waited.append(seconds)
+            first.close()
+
+        with locked(folder, sleep=sleep):
+            assert len(waited) == 1
+
+
+def test_who_holds_it_for_too_long_is_said(tmp_path):
+    clock = itertools.count(0.0, PATIENCE_S / 4)
+    second = locked(tmp_path / "chat", clock=lambda: next(clock), sleep=lambda seconds: None)
+    with (
+        locked(tmp_path / "chat"),
+        pytest.raises(LockedError, match="keys of chat") as caught,
+        second,
+    ):
+        pass
+    assert caught.value.where == str(tmp_path / "chat" / "keys.lock")
+
+
+def test_what_goes_wrong_under_the_lock_frees_it(tmp_path):
+    with pytest.raises(KeyError), locked(tmp_path):
+        raise KeyError
+    with locked(tmp_path, sleep=pytest.fail):
+        pass

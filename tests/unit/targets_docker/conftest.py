@@ -40,6 +40,7 @@ class MemoryEngine:
         self.images = {"deployctl/vllm-cpu:0.32.0"}
         self.publishers = {}
         self.filled = {}
+        self.made = []
         self.did = []
 
     def containers(self, project, service=None):
@@ -73,7 +74,11 @@ class MemoryEngine:
         self.did.append(("keep", project, name))
 
     def fill_volume(self, name, service, image, files):
+        self.made.append(name)
         self.filled[name] = dict(files)
+
+    def write_volume(self, name, image, files):
+        self.filled[name].update(files)
 
     def drop_volume(self, name):
         self.filled.pop(name, None)

@@ -325,3 +325,67 @@ def test_purge_says_what_goes(driver, release):
 @pytest.fixture
 def free_port():
     return ports.free()
+
+
+# publish_keys
+
+
+def test_a_running_door_gets_the_keys_as_they_are_now(driver, release, container, tmp_path):
+    token = tmp_path / "token"
+    token.write_text("hf_abc")
+    running = release(hf_token_file=token)
+    driver.start(running, quiet)
+    container()
+    secrets = tmp_path / "state" / "docker" / "tiny" / "project" / "secrets"
+    mounted = secrets.stat().st_ino
+    (tmp_path / "state" / "docker" / "tiny" / "keys.json").write_text("{}")
+    token.unlink()  # what the engine was given stays
+    driver.publish_keys(running)
+    names = {path.name for path in secrets.iterdir()}
+    assert names >= {"keys.json", "operator_token", "hf_token", ".gitignore"}
+    assert secrets.stat().st_ino == mounted
+    assert stat.S_IMODE((secrets / "keys.json").stat().st_mode) == 0o444
+
+
+def test_keys_of_a_stopped_service_wait_for_its_next_start(driver, release, container, tmp_path):
+    stopped = release()
+    driver.start(stopped, quiet)
+    container()
+    driver.stop(stopped, quiet)
+    driver.publish_keys(stopped)
+    container()  # and of one that was started in a folder that is not ours
+    driver.publish_keys(stopped)
+    assert not (tmp_path / "state" / "docker" / "tiny" / "project").exists()
+
+
+def test_a_volume_in_use_gets_the_keys_where_it_stands(
+    driver, engine, release, container, tmp_path
+):
+    engine.address = REMOTE
+    running = release(local=False, name="tiny", api_key_file="unused")
+    service = tmp_path / "state" / "docker" / "tiny"
+    service.mkdir(parents=True)
+    (service / "api_key").write_text("s3cret")
+    driver.start(running, quiet)
+    container()
+    made = engine.made.copy()
+    (service / "keys.json").write_text("{}")
+    driver.publish_keys(running)
+    assert engine.made == made  # neither dropped nor made again
+    assert engine.filled["deployctl-tiny_secrets"].keys() == {
+        "api_key", "keys.json", "operator_token",
+    }  # fmt: skip
+
+
+def test_what_runs_without_a_door_has_no_keys_to_give(driver, engine, release, container):
+    running = before_the_door(release())
+    container()
+    driver.publish_keys(running)
+    assert engine.filled == {}
+
+
+def before_the_door(release):
+    files = {
+        path: text for path, text in release.bundle.files.items() if not path.startswith("door/")
+    }
+    return release.model_copy(update={"bundle": release.bundle.model_copy(update={"files": files})})

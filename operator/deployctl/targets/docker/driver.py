@@ -1,6 +1,5 @@
 """DockerDriver: a release as a Compose project. What runs is asked of Docker, by labels."""
 
-import errno
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -13,7 +12,6 @@ from deployctl.endpoint import Endpoint
 from deployctl.engines.vllm import BUILT_HERE
 from deployctl.errors import DockerError, StateError
 from deployctl.events import Event, Tell
-from deployctl.host import port_error
 from deployctl.render.candidate import borrowed
 from deployctl.render.compose import (
     COMPOSE_FILE,
@@ -26,14 +24,9 @@ from deployctl.render.compose import (
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import keys
-from deployctl.targets.docker import commands, translate
-from deployctl.targets.docker.engine import PROJECT_LABEL, DockerEngine, connect, find
-from deployctl.targets.docker.project import (
-    ProjectFolder,
-    check_model_folder,
-    door_of,
-    volumes_of_remote,
-)
+from deployctl.targets.docker import commands, preflight, translate
+from deployctl.targets.docker.engine import DockerEngine, connect, find
+from deployctl.targets.docker.project import ProjectFolder, door_of, volumes_of_remote
 from deployctl.targets.docker.running import engine_state
 from deployctl.targets.driver import EngineState
 from deployctl.targets.history import Release
@@ -74,8 +67,8 @@ class DockerDriver:
         version = self._run(commands.compose_version(), {})
         if version.code != 0:
             raise translate.no_compose(version.stderr)
-        self._check_reach(release, engine)
-        self._check_port(release, engine)
+        preflight.check_reach(release, engine)
+        preflight.check_port(release, engine)
         image = release.plan.engine.image
         if image.startswith(BUILT_HERE) and not engine.has_image(image):
             raise translate.image_missing(image, "")
@@ -104,14 +97,17 @@ class DockerDriver:
         engine = self._engine()
         remote = engine.address.remote
         project = self._project(release.service)
-        secrets = project.secrets(release.spec, self._environment)
-        project.write(release, secrets, remote=remote)
+        image = release.plan.engine.image
         for owner, name in borrowed(release.bundle):
             engine.keep_volume(owner, name)
-        image = release.plan.engine.image
-        if remote and self.state(release).condition != "running":
-            volumes = volumes_of_remote(release.service)
-            engine.fill_volume(volumes[SECRETS_FOLDER], release.service, image, secrets)
+        volumes = volumes_of_remote(release.service)
+        fills = remote and self.state(release).condition != "running"
+        with keys.locked(self._folder(release.service)):
+            secrets = project.secrets(release.spec, self._environment)
+            project.write(release, secrets, remote=remote)
+            if fills:
+                engine.fill_volume(volumes[SECRETS_FOLDER], release.service, image, secrets)
+        if fills:
             engine.fill_volume(volumes[DOOR_FOLDER], release.service, image, door_of(release))
         tell(Event("note", f"docker compose up in {project.folder}"))
         done = self._run(
@@ -125,6 +121,25 @@ class DockerDriver:
         container = self._container(release)
         if container is not None:
             self._restarts[str(container.id)] = int(container.attrs.get("RestartCount", 0))
+
+    def publish_keys(self, release: Release) -> None:
+        """Gives the door the keys as they are now; the Hub token stays as it is.
+
+        Raises:
+            StateError: they cannot be read or written.
+            DockerError: the volume on the other host cannot be written.
+        """
+        engine = self._engine()
+        if not door_of(release) or self._container(release) is None:
+            return  # the next start publishes them
+        folder = self._folder(release.service)
+        with keys.locked(folder):
+            files = keys.of_the_door(folder, release.spec)
+            if engine.address.remote:
+                volume = volumes_of_remote(release.service)[SECRETS_FOLDER]
+                engine.write_volume(volume, release.plan.engine.image, files)
+            else:
+                self._project(release.service).publish(files)
 
     def stop(self, release: Release, tell: Tell) -> None:
         """Removes the release's containers and network and keeps its log; volumes stay.
@@ -147,7 +162,9 @@ class DockerDriver:
         if engine.address.remote:
             for volume in volumes_of_remote(release.service).values():
                 engine.drop_volume(volume)
-        files.forget()
+        if files.folder.is_dir():
+            with keys.locked(self._folder(release.service)):
+                files.forget()
 
     def state(self, release: Release) -> EngineState:
         """Asks Docker; works from labels, so also when deployctl's records are lost."""
@@ -215,6 +232,9 @@ class DockerDriver:
             self._connected = connect(find(self._environment, self._run))
         return self._connected
 
+    def _folder(self, service: str) -> Path:
+        return self._state_dir / self.target / service
+
     def _project(self, service: str) -> ProjectFolder:
         return ProjectFolder(self._state_dir, service)
 
@@ -234,39 +254,6 @@ class DockerDriver:
 
     def _whole_log(self, container: "Container") -> bytes:
         return b"".join(self._engine().logs(container, tail=LOG_LINES_KEPT, follow=False))
-
-    def _check_reach(self, release: Release, engine: DockerEngine) -> None:
-        """Refuses what cannot be seen from where the engine is, and folders it may not read."""
-        remote = engine.address.remote
-        if release.plan.model_local:
-            if remote:
-                raise DockerError(
-                    "the checkpoint is a folder here, and the Docker engine is on another host",
-                    where=engine.address.url,
-                    hint="give a Hub id, or run deployctl on that host",
-                )
-            check_model_folder(Path(release.plan.model))
-        if remote and not release.spec.expose:
-            raise DockerError(
-                "the service would listen on the other host's loopback, out of reach from here",
-                where=engine.address.url,
-                hint="add --expose (clients then need an API key), or run deployctl on that host",
-            )
-
-    def _check_port(self, release: Release, engine: DockerEngine) -> None:
-        port = release.spec.port
-        holder = engine.publisher(port)
-        if holder is not None:
-            if holder.labels.get(PROJECT_LABEL) == project_name(release.service):
-                return
-            raise translate.port_taken(port, holder.name)
-        if not engine.address.remote and not _is_free(port, everywhere=release.spec.expose):
-            raise translate.port_taken(port)
-
-
-def _is_free(port: int, *, everywhere: bool) -> bool:
-    error = port_error(port, "" if everywhere else "127.0.0.1")
-    return error is None or error.errno != errno.EADDRINUSE  # a low port is Docker's to open
 
 
 def _label_digest(release: Release) -> str | None:

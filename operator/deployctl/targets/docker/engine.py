@@ -162,15 +162,16 @@ class DockerEngine:
 
         How secrets reach an engine on another host, which cannot mount a file of ours.
         """
-        archive = io.BytesIO()
-        with tarfile.open(fileobj=archive, mode="w") as tar:
-            for path, content in files.items():
-                entry = tarfile.TarInfo(path)
-                entry.size, entry.mode = len(content), 0o444
-                tar.addfile(entry, io.BytesIO(content))
         self.drop_volume(name)
         with _translated(self.address):
             self._client.volumes.create(name, labels={LABEL + "service": service})
+        self.write_volume(name, image, files)
+
+    def write_volume(self, name: str, image: str, files: Mapping[str, bytes]) -> None:
+        """Writes files into a volume that may be in use: whoever reads one while it is written
+        may see a part of it, and what is not in `files` stays.
+        """
+        with _translated(self.address):
             carrier = self._client.containers.create(
                 image,
                 entrypoint=["true"],
@@ -178,7 +179,7 @@ class DockerEngine:
                 volumes={name: {"bind": "/run/secrets", "mode": "rw"}},
             )
             try:
-                carrier.put_archive("/run/secrets", archive.getvalue())
+                carrier.put_archive("/run/secrets", _archive(files))
             finally:
                 carrier.remove(force=True)
 
@@ -191,6 +192,17 @@ class DockerEngine:
                 self._client.volumes.get(name).remove()
             except NotFound:
                 return
+
+
+def _archive(files: Mapping[str, bytes]) -> bytes:
+    """A tar file of files that all may read."""
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w") as tar:
+        for path, content in files.items():
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mode = len(content), 0o444
+            tar.addfile(entry, io.BytesIO(content))
+    return archive.getvalue()
 
 
 def connect(address: Address) -> DockerEngine:

@@ -5,14 +5,12 @@ readable by all, because the engine reads them as a user that this host does not
 else gets through the folder above.
 """
 
-import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
 import yaml
 
-from deployctl.errors import DockerError
 from deployctl.files import make_folder, state_error, write_private
 from deployctl.render.compose import DOOR_FOLDER, ENGINE, SECRETS_FOLDER, project_name
 from deployctl.spec import ServiceSpec
@@ -20,6 +18,7 @@ from deployctl.targets import keys
 from deployctl.targets.docker.commands import REMOTE_FILE
 from deployctl.targets.history import Release
 
+HUB_TOKEN = "hf_token"  # noqa: S105  the name of its file
 _MOUNTED = {SECRETS_FOLDER: "/run/secrets", DOOR_FOLDER: "/opt/deployctl"}
 
 
@@ -55,7 +54,7 @@ class ProjectFolder:
         """
         secrets = keys.of_the_door(self._service_folder, spec)
         if token := keys.hub_token(spec, environment):
-            secrets["hf_token"] = token.encode()
+            secrets[HUB_TOKEN] = token.encode()
         return secrets
 
     def secret(self, name: str) -> str | None:
@@ -85,6 +84,22 @@ class ProjectFolder:
         except OSError as error:
             raise state_error("write the project", self.folder, error) from error
 
+    def publish(self, files: Mapping[str, bytes]) -> None:
+        """Changes what the door reads, where there is a project; its Hub token stays.
+
+        Raises:
+            StateError: the disk is full or not writable.
+        """
+        folder = self.folder / SECRETS_FOLDER
+        if not folder.is_dir():
+            return
+        kept = folder / HUB_TOKEN
+        try:
+            more = {HUB_TOKEN: kept.read_bytes()} if kept.exists() else {}
+        except OSError as error:
+            raise state_error("read the Hub token", kept, error) from error
+        keys.publish(folder, {**files, **more}, mode=0o444)
+
     def forget(self) -> None:
         """Removes the folder, secrets and all; the records and logs beside it stay."""
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -107,36 +122,6 @@ class ProjectFolder:
         make_folder(file.parent)
         write_private(file, content)
         return file
-
-
-def check_model_folder(folder: Path) -> None:
-    """Refuses a checkpoint that the engine, another user in a container, could not read.
-
-    Raises:
-        DockerError: the folder is gone, leads out of itself, or is closed to others.
-    """
-    if not folder.is_dir():
-        raise DockerError("there is no such folder", where=str(folder), hint="check --model")
-    closed: list[Path] = []
-    for parent, folders, files in os.walk(folder):
-        here = Path(parent)
-        if here.stat().st_mode & 0o5 != 0o5:
-            closed.append(here)
-        for path in (here / name for name in (*folders, *files)):
-            if path.is_symlink() and not path.resolve().is_relative_to(folder.resolve()):
-                raise DockerError(
-                    "the checkpoint holds a link that leads out of its folder, where the "
-                    "container sees nothing",
-                    where=str(path),
-                    hint=f"give the Hub id, or a copy without links: cp -rL {folder} COPY",
-                )
-        closed += [f for f in (here / name for name in files) if not f.stat().st_mode & 0o4]
-    if closed:
-        raise DockerError(
-            "the engine runs as a user of its own and may not read the checkpoint",
-            where=str(closed[0]),
-            hint=f"let others read it: chmod -R o+rX {folder}",
-        )
 
 
 def _remote_file(service: str) -> str:

@@ -13,7 +13,6 @@ from deployctl.endpoint import Endpoint
 from deployctl.errors import StateError, TargetError
 from deployctl.events import Event, Tell
 from deployctl.files import make_folder, state_error
-from deployctl.render import door
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import keys
@@ -25,7 +24,6 @@ from deployctl.targets.process.supervisor import CHILD_GRACE_S, GRACE_S
 
 HANDSHAKE_S = 30.0  # for the supervisor to say that it runs; a loaded machine takes seconds
 _POLL_S = 0.02
-_TRY_S = 60.0  # for the door to be tried: a loaded machine takes seconds to start Python
 
 
 class ProcessDriver:
@@ -85,8 +83,9 @@ class ProcessDriver:
         )
         if command.door:
             run.place_door(command.door)
-            self.publish_keys(release)
-            _try_door(run, child_environment)
+            with keys.locked(self._folder(release)):
+                self._publish(release, run)
+            run.try_door(sys.executable, child_environment)
         self._supervise(release, run, job, child_environment, tell)
         tell(Event("phase", "starting the engine"))
 
@@ -132,14 +131,19 @@ class ProcessDriver:
             )
 
     def publish_keys(self, release: Release) -> None:
-        """Gives the door the keys as they are now: it sees within a second that they changed.
+        """Gives the door the keys as they are now.
 
         Raises:
             StateError: they cannot be read or written.
         """
-        if Command(release.bundle).door:
-            files = keys.of_the_door(self._folder(release), release.spec)
-            keys.publish(self._run(release).secrets, files, mode=0o600)
+        run = self._run(release)
+        with keys.locked(self._folder(release)):
+            if run.secrets.is_dir():  # else there is no door, or the next start publishes them
+                self._publish(release, run)
+
+    def _publish(self, release: Release, run: RunFolder) -> None:
+        files = keys.of_the_door(self._folder(release), release.spec)
+        keys.publish(run.secrets, files, mode=0o600)
 
     def stop(self, release: Release, tell: Tell) -> None:
         """Asks the engine to end, then makes it; ends whatever carries the run's marker.
@@ -168,7 +172,8 @@ class ProcessDriver:
                 hint="they hang in the kernel (device or disk I/O); run deployctl down again",
             )
         if run.folder.is_dir():
-            run.forget()
+            with keys.locked(self._folder(release)):
+                run.forget()
 
     def state(self, release: Release) -> EngineState:
         """Looks at /proc, and at what the supervisor wrote down."""
@@ -266,29 +271,3 @@ class ProcessDriver:
         deadline = self._clock() + seconds
         while any(procfs.alive(who) for who in members) and self._clock() < deadline:
             self._sleep(_POLL_S)
-
-
-def _try_door(run: RunFolder, environment: Mapping[str, str]) -> None:
-    """Has the door read what it is told, before an engine loads for it.
-
-    Raises:
-        StateError: it does not open.
-    """
-    words = [sys.executable, "-m", door.PACKAGE]
-    try:
-        done = subprocess.run(
-            words, env=environment, capture_output=True, text=True, timeout=_TRY_S, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise StateError(
-            f"the door before the engine cannot be tried: {error}",
-            where=str(run.folder),
-            hint="the machine is overloaded; try again",
-        ) from error
-    if done.returncode != 0:
-        said = done.stderr.strip().rpartition("\n")[2].removeprefix("deployctl: ")
-        raise StateError(
-            said or "the door before the engine does not open",
-            where=str(run.folder),
-            hint="deployctl keys list says what is wrong with the keys",
-        )

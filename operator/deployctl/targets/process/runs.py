@@ -6,6 +6,7 @@ The supervisor writes most of the folder's files; they are read back with care.
 import json
 import shutil
 import signal
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from deployctl.render.bundle import Bundle
 from deployctl.render.process import COMMAND_FILE, DOOR_FOLDER, SECRETS_FOLDER
 from deployctl.targets.process.procfs import Identity, alive, boot_id
 
+TRY_S = 60.0  # for the door to be tried: a loaded machine takes seconds to start Python
 MARKER = "DEPLOYCTL_RUN"  # carried by every process of a run; its value is the run's folder
 
 # What an engine needs of the environment deployctl was called in. Everything else stays out,
@@ -141,6 +143,31 @@ class RunFolder:
             file = self.folder / path
             make_folder(file.parent)
             write_private(file, text.encode())
+
+    def try_door(self, python: str, environment: Mapping[str, str]) -> None:
+        """Has the door read what it is told, before an engine loads for it.
+
+        Raises:
+            StateError: it does not open.
+        """
+        words = [python, "-m", door.PACKAGE]
+        try:
+            done = subprocess.run(
+                words, env=environment, capture_output=True, text=True, timeout=TRY_S, check=False
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise StateError(
+                f"the door before the engine cannot be tried: {error}",
+                where=str(self.folder),
+                hint="the machine is overloaded; try again",
+            ) from error
+        if done.returncode != 0:
+            said = done.stderr.strip().rpartition("\n")[2].removeprefix("deployctl: ")
+            raise StateError(
+                said or "the door before the engine does not open",
+                where=str(self.folder),
+                hint="deployctl keys list says what is wrong with the keys",
+            )
 
     def forget(self) -> None:
         """Removes the identities and secrets of a run that is over; its log, and how it ended,

@@ -1,0 +1,29 @@
+"""ProcessDriver gives the door before a running engine the keys as they are now."""
+
+import pytest
+
+from deployctl.targets.process import ProcessDriver
+
+
+@pytest.fixture
+def service(settings):
+    folder = settings.state_dir / "process" / "tiny"
+    folder.mkdir(parents=True)
+    return folder
+
+
+def test_a_running_door_gets_the_keys_as_they_are_now(settings, make_release, service):
+    secrets = service / "runs" / "000001" / "secrets"
+    secrets.mkdir(parents=True)  # as the start of a release makes it
+    (secrets / "operator_token").write_text("former")
+    (service / "operator_token").write_text("token")
+    (service / "keys.json").write_text("{}")
+    ProcessDriver(settings).publish_keys(make_release())
+    assert (secrets / "keys.json").read_text() == "{}"
+    assert (secrets / "operator_token").read_text() == "token"
+    assert (secrets / "keys.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_of_what_does_not_run_or_has_no_door_nothing_is_published(settings, make_release, service):
+    ProcessDriver(settings).publish_keys(make_release())
+    assert not (service / "runs").exists()
