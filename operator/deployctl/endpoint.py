@@ -11,6 +11,14 @@ if TYPE_CHECKING:
     import ssl
 
 
+class Guard(NamedTuple):
+    """What stands before an engine of ours, as its release was rendered."""
+
+    version: str  # the engine's
+    door: bool
+    open: tuple[str, ...] = ()  # routes that need no key, by design: "METHOD /path"
+
+
 class Endpoint(NamedTuple):
     """Where to ask, what for, and with which key or token."""
 
@@ -21,6 +29,7 @@ class Endpoint(NamedTuple):
     ca_file: Path | None = None  # certificates to trust, instead of the system's
     headers: Mapping[str, str] = {}  # what a proxy wants; never printed
     operator_token: str | None = None  # lets in everywhere; never printed
+    guard: Guard | None = None  # None for an address that deployctl did not start
 
     @property
     def credential(self) -> str | None:

@@ -66,8 +66,8 @@ def test_smoke_gets_the_right_capital_and_finds_the_door_locked(operator):
     assert checks == {
         "health": True,
         "models": True,
-        "no_key": True,
-        "wrong_key": True,
+        "key": True,
+        "strangers": True,
         "completion": True,
     }
     text = operator("smoke", "measured").stdout

@@ -34,16 +34,17 @@ def command(
 ) -> None:
     """Ask a running service a question and check the answer.
 
-    Checks /health, the models it lists, and whether it refuses a request
-    without its API key (where it has one), and asks a question at
-    temperature 0. Shows the question and the answer. Exits with 4 if
-    anything is wrong, and says what.
+    Checks /health, the models it lists, that its API key is let in, and that
+    every route of its release refuses whoever has none, or a wrong one; and
+    asks a question at temperature 0. Shows the question and the answer. Exits
+    with 4 if anything is wrong, and says what. Of an address for which no key
+    is given, what is open to anyone is shown, and is no failure.
 
         [bold]deployctl smoke[/bold]
 
         [bold]deployctl smoke my-model --question "2 + 2 =" --expect 4[/bold]
 
-        [bold]deployctl smoke --url http://127.0.0.1:8000[/bold]
+        [bold]deployctl smoke --url http://127.0.0.1:8000 --api-key-file key[/bold]
 
     Behind a gateway with a CA of its own:
 

@@ -3,6 +3,7 @@ of them (deploy/door/routes.yaml).
 """
 
 from collections.abc import Iterable
+from functools import cache
 from typing import NamedTuple
 
 from deployctl import assets
@@ -21,6 +22,24 @@ def served(version: str) -> tuple[str, ...]:
     """Every route of a release, as "METHOD /path"; of one that is not known, of the one before."""
     periods = document("routes")["routes"].items()
     return tuple(route for route, when in periods if in_force(when, version))
+
+
+def every() -> tuple[str, ...]:
+    """Every route that any release has."""
+    return tuple(document("routes")["routes"])
+
+
+@cache
+def clients() -> frozenset[str]:
+    """The routes that are for clients, whatever the task."""
+    tasks = assets.table("deploy", "door", "routes.yaml")["user"].values()
+    return frozenset(route for task in tasks for route in task)
+
+
+@cache
+def probes() -> frozenset[str]:
+    """The routes that anyone may ask whether an engine is well."""
+    return frozenset(assets.table("deploy", "door", "routes.yaml")["probe"])
 
 
 def access(version: str, tasks: Iterable[str]) -> Access:

@@ -14,7 +14,7 @@ from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, NotFoundError, TargetError
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
-from deployctl.targets import open_driver
+from deployctl.targets import open_driver, strangers
 from deployctl.targets.store import ServiceRef, Store
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token, RFC 9110 section 5.6.2
@@ -118,7 +118,8 @@ def _from_store(service: str | None, target: TargetKind | None) -> Endpoint:
         endpoint = None
         if state.condition == "running":
             at = driver.endpoint(release)
-            endpoint = at._replace(url=base_url(at.url), service=ref.service)
+            guard = strangers.guard(release, store.folder(ref))
+            endpoint = at._replace(url=base_url(at.url), service=ref.service, guard=guard)
         detail = f"{state.condition} ({state.detail})" if state.detail else state.condition
         seen.append((ref, detail, endpoint))
     running = [endpoint for _, _, endpoint in seen if endpoint is not None]

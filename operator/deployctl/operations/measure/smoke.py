@@ -1,4 +1,4 @@
-"""Asks a server a question and checks the answer, and who else it would answer."""
+"""Asks a server a question and checks the answer, and that it would answer no stranger."""
 
 import time
 from typing import Any, NamedTuple
@@ -9,6 +9,7 @@ from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, TargetError
 from deployctl.operations.measure.endpoint import with_wire
 from deployctl.operations.measure.request import EXPECT, QUESTION, SmokeRequest
+from deployctl.targets import strangers
 from deployctl.units import duration, seconds
 
 MAX_TOKENS = 64
@@ -24,6 +25,13 @@ class SmokeCheck(NamedTuple):
     detail: str
     seconds: float
     hint: str | None = None
+    routes: tuple[strangers.Opened, ...] = ()  # that let a stranger in
+
+    def document(self) -> dict[str, object]:
+        """Its part of the JSON answer: routes where there are any."""
+        found = {**self._asdict(), "seconds": round(self.seconds, 4)}
+        del found["routes"]
+        return {**found, **({"routes": [r._asdict() for r in self.routes]} if self.routes else {})}
 
 
 class Completion(NamedTuple):
@@ -54,7 +62,7 @@ class SmokeResult(NamedTuple):
             "service": self.endpoint.service,
             "url": self.endpoint.url,
             "model": self.model,
-            "checks": [{**c._asdict(), "seconds": round(c.seconds, 4)} for c in self.checks],
+            "checks": [check.document() for check in self.checks],
             "question": self.question,
             "expect": self.expect,
             "answer": answer.text if answer else None,
@@ -77,7 +85,7 @@ class SmokeResult(NamedTuple):
 
 
 def smoke(endpoint: Endpoint, request: SmokeRequest) -> SmokeResult:
-    """Asks for health, models and an answer, and whether the door is closed without the key.
+    """Asks for health, models and an answer, and whether strangers are refused.
 
     Raises:
         InputError: the request makes no sense.
@@ -111,9 +119,10 @@ def _checked(
         return None, checks, None  # nobody is there: the rest says nothing new
     listed, model = models(client, endpoint)
     checks.append(listed)
-    if key := endpoint.api_key:
-        checks.append(refuses(client, None))
-        checks.append(refuses(client, f"{key[::-1]}x"))
+    if endpoint.api_key:
+        checks.append(lets_in(client, endpoint.api_key))
+    with strangers.stranger(endpoint) as stranger:
+        checks.append(refuses(stranger, endpoint))
     if model is None:
         return None, checks, None
     check, answer = completion(client, model, question, expect)
@@ -148,16 +157,23 @@ def models(client: httpx.Client, endpoint: Endpoint) -> tuple[SmokeCheck, str | 
     return SmokeCheck("models", False, title, detail, seconds, hint), None
 
 
-def refuses(client: httpx.Client, key: str | None) -> SmokeCheck:
-    """Whether a request without a key, or with a wrong one, is turned away."""
-    name = "no_key" if key is None else "wrong_key"
-    title = f"{'no' if key is None else 'a wrong'} API key is refused"
-    headers = {"Authorization": "" if key is None else f"Bearer {key}"}
-    status, detail, seconds, _ = _ask(client, "GET", "/v1/models", headers=headers)
-    if status in (401, 403):
-        return SmokeCheck(name, True, title, f"HTTP {status}", seconds)
-    hint = "the engine runs without --api-key, or a proxy in front of it answers: do not expose it"
-    return SmokeCheck(name, False, title, detail or f"HTTP {status}", seconds, hint)
+def lets_in(client: httpx.Client, key: str) -> SmokeCheck:
+    """Whether the API key is let in: ours may be asking with the operator's token."""
+    sent = {"Authorization": f"Bearer {key}"}
+    status, detail, seconds, _ = _ask(client, "GET", "/v1/models", headers=sent)
+    ok = status == 200
+    hint = None if ok else "is it the key that the server has, or was it revoked?"
+    return SmokeCheck("key", ok, "the API key is let in", detail, seconds, hint)
+
+
+def refuses(stranger: httpx.Client, endpoint: Endpoint) -> SmokeCheck:
+    """Whether every route turns away who has no credential, or a wrong one."""
+    started = time.perf_counter()
+    found = strangers.judge(stranger, endpoint)
+    seconds = time.perf_counter() - started
+    return SmokeCheck(
+        "strangers", found.ok, found.title, found.detail, seconds, found.hint, found.open
+    )
 
 
 def completion(

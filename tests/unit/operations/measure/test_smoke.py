@@ -82,15 +82,26 @@ def test_models():
     assert check.detail == "the server wants an API key"
 
 
-@pytest.mark.parametrize("key", [None, "wrong"])
-def test_an_open_door_is_a_failure(key):
-    open_door = {"/v1/models": (200, {"data": []})}
-    assert not smoke.refuses(client(open_door), key).ok
+def test_an_open_door_is_a_failure_and_names_the_routes():
+    endpoint = Endpoint("http://h:1", "m", "right", None)
+    check = smoke.refuses(client({"/metrics": (200, {})}), endpoint)
+    assert not check.ok
+    assert check.detail == "GET /metrics is open"
+    assert check.document()["routes"] == [
+        {"route": "GET /metrics", "method": "GET", "credential": "none", "status": 200}
+    ]
+    closed = smoke.refuses(client({}), endpoint)
+    assert closed.ok
+    assert "routes" not in closed.document()
 
+
+def test_a_client_s_key_is_tried_whatever_we_ask_with():
     def locked(request):
         return (200 if request.headers.get("authorization") == "Bearer right" else 401), {}
 
-    assert smoke.refuses(client({"/v1/models": locked}), key).ok
+    assert smoke.lets_in(client({"/v1/models": locked}), "right").ok
+    refused = smoke.lets_in(client({"/v1/models": locked}), "wrong")
+    assert (refused.ok, refused.detail) == (False, "HTTP 401: {}")
 
 
 def test_nobody_there():
