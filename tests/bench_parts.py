@@ -108,7 +108,7 @@ class World:
         self.spec = ServiceSpec(model=str(model), gpu="cpu", target="process", max_num_seqs=64)
 
     def bench(self, **more):
-        tools = Tools(ask=self._ask, clock=lambda: self.now, sleep=self._sleep)
+        tools = Tools(self._ask, lambda endpoint: None, clock=lambda: self.now, sleep=self._sleep)
         variables = more.pop("variables", {})
         given = {
             "setup": SETUP, "slo": SLO, "folder": self.folder, "settings": self.settings,

@@ -36,7 +36,8 @@ CARDS_VARIABLE = "CUDA_VISIBLE_DEVICES"
 REVISION_VARIABLE = "DEPLOYCTL_REVISION"
 
 _HUB, _CACHE, _SECRETS, _DOOR = "/cache/hub", "/cache/vllm", "/run/secrets", "/opt/deployctl"
-_DRAIN, _PROBE_TOKEN = "/tmp/deployctl-drain", "/tmp/deployctl-probe-token"  # noqa: S108
+DRAIN_FILE = "/tmp/deployctl-drain"  # noqa: S108  inside the container: the door closes
+_PROBE_TOKEN = "/tmp/deployctl-probe-token"  # noqa: S105, S108  a path
 _STALL_S = 300  # requests that wait, and no progress: ill
 _CACHES = {"hub": _HUB, "vllm": _CACHE}  # named volumes: they outlive releases
 _SECURITY: dict[str, Any] = {
@@ -66,7 +67,7 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
             "several times, each with its own --name, --port and GPUs",
         )
     guarded = door.door_files(
-        plan, spec, secrets=_SECRETS, drain_file=_DRAIN, probe_token=_PROBE_TOKEN
+        plan, spec, secrets=_SECRETS, drain_file=DRAIN_FILE, probe_token=_PROBE_TOKEN
     )
     engine = _engine(plan, spec, guarded=bool(guarded))
     document = {

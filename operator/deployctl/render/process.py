@@ -16,6 +16,7 @@ COMMAND_FILE = "command.json"
 SCRIPT_FILE = "run.sh"
 DOOR_FOLDER = "door"
 SECRETS_FOLDER = "secrets"
+DRAIN_FILE = "drain"
 COMMAND_VERSION = 1
 
 
@@ -54,7 +55,7 @@ def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
         plan,
         spec,
         secrets=f"../{SECRETS_FOLDER}",
-        drain_file="../drain",
+        drain_file=f"../{DRAIN_FILE}",
         probe_token="../probe_token",  # noqa: S106  a path
     )
     return Bundle(

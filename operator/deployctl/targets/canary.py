@@ -11,7 +11,7 @@ from deployctl.errors import DeployctlError, InputError, InterruptedByUserError,
 from deployctl.events import Event, Tell
 from deployctl.files import state_error, write_private
 from deployctl.render.candidate import candidate_name
-from deployctl.targets import keys
+from deployctl.targets import drain, keys
 from deployctl.targets.driver import Driver
 from deployctl.targets.guards import lock, shielded
 from deployctl.targets.history import Release
@@ -60,7 +60,7 @@ def run(
         finally:
             with shielded(lambda: tell(Event("warning", "cleaning up first"))):
                 tell(Event("note", f"stopping {release.service}"))
-                driver.stop(release, tell)
+                drain.stop(driver, release, tell, tools)
                 _forget(driver, store, ref, tell)
 
 

@@ -50,6 +50,11 @@ class Driver(Protocol):
         sees within a second that they changed. Where there is no door, nothing happens.
         """
 
+    def close_door(self, release: Release) -> bool:
+        """Has the door of a running release let no new request in, until its engine is started
+        anew. False where there is none, or where it was told so before.
+        """
+
     def state(self, release: Release) -> EngineState:
         """Looks; never guesses from records."""
 

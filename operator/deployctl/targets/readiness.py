@@ -5,6 +5,7 @@
 
 import http.client
 import json
+import re
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -20,10 +21,13 @@ from deployctl.units import duration
 
 POLL_S = 0.5
 ASK_TIMEOUT_S = 60.0  # the first completion may still compile; a later one waits in a queue
+METRICS_TIMEOUT_S = 1.0  # an engine that works answers in milliseconds
 LOG_WINDOW = 400  # lines of log looked through for phases
 FAILURE_WINDOW = 4000  # and for causes: each worker writes its own traceback
 GIVEN_UP_S = 20.0  # for an engine that says that its start failed to end by itself
 TAIL_SHOWN = 12  # lines of log shown when a start fails
+# The last one: what stands before it is the engine's.
+_UNDER_WAY = re.compile(r"^deployctl_door_requests_under_way (\d+)$", re.MULTILINE)
 
 
 class Reply(NamedTuple):
@@ -35,12 +39,14 @@ class Reply(NamedTuple):
 
 
 Ask = Callable[[Endpoint, float], Reply]
+UnderWay = Callable[[Endpoint], int | None]
 
 
 class Tools(NamedTuple):
     """The world, so that tests can bring their own."""
 
     ask: Ask
+    under_way: UnderWay
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
 
@@ -69,6 +75,26 @@ def ask(endpoint: Endpoint, timeout: float) -> Reply:
     finally:
         connection.close()
     return _judge(response.status, content)
+
+
+def under_way(endpoint: Endpoint) -> int | None:
+    """How many requests of users have not ended, as the door counts them; None where nobody says
+    so within a second: it loads, hangs, or has no door.
+    """
+    place = urlsplit(endpoint.url)
+    connection = http.client.HTTPConnection(
+        place.hostname or "", place.port, timeout=METRICS_TIMEOUT_S
+    )
+    try:
+        connection.request("GET", f"{place.path}/metrics", headers=endpoint.sent())
+        response = connection.getresponse()
+        content = response.read().decode("utf-8", "replace")
+    except (OSError, http.client.HTTPException):
+        return None
+    finally:
+        connection.close()
+    counts = _UNDER_WAY.findall(content) if response.status == 200 else []
+    return int(counts[-1]) if counts else None
 
 
 def _judge(status: int, content: bytes) -> Reply:

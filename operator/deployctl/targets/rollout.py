@@ -15,16 +15,16 @@ from deployctl.events import Event, Tell
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle
 from deployctl.spec import ServiceSpec
-from deployctl.targets import canary, history, keys
+from deployctl.targets import canary, drain, history, keys
 from deployctl.targets.canary import Verify
 from deployctl.targets.driver import Driver
 from deployctl.targets.guards import interruptible, lock, shielded
 from deployctl.targets.history import Release
-from deployctl.targets.readiness import Tools, ask, wait_until_answers
+from deployctl.targets.readiness import Tools, ask, under_way, wait_until_answers
 from deployctl.targets.store import ServiceRef, Store
 
 STILL_THERE_S = 10.0  # for a running service to prove, with a completion, that it needs no change
-REAL = Tools(ask=ask)
+REAL = Tools(ask=ask, under_way=under_way)
 
 
 class Outcome(NamedTuple):
@@ -128,11 +128,14 @@ class Rollout:
             damaged = self._store.damaged(self._ref)
             readable = self._store.releases(self._ref, skip={number for number, _ in damaged})
             stopped = []
-            for release in [*readable, *(self._store.stand_in(self._ref, n) for n, _ in damaged)]:
+            for release in readable:
                 live = release.status in ("pending", "deployed")
                 if live or self._driver.state(release).condition != "absent":
-                    self._driver.stop(release, self._tell)
+                    self._stop(release)
                     stopped.append(release)
+            for stand_in in [self._store.stand_in(self._ref, number) for number, _ in damaged]:
+                self._driver.stop(stand_in, self._tell)
+                stopped.append(stand_in)
             for release in readable:
                 if release.status in ("pending", "deployed"):
                     self._mark(release, "removed", "deployctl down")
@@ -165,7 +168,7 @@ class Rollout:
                 adopted = release
                 continue
             self._tell(Event("note", f"cleaning up revision {release.revision}, left unfinished"))
-            self._driver.stop(release, self._tell)
+            self._stop(release)
             self._mark(release, "failed", "deployctl was killed before it answered")
         return adopted
 
@@ -233,11 +236,12 @@ class Rollout:
                 if before == "running":
                     to_restore = current
                     self._tell(Event("note", f"stopping revision {current.revision}"))
-                self._driver.stop(current, self._tell)
+                self._stop(current)
+            started = self._tools.clock()
             if release.spec.needs_api_key:
                 keys.place_key(self._key_path, key.wanted)
             self._driver.start(release, self._tell)
-            wait_until_answers(self._driver, release, self._tell, self._tools, begun=begun)
+            wait_until_answers(self._driver, release, self._tell, self._tools, begun=started)
             answered = self._tools.clock()
             if to_restore is not None:
                 self.gaps_s.append(answered - begun)
@@ -252,7 +256,7 @@ class Rollout:
                 self._mark(current, "superseded", f"by revision {release.revision}")
             except StateError as error:  # the next up, rollback or down settles it
                 self._tell(Event("warning", f"{error.message} ({error.where})"))
-        return Outcome(done, changed=True, seconds=answered - begun)
+        return Outcome(done, changed=True, seconds=answered - started)
 
     def _undo(
         self, release: Release, previous: Release | None, key: "_Key", error: BaseException
@@ -263,7 +267,10 @@ class Rollout:
         self._tell(Event("note", f"stopping revision {release.revision}"))
         notes = []
         try:
-            self._driver.stop(release, self._tell)
+            if interrupted:  # whoever presses Ctrl-C wants it to end
+                self._driver.stop(release, self._tell)
+            else:
+                self._stop(release)
         except TargetError as problem:
             notes.append(f"{problem.message}; deployctl down {release.service} tries again")
         self._record_failure(release, error)
@@ -294,6 +301,9 @@ class Rollout:
         except DeployctlError as problem:
             return f"and revision {number} could not be restored: {problem.message}"
         return f"revision {number} serves again"
+
+    def _stop(self, release: Release) -> None:
+        drain.stop(self._driver, release, self._tell, self._tools)
 
     def _mark(self, release: Release, status: str, message: str) -> Release:
         marked = release.model_copy(update={"status": status, "message": message})

@@ -48,6 +48,10 @@ class MemoryDriver:
         self.running.discard(release.revision)
         self.dead.pop(release.revision, None)
 
+    def close_door(self, release):
+        self.did.append(("close", release.revision))
+        return not self.did.count(("close", release.revision)) > 1
+
     def state(self, release):
         if release.revision in self.dead:
             return EngineState("dead", self.dead[release.revision])
@@ -81,6 +85,7 @@ class World:
         self.environment = {}
         self.told = []
         self.now = 0.0
+        self.under_way = lambda revision: None  # requests: a door before none of them
 
     def _ask(self, endpoint, timeout):
         fate = self.driver.fates.get(int(endpoint.model))
@@ -93,8 +98,11 @@ class World:
     def _sleep(self, seconds):
         self.now += seconds
 
+    def _under_way(self, endpoint):
+        return self.under_way(int(endpoint.model))
+
     def rollout(self):
-        tools = Tools(ask=self._ask, clock=lambda: self.now, sleep=self._sleep)
+        tools = Tools(self._ask, self._under_way, clock=lambda: self.now, sleep=self._sleep)
         return Rollout(
             self.driver, self.store, "tiny", self.told.append,
             environment=self.environment, tools=tools,

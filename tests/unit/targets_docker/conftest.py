@@ -41,6 +41,7 @@ class MemoryEngine:
         self.publishers = {}
         self.filled = {}
         self.made = []
+        self.codes = []  # of the commands that are run in a container
         self.did = []
 
     def containers(self, project, service=None):
@@ -62,6 +63,10 @@ class MemoryEngine:
 
     def logs(self, container, *, tail, follow):
         yield container.log
+
+    def execute(self, container, words):
+        self.did.append(("execute", words[-1]))
+        return self.codes.pop(0)
 
     def remove(self, project):
         self.did.append(("remove", project))

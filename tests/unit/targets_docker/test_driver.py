@@ -1,5 +1,6 @@
 """DockerDriver against an engine that is all memory."""
 
+import json
 import re
 import socket
 import stat
@@ -382,6 +383,28 @@ def test_what_runs_without_a_door_has_no_keys_to_give(driver, engine, release, c
     container()
     driver.publish_keys(running)
     assert engine.filled == {}
+
+
+# close_door
+
+
+def test_the_door_is_closed_by_a_file_in_its_container_and_once(driver, engine, release, container):
+    container()
+    engine.codes = [0, 1]
+    assert [driver.close_door(release()) for _ in range(2)] == [True, False]
+    script = engine.did[0][1]
+    rendered = json.loads(release().bundle.files["door/door.json"])
+    assert f"touch {rendered['drain_file']}" in script
+
+
+def test_what_does_not_run_or_has_no_door_has_none_to_close(driver, engine, release, container):
+    assert not driver.close_door(release())
+    container(status="exited")
+    assert not driver.close_door(release())
+    engine.found.clear()
+    container()
+    assert not driver.close_door(before_the_door(release()))
+    assert engine.did == []
 
 
 def before_the_door(release):

@@ -16,6 +16,7 @@ from deployctl.render.candidate import borrowed
 from deployctl.render.compose import (
     COMPOSE_FILE,
     DOOR_FOLDER,
+    DRAIN_FILE,
     ENGINE,
     LABEL,
     SECRETS_FOLDER,
@@ -140,6 +141,14 @@ class DockerDriver:
                 engine.write_volume(volume, release.plan.engine.image, files)
             else:
                 self._project(release.service).publish(files)
+
+    def close_door(self, release: Release) -> bool:
+        """Has the door let nobody in any more, by a file in the container's own /tmp."""
+        container = self._container(release)
+        if container is None or container.status != "running" or not door_of(release):
+            return False
+        words = ["sh", "-c", f"test ! -e {DRAIN_FILE} && touch {DRAIN_FILE}"]
+        return self._engine().execute(container, words) == 0
 
     def stop(self, release: Release, tell: Tell) -> None:
         """Removes the release's containers and network and keeps its log; volumes stay.

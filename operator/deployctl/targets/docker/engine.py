@@ -117,6 +117,12 @@ class DockerEngine:
         cache = details.get("inactive_file", details.get("total_inactive_file", 0))
         return memory["usage"] - cache if "usage" in memory else None
 
+    def execute(self, container: "Container", words: list[str]) -> int:
+        """Runs a command in a container, as its user, and returns its exit code."""
+        with _translated(self.address):
+            code = container.exec_run(words).exit_code
+        return -1 if code is None else code
+
     def remove(self, project: str) -> None:
         """Stops and removes a project's containers and networks. Volumes stay.
 

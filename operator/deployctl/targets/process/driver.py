@@ -12,7 +12,7 @@ from pathlib import Path
 from deployctl.endpoint import Endpoint
 from deployctl.errors import StateError, TargetError
 from deployctl.events import Event, Tell
-from deployctl.files import make_folder, state_error
+from deployctl.files import make_folder, state_error, write_private
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import keys
@@ -144,6 +144,19 @@ class ProcessDriver:
     def _publish(self, release: Release, run: RunFolder) -> None:
         files = keys.of_the_door(self._folder(release), release.spec)
         keys.publish(run.secrets, files, mode=0o600)
+
+    def close_door(self, release: Release) -> bool:
+        """Has the door let nobody in any more.
+
+        Raises:
+            StateError: the file that tells it cannot be written.
+        """
+        run = self._run(release)
+        has_door = bool(Command(release.bundle).door) and run.supervisor_alive() is not None
+        if not has_door or run.drain.exists():
+            return False
+        write_private(run.drain, b"")
+        return True
 
     def stop(self, release: Release, tell: Tell) -> None:
         """Asks the engine to end, then makes it; ends whatever carries the run's marker.

@@ -15,7 +15,7 @@ from deployctl.errors import StateError
 from deployctl.files import make_folder, state_error, write_private
 from deployctl.render import door
 from deployctl.render.bundle import Bundle
-from deployctl.render.process import COMMAND_FILE, DOOR_FOLDER, SECRETS_FOLDER
+from deployctl.render.process import COMMAND_FILE, DOOR_FOLDER, DRAIN_FILE, SECRETS_FOLDER
 from deployctl.targets.process.procfs import Identity, alive, boot_id
 
 TRY_S = 60.0  # for the door to be tried: a loaded machine takes seconds to start Python
@@ -113,6 +113,7 @@ class RunFolder:
         self.folder = folder
         self.log = folder / "engine.log"
         self.secrets = folder / SECRETS_FOLDER
+        self.drain = folder / DRAIN_FILE  # the door closes once it is there
 
     def prepare(self, argv: list[str]) -> Path:
         """Makes the folder ready for a new start and returns the job's path.

@@ -1,8 +1,11 @@
-"""ProcessDriver gives the door before a running engine the keys as they are now."""
+"""What ProcessDriver tells the door before a running engine: its keys, and that it is to close."""
+
+import json
+import os
 
 import pytest
 
-from deployctl.targets.process import ProcessDriver
+from deployctl.targets.process import ProcessDriver, procfs
 
 
 @pytest.fixture
@@ -27,3 +30,18 @@ def test_a_running_door_gets_the_keys_as_they_are_now(settings, make_release, se
 def test_of_what_does_not_run_or_has_no_door_nothing_is_published(settings, make_release, service):
     ProcessDriver(settings).publish_keys(make_release())
     assert not (service / "runs").exists()
+
+
+def test_the_door_is_closed_by_a_file_in_the_run_s_folder_and_once(settings, make_release, service):
+    driver, release = ProcessDriver(settings), make_release()
+    assert not driver.close_door(release)  # it does not run
+    run = service / "runs" / "000001"
+    run.mkdir(parents=True)
+    us = procfs.identify(os.getpid())
+    (run / "supervisor.json").write_text(
+        json.dumps({"pid": us.pid, "start": us.start, "boot": procfs.boot_id()})
+    )
+    assert [driver.close_door(release) for _ in range(2)] == [True, False]
+    told = json.loads(release.bundle.files["door/door.json"])["drain_file"]
+    (run / "door").mkdir()
+    assert (run / "door" / told).is_file()
