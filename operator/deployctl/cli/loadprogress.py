@@ -39,6 +39,9 @@ class LoadProgress:
             if self._setup is not None and isinstance(event.detail, Progress):
                 self._show(self._setup, event.detail)
             return
+        if event.kind == "note" and self._setup is not None and self._last is None:
+            tell(event)  # of the run that begins: its bar stays
+            return
         self.end()
         if isinstance(event.detail, Setup):
             self._begin(event.detail)

@@ -16,6 +16,7 @@ from deployctl.cli.options import (
     OutputOption,
     ServiceArgument,
     TargetOption,
+    TokenFileOption,
     UrlOption,
     request_options,
 )
@@ -48,6 +49,7 @@ def command(
     url: UrlOption = None,
     model: ModelOption = None,
     api_key_file: KeyFileOption = None,
+    operator_token_file: TokenFileOption = None,
     target: TargetOption = None,
     gate: GateRequest,
     load: LoadRequest,
@@ -92,7 +94,7 @@ def command(
     """
     from deployctl.operations.measure.endpoint import resolve
 
-    endpoint = resolve(service, url, model, api_key_file, target)
+    endpoint = resolve(service, url, model, api_key_file, target, operator_token_file)
     _measure(load, endpoint, gate, folder, output)
 
 

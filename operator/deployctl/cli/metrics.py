@@ -18,6 +18,7 @@ from deployctl.cli.options import (
     OutputOption,
     ServiceArgument,
     TargetOption,
+    TokenFileOption,
     UrlOption,
 )
 from deployctl.endpoint import Endpoint
@@ -37,6 +38,7 @@ def command(
     service: ServiceArgument = None,
     url: UrlOption = None,
     api_key_file: KeyFileOption = None,
+    operator_token_file: TokenFileOption = None,
     target: TargetOption = None,
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Repeat, with rates in between.")
@@ -65,7 +67,7 @@ def command(
     pause = units.seconds_of(interval, "--interval")
     if pause < 0.1:
         raise InputError("less than 100 ms", where="--interval", hint="write for example 2s")
-    endpoint = resolve(service, url, None, api_key_file, target)
+    endpoint = resolve(service, url, None, api_key_file, target, operator_token_file)
     if watch:
         _watch(endpoint, pause, output)
     else:

@@ -94,6 +94,15 @@ KeyFileOption = Annotated[
         metavar="FILE",
     ),
 ]
+TokenFileOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--operator-token-file",
+        help="File with the operator's token for --url: a door wants it for metrics and "
+        "tokenizer. DEPLOYCTL_OPERATOR_TOKEN works too.",
+        metavar="FILE",
+    ),
+]
 TargetOption = Annotated[
     TargetKind | None,
     typer.Option("--target", help="process or docker, if both have that name.", metavar="TARGET"),

@@ -12,6 +12,7 @@ from deployctl.cli.options import (
     OutputOption,
     ServiceArgument,
     TargetOption,
+    TokenFileOption,
     UrlOption,
     request_options,
 )
@@ -28,6 +29,7 @@ def command(
     url: UrlOption = None,
     model: ModelOption = None,
     api_key_file: KeyFileOption = None,
+    operator_token_file: TokenFileOption = None,
     target: TargetOption = None,
     request: SmokeRequest,
     output: OutputOption = Output.text,
@@ -53,7 +55,7 @@ def command(
     from deployctl.operations.measure.endpoint import resolve
     from deployctl.operations.measure.smoke import smoke
 
-    result = smoke(resolve(service, url, model, api_key_file, target), request)
+    result = smoke(resolve(service, url, model, api_key_file, target, operator_token_file), request)
     if output is Output.json:
         answer_json(result.document())
     else:

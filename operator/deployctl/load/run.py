@@ -62,7 +62,7 @@ def run(
     now = datetime.now(UTC)
     where = folder.create(where).absolute()
     tell(Event("phase", announcement(setup), setup))
-    if (vocabulary := tokenizer.learn(endpoint, setup)) is not None:
+    if (vocabulary := tokenizer.learn(endpoint, setup, tell)) is not None:
         setup = dataclasses.replace(setup, prompt_lengths="exact")
         _save(vocabulary, where / locust.VOCABULARY)
     watch = server.watch(endpoint, setup.cut_s + setup.duration_s)

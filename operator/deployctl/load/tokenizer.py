@@ -4,7 +4,8 @@ vLLM has /tokenize, which applies the model's own tokenizer and chat template. W
 one token each, with and without a space before them, make a text whose tokens are its words:
 nothing has to be tokenized while the test runs. Of recorded conversations the answers are
 counted, in the order in which they will be asked, as far as that goes in a few seconds. Other
-servers have no such address; lengths are then about what was asked for, and the result says so.
+servers have no such address, and a door wants the operator's token for it; lengths are then about
+what was asked for, and the result says so.
 """
 
 import dataclasses
@@ -14,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from deployctl.endpoint import Endpoint
+from deployctl.events import Event, Tell, silent
 from deployctl_loadtest import prompts, workload
 from deployctl_loadtest.promptfile import Record
 from deployctl_loadtest.result import Setup
@@ -21,17 +23,26 @@ from deployctl_loadtest.words import WORDS, Vocabulary
 
 _TIMEOUT_S = 10.0  # for all words; what was found until then is used
 _LEAST = 60  # words: fewer would make prompts that resemble each other
+_WHY_NOT = {
+    401: "/tokenize wants the operator's token (HTTP 401): --operator-token-file has it",
+    403: "/tokenize is refused (HTTP 403): --operator-token-file has the operator's token",
+    404: "the server has no /tokenize (HTTP 404)",
+}
 Count = Callable[[dict[str, Any]], int | None]
 _known: dict[tuple[str, str], Vocabulary | None] = {}
 _counted: dict[tuple[str, str, str], dict[str, list[int]]] = {}  # of a model and a workload
 
 
-def learn(endpoint: Endpoint, setup: Setup) -> Vocabulary | None:
-    """The vocabulary of a served model; None where the server has no /tokenize."""
-    with _counter(endpoint, setup.model) as count:
+def learn(endpoint: Endpoint, setup: Setup, tell: Tell = silent) -> Vocabulary | None:
+    """The vocabulary of a served model; None where the server has no /tokenize, or lets us not
+    ask it, which is told."""
+    statuses: list[int] = []
+    with _counter(endpoint, setup.model, statuses) as count:
         key = (endpoint.url, setup.model)
         if key not in _known:
             _known[key] = vocabulary(count, time.monotonic)
+            if statuses and (why := _WHY_NOT.get(statuses[-1])):
+                tell(Event("note", f"lengths of prompts are approximate: {why}"))
         words = _known[key]
         if words is None or setup.recorded_lengths is None:
             return words
@@ -42,7 +53,8 @@ def learn(endpoint: Endpoint, setup: Setup) -> Vocabulary | None:
 
 
 @contextmanager
-def _counter(endpoint: Endpoint, model: str) -> Iterator[Count]:
+def _counter(endpoint: Endpoint, model: str, statuses: list[int]) -> Iterator[Count]:
+    """Counts tokens; adds each answer's HTTP status to `statuses`."""
     import httpx
 
     with httpx.Client(
@@ -56,6 +68,7 @@ def _counter(endpoint: Endpoint, model: str) -> Iterator[Count]:
         def count(what: dict[str, Any]) -> int | None:
             try:
                 response = client.post("/tokenize", json={"model": model, **what})
+                statuses.append(response.status_code)
                 tokens = response.json()["count"] if response.status_code == 200 else None
             except (httpx.HTTPError, ValueError, KeyError, TypeError):
                 return None

@@ -5,6 +5,7 @@ import time
 from deployctl.endpoint import Endpoint
 from deployctl.errors import TargetError
 from deployctl.metrics.snapshot import Snapshot, parse
+from deployctl.spec.settings import Settings
 
 
 def scrape(endpoint: Endpoint, *, timeout_s: float = 10.0) -> Snapshot:
@@ -19,7 +20,6 @@ def scrape(endpoint: Endpoint, *, timeout_s: float = 10.0) -> Snapshot:
     try:
         # Environment proxies are for the world; a service's own address is asked directly.
         with httpx.Client(timeout=timeout_s, trust_env=False, verify=endpoint.trust()) as client:
-            # vLLM leaves /metrics open, but what stands before it may not.
             response = client.get(where, headers=endpoint.sent())
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise TargetError(
@@ -27,6 +27,11 @@ def scrape(endpoint: Endpoint, *, timeout_s: float = 10.0) -> Snapshot:
             where=where,
             hint="deployctl status says whether it runs",
         ) from error
+    if response.status_code in (401, 403):
+        said = "refuses the credential" if endpoint.credential else "wants the operator's token"
+        raise TargetError(
+            f"/metrics {said} (HTTP {response.status_code})", where=where, hint=_token(endpoint)
+        )
     if response.status_code != 200:
         raise TargetError(
             f"/metrics answers with HTTP {response.status_code}",
@@ -38,3 +43,13 @@ def scrape(endpoint: Endpoint, *, timeout_s: float = 10.0) -> Snapshot:
     except TargetError as error:
         error.where = where
         raise
+
+
+def _token(endpoint: Endpoint) -> str:
+    """Where the operator's token is, for who has none or a wrong one."""
+    if endpoint.operator_token and endpoint.service:
+        return f"deployctl up brings {endpoint.service} the token that is kept for it here"
+    return (
+        "give --operator-token-file, or set DEPLOYCTL_OPERATOR_TOKEN; deployctl keeps the token "
+        f"of a service in {Settings().state_dir}/TARGET/SERVICE/operator_token"
+    )

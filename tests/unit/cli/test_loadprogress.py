@@ -33,6 +33,20 @@ def test_in_a_pipe_a_line_now_and_then(monkeypatch):
     ]
 
 
+def test_a_note_about_a_run_that_begins_does_not_end_its_progress(monkeypatch):
+    said, now = [], [100.0]
+    monkeypatch.setattr(loadprogress, "story", said.append)
+    monkeypatch.setattr(loadprogress, "tell", lambda event: said.append(event.text))
+    monkeypatch.setattr(loadprogress.time, "monotonic", lambda: now[0])
+    with loadprogress.LoadProgress() as tell:
+        tell(Event("phase", "2 users", SETUP))
+        tell(Event("note", "lengths are approximate"))
+        now[0] += 20
+        tell(Event("progress", "", Progress(7, 2, 3, 0, 40)))
+    assert said[:2] == ["2 users", "lengths are approximate"]
+    assert said[2].startswith("measuring 7/15 s")
+
+
 def test_the_answer_of_a_test_that_was_not_written_goes_to_stdout_and_not_into_the_bar(
     monkeypatch, capsys
 ):

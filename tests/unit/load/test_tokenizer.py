@@ -1,10 +1,14 @@
 import dataclasses
+import json
 
+import httpx
 import pytest
 
-from deployctl.load.tokenizer import vocabulary, with_answers
+from deployctl.endpoint import Endpoint
+from deployctl.load.tokenizer import learn, vocabulary, with_answers
 from deployctl_loadtest import promptfile, prompts
 from deployctl_loadtest.request import Target
+from deployctl_loadtest.result import Setup
 from deployctl_loadtest.words import WORDS, Vocabulary
 from deployctl_loadtest.workload import Workload
 
@@ -105,3 +109,34 @@ def test_a_file_that_says_how_many_tokens_it_wants_is_taken_at_its_word():
     known = Vocabulary(characters_a_token=2.0)
     made = prompts.Prompts(Workload(output_tokens=None, records=records), Target("m"), known, 1)
     assert made.conversation(0).turns[0].output_tokens == 90
+
+
+@pytest.mark.parametrize(
+    ("status", "said"),
+    [(401, "wants the operator's token"), (403, "is refused"), (404, "has no /tokenize")],
+)
+def test_that_the_tokenizer_is_refused_is_said_once(monkeypatch, status, said):
+    refusal = lambda *_: httpx.Response(status)  # noqa: E731
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", refusal)
+    told = []
+    endpoint = Endpoint(f"http://refuses-with-{status}:1", "m", "a-client-s")
+    setup = Setup(None, endpoint.url, "m", "chat", 2, 10, 5, 10, 5, True, 1, 60)
+    for _ in range(2):  # as in a sweep
+        assert learn(endpoint, setup, told.append) is None
+    (note,) = told
+    assert note.kind == "note"
+    assert "approximate" in note.text
+    assert said in note.text
+
+
+def test_whoever_may_ask_the_tokenizer_says_nothing(monkeypatch):
+    def tells(_, request):
+        assert request.headers["authorization"] == "Bearer the-operator-s"
+        return httpx.Response(200, json={"count": server(json.loads(request.content))})
+
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", tells)
+    told = []
+    endpoint = Endpoint("http://lets-in:1", "m", "a-client-s", operator_token="the-operator-s")
+    setup = Setup(None, endpoint.url, "m", "chat", 2, 10, 5, 10, 5, True, 1, 60)
+    assert learn(endpoint, setup, told.append).exact
+    assert told == []

@@ -1,10 +1,12 @@
 import math
 from pathlib import Path
 
+import httpx
 import pytest
 
+from deployctl.endpoint import Endpoint
 from deployctl.errors import TargetError
-from deployctl.metrics import Histogram, between, parse
+from deployctl.metrics import Histogram, between, parse, scrape
 from deployctl.metrics.figures import between as figures_between
 from deployctl.metrics.figures import since_start
 
@@ -146,3 +148,24 @@ def test_figures_since_start_and_between():
 def test_what_is_no_vllm_is_said_to_be_none(text):
     with pytest.raises(TargetError, match=r"vllm|cannot be read"):
         parse(text, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("lets_in_with", "said", "hint"),
+    [
+        ({}, "wants the operator's token (HTTP 401)", "{state}/TARGET/SERVICE/operator_token"),
+        ({"api_key": "k"}, "refuses the credential", "--operator-token-file"),
+        ({"operator_token": "t", "service": "tiny"}, "refuses", "deployctl up brings tiny"),
+    ],
+)
+def test_a_refused_scrape_says_what_it_wants_and_where_that_is(
+    monkeypatch, tmp_path, lets_in_with, said, hint
+):
+    monkeypatch.setenv("DEPLOYCTL_STATE_DIR", str(tmp_path))
+    refusal = lambda *_: httpx.Response(401)  # noqa: E731
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", refusal)
+    endpoint = Endpoint("http://h:1", "m", None)._replace(**lets_in_with)
+    with pytest.raises(TargetError) as caught:
+        scrape(endpoint)
+    assert said in caught.value.message
+    assert hint.format(state=tmp_path) in caught.value.hint

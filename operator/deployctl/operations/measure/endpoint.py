@@ -27,6 +27,7 @@ def resolve(
     model: str | None,
     key_file: Path | None,
     target: TargetKind | None = None,
+    token_file: Path | None = None,
 ) -> Endpoint:
     """Finds the endpoint.
 
@@ -36,8 +37,13 @@ def resolve(
         TargetError: the service is not running.
     """
     if url is None:
-        if model is not None or key_file is not None:
-            flag = "--model" if model is not None else "--api-key-file"
+        given = {
+            "--model": model,
+            "--api-key-file": key_file,
+            "--operator-token-file": token_file,
+        }
+        flag = next((name for name, value in given.items() if value is not None), None)
+        if flag is not None:
             raise InputError(
                 f"{flag} goes with --url: a service's own is known", hint=f"leave {flag} out"
             )
@@ -46,7 +52,12 @@ def resolve(
         raise InputError(
             f"both a service ({service}) and --url are given", hint="leave one of them out"
         )
-    return Endpoint(base_url(url), model, _key(key_file), None)
+    return Endpoint(
+        base_url(url),
+        model,
+        _secret(key_file, "API key", "DEPLOYCTL_API_KEY"),
+        operator_token=_secret(token_file, "operator's token", "DEPLOYCTL_OPERATOR_TOKEN"),
+    )
 
 
 def base_url(text: str) -> str:
@@ -78,20 +89,20 @@ def base_url(text: str) -> str:
     return f"{parts.scheme}://{parts.netloc}{path}"
 
 
-def _key(file: Path | None) -> str | None:
+def _secret(file: Path | None, what: str, variable: str) -> str | None:
     if file is None:
-        return os.environ.get("DEPLOYCTL_API_KEY") or None
+        return os.environ.get(variable) or None
     try:
         key = file.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(
-            f"the API key cannot be read: {getattr(error, 'strerror', None) or 'not text'}",
+            f"the {what} cannot be read: {getattr(error, 'strerror', None) or 'not text'}",
             where=str(file),
-            hint="give a file that holds the key and nothing else",
+            hint="give a file that holds it and nothing else",
         ) from error
     if not key or not key.isprintable() or " " in key:
         raise InputError(
-            "the file does not hold one API key",
+            f"the file does not hold one {what}",
             where=str(file),
             hint="one line, no spaces",
         )
@@ -221,8 +232,8 @@ def models(endpoint: Endpoint, *, timeout: float = 10.0) -> list[Served]:
         ) from error
     if response.status_code in (401, 403):
         raise TargetError(
-            f"the server refuses the API key (HTTP {response.status_code})"
-            if endpoint.api_key
+            f"the server refuses the {_shown(endpoint)} (HTTP {response.status_code})"
+            if endpoint.credential
             else f"the server wants an API key (HTTP {response.status_code})",
             where=where,
             hint="give --api-key-file, or set DEPLOYCTL_API_KEY",
@@ -239,6 +250,10 @@ def models(endpoint: Endpoint, *, timeout: float = 10.0) -> list[Served]:
             hint="is this the address of an OpenAI-compatible server?",
         ) from error
     return listed
+
+
+def _shown(endpoint: Endpoint) -> str:
+    return "operator's token" if endpoint.operator_token else "API key"
 
 
 def choose(endpoint: Endpoint, listed: list[Served]) -> Served:

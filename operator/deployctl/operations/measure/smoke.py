@@ -145,7 +145,7 @@ def models(client: httpx.Client, endpoint: Endpoint) -> tuple[SmokeCheck, str | 
     if wanted is not None and wanted in (names or ()):
         return SmokeCheck("models", True, f"/v1/models lists {wanted}", "", seconds), wanted
     if status in (401, 403):
-        said = "wants an API key" if endpoint.api_key is None else "refuses the API key"
+        said = "wants an API key" if endpoint.credential is None else "refuses the API key"
         detail, hint = f"the server {said}", "give --api-key-file, or set DEPLOYCTL_API_KEY"
     elif names is None:
         detail = detail if status != 200 else "not a list of models"

@@ -178,6 +178,22 @@ def test_the_key_is_read_from_a_file_or_the_environment(tmp_path, monkeypatch):
         resolve(None, "http://h", None, tmp_path / "none")
 
 
+def test_the_operator_s_token_is_given_like_a_key(tmp_path, monkeypatch):
+    monkeypatch.setenv("DEPLOYCTL_API_KEY", "a-client-s")
+    monkeypatch.setenv("DEPLOYCTL_OPERATOR_TOKEN", "from-env")
+    assert resolve(None, "http://h", None, None).operator_token == "from-env"
+    file = tmp_path / "token"
+    file.write_text("from-file\n")
+    endpoint = resolve(None, "http://h", None, None, token_file=file)
+    assert (endpoint.api_key, endpoint.operator_token) == ("a-client-s", "from-file")
+    assert endpoint.sent()["Authorization"] == "Bearer from-file"
+    file.write_text("two words")
+    with pytest.raises(InputError, match="one operator's token"):
+        resolve(None, "http://h", None, None, token_file=file)
+    with pytest.raises(InputError, match="--operator-token-file goes with --url"):
+        resolve(None, None, None, None, token_file=file)
+
+
 def test_which_model_is_asked_for():
     one, two = Served("m", "vllm"), Served("n", "other")
     anywhere = Endpoint("http://h", None, None, None)
