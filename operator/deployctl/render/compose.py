@@ -10,7 +10,7 @@ import math
 from typing import Any
 
 from deployctl import assets
-from deployctl.engines.vllm import BUILT_HERE
+from deployctl.engines.vllm import BUILT_HERE, flags
 from deployctl.errors import PlanRefusedError
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import door
@@ -38,6 +38,8 @@ REVISION_VARIABLE = "DEPLOYCTL_REVISION"
 _HUB, _CACHE, _SECRETS, _DOOR = "/cache/hub", "/cache/vllm", "/run/secrets", "/opt/deployctl"
 DRAIN_FILE = "/tmp/deployctl-drain"  # noqa: S108  inside the container: the door closes
 _PROBE_TOKEN = "/tmp/deployctl-probe-token"  # noqa: S105, S108  a path
+GRACE_S = 60  # from SIGTERM to SIGKILL: for requests under way to end
+_SHUTDOWN_S = GRACE_S - 5  # of it what vLLM gives them; the rest is for it to end itself
 _STALL_S = 300  # requests that wait, and no progress: ill
 _CACHES = {"hub": _HUB, "vllm": _CACHE}  # named volumes: they outlive releases
 _SECURITY: dict[str, Any] = {
@@ -125,7 +127,7 @@ def _engine(plan: ServingPlan, spec: ServiceSpec, *, guarded: bool) -> dict[str,
         "init": True,
         # The engine can die and exit with 0, so a restart on failure would not do.
         "restart": "unless-stopped",
-        "stop_grace_period": "60s",
+        "stop_grace_period": f"{GRACE_S}s",
         "healthcheck": {
             "test": _health(guarded=guarded),
             "interval": "5s",
@@ -208,7 +210,17 @@ def arguments(plan: ServingPlan) -> list[str]:
     """The engine's arguments in the container."""
     model = model_path(plan) if plan.model_local else plan.model
     words = engine_arguments(plan, model=model, host=EVERYWHERE, port=PORT)
-    return [*words, *door.door_arguments(plan)]
+    return [*words, *_shutdown(plan), *door.door_arguments(plan)]
+
+
+def _shutdown(plan: ServingPlan) -> list[str]:
+    """deployctl stops an engine when its requests have ended. For whom else stops a container
+    (docker compose down, a host that shuts down), vLLM itself waits; of itself it cuts them."""
+    name = "shutdown-timeout"
+    given = any(word.partition("=")[0] == f"--{name}" for word in plan.engine.args)
+    if given or flags.flag(name, plan.engine.version) is None:
+        return []
+    return [f"--{name}", str(_SHUTDOWN_S)]
 
 
 def model_path(plan: ServingPlan) -> str:

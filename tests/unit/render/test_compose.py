@@ -81,7 +81,7 @@ def test_the_engine_gets_the_same_flags_from_every_target(planned, method, gpu, 
     plan, spec = planned(method, gpu, **settings)
     process = json.loads(render_process(plan, spec).files[COMMAND_FILE])["arguments"][2:]
     docker = engine(render_compose(plan, spec))["command"]
-    own = {"--model", "--host", "--port"}  # each target's business
+    own = {"--model", "--host", "--port", "--shutdown-timeout"}  # each target's business
 
     def shared(words):
         pairs = zip(words, [*words[1:], ""], strict=True)
@@ -91,6 +91,26 @@ def test_the_engine_gets_the_same_flags_from_every_target(planned, method, gpu, 
     assert shared(process) == shared(docker)
     guarded = ["--middleware", "deployctl_door.vllm.Middleware", "--disable-fastapi-docs"]
     assert shared(docker)[-3 - len(plan.engine.args) :] == [*plan.engine.args, *guarded]
+
+
+@pytest.mark.parametrize(
+    ("version", "args", "words"),
+    [
+        ("0.32.0", (), ["--shutdown-timeout", "55"]),
+        ("0.18.0", (), ["--shutdown-timeout", "55"]),
+        ("0.17.0", (), []),
+        ("0.32.0", ("--shutdown-timeout", "7"), ["--shutdown-timeout", "7"]),
+        ("0.32.0", ("--shutdown-timeout=7",), ["--shutdown-timeout=7"]),
+    ],
+)
+def test_who_stops_a_container_cuts_no_request(by_hand, version, args, words):
+    plan, spec = by_hand()
+    asked = plan.engine.model_copy(update={"version": version, "args": args})
+    service = engine(render_compose(plan.model_copy(update={"engine": asked}), spec))
+    command = service["command"]
+    at = [i for i, word in enumerate(command) if word.startswith("--shutdown-timeout")]
+    assert [word for i in at for word in command[i : i + len(words)]] == words
+    assert service["stop_grace_period"] == "60s"
 
 
 def test_readme_golden(golden, planned, by_hand):
@@ -219,12 +239,12 @@ def test_no_text_means_anything_but_itself(by_hand, word):
     )
     service = engine(render_compose(plan, spec))
     doubled = word.replace("$", "$$")
-    assert service["command"][-4] == doubled
+    assert service["command"][-6] == doubled
     assert service["environment"]["WORD"] == doubled
     assert next(m for m in service["volumes"] if m["target"] == "/models/svc")["source"] == (
         f"/srv/{doubled}/x"
     )
-    assert arguments(plan)[-4] == word
+    assert arguments(plan)[-6] == word
 
 
 @pytest.fixture(scope="session")

@@ -41,6 +41,7 @@ class MemoryEngine:
         self.publishers = {}
         self.filled = {}
         self.made = []
+        self.graces = []
         self.codes = []  # of the commands that are run in a container
         self.did = []
 
@@ -68,8 +69,9 @@ class MemoryEngine:
         self.did.append(("execute", words[-1]))
         return self.codes.pop(0)
 
-    def remove(self, project):
+    def remove(self, project, grace_s):
         self.did.append(("remove", project))
+        self.graces.append(grace_s)
         self.found = []
 
     def remove_volumes(self, project):

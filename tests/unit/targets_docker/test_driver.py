@@ -397,6 +397,17 @@ def test_the_door_is_closed_by_a_file_in_its_container_and_once(driver, engine, 
     assert f"touch {rendered['drain_file']}" in script
 
 
+def test_what_is_behind_a_closed_door_is_not_waited_for(driver, engine, release, container):
+    container()
+    driver.stop(release(), quiet)
+    container()
+    engine.codes = [0]
+    driver.close_door(release())
+    driver.stop(release(), quiet)
+    patient, brief = engine.graces
+    assert brief < patient == 60
+
+
 def test_what_does_not_run_or_has_no_door_has_none_to_close(driver, engine, release, container):
     assert not driver.close_door(release())
     container(status="exited")

@@ -18,6 +18,7 @@ from deployctl.render.compose import (
     DOOR_FOLDER,
     DRAIN_FILE,
     ENGINE,
+    GRACE_S,
     LABEL,
     SECRETS_FOLDER,
     project_name,
@@ -35,6 +36,7 @@ from deployctl.targets.history import Release
 if TYPE_CHECKING:
     from docker.models.containers import Container
 
+CLOSED_GRACE_S = 10  # for an engine to end that has nothing more to do
 LOG_LINES_KEPT = 20_000  # of a container that is removed
 
 
@@ -54,6 +56,7 @@ class DockerDriver:
         self._run = run
         self._environment = environment
         self._connected: DockerEngine | None = None
+        self._closed: set[str] = set()  # ids of containers whose door we have closed
         self._restarts: dict[str, int] = {}  # container id -> restarts when we started it
 
     def preflight(self, release: Release, replacing: Release | None) -> None:
@@ -148,7 +151,9 @@ class DockerDriver:
         if container is None or container.status != "running" or not door_of(release):
             return False
         words = ["sh", "-c", f"test ! -e {DRAIN_FILE} && touch {DRAIN_FILE}"]
-        return self._engine().execute(container, words) == 0
+        if closed := self._engine().execute(container, words) == 0:
+            self._closed.add(str(container.id))
+        return closed
 
     def stop(self, release: Release, tell: Tell) -> None:
         """Removes the release's containers and network and keeps its log; volumes stay.
@@ -167,7 +172,9 @@ class DockerDriver:
                 files.keep_log(release.revision, self._whole_log(container))
             except (StateError, DockerError) as error:
                 tell(Event("warning", f"the log is not kept: {error.message}"))
-        engine.remove(project)
+        # Behind a door that was closed are no requests to wait for: they have ended, or are cut.
+        closed = container is not None and container.id in self._closed
+        engine.remove(project, CLOSED_GRACE_S if closed else GRACE_S)
         if engine.address.remote:
             for volume in volumes_of_remote(release.service).values():
                 engine.drop_volume(volume)

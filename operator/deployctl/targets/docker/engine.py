@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from deployctl.errors import DockerError
-from deployctl.render.compose import LABEL
+from deployctl.render.compose import GRACE_S, LABEL
 from deployctl.targets.docker import commands, translate
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ PROJECT_LABEL = "com.docker.compose.project"
 _VOLUME_LABEL = "com.docker.compose.volume"
 SERVICE_LABEL = "com.docker.compose.service"
 TIMEOUT_S = 60  # for the engine to answer one request
-GRACE_S = 60  # for running requests to end; as stop_grace_period in the rendered file
 LOADING_GRACE_S = 5
 
 
@@ -123,10 +122,10 @@ class DockerEngine:
             code = container.exec_run(words).exit_code
         return -1 if code is None else code
 
-    def remove(self, project: str) -> None:
+    def remove(self, project: str, grace_s: int = GRACE_S) -> None:
         """Stops and removes a project's containers and networks. Volumes stay.
 
-        A healthy engine gets the time to end its requests; one that loads has none.
+        A healthy engine gets `grace_s` seconds to end its requests; one that loads has none.
         """
         from docker.errors import NotFound
 
@@ -134,7 +133,7 @@ class DockerEngine:
             for container in self.containers(project):
                 try:
                     health = (container.attrs["State"].get("Health") or {}).get("Status")
-                    container.stop(timeout=GRACE_S if health == "healthy" else LOADING_GRACE_S)
+                    container.stop(timeout=grace_s if health == "healthy" else LOADING_GRACE_S)
                     container.remove(v=True, force=True)
                 except NotFound:
                     continue
