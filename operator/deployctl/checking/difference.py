@@ -5,6 +5,8 @@ Documents are compared by their fields. A list of arguments is no list to a pers
 go by the name that Kubernetes merges them by, and plain lists are compared whole.
 """
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +21,9 @@ from deployctl.checking.yamltext import parse
 # Labels that follow from all the rest, and files that follow from another.
 _FOLLOW = ("io.deployctl.digest", "io.deployctl.revision")
 _FOLLOWING_FILES = ("run.sh", "README.md", "kustomization.yaml")
+# The door before an engine: its files, of which one says what it lets in and the others are code.
+_DOOR, _DOOR_SETTINGS = "door/", "door/door.json"
+_AT_THE_DOOR = "the door reads it when the engine starts"
 _DATA = (".yaml", ".yml", ".json")
 _GRAVITY = list(Effect)
 _ARGUMENTS = ("args", "arguments", "command")  # where an engine's words may stand
@@ -39,7 +44,8 @@ class Difference:
 
 def compare(old: Mapping[str, str], new: Mapping[str, str], target: str) -> list[Difference]:
     """Compares the files of two bundles of one target; gravest changes first."""
-    changes: list[Difference] = []
+    changes = _door(old, new)
+    old, new = _without_code(old, new), _without_code(new, old)
     left, right = _documents(old), _documents(new)
     digests = [_digest(side.values()) for side in (left, right)]
     differs = digests[0] != digests[1] if all(digests) else None
@@ -56,6 +62,32 @@ def compare(old: Mapping[str, str], new: Mapping[str, str], target: str) -> list
         where = f"services.engine.labels.{_FOLLOW[0]}"
         changes.append(Difference(name, where, digests[0], digests[1], Effect.restarts, why))
     return sorted(changes, key=lambda c: (_GRAVITY.index(c.effect), c.file, c.where))
+
+
+def _door(old: Mapping[str, str], new: Mapping[str, str]) -> list[Difference]:
+    """The door's code, as one change however many files it is in."""
+    was, now = _code(old), _code(new)
+    if was == now:
+        return []
+    return [Difference("door", "code", was, now, Effect.restarts, _AT_THE_DOOR)]
+
+
+def _code(files: Mapping[str, str]) -> str | None:
+    """Names the door's code by its content; None where there is no door."""
+    code = {f: t for f, t in files.items() if f.startswith(_DOOR) and f != _DOOR_SETTINGS}
+    if not code:
+        return None
+    return hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _without_code(files: Mapping[str, str], others: Mapping[str, str]) -> dict[str, str]:
+    """What is compared field by field: also the door's settings, where both sides have a door."""
+    settings = _DOOR_SETTINGS in files and _DOOR_SETTINGS in others
+    return {
+        file: text
+        for file, text in files.items()
+        if not file.startswith(_DOOR) or (settings and file == _DOOR_SETTINGS)
+    }
 
 
 def worst(changes: list[Difference]) -> Effect | None:
@@ -123,6 +155,8 @@ def _verdict(
 ) -> Verdict:
     if not path:
         return effects.NOTHING
+    if document.file == _DOOR_SETTINGS:
+        return Verdict(Effect.restarts, _AT_THE_DOOR)
     if document.family == "kubernetes":
         return effects.of_object(document, path, old, new)
     if document.family == "compose":

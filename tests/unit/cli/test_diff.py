@@ -1,6 +1,8 @@
 """`deployctl diff`, as a user and a pipeline run it; Docker is a stand-in."""
 
 import json
+import re
+import shutil
 import sys
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -8,6 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from deployctl.cli.app import main
+from deployctl.operations.bundle import MARKER
 from deployctl.targets.docker import running
 from known import tiny_folder
 
@@ -44,6 +47,28 @@ def test_against_what_was_rendered(run, target):
     assert "the engine restarts" in other.stdout
     words = ("--target", target, "--against", "out", "--max-model-len", "512", "--exit-code")
     assert run("diff", *words).code == 3
+
+
+@pytest.mark.parametrize("marked", [True, False])
+@pytest.mark.parametrize("target", ["docker", "process"])
+def test_another_door_is_one_change(run, tmp_path, target, marked):
+    run("render", "--target", target, "-o", "out")
+    words = ("--target", target, "--against", "out")
+    if not marked:
+        (tmp_path / "out" / MARKER).unlink()
+        (tmp_path / "out" / "secrets" / "keys.json").write_text('{"keys": []}')
+        assert run("diff", *words).stdout.splitlines()[-1] == "nothing differs"
+    for file in ("alive.py", "deployctl_door/door.py", "deployctl_door/keys.py"):
+        (tmp_path / "out" / "door" / file).write_text("# of another time")
+    done = run("diff", *words)
+    assert re.search(r"\n  restarts  door  code: [0-9a-f]{12} -> [0-9a-f]{12}\n", done.stdout)
+    assert len(done.stdout.splitlines()) == 4
+    done = run("diff", *words, "--request-log")
+    assert "restarts  door/door.json  request_log: False -> True" in done.stdout
+    shutil.rmtree(tmp_path / "out" / "door")
+    done = run("diff", *words, "--request-log")
+    assert "restarts  door  code: (not there) -> " in done.stdout
+    assert "door.json" not in done.stdout
 
 
 def test_the_folder_says_which_target_it_is_of(run):

@@ -18,7 +18,7 @@ from deployctl.operations.deploy.services import open_store
 from deployctl.operations.prepare import Prepared, prepare, refuse_unfit
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import VALUES_FILE, BundleKind
-from deployctl.render.compose import COMPOSE_FILE, ENGINE
+from deployctl.render.compose import COMPOSE_FILE, DOOR_FOLDER, ENGINE, SECRETS_FOLDER
 from deployctl.spec import ServiceSpec, TargetKind, load_specs
 from deployctl.targets import helm, history
 from deployctl.targets.docker.running import Running, running_files
@@ -197,6 +197,8 @@ def _read(folder: Path) -> dict[str, str]:
 
 def _walked(folder: Path) -> list[str]:
     files = sorted(folder.rglob("*.yaml")) + sorted(folder.rglob("*.json"))
+    files = [f for f in files if SECRETS_FOLDER not in f.relative_to(folder).parts]
+    files += sorted((folder / DOOR_FOLDER).rglob("*.py"))
     files += [f for f in (folder / "run.sh", folder / "secrets" / ".gitignore") if f.is_file()]
     return [f.relative_to(folder).as_posix() for f in files if f.name != MARKER]
 
