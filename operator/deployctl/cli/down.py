@@ -16,7 +16,7 @@ def command(
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every service.")] = False,
     volumes: Annotated[
-        bool, typer.Option("--volumes", help="Remove caches, logs and the API key too.")
+        bool, typer.Option("--volumes", help="Remove caches, logs and keys too.")
     ] = False,
     target: TargetOption = None,
     output: OutputOption = Output.text,

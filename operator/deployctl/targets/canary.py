@@ -42,6 +42,7 @@ def run(
             if release.spec.needs_api_key:
                 key = keys.read_key(keys.key_path(store.root, driver.target, owner))
                 keys.place_key(keys.key_path(store.root, *ref), key)
+            keys.lend(store.folder(ServiceRef(driver.target, owner)), store.folder(ref))
             driver.preflight(release, None)
             driver.fetch(release, tell)
             begun = tools.clock()

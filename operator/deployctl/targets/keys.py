@@ -157,12 +157,9 @@ def of_the_door(folder: Path, spec: ServiceSpec) -> dict[str, bytes]:
         StateError: one of them cannot be read, or the key that the service needs is gone.
     """
     found = {OPERATOR_TOKEN: operator_token(folder).encode()}
-    try:
-        found[KEYS] = (folder / KEYS).read_bytes()
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise state_error("read the keys", folder / KEYS, error) from error
+    named = _named(folder)
+    if named is not None:
+        found[KEYS] = named
     if spec.needs_api_key:
         path = folder / API_KEY
         key = read_key(path)
@@ -172,6 +169,42 @@ def of_the_door(folder: Path, spec: ServiceSpec) -> dict[str, bytes]:
             )
         found[API_KEY] = key.encode()
     return found
+
+
+def _named(folder: Path) -> bytes | None:
+    try:
+        return (folder / KEYS).read_bytes()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise state_error("read the keys", folder / KEYS, error) from error
+
+
+def lend(owner: Path, borrower: Path) -> None:
+    """Gives a service the named keys of another, as they are now. Both are services' folders.
+
+    Raises:
+        StateError: they cannot be read or written.
+    """
+    with locked(owner):
+        named = _named(owner)
+    if named is not None:
+        make_folder(borrower)
+        write_private(borrower / KEYS, named)
+
+
+def forget(folder: Path) -> None:
+    """Removes all secrets of a service, whose folder it is.
+
+    Raises:
+        StateError: one of them cannot be removed.
+    """
+    with locked(folder):
+        for name in (API_KEY, KEYS, OPERATOR_TOKEN):
+            try:
+                (folder / name).unlink(missing_ok=True)
+            except OSError as error:
+                raise state_error("remove", folder / name, error) from error
 
 
 def publish(folder: Path, files: Mapping[str, bytes], *, mode: int) -> None:

@@ -91,7 +91,8 @@ class Rollout:
             if adopted is not None:
                 self._tell(Event("note", f"going on with revision {adopted.revision}"))
                 return self._bring_up(adopted, current, key, verify=verify)
-            if current and not self._rotates(key) and self._serves(current, bundle.digest):
+            if current and self._serves(current, bundle.digest):
+                self._refresh(current, key)
                 return Outcome(current, changed=False, seconds=0.0)
             return self._begin(
                 "up", spec, plan, bundle, key, verify_canary=verify_canary, verify=verify
@@ -118,7 +119,7 @@ class Rollout:
     def down(self, *, volumes: bool) -> list[Release]:
         """Stops the service; keeps its history. Returns the revisions that it stopped.
 
-        With `volumes`, the target's caches, logs and the API key go too.
+        With `volumes`, the target's caches, logs, keys and the operator's token go too.
 
         Raises:
             TargetError: something of it still runs, or the records cannot be written.
@@ -144,7 +145,7 @@ class Rollout:
                 self._tell(Event("warning", f"set the damaged record aside: {path}.damaged"))
             if volumes:
                 self._driver.purge(self._ref.service, self._tell)
-                self._key_path.unlink(missing_ok=True)
+                keys.forget(self._store.folder(self._ref))
             return stopped
 
     # The steps.
@@ -178,6 +179,15 @@ class Rollout:
         if self._driver.state(current).condition != "running":
             return False
         return self._tools.ask(self._driver.endpoint(current), STILL_THERE_S).ok
+
+    def _refresh(self, current: Release, key: "_Key") -> None:
+        """Puts the API key in force with which a service is wanted that runs as it is wanted."""
+        if not current.spec.needs_api_key:
+            return
+        keys.place_key(self._key_path, key.wanted)
+        self._driver.publish_keys(current)
+        if self._rotates(key):
+            self._tell(Event("note", "the new API key is in force, and the former is not"))
 
     def _begin(
         self,

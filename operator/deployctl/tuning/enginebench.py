@@ -112,9 +112,10 @@ class EngineBench:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends what runs."""
+        """Ends what runs, and forgets what let us in."""
         with self._held:
             self.stop()
+            keys.forget(self._store.folder(self._ref))
 
     def start(self, configuration: Configuration) -> Started | Failure:
         """Ends what runs, also what a killed bench left, and starts this configuration.

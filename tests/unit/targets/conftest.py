@@ -48,6 +48,9 @@ class MemoryDriver:
         self.running.discard(release.revision)
         self.dead.pop(release.revision, None)
 
+    def publish_keys(self, release):
+        self.did.append(("publish", release.revision))
+
     def close_door(self, release):
         self.did.append(("close", release.revision))
         return not self.did.count(("close", release.revision)) > 1

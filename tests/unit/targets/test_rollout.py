@@ -228,6 +228,18 @@ def test_down_twice_is_fine_and_keeps_the_history(world, make_release):
     assert ("purge", "tiny") in world.driver.did
 
 
+def test_keys_outlive_down_unless_volumes_go_too(world, make_release):
+    world.up(make_release(expose=True))
+    folder = world.store.folder(REF)
+    secrets = [folder / name for name in ("api_key", "keys.json", "operator_token")]
+    for path in secrets[1:]:
+        path.write_text("{}")
+    world.rollout().down(volumes=False)
+    assert all(path.exists() for path in secrets)
+    world.rollout().down(volumes=True)
+    assert not [path for path in secrets if path.exists()]
+
+
 def test_down_stops_what_a_damaged_record_started(world, make_release):
     world.up(make_release())
     record = world.store.folder(REF) / "releases" / "000001.json"
@@ -269,7 +281,7 @@ def test_a_disk_that_fills_up_while_it_starts_leaves_the_old_one(world, make_rel
     assert world.statuses() == {1: "deployed", 2: "failed"}
 
 
-def test_a_key_is_made_once_and_a_new_one_restarts(world, make_release):
+def test_a_key_is_made_once_and_a_new_one_restarts_nothing(world, make_release):
     spec = {"expose": True}
     world.up(make_release(**spec))
     path = world.store.folder(REF) / "api_key"
@@ -278,8 +290,15 @@ def test_a_key_is_made_once_and_a_new_one_restarts(world, make_release):
     assert path.stat().st_mode & 0o777 == 0o600
     assert not world.up(make_release(**spec)).changed
     world.environment["DEPLOYCTL_API_KEY"] = "another-key"
-    assert world.up(make_release(**spec)).changed
+    world.driver.did.clear()
+    assert not world.up(make_release(**spec)).changed
     assert path.read_text() == "another-key"
+    assert world.driver.did == [("publish", 1)]
+    assert "the new API key is in force" in world.notes()[-1]
+    path.unlink()  # one that was lost is made anew
+    del world.environment["DEPLOYCTL_API_KEY"]
+    world.up(make_release(**spec))
+    assert len(path.read_text()) > 30
     records = (world.store.folder(REF) / "releases").iterdir()
     assert not [r for r in records if made in r.read_text() or "another-key" in r.read_text()]
 
@@ -291,5 +310,5 @@ def test_a_failed_update_brings_the_old_key_back(world, make_release):
     world.environment["DEPLOYCTL_API_KEY"] = "another-key"
     world.driver.fates[2] = "dies"
     with pytest.raises(EngineError):
-        world.up(make_release(expose=True))
+        world.up(make_release(expose=True, port=9000))
     assert path.read_text() == made

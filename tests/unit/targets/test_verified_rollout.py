@@ -166,6 +166,22 @@ def test_a_candidate_is_on_record_while_it_runs_and_gone_after(world, make_relea
     assert not world.store.folder(ASIDE).exists()
 
 
+def test_a_candidate_has_the_named_keys_of_its_service(world, make_release):
+    owner = world.store.folder(REF)
+    owner.mkdir(parents=True)
+    (owner / "keys.json").write_text("{}")
+    (owner / "operator_token").write_text("of the owner")
+    lent = world.store.folder(ASIDE)
+
+    def look(release):
+        assert (lent / "keys.json").read_text() == "{}"
+        return str((lent / "operator_token").exists())
+
+    assert run_canary(world, stand_in(make_release), look) == "False"  # its driver makes its own
+    assert not lent.exists()
+    assert (owner / "keys.json").exists()
+
+
 @pytest.mark.parametrize(
     ("look", "raised"), [(missed, SloMissedError), (interrupted, InterruptedByUserError)]
 )

@@ -36,6 +36,14 @@ def test_one_engine_after_the_other_under_a_name_and_port_of_its_own(world):
     assert not world.driver.running
 
 
+def test_what_let_the_bench_in_is_forgotten(world):
+    with world.bench() as bench:
+        bench.start(BASELINE)
+        token = Store(world.settings.state_dir).folder(REF) / "operator_token"
+        token.write_text("as a driver makes it")
+    assert not token.exists()
+
+
 def test_a_start_is_a_fresh_one_even_of_what_runs(world):
     with world.bench() as bench:
         bench.start(BASELINE)

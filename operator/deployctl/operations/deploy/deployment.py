@@ -171,7 +171,7 @@ def down(
 ) -> list[Release]:
     """Stops a service; its history stays. Returns the releases that it stopped.
 
-    With `volumes`, caches, logs and the API key go too.
+    With `volumes`, caches, logs, keys and the operator's token go too.
 
     Raises:
         NotFoundError: no such service.
