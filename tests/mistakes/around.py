@@ -123,6 +123,22 @@ def ingress_without_a_key(m):
     m.variable("VLLM_API_KEY")
 
 
+@mistake("exposed-without-door")
+def ingress_of_more_than_the_api(m):  # /invocations answers whole completions, /metrics everything
+    m["Ingress"]["spec"]["rules"][0]["http"]["paths"][0]["path"] = "/"
+
+
+@mistake("exposed-without-door")
+def load_balancer_with_the_engine_s_own_key(m):
+    m["Service"]["spec"]["type"] = "LoadBalancer"
+
+
+@mistake("exposed-without-key")
+def door_that_asks_for_no_key(m):
+    m.flag("middleware", "deployctl_door.vllm.Middleware")
+    m.drop("PodMonitor")
+
+
 @mistake("network-policy-missing")
 def no_network_policy(m):
     m.drop("NetworkPolicy")
@@ -144,6 +160,12 @@ def monitor_of_other_pods(m):
 @mistake("monitor-port")
 def monitor_of_another_port(m):
     m["PodMonitor"]["spec"]["podMetricsEndpoints"][0]["port"] = "metrics"
+
+
+@mistake("monitor-unauthorized")
+def monitor_without_the_operator_s_token(m):
+    m.flag("middleware", "deployctl_door.vllm.Middleware")
+    m.variable("API_KEY_REQUIRED", "1")
 
 
 @mistake("metric-unknown")

@@ -179,10 +179,20 @@ class DeclaredEngine:
         return any(size is not None and size > 1 for size in sizes)
 
     @property
+    def doored(self) -> bool:
+        """Whether deployctl's door is the outermost that a request passes: the last middleware."""
+        return (self.command.text("middleware") or "").startswith("deployctl_door.")
+
+    @property
     def keyed(self) -> bool | None:
-        """Whether clients must give an API key; None when it cannot be known."""
-        # API_KEY_REQUIRED: deployctl's own entrypoint, which takes the key from a file.
-        if "api-key" in self.command.flags or self.env.keys() & {"VLLM_API_KEY", KEY_REQUIRED}:
+        """Whether clients must give an API key; None when it cannot be known.
+
+        Of an engine behind the door that is what the release says, not what vLLM itself wants.
+        """
+        required = self.env.get(KEY_REQUIRED)
+        if required is not None and required.value not in ("", "0"):
+            return True
+        if not self.doored and ("api-key" in self.command.flags or "VLLM_API_KEY" in self.env):
             return True
         return False if self.env_complete else None
 
@@ -217,7 +227,7 @@ def engine_of_command(document: Document) -> DeclaredEngine:
         for name, value in mapping(document.data.get("environment")).items()
     }
     if document.data.get("api_key") is True:
-        environment["VLLM_API_KEY"] = EnvVar(None, document.place("api_key"))
+        environment[KEY_REQUIRED] = EnvVar("1", document.place("api_key"))
     return DeclaredEngine(
         place=document.place(),
         data={},

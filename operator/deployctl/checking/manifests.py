@@ -82,14 +82,15 @@ class Manifests:
         return [engine for engine in engines if engine is not None]
 
     @cached_property
+    def command_engines(self) -> list[DeclaredEngine]:
+        """The engines of rendered commands."""
+        return [engine_of_command(d) for d in self.documents if d.family == "command"]
+
+    @cached_property
     def engines(self) -> list[DeclaredEngine]:
         """Every vLLM engine, whatever runs it."""
-        commands = (d for d in self.documents if d.family == "command")
-        return [
-            *(engine for _, engine in self.pod_engines),
-            *self.compose_engines,
-            *map(engine_of_command, commands),
-        ]
+        pods = (engine for _, engine in self.pod_engines)
+        return [*pods, *self.compose_engines, *self.command_engines]
 
     def of_kind(self, *kinds: str) -> Iterator[Document]:
         """The objects of some kinds."""

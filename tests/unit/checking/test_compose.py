@@ -46,6 +46,7 @@ MISTAKES = {
     "restart-policy": lambda p: engine(p).update(restart="on-failure"),
     "grace-period": lambda p: engine(p).pop("stop_grace_period"),
     "exposed-without-key": lambda p: engine(p)["environment"].pop("API_KEY_REQUIRED"),
+    "exposed-without-door": lambda p: set_flag(p, "middleware", "mine.Own"),
     "run-as-root": lambda p: engine(p).pop("user"),
     "capabilities": lambda p: engine(p).pop("cap_drop"),
     "privilege-escalation": lambda p: engine(p).pop("security_opt"),

@@ -153,22 +153,16 @@ def life(manifests: Manifests) -> Iterator[Finding]:
 def access(manifests: Manifests) -> Iterator[Finding]:
     """Ports that everybody reaches."""
     for engine in manifests.compose_engines:
-        if engine.keyed is not False:
-            continue
         host = engine.data.get("network_mode") == "host"
         for index, port in enumerate(items(engine.data.get("ports"))):
             if _open(port):
-                yield exposure.OPEN.at(
-                    engine.place.child("ports", index),
-                    "the port is open on every interface, and the engine asks for no API key",
-                    'publish "127.0.0.1:8000:8000", or set VLLM_API_KEY from a file',
-                )
+                place = engine.place.child("ports", index)
+                who = "the port is open on every interface and leads to the engine"
+                yield from exposure.reached(engine, place, who)
         if host and not (engine.command.text("host") or "").startswith(_LOOPBACK):
-            yield exposure.OPEN.at(
-                engine.place.child("network_mode"),
-                "the engine listens on the host's own interfaces and asks for no API key",
-                "publish a port on 127.0.0.1 instead, or set VLLM_API_KEY",
-            )
+            place = engine.place.child("network_mode")
+            who = "the host's own interfaces lead to the engine"
+            yield from exposure.reached(engine, place, who)
 
 
 def _open(port: Any) -> bool:

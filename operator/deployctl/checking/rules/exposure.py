@@ -1,54 +1,121 @@
 """Who can reach the engine, and whether an answer that streams for minutes gets through."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
-from deployctl.checking.documents import Document
+from deployctl.checking.documents import Document, Place
+from deployctl.checking.engine import DeclaredEngine
 from deployctl.checking.finding import Finding, check, rule
 from deployctl.checking.manifests import Manifests, matches, same_namespace
 from deployctl.checking.pods import Pod
-from deployctl.checking.values import dig, mapping, mappings, seconds, text
+from deployctl.checking.values import dig, items, mapping, mappings, seconds, text
 
 OPEN = rule("exposed-without-key")
+DOOR = rule("exposed-without-door")
 POLICY = rule("network-policy-missing")
 TIMEOUT = rule("ingress-timeout")
 LEAST_TIMEOUT_S = 300.0
 _NGINX = "nginx.ingress.kubernetes.io/"
+_A_DOOR = "render it with deployctl, which puts a door before the engine"
+# Of who asks before the engine does: nginx's own, and policies of gateways.
+_AUTHENTICATES = tuple(f"{_NGINX}auth-{how}" for how in ("url", "type", "tls-secret"))
+_POLICIES = ("SecurityPolicy", "AuthorizationPolicy", "AuthPolicy", "RequestAuthentication")
 
 
-def _routed(manifests: Manifests) -> Iterator[tuple[Document, str]]:
+class _Way(NamedTuple):
+    """A way from outside to a Service."""
+
+    document: Document
+    service: str
+    api_alone: bool = False  # what is under /v1, which the engine's own key guards
+
+
+def _routed(manifests: Manifests) -> Iterator[_Way]:
     """Ingresses and routes, with the Services they send to."""
     for document in manifests.of_kind("Ingress"):
-        backends = [dig(document.spec, "defaultBackend", "service", "name")]
+        backends = [(dig(document.spec, "defaultBackend", "service", "name"), "")]
         for _, routes in mappings(document.spec.get("rules")):
-            for _, path in mappings(dig(routes, "http", "paths")):
-                backends.append(dig(path, "backend", "service", "name"))
-        for name in backends:
+            for _, given in mappings(dig(routes, "http", "paths")):
+                name = dig(given, "backend", "service", "name")
+                backends.append((name, text(given.get("path"))))
+        for name, path in backends:
             if isinstance(name, str):
-                yield document, name
+                yield _Way(document, name, _is_api(path))
     for document in manifests.of_kind("HTTPRoute"):
         for _, routes in mappings(document.spec.get("rules")):
+            paths = [text(dig(m, "path", "value")) for _, m in mappings(routes.get("matches"))]
+            alone = bool(paths) and all(map(_is_api, paths))
             for _, backend in mappings(routes.get("backendRefs")):
                 if text(backend.get("kind") or "Service") == "Service":
-                    yield document, text(backend.get("name"))
+                    yield _Way(document, text(backend.get("name")), alone)
+
+
+def _is_api(path: str) -> bool:
+    return path == "/v1" or path.startswith(("/v1/", "/v1("))
+
+
+def _authenticates(manifests: Manifests, document: Document) -> bool:
+    """Whether something before the engine may ask who it is."""
+    if any(name in mapping(document.metadata.get("annotations")) for name in _AUTHENTICATES):
+        return True
+    for policy in manifests.of_kind(*_POLICIES):
+        targets = [policy.spec.get("targetRef"), *items(policy.spec.get("targetRefs"))]
+        if any(mapping(target).get("name") == document.name for target in targets):
+            return True
+    return False
 
 
 @check
 def keys(manifests: Manifests) -> Iterator[Finding]:
-    """Engines that are reached from outside without an API key."""
+    """Engines that are reached from outside without an API key, or with the engine's own alone."""
+    seen: set[tuple[int, str]] = set()
     ways = [
-        (service, service.name, service.place("spec", "type"))
+        _Way(service, service.name)
         for service in manifests.of_kind("Service")
         if service.spec.get("type") in ("LoadBalancer", "NodePort")
     ]
-    ways += [(document, name, document.place("spec")) for document, name in _routed(manifests)]
-    for document, name, place in ways:
-        for pod in manifests.behind(name, document.namespace):
-            if any(engine.keyed is False for engine in pod.engines):
-                yield OPEN.at(
-                    place,
-                    f"{document.title} leads to {pod.document.title}, which asks for no API key",
-                    "set VLLM_API_KEY from a Secret, or put a gateway with keys before it",
-                )
+    for way in [*ways, *_routed(manifests)]:
+        document = way.document
+        place = document.place("spec", *(("type",) if document.kind == "Service" else ()))
+        if _authenticates(manifests, document):
+            continue
+        for pod in manifests.behind(way.service, document.namespace):
+            who = f"{document.title} leads to {pod.document.title}"
+            for engine in pod.engines:
+                for finding in reached(engine, place, who, api_alone=way.api_alone):
+                    key = (id(document), f"{finding.code} {pod.document.title}")
+                    if key not in seen:
+                        seen.add(key)
+                        yield finding
+
+
+def reached(
+    engine: DeclaredEngine, place: Place, who: str, *, api_alone: bool = False
+) -> Iterator[Finding]:
+    """What is wrong where an engine is reached from outside, at `place`."""
+    if engine.keyed is False:
+        yield OPEN.at(
+            place,
+            f"{who}, which asks for no API key",
+            "require a key: API_KEY_REQUIRED=1 behind the door that deployctl renders, or a "
+            "gateway with keys before it",
+        )
+    elif engine.keyed and not engine.doored and not api_alone:
+        yield DOOR.at(
+            place,
+            f"{who}, whose own key guards /v1 alone: /invocations, /tokenize and /metrics are open",
+            f"{_A_DOOR}, or publish /v1 alone",
+        )
+
+
+@check
+def commands(manifests: Manifests) -> Iterator[Finding]:
+    """Rendered commands that listen on every interface."""
+    for engine in manifests.command_engines:
+        host = engine.command.text("host")
+        if host in ("0.0.0.0", "::"):  # noqa: S104  read, not bound
+            place = engine.command.flags["host"].place
+            yield from reached(engine, place, "everybody on the network reaches the engine")
 
 
 @check
@@ -71,7 +138,7 @@ def policies(manifests: Manifests) -> Iterator[Finding]:
 def streaming(manifests: Manifests) -> Iterator[Finding]:
     """Proxies' time-outs in front of engines and their routers."""
     seen: set[int] = set()
-    for document, name in _routed(manifests):
+    for document, name, _ in _routed(manifests):
         if id(document) in seen or not _serves(manifests.behind(name, document.namespace)):
             continue
         seen.add(id(document))

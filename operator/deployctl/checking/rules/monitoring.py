@@ -6,18 +6,22 @@ from collections.abc import Iterator
 from deployctl.checking.documents import Document, Place
 from deployctl.checking.finding import Finding, check, rule
 from deployctl.checking.manifests import Manifests, matches, named_ports, same_namespace
+from deployctl.checking.pods import Pod
 from deployctl.checking.values import items, mapping, mappings, strings, text
 from deployctl.engines.vllm import exported
 from deployctl.engines.vllm.versions import at_least
 
 NOTHING = rule("monitor-selects-nothing")
 PORT = rule("monitor-port")
+TOKEN = rule("monitor-unauthorized")
 UNKNOWN = rule("metric-unknown")
 LABEL = rule("metric-label")
 _SERIES = re.compile(r"vllm:[a-zA-Z0-9_:]+")
 _SELECTOR = re.compile(r"(vllm:[a-zA-Z0-9_]+)\s*\{([^{}]{0,2000})\}")
 _MATCHER = re.compile(r'([a-zA-Z_]\w*)\s*(=~|!~|!=|=)\s*"([^"]{0,500})"')
 _NOT_LABELS = {"model", "model_id", "modelname", "served_model_name", "deployment"}
+_METRICS = "/metrics"
+_CREDENTIALS = {"authorization", "basicAuth", "bearerTokenSecret", "bearerTokenFile", "oauth2"}
 _MAX_QUERY = 10_000
 
 
@@ -37,6 +41,7 @@ def monitors(manifests: Manifests) -> Iterator[Finding]:
             continue
         names = set(named_ports(c.place for pod in pods for c in pod.containers))
         yield from _ports(document, "podMetricsEndpoints", names, "the pods")
+        yield from _unauthorized(document, "podMetricsEndpoints", pods)
     for document in manifests.of_kind("ServiceMonitor"):
         services = [
             service
@@ -53,6 +58,39 @@ def monitors(manifests: Manifests) -> Iterator[Finding]:
             for _, port in mappings(service.spec.get("ports"))
         }
         yield from _ports(document, "endpoints", names, "the Services")
+        behind = [pod for s in services for pod in manifests.behind(s.name, s.namespace)]
+        yield from _unauthorized(document, "endpoints", behind)
+
+
+@check
+def annotated(manifests: Manifests) -> Iterator[Finding]:
+    """Pods behind a door whose annotations ask a Prometheus without a token to scrape them."""
+    for pod in manifests.serving_pods:
+        annotations = mapping(pod.metadata.get("annotations"))
+        if text(annotations.get("prometheus.io/scrape")) == "true" and _behind_a_door([pod]):
+            yield TOKEN.at(
+                pod.template.child("metadata", "annotations", "prometheus.io/scrape"),
+                "the door refuses a scrape without the operator's token",
+                "scrape with a PodMonitor that has authorization",
+            )
+
+
+def _behind_a_door(pods: list[Pod]) -> bool:
+    return any(engine.doored for pod in pods for engine in pod.engines)
+
+
+def _unauthorized(document: Document, key: str, pods: list[Pod]) -> Iterator[Finding]:
+    """Endpoints behind a door that are asked without a credential."""
+    if not _behind_a_door(pods):
+        return
+    for place, endpoint in document.place("spec").mappings(key):
+        if text(endpoint.get("path") or _METRICS) != _METRICS or _CREDENTIALS & endpoint.keys():
+            continue
+        yield TOKEN.at(
+            place,
+            "the door before the engine refuses a scrape without the operator's token",
+            "write authorization: {credentials: {name: the Secret, key: operator_token}}",
+        )
 
 
 def _looks_at(document: Document, namespace: str) -> bool:
