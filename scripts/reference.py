@@ -42,15 +42,22 @@ def cli_page() -> str:
     lines += [f"| {code} | {meaning} |" for code, meaning in EXIT_CODES]
     for name, verb in VERBS.items():
         command = root.commands[name]
-        lines += ["", f"## deployctl {name}", "", verb.summary, ""]
-        body = plain(command.help or "").strip()
-        if body and body != verb.summary:
-            lines += [body, ""]
-        lines += ["| option | meaning |", "|---|---|"]
-        lines += [
-            f"| {spelling(p)} | {cell(p)} |" for p in command.params if not getattr(p, "hidden", 0)
-        ]
+        lines += _section(f"## deployctl {name}", verb.summary, command)
+        for part, below in getattr(command, "commands", {}).items():
+            lines += _section(f"### deployctl {name} {part}", "", below)
     return "\n".join(lines) + "\n"
+
+
+def _section(heading: str, summary: str, command: Any) -> list[str]:
+    """One verb: its summary, its help and its options."""
+    body = plain(command.help or "").strip()
+    texts = [body] if body.startswith(summary) else [summary, body]
+    lines = ["", heading, "", *(line for text in texts if text for line in (text, ""))]
+    shown = [p for p in command.params if not getattr(p, "hidden", 0)]
+    if shown:
+        lines += ["| option | meaning |", "|---|---|"]
+        lines += [f"| {spelling(p)} | {cell(p)} |" for p in shown]
+    return lines
 
 
 def spelling(parameter: Any) -> str:

@@ -5,6 +5,7 @@ import importlib
 import inspect
 import os
 import sys
+from types import ModuleType
 from typing import NamedTuple, NoReturn
 
 import typer
@@ -15,7 +16,8 @@ from deployctl.errors import DeployctlError, InputError, InterruptedByUserError
 
 
 class Verb(NamedTuple):
-    """A command. Its module has a function `command` that typer can read."""
+    """A command. Its module has a function `command` that typer can read, or, of a verb that has
+    verbs of its own, `PARTS`: such functions by name."""
 
     module: str
     summary: str
@@ -36,6 +38,7 @@ VERBS: dict[str, Verb] = {
     "history": Verb("history", "List a service's revisions.", RUN),
     "rollback": Verb("rollback", "Go back to an earlier revision.", RUN),
     "down": Verb("down", "Stop a service and leave nothing running.", RUN),
+    "keys": Verb("keys", "Add, list and revoke the keys of a service's clients.", RUN),
     "smoke": Verb("smoke", "Ask a running service a question and check the answer.", MEASURE),
     "metrics": Verb("metrics", "Show the engine's key metrics.", MEASURE),
     "loadtest": Verb("loadtest", "Measure latency and throughput with Locust.", MEASURE),
@@ -76,6 +79,9 @@ def build(only: str = "", *, every: bool = False) -> typer.Typer:
     for name, verb in VERBS.items():
         if every or name == only:
             module = importlib.import_module(f"deployctl.cli.{verb.module}")
+            if hasattr(module, "PARTS"):
+                _add_group(app, name, verb, module)
+                continue
             app.command(
                 name,
                 help=_unwrapped(module.command.__doc__),
@@ -85,6 +91,20 @@ def build(only: str = "", *, every: bool = False) -> typer.Typer:
         else:
             app.command(name, short_help=verb.summary, rich_help_panel=verb.panel)(_stub)
     return app
+
+
+def _add_group(app: typer.Typer, name: str, verb: Verb, module: ModuleType) -> None:
+    """Adds a verb that has verbs of its own."""
+    group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+    for part, command in module.PARTS.items():
+        group.command(part, help=_unwrapped(command.__doc__))(command)
+    app.add_typer(
+        group,
+        name=name,
+        help=_unwrapped(module.HELP),
+        short_help=verb.summary,
+        rich_help_panel=verb.panel,
+    )
 
 
 def _unwrapped(text: str | None) -> str:

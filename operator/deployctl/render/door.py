@@ -10,6 +10,7 @@ from deployctl import assets
 from deployctl.engines.vllm import flags, routes
 from deployctl.errors import PlanRefusedError
 from deployctl.planning.plan import ServingPlan
+from deployctl.render.bundle import Bundle
 from deployctl.spec import ServiceSpec
 
 MIDDLEWARE = "deployctl_door.vllm.Middleware"  # for vLLM's --middleware
@@ -24,6 +25,12 @@ def has_door(version: str) -> bool:
     """Whether a door can stand before that release: one that is not known is taken to have the
     flag, and says so at its start if it has not."""
     return not flags.known(version) or flags.flag("middleware", version) is not None
+
+
+def stands_before(bundle: Bundle) -> bool:
+    """Whether a door stands before the engine: not where the bundle was rendered before there was
+    one, or for a release that takes none."""
+    return any(path.endswith(f"/{CONFIGURATION}") for path in bundle.files)
 
 
 def door_arguments(plan: ServingPlan) -> list[str]:

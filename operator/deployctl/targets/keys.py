@@ -153,13 +153,12 @@ def operator_token(folder: Path) -> str:
 def of_the_door(folder: Path, spec: ServiceSpec) -> dict[str, bytes]:
     """What the door before a service's engine reads, by file name. `folder` is the service's.
 
+    keys.json is the last: a new default key is there before its name is no longer revoked.
+
     Raises:
         StateError: one of them cannot be read, or the key that the service needs is gone.
     """
     found = {OPERATOR_TOKEN: operator_token(folder).encode()}
-    named = _named(folder)
-    if named is not None:
-        found[KEYS] = named
     if spec.needs_api_key:
         path = folder / API_KEY
         key = read_key(path)
@@ -168,6 +167,9 @@ def of_the_door(folder: Path, spec: ServiceSpec) -> dict[str, bytes]:
                 "the service's API key is gone", where=str(path), hint="deployctl up makes one"
             )
         found[API_KEY] = key.encode()
+    named = _named(folder)
+    if named is not None:
+        found[KEYS] = named
     return found
 
 
