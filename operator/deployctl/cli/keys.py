@@ -89,7 +89,7 @@ def add(
     with shielded(lambda: story("a moment: a key that is kept is to be shown")):
         added = add_key(where, name, request, file=file, target=target)
         if output is Output.json:
-            answer_json({"version": DOCUMENT_VERSION, **added.document()})
+            answer_json({"version": DOCUMENT_VERSION, **added._asdict()})
         else:
             _show_added(added)
 
@@ -123,7 +123,8 @@ def list_(
 
     listed = list_keys(service, file=file, target=target)
     if output is Output.json:
-        answer_json({"version": DOCUMENT_VERSION, **listed.document()})
+        keys = [key._asdict() for key in listed.keys]
+        answer_json({"version": DOCUMENT_VERSION, **listed._asdict(), "keys": keys})
     else:
         _show_list(listed)
 
@@ -158,7 +159,7 @@ def revoke(
     with shielded(lambda: story("a moment: what runs is being told")):
         revoked = revoke_key(where, name, file=file, target=target)
     if output is Output.json:
-        answer_json({"version": DOCUMENT_VERSION, **revoked.document()})
+        answer_json({"version": DOCUMENT_VERSION, **revoked._asdict()})
     else:
         _show_revoked(revoked)
 
@@ -182,7 +183,7 @@ def _which(service: str, name: str | None, file: Path | None) -> tuple[str | Non
 
 
 def _show_added(added: "AddedKey") -> None:
-    story(f"key {added.name} of {added.place.name}")
+    story(f"key {added.name} of {added.service or added.file}")
     if added.expires:
         story(f"  expires {_time(added.expires)}")
     for remark in added.remarks:
@@ -202,44 +203,40 @@ def _show_added(added: "AddedKey") -> None:
 
 
 def _show_revoked(revoked: "RevokedKey") -> None:
-    place, name = revoked.place, revoked.name
+    place, name = revoked.service or revoked.file, revoked.name
     when = {
         "now": "the engine that runs refuses it within a second",
         "next_start": "nothing runs",
         "next_up": "what runs has no door, and takes it until the next deployctl up",
         None: "the door refuses it once it reads this file",
     }[revoked.counts_from]
-    typer.echo(f"{name} of {place.name} is revoked: {when}")
+    typer.echo(f"{name} of {place} is revoked: {when}")
     if revoked.left == 0:
         story("  no key is left: nobody gets in until there is one")
-    if name == "default" and place.service is not None:
-        story(f"  deployctl keys add {place.name} default makes a new one")
+    if name == "default" and revoked.service:
+        story(f"  deployctl keys add {place} default makes a new one")
 
 
 def _show_list(listed: "KeyList") -> None:
+    place = listed.service or listed.file
     if listed.open:
-        story(f"{listed.place.name} has no keys, and needs none: it listens on loopback alone")
+        story(f"{place} has no keys, and needs none: it listens on loopback alone")
     elif not listed.keys:
-        story(f"{listed.place.name} has no keys: nobody gets in until there is one")
+        story(f"{place} has no keys: nobody gets in until there is one")
     else:
         header = ("NAME", "STATE", "EXPIRES", "CREATED", "MODELS", "LIMITS", "NOTE")
         print_rows([header, *map(_row, listed.keys)])
 
 
 def _row(key: "ListedKey") -> tuple[str, ...]:
-    limits = key.limits
-    amounts = (
-        (limits.concurrent, "at once"),
-        (limits.requests_per_minute, "req/min"),
-        (limits.tokens_per_minute, "tok/min"),
-    )
+    units = zip(key.limits.values(), ("at once", "req/min", "tok/min"), strict=True)
     cells = (
         key.name,
         key.state,
         _time(key.expires) if key.expires else "-",
         (key.created or "-")[:10],
         "all" if key.models is None else ",".join(key.models) or "none",
-        ", ".join(f"{amount} {what}" for amount, what in amounts if amount is not None) or "-",
+        ", ".join(f"{amount} {what}" for amount, what in units if amount is not None) or "-",
         key.note or "-",
     )
     # A file that came from elsewhere is not to write to the terminal as it likes.

@@ -21,8 +21,9 @@ from pydantic import (
     model_validator,
 )
 
-from deployctl.errors import StateError
+from deployctl.errors import PlanRefusedError, StateError
 from deployctl.files import state_error
+from deployctl.planning.plan import ServingPlan
 
 VERSION = 1
 LARGEST = 4 << 20  # bytes that the door reads
@@ -30,6 +31,7 @@ DEFAULT = "default"  # the key in the file `api_key`; here, only whether it is r
 # Names under which the door counts requests that show no named key.
 RESERVED = ("anyone", "operator")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
+_PROCESSES = "--api-server-count"
 _Limit = Annotated[StrictInt, Field(ge=0)] | None
 
 
@@ -190,3 +192,35 @@ def _damaged(what: str, path: Path) -> StateError:
         hint="an engine that runs goes on with the keys it has; put a good copy in its place, or "
         f"begin anew: mv {path} {path}.damaged, then deployctl keys add",
     )
+
+
+def refuse_limits(plan: ServingPlan, where: str) -> None:
+    """Refuses limits where they would be counted by several API-server processes, each alone.
+
+    Raises:
+        PlanRefusedError: the plan has more than one.
+    """
+    words = iter(plan.engine.args)
+    count = next((next(words, "") for word in words if word == _PROCESSES), "1")
+    if count != "1":
+        raise PlanRefusedError(
+            f"{count} API-server processes would each count a key's requests for themselves",
+            where=where,
+            hint="leave the limits out, or serve with one (without the engine argument "
+            "api_server_count)",
+        )
+
+
+def refuse_limited(path: Path, plan: ServingPlan) -> None:
+    """As `refuse_limits`, for the keys that a service has already. `path` is their file.
+
+    Raises:
+        PlanRefusedError: a key has limits, and the plan has several API-server processes.
+    """
+    try:
+        file = read(path)
+    except StateError:
+        return  # the door says so, and does not open
+    limited = [key.name for key in file.keys if key.limits is not None] if file else []
+    if limited:
+        refuse_limits(plan, f"key {limited[0]}")

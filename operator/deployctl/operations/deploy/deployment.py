@@ -18,7 +18,7 @@ from deployctl.operations.deploy.verification import settle
 from deployctl.operations.deploy.verified import Verified, VerifiedRollout
 from deployctl.operations.prepare import Tuned, prepare, refuse_unfit
 from deployctl.spec import ServiceSpec, TargetKind
-from deployctl.targets import Driver, history, keys, open_driver
+from deployctl.targets import Driver, history, keyfile, keys, open_driver
 from deployctl.targets.history import Release
 from deployctl.targets.rollout import Outcome, Rollout
 from deployctl.targets.store import ServiceRef, Store
@@ -119,6 +119,7 @@ def up(deployment: Deployment, tell: Tell = silent) -> Deployed:
     key_path = keys.key_path(store.root, target, spec.service)
     prepared = prepared._replace(spec=keys.with_key_file(prepared.spec, key_path, os.environ))
     refuse_unfit(plan)
+    keyfile.refuse_limited(key_path.with_name(keys.KEYS), plan)
     for warning in plan.warnings:
         tell(Event("warning", f"{warning.message}; {warning.fix}"))
     bundle = render(target, prepared)

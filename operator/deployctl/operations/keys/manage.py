@@ -5,66 +5,45 @@ within a second. A file for a Kubernetes Secret is changed the same way.
 """
 
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 from deployctl.errors import DeployctlError, InputError, NotFoundError, did_you_mean
-from deployctl.operations.keys.place import CountsFrom, KeyPlace, open_place, refuse_limits
+from deployctl.operations.keys.place import CountsFrom, KeyPlace, open_place
 from deployctl.operations.keys.request import KeyRequest, check_name
 from deployctl.spec import TargetKind
-from deployctl.targets.keyfile import DEFAULT, KeyFile, KeyLimits, NamedKey
+from deployctl.targets.keyfile import DEFAULT, KeyFile, KeyLimits, NamedKey, refuse_limits
 
 KeyState = Literal["valid", "expired", "revoked"]
-_NONE = KeyLimits()
 
 
-@dataclass(frozen=True)
-class AddedKey:
-    """A key that was added. `key` is there once: what is kept is its hash."""
+class AddedKey(NamedTuple):
+    """A key that was added, as its JSON document shows it."""
 
-    place: KeyPlace
+    service: str | None  # None, as `target`, of a file
+    target: TargetKind | None
+    file: str
     name: str
-    key: str | None  # None where it was given in a file
+    key: str | None  # there once: what is kept is its hash; None where it was given in a file
     expires: str | None  # ISO 8601
     counts_from: CountsFrom
-    remarks: tuple[str, ...] = ()  # what whoever added it should know
-
-    def document(self) -> dict[str, Any]:
-        """What JSON answers say of it."""
-        return {
-            **self.place.document(),
-            "name": self.name,
-            "key": self.key,
-            "expires": self.expires,
-            "counts_from": self.counts_from,
-            "remarks": list(self.remarks),
-        }
+    remarks: tuple[str, ...]  # what whoever added it should know
 
 
-@dataclass(frozen=True)
-class RevokedKey:
-    """A key that opens nothing any more."""
+class RevokedKey(NamedTuple):
+    """A key that opens nothing any more, as its JSON document shows it."""
 
-    place: KeyPlace
+    service: str | None
+    target: TargetKind | None
+    file: str
     name: str
     counts_from: CountsFrom
     left: int  # keys that open still
 
-    def document(self) -> dict[str, Any]:
-        """What JSON answers say of it."""
-        return {
-            **self.place.document(),
-            "name": self.name,
-            "counts_from": self.counts_from,
-            "left": self.left,
-        }
 
-
-@dataclass(frozen=True)
-class ListedKey:
+class ListedKey(NamedTuple):
     """A key as it is now; never the key itself."""
 
     name: str
@@ -73,26 +52,17 @@ class ListedKey:
     created: str | None = None  # ISO 8601, as `expires`
     expires: str | None = None
     models: tuple[str, ...] | None = None  # None: all
-    limits: KeyLimits = _NONE
-
-    def document(self) -> dict[str, Any]:
-        """What JSON answers say of it."""
-        models = None if self.models is None else list(self.models)
-        return {**vars(self), "models": models, "limits": self.limits.model_dump()}
+    limits: Mapping[str, int | None] = KeyLimits().model_dump()
 
 
-@dataclass(frozen=True)
-class KeyList:
+class KeyList(NamedTuple):
     """The keys of one place. The operator's token is not among them."""
 
-    place: KeyPlace
+    service: str | None
+    target: TargetKind | None
+    file: str
     open: bool  # no key is needed
     keys: tuple[ListedKey, ...]
-
-    def document(self) -> dict[str, Any]:
-        """What JSON answers say of it."""
-        listed = [key.document() for key in self.keys]
-        return {**self.place.document(), "open": self.open, "keys": listed}
 
 
 def add_key(
@@ -148,7 +118,7 @@ def add_key(
     remarks = [f"from now on, clients of {place.name} need a key"] if closes else []
     remarks += place.remarks(entry)
     shown = None if request.key_file else key
-    return AddedKey(place, name, shown, entry.expires, counts_from, tuple(remarks))
+    return AddedKey(*place.where, name, shown, entry.expires, counts_from, tuple(remarks))
 
 
 def list_keys(
@@ -170,7 +140,7 @@ def list_keys(
     listed = [_listed(key, keys, moment) for key in keys.keys]
     if place.default() is not None or DEFAULT in keys.revoked:
         listed.insert(0, ListedKey(DEFAULT, "revoked" if DEFAULT in keys.revoked else "valid"))
-    return KeyList(place, place.open, tuple(listed))
+    return KeyList(*place.where, place.open, tuple(listed))
 
 
 def revoke_key(
@@ -212,7 +182,7 @@ def revoke_key(
         raise
     left = [key for key in keys.keys if _listed(key, keys, now()).state == "valid"]
     default = place.default() is not None and DEFAULT not in keys.revoked
-    return RevokedKey(place, name, counts_from, len(left) + default)
+    return RevokedKey(*place.where, name, counts_from, len(left) + default)
 
 
 def _change(place: KeyPlace, edit: Callable[[KeyFile], KeyFile]) -> KeyFile:
@@ -252,7 +222,7 @@ def _need_file(place: KeyPlace) -> None:
 
 def _listed(key: NamedKey, keys: KeyFile, now: datetime) -> ListedKey:
     state: KeyState = "expired" if key.expired(now) else "valid"
+    limits = (key.limits or KeyLimits()).model_dump()
     if key.name in keys.revoked:
         state = "revoked"
-    limits = key.limits or _NONE
     return ListedKey(key.name, state, key.note, key.created, key.expires, key.models, limits)

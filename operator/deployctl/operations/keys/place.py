@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-from deployctl.errors import InputError, PlanRefusedError, StateError
+from deployctl.errors import InputError
 from deployctl.files import make_folder, state_error, write_private
 from deployctl.operations.deploy.services import find, open_store
 from deployctl.planning.plan import ServingPlan
@@ -22,7 +22,6 @@ from deployctl.targets.store import ServiceRef
 # From when a change counts: a second from now; the next start, where nothing runs; the next `up`,
 # where what runs was started before there was a door. Of a file: None.
 CountsFrom = Literal["now", "next_start", "next_up"] | None
-_PROCESSES = "--api-server-count"
 
 
 @dataclass(frozen=True)
@@ -68,14 +67,11 @@ class KeyPlace:
         """Whether no key is needed."""
         return bool(self.plan and self.default_path is None and not self.path.exists())
 
-    def document(self) -> dict[str, Any]:
-        """What JSON answers say of it."""
+    @property
+    def where(self) -> tuple[str | None, TargetKind | None, str]:
+        """The service and its target, where there is one, and the file."""
         ref = self.service.ref if self.service else None
-        return {
-            "service": ref and ref.service,
-            "target": ref and ref.target,
-            "file": str(self.path),
-        }
+        return ref and ref.service, ref and ref.target, str(self.path)
 
     def read(self) -> KeyFile:
         """The keys; none where there is no file yet.
@@ -214,38 +210,6 @@ def open_place(service: str | None, file: Path | None, target: TargetKind | None
     releases = tuple(store.releases(ref, skip=damaged))
     found = _Service(ref, open_driver(ref.target, settings), releases)
     return KeyPlace(store.folder(ref) / keys.KEYS, found)
-
-
-def refuse_limits(plan: ServingPlan, where: str) -> None:
-    """Refuses limits where they would be counted by several API-server processes, each alone.
-
-    Raises:
-        PlanRefusedError: the plan has more than one.
-    """
-    words = iter(plan.engine.args)
-    count = next((next(words, "") for word in words if word == _PROCESSES), "1")
-    if count != "1":
-        raise PlanRefusedError(
-            f"{count} API-server processes would each count a key's requests for themselves",
-            where=where,
-            hint="leave the limits out, or serve with one (without the engine argument "
-            "api_server_count)",
-        )
-
-
-def refuse_limited(path: Path, plan: ServingPlan) -> None:
-    """As `refuse_limits`, for the keys that a service has already. `path` is their file.
-
-    Raises:
-        PlanRefusedError: a key has limits, and the plan has several API-server processes.
-    """
-    try:
-        file = keyfile.read(path)
-    except StateError:
-        return  # the door says so, and does not open
-    limited = [key.name for key in file.keys if key.limits is not None] if file else []
-    if limited:
-        refuse_limits(plan, f"key {limited[0]}")
 
 
 @contextmanager

@@ -14,8 +14,8 @@ from deployctl.errors import (
     StateError,
 )
 from deployctl.operations.keys.manage import add_key, list_keys, revoke_key
-from deployctl.operations.keys.place import refuse_limited
 from deployctl.operations.keys.request import KeyRequest
+from deployctl.targets.keyfile import refuse_limited
 from deployctl.targets.store import ServiceRef
 
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
@@ -200,8 +200,8 @@ def test_models_and_limits_are_as_the_door_reads_them(service):
     entry = json.loads(service.file.read_bytes())["keys"][0]
     assert entry["models"] == ["tiny", "adapter"]
     assert entry["limits"] == {"concurrent": 2, "tokens_per_minute": 1000}
-    listed = next(key for key in list_keys("tiny").keys if key.name == "alice").document()
-    assert listed["limits"] == {
+    listed = next(key for key in list_keys("tiny").keys if key.name == "alice")
+    assert listed.limits == {
         "concurrent": 2, "requests_per_minute": None, "tokens_per_minute": 1000,
     }  # fmt: skip
 
