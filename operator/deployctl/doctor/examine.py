@@ -15,7 +15,7 @@ from deployctl.doctor.detect import ask_gpus
 from deployctl.doctor.facts import Check, HostFacts, Question, Status
 from deployctl.doctor.gpu_checks import gpu_checks
 from deployctl.doctor.host_checks import host_checks
-from deployctl.doctor.service_checks import docker_checks, network_checks
+from deployctl.doctor.service_checks import docker_checks, door_checks, network_checks
 from deployctl.doctor.shell import Run, run
 
 REPORT_VERSION = 1
@@ -35,6 +35,7 @@ def gather(
         "port": lambda: probes.ask_port(question.port),
         "hub": lambda: probes.ask_hub(environ),
         "clock_synchronized": lambda: probes.ask_clock(run),
+        "doors": probes.ask_doors,
     }
     if not question.cpu:
         jobs["gpus"] = lambda: ask_gpus(run)
@@ -61,6 +62,7 @@ def examine(facts: HostFacts, question: Question) -> list[Check]:
         *docker_checks(facts, question),
         *gpu_checks(facts, question),
         *network_checks(facts, question),
+        *door_checks(facts),
     ]
 
 

@@ -89,6 +89,17 @@ class Hub:
 
 
 @dataclass(frozen=True)
+class DoorState:
+    """Whether a service of ours that runs here refuses strangers."""
+
+    service: str
+    target: TargetKind
+    closed: bool
+    detail: str
+    fix: str = ""  # empty where all is well
+
+
+@dataclass(frozen=True)
 class HostFacts:
     """This machine."""
 
@@ -117,6 +128,7 @@ class HostFacts:
     python_headers: bool | None = None
     libnuma: bool | None = None  # vLLM's CPU build is linked to it
     clock_synchronized: bool | None = None
+    doors: tuple[DoorState, ...] = ()  # one for each service that runs
 
 
 Status = Literal["pass", "warn", "fail"]

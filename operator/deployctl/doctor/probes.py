@@ -14,6 +14,7 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -24,14 +25,18 @@ from typing import Any
 import httpx
 
 from deployctl import host
-from deployctl.doctor.facts import Disk, Docker, Hub
+from deployctl.doctor.facts import Disk, Docker, DoorState, Hub
 from deployctl.doctor.shell import Run, bounded
 from deployctl.hub import DEFAULT_ENDPOINT
+from deployctl.spec.settings import Settings
+from deployctl.targets import open_driver, strangers
+from deployctl.targets.store import ServiceRef, Store
 from deployctl.units import GIB
 
 TIMEOUT_S = 10.0
 _DISK_TIMEOUT_S = 3.0  # a dead network file system blocks for minutes
 HUB_TIMEOUT_S = 6.0
+_DOOR_S = 5.0
 _Answer = tuple[int | None, str | None, float | None]  # status, error, clock skew in seconds
 
 
@@ -166,6 +171,31 @@ def _object(text: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
+
+
+def ask_doors() -> tuple[DoorState, ...]:
+    """Asks each service of ours that runs a few routes, as a stranger would."""
+    settings = Settings()
+    store = Store(settings.state_dir)
+
+    def ask(ref: ServiceRef) -> DoorState | None:
+        damaged = {number for number, _ in store.damaged(ref)}
+        deployed = [r for r in store.releases(ref, skip=damaged) if r.status == "deployed"]
+        driver = open_driver(ref.target, settings)
+        if not deployed or driver.state(deployed[-1]).condition != "running":
+            return None
+        endpoint = driver.endpoint(deployed[-1])._replace(
+            service=ref.service, guard=strangers.guard(deployed[-1], store.folder(ref))
+        )
+        with strangers.stranger(endpoint) as client:
+            found = strangers.judge(client, endpoint, few=True, within_s=_DOOR_S)
+        detail = found.title if found.ok else found.detail
+        return DoorState(ref.service, ref.target, found.ok, detail, found.hint or "")
+
+    refs: list[ServiceRef] = bounded(store.services, _DISK_TIMEOUT_S, [])
+    with ThreadPoolExecutor(max(1, min(len(refs), 8))) as pool:
+        found = pool.map(lambda ref: bounded(lambda: ask(ref), TIMEOUT_S, None), refs)
+        return tuple(door for door in found if door is not None)
 
 
 def ask_port(port: int) -> tuple[bool | None, str | None]:

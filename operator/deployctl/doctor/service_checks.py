@@ -1,4 +1,5 @@
-"""The Docker engine, Compose and NVIDIA's container toolkit; the port, the Hub and its token.
+"""The Docker engine, Compose and NVIDIA's container toolkit; the port, the Hub and its token;
+the doors of services that run.
 
 Pure functions, as in every module of checks: no I/O may enter here.
 """
@@ -102,6 +103,14 @@ def _port(facts: HostFacts, question: Question) -> Check:
             f"deployctl status and ss -ltnp 'sport = :{question.port}' say who; or --port another",
         )
     return it.good(f"{text} is free")
+
+
+def door_checks(facts: HostFacts) -> Iterator[Check]:
+    """Whether the services that run here refuse strangers, a line each."""
+    for found in facts.doors:
+        it = Topic("door", f"Door of {found.service}")
+        text = f"target {found.target}: {found.detail}"
+        yield it.good(text) if found.closed else it.warn(text, found.fix)
 
 
 def _hub(hub: Hub) -> Check:

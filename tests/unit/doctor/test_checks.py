@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deployctl.doctor.examine import document, examine, verdict
-from deployctl.doctor.facts import Check, Disk, Docker, Gpus, HostFacts, Hub, Question
+from deployctl.doctor.facts import Check, Disk, Docker, DoorState, Gpus, HostFacts, Hub, Question
 from deployctl.hardware import load_profile
 from deployctl.hardware.nvidia import App, Card
 
@@ -322,3 +322,14 @@ def test_the_token_is_judged_by_its_shape():
     assert check("hub-token", replace(HOST, hub=bad)).status == "warn"
     fine = Hub(status=200, token_source=str(Path("/root/token")))
     assert "right shape" in check("hub-token", replace(HOST, hub=fine)).detail
+
+
+def test_a_service_that_lets_strangers_in_is_a_warning_and_says_what_closes_it():
+    closed = DoorState("chat", "docker", True, "7 routes refuse strangers")
+    opened = DoorState("old", "process", False, "POST /invocations is open", "deployctl up again")
+    found = check("door", replace(HOST, doors=(closed,)))
+    assert (found.status, found.title) == ("pass", "Door of chat")
+    found = check("door", replace(HOST, doors=(opened,)))
+    assert (found.status, found.fix) == ("warn", "deployctl up again")
+    assert found.detail == "target process: POST /invocations is open"
+    assert not [c for c in examine(HOST, ON_DOCKER) if c.id == "door"]
