@@ -16,7 +16,11 @@ def main() -> str | None:
     """Returns what is wrong, or None."""
     try:
         configuration = load(Path(os.environ.get(VARIABLE, "")))
-        keys.read(configuration.secrets, keyless=configuration.keyless)
+        keys.read(
+            configuration.secrets,
+            keyless=configuration.keyless,
+            processes=configuration.processes,
+        )
         if configuration.drain_file is not None:
             configuration.drain_file.unlink(missing_ok=True)
         if configuration.probe_token is not None:

@@ -8,11 +8,12 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from typing import Any
 
 UNDER_WAY = "deployctl_door_requests_under_way"  # what a drain waits for
+LONGEST_MODEL = 256  # characters of a name in the log
 _HELP = {
     "requests": ("counter", "Requests by key, route and HTTP status."),
     "tokens": (
@@ -49,6 +50,7 @@ class Account:
 
     def ended(self, entry: "Entry") -> None:
         """A request that was answered, by the engine or by the door."""
+        entry.end()
         self._requests[entry.key, entry.route, str(entry.status)] += 1
         self._tokens[entry.key, "input"] += entry.input
         self._tokens[entry.key, "output"] += entry.output
@@ -112,7 +114,7 @@ class Entry:
             "time": self._time.isoformat(timespec="milliseconds"),
             "request_id": self.request_id,
             "key": self.key,
-            "model": self.model,
+            "model": self.model and self.model[:LONGEST_MODEL],
             "method": self.method,
             "route": self.route,
             "status": self.status,
@@ -124,4 +126,5 @@ class Entry:
 
 
 def _to_stderr(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    with suppress(OSError, ValueError):  # where nobody reads the log, requests go on
+        print(line, file=sys.stderr, flush=True)

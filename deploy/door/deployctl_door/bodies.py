@@ -1,8 +1,6 @@
 """Reads a request's body within its limits, and looks at what it asks for."""
 
 import asyncio
-import email
-import email.policy
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -27,6 +25,7 @@ _LISTS = (
     "data_1",
     "data_2",
 )
+RESPONSES = "/v1/responses"  # whose `input` is one conversation
 
 
 class BodyError(Exception):
@@ -74,16 +73,33 @@ async def _all(receive: Receive, limits: BodyLimits) -> bytes:
             return b"".join(parts)
 
 
-def parse(body: bytes, limits: BodyLimits) -> dict[str, Any]:
+def again(body: bytes, receive: Receive) -> Receive:
+    """Gives the body once more, then whatever comes after it: a client that hangs up."""
+    given = False
+
+    async def next_message() -> Message:
+        nonlocal given
+        if not given:
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await receive()
+
+    return next_message
+
+
+def parse(body: bytes, limits: BodyLimits, route: str = "") -> dict[str, Any]:
     """The JSON object that a body is, within the limits.
 
-    A name that is given twice in an object is refused: two readers could take either.
+    What two readers could take for different things is refused: a name that is given twice in an
+    object, a text that is not UTF-8, a number that is none of JSON's.
 
     Raises:
         BodyError: it is none, or asks for too much (400).
     """
     try:
-        document = json.loads(body, object_pairs_hook=_once, parse_constant=_no_number)
+        document = json.loads(
+            body.decode(), object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite
+        )
     except BodyError:
         raise
     except (ValueError, RecursionError) as error:
@@ -99,25 +115,38 @@ def parse(body: bytes, limits: BodyLimits) -> dict[str, Any]:
         for name in names:
             _check_number(document, name, most)
     for name in _LISTS:
-        value = document.get(name)
-        # A list of numbers is one prompt's tokens.
-        if (
-            isinstance(value, list)
-            and len(value) > limits.prompts
-            and not isinstance(value[0], int)
-        ):
-            raise BodyError(400, f"{name} has more than {limits.prompts} entries", name)
+        if name != "input" or route != RESPONSES:
+            _check_list(document, name, limits.prompts)
     return document
+
+
+def check_own(document: dict[str, Any], route: str) -> None:
+    """That a request goes on with no stored response, which may be another's.
+
+    Raises:
+        BodyError: it does (403).
+    """
+    name = "previous_response_id"
+    if route == RESPONSES and document.get(name) is not None:
+        raise BodyError(403, "stored responses are for the operator alone", name)
 
 
 def _check_number(document: dict[str, Any], name: str, most: float | None) -> None:
     value = document.get(name)
     if most is None or value is None or isinstance(value, bool):
         return
-    if isinstance(value, (int, float)) and value > most:
-        raise BodyError(400, f"{name} is {value}, and at most {most:g} are allowed", name)
     if isinstance(value, str):  # some readers take "999" for a number
         raise BodyError(400, f"{name} is no number", name)
+    # Below 0 some mean: all there are.
+    if isinstance(value, (int, float)) and not 0 <= value <= most:
+        raise BodyError(400, f"{name} must be between 0 and {most:g}", name)
+
+
+def _check_list(document: dict[str, Any], name: str, most: int) -> None:
+    value = document.get(name)
+    # A list of numbers is one prompt's tokens.
+    if isinstance(value, list) and len(value) > most and type(value[0]) is not int:
+        raise BodyError(400, f"{name} has more than {most} entries", name)
 
 
 def _check_depth(document: Any, most: int) -> None:
@@ -145,15 +174,8 @@ def _no_number(text: str) -> Any:
     raise ValueError(f"{text} is not JSON")
 
 
-def form_field(body: bytes, content_type: str, name: str) -> str | None:
-    """A text field of a multipart form; None where it is missing, or given more than once."""
-    header = f"Content-Type: {content_type}\r\n\r\n".encode("latin-1", "replace")
-    form = email.message_from_bytes(header + body, policy=email.policy.HTTP)
-    values = [
-        part.get_payload(decode=True)
-        for part in (form.iter_parts() if form.is_multipart() else ())
-        if part.get_param("name", header="content-disposition") == name
-    ]
-    if len(values) != 1 or not isinstance(values[0], bytes):
-        return None
-    return values[0].decode("utf-8", "replace").strip()
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError("larger than a number can be")
+    return number

@@ -40,10 +40,10 @@ class Configuration:
     probe: tuple[tuple[str, str], ...]
     secrets: Path  # the folder with keys.json, api_key, operator_token
     keyless: bool = False  # with no keys there, user routes need none: for loopback alone
+    processes: int = 1  # API servers of the engine: of several, none can hold a key to limits
     drain_file: Path | None = None  # once it is there, the door closes
-    probe_token: Path | None = (
-        None  # made at the start, for alive.py: lets operators' routes be asked
-    )
+    # Made at the start, for alive.py: with it, operators' routes may be asked.
+    probe_token: Path | None = None
     drain_after_s: float = 5.0  # from then on until new requests are refused
     request_log: bool = False
     body: BodyLimits = field(default_factory=BodyLimits)
@@ -85,9 +85,12 @@ def _configuration(document: dict[str, Any], folder: Path) -> Configuration:
         if not optional and value <= 0:
             raise ValueError(f"body/{limit.name} is not above 0")
     drain, token = document.pop("drain_file", None), document.pop("probe_token", None)
-    for name, kind in (("keyless", bool), ("request_log", bool), ("drain_after_s", (int, float))):
-        if name in document and not isinstance(document[name], kind):
-            raise TypeError(f"{name} is no {'number' if name == 'drain_after_s' else 'boolean'}")
+    for name in ("keyless", "request_log"):
+        if not isinstance(document.get(name, False), bool):
+            raise TypeError(f"{name} is no boolean")
+    for name, types in (("drain_after_s", (int, float)), ("processes", (int,))):
+        if name in document and (type(document[name]) not in types or document[name] < 0):
+            raise TypeError(f"{name} is no number")
     return Configuration(
         user=_routes(document.pop("user")),
         operator=_routes(document.pop("operator")),

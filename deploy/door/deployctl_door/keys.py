@@ -1,4 +1,4 @@
-"""Who may come in: named keys, of which only hashes are kept, read again when their file changes.
+"""Who may come in: named keys, of which only hashes are kept.
 
 A secrets folder holds `keys.json` (named keys with hash, expiry, models and limits), `api_key` (one
 plain key, named "default") and `operator_token`. Each may be missing; without a key, all may come
@@ -9,18 +9,17 @@ import hashlib
 import hmac
 import json
 import re
-import time
-from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 VERSION = 1
 LARGEST = 4 << 20  # bytes of a key file
 KEYS, API_KEY, OPERATOR_TOKEN = "keys.json", "api_key", "operator_token"
+FILES = (KEYS, API_KEY, OPERATOR_TOKEN)
 DEFAULT = "default"  # the name of the key in `api_key`
-CHECK_S = 0.25  # how often the files are looked at: a revoked key works no longer than that
+ANYONE, OPERATOR = "anyone", "operator"  # by these names the door calls whoever has no named key
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -58,123 +57,148 @@ class KeyRing:
     open: bool = False  # there are no keys, and none are needed
 
     def find(self, presented: str, now: float) -> Key | None:
-        """The key that was presented, if it has not expired. Takes as long for any key."""
-        given = _hash(presented)
+        """The key that was presented, if it has not expired. Takes as long for any key.
+
+        `presented` is a header's value: latin-1, as bytes of UTF-8 come in.
+        """
+        given = digest(presented.encode("latin-1", "replace"))
         match = None
         for key in self.keys:
             if hmac.compare_digest(given, key.sha256):
                 match = key
-        return None if match is None or (match.expires or now + 1) <= now else match
+        expired = match is not None and match.expires is not None and match.expires <= now
+        return None if expired else match
 
     def is_operator(self, presented: str) -> bool:
         """Whether it is the operator's token."""
-        return hmac.compare_digest(_hash(presented), self.operator or "-" * 64)
+        given = digest(presented.encode("latin-1", "replace"))
+        return hmac.compare_digest(given, self.operator or "-" * 64)
 
 
-class KeyFolder:
-    """The key ring of a folder, as it is now.
+class Contents(NamedTuple):
+    """What the files of a folder hold; None: there is no such file. Empty: nothing was read yet."""
 
-    Where the files become unreadable, half-written or of a newer version, the keys that were good
-    go on being so, and `complain` is told what is wrong, once.
-    """
-
-    def __init__(
-        self,
-        folder: Path,
-        complain: Callable[[str], None],
-        *,
-        keyless: bool = False,
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
-        self._folder = folder
-        self._complain = complain
-        self._keyless = keyless
-        self._clock = clock
-        self._told = ""
-        self._seen = _marks(folder)
-        self._ring = read(
-            folder, keyless=keyless
-        )  # raises: without keys that can be read there is no door
-        self._checked = clock()
-
-    def now(self) -> KeyRing:
-        """The ring; its files are looked at again after CHECK_S."""
-        if self._clock() - self._checked >= CHECK_S:
-            self._checked = self._clock()
-            marks = _marks(self._folder)
-            if marks != self._seen:
-                had = [name for name, mark in self._seen.items() if isinstance(mark, tuple)]
-                try:
-                    self._ring = read(self._folder, keyless=self._keyless, expected=had)
-                except KeysError as error:  # tried again at every look, and told once
-                    if str(error) != self._told:
-                        self._told = str(error)
-                        self._complain(f"{error}; the keys read before go on being valid")
-                else:
-                    self._seen, self._told = marks, ""
-        return self._ring
+    named: "tuple[tuple[Key, ...], frozenset[str]] | None" = None  # keys, and names revoked
+    api_key: str | None = None  # a hash, as the token
+    operator_token: str | None = None
 
 
-def read(folder: Path, *, keyless: bool = False, expected: Collection[str] = ()) -> KeyRing:
-    """Reads all keys of a folder. `expected` are files that were there before.
+def read(folder: Path, *, keyless: bool = False, processes: int = 1) -> KeyRing:
+    """Reads all keys of a folder.
 
     Raises:
         KeysError: a file cannot be read, is damaged, or of a newer version; or there is no key
-            and `keyless` does not allow that.
+            and `keyless` does not allow that; or a key has limits and `processes` would each
+            count alone.
     """
-    content = _content(folder / KEYS)
-    keys, revoked = ((), frozenset()) if content is None else _parse(folder / KEYS, content)
-    plain = _secret(folder / API_KEY)
-    if plain is not None:
-        keys = (Key(DEFAULT, _hash(plain)), *keys)
+    contents = Contents(*(read_file(folder / name) for name in FILES))
+    return ring(folder, contents, keyless=keyless, processes=processes)
+
+
+def read_file(path: Path) -> Any:
+    """What one of the files holds, for its field of `Contents`.
+
+    Raises:
+        KeysError: it cannot be read, is damaged, or of a newer version.
+    """
+    content = _content(path)
+    if content is None:
+        return None
+    return _named(path, content) if path.name == KEYS else _secret(path, content)
+
+
+def ring(folder: Path, contents: Contents, *, keyless: bool, processes: int) -> KeyRing:
+    """The keys that the files hold together.
+
+    Raises:
+        KeysError: two have one name, there is none and one is needed, or one has limits that
+            several processes would each count alone.
+    """
+    keys, revoked = contents.named or ((), frozenset())
+    if contents.api_key:
+        keys = (Key(DEFAULT, contents.api_key), *keys)
     keys = tuple(key for key in keys if key.name not in revoked)
-    for name in expected:
-        if not (folder / name).exists():
-            raise KeysError(f"{folder / name}: is gone")
     names = [key.name for key in keys]
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        raise KeysError(f"{folder}: two keys are named {twice[0]}")
-    token = _secret(folder / OPERATOR_TOKEN)
-    none = content is None and plain is None
+        raise KeysError(f"{folder / KEYS}: two keys are named {twice[0]}")
+    limited = [key.name for key in keys if key.limits != Limits()]
+    if limited and processes > 1:
+        raise KeysError(
+            f"{folder / KEYS}: the key {limited[0]} has limits, and each of the engine's "
+            f"{processes} API-server processes would count alone"
+        )
+    none = contents.named is None and contents.api_key is None
     if none and not keyless:
         raise KeysError(f"{folder}: there is no key: neither {API_KEY} nor {KEYS}")
-    return KeyRing(keys, None if token is None else _hash(token), open=none)
+    return KeyRing(keys, contents.operator_token, open=none)
 
 
-def _parse(path: Path, content: bytes) -> tuple[tuple[Key, ...], frozenset[str]]:
+def digest(secret: bytes) -> str:
+    """What is kept of a secret, and compared."""
+    return hashlib.sha256(secret).hexdigest()
+
+
+def _named(path: Path, content: bytes) -> "tuple[tuple[Key, ...], frozenset[str]]":
     try:
         document = json.loads(content)
         version = document["version"]
         if version != VERSION:
-            raise KeysError(f"{path}: version {version}, and this door knows {VERSION}")
-        revoked = frozenset(document.get("revoked", ()))
-        return tuple(_key(entry) for entry in document["keys"]), revoked
+            raise KeysError(f"{path}: version {str(version)[:20]}, and this door knows {VERSION}")
+        revoked = document.get("revoked", [])
+        if not (isinstance(revoked, list) and isinstance(document["keys"], list)):
+            raise ValueError("keys or revoked is no list")
+        return tuple(_key(entry) for entry in document["keys"]), frozenset(map(str, revoked))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise KeysError(f"{path}: damaged: {error!r}") from error
+        # Never with what the file holds: it may be a key, where a hash belongs.
+        why = str(error)
+        if isinstance(error, (json.JSONDecodeError, UnicodeDecodeError)):
+            why = "not JSON"
+        elif isinstance(error, KeyError):
+            why = f"{error} is missing"
+        raise KeysError(f"{path}: damaged: {why}") from error
 
 
 def _key(entry: dict[str, Any]) -> Key:
-    name, digest = entry["name"], entry["sha256"]
+    name, sha256 = entry["name"], entry["sha256"]
     if not (isinstance(name, str) and _NAME.fullmatch(name)):
         raise ValueError("a key's name is letters, digits and ._-")
-    if not (isinstance(digest, str) and _HASH.fullmatch(digest)):
+    if name in (ANYONE, OPERATOR):
+        raise ValueError(f"{name} is a name that the door itself uses")
+    if not (isinstance(sha256, str) and _HASH.fullmatch(sha256)):
         raise ValueError(f"{name}: sha256 is no hash")
     expires, models = entry.get("expires"), entry.get("models")
-    if models is not None and not all(isinstance(model, str) for model in models):
+    if models is not None and not (
+        isinstance(models, list) and all(isinstance(model, str) for model in models)
+    ):
         raise ValueError(f"{name}: models is no list of names")
     moment = None
     if expires is not None:
-        when = datetime.fromisoformat(expires.replace("Z", "+00:00"))
-        if when.tzinfo is None:
-            raise ValueError(f"{name}: expires has no time zone")
-        moment = when.timestamp()
+        moment = _moment(name, expires)
     limits = Limits(**entry.get("limits") or {})
     for value in (limits.concurrent, limits.requests_per_minute, limits.tokens_per_minute):
-        if value is not None and (
-            not isinstance(value, int) or isinstance(value, bool) or value < 0
-        ):
+        if value is not None and (type(value) is not int or value < 0):
             raise ValueError(f"{name}: a limit is a whole number")
-    return Key(name, digest, moment, None if models is None else tuple(models), limits)
+    return Key(name, sha256, moment, None if models is None else tuple(models), limits)
+
+
+def _moment(name: str, expires: Any) -> float:
+    try:
+        when = datetime.fromisoformat(expires.replace("Z", "+00:00"))
+        if when.tzinfo is not None:
+            return when.timestamp()
+    except (ValueError, TypeError, AttributeError, OverflowError):
+        pass
+    raise ValueError(f"{name}: expires is no date and time with a time zone")
+
+
+def _secret(path: Path, content: bytes) -> str:
+    try:
+        text = content.decode().strip()
+    except UnicodeDecodeError as error:
+        raise KeysError(f"{path}: not text") from error
+    if not text or not text.isprintable() or " " in text:
+        raise KeysError(f"{path}: does not hold one secret")
+    return digest(text.encode())
 
 
 def _content(path: Path) -> bytes | None:
@@ -188,33 +212,3 @@ def _content(path: Path) -> bytes | None:
     if len(content) > LARGEST:
         raise KeysError(f"{path}: larger than {LARGEST} bytes")
     return content
-
-
-def _secret(path: Path) -> str | None:
-    content = _content(path)
-    if content is None:
-        return None
-    try:
-        text = content.decode().strip()
-    except UnicodeDecodeError as error:
-        raise KeysError(f"{path}: not text") from error
-    if not text or not text.isprintable() or " " in text:
-        raise KeysError(f"{path}: does not hold one secret")
-    return text
-
-
-def _hash(secret: str) -> str:
-    return hashlib.sha256(secret.encode("utf-8", "surrogateescape")).hexdigest()
-
-
-def _marks(folder: Path) -> dict[str, Any]:
-    """What changes when a file does, also when a mounted Secret is exchanged as a whole."""
-    marks: dict[str, Any] = {}
-    for name in (KEYS, API_KEY, OPERATOR_TOKEN):
-        try:
-            stat = (folder / name).stat()
-        except OSError as error:
-            marks[name] = error.errno
-        else:
-            marks[name] = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
-    return marks

@@ -2,6 +2,7 @@
 inside its container may ask the operator's routes: no Secret has to hold it.
 """
 
+import hmac
 import os
 import secrets
 from pathlib import Path
@@ -27,3 +28,10 @@ def read(path: Path | None) -> str | None:
         return path.read_text(encoding="ascii").strip() or None
     except (OSError, UnicodeDecodeError):
         return None
+
+
+def shown(presented: str, token: str | None) -> bool:
+    """Whether that is the token; nothing is, where there is none."""
+    return token is not None and hmac.compare_digest(
+        presented.encode("latin-1", "replace"), token.encode()
+    )

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from deployctl_door.configuration import Configuration
+from deployctl_door.headers import Headers
 
 USER, OPERATOR, PROBE = "user", "operator", "probe"
+PREFLIGHT = "preflight"  # a browser asks whether a page may ask a user's route
 _SEGMENT = "[A-Za-z0-9_-]{1,128}"  # of an id in a path: none that could be read as another path
 
 
@@ -30,32 +32,46 @@ class Routes:
             pattern = re.compile(_SEGMENT.join(re.escape(part) for part in parts))
             self._patterns.append((method, pattern, kind, path))
 
-    def find(self, scope: Mapping[str, Any]) -> tuple[str, str] | None:
+    def find(self, scope: Mapping[str, Any], headers: Headers) -> tuple[str, str] | None:
         """Class and path of the route; None where there is none.
 
         A path that is written in another way than the list has it (percent-encoded, doubled
         slashes, dots, a trailing slash) is another path.
         """
-        path = sent_path(scope)
+        path = route_path(scope)
         if path is None:
             return None
         method = str(scope["method"])
+        if method != "OPTIONS":
+            return self._look_up(method, path)
+        wanted = headers.one(b"access-control-request-method")
+        if wanted is None or headers.one(b"origin") is None:
+            return None
+        found = self._look_up(wanted, path)
+        return (PREFLIGHT, found[1]) if found is not None and found[0] == USER else None
+
+    def _look_up(self, method: str, path: str) -> tuple[str, str] | None:
         kind = self._exact.get((method, path))
         if kind is not None:
             return kind, path
-        for wanted, pattern, kind, route in self._patterns:
+        # Of two that match, the operator's was put in last.
+        for wanted, pattern, kind, route in reversed(self._patterns):
             if wanted == method and pattern.fullmatch(path):
                 return kind, route
         return None
 
 
-def sent_path(scope: Mapping[str, Any]) -> str | None:
-    """The path as it was sent, without a proxy's prefix; None where decoding changed it."""
+def route_path(scope: Mapping[str, Any]) -> str | None:
+    """The path by which the application routes; None where it was not sent as it is read.
+
+    A proxy's prefix (`root_path`) is taken off exactly as Starlette's get_route_path does.
+    """
     path = str(scope["path"])
     raw = scope.get("raw_path")
-    if raw is not None and raw.partition(b"?")[0] != path.encode("utf-8", "surrogateescape"):
+    if not path.isascii() or (raw and raw.partition(b"?")[0] != path.encode()):
         return None
     prefix = str(scope.get("root_path") or "")
-    if prefix and path.startswith(prefix + "/"):
-        return path[len(prefix) :]
-    return path
+    if not prefix or not path.startswith(prefix):
+        return path
+    rest = path[len(prefix) :]
+    return rest if not rest or rest.startswith("/") else path

@@ -9,12 +9,15 @@ from pathlib import Path
 
 from deployctl_door import keys
 from deployctl_door.configuration import VARIABLE, ConfigurationError, load
-from deployctl_door.door import App, Door
+from deployctl_door.door import Door
+from deployctl_door.outgoing import App
 
 if VARIABLE not in os.environ:
     raise ConfigurationError(f"{VARIABLE} does not name the door's configuration")
 _CONFIGURATION = load(Path(os.environ[VARIABLE]))
-keys.read(_CONFIGURATION.secrets, keyless=_CONFIGURATION.keyless)
+keys.read(
+    _CONFIGURATION.secrets, keyless=_CONFIGURATION.keyless, processes=_CONFIGURATION.processes
+)
 
 
 class Middleware(Door):

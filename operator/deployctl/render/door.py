@@ -4,6 +4,7 @@ What the door is, and how it reads this, is in deploy/door/deployctl_door.
 """
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from deployctl import assets
@@ -57,9 +58,11 @@ def door_files(
     the configuration's folder; `drain_after_s` is how long a door that closes still lets in.
 
     Raises:
-        PlanRefusedError: the release takes no door, and clients are to need a key.
+        PlanRefusedError: the release takes no door, and clients are to need a key; or the engine
+            is to be served by what takes none.
     """
     version = plan.engine.version
+    _check_way(plan)
     if not has_door(version):
         if spec.needs_api_key:
             raise PlanRefusedError(
@@ -77,6 +80,7 @@ def door_files(
         },
         "secrets": secrets,
         "keyless": not spec.needs_api_key,
+        "processes": _processes(plan.engine.args),
         "drain_file": drain_file,
         "drain_after_s": drain_after_s,
         "probe_token": probe_token,
@@ -84,6 +88,30 @@ def door_files(
         "body": body_limits(spec),
     }
     return {**package(), CONFIGURATION: json.dumps(document, indent=1) + "\n"}
+
+
+def _check_way(plan: ServingPlan) -> None:
+    """That requests come in by the server that takes --middleware.
+
+    Raises:
+        PlanRefusedError: they would pass the door by.
+    """
+    rust = "VLLM_USE_RUST_FRONTEND"
+    hint = "leave it out: a door stands before vLLM's own HTTP server alone"
+    if plan.engine.env.get(rust, "0") not in ("", "0"):
+        raise PlanRefusedError(f"{rust} passes the door by", where=f"env/{rust}", hint=hint)
+    if "--grpc" in plan.engine.args:
+        raise PlanRefusedError("--grpc passes the door by", where="engine_args/grpc", hint=hint)
+
+
+def _processes(arguments: Sequence[str]) -> int:
+    """API-server processes of an engine: as many as it is told, or as it has replicas of data
+    parallelism (vllm/entrypoints/cli/serve.py)."""
+    for flag in ("--api-server-count", "--data-parallel-size"):
+        if flag in arguments[:-1]:
+            value = arguments[arguments.index(flag) + 1]
+            return max(1, int(value)) if value.isdecimal() else 1
+    return 1
 
 
 def body_limits(spec: ServiceSpec) -> dict[str, float | int]:

@@ -16,6 +16,7 @@ class Engine:
         self.seen = []
         self.parts = [b'{"usage":{"prompt_tokens":3,"completion_tokens":4}}']
         self.status = 200
+        self.kind = b"application/json"
         self.hold = None  # an event that it waits for before it answers
 
     async def __call__(self, scope, receive, send):
@@ -27,7 +28,7 @@ class Engine:
         self.seen.append((scope["method"], scope["path"], body))
         if self.hold is not None:
             await self.hold.wait()
-        headers = [(b"content-type", b"application/json"), (b"server", b"engine/1.0")]
+        headers = [(b"content-type", self.kind), (b"server", b"engine/1.0")]
         await send({"type": "http.response.start", "status": self.status, "headers": headers})
         for number, part in enumerate(self.parts, 1):
             last = number == len(self.parts)
@@ -81,6 +82,7 @@ def configure(tmp_path, secrets):
             "version": 1,
             "user": [
                 ["POST", "/v1/chat/completions"],
+                ["POST", "/v1/responses"],
                 ["POST", "/v1/audio/transcriptions"],
                 ["GET", "/v1/models"],
                 ["GET", "/v1/responses/{response_id}"],
@@ -118,13 +120,25 @@ def ask(build):
     return run
 
 
-async def asked(through, method, path, key=None, body=b"", headers=(), raw=None, **scope):
+async def asked(
+    through,
+    method,
+    path,
+    key=None,
+    body=b"",
+    headers=(),
+    raw=None,
+    kind="application/json",
+    **scope,
+):
     if isinstance(body, dict):
         body = json.dumps(body).encode()
-    sent = [(b"content-type", b"application/json"), (b"content-length", str(len(body)).encode())]
+    sent = [(b"content-length", str(len(body)).encode())]
+    if kind is not None:
+        sent.append((b"content-type", kind.encode()))
     if key is not None:
-        sent.append((b"authorization", f"Bearer {key}".encode()))
-    given = [(n.encode(), v.encode()) for n, v in headers]
+        sent.append((b"authorization", f"Bearer {key}".encode("latin-1")))
+    given = [(n.encode(), v if isinstance(v, bytes) else v.encode("latin-1")) for n, v in headers]
     sent = [pair for pair in sent if pair[0] not in {n for n, _ in given}] + given
     messages = []
     incoming = [{"type": "http.request", "body": body, "more_body": False}]

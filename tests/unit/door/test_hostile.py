@@ -10,7 +10,8 @@ from hypothesis import HealthCheck, given, settings
 
 from deployctl_door import keys
 from deployctl_door.configuration import ConfigurationError, load
-from deployctl_door.keys import KeyFolder, KeyRing, KeysError
+from deployctl_door.keyfolder import KeyFolder
+from deployctl_door.keys import KeyRing, KeysError
 
 from .conftest import asked
 

@@ -2,11 +2,13 @@
 
 import hashlib
 import json
+import os
 
 import pytest
 
 from deployctl_door import keys
-from deployctl_door.keys import KeyFolder, KeysError
+from deployctl_door.keyfolder import KeyFolder
+from deployctl_door.keys import KeysError
 
 CHAT = "/v1/chat/completions"
 
@@ -28,10 +30,15 @@ class Clock:
         "the-default-key2",
         "THE-DEFAULT-KEY",
         "the-default-key\x00",
+        "the-default-key\xff",
+        "the-default-key the-default-key",
+        "the-probes-token",
     ],
 )
-def test_no_key_and_wrong_keys_are_refused_as_openai_does(ask, engine, key):
-    answer = ask("POST", CHAT, key=key, body={})
+def test_no_key_and_wrong_keys_are_refused_as_openai_does(ask, build, engine, key, tmp_path):
+    (tmp_path / "probe").write_text("the-probes-token")
+    door = build(probe_token="probe")
+    answer = ask("POST", CHAT, key=key, body={}, through=door)
     assert answer.status == 401
     assert answer.json()["error"]["code"] == "invalid_api_key"
     assert answer.headers["www-authenticate"] == "Bearer"
@@ -42,6 +49,28 @@ def test_the_default_key_a_named_key_and_the_operator_come_in(ask, write_keys):
     write_keys(ada="key-of-ada")
     for key in ("the-default-key", "key-of-ada", "the-operator-token"):
         assert ask("POST", CHAT, key=key, body={}).status == 200
+
+
+@pytest.mark.parametrize("key", [None, "", "the-default-key", "wrong", "\xe9", "the-probes-toke"])
+def test_the_probes_token_opens_operators_routes_and_nothing_else_does(ask, build, tmp_path, key):
+    (tmp_path / "probe").write_text("the-probes-token")
+    door = build(probe_token="probe")
+    assert ask("GET", "/metrics", key="the-probes-token", through=door).status == 200
+    assert ask("GET", "/metrics", key=key, through=door).status == 401
+
+
+def test_a_key_may_be_of_any_letters(ask, secrets):
+    """A header carries the bytes of its UTF-8."""
+    (secrets / "api_key").write_text("schlüssel")
+    sent = "schlüssel".encode().decode("latin-1")
+    headers = [("authorization", b"Bearer " + sent.encode("latin-1"))]
+    assert ask("POST", CHAT, body={}, headers=headers).status == 200
+
+
+def test_a_key_may_come_as_anthropics_clients_send_it(ask):
+    assert ask("POST", CHAT, body={}, headers=[("x-api-key", "the-default-key")]).status == 200
+    both = [("authorization", "Bearer wrong"), ("x-api-key", "the-default-key")]
+    assert ask("POST", CHAT, body={}, headers=both).status == 401
 
 
 def test_two_authorization_headers_are_none(ask, engine):
@@ -113,6 +142,13 @@ BAD = {
     "a date that is none": json.dumps(
         {"version": 1, "keys": [{"name": "a", "sha256": "0" * 64, "expires": "soon"}]}
     ),
+    "a name of the door's own": json.dumps(
+        {"version": 1, "keys": [{"name": "operator", "sha256": "0" * 64}]}
+    ),
+    "models that are one word": json.dumps(
+        {"version": 1, "keys": [{"name": "a", "sha256": "0" * 64, "models": "m"}]}
+    ),
+    "a name twice": json.dumps({"version": 1, "keys": [{"name": "a", "sha256": "0" * 64}] * 2}),
     "deep": "[" * 100_000,
     "huge": " " * (keys.LARGEST + 1),
 }
@@ -134,6 +170,118 @@ def test_a_bad_key_file_lets_nobody_in_and_locks_nobody_out(folder, secrets, wri
     write_keys(bob="b")
     assert later().find("b", 0)
     assert later().find("a", 0) is None
+
+
+def test_a_key_file_that_is_a_folder_or_not_to_be_read(folder, secrets, write_keys):
+    later, told = folder
+    write_keys(ada="a")
+    later()
+    (secrets / "keys.json").unlink()
+    (secrets / "keys.json").mkdir()
+    for _ in range(3):
+        assert later().find("a", 0)
+    assert told == [
+        f"{secrets / 'keys.json'}: cannot be read: Is a directory; "
+        "the keys read before go on being valid"
+    ]
+
+
+def test_what_a_file_holds_is_not_in_what_is_said_of_it(folder, secrets):
+    later, told = folder
+    secret = "a-key-where-a-hash-belongs"
+    for entry_ in ({"name": "a", "sha256": secret}, {"name": secret + "!"}, secret):
+        (secrets / "keys.json").write_text(json.dumps({"version": 1, "keys": [entry_]}))
+        later()
+    (secrets / "keys.json").write_text(f'{{"version": 1, "keys": "{secret}')
+    later()
+    assert len(told) == 4
+    assert secret not in "".join(told)
+
+
+def test_a_key_is_revoked_though_another_file_is_damaged(folder, secrets, write_keys):
+    later, _ = folder
+    write_keys(ada="a", bob="b")
+    later()
+    (secrets / "operator_token").write_text("")
+    write_keys(bob="b")
+    ring = later()
+    assert ring.find("a", 0) is None
+    assert ring.find("b", 0)
+    assert ring.is_operator("the-operator-token")
+
+
+def test_a_key_is_revoked_though_the_rest_of_the_file_cannot_be(folder, write_keys):
+    later, _ = folder
+    write_keys(ada="a", bob="b")
+    later()
+    write_keys(entry("default", "x"), bob="b", revoked=["ada"])
+    ring = later()
+    assert ring.find("a", 0) is None
+    assert ring.find("b", 0)
+
+
+def test_a_file_that_can_be_read_again_is(folder, secrets, write_keys):
+    """Its modification time need not change for that."""
+    later, _ = folder
+    write_keys(ada="a")
+    keys_file = secrets / "keys.json"
+    good = keys_file.read_bytes()
+    keys_file.write_bytes(good.replace(b"{", b"[", 1))
+    later()
+    stat = keys_file.stat()
+    keys_file.write_bytes(good)
+    os.utime(keys_file, ns=(stat.st_atime_ns, stat.st_mtime_ns))
+    assert [bool(later().find("a", 0)) for _ in range(3)] == [False, True, True]
+
+
+@pytest.mark.parametrize("name", ["keys.json", "api_key"])
+@pytest.mark.parametrize("content", ["", "{", '{"version": 2, "keys": []}'])
+def test_a_damaged_file_closes_a_door_that_needed_no_key(secrets, write_keys, name, content):
+    (secrets / "api_key").unlink()
+    told, clock = [], Clock()
+    folder = KeyFolder(secrets, told.append, keyless=True, clock=clock)
+    assert folder.now().open
+
+    def later():
+        clock.now += 1
+        return folder.now()
+
+    (secrets / name).write_text(content)
+    if name == "api_key" and content:
+        (secrets / name).write_bytes(b"\xff")
+    ring = later()
+    assert (ring.open, ring.keys) == (False, ())
+    assert ring.is_operator("the-operator-token")
+    assert "nobody but the operator is let in" in told[0]
+    (secrets / name).unlink()
+    assert not later().open
+    write_keys(ada="a")
+    assert later().find("a", 0)
+
+
+def test_two_keys_of_one_name_close_a_door_that_needed_no_key(secrets, write_keys):
+    (secrets / "api_key").unlink()
+    clock = Clock()
+    folder = KeyFolder(secrets, lambda _: None, keyless=True, clock=clock)
+    write_keys(entry("a", "1"), entry("a", "2"))
+    clock.now += 1
+    assert not folder.now().open
+
+
+@pytest.mark.parametrize("limit", ["concurrent", "requests_per_minute", "tokens_per_minute"])
+def test_several_processes_take_no_key_with_limits(secrets, write_keys, limit):
+    """Each would count alone, and the key get a multiple of what it may have."""
+    write_keys(bob="b")
+    told, clock = [], Clock()
+    folder = KeyFolder(secrets, told.append, processes=2, clock=clock)
+    write_keys(entry("ada", "a", limits={limit: 1}), bob="b")
+    assert keys.read(secrets).find("a", 0)
+    with pytest.raises(KeysError, match="ada has limits, and each of the engine's 2 API-server"):
+        keys.read(secrets, processes=2)
+    clock.now += 1
+    assert folder.now().find("a", 0) is None
+    assert folder.now().find("b", 0)
+    assert "ada has limits" in told[0]
 
 
 @pytest.mark.parametrize("name", ["keys.json", "api_key", "operator_token"])

@@ -1,11 +1,9 @@
-"""Bodies, limits, usage, the request log, and a door that closes."""
+"""Limits, the request log, metrics, a door that closes, and one without keys."""
 
 import asyncio
+import contextlib
 import json
 
-import pytest
-
-from deployctl_door import tokens
 from deployctl_door.account import Account
 from deployctl_door.door import Door
 from deployctl_door.keys import Key, Limits
@@ -16,92 +14,6 @@ from .test_keys import entry
 
 CHAT = "/v1/chat/completions"
 KEY = "the-default-key"
-
-
-@pytest.mark.parametrize(
-    ("body", "said"),
-    [
-        (b"", "not JSON"),
-        (b"[]", "no JSON object"),
-        (b'{"n": 1', "not JSON"),
-        (b'{"n": NaN}', "not JSON"),
-        (b'{"n": 1, "n": 99}', "twice"),
-        (b"\xff\xfe", "not JSON"),
-        (b'{"n": 17}', "n is 17"),
-        (b'{"n": "17"}', "n is no number"),
-        (b'{"best_of": 1e9}', "best_of"),
-        (b'{"max_tokens": 2000}', "max_tokens"),
-        (b'{"max_completion_tokens": 1e400}', "max_completion_tokens is inf"),
-        (b'{"top_logprobs": 21}', "top_logprobs"),
-        (json.dumps({"prompt": ["x"] * 257}).encode(), "prompt has more than 256"),
-        (b'{"a":' * 65 + b"1" + b"}" * 65, "nested"),
-        (b'{"a":' * 99_999 + b"1" + b"}" * 99_999, "not JSON"),
-        (b'{"n": ' + b"1" * 5000 + b"}", "not JSON"),
-    ],
-)
-def test_absurd_bodies_do_not_reach_the_engine(ask, build, engine, body, said):
-    door = build(body={"tokens": 1000})
-    answer = ask("POST", CHAT, key=KEY, body=body, through=door)
-    assert answer.status == 400
-    assert said in answer.json()["error"]["message"]
-    assert engine.seen == []
-
-
-def test_what_is_asked_in_reason_goes_on_as_it_was_sent(ask, engine):
-    body = b'{ "model":"m", "n": 16, "prompt": [1,2,3], "logprobs": true }'
-    assert ask("POST", CHAT, key=KEY, body=body).status == 200
-    assert engine.seen == [("POST", CHAT, body)]
-
-
-def test_a_body_that_is_too_large_told_or_untold(ask, build, engine):
-    door = build(body={"bytes": 100})
-    body = json.dumps({"x": "y" * 100}).encode()
-    answer = ask("POST", CHAT, key=KEY, body=body, through=door)
-    assert answer.status == 413
-    assert answer.headers["connection"] == "close"
-    untold = [("transfer-encoding", "chunked"), ("content-length", "0")]
-    assert ask("POST", CHAT, key=KEY, body=body, through=door, headers=untold).status == 413
-    assert engine.seen == []
-
-
-def test_a_slow_body_is_given_up(build, engine):
-    door = build(body={"seconds": 0.01})
-
-    async def run():
-        sent = []
-
-        async def receive():
-            await asyncio.Event().wait()
-
-        async def send(message):
-            sent.append(message)
-
-        headers = [(b"authorization", b"Bearer the-default-key")]
-        scope = {"type": "http", "method": "POST", "path": CHAT, "headers": headers}
-        await door(scope, receive, send)
-        return sent[0]["status"]
-
-    assert asyncio.run(run()) == 408
-    assert engine.seen == []
-
-
-def test_a_compressed_body_is_refused(ask):
-    headers = [("content-encoding", "gzip")]
-    assert ask("POST", CHAT, key=KEY, body=b"x", headers=headers).status == 415
-
-
-def test_a_form_goes_through_and_its_model_is_looked_at(ask, write_keys, engine):
-    write_keys(entry("one", "key-1", models=["whisper"]))
-    form = (
-        b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\n%s\r\n'
-        b'--b\r\nContent-Disposition: form-data; name="file"; filename="a"\r\n\r\n\x00\r\n--b--\r\n'
-    )
-    headers = [("content-type", 'multipart/form-data; boundary="b"')]
-    path = "/v1/audio/transcriptions"
-    for model, status in ((b"whisper", 200), (b"other", 403)):
-        answer = ask("POST", path, key="key-1", body=form % model, headers=headers)
-        assert answer.status == status
-    assert len(engine.seen) == 1
 
 
 class Clock:
@@ -144,50 +56,6 @@ def test_over_a_limit_is_429_with_when_to_retry(ask, write_keys, engine):
     assert answer.status == 429
     assert int(answer.headers["retry-after"]) in (59, 60)
     assert ask("POST", CHAT, key=KEY, body={}).status == 200  # others go on
-
-
-STREAM = [
-    b'data: {"choices":[{"delta":{"content":"a \\"usage\\":"}}]}\n\n',
-    b'data: {"choices":[{"delta":{"content":"b"}}]}\n\n',
-    b'data: {"choices":[],"usage":{"prompt_tokens":5,"completion_tokens":2}}\n\n',
-    b"data: [DONE]\n\n",
-]
-
-
-@pytest.mark.parametrize("size", [1, 7, 64, 10_000])
-@pytest.mark.parametrize("asked_for", [False, True])
-def test_usage_is_asked_for_counted_and_taken_out_again(ask, engine, build, size, asked_for):
-    whole = b"".join(STREAM)
-    engine.parts = [whole[at : at + size] for at in range(0, len(whole), size)]
-    body = {"model": "m", "stream": True}
-    if asked_for:
-        body["stream_options"] = {"include_usage": True}
-    lines = []
-    engine_door = Door(engine, build()._configuration, Account(log=True, write=lines.append))
-    answer = ask("POST", CHAT, key=KEY, body=body, through=engine_door)
-    assert json.loads(engine.seen[0][2])["stream_options"] == {"include_usage": True}
-    told = STREAM if asked_for else [STREAM[0], STREAM[1], STREAM[3]]
-    assert answer.body == b"".join(told)
-    line = json.loads(lines[0])
-    assert (line["tokens_in"], line["tokens_out"], line["key"]) == (5, 2, "default")
-
-
-def test_usage_of_answers_that_are_no_stream_and_of_other_apis():
-    for part in (
-        b'{"usage":{"prompt_tokens":3,"completion_tokens":4}}',
-        b'{"usage":{"input_tokens":3,"output_tokens":4}}',
-    ):
-        counter = tokens.Counter(stream=False, hide=False)
-        assert counter.passing(part[:9], last=False) + counter.passing(part[9:], last=True) == part
-        assert (counter.input, counter.output) == (3, 4)
-    counter = tokens.Counter(stream=True, hide=False)
-    events = (
-        b"event: message_start\n"
-        b'data: {"message":{"usage":{"input_tokens":3,"output_tokens":1}}}\n\n'
-        b'event: message_delta\ndata: {"usage":{"output_tokens":4}}\n\n'
-    )
-    assert counter.passing(events, last=True) == events
-    assert (counter.input, counter.output) == (3, 4)
 
 
 def test_the_log_has_no_prompt_no_key_and_the_clients_id(ask, engine, build):
@@ -290,3 +158,44 @@ def test_where_none_is_needed_a_key_that_is_there_is(ask, build, secrets, write_
     write_keys()
     door = build(keyless=True)
     assert ask("POST", CHAT, body={}, through=door).status == 401
+
+
+def test_an_engine_that_fails_is_an_error_in_the_log_and_one_that_nobody_waits_for_is_not(build):
+    lines = []
+
+    async def fails(scope, receive, send):
+        raise RuntimeError
+
+    async def sees_the_client_go(scope, receive, send):
+        pass
+
+    for app, status in ((fails, 500), (sees_the_client_go, 499)):
+        door = Door(app, build()._configuration, Account(log=True, write=lines.append))
+        with contextlib.suppress(RuntimeError, IndexError):
+            asyncio.run(asked(door, "POST", CHAT, KEY, {}))
+        assert json.loads(lines[-1])["status"] == status
+    assert b"deployctl_door_requests_under_way 0\n" in door._account.metrics()
+
+
+def test_a_client_that_goes_before_its_body_is_whole(build, engine):
+    lines = []
+    door = Door(engine, build()._configuration, Account(log=True, write=lines.append))
+    scope = {"type": "http", "method": "POST", "path": CHAT, "raw_path": CHAT.encode()}
+    kind = (b"content-type", b"application/json")
+    headers = [(b"authorization", f"Bearer {KEY}".encode()), kind]
+
+    async def receive():
+        return {"type": "http.disconnect"}
+
+    asyncio.run(door({**scope, "headers": headers}, receive, None))
+    assert json.loads(lines[0])["status"] == 499
+    assert engine.seen == []
+
+
+def test_a_log_that_nobody_reads_stops_no_request(monkeypatch):
+    class Closed:
+        def write(self, _):
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stderr", Closed())
+    Account(log=True).complain("x")

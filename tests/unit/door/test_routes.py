@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 import yaml
+from starlette._utils import get_route_path
+from starlette.middleware.cors import CORSMiddleware
+
+from deployctl_door.door import Door
 
 CHAT = "/v1/chat/completions"
 
@@ -41,11 +45,25 @@ def test_a_path_in_another_writing_is_another_path(ask, engine, raw):
     assert engine.seen == []
 
 
-def test_a_query_and_a_proxys_prefix_change_nothing(ask):
+def test_a_query_changes_nothing(ask):
     assert ask("GET", "/v1/models", key="the-default-key", raw=b"/v1/models?x=/y").status == 200
-    prefixed = {"path": "/llm/v1/models", "root_path": "/llm"}
-    assert ask("GET", prefixed["path"], key="the-default-key", root_path="/llm").status == 200
-    assert ask("GET", "/llm/version", key="the-default-key", root_path="/llm").status == 404
+
+
+PREFIXES = ["", "/llm", "/llm/", "/v1", "/v1/models", "v1", "/"]
+PATHS = [
+    "/v1/models", "/llm/v1/models", "/llm//v1/models", "/llmv1/models", "/llm/llm/v1/models",
+    "/llm", "/llm/", "/llm/version", "/v1/v1/models", "/v1/models/v1/models", "//v1/models",
+    "/LLM/v1/models", "/v1/llm/v1/models", "/metrics", "/llm/metrics",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("prefix", PREFIXES)
+@pytest.mark.parametrize("path", PATHS)
+def test_a_proxys_prefix_is_taken_off_as_the_engine_does(ask, engine, prefix, path):
+    routed = get_route_path({"path": path, "root_path": prefix})
+    answer = ask("GET", path, key="the-default-key", root_path=prefix)
+    assert answer.status == {"/v1/models": 200, "/metrics": 401}.get(routed, 404)
+    assert bool(engine.seen) == (routed == "/v1/models")
 
 
 def test_a_route_with_an_id(ask, engine):
@@ -66,6 +84,71 @@ def test_a_probe_hears_one_of_two_things(ask, engine, status, told):
     engine.status = status
     answer = ask("GET", "/health")
     assert (answer.status, answer.body) == (told, b"")
+
+
+ORIGIN = ("origin", "https://page.example")
+WISH = ("access-control-request-method", "POST")
+
+
+@pytest.fixture
+def with_cors(engine, configure):
+    """A door before the CORS middleware that vLLM has before all its routes."""
+
+    def build(**options):
+        given = {"allow_origins": ["*"], "allow_methods": ["*"], "allow_headers": ["*"], **options}
+        return Door(CORSMiddleware(engine, **given), configure())
+
+    return build
+
+
+def test_a_browser_may_ask_whether_it_may_ask_a_users_route(ask, with_cors, engine):
+    """It sends no key with that question, and no request without an answer to it."""
+    wanted = ("access-control-request-headers", "authorization")
+    answer = ask("OPTIONS", CHAT, headers=[ORIGIN, WISH, wanted], through=with_cors())
+    assert answer.status == 200
+    assert answer.headers["access-control-allow-origin"] == "*"
+    assert answer.headers["access-control-allow-headers"] == "authorization"
+    assert engine.seen == []
+    told = ask("POST", CHAT, key="the-default-key", body={}, headers=[ORIGIN], through=with_cors())
+    assert told.headers["access-control-allow-origin"] == "*"
+
+
+def test_what_the_engine_says_of_a_page_is_passed_on(ask, with_cors, engine):
+    door = with_cors(allow_origins=["https://other.example"])
+    answer = ask("OPTIONS", CHAT, headers=[ORIGIN, WISH], through=door)
+    assert (answer.status, answer.body) == (400, b"Disallowed CORS origin")
+    assert engine.seen == []
+
+
+@pytest.mark.parametrize(
+    ("path", "headers"),
+    [
+        (CHAT, []),
+        (CHAT, [ORIGIN]),
+        (CHAT, [WISH]),
+        (CHAT, [ORIGIN, ORIGIN, WISH]),
+        (CHAT, [ORIGIN, WISH, WISH]),
+        (CHAT, [ORIGIN, ("access-control-request-method", "GET")]),
+        (CHAT, [ORIGIN, ("access-control-request-method", "OPTIONS")]),
+        (CHAT + "/", [ORIGIN, WISH]),
+        ("/metrics", [ORIGIN, ("access-control-request-method", "GET")]),
+        ("/tokenize", [ORIGIN, WISH]),
+        ("/health", [ORIGIN, ("access-control-request-method", "GET")]),
+        ("/invocations", [ORIGIN, WISH]),
+    ],
+)
+def test_any_other_options_are_not_there(ask, with_cors, engine, path, headers):
+    for key in (None, "the-default-key", "the-operator-token"):
+        answer = ask("OPTIONS", path, key=key, headers=headers, through=with_cors())
+        assert answer.status == 404
+        assert not [name for name in answer.headers if name.startswith("access-control")]
+    assert engine.seen == []
+
+
+def test_an_engine_without_cors_answers_no_page(ask, engine):
+    """Whatever it says: nothing of it goes out."""
+    answer = ask("OPTIONS", CHAT, headers=[ORIGIN, WISH])
+    assert (answer.status, answer.json()["error"]["code"]) == (404, "not_found")
 
 
 def test_what_may_be_asked_is_a_route_of_some_release_and_of_one_class():

@@ -1,6 +1,7 @@
 """The Compose bundle: what is fenced in, what is kept, and that no text means anything else."""
 
 import json
+import re
 import shutil
 import subprocess
 
@@ -72,7 +73,9 @@ def engine(bundle):
 def test_golden(golden, planned, method, gpu, settings):
     plan, spec = planned(method, gpu, **settings)
     bundle = render_compose(plan, spec)
-    golden(f"render/{method}-{gpu}.compose.yaml", bundle.files["compose.yaml"])
+    # Whatever changes in the door's code changes the digest.
+    text = re.sub(r"(io\.deployctl\.digest: ).*", r"\1DIGEST", bundle.files["compose.yaml"])
+    golden(f"render/{method}-{gpu}.compose.yaml", text)
     assert bundle == render_compose(plan, spec)
 
 

@@ -1,0 +1,212 @@
+"""What a body may be and may ask for, and that it is read as the engine reads it."""
+
+import asyncio
+import json
+
+import httpx
+import pytest
+
+from .conftest import asked
+from .test_keys import entry
+
+AUDIO = "/v1/audio/transcriptions"
+CHAT = "/v1/chat/completions"
+KEY = "the-default-key"
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "not JSON"),
+        (b"[]", "no JSON object"),
+        (b'{"n": 1', "not JSON"),
+        (b'{"n": NaN}', "not JSON"),
+        (b'{"n": 1, "n": 99}', "twice"),
+        (b"\xff\xfe", "not JSON"),
+        ('{"model": "m"}'.encode("utf-16"), "not JSON"),
+        (b'\xef\xbb\xbf{"model": "m"}', "not JSON"),
+        (b'{"n": 17}', "n must be between 0 and 16"),
+        (b'{"n": "17"}', "n is no number"),
+        (b'{"best_of": 1e9}', "best_of"),
+        (b'{"max_tokens": 2000}', "max_tokens"),
+        (b'{"max_completion_tokens": 1e400}', "not JSON"),
+        (b'{"top_logprobs": 21}', "top_logprobs"),
+        (b'{"prompt_logprobs": -1}', "prompt_logprobs must be between 0 and 20"),
+        (json.dumps({"prompt": ["x"] * 257}).encode(), "prompt has more than 256"),
+        (json.dumps({"prompt": [True] * 257}).encode(), "prompt has more than 256"),
+        (b'{"a":' * 65 + b"1" + b"}" * 65, "nested"),
+        (b'{"a":' * 99_999 + b"1" + b"}" * 99_999, "not JSON"),
+        (b'{"n": ' + b"1" * 5000 + b"}", "not JSON"),
+    ],
+)
+def test_absurd_bodies_do_not_reach_the_engine(ask, build, engine, body, said):
+    door = build(body={"tokens": 1000})
+    answer = ask("POST", CHAT, key=KEY, body=body, through=door)
+    assert answer.status == 400
+    assert said in answer.json()["error"]["message"]
+    assert engine.seen == []
+
+
+def test_what_is_asked_in_reason_goes_on_as_it_was_sent(ask, engine):
+    body = b'{ "model":"m", "n": 16, "prompt": [1,2,3], "logprobs": true }'
+    assert ask("POST", CHAT, key=KEY, body=body).status == 200
+    assert engine.seen == [("POST", CHAT, body)]
+
+
+def test_a_body_that_is_too_large_told_or_untold(ask, build, engine):
+    door = build(body={"bytes": 100})
+    body = json.dumps({"x": "y" * 100}).encode()
+    answer = ask("POST", CHAT, key=KEY, body=body, through=door)
+    assert answer.status == 413
+    assert answer.headers["connection"] == "close"
+    untold = [("transfer-encoding", "chunked"), ("content-length", "0")]
+    assert ask("POST", CHAT, key=KEY, body=body, through=door, headers=untold).status == 413
+    assert engine.seen == []
+
+
+def test_a_slow_body_is_given_up(build, engine):
+    door = build(body={"seconds": 0.01})
+
+    async def run():
+        sent = []
+
+        async def receive():
+            await asyncio.Event().wait()
+
+        async def send(message):
+            sent.append(message)
+
+        headers = [
+            (b"authorization", b"Bearer the-default-key"),
+            (b"content-type", b"application/json"),
+        ]
+        scope = {"type": "http", "method": "POST", "path": CHAT, "headers": headers}
+        await door(scope, receive, send)
+        return sent[0]["status"]
+
+    assert asyncio.run(run()) == 408
+    assert engine.seen == []
+
+
+@pytest.mark.parametrize("coding", [["gzip"], ["gzip", "identity"], ["identity", "gzip"]])
+def test_a_compressed_body_is_refused(ask, engine, coding):
+    headers = [("content-encoding", each) for each in coding]
+    assert ask("POST", CHAT, key=KEY, body={}, headers=headers).status == 415
+    assert engine.seen == []
+
+
+@pytest.mark.parametrize(
+    "kinds",
+    [
+        [],
+        ["application/x-www-form-urlencoded"],
+        ["text/plain"],
+        ["multipart/form-data; boundary=b"],
+        ["application/json", "multipart/form-data; boundary=b"],
+        ["application/json", "application/json"],
+    ],
+)
+def test_a_body_is_to_be_of_the_type_that_it_is_read_as(build, engine, kinds):
+    """What is read as JSON here is not to be read as a form behind the door."""
+    headers = [("content-type", kind) for kind in kinds]
+    asking = asked(build(), "POST", CHAT, KEY, {}, headers or [("x", "y")], kind=None)
+    assert asyncio.run(asking).status == 415
+    assert engine.seen == []
+
+
+def test_a_type_with_parameters_is_that_type(ask):
+    headers = [("content-type", "Application/JSON; charset=utf-8")]
+    assert ask("POST", CHAT, key=KEY, body={}, headers=headers).status == 200
+
+
+FORM = (
+    b'--b0\r\nContent-Disposition: form-data; name="model"\r\n\r\n%s\r\n'
+    b'--b0\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n'
+    b"Content-Type: audio/wav\r\n\r\n\x00\r\n--b0--\r\n"
+)
+MULTIPART = 'multipart/form-data; boundary="b0"'
+
+
+def test_a_form_goes_through_and_its_model_is_looked_at(ask, write_keys, engine):
+    write_keys(entry("one", "key-1", models=["whisper"]))
+    headers = [("content-type", MULTIPART)]
+    for model, status in ((b"whisper", 200), (b"other", 403)):
+        answer = ask("POST", AUDIO, key="key-1", body=FORM % model, headers=headers)
+        assert answer.status == status
+    assert engine.seen == [("POST", AUDIO, FORM % b"whisper")]
+    assert ask("POST", AUDIO, key=KEY, body={"model": "whisper"}).status == 415
+
+
+def test_a_form_as_a_client_writes_it(ask, write_keys):
+    """The client that OpenAI's own library is made on."""
+    write_keys(entry("one", "key-1", models=["whisper"]))
+    files = {"file": ('a "b";.wav', b"\x00\r\n--", "audio/wav")}
+    request = httpx.Request("POST", "http://x", data={"model": "whisper", "n": "1"}, files=files)
+    headers = [("content-type", request.headers["content-type"])]
+    body = request.read()
+    assert ask("POST", AUDIO, key="key-1", body=body, headers=headers).status == 200
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'name="model"', b'name="mod\\el"'),
+        (b'name="model"', b"name=model"),
+        (b'name="model"', b"name*=utf-8''model"),
+        (b'name="model"', b'name="model"; name="x"'),
+        (b'name="model"', b'name="model"\r\nContent-Disposition: form-data; name="x"'),
+        (b'name="model"', b'name="x"\r\nX: y'),
+        (b'name="model"', b'name="model"; filename="x"'),
+        (b'name="file"; filename="a.wav"', b'name="model"'),
+        (b"--b0\r\nContent", b"--b0\nContent"),
+        (b"--b0\r\nContent", b"--b0 \r\nContent"),
+        (b"--b0\r\nContent", b"x--b0\r\nContent"),
+        (b"\x00", b"\x00\n--b0\nx"),
+        (b"--b0--\r\n", b"--b0--\r\nmore"),
+        (b"--b0--\r\n", b""),
+        (b"\r\n\r\n", b"\n\n"),
+    ],
+)
+def test_a_form_that_two_readers_could_read_differently_is_refused(
+    ask, write_keys, engine, old, new
+):
+    """Where a key is for some models alone; others may send what the engine takes."""
+    write_keys(entry("one", "key-1", models=["whisper"]))
+    assert old in FORM
+    body = FORM.replace(old, new, 1) % b"whisper"
+    headers = [("content-type", MULTIPART)]
+    answer = ask("POST", AUDIO, key="key-1", body=body, headers=headers)
+    assert answer.status in (400, 403)
+    assert engine.seen == []
+    assert ask("POST", AUDIO, key=KEY, body=body, headers=headers).status == 200
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        "multipart/form-data",
+        "multipart/form-data; boundary=b0; boundary=b1",
+        "multipart/form-data; boundary*0=b; boundary*1=0",
+        "multipart/form-data; charset=utf-7; boundary=b0",
+    ],
+)
+def test_a_form_of_more_than_one_boundary_is_refused(ask, write_keys, kind):
+    write_keys(entry("one", "key-1", models=["whisper"]))
+    headers = [("content-type", kind)]
+    answer = ask("POST", AUDIO, key="key-1", body=FORM % b"whisper", headers=headers)
+    assert answer.status == 400
+
+
+def test_a_long_conversation_is_one_input_and_a_list_of_texts_is_many(ask):
+    many = {"input": [{"role": "user", "content": "x"}] * 300}
+    assert ask("POST", "/v1/responses", key=KEY, body=many).status == 200
+    assert ask("POST", CHAT, key=KEY, body=many).status == 400
+
+
+def test_stored_responses_are_the_operators(ask, engine):
+    """A response that one key had stored is not to be gone on with by another."""
+    body = {"model": "m", "input": "x", "previous_response_id": "resp_1"}
+    answer = ask("POST", "/v1/responses", key=KEY, body=body)
+    assert (answer.status, answer.json()["error"]["param"]) == (403, "previous_response_id")
+    assert engine.seen == []
+    assert ask("POST", "/v1/responses", key="the-operator-token", body=body).status == 200
