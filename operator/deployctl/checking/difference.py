@@ -21,7 +21,7 @@ from deployctl.checking.yamltext import parse
 # Labels that follow from all the rest, and files that follow from another.
 _FOLLOW = ("io.deployctl.digest", "io.deployctl.revision")
 _FOLLOWING_FILES = ("run.sh", "README.md", "kustomization.yaml")
-# The door before an engine: its files, of which one says what it lets in and the others are code.
+# The door before an engine: one of its files says what it lets in, the others are code.
 _DOOR, _DOOR_SETTINGS = "door/", "door/door.json"
 _AT_THE_DOOR = "the door reads it when the engine starts"
 _DATA = (".yaml", ".yml", ".json")
@@ -74,7 +74,7 @@ def _door(old: Mapping[str, str], new: Mapping[str, str]) -> list[Difference]:
 
 def _code(files: Mapping[str, str]) -> str | None:
     """Names the door's code by its content; None where there is no door."""
-    code = {f: t for f, t in files.items() if f.startswith(_DOOR) and f != _DOOR_SETTINGS}
+    code = {f: t for f, t in files.items() if f.startswith(_DOOR) and f.endswith(".py")}
     if not code:
         return None
     return hashlib.sha256(json.dumps(code, sort_keys=True).encode()).hexdigest()[:12]

@@ -16,8 +16,9 @@ COMMAND_FILE = "command.json"
 SCRIPT_FILE = "run.sh"
 DOOR_FOLDER = "door"
 SECRETS_FOLDER = "secrets"
-DRAIN_FILE = "drain"
+DRAIN_FILE = f"{DOOR_FOLDER}/drain"
 COMMAND_VERSION = 1
+_BAD_KEYS = 78  # EX_CONFIG, with which the door says that it does not open
 
 
 def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
@@ -50,13 +51,13 @@ def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
         "api_key": spec.needs_api_key,
         "engine_version": plan.engine.version,
     }
-    # Beside the door's own folder, wherever the bundle is written.
+    # From the door's own folder, wherever the bundle is written.
     guarded = door.door_files(
         plan,
         spec,
         secrets=f"../{SECRETS_FOLDER}",
-        drain_file=f"../{DRAIN_FILE}",
-        probe_token="../probe_token",  # noqa: S106  a path
+        drain_file="drain",
+        probe_token="probe_token",  # noqa: S106  a path
     )
     return Bundle(
         target="process",
@@ -65,10 +66,17 @@ def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
             COMMAND_FILE: json.dumps(command, indent=2, ensure_ascii=False) + "\n",
             SCRIPT_FILE: _script(plan, command, guarded=bool(guarded)),
             **{f"{DOOR_FOLDER}/{path}": text for path, text in guarded.items()},
-            # The folder must exist; what is put into it must not be committed.
-            **({f"{SECRETS_FOLDER}/.gitignore": "*\n!.gitignore\n"} if guarded else {}),
+            # The folder must exist; what is put into it, or made at a start, must not be committed.
+            **(_ignored() if guarded else {}),
         },
     )
+
+
+def _ignored() -> dict[str, str]:
+    return {
+        f"{SECRETS_FOLDER}/.gitignore": "*\n!.gitignore\n",
+        f"{DOOR_FOLDER}/.gitignore": "/alive.json\n/drain\n/probe_token\n__pycache__/\n",
+    }
 
 
 def _script(plan: ServingPlan, command: dict[str, Any], *, guarded: bool) -> str:
@@ -77,10 +85,10 @@ def _script(plan: ServingPlan, command: dict[str, Any], *, guarded: bool) -> str
         "#!/bin/sh",
         f"# vLLM {plan.engine.version} for the service {plan.name}.",
         "# PYTHON names the interpreter that has vLLM; python3 otherwise.",
-        "set -eu",
     ]
-    if command["api_key"]:
-        lines.append(f"# The API key of the service is in {SECRETS_FOLDER}/api_key.")
+    if guarded:
+        lines += _about_secrets(needed=command["api_key"])
+    lines.append("set -eu")
     for name, value in command["environment"].items():
         lines.append(f"export {name}={shlex.quote(value)}")
     if guarded:
@@ -88,8 +96,30 @@ def _script(plan: ServingPlan, command: dict[str, Any], *, guarded: bool) -> str
             'here=$(cd "$(dirname "$0")" && pwd)',
             f'export {door.VARIABLE}="$here/{DOOR_FOLDER}/{door.CONFIGURATION}"',
             f'export PYTHONPATH="$here/{DOOR_FOLDER}${{PYTHONPATH:+:$PYTHONPATH}}"',
-            f'"${{PYTHON:-python3}}" -m {door.PACKAGE}  # says what is wrong with keys',
+            "# Says what is wrong with keys before the engine loads.",
+            f'"${{PYTHON:-python3}}" -m {door.PACKAGE} || {{',
+            "  status=$?",
+            f'  [ "$status" != {_BAD_KEYS} ] || echo "hint: see the beginning of $here/run.sh" >&2',
+            '  exit "$status"',
+            "}",
         ]
     words = [shlex.quote(word) for word in command["arguments"]]
     lines.append('exec "${PYTHON:-python3}" ' + " ".join(words))
     return "\n".join(lines) + "\n"
+
+
+def _about_secrets(*, needed: bool) -> list[str]:
+    """What lets clients and operators in, and how to make it, as a comment."""
+    clients = "needed" if needed else "if there, they must; as it is they need none"
+    names = "api_key operator_token" if needed else "operator_token"
+    return [
+        "#",
+        f"# Who may come in is told by files in {SECRETS_FOLDER}/, beside this script:",
+        f"#   api_key         what clients show ({clients})",
+        "#   operator_token  what Prometheus shows to read /metrics, and whoever asks /tokenize",
+        "# Make them in this folder:",
+        f"#   for name in {names}; do",
+        f"#     openssl rand -hex 32 | install -m 600 /dev/stdin {SECRETS_FOLDER}/$name",
+        "#   done",
+        "# A change counts within a second, without a restart.",
+    ]

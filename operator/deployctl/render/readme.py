@@ -10,6 +10,7 @@ import yaml
 
 from deployctl import assets
 from deployctl.planning.plan import ServingPlan
+from deployctl.render import door
 from deployctl.render.bundle import VALUES_FILE, Bundle
 from deployctl.render.compose import SECRETS_FOLDER, UID
 from deployctl.spec import ServiceSpec
@@ -22,7 +23,10 @@ def compose_readme(plan: ServingPlan, spec: ServiceSpec) -> str:
     """Writes the README.md of a rendered Compose project."""
     keyed = spec.needs_api_key
     texts = assets.table("deploy", "compose", "secrets.yaml")
-    parts = [texts["key" if keyed else "optional_key"], "" if plan.model_local else texts["gated"]]
+    parts = [texts["key" if keyed else "optional_key"].rstrip("\n"), texts["door"]]
+    if not door.has_door(plan.engine.version):
+        parts = []
+    parts += [] if plan.model_local else [texts["gated"]]
     return _filled(
         ("compose", "project.md"),
         plan,
@@ -30,7 +34,7 @@ def compose_readme(plan: ServingPlan, spec: ServiceSpec) -> str:
         budget=spec.startup_timeout or plan.startup_budget_s,
         url=f"http://127.0.0.1:{spec.port}",
         header=f' -H "Authorization: Bearer $(cat {SECRETS_FOLDER}/api_key)"' if keyed else "",
-        secrets="\n".join(filter(None, parts)).format(folder=SECRETS_FOLDER),
+        secrets="\n".join(parts or [texts["none"]]).format(folder=SECRETS_FOLDER),
     )
 
 

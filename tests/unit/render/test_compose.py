@@ -121,6 +121,23 @@ def test_readme_golden(golden, planned, by_hand):
     golden("render/local-cpu.README.md", compose_readme(*by_hand()))
 
 
+@pytest.mark.parametrize(
+    ("expose", "made"), [(True, ["api_key", "operator_token"]), (False, ["operator_token"])]
+)
+def test_the_readme_s_command_makes_what_it_says(tmp_path, planned, expose, made):
+    text = compose_readme(*planned("awq", "l4", expose=expose))
+    blocks = re.findall(r"```console\n(.*?)```", text, re.DOTALL)
+    (command,) = (block for block in blocks if "openssl" in block)
+    folder = tmp_path / "secrets"
+    folder.mkdir()
+    for _ in range(2):  # also over those that are there
+        done = subprocess.run(["sh", "-euc", command], cwd=tmp_path, capture_output=True, text=True)
+        assert (done.returncode, done.stderr) == (0, "")
+    assert sorted(path.name for path in folder.iterdir()) == made
+    assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o444}
+    assert all(len(path.read_text().strip()) == 64 for path in folder.iterdir())
+
+
 def test_every_container_is_fenced_in(by_hand, planned):
     for plan, spec in (by_hand(), planned("awq", "h100")):
         for name, service in compose(render_compose(plan, spec))["services"].items():

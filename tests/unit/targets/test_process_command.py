@@ -32,7 +32,7 @@ def test_the_command_is_the_plan_s_and_no_more(make_release):
 def test_exposed_it_listens_everywhere_and_wants_a_key(make_release):
     release = make_release(expose=True)
     assert "0.0.0.0" in Command(release.bundle).arguments
-    assert "secrets/api_key" in release.bundle.files["run.sh"]
+    assert "what clients show (needed)" in release.bundle.files["run.sh"]
     assert json.loads(release.bundle.files["door/door.json"])["keyless"] is False
     assert json.loads(release.bundle.files["command.json"])["api_key"] is True
 

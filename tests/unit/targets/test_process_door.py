@@ -36,12 +36,11 @@ def test_the_door_is_closed_by_a_file_in_the_run_s_folder_and_once(settings, mak
     driver, release = ProcessDriver(settings), make_release()
     assert not driver.close_door(release)  # it does not run
     run = service / "runs" / "000001"
-    run.mkdir(parents=True)
+    (run / "door").mkdir(parents=True)
     us = procfs.identify(os.getpid())
     (run / "supervisor.json").write_text(
         json.dumps({"pid": us.pid, "start": us.start, "boot": procfs.boot_id()})
     )
     assert [driver.close_door(release) for _ in range(2)] == [True, False]
     told = json.loads(release.bundle.files["door/door.json"])["drain_file"]
-    (run / "door").mkdir()
     assert (run / "door" / told).is_file()
