@@ -13,11 +13,21 @@ import chart_checks
 import yaml
 from pydantic import BaseModel
 
+from deployctl.engines.vllm import routes
+from deployctl.render.door import PACKAGE
 from deployctl.render.values import Values
 
 ROOT = Path(__file__).resolve().parent.parent
 CHART = ROOT / "charts" / "vllm"
-SHARED: tuple[str, ...] = ()
+# Who starts the engine, what stands before it and what watches it is the same on every target.
+SHARED = {
+    "entrypoint.sh": "deploy/compose/entrypoint.sh",
+    "alive.py": "deploy/door/alive.py",
+    **{
+        f"{PACKAGE}/{file.name}": f"deploy/door/{PACKAGE}/{file.name}"
+        for file in sorted((ROOT / "deploy" / "door" / PACKAGE).glob("*.py"))
+    },
+}
 HEADER = "Made by scripts/chart.py from operator/deployctl/render/values; `make docs` rewrites it."
 WIDTH = 98
 
@@ -176,6 +186,7 @@ def _takes(described: dict[str, Any], definitions: dict[str, Any]) -> str:
         return f"{least} to {most}" if most is not None else "whole number"
     return {
         "boolean": "true, false",
+        "number": "number",
         "array": "list",
         "object": "map",
         "string": "text",
@@ -190,14 +201,26 @@ def files() -> dict[Path, str]:
         CHART / "templates" / "_checks.tpl": chart_checks.template(),
         ROOT / "docs" / "reference" / "values.md": page(),
     }
-    for shared in SHARED:
-        made[CHART / "files" / Path(shared).name] = (ROOT / shared).read_text(encoding="utf-8")
-    return made
+    shared = {name: (ROOT / path).read_text(encoding="utf-8") for name, path in SHARED.items()}
+    shared["routes.txt"] = "\n".join(routes.every()) + "\n"
+    return made | {CHART / "files" / name: text for name, text in shared.items()}
+
+
+def extra() -> list[Path]:
+    """Files of the door's package in the chart that the package itself has no more."""
+    there = set((CHART / "files" / PACKAGE).glob("*.py"))
+    return sorted(there - {CHART / "files" / name for name in SHARED})
 
 
 def main() -> int:
     """Writes the files, or checks them."""
     stale = 0
+    for file in extra():
+        if "--check" not in sys.argv:
+            file.unlink()
+        else:
+            print(f"{file.relative_to(ROOT)} is no longer used: run make docs", file=sys.stderr)
+            stale = 1
     for file, text in files().items():
         if "--check" not in sys.argv:
             file.parent.mkdir(parents=True, exist_ok=True)

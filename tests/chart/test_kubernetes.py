@@ -19,7 +19,8 @@ CUSTOM = {"PodMonitor", "ServiceMonitor", "PrometheusRule", "ScaledObject", "HTT
 CASES = {
     "default": ({}, []),
     "maximal": ({}, [MAXIMAL]),
-    "hpa": ({"autoscaling": {"kind": "hpa"}, "monitoring": {"kind": "serviceMonitor"}}, []),
+    "hpa": ({"autoscaling": {"kind": "hpa"}, "monitoring": {"kind": "serviceMonitor"},
+             "service": {"type": "LoadBalancer"}}, []),
     "cpu": ({"gpu": {"count": 0}, "cache": {"enabled": False},
              "security": {"readOnlyRootFilesystem": True}, "model": {"hostPath": "/m"}}, []),
 }  # fmt: skip

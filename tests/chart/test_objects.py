@@ -57,7 +57,7 @@ def test_the_engine_gets_the_same_flags_from_every_target(method, gpu):
         return [word for i, word in enumerate(words) if i not in dropped]
 
     assert shared(process) == shared(docker) == shared(chart)
-    assert shared(chart)[-len(plan.engine.args) :] == list(plan.engine.args)
+    assert shared(chart)[-3 - len(plan.engine.args) : -3] == list(plan.engine.args)
 
 
 def test_the_environment_is_that_of_compose(monkeypatch):
@@ -178,7 +178,7 @@ def test_draining_fits_into_the_grace_period(small):
     container, spec = engine(small), pod(small)
     words = container["args"]
     timeout = int(words[words.index("--shutdown-timeout") + 1])
-    wait = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    wait = int(container["lifecycle"]["preStop"]["exec"]["command"][-1].rpartition(" ")[2])
     assert wait + timeout < spec["terminationGracePeriodSeconds"]
 
 

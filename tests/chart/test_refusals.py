@@ -28,12 +28,16 @@ TOGETHER = [
     ({"download.enabled": True, "cache.enabled": False}, "there is no cache to download into"),
     ({"download.enabled": True, "model.claim": "c"}, "the model is not from the Hub"),
     ({"drain.gracePeriodSeconds": 30, "drain.preStopSeconds": 25}, "at least 10 s"),
+    ({"drain.preStopSeconds": 5}, "door.drainAfterSeconds: longer than drain.preStopSeconds"),
     ({"autoscaling.kind": "keda"}, "autoscaling.prometheusUrl"),
     ({"autoscaling.kind": "hpa", "autoscaling.minReplicas": 3}, "fewer than minReplicas"),
     ({"ingress.enabled": True}, "ingress.host"),
     ({"ingress.enabled": True, "ingress.host": "a.b"}, "ingress.tlsSecret"),
     ({"httpRoute.enabled": True}, "httpRoute.parents: name a Gateway"),
     ({"apiKey.enabled": False, "service.type": "LoadBalancer"}, "needs an API key"),
+    ({"router.enabled": True, "service.type": "NodePort"}, "the router is behind no door"),
+    ({"monitoring.kind": "podMonitor", "apiKey.value": "a"}, "metrics want an operator's token"),
+    ({"operatorToken.value": "a", "operatorToken.existingSecret": "b"}, "operatorToken: value and"),
     ({"apiKey.value": "a", "apiKey.existingSecret": "b"}, "apiKey: value and existingSecret"),
     ({"hubToken.value": "a", "hubToken.existingSecret": "b"}, "hubToken: value and"),
     ({"engine.args": ["--api-key=s3cret"]}, "engine.args: --api-key is set by the chart"),
@@ -69,6 +73,14 @@ ALONE = [
     ({"model.id": "a\nb"}, "does not match pattern"),
     ({"ingress.host": "a b"}, "does not match pattern"),
     ({"scheduling.tolerations": [{"operator": "Maybe"}]}, "must be one of"),
+    ({"door.routes.user": ["get /v1/models"]}, "does not match pattern"),
+    ({"door.routes.user": ["GET /v1/a b"]}, "does not match pattern"),
+    ({"door.routes.operator": ["GET /a\n"]}, "does not match pattern"),
+    ({"door.routes.probe": ["GET /x"]}, "additional properties 'probe' not allowed"),
+    ({"door.limits.depth": 0}, "minimum"),
+    ({"door.limits.seconds": 0}, "exclusiveMinimum"),
+    ({"door.limits.tokens": -1}, "minimum"),
+    ({"door.requestLog": "yes"}, "want boolean"),
     ({"router.policy": "random"}, "must be one of"),
     ({"monitoring.kind": True}, "got boolean"),
 ]
@@ -157,5 +169,5 @@ def test_what_is_fenced_in_stays_so_with_every_part():
 
 def test_labels_cannot_take_the_place_of_selectors():
     text = template({"labels": {"app.kubernetes.io/name": "other", "team": "a"}})
-    assert "other" not in text
+    assert "name: other" not in text
     assert "team: a" in text

@@ -1,12 +1,5 @@
-# Gives the engine its secrets from files, then becomes the engine. In the environment of
-# the engine alone, they show in no argument list and in no `docker inspect`.
+# Looks whether the door before the engine opens, then becomes the engine: what is wrong with its
+# keys shows now, and not when the model is loaded.
 set -eu
-key=/run/secrets/api_key
-if [ -s "$key" ]; then
-  VLLM_API_KEY=$(cat "$key")
-  export VLLM_API_KEY
-elif [ "${API_KEY_REQUIRED:-0}" = 1 ]; then
-  echo "deployctl: this service needs an API key: write one to secrets/api_key" >&2
-  exit 78
-fi
+python3 -m deployctl_door
 exec python3 -m vllm.entrypoints.openai.api_server "$@"

@@ -53,6 +53,9 @@ all are told at once.
 {{- if lt (int64 $v.drain.gracePeriodSeconds) (add $v.drain.preStopSeconds 10) }}
 {{- $refused = append $refused (printf "drain.gracePeriodSeconds: give requests at least 10 s after drain.preStopSeconds") }}
 {{- end }}
+{{- if lt (int64 $v.drain.preStopSeconds) (add $v.door.drainAfterSeconds) }}
+{{- $refused = append $refused (printf "door.drainAfterSeconds: longer than drain.preStopSeconds, after which the engine ends; give the door the same or less") }}
+{{- end }}
 {{- if and $scaled (lt (int64 $v.autoscaling.maxReplicas) (add $v.autoscaling.minReplicas)) }}
 {{- $refused = append $refused (printf "autoscaling.maxReplicas: fewer than minReplicas") }}
 {{- end }}
@@ -71,8 +74,17 @@ all are told at once.
 {{- if and (not $v.apiKey.enabled) $reachedFromOutside }}
 {{- $refused = append $refused (printf "apiKey.enabled: a service that is exposed outside the cluster needs an API key") }}
 {{- end }}
+{{- if and $v.router.enabled (ne $v.service.type "ClusterIP") }}
+{{- $refused = append $refused (printf "service.type: the router is behind no door, and its own routes change where requests go; use ClusterIP, with ingress or httpRoute, which publish /v1 alone") }}
+{{- end }}
+{{- if and (ne $v.monitoring.kind "none") $v.apiKey.value (not $v.operatorToken.value) (not $v.operatorToken.existingSecret) }}
+{{- $refused = append $refused (printf "monitoring.kind: metrics want an operator's token, and the Secret that the chart makes has none; set operatorToken.value or operatorToken.existingSecret") }}
+{{- end }}
 {{- if and $v.apiKey.value $v.apiKey.existingSecret }}
 {{- $refused = append $refused (printf "apiKey: value and existingSecret are both set") }}
+{{- end }}
+{{- if and $v.operatorToken.value $v.operatorToken.existingSecret }}
+{{- $refused = append $refused (printf "operatorToken: value and existingSecret are both set") }}
 {{- end }}
 {{- if and $v.hubToken.value $v.hubToken.existingSecret }}
 {{- $refused = append $refused (printf "hubToken: value and existingSecret are both set") }}

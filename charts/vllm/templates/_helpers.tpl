@@ -16,10 +16,17 @@ VLLM_PORT=tcp://..., which the engine reads as its port.
 {{- define "vllm.files.name" -}}{{ include "vllm.name" . }}-files{{- end }}
 {{- define "vllm.hubTokenMade.name" -}}{{ include "vllm.name" . }}-hub-token{{- end }}
 {{- define "vllm.apiKeyMade.name" -}}{{ include "vllm.name" . }}-api-key{{- end }}
+{{- define "vllm.operatorTokenMade.name" -}}{{ include "vllm.name" . }}-operator-token{{- end }}
 {{- define "vllm.dashboards.name" -}}{{ include "vllm.name" . }}-dashboards{{- end }}
 {{- define "vllm.smoke.name" -}}{{ include "vllm.name" . }}-smoke{{- end }}
 {{- define "vllm.apiKey.name" -}}
 {{- .Values.apiKey.existingSecret | default (include "vllm.apiKeyMade.name" .) -}}
+{{- end }}
+{{/* The Secret with the operator's token: that of the keys, unless another is named or made. */}}
+{{- define "vllm.operatorToken.name" -}}
+{{- $own := .Values.operatorToken -}}
+{{- if $own.value }}{{ include "vllm.operatorTokenMade.name" . }}
+{{- else }}{{ $own.existingSecret | default (include "vllm.apiKey.name" .) }}{{ end -}}
 {{- end }}
 {{- define "vllm.hubToken.name" -}}
 {{- if .Values.hubToken.value }}{{ include "vllm.hubTokenMade.name" . }}{{ else }}{{ .Values.hubToken.existingSecret }}{{ end -}}
@@ -145,7 +152,12 @@ labels:
 {{- else }}
 - podSelector: {}
 {{- end }}
-{{- if and .Values.networkPolicy.clients .Values.tests.enabled }}
+{{- with and .Values.networkPolicy.clients (include "vllm.tester" .) }}
+{{- . }}
+{{- end }}
+{{- end }}
+{{- define "vllm.tester" -}}
+{{- if .Values.tests.enabled }}
 - podSelector:
     matchLabels:
       {{- include "vllm.selector" (list . "smoke") | nindent 6 }}
@@ -169,6 +181,15 @@ capabilities:
 privileged: false
 readOnlyRootFilesystem: {{ . }}
 runAsNonRoot: true
+{{- end }}
+
+{{/* How Prometheus asks for metrics, which the door lets the operator alone have. */}}
+{{- define "vllm.scrapeAuthorization" -}}
+authorization:
+  type: Bearer
+  credentials:
+    name: {{ include "vllm.operatorToken.name" . | quote }}
+    key: {{ .Values.operatorToken.key | quote }}
 {{- end }}
 
 {{/* A file of the chart as a block's lines. Takes (list context file). */}}

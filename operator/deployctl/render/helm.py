@@ -15,12 +15,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from deployctl import assets
+from deployctl.engines.vllm import routes
 from deployctl.errors import InputError, PlanRefusedError, SpecError
 from deployctl.hardware import GpuProfile
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import yamltext
 from deployctl.render.bundle import VALUES_FILE, Bundle
 from deployctl.render.compose import CARDS_VARIABLE
+from deployctl.render.door import body_limits
 from deployctl.render.values import Values
 from deployctl.render.values.refusals import refusals
 from deployctl.spec import ServiceSpec
@@ -181,6 +183,7 @@ def _of_plan(plan: ServingPlan, spec: ServiceSpec, profile: GpuProfile) -> dict[
             "id": plan.name if plan.model_local else plan.model,
             "revision": plan.hub_revision or "",
         },
+        "door": _door(plan, spec),
         "gpu": {"count": world if cuda else 0},
         "resources": _resources(plan),
         "cache": _cache(plan),
@@ -193,6 +196,18 @@ def _of_plan(plan: ServingPlan, spec: ServiceSpec, profile: GpuProfile) -> dict[
         values["scheduling"] = {"tolerations": []}
         values["security"] = {"readOnlyRootFilesystem": True}
     return values
+
+
+def _door(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
+    """What the door before the engine lets in: the routes of the model's task, and how much."""
+    access = routes.access(plan.engine.version, plan.engine.tasks)
+    # The values have another name for n, which YAML 1.1 reads as false.
+    limits = {"choices" if n == "n" else n: most for n, most in body_limits(spec).items()}
+    return {
+        "routes": {"user": list(access.user), "operator": list(access.operator)},
+        "requestLog": spec.request_log,
+        "limits": limits,
+    }
 
 
 def _scheduling(profile: GpuProfile) -> dict[str, Any]:

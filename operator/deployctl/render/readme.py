@@ -5,6 +5,7 @@ Not part of the bundle: a better sentence here must not make anything run anew.
 
 import re
 from string import Template
+from typing import Any
 
 import yaml
 
@@ -16,6 +17,7 @@ from deployctl.render.compose import SECRETS_FOLDER, UID
 from deployctl.spec import ServiceSpec
 
 _IMAGE_PULL_S = 1200  # beside the start-up budget: ten GB over a slow line
+_MADE_BY_HAND = ("api_key", "operator_token")  # in a pod's secrets; others come from elsewhere
 _NAMESPACE = re.compile(r"^  namespace: \"(.+)\"$", re.MULTILINE)
 
 
@@ -77,17 +79,12 @@ def kubernetes_readme(plan: ServingPlan, bundle: Bundle) -> str:
     name = "vllm-engine" if plan.name == "vllm" else plan.name
     namespace = "vllm"
     if bundle.target == "manifests":
-        match = _NAMESPACE.search(bundle.files["engine/deployment.yaml"])
+        deployment = bundle.files["engine/deployment.yaml"]
+        match = _NAMESPACE.search(deployment)
         namespace = match[1] if match else namespace
-        objects = "\n".join(bundle.files.values())
-        keyed = "API_KEY_REQUIRED" in objects and "engine/secret.yaml" not in bundle.files
-        secret = re.search(r'- secret:\n +name: "(.+)"\n +items:\n +- key: "(.+)"', objects)
-        secret_name, secret_key = (secret[1], secret[2]) if secret else ("", "")
+        secrets = _mounted(yaml.safe_load(deployment), bundle.files.get("engine/secret.yaml", ""))
     else:
-        key = yaml.safe_load(bundle.files[VALUES_FILE]).get("apiKey", {})
-        keyed = key.get("enabled", True) and not key.get("value")
-        secret_name = key.get("existingSecret") or f"{name}-api-key"
-        secret_key = key.get("key") or "api_key"
+        secrets = _wanted(yaml.safe_load(bundle.files[VALUES_FILE]), f"{name}-api-key")
     return _filled(
         ("kubernetes", f"{bundle.target}.md"),
         plan,
@@ -96,14 +93,43 @@ def kubernetes_readme(plan: ServingPlan, bundle: Bundle) -> str:
         namespace=namespace,
         budget=plan.startup_budget_s,
         wait=plan.startup_budget_s + _IMAGE_PULL_S,
-        secrets=_secrets(namespace, secret_name, secret_key) if keyed else "# none to make",
+        secrets="\n".join(_command(namespace, *each) for each in secrets.items())
+        or "# none to make",
     )
 
 
-def _secrets(namespace: str, name: str, key: str) -> str:
-    return (
-        f"kubectl --namespace {namespace} create secret generic {name} \\\n"
-        f'  --from-literal={key}="$(openssl rand -hex 32)"'
+def _wanted(values: dict[str, Any], default: str) -> dict[str, list[str]]:
+    """The keys of each Secret that the user is to make, by what the values say."""
+    key, token = values.get("apiKey", {}), values.get("operatorToken", {})
+    keys = key.get("existingSecret") or default
+    wanted: dict[str, list[str]] = {}
+    if key.get("enabled", True) and not key.get("value"):
+        wanted[keys] = [key.get("key") or "api_key"]
+    if not token.get("value") and (token.get("existingSecret") or not key.get("value")):
+        name = token.get("existingSecret") or keys
+        wanted.setdefault(name, []).append(token.get("key") or "operator_token")
+    return wanted
+
+
+def _mounted(deployment: dict[str, Any], made: str) -> dict[str, list[str]]:
+    """The same, by what an engine's pod mounts and no `made` Secret gives it."""
+    spec = deployment.get("spec", {}).get("template", {}).get("spec", {})
+    ours = {each["metadata"]["name"] for each in yaml.safe_load_all(made) if each}
+    wanted: dict[str, list[str]] = {}
+    for volume in spec.get("volumes", ()):
+        for source in volume.get("projected", {}).get("sources", ()):
+            secret = source["secret"]
+            for item in secret["items"]:
+                if item["path"] in _MADE_BY_HAND and secret["name"] not in ours:
+                    wanted.setdefault(secret["name"], []).append(item["key"])
+    return wanted
+
+
+def _command(namespace: str, name: str, keys: list[str]) -> str:
+    """Makes a Secret with a new secret under each of `keys`."""
+    words = [f"kubectl --namespace {namespace} create secret generic {name}"]
+    return " \\\n  ".join(
+        words + [f'--from-literal={key}="$(openssl rand -hex 32)"' for key in keys]
     )
 
 

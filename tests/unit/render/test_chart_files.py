@@ -1,26 +1,20 @@
-"""The scripts that run inside the engine's image: liveness, download and `helm test`."""
+"""The scripts that run inside the engine's image: `helm test`, download, and what is shared."""
 
 import importlib.util
 import json
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from pathlib import Path
 
 import pytest
 
 from deployctl import assets
 
-METRICS = Path(__file__).resolve().parents[2] / "data" / "metrics" / "vllm-0.32.0.txt"
-BUSY = """\
-vllm:num_requests_running{engine="0",model_name="a } 9"} 2.0
-vllm:num_requests_waiting{engine="0",model_name="a } 9"} 1.0
-vllm:generation_tokens_total{engine="0",model_name="a } 9"} 100.0
-vllm:kv_cache_usage_perc{engine="0",model_name="a } 9"} 0.5
-"""
+FILES = assets.path("charts", "vllm", "files")
+ROUTES = (FILES / "routes.txt").read_text().splitlines()
 
 
 def load(name):
-    path = assets.path("charts", "vllm", "files", name)
+    path = FILES / name
     spec = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -29,17 +23,16 @@ def load(name):
 
 @pytest.fixture
 def served():
-    """`served({("GET", "/health"): (200, "ok")})` answers so, and returns the port."""
+    """`served(answer)` answers as `answer(method, path, credential)` says, and returns the port."""
     running = []
 
-    def serve(answers):
+    def serve(answer):
         class Handler(BaseHTTPRequestHandler):
             def _answer(self):
-                length = int(self.headers.get("Content-Length") or 0)
-                seen.append((self.command, self.path, self.headers, self.rfile.read(length)))
-                status, text = answers.get((self.command, self.path), (404, ""))
-                if callable(status):
-                    status = status(self.headers)
+                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+                given = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+                serve.seen.append((self.command, self.path, given, body))
+                status, text = answer(self.command, self.path, given)
                 self.send_response(status)
                 self.end_headers()
                 self.wfile.write(text.encode())
@@ -55,8 +48,7 @@ def served():
         running.append((server, thread))
         return server.server_port
 
-    seen = []
-    serve.seen = seen
+    serve.seen = []
     yield serve
     for server, thread in running:
         server.shutdown()
@@ -64,101 +56,138 @@ def served():
         server.server_close()
 
 
+KEY, TOKEN = "s3cret", "0perator"
+USER = ["GET /v1/models", "POST /v1/completions", "GET /v1/responses/{response_id}"]
+
+
 @pytest.fixture
-def alive(tmp_path, monkeypatch):
-    module = load("alive.py")
-    monkeypatch.setattr(module, "STATE", str(tmp_path / "state.json"))
-    monkeypatch.setattr(module, "engine_started", lambda: "1")
-    now = [1000.0]
-    monkeypatch.setattr(module.time, "monotonic", lambda: now[0])
-    module.now = now
+def smoke(tmp_path, monkeypatch):
+    """smoke.py as a pod has it: its data beside it, and the Secret's files."""
+    module = load("smoke.py")
+    (tmp_path / "routes.txt").write_text((FILES / "routes.txt").read_text())
+    (tmp_path / "user.txt").write_text("\n".join(USER) + "\n")
+    (tmp_path / "api_key").write_text(KEY + "\n")
+    (tmp_path / "operator_token").write_text(TOKEN)
+    monkeypatch.setattr(module, "HERE", str(tmp_path))
+    monkeypatch.setattr(module, "SECRETS", str(tmp_path))
+    module.folder = tmp_path
     return module
 
 
-def page(text=BUSY, health=200):
-    return {("GET", "/health"): (health, ""), ("GET", "/metrics"): (200, text)}
+def engine(method, path, given):
+    """vLLM without a door or a key."""
+    if (method, path) == ("GET", "/v1/models"):
+        return 200, json.dumps({"data": [{"id": "m"}]})
+    if (method, path) == ("POST", "/v1/completions"):
+        return 200, json.dumps({"choices": [{"text": "hi"}]})
+    if path == "/health":
+        return 200, ""
+    there = [route.partition(" ")[0] for route in ROUTES if route.endswith(" " + path)]
+    return (404, "") if not there else (200, "{}") if method in there else (405, "")
 
 
-def test_real_metrics_are_read(alive):
-    work, marks = alive.reading(METRICS.read_text())
-    assert work == 0
-    assert len(marks) >= 3
+def guarded(method, path, given, *, keyed=True):
+    """The same behind a door."""
+    if f"{method} {path}" in USER and (given in (KEY, TOKEN) or not keyed):
+        return engine(method, path, given)
+    if path == "/health" or (path == "/metrics" and given == TOKEN):
+        return 200, ""
+    return (401 if path == "/metrics" or f"{method} {path}" in USER else 404), "{}"
 
 
-def test_an_engine_that_says_it_is_ill_is_dead(alive, served):
-    assert alive.main(served(page(health=503)), 5, 60) == "/health says 503"
+def test_the_service_test_passes_an_engine_behind_a_door(smoke, served, capsys):
+    port = served(guarded)
+    assert smoke.main("127.0.0.1", "127.0.0.1", port, keyed=True) is None
+    assert f"{len(ROUTES)} routes are closed to strangers" in capsys.readouterr().out
+    method, path, given, body = served.seen[-1]
+    assert (method, path, given) == ("POST", "/v1/completions", KEY)
+    assert json.loads(body)["model"] == "m"
+    asked = {path for _, path, given, _ in served.seen if not given}
+    assert len(asked) == len({route.split()[1] for route in ROUTES})
 
 
-def test_an_idle_engine_may_stand_still(alive, served):
-    port = served(page(BUSY.replace("2.0", "0.0").replace("1.0", "0.0")))
-    for _ in range(3):
-        assert alive.main(port, 5, 60) is None
-        alive.now[0] += 1000
+def test_strangers_post_nothing_but_an_empty_object_and_only_where_clients_post(smoke, served):
+    port = served(guarded)
+    smoke.main("127.0.0.1", "127.0.0.1", port, keyed=True)
+    posted = [(path, body) for method, path, given, body in served.seen
+              if method == "POST" and given not in (KEY, TOKEN)]  # fmt: skip
+    assert set(posted) == {("/v1/completions", b"{}")}
 
 
-def test_a_busy_engine_that_stands_still_is_dead(alive, served):
-    port = served(page())
-    assert alive.main(port, 5, 60) is None
-    alive.now[0] += 59
-    assert alive.main(port, 5, 60) is None
-    alive.now[0] += 2
-    assert alive.main(port, 5, 60) == "3 requests and no progress for 61 s"
+def test_without_keys_the_operator_s_routes_are_closed_all_the_same(smoke, served):
+    port = served(lambda *asked: guarded(*asked, keyed=False))
+    assert smoke.main("127.0.0.1", "127.0.0.1", port, keyed=False) is None
+    problem = smoke.main("127.0.0.1", "127.0.0.1", port, keyed=True)
+    assert problem.startswith("answered with no key: GET /v1/models: 200, POST /v1/completions")
 
 
-@pytest.mark.parametrize("change", [("100.0", "101.0"), ("0.5", "0.6")])
-def test_a_token_or_a_filling_cache_is_progress(alive, served, change):
-    answers = page()
-    port = served(answers)
-    assert alive.main(port, 5, 60) is None
-    alive.now[0] += 61
-    answers["GET", "/metrics"] = (200, BUSY.replace(*change))
-    assert alive.main(port, 5, 60) is None
-    alive.now[0] += 59
-    assert alive.main(port, 5, 60) is None
+def test_an_engine_without_a_door_is_found(smoke, served):
+    for keyed in (True, False):
+        problem = smoke.main("127.0.0.1", "127.0.0.1", served(engine), keyed=keyed)
+        assert problem.startswith("answered with no key: ")
+        for route in ("GET /metrics: 200", "POST /invocations: 405", "GET /docs: 200"):
+            assert route in problem
 
 
-def test_a_restart_begins_anew(alive, served, monkeypatch):
-    port = served(page())
-    assert alive.main(port, 5, 60) is None
-    alive.now[0] += 61
-    monkeypatch.setattr(alive, "engine_started", lambda: "2")
-    assert alive.main(port, 5, 60) is None
+def test_an_engine_s_own_key_is_no_door(smoke, served):
+    def own(method, path, given):
+        return engine(method, path, given) if path[:3] != "/v1" or given == KEY else (401, "{}")
+
+    problem = smoke.main("127.0.0.1", "127.0.0.1", served(own), keyed=True)
+    assert "POST /invocations" in problem
+    assert "GET /v1/models" not in problem
 
 
-def test_it_can_be_turned_off_and_does_without_metrics(alive, served):
-    port = served({("GET", "/health"): (200, "")})
-    assert alive.main(port, 5, 0) is None
-    assert alive.main(port, 5, 60) is None
-    assert [path for _, path, *_ in served.seen] == ["/health", "/health", "/metrics"]
+def test_the_service_test_names_what_does_not_work(smoke, served):
+    port = served(lambda m, p, k: guarded(m, p, k and (KEY if k == "wrong" else k)))
+    assert "answered with a wrong key: GET /v1/models" in smoke.main("127.0.0.1", *[
+        "127.0.0.1", port, True])  # fmt: skip
+    port = served(lambda m, p, k: (500, "") if m == "POST" and k == KEY else guarded(m, p, k))
+    assert smoke.main("127.0.0.1", "127.0.0.1", port, True) == "/v1/completions: 500"
+    port = served(lambda m, p, k: (200, "") if p == "/metrics" and k else guarded(m, p, k))
+    assert "GET /metrics: 200" in smoke.main("127.0.0.1", "127.0.0.1", port, True)
+    port = served(lambda m, p, k: (200, "") if p == "/metrics" and k == KEY else guarded(m, p, k))
+    assert smoke.main("127.0.0.1", "127.0.0.1", port, True) == (
+        "/metrics with an API key: 200, not 401"
+    )
 
 
-def test_a_run_of_the_container_is_told_from_the_next():
-    assert load("alive.py").engine_started().isdigit()
+def test_a_secret_of_hashes_alone_leaves_only_the_operator_to_ask(smoke, served, capsys):
+    (smoke.folder / "api_key").unlink()
+    port = served(guarded)
+    assert smoke.main("127.0.0.1", "127.0.0.1", port, True) is None
+    assert served.seen[-1][2] == TOKEN
+    (smoke.folder / "operator_token").unlink()
+    assert smoke.main("127.0.0.1", "127.0.0.1", port, True) is None
+    assert "only hashes" in capsys.readouterr().out
 
 
-def test_the_smoke_test_passes_a_service_that_works_and_names_what_does_not(
-    served, tmp_path, monkeypatch
-):
-    smoke = load("smoke.py")
-    key = tmp_path / "key"
-    key.write_text("s3cret\n")
-    monkeypatch.setattr(smoke, "KEY_FILE", str(key))
+@pytest.mark.parametrize(
+    ("route", "answer"), [("POST /v1/embeddings", "data"), ("POST /classify", "data")]
+)
+def test_a_model_that_does_not_generate_is_asked_what_it_does(smoke, served, route, answer):
+    (smoke.folder / "user.txt").write_text(f"GET /v1/models\n{route}\n")
+    path = route.split()[1]
 
-    def keyed(headers):
-        return 200 if headers.get("Authorization") == "Bearer s3cret" else 401
+    def pooling(method, asked, given):
+        if (method, asked) == ("POST", path):
+            return (200, json.dumps({answer: [1]})) if given == KEY else (401, "{}")
+        return guarded(method, asked, given)
 
-    answers = {
-        ("GET", "/v1/models"): (keyed, json.dumps({"data": [{"id": "m"}]})),
-        ("POST", "/v1/completions"): (keyed, json.dumps({"choices": [{"text": "hi"}]})),
+    assert smoke.main("127.0.0.1", "127.0.0.1", served(pooling), True) is None
+    assert served.seen[-1][:2] == ("POST", path)
+
+
+def test_what_scripts_share_with_other_targets_is_the_same():
+    shared = {
+        file.name: file for file in (assets.path("deploy", "door") / "deployctl_door").glob("*.py")
     }
-    port = served(answers)
-    assert smoke.main("127.0.0.1", port, True) is None
-    assert json.loads(served.seen[-1][3])["model"] == "m"
-    answers["POST", "/v1/completions"] = (500, "{}")
-    assert smoke.main("127.0.0.1", port, True) == "/v1/completions: 500"
-    answers["GET", "/v1/models"] = (200, "{}")
-    assert smoke.main("127.0.0.1", port, True) == "/v1/models without a key: 200, not 401"
-    assert smoke.main("127.0.0.1", port, False) == "/v1/models: 200"
+    there = {file.name for file in (FILES / "deployctl_door").glob("*.py")}
+    assert there == set(shared)
+    pairs = [(FILES / "deployctl_door" / name, file) for name, file in shared.items()]
+    pairs.append((FILES / "alive.py", assets.path("deploy", "door", "alive.py")))
+    pairs.append((FILES / "entrypoint.sh", assets.path("deploy", "compose", "entrypoint.sh")))
+    assert [copy.name for copy, source in pairs if copy.read_bytes() != source.read_bytes()] == []
 
 
 def test_a_download_is_marked_when_it_is_done_and_not_before(tmp_path, monkeypatch):

@@ -24,6 +24,10 @@
 {{- range .Values.engine.args }}
 - {{ include "vllm.literal" . }}
 {{- end }}
+{{- /* Last, for the last middleware is the outermost. */}}
+- --middleware
+- deployctl_door.vllm.Middleware
+- --disable-fastapi-docs
 {{- end }}
 
 {{/* A uid without a name or a home needs both from here, and every cache a place to write. */}}
@@ -43,6 +47,9 @@
   "DO_NOT_TRACK" "1" -}}
 {{- if not (include "vllm.fetches" .) }}{{ $_ := set $own "HF_HUB_OFFLINE" "1" }}{{ end -}}
 {{- $all := merge (dict) .Values.engine.env $own -}}
+{{- /* Last, so that nothing above can say otherwise. */}}
+{{- $_ := set $all "PYTHONPATH" (compact (list "/opt/deployctl" $all.PYTHONPATH) | join ":") -}}
+{{- $_ := set $all "DEPLOYCTL_DOOR" "/opt/deployctl/door.json" -}}
 {{- if .Values.apiKey.enabled }}{{ $_ := set $all "API_KEY_REQUIRED" "1" }}{{ end -}}
 {{- range $name, $value := $all }}
 - name: {{ $name | quote }}
@@ -50,10 +57,51 @@
 {{- end }}
 {{- end }}
 
-{{- define "vllm.hasSecrets" -}}
-{{- if or .Values.apiKey.enabled (include "vllm.hubToken.name" .) }}yes{{ end -}}
+{{/* In the container's own /tmp: what begins the drain, and what opens metrics to the probes. */}}
+{{- define "vllm.drainFile" -}}/tmp/deployctl-drain{{- end }}
+{{- define "vllm.probeToken" -}}/tmp/deployctl-probe-token{{- end }}
+
+{{/* The look at progress, with the probe's token. Takes (list context option seconds). */}}
+{{- define "vllm.alive" -}}
+{{- $root := index . 0 -}}
+command:
+  - python3
+  - -I
+  - -S
+  - /opt/deployctl/alive.py
+  {{- with index . 1 }}
+  - {{ . }}
+  {{- end }}
+  - {{ $root.Values.engine.port | int | toString | quote }}
+  - {{ max 1 (sub (int $root.Values.probes.timeoutSeconds) 1) | toString | quote }}
+  - {{ index . 2 | int | toString | quote }}
+  - {{ include "vllm.probeToken" $root }}
 {{- end }}
-{{/* Secrets as files: a variable would show in `kubectl describe`. */}}
+
+{{/* What the door before the engine is told (deploy/door/deployctl_door/configuration.py). */}}
+{{- define "vllm.door" -}}
+{{- $door := .Values.door -}}
+{{- $limits := set (omit $door.limits "choices") "n" $door.limits.choices -}}
+{{- if not $limits.tokens }}{{ $limits = omit $limits "tokens" }}{{ end -}}
+{{- $told := dict
+  "version" 1
+  "secrets" "/run/secrets"
+  "keyless" (not .Values.apiKey.enabled)
+  "drain_file" (include "vllm.drainFile" .)
+  "drain_after_s" (int $door.drainAfterSeconds)
+  "probe_token" (include "vllm.probeToken" .)
+  "request_log" $door.requestLog
+  "body" $limits -}}
+{{- range $who, $routes := dict "user" $door.routes.user "operator" $door.routes.operator "probe" (list "GET /health") }}
+{{- $pairs := list }}
+{{- range $routes }}{{ $pairs = append $pairs (splitList " " .) }}{{ end }}
+{{- $_ := set $told $who $pairs }}
+{{- end -}}
+{{- toPrettyJson $told -}}
+{{- end }}
+
+{{/* Secrets as files: a variable would show in `kubectl describe`. A folder, for a file that is
+mounted by itself is never updated. Keys may be missing: the door says so, and does not open. */}}
 {{- define "vllm.secretsVolume" -}}
 - name: secrets
   projected:
@@ -62,10 +110,19 @@
       {{- if .Values.apiKey.enabled }}
       - secret:
           name: {{ include "vllm.apiKey.name" . | quote }}
+          optional: true
           items:
             - key: {{ .Values.apiKey.key | quote }}
               path: api_key
+            - key: keys.json
+              path: keys.json
       {{- end }}
+      - secret:
+          name: {{ include "vllm.operatorToken.name" . | quote }}
+          optional: true
+          items:
+            - key: {{ .Values.operatorToken.key | quote }}
+              path: operator_token
       {{- with include "vllm.hubToken.name" . }}
       - secret:
           name: {{ . | quote }}
@@ -84,11 +141,38 @@
     sizeLimit: {{ .Values.cache.ephemeralSize | quote }}
   {{- end }}
 {{- end }}
+{{/* Files of the engine's pod, by their keys in the ConfigMap, which have no slash. */}}
+{{- define "vllm.files" -}}
+entrypoint.sh: entrypoint.sh
+alive.py: alive.py
+{{- if .Values.download.enabled }}
+download.py: download.py
+{{- end }}
+{{- range $path, $_ := .Files.Glob "files/deployctl_door/*.py" }}
+deployctl_door.{{ base $path }}: deployctl_door/{{ base $path }}
+{{- end }}
+{{- end }}
+{{- define "vllm.files.data" -}}
+{{- range $key, $path := include "vllm.files" . | fromYaml }}
+  {{ $key }}: |
+    {{- include "vllm.file" (list $ $path) }}
+{{- end }}
+  door.json: |
+    {{- include "vllm.door" . | nindent 4 }}
+{{- end }}
 {{- define "vllm.filesVolume" -}}
 - name: files
   configMap:
     name: {{ include "vllm.files.name" . | quote }}
     defaultMode: 0444
+{{- end }}
+{{/* The same with the paths that the door needs. The Job has none: it cannot be changed later. */}}
+{{- define "vllm.doorVolume" -}}
+{{- include "vllm.filesVolume" . }}
+    items:
+      {{- range $key, $path := set (include "vllm.files" . | fromYaml) "door.json" "door.json" }}
+      - {key: {{ $key }}, path: {{ $path }}}
+      {{- end }}
 {{- end }}
 
 {{/* Nodes: any that has one of the label sets. */}}

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from deployctl.render.values import cluster, pods
 from deployctl.render.values.base import Labels, Line, Name, Section
+from deployctl.render.values.door import DoorSection
 
 __all__ = ["Values"]
 
@@ -27,6 +28,8 @@ class Values(Section):
     engine: pods.EngineSection = _section(pods.EngineSection)
     model: pods.Model = _section(pods.Model)
     api_key: pods.ApiKey = _section(pods.ApiKey)
+    operator_token: pods.OperatorToken = _section(pods.OperatorToken)
+    door: DoorSection = _section(DoorSection)
     hub_token: pods.HubToken = _section(pods.HubToken)
     gpu: pods.Gpu = _section(pods.Gpu)
     resources: pods.Resources = _section(pods.Resources)

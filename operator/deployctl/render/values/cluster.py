@@ -71,8 +71,7 @@ class NetworkPolicy(Section):
     )
     prometheus: Prometheus = Field(
         Prometheus(namespace="monitoring"),
-        description="Prometheus. Metrics are on the API's port, so clients reach them too, "
-        "unless there is a router.",
+        description="Prometheus. Metrics are on the API's port, and want the operator's token.",
     )
     egress: Egress = Field(Egress(), description="What the engine may reach.")
 
@@ -109,7 +108,9 @@ class Monitoring(Section):
     """How Prometheus finds the metrics."""
 
     kind: Literal["none", "podMonitor", "serviceMonitor"] = Field(
-        "none", description="Needs the Prometheus operator's resources in the cluster."
+        "none",
+        description="Needs the Prometheus operator's resources in the cluster, and the operator's "
+        "token in its Secret.",
     )
     interval_seconds: int = Field(15, ge=1, le=3600, description="Scrape interval.")
     labels: Labels = Field({}, description="Labels by which your Prometheus selects monitors.")

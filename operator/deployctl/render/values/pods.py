@@ -73,18 +73,30 @@ class Model(Section):
 
 
 class ApiKey(Section):
-    """The key that clients must give."""
+    """The keys that clients must give."""
 
     enabled: bool = Field(True, description="Require an API key of clients.")
     existing_secret: ObjectName = Field(
-        "", description="Secret that holds it. [default: RELEASE-api-key]"
+        "",
+        description="Secret that holds the key named default, or named keys in keys.json, or both. "
+        "[default: RELEASE-api-key]",
     )
-    key: SecretKey = Field("api_key", description="Its key inside the Secret.")
+    key: SecretKey = Field("api_key", description="The default key's key inside the Secret.")
     value: Line = Field(
         "",
         description="For trying out: the chart makes the Secret. It then shows in the release and "
         "wherever these values are kept.",
     )
+
+
+class OperatorToken(Section):
+    """The token for the operator's routes: metrics, tokenizer, adapters. A Secret may hold none."""
+
+    existing_secret: ObjectName = Field(
+        "", description="Secret that holds it. [default: that of apiKey]"
+    )
+    key: SecretKey = Field("operator_token", description="Its key inside the Secret.")
+    value: Line = Field("", description="For trying out, as apiKey.value.")
 
 
 class HubToken(Section):
@@ -216,6 +228,13 @@ class Probes(Section):
         le=86400,
         description="An engine that has requests and makes no token for this long counts as hung, "
         "even if /health answers 200. 0 disables it.",
+    )
+    readiness_stall_seconds: int = Field(
+        45,
+        ge=0,
+        le=86400,
+        description="The same for readiness, of requests that run: no new ones for an engine that "
+        "stands still. 0: readiness asks /health alone.",
     )
 
 

@@ -1,0 +1,130 @@
+"""What came through the door: counters by key for /metrics, and a line a request if asked for.
+
+Never a prompt, never an answer, never a key.
+"""
+
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime, timezone
+from typing import Any
+
+UNDER_WAY = "deployctl_door_requests_under_way"  # what a drain waits for
+LONGEST_MODEL = 256  # characters of a name in the log
+_HELP = {
+    "requests": ("counter", "Requests by key, route and HTTP status."),
+    "tokens": (
+        "counter",
+        "Tokens by key and direction (input, output), as the engine counted them.",
+    ),
+    "refusals": ("counter", "Requests that did not reach the engine, by key and reason."),
+}
+
+
+class Account:
+    """Counts, and writes the request log."""
+
+    def __init__(self, *, log: bool, write: Callable[[str], None] | None = None) -> None:
+        self._log = log
+        self._write = write or _to_stderr
+        self._requests: Counter[tuple[str, str, str]] = Counter()
+        self._tokens: Counter[tuple[str, str]] = Counter()
+        self._refusals: Counter[tuple[str, str]] = Counter()
+        self._under_way = 0
+
+    @contextmanager
+    def under_way(self) -> Iterator[None]:
+        """Counts a user's request from the moment it comes in to the end of its answer."""
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+
+    def refused(self, key: str, reason: str) -> None:
+        """A request that did not reach the engine."""
+        self._refusals[key, reason] += 1
+
+    def ended(self, entry: "Entry") -> None:
+        """A request that was answered, by the engine or by the door."""
+        entry.end()
+        self._requests[entry.key, entry.route, str(entry.status)] += 1
+        self._tokens[entry.key, "input"] += entry.input
+        self._tokens[entry.key, "output"] += entry.output
+        if self._log:
+            self._write(json.dumps(entry.document(), separators=(",", ":")))
+
+    def complain(self, text: str) -> None:
+        """Says in the engine's log what is wrong with the door."""
+        self._write(json.dumps({"door": "warning", "message": text}))
+
+    def metrics(self) -> bytes:
+        """The counters in Prometheus' text format, to stand behind the engine's own."""
+        lines = [
+            f"# HELP {UNDER_WAY} Requests of users that have come in and not ended yet.",
+            f"# TYPE {UNDER_WAY} gauge",
+            f"{UNDER_WAY} {self._under_way}",
+        ]
+        for name, labels, values in (
+            ("requests", ("key", "route", "status"), self._requests),
+            ("tokens", ("key", "direction"), self._tokens),
+            ("refusals", ("key", "reason"), self._refusals),
+        ):
+            kind, text = _HELP[name]
+            lines += [f"# HELP deployctl_door_{name}_total {text}"]
+            lines += [f"# TYPE deployctl_door_{name}_total {kind}"]
+            for key, value in sorted(values.items()):
+                told = ",".join(f'{n}="{v}"' for n, v in zip(labels, key))  # noqa: B905  3.10
+                lines.append(f"deployctl_door_{name}_total{{{told}}} {value}")
+        return ("\n".join(lines) + "\n").encode()
+
+
+class Entry:
+    """One request, from its first byte to its last."""
+
+    def __init__(self, request_id: str, method: str, route: str) -> None:
+        self.request_id = request_id
+        self.method = method
+        self.route = route
+        self.key = "-"
+        self.model: str | None = None
+        self.status = 0
+        self.input = self.output = 0
+        self.first_byte_s: float | None = None
+        self._begun = time.monotonic()
+        self._time = datetime.now(timezone.utc)  # noqa: UP017  Python 3.10
+        self.duration_s = 0.0
+
+    def first_byte(self) -> None:
+        """The answer begins."""
+        if self.first_byte_s is None:
+            self.first_byte_s = time.monotonic() - self._begun
+
+    def end(self) -> None:
+        """The answer has ended, or the client is gone."""
+        self.duration_s = time.monotonic() - self._begun
+
+    def document(self) -> dict[str, Any]:
+        """The line of the request log. Durations in seconds."""
+        first = self.first_byte_s
+        return {
+            "time": self._time.isoformat(timespec="milliseconds"),
+            "request_id": self.request_id,
+            "key": self.key,
+            "model": self.model and self.model[:LONGEST_MODEL],
+            "method": self.method,
+            "route": self.route,
+            "status": self.status,
+            "tokens_in": self.input,
+            "tokens_out": self.output,
+            "first_byte_s": None if first is None else round(first, 6),
+            "duration_s": round(self.duration_s, 6),
+        }
+
+
+def _to_stderr(line: str) -> None:
+    with suppress(OSError, ValueError):  # where nobody reads the log, requests go on
+        print(line, file=sys.stderr, flush=True)

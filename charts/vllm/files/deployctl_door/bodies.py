@@ -1,0 +1,181 @@
+"""Reads a request's body within its limits, and looks at what it asks for."""
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from deployctl_door.configuration import BodyLimits
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+
+_TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "min_tokens")
+_COUNTS = ("n", "best_of")
+_LOGPROBS = ("logprobs", "top_logprobs", "prompt_logprobs")
+# Lists of what is worked on one by one.
+_LISTS = (
+    "prompt",
+    "input",
+    "documents",
+    "queries",
+    "text_1",
+    "text_2",
+    "texts",
+    "data_1",
+    "data_2",
+)
+RESPONSES = "/v1/responses"  # whose `input` is one conversation
+
+
+class BodyError(Exception):
+    """A body that the engine does not get to see."""
+
+    def __init__(self, status: int, message: str, parameter: str | None = None) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.parameter = parameter
+
+
+class ClientGoneError(Exception):
+    """The client hung up before its request was whole."""
+
+
+async def read(receive: Receive, limits: BodyLimits, announced: int | None) -> bytes:
+    """The whole body. `announced` is its Content-Length, if there is one.
+
+    Raises:
+        BodyError: it is larger than the limit (413), or takes too long (408).
+        ClientGoneError: the client hung up.
+    """
+    if announced is not None and announced > limits.bytes:
+        raise BodyError(413, f"the body is larger than {limits.bytes} bytes")
+    try:
+        return await asyncio.wait_for(_all(receive, limits), limits.seconds)
+    except asyncio.TimeoutError as error:  # noqa: UP041  another class before Python 3.11
+        raise BodyError(408, f"the body did not come in within {limits.seconds:g} s") from error
+
+
+async def _all(receive: Receive, limits: BodyLimits) -> bytes:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] != "http.request":
+            raise ClientGoneError
+        part = message.get("body", b"")
+        size += len(part)
+        if size > limits.bytes:
+            raise BodyError(413, f"the body is larger than {limits.bytes} bytes")
+        parts.append(part)
+        if not message.get("more_body", False):
+            return b"".join(parts)
+
+
+def again(body: bytes, receive: Receive) -> Receive:
+    """Gives the body once more, then whatever comes after it: a client that hangs up."""
+    given = False
+
+    async def next_message() -> Message:
+        nonlocal given
+        if not given:
+            given = True
+            return {"type": "http.request", "body": body, "more_body": False}
+        return await receive()
+
+    return next_message
+
+
+def parse(body: bytes, limits: BodyLimits, route: str = "") -> dict[str, Any]:
+    """The JSON object that a body is, within the limits.
+
+    What two readers could take for different things is refused: a name that is given twice in an
+    object, a text that is not UTF-8, a number that is none of JSON's.
+
+    Raises:
+        BodyError: it is none, or asks for too much (400).
+    """
+    try:
+        document = json.loads(
+            body.decode(), object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite
+        )
+    except BodyError:
+        raise
+    except (ValueError, RecursionError) as error:
+        raise BodyError(400, "the body is not JSON that this server reads") from error
+    if not isinstance(document, dict):
+        raise BodyError(400, "the body is no JSON object")
+    _check_depth(document, limits.depth)
+    for names, most in (
+        (_COUNTS, limits.n),
+        (_TOKENS, limits.tokens),
+        (_LOGPROBS, limits.logprobs),
+    ):
+        for name in names:
+            _check_number(document, name, most)
+    for name in _LISTS:
+        if name != "input" or route != RESPONSES:
+            _check_list(document, name, limits.prompts)
+    return document
+
+
+def check_own(document: dict[str, Any], route: str) -> None:
+    """That a request goes on with no stored response, which may be another's.
+
+    Raises:
+        BodyError: it does (403).
+    """
+    name = "previous_response_id"
+    if route == RESPONSES and document.get(name) is not None:
+        raise BodyError(403, "stored responses are for the operator alone", name)
+
+
+def _check_number(document: dict[str, Any], name: str, most: float | None) -> None:
+    value = document.get(name)
+    if most is None or value is None or isinstance(value, bool):
+        return
+    if isinstance(value, str):  # some readers take "999" for a number
+        raise BodyError(400, f"{name} is no number", name)
+    # Below 0 some mean: all there are.
+    if isinstance(value, (int, float)) and not 0 <= value <= most:
+        raise BodyError(400, f"{name} must be between 0 and {most:g}", name)
+
+
+def _check_list(document: dict[str, Any], name: str, most: int) -> None:
+    value = document.get(name)
+    # A list of numbers is one prompt's tokens.
+    if isinstance(value, list) and len(value) > most and type(value[0]) is not int:
+        raise BodyError(400, f"{name} has more than {most} entries", name)
+
+
+def _check_depth(document: Any, most: int) -> None:
+    level = [document]
+    for _ in range(most):
+        level = [
+            inner
+            for each in level
+            for inner in (each.values() if isinstance(each, dict) else each)
+            if isinstance(inner, (dict, list))
+        ]
+        if not level:
+            return
+    raise BodyError(400, f"the body is nested more than {most} levels deep")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise BodyError(400, "the body has a name twice in one object")
+    return found
+
+
+def _no_number(text: str) -> Any:
+    raise ValueError(f"{text} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError("larger than a number can be")
+    return number

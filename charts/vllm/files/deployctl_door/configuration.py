@@ -1,0 +1,114 @@
+"""What a door is told: a JSON document beside the engine, rendered from the plan.
+
+A value that is missing takes its default; one that is not understood keeps the engine from
+starting, for a door that guesses is none.
+"""
+
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+VERSION = 1
+LARGEST = 1 << 20  # bytes of a configuration; a larger file is the wrong one
+VARIABLE = "DEPLOYCTL_DOOR"  # of the environment: where the document is
+
+
+class ConfigurationError(Exception):
+    """The document cannot be read, or says what this door does not know."""
+
+
+@dataclass(frozen=True)
+class BodyLimits:
+    """What a request may ask for. Lengths in bytes, seconds, levels and numbers."""
+
+    bytes: int = 32 << 20
+    seconds: float = 30.0  # for the whole body to come in
+    depth: int = 64  # JSON arrays and objects within each other
+    n: int = 16  # also best_of
+    tokens: int | None = None  # max_tokens and the like; None: the engine's own limit
+    logprobs: int = 20
+    prompts: int = 256  # of one request: a list of prompts, inputs, documents
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """All of it. Routes are (method, path); a path may have segments such as {id}."""
+
+    user: tuple[tuple[str, str], ...]
+    operator: tuple[tuple[str, str], ...]
+    probe: tuple[tuple[str, str], ...]
+    secrets: Path  # the folder with keys.json, api_key, operator_token
+    keyless: bool = False  # with no keys there, user routes need none: for loopback alone
+    processes: int = 1  # API servers of the engine: of several, none can hold a key to limits
+    drain_file: Path | None = None  # once it is there, the door closes
+    # Made at the start, for alive.py: with it, operators' routes may be asked.
+    probe_token: Path | None = None
+    drain_after_s: float = 5.0  # from then on until new requests are refused
+    request_log: bool = False
+    body: BodyLimits = field(default_factory=BodyLimits)
+
+
+def load(path: Path) -> Configuration:
+    """Reads and checks a configuration.
+
+    Raises:
+        ConfigurationError: it cannot be read, or is not of this version.
+    """
+    try:
+        with path.open("rb") as file:
+            content = file.read(LARGEST + 1)
+        document = json.loads(content) if len(content) <= LARGEST else None
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigurationError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(document, dict):
+        raise ConfigurationError(f"{path}: not a JSON object of at most {LARGEST} bytes")
+    if document.pop("version", None) != VERSION:
+        raise ConfigurationError(f"{path}: not of version {VERSION}")
+    try:
+        return _configuration(document, path.absolute().parent)
+    except (TypeError, ValueError, KeyError) as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+
+
+def _configuration(document: dict[str, Any], folder: Path) -> Configuration:
+    """`folder` is where paths that are not absolute begin."""
+    unknown = document.keys() - {each.name for each in fields(Configuration)}
+    if unknown:
+        raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
+    body = BodyLimits(**document.pop("body", {}))
+    for limit in fields(BodyLimits):
+        value = getattr(body, limit.name)
+        optional = limit.name == "tokens" and value is None
+        if not optional and (isinstance(value, bool) or not isinstance(value, (int, float))):
+            raise TypeError(f"body/{limit.name} is no number")
+        if not optional and value <= 0:
+            raise ValueError(f"body/{limit.name} is not above 0")
+    drain, token = document.pop("drain_file", None), document.pop("probe_token", None)
+    for name in ("keyless", "request_log"):
+        if not isinstance(document.get(name, False), bool):
+            raise TypeError(f"{name} is no boolean")
+    for name, types in (("drain_after_s", (int, float)), ("processes", (int,))):
+        if name in document and (type(document[name]) not in types or document[name] < 0):
+            raise TypeError(f"{name} is no number")
+    return Configuration(
+        user=_routes(document.pop("user")),
+        operator=_routes(document.pop("operator")),
+        probe=_routes(document.pop("probe")),
+        secrets=folder / document.pop("secrets"),
+        drain_file=None if drain is None else folder / drain,
+        probe_token=None if token is None else folder / token,
+        body=body,
+        **document,
+    )
+
+
+def _routes(value: Any) -> tuple[tuple[str, str], ...]:
+    pairs = []
+    for method, path in value:
+        if not (isinstance(method, str) and method.isalpha() and method.isupper()):
+            raise ValueError(f"{method!r} is no method")
+        if not (isinstance(path, str) and path.startswith("/") and path.isascii()):
+            raise ValueError(f"{path!r} is no path")
+        pairs.append((method, path))
+    return tuple(pairs)

@@ -1,0 +1,27 @@
+"""What vLLM's `--middleware deployctl_door.vllm.Middleware` names.
+
+The configuration and the keys are read when this module is imported: where that fails, so does
+the import, and the engine does not start.
+"""
+
+import os
+from pathlib import Path
+
+from deployctl_door import keys
+from deployctl_door.configuration import VARIABLE, ConfigurationError, load
+from deployctl_door.door import Door
+from deployctl_door.outgoing import App
+
+if VARIABLE not in os.environ:
+    raise ConfigurationError(f"{VARIABLE} does not name the door's configuration")
+_CONFIGURATION = load(Path(os.environ[VARIABLE]))
+keys.read(
+    _CONFIGURATION.secrets, keyless=_CONFIGURATION.keyless, processes=_CONFIGURATION.processes
+)
+
+
+class Middleware(Door):
+    """The door, with the configuration that the environment names."""
+
+    def __init__(self, app: App) -> None:
+        super().__init__(app, _CONFIGURATION)
