@@ -80,7 +80,7 @@ def door_files(
         },
         "secrets": secrets,
         "keyless": not spec.needs_api_key,
-        "processes": _processes(plan.engine.args),
+        "processes": api_servers(plan.engine.args),
         "drain_file": drain_file,
         "drain_after_s": drain_after_s,
         "probe_token": probe_token,
@@ -104,7 +104,7 @@ def _check_way(plan: ServingPlan) -> None:
         raise PlanRefusedError("--grpc passes the door by", where="engine_args/grpc", hint=hint)
 
 
-def _processes(arguments: Sequence[str]) -> int:
+def api_servers(arguments: Sequence[str]) -> int:
     """API-server processes of an engine: as many as it is told, or as it has replicas of data
     parallelism (vllm/entrypoints/cli/serve.py)."""
     for flag in ("--api-server-count", "--data-parallel-size"):

@@ -24,6 +24,7 @@ from pydantic import (
 from deployctl.errors import PlanRefusedError, StateError
 from deployctl.files import state_error
 from deployctl.planning.plan import ServingPlan
+from deployctl.render.door import api_servers
 
 VERSION = 1
 LARGEST = 4 << 20  # bytes that the door reads
@@ -31,7 +32,6 @@ DEFAULT = "default"  # the key in the file `api_key`; here, only whether it is r
 # Names under which the door counts requests that show no named key.
 RESERVED = ("anyone", "operator")
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
-_PROCESSES = "--api-server-count"
 _Limit = Annotated[StrictInt, Field(ge=0)] | None
 
 
@@ -54,6 +54,14 @@ def _time(text: str) -> datetime:
     return datetime.fromisoformat(text.replace("Z", "+00:00"))
 
 
+def _name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise ValueError("a key's name is up to 63 letters, digits and ._-")
+    if text in RESERVED:
+        raise ValueError(f"the door counts those without a named key as {text}")
+    return text
+
+
 class KeyLimits(BaseModel):
     """What one key may have of one engine process; None: no limit."""
 
@@ -69,7 +77,7 @@ class NamedKey(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    name: Annotated[str, Field(pattern=f"^{NAME.pattern}$")]
+    name: Annotated[str, AfterValidator(_name)]
     sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$")]  # of the key's UTF-8
     note: str = ""
     created: str | None = None  # ISO 8601
@@ -90,6 +98,7 @@ class KeyFile(BaseModel):
     version: int
     keys: tuple[NamedKey, ...]
     revoked: tuple[str, ...] = ()  # names that open nothing, wherever their key is
+    former: tuple[str, ...] = ()  # hashes of keys named default that were revoked; for us alone
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -114,9 +123,13 @@ class KeyFile(BaseModel):
         """The same without the key of that name."""
         return self._with(keys=tuple(key for key in self.keys if key.name != name))
 
-    def revoking(self, name: str) -> "KeyFile":
-        """The same with a name that opens nothing: of a key that is kept elsewhere."""
-        return self if name in self.revoked else self._with(revoked=(*self.revoked, name))
+    def revoking_default(self, key: str | None) -> "KeyFile":
+        """The same where `default`, whose key is kept elsewhere, opens nothing; its key, where it
+        is known, will not be taken again."""
+        if DEFAULT in self.revoked:
+            return self
+        more = {} if key is None else {"former": (*self.former, hash_of(key))}
+        return self._with(revoked=(*self.revoked, DEFAULT), **more)
 
     def lifted(self, name: str) -> "KeyFile":
         """The same where a name may open again."""
@@ -200,9 +213,8 @@ def refuse_limits(plan: ServingPlan, where: str) -> None:
     Raises:
         PlanRefusedError: the plan has more than one.
     """
-    words = iter(plan.engine.args)
-    count = next((next(words, "") for word in words if word == _PROCESSES), "1")
-    if count != "1":
+    count = api_servers(plan.engine.args)
+    if count > 1:
         raise PlanRefusedError(
             f"{count} API-server processes would each count a key's requests for themselves",
             where=where,

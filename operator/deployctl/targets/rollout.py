@@ -7,7 +7,6 @@ whatever moment a deployctl is killed at, the next one knows all that may run.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import NamedTuple
 
 from deployctl.errors import DeployctlError, InterruptedByUserError, StateError, TargetError
@@ -17,6 +16,7 @@ from deployctl.render.bundle import Bundle
 from deployctl.spec import ServiceSpec
 from deployctl.targets import canary, drain, history, keys
 from deployctl.targets.canary import Verify
+from deployctl.targets.defaultkey import DefaultKey
 from deployctl.targets.driver import Driver
 from deployctl.targets.guards import interruptible, lock, shielded
 from deployctl.targets.history import Release
@@ -85,7 +85,7 @@ class Rollout:
         """
         with self._at_work("deployctl up"):
             key = self._key(spec)
-            adopted = self._settle(None if self._rotates(key) else bundle.digest)
+            adopted = self._settle(None if key.changes else bundle.digest)
             releases = self._store.releases(self._ref)
             current = history.deployed(releases)
             if adopted is not None:
@@ -113,8 +113,7 @@ class Rollout:
             if current and self._serves(current, old.bundle.digest):
                 return Outcome(current, changed=False, seconds=0.0)
             reason = f"rollback to {old.revision}"
-            key = self._key(old.spec) if old.spec.needs_api_key else _Key(None, None)
-            return self._begin(reason, old.spec, old.plan, old.bundle, key)
+            return self._begin(reason, old.spec, old.plan, old.bundle, self._key(old.spec))
 
     def down(self, *, volumes: bool) -> list[Release]:
         """Stops the service; keeps its history. Returns the revisions that it stopped.
@@ -180,13 +179,15 @@ class Rollout:
             return False
         return self._tools.ask(self._driver.endpoint(current), STILL_THERE_S).ok
 
-    def _refresh(self, current: Release, key: "_Key") -> None:
+    def _refresh(self, current: Release, key: DefaultKey) -> None:
         """Puts the API key in force with which a service is wanted that runs as it is wanted."""
         if not current.spec.needs_api_key:
             return
-        keys.place_key(self._key_path, key.wanted)
+        key.place()
         self._driver.publish_keys(current)
-        if self._rotates(key):
+        if key.lift():
+            self._driver.publish_keys(current)
+        if key.changes:
             self._tell(Event("note", "the new API key is in force, and the former is not"))
 
     def _begin(
@@ -195,7 +196,7 @@ class Rollout:
         spec: ServiceSpec,
         plan: ServingPlan,
         bundle: Bundle,
-        key: "_Key",
+        key: DefaultKey,
         *,
         verify_canary: Verify | None = None,
         verify: Verify | None = None,
@@ -228,7 +229,7 @@ class Rollout:
         self,
         release: Release,
         current: Release | None,
-        key: "_Key",
+        key: DefaultKey,
         *,
         verify: Verify | None = None,
         said: str = "",
@@ -249,7 +250,7 @@ class Rollout:
                 self._stop(current)
             started = self._tools.clock()
             if release.spec.needs_api_key:
-                keys.place_key(self._key_path, key.wanted)
+                key.place()
             self._driver.start(release, self._tell)
             wait_until_answers(self._driver, release, self._tell, self._tools, begun=started)
             answered = self._tools.clock()
@@ -266,10 +267,15 @@ class Rollout:
                 self._mark(current, "superseded", f"by revision {release.revision}")
             except StateError as error:  # the next up, rollback or down settles it
                 self._tell(Event("warning", f"{error.message} ({error.where})"))
+        try:
+            if release.spec.needs_api_key and key.lift():
+                self._driver.publish_keys(release)
+        except TargetError as error:
+            self._tell(Event("warning", f"the API key may be revoked still: {error.message}"))
         return Outcome(done, changed=True, seconds=answered - started)
 
     def _undo(
-        self, release: Release, previous: Release | None, key: "_Key", error: BaseException
+        self, release: Release, previous: Release | None, key: DefaultKey, error: BaseException
     ) -> BaseException:
         """Ends `release`, brings `previous` back, and says in the error how that went."""
         interrupted = isinstance(error, KeyboardInterrupt)
@@ -295,11 +301,11 @@ class Rollout:
             error.hint = "; ".join(filter(None, [error.hint, *notes]))
         return error
 
-    def _restore(self, previous: Release, key: "_Key", *, wait: bool, begun: float) -> str:
+    def _restore(self, previous: Release, key: DefaultKey, *, wait: bool, begun: float) -> str:
         number = previous.revision
         try:
-            if previous.spec.needs_api_key and key.stored:
-                keys.place_key(self._key_path, key.stored)
+            if previous.spec.needs_api_key:
+                key.restore()
             self._tell(Event("note", f"restoring revision {number}"))
             self._driver.stop(previous, self._tell)  # it may be half-way down
             started = self._tools.clock()
@@ -332,20 +338,5 @@ class Rollout:
     def _say_wait(self) -> None:
         self._tell(Event("warning", "cleaning up first"))
 
-    # The API key.
-
-    @property
-    def _key_path(self) -> Path:
-        return keys.key_path(self._store.root, self._ref.target, self._ref.service)
-
-    def _key(self, spec: ServiceSpec) -> "_Key":
-        wanted = keys.wanted_key(spec, self._key_path, self._environment)
-        return _Key(wanted, keys.read_key(self._key_path))
-
-    def _rotates(self, key: "_Key") -> bool:
-        return key.wanted is not None and key.wanted != key.stored
-
-
-class _Key(NamedTuple):
-    wanted: str | None  # None: none is needed, or one is to be made
-    stored: str | None
+    def _key(self, spec: ServiceSpec) -> DefaultKey:
+        return DefaultKey(self._store.folder(self._ref), spec, self._environment, self._tell)

@@ -59,6 +59,8 @@ BAD = [
     document(entry("")),
     document(entry("-alice")),
     document(entry("a b")),
+    document(entry("operator")),
+    document(entry("anyone")),
     document(entry("a" * 64)),
     document(entry("alice\n")),
     document(entry(), entry()),
@@ -120,7 +122,10 @@ _VALUES = st.recursive(
     max_leaves=6,
 )
 _ENTRIES = st.fixed_dictionaries(
-    {"name": st.sampled_from(["alice", "bob", "", "a b"]) | _VALUES, "sha256": st.just(HASH)},
+    {
+        "name": st.sampled_from(["alice", "bob", "", "a b", "operator"]) | _VALUES,
+        "sha256": st.just(HASH),
+    },
     optional={
         "expires": st.sampled_from(["2026-12-31T00:00:00+00:00", "0001-01-01T00:00:00+14:00"])
         | _VALUES,
@@ -141,8 +146,8 @@ def test_whatever_is_read_here_the_door_reads(entries, revoked):
         keys = keyfile.parse(content, PATH)
     except StateError:
         return
-    for written in (content, keys.content(), keys.revoking("default").content()):
-        door._parse(PATH, written)
+    for written in (content, keys.content(), keys.revoking_default("secret").content()):
+        door._named(PATH, written)
 
 
 def test_changes():
@@ -152,9 +157,13 @@ def test_changes():
     assert keys.find("bob") is None
     assert (keys.owner(HASH), keys.owner("0" * 64)) == ("alice", None)
     assert keys.without("alice") == keyfile.EMPTY
-    assert keys.revoking("default").revoking("default").revoked == ("default",)
-    assert keys.revoking("default").lifted("default") == keys
-    assert keys.revoking("alice").without("alice").with_key(alice).revoked == ()
+    revoked = keys.revoking_default("the-default-key")
+    assert revoked.revoking_default("again") == revoked
+    assert (revoked.revoked, revoked.former) == (
+        ("default",), (keyfile.hash_of("the-default-key"),),
+    )  # fmt: skip
+    assert revoked.lifted("default") == keys.model_copy(update={"former": revoked.former})
+    assert keys.revoking_default(None).former == ()
     assert alice.expired(NOW)
     assert not alice.expired(NOW.replace(year=2025))
 

@@ -106,7 +106,7 @@ def add_key(
         return place.place_default(keys, key)
 
     def undo(keys: KeyFile) -> KeyFile:
-        return keys.revoking(name) if name == DEFAULT else keys.without(name)
+        return keys.revoking_default(None) if name == DEFAULT else keys.without(name)
 
     _change(place, edit)
     try:
@@ -168,7 +168,7 @@ def revoke_key(
         if keys.find(name) is not None:
             return keys.without(name)
         if name == DEFAULT and (file is not None or place.default() is not None):
-            return keys.revoking(name)
+            return keys.revoking_default(place.default())
         names = [key.name for key in keys.keys] + ([DEFAULT] if place.default() else [])
         hint = did_you_mean(name, names) or f"its keys: {', '.join(names) or 'none'}"
         raise NotFoundError(f"{place.name} has no key {name!r}", where=str(place.path), hint=hint)
@@ -208,7 +208,7 @@ def _refuse_known(place: KeyPlace, keys: KeyFile, name: str, sha256: str) -> Non
             hint=f"choose another name, or revoke it first: deployctl keys revoke … {name}",
         )
     if owner := place.owner(keys, sha256):
-        raise InputError(f"this key is that of {owner} already", where="--key-file")
+        raise InputError(f"this is the key of {owner}", where="--key-file")
 
 
 def _need_file(place: KeyPlace) -> None:

@@ -153,6 +153,8 @@ class KeyPlace:
 
     def owner(self, file: KeyFile, sha256: str) -> str | None:
         """Whose key that is already."""
+        if sha256 in file.former:
+            return f"{DEFAULT}, and was revoked"
         plain = {DEFAULT: self.default()}
         if self.service is not None:
             plain["the operator"] = keys.read_key(self.path.with_name(keys.OPERATOR_TOKEN))

@@ -7,7 +7,8 @@ from deployctl.operations.keys import place
 from deployctl.targets import keys
 from deployctl.targets.driver import EngineState
 from deployctl.targets.store import ServiceRef, Store
-from deployctl_door.keys import KeyFolder, KeysError
+from deployctl_door.keyfolder import KeyFolder
+from deployctl_door.keys import KeysError
 
 REF = ServiceRef("process", "tiny")
 

@@ -85,6 +85,19 @@ def test_default_is_revoked_by_its_name_and_comes_back_with_a_new_key(service):
     assert (service.folder / "api_key").read_text() == added.key
 
 
+def test_a_default_key_that_was_revoked_is_not_taken_again(service, tmp_path):
+    service.begins(expose=True)
+    (tmp_path / "leaked").write_text("the-default-key")
+    revoke_key("tiny", "default")
+    for name in ("default", "alice"):
+        with pytest.raises(InputError, match="default, and was revoked"):
+            add(name, key_file=tmp_path / "leaked")
+    add("default")
+    with pytest.raises(InputError, match="default, and was revoked"):
+        add("alice", key_file=tmp_path / "leaked")
+    assert service.engine.lets_in("the-default-key") is None
+
+
 def test_a_default_key_that_is_exchanged_never_opens_by_the_old_one_in_between(
     service, monkeypatch
 ):
@@ -130,7 +143,7 @@ def test_a_name_or_a_key_that_is_taken_changes_nothing(service, tmp_path):
     before = service.file.read_bytes()
     with pytest.raises(InputError, match="has a key 'ci' already"):
         add("ci")
-    with pytest.raises(InputError, match="that of ci"):
+    with pytest.raises(InputError, match="the key of ci"):
         add("cd", key_file=file)
     for name, owner in (("api_key", "default"), ("operator_token", "the operator")):
         file.write_text((service.folder / name).read_text())
