@@ -69,6 +69,20 @@ def make_release(tmp_path):
     return make
 
 
+def before_the_door(release: Release) -> Release:
+    """The same release, as a deployctl recorded it that knew of no door."""
+    document = release.model_dump(mode="json")
+    document["bundle"]["files"] = {
+        path: text
+        for path, text in release.bundle.files.items()
+        if not path.startswith(("door/", "secrets/"))
+    }
+    del document["plan"]["engine"]["tasks"]
+    for field in ("request_log", "request_limits"):
+        del document["spec"][field]
+    return Release.model_validate(document)
+
+
 @pytest.fixture
 def settings(tmp_path) -> Settings:
     return Settings(state_dir=tmp_path / "state", cache_dir=tmp_path / "cache")

@@ -6,6 +6,8 @@ import os
 import pytest
 
 from deployctl.targets.process import ProcessDriver, procfs
+from deployctl.targets.store import ServiceRef, Store
+from process_parts import before_the_door
 
 
 @pytest.fixture
@@ -44,3 +46,22 @@ def test_the_door_is_closed_by_a_file_in_the_run_s_folder_and_once(settings, mak
     assert [driver.close_door(release) for _ in range(2)] == [True, False]
     told = json.loads(release.bundle.files["door/door.json"])["drain_file"]
     assert (run / "door" / told).is_file()
+
+
+def test_a_release_of_before_the_door_starts_again(settings, make_release, service, monkeypatch):
+    (service / "api_key").write_text("s3cret")
+    store, ref = Store(settings.state_dir), ServiceRef("process", "tiny")
+    store.save(ref, before_the_door(make_release(revision=2, expose=True)))
+    (old,) = store.releases(ref)
+    driver, started = ProcessDriver(settings), []
+    monkeypatch.setattr(driver, "_supervise", lambda *words: started.append(words))
+    driver.start(old, lambda event: None)
+    ((_, run, _, environment, _),) = started
+    assert environment["VLLM_API_KEY"] == "s3cret"
+    assert not {"DEPLOYCTL_DOOR", "PYTHONPATH"} & (environment.keys() - os.environ.keys())
+    assert not run.secrets.exists()
+    assert not driver.close_door(old)
+    driver.publish_keys(old)
+    assert not run.secrets.exists()
+    endpoint = driver.endpoint(old)
+    assert (endpoint.api_key, endpoint.operator_token) == ("s3cret", None)

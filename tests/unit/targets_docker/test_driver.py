@@ -7,13 +7,14 @@ import stat
 
 import pytest
 import yaml
-from tests.unit.targets_docker.conftest import REMOTE, Container
+from tests.unit.targets_docker.conftest import LOCAL, REMOTE, Container
 
 import ports
 from deployctl.errors import DockerError, PortTakenError
 from deployctl.render.candidate import with_caches_of
 from deployctl.targets.docker.commands import Result
 from deployctl.targets.docker.translate import build_hint
+from process_parts import before_the_door
 
 
 def quiet(event):
@@ -418,8 +419,24 @@ def test_what_does_not_run_or_has_no_door_has_none_to_close(driver, engine, rele
     assert engine.did == []
 
 
-def before_the_door(release):
-    files = {
-        path: text for path, text in release.bundle.files.items() if not path.startswith("door/")
-    }
-    return release.model_copy(update={"bundle": release.bundle.model_copy(update={"files": files})})
+# Releases of the time before the door: a rollback starts them as they were
+
+
+@pytest.mark.parametrize("address", [LOCAL, REMOTE])
+def test_a_release_of_before_the_door_starts_again(driver, engine, release, address, tmp_path):
+    engine.address = address
+    service = tmp_path / "state" / "docker" / "tiny"
+    service.mkdir(parents=True)
+    (service / "api_key").write_text("s3cret")
+    old = before_the_door(release(revision=2, local=False, name="tiny", expose=True))
+    driver.start(old, quiet)
+    if address.remote:
+        assert engine.filled.keys() == {"deployctl-tiny_secrets"}
+        assert engine.filled["deployctl-tiny_secrets"]["api_key"] == b"s3cret"
+        overlay = yaml.safe_load((service / "project" / "compose.remote.yaml").read_text())
+        assert overlay["volumes"].keys() == {"secrets"}
+    else:
+        assert (service / "project" / "secrets" / "api_key").read_text() == "s3cret"
+    assert not (service / "project" / "door").exists()
+    endpoint = driver.endpoint(old)
+    assert (endpoint.api_key, endpoint.operator_token) == ("s3cret", None)

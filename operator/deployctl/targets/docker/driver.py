@@ -111,8 +111,8 @@ class DockerDriver:
             project.write(release, secrets, remote=remote)
             if fills:
                 engine.fill_volume(volumes[SECRETS_FOLDER], release.service, image, secrets)
-        if fills:
-            engine.fill_volume(volumes[DOOR_FOLDER], release.service, image, door_of(release))
+        if fills and (files := door_of(release)):
+            engine.fill_volume(volumes[DOOR_FOLDER], release.service, image, files)
         tell(Event("note", f"docker compose up in {project.folder}"))
         done = self._run(
             commands.compose_up(project.folder, release, remote=remote),

@@ -79,7 +79,8 @@ class ProjectFolder:
                 else:
                     write_private(file, text.encode())
             if remote:
-                write_private(self.folder / REMOTE_FILE, _remote_file(self._service).encode())
+                text = _remote_file(self._service, guarded=bool(door_of(release)))
+                write_private(self.folder / REMOTE_FILE, text.encode())
             keys.publish(self.folder / SECRETS_FOLDER, {} if remote else secrets, mode=0o444)
         except OSError as error:
             raise state_error("write the project", self.folder, error) from error
@@ -124,13 +125,17 @@ class ProjectFolder:
         return file
 
 
-def _remote_file(service: str) -> str:
+def _remote_file(service: str, *, guarded: bool) -> str:
     """Puts a volume where the rendered file mounts a folder of this host."""
-    mounts = [
-        {"type": "volume", "source": folder, "target": target, "read_only": True}
-        for folder, target in _MOUNTED.items()
+    names = [
+        (folder, name)
+        for folder, name in volumes_of_remote(service).items()
+        if guarded or folder != DOOR_FOLDER
     ]
-    names = volumes_of_remote(service).items()
+    mounts = [
+        {"type": "volume", "source": folder, "target": _MOUNTED[folder], "read_only": True}
+        for folder, _ in names
+    ]
     return yaml.safe_dump(
         {
             "services": {ENGINE: {"volumes": mounts}},
