@@ -83,6 +83,8 @@ def show_deployed(deployed: "Deployed") -> None:
     rows = [("url", f"{endpoint.url}/v1"), ("model", str(endpoint.model))]
     if key_file:
         rows.append(("key", f"in {key_file}"))
+    if deployed.operator_token_file:
+        rows.append(("token", f"in {deployed.operator_token_file}, for /metrics"))
     # A line that tries the service, without the key in it.
     body = {"model": endpoint.model, "prompt": "The capital of France is", "max_tokens": 16}
     words = ["curl", f"{endpoint.url}/v1/completions", "-H", "Content-Type: application/json"]

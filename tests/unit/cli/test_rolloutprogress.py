@@ -1,12 +1,17 @@
 """What is said of a rollout in a pipe: a line an event, and the load test that verifies it."""
 
 import re
+from pathlib import Path
+
+import pytest
 
 from deployctl.cli import rolloutprogress
 from deployctl.cli.loadprogress import LoadProgress
-from deployctl.cli.rolloutprogress import RolloutProgress
+from deployctl.cli.rolloutprogress import RolloutProgress, show_deployed
+from deployctl.endpoint import Endpoint
 from deployctl.events import Event
 from deployctl.load.locust import Progress
+from deployctl.operations.deploy.deployment import Deployed
 from deployctl_loadtest.result import Setup
 
 SETUP = Setup(None, "http://h:1", "m", "chat", 2, 10, 5, 10, 5, True, 1, 60)
@@ -42,6 +47,16 @@ def test_headings_stand_out_and_phases_say_when_they_began(capsys):
 def test_a_phase_that_fails_says_so(capsys):
     lines = said(capsys, Event("phase", "loading weights"), error=KeyError())
     assert lines == ["  loading weights (after T)", "  loading weights failed after T"]
+
+
+@pytest.mark.parametrize("token", [Path("/state/tiny/operator_token"), None])
+def test_where_it_serves_and_what_prometheus_shows(make_release, capsys, token):
+    endpoint = Endpoint("http://127.0.0.1:8000", "tiny", None)
+    show_deployed(Deployed(make_release(), "process", True, 1.0, endpoint, None, token, None))
+    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert rows["url"] == "http://127.0.0.1:8000/v1"
+    assert rows.get("token") == (token and "in /state/tiny/operator_token, for /metrics")
+    assert "key" not in rows
 
 
 def test_a_load_test_within_shows_how_far_it_is(capsys):

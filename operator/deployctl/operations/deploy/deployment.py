@@ -52,6 +52,7 @@ class Deployed:
     seconds: float  # from the start of the engine to its first answer
     endpoint: Endpoint
     api_key_file: Path | None
+    operator_token_file: Path | None  # of what may read /metrics; None where there is no door
     log: Path | None
     tuned: dict[str, Any] | None = None  # what was recommended, and what of it was used
     verification: Verified | None = None
@@ -66,6 +67,7 @@ class Deployed:
             "url": f"{self.endpoint.url}/v1",
             "model": self.endpoint.model,
             "api_key_file": str(self.api_key_file) if self.api_key_file else None,
+            "operator_token_file": str(self.operator_token_file or "") or None,
             "log": str(self.log) if self.log else None,
             "seconds": round(self.seconds, 1),
             **_more(self.tuned, self.verification),
@@ -84,7 +86,8 @@ class NotKept:
 
     def document(self) -> dict[str, Any]:
         """What JSON answers say of it: as of a service that serves, or with nothing filled in."""
-        nothing = dict.fromkeys(("revision", "url", "model", "api_key_file", "log"))
+        files = ("api_key_file", "operator_token_file", "log")
+        nothing = dict.fromkeys(("revision", "url", "model", *files))
         known = {"service": self.service, "target": self.target, "changed": False, "seconds": 0.0}
         answer = self.serving.document() if self.serving else {**known, **nothing}
         return {**answer, **_more(self.tuned, self.verification)}
@@ -187,14 +190,16 @@ def down(
 
 def _deployed(driver: Driver, store: Store, outcome: Outcome) -> Deployed:
     release = outcome.release
-    key_path = keys.key_path(store.root, driver.target, release.service)
+    folder = store.folder(ServiceRef(driver.target, release.service))
+    endpoint = driver.endpoint(release)
     return Deployed(
         release,
         driver.target,
         outcome.changed,
         outcome.seconds,
-        endpoint=driver.endpoint(release)._replace(service=release.service),
-        api_key_file=key_path if release.spec.needs_api_key else None,
+        endpoint=endpoint._replace(service=release.service),
+        api_key_file=folder / keys.API_KEY if release.spec.needs_api_key else None,
+        operator_token_file=folder / keys.OPERATOR_TOKEN if endpoint.operator_token else None,
         log=driver.log_path(release),
     )
 
