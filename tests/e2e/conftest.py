@@ -12,7 +12,6 @@ from tests.e2e.guarded import Guarded
 import ports
 from load_parts import FakeEngine
 
-
 # Tests that measure time, or share the one engine of this session: `./test` runs them by
 # themselves, and all others two at a time.
 ALONE = ("test_load", "test_fidelity", "test_tune.py", "test_tuned", "test_verify", "test_door",
