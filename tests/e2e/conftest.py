@@ -7,22 +7,11 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.docker_parts import IMAGE, Cli, sweep
-from tests.e2e.guarded import Guarded
+from tests.e2e.guarded import TEAM, Guarded, place, ring
 
 import ports
 from load_parts import FakeEngine
-
-# Tests that measure time, or share the one engine of this session: `./test` runs them by
-# themselves, and all others two at a time.
-ALONE = ("test_load", "test_fidelity", "test_tune.py", "test_tuned", "test_verify", "test_door",
-         "test_keys")  # fmt: skip
-
-
-@pytest.hookimpl(tryfirst=True)  # before marks decide what runs
-def pytest_collection_modifyitems(items):
-    for item in items:
-        if item.path.name.startswith(ALONE):
-            item.add_marker(pytest.mark.alone)
+from process_shell import until
 
 
 @pytest.fixture
@@ -59,6 +48,22 @@ def guarded_engine(tiny_checkpoint, tmp_path_factory):
     engine = Guarded(tmp_path_factory.mktemp("guarded"), tiny_checkpoint, ports.free())
     yield engine
     engine.deployctl("down", engine.name)
+
+
+@pytest.fixture(scope="module")
+def keyed_engine(guarded_engine):
+    """The same with the named keys of guarded.py; it has its own again afterwards."""
+    file, own = guarded_engine.secrets / "keys.json", guarded_engine.folder / "keys.json"
+
+    def status():
+        return guarded_engine.ask("GET", "/v1/models", key=TEAM).status
+
+    place(file, ring())
+    until(lambda: status() == 200)
+    yield guarded_engine
+    # A key file that is gone again would be taken for a mishap.
+    place(file, own.read_bytes() if own.exists() else b'{"version": 1, "keys": []}')
+    until(lambda: status() == 401)
 
 
 @pytest.fixture

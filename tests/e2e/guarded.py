@@ -3,14 +3,41 @@
 Its keys are shared too: a test that changes them puts back what it found.
 """
 
+import hashlib
 import http.client
 import json
 import os
+import re
 import subprocess
 import sys
 from typing import NamedTuple
 
 START_S = 600.0  # half a minute on two idle cores
+TEAM, REVOKED, EXPIRED = "the-key-of-a-team", "the-key-of-one-who-left", "the-key-of-a-guest"
+
+
+def ring(*more):
+    """A key file with these three, and more as (name, key)."""
+    guest = ("guest", EXPIRED, {"expires": "2020-01-01T00:00:00+00:00"})
+    named = [("team", TEAM, {}), ("left", REVOKED, {}), guest, *((*one, {}) for one in more)]
+    keys = [
+        {"name": name, "sha256": hashlib.sha256(key.encode()).hexdigest(), **given}
+        for name, key, given in named
+    ]
+    return json.dumps({"version": 1, "keys": keys, "revoked": ["left"]}).encode()
+
+
+def place(path, content):
+    """Replaces a key file as is done: by another one, as a whole."""
+    new = path.with_name(f".{path.name}.new")
+    new.write_bytes(content)
+    new.replace(path)
+
+
+def total(text, name, *labels):
+    """The sum of a metric's samples that have these labels, on a page of metrics."""
+    samples = re.findall(rf"^{name}(?:\{{(.*)\}})? (\S+)$", text, re.MULTILINE)
+    return sum(float(value) for given, value in samples if all(label in given for label in labels))
 
 
 class Reply(NamedTuple):
@@ -46,7 +73,7 @@ class Guarded:
         (folder / "key").write_text(self.key)
         up = ["up", "--model", checkpoint, "--gpu", "cpu", "--target", "process", "--port", port]
         up += ["--name", self.name, "--api-key-file", folder / "key", "--enforce-eager"]
-        up += ["--request-log", "--request-limit", "seconds=2"]
+        up += ["--request-log", "--request-limit", "seconds=2", "--request-limit", "bytes=1e6"]
         self.model = self.deployctl(*up)["services"][0]["model"]
         self.operator_token = (self.folder / "operator_token").read_text()
 
@@ -80,6 +107,16 @@ class Guarded:
         """A completion of exactly so many tokens."""
         asked = {"model": self.model, "prompt": "Hello", "temperature": 0, "ignore_eos": True}
         return self.ask("POST", "/v1/completions", {**asked, "max_tokens": tokens, **more}, key=key)
+
+    def figures(self):
+        """The page of metrics: the engine's and its door's."""
+        reply = self.ask("GET", "/metrics", key=self.operator_token)
+        assert reply.status == 200
+        return reply.body.decode()
+
+    def running(self):
+        """Requests that the engine works on."""
+        return total(self.figures(), "vllm:num_requests_running")
 
     def log(self):
         """What the engine and its door have written."""
