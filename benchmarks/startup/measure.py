@@ -1,12 +1,13 @@
 """How long the command line takes to start, held to a limit and shown beside its peers.
 
-    ./test run python benchmarks/startup/measure.py [--output json] [--slack 1.5]
+    ./test run python benchmarks/startup/measure.py [--output json] [--slack 1.5] [--no-peers]
 
 Each command runs once to warm the disk cache and then `RUNS` times as a whole process, start to
 exit. The figure held to the limit is the fastest run: other work on the machine can only add to
 it. CPU seconds, user and system, stand beside it. A peer that is not installed is left out.
 Exit 1 when a limit of ours is missed by more than the factor `--slack`, for machines that are
 shared. On a slower machine the limits are longer by as much as a bare Python takes longer there.
+`--no-peers` leaves the peers out, one of which takes ten seconds a run: for a check.
 """
 
 import argparse
@@ -38,8 +39,8 @@ class Case(NamedTuple):
     limit_s: float | None = None
 
 
-def cases(model: Path) -> list[Case]:
-    """Ours first, then the peers that are installed here."""
+def ours(model: Path) -> list[Case]:
+    """Ours, each with its limit."""
     binaries = Path(sys.executable).parent
     deployctl = str(binaries / "deployctl")
     found = [
@@ -51,19 +52,25 @@ def cases(model: Path) -> list[Case]:
     ]
     render = [deployctl, "render", "--model", str(model), "--gpu", "l4", "--target", "all"]
     render += ["--values", str(model / "values.yaml"), "--out", str(model / "rendered")]
-    chart = str(assets.path("charts", "vllm"))
     if shutil.which("helm"):  # .ci/helm fetches it
         found.append(Case("deployctl render --target all", render, 0.5))
     manifests = Path(__file__).resolve().parents[2] / "tests/golden/helm/l4-awq-1.yaml"
     found.append(Case("deployctl check FILE", [deployctl, "check", str(manifests)], 0.5))
-    peers = [
+    return found
+
+
+def peers() -> list[Case]:
+    """The peers that are installed here."""
+    binaries = Path(sys.executable).parent
+    chart = str(assets.path("charts", "vllm"))
+    found = [
         Case("helm template", ["helm", "template", "service", chart]),
         Case("docker compose --help", ["docker", "compose", "--help"]),
         Case("locust --help", [str(binaries / "locust"), "--help"]),
         # What `vllm serve --help` runs; the CPU build's own command lacks its metadata.
         Case("vllm api_server --help", [sys.executable, "-m", API_SERVER, "--help"]),
     ]
-    return found + [peer for peer in peers if shutil.which(peer.argv[0]) and usable(peer)]
+    return [peer for peer in found if shutil.which(peer.argv[0]) and usable(peer)]
 
 
 API_SERVER = "vllm.entrypoints.openai.api_server"
@@ -146,13 +153,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", choices=["text", "json"], default="text")
     parser.add_argument("--slack", type=float, default=1.0)
+    parser.add_argument("--no-peers", action="store_true")
     options = parser.parse_args()
     as_json = options.output == "json"
     os.environ["PATH"] = str(TOOLS) + os.pathsep + os.environ["PATH"]
     rows = []
     with tempfile.TemporaryDirectory() as name:
         write_model(Path(name))
-        for case in cases(Path(name)):
+        for case in [*ours(Path(name)), *([] if options.no_peers else peers())]:
             if case.limit_s:
                 usable(case)
             seconds, cpu = measure(case, RUNS if case.limit_s else PEER_RUNS)

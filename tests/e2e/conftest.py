@@ -13,6 +13,18 @@ import ports
 from load_parts import FakeEngine
 from process_shell import until
 
+# Tests that measure time, or share the one engine of this session: `./test` runs them by
+# themselves, and all others two at a time.
+ALONE = ("test_load", "test_fidelity", "test_tune.py", "test_tuned", "test_verify", "test_door",
+         "test_keys")  # fmt: skip
+
+
+@pytest.hookimpl(tryfirst=True)  # before marks decide what runs
+def pytest_collection_modifyitems(items):
+    for item in items:
+        if item.path.name.startswith(ALONE):
+            item.add_marker(pytest.mark.alone)
+
 
 @pytest.fixture
 def engine(tmp_path):

@@ -1,6 +1,7 @@
 """Reads a request's body within its limits, and looks at what it asks for."""
 
 import asyncio
+import contextlib
 import json
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -25,6 +26,7 @@ _LISTS = (
     "data_1",
     "data_2",
 )
+LINGER_S, QUIET_S = 5.0, 0.5  # how long the rest of a body is read, and how long waited for
 RESPONSES = "/v1/responses"  # whose `input` is one conversation
 
 
@@ -71,6 +73,18 @@ async def _all(receive: Receive, limits: BodyLimits) -> bytes:
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)
+
+
+async def discard(receive: Receive) -> None:
+    """Reads on while a client sends what is not wanted: it hears an answer only after that, and a
+    connection that is closed before is reset, with the answer in it."""
+    loop = asyncio.get_running_loop()
+    end = loop.time() + LINGER_S
+    with contextlib.suppress(asyncio.TimeoutError):
+        while (left := end - loop.time()) > 0:
+            message = await asyncio.wait_for(receive(), min(left, QUIET_S))
+            if not message.get("more_body", False):
+                return
 
 
 def again(body: bytes, receive: Receive) -> Receive:

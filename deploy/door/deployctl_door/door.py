@@ -183,7 +183,9 @@ class Door:
                 await self._carry(request, key)
         except BodyError as error:
             self._account.refused(key.name, "body" if error.status != 403 else "model")
-            out.closes = error.status in (408, 413)  # the rest of the body is not waited for
+            out.closes = error.status in (408, 413)
+            if error.status == 413 and not headers.all(b"expect"):
+                await bodies.discard(request.receive)
             await answers.error(out, error.status, error.message, parameter=error.parameter)
         finally:
             out.end()

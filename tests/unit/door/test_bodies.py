@@ -64,6 +64,35 @@ def test_a_body_that_is_too_large_told_or_untold(ask, build, engine):
     assert engine.seen == []
 
 
+@pytest.mark.parametrize(("expect", "reads"), [((), 3), (((b"expect", b"100-continue"),), 0)])
+def test_a_client_that_sends_too_much_may_end_before_it_is_told(build, engine, expect, reads):
+    """One that asks before whether it may send is not encouraged."""
+    parts = [b"x" * 100] * 3
+    left = len(parts)
+
+    async def run():
+        sent = []
+
+        async def receive():
+            nonlocal left
+            left -= 1
+            return {"type": "http.request", "body": parts[left], "more_body": left > 0}
+
+        async def send(message):
+            sent.append((message, left))
+
+        headers = [(b"authorization", f"Bearer {KEY}".encode()), *expect]
+        headers += [(b"content-type", b"application/json"), (b"content-length", b"300")]
+        scope = {"type": "http", "method": "POST", "path": CHAT, "headers": headers}
+        await build(body={"bytes": 200})(scope, receive, send)
+        return sent[0]
+
+    answer, then = asyncio.run(run())
+    assert (answer["status"], then) == (413, len(parts) - reads)
+    assert (b"connection", b"close") in answer["headers"]
+    assert engine.seen == []
+
+
 def test_a_slow_body_is_given_up(build, engine):
     door = build(body={"seconds": 0.01})
 
