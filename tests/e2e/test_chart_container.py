@@ -1,17 +1,22 @@
 """The chart's engine container on a real vLLM, with Docker in the kubelet's place.
 
 What the manifest says is done: user, capabilities, read-only root, volumes, variables, arguments,
-secrets as files. There is no cluster here, so what a cluster adds is not shown.
+and secrets as files that are exchanged as the kubelet does it. There is no cluster here, so what a
+cluster adds is not shown.
 """
 
 import contextlib
+import hashlib
+import http.client
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import threading
 import time
+import urllib.request
 
 import pytest
 import yaml
@@ -21,14 +26,16 @@ import ports
 
 pytestmark = [pytest.mark.docker, pytest.mark.vllm, pytest.mark.helm]
 
-KEY = "s3cret-of-the-test"
+KEY, TOKEN, NAMED = "s3cret-of-the-test", "0perator-of-the-test", "s3cret-of-anna"
+SHORT = {"drain": {"preStopSeconds": 3}, "door": {"drainAfterSeconds": 1}}
 
 
 class Container:
     """A running container and what its manifest says of it."""
 
-    def __init__(self, name, spec, port):
-        self.name, self.spec, self.port = name, spec, port
+    def __init__(self, name, spec, port, secrets):
+        self.name, self.spec, self.port, self.secrets = name, spec, port, secrets
+        self.url = f"http://127.0.0.1:{port}"
 
     def execute(self, *words):
         """Exit status and output, as an exec probe would see them."""
@@ -40,10 +47,10 @@ class Container:
         )
         return done.returncode, done.stdout + done.stderr
 
-    def alive(self, stall=None):
-        words = list(self.spec["livenessProbe"]["exec"]["command"])
+    def alive(self, stall=None, probe="livenessProbe"):
+        words = list(self.spec[probe]["exec"]["command"])
         if stall is not None:
-            words[-1] = str(stall)
+            words[-2] = str(stall)
         return self.execute(*words)
 
     def healthy(self):
@@ -51,49 +58,90 @@ class Container:
         assert running == "true", docker("logs", "--tail", "30", self.name)
         return self.alive()[0] == 0
 
-    def metrics(self):
-        port = self.spec["ports"][0]["containerPort"]
-        read = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{port}/metrics')"
-        return self.execute("python3", "-c", read + ".read().decode())")[1]
-
     def running(self):
-        return re.search(r"^vllm:num_requests_running\{.*\} [1-9]", self.metrics(), re.MULTILINE)
+        request = urllib.request.Request(
+            self.url + "/metrics", headers={"Authorization": f"Bearer {TOKEN}"}
+        )
+        with urllib.request.urlopen(request, timeout=START_SECONDS) as answer:
+            text = answer.read().decode()
+        return re.search(r"^vllm:num_requests_running\{.*\} [1-9]", text, re.MULTILINE)
+
+    def log(self):
+        """All that it said."""
+        done = subprocess.run(
+            ["docker", "logs", self.name],
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=START_SECONDS,
+        )  # fmt: skip
+        return done.stdout
+
+    def models(self, key):
+        """What a client with that key gets."""
+        return call(self.url + "/v1/models", key=key)[0]
+
+
+class Secrets:
+    """A Secret's volume: files are links through ..data, which is exchanged as a whole."""
+
+    def __init__(self, folder, **files):
+        folder.mkdir()
+        self.folder, self._count = folder, 0
+        self.put(**files)
+
+    def put(self, **files):
+        self._count += 1
+        content = self.folder / f"..{self._count}"
+        content.mkdir()
+        for name, text in files.items():
+            (content / name).write_text(text)
+            if not (self.folder / name).is_symlink():
+                (self.folder / name).symlink_to(f"..data/{name}")
+        (self.folder / "..new").symlink_to(content.name)
+        (self.folder / "..new").rename(self.folder / "..data")
+        for link in self.folder.iterdir():
+            if not link.name.startswith("..") and link.name not in files:
+                link.unlink()
+
+
+def keys(**named):
+    entries = [{"name": n, "sha256": hashlib.sha256(k.encode()).hexdigest()}
+               for n, k in named.items()]  # fmt: skip
+    return json.dumps({"version": 1, "keys": entries})
 
 
 def as_kubernetes_reads(text):
     return text.replace("$$", "$")
 
 
-def docker_words(found, folder, port):
+def docker_words(found, folder, port, secrets):
     """`docker run` for the engine's container, as the kubelet would run it."""
     pod = found["Deployment"]["spec"]["template"]["spec"]
     container = pod["containers"][0]
+    volumes = {volume["name"]: volume for volume in pod["volumes"]}
     files = folder / "files"
-    files.mkdir()
-    for name, text in found["ConfigMap"]["data"].items():
-        (files / name).write_text(text)
-    secrets = folder / "secrets"
-    secrets.mkdir()
-    (secrets / "api_key").write_text(KEY)
+    for item in volumes["files"]["configMap"]["items"]:
+        (files / item["path"]).parent.mkdir(parents=True, exist_ok=True)
+        (files / item["path"]).write_text(found["ConfigMap"]["data"][item["key"]])
     fence, who = container["securityContext"], pod["securityContext"]
     words = ["--user", f"{who['runAsUser']}:{who['runAsGroup']}"]
     words += ["--cap-drop", *fence["capabilities"]["drop"]]
     assert fence["allowPrivilegeEscalation"] is False
     words += ["--security-opt", "no-new-privileges:true"]
     words += ["--read-only"] if fence["readOnlyRootFilesystem"] else []
-    volumes = {volume["name"]: volume for volume in pod["volumes"]}
     for mount in container["volumeMounts"]:
         volume, path = volumes[mount["name"]], mount["mountPath"]
         if "configMap" in volume:
             words += ["--volume", f"{files}:{path}:ro"]
         elif "projected" in volume:
-            words += ["--volume", f"{secrets}:{path}:ro"]
+            words += ["--volume", f"{secrets.folder}:{path}:ro"]
         elif "hostPath" in volume:
             words += ["--volume", f"{volume['hostPath']['path']}:{path}:ro"]
         elif volume["emptyDir"].get("medium") == "Memory":
             words += ["--shm-size", volume["emptyDir"]["sizeLimit"].removesuffix("i").lower()]
-        else:
-            words += ["--tmpfs", f"{path}:exec,uid={who['runAsUser']},gid={who['runAsGroup']}"]
+        else:  # a folder of the node, which outlives the container
+            place = folder / mount["name"]
+            place.mkdir()
+            place.chmod(0o777)
+            words += ["--volume", f"{place}:{path}"]
     for variable in container["env"]:
         words += ["--env", f"{variable['name']}={as_kubernetes_reads(variable['value'])}"]
     inside = container["ports"][0]["containerPort"]
@@ -104,9 +152,10 @@ def docker_words(found, folder, port):
 
 
 @pytest.fixture(scope="module")
-def engine(tiny_checkpoint, cpu_image, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("chart")
-    own = {"model": {"hostPath": str(tiny_checkpoint)}, "cache": {"enabled": False}}
+def found(tiny_checkpoint, tmp_path_factory):
+    """The manifests, by kind."""
+    folder = tmp_path_factory.mktemp("rendered")
+    own = {"model": {"hostPath": str(tiny_checkpoint)}, "cache": {"enabled": False}, **SHORT}
     (folder / "own.yaml").write_text(yaml.safe_dump(own))
     cli = Cli(folder / "state")
     cli(
@@ -115,12 +164,28 @@ def engine(tiny_checkpoint, cpu_image, tmp_path_factory):
         "--target", "manifests", "--values", folder / "own.yaml", "-o", folder / "out",
     )  # fmt: skip
     files = [p for p in (folder / "out").rglob("*.yaml") if p.name != "kustomization.yaml"]
-    found = {d["kind"]: d for p in files for d in yaml.safe_load_all(p.read_text())}
+    return {d["kind"]: d for p in files for d in yaml.safe_load_all(p.read_text())}
+
+
+@pytest.fixture(scope="module")
+def engine(found, cpu_image, tmp_path_factory, pytestconfig):
+    folder = tmp_path_factory.mktemp("chart")
+    secrets = Secrets(folder / "secrets", api_key=KEY, operator_token=TOKEN,
+                      **{"keys.json": keys(anna=NAMED)})  # fmt: skip
     name = f"deployctl-chart-{os.getpid()}"
     port = ports.free()
-    docker("run", "--detach", "--name", name, *docker_words(found, folder, port))
+    smoke = folder / "smoke"
+    smoke.mkdir()
+    for file in ("smoke.py", "routes.txt"):
+        shutil.copy(pytestconfig.rootpath / "charts/vllm/files" / file, smoke)
+    told = json.loads(found["ConfigMap"]["data"]["door.json"])
+    (smoke / "user.txt").write_text("".join(f"{m} {path}\n" for m, path in told["user"]))
+    words = docker_words(found, folder, port, secrets)
+    # What a container before it left in the pod's /tmp.
+    (folder / "tmp" / "deployctl-drain").touch()
+    docker("run", "--detach", "--name", name, "--volume", f"{smoke}:/opt/smoke:ro", *words)
     spec = found["Deployment"]["spec"]["template"]["spec"]["containers"][0]
-    container = Container(name, spec, port)
+    container = Container(name, spec, port, secrets)
     try:
         until(container.healthy, seconds=START_SECONDS, what="the engine answers")
         yield container
@@ -128,21 +193,51 @@ def engine(tiny_checkpoint, cpu_image, tmp_path_factory):
         docker("rm", "--force", "--volumes", name, check=False)
 
 
-def test_the_service_test_passes_inside_the_fence(engine, request):
-    script = request.config.rootpath / "charts/vllm/files/smoke.py"
+def test_without_its_secret_it_says_at_once_what_is_missing(found, cpu_image, tmp_path):
+    words = docker_words(found, tmp_path, ports.free(), Secrets(tmp_path / "secrets"))
     done = subprocess.run(
-        ["docker", "exec", "--interactive", engine.name, "python3", "-I", "-S", "-", "127.0.0.1",
-         str(engine.spec["ports"][0]["containerPort"]), "1"],
-        input=script.read_text(), capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    assert "tiny answers" in done.stdout
+        ["docker", "run", "--rm", *words], capture_output=True, text=True, timeout=START_SECONDS
+    )
+    assert done.returncode == 78
+    assert done.stderr.strip().endswith("there is no key: neither api_key nor keys.json")
+
+
+def test_the_service_test_passes_inside_the_fence(engine):
+    port = str(engine.spec["ports"][0]["containerPort"])
+    words = ["python3", "-I", "-S", "/opt/smoke/smoke.py", "127.0.0.1", "127.0.0.1", port, "1"]
+    status, text = engine.execute(*words)
+    assert status == 0, text
+    assert "routes are closed to strangers" in text
+    assert "tiny answers /v1/completions" in text
+
+
+def test_a_key_that_is_revoked_in_the_secret_is_out_without_a_restart(engine):
+    assert [engine.models(key) for key in (KEY, NAMED, TOKEN, "x", None)] == [
+        200,
+        200,
+        200,
+        401,
+        401,
+    ]
+    engine.secrets.put(api_key=KEY, operator_token=TOKEN, **{"keys.json": keys(bert="other")})
+    until(lambda: engine.models(NAMED) == 401, seconds=60, what="anna is out")
+    assert [engine.models(key) for key in (KEY, "other", TOKEN)] == [200, 200, 200]
+    engine.secrets.put(api_key=KEY, operator_token="another", **{"keys.json": "{"})
+    # Nobody gets in who should not, and who could still can.
+    until(
+        lambda: engine.models("other") == 200 and "damaged" in engine.log(),
+        seconds=60,
+        what="it complains",
+    )
+    assert [engine.models(key) for key in (KEY, "other", NAMED)] == [200, 200, 401]
+    engine.secrets.put(api_key=KEY, operator_token=TOKEN, **{"keys.json": keys(anna=NAMED)})
+    until(lambda: engine.models(NAMED) == 200, seconds=60, what="anna is back")
 
 
 def test_the_key_is_in_no_argument_and_in_nothing_docker_knows(engine):
     assert KEY not in docker("inspect", engine.name)
     assert KEY not in docker("top", engine.name, "-o", "pid,args")
-    assert KEY not in docker("logs", engine.name)
+    assert KEY not in engine.log()
 
 
 def test_a_hung_engine_is_dead_though_health_says_200(engine):
@@ -151,33 +246,45 @@ def test_a_hung_engine_is_dead_though_health_says_200(engine):
         for line in docker("top", engine.name, "-o", "pid,args").splitlines()
         if re.search(r"EngineCore", line)
     )
-    url = f"http://127.0.0.1:{engine.port}"
     body = {"model": "tiny", "prompt": "once", "max_tokens": 2000, "n": 8, "ignore_eos": True}
 
     def ask():  # the answer is not wanted, and may come too late
         with contextlib.suppress(OSError):
-            call(url + "/v1/completions", body, KEY)
+            call(engine.url + "/v1/completions", body, KEY)
 
     asked = threading.Thread(target=ask)
     asked.start()
     try:
         until(engine.running, seconds=START_SECONDS, what="the request runs")
         os.kill(core, signal.SIGSTOP)
-        assert engine.alive(stall=4)[0] == 0
+        for probe in ("livenessProbe", "readinessProbe"):
+            assert engine.alive(stall=4, probe=probe)[0] == 0
         time.sleep(5)
-        status, text = engine.alive(stall=4)
-        assert status == 1
-        assert re.search(r"[1-9] requests and no progress", text)
+        for probe in ("livenessProbe", "readinessProbe"):
+            status, text = engine.alive(stall=4, probe=probe)
+            assert status == 1
+            assert re.search(r"[1-9] requests and no progress", text)
     finally:
         os.kill(core, signal.SIGCONT)
         asked.join()
     assert engine.alive(stall=4)[0] == 0
 
 
-def test_it_ends_by_itself_when_it_is_told(engine):
+def test_it_closes_its_door_and_ends_by_itself_when_it_is_told(engine):
+    def asked():
+        connection = http.client.HTTPConnection("127.0.0.1", engine.port, timeout=START_SECONDS)
+        connection.request("GET", "/v1/models", headers={"Authorization": f"Bearer {KEY}"})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status, answer.headers.get("Connection"), answer.headers.get("Retry-After")
+
+    assert asked() == (200, None, None)
     began = time.monotonic()
+    assert engine.execute(*engine.spec["lifecycle"]["preStop"]["exec"]["command"])[0] == 0
+    assert asked() == (503, "close", "1")
+    assert engine.alive()[0] == 0  # a drain is no illness
     docker("stop", "--time", "60", engine.name)
-    assert time.monotonic() - began < 50
+    assert time.monotonic() - began < 55
     state = json.loads(docker("inspect", "--format", "{{json .State}}", engine.name))
     assert state["ExitCode"] in (0, 143)
     assert state["OOMKilled"] is False
