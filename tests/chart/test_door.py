@@ -201,14 +201,16 @@ def test_a_stop_closes_the_door_before_the_engine_ends(small, tmp_path):
     assert any(m["mountPath"] == "/tmp" for m in engine(small)["volumeMounts"])
 
 
-def test_pods_are_made_anew_for_another_door_and_not_for_another_chart(small):
-    def mark(values):
-        template = one(objects(values), "Deployment")["spec"]["template"]
-        return template["metadata"]["annotations"]["checksum/files"]
+def test_pods_are_made_anew_for_another_door_and_not_for_another_chart():
+    def template(values):
+        return pod(objects(values))["volumes"][0]
 
-    first = mark({})
-    assert mark({"labels": {"team": "a"}}) == first
-    assert mark({"door": {"limits": {"choices": 2}}}) != first
+    first = template({})
+    assert template({"monitoring": {"kind": "podMonitor"}}) == first
+    # Another name, so that pods of before keep the files that they were made for.
+    other = template({"door": {"limits": {"choices": 2}}})
+    assert other["configMap"]["name"] != first["configMap"]["name"]
+    assert other["configMap"]["items"] == first["configMap"]["items"]
 
 
 def test_the_service_test_reaches_engines_behind_a_router_and_has_every_route():

@@ -37,6 +37,7 @@ REASONS = {
 }
 
 
+HASH = re.compile(r"(?<=-files)-[0-9a-f]{10}")
 ARGUMENT = re.compile(r'\n +- "[^"]*"$', re.MULTILINE)
 
 
@@ -109,7 +110,7 @@ def trivy_findings(tmp_path_factory, texts):
             there = re.search(
                 r"(Deployment|ConfigMap|Pod|Job|Service\w*) '[\w-]+'", problem["Message"]
             )
-            named = there[0] if there else problem["Message"]
+            named = HASH.sub("", there[0] if there else problem["Message"])
             found.setdefault((problem["ID"], named), result["Target"])
     return found
 

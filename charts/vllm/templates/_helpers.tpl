@@ -13,7 +13,11 @@ VLLM_PORT=tcp://..., which the engine reads as its port.
 {{- end }}
 
 {{- define "vllm.router.name" -}}{{ include "vllm.name" . }}-router{{- end }}
-{{- define "vllm.files.name" -}}{{ include "vllm.name" . }}-files{{- end }}
+{{/* With a hash of what is in it: a pod keeps the files that it was made for, while others are made
+anew, and another door makes them anew. */}}
+{{- define "vllm.files.name" -}}
+{{ include "vllm.name" . }}-files-{{ include "vllm.files.data" . | sha256sum | trunc 10 }}
+{{- end }}
 {{- define "vllm.hubTokenMade.name" -}}{{ include "vllm.name" . }}-hub-token{{- end }}
 {{- define "vllm.apiKeyMade.name" -}}{{ include "vllm.name" . }}-api-key{{- end }}
 {{- define "vllm.operatorTokenMade.name" -}}{{ include "vllm.name" . }}-operator-token{{- end }}

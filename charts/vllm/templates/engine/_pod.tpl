@@ -145,14 +145,11 @@ mounted by itself is never updated. Keys may be missing: the door says so, and d
 {{- define "vllm.files" -}}
 entrypoint.sh: entrypoint.sh
 alive.py: alive.py
-{{- if .Values.download.enabled }}
-download.py: download.py
-{{- end }}
 {{- range $path, $_ := .Files.Glob "files/deployctl_door/*.py" }}
 deployctl_door.{{ base $path }}: deployctl_door/{{ base $path }}
 {{- end }}
 {{- end }}
-{{- define "vllm.files.data" -}}
+{{- define "vllm.files.data" }}
 {{- range $key, $path := include "vllm.files" . | fromYaml }}
   {{ $key }}: |
     {{- include "vllm.file" (list $ $path) }}
@@ -165,14 +162,18 @@ deployctl_door.{{ base $path }}: deployctl_door/{{ base $path }}
   configMap:
     name: {{ include "vllm.files.name" . | quote }}
     defaultMode: 0444
-{{- end }}
-{{/* The same with the paths that the door needs. The Job has none: it cannot be changed later. */}}
-{{- define "vllm.doorVolume" -}}
-{{- include "vllm.filesVolume" . }}
     items:
       {{- range $key, $path := set (include "vllm.files" . | fromYaml) "door.json" "door.json" }}
       - {key: {{ $key }}, path: {{ $path }}}
       {{- end }}
+{{- end }}
+
+{{/* The script of the Job that downloads, and of pods that wait for it. */}}
+{{- define "vllm.downloadVolume" -}}
+- name: download
+  configMap:
+    name: {{ include "vllm.download.name" . | quote }}
+    defaultMode: 0444
 {{- end }}
 
 {{/* Nodes: any that has one of the label sets. */}}
