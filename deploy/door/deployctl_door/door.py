@@ -2,22 +2,22 @@
 
 import time
 
-from deployctl_door import answers, bodies, forms, probe, tokens
+from deployctl_door import answers, bodies, forms, keys, probe, tokens
 from deployctl_door.account import Account, Entry
 from deployctl_door.bodies import BodyError, ClientGoneError
 from deployctl_door.configuration import Configuration
 from deployctl_door.drain import Drain
 from deployctl_door.headers import Headers
 from deployctl_door.keyfolder import KeyFolder
-from deployctl_door.keys import ANYONE, OPERATOR, Key
+from deployctl_door.keys import Key
 from deployctl_door.limits import Usage
 from deployctl_door.outgoing import App, Message, Outgoing, Receive, Request, Scope, Send
-from deployctl_door.routes import PREFLIGHT, PROBE, USER, Routes
+from deployctl_door.routes import OPERATOR, PREFLIGHT, PROBE, USER, Routes
 
 METRICS = "/metrics"
 FORMS = frozenset({"/v1/audio/transcriptions", "/v1/audio/translations"})
-_ANYONE = Key(ANYONE, "")  # where no key is needed
-_OPERATOR = Key(OPERATOR, "")
+_ANYONE = Key(keys.ANYONE, "")  # where no key is needed
+_OPERATOR = Key(keys.OPERATOR, "")
 _CLIENT_GONE = 499  # in the request log, as nginx has it
 
 
@@ -44,20 +44,18 @@ class Door:
         self._probe_token = probe.read(configuration.probe_token)
         self._usage = Usage()
         self._drain = Drain(configuration.drain_file, configuration.drain_after_s)
+        self._answers = {
+            USER: self._user,
+            OPERATOR: self._operator,
+            PROBE: self._probe,
+            PREFLIGHT: self._preflight,
+        }
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answers one request, or passes it on."""
-        if scope["type"] == "http":
-            await self._request(scope, receive, send)
-        elif scope["type"] == "lifespan":
-            self._drain.begin_on_sigterm()
-            await self._app(scope, receive, send)
-        elif scope["type"] == "websocket":
-            self._account.refused("-", "websocket")
-            await receive()
-            await send({"type": "websocket.close", "code": 1008})  # becomes HTTP 403
-
-    async def _request(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._other(scope, receive, send)
+            return
         headers = Headers(scope["headers"])
         found = self._routes.find(scope, headers)
         # Of what is not on the list, nothing that the client chose is kept.
@@ -65,8 +63,8 @@ class Door:
         entry = Entry(headers.request_id(), method, route)
         out = Outgoing(send, entry, self._drain)
         try:
-            kind = found[0] if found else None
-            await self._answer(kind, Request(scope, receive, out, headers, entry))
+            answer = self._answers[found[0]] if found else self._nothing
+            await answer(Request(scope, receive, out, headers, entry))
             entry.status = entry.status or _CLIENT_GONE  # nobody was there to be answered
         except ClientGoneError:
             entry.status = _CLIENT_GONE
@@ -77,21 +75,18 @@ class Door:
         finally:
             self._account.ended(entry)
 
-    async def _answer(self, kind: str | None, request: Request) -> None:
-        if kind == USER:
-            await self._user(request)
-        elif kind == PROBE:
-            await self._probe(request)
-        elif kind == PREFLIGHT:
-            await self._preflight(request)
-        elif kind is not None:
-            await self._operator(request)
-        else:
-            await self._nothing(request.out)
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            self._drain.begin_on_sigterm()
+            await self._app(scope, receive, send)
+        elif scope["type"] == "websocket":
+            self._account.refused("-", "websocket")
+            await receive()
+            await send({"type": "websocket.close", "code": 1008})  # becomes HTTP 403
 
-    async def _nothing(self, out: Outgoing) -> None:
+    async def _nothing(self, request: Request) -> None:
         self._account.refused("-", "no_such_route")
-        await answers.error(out, 404, "there is nothing here")
+        await answers.error(request.out, 404, "there is nothing here")
 
     async def _probe(self, request: Request) -> None:
         """200 or 503, and nothing of what the engine says beside it."""
@@ -122,7 +117,7 @@ class Door:
 
         await self._app(request.scope, request.receive, of_cors)
         if not answers_it:
-            await self._nothing(request.out)
+            await self._nothing(request)
 
     async def _operator(self, request: Request) -> None:
         scope, receive, out, headers, entry = request
@@ -131,7 +126,7 @@ class Door:
             self._account.refused("-", "no_operator_token")
             await _unauthorized(out, "this route takes the operator's token")
             return
-        entry.key = OPERATOR
+        entry.key = _OPERATOR.name
         if entry.route != METRICS:
             await self._app(scope, receive, out)
             return
@@ -178,16 +173,18 @@ class Door:
             retry = [(b"retry-after", str(seconds).encode())]
             await answers.error(out, 429, f"this key may have {what}", headers=retry)
             return
+        self._account.under_way += 1
         try:
-            with self._account.under_way():
-                await self._carry(request, key)
+            passed = await self._looked_at(request, key)
+            await self._app(*passed, out)
         except BodyError as error:
             self._account.refused(key.name, "body" if error.status != 403 else "model")
             out.closes = error.status in (408, 413)
-            if error.status == 413 and not headers.all(b"expect"):
+            if error.status == 413 and b"expect" not in headers:
                 await bodies.discard(request.receive)
             await answers.error(out, error.status, error.message, parameter=error.parameter)
         finally:
+            self._account.under_way -= 1
             out.end()
             self._usage.end(key, entry.input + entry.output)
 
@@ -204,12 +201,16 @@ class Door:
     def _is_operator(self, presented: str) -> bool:
         return self._keys.now().is_operator(presented) or probe.shown(presented, self._probe_token)
 
-    async def _carry(self, request: Request, key: Key) -> None:
-        """Reads the body, holds it against limits and key, and passes the request on."""
+    async def _looked_at(self, request: Request, key: Key) -> tuple[Scope, Receive]:
+        """Reads the body, and holds it against limits and key: what the engine gets.
+
+        Raises:
+            BodyError: it does not get that.
+            ClientGoneError: there is nobody to be answered.
+        """
         scope, receive, out, headers, entry = request
         if scope["method"] in ("GET", "HEAD", "DELETE"):
-            await self._app(scope, receive, out)
-            return
+            return scope, receive
         form = _is_form(headers, entry.route)
         limits = self._configuration.body
         body = await bodies.read(receive, limits, headers.length())
@@ -229,7 +230,7 @@ class Door:
         if key.models is not None and entry.model not in key.models:
             raise BodyError(403, f"this key may ask {', '.join(key.models) or 'no model'}", "model")
         out.counter = tokens.Counter(hide=hide)
-        await self._app(scope, bodies.again(body, receive), out)
+        return scope, bodies.again(body, receive)
 
 
 def _is_form(headers: Headers, route: str) -> bool:
@@ -238,13 +239,12 @@ def _is_form(headers: Headers, route: str) -> bool:
     Raises:
         BodyError: it is neither, or not what the route takes (415).
     """
-    if any(value != "identity" for value in headers.all(b"content-encoding")):
+    if b"content-encoding" in headers and headers.one(b"content-encoding") != "identity":
         raise BodyError(415, "a body is not to be compressed")
-    kinds = headers.all(b"content-type")
+    kind = headers.one(b"content-type")
     form = route in FORMS
     takes = "multipart/form-data" if form else "application/json"
-    kind = (kinds or [""])[0].partition(";")[0].strip().lower()
-    if len(kinds) != 1 or kind != takes:
+    if kind is None or (kind != takes and kind.partition(";")[0].strip().lower() != takes):
         raise BodyError(415, f"the body is to be {takes}")
     return form
 

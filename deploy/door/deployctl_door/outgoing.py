@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from deployctl_door.account import Entry
 from deployctl_door.drain import Drain
 from deployctl_door.headers import Headers
-from deployctl_door.tokens import Counter
+from deployctl_door.tokens import TEXT_END, Counter
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -15,50 +15,59 @@ Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 
+_OURS = (b"x-request-id", b"server")  # not the engine's to say
+
+
 class Outgoing:
     """What an application sends an answer with."""
+
+    __slots__ = ("_chunks", "_drain", "_entry", "_send", "closes", "counter")
 
     def __init__(self, send: Send, entry: Entry, drain: Drain) -> None:
         self._send = send
         self._entry = entry
         self._drain = drain
+        self._chunks = 0  # parts of the body so far
         self.closes = False  # whether the connection ends with this answer
         self.counter: Counter | None = None
 
-    async def __call__(self, message: Message) -> None:
-        """Passes a message on, or holds it back."""
-        kind = message["type"]
-        if kind == "http.response.body":
+    def __call__(self, message: Message) -> Awaitable[None]:
+        """Passes a message on, or holds it back. It is on every chunk's way: no coroutine of its
+        own, and no look into a chunk that ends as those with text do."""
+        if message["type"] == "http.response.body":
+            self._chunks += 1
             counter = self.counter
-            if counter is not None:
+            if counter is not None and (
+                not counter.between or message.get("body", b"")[-5:] != TEXT_END
+            ):
                 more = message.get("more_body", False)
-                part = counter.passing(message.get("body", b""), last=not more)
-                if part is not None:
-                    if not part and more:
-                        return
-                    message["body"] = part
-            if self._entry.first_byte_s is None:
+                kept = counter.passing(message.get("body", b""), last=not more)
+                if kept is not None:
+                    if not kept and more:
+                        return _nothing()
+                    message["body"] = kept
+            if self._chunks == 1:
                 self._entry.first_byte()
-        elif kind == "http.response.start":
+        elif message["type"] == "http.response.start":
             self._start(message)
-        await self._send(message)
+        return self._send(message)
 
     def end(self) -> None:
         """The answer has ended, or broke off: its tokens are known."""
         if self.counter is not None:
-            self.counter.end()
+            self.counter.end(self._chunks)
             self._entry.input, self._entry.output = self.counter.input, self.counter.output
 
     def _start(self, message: Message) -> None:
         self._entry.status = message["status"]
         headers = []
         kind = b""
-        for pair in message.get("headers") or ():
-            name = pair[0].lower()
-            if name == b"content-type":
-                kind = pair[1]
-            if name not in (b"x-request-id", b"server"):
-                headers.append(pair)
+        for name, value in message.get("headers") or ():
+            lower = name.lower()
+            if lower == b"content-type":
+                kind = value
+            if lower not in _OURS:
+                headers.append((name, value))
         if self.counter is not None and not self.counter.begins(kind):
             self.counter = None
         headers.append((b"x-request-id", self._entry.request_id.encode()))
@@ -66,6 +75,10 @@ class Outgoing:
             headers = [pair for pair in headers if pair[0].lower() != b"connection"]
             headers.append((b"connection", b"close"))
         message["headers"] = headers
+
+
+async def _nothing() -> None:
+    pass
 
 
 class Request(NamedTuple):

@@ -13,6 +13,9 @@ from typing import Any
 ASKED_FOR = frozenset({"/v1/chat/completions", "/v1/completions"})
 LARGEST = 1 << 20  # bytes of an answer, or of one event, that is read as a whole
 END = 64 << 10  # bytes at either end of a larger answer in which usage is looked for
+# How an event of text ends: with its choices. The event of usage alone ends with its usage, or with
+# choices that are empty.
+TEXT_END = b"}]}\n\n"
 _WISH = b'{"stream_options":{"include_usage":true},'
 _BETWEEN = re.compile(rb"(\r?\n\r?\n)")  # events of a stream
 _USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
@@ -44,9 +47,9 @@ class Counter:
 
     def __init__(self, *, hide: bool) -> None:
         self.input = self.output = 0
+        self.between = False  # in a stream, and no event is under way
         self._hide = hide  # whether a chunk with nothing but usage is for the door alone
         self._stream = False
-        self._chunks = 0
         self._rest = b""  # an event of a stream that has not ended yet
         self._parts: list[bytes] = []  # of an answer that is no stream
         self._size = 0
@@ -54,16 +57,15 @@ class Counter:
     def begins(self, content_type: bytes) -> bool:
         """Whether an answer of that type tells usage."""
         kind = content_type.partition(b";")[0].strip().lower()
-        self._stream = kind == b"text/event-stream"
+        self._stream = self.between = kind == b"text/event-stream"
         return self._stream or kind == b"application/json"
 
     def passing(self, part: bytes, *, last: bool) -> bytes | None:
-        """Looks at a part; returns what goes on in its place, or None: the part as it is."""
+        """Looks at a part; returns what goes on in its place, or None: the part as it is.
+
+        What begins `between` events and ends as one of text needs no look.
+        """
         if self._stream:
-            self._chunks += 1
-            # The quick way: whole events, none of which tells usage.
-            if not self._rest and b'"usage"' not in part and part.endswith(b"\n\n"):
-                return None
             kept = self._events(part, last)
             return kept if self._hide else None
         self._size += len(part)
@@ -73,10 +75,10 @@ class Counter:
             self._parts = [whole[:END], whole[-END:]]
         return None
 
-    def end(self) -> None:
-        """The answer has ended, or broke off."""
+    def end(self, chunks: int) -> None:
+        """The answer has ended, or broke off, after so many parts."""
         if self._stream:
-            self.output = self.output or (0 if self.input else self._chunks)
+            self.output = self.output or (0 if self.input else chunks)
         elif self._size <= LARGEST:
             self._read(b"".join(self._parts))
         else:
@@ -84,10 +86,11 @@ class Counter:
 
     def _events(self, part: bytes, last: bool) -> bytes:
         """What of the events that have ended, and of a last one, is for the client."""
+        if self.between and b'"usage"' not in part and part[-2:] == b"\n\n":
+            return part
         pieces = _BETWEEN.split(self._rest + part)
-        self._rest = b""
-        if not last and len(pieces[-1]) <= LARGEST:
-            self._rest = pieces.pop()
+        self._rest = b"" if last or len(pieces[-1]) > LARGEST else pieces.pop()
+        self.between = not self._rest
         return b"".join(
             event + end
             for event, end in zip(pieces[::2], [*pieces[1::2], b""])  # noqa: B905  3.10

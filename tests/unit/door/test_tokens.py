@@ -44,7 +44,7 @@ def counted(kind, *parts, hide=False):
     for number, part in enumerate(parts, 1):
         passed = counter.passing(part, last=number == len(parts))
         told.append(part if passed is None else passed)
-    counter.end()
+    counter.end(len(parts))
     return counter.input, counter.output, b"".join(told)
 
 

@@ -7,8 +7,8 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
@@ -33,16 +33,7 @@ class Account:
         self._requests: Counter[tuple[str, str, str]] = Counter()
         self._tokens: Counter[tuple[str, str]] = Counter()
         self._refusals: Counter[tuple[str, str]] = Counter()
-        self._under_way = 0
-
-    @contextmanager
-    def under_way(self) -> Iterator[None]:
-        """Counts a user's request from the moment it comes in to the end of its answer."""
-        self._under_way += 1
-        try:
-            yield
-        finally:
-            self._under_way -= 1
+        self.under_way = 0  # requests of users, from when they come in to the end of the answer
 
     def refused(self, key: str, reason: str) -> None:
         """A request that did not reach the engine."""
@@ -52,8 +43,9 @@ class Account:
         """A request that was answered, by the engine or by the door."""
         entry.end()
         self._requests[entry.key, entry.route, str(entry.status)] += 1
-        self._tokens[entry.key, "input"] += entry.input
-        self._tokens[entry.key, "output"] += entry.output
+        if entry.input or entry.output:
+            self._tokens[entry.key, "input"] += entry.input
+            self._tokens[entry.key, "output"] += entry.output
         if self._log:
             self._write(json.dumps(entry.document(), separators=(",", ":")))
 
@@ -66,7 +58,7 @@ class Account:
         lines = [
             f"# HELP {UNDER_WAY} Requests of users that have come in and not ended yet.",
             f"# TYPE {UNDER_WAY} gauge",
-            f"{UNDER_WAY} {self._under_way}",
+            f"{UNDER_WAY} {self.under_way}",
         ]
         for name, labels, values in (
             ("requests", ("key", "route", "status"), self._requests),
@@ -85,6 +77,21 @@ class Account:
 class Entry:
     """One request, from its first byte to its last."""
 
+    __slots__ = (
+        "_begun",
+        "_time",
+        "duration_s",
+        "first_byte_s",
+        "input",
+        "key",
+        "method",
+        "model",
+        "output",
+        "request_id",
+        "route",
+        "status",
+    )
+
     def __init__(self, request_id: str, method: str, route: str) -> None:
         self.request_id = request_id
         self.method = method
@@ -95,7 +102,7 @@ class Entry:
         self.input = self.output = 0
         self.first_byte_s: float | None = None
         self._begun = time.monotonic()
-        self._time = datetime.now(timezone.utc)  # noqa: UP017  Python 3.10
+        self._time = time.time()
         self.duration_s = 0.0
 
     def first_byte(self) -> None:
@@ -110,8 +117,9 @@ class Entry:
     def document(self) -> dict[str, Any]:
         """The line of the request log. Durations in seconds."""
         first = self.first_byte_s
+        when = datetime.fromtimestamp(self._time, timezone.utc)  # noqa: UP017  Python 3.10
         return {
-            "time": self._time.isoformat(timespec="milliseconds"),
+            "time": when.isoformat(timespec="milliseconds"),
             "request_id": self.request_id,
             "key": self.key,
             "model": self.model and self.model[:LONGEST_MODEL],

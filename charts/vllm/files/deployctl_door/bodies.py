@@ -11,21 +11,19 @@ from deployctl_door.configuration import BodyLimits
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 
-_TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "min_tokens")
 _COUNTS = ("n", "best_of")
+_TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "min_tokens")
 _LOGPROBS = ("logprobs", "top_logprobs", "prompt_logprobs")
 # Lists of what is worked on one by one.
-_LISTS = (
-    "prompt",
-    "input",
-    "documents",
-    "queries",
-    "text_1",
-    "text_2",
-    "texts",
-    "data_1",
-    "data_2",
-)
+_LISTS = ("prompt", "input", "documents", "queries", "texts")
+_PAIRS = ("text_1", "text_2", "data_1", "data_2")
+# Which limit a name is held to.
+_LIMITS = {
+    **dict.fromkeys(_COUNTS, "n"),
+    **dict.fromkeys(_TOKENS, "tokens"),
+    **dict.fromkeys(_LOGPROBS, "logprobs"),
+    **dict.fromkeys((*_LISTS, *_PAIRS), "prompts"),
+}
 LINGER_S, QUIET_S = 5.0, 0.5  # how long the rest of a body is read, and how long waited for
 RESPONSES = "/v1/responses"  # whose `input` is one conversation
 
@@ -53,13 +51,30 @@ async def read(receive: Receive, limits: BodyLimits, announced: int | None) -> b
     """
     if announced is not None and announced > limits.bytes:
         raise BodyError(413, f"the body is larger than {limits.bytes} bytes")
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    late = False
+
+    def give_up() -> None:
+        nonlocal late
+        late = True
+        if task is not None:
+            task.cancel()
+
+    # asyncio.timeout, which Python 3.10 has not; wait_for makes a task of its own.
+    alarm = loop.call_later(limits.seconds, give_up)
     try:
-        return await asyncio.wait_for(_all(receive, limits), limits.seconds)
-    except asyncio.TimeoutError as error:  # noqa: UP041  another class before Python 3.11
+        return await _all(receive, limits.bytes)
+    except asyncio.CancelledError as error:
+        others = getattr(task, "uncancel", int)() if late else 1
+        if others:
+            raise
         raise BodyError(408, f"the body did not come in within {limits.seconds:g} s") from error
+    finally:
+        alarm.cancel()
 
 
-async def _all(receive: Receive, limits: BodyLimits) -> bytes:
+async def _all(receive: Receive, most: int) -> bytes:
     parts: list[bytes] = []
     size = 0
     while True:
@@ -68,8 +83,8 @@ async def _all(receive: Receive, limits: BodyLimits) -> bytes:
             raise ClientGoneError
         part = message.get("body", b"")
         size += len(part)
-        if size > limits.bytes:
-            raise BodyError(413, f"the body is larger than {limits.bytes} bytes")
+        if size > most:
+            raise BodyError(413, f"the body is larger than {most} bytes")
         parts.append(part)
         if not message.get("more_body", False):
             return b"".join(parts)
@@ -111,26 +126,22 @@ def parse(body: bytes, limits: BodyLimits, route: str = "") -> dict[str, Any]:
         BodyError: it is none, or asks for too much (400).
     """
     try:
-        document = json.loads(
-            body.decode(), object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite
-        )
+        document = _DECODER.decode(body.decode())
     except BodyError:
         raise
     except (ValueError, RecursionError) as error:
         raise BodyError(400, "the body is not JSON that this server reads") from error
     if not isinstance(document, dict):
         raise BodyError(400, "the body is no JSON object")
-    _check_depth(document, limits.depth)
-    for names, most in (
-        (_COUNTS, limits.n),
-        (_TOKENS, limits.tokens),
-        (_LOGPROBS, limits.logprobs),
-    ):
-        for name in names:
-            _check_number(document, name, most)
-    for name in _LISTS:
-        if name != "input" or route != RESPONSES:
-            _check_list(document, name, limits.prompts)
+    if body.count(b"{") + body.count(b"[") > limits.depth:  # it could be as deep
+        _check_depth(document, limits.depth)
+    for name, value in document.items():
+        limit = _LIMITS.get(name)
+        if limit == "prompts":
+            if name != "input" or route != RESPONSES:
+                _check_list(name, value, limits.prompts)
+        elif limit is not None:
+            _check_number(name, value, getattr(limits, limit))
     return document
 
 
@@ -145,8 +156,7 @@ def check_own(document: dict[str, Any], route: str) -> None:
         raise BodyError(403, "stored responses are for the operator alone", name)
 
 
-def _check_number(document: dict[str, Any], name: str, most: float | None) -> None:
-    value = document.get(name)
+def _check_number(name: str, value: Any, most: float | None) -> None:
     if most is None or value is None or isinstance(value, bool):
         return
     if isinstance(value, str):  # some readers take "999" for a number
@@ -156,8 +166,7 @@ def _check_number(document: dict[str, Any], name: str, most: float | None) -> No
         raise BodyError(400, f"{name} must be between 0 and {most:g}", name)
 
 
-def _check_list(document: dict[str, Any], name: str, most: int) -> None:
-    value = document.get(name)
+def _check_list(name: str, value: Any, most: int) -> None:
     # A list of numbers is one prompt's tokens.
     if isinstance(value, list) and len(value) > most and type(value[0]) is not int:
         raise BodyError(400, f"{name} has more than {most} entries", name)
@@ -193,3 +202,6 @@ def _finite(text: str) -> float:
     if number in (float("inf"), float("-inf")):
         raise ValueError("larger than a number can be")
     return number
+
+
+_DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)

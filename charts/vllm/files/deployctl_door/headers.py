@@ -1,7 +1,7 @@
 """A request's headers, as a door reads them: a header that is given twice is nobody's word."""
 
+import os
 import re
-import uuid
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 
@@ -9,20 +9,25 @@ _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 class Headers:
     """The headers of one request. Values are latin-1 text, which keeps every byte."""
 
+    __slots__ = ("_pairs", "_twice", "_values")
+
     def __init__(self, pairs: list[tuple[bytes, bytes]]) -> None:
         self._pairs = pairs
-        self._values: dict[bytes, list[bytes]] = {}
+        self._values: dict[bytes, bytes] = {}
+        self._twice: set[bytes] = set()
         for name, value in pairs:
-            self._values.setdefault(name.lower(), []).append(value)
+            lower = name.lower()
+            if lower in self._values:
+                self._twice.add(lower)
+            self._values[lower] = value
 
-    def all(self, name: bytes) -> list[str]:
-        """Every value of a header."""
-        return [value.decode("latin-1") for value in self._values.get(name, ())]
+    def __contains__(self, name: bytes) -> bool:
+        return name in self._values
 
     def one(self, name: bytes) -> str | None:
         """The value of a header; None where it is missing, or given more than once."""
-        values = self._values.get(name, ())
-        return values[0].decode("latin-1") if len(values) == 1 else None
+        value = self._values.get(name)
+        return None if value is None or name in self._twice else value.decode("latin-1")
 
     def credential(self) -> str | None:
         """What is presented as `Authorization: Bearer …`, or where that is missing, x-api-key."""
@@ -41,7 +46,7 @@ class Headers:
         given = self.one(b"x-request-id")
         if given is not None and _REQUEST_ID.fullmatch(given):
             return given
-        return uuid.uuid4().hex
+        return os.urandom(16).hex()
 
     def with_length(self, length: int) -> list[tuple[bytes, bytes]]:
         """The same for a body of another length."""

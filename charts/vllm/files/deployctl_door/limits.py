@@ -5,9 +5,10 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from deployctl_door.keys import Key
+from deployctl_door.keys import Key, Limits
 
 WINDOW_S = 60.0
+NONE = Limits()
 
 
 class _Window:
@@ -46,12 +47,15 @@ class Usage:
 
     def begin(self, key: Key) -> tuple[str, int] | None:
         """Counts a request in; or says which limit it meets, and in how many seconds to retry."""
+        limits, under_way = key.limits, self._under_way.get(key.name, 0)
+        if limits is NONE or limits == NONE:
+            self._under_way[key.name] = under_way + 1
+            return None
         now = self._clock()
         requests = self._requests.setdefault(key.name, _Window())
         tokens = self._tokens.setdefault(key.name, _Window())
         requests.forget(now)
         tokens.forget(now)
-        limits, under_way = key.limits, self._under_way.get(key.name, 0)
         if limits.concurrent is not None and under_way >= limits.concurrent:
             return f"{limits.concurrent} requests at once", 1
         for window, most, what in (
@@ -68,5 +72,5 @@ class Usage:
     def end(self, key: Key, tokens: int) -> None:
         """Counts a request out, with the tokens that it took."""
         self._under_way[key.name] -= 1
-        if tokens:
+        if tokens and key.name in self._tokens:
             self._tokens[key.name].add(self._clock(), tokens)
