@@ -5,6 +5,7 @@ starting, for a door that guesses is none.
 """
 
 import json
+import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
@@ -78,19 +79,15 @@ def _configuration(document: dict[str, Any], folder: Path) -> Configuration:
         raise ValueError(f"unknown: {', '.join(sorted(unknown))}")
     body = BodyLimits(**document.pop("body", {}))
     for limit in fields(BodyLimits):
-        value = getattr(body, limit.name)
-        optional = limit.name == "tokens" and value is None
-        if not optional and (isinstance(value, bool) or not isinstance(value, (int, float))):
-            raise TypeError(f"body/{limit.name} is no number")
-        if not optional and value <= 0:
-            raise ValueError(f"body/{limit.name} is not above 0")
+        if limit.name != "tokens" or body.tokens is not None:
+            whole = limit.name != "seconds"
+            _check_number(f"body/{limit.name}", getattr(body, limit.name), whole=whole, above=0)
     drain, token = document.pop("drain_file", None), document.pop("probe_token", None)
     for name in ("keyless", "request_log"):
         if not isinstance(document.get(name, False), bool):
             raise TypeError(f"{name} is no boolean")
-    for name, types in (("drain_after_s", (int, float)), ("processes", (int,))):
-        if name in document and (type(document[name]) not in types or document[name] < 0):
-            raise TypeError(f"{name} is no number")
+    _check_number("drain_after_s", document.get("drain_after_s", 0), whole=False, above=-1)
+    _check_number("processes", document.get("processes", 1), whole=True, above=0)
     return Configuration(
         user=_routes(document.pop("user")),
         operator=_routes(document.pop("operator")),
@@ -101,6 +98,13 @@ def _configuration(document: dict[str, Any], folder: Path) -> Configuration:
         body=body,
         **document,
     )
+
+
+def _check_number(name: str, value: Any, *, whole: bool, above: int) -> None:
+    if type(value) not in ((int,) if whole else (int, float)) or not math.isfinite(value):
+        raise TypeError(f"{name} is no {'whole ' if whole else ''}number")
+    if value <= above:
+        raise ValueError(f"{name} is not above {above}")
 
 
 def _routes(value: Any) -> tuple[tuple[str, str], ...]:

@@ -60,6 +60,8 @@ class Drain:
         if threading.current_thread() is not threading.main_thread():
             return  # an application server in a thread: the file is what counts
         before = signal.getsignal(signal.SIGTERM)
+        if before is None:
+            return  # a handler that is not Python's, which cannot be called from here
 
         def handler(number: int, frame: FrameType | None) -> None:
             self.begin()
