@@ -57,6 +57,8 @@ def members(driver, release):
 
 def test_it_runs_answers_and_stops(driver, started):
     release = started()
+    run = driver._run(release).folder
+    assert (run / "door" / "door.json").is_file()
     state = driver.state(release)
     assert state.condition == "running"
     assert state.pid
@@ -65,6 +67,7 @@ def test_it_runs_answers_and_stops(driver, started):
     assert driver.state(release).condition == "absent"
     assert not members(driver, release)
     assert not Path(f"/proc/{state.pid}").exists()
+    assert not [name for name in ("door", "secrets") if (run / name).exists()]
 
 
 def test_starting_twice_changes_nothing(driver, started):

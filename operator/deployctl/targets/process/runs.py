@@ -171,12 +171,13 @@ class RunFolder:
             )
 
     def forget(self) -> None:
-        """Removes the identities and secrets of a run that is over; its log, and how it ended,
-        stay."""
+        """Removes the identities, the door and the secrets of a run that is over; its log, and how
+        it ended, stay."""
         try:
             for name in ("supervisor.json", "engine.json"):
                 (self.folder / name).unlink(missing_ok=True)
-            shutil.rmtree(self.secrets, ignore_errors=True)
+            for folder in (self.secrets, self.folder / DOOR_FOLDER):
+                shutil.rmtree(folder, ignore_errors=True)
         except OSError as error:
             raise state_error("clear the run's folder", self.folder, error) from error
 
