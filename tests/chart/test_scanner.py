@@ -37,7 +37,7 @@ REASONS = {
 }
 
 
-HASH = re.compile(r"(?<=-files)-[0-9a-f]{10}")
+HASH = re.compile(r"-[0-9a-f]{10}(?=')")
 ARGUMENT = re.compile(r'\n +- "[^"]*"$', re.MULTILINE)
 
 
@@ -84,6 +84,7 @@ TRIVY_REASONS = {
     "after it; they hold none",
     ("AVD-KSV-0109", "ConfigMap 'qwen-files'"): "the word token in a script that reads one from "
     "its file",
+    ("AVD-KSV-0109", "ConfigMap 'qwen-download'"): "the same, in the script that downloads",
     ("AVD-KSV-01010", "ConfigMap 'qwen-smoke'"): "the same, for the pod of `helm test`",
 }
 
