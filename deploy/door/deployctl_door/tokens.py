@@ -86,8 +86,8 @@ class Counter:
 
     def _events(self, part: bytes, last: bool) -> bytes:
         """What of the events that have ended, and of a last one, is for the client."""
-        if self.between and b'"usage"' not in part and part[-2:] == b"\n\n":
-            return part
+        if self.between and part[-2:] == b"\n\n" and part.count(b"\n\n") == 1:
+            return b"" if b'"usage"' in part and self._is_hidden(part) else part
         pieces = _BETWEEN.split(self._rest + part)
         self._rest = b"" if last or len(pieces[-1]) > LARGEST else pieces.pop()
         self.between = not self._rest
@@ -99,8 +99,11 @@ class Counter:
 
     def _is_hidden(self, event: bytes) -> bool:
         """Counts an event's usage; True where the event is there for nothing else."""
-        data = [line[5:].strip() for line in event.splitlines() if line.startswith(b"data:")]
-        document = self._read(b"".join(data))
+        data = event[5:]
+        if not event.startswith(b"data:") or b"\n" in event.strip():
+            lines = event.splitlines()
+            data = b"".join(line[5:].strip() for line in lines if line.startswith(b"data:"))
+        document = self._read(data)
         return self._hide and document is not None and document.get("choices") == []
 
     def _read(self, data: bytes) -> dict[str, Any] | None:

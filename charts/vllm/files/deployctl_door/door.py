@@ -86,7 +86,7 @@ class Door:
 
     async def _nothing(self, request: Request) -> None:
         self._account.refused("-", "no_such_route")
-        await answers.error(request.out, 404, "there is nothing here")
+        await answers.error(request.out.send, 404, "there is nothing here")
 
     async def _probe(self, request: Request) -> None:
         """200 or 503, and nothing of what the engine says beside it."""
@@ -101,7 +101,7 @@ class Door:
             await self._app(request.scope, request.receive, note)
         except Exception:
             status = 503  # an engine that is dead says so by an exception
-        await answers.whole(request.out, status, b"")
+        await answers.whole(request.out.send, status, b"")
 
     async def _preflight(self, request: Request) -> None:
         """What the engine's CORS middleware says; nothing, where it has none that answers."""
@@ -113,7 +113,7 @@ class Door:
                 names = {name.lower() for name, _ in message.get("headers") or ()}
                 answers_it = b"access-control-allow-methods" in names
             if answers_it:
-                await request.out(message)
+                await request.out.send(message)
 
         await self._app(request.scope, request.receive, of_cors)
         if not answers_it:
@@ -128,7 +128,7 @@ class Door:
             return
         entry.key = _OPERATOR.name
         if entry.route != METRICS:
-            await self._app(scope, receive, out)
+            await self._app(scope, receive, out.send)
             return
         # As text, for the door's own counters come behind the engine's.
         scope = {**scope, "headers": headers.without(b"accept-encoding", b"accept")}
@@ -149,7 +149,7 @@ class Door:
                     ]
             elif well and not message.get("more_body", False):
                 message["body"] = message.get("body", b"") + self._account.metrics()
-            await out(message)
+            await out.send(message)
 
         return send
 
@@ -164,25 +164,25 @@ class Door:
         if self._drain.refuses:
             self._account.refused(key.name, "draining")
             retry = [(b"retry-after", b"1")]
-            await answers.error(out, 503, "this server is ending; try again", headers=retry)
+            await answers.error(out.send, 503, "this server is ending; try again", headers=retry)
             return
         met = self._usage.begin(key)
         if met is not None:
             what, seconds = met
             self._account.refused(key.name, "limit")
             retry = [(b"retry-after", str(seconds).encode())]
-            await answers.error(out, 429, f"this key may have {what}", headers=retry)
+            await answers.error(out.send, 429, f"this key may have {what}", headers=retry)
             return
         self._account.under_way += 1
         try:
             passed = await self._looked_at(request, key)
-            await self._app(*passed, out)
+            await self._app(*passed, out.send)
         except BodyError as error:
             self._account.refused(key.name, "body" if error.status != 403 else "model")
             out.closes = error.status in (408, 413)
             if error.status == 413 and b"expect" not in headers:
                 await bodies.discard(request.receive)
-            await answers.error(out, error.status, error.message, parameter=error.parameter)
+            await answers.error(out.send, error.status, error.message, parameter=error.parameter)
         finally:
             self._account.under_way -= 1
             out.end()
@@ -259,4 +259,4 @@ def _model_of_form(body: bytes, headers: Headers, *, sure: bool) -> str | None:
 
 
 async def _unauthorized(out: Outgoing, message: str) -> None:
-    await answers.error(out, 401, message, headers=[(b"www-authenticate", b"Bearer")])
+    await answers.error(out.send, 401, message, headers=[(b"www-authenticate", b"Bearer")])

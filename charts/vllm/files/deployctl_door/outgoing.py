@@ -21,36 +21,41 @@ _OURS = (b"x-request-id", b"server")  # not the engine's to say
 class Outgoing:
     """What an application sends an answer with."""
 
-    __slots__ = ("_chunks", "_drain", "_entry", "_send", "closes", "counter")
+    __slots__ = ("_chunks", "_drain", "_entry", "_quick", "_send", "closes", "counter")
 
     def __init__(self, send: Send, entry: Entry, drain: Drain) -> None:
         self._send = send
         self._entry = entry
         self._drain = drain
         self._chunks = 0  # parts of the body so far
+        self._quick = False  # whether a chunk of text may pass without a look at it
         self.closes = False  # whether the connection ends with this answer
         self.counter: Counter | None = None
 
-    def __call__(self, message: Message) -> Awaitable[None]:
-        """Passes a message on, or holds it back. It is on every chunk's way: no coroutine of its
-        own, and no look into a chunk that ends as those with text do."""
-        if message["type"] == "http.response.body":
+    def send(self, message: Message) -> Awaitable[None]:
+        """Passes a message on, or holds it back. Every chunk comes by here: no coroutine of its
+        own, and no look into a chunk that ends as those of text do."""
+        if self._quick and message.get("body", b"")[-5:] == TEXT_END:
             self._chunks += 1
-            counter = self.counter
-            if counter is not None and (
-                not counter.between or message.get("body", b"")[-5:] != TEXT_END
-            ):
-                more = message.get("more_body", False)
-                kept = counter.passing(message.get("body", b""), last=not more)
-                if kept is not None:
-                    if not kept and more:
-                        return _nothing()
-                    message["body"] = kept
-            if self._chunks == 1:
-                self._entry.first_byte()
-        elif message["type"] == "http.response.start":
+            return self._send(message)
+        if message["type"] == "http.response.start":
             self._start(message)
+        elif message["type"] == "http.response.body":
+            if self._chunks == 0:
+                self._entry.first_byte()
+            self._chunks += 1
+            if self.counter is not None and self._is_held_back(message, self.counter):
+                return _nothing()
         return self._send(message)
+
+    def _is_held_back(self, message: Message, counter: Counter) -> bool:
+        more = message.get("more_body", False)
+        kept = counter.passing(message.get("body", b""), last=not more)
+        self._quick = counter.between
+        if kept is None:
+            return False
+        message["body"] = kept
+        return not kept and more
 
     def end(self) -> None:
         """The answer has ended, or broke off: its tokens are known."""
