@@ -1,0 +1,160 @@
+"""Measures the door's cost: the same streams through uvicorn with it and without, in turns.
+
+    python -m benchmarks.door [--streams 64,256,1024] [--chunks 64] [--pairs 10]
+
+Prints a table in markdown; progress goes to stderr. README.md says what is measured.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from benchmarks.door.client import CHUNKS, KEY, Seen, interval_s, load
+
+from deployctl import host
+from deployctl.load.intervals import t_quantile
+
+ROOT = Path(__file__).resolve().parents[2]
+CPU_MORE, TTFT_MORE_MS = 0.02, 0.2  # what the door may cost
+HEAD = """\
+| streams | ms between texts | CPU a stream, ms | with the door | more | TTFT p50 added, ms \
+| TTFT p99 − 300 ms | with the door | client late p99 | with the door |
+|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"""
+
+
+class Measured(NamedTuple):
+    """One run: CPU seconds of the server a stream, and what the client saw."""
+
+    cpu_s: float
+    seen: Seen
+
+
+class Server(NamedTuple):
+    """A server process."""
+
+    pid: int
+    port: int
+
+    def cpu_s(self) -> float:
+        """CPU seconds of all its threads so far, to the nanosecond."""
+        tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+
+@contextmanager
+def server(folder: Path, *, door: bool) -> Iterator[Server]:
+    """Uvicorn, with the event loop and the parser that vLLM has, with or without the door."""
+    port = host.free_port()
+    environment = {k: v for k, v in os.environ.items() if k != "DOOR_CONFIGURATION"}
+    paths = [ROOT, ROOT / "deploy" / "door", *filter(None, [environment.get("PYTHONPATH")])]
+    environment["PYTHONPATH"] = os.pathsep.join(str(path) for path in paths)
+    if door:
+        environment["DOOR_CONFIGURATION"] = str(folder / "door.json")
+    command = [sys.executable, "-m", "uvicorn", "benchmarks.door.app:app", "--port", str(port)]
+    command += ["--log-level", "warning", "--no-access-log", "--backlog", "2048"]
+    command += ["--loop", "uvloop", "--http", "httptools"]
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
+    try:
+        for _ in range(400):
+            with socket.socket() as probe:
+                if probe.connect_ex(("127.0.0.1", port)) == 0:
+                    break
+            time.sleep(0.05)
+        yield Server(process.pid, port)
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def measure(server: Server, streams: int, chunks: int) -> Measured:
+    """One run of streams of so many texts."""
+    before = server.cpu_s()
+    seen = asyncio.run(load(server.port, streams, chunks))
+    return Measured((server.cpu_s() - before) / streams, seen)
+
+
+def compare(folder: Path, streams: int, chunks: int, pairs: int) -> tuple[str, bool]:
+    """A row of the table, and whether the door costs no more than it may."""
+    with server(folder, door=False) as without, server(folder, door=True) as behind:
+        cores = sorted(os.sched_getaffinity(0))
+        if len(cores) > 1:  # the client has one, the server that works the other
+            os.sched_setaffinity(0, cores[:1])
+            for each in (without, behind):
+                os.sched_setaffinity(each.pid, cores[1:2])
+        for each in (without, behind):
+            measure(each, min(streams, 64), chunks)  # warm
+        plain, door = [], []
+        for number in range(pairs):
+            turns = [(without, plain), (behind, door)]
+            for each, runs in turns if number % 2 else reversed(turns):
+                runs.append(measure(each, streams, chunks))
+            print(f"{streams} streams: pair {number + 1} of {pairs}", file=sys.stderr)
+        os.sched_setaffinity(0, cores)
+    return row(streams, plain, door)
+
+
+def row(streams: int, plain: list[Measured], door: list[Measured]) -> tuple[str, bool]:
+    """What a table says of runs in pairs."""
+    cpu = np.array([[a.cpu_s, b.cpu_s] for a, b in zip(plain, door, strict=True)]) * 1e3
+    more, more_half = interval(cpu[:, 1] / cpu[:, 0] - 1)
+    firsts = [b.seen.first_p50 - a.seen.first_p50 for a, b in zip(plain, door, strict=True)]
+    added, added_half = interval(1e3 * np.array(firsts))
+    last = [
+        1e3 * float(np.median([name(run.seen) for run in runs]))
+        for name in (lambda seen: seen.first_p99 - 0.3, lambda seen: seen.late_p99)
+        for runs in (plain, door)
+    ]
+    cells = [
+        f"{streams:,}",
+        f"{1e3 * interval_s(streams):.0f}",
+        *(f"{each:.2f}" for each in cpu.mean(axis=0)),
+        f"{more:+.1%} ± {more_half:.1%}",
+        f"{added:+.3f} ± {added_half:.3f}",
+        *(f"{each:.2f}" for each in last),
+    ]
+    text = f"| {' | '.join(cells)} |"
+    return text, more <= CPU_MORE and added < TTFT_MORE_MS
+
+
+def interval(differences: np.ndarray) -> tuple[float, float]:
+    """Mean of paired differences, and half its 95% interval (Student's t)."""
+    count = len(differences)
+    half = t_quantile(0.975, count - 1) * differences.std(ddof=1) / np.sqrt(count)
+    return float(differences.mean()), float(half)
+
+
+def main() -> int:
+    """Prints the table; 1 where the door costs more than it may."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--streams", default="64,256,1024")
+    parser.add_argument("--chunks", type=int, default=CHUNKS, help="texts of a stream")
+    parser.add_argument("--pairs", type=int, default=10)
+    given = parser.parse_args()
+    well = True
+    print(HEAD)
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "api_key").write_text(KEY)
+        routes = {"user": [["POST", "/v1/chat/completions"]], "operator": [], "probe": []}
+        document = {"version": 1, **routes, "secrets": name, "drain_file": "drain"}
+        (folder / "door.json").write_text(json.dumps(document))
+        for streams in given.streams.split(","):
+            text, kept = compare(folder, int(streams), given.chunks, given.pairs)
+            print(text, flush=True)
+            well = well and kept
+    return 0 if well else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,71 @@
+"""What uvicorn serves: streams on a schedule, with the door before them or without it.
+
+DOOR_CONFIGURATION names the door's configuration; without it there is no door.
+"""
+
+import asyncio
+import json
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+Message = MutableMapping[str, Any]
+FIRST_S = 0.3  # from the request to the first text, as in benchmarks/fidelity
+_CHUNK = json.dumps(
+    {
+        "id": "chatcmpl-0123456789abcdef0123456789abcdef",
+        "object": "chat.completion.chunk",
+        "created": 1764000000,
+        "model": "demo",
+        "choices": [{"index": 0, "delta": {"content": " word"}, "finish_reason": None}],
+    }
+)
+_EVENT = f"data: {_CHUNK}\n\n".encode()
+_USAGE = {"prompt_tokens": 12, "completion_tokens": 64, "total_tokens": 76}
+_TOLD = f"data: {json.dumps({'choices': [], 'usage': _USAGE})}\n\n".encode()
+_DONE = b"data: [DONE]\n\n"
+
+
+async def engine(
+    scope: MutableMapping[str, Any],
+    receive: Callable[[], Awaitable[Message]],
+    send: Callable[[Message], Awaitable[None]],
+) -> None:
+    """Answers with `max_tokens` chunks `interval` seconds apart, and usage if asked for."""
+    if scope["type"] == "lifespan":
+        for answer in ("lifespan.startup.complete", "lifespan.shutdown.complete"):
+            await receive()
+            await send({"type": answer})
+        return
+    loop = asyncio.get_running_loop()
+    begun = loop.time()
+    body = b""
+    while True:
+        message = await receive()
+        body += message.get("body", b"")
+        if not message.get("more_body", False):
+            break
+    asked = json.loads(body)
+    headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    for number in range(asked["max_tokens"]):
+        due = begun + FIRST_S + number * asked["interval"]
+        await asyncio.sleep(max(0.0, due - loop.time()))
+        await send({"type": "http.response.body", "body": _EVENT, "more_body": True})
+    if asked.get("stream_options"):
+        await send({"type": "http.response.body", "body": _TOLD, "more_body": True})
+    await send({"type": "http.response.body", "body": _DONE})
+
+
+def _served() -> Any:
+    configuration = os.environ.get("DOOR_CONFIGURATION")
+    if configuration is None:
+        return engine
+    from deployctl_door.configuration import load
+    from deployctl_door.door import Door
+
+    return Door(engine, load(Path(configuration)))
+
+
+app = _served()

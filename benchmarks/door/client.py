@@ -1,0 +1,100 @@
+"""The client: streams all at once, and how late it is itself."""
+
+import asyncio
+import json
+from typing import NamedTuple
+
+import numpy as np
+
+KEY = "benchmark-key"
+CHUNKS = 64  # texts of a stream, as in benchmarks/fidelity
+INTERVAL_S = 0.02
+MOST_EVENTS = 6_000  # a second, of all streams together: a server that keeps up is what is compared
+BEGIN_S = 1.0  # in which all streams begin, evenly
+BEAT_S = 0.005
+
+
+class Seen(NamedTuple):
+    """What a run's client saw, in seconds."""
+
+    first_p50: float  # from the request to the first text
+    first_p99: float
+    late_p99: float  # how late the client's own loop was woken
+
+
+def interval_s(streams: int) -> float:
+    """Between two texts of a stream."""
+    return max(INTERVAL_S, streams / MOST_EVENTS)
+
+
+class _Stream(asyncio.Protocol):
+    """One request. Looks at the first text and at the end alone, to leave the server its core."""
+
+    def __init__(self, request: bytes) -> None:
+        self._request = request
+        self._loop = asyncio.get_running_loop()
+        self._head = b""
+        self.first_s: float | None = None
+        self.ended = self._loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.WriteTransport)
+        self._transport = transport
+        self._begun = self._loop.time()
+        transport.write(self._request)
+
+    def data_received(self, data: bytes) -> None:
+        if self.first_s is None:
+            self._head += data
+            if b"data: " in self._head:
+                self.first_s = self._loop.time() - self._begun
+        if data.endswith(b"0\r\n\r\n"):
+            self._transport.close()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
+
+
+async def load(port: int, streams: int, chunks: int = CHUNKS) -> Seen:
+    """Every stream, of so many texts, from its request to its end."""
+    asked = {
+        "model": "demo",
+        "messages": [{"role": "user", "content": "a question of a few words " * 8}],
+        "stream": True,
+        "max_tokens": chunks,
+        "interval": interval_s(streams),
+    }
+    body = json.dumps(asked).encode()
+    head = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    )
+    request = head.encode() + body
+    loop = asyncio.get_running_loop()
+    late: list[float] = []
+    watch = loop.create_task(_watch(late))
+    begun, running = loop.time(), []
+    for number in range(streams):
+        await asyncio.sleep(max(0.0, begun + number * BEGIN_S / streams - loop.time()))
+        running.append(
+            loop.create_task(loop.create_connection(lambda: _Stream(request), "127.0.0.1", port))
+        )
+    each = [protocol for _, protocol in await asyncio.gather(*running)]
+    await asyncio.gather(*(stream.ended for stream in each))
+    watch.cancel()
+    firsts = [stream.first_s for stream in each if stream.first_s is not None]
+    if len(firsts) != streams:
+        raise RuntimeError(f"{streams - len(firsts)} of {streams} streams had no text")
+    p50, p99 = np.percentile(firsts, (50, 99))
+    return Seen(float(p50), float(p99), float(np.percentile(late, 99)))
+
+
+async def _watch(late: list[float]) -> None:
+    loop = asyncio.get_running_loop()
+    due = loop.time()
+    while True:
+        due += BEAT_S
+        await asyncio.sleep(due - loop.time())
+        late.append(loop.time() - due)
+        due = max(due, loop.time() - BEAT_S)
