@@ -93,6 +93,7 @@ def read_key(path: Path) -> str | None:
 def locked(
     folder: Path,
     *,
+    file: str = "keys.lock",
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[None]:
@@ -104,7 +105,7 @@ def locked(
         StateError: the lock file cannot be made.
     """
     make_folder(folder)
-    path = folder / "keys.lock"
+    path = folder / file
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     except OSError as error:

@@ -1,15 +1,12 @@
 """Where the keys are that a verb of `keys` changes: a service's folder, or a file of its own."""
 
-import fcntl
-import os
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from deployctl.errors import InputError
-from deployctl.files import make_folder, state_error, write_private
+from deployctl.files import write_private
 from deployctl.operations.deploy.services import find, open_store
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import door
@@ -98,7 +95,9 @@ class KeyPlace:
             StateError: they cannot be read or written; nothing is changed.
             LockedError: another deployctl has been at it for long.
         """
-        with self._alone():
+        # One of ours in a user's folder is not to be taken for something of theirs.
+        lock = "keys.lock" if self.service else f".{self.path.name}.lock"
+        with keys.locked(self.path.parent, file=lock):
             before = self.read()
             after = edit(before)
             content = after.content()
@@ -184,10 +183,6 @@ class KeyPlace:
             pass
         write_private(self.path, content, mode=mode)
 
-    def _alone(self) -> AbstractContextManager[None]:
-        folder = self.path.parent
-        return _folder_lock(folder) if self.service is None else keys.locked(folder)
-
 
 def open_place(service: str | None, file: Path | None, target: TargetKind | None) -> KeyPlace:
     """The keys of a service (the only one, where none is named), or a file.
@@ -212,20 +207,3 @@ def open_place(service: str | None, file: Path | None, target: TargetKind | None
     releases = tuple(store.releases(ref, skip=damaged))
     found = _Service(ref, open_driver(ref.target, settings), releases)
     return KeyPlace(store.folder(ref) / keys.KEYS, found)
-
-
-@contextmanager
-def _folder_lock(folder: Path) -> Iterator[None]:
-    """Holds a user's folder, and leaves no file in it."""
-    make_folder(folder)
-    try:
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    except OSError as error:
-        raise state_error("open the folder", folder, error) from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    except OSError as error:
-        raise state_error("lock", folder, error) from error
-    finally:
-        os.close(descriptor)

@@ -353,7 +353,7 @@ def test_a_file_for_a_secret(tmp_path):
         add_key(None, "default", file=file)
     revoke_key(None, "default", file=file)
     assert states(file=file) == {"default": "revoked", "bob": "valid"}
-    assert [f.name for f in tmp_path.iterdir()] == ["keys.json"]
+    assert sorted(f.name for f in tmp_path.iterdir()) == [".keys.json.lock", "keys.json"]
     with pytest.raises(InputError, match="file of their own"):
         add_key("tiny", "carol", file=file)
 
