@@ -22,6 +22,11 @@ from vllm_flags import VERSIONS, fetch
 _METHODS = ("get", "post", "put", "delete", "patch", "head", "options")
 # FastAPI's own: a schema, and three pages made of it.
 _OF_FASTAPI = ("/docs", "/docs/oauth2-redirect", "/openapi.json", "/redoc")
+# What model_hosting_container_standards, which vLLM imports, mounts for a handler given to it.
+_OF_SAGEMAKER = {
+    "register_load_adapter_handler": "POST /adapters",
+    "register_unload_adapter_handler": "DELETE /adapters/{adapter_name}",
+}
 # Servers that are not the OpenAI-compatible one: another program, a gRPC server, an example.
 _OTHER_SERVERS = ("api_server.py", "grpc_server.py", "dp_supervisor.py")
 
@@ -46,6 +51,8 @@ def routes(package: Path) -> list[str]:
 
 
 def _routes(call: ast.Call, function: ast.Attribute, prefixes: dict[str, str]) -> Iterator[str]:
+    if function.attr in _OF_SAGEMAKER:
+        yield _OF_SAGEMAKER[function.attr]
     path = _path(call)
     if path is None:
         return

@@ -152,7 +152,7 @@ def _closing(endpoint: Endpoint) -> str:
         return "do not expose it: put a gateway before it, or serve it with deployctl up"
     if not guard.door:
         return f"{service} was rendered before there was a door: run deployctl up for it again"
-    return f"another program answers there, or the door is not loaded: deployctl logs {service}"
+    return f"an older door, or another program: run deployctl up for {service} again"
 
 
 def ask(
