@@ -276,6 +276,7 @@ def test_it_closes_its_door_and_ends_by_itself_when_it_is_told(engine):
         connection.request("GET", "/v1/models", headers={"Authorization": f"Bearer {KEY}"})
         answer = connection.getresponse()
         answer.read()
+        connection.close()
         return answer.status, answer.headers.get("Connection"), answer.headers.get("Retry-After")
 
     assert asked() == (200, None, None)

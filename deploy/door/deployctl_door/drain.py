@@ -4,7 +4,6 @@ From then on every answer ends its connection, so that clients that keep theirs 
 another engine; a moment later new requests are refused, and those under way end.
 """
 
-import os
 import signal
 import threading
 import time
@@ -42,9 +41,16 @@ class Drain:
             return True
         if self._file is not None and self._clock() - self._checked >= CHECK_S:
             self._checked = self._clock()
-            if os.path.exists(self._file):  # noqa: PTH110  False, whatever is wrong
-                self.begin()
+            self._look(self._file)
         return self._since is not None
+
+    def _look(self, file: Path) -> None:
+        """Begins when the file was put there, which nobody may have asked this door since."""
+        try:
+            age = time.time() - file.stat().st_mtime
+        except (OSError, ValueError):
+            return
+        self._since = self._clock() - max(0.0, age)
 
     @property
     def refuses(self) -> bool:
