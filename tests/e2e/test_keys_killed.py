@@ -32,6 +32,8 @@ ADD = """
 import sys
 from pathlib import Path
 from deployctl.operations.keys.manage import add_key
+from deployctl.targets import keys
+keys.SEEN_S = 0.0
 file = None if sys.argv[2] == "-" else Path(sys.argv[2])
 input()
 for number in range(15):

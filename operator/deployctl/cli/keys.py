@@ -19,7 +19,7 @@ DOCUMENT_VERSION = 1
 HELP = """Add, list and revoke the keys of a service's clients.
 
 A key has a name, and may have an expiry, models and limits. Only its hash is kept. A change needs
-no restart: what runs knows it within a second.
+no restart: it counts when the command returns.
 
 [bold]Examples[/bold]
 
@@ -46,7 +46,7 @@ _FileOption = Annotated[
     ),
 ]
 _COUNTS_FROM = {
-    "now": "the engine that runs takes it within a second",
+    "now": "the engine that runs takes it",
     "next_start": "nothing runs: it counts from the next start on",
     "next_up": "what runs has no door: it counts from the next deployctl up on",
     None: "it counts once the file is where the door reads it",
@@ -65,9 +65,9 @@ def add(
 ) -> None:
     """Make a key, and show it once.
 
-    The key alone goes to stdout, all else to stderr; what is kept is its hash. The service takes
-    it within a second, without a restart. The first key of a service that had none closes it:
-    from then on every client needs one.
+    The key alone goes to stdout, all else to stderr; what is kept is its hash. The engine that runs
+    takes it when this returns, without a restart. The first key of a service that had none closes
+    it: from then on every client needs one.
 
     A service that was given an API key has a key named default. Revoked, a new one takes its
     place by that name.
@@ -137,7 +137,7 @@ def revoke(
     target: TargetOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Take a key away: within a second, the engine that runs refuses it.
+    """Take a key away: the engine that runs refuses it when this returns.
 
     Requests that are under way with it end as they would. Where it was the last key, nobody gets
     in until there is another.
@@ -191,7 +191,8 @@ def _show_added(added: "AddedKey") -> None:
     story(f"  {_COUNTS_FROM[added.counts_from]}")
     if added.key is None:
         return
-    story("  shown this once; what is kept is its hash:")
+    kept = "it is kept" if added.name == "default" else "what is kept is its hash"
+    story(f"  the key itself, on stdout this once; {kept}:")
     try:
         sys.stdout.write(f"{added.key}\n")
         sys.stdout.flush()
@@ -205,7 +206,7 @@ def _show_added(added: "AddedKey") -> None:
 def _show_revoked(revoked: "RevokedKey") -> None:
     place, name = revoked.service or revoked.file, revoked.name
     when = {
-        "now": "the engine that runs refuses it within a second",
+        "now": "the engine that runs refuses it",
         "next_start": "nothing runs",
         "next_up": "what runs has no door, and takes it until the next deployctl up",
         None: "the door refuses it once it reads this file",

@@ -24,6 +24,8 @@ KEY_VARIABLE = "DEPLOYCTL_API_KEY"
 # The names by which the door knows them (deploy/door/deployctl_door/keys.py).
 API_KEY, KEYS, OPERATOR_TOKEN = "api_key", "keys.json", "operator_token"
 PATIENCE_S = 20.0  # for the lock: it is held while files are written, on a far engine for seconds
+# Until a door that runs has looked at its keys again: twice the CHECK_S of its keyfolder.py.
+SEEN_S = 0.5
 _MAKE_ONE = "make one with: openssl rand -hex 32"
 _POLL_S = 0.05
 

@@ -188,6 +188,7 @@ class Rollout:
         if key.lift():
             self._driver.publish_keys(current)
         if key.changes:
+            self._tools.sleep(keys.SEEN_S)
             self._tell(Event("note", "the new API key is in force, and the former is not"))
 
     def _begin(

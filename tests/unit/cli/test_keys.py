@@ -34,7 +34,7 @@ def test_the_key_alone_is_the_answer(keys, tmp_path):
     key = done.stdout.removesuffix("\n")
     assert keyfile.read(tmp_path / "keys.json").find("alice").sha256 == keyfile.hash_of(key)
     assert key not in done.stderr
-    assert "shown this once" in done.stderr
+    assert "on stdout this once; what is kept is its hash" in done.stderr
     assert "expires 20" in done.stderr
 
 

@@ -1,7 +1,7 @@
 """The keys of a service: added, listed and revoked, while it runs.
 
-What is changed is `keys.json` in the service's folder; what runs is given it at once, and sees it
-within a second. A file for a Kubernetes Secret is changed the same way.
+What is changed is `keys.json` in the service's folder; what runs is given it, and goes by it when
+the call returns. A file for a Kubernetes Secret is changed the same way.
 """
 
 import secrets
@@ -151,7 +151,7 @@ def revoke_key(
     target: TargetKind | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> RevokedKey:
-    """Takes a key away, also from what runs: that refuses it within a second.
+    """Takes a key away, also from what runs: that refuses it when this returns.
 
     Requests that are under way with it end as they would. Where it was the last key, nobody gets
     in. To revoke `default` once more changes nothing.

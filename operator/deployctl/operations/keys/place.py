@@ -1,5 +1,6 @@
 """Where the keys are that a verb of `keys` changes: a service's folder, or a file of its own."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from deployctl.targets.history import Release
 from deployctl.targets.keyfile import DEFAULT, KeyFile, NamedKey
 from deployctl.targets.store import ServiceRef
 
-# From when a change counts: a second from now; the next start, where nothing runs; the next `up`,
+# From when a change counts: now; the next start, where nothing runs; the next `up`,
 # where what runs was started before there was a door. Of a file: None.
 CountsFrom = Literal["now", "next_start", "next_up"] | None
 
@@ -114,7 +115,7 @@ class KeyPlace:
         return after
 
     def publish(self) -> CountsFrom:
-        """Gives the keys to what runs.
+        """Gives the keys to what runs; returns when its door goes by them.
 
         Raises:
             TargetError: it cannot be given them.
@@ -128,6 +129,8 @@ class KeyPlace:
             if live and driver.state(release).condition == "running":
                 driver.publish_keys(release)
                 counts_from = "now" if door.stands_before(release.bundle) else "next_up"
+        if counts_from == "now":
+            time.sleep(keys.SEEN_S)
         return counts_from
 
     def place_default(self, file: KeyFile, key: str) -> KeyFile:
@@ -171,7 +174,7 @@ class KeyPlace:
         served = plan.served_model_name if plan else None
         others = [model for model in entry.models or () if model != served]
         if served and others and "--lora-modules" not in (plan.engine.args if plan else ()):
-            remarks.append(f"{self.name} serves {served}, and the key may ask {', '.join(others)}")
+            remarks.append(f"{self.name} serves {served}, not {', '.join(others)}")
         return remarks
 
     def _write(self, content: bytes) -> None:

@@ -15,8 +15,10 @@ from deployctl.errors import (
 )
 from deployctl.operations.keys.manage import add_key, list_keys, revoke_key
 from deployctl.operations.keys.request import KeyRequest
+from deployctl.targets import keys
 from deployctl.targets.keyfile import refuse_limited
 from deployctl.targets.store import ServiceRef
+from deployctl_door.keyfolder import CHECK_S
 
 NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 REF = ServiceRef("process", "tiny")
@@ -42,6 +44,10 @@ def test_a_key_opens_the_running_engine_and_is_kept_as_a_hash_alone(service):
     for file in service.folder.rglob("*"):
         assert file.is_dir() or added.key not in file.read_text()
     assert service.file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_change_is_seen_by_the_door_when_it_returns():
+    assert keys.SEEN_S > CHECK_S
 
 
 def test_a_revoked_key_opens_nothing(service):
@@ -103,8 +109,6 @@ def test_a_default_key_that_is_exchanged_never_opens_by_the_old_one_in_between(
 ):
     service.begins(expose=True)
     revoke_key("tiny", "default")
-    from deployctl.targets import keys
-
     write, seen = keys.write_private, []
 
     def watched(path, content, **more):
@@ -222,7 +226,7 @@ def test_models_and_limits_are_as_the_door_reads_them(service):
 def test_what_is_asked_for_and_not_served_is_said(service):
     service.begins(expose=True)
     assert add("alice", model=["tiny"]).remarks == ()
-    assert add("bob", model=["tiy"]).remarks == ("tiny serves tiny, and the key may ask tiy",)
+    assert add("bob", model=["tiy"]).remarks == ("tiny serves tiny, not tiy",)
 
 
 def test_limits_of_replicas_and_of_several_api_servers(service):
