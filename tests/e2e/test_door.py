@@ -1,6 +1,7 @@
 """The door before a real vLLM: nothing but what is allowed answers, and what is, as without it."""
 
 import json
+import re
 
 import pytest
 from tests.e2e.guarded import EXPIRED, REVOKED, TEAM, total
@@ -37,10 +38,16 @@ def listed():
     by_route = {route: kind for kind, group in access._asdict().items() for route in group}
     found = {("GET", "/v1/responses/render"): "operator"}  # an id like any other
     for route in (*routes.served(VERSION), *UNKNOWN):
-        method, path = route.split(" ", 1)
+        method, path = asked(route)
         if method != "WEBSOCKET":
-            found[method, path.replace("{response_id}", "resp_1")] = by_route.get(route)
+            found[method, path] = by_route.get(route)
     return found
+
+
+def asked(route):
+    """Method and path to ask for a route, with an id where one belongs."""
+    method, path = route.split(" ", 1)
+    return method, re.sub(r"\{\w+\}", "id_1", path)
 
 
 def wanted(kind, who):
@@ -68,7 +75,7 @@ def is_right(answer, kind, status, *, head=False):
 
 def test_nothing_but_what_is_allowed_answers(keyed_engine, credentials):
     known, wire = listed(), Wire(keyed_engine.port)
-    asked = passed = refused = 0
+    count = passed = refused = 0
     wrong = []
     before = keyed_engine.figures()
     for (method, path), kind in known.items():
@@ -78,14 +85,14 @@ def test_nothing_but_what_is_allowed_answers(keyed_engine, credentials):
             for who, credential in credentials.items():
                 status = wanted(of, who)
                 answer = wire.ask(spelling.request(credential), method=spelling.method)
-                asked += 1
+                count += 1
                 passed += status in (None, 200)
                 refused += status in (401, 404)
                 if not is_right(answer, of, status, head=spelling.method == "HEAD"):
                     wrong.append((spelling.name, spelling.method, spelling.target, who, answer))
     wire.close()
-    assert not wrong, f"{len(wrong)} of {asked}, {passed} of them allowed: {wrong[:10]}"
-    assert asked > 20_000
+    assert not wrong, f"{len(wrong)} of {count}, {passed} of them allowed: {wrong[:10]}"
+    assert count > 20_000
     after = keyed_engine.figures()
     name = "deployctl_door_refusals_total"
     assert total(after, name) - total(before, name) == refused
@@ -126,7 +133,7 @@ def test_a_browser_may_ask_whether_it_may_ask_what_users_may_and_nothing_else(ke
     wire = Wire(keyed_engine.port)
     told = {}
     for route in routes.served(VERSION):
-        method, target = route.split(" ", 1)
+        method, target = asked(route)
         header = f"Origin: http://h\r\nAccess-Control-Request-Method: {method}\r\n"
         answer = wire.ask(Spelling("preflight", "OPTIONS", target).request(header))
         told[route] = "access-control-allow-methods" in answer.headers
@@ -136,7 +143,7 @@ def test_a_browser_may_ask_whether_it_may_ask_what_users_may_and_nothing_else(ke
 
 
 def test_websockets_open_nowhere(keyed_engine, credentials):
-    paths = {path.partition(" ")[2] for path in routes.served(VERSION)}
+    paths = {asked(route)[1] for route in routes.served(VERSION)}
     wrong = []
     for path in sorted(paths):
         for who, credential in credentials.items():
