@@ -36,6 +36,7 @@ FEW = (  # enough to tell a door from none, and from the engine's own key, which
 WITHIN_S = 10.0
 _EACH_S = 5.0
 _AT_ONCE = 8
+_TRIES = 3
 _SHOWN = 4  # routes that a line names
 _LARGE = 65536  # bytes
 _WORD = "deployctl-smoke"  # in the place of an id: there is no such thing
@@ -232,29 +233,40 @@ def _asks(route: str) -> Iterator[_Ask]:
 def _status(
     client: "httpx.Client", one: _Ask, headers: dict[str, str], timeout_s: float
 ) -> int | None:
+    """The answer's status; None where there is none."""
+    import httpx
+
+    for _ in range(_TRIES):
+        try:
+            return _asked(client, one, headers, timeout_s)
+        except (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError):
+            continue  # the server had closed the connection, as one does after an error
+        except (httpx.HTTPError, httpx.InvalidURL, ValueError):
+            return None
+    return None
+
+
+def _asked(client: "httpx.Client", one: _Ask, headers: dict[str, str], timeout_s: float) -> int:
     """The answer's status; 404 where it sends a stranger elsewhere, such as to log in."""
     import httpx
 
-    try:
-        with client.stream(
-            one.method,
-            one.path,
-            headers={**one.headers, **headers},
-            content=one.body,
-            timeout=timeout_s,
-        ) as answer:
-            if answer.has_redirect_location:
-                target = httpx.URL(answer.headers["location"]).path
-                elsewhere = target.rstrip("/") != answer.request.url.path.rstrip("/")
-                return 404 if elsewhere else answer.status_code
-            if one.route in routes.probes() and answer.status_code in (200, 503):
-                told = any(answer.iter_bytes())
-                return answer.status_code if told else 404
-            if int(answer.headers.get("content-length", _LARGE)) < _LARGE:
-                answer.read()  # so that the connection can be used again
-            return answer.status_code
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError):
-        return None
+    with client.stream(
+        one.method,
+        one.path,
+        headers={**one.headers, **headers},
+        content=one.body,
+        timeout=timeout_s,
+    ) as answer:
+        if answer.has_redirect_location:
+            target = httpx.URL(answer.headers["location"]).path
+            elsewhere = target.rstrip("/") != answer.request.url.path.rstrip("/")
+            return 404 if elsewhere else answer.status_code
+        if one.route in routes.probes() and answer.status_code in (200, 503):
+            told = any(answer.iter_bytes())
+            return answer.status_code if told else 404
+        if int(answer.headers.get("content-length", _LARGE)) < _LARGE:
+            answer.read()  # so that the connection can be used again
+        return answer.status_code
 
 
 def _pattern(route: str) -> tuple[str, re.Pattern[str]]:

@@ -199,6 +199,19 @@ def test_who_is_sent_to_log_in_is_not_let_in(location, ok):
     assert asking(handler).ok is ok
 
 
+def test_a_connection_that_the_server_closed_is_made_again():
+    left = {"/metrics": 2}
+
+    def closes(request):
+        path = request.url.path
+        if left.get(path):
+            left[path] -= 1
+            raise httpx.RemoteProtocolError("Server disconnected without sending a response.")
+        return httpx.Response(200 if path == "/metrics" else 404)
+
+    assert [one.route for one in asking(closes, few=True).open] == ["GET /metrics"]
+
+
 def test_what_does_not_answer_is_not_taken_for_closed():
     def hangs(request):
         if request.url.path == "/metrics":
