@@ -87,6 +87,16 @@ def call(url, body=None, key=None):
         return error.code, None
 
 
+def opens(url, token):
+    """Status of a page of text, such as metrics."""
+    request = urllib.request.Request(url, headers={"Authorization": f"Bearer {token}"})
+    try:
+        with urllib.request.urlopen(request, timeout=START_SECONDS) as response:
+            return response.status
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
 def complete(url, model, prompt="The capital of France is", key=None):
     body = {"model": model, "prompt": prompt, "max_tokens": 8, "temperature": 0}
     return call(f"{url}/completions", body, key)

@@ -11,8 +11,10 @@ from tests.e2e.docker_parts import (
     docker,
     inspect,
     left,
+    opens,
     until,
 )
+from tests.e2e.stream_parts import Stream
 
 pytestmark = pytest.mark.docker
 
@@ -66,8 +68,29 @@ def test_life_of_an_awq_service(cli, cpu_image, awq_checkpoint, service, port):
     assert key not in cli("logs", service).stdout
     assert inspect(container)["HostConfig"]["PortBindings"]["8000/tcp"][0]["HostIp"] == "0.0.0.0"
 
-    # History, and back: loopback and no key again. The caches are the same ones.
-    third = cli.json("rollback", service)
+    # The door: metrics are the operator's, and another key needs no other container.
+    metrics = f"http://127.0.0.1:{port}/metrics"
+    with open(second["operator_token_file"]) as file:  # noqa: PTH123
+        token = file.read().strip()
+    assert [opens(metrics, shown) for shown in ("", key, token)] == [401, 401, 200]
+    started = inspect(container)["State"]["StartedAt"]
+    same = cli.json(*words, "--expose", DEPLOYCTL_API_KEY="another-key")
+    assert (same["revision"], same["changed"]) == (2, False)
+    until(
+        lambda: complete(second["url"], second["model"], key="another-key")[0] == 200,
+        seconds=5,
+        what="the new key counts",
+    )
+    assert complete(second["url"], second["model"], key=key)[0] == 401
+    assert inspect(container)["State"]["StartedAt"] == started
+
+    # History, and back: loopback and no key again. The caches are the same ones. Whoever is in
+    # the middle of an answer gets all of it.
+    stream = Stream(port, 300, model=second["model"], key="another-key")
+    back = cli("rollback", service, "--output", "json")
+    assert "waiting for 1 request under way" in back.stderr
+    assert stream.whole, stream.error
+    third = json.loads(back.stdout)
     assert (third["revision"], third["changed"]) == (3, True)
     assert complete(third["url"], third["model"])[0] == 200
     history = cli("history", service).stdout
@@ -122,7 +145,8 @@ def test_plain_compose_runs_what_render_writes(
     def said():
         return subprocess.run([*compose, "logs", "engine"], capture_output=True, text=True).stdout
 
-    until(lambda: "needs an API key" in said(), seconds=START_SECONDS, what="it says what it needs")
+    needs = "the door does not open: /run/secrets: there is no key"
+    until(lambda: needs in said(), seconds=START_SECONDS, what="it says what it needs")
     (folder / "secrets" / "api_key").write_text(key.read_text())
     start[-1] = str(START_SECONDS)
     done = subprocess.run([*start, "--force-recreate"], capture_output=True, text=True)
@@ -136,11 +160,20 @@ def test_plain_compose_runs_what_render_writes(
     assert code == 200
     assert answer["choices"][0]["text"].strip()
 
+    # The operator's token, made later, is known without a restart.
+    metrics = f"http://127.0.0.1:{port}/metrics"
+    assert opens(metrics, "a-token") == 401
+    (folder / "secrets" / "operator_token").write_text("a-token\n")
+    until(lambda: opens(metrics, "a-token") == 200, seconds=5, what="the token counts")
+
     # Rendering again changes no byte, and what the user put there stays.
     before = (folder / "compose.yaml").read_bytes()
     cli("render", *words, "--api-key-file", key, "-o", folder)
     assert (folder / "compose.yaml").read_bytes() == before
     assert (folder / "secrets" / "api_key").read_text() == "a-key-of-the-user\n"
 
+    # Whoever is in the middle of an answer gets all of it, without deployctl too.
+    stream = Stream(port, 300, model=model, key="a-key-of-the-user")
     subprocess.run([*compose, "down", "--volumes"], capture_output=True, check=True)
+    assert stream.whole, stream.error
     assert left(service) == {"containers": [], "networks": [], "volumes": []}

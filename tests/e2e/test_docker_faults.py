@@ -201,6 +201,10 @@ def test_secrets_reach_an_engine_on_another_host(
     assert driver.state(release).condition == "running"
     container = f"deployctl-{SERVICE}-engine-1"
     assert docker("exec", container, "cat", "/run/secrets/api_key") == "far-away"
+    (state / "docker" / SERVICE / "keys.json").write_text("{}")
+    driver.publish_keys(release)
+    assert docker("exec", container, "cat", "/run/secrets/keys.json") == "{}"
+    assert [driver.close_door(release) for _ in range(2)] == [True, False]
     mounts = json.loads(docker("inspect", container))[0]["Mounts"]
     assert next(m for m in mounts if m["Destination"] == "/run/secrets")["RW"] is False
     assert not list((state / "docker" / SERVICE / "project" / "secrets").glob("api_key"))

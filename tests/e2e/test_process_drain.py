@@ -1,47 +1,13 @@
 """Requests under way while their engine is stopped, on target `process` with the fake engine."""
 
-import json
 import signal
-import threading
-import time
 import urllib.error
 import urllib.request
 
 import pytest
+from tests.e2e.stream_parts import Stream
 
 from process_shell import PATIENCE_S, until
-
-
-class Stream(threading.Thread):
-    """A streamed answer that a client reads, token by token."""
-
-    def __init__(self, port, tokens):
-        super().__init__(daemon=True)
-        body = {"model": "tiny", "prompt": "Hello", "max_tokens": tokens, "stream": True}
-        self._request = urllib.request.Request(
-            f"http://127.0.0.1:{port}/v1/completions",
-            json.dumps(body).encode(),
-            {"Content-Type": "application/json"},
-        )
-        self.begun = threading.Event()
-        self.lines, self.ended, self.error = [], 0.0, None
-        self.start()
-        assert self.begun.wait(PATIENCE_S)
-
-    def run(self):
-        try:
-            with urllib.request.urlopen(self._request, timeout=PATIENCE_S) as answer:
-                for line in answer:
-                    self.lines.append(line)
-                    self.begun.set()
-        except OSError as error:
-            self.error = error
-        self.ended = time.monotonic()
-
-    @property
-    def whole(self):
-        self.join(PATIENCE_S)
-        return self.error is None and self.lines[-2:] == [b"data: [DONE]\n", b"\n"]
 
 
 def refused(port):
