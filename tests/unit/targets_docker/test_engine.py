@@ -1,14 +1,16 @@
 """Where the Docker engine is, and what is said when it is not there."""
 
+import io
 import os
 import select
 import subprocess
+import tarfile
 
 import pytest
 
 from deployctl.errors import DockerError
 from deployctl.targets.docker import commands
-from deployctl.targets.docker.engine import connect, find
+from deployctl.targets.docker.engine import _archive, connect, find
 from deployctl.targets.docker.translate import unreachable
 
 
@@ -74,6 +76,15 @@ def _ends(pid):
         return bool(select.select([descriptor], [], [], 5)[0])  # readable once it has ended
     finally:
         os.close(descriptor)
+
+
+def test_a_file_that_is_written_anew_has_another_time():
+    def times(now):
+        with tarfile.open(fileobj=io.BytesIO(_archive({"api_key": b"k", "x/y": b""}, now))) as tar:
+            return {entry.name: (entry.mtime, entry.mode, entry.size) for entry in tar}
+
+    assert times(1000.25) == {"api_key": (1000.25, 0o444, 1), "x/y": (1000.25, 0o444, 0)}
+    assert times(1000.5)["api_key"] != times(1000.25)["api_key"]
 
 
 def test_no_permission():

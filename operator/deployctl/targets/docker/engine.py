@@ -7,6 +7,7 @@ import io
 import os
 import socket
 import tarfile
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -184,7 +185,7 @@ class DockerEngine:
                 volumes={name: {"bind": "/run/secrets", "mode": "rw"}},
             )
             try:
-                carrier.put_archive("/run/secrets", _archive(files))
+                carrier.put_archive("/run/secrets", _archive(files, time.time()))
             finally:
                 carrier.remove(force=True)
 
@@ -199,13 +200,15 @@ class DockerEngine:
                 return
 
 
-def _archive(files: Mapping[str, bytes]) -> bytes:
-    """A tar file of files that all may read."""
+def _archive(files: Mapping[str, bytes], now: float) -> bytes:
+    """A tar file of files that all may read, written `now`: a door sees by the time of a file,
+    besides its size and an inode that may be the former one's, that it is another.
+    """
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
         for path, content in files.items():
             entry = tarfile.TarInfo(path)
-            entry.size, entry.mode = len(content), 0o444
+            entry.size, entry.mode, entry.mtime = len(content), 0o444, now
             tar.addfile(entry, io.BytesIO(content))
     return archive.getvalue()
 
