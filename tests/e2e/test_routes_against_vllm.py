@@ -108,7 +108,7 @@ def engine(tiny_checkpoint, tmp_path_factory):
     port = ports.free()
     log = tmp_path_factory.mktemp("bare") / "log"
     words = ["--model", tiny_checkpoint, "--host", "127.0.0.1", "--port", port, "--enforce-eager"]
-    words += ["--max-model-len", 512]
+    words += ["--max-model-len", 512, "--enable-scale-out"]
     command = [sys.executable, "-m", "vllm.entrypoints.openai.api_server", *words]
     environment = {**os.environ, **AROUND}
     url = f"http://127.0.0.1:{port}"
