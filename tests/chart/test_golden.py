@@ -25,7 +25,7 @@ ELSEWHERE = (
         r"(^( +)- \{key: deployctl_door\..*\n)+",
         r"\2- {key: deployctl_door, path: charts/vllm/files/deployctl_door}\n",
     ),
-    (r"-files-[0-9a-f]{10}\b", "-files-HASH"),
+    (r"-files-[0-9a-f]{10}\b", "-files-hash"),
 )
 
 
