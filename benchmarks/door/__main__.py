@@ -1,6 +1,6 @@
-"""Measures the door's cost: the same streams through uvicorn with it and without, in turns.
+"""Measures the door's cost: the same streams through uvicorn with it and without, side by side.
 
-    python -m benchmarks.door [--streams 64,256,1024] [--chunks 64] [--pairs 10]
+    python -m benchmarks.door [--app fastapi] [--streams 64,256,1024] [--pairs 10] [--turns]
 
 Prints a table in markdown; progress goes to stderr. README.md says what is measured.
 """
@@ -53,12 +53,12 @@ class Server(NamedTuple):
 
 
 @contextmanager
-def server(folder: Path, *, door: bool) -> Iterator[Server]:
+def server(folder: Path, app: str, *, door: bool) -> Iterator[Server]:
     """Uvicorn, with the event loop and the parser that vLLM has, with or without the door."""
     port = host.free_port()
     environment = {k: v for k, v in os.environ.items() if k != "DOOR_CONFIGURATION"}
     paths = [ROOT, ROOT / "deploy" / "door", *filter(None, [environment.get("PYTHONPATH")])]
-    environment["PYTHONPATH"] = os.pathsep.join(str(path) for path in paths)
+    environment |= {"PYTHONPATH": os.pathsep.join(map(str, paths)), "DOOR_APP": app}
     if door:
         environment["DOOR_CONFIGURATION"] = str(folder / "door.json")
     command = [sys.executable, "-m", "uvicorn", "benchmarks.door.app:app", "--port", str(port)]
@@ -77,30 +77,43 @@ def server(folder: Path, *, door: bool) -> Iterator[Server]:
         process.wait(10)
 
 
-def measure(server: Server, streams: int, chunks: int) -> Measured:
+async def measure(server: Server, streams: int, chunks: int) -> Measured:
     """One run of streams of so many texts."""
     before = server.cpu_s()
-    seen = asyncio.run(load(server.port, streams, chunks))
+    seen = await load(server.port, streams, chunks)
     return Measured((server.cpu_s() - before) / streams, seen)
 
 
-def compare(folder: Path, streams: int, chunks: int, pairs: int) -> tuple[str, bool]:
-    """A row of the table, and whether the door costs no more than it may."""
-    with server(folder, door=False) as without, server(folder, door=True) as behind:
-        cores = sorted(os.sched_getaffinity(0))
-        if len(cores) > 1:  # the client has one, the server that works the other
-            os.sched_setaffinity(0, cores[:1])
-            for each in (without, behind):
-                os.sched_setaffinity(each.pid, cores[1:2])
-        for each in (without, behind):
-            measure(each, min(streams, 64), chunks)  # warm
-        plain, door = [], []
-        for number in range(pairs):
-            turns = [(without, plain), (behind, door)]
-            for each, runs in turns if number % 2 else reversed(turns):
-                runs.append(measure(each, streams, chunks))
-            print(f"{streams} streams: pair {number + 1} of {pairs}", file=sys.stderr)
-        os.sched_setaffinity(0, cores)
+async def pair(servers: list[Server], streams: int, chunks: int, *, turns: bool) -> list[Measured]:
+    """The same load on each: at the same time, so that what else the machine does is in both, or
+    on one after the other, so that none waits for the other."""
+    if turns:
+        return [await measure(each, streams, chunks) for each in servers]
+    return await asyncio.gather(*(measure(each, streams, chunks) for each in servers))
+
+
+def compare(folder: Path, streams: int, given: argparse.Namespace) -> tuple[str, bool]:
+    """A row of the table, and whether the door costs no more than it may.
+
+    Every pair has new processes: two of the same program differ by some per cent for as long as
+    they live.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    plain, door = [], []
+    app, chunks, turns = given.app, given.chunks, given.turns
+    for number in range(given.pairs):
+        first = bool(number % 2)
+        with server(folder, app, door=first) as one, server(folder, app, door=not first) as other:
+            if len(cores) > 1:  # the client has one, the servers share another
+                os.sched_setaffinity(0, cores[:1])
+                for each in (one, other):
+                    os.sched_setaffinity(each.pid, cores[1:2])
+            asyncio.run(pair([one, other], 16, 8, turns=turns))  # warm
+            runs = asyncio.run(pair([one, other], streams, chunks, turns=turns))
+            os.sched_setaffinity(0, cores)
+        plain.append(runs[first])
+        door.append(runs[not first])
+        print(f"{streams} streams: pair {number + 1} of {given.pairs}", file=sys.stderr)
     return row(streams, plain, door)
 
 
@@ -137,8 +150,10 @@ def interval(differences: np.ndarray) -> tuple[float, float]:
 def main() -> int:
     """Prints the table; 1 where the door costs more than it may."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--app", choices=("bare", "fastapi"), default="bare")
     parser.add_argument("--streams", default="64,256,1024")
     parser.add_argument("--chunks", type=int, default=CHUNKS, help="texts of a stream")
+    parser.add_argument("--turns", action="store_true", help="one server after the other")
     parser.add_argument("--pairs", type=int, default=10)
     given = parser.parse_args()
     well = True
@@ -150,7 +165,7 @@ def main() -> int:
         document = {"version": 1, **routes, "secrets": name, "drain_file": "drain"}
         (folder / "door.json").write_text(json.dumps(document))
         for streams in given.streams.split(","):
-            text, kept = compare(folder, int(streams), given.chunks, given.pairs)
+            text, kept = compare(folder, int(streams), given)
             print(text, flush=True)
             well = well and kept
     return 0 if well else 1

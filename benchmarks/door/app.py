@@ -1,12 +1,13 @@
 """What uvicorn serves: streams on a schedule, with the door before them or without it.
 
-DOOR_CONFIGURATION names the door's configuration; without it there is no door.
+DOOR_APP says which application streams: `bare`, the least that ASGI allows, or `fastapi`, built as
+vLLM builds its own. DOOR_CONFIGURATION names the door's configuration; without it there is no door.
 """
 
 import asyncio
 import json
 import os
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from pathlib import Path
 from typing import Any
 
@@ -58,14 +59,67 @@ async def engine(
     await send({"type": "http.response.body", "body": _DONE})
 
 
+def _as_vllm() -> Any:
+    """FastAPI with CORS before it, a model for the body, and every chunk made from values."""
+    from fastapi import FastAPI
+    from fastapi.responses import StreamingResponse
+    from pydantic import BaseModel, ConfigDict
+    from starlette.middleware.cors import CORSMiddleware
+
+    class Asked(BaseModel):
+        model_config = ConfigDict(extra="allow")
+
+        model: str
+        messages: list[dict[str, Any]]
+        stream: bool
+        stream_options: dict[str, Any] | None = None
+        max_tokens: int
+        interval: float
+
+    class Choice(BaseModel):
+        index: int = 0
+        delta: dict[str, str]
+        finish_reason: str | None = None
+
+    class Chunk(BaseModel):
+        id: str = "chatcmpl-0123456789abcdef0123456789abcdef"
+        object: str = "chat.completion.chunk"
+        created: int = 1764000000
+        model: str = "demo"
+        choices: list[Choice]
+
+    async def texts(asked: Asked) -> AsyncIterator[str]:
+        loop = asyncio.get_running_loop()
+        begun = loop.time()
+        for number in range(asked.max_tokens):
+            due = begun + FIRST_S + number * asked.interval
+            await asyncio.sleep(max(0.0, due - loop.time()))
+            chunk = Chunk(choices=[Choice(delta={"content": " word"})])
+            yield f"data: {chunk.model_dump_json()}\n\n"
+        if asked.stream_options:
+            yield _TOLD.decode()
+        yield _DONE.decode()
+
+    served = FastAPI()
+    everything = {"allow_origins": ["*"], "allow_methods": ["*"], "allow_headers": ["*"]}
+    served.add_middleware(CORSMiddleware, **everything)
+
+    async def chat(asked: Asked) -> StreamingResponse:
+        return StreamingResponse(texts(asked), media_type="text/event-stream")
+
+    served.post("/v1/chat/completions", response_model=None)(chat)
+    return served
+
+
 def _served() -> Any:
+    application = _as_vllm() if os.environ.get("DOOR_APP") == "fastapi" else engine
     configuration = os.environ.get("DOOR_CONFIGURATION")
     if configuration is None:
-        return engine
+        return application
     from deployctl_door.configuration import load
     from deployctl_door.door import Door
 
-    return Door(engine, load(Path(configuration)))
+    return Door(application, load(Path(configuration)))
 
 
 app = _served()

@@ -9,7 +9,7 @@ import numpy as np
 KEY = "benchmark-key"
 CHUNKS = 64  # texts of a stream, as in benchmarks/fidelity
 INTERVAL_S = 0.02
-MOST_EVENTS = 6_000  # a second, of all streams together: a server that keeps up is what is compared
+MOST_EVENTS = 6_000  # a second, of a server's streams together: one that keeps up is compared
 BEGIN_S = 1.0  # in which all streams begin, evenly
 BEAT_S = 0.005
 
