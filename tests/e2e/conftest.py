@@ -15,14 +15,17 @@ from process_shell import until
 
 # Tests that measure time, or share the one engine of this session: `./test` runs them by
 # themselves, and all others two at a time.
-ALONE = ("test_load", "test_fidelity", "test_tune.py", "test_tuned", "test_verify", "test_door",
-         "test_keys")  # fmt: skip
+ALONE = {
+    *("test_load.py", "test_load_faithful.py", "test_load_gate.py", "test_load_limit.py"),
+    *("test_load_modes.py", "test_fidelity.py", "test_tune.py", "test_tuned_vllm.py"),
+    *("test_door.py", "test_door_keys.py", "test_door_traffic.py", "test_keys.py"),
+}
 
 
 @pytest.hookimpl(tryfirst=True)  # before marks decide what runs
 def pytest_collection_modifyitems(items):
     for item in items:
-        if item.path.name.startswith(ALONE):
+        if item.path.name in ALONE:
             item.add_marker(pytest.mark.alone)
 
 
