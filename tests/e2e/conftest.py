@@ -13,7 +13,7 @@ import ports
 from load_parts import FakeEngine
 from process_shell import until
 
-# Tests that measure time, or share the one engine of this session: `./test` runs them by
+# Tests that measure time, or share the one engine of a test run: `./test` runs them by
 # themselves, and all others two at a time.
 ALONE = {
     *("test_load.py", "test_load_faithful.py", "test_load_gate.py", "test_load_limit.py"),
