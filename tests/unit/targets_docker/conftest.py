@@ -1,6 +1,7 @@
 """A Docker engine that is all memory, and a `docker` command that only notes what it is told."""
 
 import pytest
+import yaml
 
 from deployctl.planning.plan import EnginePlan, ServingPlan
 from deployctl.render import render_compose
@@ -14,6 +15,15 @@ from deployctl.targets.history import Release
 
 LOCAL = Address("unix:///var/run/docker.sock", False, "127.0.0.1")
 REMOTE = Address("ssh://ops@gpu1", True, "gpu1")
+
+
+def quiet(event):
+    pass
+
+
+def digest_of(release):
+    document = yaml.safe_load(release.bundle.files["compose.yaml"])
+    return document["services"]["engine"]["labels"]["io.deployctl.digest"]
 
 
 class Container:

@@ -5,19 +5,9 @@ import stat
 
 import pytest
 import yaml
-from tests.unit.targets_docker.conftest import LOCAL, REMOTE
+from tests.unit.targets_docker.conftest import LOCAL, REMOTE, quiet
 
 from process_parts import before_the_door
-
-
-def quiet(event):
-    pass
-
-
-def digest_of(release):
-    document = yaml.safe_load(release.bundle.files["compose.yaml"])
-    return document["services"]["engine"]["labels"]["io.deployctl.digest"]
-
 
 # publish_keys
 

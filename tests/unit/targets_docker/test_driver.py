@@ -6,23 +6,13 @@ import stat
 
 import pytest
 import yaml
-from tests.unit.targets_docker.conftest import REMOTE, Container
+from tests.unit.targets_docker.conftest import REMOTE, Container, digest_of, quiet
 
 import ports
 from deployctl.errors import DockerError, PortTakenError
 from deployctl.render.candidate import with_caches_of
 from deployctl.targets.docker.commands import Result
 from deployctl.targets.docker.translate import build_hint
-
-
-def quiet(event):
-    pass
-
-
-def digest_of(release):
-    document = yaml.safe_load(release.bundle.files["compose.yaml"])
-    return document["services"]["engine"]["labels"]["io.deployctl.digest"]
-
 
 # preflight and fetch
 

@@ -1,8 +1,7 @@
 """Keys that cannot be read or written, and files of keys for a Kubernetes Secret."""
 
-from datetime import UTC, datetime
-
 import pytest
+from tests.unit.operations.keys.conftest import add, states
 
 from deployctl.errors import (
     InputError,
@@ -12,19 +11,6 @@ from deployctl.errors import (
 )
 from deployctl.operations.keys.manage import add_key, list_keys, revoke_key
 from deployctl.operations.keys.request import KeyRequest
-from deployctl.targets.store import ServiceRef
-
-NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
-REF = ServiceRef("process", "tiny")
-PROCESSES = ("--served-model-name", "tiny", "--api-server-count", "4")
-
-
-def add(name, service="tiny", **request):
-    return add_key(service, name, KeyRequest(**request), now=lambda: NOW)
-
-
-def states(**where):
-    return {key.name: key.state for key in list_keys(now=lambda: NOW, **where).keys}
 
 
 @pytest.mark.parametrize("content", [b"{", b'{"version": 2, "keys": []}'])

@@ -4,6 +4,7 @@ import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from tests.unit.operations.keys.conftest import NOW, add, states
 
 from deployctl.errors import (
     DockerError,
@@ -12,24 +13,14 @@ from deployctl.errors import (
     PlanRefusedError,
     StateError,
 )
-from deployctl.operations.keys.manage import add_key, list_keys, revoke_key
-from deployctl.operations.keys.request import KeyRequest
+from deployctl.operations.keys.manage import list_keys, revoke_key
 from deployctl.targets import keys
 from deployctl.targets.keyfile import refuse_limited
 from deployctl.targets.store import ServiceRef
 from deployctl_door.keyfolder import CHECK_S
 
-NOW = datetime(2026, 12, 1, 12, 0, tzinfo=UTC)
 REF = ServiceRef("process", "tiny")
 PROCESSES = ("--served-model-name", "tiny", "--api-server-count", "4")
-
-
-def add(name, service="tiny", **request):
-    return add_key(service, name, KeyRequest(**request), now=lambda: NOW)
-
-
-def states(**where):
-    return {key.name: key.state for key in list_keys(now=lambda: NOW, **where).keys}
 
 
 def test_a_key_opens_the_running_engine_and_is_kept_as_a_hash_alone(service):
