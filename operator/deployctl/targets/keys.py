@@ -8,8 +8,6 @@ them to the door before its engine, in a folder of their own. Whoever changes or
 holds their lock.
 """
 
-import fcntl
-import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -19,6 +17,7 @@ from pathlib import Path
 from deployctl.errors import LockedError, SpecError, StateError, TargetError
 from deployctl.files import make_folder, one_word, read_word, state_error, write_private
 from deployctl.spec import ServiceSpec, TargetKind
+from deployctl.targets import lockfile
 
 KEY_VARIABLE = "DEPLOYCTL_API_KEY"
 # The names by which the door knows them (deploy/door/deployctl_door/keys.py).
@@ -91,6 +90,21 @@ def read_key(path: Path) -> str | None:
         raise state_error("read the API key", path, error) from error
 
 
+def needed_key(folder: Path) -> str:
+    """The API key of a service that needs one. `folder` is the service's.
+
+    Raises:
+        StateError: it cannot be read, or is gone.
+    """
+    path = folder / API_KEY
+    key = read_key(path)
+    if key is None:
+        raise StateError(
+            "the service's API key is gone", where=str(path), hint="deployctl up makes one"
+        )
+    return key
+
+
 @contextmanager
 def locked(
     folder: Path,
@@ -106,15 +120,10 @@ def locked(
         LockedError: somebody else has held it for PATIENCE_S.
         StateError: the lock file cannot be made.
     """
-    make_folder(folder)
     path = folder / file
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-    except OSError as error:
-        raise state_error("open the lock", path, error) from error
-    try:
+    with lockfile.opened(path) as descriptor:
         deadline = clock() + PATIENCE_S
-        while not _flock(descriptor, path):
+        while not lockfile.take(descriptor, path):
             if clock() >= deadline:
                 raise LockedError(
                     f"the keys of {folder.name} are being changed by another deployctl",
@@ -123,19 +132,6 @@ def locked(
                 )
             sleep(_POLL_S)
         yield
-    finally:
-        os.close(descriptor)
-
-
-def _flock(descriptor: int, path: Path) -> bool:
-    """Whether the lock is ours now; the kernel frees it when its holder is killed."""
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError as error:
-        raise state_error("lock", path, error) from error
-    return True
 
 
 def operator_token(folder: Path) -> str:
@@ -163,13 +159,7 @@ def of_the_door(folder: Path, spec: ServiceSpec) -> dict[str, bytes]:
     """
     found = {OPERATOR_TOKEN: operator_token(folder).encode()}
     if spec.needs_api_key:
-        path = folder / API_KEY
-        key = read_key(path)
-        if key is None:
-            raise StateError(
-                "the service's API key is gone", where=str(path), hint="deployctl up makes one"
-            )
-        found[API_KEY] = key.encode()
+        found[API_KEY] = needed_key(folder).encode()
     named = _named(folder)
     if named is not None:
         found[KEYS] = named

@@ -96,7 +96,7 @@ def guard(release: Release, folder: Path) -> Guard:
     keyed = spec.needs_api_key or (folder / KEYS).exists()
     return Guard(
         version=engine.version,
-        door=any(path.endswith(door.CONFIGURATION) for path in release.bundle.files),
+        door=door.stands_before(release.bundle),
         open=() if keyed else routes.access(engine.version, engine.tasks).user,
     )
 

@@ -12,6 +12,7 @@ from deployctl.endpoint import Endpoint
 from deployctl.engines.vllm import BUILT_HERE
 from deployctl.errors import DockerError, StateError
 from deployctl.events import Event, Tell
+from deployctl.render import door
 from deployctl.render.candidate import borrowed
 from deployctl.render.compose import (
     COMPOSE_FILE,
@@ -134,7 +135,7 @@ class DockerDriver:
             DockerError: the volume on the other host cannot be written.
         """
         engine = self._engine()
-        if not door_of(release) or self._container(release) is None:
+        if not door.stands_before(release.bundle) or self._container(release) is None:
             return  # the next start publishes them
         folder = self._folder(release.service)
         with keys.locked(folder):
@@ -148,7 +149,9 @@ class DockerDriver:
     def close_door(self, release: Release) -> bool:
         """Has the door let nobody in any more, by a file in the container's own /tmp."""
         container = self._container(release)
-        if container is None or container.status != "running" or not door_of(release):
+        if container is None or container.status != "running":
+            return False
+        if not door.stands_before(release.bundle):
             return False
         words = ["sh", "-c", f"test ! -e {DRAIN_FILE} && touch {DRAIN_FILE}"]
         if closed := self._engine().execute(container, words) == 0:
@@ -209,12 +212,12 @@ class DockerDriver:
         """Where it answers: this host, or the one that DOCKER_HOST names."""
         address = self._engine().address
         host = f"[{address.hostname}]" if ":" in address.hostname else address.hostname
-        project = self._project(release.service)
+        project, has_door = self._project(release.service), door.stands_before(release.bundle)
         return Endpoint(
             f"http://{host}:{release.spec.port}",
             release.plan.served_model_name,
             project.secret(keys.API_KEY) if release.spec.needs_api_key else None,
-            operator_token=project.secret(keys.OPERATOR_TOKEN) if door_of(release) else None,
+            operator_token=project.secret(keys.OPERATOR_TOKEN) if has_door else None,
         )
 
     def purge(self, service: str, tell: Tell) -> None:

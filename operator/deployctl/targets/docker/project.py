@@ -12,6 +12,7 @@ from pathlib import Path
 import yaml
 
 from deployctl.files import make_folder, state_error, write_private
+from deployctl.render import door
 from deployctl.render.compose import DOOR_FOLDER, ENGINE, SECRETS_FOLDER, project_name
 from deployctl.spec import ServiceSpec
 from deployctl.targets import keys
@@ -79,7 +80,8 @@ class ProjectFolder:
                 else:
                     write_private(file, text.encode())
             if remote:
-                text = _remote_file(self._service, guarded=bool(door_of(release)))
+                guarded = door.stands_before(release.bundle)
+                text = _remote_file(self._service, guarded=guarded)
                 write_private(self.folder / REMOTE_FILE, text.encode())
             keys.publish(self.folder / SECRETS_FOLDER, {} if remote else secrets, mode=0o444)
         except OSError as error:

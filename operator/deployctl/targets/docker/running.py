@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from deployctl.render.bundle import NOT_COMMITTED
 from deployctl.render.compose import (
     COMPOSE_FILE,
     DOOR_FOLDER,
@@ -58,8 +59,7 @@ def running_files(
         for word in container.labels.get(_FILES_LABEL, "").split(","):
             text = _unchanged(Path(word), container.labels.get(LABEL + "digest", ""))
             if text is not None:
-                ignored = "*\n!.gitignore\n"
-                files = {COMPOSE_FILE: text, f"{SECRETS_FOLDER}/.gitignore": ignored}
+                files = {COMPOSE_FILE: text, f"{SECRETS_FOLDER}/.gitignore": NOT_COMMITTED}
                 return Running(word, {**files, **_door(Path(word).parent)})
     return Running(
         f"container {container.name}",

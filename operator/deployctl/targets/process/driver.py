@@ -13,6 +13,7 @@ from deployctl.endpoint import Endpoint
 from deployctl.errors import StateError, TargetError
 from deployctl.events import Event, Tell
 from deployctl.files import make_folder, state_error, write_private
+from deployctl.render import door
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import keys
@@ -152,8 +153,9 @@ class ProcessDriver:
             StateError: the file that tells it cannot be written.
         """
         run = self._run(release)
-        has_door = bool(Command(release.bundle).door) and run.supervisor_alive() is not None
-        if not has_door or run.drain.exists():
+        if not door.stands_before(release.bundle) or run.supervisor_alive() is None:
+            return False
+        if run.drain.exists():
             return False
         write_private(run.drain, b"")
         return True
@@ -223,13 +225,13 @@ class ProcessDriver:
 
     def endpoint(self, release: Release) -> Endpoint:
         """The loopback address: an exposed engine listens there too."""
-        port = Command(release.bundle).port
-        token = keys.read_key(self._folder(release) / keys.OPERATOR_TOKEN)
+        port, has_door = Command(release.bundle).port, door.stands_before(release.bundle)
+        token = keys.read_key(self._folder(release) / keys.OPERATOR_TOKEN) if has_door else None
         return Endpoint(
             f"http://127.0.0.1:{port}",
             release.plan.served_model_name,
             self._key(release),
-            operator_token=token if Command(release.bundle).door else None,
+            operator_token=token,
         )
 
     def purge(self, service: str, tell: Tell) -> None:
@@ -256,15 +258,7 @@ class ProcessDriver:
         return self._cache / "engine" / service
 
     def _key(self, release: Release) -> str | None:
-        if not release.spec.needs_api_key:
-            return None
-        path = keys.key_path(self._state, self.target, release.service)
-        key = keys.read_key(path)
-        if key is None:
-            raise StateError(
-                "the service's API key is gone", where=str(path), hint="deployctl up makes one"
-            )
-        return key
+        return keys.needed_key(self._folder(release)) if release.spec.needs_api_key else None
 
     def _running(self, release: Release) -> bool:
         return self.state(release).condition == "running"

@@ -75,10 +75,8 @@ def environment(
     }
     ours = {"PYTHONUNBUFFERED": "1", MARKER: str(run)}
     if command.door:
-        package = str(run / DOOR_FOLDER)
         path = command.environment.get("PYTHONPATH") or kept.get("PYTHONPATH")
-        ours["PYTHONPATH"] = f"{package}:{path}" if path else package
-        ours[door.VARIABLE] = str(run / DOOR_FOLDER / door.CONFIGURATION)
+        ours |= door.environment(str(run / DOOR_FOLDER), path)
     elif api_key is not None:  # of a release that was rendered before there was a door
         ours["VLLM_API_KEY"] = api_key
     if hub_token is not None:

@@ -1,0 +1,44 @@
+"""A file whose lock the kernel frees when its holder is killed, where a lock that is the presence
+of a file would stay.
+"""
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from deployctl.files import make_folder, state_error
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """The descriptor of a lock file, made where there is none; whoever closes it lets go.
+
+    Raises:
+        StateError: it cannot be made.
+    """
+    make_folder(path.parent)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise state_error("open the lock", path, error) from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def take(descriptor: int, path: Path) -> bool:
+    """Whether the lock is ours now, without waiting. `path` is for the error.
+
+    Raises:
+        StateError: there can be no lock on it.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError as error:
+        raise state_error("lock", path, error) from error
+    return True
