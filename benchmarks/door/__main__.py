@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import json
 import os
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,10 +19,10 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from benchmarks.door.client import CHUNKS, KEY, Seen, interval_s, load
+from benchmarks.door.client import CHUNKS, KEY, Seen, chat, interval_s, load
+from benchmarks.door.paired import Server, interval, listens
 
 from deployctl import host
-from deployctl.load.intervals import t_quantile
 
 ROOT = Path(__file__).resolve().parents[2]
 CPU_MORE, TTFT_MORE_MS = 0.02, 0.2  # what the door may cost
@@ -38,18 +37,6 @@ class Measured(NamedTuple):
 
     cpu_s: float
     seen: Seen
-
-
-class Server(NamedTuple):
-    """A server process."""
-
-    pid: int
-    port: int
-
-    def cpu_s(self) -> float:
-        """CPU seconds of all its threads so far, to the nanosecond."""
-        tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
-        return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
 
 
 @contextmanager
@@ -67,9 +54,8 @@ def server(folder: Path, app: str, *, door: bool) -> Iterator[Server]:
     process = subprocess.Popen(command, cwd=ROOT, env=environment)
     try:
         for _ in range(400):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
+            if listens(port):
+                break
             time.sleep(0.05)
         yield Server(process.pid, port)
     finally:
@@ -80,7 +66,7 @@ def server(folder: Path, app: str, *, door: bool) -> Iterator[Server]:
 async def measure(server: Server, streams: int, chunks: int) -> Measured:
     """One run of streams of so many texts."""
     before = server.cpu_s()
-    seen = await load(server.port, streams, chunks)
+    seen = await load(server.port, streams, chat(streams, chunks))
     return Measured((server.cpu_s() - before) / streams, seen)
 
 
@@ -138,13 +124,6 @@ def row(streams: int, plain: list[Measured], door: list[Measured]) -> tuple[str,
     ]
     text = f"| {' | '.join(cells)} |"
     return text, more <= CPU_MORE and added < TTFT_MORE_MS
-
-
-def interval(differences: np.ndarray) -> tuple[float, float]:
-    """Mean of paired differences, and half its 95% interval (Student's t)."""
-    count = len(differences)
-    half = t_quantile(0.975, count - 1) * differences.std(ddof=1) / np.sqrt(count)
-    return float(differences.mean()), float(half)
 
 
 def main() -> int:

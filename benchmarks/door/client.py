@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -10,7 +10,7 @@ KEY = "benchmark-key"
 CHUNKS = 64  # texts of a stream, as in benchmarks/fidelity
 INTERVAL_S = 0.02
 MOST_EVENTS = 6_000  # a second, of a server's streams together: one that keeps up is compared
-BEGIN_S = 1.0  # in which all streams begin, evenly
+BEGIN_S = 1.0  # in which all streams of a load begin, evenly
 BEAT_S = 0.005
 
 
@@ -56,8 +56,18 @@ class _Stream(asyncio.Protocol):
             self.ended.set_result(None)
 
 
-async def load(port: int, streams: int, chunks: int = CHUNKS) -> Seen:
-    """Every stream, of so many texts, from its request to its end."""
+def request(path: str, body: dict[str, Any]) -> bytes:
+    """A POST with the benchmark's key."""
+    content = json.dumps(body).encode()
+    head = (
+        f"POST {path} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n"
+    )
+    return head.encode() + content
+
+
+def chat(streams: int, chunks: int = CHUNKS) -> bytes:
+    """What the application of this benchmark is asked: so many texts, on its schedule."""
     asked = {
         "model": "demo",
         "messages": [{"role": "user", "content": "a question of a few words " * 8}],
@@ -65,18 +75,17 @@ async def load(port: int, streams: int, chunks: int = CHUNKS) -> Seen:
         "max_tokens": chunks,
         "interval": interval_s(streams),
     }
-    body = json.dumps(asked).encode()
-    head = (
-        f"POST /v1/chat/completions HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {KEY}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    request = head.encode() + body
+    return request("/v1/chat/completions", asked)
+
+
+async def load(port: int, streams: int, request: bytes, begin_s: float = BEGIN_S) -> Seen:
+    """Every stream, from its request to its end; they begin within `begin_s`."""
     loop = asyncio.get_running_loop()
     late: list[float] = []
     watch = loop.create_task(_watch(late))
     begun, running = loop.time(), []
     for number in range(streams):
-        await asyncio.sleep(max(0.0, begun + number * BEGIN_S / streams - loop.time()))
+        await asyncio.sleep(max(0.0, begun + number * begin_s / streams - loop.time()))
         running.append(
             loop.create_task(loop.create_connection(lambda: _Stream(request), "127.0.0.1", port))
         )
