@@ -12,6 +12,8 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
+from deployctl_door.underway import UnderWay
+
 UNDER_WAY = "deployctl_door_requests_under_way"  # what a drain waits for
 LONGEST_MODEL = 256  # characters of a name in the log
 _HELP = {
@@ -27,13 +29,20 @@ _HELP = {
 class Account:
     """Counts, and writes the request log."""
 
-    def __init__(self, *, log: bool, write: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        log: bool,
+        write: Callable[[str], None] | None = None,
+        under_way: UnderWay | None = None,
+    ) -> None:
         self._log = log
         self._write = write or _to_stderr
         self._requests: Counter[tuple[str, str, str]] = Counter()
         self._tokens: Counter[tuple[str, str]] = Counter()
         self._refusals: Counter[tuple[str, str]] = Counter()
-        self.under_way = 0  # requests of users, from when they come in to the end of the answer
+        # Requests of users, from when they come in to the end of the answer.
+        self.under_way = under_way or UnderWay()
 
     def refused(self, key: str, reason: str) -> None:
         """A request that did not reach the engine."""
@@ -58,7 +67,7 @@ class Account:
         lines = [
             f"# HELP {UNDER_WAY} Requests of users that have come in and not ended yet.",
             f"# TYPE {UNDER_WAY} gauge",
-            f"{UNDER_WAY} {self.under_way}",
+            f"{UNDER_WAY} {self.under_way.total()}",
         ]
         for name, labels, values in (
             ("requests", ("key", "route", "status"), self._requests),

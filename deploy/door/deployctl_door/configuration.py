@@ -6,9 +6,12 @@ starting, for a door that guesses is none.
 
 import json
 import math
+import os
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
+
+from deployctl_door import files, underway
 
 VERSION = 1
 LARGEST = 1 << 20  # bytes of a configuration; a larger file is the wrong one
@@ -49,6 +52,13 @@ class Configuration:
     request_log: bool = False
     body: BodyLimits = field(default_factory=BodyLimits)
 
+    @property
+    def counts(self) -> Path | None:
+        """Where several processes tell each other what is under way; None: there is one."""
+        if self.processes == 1 or self.drain_file is None:
+            return None
+        return underway.folder(self.drain_file)
+
 
 def load(path: Path) -> Configuration:
     """Reads and checks a configuration.
@@ -57,8 +67,7 @@ def load(path: Path) -> Configuration:
         ConfigurationError: it cannot be read, or is not of this version.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
+        content = files.read(path, LARGEST)
         document = json.loads(content) if len(content) <= LARGEST else None
     except (OSError, ValueError, RecursionError) as error:
         raise ConfigurationError(f"{path}: cannot be read: {error}") from error
@@ -92,12 +101,17 @@ def _configuration(document: dict[str, Any], folder: Path) -> Configuration:
         user=_routes(document.pop("user")),
         operator=_routes(document.pop("operator")),
         probe=_routes(document.pop("probe")),
-        secrets=folder / document.pop("secrets"),
-        drain_file=None if drain is None else folder / drain,
-        probe_token=None if token is None else folder / token,
+        secrets=_path(folder, document.pop("secrets")),
+        drain_file=None if drain is None else _path(folder, drain),
+        probe_token=None if token is None else _path(folder, token),
         body=body,
         **document,
     )
+
+
+def _path(folder: Path, written: str) -> Path:
+    """Without `..`, so that what is said of a file names it as everybody does."""
+    return Path(os.path.normpath(folder / written))
 
 
 def _check_number(name: str, value: Any, *, whole: bool, above: int) -> None:

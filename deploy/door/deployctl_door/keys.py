@@ -14,6 +14,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from deployctl_door import files
+
 VERSION = 1
 LARGEST = 4 << 20  # bytes of a key file
 KEYS, API_KEY, OPERATOR_TOKEN = "keys.json", "api_key", "operator_token"
@@ -203,8 +205,7 @@ def _secret(path: Path, content: bytes) -> str:
 
 def _content(path: Path) -> bytes | None:
     try:
-        with path.open("rb") as file:
-            content = file.read(LARGEST + 1)
+        content = files.read(path, LARGEST)
     except FileNotFoundError:
         return None
     except OSError as error:

@@ -7,6 +7,10 @@ import os
 import secrets
 from pathlib import Path
 
+from deployctl_door import files
+
+LARGEST = 4096  # bytes of the token's file
+
 
 def make(path: Path) -> None:
     """Writes a new token, for the engine's user alone.
@@ -25,7 +29,7 @@ def read(path: Path | None) -> str | None:
     if path is None:
         return None
     try:
-        return path.read_text(encoding="ascii").strip() or None
+        return files.read(path, LARGEST).decode("ascii").strip() or None
     except (OSError, UnicodeDecodeError):
         return None
 

@@ -75,9 +75,11 @@ def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
 
 
 def _ignored() -> dict[str, str]:
+    made = ("alive.json", "drain", "drain-under-way/", "probe_token")
+    ignored = "".join(f"/{path}\n" for path in made)
     return {
         f"{SECRETS_FOLDER}/.gitignore": NOT_COMMITTED,
-        f"{DOOR_FOLDER}/.gitignore": "/alive.json\n/drain\n/probe_token\n__pycache__/\n",
+        f"{DOOR_FOLDER}/.gitignore": f"{ignored}__pycache__/\n",
     }
 
 

@@ -22,6 +22,7 @@ from deployctl.targets import lockfile
 KEY_VARIABLE = "DEPLOYCTL_API_KEY"
 # The names by which the door knows them (deploy/door/deployctl_door/keys.py).
 API_KEY, KEYS, OPERATOR_TOKEN = "api_key", "keys.json", "operator_token"
+NO_KEYS = b'{"version": 1, "keys": []}\n'  # a keys.json with none
 PATIENCE_S = 20.0  # for the lock: it is held while files are written, on a far engine for seconds
 # Until a door that runs has looked at its keys again: twice the CHECK_S of its keyfolder.py.
 SEEN_S = 0.5
@@ -164,6 +165,21 @@ def of_the_door(folder: Path, spec: ServiceSpec) -> dict[str, bytes]:
     if named is not None:
         found[KEYS] = named
     return found
+
+
+def gone(files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """What a door that runs is told in place of a file that it has and `files` do not.
+
+    Of one that goes missing it takes it that somebody lost it, and lets in who could come in
+    before. So where we have no named keys any more, it is told that there are none.
+    """
+    return {} if KEYS in files else {KEYS: NO_KEYS}
+
+
+def with_gone(folder: Path, files: Mapping[str, bytes]) -> dict[str, bytes]:
+    """The files for a door that runs and reads `folder`."""
+    told = {name: content for name, content in gone(files).items() if (folder / name).exists()}
+    return {**files, **told}
 
 
 def _named(folder: Path) -> bytes | None:

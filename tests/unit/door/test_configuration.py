@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from deployctl_door.configuration import BodyLimits, ConfigurationError
+from deployctl_door import probe
+from deployctl_door.configuration import BodyLimits, ConfigurationError, load
 
 DOOR = Path(__file__).resolve().parents[3] / "deploy" / "door"
 
@@ -18,6 +19,13 @@ def test_what_is_not_said_takes_its_default(configure, tmp_path, secrets):
     assert (told.drain_file, told.probe_token) == (tmp_path / "drain", Path("/run/probe"))
     assert (told.secrets, told.keyless, told.processes) == (secrets, False, 1)
     assert told.body == BodyLimits()
+
+
+def test_a_path_that_leads_back_is_known_by_its_own_name(configure, tmp_path):
+    told = configure(secrets="../secrets", drain_file="./a/../drain", probe_token="../../probe")
+    assert told.secrets == tmp_path.parent / "secrets"
+    assert told.drain_file == tmp_path / "drain"
+    assert told.probe_token == tmp_path.parent.parent / "probe"
 
 
 @pytest.mark.parametrize(
@@ -46,6 +54,13 @@ def test_what_is_not_said_takes_its_default(configure, tmp_path, secrets):
 def test_what_is_not_understood_is_refused(configure, given, said):
     with pytest.raises(ConfigurationError, match=said):
         configure(**given)
+
+
+def test_a_pipe_is_no_configuration_and_no_token(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(ConfigurationError, match="not a regular file"):
+        load(tmp_path / "pipe")
+    assert probe.read(tmp_path / "pipe") is None
 
 
 @pytest.fixture

@@ -88,9 +88,28 @@ def test_a_key_file_that_is_a_folder_or_not_to_be_read(folder, secrets, write_ke
     for _ in range(3):
         assert later().find("a", 0)
     assert told == [
-        f"{secrets / 'keys.json'}: cannot be read: Is a directory; "
+        f"{secrets / 'keys.json'}: cannot be read: not a regular file; "
         "the keys read before go on being valid"
     ]
+
+
+@pytest.mark.parametrize("name", keys.FILES)
+def test_a_pipe_in_the_place_of_a_file_keeps_nobody_waiting(folder, secrets, write_keys, name):
+    """Nobody will ever write into it; the event loop would wait for that."""
+    later, told = folder
+    write_keys(ada="a")
+    later()
+    (secrets / name).unlink()
+    os.mkfifo(secrets / name)
+    ring = later()
+    assert ring.find("a", 0)
+    assert ring.find("the-default-key", 0)
+    assert told == [
+        f"{secrets / name}: cannot be read: not a regular file; "
+        "the keys read before go on being valid"
+    ]
+    with pytest.raises(keys.KeysError, match="not a regular file"):
+        keys.read(secrets)
 
 
 def test_what_a_file_holds_is_not_in_what_is_said_of_it(folder, secrets):

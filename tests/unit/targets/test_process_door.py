@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from deployctl.targets import keyfile
 from deployctl.targets.process import ProcessDriver, procfs
 from deployctl.targets.store import ServiceRef, Store
 from process_parts import before_the_door
@@ -27,6 +28,20 @@ def test_a_running_door_gets_the_keys_as_they_are_now(settings, make_release, se
     assert (secrets / "keys.json").read_text() == "{}"
     assert (secrets / "operator_token").read_text() == "token"
     assert (secrets / "keys.json").stat().st_mode & 0o777 == 0o600
+
+
+def test_named_keys_that_are_gone_are_none_to_a_running_door(settings, make_release, service):
+    """A file that went missing changes nothing for it: the keys in it would be taken still."""
+    secrets = service / "runs" / "000001" / "secrets"
+    secrets.mkdir(parents=True)
+    ProcessDriver(settings).publish_keys(make_release())
+    assert not (secrets / "keys.json").exists()
+    (service / "keys.json").write_text("{}")
+    ProcessDriver(settings).publish_keys(make_release())
+    (service / "keys.json").unlink()
+    for _ in range(2):
+        ProcessDriver(settings).publish_keys(make_release())
+        assert keyfile.read(secrets / "keys.json") == keyfile.EMPTY
 
 
 def test_of_what_does_not_run_or_has_no_door_nothing_is_published(settings, make_release, service):

@@ -94,8 +94,10 @@ class MemoryEngine:
         self.made.append(name)
         self.filled[name] = dict(files)
 
-    def write_volume(self, name, image, files):
-        self.filled[name].update(files)
+    def write_volume(self, name, image, files, *, in_place_of):
+        there = self.filled[name]
+        there.update({n: content for n, content in in_place_of.items() if n in there})
+        there.update(files)
 
     def drop_volume(self, name):
         self.filled.pop(name, None)

@@ -59,6 +59,36 @@ def test_a_volume_in_use_gets_the_keys_where_it_stands(
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("address", [LOCAL, REMOTE])
+def test_named_keys_that_are_gone_on_this_side_are_no_keys_on_the_other(
+    driver, engine, release, container, tmp_path, address
+):
+    engine.address = address
+    service = tmp_path / "state" / "docker" / "tiny"
+    service.mkdir(parents=True)
+    (service / "api_key").write_text("s3cret")
+    (service / "keys.json").write_text("{}")
+    running = release(local=False, name="tiny", api_key_file="unused")
+    driver.start(running, quiet)
+    container()
+    (service / "keys.json").unlink()
+    driver.publish_keys(running)
+    if address.remote:
+        told = engine.filled["deployctl-tiny_secrets"]["keys.json"]
+    else:
+        told = (service / "project" / "secrets" / "keys.json").read_bytes()
+    assert json.loads(told) == {"version": 1, "keys": []}
+
+
+def test_a_door_that_had_no_named_keys_is_told_of_none(driver, release, container, tmp_path):
+    running = release()
+    driver.start(running, quiet)
+    container()
+    driver.publish_keys(running)
+    secrets = tmp_path / "state" / "docker" / "tiny" / "project" / "secrets"
+    assert not (secrets / "keys.json").exists()
+
+
 def test_what_runs_without_a_door_has_no_keys_to_give(driver, engine, release, container):
     running = before_the_door(release())
     container()

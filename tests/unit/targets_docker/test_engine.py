@@ -7,10 +7,11 @@ import subprocess
 import tarfile
 
 import pytest
+from docker.errors import NotFound
 
 from deployctl.errors import DockerError
 from deployctl.targets.docker import commands
-from deployctl.targets.docker.engine import _archive, connect, find
+from deployctl.targets.docker.engine import Address, DockerEngine, _archive, connect, find
 from deployctl.targets.docker.translate import unreachable
 
 
@@ -85,6 +86,39 @@ def test_a_file_that_is_written_anew_has_another_time():
 
     assert times(1000.25) == {"api_key": (1000.25, 0o444, 1), "x/y": (1000.25, 0o444, 0)}
     assert times(1000.5)["api_key"] != times(1000.25)["api_key"]
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_what_cannot_be_removed_from_a_volume_is_written_over(there):
+    """Through a container that is never started nothing can be removed."""
+    volume = {"api_key": b"former", **({"keys.json": b"former"} if there else {})}
+    DockerEngine(Docker(volume), Address("ssh://ops@gpu1", True, "gpu1")).write_volume(
+        "v", "image", {"api_key": b"new"}, in_place_of={"keys.json": b"none"}
+    )
+    assert volume == {"api_key": b"new", **({"keys.json": b"none"} if there else {})}
+
+
+class Docker:
+    """A client whose every container is a carrier of the same volume."""
+
+    def __init__(self, volume):
+        self.containers = self
+        self._volume = volume
+
+    def create(self, image, **options):
+        return self
+
+    def get_archive(self, path):
+        if path.rpartition("/")[2] not in self._volume:
+            raise NotFound(path)
+        return iter([]), {}
+
+    def put_archive(self, path, data):
+        with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+            self._volume.update({each.name: tar.extractfile(each).read() for each in tar})
+
+    def remove(self, *, force):
+        pass
 
 
 def test_no_permission():

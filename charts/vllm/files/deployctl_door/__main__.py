@@ -8,7 +8,7 @@ import os
 import sys
 from pathlib import Path
 
-from deployctl_door import keys, probe
+from deployctl_door import keys, probe, underway
 from deployctl_door.configuration import VARIABLE, ConfigurationError, load
 
 
@@ -23,6 +23,8 @@ def main() -> str | None:
         )
         if configuration.drain_file is not None:
             configuration.drain_file.unlink(missing_ok=True)
+        if configuration.counts is not None:
+            underway.forget(configuration.counts)
         if configuration.probe_token is not None:
             probe.make(configuration.probe_token)
     except (ConfigurationError, keys.KeysError, OSError) as error:

@@ -13,6 +13,7 @@ from deployctl_door.keys import Key
 from deployctl_door.limits import Usage
 from deployctl_door.outgoing import App, Message, Outgoing, Receive, Request, Scope, Send
 from deployctl_door.routes import OPERATOR, PREFLIGHT, PROBE, USER, Routes
+from deployctl_door.underway import UnderWay
 
 METRICS = "/metrics"
 FORMS = frozenset({"/v1/audio/transcriptions", "/v1/audio/translations"})
@@ -34,7 +35,9 @@ class Door:
         self._app = app
         self._configuration = configuration
         self._routes = Routes(configuration)
-        self._account = account or Account(log=configuration.request_log)
+        self._account = account or Account(
+            log=configuration.request_log, under_way=UnderWay(configuration.counts)
+        )
         self._keys = KeyFolder(
             configuration.secrets,
             self._account.complain,
@@ -173,7 +176,7 @@ class Door:
             retry = [(b"retry-after", str(seconds).encode())]
             await answers.error(out.send, 429, f"this key may have {what}", headers=retry)
             return
-        self._account.under_way += 1
+        self._account.under_way.add(1)
         try:
             passed = await self._looked_at(request, key)
             await self._app(*passed, out.send)
@@ -184,7 +187,7 @@ class Door:
                 await bodies.discard(request.receive)
             await answers.error(out.send, error.status, error.message, parameter=error.parameter)
         finally:
-            self._account.under_way -= 1
+            self._account.under_way.add(-1)
             out.end()
             self._usage.end(key, entry.input + entry.output)
 

@@ -142,7 +142,9 @@ class DockerDriver:
             files = keys.of_the_door(folder, release.spec)
             if engine.address.remote:
                 volume = volumes_of_remote(release.service)[SECRETS_FOLDER]
-                engine.write_volume(volume, release.plan.engine.image, files)
+                engine.write_volume(
+                    volume, release.plan.engine.image, files, in_place_of=keys.gone(files)
+                )
             else:
                 self._project(release.service).publish(files)
 

@@ -173,9 +173,17 @@ class DockerEngine:
             self._client.volumes.create(name, labels={LABEL + "service": service})
         self.write_volume(name, image, files)
 
-    def write_volume(self, name: str, image: str, files: Mapping[str, bytes]) -> None:
+    def write_volume(
+        self,
+        name: str,
+        image: str,
+        files: Mapping[str, bytes],
+        *,
+        in_place_of: Mapping[str, bytes] | None = None,
+    ) -> None:
         """Writes files into a volume that may be in use: whoever reads one while it is written
-        may see a part of it, and what is not in `files` stays.
+        may see a part of it. What is not in `files` stays, for a container that is never started
+        cannot remove it: one of `in_place_of` that is there is written over.
         """
         with _translated(self.address):
             carrier = self._client.containers.create(
@@ -185,7 +193,8 @@ class DockerEngine:
                 volumes={name: {"bind": "/run/secrets", "mode": "rw"}},
             )
             try:
-                carrier.put_archive("/run/secrets", _archive(files, time.time()))
+                over = {n: c for n, c in (in_place_of or {}).items() if _has(carrier, n)}
+                carrier.put_archive("/run/secrets", _archive({**files, **over}, time.time()))
             finally:
                 carrier.remove(force=True)
 
@@ -198,6 +207,16 @@ class DockerEngine:
                 self._client.volumes.get(name).remove()
             except NotFound:
                 return
+
+
+def _has(carrier: "Container", name: str) -> bool:
+    from docker.errors import NotFound
+
+    try:
+        carrier.get_archive(f"/run/secrets/{name}")
+    except NotFound:
+        return False
+    return True
 
 
 def _archive(files: Mapping[str, bytes], now: float) -> bytes:

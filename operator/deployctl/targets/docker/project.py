@@ -101,7 +101,7 @@ class ProjectFolder:
             more = {HUB_TOKEN: kept.read_bytes()} if kept.exists() else {}
         except OSError as error:
             raise state_error("read the Hub token", kept, error) from error
-        keys.publish(folder, {**files, **more}, mode=0o444)
+        keys.publish(folder, {**keys.with_gone(folder, files), **more}, mode=0o444)
 
     def forget(self) -> None:
         """Removes the folder, secrets and all; the records and logs beside it stay."""

@@ -85,7 +85,8 @@ class ProcessDriver:
         if command.door:
             run.place_door(command.door)
             with keys.locked(self._folder(release)):
-                self._publish(release, run)
+                files = keys.of_the_door(self._folder(release), release.spec)
+                keys.publish(run.secrets, files, mode=0o600)
             run.try_door(sys.executable, child_environment)
         self._supervise(release, run, job, child_environment, tell)
         tell(Event("phase", "starting the engine"))
@@ -140,11 +141,8 @@ class ProcessDriver:
         run = self._run(release)
         with keys.locked(self._folder(release)):
             if run.secrets.is_dir():  # else there is no door, or the next start publishes them
-                self._publish(release, run)
-
-    def _publish(self, release: Release, run: RunFolder) -> None:
-        files = keys.of_the_door(self._folder(release), release.spec)
-        keys.publish(run.secrets, files, mode=0o600)
+                files = keys.of_the_door(self._folder(release), release.spec)
+                keys.publish(run.secrets, keys.with_gone(run.secrets, files), mode=0o600)
 
     def close_door(self, release: Release) -> bool:
         """Has the door let nobody in any more.
