@@ -226,9 +226,10 @@ class Door:
             entry.model = model if isinstance(model, str) else None
             if key is not _OPERATOR:
                 bodies.check_own(document, entry.route)
-            asking = tokens.asking(body, document, entry.route)
-            if asking is not None:
-                hide, body = True, asking
+            asking = tokens.asking(document, entry.route)
+            hide = bool(asking)
+            if words := {**bodies.at_most(document, limits, entry.route), **asking}:
+                body = bodies.with_words(body, document, words)
                 scope = {**scope, "headers": headers.with_length(len(body))}
         if key.models is not None and entry.model not in key.models:
             raise BodyError(403, f"this key may ask {', '.join(key.models) or 'no model'}", "model")

@@ -16,30 +16,26 @@ END = 64 << 10  # bytes at either end of a larger answer in which usage is looke
 # How an event of text ends: with its choices. The event of usage alone ends with its usage, or with
 # choices that are empty.
 TEXT_END = b"}]}\n\n"
-_WISH = b'{"stream_options":{"include_usage":true},'
 _BETWEEN = re.compile(rb"(\r?\n\r?\n)")  # events of a stream
 _USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
 
 
-def asking(body: bytes, document: dict[str, Any], route: str) -> bytes | None:
-    """The body of a request for a stream, with the wish for usage put in.
+def asking(document: dict[str, Any], route: str) -> dict[str, Any]:
+    """What is to be put into a request for a stream, so that usage is told.
 
-    None where there is nothing to wish for: the client does, or the route tells usage anyway.
-    `document` is what the body says, without a name given twice.
+    Nothing where the client asks for it, or the route tells it anyway.
     """
     if route not in ASKED_FOR or document.get("stream") is not True:
-        return None
-    if "stream_options" not in document:  # the rest stays as it was sent
-        return _WISH + body[body.index(b"{") + 1 :]
-    options = document["stream_options"]
+        return {}
+    options = document.get("stream_options")
     if options is None:
         options = {}
     if not isinstance(options, dict) or options.get("include_usage") is True:
-        return None  # what is no object, the engine refuses
+        return {}  # what is no object, the engine refuses
     options = {**options, "include_usage": True}
     if "continuous_usage_stats" in options:  # without usage it means nothing
         options["continuous_usage_stats"] = False
-    return json.dumps({**document, "stream_options": options}).encode()
+    return {"stream_options": options}
 
 
 class Counter:

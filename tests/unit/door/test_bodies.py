@@ -34,6 +34,13 @@ KEY = "the-default-key"
         (b'{"prompt_logprobs": -1}', "prompt_logprobs must be between 0 and 20"),
         (json.dumps({"prompt": ["x"] * 257}).encode(), "prompt has more than 256"),
         (json.dumps({"prompt": [True] * 257}).encode(), "prompt has more than 256"),
+        (json.dumps({"items": ["x"] * 257}).encode(), "items has more than 256"),
+        (json.dumps({"images": ["x"] * 257}).encode(), "images has more than 256"),
+        (json.dumps({"inputs": [{}] * 257}).encode(), "inputs has more than 256"),
+        (json.dumps({"messages": [[{}]] * 257}).encode(), "messages has more than 256"),
+        (json.dumps({"data_2": {"content": [{}] * 257}}).encode(), "data_2 has more than 256"),
+        # An engine takes these for true; it would stream, and not tell what it cost.
+        *((b'{"stream": ' + true + b"}", "stream is") for true in (b"1", b'"true"', b"1.0")),
         (b'{"a":' * 65 + b"1" + b"}" * 65, "nested"),
         (b'{"a":' * 99_999 + b"1" + b"}" * 99_999, "not JSON"),
         (b'{"n": ' + b"1" * 5000 + b"}", "not JSON"),
@@ -51,6 +58,62 @@ def test_what_is_asked_in_reason_goes_on_as_it_was_sent(ask, engine):
     body = b'{ "model":"m", "n": 16, "prompt": [1,2,3], "logprobs": true }'
     assert ask("POST", CHAT, key=KEY, body=body).status == 200
     assert engine.seen == [("POST", CHAT, body)]
+
+
+def test_a_long_conversation_is_one_prompt(ask, engine):
+    body = {"messages": [{"role": "user", "content": "x"}] * 257, "stream": None}
+    assert ask("POST", CHAT, key=KEY, body=body).status == 200
+
+
+@pytest.mark.parametrize("name", ["kv_transfer_params", "ec_transfer_params"])
+@pytest.mark.parametrize("given", [{}, {"remote_host": "10.0.0.1"}, "x", 0, False])
+def test_no_user_steers_where_computed_state_goes(ask, engine, name, given):
+    """Neither by its name nor by what is laid over it: vllm_xargs may be a text, too, and an
+    engine's process fails over that."""
+    for body in ({name: given}, {"vllm_xargs": {name: given}}, {"vllm_xargs": {name: None}}):
+        answer = ask("POST", CHAT, key=KEY, body=body)
+        assert (answer.status, answer.json()["error"]["param"]) == (403, name)
+    assert engine.seen == []
+    for body in ({name: None}, {"vllm_xargs": {"other": 1}}, {"vllm_xargs": None}):
+        assert ask("POST", CHAT, key=KEY, body=body).status == 200
+    assert ask("POST", CHAT, key="the-operator-token", body={name: given}).status == 200
+
+
+@pytest.mark.parametrize(
+    ("route", "body", "put_in"),
+    [
+        (CHAT, {}, {"max_completion_tokens": 50}),
+        (CHAT, {"max_tokens": None}, {"max_completion_tokens": 50}),
+        (CHAT, {"max_tokens": 0, "max_completion_tokens": 0}, {"max_completion_tokens": 50}),
+        (CHAT, {"max_tokens": 7}, {}),
+        (CHAT, {"max_completion_tokens": 50, "max_tokens": None}, {}),
+        ("/v1/completions", {"prompt": "x"}, {"max_tokens": 50}),
+        ("/v1/completions", {"max_tokens": None}, {"max_tokens": 50}),
+        ("/v1/completions", {"max_tokens": 0, "echo": True}, {}),
+        ("/v1/responses", {"input": "x"}, {"max_output_tokens": 50}),
+        ("/v1/responses", {"max_output_tokens": 8}, {}),
+        ("/v1/embeddings", {"input": "x"}, {}),
+    ],
+)
+def test_a_request_that_leaves_open_how_much_is_told_the_limit(
+    ask, build, engine, route, body, put_in
+):
+    routes = [["POST", route]]
+    ask("POST", route, key=KEY, body=body, through=build(user=routes, body={"tokens": 50}))
+    assert json.loads(engine.seen[0][2]) == {**body, **put_in}
+    ask("POST", route, key=KEY, body=body, through=build(user=routes))
+    assert json.loads(engine.seen[1][2]) == body
+
+
+def test_the_limit_and_the_wish_for_usage_go_in_together(ask, build, engine):
+    body = b'{ "stream": true, "model": "m" }'
+    ask("POST", CHAT, key=KEY, body=body, through=build(body={"tokens": 50}))
+    sent = engine.seen[0][2]
+    assert json.loads(sent) == {
+        "stream": True, "model": "m",
+        "max_completion_tokens": 50, "stream_options": {"include_usage": True},
+    }  # fmt: skip
+    assert sent.endswith(body[1:])
 
 
 def test_a_body_that_is_too_large_told_or_untold(ask, build, engine):

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from deployctl_door import tokens
+from deployctl_door import bodies, tokens
 from deployctl_door.account import Account
 from deployctl_door.door import Door
 
@@ -122,11 +122,12 @@ def test_an_error_instead_of_a_stream_goes_through(ask, engine):
 )
 def test_the_wish_for_usage_leaves_all_else_as_it_was(options, sent):
     document = {"model": "\ud800", "stream": True, "stream_options": options, "n": 1.5}
-    body = tokens.asking(json.dumps(document).encode(), document, CHAT)
+    words = tokens.asking(document, CHAT)
+    body = bodies.with_words(json.dumps(document).encode(), document, words)
     assert json.loads(body) == {**document, "stream_options": sent}
     document.pop("stream_options")
     plain = b" \n" + json.dumps(document, indent=1).encode()
-    body = tokens.asking(plain, document, CHAT)
+    body = bodies.with_words(plain, document, tokens.asking(document, CHAT))
     assert json.loads(body) == {**document, "stream_options": {"include_usage": True}}
     assert body.endswith(plain[4:])
 
@@ -134,6 +135,6 @@ def test_the_wish_for_usage_leaves_all_else_as_it_was(options, sent):
 @pytest.mark.parametrize("options", [{"include_usage": True}, [], 1])
 def test_nothing_is_wished_for_where_the_client_did_or_the_engine_refuses(options):
     document = {"stream": True, "stream_options": options}
-    assert tokens.asking(b"{}", document, CHAT) is None
-    assert tokens.asking(b"{}", {"stream": True}, "/v1/responses") is None
-    assert tokens.asking(b"{}", {"stream": "true"}, CHAT) is None
+    assert tokens.asking(document, CHAT) == {}
+    assert tokens.asking({"stream": True}, "/v1/responses") == {}
+    assert tokens.asking({"stream": False}, CHAT) == {}

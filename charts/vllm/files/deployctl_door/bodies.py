@@ -15,14 +15,25 @@ _COUNTS = ("n", "best_of")
 _TOKENS = ("max_tokens", "max_completion_tokens", "max_output_tokens", "min_tokens")
 _LOGPROBS = ("logprobs", "top_logprobs", "prompt_logprobs")
 # Lists of what is worked on one by one.
-_LISTS = ("prompt", "input", "documents", "queries", "texts")
+_LISTS = ("prompt", "input", "documents", "queries", "items", "texts", "images", "inputs")
 _PAIRS = ("text_1", "text_2", "data_1", "data_2")
 # Which limit a name is held to.
 _LIMITS = {
     **dict.fromkeys(_COUNTS, "n"),
     **dict.fromkeys(_TOKENS, "tokens"),
     **dict.fromkeys(_LOGPROBS, "logprobs"),
-    **dict.fromkeys((*_LISTS, *_PAIRS), "prompts"),
+    **dict.fromkeys((*_LISTS, *_PAIRS, "messages"), "prompts"),
+}
+# Where an engine fetches or leaves what it has computed: addresses of hosts, numbers of blocks that
+# may be another's. Between engines that work together, and no word of a user's.
+_STEERING = ("kv_transfer_params", "ec_transfer_params")
+_MORE_ARGUMENTS = "vllm_xargs"  # are laid over the same
+# By which name a route is told how much to generate at most where a request leaves it open, and
+# which names do not leave it open.
+_AT_MOST = {
+    "/v1/chat/completions": ("max_completion_tokens", ("max_completion_tokens", "max_tokens")),
+    "/v1/completions": ("max_tokens", ("max_tokens",)),
+    "/v1/responses": ("max_output_tokens", ("max_output_tokens",)),
 }
 LINGER_S, QUIET_S = 5.0, 0.5  # how long the rest of a body is read, and how long waited for
 RESPONSES = "/v1/responses"  # whose `input` is one conversation
@@ -142,11 +153,15 @@ def parse(body: bytes, limits: BodyLimits, route: str = "") -> dict[str, Any]:
                 _check_list(name, value, limits.prompts)
         elif limit is not None:
             _check_number(name, value, getattr(limits, limit))
+    if not isinstance(document.get("stream"), (bool, type(None))):
+        # An engine that takes 1 for true would stream without telling what it cost.
+        raise BodyError(400, "stream is no boolean", "stream")
     return document
 
 
 def check_own(document: dict[str, Any], route: str) -> None:
-    """That a request goes on with no stored response, which may be another's.
+    """That a request goes on with no stored response, which may be another's, and moves no KV
+    cache between engines.
 
     Raises:
         BodyError: it does (403).
@@ -154,6 +169,33 @@ def check_own(document: dict[str, Any], route: str) -> None:
     name = "previous_response_id"
     if route == RESPONSES and document.get(name) is not None:
         raise BodyError(403, "stored responses are for the operator alone", name)
+    more = document.get(_MORE_ARGUMENTS)
+    for name in _STEERING:
+        if document.get(name) is not None or (isinstance(more, dict) and name in more):
+            raise BodyError(403, f"{name} is for the operator alone", name)
+
+
+def at_most(document: dict[str, Any], limits: BodyLimits, route: str) -> dict[str, Any]:
+    """What is to be put into a request so that it generates no more than the limit, where it does
+    not say how much: an engine would go on to the end of the context."""
+    name, names = _AT_MOST.get(route, ("", ()))
+    if limits.tokens is None or not names or any(document.get(each) for each in names):
+        return {}
+    # 0 is an answer of no tokens, or none that counts: other names are looked at then.
+    zero = document.get(name) == 0 and len(names) == 1
+    return {} if zero else {name: limits.tokens}
+
+
+def with_words(body: bytes, document: dict[str, Any], words: dict[str, Any]) -> bytes:
+    """The body with these in it; the rest stays as it was sent where none of them is there.
+
+    `document` is what the body says, without a name given twice.
+    """
+    if document.keys() & words.keys():
+        return json.dumps({**document, **words}).encode()
+    more = json.dumps(words, separators=(",", ":"))[1:-1].encode()
+    rest = body[body.index(b"{") + 1 :]
+    return b"{" + more + (b"," if document else b"") + rest
 
 
 def _check_number(name: str, value: Any, most: float | None) -> None:
@@ -167,8 +209,13 @@ def _check_number(name: str, value: Any, most: float | None) -> None:
 
 
 def _check_list(name: str, value: Any, most: int) -> None:
-    # A list of numbers is one prompt's tokens.
-    if isinstance(value, list) and len(value) > most and type(value[0]) is not int:
+    if isinstance(value, dict):  # of a score: what older engines take for several
+        value = value.get("content")
+    if not isinstance(value, list) or len(value) <= most:
+        return
+    # A list of numbers is one prompt's tokens, and one of messages one conversation.
+    one = not isinstance(value[0], list) if name == "messages" else type(value[0]) is int
+    if not one:
         raise BodyError(400, f"{name} has more than {most} entries", name)
 
 
