@@ -69,7 +69,7 @@ def document(facts: "ModelFacts") -> dict[str, Any]:
     """The JSON answer (docs/guides/formats.md). The documents' raw contents are left out."""
     from deployctl.model import meaning
 
-    hidden = {"architecture": {"raw", "vision"}, "quantization": {"raw"}}
+    hidden: Any = {"architecture": {"raw", "vision"}, "quantization": {"raw"}, "template": True}
     return {
         "version": INSPECT_VERSION,
         "served": meaning.served(facts),
@@ -97,8 +97,9 @@ def text(facts: "ModelFacts") -> str:
     if facts.bytes_by_dtype:
         stored = (f"{dtype} {size(held)}" for dtype, held in facts.bytes_by_dtype.items())
         rows.append(("stored as", ", ".join(stored)))
-    template = {True: "yes", False: "no", None: ""}[facts.chat_template]
-    rows.append(("chat template", template))
+    rows.append(("chat template", _template(facts)))
+    if facts.base_models:
+        rows.append(("made of", ", ".join(facts.base_models)))
     lines = [f"{name:<{_WIDTH}}{value}" for name, value in rows if value]
     remarks = meaning.remarks(facts)
     if remarks:
@@ -117,6 +118,11 @@ def _verdict(facts: "ModelFacts") -> str:
     asked = ["--allow-pickle"] if facts.pickle else []
     asked += ["--trust-remote-code"] if facts.remote_code else []
     return f"vLLM serves it, with {' and '.join(asked)}." if asked else "vLLM serves it."
+
+
+def _template(facts: "ModelFacts") -> str:
+    knows = {True: ", knows tools", False: ", knows no tools", None: ""}[facts.template_tools]
+    return {True: f"yes{knows}", False: "no", None: ""}[facts.chat_template]
 
 
 def _format(facts: "ModelFacts") -> str:

@@ -7,10 +7,11 @@ from typing import Any, Protocol
 
 from deployctl.errors import ModelError
 from deployctl.hub import headers, jsonfile
-from deployctl.model import Documents, TensorInfo, weights
+from deployctl.model import Documents, TensorInfo, template, weights
 
 MAX_JSON = 16 * 1024 * 1024  # the largest published config.json has about 3 MiB
 MAX_INDEX = 64 * 1024 * 1024
+MAX_TEMPLATE = 4 * 1024 * 1024
 MAX_TENSORS = 4_000_000
 INDEX = "model.safetensors.index.json"
 # The engine looks for ModelOpt's own file; the other two are what AutoGPTQ and AutoAWQ wrote.
@@ -35,6 +36,10 @@ class Checkpoint(Protocol):
         """Returns up to `length` bytes from `start`; fewer only at the file's end."""
         ...
 
+    def base_models(self) -> tuple[str, ...]:
+        """The models that its card names as what it was made of."""
+        ...
+
     def place(self, name: str) -> str:
         """Names a file as an error's `where` does."""
         ...
@@ -57,6 +62,7 @@ def gather(checkpoint: Checkpoint) -> Documents:
         raise _no_config(checkpoint)
     quantization_file = next((n for n in QUANTIZATION_FILES if n in checkpoint.files), None)
     tensors = _tensors(checkpoint)
+    tokenizer = _json(checkpoint, "tokenizer_config.json")
     return Documents(
         source=checkpoint.source,
         local=checkpoint.local,
@@ -66,7 +72,9 @@ def gather(checkpoint: Checkpoint) -> Documents:
         quantize_config=_json(checkpoint, quantization_file) if quantization_file else None,
         quantize_config_file=quantization_file,
         generation_config=_json(checkpoint, "generation_config.json"),
-        tokenizer_config=_json(checkpoint, "tokenizer_config.json"),
+        tokenizer_config=tokenizer,
+        chat_template=_chat_template(checkpoint, tokenizer),
+        base_models=checkpoint.base_models(),
         gguf=_gguf(checkpoint, ggufs) if tensors is None else None,
         tensors=tensors,
         gated=checkpoint.gated,
@@ -77,6 +85,18 @@ def _json(checkpoint: Checkpoint, name: str, limit: int | None = None) -> dict[s
     if name not in checkpoint.files:
         return None
     return jsonfile.parse_object(checkpoint.read(name, limit or MAX_JSON), checkpoint.place(name))
+
+
+def _chat_template(checkpoint: Checkpoint, tokenizer: dict[str, Any] | None) -> str | None:
+    """The text of the template that has a file of its own, where that is the one in force.
+
+    For requests with tools, a processor's chat_template.json comes after the tokenizer's.
+    """
+    if "chat_template.jinja" in checkpoint.files:
+        return checkpoint.read("chat_template.jinja", MAX_TEMPLATE).decode("utf-8", "replace")
+    if (tokenizer or {}).get("chat_template"):
+        return None
+    return template.joined((_json(checkpoint, "chat_template.json") or {}).get("chat_template"))
 
 
 def _tensors(checkpoint: Checkpoint) -> tuple[TensorInfo, ...] | None:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from deployctl.errors import ModelError
+from deployctl.hub import card
 from deployctl.hub.jsonfile import too_large
 
 MAX_FILES = 20_000
@@ -71,6 +72,16 @@ class FolderCheckpoint:
                 return stream.read(length)
         except OSError as error:
             raise _unreadable(error, where) from error
+
+    def base_models(self) -> tuple[str, ...]:
+        """The models that README.md names as what this one was made of."""
+        if "README.md" not in self.files:
+            return ()
+        try:
+            head = self.span("README.md", 0, card.MAX_CARD)
+        except ModelError:
+            return ()  # a card is no condition
+        return card.base_models(card.metadata(head.decode("utf-8", "replace")))
 
     def place(self, name: str) -> str:
         """The file's path."""

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import httpx
 
 from deployctl.errors import DeployctlError, HubError, ModelError
+from deployctl.hub import card
 from deployctl.hub.jsonfile import too_large
 from deployctl.hub.source import HubId
 
@@ -171,6 +172,7 @@ class HubCheckpoint:
         self.files: Mapping[str, int | None] = dict(sorted(sizes.items()))
         self.revision: str | None = commit
         self._client, self._commit = client, commit
+        self._base_models = card.base_models(answer.get("cardData"))
         self._heads: dict[str, bytes] = {}
         self._lock = threading.Lock()
 
@@ -205,6 +207,10 @@ class HubCheckpoint:
             return head[start : start + length]
         at = max(start, len(head))
         return head[start:] + self._get(name, at, start + length - at)
+
+    def base_models(self) -> tuple[str, ...]:
+        """The models that its card names as what it was made of."""
+        return self._base_models
 
     def place(self, name: str) -> str:
         """Repository, commit and file."""

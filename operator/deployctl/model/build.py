@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from deployctl.errors import ModelError
-from deployctl.model import tables, weights
+from deployctl.model import tables, template, weights
 from deployctl.model.architecture import describes_a_language_model, read_architecture
 from deployctl.model.facts import Architecture, Documents, Format, ModelFacts, Quantization
 from deployctl.model.fields import Fields
@@ -32,6 +32,7 @@ def facts_from(documents: Documents) -> ModelFacts:
     tokenizer = documents.tokenizer_config
     brings, needed = _code(config, tokenizer)
     architecture = _architecture(documents, stored.format)
+    text = template.text_of(documents)
     return ModelFacts(
         source=documents.source,
         local=documents.local,
@@ -53,6 +54,10 @@ def facts_from(documents: Documents) -> ModelFacts:
         brings_code=brings,
         gated=documents.gated,
         chat_template=_chat_template(documents),
+        template=text,
+        template_tools=None if text is None else template.knows_tools(text),
+        mistral_tokenizer=_mistral_tokenizer(documents.files),
+        base_models=_base_models(documents),
         generation=documents.generation_config or {},
     )
 
@@ -107,6 +112,25 @@ def _chat_template(documents: Documents) -> bool | None:
     if "chat_template.jinja" in files or "chat_template.json" in files:
         return True
     return bool(tokenizer.get("chat_template")) if tokenizer is not None else None
+
+
+def _mistral_tokenizer(files: Iterable[str]) -> bool:
+    """Whether the engine takes mistral-common, as it does by itself (vLLM, tokenizers/registry.py).
+
+    Mistral's own weights must be there too, which a quantizer's repository has not.
+    """
+    names = list(files)
+    tokenizer = any(n == "tekken.json" or n.startswith("tokenizer.model.v") for n in names)
+    return tokenizer and any(
+        n.startswith("consolidated") and n.endswith(".safetensors") for n in names
+    )
+
+
+def _base_models(documents: Documents) -> tuple[str, ...]:
+    """What a checkpoint was made of, by its config and by its card."""
+    named = (documents.config or {}).get("_name_or_path")
+    own = [named[:200]] if isinstance(named, str) and named.strip() and named.isprintable() else []
+    return tuple(dict.fromkeys([*own, *documents.base_models]))
 
 
 def _gguf_architecture(metadata: dict[str, Any]) -> Architecture | None:

@@ -4,7 +4,7 @@ that planning can use.
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 Format = Literal["safetensors", "pickle", "gguf", "onnx", "unknown"]
 
@@ -34,6 +34,8 @@ class Documents(BaseModel):
     quantize_config_file: str | None = None  # hf_quant_config, quantize_config, quant_config
     generation_config: dict[str, Any] | None = None
     tokenizer_config: dict[str, Any] | None = None
+    chat_template: str | None = None  # from a file of its own
+    base_models: tuple[str, ...] = ()  # Hub ids that the model card names
     gguf: dict[str, Any] | None = None  # the metadata of a GGUF header, where read
     tensors: tuple[TensorInfo, ...] | None = None  # from every safetensors header; None: unread
     gated: bool = False
@@ -124,4 +126,8 @@ class ModelFacts(BaseModel):
     brings_code: bool = False  # it has such Python, needed or not
     gated: bool = False
     chat_template: bool | None = None
+    template: str | None = Field(default=None, repr=False)  # its text, where it was read
+    template_tools: bool | None = None  # whether it writes a request's tools into the prompt
+    mistral_tokenizer: bool = False  # Mistral's own tokenizer and weights are there
+    base_models: tuple[str, ...] = ()  # what it was made of: config.json's and the card's names
     generation: dict[str, Any] = {}

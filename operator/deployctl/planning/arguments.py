@@ -1,7 +1,7 @@
 """How the engine is called for a plan: arguments, in one fixed order, and environment. Pure."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from deployctl.engines.vllm import flags
@@ -9,25 +9,36 @@ from deployctl.engines.vllm.versions import at_least
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts
 from deployctl.model.meaning import DECLARED_IN
+from deployctl.planning.serving import declined
 from deployctl.planning.settings import ARGUMENTS, EngineSettings
 from deployctl.spec import ServiceSpec
 from deployctl.units import GIB
 
 
 def arguments(
-    spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile, settings: EngineSettings, name: str
+    spec: ServiceSpec,
+    facts: ModelFacts,
+    profile: GpuProfile,
+    settings: EngineSettings,
+    name: str,
+    serving: Mapping[str, Any],
 ) -> tuple[str, ...]:
     """Writes the settings that are not left to the engine as command-line arguments.
 
-    `name` is the one that clients ask for. What the plan decides wins over the spec. Model,
-    revision, host, port and secrets are the target's business and never appear here.
+    `name` is the one that clients ask for, `serving` what makes the engine read chats. What the
+    plan decides wins over the spec. Model, revision, host, port and secrets are the target's
+    business and never appear here.
     """
     chosen = _chosen(name, facts, profile, settings)
     words: list[str] = []
     for argument in ARGUMENTS:
         value = chosen[argument] if argument in chosen else getattr(spec, argument)
         words.extend(_words(argument, None if value is False else value, settings.version))
+    for argument, value in serving.items():
+        words.extend(_words(argument, value, settings.version))
     for argument in sorted(spec.engine_args):
+        if declined(argument, spec.engine_args[argument]):
+            continue
         words.extend(_words(argument, spec.engine_args[argument], settings.version))
     return tuple(words)
 

@@ -11,10 +11,10 @@ from deployctl.engines.vllm import image
 from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts
-from deployctl.planning import advice, checks, estimates, fit
+from deployctl.planning import advice, checks, estimates, fit, serving
 from deployctl.planning.arguments import arguments, environment
 from deployctl.planning.budget import Memory
-from deployctl.planning.plan import PLAN_VERSION, EnginePlan, ServingPlan, Verdict
+from deployctl.planning.plan import PLAN_VERSION, EnginePlan, Serving, ServingPlan, Verdict
 from deployctl.planning.settings import EngineSettings, Sharding, fold, resolve
 from deployctl.planning.shape import shape_of
 from deployctl.planning.sharding import Planner
@@ -45,6 +45,7 @@ def make_plan(spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile) -> Serv
     memory = planner.choose()
     settings = memory.settings
     reasons += checks.engine_arguments(spec, settings)
+    reasons += serving.refusals(settings)
     reasons += checks.batches(spec, settings)
     reasons += checks.context(spec, facts, settings)
     reasons += checks.gpu_count(spec, profile, settings)
@@ -68,6 +69,9 @@ def _assemble(
     source = facts.source.rstrip("/").rsplit("/", 1)[-1] if facts.local else facts.source
     name = spec.served_model_name or source
     verdict = _verdict(reasons)
+    asked = tasks(facts, settings.rest)
+    served = serving.choose(spec, facts, profile, settings) if "generate" in asked else None
+    served = served or serving.Choice(Serving(), {})
     return ServingPlan(
         name=spec.service,
         model=facts.source,
@@ -82,10 +86,10 @@ def _assemble(
             name="vllm",
             version=settings.version,
             image=spec.image or image(settings.version, profile.kind),
-            args=arguments(spec, facts, profile, settings, name),
+            args=arguments(spec, facts, profile, settings, name, served.arguments),
             env=environment(profile, settings),
             defaults=advice.defaults(settings, profile, memory.shape if memory else None),
-            tasks=tasks(facts, settings.rest),
+            tasks=asked,
         ),
         tensor_parallel_size=sharding.tensor,
         pipeline_parallel_size=sharding.pipeline,
@@ -93,8 +97,13 @@ def _assemble(
         max_model_len=settings.length,
         startup_budget_s=_startup_s(facts, profile, settings, memory),
         shm_gib=1.0 if sharding.gpus == 1 else float(min(64, 8 * sharding.gpus)),
-        notes=tuple(advice.notes(spec, facts, profile, memory, replicas)) if memory else (),
-        warnings=tuple(advice.warnings(spec, facts, profile, memory)) if memory else (),
+        serving=served.serving,
+        notes=(*advice.notes(spec, facts, profile, memory, replicas), *served.notes)
+        if memory
+        else (),
+        warnings=(*advice.warnings(spec, facts, profile, memory), *served.warnings)
+        if memory
+        else (),
         cost=estimates.cost(memory, profile, replicas) if memory and verdict == "fits" else None,
         **(_figures(facts, profile, memory) if memory else {}),
     )

@@ -24,6 +24,19 @@ class EnginePlan(BaseModel):
     tasks: tuple[str, ...] = ("generate",)  # what it is asked to do: decides its routes
 
 
+class Serving(BaseModel):
+    """How chats are read. `tool_calls`: `parsed`, by `tool_parser`; `text`: the chat template
+    knows tools, but nothing reads the calls; `off`: the user wants none; `none`: no tools known.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    tool_calls: Literal["parsed", "text", "off", "none"] = "none"
+    tool_parser: str | None = None
+    reasoning_parser: str | None = None
+    sampling: dict[str, float] = {}  # where a request does not say, from generation_config.json
+
+
 class MemoryBudget(BaseModel):
     """GiB per GPU (`kv_cache_tokens` and `kv_bytes_per_token` aside), as the engine counts."""
 
@@ -83,6 +96,7 @@ class ServingPlan(BaseModel):
     longest_context: int = 0  # tokens of the longest request that would fit; 0: none
     safe_utilization: float | None = None  # gpu_memory_utilization that is safe under load
     cost: CostEstimate | None = None
+    serving: Serving = Serving()
     notes: tuple[str, ...] = ()  # why these choices, in sentences
 
     @property

@@ -240,3 +240,33 @@ def test_offline_and_not_in_the_cache(tmp_path, monkeypatch, revision):
     with pytest.raises(hub.HubError) as caught:
         hub.fetch("org/model", revision=revision)
     assert caught.value.exit_code == 4
+
+
+def test_a_template_in_a_file_of_its_own(tmp_path, kit):
+    files = {"config.json": kit.config, "model.safetensors": kit.weights}
+    named = {"chat_template.json": {"chat_template": "of a processor"}}
+    assert hub.fetch(str(kit.write(tmp_path, files))).chat_template is None
+    assert hub.fetch(str(kit.write(tmp_path, named))).chat_template == "of a processor"
+    # For requests with tools, the tokenizer's comes before the processor's.
+    kit.write(tmp_path, {"tokenizer_config.json": {"chat_template": "of a tokenizer"}})
+    assert hub.fetch(str(tmp_path)).chat_template is None
+    kit.write(tmp_path, {"chat_template.jinja": "{{ tools }}"})
+    assert hub.fetch(str(tmp_path)).chat_template == "{{ tools }}"
+
+
+@pytest.mark.parametrize(
+    ("card", "named"),
+    [
+        ("---\nbase_model: org/one\n---\n# A model", ("org/one",)),
+        ("---\nbase_model:\n- org/one\n- org/two\n---\n", ("org/one", "org/two")),
+        ("---\nbase_model: [1, null, org/one]\n---\n", ("org/one",)),
+        ("---\nbase_model: org/one\n", ()),
+        ("---\n[broken\n---\n", ()),
+        ("---\n- a list\n---\n", ()),
+        ("# A model\n---\nbase_model: org/one\n---\n", ()),
+        ("", ()),
+    ],
+)
+def test_what_a_card_says_it_was_made_of(tmp_path, kit, card, named):
+    files = {"config.json": kit.config, "model.safetensors": kit.weights, "README.md": card}
+    assert hub.fetch(str(kit.write(tmp_path, files))).base_models == named

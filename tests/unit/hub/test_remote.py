@@ -44,6 +44,14 @@ def test_documents(server, kit):
     assert not found.gated
 
 
+def test_what_a_card_says_costs_no_request(kit):
+    files = {"config.json": kit.config, "model.safetensors": kit.weights, "README.md": "x"}
+    server = kit.hub(files, cardData={"base_model": ["org/base"], "license": "mit"})
+    assert fetch(server).base_models == ("org/base",)
+    assert not any("README" in str(request.url) for request in server.requests)
+    assert fetch(kit.hub(files, cardData="broken")).base_models == ()
+
+
 def test_a_revision_is_asked_for_and_pinned(server, kit):
     fetch(server, revision="refs/pr/1")
     asked = [str(r.url) for r in server.requests]

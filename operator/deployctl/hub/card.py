@@ -1,0 +1,32 @@
+"""A model card's metadata: the YAML before the text of README.md."""
+
+from typing import Any
+
+MAX_CARD = 256 * 1024  # bytes: the metadata comes first
+_MAX_NAMES = 8
+_FENCE = "---"
+
+
+def metadata(text: str) -> dict[str, Any]:
+    """The fields before a card's text; nothing where there are none, or they are no YAML."""
+    lines = text.lstrip("\ufeff").splitlines()
+    if not lines or lines[0].strip() != _FENCE:
+        return {}
+    end = next((n for n, line in enumerate(lines[1:], 1) if line.strip() == _FENCE), None)
+    if end is None:
+        return {}
+    import yaml
+
+    try:
+        fields = yaml.safe_load("\n".join(lines[1:end]))
+    except (yaml.YAMLError, RecursionError, ValueError):
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def base_models(fields: Any) -> tuple[str, ...]:
+    """The models that a card says its own was made of: Hub ids."""
+    named = fields.get("base_model") if isinstance(fields, dict) else None
+    listed = named if isinstance(named, list) else [named]
+    names = [name for name in listed if isinstance(name, str) and name.isprintable()]
+    return tuple(name[:200] for name in names[:_MAX_NAMES])
