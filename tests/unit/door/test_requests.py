@@ -122,6 +122,32 @@ def test_requests_under_way_end_while_new_ones_are_refused(build, engine):
     assert refused.status == 503
 
 
+def test_what_comes_behind_the_body_is_no_header_of_the_request(build):
+    """uvicorn puts a chunked body's trailers into the list of headers that it gave the door."""
+    seen = []
+
+    async def engine(scope, receive, send):
+        seen.extend(scope["headers"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    given = [(b"content-type", b"application/json"), (b"authorization", f"Bearer {KEY}".encode())]
+
+    async def receive():
+        given.append((b"x-data-parallel-rank", b"1"))
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    async def send(message):
+        pass
+
+    door = build()
+    door._app = engine
+    scope = {"type": "http", "method": "POST", "path": CHAT, "headers": given}
+    asyncio.run(door({**scope, "raw_path": CHAT.encode()}, receive, send))
+    assert (b"x-data-parallel-rank", b"1") in given
+    assert seen == given[:2]
+
+
 def test_a_websocket_is_closed(build, engine):
     sent = []
 
