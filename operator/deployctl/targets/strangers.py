@@ -45,6 +45,8 @@ _NO_DOCUMENT = b"?"
 _READ_A_BODY = {
     *("/invocations", "/pooling", "/tokenize", "/detokenize", "/inference/v1/generate"),
     *("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/v1/responses/render"),
+    *("/v1/chat/completions/render", "/v1/completions/render", "/v1/messages/render"),
+    *("/v1/chat/completions/derender", "/v1/completions/derender"),
 }
 _UPGRADE = {
     "Connection": "Upgrade",
@@ -223,11 +225,13 @@ def _asks(route: str) -> Iterator[_Ask]:
     if method == "WEBSOCKET":
         yield _Ask(route, "GET", path, _UPGRADE)
         return
+    if method == "POST" and (pattern in _READ_A_BODY or route in routes.clients()):
+        # By its own alone: of what an engine has switched off, another method tells nothing.
+        yield _Ask(route, "POST", path, {"Content-Type": "application/json"}, _NO_DOCUMENT)
+        return
     yield _Ask(route, "GET", path, {})
     if method == "GET" and path != pattern:
         yield _Ask(route, "PUT", path, {})  # by its own, an engine says 404 too: no such id
-    if method == "POST" and (pattern in _READ_A_BODY or route in routes.clients()):
-        yield _Ask(route, "POST", path, {"Content-Type": "application/json"}, _NO_DOCUMENT)
 
 
 def _status(

@@ -24,6 +24,7 @@ class Engine:
     def __init__(self, *, key=False):
         self.key = key
         self.did = []  # what would have had an effect
+        self.off = ()  # routes that it refuses, as vLLM does without --enable-scale-out
 
     def answer(self, method, path, body):
         guarded = path.startswith(("/v1", "/v2", "/inference", "/cohere"))
@@ -45,6 +46,8 @@ class Engine:
             return 404  # no such id
         if method == "GET":
             return 200
+        if route in self.off:
+            return 403
         if body == b"?" and route in READS:
             return 400
         self.did.append(route)
@@ -138,6 +141,19 @@ def test_an_engine_without_a_door_is_open_and_nothing_happens_to_it():
     assert f"and {len(found.open) - 4} more are open" in found.detail
     assert "deployctl up" in found.hint
     assert engine.did == []
+
+
+def test_what_an_engine_has_switched_off_is_not_open():
+    engine = Engine()
+    engine.off = (
+        "POST /inference/v1/generate",
+        *(f"POST /v1/{of}/render" for of in ("chat/completions", "completions", "messages")),
+        *(f"POST /v1/{of}/derender" for of in ("chat/completions", "completions")),
+        "POST /v1/responses/render",
+    )
+    found = asking(engine, ENDPOINT._replace(guard=Guard(VERSION, door=False)))
+    assert not {one.route for one in found.open} & {*engine.off}
+    assert "POST /v1/chat/completions" in {one.route for one in found.open}
 
 
 def test_the_engine_s_own_key_leaves_the_rest_open():
