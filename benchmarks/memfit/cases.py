@@ -100,6 +100,10 @@ class Case:
         """The wish, in our words."""
         flags = self.raw.get("flags") or {}
         settings = {name: flags[name] for name in _SETTINGS if flags.get(name) is not None}
+        if self.facts.architecture is not None:
+            # Whoever named no context had the model's own, where the planner would choose.
+            own = self.facts.architecture.max_position_embeddings
+            settings.setdefault("max_model_len", own)
         arguments = {}
         explicit = self.raw.get("flags_explicit") or ()
         if flags.get("quantization") and "quantization" in explicit:

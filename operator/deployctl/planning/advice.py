@@ -13,6 +13,7 @@ from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts, meaning
 from deployctl.planning.budget import CONTEXT_GIB, Memory
+from deployctl.planning.context import ContextChoice
 from deployctl.planning.kernels import MARLIN_GROUPS
 from deployctl.planning.settings import EngineSettings
 from deployctl.planning.shape import Shape
@@ -43,10 +44,20 @@ def safe_utilization(memory: Memory) -> float:
 
 
 def warnings(
-    spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile, memory: Memory
+    spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile, choice: ContextChoice
 ) -> Iterator[Reason]:
     """Yields what the user should know although the plan stands."""
+    memory = choice.memory
     settings = memory.settings
+    if choice.fp8 and choice.holds:
+        yield Reason(
+            "fp8_kv_cache_chosen",
+            f"with a KV cache of {settings.dtype} the context would be less than "
+            f"{choice.planner.least:,} tokens, so it is FP8: more fits, and answers may differ "
+            "where the checkpoint brings no scales",
+            "compare answers, or keep the dtype with --kv-cache-dtype auto and a "
+            "--max-model-len that fits",
+        )
     yield from _engine(settings)
     yield from _facts(facts, memory.shape)
     yield from _quantization(profile, memory)
@@ -203,19 +214,20 @@ def defaults(settings: EngineSettings, profile: GpuProfile, shape: Shape | None)
 
 
 def notes(
-    spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile, memory: Memory, replicas: int
+    spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile, choice: ContextChoice, replicas: int
 ) -> Iterator[str]:
     """Explains the choices that the user left open."""
+    memory = choice.memory
     settings, sharding = memory.settings, memory.settings.sharding
     if profile.kind == "cuda" and spec.tensor_parallel_size is None:
-        yield _parallel(spec, memory)
+        yield _parallel(spec, choice)
     if replicas > 1 and spec.replicas is None:
         yield (
             f"{spec.gpus} GPUs hold {replicas} replicas of {sharding.gpus}; replicas scale better "
             "than more tensor parallelism once a model fits."
         )
-    if spec.max_model_len is None:
-        yield f"No context was asked for, so the model's own {settings.length} tokens are planned."
+    if choice.chosen and choice.holds:
+        yield from _context(choice)
     quantization = facts.quantization
     if quantization is not None and quantization.file not in meaning.DECLARED_IN:
         yield f"quantization is named, since only {quantization.file} says how it is stored."
@@ -233,8 +245,34 @@ def notes(
         )
 
 
-def _parallel(spec: ServiceSpec, memory: Memory) -> str:
-    sharding = memory.settings.sharding
+def _context(choice: ContextChoice) -> Iterator[str]:
+    """Why this context was chosen, and what a smaller split would hold."""
+    settings, limit = choice.memory.settings, choice.planner.limit
+    users = choice.planner.spec.users
+    full = f" with room for {users} users" if users else ""
+    if settings.length == limit:
+        yield f"No context was asked for, so it is the model's own {limit:,} tokens{full}."
+    else:
+        yield (
+            f"No context was asked for, so it is the longest that fits{full}, of the model's own "
+            f"{limit:,} tokens."
+        )
+    world = settings.sharding.gpus
+    smaller = [
+        step
+        for step in choice.steps
+        if step.max_model_len and step.tensor_parallel_size * step.pipeline_parallel_size < world
+    ]
+    if smaller and choice.planner.spec.replicas is None:
+        least = smaller[0]
+        yield (
+            f"--tensor-parallel-size {least.tensor_parallel_size} would hold "
+            f"{least.max_model_len:,} tokens, and leave GPUs for more replicas."
+        )
+
+
+def _parallel(spec: ServiceSpec, choice: ContextChoice) -> str:
+    memory, sharding = choice.memory, choice.memory.settings.sharding
     if sharding.gpus == 1 and memory.fits:
         return "One GPU holds the model and the context, so nothing is split."
     if spec.gpus == 1:
@@ -246,5 +284,12 @@ def _parallel(spec: ServiceSpec, memory: Memory) -> str:
         return (
             f"Tensor parallelism over {sharding.tensor} is not enough{users}; "
             f"{sharding.pipeline} pipeline stages do."
+        )
+    if choice.chosen and memory.settings.length < choice.planner.limit:
+        return f"Tensor parallelism over {sharding.tensor} holds the longest context{users}."
+    if choice.chosen:
+        return (
+            f"Tensor parallelism over {sharding.tensor} is the least that holds the model's own "
+            f"context{users}."
         )
     return f"Tensor parallelism over {sharding.tensor} is the least that fits{users}."

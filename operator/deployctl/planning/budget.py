@@ -92,6 +92,11 @@ class Memory:
         stage = self.tightest
         return stage.layout.concurrency(max(0.0, stage.pool), self.settings.length)
 
+    def concurrency_at(self, length: int) -> float:
+        """Requests of `length` tokens held at once; of the full context, if that is shorter."""
+        stage = self.tightest
+        return stage.layout.concurrency(max(0.0, stage.pool), min(length, self.settings.length))
+
     def report(self) -> MemoryBudget:
         """The plan's own form: GiB on the deciding GPU, where the parts add up to the budget."""
         stage = self.tightest

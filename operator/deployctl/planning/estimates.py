@@ -58,18 +58,24 @@ def startup_s(
     return int(-(-min(seconds, 6 * 3600) // 30) * 30)
 
 
-def cost(memory: Memory, profile: GpuProfile, replicas: int) -> CostEstimate | None:
-    """Estimates $/h and $ a million tokens at the planned concurrency; None without a price."""
+def cost(
+    memory: Memory, profile: GpuProfile, replicas: int, request_tokens: int | None = None
+) -> CostEstimate | None:
+    """Estimates $/h and $ a million tokens at the planned concurrency; None without a price.
+
+    `request_tokens`: of the requests that it is for, by default of the full context.
+    """
     if profile.price_per_hour_usd is None or memory.pool <= 0:
         return None
     settings, sharding = memory.settings, memory.settings.sharding
     per_hour = profile.price_per_hour_usd * sharding.gpus * replicas
     stage = memory.tightest
-    requests = min(memory.concurrency, float(settings.batch.sequences), MOST_CONCURRENT)
+    length = min(request_tokens or settings.length, settings.length)
+    requests = min(memory.concurrency_at(length), float(settings.batch.sequences), MOST_CONCURRENT)
     requests = max(1.0, requests)
     active = _active_share(memory.shape)
     weights = max(s.weights for s in memory.stages) * active * sharding.pipeline
-    cache = requests * settings.length * FILLED * stage.layout.token_bytes
+    cache = requests * length * FILLED * stage.layout.token_bytes
     step = (weights + min(cache, stage.pool)) / (
         profile.memory_bandwidth_gb_s * 1e9 * BANDWIDTH_SHARE
     )
@@ -86,6 +92,7 @@ def cost(memory: Memory, profile: GpuProfile, replicas: int) -> CostEstimate | N
         usd_per_million_output_tokens=round(per_hour / 3600 / decode * 1e6, 3),
         usd_per_million_input_tokens=round(per_hour / 3600 / prefill * 1e6, 3) if prefill else None,
         concurrency=round(requests, 1),
+        request_tokens=length,
     )
 
 

@@ -1,10 +1,10 @@
-"""Memory refusals, each with what would do instead."""
+"""Memory refusals."""
 
 from collections.abc import Iterator
 
 from deployctl.errors import Reason
 from deployctl.planning.budget import CONTEXT_GIB, Memory
-from deployctl.planning.sharding import Planner
+from deployctl.planning.context import ContextChoice
 from deployctl.units import GIB
 
 # GiB of an idle card that nobody can have, for refusals of a utilization, where a wrong refusal
@@ -12,9 +12,10 @@ from deployctl.units import GIB
 UNUSABLE_GIB = 0.25
 
 
-def refusals(planner: Planner, memory: Memory) -> Iterator[Reason]:
-    """Refuses what the memory does not hold."""
-    profile, users = planner.profile, planner.spec.users
+def refusals(choice: ContextChoice, fix: str) -> Iterator[Reason]:
+    """Refuses what the memory does not hold; `fix` says what would help."""
+    profile, users = choice.planner.profile, choice.planner.spec.users
+    memory = choice.memory
     settings, stage = memory.settings, memory.tightest
     if profile.kind == "cpu":
         yield from _host(memory)
@@ -23,7 +24,7 @@ def refusals(planner: Planner, memory: Memory) -> Iterator[Reason]:
             "weights_too_large",
             f"the weights take {memory.load_peak / GIB:.1f} GiB while they load; "
             f"{profile.title} has {memory.total / GIB:.1f} GiB",
-            _larger_card(planner, memory),
+            fix,
         )
         return
     elif memory.requested > memory.total - UNUSABLE_GIB * GIB or _no_room_for_graphs(memory):
@@ -40,7 +41,7 @@ def refusals(planner: Planner, memory: Memory) -> Iterator[Reason]:
             f"weights ({stage.weights / GIB:.1f} GiB) and working memory "
             f"({(stage.non_torch + stage.activation) / GIB:.1f} GiB) leave nothing of "
             f"{memory.requested / GIB:.1f} GiB for the KV cache",
-            _larger_card(planner, memory),
+            fix,
         )
         return
     if not memory.fits:
@@ -48,17 +49,24 @@ def refusals(planner: Planner, memory: Memory) -> Iterator[Reason]:
         yield Reason(
             "kv_cache_too_small",
             f"one request of {settings.length} tokens needs {memory.request_bytes / GIB:.2f} GiB "
-            f"of KV cache; {stage.pool / GIB:.2f} GiB are left. The longest context that fits is "
-            f"{longest} tokens",
-            _shorter(planner, memory, longest),
+            f"of KV cache{' in FP8' if choice.fp8 else ''}; {stage.pool / GIB:.2f} GiB are left. "
+            f"The longest context that fits is {longest} tokens" + _least(choice),
+            fix,
         )
     elif users is not None and memory.concurrency < users:
         yield Reason(
             "kv_cache_too_small",
             f"the KV cache holds {memory.concurrency:.1f} requests of "
-            f"{settings.length} tokens at once; {users} were asked for",
-            _for_users(planner, memory, users),
+            f"{settings.length} tokens at once; {users} were asked for" + _least(choice),
+            fix,
         )
+
+
+def _least(choice: ContextChoice) -> str:
+    """Why this context was planned, where nobody asked for it."""
+    if not choice.chosen or choice.planner.limit <= choice.planner.least:
+        return ""
+    return f", and less than {choice.planner.least} is not chosen (--min-model-len)"
 
 
 def _no_room_for_graphs(memory: Memory) -> bool:
@@ -84,41 +92,8 @@ def _host(memory: Memory) -> Iterator[Reason]:
         )
 
 
-def _shorter(planner: Planner, memory: Memory, longest: int) -> str:
-    ways = [f"set --max-model-len {longest}"] if longest else []
-    if planner.profile.kind == "cpu":
-        gib = int(memory.request_bytes // GIB) + 1
-        return ", or ".join([*ways, f"set --kv-cache-gib {gib}"])
-    ways += _more_gpus(planner, memory)
-    return ", or ".join(ways or [_room(planner, memory)])
-
-
-def _for_users(planner: Planner, memory: Memory, users: int) -> str:
-    stage = memory.tightest
-    longest = stage.layout.longest(stage.pool / users, memory.settings.length)
-    ways = [f"set --max-model-len {longest}"] if longest else []
-    return ", or ".join(ways + _more_gpus(planner, memory)) or "ask for fewer --users"
-
-
-def _more_gpus(planner: Planner, memory: Memory) -> list[str]:
-    larger = planner.larger_than(memory.settings.sharding)
-    if larger is None:
-        return []
-    words = f"--gpus {larger.gpus} --tensor-parallel-size {larger.tensor}"
-    if larger.pipeline > 1:
-        words += f" --pipeline-parallel-size {larger.pipeline}"
-    return [f"use {words}"]
-
-
-def _larger_card(planner: Planner, memory: Memory) -> str:
-    return ", or ".join([*_more_gpus(planner, memory), _room(planner, memory)])
-
-
-def _room(planner: Planner, memory: Memory) -> str:
-    """Which cards would do, or how large one would have to be, all else being the same."""
-    cards = planner.cards_for(memory.settings.sharding)
-    if cards:
-        return f"use --gpu {' or '.join(cards)}"
+def large_enough(memory: Memory) -> str:
+    """How large a card would have to be, where no profile is."""
     missing = memory.request_bytes - min(memory.pool, memory.request_bytes)
     total = max((memory.requested + missing) / memory.settings.utilization, memory.load_peak)
     return f"a card of {int(total / GIB) + 1} GiB"

@@ -17,6 +17,15 @@ MARLIN_GROUPS = (-1, 0, 32, 64, 128)
 # (auto_awq.py, kernels/linear/mixed_precision/marlin.py).
 PADS_SHAPES = "0.24.0"
 AWQ_MARLIN = "0.5.4"  # the first release that runs AWQ through Marlin
+# The first release that takes another attention backend where the first choice has no FP8 KV
+# cache, and whose FlashMLA has one (vllm/platforms/cuda.py, get_attn_backend_cls). Before, only
+# FlashAttention 3 counted, which is Hopper's (fa_utils.py, flash_attn_supports_fp8).
+FP8_CACHE = "0.11.1"
+FP8_TRITON_MLA = "0.26.0"  # v1/attention/backends/mla/triton_mla.py
+# v1/attention/backends/flashinfer.py, get_supported_head_sizes.
+_FLASHINFER_HEADS = (64, 128, 256)
+# Sparse attention keeps an FP8 cache in a layout of its own (fp8_ds_mla).
+_SPARSE = ("deepseek_v32", "glm_moe_dsa")
 
 
 def refusals(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Iterator[Reason]:
@@ -30,6 +39,26 @@ def refusals(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Ite
     if settings.online:
         return
     yield from _shards(shape, quantization, settings, profile)
+
+
+def takes_fp8_cache(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> bool:
+    """Whether this version has an attention kernel for this card that reads an FP8 KV cache.
+
+    FlashAttention 3 on Hopper, Triton from compute capability 8.9 on, FlashInfer from 8.0 on;
+    MLA has kernels of its own. Where the user chose a backend, that is not looked into: False.
+    """
+    version, own = settings.version, profile.capability
+    named = "attention_backend" in settings.rest or "attention_config" in settings.rest
+    if profile.kind != "cuda" or named or "VLLM_ATTENTION_BACKEND" in settings.environment:
+        return False
+    if not at_least(version, FP8_CACHE):
+        return 9.0 <= own < 10.0 and not shape.latent
+    if shape.model_type in _SPARSE:
+        return False
+    if shape.latent:
+        return 9.0 <= own < 11.0 or (own >= 8.9 and at_least(version, FP8_TRITON_MLA))
+    sinks = shape.model_type == "gpt_oss"  # which FlashInfer does not take on these cards
+    return own >= 8.9 or (own >= 8.0 and shape.head_dim in _FLASHINFER_HEADS and not sinks)
 
 
 def _dtype(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Iterator[Reason]:

@@ -1,11 +1,6 @@
-"""Joins what is wanted, what the checkpoint says and what the card can: the plan; and plans for
-several cards, to compare them.
-"""
+"""Joins what is wanted, what the checkpoint says and what the card can: the plan."""
 
-from collections.abc import Sequence
 from typing import Any
-
-from pydantic import BaseModel, ConfigDict
 
 from deployctl.engines.vllm import image
 from deployctl.errors import Reason
@@ -14,7 +9,16 @@ from deployctl.model import ModelFacts
 from deployctl.planning import advice, checks, estimates, fit, serving
 from deployctl.planning.arguments import arguments, environment
 from deployctl.planning.budget import Memory
-from deployctl.planning.plan import PLAN_VERSION, EnginePlan, Serving, ServingPlan, Verdict
+from deployctl.planning.context import ContextChoice, choose
+from deployctl.planning.fixes import fixes, shortlist
+from deployctl.planning.plan import (
+    SHORT_REQUEST,
+    EnginePlan,
+    Fix,
+    Serving,
+    ServingPlan,
+    Verdict,
+)
 from deployctl.planning.settings import EngineSettings, Sharding, fold, resolve
 from deployctl.planning.shape import shape_of
 from deployctl.planning.sharding import Planner
@@ -22,13 +26,17 @@ from deployctl.planning.tasks import tasks
 from deployctl.planning.transient import graph_count
 from deployctl.spec import ServiceSpec
 
-MEMORY_CODES = {"kv_cache_too_small", "weights_too_large", "utilization_too_high"}
+FIXED_CODES = {"kv_cache_too_small", "weights_too_large"}  # those that `fixes` are for
+MEMORY_CODES = {*FIXED_CODES, "utilization_too_high"}
 
 
-def make_plan(spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile) -> ServingPlan:
+def make_plan(
+    spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile, *, limit: int | None = None
+) -> ServingPlan:
     """Says what will run. Never raises for a bad fit: the verdict and its reasons tell.
 
-    `spec.gpu_memory_gib` replaces the profile's memory. Figures are GiB per GPU.
+    `spec.gpu_memory_gib` replaces the profile's memory. Where the spec asks for no context, it
+    is `limit` tokens at most, or the model's own limit. Figures are GiB per GPU.
     """
     if spec.gpu_memory_gib is not None:
         profile = profile.model_copy(update={"memory_gib": spec.gpu_memory_gib})
@@ -41,18 +49,27 @@ def make_plan(spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile) -> Serv
     if facts.architecture is None:
         settings = resolve(spec, facts, profile, Sharding())
         return _assemble(spec, facts, profile, settings, None, reasons)
-    planner = Planner(spec, facts, profile, shape_of(facts.architecture))
-    memory = planner.choose()
-    settings = memory.settings
+    planner = Planner(spec, facts, profile, shape_of(facts.architecture), limit)
+    choice = choose(planner)
+    settings = choice.memory.settings
     reasons += checks.engine_arguments(spec, settings)
     reasons += serving.refusals(settings)
     reasons += checks.batches(spec, settings)
     reasons += checks.context(spec, facts, settings)
     reasons += checks.gpu_count(spec, profile, settings)
     reasons += planner.shape_reasons(settings.sharding)
+    ways: tuple[Fix, ...] = ()
     if not any(reason.code in ("heads_not_divisible", "gpu_count") for reason in reasons):
-        reasons += fit.refusals(planner, memory)
-    return _assemble(spec, facts, profile, settings, memory, reasons)
+        if any(r.code in FIXED_CODES for r in fit.refusals(choice, "")):
+            ways = fixes(planner, choice)
+        told = [*map(str, shortlist(ways))]
+        if not planner.runs(settings.sharding):
+            told = ["first take a split that can run"]
+        elif len(told) < 2 and not any(way.gpu != profile.name for way in ways):
+            told.append(fit.large_enough(choice.memory))
+        reasons += fit.refusals(choice, ", or ".join(told))
+    made = _assemble(choice.planner.spec, facts, profile, settings, choice, reasons)
+    return made.model_copy(update={"fixes": ways, "search": choice.steps})
 
 
 def _assemble(
@@ -60,10 +77,11 @@ def _assemble(
     facts: ModelFacts,
     profile: GpuProfile,
     settings: EngineSettings,
-    memory: Memory | None,
+    choice: ContextChoice | None,
     reasons: list[Reason],
 ) -> ServingPlan:
-    """Puts the plan together; `memory` is None where the facts do not allow a figure."""
+    """Puts the plan together; `choice` is None where the facts do not allow a figure."""
+    memory = choice.memory if choice else None
     sharding = settings.sharding
     replicas = spec.replicas or (1 if profile.kind == "cpu" else max(1, spec.gpus // sharding.gpus))
     source = facts.source.rstrip("/").rsplit("/", 1)[-1] if facts.local else facts.source
@@ -98,29 +116,39 @@ def _assemble(
         startup_budget_s=_startup_s(facts, profile, settings, memory),
         shm_gib=1.0 if sharding.gpus == 1 else float(min(64, 8 * sharding.gpus)),
         serving=served.serving,
-        notes=(*advice.notes(spec, facts, profile, memory, replicas), *served.notes)
-        if memory
+        notes=(*advice.notes(spec, facts, profile, choice, replicas), *served.notes)
+        if choice
         else (),
-        warnings=(*advice.warnings(spec, facts, profile, memory), *served.warnings)
-        if memory
+        warnings=(*advice.warnings(spec, facts, profile, choice), *served.warnings)
+        if choice
         else (),
-        cost=estimates.cost(memory, profile, replicas) if memory and verdict == "fits" else None,
-        **(_figures(facts, profile, memory) if memory else {}),
+        cost=estimates.cost(memory, profile, replicas, _request(choice))
+        if memory and verdict == "fits"
+        else None,
+        **(_figures(facts, profile, choice) if choice else {}),
     )
 
 
-def _figures(facts: ModelFacts, profile: GpuProfile, memory: Memory) -> dict[str, Any]:
-    """What the plan says of memory, by field."""
-    longest = 0
-    if facts.architecture is not None and memory.pool > 0:
-        longest = min(memory.longest, facts.architecture.max_position_embeddings)
+def _figures(facts: ModelFacts, profile: GpuProfile, choice: ContextChoice) -> dict[str, Any]:
+    """What the plan says of context and memory, by field."""
+    memory = choice.memory
+    own = facts.architecture.max_position_embeddings if facts.architecture else 0
+    longest = min(memory.longest, own) if memory.pool > 0 else 0
     return {
+        "context_chosen": choice.chosen,
+        "model_context": own,
+        "concurrency_2048": round(memory.concurrency_at(SHORT_REQUEST), 2),
         "max_concurrency": round(memory.concurrency, 2),
         "memory": memory.report(),
         "graphs_in_budget": memory.graphs_counted,
         "longest_context": longest,
         "safe_utilization": advice.safe_utilization(memory) if profile.kind == "cuda" else None,
     }
+
+
+def _request(choice: ContextChoice | None) -> int | None:
+    """Tokens of the requests that the cost is for; None: of the context that was asked for."""
+    return SHORT_REQUEST if choice is not None and choice.chosen else None
 
 
 def _verdict(reasons: list[Reason]) -> Verdict:
@@ -142,61 +170,3 @@ def _startup_s(
         world=settings.sharding.gpus,
         cpu=profile.kind == "cpu",
     )
-
-
-class ComparedGpu(BaseModel):
-    """One card: the fewest of them that do, or why none of them does."""
-
-    model_config = ConfigDict(frozen=True)
-
-    gpu: str
-    title: str
-    gpus: int
-    plan: ServingPlan
-
-    @property
-    def usd_per_hour(self) -> float | None:
-        """Price of what the plan uses; None when it does not fit or the profile has no price."""
-        return self.plan.cost.usd_per_hour if self.plan.cost else None
-
-
-class GpuComparison(BaseModel):
-    """The table. `cheapest` is a profile's name, or None when nothing fits or has a price."""
-
-    model_config = ConfigDict(frozen=True)
-
-    version: int = PLAN_VERSION
-    model: str
-    max_model_len: int
-    users: int
-    candidates: tuple[ComparedGpu, ...]
-    cheapest: str | None = None
-
-
-def compare(spec: ServiceSpec, facts: ModelFacts, profiles: Sequence[GpuProfile]) -> GpuComparison:
-    """Plans for each profile with as few GPUs of one host as do.
-
-    `spec.gpus` above one sets the most that may be used; otherwise as many as a host holds.
-    """
-    candidates = tuple(_fewest(spec, facts, profile) for profile in profiles)
-    fitting = [c for c in candidates if c.plan.verdict == "fits" and c.usd_per_hour is not None]
-    cheapest = min(fitting, key=lambda c: c.usd_per_hour or 0.0, default=None)
-    return GpuComparison(
-        model=facts.source,
-        max_model_len=candidates[0].plan.max_model_len if candidates else 0,
-        users=spec.users or 1,
-        candidates=candidates,
-        cheapest=cheapest.gpu if cheapest else None,
-    )
-
-
-def _fewest(spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile) -> ComparedGpu:
-    most = spec.gpus if spec.gpus > 1 else profile.max_per_host
-    fixed = (spec.tensor_parallel_size or 1) * (spec.pipeline_parallel_size or 1)
-    count = min(fixed, most) if profile.kind == "cuda" else 1
-    while True:
-        wanted = spec.model_copy(update={"gpu": profile.name, "gpus": count, "replicas": 1})
-        plan = make_plan(wanted, facts, profile)
-        if plan.verdict == "fits" or count >= most or profile.kind == "cpu":
-            return ComparedGpu(gpu=profile.name, title=profile.title, gpus=count, plan=plan)
-        count = min(most, count * 2)

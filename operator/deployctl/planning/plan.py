@@ -8,6 +8,7 @@ from deployctl.errors import Reason
 
 Verdict = Literal["fits", "does_not_fit", "cannot_run"]
 PLAN_VERSION = 1
+SHORT_REQUEST = 2048  # tokens of the requests that are counted beside those of full length
 
 
 class EnginePlan(BaseModel):
@@ -63,8 +64,44 @@ class CostEstimate(BaseModel):
     prefill_tokens_s: float | None = None
     usd_per_million_output_tokens: float
     usd_per_million_input_tokens: float | None = None
-    concurrency: float  # requests at once, each with half of the context filled
+    concurrency: float  # requests at once, each with half of request_tokens filled
+    request_tokens: int = 0  # the context, or SHORT_REQUEST where nobody asked for one
     estimate: bool = True  # until a load test says better
+
+
+class SearchStep(BaseModel):
+    """One split that was tried, with one dtype of the KV cache."""
+
+    model_config = ConfigDict(frozen=True)
+
+    tensor_parallel_size: int
+    pipeline_parallel_size: int
+    kv_cache_dtype: str  # auto, fp8
+    max_model_len: int  # the context that it holds; 0: none that would do
+    kv_cache_gib: float  # on a GPU; negative: so much is missing
+    outcome: str  # a word or two on what came of it
+
+
+class Fix(BaseModel):
+    """A change that makes a refused service start, and what it would have then."""
+
+    model_config = ConfigDict(frozen=True)
+
+    change: str  # the flags to give
+    cost: str  # what the user gives for it
+    gpu: str  # profile name
+    gpus: int  # of one replica
+    max_model_len: int
+    max_concurrency: float  # requests of max_model_len tokens at once
+    concurrency_2048: float  # requests of SHORT_REQUEST tokens at once
+    kv_cache_gib: float  # on a GPU
+
+    def __str__(self) -> str:
+        return (
+            f"use {self.change} ({self.max_model_len:,} tokens of context, "
+            f"{self.max_concurrency:,.1f} full requests at once, "
+            f"{self.kv_cache_gib:.1f} GiB of KV cache)"
+        )
 
 
 class ServingPlan(BaseModel):
@@ -88,7 +125,10 @@ class ServingPlan(BaseModel):
     pipeline_parallel_size: int = 1
     replicas: int = 1
     max_model_len: int = 0
+    context_chosen: bool = False  # nobody asked for it: the longest that fits
+    model_context: int = 0  # tokens, the model's own limit
     max_concurrency: float = 0.0  # requests of max_model_len tokens at once
+    concurrency_2048: float = 0.0  # requests of SHORT_REQUEST tokens at once; shorter if context is
     startup_budget_s: int = 600
     shm_gib: float = 1.0
     memory: MemoryBudget | None = None  # None when the facts do not allow a figure
@@ -98,6 +138,34 @@ class ServingPlan(BaseModel):
     cost: CostEstimate | None = None
     serving: Serving = Serving()
     notes: tuple[str, ...] = ()  # why these choices, in sentences
+    fixes: tuple[Fix, ...] = ()  # of a plan that does not fit: the cheapest for the user first
+    search: tuple[SearchStep, ...] = ()  # what was tried, in that order
+
+    @property
+    def context_words(self) -> str:
+        """The context for a person; where it was chosen, why, and what else fits at once."""
+        words = f"{self.max_model_len:,} tokens of context"
+        if not self.context_chosen or self.verdict != "fits":
+            return words
+        if self.max_model_len < self.model_context:
+            words += f", the longest that fits of {self.model_context:,}"
+        else:
+            words += ", the model's own"
+        return words + ", with an FP8 KV cache" if self.fp8_chosen else words
+
+    @property
+    def requests_words(self) -> str:
+        """How many requests fit at once, for a person."""
+        words = f"{self.max_concurrency:,.1f} full requests at once"
+        if not self.context_chosen or self.max_model_len <= SHORT_REQUEST:
+            return words
+        most = min(self.concurrency_2048, self.engine.defaults.get("max_num_seqs", 0))
+        return f"{words}, or {int(most):,} of {SHORT_REQUEST:,} tokens"
+
+    @property
+    def fp8_chosen(self) -> bool:
+        """Whether the plan chose an FP8 KV cache, which nobody asked for."""
+        return any(warning.code == "fp8_kv_cache_chosen" for warning in self.warnings)
 
     @property
     def hub_revision(self) -> str | None:

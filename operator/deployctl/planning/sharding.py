@@ -1,12 +1,10 @@
-"""Measures and checks one sharding of a model after another, and chooses. Pure.
-
-What is chosen is the smallest tensor-parallel size that does.
-"""
+"""Measures and checks a sharding of a model, and says which there are. Pure."""
 
 from collections.abc import Iterator
+from typing import Any
 
 from deployctl.errors import Reason
-from deployctl.hardware import GpuProfile, all_profiles
+from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts
 from deployctl.planning import checks, kernels
 from deployctl.planning.budget import Memory, memory
@@ -19,9 +17,35 @@ class Planner:
     """Knows what is planned: what is wanted, of which checkpoint, on which card."""
 
     def __init__(
-        self, spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile, shape: Shape
+        self,
+        spec: ServiceSpec,
+        facts: ModelFacts,
+        profile: GpuProfile,
+        shape: Shape,
+        limit: int | None = None,
     ) -> None:
+        """`limit`: the longest context that is chosen, instead of the model's own limit."""
         self.spec, self.facts, self.profile, self.shape = spec, facts, profile, shape
+        own = facts.architecture.max_position_embeddings if facts.architecture else 0
+        self.limit = min(limit or own, own)
+
+    @property
+    def least(self) -> int:
+        """Tokens of the shortest context that is chosen."""
+        return min(self.spec.min_model_len, self.limit)
+
+    def given(self, **settings: Any) -> "Planner":
+        """The same with other settings of the spec."""
+        spec = self.spec.model_copy(update=settings)
+        return Planner(spec, self.facts, self.profile, self.shape, self.limit)
+
+    def up_to(self, limit: int) -> "Planner":
+        """The same, with a context of `limit` tokens at most where it is chosen."""
+        return Planner(self.spec, self.facts, self.profile, self.shape, limit)
+
+    def on(self, profile: GpuProfile) -> "Planner":
+        """The same on another card."""
+        return Planner(self.spec, self.facts, profile, self.shape, self.limit)
 
     def settings(self, sharding: Sharding) -> EngineSettings:
         """What the engine is told under this sharding."""
@@ -39,56 +63,17 @@ class Planner:
             reasons += kernels.refusals(self.shape, settings, self.profile)
         return reasons
 
-    def choose(self) -> Memory:
-        """The first sharding that fits and holds the users, or the one that comes closest."""
-        best: Memory | None = None
-        for sharding in shardings(self.spec, self.shape, self.profile.max_per_host):
-            measured = self.measure(sharding)
-            if not self._runs(sharding):
-                best = best or measured
-            elif self._holds(measured):
-                return measured
-            elif best is None or not self._runs(best.settings.sharding) or _closer(measured, best):
-                best = measured
-        assert best is not None
-        return best
-
-    def cards_for(self, sharding: Sharding) -> list[str]:
-        """Names the shipped profiles on which this sharding would fit, smallest first."""
-        larger = [p for p in all_profiles() if p.memory_gib > self.profile.memory_gib]
-        planners = [
-            Planner(self.spec, self.facts, profile, self.shape)
-            for profile in sorted(larger, key=lambda p: p.memory_gib)
-            if profile.kind == "cuda"
-        ]
-        return [planner.profile.name for planner in planners if planner._fits(sharding)]
-
-    def larger_than(self, sharding: Sharding) -> Sharding | None:
-        """The smallest sharding of one host that would fit, had the user the GPUs."""
-        host = self.profile.max_per_host
-        free = self.spec.model_copy(
-            update={
-                "gpus": max(self.spec.gpus, host),
-                "tensor_parallel_size": None,
-                "pipeline_parallel_size": None,
-            }
-        )
-        options = shardings(free, self.shape, host)
-        larger = (option for option in options if option.gpus > sharding.gpus)
-        return next((option for option in larger if self._fits(option)), None)
-
-    def _runs(self, sharding: Sharding) -> bool:
+    def runs(self, sharding: Sharding) -> bool:
+        """Whether the model's shape allows this sharding."""
         return not self.shape_reasons(sharding)
 
-    def _holds(self, measured: Memory) -> bool:
-        """Whether it fits, and the users with it."""
-        return measured.fits and measured.concurrency >= (self.spec.users or 1)
-
-    def _fits(self, sharding: Sharding) -> bool:
-        """Whether all is well with this sharding, loading included."""
-        measured = self.measure(sharding)
-        loads = measured.load_peak < measured.total
-        return loads and self._holds(measured) and self._runs(sharding)
+    def holds(self, measured: Memory, spare: float = 0.0) -> bool:
+        """Whether it fits, and the users with it, when `spare` bytes of KV cache stay free."""
+        stage, length = measured.tightest, measured.settings.length
+        pool = stage.pool - spare
+        if pool <= 0 or not stage.layout.holds(pool, length):
+            return False
+        return stage.layout.concurrency(pool, length) >= (self.spec.users or 1)
 
 
 def shardings(spec: ServiceSpec, shape: Shape, per_host: int) -> Iterator[Sharding]:
@@ -119,12 +104,3 @@ def _sizes(shape: Shape, gpus: int, per_host: int) -> Iterator[int]:
         if not shape.latent and shape.kv_heads % size and size % max(1, shape.kv_heads):
             continue
         yield size
-
-
-def _closer(memory: Memory, other: Memory) -> bool:
-    """Fitting beats not fitting; then the larger cache wins."""
-    return (memory.fits, memory.concurrency, memory.pool) > (
-        other.fits,
-        other.concurrency,
-        other.pool,
-    )

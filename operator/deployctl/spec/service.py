@@ -76,7 +76,13 @@ class ServiceSpec(BaseModel):
         None, "Copies of the engine. [default: what the GPUs allow]", "Engine", ge=1, le=1024
     )
     max_model_len: int | None = option(
-        None, "Context in tokens, prompt and answer together.", "Engine", ge=1
+        None,
+        "Context in tokens, prompt and answer together. [default: the longest that fits]",
+        "Engine",
+        ge=1,
+    )
+    min_model_len: int = option(
+        4096, "Least context, in tokens, where none is asked for; less is refused.", "Engine", ge=1
     )
     users: int | None = option(
         None, "Requests of full context to hold at once; the plan checks it.", "Engine", ge=1

@@ -5,6 +5,7 @@ rest is evidence, for people and for the checks before the settings are used. Pu
 `load` and `write`.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -155,18 +156,23 @@ class Recommendation(BaseModel):
         return self
 
     @classmethod
-    def from_answer(cls, answer: Answer, measured: Measured) -> "Recommendation":
+    def from_answer(
+        cls, answer: Answer, measured: Measured, kept: Mapping[str, Scalar] | None = None
+    ) -> "Recommendation":
         """From how a search ended, and what it was about.
 
-        Only the verdict `winner` makes settings. The best of an interrupted study is in
-        `winner`, as a figure: nothing has confirmed it.
+        `kept`: settings that every configuration had and the spec does not say. Only the verdict
+        `winner` makes settings. The best of an interrupted study is in `winner`, as a figure:
+        nothing has confirmed it.
         """
         winner = ConfigurationResult.of(answer.winner)
         ratio = answer.improvement
         return cls(
             verdict=answer.verdict,
             why=answer.why,
-            settings=winner.settings if winner and answer.verdict == "winner" else {},
+            settings={**(kept or {}), **winner.settings}
+            if winner and answer.verdict == "winner"
+            else {},
             measured=measured,
             baseline=ConfigurationResult.of(answer.baseline),
             winner=winner,

@@ -57,6 +57,9 @@ class Header:
     usd_per_hour: float | None
     gpus: int
     fingerprint: Fingerprint
+    # Settings that the plan chose and the spec of the study holds, by field: the same for every
+    # configuration, and part of what is recommended.
+    chosen: tuple[str, ...] = ()
     version: int = STUDY_VERSION
 
     def problem(self) -> Problem:

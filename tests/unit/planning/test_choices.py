@@ -6,7 +6,7 @@ import pytest
 def test_the_smallest_split_that_fits_and_replicas_of_what_is_left(config, plan):
     found = plan(config("llama-8b"), gpu="l4", gpus=8, max_model_len=16384)
     assert (found.tensor_parallel_size, found.replicas) == (1, 8)
-    wide = plan(config("llama-8b"), gpu="l4", gpus=8)
+    wide = plan(config("llama-8b"), gpu="l4", gpus=8, max_model_len=131072)
     assert (wide.tensor_parallel_size, wide.replicas) == (2, 4)
     assert any("least that fits" in note for note in wide.notes)
 
@@ -138,7 +138,7 @@ def test_a_cost_is_an_estimate_and_says_so(config, plan):
 
 def test_compare_finds_the_cheapest_that_is_enough(config, facts):
     from deployctl.hardware import load_profile
-    from deployctl.planning.make import compare
+    from deployctl.planning.comparison import compare
     from deployctl.spec import ServiceSpec
 
     spec = ServiceSpec(model="/models/m", max_model_len=8192, users=8)

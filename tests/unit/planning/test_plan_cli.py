@@ -75,13 +75,14 @@ def test_the_contract_holds(folder):
 
 
 def test_a_refusal_is_printed_and_exits_3(folder):
-    done = run("--model", folder("llama-8b"), "--gpu", "l4", "--output", "json")
+    words = ("--gpu", "l4", "--max-model-len", 131072, "--output", "json")
+    done = run("--model", folder("llama-8b"), *words)
     assert done.returncode == 3
     plan = json.loads(done.stdout)
     assert plan["verdict"] == "does_not_fit"
     assert [set(reason) for reason in plan["reasons"]] == [{"code", "message", "fix"}]
     assert "kv_cache_too_small" in done.stderr
-    assert "hint: set --max-model-len" in done.stderr
+    assert "hint: use --max-model-len" in done.stderr
 
 
 def test_a_gpu_file_is_the_profiles_own_yaml(folder, tmp_path):
@@ -122,6 +123,33 @@ def test_compare_prints_one_table(folder, golden):
     assert done.returncode == 0, done.stderr
     assert max(map(len, done.stdout.splitlines())) <= 80
     golden("plan/compare.txt", done.stdout)
+
+
+def test_a_chosen_context_is_said_at_once_and_explained_on_demand(folder, golden):
+    gptq = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
+    place = folder("llama-8b", quantization_config=gptq)
+    done = run("--model", place, "--gpu", "rtx4090", "--explain")
+    assert done.returncode == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    golden("plan/chosen.txt", done.stdout)
+    words = ("--model", place, "--gpu", "l4", "--max-model-len", 131072, "--explain")
+    refused = run(*words)
+    assert refused.returncode == 3
+    assert max(map(len, refused.stdout.splitlines())) <= 80
+    golden("plan/explained.txt", refused.stdout)
+    assert "Search" not in run(*words[:-1]).stdout
+
+
+def test_compare_without_a_context_compares_at_one_that_all_hold(folder):
+    place = folder("llama-8b")
+    done = run("--model", place, "--compare", "l4,h100", "--output", "json")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    alone = json.loads(run("--model", place, "--gpu", "l4", "--output", "json").stdout)
+    assert found["context_chosen"] is True
+    lengths = {c["plan"]["max_model_len"] for c in found["candidates"]}
+    assert lengths == {found["max_model_len"]} == {alone["max_model_len"]}
+    assert alone["max_model_len"] < 131072 == alone["model_context"]
 
 
 def test_compare_where_nothing_is_enough_exits_3(folder):

@@ -15,21 +15,28 @@ FP8 = {"quant_method": "fp8", "activation_scheme": "dynamic", "weight_block_size
 
 
 def test_a_context_that_does_not_fit_is_refused_with_the_longest_that_does(config, plan, codes):
-    found = plan(config("llama-8b"), gpu="l4")
+    found = plan(config("llama-8b"), gpu="l4", max_model_len=131072)
     assert found.verdict == "does_not_fit"
     assert codes(found) == ["kv_cache_too_small"]
-    longest = int(re.search(r"--max-model-len (\d+)", found.reasons[0].fix).group(1))
+    longest = int(re.search(r"fits is (\d+) tokens", found.reasons[0].message).group(1))
     assert longest == found.longest_context
     assert plan(config("llama-8b"), gpu="l4", max_model_len=longest).verdict == "fits"
     assert plan(config("llama-8b"), gpu="l4", max_model_len=longest + 16).verdict != "fits"
+    # What is proposed is what the plan itself would choose, with a little room.
+    proposed = int(re.search(r"--max-model-len (\d+)", found.reasons[0].fix).group(1))
+    assert proposed == plan(config("llama-8b"), gpu="l4").max_model_len < longest
 
 
 def test_more_users_than_the_cache_holds_are_refused(config, plan, codes):
-    found = plan(config("llama-8b"), gpu="l4", max_model_len=8192, users=40)
+    found = plan(config("llama-8b"), gpu="l4", max_model_len=8192, users=5)
     assert codes(found) == ["kv_cache_too_small"]
+    assert found.fixes[0].change == "--kv-cache-dtype fp8"
     longest = int(re.search(r"--max-model-len (\d+)", found.reasons[0].fix).group(1))
-    again = plan(config("llama-8b"), gpu="l4", max_model_len=longest, users=40)
+    again = plan(config("llama-8b"), gpu="l4", max_model_len=longest, users=5)
     assert again.verdict == "fits"
+    # A context of a few hundred tokens for each of many users is nothing to propose.
+    many = plan(config("llama-8b"), gpu="l4", max_model_len=8192, users=40)
+    assert many.fixes[0].change == "--users 3"
 
 
 def test_weights_that_are_too_large_name_the_split_that_does(config, plan, codes):
@@ -38,11 +45,17 @@ def test_weights_that_are_too_large_name_the_split_that_does(config, plan, codes
     assert codes(found) == ["weights_too_large"]
     size = int(re.search(r"--tensor-parallel-size (\d+)", found.reasons[0].fix).group(1))
     assert plan(config("qwen2-72b"), gpu="h100", gpus=size, max_model_len=8192).verdict == "fits"
-    # No profile holds 135 GiB; the size is said instead.
-    assert re.search(r"a card of \d+ GiB", found.reasons[0].fix)
     small = plan(config("llama-8b"), gpu="l4", gpu_memory_gib=15, max_model_len=8192)
     assert codes(small) == ["weights_too_large"]
-    assert "use --gpu l4 or rtx4090 or a100-40gb" in small.reasons[0].fix
+    assert "use --gpu rtx4090" in small.reasons[0].fix
+    assert {"--gpu l4", "--gpu a100-40gb"} < {fix.change for fix in small.fixes}
+
+
+def test_where_no_profile_is_large_enough_the_size_is_said(config, plan):
+    huge = config("qwen2-72b", num_attention_heads=1, num_key_value_heads=1, head_dim=8192)
+    found = plan(huge, gpu="h100", max_model_len=8192)
+    assert not [fix for fix in found.fixes if "--gpu " in fix.change]
+    assert re.search(r"a card of \d+ GiB", found.reasons[0].fix)
 
 
 @pytest.mark.parametrize("size", [3, 5, 6])

@@ -8,7 +8,8 @@ from rich.text import Text
 
 from deployctl.errors import Reason
 from deployctl.planning import MemoryBudget, ServingPlan
-from deployctl.planning.make import ComparedGpu, GpuComparison
+from deployctl.planning.comparison import ComparedGpu, GpuComparison
+from deployctl.planning.plan import SHORT_REQUEST
 from deployctl.units import duration
 
 _WIDTH = 78
@@ -61,6 +62,35 @@ def plan_text(plan: ServingPlan, title: str, *, counted: bool, colour: bool) -> 
     return text
 
 
+def explained(plan: ServingPlan) -> Text:
+    """Writes what `plan --explain` adds: the search's steps, and every fix with its figures."""
+    text = Text()
+    if plan.search:
+        _heading(text, "Search", "what was tried, in this order")
+        header = f"{'GPUs':>4}{'tensor':>8}{'stages':>8}  {'KV cache':10}{'GiB':>9}{'context':>11}"
+        text.append(f"{_INDENT}{header}\n", style="dim")
+    for step in plan.search:
+        tensor, stages = step.tensor_parallel_size, step.pipeline_parallel_size
+        length = f"{step.max_model_len:,}" if step.max_model_len else "–"
+        text.append(
+            f"{_INDENT}{tensor * stages:>4}{tensor:>8}{stages:>8}  {step.kv_cache_dtype:10}"
+            f"{step.kv_cache_gib:>9.2f}{length:>11}  {step.outcome}\n"
+        )
+    if plan.fixes:
+        _heading(text, "Fixes", "each is enough; the one that costs you least first")
+    for fix in plan.fixes:
+        _wrapped(text, fix.change, hang=2, style="cyan")
+        short = f", {fix.concurrency_2048:,.0f} of {SHORT_REQUEST:,} tokens"
+        gives = (
+            f"{fix.max_model_len:,} tokens of context, {fix.max_concurrency:,.1f} full requests "
+            f"at once{short if fix.max_model_len > SHORT_REQUEST else ''}, "
+            f"{fix.kv_cache_gib:.1f} GiB of KV cache"
+        )
+        _wrapped(text, f"  gives: {gives}", hang=6)
+        _wrapped(text, f"  cost: {fix.cost}", hang=6)
+    return text
+
+
 def _summary(plan: ServingPlan) -> Iterator[str]:
     gpus = plan.world_size
     if plan.accelerator == "cpu":
@@ -71,9 +101,9 @@ def _summary(plan: ServingPlan) -> Iterator[str]:
             where += f" ({plan.tensor_parallel_size} × {plan.pipeline_parallel_size} stages)"
         if plan.replicas > 1:
             where = f"{plan.replicas} replicas of {where}"
-    parts = [where, f"{plan.max_model_len:,} tokens of context"]
+    parts = [where, plan.context_words]
     if plan.verdict == "fits":
-        parts.append(f"{plan.max_concurrency:,.1f} full requests at once")
+        parts.append(plan.requests_words)
     yield " · ".join(parts)
     if plan.verdict == "fits":
         yield f"start-up within {duration(plan.startup_budget_s)}" + _price(plan)
@@ -170,13 +200,17 @@ def comparison_text(comparison: GpuComparison) -> Text:
     text = Text()
     text.append(f"{comparison.model.rstrip('/').rsplit('/', 1)[-1]}", style="bold")
     users = f"{comparison.users} users" if comparison.users > 1 else "one user"
-    text.append(f"  {comparison.max_model_len:,} tokens of context, {users}\n\n")
+    held = " (the longest that all hold)" if comparison.context_chosen else ""
+    text.append(f"  {comparison.max_model_len:,} tokens of context{held}, {users}\n\n")
     header = (
-        f"{'card':14}{'':14}{'GPUs':>5}{'full req.':>11}{'longest':>10}{'$/h':>8}{'$/M out':>9}"
+        f"{'card':15}{'':13}{'GPUs':>4}{'context':>9}{'full req.':>10}{'longest':>9}"
+        f"{'$/h':>7}{'$/M out':>9}"
     )
     text.append(header + "\n", style="dim")
     for candidate in comparison.candidates:
         _row(text, candidate, cheapest=candidate.gpu == comparison.cheapest)
+    if any(candidate.plan.fp8_chosen for candidate in comparison.candidates):
+        text.append("* with an FP8 KV cache\n", style="dim")
     if comparison.cheapest:
         text.append(f"\n{comparison.cheapest}", style="bold green")
         text.append(" is the cheapest that is enough. Prices are the profiles'; what a token\n")
@@ -192,15 +226,17 @@ def comparison_text(comparison: GpuComparison) -> Text:
 def _row(text: Text, candidate: ComparedGpu, *, cheapest: bool) -> None:
     plan = candidate.plan
     word, style = _VERDICTS[plan.verdict]
-    text.append(f"{candidate.gpu:13}")
+    text.append(f"{candidate.gpu:15}", style="bold green" if cheapest else "")
     text.append(f"{word:13}", style=style)
-    text.append(f"{candidate.gpus:>5}")
+    text.append(f"{candidate.gpus:>4}")
+    length = f"{plan.max_model_len:,}" if plan.verdict == "fits" else "–"
     cells: Sequence[str] = (
+        length + ("*" if plan.fp8_chosen else ""),
         f"{plan.max_concurrency:,.1f}" if plan.verdict == "fits" else "–",
         f"{plan.longest_context:,}" if plan.longest_context else "–",
         f"{plan.cost.usd_per_hour:.2f}" if plan.cost else "–",
         f"{plan.cost.usd_per_million_output_tokens:.2f}" if plan.cost else "–",
     )
-    for cell, width in zip(cells, (11, 10, 8, 9), strict=True):
+    for cell, width in zip(cells, (9, 10, 9, 7, 9), strict=True):
         text.append(f"{cell:>{width}}")
-    text.append("  cheapest\n" if cheapest else "\n", style="green")
+    text.append("\n")

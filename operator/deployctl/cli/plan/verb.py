@@ -21,6 +21,9 @@ _CompareOption = Annotated[
         show_default=False,
     ),
 ]
+_ExplainOption = Annotated[
+    bool, typer.Option("--explain", help="Show the search's steps, and every fix with its figures.")
+]
 
 
 @spec_options
@@ -30,13 +33,15 @@ def command(
     tuned: TunedOption = None,
     tuned_anyway: TunedAnywayOption = False,
     compare: _CompareOption = None,
+    explain: _ExplainOption = False,
     output: OutputOption = Output.text,
 ) -> None:
     """Show what will run, whether it fits, and why. Nothing is started, no weights are read.
 
     The plan gives the engine's flags, how many GPUs share the model, the memory of each, how
-    many requests fit, how long a start may take and what it costs. What cannot run is refused
-    with the fix, and the exit code is 3.
+    many requests fit, how long a start may take and what it costs. Without --max-model-len it
+    is the longest context that fits. What cannot run is refused with the fix, and the exit
+    code is 3.
 
     deployctl plan --model Qwen/Qwen2.5-7B-Instruct-AWQ --gpu l4 --users 8
 
@@ -62,15 +67,15 @@ def command(
     for spec in specs:
         prepared = prepare(spec, recommended, tell)
         if output is Output.text:
-            _show(prepared, apart=bool(plans))
+            _show(prepared, apart=bool(plans), explain=explain)
         plans.append(prepared.plan)
     if output is Output.json:
         answer_json(plans[0] if len(plans) == 1 else [p.model_dump(mode="json") for p in plans])
     _refuse(plans)
 
 
-def _show(prepared: "Prepared", *, apart: bool) -> None:
-    from deployctl.cli.plan.text import plan_text
+def _show(prepared: "Prepared", *, apart: bool, explain: bool) -> None:
+    from deployctl.cli.plan.text import explained, plan_text
 
     if apart:
         out.print()
@@ -80,6 +85,8 @@ def _show(prepared: "Prepared", *, apart: bool) -> None:
         counted=prepared.plan.graphs_in_budget,
         colour=out.color_system is not None and out.is_terminal,
     )
+    if explain:
+        text.append_text(explained(prepared.plan))
     out.print(text, end="", soft_wrap=True)
 
 
@@ -87,7 +94,7 @@ def _compare(spec: ServiceSpec, names: str, output: Output) -> None:
     from deployctl.cli.plan.text import comparison_text
     from deployctl.hardware import load_profile
     from deployctl.operations.prepare import prepare
-    from deployctl.planning.make import compare
+    from deployctl.planning.comparison import compare
 
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     if not wanted:

@@ -128,6 +128,8 @@ def up(deployment: Deployment, tell: Tell = silent) -> Deployed:
     bundle = render(target, prepared)
     driver = open_driver(target, settings)
     tell(Event("heading", f"{spec.service}: {plan.model} on {plan.gpu}, target {target}"))
+    if plan.context_chosen:
+        tell(Event("note", f"{plan.context_words}; {plan.requests_words}"))
     rollout = Rollout(driver, store, spec.service, tell, environment=os.environ)
     told = tuned.document(prepared) if tuned is not None else None
     if verification is None:

@@ -69,7 +69,8 @@ def conclude(study: Study, inputs: StudyInputs, answer: Answer, tell: Tell) -> T
         StateError: they cannot be written; the study itself is whole.
     """
     evidence = measured(study, inputs, answer)
-    recommendation = Recommendation.from_answer(answer, evidence)
+    kept = {name: getattr(study.header.spec, name) for name in study.header.chosen}
+    recommendation = Recommendation.from_answer(answer, evidence, kept)
     recommendation.write(study.folder / FILE)
     view = study_view(
         answer,

@@ -93,6 +93,7 @@ def new(spec: ServiceSpec, request: TuneRequest, now: datetime) -> StudyInputs:
         usd_per_hour=price * settled.gpus if price else None,
         gpus=settled.gpus,
         fingerprint=fingerprint(plans, baseline),
+        chosen=_chosen(prepared.plan),
     )
     return _inputs(header, plans, setup, slo)
 
@@ -104,7 +105,8 @@ def again(header: Header) -> StudyInputs:
         As `new`.
     """
     slo = slos.parse(header.slo) if header.slo is not None else None
-    plans, setup = _plans(header.spec, prepare(header.spec), header.traffic)
+    prepared = prepare(header.spec)
+    plans, setup = _plans(_kept(header.spec, prepared), prepared, header.traffic)
     return _inputs(header, plans, setup, slo)
 
 
@@ -116,7 +118,24 @@ def _settled(spec: ServiceSpec, prepared: Prepared) -> ServiceSpec:
     gpus = spec.gpus if "gpus" in spec.model_fields_set else split
     if prepared.profile.kind == "cpu":
         gpus = 1
-    return folded.model_copy(update={"gpu": spec.gpu, "gpus": gpus, "replicas": 1})
+    one = folded.model_copy(update={"gpu": spec.gpu, "gpus": gpus, "replicas": 1})
+    return _kept(one, prepared)
+
+
+def _kept(spec: ServiceSpec, prepared: Prepared) -> ServiceSpec:
+    """With the context that the plan chose: each configuration would leave room for another."""
+    plan = prepared.plan
+    if not plan.context_chosen:
+        return spec
+    cache = {"kv_cache_dtype": plan.engine.defaults["kv_cache_dtype"]} if plan.fp8_chosen else {}
+    return spec.model_copy(update={"max_model_len": plan.max_model_len, **cache})
+
+
+def _chosen(plan: ServingPlan) -> tuple[str, ...]:
+    """The settings that the plan chose and that another plan may choose otherwise."""
+    if not plan.context_chosen or plan.max_model_len >= plan.model_context:
+        return ()
+    return ("max_model_len", "kv_cache_dtype") if plan.fp8_chosen else ("max_model_len",)
 
 
 def _plans(spec: ServiceSpec, prepared: Prepared, traffic: Traffic) -> tuple[Plans, Setup]:
@@ -192,6 +211,12 @@ def _inputs(header: Header, plans: Plans, setup: Setup, slo: Slo | None) -> Stud
         notes.append(
             f"{header.gpus} GPUs and one engine: {tuned}, and a GPU that it leaves idle counts "
             "as spent. A smaller size may be better run several times, a service a GPU."
+        )
+    if "max_model_len" in header.chosen:
+        notes.append(
+            f"No context was asked for: all configurations have the {header.spec.max_model_len:,} "
+            "tokens that the plan chose. Settings that take more memory than now may not fit "
+            "beside it; --max-model-len asks for less."
         )
     return StudyInputs(header, plans, problem, setup, slo, tuple(notes))
 

@@ -96,6 +96,22 @@ def test_the_bench_gets_the_service_as_it_is(tune, bench, place):
     assert made.given["folder"].parent.name == "studies"
 
 
+def test_a_context_that_the_plan_chose_is_the_same_for_all_and_recommended(tune, bench, place):
+    config = place / "tiny" / "config.json"
+    config.write_text(
+        json.dumps({**json.loads(config.read_text()), "max_position_embeddings": 1 << 20})
+    )
+    code, _, err = tune(*SLO, "--study", "s", "--kv-cache-gib", 0.01)
+    assert code == 0, err
+    base = bench.made[0].plans.base
+    assert 4096 <= base.max_model_len < 1 << 20
+    assert f"all configurations have the {base.max_model_len:,} tokens" in err
+    recommended = yaml.safe_load((place / "s" / "recommendation.yaml").read_text())
+    assert recommended["settings"] == {"max_model_len": base.max_model_len, "max_num_seqs": 32}
+    # A study goes on with the context that it began with, whatever would be chosen now.
+    assert studies.opened(place / "s").header.spec.max_model_len == base.max_model_len
+
+
 def test_an_engine_that_dies_is_counted_and_told(tune, bench):
     bench.faults_of_next = {8: Failure("died_under_load", "killed by signal 9", 6.0)}
     code, out, err = tune(*SLO, "-o", "json")

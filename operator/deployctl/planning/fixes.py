@@ -1,0 +1,172 @@
+"""What would make a refused service start: each change tried on the planner, and what it gives.
+
+Ranked by what a change costs the user: accuracy first, then context, throughput, speed, and at
+last other cards and more cards. Pure.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator
+
+from deployctl.hardware import all_profiles
+from deployctl.planning import fit
+from deployctl.planning.context import ContextChoice, choose, fp8_planner
+from deployctl.planning.plan import SHORT_REQUEST, Fix
+from deployctl.planning.sharding import Planner, shardings
+from deployctl.units import GIB
+
+_SEQUENCES = (256, 128, 64, 32, 16, 8)
+
+
+def fixes(planner: Planner, choice: ContextChoice) -> tuple[Fix, ...]:
+    """Every change that lets this start, the cheapest for the user first.
+
+    `planner` has the spec as it was given, `choice` what came closest.
+    """
+    if planner.profile.kind == "cpu":
+        return tuple(_tried(_on_cpu(planner, choice)))
+    found = list(_tried(_alone(planner, choice)))
+    if not found:
+        found = list(itertools.islice(_tried(_together(planner)), 1))
+    return (*found, *_tried(_cards(planner)), *_tried(_more(planner, choice)))
+
+
+def shortlist(ways: tuple[Fix, ...]) -> tuple[Fix, ...]:
+    """The first, and the first of another kind: what a person is told at once."""
+    others = (way for way in ways if way.change.split()[0] != ways[0].change.split()[0])
+    return (*ways[:1], *itertools.islice(others, 1))
+
+
+_Change = tuple[str, str, Planner]  # flags, cost, what is planned with them
+
+
+def _tried(changes: Iterator[_Change]) -> Iterator[Fix]:
+    """Those that let it start."""
+    for flags, cost, planner in changes:
+        choice = choose(planner)
+        memory = choice.memory
+        sharding = memory.settings.sharding
+        if not choice.planner.runs(sharding) or any(fit.refusals(choice, "")):
+            continue
+        if choice.fp8 and "fp8" not in flags:
+            flags += " --kv-cache-dtype fp8"
+        yield Fix(
+            change=flags,
+            cost=cost,
+            gpu=planner.profile.name,
+            gpus=sharding.gpus,
+            max_model_len=memory.settings.length,
+            max_concurrency=round(memory.concurrency, 2),
+            concurrency_2048=round(memory.concurrency_at(SHORT_REQUEST), 2),
+            kv_cache_gib=round(memory.pool / GIB, 4),
+        )
+
+
+def _alone(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:
+    """Changes of one setting."""
+    eight = None if choice.chosen else fp8_planner(planner)
+    if eight is not None:
+        yield "--kv-cache-dtype fp8", "some accuracy: keys and values have 8 bits", eight
+    yield from _shorter(planner, choice)
+    yield from _fewer_users(planner, choice)
+    yield from _fewer_sequences(planner)
+    if not planner.spec.enforce_eager:
+        eager = planner.given(enforce_eager=True)
+        yield "--enforce-eager", "speed: no CUDA graphs, no torch.compile", eager
+
+
+def _shorter(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:
+    """A context as the plan would choose it; below the least that is chosen, what there is."""
+    length = choice.memory.settings.length
+    if not choice.chosen:
+        free = planner.given(max_model_len=None).up_to(length)
+        found = choose(free if planner.spec.kv_cache_dtype else free.given(kv_cache_dtype="auto"))
+        if found.holds:
+            yield _context_change(found.planner)
+            return
+    stage, users = choice.memory.tightest, planner.spec.users
+    longest = stage.layout.longest(stage.pool / (users or 1), length)
+    # So little context for each of several users is no use to any of them.
+    if 0 < longest < length and not users:
+        yield _context_change(choice.planner.given(max_model_len=longest))
+
+
+def _context_change(planner: Planner) -> _Change:
+    flags = f"--max-model-len {planner.spec.max_model_len}"
+    if planner.spec.kv_cache_dtype not in (None, "auto"):
+        flags += f" --kv-cache-dtype {planner.spec.kv_cache_dtype}"
+    return flags, "longer requests are refused", planner
+
+
+def _fewer_users(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:
+    held = int(choice.memory.concurrency) if choice.memory.fits else 0
+    if planner.spec.users is not None and 0 < held < planner.spec.users:
+        yield f"--users {held}", "the others wait", planner.given(users=held)
+
+
+def _fewer_sequences(planner: Planner) -> Iterator[_Change]:
+    """The most sequences that do."""
+    now = choose(planner).memory.settings.batch.sequences
+    for number in _SEQUENCES:
+        if number < now:
+            fewer = planner.given(max_num_seqs=number)
+            change = (f"--max-num-seqs {number}", "throughput: more requests wait", fewer)
+            if next(_tried(iter([change])), None) is not None:
+                yield change
+                return
+
+
+def _together(planner: Planner) -> Iterator[_Change]:
+    """Several changes that do together what none does alone."""
+    flags = f"--max-num-seqs {_SEQUENCES[-1]} --enforce-eager"
+    both = planner.given(max_num_seqs=_SEQUENCES[-1], enforce_eager=True)
+    yield flags, "throughput and speed", both
+    eight = None if planner.spec.max_model_len is None else fp8_planner(both)
+    if eight is not None:
+        yield f"{flags} --kv-cache-dtype fp8", "throughput, speed and some accuracy", eight
+
+
+def _cards(planner: Planner) -> Iterator[_Change]:
+    """Cards with more memory, the cheapest first."""
+    larger = [
+        profile
+        for profile in all_profiles()
+        if profile.kind == "cuda" and profile.memory_gib > planner.profile.memory_gib
+    ]
+    larger.sort(key=lambda p: (p.price_per_hour_usd or math.inf, p.memory_gib))
+    for profile in larger:
+        price = profile.price_per_hour_usd
+        cost = f"another card, ${price:.2f} an hour" if price else "another card"
+        yield f"--gpu {profile.name}", cost, planner.on(profile).given(gpu=profile.name)
+
+
+def _more(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:
+    """The least split of one host that does, had the user the GPUs."""
+    spec, host = planner.spec, planner.profile.max_per_host
+    free = {"tensor_parallel_size": None, "pipeline_parallel_size": None}
+    wide = planner.given(gpus=max(spec.gpus, host), **free)
+    now = choice.memory.settings.sharding.gpus
+    for option in shardings(wide.spec, planner.shape, host):
+        if option.gpus <= now:
+            continue
+        replicas = spec.replicas or 1
+        flags = f"--gpus {option.gpus * replicas} --tensor-parallel-size {option.tensor}"
+        if option.pipeline > 1:
+            flags += f" --pipeline-parallel-size {option.pipeline}"
+        split = planner.given(
+            gpus=option.gpus * replicas,
+            tensor_parallel_size=option.tensor,
+            pipeline_parallel_size=option.pipeline,
+        )
+        change = (flags, f"{option.gpus} GPUs in the place of {now}", split)
+        if next(_tried(iter([change])), None) is not None:
+            yield change
+            return
+
+
+def _on_cpu(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:
+    yield from _shorter(planner, choice)
+    yield from _fewer_users(planner, choice)
+    needed = choice.memory.request_bytes * (planner.spec.users or 1)
+    gib = int(needed // GIB) + 1
+    yield f"--kv-cache-gib {gib}", "memory of the host", planner.given(kv_cache_gib=float(gib))
