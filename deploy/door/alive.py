@@ -5,9 +5,11 @@ counters have stood still for STALL_S seconds, fails; 0 turns that off. Standard
 
     python3 -I -S alive.py [--ready] PORT TIMEOUT_S STALL_S TOKEN_FILE
 
-Liveness counts requests that run or wait. Readiness counts those that run alone: a queue that
-does not move, behind none that run, is no reason to send requests elsewhere. TOKEN_FILE holds the
-door's probe token, which is new at each start of an engine; what was seen is kept beside it.
+Liveness counts requests that run or wait. An engine that hung while it was idle says for ever that
+it has none: then those count that the door passed on and that nobody has begun to answer, which is
+progress only once the oldest of them is another. Readiness counts those that run alone: a queue
+that does not move, behind none that run, is no reason to send requests elsewhere. TOKEN_FILE holds
+the door's probe token, which is new at each start of an engine; what was seen is kept beside it.
 """
 
 import argparse
@@ -26,6 +28,9 @@ MOVES = re.compile(
     r"vllm:(prompt_tokens_total|generation_tokens_total|iteration_tokens_total_(sum|count)|"
     r"request_success_total|num_preemptions_total|kv_cache_usage_perc|gpu_cache_usage_perc)"
 )
+# Of the door. Of several API servers, each tells its own: then such a hang may stay unseen.
+UNANSWERED = re.compile(r"^deployctl_door_requests_unanswered (\d+)$", re.MULTILINE)
+OLDEST = re.compile(r"^deployctl_door_oldest_unanswered_timestamp_seconds (\S+)$", re.MULTILINE)
 SAMPLE = re.compile(r"^(vllm:\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
 ENGINE = re.compile(r'(?:^|,)engine="(\d+)"')  # one of several, where there is data parallelism
 
@@ -77,7 +82,10 @@ def get(port: int, path: str, timeout_s: float, token: str = "") -> str:
 
 
 def reading(text: str, *, ready: bool) -> "dict[str, tuple[float, list[str]]]":
-    """The requests of each engine that has any, and what should move there, from /metrics."""
+    """The requests of each engine that has any, and what should move there, from /metrics.
+
+    Under `door`, where none has any: those that were passed on and are not answered.
+    """
     work: dict[str, float] = {}
     marks: dict[str, list[str]] = {}
     for name, labels, value in SAMPLE.findall(text):
@@ -90,7 +98,11 @@ def reading(text: str, *, ready: bool) -> "dict[str, tuple[float, list[str]]]":
                 raise Dead(f"/metrics has no number for {name}") from None
         elif MOVES.fullmatch(name):
             marks.setdefault(engine, []).append(value)
-    return {engine: (count, marks.get(engine, [])) for engine, count in work.items() if count > 0}
+    busy = {engine: (count, marks.get(engine, [])) for engine, count in work.items() if count > 0}
+    unanswered = UNANSWERED.search(text)
+    if ready or busy or unanswered is None or unanswered[1] == "0":
+        return busy
+    return {"door": (float(unanswered[1]), OLDEST.findall(text))}
 
 
 def stalled(

@@ -45,10 +45,14 @@ class Wire:
         """Reads one more answer: to a request that was sent together with the last one."""
         return self._read(bodiless=False)
 
-    def begin(self, request):
-        """Sends bytes and reads the head of the answer, whose chunks are still to come."""
+    def send(self, request):
+        """Sends bytes, over a connection of their own, and does not wait for an answer."""
         self._open()
         self._socket.sendall(request)
+
+    def begin(self, request):
+        """Sends bytes and reads the head of the answer, whose chunks are still to come."""
+        self.send(request)
         return self._head()
 
     def close(self):

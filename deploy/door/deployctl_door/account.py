@@ -15,6 +15,9 @@ from typing import Any
 from deployctl_door.underway import UnderWay
 
 UNDER_WAY = "deployctl_door_requests_under_way"  # what a drain waits for
+# What alive.py looks at where the engine says that it has nothing to do.
+UNANSWERED = "deployctl_door_requests_unanswered"
+OLDEST = "deployctl_door_oldest_unanswered_timestamp_seconds"
 LONGEST_MODEL = 256  # characters of a name in the log
 _HELP = {
     "requests": ("counter", "Requests by key, route and HTTP status."),
@@ -43,14 +46,20 @@ class Account:
         self._refusals: Counter[tuple[str, str]] = Counter()
         # Requests of users, from when they come in to the end of the answer.
         self.under_way = under_way or UnderWay()
+        self._passed_on: dict[Entry, float] = {}  # those that the engine has, in their order
 
     def refused(self, key: str, reason: str) -> None:
         """A request that did not reach the engine."""
         self._refusals[key, reason] += 1
 
+    def passed_on(self, entry: "Entry") -> None:
+        """A request that the engine gets now."""
+        self._passed_on[entry] = time.time()
+
     def ended(self, entry: "Entry") -> None:
         """A request that was answered, by the engine or by the door."""
         entry.end()
+        self._passed_on.pop(entry, None)
         self._requests[entry.key, entry.route, str(entry.status)] += 1
         if entry.input or entry.output:
             self._tokens[entry.key, "input"] += entry.input
@@ -64,11 +73,27 @@ class Account:
 
     def metrics(self) -> bytes:
         """The counters in Prometheus' text format, to stand behind the engine's own."""
-        lines = [
-            f"# HELP {UNDER_WAY} Requests of users that have come in and not ended yet.",
-            f"# TYPE {UNDER_WAY} gauge",
-            f"{UNDER_WAY} {self.under_way.total()}",
-        ]
+        # Once an answer has begun, whoever is slow may be the client that reads it.
+        waiting = [at for entry, at in self._passed_on.items() if entry.first_byte_s is None]
+        lines = []
+        for name, text, gauge in (
+            (
+                UNDER_WAY,
+                "Requests of users that have come in and not ended yet.",
+                self.under_way.total(),
+            ),
+            (
+                UNANSWERED,
+                "Of these, requests that the engine has and has not begun to answer.",
+                len(waiting),
+            ),
+            (
+                OLDEST,
+                "When the engine got the first of the unanswered ones; 0 where there is none.",
+                round(min(waiting, default=0), 6),
+            ),
+        ):
+            lines += [f"# HELP {name} {text}", f"# TYPE {name} gauge", f"{name} {gauge}"]
         for name, labels, values in (
             ("requests", ("key", "route", "status"), self._requests),
             ("tokens", ("key", "direction"), self._tokens),

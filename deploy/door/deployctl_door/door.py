@@ -182,6 +182,7 @@ class Door:
         self._account.under_way.add(1)
         try:
             passed = await self._looked_at(request, key)
+            self._account.passed_on(entry)
             await self._app(*passed, out.send)
         except BodyError as error:
             self._account.refused(key.name, "body" if error.status != 403 else "model")

@@ -180,6 +180,49 @@ def test_readiness_counts_what_runs_and_liveness_what_waits_too(look, engine):
     assert look(ready=True, stall=45, after=45) == "2 requests and no progress for 45 s"
 
 
+def at_the_door(unanswered, oldest):
+    return (
+        f"deployctl_door_requests_under_way 9\ndeployctl_door_requests_unanswered {unanswered}\n"
+        f"deployctl_door_oldest_unanswered_timestamp_seconds {oldest}\n"
+    )
+
+
+def test_an_engine_that_hung_while_it_was_idle_is_found_by_what_waits_at_the_door(look, engine):
+    idle = page(running=0, waiting=0)
+    engine.answers["/metrics"] = (200, idle + at_the_door(1, 1785000000.25))
+    assert look() is None
+    engine.answers["/metrics"] = (200, idle + at_the_door(3, 1785000000.25))
+    assert look(after=59) is None
+    assert look(after=1) == "3 requests and no progress for 60 s"
+    assert look(ready=True, stall=45, after=45) is None
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        page(running=0, waiting=0) + at_the_door(1, 1785000009.5),  # the oldest was answered
+        page(running=0, waiting=0) + at_the_door(0, 0),
+        page(running=1, waiting=0) + at_the_door(1, 1785000000.25),  # the engine had it
+    ],
+)
+def test_what_waits_at_the_door_is_no_sign_where_it_does_not_stay(look, engine, between):
+    waits = (200, page(running=0, waiting=0) + at_the_door(1, 1785000000.25))
+    engine.answers["/metrics"] = waits
+    assert look() is None
+    engine.answers["/metrics"] = (200, between)
+    assert look(after=30) is None
+    engine.answers["/metrics"] = waits
+    assert look(after=30) is None
+    assert look(after=59) is None
+
+
+def test_a_moving_engine_does_not_die_of_an_answer_that_is_long_in_coming(look, engine):
+    for second in range(4):
+        busy = page(running=1, waiting=0, tokens=second)
+        engine.answers["/metrics"] = (200, busy + at_the_door(1, 1785000000.25))
+        assert look(after=59) is None
+
+
 def test_liveness_and_readiness_do_not_mix_what_they_saw(look, engine):
     """The one looks at times at which the other does not."""
     assert look() is None

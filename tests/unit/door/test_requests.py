@@ -3,6 +3,8 @@
 import asyncio
 import contextlib
 import json
+import re
+import time
 
 from deployctl_door.account import Account
 from deployctl_door.door import Door
@@ -146,6 +148,50 @@ def test_what_comes_behind_the_body_is_no_header_of_the_request(build):
     asyncio.run(door({**scope, "raw_path": CHAT.encode()}, receive, send))
     assert (b"x-data-parallel-rank", b"1") in given
     assert seen == given[:2]
+
+
+def test_what_the_engine_has_and_has_not_begun_to_answer_is_told_with_its_age(build):
+    began, goes_on = asyncio.Event(), asyncio.Event()
+
+    async def slow(scope, receive, send):
+        await began.wait()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await asyncio.sleep(0)  # the head alone is no answer: it may come before the first token
+        heads.append(told())
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        await goes_on.wait()
+        await send({"type": "http.response.body", "body": b"y"})
+
+    door, heads = Door(slow, build()._configuration), []
+
+    def told():
+        text = door._account.metrics().decode()
+        names = ("requests_unanswered", "oldest_unanswered_timestamp_seconds")
+        return [float(re.search(rf"^deployctl_door_{n} (\S+)$", text, re.M)[1]) for n in names]
+
+    async def run():
+        assert told() == [0, 0]
+        before = time.time()
+        first = asyncio.create_task(asked(door, "POST", CHAT, KEY, {}))
+        while told()[0] < 1:
+            await asyncio.sleep(0)
+        count, oldest = told()
+        assert (count, before - 1e-5 <= oldest <= time.time() + 1e-5) == (1, True)
+        second = asyncio.create_task(asked(door, "POST", CHAT, KEY, {}))
+        while told()[0] < 2:
+            await asyncio.sleep(0)
+        assert told() == [2, oldest]
+        began.set()
+        while told()[0]:
+            await asyncio.sleep(0)
+        assert heads[0] == [2, oldest]
+        assert b"deployctl_door_requests_under_way 2\n" in door._account.metrics()
+        assert told() == [0, 0]  # a client that reads slowly is none that waits for the engine
+        goes_on.set()
+        await asyncio.gather(first, second)
+
+    asyncio.run(run())
+    assert door._account._passed_on == {}
 
 
 def test_a_websocket_is_closed(build, engine):
