@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 from tests.e2e.docker_parts import IMAGE, Cli, sweep
+from tests.e2e.engine_cache import knowing
 from tests.e2e.guarded import TEAM, Guarded, place, ring
 
 import ports
@@ -58,9 +59,11 @@ def port():
 
 
 @pytest.fixture(scope="session")
-def guarded_engine(tiny_checkpoint, tmp_path_factory):
+def guarded_engine(tiny_checkpoint, checkpoint_cache, tmp_path_factory):
     """A real vLLM behind its door, with the key `default`: one start for every test of the door."""
-    engine = Guarded(tmp_path_factory.mktemp("guarded"), tiny_checkpoint, ports.free())
+    folder = tmp_path_factory.mktemp("guarded")
+    cache = knowing(folder / "cache", checkpoint_cache, Guarded.name)
+    engine = Guarded(folder, tiny_checkpoint, ports.free(), cache)
     yield engine
     engine.deployctl("down", engine.name)
 

@@ -57,7 +57,8 @@ class Guarded:
     name = "guarded"
     key = "the-default-key-of-tests-4711"
 
-    def __init__(self, folder, checkpoint, port):
+    def __init__(self, folder, checkpoint, port, cache):
+        """`cache` is deployctl's, of engines."""
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.state = folder / "state"
@@ -67,7 +68,7 @@ class Guarded:
         self.environment = {
             **os.environ,
             "DEPLOYCTL_STATE_DIR": str(self.state),
-            "DEPLOYCTL_CACHE_DIR": str(folder / "cache"),
+            "DEPLOYCTL_CACHE_DIR": str(cache),
             "NO_COLOR": "1",
         }
         (folder / "key").write_text(self.key)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.e2e.engine_cache import knowing
 
 import ports
 
@@ -21,12 +22,12 @@ START_S = 600.0
 class Operator:
     """Runs `deployctl` with a state of its own."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, cache):
         self.folder = folder
         self.environment = {
             **os.environ,
             "DEPLOYCTL_STATE_DIR": str(folder / "state"),
-            "DEPLOYCTL_CACHE_DIR": str(folder / "cache"),
+            "DEPLOYCTL_CACHE_DIR": str(cache),
             "NO_COLOR": "1",
         }
 
@@ -44,9 +45,9 @@ class Operator:
 
 
 @pytest.fixture(scope="module")
-def operator(tmp_path_factory, awq_checkpoint):
-    port = ports.free()
-    made = Operator(tmp_path_factory.mktemp("load"))
+def operator(tmp_path_factory, awq_checkpoint, checkpoint_cache):
+    port, folder = ports.free(), tmp_path_factory.mktemp("load")
+    made = Operator(folder, knowing(folder / "cache", checkpoint_cache, "measured"))
     (made.folder / "key").write_text(KEY)
     made(
         "up", "--model", awq_checkpoint, "--gpu", "cpu", "--name", "measured", "--port", port,

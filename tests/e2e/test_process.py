@@ -11,6 +11,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+from tests.e2e.engine_cache import knowing
 
 from deployctl.targets.process import procfs
 
@@ -22,13 +23,13 @@ START_S = 600.0  # half a minute on two idle cores
 class Operator:
     """Runs `deployctl … --output json` and reads what it answers."""
 
-    def __init__(self, folder, port):
+    def __init__(self, folder, port, cache):
         self.state = folder / "state"
         self.port = port
         self.environment = {
             **os.environ,
             "DEPLOYCTL_STATE_DIR": str(self.state),
-            "DEPLOYCTL_CACHE_DIR": str(folder / "cache"),
+            "DEPLOYCTL_CACHE_DIR": str(cache),
             "NO_COLOR": "1",
         }
         self.story = ""
@@ -61,8 +62,9 @@ class Operator:
 
 
 @pytest.fixture
-def operator(tmp_path, free_port):
-    made = Operator(tmp_path, free_port)
+def operator(tmp_path, free_port, checkpoint_cache):
+    cache = knowing(tmp_path / "cache", checkpoint_cache, "real")
+    made = Operator(tmp_path, free_port, cache)
     yield made
     family = made.family()
     made("down", "--all")

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from tests.e2e.engine_cache import knowing
 
 from deployctl.operations.deploy.services import status
 from process_parts import write_checkpoint
@@ -21,6 +22,9 @@ def example(monkeypatch, tmp_path, free_port):
     monkeypatch.chdir(tmp_path)
     program = re.search(r"```python\n(.*?)```", GUIDE.read_text(), re.DOTALL)[1]
     assert program.count("8000") == 1
+    # To compile takes a minute of two cores, and is no part of what the example says.
+    assert program.count('gpu="cpu"') == 1
+    program = program.replace('gpu="cpu"', 'gpu="cpu", enforce_eager=True')
     return program.replace("8000", str(free_port))
 
 
@@ -44,6 +48,7 @@ def test_the_example_runs_on_the_fake_engine(example, tmp_path):
 
 
 @pytest.mark.vllm
-def test_the_example_runs_on_vllm(example, tiny_checkpoint, tmp_path):
+def test_the_example_runs_on_vllm(example, tiny_checkpoint, checkpoint_cache, tmp_path):
+    knowing(tmp_path / "cache", checkpoint_cache, "chat")
     (tmp_path / "my-awq-model").symlink_to(tiny_checkpoint)
     run(example, [])

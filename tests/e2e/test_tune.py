@@ -7,6 +7,7 @@ import sys
 
 import pytest
 import yaml
+from tests.e2e.engine_cache import knowing
 
 from process_shell import carrying
 
@@ -16,12 +17,13 @@ VERDICTS = {"winner", "no_clear_winner", "baseline_best"}
 
 
 @pytest.fixture
-def shell(tmp_path, tiny_checkpoint):
+def shell(tmp_path, tiny_checkpoint, checkpoint_cache):
     """Runs `deployctl tune` in a folder of its own: code, answer and story."""
+    cache = knowing(tmp_path / "cache", checkpoint_cache, "tiny-awq-tune")
     environment = {
         **os.environ,
         "DEPLOYCTL_STATE_DIR": str(tmp_path / "state"),
-        "DEPLOYCTL_CACHE_DIR": str(tmp_path / "cache"),
+        "DEPLOYCTL_CACHE_DIR": str(cache),
         "NO_COLOR": "1",
     }
 

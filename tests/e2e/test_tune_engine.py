@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tests.e2e.engine_cache import knowing
 
 from deployctl.load import run as loads
 from deployctl.load import slo as slos
@@ -91,9 +92,10 @@ def core_of(engine):
 
 @pytest.mark.vllm
 def test_configurations_come_and_go_and_an_engine_that_dies_is_a_fact(
-    tmp_path, tiny_checkpoint, free_port
+    tmp_path, tiny_checkpoint, checkpoint_cache, free_port
 ):
-    settings = Settings(state_dir=tmp_path / "state", cache_dir=tmp_path / "cache")
+    cache = knowing(tmp_path / "cache", checkpoint_cache, "real-tune")
+    settings = Settings(state_dir=tmp_path / "state", cache_dir=cache)
     state = settings.state_dir
     prepared = prepare(
         ServiceSpec(

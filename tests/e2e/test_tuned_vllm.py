@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from tests.e2e.engine_cache import knowing
 
 import ports
 from verify_parts import Prober, planted
@@ -18,12 +19,15 @@ START_S = 900.0  # two starts and a load test; half a minute each on two idle co
 SLO = "ttft_p95=100ms"
 
 
-def test_a_bad_recommendation_is_tried_beside_and_taken_back(tiny_checkpoint, tmp_path):
+def test_a_bad_recommendation_is_tried_beside_and_taken_back(
+    tiny_checkpoint, checkpoint_cache, tmp_path
+):
     port = ports.free()
+    cache = knowing(tmp_path / "cache", checkpoint_cache, "live")
     environment = {
         **os.environ,
         "DEPLOYCTL_STATE_DIR": str(tmp_path / "state"),
-        "DEPLOYCTL_CACHE_DIR": str(tmp_path / "cache"),
+        "DEPLOYCTL_CACHE_DIR": str(cache),
         "GITHUB_STEP_SUMMARY": "",
         "NO_COLOR": "1",
     }
