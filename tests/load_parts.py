@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from deployctl_loadtest.sample import Sample
 
 ENGINE = Path(__file__).parent / "e2e" / "fake_streaming_engine.py"
@@ -80,8 +82,8 @@ def most_late(engine, folder):
 def again_if_late(test):
     """Another go, `GOES` in all, where a test fails that the machine had kept waiting.
 
-    Only a test of times may need it. What fails though nobody was late fails at once, and what
-    fails on the last go fails.
+    Only a test of times may need it, and it runs by itself. What fails though nobody was late
+    fails at once, and what fails on the last go fails.
     """
 
     @functools.wraps(test)
@@ -98,7 +100,7 @@ def again_if_late(test):
             else:
                 return
 
-    return goes
+    return pytest.mark.alone(goes)
 
 
 def loadtest(engine, out, *arguments, **more):

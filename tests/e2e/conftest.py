@@ -3,22 +3,23 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from tests.e2e.docker_parts import IMAGE, Cli, sweep
 from tests.e2e.engine_cache import knowing
 from tests.e2e.guarded import TEAM, Guarded, place, ring
+from tests.e2e.measured import Measured
 
 import ports
 from load_parts import FakeEngine
 from process_shell import until
 
-# Tests that measure time, or share the one engine of a test run: `./test` runs them by
-# themselves, and all others two at a time.
+# Files that measure time, or share the one engine of a test run: `./test` runs them by
+# themselves, and all others two at a time; as it does single tests that are marked so.
 ALONE = {
-    *("test_load.py", "test_load_faithful.py", "test_load_gate.py", "test_load_limit.py"),
-    *("test_load_modes.py", "test_fidelity.py", "test_tune.py", "test_tuned_vllm.py"),
+    *("test_load.py", "test_load_gate.py", "test_tune.py", "test_tuned_vllm.py"),
     *("test_door.py", "test_door_keys.py", "test_door_traffic.py", "test_keys.py"),
 }
 
@@ -58,14 +59,44 @@ def port():
     return ports.free()
 
 
+SHARED = {
+    "guarded_engine": (Guarded, "tiny_checkpoint"),
+    "measured_engine": (Measured, "awq_checkpoint"),
+}
+
+
 @pytest.fixture(scope="session")
-def guarded_engine(tiny_checkpoint, checkpoint_cache, tmp_path_factory):
+def shared_engines(request, checkpoint_cache, tmp_path_factory):
+    """Those of SHARED that this run's tests want, as futures: started side by side, since a start
+    of vLLM keeps one core busy."""
+    wanted = {name for item in request.session.items for name in item.fixturenames}
+
+    def start(kind, checkpoint, folder):
+        cache = knowing(folder / "cache", checkpoint_cache, kind.name)
+        return kind(folder, checkpoint, ports.free(), cache)
+
+    with ThreadPoolExecutor() as pool:
+        started = {}
+        for name in wanted & SHARED.keys():
+            kind, checkpoint = SHARED[name]
+            arguments = kind, request.getfixturevalue(checkpoint), tmp_path_factory.mktemp(name)
+            started[name] = pool.submit(start, *arguments)
+        yield started
+    for engine in started.values():
+        if engine.exception() is None:
+            engine.result().down()  # whatever the tests that wanted it came to
+
+
+@pytest.fixture(scope="session")
+def guarded_engine(shared_engines):
     """A real vLLM behind its door, with the key `default`: one start for every test of the door."""
-    folder = tmp_path_factory.mktemp("guarded")
-    cache = knowing(folder / "cache", checkpoint_cache, Guarded.name)
-    engine = Guarded(folder, tiny_checkpoint, ports.free(), cache)
-    yield engine
-    engine.deployctl("down", engine.name)
+    return shared_engines["guarded_engine"].result()
+
+
+@pytest.fixture(scope="session")
+def measured_engine(shared_engines):
+    """A real vLLM whose model has sense, and that no test's load spoils for another."""
+    return shared_engines["measured_engine"].result()
 
 
 @pytest.fixture(scope="module")

@@ -88,6 +88,9 @@ class Guarded:
         assert "Traceback" not in done.stderr
         return json.loads(done.stdout) if done.stdout else None
 
+    def down(self):
+        self.deployctl("down", self.name)
+
     def ask(self, method, path, body=None, *, key=None, **headers):
         """One request; `body` is sent as JSON. Headers by their names, with _ for -."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)

@@ -21,6 +21,7 @@ import urllib.request
 import pytest
 import yaml
 from tests.e2e.docker_parts import START_SECONDS, Cli, call, docker, until
+from tests.e2e.engine_cache import KNOWN, teach
 
 import ports
 
@@ -168,7 +169,7 @@ def found(tiny_checkpoint, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def engine(found, cpu_image, tmp_path_factory, pytestconfig):
+def engine(found, cpu_image, checkpoint_cache, tmp_path_factory, pytestconfig):
     folder = tmp_path_factory.mktemp("chart")
     secrets = Secrets(folder / "secrets", api_key=KEY, operator_token=TOKEN,
                       **{"keys.json": keys(anna=NAMED)})  # fmt: skip
@@ -181,6 +182,8 @@ def engine(found, cpu_image, tmp_path_factory, pytestconfig):
     told = json.loads(found["ConfigMap"]["data"]["door.json"])
     (smoke / "user.txt").write_text("".join(f"{m} {path}\n" for m, path in told["user"]))
     words = docker_words(found, folder, port, secrets)
+    if (checkpoint_cache / KNOWN).is_dir():
+        teach(folder / "cache" / "vllm", checkpoint_cache)
     # What a container before it left in the pod's /tmp.
     (folder / "tmp" / "deployctl-drain").touch()
     docker("run", "--detach", "--name", name, "--volume", f"{smoke}:/opt/smoke:ro", *words)

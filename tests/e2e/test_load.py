@@ -3,59 +3,18 @@
 import csv
 import json
 import math
-import os
 import statistics
-import subprocess
-import sys
 
 import pytest
-from tests.e2e.engine_cache import knowing
-
-import ports
+from tests.e2e.measured import KEY
 
 pytestmark = pytest.mark.vllm
 
-KEY = "a-key-that-nobody-may-see"
-START_S = 600.0
-
-
-class Operator:
-    """Runs `deployctl` with a state of its own."""
-
-    def __init__(self, folder, cache):
-        self.folder = folder
-        self.environment = {
-            **os.environ,
-            "DEPLOYCTL_STATE_DIR": str(folder / "state"),
-            "DEPLOYCTL_CACHE_DIR": str(cache),
-            "NO_COLOR": "1",
-        }
-
-    def __call__(self, *words, code=0):
-        done = subprocess.run(
-            [sys.executable, "-m", "deployctl", *map(str, words)],
-            env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=START_S,
-        )  # fmt: skip
-        assert done.returncode == code, done.stderr
-        assert KEY not in done.stdout + done.stderr
-        return done
-
-    def json(self, *words, code=0):
-        return json.loads(self(*words, "--output", "json", code=code).stdout)
-
 
 @pytest.fixture(scope="module")
-def operator(tmp_path_factory, awq_checkpoint, checkpoint_cache):
-    port, folder = ports.free(), tmp_path_factory.mktemp("load")
-    made = Operator(folder, knowing(folder / "cache", checkpoint_cache, "measured"))
-    (made.folder / "key").write_text(KEY)
-    made(
-        "up", "--model", awq_checkpoint, "--gpu", "cpu", "--name", "measured", "--port", port,
-        "--api-key-file", made.folder / "key", "--enforce-eager",
-    )  # fmt: skip
-    made.url = f"http://127.0.0.1:{port}"
-    yield made
-    made("down", "measured")
+def operator(measured_engine):
+    yield measured_engine
+    measured_engine.down()
 
 
 def test_smoke_gets_the_right_capital_and_finds_the_door_locked(operator):

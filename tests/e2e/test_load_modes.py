@@ -111,6 +111,7 @@ def most_at_once(told):
     return max(accumulate(step for _, step in steps))
 
 
+@pytest.mark.alone
 def test_a_sweep_measures_each_load(engine, tmp_path):
     out = tmp_path / "out"
     run = loadtest(
