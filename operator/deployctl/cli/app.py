@@ -29,6 +29,7 @@ PREPARE, RUN, MEASURE, HOST = "Before", "Running", "Measuring", "This machine"
 VERBS: dict[str, Verb] = {
     "inspect": Verb("inspect", "Show what a checkpoint is and which engine serves it.", PREPARE),
     "plan": Verb("plan.verb", "Show what will run, whether it fits, and why.", PREPARE),
+    "fetch": Verb("fetch", "Download a model to where its engine will look for it.", PREPARE),
     "render": Verb("render", "Write the files that a target would run.", PREPARE),
     "check": Verb("check.verb", "Check manifests, Compose and service files offline.", PREPARE),
     "diff": Verb("diff", "Show what a spec would change, and what restarts.", PREPARE),

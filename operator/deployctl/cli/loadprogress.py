@@ -31,7 +31,7 @@ class LoadProgress:
 
     def takes(self, event: Event) -> bool:
         """Whether an event is of one load test: that it begins, or how far it is."""
-        return event.kind == "progress" or isinstance(event.detail, Setup)
+        return isinstance(event.detail, Progress | Setup)
 
     def __call__(self, event: Event) -> None:
         """Tells one event."""

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from deployctl.cli.loadprogress import LoadProgress
     from deployctl.operations.deploy.deployment import Deployed
 
+_LINE_EVERY_S = 10.0  # in a pipe
 DOCUMENT_VERSION = 1  # of every JSON document that the verbs of services write
 
 
@@ -26,9 +27,9 @@ class RolloutProgress:
 
     def __init__(self, load: "LoadProgress | None" = None) -> None:
         self._load = load
-        self._phase = ""
+        self._phase = self._so_far = ""
         self._working = False  # until the first phase
-        self._since = self._begun = time.monotonic()
+        self._since = self._begun = self._line_at = time.monotonic()
         self._live = LiveLine()
 
     def __enter__(self) -> "RolloutProgress":
@@ -47,6 +48,9 @@ class RolloutProgress:
                 self._load(event)
                 return
             self._load.end()
+        if event.kind == "progress":
+            self._go_on(event.text)
+            return
         if event.kind == "phase":
             self._finish("✓")
             self._begin(event.text)
@@ -59,11 +63,23 @@ class RolloutProgress:
         tell(event)
 
     def _begin(self, title: str) -> None:
-        self._phase, self._since = title, time.monotonic()
-        self._working = True
-        self._live.show(lambda passed: Text.assemble(title, "  ", (duration(passed), "dim")))
+        self._phase, self._since, self._so_far = title, time.monotonic(), ""
+        self._working, self._line_at = True, self._since
+        self._live.show(
+            lambda passed: Text.assemble(
+                title, "  ", (duration(passed), "dim"), "  ", (self._so_far, "dim")
+            )
+        )
         if not self._live.shown:
             story(f"  {title} (after {duration(self._since - self._begun)})")
+
+    def _go_on(self, so_far: str) -> None:
+        """How far the phase is: beside it in a terminal, a line now and then in a pipe."""
+        self._so_far = so_far
+        now = time.monotonic()
+        if not self._live.shown and now - self._line_at >= _LINE_EVERY_S:
+            self._line_at = now
+            story(f"    {so_far}")
 
     def _finish(self, mark: str) -> None:
         if not self._phase:

@@ -1,18 +1,20 @@
 """Fetches what a checkpoint says of itself, from a folder or the Hub: documents and the headers
-of its weights. Never the weights. The only room of these that touches disk and network.
+of its weights. Weights are brought by `transfer` alone, for an engine. The only room of these
+that touches disk and network.
 """
 
 import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from deployctl.errors import HubError, SpecError
-from deployctl.hub.checkpoint import gather
+from deployctl.hub.checkpoint import Checkpoint, gather
 from deployctl.hub.folder import FolderCheckpoint
+from deployctl.hub.listing import Listing, list_files
 from deployctl.hub.source import HubId, locate
 from deployctl.model import Documents
 
@@ -21,7 +23,7 @@ if TYPE_CHECKING:
 
 DEFAULT_ENDPOINT = "https://huggingface.co"  # as huggingface_hub has it (constants.py)
 
-__all__ = ["HubError", "fetch", "locate"]
+__all__ = ["HubError", "Listing", "endpoint", "fetch", "is_offline", "listing", "locate"]
 
 
 def fetch(
@@ -29,13 +31,14 @@ def fetch(
     *,
     revision: str | None = None,
     token: str | None = None,
+    offline: bool = False,
     client: "httpx.Client | None" = None,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Documents:
     """Reads the documents of a checkpoint.
 
-    `HF_ENDPOINT` names another Hub. With `HF_HUB_OFFLINE=1` a Hub id is looked for in the
-    Hub's own cache on this machine. A `client` is for tests and special networks.
+    `HF_ENDPOINT` names another Hub. When `offline`, or with `HF_HUB_OFFLINE=1`, a Hub id is
+    looked for in the Hub's own cache on this machine. A `client` is for tests and special networks.
 
     Raises:
         ModelError: no such checkpoint, or its documents are missing, broken or impossible.
@@ -43,22 +46,63 @@ def fetch(
         SpecError: HF_ENDPOINT is no address.
     """
     place = locate(source, revision)
+    with _opened(place, token, offline, client, sleep) as checkpoint:
+        return gather(checkpoint)
+
+
+def listing(
+    source: str,
+    *,
+    revision: str | None = None,
+    token: str | None = None,
+    offline: bool = False,
+    client: "httpx.Client | None" = None,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Listing:
+    """Lists the files that an engine reads of a checkpoint, with sizes and digests.
+
+    Arguments and errors are those of `fetch`.
+    """
+    place = locate(source, revision)
+    with _opened(place, token, offline, client, sleep) as checkpoint:
+        return list_files(checkpoint)
+
+
+@contextlib.contextmanager
+def _opened(
+    place: Path | HubId,
+    token: str | None,
+    offline: bool,
+    client: "httpx.Client | None",
+    sleep: Callable[[float], None],
+) -> Iterator[Checkpoint]:
     if isinstance(place, Path):
-        return gather(FolderCheckpoint(place))
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        return gather(_cached(place))
+        yield FolderCheckpoint(place)
+        return
+    if offline or is_offline():
+        yield _cached(place)
+        return
     import httpx
 
     from deployctl.hub.repository import TIMEOUT, HubCheckpoint, HubClient
 
-    endpoint = _endpoint()
     own = httpx.Client(timeout=TIMEOUT, follow_redirects=True, max_redirects=5)
     with own if client is None else contextlib.nullcontext(client) as http:
-        hub = HubClient(http, endpoint=endpoint, token=token, sleep=sleep)
-        return gather(HubCheckpoint(hub, place))
+        hub = HubClient(http, endpoint=endpoint(), token=token, sleep=sleep)
+        yield HubCheckpoint(hub, place)
 
 
-def _endpoint() -> str:
+def is_offline() -> bool:
+    """Whether the environment says that the Hub is not to be asked."""
+    return os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE")
+
+
+def endpoint() -> str:
+    """The Hub's address, or that of the mirror that stands for it.
+
+    Raises:
+        SpecError: HF_ENDPOINT is no address.
+    """
     endpoint = os.environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
     try:
         parts = urlsplit(endpoint)
@@ -85,8 +129,9 @@ def _cached(wanted: HubId) -> FolderCheckpoint:
     snapshot = folder / "snapshots" / commit
     if not commit.replace("-", "").replace(".", "").isalnum() or not snapshot.is_dir():
         raise HubError(
-            "HF_HUB_OFFLINE is set, and the model is not in the Hub's cache",
+            "offline, and the model is not in the Hub's cache",
             where=str(folder),
-            hint="download it first, unset HF_HUB_OFFLINE, or give a local folder",
+            hint="fetch it first (deployctl fetch), go online (--offline or HF_HUB_OFFLINE is "
+            "set), or give a folder as deployctl fetch --to makes one",
         )
     return FolderCheckpoint(snapshot, hub_id=wanted.name, commit=commit)

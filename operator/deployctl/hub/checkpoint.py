@@ -27,6 +27,7 @@ class Checkpoint(Protocol):
     revision: str | None  # the commit, for the Hub
     gated: bool  # whether access is granted by asking
     files: Mapping[str, int | None]  # path inside the checkpoint -> bytes, where known
+    digests: Mapping[str, str]  # path -> SHA-256, of a small file git's SHA-1, where known
 
     def read(self, name: str, limit: int) -> bytes:
         """Returns a whole file; ModelError if it has more than `limit` bytes."""

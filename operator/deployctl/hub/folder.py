@@ -19,6 +19,7 @@ class FolderCheckpoint:
 
     gated = False
     files: Mapping[str, int | None]
+    digests: Mapping[str, str] = {}
 
     def __init__(self, path: Path, *, hub_id: str | None = None, commit: str | None = None) -> None:
         """`hub_id` and `commit` are given when the folder is the Hub's own cache of them."""

@@ -1,6 +1,4 @@
-"""The Hub: HTTP that retries what passes and says in our words what does not; a repository's
-files, and spans of them.
-"""
+"""The Hub: HTTP that retries what passes; a repository's files, and spans of them."""
 
 import json
 import re
@@ -12,9 +10,10 @@ from urllib.parse import quote
 
 import httpx
 
-from deployctl.errors import DeployctlError, HubError, ModelError
+from deployctl.errors import HubError, ModelError
 from deployctl.hub import card
 from deployctl.hub.jsonfile import too_large
+from deployctl.hub.refusals import from_error, refusal, retry_after
 from deployctl.hub.source import HubId
 
 MAX_LISTING = 64 * 1024 * 1024
@@ -25,11 +24,6 @@ CONNECT_ATTEMPTS = 2  # whoever is offline should hear it soon
 MAX_WAIT = 30.0  # seconds before one retry; a Hub that asks for more is reported instead
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
 _PASSING = {429, 500, 502, 503, 504}
-# By the Hub's X-Error-Code: what is missing, and what to do.
-_MISSING = {
-    "RevisionNotFound": ("the Hub has no such revision", "look at its branches and tags"),
-    "EntryNotFound": ("the Hub has no such file", "the checkpoint changed"),
-}
 
 
 class HubClient:
@@ -72,72 +66,17 @@ class HubClient:
                     if span is not None and response.status_code == 416:
                         return b""  # the file ends before the span begins
                     wait = _wait(response, attempt)
-                    problem = self._refusal(response, name)
+                    problem = refusal(response, f"{self._endpoint}/{name}", with_token=self._token)
             except httpx.TransportError as error:
                 if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
                     most = CONNECT_ATTEMPTS
-                wait, problem = 2.0 ** (attempt - 1), self._unreachable(error)
+                wait, problem = 2.0 ** (attempt - 1), from_error(error, self._endpoint)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise self._unreachable(error) from error
+                raise from_error(error, self._endpoint) from error
             if wait is None or attempt == most:
                 raise problem
             self._sleep(wait)
         raise AssertionError("unreachable")
-
-    def _refusal(self, response: httpx.Response, name: str) -> DeployctlError:
-        status, code = response.status_code, response.headers.get("X-Error-Code", "")
-        where = f"{self._endpoint}/{name}"
-        if status == 429:
-            return HubError(
-                "the Hub asks for fewer requests",
-                where=where,
-                hint=f"wait{_retry_after_text(response)} and try again"
-                + ("" if self._token else "; with HF_TOKEN set the limit is higher"),
-            )
-        if code in _MISSING:
-            message, hint = _MISSING[code]
-            return ModelError(message, where=where, hint=hint)
-        said = response.headers.get("X-Error-Message", "").lower()
-        if code == "GatedRepo" or (status == 403 and "gated" in said):
-            return HubError(
-                "the model is gated, and access has not been granted",
-                where=where,
-                hint=f"ask for access on {where}, then "
-                + ("use the token of that account" if self._token else "set HF_TOKEN"),
-            )
-        if status == 404 or code == "RepoNotFound":
-            return ModelError(
-                "the Hub has no such model, or it is private",
-                where=where,
-                hint="check the spelling" + ("" if self._token else "; if private, set HF_TOKEN"),
-            )
-        if status in (401, 403):
-            return HubError(
-                f"the Hub refuses access (HTTP {status})",
-                where=where,
-                hint="the token may be expired or may not read this repository"
-                if self._token
-                else "set HF_TOKEN to a token that may read it",
-            )
-        return HubError(
-            f"the Hub answered HTTP {status}", where=where, hint="try again later; see its status"
-        )
-
-    def _unreachable(self, error: Exception) -> HubError:
-        if isinstance(error, httpx.TimeoutException):
-            message = "the Hub did not answer in time"
-        elif isinstance(error, httpx.TooManyRedirects):
-            message = "the Hub redirects endlessly"
-        elif "certificate" in str(error).lower():
-            message = "the Hub's certificate is not trusted"
-        else:
-            message = f"the Hub cannot be reached: {_plain(error)}"
-        return HubError(
-            message,
-            where=self._endpoint,
-            hint="check the network and proxy (HTTPS_PROXY), name a mirror in HF_ENDPOINT, "
-            "or give a local folder",
-        )
 
 
 class HubCheckpoint:
@@ -160,6 +99,7 @@ class HubCheckpoint:
             answer = json.loads(body)
             commit, siblings = answer["sha"], answer["siblings"]
             sizes = {_path(item): _size(item) for item in siblings}
+            digests = {item["rfilename"]: _digest(item) for item in siblings}
             if not (isinstance(commit, str) and commit.isalnum() and len(commit) <= 64):
                 raise ValueError("no commit")
         except (ValueError, KeyError, TypeError, RecursionError) as error:
@@ -170,6 +110,7 @@ class HubCheckpoint:
             ) from error
         self.source, self.gated = wanted.name, bool(answer.get("gated"))
         self.files: Mapping[str, int | None] = dict(sorted(sizes.items()))
+        self.digests: Mapping[str, str] = {name: text for name, text in digests.items() if text}
         self.revision: str | None = commit
         self._client, self._commit = client, commit
         self._base_models = card.base_models(answer.get("cardData"))
@@ -244,6 +185,14 @@ def _size(item: Any) -> int | None:
     return size if type(size) is int and size >= 0 else None
 
 
+def _digest(item: Any) -> str:
+    """SHA-256 of a file that git LFS keeps, git's own SHA-1 of another; else nothing."""
+    large = item.get("lfs")
+    text = large.get("sha256") if isinstance(large, dict) else item.get("blobId")
+    good = isinstance(text, str) and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", text)
+    return str(text) if good else ""
+
+
 def _body(response: httpx.Response, limit: int, span: tuple[int, int] | None) -> bytes:
     """Reads what was asked for and stops there, also when the server ignores the range."""
     skip, wanted = 0, limit + 1
@@ -262,25 +211,6 @@ def _wait(response: httpx.Response, attempt: int) -> float | None:
     """Seconds before the next attempt; None when another would not help."""
     if response.status_code not in _PASSING:
         return None
-    asked = _retry_after(response.headers)
+    asked = retry_after(response.headers)
     wait = asked if asked is not None else 2.0 ** (attempt - 1)
     return wait if wait <= MAX_WAIT else None
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Seconds, from `Retry-After` or from the Hub's `RateLimit: …;t=seconds`."""
-    text = headers.get("Retry-After", "").strip()
-    if not text:
-        match = re.search(r";\s*t=(\d{1,6})", headers.get("RateLimit", ""))
-        text = match[1] if match else ""
-    return float(text) if re.fullmatch(r"\d{1,6}(\.\d{1,3})?", text) else None
-
-
-def _retry_after_text(response: httpx.Response) -> str:
-    asked = _retry_after(response.headers)
-    return f" {asked:.0f} s" if asked is not None else " a little"
-
-
-def _plain(error: Exception) -> str:
-    text = re.sub(r"^\[[^]]*\]\s*", "", str(error)).strip() or type(error).__name__
-    return text if len(text) < 200 else text[:197] + "..."

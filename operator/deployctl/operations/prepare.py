@@ -115,7 +115,8 @@ def prepare(spec: ServiceSpec, tuned: Tuned | None = None, tell: Tell = silent) 
 
 def _prepare(spec: ServiceSpec) -> Prepared:
     profile = resolve_profile(spec)
-    documents = hub.fetch(spec.model, revision=spec.revision, token=hub_token(spec.hf_token_file))
+    token = hub_token(spec.hf_token_file)
+    documents = hub.fetch(spec.model, revision=spec.revision, token=token, offline=spec.offline)
     facts = model.facts_from(documents)
     settled = spec.model_copy(
         update={

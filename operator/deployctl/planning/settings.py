@@ -184,7 +184,7 @@ def resolve(
         block_tokens=_block_tokens(rest),
         graph_limit=_graph_limit(rest),
         offload=_offload(rest) if profile.kind == "cuda" else 0.0,
-        environment=spec.env,
+        environment={**({"HF_HUB_OFFLINE": "1"} if spec.offline else {}), **spec.env},
         rest=rest,
     )
 

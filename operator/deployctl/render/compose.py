@@ -7,7 +7,7 @@ caches and the secrets are, and how the container is confined.
 import hashlib
 import json
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 from deployctl import assets
 from deployctl.engines.vllm import BUILT_HERE, flags
@@ -25,6 +25,14 @@ from deployctl.render.bundle import (
 from deployctl.render.yamltext import variable, write_compose
 from deployctl.spec import ServiceSpec
 
+
+class Volume(NamedTuple):
+    """A named volume: its short name, and where the engine has it."""
+
+    name: str
+    path: str
+
+
 COMPOSE_FILE = "compose.yaml"
 ENGINE = "engine"  # the service of the Compose project that serves
 CACHE_OWNER = "cache-owner"
@@ -36,13 +44,14 @@ SECRETS_FOLDER, DOOR_FOLDER = "secrets", "door"
 CARDS_VARIABLE = "CUDA_VISIBLE_DEVICES"
 REVISION_VARIABLE = "DEPLOYCTL_REVISION"
 
-_HUB, _CACHE, _SECRETS, _DOOR = "/cache/hub", "/cache/vllm", "/run/secrets", "/opt/deployctl"
+_CACHE, _SECRETS, _DOOR = "/cache/vllm", "/run/secrets", "/opt/deployctl"
 DRAIN_FILE = "/tmp/deployctl-drain"  # noqa: S108  inside the container: the door closes
 _PROBE_TOKEN = "/tmp/deployctl-probe-token"  # noqa: S105, S108  a path
 GRACE_S = 60  # from SIGTERM to SIGKILL: for requests under way to end
 _SHUTDOWN_S = GRACE_S - 5  # of it what vLLM gives them; the rest is for it to end itself
 _STALL_S = 300  # requests that wait, and no progress: ill
-_CACHES = {"hub": _HUB, "vllm": _CACHE}  # named volumes: they outlive releases
+HUB_CACHE = Volume("hub", "/cache/hub")  # what the Hub's files are kept in: HF_HOME
+_CACHES = dict([HUB_CACHE, Volume("vllm", _CACHE)])  # they outlive releases
 _SECURITY: dict[str, Any] = {
     "user": f"{UID}:{UID}",
     "cap_drop": ["ALL"],
@@ -236,7 +245,7 @@ def _environment(plan: ServingPlan, spec: ServiceSpec, *, guarded: bool) -> dict
         # A uid without a name or a home needs both from here; every cache needs a volume.
         "HOME": "/tmp",  # noqa: S108  inside the container
         "USER": "vllm",
-        "HF_HOME": _HUB,
+        "HF_HOME": HUB_CACHE.path,
         "HF_TOKEN_PATH": f"{_SECRETS}/hf_token",
         "VLLM_CACHE_ROOT": _CACHE,
         "TORCHINDUCTOR_CACHE_DIR": f"{_CACHE}/inductor",

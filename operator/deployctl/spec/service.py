@@ -33,6 +33,11 @@ class ServiceSpec(BaseModel):
         json_schema_extra={"group": "What to serve"},
     )
     revision: str | None = option(None, "Branch, tag or commit on the Hub.", "What to serve")
+    offline: bool = option(
+        False,
+        "Ask no network: model and image are there, or it is refused.",
+        "What to serve",
+    )
     name: str | None = option(
         None,
         "Name of the service. [default: from the model]",

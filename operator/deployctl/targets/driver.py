@@ -21,6 +21,14 @@ class EngineState(NamedTuple):
     memory_bytes: int | None = None  # resident, engine and children
 
 
+class Downloader(NamedTuple):
+    """How a model is downloaded to where its engine looks for it."""
+
+    python: tuple[str, ...]  # a command that starts the engine's Python, there
+    environment: dict[str, str]  # of that command
+    place: str  # where that is, for a person
+
+
 class Driver(Protocol):
     """One target. Methods raise TargetError subclasses and nothing else.
 
@@ -37,7 +45,14 @@ class Driver(Protocol):
         """
 
     def fetch(self, release: Release, tell: Tell) -> None:
-        """Brings what `start` needs and the target lacks, while a former release still serves."""
+        """Brings what `start` needs and the target lacks, while a former release still serves;
+        all but the model, for which `downloader` is.
+        """
+
+    def downloader(self, release: Release) -> Downloader | None:
+        """How the release's model is downloaded, once `fetch` is done; None where it looks for it
+        in a place that we do not know.
+        """
 
     def start(self, release: Release, tell: Tell) -> None:
         """Starts the engine and returns; starting one that runs changes nothing."""

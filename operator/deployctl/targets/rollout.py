@@ -24,6 +24,7 @@ from deployctl.targets.readiness import Tools, ask, under_way, wait_until_answer
 from deployctl.targets.store import ServiceRef, Store
 
 STILL_THERE_S = 10.0  # for a running service to prove, with a completion, that it needs no change
+Bring = Callable[[Release], object]  # has a release's model there, whole, before it is started
 REAL = Tools(ask=ask, under_way=under_way)
 
 
@@ -46,6 +47,7 @@ class Rollout:
         tell: Tell,
         *,
         environment: Mapping[str, str],
+        bring: Bring = lambda _: None,
         tools: Tools = REAL,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -54,6 +56,7 @@ class Rollout:
         self._ref = ServiceRef(driver.target, service)
         self._tell = tell
         self._environment = environment
+        self._bring = bring
         self._tools = tools
         self._now = now
         # Seconds that nothing of the service answered for, each time that one engine took the
@@ -218,6 +221,7 @@ class Rollout:
         try:
             self._driver.preflight(release, current)
             self._driver.fetch(release, self._tell)
+            self._bring(release)
             said = verify_canary(release) if verify_canary is not None else ""
         except BaseException as error:
             self._record_failure(release, error)

@@ -4,6 +4,7 @@ import pytest
 
 from deployctl.errors import (
     EngineError,
+    HubError,
     InterruptedByUserError,
     LockedError,
     NotFoundError,
@@ -88,6 +89,27 @@ def test_a_refused_preflight_touches_nothing_that_runs(world, make_release):
     assert world.driver.running == {1}
     assert world.statuses() == {1: "deployed", 2: "failed"}
     assert ("stop", 1) not in world.driver.did
+
+
+def test_the_model_is_brought_before_the_old_one_is_stopped(world, make_release):
+    world.up(make_release())
+    world.up(make_release(port=9000))
+    did = world.driver.did
+    assert did.index(("fetch", 2)) < did.index(("bring", 2)) < did.index(("stop", 1))
+
+
+def test_a_model_that_cannot_be_had_touches_nothing_that_runs(world, make_release):
+    world.up(make_release())
+
+    def bring(release):
+        raise HubError("the Hub answered HTTP 503")
+
+    world.bring = bring
+    with pytest.raises(HubError):
+        world.up(make_release(port=9000))
+    assert world.driver.running == {1}
+    assert ("stop", 1) not in world.driver.did
+    assert world.statuses() == {1: "deployed", 2: "failed"}
 
 
 def test_ctrl_c_stops_the_new_and_starts_the_old(world, make_release):

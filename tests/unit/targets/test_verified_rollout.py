@@ -68,7 +68,7 @@ def test_a_miss_beside_does_not_touch_the_old_one(world, make_release):
     bad = make_release(port=9000)
     with pytest.raises(SloMissedError):
         rollout.up(bad.spec, bad.plan, bad.bundle, verify_canary=missed, verify=missed)
-    assert [what for what, _ in world.driver.did[did:]] == ["preflight", "fetch"]
+    assert [what for what, _ in world.driver.did[did:]] == ["preflight", "fetch", "bring"]
     assert world.statuses() == {1: "deployed", 2: "failed"}
     assert rollout.gaps_s == []
 

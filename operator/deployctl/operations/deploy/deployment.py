@@ -5,6 +5,7 @@ The command line, a controller and a program of one's own call the same function
 
 import os
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from deployctl.operations.deploy.request import VerificationRequest
 from deployctl.operations.deploy.services import open_store
 from deployctl.operations.deploy.verification import settle
 from deployctl.operations.deploy.verified import Verified, VerifiedRollout
+from deployctl.operations.fetch import bring, bring_back
 from deployctl.operations.prepare import Tuned, prepare, refuse_unfit
 from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.targets import Driver, history, keyfile, keys, open_driver
@@ -130,7 +132,14 @@ def up(deployment: Deployment, tell: Tell = silent) -> Deployed:
     tell(Event("heading", f"{spec.service}: {plan.model} on {plan.gpu}, target {target}"))
     if plan.context_chosen:
         tell(Event("note", f"{plan.context_words}; {plan.requests_words}"))
-    rollout = Rollout(driver, store, spec.service, tell, environment=os.environ)
+    rollout = Rollout(
+        driver,
+        store,
+        spec.service,
+        tell,
+        environment=os.environ,
+        bring=partial(bring, driver, tell),
+    )
     told = tuned.document(prepared) if tuned is not None else None
     if verification is None:
         outcome = rollout.up(prepared.spec, plan, bundle)
@@ -164,7 +173,14 @@ def rollback(
     settings, store = open_store()
     ref = store.find(service, target)
     driver = open_driver(ref.target, settings)
-    rollout = Rollout(driver, store, service, tell, environment=os.environ)
+    rollout = Rollout(
+        driver,
+        store,
+        service,
+        tell,
+        environment=os.environ,
+        bring=partial(bring_back, driver, tell),
+    )
     return _deployed(driver, store, rollout.rollback(revision))
 
 

@@ -9,11 +9,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deployctl.errors import DockerError
-from deployctl.render.compose import COMPOSE_FILE, REVISION_VARIABLE, project_name
+from deployctl.render.compose import (
+    COMPOSE_FILE,
+    HUB_CACHE,
+    LABEL,
+    REVISION_VARIABLE,
+    UID,
+    project_name,
+)
 from deployctl.targets.history import Release
 
 REMOTE_FILE = "compose.remote.yaml"
 END_S = 5.0  # for a command to end when it is told to
+_DOWNLOADER = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 INSTALL_HINT = (
     "install Docker Engine with the Compose plugin: https://docs.docker.com/engine/install/"
 )
@@ -87,6 +95,37 @@ def context_host() -> list[str]:
 def pull(image: str) -> list[str]:
     """Fetches an image with the credentials of the `docker` command."""
     return ["docker", "pull", "--quiet", image]
+
+
+def own_cache(release: Release) -> list[str]:
+    """Gives the volume of the Hub's files to the engine's user, as Compose's first service does."""
+    return [
+        *_beside(release),
+        *("--network", "none", "--user", "0:0", "--cap-add", "CHOWN", "--entrypoint", "chown"),
+        *(release.plan.engine.image, f"{UID}:{UID}", HUB_CACHE.path),
+    ]
+
+
+def downloader(release: Release, *, offline: bool) -> list[str]:
+    """Starts the Python of the engine's image on that volume; its program is yet to be added."""
+    network = ["--network", "none"] if offline else []
+    return [
+        *_beside(release),
+        *network,
+        *("--interactive", "--init", "--user", f"{UID}:{UID}", "--tmpfs", "/tmp:mode=1777"),  # noqa: S108
+        *("--env", f"HF_HOME={HUB_CACHE.path}", "--env", "HOME=/tmp", "--env", "USER=vllm"),
+        *(word for pair in _DOWNLOADER.items() for word in ("--env", "=".join(pair))),
+        *("--entrypoint", "python3", release.plan.engine.image),
+    ]
+
+
+def _beside(release: Release) -> list[str]:
+    volume = f"{project_name(release.service)}_{HUB_CACHE.name}:{HUB_CACHE.path}"
+    return [
+        *("docker", "run", "--rm", "--pull", "never", "--read-only", "--cap-drop", "ALL"),
+        *("--security-opt", "no-new-privileges:true", "--volume", volume),
+        *("--label", f"{LABEL}service={release.service}"),
+    ]
 
 
 def compose_up(folder: Path, release: Release, *, remote: bool) -> list[str]:

@@ -20,6 +20,7 @@ from deployctl.render.compose import (
     DRAIN_FILE,
     ENGINE,
     GRACE_S,
+    HUB_CACHE,
     LABEL,
     SECRETS_FOLDER,
     project_name,
@@ -31,7 +32,7 @@ from deployctl.targets.docker import commands, preflight, translate
 from deployctl.targets.docker.engine import DockerEngine, connect, find
 from deployctl.targets.docker.project import ProjectFolder, door_of, volumes_of_remote
 from deployctl.targets.docker.running import engine_state
-from deployctl.targets.driver import EngineState
+from deployctl.targets.driver import Downloader, EngineState
 from deployctl.targets.history import Release
 
 if TYPE_CHECKING:
@@ -87,10 +88,33 @@ class DockerDriver:
         image = release.plan.engine.image
         if self._engine().has_image(image):
             return
+        if release.spec.offline:
+            raise translate.image_absent(image)
         tell(Event("phase", f"pulling the image {image}"))
         pulled = self._run(commands.pull(image), {})
         if pulled.code != 0:
             raise translate.image_missing(image, pulled.stderr)
+
+    def downloader(self, release: Release) -> Downloader | None:
+        """A container of the engine's image on the volume that its engine will have, on whichever
+        host that is; none where the service's own environment leads out of that volume.
+
+        Raises:
+            DockerError: the volume cannot be made.
+        """
+        own = release.plan.engine.env
+        if {"HF_HOME", "HF_HUB_CACHE"}.intersection(own):
+            return None
+        volume = HUB_CACHE.name
+        self._engine().keep_volume(project_name(release.service), volume)
+        owned = self._run(commands.own_cache(release), {})
+        if owned.code != 0:
+            raise translate.download_failed(owned.stderr)
+        words = commands.downloader(release, offline=release.spec.offline)
+        place = f"the volume {project_name(release.service)}_{volume}"
+        if self._engine().address.remote:
+            place += f" on {self._engine().address.hostname}"
+        return Downloader(tuple(words), dict(self._environment), place)
 
     def start(self, release: Release, tell: Tell) -> None:
         """Writes the project and brings it up; returns when the container runs.

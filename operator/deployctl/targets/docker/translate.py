@@ -47,6 +47,24 @@ def image_missing(image: str, detail: str) -> DockerError:
     )
 
 
+def image_absent(image: str) -> DockerError:
+    """The image is not on the engine, and the network is not to be used."""
+    return DockerError(
+        "offline, and the image is not on the Docker engine",
+        where=image,
+        hint=f"where there is a network: docker save {image} > image.tar; here: docker load < "
+        "image.tar",
+    )
+
+
+def download_failed(detail: str) -> DockerError:
+    """The container that the model would be downloaded in does not run."""
+    return DockerError(
+        f"the volume for the model cannot be made ready: {_last_line(detail)}",
+        hint="deployctl doctor --target docker checks the host",
+    )
+
+
 def build_hint(image: str) -> str:
     """The command that builds the CPU image."""
     file = assets.path("docker", "cpu.Dockerfile")

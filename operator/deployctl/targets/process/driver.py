@@ -17,7 +17,7 @@ from deployctl.render import door
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import keys
-from deployctl.targets.driver import EngineState
+from deployctl.targets.driver import Downloader, EngineState
 from deployctl.targets.history import Release
 from deployctl.targets.process import logfile, preflight, procfs
 from deployctl.targets.process.runs import MARKER, Command, RunFolder, environment
@@ -55,7 +55,22 @@ class ProcessDriver:
             preflight.check_port(command.host, command.port)
 
     def fetch(self, release: Release, tell: Tell) -> None:
-        """Nothing: the engine fetches its model itself."""
+        """Nothing: this Python has the engine, or `preflight` refuses."""
+
+    def downloader(self, release: Release) -> Downloader:
+        """This Python, with the environment of the engine: it decides where the cache is."""
+        surroundings = environment(
+            Command(release.bundle),
+            os.environ,
+            run=self._run(release).folder,
+            cache=self._cache_of(release.service),
+            api_key=None,
+            hub_token=None,
+        )
+        # By the engine's marker a process would be taken for one of it; its door is not ours.
+        for name in (MARKER, door.VARIABLE):
+            surroundings.pop(name, None)
+        return Downloader((sys.executable,), surroundings, "the Hub's cache on this machine")
 
     def start(self, release: Release, tell: Tell) -> None:
         """Starts the supervisor, which starts the engine; returns once it is on record.

@@ -1,0 +1,247 @@
+"""A model is brought to where its engine looks for it, whole and checked, before an engine is
+touched; or into a folder, for a host without a network.
+"""
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deployctl import hub
+from deployctl.errors import HubError, InputError, ModelError
+from deployctl.events import Event, Tell, silent
+from deployctl.files import replace_text, state_error
+from deployctl.hub.listing import Listing
+from deployctl.hub.transfer import Request, Transferred, transfer
+from deployctl.operations.bundle import render
+from deployctl.operations.prepare import hub_token, prepare, refuse_unfit
+from deployctl.spec import ServiceSpec, TargetKind
+from deployctl.spec.settings import Settings
+from deployctl.targets import Driver, open_driver
+from deployctl.targets.history import Release
+from deployctl.units import size
+
+MANIFEST = "deployctl-fetch.json"  # in a folder that was fetched: what belongs into it
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A model that is there, whole."""
+
+    service: str
+    model: str
+    revision: str | None  # the commit; None for a folder that says none
+    target: TargetKind | None  # None where it was fetched into a folder
+    place: str  # for a person
+    path: str  # in the words of the machine where it is
+    files: int
+    bytes: int
+    downloaded: int  # bytes that came now
+    image: str | None = None  # that is there too
+
+    def document(self) -> dict[str, Any]:
+        """What JSON answers say of it."""
+        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+
+
+def fetch(spec: ServiceSpec, tell: Tell = silent) -> Fetched:
+    """Brings a service's model, and on Docker its image, to its target; starts and stops nothing.
+
+    A folder of this machine is checked where it is.
+
+    Raises:
+        InputError, PlanRefusedError: as `up` refuses.
+        HubError, TargetError: it cannot be had, or there is no room for it.
+        InterruptedByUserError: Ctrl-C; what has come is kept.
+    """
+    if isinstance(hub.locate(spec.model, spec.revision), Path):
+        return _check_folder(spec, tell)
+    prepared = prepare(spec, tell=tell)
+    refuse_unfit(prepared.plan)
+    bundle = render(prepared.target, prepared)
+    release = Release(
+        service=spec.service,
+        revision=0,
+        status="pending",
+        created="",
+        reason="fetch",
+        spec=prepared.spec,
+        plan=prepared.plan,
+        bundle=bundle,
+    )
+    driver = open_driver(prepared.target, Settings())
+    driver.fetch(release, tell)
+    fetched = bring(driver, tell, release)
+    if fetched is None:
+        raise InputError(
+            "the engine is told to look for its model where deployctl cannot put it",
+            where="env/HF_HOME",
+            hint="leave HF_HOME and HF_HUB_CACHE out of the service's environment",
+        )
+    return fetched
+
+
+def fetch_to(spec: ServiceSpec, folder: Path, tell: Tell = silent) -> Fetched:
+    """Brings a model into a folder that another host can be given; no card is asked for.
+
+    Raises:
+        InputError: the model is a folder already, or the folder holds another model.
+        Otherwise as `fetch`.
+    """
+    if isinstance(hub.locate(spec.model, spec.revision), Path):
+        raise ModelError(
+            "this is a folder already", where=spec.model, hint="copy it: cp -rL FOLDER DIR"
+        )
+    token = hub_token(spec.hf_token_file)
+    listing = hub.listing(spec.model, revision=spec.revision, token=token, offline=spec.offline)
+    folder = folder.expanduser().absolute()
+    _refuse_other(folder, listing)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise state_error("make the folder", folder, error) from error
+    # Before anything comes: a folder that is half there says whose it is.
+    replace_text(folder / MANIFEST, json.dumps(_manifest(listing), indent=1) + "\n")
+    request = Request(listing, hub.endpoint(), token, spec.revision, folder, spec.offline)
+    done = transfer(request, [sys.executable], os.environ, tell)
+    return _fetched(spec.service, listing, done, target=None, place=str(folder))
+
+
+def bring(driver: Driver, tell: Tell, release: Release) -> Fetched | None:
+    """Has a release's model where its engine looks for it. None: of a folder, or of a place that
+    only the engine knows.
+
+    Raises:
+        As `fetch`.
+    """
+    plan, spec = release.plan, release.spec
+    if plan.model_local:
+        return None
+    downloader = driver.downloader(release)
+    if downloader is None:
+        tell(Event("warning", "the engine downloads its model itself: its environment says where"))
+        return None
+    offline = spec.offline or hub.is_offline()
+    token = hub_token(spec.hf_token_file)
+    commit = plan.revision or None
+    listing = hub.listing(plan.model, revision=commit, token=token, offline=offline)
+    endpoint = plan.engine.env.get("HF_ENDPOINT") or hub.endpoint()
+    request = Request(listing, endpoint, token, spec.revision, offline=offline)
+    environment = {**downloader.environment, "HF_HUB_OFFLINE": ""}
+    done = transfer(request, downloader.python, environment, tell)
+    if done.downloaded:
+        tell(Event("note", f"{plan.model} is there, whole: {size(listing.size)}"))
+    image = plan.engine.image if driver.target == "docker" else None
+    return _fetched(
+        release.service, listing, done, target=driver.target, place=downloader.place, image=image
+    )
+
+
+def bring_back(driver: Driver, tell: Tell, release: Release) -> None:
+    """As `bring`, for a rollback, which must not fail because the Hub does: what has served
+    before is most likely there.
+
+    Raises:
+        As `fetch`, but for what the Hub refuses or does not answer.
+    """
+    try:
+        bring(driver, tell, release)
+    except (HubError, ModelError) as error:
+        tell(Event("warning", f"whether the model is there and whole is unknown: {error.message}"))
+
+
+def _fetched(
+    service: str,
+    listing: Listing,
+    done: Transferred,
+    *,
+    target: TargetKind | None,
+    place: str,
+    image: str | None = None,
+) -> Fetched:
+    return Fetched(
+        service,
+        listing.model,
+        listing.commit or None,
+        target,
+        place,
+        done.path,
+        files=len(listing.files),
+        bytes=listing.size,
+        downloaded=done.downloaded,
+        image=image,
+    )
+
+
+def _manifest(listing: Listing) -> dict[str, Any]:
+    files = {file.name: {"bytes": file.size, "digest": file.digest} for file in listing.files}
+    return {
+        "version": _VERSION,
+        "model": listing.model,
+        "revision": listing.commit,
+        "files": files,
+    }
+
+
+def _refuse_other(folder: Path, listing: Listing) -> None:
+    """Refuses a folder that holds something else: what is in it would be mixed.
+
+    Raises:
+        InputError: it does.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise InputError("this is not a folder", where=f"--to {folder}", hint="name a new one")
+    known = _read_manifest(folder)
+    if known is None and any(folder.iterdir()):
+        raise InputError(
+            "the folder holds something already", where=f"--to {folder}", hint="name a new one"
+        )
+    if known is not None and known[:2] != (listing.model, listing.commit):
+        raise InputError(
+            f"the folder holds {known[0]} at {known[1][:12]}, and {listing.model} is at "
+            f"{listing.commit[:12]}",
+            where=f"--to {folder}",
+            hint=f"name another, or the commit that it holds: --revision {known[1]}",
+        )
+
+
+def _read_manifest(folder: Path) -> tuple[str, str, Listing] | None:
+    from deployctl.hub.listing import StoredFile
+
+    path = folder / MANIFEST
+    try:
+        document = json.loads(path.read_bytes())
+        files = tuple(
+            StoredFile(str(name), int(said["bytes"]), str(said["digest"]))
+            for name, said in document["files"].items()
+        )
+        model, commit = str(document["model"]), str(document["revision"])
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ModelError(
+            "the list of what belongs into the folder is damaged",
+            where=str(path),
+            hint="fetch the model again into a new folder",
+        ) from error
+    return model, commit, Listing(model, commit, files)
+
+
+def _check_folder(spec: ServiceSpec, tell: Tell) -> Fetched:
+    """Reads the headers of a folder's weights; and digests, where `fetch --to` made it."""
+    documents = hub.fetch(spec.model)
+    folder = Path(documents.source)
+    known = _read_manifest(folder) if folder.is_dir() else None
+    listing = known[2] if known is not None else hub.listing(spec.model)
+    tell(Event("heading", f"{documents.source} is a folder of this machine: nothing to fetch"))
+    if known is not None:
+        request = Request(listing, "", None, folder=folder, offline=True)
+        tell(Event("phase", f"checking {size(listing.size)} against the Hub's digests"))
+        transfer(request, [sys.executable], os.environ, tell)
+    done = Transferred(str(folder), 0)
+    return _fetched(spec.service, listing, done, target=None, place=str(folder))
