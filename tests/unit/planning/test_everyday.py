@@ -1,0 +1,119 @@
+"""Everyday pairs of checkpoint and card, planned as people type them: --model and --gpu alone.
+
+Each row says why its verdict is right, so that a change of it can be judged. A context below
+the model's own may move a little with the planner's figures.
+"""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deployctl.hardware import load_profile
+from deployctl.model import Documents, facts_from
+from deployctl.planning import make_plan
+from deployctl.spec import ServiceSpec
+
+FILE = Path(__file__).resolve().parents[2] / "data" / "everyday-checkpoints.json"
+CHECKPOINTS = json.loads(FILE.read_text(encoding="utf-8"))["checkpoints"]
+OWN = "the model's own"
+# checkpoint, card × count, context, KV cache, why
+STARTS = [
+    # 128 KiB a token: 16 GiB for the model's own 131,072 tokens.
+    ("llama-3.1-8b", "rtx4090", 40960, "auto", "15 GiB of weights leave 5.2 GiB"),
+    ("llama-3.1-8b", "l4", 29696, "auto", "15 GiB of weights leave 3.8 GiB"),
+    ("llama-3.1-8b", "h100", OWN, "auto", "55 GiB are left"),
+    ("llama-3.1-8b-awq", "rtx4090", 117760, "auto", "14.8 of 16 GiB are left"),
+    ("llama-3.1-8b-awq", "l4", 106496, "auto", "13.5 of 16 GiB are left"),
+    ("llama-3.1-8b-awq", "a100-80gb", OWN, "auto", "66 GiB are left"),
+    ("llama-3.1-8b-gptq", "rtx4090", 117760, "auto", "14.9 of 16 GiB are left"),
+    ("llama-3.1-8b-gptq", "l4", 106496, "auto", "13.5 of 16 GiB are left"),
+    ("llama-3.1-8b-w4a16", "l4", 106496, "auto", "stored as GPTQ is"),
+    # 320 KiB a token, 40 GiB for 131,072.
+    ("llama-3.1-70b-awq", "a100-80gb", 104448, "auto", "37 GiB of weights leave 33 GiB"),
+    ("llama-3.1-70b-awq", "h100", 96256, "auto", "as the A100, with larger batches"),
+    ("llama-3.1-70b-awq", "rtx4090*2", 5632, "auto", "18.6 GiB of weights on each leave 1 GiB"),
+    ("llama-3.1-70b-awq", "l4*4", 113664, "auto", "9.3 GiB of weights on each leave 9 GiB"),
+    ("llama-3.3-70b-gptq", "h100", 97280, "auto", "no zero points: a little smaller than AWQ"),
+    ("llama-3.3-70b-gptq", "rtx4090*2", 6656, "auto", "a little smaller than AWQ"),
+    ("llama-3.1-70b", "h100*2", 11264, "auto", "66 GiB of weights on each leave 1.8 GiB"),
+    ("llama-3.1-70b", "h100*4", OWN, "auto", "33 GiB of weights on each leave 35 GiB"),
+    ("qwen2.5-7b-awq", "l4", OWN, "auto", "56 KiB a token"),
+    ("qwen2.5-7b-awq", "rtx4090", OWN, "auto", "56 KiB a token"),
+    ("qwen2.5-7b-gptq", "l4", OWN, "auto", "56 KiB a token"),
+    ("qwen2.5-7b", "l4", OWN, "auto", "1.75 GiB are needed, 4.6 are left"),
+    ("qwen2.5-7b", "rtx4090", OWN, "auto", "1.75 GiB are needed, 5.9 are left"),
+    ("qwen2.5-14b-awq", "l4", OWN, "auto", "6 GiB are needed, 9 are left"),
+    ("qwen2.5-14b-awq", "rtx4090", OWN, "auto", "6 GiB are needed, 10.4 are left"),
+    ("qwen2.5-14b", "a100-40gb", OWN, "auto", "6 GiB are needed, 6.9 are left"),
+    # 256 KiB a token: 1 GiB for the least of 4,096.
+    ("qwen2.5-32b-awq", "rtx4090", 7936, "fp8", "1.08 GiB are left, and 0.1 stay free"),
+    ("qwen2.5-32b-awq", "a100-40gb", OWN, "auto", "8 GiB are needed, 15.8 are left"),
+    ("qwen2.5-32b-awq", "rtx4090*2", OWN, "auto", "4 GiB are needed on each"),
+    ("qwen2.5-32b-gptq", "rtx4090", 4352, "auto", "1.19 GiB are left: enough without FP8"),
+    ("qwen3-32b-awq", "rtx4090", 7168, "fp8", "1 GiB is left, and 0.1 stays free"),
+    ("qwen3-32b-awq", "a100-80gb", OWN, "auto", "10 GiB are needed, 52 are left"),
+    ("qwen2.5-72b-awq", "a100-80gb", OWN, "auto", "10 GiB are needed, 31 are left"),
+    ("qwen2.5-72b-awq", "h100", OWN, "auto", "10 GiB are needed, 29 are left"),
+    ("qwen3-4b-awq", "l4", OWN, "auto", "2.5 GiB of weights"),
+    ("qwen3-8b-awq", "l4", OWN, "auto", "5.6 GiB are needed, 13 are left"),
+    ("qwen3-8b-awq", "rtx4090", OWN, "auto", "5.6 GiB are needed, 14.4 are left"),
+    ("qwen3-8b-fp8", "l4", OWN, "auto", "5.6 GiB are needed, 9.9 are left"),
+    ("qwen3-14b-awq", "l4", OWN, "auto", "6.25 GiB are needed, 9.1 are left"),
+    ("qwen3-14b-awq", "rtx4090", OWN, "auto", "6.25 GiB are needed, 10.5 are left"),
+    ("qwen3-30b-a3b-gptq", "rtx4090", OWN, "auto", "four key-value heads: 96 KiB a token"),
+    ("qwen3-30b-a3b-gptq", "l4", 30720, "auto", "15.6 GiB of weights leave 3 GiB"),
+    ("mistral-7b-awq", "l4", OWN, "auto", "4 GiB are needed, 15 are left"),
+    ("mistral-small-24b-awq", "rtx4090", OWN, "auto", "5 GiB are needed, 6.5 are left"),
+    ("mistral-small-24b-awq", "l4", 31744, "auto", "5 GiB are needed, 5.09 left: too tight"),
+    ("mixtral-8x7b-awq", "rtx4090*2", OWN, "auto", "11.5 GiB of weights on each"),
+    ("mixtral-8x7b-awq", "a100-40gb", OWN, "auto", "4 GiB are needed, 11.8 are left"),
+    ("phi-4-gptq", "l4", OWN, "auto", "3.1 GiB are needed, 10 are left"),
+    ("phi-4-gptq", "rtx4090", OWN, "auto", "3.1 GiB are needed, 11.5 are left"),
+]
+# checkpoint, card × count, code, the first fix, why
+REFUSED = [
+    ("llama-3.1-70b-awq", "rtx4090", "weights_too_large", "--gpu", "37 GiB of weights"),
+    ("llama-3.1-70b-awq", "a100-40gb", "weights_too_large", "--gpu", "37 of 36.3 GiB"),
+    ("llama-3.1-70b", "h100", "weights_too_large", "--gpus", "131 GiB, and no card holds them"),
+    ("qwen2.5-14b", "rtx4090", "weights_too_large", "--gpu", "27.6 GiB of weights"),
+    ("qwen2.5-32b-awq", "l4", "weights_too_large", "--max-num-seqs", "18.1 of 20.3 GiB"),
+    ("qwen2.5-32b-gptq", "l4", "weights_too_large", "--max-num-seqs", "18.0 of 20.3 GiB"),
+    ("qwen3-32b-awq", "l4", "weights_too_large", "--max-num-seqs", "18.2 of 20.3 GiB"),
+    ("qwen2.5-72b-awq", "rtx4090*2", "kv_cache_too_small", "--max-model-len", "0.14 GiB are left"),
+    ("mixtral-8x7b-awq", "rtx4090", "weights_too_large", "--gpu", "23 GiB of weights"),
+]
+
+
+def planned(name, card):
+    gpu, _, count = card.partition("*")
+    known = CHECKPOINTS[name]
+    documents = Documents(
+        source=known["repository"],
+        local=False,
+        config=known["config"],
+        files={"config.json": 1, "model.safetensors": 1},
+    )
+    more = {"gpus": int(count)} if count else {}
+    spec = ServiceSpec(model=known["repository"], gpu=gpu, **more)
+    return make_plan(spec, facts_from(documents), load_profile(gpu))
+
+
+@pytest.mark.parametrize(("name", "card", "context", "cache", "why"), STARTS)
+def test_it_just_starts(name, card, context, cache, why):
+    plan = planned(name, card)
+    assert plan.verdict == "fits", (why, plan.reasons)
+    assert plan.engine.defaults["kv_cache_dtype"] == cache, why
+    if context == OWN:
+        assert plan.max_model_len == plan.model_context, why
+    else:
+        assert plan.max_model_len == pytest.approx(context, rel=0.08), why
+        assert 4096 <= plan.max_model_len < min(plan.model_context, plan.longest_context)
+
+
+@pytest.mark.parametrize(("name", "card", "code", "fix", "why"), REFUSED)
+def test_it_cannot_start_and_what_would_help_is_said(name, card, code, fix, why):
+    plan = planned(name, card)
+    assert [reason.code for reason in plan.reasons] == [code], why
+    assert plan.fixes[0].change.split()[0] == fix, why
+    assert all(way.max_model_len >= 4096 or "--max-model-len" in way.change for way in plan.fixes)
