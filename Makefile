@@ -1,6 +1,6 @@
 # One command each. All use the environment that ./test makes; `make check` is the quick round.
 
-.PHONY: check lint types docs unit test golden format startup
+.PHONY: check lint types docs unit test golden format startup engine
 
 check: ## everything that takes seconds: lint, types, generated pages, unit tests
 	./test lint && ./test types && ./test docs && ./test unit -q
@@ -29,3 +29,7 @@ format: ## formats and sorts imports
 
 startup: ## how long the command line takes to start
 	./test run python benchmarks/startup/measure.py
+
+engine: ## takes a vLLM release into deploy/engines (VERSION=0.33.0); prints what changes for users
+	@./test run python scripts/engine.py $(VERSION)
+	@./test run python scripts/reference.py

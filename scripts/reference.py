@@ -1,6 +1,6 @@
 """Writes the reference pages that are made from the code: `--check` fails when they drifted.
 
-python scripts/reference.py            # writes docs/reference/{cli,service,checks}.md
+python scripts/reference.py            # writes docs/reference/{cli,service,checks,engines}.md
 python scripts/reference.py --check    # exit 1 and a line a file when one is stale
 """
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import typer.main
+import vllm_changes
 
 from deployctl.checking import RULES
 from deployctl.checking.run import IGNORE_ANNOTATION
@@ -125,6 +126,7 @@ def main() -> int:
     """Writes the pages, or checks them."""
     stale = 0
     pages = {"cli.md": cli_page(), "service.md": service_page(), "checks.md": checks_page()}
+    pages["engines.md"] = HEADER + vllm_changes.page(vllm_changes.Releases())
     for name, text in pages.items():
         page = REFERENCE / name
         if "--check" not in sys.argv:

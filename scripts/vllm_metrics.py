@@ -1,29 +1,15 @@
-"""Writes deploy/engines/vllm-metrics.json: what every vLLM release exports on /metrics.
+"""The metrics of a vLLM release, from its source, which is parsed and never imported.
 
-    python scripts/vllm_metrics.py [--sources DIR] [--out FILE]
-
-The source is fetched as in vllm_flags.py and parsed, never imported: calls that make a
-Counter, Gauge or Histogram named `vllm:…`. A metric is `hidden` where it is made only under
-`--show-hidden-metrics-for-version`, and `v0` where only the old engine makes it.
-
-Output: each metric once, with a list of periods [first version, kind and condition]; a period
-without a kind says that the metric is gone, the kind `any` that the source does not tell. Names
-are prometheus-client's own: without the `_total` of counters and the `_bucket`, `_sum` and
-`_count` of histograms.
+Read are calls that make a Counter, Gauge or Histogram named `vllm:…`. A metric is `hidden` where
+it is made only under `--show-hidden-metrics-for-version`, and `v0` where only the old engine makes
+it; its kind is `any` where the source does not tell. Names are prometheus-client's own: without
+the `_total` of counters and the `_bucket`, `_sum` and `_count` of histograms.
 """
 
-import argparse
 import ast
-import json
 import re
-import sys
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-from vllm_flags import VERSIONS, fetch
 
 _NAME = re.compile(r"vllm:[a-z0-9_]+")
 KINDS = ("counter", "gauge", "histogram")
@@ -86,41 +72,3 @@ def _name(node: ast.expr | None) -> str | None:
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return node.value if _NAME.fullmatch(node.value) else None
     return None
-
-
-def table(versions: tuple[str, ...], sources: Path) -> dict[str, Any]:
-    """Builds the document: versions, and for each metric its periods."""
-    metrics: dict[str, list[list[Any]]] = {}
-    for version in versions:
-        current = metrics_of(fetch(version, sources))
-        print(f"{version}: {len(current)} metrics", file=sys.stderr)
-        for name, entry in current.items():
-            periods = metrics.setdefault(name, [])
-            if not periods or periods[-1][1:] != [entry]:
-                periods.append([version, entry])
-        for name, periods in metrics.items():
-            if name not in current and len(periods[-1]) == 2:
-                periods.append([version])
-    return {"versions": list(versions), "metrics": dict(sorted(metrics.items()))}
-
-
-def main() -> None:
-    """Reads the command line and writes the file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--sources", type=Path, default=Path(tempfile.gettempdir()) / "vllm-src")
-    parser.add_argument("--out", type=Path, default=Path("deploy/engines/vllm-metrics.json"))
-    given = parser.parse_args()
-    document = table(VERSIONS, given.sources)
-    lines = [
-        f"{json.dumps(name)}: {json.dumps(periods, separators=(',', ':'))}"
-        for name, periods in document["metrics"].items()
-    ]
-    head = json.dumps(document["versions"])
-    given.out.write_text(
-        '{"versions": ' + head + ',\n"metrics": {\n' + ",\n".join(lines) + "\n}}\n",
-        encoding="utf-8",
-    )
-
-
-if __name__ == "__main__":
-    main()

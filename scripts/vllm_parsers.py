@@ -1,24 +1,12 @@
-"""Writes deploy/engines/vllm-parsers.json: the tool-call and reasoning parsers of every release.
+"""The tool-call and reasoning parsers of a vLLM release, from its source, which is never imported.
 
-    python scripts/vllm_parsers.py [--sources DIR] [--out FILE]
-
-The sources are those of scripts/vllm_flags.py. They are parsed, never imported: the tables of
-parsers in `tool_parsers/__init__.py` and `reasoning/__init__.py`, and before those were there,
-the `@ToolParserManager.register_module("hermes")` decorators.
-
-Output: each parser's name with a list of periods: [first version, true] where it came, [first
-version] where it was gone.
+Read are the tables of parsers in `tool_parsers/__init__.py` and `reasoning/__init__.py`, and before
+those were there, the `@ToolParserManager.register_module("hermes")` decorators.
 """
 
-import argparse
 import ast
-import json
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-from vllm_flags import VERSIONS, fetch
 
 _FOLDERS = {
     "tool": ("tool_parsers", "entrypoints/openai/tool_parsers"),
@@ -27,7 +15,7 @@ _FOLDERS = {
 _TABLES = ("_TOOL_PARSERS_TO_REGISTER", "_REASONING_PARSERS_TO_REGISTER")
 
 
-def parsers(package: Path, kind: str) -> list[str]:
+def parsers_of(package: Path, kind: str) -> list[str]:
     """The names of one release's parsers; `kind` is tool or reasoning."""
     found: set[str] = set()
     for folder in _FOLDERS[kind]:
@@ -57,44 +45,3 @@ def _decorated(node: ast.AST) -> Iterator[str]:
             given = [*call.args, *(k.value for k in call.keywords if k.arg == "name")]
             names = [e for g in given for e in (g.elts if isinstance(g, ast.List) else [g])]
             yield from (str(n.value) for n in names if isinstance(n, ast.Constant))
-
-
-def table(versions: tuple[str, ...], sources: Path) -> dict[str, Any]:
-    """The document: each parser's periods, by kind."""
-    document: dict[str, Any] = {"versions": list(versions)}
-    for kind in _FOLDERS:
-        by_version = {v: set(parsers(fetch(v, sources), kind)) for v in versions}
-        periods: dict[str, list[list[Any]]] = {}
-        for name in sorted(set().union(*by_version.values())):
-            there = False
-            for version in versions:
-                if (name in by_version[version]) != there:
-                    there = not there
-                    periods.setdefault(name, []).append([version, True] if there else [version])
-        document[kind] = periods
-    return document
-
-
-def text(document: dict[str, Any]) -> str:
-    """The file: a line a parser."""
-    parts = [f'"versions": {json.dumps(document["versions"])}']
-    for kind in _FOLDERS:
-        lines = [
-            f"{json.dumps(name)}: {json.dumps(periods, separators=(',', ':'))}"
-            for name, periods in document[kind].items()
-        ]
-        parts.append(f'"{kind}": {{\n' + ",\n".join(lines) + "\n}")
-    return "{" + ",\n".join(parts) + "}\n"
-
-
-def main() -> None:
-    """Reads the command line and writes the file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--sources", type=Path, default=Path(tempfile.gettempdir()) / "vllm-src")
-    parser.add_argument("--out", type=Path, default=Path("deploy/engines/vllm-parsers.json"))
-    given = parser.parse_args()
-    given.out.write_text(text(table(VERSIONS, given.sources)), encoding="utf-8")
-
-
-if __name__ == "__main__":
-    main()

@@ -1,23 +1,12 @@
-"""Writes deploy/engines/vllm-routes.json: the HTTP routes of every vLLM release that PyPI has.
+"""The HTTP routes of a vLLM release, from its source, which is parsed and never imported.
 
-    python scripts/vllm_routes.py [--sources DIR] [--out FILE]
-
-The sources are those of scripts/vllm_flags.py. They are parsed, never imported: decorators such
-as `@router.post("/v1/score")`, `add_api_route` calls, mounts, and what FastAPI adds by itself.
-
-Output: each "METHOD /path" once, with a list of periods: [first version, true] where it came,
-[first version] where it was gone.
+Read are decorators such as `@router.post("/v1/score")`, `add_api_route` calls, mounts, and what
+FastAPI adds by itself.
 """
 
-import argparse
 import ast
-import json
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-from vllm_flags import VERSIONS, fetch
 
 _METHODS = ("get", "post", "put", "delete", "patch", "head", "options")
 # FastAPI's own: a schema, and three pages made of it.
@@ -31,7 +20,7 @@ _OF_SAGEMAKER = {
 _OTHER_SERVERS = ("api_server.py", "grpc_server.py", "dp_supervisor.py")
 
 
-def routes(package: Path) -> list[str]:
+def routes_of(package: Path) -> list[str]:
     """The routes of one release, as "METHOD /path"."""
     found = {f"GET {path}" for path in _OF_FASTAPI}
     root = package / "entrypoints"
@@ -97,38 +86,3 @@ def _path(call: ast.Call) -> str | None:
 
 def _name(node: ast.expr) -> str:
     return node.id if isinstance(node, ast.Name) else ""
-
-
-def table(versions: tuple[str, ...], sources: Path) -> dict[str, Any]:
-    """The document: each route's periods."""
-    by_version = {version: set(routes(fetch(version, sources))) for version in versions}
-    periods: dict[str, list[list[Any]]] = {}
-    for route in sorted(set().union(*by_version.values())):
-        there = False
-        for version in versions:
-            if (route in by_version[version]) != there:
-                there = not there
-                periods.setdefault(route, []).append([version, True] if there else [version])
-    return {"versions": list(versions), "routes": periods}
-
-
-def main() -> None:
-    """Reads the command line and writes the file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--sources", type=Path, default=Path(tempfile.gettempdir()) / "vllm-src")
-    parser.add_argument("--out", type=Path, default=Path("deploy/engines/vllm-routes.json"))
-    given = parser.parse_args()
-    document = table(VERSIONS, given.sources)
-    lines = [
-        f"{json.dumps(route)}: {json.dumps(periods, separators=(',', ':'))}"
-        for route, periods in document["routes"].items()
-    ]
-    head = json.dumps(document["versions"])
-    given.out.write_text(
-        '{"versions": ' + head + ',\n"routes": {\n' + ",\n".join(lines) + "\n}}\n",
-        encoding="utf-8",
-    )
-
-
-if __name__ == "__main__":
-    main()

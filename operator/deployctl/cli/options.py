@@ -262,17 +262,27 @@ def _option_type(annotation: Any) -> tuple[Any, str | None]:
     return str, "TEXT"
 
 
+_PAIRS = {
+    "engine_args": "write for example --engine-arg max_num_seqs=64, or a switch's name alone",
+    "env": "write for example --env VLLM_LOGGING_LEVEL=DEBUG",
+    "request_limits": "write for example --request-limit tokens=4096",
+}
+
+
 def _pairs(name: str, items: list[str]) -> dict[str, Any]:
     import yaml
 
     pairs: dict[str, Any] = {}
     for item in items:
         key, equals, value = item.partition("=")
-        if not equals or not key:
+        if name == "engine_args" and not equals and key and " " not in key:
+            pairs[key] = True  # a switch, as vLLM takes it: its name alone
+            continue
+        if not equals or not key or " " in key:
             raise SpecError(
                 f"{item!r} is not name=value",
                 where=flag_of(ServiceSpec, name),
-                hint="write for example --engine-arg max_num_seqs=64",
+                hint=_PAIRS[name],
             )
         pairs[key] = value
         if name == "engine_args":

@@ -7,8 +7,8 @@ plan is as it is.
 from collections.abc import Iterator
 from typing import Any
 
-from deployctl.engines.vllm import flags
-from deployctl.engines.vllm.versions import OLDEST, at_least
+from deployctl.engines.vllm import DEFAULT_VERSION, flags
+from deployctl.engines.vllm.versions import OLDEST, at_least, unproven
 from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts, meaning
@@ -103,7 +103,13 @@ def _engine(settings: EngineSettings) -> Iterator[Reason]:
         yield Reason(
             "flags_unchecked",
             f"the flags of vLLM {version} are unknown, so engine arguments were not checked",
-            f"use --engine-version {flags.versions()[-1]}, or check them by hand",
+            f"use --engine-version {DEFAULT_VERSION}, or check them by hand",
+        )
+    elif (why := unproven(version)) is not None:
+        yield Reason(
+            "engine_unproven",
+            f"vLLM {version} is planned from its source; no test of deployctl runs it: {why}",
+            f"use --engine-version {DEFAULT_VERSION}, or try it before you rely on it",
         )
 
 

@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from deployctl.engines.vllm import flags
-from deployctl.engines.vllm.versions import at_least
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts
 from deployctl.model.meaning import DECLARED_IN
@@ -113,9 +112,9 @@ def _words(name: str, value: Any, version: str) -> Iterator[str]:
     if value is None:
         return
     if value is False:
-        # A switch that is on by default has a negative form (argparse.BooleanOptionalAction).
+        # argparse.BooleanOptionalAction; one that can only be turned on is off by default.
         known = flags.flag(plain, version)
-        if known is not None and at_least(version, "0.9.0") and not plain.startswith("no-"):
+        if known is not None and known.negatable:
             yield f"--no-{plain}"
         return
     yield f"--{plain}"

@@ -92,6 +92,14 @@ def _dtype(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Itera
             f"{profile.compute_capability}",
             "use --dtype float16",
         )
+    stored = settings.kv_cache_dtype
+    other = stored in ("float16", "bfloat16") and stored != dtype
+    if other and behaviour("float_cache_is_models", version):
+        yield Reason(
+            "dtype_not_supported",
+            f"vLLM {version} refuses a {stored} KV cache for a model that runs in {dtype}",
+            "leave --kv-cache-dtype unset, or use fp8",
+        )
     before_marlin = not at_least(version, AWQ_MARLIN)
     plain_awq = awq and (forced == "awq" or old_card or before_marlin)
     plain_awq = plain_awq and not at_least(version, PADS_SHAPES)

@@ -116,21 +116,20 @@ def fold(spec: ServiceSpec) -> tuple[ServiceSpec, list[Reason]]:
     update: dict[str, Any] = {}
     problems: list[Reason] = []
     for name in list(rest):
-        plain = name.strip("-").replace("-", "_")
-        if plain not in SHARED:
+        if name not in SHARED or _needs_value(name, rest[name]):
             continue
         value = _number(rest.pop(name))
-        current = getattr(spec, plain)
+        current = getattr(spec, name)
         if current not in (None, False) and current != value:
             problems.append(
                 Reason(
                     "flag_conflict",
-                    f"{plain} is {current} and, as an engine argument, {value}",
+                    f"{name} is {current} and, as an engine argument, {value}",
                     "set it once",
                 )
             )
             continue
-        update[plain] = value
+        update[name] = value
     if not update:
         return spec, problems
     try:
@@ -150,6 +149,11 @@ def fold(spec: ServiceSpec) -> tuple[ServiceSpec, list[Reason]]:
     return folded, problems
 
 
+def _needs_value(name: str, value: Any) -> bool:
+    """Whether a name stands alone that needs a value: it is refused as a flag."""
+    return isinstance(value, bool) and ServiceSpec.model_fields[name].annotation is not bool
+
+
 def _number(value: Any) -> Any:
     if isinstance(value, str) and value[:-1].replace(".", "", 1).isdigit():
         scale = _SUFFIXES.get(value[-1])
@@ -162,7 +166,7 @@ def resolve(
 ) -> EngineSettings:
     """Fills in what vLLM would choose."""
     version = spec.engine_version or DEFAULT_VERSION
-    rest = {n.strip("-").replace("-", "_"): v for n, v in spec.engine_args.items()}
+    rest = spec.engine_args
     architecture = facts.architecture
     own = architecture.max_position_embeddings if architecture else 2048
     length = spec.max_model_len or own
@@ -268,18 +272,20 @@ def resolved_dtype(asked: str | None, facts: ModelFacts, profile: GpuProfile) ->
 def batch(spec: ServiceSpec, profile: GpuProfile, version: str, length: int, world: int) -> Batch:
     """Tokens and sequences a step (vllm/engine/arg_utils.py, get_batch_defaults).
 
-    The card's memory decides, A100 excepted; what is unset is clamped to what is possible.
+    The card's memory decides, A100 and GB10 excepted; what is unset is clamped to what is possible.
     """
     tokens, sequences = 2048, 256
     gib = profile.memory_gib
     a100 = "a100" in f"{profile.name} {profile.title}".lower()
+    small = a100 and behaviour("batch_a100_is_small", version)
+    small = small or (profile.capability == 12.1 and behaviour("batch_gb10_is_small", version))
     if profile.kind == "cpu":
         tokens, sequences = 2048 * world, 128 * world
         if not at_least(version, "0.10.0"):
             tokens, sequences = 2048, 256
     elif gib >= 160 and behaviour("batch_160_gib_tier", version):
         tokens, sequences = 16384, 1024
-    elif gib >= 70 and not (a100 and behaviour("batch_a100_is_small", version)):
+    elif gib >= 70 and not small:
         tokens, sequences = 8192, 1024
     if behaviour("engine", version) == "v0":
         # Up to 32768 tokens V0 does not chunk: the whole prompt goes into one step.

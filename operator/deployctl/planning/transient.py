@@ -18,8 +18,10 @@ from deployctl.units import GIB, MIB
 HIDDEN_BUFFERS = 4.3
 # cuBLAS keeps 32 MiB a stream from compute capability 9.0 on, 8 MiB below (torch's
 # CUDABlas.cpp), and the runner some 13 MiB of input buffers (fitted) on large cards.
-WORKSPACE_LARGE = 45 * MIB
-WORKSPACE_SMALL = 10 * MIB
+CUBLAS_LARGE = 32 * MIB
+CUBLAS_SMALL = 8 * MIB
+INPUTS_LARGE = 13 * MIB
+INPUTS_SMALL = 2 * MIB
 # MiB that one layer of one captured graph takes; fitted: 0.29 on one GPU for Llama-3.1-8B,
 # Qwen3-8B and Qwen3-32B, 0.15 with tensor parallelism for Llama-3-70B and Qwen3-32B.
 GRAPH_LAYER_MIB = 0.29
@@ -65,7 +67,10 @@ def activation(
 ) -> float:
     """Bytes of the activation peak on one GPU."""
     batch, width = settings.batch, settings.dtype_bytes
-    workspace = WORKSPACE_LARGE if profile.capability >= 9.0 else WORKSPACE_SMALL
+    large = profile.capability >= 9.0
+    workspace = INPUTS_LARGE if large else INPUTS_SMALL
+    if not behaviour("cublas_before_snapshot", settings.version):
+        workspace += CUBLAS_LARGE if large else CUBLAS_SMALL
     peak = forward_peak(shape, batch.tokens, settings.sharding.tensor, width)
     if last_stage:
         kept = batch.tokens * shape.hidden * width

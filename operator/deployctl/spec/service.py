@@ -6,7 +6,7 @@ command line's options: a field's description is the option's help.
 
 import re
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
@@ -116,7 +116,7 @@ class ServiceSpec(BaseModel):
     )
     engine_args: dict[str, Scalar | list[Scalar] | None] = option(
         {},
-        "Any other engine flag, name=value; repeat for more.",
+        "Any other engine flag, name=value, or a switch's name alone; repeat for more.",
         "Engine",
         flag="--engine-arg",
     )
@@ -154,6 +154,20 @@ class ServiceSpec(BaseModel):
         if value is not None and (not value.isprintable() or value.startswith("-")):
             raise ValueError("must be one printable line that does not begin with a dash")
         return value
+
+    @field_validator("engine_args")
+    @classmethod
+    def _one_name_each(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Names as Python writes them, and `no_x` as x turned off: so each means one thing."""
+        named: dict[str, Any] = {}
+        for written, given in value.items():
+            name = written.strip("-").replace("-", "_")
+            if name.startswith("no_") and isinstance(given, bool):
+                name, given = name[3:], not given
+            if named.get(name, given) != given:
+                raise ValueError(f"{name} is given twice, as {named[name]!r} and as {given!r}")
+            named[name] = given
+        return named
 
     @field_validator("env")
     @classmethod

@@ -58,13 +58,12 @@ def plain(name: str) -> str:
 def replaced(spec: ServiceSpec, settings: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a spec that change when settings take the place of its own.
 
-    A name that is no field of the spec is an engine argument, however the spec writes it.
+    A name that is no field of the spec is an engine argument.
     """
     arguments = dict(spec.engine_args)
     fields: dict[str, Any] = {}
     for name, value in settings.items():
-        for given in [g for g in arguments if plain(g) in (name, f"no_{name}")]:
-            del arguments[given]
+        arguments.pop(name, None)
         (fields if name in ServiceSpec.model_fields else arguments)[name] = value
     return {**fields, "engine_args": arguments}
 
@@ -84,7 +83,7 @@ def overlay(
     Raises:
         InputError: a setting is not for a recommendation, or has a value the spec refuses.
     """
-    fixed = {plain(name) for name in pinned}
+    fixed = {plain(name).removeprefix("no_") for name in pinned}
     changes, kept = [], []
     for name, value in recommendation.settings.items():
         own = plain(name)
@@ -119,9 +118,8 @@ def overlay(
 
 def _current(spec: ServiceSpec, name: str) -> Any:
     """What the spec has: its field, or an engine argument of that meaning; None if neither."""
-    for written, value in spec.engine_args.items():
-        if plain(written) == name:
-            return value
+    if name in spec.engine_args:
+        return spec.engine_args[name]
     if name not in SETTABLE:
         return None
     value = getattr(spec, name)

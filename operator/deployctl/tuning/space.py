@@ -145,11 +145,9 @@ def now(name: str, spec: ServiceSpec, plan: ServingPlan) -> Value | None:
         value = getattr(spec, name)
         known = value if value is not None else plan.engine.defaults.get(name)
         return known if isinstance(known, bool | int | float | str) else None
-    for given, value in spec.engine_args.items():
-        if plain(given) == name and isinstance(value, bool | int | float | str):
-            return value
-        if plain(given) == f"no_{name}":
-            return False
+    given = spec.engine_args.get(name)
+    if isinstance(given, bool | int | float | str):
+        return given
     flag = flags.flag(name.replace("_", "-"), plan.engine.version)
     default = flag.default if flag else None
     return default if isinstance(default, bool | int | float | str) else None

@@ -60,16 +60,44 @@ def test_the_activation_peak_fell_with_the_sampler_of_017(config, plan):
     assert new.memory.activation_gib == pytest.approx(2.21, abs=0.03)
 
 
-def test_graphs_are_in_the_budget_from_021_but_not_with_the_second_runner(config, plan):
+def test_graphs_are_in_the_budget_from_020_but_not_with_the_second_runner(config, plan):
     def counted(version):
         return plan(config("llama-8b"), engine_version=version).graphs_in_budget
 
-    assert [counted(v) for v in ("0.20.2", "0.21.0", "0.26.0", "0.32.0")] == [
+    assert [counted(v) for v in ("0.19.1", "0.20.0", "0.26.0", "0.32.0")] == [
         False,
         True,
         False,
         True,
     ]
+
+
+def test_what_033_profiles_and_what_it_no_longer_counts(config, plan):
+    def needs(version, gpu="h100", **more):
+        found = plan(config("llama-8b"), gpu=gpu, engine_version=version, **more)
+        return found.memory.activation_gib * 1024**3
+
+    # Few tokens, many sequences: the sampler is the peak, 12 bytes a logit larger than in 0.32,
+    # and cuBLAS's 32 MiB lie before the snapshot.
+    many = {"max_num_batched_tokens": 1024, "max_num_seqs": 1024, "max_model_len": 1024}
+    more = needs("0.33.0", **many) - needs("0.32.0", **many)
+    forward = 1024 * 4096 * 2  # hidden states that stay while the sampler runs
+    sampler = 1024 * 128256 * 14 + forward + 13 * 1024**2
+    assert needs("0.33.0", **many) == pytest.approx(sampler, rel=0.001)
+    assert more > 1024**3
+    # Few sequences: the forward pass is the peak, and cuBLAS is all that differs.
+    few = {"max_num_batched_tokens": 8192, "max_num_seqs": 8, "max_model_len": 1024}
+    less = needs("0.32.0", **few) - needs("0.33.0", **few)
+    assert less == pytest.approx(32 * 1024**2, rel=0.01)
+
+
+def test_a_float_cache_is_the_models_own_from_033(config, plan, codes):
+    asked = {"kv_cache_dtype": "float16", "max_model_len": 4096}
+    assert codes(plan(config("llama-8b"), engine_version="0.32.0", **asked)) == []
+    found = plan(config("llama-8b"), engine_version="0.33.0", **asked)
+    assert codes(found) == ["dtype_not_supported"]
+    asked["kv_cache_dtype"] = "bfloat16"
+    assert codes(plan(config("llama-8b"), engine_version="0.33.0", **asked)) == []
 
 
 def test_graphs_follow_the_sizes_that_are_captured(config, plan):

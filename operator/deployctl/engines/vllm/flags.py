@@ -28,6 +28,7 @@ class Flag(NamedTuple):
     kind: str
     default: Any
     choices: tuple[str, ...]
+    negatable: bool  # a switch that has a form with --no-; others can only be turned on
 
 
 def versions() -> tuple[str, ...]:
@@ -48,7 +49,8 @@ def flag(name: str, version: str) -> Flag | None:
         entry = _at(name, version) if name else None
     if entry is None:
         return None
-    return Flag(name, entry["t"], entry.get("d"), tuple(entry.get("c", ())))
+    negatable = entry["t"] == "bool" and not entry.get("on")
+    return Flag(name, entry["t"], entry.get("d"), tuple(entry.get("c", ())), negatable)
 
 
 def _at(name: str, version: str) -> dict[str, Any] | None:
@@ -80,7 +82,7 @@ def check(name: str, value: Any, version: str) -> Reason | None:
     described = flag(plain, version)
     if described is None and plain.startswith("no-"):
         positive = flag(plain[3:], version)
-        if positive is not None and positive.kind == "bool":
+        if positive is not None and positive.negatable:
             return None
     if described is None:
         return _missing(plain, version)
@@ -119,15 +121,17 @@ def _instead(plain: str, version: str) -> str | None:
 
 
 def _ill_typed(described: Flag, value: Any) -> str | None:
-    if value is None or described.kind == "list":
+    if value is None:
         return None
     if described.kind == "bool":
         wrong = f"is a switch and takes no value (got {value!r})"
         return None if isinstance(value, bool) else wrong
+    if isinstance(value, bool):
+        return "needs a value"
+    if described.kind == "list":
+        return None
     values = value if isinstance(value, list) else [value]
     for item in values:
-        if isinstance(item, bool):
-            return f"needs a value (got {item!r})"
         if described.kind == "int" and not _is_int(item):
             return f"needs a whole number (got {item!r})"
         if described.kind == "float" and not _is_float(item):

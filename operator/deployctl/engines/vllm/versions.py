@@ -43,6 +43,12 @@ def behaviour(name: str, version: str) -> Any:
     return in_force(document("behaviour")[name], version)
 
 
+def unproven(version: str) -> str | None:
+    """Why deployctl's tests do not run a release newer than those that they do; None: not said."""
+    table = assets.table("deploy", "engines", "vllm-releases.yaml")["unproven"]
+    return next((str(why) for known, why in table.items() if key(known) == key(version)), None)
+
+
 def in_force(periods: Iterable[Sequence[Any]], version: str) -> Any:
     """The value of the last of `periods` that began with `version` or before.
 
