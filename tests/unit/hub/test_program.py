@@ -79,6 +79,11 @@ def test_it_lands_where_huggingface_hub_finds_it(world, tmp_path):
         "org/m", "model.safetensors", cache_dir=tmp_path / "hub"
     )
     assert found == f"{lines[-1]['path']}/model.safetensors"
+    assert found.startswith(
+        huggingface_hub.snapshot_download(  # as vLLM asks where there is no network
+            "org/m", cache_dir=tmp_path / "hub", local_files_only=True, ignore_patterns="*"
+        )
+    )
     assert (stored(tmp_path) / "blobs" / SHA).read_bytes() == CONTENT
     assert net.asked == [
         (f"http://hub/org/m/resolve/{COMMIT}/model.safetensors", 0, "Bearer t"),

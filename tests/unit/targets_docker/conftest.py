@@ -160,7 +160,9 @@ def release(tmp_path):
             gpu="cpu",
             accelerator="cpu",
             verdict="fits",
-            engine=EnginePlan(name="vllm", version="0.32.0", image=image, args=tuple(args)),
+            engine=EnginePlan(
+                name="vllm", version="0.32.0", image=image, args=tuple(args), env=spec.env
+            ),
         )
         return Release(
             service=spec.service,

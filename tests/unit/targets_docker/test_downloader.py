@@ -27,6 +27,9 @@ def test_a_model_is_downloaded_as_its_engine_into_its_volume(driver, engine, com
     assert words[-3:] == ["--entrypoint", "python3", "deployctl/vllm-cpu:0.32.0"]
     assert "HF_HOME=/cache/hub" in words
     assert "--network" not in words
+    proxied = release(local=False, env={"HTTPS_PROXY": "http://p:1", "OTHER": "x"})
+    assert "HTTPS_PROXY=http://p:1" in driver.downloader(proxied).python
+    assert "OTHER=x" not in driver.downloader(proxied).python
     assert downloader.place == "the volume deployctl-tiny_hub"
     offline = driver.downloader(release(local=False, offline=True)).python
     assert offline[offline.index("--network") + 1] == "none"
@@ -35,6 +38,11 @@ def test_a_model_is_downloaded_as_its_engine_into_its_volume(driver, engine, com
 def test_on_another_host_it_is_downloaded_there(driver, engine, release):
     engine.address = REMOTE
     assert driver.downloader(release(local=False)).place.endswith("on gpu1")
+
+
+def test_where_the_service_leaves_the_volume_its_engine_downloads(driver, commands, release):
+    assert driver.downloader(release(local=False, env={"HF_HOME": "/elsewhere"})) is None
+    assert not [words for words, _ in commands.ran if "run" in words]
 
 
 def test_a_volume_that_cannot_be_made_ready(driver, commands, release):

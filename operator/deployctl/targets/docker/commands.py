@@ -22,6 +22,8 @@ from deployctl.targets.history import Release
 REMOTE_FILE = "compose.remote.yaml"
 END_S = 5.0  # for a command to end when it is told to
 _DOWNLOADER = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
+# What of a service's own environment its download goes by, too.
+_NETWORK = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
 INSTALL_HINT = (
     "install Docker Engine with the Compose plugin: https://docs.docker.com/engine/install/"
 )
@@ -109,12 +111,15 @@ def own_cache(release: Release) -> list[str]:
 def downloader(release: Release, *, offline: bool) -> list[str]:
     """Starts the Python of the engine's image on that volume; its program is yet to be added."""
     network = ["--network", "none"] if offline else []
+    own = {
+        name: value for name, value in release.plan.engine.env.items() if name.upper() in _NETWORK
+    }
     return [
         *_beside(release),
         *network,
         *("--interactive", "--init", "--user", f"{UID}:{UID}", "--tmpfs", "/tmp:mode=1777"),  # noqa: S108
         *("--env", f"HF_HOME={HUB_CACHE.path}", "--env", "HOME=/tmp", "--env", "USER=vllm"),
-        *(word for pair in _DOWNLOADER.items() for word in ("--env", "=".join(pair))),
+        *(word for pair in (_DOWNLOADER | own).items() for word in ("--env", "=".join(pair))),
         *("--entrypoint", "python3", release.plan.engine.image),
     ]
 
