@@ -19,6 +19,13 @@ class Guard(NamedTuple):
     open: tuple[str, ...] = ()  # routes that need no key, by design: "METHOD /path"
 
 
+class Chats(NamedTuple):
+    """How an engine of ours reads chats, as its plan says: planning.plan.Serving."""
+
+    tool_calls: str  # parsed, text, off or none
+    reasoning_parser: str | None = None
+
+
 class Endpoint(NamedTuple):
     """Where to ask, what for, and with which key or token."""
 
@@ -30,6 +37,7 @@ class Endpoint(NamedTuple):
     headers: Mapping[str, str] = {}  # what a proxy wants; never printed
     operator_token: str | None = None  # lets in everywhere; never printed
     guard: Guard | None = None  # None for an address that deployctl did not start
+    chats: Chats | None = None  # the same
 
     @property
     def credential(self) -> str | None:

@@ -38,7 +38,10 @@ def command(
 
     Checks /health, the models it lists, that its API key is let in, and that
     every route of its release refuses whoever has none, or a wrong one; and
-    asks a question at temperature 0. Shows the question and the answer. Exits
+    asks a question at temperature 0. Where the plan has a parser for tool calls
+    or reasoning, it makes a real call, named and of the model's own accord, and
+    sees that both come back apart from the text. A model that makes no call, or
+    does not reason, decides nothing. Shows the question and the answer. Exits
     with 4 if anything is wrong, and says what. Of an address for which no key
     is given, what is open to anyone is shown, and is no failure.
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from deployctl.endpoint import Endpoint
+from deployctl.endpoint import Chats, Endpoint
 from deployctl.errors import InputError, NotFoundError, TargetError
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
@@ -130,7 +130,13 @@ def _from_store(service: str | None, target: TargetKind | None) -> Endpoint:
         if state.condition == "running":
             at = driver.endpoint(release)
             guard = strangers.guard(release, store.folder(ref))
-            endpoint = at._replace(url=base_url(at.url), service=ref.service, guard=guard)
+            serving = release.plan.serving
+            endpoint = at._replace(
+                url=base_url(at.url),
+                service=ref.service,
+                guard=guard,
+                chats=Chats(serving.tool_calls, serving.reasoning_parser),
+            )
         detail = f"{state.condition} ({state.detail})" if state.detail else state.condition
         seen.append((ref, detail, endpoint))
     running = [endpoint for _, _, endpoint in seen if endpoint is not None]

@@ -7,31 +7,15 @@ import httpx
 
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, TargetError
+from deployctl.operations.measure import chats
+from deployctl.operations.measure.asking import SmokeCheck, ask
 from deployctl.operations.measure.endpoint import with_wire
 from deployctl.operations.measure.request import EXPECT, QUESTION, SmokeRequest
 from deployctl.targets import strangers
-from deployctl.units import duration, seconds
+from deployctl.units import seconds
 
 MAX_TOKENS = 64
 _NO_SUCH_SERVER = "is this the address of an OpenAI-compatible server?"
-
-
-class SmokeCheck(NamedTuple):
-    """One thing that was checked."""
-
-    name: str  # stable
-    ok: bool
-    title: str
-    detail: str
-    seconds: float
-    hint: str | None = None
-    routes: tuple[strangers.Opened, ...] = ()  # that let a stranger in
-
-    def document(self) -> dict[str, object]:
-        """Its part of the JSON answer: routes where there are any."""
-        found = {**self._asdict(), "seconds": round(self.seconds, 4)}
-        del found["routes"]
-        return {**found, **({"routes": [r._asdict() for r in self.routes]} if self.routes else {})}
 
 
 class Completion(NamedTuple):
@@ -126,12 +110,15 @@ def _checked(
     if model is None:
         return None, checks, None
     check, answer = completion(client, model, question, expect)
-    return model, [*checks, check], answer
+    checks.append(check)
+    if check.ok and endpoint.chats:
+        checks += chats.checks(client, model, endpoint.chats, question)
+    return model, checks, answer
 
 
 def health(client: httpx.Client) -> SmokeCheck:
     """Whether /health answers 200."""
-    status, detail, seconds, _ = _ask(client, "GET", "/health")
+    status, detail, seconds, _ = ask(client, "GET", "/health")
     hint = "deployctl status and deployctl logs say more; is this the right address?"
     ok = status == 200
     return SmokeCheck("health", ok, "/health answers", detail, seconds, None if ok else hint)
@@ -139,7 +126,7 @@ def health(client: httpx.Client) -> SmokeCheck:
 
 def models(client: httpx.Client, endpoint: Endpoint) -> tuple[SmokeCheck, str | None]:
     """Whether /v1/models lists the model; and the model's name, if there is one to ask for."""
-    status, detail, seconds, document = _ask(client, "GET", "/v1/models")
+    status, detail, seconds, document = ask(client, "GET", "/v1/models")
     names = _model_names(document) if status == 200 else None
     wanted = endpoint.model or (names[0] if names else None)
     if wanted is not None and wanted in (names or ()):
@@ -160,7 +147,7 @@ def models(client: httpx.Client, endpoint: Endpoint) -> tuple[SmokeCheck, str | 
 def lets_in(client: httpx.Client, key: str) -> SmokeCheck:
     """Whether the API key is let in: ours may be asking with the operator's token."""
     sent = {"Authorization": f"Bearer {key}"}
-    status, detail, seconds, _ = _ask(client, "GET", "/v1/models", headers=sent)
+    status, detail, seconds, _ = ask(client, "GET", "/v1/models", headers=sent)
     ok = status == 200
     hint = None if ok else "is it the key that the server has, or was it revoked?"
     return SmokeCheck("key", ok, "the API key is let in", detail, seconds, hint)
@@ -183,12 +170,12 @@ def completion(
     body: dict[str, Any] = {"model": model, "max_tokens": MAX_TOKENS, "temperature": 0}
     chat = {**body, "messages": [{"role": "user", "content": question}]}
     title = "a chat completion"
-    status, detail, seconds, document = _ask(client, "POST", "/v1/chat/completions", json=chat)
+    status, detail, seconds, document = ask(client, "POST", "/v1/chat/completions", json=chat)
     if status in (400, 404) and ("template" in detail or status == 404):
         # A base model has no chat template; it can still go on from a text.
         title = "a completion (the model has no chat)"
         plain = {**body, "prompt": f"Question: {question}\nAnswer:", "stop": ["\n"]}
-        status, detail, seconds, document = _ask(client, "POST", "/v1/completions", json=plain)
+        status, detail, seconds, document = ask(client, "POST", "/v1/completions", json=plain)
     answer = _answered(document, seconds) if status == 200 else None
     hint: str | None = None
     if status != 200:
@@ -225,40 +212,6 @@ def _tokens(answer: Completion) -> str:
         return "answered"
     rate = answer.output_tokens / answer.seconds if answer.seconds > 0 else 0
     return f"{answer.output_tokens} tokens, {rate:.0f} tok/s"
-
-
-def _ask(
-    client: httpx.Client, method: str, path: str, **options: Any
-) -> tuple[int, str, float, Any]:
-    """Returns (status or 0, what went wrong, seconds, the JSON document or None)."""
-    started = time.perf_counter()
-    try:
-        response = client.request(method, path, **options)
-    except httpx.TimeoutException:
-        seconds = time.perf_counter() - started
-        return 0, f"no answer within {duration(seconds)}", seconds, None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        said = str(error) or type(error).__name__
-        return 0, said, time.perf_counter() - started, None
-    seconds = time.perf_counter() - started
-    try:
-        document = response.json()
-    except ValueError:
-        document = None
-    detail = ""
-    if response.status_code != 200:
-        said = _error(document) or " ".join(response.text.split())
-        detail = f"HTTP {response.status_code}: {said[:200]}".rstrip(": ")
-    return response.status_code, detail, seconds, document
-
-
-def _error(document: Any) -> str:
-    if not isinstance(document, dict):
-        return ""
-    error = document.get("error", document.get("detail", ""))
-    if isinstance(error, dict):
-        error = error.get("message", "")
-    return str(error)
 
 
 def _model_names(document: Any) -> list[str] | None:

@@ -37,8 +37,8 @@ def _family():
 class _Api:
     """The engine's application: ASGI, so that what --middleware names can stand before it."""
 
-    def __init__(self, engine):
-        self._engine = engine
+    def __init__(self, engine, tool_parser=None):
+        self._engine, self._tool_parser = engine, tool_parser
 
     async def __call__(self, scope, receive, send):
         model, path = self._engine.model, scope["path"]
@@ -53,6 +53,8 @@ class _Api:
             return await _answer(send, 404, {})
         if asked["model"] != model:
             return await _answer(send, 404, {"error": {"message": f"no model {asked['model']}"}})
+        if asked.get("tools"):
+            return await _answer(send, *self._tool_call(asked))
         if not asked.get("stream"):
             return await _answer(send, 200, {"choices": [{"text": " Paris"}]})
         headers = [(b"content-type", b"text/event-stream")]
@@ -60,6 +62,17 @@ class _Api:
         for event in self._engine.stream(asked):
             await send({"type": "http.response.body", "body": event, "more_body": True})
         return await send({"type": "http.response.body"})
+
+    def _tool_call(self, asked):
+        """A call of the first tool: parsed, or as the model wrote it."""
+        if self._tool_parser is None:
+            said = '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser'
+            return 400, {"error": {"message": said}}
+        call = {"name": asked["tools"][0]["function"]["name"], "arguments": '{"city": "Paris"}'}
+        message = {"content": None, "tool_calls": [{"type": "function", "function": call}]}
+        if _switch("TOOLS") == "text":
+            message = {"content": f"<tool_call>{json.dumps(call)}</tool_call>", "tool_calls": []}
+        return 200, {"choices": [{"message": message, "finish_reason": "stop"}]}
 
 
 async def _answer(send, status, document):
@@ -137,6 +150,7 @@ def main():
         parser.add_argument(name)
     parser.add_argument("--port", type=int)
     parser.add_argument("--middleware", action="append", default=[])
+    parser.add_argument("--tool-call-parser")
     parser.add_argument("--max-num-seqs", type=int, default=128)
     arguments, _ = parser.parse_known_args()
     if _switch("DEAF"):
@@ -155,7 +169,7 @@ def main():
         time.sleep(0.05)
     time.sleep(600 if _switch("SILENT") else float(_switch("LOADING_S") or 0))
     engine = Engine(arguments.served_model_name or arguments.model, arguments.max_num_seqs)
-    _Handler.app = _behind(_Api(engine), arguments.middleware)
+    _Handler.app = _behind(_Api(engine, arguments.tool_call_parser), arguments.middleware)
     server = ThreadingHTTPServer((arguments.host, arguments.port), _Handler)
     print("INFO Application startup complete.", flush=True)
     server.serve_forever()
