@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from benchmarks.memfit.cases import Case
 
 from deployctl.planning import make_plan
-from deployctl.planning.kvcache import cache_bytes
 from deployctl.planning.linear import DTYPE_BYTES
+from deployctl.planning.pages import cache_bytes
 from deployctl.planning.settings import Sharding
 from deployctl.planning.shape import Shape, shape_of
 from deployctl.planning.weights import parts

@@ -146,6 +146,18 @@ class Fields:
         return value
 
 
+def count(raw: Mapping[str, Any], *names: str, default: int = 0) -> int:
+    """The first of `names` that holds a whole number from 0 to 2**40.
+
+    For numbers that only planning wants: what is wrong counts as absent. Products stay finite.
+    """
+    for name in names:
+        value = raw.get(name)
+        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= LARGEST:
+            return value
+    return default
+
+
 def shown(value: Any) -> str:
     """A value as an error may show it: short, on one line, in ASCII."""
     if isinstance(value, dict):

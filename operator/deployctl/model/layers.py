@@ -9,6 +9,7 @@ from deployctl.model.fields import Fields
 
 FULL, SLIDING = "full_attention", "sliding_attention"
 CHUNKED, LINEAR = "chunked_attention", "linear_attention"
+BOTH = "hybrid"  # attention and a state in one layer, by the name that Zamba2 has for it
 MAX_LAYERS = 10_000
 # These have a window only where use_sliding_window says so.
 _SWITCHED = ("qwen2", "qwen3", "qwen2_moe", "qwen3_moe", "qwen2_vl", "qwen2_5_vl", "smollm3")
@@ -85,6 +86,10 @@ def _by_type(text: Fields, model_type: str, count: int, window: int | None) -> t
         return tuple(FULL if i % period == offset else LINEAR for i in range(count))
     if text.has("full_attention_interval") or base in ("qwen3_next", "qwen3_5", "qwen3_5_moe"):
         return _every(text.whole("full_attention_interval", default=4), count, LINEAR)
+    if base in ("mamba", "mamba2", "falcon_mamba"):
+        return (LINEAR,) * count
+    if base == "falcon_h1":
+        return (BOTH,) * count
     if base == "llama4":
         return tuple(CHUNKED if kept else FULL for kept in _rotary(text, count))
     if base == "afmoe":

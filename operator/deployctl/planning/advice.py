@@ -17,6 +17,7 @@ from deployctl.planning.context import ContextChoice
 from deployctl.planning.kernels import MARLIN_GROUPS
 from deployctl.planning.settings import EngineSettings
 from deployctl.planning.shape import Shape
+from deployctl.planning.states import STATEFUL
 from deployctl.planning.transient import uses_v2_runner
 from deployctl.spec import ServiceSpec
 from deployctl.units import GIB
@@ -125,10 +126,11 @@ def _facts(facts: ModelFacts, shape: Shape) -> Iterator[Reason]:
         # No refusal: whoever plans from a config written by hand may have left it out.
         if remark.code == "quantization_incomplete":
             yield Reason(remark.code, remark.message, remark.fix)
-    if {"mamba", "conv"} & set(shape.kinds):
+    if shape.state is None and STATEFUL & set(shape.kinds):
         yield Reason(
             "hybrid_estimate",
-            "layers that keep a state instead of a cache are estimated roughly",
+            "how large the state is that some layers keep is not known of this model type, so "
+            "it is not counted",
             "trust the first start's log over this plan's KV cache",
         )
     if shape.vision is not None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from deployctl.planning import kernels
 from deployctl.planning.budget import Memory
-from deployctl.planning.kvcache import cache_bytes
+from deployctl.planning.pages import cache_bytes
 from deployctl.planning.plan import SearchStep
 from deployctl.planning.settings import Sharding
 from deployctl.planning.sharding import Planner, shardings

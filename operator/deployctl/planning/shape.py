@@ -10,18 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from deployctl.model import Architecture
+from deployctl.model.fields import count
 from deployctl.model.tables import TYPES
-
-_LARGEST = 1 << 40  # no count in a configuration is larger; keeps products finite
-
-
-def count(raw: Mapping[str, Any], *names: str, default: int = 0) -> int:
-    """Returns the first of `names` that holds a whole number from 0 to 2**40."""
-    for name in names:
-        value = raw.get(name)
-        if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= _LARGEST:
-            return value
-    return default
+from deployctl.planning.states import State, state_of
 
 
 @dataclass(frozen=True)
@@ -39,14 +30,13 @@ class Vision:
 
 @dataclass(frozen=True)
 class Linear:
-    """Layers that keep a state of fixed size (gated delta net: Qwen3-Next, Qwen3.5)."""
+    """The weights of a gated delta net (Qwen3-Next, Qwen3.5)."""
 
     key_heads: int
     value_heads: int
     key_dim: int
     value_dim: int
     kernel: int
-    state_bytes: int  # a value of the recurrent state
 
     @property
     def keys(self) -> int:
@@ -58,18 +48,13 @@ class Linear:
         """Width of all values."""
         return self.value_heads * self.value_dim
 
-    def state(self, tensor: int) -> float:
-        """Bytes that one request keeps in one layer on one rank."""
-        convolution = (2 * self.keys + self.values) * (self.kernel - 1) * 2
-        recurrent = self.value_heads * self.key_dim * self.value_dim * self.state_bytes
-        return (convolution + recurrent) / tensor
-
 
 @dataclass(frozen=True)
 class Shape:
     """A decoder's numbers."""
 
     model_type: str
+    text_type: str  # of the part with the decoder
     name: str
     layers: int
     hidden: int
@@ -99,10 +84,17 @@ class Shape:
     nope_dim: int = 0
     v_dim: int = 0
     window: int = 0
-    kinds: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()  # of the layers; () when all keep every token
+    full_kv_heads: int = 0  # of layers that keep every token, where theirs differ (Gemma 4)
+    full_head_dim: int = 0
+    kv_shared: int = 0  # trailing layers that read the cache of an earlier one (Gemma 3n and 4)
+    # Sparse attention (DeepSeek V3.2): width of the index of each token, and whose layers have it
+    index_dim: int = 0
+    indexed: tuple[bool, ...] = ()
     rotary: tuple[tuple[int, int], ...] = ()  # (positions, dimension) of each cos/sin cache
     vision: Vision | None = None
     linear: Linear | None = None
+    state: State | None = None  # of layers that keep one; None as well when it is not known
     gated_attention: bool = False  # the query projection brings a gate of its own width
 
     @property
@@ -125,6 +117,7 @@ def shape_of(architecture: Architecture) -> Shape:
     latent = architecture.mla or bool(architecture.kv_lora_rank)
     return Shape(
         model_type=kind,
+        text_type=architecture.text_type or kind,
         name=architecture.name,
         layers=architecture.num_layers,
         hidden=architecture.hidden_size,
@@ -153,11 +146,41 @@ def shape_of(architecture: Architecture) -> Shape:
         v_dim=(architecture.v_head_dim or 128) if latent else 0,
         window=architecture.sliding_window or 0,
         kinds=architecture.layer_types,
+        full_kv_heads=_full_kv_heads(architecture),
+        full_head_dim=architecture.full_head_dim or 0,
+        kv_shared=min(count(raw, "num_kv_shared_layers"), architecture.num_layers),
+        index_dim=count(raw, "index_head_dim") if count(raw, "index_topk") else 0,
+        indexed=_indexed(raw, architecture.num_layers),
         rotary=_rotary(architecture),
         vision=_vision(architecture.vision or raw.get("vision_config"), kind),
         linear=_linear(raw),
+        state=state_of(
+            raw,
+            architecture.text_type or kind,
+            architecture.hidden_size,
+            (architecture.num_heads, architecture.head_dim),
+        ),
         gated_attention=raw.get("attn_output_gate") is True or kind.startswith("qwen3_next"),
     )
+
+
+def _full_kv_heads(architecture: Architecture) -> int:
+    """Heads that full layers cache: theirs alone where keys serve as values (gemma4.py)."""
+    alone = architecture.raw.get("attention_k_eq_v") is True
+    return (architecture.full_kv_heads or 0) if alone else 0
+
+
+def _indexed(raw: Mapping[str, Any], layers: int) -> tuple[bool, ...]:
+    """Which layers choose their tokens themselves (vllm/models/deepseek_v32/attention.py).
+
+    The others take the choice of the one before: by a pattern ("S" shares), or all but every n-th.
+    """
+    pattern = raw.get("index_topk_pattern")
+    if isinstance(pattern, str | list):
+        return tuple(i >= len(pattern) or pattern[i] != "S" for i in range(layers))
+    every = max(1, count(raw, "index_topk_freq", default=1))
+    offset = count(raw, "index_skip_topk_offset", default=2)
+    return tuple(max(i - offset + 1, 0) % every == 0 for i in range(layers))
 
 
 def _qkv_bias(raw: Mapping[str, Any], kind: str) -> bool:
@@ -200,14 +223,12 @@ def _linear(raw: Mapping[str, Any]) -> Linear | None:
     heads = count(raw, "linear_num_value_heads")
     if not heads:
         return None
-    single = raw.get("mamba_ssm_dtype") == "float32"
     return Linear(
         key_heads=count(raw, "linear_num_key_heads", default=heads),
         value_heads=heads,
         key_dim=count(raw, "linear_key_head_dim", default=128),
         value_dim=count(raw, "linear_value_head_dim", default=128),
         kernel=max(1, min(64, count(raw, "linear_conv_kernel_dim", default=4))),
-        state_bytes=4 if single else 2,
     )
 
 

@@ -10,6 +10,7 @@ from deployctl.engines.vllm.versions import at_least, behaviour
 from deployctl.hardware import GpuProfile
 from deployctl.planning.settings import Batch, EngineSettings
 from deployctl.planning.shape import Shape
+from deployctl.planning.states import STATEFUL
 from deployctl.units import GIB, MIB
 
 # Hidden-size buffers alive at the peak of a layer: hidden state, residual, attention output,
@@ -57,7 +58,7 @@ def uses_v2_runner(shape: Shape, settings: EngineSettings) -> bool:
     if rule == "listed":
         return shape.name in plain | listed
     if rule == "dense":
-        hybrid = any(kind in ("linear_attention", "mamba") for kind in shape.kinds)
+        hybrid = any(kind in STATEFUL for kind in shape.kinds)
         return (dense and not hybrid) or shape.name in listed
     return bool(rule == "all")
 
