@@ -1,0 +1,122 @@
+"""A model is brought, by a Hub and a program that are all memory."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deployctl import hub
+from deployctl.errors import HubError, InputError, ModelError
+from deployctl.hub.listing import Listing, StoredFile
+from deployctl.hub.transfer import Transferred
+from deployctl.operations import fetch as module
+from deployctl.operations.fetch import MANIFEST, bring, bring_back, fetch, fetch_to
+from deployctl.spec import ServiceSpec
+from deployctl.targets.driver import Downloader
+
+LISTING = Listing("org/tiny", "c" * 40, (StoredFile("config.json", 2, "a" * 40),))
+
+
+class Driver:
+    target = "docker"
+    found: Downloader | None = Downloader(("docker", "run"), {"HOME": "/"}, "the volume")
+
+    def downloader(self, release):
+        return self.found
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """What the program was asked for."""
+    requests = []
+
+    def transfer(request, python, environment, tell):
+        requests.append((request, list(python), environment))
+        return Transferred("/there", 2)
+
+    monkeypatch.setattr(module, "transfer", transfer)
+    monkeypatch.setattr(hub, "listing", lambda *_, **__: LISTING)
+    monkeypatch.setenv("HF_ENDPOINT", "http://mirror")
+    return requests
+
+
+@pytest.fixture
+def release(make_release):
+    return make_release(
+        plan={"model": "org/tiny", "model_local": False, "revision": "c" * 40}, revision=1
+    )
+
+
+def test_where_the_target_says_it_is_downloaded(asked, release):
+    fetched = bring(Driver(), lambda _: None, release)
+    request, python, environment = asked[0]
+    assert (python, request.endpoint, request.folder) == (["docker", "run"], "http://mirror", None)
+    assert environment == {"HOME": "/", "HF_HUB_OFFLINE": ""}
+    assert (fetched.place, fetched.path, fetched.downloaded) == ("the volume", "/there", 2)
+    assert json.loads(json.dumps(fetched.document()))["bytes"] == 2
+
+
+def test_a_mirror_of_the_service_s_own_is_asked(asked, release):
+    engine = release.plan.engine.model_copy(update={"env": {"HF_ENDPOINT": "http://own"}})
+    plan = release.plan.model_copy(update={"engine": engine})
+    bring(Driver(), lambda _: None, release.model_copy(update={"plan": plan}))
+    assert asked[0][0].endpoint == "http://own"
+
+
+def test_a_folder_needs_nothing(asked, make_release):
+    assert bring(Driver(), lambda _: None, make_release()) is None
+    assert asked == []
+
+
+def test_a_place_that_we_do_not_know_is_warned_of(asked, release):
+    driver, told = Driver(), []
+    driver.found = None
+    assert bring(driver, told.append, release) is None
+    assert [event.kind for event in told] == ["warning"]
+    assert asked == []
+
+
+def test_a_rollback_does_not_fail_because_the_hub_does(asked, release, monkeypatch):
+    def down(*_, **__):
+        raise HubError("the Hub answered HTTP 503")
+
+    monkeypatch.setattr(hub, "listing", down)
+    told = []
+    with pytest.raises(HubError):
+        bring(Driver(), told.append, release)
+    bring_back(Driver(), told.append, release)
+    assert "HTTP 503" in told[-1].text
+
+
+def test_a_folder_says_what_belongs_into_it_and_takes_nothing_else(asked, tmp_path, monkeypatch):
+    spec, folder = ServiceSpec(model="org/tiny", gpu="no-such-card"), tmp_path / "bundle"
+    assert fetch_to(spec, folder).target is None
+    assert json.loads((folder / MANIFEST).read_text())["files"] == {
+        "config.json": {"bytes": 2, "digest": "a" * 40}
+    }
+    fetch_to(spec, folder)  # goes on
+    monkeypatch.setattr(hub, "listing", lambda *_, **__: Listing("org/tiny", "d" * 40, ()))
+    with pytest.raises(InputError, match="holds org/tiny at cccc") as caught:
+        fetch_to(spec, folder)
+    assert "--revision cccc" in caught.value.hint
+    assert len(asked) == 2
+
+
+@pytest.mark.parametrize(
+    "make", [lambda p: p.write_text("x"), lambda p: (p / "x").mkdir(parents=True)]
+)
+def test_what_is_there_already_is_left_alone(asked, tmp_path, make):
+    make(tmp_path / "bundle")
+    with pytest.raises(InputError):
+        fetch_to(ServiceSpec(model="org/tiny"), tmp_path / "bundle")
+    assert asked == []
+
+
+def test_a_list_that_is_damaged(asked, make_release):
+    release = make_release()
+    folder = release.plan.model
+    (Path(folder) / MANIFEST).write_text("[]")
+    with pytest.raises(ModelError, match="is damaged"):
+        fetch(release.spec)
+    with pytest.raises(ModelError, match="a folder already"):
+        fetch_to(release.spec, Path("x"))
