@@ -15,6 +15,7 @@ from deployctl.planning.plan import SHORT_REQUEST, Fix
 from deployctl.planning.sharding import Planner, shardings
 from deployctl.units import GIB
 
+_ACCURACY = "some accuracy: keys and values have 8 bits"
 _SEQUENCES = (256, 128, 64, 32, 16, 8)
 
 
@@ -50,6 +51,7 @@ def _tried(changes: Iterator[_Change]) -> Iterator[Fix]:
             continue
         if choice.fp8 and "fp8" not in flags:
             flags += " --kv-cache-dtype fp8"
+            cost += f"; {_ACCURACY}"
         yield Fix(
             change=flags,
             cost=cost,
@@ -66,7 +68,7 @@ def _alone(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:
     """Changes of one setting."""
     eight = None if choice.chosen else fp8_planner(planner)
     if eight is not None:
-        yield "--kv-cache-dtype fp8", "some accuracy: keys and values have 8 bits", eight
+        yield "--kv-cache-dtype fp8", _ACCURACY, eight
     yield from _shorter(planner, choice)
     yield from _fewer_users(planner, choice)
     yield from _fewer_sequences(planner)
@@ -123,7 +125,8 @@ def _together(planner: Planner) -> Iterator[_Change]:
     yield flags, "throughput and speed", both
     eight = None if planner.spec.max_model_len is None else fp8_planner(both)
     if eight is not None:
-        yield f"{flags} --kv-cache-dtype fp8", "throughput, speed and some accuracy", eight
+        cost = f"throughput and speed; {_ACCURACY}"
+        yield f"{flags} --kv-cache-dtype fp8", cost, eight
 
 
 def _cards(planner: Planner) -> Iterator[_Change]:

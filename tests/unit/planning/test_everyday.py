@@ -75,7 +75,7 @@ STARTS = [
 REFUSED = [
     ("llama-3.1-70b-awq", "rtx4090", "weights_too_large", "--gpu", "37 GiB of weights"),
     ("llama-3.1-70b-awq", "a100-40gb", "weights_too_large", "--gpu", "37 of 36.3 GiB"),
-    ("llama-3.1-70b", "h100", "weights_too_large", "--gpus", "131 GiB, and no card holds them"),
+    ("llama-3.1-70b", "rtx4090*2", "weights_too_large", "--gpu", "66 GiB of weights on each"),
     ("qwen2.5-14b", "rtx4090", "weights_too_large", "--gpu", "27.6 GiB of weights"),
     ("qwen2.5-32b-awq", "l4", "weights_too_large", "--max-num-seqs", "18.1 of 20.3 GiB"),
     ("qwen2.5-32b-gptq", "l4", "weights_too_large", "--max-num-seqs", "18.0 of 20.3 GiB"),

@@ -80,7 +80,7 @@ def explained(plan: ServingPlan) -> Text:
         _heading(text, "Fixes", "each is enough; the one that costs you least first")
     for fix in plan.fixes:
         _wrapped(text, fix.change, hang=2, style="cyan")
-        short = f", {fix.concurrency_2048:,.0f} of {SHORT_REQUEST:,} tokens"
+        short = f", {int(fix.concurrency_2048):,} of {SHORT_REQUEST:,} tokens"
         gives = (
             f"{fix.max_model_len:,} tokens of context, {fix.max_concurrency:,.1f} full requests "
             f"at once{short if fix.max_model_len > SHORT_REQUEST else ''}, "
@@ -170,7 +170,9 @@ def _reason(text: Text, reason: Reason, style: str, *, blank: bool = True) -> No
         text.append(f"{_INDENT}{line}\n")
         if number == 0:
             text.stylize(style, start, start + len(reason.code))
-    for line in textwrap.wrap(f"fix: {reason.fix}", _WIDTH - 4, subsequent_indent="     "):
+    for line in textwrap.wrap(
+        f"fix: {reason.fix}", _WIDTH - 4, subsequent_indent="     ", break_on_hyphens=False
+    ):
         text.append(f"{_INDENT}  {line}\n", style="cyan")
 
 
