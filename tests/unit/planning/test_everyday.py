@@ -1,7 +1,7 @@
 """Everyday pairs of checkpoint and card, planned as people type them: --model and --gpu alone.
 
 Each row says why its verdict is right, so that a change of it can be judged. A context below
-the model's own may move a little with the planner's figures.
+the model's own may move with the planner's figures, by 0.4 GiB of KV cache.
 """
 
 import json
@@ -13,6 +13,7 @@ from deployctl.hardware import load_profile
 from deployctl.model import Documents, facts_from
 from deployctl.planning import make_plan
 from deployctl.spec import ServiceSpec
+from deployctl.units import GIB
 
 FILE = Path(__file__).resolve().parents[2] / "data" / "everyday-checkpoints.json"
 CHECKPOINTS = json.loads(FILE.read_text(encoding="utf-8"))["checkpoints"]
@@ -32,10 +33,10 @@ STARTS = [
     # 320 KiB a token, 40 GiB for 131,072.
     ("llama-3.1-70b-awq", "a100-80gb", 104448, "auto", "37 GiB of weights leave 33 GiB"),
     ("llama-3.1-70b-awq", "h100", 96256, "auto", "as the A100, with larger batches"),
-    ("llama-3.1-70b-awq", "rtx4090*2", 5632, "auto", "18.6 GiB of weights on each leave 1 GiB"),
-    ("llama-3.1-70b-awq", "l4*4", 113664, "auto", "9.3 GiB of weights on each leave 9 GiB"),
+    ("llama-3.1-70b-awq", "rtx4090*2", 7424, "auto", "18.6 GiB of weights on each leave 1.25 GiB"),
+    ("llama-3.1-70b-awq", "l4*4", 116736, "auto", "9.3 GiB of weights on each leave 9 GiB"),
     ("llama-3.3-70b-gptq", "h100", 97280, "auto", "no zero points: a little smaller than AWQ"),
-    ("llama-3.3-70b-gptq", "rtx4090*2", 6656, "auto", "a little smaller than AWQ"),
+    ("llama-3.3-70b-gptq", "rtx4090*2", 8192, "auto", "a little smaller than AWQ"),
     ("llama-3.1-70b", "h100*2", 11264, "auto", "66 GiB of weights on each leave 1.8 GiB"),
     ("llama-3.1-70b", "h100*4", OWN, "auto", "33 GiB of weights on each leave 35 GiB"),
     ("qwen2.5-7b-awq", "l4", OWN, "auto", "56 KiB a token"),
@@ -80,7 +81,7 @@ REFUSED = [
     ("qwen2.5-32b-awq", "l4", "weights_too_large", "--max-num-seqs", "18.1 of 20.3 GiB"),
     ("qwen2.5-32b-gptq", "l4", "weights_too_large", "--max-num-seqs", "18.0 of 20.3 GiB"),
     ("qwen3-32b-awq", "l4", "weights_too_large", "--max-num-seqs", "18.2 of 20.3 GiB"),
-    ("qwen2.5-72b-awq", "rtx4090*2", "kv_cache_too_small", "--max-model-len", "0.14 GiB are left"),
+    ("qwen2.5-72b-awq", "rtx4090", "weights_too_large", "--gpu", "38.7 GiB of weights"),
     ("mixtral-8x7b-awq", "rtx4090", "weights_too_large", "--gpu", "23 GiB of weights"),
 ]
 
@@ -107,7 +108,8 @@ def test_it_just_starts(name, card, context, cache, why):
     if context == OWN:
         assert plan.max_model_len == plan.model_context, why
     else:
-        assert plan.max_model_len == pytest.approx(context, rel=0.08), why
+        moved = abs(plan.max_model_len - context) * plan.memory.kv_bytes_per_token / GIB
+        assert moved < 0.4, (why, plan.max_model_len)
         assert 4096 <= plan.max_model_len < min(plan.model_context, plan.longest_context)
 
 
