@@ -19,7 +19,7 @@ from process_shell import until
 # Files that measure time, or share the one engine of a test run: `./test` runs them by
 # themselves, and all others two at a time; as it does single tests that are marked so.
 ALONE = {
-    *("test_load.py", "test_load_gate.py", "test_tune.py", "test_tuned_vllm.py"),
+    *("test_load.py", "test_tune.py", "test_tuned_vllm.py"),
     *("test_door.py", "test_door_hang.py", "test_door_keys.py", "test_door_traffic.py"),
     "test_keys.py",
 }

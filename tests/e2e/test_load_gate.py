@@ -32,6 +32,7 @@ def loadtest(engine, out, *words, code=0, **more):
     )  # fmt: skip
 
 
+@pytest.mark.alone  # a look at /metrics a second is to come to pass
 def test_a_held_slo_passes_and_leaves_the_files_of_a_pipeline(engine, tmp_path):
     out, step = tmp_path / "out", tmp_path / "step.md"
     done = loadtest(
