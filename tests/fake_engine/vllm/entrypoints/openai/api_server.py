@@ -48,7 +48,10 @@ class _Api:
             if path == "/v1/models":
                 return await _answer(send, 200, {"data": [{"id": model, "owned_by": "vllm"}]})
             return await _answer(send, 200 if path == "/health" else 404, {})
-        asked = json.loads((await receive())["body"])
+        try:
+            asked = json.loads((await receive())["body"])
+        except ValueError:  # what a stranger sends, to see whether it is let in
+            return await _answer(send, 400, {"error": {"message": "no JSON"}})
         if path == "/tokenize":
             return await _answer(send, 404, {})
         if asked["model"] != model:
