@@ -69,6 +69,13 @@ class Case:
         return str(self.raw.get("source", "")).startswith(FITTED)
 
     @property
+    def part(self) -> str:
+        """Whence it is: `fitted`, `held_out`, or of those added later `open` or `sealed`."""
+        if "sealed" in self.raw:
+            return "sealed" if self.raw["sealed"] else "open"
+        return "fitted" if self.fitted else "held_out"
+
+    @property
     def observed(self) -> dict[str, Any]:
         """What vLLM logged."""
         return dict(self.raw["observed"])
@@ -104,7 +111,7 @@ class Case:
             # Whoever named no context had the model's own, where the planner would choose.
             own = self.facts.architecture.max_position_embeddings
             settings.setdefault("max_model_len", own)
-        arguments = {}
+        arguments = dict(self.raw.get("engine_args") or {})
         explicit = self.raw.get("flags_explicit") or ()
         if flags.get("quantization") and "quantization" in explicit:
             arguments["quantization"] = flags["quantization"]
@@ -121,6 +128,8 @@ class Case:
                 "trust_remote_code": True,
                 "engine_version": self.version,
                 "engine_args": arguments,
+                # Set by the user, or what the log says amounts to one.
+                "env": dict(self.raw.get("environment") or {}),
             }
         )
 

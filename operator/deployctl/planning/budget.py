@@ -27,6 +27,11 @@ CONTEXT_GIB = 0.5
 # Bytes of a checkpoint that is quantized while it loads that are alive at once, over its
 # unquantized weights: Qwen2.5-72B ran out of 139.7 GiB with 135.4 GiB of BF16 weights.
 ONLINE_LOAD = 1.03
+# What any capture of CUDA graphs needs of their estimate, which is for many of them.
+CAPTURED_AT_LEAST = 1 / 3
+# GiB of an idle card that nobody can have, for refusals of a budget that nothing is captured
+# on top of, where a wrong refusal would be worse than a late one.
+UNUSABLE_GIB = 0.25
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,13 @@ class Stage:
     graphs: float
     pool: float  # what is left for the KV cache; negative when nothing is
     layout: Layout
+    warm_up: float = 0.0  # of the sampler, with the KV cache in place
+
+    @property
+    def started(self) -> float:
+        """What is surely held at once before the engine is up, KV cache and first batch too."""
+        busy = max(self.activation, self.warm_up) + self.graphs * CAPTURED_AT_LEAST
+        return self.weights + self.non_torch + max(0.0, self.pool) + busy
 
 
 @dataclass(frozen=True)
@@ -62,6 +74,18 @@ class Memory:
     def pool(self) -> float:
         """Bytes of KV cache on the deciding GPU; negative when the weights leave none."""
         return self.tightest.pool
+
+    @property
+    def overflow(self) -> float:
+        """Bytes that the start-up needs beyond an idle card; negative when it has room.
+
+        The KV cache takes what profiling left of the budget. Graphs that are not counted, a
+        sampler that was not profiled, and a cache that was given outright come on top.
+        """
+        given = self.settings.kv_cache_bytes is not None
+        kept = CONTEXT_GIB if self.graphs or given else UNUSABLE_GIB
+        held = max(stage.started for stage in self.stages)
+        return max(held, 0.0 if given else self.requested) - self.total + kept * GIB
 
     @property
     def request_bytes(self) -> int:
@@ -160,7 +184,8 @@ def _stage(
     if pool is None:
         taken = graphs if transient.graphs_in_budget(shape, settings) else 0.0
         pool = _requested(profile, settings) - weights - outside - peak - taken
-    return Stage(weights, outside, peak, graphs, pool, cache)
+    warm = transient.warm_up(shape, settings, profile) if index == len(sizes) - 1 else 0.0
+    return Stage(weights, outside, peak, graphs, pool, cache, warm)
 
 
 def _parts(shape: Shape, profile: GpuProfile, settings: EngineSettings, stage: int) -> Parts:

@@ -3,13 +3,10 @@
 from collections.abc import Iterator
 
 from deployctl.errors import Reason
+from deployctl.planning import overflow
 from deployctl.planning.budget import CONTEXT_GIB, Memory
 from deployctl.planning.context import ContextChoice
 from deployctl.units import GIB
-
-# GiB of an idle card that nobody can have, for refusals of a utilization, where a wrong refusal
-# would be worse than a late one.
-UNUSABLE_GIB = 0.25
 
 
 def refusals(choice: ContextChoice, fix: str) -> Iterator[Reason]:
@@ -27,14 +24,8 @@ def refusals(choice: ContextChoice, fix: str) -> Iterator[Reason]:
             fix,
         )
         return
-    elif memory.requested > memory.total - UNUSABLE_GIB * GIB or _no_room_for_graphs(memory):
-        yield Reason(
-            "utilization_too_high",
-            f"a utilization of {settings.utilization:g} asks for "
-            f"{memory.requested / GIB:.2f} of {memory.total / GIB:.2f} GiB; an idle card has "
-            "less than that free, or no room for CUDA graphs",
-            "use --gpu-memory-utilization 0.95 or less",
-        )
+    elif memory.overflow > 0:
+        yield overflow.refusal(choice.planner, memory)
     if stage.pool <= 0:
         yield Reason(
             "weights_too_large",
@@ -67,17 +58,6 @@ def _least(choice: ContextChoice) -> str:
     if not choice.chosen or choice.planner.limit <= choice.planner.least:
         return ""
     return f", and less than {choice.planner.least} is not chosen (--min-model-len)"
-
-
-def _no_room_for_graphs(memory: Memory) -> bool:
-    """Whether graphs that are captured on top of the budget cannot but run out of memory.
-
-    Their estimate is for many graphs; a third of it is what any capture needs.
-    """
-    if memory.graphs_counted or memory.settings.kv_cache_bytes is not None:
-        return False
-    room = memory.total - memory.requested
-    return memory.graphs > 0 and room < CONTEXT_GIB * GIB + memory.graphs / 3
 
 
 def _host(memory: Memory) -> Iterator[Reason]:

@@ -176,7 +176,7 @@ def _shards(
                 "group_size_not_divisible",
                 f"{name} has {own:g} inputs on each of {tensor} GPUs, which "
                 f"do not divide by the group size {group}",
-                _smaller(shape, group, tensor),
+                _smaller(shape, group, tensor) + _uncut(name),
             )
         # Whole layers of odd width fall back to other kernels; shards do not.
         split = tensor > 1 and own % MARLIN_MIN_K
@@ -204,13 +204,17 @@ def _blocks(shape: Shape, side: int, settings: EngineSettings) -> Iterator[Reaso
         cut["k_proj outputs"] = (keys, shape.kv_heads * shape.head_dim)
     for name, (own, all_of_it) in cut.items():
         if all_of_it % side == 0 and own % side:
-            experts = ", or --engine-arg enable_expert_parallel=true"
             yield Reason(
                 "group_size_not_divisible",
                 f"each of {tensor} GPUs has {own:g} {name}, which do not divide by the "
                 f"FP8 block of {side}",
-                _smaller(shape, side, tensor) + (experts if "experts" in name else ""),
+                _smaller(shape, side, tensor) + _uncut(name),
             )
+
+
+def _uncut(name: str) -> str:
+    """What else would do where experts are cut: to give each rank some of them whole."""
+    return ", or --engine-arg enable_expert_parallel=true" if "experts" in name else ""
 
 
 def _smaller(shape: Shape, step: int, tensor: int) -> str:

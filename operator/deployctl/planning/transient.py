@@ -73,11 +73,38 @@ def activation(
     if not behaviour("cublas_before_snapshot", settings.version):
         workspace += CUBLAS_LARGE if large else CUBLAS_SMALL
     peak = forward_peak(shape, batch.tokens, settings.sharding.tensor, width)
-    if last_stage:
-        kept = batch.tokens * shape.hidden * width
+    if last_stage and behaviour("sampler_profiled", settings.version):
+        kept = batch.tokens * shape.hidden * width + _expert_workspace(shape, settings)
         peak = max(peak, kept + _sampler(shape, settings, profile))
     images, kept_images = _encoder(shape, batch, width)
     return max(images, peak + kept_images) + workspace
+
+
+def warm_up(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> float:
+    """Bytes that the sampler's warm-up takes on the last stage, once the KV cache is there.
+
+    vLLM samples for as many sequences as it may hold (v1/worker/gpu_worker.py,
+    compile_or_warm_up_model). Where profiling did the same before, the room is left over.
+    """
+    kept = min(settings.batch.sequences, settings.batch.tokens) * shape.hidden
+    kept *= settings.dtype_bytes
+    return kept + _expert_workspace(shape, settings) + _sampler(shape, settings, profile)
+
+
+def _expert_workspace(shape: Shape, settings: EngineSettings) -> float:
+    """Bytes of the experts' buffers, which stay once a step has had them.
+
+    The triton experts take two for every token and chosen expert (fused_moe/fused_moe.py,
+    workspace_shapes); where the experts have four bits, others do the work.
+    """
+    quantization = settings.quantization
+    eight = quantization is None or quantization.method == "fp8"
+    if not shape.experts or not eight or not behaviour("moe_workspace", settings.version):
+        return 0.0
+    cut = 1 if settings.whole_experts else settings.sharding.tensor
+    inner = shape.expert_size / cut
+    width = max(inner, shape.hidden) + max(2 * inner, shape.hidden)
+    return settings.batch.tokens * shape.topk * width * settings.dtype_bytes
 
 
 def _sampler(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> float:

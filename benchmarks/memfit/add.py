@@ -1,0 +1,63 @@
+"""python -m benchmarks.memfit.add FILE
+
+Adds start-ups, one JSON object a line, to the case file. A third of them is sealed as it comes
+in, chosen by a hash of its id and so by nobody: the report tells its figures apart, and its
+single cases only to who asks for them.
+"""
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from benchmarks.data import read_text, write_compressed
+from benchmarks.memfit.cases import HERE, read
+
+from deployctl.errors import DeployctlError
+
+CASES = HERE / "cases.jsonl.gz"
+
+
+def is_sealed(case_id: str) -> bool:
+    """Whether a case of this id belongs to the third that is kept out of sight."""
+    return int(hashlib.sha256(case_id.encode()).hexdigest(), 16) % 3 == 0
+
+
+def added(known: Iterable[str], new: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The new cases with their seals.
+
+    Raises:
+        DeployctlError: an id is there already, or a case has no source.
+    """
+    ids, marked = set(known), []
+    for case in new:
+        if case["id"] in ids:
+            raise DeployctlError("this case is there already", where=case["id"])
+        if not case.get("source"):
+            raise DeployctlError("a case without a source", where=case["id"])
+        ids.add(case["id"])
+        marked.append({**case, "sealed": is_sealed(case["id"])})
+    return marked
+
+
+def main() -> int:
+    """Reads the command line; returns 0, or 2 for cases that cannot be added."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.memfit.add")
+    parser.add_argument("file", type=Path)
+    given = parser.parse_args()
+    try:
+        new = added([c.id for c in read(CASES)], [c.raw for c in read(given.file)])
+    except (OSError, KeyError, DeployctlError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    lines = [json.dumps(case, ensure_ascii=False) for case in new]
+    write_compressed(CASES, read_text(CASES).rstrip("\n") + "\n" + "\n".join(lines) + "\n")
+    print(f"{len(new)} cases added, {sum(c['sealed'] for c in new)} of them sealed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
