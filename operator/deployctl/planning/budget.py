@@ -84,7 +84,8 @@ class Memory:
         """
         given = self.settings.kv_cache_bytes is not None
         kept = CONTEXT_GIB if self.graphs or given else UNUSABLE_GIB
-        held = max(stage.started for stage in self.stages)
+        # Without a cache it ends before.
+        held = max(stage.started for stage in self.stages) if self.pool > 0 else 0.0
         return max(held, 0.0 if given else self.requested) - self.total + kept * GIB
 
     @property
