@@ -32,6 +32,7 @@ def test_errors_stay_within_what_was_reached(results):
     assert parts["fitted"]["outcome_modern"] == 1
     assert parts["held_out"]["outcome_modern"] >= 0.91
     assert parts["open"]["outcome_modern"] >= 0.94
+    assert parts["sealed"]["kv_cache"]["median"] <= 0.01
     assert ours["weights"]["median"] <= 0.005
     assert ours["kv_cache"]["median"] <= 0.01
     assert parts["open"]["kv_cache"]["p90"] <= 0.08
