@@ -226,7 +226,7 @@ def test_cards(id, cards, count, status, words):
 def test_any_card_does_when_no_profile_is_named():
     free = replace(ON_DOCKER, profile=None)
     assert check("gpus", HOST, free).detail.endswith("profile l4")
-    unknown = check("gpus", gpus(cards=(replace(L4, name="NVIDIA L40S"),)), free)
+    unknown = check("gpus", gpus(cards=(replace(L4, name="NVIDIA L20"),)), free)
     assert unknown.status == "warn"
     assert ".yaml" in unknown.fix
 

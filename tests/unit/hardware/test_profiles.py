@@ -15,6 +15,7 @@ L4 = shipped() / "l4.yaml"
 def test_the_promised_profiles_are_there():
     names = [p.name for p in all_profiles()]
     promised = {"l4", "rtx4090", "a100-40gb", "a100-80gb", "h100", "cpu"}
+    promised |= {"h200", "b200", "l40s", "a10", "rtx3090", "rtx5090", "rtx-pro-6000", "a6000", "t4"}
     assert promised <= set(names)
     assert names[-1] == "cpu"
     by_memory = [p.memory_gib for p in all_profiles()[:-1]]
@@ -60,6 +61,15 @@ def test_every_figure_has_a_source(profile):
         ("a100-40gb", 40960),
         ("a100-80gb", 81920),
         ("h100", 81559),
+        ("h200", 143771),
+        ("b200", 183359),
+        ("l40s", 46068),
+        ("a10", 23028),
+        ("rtx3090", 24576),
+        ("rtx5090", 32607),
+        ("rtx-pro-6000", 97887),
+        ("a6000", 49140),
+        ("t4", 15360),
     ],
 )
 def test_memory_is_what_the_driver_leaves_of_the_card(name, nvidia_smi_mib):
@@ -74,12 +84,12 @@ def test_what_tensor_parallelism_must_know():
 
 
 def test_an_unknown_name_suggests_the_nearest():
-    with pytest.raises(ProfileError, match="'a10'") as caught:
-        load_profile("a10")
+    with pytest.raises(ProfileError, match="'a1000'") as caught:
+        load_profile("a1000")
     assert caught.value.hint.startswith("did you mean a100")
     with pytest.raises(ProfileError) as caught:
-        load_profile("tpu-v9000")
-    assert caught.value.hint.startswith("known: l4, rtx4090")
+        load_profile("gaudi")
+    assert caught.value.hint.startswith("known: t4, l4, a10, rtx4090")
 
 
 def own(tmp_path: Path, **changes) -> str:
