@@ -192,11 +192,38 @@ LATENT = {
 }
 
 
+# Layers that keep a state beside layers of attention, whose blocks grow until it fits.
+STATES = {
+    "architectures": ["Qwen3NextForCausalLM"],
+    "model_type": "qwen3_next",
+    "num_hidden_layers": 4,
+    "layer_types": [*["linear_attention"] * 3, "full_attention"],
+    "head_dim": 32,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+    "linear_key_head_dim": 128,
+    "linear_value_head_dim": 128,
+    "linear_conv_kernel_dim": 4,
+    "num_experts": 4,
+    "num_experts_per_tok": 2,
+    "moe_intermediate_size": 64,
+    "shared_expert_intermediate_size": 64,
+    "decoder_sparse_step": 1,
+    "partial_rotary_factor": 0.25,
+}
+
+
 @pytest.mark.parametrize(
     ("shape", "flags"),
     # With AMX a CPU has another kernel for latent attention, of other blocks: the plan is for all.
-    [(WINDOWS, {}), (SLIDING, {}), (LATENT, {"attention_backend": "CPU_MLA"})],
-    ids=["windows and full", "windows alone", "latent attention"],
+    # Some CPUs keep states in float32, whatever the model's dtype.
+    [
+        (WINDOWS, {}),
+        (SLIDING, {}),
+        (LATENT, {"attention_backend": "CPU_MLA"}),
+        (STATES, {"mamba_ssm_cache_dtype": "float32"}),
+    ],
+    ids=["windows and full", "windows alone", "latent attention", "states"],
 )
 def test_other_attention_is_cached_as_vllm_caches_it(vllm, changed, shape, flags):
     folder = changed(
