@@ -84,11 +84,22 @@ _PROFILE = {
     "memory_profiling": "utils/mem_utils.py",
 }
 _V2 = "v1/worker/gpu/model_runner.py"
+_MODELS = {"verify_and_update_config": "model_executor/models/config.py"}
+_ALIGN = {"_align_hybrid_block_size": "platforms/interface.py"}
 # The functions on which a judged key rests, and where they are.
 JUDGED: Mapping[str, Mapping[str, str]] = {
     "engine": {},  # V1 alone since the V0 engine was removed
     "min_capability": {"get_min_capability": "model_executor/layers/quantization/**/*.py"},
     "hybrid_kv_cache": {"get_kv_cache_groups": "v1/core/kv_cache*.py"},
+    "sampler_profiled": {"profile_run": "v1/worker/gpu_model_runner.py"},
+    "moe_workspace": {"current_workspace_manager": "v1/worker/workspace.py"},
+    "hybrid_prefix_caching": {"is_prefix_caching_supported": "config/model.py"},
+    "state_modes": _MODELS,
+    "state_checkpoints": {"get_kv_cache_spec": "model_executor/layers/mamba/*.py"},
+    "state_step_is_block": _ALIGN,
+    "latent_state_step": _ALIGN,
+    "nemotron_state_dtype": _MODELS,
+    "sparse_cache_packed": _MODELS,
     "v2_runner": {"use_v2_model_runner": "config/vllm.py"},
     "v2_cudagraphs_in_budget": {"profile_cudagraph_memory": _V2},
     "v2_sampler_bytes_per_logit": {

@@ -8,6 +8,7 @@ program uses, as docs/guides/python.md shows:
     from deployctl.operations.deploy.differences import diff
     from deployctl.operations.deploy.request import VerificationRequest
     from deployctl.operations.deploy.services import history, logs, status
+    from deployctl.operations.fetch import fetch, fetch_to
     from deployctl.operations.keys.manage import add_key, list_keys, revoke_key
     from deployctl.operations.keys.request import KeyRequest
     from deployctl.operations.measure.loadtest import load_test

@@ -8,7 +8,6 @@ import pytest
 from deployctl.engines.vllm import parsers
 from deployctl.hardware import load_profile
 from deployctl.model import Documents, facts_from
-from deployctl.model.template import knows_tools
 from deployctl.planning import families, make_plan
 from deployctl.spec import ServiceSpec
 
@@ -321,23 +320,6 @@ def test_a_model_that_embeds_is_left_alone(served):
     plan = served("Qwen/Qwen3-Embedding-8B", "qwen3", HYBRID, engine_args={"runner": "pooling"})
     assert "--tool-call-parser" not in plan.engine.args
     assert note(plan, "Tool calls") is None
-
-
-@pytest.mark.parametrize(
-    ("text", "known"),
-    [
-        (HERMES, True),
-        ("{%- if custom_tools is defined %}{% set tools = custom_tools %}{% endif %}", True),
-        ("You can use tools. {{ message.content }}", False),
-        ("{{ 'You can use tools' }}", False),
-        ("{% for tool in message.tools %}{% endfor %}", False),
-        ("{% for tool in message['tool_calls'] %}{% endfor %}", False),
-        (PHI, False),
-        ("{% {% {{ tools", False),
-    ],
-)
-def test_whether_a_template_knows_tools(text, known):
-    assert knows_tools(text) == known
 
 
 def test_every_parser_and_template_of_a_family_is_one_that_some_release_has():

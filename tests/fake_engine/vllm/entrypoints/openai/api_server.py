@@ -95,12 +95,6 @@ class _Handler(BaseHTTPRequestHandler):
     app = None
 
     def do_GET(self):
-        self._serve()
-
-    def do_POST(self):
-        self._serve()
-
-    def _serve(self):
         path, _, query = self.path.partition("?")
         scope = {
             "type": "http",
@@ -112,6 +106,8 @@ class _Handler(BaseHTTPRequestHandler):
         }
         with contextlib.suppress(ConnectionError):  # the client is gone
             asyncio.run(self.app(scope, self._receive, self._send))
+
+    do_POST = do_PUT = do_GET  # noqa: N815  named by the standard library
 
     async def _receive(self):
         body = self.rfile.read(int(self.headers["Content-Length"] or 0))
