@@ -46,7 +46,7 @@ def damage(path):
         "huge": (lambda: place(path, b" " * (5 << 20)), "larger than"),
         "newer": (lambda: place(path, newer), "version 2, and this door knows 1"),
         "missing": (path.unlink, "is gone"),
-        "a folder": (lambda: in_its_place(path), "cannot be read: Is a directory"),
+        "a folder": (lambda: in_its_place(path), "cannot be read: not a regular file"),
     }
 
 
@@ -57,7 +57,7 @@ def damage_of_a_secret(path):
         "not text": (lambda: place(path, b"\xff\xfe"), "not text"),
         "two": (lambda: place(path, b"one two"), "does not hold one secret"),
         "missing": (path.unlink, "is gone"),
-        "a folder": (lambda: in_its_place(path), "cannot be read: Is a directory"),
+        "a folder": (lambda: in_its_place(path), "cannot be read: not a regular file"),
     }
 
 
@@ -93,7 +93,7 @@ def test_a_damaged_file_lets_nobody_in_and_nobody_out(keyed_engine, file, ways):
         finally:
             mend(engine, path, good)
         (message,) = warnings(engine, begin)  # said once
-        assert message.startswith(f"{engine.run}/door/../secrets/{file}: "), name
+        assert message.startswith(f"{engine.run}/secrets/{file}: "), name
         assert said in message, name
         assert message.endswith("; the keys read before go on being valid"), name
 
