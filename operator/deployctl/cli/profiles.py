@@ -108,6 +108,7 @@ def _print_one(profile: "GpuProfile") -> None:
             if profile.price_per_hour_usd is None
             else f"{profile.price_per_hour_usd:.2f} US dollars",
         ),
+        ("startups", str(profile.startups) if profile.startups else "none"),
         ("node_selector", _labels(profile.node_selector)),
         ("node_selector_gke", _labels(profile.node_selector_gke)),
     ]

@@ -73,6 +73,9 @@ class GpuProfile(BaseModel):
     runtime_class: str | None = Field(
         None, description="RuntimeClass of pods, where a cluster's default sees no card"
     )
+    startups: int = Field(
+        0, ge=0, description="logged start-ups on this card that plans were held against"
+    )
     sources: dict[str, str] = {}  # field -> where the figure comes from
 
     @property

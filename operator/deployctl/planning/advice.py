@@ -251,6 +251,11 @@ def notes(
             f"CUDA graphs ({graphs:.1f} GiB) are captured on top of the budget in vLLM "
             f"{settings.version}."
         )
+    if profile.kind == "cuda" and not profile.startups:
+        yield (
+            f"No logged start-up on {profile.title} was held against a plan yet: trust the first "
+            "start's log over these figures."
+        )
 
 
 def _context(choice: ContextChoice) -> Iterator[str]:

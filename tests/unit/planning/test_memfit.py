@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from benchmarks.data import read_text
 from benchmarks.memfit.add import added, is_sealed
+from benchmarks.memfit.cases import read
 
 from deployctl.errors import DeployctlError
+from deployctl.hardware import all_profiles
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -45,6 +47,17 @@ def test_a_third_of_what_is_added_is_sealed_and_told_only_when_asked(results):
     hidden = {c["id"] for c in map(json.loads, text.splitlines()) if c.get("sealed")}
     assert not hidden & {miss["id"] for miss in results["misses"]}
     assert all(is_sealed(i) for i in hidden)
+
+
+def test_a_profile_tells_how_many_start_ups_its_plans_were_held_against():
+    known = {profile.name: profile for profile in all_profiles() if profile.kind == "cuda"}
+    counted = dict.fromkeys(known, 0)
+    for case in read(ROOT / "benchmarks" / "memfit" / "cases.jsonl.gz"):
+        name = case.raw["gpu_profile"]
+        # Cards that have no profile are planned with the nearest one, and their own memory.
+        same = case.raw["gpu_total_gib"] == pytest.approx(known[name].memory_gib, rel=0.03)
+        counted[name] += case.modern and same
+    assert {name: profile.startups for name, profile in known.items()} == counted
 
 
 def test_a_case_is_added_once_and_with_its_source():
