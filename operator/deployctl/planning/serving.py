@@ -151,9 +151,11 @@ def _template(
         lacking = "it has no chat template"
     elif facts.template is None and named is None:
         return None, "", True  # nobody has looked
+    elif facts.template is None:
+        lacking = "its chat template was not read"
     if named is None:
         return None, lacking, False
-    why = f"{lacking}, as vLLM's own {named} does"
+    why = f"{lacking}; vLLM's own {named} knows tools"
     there = families.in_image(named, settings.version) if profile.kind == "cuda" else None
     if there is None or spec.image or spec.target == "process" or (family and family.offered):
         where = f" (in vLLM's image: {there})" if there else " (examples/ of vLLM's repository)"
