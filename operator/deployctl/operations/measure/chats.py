@@ -13,6 +13,7 @@ from deployctl.endpoint import Chats
 from deployctl.operations.measure.asking import SmokeCheck, ask
 
 MAX_TOKENS = 1024  # a model that reasons does so before it calls
+NAMED_TOKENS = 128  # of a call that the engine guides: a small model may fill whatever it gets
 FUNCTION = "get_weather"
 _TOOL = {
     "type": "function",
@@ -53,7 +54,8 @@ def checks(client: httpx.Client, model: str, chats: Chats, question: str) -> lis
     if chats.tool_calls == "text":
         found.append(_no_parser())
     elif chats.tool_calls == "parsed":
-        found += [_named(client, model), _of_its_own(client, model)]
+        most = MAX_TOKENS if chats.reasoning_parser else NAMED_TOKENS
+        found += [_named(client, model, most), _of_its_own(client, model)]
     if chats.reasoning_parser:
         found.append(_reasoning(client, model, question))
     return found
@@ -70,15 +72,15 @@ def _no_parser() -> SmokeCheck:
     )
 
 
-def _named(client: httpx.Client, model: str) -> SmokeCheck:
+def _named(client: httpx.Client, model: str, most: int) -> SmokeCheck:
     """A function that the request names must come back as a call: the engine guides the answer."""
     name, title = "named_tool", "a named tool call comes back parsed"
-    detail, seconds, message = _tool_request(client, model, _NAMED)
+    detail, seconds, message = _tool_request(client, model, _NAMED, max_tokens=most)
     if message is None:
         return _unanswered(name, title, detail, seconds)
     call, problem = _call(message)
     if problem and message.cut:
-        return SmokeCheck(name, True, title, f"not decided: {MAX_TOKENS} tokens are full", seconds)
+        return SmokeCheck(name, True, title, f"not decided: {most} tokens are full", seconds)
     hint = _OTHER_PARSER if problem else None
     return SmokeCheck(name, not problem, title, problem or call, seconds, hint)
 
@@ -125,9 +127,9 @@ def _unanswered(name: str, title: str, detail: str, seconds: float) -> SmokeChec
 
 
 def _tool_request(
-    client: httpx.Client, model: str, choice: Any
+    client: httpx.Client, model: str, choice: Any, **more: Any
 ) -> tuple[str, float, _Message | None]:
-    return _request(client, model, _WISH, tools=[_TOOL], tool_choice=choice)
+    return _request(client, model, _WISH, tools=[_TOOL], tool_choice=choice, **more)
 
 
 def _request(

@@ -67,7 +67,7 @@ def test_a_named_call_must_come_back():
     assert not check.ok
     cut = {**WORDS, "finish_reason": "length"}
     check = tried({"named": cut, "auto": WORDS})["named_tool"]
-    assert (check.ok, check.detail) == (True, "not decided: 1024 tokens are full")
+    assert (check.ok, check.detail) == (True, "not decided: 128 tokens are full")
 
 
 def test_an_engine_that_refuses_is_a_finding_and_a_short_context_is_none():
