@@ -51,7 +51,7 @@ def match(facts: ModelFacts) -> Match | None:
 
     What it was made of may be a base model, which says nothing of how it was tuned.
     """
-    families = _families()
+    families = every()
     kinds = _kinds(facts)
     for number, name in enumerate([facts.source, *facts.base_models]):
         for family in families:
@@ -80,11 +80,6 @@ def in_image(template: str, version: str) -> str | None:
     return f"{table['folder']}/{template}" if since and at_least(version, since) else None
 
 
-def every() -> tuple[Family, ...]:
-    """All families, in the order in which they are looked for."""
-    return _families()
-
-
 def _kinds(facts: ModelFacts) -> set[str]:
     architecture = facts.architecture
     if architecture is None:
@@ -98,7 +93,8 @@ def _plain(name: str) -> str:
 
 
 @cache
-def _families() -> tuple[Family, ...]:
+def every() -> tuple[Family, ...]:
+    """All families, in the order in which they are looked for."""
     return tuple(_family(entry) for entry in _table()["families"])
 
 

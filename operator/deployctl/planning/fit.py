@@ -9,8 +9,8 @@ from deployctl.planning.context import ContextChoice
 from deployctl.units import GIB
 
 
-def refusals(choice: ContextChoice, fix: str) -> Iterator[Reason]:
-    """Refuses what the memory does not hold; `fix` says what would help."""
+def refusals(choice: ContextChoice) -> Iterator[Reason]:
+    """Refuses what the memory does not hold. Where the fix is empty, `fixes` finds it."""
     profile, users = choice.planner.profile, choice.planner.spec.users
     memory = choice.memory
     settings, stage = memory.settings, memory.tightest
@@ -21,7 +21,7 @@ def refusals(choice: ContextChoice, fix: str) -> Iterator[Reason]:
             "weights_too_large",
             f"the weights take {memory.load_peak / GIB:.1f} GiB while they load; "
             f"{profile.title} has {memory.total / GIB:.1f} GiB",
-            fix,
+            "",
         )
         return
     elif memory.overflow > 0:
@@ -32,7 +32,7 @@ def refusals(choice: ContextChoice, fix: str) -> Iterator[Reason]:
             f"weights ({stage.weights / GIB:.1f} GiB) and working memory "
             f"({(stage.non_torch + stage.activation) / GIB:.1f} GiB) leave nothing of "
             f"{memory.requested / GIB:.1f} GiB for the KV cache",
-            fix,
+            "",
         )
         return
     if not memory.fits:
@@ -42,14 +42,14 @@ def refusals(choice: ContextChoice, fix: str) -> Iterator[Reason]:
             f"one request of {settings.length} tokens needs {memory.request_bytes / GIB:.2f} GiB "
             f"of KV cache{' in FP8' if choice.fp8 else ''}; {stage.pool / GIB:.2f} GiB are left. "
             f"The longest context that fits is {longest} tokens" + _least(choice),
-            fix,
+            "",
         )
     elif users is not None and memory.concurrency < users:
         yield Reason(
             "kv_cache_too_small",
             f"the KV cache holds {memory.concurrency:.1f} requests of "
             f"{settings.length} tokens at once; {users} were asked for" + _least(choice),
-            fix,
+            "",
         )
 
 

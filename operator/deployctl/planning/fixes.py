@@ -26,10 +26,14 @@ def fixes(planner: Planner, choice: ContextChoice) -> tuple[Fix, ...]:
     """
     if planner.profile.kind == "cpu":
         return tuple(_tried(_on_cpu(planner, choice)))
-    found = list(_tried(_alone(planner, choice)))
+    found = [
+        *_tried(_memory(planner, choice)),
+        *_first(_fewer_sequences(planner, choice)),
+        *_tried(_eager(planner)),
+    ]
     if not found:
-        found = list(itertools.islice(_tried(_together(planner)), 1))
-    return (*found, *_tried(_cards(planner)), *_tried(_more(planner, choice)))
+        found = [*_first(_together(planner))]
+    return (*found, *_tried(_cards(planner)), *_first(_more(planner, choice)))
 
 
 def shortlist(ways: tuple[Fix, ...]) -> tuple[Fix, ...]:
@@ -47,7 +51,7 @@ def _tried(changes: Iterator[_Change]) -> Iterator[Fix]:
         choice = choose(planner)
         memory = choice.memory
         sharding = memory.settings.sharding
-        if not choice.planner.runs(sharding) or any(fit.refusals(choice, "")):
+        if not choice.planner.runs(sharding) or any(fit.refusals(choice)):
             continue
         if choice.fp8 and "fp8" not in flags:
             flags += " --kv-cache-dtype fp8"
@@ -64,14 +68,21 @@ def _tried(changes: Iterator[_Change]) -> Iterator[Fix]:
         )
 
 
-def _alone(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:
-    """Changes of one setting."""
+def _first(changes: Iterator[_Change]) -> Iterator[Fix]:
+    """The first that lets it start; those behind it are not planned."""
+    return itertools.islice(_tried(changes), 1)
+
+
+def _memory(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:
+    """Changes of what the KV cache is to hold."""
     eight = None if choice.chosen else fp8_planner(planner)
     if eight is not None:
         yield "--kv-cache-dtype fp8", _ACCURACY, eight
     yield from _shorter(planner, choice)
     yield from _fewer_users(planner, choice)
-    yield from _fewer_sequences(planner)
+
+
+def _eager(planner: Planner) -> Iterator[_Change]:
     if not planner.spec.enforce_eager:
         eager = planner.given(enforce_eager=True)
         yield "--enforce-eager", "speed: no CUDA graphs, no torch.compile", eager
@@ -106,16 +117,13 @@ def _fewer_users(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:
         yield f"--users {held}", "the others wait", planner.given(users=held)
 
 
-def _fewer_sequences(planner: Planner) -> Iterator[_Change]:
-    """The most sequences that do."""
-    now = choose(planner).memory.settings.batch.sequences
+def _fewer_sequences(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:
+    """Fewer sequences, the most first."""
+    now = choice.memory.settings.batch.sequences
     for number in _SEQUENCES:
         if number < now:
             fewer = planner.given(max_num_seqs=number)
-            change = (f"--max-num-seqs {number}", "throughput: more requests wait", fewer)
-            if next(_tried(iter([change])), None) is not None:
-                yield change
-                return
+            yield f"--max-num-seqs {number}", "throughput: more requests wait", fewer
 
 
 def _together(planner: Planner) -> Iterator[_Change]:
@@ -144,7 +152,7 @@ def _cards(planner: Planner) -> Iterator[_Change]:
 
 
 def _more(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:
-    """The least split of one host that does, had the user the GPUs."""
+    """Larger splits of one host, had the user the GPUs, the least first."""
     spec, host = planner.spec, planner.profile.max_per_host
     free = {"tensor_parallel_size": None, "pipeline_parallel_size": None}
     wide = planner.given(gpus=max(spec.gpus, host), **free)
@@ -161,10 +169,7 @@ def _more(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:
             tensor_parallel_size=option.tensor,
             pipeline_parallel_size=option.pipeline,
         )
-        change = (flags, f"{option.gpus} GPUs in the place of {now}", split)
-        if next(_tried(iter([change])), None) is not None:
-            yield change
-            return
+        yield flags, f"{option.gpus} GPUs in the place of {now}", split
 
 
 def _on_cpu(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:

@@ -1,5 +1,6 @@
 """Joins what is wanted, what the checkpoint says and what the card can: the plan."""
 
+from dataclasses import replace
 from typing import Any
 
 from deployctl.engines.vllm import image
@@ -60,14 +61,16 @@ def make_plan(
     reasons += planner.shape_reasons(settings.sharding)
     ways: tuple[Fix, ...] = ()
     if not any(reason.code in ("heads_not_divisible", "gpu_count") for reason in reasons):
-        if any(r.code in FIXED_CODES for r in fit.refusals(choice, "")):
+        refused = [*fit.refusals(choice)]
+        if any(reason.code in FIXED_CODES for reason in refused):
             ways = fixes(planner, choice)
         told = [*map(str, shortlist(ways))]
         if not planner.runs(settings.sharding):
             told = ["first take a split that can run"]
         elif len(told) < 2 and not any(way.gpu != profile.name for way in ways):
             told.append(fit.large_enough(choice.memory))
-        reasons += fit.refusals(choice, ", or ".join(told))
+        fix = ", or ".join(told)
+        reasons += [reason if reason.fix else replace(reason, fix=fix) for reason in refused]
     made = _assemble(choice.planner.spec, facts, profile, settings, choice, reasons)
     return made.model_copy(update={"fixes": ways, "search": choice.steps})
 
