@@ -67,6 +67,9 @@ def answer_json(value: Any) -> None:
     sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
+LINE_EVERY_S = 10.0  # of progress, in a pipe
+
+
 class LiveLine:
     """One at a time, and none where stderr is no terminal."""
 

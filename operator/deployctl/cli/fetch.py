@@ -7,12 +7,10 @@ import typer
 
 from deployctl.cli.console import Output, answer_json, print_rows, story
 from deployctl.cli.options import OutputOption, spec_options
-from deployctl.cli.rolloutprogress import RolloutProgress
+from deployctl.cli.rolloutprogress import DOCUMENT_VERSION, RolloutProgress
 from deployctl.errors import InputError
 from deployctl.spec import ServiceSpec
 from deployctl.units import size
-
-DOCUMENT_VERSION = 1
 
 _ToOption = Annotated[
     Path | None,

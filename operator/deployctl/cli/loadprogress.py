@@ -3,12 +3,10 @@
 import time
 from typing import Any
 
-from deployctl.cli.console import err, story, tell
+from deployctl.cli.console import LINE_EVERY_S, err, story, tell
 from deployctl.events import Event
 from deployctl.load.locust import Progress
 from deployctl_loadtest.result import Setup
-
-_LINE_EVERY_S = 10.0  # in a pipe
 
 
 class LoadProgress:
@@ -99,7 +97,7 @@ class LoadProgress:
             if setup.requests is not None:
                 done = self._total * min(1.0, progress.done / setup.requests)
             self._bar.update(self._task, completed=done, description=phase, text=text)
-        elif (now := time.monotonic()) - self._line_at >= _LINE_EVERY_S:
+        elif (now := time.monotonic()) - self._line_at >= LINE_EVERY_S:
             self._line_at = now
             story(f"{phase} {text}")
         self._last = progress

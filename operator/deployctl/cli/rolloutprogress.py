@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from deployctl.cli.console import LiveLine, print_rows, story, tell
+from deployctl.cli.console import LINE_EVERY_S, LiveLine, print_rows, story, tell
 from deployctl.events import Event
 from deployctl.units import duration
 
@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from deployctl.cli.loadprogress import LoadProgress
     from deployctl.operations.deploy.deployment import Deployed
 
-_LINE_EVERY_S = 10.0  # in a pipe
 DOCUMENT_VERSION = 1  # of every JSON document that the verbs of services write
 
 
@@ -77,7 +76,7 @@ class RolloutProgress:
         """How far the phase is: beside it in a terminal, a line now and then in a pipe."""
         self._so_far = so_far
         now = time.monotonic()
-        if not self._live.shown and now - self._line_at >= _LINE_EVERY_S:
+        if not self._live.shown and now - self._line_at >= LINE_EVERY_S:
             self._line_at = now
             story(f"    {so_far}")
 

@@ -1,7 +1,6 @@
 """The Hub: HTTP that retries what passes; a repository's files, and spans of them."""
 
 import json
-import re
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -13,6 +12,7 @@ import httpx
 from deployctl.errors import HubError, ModelError
 from deployctl.hub import card
 from deployctl.hub.jsonfile import too_large
+from deployctl.hub.program.place import is_digest
 from deployctl.hub.refusals import from_error, refusal, retry_after
 from deployctl.hub.source import HubId
 
@@ -189,8 +189,7 @@ def _digest(item: Any) -> str:
     """SHA-256 of a file that git LFS keeps, git's own SHA-1 of another; else nothing."""
     large = item.get("lfs")
     text = large.get("sha256") if isinstance(large, dict) else item.get("blobId")
-    good = isinstance(text, str) and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", text)
-    return str(text) if good else ""
+    return text if isinstance(text, str) and is_digest(text) else ""
 
 
 def _body(response: httpx.Response, limit: int, span: tuple[int, int] | None) -> bytes:

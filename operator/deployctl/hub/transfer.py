@@ -184,7 +184,7 @@ def _show(line: dict[str, Any], request: Request, tell: Tell) -> None:
         there = request.listing.size - line["need"]
         more = f", {size(there)} are there" if there else ""
         tell(Event("phase", f"fetching {size(line['need'])} of {model}{more}"))
-    elif event == "progress" and line["what"] == "downloading":
+    elif event == "progress":
         now = FetchProgress(line["done"], line["total"], line["per_s"])
         text = f"{size(now.done)} of {size(now.total)}"
         if now.per_s > 0:

@@ -5,7 +5,7 @@ touched; or into a folder, for a host without a network.
 import json
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from deployctl import hub
 from deployctl.errors import HubError, InputError, ModelError
 from deployctl.events import Event, Tell, silent
 from deployctl.files import replace_text, state_error
-from deployctl.hub.listing import Listing
+from deployctl.hub.listing import Listing, StoredFile
 from deployctl.hub.transfer import Request, Transferred, transfer
 from deployctl.operations.bundle import render
 from deployctl.operations.prepare import hub_token, prepare, refuse_unfit
@@ -44,7 +44,7 @@ class Fetched:
 
     def document(self) -> dict[str, Any]:
         """What JSON answers say of it."""
-        return {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return asdict(self)
 
 
 def fetch(spec: ServiceSpec, tell: Tell = silent) -> Fetched:
@@ -201,18 +201,16 @@ def _refuse_other(folder: Path, listing: Listing) -> None:
         raise InputError(
             "the folder holds something already", where=f"--to {folder}", hint="name a new one"
         )
-    if known is not None and known[:2] != (listing.model, listing.commit):
+    if known is not None and (known.model, known.commit) != (listing.model, listing.commit):
         raise InputError(
-            f"the folder holds {known[0]} at {known[1][:12]}, and {listing.model} is at "
+            f"the folder holds {known.model} at {known.commit[:12]}, and {listing.model} is at "
             f"{listing.commit[:12]}",
             where=f"--to {folder}",
-            hint=f"name another, or the commit that it holds: --revision {known[1]}",
+            hint=f"name another, or the commit that it holds: --revision {known.commit}",
         )
 
 
-def _read_manifest(folder: Path) -> tuple[str, str, Listing] | None:
-    from deployctl.hub.listing import StoredFile
-
+def _read_manifest(folder: Path) -> Listing | None:
     path = folder / MANIFEST
     try:
         document = json.loads(path.read_bytes())
@@ -229,7 +227,7 @@ def _read_manifest(folder: Path) -> tuple[str, str, Listing] | None:
             where=str(path),
             hint="fetch the model again into a new folder",
         ) from error
-    return model, commit, Listing(model, commit, files)
+    return Listing(model, commit, files)
 
 
 def _check_folder(spec: ServiceSpec, tell: Tell) -> Fetched:
@@ -237,7 +235,7 @@ def _check_folder(spec: ServiceSpec, tell: Tell) -> Fetched:
     documents = hub.fetch(spec.model)
     folder = Path(documents.source)
     known = _read_manifest(folder) if folder.is_dir() else None
-    listing = known[2] if known is not None else hub.listing(spec.model)
+    listing = known or hub.listing(spec.model)
     tell(Event("heading", f"{documents.source} is a folder of this machine: nothing to fetch"))
     if known is not None:
         request = Request(listing, "", None, folder=folder, offline=True)

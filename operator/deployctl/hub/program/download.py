@@ -35,11 +35,7 @@ def run(job: dict[str, Any], say: Say) -> None:
         DownloadError: says why; whatever has come is kept.
     """
     place = Destination(job)
-    missing = []
-    for file in job["files"]:
-        say(event="progress", what="checking", file=file["name"])
-        if not place.is_whole(place.file(file["name"]), file):
-            missing.append(file)
+    missing = [f for f in job["files"] if not place.is_whole(place.file(f["name"]), f)]
     if job.get("offline"):
         if missing:
             names = [file["name"] for file in missing]
@@ -95,7 +91,7 @@ def _download(
                 future.result()
             now = min(came(), total)
             rate = (now - before) / max(time.monotonic() - begun, 0.001)
-            say(event="progress", what="downloading", done=now, total=total, per_s=rate)
+            say(event="progress", done=now, total=total, per_s=rate)
             if not left:
                 return
     finally:
@@ -123,7 +119,7 @@ def _bring(job: dict[str, Any], place: Destination, file: dict[str, Any], done: 
                     store.parent.mkdir(parents=True, exist_ok=True)
                     place.partial(file).replace(store)
                     store.chmod(0o644)
-                    place.is_whole(store, file)
+                    place.remember(store, file["digest"])
                 else:
                     place.partial(file).unlink()
             place.link(file)

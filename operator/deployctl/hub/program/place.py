@@ -67,19 +67,24 @@ class Destination:
             return False
         if info.st_size != file["size"]:
             return False
-        mark = [info.st_size, info.st_mtime_ns, info.st_ino]
         # The cache names a file's bytes after their digest.
         digest = file["digest"] or path.resolve().name
-        if not is_digest(digest) or self._known.get(digest) == mark:
+        if not is_digest(digest) or self._known.get(digest) == _mark(info):
             return True
         if digest_of(path, digest) != digest:
             return False
+        self.remember(path, digest)
+        return True
+
+    def remember(self, path: Path, digest: str) -> None:
+        """Keeps in mind that a file's bytes have their digest."""
+        if not is_digest(digest):
+            return
         with self._lock, suppress(OSError):  # a read-only cache is hashed each time
-            self._known[digest] = mark
+            self._known[digest] = _mark(path.stat())
             temporary = self._record.with_name(f"{_RECORD}.{os.getpid()}")
             temporary.write_text(json.dumps(self._known))
             temporary.replace(self._record)
-        return True
 
     def link(self, file: dict[str, Any]) -> None:
         """Puts a file that is whole where the engine looks for it."""
@@ -98,6 +103,11 @@ class Destination:
             reference = self.root / "refs" / (revision or "main")
             reference.parent.mkdir(parents=True, exist_ok=True)
             reference.write_text(self.commit)
+
+
+def _mark(info: os.stat_result) -> list[int]:
+    """What changes when a file's bytes do."""
+    return [info.st_size, info.st_mtime_ns, info.st_ino]
 
 
 def is_digest(text: str) -> bool:
