@@ -30,9 +30,14 @@ ALONE = {
 LONGEST, WAITING = "test_docker.py", ("test_fidelity.py", "test_load_")
 
 
+def name_here(item):
+    """The name of a test's file, where it is one of this folder: others have files of that name."""
+    return item.path.name if item.path.parent == Path(__file__).parent else ""
+
+
 def turn(item):
     """Which files come first, as a number; within one, and after these, all is as it was."""
-    name = item.path.name if item.path.parent == Path(__file__).parent else ""
+    name = name_here(item)
     return 0 if name == LONGEST else 1 if name.startswith(WAITING) else 2
 
 
@@ -40,7 +45,7 @@ def turn(item):
 def pytest_collection_modifyitems(items):
     items.sort(key=turn)
     for item in items:
-        if item.path.name in ALONE:
+        if name_here(item) in ALONE:
             item.add_marker(pytest.mark.alone)
 
 
