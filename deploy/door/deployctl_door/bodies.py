@@ -28,15 +28,15 @@ _LIMITS = {
 # may be another's. Between engines that work together, and no word of a user's.
 _STEERING = ("kv_transfer_params", "ec_transfer_params")
 _MORE_ARGUMENTS = "vllm_xargs"  # are laid over the same
-# By which name a route is told how much to generate at most where a request leaves it open, and
-# which names do not leave it open.
+RESPONSES = "/v1/responses"  # whose `input` is one conversation
+# By which names a route is told how much to generate at most: the first is put in where a request
+# has none of them.
 _AT_MOST = {
-    "/v1/chat/completions": ("max_completion_tokens", ("max_completion_tokens", "max_tokens")),
-    "/v1/completions": ("max_tokens", ("max_tokens",)),
-    "/v1/responses": ("max_output_tokens", ("max_output_tokens",)),
+    "/v1/chat/completions": ("max_completion_tokens", "max_tokens"),
+    "/v1/completions": ("max_tokens",),
+    RESPONSES: ("max_output_tokens",),
 }
 LINGER_S, QUIET_S = 5.0, 0.5  # how long the rest of a body is read, and how long waited for
-RESPONSES = "/v1/responses"  # whose `input` is one conversation
 
 
 class BodyError(Exception):
@@ -178,12 +178,12 @@ def check_own(document: dict[str, Any], route: str) -> None:
 def at_most(document: dict[str, Any], limits: BodyLimits, route: str) -> dict[str, Any]:
     """What is to be put into a request so that it generates no more than the limit, where it does
     not say how much: an engine would go on to the end of the context."""
-    name, names = _AT_MOST.get(route, ("", ()))
+    names = _AT_MOST.get(route, ())
     if limits.tokens is None or not names or any(document.get(each) for each in names):
         return {}
     # 0 is an answer of no tokens, or none that counts: other names are looked at then.
-    zero = document.get(name) == 0 and len(names) == 1
-    return {} if zero else {name: limits.tokens}
+    zero = document.get(names[0]) == 0 and len(names) == 1
+    return {} if zero else {names[0]: limits.tokens}
 
 
 def with_words(body: bytes, document: dict[str, Any], words: dict[str, Any]) -> bytes:

@@ -61,6 +61,7 @@ class Door:
             return
         # As they are now: a server may add what comes behind a chunked body to the same list, which
         # the engine would read and the door has not.
+        # The dictionary is the door's own from here on.
         scope = {**scope, "headers": list(scope["headers"])}
         headers = Headers(scope["headers"])
         found = self._routes.find(scope, headers)
@@ -137,7 +138,7 @@ class Door:
             await self._app(scope, receive, out.send)
             return
         # As text, for the door's own counters come behind the engine's.
-        scope = {**scope, "headers": headers.without(b"accept-encoding", b"accept")}
+        scope["headers"] = headers.without(b"accept-encoding", b"accept")
         await self._app(scope, receive, self._with_counters(out))
 
     def _with_counters(self, out: Outgoing) -> Send:
@@ -234,7 +235,7 @@ class Door:
             hide = bool(asking)
             if words := {**bodies.at_most(document, limits, entry.route), **asking}:
                 body = bodies.with_words(body, document, words)
-                scope = {**scope, "headers": headers.with_length(len(body))}
+                scope["headers"] = headers.with_length(len(body))
         if key.models is not None and entry.model not in key.models:
             raise BodyError(403, f"this key may ask {', '.join(key.models) or 'no model'}", "model")
         out.counter = tokens.Counter(hide=hide)

@@ -46,7 +46,7 @@ class Account:
         self._refusals: Counter[tuple[str, str]] = Counter()
         # Requests of users, from when they come in to the end of the answer.
         self.under_way = under_way or UnderWay()
-        self._passed_on: dict[Entry, float] = {}  # those that the engine has, in their order
+        self._passed_on: dict[Entry, float] = {}  # those that the engine has
 
     def refused(self, key: str, reason: str) -> None:
         """A request that did not reach the engine."""
