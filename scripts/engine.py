@@ -20,7 +20,9 @@ import vllm_behaviour
 import vllm_changes
 import vllm_tables
 from vllm_source import Package, SourceError, fetch
-from vllm_tables import ENGINES, TABLES, order
+from vllm_tables import ENGINES, TABLES
+
+from deployctl.engines.vllm.versions import key as order
 
 
 def take(versions: list[str], sources: Path, folder: Path = ENGINES, *, anew: bool = False) -> None:

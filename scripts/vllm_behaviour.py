@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vllm_source import Found, Package
-from vllm_tables import ENGINES, in_force
+from vllm_tables import ENGINES
+
+from deployctl.engines.vllm.versions import in_force
 
 ABOUT = "about"
 FILE = "vllm-behaviour.json"

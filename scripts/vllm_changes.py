@@ -174,7 +174,6 @@ def _value(value: Any) -> str:
 
 def summary(releases: Releases, version: str) -> str:
     """A row of the table of releases: version, standing, and how much changed."""
-    old, new = releases.changes("flags", version)
     cells = [f"`{version}`", releases.standing(version)]
     first = releases.before(version) is None
     for name in releases.tables:

@@ -6,7 +6,6 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -68,11 +67,6 @@ class Package:
     def __init__(self, root: Path) -> None:
         self.root = root
 
-    @cached_property
-    def files(self) -> dict[str, Path]:
-        """Every Python file, by its path below `vllm/`."""
-        return {str(f.relative_to(self.root)): f for f in sorted(self.root.rglob("*.py"))}
-
     def below(self, *globs: str) -> list[str]:
         """The files that match one of the patterns."""
         return [
@@ -98,7 +92,6 @@ class Package:
                 continue
             for node in ast.walk(ast.parse(text)):
                 if isinstance(node, ast.FunctionDef) and node.name == function:
-                    said = isinstance(node.body[0], ast.Expr) and ast.get_docstring(node)
-                    body = node.body[1:] if said else node.body
+                    body = node.body[1:] if ast.get_docstring(node) else node.body
                     bodies.append("\n".join(ast.unparse(part) for part in body))
         return "\n".join(bodies) or None

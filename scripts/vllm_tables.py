@@ -5,8 +5,7 @@ version, value], and one without a value says that the key is gone from there on
 """
 
 import json
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +14,9 @@ from vllm_metrics import metrics_of
 from vllm_parsers import parsers_of
 from vllm_routes import routes_of
 from vllm_source import SourceError
+
+from deployctl.engines.vllm.versions import in_force
+from deployctl.engines.vllm.versions import key as order
 
 ENGINES = Path(__file__).resolve().parent.parent / "deploy" / "engines"
 
@@ -46,24 +48,10 @@ TABLES = (
 )
 
 
-def order(version: str) -> tuple[int, ...]:
-    """Sorts versions by their numbers."""
-    return tuple(int(number) for number in re.findall(r"\d+", version))
-
-
 def load(table: Table, folder: Path = ENGINES) -> dict[str, Any]:
     """One of the tables, and the releases that it knows."""
     document = json.loads((folder / table.file).read_text(encoding="utf-8"))
     return {"versions": document["versions"], table.name: document[table.name]}
-
-
-def in_force(periods: Iterable[list[Any]], version: str) -> Any:
-    """The value of the last period that began with `version` or before; None where none holds."""
-    value = None
-    for first, *rest in periods:
-        if order(first) <= order(version):
-            value = rest[0] if rest else None
-    return value
 
 
 def at(document: Mapping[str, Any], name: str, version: str) -> dict[str, Any]:

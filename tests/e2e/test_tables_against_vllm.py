@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from deployctl.engines.vllm import flags
+from deployctl.engines.vllm.versions import in_force
 
 pytestmark = pytest.mark.vllm
 
@@ -51,11 +52,11 @@ def test_flags_metrics_and_routes_are_those_of_the_source(scripts, package):
 
 
 def test_behaviour_is_what_the_source_says(scripts, package):
-    tables, behaviour, source = scripts
+    _, behaviour, source = scripts
     held = behaviour.load()
     read = behaviour.read(source.Package(package), VERSION)
     assert read.keys() == behaviour.PROBES.keys()
-    assert {key: tables.in_force(held[key], VERSION) for key in read} == {
+    assert {key: in_force(held[key], VERSION) for key in read} == {
         key: reading.value for key, reading in read.items()
     }
 
