@@ -40,11 +40,6 @@ def knows_tools(text: str) -> bool:
     return any(_TOOLS.search(_STRING.sub("", code)) for code in _code(text))
 
 
-def thinks(text: str) -> bool:
-    """Whether a template knows reasoning, in any of its spellings: <think>, enable_thinking, …"""
-    return "think" in text.lower()
-
-
 def _code(text: str) -> Iterator[str]:
     """What stands between {% and %}, {{ and }}."""
     start = None

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import cache
 from typing import Any
 
 from deployctl import assets
@@ -11,6 +12,7 @@ _PART = re.compile(r"\d+")
 _UNTAGGED = re.compile(r"0\.\d+\.dev")
 
 
+@cache
 def key(version: str) -> tuple[int, ...]:
     """Orders versions by their numbers; `0.10.0` is above `0.9.2`, a suffix is ignored.
 
