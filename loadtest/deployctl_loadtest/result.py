@@ -200,6 +200,9 @@ class Server:
     kv_cache_usage_max: float | None = None
     restarted: bool = False  # the engine restarted during the run
     to_the_end: bool = True  # False: it did not tell at the end, so its counts are of a part
+    scrapes: int = 0  # of its /metrics, before, during and after the run
+    scrapes_failed: int = 0
+    scrape_error: str | None = None  # of the last that failed
     agreement: list[Agreement] = dataclasses.field(default_factory=list)
 
 

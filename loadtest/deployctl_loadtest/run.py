@@ -23,7 +23,7 @@ from deployctl_loadtest.sample import Sample, WorkerReport
 from deployctl_loadtest.words import Vocabulary
 from deployctl_loadtest.writer import SampleWriter
 
-clock = time.perf_counter
+clock = time.monotonic  # one for all processes of a host, and set by nobody
 _MAKING_S = 0.0004  # to make a user and get it going; the first request waits for all of them
 _APART_S = 0.001  # between the first requests of two users; to send one takes a third of it
 
@@ -38,8 +38,7 @@ class Run:
         self._headers = headers
         now = time.time()
         # Workers of one run begin together, at the moment that the master chose.
-        self._started_unix: float = options.epoch or now
-        self.epoch = clock() + self._started_unix - now
+        self.epoch = clock() + (options.epoch or now) - now
         self._distributed = isinstance(environment.runner, WorkerRunner)
         self.worker = handover.name() if self._distributed else f"{os.getpid()}"
         self._index = environment.runner.worker_index if self._distributed else 0
@@ -232,7 +231,7 @@ class Run:
         writer, self._writer = self._writer, None
         report = WorkerReport(
             worker=self.worker,
-            started_unix_s=self._started_unix,
+            started_s=self.epoch,
             ran_for_s=self._ended - self.epoch,
             samples=writer.written,
             cpu=self._heart.cpu,

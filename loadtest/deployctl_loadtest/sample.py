@@ -118,7 +118,7 @@ class WorkerReport:
     """One load process: how long it ran, and whether it kept up."""
 
     worker: str
-    started_unix_s: float  # wall clock at the run's start
+    started_s: float  # the run's start, on this host's monotonic clock
     ran_for_s: float
     samples: int  # how many it wrote; fewer in the file means that some were lost
     cpu: list[tuple[float, float]]  # (seconds from start, share of one core) about once a second

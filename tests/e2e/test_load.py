@@ -75,7 +75,7 @@ def test_the_load_test_and_the_engine_agree(operator):
     p50 = agreement["ttft_p50"]
     width = (p50["server_high_s"] or math.inf) - p50["server_low_s"]
     assert abs(p50["gap_s"]) <= width + result["client"]["lag_p99_s"], agreement
-    assert 1 <= server["running_max"] <= 2
+    assert 1 <= (server["running_max"] or 0) <= 2, (server, result["verdicts"])
     with (out / "timeline.csv").open() as file:
         looks = [row for row in csv.DictReader(file) if row["server_running"]]
     assert len(looks) >= 4  # of one a second, where a busy engine answers late

@@ -67,7 +67,7 @@ def run(
         _save(vocabulary, where / locust.VOCABULARY)
     watch = server.watch(endpoint, setup.cut_s + setup.duration_s)
     with watch:
-        apart_s = time.monotonic() - time.time()
+        began_s = time.monotonic()
         ended = locust.run(setup, where, endpoint, tell)
     samples, reports, lost = writer.read(where)
     if setup.recorded_lengths is not None and vocabulary is not None:
@@ -75,9 +75,8 @@ def run(
         first = vocabulary.counted_first
         exact = first is None or len(samples) <= first
         setup = dataclasses.replace(setup, recorded_lengths="exact" if exact else "about")
-    # The load processes tell the run's start by the wall clock, which may be set before its end.
-    epoch = min((report.started_unix_s for report in reports), default=now.timestamp())
-    moments = server.moments(watch.seen, epoch + apart_s)
+    began_s = min((report.started_s for report in reports), default=began_s)
+    moments = server.moments(watch.seen, began_s)
     result = summary.summarize(
         setup,
         samples,
@@ -91,6 +90,7 @@ def run(
             moments,
             samples,
             (setup.cut_s, setup.cut_s + setup.duration_s),
+            missed=watch.missed,
             to_the_end=watch.to_the_end,
         ),
     )

@@ -35,21 +35,23 @@ def every(planned_s: float) -> float:
 class Watch(Generic[Answer]):
     """Asks once at its beginning, every `every_s` seconds in a thread, and once at its end.
 
-    `ask` returns None when there is no answer just then; if that is so at the beginning, it is
-    asked no more; at the end up to `LAST_TRIES` times, and `to_the_end` says whether there was an
-    answer then. Answers are in `seen`, as (seconds of a monotonic clock, answer). Each is stamped
-    with the clock when it was asked, for an answer takes its time.
+    `ask` raises TargetError when there is no answer just then; if that is so at the beginning, it
+    is asked no more; at the end up to `LAST_TRIES` times, and `to_the_end` says whether there was
+    an answer then. Answers are in `seen`, as (seconds of a monotonic clock, answer), and why there
+    was none in `missed`. Each is stamped with the clock when it was asked, for an answer takes its
+    time.
     """
 
     def __init__(
         self,
-        ask: Callable[[], Answer | None],
+        ask: Callable[[], Answer],
         every_s: float,
         *,
         clock: Callable[[], float] = time.monotonic,
         wait: Callable[[float], bool] | None = None,
     ) -> None:
         self.seen: list[tuple[float, Answer]] = []
+        self.missed: list[tuple[float, str]] = []
         self.to_the_end = False
         self._ask = ask
         self._every_s = every_s
@@ -83,20 +85,20 @@ class Watch(Generic[Answer]):
 
     def _once(self) -> bool:
         at = self._clock()
-        answer = self._ask()
-        if answer is not None:
-            self.seen.append((at, answer))
-        return answer is not None
+        try:
+            answer = self._ask()
+        except TargetError as error:
+            self.missed.append((at, error.message))
+            return False
+        self.seen.append((at, answer))
+        return True
 
 
 def watch(endpoint: Endpoint, planned_s: float) -> Watch[Snapshot]:
     """Watches the service's /metrics; sees nothing if it has none: other engines are welcome."""
 
-    def scrape() -> Snapshot | None:
-        try:
-            return metrics.scrape(endpoint, timeout_s=_TIMEOUT_S)
-        except TargetError:
-            return None
+    def scrape() -> Snapshot:
+        return metrics.scrape(endpoint, timeout_s=_TIMEOUT_S)
 
     return Watch(scrape, every(planned_s))
 
@@ -131,11 +133,12 @@ def server(
     samples: Sequence[Sample],
     window: tuple[float, float],
     *,
+    missed: Sequence[tuple[float, str]] = (),
     to_the_end: bool = True,
 ) -> Server | None:
     """The run as the server saw it; None where it does not tell.
 
-    `to_the_end`: whether the last scrape was after the run's end.
+    `missed`: scrapes without an answer; `to_the_end`: whether the last was after the run's end.
     """
     if len(seen) < 2:
         return None
@@ -161,6 +164,9 @@ def server(
         kv_cache_usage_max=max(usage, default=None),
         restarted=restarted,
         to_the_end=to_the_end,
+        scrapes=len(seen) + len(missed),
+        scrapes_failed=len(missed),
+        scrape_error=missed[-1][1] if missed else None,
         agreement=[]
         if restarted or not to_the_end
         else agreements(

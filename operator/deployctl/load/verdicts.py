@@ -129,6 +129,14 @@ def _about_server(requests: Requests, server: Server | None, client: Client) -> 
             "/metrics did not answer at the end of the run: the server's own figures are of "
             "the time until its last answer, and not held against the client's.",
         )
+    if server.scrapes_failed and server.running_max is None:
+        yield Verdict(
+            "note",
+            "server_unseen",
+            f"{server.scrapes_failed} of {server.scrapes} requests for /metrics had no answer, and "
+            "none in the measured window had one: what ran and waited there is not known "
+            f"({server.scrape_error}).",
+        )
     apart = [a for a in server.agreement if not a.agrees and a.name.startswith("ttft")]
     if apart:
         worst = max(apart, key=lambda each: abs(each.gap_s))

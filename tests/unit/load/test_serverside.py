@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from deployctl.errors import TargetError
 from deployctl.load import server as serverside
 from deployctl.load import timeline
 from deployctl.load.server import Watch, agreements, every
@@ -44,12 +45,25 @@ class Clock:
         return False
 
 
+def giving(*answers):
+    """Asks for one answer after the other; None is none."""
+    left = iter(answers)
+
+    def ask():
+        if (answer := next(left)) is None:
+            raise TargetError("no answer")
+        return answer
+
+    return ask
+
+
 def test_a_watch_looks_before_during_and_after():
-    clock, answers = Clock(), iter([1, 2, None, 4, 5])
-    with Watch(lambda: next(answers), 7.0, clock=clock, wait=clock.wait) as watch:
+    clock = Clock()
+    with Watch(giving(1, 2, None, 4, 5), 7.0, clock=clock, wait=clock.wait) as watch:
         assert clock.done.wait(60)
-    # What could not be seen is left out; the last look is after the end.
+    # What could not be seen is apart, with why; the last look is after the end.
     assert watch.seen == [(101.0, 1), (102.0, 2), (104.0, 4), (105.0, 5)]
+    assert watch.missed == [(103.0, "no answer")]
     assert watch.to_the_end
     assert clock.waits == [7.0] * 4
 
@@ -59,19 +73,19 @@ def test_a_watch_looks_before_during_and_after():
     [([None, 7], [1, 7], True), ([None, None], [1], False)],
 )
 def test_the_last_look_is_tried_more_than_once(last, seen, to_the_end):
-    answers = iter([1, *last])
-    with Watch(lambda: next(answers), 1.0, wait=lambda _: True) as watch:
+    ask = giving(1, *last)
+    with Watch(ask, 1.0, wait=lambda _: True) as watch:
         pass
     assert [what for _, what in watch.seen] == seen
     assert watch.to_the_end is to_the_end
-    assert next(answers, "no further look") == "no further look"
+    with pytest.raises(StopIteration):  # no answer is left over
+        ask()
 
 
 def test_a_watch_that_sees_nothing_at_first_never_looks_again():
-    looks = []
-    with Watch(lambda: looks.append(1), 1.0) as watch:
+    with Watch(giving(None), 1.0) as watch:
         pass
-    assert (watch.seen, len(looks)) == ([], 1)
+    assert (watch.seen, len(watch.missed)) == ([], 1)
 
 
 def test_looks_are_stamped_with_a_clock_that_nobody_sets(monkeypatch):
@@ -207,8 +221,10 @@ def test_the_servers_side_of_a_run():
     assert (server.preemptions, server.restarted) == (2, False)
     assert [each.agrees for each in server.agreement] == [False, False]
     assert serverside.server(seen[:1], [], [], (0, 1)) is None
-    part = serverside.server(seen, looks, [sample(ttft=0.5)], (1.0, 5.0), to_the_end=False)
+    missed = [(1003.0, "timed out"), (1010.0, "refused")]
+    part = serverside.server(seen, looks, [], (1.0, 5.0), missed=missed, to_the_end=False)
     assert (part.to_the_end, part.agreement) == (False, [])
+    assert (part.scrapes, part.scrapes_failed, part.scrape_error) == (5, 2, "refused")
 
 
 def test_a_restarted_engine_is_told_and_not_held_against_the_client():

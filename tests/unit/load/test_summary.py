@@ -163,6 +163,17 @@ def test_a_server_that_was_silent_at_the_end_is_not_held_against_the_client():
     assert "counters were reset" in " ".join(v.text for v in reset.verdicts)
 
 
+def test_why_a_server_was_not_seen_is_told_once_where_it_matters():
+    missed = {"scrapes": 12, "scrapes_failed": 10, "scrape_error": "timed out"}
+    result = summary(PLENTY, server=replace(server(400), **missed))
+    assert codes(result)["server_unseen"] == "note"
+    (said,) = (v.text for v in result.verdicts if v.code == "server_unseen")
+    assert "10 of 12" in said
+    assert "timed out" in said
+    seen = summary(PLENTY, server=replace(server(400), **missed, running_max=2))
+    assert "server_unseen" not in codes(seen)
+
+
 def test_most_requests_cut_by_the_end():
     cut = [sample(11, "incomplete") for _ in range(90)]
     assert codes(summary([*PLENTY, *cut]))["many_incomplete"] == "warning"
