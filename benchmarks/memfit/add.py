@@ -1,8 +1,9 @@
 """python -m benchmarks.memfit.add FILE
 
-Adds start-ups, one JSON object a line, to the case file. A third of them is sealed as it comes
-in, chosen by a hash of its id and so by nobody: the report tells its figures apart, and its
-single cases only to who asks for them.
+Adds start-ups, one JSON object a line, to the case file, as part of the round under way. A
+third of them is sealed as it comes in, chosen by a hash of its id and so by nobody: the report
+tells its figures apart, and its single cases only to who asks for them. The next round
+(`benchmarks.memfit.cases.ROUND`) opens the third of this one.
 """
 
 import argparse
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.data import read_text, write_compressed
-from benchmarks.memfit.cases import HERE, read
+from benchmarks.memfit.cases import HERE, ROUND, read
 
 from deployctl.errors import DeployctlError
 
@@ -27,7 +28,7 @@ def is_sealed(case_id: str) -> bool:
 
 
 def added(known: Iterable[str], new: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The new cases with their seals.
+    """The new cases with their round and seals.
 
     Raises:
         DeployctlError: an id is there already, or a case has no source.
@@ -39,7 +40,7 @@ def added(known: Iterable[str], new: Iterable[dict[str, Any]]) -> list[dict[str,
         if not case.get("source"):
             raise DeployctlError("a case without a source", where=case["id"])
         ids.add(case["id"])
-        marked.append({**case, "sealed": is_sealed(case["id"])})
+        marked.append({**case, "round": ROUND, "sealed": is_sealed(case["id"])})
     return marked
 
 
