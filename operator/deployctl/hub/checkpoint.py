@@ -82,6 +82,28 @@ def gather(checkpoint: Checkpoint) -> Documents:
     )
 
 
+def shards(checkpoint: Checkpoint) -> dict[str, list[str]]:
+    """The safetensors files that the engine would load, each with the tensors that the index says
+    are in it; nothing is said of them where there is no index.
+
+    Raises:
+        ModelError: the index is broken, or names what is not there.
+    """
+    index = _json(checkpoint, INDEX, MAX_INDEX)
+    if index is None:
+        stored = weights.find(checkpoint.files)
+        return {name: [] for name in stored.files if stored.format == "safetensors"}
+    named = headers.shards(index, checkpoint.place(INDEX))
+    for name in named:
+        if name not in checkpoint.files:
+            raise ModelError(
+                f"shard {name} is missing",
+                where=checkpoint.place(INDEX),
+                hint="download the checkpoint again; every file that the index names is needed",
+            )
+    return named
+
+
 def _json(checkpoint: Checkpoint, name: str, limit: int | None = None) -> dict[str, Any] | None:
     if name not in checkpoint.files:
         return None
@@ -102,19 +124,7 @@ def _chat_template(checkpoint: Checkpoint, tokenizer: dict[str, Any] | None) -> 
 
 def _tensors(checkpoint: Checkpoint) -> tuple[TensorInfo, ...] | None:
     """The tensors of every shard that the engine would load; None where there are none."""
-    index = _json(checkpoint, INDEX, MAX_INDEX)
-    if index is not None:
-        expected = headers.shards(index, checkpoint.place(INDEX))
-    else:
-        stored = weights.find(checkpoint.files)
-        expected = {name: [] for name in stored.files if stored.format == "safetensors"}
-    for name in expected:
-        if name not in checkpoint.files:
-            raise ModelError(
-                f"shard {name} is missing",
-                where=checkpoint.place(INDEX),
-                hint="download the checkpoint again; every file that the index names is needed",
-            )
+    expected = shards(checkpoint)
     if not expected:
         return None
     listed: list[TensorInfo] = []

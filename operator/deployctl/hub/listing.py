@@ -3,8 +3,7 @@
 from dataclasses import dataclass
 
 from deployctl.errors import ModelError
-from deployctl.hub import headers, jsonfile
-from deployctl.hub.checkpoint import INDEX, MAX_INDEX, Checkpoint
+from deployctl.hub.checkpoint import Checkpoint, shards
 from deployctl.model import weights
 
 # What engine, tokenizer, processor and chat template are configured by; remote code is Python.
@@ -62,14 +61,7 @@ def list_files(checkpoint: Checkpoint) -> Listing:
             where=checkpoint.source,
             hint=f"deployctl inspect {checkpoint.source} says what there is",
         )
-    wanted = set(stored.files)
-    if stored.format == "safetensors" and INDEX in checkpoint.files:
-        index = jsonfile.parse_object(checkpoint.read(INDEX, MAX_INDEX), checkpoint.place(INDEX))
-        wanted = set(headers.shards(index, checkpoint.place(INDEX)))
-        for name in wanted.difference(checkpoint.files):
-            raise ModelError(
-                f"shard {name} is missing", where=checkpoint.place(INDEX), hint="tell its author"
-            )
+    wanted = set(shards(checkpoint) if stored.format == "safetensors" else stored.files)
     ending = ".safetensors" if stored.format == "safetensors" else ".bin"
     endings = (*_DOCUMENTS, ending) if _MODULES in checkpoint.files else _DOCUMENTS
     for name in checkpoint.files:

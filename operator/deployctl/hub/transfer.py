@@ -35,11 +35,6 @@ for name, text in told["modules"].items():
     exec(compile(text, name, "exec"), module.__dict__)
 sys.modules[name].main(told["job"])
 """
-_QUIET = {
-    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    "HF_HUB_DISABLE_TELEMETRY": "1",
-    "PYTHONDONTWRITEBYTECODE": "1",
-}
 
 
 @dataclass(frozen=True)
@@ -100,9 +95,9 @@ def transfer(
         f"deployctl.hub.program.{name}": (folder / f"{name}.py").read_text(encoding="utf-8")
         for name in _MODULES
     }
-    words = [*python, "-P", "-c", _BOOT]
+    words = [*python, "-P", "-B", "-c", _BOOT]
     try:
-        with _started(words, {**environment, **_QUIET}) as (child, said):
+        with _started(words, environment) as (child, said):
             assert child.stdin is not None
             assert child.stdout is not None
             with suppress(BrokenPipeError):

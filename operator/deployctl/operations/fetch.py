@@ -130,8 +130,7 @@ def bring(driver: Driver, tell: Tell, release: Release) -> Fetched | None:
     listing = hub.listing(plan.model, revision=commit, token=token, offline=offline)
     endpoint = plan.engine.env.get("HF_ENDPOINT") or hub.endpoint()
     request = Request(listing, endpoint, token, spec.revision, offline=offline)
-    environment = {**downloader.environment, "HF_HUB_OFFLINE": ""}
-    done = transfer(request, downloader.python, environment, tell)
+    done = transfer(request, downloader.python, downloader.environment, tell)
     if done.downloaded:
         tell(Event("note", f"{plan.model} is there, whole: {size(listing.size)}"))
     image = plan.engine.image if driver.target == "docker" else None

@@ -77,3 +77,8 @@ def borrowed(bundle: Bundle) -> list[tuple[str, str]]:
         for name, volume in volumes.items()
         if volume.get("external")
     ]
+
+
+def owner_of_caches(bundle: Bundle) -> str:
+    """The project whose volumes the engine has for its caches: its own, or its service's."""
+    return next((owner for owner, _ in borrowed(bundle)), project_name(bundle.service))

@@ -49,6 +49,13 @@ def test_the_shards_that_the_index_names(kit):
     assert names(found) == {*shards, index_file}
 
 
+def test_a_shard_that_the_index_names_and_nobody_has(kit):
+    index = {"weight_map": {"a.weight": "model-1.safetensors", "b.weight": "model-2.safetensors"}}
+    files = {"model-1.safetensors": kit.weights, "model.safetensors.index.json": json.dumps(index)}
+    with pytest.raises(ModelError, match=r"shard model-2\.safetensors is missing"):
+        listed(kit, files)
+
+
 def test_pickle_where_there_is_nothing_else(kit):
     found = listed(kit, {"pytorch_model.bin": b"x", "training_args.bin": b"x"})
     assert names(found) == {"pytorch_model.bin"}

@@ -51,7 +51,7 @@ def test_where_the_target_says_it_is_downloaded(asked, release):
     fetched = bring(Driver(), lambda _: None, release)
     request, python, environment = asked[0]
     assert (python, request.endpoint, request.folder) == (["docker", "run"], "http://mirror", None)
-    assert environment == {"HOME": "/", "HF_HUB_OFFLINE": ""}
+    assert environment == {"HOME": "/"}
     assert (fetched.place, fetched.path, fetched.downloaded) == ("the volume", "/there", 2)
     assert json.loads(json.dumps(fetched.document()))["bytes"] == 2
 

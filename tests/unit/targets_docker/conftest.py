@@ -89,6 +89,7 @@ class MemoryEngine:
 
     def keep_volume(self, project, name):
         self.did.append(("keep", project, name))
+        return f"{project}_{name}"
 
     def fill_volume(self, name, service, image, files):
         self.made.append(name)

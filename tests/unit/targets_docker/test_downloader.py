@@ -4,6 +4,7 @@ import pytest
 from tests.unit.targets_docker.conftest import REMOTE, quiet
 
 from deployctl.errors import DockerError
+from deployctl.render.candidate import with_caches_of
 from deployctl.targets.docker.commands import Result
 
 
@@ -33,6 +34,15 @@ def test_a_model_is_downloaded_as_its_engine_into_its_volume(driver, engine, com
     assert downloader.place == "the volume deployctl-tiny_hub"
     offline = driver.downloader(release(local=False, offline=True)).python
     assert offline[offline.index("--network") + 1] == "none"
+
+
+def test_an_engine_on_borrowed_volumes_is_brought_its_model_there(driver, engine, release):
+    trial = release(local=False, name="tiny-tune")
+    bundle = with_caches_of("tiny", trial.bundle)
+    found = driver.downloader(trial.model_copy(update={"bundle": bundle}))
+    assert engine.did == [("keep", "deployctl-tiny", "hub")]
+    assert found.place == "the volume deployctl-tiny_hub"
+    assert found.python[found.python.index("--volume") + 1] == "deployctl-tiny_hub:/cache/hub"
 
 
 def test_on_another_host_it_is_downloaded_there(driver, engine, release):

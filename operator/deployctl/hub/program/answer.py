@@ -11,6 +11,13 @@ from typing import Any
 from deployctl.hub.program.download import Say, run
 from deployctl.hub.program.place import DownloadError
 
+# Read by huggingface_hub when it is imported. Whether anybody is asked is said by the job.
+_ENVIRONMENT = {
+    "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "HF_HUB_OFFLINE": "0",
+}
+
 
 class _Warnings(logging.Handler):
     """What huggingface_hub warns of, once each, without the signatures of addresses."""
@@ -29,6 +36,7 @@ class _Warnings(logging.Handler):
 
 def main(job: dict[str, Any]) -> None:
     """Does a job, and ends at once: threads that still fetch are not waited for."""
+    os.environ.update(_ENVIRONMENT)
     lock = threading.Lock()
 
     def say(**line: Any) -> None:

@@ -21,7 +21,6 @@ from deployctl.targets.history import Release
 
 REMOTE_FILE = "compose.remote.yaml"
 END_S = 5.0  # for a command to end when it is told to
-_DOWNLOADER = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DISABLE_TELEMETRY": "1"}
 # What of a service's own environment its download goes by, too.
 _NETWORK = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
 INSTALL_HINT = (
@@ -99,36 +98,36 @@ def pull(image: str) -> list[str]:
     return ["docker", "pull", "--quiet", image]
 
 
-def own_cache(release: Release) -> list[str]:
+def own_cache(release: Release, volume: str) -> list[str]:
     """Gives the volume of the Hub's files to the engine's user, as Compose's first service does."""
     return [
-        *_beside(release),
+        *_beside(release, volume),
         *("--network", "none", "--user", "0:0", "--cap-add", "CHOWN", "--entrypoint", "chown"),
         *(release.plan.engine.image, f"{UID}:{UID}", HUB_CACHE.path),
     ]
 
 
-def downloader(release: Release, *, offline: bool) -> list[str]:
+def downloader(release: Release, volume: str, *, offline: bool) -> list[str]:
     """Starts the Python of the engine's image on that volume; its program is yet to be added."""
     network = ["--network", "none"] if offline else []
     own = {
         name: value for name, value in release.plan.engine.env.items() if name.upper() in _NETWORK
     }
     return [
-        *_beside(release),
+        *_beside(release, volume),
         *network,
         *("--interactive", "--init", "--user", f"{UID}:{UID}", "--tmpfs", "/tmp:mode=1777"),  # noqa: S108
         *("--env", f"HF_HOME={HUB_CACHE.path}", "--env", "HOME=/tmp", "--env", "USER=vllm"),
-        *(word for pair in (_DOWNLOADER | own).items() for word in ("--env", "=".join(pair))),
+        *(word for pair in own.items() for word in ("--env", "=".join(pair))),
         *("--entrypoint", "python3", release.plan.engine.image),
     ]
 
 
-def _beside(release: Release) -> list[str]:
-    volume = f"{project_name(release.service)}_{HUB_CACHE.name}:{HUB_CACHE.path}"
+def _beside(release: Release, volume: str) -> list[str]:
     return [
         *("docker", "run", "--rm", "--pull", "never", "--read-only", "--cap-drop", "ALL"),
-        *("--security-opt", "no-new-privileges:true", "--volume", volume),
+        *("--security-opt", "no-new-privileges:true"),
+        *("--volume", f"{volume}:{HUB_CACHE.path}"),
         *("--label", f"{LABEL}service={release.service}"),
     ]
 

@@ -13,7 +13,7 @@ from deployctl.engines.vllm import BUILT_HERE
 from deployctl.errors import DockerError, StateError
 from deployctl.events import Event, Tell
 from deployctl.render import door
-from deployctl.render.candidate import borrowed
+from deployctl.render.candidate import borrowed, owner_of_caches
 from deployctl.render.compose import (
     COMPOSE_FILE,
     DOOR_FOLDER,
@@ -105,13 +105,12 @@ class DockerDriver:
         own = release.plan.engine.env
         if {"HF_HOME", "HF_HUB_CACHE"}.intersection(own):
             return None
-        volume = HUB_CACHE.name
-        self._engine().keep_volume(project_name(release.service), volume)
-        owned = self._run(commands.own_cache(release), {})
+        volume = self._engine().keep_volume(owner_of_caches(release.bundle), HUB_CACHE.name)
+        owned = self._run(commands.own_cache(release, volume), {})
         if owned.code != 0:
             raise translate.download_failed(owned.stderr)
-        words = commands.downloader(release, offline=release.spec.offline)
-        place = f"the volume {project_name(release.service)}_{volume}"
+        words = commands.downloader(release, volume, offline=release.spec.offline)
+        place = f"the volume {volume}"
         if self._engine().address.remote:
             place += f" on {self._engine().address.hostname}"
         return Downloader(tuple(words), dict(self._environment), place)

@@ -146,11 +146,15 @@ class DockerEngine:
                 except NotFound:
                     continue
 
-    def keep_volume(self, project: str, name: str) -> None:
-        """Makes a volume of a project, as Compose would; one that is there stays as it is."""
-        labels = {PROJECT_LABEL: project, _VOLUME_LABEL: name}
+    def keep_volume(self, project: str, name: str) -> str:
+        """Makes a volume of a project, as Compose would; one that is there stays as it is.
+
+        Returns its whole name.
+        """
+        labels, whole = {PROJECT_LABEL: project, _VOLUME_LABEL: name}, f"{project}_{name}"
         with _translated(self.address):
-            self._client.volumes.create(f"{project}_{name}", labels=labels)
+            self._client.volumes.create(whole, labels=labels)
+        return whole
 
     def remove_volumes(self, project: str) -> list[str]:
         """Removes a project's volumes and returns their names."""
