@@ -88,15 +88,23 @@ def fetch_to(spec: ServiceSpec, folder: Path, tell: Tell = silent) -> Fetched:
     """Brings a model into a folder that another host can be given; no card is asked for.
 
     Raises:
-        InputError: the model is a folder already, or the folder holds another model.
+        InputError: the model is a folder already, the folder holds another model, or the network
+            is not to be used.
         Otherwise as `fetch`.
     """
     if isinstance(hub.locate(spec.model, spec.revision), Path):
         raise ModelError(
             "this is a folder already", where=spec.model, hint="copy it: cp -rL FOLDER DIR"
         )
+    if spec.offline or hub.is_offline():
+        raise InputError(
+            "offline, and a model is to be downloaded into a folder",
+            where="--offline" if spec.offline else "HF_HUB_OFFLINE",
+            hint=f"go online for it; what is in {folder} already is checked by deployctl fetch "
+            f"--model {folder}",
+        )
     token = hub_token(spec.hf_token_file)
-    listing = hub.listing(spec.model, revision=spec.revision, token=token, offline=spec.offline)
+    listing = hub.listing(spec.model, revision=spec.revision, token=token)
     folder = folder.expanduser().absolute()
     _refuse_other(folder, listing)
     try:
@@ -105,7 +113,7 @@ def fetch_to(spec: ServiceSpec, folder: Path, tell: Tell = silent) -> Fetched:
         raise state_error("make the folder", folder, error) from error
     # Before anything comes: a folder that is half there says whose it is.
     replace_text(folder / MANIFEST, json.dumps(_manifest(listing), indent=1) + "\n")
-    request = Request(listing, hub.endpoint(), token, spec.revision, folder, spec.offline)
+    request = Request(listing, hub.endpoint(), token, spec.revision, folder)
     done = transfer(request, [sys.executable], os.environ, tell)
     return _fetched(spec.service, listing, done, target=None, place=str(folder))
 

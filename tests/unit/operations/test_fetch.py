@@ -102,6 +102,19 @@ def test_a_folder_says_what_belongs_into_it_and_takes_nothing_else(asked, tmp_pa
     assert len(asked) == 2
 
 
+@pytest.mark.parametrize("by", ["--offline", "HF_HUB_OFFLINE"])
+def test_offline_nothing_is_brought_into_a_folder(asked, tmp_path, monkeypatch, by):
+    if by == "HF_HUB_OFFLINE":
+        monkeypatch.setenv(by, "1")
+    spec = ServiceSpec(model="org/tiny", offline=by == "--offline")
+    with pytest.raises(InputError, match="offline, and a model is to be downloaded") as caught:
+        fetch_to(spec, tmp_path / "bundle")
+    assert caught.value.where == by
+    assert "deployctl fetch --model" in caught.value.hint
+    assert not (tmp_path / "bundle").exists()
+    assert asked == []
+
+
 @pytest.mark.parametrize(
     "make", [lambda p: p.write_text("x"), lambda p: (p / "x").mkdir(parents=True)]
 )
