@@ -31,5 +31,5 @@ startup: ## how long the command line takes to start
 	./test run python benchmarks/startup/measure.py
 
 engine: ## takes a vLLM release into deploy/engines (VERSION=0.33.0); prints what changes for users
-	@./test run python scripts/engine.py $(VERSION)
+	@./test run python scripts/engine.py $(or $(VERSION),"")
 	@./test run python scripts/reference.py

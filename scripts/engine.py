@@ -11,6 +11,7 @@ one of the readers.
 """
 
 import argparse
+import re
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -61,10 +62,22 @@ def to_read(version: str, before: str, sources: Path) -> Iterator[str]:
     yield f"\nEnter what differs in {vllm_behaviour.FILE}, with its place in the source."
 
 
+def release(text: str) -> str:
+    """A release as the package index names it: `v0.33.0`, as its tag is called, is 0.33.0.
+
+    Raises:
+        argparse.ArgumentTypeError: the text names no release.
+    """
+    match = re.fullmatch(r"v?(\d+\.\d+\.\d+([.a-z]+\d+)?)", text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is no release; write for example 0.33.0")
+    return match[1]
+
+
 def main() -> int:
     """Reads the command line, takes the release, prints the report."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
-    parser.add_argument("version", help="a release of vLLM, such as 0.33.0")
+    parser.add_argument("version", type=release, help="a release of vLLM, such as 0.33.0")
     parser.add_argument("--sources", type=Path, default=Path(tempfile.gettempdir()) / "vllm-src")
     parser.add_argument("--all", action="store_true", help="read every known release again")
     given = parser.parse_args()

@@ -14,6 +14,7 @@ from vllm_source import Found, Package
 from vllm_tables import ENGINES
 
 from deployctl.engines.vllm.versions import in_force
+from deployctl.engines.vllm.versions import key as order
 
 ABOUT = "about"
 FILE = "vllm-behaviour.json"
@@ -52,7 +53,6 @@ PROBES: Mapping[str, Probe] = {
     "cublas_before_snapshot": Probe(
         r"torch\.mm\(x, x\).{0,400}memory snapshot", ("v1/worker/gpu_worker.py",)
     ),
-    "runner_tensors_counted": Probe(r"total_consumed", ("utils/mem_utils.py",)),
     "fp8_experts_refined": Probe(
         r"resolve_fp8_moe_weight_block_shape", ("model_executor/layers/quantization/fp8.py",)
     ),
@@ -91,6 +91,7 @@ _ALIGN = {"_align_hybrid_block_size": "platforms/interface.py"}
 # The functions on which a judged key rests, and where they are.
 JUDGED: Mapping[str, Mapping[str, str]] = {
     "engine": {},  # V1 alone since the V0 engine was removed
+    "runner_tensors_counted": {"memory_profiling": "utils/mem_utils.py"},
     "min_capability": {"get_min_capability": "model_executor/layers/quantization/**/*.py"},
     "hybrid_kv_cache": {"get_kv_cache_groups": "v1/core/kv_cache*.py"},
     "sampler_profiled": {"profile_run": "v1/worker/gpu_model_runner.py"},
@@ -166,14 +167,14 @@ def load(folder: Path = ENGINES) -> dict[str, Any]:
 
 
 def add(document: Mapping[str, Any], version: str, readings: Mapping[str, Reading]) -> Any:
-    """The file with what differs in a release, which is the newest; what a person wrote stays."""
+    """The file with what differs in a release, in the order of releases; other entries stay."""
     added = dict(document)
     for key, reading in readings.items():
         if key not in added:
             added[key] = [["0", PROBES[key].absent, "vLLM before"]]
         if in_force(added[key], version) != reading.value:
             others = [entry for entry in added[key] if entry[0] != version]
-            added[key] = [*others, [version, *reading]]
+            added[key] = sorted([*others, [version, *reading]], key=lambda entry: order(entry[0]))
     return added
 
 

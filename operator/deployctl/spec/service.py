@@ -4,6 +4,7 @@ The one definition behind the keys of a spec file, the `DEPLOYCTL_*` variables a
 command line's options: a field's description is the option's help.
 """
 
+import json
 import re
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -154,6 +155,14 @@ class ServiceSpec(BaseModel):
         if value is not None and (not value.isprintable() or value.startswith("-")):
             raise ValueError("must be one printable line that does not begin with a dash")
         return value
+
+    @field_validator("engine_args", mode="before")
+    @classmethod
+    def _json_as_text(cls, value: object) -> object:
+        """What vLLM takes as JSON may be written as a mapping; it is passed as its text."""
+        if not isinstance(value, dict):
+            return value
+        return {k: json.dumps(v) if isinstance(v, dict) else v for k, v in value.items()}
 
     @field_validator("engine_args")
     @classmethod

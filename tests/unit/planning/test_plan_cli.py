@@ -191,6 +191,13 @@ def test_a_switch_is_its_name_alone_and_the_same_in_a_file(folder, tmp_path):
     assert args[-2:] == ["--enable-expert-parallel", "--no-enable-prefix-caching"]
 
 
+def test_json_is_passed_as_it_is_typed(folder):
+    where = ("--model", folder("llama-8b"), "--gpu", "h100", "--max-model-len", 4096)
+    done = run(*where, "--engine-arg", 'compilation-config={"mode": 3}', "--output", "json")
+    args = json.loads(done.stdout)["engine"]["args"]
+    assert args[-2:] == ["--compilation-config", '{"mode": 3}']
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "says"),
     [

@@ -1,5 +1,6 @@
 """scripts/engine.py: a release taken from its source, and what it says has changed."""
 
+import argparse
 import json
 import shutil
 import sys
@@ -66,6 +67,7 @@ def scripts(monkeypatch):
 
     class Scripts:
         take, to_read = staticmethod(engine.take), staticmethod(engine.to_read)
+        release = staticmethod(engine.release)
         behaviour, changes, tables = vllm_behaviour, vllm_changes, vllm_tables
         Package, SourceError = vllm_source.Package, vllm_source.SourceError
 
@@ -172,6 +174,29 @@ def test_what_a_person_entered_stays(scripts, taken, folder, tmp_path):
     scripts.behaviour.save(document, folder)
     scripts.take(["1.1.0"], tmp_path, folder)
     assert scripts.behaviour.load(folder) == document
+
+
+def test_periods_stand_in_the_order_of_releases(scripts):
+    """A release that is read later than a newer one must not decide for the newer one."""
+    known = {"batch_gb10_is_small": [["0", False, "before"], ["0.33.0", True, "read"]]}
+    readings = {"batch_gb10_is_small": scripts.behaviour.Reading(True, "found")}
+    added = scripts.behaviour.add(known, "0.9.2", readings)["batch_gb10_is_small"]
+    assert [first for first, *_ in added] == ["0", "0.9.2", "0.33.0"]
+    assert scripts.behaviour.add(known, "0.34.0", readings) == known
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [("v0.33.0", "0.33.0"), (" 0.9.0.1", "0.9.0.1"), ("0.34.0rc1", "0.34.0rc1")],
+)
+def test_a_release_is_named_as_its_tag_is(scripts, typed, meant):
+    assert scripts.release(typed) == meant
+
+
+@pytest.mark.parametrize("typed", ["", "latest", "0.33", "../0.33.0", "0.33.0 --all"])
+def test_what_is_no_release_is_refused(scripts, typed):
+    with pytest.raises(argparse.ArgumentTypeError, match=r"is no release; write for example"):
+        scripts.release(typed)
 
 
 def test_a_source_that_moved_is_refused_and_nothing_is_written(scripts, taken, folder, tmp_path):

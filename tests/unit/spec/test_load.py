@@ -56,6 +56,13 @@ def test_the_three_ways_say_the_same(tmp_path, monkeypatch):
     assert by_flag == by_file == load_specs([], {})
 
 
+def test_what_the_engine_takes_as_json_may_be_a_mapping(tmp_path):
+    file = write(tmp_path, "model: a/b\nengine_args: {compilation-config: {mode: 3, sizes: [1]}}\n")
+    [spec] = load_specs([file], {})
+    assert spec.engine_args == {"compilation_config": '{"mode": 3, "sizes": [1]}'}
+    assert load_specs([], {"model": "a/b", "engine_args": spec.engine_args}) == [spec]
+
+
 def test_several_documents_are_several_services(tmp_path):
     file = write(tmp_path, "model: a/one\nport: 8001\n---\nmodel: a/two\nport: 8002\n")
     assert [s.service for s in load_specs([file], {})] == ["one", "two"]
