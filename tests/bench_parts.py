@@ -3,6 +3,7 @@
 import dataclasses
 
 from deployctl.endpoint import Endpoint
+from deployctl.errors import HubError
 from deployctl.load import gate
 from deployctl.load import slo as slos
 from deployctl.load.locust import Ended
@@ -102,6 +103,7 @@ class World:
         self.verdicts, self.outcome, self.preemptions = [], "ok", None
         self.interrupted = False
         self.answers = True
+        self.brought, self.download_s, self.hub_is_down = [], 0.0, False
         self._make_plan = make_plan
         model = tmp_path / "tiny"
         model.mkdir()
@@ -112,7 +114,8 @@ class World:
         variables = more.pop("variables", {})
         given = {
             "setup": SETUP, "slo": SLO, "folder": self.folder, "settings": self.settings,
-            "port": 27100, "environment": Environment(self.driver, tools, variables, self._measure),
+            "bring": self._bring, "port": 27100,
+            "environment": Environment(self.driver, tools, variables, self._measure),
             **more,
         }  # fmt: skip
         return EngineBench(MadePlans(self), **given)
@@ -120,6 +123,12 @@ class World:
     def plan(self, spec):
         verdict = "does_not_fit" if self.reasons else "fits"
         return self._make_plan(spec, verdict=verdict, reasons=self.reasons)
+
+    def _bring(self, driver, release):
+        self.brought.append(release.revision)
+        self.now += self.download_s
+        if self.hub_is_down:
+            raise HubError("the Hub answered HTTP 503")
 
     def _ask(self, endpoint, timeout):
         self.now += 1.0

@@ -15,14 +15,17 @@ import random
 import sys
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from benchmarks.tuning.gridsurface import TAILS, Meta, assemble
 
 from deployctl.errors import DeployctlError
+from deployctl.events import silent
 from deployctl.load import slo as slos
 from deployctl.load.folder import SUMMARY
+from deployctl.operations.fetch import bring
 from deployctl.operations.prepare import prepare
 from deployctl.spec import ServiceSpec
 from deployctl.spec.settings import Settings
@@ -95,6 +98,7 @@ def run(given: argparse.Namespace) -> int:
         slo=slos.parse(given.slo),
         folder=given.raw,
         settings=Settings(),
+        bring=partial(bring, tell=silent),
         port=given.port,
     ) as bench:
         _fill(bench, record, _order(space, current, given.starts), loads, given)

@@ -6,13 +6,16 @@ import os
 import signal
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
 from tests.e2e.engine_cache import knowing
 
+from deployctl.events import silent
 from deployctl.load import run as loads
 from deployctl.load import slo as slos
+from deployctl.operations.fetch import bring
 from deployctl.operations.prepare import prepare
 from deployctl.spec import ServiceSpec
 from deployctl.spec.settings import Settings
@@ -110,6 +113,7 @@ def test_configurations_come_and_go_and_an_engine_that_dies_is_a_fact(
         return EngineBench(
             plans, setup=SETUP, slo=slos.parse("ttft_p95=30s"), folder=tmp_path / "study",
             settings=settings, port=free_port, environment=Environment(measure=load),
+            bring=partial(bring, tell=silent),
         )  # fmt: skip
 
     with bench() as first:

@@ -2,12 +2,15 @@
 
 import threading
 import time
+from functools import partial
 
 import pytest
 from tests.e2e.docker_parts import docker, inspect, left, sweep
 
+from deployctl.events import silent
 from deployctl.load import run as loads
 from deployctl.load import slo as slos
+from deployctl.operations.fetch import bring
 from deployctl.operations.prepare import prepare
 from deployctl.spec import ServiceSpec
 from deployctl.spec.settings import Settings
@@ -61,7 +64,7 @@ def test_a_container_is_tried_killed_under_load_and_removed(
     bench = EngineBench(
         plans, setup=SETUP, slo=slos.parse("ttft_p95=30s"), folder=tmp_path / "study",
         settings=Settings(state_dir=tmp_path / "state"), port=port,
-        environment=Environment(measure=load),
+        environment=Environment(measure=load), bring=partial(bring, tell=silent),
     )  # fmt: skip
     try:
         with bench:

@@ -7,7 +7,6 @@ import typer
 from deployctl.cli.console import Output, answer_json, story
 from deployctl.cli.options import OutputOption, TargetOption
 from deployctl.cli.rolloutprogress import DOCUMENT_VERSION, RolloutProgress, show_deployed
-from deployctl.units import duration
 
 
 def command(
@@ -36,8 +35,8 @@ def command(
         deployed = rollback(name, to, target=target, tell=tell)
     release = deployed.release
     if deployed.changed:
-        took = duration(deployed.seconds)
-        story(f"{name} serves: revision {release.revision} ({release.reason}), in {took}")
+        what = f"revision {release.revision} ({release.reason})"
+        story(f"{name} serves: {what}, in {deployed.took}")
     else:
         story(f"{name} serves that already: revision {release.revision}, unchanged")
     if output is Output.json:

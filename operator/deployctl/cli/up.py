@@ -131,7 +131,7 @@ def _up(deployment: "Deployment") -> "Deployed":
             story(f"{name} did not answer for {duration(gap)}")
         job_summary(f"**{name}: revision {revision} is kept.**", tell)
     if deployed.changed:
-        story(f"{name} serves: revision {revision}, in {duration(deployed.seconds)}")
+        story(f"{name} serves: revision {revision}, in {deployed.took}")
     else:
         story(f"{name} serves already: revision {revision}, unchanged")
     return deployed

@@ -74,7 +74,7 @@ def fetch(spec: ServiceSpec, tell: Tell = silent) -> Fetched:
     )
     driver = open_driver(prepared.target, Settings())
     driver.fetch(release, tell)
-    fetched = bring(driver, tell, release)
+    fetched = bring(driver, release, tell)
     if fetched is None:
         raise InputError(
             "the engine is told to look for its model where deployctl cannot put it",
@@ -118,7 +118,7 @@ def fetch_to(spec: ServiceSpec, folder: Path, tell: Tell = silent) -> Fetched:
     return _fetched(spec.service, listing, done, target=None, place=str(folder))
 
 
-def bring(driver: Driver, tell: Tell, release: Release) -> Fetched | None:
+def bring(driver: Driver, release: Release, tell: Tell) -> Fetched | None:
     """Has a release's model where its engine looks for it. None: of a folder, or of a place that
     only the engine knows.
 
@@ -147,7 +147,7 @@ def bring(driver: Driver, tell: Tell, release: Release) -> Fetched | None:
     )
 
 
-def bring_back(driver: Driver, tell: Tell, release: Release) -> None:
+def bring_back(driver: Driver, release: Release, tell: Tell) -> None:
     """As `bring`, for a rollback, which must not fail because the Hub does: what has served
     before is most likely there.
 
@@ -155,7 +155,7 @@ def bring_back(driver: Driver, tell: Tell, release: Release) -> None:
         As `fetch`, but for what the Hub refuses or does not answer.
     """
     try:
-        bring(driver, tell, release)
+        bring(driver, release, tell)
     except (HubError, ModelError) as error:
         tell(Event("warning", f"whether the model is there and whole is unknown: {error.message}"))
 

@@ -24,7 +24,8 @@ from deployctl.targets.readiness import Tools, ask, under_way, wait_until_answer
 from deployctl.targets.store import ServiceRef, Store
 
 STILL_THERE_S = 10.0  # for a running service to prove, with a completion, that it needs no change
-Bring = Callable[[Release], object]  # has a release's model there, whole, before it is started
+# Has a release's model where its engine looks for it, whole, before any engine is touched.
+Bring = Callable[[Driver, Release], object]
 REAL = Tools(ask=ask, under_way=under_way)
 
 
@@ -34,6 +35,7 @@ class Outcome(NamedTuple):
     release: Release
     changed: bool
     seconds: float  # from the start of the engine to its first answer
+    fetch_seconds: float = 0.0  # before that: for its image and its model to be there, whole
 
 
 class Rollout:
@@ -47,7 +49,7 @@ class Rollout:
         tell: Tell,
         *,
         environment: Mapping[str, str],
-        bring: Bring = lambda _: None,
+        bring: Bring,
         tools: Tools = REAL,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
@@ -220,15 +222,18 @@ class Rollout:
         self._store.save(self._ref, release)
         try:
             self._driver.preflight(release, current)
+            begun = self._tools.clock()
             self._driver.fetch(release, self._tell)
-            self._bring(release)
+            self._bring(self._driver, release)
+            fetch_s = self._tools.clock() - begun
             said = verify_canary(release) if verify_canary is not None else ""
         except BaseException as error:
             self._record_failure(release, error)
             raise
-        return self._bring_up(
+        outcome = self._bring_up(
             release, current, key, verify=None if verify_canary is not None else verify, said=said
         )
+        return outcome._replace(fetch_seconds=fetch_s)
 
     def _bring_up(
         self,

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts
 from deployctl.planning import make_plan
-from deployctl.planning.estimates import STARTUP_MARGIN
+from deployctl.planning.estimates import BOOT_S, DOWNLOAD_BYTES_S, STARTUP_MARGIN
 from deployctl.planning.plan import ServingPlan
 from deployctl.planning.settings import fold
 from deployctl.spec import ServiceSpec, TargetKind
@@ -106,8 +106,13 @@ class Plans:
             decode_tokens_s=cost.decode_tokens_s if cost else None if cuda else self._on_a_cpu(),
             prefill_tokens_s=cost.prefill_tokens_s if cost else None,
             # The budget is the slow end, with a margin, and a cold start.
-            startup_s=plan.startup_budget_s / STARTUP_MARGIN / 2,
+            startup_s=max(BOOT_S, plan.startup_budget_s / STARTUP_MARGIN - self._download_s()) / 2,
         )
+
+    def _download_s(self) -> float:
+        """What the budget of a start has for a download, which trials do not make."""
+        stored = 0 if self.facts.local else self.facts.weight_bytes or 0
+        return stored / DOWNLOAD_BYTES_S
 
     def _on_a_cpu(self) -> float | None:
         """Tokens a second of a small batch, whatever the settings."""

@@ -52,7 +52,7 @@ def test_a_phase_that_fails_says_so(capsys):
 @pytest.mark.parametrize("token", [Path("/state/tiny/operator_token"), None])
 def test_where_it_serves_and_what_prometheus_shows(make_release, capsys, token):
     endpoint = Endpoint("http://127.0.0.1:8000", "tiny", None)
-    show_deployed(Deployed(make_release(), "process", True, 1.0, endpoint, None, token, None))
+    show_deployed(Deployed(make_release(), "process", True, 1.0, 0.0, endpoint, None, token, None))
     rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
     assert rows["url"] == "http://127.0.0.1:8000/v1"
     assert rows.get("token") == (token and "in /state/tiny/operator_token, for /metrics")

@@ -48,7 +48,7 @@ def release(make_release):
 
 
 def test_where_the_target_says_it_is_downloaded(asked, release):
-    fetched = bring(Driver(), lambda _: None, release)
+    fetched = bring(Driver(), release, lambda _: None)
     request, python, environment = asked[0]
     assert (python, request.endpoint, request.folder) == (["docker", "run"], "http://mirror", None)
     assert environment == {"HOME": "/"}
@@ -59,19 +59,19 @@ def test_where_the_target_says_it_is_downloaded(asked, release):
 def test_a_mirror_of_the_service_s_own_is_asked(asked, release):
     engine = release.plan.engine.model_copy(update={"env": {"HF_ENDPOINT": "http://own"}})
     plan = release.plan.model_copy(update={"engine": engine})
-    bring(Driver(), lambda _: None, release.model_copy(update={"plan": plan}))
+    bring(Driver(), release.model_copy(update={"plan": plan}), lambda _: None)
     assert asked[0][0].endpoint == "http://own"
 
 
 def test_a_folder_needs_nothing(asked, make_release):
-    assert bring(Driver(), lambda _: None, make_release()) is None
+    assert bring(Driver(), make_release(), lambda _: None) is None
     assert asked == []
 
 
 def test_a_place_that_we_do_not_know_is_warned_of(asked, release):
     driver, told = Driver(), []
     driver.found = None
-    assert bring(driver, told.append, release) is None
+    assert bring(driver, release, told.append) is None
     assert [event.kind for event in told] == ["warning"]
     assert asked == []
 
@@ -83,8 +83,8 @@ def test_a_rollback_does_not_fail_because_the_hub_does(asked, release, monkeypat
     monkeypatch.setattr(hub, "listing", down)
     told = []
     with pytest.raises(HubError):
-        bring(Driver(), told.append, release)
-    bring_back(Driver(), told.append, release)
+        bring(Driver(), release, told.append)
+    bring_back(Driver(), release, told.append)
     assert "HTTP 503" in told[-1].text
 
 

@@ -88,7 +88,7 @@ class World:
         self.environment = {}
         self.told = []
         self.now = 0.0
-        self.bring = lambda release: self.driver.did.append(("bring", release.revision))
+        self.bring = lambda _, release: self.driver.did.append(("bring", release.revision))
         self.under_way = lambda revision: None  # requests: a door before none of them
 
     def _ask(self, endpoint, timeout):
@@ -109,7 +109,7 @@ class World:
         tools = Tools(self._ask, self._under_way, clock=lambda: self.now, sleep=self._sleep)
         return Rollout(
             self.driver, self.store, "tiny", self.told.append,
-            environment=self.environment, tools=tools, bring=lambda release: self.bring(release),
+            environment=self.environment, tools=tools, bring=lambda *given: self.bring(*given),
         )  # fmt: skip
 
     def up(self, release):

@@ -98,10 +98,19 @@ def test_the_model_is_brought_before_the_old_one_is_stopped(world, make_release)
     assert did.index(("fetch", 2)) < did.index(("bring", 2)) < did.index(("stop", 1))
 
 
+def test_what_is_fetched_is_no_part_of_the_start(world, make_release):
+    def bring(driver, release):
+        world.now += 1200.0
+
+    world.bring = bring
+    outcome = world.up(make_release())
+    assert (outcome.seconds, outcome.fetch_seconds) == (0.0, 1200.0)
+
+
 def test_a_model_that_cannot_be_had_touches_nothing_that_runs(world, make_release):
     world.up(make_release())
 
-    def bring(release):
+    def bring(driver, release):
         raise HubError("the Hub answered HTTP 503")
 
     world.bring = bring

@@ -5,6 +5,7 @@ import pytest
 from bench_parts import BASELINE, REF, SLO, World
 from deployctl.errors import (
     EngineError,
+    HubError,
     InterruptedByUserError,
     LockedError,
     PortTakenError,
@@ -34,6 +35,29 @@ def test_one_engine_after_the_other_under_a_name_and_port_of_its_own(world):
         assert second.spec.engine_args == {"block_size": 16}
         assert first.spec.replicas == 1
     assert not world.driver.running
+
+
+def test_the_model_is_fetched_once_and_on_no_trial_s_clock(world):
+    world.download_s = 1200.0
+    with world.bench() as bench:
+        assert bench.start(BASELINE) == Started(1.0)
+        bench.start(Configuration.of({"max_num_seqs": 8}))
+        assert world.brought == [1]
+
+
+def test_a_start_that_fails_has_not_spent_the_download(world):
+    world.download_s, world.driver.fate = 1200.0, ["ValueError: No available memory"]
+    with world.bench() as bench:
+        failure = bench.start(BASELINE)
+        assert isinstance(failure, Failure)
+        assert failure.spent_s < 60
+
+
+def test_where_the_model_cannot_be_had_nothing_is_tried(world):
+    world.hub_is_down = True
+    with world.bench() as bench, pytest.raises(HubError, match="HTTP 503"):
+        bench.start(BASELINE)
+    assert world.driver.started == []
 
 
 def test_what_let_the_bench_in_is_forgotten(world):

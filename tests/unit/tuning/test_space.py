@@ -175,6 +175,13 @@ def test_a_prior_is_the_plans(facts):
     assert prior.concurrency == pytest.approx(plan.memory.kv_cache_tokens / 192)
     assert prior.decode_tokens_s == plan.cost.decode_tokens_s
     assert 0 < prior.startup_s < plan.startup_budget_s
+    # Every start of a model of the Hub has the same time: it is downloaded before the first.
+    large = facts.model_copy(update={"weight_bytes": 40 * 10**9})
+    from_hub = planned(large.model_copy(update={"local": False}), "h100", gpus=1).prior(
+        Configuration()
+    )
+    here = planned(large, "h100", gpus=1).prior(Configuration())
+    assert from_hub.startup_s == pytest.approx(here.startup_s, rel=0.2)
     # On a CPU the roofline is no figure to begin with: what its cores compute is.
     assert facts.parameters == 128 * 64
     assert planned(facts).prior(Configuration()).decode_tokens_s == 4e9 / (2 * 128 * 64)

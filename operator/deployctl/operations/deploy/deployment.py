@@ -4,8 +4,8 @@ The command line, a controller and a program of one's own call the same function
 """
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,9 @@ from deployctl.targets import Driver, history, keyfile, keys, open_driver
 from deployctl.targets.history import Release
 from deployctl.targets.rollout import Outcome, Rollout
 from deployctl.targets.store import ServiceRef, Store
+from deployctl.units import duration
+
+_WORTH_A_WORD_S = 5.0  # of fetching; to look and find all there takes less
 
 
 @dataclass(frozen=True)
@@ -52,12 +55,19 @@ class Deployed:
     target: TargetKind
     changed: bool
     seconds: float  # from the start of the engine to its first answer
+    fetch_seconds: float  # before that: for its image and its model to be there, whole
     endpoint: Endpoint
     api_key_file: Path | None
     operator_token_file: Path | None  # of what may read /metrics; None where there is no door
     log: Path | None
     tuned: dict[str, Any] | None = None  # what was recommended, and what of it was used
     verification: Verified | None = None
+
+    @property
+    def took(self) -> str:
+        """How long it took to start; and to fetch, where that is worth a word."""
+        fetched = f", after {duration(self.fetch_seconds)} of fetching"
+        return duration(self.seconds) + (fetched if self.fetch_seconds >= _WORTH_A_WORD_S else "")
 
     def document(self) -> dict[str, Any]:
         """What JSON answers say of it."""
@@ -72,6 +82,7 @@ class Deployed:
             "operator_token_file": str(self.operator_token_file or "") or None,
             "log": str(self.log) if self.log else None,
             "seconds": round(self.seconds, 1),
+            "fetch_seconds": round(self.fetch_seconds, 1),
             **_more(self.tuned, self.verification),
         }
 
@@ -90,7 +101,8 @@ class NotKept:
         """What JSON answers say of it: as of a service that serves, or with nothing filled in."""
         files = ("api_key_file", "operator_token_file", "log")
         nothing = dict.fromkeys(("revision", "url", "model", *files))
-        known = {"service": self.service, "target": self.target, "changed": False, "seconds": 0.0}
+        known = {"service": self.service, "target": self.target, "changed": False}
+        known |= {"seconds": 0.0, "fetch_seconds": 0.0}
         answer = self.serving.document() if self.serving else {**known, **nothing}
         return {**answer, **_more(self.tuned, self.verification)}
 
@@ -132,14 +144,7 @@ def up(deployment: Deployment, tell: Tell = silent) -> Deployed:
     tell(Event("heading", f"{spec.service}: {plan.model} on {plan.gpu}, target {target}"))
     if plan.context_chosen:
         tell(Event("note", f"{plan.context_words}; {plan.requests_words}"))
-    rollout = Rollout(
-        driver,
-        store,
-        spec.service,
-        tell,
-        environment=os.environ,
-        bring=partial(bring, driver, tell),
-    )
+    rollout = _rollout(driver, store, spec.service, tell)
     told = tuned.document(prepared) if tuned is not None else None
     if verification is None:
         outcome = rollout.up(prepared.spec, plan, bundle)
@@ -173,14 +178,7 @@ def rollback(
     settings, store = open_store()
     ref = store.find(service, target)
     driver = open_driver(ref.target, settings)
-    rollout = Rollout(
-        driver,
-        store,
-        service,
-        tell,
-        environment=os.environ,
-        bring=partial(bring_back, driver, tell),
-    )
+    rollout = _rollout(driver, store, service, tell, bring_back)
     return _deployed(driver, store, rollout.rollback(revision))
 
 
@@ -202,8 +200,25 @@ def down(
     settings, store = open_store()
     ref = store.find(service, target)
     driver = open_driver(ref.target, settings)
-    rollout = Rollout(driver, store, service, tell, environment=os.environ)
+    rollout = _rollout(driver, store, service, tell)
     return rollout.down(volumes=volumes)
+
+
+def _rollout(
+    driver: Driver,
+    store: Store,
+    service: str,
+    tell: Tell,
+    how: Callable[[Driver, Release, Tell], object] = bring,
+) -> Rollout:
+    return Rollout(
+        driver,
+        store,
+        service,
+        tell,
+        environment=os.environ,
+        bring=lambda _, release: how(driver, release, tell),
+    )
 
 
 def _deployed(driver: Driver, store: Store, outcome: Outcome) -> Deployed:
@@ -215,6 +230,7 @@ def _deployed(driver: Driver, store: Store, outcome: Outcome) -> Deployed:
         driver.target,
         outcome.changed,
         outcome.seconds,
+        outcome.fetch_seconds,
         endpoint=endpoint._replace(service=release.service),
         api_key_file=folder / keys.API_KEY if release.spec.needs_api_key else None,
         operator_token_file=folder / keys.OPERATOR_TOKEN if endpoint.operator_token else None,

@@ -3,11 +3,13 @@
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from deployctl.errors import InputError, NotFoundError
 from deployctl.events import Event, Tell, silent
+from deployctl.operations.fetch import bring
 from deployctl.operations.tune import inputs as studyinputs
 from deployctl.operations.tune import request as asked
 from deployctl.operations.tune.answer import TuneOutcome, conclude, moved
@@ -119,6 +121,7 @@ def _search(study: Study, inputs: StudyInputs, tell: Tell) -> Answer:
         slo=inputs.slo,
         folder=study.folder,
         settings=Settings(),
+        bring=partial(bring, tell=tell),
     )
     under = f" under {header.slo}" if header.slo else ""
     text = f"{header.service}: {header.goal}{under} on {inputs.baseline.gpu}"
