@@ -6,6 +6,7 @@ Sizes follow the parameters that vLLM's quantization methods register and keep a
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 from deployctl.model import Quantization
 from deployctl.units import MIB
@@ -138,5 +139,11 @@ def leaves_out(quantization: Quantization | None, part: str) -> bool:
     """
     if quantization is None:
         return True
-    plain = (pattern.replace("\\", "") for pattern in quantization.ignored[:4096])
-    return any(part in pattern and not _ONE_LAYER.search(pattern) for pattern in plain)
+    return part in _left_everywhere(quantization.ignored)
+
+
+@lru_cache(maxsize=64)
+def _left_everywhere(ignored: tuple[str, ...]) -> str:
+    """The patterns that speak for all layers, a line each. A plan asks a thousand times."""
+    plain = (pattern.replace("\\", "") for pattern in ignored[:4096])
+    return "\n".join(pattern for pattern in plain if not _ONE_LAYER.search(pattern))

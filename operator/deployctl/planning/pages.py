@@ -88,24 +88,29 @@ def pages_of(
     if attends:
         kept = kept.grown(round(_token_bytes(shape, settings) * tokens))
     made: list[Page] = []
+    alike: dict[tuple[str, bool], tuple[Page, ...]] = {}  # of layers that differ in nothing else
     for index in range(start, min(stop, len(kinds))):
         kind = kinds[index]
         if kind in STATEFUL and held:
             made.append(kept)
         attention = kind not in _CACHELESS and (kind == "hybrid" or kind not in STATEFUL)
         if attention and index < shape.layers - shape.kv_shared:
-            made.extend(_attention(shape, settings, index, tokens))
+            like = (kind, index >= len(shape.indexed) or shape.indexed[index])
+            if like not in alike:
+                alike[like] = tuple(_attention(shape, settings, kind, tokens, indexed=like[1]))
+            made.extend(alike[like])
     return _without_windows(made, settings)
 
 
-def _attention(shape: Shape, settings: EngineSettings, index: int, tokens: int) -> Iterator[Page]:
-    """The pages of layer `index`, which attends to tokens."""
-    kind = shape.kinds[index] if shape.kinds else "full_attention"
+def _attention(
+    shape: Shape, settings: EngineSettings, kind: str, tokens: int, *, indexed: bool
+) -> Iterator[Page]:
+    """The pages of a layer of this kind, which attends to tokens."""
     full = kind not in ("sliding_attention", "chunked_attention") or not shape.window
     nbytes = round(_token_bytes(shape, settings, full=full) * tokens)
     if full:
         yield Page("full", tokens, nbytes)
-        if shape.index_dim and (index >= len(shape.indexed) or shape.indexed[index]):
+        if shape.index_dim and indexed:
             scales = shape.index_dim // _INDEX_SCALED * 4
             yield Page("full", tokens, (shape.index_dim + scales) * tokens)
     else:

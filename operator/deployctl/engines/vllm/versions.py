@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from deployctl import assets
@@ -36,6 +36,7 @@ def document(name: str) -> dict[str, Any]:
     return table
 
 
+@lru_cache(maxsize=4096)  # a refused plan asks a hundred thousand times
 def behaviour(name: str, version: str) -> Any:
     """Returns what `version` does about `name`, one of the keys of the behaviour file.
 
