@@ -1,6 +1,6 @@
 """Writes the reference pages that are made from the code: `--check` fails when they drifted.
 
-python scripts/reference.py            # writes docs/reference/{cli,service,checks,engines}.md
+python scripts/reference.py            # docs/reference/{cli,service,checks,engines,checkpoints}.md
 python scripts/reference.py --check    # exit 1 and a line a file when one is stale
 """
 
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import checkpoints
 import typer.main
 import vllm_changes
 
@@ -127,6 +128,7 @@ def main() -> int:
     stale = 0
     pages = {"cli.md": cli_page(), "service.md": service_page(), "checks.md": checks_page()}
     pages["engines.md"] = HEADER + vllm_changes.page(vllm_changes.Releases())
+    pages["checkpoints.md"] = HEADER + checkpoints.page()
     for name, text in pages.items():
         page = REFERENCE / name
         if "--check" not in sys.argv:
