@@ -1,4 +1,4 @@
-"""The cache of models with several kinds of layers, against vLLM's own account of it.
+"""The cache and the weights of models with several kinds of layers, against vLLM's own account.
 
 vLLM builds each model without weights (on the meta device), asks its layers what they keep,
 groups them and counts blocks: what a start does, without one. Models are rebuilt from their
@@ -18,6 +18,8 @@ from deployctl.planning.kvcache import layout
 from deployctl.planning.pages import state_bytes
 from deployctl.planning.settings import Sharding, resolve
 from deployctl.planning.shape import shape_of
+from deployctl.planning.states import STATEFUL
+from deployctl.planning.weights import parts
 from deployctl.spec import ServiceSpec
 
 pytestmark = pytest.mark.vllm
@@ -163,6 +165,7 @@ from vllm.model_executor.models import registry
 from vllm.platforms import current_platform
 from vllm.platforms.interface import Platform
 from vllm.transformers_utils.config import _CONFIG_REGISTRY
+from vllm.utils.torch_utils import set_default_torch_dtype
 from vllm.v1.attention.backend import MultipleOf
 from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackend
 from vllm.v1.attention.backends.mla.amx_mla import AMXMLABackend
@@ -233,8 +236,8 @@ def ask(config, **wish):
             init_distributed_environment(1, 0, f"file://{tempfile.mkdtemp()}/ranks", 0, "gloo")
             initialize_model_parallel(1)
             init_workspace_manager(torch.device("cpu"))
-        with torch.device("meta"):
-            initialize_model(given)
+        with set_default_torch_dtype(torch.bfloat16), torch.device("meta"):
+            model = initialize_model(given)
         current_platform.update_block_size_for_backend(given)
     specs = get_kv_cache_spec(given)
     given.cache_config.kv_cache_layout = "LBHNC"
@@ -246,7 +249,12 @@ def ask(config, **wish):
         given, found.kv_cache_groups, pool // 50 - block)
     return {"groups": len(found.kv_cache_groups), "block bytes": block,
             "blocks": found.num_blocks, "tokens": tokens, "concurrency": concurrency,
-            "longest": longest, "states": states(given)}
+            "longest": longest, "states": states(given), "weights": weights(model)}
+
+def weights(model):
+    named = [*model.named_parameters(), *model.named_buffers()]
+    # These are views of another.
+    return sum(t.nbytes for name, t in named if not name.endswith("conv_weights"))
 
 answers = []
 for name, kind, architecture, changes in models:
@@ -318,6 +326,29 @@ def test_blocks_groups_and_states_are_the_engines(answers):
             continue
         for wish, expected in said:
             found = counted(config, wish, card=card)
+            expected = {key: expected[key] for key in expected if key != "weights"}
             if found != expected:
                 different[f"{name} {wish}"] = (found, expected)
+    assert different == {}
+
+
+def computed(config):
+    """The weights that the plan computes where there are no headers, in bytes."""
+    documents = Documents(source="/m", local=True, config=config, files={"model.safetensors": 1})
+    shape = shape_of(facts_from(documents).architecture)
+    found = parts(shape, None, Sharding(), stage=0, dtype_bytes=2, rounded=False).total
+    # Copies that latent attention makes once it is loaded.
+    latent = shape.layers - sum(kind in STATEFUL for kind in shape.kinds)
+    copies = shape.kv_rank * shape.heads * (shape.nope_dim + shape.v_dim) * 2
+    return found - latent * copies
+
+
+def test_weights_from_the_architecture_are_the_engines(answers):
+    card, asked = answers
+    different = {}
+    for name, config, said in asked:
+        if name not in CARD_ALONE or card:
+            expected, found = said[0][1]["weights"], computed(config)
+            if abs(found / expected - 1) > 0.0015:  # tables are counted as torch allocates them
+                different[name] = (found, expected)
     assert different == {}

@@ -85,6 +85,9 @@ def _layers(text: Fields, text_type: str, layers: int) -> int:
         last = text.values.get("moe_layer_end_index")
         end = last if type(last) is int and last >= 0 else layers - 1
         return sum((i + 1) % every == 0 and start <= i <= end for i in range(layers))
+    kinds = text.values.get("layers_block_type")
+    if isinstance(kinds, list) and "moe" in kinds:  # Nemotron 3
+        return kinds[:layers].count("moe")
     pattern = text.values.get("hybrid_override_pattern")
     if isinstance(pattern, str):
         return pattern[:layers].count("E")

@@ -22,7 +22,8 @@ _BESIDE = tables.names("beside")
 _WORD = {"I32": 32, "U32": 32, "I64": 64, "U8": 8, "I8": 8, "I16": 16}
 _FLOATS = {"F64": 8, "F32": 4, "F16": 2, "BF16": 2}
 _PACKED = {"I32", "U8", "I8", "F8_E4M3", "F8_E5M2"}
-_VOCABULARY = ("embed_tokens", "lm_head", "wte.weight", "word_embeddings")
+_VOCABULARY = ("embed_tokens", "lm_head", "wte.weight", "word_embeddings", "backbone.embeddings")
+_PREDICTION = "mtp."  # multi-token prediction, loaded for speculative decoding alone
 
 
 class Weights(NamedTuple):
@@ -98,7 +99,7 @@ def layer_bytes(
     for tensor in held:
         name = tensor.name
         skipped = any(part in name for part in _VOCABULARY) or name.endswith(dropped)
-        if skipped or _layer(name) >= layers:
+        if skipped or name.startswith(_PREDICTION) or _layer(name) >= layers:
             continue
         size = float(tensor.nbytes)
         if tensor.dtype in _FLOATS and not (packed and "scale" in name):

@@ -17,7 +17,7 @@ from deployctl.model.tables import TYPES
 from deployctl.planning.linear import DTYPE_BYTES
 from deployctl.planning.settings import EngineSettings
 from deployctl.planning.shape import Shape
-from deployctl.planning.states import BY_VERSION, STATEFUL, State
+from deployctl.planning.states import BY_VERSION, CACHELESS, STATEFUL, State
 
 BLOCK_TOKENS = 16  # vllm/config/cache.py, the default on CUDA
 SPARSE_BLOCK_TOKENS = 64  # v1/attention/backends/mla/indexer.py, flashmla_sparse.py
@@ -25,8 +25,6 @@ CPU_BLOCK_TOKENS = 128  # vllm/platforms/cpu.py, the default on a CPU
 CPU_KERNEL_TOKENS = 32  # v1/attention/backends/cpu_attn.py
 PACKED_LATENT_BYTES = 656  # a token of fp8_ds_mla: 512 FP8 values, 4 scales, 64 of 16 bits
 _INDEX_SCALED = 128  # values of an index that share a scale of 4 bytes
-# Layers that keep nothing at all.
-_CACHELESS = {"mlp", "moe"}
 
 
 @dataclass(frozen=True)
@@ -82,7 +80,7 @@ def pages_of(
     kinds = shape.kinds or ("full_attention",) * shape.layers
     state = shape.state if STATEFUL & set(kinds) else None
     held = state_bytes(state, settings) if state else 0
-    attends = any(kind not in STATEFUL - {"hybrid"} for kind in kinds if kind not in _CACHELESS)
+    attends = any(kind not in STATEFUL - {"hybrid"} for kind in kinds if kind not in CACHELESS)
     tokens = _block_tokens(shape, settings, held if attends else 0, cpu=cpu)
     kept = Page("state", tokens, held, states=_states(shape, settings, hybrid=attends))
     if attends:
@@ -93,7 +91,7 @@ def pages_of(
         kind = kinds[index]
         if kind in STATEFUL and held:
             made.append(kept)
-        attention = kind not in _CACHELESS and (kind == "hybrid" or kind not in STATEFUL)
+        attention = kind not in CACHELESS and (kind == "hybrid" or kind not in STATEFUL)
         if attention and index < shape.layers - shape.kv_shared:
             like = (kind, index >= len(shape.indexed) or shape.indexed[index])
             if like not in alike:
@@ -158,9 +156,6 @@ def _token_bytes(shape: Shape, settings: EngineSettings, *, full: bool = True) -
 def state_bytes(state: State, settings: EngineSettings) -> int:
     """Bytes of a state on each rank (MambaStateShapeCalculator, MambaStateDtypeCalculator)."""
     tensor = settings.sharding.tensor
-    # Groups that do not divide are repeated, one for each rank.
-    groups = state.groups if state.groups % tensor == 0 else tensor
-    channels = state.channels + groups * state.group_channels
     usual = _asked(settings, "mamba_cache_dtype", settings.dtype)
     own = state.dtype
     if own == BY_VERSION:
@@ -168,7 +163,7 @@ def state_bytes(state: State, settings: EngineSettings) -> int:
     own = usual if own == "auto" else own
     if state.kind != "lightning":  # whose one state is in the usual dtype
         own = _asked(settings, "mamba_ssm_cache_dtype", own)
-    convolved = channels // tensor * (state.kernel - 1) * DTYPE_BYTES.get(usual, 2)
+    convolved = state.channels_of(tensor) * (state.kernel - 1) * DTYPE_BYTES.get(usual, 2)
     return convolved + state.recurrent // tensor * DTYPE_BYTES.get(own, 2)
 
 

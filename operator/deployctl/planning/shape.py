@@ -29,24 +29,13 @@ class Vision:
 
 
 @dataclass(frozen=True)
-class Linear:
-    """The weights of a gated delta net (Qwen3-Next, Qwen3.5)."""
+class Beside:
+    """What Gemma 3n and 4 have beside the usual layer (gemma3n.py, gemma4.py)."""
 
-    key_heads: int
-    value_heads: int
-    key_dim: int
-    value_dim: int
-    kernel: int
-
-    @property
-    def keys(self) -> int:
-        """Width of all keys."""
-        return self.key_heads * self.key_dim
-
-    @property
-    def values(self) -> int:
-        """Width of all values."""
-        return self.value_heads * self.value_dim
+    width: int = 0  # of the input that each layer has of every token
+    vocab: int = 0  # tokens that have such inputs
+    streams: int = 0  # copies of the hidden state (AltUp)
+    low_rank: int = 0  # of the residual's own path (LAuReL)
 
 
 @dataclass(frozen=True)
@@ -77,6 +66,7 @@ class Shape:
     shared_size: int = 0
     dense_layers: int = 0  # leading layers (or listed ones) without experts
     expert_bias: bool = False
+    expert_hidden: int = 0  # where experts work on a width of their own (Nemotron 3)
     # Latent attention
     kv_rank: int = 0
     q_rank: int = 0
@@ -90,10 +80,14 @@ class Shape:
     kv_shared: int = 0  # trailing layers that read the cache of an earlier one (Gemma 3n and 4)
     # Sparse attention (DeepSeek V3.2): width of the index of each token, and whose layers have it
     index_dim: int = 0
+    index_heads: int = 0
     indexed: tuple[bool, ...] = ()
     rotary: tuple[tuple[int, int], ...] = ()  # (positions, dimension) of each cos/sin cache
     vision: Vision | None = None
-    linear: Linear | None = None
+    side: Beside = Beside()
+    double_wide: bool = False  # the MLP, in layers that read the cache of an earlier one (Gemma 4)
+    shared_blocks: int = 0  # of attention and MLP, which "hybrid" layers call (Zamba2)
+    adapter_rank: int = 0  # of what adapts a shared block to the layer
     state: State | None = None  # of layers that keep one; None as well when it is not known
     gated_attention: bool = False  # the query projection brings a gate of its own width
 
@@ -139,6 +133,7 @@ def shape_of(architecture: Architecture) -> Shape:
         shared_size=architecture.shared_expert_size,
         dense_layers=max(0, architecture.num_layers - architecture.moe_layers) if experts else 0,
         expert_bias=kind == "gpt_oss",
+        expert_hidden=count(raw, "moe_latent_size"),
         kv_rank=architecture.kv_lora_rank or 0,
         q_rank=architecture.q_lora_rank or count(raw, "q_lora_rank"),
         rope_dim=rope_dim,
@@ -150,17 +145,21 @@ def shape_of(architecture: Architecture) -> Shape:
         full_head_dim=architecture.full_head_dim or 0,
         kv_shared=min(count(raw, "num_kv_shared_layers"), architecture.num_layers),
         index_dim=count(raw, "index_head_dim") if count(raw, "index_topk") else 0,
+        index_heads=count(raw, "index_n_heads", default=64),
         indexed=_indexed(raw, architecture.num_layers),
         rotary=_rotary(architecture),
         vision=_vision(architecture.vision or raw.get("vision_config"), kind),
-        linear=_linear(raw),
+        side=_side(raw, architecture.vocab_size),
+        double_wide=raw.get("use_double_wide_mlp") is True,
+        shared_blocks=_shared_blocks(raw, architecture.text_type or kind),
+        adapter_rank=count(raw, "adapter_rank", default=128),
         state=state_of(
             raw,
             architecture.text_type or kind,
             architecture.hidden_size,
             (architecture.num_heads, architecture.head_dim),
         ),
-        gated_attention=raw.get("attn_output_gate") is True or kind.startswith("qwen3_next"),
+        gated_attention=_gated_attention(raw, architecture.text_type or kind),
     )
 
 
@@ -168,6 +167,16 @@ def _full_kv_heads(architecture: Architecture) -> int:
     """Heads that full layers cache: theirs alone where keys serve as values (gemma4.py)."""
     alone = architecture.raw.get("attention_k_eq_v") is True
     return (architecture.full_kv_heads or 0) if alone else 0
+
+
+def _gated_attention(raw: Mapping[str, Any], kind: str) -> bool:
+    """Qwen3-Next and later gate attention unless they say otherwise (qwen3_next.py)."""
+    said = raw.get("attn_output_gate")
+    return said if isinstance(said, bool) else kind.startswith(("qwen3_next", "qwen3_5"))
+
+
+def _shared_blocks(raw: Mapping[str, Any], kind: str) -> int:
+    return min(64, count(raw, "num_mem_blocks", default=1)) if kind == "zamba2" else 0
 
 
 def _indexed(raw: Mapping[str, Any], layers: int) -> tuple[bool, ...]:
@@ -195,7 +204,9 @@ def _rotary(architecture: Architecture) -> tuple[tuple[int, int], ...]:
     They are buffers of the module, so vLLM's log counts them as weights. `linear` scaling
     multiplies the positions, YaRN takes original × factor, the others the model's own length.
     """
-    raw = architecture.raw
+    raw, kind = architecture.raw, architecture.text_type or architecture.model_type
+    if _without_positions(raw, kind):
+        return ()
     positions = count(raw, "max_position_embeddings", default=architecture.max_position_embeddings)
     dimension = architecture.qk_rope_head_dim or architecture.head_dim
     partial = raw.get("partial_rotary_factor")
@@ -205,30 +216,40 @@ def _rotary(architecture: Architecture) -> tuple[tuple[int, int], ...]:
     scaling = scaling if isinstance(scaling, Mapping) else {}
     if isinstance(scaling.get("full_attention"), Mapping):
         scaling = scaling["full_attention"]
-    kind = scaling.get("rope_type", scaling.get("type"))
+    scaled = scaling.get("rope_type", scaling.get("type"))
     factor = scaling.get("factor")
     factor = float(factor) if isinstance(factor, int | float) and 1 <= factor <= 1024 else 1.0
     main = positions
-    if kind == "linear":
+    if scaled == "linear":
         main = int(positions * factor)
-    elif kind in ("yarn", "deepseek_yarn"):
+    elif scaled in ("yarn", "deepseek_yarn"):
         main = int(count(scaling, "original_max_position_embeddings", default=positions) * factor)
     caches = [(main, dimension)]
-    if architecture.model_type.startswith("gemma3"):
+    if kind.startswith("gemma3"):
         caches.append((positions, dimension))
+    if kind.startswith("gemma4") and architecture.full_head_dim:
+        caches.append((positions, architecture.full_head_dim))
+    if kind == "gpt_oss" or (count(raw, "index_topk") and count(raw, "index_head_dim")):
+        caches *= 2  # in float32; the index of sparse attention has one of its own
     return tuple(caches)
 
 
-def _linear(raw: Mapping[str, Any]) -> Linear | None:
-    heads = count(raw, "linear_num_value_heads")
-    if not heads:
-        return None
-    return Linear(
-        key_heads=count(raw, "linear_num_key_heads", default=heads),
-        value_heads=heads,
-        key_dim=count(raw, "linear_key_head_dim", default=128),
-        value_dim=count(raw, "linear_value_head_dim", default=128),
-        kernel=max(1, min(64, count(raw, "linear_conv_kernel_dim", default=4))),
+def _without_positions(raw: Mapping[str, Any], kind: str) -> bool:
+    """Hybrids whose attention needs no rotary positions, by class or by their own word."""
+    if kind == "granitemoehybrid":
+        return raw.get("position_embedding_type") != "rope"
+    if kind == "zamba2":
+        return raw.get("use_mem_rope") is not True
+    return kind in TYPES["without_positions"] or raw.get("mla_use_nope") is True
+
+
+def _side(raw: Mapping[str, Any], vocab: int) -> Beside:
+    width = count(raw, "hidden_size_per_layer_input")
+    return Beside(
+        width=width,
+        vocab=count(raw, "vocab_size_per_layer_input", default=vocab) if width else 0,
+        streams=count(raw, "altup_num_inputs"),
+        low_rank=count(raw, "laurel_rank"),
     )
 
 

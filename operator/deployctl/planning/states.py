@@ -15,6 +15,7 @@ from deployctl.planning.linear import DTYPE_BYTES
 
 # Kinds of layers that keep one; "hybrid" layers keep every token as well.
 STATEFUL = frozenset({"linear_attention", "conv", "hybrid"})
+CACHELESS = frozenset({"mlp", "moe"})  # these keep nothing at all
 # Read at these names, in the families that share one kind of state.
 _HEADS = ("mamba_n_heads", "n_mamba_heads", "mamba_num_heads")
 _HEAD_DIM = ("mamba_d_head", "mamba_headdim", "mamba_head_dim")
@@ -36,6 +37,16 @@ class State:
     group_channels: int = 0
     chunk: int = 2048  # tokens that a kernel takes at once (vllm/config/model.py)
     dtype: str = "auto"  # of the recurrent state, as the checkpoint says; auto: the convolution's
+    # Of the weights around it (planning/mixers.py)
+    inner: int = 0  # width of what the layer puts out
+    heads: int = 0
+    rank: int = 0  # of low-rank projections; of a gated delta net, the width of a head
+
+    def channels_of(self, tensor: int) -> int:
+        """Channels of the convolution on each of `tensor` ranks, groups included."""
+        # Groups that do not divide are repeated, one for each rank.
+        groups = self.groups if self.groups % tensor == 0 else tensor
+        return (self.channels + groups * self.group_channels) // tensor
 
 
 def state_of(raw: Mapping[str, Any], kind: str, hidden: int, head: tuple[int, int]) -> State | None:
@@ -49,20 +60,24 @@ def state_of(raw: Mapping[str, Any], kind: str, hidden: int, head: tuple[int, in
     if isinstance(delta, Mapping):  # Kimi Delta Attention, whose recurrent state is in float32
         heads, width = count(delta, "num_heads"), count(delta, "head_dim")
         kernel = _kernel(delta, "short_conv_kernel_size")
-        return State("kimi_delta", 3 * heads * width, kernel, heads * width**2, dtype="float32")
-    if kind.startswith("lfm2"):
         return State(
-            "short_conv", count(raw, "conv_dim", default=hidden), _kernel(raw, "conv_L_cache")
-        )
+            "kimi_delta", 3 * heads * width, kernel, heads * width**2, dtype="float32",
+            inner=heads * width, heads=heads, rank=width,
+        )  # fmt: skip
+    if kind.startswith("lfm2"):
+        inner = count(raw, "conv_dim", default=hidden)
+        return State("short_conv", inner, _kernel(raw, "conv_L_cache"), inner=inner)
     if count(raw, *_HEADS) or kind == "mamba2":
         return _mamba2(raw, kind, hidden)
     if count(raw, "mamba_d_state") or kind in ("mamba", "falcon_mamba"):
         inner = count(raw, "intermediate_size", default=2 * hidden)
         if kind not in ("mamba", "falcon_mamba"):
             inner = count(raw, "mamba_expand", default=2) * hidden
-        return State("mamba1", inner, _kernel(raw, *_KERNEL), inner * count(raw, *_SIZE))
+        rank = count(raw, "mamba_dt_rank", "time_step_rank", default=-(-hidden // 16))
+        size = count(raw, *_SIZE, default=16)
+        return State("mamba1", inner, _kernel(raw, *_KERNEL), inner * size, inner=inner, rank=rank)
     if kind.startswith("minimax") and isinstance(raw.get("attn_type_list"), list):
-        return State("lightning", recurrent=head[0] * head[1] ** 2)
+        return State("lightning", recurrent=head[0] * head[1] ** 2, inner=head[0] * head[1])
     return None
 
 
@@ -77,6 +92,9 @@ def _gated_delta_net(raw: Mapping[str, Any]) -> State:
         kernel=_kernel(raw, "linear_conv_kernel_dim"),
         recurrent=values * value_dim * key_dim,
         dtype=_dtype(raw, "mamba_ssm_dtype"),
+        inner=values * value_dim,
+        heads=values,
+        rank=value_dim,
     )
 
 
@@ -99,6 +117,8 @@ def _mamba2(raw: Mapping[str, Any], kind: str, hidden: int) -> State:
         group_channels=2 * size,
         chunk=max(1, min(1 << 16, count(raw, "mamba_chunk_size", "chunk_size", default=2048))),
         dtype=dtype if kind == "nemotron_h" else "auto",
+        inner=inner,
+        heads=heads,
     )
 
 

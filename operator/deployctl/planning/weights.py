@@ -7,12 +7,17 @@ holds its own layers, the first the embedding, the last the head (vllm/distribut
 get_pp_indices: what does not divide goes to the stages before the last).
 """
 
+from collections import Counter
 from dataclasses import dataclass, replace
+from typing import Literal, NamedTuple
 
 from deployctl.model import Quantization
+from deployctl.model.tables import TYPES
 from deployctl.planning.linear import Storage, allocated, leaves_out, plain, storage
+from deployctl.planning.mixers import attention_bytes, index_bytes, state_layer_bytes
 from deployctl.planning.settings import Sharding
 from deployctl.planning.shape import Shape
+from deployctl.planning.states import CACHELESS, STATEFUL
 
 VOCAB_PADDING = 64  # vllm/model_executor/layers/vocab_parallel_embedding.py
 
@@ -64,26 +69,16 @@ def parts(
         head = replace(storage(quantization, dtype_bytes), coarse=coarse).nbytes(shape.hidden, rows)
     start = sum(sizes[:stage])
     kind = replace(storage(quantization, dtype_bytes), coarse=coarse, rounded=rounded)
-    layers = 0.0
-    dense = min(max(shape.dense_layers - start, 0), sizes[stage]) if shape.experts else sizes[stage]
-    sparse = sizes[stage] - dense
     pieces = _pieces(quantization, kind, dtype_bytes)
-    attention = attention_bytes(shape, pieces.attention, tensor, dtype_bytes)
-    norms = shape.norms * shape.hidden * dtype_bytes
-    linear = sum(k == "linear_attention" for k in shape.kinds[start : start + sizes[stage]])
-    if shape.linear is not None and linear:
-        layers += linear * linear_bytes(shape, kind, tensor, dtype_bytes)
-        layers += (sizes[stage] - linear) * attention + sizes[stage] * norms
-    else:
-        layers += sizes[stage] * (attention + norms)
-    layers += dense * _mlp(shape, pieces.dense, shape.intermediate, tensor)
-    if sparse:
-        layers += sparse * _experts(shape, pieces, tensor, dtype_bytes, hopper_mxfp4)
+    layers = _beside_layers(shape, pieces, tensor, dtype_bytes) if first else 0.0
+    tally = Counter(_layer(shape, index) for index in range(start, start + sizes[stage]))
+    for layer, times in tally.items():
+        layers += times * _layer_bytes(shape, layer, pieces, tensor, dtype_bytes, hopper_mxfp4)
     if last:
         layers += shape.hidden * dtype_bytes
     rotary = sum(p * d for p, d in shape.rotary) * dtype_bytes
     return Parts(
-        embedding=table if first else 0.0,
+        embedding=table + _inputs_table(shape, tensor, dtype_bytes, coarse) if first else 0.0,
         head=head,
         layers=layers,
         rotary=rotary,
@@ -91,14 +86,87 @@ def parts(
     )
 
 
+class _Layer(NamedTuple):
+    """What decides a layer's weights."""
+
+    kind: str
+    feed: Literal["dense", "sparse", "none"]
+    shares: bool  # it reads the cache of an earlier one
+    indexed: bool
+
+
+def _layer(shape: Shape, index: int) -> _Layer:
+    kind = shape.kinds[index] if shape.kinds else "full_attention"
+    feed: Literal["dense", "sparse", "none"] = "dense"
+    if kind == "moe" or (shape.experts and kind != "mlp" and index >= shape.dense_layers):
+        feed = "sparse"
+    if shape.text_type in TYPES["one_part"] and kind not in CACHELESS:
+        feed = "none"
+    indexed = bool(shape.index_dim) and (index >= len(shape.indexed) or shape.indexed[index])
+    return _Layer(kind, feed, index >= shape.layers - shape.kv_shared, indexed)
+
+
+def _layer_bytes(
+    shape: Shape, layer: _Layer, pieces: "_Pieces", tensor: int, dtype_bytes: int, hopper: bool
+) -> float:
+    norms = 1 if shape.text_type in TYPES["one_part"] else shape.norms
+    total = float(norms * shape.hidden * dtype_bytes)
+    stateful = layer.kind in STATEFUL and shape.state is not None
+    if stateful and shape.state is not None:
+        total += state_layer_bytes(
+            shape.state, shape.hidden, pieces.states, pieces.bare, tensor, dtype_bytes
+        )
+    if shape.shared_blocks and layer.kind == "hybrid":
+        total += shape.hidden**2 * dtype_bytes  # its attention is counted with the shared blocks
+    elif layer.kind not in CACHELESS and (layer.kind == "hybrid" or not stateful):
+        local = layer.kind in ("sliding_attention", "chunked_attention")
+        total += attention_bytes(
+            shape, pieces.attention, tensor, dtype_bytes, full=not local, shares=layer.shares
+        )
+    if layer.indexed:
+        total += index_bytes(shape, pieces.attention, dtype_bytes)
+    if layer.feed == "dense":
+        wide = 2 if layer.shares and shape.double_wide else 1
+        total += _mlp(shape, pieces.dense, wide * shape.intermediate, tensor)
+    elif layer.feed == "sparse":
+        total += _experts(shape, pieces, tensor, dtype_bytes, hopper)
+    side = shape.side
+    matrices = 2 * shape.hidden * (side.width + side.low_rank)
+    extra = shape.hidden * ((side.width > 0) + (side.low_rank > 0) + 2 * side.streams)
+    return total + (matrices + extra) * dtype_bytes
+
+
+def _beside_layers(shape: Shape, pieces: "_Pieces", tensor: int, dtype_bytes: int) -> float:
+    """What stands once beside the layers: shared blocks, projections of inputs and streams."""
+    side = shape.side
+    total = shape.hidden * side.width * shape.layers / tensor * dtype_bytes
+    total += 2 * max(0, side.streams - 1) * shape.hidden**2 * dtype_bytes
+    if shape.shared_blocks:  # zamba2.py: attention and MLP, adapted to each layer that calls them
+        block = attention_bytes(shape, pieces.attention, tensor, dtype_bytes, shares=False)
+        block += _mlp(shape, pieces.dense, shape.intermediate, tensor)
+        adapted = shape.adapter_rank * (shape.hidden + 2 * shape.intermediate / tensor)
+        total += shape.shared_blocks * (block + 3 * shape.hidden * dtype_bytes)
+        total += shape.kinds.count("hybrid") * adapted * dtype_bytes
+    return total
+
+
+def _inputs_table(shape: Shape, tensor: int, dtype_bytes: int, coarse: bool) -> float:
+    """The embedding of every token for each layer (gemma3n.py, gemma4.py)."""
+    side = shape.side
+    rows = padded_vocab(side.vocab, tensor)
+    return allocated(rows * side.width * shape.layers * dtype_bytes, coarse=coarse)
+
+
 @dataclass(frozen=True)
 class _Pieces:
     """How each piece of a layer is stored: checkpoints may leave some of them unquantized."""
 
     attention: Storage
+    states: Storage
     dense: Storage
     shared: Storage
     experts: Storage
+    bare: Storage  # unquantized
 
 
 def _pieces(quantization: Quantization | None, kind: Storage, dtype_bytes: int) -> _Pieces:
@@ -111,57 +179,12 @@ def _pieces(quantization: Quantization | None, kind: Storage, dtype_bytes: int) 
 
     return _Pieces(
         attention=of("self_attn", "attention.", "q_proj"),
+        states=of("linear_attn", "mamba", "mixer", "in_proj", "conv"),
         dense=of("mlp.gate_proj", "mlp.(gate", "mlp.down_proj"),
         shared=of("shared_expert"),
         experts=kind,
+        bare=bare,
     )
-
-
-def attention_bytes(shape: Shape, kind: Storage, tensor: int, dtype_bytes: int) -> float:
-    """One layer's attention on one rank."""
-    heads = shape.heads / tensor
-    if shape.latent:
-        return _latent(shape, kind, heads, dtype_bytes)
-    kv_heads = max(1.0, shape.kv_heads / tensor)
-    queries, keys = heads * shape.head_dim, kv_heads * shape.head_dim
-    gates = queries if shape.gated_attention else 0.0
-    total = kind.nbytes(shape.hidden, queries + gates + 2 * keys)
-    total += kind.nbytes(queries, shape.hidden)
-    if shape.qkv_bias:
-        total += (queries + 2 * keys) * dtype_bytes
-    if shape.out_bias:
-        total += shape.hidden * dtype_bytes
-    if shape.qk_norm:
-        total += 2 * shape.head_dim * dtype_bytes
-    if shape.model_type == "gpt_oss":
-        total += heads * dtype_bytes  # attention sinks
-    return total
-
-
-def linear_bytes(shape: Shape, kind: Storage, tensor: int, dtype_bytes: int) -> float:
-    """One gated delta net (qwen3_next.py): projections in and out, convolution, gates."""
-    net = shape.linear
-    assert net is not None
-    keys, values = net.keys / tensor, net.values / tensor
-    total = kind.nbytes(shape.hidden, 2 * keys + 2 * values) + kind.nbytes(values, shape.hidden)
-    small = shape.hidden * 2 * net.value_heads / tensor + (2 * keys + values) * net.kernel
-    return total + (small + 2 * net.value_heads / tensor) * dtype_bytes
-
-
-def _latent(shape: Shape, kind: Storage, heads: float, dtype_bytes: int) -> float:
-    """Latent attention (deepseek_v2.py), with the absorbed copies of kv_b that MLA keeps."""
-    query = heads * (shape.nope_dim + shape.rope_dim)
-    if shape.q_rank:
-        total = kind.nbytes(shape.hidden, shape.q_rank) + kind.nbytes(shape.q_rank, query)
-        total += shape.q_rank * dtype_bytes
-    else:
-        total = kind.nbytes(shape.hidden, query)
-    expanded = heads * (shape.nope_dim + shape.v_dim)
-    total += kind.nbytes(shape.hidden, shape.kv_rank + shape.rope_dim)
-    total += kind.nbytes(shape.kv_rank, expanded) + shape.kv_rank * dtype_bytes
-    total += kind.nbytes(heads * shape.v_dim, shape.hidden)
-    # W_UK and W_UV, made at load time in the model's dtype.
-    return total + shape.kv_rank * expanded * dtype_bytes
 
 
 def _mlp(shape: Shape, kind: Storage, size: int, tensor: int) -> float:
@@ -176,19 +199,23 @@ def _experts(
     kind = pieces.experts
     inner = shape.expert_size / tensor
     hidden: float = shape.hidden
+    up = 2 if shape.gated else 1
     if kind.method == "mxfp4":
         inner, hidden, rows, columns = _mxfp4_padding(inner, hidden, hopper_mxfp4)
         each = kind.nbytes(rows, 2 * inner) + kind.nbytes(columns, hidden)
     else:
         # All experts of a layer are one tensor.
+        hidden = shape.expert_hidden or hidden
         each = (
-            kind.nbytes(hidden, 2 * inner * shape.experts)
+            kind.nbytes(hidden, up * inner * shape.experts)
             + kind.nbytes(inner, hidden * shape.experts)
         ) / shape.experts
     if shape.expert_bias:
         each += (2 * inner + hidden) * dtype_bytes
     total = shape.experts * each
     total += shape.hidden * shape.experts * dtype_bytes  # the router, whole on every rank
+    if shape.expert_hidden:  # projections into the experts' own width and back (nemotron_h.py)
+        total += 2 * shape.hidden * shape.expert_hidden * dtype_bytes
     if shape.expert_bias:
         total += shape.experts * dtype_bytes
     if shape.shared_size:
