@@ -27,6 +27,10 @@ def command(
 
         [bold]deployctl profiles l4[/bold]
 
+    A MIG slice of a card is named after it:
+
+        [bold]deployctl plan --model … --gpu a100-80gb:3g.40gb[/bold]
+
     For a card that is not listed, copy the nearest file, correct it, and name
     it by path:
 
@@ -100,6 +104,8 @@ def _print_one(profile: "GpuProfile") -> None:
             if link
             else "none",
         ),
+        ("multiprocessors", str(profile.multiprocessors or "none")),
+        ("slices", _slices(profile)),
         ("interconnect.peer_to_peer", ("yes" if link.peer_to_peer else "no") if link else "none"),
         ("max_per_host", str(profile.max_per_host)),
         (
@@ -129,6 +135,12 @@ def _print_one(profile: "GpuProfile") -> None:
     file = shipped() / f"{profile.name}.yaml"
     if file.exists():
         out.print(f"File: {file}", soft_wrap=True)
+
+
+def _slices(profile: "GpuProfile") -> str:
+    """What MIG can cut the card into."""
+    sizes = [f"{name} {part.memory_gib:.2f} GiB" for name, part in profile.slices.items()]
+    return ", ".join(sizes) or "none"
 
 
 def _figure(value: float | None) -> str:

@@ -13,7 +13,7 @@ from deployctl import host
 from deployctl.doctor.facts import Gpus
 from deployctl.doctor.shell import Ran, Run, run
 from deployctl.errors import ProfileError
-from deployctl.hardware import GpuProfile, all_profiles, nvidia
+from deployctl.hardware import GpuProfile, all_profiles, nvidia, slices_of
 from deployctl.hardware.nvidia import Card
 
 TIMEOUT_S = 12.0  # without persistence mode, eight cards take some seconds to wake
@@ -90,9 +90,9 @@ def _profile_of(cards: Sequence[Card]) -> GpuProfile:
         )
     if any(card.mig for card in cards):
         raise ProfileError(
-            f"{names[0]} is partitioned (MIG is on); no profile describes a slice",
+            f"{names[0]} is partitioned (MIG is on), and a service runs on one slice",
             where=_WHERE,
-            hint="sudo nvidia-smi -mig 0 turns it off; or write a profile of the slice",
+            hint=_slices(names[0]),
         )
     profile = match(names[0])
     if profile is None:
@@ -103,6 +103,14 @@ def _profile_of(cards: Sequence[Card]) -> GpuProfile:
             hint=f"copy {near.name}.yaml, correct it, and give its path: --gpu my-card.yaml",
         )
     return profile
+
+
+def _slices(card_name: str) -> str:
+    """What to name where MIG is on."""
+    profile = match(card_name)
+    known = ", ".join(part.name for part in slices_of(profile)) if profile else ""
+    off = "sudo nvidia-smi -mig 0 turns it off"
+    return f"name the slice with --gpu: {known}; or {off}" if known else off
 
 
 def match(card_name: str) -> GpuProfile | None:

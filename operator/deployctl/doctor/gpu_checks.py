@@ -28,7 +28,7 @@ def gpu_checks(facts: HostFacts, question: Question) -> Iterator[Check]:
     profile = question.profile or match(gpus.cards[0].name or "")
     if profile is not None:
         yield from _fits_profile(gpus, profile)
-    yield from _mig(gpus)
+    yield from _mig(gpus, profile)
     yield _taken(gpus, question)
     yield from _persistence(gpus)
     if len(gpus.cards) > 1:
@@ -85,7 +85,7 @@ def _cards(gpus: Gpus, question: Question) -> Check:
 def _fits_profile(gpus: Gpus, profile: GpuProfile) -> Iterator[Check]:
     """Memory and capability of each card against the profile's figures."""
     sizes = [c.usable_mib / 1024 for c in gpus.cards if c.usable_mib is not None]
-    if sizes:
+    if sizes and not profile.slice:  # of a slice the driver says nothing here
         it, least = Topic("gpu-memory", "GPU memory"), min(sizes)
         text = f"{least:.2f} GiB a card; profile {profile.name} says {profile.memory_gib:.2f}"
         if least < profile.memory_gib * 0.98:
@@ -102,12 +102,17 @@ def _fits_profile(gpus: Gpus, profile: GpuProfile) -> Iterator[Check]:
             yield it.good(lowest)
 
 
-def _mig(gpus: Gpus) -> Iterator[Check]:
-    on = [_number(c) for c in gpus.cards if c.mig]
-    if on:
-        yield Topic("mig", "Partitioning (MIG)").fail(
-            f"on, for GPU {', '.join(on)}; a profile describes a whole card",
-            f"sudo nvidia-smi -i {','.join(on)} -mig 0",
+def _mig(gpus: Gpus, profile: GpuProfile | None) -> Iterator[Check]:
+    it = Topic("mig", "Partitioning (MIG)")
+    on, part = [_number(c) for c in gpus.cards if c.mig], profile.slice if profile else None
+    if part and on:
+        yield it.good(f"on, for GPU {', '.join(on)}")
+    elif part:
+        yield it.fail("off", f"sudo nvidia-smi -mig 1, then sudo nvidia-smi mig -cgi {part} -C")
+    elif on:
+        yield it.fail(
+            f"on, for GPU {', '.join(on)}; the profile describes a whole card",
+            f"sudo nvidia-smi -i {','.join(on)} -mig 0, or name a slice: --gpu CARD:SLICE",
         )
 
 

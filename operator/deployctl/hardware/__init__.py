@@ -1,5 +1,19 @@
 """GpuProfile, loaded from deploy/profiles/*.yaml or a user's file; reads nvidia-smi's output."""
 
-from deployctl.hardware.profiles import GpuProfile, Interconnect, all_profiles, load_profile
+from deployctl.hardware.profiles import (
+    GpuProfile,
+    Interconnect,
+    all_profiles,
+    load_profile,
+    mig_slice,
+    slices_of,
+)
 
-__all__ = ["GpuProfile", "Interconnect", "all_profiles", "load_profile"]
+__all__ = [
+    "GpuProfile",
+    "Interconnect",
+    "all_profiles",
+    "load_profile",
+    "mig_slice",
+    "slices_of",
+]

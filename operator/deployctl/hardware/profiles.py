@@ -4,11 +4,12 @@ The shipped files are in deploy/profiles/; users may give their own. No card is 
 is `deployctl.doctor`).
 """
 
+import re
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from deployctl import assets
 from deployctl.errors import ProfileError, SpecError, did_you_mean
@@ -40,12 +41,29 @@ class NodeTaint(BaseModel):
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] = "NoSchedule"
 
 
+class Slice(BaseModel):
+    """A part of a card that MIG sets apart: a GPU of its own, with memory and processors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    memory_gib: float = Field(gt=0, le=4096, allow_inf_nan=False, description="GiB of a slice")
+    memory_share: float = Field(
+        gt=0, le=1, allow_inf_nan=False, description="of the card's memory, and so of its bandwidth"
+    )
+    multiprocessors: int = Field(ge=1, description="of the card's")
+    most: int = Field(ge=1, le=16, description="slices of this size on one card")
+
+
+SliceName = Annotated[str, StringConstraints(pattern=r"^[0-9]{1,2}g\.[0-9]{1,4}gb$")]
+
+
 class GpuProfile(BaseModel):
     """A piece of hardware. Every figure's source is in `sources`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")
+    # A slice's name is that of its card and its own: "a100-80gb:1g.10gb".
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]*(:[0-9]{1,2}g\.[0-9]{1,4}gb)?$")
     title: str  # as people write it: "NVIDIA L4 (24 GB)"
     kind: Literal["cuda", "cpu"] = "cuda"
     aliases: tuple[str, ...] = ()
@@ -62,7 +80,9 @@ class GpuProfile(BaseModel):
     dense_tflops_bf16: float | None = Field(
         None, gt=0, allow_inf_nan=False, description="TFLOPS in BF16 without sparsity"
     )
+    multiprocessors: int | None = Field(None, ge=1, description="streaming multiprocessors a card")
     interconnect: Interconnect | None = None
+    slices: dict[SliceName, Slice] = {}  # what MIG can cut it into: "1g.10gb" and others
     max_per_host: int = Field(8, ge=1)
     price_per_hour_usd: float | None = Field(
         None, ge=0, allow_inf_nan=False, description="US dollars a card and hour, on demand; rough"
@@ -83,17 +103,75 @@ class GpuProfile(BaseModel):
         """The compute capability as a number; 0 for a CPU or when unknown."""
         return float(self.compute_capability or 0)
 
+    @property
+    def slice(self) -> str | None:
+        """The name that MIG gives this slice of a card, such as `1g.10gb`; None: a whole card."""
+        return mig_slice(self.name)
+
+    def sliced(self, name: str, where: str) -> "GpuProfile":
+        """Returns the profile of one of this card's slices.
+
+        A slice has its own memory and its share of the card's bandwidth, processors and price.
+        No slice reaches another (NVIDIA/nccl#1716), so it has no interconnect.
+
+        Raises:
+            ProfileError: the profile has no such slice; `where` says who named it.
+        """
+        part = self.slices.get(name)
+        if part is None:
+            known = ", ".join(f"{self.name}:{each}" for each in self.slices)
+            raise ProfileError(
+                f"profile {self.name} has no MIG slice {name}",
+                where=where,
+                hint=f"known: {known}" if known else "its card has none, or they are not described",
+            )
+        processors = part.multiprocessors / (self.multiprocessors or part.multiprocessors)
+        tflops, price = self.dense_tflops_bf16, self.price_per_hour_usd
+        of_memory = f"{part.memory_share:g} of the card's, as of its memory"
+        listed = self.sources.get("slices", "")
+        kept = ("compute_capability", "node_selector")
+        changed: dict[str, Any] = {
+            "name": f"{self.name}:{name}",
+            "title": f"{self.title}, MIG slice {name}",
+            "aliases": (),
+            "memory_gib": part.memory_gib,
+            "memory_bandwidth_gb_s": self.memory_bandwidth_gb_s * part.memory_share,
+            "dense_tflops_bf16": tflops and round(tflops * processors, 1),
+            "multiprocessors": part.multiprocessors,
+            "interconnect": None,
+            "slices": {},
+            "max_per_host": self.max_per_host * part.most,
+            "price_per_hour_usd": price and price * part.memory_share,
+            "node_selector_gke": {},
+            "startups": 0,
+            "sources": {
+                **{field: self.sources[field] for field in kept if field in self.sources},
+                "memory_gib": listed,
+                "multiprocessors": listed,
+                "memory_bandwidth_gb_s": of_memory,
+                "dense_tflops_bf16": f"{processors:.0%} of the card's, as of its multiprocessors",
+                "interconnect": "no slice reaches another, NVIDIA/nccl#1716",
+                "max_per_host": f"{part.most} on each of {self.max_per_host} cards",
+                "price_per_hour_usd": of_memory,
+            },
+        }
+        return self.model_copy(update=changed)
+
 
 def load_profile(name_or_path: str, *, where: str = "--gpu") -> GpuProfile:
     """Returns the profile of a name (`l4`), an alias (`4090`) or a file (`./my-card.yaml`).
 
     Names are matched without regard to case. What holds a `/` or ends like a YAML file is a path.
-    `where` says in an error who named it.
+    `CARD:SLICE`, as in `a100-80gb:1g.10gb`, is a MIG slice of a card. `where` says in an error who
+    named it.
 
     Raises:
-        ProfileError: no such profile, or the file cannot be read or is wrong.
+        ProfileError: no such profile or slice, or the file cannot be read or is wrong.
     """
     text = name_or_path.strip()
+    card, _, part = text.rpartition(":")
+    if card and re.fullmatch(r"[0-9]+g\.[0-9]+gb", part.lower()):
+        return load_profile(card, where=where).sliced(part.lower(), where)
     if "/" in text or text.lower().endswith(_SUFFIXES):
         return read_profile(Path(text).expanduser())
     named = shipped() / f"{text.lower()}.yaml"
@@ -110,6 +188,18 @@ def load_profile(name_or_path: str, *, where: str = "--gpu") -> GpuProfile:
         where=where,
         hint=f"{hint}; or give the path of a profile file",
     )
+
+
+def slices_of(card: GpuProfile) -> tuple[GpuProfile, ...]:
+    """The MIG slices of a card, or those beside one, by memory."""
+    whole = load_profile(card.name.partition(":")[0]) if card.slice else card
+    parts = [whole.sliced(name, whole.name) for name in whole.slices]
+    return tuple(sorted(parts, key=lambda p: (p.memory_gib, p.multiprocessors or 0)))
+
+
+def mig_slice(name: str) -> str | None:
+    """The slice's own name in a profile's, `a100-80gb:1g.10gb`; None: it is a whole card's."""
+    return name.partition(":")[2] or None
 
 
 @cache

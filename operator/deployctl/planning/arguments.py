@@ -59,6 +59,11 @@ def _chosen(
         # Probes and scrapes, every few seconds, are not what a log is read for.
         quiet: "/health,/metrics" if known and quiet not in settings.rest else None,
     }
+    if profile.slice:
+        # Depending on release and rights, the engine sees the whole card's memory, the slice's or
+        # none, and has other defaults for each (vllm#55381).
+        chosen["max_num_seqs"] = settings.batch.sequences
+        chosen["max_num_batched_tokens"] = settings.batch.tokens
     if profile.kind == "cpu":
         chosen["gpu_memory_utilization"] = None
         if _by_bytes(settings):

@@ -141,6 +141,14 @@ def gpu_count(spec: ServiceSpec, profile: GpuProfile, settings: EngineSettings) 
     """Refuses to use more GPUs than there are."""
     sharding, replicas = settings.sharding, spec.replicas or 1
     needed = sharding.gpus * replicas
+    if profile.slice and sharding.gpus > 1:
+        yield Reason(
+            "gpu_count",
+            f"MIG slices do not reach each other, so a model cannot be split over {sharding.gpus}",
+            "leave --tensor-parallel-size and --pipeline-parallel-size unset, and take a larger "
+            "slice or whole cards",
+        )
+        return
     if needed > spec.gpus and profile.kind != "cpu":
         parts = [f"tensor-parallel size {sharding.tensor}"]
         if sharding.pipeline > 1:

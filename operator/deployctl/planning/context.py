@@ -152,7 +152,7 @@ def _spare(memory: Memory, roomy: bool) -> float:
 def _options(planner: Planner) -> Iterator[Sharding]:
     """Splits to try: of as many GPUs as each replica has, or all where none is so small."""
     spec = planner.spec
-    every = list(shardings(spec, planner.shape, planner.profile.max_per_host))
+    every = list(shardings(spec, planner.shape, planner.profile))
     share = [s for s in every if s.gpus * (spec.replicas or 1) <= spec.gpus]
     return iter(share or every)
 

@@ -8,7 +8,7 @@ import itertools
 import math
 from collections.abc import Iterator
 
-from deployctl.hardware import all_profiles
+from deployctl.hardware import all_profiles, slices_of
 from deployctl.planning import fit
 from deployctl.planning.context import ContextChoice, choose, fp8_planner
 from deployctl.planning.plan import SHORT_REQUEST, Fix
@@ -138,16 +138,17 @@ def _together(planner: Planner) -> Iterator[_Change]:
 
 
 def _cards(planner: Planner) -> Iterator[_Change]:
-    """Cards with more memory, the cheapest first."""
+    """Cards and slices with more memory, the cheapest first."""
     larger = [
         profile
-        for profile in all_profiles()
+        for profile in (*all_profiles(), *slices_of(planner.profile))
         if profile.kind == "cuda" and profile.memory_gib > planner.profile.memory_gib
     ]
     larger.sort(key=lambda p: (p.price_per_hour_usd or math.inf, p.memory_gib))
     for profile in larger:
         price = profile.price_per_hour_usd
-        cost = f"another card, ${price:.2f} an hour" if price else "another card"
+        other = "another slice" if profile.slice else "another card"
+        cost = f"{other}, ${price:.2f} an hour" if price else other
         yield f"--gpu {profile.name}", cost, planner.on(profile).given(gpu=profile.name)
 
 
@@ -157,7 +158,7 @@ def _more(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:
     free = {"tensor_parallel_size": None, "pipeline_parallel_size": None}
     wide = planner.given(gpus=max(spec.gpus, host), **free)
     now = choice.memory.settings.sharding.gpus
-    for option in shardings(wide.spec, planner.shape, host):
+    for option in shardings(wide.spec, planner.shape, planner.profile):
         if option.gpus <= now:
             continue
         replicas = spec.replicas or 1

@@ -76,23 +76,27 @@ class Planner:
         return stage.layout.concurrency(pool, length) >= (self.spec.users or 1)
 
 
-def shardings(spec: ServiceSpec, shape: Shape, per_host: int) -> Iterator[Sharding]:
-    """Yields what may be tried, fewest GPUs first; only what the user fixed when he did."""
+def shardings(spec: ServiceSpec, shape: Shape, profile: GpuProfile) -> Iterator[Sharding]:
+    """Yields what may be tried, fewest GPUs first; only what the user fixed when he did.
+
+    MIG slices do not reach each other, so nothing is split over them.
+    """
+    per_host, gpus = profile.max_per_host, 1 if profile.slice else spec.gpus
     tensor, pipeline = spec.tensor_parallel_size, spec.pipeline_parallel_size
     if tensor is not None or pipeline is not None:
         if tensor is not None:
             yield Sharding(tensor, pipeline or 1)
             return
         stages = pipeline or 1
-        for size in _sizes(shape, max(1, spec.gpus // stages), per_host):
+        for size in _sizes(shape, max(1, gpus // stages), per_host):
             yield Sharding(size, stages)
         return
-    sizes = list(_sizes(shape, spec.gpus, per_host))
+    sizes = list(_sizes(shape, gpus, per_host))
     for size in sizes:
         yield Sharding(size, 1)
     # What heads or hosts do not allow, stages may.
     largest = sizes[-1] if sizes else 1
-    stages = min(spec.gpus // largest, max(1, shape.layers), 64)
+    stages = min(gpus // largest, max(1, shape.layers), 64)
     for count in range(2, stages + 1):
         yield Sharding(largest, count)
 

@@ -38,6 +38,8 @@ FLASHINFER_BYTES_PER_LOGIT = 10
 
 
 def _multiprocessors(profile: GpuProfile) -> int:
+    if profile.multiprocessors:
+        return profile.multiprocessors
     text = profile.compute_capability or ""
     return _MULTIPROCESSORS.get(text, _MULTIPROCESSORS.get(text.split(".")[0], 108))
 

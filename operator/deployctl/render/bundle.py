@@ -8,12 +8,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from deployctl.errors import InputError
+from deployctl.hardware import mig_slice
 from deployctl.planning.plan import ServingPlan
 from deployctl.spec import ServiceSpec, TargetKind
 
 BundleKind = Literal[TargetKind, "helm", "manifests"]  # of these, a driver runs a TargetKind
 VALUES_FILE = "values.yaml"  # of a bundle of target helm
 NOT_COMMITTED = "*\n!.gitignore\n"  # the .gitignore of a folder for secrets
+CARDS_VARIABLE = "CUDA_VISIBLE_DEVICES"
 EVERYWHERE, LOOPBACK = "0.0.0.0", "127.0.0.1"  # noqa: S104  only with `expose`, and then keyed
 
 
@@ -42,6 +45,17 @@ def engine_arguments(plan: ServingPlan, *, model: str, host: str, port: int) -> 
     """The engine's arguments: where its model, address and port are, and the plan's flags."""
     revision = ["--revision", plan.hub_revision] if plan.hub_revision else []
     return ["--model", model, "--host", host, "--port", str(port), *revision, *plan.engine.args]
+
+
+def refuse_unnamed_slice(plan: ServingPlan) -> None:
+    """Raises InputError where a host's MIG slice is meant and none is named: a number of cards
+    would be whole ones."""
+    if mig_slice(plan.gpu) and not plan.engine.env.get(CARDS_VARIABLE):
+        raise InputError(
+            f"the plan is for a MIG slice ({plan.gpu}), and which one of the host is not said",
+            where=f"env/{CARDS_VARIABLE}",
+            hint=f"nvidia-smi -L lists them: --env {CARDS_VARIABLE}=MIG-…",
+        )
 
 
 def engine_environment(plan: ServingPlan) -> dict[str, str]:

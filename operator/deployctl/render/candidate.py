@@ -10,7 +10,8 @@ import yaml
 
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import Bundle, render_for
-from deployctl.render.compose import CARDS_VARIABLE, COMPOSE_FILE, project_name
+from deployctl.render.bundle import CARDS_VARIABLE
+from deployctl.render.compose import COMPOSE_FILE, project_name
 from deployctl.spec import ServiceSpec, TargetKind
 
 _LONGEST = 40  # of a service's name

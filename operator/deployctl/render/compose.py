@@ -15,12 +15,14 @@ from deployctl.errors import PlanRefusedError
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import door
 from deployctl.render.bundle import (
+    CARDS_VARIABLE,
     EVERYWHERE,
     NOT_COMMITTED,
     Bundle,
     engine_arguments,
     engine_environment,
     listens_on,
+    refuse_unnamed_slice,
 )
 from deployctl.render.yamltext import variable, write_compose
 from deployctl.spec import ServiceSpec
@@ -41,7 +43,6 @@ LABEL = "io.deployctl."
 UID = 10001  # no user of the host, and in the CPU image the owner of the caches
 PORT = 8000  # inside the container
 SECRETS_FOLDER, DOOR_FOLDER = "secrets", "door"
-CARDS_VARIABLE = "CUDA_VISIBLE_DEVICES"
 REVISION_VARIABLE = "DEPLOYCTL_REVISION"
 
 _CACHE, _SECRETS, _DOOR = "/cache/vllm", "/run/secrets", "/opt/deployctl"
@@ -174,11 +175,13 @@ def _health(*, guarded: bool) -> list[str]:
 
 
 def _cards(plan: ServingPlan) -> dict[str, Any]:
-    """The cards to reserve: any, or those that CUDA_VISIBLE_DEVICES names on the host.
+    """The cards to reserve: any, or those that CUDA_VISIBLE_DEVICES names on the host, a MIG
+    slice by its UUID.
 
     Docker hands the same first cards to everyone who asks for a number, so a second service on
     a host has to name its own.
     """
+    refuse_unnamed_slice(plan)
     named = [n.strip() for n in plan.engine.env.get(CARDS_VARIABLE, "").split(",") if n.strip()]
     if named and len(named) != plan.world_size:
         raise PlanRefusedError(

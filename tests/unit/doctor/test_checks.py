@@ -223,6 +223,18 @@ def test_cards(id, cards, count, status, words):
     assert (found.status, words in found.detail) == (status, True), found
 
 
+@pytest.mark.parametrize(("mig", "status"), [(True, "pass"), (False, "fail"), (None, "fail")])
+def test_a_slice_wants_its_card_partitioned(mig, status):
+    a100 = replace(
+        L4, name="NVIDIA A100-SXM4-40GB", mig=mig, compute_capability="8.0", memory_free_mib=40000
+    )
+    question = replace(ON_DOCKER, profile=load_profile("a100-40gb:3g.20gb"))
+    found = check("mig", gpus(cards=(a100,)), question)
+    assert found.status == status, found
+    assert (found.fix or "").endswith("-cgi 3g.20gb -C" if status == "fail" else "")
+    assert check("gpus", gpus(cards=(a100,)), question).status == "pass"
+
+
 def test_any_card_does_when_no_profile_is_named():
     free = replace(ON_DOCKER, profile=None)
     assert check("gpus", HOST, free).detail.endswith("profile l4")

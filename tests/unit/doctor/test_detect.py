@@ -100,8 +100,13 @@ def test_an_unknown_card_names_the_nearest_profile():
 
 
 def test_a_partitioned_card_is_refused():
-    with pytest.raises(ProfileError, match="partitioned"):
+    with pytest.raises(ProfileError, match="partitioned") as caught:
         detect_profile(smi(HEADER + card(mig="Enabled")), {})
+    assert caught.value.hint == "sudo nvidia-smi -mig 0 turns it off"
+    text = HEADER + card(name="NVIDIA A100-SXM4-40GB", mig="Enabled")
+    with pytest.raises(ProfileError, match="partitioned") as caught:
+        detect_profile(smi(text), {})
+    assert caught.value.hint.startswith("name the slice with --gpu: a100-40gb:1g.5gb, ")
 
 
 def test_an_old_driver_is_asked_again_with_fewer_columns():

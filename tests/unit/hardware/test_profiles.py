@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from deployctl.errors import ProfileError
-from deployctl.hardware import all_profiles, load_profile
+from deployctl.hardware import all_profiles, load_profile, slices_of
 from deployctl.hardware.profiles import shipped
 
 L4 = shipped() / "l4.yaml"
@@ -81,6 +81,50 @@ def test_what_tensor_parallelism_must_know():
     assert not load_profile("4090").interconnect.peer_to_peer
     assert load_profile("h100").interconnect.kind == "nvlink"
     assert load_profile("cpu").interconnect is None
+
+
+def test_a_slice_is_a_gpu_with_its_share_of_the_card():
+    card, part = load_profile("h200"), load_profile("H200:2G.35gb")
+    assert (part.name, part.slice, card.slice) == ("h200:2g.35gb", "2g.35gb", None)
+    assert part.memory_gib == 32.25
+    assert part.memory_bandwidth_gb_s == card.memory_bandwidth_gb_s / 4
+    assert part.dense_tflops_bf16 == round(card.dense_tflops_bf16 * 32 / 132, 1)
+    assert part.price_per_hour_usd == card.price_per_hour_usd / 4
+    assert part.interconnect is None
+    assert part.max_per_host == 3 * card.max_per_host
+    assert part.node_selector == card.node_selector
+    assert part.startups == 0
+    assert {"memory_gib", "multiprocessors", "interconnect"} <= set(part.sources)
+    assert load_profile("a100:1g.10gb").name == "a100-80gb:1g.10gb"
+
+
+@pytest.mark.parametrize("card", [p for p in all_profiles() if p.slices], ids=lambda p: p.name)
+def test_slices_are_what_a_card_can_be_cut_into(card):
+    assert {"a100-40gb", "a100-80gb", "h100", "h200", "b200"} <= {
+        p.name for p in all_profiles() if p.slices
+    }
+    for part in slices_of(card):
+        own = card.slices[part.slice]
+        assert part.multiprocessors * own.most <= card.multiprocessors
+        assert part.memory_gib <= card.memory_gib * own.memory_share
+        assert own.memory_share * own.most <= 1
+    assert slices_of(slices_of(card)[0]) == slices_of(card)
+    sizes = [part.memory_gib for part in slices_of(card)]
+    assert sizes == sorted(sizes)
+
+
+def test_a_slice_that_a_card_has_not_is_refused_with_those_it_has(tmp_path):
+    with pytest.raises(ProfileError, match=r"a100-40gb has no MIG slice 1g\.18gb") as caught:
+        load_profile("a100-40gb:1g.18gb")
+    assert caught.value.hint.startswith("known: a100-40gb:1g.5gb, a100-40gb:1g.10gb")
+    with pytest.raises(ProfileError, match=r"l4 has no MIG slice") as caught:
+        load_profile("l4:1g.10gb")
+    assert "none" in caught.value.hint
+    sliced = {"1g.5gb": {"memory_gib": 5, "memory_share": 0.2, "multiprocessors": 9, "most": 4}}
+    file = own(tmp_path, name="mine", slices=sliced, multiprocessors=58)
+    assert load_profile(f"{file}:1g.5gb").memory_gib == 5
+    with pytest.raises(ProfileError, match="pattern"):
+        load_profile(own(tmp_path, slices={"big": sliced["1g.5gb"]}))
 
 
 def test_an_unknown_name_suggests_the_nearest():

@@ -8,7 +8,7 @@ import subprocess
 import pytest
 import yaml
 
-from deployctl.errors import PlanRefusedError
+from deployctl.errors import InputError, PlanRefusedError
 from deployctl.render import render_compose, render_process
 from deployctl.render.compose import arguments
 from deployctl.render.process import COMMAND_FILE
@@ -181,6 +181,31 @@ def test_named_cards_are_reserved_by_name(by_hand):
         PlanRefusedError, match="CUDA_VISIBLE_DEVICES names 2 cards, and the plan uses 1"
     ):
         render_compose(plan, spec)
+
+
+def test_a_slice_is_reserved_by_its_own_name(by_hand):
+    """A number of cards would be whole ones, and another service's."""
+    uuid = "MIG-377e0049-554c-540b-93c6-d0976f8426cb"
+    sliced = {"accelerator": "cuda", "gpu": "h100:1g.10gb"}
+    plan, spec = by_hand(**sliced, env={"CUDA_VISIBLE_DEVICES": uuid})
+    service = engine(render_compose(plan, spec))
+    [device] = service["deploy"]["resources"]["reservations"]["devices"]
+    assert device["device_ids"] == [uuid]
+    assert "CUDA_VISIBLE_DEVICES" not in service["environment"]
+    with pytest.raises(InputError, match="which one of the host is not said") as caught:
+        render_compose(*by_hand(**sliced))
+    assert "nvidia-smi -L" in caught.value.hint
+
+
+def test_a_process_takes_a_slice_where_its_release_does(by_hand):
+    sliced = {"accelerator": "cuda", "gpu": "h100:1g.10gb"}
+    named = {**sliced, "env": {"CUDA_VISIBLE_DEVICES": "MIG-377e0049"}}
+    assert "MIG-377e0049" in render_process(*by_hand(**named)).files["run.sh"]
+    with pytest.raises(PlanRefusedError, match=r"0\.22\.0 ends when") as caught:
+        render_process(*by_hand(**named, version="0.22.0"))
+    assert "--target docker" in caught.value.hint
+    with pytest.raises(InputError, match="which one of the host is not said"):
+        render_process(*by_hand(**sliced))
 
 
 def test_it_listens_on_loopback_unless_exposed_and_then_needs_a_key(by_hand):

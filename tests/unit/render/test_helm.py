@@ -91,6 +91,20 @@ def test_nodes_tolerations_and_runtime_come_from_the_profile(planned):
     assert said["gpuNodes"][0] == {"nvidia.com/gpu.product": "NVIDIA-L4"}
 
 
+def test_a_slice_is_the_resource_that_nvidia_s_plugin_names(by_hand):
+    plan, spec = by_hand(accelerator="cuda", gpu="h100:1g.10gb")
+    said = helm_values(plan, spec, load_profile("h100:1g.10gb"), CLAIM)
+    assert said["gpu"] == {"count": 1, "resource": "nvidia.com/mig-1g.10gb"}
+    assert said["scheduling"]["gpuNodes"] == [{"nvidia.com/gpu.product": "NVIDIA-H100-80GB-HBM3"}]
+    own = helm_values(
+        plan,
+        spec,
+        load_profile("h100:1g.10gb"),
+        merge(CLAIM, {"gpu": {"resource": "nvidia.com/gpu"}}),
+    )
+    assert "resource" not in own["gpu"]  # strategy `single` of the plugin: the chart's default
+
+
 def test_cards_of_a_host_mean_nothing_in_a_cluster(by_hand):
     plan, spec = by_hand(env={"CUDA_VISIBLE_DEVICES": "1"})
     with pytest.raises(InputError, match="CUDA_VISIBLE_DEVICES"):
