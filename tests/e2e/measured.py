@@ -14,7 +14,7 @@ class Measured:
 
     name = "measured"
 
-    def __init__(self, folder, checkpoint, port, cache):
+    def __init__(self, folder, checkpoint, port, cache, *words):
         """`cache` is deployctl's, of engines."""
         self.folder = folder
         self.environment = {
@@ -26,7 +26,7 @@ class Measured:
         (folder / "key").write_text(KEY)
         self(
             "up", "--model", checkpoint, "--gpu", "cpu", "--name", self.name, "--port", port,
-            "--api-key-file", folder / "key", "--enforce-eager",
+            "--api-key-file", folder / "key", "--enforce-eager", *words,
         )  # fmt: skip
         self.url = f"http://127.0.0.1:{port}"
 

@@ -38,12 +38,17 @@ def command(
 
     Checks /health, the models it lists, that its API key is let in, and that
     every route of its release refuses whoever has none, or a wrong one; and
-    asks a question at temperature 0. Where the plan has a parser for tool calls
-    or reasoning, it makes a real call, named and of the model's own accord, and
-    sees that both come back apart from the text. A model that makes no call, or
-    does not reason, decides nothing. Shows the question and the answer. Exits
-    with 4 if anything is wrong, and says what. Of an address for which no key
-    is given, what is open to anyone is shown, and is no failure.
+    asks a question at temperature 0. Where the chat template knows tools, it
+    asks as an agent does, with tools and leaving it to the model: the call must
+    come back as one, and be the same streamed. Where there is a parser for
+    reasoning, that must come back apart from the text. A model that makes no
+    call, or does not reason, decides nothing, unless --tools yes says that it
+    does. Shows the question and the answer. Exits with 4 if anything is wrong,
+    and says what.
+
+    Of an address nobody knows what it promises: a server that takes no tools
+    fails with --tools yes alone, and if no key is given, what is open to anyone
+    is shown, and is no failure.
 
         [bold]deployctl smoke[/bold]
 

@@ -233,7 +233,8 @@ def _notes(
 def _unparsed(tools: _Tools, settings: EngineSettings) -> Reason:
     return Reason(
         "tool_calls_unparsed",
-        f"its chat template knows tools, but calls come back as text: {tools.because}",
+        "its chat template knows tools, but a request with tools is refused (HTTP 400): "
+        f"{tools.because}",
         "name a parser with --engine-arg tool-call-parser=NAME "
         f"({', '.join(parsers.names('tool', settings.version)[:3])}, …), or say {NONE}",
     )

@@ -45,11 +45,18 @@ def ask(
         document = response.json()
     except ValueError:
         document = None
-    detail = ""
-    if response.status_code != 200:
-        said = _error(document) or " ".join(response.text.split())
-        detail = f"HTTP {response.status_code}: {said[:200]}".rstrip(": ")
+    detail = "" if response.status_code == 200 else refusal(response)
     return response.status_code, detail, seconds, document
+
+
+def refusal(response: httpx.Response) -> str:
+    """What a server says that does not answer with 200, on one line."""
+    try:
+        said = _error(response.json())
+    except ValueError:
+        said = ""
+    said = said or " ".join(response.text.split())
+    return f"HTTP {response.status_code}: {said[:200]}".rstrip(": ")
 
 
 def _error(document: Any) -> str:

@@ -1,7 +1,10 @@
-"""Whether an engine hands out tool calls and reasoning apart from the text, as its plan says.
+"""Whether an engine hands out tool calls and reasoning apart from the text, whole and streamed.
 
-A small model may make no call, or not reason, although all is well: then nothing is decided, and
-that is no failure. What is one: a call or reasoning that comes back as text.
+Asked is what an agent asks: a request with tools, in which the model decides (`auto`). A function
+that the request names, or `required`, says little of the parser, since the engine then guides the
+answer by a grammar: it is asked for besides. A small model may make no call, or not reason,
+although all is well: then nothing is decided, and that is no failure. What is one: a call or
+reasoning that comes back as text, or not at all.
 """
 
 import json
@@ -10,10 +13,13 @@ from typing import Any, NamedTuple
 import httpx
 
 from deployctl.endpoint import Chats
-from deployctl.operations.measure.asking import SmokeCheck, ask
+from deployctl.operations.measure.asking import SmokeCheck
+from deployctl.operations.measure.messages import Call, Chatted, Message, streamed, whole
+from deployctl.operations.measure.request import When
 
 MAX_TOKENS = 1024  # a model that reasons does so before it calls
 NAMED_TOKENS = 128  # of a call that the engine guides: a small model may fill whatever it gets
+LOST_TOKENS = 4  # more than these were written, and nothing came: somebody took them
 FUNCTION = "get_weather"
 _TOOL = {
     "type": "function",
@@ -37,79 +43,170 @@ _OTHER_PARSER = (
     "the parser does not read what this model writes: another one with "
     "--engine-arg tool-call-parser=NAME, or none"
 )
+_NO_PARSER = (
+    "name a parser with --engine-arg tool-call-parser=NAME (vLLM: with --enable-auto-tool-choice "
+    "too), or say none if no tools are wanted"
+)
+_STREAM = (
+    "a known kind of fault of vLLM's parsers: another parser or release; agents that do not "
+    "stream are not hit"
+)
 
 
-class _Message(NamedTuple):
-    """The parts of an answer."""
+class _Wish(NamedTuple):
+    """Whether tool calls are asked for, and what it means that none comes."""
 
-    content: str
-    reasoning: str
-    calls: list[Any]
-    cut: bool  # it ended because of its length
+    asked: bool
+    offered: bool  # the plan says that there are, or the user does
+    due: bool  # the user says that the model makes one
 
 
-def checks(client: httpx.Client, model: str, chats: Chats, question: str) -> list[SmokeCheck]:
-    """What the plan promises of chats, each tried by a request or two; nothing where nothing is."""
+def checks(
+    client: httpx.Client, model: str, chats: Chats | None, question: str, tools: When = "auto"
+) -> list[SmokeCheck]:
+    """What the plan promises of chats, each tried by a request or two.
+
+    Of an address nobody knows what it promises: a server that refuses tools fails only where
+    `tools` is "yes".
+    """
+    promised = chats.tool_calls if chats else None
+    known = promised in ("parsed", "text")
+    wish = _Wish(
+        tools == "yes" or (tools == "auto" and (chats is None or known)),
+        tools == "yes" or known,
+        tools == "yes",
+    )
     found = []
-    if chats.tool_calls == "text":
-        found.append(_no_parser())
-    elif chats.tool_calls == "parsed":
-        most = MAX_TOKENS if chats.reasoning_parser else NAMED_TOKENS
-        found += [_named(client, model, most), _of_its_own(client, model)]
-    if chats.reasoning_parser:
+    if wish.asked:
+        reasons = chats is None or chats.reasoning_parser is not None
+        found += _tool_calls(client, model, wish, MAX_TOKENS if reasons else NAMED_TOKENS)
+    if chats and chats.reasoning_parser:
         found.append(_reasoning(client, model, question))
     return found
 
 
-def _no_parser() -> SmokeCheck:
-    return SmokeCheck(
-        "tools",
-        False,
-        "tool calls are parsed",
-        "the chat template knows tools, but no parser is set: calls come back as text",
-        0.0,
-        "name one with --engine-arg tool-call-parser=NAME, or say none if no tools are wanted",
-    )
+def _tool_calls(
+    client: httpx.Client, model: str, wish: _Wish, named_tokens: int
+) -> list[SmokeCheck]:
+    body = _body(model, _WISH, tools=[_TOOL], tool_choice="auto")
+    reply = whole(client, body)
+    found = [_of_its_own(reply, wish)]
+    if reply.message is None:
+        return found
+    if not _call(reply.message)[1]:
+        found.append(_streamed(client, body, reply.message))
+    if not wish.offered:
+        return found
+    named = {**body, "tool_choice": _NAMED, "max_tokens": named_tokens}
+    return [*found, _named(whole(client, named), named_tokens)]
 
 
-def _named(client: httpx.Client, model: str, most: int) -> SmokeCheck:
-    """A function that the request names must come back as a call: the engine guides the answer."""
-    name, title = "named_tool", "a named tool call comes back parsed"
-    detail, seconds, message = _tool_request(client, model, _NAMED, max_tokens=most)
+def _of_its_own(reply: Chatted, wish: _Wish) -> SmokeCheck:
+    """With `auto` the model decides: a call that it writes must come back as one."""
+    name, title, message = "auto_tool", "a tool call comes back parsed", reply.message
     if message is None:
-        return _unanswered(name, title, detail, seconds)
-    call, problem = _call(message)
-    if problem and message.cut:
-        return SmokeCheck(name, True, title, f"not decided: {most} tokens are full", seconds)
-    hint = _OTHER_PARSER if problem else None
-    return SmokeCheck(name, not problem, title, problem or call, seconds, hint)
-
-
-def _of_its_own(client: httpx.Client, model: str) -> SmokeCheck:
-    """With `auto` the model decides: a call that it writes must not come back as text."""
-    name, title = "auto_tool", "a tool call of its own comes back parsed"
-    detail, seconds, message = _tool_request(client, model, "auto")
-    if message is None:
-        return _unanswered(name, title, detail, seconds)
+        hint = _NO_PARSER if reply.status == 400 and "tool" in reply.detail else _LOGS
+        if wish.offered or reply.status not in (400, 404, 422, 501):
+            return _unanswered(name, title, reply, hint)
+        said = f"not decided: no tools are taken: {reply.detail}"
+        return SmokeCheck(name, True, title, said, reply.seconds)
     call, problem = _call(message)
     if not problem:
-        return SmokeCheck(name, True, title, call, seconds)
-    if not message.calls and _written(message.content):
-        said = f"the call came back as text: {_short(message.content)}"
-        return SmokeCheck(name, False, title, said, seconds, _OTHER_PARSER)
-    return SmokeCheck(name, True, title, f"not decided: {problem}", seconds)
+        return SmokeCheck(name, True, title, call, reply.seconds)
+    if lost := _lost(message):
+        return SmokeCheck(name, False, title, lost, reply.seconds, _OTHER_PARSER)
+    if wish.due:
+        hint = "does this model call tools, and does its chat template show it how?"
+        return SmokeCheck(name, False, title, problem, reply.seconds, hint)
+    return SmokeCheck(name, True, title, f"not decided: {problem}", reply.seconds)
+
+
+def _lost(message: Message) -> str | None:
+    """How a call was lost that the model wrote, as far as can be told."""
+    if any(FUNCTION in call.name and call.name != FUNCTION for call in message.calls):
+        return f"the call came back garbled: {_short(message.calls[0].name)}"
+    if message.calls:
+        return None
+    if _written(message.content):
+        return f"the call came back as text: {_short(message.content)}"
+    if message.content.strip() or message.finish == "length":
+        return None
+    if _written(message.reasoning):
+        return f"the call came back as reasoning: {_short(message.reasoning)}"
+    if not message.reasoning and (message.tokens or 0) > LOST_TOKENS:
+        return f"the model wrote {message.tokens} tokens, and nothing came back: no text, no call"
+    return None
+
+
+def _streamed(client: httpx.Client, body: dict[str, Any], expected: Message) -> SmokeCheck:
+    """The same request, streamed, must give the same call: most agents stream."""
+    name, title = "streamed_tool", "streamed, it is the same call"
+    reply = streamed(client, body)
+    problem = _difference(reply, expected)
+    if problem and reply.message and not reply.message.faults:
+        # Unless the engine's answers differ by themselves: then so does another one.
+        again = whole(client, body)
+        if again.message is None or again.message.calls != expected.calls:
+            said = "not decided: the engine's answers differ at temperature 0"
+            return SmokeCheck(name, True, title, said, reply.seconds)
+    detail = problem or "name and arguments in pieces"
+    return SmokeCheck(name, not problem, title, detail, reply.seconds, _STREAM if problem else None)
+
+
+def _difference(reply: Chatted, expected: Message) -> str:
+    """What a client of the stream has otherwise than one that asked for the whole; or nothing."""
+    message = reply.message
+    if message is None:
+        return reply.detail
+    if message.faults:
+        return "; ".join(message.faults)
+    if message.calls != expected.calls and not _same(message.calls, expected.calls):
+        return _lost(message) or f"{_listed(message.calls)}, not {_listed(expected.calls)}"
+    if _written(message.content) and not _written(expected.content):
+        return f"the call comes as text too: {_short(message.content)}"
+    if message.finish != expected.finish:
+        return f"finish_reason is {message.finish}, not {expected.finish}"
+    return ""
+
+
+def _same(calls: tuple[Call, ...], others: tuple[Call, ...]) -> bool:
+    """Whether calls mean the same: JSON may be spaced otherwise."""
+    try:
+        read = [[(c.name, json.loads(c.arguments)) for c in given] for given in (calls, others)]
+    except ValueError:
+        return False
+    return read[0] == read[1]
+
+
+def _listed(calls: tuple[Call, ...]) -> str:
+    return _short(", ".join(f"{call.name}({call.arguments})" for call in calls) or "no call")
+
+
+def _named(reply: Chatted, most: int) -> SmokeCheck:
+    """A function that the request names must come back as a call: the engine guides the answer."""
+    name, title, message = "named_tool", "a named tool call comes back parsed", reply.message
+    if message is None:
+        return _unanswered(name, title, reply, _LOGS)
+    call, problem = _call(message)
+    if problem and message.finish == "length":
+        said = f"not decided: {most} tokens are full"
+        return SmokeCheck(name, True, title, said, reply.seconds)
+    hint = _OTHER_PARSER if problem else None
+    return SmokeCheck(name, not problem, title, problem or call, reply.seconds, hint)
 
 
 def _reasoning(client: httpx.Client, model: str, question: str) -> SmokeCheck:
     name, title = "reasoning", "reasoning comes back apart"
-    detail, seconds, message = _request(client, model, question)
+    reply = whole(client, _body(model, question))
+    message, seconds = reply.message, reply.seconds
     if message is None:
-        return _unanswered(name, title, detail, seconds)
-    tag = next((tag for tag in _TAGS if tag in message.content), None)
+        return _unanswered(name, title, reply, _LOGS)
+    content = message.content.strip()
+    tag = next((tag for tag in _TAGS if tag in content), None)
     hint = "another parser with --engine-arg reasoning-parser=NAME, or none"
     if tag:
-        said = f"the answer holds {tag}: {_short(message.content)}"
-    elif message.reasoning and not message.content and not message.cut:
+        said = f"the answer holds {tag}: {_short(content)}"
+    elif message.reasoning and not content and message.finish != "length":
         said = "the whole answer came back as reasoning"
     elif message.reasoning:
         words = f"{len(message.reasoning)} characters"
@@ -119,65 +216,33 @@ def _reasoning(client: httpx.Client, model: str, question: str) -> SmokeCheck:
     return SmokeCheck(name, False, title, said, seconds, hint)
 
 
-def _unanswered(name: str, title: str, detail: str, seconds: float) -> SmokeCheck:
-    if "context length" in detail:
+def _unanswered(name: str, title: str, reply: Chatted, hint: str) -> SmokeCheck:
+    if "context length" in reply.detail:
         said = "not decided: the context is too short for the question"
-        return SmokeCheck(name, True, title, said, seconds)
-    return SmokeCheck(name, False, title, detail, seconds, _LOGS)
+        return SmokeCheck(name, True, title, said, reply.seconds)
+    return SmokeCheck(name, False, title, reply.detail, reply.seconds, hint)
 
 
-def _tool_request(
-    client: httpx.Client, model: str, choice: Any, **more: Any
-) -> tuple[str, float, _Message | None]:
-    return _request(client, model, _WISH, tools=[_TOOL], tool_choice=choice, **more)
+def _body(model: str, text: str, **more: Any) -> dict[str, Any]:
+    messages = [{"role": "user", "content": text}]
+    return {
+        "model": model, "messages": messages, "max_tokens": MAX_TOKENS, "temperature": 0, **more
+    }  # fmt: skip
 
 
-def _request(
-    client: httpx.Client, model: str, text: str, **more: Any
-) -> tuple[str, float, _Message | None]:
-    """Returns (what went wrong, seconds, the answer)."""
-    body = {
-        "model": model,
-        "messages": [{"role": "user", "content": text}],
-        "max_tokens": MAX_TOKENS,
-        "temperature": 0,
-        **more,
-    }
-    status, detail, seconds, document = ask(client, "POST", "/v1/chat/completions", json=body)
-    if status != 200:
-        return detail, seconds, None
-    message = _message(document)
-    return "the answer has no message", seconds, message
-
-
-def _message(document: Any) -> _Message | None:
-    try:
-        choice = document["choices"][0]
-        message = choice["message"]
-        calls = message.get("tool_calls") or []
-        # The field's name until 0.11, and its name since.
-        reasoning = message.get("reasoning_content") or message.get("reasoning")
-        text = str(message.get("content") or "").strip()
-        cut = choice.get("finish_reason") == "length"
-    except (KeyError, IndexError, TypeError, AttributeError):
-        return None
-    return _Message(text, str(reasoning or ""), calls if isinstance(calls, list) else [], cut)
-
-
-def _call(message: _Message) -> tuple[str, str]:
+def _call(message: Message) -> tuple[str, str]:
     """(the first call as a person writes it, ""), or ("", what is wrong with it)."""
     if not message.calls:
-        said = f": {_short(message.content)}" if message.content else ""
+        said = f": {_short(message.content)}" if message.content.strip() else ""
         return "", f"the model made no call{said}"
+    call = message.calls[0]
     try:
-        function = message.calls[0]["function"]
-        name, arguments = function["name"], json.loads(function["arguments"])
-        given = ", ".join(f"{key}={value}" for key, value in arguments.items())
-    except (KeyError, TypeError, ValueError, AttributeError):
-        return "", f"a call whose arguments are no JSON: {_short(str(message.calls[0]))}"
-    if name != FUNCTION:
-        return "", f"a call of {_short(str(name))}, which is not there"
-    return f"{name}({_short(given)})", ""
+        given = ", ".join(f"{key}={value}" for key, value in json.loads(call.arguments).items())
+    except (TypeError, ValueError, AttributeError):
+        return "", f"a call whose arguments are no JSON: {_short(call.arguments)}"
+    if call.name != FUNCTION:
+        return "", f"a call of {_short(call.name)}, which is not there"
+    return f"{call.name}({_short(given)})", ""
 
 
 def _written(content: str) -> bool:

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 
 from deployctl.spec.option import option
 
+When = Literal["auto", "yes", "no"]
 QUESTION, EXPECT = "What is the capital of France?", "Paris"
 _HEADER: list[str] | None = option(
     None,
@@ -32,6 +33,12 @@ class SmokeRequest(BaseModel):
         f"Text that the answer must contain. [default: {EXPECT}; none with --question]",
         metavar="TEXT",
         show_default=False,
+    )
+    tools: When = option(
+        "auto",
+        "Make tool calls: yes (none that comes back is a failure), no, or auto: where the plan has "
+        "a parser or lacks one, and of an address.",
+        metavar="WHEN",
     )
     timeout: str = option("2m", "How long to wait for each answer.", metavar="TIME")
 
@@ -99,7 +106,7 @@ class LoadRequest(BaseModel):
     output_tokens: int | None = option(
         None, "Tokens of an answer. [default: the workload's]", metavar="N", ge=1
     )
-    ignore_eos: Literal["auto", "yes", "no"] = option(
+    ignore_eos: When = option(
         "auto",
         "Make answers exactly that long: yes, no, or auto: where the server is vLLM.",
         metavar="WHEN",

@@ -10,7 +10,7 @@ from deployctl.errors import InputError, TargetError
 from deployctl.operations.measure import chats
 from deployctl.operations.measure.asking import SmokeCheck, ask
 from deployctl.operations.measure.endpoint import with_wire
-from deployctl.operations.measure.request import EXPECT, QUESTION, SmokeRequest
+from deployctl.operations.measure.request import EXPECT, QUESTION, SmokeRequest, When
 from deployctl.targets import strangers
 from deployctl.units import seconds
 
@@ -91,12 +91,12 @@ def smoke(endpoint: Endpoint, request: SmokeRequest) -> SmokeResult:
         trust_env=False,
         verify=endpoint.trust(),
     ) as client:
-        model, checks, answer = _checked(client, endpoint, question, expect)
+        model, checks, answer = _checked(client, endpoint, question, expect, request.tools)
     return SmokeResult(endpoint, model or endpoint.model, question, expect, checks, answer)
 
 
 def _checked(
-    client: httpx.Client, endpoint: Endpoint, question: str, expect: str | None
+    client: httpx.Client, endpoint: Endpoint, question: str, expect: str | None, tools: When
 ) -> tuple[str | None, list[SmokeCheck], Completion | None]:
     checks = [health(client)]
     if not checks[0].ok and not checks[0].detail.startswith("HTTP"):
@@ -111,8 +111,8 @@ def _checked(
         return None, checks, None
     check, answer = completion(client, model, question, expect)
     checks.append(check)
-    if check.ok and endpoint.chats:
-        checks += chats.checks(client, model, endpoint.chats, question)
+    if check.ok:
+        checks += chats.checks(client, model, endpoint.chats, question, tools)
     return model, checks, answer
 
 

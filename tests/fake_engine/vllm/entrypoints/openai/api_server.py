@@ -57,7 +57,10 @@ class _Api:
         if asked["model"] != model:
             return await _answer(send, 404, {"error": {"message": f"no model {asked['model']}"}})
         if asked.get("tools"):
-            return await _answer(send, *self._tool_call(asked))
+            status, document = self._tool_call(asked)
+            if status == 200 and asked.get("stream"):
+                return await _send(send, 200, "text/event-stream", _streamed(document))
+            return await _answer(send, status, document)
         if not asked.get("stream"):
             return await _answer(send, 200, {"choices": [{"text": " Paris"}]})
         headers = [(b"content-type", b"text/event-stream")]
@@ -72,10 +75,20 @@ class _Api:
             said = '"auto" tool choice requires --enable-auto-tool-choice and --tool-call-parser'
             return 400, {"error": {"message": said}}
         call = {"name": asked["tools"][0]["function"]["name"], "arguments": '{"city": "Paris"}'}
-        message = {"content": None, "tool_calls": [{"type": "function", "function": call}]}
+        whole = {"id": "c1", "index": 0, "type": "function", "function": call}
+        message = {"content": None, "tool_calls": [whole]}
         if _switch("TOOLS") == "text":
             message = {"content": f"<tool_call>{json.dumps(call)}</tool_call>", "tool_calls": []}
         return 200, {"choices": [{"message": message, "finish_reason": "stop"}]}
+
+
+def _streamed(document):
+    """A parsed call as one chunk of a stream; with a switch, one that repeats itself."""
+    delta = {"delta": document["choices"][0]["message"]}
+    twice = [delta] if _switch("TOOLS") == "twice" else []
+    chunks = [delta, *twice, {"delta": {}, "finish_reason": "stop"}]
+    events = [json.dumps({"choices": [chunk]}) for chunk in chunks]
+    return "".join(f"data: {event}\n\n" for event in [*events, "[DONE]"]).encode()
 
 
 async def _answer(send, status, document):
