@@ -6,8 +6,6 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
-import pytest
-
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 LARGE = 1024  # bytes from which a file is kept by LFS, and comes from the CDN
 
@@ -17,10 +15,12 @@ def git_sha1(content):
 
 
 class Hub:
-    """Files of one model; `faults` are what is to go wrong, each once, by file name."""
+    """Files of one model, until the `with` ends; `faults` are what is to go wrong, each once, by
+    file name. On another `host` than the loopback, programs in containers reach it too.
+    """
 
-    def __init__(self, files, model="org/tiny"):
-        self.files, self.model, self.commit = dict(files), model, COMMIT
+    def __init__(self, files, host="127.0.0.1"):
+        self.files, self.model, self.commit = dict(files), "org/tiny", COMMIT
         self.lists = dict(files)  # what is listed, where that is another than what is sent
         self.faults = {}  # name -> list of ("cut", bytes) | ("status", code, headers) | ("hold",)
         self.served = []  # (host, method, path, range, authorization, status)
@@ -28,15 +28,23 @@ class Hub:
         self.release = threading.Event()
         self.ranges = True
         self.token = None
-        self.servers = [ThreadingHTTPServer(("127.0.0.1", 0), self._handler(n)) for n in "hc"]
+        self.servers = [ThreadingHTTPServer((host, 0), self._handler(n)) for n in "hc"]
+        self.url = f"http://{host}:{self.servers[0].server_port}"
         # By another name the same machine is another host, to which a token must not go.
-        self.url = f"http://127.0.0.1:{self.servers[0].server_port}"
-        self.cdn = f"http://localhost:{self.servers[1].server_port}"
+        name = "localhost" if host == "127.0.0.1" else host
+        self.cdn = f"http://{name}:{self.servers[1].server_port}"
         for server in self.servers:
             server.daemon_threads = True
             threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
 
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.close()
+
     def close(self):
+        """From now on the Hub is down."""
         self.release.set()
         for server in self.servers:
             server.shutdown()
@@ -125,17 +133,3 @@ def _listed(name, content):
     if len(content) >= LARGE:
         listed["lfs"] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
     return listed
-
-
-@pytest.fixture
-def hub_of():
-    """`hub_of(files)`: a Hub that serves them."""
-    made = []
-
-    def make(files, **more):
-        made.append(Hub(files, **more))
-        return made[-1]
-
-    yield make
-    for hub in made:
-        hub.close()

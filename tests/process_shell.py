@@ -78,14 +78,18 @@ class Shell:
     def left(self):
         return carrying(self.state)
 
+    def end(self):
+        """Whatever a test came to, nothing of it runs on."""
+        if self.left():
+            self.run("down", "--all")
+            assert self.left() == []
+
 
 @pytest.fixture
 def shell(tmp_path, free_port):
     made = Shell(tmp_path, free_port)
     yield made
-    if made.left():
-        made.run("down", "--all")
-        assert made.left() == []
+    made.end()
 
 
 def until(condition):

@@ -3,18 +3,16 @@
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
 
 import pytest
 
-from hub_server import hub_of  # noqa: F401  a fixture
-from process_parts import PYTHONPATH, write_checkpoint
+from hub_server import Hub
+from process_parts import write_checkpoint
+from process_shell import PATIENCE_S, Shell, until
 
-PATIENCE_S = 180.0
 MIB = 1024 * 1024
 VOCABULARY = 131_072  # 16 MiB of weights: huggingface_hub writes 10 MiB at a time
 TOKEN = "hf_secret_of_the_test"
@@ -41,38 +39,25 @@ def files(tmp_path):
 
 
 @pytest.fixture
-def hub(hub_of, files):  # noqa: F811
-    return hub_of(files)
+def hub(files):
+    with Hub(files) as made:
+        yield made
 
 
-class User:
-    """Runs `deployctl` with a Hub, a cache and a state of its own."""
+class User(Shell):
+    """Runs `deployctl` with a Hub and a cache of its own."""
 
     def __init__(self, folder, hub, port):
-        self.cache, self.port = folder / "hf" / "hub", port
-        self.environment = {
-            **{k: v for k, v in os.environ.items() if not k.lower().endswith("_proxy")},
-            "DEPLOYCTL_STATE_DIR": str(folder / "state"),
-            "DEPLOYCTL_CACHE_DIR": str(folder / "cache"),
-            "HF_HOME": str(folder / "hf"),
-            "HF_ENDPOINT": hub.url,
-            "PYTHONPATH": PYTHONPATH,
-            "NO_COLOR": "1",
-        }
-        for name in ("HF_TOKEN", "HF_HUB_CACHE", "HF_HUB_OFFLINE"):
-            self.environment.pop(name, None)
+        super().__init__(folder, port)
+        self.cache = folder / "hf" / "hub"
+        for name in list(self.environment):
+            if name.startswith("HF_") or name.lower().endswith("_proxy"):
+                del self.environment[name]
+        self.environment |= {"HF_HOME": str(folder / "hf"), "HF_ENDPOINT": hub.url}
 
-    def start(self, *words):
-        return subprocess.Popen(
-            [sys.executable, "-m", "deployctl", *map(str, words)],
-            env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        )  # fmt: skip
-
-    def run(self, *words, code=0):
-        process = self.start(*words)
-        out, err = process.communicate(timeout=PATIENCE_S)
-        assert "Traceback" not in err, err
-        assert process.returncode == code, err
+    def ask(self, *words, code=0):
+        got, out, err = self.run(*words)
+        assert got == code, err
         assert TOKEN not in out + err
         return out, err
 
@@ -80,7 +65,7 @@ class User:
         return [verb, "--model", model, "--gpu", "cpu", "--port", self.port, *more]
 
     def fetch(self, *more, code=0, model="org/tiny"):
-        out, err = self.run(*self.words("fetch", *more, "--output=json", model=model), code=code)
+        out, err = self.ask(*self.words("fetch", *more, "--output=json", model=model), code=code)
         return json.loads(out)["services"][0] if out else err
 
     def blobs(self):
@@ -100,8 +85,7 @@ class User:
 def user(tmp_path, hub, free_port):
     made = User(tmp_path, hub, free_port)
     yield made
-    if (tmp_path / "state" / "process").is_dir():
-        made.run("down", "--all")
+    made.end()
 
 
 def test_what_the_engine_reads_is_there_and_nothing_else(user, hub):
@@ -144,7 +128,7 @@ def test_what_has_come_is_kept_and_never_taken_for_whole(user, hub, number):
     process = user.start(*user.words("fetch"))
     assert hub.held.wait(PATIENCE_S)
     partial = user.cache / "models--org--tiny/blobs"
-    await_(lambda: any(p.stat().st_size == 10 * MIB for p in partial.glob("*incomplete")))
+    until(lambda: any(p.stat().st_size == 10 * MIB for p in partial.glob("*incomplete")))
     process.send_signal(number)
     _, err = process.communicate(timeout=PATIENCE_S)
     if number == signal.SIGINT:
@@ -227,7 +211,7 @@ def test_a_folder_for_a_host_without_network(user, hub, tmp_path):
         assert (folder / name).read_bytes() == hub.files[name]
     hub.close()
     assert user.fetch(model=folder)["downloaded"] == 0
-    out, _ = user.run(*user.words("up", "--offline", "--output=json", model=folder))
+    out, _ = user.ask(*user.words("up", "--offline", "--output=json", model=folder))
     assert json.loads(out)["services"][0]["revision"] == 1
     with (folder / "model.safetensors").open("r+b") as file:
         file.seek(-1, os.SEEK_END)
@@ -238,19 +222,19 @@ def test_a_folder_for_a_host_without_network(user, hub, tmp_path):
 def test_a_service_without_network(user, hub, tmp_path):
     user.fetch()
     served = len(hub.served)
-    user.run(*user.words("up", "--offline"))
+    user.ask(*user.words("up", "--offline"))
     assert len(hub.served) == served
     command = next(tmp_path.glob("state/process/tiny/**/000001.json")).read_text()
     assert "HF_HUB_OFFLINE" in command
 
 
 def test_what_is_not_there_is_refused_offline(user):
-    _, err = user.run(*user.words("up", "--offline"), code=4)
+    _, err = user.ask(*user.words("up", "--offline"), code=4)
     assert "offline, and the model is not in the Hub's cache" in err
 
 
 def test_the_old_service_answers_all_the_while(user, hub):
-    user.run(*user.words("up", "--env=FAKE_ENGINE_NOTE=1"))
+    user.ask(*user.words("up", "--env=FAKE_ENGINE_NOTE=1"))
     before = {str(p): p.stat().st_mtime_ns for p in user.blobs()}
     # Another revision, whose weights are long in coming.
     new = hub.files["model.safetensors"][:-1] + b"!"
@@ -270,7 +254,7 @@ def test_the_old_service_answers_all_the_while(user, hub):
         process = user.start(*user.words("up", "--env=FAKE_ENGINE_NOTE=2"))
         assert hub.held.wait(PATIENCE_S)
         seen = len(answers)
-        await_(lambda: len(answers) > seen + 10)
+        until(lambda: len(answers) > seen + 10)
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=PATIENCE_S)
@@ -288,10 +272,3 @@ def status(url):
             return response.status
     except OSError as error:
         return str(error)
-
-
-def await_(condition):
-    end = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
