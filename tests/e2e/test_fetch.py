@@ -6,6 +6,7 @@ import signal
 import threading
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
 
@@ -264,6 +265,22 @@ def test_the_old_service_answers_all_the_while(user, hub):
     assert process.returncode == 130
     assert set(answers) == {200}
     assert before.items() <= {str(p): p.stat().st_mtime_ns for p in user.blobs()}.items()
+
+
+def test_an_engine_whose_model_is_there_starts_again_without_the_hub(user, hub):
+    user.ask(*user.words("up"))
+    hub.close()
+    started = [environment_of(pid) for pid in user.left()]
+    assert {variables["HF_HUB_OFFLINE"] for variables in started} == {"1"}
+    user.ask("down", "tiny")
+    _, err = user.ask("rollback", "tiny")
+    assert "whether the model is there and whole is unknown" in err
+    assert status(f"http://127.0.0.1:{user.port}/health") == 200
+
+
+def environment_of(pid):
+    words = Path(f"/proc/{pid}/environ").read_text().split("\0")
+    return dict(word.split("=", 1) for word in words if "=" in word)
 
 
 def status(url):

@@ -104,6 +104,17 @@ class Fix(BaseModel):
         )
 
 
+# Flags that may name another repository of the Hub, or code that does; and values that do not.
+_NAMES_ANOTHER = frozenset(
+    {
+        *("--tokenizer", "--tokenizer-revision", "--code-revision", "--trust-remote-code"),
+        *("--hf-config-path", "--generation-config", "--load-format", "--model-weights"),
+        *("--speculative-config", "--speculative-model", "--enable-lora", "--lora-modules"),
+    }
+)
+_NONE = frozenset({"auto", "vllm", "safetensors"})
+
+
 class ServingPlan(BaseModel):
     """What will run. A pure function of spec, facts, profile and engine version."""
 
@@ -172,6 +183,20 @@ class ServingPlan(BaseModel):
         """What to ask the Hub for; None for a folder, and where a flag says it already."""
         said = self.model_local or "--revision" in self.engine.args
         return None if said else self.revision or None
+
+    @property
+    def asks_for_its_model_alone(self) -> bool:
+        """Whether there is nothing that the engine would ask the Hub for but its model: then it
+        needs no Hub once that is there. False too where its environment says itself whether to
+        ask, and for a folder, whose engine never does.
+        """
+        args, env = self.engine.args, self.engine.env
+        for word, following in zip(args, (*args[1:], ""), strict=False):
+            flag, _, value = word.partition("=")
+            if flag.partition(".")[0] in _NAMES_ANOTHER and (value or following) not in _NONE:
+                return False
+        said = any(name == "HF_HUB_OFFLINE" or "LORA" in name for name in env)
+        return not (self.model_local or said)
 
     @property
     def world_size(self) -> int:

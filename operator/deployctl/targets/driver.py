@@ -9,6 +9,10 @@ from deployctl.events import Tell
 from deployctl.spec import TargetKind
 from deployctl.targets.history import Release
 
+# What an engine is started with whose model was brought, if it wants nothing else of the Hub: vLLM
+# asks the Hub for what it has, and ends after three minutes where that does not answer.
+OFFLINE = "HF_HUB_OFFLINE"
+
 
 class EngineState(NamedTuple):
     """What a driver finds when it looks at a release's engine."""
@@ -55,7 +59,9 @@ class Driver(Protocol):
         """
 
     def start(self, release: Release, tell: Tell) -> None:
-        """Starts the engine and returns; starting one that runs changes nothing."""
+        """Starts the engine and returns; starting one that runs changes nothing. An engine whose
+        model is where `downloader` says is told not to ask the Hub for it.
+        """
 
     def stop(self, release: Release, tell: Tell) -> None:
         """Stops the engine and all that belongs to it; stopping nothing is fine."""

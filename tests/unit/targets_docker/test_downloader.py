@@ -1,6 +1,7 @@
 """Where a model is downloaded on target docker: in a container of the engine's image."""
 
 import pytest
+import yaml
 from tests.unit.targets_docker.conftest import REMOTE, quiet
 
 from deployctl.errors import DockerError
@@ -48,6 +49,25 @@ def test_an_engine_on_borrowed_volumes_is_brought_its_model_there(driver, engine
 def test_on_another_host_it_is_downloaded_there(driver, engine, release):
     engine.address = REMOTE
     assert driver.downloader(release(local=False)).place.endswith("on gpu1")
+
+
+@pytest.mark.parametrize(
+    ("more", "offline"),
+    [
+        ({}, True),
+        ({"args": ["--tokenizer", "org/other"]}, False),
+        ({"env": {"HF_HOME": "/x"}}, False),
+    ],
+)
+def test_an_engine_whose_model_was_brought_is_kept_off_the_hub(
+    driver, commands, release, tmp_path, more, offline
+):
+    driver.start(release(local=False, name="tiny", **more), quiet)
+    file = tmp_path / "state" / "docker" / "tiny" / "project" / "compose.offline.yaml"
+    assert (str(file) in commands.ran[-1][0]) == file.exists() == offline
+    if offline:
+        engine = yaml.safe_load(file.read_text())["services"]["engine"]
+        assert engine == {"environment": {"HF_HUB_OFFLINE": "1"}}
 
 
 def test_where_the_service_leaves_the_volume_its_engine_downloads(driver, commands, release):

@@ -22,6 +22,7 @@ from deployctl.render.compose import COMPOSE_FILE, DOOR_FOLDER, ENGINE, SECRETS_
 from deployctl.spec import ServiceSpec, TargetKind, load_specs
 from deployctl.targets import helm, history
 from deployctl.targets.docker.running import Running, running_files
+from deployctl.targets.driver import OFFLINE
 from deployctl.targets.history import Release
 from deployctl.targets.store import ServiceRef
 
@@ -256,10 +257,12 @@ def _as_told(new: dict[str, str], running: Running) -> tuple[dict[str, str], dic
     """Both Compose files, cut down to what a container tells of itself."""
     engine = yaml.safe_load(new[COMPOSE_FILE])["services"][ENGINE]
     told = json.loads(running.files[COMPOSE_FILE])["services"][ENGINE]
+    # What the image sets, and what a start adds, no file says.
     told["environment"] = {
         name: value
         for name, value in told["environment"].items()
-        if name in engine["environment"] or f"{name}={value}" not in running.from_image
+        if name in engine["environment"]
+        or not (name == OFFLINE or f"{name}={value}" in running.from_image)
     }
     kept = {key: engine.get(key) for key in told}
     old, new = ({COMPOSE_FILE: json.dumps({"services": {ENGINE: one}})} for one in (told, kept))

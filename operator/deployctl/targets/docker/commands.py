@@ -10,7 +10,6 @@ from typing import NamedTuple
 
 from deployctl.errors import DockerError
 from deployctl.render.compose import (
-    COMPOSE_FILE,
     HUB_CACHE,
     LABEL,
     REVISION_VARIABLE,
@@ -19,7 +18,6 @@ from deployctl.render.compose import (
 )
 from deployctl.targets.history import Release
 
-REMOTE_FILE = "compose.remote.yaml"
 END_S = 5.0  # for a command to end when it is told to
 # What of a service's own environment its download goes by, too.
 _NETWORK = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "SSL_CERT_FILE", "SSL_CERT_DIR"}
@@ -132,9 +130,10 @@ def _beside(release: Release, volume: str) -> list[str]:
     ]
 
 
-def compose_up(folder: Path, release: Release, *, remote: bool) -> list[str]:
-    """Starts the project in `folder`, or changes what runs to it. Does not wait for health."""
-    files = [COMPOSE_FILE, *([REMOTE_FILE] if remote else [])]
+def compose_up(folder: Path, release: Release, files: Sequence[str]) -> list[str]:
+    """Starts the project of `files` in `folder`, or changes what runs to it. Does not wait for
+    health.
+    """
     return [
         "docker",
         "compose",

@@ -102,8 +102,7 @@ class DockerDriver:
         Raises:
             DockerError: the volume cannot be made.
         """
-        own = release.plan.engine.env
-        if {"HF_HOME", "HF_HUB_CACHE"}.intersection(own):
+        if _leaves_the_volume(release):
             return None
         volume = self._engine().keep_volume(owner_of_caches(release.bundle), HUB_CACHE.name)
         owned = self._run(commands.own_cache(release, volume), {})
@@ -132,14 +131,15 @@ class DockerDriver:
         fills = remote and self.state(release).condition != "running"
         with keys.locked(self._folder(release.service)):
             secrets = project.secrets(release.spec, self._environment)
-            project.write(release, secrets, remote=remote)
+            offline = release.plan.asks_for_its_model_alone and not _leaves_the_volume(release)
+            files = project.write(release, secrets, remote=remote, offline=offline)
             if fills:
                 engine.fill_volume(volumes[SECRETS_FOLDER], release.service, image, secrets)
-        if fills and (files := door_of(release)):
-            engine.fill_volume(volumes[DOOR_FOLDER], release.service, image, files)
+        if fills and (of_the_door := door_of(release)):
+            engine.fill_volume(volumes[DOOR_FOLDER], release.service, image, of_the_door)
         tell(Event("note", f"docker compose up in {project.folder}"))
         done = self._run(
-            commands.compose_up(project.folder, release, remote=remote),
+            commands.compose_up(project.folder, release, files),
             commands.compose_environment(release),
         )
         if done.code != 0:
@@ -298,6 +298,11 @@ class DockerDriver:
 
     def _whole_log(self, container: "Container") -> bytes:
         return b"".join(self._engine().logs(container, tail=LOG_LINES_KEPT, follow=False))
+
+
+def _leaves_the_volume(release: Release) -> bool:
+    """Whether the service's own environment has its model looked for elsewhere."""
+    return not {"HF_HOME", "HF_HUB_CACHE"}.isdisjoint(release.plan.engine.env)
 
 
 def _label_digest(release: Release) -> str | None:

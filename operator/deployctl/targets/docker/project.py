@@ -13,13 +13,21 @@ import yaml
 
 from deployctl.files import make_folder, state_error, write_private
 from deployctl.render import door
-from deployctl.render.compose import DOOR_FOLDER, ENGINE, SECRETS_FOLDER, project_name
+from deployctl.render.compose import (
+    COMPOSE_FILE,
+    DOOR_FOLDER,
+    ENGINE,
+    SECRETS_FOLDER,
+    project_name,
+)
 from deployctl.spec import ServiceSpec
 from deployctl.targets import keys
-from deployctl.targets.docker.commands import REMOTE_FILE
+from deployctl.targets.driver import OFFLINE
 from deployctl.targets.history import Release
 
 HUB_TOKEN = "hf_token"  # noqa: S105  the name of its file
+REMOTE_FILE, OFFLINE_FILE = "compose.remote.yaml", "compose.offline.yaml"
+_OFFLINE = {"services": {ENGINE: {"environment": {OFFLINE: "1"}}}}
 _MOUNTED = {SECRETS_FOLDER: "/run/secrets", DOOR_FOLDER: "/opt/deployctl"}
 
 
@@ -62,8 +70,11 @@ class ProjectFolder:
         """The service's API key or operator token, where it has one."""
         return keys.read_key(self._service_folder / name)
 
-    def write(self, release: Release, secrets: Mapping[str, bytes], *, remote: bool) -> None:
-        """Writes the rendered files, and the secrets unless the engine is on another host.
+    def write(
+        self, release: Release, secrets: Mapping[str, bytes], *, remote: bool, offline: bool
+    ) -> list[str]:
+        """Writes the rendered files, and the secrets unless the engine is on another host. Returns
+        the files that Compose is to be given: `offline`, one more that keeps it off the Hub.
 
         Raises:
             StateError: the disk is full or not writable.
@@ -79,13 +90,18 @@ class ProjectFolder:
                     write_private(file, text.encode(), mode=0o444)
                 else:
                     write_private(file, text.encode())
+            more = {}
             if remote:
                 guarded = door.stands_before(release.bundle)
-                text = _remote_file(self._service, guarded=guarded)
-                write_private(self.folder / REMOTE_FILE, text.encode())
+                more[REMOTE_FILE] = _remote_file(self._service, guarded=guarded)
+            if offline:
+                more[OFFLINE_FILE] = yaml.safe_dump(_OFFLINE)
+            for name, text in more.items():
+                write_private(self.folder / name, text.encode())
             keys.publish(self.folder / SECRETS_FOLDER, {} if remote else secrets, mode=0o444)
         except OSError as error:
             raise state_error("write the project", self.folder, error) from error
+        return [COMPOSE_FILE, *more]
 
     def publish(self, files: Mapping[str, bytes]) -> None:
         """Changes what the door reads, where there is a project; its Hub token stays.

@@ -17,7 +17,7 @@ from deployctl.render import door
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import keys
-from deployctl.targets.driver import Downloader, EngineState
+from deployctl.targets.driver import OFFLINE, Downloader, EngineState
 from deployctl.targets.history import Release
 from deployctl.targets.process import logfile, preflight, procfs
 from deployctl.targets.process.runs import MARKER, Command, RunFolder, environment
@@ -97,6 +97,8 @@ class ProcessDriver:
             if release.plan.model_local
             else keys.hub_token(release.spec, os.environ),
         )
+        if release.plan.asks_for_its_model_alone:  # and that is there
+            child_environment[OFFLINE] = "1"
         if command.door:
             run.place_door(command.door)
             with keys.locked(self._folder(release)):
