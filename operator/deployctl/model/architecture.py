@@ -80,12 +80,25 @@ def read_architecture(
         kv_lora_rank=rank,
         **{name: text.optional(name, least=0, most=MAX_WIDTH) for name in LATENT},
         mla=text_type in tables.TYPES["mla"] and rank is not None,
-        full_head_dim=text.optional("global_head_dim", most=MAX_WIDTH) if kinds else None,
-        full_kv_heads=text.optional("num_global_key_value_heads", most=MAX_HEADS),
+        full_head_dim=_of_full(text, kinds, "global_head_dim", "head_dim", MAX_WIDTH),
+        full_kv_heads=_of_full(
+            text, kinds, "num_global_key_value_heads", "num_key_value_heads", MAX_HEADS
+        ),
         multimodal=multimodal(config),
         vision=vision if isinstance(vision, dict) else {},
         raw=dict(text.values),
     )
+
+
+def _of_full(text: Fields, kinds: tuple[str, ...], name: str, each: str, most: int) -> int | None:
+    """What differs in layers that keep every token: by its name, or said of each layer."""
+    said = text.under("per_layer_config")  # as transformers writes it from 5.19 on
+    if said is not None and not text.has(name):
+        for index, kind in enumerate(kinds):
+            own = said.under(str(index)) if kind == layers.FULL else None
+            if own is not None:
+                return own.optional(each, most=most)
+    return text.optional(name, most=most) if kinds else None
 
 
 class _Heads(NamedTuple):

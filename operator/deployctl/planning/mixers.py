@@ -106,3 +106,17 @@ def state_weights(state: State, hidden: int, tensor: int) -> StateWeights:
         return StateWeights(((hidden, 3 * inner), (inner, hidden)), kept, 0.0)
     # linear/minimax_linear_attn.py
     return StateWeights(((hidden, 4 * inner), (inner, hidden)), inner, 0.0)
+
+
+def state_width(state: State, tensor: int) -> float:
+    """Values a token that are alive at once in such a layer, in the run that vLLM measures.
+
+    It projects, and leaves out the kernels (`attn_metadata is None`): the inputs of all parts, what
+    the convolution reads where it is copied, and the outputs.
+    """
+    inner, channels = state.inner / tensor, state.channels_of(tensor)
+    if state.kind == "gated_delta_net":
+        return 2 * channels + 2 * inner
+    if state.kind == "mamba2":
+        return 2 * channels + 3 * inner
+    return {"kimi_delta": 6, "mamba1": 4, "short_conv": 4}.get(state.kind, 5) * inner

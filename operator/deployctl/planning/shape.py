@@ -7,12 +7,13 @@ type or an absurd size counts as absent: the Hub's documents are not to be trust
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
 
 from deployctl.model import Architecture
 from deployctl.model.fields import count
 from deployctl.model.tables import TYPES
-from deployctl.planning.states import State, state_of
+from deployctl.planning.states import CACHELESS, STATEFUL, State, state_of
 
 
 @dataclass(frozen=True)
@@ -100,6 +101,36 @@ class Shape:
     def expert_layers(self) -> int:
         """Layers that hold experts."""
         return max(0, self.layers - self.dense_layers) if self.experts else 0
+
+
+class Layer(NamedTuple):
+    """What decides the weights and the buffers of one layer."""
+
+    kind: str
+    feed: Literal["dense", "sparse", "none"]
+    shares: bool  # it reads the cache of an earlier one
+    indexed: bool  # it chooses the tokens of sparse attention
+
+    @property
+    def stateful(self) -> bool:
+        """Whether it keeps a state, alone or beside attention."""
+        return self.kind in STATEFUL
+
+
+@lru_cache(maxsize=256)
+def layers_of(shape: Shape) -> tuple[Layer, ...]:
+    """All layers of a decoder, which planning asks for again and again."""
+    mixers_alone = shape.text_type in TYPES["one_part"]
+    made = []
+    for index, kind in enumerate(shape.kinds or ("full_attention",) * shape.layers):
+        feed: Literal["dense", "sparse", "none"] = "dense"
+        if kind == "moe" or (shape.experts and kind != "mlp" and index >= shape.dense_layers):
+            feed = "sparse"
+        if mixers_alone and kind not in CACHELESS:
+            feed = "none"
+        indexed = bool(shape.index_dim) and (index >= len(shape.indexed) or shape.indexed[index])
+        made.append(Layer(kind, feed, index >= shape.layers - shape.kv_shared, indexed))
+    return tuple(made)
 
 
 def shape_of(architecture: Architecture) -> Shape:

@@ -8,9 +8,10 @@ gives were fitted to logged start-ups and say so.
 
 from deployctl.engines.vllm.versions import at_least, behaviour
 from deployctl.hardware import GpuProfile
+from deployctl.planning.mixers import state_width
 from deployctl.planning.settings import Batch, EngineSettings
-from deployctl.planning.shape import Shape
-from deployctl.planning.states import STATEFUL
+from deployctl.planning.shape import Layer, Shape, layers_of
+from deployctl.planning.states import CACHELESS, STATEFUL
 from deployctl.units import GIB, MIB
 
 # Hidden-size buffers alive at the peak of a layer: hidden state, residual, attention output,
@@ -126,19 +127,37 @@ def _sampler(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> flo
 
 def forward_peak(shape: Shape, tokens: int, tensor: int, dtype_bytes: int) -> float:
     """Bytes alive at once in the largest layer of a forward pass."""
-    if shape.latent:
-        heads = shape.heads / tensor
-        attention = heads * (2 * (shape.nope_dim + shape.rope_dim) + shape.v_dim)
-    else:
-        attention = (shape.heads + 2 * shape.kv_heads) * shape.head_dim / tensor
-    inner = 3.0 * shape.intermediate / tensor
-    if shape.experts:
+    widest = max((_width(shape, layer, tensor) for layer in {*layers_of(shape)}), default=0.0)
+    return tokens * dtype_bytes * (widest + HIDDEN_BUFFERS * shape.hidden)
+
+
+def _width(shape: Shape, layer: Layer, tensor: int) -> float:
+    """Values a token of one layer, besides those of the hidden size."""
+    inner = 0.0
+    if layer.feed == "dense":
+        inner = (3.0 if shape.gated else 2.0) * shape.intermediate / tensor
+    elif layer.feed == "sparse":
         # fused_moe keeps gate and up (or the second matrix's output) and the product, for every
         # token and chosen expert (fused_moe.py, intermediate_cache1 to 3).
-        width = max(2 * shape.expert_size / tensor, shape.hidden) + shape.expert_size / tensor
-        routed = shape.topk * width + 3 * shape.shared_size / tensor
-        inner = max(routed, inner if shape.dense_layers else 0.0)
-    return tokens * dtype_bytes * (inner + HIDDEN_BUFFERS * shape.hidden + attention)
+        hidden = shape.expert_hidden or shape.hidden
+        width = max(2 * shape.expert_size / tensor, hidden) + shape.expert_size / tensor
+        inner = shape.topk * width + 3 * shape.shared_size / tensor
+    if layer.kind in CACHELESS:
+        return inner
+    if layer.stateful and shape.state is not None:
+        mixed = state_width(shape.state, tensor)
+        mixed += _attention_width(shape, tensor) if layer.kind == "hybrid" else 0.0
+        return max(mixed, inner)  # what the one part needs is free when the other runs
+    return inner + _attention_width(shape, tensor)
+
+
+def _attention_width(shape: Shape, tensor: int) -> float:
+    heads = shape.heads / tensor
+    if shape.latent:
+        return heads * (2 * (shape.nope_dim + shape.rope_dim) + shape.v_dim)
+    gates = heads if shape.gated_attention else 0.0
+    width = max(shape.head_dim, shape.full_head_dim)
+    return (heads + gates + 2 * shape.kv_heads / tensor) * width
 
 
 def _encoder(shape: Shape, batch: Batch, dtype_bytes: int) -> tuple[float, float]:

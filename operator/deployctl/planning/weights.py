@@ -9,14 +9,13 @@ get_pp_indices: what does not divide goes to the stages before the last).
 
 from collections import Counter
 from dataclasses import dataclass, replace
-from typing import Literal, NamedTuple
 
 from deployctl.model import Quantization
 from deployctl.model.tables import TYPES
 from deployctl.planning.linear import Storage, allocated, leaves_out, plain, storage
 from deployctl.planning.mixers import attention_bytes, index_bytes, state_layer_bytes
 from deployctl.planning.settings import Sharding
-from deployctl.planning.shape import Shape
+from deployctl.planning.shape import Layer, Shape, layers_of
 from deployctl.planning.states import CACHELESS, STATEFUL
 
 VOCAB_PADDING = 64  # vllm/model_executor/layers/vocab_parallel_embedding.py
@@ -71,7 +70,7 @@ def parts(
     kind = replace(storage(quantization, dtype_bytes), coarse=coarse, rounded=rounded)
     pieces = _pieces(quantization, kind, dtype_bytes)
     layers = _beside_layers(shape, pieces, tensor, dtype_bytes) if first else 0.0
-    tally = Counter(_layer(shape, index) for index in range(start, start + sizes[stage]))
+    tally = Counter(layers_of(shape)[start : start + sizes[stage]])
     for layer, times in tally.items():
         layers += times * _layer_bytes(shape, layer, pieces, tensor, dtype_bytes, hopper_mxfp4)
     if last:
@@ -86,28 +85,8 @@ def parts(
     )
 
 
-class _Layer(NamedTuple):
-    """What decides a layer's weights."""
-
-    kind: str
-    feed: Literal["dense", "sparse", "none"]
-    shares: bool  # it reads the cache of an earlier one
-    indexed: bool
-
-
-def _layer(shape: Shape, index: int) -> _Layer:
-    kind = shape.kinds[index] if shape.kinds else "full_attention"
-    feed: Literal["dense", "sparse", "none"] = "dense"
-    if kind == "moe" or (shape.experts and kind != "mlp" and index >= shape.dense_layers):
-        feed = "sparse"
-    if shape.text_type in TYPES["one_part"] and kind not in CACHELESS:
-        feed = "none"
-    indexed = bool(shape.index_dim) and (index >= len(shape.indexed) or shape.indexed[index])
-    return _Layer(kind, feed, index >= shape.layers - shape.kv_shared, indexed)
-
-
 def _layer_bytes(
-    shape: Shape, layer: _Layer, pieces: "_Pieces", tensor: int, dtype_bytes: int, hopper: bool
+    shape: Shape, layer: Layer, pieces: "_Pieces", tensor: int, dtype_bytes: int, hopper: bool
 ) -> float:
     norms = 1 if shape.text_type in TYPES["one_part"] else shape.norms
     total = float(norms * shape.hidden * dtype_bytes)

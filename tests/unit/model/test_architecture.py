@@ -324,3 +324,23 @@ def test_what_does_not_go_together(arch, llama, change, where):
     with pytest.raises(ModelError) as caught:
         arch({**llama, **change})
     assert caught.value.where == f"config.json: {where}"
+
+
+def test_what_differs_in_full_layers_is_read_where_transformers_writes_it_now(arch):
+    config = {
+        "architectures": ["Gemma4ForCausalLM"],
+        "model_type": "gemma4_text",
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "vocab_size": 128,
+        "layer_types": ["sliding_attention", "full_attention", "full_attention"],
+        "sliding_window": 32,
+        "per_layer_config": {"1": {"head_dim": 32, "num_key_value_heads": 1}},
+    }
+    found = arch(config)
+    assert (found.full_head_dim, found.full_kv_heads) == (32, 1)
+    older = {**config, "per_layer_config": None, "global_head_dim": 64}
+    assert arch(older).full_head_dim == 64

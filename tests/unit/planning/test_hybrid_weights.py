@@ -11,6 +11,7 @@ import pytest
 from deployctl.model import Documents, TensorInfo, facts_from
 from deployctl.planning.settings import Sharding
 from deployctl.planning.shape import shape_of
+from deployctl.planning.transient import HIDDEN_BUFFERS, forward_peak
 from deployctl.planning.weights import parts
 
 BASE = {"vocab_size": 128, "hidden_size": 64, "torch_dtype": "bfloat16", "num_hidden_layers": 1,
@@ -141,3 +142,16 @@ def test_headers_leave_out_other_names_of_the_embedding_and_what_is_not_loaded()
         tensor("mtp.layers.0.mlp.up_proj.weight", 96, 64),
     ]
     assert read(config, (own, *beside)).layer_bytes == own.nbytes
+
+
+def test_the_widest_layer_decides_the_peak_of_a_pass():
+    # Of Nemotron the mixer or the MLP, never both: 2 × 96 channels and 3 × 64 before, 2 × 96 here.
+    config, _, _ = CASES["nemotron: a mixer or a feed-forward part"]
+    named = {**BASE, **config, "hybrid_override_pattern": "M-"}
+    named = {name: value for name, value in named.items() if value is not None}
+    shape = shape_of(read(named).architecture)
+    buffers = HIDDEN_BUFFERS * 64
+    assert forward_peak(shape, 100, 1, 2) == pytest.approx(200 * (2 * 96 + 3 * 64 + buffers))
+    attending = shape_of(read({**named, "hybrid_override_pattern": "*-"}).architecture)
+    assert forward_peak(attending, 100, 1, 2) == pytest.approx(200 * (2 * 96 + buffers))
+    assert forward_peak(attending, 100, 2, 2) < forward_peak(attending, 100, 1, 2)
