@@ -15,6 +15,9 @@ DTYPE_BYTES = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2,
 _SEGMENT = 2 * MIB
 _LARGE = 10 * MIB
 _UNSPLIT = 20 * MIB
+# Of layers that keep a state: their names, and the small parts that many leave unquantized alone.
+_STATES = ("linear_attn", "mamba", "mixer", "short_conv", "in_proj", "out_proj")
+_SMALL = ("in_proj_a", "in_proj_b", "conv1d", "norm", "A_log", "dt_", "x_proj")
 _ONE_LAYER = re.compile(r"layers\.\d")
 
 
@@ -142,8 +145,20 @@ def leaves_out(quantization: Quantization | None, part: str) -> bool:
     return part in _left_everywhere(quantization.ignored)
 
 
+def states_left_out(quantization: Quantization | None) -> bool:
+    """The same of the large matrices of layers that keep a state, whatever their small ones are."""
+    return quantization is None or _states_left(quantization.ignored)
+
+
 @lru_cache(maxsize=64)
 def _left_everywhere(ignored: tuple[str, ...]) -> str:
     """The patterns that speak for all layers, a line each. A plan asks a thousand times."""
     plain = (pattern.replace("\\", "") for pattern in ignored[:4096])
     return "\n".join(pattern for pattern in plain if not _ONE_LAYER.search(pattern))
+
+
+@lru_cache(maxsize=64)
+def _states_left(ignored: tuple[str, ...]) -> bool:
+    told = _left_everywhere(ignored).splitlines()
+    large = [pattern for pattern in told if not any(small in pattern for small in _SMALL)]
+    return any(name in pattern for pattern in large for name in _STATES)

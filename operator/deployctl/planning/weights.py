@@ -12,7 +12,14 @@ from dataclasses import dataclass, replace
 
 from deployctl.model import Quantization
 from deployctl.model.tables import TYPES
-from deployctl.planning.linear import Storage, allocated, leaves_out, plain, storage
+from deployctl.planning.linear import (
+    Storage,
+    allocated,
+    leaves_out,
+    plain,
+    states_left_out,
+    storage,
+)
 from deployctl.planning.mixers import attention_bytes, index_bytes, state_layer_bytes
 from deployctl.planning.settings import Sharding
 from deployctl.planning.shape import Layer, Shape, layers_of
@@ -158,7 +165,7 @@ def _pieces(quantization: Quantization | None, kind: Storage, dtype_bytes: int) 
 
     return _Pieces(
         attention=of("self_attn", "attention.", "q_proj"),
-        states=of("linear_attn", "mamba", "mixer", "in_proj", "conv"),
+        states=bare if alone or states_left_out(quantization) else kind,
         dense=of("mlp.gate_proj", "mlp.(gate", "mlp.down_proj"),
         shared=of("shared_expert"),
         experts=kind,

@@ -155,3 +155,27 @@ def test_the_widest_layer_decides_the_peak_of_a_pass():
     attending = shape_of(read({**named, "hybrid_override_pattern": "*-"}).architecture)
     assert forward_peak(attending, 100, 1, 2) == pytest.approx(200 * (2 * 96 + buffers))
     assert forward_peak(attending, 100, 2, 2) < forward_peak(attending, 100, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("ignored", "quantized"),
+    [
+        ([], True),
+        (["linear_attn"], False),
+        (["model.layers.0.linear_attn.in_proj_qkv"], True),  # of one layer
+        (["re:.*in_proj_a.*", "re:.*linear_attn[.]in_proj_b.*"], True),  # the small ones alone
+        (["re:.*in_proj_a.*", "re:.*linear_attn.*"], False),
+    ],
+)
+def test_states_are_quantized_unless_the_checkpoint_leaves_their_large_matrices(ignored, quantized):
+    config, _, _ = CASES["qwen 3.5: gated attention and delta nets"]
+    method = {"quant_method": "awq", "bits": 4, "group_size": 8, "zero_point": True,
+              "version": "gemm", "modules_to_not_convert": ["self_attn", "mlp.gate_proj",
+                                                            "mlp.down_proj", *ignored]}  # fmt: skip
+    facts = read({**BASE, **config, "quantization_config": method})
+    sharding = Sharding(1)
+    shape = shape_of(facts.architecture)
+    found = parts(shape, facts.quantization, sharding, stage=0, dtype_bytes=2, rounded=False)
+    packed = 64 * (64 + 32) + 32 * 64  # in and out of the delta net: two bytes a weight, or half
+    saved = 2 * packed - packed / 2 - packed / 8 * 2.5  # scales and zero points of groups of 8
+    assert weighed(config).layers - found.layers == (saved if quantized else 0)
