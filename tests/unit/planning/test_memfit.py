@@ -36,7 +36,7 @@ def test_errors_stay_within_what_was_reached(results):
     assert parts["round_1_open"]["outcome_modern"] >= 0.94
     assert parts["round_1_sealed"]["kv_cache"]["median"] <= 0.01
     assert ours["weights"]["median"] <= 0.005
-    assert ours["kv_cache"]["median"] <= 0.015
+    assert ours["kv_cache"]["median"] <= 0.025
     assert parts["round_1_open"]["kv_cache"]["p90"] <= 0.08
 
 
