@@ -6,9 +6,10 @@ import inspect
 import os
 import sys
 from types import ModuleType
-from typing import NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 import typer
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from deployctl import __version__
@@ -17,7 +18,8 @@ from deployctl.errors import DeployctlError, InputError, InterruptedByUserError
 
 class Verb(NamedTuple):
     """A command. Its module has a function `command` that typer can read, or, of a verb that has
-    verbs of its own, `PARTS`: such functions by name."""
+    verbs of its own, `PARTS`: such functions by name. `DEFAULT` is the one that is meant where
+    none is named."""
 
     module: str
     summary: str
@@ -46,7 +48,7 @@ VERBS: dict[str, Verb] = {
     "tune": Verb("tune.verb", "Find the engine settings that serve best, by measuring.", MEASURE),
     "compare": Verb("compare", "Compare two load tests; fail on a regression.", MEASURE),
     "doctor": Verb("doctor", "Check this machine, and say how to fix it.", HOST),
-    "profiles": Verb("profiles", "List the hardware profiles.", HOST),
+    "profiles": Verb("profiles.verb", "List the hardware profiles; add this machine's card.", HOST),
     "demo-model": Verb("demo_model", "Build a small AWQ or GPTQ checkpoint, offline.", HOST),
 }
 
@@ -96,7 +98,12 @@ def build(only: str = "", *, every: bool = False) -> typer.Typer:
 
 def _add_group(app: typer.Typer, name: str, verb: Verb, module: ModuleType) -> None:
     """Adds a verb that has verbs of its own."""
-    group = typer.Typer(no_args_is_help=True, rich_markup_mode="rich")
+    default = getattr(module, "DEFAULT", None)
+    group = typer.Typer(
+        cls=_with_default(default) if default else TyperGroup,
+        no_args_is_help=default is None,
+        rich_markup_mode="rich",
+    )
     for part, command in module.PARTS.items():
         group.command(part, help=_unwrapped(command.__doc__))(command)
     app.add_typer(
@@ -106,6 +113,17 @@ def _add_group(app: typer.Typer, name: str, verb: Verb, module: ModuleType) -> N
         short_help=verb.summary,
         rich_help_panel=verb.panel,
     )
+
+
+def _with_default(part: str) -> type[TyperGroup]:
+    """A group that takes words which name no part of it for those of `part`."""
+
+    class Group(TyperGroup):
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            named = bool(args) and (args[0] in self.commands or args[0] in ("-h", "--help"))
+            return super().parse_args(ctx, args if named else [part, *args])
+
+    return Group
 
 
 def _unwrapped(text: str | None) -> str:

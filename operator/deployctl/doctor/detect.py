@@ -13,7 +13,7 @@ from deployctl import host
 from deployctl.doctor.facts import Gpus
 from deployctl.doctor.shell import Ran, Run, run
 from deployctl.errors import ProfileError
-from deployctl.hardware import GpuProfile, all_profiles, nvidia, slices_of
+from deployctl.hardware import GpuProfile, all_profiles, nvidia, own_profiles, slices_of
 from deployctl.hardware.nvidia import Card
 
 TIMEOUT_S = 12.0  # without persistence mode, eight cards take some seconds to wake
@@ -37,6 +37,31 @@ def ask_gpus(run: Run = run, *, thorough: bool = True) -> Gpus:
     query = ["nvidia-smi", f"--query-compute-apps={','.join(nvidia.APP_FIELDS)}", "--format=csv"]
     apps = run(query, 6) if thorough else Ran(0)
     return Gpus(None, "", cards, nvidia.read_apps(apps.out), lost, nvidia.read_matrix(peers.out))
+
+
+def ask_for_profile(run: Run = run) -> tuple[tuple[Card, ...], bool | None]:
+    """Returns the cards with what a profile says of them, and whether they reach each other: None
+    where there is one, or nobody can tell.
+
+    Raises:
+        ProfileError: there is no card, or no driver that answers.
+    """
+    answer = _query(run, nvidia.PROFILE_FIELDS)
+    if nvidia.read_failure(answer.text, answer.code or 0) == "bad_field":
+        answer = _query(run, nvidia.OLD_CARD_FIELDS)
+    cards = nvidia.read_cards(answer.out)
+    failure = nvidia.read_failure(answer.text, answer.code or 0)
+    if answer.code is None:
+        failure = "hang" if answer.hung else "missing"
+    if failure and not cards:
+        raise ProfileError(
+            nvidia.FAILURES[failure]["says"],
+            where="nvidia-smi",
+            hint="where the card is: nvidia-smi -q -x > cards.xml; here: --from cards.xml",
+        )
+    peers = run(["nvidia-smi", "topo", "-p2p", "r"], 6) if len(cards) > 1 else Ran(0)
+    cells = nvidia.read_matrix(peers.out).values()
+    return cards, all(cell == "OK" for cell in cells) if cells else None
 
 
 def _query(run: Run, fields: tuple[str, ...]) -> Ran:
@@ -100,7 +125,7 @@ def _profile_of(cards: Sequence[Card]) -> GpuProfile:
         raise ProfileError(
             f"there is no profile for {names[0]}",
             where=_WHERE,
-            hint=f"copy {near.name}.yaml, correct it, and give its path: --gpu my-card.yaml",
+            hint=f"deployctl profiles add makes one; the nearest is {near.name}",
         )
     return profile
 
@@ -114,8 +139,9 @@ def _slices(card_name: str) -> str:
 
 
 def match(card_name: str) -> GpuProfile | None:
-    """The profile whose `matches` has this name."""
-    return next((p for p in all_profiles() if card_name in p.matches), None)
+    """The profile whose `matches` has this name, the user's own first."""
+    every = (*own_profiles(), *all_profiles())
+    return next((p for p in every if card_name in p.matches), None)
 
 
 def nearest(card_name: str) -> GpuProfile:

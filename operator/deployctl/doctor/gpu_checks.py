@@ -73,7 +73,9 @@ def _cards(gpus: Gpus, question: Question) -> Check:
         shipped = match(names[0])
         if shipped is None:
             near = nearest(names[0]).name
-            return it.warn(f"{text}: no profile", f"start your own from a copy of {near}.yaml")
+            return it.warn(
+                f"{text}: no profile", f"deployctl profiles add makes one; {near} is the nearest"
+            )
         return it.good(f"{text}: profile {shipped.name}")
     if names[0] not in profile.matches:
         right = match(names[0])

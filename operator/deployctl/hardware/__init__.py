@@ -6,6 +6,7 @@ from deployctl.hardware.profiles import (
     all_profiles,
     load_profile,
     mig_slice,
+    own_profiles,
     slices_of,
 )
 
@@ -15,5 +16,6 @@ __all__ = [
     "all_profiles",
     "load_profile",
     "mig_slice",
+    "own_profiles",
     "slices_of",
 ]

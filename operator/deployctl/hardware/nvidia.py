@@ -26,6 +26,8 @@ CARD_FIELDS = (
     "mig.mode.current",
     "persistence_mode",
 )
+# What a profile of a card's own says besides (deployctl profiles add).
+PROFILE_FIELDS = (*CARD_FIELDS, "clocks.max.memory", "pcie.link.gen.max", "pcie.link.width.max")
 # Drivers before 510 have no compute_cap and no memory.reserved, and then refuse the whole query.
 OLD_CARD_FIELDS = tuple(f for f in CARD_FIELDS if f not in ("compute_cap", "memory.reserved"))
 APP_FIELDS = ("gpu_uuid", "pid", "process_name", "used_memory")
@@ -37,6 +39,14 @@ Failure = Literal[
 _KNOWN = assets.table("deploy", "hardware", "nvidia.yaml")
 FAILURES: dict[Failure, dict[str, str]] = _KNOWN["failures"]  # what each says, and its fix
 _LOST = re.compile(r"device handle for GPU\s?([0-9a-fA-F:.]+): (.+?)\.?$", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A MIG slice of a card."""
+
+    memory_mib: int | None = None
+    multiprocessors: int | None = None
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,11 @@ class Card:
     compute_capability: str | None = None
     mig: bool | None = None  # None: the card cannot be partitioned
     persistence: bool | None = None
+    architecture: str | None = None
+    memory_clock_mhz: int | None = None  # the highest
+    pcie_generation: int | None = None
+    pcie_lanes: int | None = None
+    parts: tuple[Part, ...] = ()
 
     @property
     def usable_mib(self) -> int | None:
@@ -98,6 +113,9 @@ def read_cards(text: str, fields: Sequence[str] = ()) -> tuple[Card, ...]:
             compute_capability=_capability(row.get("compute_cap")),
             mig=_switch(row.get("mig.mode.current")),
             persistence=_switch(row.get("persistence_mode")),
+            memory_clock_mhz=_integer(row.get("clocks.max.memory")),
+            pcie_generation=_integer(row.get("pcie.link.gen.max")),
+            pcie_lanes=_integer(row.get("pcie.link.width.max")),
         )
         if card != Card():
             cards.append(card)
@@ -199,7 +217,7 @@ def _value(text: str) -> str | None:
 
 
 def _integer(text: str | None) -> int | None:
-    match = re.match(r"(\d+)(\.\d+)?( MiB)?$", text or "")
+    match = re.match(r"(\d+)(\.\d+)?( MiB| MHz)?$", text or "")
     return int(match[1]) if match else None
 
 

@@ -4,6 +4,7 @@ The shipped files are in deploy/profiles/; users may give their own. No card is 
 is `deployctl.doctor`).
 """
 
+import os
 import re
 from functools import cache
 from pathlib import Path
@@ -177,11 +178,14 @@ def load_profile(name_or_path: str, *, where: str = "--gpu") -> GpuProfile:
     named = shipped() / f"{text.lower()}.yaml"
     if named.is_file():  # a profile's own name: the others need not be read, which takes a while
         return read_profile(named)
+    own = own_folder() / f"{text.lower()}.yaml"
+    if text and own.is_file():
+        return read_profile(own)
     known = {name: p for p in all_profiles() for name in (p.name, *p.aliases)}
     if text.lower() in known:
         return known[text.lower()]
-    near = did_you_mean(text.lower(), known, cutoff=0.5)
-    names = ", ".join(p.name for p in all_profiles())
+    near = did_you_mean(text.lower(), [*known, *(p.stem for p in own.parent.glob("*.yaml"))], 0.5)
+    names = ", ".join(p.name for p in (*all_profiles(), *own_profiles()))
     hint = f"{near} Known: {names}" if near else f"known: {names}"
     raise ProfileError(
         f"there is no hardware profile {name_or_path!r}",
@@ -211,6 +215,21 @@ def all_profiles() -> tuple[GpuProfile, ...]:
     """
     profiles = [read_profile(file) for file in shipped().glob("*.yaml")]
     return tuple(sorted(profiles, key=lambda p: (p.kind == "cpu", p.memory_gib, p.name)))
+
+
+def own_profiles() -> tuple[GpuProfile, ...]:
+    """Returns the user's profiles that `deployctl profiles add` wrote, by name.
+
+    Raises:
+        ProfileError: one of the files is broken.
+    """
+    return tuple(read_profile(file) for file in sorted(own_folder().glob("*.yaml")))
+
+
+def own_folder() -> Path:
+    """Where the user's profiles are: beside the records of services (`DEPLOYCTL_STATE_DIR`)."""
+    state = os.environ.get("DEPLOYCTL_STATE_DIR")
+    return (Path(state) if state else Path.home() / ".local/state/deployctl") / "profiles"
 
 
 def shipped() -> Path:

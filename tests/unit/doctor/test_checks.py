@@ -240,7 +240,7 @@ def test_any_card_does_when_no_profile_is_named():
     assert check("gpus", HOST, free).detail.endswith("profile l4")
     unknown = check("gpus", gpus(cards=(replace(L4, name="NVIDIA L20"),)), free)
     assert unknown.status == "warn"
-    assert ".yaml" in unknown.fix
+    assert unknown.fix.startswith("deployctl profiles add")
 
 
 BUSY = replace(L4, memory_used_mib=9000, memory_free_mib=13566)

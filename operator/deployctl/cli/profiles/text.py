@@ -1,59 +1,16 @@
-"""`deployctl profiles`: the hardware that deployctl knows, with its figures and their sources."""
+"""Hardware profiles on a terminal."""
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
-
-from deployctl.cli.console import Output, answer_json, out
-from deployctl.cli.options import OutputOption
+from deployctl.cli.console import out
 
 if TYPE_CHECKING:
     from deployctl.hardware import GpuProfile
 
-PROFILES_VERSION = 1
 
-
-def command(
-    name: Annotated[
-        str | None,
-        typer.Argument(help="A profile's name, alias or file; all when left out.", metavar="NAME"),
-    ] = None,
-    output: OutputOption = Output.text,
-) -> None:
-    """List the hardware profiles, or one with the source of every figure.
-
-    A profile is what [bold]--gpu[/bold] names. One with its sources:
-
-        [bold]deployctl profiles l4[/bold]
-
-    A MIG slice of a card is named after it:
-
-        [bold]deployctl plan --model … --gpu a100-80gb:3g.40gb[/bold]
-
-    For a card that is not listed, copy the nearest file, correct it, and name
-    it by path:
-
-        [bold]deployctl plan --model … --gpu ./my-card.yaml[/bold]
-    """
-    from deployctl.hardware import all_profiles, load_profile
-
-    if name is not None:
-        profile = load_profile(name, where="profiles NAME")
-        if output is Output.json:
-            answer_json({"version": PROFILES_VERSION, "profile": profile.model_dump(mode="json")})
-        else:
-            _print_one(profile)
-        return
-    profiles = all_profiles()
-    if output is Output.json:
-        dumped = [p.model_dump(mode="json") for p in profiles]
-        answer_json({"version": PROFILES_VERSION, "profiles": dumped})
-    else:
-        _print_all(profiles)
-
-
-def _print_all(profiles: Iterable["GpuProfile"]) -> None:
+def print_all(profiles: Iterable["GpuProfile"]) -> None:
+    """A row a profile."""
     from rich import box
     from rich.table import Table
 
@@ -86,10 +43,11 @@ def _print_all(profiles: Iterable["GpuProfile"]) -> None:
     )
 
 
-def _print_one(profile: "GpuProfile") -> None:
+def print_one(profile: "GpuProfile") -> None:
+    """Every field with its source."""
     from rich.table import Table
 
-    from deployctl.hardware.profiles import shipped
+    from deployctl.hardware.profiles import own_folder, shipped
 
     link = profile.interconnect
     rows = [
@@ -132,9 +90,10 @@ def _print_one(profile: "GpuProfile") -> None:
     out.print(table, soft_wrap=False)
     if profile.matches:
         out.print(f"\nnvidia-smi calls it {' or '.join(profile.matches)}.")
-    file = shipped() / f"{profile.name}.yaml"
-    if file.exists():
-        out.print(f"File: {file}", soft_wrap=True)
+    for folder in (shipped(), own_folder()):
+        file = folder / f"{profile.name}.yaml"
+        if file.exists():
+            out.print(f"File: {file}", soft_wrap=True)
 
 
 def _slices(profile: "GpuProfile") -> str:

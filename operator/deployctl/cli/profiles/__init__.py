@@ -1,0 +1,1 @@
+"""The verb `profiles`, and how profiles are shown."""
