@@ -188,9 +188,23 @@ def _usage(error: TyperException, verb: str) -> int:
         near = difflib.get_close_matches(verb, VERBS, n=1)
         hint = f"did you mean deployctl {near[0]}?" if near else "deployctl --help lists the verbs"
     else:
-        hint = f"{command} --help says what it takes"
+        hint = _engine_flag(error) or f"{command} --help says what it takes"
     report(InputError(message[0].lower() + message[1:], where=command, hint=hint))
     return InputError.exit_code
+
+
+def _engine_flag(error: TyperException) -> str:
+    """How to give what is no option of ours, but a flag of vLLM's; empty for anything else."""
+    option = str(getattr(error, "option_name", "")).lstrip("-")
+    context = getattr(error, "ctx", None)
+    takes = {name for given in context.command.params for name in given.opts} if context else ()
+    if not option or "--engine-arg" not in takes:
+        return ""
+    from deployctl.engines.vllm import flags
+
+    found = flags.flag(option.replace("_", "-"), flags.versions()[-1])
+    value = "" if found is None or found.kind == "bool" else "=VALUE"
+    return f"vLLM's own flags are given as --engine-arg {option}{value}" if found else ""
 
 
 def report(error: DeployctlError) -> None:

@@ -9,19 +9,20 @@ from typing import Any, Literal, NamedTuple
 
 from deployctl.engines.vllm import flags, parsers
 from deployctl.engines.vllm.versions import at_least
-from deployctl.errors import Reason
+from deployctl.errors import Reason, did_you_mean
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts
 from deployctl.planning import families
 from deployctl.planning.families import ENGINE, Family, Match
 from deployctl.planning.plan import Serving
+from deployctl.planning.sampling import sampling
 from deployctl.planning.settings import EngineSettings
 from deployctl.spec import ServiceSpec
 
 NONE = "none"
 AUTO = "enable_auto_tool_choice"
 _TOOLS, _REASONING = parsers.FLAGS["tool"], parsers.FLAGS["reasoning"]
-_SAMPLING = ("temperature", "top_p", "top_k", "min_p", "repetition_penalty")
+_COMMON = ("hermes", "llama3_json", "pythonic")  # in every release; the rest is one family's each
 # From this release on the engine takes Mistral's tokenizer by itself (tokenizers/registry.py).
 _FINDS_MISTRAL = "0.16.0"
 
@@ -59,10 +60,11 @@ def refusals(settings: EngineSettings) -> Iterable[Reason]:
         there = parsers.names(kind, settings.version)
         if str(given) not in there:
             plain = flag.replace("_", "-")
+            near = did_you_mean(str(given), there)
             yield Reason(
                 "wrong_flag_value",
                 f"vLLM {settings.version} has no {kind} parser {given!r}",
-                f"--engine-arg {plain}=NAME with one of {', '.join(there)}; {NONE} for none",
+                near or f"--engine-arg {plain}=NAME takes {', '.join(there)}; {NONE} for none",
             )
 
 
@@ -84,15 +86,26 @@ def choose(
         arguments[_REASONING] = reasoning
     if match and (tools.parser or reasoning):
         arguments |= dict(match.family.arguments)
-    sampling = _sampling(facts, {**arguments, **rest})
+    because = "as asked"
+    if match and "generation_config" not in rest:
+        because = f"because {match.evidence} is of {match.family.title}"
+    sampled = sampling(facts, {**arguments, **rest}, version, because)
     state = _state(facts, rest, tools, match)
     serving = Serving(
-        tool_calls=state, tool_parser=tools.parser, reasoning_parser=reasoning, sampling=sampling
+        tool_calls=state,
+        tool_parser=tools.parser,
+        reasoning_parser=reasoning,
+        sampling=sampled.defaults,
     )
+    passed = {name: value for name, value in arguments.items() if name not in rest and value}
     return Choice(
         serving,
-        {name: value for name, value in arguments.items() if name not in rest and value},
-        tuple(_notes(tools, reasoning, why_reasoning, sampling)),
+        passed,
+        (
+            *_notes(tools, reasoning, why_reasoning),
+            *_recommended(match, passed),
+            *sampled.notes,
+        ),
         (_unparsed(tools, settings),) if state == "text" else (),
     )
 
@@ -200,21 +213,7 @@ def _state(
     return "text" if facts.template_tools and chats else "none"
 
 
-def _sampling(facts: ModelFacts, arguments: Mapping[str, Any]) -> dict[str, Any]:
-    """What the engine takes from generation_config.json where a request says nothing."""
-    if arguments.get("generation_config", "auto") != "auto":
-        return {}
-    found = {name: facts.generation.get(name) for name in _SAMPLING}
-    return {
-        name: value
-        for name, value in found.items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    }
-
-
-def _notes(
-    tools: _Tools, reasoning: str | None, why_reasoning: str, sampling: Mapping[str, Any]
-) -> Iterable[str]:
+def _notes(tools: _Tools, reasoning: str | None, why_reasoning: str) -> Iterable[str]:
     def said(what: str, parser: str | None, because: str) -> str:
         link = ", " if because == "as asked" else ", because "
         return f"{what}: {parser or NONE}{link}{because}."
@@ -225,9 +224,14 @@ def _notes(
         yield f"The chat template is {tools.template}: {tools.template_why}."
     if why_reasoning:
         yield said("Reasoning", reasoning, why_reasoning)
-    if sampling:
-        listed = ", ".join(f"{name} {value:g}" for name, value in sampling.items())
-        yield f"Where a request does not say: {listed} (generation_config.json)."
+
+
+def _recommended(match: Match | None, passed: Mapping[str, Any]) -> Iterable[str]:
+    """Flags that go with the family, besides its parsers; sampling has a line of its own."""
+    for name, value in match.family.arguments if match else ():
+        if match and name in passed and name != "generation_config":
+            flag = f"--{name.replace('_', '-')} {value}"
+            yield f"{flag}, because {match.evidence} is of {match.family.title}."
 
 
 def _unparsed(tools: _Tools, settings: EngineSettings) -> Reason:
@@ -236,5 +240,5 @@ def _unparsed(tools: _Tools, settings: EngineSettings) -> Reason:
         "its chat template knows tools, but a request with tools is refused (HTTP 400): "
         f"{tools.because}",
         "name a parser with --engine-arg tool-call-parser=NAME "
-        f"({', '.join(parsers.names('tool', settings.version)[:3])}, …), or say {NONE}",
+        f"({', '.join(_COMMON)}, …), or say {NONE}",
     )

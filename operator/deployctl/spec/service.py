@@ -159,10 +159,16 @@ class ServiceSpec(BaseModel):
     @field_validator("engine_args", mode="before")
     @classmethod
     def _json_as_text(cls, value: object) -> object:
-        """What vLLM takes as JSON may be written as a mapping; it is passed as its text."""
+        """What vLLM takes as JSON may be a mapping, or `name.key` each; it is passed as text."""
         if not isinstance(value, dict):
             return value
-        return {k: json.dumps(v) if isinstance(v, dict) else v for k, v in value.items()}
+        plain = {str(k): v for k, v in value.items() if "." not in str(k)}
+        for written in (str(k) for k in value if "." in str(k)):
+            name, *keys = written.split(".")
+            known = {k.strip("-").replace("-", "_"): k for k in plain}
+            name = known.get(name.strip("-").replace("-", "_"), name)
+            plain[name] = _with_key(plain.get(name, {}), keys, value[written], written)
+        return {k: json.dumps(v) if isinstance(v, dict) else v for k, v in plain.items()}
 
     @field_validator("engine_args")
     @classmethod
@@ -210,6 +216,20 @@ class ServiceSpec(BaseModel):
     def needs_api_key(self) -> bool:
         """Whether clients must give an API key."""
         return self.expose or self.api_key_file is not None
+
+
+def _with_key(given: object, keys: list[str], value: object, written: str) -> dict[str, Any]:
+    """JSON or a mapping with one more key, as `--json-arg.key value` gives it to vLLM."""
+    try:
+        found = json.loads(given) if isinstance(given, str) else given
+    except ValueError:
+        found = None
+    if not isinstance(found, dict) or not all(keys):
+        raise ValueError(f"{written} is a key of JSON, and there is no JSON to put it in")
+    key, *inner = keys
+    if inner:
+        value = _with_key(found.get(key, {}), inner, value, written)
+    return {**found, key: value}
 
 
 def service_name(model: str) -> str:

@@ -45,6 +45,16 @@ def test_unknown_option_names_the_verbs_help(monkeypatch, capsys):
     assert "deployctl plan --help" in err
 
 
+def test_a_flag_of_vllm_s_is_shown_the_way(monkeypatch, capsys):
+    way = "vLLM's own flags are given as --engine-arg"
+    _, _, err = run_main(monkeypatch, capsys, "plan", "--tool-call-parser", "hermes")
+    assert f"{way} tool-call-parser=VALUE" in err
+    _, _, err = run_main(monkeypatch, capsys, "plan", "--enable-expert-parallel")
+    assert err.endswith(f"{way} enable-expert-parallel\n")
+    _, _, err = run_main(monkeypatch, capsys, "smoke", "--tool-call-parser", "hermes")
+    assert way not in err
+
+
 def test_version(monkeypatch, capsys):
     code, out, _ = run_main(monkeypatch, capsys, "--version")
     assert code == 0

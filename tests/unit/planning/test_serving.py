@@ -258,7 +258,9 @@ def test_a_parser_that_the_release_does_not_have_is_refused(served):
     plan = served("me/m", "llama", LLAMA, engine_args={"tool-call-parser": "hermez"})
     refused = [r for r in plan.reasons if r.code == "wrong_flag_value"]
     assert [r.message for r in refused] == ["vLLM 0.32.0 has no tool parser 'hermez'"]
-    assert "hermes" in refused[0].fix
+    assert refused[0].fix == "did you mean hermes?"
+    other = served("me/m", "llama", LLAMA, engine_args={"tool-call-parser": "qqq"}).reasons[0]
+    assert "takes apertus, " in other.fix
     plugin = {"tool-call-parser": "mine", "tool-parser-plugin": "/mine.py"}
     assert served("me/m", "llama", LLAMA, engine_args=plugin).verdict == "fits"
 
@@ -287,10 +289,13 @@ def test_the_user_s_template_is_trusted(served):
 def test_what_the_engine_needs_to_write_prompts_itself(served):
     plan = served("deepseek-ai/DeepSeek-V3.2", "deepseek_v32")
     assert flag(plan, "--tokenizer-mode") == "deepseek_v32"
+    said = "model_type deepseek_v32 is of DeepSeek-V3.2"
+    assert note(plan, "--tokenizer-mode") == f"--tokenizer-mode deepseek_v32, because {said}."
     own = served(
         "deepseek-ai/DeepSeek-V3.2", "deepseek_v32", engine_args={"tokenizer-mode": "auto"}
     )
     assert own.engine.args.count("--tokenizer-mode") == 1
+    assert note(own, "--tokenizer-mode") is None
 
 
 def test_mistral_s_reasoning_parser_needs_its_tokenizer(served):
@@ -314,6 +319,15 @@ def test_default_sampling_is_said(served):
     own = {"generation-config": "vllm"}
     plan = served("Qwen/Qwen2.5-7B-Instruct", "qwen2", HERMES, documents=documents, engine_args=own)
     assert plan.serving.sampling == {}
+
+
+def test_sampling_that_the_family_wants_otherwise(served):
+    plan = served(
+        "XiaomiMiMo/MiMo-V2.5", "mimo", HERMES, documents={"generation_config": {"top_k": 7}}
+    )
+    assert flag(plan, "--generation-config") == "vllm"
+    why = "because XiaomiMiMo/MiMo-V2.5 is of MiMo-V2.5."
+    assert note(plan, "Where a request").endswith(f"not top_k 7 of generation_config.json, {why}")
 
 
 def test_a_model_that_embeds_is_left_alone(served):

@@ -1,5 +1,6 @@
 """Flags over environment over file over defaults, and errors that say where."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +62,27 @@ def test_what_the_engine_takes_as_json_may_be_a_mapping(tmp_path):
     [spec] = load_specs([file], {})
     assert spec.engine_args == {"compilation_config": '{"mode": 3, "sizes": [1]}'}
     assert load_specs([], {"model": "a/b", "engine_args": spec.engine_args}) == [spec]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"override-generation-config.top_k": 5, "override_generation_config.a.b": 0.5},
+        {"override-generation-config.top_k": 5, "override-generation-config": '{"a": {"b": 0.5}}'},
+        {"override-generation-config": {"a": {"b": 0.5}}, "override-generation-config.top_k": 5},
+    ],
+)
+def test_a_key_of_json_may_be_given_by_itself(given):
+    [spec] = load_specs([], {"model": "a/b", "engine_args": given})
+    assert spec.engine_args.keys() == {"override_generation_config"}
+    text = spec.engine_args["override_generation_config"]
+    assert json.loads(text) == {"top_k": 5, "a": {"b": 0.5}}
+
+
+@pytest.mark.parametrize("given", [{"x.": 1}, {"x.y": 1, "x": 2}, {"x.y.z": 1, "x.y": 2}])
+def test_a_key_of_what_is_no_json_is_refused(given):
+    with pytest.raises(SpecError, match="is a key of JSON"):
+        load_specs([], {"model": "a/b", "engine_args": dict(reversed(given.items()))})
 
 
 def test_several_documents_are_several_services(tmp_path):
