@@ -129,7 +129,7 @@ def row(streams: int, plain: list[Measured], door: list[Measured]) -> tuple[str,
 def main() -> int:
     """Prints the table; 1 where the door costs more than it may."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--app", choices=("bare", "fastapi"), default="bare")
+    parser.add_argument("--app", choices=("bare", "silent", "fastapi"), default="bare")
     parser.add_argument("--streams", default="64,256,1024")
     parser.add_argument("--chunks", type=int, default=CHUNKS, help="texts of a stream")
     parser.add_argument("--turns", action="store_true", help="one server after the other")

@@ -1,7 +1,8 @@
 """What uvicorn serves: streams on a schedule, with the door before them or without it.
 
-DOOR_APP says which application streams: `bare`, the least that ASGI allows, or `fastapi`, built as
-vLLM builds its own. DOOR_CONFIGURATION names the door's configuration; without it there is no door.
+DOOR_APP says which application streams: `bare`, the least that ASGI allows, `silent`, the same that
+tells usage in the stream alone, or `fastapi`, built as vLLM builds its own. DOOR_CONFIGURATION
+names the door's configuration; without it there is no door.
 """
 
 import asyncio
@@ -26,6 +27,19 @@ _EVENT = f"data: {_CHUNK}\n\n".encode()
 _USAGE = {"prompt_tokens": 12, "completion_tokens": 64, "total_tokens": 76}
 _TOLD = f"data: {json.dumps({'choices': [], 'usage': _USAGE})}\n\n".encode()
 _DONE = b"data: [DONE]\n\n"
+TELLS = os.environ.get("DOOR_APP") != "silent"
+
+
+class Usage:
+    """As vLLM's UsageInfo."""
+
+    prompt_tokens, completion_tokens = 12, 64
+
+
+class Told:
+    """As vLLM's RequestResponseMetadata, which it leaves in a request's state."""
+
+    final_usage_info: Usage | None = None
 
 
 async def engine(
@@ -48,6 +62,7 @@ async def engine(
         if not message.get("more_body", False):
             break
     asked = json.loads(body)
+    told = scope.setdefault("state", {})["request_metadata"] = Told()
     headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     for number in range(asked["max_tokens"]):
@@ -56,12 +71,14 @@ async def engine(
         await send({"type": "http.response.body", "body": _EVENT, "more_body": True})
     if asked.get("stream_options"):
         await send({"type": "http.response.body", "body": _TOLD, "more_body": True})
+    if TELLS:
+        told.final_usage_info = Usage()
     await send({"type": "http.response.body", "body": _DONE})
 
 
 def _as_vllm() -> Any:
     """FastAPI with CORS before it, a model for the body, and every chunk made from values."""
-    from fastapi import FastAPI
+    from fastapi import FastAPI, Request
     from fastapi.responses import StreamingResponse
     from pydantic import BaseModel, ConfigDict
     from starlette.middleware.cors import CORSMiddleware
@@ -88,7 +105,7 @@ def _as_vllm() -> Any:
         model: str = "demo"
         choices: list[Choice]
 
-    async def texts(asked: Asked) -> AsyncIterator[str]:
+    async def texts(asked: Asked, told: Told) -> AsyncIterator[str]:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         for number in range(asked.max_tokens):
@@ -98,14 +115,16 @@ def _as_vllm() -> Any:
             yield f"data: {chunk.model_dump_json()}\n\n"
         if asked.stream_options:
             yield _TOLD.decode()
+        told.final_usage_info = Usage()
         yield _DONE.decode()
 
     served = FastAPI()
     everything = {"allow_origins": ["*"], "allow_methods": ["*"], "allow_headers": ["*"]}
     served.add_middleware(CORSMiddleware, **everything)
 
-    async def chat(asked: Asked) -> StreamingResponse:
-        return StreamingResponse(texts(asked), media_type="text/event-stream")
+    async def chat(asked: Asked, raw_request: Request) -> StreamingResponse:
+        told = raw_request.state.request_metadata = Told()
+        return StreamingResponse(texts(asked, told), media_type="text/event-stream")
 
     served.post("/v1/chat/completions", response_model=None)(chat)
     return served

@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import json
+import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
 from deployctl_door.configuration import BodyLimits
+from deployctl_door.headers import Headers
 
 Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
@@ -28,6 +30,7 @@ _LIMITS = {
 # may be another's. Between engines that work together, and no word of a user's.
 _STEERING = ("kv_transfer_params", "ec_transfer_params")
 _MORE_ARGUMENTS = "vllm_xargs"  # are laid over the same
+_NOT_ALL = frozenset({*_STEERING, _MORE_ARGUMENTS, "previous_response_id"})
 RESPONSES = "/v1/responses"  # whose `input` is one conversation
 # By which names a route is told how much to generate at most: the first is put in where a request
 # has none of them.
@@ -36,6 +39,8 @@ _AT_MOST = {
     "/v1/completions": ("max_tokens",),
     RESPONSES: ("max_output_tokens",),
 }
+_SPACE = " \t\n\r"  # of JSON, and no other
+_NOT_JSON = "the body is not JSON that this server reads"
 LINGER_S, QUIET_S = 5.0, 0.5  # how long the rest of a body is read, and how long waited for
 
 
@@ -53,52 +58,74 @@ class ClientGoneError(Exception):
     """The client hung up before its request was whole."""
 
 
-async def read(receive: Receive, limits: BodyLimits, announced: int | None) -> bytes:
-    """The whole body. `announced` is its Content-Length, if there is one.
-
-    Raises:
-        BodyError: it is larger than the limit (413), or takes too long (408).
-        ClientGoneError: the client hung up.
+class Reading:
+    """Reads bodies within their limits. One timer is there for all of them, since nearly every body
+    is whole when it is asked for.
     """
-    if announced is not None and announced > limits.bytes:
-        raise BodyError(413, f"the body is larger than {limits.bytes} bytes")
-    loop = asyncio.get_running_loop()
-    task = asyncio.current_task()
-    late = False
 
-    def give_up() -> None:
-        nonlocal late
-        late = True
-        if task is not None:
-            task.cancel()
+    def __init__(self, limits: BodyLimits, clock: Callable[[], float] = time.monotonic) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._digits = len(str(limits.bytes))  # of a length that could be above the limit
+        # Who reads, and until when at most: the oldest first.
+        self._ends: dict[asyncio.Task[Any] | None, float] = {}
+        self._late: set[asyncio.Task[Any] | None] = set()
+        self._watched: asyncio.AbstractEventLoop | None = None  # the loop that has the timer
 
-    # asyncio.timeout, which Python 3.10 has not; wait_for makes a task of its own.
-    alarm = loop.call_later(limits.seconds, give_up)
-    try:
-        return await _all(receive, limits.bytes)
-    except asyncio.CancelledError as error:
-        others = getattr(task, "uncancel", int)() if late else 1
-        if others:
-            raise
-        raise BodyError(408, f"the body did not come in within {limits.seconds:g} s") from error
-    finally:
-        alarm.cancel()
+    async def read(self, receive: Receive, headers: Headers) -> bytes:
+        """The whole body of a request with those headers.
 
-
-async def _all(receive: Receive, most: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            raise ClientGoneError
-        part = message.get("body", b"")
-        size += len(part)
-        if size > most:
+        Raises:
+            BodyError: it is larger than the limit (413), or takes too long (408).
+            ClientGoneError: the client hung up.
+        """
+        most, seconds = self._limits.bytes, self._limits.seconds
+        announced = headers.values.get(b"content-length")
+        # One of fewer digits is below the limit.
+        if announced is not None and len(announced) >= self._digits and headers.length() > most:
             raise BodyError(413, f"the body is larger than {most} bytes")
-        parts.append(part)
-        if not message.get("more_body", False):
-            return b"".join(parts)
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        self._ends[task] = self._clock() + seconds
+        if self._watched is not loop:
+            self._watched = loop
+            loop.call_later(seconds, self._give_up, loop)
+        parts: list[bytes] = []
+        size = 0
+        try:
+            while True:
+                message = await receive()
+                if message["type"] != "http.request":
+                    raise ClientGoneError
+                part = message.get("body", b"")
+                size += len(part)
+                if size > most:
+                    raise BodyError(413, f"the body is larger than {most} bytes")
+                if not message.get("more_body", False):
+                    return b"".join([*parts, part]) if parts else part
+                parts.append(part)
+        except asyncio.CancelledError as error:
+            # Python 3.10 does not count who else cancelled it.
+            if task not in self._late:
+                raise
+            self._late.discard(task)
+            if getattr(task, "uncancel", int)():
+                raise
+            raise BodyError(408, f"the body did not come in within {seconds:g} s") from error
+        finally:
+            self._ends.pop(task, None)
+
+    def _give_up(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Cancels whoever is late, and looks again when the next one would be."""
+        now = self._clock()
+        for task, end in list(self._ends.items()):
+            if end > now:
+                loop.call_later(end - now, self._give_up, loop)
+                return
+            del self._ends[task]
+            self._late.add(task)
+            if task is not None:
+                task.cancel()
+        self._watched = None
 
 
 async def discard(receive: Receive) -> None:
@@ -117,14 +144,18 @@ def again(body: bytes, receive: Receive) -> Receive:
     """Gives the body once more, then whatever comes after it: a client that hangs up."""
     given = False
 
-    async def next_message() -> Message:
+    def next_message() -> Awaitable[Message]:
         nonlocal given
-        if not given:
-            given = True
-            return {"type": "http.request", "body": body, "more_body": False}
-        return await receive()
+        if given:
+            return receive()
+        given = True
+        return _whole(body)
 
     return next_message
+
+
+async def _whole(body: bytes) -> Message:
+    return {"type": "http.request", "body": body, "more_body": False}
 
 
 def parse(body: bytes, limits: BodyLimits, route: str = "") -> dict[str, Any]:
@@ -137,11 +168,12 @@ def parse(body: bytes, limits: BodyLimits, route: str = "") -> dict[str, Any]:
         BodyError: it is none, or asks for too much (400).
     """
     try:
-        document = _DECODER.decode(body.decode())
-    except BodyError:
-        raise
+        text = body.decode().strip(_SPACE)
+        document, end = _DECODER.raw_decode(text)
     except (ValueError, RecursionError) as error:
-        raise BodyError(400, "the body is not JSON that this server reads") from error
+        raise BodyError(400, _NOT_JSON) from error
+    if end != len(text):
+        raise BodyError(400, _NOT_JSON)
     if not isinstance(document, dict):
         raise BodyError(400, "the body is no JSON object")
     if body.count(b"{") + body.count(b"[") > limits.depth:  # it could be as deep
@@ -151,9 +183,10 @@ def parse(body: bytes, limits: BodyLimits, route: str = "") -> dict[str, Any]:
         if limit == "prompts":
             if name != "input" or route != RESPONSES:
                 _check_list(name, value, limits.prompts)
-        elif limit is not None:
-            _check_number(name, value, getattr(limits, limit))
-    if not isinstance(document.get("stream"), (bool, type(None))):
+        elif limit is not None and (most := getattr(limits, limit)) is not None:
+            _check_number(name, value, most)
+    stream = document.get("stream")
+    if stream is not None and stream is not True and stream is not False:
         # An engine that takes 1 for true would stream without telling what it cost.
         raise BodyError(400, "stream is no boolean", "stream")
     return document
@@ -166,6 +199,8 @@ def check_own(document: dict[str, Any], route: str) -> None:
     Raises:
         BodyError: it does (403).
     """
+    if _NOT_ALL.isdisjoint(document):
+        return
     name = "previous_response_id"
     if route == RESPONSES and document.get(name) is not None:
         raise BodyError(403, "stored responses are for the operator alone", name)
@@ -175,15 +210,15 @@ def check_own(document: dict[str, Any], route: str) -> None:
             raise BodyError(403, f"{name} is for the operator alone", name)
 
 
-def at_most(document: dict[str, Any], limits: BodyLimits, route: str) -> dict[str, Any]:
-    """What is to be put into a request so that it generates no more than the limit, where it does
+def at_most(document: dict[str, Any], most: int, route: str) -> dict[str, Any]:
+    """What is to be put into a request so that it generates no more tokens than that, where it does
     not say how much: an engine would go on to the end of the context."""
     names = _AT_MOST.get(route, ())
-    if limits.tokens is None or not names or any(document.get(each) for each in names):
+    if not names or any(document.get(each) for each in names):
         return {}
     # 0 is an answer of no tokens, or none that counts: other names are looked at then.
     zero = document.get(names[0]) == 0 and len(names) == 1
-    return {} if zero else {names[0]: limits.tokens}
+    return {} if zero else {names[0]: most}
 
 
 def with_words(body: bytes, document: dict[str, Any], words: dict[str, Any]) -> bytes:
@@ -193,13 +228,13 @@ def with_words(body: bytes, document: dict[str, Any], words: dict[str, Any]) -> 
     """
     if document.keys() & words.keys():
         return json.dumps({**document, **words}).encode()
-    more = json.dumps(words, separators=(",", ":"))[1:-1].encode()
+    more = _ENCODER.encode(words)[1:-1].encode()
     rest = body[body.index(b"{") + 1 :]
     return b"{" + more + (b"," if document else b"") + rest
 
 
-def _check_number(name: str, value: Any, most: float | None) -> None:
-    if most is None or value is None or isinstance(value, bool):
+def _check_number(name: str, value: Any, most: float) -> None:
+    if value is None or isinstance(value, bool):
         return
     if isinstance(value, str):  # some readers take "999" for a number
         raise BodyError(400, f"{name} is no number", name)
@@ -251,4 +286,6 @@ def _finite(text: str) -> float:
     return number
 
 
+# As json.loads and json.dumps, which make one of each for every call with options.
+_ENCODER = json.JSONEncoder(separators=(",", ":"))
 _DECODER = json.JSONDecoder(object_pairs_hook=_once, parse_constant=_no_number, parse_float=_finite)

@@ -16,7 +16,8 @@ class Routes:
     """The routes of a configuration, found by method and path as they were sent."""
 
     def __init__(self, configuration: Configuration) -> None:
-        self._exact: dict[tuple[str, str], str] = {}
+        self._exact: dict[tuple[str, str], tuple[str, str]] = {}
+        self._as_sent: dict[bytes, str] = {}  # the paths of those
         self._patterns: list[tuple[str, re.Pattern[str], str, str]] = []
         # What is on two lists belongs to the stricter one, which is put in last.
         self._add(configuration.user, USER)
@@ -26,7 +27,8 @@ class Routes:
     def _add(self, routes: Iterable[tuple[str, str]], kind: str) -> None:
         for method, path in routes:
             if "{" not in path:
-                self._exact[method, path] = kind
+                self._exact[method, path] = (kind, path)
+                self._as_sent[path.encode()] = path
                 continue
             parts = re.split(r"\{\w+\}", path)
             pattern = re.compile(_SEGMENT.join(re.escape(part) for part in parts))
@@ -38,10 +40,12 @@ class Routes:
         A path that is written in another way than the list has it (percent-encoded, doubled
         slashes, dots, a trailing slash) is another path.
         """
-        path = route_path(scope)
-        if path is None:
-            return None
-        method = str(scope["method"])
+        path = self._as_sent.get(scope.get("raw_path") or b"")
+        if path is None or path != scope["path"] or scope.get("root_path"):
+            path = route_path(scope)
+            if path is None:
+                return None
+        method: str = scope["method"]
         if method != "OPTIONS":
             return self._look_up(method, path)
         wanted = headers.one(b"access-control-request-method")
@@ -51,9 +55,9 @@ class Routes:
         return (PREFLIGHT, found[1]) if found is not None and found[0] == USER else None
 
     def _look_up(self, method: str, path: str) -> tuple[str, str] | None:
-        kind = self._exact.get((method, path))
-        if kind is not None:
-            return kind, path
+        found = self._exact.get((method, path))
+        if found is not None:
+            return found
         # Of two that match, the operator's was put in last.
         for wanted, pattern, kind, route in reversed(self._patterns):
             if wanted == method and pattern.fullmatch(path):

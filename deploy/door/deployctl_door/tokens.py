@@ -1,12 +1,14 @@
-"""Counts the tokens of an answer from the usage that the engine tells with it.
+"""Counts the tokens of an answer from the usage that the engine tells.
 
-A stream tells it in a chunk of its own at the end, if asked to. The door asks for it, and where
-the client had not, takes that chunk out again. Of a stream whose client hangs up before, at least
-the chunks that were sent are counted.
+vLLM leaves it beside the request once an answer has ended. Of an engine that does not, or has not
+yet been seen to, usage is read out of the answer. A stream tells it in a chunk of its own at the
+end, if asked to: the door asks for it, and where the client had not, takes that chunk out again. Of
+a stream whose client hangs up before, at least the chunks that were sent are counted.
 """
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 # Routes whose streams tell usage only where `stream_options` asks for it.
@@ -16,6 +18,7 @@ END = 64 << 10  # bytes at either end of a larger answer in which usage is looke
 # How an event of text ends: with its choices. The event of usage alone ends with its usage, or with
 # choices that are empty.
 TEXT_END = b"}]}\n\n"
+STREAM = b"text/event-stream"
 _BETWEEN = re.compile(rb"(\r?\n\r?\n)")  # events of a stream
 _USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
 
@@ -38,6 +41,24 @@ def asking(document: dict[str, Any], route: str) -> dict[str, Any]:
     return {"stream_options": options}
 
 
+def told(scope: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Tokens in and out of a request that has ended, as vLLM leaves them beside it for a middleware
+    to read (`request_metadata.final_usage_info`, since before 0.8.5); None where it has not.
+    """
+    metadata = (scope.get("state") or {}).get("request_metadata")
+    usage = getattr(metadata, "final_usage_info", None)
+    if usage is None:
+        return None
+    read = getattr(usage, "prompt_tokens", None)
+    made = getattr(usage, "completion_tokens", None) or 0  # of an embedding, none
+    return (read, made) if type(read) is int and type(made) is int else None
+
+
+def kind(content_type: bytes) -> bytes:
+    """A content type without its parameters."""
+    return content_type.partition(b";")[0].strip().lower()
+
+
 class Counter:
     """Reads usage out of the parts of one answer as they pass."""
 
@@ -52,9 +73,9 @@ class Counter:
 
     def begins(self, content_type: bytes) -> bool:
         """Whether an answer of that type tells usage."""
-        kind = content_type.partition(b";")[0].strip().lower()
-        self._stream = self.between = kind == b"text/event-stream"
-        return self._stream or kind == b"application/json"
+        found = kind(content_type)
+        self._stream = self.between = found == STREAM
+        return self._stream or found == b"application/json"
 
     def passing(self, part: bytes, *, last: bool) -> bytes | None:
         """Looks at a part; returns what goes on in its place, or None: the part as it is.

@@ -6,6 +6,10 @@ import json
 import httpx
 import pytest
 
+from deployctl_door import bodies
+from deployctl_door.configuration import BodyLimits
+from deployctl_door.headers import Headers
+
 from .conftest import asked
 from .test_keys import entry
 
@@ -156,28 +160,74 @@ def test_a_client_that_sends_too_much_may_end_before_it_is_told(build, engine, e
     assert engine.seen == []
 
 
+def slow(door, sent):
+    """A request whose body never comes in; its answer goes to `sent`."""
+
+    async def receive():
+        await asyncio.Event().wait()
+
+    async def send(message):
+        sent.append(message)
+
+    headers = [
+        (b"authorization", b"Bearer the-default-key"),
+        (b"content-type", b"application/json"),
+    ]
+    return door({"type": "http", "method": "POST", "path": CHAT, "headers": headers}, receive, send)
+
+
 def test_a_slow_body_is_given_up(build, engine):
-    door = build(body={"seconds": 0.01})
+    door, sent = build(body={"seconds": 0.01}), []
+    for _ in range(2):  # in one event loop and in the next
+        asyncio.run(slow(door, sent))
+        assert sent[0]["status"] == 408
+        sent.clear()
+    assert engine.seen == []
+
+
+def test_each_body_has_its_own_time():
+    """Though one timer is there for all of them."""
+    now = [0.0]
+    reading = bodies.Reading(BodyLimits(seconds=10.0), lambda: now[0])
 
     async def run():
-        sent = []
+        arrives, loop = asyncio.Event(), asyncio.get_running_loop()
 
         async def receive():
-            await asyncio.Event().wait()
+            await arrives.wait()
+            return {"type": "http.request", "body": b"{}", "more_body": False}
 
-        async def send(message):
-            sent.append(message)
+        first = asyncio.create_task(reading.read(receive, Headers([])))
+        await asyncio.sleep(0)
+        now[0] = 6.0
+        second = asyncio.create_task(reading.read(receive, Headers([])))
+        await asyncio.sleep(0)
+        now[0] = 10.0
+        reading._give_up(loop)
+        with pytest.raises(bodies.BodyError, match="within 10 s"):
+            await first
+        assert not second.done()
+        arrives.set()
+        assert await second == b"{}"
+        now[0] = 99.0
+        reading._give_up(loop)  # which is late for nobody
+        assert await reading.read(receive, Headers([])) == b"{}"
 
-        headers = [
-            (b"authorization", b"Bearer the-default-key"),
-            (b"content-type", b"application/json"),
-        ]
-        scope = {"type": "http", "method": "POST", "path": CHAT, "headers": headers}
-        await door(scope, receive, send)
-        return sent[0]["status"]
+    asyncio.run(run())
 
-    assert asyncio.run(run()) == 408
-    assert engine.seen == []
+
+def test_whoever_ends_a_request_that_waits_for_its_body_has_ended_it(build):
+    door, sent = build(), []
+
+    async def run():
+        task = asyncio.create_task(slow(door, sent))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(run())
+    assert sent == []
 
 
 @pytest.mark.parametrize("coding", [["gzip"], ["gzip", "identity"], ["identity", "gzip"]])

@@ -89,6 +89,33 @@ def test_a_key_that_has_expired(ask, write_keys):
     assert ask("POST", CHAT, key="key-2", body={}).status == 200
 
 
+def test_a_key_that_was_seen_before_goes_on_to_expire_and_to_be_revoked(
+    ask, build, write_keys, monkeypatch
+):
+    write_keys(entry("one", "key-1", expires="2100-01-01T00:00:00Z"))
+    door = build()
+    for _ in range(2):
+        assert ask("POST", CHAT, key="key-1", body={}, through=door).status == 200
+        assert ask("POST", CHAT, key="key-2", body={}, through=door).status == 401
+    with monkeypatch.context() as patch:
+        patch.setattr("time.time", lambda: 4102444801.0)  # a second into 2100
+        assert ask("POST", CHAT, key="key-1", body={}, through=door).status == 401
+    write_keys()
+    door._keys._checked = -1.0
+    assert ask("POST", CHAT, key="key-1", body={}, through=door).status == 401
+
+
+def test_what_is_remembered_of_keys_has_an_end(ask, build, monkeypatch):
+    monkeypatch.setattr(keys, "MOST_KNOWN", 3)
+    door = build()
+    for spaces in (600, *range(1, 6)):
+        sent = [("authorization", "Bearer" + " " * spaces + "the-default-key")]
+        assert ask("POST", CHAT, body={}, headers=sent, through=door).status == 200
+    ring = door._keys.now()
+    assert [len(header) for header in ring.known] == [22, 23, 24]
+    assert "the-default-key" not in repr(ring)
+
+
 def test_the_default_key_can_be_revoked(ask, write_keys):
     write_keys(revoked=["default"])
     assert ask("POST", CHAT, key="the-default-key", body={}).status == 401

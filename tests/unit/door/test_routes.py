@@ -45,6 +45,14 @@ def test_a_path_in_another_writing_is_another_path(ask, engine, raw):
     assert engine.seen == []
 
 
+def test_a_path_that_was_sent_in_another_writing_than_it_is_read_in_is_none(ask, engine):
+    """However a server comes to give a door both."""
+    for path in ("/metrics", "/v1/models/x", "/v1/model", ""):
+        raw = b"/v1/models"
+        assert ask("GET", path, key="the-default-key", raw=raw).status == 404
+    assert engine.seen == []
+
+
 def test_a_query_changes_nothing(ask):
     assert ask("GET", "/v1/models", key="the-default-key", raw=b"/v1/models?x=/y").status == 200
 

@@ -1,12 +1,17 @@
 """Tokens are counted from what the engine tells, and the client gets what it asked for."""
 
+import asyncio
+import contextlib
 import json
+from types import SimpleNamespace
 
 import pytest
 
 from deployctl_door import bodies, tokens
 from deployctl_door.account import Account
 from deployctl_door.door import Door
+
+from .conftest import asked
 
 CHAT = "/v1/chat/completions"
 KEY = "the-default-key"
@@ -138,3 +143,124 @@ def test_nothing_is_wished_for_where_the_client_did_or_the_engine_refuses(option
     assert tokens.asking(document, CHAT) == {}
     assert tokens.asking({"stream": True}, "/v1/responses") == {}
     assert tokens.asking({"stream": False}, CHAT) == {}
+
+
+class Telling:
+    """An engine that leaves usage beside its answers, as vLLM does; `told` is (in, out) or None."""
+
+    def __init__(self, told):
+        self.told = told
+        self.parts = STREAM
+        self.kind = b"text/event-stream"
+        self.asked = []
+
+    async def __call__(self, scope, receive, send):
+        self.asked.append(json.loads((await receive())["body"]))
+        metadata = scope["state"]["request_metadata"] = SimpleNamespace(final_usage_info=None)
+        headers = [(b"content-type", self.kind)]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        for part in self.parts:
+            await send({"type": "http.response.body", "body": part, "more_body": True})
+        if self.told is not None:
+            names = ("prompt_tokens", "completion_tokens")
+            metadata.final_usage_info = SimpleNamespace(**dict(zip(names, self.told, strict=True)))
+        await send({"type": "http.response.body", "body": b""})
+
+
+@pytest.fixture
+def telling(build):
+    """That engine behind a door, what the door wrote down, and a request to it."""
+    engine, lines = Telling((5, 2)), []
+    door = Door(engine, build()._configuration, Account(log=True, write=lines.append))
+
+    def ask(stream=True):
+        answer = asyncio.run(asked(door, "POST", CHAT, KEY, {"stream": stream}))
+        line = json.loads(lines[-1])
+        return answer.body, (line["tokens_in"], line["tokens_out"])
+
+    return SimpleNamespace(engine=engine, door=door, lines=lines, ask=ask)
+
+
+def test_an_engine_that_tells_usage_beside_its_answers_is_not_asked_for_it_again(telling):
+    shown = b"".join([*STREAM[:2], STREAM[3]])
+    assert telling.ask() == (shown, (5, 2))
+    assert telling.engine.asked[-1]["stream_options"] == {"include_usage": True}
+    telling.engine.parts = [*STREAM[:2], STREAM[3]]
+    telling.engine.told = (7, 3)
+    assert telling.ask() == (shown, (7, 3))
+    assert telling.engine.asked[-1] == {"stream": True}
+    assert "first_byte_s" in telling.lines[-1]
+    assert json.loads(telling.lines[-1])["first_byte_s"] is not None
+
+
+def test_of_an_answer_that_told_nothing_the_parts_are_counted_and_the_next_is_asked(telling):
+    telling.ask()
+    telling.engine.told = None
+    telling.engine.parts = STREAM[:2]
+    assert telling.ask()[1] == (0, 3)  # its last part is empty
+    assert telling.engine.asked[-1] == {"stream": True}
+    telling.engine.parts = STREAM
+    assert telling.ask()[1] == (5, 2)
+    assert telling.engine.asked[-1]["stream_options"] == {"include_usage": True}
+
+
+def test_a_client_that_hangs_up_has_had_the_parts_that_were_sent(telling):
+    """Though the door looked at none of them."""
+    telling.ask()
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+        if len(sent) == 4:  # the head, and three parts
+            raise ConnectionResetError
+
+    async def receive():
+        return {"type": "http.request", "body": b'{"stream": true}', "more_body": False}
+
+    headers = [
+        (b"authorization", f"Bearer {KEY}".encode()),
+        (b"content-type", b"application/json"),
+    ]
+    scope = {"type": "http", "method": "POST", "path": CHAT, "headers": headers}
+    with contextlib.suppress(ConnectionResetError):
+        asyncio.run(telling.door(scope, receive, send))
+    line = json.loads(telling.lines[-1])
+    assert (line["tokens_in"], line["tokens_out"]) == (0, 3)
+    assert b'key="default",direction="output"} 5' in telling.door._account.metrics()
+
+
+def test_streams_tell_nothing_of_answers_that_are_none(telling):
+    """What is told beside one kind need not be told beside the other."""
+    telling.ask()
+    engine = telling.engine
+    engine.told, engine.kind = None, b"application/json"
+    engine.parts = [b'{"usage":{"prompt_tokens":3,', b'"completion_tokens":4}}']
+    assert telling.ask(stream=False)[1] == (3, 4)
+    engine.told = (8, 9)
+    assert telling.ask(stream=False)[1] == (8, 9)
+    engine.parts = [b"not looked at any more"]
+    assert telling.ask(stream=False)[1] == (8, 9)
+
+
+@pytest.mark.parametrize("odd", [("5", 2), (5, "2"), (None, 2), ([], {})])
+def test_usage_that_is_no_numbers_is_none(telling, odd):
+    telling.engine.told = odd
+    assert telling.ask()[1] == (5, 2)  # as the stream itself says
+    telling.engine.told = (5, None)  # what makes no tokens
+    assert telling.ask()[1] == (5, 0)
+
+
+def test_an_error_of_an_engine_that_tells_counts_nothing(telling):
+    telling.ask()
+    telling.engine.kind, telling.engine.told = b"application/json", None
+    telling.engine.parts = [b'{"error":"x"}']
+    assert telling.ask()[1] == (0, 0)
+
+
+def test_what_an_engine_leaves_beside_a_request_is_of_that_request_alone(telling):
+    """Though a server may give all of them one state."""
+    state = {}
+    for _ in range(2):
+        body = {"stream": True}
+        asyncio.run(asked(telling.door, "POST", CHAT, KEY, body, state=state))
+    assert state == {}

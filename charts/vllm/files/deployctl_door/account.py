@@ -12,6 +12,7 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
+from deployctl_door.keys import Key
 from deployctl_door.underway import UnderWay
 
 UNDER_WAY = "deployctl_door_requests_under_way"  # what a drain waits for
@@ -41,8 +42,9 @@ class Account:
     ) -> None:
         self._log = log
         self._write = write or _to_stderr
-        self._requests: Counter[tuple[str, str, str]] = Counter()
-        self._tokens: Counter[tuple[str, str]] = Counter()
+        self._requests: Counter[tuple[str, str, int]] = Counter()
+        self._input: Counter[str] = Counter()  # tokens by key
+        self._output: Counter[str] = Counter()
         self._refusals: Counter[tuple[str, str]] = Counter()
         # Requests of users, from when they come in to the end of the answer.
         self.under_way = under_way or UnderWay()
@@ -58,13 +60,13 @@ class Account:
 
     def ended(self, entry: "Entry") -> None:
         """A request that was answered, by the engine or by the door."""
-        entry.end()
         self._passed_on.pop(entry, None)
-        self._requests[entry.key, entry.route, str(entry.status)] += 1
+        self._requests[entry.key, entry.route, entry.status] += 1
         if entry.input or entry.output:
-            self._tokens[entry.key, "input"] += entry.input
-            self._tokens[entry.key, "output"] += entry.output
+            self._input[entry.key] += entry.input
+            self._output[entry.key] += entry.output
         if self._log:
+            entry.end()
             self._write(json.dumps(entry.document(), separators=(",", ":")))
 
     def complain(self, text: str) -> None:
@@ -94,9 +96,11 @@ class Account:
             ),
         ):
             lines += [f"# HELP {name} {text}", f"# TYPE {name} gauge", f"{name} {gauge}"]
+        tokens = {(key, "input"): number for key, number in self._input.items()}
+        tokens |= {(key, "output"): number for key, number in self._output.items()}
         for name, labels, values in (
             ("requests", ("key", "route", "status"), self._requests),
-            ("tokens", ("key", "direction"), self._tokens),
+            ("tokens", ("key", "direction"), tokens),
             ("refusals", ("key", "reason"), self._refusals),
         ):
             kind, text = _HELP[name]
@@ -114,6 +118,7 @@ class Entry:
     __slots__ = (
         "_begun",
         "_time",
+        "admitted",
         "duration_s",
         "first_byte_s",
         "input",
@@ -124,6 +129,7 @@ class Entry:
         "request_id",
         "route",
         "status",
+        "streams",
     )
 
     def __init__(self, request_id: str, method: str, route: str) -> None:
@@ -131,7 +137,9 @@ class Entry:
         self.method = method
         self.route = route
         self.key = "-"
+        self.admitted: Key | None = None  # whose limits it counts against, from when it came in
         self.model: str | None = None
+        self.streams = False  # asked for a stream
         self.status = 0
         self.input = self.output = 0
         self.first_byte_s: float | None = None

@@ -4,49 +4,51 @@ import os
 import re
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_IDS: list[str] = []  # new ones, which are made many at a time
 
 
 class Headers:
-    """The headers of one request. Values are latin-1 text, which keeps every byte."""
+    """The headers of one request, by name in lower case; None: given more than once.
 
-    __slots__ = ("_pairs", "_twice", "_values")
+    Text of them is latin-1, which keeps every byte.
+    """
+
+    __slots__ = ("_pairs", "values")
 
     def __init__(self, pairs: list[tuple[bytes, bytes]]) -> None:
         self._pairs = pairs
-        self._values: dict[bytes, bytes] = {}
-        self._twice: set[bytes] = set()
+        values: dict[bytes, bytes | None] = {}
+        self.values = values
         for name, value in pairs:
             lower = name.lower()
-            if lower in self._values:
-                self._twice.add(lower)
-            self._values[lower] = value
-
-    def __contains__(self, name: bytes) -> bool:
-        return name in self._values
+            values[lower] = None if lower in values else value
 
     def one(self, name: bytes) -> str | None:
-        """The value of a header; None where it is missing, or given more than once."""
-        value = self._values.get(name)
-        return None if value is None or name in self._twice else value.decode("latin-1")
+        """The text of a header; None where it is missing, or given more than once."""
+        value = self.values.get(name)
+        return None if value is None else value.decode("latin-1")
 
     def credential(self) -> str | None:
         """What is presented as `Authorization: Bearer …`, or where that is missing, x-api-key."""
-        if b"authorization" not in self._values:
+        if b"authorization" not in self.values:
             return self.one(b"x-api-key")
         scheme, _, value = (self.one(b"authorization") or "").partition(" ")
         return value.strip() or None if scheme.lower() == "bearer" else None
 
-    def length(self) -> int | None:
-        """Content-Length, where it is a number."""
+    def length(self) -> int:
+        """Content-Length; 0 where it is no number."""
         text = self.one(b"content-length")
-        return int(text) if text and text.isascii() and text.isdigit() and len(text) < 20 else None
+        return int(text) if text and text.isascii() and text.isdigit() and len(text) < 20 else 0
 
     def request_id(self) -> str:
         """The client's own X-Request-Id, or where that is none to repeat, a new one."""
-        given = self.one(b"x-request-id")
-        if given is not None and _REQUEST_ID.fullmatch(given):
-            return given
-        return os.urandom(16).hex()
+        if b"x-request-id" in self.values:
+            given = self.one(b"x-request-id")
+            if given is not None and _REQUEST_ID.fullmatch(given):
+                return given
+        if not _IDS:
+            _IDS.extend(os.urandom(16).hex() for _ in range(256))
+        return _IDS.pop()
 
     def with_length(self, length: int) -> list[tuple[bytes, bytes]]:
         """The same for a body of another length."""

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,6 +22,7 @@ KEYS, API_KEY, OPERATOR_TOKEN = "keys.json", "api_key", "operator_token"
 FILES = (KEYS, API_KEY, OPERATOR_TOKEN)
 DEFAULT = "default"  # the name of the key in `api_key`
 ANYONE, OPERATOR = "anyone", "operator"  # by these names the door calls whoever has no named key
+MOST_KNOWN, LONGEST_KNOWN = 1024, 512  # headers that are remembered, and bytes of one
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
 _HASH = re.compile(r"[0-9a-f]{64}")
 
@@ -39,6 +40,9 @@ class Limits:
     tokens_per_minute: int | None = None  # prompt and answer together
 
 
+NO_LIMITS = Limits()
+
+
 @dataclass(frozen=True)
 class Key:
     """One key, known by its hash."""
@@ -47,7 +51,12 @@ class Key:
     sha256: str  # of the key's UTF-8
     expires: float | None = None  # seconds since the epoch
     models: tuple[str, ...] | None = None  # models and adapters; None: all
-    limits: Limits = Limits()
+    limits: Limits = NO_LIMITS
+    operator: bool = False
+
+    def has_expired(self, now: float) -> bool:
+        """Whether it was valid until then at most; seconds since the epoch."""
+        return self.expires is not None and self.expires <= now
 
 
 @dataclass(frozen=True)
@@ -57,6 +66,15 @@ class KeyRing:
     keys: tuple[Key, ...]
     operator: str | None  # hash of the operator's token
     open: bool = False  # there are no keys, and none are needed
+    # Headers that were found to show a key, so that it need not be hashed for each request. Whoever
+    # guesses learns nothing from it: a dictionary compares what was sent only where its hash, keyed
+    # anew for each process, is the same.
+    known: dict[bytes, Key] = field(default_factory=dict, compare=False, repr=False)
+
+    def remember(self, header: bytes, key: Key) -> None:
+        """Keeps a header for as long as this ring is the one: until the files change."""
+        if len(self.known) < MOST_KNOWN and len(header) <= LONGEST_KNOWN:
+            self.known[header] = key
 
     def find(self, presented: str, now: float) -> Key | None:
         """The key that was presented, if it has not expired. Takes as long for any key.
@@ -68,8 +86,7 @@ class KeyRing:
         for key in self.keys:
             if hmac.compare_digest(given, key.sha256):
                 match = key
-        expired = match is not None and match.expires is not None and match.expires <= now
-        return None if expired else match
+        return None if match is None or match.has_expired(now) else match
 
     def is_operator(self, presented: str) -> bool:
         """Whether it is the operator's token."""
@@ -123,7 +140,7 @@ def ring(folder: Path, contents: Contents, *, keyless: bool, processes: int) -> 
     names = [key.name for key in keys]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise KeysError(f"{folder / KEYS}: two keys are named {twice[0]}")
-    limited = [key.name for key in keys if key.limits != Limits()]
+    limited = [key.name for key in keys if key.limits != NO_LIMITS]
     if limited and processes > 1:
         raise KeysError(
             f"{folder / KEYS}: the key {limited[0]} has limits, and each of the engine's "
@@ -176,7 +193,8 @@ def _key(entry: dict[str, Any]) -> Key:
     moment = None
     if expires is not None:
         moment = _moment(name, expires)
-    limits = Limits(**entry.get("limits") or {})
+    given = entry.get("limits")
+    limits = Limits(**given) if given else NO_LIMITS
     for value in (limits.concurrent, limits.requests_per_minute, limits.tokens_per_minute):
         if value is not None and (type(value) is not int or value < 0):
             raise ValueError(f"{name}: a limit is a whole number")

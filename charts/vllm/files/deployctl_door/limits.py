@@ -5,10 +5,9 @@ import time
 from collections import deque
 from collections.abc import Callable
 
-from deployctl_door.keys import Key, Limits
+from deployctl_door.keys import NO_LIMITS, Key
 
 WINDOW_S = 60.0
-NONE = Limits()
 
 
 class _Window:
@@ -48,7 +47,7 @@ class Usage:
     def begin(self, key: Key) -> tuple[str, int] | None:
         """Counts a request in; or says which limit it meets, and in how many seconds to retry."""
         limits, under_way = key.limits, self._under_way.get(key.name, 0)
-        if limits is NONE or limits == NONE:
+        if limits is NO_LIMITS or limits == NO_LIMITS:
             self._under_way[key.name] = under_way + 1
             return None
         now = self._clock()

@@ -1,18 +1,18 @@
 """An answer on its way out: gets what every answer of the door has, and is counted as it passes."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from deployctl_door.account import Entry
 from deployctl_door.drain import Drain
-from deployctl_door.headers import Headers
-from deployctl_door.tokens import TEXT_END, Counter
+from deployctl_door.tokens import STREAM, TEXT_END, Counter, kind
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
+Passed = tuple[Scope, Receive, Send]  # what an application is called with
 
 
 _OURS = (b"x-request-id", b"server")  # not the engine's to say
@@ -21,29 +21,59 @@ _OURS = (b"x-request-id", b"server")  # not the engine's to say
 class Outgoing:
     """What an application sends an answer with."""
 
-    __slots__ = ("_chunks", "_drain", "_entry", "_quick", "_send", "closes", "counter")
+    __slots__ = (
+        "_drain",
+        "_kind",
+        "_parts",
+        "_quick",
+        "_send",
+        "_sent",
+        "closes",
+        "counter",
+        "entry",
+    )
 
     def __init__(self, send: Send, entry: Entry, drain: Drain) -> None:
         self._send = send
-        self._entry = entry
+        self.entry = entry
         self._drain = drain
-        self._chunks = 0  # parts of the body so far
+        self._kind = b""  # content type
         self._quick = False  # whether a chunk of text may pass without a look at it
+        self._parts = 0  # of the body so far
         self.closes = False  # whether the connection ends with this answer
         self.counter: Counter | None = None
+        self._sent: Callable[[], int] | None = None  # parts that passed uncounted
+
+    def uncounted(self) -> Send:
+        """The way of an answer whose usage is told beside it: once it has begun, its parts pass
+        without a look. Each comes by here, and what is done for it here is most of what the door
+        costs: no coroutine of its own, no other object but this one.
+        """
+        forward, parts = self._send, 0
+
+        def send(message: Message) -> Awaitable[None]:
+            nonlocal parts
+            if parts:
+                parts += 1
+                return forward(message)
+            parts = message["type"] == "http.response.body"
+            return self.send(message)
+
+        self._sent = lambda: parts
+        return send
 
     def send(self, message: Message) -> Awaitable[None]:
-        """Passes a message on, or holds it back. Every chunk comes by here: no coroutine of its
-        own, and no look into a chunk that ends as those of text do."""
+        """Passes a message on, or holds it back. No look into a chunk that ends as those of text
+        do."""
         if self._quick and message.get("body", b"")[-5:] == TEXT_END:
-            self._chunks += 1
+            self._parts += 1
             return self._send(message)
         if message["type"] == "http.response.start":
             self._start(message)
         elif message["type"] == "http.response.body":
-            if self._chunks == 0:
-                self._entry.first_byte()
-            self._chunks += 1
+            if self._parts == 0:
+                self.entry.first_byte()
+            self._parts += 1
             if self.counter is not None and self._is_held_back(message, self.counter):
                 return _nothing()
         return self._send(message)
@@ -57,25 +87,27 @@ class Outgoing:
         message["body"] = kept
         return not kept and more
 
-    def end(self) -> None:
-        """The answer has ended, or broke off: its tokens are known."""
+    def count(self) -> None:
+        """The answer has ended, or broke off, and nothing was told beside it: what its own parts
+        tell is counted, or the parts themselves."""
         if self.counter is not None:
-            self.counter.end(self._chunks)
-            self._entry.input, self._entry.output = self.counter.input, self.counter.output
+            self.counter.end(self._parts)
+            self.entry.input, self.entry.output = self.counter.input, self.counter.output
+        elif self._sent is not None and kind(self._kind) == STREAM:
+            self.entry.output = self._sent()
 
     def _start(self, message: Message) -> None:
-        self._entry.status = message["status"]
+        self.entry.status = message["status"]
         headers = []
-        kind = b""
-        for name, value in message.get("headers") or ():
-            lower = name.lower()
-            if lower == b"content-type":
-                kind = value
-            if lower not in _OURS:
-                headers.append((name, value))
-        if self.counter is not None and not self.counter.begins(kind):
+        for pair in message.get("headers") or ():
+            name = pair[0].lower()
+            if name == b"content-type":
+                self._kind = pair[1]
+            if name not in _OURS:
+                headers.append(pair)
+        if self.counter is not None and not self.counter.begins(self._kind):
             self.counter = None
-        headers.append((b"x-request-id", self._entry.request_id.encode()))
+        headers.append((b"x-request-id", self.entry.request_id.encode()))
         if self.closes or self._drain.began:
             headers = [pair for pair in headers if pair[0].lower() != b"connection"]
             headers.append((b"connection", b"close"))
@@ -84,13 +116,3 @@ class Outgoing:
 
 async def _nothing() -> None:
     pass
-
-
-class Request(NamedTuple):
-    """One request on its way through the door."""
-
-    scope: Scope
-    receive: Receive
-    out: Outgoing
-    headers: Headers
-    entry: Entry
