@@ -3,8 +3,6 @@
 import json
 import os
 import signal
-import threading
-import time
 import urllib.request
 from pathlib import Path
 
@@ -13,6 +11,7 @@ import pytest
 from hub_server import Hub
 from process_parts import write_checkpoint
 from process_shell import PATIENCE_S, Shell, until
+from verify_parts import Prober
 
 MIB = 1024 * 1024
 VOCABULARY = 131_072  # 16 MiB of weights: huggingface_hub writes 10 MiB at a time
@@ -237,34 +236,36 @@ def test_what_is_not_there_is_refused_offline(user):
 def test_the_old_service_answers_all_the_while(user, hub):
     user.ask(*user.words("up", "--env=FAKE_ENGINE_NOTE=1"))
     before = {str(p): p.stat().st_mtime_ns for p in user.blobs()}
-    # Another revision, whose weights are long in coming.
-    new = hub.files["model.safetensors"][:-1] + b"!"
-    hub.files["model.safetensors"] = hub.lists["model.safetensors"] = new
-    hub.commit = "f" * 40
-    hub.faults["model.safetensors"] = [("none",), ("hold", 11 * MIB)]
-    answers, stop = [], threading.Event()
+    old = hub.files["model.safetensors"]
+    wrong, new = old[:-1] + b"?", old[:-1] + b"!"
+    up = user.words("up", "--env=FAKE_ENGINE_NOTE=2")
+    with Prober(user.port, "org/tiny") as prober:
 
-    def ask():
-        while not stop.is_set():
-            answers.append(status(f"http://127.0.0.1:{user.port}/health"))
-            time.sleep(0.02)
+        def answers_on():
+            seen = len(prober.times)
+            until(lambda: prober.failures or len(prober.times) > seen + 10)
+            assert prober.failures == []
 
-    asking = threading.Thread(target=ask)
-    asking.start()
-    try:
-        process = user.start(*user.words("up", "--env=FAKE_ENGINE_NOTE=2"))
+        # Another revision, of which not what is listed comes.
+        hub.files["model.safetensors"], hub.lists["model.safetensors"] = wrong, new
+        hub.commit = "f" * 40
+        assert "digest" in user.ask(*up, code=4)[1]
+        answers_on()
+        # And then, what is long in coming.
+        hub.files["model.safetensors"] = new
+        hub.faults["model.safetensors"] = [("none",), ("hold", 11 * MIB)]
+        process = user.start(*up)
         assert hub.held.wait(PATIENCE_S)
-        seen = len(answers)
-        until(lambda: len(answers) > seen + 10)
+        answers_on()
         assert process.poll() is None
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=PATIENCE_S)
-    finally:
-        stop.set()
-        asking.join()
+        answers_on()
     assert process.returncode == 130
-    assert set(answers) == {200}
+    assert prober.failures == []
     assert before.items() <= {str(p): p.stat().st_mtime_ns for p in user.blobs()}.items()
+    out, _ = user.ask("history", "tiny", "--output=json")
+    assert [r["status"] for r in json.loads(out)["revisions"]] == ["deployed", "failed", "failed"]
 
 
 def test_an_engine_whose_model_is_there_starts_again_without_the_hub(user, hub):
