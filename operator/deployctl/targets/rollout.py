@@ -14,7 +14,7 @@ from deployctl.events import Event, Tell
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle
 from deployctl.spec import ServiceSpec
-from deployctl.targets import canary, drain, history, keys
+from deployctl.targets import canary, drain, history, keys, removal
 from deployctl.targets.canary import Verify
 from deployctl.targets.defaultkey import DefaultKey
 from deployctl.targets.driver import Driver
@@ -129,24 +129,9 @@ class Rollout:
             TargetError: something of it still runs, or the records cannot be written.
         """
         with self._at_work("deployctl down"):
-            canary.clear(self._driver, self._store, self._ref.service, self._tell)
-            damaged = self._store.damaged(self._ref)
-            readable = self._store.releases(self._ref, skip={number for number, _ in damaged})
-            stopped = []
-            for release in readable:
-                live = release.status in ("pending", "deployed")
-                if live or self._driver.state(release).condition != "absent":
-                    self._stop(release)
-                    stopped.append(release)
-            for stand_in in [self._store.stand_in(self._ref, number) for number, _ in damaged]:
-                self._driver.stop(stand_in, self._tell)
-                stopped.append(stand_in)
-            for release in readable:
-                if release.status in ("pending", "deployed"):
-                    self._mark(release, "removed", "deployctl down")
-            for _, path in damaged:
-                self._store.set_aside(path)
-                self._tell(Event("warning", f"set the damaged record aside: {path}.damaged"))
+            stopped = removal.stop_all(
+                self._driver, self._store, self._ref, self._tell, stop=self._stop
+            )
             if volumes:
                 self._driver.purge(self._ref.service, self._tell)
                 keys.forget(self._store.folder(self._ref))
