@@ -4,9 +4,7 @@ Sizes follow the parameters that vLLM's quantization methods register and keep a
 (vllm/model_executor/layers/quantization of 0.8 to 0.32).
 """
 
-import re
 from dataclasses import dataclass
-from functools import lru_cache
 
 from deployctl.model import Quantization
 from deployctl.units import MIB
@@ -15,10 +13,6 @@ DTYPE_BYTES = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2,
 _SEGMENT = 2 * MIB
 _LARGE = 10 * MIB
 _UNSPLIT = 20 * MIB
-# Of layers that keep a state: their names, and the small parts that many leave unquantized alone.
-_STATES = ("linear_attn", "mamba", "mixer", "short_conv", "in_proj", "out_proj")
-_SMALL = ("in_proj_a", "in_proj_b", "conv1d", "norm", "A_log", "dt_", "x_proj")
-_ONE_LAYER = re.compile(r"layers\.\d")
 
 
 def allocated(nbytes: float, *, coarse: bool = False) -> float:
@@ -108,6 +102,17 @@ def storage(quantization: Quantization | None, dtype_bytes: int) -> Storage:
     return plain(dtype_bytes)
 
 
+def mixed(algorithm: str | None, dtype_bytes: int) -> Storage:
+    """A piece of a checkpoint of mixed precision, by the name that ModelOpt gives its algorithm."""
+    if algorithm is None:
+        return plain(dtype_bytes)
+    if "FP4" in algorithm:
+        return Storage("modelopt_mixed", 4, 16, 1)
+    if "4" in algorithm.split("A")[0]:  # W4A16_AWQ
+        return Storage("modelopt_mixed", 4, 128, 2)
+    return Storage("modelopt_mixed", 8, 0, 4)
+
+
 def _eight_bits(quantization: Quantization) -> Storage:
     blocks = quantization.raw.get("weight_block_size")
     side = blocks[0] if isinstance(blocks, list) and blocks and isinstance(blocks[0], int) else 0
@@ -133,32 +138,20 @@ def _usual_group(quantization: Quantization) -> int:
     return 128 if given is None else max(0, given)
 
 
-def leaves_out(quantization: Quantization | None, part: str) -> bool:
-    """Whether the checkpoint leaves `part` unquantized in every layer.
+def mxfp4_padding(inner: float, hidden: float, hopper: bool) -> tuple[float, float, float, float]:
+    """Padding of MXFP4 experts (quantization/mxfp4.py and triton_kernels' layouts).
 
-    `part` is a piece of a module's name, such as self_attn. Patterns are searched for it as
-    text: they are untrusted, so they are never run as regular expressions. One that
-    names a single layer does not speak for all.
+    Returns the two outputs and the two inputs as stored. Triton's layout for Hopper pads the
+    input side to a multiple of 512 and leaves the outputs; elsewhere Marlin pads the
+    intermediate size to 128 and the hidden size to 256. That is the 6 to 8% that gpt-oss takes
+    above its tensors.
     """
-    if quantization is None:
-        return True
-    return part in _left_everywhere(quantization.ignored)
 
+    def up(value: float, step: int) -> float:
+        return float(-(-int(-(-value // 1)) // step) * step)
 
-def states_left_out(quantization: Quantization | None) -> bool:
-    """The same of the large matrices of layers that keep a state, whatever their small ones are."""
-    return quantization is None or _states_left(quantization.ignored)
-
-
-@lru_cache(maxsize=64)
-def _left_everywhere(ignored: tuple[str, ...]) -> str:
-    """The patterns that speak for all layers, a line each. A plan asks a thousand times."""
-    plain = (pattern.replace("\\", "") for pattern in ignored[:4096])
-    return "\n".join(pattern for pattern in plain if not _ONE_LAYER.search(pattern))
-
-
-@lru_cache(maxsize=64)
-def _states_left(ignored: tuple[str, ...]) -> bool:
-    told = _left_everywhere(ignored).splitlines()
-    large = [pattern for pattern in told if not any(small in pattern for small in _SMALL)]
-    return any(name in pattern for pattern in large for name in _STATES)
+    if hopper:
+        inner = up(inner, 64)
+        return inner, hidden, up(hidden, 512), up(inner, 512 if inner > 1024 else 256)
+    inner, hidden = up(inner, 128), up(hidden, 256)
+    return inner, hidden, hidden, inner

@@ -22,12 +22,22 @@ class StateWeights(NamedTuple):
 
 
 def attention_bytes(
-    shape: Shape, kind: Storage, tensor: int, dtype_bytes: int, *, full: bool = True, shares: bool
+    shape: Shape,
+    stored: tuple[Storage, Storage],
+    tensor: int,
+    dtype_bytes: int,
+    *,
+    full: bool = True,
+    shares: bool,
 ) -> float:
-    """Attention on one rank; `full`: it keeps every token, `shares`: it reads another's cache."""
+    """Attention on one rank; `full`: it keeps every token, `shares`: it reads another's cache.
+
+    `stored` says how its inputs' matrices are, and its output's.
+    """
     heads = shape.heads / tensor
     if shape.latent:
-        return _latent(shape, kind, heads, dtype_bytes)
+        return _latent(shape, stored, heads, dtype_bytes)
+    kind, output = stored
     own, width = (shape.full_kv_heads, shape.full_head_dim) if full else (0, 0)
     width = width or shape.head_dim
     kv_heads = 0.0 if shares else max(1.0, (own or shape.kv_heads) / tensor)
@@ -36,7 +46,7 @@ def attention_bytes(
     # Zamba2 attends to a layer's input and the embedding side by side.
     read = shape.hidden * (2 if shape.text_type == "zamba2" else 1)
     total = kind.nbytes(read, queries + gates + 2 * keys)
-    total += kind.nbytes(queries, shape.hidden)
+    total += output.nbytes(queries, shape.hidden)
     if shape.qkv_bias:
         total += (queries + 2 * keys) * dtype_bytes
     if shape.out_bias:
@@ -48,8 +58,9 @@ def attention_bytes(
     return total
 
 
-def _latent(shape: Shape, kind: Storage, heads: float, dtype_bytes: int) -> float:
+def _latent(shape: Shape, stored: tuple[Storage, Storage], heads: float, dtype_bytes: int) -> float:
     """Latent attention (deepseek_v2.py), with the absorbed copies of kv_b that MLA keeps."""
+    kind, output = stored
     query = heads * (shape.nope_dim + shape.rope_dim)
     if shape.q_rank:
         total = kind.nbytes(shape.hidden, shape.q_rank) + kind.nbytes(shape.q_rank, query)
@@ -59,7 +70,7 @@ def _latent(shape: Shape, kind: Storage, heads: float, dtype_bytes: int) -> floa
     expanded = heads * (shape.nope_dim + shape.v_dim)
     total += kind.nbytes(shape.hidden, shape.kv_rank + shape.rope_dim)
     total += kind.nbytes(shape.kv_rank, expanded) + shape.kv_rank * dtype_bytes
-    total += kind.nbytes(heads * shape.v_dim, shape.hidden)
+    total += output.nbytes(heads * shape.v_dim, shape.hidden)
     # W_UK and W_UV, made at load time in the model's dtype.
     return total + shape.kv_rank * expanded * dtype_bytes
 

@@ -67,7 +67,8 @@ class Shape:
     shared_size: int = 0
     dense_layers: int = 0  # leading layers (or listed ones) without experts
     expert_bias: bool = False
-    expert_hidden: int = 0  # where experts work on a width of their own (Nemotron 3)
+    expert_hidden: int = 0  # where experts work on a width of their own (Nemotron 3, Kimi K3)
+    expert_bits: int = 0  # of experts stored otherwise than the rest (DeepSeek V4)
     # Latent attention
     kv_rank: int = 0
     q_rank: int = 0
@@ -164,7 +165,8 @@ def shape_of(architecture: Architecture) -> Shape:
         shared_size=architecture.shared_expert_size,
         dense_layers=max(0, architecture.num_layers - architecture.moe_layers) if experts else 0,
         expert_bias=kind == "gpt_oss",
-        expert_hidden=count(raw, "moe_latent_size"),
+        expert_hidden=count(raw, "moe_latent_size", "routed_expert_hidden_size"),
+        expert_bits=4 if raw.get("expert_dtype") == "fp4" else 0,
         kv_rank=architecture.kv_lora_rank or 0,
         q_rank=architecture.q_lora_rank or count(raw, "q_lora_rank"),
         rope_dim=rope_dim,

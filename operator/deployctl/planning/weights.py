@@ -9,17 +9,13 @@ get_pp_indices: what does not divide goes to the stages before the last).
 
 from collections import Counter
 from dataclasses import dataclass, replace
+from functools import lru_cache
+from typing import NamedTuple
 
 from deployctl.model import Quantization
 from deployctl.model.tables import TYPES
-from deployctl.planning.linear import (
-    Storage,
-    allocated,
-    leaves_out,
-    plain,
-    states_left_out,
-    storage,
-)
+from deployctl.planning import unquantized
+from deployctl.planning.linear import Storage, allocated, mixed, mxfp4_padding, plain, storage
 from deployctl.planning.mixers import attention_bytes, index_bytes, state_layer_bytes
 from deployctl.planning.settings import Sharding
 from deployctl.planning.shape import Layer, Shape, layers_of
@@ -71,11 +67,12 @@ def parts(
     rows = padded_vocab(shape.vocab, tensor)
     table = allocated(rows * shape.hidden * dtype_bytes, coarse=coarse)
     head = table if last and not (shape.tied and first) else 0.0
-    if head and quantization is not None and quantization.lm_head:
-        head = replace(storage(quantization, dtype_bytes), coarse=coarse).nbytes(shape.hidden, rows)
+    stored = _head(quantization, dtype_bytes)
+    if head and stored is not None:
+        head = replace(stored, coarse=coarse).nbytes(shape.hidden, rows)
     start = sum(sizes[:stage])
     kind = replace(storage(quantization, dtype_bytes), coarse=coarse, rounded=rounded)
-    pieces = _pieces(quantization, kind, dtype_bytes)
+    pieces = _pieces(quantization, shape, kind, dtype_bytes)
     layers = _beside_layers(shape, pieces, tensor, dtype_bytes) if first else 0.0
     tally = Counter(layers_of(shape)[start : start + sizes[stage]])
     for layer, times in tally.items():
@@ -90,6 +87,16 @@ def parts(
         rotary=rotary,
         vision=_vision(shape, tensor, dtype_bytes) if first else 0.0,
     )
+
+
+def _head(quantization: Quantization | None, dtype_bytes: int) -> Storage | None:
+    """How the output layer is stored; None: in the model's dtype."""
+    if quantization is None:
+        return None
+    if quantization.method == "modelopt_mixed":
+        how = unquantized.algorithm(quantization, unquantized.HEAD)
+        return None if how is None else mixed(how, dtype_bytes)
+    return storage(quantization, dtype_bytes) if quantization.lm_head else None
 
 
 def _layer_bytes(
@@ -107,7 +114,12 @@ def _layer_bytes(
     elif layer.kind not in CACHELESS and (layer.kind == "hybrid" or not stateful):
         local = layer.kind in ("sliding_attention", "chunked_attention")
         total += attention_bytes(
-            shape, pieces.attention, tensor, dtype_bytes, full=not local, shares=layer.shares
+            shape,
+            (pieces.attention, pieces.output),
+            tensor,
+            dtype_bytes,
+            full=not local,
+            shares=layer.shares,
         )
     if layer.indexed:
         total += index_bytes(shape, pieces.attention, dtype_bytes)
@@ -128,7 +140,8 @@ def _beside_layers(shape: Shape, pieces: "_Pieces", tensor: int, dtype_bytes: in
     total = shape.hidden * side.width * shape.layers / tensor * dtype_bytes
     total += 2 * max(0, side.streams - 1) * shape.hidden**2 * dtype_bytes
     if shape.shared_blocks:  # zamba2.py: attention and MLP, adapted to each layer that calls them
-        block = attention_bytes(shape, pieces.attention, tensor, dtype_bytes, shares=False)
+        attention = pieces.attention, pieces.output
+        block = attention_bytes(shape, attention, tensor, dtype_bytes, shares=False)
         block += _mlp(shape, pieces.dense, shape.intermediate, tensor)
         adapted = shape.adapter_rank * (shape.hidden + 2 * shape.intermediate / tensor)
         total += shape.shared_blocks * (block + 3 * shape.hidden * dtype_bytes)
@@ -148,6 +161,7 @@ class _Pieces:
     """How each piece of a layer is stored: checkpoints may leave some of them unquantized."""
 
     attention: Storage
+    output: Storage  # of attention
     states: Storage
     dense: Storage
     shared: Storage
@@ -155,20 +169,53 @@ class _Pieces:
     bare: Storage  # unquantized
 
 
-def _pieces(quantization: Quantization | None, kind: Storage, dtype_bytes: int) -> _Pieces:
+class _Count(NamedTuple):
+    """How many layers have each piece."""
+
+    attention: int
+    states: int
+    dense: int
+    experts: int
+
+
+@lru_cache(maxsize=16)
+def _with_each(shape: Shape) -> _Count:
+    every = layers_of(shape)
+    states = sum(layer.kind in STATEFUL for layer in every) if shape.state else 0
+    alone = states - sum(layer.kind == "hybrid" for layer in every) if shape.state else 0
+    return _Count(
+        attention=sum(layer.kind not in CACHELESS for layer in every) - alone,
+        states=states,
+        dense=sum(layer.feed == "dense" for layer in every),
+        experts=sum(layer.feed == "sparse" for layer in every),
+    )
+
+
+def _pieces(
+    quantization: Quantization | None, shape: Shape, kind: Storage, dtype_bytes: int
+) -> _Pieces:
     """MXFP4 checkpoints quantize their experts alone; others say what they leave out."""
     bare = replace(plain(dtype_bytes), coarse=kind.coarse, rounded=kind.rounded)
-    alone = kind.method == "mxfp4"
+    mixes = quantization is not None and quantization.method == "modelopt_mixed"
+    count = _with_each(shape)
 
-    def of(*names: str) -> Storage:
-        return bare if alone or any(leaves_out(quantization, n) for n in names) else kind
+    def of(piece: unquantized.Piece, layers: int) -> Storage:
+        if mixes and quantization is not None:
+            how = mixed(unquantized.algorithm(quantization, piece), dtype_bytes)
+            return replace(how, coarse=kind.coarse, rounded=kind.rounded)
+        alone = kind.method == "mxfp4" or unquantized.leaves_out(quantization, piece, layers)
+        return bare if alone else kind
 
+    experts = of(unquantized.EXPERTS, count.experts) if mixes else kind
+    if shape.expert_bits == 4 and quantization is not None:
+        experts = replace(kind, method="fp4", bits=4, group=32, scale_bytes=1, block=0)
     return _Pieces(
-        attention=of("self_attn", "attention.", "q_proj"),
-        states=bare if alone or states_left_out(quantization) else kind,
-        dense=of("mlp.gate_proj", "mlp.(gate", "mlp.down_proj"),
-        shared=of("shared_expert"),
-        experts=kind,
+        attention=of(unquantized.ATTENTION, count.attention),
+        output=of(unquantized.OUTPUT, count.attention),
+        states=of(unquantized.STATES, count.states),
+        dense=of(unquantized.DENSE, count.dense),
+        shared=of(unquantized.SHARED, count.experts),
+        experts=experts,
         bare=bare,
     )
 
@@ -187,7 +234,7 @@ def _experts(
     hidden: float = shape.hidden
     up = 2 if shape.gated else 1
     if kind.method == "mxfp4":
-        inner, hidden, rows, columns = _mxfp4_padding(inner, hidden, hopper_mxfp4)
+        inner, hidden, rows, columns = mxfp4_padding(inner, hidden, hopper_mxfp4)
         each = kind.nbytes(rows, 2 * inner) + kind.nbytes(columns, hidden)
     else:
         # All experts of a layer are one tensor.
@@ -207,25 +254,6 @@ def _experts(
     if shape.shared_size:
         total += _mlp(shape, pieces.shared, shape.shared_size, tensor)
     return total
-
-
-def _mxfp4_padding(inner: float, hidden: float, hopper: bool) -> tuple[float, float, float, float]:
-    """Padding of MXFP4 experts (quantization/mxfp4.py and triton_kernels' layouts).
-
-    Returns the two outputs and the two inputs as stored. Triton's layout for Hopper pads the
-    input side to a multiple of 512 and leaves the outputs; elsewhere Marlin pads the
-    intermediate size to 128 and the hidden size to 256. That is the 6 to 8% that gpt-oss takes
-    above its tensors.
-    """
-
-    def up(value: float, step: int) -> float:
-        return float(-(-int(-(-value // 1)) // step) * step)
-
-    if hopper:
-        inner = up(inner, 64)
-        return inner, hidden, up(hidden, 512), up(inner, 512 if inner > 1024 else 256)
-    inner, hidden = up(inner, 128), up(hidden, 256)
-    return inner, hidden, hidden, inner
 
 
 def _vision(shape: Shape, tensor: int, dtype_bytes: int) -> float:

@@ -162,7 +162,7 @@ def test_the_widest_layer_decides_the_peak_of_a_pass():
     [
         ([], True),
         (["linear_attn"], False),
-        (["model.layers.0.linear_attn.in_proj_qkv"], True),  # of one layer
+        (["model.layers.0.linear_attn.in_proj_qkv"], False),  # of the only layer that has one
         (["re:.*in_proj_a.*", "re:.*linear_attn[.]in_proj_b.*"], True),  # the small ones alone
         (["re:.*in_proj_a.*", "re:.*linear_attn.*"], False),
     ],
