@@ -122,6 +122,8 @@ def _why(plan: ServingPlan) -> str:
     if memory is not None and reason.code == "weights_too_large":
         alone = memory.weights_gib > memory.gpu_total_gib
         return f"{memory.weights_gib:.1f} GiB of weights{'' if alone else ' leave no KV cache'}"
+    if reason.code == "attention_not_supported_on_gpu":
+        return "no kernel for its attention"
     if reason.code == "kv_cache_too_small":
         return f"holds {plan.longest_context:,} tokens"
     return reason.message.replace("|", "\\|")

@@ -26,14 +26,17 @@ def fixes(planner: Planner, choice: ContextChoice) -> tuple[Fix, ...]:
     """
     if planner.profile.kind == "cpu":
         return tuple(_tried(_on_cpu(planner, choice)))
-    found = [
+    found: list[Fix] = [
         *_tried(_memory(planner, choice)),
         *_first(_fewer_sequences(planner, choice)),
         *_tried(_eager(planner)),
     ]
     if not found:
         found = [*_first(_together(planner))]
-    return (*found, *_tried(_cards(planner)), *_first(_more(planner, choice)))
+    found += [*_tried(_cards(planner)), *_first(_more(planner, choice))]
+    if not any(way.gpu != planner.profile.name or way.gpus > 1 for way in found):
+        found += _first(_elsewhere(planner, choice))
+    return (*found, *_tried(_below(planner, choice)))
 
 
 def shortlist(ways: tuple[Fix, ...]) -> tuple[Fix, ...]:
@@ -90,17 +93,28 @@ def _eager(planner: Planner) -> Iterator[_Change]:
 
 def _shorter(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:
     """A context as the plan would choose it; below the least that is chosen, what there is."""
+    if choice.chosen:
+        return
     length = choice.memory.settings.length
-    if not choice.chosen:
-        free = planner.given(max_model_len=None).up_to(length)
-        found = choose(free if planner.spec.kv_cache_dtype else free.given(kv_cache_dtype="auto"))
-        if found.holds:
-            yield _context_change(found.planner)
-            return
-    stage, users = choice.memory.tightest, planner.spec.users
-    longest = stage.layout.longest(stage.pool / (users or 1), length)
+    free = planner.given(max_model_len=None).up_to(length)
+    found = choose(free if planner.spec.kv_cache_dtype else free.given(kv_cache_dtype="auto"))
+    if found.holds:
+        yield _context_change(found.planner)
+    else:
+        yield from _what_there_is(planner, choice)
+
+
+def _below(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:
+    """A context shorter than the least that is chosen: the last that a user wants."""
+    if choice.chosen:
+        yield from _what_there_is(planner, choice)
+
+
+def _what_there_is(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:
+    stage, length = choice.memory.tightest, choice.memory.settings.length
+    longest = stage.layout.longest(stage.pool / (planner.spec.users or 1), length)
     # So little context for each of several users is no use to any of them.
-    if 0 < longest < length and not users:
+    if 0 < longest < length and not planner.spec.users:
         yield _context_change(choice.planner.given(max_model_len=longest))
 
 
@@ -173,8 +187,34 @@ def _more(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:
         yield flags, f"{option.gpus} GPUs in the place of {now}", split
 
 
+def _elsewhere(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:
+    """Several of another card, where neither alone does: the cheapest together first."""
+    spec, shape = planner.spec, planner.shape
+    free = {"tensor_parallel_size": None, "pipeline_parallel_size": None}
+    weights = choice.memory.load_peak * choice.memory.settings.sharding.gpus
+    found = []
+    for profile in all_profiles():
+        if profile.kind != "cuda" or profile.name == planner.profile.name:
+            continue
+        host = profile.max_per_host
+        moved = planner.on(profile).given(gpu=profile.name, gpus=host, **free)
+        for option in shardings(moved.spec, shape, profile):
+            fair = option.pipeline == 1 and option.tensor > 1
+            if fair and weights / option.tensor < profile.memory_gib * GIB:
+                price = (profile.price_per_hour_usd or math.inf) * option.gpus
+                found.append((price, option.gpus, profile.name, moved))
+    for price, gpus, name, moved in sorted(found, key=lambda one: one[:3]):
+        count = gpus * (spec.replicas or 1)
+        cost = f"{gpus} of another card"
+        if price < math.inf:
+            cost += f", ${price:.2f} an hour"
+        change = f"--gpu {name} --gpus {count} --tensor-parallel-size {gpus}"
+        yield change, cost, moved.given(gpus=count, tensor_parallel_size=gpus)
+
+
 def _on_cpu(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:
     yield from _shorter(planner, choice)
+    yield from _below(planner, choice)
     yield from _fewer_users(planner, choice)
     needed = choice.memory.request_bytes * (planner.spec.users or 1)
     gib = int(needed // GIB) + 1

@@ -26,11 +26,18 @@ FP8_TRITON_MLA = "0.26.0"  # v1/attention/backends/mla/triton_mla.py
 _FLASHINFER_HEADS = (64, 128, 256)
 # Sparse attention keeps an FP8 cache in a layout of its own (fp8_ds_mla).
 _SPARSE = ("deepseek_v32", "glm_moe_dsa")
+# Its kernels are for Hopper and Blackwell alone, for workstations (12.0) since 0.24
+# (supports_compute_capability in v1/attention/backends/mla/*sparse*.py, models/deepseek_v4).
+_SPARSE_CARDS = {9: "0.11.1", 10: "0.11.1", 12: "0.24.0"}
+# The first release that lets merged outputs end inside of an FP8 block
+# (model_executor/layers/linear.py, _maybe_allow_fp8_block_shape_mismatch).
+OUTPUTS_IN_PARTS = "0.14.0"
 
 
 def refusals(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Iterator[Reason]:
     """Refuses what no kernel of this version does."""
     yield from _dtype(shape, settings, profile)
+    yield from _sparse(shape, settings, profile)
     quantization = settings.quantization
     if quantization is None:
         return
@@ -120,6 +127,22 @@ def _dtype(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Itera
         )
 
 
+def _sparse(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Iterator[Reason]:
+    """Refuses sparse attention on a card for which it has no kernel."""
+    if profile.kind != "cuda" or shape.model_type not in (*_SPARSE, "deepseek_v4"):
+        return
+    first = _SPARSE_CARDS.get(int(profile.capability))
+    if first is None or not at_least(settings.version, first):
+        yield Reason(
+            "attention_not_supported_on_gpu",
+            f"the sparse attention of {shape.model_type} has no kernel for compute capability "
+            f"{profile.compute_capability} in vLLM {settings.version}",
+            "take a Hopper or Blackwell card (H100, H200, B200)"
+            if first is None
+            else f"use --engine-version {first} or newer",
+        )
+
+
 def _capability(quantization: Quantization, version: str, profile: GpuProfile) -> Iterator[Reason]:
     table: dict[str, float] = behaviour("min_capability", version)
     method = quantization.method
@@ -199,7 +222,7 @@ def _blocks(shape: Shape, side: int, settings: EngineSettings) -> Iterator[Reaso
     # Later versions refine the experts' blocks to the shard (resolve_fp8_moe_weight_block_shape).
     whole = settings.whole_experts or bool(behaviour("fp8_experts_refined", settings.version))
     cut = {f"{n} inputs": v for n, v in row_inputs(shape, tensor, whole_experts=whole).items()}
-    if not shape.latent:
+    if not shape.latent and not at_least(settings.version, OUTPUTS_IN_PARTS):
         keys = max(1.0, shape.kv_heads / tensor) * shape.head_dim
         cut["k_proj outputs"] = (keys, shape.kv_heads * shape.head_dim)
     for name, (own, all_of_it) in cut.items():

@@ -65,7 +65,7 @@ def make_plan(
         if any(reason.code in FIXED_CODES for reason in refused):
             ways = fixes(planner, choice)
         told = [*map(str, shortlist(ways))]
-        if not planner.runs(settings.sharding):
+        if not told and not planner.runs(settings.sharding):
             told = ["first take a split that can run"]
         elif len(told) < 2 and not any(way.gpu != profile.name for way in ways):
             told.append(fit.large_enough(choice.memory))

@@ -184,6 +184,25 @@ def test_fixes_are_ranked_and_each_does_what_it_says(config, plan):
         assert again.memory.kv_cache_gib == fix.kv_cache_gib
 
 
+def test_a_context_below_the_least_is_the_last_that_is_proposed(qwen32, plan):
+    found = plan(qwen32, gpu="l4", gpu_memory_gib=22.7, kv_cache_dtype="auto")
+    assert found.verdict == "does_not_fit"
+    short = [way.max_model_len < 4096 for way in found.fixes]
+    assert short == [False] * (len(short) - 1) + [True]
+    assert found.fixes[-1].change.startswith("--max-model-len")
+
+
+def test_several_of_another_card_where_neither_alone_does(config, plan):
+    huge = config("qwen2-72b", num_hidden_layers=440)  # 720 GiB
+    found = plan(huge, gpu="rtx4090")
+    assert [way.change for way in found.fixes] == [
+        "--gpu h200 --gpus 8 --tensor-parallel-size 8",
+    ]
+    assert (found.fixes[0].gpu, found.fixes[0].gpus) == ("h200", 8)
+    assert plan(huge, gpu="h200", gpus=8, tensor_parallel_size=8).verdict == "fits"
+    assert plan(huge, gpu="a100-80gb", gpus=8).verdict == "does_not_fit"
+
+
 @pytest.mark.parametrize(("gib", "more"), [(17.52, ""), (17.28, " --kv-cache-dtype fp8")])
 def test_several_changes_where_none_alone_does(config, plan, gib, more):
     found = plan(config("llama-8b"), gpu="l4", gpu_memory_gib=gib, max_model_len=4096)

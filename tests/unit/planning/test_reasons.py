@@ -115,6 +115,35 @@ def test_fp8_experts_that_a_split_would_cut(config, plan, codes):
     assert codes(plan(known, engine_version="0.32.0", **wish)) == []
 
 
+def test_outputs_may_end_inside_of_an_fp8_block_from_014_on(config, plan, codes):
+    # MiMo-V2-Flash has four key heads of 192, and is served on four cards.
+    odd = config("qwen2.5-7b", head_dim=192, num_attention_heads=32, quantization_config=FP8)
+    odd |= {"hidden_size": 4096, "intermediate_size": 16384}
+    four = {"gpus": 4, "tensor_parallel_size": 4}
+    assert plan(odd, **four).verdict == "fits"
+    assert codes(plan(odd, engine_version="0.13.0", **four)) == ["group_size_not_divisible"]
+
+
+@pytest.mark.parametrize(
+    ("gpu", "version", "runs"),
+    [
+        ("h200", "0.32.0", True),
+        ("b200", "0.32.0", True),
+        ("rtx-pro-6000", "0.32.0", True),
+        ("rtx-pro-6000", "0.23.0", False),
+        ("a100-80gb", "0.32.0", False),
+        ("rtx4090", "0.32.0", False),
+    ],
+)
+def test_sparse_attention_has_kernels_for_few_cards(config, plan, codes, gpu, version, runs):
+    sparse = config("llama-8b", model_type="deepseek_v32", architectures=["DeepseekV32ForCausalLM"])
+    sparse |= {"kv_lora_rank": 512, "index_topk": 2048, "index_head_dim": 128}
+    found = plan(sparse, gpu=gpu, engine_version=version)
+    assert ("attention_not_supported_on_gpu" in codes(found)) is not runs
+    if not runs:
+        assert all(reason.fix for reason in found.reasons)
+
+
 def test_bfloat16_on_an_old_card(config, plan, codes, tmp_path):
     old = tmp_path / "t4.yaml"
     old.write_text(
