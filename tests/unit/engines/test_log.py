@@ -85,6 +85,9 @@ def test_lines_worth_showing():
         ("OSError: [Errno 98] Address already in use", "listens on the port"),
         ("safetensors_rust.SafetensorError: Error while deserializing header: HeaderTooLarge",
          "damaged or cut short"),
+        ("TypeError: --tool-call-parser llama3_json and --reasoning-parser qwen3 cannot be used "
+         "with the tokenizer of '/m': could not locate the bot token",
+         "tokenizer lacks what --tool-call-parser llama3_json and"),
     ],
 )  # fmt: skip
 def test_known_failures_are_translated(line, part):

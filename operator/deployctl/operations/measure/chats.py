@@ -21,7 +21,7 @@ MAX_TOKENS = 1024  # a model that reasons does so before it calls
 NAMED_TOKENS = 128  # of a call that the engine guides: a small model may fill whatever it gets
 LOST_TOKENS = 4  # more than these were written, and nothing came: somebody took them
 FUNCTION = "get_weather"
-_TOOL = {
+TOOL = {
     "type": "function",
     "function": {
         "name": FUNCTION,
@@ -88,7 +88,7 @@ def checks(
 def _tool_calls(
     client: httpx.Client, model: str, wish: _Wish, named_tokens: int
 ) -> list[SmokeCheck]:
-    body = _body(model, _WISH, tools=[_TOOL], tool_choice="auto")
+    body = _body(model, _WISH, tools=[TOOL], tool_choice="auto")
     reply = whole(client, body)
     found = [_of_its_own(reply, wish)]
     if reply.message is None:
