@@ -36,7 +36,8 @@ def test_every_checkpoint_has_a_row_and_a_source(script, rows):
     assert [row[0].split("<br>[")[0].replace("<br>", "").strip("| ") for row in rows] == [
         one.id for one in known
     ]
-    assert len({one.id for one in known}) == len(known) >= 50
+    assert len({one.id for one in known}) == len(known) >= 60
+    assert sum(one.published for one in known) >= 30
     assert all(one.source.startswith("https://") for one in known)
 
 
