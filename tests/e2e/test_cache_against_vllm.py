@@ -139,7 +139,7 @@ warnings.filterwarnings("ignore")
 os.environ.update(VLLM_LOGGING_LEVEL="ERROR", HF_HUB_OFFLINE="1")
 import torch
 models, length, pool, card = json.load(sys.stdin)
-torch.cpu._is_avx512_bf16_supported = lambda: False  # it decides the dtype of states on a CPU
+torch.cpu._is_avx512_bf16_supported = lambda: not card  # a CPU's states are in float32 then
 torch.cpu._is_amx_tile_supported = lambda: card  # without it latent attention has no prefix cache
 read = torch.Tensor.item
 torch.Tensor.item = lambda tensor: 1.0 if tensor.is_meta else read(tensor)
@@ -259,7 +259,9 @@ def weights(model):
 answers = []
 for name, kind, architecture, changes in models:
     config, said = config_of(kind, architecture, changes), []
-    for wish in ({}, {"enable_prefix_caching": False}, {"kv_cache_dtype": "fp8"}):
+    # On a CPU the plan chooses whether prefixes are kept.
+    usual = {} if card else {"enable_prefix_caching": True}
+    for wish in (usual, {"enable_prefix_caching": False}, {**usual, "kv_cache_dtype": "fp8"}):
         try:
             said.append([wish, ask(config, **wish)])
         except Exception as error:

@@ -16,6 +16,7 @@ import sys
 import time
 
 import pytest
+from tests.e2e import tiny_models as tiny
 
 import ports
 from deployctl.hardware import load_profile
@@ -46,6 +47,10 @@ def planned(folder, **wish):
 LOADED = """
 import json, os, runpy, sys
 import vllm.entrypoints.openai.api_server
+from vllm.model_executor.models import registry
+# Without a process of its own, 15 s, to look at each model's class.
+registry._LazyRegisteredModel.inspect_model_cls = (
+    lambda self: registry._ModelInfo.from_model_cls(self.load_model_cls()))
 for line in sys.stdin:
     arguments, environment, log = json.loads(line)
     pid = os.fork()
@@ -126,9 +131,7 @@ def changed(tiny_checkpoint, tmp_path):
         shutil.copytree(tiny_checkpoint, folder)
         config = json.loads((folder / "config.json").read_text())
         for name, value in changes.items():
-            if name == "quantization_config" and value is None:
-                del config[name]
-            elif isinstance(value, dict):
+            if isinstance(value, dict):
                 config[name].update(value)
             else:
                 config[name] = value
@@ -149,86 +152,33 @@ def test_the_cache_has_the_tokens_that_the_plan_predicts(vllm, tiny_checkpoint):
     assert float(found.group(2)) == plan.max_concurrency
 
 
-WINDOWS = {
-    "architectures": ["Gemma3ForCausalLM"],
-    "model_type": "gemma3_text",
-    "num_hidden_layers": 8,
-    "layer_types": [*["sliding_attention"] * 5, "full_attention", *["sliding_attention"] * 2],
-    "sliding_window": 512,
-    "hidden_activation": "gelu_pytorch_tanh",
-    "query_pre_attn_scalar": 32,
-    "rope_local_base_freq": 10000.0,
+# With AMX a CPU has another kernel for latent attention, of other blocks: the plan is for all.
+OTHER = {
+    "windows and full": (tiny.WINDOWS, {}),
+    "windows alone": (tiny.SLIDING, {}),
+    "latent attention": (tiny.LATENT, {"attention_backend": "CPU_MLA"}),
+    "delta nets": (tiny.DELTA_NETS, {}),
 }
-SLIDING = {
-    "architectures": ["MistralForCausalLM"],
-    "model_type": "mistral",
-    "num_hidden_layers": 3,
-    "sliding_window": 1024,
-}
-
-
-LATENT = {
-    "architectures": ["DeepseekV2ForCausalLM"],
-    "model_type": "deepseek_v2",
-    "num_hidden_layers": 3,
-    "num_key_value_heads": 4,
-    "q_lora_rank": None,
-    "kv_lora_rank": 512,
-    "qk_nope_head_dim": 128,
-    "qk_rope_head_dim": 64,
-    "v_head_dim": 128,
-    "moe_intermediate_size": 64,
-    "n_routed_experts": 4,
-    "n_shared_experts": 1,
-    "first_k_dense_replace": 1,
-    "num_experts_per_tok": 2,
-    "moe_layer_freq": 1,
-    "scoring_func": "softmax",
-    "topk_method": "greedy",
-    "n_group": 1,
-    "topk_group": 1,
-    "norm_topk_prob": False,
-    "routed_scaling_factor": 1.0,
-}
-
-
-# Layers that keep a state beside layers of attention, whose blocks grow until it fits.
-STATES = {
-    "architectures": ["Qwen3NextForCausalLM"],
-    "model_type": "qwen3_next",
-    "num_hidden_layers": 4,
-    "layer_types": [*["linear_attention"] * 3, "full_attention"],
-    "head_dim": 32,
-    "linear_num_key_heads": 2,
-    "linear_num_value_heads": 4,
-    "linear_key_head_dim": 128,
-    "linear_value_head_dim": 128,
-    "linear_conv_kernel_dim": 4,
-    "num_experts": 4,
-    "num_experts_per_tok": 2,
-    "moe_intermediate_size": 64,
-    "shared_expert_intermediate_size": 64,
-    "decoder_sparse_step": 1,
-    "partial_rotary_factor": 0.25,
+AT_NIGHT = {
+    "windows, sinks and experts": (tiny.SINKS, {}),
+    "mamba2 and experts": (tiny.GRANITE, {}),
+    "heads of two widths": (tiny.HEADS, {}),
+    "experts": (tiny.EXPERTS, {}),
+    "mamba2, mixers alone": (tiny.NEMOTRON, {}),
+    "mamba2 beside attention": (tiny.BOTH, {}),
+    "short convolutions": (tiny.CONVOLUTIONS, {}),
 }
 
 
 @pytest.mark.parametrize(
-    ("shape", "flags"),
-    # With AMX a CPU has another kernel for latent attention, of other blocks: the plan is for all.
-    # Some CPUs keep states in float32, whatever the model's dtype.
-    [
-        (WINDOWS, {}),
-        (SLIDING, {}),
-        (LATENT, {"attention_backend": "CPU_MLA"}),
-        (STATES, {"mamba_ssm_cache_dtype": "float32"}),
-    ],
-    ids=["windows and full", "windows alone", "latent attention", "states"],
+    "kind", [*OTHER, *(pytest.param(kind, marks=pytest.mark.night) for kind in AT_NIGHT)]
 )
-def test_other_attention_is_cached_as_vllm_caches_it(vllm, changed, shape, flags):
-    folder = changed(
-        **shape, quantization_config=None, max_position_embeddings=8192, torch_dtype="bfloat16"
-    )
+def test_other_layers_are_cached_as_vllm_caches_them(vllm, tiny_checkpoint, tmp_path, kind):
+    shape, flags = {**OTHER, **AT_NIGHT}[kind]
+    folder = tmp_path / "other"
+    shutil.copytree(tiny_checkpoint, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(tiny.config_of(config, shape)))
     plan = planned(folder, max_model_len=3000, engine_args={"load_format": "dummy", **flags})
     assert plan.verdict == "fits"
     log = vllm.said(folder, plan, r"KV cache size: ")

@@ -241,6 +241,11 @@ def notes(
         yield f"quantization is named, since only {quantization.file} says how it is stored."
     elif settings.quantization is not None and "quantization" not in settings.rest:
         yield "quantization is left unset, so that vLLM picks its fastest kernel."
+    if profile.kind == "cpu" and settings.rest.keys() - spec.engine_args.keys():
+        yield (
+            "States of layers are kept as every CPU can: recurrent ones in float32, those of "
+            "Mamba2 without prefix caching, with which its kernel for CPUs fails."
+        )
     if facts.headers_read:
         yield "Weights are taken from the safetensors headers."
     else:

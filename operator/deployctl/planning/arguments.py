@@ -35,10 +35,10 @@ def arguments(
         words.extend(_words(argument, None if value is False else value, settings.version))
     for argument, value in serving.items():
         words.extend(_words(argument, value, settings.version))
-    for argument in sorted(spec.engine_args):
-        if declined(argument, spec.engine_args[argument]):
+    for argument in sorted(settings.rest):
+        if declined(argument, settings.rest[argument]):
             continue
-        words.extend(_words(argument, spec.engine_args[argument], settings.version))
+        words.extend(_words(argument, settings.rest[argument], settings.version))
     return tuple(words)
 
 

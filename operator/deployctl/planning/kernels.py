@@ -33,11 +33,24 @@ _SPARSE_CARDS = {9: "0.11.1", 10: "0.11.1", 12: "0.24.0"}
 # (model_executor/layers/linear.py, _maybe_allow_fp8_block_shape_mismatch).
 OUTPUTS_IN_PARTS = "0.14.0"
 
+# Layers without a kernel for CPUs, and what the engine does there.
+_CARDS_ALONE = {
+    "mamba1": "on a CPU it starts, and dies with the first request (mamba_mixer.py)",
+    "kimi_delta": "on a CPU it ends with a missing module, CUTLASS (kimi_linear.py)",
+}
+
 
 def refusals(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Iterator[Reason]:
     """Refuses what no kernel of this version does."""
     yield from _dtype(shape, settings, profile)
     yield from _sparse(shape, settings, profile)
+    if profile.kind == "cpu" and shape.state is not None and shape.state.kind in _CARDS_ALONE:
+        yield Reason(
+            "no_kernel_on_cpu",
+            f"{shape.name or shape.model_type} has layers that vLLM {settings.version} computes "
+            f"on a GPU alone: {_CARDS_ALONE[shape.state.kind]}",
+            "take a GPU",
+        )
     quantization = settings.quantization
     if quantization is None:
         return

@@ -11,6 +11,7 @@ from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts, Quantization
 from deployctl.planning.linear import DTYPE_BYTES
+from deployctl.planning.states import arguments_on_a_cpu
 from deployctl.spec import ServiceSpec
 from deployctl.units import GIB
 
@@ -166,8 +167,9 @@ def resolve(
 ) -> EngineSettings:
     """Fills in what vLLM would choose."""
     version = spec.engine_version or DEFAULT_VERSION
-    rest = spec.engine_args
-    architecture = facts.architecture
+    rest, architecture = spec.engine_args, facts.architecture
+    if profile.kind == "cpu":
+        rest = {**arguments_on_a_cpu(architecture, version), **rest}
     own = architecture.max_position_embeddings if architecture else 2048
     length = spec.max_model_len or own
     quantization, online = _quantization(facts, rest)

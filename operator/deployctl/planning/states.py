@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from deployctl.engines.vllm import flags
+from deployctl.model import Architecture
 from deployctl.model.fields import count
 from deployctl.planning.linear import DTYPE_BYTES
 
@@ -47,6 +49,31 @@ class State:
         # Groups that do not divide are repeated, one for each rank.
         groups = self.groups if self.groups % tensor == 0 else tensor
         return (self.channels + groups * self.group_channels) // tensor
+
+
+def arguments_on_a_cpu(architecture: Architecture | None, version: str) -> dict[str, Any]:
+    """Engine arguments, by the names of Python, with which a CPU keeps states as planned.
+
+    Where the CPU has AVX-512 BF16, vLLM keeps recurrent states in float32 whatever was asked for
+    (vllm/platforms/cpu.py): asked for, every CPU does. Its Mamba2 kernel for CPUs returns no state
+    inside of a prompt, which prefix caching reads: the engine dies with the first long prompt
+    (mamba/ops/cpu/mamba_ssm.py and mamba_mixer2.py, 0.32 and 0.33).
+    """
+    if architecture is None:
+        return {}
+    state = state_of(
+        architecture.raw,
+        architecture.text_type or architecture.model_type,
+        architecture.hidden_size,
+        (architecture.num_heads, architecture.head_dim),
+    )
+    chosen: dict[str, Any] = {}
+    if state is not None and state.kind not in ("short_conv", "lightning"):
+        chosen["mamba_ssm_cache_dtype"] = "float32"
+    if state is not None and state.kind == "mamba2":
+        chosen["enable_prefix_caching"] = False
+    known = flags.known(version)
+    return {k: v for k, v in chosen.items() if known and flags.flag(k.replace("_", "-"), version)}
 
 
 def state_of(raw: Mapping[str, Any], kind: str, hidden: int, head: tuple[int, int]) -> State | None:

@@ -49,6 +49,18 @@ NEMOTRON = {
     "ssm_state_size": 128,
     "conv_kernel": 4,
 }
+NEXT = {
+    **BASE,
+    "architectures": ["Qwen3_5ForCausalLM"],
+    "model_type": "qwen3_5_text",
+    "hidden_size": 512,
+    "num_hidden_layers": 4,
+    "intermediate_size": 1024,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "linear_num_key_heads": 2,
+    "linear_num_value_heads": 4,
+}
 SPARSE = {
     **BASE,
     "architectures": ["DeepseekV32ForCausalLM"],
@@ -129,8 +141,8 @@ def test_pages_of_states_are_those_of_attention_blocks_that_grew(laid):
     assert (found.groups[0].nbytes, found.groups[-1].tokens) == (528 * 4096, 528)
     assert found.block_bytes == 4 * 528 * 4096
     assert found.token_bytes == 4 * 4096  # a state does not grow
-    # A CPU's blocks are 128 tokens, and grow in steps of that.
-    assert laid(GRANITE, cpu=True).groups[-1].tokens == 640
+    # A CPU's blocks are 128 tokens, and grow in steps of that; its states are in float32.
+    assert laid(GRANITE, cpu=True).groups[-1].tokens == 1152
     # A given block is a step too, from 0.20 on; before, all that counts is that it suffices.
     assert laid(GRANITE, block_size=256).groups[-1].tokens == 768
     assert laid(GRANITE, "0.19.0", block_size=256).groups[-1].tokens == 528
@@ -319,3 +331,33 @@ def test_a_state_that_is_not_known_is_said_to_be_missing(plan):
     assert "hybrid_estimate" in [warning.code for warning in found.warnings]
     known = plan(GRANITE, max_model_len=4096)
     assert "hybrid_estimate" not in [warning.code for warning in known.warnings]
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (NEXT, ["--mamba-ssm-cache-dtype", "float32"]),
+        (GRANITE, ["--no-enable-prefix-caching", "--mamba-ssm-cache-dtype", "float32"]),
+    ],
+    ids=["delta nets", "mamba2"],
+)
+def test_a_cpu_is_told_how_to_keep_states(plan, config, expected):
+    found = plan(config, "cpu")
+    assert [word for word in found.engine.args if word in expected] == expected
+    assert any("kept as every CPU can" in note for note in found.notes)
+    assert "--mamba-ssm-cache-dtype" not in plan(config, "h100").engine.args
+
+
+def test_what_the_user_says_of_states_on_a_cpu_stands(plan):
+    args = plan(GRANITE, "cpu", engine_args={"enable_prefix_caching": True}).engine.args
+    assert "--enable-prefix-caching" in args
+    assert "--no-enable-prefix-caching" not in args
+
+
+def test_states_without_a_kernel_for_cpus_are_refused(plan):
+    jamba = {**BASE, "architectures": ["JambaForCausalLM"], "model_type": "jamba",
+             "hidden_size": 256, "num_hidden_layers": 8, "num_attention_heads": 4,
+             "mamba_d_state": 16, "intermediate_size": 512}  # fmt: skip
+    refused = plan(jamba, "cpu")
+    assert [reason.code for reason in refused.reasons] == ["no_kernel_on_cpu"]
+    assert plan(jamba, "h100").verdict == "fits"
