@@ -133,12 +133,12 @@ def _facts(facts: ModelFacts, shape: Shape) -> Iterator[Reason]:
             "it is not counted",
             "trust the first start's log over this plan's KV cache",
         )
-    if shape.vision is not None:
+    if shape.vision is not None and not shape.text_alone:
         yield Reason(
             "multimodal_estimate",
             "the vision tower's weights and its start-up peak are rough estimates",
-            "serve text alone with --engine-arg "
-            "limit_mm_per_prompt='{\"image\": 0}' to do without them",
+            "serve text alone with --engine-arg language-model-only (vLLM 0.17 and newer) to do "
+            "without them",
         )
 
 

@@ -208,7 +208,8 @@ def _measured(facts: ModelFacts, shape: Shape, settings: EngineSettings) -> floa
         return 1.0
     quantization, width = settings.quantization, settings.dtype_bytes
     mxfp4 = quantization is not None and quantization.method == "mxfp4"
-    whole = parts(shape, quantization, Sharding(), stage=0, dtype_bytes=width, rounded=False)
+    read_all = replace(shape, text_alone=False)  # headers have the vision tower too
+    whole = parts(read_all, quantization, Sharding(), stage=0, dtype_bytes=width, rounded=False)
     computed = whole.layers + whole.vision
     read = facts.layer_bytes * (width / 2 if quantization is None else 1)
     # Padded layouts are not in the headers; headers that say something else entirely belong to

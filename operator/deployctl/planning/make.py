@@ -50,7 +50,9 @@ def make_plan(
     if facts.architecture is None:
         settings = resolve(spec, facts, profile, Sharding())
         return _assemble(spec, facts, profile, settings, None, reasons)
-    planner = Planner(spec, facts, profile, shape_of(facts.architecture), limit)
+    text_alone = spec.engine_args.get("language_model_only") is True
+    shape = shape_of(facts.architecture, text_alone=text_alone)
+    planner = Planner(spec, facts, profile, shape, limit)
     choice = choose(planner)
     settings = choice.memory.settings
     reasons += checks.engine_arguments(spec, settings)

@@ -86,6 +86,7 @@ class Shape:
     indexed: tuple[bool, ...] = ()
     rotary: tuple[tuple[int, int], ...] = ()  # (positions, dimension) of each cos/sin cache
     vision: Vision | None = None
+    text_alone: bool = False  # the vision tower is not loaded
     side: Beside = Beside()
     double_wide: bool = False  # the MLP, in layers that read the cache of an earlier one (Gemma 4)
     shared_blocks: int = 0  # of attention and MLP, which "hybrid" layers call (Zamba2)
@@ -134,16 +135,18 @@ def layers_of(shape: Shape) -> tuple[Layer, ...]:
     return tuple(made)
 
 
-def shape_of(architecture: Architecture) -> Shape:
-    """Reads the numbers that planning needs."""
+def shape_of(architecture: Architecture, *, text_alone: bool = False) -> Shape:
+    """Reads the numbers that planning needs; `text_alone`: served without its vision tower."""
     raw = architecture.raw
     kind = architecture.model_type
+    text_type = architecture.text_type or kind
+    head = architecture.num_heads, architecture.head_dim
     experts = architecture.num_experts
     rope_dim = architecture.qk_rope_head_dim or 0
     latent = architecture.mla or bool(architecture.kv_lora_rank)
     return Shape(
         model_type=kind,
-        text_type=architecture.text_type or kind,
+        text_type=text_type,
         name=architecture.name,
         layers=architecture.num_layers,
         hidden=architecture.hidden_size,
@@ -181,18 +184,14 @@ def shape_of(architecture: Architecture) -> Shape:
         index_heads=count(raw, "index_n_heads", default=64),
         indexed=_indexed(raw, architecture.num_layers),
         rotary=_rotary(architecture),
+        text_alone=text_alone,
         vision=_vision(architecture.vision or raw.get("vision_config"), kind),
         side=_side(raw, architecture.vocab_size),
         double_wide=raw.get("use_double_wide_mlp") is True,
-        shared_blocks=_shared_blocks(raw, architecture.text_type or kind),
+        shared_blocks=_shared_blocks(raw, text_type),
         adapter_rank=count(raw, "adapter_rank", default=128),
-        state=state_of(
-            raw,
-            architecture.text_type or kind,
-            architecture.hidden_size,
-            (architecture.num_heads, architecture.head_dim),
-        ),
-        gated_attention=_gated_attention(raw, architecture.text_type or kind),
+        state=state_of(raw, text_type, architecture.hidden_size, head),
+        gated_attention=_gated_attention(raw, text_type),
     )
 
 

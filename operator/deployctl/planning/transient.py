@@ -28,6 +28,9 @@ INPUTS_SMALL = 2 * MIB
 # Qwen3-8B and Qwen3-32B, 0.15 with tensor parallelism for Llama-3-70B and Qwen3-32B.
 GRAPH_LAYER_MIB = 0.29
 GRAPH_LAYER_MIB_TP = 0.15
+# GiB that the first capture takes beside them where layers keep states, in the first runner;
+# fitted: 0.40 to 0.48 in all for Qwen3.6 27B and 35B-A3B at one to four sequences (0.23, 4090).
+GRAPH_STATES_GIB = 0.35
 # GiB a GPU that the fused all-reduce's workspace and NCCL take together on an H100 (fitted:
 # 2.07 GiB of non-torch memory in 0.19 against 0.25 without tensor parallelism).
 FUSED_ALLREDUCE_GIB = 1.82
@@ -167,7 +170,7 @@ def _encoder(shape: Shape, batch: Batch, dtype_bytes: int) -> tuple[float, float
     (v1/worker/gpu_model_runner.py, profile_run); an image of any size counts with 16384 tokens.
     """
     tower = shape.vision
-    if tower is None:
+    if tower is None or shape.text_alone:
         return 0.0, 0.0
     tokens = max(batch.tokens, tower.item_tokens)
     inner = (3 if tower.gated else 2) * tower.intermediate
@@ -245,4 +248,8 @@ def _sizes(limit: int, step: int) -> int:
 def cudagraphs(shape: Shape, settings: EngineSettings, layers: int) -> float:
     """Bytes that the captured CUDA graphs of `layers` layers take on one GPU."""
     each = GRAPH_LAYER_MIB if settings.sharding.tensor == 1 else GRAPH_LAYER_MIB_TP
-    return layers * graph_count(shape, settings) * each * MIB
+    total = layers * graph_count(shape, settings) * each * MIB
+    stateful = shape.state is not None and not STATEFUL.isdisjoint(shape.kinds)
+    if total and stateful and not uses_v2_runner(shape, settings):
+        total += GRAPH_STATES_GIB * GIB
+    return total

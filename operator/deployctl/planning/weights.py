@@ -259,7 +259,7 @@ def _experts(
 def _vision(shape: Shape, tensor: int, dtype_bytes: int) -> float:
     """A plain vision transformer and its projector, split like the decoder."""
     tower = shape.vision
-    if tower is None:
+    if tower is None or shape.text_alone:
         return 0.0
     inner = (3 if tower.gated else 2) * tower.hidden * tower.intermediate
     block = 4 * tower.hidden**2 + inner

@@ -263,3 +263,25 @@ def test_linear_attention_grows_the_block_until_a_state_fits(plan):
     )
     assert found.memory.weights_gib == pytest.approx(79.67e9 * 2 / 2**30, rel=0.002)
     assert found.memory.kv_cache_tokens % 544 == 0
+
+
+def test_served_for_text_alone_a_model_has_no_vision_tower(config, plan):
+    tower = {"depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "spatial_merge_size": 2}
+    whole = config("qwen2.5-7b", vision_config=tower)
+    seen = plan(whole, max_model_len=4096)
+    text = plan(whole, max_model_len=4096, engine_args={"language_model_only": True})
+    without = plan(config("qwen2.5-7b"), max_model_len=4096)
+    assert text.memory == without.memory
+    assert seen.memory.weights_gib > text.memory.weights_gib + 0.5
+    assert [w.code for w in seen.warnings if w.code == "multimodal_estimate"]
+    assert not [w.code for w in text.warnings if w.code == "multimodal_estimate"]
+
+
+def test_the_first_capture_of_layers_with_states_takes_more(config, plan):
+    nets = {"layer_types": ["linear_attention", "full_attention"] * 14,
+            "linear_num_value_heads": 32}  # fmt: skip
+    states = plan(config("qwen2.5-7b", **nets), engine_version="0.23.0", max_model_len=4096)
+    none = plan(config("qwen2.5-7b"), engine_version="0.23.0", max_model_len=4096)
+    assert states.memory.cudagraph_gib - none.memory.cudagraph_gib == pytest.approx(0.35, abs=1e-3)
+    eager = plan(config("qwen2.5-7b", **nets), max_model_len=4096, enforce_eager=True)
+    assert eager.memory.cudagraph_gib == 0
