@@ -1,4 +1,4 @@
-"""A Hub on the loopback, and the CDN that it redirects to: on real sockets, with real faults."""
+"""A Hub, the CDN that it redirects to, and their user: on real sockets, with real faults."""
 
 import hashlib
 import json
@@ -6,7 +6,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
+from process_shell import Shell
+
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+TOKEN = "hf_secret_of_the_test"
 LARGE = 1024  # bytes from which a file is kept by LFS, and comes from the CDN
 
 
@@ -133,3 +136,40 @@ def _listed(name, content):
     if len(content) >= LARGE:
         listed["lfs"] = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
     return listed
+
+
+class User(Shell):
+    """Runs `deployctl` with a Hub and a cache of its own."""
+
+    def __init__(self, folder, hub, port):
+        super().__init__(folder, port)
+        self.cache = folder / "hf" / "hub"
+        for name in list(self.environment):
+            if name.startswith("HF_") or name.lower().endswith("_proxy"):
+                del self.environment[name]
+        self.environment |= {"HF_HOME": str(folder / "hf"), "HF_ENDPOINT": hub.url}
+
+    def ask(self, *words, code=0):
+        got, out, err = self.run(*words)
+        assert got == code, err
+        assert TOKEN not in out + err
+        return out, err
+
+    def words(self, verb, *more, model="org/tiny"):
+        return [verb, "--model", model, "--gpu", "cpu", "--port", self.port, *more]
+
+    def fetch(self, *more, code=0, model="org/tiny"):
+        out, err = self.ask(*self.words("fetch", *more, "--output=json", model=model), code=code)
+        return json.loads(out)["services"][0] if out else err
+
+    def blobs(self):
+        return sorted((self.cache / "models--org--tiny" / "blobs").iterdir())
+
+    def whole(self, hub):
+        """That what an engine would find is what the Hub has, and nothing else."""
+        snapshot = self.cache / "models--org--tiny" / "snapshots" / hub.commit
+        wanted = ["config.json", "model.safetensors", "tokenizer.json"]
+        assert sorted(p.name for p in snapshot.iterdir()) == wanted
+        for name in wanted:
+            assert (snapshot / name).read_bytes() == hub.files[name]
+        assert not [p for p in self.blobs() if "incomplete" in p.name]

@@ -8,14 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from hub_server import Hub
+from hub_server import TOKEN, Hub, User
 from process_parts import write_checkpoint
-from process_shell import PATIENCE_S, Shell, until
+from process_shell import PATIENCE_S, until
 from verify_parts import Prober
 
 MIB = 1024 * 1024
 VOCABULARY = 131_072  # 16 MiB of weights: huggingface_hub writes 10 MiB at a time
-TOKEN = "hf_secret_of_the_test"
 
 
 @pytest.fixture
@@ -42,43 +41,6 @@ def files(tmp_path):
 def hub(files):
     with Hub(files) as made:
         yield made
-
-
-class User(Shell):
-    """Runs `deployctl` with a Hub and a cache of its own."""
-
-    def __init__(self, folder, hub, port):
-        super().__init__(folder, port)
-        self.cache = folder / "hf" / "hub"
-        for name in list(self.environment):
-            if name.startswith("HF_") or name.lower().endswith("_proxy"):
-                del self.environment[name]
-        self.environment |= {"HF_HOME": str(folder / "hf"), "HF_ENDPOINT": hub.url}
-
-    def ask(self, *words, code=0):
-        got, out, err = self.run(*words)
-        assert got == code, err
-        assert TOKEN not in out + err
-        return out, err
-
-    def words(self, verb, *more, model="org/tiny"):
-        return [verb, "--model", model, "--gpu", "cpu", "--port", self.port, *more]
-
-    def fetch(self, *more, code=0, model="org/tiny"):
-        out, err = self.ask(*self.words("fetch", *more, "--output=json", model=model), code=code)
-        return json.loads(out)["services"][0] if out else err
-
-    def blobs(self):
-        return sorted((self.cache / "models--org--tiny" / "blobs").iterdir())
-
-    def whole(self, hub):
-        """That what an engine would find is what the Hub has, and nothing else."""
-        snapshot = self.cache / "models--org--tiny" / "snapshots" / hub.commit
-        wanted = ["config.json", "model.safetensors", "tokenizer.json"]
-        assert sorted(p.name for p in snapshot.iterdir()) == wanted
-        for name in wanted:
-            assert (snapshot / name).read_bytes() == hub.files[name]
-        assert not [p for p in self.blobs() if "incomplete" in p.name]
 
 
 @pytest.fixture
