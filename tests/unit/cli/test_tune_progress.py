@@ -8,6 +8,8 @@ from rich.console import Console
 
 from deployctl.cli import console
 from deployctl.cli.tune.text import TuneProgress
+from deployctl.events import Event
+from deployctl.hub.transfer import FetchProgress
 from deployctl.operations.tune.progress import StudyProgress, outcome
 from deployctl.tuning.events import Done, Restarted
 from deployctl.tuning.runner import Begun
@@ -38,6 +40,19 @@ def drive(search):
             progress(Done(step, result, 1))
         progress(Begun(search.ask(), configuration(None), 1, restart=True))
         progress(Restarted(configuration(None), 1, Started(28.0)))
+
+
+def test_how_far_a_download_is_fills_no_log(told, monkeypatch):
+    monkeypatch.setattr(console, "err", shown(terminal=False))
+    with TuneProgress() as tell:
+        tell(Event("phase", "fetching 4.0 GiB of org/tiny"))
+        for done in range(100):
+            tell(Event("progress", f"{done} MiB of 4.0 GiB", FetchProgress(done, 4096, 1.0)))
+        tell(Event("note", "org/tiny is there, whole: 4.0 GiB"))
+    assert [line.strip() for line in told] == [
+        "fetching 4.0 GiB of org/tiny",
+        "org/tiny is there, whole: 4.0 GiB",
+    ]
 
 
 def test_a_pipe_reads_lines(told, monkeypatch):

@@ -39,6 +39,8 @@ class TuneProgress:
         doing = event.detail
         if isinstance(doing, Doing):
             self._live.show(lambda passed: f"{doing.what}, {duration(passed)} · {doing.so_far}")
+        elif event.kind == "progress":  # of the download, once a second
+            self._live.show(lambda _: event.text)
         else:
             tell(event)
 
