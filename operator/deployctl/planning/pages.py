@@ -64,7 +64,9 @@ def groups(pages: Sequence[Page], version: str) -> tuple[tuple[Page, ...], int]:
     if len({(page.kind, page.tokens, page.span) for page in pages}) == 1:
         return (pages[0],), sum(page.nbytes for page in pages)
     largest = max(page.nbytes for page in pages)
-    tally = Counter(page.grown(largest) for page in pages)
+    tally: Counter[Page] = Counter()
+    for page, times in Counter(pages).items():
+        tally[page.grown(largest)] += times
     shortest, longest = min(tally.values()), max(tally.values())
     padded = longest < shortest * behaviour("group_padding_ratio", version)
     deep = longest if padded else shortest

@@ -49,6 +49,7 @@ SHARED = Piece(
 )
 EXPERTS = Piece(("mlp.experts.N.up_proj", "mixer.experts.N.up_proj", "ffn.experts.N.up_proj"))
 HEAD = Piece(("lm_head",))
+EVERY = (ATTENTION, OUTPUT, STATES, DENSE, SHARED, EXPERTS)
 
 
 def leaves_out(quantization: Quantization | None, piece: Piece, layers: int) -> bool:
@@ -70,20 +71,22 @@ def algorithm(quantization: Quantization, piece: Piece) -> str | None:
     if not isinstance(named, dict):
         inner = quantization.raw.get("quantization")
         named = inner.get("quantized_layers") if isinstance(inner, dict) else None
-    for name, how in _first_of_each(named if isinstance(named, dict) else {}):
-        if any(_covers(name, module) for module in piece.modules):
+    if not isinstance(named, dict):
+        return None
+    for pattern, name in _first_of_each(tuple(named)):
+        if any(_covers(pattern, module) for module in piece.modules):
+            how = named[name]
             return str(how.get("quant_algo", "")).upper() if isinstance(how, dict) else None
     return None
 
 
-def _first_of_each(named: dict[str, Any]) -> Iterator[tuple[str, Any]]:
-    """One entry for modules that differ in their numbers alone."""
-    seen: set[str] = set()
-    for name, how in named.items():
-        pattern = _LAYER.sub(".N", name)
-        if pattern not in seen:
-            seen.add(pattern)
-            yield pattern, how
+@lru_cache(maxsize=64)
+def _first_of_each(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Of modules that differ in their numbers alone, what they share and the first."""
+    seen: dict[str, str] = {}
+    for name in names:
+        seen.setdefault(_LAYER.sub(".N", name), name)
+    return tuple(seen.items())
 
 
 class _Pattern(NamedTuple):
@@ -103,10 +106,12 @@ def _patterns(ignored: tuple[str, ...], dynamic: tuple[str, ...], method: str) -
         if plain.startswith("re:"):
             plain = plain[3:].replace(".*", "*").strip("^$")
         tally.update((_LAYER.sub(".N", one), exact) for one in _choices(plain))
-    return [
+    made = [
         _Pattern(text, exact, count if "layers.N" in text else None)
         for (text, exact), count in tally.items()
     ]
+    modules = [module for piece in EVERY for module in piece.modules]
+    return [p for p in made if any(_covers(p.text, m, p.exact) for m in modules)]
 
 
 def _choices(pattern: str) -> Iterator[str]:

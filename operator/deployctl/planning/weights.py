@@ -74,8 +74,7 @@ def parts(
     kind = replace(storage(quantization, dtype_bytes), coarse=coarse, rounded=rounded)
     pieces = _pieces(quantization, shape, kind, dtype_bytes)
     layers = _beside_layers(shape, pieces, tensor, dtype_bytes) if first else 0.0
-    tally = Counter(layers_of(shape)[start : start + sizes[stage]])
-    for layer, times in tally.items():
+    for layer, times in _tally(shape, start, start + sizes[stage]):
         layers += times * _layer_bytes(shape, layer, pieces, tensor, dtype_bytes, hopper_mxfp4)
     if last:
         layers += shape.hidden * dtype_bytes
@@ -87,6 +86,12 @@ def parts(
         rotary=rotary,
         vision=_vision(shape, tensor, dtype_bytes) if first else 0.0,
     )
+
+
+@lru_cache(maxsize=256)
+def _tally(shape: Shape, start: int, stop: int) -> tuple[tuple[Layer, int], ...]:
+    """Layers `start` to `stop`: those that are alike once, and how many there are."""
+    return tuple(Counter(layers_of(shape)[start:stop]).items())
 
 
 def _head(quantization: Quantization | None, dtype_bytes: int) -> Storage | None:
