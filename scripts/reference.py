@@ -99,8 +99,9 @@ def service_page() -> str:
     lines.append("|---|---|---|")
     defaults = {"state_dir": "~/.local/state/deployctl", "cache_dir": "~/.cache/deployctl"}
     for name, field in Settings.model_fields.items():
-        row = f"| `{ENV_PREFIX}{name.upper()}` | `{defaults[name]}` | {field.description} |"
-        lines.append(row)
+        if name not in ServiceSpec.model_fields:  # those have a row above
+            shown = f"`{defaults[name]}`" if name in defaults else ""
+            lines.append(f"| `{ENV_PREFIX}{name.upper()}` | {shown} | {field.description} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,5 +1,6 @@
 """A bench whose engine and clock are all memory, and what surrounds it."""
 
+import contextlib
 import dataclasses
 
 from deployctl.endpoint import Endpoint
@@ -29,6 +30,7 @@ class Driver:
     """Keeps logs by revision. `fate` decides what the next start comes to."""
 
     target = "process"
+    replaces = False
 
     def __init__(self):
         self.running = set()
@@ -36,6 +38,9 @@ class Driver:
         self.started = []
         self.fate = None  # None, the last words of an engine, "silent", or an error
         self.refuses = None
+
+    def changing(self, service, command):
+        return contextlib.nullcontext()
 
     def preflight(self, release, replacing):
         if self.refuses:

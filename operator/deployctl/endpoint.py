@@ -38,6 +38,7 @@ class Endpoint(NamedTuple):
     operator_token: str | None = None  # lets in everywhere; never printed
     guard: Guard | None = None  # None for an address that deployctl did not start
     chats: Chats | None = None  # the same
+    inside: str | None = None  # the address inside its cluster; `url` is a port that we forward
 
     @property
     def credential(self) -> str | None:

@@ -11,6 +11,7 @@
     │   ├── EngineError                    the engine did not start, or died
     │   ├── PortTakenError                 something else listens there
     │   ├── DockerError                    no engine, no image, compose failed
+    │   ├── ClusterError                   no cluster, no right, or Helm failed
     │   ├── HubError                       the Hub is out of reach or says no
     │   ├── StateError                     deployctl's own records
     │   └── LockedError                    another deployctl works on this service
@@ -109,6 +110,10 @@ class DockerError(TargetError):
     """No Docker engine, no image, or Compose failed."""
 
 
+class ClusterError(TargetError):
+    """No cluster answers, it refuses, or Helm failed."""
+
+
 class HubError(TargetError):
     """The Hub is out of reach, or refuses."""
 
@@ -139,3 +144,10 @@ def did_you_mean(word: str, known: Iterable[str], cutoff: float = 0.6) -> str:
 
     near = difflib.get_close_matches(word, list(known), n=1, cutoff=cutoff)
     return f"did you mean {near[0]}?" if near else ""
+
+
+def in_short(error: BaseException) -> str:
+    """Why something failed, in a line for a record."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    return error.message if isinstance(error, DeployctlError) else type(error).__name__

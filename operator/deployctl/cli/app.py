@@ -5,6 +5,7 @@ import importlib
 import inspect
 import os
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
 
@@ -90,7 +91,7 @@ def build(only: str = "", *, every: bool = False) -> typer.Typer:
                 help=_unwrapped(module.command.__doc__),
                 short_help=verb.summary,
                 rich_help_panel=verb.panel,
-            )(module.command)
+            )(_with_cluster(module.command))
         else:
             app.command(name, short_help=verb.summary, rich_help_panel=verb.panel)(_stub)
     return app
@@ -105,7 +106,7 @@ def _add_group(app: typer.Typer, name: str, verb: Verb, module: ModuleType) -> N
         rich_markup_mode="rich",
     )
     for part, command in module.PARTS.items():
-        group.command(part, help=_unwrapped(command.__doc__))(command)
+        group.command(part, help=_unwrapped(command.__doc__))(_with_cluster(command))
     app.add_typer(
         group,
         name=name,
@@ -124,6 +125,15 @@ def _with_default(part: str) -> type[TyperGroup]:
             return super().parse_args(ctx, args if named else [part, *args])
 
     return Group
+
+
+def _with_cluster(command: Callable[..., None]) -> Callable[..., None]:
+    """A verb that finds a service by its target says too in which cluster."""
+    if "target" not in inspect.signature(command).parameters:
+        return command
+    from deployctl.cli.options import cluster_options  # those verbs have imported it
+
+    return cluster_options(command)
 
 
 def _unwrapped(text: str | None) -> str:

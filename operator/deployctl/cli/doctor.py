@@ -10,7 +10,7 @@ from deployctl import assets
 from deployctl.cli.console import Output, answer_json, out
 from deployctl.cli.options import OutputOption
 from deployctl.errors import DeployctlError, SpecError, TargetError
-from deployctl.spec import TARGETS
+from deployctl.spec.service import HOSTS
 from deployctl.units import size
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def command(
         str | None,
         typer.Option(
             "--target",
-            metavar="|".join(TARGETS),
+            metavar="|".join(HOSTS),
             help="Where services will run. \\[default: docker for a GPU, process for cpu]",
             show_default=False,
         ),
@@ -87,11 +87,9 @@ def _question(
     from deployctl.hardware import load_profile
     from deployctl.spec.settings import Settings
 
-    named = next((known for known in TARGETS if known == target), None)
+    named = next((known for known in HOSTS if known == target), None)
     if named is None and target is not None:
-        raise SpecError(
-            f"there is no target {target!r}", where="--target", hint=" or ".join(TARGETS)
-        )
+        raise SpecError(f"there is no target {target!r}", where="--target", hint=" or ".join(HOSTS))
     profile = None if gpu == "auto" else load_profile(gpu)
     cpu = profile is not None and profile.kind == "cpu"
     settings = Settings()
@@ -122,7 +120,7 @@ def _holder(port: int) -> str | None:
 
     _, store = open_store()
     for ref in store.services():
-        for release in store.releases(ref, skip={number for number, _ in store.damaged(ref)}):
+        for release in store.releases(ref, skip=store.damaged(ref)):
             if release.status in ("pending", "deployed") and release.spec.port == port:
                 return ref.service
     return None

@@ -47,6 +47,7 @@ _FileOption = Annotated[
 ]
 _COUNTS_FROM = {
     "now": "the engine that runs takes it",
+    "soon": "the pods take it once their nodes have looked at the Secret: within two minutes",
     "next_start": "nothing runs: it counts from the next start on",
     "next_up": "what runs has no door: it counts from the next deployctl up on",
     None: "it counts once the file is where the door reads it",
@@ -207,6 +208,7 @@ def _show_revoked(revoked: "RevokedKey") -> None:
     place, name = revoked.service or revoked.file, revoked.name
     when = {
         "now": "the engine that runs refuses it",
+        "soon": "the pods refuse it once their nodes have looked at the Secret: within two minutes",
         "next_start": "nothing runs",
         "next_up": "what runs has no door, and takes it until the next deployctl up",
         None: "the door refuses it once it reads this file",

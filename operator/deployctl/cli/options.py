@@ -103,10 +103,40 @@ TokenFileOption = Annotated[
         metavar="FILE",
     ),
 ]
+ValuesOption = Annotated[
+    list[Path] | None,
+    typer.Option(
+        "--values",
+        help="Values of your own for the chart, over the plan's; repeat for more. "
+        "See docs/reference/values.md.",
+        show_default=False,
+    ),
+]
 TargetOption = Annotated[
     TargetKind | None,
-    typer.Option("--target", help="process or docker, if both have that name.", metavar="TARGET"),
+    typer.Option(
+        "--target",
+        help="process, docker or kubernetes, if several have that name.",
+        metavar="TARGET",
+    ),
 ]
+
+
+def cluster_options(verb: Callable[..., None]) -> Callable[..., None]:
+    """Gives a verb that finds a service by its target the options that say in which cluster."""
+    wanted = inspect.signature(verb).parameters
+    if all(parameter.annotation != TargetOption for parameter in wanted.values()):
+        return verb
+    own = {name: _spec_option(name) for name in ("context", "namespace")}
+
+    @wraps(verb)
+    def wrapper(**values: Any) -> None:
+        for name in own:
+            if (given := values.pop(name)) is not None:
+                os.environ[f"{ENV_PREFIX}{name.upper()}"] = given  # the settings read it
+        verb(**values)
+
+    return _with_parameters(wrapper, [*wanted.values(), *own.values()])
 
 
 def request_options(verb: Callable[..., None]) -> Callable[..., None]:

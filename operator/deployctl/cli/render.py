@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 import typer
 
 from deployctl.cli.console import Output, answer_json, story, tell
-from deployctl.cli.options import TunedAnywayOption, TunedOption, spec_options
+from deployctl.cli.options import TunedAnywayOption, TunedOption, ValuesOption, spec_options
 from deployctl.errors import InputError
 from deployctl.render.bundle import Bundle, BundleKind
 from deployctl.spec import TARGETS, ServiceSpec
@@ -34,18 +34,14 @@ _OutOption = Annotated[
     typer.Option("--out", "-o", help="Write here; several services get a folder each."),
 ]
 _NamespaceOption = Annotated[str, typer.Option("--namespace", help="Namespace of plain manifests.")]
-_ValuesOption = Annotated[
-    list[Path] | None,
-    typer.Option(
-        "--values",
-        help="Values of your own for the chart, over the plan's; repeat for more. "
-        "See docs/reference/values.md.",
-        show_default=False,
-    ),
-]
 _ForceOption = Annotated[
     bool, typer.Option("--force", help="Write over files that deployctl did not render.")
 ]
+_NOT_A_FOLDER = InputError(
+    "what is installed on Kubernetes is a chart and its values",
+    where="--target kubernetes",
+    hint="write them with --target helm, or plain objects with --target manifests",
+)
 _OutputOption = Annotated[  # -o is the folder here
     Output, typer.Option("--output", help="text, or json in a documented format.")
 ]
@@ -60,7 +56,7 @@ def command(
     target: _KindOption = None,
     out: _OutOption = None,
     namespace: _NamespaceOption = "vllm",
-    values: _ValuesOption = None,
+    values: ValuesOption = None,
     force: _ForceOption = False,
     output: _OutputOption = Output.text,
 ) -> None:
@@ -86,6 +82,8 @@ def command(
     kind = None if target == "all" else target
     if out is None and output is Output.text and (everything or len(specs) > 1):
         _refuse_several(everything, len(specs))
+    if kind == "kubernetes":
+        raise _NOT_A_FOLDER
     if kind in TARGETS:
         specs = [spec.model_copy(update={"target": kind}) for spec in specs]
     kinds = bundles.KINDS if everything else (kind,) if kind else ()
@@ -95,7 +93,8 @@ def command(
         if everything:
             made = bundles.render_all(prepared, options, tell)
         else:
-            made = [bundles.render(kind or prepared.target, prepared, options)]
+            own: BundleKind = "helm" if prepared.target == "kubernetes" else prepared.target
+            made = [bundles.render(kind or own, prepared, options)]
         rendered += [(bundle, bundles.readme(prepared, bundle)) for bundle in made]
     folders = [_folder(out, bundle, len(specs) > 1, everything) for bundle, _ in rendered]
     for (bundle, readme), folder in zip(rendered, folders, strict=True):

@@ -95,11 +95,19 @@ class RolloutProgress:
 def show_deployed(deployed: "Deployed") -> None:
     """Says on stdout where a service serves, and what to do with it."""
     name, endpoint, key_file = deployed.release.service, deployed.endpoint, deployed.api_key_file
-    rows = [("url", f"{endpoint.url}/v1"), ("model", str(endpoint.model))]
+    rows = [("url", f"{endpoint.inside or endpoint.url}/v1"), ("model", str(endpoint.model))]
     if key_file:
         rows.append(("key", f"in {key_file}"))
     if deployed.operator_token_file:
         rows.append(("token", f"in {deployed.operator_token_file}, for /metrics"))
+    if endpoint.inside:
+        _, namespace, *_ = endpoint.inside.split(".")
+        rows += [
+            (verb, f"deployctl {words} {name} --target kubernetes --namespace {namespace}")
+            for verb, words in (("log", "logs"), ("try", "smoke"), ("stop", "down"))
+        ]
+        print_rows(rows)
+        return
     # A line that tries the service, without the key in it.
     body = {"model": endpoint.model, "prompt": "The capital of France is", "max_tokens": 16}
     words = ["curl", f"{endpoint.url}/v1/completions", "-H", "Content-Type: application/json"]

@@ -9,6 +9,7 @@ from deployctl.cli.options import (
     OutputOption,
     TunedAnywayOption,
     TunedOption,
+    ValuesOption,
     request_options,
     spec_options,
 )
@@ -40,6 +41,7 @@ def command(
     *,
     tuned: TunedOption = None,
     tuned_anyway: TunedAnywayOption = False,
+    values: ValuesOption = None,
     verify: _VerifyOption = False,
     verification: VerificationRequest,
     output: OutputOption = Output.text,
@@ -60,20 +62,20 @@ def command(
 
       deployctl up --model Qwen/Qwen2.5-7B-Instruct-AWQ --gpu l4 --expose
 
-      deployctl up -f service.yaml --tuned recommendation.yaml --verify
-
       deployctl up -f service.yaml --verify --slo ttft_p95=500ms --rate 4 --output json
 
     [bold]Then[/bold]: deployctl status, deployctl logs -f NAME, deployctl smoke NAME,
     deployctl rollback NAME, deployctl down NAME.
     """
+    from deployctl.operations.bundle import chart_options
     from deployctl.operations.deploy.deployment import Deployment, NotKept
     from deployctl.operations.prepare import read_recommendation
 
+    chart = chart_options([str(spec.target) for spec in specs], files=values or [])
     recommended = read_recommendation(tuned, tuned_anyway, specs, given)
     several = len(specs) > 1
     deployments = [
-        Deployment(spec, recommended, request_for(spec, verification, verify, several))
+        Deployment(spec, recommended, chart, request_for(spec, verification, verify, several))
         for spec in specs
     ]
     for deployment in deployments:

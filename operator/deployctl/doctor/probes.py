@@ -179,7 +179,7 @@ def ask_doors() -> tuple[DoorState, ...]:
     store = Store(settings.state_dir)
 
     def ask(ref: ServiceRef) -> DoorState | None:
-        damaged = {number for number, _ in store.damaged(ref)}
+        damaged = store.damaged(ref)
         deployed = [r for r in store.releases(ref, skip=damaged) if r.status == "deployed"]
         driver = open_driver(ref.target, settings)
         if not deployed or driver.state(deployed[-1]).condition != "running":

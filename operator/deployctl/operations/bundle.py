@@ -17,11 +17,14 @@ from deployctl.files import replace_text
 from deployctl.operations.prepare import Prepared, refuse_unfit
 from deployctl.render import Bundle, render_for
 from deployctl.render.bundle import VALUES_FILE, BundleKind
+from deployctl.spec.service import NAMESPACE_PATTERN
 
 MARKER = ".deployctl.json"  # lists what was written, with digests
-KINDS: tuple[BundleKind, ...] = get_args(BundleKind)
+# Of these, what the target kubernetes installs is that of helm.
+KINDS: tuple[BundleKind, ...] = tuple(k for k in get_args(BundleKind) if k != "kubernetes")
 _VERSION = 1
-_NAMESPACE = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+# What was downloaded outlives `down`, as on the other targets; `down --volumes` removes it.
+_KEPT_CLAIM = {"cache": {"annotations": {"helm.sh/resource-policy": "keep"}}}
 
 
 class ChartOptions(NamedTuple):
@@ -39,13 +42,13 @@ def chart_options(
     Raises:
         InputError: values are given and no kind has any, or the namespace is no name.
     """
-    if files and not {"helm", "manifests"}.intersection(kinds):
+    if files and not {"helm", "kubernetes", "manifests"}.intersection(kinds):
         raise InputError(
             "only the chart has values",
             where="--values",
-            hint="add --target helm or --target manifests",
+            hint="add --target helm, kubernetes or manifests",
         )
-    if not re.fullmatch(_NAMESPACE, namespace):
+    if not re.fullmatch(NAMESPACE_PATTERN, namespace):
         raise InputError(
             f"{namespace!r} is no namespace",
             where="--namespace",
@@ -62,7 +65,10 @@ def chart_options(
     return ChartOptions(namespace, merged)
 
 
-def render(kind: BundleKind, prepared: Prepared, options: ChartOptions = ChartOptions()) -> Bundle:
+NO_VALUES = ChartOptions()
+
+
+def render(kind: BundleKind, prepared: Prepared, options: ChartOptions = NO_VALUES) -> Bundle:
     """Renders a plan for one kind of target.
 
     Raises:
@@ -70,10 +76,13 @@ def render(kind: BundleKind, prepared: Prepared, options: ChartOptions = ChartOp
     """
     plan, spec = prepared.plan, prepared.spec
     refuse_unfit(plan)
-    if kind != "helm" and kind != "manifests":
+    if kind == "docker" or kind == "process":
         return render_for(kind, plan, spec)
-    from deployctl.render.helm import chart, render_helm, render_manifests
+    from deployctl.render.helm import chart, merge, render_helm, render_manifests
 
+    if kind == "kubernetes":
+        over = merge(_KEPT_CLAIM, options.overrides)
+        return render_helm(plan, spec, prepared.profile, over, target=kind)
     if kind == "helm":
         return render_helm(plan, spec, prepared.profile, options.overrides)
     from deployctl.targets import helm

@@ -2,6 +2,7 @@
 
 from typing import assert_never
 
+from deployctl.errors import PlanRefusedError
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle
 from deployctl.render.compose import render_compose
@@ -23,4 +24,10 @@ def render_for(target: TargetKind, plan: ServingPlan, spec: ServiceSpec) -> Bund
         return render_compose(plan, spec)
     if target == "process":
         return render_process(plan, spec)
+    if target == "kubernetes":
+        raise PlanRefusedError(
+            "an engine is not tried on its own on Kubernetes",
+            where="target",
+            hint="try it on a host with --target docker",
+        )
     assert_never(target)

@@ -31,7 +31,9 @@ def has_door(version: str) -> bool:
 def stands_before(bundle: Bundle) -> bool:
     """Whether a door stands before the engine: not where the bundle was rendered before there was
     one, or for a release that takes none."""
-    return any(path.endswith(f"/{CONFIGURATION}") for path in bundle.files)
+    return bundle.target == "kubernetes" or any(
+        path.endswith(f"/{CONFIGURATION}") for path in bundle.files
+    )
 
 
 def door_arguments(plan: ServingPlan) -> list[str]:

@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import ValidationError
 
@@ -20,14 +20,13 @@ from deployctl.errors import InputError, PlanRefusedError, SpecError
 from deployctl.hardware import GpuProfile
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import yamltext
-from deployctl.render.bundle import CARDS_VARIABLE, VALUES_FILE, Bundle
+from deployctl.render.bundle import CARDS_VARIABLE, CHART_FOLDER, VALUES_FILE, Bundle
 from deployctl.render.door import body_limits
 from deployctl.render.values import Values
 from deployctl.render.values.refusals import refusals
 from deployctl.spec import ServiceSpec
 from deployctl.spec.load import complaint
 
-CHART_FOLDER = "chart"
 KUSTOMIZATION = "kustomization.yaml"
 _SOURCE = re.compile(r"# Source: [^/\s]+/templates/(?P<path>[a-z0-9/_-]+\.yaml)\n")
 _SEPARATOR = re.compile(r"^---\n", re.MULTILINE)
@@ -45,6 +44,8 @@ def render_helm(
     spec: ServiceSpec,
     profile: GpuProfile,
     overrides: Mapping[str, Any] | None = None,
+    *,
+    target: Literal["helm", "kubernetes"] = "helm",
 ) -> Bundle:
     """Renders the chart and its values. `overrides` are values of the user's own, and win.
 
@@ -65,7 +66,7 @@ def render_helm(
         if path.is_file() and "__pycache__" not in path.parts
     }
     return Bundle(
-        target="helm",
+        target=target,
         service=plan.name,
         files={VALUES_FILE: yamltext.write(document, comment), **files},
     )

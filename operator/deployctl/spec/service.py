@@ -14,11 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from deployctl.spec.option import option
 
 Scalar = str | int | float | bool
-TargetKind = Literal["process", "docker"]  # each with a driver in targets/
+TargetKind = Literal["process", "docker", "kubernetes"]  # each with a driver in targets/
 TARGETS: tuple[TargetKind, ...] = get_args(TargetKind)
+HOSTS: tuple[TargetKind, ...] = ("process", "docker")  # targets that are one machine
 # What deploy/door/deployctl_door/configuration.py calls BodyLimits.
 REQUEST_LIMITS = ("bytes", "seconds", "depth", "n", "tokens", "logprobs", "prompts")
 NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"
+NAMESPACE_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 _ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _SECRET_WORDS = re.compile(r"(TOKEN|API_?KEY|SECRET|PASSWORD)$", re.IGNORECASE)
 
@@ -70,6 +72,15 @@ class ServiceSpec(BaseModel):
     )
     target: TargetKind | None = option(
         None, "Where it runs. [default: docker for a GPU, process for cpu]", "Hardware"
+    )
+    context: str | None = option(
+        None, "Context of the kubeconfig. [default: the current one]", "Hardware"
+    )
+    namespace: str | None = option(
+        None,
+        "Namespace on Kubernetes. [default: the context's]",
+        "Hardware",
+        pattern=NAMESPACE_PATTERN,
     )
 
     tensor_parallel_size: int | None = option(

@@ -5,8 +5,10 @@ from typing import assert_never
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets.driver import Driver
+from deployctl.targets.shelf import Shelf
+from deployctl.targets.store import Store
 
-__all__ = ["Driver", "open_driver"]
+__all__ = ["Driver", "open_driver", "open_store"]
 
 
 def open_driver(target: TargetKind, settings: Settings) -> Driver:
@@ -19,4 +21,20 @@ def open_driver(target: TargetKind, settings: Settings) -> Driver:
         from deployctl.targets.process import ProcessDriver
 
         return ProcessDriver(settings)
+    if target == "kubernetes":
+        from deployctl.targets.kubernetes import KubernetesDriver
+
+        return KubernetesDriver(settings)
     assert_never(target)
+
+
+def open_store(settings: Settings) -> Store:
+    """The records of every service; those in a cluster are read when they are asked for."""
+
+    def in_cluster() -> Shelf:
+        from deployctl.targets.kubernetes import ClusterShelf
+        from deployctl.targets.kubernetes.cluster import Cluster
+
+        return ClusterShelf(Cluster(settings), settings.state_dir)
+
+    return Store(settings.state_dir, {"kubernetes": in_cluster})

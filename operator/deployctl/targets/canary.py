@@ -40,8 +40,8 @@ def run(
         store.save(ref, release)
         try:
             if release.spec.needs_api_key:
-                key = keys.read_key(keys.key_path(store.root, driver.target, owner))
-                keys.place_key(keys.key_path(store.root, *ref), key)
+                key = keys.read_key(store.folder(ServiceRef(driver.target, owner)) / keys.API_KEY)
+                keys.place_key(store.folder(ref) / keys.API_KEY, key)
             keys.lend(store.folder(ServiceRef(driver.target, owner)), store.folder(ref))
             driver.preflight(release, None)
             driver.fetch(release, tell)
@@ -78,7 +78,7 @@ def clear(driver: Driver, store: Store, service: str, tell: Tell) -> bool:
     if not (store.folder(ref) / "releases").is_dir():
         return False
     with lock(store.folder(ref), ref.service, "deployctl"):
-        damaged = {number for number, _ in store.damaged(ref)}
+        damaged = store.damaged(ref)
         releases = store.releases(ref, skip=damaged)
         if any(release.candidate_of != service for release in releases):
             return False  # a service of the user's own

@@ -1,6 +1,7 @@
 """Driver: the few things a target must be able to do. Everything else is in `rollout`."""
 
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
 
@@ -19,10 +20,12 @@ class EngineState(NamedTuple):
 
     condition: Literal["running", "dead", "absent"]
     detail: str = ""  # "exit code 1", "killed by signal 9", "unhealthy" …
+    hint: str | None = None  # what to do about it, where the target knows
     started: str | None = None  # ISO 8601, UTC
     pid: int | None = None  # process target
     container: str | None = None  # docker target
     memory_bytes: int | None = None  # resident, engine and children
+    waits_for: tuple[str, ...] = ()  # before it can answer, where the target knows
 
 
 class Downloader(NamedTuple):
@@ -37,10 +40,16 @@ class Driver(Protocol):
     """One target. Methods raise TargetError subclasses and nothing else.
 
     When `release.spec.needs_api_key`, `rollout` has put the API key at
-    `keys.key_path(settings.state_dir, target, service)` before it calls `start`.
+    `API_KEY` of the service's folder before it calls `start`.
     """
 
     target: TargetKind
+    replaces: bool  # `start` puts a release in the place of the former, which serves until then
+
+    def changing(self, service: str, command: str) -> AbstractContextManager[None]:
+        """Held while a service is changed, under its lock on this machine: where others change it
+        from elsewhere, their lock too, and what they have made of its keys.
+        """
 
     def preflight(self, release: Release, replacing: Release | None) -> None:
         """Refuses what cannot work (port taken, image missing, engine not installed).
@@ -65,6 +74,11 @@ class Driver(Protocol):
 
     def stop(self, release: Release, tell: Tell) -> None:
         """Stops the engine and all that belongs to it; stopping nothing is fine."""
+
+    def learn_keys(self, service: str) -> None:
+        """Brings the keys to the service's folder as they are on the target, where others change
+        them from elsewhere.
+        """
 
     def publish_keys(self, release: Release) -> None:
         """Gives the door of a running release the keys as they are now, under `keys.locked`; it

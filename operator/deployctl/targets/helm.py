@@ -3,12 +3,15 @@
 import re
 import shutil
 import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deployctl.errors import InputError, TargetError
 
 _PROGRAM = "helm"
 _SECONDS = 60
+_UNINSTALL_S = 180  # a pod has its grace period to end
+_KEPT = 10  # revisions that Helm keeps of a release
 _FAILED = re.compile(r"execution error at \([^)]*\): (?P<message>.*)", re.DOTALL)
 
 
@@ -21,16 +24,47 @@ def template(chart: Path, values: str, *, name: str, namespace: str) -> str:
         TargetError: there is no helm, or it failed.
         InputError: the chart refuses the values; the message is the chart's.
     """
+    words = ["template", name, str(chart), "--namespace", namespace]
+    return _run([*words, "--values", "-", "--skip-tests"], values)
+
+
+def upgrade(
+    chart: Path, values: str, *, name: str, where: Sequence[str], labels: Mapping[str, str]
+) -> None:
+    """Installs a chart, or takes an installed one to these values; returns before pods are there.
+
+    `where` are the flags that name cluster and namespace; `labels` are the Helm release's own.
+
+    Raises:
+        TargetError: there is no helm, or it failed.
+        InputError: the chart refuses the values.
+    """
+    told = ",".join(f"{key}={value}" for key, value in labels.items())
+    words = ["upgrade", "--install", name, str(chart), *where, "--values", "-"]
+    _run([*words, "--labels", told, "--history-max", str(_KEPT), "--output", "json"], values)
+
+
+def uninstall(name: str, where: Sequence[str]) -> None:
+    """Removes a release and waits until its objects are gone; fine where there is none.
+
+    Raises:
+        TargetError: there is no helm, or it failed.
+    """
+    words = ["uninstall", name, *where, "--ignore-not-found", "--wait"]
+    _run([*words, "--timeout", f"{_UNINSTALL_S}s"], "", seconds=_UNINSTALL_S + _SECONDS)
+
+
+def _run(words: list[str], values: str, *, seconds: float = _SECONDS) -> str:
     program = shutil.which(_PROGRAM)
     if program is None:
         raise TargetError(
-            "there is no helm command, and plain manifests are what the chart gives",
-            hint="install Helm 3.18 or newer, or use --target helm, which needs none",
+            "there is no helm command",
+            hint="install Helm 3.18 or newer; render --target helm writes the files without it",
         )
-    argv = [program, "template", name, str(chart), "--namespace", namespace]
-    argv += ["--values", "-", "--skip-tests"]
     try:
-        done = subprocess.run(argv, input=values, capture_output=True, text=True, timeout=_SECONDS)
+        done = subprocess.run(
+            [program, *words], input=values, capture_output=True, text=True, timeout=seconds
+        )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise TargetError(
             f"helm did not run: {error}", where=program, hint="try `helm version`"

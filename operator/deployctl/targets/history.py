@@ -4,7 +4,8 @@ A history is the service's releases, oldest first: which one runs, which to go b
 """
 
 from collections.abc import Sequence
-from typing import Literal
+from datetime import datetime
+from typing import Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -32,6 +33,37 @@ class Release(BaseModel):
     spec: ServiceSpec
     plan: ServingPlan
     bundle: Bundle
+
+
+class Outcome(NamedTuple):
+    """What `up` or `rollback` came to."""
+
+    release: Release
+    changed: bool
+    seconds: float  # from the start of the engine to its first answer
+    fetch_seconds: float = 0.0  # before that: for its image and its model to be there, whole
+
+
+class Content(NamedTuple):
+    """What makes a revision."""
+
+    reason: str
+    spec: ServiceSpec
+    plan: ServingPlan
+    bundle: Bundle
+
+
+def following(
+    releases: Sequence[Release], service: str, now: datetime, content: Content
+) -> Release:
+    """The revision that comes next, pending."""
+    return Release(
+        service=service,
+        revision=releases[-1].revision + 1 if releases else 1,
+        status="pending",
+        created=now.isoformat(timespec="seconds"),
+        **content._asdict(),
+    )
 
 
 def deployed(releases: Sequence[Release]) -> Release | None:

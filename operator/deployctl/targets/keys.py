@@ -16,7 +16,7 @@ from pathlib import Path
 
 from deployctl.errors import LockedError, SpecError, StateError, TargetError
 from deployctl.files import make_folder, one_word, read_word, state_error, write_private
-from deployctl.spec import ServiceSpec, TargetKind
+from deployctl.spec import ServiceSpec
 from deployctl.targets import lockfile
 
 KEY_VARIABLE = "DEPLOYCTL_API_KEY"
@@ -30,14 +30,10 @@ _MAKE_ONE = "make one with: openssl rand -hex 32"
 _POLL_S = 0.05
 
 
-def key_path(state_dir: Path, target: TargetKind, service: str) -> Path:
-    """Where the API key of a service is kept."""
-    return state_dir / target / service / API_KEY
-
-
 def with_key_file(spec: ServiceSpec, path: Path, environment: Mapping[str, str]) -> ServiceSpec:
     """Says in the spec where the key is when it comes from the environment or is to be made."""
-    if spec.api_key_file is None and (spec.expose or environment.get(KEY_VARIABLE)):
+    others = spec.expose or spec.target == "kubernetes"  # every pod of a cluster reaches it
+    if spec.api_key_file is None and (others or environment.get(KEY_VARIABLE)):
         return spec.model_copy(update={"api_key_file": path})
     return spec
 

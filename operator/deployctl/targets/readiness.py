@@ -20,6 +20,7 @@ from deployctl.targets.history import Release
 from deployctl.units import duration
 
 POLL_S = 0.5
+WAIT_S = 2.0  # between two looks at what a target waits for
 ASK_TIMEOUT_S = 60.0  # the first completion may still compile; a later one waits in a queue
 METRICS_TIMEOUT_S = 1.0  # an engine that works answers in milliseconds
 LOG_WINDOW = 400  # lines of log looked through for phases
@@ -132,7 +133,13 @@ def wait_until_answers(
                 told.add(phase.key)
                 tell(Event("phase", phase.title))
         if state.condition != "running":
-            raise failed(driver, release, _died(state))
+            raise failed(driver, release, _died(state), hint=state.hint)
+        if state.waits_for:  # the target knows how long it waits for what
+            for each in set(state.waits_for) - told:
+                told.add(each)
+                tell(Event("phase", each))
+            tools.sleep(WAIT_S)
+            continue
         if gave_up is None and any(map(log.given_up, lines)):
             gave_up = tools.clock()
         if gave_up is not None and tools.clock() - gave_up > GIVEN_UP_S:
@@ -151,6 +158,8 @@ def wait_until_answers(
 def _died(state: EngineState) -> str:
     if state.condition == "absent":
         return "the engine is gone"
+    if state.hint is not None:
+        return state.detail
     return f"the engine died ({state.detail})" if state.detail else "the engine died"
 
 
@@ -168,13 +177,14 @@ def _too_slow(
     )
 
 
-def failed(driver: Driver, release: Release, what: str) -> EngineError:
+def failed(driver: Driver, release: Release, what: str, *, hint: str | None = None) -> EngineError:
     """Makes the error of an engine that is no more, from the last lines of its log."""
     lines = _lines(driver, release, FAILURE_WINDOW)
     cause = log.diagnose(lines)
     tail = log.tail(lines, TAIL_SHOWN)
     if cause is None:
-        hint = "see the engine's log" if lines else "the engine wrote no log"
+        if hint is None:
+            hint = "see the engine's log" if lines else "the engine wrote no log"
         return EngineError(what, where=_where(driver, release), hint=hint, log_tail=tuple(tail))
     if cause.line and not any(cause.line in line for line in tail):
         tail = [cause.line, "…", *tail]

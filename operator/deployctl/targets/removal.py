@@ -26,20 +26,20 @@ def stop_all(
     """
     canary.clear(driver, store, ref.service, tell)
     damaged = store.damaged(ref)
-    readable = store.releases(ref, skip={number for number, _ in damaged})
+    readable = store.releases(ref, skip=damaged)
     stopped = []
     for release in readable:
         if release.status in LIVE or driver.state(release).condition != "absent":
             stop(release)
             stopped.append(release)
-    for stand_in in [store.stand_in(ref, number) for number, _ in damaged]:
+    for stand_in in [store.stand_in(ref, number) for number in damaged]:
         driver.stop(stand_in, tell)
         stopped.append(stand_in)
     for release in readable:
         if release.status in LIVE:
             update = {"status": "removed", "message": "deployctl down"}
             store.save(ref, release.model_copy(update=update))
-    for _, path in damaged:
-        store.set_aside(path)
-        tell(Event("warning", f"set the damaged record aside: {path}.damaged"))
+    for number in damaged:
+        aside = store.set_aside(ref, number)
+        tell(Event("warning", f"set the damaged record aside: {aside}"))
     return stopped

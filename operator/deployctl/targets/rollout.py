@@ -7,9 +7,14 @@ whatever moment a deployctl is killed at, the next one knows all that may run.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import NamedTuple
 
-from deployctl.errors import DeployctlError, InterruptedByUserError, StateError, TargetError
+from deployctl.errors import (
+    DeployctlError,
+    InterruptedByUserError,
+    StateError,
+    TargetError,
+    in_short,
+)
 from deployctl.events import Event, Tell
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle
@@ -19,7 +24,7 @@ from deployctl.targets.canary import Verify
 from deployctl.targets.defaultkey import DefaultKey
 from deployctl.targets.driver import Driver
 from deployctl.targets.guards import interruptible, lock, shielded
-from deployctl.targets.history import Release
+from deployctl.targets.history import Outcome, Release
 from deployctl.targets.readiness import Tools, ask, under_way, wait_until_answers
 from deployctl.targets.store import ServiceRef, Store
 
@@ -27,15 +32,6 @@ STILL_THERE_S = 10.0  # for a running service to prove, with a completion, that 
 # Has a release's model where its engine looks for it, whole, before any engine is touched.
 Bring = Callable[[Driver, Release], object]
 REAL = Tools(ask=ask, under_way=under_way)
-
-
-class Outcome(NamedTuple):
-    """What `up` or `rollback` came to."""
-
-    release: Release
-    changed: bool
-    seconds: float  # from the start of the engine to its first answer
-    fetch_seconds: float = 0.0  # before that: for its image and its model to be there, whole
 
 
 class Rollout:
@@ -142,7 +138,12 @@ class Rollout:
     @contextmanager
     def _at_work(self, command: str) -> Iterator[None]:
         folder = self._store.folder(self._ref)
-        with lock(folder, self._ref.service, command), interruptible():
+        service = self._ref.service
+        with (
+            lock(folder, service, command),
+            interruptible(),
+            self._driver.changing(service, command),
+        ):
             yield
 
     def _settle(self, digest: str | None) -> Release | None:
@@ -158,14 +159,16 @@ class Rollout:
                 adopted = release
                 continue
             self._tell(Event("note", f"cleaning up revision {release.revision}, left unfinished"))
-            self._stop(release)
+            if not (self._driver.replaces and history.deployed(releases)):
+                self._stop(release)  # else what is started next takes its place
             self._mark(release, "failed", "deployctl was killed before it answered")
         return adopted
 
     def _serves(self, current: Release, digest: str) -> bool:
         if current.bundle.digest != digest:
             return False
-        if self._driver.state(current).condition != "running":
+        state = self._driver.state(current)
+        if state.condition != "running" or state.waits_for:
             return False
         return self._tools.ask(self._driver.endpoint(current), STILL_THERE_S).ok
 
@@ -194,16 +197,8 @@ class Rollout:
     ) -> Outcome:
         releases = self._store.releases(self._ref)
         current = history.deployed(releases)
-        release = Release(
-            service=self._ref.service,
-            revision=releases[-1].revision + 1 if releases else 1,
-            status="pending",
-            created=self._now().isoformat(timespec="seconds"),
-            reason=reason,
-            spec=spec,
-            plan=plan,
-            bundle=bundle,
-        )
+        content = history.Content(reason, spec, plan, bundle)
+        release = history.following(releases, self._ref.service, self._now(), content)
         self._store.save(self._ref, release)
         try:
             self._driver.preflight(release, current)
@@ -229,11 +224,14 @@ class Rollout:
         verify: Verify | None = None,
         said: str = "",
     ) -> Outcome:
-        """Stops `current`, starts `release`, waits, looks; or undoes all of it."""
+        """Stops `current`, unless the target replaces it by itself; starts `release`, waits, looks;
+        or undoes all of it."""
         begun = self._tools.clock()
         to_restore: Release | None = None
         try:
-            if current is not None:
+            if current is not None and self._driver.replaces:
+                to_restore = current
+            elif current is not None:
                 before = self._driver.state(current).condition
                 # One that is on record as serving, and absent, was stopped to make room by a
                 # deployctl that was killed.
@@ -249,13 +247,13 @@ class Rollout:
             self._driver.start(release, self._tell)
             wait_until_answers(self._driver, release, self._tell, self._tools, begun=started)
             answered = self._tools.clock()
-            if to_restore is not None:
+            if to_restore is not None and not self._driver.replaces:
                 self.gaps_s.append(answered - begun)
             if verify is not None:
                 said = verify(release)
             done = self._mark(release, "deployed", said)
         except BaseException as error:
-            with shielded(self._say_wait):
+            with shielded(lambda: self._tell(Event("warning", "cleaning up first"))):
                 raise self._undo(release, to_restore, key, error) from error
         if current is not None:
             try:
@@ -275,15 +273,16 @@ class Rollout:
         """Ends `release`, brings `previous` back, and says in the error how that went."""
         interrupted = isinstance(error, KeyboardInterrupt)
         begun = self._tools.clock()
-        self._tell(Event("note", f"stopping revision {release.revision}"))
         notes = []
-        try:
-            if interrupted:  # whoever presses Ctrl-C wants it to end
-                self._driver.stop(release, self._tell)
-            else:
-                self._stop(release)
-        except TargetError as problem:
-            notes.append(f"{problem.message}; deployctl down {release.service} tries again")
+        if previous is None or not self._driver.replaces:
+            self._tell(Event("note", f"stopping revision {release.revision}"))
+            try:
+                if interrupted:  # whoever presses Ctrl-C wants it to end
+                    self._driver.stop(release, self._tell)
+                else:
+                    self._stop(release)
+            except TargetError as problem:
+                notes.append(f"{problem.message}; deployctl down {release.service} tries again")
         self._record_failure(release, error)
         if previous is not None:
             notes.append(self._restore(previous, key, wait=not interrupted, begun=begun))
@@ -302,13 +301,15 @@ class Rollout:
             if previous.spec.needs_api_key:
                 key.restore()
             self._tell(Event("note", f"restoring revision {number}"))
-            self._driver.stop(previous, self._tell)  # it may be half-way down
+            if not self._driver.replaces:
+                self._driver.stop(previous, self._tell)  # it may be half-way down
             started = self._tools.clock()
             self._driver.start(previous, self._tell)
             if not wait:
                 return f"revision {number} is starting again; deployctl status {previous.service}"
             wait_until_answers(self._driver, previous, self._tell, self._tools, begun=started)
-            self.gaps_s.append(self._tools.clock() - begun)
+            if not self._driver.replaces:
+                self.gaps_s.append(self._tools.clock() - begun)
         except DeployctlError as problem:
             return f"and revision {number} could not be restored: {problem.message}"
         return f"revision {number} serves again"
@@ -322,16 +323,10 @@ class Rollout:
         return marked
 
     def _record_failure(self, release: Release, error: BaseException) -> None:
-        why = error.message if isinstance(error, DeployctlError) else type(error).__name__
-        if isinstance(error, KeyboardInterrupt):
-            why = "interrupted"
         try:
-            self._mark(release, "failed", why)
+            self._mark(release, "failed", in_short(error))
         except StateError as problem:  # it stays pending, and the next up settles it
             self._tell(Event("warning", f"{problem.message} ({problem.where})"))
-
-    def _say_wait(self) -> None:
-        self._tell(Event("warning", "cleaning up first"))
 
     def _key(self, spec: ServiceSpec) -> DefaultKey:
         return DefaultKey(self._store.folder(self._ref), spec, self._environment, self._tell)

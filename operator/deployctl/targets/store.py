@@ -1,19 +1,19 @@
-"""The records of every service: `STATE_DIR/TARGET/SERVICE/releases/000001.json` and so on.
+"""The records of every service, on every target: a document a revision, on the target's shelf.
 
-One file a revision, written whole. Nothing here knows what runs: that is asked of a driver.
+Nothing here knows what runs: that is asked of a driver.
 """
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
 from deployctl.errors import InputError, NotFoundError, StateError
-from deployctl.files import make_folder, state_error, write_private
 from deployctl.spec import TARGETS, TargetKind
 from deployctl.targets.history import Release
+from deployctl.targets.shelf import FileShelf, Shelf, Stored
 
 RECORD_VERSION = 1
 
@@ -26,27 +26,30 @@ class ServiceRef(NamedTuple):
 
 
 class Store:
-    """Reads and writes releases below a state directory. Holds nothing in memory."""
+    """Reads and writes releases below a state directory, or on `shelves` of other targets, which
+    are opened when they are asked for. Holds nothing in memory."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(
+        self, root: Path, shelves: Mapping[TargetKind, Callable[[], Shelf]] | None = None
+    ) -> None:
         self.root = root.expanduser().absolute()
+        self._others = shelves or {}
+        self._opened: dict[TargetKind, Shelf] = {}
 
     def folder(self, ref: ServiceRef) -> Path:
-        """The folder of one service; it may not exist yet."""
-        return self.root / ref.target / ref.service
+        """The folder of one service on this machine; it may not exist yet."""
+        return self._shelf(ref.target).folder(ref.service)
 
-    def services(self) -> list[ServiceRef]:
-        """Every service that has a record, on every target, by name."""
-        services = []
-        for target in TARGETS:
-            try:
-                folders = [f for f in (self.root / target).iterdir() if (f / "releases").is_dir()]
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise state_error("read the records", self.root / target, error) from error
-            services += [ServiceRef(target, folder.name) for folder in folders]
-        return sorted(services, key=lambda ref: (ref.service, ref.target))
+    def services(self, target: TargetKind | None = None) -> list[ServiceRef]:
+        """Every service that has a record, by name; on every target that was used from here, where
+        none is named."""
+        wanted = [kind for kind in TARGETS if (self.root / kind).is_dir()]
+        refs = [
+            ServiceRef(kind, service)
+            for kind in ([target] if target else wanted)
+            for service in self._shelf(kind).services()
+        ]
+        return sorted(refs, key=lambda ref: (ref.service, ref.target))
 
     def find(self, service: str, target: TargetKind | None = None) -> ServiceRef:
         """Finds the target that a service is on: the one where it is not removed, if several.
@@ -55,8 +58,8 @@ class Store:
             NotFoundError: no record of it.
             InputError: it is on several targets and `target` does not say which.
         """
-        known = self.services()
-        matches = [r for r in known if r.service == service and target in (None, r.target)]
+        known = self.services(target)
+        matches = [r for r in known if r.service == service]
         if len(matches) > 1:
             live = [r for r in matches if self._live(r)]
             matches = live or matches
@@ -71,9 +74,17 @@ class Store:
             raise NotFoundError(
                 f"there is no service {service!r}" + (f" on target {target}" if target else ""),
                 where=str(self.root),
-                hint=f"known services: {names}" if names else "start one with deployctl up",
+                hint=self._in_another_namespace(service)
+                or (f"known services: {names}" if names else "start one with deployctl up"),
             )
         return matches[0]
+
+    def _in_another_namespace(self, service: str) -> str | None:
+        """Where a service of that name was put from here: a folder CONTEXT.NAMESPACE."""
+        for folder in sorted(self.root.glob(f"kubernetes/*/{service}")):
+            context, _, namespace = folder.parent.name.rpartition(".")
+            return f"one is on Kubernetes: --context {context} --namespace {namespace}"
+        return None
 
     def _live(self, ref: ServiceRef) -> bool:
         """Whether anything of it may run; a damaged record counts as that."""
@@ -88,16 +99,16 @@ class Store:
         Raises:
             StateError: a record cannot be read or is damaged; names its file.
         """
-        return [_read(path) for number, path in self._paths(ref) if number not in skip]
+        return [_read(each, ref) for each in self._stored(ref) if each.number not in skip]
 
-    def damaged(self, ref: ServiceRef) -> list[tuple[int, Path]]:
-        """Number and file of the records that cannot be read."""
+    def damaged(self, ref: ServiceRef) -> list[int]:
+        """Numbers of the records that cannot be read."""
         damaged = []
-        for number, path in self._paths(ref):
+        for each in self._stored(ref):
             try:
-                _read(path)
+                _read(each, ref)
             except StateError:
-                damaged.append((number, path))
+                damaged.append(each.number)
         return damaged
 
     def stand_in(self, ref: ServiceRef, number: int) -> Release:
@@ -105,54 +116,47 @@ class Store:
         known: dict[str, Any] = {"service": ref.service, "revision": number, "status": "pending"}
         return Release.model_construct(**known)
 
-    def set_aside(self, path: Path) -> None:
-        """Renames a damaged record, so that the others can be worked with."""
-        try:
-            path.replace(path.with_name(path.name + ".damaged"))
-        except OSError as error:
-            raise state_error("set aside", path, error) from error
-
-    def _paths(self, ref: ServiceRef) -> list[tuple[int, Path]]:
-        folder = self.folder(ref) / "releases"
-        try:
-            names = [p for p in folder.iterdir() if p.suffix == ".json" and p.stem.isdigit()]
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise state_error("read the records", folder, error) from error
-        return sorted((int(path.stem), path) for path in names)
+    def set_aside(self, ref: ServiceRef, number: int) -> str:
+        """Takes a damaged record out of the way, so that the others can be worked with; returns
+        where it is."""
+        return self._shelf(ref.target).set_aside(ref.service, number)
 
     def save(self, ref: ServiceRef, release: Release) -> None:
         """Writes one revision, whole or not at all.
 
         Raises:
-            StateError: the disk is full or not writable; the former content stays.
+            StateError: it cannot be written; the former content stays.
         """
-        folder = self.folder(ref) / "releases"
-        make_folder(folder)
         document = {"version": RECORD_VERSION, **release.model_dump(mode="json")}
         content = json.dumps(document, indent=1, ensure_ascii=False)
-        write_private(folder / f"{release.revision:06d}.json", content.encode())
+        self._shelf(ref.target).write(ref.service, release.revision, content.encode())
+
+    def _stored(self, ref: ServiceRef) -> list[Stored]:
+        return self._shelf(ref.target).stored(ref.service)
+
+    def _shelf(self, target: TargetKind) -> Shelf:
+        if target not in self._opened:
+            make = self._others.get(target)
+            self._opened[target] = make() if make else FileShelf(self.root / target)
+        return self._opened[target]
 
 
-def _read(path: Path) -> Release:
+def _read(stored: Stored, ref: ServiceRef) -> Release:
     try:
-        document = json.loads(path.read_bytes())
+        document = json.loads(stored.read())
         version = document.pop("version")
         if isinstance(version, int) and version > RECORD_VERSION:
             raise StateError(
                 f"the record was written by a newer deployctl (format {version})",
-                where=str(path),
+                where=stored.where,
                 hint="use that version of deployctl, or a newer one",
             )
         return Release.model_validate(document)
-    except OSError as error:
-        raise state_error("read the record", path, error) from error
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         detail = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise StateError(
             f"the record is damaged: {detail}",
-            where=str(path),
-            hint=f"deployctl down {path.parent.parent.name} stops the service and sets the record "
+            where=stored.where,
+            hint=f"deployctl down {ref.service} stops the service and sets the record "
             "aside; the other revisions are untouched",
         ) from error

@@ -213,7 +213,7 @@ class EngineBench:
         self._begun = self._tools.clock()
 
     def _rendered(self, spec: ServiceSpec, plan: ServingPlan) -> tuple[ServiceSpec, Bundle]:
-        path = keys.key_path(self._store.root, self._ref.target, self.service)
+        path = self._store.folder(self._ref) / keys.API_KEY
         wanted = keys.with_key_file(spec, path, self._environment.variables)
         bundle = render_for(self._ref.target, plan, wanted)
         if self._ref.target == "docker":

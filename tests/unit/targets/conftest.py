@@ -1,5 +1,7 @@
 """A world of memory for the rollout: a driver, a clock that moves by being asked, a store."""
 
+import contextlib
+
 import pytest
 
 from deployctl.endpoint import Endpoint
@@ -15,6 +17,7 @@ class MemoryDriver:
     """Knows what runs. `fates` says what becomes of a revision that is started."""
 
     target = "process"
+    replaces = False
 
     def __init__(self):
         self.running = set()
@@ -22,6 +25,9 @@ class MemoryDriver:
         self.fates = {}  # revision -> dies, silent, hangs, refuses, or an exception to raise
         self.did = []
         self.most_at_once = 0
+
+    def changing(self, service, command):
+        return contextlib.nullcontext()
 
     def preflight(self, release, replacing):
         self.did.append(("preflight", release.revision))
@@ -41,6 +47,8 @@ class MemoryDriver:
             self.dead[release.revision] = "exit code 1"
         else:
             self.running.add(release.revision)
+        if self.replaces:
+            self.running &= {release.revision}
         self.most_at_once = max(self.most_at_once, len(self.running))
 
     def stop(self, release, tell):

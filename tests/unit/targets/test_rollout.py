@@ -287,7 +287,7 @@ def test_a_record_that_cannot_be_written_starts_nothing(world, make_release, mon
     def full(*_):
         raise StateError("cannot write: No space left on device")
 
-    monkeypatch.setattr("deployctl.targets.store.write_private", full)
+    monkeypatch.setattr("deployctl.targets.shelf.write_private", full)
     with pytest.raises(StateError):
         world.up(make_release())
     assert world.driver.did == []

@@ -47,7 +47,9 @@ def test_a_damaged_record_names_its_file(store, make_release, content):
         store.releases(REF)
     assert caught.value.where == str(record)
     assert "deployctl down tiny" in caught.value.hint
-    assert store.damaged(REF) == [(1, record)]
+    assert store.damaged(REF) == [1]
+    assert store.set_aside(REF, 1) == f"{record}.damaged"
+    assert store.releases(REF) == []
 
 
 def test_a_newer_format_is_not_guessed_at(store, make_release):

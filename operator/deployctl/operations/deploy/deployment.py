@@ -12,7 +12,7 @@ from typing import Any
 from deployctl.endpoint import Endpoint
 from deployctl.errors import DeployctlError
 from deployctl.events import Event, Tell, silent
-from deployctl.operations.bundle import render
+from deployctl.operations.bundle import NO_VALUES, ChartOptions, render
 from deployctl.operations.deploy.request import VerificationRequest
 from deployctl.operations.deploy.services import open_store
 from deployctl.operations.deploy.verification import settle
@@ -21,8 +21,8 @@ from deployctl.operations.fetch import bring, bring_back
 from deployctl.operations.prepare import Tuned, prepare, refuse_unfit
 from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.targets import Driver, history, keyfile, keys, open_driver
-from deployctl.targets.history import Release
-from deployctl.targets.rollout import Outcome, Rollout
+from deployctl.targets.history import Outcome, Release
+from deployctl.targets.rollout import Rollout
 from deployctl.targets.store import ServiceRef, Store
 from deployctl.units import duration
 
@@ -35,6 +35,7 @@ class Deployment:
 
     spec: ServiceSpec
     tuned: Tuned | None = None  # a recommendation, laid over the spec
+    chart: ChartOptions = NO_VALUES  # values of the user's own, on Kubernetes
     verification: VerificationRequest | None = None  # to keep the new release only if it holds
 
     def check(self) -> None:
@@ -76,7 +77,7 @@ class Deployed:
             "target": self.target,
             "revision": self.release.revision,
             "changed": self.changed,
-            "url": f"{self.endpoint.url}/v1",
+            "url": f"{self.endpoint.inside or self.endpoint.url}/v1",
             "model": self.endpoint.model,
             "api_key_file": str(self.api_key_file) if self.api_key_file else None,
             "operator_token_file": str(self.operator_token_file or "") or None,
@@ -130,16 +131,16 @@ def up(deployment: Deployment, tell: Tell = silent) -> Deployed:
     spec, tuned = deployment.spec, deployment.tuned
     asked = deployment.verification
     verification = settle(asked, tuned, spec) if asked is not None else None
-    settings, store = open_store()
+    settings, store = open_store(spec)
     prepared = prepare(spec, tuned, tell)
     plan, target = prepared.plan, prepared.target
-    key_path = keys.key_path(store.root, target, spec.service)
+    key_path = store.folder(ServiceRef(target, spec.service)) / keys.API_KEY
     prepared = prepared._replace(spec=keys.with_key_file(prepared.spec, key_path, os.environ))
     refuse_unfit(plan)
     keyfile.refuse_limited(key_path.with_name(keys.KEYS), plan)
     for warning in plan.warnings:
         tell(Event("warning", f"{warning.message}; {warning.fix}"))
-    bundle = render(target, prepared)
+    bundle = render(target, prepared, deployment.chart)
     driver = open_driver(target, settings)
     tell(Event("heading", f"{spec.service}: {plan.model} on {plan.gpu}, target {target}"))
     if plan.context_chosen:

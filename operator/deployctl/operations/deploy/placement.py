@@ -53,6 +53,8 @@ def place(asked: When, prepared: Prepared, *, watch: bool, serving: bool) -> Pla
 
 def room(plan: ServingPlan, target: TargetKind, *, forced: bool = False) -> Placement:
     """Looks for room: memory and cores for a second engine, or GPUs that nobody uses."""
+    if target == "kubernetes":
+        return Placement(False, "the cluster replaces pods one by one")
     if target == "docker" and os.environ.get("DOCKER_HOST", "").startswith(("tcp:", "ssh:")):
         return Placement(False, "the free memory of another host is unknown")
     if plan.accelerator == "cpu":

@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from deployctl.errors import DeployctlError, InputError, NotFoundError
-from deployctl.spec import TargetKind
+from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import history as histories
 from deployctl.targets import open_driver
+from deployctl.targets import open_store as records
 from deployctl.targets.history import Release
 from deployctl.targets.readiness import ask
 from deployctl.targets.store import ServiceRef, Store
@@ -46,10 +47,13 @@ class Log(NamedTuple):
     lines: Iterator[str]
 
 
-def open_store() -> tuple[Settings, Store]:
-    """The settings, and the records where they say."""
+def open_store(spec: ServiceSpec | None = None) -> tuple[Settings, Store]:
+    """The settings, and the records where they say; of the cluster that a spec names."""
     settings = Settings()
-    return settings, Store(settings.state_dir)
+    if spec is not None:
+        said = {"context": spec.context, "namespace": spec.namespace}
+        settings = settings.model_copy(update={k: v for k, v in said.items() if v is not None})
+    return settings, records(settings)
 
 
 def find(store: Store, name: str | None, target: TargetKind | None) -> ServiceRef:
@@ -61,7 +65,7 @@ def find(store: Store, name: str | None, target: TargetKind | None) -> ServiceRe
     """
     if name is not None:
         return store.find(name, target)
-    known = [ref for ref in store.services() if target in (None, ref.target)]
+    known = store.services(target)
     if not known:
         raise NotFoundError(
             "there is no service", where=str(store.root), hint="start one with deployctl up"
@@ -121,8 +125,8 @@ def status(name: str | None = None, target: TargetKind | None = None) -> list[Se
         NotFoundError: no such service.
     """
     settings, store = open_store()
-    refs = [store.find(name, target)] if name else store.services()
-    looked = (_look(settings, store, ref) for ref in refs if target in (None, ref.target))
+    refs = [store.find(name, target)] if name else store.services(target)
+    looked = (_look(settings, store, ref) for ref in refs)
     return [seen for seen in looked if seen and (name or seen.status != "removed")]
 
 
@@ -170,7 +174,7 @@ def _look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> Se
         status=release.status,
         health=health,
         detail=detail,
-        url=f"{endpoint.url}/v1" if endpoint else None,
+        url=f"{endpoint.inside or endpoint.url}/v1" if endpoint else None,
         model=release.plan.served_model_name,
         gpu=release.plan.gpu,
         started=state.started,

@@ -13,8 +13,8 @@ from deployctl.render.bundle import Bundle
 from deployctl.render.candidate import candidate
 from deployctl.targets import Driver, history
 from deployctl.targets import canary as canaries
-from deployctl.targets.history import Release
-from deployctl.targets.rollout import REAL, Outcome, Rollout
+from deployctl.targets.history import Outcome, Release
+from deployctl.targets.rollout import REAL, Rollout
 from deployctl.targets.store import ServiceRef, Store
 from deployctl.units import duration
 

@@ -17,9 +17,9 @@ from deployctl.targets.history import Release
 from deployctl.targets.keyfile import DEFAULT, KeyFile, NamedKey
 from deployctl.targets.store import ServiceRef
 
-# From when a change counts: now; the next start, where nothing runs; the next `up`,
-# where what runs was started before there was a door. Of a file: None.
-CountsFrom = Literal["now", "next_start", "next_up"] | None
+# From when a change counts: now; soon, where nodes bring it to pods; the next start, where nothing
+# runs; the next `up`, where what runs was started before there was a door. Of a file: None.
+CountsFrom = Literal["now", "soon", "next_start", "next_up"] | None
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,8 @@ class KeyPlace:
             if live and driver.state(release).condition == "running":
                 driver.publish_keys(release)
                 counts_from = "now" if door.stands_before(release.bundle) else "next_up"
+                if driver.target == "kubernetes":
+                    counts_from = "soon"
         if counts_from == "now":
             time.sleep(keys.SEEN_S)
         return counts_from
@@ -204,9 +206,8 @@ def open_place(service: str | None, file: Path | None, target: TargetKind | None
         return KeyPlace(file.expanduser().resolve())
     settings, store = open_store()
     ref = find(store, service, target)
-    damaged = {
-        number for number, _ in store.damaged(ref)
-    }  # its keys are to be revoked all the same
-    releases = tuple(store.releases(ref, skip=damaged))
+    # Where a record is damaged, its keys are to be revoked all the same.
+    releases = tuple(store.releases(ref, skip=store.damaged(ref)))
     found = _Service(ref, open_driver(ref.target, settings), releases)
+    found.driver.learn_keys(ref.service)
     return KeyPlace(store.folder(ref) / keys.KEYS, found)

@@ -14,8 +14,8 @@ from deployctl.endpoint import Chats, Endpoint
 from deployctl.errors import InputError, NotFoundError, TargetError
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
-from deployctl.targets import open_driver, strangers
-from deployctl.targets.store import ServiceRef, Store
+from deployctl.targets import open_driver, open_store, strangers
+from deployctl.targets.store import ServiceRef
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token, RFC 9110 section 5.6.2
 _OURS = {"authorization", "content-type", "accept-encoding", "content-length", "host", "accept"}
@@ -111,12 +111,12 @@ def _secret(file: Path | None, what: str, variable: str) -> str | None:
 
 def _from_store(service: str | None, target: TargetKind | None) -> Endpoint:
     settings = Settings()
-    store = Store(settings.state_dir)
+    store = open_store(settings)
     refs: list[ServiceRef]
     if service is not None:
         refs = [store.find(service, target)]
     else:
-        refs = [ref for ref in store.services() if target in (None, ref.target)]
+        refs = store.services(target)
     seen: list[tuple[ServiceRef, str, Endpoint | None]] = []
     for ref in refs:
         release = next((r for r in reversed(store.releases(ref)) if r.status == "deployed"), None)

@@ -3,6 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,6 +47,7 @@ class DockerDriver:
     """The target `docker`. Keeps nothing but the connection and what it has just started."""
 
     target: TargetKind = "docker"
+    replaces = False
 
     def __init__(
         self,
@@ -60,6 +62,10 @@ class DockerDriver:
         self._connected: DockerEngine | None = None
         self._closed: set[str] = set()  # ids of containers whose door we have closed
         self._restarts: dict[str, int] = {}  # container id -> restarts when we started it
+
+    def changing(self, service: str, command: str) -> AbstractContextManager[None]:
+        """Nobody changes it from elsewhere."""
+        return nullcontext()
 
     def preflight(self, release: Release, replacing: Release | None) -> None:
         """Refuses what cannot work.
@@ -149,6 +155,9 @@ class DockerDriver:
         container = self._container(release)
         if container is not None:
             self._restarts[str(container.id)] = int(container.attrs.get("RestartCount", 0))
+
+    def learn_keys(self, service: str) -> None:
+        """They are changed here alone."""
 
     def publish_keys(self, release: Release) -> None:
         """Gives the door the keys as they are now; the Hub token stays as it is.

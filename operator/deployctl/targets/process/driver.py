@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
 from deployctl.endpoint import Endpoint
@@ -31,6 +32,7 @@ class ProcessDriver:
     """Starts, finds and ends engines. What it knows is in `runs/` and in /proc."""
 
     target: TargetKind = "process"
+    replaces = False
 
     def __init__(
         self,
@@ -43,6 +45,10 @@ class ProcessDriver:
         self._cache = settings.cache_dir.expanduser().absolute()
         self._clock = clock
         self._sleep = sleep
+
+    def changing(self, service: str, command: str) -> AbstractContextManager[None]:
+        """Nobody changes it from elsewhere."""
+        return nullcontext()
 
     def preflight(self, release: Release, replacing: Release | None) -> None:
         """Refuses what cannot work: no vLLM, another version, the model gone, the port taken."""
@@ -148,6 +154,9 @@ class ProcessDriver:
                 where=str(said),
                 hint="free disk space and check the folder's permissions; nothing runs",
             )
+
+    def learn_keys(self, service: str) -> None:
+        """They are changed here alone."""
 
     def publish_keys(self, release: Release) -> None:
         """Gives the door the keys as they are now.

@@ -1,0 +1,6 @@
+"""The target `kubernetes`: a release of deployctl is a release of Helm, made from the chart."""
+
+from deployctl.targets.kubernetes.driver import KubernetesDriver
+from deployctl.targets.kubernetes.shelf import ClusterShelf
+
+__all__ = ["ClusterShelf", "KubernetesDriver"]

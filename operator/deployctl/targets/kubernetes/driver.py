@@ -1,0 +1,269 @@
+"""KubernetesDriver: a release as a release of Helm. What runs is asked of the cluster."""
+
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from deployctl.endpoint import Endpoint
+from deployctl.errors import ClusterError, TargetError
+from deployctl.events import Event, Tell
+from deployctl.render.bundle import CHART_FOLDER, VALUES_FILE
+from deployctl.spec import TargetKind
+from deployctl.spec.settings import Settings
+from deployctl.targets import helm, keys
+from deployctl.targets.driver import Downloader, EngineState
+from deployctl.targets.history import Release
+from deployctl.targets.kubernetes import cards, lease, progress, secret
+from deployctl.targets.kubernetes.cluster import Cluster, Document
+from deployctl.targets.kubernetes.forward import Forwarder
+from deployctl.targets.kubernetes.logs import lines_of
+from deployctl.targets.kubernetes.shelf import REVISION, SERVICE, ClusterShelf
+
+ENGINE_PORT = 8000  # of the chart's engine
+_OURS = "deployctl.io/digest"
+
+
+class KubernetesDriver:
+    """The target `kubernetes`. Keeps nothing but the connection and the ports it forwards."""
+
+    target: TargetKind = "kubernetes"
+    replaces = True
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        cluster: Cluster | None = None,
+        environment: Mapping[str, str] = os.environ,
+    ) -> None:
+        self._settings = settings
+        self._cluster = cluster or Cluster(settings)
+        self._shelf = ClusterShelf(self._cluster, settings.state_dir)
+        self._environment = environment
+        self._forwarders: dict[str, Forwarder] = {}
+
+    @contextmanager
+    def changing(self, service: str, command: str) -> Iterator[None]:
+        """Holds the service's Lease, and brings the keys here as they are in the cluster.
+
+        Raises:
+            LockedError: somebody else changes it.
+        """
+        self._check_namespace()
+        with lease.held(self._cluster, service, command):
+            self.learn_keys(service)
+            yield
+
+    def preflight(self, release: Release, replacing: Release | None) -> None:
+        """Refuses a name that is another's.
+
+        Raises:
+            ClusterError: a Helm release of that name is not ours.
+        """
+        found = self._helm_release(release.service)
+        if found is not None and _OURS not in found["metadata"]["labels"]:
+            raise ClusterError(
+                f"there is a Helm release {release.service!r} that deployctl did not install",
+                where=f"namespace {self._cluster.namespace}",
+                hint="choose another name with --name, or `helm uninstall` it first",
+            )
+
+    def fetch(self, release: Release, tell: Tell) -> None:
+        """Nothing: nodes pull images."""
+
+    def downloader(self, release: Release) -> Downloader | None:
+        """None: the engine, or the chart's Job, downloads onto the claim."""
+        return None
+
+    def start(self, release: Release, tell: Tell) -> None:
+        """Has Helm install it, or take the former to it; the cluster replaces the pods.
+
+        Raises:
+            TargetError: there is no helm, or it or the cluster refuses.
+        """
+        self._publish(release)
+        self._forget_unfinished(release.service)
+        files = release.bundle.files
+        digest = release.bundle.digest
+        labels = {SERVICE: release.service, REVISION: str(release.revision), _OURS: digest}
+        tell(Event("note", f"helm upgrade in namespace {self._cluster.namespace}"))
+        with tempfile.TemporaryDirectory(prefix="deployctl-") as folder:
+            for path, text in files.items():
+                if path.startswith(f"{CHART_FOLDER}/"):
+                    file = Path(folder) / path
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                    file.write_text(text, encoding="utf-8")
+            chart, values = Path(folder) / CHART_FOLDER, files[VALUES_FILE]
+            helm.upgrade(chart, values, name=release.service, where=self._where(), labels=labels)
+
+    def stop(self, release: Release, tell: Tell) -> None:
+        """Uninstalls it and waits until its pods are gone; a later release is left alone."""
+        if self._is_there(release):
+            tell(Event("note", f"helm uninstall in namespace {self._cluster.namespace}"))
+            helm.uninstall(release.service, self._where())
+
+    def publish_keys(self, release: Release) -> None:
+        """Writes the Secret; the nodes bring it to the pods within a minute or so."""
+        self._publish(release)
+
+    def learn_keys(self, service: str) -> None:
+        """Brings the keys here as they are in the cluster, where others change them too.
+
+        Raises:
+            StateError: they cannot be written here.
+        """
+        secret.learn(self._cluster, service, self._shelf.folder(service))
+
+    def close_door(self, release: Release) -> bool:
+        """False: a pod that ends closes its own."""
+        return False
+
+    def state(self, release: Release) -> EngineState:
+        """Asks the cluster how far the rollout of this release is."""
+        if not self._is_there(release):
+            return EngineState("absent")
+        cluster, service = self._cluster, release.service
+        deployment = cluster.get(cluster.path("apps/v1", "deployments", service))
+        if deployment is None:
+            return EngineState("absent")
+        selector = _selector(service)
+        seen = progress.look(
+            deployment,
+            cluster.items(cluster.path("apps/v1", "replicasets"), labelSelector=selector),
+            cluster.items(cluster.path("v1", "pods"), labelSelector=selector),
+            self._events(),
+            datetime.now(UTC),
+        )
+        if seen.problem is not None:
+            hint = self._cards() if seen.problem.code == "no_node" else None
+            return EngineState("dead", seen.problem.message, hint=hint or seen.problem.hint)
+        started = deployment["metadata"].get("creationTimestamp")
+        detail = "; ".join(seen.waits)
+        return EngineState("running", detail, started=started, waits_for=seen.waits)
+
+    def logs(self, release: Release, *, tail: int | None, follow: bool) -> Iterator[str]:
+        """The logs of the release's pods; of several, each line behind its pod's name."""
+        yield from lines_of(self._cluster, self._pods(release.service), tail=tail, follow=follow)
+
+    def endpoint(self, release: Release) -> Endpoint:
+        """A port of this machine that leads to the ready pods in turn."""
+        service = release.service
+        self.learn_keys(service)
+        if service not in self._forwarders:
+            self._forwarders[service] = Forwarder(
+                self._cluster, lambda: self._ready(service), ENGINE_PORT
+            )
+        folder = self._shelf.folder(service)
+        return Endpoint(
+            f"http://127.0.0.1:{self._forwarders[service].port}",
+            release.plan.served_model_name,
+            keys.read_key(folder / keys.API_KEY),
+            operator_token=keys.read_key(folder / keys.OPERATOR_TOKEN),
+            inside=f"http://{service}.{self._cluster.namespace}.svc:{release.spec.port}",
+        )
+
+    def purge(self, service: str, tell: Tell) -> None:
+        """Removes the claims and the Secret of the service."""
+        cluster = self._cluster
+        claims = cluster.path("v1", "persistentvolumeclaims")
+        for claim in cluster.items(claims, labelSelector=_selector(service)):
+            name = claim["metadata"]["name"]
+            if cluster.delete(f"{claims}/{name}"):
+                tell(Event("note", f"removed claim {name}"))
+        cluster.delete(cluster.path("v1", "secrets", secret.name(service)))
+
+    def log_path(self, release: Release) -> Path | None:
+        """None: logs are in the cluster."""
+        return None
+
+    # The parts.
+
+    def _where(self) -> list[str]:
+        words = ["--namespace", self._cluster.namespace]
+        if self._cluster.context:
+            words += ["--kube-context", self._cluster.context]
+        if self._settings.impersonate:
+            words += ["--kube-as-user", self._settings.impersonate]
+        return words
+
+    def _check_namespace(self) -> None:
+        name = self._cluster.namespace
+        try:
+            found = self._cluster.get(f"/api/v1/namespaces/{name}")
+        except ClusterError:
+            return  # whoever may work in a namespace need not be allowed to look at it
+        if found is None:
+            raise ClusterError(
+                f"there is no namespace {name!r}",
+                where="--namespace",
+                hint=f"kubectl create namespace {name}",
+            )
+
+    def _publish(self, release: Release) -> None:
+        folder = self._shelf.folder(release.service)
+        with keys.locked(folder):
+            files = dict(keys.of_the_door(folder, release.spec))
+            token = keys.hub_token(release.spec, self._environment)
+            if token and not release.plan.model_local:
+                files["hf_token"] = token.encode()
+            secret.publish(self._cluster, release.service, {**keys.gone(files), **files})
+
+    def _helm_release(self, service: str) -> Document | None:
+        """The newest Secret in which Helm keeps a release of that name."""
+        cluster = self._cluster
+        found = cluster.items(
+            cluster.path("v1", "secrets"), labelSelector=f"owner=helm,name={service}"
+        )
+        return max(found, key=lambda s: int(s["metadata"]["labels"]["version"]), default=None)
+
+    def _is_there(self, release: Release) -> bool:
+        found = self._helm_release(release.service)
+        if found is None:
+            return False
+        number = getattr(release, "revision", 0)
+        return bool(found["metadata"]["labels"].get(REVISION) == str(number))
+
+    def _forget_unfinished(self, service: str) -> None:
+        """Removes what a killed helm left, behind which it lets nobody in."""
+        cluster = self._cluster
+        path = cluster.path("v1", "secrets")
+        unfinished = "status in (pending-install,pending-upgrade,pending-rollback,uninstalling)"
+        for found in cluster.items(path, labelSelector=f"owner=helm,name={service},{unfinished}"):
+            cluster.delete(f"{path}/{found['metadata']['name']}")
+
+    def _pods(self, service: str) -> list[Document]:
+        """The pods of the newest revision, oldest first; all, where it has none."""
+        cluster = self._cluster
+        pods = cluster.items(cluster.path("v1", "pods"), labelSelector=_selector(service))
+        newest = progress.newest_hash(pods)
+        own = [p for p in pods if p["metadata"]["labels"].get(progress.HASH) == newest]
+        return [p for p in own if "deletionTimestamp" not in p["metadata"]] or own
+
+    def _ready(self, service: str) -> list[str]:
+        return [p["metadata"]["name"] for p in self._pods(service) if progress.ready(p)]
+
+    def _cards(self) -> str | None:
+        """Which cards there are; None where we may not look at nodes."""
+        try:
+            nodes, pods = self._cluster.items("/api/v1/nodes"), self._cluster.items("/api/v1/pods")
+        except TargetError:
+            return None
+        return cards.told(nodes, pods)
+
+    def _events(self) -> list[Document]:
+        """Events of pods; none where we may not read them: they explain, and decide nothing."""
+        try:
+            path = self._cluster.path("v1", "events")
+            return self._cluster.items(path, fieldSelector="involvedObject.kind=Pod")
+        except TargetError:
+            return []
+
+
+def _selector(service: str) -> str:
+    return (
+        f"app.kubernetes.io/name=vllm,app.kubernetes.io/instance={service},"
+        "app.kubernetes.io/component=engine"
+    )

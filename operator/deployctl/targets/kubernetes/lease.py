@@ -1,0 +1,144 @@
+"""The lock of a service in its cluster: a Lease, so that two people and a pipeline take turns.
+
+A holder renews it while it works; of one that was killed it runs out by itself.
+"""
+
+import os
+import re
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+
+from deployctl.errors import LockedError, TargetError
+from deployctl.targets.kubernetes.cluster import Cluster, ConflictError, Document
+
+LASTS_S = 30  # after the last renewal
+RENEW_S = 10.0
+_GROUP, _KIND = "coordination.k8s.io/v1", "leases"
+_FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+@contextmanager
+def held(
+    cluster: Cluster,
+    service: str,
+    command: str,
+    *,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Iterator[None]:
+    """Holds the lock of a service.
+
+    Raises:
+        LockedError: somebody else holds it; says who, and since when.
+        ClusterError: it cannot be made.
+    """
+    name = f"deployctl-{service}"
+    holder = f"{command} ({_user()}@{socket.gethostname()}, pid {os.getpid()})"
+    _take(cluster, name, service, holder, now)
+    done = threading.Event()
+
+    def renew() -> None:
+        while not done.wait(RENEW_S):
+            try:
+                _renew(cluster, name, holder, now())
+            except TargetError:
+                continue  # an API server that is away: it is asked again
+
+    thread = threading.Thread(target=renew, name="lease", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+        _release(cluster, name, holder)
+
+
+def _take(
+    cluster: Cluster, name: str, service: str, holder: str, now: Callable[[], datetime]
+) -> None:
+    path = cluster.path(_GROUP, _KIND, name)
+    found = cluster.get(path)
+    moment = now()
+    try:
+        if found is None:
+            metadata = {"name": name, "labels": {"app.kubernetes.io/managed-by": "deployctl"}}
+            document = {"apiVersion": _GROUP, "kind": "Lease", "metadata": metadata}
+            document["spec"] = _spec(holder, moment)
+            cluster.create(cluster.path(_GROUP, _KIND), document)
+            return
+        spec = found.get("spec") or {}
+        holds = str(spec.get("holderIdentity") or "")
+        if holds and moment < _ends(spec) and not _was_killed(holds):
+            raise _locked(service, spec)
+        cluster.replace(path, {**found, "spec": _spec(holder, moment)})
+    except ConflictError as error:
+        raise _locked(service, {}) from error
+
+
+def _was_killed(holder: str) -> bool:
+    """Whether a holder was a process of this machine that is no more."""
+    seen = re.search(r"@(?P<host>\S+), pid (?P<pid>\d+)\)$", holder)
+    if seen is None or seen["host"] != socket.gethostname():
+        return False
+    try:
+        os.kill(int(seen["pid"]), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        return False
+    return False
+
+
+def _renew(cluster: Cluster, name: str, holder: str, moment: datetime) -> None:
+    path = cluster.path(_GROUP, _KIND, name)
+    found = cluster.get(path)
+    if found is not None and found["spec"].get("holderIdentity") == holder:
+        spec = {**found["spec"], "renewTime": moment.strftime(_FORMAT)}
+        cluster.replace(path, {**found, "spec": spec})
+
+
+def _release(cluster: Cluster, name: str, holder: str) -> None:
+    """Lets go of what is ours. What cannot be let go of runs out."""
+    path = cluster.path(_GROUP, _KIND, name)
+    try:
+        found = cluster.get(path)
+        if found is not None and found["spec"].get("holderIdentity") == holder:
+            cluster.replace(path, {**found, "spec": {**found["spec"], "holderIdentity": ""}})
+    except TargetError:
+        return
+
+
+def _spec(holder: str, moment: datetime) -> Document:
+    stamp = moment.strftime(_FORMAT)
+    return {
+        "holderIdentity": holder,
+        "leaseDurationSeconds": LASTS_S,
+        "acquireTime": stamp,
+        "renewTime": stamp,
+    }
+
+
+def _ends(spec: Document) -> datetime:
+    """When a lease runs out. One that cannot be read has run out."""
+    try:
+        renewed = datetime.strptime(str(spec["renewTime"]), _FORMAT).replace(tzinfo=UTC)
+    except (KeyError, ValueError):
+        return datetime.min.replace(tzinfo=UTC)
+    return renewed + timedelta(seconds=float(spec.get("leaseDurationSeconds") or LASTS_S))
+
+
+def _locked(service: str, spec: Document) -> LockedError:
+    who = str(spec.get("holderIdentity") or "another deployctl")
+    since = f", since {spec['acquireTime'][:19]}Z" if spec.get("acquireTime") else ""
+    return LockedError(
+        f"{service} is being changed by {who}{since}",
+        where=f"lease deployctl-{service}",
+        hint=f"wait until it ends; of one that was killed the lock runs out after {LASTS_S} s",
+    )
+
+
+def _user() -> str:
+    return os.environ.get("USER") or f"uid{os.getuid()}"

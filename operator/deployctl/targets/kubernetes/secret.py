@@ -1,0 +1,63 @@
+"""The Secret of a service: its keys, the operator's token and the Hub's, as the chart mounts them.
+
+The cluster's are the ones that count: whoever changes them brings them here first.
+"""
+
+import base64
+from collections.abc import Mapping
+from pathlib import Path
+
+from deployctl.files import make_folder, write_private
+from deployctl.targets import keys
+from deployctl.targets.kubernetes.cluster import Cluster
+
+_ENTRIES = (keys.API_KEY, keys.OPERATOR_TOKEN, keys.KEYS)
+
+
+def name(service: str) -> str:
+    """The name that the chart expects (vllm.apiKeyMade.name)."""
+    return f"{service}-api-key"
+
+
+def learn(cluster: Cluster, service: str, folder: Path) -> None:
+    """Writes the Secret's entries to files of the service's folder; leaves them where there is no
+    Secret.
+
+    Raises:
+        StateError: they cannot be written.
+        ClusterError: the Secret cannot be read.
+    """
+    found = cluster.get(cluster.path("v1", "secrets", name(service)))
+    if found is None:
+        return
+    data = found.get("data") or {}
+    make_folder(folder)
+    with keys.locked(folder):
+        for entry in _ENTRIES:
+            path = folder / entry
+            if entry in data:
+                content = base64.b64decode(data[entry])
+                if not path.is_file() or path.read_bytes() != content:
+                    write_private(path, content)
+
+
+def publish(cluster: Cluster, service: str, files: Mapping[str, bytes]) -> None:
+    """Makes the Secret what the files are.
+
+    Raises:
+        ClusterError: it cannot be written.
+    """
+    data = {entry: base64.b64encode(content).decode() for entry, content in files.items()}
+    path = cluster.path("v1", "secrets", name(service))
+    if cluster.patch(path, {"data": data}) is None:
+        labels = {"app.kubernetes.io/managed-by": "deployctl"}
+        cluster.create(
+            cluster.path("v1", "secrets"),
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "type": "Opaque",
+                "metadata": {"name": name(service), "labels": labels},
+                "data": data,
+            },
+        )

@@ -1,0 +1,119 @@
+"""The records of a target `kubernetes`, in its cluster: a Secret a revision, beside Helm's own.
+
+So whoever has the namespace has the history, wherever they work.
+"""
+
+import base64
+import binascii
+import gzip
+import re
+import zlib
+from functools import partial
+from pathlib import Path
+
+from deployctl.errors import StateError
+from deployctl.targets.kubernetes.cluster import Cluster, Document
+from deployctl.targets.shelf import Stored
+
+TYPE = "deployctl.io/release.v1"
+SERVICE, REVISION, DAMAGED = "deployctl.io/service", "deployctl.io/revision", "deployctl.io/damaged"
+_MOST = 1_000_000  # bytes of a Secret that etcd takes
+_KEY = "release"
+_UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
+
+
+class ClusterShelf:
+    """Secrets of the namespace with our labels."""
+
+    def __init__(self, cluster: Cluster, state_dir: Path) -> None:
+        self._cluster = cluster
+        self._state_dir = state_dir.expanduser().absolute()
+
+    def folder(self, service: str) -> Path:
+        """The folder of a service on this machine: one for each cluster and namespace."""
+        place = f"{self._cluster.context or 'in-cluster'}.{self._cluster.namespace}"
+        return self._state_dir / "kubernetes" / _UNSAFE.sub("-", place) / service
+
+    def services(self) -> list[str]:
+        """Every service of the namespace that has a record."""
+        return sorted({_labels(secret)[SERVICE] for secret in self._secrets(SERVICE)})
+
+    def stored(self, service: str) -> list[Stored]:
+        """The documents of a service, oldest first."""
+        secrets = self._secrets(f"{SERVICE}={service},!{DAMAGED}")
+        found = [
+            Stored(int(_labels(secret)[REVISION]), self._where(secret), partial(_read, secret))
+            for secret in secrets
+        ]
+        return sorted(found, key=lambda each: each.number)
+
+    def write(self, service: str, number: int, content: bytes) -> None:
+        """Writes one, whole or not at all.
+
+        Raises:
+            StateError: it is larger than a Secret may be.
+            ClusterError: it cannot be written.
+        """
+        name = _name(service, number)
+        packed = base64.b64encode(gzip.compress(content, mtime=0)).decode()
+        if len(packed) > _MOST:
+            raise StateError("the record is larger than a Secret may be", where=name)
+        data = {_KEY: packed}
+        path = self._cluster.path("v1", "secrets", name)
+        if self._cluster.patch(path, {"data": data}) is not None:
+            return
+        labels = {
+            "app.kubernetes.io/managed-by": "deployctl",
+            SERVICE: service,
+            REVISION: str(number),
+        }
+        self._cluster.create(
+            self._cluster.path("v1", "secrets"),
+            {
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "type": TYPE,
+                "metadata": {"name": name, "labels": labels},
+                "data": data,
+            },
+        )
+
+    def set_aside(self, service: str, number: int) -> str:
+        """Marks a damaged one, so that the others can be worked with."""
+        name = _name(service, number)
+        path = self._cluster.path("v1", "secrets", name)
+        self._cluster.patch(path, {"metadata": {"labels": {DAMAGED: "true"}}})
+        return f"secret {name}, label {DAMAGED}"
+
+    def remove(self, service: str) -> None:
+        """Removes every record of a service."""
+        for secret in self._secrets(f"{SERVICE}={service}"):
+            self._cluster.delete(self._cluster.path("v1", "secrets", secret["metadata"]["name"]))
+
+    def _secrets(self, selector: str) -> list[Document]:
+        path = self._cluster.path("v1", "secrets")
+        return self._cluster.items(path, labelSelector=selector, fieldSelector=f"type={TYPE}")
+
+    def _where(self, secret: Document) -> str:
+        return f"secret {secret['metadata']['name']} in namespace {self._cluster.namespace}"
+
+
+def _name(service: str, number: int) -> str:
+    return f"deployctl.{service}.v{number}"
+
+
+def _labels(secret: Document) -> dict[str, str]:
+    labels: dict[str, str] = secret["metadata"]["labels"]
+    return labels
+
+
+def _read(secret: Document) -> bytes:
+    """The document of a Secret.
+
+    Raises:
+        ValueError: it holds none.
+    """
+    try:
+        return gzip.decompress(base64.b64decode(secret["data"][_KEY], validate=True))
+    except (KeyError, binascii.Error, OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"no release is in it: {error}") from error

@@ -1,0 +1,111 @@
+"""Where the records of a target are kept: as files of this machine, or elsewhere."""
+
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple, Protocol
+
+from deployctl.files import make_folder, state_error, write_private
+
+
+class Stored(NamedTuple):
+    """A document that is kept: its revision, a place to name, and how to read it.
+
+    `read` raises StateError where it cannot be read, and ValueError where nothing is in it.
+    """
+
+    number: int
+    where: str
+    read: Callable[[], bytes]
+
+
+class Shelf(Protocol):
+    """The records of one target. Methods raise TargetError subclasses and nothing else."""
+
+    def folder(self, service: str) -> Path:
+        """The folder of a service on this machine, for its lock, keys and logs."""
+
+    def services(self) -> list[str]:
+        """Every service that has a record."""
+
+    def stored(self, service: str) -> list[Stored]:
+        """The documents of a service, oldest first."""
+
+    def write(self, service: str, number: int, content: bytes) -> None:
+        """Writes one, whole or not at all."""
+
+    def set_aside(self, service: str, number: int) -> str:
+        """Takes a damaged one out of the way; returns where it is now."""
+
+
+class FileShelf:
+    """`SERVICE/releases/000001.json` and so on, below a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def folder(self, service: str) -> Path:
+        """The folder of a service."""
+        return self._folder / service
+
+    def services(self) -> list[str]:
+        """Every service that has a folder of records.
+
+        Raises:
+            StateError: the folder cannot be read.
+        """
+        try:
+            return [f.name for f in self._folder.iterdir() if (f / "releases").is_dir()]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise state_error("read the records", self._folder, error) from error
+
+    def stored(self, service: str) -> list[Stored]:
+        """The documents of a service, oldest first.
+
+        Raises:
+            StateError: the folder cannot be read.
+        """
+        folder = self._folder / service / "releases"
+        try:
+            paths = [p for p in folder.iterdir() if p.suffix == ".json" and p.stem.isdigit()]
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise state_error("read the records", folder, error) from error
+        return [Stored(int(path.stem), str(path), partial(_read, path)) for path in sorted(paths)]
+
+    def write(self, service: str, number: int, content: bytes) -> None:
+        """Writes one, whole or not at all.
+
+        Raises:
+            StateError: the disk is full or not writable; the former content stays.
+        """
+        path = self._path(service, number)
+        make_folder(path.parent)
+        write_private(path, content)
+
+    def set_aside(self, service: str, number: int) -> str:
+        """Renames a damaged one.
+
+        Raises:
+            StateError: it cannot be renamed.
+        """
+        path = self._path(service, number)
+        aside = path.with_name(path.name + ".damaged")
+        try:
+            path.replace(aside)
+        except OSError as error:
+            raise state_error("set aside", path, error) from error
+        return str(aside)
+
+    def _path(self, service: str, number: int) -> Path:
+        return self._folder / service / "releases" / f"{number:06d}.json"
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise state_error("read the record", path, error) from error

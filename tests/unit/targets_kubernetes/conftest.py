@@ -1,0 +1,78 @@
+"""An API server in memory: documents by path, with the conflicts of a real one."""
+
+import copy
+
+import pytest
+
+from deployctl.targets.kubernetes.cluster import Cluster, ConflictError
+
+
+class MemoryCluster(Cluster):
+    """Holds what it is given. `meanwhile` runs once, before the next write: somebody else's."""
+
+    context, namespace = "lab", "llm"
+
+    def __init__(self):
+        self.documents = {}
+        self.meanwhile = None
+        self._version = 0
+
+    def get(self, path, **query):
+        return copy.deepcopy(self.documents.get(path))
+
+    def items(self, path, **query):
+        found = [d for p, d in sorted(self.documents.items()) if p.rpartition("/")[0] == path]
+        return [copy.deepcopy(d) for d in found if _matches(d, **query)]
+
+    def create(self, path, document):
+        return self._write(f"{path}/{document['metadata']['name']}", document, new=True)
+
+    def replace(self, path, document):
+        return self._write(path, document)
+
+    def patch(self, path, document):
+        if path not in self.documents:
+            return None
+        return self._write(path, _merged(self.documents[path], document))
+
+    def delete(self, path):
+        return self.documents.pop(path, None) is not None
+
+    def _write(self, path, document, *, new=False):
+        if self.meanwhile is not None:
+            other, self.meanwhile = self.meanwhile, None
+            other()
+        known = self.documents.get(path, {}).get("metadata", {}).get("resourceVersion")
+        if (new and known) or document["metadata"].get("resourceVersion", known) != known:
+            raise ConflictError("the object has been modified")
+        self._version += 1
+        document = copy.deepcopy(document)
+        document["metadata"]["resourceVersion"] = str(self._version)
+        self.documents[path] = document
+        return copy.deepcopy(document)
+
+
+def _matches(document, labelSelector="", fieldSelector=""):  # noqa: N803  the API's names
+    labels = document["metadata"].get("labels", {})
+    for term in filter(None, labelSelector.split(",")):
+        key, equals, value = term.partition("=")
+        if term.startswith("!"):
+            if term[1:] in labels:
+                return False
+        elif key not in labels or (equals and labels[key] != value):
+            return False
+    return not fieldSelector or fieldSelector == f"type={document.get('type')}"
+
+
+def _merged(old, new):
+    if not isinstance(new, dict):
+        return new
+    return {
+        **old,
+        **{k: _merged(old.get(k, {}) if isinstance(old, dict) else {}, v) for k, v in new.items()},
+    }
+
+
+@pytest.fixture
+def cluster():
+    return MemoryCluster()

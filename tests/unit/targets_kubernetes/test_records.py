@@ -1,0 +1,123 @@
+"""What is kept in a cluster: records, the lock, keys."""
+
+import base64
+import os
+import socket
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from deployctl.errors import LockedError, StateError
+from deployctl.targets import keys
+from deployctl.targets.kubernetes import lease, secret
+from deployctl.targets.kubernetes.shelf import ClusterShelf
+from deployctl.targets.store import ServiceRef, Store
+
+REF = ServiceRef("kubernetes", "chat")
+LEASE = "/apis/coordination.k8s.io/v1/namespaces/llm/leases/deployctl-chat"
+NOW = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def store(cluster, tmp_path):
+    return Store(tmp_path, {"kubernetes": lambda: ClusterShelf(cluster, tmp_path)})
+
+
+def test_whoever_has_the_namespace_has_the_history(store, cluster, make_release, tmp_path):
+    release = make_release().model_copy(update={"service": "chat"})
+    store.save(REF, release)
+    store.save(REF, release.model_copy(update={"status": "deployed"}))
+    store.save(REF, release.model_copy(update={"revision": 12}))
+    elsewhere = Store(tmp_path / "b", {"kubernetes": lambda: ClusterShelf(cluster, tmp_path / "b")})
+    assert [(r.revision, r.status) for r in elsewhere.releases(REF)] == [
+        (1, "deployed"),
+        (12, "pending"),
+    ]
+    assert elsewhere.releases(REF)[0].bundle == release.bundle
+    assert elsewhere.services("kubernetes") == [REF]
+    # Nobody's cluster is asked by who never used one from here.
+    assert elsewhere.services() == []
+
+
+def test_a_damaged_record_is_told_and_set_aside(store, cluster, make_release):
+    store.save(REF, make_release())
+    path = "/api/v1/namespaces/llm/secrets/deployctl.chat.v1"
+    cluster.patch(path, {"data": {"release": base64.b64encode(b"no gzip").decode()}})
+    with pytest.raises(StateError, match="damaged") as caught:
+        store.releases(REF)
+    assert caught.value.where == "secret deployctl.chat.v1 in namespace llm"
+    assert store.damaged(REF) == [1]
+    assert "deployctl.chat.v1" in store.set_aside(REF, 1)
+    assert (store.releases(REF), store.damaged(REF)) == ([], [])
+
+
+def test_a_record_that_no_secret_holds_is_refused(store, cluster, make_release):
+    release = make_release()
+    large = os.urandom(900_000).hex()
+    bundle = release.bundle.model_copy(update={"files": {"a": large}})
+    with pytest.raises(StateError, match="larger than a Secret"):
+        store.save(REF, release.model_copy(update={"bundle": bundle}))
+    assert cluster.documents == {}
+
+
+def test_two_take_turns(cluster):
+    with lease.held(cluster, "chat", "deployctl up", now=lambda: NOW):
+        later = NOW + timedelta(seconds=lease.LASTS_S - 1)
+        with (
+            pytest.raises(LockedError, match="deployctl up") as caught,
+            lease.held(cluster, "chat", "deployctl down", now=lambda: later),
+        ):
+            pass
+        assert "since 2026-11-01T12:00:00Z" in caught.value.message
+    with lease.held(cluster, "chat", "deployctl down", now=lambda: NOW):
+        assert "deployctl down" in cluster.documents[LEASE]["spec"]["holderIdentity"]
+
+
+def _held_by(cluster, holder):
+    with lease.held(cluster, "chat", "x", now=lambda: NOW):
+        pass
+    found = cluster.get(LEASE)
+    cluster.replace(LEASE, {**found, "spec": {**found["spec"], "holderIdentity": holder}})
+
+
+def test_the_lock_of_a_killed_holder_is_taken(cluster):
+    gone = os.fork()
+    if gone == 0:
+        os._exit(0)
+    os.waitpid(gone, 0)
+    _held_by(cluster, f"deployctl up (ann@{socket.gethostname()}, pid {gone})")
+    with lease.held(cluster, "chat", "deployctl up", now=lambda: NOW):
+        pass
+
+
+def test_the_lock_of_a_holder_elsewhere_runs_out(cluster):
+    _held_by(cluster, "deployctl up (ann@another.host, pid 1)")
+    at = NOW
+    with pytest.raises(LockedError), lease.held(cluster, "chat", "up", now=lambda: at):
+        pass
+    at = NOW + timedelta(seconds=lease.LASTS_S)
+    with lease.held(cluster, "chat", "up", now=lambda: at):
+        pass
+
+
+def test_of_two_at_once_one_is_refused(cluster):
+    def other():
+        cluster.create(
+            LEASE.rpartition("/")[0], {"metadata": {"name": "deployctl-chat"}, "spec": {}}
+        )
+
+    cluster.meanwhile = other
+    with pytest.raises(LockedError), lease.held(cluster, "chat", "up", now=lambda: NOW):
+        pass
+
+
+def test_keys_are_the_clusters(cluster, tmp_path):
+    secret.learn(cluster, "chat", tmp_path)  # none there yet: ours stay
+    (tmp_path / keys.API_KEY).write_bytes(b"ours")
+    secret.publish(cluster, "chat", {keys.API_KEY: b"theirs", "hf_token": b"t"})
+    secret.publish(cluster, "chat", {keys.OPERATOR_TOKEN: b"o"})
+    secret.learn(cluster, "chat", tmp_path)
+    assert (tmp_path / keys.API_KEY).read_bytes() == b"theirs"
+    assert (tmp_path / keys.OPERATOR_TOKEN).read_bytes() == b"o"
+    assert not (tmp_path / "hf_token").exists()
+    assert (tmp_path / keys.API_KEY).stat().st_mode & 0o777 == 0o600
