@@ -23,7 +23,7 @@ from deployctl.planning.plan import (
 from deployctl.planning.settings import EngineSettings, Sharding, fold, resolve
 from deployctl.planning.shape import shape_of
 from deployctl.planning.sharding import Planner
-from deployctl.planning.tasks import tasks
+from deployctl.planning.tasks import tasks, text_alone
 from deployctl.planning.transient import graph_count
 from deployctl.spec import ServiceSpec
 
@@ -50,8 +50,7 @@ def make_plan(
     if facts.architecture is None:
         settings = resolve(spec, facts, profile, Sharding())
         return _assemble(spec, facts, profile, settings, None, reasons)
-    text_alone = spec.engine_args.get("language_model_only") is True
-    shape = shape_of(facts.architecture, text_alone=text_alone)
+    shape = shape_of(facts.architecture, text_alone=text_alone(spec.engine_args))
     planner = Planner(spec, facts, profile, shape, limit)
     choice = choose(planner)
     settings = choice.memory.settings

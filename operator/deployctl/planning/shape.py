@@ -105,11 +105,14 @@ class Shape:
         return max(0, self.layers - self.dense_layers) if self.experts else 0
 
 
+Feed = Literal["dense", "sparse", "both", "none"]
+
+
 class Layer(NamedTuple):
     """What decides the weights and the buffers of one layer."""
 
     kind: str
-    feed: Literal["dense", "sparse", "none"]
+    feed: Feed
     shares: bool  # it reads the cache of an earlier one
     indexed: bool  # it chooses the tokens of sparse attention
 
@@ -125,9 +128,9 @@ def layers_of(shape: Shape) -> tuple[Layer, ...]:
     mixers_alone = shape.text_type in TYPES["one_part"]
     made = []
     for index, kind in enumerate(shape.kinds or ("full_attention",) * shape.layers):
-        feed: Literal["dense", "sparse", "none"] = "dense"
+        feed: Feed = "dense"
         if kind == "moe" or (shape.experts and kind != "mlp" and index >= shape.dense_layers):
-            feed = "sparse"
+            feed = "both" if shape.text_type.startswith("gemma4") else "sparse"  # gemma4.py
         if mixers_alone and kind not in CACHELESS:
             feed = "none"
         indexed = bool(shape.index_dim) and (index >= len(shape.indexed) or shape.indexed[index])

@@ -1,5 +1,7 @@
 """What an engine is asked to do, by the names of deploy/door/routes.yaml: generate, embed, …"""
 
+import contextlib
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -38,3 +40,13 @@ def tasks(facts: ModelFacts, arguments: Mapping[str, Any]) -> tuple[str, ...]:
     if name in speech["transcribe"]:
         return ("transcribe",)
     return ("generate", "transcribe") if name in speech["both"] else ("generate",)
+
+
+def text_alone(arguments: Mapping[str, Any]) -> bool:
+    """Whether the vision tower has nothing to look at: then vLLM does not load it."""
+    limits: Any = arguments.get("limit_mm_per_prompt")
+    if isinstance(limits, str):
+        with contextlib.suppress(ValueError):
+            limits = json.loads(limits)
+    blind = isinstance(limits, dict) and all(limits.get(kind) == 0 for kind in ("image", "video"))
+    return blind or arguments.get("language_model_only") is True

@@ -137,14 +137,14 @@ def forward_peak(shape: Shape, tokens: int, tensor: int, dtype_bytes: int) -> fl
 def _width(shape: Shape, layer: Layer, tensor: int) -> float:
     """Values a token of one layer, besides those of the hidden size."""
     inner = 0.0
-    if layer.feed == "dense":
+    if layer.feed in ("dense", "both"):
         inner = (3.0 if shape.gated else 2.0) * shape.intermediate / tensor
-    elif layer.feed == "sparse":
+    if layer.feed in ("sparse", "both"):
         # fused_moe keeps gate and up (or the second matrix's output) and the product, for every
         # token and chosen expert (fused_moe.py, intermediate_cache1 to 3).
         hidden = shape.expert_hidden or shape.hidden
         width = max(2 * shape.expert_size / tensor, hidden) + shape.expert_size / tensor
-        inner = shape.topk * width + 3 * shape.shared_size / tensor
+        inner = max(inner, shape.topk * width + 3 * shape.shared_size / tensor)
     if layer.kind in CACHELESS:
         return inner
     if layer.stateful and shape.state is not None:

@@ -128,10 +128,10 @@ def _layer_bytes(
         )
     if layer.indexed:
         total += index_bytes(shape, pieces.attention, dtype_bytes)
-    if layer.feed == "dense":
+    if layer.feed in ("dense", "both"):
         wide = 2 if layer.shares and shape.double_wide else 1
         total += _mlp(shape, pieces.dense, wide * shape.intermediate, tensor)
-    elif layer.feed == "sparse":
+    if layer.feed in ("sparse", "both"):
         total += _experts(shape, pieces, tensor, dtype_bytes, hopper)
     side = shape.side
     matrices = 2 * shape.hidden * (side.width + side.low_rank)
@@ -191,8 +191,8 @@ def _with_each(shape: Shape) -> _Count:
     return _Count(
         attention=sum(layer.kind not in CACHELESS for layer in every) - alone,
         states=states,
-        dense=sum(layer.feed == "dense" for layer in every),
-        experts=sum(layer.feed == "sparse" for layer in every),
+        dense=sum(layer.feed in ("dense", "both") for layer in every),
+        experts=sum(layer.feed in ("sparse", "both") for layer in every),
     )
 
 

@@ -83,6 +83,12 @@ CASES = {
          *MLP * 4, *NORM * 12, *[(2, 64, 8), (64,)] * 3, (64, 8 * 3)],
         0,
     ),
+    "gemma 4 with experts: beside an MLP, not in its place": (
+        {"model_type": "gemma4_text", "head_dim": 16, "num_experts": 3, "top_k_experts": 1,
+         "moe_intermediate_size": 32, "enable_moe_block": True},
+        [*ATTENTION, (2, 16), *MLP, (3, 64, 64), (3, 32, 64), (64, 3), *NORM * 4],
+        0,
+    ),
     "zamba 2: one block for all, adapted to each": (
         {"model_type": "zamba2", "num_hidden_layers": 3, "mamba_ngroups": 2, "mamba_d_state": 8,
          "layers_block_type": ["mamba", "hybrid", "hybrid"], "n_mamba_heads": 4, "mamba_d_conv": 4,

@@ -265,11 +265,20 @@ def test_linear_attention_grows_the_block_until_a_state_fits(plan):
     assert found.memory.kv_cache_tokens % 544 == 0
 
 
-def test_served_for_text_alone_a_model_has_no_vision_tower(config, plan):
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"language_model_only": True},
+        {"limit_mm_per_prompt": {"image": 0, "video": 0}},
+        {"limit_mm_per_prompt": '{"image": 0, "video": 0, "audio": 0}'},
+    ],
+    ids=["switch", "limits", "limits as text"],
+)
+def test_served_for_text_alone_a_model_has_no_vision_tower(config, plan, asked):
     tower = {"depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "spatial_merge_size": 2}
     whole = config("qwen2.5-7b", vision_config=tower)
     seen = plan(whole, max_model_len=4096)
-    text = plan(whole, max_model_len=4096, engine_args={"language_model_only": True})
+    text = plan(whole, max_model_len=4096, engine_args=asked)
     without = plan(config("qwen2.5-7b"), max_model_len=4096)
     assert text.memory == without.memory
     assert seen.memory.weights_gib > text.memory.weights_gib + 0.5
