@@ -124,6 +124,8 @@ def _why(plan: ServingPlan) -> str:
         return f"{memory.weights_gib:.1f} GiB of weights{'' if alone else ' leave no KV cache'}"
     if reason.code == "attention_not_supported_on_gpu":
         return "no kernel for its attention"
+    if reason.code == "dtype_not_supported" and "FP8 KV cache" in reason.message:
+        return "no kernel for its FP8 KV cache"
     if reason.code == "kv_cache_too_small":
         return f"holds {plan.longest_context:,} tokens"
     return reason.message.replace("|", "\\|")

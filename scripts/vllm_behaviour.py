@@ -77,6 +77,12 @@ PROBES: Mapping[str, Probe] = {
     "window_in_flight_batches": Probe(
         r"max_in_flight_tokens", ("v1/kv_cache_interface.py",), lambda found: 2, 1
     ),
+    "marlin_capability": Probe(
+        r"device_capability < (\d+)",
+        ("model_executor/layers/quantization/utils/marlin_utils.py",),
+        lambda found: int(found.group) / 10,
+        None,
+    ),
     "float_cache_is_models": Probe(r"def _reject_mismatched_float_kv_cache", ("config/vllm.py",)),
 }
 

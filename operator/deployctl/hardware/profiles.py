@@ -105,6 +105,11 @@ class GpuProfile(BaseModel):
         return float(self.compute_capability or 0)
 
     @property
+    def before_ampere(self) -> bool:
+        """Whether it is too old for bfloat16 and FlashAttention 2: both need 8.0."""
+        return self.kind == "cuda" and 0 < self.capability < 8.0
+
+    @property
     def slice(self) -> str | None:
         """The name that MIG gives this slice of a card, such as `1g.10gb`; None: a whole card."""
         return mig_slice(self.name)

@@ -59,6 +59,9 @@ def _chosen(
         # Probes and scrapes, every few seconds, are not what a log is read for.
         quiet: "/health,/metrics" if known and quiet not in settings.rest else None,
     }
+    if settings.dtype != "bfloat16" and profile.before_ampere:
+        # Releases up to 0.9.0 do not leave bfloat16 by themselves (vllm/config.py).
+        chosen["dtype"] = settings.dtype
     if profile.slice:
         # Depending on release and rights, the engine sees the whole card's memory, the slice's or
         # none, and has other defaults for each (vllm#55381).

@@ -8,7 +8,7 @@ the least that is planned (`min_model_len`).
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from deployctl.planning import kernels
+from deployctl.planning import attention
 from deployctl.planning.budget import Memory
 from deployctl.planning.pages import cache_bytes
 from deployctl.planning.plan import SearchStep
@@ -55,7 +55,7 @@ def fp8_planner(planner: Planner) -> Planner | None:
         return None
     if cache_bytes(settings.kv_cache_dtype, settings.dtype) <= 1:
         return None
-    if not kernels.takes_fp8_cache(planner.shape, settings, planner.profile):
+    if not attention.takes_fp8_cache(planner.shape, settings, planner.profile):
         return None
     return planner.given(kv_cache_dtype="fp8")
 

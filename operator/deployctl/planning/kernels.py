@@ -7,6 +7,7 @@ from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import Quantization
 from deployctl.model.tables import TYPES
+from deployctl.planning import attention
 from deployctl.planning.settings import EngineSettings
 from deployctl.planning.shape import Shape
 
@@ -17,18 +18,9 @@ MARLIN_GROUPS = (-1, 0, 32, 64, 128)
 # (auto_awq.py, kernels/linear/mixed_precision/marlin.py).
 PADS_SHAPES = "0.24.0"
 AWQ_MARLIN = "0.5.4"  # the first release that runs AWQ through Marlin
-# The first release that takes another attention backend where the first choice has no FP8 KV
-# cache, and whose FlashMLA has one (vllm/platforms/cuda.py, get_attn_backend_cls). Before, only
-# FlashAttention 3 counted, which is Hopper's (fa_utils.py, flash_attn_supports_fp8).
-FP8_CACHE = "0.11.1"
-FP8_TRITON_MLA = "0.26.0"  # v1/attention/backends/mla/triton_mla.py
-# v1/attention/backends/flashinfer.py, get_supported_head_sizes.
-_FLASHINFER_HEADS = (64, 128, 256)
-# Sparse attention keeps an FP8 cache in a layout of its own (fp8_ds_mla).
-_SPARSE = ("deepseek_v32", "glm_moe_dsa")
-# Its kernels are for Hopper and Blackwell alone, for workstations (12.0) since 0.24
-# (supports_compute_capability in v1/attention/backends/mla/*sparse*.py, models/deepseek_v4).
-_SPARSE_CARDS = {9: "0.11.1", 10: "0.11.1", 12: "0.24.0"}
+# Methods that name float32 among the dtypes they take (get_supported_act_dtypes) and have kernels
+# for it; compressed-tensors names it and has none.
+_FLOAT32 = ("bitsandbytes", "gguf", "torchao")
 # The first release that lets merged outputs end inside of an FP8 block
 # (model_executor/layers/linear.py, _maybe_allow_fp8_block_shape_mismatch).
 OUTPUTS_IN_PARTS = "0.14.0"
@@ -43,7 +35,7 @@ _CARDS_ALONE = {
 def refusals(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Iterator[Reason]:
     """Refuses what no kernel of this version does."""
     yield from _dtype(shape, settings, profile)
-    yield from _sparse(shape, settings, profile)
+    yield from attention.refusals(shape, settings, profile)
     if profile.kind == "cpu" and shape.state is not None and shape.state.kind in _CARDS_ALONE:
         yield Reason(
             "no_kernel_on_cpu",
@@ -61,69 +53,43 @@ def refusals(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Ite
     yield from _shards(shape, quantization, settings, profile)
 
 
-def takes_fp8_cache(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> bool:
-    """Whether this version has an attention kernel for this card that reads an FP8 KV cache.
-
-    FlashAttention 3 on Hopper, Triton from compute capability 8.9 on, FlashInfer from 8.0 on;
-    MLA has kernels of its own. Where the user chose a backend, that is not looked into: False.
-    """
-    version, own = settings.version, profile.capability
-    named = "attention_backend" in settings.rest or "attention_config" in settings.rest
-    if profile.kind != "cuda" or named or "VLLM_ATTENTION_BACKEND" in settings.environment:
-        return False
-    if not at_least(version, FP8_CACHE):
-        return 9.0 <= own < 10.0 and not shape.latent
-    if shape.model_type in _SPARSE:
-        return False
-    if shape.latent:
-        return 9.0 <= own < 11.0 or (own >= 8.9 and at_least(version, FP8_TRITON_MLA))
-    sinks = shape.model_type == "gpt_oss"  # which FlashInfer does not take on these cards
-    return own >= 8.9 or (own >= 8.0 and shape.head_dim in _FLASHINFER_HEADS and not sinks)
-
-
 def _dtype(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Iterator[Reason]:
     dtype, version = settings.dtype, settings.version
     quantization = settings.quantization
-    awq = quantization is not None and "awq" in quantization.method
-    forced = settings.rest.get("quantization")
     if shape.model_type in TYPES["no_float16"]:
-        old_awq = awq and not at_least(version, PADS_SHAPES)
-        if old_awq:
-            yield Reason(
-                "architecture_conflict",
-                f"{shape.model_type} forbids float16, and AWQ in vLLM {version} falls "
-                "back to a kernel that takes nothing else",
-                f"use --engine-version {PADS_SHAPES} or newer, or a GPTQ or "
-                "compressed-tensors checkpoint",
-            )
+        conflict = _without_float16(shape, settings)
+        if conflict:
+            yield conflict
             return
-        if dtype == "float16":
-            yield Reason(
-                "architecture_conflict" if awq else "dtype_not_supported",
-                f"{shape.model_type} is numerically unstable in float16; vLLM refuses it",
-                "leave --dtype unset, or use bfloat16 on a card that has it",
-            )
-            return
-    old_card = profile.kind == "cuda" and 0 < profile.capability < 8.0
-    if dtype == "bfloat16" and old_card:
+    if dtype == "bfloat16" and profile.before_ampere:
         yield Reason(
             "dtype_not_supported",
             f"bfloat16 needs compute capability 8.0; {profile.title} has "
             f"{profile.compute_capability}",
-            "use --dtype float16",
+            "leave --dtype unset"
+            if shape.model_type in TYPES["no_float16"]
+            else "use --dtype float16",
         )
-    stored = settings.kv_cache_dtype
-    other = stored in ("float16", "bfloat16") and stored != dtype
-    if other and behaviour("float_cache_is_models", version):
+    if quantization is None:
+        return
+    if dtype == "float32" and quantization.method not in _FLOAT32:
+        forbidden = profile.before_ampere and shape.model_type in TYPES["no_float16"]
         yield Reason(
-            "dtype_not_supported",
-            f"vLLM {version} refuses a {stored} KV cache for a model that runs in {dtype}",
-            "leave --kv-cache-dtype unset, or use fp8",
+            "architecture_conflict" if forbidden else "dtype_not_supported",
+            f"{shape.model_type} forbids float16 and {profile.title} has no bfloat16, so it runs "
+            f"in float32, for which {quantization.method} has no kernel"
+            if forbidden
+            else f"{quantization.method} has no kernel for float32",
+            "take a checkpoint that is not quantized, or a card of compute capability 8.0 or newer"
+            if forbidden
+            else "leave --dtype unset",
         )
-    before_marlin = not at_least(version, AWQ_MARLIN)
-    plain_awq = awq and (forced == "awq" or old_card or before_marlin)
+        return
+    forced = settings.rest.get("quantization")
+    awq = "awq" in quantization.method
+    plain_awq = awq and (forced == "awq" or not at_least(version, AWQ_MARLIN))
     plain_awq = plain_awq and not at_least(version, PADS_SHAPES)
-    plain_gptq = quantization is not None and quantization.method == "gptq" and forced == "gptq"
+    plain_gptq = quantization.method == "gptq" and forced == "gptq"
     plain_gptq = plain_gptq and not at_least(version, "0.22.0")
     for method, plain in (("AWQ", plain_awq), ("GPTQ", plain_gptq)):
         if plain and dtype != "float16":
@@ -132,7 +98,7 @@ def _dtype(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Itera
                 f"the plain {method} kernel of vLLM {version} takes float16 only, not {dtype}",
                 "leave quantization unset, so that Marlin is chosen; or use --dtype float16",
             )
-    if quantization is not None and quantization.method == "mxfp4" and dtype == "float16":
+    if quantization.method == "mxfp4" and dtype == "float16":
         yield Reason(
             "dtype_not_supported",
             "MXFP4 experts take bfloat16 only",
@@ -140,20 +106,25 @@ def _dtype(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Itera
         )
 
 
-def _sparse(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Iterator[Reason]:
-    """Refuses sparse attention on a card for which it has no kernel."""
-    if profile.kind != "cuda" or shape.model_type not in (*_SPARSE, "deepseek_v4"):
-        return
-    first = _SPARSE_CARDS.get(int(profile.capability))
-    if first is None or not at_least(settings.version, first):
-        yield Reason(
-            "attention_not_supported_on_gpu",
-            f"the sparse attention of {shape.model_type} has no kernel for compute capability "
-            f"{profile.compute_capability} in vLLM {settings.version}",
-            "take a Hopper or Blackwell card (H100, H200, B200)"
-            if first is None
-            else f"use --engine-version {first} or newer",
+def _without_float16(shape: Shape, settings: EngineSettings) -> Reason | None:
+    """What refuses a model that vLLM does not run in float16."""
+    quantization, version = settings.quantization, settings.version
+    awq = quantization is not None and "awq" in quantization.method
+    if awq and settings.dtype != "float32" and not at_least(version, PADS_SHAPES):
+        return Reason(
+            "architecture_conflict",
+            f"{shape.model_type} forbids float16, and AWQ in vLLM {version} falls "
+            "back to a kernel that takes nothing else",
+            f"use --engine-version {PADS_SHAPES} or newer, or a GPTQ or "
+            "compressed-tensors checkpoint",
         )
+    if settings.dtype == "float16":
+        return Reason(
+            "architecture_conflict" if awq else "dtype_not_supported",
+            f"{shape.model_type} is numerically unstable in float16; vLLM refuses it",
+            "leave --dtype unset, or use bfloat16 on a card that has it",
+        )
+    return None
 
 
 def _capability(quantization: Quantization, version: str, profile: GpuProfile) -> Iterator[Reason]:

@@ -10,6 +10,7 @@ from deployctl.engines.vllm.versions import at_least, behaviour
 from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts, Quantization
+from deployctl.model.tables import TYPES
 from deployctl.planning.linear import DTYPE_BYTES
 from deployctl.planning.states import arguments_on_a_cpu
 from deployctl.spec import ServiceSpec
@@ -258,17 +259,18 @@ def _cache_bytes(spec: ServiceSpec, rest: dict[str, Any], profile: GpuProfile) -
 def resolved_dtype(asked: str | None, facts: ModelFacts, profile: GpuProfile) -> str:
     """The dtype in force (vllm/config/model.py, _resolve_auto_dtype).
 
-    `auto` is the checkpoint's own; float32 becomes bfloat16, and a card below compute
-    capability 8.0 gets float16 instead of bfloat16.
+    `auto` is the checkpoint's own; float32 becomes bfloat16, and a card without that gets
+    float16 instead, or float32 where the model forbids float16.
     """
     if asked and asked != "auto":
         return _NAMES.get(asked, asked)
-    own = facts.architecture.dtype if facts.architecture else "bfloat16"
-    own = _NAMES.get(own, own)
-    if own == "float32":
-        own = "bfloat16"
-    old = profile.kind == "cuda" and 0 < profile.capability < 8.0
-    return "float16" if own == "bfloat16" and old else own
+    known = facts.architecture
+    own = _NAMES.get(known.dtype, known.dtype) if known else "bfloat16"
+    if own not in ("float32", "bfloat16"):
+        return own
+    if not profile.before_ampere:
+        return "bfloat16"
+    return "float32" if known and known.model_type in TYPES["no_float16"] else "float16"
 
 
 def batch(spec: ServiceSpec, profile: GpuProfile, version: str, length: int, world: int) -> Batch:
@@ -289,7 +291,9 @@ def batch(spec: ServiceSpec, profile: GpuProfile, version: str, length: int, wor
         tokens, sequences = 16384, 1024
     elif gib >= 70 and not small:
         tokens, sequences = 8192, 1024
-    if behaviour("engine", version) == "v0":
+    # V1 took cards below 8.0 from 0.10.2 on (engine/arg_utils.py, _is_v1_supported_oracle).
+    v0 = profile.before_ampere and not at_least(version, "0.10.2")
+    if v0 or behaviour("engine", version) == "v0":
         # Up to 32768 tokens V0 does not chunk: the whole prompt goes into one step.
         tokens, sequences = (max(2048, length) if length <= 32768 else 2048), 256
     sequences_set, tokens_set = spec.max_num_seqs, spec.max_num_batched_tokens

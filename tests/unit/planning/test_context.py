@@ -3,7 +3,7 @@
 import pytest
 
 from deployctl.hardware import load_profile
-from deployctl.planning import kernels
+from deployctl.planning import attention
 from deployctl.planning.context import rounded
 from deployctl.planning.settings import Sharding, resolve
 from deployctl.planning.shape import shape_of
@@ -152,7 +152,7 @@ def test_which_cards_and_versions_read_an_fp8_cache(config, facts, gpu, version,
     known, profile = facts(config("llama-8b", **changes)), load_profile(gpu)
     spec = ServiceSpec(model="m", gpu=gpu, engine_version=version)
     settings = resolve(spec, known, profile, Sharding())
-    assert kernels.takes_fp8_cache(shape_of(known.architecture), settings, profile) is taken
+    assert attention.takes_fp8_cache(shape_of(known.architecture), settings, profile) is taken
 
 
 def test_a_backend_that_the_user_chose_is_not_second_guessed(config, facts):
@@ -163,7 +163,7 @@ def test_a_backend_that_the_user_chose_is_not_second_guessed(config, facts):
         {"engine_args": {"attention-backend": "FLASHINFER"}},
     ):
         settings = resolve(ServiceSpec(model="m", **wish), known, profile, Sharding())
-        assert not kernels.takes_fp8_cache(shape, settings, profile)
+        assert not attention.takes_fp8_cache(shape, settings, profile)
 
 
 def test_fixes_are_ranked_and_each_does_what_it_says(config, plan):

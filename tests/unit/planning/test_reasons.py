@@ -144,23 +144,6 @@ def test_sparse_attention_has_kernels_for_few_cards(config, plan, codes, gpu, ve
         assert all(reason.fix for reason in found.reasons)
 
 
-def test_bfloat16_on_an_old_card(config, plan, codes, tmp_path):
-    old = tmp_path / "t4.yaml"
-    old.write_text(
-        "name: t4\ntitle: Tesla T4\nmemory_gib: 14.57\nmemory_bandwidth_gb_s: 300\n"
-        'compute_capability: "7.5"\n'
-    )
-    small = config("qwen2.5-7b", quantization_config=AWQ)
-    wish = {"gpu": str(old), "max_model_len": 4096}
-    assert codes(plan(small, dtype="bfloat16", **wish)) == ["dtype_not_supported"]
-    found = plan(small, **wish)
-    assert found.verdict == "fits"
-    assert found.engine.defaults["dtype"] == "float16"
-    mx = {"quant_method": "mxfp4"}
-    refused = plan(config("llama-8b", quantization_config=mx), **wish)
-    assert "quantization_not_supported_on_gpu" in codes(refused)
-
-
 def test_plain_awq_takes_no_bfloat16_in_old_versions(config, plan, codes):
     known = config("llama-8b", quantization_config=AWQ)
     wish = {"dtype": "bfloat16", "engine_args": {"quantization": "awq"}, "max_model_len": 4096}
