@@ -7,7 +7,6 @@ Prints a table in markdown; progress goes to stderr. README.md says what is meas
 
 import argparse
 import asyncio
-import json
 import os
 import subprocess
 import sys
@@ -19,7 +18,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from benchmarks.door.client import CHUNKS, KEY, Seen, chat, interval_s, load
+from benchmarks.door.client import CHUNKS, Seen, chat, configuration, interval_s, load
 from benchmarks.door.paired import Server, interval, listens
 
 from deployctl import host
@@ -139,10 +138,7 @@ def main() -> int:
     print(HEAD)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        (folder / "api_key").write_text(KEY)
-        routes = {"user": [["POST", "/v1/chat/completions"]], "operator": [], "probe": []}
-        document = {"version": 1, **routes, "secrets": name, "drain_file": "drain"}
-        (folder / "door.json").write_text(json.dumps(document))
+        configuration(folder)
         for streams in given.streams.split(","):
             text, kept = compare(folder, int(streams), given)
             print(text, flush=True)

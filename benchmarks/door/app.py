@@ -23,10 +23,10 @@ _CHUNK = json.dumps(
         "choices": [{"index": 0, "delta": {"content": " word"}, "finish_reason": None}],
     }
 )
-_EVENT = f"data: {_CHUNK}\n\n".encode()
+EVENT = f"data: {_CHUNK}\n\n".encode()
 _USAGE = {"prompt_tokens": 12, "completion_tokens": 64, "total_tokens": 76}
-_TOLD = f"data: {json.dumps({'choices': [], 'usage': _USAGE})}\n\n".encode()
-_DONE = b"data: [DONE]\n\n"
+TOLD = f"data: {json.dumps({'choices': [], 'usage': _USAGE})}\n\n".encode()
+DONE = b"data: [DONE]\n\n"
 TELLS = os.environ.get("DOOR_APP") != "silent"
 
 
@@ -68,12 +68,12 @@ async def engine(
     for number in range(asked["max_tokens"]):
         due = begun + FIRST_S + number * asked["interval"]
         await asyncio.sleep(max(0.0, due - loop.time()))
-        await send({"type": "http.response.body", "body": _EVENT, "more_body": True})
+        await send({"type": "http.response.body", "body": EVENT, "more_body": True})
     if asked.get("stream_options"):
-        await send({"type": "http.response.body", "body": _TOLD, "more_body": True})
+        await send({"type": "http.response.body", "body": TOLD, "more_body": True})
     if TELLS:
         told.final_usage_info = Usage()
-    await send({"type": "http.response.body", "body": _DONE})
+    await send({"type": "http.response.body", "body": DONE})
 
 
 def _as_vllm() -> Any:
@@ -114,9 +114,9 @@ def _as_vllm() -> Any:
             chunk = Chunk(choices=[Choice(delta={"content": " word"})])
             yield f"data: {chunk.model_dump_json()}\n\n"
         if asked.stream_options:
-            yield _TOLD.decode()
+            yield TOLD.decode()
         told.final_usage_info = Usage()
-        yield _DONE.decode()
+        yield DONE.decode()
 
     served = FastAPI()
     everything = {"allow_origins": ["*"], "allow_methods": ["*"], "allow_headers": ["*"]}

@@ -1,7 +1,8 @@
-"""The client: streams all at once, and how late it is itself."""
+"""The client: streams all at once, how late it is itself, and the key that it has."""
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -54,6 +55,16 @@ class _Stream(asyncio.Protocol):
     def connection_lost(self, error: Exception | None) -> None:
         if not self.ended.done():
             self.ended.set_result(None)
+
+
+def configuration(folder: Path) -> Path:
+    """A door's configuration and its key, in that folder."""
+    (folder / "api_key").write_text(KEY)
+    routes = {"user": [["POST", "/v1/chat/completions"]], "operator": [], "probe": []}
+    document = {"version": 1, **routes, "secrets": str(folder), "drain_file": "drain"}
+    path = folder / "door.json"
+    path.write_text(json.dumps(document))
+    return path
 
 
 def request(path: str, body: dict[str, Any]) -> bytes:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from benchmarks.door import cold
 from benchmarks.door.__main__ import Measured, interval, row
 from benchmarks.door.client import Seen, interval_s
 
@@ -36,3 +37,15 @@ def test_a_door_that_costs_more_than_it_may_is_said(door):
 def test_all_streams_together_send_what_a_server_can():
     assert interval_s(64) == 0.02
     assert 1024 / interval_s(1024) == pytest.approx(6000)
+
+
+def test_a_stream_is_run_in_steps_and_every_door_passes_it(capsys, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["cold", "--warm", "--rounds", "2"])
+    assert cold.main() == 0
+    rows = [line.strip("|").split("|") for line in capsys.readouterr().out.splitlines()[2:]]
+    assert [row[0].strip() for row in rows] == [
+        "no door", "a passage that does nothing", "a passage that counts", "the door",
+        "the door, of an engine that tells usage in the stream alone",
+    ]  # fmt: skip
+    assert all(len(row) == 7 for row in rows)
+    assert all(float(cell) > 0 for cell in rows[0][1:])

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import json
+import math
 import time
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -84,7 +85,8 @@ class Reading:
         # One of fewer digits is below the limit.
         if announced is not None and len(announced) >= self._digits and headers.length() > most:
             raise BodyError(413, f"the body is larger than {most} bytes")
-        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
         self._ends[task] = self._clock() + seconds
         if self._watched is not loop:
             self._watched = loop
@@ -281,7 +283,7 @@ def _no_number(text: str) -> Any:
 
 def _finite(text: str) -> float:
     number = float(text)
-    if number in (float("inf"), float("-inf")):
+    if math.isinf(number):
         raise ValueError("larger than a number can be")
     return number
 

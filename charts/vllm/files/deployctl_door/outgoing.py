@@ -45,18 +45,21 @@ class Outgoing:
         self._sent: Callable[[], int] | None = None  # parts that passed uncounted
 
     def uncounted(self) -> Send:
-        """The way of an answer whose usage is told beside it: once it has begun, its parts pass
-        without a look. Each comes by here, and what is done for it here is most of what the door
-        costs: no coroutine of its own, no other object but this one.
+        """The way of an answer whose usage is told beside it: once it has begun, its parts are
+        counted, for a client that hangs up, and pass without a look.
+
+        Every part comes by here, so that there is no coroutine for it, no object but this one, and
+        no more than what the interpreter does by itself: a number's truth would be a call.
         """
         forward, parts = self._send, 0
 
         def send(message: Message) -> Awaitable[None]:
             nonlocal parts
-            if parts:
+            if parts > 0:
                 parts += 1
                 return forward(message)
-            parts = message["type"] == "http.response.body"
+            if message["type"] == "http.response.body":
+                parts = 1
             return self.send(message)
 
         self._sent = lambda: parts
