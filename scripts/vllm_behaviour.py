@@ -53,6 +53,14 @@ PROBES: Mapping[str, Probe] = {
     "cublas_before_snapshot": Probe(
         r"torch\.mm\(x, x\).{0,400}memory snapshot", ("v1/worker/gpu_worker.py",)
     ),
+    "nccl_before_snapshot": Probe(
+        r"snapshot after NCCL is initialized", ("v1/worker/gpu_worker.py",)
+    ),
+    "combo_kernels_timed": Probe(
+        r'inductor_compile_config\["benchmark_combo_kernel"\] = (?:True|not )',
+        ("config/compilation.py",),
+    ),
+    "runner_tensors_counted": Probe(r"total_consumed", ("utils/mem_utils.py",)),
     "fp8_experts_refined": Probe(
         r"resolve_fp8_moe_weight_block_shape", ("model_executor/layers/quantization/fp8.py",)
     ),
@@ -97,7 +105,6 @@ _ALIGN = {"_align_hybrid_block_size": "platforms/interface.py"}
 # The functions on which a judged key rests, and where they are.
 JUDGED: Mapping[str, Mapping[str, str]] = {
     "engine": {},  # V1 alone since the V0 engine was removed
-    "runner_tensors_counted": {"memory_profiling": "utils/mem_utils.py"},
     "min_capability": {"get_min_capability": "model_executor/layers/quantization/**/*.py"},
     "hybrid_kv_cache": {"get_kv_cache_groups": "v1/core/kv_cache*.py"},
     "sampler_profiled": {"profile_run": "v1/worker/gpu_model_runner.py"},
@@ -125,8 +132,6 @@ JUDGED: Mapping[str, Mapping[str, str]] = {
     "non_torch_gib": _PROFILE,
     "non_torch_small_gib": _PROFILE,
     "non_torch_counts_context_gib": _PROFILE,
-    "nccl_gib": _PROFILE,
-    "nvlink_gib": _PROFILE,
 }
 # What planning computes itself and no key says: defaults of a batch, what a cache takes.
 BESIDE: Mapping[str, Mapping[str, str]] = {

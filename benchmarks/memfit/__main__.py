@@ -1,20 +1,22 @@
 """python -m benchmarks.memfit [--cases FILE] [--output json] [--sealed]
 
 Plans every case of the file and compares with what vLLM logged, beside the rules of other
-tools. Every case that misses is listed with its reason. Those added later
-(`benchmarks.memfit.add`) are told apart by round: of the sealed third of the newest the figures
-are told, and its single cases with `--sealed`; the thirds of earlier rounds are open now.
+tools. Where the planner says that either outcome may come (`at_the_edge`) it is right only if
+starts with equal flags had both. Every case that misses is listed with its reason. Those added
+later (`benchmarks.memfit.add`) are told apart by round: of the sealed third of the newest the
+figures are told, and its single cases with `--sealed`; the thirds of earlier rounds are open now.
 """
 
 import argparse
+import contextlib
 import json
 import statistics
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.memfit.cases import HERE, PARTS, ROUND, Case, read
+from benchmarks.memfit.cases import HERE, PARTS, ROUND, Case, alike, read
 from benchmarks.memfit.rivals import RIVALS, Answer
 
 from deployctl.errors import DeployctlError
@@ -36,11 +38,12 @@ def main() -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     answers = {name: _answers(rule, cases) for name, rule in RIVALS.items()}
+    ours, twins = answers["deployctl"], either(cases)
     results = {
         "cases": len(cases),
-        "all": {n: measure(cases, a) for n, a in answers.items()},
-        "deployctl": {name: _part(cases, answers["deployctl"], name) for name in PARTS},
-        "misses": list(misses(cases, answers["deployctl"], sealed=given.sealed)),
+        "all": {n: measure(cases, a, twins) for n, a in answers.items()},
+        "deployctl": {name: _part(cases, ours, twins, name) for name in PARTS},
+        "misses": list(misses(cases, ours, twins, sealed=given.sealed)),
     }
     if given.output == "json":
         print(json.dumps(results, indent=2))
@@ -59,33 +62,62 @@ def _answers(rule: Callable[[Case], Answer], cases: list[Case]) -> list[Answer |
     return found
 
 
-def _part(cases: list[Case], answers: list[Answer | None], name: str) -> dict[str, Any]:
+def _part(
+    cases: list[Case], answers: list[Answer | None], twins: Collection[str], name: str
+) -> dict[str, Any]:
     chosen = [(c, a) for c, a in zip(cases, answers, strict=True) if c.part == name]
-    return measure([c for c, _ in chosen], [a for _, a in chosen])
+    return measure([c for c, _ in chosen], [a for _, a in chosen], twins)
 
 
-def right(case: Case, answer: Answer | None) -> bool:
-    """Whether the outcome was foretold; for a refused configuration, with the right code."""
+def either(cases: Iterable[Case]) -> frozenset[str]:
+    """The ids of cases that served and failed with equal flags."""
+    seen: dict[str, list[Case]] = {}
+    for case in cases:
+        # A checkpoint that cannot be read has no flags in force, and no twin.
+        with contextlib.suppress(DeployctlError):
+            seen.setdefault(alike(case), []).append(case)
+    mixed = (group for group in seen.values() if len({case.served for case in group}) > 1)
+    return frozenset(case.id for group in mixed for case in group)
+
+
+def right(case: Case, answer: Answer | None, twins: Collection[str]) -> bool:
+    """Whether the outcome was foretold; for a refused configuration, with the right code.
+
+    Who says that either may come is right where both did, with equal flags, and wrong elsewhere.
+    """
     if answer is None:
         return False
+    if answer.edge:
+        return case.id in twins
     if case.observed["outcome"] == "failed_config":
         code = case.raw.get("expected_code")
         return not answer.served and (not answer.codes or code in answer.codes)
     return answer.served == case.served
 
 
-def measure(cases: list[Case], answers: list[Answer | None]) -> dict[str, Any]:
-    """Outcome accuracy, and the errors of weights (all), cache and tokens (vLLM 0.8 on)."""
+def measure(
+    cases: list[Case], answers: list[Answer | None], twins: Collection[str]
+) -> dict[str, Any]:
+    """Outcome accuracy, and the errors of weights (all), cache and tokens (vLLM 0.8 on).
+
+    `twins`: the ids of cases that served and failed with equal flags (`either`).
+    """
     pairs = list(zip(cases, answers, strict=True))
     modern = [(c, a) for c, a in pairs if c.modern]
     return {
         "cases": len(pairs),
-        "outcome": sum(right(c, a) for c, a in pairs) / len(pairs) if pairs else None,
-        "outcome_modern": sum(right(c, a) for c, a in modern) / len(modern) if modern else None,
+        "outcome": _share(right(c, a, twins) for c, a in pairs),
+        "outcome_modern": _share(right(c, a, twins) for c, a in modern),
+        "edge": _share(a is not None and a.edge for _, a in pairs),
         "weights": spread(errors(pairs, "weights_gib_per_gpu", lambda a: a.weights)),
         "kv_cache": spread(errors(modern, "kv_cache_gib_per_gpu", lambda a: a.kv_cache)),
         "tokens": spread(errors(modern, "kv_cache_tokens", lambda a: a.tokens)),
     }
+
+
+def _share(values: Iterable[bool]) -> float | None:
+    counted = list(values)
+    return sum(counted) / len(counted) if counted else None
 
 
 def errors(
@@ -120,7 +152,7 @@ def spread(values: list[float]) -> dict[str, float] | None:
 
 
 def misses(
-    cases: list[Case], answers: list[Answer | None], *, sealed: bool
+    cases: list[Case], answers: list[Answer | None], twins: Collection[str], *, sealed: bool
 ) -> Iterable[dict[str, str]]:
     """Every case that misses, with what is known of the reason; sealed ones where asked."""
     reasons = json.loads((HERE / "reasons.json").read_text(encoding="utf-8"))
@@ -128,8 +160,9 @@ def misses(
         if case.hidden and not sealed:
             continue
         wrong = []
-        if not right(case, answer):
+        if not right(case, answer, twins):
             told = "unreadable" if answer is None else "served" if answer.served else "refused"
+            told = "either" if answer and answer.edge else told
             codes = f" ({', '.join(answer.codes)})" if answer and answer.codes else ""
             wrong.append(f"outcome: {case.observed['outcome']}, told {told}{codes}")
         for label, name, pick, limit in (
@@ -160,10 +193,10 @@ def _default_reason(case: Case) -> str:
 
 
 def _print(results: dict[str, Any]) -> None:
-    columns = ("outcome", "0.8 on", "weights", "KV GiB", "tokens")
+    columns = ("outcome", "0.8 on", "either", "weights", "KV GiB", "tokens")
     print(f"{results['cases']} start-ups. Errors: median / mean / 90th percentile, in percent.")
-    print(f"{'':26}" + "".join(f"{c:>9}" for c in columns[:2]) + f"{columns[2]:>21}", end="")
-    print(f"{columns[3]:>21}{columns[4]:>21}")
+    print(f"{'':26}" + "".join(f"{c:>9}" for c in columns[:3]), end="")
+    print("".join(f"{c:>21}" for c in columns[3:]))
     for name, figures in results["all"].items():
         print(_row(name, figures))
     for part, figures in results["deployctl"].items():
@@ -176,7 +209,7 @@ def _print(results: dict[str, Any]) -> None:
 def _row(name: str, figures: dict[str, Any]) -> str:
     cells = "".join(
         f"{'–' if figures[k] is None else format(figures[k], '.1%'):>9}"
-        for k in ("outcome", "outcome_modern")
+        for k in ("outcome", "outcome_modern", "edge")
     )
     return f"{name:26}{cells}" + "".join(
         f"{_triple(figures[k]):>21}" for k in ("weights", "kv_cache", "tokens")

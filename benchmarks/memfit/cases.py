@@ -1,7 +1,7 @@
 """A case: one real start-up, what was asked for and what vLLM logged."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ from benchmarks.data import read_text
 from deployctl.errors import DeployctlError
 from deployctl.hardware import GpuProfile, load_profile
 from deployctl.model import Documents, ModelFacts, facts_from
+from deployctl.planning.settings import Sharding, resolve
 from deployctl.spec import ServiceSpec
 
 HERE = Path(__file__).parent
@@ -100,6 +101,11 @@ class Case:
         """Whether it started."""
         return bool(self.observed["outcome"] == "served")
 
+    @property
+    def warm(self) -> bool:
+        """Whether the log shows that the compile cache was found; else it is a first start."""
+        return self.raw.get("compile_cache") == "warm"
+
     @cached_property
     def profile(self) -> GpuProfile:
         """The card, with the memory that the case gives."""
@@ -142,11 +148,26 @@ class Case:
                 "pipeline_parallel_size": pipeline,
                 "trust_remote_code": True,
                 "engine_version": self.version,
+                # What the log says that others held of the card when the engine looked.
+                "gpu_memory_held_gib": self.raw.get("held_gib"),
                 "engine_args": arguments,
                 # Set by the user, or what the log says amounts to one.
                 "env": dict(self.raw.get("environment") or {}),
             }
         )
+
+
+def alike(case: Case) -> str:
+    """The same for starts of the same checkpoint, card and engine with equal flags.
+
+    Flags are equal where the engine's settings are. The name of a dtype aside: memory depends on
+    its width alone.
+    """
+    facts, profile = case.facts, case.profile
+    sharding = Sharding(case.spec.tensor_parallel_size or 1, case.spec.pipeline_parallel_size or 1)
+    settings = resolve(case.spec, facts, profile, sharding)
+    same = replace(settings, dtype=str(settings.dtype_bytes), held=0.0)
+    return repr((case.raw["config"], profile.name, round(profile.memory_gib, 1), same))
 
 
 def read(path: Path) -> list[Case]:

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from benchmarks.memfit.cases import Case
 
 from deployctl.planning import make_plan
+from deployctl.planning.budget import EDGE_GIB
 from deployctl.planning.linear import DTYPE_BYTES
+from deployctl.planning.make import MEMORY_CODES
 from deployctl.planning.pages import cache_bytes
 from deployctl.planning.settings import Sharding
 from deployctl.planning.shape import Shape, shape_of
@@ -22,18 +24,27 @@ class Answer:
     kv_cache: float | None = None
     tokens: int | None = None
     codes: tuple[str, ...] = ()
+    edge: bool = False  # either outcome
 
 
 def ours(case: Case) -> Answer:
-    """The planner."""
-    plan = make_plan(case.spec, case.facts, case.profile)
-    memory = plan.memory
+    """The planner, of a first start or of one that finds the compile cache, as the log shows."""
+    plan = make_plan(case.spec, case.facts, case.profile, advise=False)
+    memory, codes = plan.memory, tuple(reason.code for reason in plan.reasons)
+    if memory is None:
+        return Answer(plan.verdict == "fits", codes=codes)
+    cache = memory.kv_cache_gib + (memory.compile_gib if case.warm else 0.0)
+    margin = (plan.later_margin_gib if case.warm else plan.margin_gib) or 0.0
+    decided = set(codes) <= MEMORY_CODES
     return Answer(
-        served=plan.verdict == "fits",
-        weights=memory.weights_gib if memory else None,
-        kv_cache=memory.kv_cache_gib if memory else None,
-        tokens=memory.kv_cache_tokens if memory else None,
-        codes=tuple(reason.code for reason in plan.reasons),
+        served=decided and margin >= 0 if case.warm else plan.verdict == "fits",
+        weights=memory.weights_gib,
+        kv_cache=cache,
+        tokens=int(memory.kv_cache_tokens * cache / memory.kv_cache_gib)
+        if memory.kv_cache_gib > 0
+        else int(cache * GIB / memory.kv_bytes_per_token),
+        codes=codes,
+        edge=decided and abs(margin) <= EDGE_GIB,
     )
 
 

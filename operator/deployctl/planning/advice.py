@@ -1,8 +1,4 @@
-"""What a plan says besides its verdict: warnings and notes.
-
-A warning: it will run, but not as well, as safely or as cheaply as it could. A note: why the
-plan is as it is.
-"""
+"""What a plan warns of: it will run, but not as well, as safely or as cheaply as it could."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,8 +8,8 @@ from deployctl.engines.vllm.versions import OLDEST, at_least, unproven
 from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts, meaning
-from deployctl.planning.budget import CONTEXT_GIB, Memory
-from deployctl.planning.context import ContextChoice
+from deployctl.planning.budget import CONTEXT_GIB, EDGE_GIB, Memory
+from deployctl.planning.context import SPARE_GIB, ContextChoice, rounded
 from deployctl.planning.kernels import MARLIN_GROUPS
 from deployctl.planning.settings import EngineSettings
 from deployctl.planning.shape import Shape
@@ -39,8 +35,8 @@ _UNCOUNTED = (
 def safe_utilization(memory: Memory) -> float:
     """The utilization that leaves room for the context, graphs outside the budget and load."""
     outside = 0.0 if memory.graphs_counted else memory.graphs / GIB
-    total = memory.total / GIB
-    share = (total - CONTEXT_GIB - LOAD_RESERVE_GIB - outside) / total
+    total, free = memory.total / GIB, memory.free / GIB
+    share = (free - CONTEXT_GIB - LOAD_RESERVE_GIB - outside) / total
     return max(0.1, int(share * 100) / 100)
 
 
@@ -72,6 +68,7 @@ def warnings(
     if profile.kind != "cuda":
         return
     yield from _sharing(spec, profile, memory)
+    yield from _edge(choice)
     safe = safe_utilization(memory)
     if settings.utilization > safe + 0.005 and settings.kv_cache_bytes is None:
         yield Reason(
@@ -81,6 +78,30 @@ def warnings(
             + ("" if memory.graphs_counted else ", the CUDA graphs")
             + " and peaks under load",
             f"use --gpu-memory-utilization {safe:g} or less",
+        )
+
+
+def _edge(choice: ContextChoice) -> Iterator[Reason]:
+    """Warns where another start with the same flags may end otherwise."""
+    memory, users = choice.memory, choice.planner.spec.users or 1
+    margin, later = (memory.margin(users, later=found) / GIB for found in (False, True))
+    stage, utilization = memory.tightest, f"use --gpu-memory-utilization {safe_utilization(memory)}"
+    if later < 0 <= margin:
+        yield Reason(
+            "later_start_too_full",
+            "a start that finds the compile cache gives the KV cache "
+            f"{stage.compiling / GIB:.2f} GiB more, and is {-later:.2f} GiB short then",
+            utilization,
+        )
+    if abs(margin) <= EDGE_GIB and memory.pool > 0:
+        room = stage.pool - SPARE_GIB * GIB
+        shorter = rounded(stage.layout.longest(room, memory.settings.length))
+        full = -memory.overflow() <= EDGE_GIB * GIB
+        yield Reason(
+            "at_the_edge",
+            f"{margin:+.2f} GiB decide, and starts with the same flags differ by {EDGE_GIB:g} GiB "
+            "either way: another one may end otherwise",
+            f"use --max-model-len {shorter}" if shorter and not full else utilization,
         )
 
 
@@ -219,95 +240,3 @@ def defaults(settings: EngineSettings, profile: GpuProfile, shape: Shape | None)
         if shape is not None:
             in_force["model_runner"] = "v2" if uses_v2_runner(shape, settings) else "v1"
     return in_force
-
-
-def notes(
-    spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile, choice: ContextChoice, replicas: int
-) -> Iterator[str]:
-    """Explains the choices that the user left open."""
-    memory = choice.memory
-    settings, sharding = memory.settings, memory.settings.sharding
-    if profile.kind == "cuda" and spec.tensor_parallel_size is None:
-        yield _parallel(spec, choice)
-    if replicas > 1 and spec.replicas is None:
-        yield (
-            f"{spec.gpus} GPUs hold {replicas} replicas of {sharding.gpus}; replicas scale better "
-            "than more tensor parallelism once a model fits."
-        )
-    if choice.chosen and choice.holds:
-        yield from _context(choice)
-    quantization = facts.quantization
-    if quantization is not None and quantization.file not in meaning.DECLARED_IN:
-        yield f"quantization is named, since only {quantization.file} says how it is stored."
-    elif settings.quantization is not None and "quantization" not in settings.rest:
-        yield "quantization is left unset, so that vLLM picks its fastest kernel."
-    if profile.kind == "cpu" and settings.rest.keys() - spec.engine_args.keys():
-        yield (
-            "States of layers are kept as every CPU can: recurrent ones in float32, those of "
-            "Mamba2 without prefix caching, with which its kernel for CPUs fails."
-        )
-    if facts.headers_read:
-        yield "Weights are taken from the safetensors headers."
-    else:
-        yield "Weights are computed from the architecture; the headers were not read."
-    if profile.kind == "cuda" and not settings.eager and not memory.graphs_counted:
-        graphs = memory.graphs / GIB
-        yield (
-            f"CUDA graphs ({graphs:.1f} GiB) are captured on top of the budget in vLLM "
-            f"{settings.version}."
-        )
-    if profile.kind == "cuda" and not profile.startups:
-        yield (
-            f"No logged start-up on {profile.title} was held against a plan yet: trust the first "
-            "start's log over these figures."
-        )
-
-
-def _context(choice: ContextChoice) -> Iterator[str]:
-    """Why this context was chosen, and what a smaller split would hold."""
-    settings, limit = choice.memory.settings, choice.planner.limit
-    users = choice.planner.spec.users
-    full = f" with room for {users} users" if users else ""
-    if settings.length == limit:
-        yield f"No context was asked for, so it is the model's own {limit:,} tokens{full}."
-    else:
-        yield (
-            f"No context was asked for, so it is the longest that fits{full}, of the model's own "
-            f"{limit:,} tokens."
-        )
-    world = settings.sharding.gpus
-    smaller = [
-        step
-        for step in choice.steps
-        if step.max_model_len and step.tensor_parallel_size * step.pipeline_parallel_size < world
-    ]
-    if smaller and choice.planner.spec.replicas is None:
-        least = smaller[0]
-        yield (
-            f"--tensor-parallel-size {least.tensor_parallel_size} would hold "
-            f"{least.max_model_len:,} tokens, and leave GPUs for more replicas."
-        )
-
-
-def _parallel(spec: ServiceSpec, choice: ContextChoice) -> str:
-    memory, sharding = choice.memory, choice.memory.settings.sharding
-    if sharding.gpus == 1 and memory.fits:
-        return "One GPU holds the model and the context, so nothing is split."
-    if spec.gpus == 1:
-        return "One GPU was given, so nothing is split."
-    users = f" for {spec.users} users" if spec.users else ""
-    if not memory.fits:
-        return f"No split over {spec.gpus} GPUs fits; the closest is shown."
-    if sharding.pipeline > 1:
-        return (
-            f"Tensor parallelism over {sharding.tensor} is not enough{users}; "
-            f"{sharding.pipeline} pipeline stages do."
-        )
-    if choice.chosen and memory.settings.length < choice.planner.limit:
-        return f"Tensor parallelism over {sharding.tensor} holds the longest context{users}."
-    if choice.chosen:
-        return (
-            f"Tensor parallelism over {sharding.tensor} is the least that holds the model's own "
-            f"context{users}."
-        )
-    return f"Tensor parallelism over {sharding.tensor} is the least that fits{users}."

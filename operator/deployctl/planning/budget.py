@@ -33,6 +33,10 @@ CAPTURED_AT_LEAST = 1 / 3
 # on top of, where a wrong refusal would be worse than a late one.
 UNUSABLE_GIB = 0.25
 
+# GiB by which a start may have more or less than another with the same flags: half of what twins
+# differed by on one card (RTX 3090, vLLM 0.17.1: 5.68 and 5.61 GiB, 0.49 and 0.41).
+EDGE_GIB = 0.04
+
 
 @dataclass(frozen=True)
 class Stage:
@@ -40,17 +44,24 @@ class Stage:
 
     weights: float
     non_torch: float
-    activation: float
+    activation: float  # the peak of a first start, which compiles
     graphs: float
     pool: float  # what is left for the KV cache; negative when nothing is
     layout: Layout
+    compiling: float = 0.0  # of activation; where the compile cache is found, the KV cache has it
     warm_up: float = 0.0  # of the sampler, with the KV cache in place
+    before: float = 0.0  # there before the engine looks, and so in no budget
 
-    @property
-    def started(self) -> float:
-        """What is surely held at once before the engine is up, KV cache and first batch too."""
-        busy = max(self.activation, self.warm_up) + self.graphs * CAPTURED_AT_LEAST
-        return self.weights + self.non_torch + max(0.0, self.pool) + busy
+    def started(self, *, cache_given: bool, later: bool) -> float:
+        """What is surely held at once before the engine is up, KV cache and first batch too.
+
+        `later`: the compile cache is found, and what compiling took is the KV cache's.
+        """
+        step = self.activation - self.compiling
+        busy = max(step, self.warm_up) + self.graphs * CAPTURED_AT_LEAST
+        pool = max(0.0, self.pool) + (self.compiling if later and not cache_given else 0.0)
+        held = max(pool + busy, 0.0 if later else self.activation)
+        return self.weights + self.non_torch + self.before + held
 
 
 @dataclass(frozen=True)
@@ -75,9 +86,8 @@ class Memory:
         """Bytes of KV cache on the deciding GPU; negative when the weights leave none."""
         return self.tightest.pool
 
-    @property
-    def overflow(self) -> float:
-        """Bytes that the start-up needs beyond an idle card; negative when it has room.
+    def overflow(self, *, later: bool = False) -> float:
+        """Bytes that the start-up needs beyond what others leave; negative when it has room.
 
         The KV cache takes what profiling left of the budget. Graphs that are not counted, a
         sampler that was not profiled, and a cache that was given outright come on top.
@@ -85,8 +95,19 @@ class Memory:
         given = self.settings.kv_cache_bytes is not None
         kept = CONTEXT_GIB if self.graphs or given else UNUSABLE_GIB
         # Without a cache it ends before.
-        held = max(stage.started for stage in self.stages) if self.pool > 0 else 0.0
-        return max(held, 0.0 if given else self.requested) - self.total + kept * GIB
+        pool = self.pool + (self.tightest.compiling if later else 0.0)
+        held = self.started(later=later) if pool > 0 else 0.0
+        return max(held, 0.0 if given else self.requested) - self.free + kept * GIB
+
+    @property
+    def free(self) -> float:
+        """Bytes of a GPU that others leave."""
+        return self.total - self.settings.held
+
+    def started(self, *, later: bool = False) -> float:
+        """Bytes held at once before the engine is up, on the GPU that holds most."""
+        given = self.settings.kv_cache_bytes is not None
+        return max(stage.started(cache_given=given, later=later) for stage in self.stages)
 
     @property
     def request_bytes(self) -> int:
@@ -111,6 +132,19 @@ class Memory:
         stage = self.tightest
         return stage.pool > 0 and stage.layout.holds(stage.pool, self.settings.length)
 
+    def margin(self, users: int = 1, *, later: bool = False) -> float:
+        """Bytes between this start and another outcome; negative: so many are missing.
+
+        Of the KV cache beyond what `users` full requests take, or of the card beyond what the
+        start-up holds, where that is less. `later`: of a start that finds the compile cache.
+        """
+        stage = self.tightest
+        given = self.settings.kv_cache_bytes is not None
+        pool = stage.pool + (stage.compiling if later and not given else 0.0)
+        blocks = stage.layout.request_blocks(self.settings.length) * users
+        needed = (blocks + stage.layout.reserved_blocks) * stage.layout.block_bytes
+        return min(pool - needed, -self.overflow(later=later))
+
     @property
     def concurrency(self) -> float:
         """Requests of full context held at once."""
@@ -131,6 +165,7 @@ class Memory:
             weights_gib=round(stage.weights / GIB, 4),
             non_torch_gib=round(stage.non_torch / GIB, 4),
             activation_gib=round(stage.activation / GIB, 4),
+            compile_gib=round(stage.compiling / GIB, 4),
             cudagraph_gib=round(stage.graphs / GIB, 4),
             kv_cache_gib=round(stage.pool / GIB, 4),
             kv_cache_tokens=stage.layout.tokens(max(0.0, stage.pool), self.settings.length),
@@ -179,6 +214,9 @@ def _stage(
     if cpu:
         return Stage(weights, 0.0, 0.0, 0.0, settings.kv_cache_bytes or 0.0, cache)
     peak = transient.activation(shape, settings, profile, last_stage=index == len(sizes) - 1)
+    first = transient.compiling(shape, settings) if index == 0 else 0.0
+    compiling = max(0.0, first - peak)
+    peak += compiling
     outside = transient.non_torch(profile, settings) + transient.persistent(shape, settings)
     graphs = transient.cudagraphs(shape, settings, sizes[index])
     pool = settings.kv_cache_bytes
@@ -186,7 +224,8 @@ def _stage(
         taken = graphs if transient.graphs_in_budget(shape, settings) else 0.0
         pool = _requested(profile, settings) - weights - outside - peak - taken
     warm = transient.warm_up(shape, settings, profile) if index == len(sizes) - 1 else 0.0
-    return Stage(weights, outside, peak, graphs, pool, cache, warm)
+    before = transient.before_snapshot(settings)
+    return Stage(weights, outside, peak, graphs, pool, cache, compiling, warm, before)
 
 
 def _parts(shape: Shape, profile: GpuProfile, settings: EngineSettings, stage: int) -> Parts:

@@ -71,8 +71,9 @@ def _fewest(spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile) -> Compar
     fixed = (spec.tensor_parallel_size or 1) * (spec.pipeline_parallel_size or 1)
     count = min(fixed, most) if profile.kind == "cuda" else 1
     while True:
-        plan = make_plan(_of(spec, profile, count), facts, profile)
-        if plan.verdict == "fits" or count >= most or profile.kind == "cpu":
+        last = count >= most or profile.kind == "cpu"
+        plan = make_plan(_of(spec, profile, count), facts, profile, advise=last)
+        if plan.verdict == "fits" or last:
             return ComparedGpu(gpu=profile.name, title=profile.title, gpus=count, plan=plan)
         count = min(most, count * 2)
 

@@ -5,8 +5,9 @@ the split that holds most. An FP8 KV cache is tried where the model's own dtype 
 the least that is planned (`min_model_len`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from deployctl.planning import attention
 from deployctl.planning.budget import Memory
@@ -88,9 +89,11 @@ def _longest(planner: Planner) -> ContextChoice:
     free = planner.spec.kv_cache_dtype is None
     smaller = fp8_planner(planner) if free else None
     kinds = [planner] if smaller is None else [planner, smaller]
+    # A split may be asked for again where no roomy one does.
+    measure = cache(lambda kind, split, length: kind.given(max_model_len=length).measure(split))
     for roomy in (True, False):
         for kind in kinds:
-            found = _among(kind, roomy, steps)
+            found = _among(kind, measure, roomy, steps)
             if found is not None:
                 own = kind.given(max_model_len=found.settings.length)
                 return ContextChoice(own, found, tuple(steps), chosen=True, fp8=kind is smaller)
@@ -99,17 +102,22 @@ def _longest(planner: Planner) -> ContextChoice:
     return ContextChoice(least, closest, tuple(steps), chosen=True, fp8=kinds[-1] is smaller)
 
 
-def _among(planner: Planner, roomy: bool, steps: list[SearchStep]) -> Memory | None:
+_Measure = Callable[[Planner, Sharding, int], Memory]
+
+
+def _among(
+    planner: Planner, measure: _Measure, roomy: bool, steps: list[SearchStep]
+) -> Memory | None:
     """The least split that holds the model's own limit, or the one that holds most."""
     best: Memory | None = None
     for sharding in _options(planner):
-        if not planner.runs(sharding):
+        reasons = planner.shape_reasons(sharding)
+        if reasons:
             if roomy:
-                reason = planner.shape_reasons(sharding)[0]
-                measured = planner.given(max_model_len=planner.least).measure(sharding)
-                steps.append(_step(measured, 0, reason.code))
+                measured = measure(planner, sharding, planner.least)
+                steps.append(_step(measured, 0, reasons[0].code))
             continue
-        found = _fitted(planner, sharding, roomy)
+        found = _fitted(planner, measure, sharding, roomy)
         length = found.settings.length if planner.holds(found, _spare(found, roomy)) else 0
         if roomy or length:
             word = "the limit" if length == planner.limit else "the longest" if length else ""
@@ -121,11 +129,11 @@ def _among(planner: Planner, roomy: bool, steps: list[SearchStep]) -> Memory | N
     return best
 
 
-def _fitted(planner: Planner, sharding: Sharding, roomy: bool) -> Memory:
+def _fitted(planner: Planner, measure: _Measure, sharding: Sharding, roomy: bool) -> Memory:
     """The longest context of a split, a round number; the least where nothing holds."""
     length = planner.limit
     while length > planner.least:
-        measured = planner.given(max_model_len=length).measure(sharding)
+        measured = measure(planner, sharding, length)
         spare = _spare(measured, roomy)
         if planner.holds(measured, spare):
             return measured
@@ -133,7 +141,7 @@ def _fitted(planner: Planner, sharding: Sharding, roomy: bool) -> Memory:
         room = (stage.pool - spare) / (planner.spec.users or 1)
         # How much there is depends on the context in some versions: measured again.
         length = min(rounded(stage.layout.longest(room, length)), length - 1)
-    return planner.given(max_model_len=planner.least).measure(sharding)
+    return measure(planner, sharding, planner.least)
 
 
 def rounded(length: int) -> int:

@@ -6,6 +6,7 @@ from deployctl.errors import Reason
 from deployctl.planning import overflow
 from deployctl.planning.budget import CONTEXT_GIB, Memory
 from deployctl.planning.context import ContextChoice
+from deployctl.planning.overflow import held
 from deployctl.units import GIB
 
 
@@ -16,15 +17,15 @@ def refusals(choice: ContextChoice) -> Iterator[Reason]:
     settings, stage = memory.settings, memory.tightest
     if profile.kind == "cpu":
         yield from _host(memory)
-    elif memory.load_peak > memory.total - CONTEXT_GIB * GIB:
+    elif memory.load_peak > memory.free - CONTEXT_GIB * GIB:
         yield Reason(
             "weights_too_large",
             f"the weights take {memory.load_peak / GIB:.1f} GiB while they load; "
-            f"{profile.title} has {memory.total / GIB:.1f} GiB",
+            f"{profile.title} has {memory.free / GIB:.1f} GiB{held(memory)}",
             "",
         )
         return
-    elif memory.overflow > 0:
+    elif memory.overflow() > 0:
         yield overflow.refusal(choice.planner, memory)
     if stage.pool <= 0:
         yield Reason(

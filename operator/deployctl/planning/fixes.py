@@ -12,6 +12,7 @@ from deployctl.hardware import all_profiles, slices_of
 from deployctl.planning import fit
 from deployctl.planning.context import ContextChoice, choose, fp8_planner
 from deployctl.planning.plan import SHORT_REQUEST, Fix
+from deployctl.planning.settings import UNTIMED
 from deployctl.planning.sharding import Planner, shardings
 from deployctl.units import GIB
 
@@ -29,6 +30,7 @@ def fixes(planner: Planner, choice: ContextChoice) -> tuple[Fix, ...]:
     found: list[Fix] = [
         *_tried(_memory(planner, choice)),
         *_first(_fewer_sequences(planner, choice)),
+        *_tried(_untimed(planner, choice)),
         *_tried(_eager(planner)),
     ]
     if not found:
@@ -83,6 +85,15 @@ def _memory(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:
         yield "--kv-cache-dtype fp8", _ACCURACY, eight
     yield from _shorter(planner, choice)
     yield from _fewer_users(planner, choice)
+
+
+def _untimed(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:
+    """Without the copy of the embedding that a first start makes to time kernels."""
+    rest = planner.spec.engine_args
+    if choice.memory.tightest.compiling > 0 and "compilation_config" not in rest:
+        untimed = planner.given(engine_args={**rest, "compilation_config": UNTIMED})
+        cost = "speed, perhaps: kernels are joined without being timed"
+        yield f"--engine-arg compilation_config='{UNTIMED}'", cost, untimed
 
 
 def _eager(planner: Planner) -> Iterator[_Change]:

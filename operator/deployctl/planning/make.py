@@ -12,6 +12,7 @@ from deployctl.planning.arguments import arguments, environment
 from deployctl.planning.budget import Memory
 from deployctl.planning.context import ContextChoice, choose
 from deployctl.planning.fixes import fixes, shortlist
+from deployctl.planning.notes import notes
 from deployctl.planning.plan import (
     SHORT_REQUEST,
     EnginePlan,
@@ -26,18 +27,25 @@ from deployctl.planning.sharding import Planner
 from deployctl.planning.tasks import tasks, text_alone
 from deployctl.planning.transient import graph_count
 from deployctl.spec import ServiceSpec
+from deployctl.units import GIB
 
 FIXED_CODES = {"kv_cache_too_small", "weights_too_large"}  # those that `fixes` are for
 MEMORY_CODES = {*FIXED_CODES, "utilization_too_high"}
 
 
 def make_plan(
-    spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile, *, limit: int | None = None
+    spec: ServiceSpec,
+    facts: ModelFacts,
+    profile: GpuProfile,
+    *,
+    limit: int | None = None,
+    advise: bool = True,
 ) -> ServingPlan:
     """Says what will run. Never raises for a bad fit: the verdict and its reasons tell.
 
     `spec.gpu_memory_gib` replaces the profile's memory. Where the spec asks for no context, it
-    is `limit` tokens at most, or the model's own limit. Figures are GiB per GPU.
+    is `limit` tokens at most, or the model's own limit. Figures are GiB per GPU. Without
+    `advise`, what would let a refused service start is not looked for, which takes longest.
     """
     if spec.gpu_memory_gib is not None:
         profile = profile.model_copy(update={"memory_gib": spec.gpu_memory_gib})
@@ -63,7 +71,7 @@ def make_plan(
     ways: tuple[Fix, ...] = ()
     if not any(reason.code in ("heads_not_divisible", "gpu_count") for reason in reasons):
         refused = [*fit.refusals(choice)]
-        if any(reason.code in FIXED_CODES for reason in refused):
+        if advise and any(reason.code in FIXED_CODES for reason in refused):
             ways = fixes(planner, choice)
         told = [*map(str, shortlist(ways))]
         if not told and not planner.runs(settings.sharding):
@@ -120,9 +128,7 @@ def _assemble(
         startup_budget_s=_startup_s(facts, profile, settings, memory),
         shm_gib=1.0 if sharding.gpus == 1 else float(min(64, 8 * sharding.gpus)),
         serving=served.serving,
-        notes=(*advice.notes(spec, facts, profile, choice, replicas), *served.notes)
-        if choice
-        else (),
+        notes=(*notes(spec, facts, profile, choice, replicas), *served.notes) if choice else (),
         warnings=(*advice.warnings(spec, facts, profile, choice), *served.warnings)
         if choice
         else (),
@@ -146,8 +152,16 @@ def _figures(facts: ModelFacts, profile: GpuProfile, choice: ContextChoice) -> d
         "memory": memory.report(),
         "graphs_in_budget": memory.graphs_counted,
         "longest_context": longest,
+        "margin_gib": _margin(choice, later=False),
+        "later_margin_gib": _margin(choice, later=True),
         "safe_utilization": advice.safe_utilization(memory) if profile.kind == "cuda" else None,
     }
+
+
+def _margin(choice: ContextChoice, *, later: bool) -> float | None:
+    if choice.planner.profile.kind == "cpu":
+        return None
+    return round(choice.memory.margin(choice.planner.spec.users or 1, later=later) / GIB, 4)
 
 
 def _request(choice: ContextChoice | None) -> int | None:

@@ -19,13 +19,13 @@ def refusal(planner: Planner, memory: Memory) -> Reason:
     """Why the engine would die once its cache is there, and what would do instead."""
     settings = memory.settings
     if settings.kv_cache_bytes is not None:
-        held = max(stage.started for stage in memory.stages)
-        most = max(0, int(settings.kv_cache_bytes - memory.overflow))
+        started = memory.started()
+        most = max(0, int(settings.kv_cache_bytes - memory.overflow()))
         return Reason(
             _CODE,
             f"a KV cache of {settings.kv_cache_bytes / GIB:.2f} GiB, the weights and working "
-            f"memory take {held / GIB:.2f} GiB; an idle card of {memory.total / GIB:.2f} GiB has "
-            "less than that free",
+            f"memory take {started / GIB:.2f} GiB; a card of {memory.total / GIB:.2f} GiB has "
+            f"less than that free{held(memory)}",
             f"use --engine-arg kv_cache_memory_bytes={most} or less",
         )
     leaner = ", or ".join(_leaner(planner, memory))
@@ -33,10 +33,16 @@ def refusal(planner: Planner, memory: Memory) -> Reason:
         _CODE,
         f"a utilization of {settings.utilization:g} asks for {memory.requested / GIB:.2f} of "
         f"{memory.total / GIB:.2f} GiB; with CUDA graphs and the sampler's warm-up for "
-        f"{settings.batch.sequences} sequences, an idle card is {memory.overflow / GIB:.2f} GiB "
-        "short",
+        f"{settings.batch.sequences} sequences, it is {memory.overflow() / GIB:.2f} GiB short"
+        f"{held(memory)}",
         leaner or "use a lower --gpu-memory-utilization",
     )
+
+
+def held(memory: Memory) -> str:
+    """What others hold, in words that follow a figure."""
+    gib = memory.settings.held / GIB
+    return f" beside the {gib:.2f} GiB that others hold" if gib else ""
 
 
 def _leaner(planner: Planner, memory: Memory) -> Iterator[str]:
@@ -57,4 +63,4 @@ def _starts(planner: Planner, memory: Memory, **settings: Any) -> bool:
     """Whether the same would start, and hold a request, with these settings of the spec."""
     same = planner.given(max_model_len=memory.settings.length, **settings)
     measured = same.measure(memory.settings.sharding)
-    return measured.fits and measured.overflow <= 0
+    return measured.fits and measured.overflow() <= 0

@@ -47,7 +47,8 @@ class MemoryBudget(BaseModel):
     budget_gib: float
     weights_gib: float
     non_torch_gib: float
-    activation_gib: float
+    activation_gib: float  # of a first start, which compiles
+    compile_gib: float = 0.0  # of it; a start that finds the compile cache has it for the KV cache
     cudagraph_gib: float
     kv_cache_gib: float
     kv_cache_tokens: int
@@ -145,6 +146,8 @@ class ServingPlan(BaseModel):
     memory: MemoryBudget | None = None  # None when the facts do not allow a figure
     graphs_in_budget: bool = True  # whether CUDA graphs are taken from the budget, by version
     longest_context: int = 0  # tokens of the longest request that would fit; 0: none
+    margin_gib: float | None = None  # left beyond what the start needs; negative: missing
+    later_margin_gib: float | None = None  # of a start that finds the compile cache
     safe_utilization: float | None = None  # gpu_memory_utilization that is safe under load
     cost: CostEstimate | None = None
     serving: Serving = Serving()

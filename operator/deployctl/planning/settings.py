@@ -1,5 +1,6 @@
 """What will be in force: the user's settings, and what vLLM chooses where he says nothing."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +43,8 @@ SHARED = tuple(
     for name in ARGUMENTS
     if name in ServiceSpec.model_fields and name.replace("_", "-") not in MANAGED
 )
+# A compilation_config with which the compiler joins kernels without timing them.
+UNTIMED = '{"inductor_compile_config":{"combo_kernels":true,"benchmark_combo_kernel":false}}'
 _SUFFIXES = {"k": 1000, "m": 1000**2, "g": 1000**3, "K": 1024, "M": 1024**2, "G": 1024**3}
 
 
@@ -94,6 +97,7 @@ class EngineSettings:
     block_tokens: int | None  # None: the platform's own
     graph_limit: int | None  # largest batch of a CUDA graph, where the user says it
     offload: float  # bytes of weights kept in the host's memory, a GPU
+    held: float  # bytes that others have of each GPU
     environment: Mapping[str, str]  # the engine's
     rest: Mapping[str, Any]  # engine arguments, by the names of Python
 
@@ -106,6 +110,12 @@ class EngineSettings:
     def whole_experts(self) -> bool:
         """Whether each rank has some of the experts, uncut (expert parallelism)."""
         return self.rest.get("enable_expert_parallel") is True
+
+    @property
+    def untimed_kernels(self) -> bool:
+        """Whether the compiler is told not to time combo kernels (`UNTIMED`)."""
+        text = str(self.rest.get("compilation_config", ""))
+        return re.search(r'"benchmark_combo_kernel"\s*:\s*false', text) is not None
 
     def switch(self, name: str) -> bool | None:
         """A variable that is 0 or 1; None when it is unset or something else."""
@@ -191,6 +201,7 @@ def resolve(
         block_tokens=_block_tokens(rest),
         graph_limit=_graph_limit(rest),
         offload=_offload(rest) if profile.kind == "cuda" else 0.0,
+        held=(spec.gpu_memory_held_gib or 0.0) * GIB if profile.kind == "cuda" else 0.0,
         environment={**({"HF_HUB_OFFLINE": "1"} if spec.offline else {}), **spec.env},
         rest=rest,
     )

@@ -12,12 +12,16 @@ from deployctl.planning.mixers import state_width
 from deployctl.planning.settings import Batch, EngineSettings
 from deployctl.planning.shape import Layer, Shape, layers_of
 from deployctl.planning.states import CACHELESS, STATEFUL
+from deployctl.planning.weights import padded_vocab
 from deployctl.units import GIB, MIB
 
 # Hidden-size buffers alive at the peak of a layer: hidden state, residual, attention output,
 # normed input. Fitted with pipeline stages that run no sampler (1.05 to 1.10 GiB for
 # Llama-3.1-8B at 8192 tokens); the MLP's and the projection's buffers are counted exactly.
 HIDDEN_BUFFERS = 4.3
+# Those that the kernel writes which embeds tokens: the hidden state, and its norm. With the table
+# itself, 14B and 32B take 1.49 GiB in cold starts of 0.26 and 7B takes 1.04, as logged.
+EMBEDDED_BUFFERS = 2
 # cuBLAS keeps 32 MiB a stream from compute capability 9.0 on, 8 MiB below (torch's
 # CUDABlas.cpp), and the runner some 13 MiB of input buffers (fitted) on large cards.
 CUBLAS_LARGE = 32 * MIB
@@ -25,8 +29,10 @@ CUBLAS_SMALL = 8 * MIB
 INPUTS_LARGE = 13 * MIB
 INPUTS_SMALL = 2 * MIB
 # MiB that one layer of one captured graph takes; fitted: 0.29 on one GPU for Llama-3.1-8B,
-# Qwen3-8B and Qwen3-32B, 0.15 with tensor parallelism for Llama-3-70B and Qwen3-32B.
+# Qwen3-8B and Qwen3-32B, 0.15 with tensor parallelism for Llama-3-70B and Qwen3-32B. The estimate
+# that vLLM takes from the budget was 0.19 to 0.24 in logs of 0.19 to 0.26 (1.5B to 14B).
 GRAPH_LAYER_MIB = 0.29
+GRAPH_LAYER_MIB_ESTIMATED = 0.2
 GRAPH_LAYER_MIB_TP = 0.15
 # GiB that the first capture takes beside them where layers keep states, in the first runner;
 # fitted: 0.40 to 0.48 in all for Qwen3.6 27B and 35B-A3B at one to four sequences (0.23, 4090).
@@ -34,18 +40,14 @@ GRAPH_STATES_GIB = 0.35
 # GiB a GPU that the fused all-reduce's workspace and NCCL take together on an H100 (fitted:
 # 2.07 GiB of non-torch memory in 0.19 against 0.25 without tensor parallelism).
 FUSED_ALLREDUCE_GIB = 1.82
+# GiB a GPU of NCCL and the custom all-reduce: 0.25 on two L40S in 0.10.2, 0.23 on two A100 and
+# 0.33 on four in 0.10.1 (fitted).
+NCCL_GIB = 0.25
 
-# Multiprocessors by compute capability, the largest card of each (NVIDIA's data sheets).
-_MULTIPROCESSORS = {"7": 80, "8.0": 108, "8.6": 82, "8.9": 128, "9": 132, "10": 148, "12": 170}
+# Of a card whose profile does not say: those of an RTX 4090.
+MULTIPROCESSORS = 128
 # Bytes a logit of FlashInfer's sampler: logits (6) and probabilities (4); opt-in before 0.21.
 FLASHINFER_BYTES_PER_LOGIT = 10
-
-
-def _multiprocessors(profile: GpuProfile) -> int:
-    if profile.multiprocessors:
-        return profile.multiprocessors
-    text = profile.compute_capability or ""
-    return _MULTIPROCESSORS.get(text, _MULTIPROCESSORS.get(text.split(".")[0], 108))
 
 
 def uses_v2_runner(shape: Shape, settings: EngineSettings) -> bool:
@@ -86,6 +88,24 @@ def activation(
     return max(images, peak + kept_images) + workspace
 
 
+def compiling(shape: Shape, settings: EngineSettings) -> float:
+    """Bytes alive at once on the first stage while torch.compile tries out its kernels.
+
+    It does without a compile cache, within the run that is profiled (vllm#54122, vllm#54383):
+    to time kernels (config/compilation.py, benchmark_combo_kernel) it makes every argument anew
+    (torch/_inductor, codegen_kernel_benchmark), and the largest is the embedding's table.
+    Multimodal models embed outside of what is compiled.
+    """
+    images = shape.vision is not None and not shape.text_alone
+    if settings.eager or images or settings.untimed_kernels:
+        return 0.0
+    if not behaviour("combo_kernels_timed", settings.version):
+        return 0.0
+    rows = padded_vocab(shape.vocab, settings.sharding.tensor)
+    values = rows + EMBEDDED_BUFFERS * settings.batch.tokens
+    return float(values * shape.hidden * settings.dtype_bytes)
+
+
 def warm_up(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> float:
     """Bytes that the sampler's warm-up takes on the last stage, once the KV cache is there.
 
@@ -124,7 +144,7 @@ def _sampler(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> flo
         return logits * FLASHINFER_BYTES_PER_LOGIT
     sampler = float(logits * behaviour("v1_sampler_bytes_per_logit", version))
     if behaviour("v1_sampler_buffer", version):
-        sampler += _multiprocessors(profile) * shape.vocab * 4.0
+        sampler += (profile.multiprocessors or MULTIPROCESSORS) * shape.vocab * 4.0
     return sampler
 
 
@@ -213,14 +233,19 @@ def non_torch(profile: GpuProfile, settings: EngineSettings) -> float:
         gib = min(gib, 0.1)  # a stage runs no sampler, and talks point to point; fitted: 0.07
     gib += behaviour("non_torch_counts_context_gib", version)
     gib += behaviour("fragments_gib", version)
-    if tensor > 1:
-        linked = profile.interconnect is not None and profile.interconnect.kind == "nvlink"
-        if linked and behaviour("allreduce_fusion", version) and 9.0 <= profile.capability < 12:
-            gib += FUSED_ALLREDUCE_GIB
-        else:
-            gib += behaviour("nccl_gib", version)
-            gib += behaviour("nvlink_gib", version) if linked else 0.0
+    linked = profile.interconnect is not None and profile.interconnect.kind == "nvlink"
+    fused = linked and behaviour("allreduce_fusion", version) and 9.0 <= profile.capability < 12
+    if tensor > 1 and fused:
+        gib += FUSED_ALLREDUCE_GIB
+    elif tensor > 1 and not behaviour("nccl_before_snapshot", version):
+        gib += NCCL_GIB
     return float(gib) * GIB
+
+
+def before_snapshot(settings: EngineSettings) -> float:
+    """Bytes of NCCL where they are there before vLLM looks, and so in no term of its sum."""
+    early = behaviour("nccl_before_snapshot", settings.version)
+    return NCCL_GIB * GIB if early and settings.sharding.gpus > 1 else 0.0
 
 
 def graph_count(shape: Shape, settings: EngineSettings) -> int:
@@ -247,7 +272,10 @@ def _sizes(limit: int, step: int) -> int:
 
 def cudagraphs(shape: Shape, settings: EngineSettings, layers: int) -> float:
     """Bytes that the captured CUDA graphs of `layers` layers take on one GPU."""
-    each = GRAPH_LAYER_MIB if settings.sharding.tensor == 1 else GRAPH_LAYER_MIB_TP
+    each = GRAPH_LAYER_MIB_TP
+    if settings.sharding.tensor == 1:
+        counted = graphs_in_budget(shape, settings)
+        each = GRAPH_LAYER_MIB_ESTIMATED if counted else GRAPH_LAYER_MIB
     total = layers * graph_count(shape, settings) * each * MIB
     stateful = shape.state is not None and not STATEFUL.isdisjoint(shape.kinds)
     if total and stateful and not uses_v2_runner(shape, settings):

@@ -70,6 +70,9 @@ class ServiceSpec(BaseModel):
     gpu_memory_gib: float | None = option(
         None, "GiB per GPU, instead of the profile's figure.", "Hardware", gt=0, allow_inf_nan=False
     )
+    gpu_memory_held_gib: float | None = option(
+        None, "GiB per GPU that others hold: a desktop.", "Hardware", ge=0, allow_inf_nan=False
+    )
     target: TargetKind | None = option(
         None, "Where it runs. [default: docker for a GPU, process for cpu]", "Hardware"
     )

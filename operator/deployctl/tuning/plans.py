@@ -77,7 +77,8 @@ class Plans:
             priced = self.profile
             if priced.price_per_hour_usd is None:
                 priced = priced.model_copy(update={"price_per_hour_usd": _ANY_PRICE})
-            made = make_plan(configured(self.base, configuration), self.facts, priced)
+            wish = configured(self.base, configuration)
+            made = make_plan(wish, self.facts, priced, advise=False)
             self._plans[configuration] = made
         return self._plans[configuration]
 

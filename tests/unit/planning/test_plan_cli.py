@@ -138,9 +138,9 @@ def test_a_chosen_context_is_said_at_once_and_explained_on_demand(folder, golden
     assert refused.returncode == 3
     assert max(map(len, refused.stdout.splitlines())) <= 80
     _, steps, ways = re.split(r"\n(?:Search|Fixes)  ", refused.stdout)
-    assert re.search(r"^ +1 +1 +1  auto +13\.\d\d +110,\d\d\d  does not fit$", steps, re.M)
+    assert re.search(r"^ +1 +1 +1  auto +13\.\d\d +107,\d\d\d  does not fit$", steps, re.M)
     assert re.findall(r"^  (--\S+ \S+)$", ways, re.M)[0] == "--kv-cache-dtype fp8"
-    assert "    gives: 131,072 tokens of context, 1.7 full requests at once" in ways
+    assert "    gives: 131,072 tokens of context, 1.6 full requests at once" in ways
     assert "    cost: some accuracy: keys and values have 8 bits" in ways
     assert "Search" not in run(*words[:-1]).stdout
 

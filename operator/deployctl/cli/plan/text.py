@@ -143,6 +143,9 @@ def _memory(text: Text, memory: MemoryBudget, *, counted: bool, colour: bool) ->
             text.append("  so much is missing", style="red")
         elif name == "kv_cache_gib":
             text.append(f"  {memory.kv_cache_tokens:,} tokens of {_bytes(memory)}")
+        if name == "activation_gib" and memory.compile_gib >= 0.01:
+            words = f"  {memory.compile_gib:.2f} GiB of it while a first start compiles"
+            text.append(words, style="dim")
         if name == "cudagraph_gib" and not counted and size:
             text.append("  on top of the budget", style="dim")
         text.append("\n")
