@@ -72,6 +72,15 @@ def test_lines_worth_showing():
     assert not [line for line in shown if "File" in line or "resource_tracker" in line]
 
 
+def test_how_the_processes_end_after_a_failure_is_not_worth_showing():
+    ends = [
+        "(EngineCore pid=4) INFO 11-27 02:59:49 [core.py:1635] [shutdown] EngineCore: start",
+        "(Worker pid=5) INFO 11-27 02:59:49 [multiproc_executor.py:843] Parent process exited, "
+        "terminating worker queues",
+    ]
+    assert log.tail(["TypeError: no such thing", *ends], 6) == ["TypeError: no such thing"]
+
+
 @pytest.mark.parametrize(
     ("line", "part"),
     [

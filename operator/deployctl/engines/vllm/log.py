@@ -36,7 +36,7 @@ _ECHOES = re.compile(
 )
 _NOISE = re.compile(
     r"\s|$|Traceback \(most|During handling|The above exception|nanobind:|See https?://|"
-    r".*resource_tracker|\^+$|\[rank\d+\]:\s*$"
+    r".*resource_tracker|\^+$|\[rank\d+\]:\s*$|\[shutdown\]|Parent process exited"
 )
 # v1/engine/core.py logs it when the start-up has failed, and the process should end.
 _GIVEN_UP = re.compile(r"EngineCore failed to start")
