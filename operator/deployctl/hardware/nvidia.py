@@ -9,7 +9,7 @@ others, is read all the same. A value the driver does not give (`[N/A]`, `[Not S
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from deployctl import assets
 
@@ -170,8 +170,32 @@ def read_failure(text: str, code: int) -> Failure | None:
 
 def image_cuda(vllm_version: str) -> str:
     """Returns the CUDA version of the image of a vLLM release, e.g. `13.0` for `0.32.0`."""
-    release, images = numbers(vllm_version), _KNOWN["images"]
-    return next(str(cuda) for first, cuda in images.items() if release >= numbers(first))
+    return str(_since(_KNOWN["images"], vllm_version))
+
+
+def image_takes(capability: float, vllm_version: str) -> bool:
+    """Whether the image of a vLLM release has kernels for a compute capability."""
+    lowest, highest = _since(_KNOWN["capabilities"], vllm_version)
+    return bool(lowest <= capability <= highest)
+
+
+def releases_taking(capability: float, vllm_version: str) -> str | None:
+    """Names the nearest release whose image has them, as a fix; None where none has."""
+    firsts: list[str] = [*_KNOWN["capabilities"]]  # newest first
+    release = numbers(vllm_version)
+    own = next(n for n, first in enumerate(firsts) if release >= numbers(first))
+    taking = [n for n, first in enumerate(firsts) if image_takes(capability, first)]
+    newer, older = [n for n in taking if n < own], [n for n in taking if n > own]
+    if newer:
+        first = firsts[newer[-1]]
+        return f"use --engine-version {first}{'.0' * (2 - first.count('.'))} or newer"
+    return f"use an --engine-version before {firsts[older[0] - 1]}" if older else None
+
+
+def _since(periods: dict[str, Any], vllm_version: str) -> Any:
+    """What holds in a release, of entries by first release, newest first."""
+    release = numbers(vllm_version)
+    return next(value for first, value in periods.items() if release >= numbers(first))
 
 
 def oldest_branch(cuda: str) -> int:

@@ -16,8 +16,8 @@ FP8_TRITON_MLA = "0.26.0"  # v1/attention/backends/mla/triton_mla.py
 # The first release whose Triton attention refuses what the card cannot read, and whose FlashInfer
 # takes no card below 8.0 (v1/attention/backends/triton_attn.py, flashinfer.py).
 TRITON_CHECKS = "0.24.0"
-# v1/attention/backends/flashinfer.py, get_supported_head_sizes.
-_FLASHINFER_HEADS = (64, 128, 256)
+# Head sizes, and since when (v1/attention/backends/flashinfer.py, get_supported_head_sizes).
+_FLASHINFER_HEADS = {64: "0", 128: "0", 256: "0", 512: "0.22.0"}
 # Sparse attention keeps an FP8 cache in a layout of its own (fp8_ds_mla).
 _SPARSE = ("deepseek_v32", "glm_moe_dsa")
 # Its kernels are for Hopper and Blackwell alone, for workstations (12.0) since 0.24
@@ -47,7 +47,9 @@ def takes_fp8_cache(shape: Shape, settings: EngineSettings, profile: GpuProfile)
     if shape.latent:
         return 9.0 <= own < 11.0 or (own >= 8.9 and at_least(version, FP8_TRITON_MLA))
     sinks = shape.model_type == "gpt_oss"  # which FlashInfer does not take on these cards
-    return own >= 8.9 or (own >= 8.0 and shape.head_dim in _FLASHINFER_HEADS and not sinks)
+    first = _FLASHINFER_HEADS.get(shape.head_dim)
+    listed = first is not None and at_least(version, first)
+    return own >= 8.9 or (own >= 8.0 and listed and not sinks)
 
 
 def _own_backend(settings: EngineSettings) -> bool:

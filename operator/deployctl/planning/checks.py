@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from deployctl.engines.vllm import flags
 from deployctl.engines.vllm.versions import OLDEST, at_least
 from deployctl.errors import Reason
-from deployctl.hardware import GpuProfile
+from deployctl.hardware import GpuProfile, nvidia
 from deployctl.model import ModelFacts, meaning
 from deployctl.planning.settings import SHARED, EngineSettings
 from deployctl.planning.shape import Shape
@@ -168,3 +168,16 @@ def gpu_count(spec: ServiceSpec, profile: GpuProfile, settings: EngineSettings) 
             f"use --tensor-parallel-size {profile.max_per_host} and "
             f"--pipeline-parallel-size {-(-sharding.tensor // profile.max_per_host)}",
         )
+
+
+def image(spec: ServiceSpec, profile: GpuProfile, version: str) -> Iterator[Reason]:
+    """Refuses a card for which the release's image has no code at all."""
+    own = profile.capability
+    if profile.kind != "cuda" or not own or spec.image or nvidia.image_takes(own, version):
+        return
+    yield Reason(
+        "engine_not_built_for_gpu",
+        f"the image of vLLM {version} (CUDA {nvidia.image_cuda(version)}) has no kernels for "
+        f"{profile.title}, of compute capability {profile.compute_capability}",
+        nvidia.releases_taking(own, version) or "name an image built for it with --image",
+    )

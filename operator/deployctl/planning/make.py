@@ -66,6 +66,7 @@ def make_plan(
     reasons += serving.refusals(settings)
     reasons += checks.batches(spec, settings)
     reasons += checks.context(spec, facts, settings)
+    reasons += checks.image(spec, profile, settings.version)
     reasons += checks.gpu_count(spec, profile, settings)
     reasons += planner.shape_reasons(settings.sharding)
     ways: tuple[Fix, ...] = ()

@@ -98,6 +98,35 @@ def test_an_fp8_cache_that_no_kernel_reads_is_refused(
         assert codes(plan(known, kv_cache_dtype="fp8", engine_args=own, **wish)) == []
 
 
+# docker/Dockerfile's torch_cuda_arch_list and reports: nvidia.yaml, capabilities.
+IMAGES = [
+    ("b200", "0.8.5", "use --engine-version 0.9.0 or newer"),
+    ("rtx5090", "0.9.2", None),
+    ("rtx5090", "0.10.0", "use --engine-version 0.10.1 or newer"),
+    ("rtx5090", "0.10.1.1", None),
+    ("v100", "0.19.1", None),
+    ("v100", "0.32.0", "use an --engine-version before 0.20"),
+    ("p100", "0.32.0", "name an image built for it with --image"),
+    ("t4", "0.32.0", None),
+]
+
+
+@pytest.mark.parametrize(("gpu", "version", "fix"), IMAGES)
+def test_an_image_without_code_for_the_card(config, plan, codes, tmp_path, gpu, version, fix):
+    old = {"v100": "7.0", "p100": "6.0"}.get(gpu)
+    if old:
+        (tmp_path / "old.yaml").write_text(
+            f"name: {gpu}\ntitle: Tesla\nmemory_gib: 15.7\nmemory_bandwidth_gb_s: 900\n"
+            f'compute_capability: "{old}"\n'
+        )
+        gpu = str(tmp_path / "old.yaml")
+    wish = {"gpu": gpu, "engine_version": version, "max_model_len": 2048}
+    found = plan(config("gemma3-1b"), **wish)
+    told = [r.fix for r in found.reasons if r.code == "engine_not_built_for_gpu"]
+    assert told == ([fix] if fix else [])
+    assert "engine_not_built_for_gpu" not in codes(plan(config("gemma3-1b"), image="own:1", **wish))
+
+
 def test_a_bfloat16_cache_on_an_old_card(config, plan, codes):
     known = config("llama-8b", quantization_config=AWQ)
     wish = {"gpu": "t4", "max_model_len": 2048, "kv_cache_dtype": "bfloat16"}
