@@ -41,7 +41,7 @@ def test_errors_stay_within_what_was_reached(results):
     assert parts["round_1_open"]["kv_cache"]["p90"] <= 0.06
     assert ours["weights"]["median"] <= 0.005
     assert ours["kv_cache"]["median"] <= 0.015
-    assert ours["edge"] <= 0.05
+    assert ours["edge"] <= 0.08
 
 
 def test_a_third_of_what_is_added_is_sealed_and_told_only_when_asked(results):
