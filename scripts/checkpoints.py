@@ -26,8 +26,9 @@ and with nothing else asked for. {started} of {cells} start.
 - **32,768** tokens: the context, in bold where it is all that the model takes. *FP8*: the KV
   cache is in FP8, as the checkpoint asks, or since two bytes a value would hold too little.
 - 136 × 2k: so many requests of 2,048 tokens run at once, in 15.0 GiB of KV cache.
-- ✗: refused, with the reason, the change that costs least, and the context that it gives.
-  `plan --explain` has every other change.
+- ✗: refused, with the reason, the change that costs least, and → the context that it gives.
+  Weights may be more than the card has, or leave nothing for the KV cache beside working memory.
+  `plan --explain` has the figures, and every other change.
 
 The config.json is *published*: somebody's copy of it, as linked; or *rebuilt*: the architecture,
 as linked, with the settings of the quantizer. The size of the weights is computed from it; `plan`
@@ -135,4 +136,7 @@ def _way(plan: ServingPlan) -> str:
     if not plan.fixes:
         return plan.reasons[0].fix.replace("|", "\\|")
     way = plan.fixes[0]
-    return f"`{way.change}`<br>→ {way.max_model_len:,}"
+    # As many GPUs are split so without a word; a line a flag keeps the columns narrow.
+    change = way.change.removesuffix(f" --tensor-parallel-size {way.gpus}")
+    flags = "<br>".join(f"`--{flag}`" for flag in change.removeprefix("--").split(" --"))
+    return f"{flags}<br>→ {way.max_model_len:,}"

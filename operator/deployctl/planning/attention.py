@@ -46,10 +46,28 @@ def takes_fp8_cache(shape: Shape, settings: EngineSettings, profile: GpuProfile)
         return False
     if shape.latent:
         return 9.0 <= own < 11.0 or (own >= 8.9 and at_least(version, FP8_TRITON_MLA))
-    sinks = shape.model_type == "gpt_oss"  # which FlashInfer does not take on these cards
+    return own >= 8.9 or (own >= 8.0 and _flashinfer_takes(shape, version))
+
+
+def lacks_fp8_cache(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> bool:
+    """Whether the engine ends because it is to have an FP8 KV cache that no kernel here reads.
+
+    Where the user chose a backend, that is not looked into.
+    """
+    told = (settings.kv_cache_dtype or "").startswith("fp8") and shape.model_type not in _SPARSE
+    old = profile.kind == "cuda" and 0 < profile.capability < 8.9
+    checked = at_least(settings.version, TRITON_CHECKS) and not _own_backend(settings)
+    return told and old and checked and not takes_fp8_cache(shape, settings, profile)
+
+
+def _flashinfer_takes(shape: Shape, version: str) -> bool:
+    """On cards before 8.9: sinks on none, and heads of several widths go to Triton (Gemma4Config
+    in vllm/model_executor/models/config.py).
+    """
+    mixed = shape.full_head_dim not in (0, shape.head_dim)
     first = _FLASHINFER_HEADS.get(shape.head_dim)
-    listed = first is not None and at_least(version, first)
-    return own >= 8.9 or (own >= 8.0 and listed and not sinks)
+    known = first is not None and at_least(version, first)
+    return known and not mixed and shape.model_type != "gpt_oss"
 
 
 def _own_backend(settings: EngineSettings) -> bool:
@@ -92,10 +110,7 @@ def _cache(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Itera
                 f"{profile.compute_capability}",
                 fix,
             )
-    eight = stored.startswith("fp8") and shape.model_type not in _SPARSE
-    eight = eight and profile.kind == "cuda" and 0 < profile.capability < 8.9
-    eight = eight and at_least(version, TRITON_CHECKS) and not _own_backend(settings)
-    if eight and not takes_fp8_cache(shape, settings, profile):
+    if lacks_fp8_cache(shape, settings, profile):
         yield Reason(
             "dtype_not_supported",
             f"vLLM {version} has no attention kernel for {profile.title} (compute capability "

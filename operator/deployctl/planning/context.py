@@ -6,7 +6,7 @@ the least that is planned (`min_model_len`).
 """
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 from deployctl.planning import attention
@@ -34,6 +34,7 @@ class ContextChoice:
     steps: tuple[SearchStep, ...]
     chosen: bool = False  # nobody asked for this context
     fp8: bool = False  # nor for an FP8 KV cache
+    unread: bool = False  # the checkpoint did, and no kernel reads one here
 
     @property
     def holds(self) -> bool:
@@ -43,10 +44,12 @@ class ContextChoice:
 
 def choose(planner: Planner) -> ContextChoice:
     """The first split that does, or the one that comes closest."""
-    if planner.spec.max_model_len is not None:
+    own = _readable(planner)
+    unread = own is not planner
+    if own.spec.max_model_len is not None:
         steps: list[SearchStep] = []
-        return ContextChoice(planner, _given(planner, steps), tuple(steps))
-    return _longest(planner)
+        return ContextChoice(own, _given(own, steps), tuple(steps), unread=unread)
+    return replace(_longest(own), unread=unread)
 
 
 def fp8_planner(planner: Planner) -> Planner | None:
@@ -59,6 +62,15 @@ def fp8_planner(planner: Planner) -> Planner | None:
     if not attention.takes_fp8_cache(planner.shape, settings, planner.profile):
         return None
     return planner.given(kv_cache_dtype="fp8")
+
+
+def _readable(planner: Planner) -> Planner:
+    """With the model's own cache dtype where no kernel reads the FP8 that the checkpoint wants."""
+    settings = planner.settings(Sharding())
+    free = planner.spec.kv_cache_dtype is None
+    if free and attention.lacks_fp8_cache(planner.shape, settings, planner.profile):
+        return planner.given(kv_cache_dtype=settings.dtype)
+    return planner
 
 
 def _given(planner: Planner, steps: list[SearchStep]) -> Memory:

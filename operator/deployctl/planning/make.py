@@ -68,14 +68,14 @@ def make_plan(
     reasons += checks.context(spec, facts, settings)
     reasons += checks.image(spec, profile, settings.version)
     reasons += checks.gpu_count(spec, profile, settings)
-    reasons += planner.shape_reasons(settings.sharding)
+    reasons += choice.planner.shape_reasons(settings.sharding)
     ways: tuple[Fix, ...] = ()
     if not any(reason.code in ("heads_not_divisible", "gpu_count") for reason in reasons):
         refused = [*fit.refusals(choice)]
         if advise and any(reason.code in FIXED_CODES for reason in refused):
             ways = fixes(planner, choice)
         told = [*map(str, shortlist(ways))]
-        if not told and not planner.runs(settings.sharding):
+        if not told and not choice.planner.runs(settings.sharding):
             told = ["first take a split that can run"]
         elif len(told) < 2 and not any(way.gpu != profile.name for way in ways):
             told.append(fit.large_enough(choice.memory))

@@ -24,6 +24,11 @@ def notes(
         )
     if choice.chosen and choice.holds:
         yield from _context(choice)
+    if choice.unread:
+        yield (
+            f"The KV cache is in {settings.dtype}: the checkpoint asks for FP8, which no kernel of "
+            f"vLLM {settings.version} reads for this model on this card."
+        )
     quantization = facts.quantization
     if quantization is not None and quantization.file not in meaning.DECLARED_IN:
         yield f"quantization is named, since only {quantization.file} says how it is stored."

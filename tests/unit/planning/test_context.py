@@ -139,6 +139,8 @@ def test_a_cache_of_a_given_size_is_used_whole(config, plan):
         ("h100", "0.9.2", {}, True),
         ("a100-80gb", "0.32.0", {}, True),  # FlashInfer
         ("a100-80gb", "0.32.0", {"head_dim": 96}, False),  # which has no heads of 96
+        ("a100-80gb", "0.32.0", {"head_dim": 512}, True),
+        ("a100-80gb", "0.20.0", {"head_dim": 512}, False),
         ("a100-80gb", "0.32.0", {"model_type": "gpt_oss"}, False),  # nor sinks there
         ("cpu", "0.32.0", {}, False),
         ("rtx4090", "0.32.0", {"kv_lora_rank": 512, "qk_rope_head_dim": 64}, True),
@@ -153,6 +155,23 @@ def test_which_cards_and_versions_read_an_fp8_cache(config, facts, gpu, version,
     spec = ServiceSpec(model="m", gpu=gpu, engine_version=version)
     settings = resolve(spec, known, profile, Sharding())
     assert attention.takes_fp8_cache(shape_of(known.architecture), settings, profile) is taken
+
+
+def test_an_fp8_cache_that_no_kernel_reads_is_not_taken_from_the_checkpoint(config, plan, codes):
+    # nvidia/Gemma-4-31B-IT-NVFP4 on an A100: heads of 96 stand for its two widths.
+    mine = {"quant_method": "modelopt", "quant_algo": "NVFP4", "kv_cache_quant_algo": "FP8"}
+    odd = config("llama-8b", head_dim=96, quantization_config=mine)
+    found = plan(odd, gpu="a100-80gb")
+    assert found.verdict == "fits"
+    assert found.engine.args[found.engine.args.index("--kv-cache-dtype") + 1] == "bfloat16"
+    assert any("no kernel" in note for note in found.notes)
+    for asked in ("auto", "fp8"):
+        refused = plan(odd, gpu="a100-80gb", kv_cache_dtype=asked)
+        assert codes(refused) == ["dtype_not_supported"]
+        assert refused.reasons[0].fix == "use --kv-cache-dtype bfloat16"
+    newer = plan(odd, gpu="l4")
+    assert newer.engine.defaults["kv_cache_dtype"] == "fp8"
+    assert "--kv-cache-dtype" not in newer.engine.args
 
 
 def test_a_backend_that_the_user_chose_is_not_second_guessed(config, facts):

@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "reference" / "checkpoints.md"
 LEAST = 4096  # tokens of the shortest context that is chosen
 STARTS = re.compile(r"(\*\*)?([\d,]+)(?:\*\*)?(?: \*FP8\*)?<br>([\d,]+) × 2k<br>([\d.]+) GiB")
-REFUSED = re.compile(r"✗ (\S.*?)<br>(`--\S.*`<br>→ ([\d,]+)|a card of \d+ GiB)")
+REFUSED = re.compile(r"✗ (\w.*?)<br>((`--\w[^`<]*`<br>)+→ [\d,]+|a card of \d+ GiB)")
 
 
 @pytest.fixture(scope="module")
@@ -64,5 +64,6 @@ def test_a_row_is_what_plan_says(script):
     way = refused.fixes[0]
     assert script.cell(refused) == (
         f"✗ {refused.memory.weights_gib:.1f} GiB of weights leave no KV cache<br>"
-        f"`{way.change}`<br>→ {way.max_model_len:,}"
+        f"{'<br>'.join(f'`--{flag}`' for flag in way.change[2:].split(' --'))}<br>"
+        f"→ {way.max_model_len:,}"
     )
