@@ -70,6 +70,16 @@ def _flashinfer_takes(shape: Shape, version: str) -> bool:
     return known and not mixed and shape.model_type != "gpt_oss"
 
 
+def before_ampere(shape: Shape, settings: EngineSettings) -> str | None:
+    """The kernels that stand in for FlashAttention 2; None where that is not looked into."""
+    version = settings.version
+    if _own_backend(settings) or shape.latent or not at_least(version, FP8_CACHE):
+        return None
+    first = _FLASHINFER_HEADS.get(shape.head_dim)
+    listed = first is not None and at_least(version, first) and settings.dtype == "float16"
+    return "FlashInfer" if listed and not at_least(version, TRITON_CHECKS) else "Triton"
+
+
 def _own_backend(settings: EngineSettings) -> bool:
     named = "attention_backend" in settings.rest or "attention_config" in settings.rest
     return named or "VLLM_ATTENTION_BACKEND" in settings.environment

@@ -21,6 +21,7 @@ AWQ_MARLIN = "0.5.4"  # the first release that runs AWQ through Marlin
 # Methods that name float32 among the dtypes they take (get_supported_act_dtypes) and have kernels
 # for it; compressed-tensors names it and has none.
 _FLOAT32 = ("bitsandbytes", "gguf", "torchao")
+_FP8 = ("fp8", "fbgemm_fp8", "modelopt")
 # The first release that lets merged outputs end inside of an FP8 block
 # (model_executor/layers/linear.py, _maybe_allow_fp8_block_shape_mismatch).
 OUTPUTS_IN_PARTS = "0.14.0"
@@ -51,6 +52,29 @@ def refusals(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Ite
     if settings.online:
         return
     yield from _shards(shape, quantization, settings, profile)
+
+
+def notes(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Iterator[str]:
+    """What an older card does without, and what is done instead."""
+    quantization = settings.quantization
+    method = quantization.method if quantization else ""
+    if profile.before_ampere:
+        instead = attention.before_ampere(shape, settings)
+        least = behaviour("marlin_capability", settings.version)
+        left = "quantization" not in settings.rest
+        four_bits = left and any(word in method for word in ("awq", "gptq"))
+        kernel = "Marlin" if profile.capability >= least else "plain kernels, slow for many users"
+        yield (
+            f"{profile.title} has neither bfloat16 nor FlashAttention 2: the model runs in "
+            f"{settings.dtype}"
+            + (f", its attention by {instead}" if instead else "")
+            + (f", its four-bit layers by {kernel}." if four_bits else ".")
+        )
+    if profile.kind == "cuda" and 0 < profile.capability < 8.9 and method in _FP8:
+        yield (
+            f"{profile.title} does not calculate in FP8: Marlin unpacks the weights, which saves "
+            "memory and no time in long prompts."
+        )
 
 
 def _dtype(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Iterator[Reason]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts, meaning
+from deployctl.planning import kernels
 from deployctl.planning.context import ContextChoice
 from deployctl.spec import ServiceSpec
 from deployctl.units import GIB
@@ -34,6 +35,7 @@ def notes(
         yield f"quantization is named, since only {quantization.file} says how it is stored."
     elif settings.quantization is not None and "quantization" not in settings.rest:
         yield "quantization is left unset, so that vLLM picks its fastest kernel."
+    yield from kernels.notes(choice.planner.shape, settings, profile)
     if profile.kind == "cpu" and settings.rest.keys() - spec.engine_args.keys():
         yield (
             "States of layers are kept as every CPU can: recurrent ones in float32, those of "

@@ -143,3 +143,26 @@ def test_v0_serves_old_cards_longer(config, plan):
 
     assert (tokens("t4", "0.10.1"), tokens("t4", "0.10.2")) == (4096, 2048)
     assert tokens("l4", "0.10.1") == 2048
+
+
+NOTES = [
+    (
+        "t4",
+        AWQ,
+        "0.33.0",
+        "runs in float16, its attention by Triton, its four-bit layers by Marlin.",
+    ),
+    ("t4", AWQ, "0.22.0", "its attention by FlashInfer, its four-bit layers by Marlin."),
+    ("t4", AWQ, "0.13.0", "its four-bit layers by plain kernels, slow for many users."),
+    ("t4", FP8, "0.33.0", "does not calculate in FP8: Marlin unpacks the weights"),
+    ("a10", FP8, "0.33.0", "does not calculate in FP8: Marlin unpacks the weights"),
+]
+
+
+@pytest.mark.parametrize(("gpu", "method", "version", "said"), NOTES)
+def test_what_an_older_card_does_without_is_said(config, plan, gpu, method, version, said):
+    known = config("qwen2.5-7b", quantization_config=method)
+    found = plan(known, gpu=gpu, engine_version=version, max_model_len=2048)
+    assert any(said in note for note in found.notes), found.notes
+    newer = plan(known, gpu="l4", engine_version=version, max_model_len=2048)
+    assert not any("FlashAttention" in note or "FP8" in note for note in newer.notes)
