@@ -154,14 +154,14 @@ def test_the_cache_has_the_tokens_that_the_plan_predicts(vllm, tiny_checkpoint):
 
 # With AMX a CPU has another kernel for latent attention, of other blocks: the plan is for all.
 OTHER = {
-    "windows and full": (tiny.WINDOWS, {}),
     "windows alone": (tiny.SLIDING, {}),
     "latent attention": (tiny.LATENT, {"attention_backend": "CPU_MLA"}),
     "delta nets": (tiny.DELTA_NETS, {}),
 }
-AT_NIGHT = {
-    "windows, sinks and experts": (tiny.SINKS, {}),
+AT_NIGHT = {  # the first two are served in test_tiny_models_served.py
+    "windows and full": (tiny.WINDOWS, {}),
     "mamba2 and experts": (tiny.GRANITE, {}),
+    "windows, sinks and experts": (tiny.SINKS, {}),
     "heads of two widths": (tiny.HEADS, {}),
     "experts": (tiny.EXPERTS, {}),
     "mamba2, mixers alone": (tiny.NEMOTRON, {}),
