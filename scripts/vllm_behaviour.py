@@ -108,6 +108,9 @@ JUDGED: Mapping[str, Mapping[str, str]] = {
     "min_capability": {"get_min_capability": "model_executor/layers/quantization/**/*.py"},
     "hybrid_kv_cache": {"get_kv_cache_groups": "v1/core/kv_cache*.py"},
     "sampler_profiled": {"profile_run": "v1/worker/gpu_model_runner.py"},
+    "moe_workspace_four_bits": {
+        "make_wna16_moe_kernel": "model_executor/layers/fused_moe/oracle/int_wna16.py"
+    },
     "moe_workspace": {"current_workspace_manager": "v1/worker/workspace.py"},
     "hybrid_prefix_caching": {"is_prefix_caching_supported": "config/model.py"},
     "state_modes": _MODELS,

@@ -120,12 +120,15 @@ def warm_up(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> floa
 def _expert_workspace(shape: Shape, settings: EngineSettings) -> float:
     """Bytes of the experts' buffers, which stay once a step has had them.
 
-    The triton experts take two for every token and chosen expert (fused_moe/fused_moe.py,
-    workspace_shapes); where the experts have four bits, others do the work.
+    Triton's experts and Marlin's take two for every token and chosen expert (workspace_shapes of
+    fused_moe/fused_moe.py and of fused_moe/experts/marlin_moe.py).
     """
-    quantization = settings.quantization
-    eight = quantization is None or quantization.method == "fp8"
-    if not shape.experts or not eight or not behaviour("moe_workspace", settings.version):
+    quantization, version = settings.quantization, settings.version
+    drawn = bool(behaviour("moe_workspace", version))
+    if quantization is not None and quantization.method != "fp8":
+        methods = behaviour("moe_workspace_four_bits", version)
+        drawn = quantization.bits == 4 and any(name in quantization.method for name in methods)
+    if not shape.experts or not drawn:
         return 0.0
     cut = 1 if settings.whole_experts else settings.sharding.tensor
     inner = shape.expert_size / cut

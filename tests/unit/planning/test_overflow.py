@@ -48,3 +48,16 @@ def test_the_experts_buffers_stay_beside_the_sampler(config, plan):
     assert after is not None
     # 8192 tokens × 8 experts × (2048 + 2048) values of two bytes.
     assert 0.45 < after.activation_gib - before.activation_gib < 0.55
+
+
+def test_so_do_those_of_four_bits_since_they_draw_from_the_workspace(config, plan):
+    def peak(version, method):
+        bits = {"quant_method": method, "bits": 4, "group_size": 128}
+        model = config("llama-8b", **MOE, quantization_config=bits)
+        wish = {"max_model_len": 8192, "max_num_seqs": 1024, "enforce_eager": True}
+        wish["env"] = {"VLLM_USE_V2_MODEL_RUNNER": "0"}
+        return plan(model, engine_version=version, **wish).memory.activation_gib
+
+    # 8192 tokens × 8 experts × (2048 + 2048) values of two bytes.
+    assert 0.45 < peak("0.22.0", "awq") - peak("0.21.0", "awq") < 0.55
+    assert 0.45 < peak("0.21.0", "gptq") - peak("0.20.2", "gptq") < 0.55
