@@ -25,6 +25,7 @@ and with nothing else asked for. {started} of {cells} start.
 
 - **32,768** tokens: the context, in bold where it is all that the model takes. *FP8*: the KV
   cache is in FP8, as the checkpoint asks, or since two bytes a value would hold too little.
+  ≈: at the edge, where little decides whether it starts (`plan` says how little).
 - 136 × 2k: so many requests of 2,048 tokens run at once, in 15.0 GiB of KV cache.
 - ✗: refused, with the reason, the change that costs least, and → the context that it gives.
   Weights may be more than the card has, or leave nothing for the KV cache beside working memory.
@@ -113,6 +114,8 @@ def cell(plan: ServingPlan) -> str:
         context = f"**{context}**"
     if str(plan.engine.defaults.get("kv_cache_dtype")).startswith("fp8"):
         context += " *FP8*"
+    if any(warning.code == "at_the_edge" for warning in plan.warnings):
+        context += " ≈"
     most = min(plan.concurrency_2048, plan.engine.defaults["max_num_seqs"])
     return f"{context}<br>{int(most):,} × 2k<br>{plan.memory.kv_cache_gib:.1f} GiB"
 

@@ -12,7 +12,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[3]
 PAGE = ROOT / "docs" / "reference" / "checkpoints.md"
 LEAST = 4096  # tokens of the shortest context that is chosen
-STARTS = re.compile(r"(\*\*)?([\d,]+)(?:\*\*)?(?: \*FP8\*)?<br>([\d,]+) × 2k<br>([\d.]+) GiB")
+STARTS = re.compile(
+    r"(\*\*)?([\d,]+)(?:\*\*)?(?: \*FP8\*)?(?: ≈)?<br>([\d,]+) × 2k<br>([\d.]+) GiB"
+)
 REFUSED = re.compile(r"✗ (\w.*?)<br>((`--\w[^`<]*`<br>)+→ [\d,]+|a card of \d+ GiB)")
 
 
