@@ -157,6 +157,9 @@ def _inner(text: Fields, text_type: str, hidden: int, base: dict[str, int]) -> i
         return text.whole("intermediate_size_mlp", most=MAX_WIDTH)
     if text_type == "lfm2":
         return _adjusted(text)
+    if text_type == "granitemoehybrid" and not text.values.get("num_local_experts"):
+        # Without experts the shared MLP is all there is (granitemoehybrid.py).
+        return text.whole("shared_intermediate_size", *INNER, default=4 * hidden, most=MAX_WIDTH)
     if not text.has(*INNER) and text.has("expansion_ratio"):  # MPT
         return int(hidden * (text.number("expansion_ratio") or 4))
     default = base.get("intermediate_size") or 4 * hidden

@@ -67,6 +67,13 @@ CASES = {
         [(64, 192), (64, 64), (64, 3), (64, 2 * 256), (256, 64), *NORM * 2],
         0,
     ),
+    "granite without experts: the shared MLP alone": (
+        {"model_type": "granitemoehybrid", "layer_types": ["mamba"], "mamba_n_heads": 4,
+         "mamba_d_head": 16, "mamba_expand": 1, "mamba_n_groups": 2, "mamba_d_state": 8,
+         "mamba_d_conv": 4, "num_local_experts": 0, "shared_intermediate_size": 80},
+        [*MAMBA2, (64, 160), (80, 64), *NORM * 2],
+        4,
+    ),
     "falcon: both in one layer": (
         {"model_type": "falcon_h1", "mamba_n_heads": 4, "mamba_d_head": 16, "mamba_d_ssm": 64,
          "mamba_n_groups": 2, "mamba_d_state": 8, "mamba_d_conv": 4},
