@@ -159,14 +159,14 @@ MADE = """
 import json, sys, torch
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-folder, config, special = json.load(sys.stdin)
+folder, config, mute = json.load(sys.stdin)
 kind = config.pop("model_type")
 for name in ("architectures", "torch_dtype"):
     config.pop(name)
 torch.manual_seed(0)
 config = CONFIG_MAPPING[kind](**config)
 model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
-model.get_output_embeddings().weight.data[special] = 0  # words alone, or there may be no answer
+model.get_output_embeddings().weight.data[mute] = 0
 model.save_pretrained(folder)
 """
 
@@ -182,8 +182,11 @@ def checkpoint_of(shape, tiny, folder):
     """A checkpoint of random weights as transformers saves it, with the tiny one's tokenizer."""
     shutil.copytree(tiny, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     config = config_of(json.loads((tiny / "config.json").read_text()), shape)
-    added = json.loads((tiny / "tokenizer.json").read_text())["added_tokens"]
-    asked = [str(folder), config, [token["id"] for token in added]]
+    # It says words alone: an answer of blanks is none, and what it says is chance.
+    vocabulary = json.loads((tiny / "tokenizer.json").read_text())["model"]["vocab"]
+    words = {token: token.strip("Ġ") for token in vocabulary}
+    mute = [vocabulary[t] for t, word in words.items() if not (word.isascii() and word.isalpha())]
+    asked = [str(folder), config, mute]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", MADE],
         input=json.dumps(asked), capture_output=True, text=True, timeout=300,
