@@ -105,7 +105,7 @@ def test_a_life(namespace, tmp_path):
     assert "Application startup complete" in namespace("logs", "chat").stdout
     namespace("rollback", "chat")
     history = namespace("history", "chat", "--output", "json").stdout
-    statuses = [release["status"] for release in json.loads(history)["releases"]]
+    statuses = [release["status"] for release in json.loads(history)["revisions"]]
     assert statuses == ["superseded", "failed", "superseded", "deployed"]
     out = tmp_path / "out"
     namespace(
