@@ -17,12 +17,11 @@ SHAPES = {
     "mamba2 and experts": tiny.GRANITE,
     "windows and full": tiny.WINDOWS,
 }
-# All but gpt-oss, whose chats vLLM writes in the tokens of its own vocabulary.
+# All but gpt-oss, whose chats vLLM writes in the tokens of its own vocabulary; Qwen3-Next, whose
+# answers are blank there; and latent attention, whose blocks depend on the CPU.
 AT_NIGHT = {
     "heads of two widths": tiny.HEADS,
     "experts": tiny.EXPERTS,
-    "latent attention": tiny.LATENT,
-    "delta nets": tiny.DELTA_NETS,
     "mamba2, mixers alone": tiny.NEMOTRON,
     "mamba2 beside attention": tiny.BOTH,
     "short convolutions": tiny.CONVOLUTIONS,
