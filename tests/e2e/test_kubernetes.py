@@ -112,7 +112,10 @@ def test_a_life(namespace, tmp_path):
         "loadtest", "chat", "--users", "2", "--duration", "8s", "--warmup", "1s",
         "--output-tokens", "8", "--out", out,
     )  # fmt: skip
-    assert json.loads((out / "summary.json").read_text())["requests"]["failed"] == 0
+    requests = json.loads((out / "summary.json").read_text())["requests"]
+    assert requests["ok"] > 0
+    # A model of chance says tokens without a text now and then; nothing else may go wrong.
+    assert {failure["outcome"] for failure in requests["failures"]} <= {"empty"}
 
     namespace("down", "chat")
     kept = {name.partition("/")[2] for name in namespace.kinds()}
