@@ -20,12 +20,12 @@ class EngineState(NamedTuple):
 
     condition: Literal["running", "dead", "absent"]
     detail: str = ""  # "exit code 1", "killed by signal 9", "unhealthy" …
-    hint: str | None = None  # what to do about it, where the target knows
     started: str | None = None  # ISO 8601, UTC
     pid: int | None = None  # process target
     container: str | None = None  # docker target
     memory_bytes: int | None = None  # resident, engine and children
     waits_for: tuple[str, ...] = ()  # before it can answer, where the target knows
+    hint: str | None = None  # of one that died: what to do, where the target knows
 
 
 class Downloader(NamedTuple):
