@@ -33,8 +33,8 @@ def open_store(settings: Settings) -> Store:
 
     def in_cluster() -> Shelf:
         from deployctl.targets.kubernetes import ClusterShelf
-        from deployctl.targets.kubernetes.cluster import Cluster
+        from deployctl.targets.kubernetes.cluster import cluster_of
 
-        return ClusterShelf(Cluster(settings), settings.state_dir)
+        return ClusterShelf(cluster_of(settings), settings.state_dir)
 
     return Store(settings.state_dir, {"kubernetes": in_cluster})

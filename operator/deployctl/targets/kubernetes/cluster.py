@@ -3,9 +3,11 @@
 Objects are plain documents as the API gives them, by path, so that what judges them is pure.
 """
 
+import base64
 import json
 import time
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 Document = dict[str, Any]
 _IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+OURS = {"app.kubernetes.io/managed-by": "deployctl"}  # a label of what we make
 PATIENCE_S = 90.0
 _RETRY_S = 1.0
 _TIMEOUT_S = (5.0, 30.0)  # to connect, and for an answer
@@ -106,6 +109,22 @@ class Cluster:
     def patch(self, path: str, document: Document) -> Document | None:
         """Merges into an object (RFC 7386); None where there is none."""
         return self._call("PATCH", path, body=document)
+
+    def put_secret(
+        self,
+        name: str,
+        data: Mapping[str, bytes],
+        *,
+        kind: str = "Opaque",
+        labels: Mapping[str, str] | None = None,
+    ) -> None:
+        """Lays entries over a Secret's, or makes it. `kind` is its type."""
+        encoded = {entry: base64.b64encode(content).decode() for entry, content in data.items()}
+        if self.patch(self.path("v1", "secrets", name), {"data": encoded}) is not None:
+            return
+        metadata = {"name": name, "labels": {**OURS, **(labels or {})}}
+        document = {"apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": metadata}
+        self.create(self.path("v1", "secrets"), {**document, "data": encoded})
 
     def delete(self, path: str) -> bool:
         """Removes an object; False where there was none."""
@@ -249,6 +268,12 @@ class Cluster:
                 raise failure from fault
             time.sleep(_RETRY_S)
         return {"text": content.decode("utf-8", "replace")} if raw else json.loads(content)
+
+
+@cache
+def cluster_of(settings: Settings) -> Cluster:
+    """The one connection of a process: records and driver ask by it."""
+    return Cluster(settings)
 
 
 def _has_kubeconfig() -> bool:

@@ -17,7 +17,7 @@ from deployctl.targets import helm, keys
 from deployctl.targets.driver import Downloader, EngineState
 from deployctl.targets.history import Release
 from deployctl.targets.kubernetes import cards, lease, progress, secret
-from deployctl.targets.kubernetes.cluster import Cluster, Document
+from deployctl.targets.kubernetes.cluster import Cluster, Document, cluster_of
 from deployctl.targets.kubernetes.forward import Forwarder
 from deployctl.targets.kubernetes.logs import lines_of
 from deployctl.targets.kubernetes.shelf import REVISION, SERVICE, ClusterShelf
@@ -40,7 +40,7 @@ class KubernetesDriver:
         environment: Mapping[str, str] = os.environ,
     ) -> None:
         self._settings = settings
-        self._cluster = cluster or Cluster(settings)
+        self._cluster = cluster or cluster_of(settings)
         self._shelf = ClusterShelf(self._cluster, settings.state_dir)
         self._environment = environment
         self._forwarders: dict[str, Forwarder] = {}

@@ -8,11 +8,11 @@ import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 from deployctl.errors import LockedError, TargetError
-from deployctl.targets.kubernetes.cluster import Cluster, ConflictError, Document
+from deployctl.targets.kubernetes.cluster import OURS, Cluster, ConflictError, Document
 
 LASTS_S = 30  # after the last renewal
 RENEW_S = 10.0
@@ -42,7 +42,7 @@ def held(
     def renew() -> None:
         while not done.wait(RENEW_S):
             try:
-                _renew(cluster, name, holder, now())
+                _change(cluster, name, holder, renewTime=now().strftime(_FORMAT))
             except TargetError:
                 continue  # an API server that is away: it is asked again
 
@@ -53,7 +53,8 @@ def held(
     finally:
         done.set()
         thread.join()
-        _release(cluster, name, holder)
+        with suppress(TargetError):  # what cannot be let go of runs out
+            _change(cluster, name, holder, holderIdentity="")
 
 
 def _take(
@@ -64,7 +65,7 @@ def _take(
     moment = now()
     try:
         if found is None:
-            metadata = {"name": name, "labels": {"app.kubernetes.io/managed-by": "deployctl"}}
+            metadata = {"name": name, "labels": OURS}
             document = {"apiVersion": _GROUP, "kind": "Lease", "metadata": metadata}
             document["spec"] = _spec(holder, moment)
             cluster.create(cluster.path(_GROUP, _KIND), document)
@@ -92,23 +93,12 @@ def _was_killed(holder: str) -> bool:
     return False
 
 
-def _renew(cluster: Cluster, name: str, holder: str, moment: datetime) -> None:
+def _change(cluster: Cluster, name: str, holder: str, **changes: str) -> None:
+    """Changes a Lease that is ours, and leaves another's."""
     path = cluster.path(_GROUP, _KIND, name)
     found = cluster.get(path)
     if found is not None and found["spec"].get("holderIdentity") == holder:
-        spec = {**found["spec"], "renewTime": moment.strftime(_FORMAT)}
-        cluster.replace(path, {**found, "spec": spec})
-
-
-def _release(cluster: Cluster, name: str, holder: str) -> None:
-    """Lets go of what is ours. What cannot be let go of runs out."""
-    path = cluster.path(_GROUP, _KIND, name)
-    try:
-        found = cluster.get(path)
-        if found is not None and found["spec"].get("holderIdentity") == holder:
-            cluster.replace(path, {**found, "spec": {**found["spec"], "holderIdentity": ""}})
-    except TargetError:
-        return
+        cluster.replace(path, {**found, "spec": {**found["spec"], **changes}})
 
 
 def _spec(holder: str, moment: datetime) -> Document:

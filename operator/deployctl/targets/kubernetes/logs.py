@@ -23,9 +23,8 @@ def lines_of(
         yield from _following(cluster, pods, tail)
         return
     for pod in pods:
-        mark = f"{pod['metadata']['name']} | " if len(pods) > 1 else ""
         for line in _of(cluster, pod, tail):
-            yield mark + line
+            yield _mark(pod, pods) + line
 
 
 def _of(cluster: Cluster, pod: Document, tail: int | None) -> list[str]:
@@ -53,8 +52,7 @@ def _following(cluster: Cluster, pods: Sequence[Document], tail: int | None) -> 
         came.put(None)
 
     for pod in pods:
-        mark = f"{pod['metadata']['name']} | " if len(pods) > 1 else ""
-        threading.Thread(target=read, args=(pod, mark), daemon=True).start()
+        threading.Thread(target=read, args=(pod, _mark(pod, pods)), daemon=True).start()
     ended = 0
     while ended < len(pods):
         line = came.get()
@@ -62,6 +60,10 @@ def _following(cluster: Cluster, pods: Sequence[Document], tail: int | None) -> 
             ended += 1
         else:
             yield line
+
+
+def _mark(pod: Document, pods: Sequence[Document]) -> str:
+    return f"{pod['metadata']['name']} | " if len(pods) > 1 else ""
 
 
 def _path(cluster: Cluster, pod: Document) -> str:

@@ -47,17 +47,4 @@ def publish(cluster: Cluster, service: str, files: Mapping[str, bytes]) -> None:
     Raises:
         ClusterError: it cannot be written.
     """
-    data = {entry: base64.b64encode(content).decode() for entry, content in files.items()}
-    path = cluster.path("v1", "secrets", name(service))
-    if cluster.patch(path, {"data": data}) is None:
-        labels = {"app.kubernetes.io/managed-by": "deployctl"}
-        cluster.create(
-            cluster.path("v1", "secrets"),
-            {
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "type": "Opaque",
-                "metadata": {"name": name(service), "labels": labels},
-                "data": data,
-            },
-        )
+    cluster.put_secret(name(service), files)

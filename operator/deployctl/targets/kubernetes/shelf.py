@@ -55,28 +55,11 @@ class ClusterShelf:
             ClusterError: it cannot be written.
         """
         name = _name(service, number)
-        packed = base64.b64encode(gzip.compress(content, mtime=0)).decode()
-        if len(packed) > _MOST:
+        packed = gzip.compress(content, mtime=0)
+        if len(base64.b64encode(packed)) > _MOST:
             raise StateError("the record is larger than a Secret may be", where=name)
-        data = {_KEY: packed}
-        path = self._cluster.path("v1", "secrets", name)
-        if self._cluster.patch(path, {"data": data}) is not None:
-            return
-        labels = {
-            "app.kubernetes.io/managed-by": "deployctl",
-            SERVICE: service,
-            REVISION: str(number),
-        }
-        self._cluster.create(
-            self._cluster.path("v1", "secrets"),
-            {
-                "apiVersion": "v1",
-                "kind": "Secret",
-                "type": TYPE,
-                "metadata": {"name": name, "labels": labels},
-                "data": data,
-            },
-        )
+        labels = {SERVICE: service, REVISION: str(number)}
+        self._cluster.put_secret(name, {_KEY: packed}, kind=TYPE, labels=labels)
 
     def set_aside(self, service: str, number: int) -> str:
         """Marks a damaged one, so that the others can be worked with."""
