@@ -128,10 +128,10 @@ def _with_default(part: str) -> type[TyperGroup]:
 
 
 def _with_cluster(command: Callable[..., None]) -> Callable[..., None]:
-    """A verb that finds a service by its target says too in which cluster."""
+    """A verb that has a target says too in which cluster, and as whom."""
     if "target" not in inspect.signature(command).parameters:
         return command
-    from deployctl.cli.options import cluster_options  # those verbs have imported it
+    from deployctl.cli.clusteroptions import cluster_options  # those verbs import its options
 
     return cluster_options(command)
 

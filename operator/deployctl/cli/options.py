@@ -122,23 +122,6 @@ TargetOption = Annotated[
 ]
 
 
-def cluster_options(verb: Callable[..., None]) -> Callable[..., None]:
-    """Gives a verb that finds a service by its target the options that say in which cluster."""
-    wanted = inspect.signature(verb).parameters
-    if all(parameter.annotation != TargetOption for parameter in wanted.values()):
-        return verb
-    own = {name: _spec_option(name) for name in ("context", "namespace")}
-
-    @wraps(verb)
-    def wrapper(**values: Any) -> None:
-        for name in own:
-            if (given := values.pop(name)) is not None:
-                os.environ[f"{ENV_PREFIX}{name.upper()}"] = given  # the settings read it
-        verb(**values)
-
-    return _with_parameters(wrapper, [*wanted.values(), *own.values()])
-
-
 def request_options(verb: Callable[..., None]) -> Callable[..., None]:
     """Gives `verb(request, …)` an option for every field of each pydantic model it takes."""
     wanted = inspect.signature(verb).parameters
@@ -159,7 +142,7 @@ def request_options(verb: Callable[..., None]) -> Callable[..., None]:
     parameters: list[inspect.Parameter] = []
     for name, parameter in wanted.items():
         parameters += options[name].values() if name in options else [parameter]
-    return _with_parameters(wrapper, parameters)
+    return with_parameters(wrapper, parameters)
 
 
 def spec_options(verb: Callable[..., None], *, optional: bool = False) -> Callable[..., None]:
@@ -173,7 +156,7 @@ def spec_options(verb: Callable[..., None], *, optional: bool = False) -> Callab
     wanted = inspect.signature(verb).parameters
     own = [p for p in wanted.values() if p.name not in ("specs", "given")]
     taken = {p.name for p in own}
-    options = {name: _spec_option(name) for name in ServiceSpec.model_fields if name not in taken}
+    options = {name: spec_option(name) for name in ServiceSpec.model_fields if name not in taken}
 
     @wraps(verb)
     def wrapper(**values: Any) -> None:
@@ -193,7 +176,7 @@ def spec_options(verb: Callable[..., None], *, optional: bool = False) -> Callab
     files = inspect.Parameter(
         "files", inspect.Parameter.KEYWORD_ONLY, default=[], annotation=_FilesOption
     )
-    return _with_parameters(wrapper, [files, *options.values(), *own])
+    return with_parameters(wrapper, [files, *options.values(), *own])
 
 
 def options_of(model: type[BaseModel]) -> dict[str, inspect.Parameter]:
@@ -221,7 +204,7 @@ def _option(model: type[BaseModel], name: str) -> inspect.Parameter:
     )
 
 
-def _spec_option(name: str) -> inspect.Parameter:
+def spec_option(name: str) -> inspect.Parameter:
     """An option that lies over the variable and the file's key of the same name.
 
     Not given it is None; a bool can be taken back (`--no-…`); choices are text, which the spec
@@ -266,7 +249,7 @@ def _request(model: type[BaseModel], given: dict[str, Any]) -> BaseModel:
         raise InputError(complaint(first), where=where) from error
 
 
-def _with_parameters(
+def with_parameters(
     wrapper: Callable[..., None], parameters: list[inspect.Parameter]
 ) -> Callable[..., None]:
     """The function, with the signature that typer makes the options from."""

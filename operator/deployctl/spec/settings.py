@@ -1,9 +1,10 @@
 """How deployctl itself is set up: where it keeps state and caches. Slow to import."""
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from deployctl.spec.service import NAMESPACE_PATTERN
 
@@ -26,7 +27,15 @@ class Settings(BaseSettings):
         description="Namespace there. [default: the context's]",
     )
     impersonate: str | None = Field(default=None, description="User to act as there.")
+    impersonate_groups: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), description="Groups to act in there, with commas between."
+    )
     cache_dir: Path = Field(
         default_factory=lambda: Path.home() / ".cache/deployctl",
         description="Compile caches, demo checkpoints, results.",
     )
+
+    @field_validator("impersonate_groups", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part for part in value.split(",") if part] if isinstance(value, str) else value

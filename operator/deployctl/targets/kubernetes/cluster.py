@@ -14,9 +14,11 @@ from urllib.parse import quote
 
 from deployctl.errors import ClusterError
 from deployctl.spec.settings import Settings
+from deployctl.targets.kubernetes import identity
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
+    from kubernetes.client.rest import RESTResponse
     from websocket import WebSocket
 
 Document = dict[str, Any]
@@ -50,6 +52,7 @@ class Cluster:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._as = identity.pairs(settings.impersonate, settings.impersonate_groups)
         self._connected: ApiClient | None = None
         self._context: str | None = None
         self._namespace: str | None = None
@@ -140,14 +143,10 @@ class Cluster:
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
-        api = self._client()
-        query = [("container", container), ("follow", "true")]
-        query += [("tailLines", str(tail))] if tail is not None else []
-        request = api.param_serialize(
-            "GET", path, query_params=query, auth_settings=["BearerToken"]
-        )
+        query = {"container": container, "follow": "true"}
+        query |= {"tailLines": str(tail)} if tail is not None else {}
         try:
-            response = api.call_api(*request, _request_timeout=(_TIMEOUT_S[0], None))
+            response = self._ask("GET", path, query, timeout_s=(_TIMEOUT_S[0], None))
             if response.status >= 400:
                 raise _translated(response.status, response.read(), f"GET {path}")
             rest = b""
@@ -169,10 +168,31 @@ class Cluster:
 
         api = self._client()
         _, url, headers, *_ = api.param_serialize("GET", path, auth_settings=["BearerToken"])
-        lower = {key.lower(): value for key, value in headers.items()}
         address = ws_client.get_websocket_url(url)
-        opened: WebSocket = ws_client.create_websocket(api.configuration, address, lower)
-        return opened
+        return identity.open_stream(api.configuration, address, headers, self._as)
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str] | None = None,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: Document | None = None,
+        timeout_s: tuple[float, float | None] = _TIMEOUT_S,
+    ) -> "RESTResponse":
+        """Asks once, as whom the settings say."""
+        api = self._client()
+        method, url, given, content, _ = api.param_serialize(
+            method,
+            path,
+            query_params=list((query or {}).items()),
+            header_params=dict(headers or {}),
+            body=body,
+            auth_settings=["BearerToken"],
+        )
+        with_identity = identity.headers(given, self._as)
+        return api.call_api(method, url, with_identity, content, _request_timeout=timeout_s)
 
     def _client(self) -> "ApiClient":
         if self._connected is None:
@@ -197,10 +217,7 @@ class Cluster:
                 hint="name one with KUBECONFIG, and its context with --context; `kubectl config "
                 "get-contexts` lists them",
             ) from error
-        api = client.ApiClient(configuration)
-        if settings.impersonate:
-            api.set_default_header("Impersonate-User", settings.impersonate)
-        return api
+        return client.ApiClient(configuration)
 
     def _load(self, configuration: Any) -> None:
         from kubernetes import config
@@ -236,18 +253,10 @@ class Cluster:
             "Accept": "*/*" if raw else "application/json",
             "Content-Type": _MERGE if method == "PATCH" else "application/json",
         }
-        request = api.param_serialize(
-            method,
-            path,
-            query_params=list((query or {}).items()),
-            header_params=headers,
-            body=body,
-            auth_settings=["BearerToken"],
-        )
         deadline = time.monotonic() + (PATIENCE_S if self._answered and method != "POST" else 0)
         while True:
             try:
-                response = api.call_api(*request, _request_timeout=_TIMEOUT_S)
+                response = self._ask(method, path, query, headers=headers, body=body)
                 content = response.read()
                 if response.status == 404 and method != "POST":
                     return None

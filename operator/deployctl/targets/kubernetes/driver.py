@@ -16,7 +16,7 @@ from deployctl.spec.settings import Settings
 from deployctl.targets import helm, keys
 from deployctl.targets.driver import Downloader, EngineState
 from deployctl.targets.history import Release
-from deployctl.targets.kubernetes import cards, lease, progress, secret
+from deployctl.targets.kubernetes import cards, identity, lease, progress, secret
 from deployctl.targets.kubernetes.cluster import Cluster, Document, cluster_of
 from deployctl.targets.kubernetes.forward import Forwarder
 from deployctl.targets.kubernetes.logs import lines_of
@@ -185,9 +185,8 @@ class KubernetesDriver:
         words = ["--namespace", self._cluster.namespace]
         if self._cluster.context:
             words += ["--kube-context", self._cluster.context]
-        if self._settings.impersonate:
-            words += ["--kube-as-user", self._settings.impersonate]
-        return words
+        settings = self._settings
+        return words + identity.flags(settings.impersonate, settings.impersonate_groups)
 
     def _check_namespace(self) -> None:
         name = self._cluster.namespace
