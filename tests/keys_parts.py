@@ -14,6 +14,7 @@ class Engine:
     """The driver of one service; and its door, which can be asked who gets in."""
 
     target = "process"
+    keys_count = "now"
 
     def __init__(self, store):
         self._folder = store.folder(REF)

@@ -24,7 +24,9 @@ def command(
     """Show what runs and whether it answers; without a name, for every service on every target.
 
     Each running engine is asked for a completion of one token: a health check can be green while
-    the engine hangs. Exit code 4 when a service that should serve does not.
+    the engine hangs. On Kubernetes that is done for a service that is named; of all, it is told
+    what the pods' probes say, which look at progress too. Exit code 4 when a service that should
+    serve does not.
 
     [bold]Examples[/bold]
 

@@ -4,11 +4,11 @@ from typing import assert_never
 
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
-from deployctl.targets.driver import Driver
+from deployctl.targets.driver import Driver, View
 from deployctl.targets.shelf import Shelf
 from deployctl.targets.store import Store
 
-__all__ = ["Driver", "open_driver", "open_store"]
+__all__ = ["Driver", "View", "open_driver", "open_store", "open_view"]
 
 
 def open_driver(target: TargetKind, settings: Settings) -> Driver:
@@ -26,6 +26,15 @@ def open_driver(target: TargetKind, settings: Settings) -> Driver:
 
         return KubernetesDriver(settings)
     assert_never(target)
+
+
+def open_view(target: TargetKind, settings: Settings) -> View | None:
+    """What can be asked of a cluster as a whole; None for a host."""
+    if target != "kubernetes":
+        return None
+    from deployctl.targets.kubernetes import KubernetesView
+
+    return KubernetesView(settings)
 
 
 def open_store(settings: Settings) -> Store:

@@ -28,6 +28,20 @@ class EngineState(NamedTuple):
     hint: str | None = None  # of one that died: what to do, where the target knows
 
 
+class Surveyed(NamedTuple):
+    """A service in a look at all of a target's at once."""
+
+    service: str
+    revision: int
+    status: str  # of its release
+    state: EngineState
+    ready: bool  # one of its engines takes requests
+    message: str  # of its release
+    url: str
+    model: str
+    gpu: str
+
+
 class Downloader(NamedTuple):
     """How a model is downloaded to where its engine looks for it."""
 
@@ -45,6 +59,9 @@ class Driver(Protocol):
 
     target: TargetKind
     replaces: bool  # `start` puts a release in the place of the former, which serves until then
+    # When a door goes by keys that were published: within a second, or once nodes have brought them
+    # to pods.
+    keys_count: Literal["now", "soon"]
 
     def changing(self, service: str, command: str) -> AbstractContextManager[None]:
         """Held while a service is changed, under its lock on this machine: where others change it
@@ -81,8 +98,8 @@ class Driver(Protocol):
         """
 
     def publish_keys(self, release: Release) -> None:
-        """Gives the door of a running release the keys as they are now, under `keys.locked`; it
-        sees within a second that they changed. Where there is no door, nothing happens.
+        """Gives the door of a running release the keys as they are now, under `keys.locked`; when
+        it goes by them says `keys_count`. Where there is no door, nothing happens.
         """
 
     def close_door(self, release: Release) -> bool:
@@ -104,3 +121,14 @@ class Driver(Protocol):
 
     def log_path(self, release: Release) -> Path | None:
         """The log as a file, where there is one."""
+
+
+class View(Protocol):
+    """What can be asked of a target that holds more than its own machine does. Methods raise
+    TargetError subclasses and nothing else.
+    """
+
+    def survey(self) -> list[Surveyed]:
+        """All services that have a record, by what the target knows of them without asking any
+        engine.
+        """

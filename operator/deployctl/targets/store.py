@@ -40,13 +40,16 @@ class Store:
         """The folder of one service on this machine; it may not exist yet."""
         return self._shelf(ref.target).folder(ref.service)
 
+    def targets(self) -> list[TargetKind]:
+        """Those that were used from here."""
+        return [kind for kind in TARGETS if (self.root / kind).is_dir()]
+
     def services(self, target: TargetKind | None = None) -> list[ServiceRef]:
         """Every service that has a record, by name; on every target that was used from here, where
         none is named."""
-        wanted = [kind for kind in TARGETS if (self.root / kind).is_dir()]
         refs = [
             ServiceRef(kind, service)
-            for kind in ([target] if target else wanted)
+            for kind in ([target] if target else self.targets())
             for service in self._shelf(kind).services()
         ]
         return sorted(refs, key=lambda ref: (ref.service, ref.target))

@@ -23,22 +23,10 @@ def test_the_former_serves_until_it_is_replaced(world, make_release):
     assert world.driver.running == {2}
 
 
-@pytest.mark.parametrize("fate", ["dies", "silent", "refuses"])
-def test_one_that_fails_is_replaced_by_the_former(world, make_release, fate):
-    world.up(make_release())
-    world.driver.fates[2] = fate
-    with pytest.raises(EngineError) as caught:
-        world.up(make_release(port=9000))
-    assert "revision 1 serves again" in caught.value.hint
-    assert world.statuses() == {1: "deployed", 2: "failed"}
-    assert [what for what, _ in world.driver.did if what == "stop"] == []
-
-
 def test_the_first_one_that_fails_is_stopped(world, make_release):
     world.driver.fates[1] = "dies"
     with pytest.raises(EngineError):
         world.up(make_release())
-    assert world.statuses() == {1: "failed"}
     assert world.driver.did[-1] == ("stop", 1)
 
 

@@ -41,8 +41,10 @@ def test_an_update_stops_the_old_before_it_starts_the_new(world, make_release):
     assert world.driver.most_at_once == 1
 
 
+@pytest.mark.parametrize("replaces", [False, True])
 @pytest.mark.parametrize("fate", ["dies", "silent", "hangs", "refuses"])
-def test_a_failed_update_brings_the_old_one_back(world, make_release, fate):
+def test_a_failed_update_brings_the_old_one_back(world, make_release, fate, replaces):
+    world.driver.replaces = replaces
     world.up(make_release())
     world.driver.fates[2] = fate
     with pytest.raises(EngineError) as caught:
@@ -50,6 +52,7 @@ def test_a_failed_update_brings_the_old_one_back(world, make_release, fate):
     assert "revision 1 serves again" in caught.value.hint
     assert world.statuses() == {1: "deployed", 2: "failed"}
     assert world.driver.running == {1}
+    assert (("stop", 2) in world.driver.did) is not replaces  # else it is replaced
 
 
 def test_the_engine_s_own_words_are_told_and_translated(world, make_release):

@@ -1,6 +1,7 @@
 """An API server in memory: documents by path, with the conflicts of a real one."""
 
 import copy
+import re
 
 import pytest
 
@@ -15,14 +16,23 @@ class MemoryCluster(Cluster):
     def __init__(self):
         self.documents = {}
         self.meanwhile = None
+        self.asked = []  # lists: how, and of what
         self._version = 0
 
     def get(self, path, **query):
         return copy.deepcopy(self.documents.get(path))
 
     def items(self, path, **query):
+        self.asked.append(("items", path))
+        return self._listed(path, **query)
+
+    def _listed(self, path, **query):
         found = [d for p, d in sorted(self.documents.items()) if p.rpartition("/")[0] == path]
         return [copy.deepcopy(d) for d in found if _matches(d, **query)]
+
+    def metadata(self, path, **query):
+        self.asked.append(("metadata", path))
+        return [{"metadata": d["metadata"]} for d in self._listed(path, **query)]
 
     def create(self, path, document):
         return self._write(f"{path}/{document['metadata']['name']}", document, new=True)
@@ -54,9 +64,17 @@ class MemoryCluster(Cluster):
 
 def _matches(document, labelSelector="", fieldSelector=""):  # noqa: N803  the API's names
     labels = document["metadata"].get("labels", {})
-    for term in filter(None, labelSelector.split(",")):
+    for term in re.findall(r"[^,(]+(?:\([^)]*\))?", labelSelector):
+        key, several, values = term.partition(" in ")
+        if several:
+            if labels.get(key) not in values.strip("()").split(","):
+                return False
+            continue
         key, equals, value = term.partition("=")
-        if term.startswith("!"):
+        if key.endswith("!"):
+            if labels.get(key[:-1]) == value:
+                return False
+        elif term.startswith("!"):
             if term[1:] in labels:
                 return False
         elif key not in labels or (equals and labels[key] != value):

@@ -7,14 +7,16 @@ from deployctl.errors import DeployctlError, InputError, NotFoundError
 from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import history as histories
-from deployctl.targets import open_driver
+from deployctl.targets import open_driver, open_view
 from deployctl.targets import open_store as records
+from deployctl.targets.driver import Surveyed
 from deployctl.targets.history import Release
 from deployctl.targets.readiness import ask
 from deployctl.targets.store import ServiceRef, Store
 
 ASK_TIMEOUT_S = 10.0  # a saturated engine queues; one that is silent for longer is no service
 LINES_OF_THE_DEAD = 10
+_GONE = "the engine is gone"
 
 Health = Literal["serving", "starting", "silent", "dead", "stopped", "unknown"]
 
@@ -119,15 +121,53 @@ def logs(
 
 
 def status(name: str | None = None, target: TargetKind | None = None) -> list[ServiceStatus]:
-    """Looks at one service, or at every one that was not taken down, and asks each engine.
+    """Looks at one service, or at every one that was not taken down, and asks each engine; of all
+    those of a cluster, where asking each would take long, tells what the cluster's probes say.
 
     Raises:
         NotFoundError: no such service.
     """
     settings, store = open_store()
-    refs = [store.find(name, target)] if name else store.services(target)
-    looked = (_look(settings, store, ref) for ref in refs)
-    return [seen for seen in looked if seen and (name or seen.status != "removed")]
+    if name:
+        seen = _look(settings, store, store.find(name, target))
+        return [seen] if seen else []
+    found: list[ServiceStatus] = []
+    for kind in [target] if target else store.targets():
+        view = open_view(kind, settings)
+        if view is not None:
+            found += [_of_view(each, kind) for each in view.survey()]
+        else:
+            looked = (_look(settings, store, ref) for ref in store.services(kind))
+            found += [seen for seen in looked if seen]
+    live = (seen for seen in found if seen.status != "removed")
+    return sorted(live, key=lambda seen: (seen.service, seen.target))
+
+
+def _of_view(seen: Surveyed, target: TargetKind) -> ServiceStatus:
+    state, runs = seen.state, seen.state.condition == "running"
+    health: Health = "stopped"
+    detail = state.detail
+    if seen.ready and seen.status == "deployed":
+        health = "serving"
+    elif runs:
+        waiting: Health = "starting" if seen.status == "pending" else "silent"
+        health = waiting if state.waits_for else "serving"
+    elif seen.status == "deployed" or state.condition == "dead":
+        health, detail = "dead", detail or _GONE
+    elif seen.status == "failed":
+        detail = seen.message
+    return ServiceStatus(
+        service=seen.service,
+        target=target,
+        revision=seen.revision,
+        status=seen.status,
+        health=health,
+        detail=detail,
+        url=seen.url if runs else None,
+        model=seen.model,
+        gpu=seen.gpu,
+        started=state.started,
+    )
 
 
 def _look(settings: Settings, store: Store, ref: ServiceRef) -> ServiceStatus | None:
@@ -162,7 +202,7 @@ def _look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> Se
             detail = "; ".join(filter(None, [detail, reply.detail]))
     elif release.status == "deployed" or state.condition == "dead":
         health = "dead"
-        detail = state.detail or "the engine is gone"
+        detail = state.detail or _GONE
     elif release.status == "failed":
         detail = release.message
     log = driver.log_path(release)

@@ -128,9 +128,8 @@ class KeyPlace:
             live = release.status in ("pending", "deployed")
             if live and driver.state(release).condition == "running":
                 driver.publish_keys(release)
-                counts_from = "now" if door.stands_before(release.bundle) else "next_up"
-                if driver.target == "kubernetes":
-                    counts_from = "soon"
+                guarded = door.stands_before(release.bundle)
+                counts_from = driver.keys_count if guarded else "next_up"
         if counts_from == "now":
             time.sleep(keys.SEEN_S)
         return counts_from

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import yaml
 
@@ -48,6 +48,7 @@ class DockerDriver:
 
     target: TargetKind = "docker"
     replaces = False
+    keys_count: Literal["now", "soon"] = "now"
 
     def __init__(
         self,

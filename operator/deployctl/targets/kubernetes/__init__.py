@@ -2,5 +2,6 @@
 
 from deployctl.targets.kubernetes.driver import KubernetesDriver
 from deployctl.targets.kubernetes.shelf import ClusterShelf
+from deployctl.targets.kubernetes.view import KubernetesView
 
-__all__ = ["ClusterShelf", "KubernetesDriver"]
+__all__ = ["ClusterShelf", "KubernetesDriver", "KubernetesView"]

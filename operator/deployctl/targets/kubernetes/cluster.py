@@ -1,34 +1,36 @@
-"""Cluster: the API server of one cluster, and one namespace of it. The only home of the client.
+"""Cluster: the API server of one cluster, and one namespace of it.
 
 Objects are plain documents as the API gives them, by path, so that what judges them is pure.
 """
 
 import base64
 import json
+import re
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from functools import cache
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from deployctl.errors import ClusterError
 from deployctl.spec.settings import Settings
 from deployctl.targets.kubernetes import identity
+from deployctl.targets.kubernetes.connection import Connection, connect
 
 if TYPE_CHECKING:
-    from kubernetes.client import ApiClient
     from kubernetes.client.rest import RESTResponse
     from websocket import WebSocket
 
 Document = dict[str, Any]
-_IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
 OURS = {"app.kubernetes.io/managed-by": "deployctl"}  # a label of what we make
 PATIENCE_S = 90.0
 _RETRY_S = 1.0
+_MANAGER = re.compile(r'conflicts? with "([^"]+)"')  # of a field, in what an apply is refused with
 _TIMEOUT_S = (5.0, 30.0)  # to connect, and for an answer
 _CHUNK = 4096
-_MERGE = "application/merge-patch+json"
+_TEXT = "*/*"  # as it is
+_MERGE, _APPLY = "application/merge-patch+json", "application/apply-patch+yaml"  # JSON is YAML
 
 
 class UnreachableError(ClusterError):
@@ -36,7 +38,10 @@ class UnreachableError(ClusterError):
 
 
 class ConflictError(ClusterError):
-    """Somebody else changed the object, or made it, in the meantime."""
+    """Somebody else changed the object, or made it, in the meantime; or owns fields of it, and
+    `managers` are who."""
+
+    managers: tuple[str, ...] = ()
 
 
 class Cluster:
@@ -53,22 +58,19 @@ class Cluster:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._as = identity.pairs(settings.impersonate, settings.impersonate_groups)
-        self._connected: ApiClient | None = None
-        self._context: str | None = None
-        self._namespace: str | None = None
+        self._connected: Connection | None = None
         self._answered = False
+        self._lock = threading.Lock()
 
     @property
     def context(self) -> str:
         """The context's name; "" for the cluster that we are in."""
-        self._client()
-        return self._context or ""
+        return self._connection().context
 
     @property
     def namespace(self) -> str:
         """The namespace: as set, else the context's own."""
-        self._client()
-        return self._settings.namespace or self._namespace or "default"
+        return self._settings.namespace or self._connection().namespace or "default"
 
     def path(self, group: str, kind: str, name: str = "") -> str:
         """The path of an object of the namespace, or of all of a kind. `group` is the API's:
@@ -82,11 +84,19 @@ class Cluster:
         return self._call("GET", path, query=query)
 
     def items(self, path: str, **query: str) -> list[Document]:
-        """All objects of a kind, in the API's order."""
+        """All objects of a kind, whole, in the API's order."""
+        return self._listed(path, "application/json", query)
+
+    def metadata(self, path: str, **query: str) -> list[Document]:
+        """The same, but of each its metadata alone: names, labels, annotations."""
+        accept = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1"
+        return self._listed(path, accept, query)
+
+    def _listed(self, path: str, accept: str, query: Mapping[str, str]) -> list[Document]:
         found: list[Document] = []
         more: dict[str, str] = {"limit": "500"}
         while True:
-            page = self._call("GET", path, query={**query, **more}) or {}
+            page = self._call("GET", path, query={**query, **more}, accept=accept) or {}
             found += page.get("items") or []
             again = (page.get("metadata") or {}).get("continue")
             if not again:
@@ -111,7 +121,26 @@ class Cluster:
 
     def patch(self, path: str, document: Document) -> Document | None:
         """Merges into an object (RFC 7386); None where there is none."""
-        return self._call("PATCH", path, body=document)
+        return self._call("PATCH", path, body=document, content=_MERGE)
+
+    def apply(
+        self,
+        path: str,
+        document: Document,
+        *,
+        manager: str,
+        force: bool = True,
+        dry_run: bool = False,
+    ) -> Document:
+        """Has the API server make an object what a document says (server-side apply), as the
+        `manager` that owns the fields in it. Returns what comes of it; with `dry_run`, would come.
+
+        Raises:
+            ConflictError: not with `force`: others own fields that would be changed.
+        """
+        query = {"fieldManager": manager, "force": "true" if force else "false"}
+        query |= {"dryRun": "All"} if dry_run else {}
+        return self._call("PATCH", path, query=query, body=document, content=_APPLY) or {}
 
     def put_secret(
         self,
@@ -120,14 +149,20 @@ class Cluster:
         *,
         kind: str = "Opaque",
         labels: Mapping[str, str] | None = None,
+        annotations: Mapping[str, str] | None = None,
     ) -> None:
-        """Lays entries over a Secret's, or makes it. `kind` is its type."""
+        """Lays entries, labels and annotations over a Secret's, or makes it. `kind` is its type."""
         encoded = {entry: base64.b64encode(content).decode() for entry, content in data.items()}
-        if self.patch(self.path("v1", "secrets", name), {"data": encoded}) is not None:
+        metadata: Document = {"labels": {**OURS, **(labels or {})}}
+        if annotations:
+            metadata["annotations"] = dict(annotations)
+        changes = {"metadata": metadata, "data": encoded}
+        if self.patch(self.path("v1", "secrets", name), changes) is not None:
             return
-        metadata = {"name": name, "labels": {**OURS, **(labels or {})}}
-        document = {"apiVersion": "v1", "kind": "Secret", "type": kind, "metadata": metadata}
-        self.create(self.path("v1", "secrets"), {**document, "data": encoded})
+        document = {"apiVersion": "v1", "kind": "Secret", "type": kind, "data": encoded}
+        self.create(
+            self.path("v1", "secrets"), {**document, "metadata": {"name": name, **metadata}}
+        )
 
     def delete(self, path: str) -> bool:
         """Removes an object; False where there was none."""
@@ -135,7 +170,7 @@ class Cluster:
 
     def text(self, path: str, **query: str) -> str:
         """What a path gives as it is: a log."""
-        answer = self._call("GET", path, query=query, raw=True)
+        answer = self._call("GET", path, query=query, accept=_TEXT)
         return str(answer["text"]) if answer else ""
 
     def follow(self, path: str, *, container: str, tail: int | None) -> Iterator[str]:
@@ -166,7 +201,7 @@ class Cluster:
         """
         from kubernetes.stream import ws_client
 
-        api = self._client()
+        api = self._connection().api
         _, url, headers, *_ = api.param_serialize("GET", path, auth_settings=["BearerToken"])
         address = ws_client.get_websocket_url(url)
         return identity.open_stream(api.configuration, address, headers, self._as)
@@ -182,7 +217,7 @@ class Cluster:
         timeout_s: tuple[float, float | None] = _TIMEOUT_S,
     ) -> "RESTResponse":
         """Asks once, as whom the settings say."""
-        api = self._client()
+        api = self._connection().api
         method, url, given, content, _ = api.param_serialize(
             method,
             path,
@@ -194,47 +229,11 @@ class Cluster:
         with_identity = identity.headers(given, self._as)
         return api.call_api(method, url, with_identity, content, _request_timeout=timeout_s)
 
-    def _client(self) -> "ApiClient":
-        if self._connected is None:
-            self._connected = self._connect()
-        return self._connected
-
-    def _connect(self) -> "ApiClient":
-        from kubernetes import client, config
-
-        settings, configuration = self._settings, client.Configuration()
-        configuration.retries = False
-        try:
-            if settings.context is None and _IN_CLUSTER.is_file() and not _has_kubeconfig():
-                config.load_incluster_config(client_configuration=configuration)
-                self._namespace = _IN_CLUSTER.read_text(encoding="utf-8").strip()
-            else:
-                self._load(configuration)
-        except (config.ConfigException, OSError, TypeError, ValueError) as error:
-            raise ClusterError(
-                f"there is no way to a cluster: {error}",
-                where="kubeconfig",
-                hint="name one with KUBECONFIG, and its context with --context; `kubectl config "
-                "get-contexts` lists them",
-            ) from error
-        return client.ApiClient(configuration)
-
-    def _load(self, configuration: Any) -> None:
-        from kubernetes import config
-
-        known, current = config.list_kube_config_contexts()
-        names = [context["name"] for context in known]
-        wanted = self._settings.context
-        if wanted is not None and wanted not in names:
-            raise ClusterError(
-                f"there is no context {wanted!r}",
-                where="--context",
-                hint=f"the kubeconfig has {', '.join(names) or 'none'}",
-            )
-        chosen = next((c for c in known if c["name"] == wanted), current)
-        config.load_kube_config(context=chosen["name"], client_configuration=configuration)
-        self._context = chosen["name"]
-        self._namespace = chosen["context"].get("namespace")
+    def _connection(self) -> Connection:
+        with self._lock:
+            if self._connected is None:
+                self._connected = connect(self._settings)
+            return self._connected
 
     def _call(
         self,
@@ -243,32 +242,29 @@ class Cluster:
         *,
         query: Mapping[str, str] | None = None,
         body: Document | None = None,
-        raw: bool = False,
+        accept: str = "application/json",
+        content: str = "application/json",
     ) -> Document | None:
         from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
-        api = self._client()
-        headers = {
-            "Accept": "*/*" if raw else "application/json",
-            "Content-Type": _MERGE if method == "PATCH" else "application/json",
-        }
+        headers = {"Accept": accept, "Content-Type": content}
         deadline = time.monotonic() + (PATIENCE_S if self._answered and method != "POST" else 0)
         while True:
             try:
                 response = self._ask(method, path, query, headers=headers, body=body)
-                content = response.read()
+                said = response.read()
                 if response.status == 404 and method != "POST":
                     return None
                 if response.status >= 400:
-                    raise _translated(response.status, content, f"{method} {path}")
+                    raise _translated(response.status, said, f"{method} {path}")
                 self._answered = True
                 break
             except (HTTPError, ApiException, OSError) as error:
                 fault: Exception = error
                 failure = UnreachableError(
                     f"the cluster's API server does not answer: {_short(error)}",
-                    where=api.configuration.host,
+                    where=self._connection().api.configuration.host,
                     hint="`kubectl get --raw /readyz` says whether it is there",
                 )
             except UnreachableError as error:
@@ -276,20 +272,13 @@ class Cluster:
             if time.monotonic() >= deadline:
                 raise failure from fault
             time.sleep(_RETRY_S)
-        return {"text": content.decode("utf-8", "replace")} if raw else json.loads(content)
+        return {"text": said.decode("utf-8", "replace")} if accept == _TEXT else json.loads(said)
 
 
 @cache
 def cluster_of(settings: Settings) -> Cluster:
     """The one connection of a process: records and driver ask by it."""
     return Cluster(settings)
-
-
-def _has_kubeconfig() -> bool:
-    from kubernetes.config import kube_config
-
-    named = str(kube_config.KUBE_CONFIG_DEFAULT_LOCATION)
-    return any(Path(part).expanduser().is_file() for part in named.split(":"))
 
 
 def _short(error: Exception) -> str:
@@ -303,7 +292,9 @@ def _translated(status: int, body: bytes, where: str) -> ClusterError:
     except (ValueError, KeyError, TypeError):
         said = body.decode("utf-8", "replace").strip()[:200] or "no reason"
     if status == 409:
-        return ConflictError(said, where=where)
+        conflict = ConflictError(said, where=where)
+        conflict.managers = tuple(dict.fromkeys(_MANAGER.findall(said)))
+        return conflict
     if status in (500, 502, 503, 504, 429):
         return UnreachableError(f"the API server is not ready: {said}", where=where)
     hint = None

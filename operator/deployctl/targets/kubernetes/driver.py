@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Literal
 
 from deployctl.endpoint import Endpoint
 from deployctl.errors import ClusterError, TargetError
@@ -16,14 +17,14 @@ from deployctl.spec.settings import Settings
 from deployctl.targets import helm, keys
 from deployctl.targets.driver import Downloader, EngineState
 from deployctl.targets.history import Release
-from deployctl.targets.kubernetes import cards, identity, lease, progress, secret
+from deployctl.targets.kubernetes import cards, identity, lease, progress, secret, survey
 from deployctl.targets.kubernetes.cluster import Cluster, Document, cluster_of
 from deployctl.targets.kubernetes.forward import Forwarder
+from deployctl.targets.kubernetes.installed import DIGEST, Installed
 from deployctl.targets.kubernetes.logs import lines_of
 from deployctl.targets.kubernetes.shelf import REVISION, SERVICE, ClusterShelf
 
 ENGINE_PORT = 8000  # of the chart's engine
-_OURS = "deployctl.io/digest"
 
 
 class KubernetesDriver:
@@ -31,6 +32,7 @@ class KubernetesDriver:
 
     target: TargetKind = "kubernetes"
     replaces = True
+    keys_count: Literal["now", "soon"] = "soon"  # nodes bring them to pods
 
     def __init__(
         self,
@@ -42,6 +44,7 @@ class KubernetesDriver:
         self._settings = settings
         self._cluster = cluster or cluster_of(settings)
         self._shelf = ClusterShelf(self._cluster, settings.state_dir)
+        self._installed = Installed(self._cluster)
         self._environment = environment
         self._forwarders: dict[str, Forwarder] = {}
 
@@ -63,8 +66,8 @@ class KubernetesDriver:
         Raises:
             ClusterError: a Helm release of that name is not ours.
         """
-        found = self._helm_release(release.service)
-        if found is not None and _OURS not in found["metadata"]["labels"]:
+        found = self._installed.newest(release.service)
+        if found is not None and DIGEST not in found:
             raise ClusterError(
                 f"there is a Helm release {release.service!r} that deployctl did not install",
                 where=f"namespace {self._cluster.namespace}",
@@ -85,10 +88,10 @@ class KubernetesDriver:
             TargetError: there is no helm, or it or the cluster refuses.
         """
         self._publish(release)
-        self._forget_unfinished(release.service)
+        self._installed.forget_unfinished(release.service)
         files = release.bundle.files
         digest = release.bundle.digest
-        labels = {SERVICE: release.service, REVISION: str(release.revision), _OURS: digest}
+        labels = {SERVICE: release.service, REVISION: str(release.revision), DIGEST: digest}
         tell(Event("note", f"helm upgrade in namespace {self._cluster.namespace}"))
         with tempfile.TemporaryDirectory(prefix="deployctl-") as folder:
             for path, text in files.items():
@@ -101,7 +104,7 @@ class KubernetesDriver:
 
     def stop(self, release: Release, tell: Tell) -> None:
         """Uninstalls it and waits until its pods are gone; a later release is left alone."""
-        if self._is_there(release):
+        if self._installed.has(release):
             tell(Event("note", f"helm uninstall in namespace {self._cluster.namespace}"))
             helm.uninstall(release.service, self._where())
 
@@ -123,26 +126,26 @@ class KubernetesDriver:
 
     def state(self, release: Release) -> EngineState:
         """Asks the cluster how far the rollout of this release is."""
-        if not self._is_there(release):
+        if not self._installed.has(release):
             return EngineState("absent")
         cluster, service = self._cluster, release.service
         deployment = cluster.get(cluster.path("apps/v1", "deployments", service))
         if deployment is None:
             return EngineState("absent")
+        if progress.settled(deployment):
+            return survey.state_of(deployment, progress.Seen(True))
         selector = _selector(service)
         seen = progress.look(
             deployment,
             cluster.items(cluster.path("apps/v1", "replicasets"), labelSelector=selector),
             cluster.items(cluster.path("v1", "pods"), labelSelector=selector),
-            self._events(),
+            survey.events_of_pods(cluster),
             datetime.now(UTC),
         )
-        if seen.problem is not None:
-            hint = self._cards() if seen.problem.code == "no_node" else None
-            return EngineState("dead", seen.problem.message, hint=hint or seen.problem.hint)
-        started = deployment["metadata"].get("creationTimestamp")
-        detail = "; ".join(seen.waits)
-        return EngineState("running", detail, started=started, waits_for=seen.waits)
+        if seen.problem is not None and seen.problem.code == "no_node":
+            problem = seen.problem._replace(hint=self._cards() or seen.problem.hint)
+            seen = seen._replace(problem=problem)
+        return survey.state_of(deployment, seen)
 
     def logs(self, release: Release, *, tail: int | None, follow: bool) -> Iterator[str]:
         """The logs of the release's pods; of several, each line behind its pod's name."""
@@ -210,29 +213,6 @@ class KubernetesDriver:
                 files["hf_token"] = token.encode()
             secret.publish(self._cluster, release.service, {**keys.gone(files), **files})
 
-    def _helm_release(self, service: str) -> Document | None:
-        """The newest Secret in which Helm keeps a release of that name."""
-        cluster = self._cluster
-        found = cluster.items(
-            cluster.path("v1", "secrets"), labelSelector=f"owner=helm,name={service}"
-        )
-        return max(found, key=lambda s: int(s["metadata"]["labels"]["version"]), default=None)
-
-    def _is_there(self, release: Release) -> bool:
-        found = self._helm_release(release.service)
-        if found is None:
-            return False
-        number = getattr(release, "revision", 0)
-        return bool(found["metadata"]["labels"].get(REVISION) == str(number))
-
-    def _forget_unfinished(self, service: str) -> None:
-        """Removes what a killed helm left, behind which it lets nobody in."""
-        cluster = self._cluster
-        path = cluster.path("v1", "secrets")
-        unfinished = "status in (pending-install,pending-upgrade,pending-rollback,uninstalling)"
-        for found in cluster.items(path, labelSelector=f"owner=helm,name={service},{unfinished}"):
-            cluster.delete(f"{path}/{found['metadata']['name']}")
-
     def _pods(self, service: str) -> list[Document]:
         """The pods of the newest revision, oldest first; all, where it has none."""
         cluster = self._cluster
@@ -252,17 +232,6 @@ class KubernetesDriver:
             return None
         return cards.told(nodes, pods)
 
-    def _events(self) -> list[Document]:
-        """Events of pods; none where we may not read them: they explain, and decide nothing."""
-        try:
-            path = self._cluster.path("v1", "events")
-            return self._cluster.items(path, fieldSelector="involvedObject.kind=Pod")
-        except TargetError:
-            return []
-
 
 def _selector(service: str) -> str:
-    return (
-        f"app.kubernetes.io/name=vllm,app.kubernetes.io/instance={service},"
-        "app.kubernetes.io/component=engine"
-    )
+    return f"{survey.ENGINES},app.kubernetes.io/instance={service}"

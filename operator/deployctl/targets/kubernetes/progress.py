@@ -57,6 +57,14 @@ class Seen(NamedTuple):
     problem: Obstacle | None = None
 
 
+def settled(deployment: Document) -> bool:
+    """Whether all of a Deployment's pods are there and ready, and none is of a former revision."""
+    status = deployment.get("status") or {}
+    seen = status.get("observedGeneration", 0) >= deployment["metadata"]["generation"]
+    wanted = deployment["spec"].get("replicas", 1)
+    return seen and _counts(deployment) == [wanted] * 3
+
+
 def look(
     deployment: Document,
     replica_sets: Sequence[Document],
@@ -71,7 +79,7 @@ def look(
     if newest is None:
         return Seen(False, ("pods are being made",))
     own = [pod for pod in pods if _labels(pod).get(HASH) == _labels(newest).get(HASH)]
-    waits = [*_of_the_set(newest), *(wait for pod in own for wait in _of_a_pod(pod, events))]
+    waits = [*_of_the_set(newest), *(wait for pod in own for wait in waits_of(pod, events))]
     for wait in waits:
         if wait.over(now):
             return Seen(False, (), wait.problem)
@@ -80,12 +88,16 @@ def look(
         last = f"; the last that it waited for: {waits[0].text}" if waits else ""
         hint = "give it more time with --startup-timeout SECONDS, or look at the pods' logs"
         return Seen(False, (), Obstacle("deadline", f"the rollout took too long{last}", hint))
-    status = deployment["status"]
-    wanted = deployment["spec"].get("replicas", 1)
-    counts = [status.get(key, 0) for key in ("updatedReplicas", "availableReplicas", "replicas")]
-    if counts == [wanted] * 3:
+    if settled(deployment):
         return Seen(True)
-    return Seen(False, tuple(wait.text for wait in waits) or (_standing(counts, wanted),))
+    wanted = deployment["spec"].get("replicas", 1)
+    standing = _standing(_counts(deployment), wanted)
+    return Seen(False, tuple(wait.text for wait in waits) or (standing,))
+
+
+def _counts(deployment: Document) -> list[int]:
+    status = deployment.get("status") or {}
+    return [status.get(key, 0) for key in ("updatedReplicas", "availableReplicas", "replicas")]
 
 
 def _standing(counts: Sequence[int], wanted: int) -> str:
@@ -122,7 +134,8 @@ def _of_the_set(replica_set: Document) -> Iterator[Wait]:
     yield Wait(problem.message, problem, since, SETUP_S)
 
 
-def _of_a_pod(pod: Document, events: Sequence[Document]) -> Iterator[Wait]:
+def waits_of(pod: Document, events: Sequence[Document]) -> Iterator[Wait]:
+    """What one pod waits for; nothing, once it is being removed."""
     if pod["metadata"].get("deletionTimestamp"):
         return
     name, status = pod["metadata"]["name"], pod.get("status", {})

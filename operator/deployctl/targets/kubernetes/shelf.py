@@ -6,10 +6,12 @@ So whoever has the namespace has the history, wherever they work.
 import base64
 import binascii
 import gzip
+import json
 import re
 import zlib
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from deployctl.errors import StateError
 from deployctl.targets.kubernetes.cluster import Cluster, Document
@@ -17,9 +19,23 @@ from deployctl.targets.shelf import Stored
 
 TYPE = "deployctl.io/release.v1"
 SERVICE, REVISION, DAMAGED = "deployctl.io/service", "deployctl.io/revision", "deployctl.io/damaged"
+STATUS, SUMMARY = "deployctl.io/status", "deployctl.io/summary"
 _MOST = 1_000_000  # bytes of a Secret that etcd takes
 _KEY = "release"
+_OURS = f"type={TYPE}"
 _UNSAFE = re.compile(r"[^A-Za-z0-9.-]+")
+
+
+class Headline(NamedTuple):
+    """What of a record is told by its metadata."""
+
+    service: str
+    revision: int
+    status: str
+    message: str
+    model: str  # as it is served
+    gpu: str
+    port: int
 
 
 class ClusterShelf:
@@ -36,11 +52,19 @@ class ClusterShelf:
 
     def services(self) -> list[str]:
         """Every service of the namespace that has a record."""
-        return sorted({_labels(secret)[SERVICE] for secret in self._secrets(SERVICE)})
+        found = self._cluster.metadata(self._path, labelSelector=SERVICE, fieldSelector=_OURS)
+        return sorted({_labels(secret)[SERVICE] for secret in found})
+
+    def headlines(self) -> list[Headline]:
+        """Every record of the namespace in short, by service and revision, but damaged ones."""
+        selector = f"{SERVICE},!{DAMAGED}"
+        found = self._cluster.metadata(self._path, labelSelector=selector, fieldSelector=_OURS)
+        return sorted(_headline(each["metadata"]) for each in found)
 
     def stored(self, service: str) -> list[Stored]:
         """The documents of a service, oldest first."""
-        secrets = self._secrets(f"{SERVICE}={service},!{DAMAGED}")
+        selector = f"{SERVICE}={service},!{DAMAGED}"
+        secrets = self._cluster.items(self._path, labelSelector=selector, fieldSelector=_OURS)
         found = [
             Stored(int(_labels(secret)[REVISION]), self._where(secret), partial(_read, secret))
             for secret in secrets
@@ -58,27 +82,55 @@ class ClusterShelf:
         packed = gzip.compress(content, mtime=0)
         if len(base64.b64encode(packed)) > _MOST:
             raise StateError("the record is larger than a Secret may be", where=name)
-        labels = {SERVICE: service, REVISION: str(number)}
-        self._cluster.put_secret(name, {_KEY: packed}, kind=TYPE, labels=labels)
+        document = json.loads(content)
+        self._cluster.put_secret(
+            name,
+            {_KEY: packed},
+            kind=TYPE,
+            labels={SERVICE: service, REVISION: str(number), STATUS: document["status"]},
+            annotations={SUMMARY: json.dumps(_summary(document))},
+        )
 
     def set_aside(self, service: str, number: int) -> str:
         """Marks a damaged one, so that the others can be worked with."""
         name = _name(service, number)
-        path = self._cluster.path("v1", "secrets", name)
-        self._cluster.patch(path, {"metadata": {"labels": {DAMAGED: "true"}}})
+        self._cluster.patch(f"{self._path}/{name}", {"metadata": {"labels": {DAMAGED: "true"}}})
         return f"secret {name}, label {DAMAGED}"
 
     def remove(self, service: str) -> None:
         """Removes every record of a service."""
-        for secret in self._secrets(f"{SERVICE}={service}"):
-            self._cluster.delete(self._cluster.path("v1", "secrets", secret["metadata"]["name"]))
+        selector = f"{SERVICE}={service}"
+        found = self._cluster.metadata(self._path, labelSelector=selector, fieldSelector=_OURS)
+        for secret in found:
+            self._cluster.delete(f"{self._path}/{secret['metadata']['name']}")
 
-    def _secrets(self, selector: str) -> list[Document]:
-        path = self._cluster.path("v1", "secrets")
-        return self._cluster.items(path, labelSelector=selector, fieldSelector=f"type={TYPE}")
+    @property
+    def _path(self) -> str:
+        return self._cluster.path("v1", "secrets")
 
     def _where(self, secret: Document) -> str:
         return f"secret {secret['metadata']['name']} in namespace {self._cluster.namespace}"
+
+
+def _summary(document: Document) -> Document:
+    """What `status` shows of a release, whose document it is."""
+    plan = document["plan"]
+    shown = {"model": plan["served_model_name"], "gpu": plan["gpu"]}
+    return {**shown, "port": document["spec"]["port"], "message": document["message"]}
+
+
+def _headline(metadata: Document) -> Headline:
+    labels = metadata["labels"]
+    told = json.loads((metadata.get("annotations") or {}).get(SUMMARY, "{}"))
+    return Headline(
+        labels[SERVICE],
+        int(labels[REVISION]),
+        labels.get(STATUS, "unknown"),
+        message=told.get("message", ""),
+        model=told.get("model", ""),
+        gpu=told.get("gpu", ""),
+        port=told.get("port", 0),
+    )
 
 
 def _name(service: str, number: int) -> str:

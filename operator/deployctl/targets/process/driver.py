@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Literal
 
 from deployctl.endpoint import Endpoint
 from deployctl.errors import StateError, TargetError
@@ -33,6 +34,7 @@ class ProcessDriver:
 
     target: TargetKind = "process"
     replaces = False
+    keys_count: Literal["now", "soon"] = "now"
 
     def __init__(
         self,
@@ -226,19 +228,19 @@ class ProcessDriver:
         started = engine[1] if engine else None
         ended = run.exit()
         if ended is not None:
-            return EngineState("dead", ended.detail, started)
+            return EngineState("dead", ended.detail, started=started)
         supervisor = run.supervisor_alive()
         if supervisor is not None:
             family = procfs.descendants(supervisor)
             pid = engine[0].pid if engine else None
             memory = procfs.resident_bytes([supervisor, *family])
-            return EngineState("running", "", started, pid=pid, memory_bytes=memory)
+            return EngineState("running", started=started, pid=pid, memory_bytes=memory)
         if not run.this_boot():
-            return EngineState("dead", "the machine was restarted", started)
+            return EngineState("dead", "the machine was restarted", started=started)
         detail = "its supervisor was killed"
         if orphans := self._members(release):
             detail += f"; {len(orphans)} of its processes are left"
-        return EngineState("dead", detail, started)
+        return EngineState("dead", detail, started=started)
 
     def logs(self, release: Release, *, tail: int | None, follow: bool) -> Iterator[str]:
         """Yields the engine's log."""

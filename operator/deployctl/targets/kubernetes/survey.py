@@ -1,0 +1,118 @@
+"""All services of a namespace at once: a list a kind, however many there are. What is whole in a
+list are Deployments alone, and pods where one of those is not as it should be.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from itertools import groupby
+
+from deployctl.errors import TargetError
+from deployctl.targets.driver import EngineState, Surveyed
+from deployctl.targets.kubernetes import progress
+from deployctl.targets.kubernetes.cluster import Cluster, Document
+from deployctl.targets.kubernetes.installed import Installed
+from deployctl.targets.kubernetes.shelf import ClusterShelf, Headline
+
+ENGINES = "app.kubernetes.io/name=vllm,app.kubernetes.io/component=engine"
+_INSTANCE = "app.kubernetes.io/instance"
+
+
+def look(
+    cluster: Cluster,
+    shelf: ClusterShelf,
+    installed: Installed,
+) -> list[Surveyed]:
+    """Every service that has a record, by name.
+
+    Raises:
+        ClusterError: what is there cannot be listed.
+    """
+    headlines = shelf.headlines()
+    revisions = installed.revisions()
+    deployments = {
+        found["metadata"]["name"]: found
+        for found in cluster.items(cluster.path("apps/v1", "deployments"), labelSelector=ENGINES)
+    }
+    states = {
+        name: state_of(found, progress.Seen(True))
+        for name, found in deployments.items()
+        if progress.settled(found)
+    }
+    others = [found for name, found in deployments.items() if name not in states]
+    if others:
+        states |= _unsettled(cluster, others)
+    return [
+        _surveyed(
+            list(records),
+            revisions.get(service),
+            states.get(service),
+            ready=bool((deployments.get(service) or {}).get("status", {}).get("readyReplicas")),
+            namespace=cluster.namespace,
+        )
+        for service, records in groupby(headlines, key=lambda each: each.service)
+    ]
+
+
+def _unsettled(cluster: Cluster, deployments: Iterable[Document]) -> dict[str, EngineState]:
+    sets = _by_service(cluster.items(cluster.path("apps/v1", "replicasets"), labelSelector=ENGINES))
+    pods = _by_service(cluster.items(cluster.path("v1", "pods"), labelSelector=ENGINES))
+    events, now = events_of_pods(cluster), datetime.now(UTC)
+    states = {}
+    for found in deployments:
+        name = found["metadata"]["name"]
+        states[name] = state_of(found, progress.look(found, sets[name], pods[name], events, now))
+    return states
+
+
+def _by_service(documents: Iterable[Document]) -> dict[str, list[Document]]:
+    found: dict[str, list[Document]] = defaultdict(list)
+    for document in documents:
+        found[document["metadata"]["labels"][_INSTANCE]].append(document)
+    return found
+
+
+def state_of(deployment: Document, seen: progress.Seen) -> EngineState:
+    """A look at a Deployment, as the state of its release."""
+    started = deployment["metadata"].get("creationTimestamp")
+    if seen.problem is not None:
+        return EngineState("dead", seen.problem.message, started=started, hint=seen.problem.hint)
+    return EngineState("running", "; ".join(seen.waits), started=started, waits_for=seen.waits)
+
+
+def events_of_pods(cluster: Cluster) -> list[Document]:
+    """None where we may not read them: they explain, and decide nothing."""
+    try:
+        path = cluster.path("v1", "events")
+        return cluster.items(path, fieldSelector="involvedObject.kind=Pod")
+    except TargetError:
+        return []
+
+
+def _surveyed(
+    records: list[Headline],
+    installed: int | None,
+    state: EngineState | None,
+    *,
+    ready: bool,
+    namespace: str,
+) -> Surveyed:
+    """What speaks for a service: the revision that is being brought up once it is there, else the
+    one that should run, else the newest."""
+    there = next((r for r in records if r.revision == installed), None) if state else None
+    deployed = [r for r in records if r.status == "deployed"]
+    shown = deployed[-1] if deployed else records[-1]
+    if there is not None and there.status == "pending":
+        shown = there
+    own = state is not None and there is shown
+    return Surveyed(
+        shown.service,
+        shown.revision,
+        shown.status,
+        state if state is not None and own else EngineState("absent"),
+        ready and own,
+        message=shown.message,
+        url=f"http://{shown.service}.{namespace}.svc:{shown.port}/v1",
+        model=shown.model,
+        gpu=shown.gpu,
+    )

@@ -1,0 +1,114 @@
+"""A look at all services of a namespace: what it says of each, and by how many lists."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from deployctl.spec.settings import Settings
+from deployctl.targets.kubernetes.installed import Installed
+from deployctl.targets.kubernetes.shelf import ClusterShelf
+from deployctl.targets.kubernetes.view import KubernetesView
+from deployctl.targets.store import ServiceRef, Store
+
+RECORDED = json.loads(Path(__file__).with_name("recorded.json").read_text())
+NAMESPACE = "/namespaces/llm"
+SECRETS = f"/api/v1{NAMESPACE}/secrets"
+LABELS = {"app.kubernetes.io/name": "vllm", "app.kubernetes.io/component": "engine"}
+
+
+class Place:
+    """A namespace whose services are put there by hand."""
+
+    def __init__(self, cluster, folder, make_release):
+        self.cluster, self.folder, self._make = cluster, folder, make_release
+        self.store = Store(folder, {"kubernetes": lambda: ClusterShelf(cluster, folder)})
+
+    def record(self, service, revision, status, message=""):
+        known = {"service": service, "revision": revision, "status": status, "message": message}
+        self.store.save(ServiceRef("kubernetes", service), self._make().model_copy(update=known))
+
+    def install(self, service, revision, *, version=1, status="deployed"):
+        name = f"sh.helm.release.v1.{service}.v{version}"
+        labels = {"owner": "helm", "name": service, "status": status, "version": str(version)}
+        labels |= {"deployctl.io/revision": str(revision)}
+        self.cluster.create(SECRETS, {"metadata": {"name": name, "labels": labels}})
+
+    def deployment(self, service, case, **status):
+        objects = json.loads(json.dumps(RECORDED[case]))
+        labels = {**LABELS, "app.kubernetes.io/instance": service}
+        found = objects["deployment"]
+        found["metadata"] |= {"name": service, "labels": labels}
+        found["status"] |= status
+        self.cluster.create(f"/apis/apps/v1{NAMESPACE}/deployments", found)
+        for path, each in (
+            (f"/apis/apps/v1{NAMESPACE}/replicasets", objects["replica_sets"]),
+            (f"/api/v1{NAMESPACE}/pods", objects["pods"]),
+        ):
+            for number, document in enumerate(each):
+                own = {**document["metadata"]["labels"], **labels}
+                document["metadata"] |= {"name": f"{service}-{number}", "labels": own}
+                self.cluster.create(path, document)
+
+    def survey(self):
+        self.cluster.asked.clear()
+        view = KubernetesView(Settings(state_dir=self.folder), cluster=self.cluster)
+        return {seen.service: seen for seen in view.survey()}
+
+
+@pytest.fixture
+def place(cluster, tmp_path, make_release):
+    return Place(cluster, tmp_path, make_release)
+
+
+def test_each_is_told_by_the_revision_that_speaks_for_it(place):
+    place.record("chat", 1, "superseded")
+    place.record("chat", 2, "deployed")
+    place.install("chat", 1, version=3, status="superseded")
+    place.install("chat", 2, version=4)
+    place.deployment("chat", "done", readyReplicas=1)
+    place.record("new", 1, "pending")
+    place.install("new", 1, status="pending-install")
+    place.deployment("new", "cards_taken")
+    place.record("lost", 1, "deployed")
+    place.record("tried", 1, "failed", "no card")
+    found = place.survey()
+    assert list(found) == ["chat", "lost", "new", "tried"]
+    chat = found["chat"]
+    assert (chat.revision, chat.state.condition, chat.ready) == (2, "running", True)
+    assert chat.url == "http://chat.llm.svc:8000/v1"
+    assert (chat.model, chat.gpu) == ("tiny", "cpu")
+    assert found["new"].state.condition in ("running", "dead")
+    assert not found["new"].ready
+    assert found["lost"].state.condition == "absent"
+    assert (found["tried"].status, found["tried"].message) == ("failed", "no card")
+
+
+def test_records_and_helms_secrets_are_not_read_and_pods_where_something_is_amiss(place):
+    for number in range(5):
+        place.record(f"s{number}", 1, "deployed")
+        place.install(f"s{number}", 1)
+        place.deployment(f"s{number}", "done")
+    assert len(place.survey()) == 5
+    assert place.cluster.asked == [
+        ("metadata", SECRETS),
+        ("metadata", SECRETS),
+        ("items", f"/apis/apps/v1{NAMESPACE}/deployments"),
+    ]
+    place.deployment("bad", "died")
+    place.record("bad", 1, "deployed")
+    place.install("bad", 1)
+    bad = place.survey()["bad"]
+    assert (bad.state.condition, bad.ready) == ("dead", False)
+    assert "exit code 3" in bad.state.detail
+    assert len(place.cluster.asked) == 6
+
+
+def test_what_a_killed_helm_left_is_removed(place):
+    place.install("chat", 1, version=1, status="deployed")
+    place.install("chat", 2, version=2, status="pending-upgrade")
+    installed = Installed(place.cluster)
+    assert installed.newest("chat")["version"] == "2"
+    installed.forget_unfinished("chat")
+    assert installed.newest("chat")["version"] == "1"
+    assert installed.newest("other") is None
