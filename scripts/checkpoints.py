@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 from deployctl.hardware import load_profile
 from deployctl.model import Documents, facts_from
 from deployctl.planning import ServingPlan, make_plan
+from deployctl.planning.settings import UNTIMED
 from deployctl.spec import ServiceSpec
 
 FILE = Path(__file__).resolve().parent.parent / "docs" / "reference" / "checkpoints.jsonl"
@@ -21,7 +22,8 @@ CARDS = ("rtx4090", "l4", "a100-80gb", "h100")
 _QUANT_FILE = "hf_quant_config.json"
 INTRODUCTION = """\
 What `deployctl plan --model … --gpu …` says of {count} popular quantized checkpoints, on one card
-and with nothing else asked for. {started} of {cells} start.
+and with nothing else asked for, but `--trust-remote-code` where it stands. {started} of {cells}
+start.
 
 - **32,768** tokens: the context, in bold where it is all that the model takes. *FP8*: the KV
   cache is in FP8, as the checkpoint asks, or since two bytes a value would hold too little.
@@ -29,7 +31,8 @@ and with nothing else asked for. {started} of {cells} start.
 - 136 × 2k: so many requests of 2,048 tokens run at once, in 15.0 GiB of KV cache.
 - ✗: refused, with the reason, the change that costs least, and → the context that it gives.
   Weights may be more than the card has, or leave nothing for the KV cache beside working memory.
-  `plan --explain` has the figures, and every other change.
+  `compilation_config='{{…}}'` is for kernels that the compiler does not time.
+  `plan --explain` has the figures, and every other change in full.
 
 The config.json is *published*: somebody's copy of it, as linked; or *rebuilt*: the architecture,
 as linked, with the settings of the quantizer. The size of the weights is computed from it; `plan`
@@ -70,10 +73,11 @@ def _checkpoint(line: dict[str, Any]) -> Checkpoint:
 
 
 def plans(checkpoint: Checkpoint) -> list[ServingPlan]:
-    """Its plan on each card."""
+    """Its plan on each card, with consent to its own code where only that reads it."""
     facts = facts_from(checkpoint.documents)
+    spec = ServiceSpec(model=checkpoint.id, gpu="auto", trust_remote_code=facts.remote_code)
     return [
-        make_plan(ServiceSpec(model=checkpoint.id, gpu=card), facts, load_profile(card))
+        make_plan(spec.model_copy(update={"gpu": card}), facts, load_profile(card))
         for card in CARDS
     ]
 
@@ -102,6 +106,8 @@ def _table(rows: Iterable[tuple[Checkpoint, list[ServingPlan]]]) -> Iterator[str
         word = "published" if one.published else "rebuilt"
         owner, _, name = one.id.partition("/")
         title = f"{owner}/<br>{name}<br>[{word}]({one.source})"
+        if facts_from(one.documents).remote_code:
+            title += "<br>`--trust-remote-code`"
         yield f"| {title} | {' | '.join(cell(plan) for plan in made)} |"
 
 
@@ -140,6 +146,6 @@ def _way(plan: ServingPlan) -> str:
         return plan.reasons[0].fix.replace("|", "\\|")
     way = plan.fixes[0]
     # As many GPUs are split so without a word; a line a flag keeps the columns narrow.
-    change = way.change.removesuffix(f" --tensor-parallel-size {way.gpus}")
+    change = way.change.removesuffix(f" --tensor-parallel-size {way.gpus}").replace(UNTIMED, "{…}")
     flags = "<br>".join(f"`--{flag}`" for flag in change.removeprefix("--").split(" --"))
     return f"{flags}<br>→ {way.max_model_len:,}"

@@ -68,6 +68,7 @@ def report(releases: Releases, version: str) -> str:
             ("Routes", _routes(releases, version)),
             ("Tool-call parsers", _plain(releases, "tool", version, _name)),
             ("Reasoning parsers", _plain(releases, "reasoning", version, _name)),
+            ("Architectures that are served no more", _dropped(releases, version)),
             ("Behaviour that planning follows", behaviour(releases, version)),
             ("Beside", iter(releases.notes.get(version, ()))),
         ):
@@ -90,6 +91,12 @@ def flags(releases: Releases, version: str) -> Iterator[str]:
     for flag in (f for f in new if f in old):
         differs = "; ".join(_differs(old[flag], new[flag]))
         yield f"changed: `--{flag}`: {differs}"
+
+
+def _dropped(releases: Releases, version: str) -> Iterator[str]:
+    """Architectures that went with this release, and the last one that had them."""
+    _, new = releases.changes("dropped", version)
+    yield from (f"`{name}`, last in {last}" for name, last in new.items())
 
 
 def _renamed(gone: list[str], came: list[str], new: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from vllm_dropped import dropped_of
 from vllm_flags import flags_of
 from vllm_metrics import metrics_of
 from vllm_parsers import parsers_of
@@ -45,6 +46,7 @@ TABLES = (
         lambda p: dict.fromkeys(parsers_of(p, "reasoning"), True),
         0.25,
     ),
+    Table("dropped", "vllm-dropped.json", dropped_of, 0.5),  # 0.19 forgot 4 of 10
 )
 
 

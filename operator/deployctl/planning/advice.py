@@ -14,6 +14,7 @@ from deployctl.planning.kernels import MARLIN_GROUPS
 from deployctl.planning.settings import EngineSettings
 from deployctl.planning.shape import Shape
 from deployctl.planning.states import STATEFUL
+from deployctl.planning.tasks import BLIND, blinding
 from deployctl.planning.transient import uses_v2_runner
 from deployctl.spec import ServiceSpec
 from deployctl.units import GIB
@@ -57,6 +58,7 @@ def warnings(
         )
     yield from _engine(settings)
     yield from _facts(facts, memory.shape)
+    yield from _vision(choice)
     yield from _quantization(profile, memory)
     if spec.users is not None and spec.users > settings.batch.sequences:
         yield Reason(
@@ -154,13 +156,26 @@ def _facts(facts: ModelFacts, shape: Shape) -> Iterator[Reason]:
             "it is not counted",
             "trust the first start's log over this plan's KV cache",
         )
-    if shape.vision is not None and not shape.text_alone:
-        yield Reason(
-            "multimodal_estimate",
-            "the vision tower's weights and its start-up peak are rough estimates",
-            "serve text alone with --engine-arg language-model-only (vLLM 0.17 and newer) to do "
-            "without them",
-        )
+
+
+def _vision(choice: ContextChoice) -> Iterator[Reason]:
+    """Warns that images are estimated roughly, and says what serving text alone would give."""
+    memory, planner = choice.memory, choice.planner
+    if memory.shape.vision is None or memory.shape.text_alone:
+        return
+    without = blinding(memory.settings.version)
+    fix = f"take vLLM {BLIND} or newer to serve text alone, without them"
+    if without is not None:
+        flags, arguments = without
+        blind = planner.given(engine_args={**planner.spec.engine_args, **arguments})
+        more = blind.measure(memory.settings.sharding).pool - memory.pool
+        fix = f"serve text alone with {flags} to do without them"
+        fix += f": {more / GIB:.1f} GiB more of KV cache" if more > 0 else ""
+    yield Reason(
+        "multimodal_estimate",
+        "the vision tower's weights and its start-up peak are rough estimates",
+        fix,
+    )
 
 
 def _quantization(profile: GpuProfile, memory: Memory) -> Iterator[Reason]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from deployctl.engines.vllm import flags
-from deployctl.engines.vllm.versions import OLDEST, at_least
+from deployctl.engines.vllm.versions import OLDEST, at_least, dropped
 from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile, nvidia
 from deployctl.model import ModelFacts, meaning
@@ -48,6 +48,18 @@ def checkpoint(spec: ServiceSpec, facts: ModelFacts) -> Iterator[Reason]:
             "remote_code",
             "the checkpoint can only be read by its own Python code",
             "read that code, then add --trust-remote-code; or take a native checkpoint",
+        )
+
+
+def architecture(facts: ModelFacts, settings: EngineSettings) -> Iterator[Reason]:
+    """Refuses an architecture that earlier releases served, and this one does not."""
+    name = facts.architecture.name if facts.architecture else ""
+    last = dropped(name, settings.version)
+    if last is not None:
+        yield Reason(
+            "architecture_dropped",
+            f"vLLM {settings.version} serves no {name} any more; {last} was the last that did",
+            f"use --engine-version {last}",
         )
 
 

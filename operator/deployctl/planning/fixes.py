@@ -1,7 +1,7 @@
 """What would make a refused service start: each change tried on the planner, and what it gives.
 
-Ranked by what a change costs the user: accuracy first, then context, throughput, speed, and at
-last other cards and more cards. Pure.
+Ranked by what a change costs the user: accuracy first, then context, throughput, speed, images,
+and at last other cards and more cards. Pure.
 """
 
 import itertools
@@ -12,8 +12,9 @@ from deployctl.hardware import all_profiles, slices_of
 from deployctl.planning import fit
 from deployctl.planning.context import ContextChoice, choose, fp8_planner
 from deployctl.planning.plan import SHORT_REQUEST, Fix
-from deployctl.planning.settings import UNTIMED
+from deployctl.planning.settings import UNTIMED, Sharding
 from deployctl.planning.sharding import Planner, shardings
+from deployctl.planning.tasks import blinding
 from deployctl.units import GIB
 
 _ACCURACY = "some accuracy: keys and values have 8 bits"
@@ -32,6 +33,7 @@ def fixes(planner: Planner, choice: ContextChoice) -> tuple[Fix, ...]:
         *_first(_fewer_sequences(planner, choice)),
         *_tried(_untimed(planner, choice)),
         *_tried(_eager(planner)),
+        *_tried(_blind(planner)),
     ]
     if not found:
         found = [*_first(_together(planner))]
@@ -102,6 +104,15 @@ def _eager(planner: Planner) -> Iterator[_Change]:
         yield "--enforce-eager", "speed: no CUDA graphs, no torch.compile", eager
 
 
+def _blind(planner: Planner) -> Iterator[_Change]:
+    """Text alone: without the vision tower, and the images that a start-up makes for it."""
+    without = blinding(planner.settings(Sharding()).version)
+    if without and planner.shape.vision is not None and not planner.shape.text_alone:
+        flags, arguments = without
+        blind = planner.given(engine_args={**planner.spec.engine_args, **arguments})
+        yield flags, "no images or videos", blind
+
+
 def _shorter(planner: Planner, choice: ContextChoice) -> Iterator[_Change]:
     """A context as the plan would choose it; below the least that is chosen, what there is."""
     if choice.chosen:
@@ -153,13 +164,18 @@ def _fewer_sequences(planner: Planner, choice: ContextChoice) -> Iterator[_Chang
 
 def _together(planner: Planner) -> Iterator[_Change]:
     """Several changes that do together what none does alone."""
-    flags = f"--max-num-seqs {_SEQUENCES[-1]} --enforce-eager"
+    for flags, cost, blind in _blind(planner):
+        # What is embedded outside of what is compiled with images is inside of it without them.
+        for more, lost, both in _untimed(blind, choose(blind)):
+            yield f"{flags} {more}", f"{cost}; {lost}", both
+    flags, cost = f"--max-num-seqs {_SEQUENCES[-1]} --enforce-eager", "throughput and speed"
     both = planner.given(max_num_seqs=_SEQUENCES[-1], enforce_eager=True)
-    yield flags, "throughput and speed", both
+    yield flags, cost, both
     eight = None if planner.spec.max_model_len is None else fp8_planner(both)
     if eight is not None:
-        cost = f"throughput and speed; {_ACCURACY}"
-        yield f"{flags} --kv-cache-dtype fp8", cost, eight
+        yield f"{flags} --kv-cache-dtype fp8", f"{cost}; {_ACCURACY}", eight
+    for more, lost, blind in _blind(both):
+        yield f"{flags} {more}", f"{cost}; {lost}", blind
 
 
 def _cards(planner: Planner) -> Iterator[_Change]:

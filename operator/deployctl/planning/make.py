@@ -58,10 +58,11 @@ def make_plan(
     if facts.architecture is None:
         settings = resolve(spec, facts, profile, Sharding())
         return _assemble(spec, facts, profile, settings, None, reasons)
-    shape = shape_of(facts.architecture, text_alone=text_alone(spec.engine_args))
+    shape = shape_of(facts.architecture, text_alone=text_alone(spec))
     planner = Planner(spec, facts, profile, shape, limit)
     choice = choose(planner)
     settings = choice.memory.settings
+    reasons += checks.architecture(facts, settings)
     reasons += checks.engine_arguments(spec, settings)
     reasons += serving.refusals(settings)
     reasons += checks.batches(spec, settings)

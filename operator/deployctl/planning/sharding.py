@@ -1,6 +1,7 @@
 """Measures and checks a sharding of a model, and says which there are. Pure."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from deployctl.errors import Reason
@@ -10,6 +11,7 @@ from deployctl.planning import checks, kernels
 from deployctl.planning.budget import Memory, memory
 from deployctl.planning.settings import EngineSettings, Sharding, resolve
 from deployctl.planning.shape import Shape
+from deployctl.planning.tasks import text_alone
 from deployctl.spec import ServiceSpec
 
 
@@ -36,8 +38,10 @@ class Planner:
 
     def given(self, **settings: Any) -> "Planner":
         """The same with other settings of the spec."""
-        spec = self.spec.model_copy(update=settings)
-        return Planner(spec, self.facts, self.profile, self.shape, self.limit)
+        spec, shape = self.spec.model_copy(update=settings), self.shape
+        if "engine_args" in settings:
+            shape = replace(shape, text_alone=text_alone(spec))
+        return Planner(spec, self.facts, self.profile, shape, self.limit)
 
     def up_to(self, limit: int) -> "Planner":
         """The same, with a context of `limit` tokens at most where it is chosen."""

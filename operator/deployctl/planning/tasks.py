@@ -6,10 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 from deployctl import assets
+from deployctl.engines.vllm import DEFAULT_VERSION, flags
+from deployctl.engines.vllm.versions import at_least
 from deployctl.model import ModelFacts
+from deployctl.spec import ServiceSpec
 
 _POOLED = ("embed", "score")  # the routes of vLLM's embedding models; the second compares two
 _CLASSIFIED = ("classify", "score")
+_SEEN = ("image", "video")
+# The first release that leaves out what has nothing to look at in every model
+# (models/interfaces.py, _mark_tower_model); some classes did from 0.10.2 on.
+BLIND = "0.15.0"
 _CLASSIFIERS = ("ForSequenceClassification", "ForTokenClassification", "ForRewardModel")
 # vLLM's --task, until 0.11 the name of what --runner and --convert say since.
 _OLD_TASKS = {
@@ -42,11 +49,23 @@ def tasks(facts: ModelFacts, arguments: Mapping[str, Any]) -> tuple[str, ...]:
     return ("generate", "transcribe") if name in speech["both"] else ("generate",)
 
 
-def text_alone(arguments: Mapping[str, Any]) -> bool:
-    """Whether the vision tower has nothing to look at: then vLLM does not load it."""
-    limits: Any = arguments.get("limit_mm_per_prompt")
+def text_alone(spec: ServiceSpec) -> bool:
+    """Whether the vision tower has nothing to look at, so that this release does not load it."""
+    limits: Any = spec.engine_args.get("limit_mm_per_prompt")
     if isinstance(limits, str):
         with contextlib.suppress(ValueError):
             limits = json.loads(limits)
-    blind = isinstance(limits, dict) and all(limits.get(kind) == 0 for kind in ("image", "video"))
-    return blind or arguments.get("language_model_only") is True
+    blind = isinstance(limits, dict) and all(limits.get(kind) == 0 for kind in _SEEN)
+    blind = blind and at_least(spec.engine_version or DEFAULT_VERSION, BLIND)
+    return blind or spec.engine_args.get("language_model_only") is True
+
+
+def blinding(version: str) -> tuple[str, dict[str, Any]] | None:
+    """What leaves any vision tower out: as a person types it, and by the names of Python."""
+    if flags.known(version) and flags.flag("language-model-only", version):
+        return "--engine-arg language-model-only", {"language_model_only": True}
+    if not at_least(version, BLIND):
+        return None
+    limits = dict.fromkeys(_SEEN, 0)
+    typed = f"--engine-arg limit-mm-per-prompt='{json.dumps(limits, separators=(',', ':'))}'"
+    return typed, {"limit_mm_per_prompt": limits}

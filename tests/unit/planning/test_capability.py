@@ -166,3 +166,24 @@ def test_what_an_older_card_does_without_is_said(config, plan, gpu, method, vers
     assert any(said in note for note in found.notes), found.notes
     newer = plan(known, gpu="l4", engine_version=version, max_model_len=2048)
     assert not any("FlashAttention" in note or "FP8" in note for note in newer.notes)
+
+
+GONE = [
+    ("BambaForCausalLM", "0.24.0", "0.23.0"),
+    ("BambaForCausalLM", None, "0.23.0"),
+    ("MPTForCausalLM", "0.29.0", "0.28.0"),
+    # Transformers' own class does it.
+    ("Dots1ForCausalLM", "0.24.0", None),
+    ("BambaForCausalLM", "0.23.0", None),
+    ("LlamaForCausalLM", None, None),
+]
+
+
+@pytest.mark.parametrize(("name", "version", "last"), GONE)
+def test_an_architecture_that_went_is_refused_with_the_last_release_that_had_it(
+    config, plan, name, version, last
+):
+    known = config("llama-8b", architectures=[name])
+    found = plan(known, gpu="h100", engine_version=version, max_model_len=4096)
+    fixes = [reason.fix for reason in found.reasons if reason.code == "architecture_dropped"]
+    assert fixes == ([f"use --engine-version {last}"] if last else [])

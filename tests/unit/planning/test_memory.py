@@ -265,27 +265,6 @@ def test_linear_attention_grows_the_block_until_a_state_fits(plan):
     assert found.memory.kv_cache_tokens % 544 == 0
 
 
-@pytest.mark.parametrize(
-    "asked",
-    [
-        {"language_model_only": True},
-        {"limit_mm_per_prompt": {"image": 0, "video": 0}},
-        {"limit_mm_per_prompt": '{"image": 0, "video": 0, "audio": 0}'},
-    ],
-    ids=["switch", "limits", "limits as text"],
-)
-def test_served_for_text_alone_a_model_has_no_vision_tower(config, plan, asked):
-    tower = {"depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "spatial_merge_size": 2}
-    whole = config("qwen2.5-7b", vision_config=tower)
-    seen = plan(whole, max_model_len=4096)
-    text = plan(whole, max_model_len=4096, engine_args=asked)
-    without = plan(config("qwen2.5-7b"), max_model_len=4096)
-    assert text.memory == without.memory
-    assert seen.memory.weights_gib > text.memory.weights_gib + 0.5
-    assert [w.code for w in seen.warnings if w.code == "multimodal_estimate"]
-    assert not [w.code for w in text.warnings if w.code == "multimodal_estimate"]
-
-
 def test_the_first_capture_of_layers_with_states_takes_more(config, plan):
     nets = {"layer_types": ["linear_attention", "full_attention"] * 14,
             "linear_num_value_heads": 32}  # fmt: skip

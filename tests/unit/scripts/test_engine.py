@@ -126,7 +126,7 @@ def test_what_a_release_has_is_read_from_its_source(scripts, taken):
 
 def test_nothing_changed_is_said(scripts, taken):
     report = scripts.changes.report(taken(), "1.1.0")
-    assert report.count("- no change") == 6
+    assert report.count("- no change") == 7
     assert "Unproven: no CPU build." in report
     assert "### Beside\n\n- a word" in report
 

@@ -52,6 +52,16 @@ def unproven(version: str) -> str | None:
     return next((str(why) for known, why in table.items() if key(known) == key(version)), None)
 
 
+def dropped(architecture: str, version: str) -> str | None:
+    """The last release that served an architecture which `version` does not; None: it does, or
+    nothing is known.
+    """
+    if architecture in assets.table("deploy", "engines", "vllm-releases.yaml")["carried"]:
+        return None
+    last = in_force(document("dropped")["dropped"].get(architecture, ()), version)
+    return None if last is None else str(last)
+
+
 def in_force(periods: Iterable[Sequence[Any]], version: str) -> Any:
     """The value of the last of `periods` that began with `version` or before.
 
