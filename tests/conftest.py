@@ -55,7 +55,7 @@ def pytest_configure(config):
 
 
 def pytest_runtest_setup(item):
-    for part in ("vllm", "docker", "helm", "scanner"):
+    for part in ("vllm", "docker", "helm", "scanner", "kubernetes"):
         if item.get_closest_marker(part):
             need(part)
 
@@ -99,6 +99,10 @@ def missing(part):
         scanners = {"checkov": "checkov/bin/python", "trivy": "bin/trivy"}
         wanted = [name for name, file in scanners.items() if not (TOOLS / file).exists()]
         return f"not fetched: {', '.join(wanted)}; .ci/helm NAME does it" if wanted else None
+    if part == "kubernetes":
+        from tests.e2e.kubernetes import clusters
+
+        return clusters.missing()
     raise ValueError(f"unknown part {part!r}")
 
 

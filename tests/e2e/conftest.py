@@ -29,6 +29,8 @@ ALONE = {
 # which would leave both cores idle beside each other.
 LONGEST, WAITING = "test_docker.py", ("test_fidelity.py", "test_load_")
 
+KUBERNETES = Path(__file__).parent / "kubernetes"
+
 
 def name_here(item):
     """The name of a test's file, where it is one of this folder: others have files of that name."""
@@ -36,7 +38,10 @@ def name_here(item):
 
 
 def turn(item):
-    """Which files come first, as a number; within one, and after these, all is as it was."""
+    """Which files come first, as a number; within one, and after these, all is as it was. Last are
+    those that share a cluster, which is taken down after them."""
+    if KUBERNETES in item.path.parents:
+        return 3
     name = name_here(item)
     return 0 if name == LONGEST else 1 if name.startswith(WAITING) else 2
 

@@ -167,6 +167,8 @@ def main():
     arguments, _ = parser.parse_known_args()
     if _switch("DEAF"):
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    elif os.getpid() == 1:  # of a container, which no signal ends by itself
+        signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
     print("INFO vLLM API server version 0.32.0 (fake_engine)", flush=True)
     if _switch("CHILDREN"):
         _family()

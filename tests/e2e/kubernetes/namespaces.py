@@ -1,0 +1,73 @@
+"""deployctl in a namespace of a test's own, on the cluster of the test run."""
+
+import json
+
+from tests.e2e.docker_parts import Cli
+
+# What a pod asks for: little, since all share one machine.
+FAKE = {
+    "resources": {"cpu": "50m", "memory": "256Mi", "memoryLimit": "1Gi", "sharedMemory": "64Mi"},
+    "drain": {"preStopSeconds": 0, "gracePeriodSeconds": 30},
+}
+REAL = {"resources": {"cpu": "200m", "memory": "2Gi", "memoryLimit": "6Gi"}}
+
+
+def merged(base, over):
+    """Maps by key, everything else whole."""
+    both = {key: merged(base[key], value) if isinstance(value, dict) and key in base else value
+            for key, value in over.items()}  # fmt: skip
+    return {**base, **both}
+
+
+class Namespace(Cli):
+    """The command line with `--namespace` given, and eyes for what is there."""
+
+    def __init__(self, cluster, state, name):
+        super().__init__(state)
+        self.environment |= cluster.environment | {"DEPLOYCTL_NAMESPACE": name}
+        self.cluster, self.name = cluster, name
+
+    def words(self, image, checkpoint, *more, name="chat", values=None):
+        """Options of `up`, `plan` and `diff` for a CPU engine of that image."""
+        usual = FAKE if "fake" in image else REAL
+        own = {"model": {"hostPath": str(checkpoint)}, "cache": {"enabled": False}, **usual}
+        self.state.mkdir(exist_ok=True)
+        file = self.state / f"{name}-values.json"  # JSON is YAML
+        file.write_text(json.dumps(merged(own, values or {})))
+        return ("--target", "kubernetes", "--model", checkpoint, "--gpu", "cpu", "--name", name,
+                "--image", image, "--enforce-eager", "--values", file, *more)  # fmt: skip
+
+    def kubectl(self, *words, **options):
+        return self.cluster.kubectl("--namespace", self.name, *words, **options)
+
+    def get(self, *words):
+        """The objects of a kind, but for those that end."""
+        items = self.cluster.json("--namespace", self.name, "get", *words)["items"]
+        return [item for item in items if "deletionTimestamp" not in item["metadata"]]
+
+    def pods(self):
+        """Name to number of restarts."""
+        return {pod["metadata"]["name"]: sum(c["restartCount"] for c in pod["status"]
+                                             .get("containerStatuses", ()))
+                for pod in self.get("pods")}  # fmt: skip
+
+    def ready(self):
+        """Names of pods that are in their Service."""
+        return {pod["metadata"]["name"] for pod in self.get("pods")
+                for condition in pod["status"].get("conditions", ())
+                if (condition["type"], condition["status"]) == ("Ready", "True")}  # fmt: skip
+
+    def kinds(self):
+        """What is there, as KIND/NAME, but for pods and what every namespace has."""
+        kinds = "all,configmaps,secrets,pvc,networkpolicies,poddisruptionbudgets,serviceaccounts"
+        names = self.kubectl("get", kinds, "-o", "name").split()
+        usual = {"configmap/kube-root-ca.crt", "serviceaccount/default"}
+        return {n for n in names if n not in usual and not n.startswith("pod/")}
+
+    def end(self):
+        """Removes it with all it holds; says first what was there, for a test that failed."""
+        print(self.kubectl("get", "pods", "-o", "wide", check=False))
+        print(self.kubectl("get", "events", "--sort-by=.lastTimestamp", check=False)[-4000:])
+        self.kubectl("delete", "deployments,jobs", "--all", "--wait=false", check=False)
+        self.kubectl("delete", "pods", "--all", "--grace-period=1", "--wait=false", check=False)
+        self.cluster.kubectl("delete", "namespace", self.name, "--wait=false", check=False)
