@@ -23,6 +23,7 @@ CHART = ROOT / "charts" / "vllm"
 SHARED = {
     "entrypoint.sh": "deploy/compose/entrypoint.sh",
     "alive.py": "deploy/door/alive.py",
+    "leave.py": "deploy/door/leave.py",
     **{
         f"{PACKAGE}/{file.name}": f"deploy/door/{PACKAGE}/{file.name}"
         for file in sorted((ROOT / "deploy" / "door" / PACKAGE).glob("*.py"))

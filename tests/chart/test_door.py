@@ -72,7 +72,7 @@ def test_it_is_told_what_a_compose_project_s_door_is_told(tasks, version, tmp_pa
         secrets="/run/secrets",
         drain_file="/tmp/deployctl-drain",
         probe_token="/tmp/deployctl-probe-token",
-        drain_after_s=10,
+        drain_after_s=55,
     )
     (tmp_path / "compose" / "door.json").write_text(files["door.json"])
     found = objects(values)
@@ -175,9 +175,18 @@ def test_probes_carry_the_probe_s_token(small, tmp_path):
     token = str(told(small, tmp_path).probe_token)
     container = engine(small)
     assert container["startupProbe"]["httpGet"] == {"path": "/health", "port": "http"}
-    for probe, words in (("livenessProbe", ["8000", "14", "600"]),
-                         ("readinessProbe", ["--ready", "8000", "14", "45"])):  # fmt: skip
+    # Together with the failures in a row that follow: 600 and 45 s.
+    for probe, words in (("livenessProbe", ["8000", "14", "465"]),
+                         ("readinessProbe", ["--ready", "8000", "14", "20"])):  # fmt: skip
         assert container[probe]["exec"]["command"][4:] == [*words, token]
+    for name, probe in (("stallSeconds", "livenessProbe"), ("readinessStallSeconds",
+                                                            "readinessProbe")):  # fmt: skip
+        short = engine(objects({"probes": {name: 10}}))[probe]
+        assert short["exec"]["command"][-2] == "1"  # 0 would turn the look off
+    assert (
+        engine(objects({"probes": {"stallSeconds": 0}}))["livenessProbe"]["exec"]["command"][-2]
+        == "0"
+    )
     plain = engine(objects({"probes": {"readinessStallSeconds": 0}}))["readinessProbe"]
     assert plain["httpGet"] == {"path": "/health", "port": "http"}
 
@@ -194,10 +203,14 @@ def test_prometheus_carries_the_operator_s_token(kind):
 
 def test_a_stop_closes_the_door_before_the_engine_ends(small, tmp_path):
     door = told(small, tmp_path)
-    shell, option, text = engine(small)["lifecycle"]["preStop"]["exec"]["command"]
-    assert (shell, option) == ("/bin/sh", "-c")
-    assert text == f"touch {door.drain_file}; exec sleep 15"
-    assert door.drain_after_s < 15
+    *python, port, drain, token, least, most = engine(small)["lifecycle"]["preStop"]["exec"][
+        "command"
+    ]
+    assert python == ["python3", "-S", "/opt/deployctl/leave.py"]
+    assert (port, drain, token) == ("8000", str(door.drain_file), str(door.probe_token))
+    assert (float(least), door.drain_after_s, float(most)) == (15, 55, 65)
+    assert pod(small)["terminationGracePeriodSeconds"] == 75
+    assert {"alive.py", "leave.py"} <= mounted(small).keys()
     assert any(m["mountPath"] == "/tmp" for m in engine(small)["volumeMounts"])
 
 

@@ -178,8 +178,25 @@ def test_draining_fits_into_the_grace_period(small):
     container, spec = engine(small), pod(small)
     words = container["args"]
     timeout = int(words[words.index("--shutdown-timeout") + 1])
-    wait = int(container["lifecycle"]["preStop"]["exec"]["command"][-1].rpartition(" ")[2])
-    assert wait + timeout < spec["terminationGracePeriodSeconds"]
+    least, most = map(int, container["lifecycle"]["preStop"]["exec"]["command"][-2:])
+    assert least + timeout < spec["terminationGracePeriodSeconds"]
+    assert most < spec["terminationGracePeriodSeconds"]
+
+
+def test_a_dead_engine_is_not_waited_for(small):
+    assert engine(small)["livenessProbe"]["terminationGracePeriodSeconds"] <= 15
+
+
+def test_engines_of_one_node_bind_their_threads_only_to_cores_of_their_own():
+    def bind(**values):
+        found = {e["name"]: e["value"] for e in engine(objects(values))["env"]}
+        return found.get("VLLM_CPU_OMP_THREADS_BIND")
+
+    assert bind(gpu={"count": 0}) == "nobind"
+    assert bind(gpu={"count": 0}, resources={"exclusiveCores": True}) is None
+    assert bind(gpu={"count": 1}) is None
+    own = {"env": {"VLLM_CPU_OMP_THREADS_BIND": "0-3"}}
+    assert bind(gpu={"count": 0}, engine=own) == "0-3"
 
 
 def test_a_flag_that_the_user_gave_is_not_given_twice():

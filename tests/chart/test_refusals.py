@@ -28,7 +28,6 @@ TOGETHER = [
     ({"download.enabled": True, "cache.enabled": False}, "there is no cache to download into"),
     ({"download.enabled": True, "model.claim": "c"}, "the model is not from the Hub"),
     ({"drain.gracePeriodSeconds": 30, "drain.preStopSeconds": 25}, "at least 10 s"),
-    ({"drain.preStopSeconds": 5}, "door.drainAfterSeconds: longer than drain.preStopSeconds"),
     ({"autoscaling.kind": "keda"}, "autoscaling.prometheusUrl"),
     ({"autoscaling.kind": "hpa", "autoscaling.minReplicas": 3}, "fewer than minReplicas"),
     ({"ingress.enabled": True}, "ingress.host"),

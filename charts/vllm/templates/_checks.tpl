@@ -53,9 +53,6 @@ all are told at once.
 {{- if lt (int64 $v.drain.gracePeriodSeconds) (add $v.drain.preStopSeconds 10) }}
 {{- $refused = append $refused (printf "drain.gracePeriodSeconds: give requests at least 10 s after drain.preStopSeconds") }}
 {{- end }}
-{{- if lt (int64 $v.drain.preStopSeconds) (add $v.door.drainAfterSeconds) }}
-{{- $refused = append $refused (printf "door.drainAfterSeconds: longer than drain.preStopSeconds, after which the engine ends; give the door the same or less") }}
-{{- end }}
 {{- if and $scaled (lt (int64 $v.autoscaling.maxReplicas) (add $v.autoscaling.minReplicas)) }}
 {{- $refused = append $refused (printf "autoscaling.maxReplicas: fewer than minReplicas") }}
 {{- end }}

@@ -45,6 +45,10 @@
   "PYTHONUNBUFFERED" "1"
   "VLLM_NO_USAGE_STATS" "1"
   "DO_NOT_TRACK" "1" -}}
+{{- /* By itself, each engine of a node would bind its threads to the same cores. */}}
+{{- if not (or (int .Values.gpu.count) .Values.resources.exclusiveCores) }}
+{{- $_ := set $own "VLLM_CPU_OMP_THREADS_BIND" "nobind" }}
+{{- end -}}
 {{- if not (include "vllm.fetches" .) }}{{ $_ := set $own "HF_HUB_OFFLINE" "1" }}{{ end -}}
 {{- $all := merge (dict) .Values.engine.env $own -}}
 {{- /* Last, so that nothing above can say otherwise. */}}
@@ -57,13 +61,33 @@
 {{- end }}
 {{- end }}
 
+{{/* When it ends: the door closes at once, and turns away who comes when 20 s are left; those who are
+in have until 10 s are left to leave, and then the engine's own shutdown begins. */}}
+{{- define "vllm.preStop" -}}
+exec:
+  command:
+    - python3
+    - -S
+    - /opt/deployctl/leave.py
+    - {{ .Values.engine.port | int | toString | quote }}
+    - {{ include "vllm.drainFile" . }}
+    - {{ include "vllm.probeToken" . }}
+    - {{ .Values.drain.preStopSeconds | int | toString | quote }}
+    - {{ max (int .Values.drain.preStopSeconds) (sub (int .Values.drain.gracePeriodSeconds) 10) | toString | quote }}
+{{- end }}
+
 {{/* In the container's own /tmp: what begins the drain, and what opens metrics to the probes. */}}
 {{- define "vllm.drainFile" -}}/tmp/deployctl-drain{{- end }}
 {{- define "vllm.probeToken" -}}/tmp/deployctl-probe-token{{- end }}
 
-{{/* The look at progress, with the probe's token. Takes (list context option seconds). */}}
+{{/* The look at progress, with the probe's token. Takes (list context option seconds period failures):
+the seconds are of the whole, and so many failures in a row take some of them. */}}
 {{- define "vllm.alive" -}}
 {{- $root := index . 0 -}}
+{{- $seconds := int (index . 2) -}}
+{{- if $seconds }}
+{{- $seconds = max 1 (sub $seconds (mul (int (index . 3)) (sub (int (index . 4)) 1))) }}
+{{- end -}}
 command:
   - python3
   - -I
@@ -74,7 +98,7 @@ command:
   {{- end }}
   - {{ $root.Values.engine.port | int | toString | quote }}
   - {{ max 1 (sub (int $root.Values.probes.timeoutSeconds) 1) | toString | quote }}
-  - {{ index . 2 | int | toString | quote }}
+  - {{ $seconds | toString | quote }}
   - {{ include "vllm.probeToken" $root }}
 {{- end }}
 
@@ -88,7 +112,7 @@ command:
   "secrets" "/run/secrets"
   "keyless" (not .Values.apiKey.enabled)
   "drain_file" (include "vllm.drainFile" .)
-  "drain_after_s" (int $door.drainAfterSeconds)
+  "drain_after_s" (max (int .Values.drain.preStopSeconds) (sub (int .Values.drain.gracePeriodSeconds) 20))
   "probe_token" (include "vllm.probeToken" .)
   "request_log" $door.requestLog
   "body" $limits -}}
@@ -145,6 +169,7 @@ mounted by itself is never updated. Keys may be missing: the door says so, and d
 {{- define "vllm.files" -}}
 entrypoint.sh: entrypoint.sh
 alive.py: alive.py
+leave.py: leave.py
 {{- range $path, $_ := .Files.Glob "files/deployctl_door/*.py" }}
 deployctl_door.{{ base $path }}: deployctl_door/{{ base $path }}
 {{- end }}

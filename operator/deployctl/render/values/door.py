@@ -53,10 +53,3 @@ class DoorSection(Section):
         False, description="A line of JSON a request in the engine's log; never a prompt."
     )
     limits: RequestLimits = Field(RequestLimits(), description=RequestLimits.__doc__)
-    drain_after_seconds: int = Field(
-        10,
-        ge=0,
-        le=600,
-        description="From preStop until new requests get a 503: long enough for every proxy to "
-        "have left, and no longer than drain.preStopSeconds.",
-    )

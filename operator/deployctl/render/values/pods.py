@@ -155,6 +155,11 @@ class Resources(Section):
     cpu_limit: Quantity = Field(
         "", description="CPU limit. [default: none: throttling stalls the engine]"
     )
+    exclusive_cores: bool = Field(
+        False,
+        description="On a CPU: the node's CPU manager is static, and gives the pod cores of its "
+        "own, to which the engine binds its threads.",
+    )
     memory: Quantity = Field("24Gi", min_length=1, description="Memory request.")
     memory_limit: Quantity = Field("", description="Memory limit. [default: the request]")
     shared_memory: Quantity = Field(
@@ -226,15 +231,15 @@ class Probes(Section):
         600,
         ge=0,
         le=86400,
-        description="An engine that has requests and makes no token for this long counts as hung, "
+        description="An engine that has requests and makes no token for this long is restarted, "
         "even if /health answers 200. 0 disables it.",
     )
     readiness_stall_seconds: int = Field(
         45,
         ge=0,
         le=86400,
-        description="The same for readiness, of requests that run: no new ones for an engine that "
-        "stands still. 0: readiness asks /health alone.",
+        description="So long, while requests run, and the pod leaves its Service: no new ones for "
+        "an engine that stands still. 0: readiness asks /health alone.",
     )
 
 
@@ -242,10 +247,18 @@ class Drain(Section):
     """How a pod stops without losing requests."""
 
     pre_stop_seconds: int = Field(
-        15, ge=0, le=600, description="Wait before SIGTERM, until no new request is routed here."
+        15,
+        ge=0,
+        le=600,
+        description="At least, from the door's closing to SIGTERM: until no new client is routed "
+        "here. SIGTERM waits for requests under way too.",
     )
     grace_period_seconds: int = Field(
-        75, ge=30, le=86400, description="From preStop to SIGKILL; requests get what is left."
+        75,
+        ge=30,
+        le=86400,
+        description="From the door's closing to SIGKILL. Requests that come in the last 20 s are "
+        "turned away.",
     )
 
 
