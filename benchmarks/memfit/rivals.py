@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from benchmarks.memfit.cases import Case
 
 from deployctl.planning import make_plan
-from deployctl.planning.budget import EDGE_GIB
+from deployctl.planning.budget import edge_gib
 from deployctl.planning.linear import DTYPE_BYTES
 from deployctl.planning.make import MEMORY_CODES
 from deployctl.planning.pages import cache_bytes
@@ -24,7 +24,12 @@ class Answer:
     kv_cache: float | None = None
     tokens: int | None = None
     codes: tuple[str, ...] = ()
-    edge: bool = False  # either outcome
+    edge: bool = False  # either outcome may come
+
+
+def near(margin: float, cache: float = 0.0) -> bool:
+    """Whether a rule's own margin, GiB, is in the band in which the planner decides nothing."""
+    return abs(margin) <= edge_gib(cache)
 
 
 def ours(case: Case) -> Answer:
@@ -44,7 +49,7 @@ def ours(case: Case) -> Answer:
         if memory.kv_cache_gib > 0
         else int(cache * GIB / memory.kv_bytes_per_token),
         codes=codes,
-        edge=decided and abs(margin) <= EDGE_GIB,
+        edge=decided and abs(margin) <= edge_gib(cache),
     )
 
 
@@ -92,8 +97,10 @@ def llm_d_planner(case: Case) -> Answer:
     weights = _weights(case, shape)
     share = case.spec.gpu_memory_utilization or 0.9
     cache = _catalogue(case.profile.memory_gib) * share - weights - activation - outside
-    tokens = int(max(0.0, cache) * GIB / _token_bytes(case, shape))
-    return Answer(cache > 0 and tokens >= _length(case), weights, cache, tokens)
+    bytes_each = _token_bytes(case, shape)
+    tokens = int(max(0.0, cache) * GIB / bytes_each)
+    edge = near(cache - _length(case) * bytes_each / GIB, cache)
+    return Answer(cache > 0 and tokens >= _length(case), weights, cache, tokens, edge=edge)
 
 
 def _catalogue(gib: float) -> float:
@@ -110,13 +117,15 @@ def gpustack(case: Case) -> Answer:
     weights = _weights(case, shape)
     share = case.spec.gpu_memory_utilization or 0.9
     reserve = _length(case) * _token_bytes(case, shape) / GIB
-    return Answer(weights * 1.2 + reserve <= case.profile.memory_gib * share, weights)
+    margin = case.profile.memory_gib * share - weights * 1.2 - reserve
+    return Answer(margin >= 0, weights, edge=near(margin))
 
 
 def aiconfigurator(case: Case) -> Answer:
     """aiconfigurator's rule: GPUs × memory above 1.5 × weights."""
     weights = _weights(case, _shape(case))
-    return Answer(case.profile.memory_gib > 1.5 * weights, weights)
+    margin = case.profile.memory_gib - 1.5 * weights
+    return Answer(margin > 0, weights, edge=near(margin))
 
 
 def accelerate(case: Case) -> Answer:
@@ -129,7 +138,8 @@ def accelerate(case: Case) -> Answer:
     dtype = case.facts.architecture.dtype if case.facts.architecture else "bfloat16"
     whole = parts(shape, None, Sharding(), stage=0, dtype_bytes=DTYPE_BYTES.get(dtype, 2))
     weights = (whole.embedding + whole.head + whole.layers) / GIB / _gpus(case)
-    return Answer(weights <= case.profile.memory_gib, weights)
+    margin = case.profile.memory_gib - weights
+    return Answer(margin >= 0, weights, edge=near(margin))
 
 
 RIVALS = {

@@ -8,7 +8,7 @@ from deployctl.engines.vllm.versions import OLDEST, at_least, unproven
 from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts, meaning
-from deployctl.planning.budget import CONTEXT_GIB, EDGE_GIB, Memory
+from deployctl.planning.budget import CONTEXT_GIB, Memory, edge_gib
 from deployctl.planning.context import SPARE_GIB, ContextChoice, rounded
 from deployctl.planning.kernels import MARLIN_GROUPS
 from deployctl.planning.settings import EngineSettings
@@ -95,13 +95,14 @@ def _edge(choice: ContextChoice) -> Iterator[Reason]:
             f"{stage.compiling / GIB:.2f} GiB more, and is {-later:.2f} GiB short then",
             utilization,
         )
-    if abs(margin) <= EDGE_GIB and memory.pool > 0:
-        room = stage.pool - SPARE_GIB * GIB
+    edge = edge_gib(memory.pool / GIB)
+    if abs(margin) <= edge and memory.pool > 0:
+        room = stage.pool - max(SPARE_GIB, 2 * edge) * GIB
         shorter = rounded(stage.layout.longest(room, memory.settings.length))
-        full = -memory.overflow() <= EDGE_GIB * GIB
+        full = -memory.overflow() <= edge * GIB
         yield Reason(
             "at_the_edge",
-            f"{margin:+.2f} GiB decide, and starts with the same flags differ by {EDGE_GIB:g} GiB "
+            f"{margin:+.2f} GiB decide, and starts with the same flags differ by {edge:.2g} GiB "
             "either way: another one may end otherwise",
             f"use --max-model-len {shorter}" if shorter and not full else utilization,
         )

@@ -27,6 +27,8 @@ class Vision:
     merged: int = 1  # patches that the projector joins to one token
     patches: int = 4  # patches behind one token of the decoder
     item_tokens: int = 0  # tokens of the largest image, where images may be of any size
+    rotated: bool = False  # its attention has rotary positions
+    held: int = 0  # values a patch that are there all the while: pixels, and positions looked up
 
 
 @dataclass(frozen=True)
@@ -291,7 +293,8 @@ def _side(raw: Mapping[str, Any], vocab: int) -> Beside:
 def _vision(tower: Any, parent: str) -> Vision | None:
     if not isinstance(tower, Mapping):
         return None
-    hidden = count(tower, "hidden_size", "embed_dim", "width")
+    # Where both are there (Qwen2-VL), hidden_size is the decoder's width.
+    hidden = count(tower, "embed_dim", "hidden_size", "width")
     layers = count(tower, "num_hidden_layers", "depth", "layers")
     if not hidden or not layers:
         return None
@@ -301,6 +304,9 @@ def _vision(tower: Any, parent: str) -> Vision | None:
         inner = int(hidden * (ratio if isinstance(ratio, int | float) and 0 < ratio < 64 else 4))
     side = max(1, min(16, count(tower, "spatial_merge_size", default=1)))
     kind = str(tower.get("model_type") or parent)
+    edge = min(64, count(tower, "patch_size", default=14))
+    pixels = 3 * edge * edge * max(1, min(8, count(tower, "temporal_patch_size", default=1)))
+    looked_up = hidden if count(tower, "num_position_embeddings") else 0  # qwen3_vl.py
     return Vision(
         layers=min(layers, 10_000),
         hidden=hidden,
@@ -309,4 +315,6 @@ def _vision(tower: Any, parent: str) -> Vision | None:
         merged=side * side,
         patches=16 if parent.startswith("gemma3") else max(4, side * side),
         item_tokens=16384 if parent.startswith("qwen") else 0,
+        rotated=parent.startswith("qwen"),
+        held=pixels + looked_up,
     )

@@ -22,6 +22,10 @@ HIDDEN_BUFFERS = 4.3
 # Those that the kernel writes which embeds tokens: the hidden state, and its norm. With the table
 # itself, 14B and 32B take 1.49 GiB in cold starts of 0.26 and 7B takes 1.04, as logged.
 EMBEDDED_BUFFERS = 2
+# Those of a vision tower's attention: residual, its norm, query, key, value, result and projection
+# (siglip.py); with rotary positions query and key joined and rotated too (qwen2_5_vl.py). Three are
+# there beside those of the MLP: residual, norm and result.
+ATTENDED_BUFFERS, ROTATED_BUFFERS, BESIDE_MLP = 7, 11, 3
 # cuBLAS keeps 32 MiB a stream from compute capability 9.0 on, 8 MiB below (torch's
 # CUDABlas.cpp), and the runner some 13 MiB of input buffers (fitted) on large cards.
 CUBLAS_LARGE = 32 * MIB
@@ -199,7 +203,9 @@ def _encoder(shape: Shape, batch: Batch, dtype_bytes: int) -> tuple[float, float
     inner = (3 if tower.gated else 2) * tower.intermediate
     patches = tokens * tower.patches
     kept = tokens * shape.hidden * dtype_bytes
-    return float(patches * dtype_bytes * (6 * tower.hidden + inner) + kept), float(kept)
+    attended = (ROTATED_BUFFERS if tower.rotated else ATTENDED_BUFFERS) * tower.hidden
+    widest = max(attended, BESIDE_MLP * tower.hidden + inner) + tower.held
+    return float(max(patches * widest * dtype_bytes, kept)), float(kept)
 
 
 def persistent(shape: Shape, settings: EngineSettings) -> float:

@@ -15,6 +15,8 @@ from deployctl.model import Quantization
 
 MOST = 4096  # patterns that are read
 _LAYER = re.compile(r"\.\d+(?=[.*]|$)")
+# Of the decoder: not `mtp.layers.0`.
+_WHOLE = re.compile(r"^(?:(?:language_)?model\.){0,3}layers\.(\d{1,4})[.*]{0,2}$")
 _CHOICE = re.compile(r"\(([\w|]{1,200})\)")
 
 
@@ -63,6 +65,12 @@ def leaves_out(quantization: Quantization | None, piece: Piece, layers: int) -> 
         )
         if any(_covers(pattern, module, exact) for module in piece.modules)
     )
+
+
+def whole_layers(quantization: Quantization | None) -> frozenset[int]:
+    """The layers that a checkpoint leaves unquantized as a whole (`model.layers.0`)."""
+    named = quantization.ignored[:MOST] if quantization is not None else ()
+    return frozenset(int(found[1]) for found in map(_WHOLE.search, named) if found)
 
 
 def algorithm(quantization: Quantization, piece: Piece) -> str | None:

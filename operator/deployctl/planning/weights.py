@@ -76,6 +76,11 @@ def parts(
     layers = _beside_layers(shape, pieces, tensor, dtype_bytes) if first else 0.0
     for layer, times in _tally(shape, start, start + sizes[stage]):
         layers += times * _layer_bytes(shape, layer, pieces, tensor, dtype_bytes, hopper_mxfp4)
+    bare = _Pieces(*(7 * (pieces.bare,)))
+    for index in unquantized.whole_layers(quantization) & {*range(start, start + sizes[stage])}:
+        layer = layers_of(shape)[index]
+        for how, sign in ((bare, 1), (pieces, -1)):
+            layers += sign * _layer_bytes(shape, layer, how, tensor, dtype_bytes, hopper_mxfp4)
     if last:
         layers += shape.hidden * dtype_bytes
     rotary = sum(p * d for p, d in shape.rotary) * dtype_bytes

@@ -33,15 +33,26 @@ def results():
 
 def test_errors_stay_within_what_was_reached(results):
     ours, parts = results["all"]["deployctl"], results["deployctl"]
-    assert parts["fitted"]["outcome_modern"] == 1
-    assert parts["held_out"]["outcome_modern"] >= 0.91
-    assert parts["round_1_open"]["outcome_modern"] == 1
-    assert parts["round_1_sealed"]["outcome_modern"] >= 0.87
+    assert parts["fitted"]["strict"] == 1
+    assert parts["held_out"]["strict"] >= 0.91
+    assert parts["round_1_open"]["strict"] == 1
+    assert parts["round_1_sealed"]["strict"] >= 0.87
+    assert parts["round_2_open"]["outcome"] >= 0.96
+    assert parts["round_2_sealed"]["outcome"] == 1
+    assert parts["round_2_sealed"]["kv_cache"]["p90"] <= 0.06
     assert parts["round_1_sealed"]["kv_cache"]["median"] <= 0.01
     assert parts["round_1_open"]["kv_cache"]["p90"] <= 0.06
+    assert ours["outcome"] >= 0.97
     assert ours["weights"]["median"] <= 0.005
-    assert ours["kv_cache"]["median"] <= 0.015
+    assert ours["kv_cache"]["median"] <= 0.01
+
+
+def test_not_to_decide_is_bounded_and_no_way_to_be_right(results):
+    ours = results["all"]["deployctl"]
     assert ours["edge"] <= 0.08
+    assert ours["strict"] >= 0.9
+    others = [other for name, other in results["all"].items() if name != "deployctl"]
+    assert all(other["outcome"] < ours["strict"] for other in others)
 
 
 def test_a_third_of_what_is_added_is_sealed_and_told_only_when_asked(results):
@@ -58,7 +69,7 @@ def test_a_round_is_told_apart_and_its_third_is_opened_by_the_next(results):
     assert (Case(before).hidden, Case(now).hidden) == (False, True)
     assert results["cases"] == sum(part["cases"] for part in results["deployctl"].values())
     cases = read(ROOT / "benchmarks" / "memfit" / "cases.jsonl.gz")
-    opened = {case.id for case in cases if case.part == "round_1_sealed"}
+    opened = {case.id for case in cases if case.part in ("round_1_sealed", "round_2_sealed")}
     assert opened & {miss["id"] for miss in results["misses"]}
 
 

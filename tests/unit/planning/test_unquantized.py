@@ -52,6 +52,15 @@ def test_a_few_layers_do_not_speak_for_all():
     assert not left(unquantized.ATTENTION, "model.layers.0.", "model.layers.61*")
 
 
+def test_whole_layers_are_told_from_their_parts():
+    # QuantTrio/Qwen3.6-27B-AWQ leaves its first layer as it was; others their last.
+    named = ("model.layers.0", "model.layers.61*", "layers.7.", "mtp.layers.1*", "layers.x")
+    deeper = ("model.language_model.layers.2", "visual.layers.4", "model.layers.3.mlp")
+    made = Quantization(method="awq", ignored=named + deeper)
+    assert unquantized.whole_layers(made) == {0, 61, 7, 2}
+    assert unquantized.whole_layers(None) == frozenset()
+
+
 def test_names_of_compressed_tensors_are_of_one_module():
     # Qwen3.6 27B as AWQ by llm-compressor: the net's two small matrices stay, the others do not.
     names = ("linear_attn", "linear_attn.norm", "linear_attn.in_proj_a")
