@@ -39,7 +39,7 @@ def test_limits_of_no_images_leave_the_tower_where_it_is_in_older_releases(seein
 
 # GiB of an L4, what is offered first, and what it costs.
 OFFERED = [
-    (18.6, SWITCH, "no images or videos"),
+    (18.3, SWITCH, "no images or videos"),
     (17.4, f"{SWITCH} --engine-arg compilation_config=", "no images or videos; speed, perhaps"),
     (16.8, f"--max-num-seqs 8 --enforce-eager {SWITCH}", "throughput and speed; no images"),
 ]
@@ -56,9 +56,9 @@ def test_text_alone_is_offered_where_the_vision_tower_is_too_much(seeing, plan, 
 
 
 def test_what_is_offered_gives_what_it_says(seeing, plan):
-    offered = plan(seeing, gpu="l4", gpu_memory_gib=18.6).fixes[0]
+    offered = plan(seeing, gpu="l4", gpu_memory_gib=18.3).fixes[0]
     wish = {"engine_args": {"language_model_only": True}}
-    done = plan(seeing, gpu="l4", gpu_memory_gib=18.6, **wish)
+    done = plan(seeing, gpu="l4", gpu_memory_gib=18.3, **wish)
     assert done.verdict == "fits"
     assert (done.max_model_len, done.memory.kv_cache_gib) == (
         offered.max_model_len,
@@ -68,11 +68,11 @@ def test_what_is_offered_gives_what_it_says(seeing, plan):
 
 
 def test_it_is_offered_as_the_release_has_it(seeing, plan, warned):
-    limits = plan(seeing, gpu="l4", gpu_memory_gib=18.6, engine_version="0.16.0")
+    limits = plan(seeing, gpu="l4", gpu_memory_gib=18.3, engine_version="0.16.0")
     assert limits.fixes[0].change == (
         """--engine-arg limit-mm-per-prompt='{"image":0,"video":0}'"""
     )
-    older = plan(seeing, gpu="l4", gpu_memory_gib=18.6, engine_version="0.14.0")
+    older = plan(seeing, gpu="l4", gpu_memory_gib=18.3, engine_version="0.14.0")
     assert not [fix for fix in older.fixes if "--engine-arg" in fix.change]
     warning = next(w for w in older.warnings if w.code == "multimodal_estimate")
     assert "0.15.0 or newer" in warning.fix
