@@ -32,7 +32,10 @@ HOLLOW = {
     "cache": {"enabled": False},
     "drain": {"preStopSeconds": 1, "gracePeriodSeconds": 30},
     "door": {"drainAfterSeconds": 1},
-    "scheduling": {"nodeSelector": {"type": "kwok"}, "tolerations": [{"key": "kwok.x-k8s.io/node"}]},
+    "scheduling": {
+        "nodeSelector": {"type": "kwok"},
+        "tolerations": [{"key": "kwok.x-k8s.io/node"}],
+    },
 }
 # What is copied, by the path of its kind.
 KINDS = (

@@ -40,6 +40,7 @@ class Difference:
     new: Any
     effect: Effect
     why: str
+    drift: bool = False  # set in the cluster by somebody else since
 
 
 def compare(old: Mapping[str, str], new: Mapping[str, str], target: str) -> list[Difference]:
@@ -54,7 +55,7 @@ def compare(old: Mapping[str, str], new: Mapping[str, str], target: str) -> list
         if before is not None and after is not None:
             changes += _fields(before, after, target, digest_differs=differs)
         else:
-            changes.append(_whole(before, after))
+            changes.append(_whole(before, after, target))
     changes += _texts(old, new, target)
     if differs and not any(c.effect is Effect.restarts for c in changes):
         name = next((f for f in new if f.endswith(_DATA)), "")
@@ -182,7 +183,7 @@ def _where(document: Document, path: Field) -> str:
     return words
 
 
-def _whole(before: Document | None, after: Document | None) -> Difference:
+def _whole(before: Document | None, after: Document | None, target: str) -> Difference:
     document = after or before
     assert document is not None
     effect, why = Effect.in_place, "the whole file"
@@ -190,6 +191,8 @@ def _whole(before: Document | None, after: Document | None) -> Difference:
         effect = Effect.restarts
     elif document.family == "kubernetes" and after is not None:
         why = "is made"
+    elif target == "kubernetes":
+        why = "no longer part of it: Helm removes it"
     elif document.family == "kubernetes":
         why = "no longer rendered: Argo CD and Flux prune it, kubectl apply keeps it"
     old, new = (None if side is None else "present" for side in (before, after))

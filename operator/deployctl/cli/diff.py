@@ -61,9 +61,11 @@ def command(
     """Show what a spec would change and what that does to the running service; nothing is changed.
 
     By default the spec is compared with what runs: the release that deployctl up deployed, or
-    the Compose project that docker compose up started from rendered files. With --against DIR
-    it is compared with a rendered folder of any target, with --against-file with the plan of
-    another spec file.
+    the Compose project that docker compose up started from rendered files. On Kubernetes that
+    is what the cluster holds (by a dry run of its API server): what somebody else changed since
+    the release was deployed is told as drift, which deployctl up would overwrite. With --against
+    DIR it is compared with a rendered folder of any target, with --against-file with the plan
+    of another spec file.
 
     Each change is one field, and one of: refused (cannot be applied as it is), restarts
     (nothing is served while the engine starts), rolls (pods are replaced while others
@@ -115,6 +117,7 @@ def _document(sides: "ServiceDiff") -> dict[str, Any]:
                 "new": change.new,
                 "effect": change.effect.value,
                 "why": change.why,
+                "drift": change.drift,
             }
             for change in sides.differences
         ],

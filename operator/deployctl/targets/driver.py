@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from deployctl.endpoint import Endpoint
 from deployctl.events import Tell
+from deployctl.render.bundle import Bundle
 from deployctl.spec import TargetKind
 from deployctl.targets.history import Release
 
@@ -40,6 +41,17 @@ class Surveyed(NamedTuple):
     url: str
     model: str
     gpu: str
+
+
+class Holding(NamedTuple):
+    """What a target holds of a service and what would be made of it, as YAML documents; those alone
+    that differ. By an object's `Kind/name`: `others`, who else changed it since; `refused`, why it
+    cannot be made what it should be."""
+
+    now: str
+    then: str
+    others: dict[str, str]
+    refused: dict[str, str]
 
 
 class Downloader(NamedTuple):
@@ -131,4 +143,9 @@ class View(Protocol):
     def survey(self) -> list[Surveyed]:
         """All services that have a record, by what the target knows of them without asking any
         engine.
+        """
+
+    def held(self, bundle: Bundle, former: Bundle | None) -> Holding:
+        """What there is of a service's objects, against what `bundle` would make of them where the
+        release was made from `former`. Nothing is changed.
         """

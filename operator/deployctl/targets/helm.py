@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 from deployctl.errors import InputError, TargetError
@@ -41,6 +42,8 @@ def upgrade(
     """
     told = ",".join(f"{key}={value}" for key, value in labels.items())
     words = ["upgrade", "--install", name, str(chart), *where, "--values", "-"]
+    # Helm 4 stops at a field that somebody else has set since; Helm 3 knows of no such thing.
+    words += [] if _version().startswith("v3.") else ["--force-conflicts"]
     _run([*words, "--labels", told, "--history-max", str(_KEPT), "--output", "json"], values)
 
 
@@ -52,6 +55,11 @@ def uninstall(name: str, where: Sequence[str]) -> None:
     """
     words = ["uninstall", name, *where, "--ignore-not-found", "--wait"]
     _run([*words, "--timeout", f"{_UNINSTALL_S}s"], "", seconds=_UNINSTALL_S + _SECONDS)
+
+
+@cache
+def _version() -> str:
+    return _run(["version", "--template", "{{.Version}}"], "")
 
 
 def _run(words: list[str], values: str, *, seconds: float = _SECONDS) -> str:

@@ -69,8 +69,10 @@ class Rollout:
         *,
         verify_canary: Verify | None = None,
         verify: Verify | None = None,
+        again: bool = False,
     ) -> Outcome:
-        """Brings `spec` into service; changes nothing when it is there and answers.
+        """Brings `spec` into service; changes nothing when it is there and answers, unless it is to
+        be made `again` because somebody else changed it.
 
         `verify_canary` is called with the new revision while the old one still serves, `verify`
         when the new one answers in its place. What either raises ends the rollout: the former
@@ -92,7 +94,7 @@ class Rollout:
             if adopted is not None:
                 self._tell(Event("note", f"going on with revision {adopted.revision}"))
                 return self._bring_up(adopted, current, key, verify=verify)
-            if current and self._serves(current, bundle.digest):
+            if current and not again and self._serves(current, bundle.digest):
                 self._refresh(current, key)
                 return Outcome(current, changed=False, seconds=0.0)
             return self._begin(

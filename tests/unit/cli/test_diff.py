@@ -92,6 +92,7 @@ def test_json_is_a_documented_document(run):
             "new": "512",
             "effect": "restarts",
             "why": "the label io.deployctl.digest changes with it",
+            "drift": False,
         }
     ]
 

@@ -5,7 +5,7 @@ import re
 
 import pytest
 
-from deployctl.targets.kubernetes.cluster import Cluster, ConflictError
+from deployctl.targets.kubernetes.cluster import Cluster, ConflictError, InvalidError
 
 
 class MemoryCluster(Cluster):
@@ -16,6 +16,7 @@ class MemoryCluster(Cluster):
     def __init__(self):
         self.documents = {}
         self.meanwhile = None
+        self.refuses, self.owners = {}, {}  # of an apply, by path
         self.asked = []  # lists: how, and of what
         self._version = 0
 
@@ -44,6 +45,17 @@ class MemoryCluster(Cluster):
         if path not in self.documents:
             return None
         return self._write(path, _merged(self.documents[path], document))
+
+    def apply(self, path, document, *, manager, force=True, dry_run=False):
+        """As far as a test needs it: a document is laid over what is there, and nothing removed."""
+        assert dry_run
+        if path in self.refuses:
+            raise InvalidError(self.refuses[path])
+        if path in self.owners and not force:
+            error = ConflictError("Apply failed with 1 conflict")
+            error.managers = (self.owners[path],)
+            raise error
+        return _merged(self.documents.get(path, {}), copy.deepcopy(document))
 
     def delete(self, path):
         return self.documents.pop(path, None) is not None

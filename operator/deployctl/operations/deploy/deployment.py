@@ -13,6 +13,7 @@ from deployctl.endpoint import Endpoint
 from deployctl.errors import DeployctlError
 from deployctl.events import Event, Tell, silent
 from deployctl.operations.bundle import NO_VALUES, ChartOptions, render
+from deployctl.operations.deploy.incluster import tell_drift
 from deployctl.operations.deploy.request import VerificationRequest
 from deployctl.operations.deploy.services import open_store
 from deployctl.operations.deploy.verification import settle
@@ -20,7 +21,8 @@ from deployctl.operations.deploy.verified import Verified, VerifiedRollout
 from deployctl.operations.fetch import bring, bring_back
 from deployctl.operations.prepare import Tuned, prepare, refuse_unfit
 from deployctl.spec import ServiceSpec, TargetKind
-from deployctl.targets import Driver, history, keyfile, keys, open_driver
+from deployctl.spec.settings import Settings
+from deployctl.targets import Driver, history, keyfile, keys, open_driver, open_view
 from deployctl.targets.history import Outcome, Release
 from deployctl.targets.rollout import Rollout
 from deployctl.targets.store import ServiceRef, Store
@@ -146,9 +148,10 @@ def up(deployment: Deployment, tell: Tell = silent) -> Deployed:
     if plan.context_chosen:
         tell(Event("note", f"{plan.context_words}; {plan.requests_words}"))
     rollout = _rollout(driver, store, spec.service, tell)
+    drifted = _tell_drift(settings, store, ServiceRef(target, spec.service), tell)
     told = tuned.document(prepared) if tuned is not None else None
     if verification is None:
-        outcome = rollout.up(prepared.spec, plan, bundle)
+        outcome = rollout.up(prepared.spec, plan, bundle, again=drifted)
         return replace(_deployed(driver, store, outcome), tuned=told)
     verified_rollout = VerifiedRollout(
         verification, prepared, bundle, driver=driver, store=store, rollout=rollout, tell=tell
@@ -161,6 +164,13 @@ def up(deployment: Deployment, tell: Tell = silent) -> Deployed:
             error.result = NotKept(spec.service, target, serving, told, error.result)
         raise
     return replace(_deployed(driver, store, outcome), tuned=told, verification=verified)
+
+
+def _tell_drift(settings: Settings, store: Store, ref: ServiceRef, tell: Tell) -> bool:
+    """Whether anybody but us changed what is deployed; says what will be overwritten."""
+    view = open_view(ref.target, settings)
+    current = history.deployed(store.releases(ref)) if view is not None else None
+    return view is not None and current is not None and tell_drift(view, current.bundle, tell)
 
 
 def rollback(

@@ -14,16 +14,16 @@ from deployctl.checking.effects import Effect
 from deployctl.checking.yamltext import parse
 from deployctl.errors import DeployctlError, InputError, NotFoundError
 from deployctl.operations.bundle import MARKER, chart_options, known, render
+from deployctl.operations.deploy import incluster
 from deployctl.operations.deploy.services import open_store
 from deployctl.operations.prepare import Prepared, prepare, refuse_unfit
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import VALUES_FILE, BundleKind
 from deployctl.render.compose import COMPOSE_FILE, DOOR_FOLDER, ENGINE, SECRETS_FOLDER
 from deployctl.spec import ServiceSpec, TargetKind, load_specs
-from deployctl.targets import helm, history
+from deployctl.targets import helm, history, open_view
 from deployctl.targets.docker.running import Running, running_files
 from deployctl.targets.driver import OFFLINE
-from deployctl.targets.history import Release
 from deployctl.targets.store import ServiceRef
 
 MAX_FILES = 500
@@ -79,7 +79,7 @@ def diff(
 ) -> Iterator[ServiceDiff]:
     """Holds specs against what runs of them; or a rendered folder, or another spec file.
 
-    `values`: the user's values for the chart, where `folder` was rendered for it.
+    `values`: the user's values for the chart, on Kubernetes or where `folder` was rendered for it.
 
     Raises:
         PlanRefusedError: a spec does not fit, or cannot run.
@@ -92,6 +92,8 @@ def diff(
             yield _diff(prepared, _in_folder(prepared, folder, len(specs)), values)
         elif file is not None:
             yield _diff(prepared, _in_file(prepared, file))
+        elif prepared.target == "kubernetes":
+            yield _in_cluster(prepared, values)
         else:
             yield _diff(prepared, _running(prepared))
 
@@ -112,6 +114,30 @@ def _diff(prepared: Prepared, other: _Other, values: Sequence[Path] = ()) -> Ser
         prepared.plan.startup_budget_s,
         _figures(other.plan, prepared.plan) if other.plan else [],
         _as_replaced(differences, old, new) if other.replaces and old != new else differences,
+    )
+
+
+def _in_cluster(prepared: Prepared, values: Sequence[Path]) -> ServiceDiff:
+    """Against what the cluster holds.
+
+    Raises:
+        NotFoundError: nothing is deployed.
+        TargetError: the cluster cannot be asked.
+    """
+    settings, store = open_store(prepared.spec)
+    target, name = prepared.target, prepared.plan.name
+    release = history.deployed(store.releases(ServiceRef(target, name)))
+    view = open_view(target, settings)
+    if release is None or view is None:
+        raise _nothing_runs(name, target)
+    bundle = render(target, prepared, chart_options([target], files=values))
+    return ServiceDiff(
+        name,
+        target,
+        f"what the cluster holds of revision {release.revision}",
+        prepared.plan.startup_budget_s,
+        _figures(release.plan, prepared.plan),
+        incluster.changes(view, bundle, release.bundle),
     )
 
 
@@ -240,13 +266,18 @@ def _running(prepared: Prepared) -> _Other:
         TargetError: the records or Docker cannot be read.
     """
     target, name = prepared.target, prepared.plan.name
-    if release := _deployed(name, target):
+    _, store = open_store()
+    if release := history.deployed(store.releases(ServiceRef(target, name))):
         words = f"revision {release.revision}, which is deployed"
         return _Other(target, words, dict(release.bundle.files), release.plan, replaces=True)
     if target == "docker" and (running := running_files(name)):
         words = f"the Compose project that runs from {running.source}"
         return _Other(target, words, running.files, told=running if running.partial else None)
-    raise NotFoundError(
+    raise _nothing_runs(name, target)
+
+
+def _nothing_runs(name: str, target: TargetKind) -> NotFoundError:
+    return NotFoundError(
         f"nothing of {name} runs on target {target}",
         where=name,
         hint="deployctl up starts it; --against DIR compares with a rendered folder",
@@ -267,8 +298,3 @@ def _as_told(new: dict[str, str], running: Running) -> tuple[dict[str, str], dic
     kept = {key: engine.get(key) for key in told}
     old, new = ({COMPOSE_FILE: json.dumps({"services": {ENGINE: one}})} for one in (told, kept))
     return old, new
-
-
-def _deployed(name: str, target: TargetKind) -> Release | None:
-    _, store = open_store()
-    return history.deployed(store.releases(ServiceRef(target, name)))

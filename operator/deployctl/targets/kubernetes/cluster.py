@@ -44,6 +44,10 @@ class ConflictError(ClusterError):
     managers: tuple[str, ...] = ()
 
 
+class InvalidError(ClusterError):
+    """The API server will not take such an object, or not in the place of the one that is there."""
+
+
 class Cluster:
     """One namespace of the cluster that the settings or the kubeconfig name. Connects when asked.
 
@@ -297,6 +301,8 @@ def _translated(status: int, body: bytes, where: str) -> ClusterError:
         return conflict
     if status in (500, 502, 503, 504, 429):
         return UnreachableError(f"the API server is not ready: {said}", where=where)
+    if status == 422:
+        return InvalidError(f"the cluster refuses it: {said}", where=where)
     hint = None
     if status == 403:
         hint = "the verb and the resource that it names are missing in the user's Role"

@@ -1,7 +1,6 @@
 """KubernetesDriver: a release as a release of Helm. What runs is asked of the cluster."""
 
 import os
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -11,13 +10,13 @@ from typing import Literal
 from deployctl.endpoint import Endpoint
 from deployctl.errors import ClusterError, TargetError
 from deployctl.events import Event, Tell
-from deployctl.render.bundle import CHART_FOLDER, VALUES_FILE
+from deployctl.render.bundle import VALUES_FILE
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import helm, keys
 from deployctl.targets.driver import Downloader, EngineState
 from deployctl.targets.history import Release
-from deployctl.targets.kubernetes import cards, identity, lease, progress, secret, survey
+from deployctl.targets.kubernetes import cards, chart, identity, lease, progress, secret, survey
 from deployctl.targets.kubernetes.cluster import Cluster, Document, cluster_of
 from deployctl.targets.kubernetes.forward import Forwarder
 from deployctl.targets.kubernetes.installed import DIGEST, Installed
@@ -89,18 +88,12 @@ class KubernetesDriver:
         """
         self._publish(release)
         self._installed.forget_unfinished(release.service)
-        files = release.bundle.files
         digest = release.bundle.digest
         labels = {SERVICE: release.service, REVISION: str(release.revision), DIGEST: digest}
         tell(Event("note", f"helm upgrade in namespace {self._cluster.namespace}"))
-        with tempfile.TemporaryDirectory(prefix="deployctl-") as folder:
-            for path, text in files.items():
-                if path.startswith(f"{CHART_FOLDER}/"):
-                    file = Path(folder) / path
-                    file.parent.mkdir(parents=True, exist_ok=True)
-                    file.write_text(text, encoding="utf-8")
-            chart, values = Path(folder) / CHART_FOLDER, files[VALUES_FILE]
-            helm.upgrade(chart, values, name=release.service, where=self._where(), labels=labels)
+        values = release.bundle.files[VALUES_FILE]
+        with chart.on_disk(release.bundle) as folder:
+            helm.upgrade(folder, values, name=release.service, where=self._where(), labels=labels)
 
     def stop(self, release: Release, tell: Tell) -> None:
         """Uninstalls it and waits until its pods are gone; a later release is left alone."""
