@@ -2,7 +2,8 @@
 
 DOOR_APP says which application streams: `bare`, the least that ASGI allows, `silent`, the same that
 tells usage in the stream alone, or `fastapi`, built as vLLM builds its own. DOOR_CONFIGURATION
-names the door's configuration; without it there is no door.
+names the door's configuration; without it there is no door. DOOR_INTERVAL_S are the seconds between
+two texts.
 """
 
 import asyncio
@@ -14,6 +15,7 @@ from typing import Any
 
 Message = MutableMapping[str, Any]
 FIRST_S = 0.3  # from the request to the first text, as in benchmarks/fidelity
+INTERVAL_S = float(os.environ.get("DOOR_INTERVAL_S", "0.02"))  # between two texts
 _CHUNK = json.dumps(
     {
         "id": "chatcmpl-0123456789abcdef0123456789abcdef",
@@ -47,7 +49,7 @@ async def engine(
     receive: Callable[[], Awaitable[Message]],
     send: Callable[[Message], Awaitable[None]],
 ) -> None:
-    """Answers with `max_tokens` chunks `interval` seconds apart, and usage if asked for."""
+    """Answers with `max_tokens` chunks, and usage if asked for."""
     if scope["type"] == "lifespan":
         for answer in ("lifespan.startup.complete", "lifespan.shutdown.complete"):
             await receive()
@@ -66,7 +68,7 @@ async def engine(
     headers = [(b"content-type", b"text/event-stream; charset=utf-8")]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     for number in range(asked["max_tokens"]):
-        due = begun + FIRST_S + number * asked["interval"]
+        due = begun + FIRST_S + number * INTERVAL_S
         await asyncio.sleep(max(0.0, due - loop.time()))
         await send({"type": "http.response.body", "body": EVENT, "more_body": True})
     if asked.get("stream_options"):
@@ -91,7 +93,6 @@ def _as_vllm() -> Any:
         stream: bool
         stream_options: dict[str, Any] | None = None
         max_tokens: int
-        interval: float
 
     class Choice(BaseModel):
         index: int = 0
@@ -109,7 +110,7 @@ def _as_vllm() -> Any:
         loop = asyncio.get_running_loop()
         begun = loop.time()
         for number in range(asked.max_tokens):
-            due = begun + FIRST_S + number * asked.interval
+            due = begun + FIRST_S + number * INTERVAL_S
             await asyncio.sleep(max(0.0, due - loop.time()))
             chunk = Chunk(choices=[Choice(delta={"content": " word"})])
             yield f"data: {chunk.model_dump_json()}\n\n"

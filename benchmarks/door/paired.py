@@ -1,10 +1,12 @@
 """What a pair of servers is compared by."""
 
+import os
 import socket
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import psutil
 
 from deployctl.load.intervals import t_quantile
 
@@ -19,6 +21,13 @@ class Server(NamedTuple):
         """CPU seconds of all its threads so far, to the nanosecond."""
         tasks = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
         return sum(int(task.read_text().split()[0]) for task in tasks) / 1e9
+
+    def pin(self, own: list[int], others: list[int]) -> None:
+        """Gives all its threads the cores `own`; the processes that it started get `others`."""
+        for task in Path(f"/proc/{self.pid}/task").iterdir():
+            os.sched_setaffinity(int(task.name), own)
+        for child in psutil.Process(self.pid).children(recursive=True):
+            child.cpu_affinity(others)
 
 
 def listens(port: int) -> bool:

@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 from benchmarks.door import cold
-from benchmarks.door.__main__ import Measured, interval, row
+from benchmarks.door.__main__ import KEPT, MISSED, UNRESOLVED, Measured, interval, row, verdict
 from benchmarks.door.client import Seen, interval_s
+from benchmarks.door.servers import Start, how
+
+from deployctl.render import door as rendered
 
 
 def runs(*cpu_ms, first_ms=300.0):
@@ -18,25 +21,50 @@ def test_the_interval_is_that_of_the_differences():
 
 
 def test_a_row_has_both_runs_and_what_is_more():
-    text, well = row(1024, runs(2.0, 4.0, 3.0), runs(2.02, 4.04, 3.03, first_ms=300.1))
+    door = runs(2.02, 4.04, 3.03, first_ms=300.1)
+    text = row(Start("bare", 1024 / 6000), 1024, runs(2.0, 4.0, 3.0), door)
     cells = [cell.strip() for cell in text.strip("|").split("|")]
     assert cells == [
         "1,024", "171", "3.00", "3.03", "+1.0% ± 0.0%", "+0.100 ± 0.000",
         "20.00", "20.00", "4.00", "4.00",
     ]  # fmt: skip
-    assert well
 
 
 @pytest.mark.parametrize(
-    "door", [runs(2.1, 4.1, 3.1), runs(2.0, 4.0, 3.0, first_ms=300.3)], ids=["cpu", "ttft"]
+    ("door", "turns", "code"),
+    [
+        (runs(2.02, 4.04, 3.03, first_ms=301), False, KEPT),
+        (runs(2.1, 4.2, 3.15), False, MISSED),
+        (runs(2.0, 4.2, 3.06), False, UNRESOLVED),
+        (runs(2.1, 4.2, 3.15, first_ms=300.1), True, KEPT),
+        (runs(2.0, 4.0, 3.0, first_ms=300.3), True, MISSED),
+    ],
 )
-def test_a_door_that_costs_more_than_it_may_is_said(door):
-    assert not row(64, runs(2.0, 4.0, 3.0), door)[1]
+def test_pairs_at_once_are_held_to_the_cpu_and_those_in_turns_to_the_time(door, turns, code):
+    """And where the interval has what the door may cost within it, neither is said."""
+    assert verdict(runs(2.0, 4.0, 3.0), door, turns=turns) == code
 
 
 def test_all_streams_together_send_what_a_server_can():
-    assert interval_s(64) == 0.02
-    assert 1024 / interval_s(1024) == pytest.approx(6000)
+    assert interval_s(64, "bare") == 0.02
+    assert 1024 / interval_s(1024, "bare") == pytest.approx(6000)
+    assert 64 / interval_s(64, "vllm") == pytest.approx(1500)
+
+
+@pytest.mark.parametrize("app", ["vllm", "fastapi", "bare", "silent"])
+def test_servers_of_a_pair_differ_by_the_door_alone(app, tmp_path, monkeypatch):
+    monkeypatch.setenv(rendered.VARIABLE, "another/door.json")  # of whoever runs the benchmark
+    monkeypatch.setenv("DOOR_CONFIGURATION", "another/door.json")
+    (plain, bare), (guarded, told) = (
+        how(tmp_path, Start(app, 0.02), 8000, door=door) for door in (False, True)
+    )
+    as_vllm = app == "vllm"
+    variable = rendered.VARIABLE if as_vllm else "DOOR_CONFIGURATION"
+    more = ["--middleware", rendered.MIDDLEWARE] if as_vllm else []
+    assert guarded == [*plain, *more]
+    names = {name for name in bare.keys() | told.keys() if bare.get(name) != told.get(name)}
+    assert names == {"PYTHONPATH", variable}
+    assert told[variable] == str(tmp_path / rendered.CONFIGURATION)
 
 
 def test_a_stream_is_run_in_steps_and_every_door_passes_it(capsys, monkeypatch):
