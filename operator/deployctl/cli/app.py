@@ -48,7 +48,7 @@ VERBS: dict[str, Verb] = {
     "loadtest": Verb("loadtest", "Measure latency and throughput with Locust.", MEASURE),
     "tune": Verb("tune.verb", "Find the engine settings that serve best, by measuring.", MEASURE),
     "compare": Verb("compare", "Compare two load tests; fail on a regression.", MEASURE),
-    "doctor": Verb("doctor", "Check this machine, and say how to fix it.", HOST),
+    "doctor": Verb("doctor.verb", "Check this machine or a cluster; say how to fix it.", HOST),
     "profiles": Verb("profiles.verb", "List the hardware profiles; add this machine's card.", HOST),
     "demo-model": Verb("demo_model", "Build a small AWQ or GPTQ checkpoint, offline.", HOST),
 }

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deployctl.cli.options import TargetOption, spec_option, with_parameters
+from deployctl.cli.options import spec_option, with_parameters
 from deployctl.errors import InputError
 from deployctl.spec.load import ENV_PREFIX
 
@@ -45,15 +45,13 @@ _IDENTITY = (
 
 
 def cluster_options(verb: Callable[..., None]) -> Callable[..., None]:
-    """Gives a verb that finds a service by its target the options that say in which cluster, and
-    every verb that has those the ones that say as whom.
+    """Gives a verb that has a target the options that say in which cluster, unless it has those of
+    a spec, and as whom.
     """
     wanted = inspect.signature(verb).parameters
-    place: dict[str, inspect.Parameter] = {}
-    if any(parameter.annotation == TargetOption for parameter in wanted.values()):
-        place = {name: spec_option(name) for name in ("context", "namespace")}
-    elif "context" not in wanted:
-        return verb
+    place = {name: spec_option(name) for name in ("context", "namespace")}
+    if "context" in wanted:
+        place = {}
 
     @wraps(verb)
     def wrapper(**values: Any) -> None:

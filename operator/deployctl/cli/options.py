@@ -44,7 +44,7 @@ from deployctl.spec import ServiceSpec, TargetKind, load_specs
 from deployctl.spec.load import ENV_PREFIX, complaint, from_environment
 from deployctl.spec.option import extras, flag_of
 
-_FilesOption = Annotated[
+FilesOption = Annotated[
     list[Path], typer.Option("--file", "-f", help="Spec file; each YAML document is one service.")
 ]
 
@@ -174,7 +174,7 @@ def spec_options(verb: Callable[..., None], *, optional: bool = False) -> Callab
         verb(specs=[] if optional and nothing else load_specs(paths, given), **values)
 
     files = inspect.Parameter(
-        "files", inspect.Parameter.KEYWORD_ONLY, default=[], annotation=_FilesOption
+        "files", inspect.Parameter.KEYWORD_ONLY, default=[], annotation=FilesOption
     )
     return with_parameters(wrapper, [files, *options.values(), *own])
 

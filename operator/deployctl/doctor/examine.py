@@ -72,11 +72,14 @@ def verdict(checks: Sequence[Check]) -> Status:
     return "fail" if "fail" in statuses else "warn" if "warn" in statuses else "pass"
 
 
-def document(checks: Sequence[Check], *, target: str, gpu: str | None) -> dict[str, Any]:
-    """The JSON answer."""
+def document(
+    checks: Sequence[Check], *, target: str, gpu: str | None, **place: str
+) -> dict[str, Any]:
+    """The JSON answer. `place` is where in a target that has several."""
     return {
         "version": REPORT_VERSION,
         "target": target,
+        **place,
         "gpu": gpu,
         "verdict": verdict(checks),
         "counts": {s: sum(c.status == s for c in checks) for s in ("pass", "warn", "fail")},

@@ -143,6 +143,7 @@ class Check:
     status: Status
     detail: str
     fix: str = ""  # a command or a sentence; empty when all is well
+    yaml: str = ""  # what the fix applies: an object of a cluster, or values of the chart
 
 
 class Topic(NamedTuple):
@@ -155,10 +156,10 @@ class Topic(NamedTuple):
         """All is well."""
         return Check(self.id, self.title, "pass", detail)
 
-    def warn(self, detail: str, fix: str) -> Check:
+    def warn(self, detail: str, fix: str, yaml: str = "") -> Check:
         """It works, but not as well as it could, or it could not be told."""
-        return Check(self.id, self.title, "warn", detail, fix)
+        return Check(self.id, self.title, "warn", detail, fix, yaml)
 
-    def fail(self, detail: str, fix: str) -> Check:
+    def fail(self, detail: str, fix: str, yaml: str = "") -> Check:
         """A service would not start, or would not start reliably."""
-        return Check(self.id, self.title, "fail", detail, fix)
+        return Check(self.id, self.title, "fail", detail, fix, yaml)

@@ -189,12 +189,10 @@ def _of_plan(plan: ServingPlan, spec: ServiceSpec, profile: GpuProfile) -> dict[
         "probes": {"startupSeconds": max(30, spec.startup_timeout or plan.startup_budget_s)},
         "service": {"port": spec.port},
     }
-    if plan.cards:
-        values["gpu"] |= _claim(plan)
-    elif profile.slice:  # as NVIDIA's device plugin names it, with its strategy `mixed`
+    if profile.slice:  # as NVIDIA's device plugin names it, with its strategy `mixed`
         values["gpu"]["resource"] = f"nvidia.com/mig-{profile.slice}"
     if cuda:
-        values["scheduling"] = _scheduling(profile, by_label=not plan.cards)
+        values["scheduling"] = _scheduling(profile)
     else:
         values["scheduling"] = {"tolerations": []}
         values["security"] = {"readOnlyRootFilesystem": True}
@@ -213,26 +211,21 @@ def _door(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
     }
 
 
-def _claim(plan: ServingPlan) -> dict[str, Any]:
-    """What the pods' claims ask for."""
-    cards = [
-        {
-            "name": card.gpu.replace(".", "-").replace(":", "-"),
-            "products": list(card.products),
-            "memory": f"{card.memory_mib}Mi",
-            "leastCapability": card.least_capability,
-            "mostCapability": card.most_capability,
-            "slice": card.slice or "",
-        }
-        for card in plan.alternatives
-    ]
-    kind = "mig" if plan.alternatives[0].slice else "gpu"
-    return {"allocation": "claim", "deviceClass": f"{kind}.nvidia.com", "cards": cards}
+def card_values(profile: GpuProfile | None, count: int) -> dict[str, Any]:
+    """The values that say cards alone, of a service of which nothing else is known."""
+    if profile is not None and profile.kind == "cpu":
+        return {"gpu": {"count": 0}, "scheduling": {"tolerations": []}}
+    values: dict[str, Any] = {"gpu": {"count": count}}
+    if profile is not None:
+        values["scheduling"] = _scheduling(profile)
+        if profile.slice:
+            values["gpu"]["resource"] = f"nvidia.com/mig-{profile.slice}"
+    return values
 
 
-def _scheduling(profile: GpuProfile, *, by_label: bool) -> dict[str, Any]:
-    """Nodes with the card, where labels say which, and what it takes to be put on them."""
-    nodes = [profile.node_selector, profile.node_selector_gke] if by_label else []
+def _scheduling(profile: GpuProfile) -> dict[str, Any]:
+    """Nodes with the card, and what it takes to be put on them."""
+    nodes = [profile.node_selector, profile.node_selector_gke]
     own = [
         {
             "key": toleration.key,
@@ -246,7 +239,7 @@ def _scheduling(profile: GpuProfile, *, by_label: bool) -> dict[str, Any]:
     return {
         "gpuNodes": [dict(labels) for labels in nodes if labels],
         "tolerations": usual + own,
-        "runtimeClassName": (profile.runtime_class if by_label else "") or "",
+        "runtimeClassName": profile.runtime_class or "",
     }
 
 

@@ -326,7 +326,7 @@ def test_the_worst_check_decides():
     written = document(bad, target="docker", gpu="l4")
     assert written["version"] == 1
     assert written["counts"] == {"pass": len(checks), "warn": 1, "fail": 0}
-    assert set(written["checks"][0]) == {"id", "title", "status", "detail", "fix"}
+    assert set(written["checks"][0]) == {"id", "title", "status", "detail", "fix", "yaml"}
 
 
 def test_the_token_is_judged_by_its_shape():

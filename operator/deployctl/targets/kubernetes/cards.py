@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from deployctl.targets.kubernetes.cluster import Document
 
-_PRODUCT = ("nvidia.com/gpu.product", "cloud.google.com/gke-accelerator")
+PRODUCT = ("nvidia.com/gpu.product", "cloud.google.com/gke-accelerator")
 _MOST = 6  # nodes that are named
 _ENDED = {"Succeeded", "Failed"}
 
@@ -17,7 +17,7 @@ def told(nodes: Sequence[Document], pods: Sequence[Document]) -> str:
         if pod.get("status", {}).get("phase") not in _ENDED:
             place = str(pod["spec"].get("nodeName", ""))
             name = f"{pod['metadata']['namespace']}/{pod['metadata']['name']}"
-            taken[place][name] += _wanted(pod)
+            taken[place][name] += wanted(pod)
     lines = []
     for node in nodes:
         cards = {
@@ -27,19 +27,25 @@ def told(nodes: Sequence[Document], pods: Sequence[Document]) -> str:
         }
         if not cards:
             continue
-        labels = node["metadata"].get("labels") or {}
-        product = next((labels[key] for key in _PRODUCT if key in labels), "of unknown kind")
+        card = product(node) or "of unknown kind"
         name = node["metadata"]["name"]
         count = sum(cards.values())
         users = [f"{user} has {n}" for user, n in taken[name].items() if n]
-        lines.append(f"{name} has {count} {product}" + (f" ({', '.join(users)})" if users else ""))
+        lines.append(f"{name} has {count} {card}" + (f" ({', '.join(users)})" if users else ""))
     if not lines:
         return "no node offers an NVIDIA card: is the device plugin installed?"
     more = f"; and {len(lines) - _MOST} nodes more" if len(lines) > _MOST else ""
     return "; ".join(lines[:_MOST]) + more
 
 
-def _wanted(pod: Document) -> int:
+def product(node: Document) -> str | None:
+    """The card of a node, as its labels say it."""
+    labels = node["metadata"].get("labels") or {}
+    return next((str(labels[key]) for key in PRODUCT if key in labels), None)
+
+
+def wanted(pod: Document) -> int:
+    """How many cards a pod has, or asks for."""
     return sum(
         int(count)
         for container in pod["spec"].get("containers") or ()

@@ -9,6 +9,7 @@ import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -37,6 +38,10 @@ class UnreachableError(ClusterError):
     """The API server did not answer; it may do so in a moment."""
 
 
+class ForbiddenError(ClusterError):
+    """The user has no right to that."""
+
+
 class ConflictError(ClusterError):
     """Somebody else changed the object, or made it, in the meantime; or owns fields of it, and
     `managers` are who."""
@@ -51,7 +56,7 @@ class InvalidError(ClusterError):
 class Cluster:
     """One namespace of the cluster that the settings or the kubeconfig name. Connects when asked.
 
-    One that has answered, and does not any more, is asked again for PATIENCE_S: API servers are
+    One that has answered, and does not any more, is asked again for `patience_s`: API servers are
     restarted.
 
     Raises, in every method:
@@ -59,8 +64,9 @@ class Cluster:
         UnreachableError: no answer.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, patience_s: float = PATIENCE_S) -> None:
         self._settings = settings
+        self._patience_s = patience_s
         self._as = identity.pairs(settings.impersonate, settings.impersonate_groups)
         self._connected: Connection | None = None
         self._answered = False
@@ -107,13 +113,13 @@ class Cluster:
                 return found
             more["continue"] = again
 
-    def create(self, path: str, document: Document) -> Document:
+    def create(self, path: str, document: Document, **query: str) -> Document:
         """Makes an object.
 
         Raises:
             ConflictError: it is there already.
         """
-        return self._call("POST", path, body=document) or {}
+        return self._call("POST", path, query=query, body=document) or {}
 
     def replace(self, path: str, document: Document) -> Document:
         """Writes an object over the one that it was read as.
@@ -168,9 +174,16 @@ class Cluster:
             self.path("v1", "secrets"), {**document, "metadata": {"name": name, **metadata}}
         )
 
-    def delete(self, path: str) -> bool:
+    def delete(self, path: str, **query: str) -> bool:
         """Removes an object; False where there was none."""
-        return self._call("DELETE", path) is not None
+        return self._call("DELETE", path, query=query) is not None
+
+    def clock_skew_s(self) -> float | None:
+        """Seconds that our clock is before the API server's, to about one; None where it does not
+        say what its own is.
+        """
+        said = self._ask("GET", "/version").response.headers.get("date")
+        return time.time() - parsedate_to_datetime(said).timestamp() - 0.5 if said else None
 
     def text(self, path: str, **query: str) -> str:
         """What a path gives as it is: a log."""
@@ -253,7 +266,9 @@ class Cluster:
         from urllib3.exceptions import HTTPError
 
         headers = {"Accept": accept, "Content-Type": content}
-        deadline = time.monotonic() + (PATIENCE_S if self._answered and method != "POST" else 0)
+        deadline = time.monotonic() + (
+            self._patience_s if self._answered and method != "POST" else 0
+        )
         while True:
             try:
                 response = self._ask(method, path, query, headers=headers, body=body)
@@ -305,7 +320,8 @@ def _translated(status: int, body: bytes, where: str) -> ClusterError:
         return InvalidError(f"the cluster refuses it: {said}", where=where)
     hint = None
     if status == 403:
-        hint = "the verb and the resource that it names are missing in the user's Role"
+        hint = "deployctl doctor --target kubernetes names each right that is missing, and its Role"
+        return ForbiddenError(f"the cluster refuses (HTTP 403): {said}", where=where, hint=hint)
     if status == 401:
         hint = "the kubeconfig's credential has expired, or is another cluster's"
     return ClusterError(f"the cluster refuses (HTTP {status}): {said}", where=where, hint=hint)

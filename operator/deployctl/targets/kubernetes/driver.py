@@ -16,16 +16,7 @@ from deployctl.spec.settings import Settings
 from deployctl.targets import helm, keys
 from deployctl.targets.driver import Downloader, EngineState
 from deployctl.targets.history import Release
-from deployctl.targets.kubernetes import (
-    cards,
-    chart,
-    devices,
-    identity,
-    lease,
-    progress,
-    secret,
-    survey,
-)
+from deployctl.targets.kubernetes import cards, chart, identity, lease, progress, secret, survey
 from deployctl.targets.kubernetes.cluster import Cluster, Document, cluster_of
 from deployctl.targets.kubernetes.forward import Forwarder
 from deployctl.targets.kubernetes.installed import DIGEST, Installed
@@ -134,13 +125,20 @@ class KubernetesDriver:
         deployment = cluster.get(cluster.path("apps/v1", "deployments", service))
         if deployment is None:
             return EngineState("absent")
-        settled = progress.settled(deployment)
-        if settled and not release.plan.cards:
+        if progress.settled(deployment):
             return survey.state_of(deployment, progress.Seen(True))
-        pods = cluster.items(cluster.path("v1", "pods"), labelSelector=_selector(service))
-        seen = progress.Seen(True) if settled else self._seen(release, deployment, pods)
-        given = devices.given_to(cluster, release.plan, pods)
-        return survey.state_of(deployment, seen)._replace(cards=given)
+        selector = _selector(service)
+        seen = progress.look(
+            deployment,
+            cluster.items(cluster.path("apps/v1", "replicasets"), labelSelector=selector),
+            cluster.items(cluster.path("v1", "pods"), labelSelector=selector),
+            survey.events_of_pods(cluster),
+            datetime.now(UTC),
+        )
+        if seen.problem is not None and seen.problem.code == "no_node":
+            problem = seen.problem._replace(hint=self._cards() or seen.problem.hint)
+            seen = seen._replace(problem=problem)
+        return survey.state_of(deployment, seen)
 
     def logs(self, release: Release, *, tail: int | None, follow: bool) -> Iterator[str]:
         """The logs of the release's pods; of several, each line behind its pod's name."""
@@ -218,21 +216,6 @@ class KubernetesDriver:
 
     def _ready(self, service: str) -> list[str]:
         return [p["metadata"]["name"] for p in self._pods(service) if progress.ready(p)]
-
-    def _seen(self, release: Release, deployment: Document, pods: list[Document]) -> progress.Seen:
-        cluster, selector = self._cluster, _selector(release.service)
-        seen = progress.look(
-            deployment,
-            cluster.items(cluster.path("apps/v1", "replicasets"), labelSelector=selector),
-            pods,
-            survey.events_of_pods(cluster),
-            datetime.now(UTC),
-            cards=devices.unmet(cluster, release.plan, pods),
-        )
-        if seen.problem is not None and seen.problem.code == "no_node":
-            problem = seen.problem._replace(hint=self._cards() or seen.problem.hint)
-            seen = seen._replace(problem=problem)
-        return seen
 
     def _cards(self) -> str | None:
         """Which cards there are; None where we may not look at nodes."""

@@ -1,0 +1,1 @@
+"""`deployctl doctor`: is this machine, or a cluster, fit to serve, and if not, what to do."""

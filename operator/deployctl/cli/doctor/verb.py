@@ -1,0 +1,159 @@
+"""The verb: options, one call, what is shown."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from deployctl.cli.console import Output, answer_json, tell
+from deployctl.cli.doctor.host import examine_host, summary, target_named
+from deployctl.cli.doctor.text import show
+from deployctl.cli.options import FilesOption, OutputOption, ValuesOption
+from deployctl.errors import InputError, TargetError
+from deployctl.spec import ServiceSpec, load_specs
+from deployctl.spec.service import TARGETS
+
+if TYPE_CHECKING:
+    from deployctl.doctor.facts import Check
+    from deployctl.operations.clusterdoctor import ClusterRequest
+
+_TargetOption = Annotated[
+    str | None,
+    typer.Option(
+        "--target",
+        metavar="|".join(TARGETS),
+        help="Where services will run. \\[default: docker for a GPU, process for cpu]",
+        show_default=False,
+    ),
+]
+_GpuOption = Annotated[
+    str,
+    typer.Option(
+        "--gpu",
+        metavar="TEXT",
+        help="Profile that the cards should match, a profile file, cpu, or auto.",
+    ),
+]
+_GpusOption = Annotated[
+    int | None,
+    typer.Option(
+        "--gpus", min=1, metavar="N", help="GPUs to use. \\[default: 1]", show_default=False
+    ),
+]
+_ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model", metavar="TEXT", help="Also check that this checkpoint fits.", show_default=False
+    ),
+]
+_PortOption = Annotated[
+    int, typer.Option("--port", min=1, max=65535, metavar="N", help="Port to serve on.")
+]
+_ProbeOption = Annotated[
+    bool,
+    typer.Option(
+        "--probe",
+        help="Start one small pod of the engine's image in the cluster, and remove it: does a "
+        "node get the image, does it see a card.",
+    ),
+]
+_ProbeImageOption = Annotated[
+    str | None,
+    typer.Option(
+        "--probe-image", metavar="IMAGE", help="The same of this image.", show_default=False
+    ),
+]
+
+
+class _Answer(NamedTuple):
+    """What was looked at, and what is said of it."""
+
+    checks: "Sequence[Check]"
+    place: dict[str, str]  # the target, and where in it
+    gpu: str | None
+    what: str
+    remark: str = ""
+
+
+def command(
+    target: _TargetOption = None,
+    gpu: _GpuOption = "auto",
+    gpus: _GpusOption = None,
+    model: _ModelOption = None,
+    port: _PortOption = 8000,
+    files: FilesOption = [],  # noqa: B006  typer's way to say that it may be given often
+    values: ValuesOption = None,
+    probe: _ProbeOption = False,
+    probe_image: _ProbeImageOption = None,
+    output: OutputOption = Output.text,
+) -> None:
+    """Check this machine, or a cluster: one line a check, and the fix for whatever is wrong.
+
+    Nothing is changed, and nothing takes long. Exits with 0 if a service can
+    run (warnings may remain), with 4 when a check failed.
+
+    What serving without a GPU needs:
+
+        [bold]deployctl doctor --gpu cpu[/bold]
+
+    Docker, the NVIDIA driver, and the cards against their profile:
+
+        [bold]deployctl doctor --gpu l4 --gpus 2[/bold]
+
+    A cluster: rights, cards, volumes, quotas, what is installed in it; for a service, against its
+    plan:
+
+        [bold]deployctl doctor --target kubernetes --namespace llm -f service.yaml[/bold]
+    """
+    from deployctl.doctor.examine import document, verdict
+
+    named = target_named(target)
+    specs = _specs(files, target=named, gpu=gpu, gpus=gpus, model=model)
+    if named == "kubernetes" or any(spec.target == "kubernetes" for spec in specs):
+        from deployctl.operations.bundle import chart_options
+        from deployctl.operations.clusterdoctor import ClusterRequest
+
+        chart = chart_options(["kubernetes"], files=values or [])
+        tried = probe_image or ("" if probe else None)
+        answer = _cluster(ClusterRequest(specs, gpu, gpus or 1, chart, tried))
+    else:
+        if len(specs) > 1 or values or probe or probe_image:
+            raise InputError(
+                "several services, values and a probe are for a cluster alone",
+                where="deployctl doctor",
+                hint="add --target kubernetes",
+            )
+        if specs:
+            gpu, gpus, model = specs[0].gpu, specs[0].gpus, specs[0].model
+        question, facts, checks = examine_host(named, gpu, gpus or 1, model, port)
+        profile, told = question.profile, summary(question, facts)
+        name = profile.name if profile else None
+        answer = _Answer(checks, {"target": question.target}, name, *told)
+    if output is Output.json:
+        answer_json(document(answer.checks, **answer.place, gpu=answer.gpu))
+    else:
+        show(answer.checks, answer.what, answer.remark)
+    if verdict(answer.checks) == "fail":
+        raise typer.Exit(TargetError.exit_code)
+
+
+def _cluster(request: "ClusterRequest") -> _Answer:
+    from deployctl.operations.clusterdoctor import examine_cluster
+
+    found = examine_cluster(request, tell)
+    namespace = found.facts.namespace or "unknown"
+    place = {"target": "kubernetes", "context": found.facts.context, "namespace": namespace}
+    gpu = found.profile.name if found.profile else None
+    what = f"target kubernetes, namespace {namespace}" + (f", {gpu}" if gpu else "")
+    return _Answer(found.checks, place, gpu, what)
+
+
+def _specs(files: list[Path], **flags: Any) -> list[ServiceSpec]:
+    """The services: of files, or of a model for a cluster; none where neither is given."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    if given.get("gpu") == "auto":
+        del given["gpu"]
+    if not files and not ("model" in given and given.get("target") == "kubernetes"):
+        return []
+    return load_specs(files, given)

@@ -1,0 +1,163 @@
+"""Is a cluster fit for services: their plans laid beside what its API server tells."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import yaml
+
+from deployctl.doctor.cluster.card_checks import cards_of, profile_of
+from deployctl.doctor.cluster.examine import examine
+from deployctl.doctor.cluster.facts import ClusterFacts, ClusterQuestion
+from deployctl.doctor.cluster.needs import Document, Needs, needs_of
+from deployctl.doctor.cluster.pod_probe import probe
+from deployctl.doctor.cluster.probes import gather
+from deployctl.doctor.facts import Check, Topic
+from deployctl.engines import vllm
+from deployctl.errors import DeployctlError, TargetError
+from deployctl.events import Tell, silent
+from deployctl.hardware import GpuProfile, load_profile
+from deployctl.operations import bundle
+from deployctl.operations.bundle import ChartOptions
+from deployctl.operations.prepare import Prepared, prepare
+from deployctl.render.bundle import VALUES_FILE
+from deployctl.render.helm import card_values, chart, merge
+from deployctl.render.yamltext import write
+from deployctl.spec import ServiceSpec
+from deployctl.spec.settings import Settings
+from deployctl.targets import helm
+from deployctl.targets.kubernetes.cluster import Cluster
+
+_USUAL = "a-usual-service"
+
+
+class ClusterRequest(NamedTuple):
+    """What to examine: services, or a usual one on cards of a kind."""
+
+    specs: Sequence[ServiceSpec] = ()
+    gpu: str = "auto"
+    gpus: int = 1
+    chart: ChartOptions = ChartOptions()
+    probe: str | None = None  # start a pod of this image; "": of the engine's
+
+
+class Examined(NamedTuple):
+    """What was found."""
+
+    facts: ClusterFacts
+    checks: list[Check]
+    profile: GpuProfile | None
+
+
+def examine_cluster(request: ClusterRequest, tell: Tell = silent) -> Examined:
+    """Plans the services, asks the cluster, and judges. A plan that fails is a check that does.
+
+    Raises:
+        InputError: the profile that `gpu` names is none, or the values are wrong.
+    """
+    cluster = Cluster(_settings(request, Settings()), patience_s=0.0)
+    failed: list[Check] = []
+    prepared = [each for spec in request.specs if (each := _prepared(cluster, spec, failed))]
+    if prepared:
+        profile: GpuProfile | None = prepared[0].profile
+    else:
+        profile = None if request.gpu == "auto" else load_profile(request.gpu)
+    needs = _needs(prepared, profile, request, cluster, failed)
+    version = prepared[0].plan.engine.version if prepared else vllm.DEFAULT_VERSION
+    question = ClusterQuestion(needs, profile, version)
+    facts = gather(cluster, question)
+    planned = [_fits(each) for each in prepared]
+    checks = [*examine(facts, question), *planned, *failed]
+    if request.probe is not None and facts.error is None:
+        checks.append(probe(cluster, needs, request.probe or None, tell))
+    return Examined(facts, checks, profile)
+
+
+def _settings(request: ClusterRequest, settings: Settings) -> Settings:
+    """As the first spec says; all are examined in its cluster and namespace."""
+    if not request.specs:
+        return settings
+    said = {"context": request.specs[0].context, "namespace": request.specs[0].namespace}
+    return settings.model_copy(update={k: v for k, v in said.items() if v is not None})
+
+
+def _prepared(cluster: Cluster, spec: ServiceSpec, failed: list[Check]) -> Prepared | None:
+    it = Topic("plan", f"Plan of {spec.name or spec.model}")
+    try:
+        if spec.gpu == "auto":
+            spec = spec.model_copy(update={"gpu": _only_card(cluster)})
+        return prepare(spec)
+    except DeployctlError as error:
+        failed.append(it.fail(error.message, error.hint or "deployctl plan says more"))
+        return None
+
+
+def _only_card(cluster: Cluster) -> str:
+    """The profile of the cards that the nodes have.
+
+    Raises:
+        TargetError: the nodes cannot be asked, or their cards are of several kinds or none known.
+    """
+    facts = ClusterFacts(cluster.namespace, nodes=cluster.items("/api/v1/nodes"))
+    products = dict.fromkeys(card.product for card in cards_of(facts))
+    profiles = {found.name for product in products if (found := profile_of(product))}
+    if len(profiles) == 1:
+        return profiles.pop()
+    kinds = ", ".join(str(product) for product in products) or "none"
+    raise TargetError(
+        f"which card is meant? The nodes have: {kinds}", hint="name one with --gpu, or --gpu cpu"
+    )
+
+
+def _fits(prepared: Prepared) -> Check:
+    plan = prepared.plan
+    it = Topic("plan", f"Plan of {plan.name}")
+    if plan.verdict == "fits":
+        cards = (
+            f"{plan.world_size} × {prepared.profile.name}, " if plan.accelerator != "cpu" else ""
+        )
+        replicas = f"{plan.replicas} replicas" if plan.replicas > 1 else "1 replica"
+        return it.good(f"{cards}{replicas}, vLLM {plan.engine.version}")
+    reasons = "; ".join(reason.message for reason in plan.reasons)
+    return it.fail(
+        reasons or plan.verdict, plan.reasons[0].fix if plan.reasons else "deployctl plan"
+    )
+
+
+def _needs(
+    prepared: Sequence[Prepared],
+    profile: GpuProfile | None,
+    request: ClusterRequest,
+    cluster: Cluster,
+    failed: list[Check],
+) -> Needs:
+    """What the services ask for; without any, what a usual one would. Helm makes the objects."""
+    try:
+        namespace = cluster.namespace
+    except TargetError:
+        namespace = "default"  # no cluster: that is told by itself
+    objects: list[tuple[str, Document]] = []
+    for each in prepared:
+        if each.plan.verdict != "fits":
+            continue
+        try:
+            values = bundle.render("kubernetes", each, request.chart).files[VALUES_FILE]
+            objects += _objects(each.plan.name, values, namespace)
+        except DeployctlError as error:
+            it = Topic("plan", f"Plan of {each.plan.name}")
+            failed.append(it.fail(error.message, error.hint or "deployctl render says more"))
+    if prepared:
+        return needs_of(objects, planned=True)
+    usual = card_values(profile, request.gpus)
+    if profile is not None and profile.kind == "cpu":
+        usual["engine"] = {"image": vllm.image(vllm.DEFAULT_VERSION, "cpu")}
+    text = write(merge(usual, request.chart.overrides), "")
+    try:
+        objects += _objects(_USUAL, text, namespace)
+    except TargetError:
+        return Needs()  # no helm, which is told by itself
+    return needs_of(objects, planned=False)
+
+
+def _objects(service: str, values: str, namespace: str) -> list[tuple[str, Document]]:
+    text = helm.template(chart(), values, name=service, namespace=namespace)
+    return [(service, document) for document in yaml.safe_load_all(text) if document]

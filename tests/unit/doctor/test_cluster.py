@@ -1,0 +1,292 @@
+"""A cluster's checks, from what a real one answered."""
+
+import copy
+
+import pytest
+from tests.unit.doctor.cluster_parts import (
+    L4,
+    QUOTAS,
+    RANGES,
+    RECORDED,
+    RecordedCluster,
+    check,
+    checks,
+    claim,
+    deployment,
+    free,
+    question,
+)
+
+from deployctl.doctor.cluster.room import selected
+from deployctl.doctor.cluster.storage_checks import writers
+from deployctl.doctor.examine import verdict
+from deployctl.doctor.shell import Ran
+from deployctl.errors import ClusterError
+
+NODES = "/api/v1/nodes"
+
+
+def nodes(*changes, only=("node-1", "node-2")):
+    """The real nodes, each as a function changes it."""
+    found = [n for n in copy.deepcopy(RECORDED[NODES]) if n["metadata"]["name"] in only]
+    for node in found:
+        for change in changes:
+            change(node)
+    return {NODES: found}
+
+
+def label(**labels):
+    return lambda node: node["metadata"]["labels"].update(
+        {key.replace("__", "/").replace("_", "."): value for key, value in labels.items()}
+    )
+
+
+def offers(count, capacity=4):
+    def change(node):
+        node["status"]["allocatable"]["nvidia.com/gpu"] = str(count)
+        node["status"]["capacity"]["nvidia.com/gpu"] = str(capacity)
+
+    return change
+
+
+def test_a_cluster_with_room_fails_nothing():
+    found = checks(RecordedCluster(**free()))
+    assert verdict(found) != "fail", [c for c in found if c.status == "fail"]
+    said = {c.id: c for c in found}
+    assert said["cluster"].detail == "Kubernetes 1.37.2, context lab"
+    assert said["user"].detail == "ann, of devs"
+    assert said["gpu-nodes"].detail.startswith("32 NVIDIA-L4 on hollow-0")
+    assert said["gpu-nodes"].detail.endswith("29 free (profile l4)")
+    assert "6 by claims of gpu.nvidia.com, 6 free" in said["gpu-source"].detail
+    assert said["room"].detail == "1 card, 1 CPU, 4.0 GiB"
+    assert all(c.fix for c in found if c.status != "pass")
+    assert not any(c.fix or c.yaml for c in found if c.status == "pass")
+
+
+def test_without_an_answer_nothing_else_is_said():
+    class Gone(RecordedCluster):
+        def get(self, path, **query):
+            raise ClusterError("the API server does not answer", where="https://x", hint="ask it")
+
+    found = checks(Gone())
+    assert [(c.id, c.status) for c in found] == [("cluster", "fail"), ("helm", "pass")]
+    assert (found[0].detail, found[0].fix) == (
+        "the API server does not answer (https://x)",
+        "ask it",
+    )
+
+
+@pytest.mark.parametrize(
+    ("id", "changed", "status", "words"),
+    [
+        ("cluster", {"/version": {"gitVersion": "v1.28.9"}}, "fail", "needs 1.29.0 or newer"),
+        ("namespace", {"/api/v1/namespaces/llm": None}, "fail", "there is no namespace llm"),
+        ("gpu-nodes", nodes(label(nvidia_com__gpu_product="NVIDIA-L40S")), "fail",
+         "no node has the label nvidia.com/gpu.product=NVIDIA-L4; there are 8 NVIDIA-L40S"),
+        ("gpu-nodes", nodes(offers(0, 0)), "fail", "say that they have cards and offer none"),
+        ("gpu-nodes", {NODES: []}, "fail", "no node offers an NVIDIA card"),
+        ("nodes", nodes(lambda n: n["spec"].update(unschedulable=True)), "warn", "is cordoned"),
+        ("gpu-health", nodes(offers(3)), "warn", "node-1: 1 of 4"),
+        ("gpu-driver", nodes(label(**{"nvidia_com__cuda_driver_major": "535"})), "fail",
+         "535 on node-1, node-2: vLLM 0.32.0 is built with CUDA 13.0, which needs 580"),
+        ("gpu-driver",
+         nodes(lambda n: n["metadata"]["labels"].update(
+             {"nvidia.com/cuda.driver-version.full": "580.95.05"})),
+         "pass", "580.95.05, for CUDA 13.0"),
+        ("gpu-taints", {}, "warn", "kwok.x-k8s.io/node:NoSchedule on hollow-0"),
+        ("gpu-taints", nodes(only=("hollow-0",)), "fail", "pods do not tolerate that"),
+        ("gpu-taints", nodes(), "pass", "none"),
+        ("storage-classes", {"/apis/storage.k8s.io/v1/storageclasses": []}, "fail", "none"),
+        ("network-policies",
+         {"/apis/apps/v1/daemonsets": [{"metadata": {"name": "calico-node"}}]},
+         "pass", "enforced by Calico"),
+        ("network-policies",
+         {"/apis/apps/v1/daemonsets": [{"metadata": {"name": "kube-flannel-ds"}}]},
+         "warn", "not enforced: Flannel"),
+        ("network-policies", {}, "warn", "unknown whether they are enforced"),
+        ("runtime-class",
+         {"/apis/node.k8s.io/v1/runtimeclasses": [{"metadata": {"name": "nvidia"}}],
+          "/api/v1/pods": []},
+         "warn", "there is a class nvidia"),
+        ("image", {}, "warn", "unknown whether nodes reach docker.io"),
+        ("image",
+         {"/api/v1/namespaces/llm/events": [
+             {"message": 'Failed to pull image "vllm/vllm-openai:v0.32.0": dial: i/o timeout'}]},
+         "warn", "failed lately: i/o timeout"),
+        ("image",
+         {"/api/v1/namespaces/llm/events": [
+             {"message": 'Successfully pulled image "docker.io/library/x:1" in 3s'}]},
+         "pass", "nodes pulled docker.io/library/x:1"),
+    ],
+)  # fmt: skip
+def test_what_is_found(id, changed, status, words):
+    found = check(id, RecordedCluster(**{**free(), **changed}))
+    assert (found.status, words in found.detail) == (status, True), found
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        (question(deployment(gpus=5)), "2 nodes: too little nvidia.com/gpu"),
+        (question(deployment(gpus=4, replicas=2)), "1 of 2 pods find no node"),
+        (question(deployment(memory="900Gi")), "2 nodes: too little memory"),
+        (question(deployment(nodes=[{"card": "none"}])), "5 nodes: other labels than the pod asks"),
+    ],
+)
+def test_pods_without_a_place_are_told_as_the_scheduler_would(asked, says):
+    found = check("room", RecordedCluster(**free()), asked)
+    assert found.status == "fail"
+    assert says in found.detail
+    assert "3 nodes: taint kwok.x-k8s.io/node" in found.detail or "other labels" in says
+    assert "other/taken has 3" in found.fix
+
+
+def test_a_service_that_runs_makes_room_for_itself():
+    pods = copy.deepcopy(RECORDED["/api/v1/pods"])
+    asked = question(deployment(gpus=4, replicas=2))
+    for pod in pods:
+        if pod["metadata"]["name"] == "taken":
+            pod["metadata"] |= {"namespace": "llm"}
+            pod["metadata"]["labels"] = {"app.kubernetes.io/instance": "chat"}
+    found = check("room", RecordedCluster(**free(), **{"/api/v1/pods": pods}), asked)
+    assert found.status == "pass", found
+
+
+def test_what_is_no_plan_only_warns():
+    asked = question(deployment(memory="900Gi"), planned=False)
+    assert check("room", RecordedCluster(**free()), asked).status == "warn"
+
+
+@pytest.mark.parametrize(
+    ("asked", "id", "status", "words"),
+    [
+        (question(deployment(gpus=2)), "quota", "fail",
+         "requests.nvidia.com/gpu 1 left of 1, 2 asked for (q)"),
+        (question(claim(size="50Gi"), deployment()), "quota", "fail", "requests.storage"),
+        (question(), "quota", "pass", "pods 4 left of 4"),
+        (question(deployment(memory="9Gi")), "limit-range", "fail", "max of a Container is 8Gi"),
+        (question(), "limit-range", "warn", "are given 1: it stalls the engine"),
+        (question(), "pod-security", "pass", "restricted, which the chart's pods keep to"),
+        (question(deployment(volumes=[{"name": "m", "hostPath": {"path": "/x"}}])),
+         "pod-security", "fail", "restricted forbids the folder of a node that chat mounts"),
+    ],
+)  # fmt: skip
+def test_what_the_namespace_allows(asked, id, status, words):
+    found = check(id, RecordedCluster(), asked)
+    assert (found.status, words in found.detail) == (status, True), found
+
+
+def test_a_quota_of_limits_wants_each_pod_to_have_one():
+    found = check("quota", RecordedCluster(**{RANGES: []}))
+    assert found.status == "fail"
+    assert "limits.cpu is limited, so each pod must have one" in found.detail
+    assert "cpuLimit" in found.yaml
+
+
+def test_what_admission_says_of_a_pod_on_trial():
+    refused = "admission webhook kyverno denied the request: no label team"
+    found = check("admission", RecordedCluster(refuses=refused))
+    assert (found.status, found.detail) == ("fail", refused)
+    assert not [c for c in checks(RecordedCluster()) if c.id == "admission"]
+
+
+@pytest.mark.parametrize(
+    ("provisioner", "mode", "status"),
+    [
+        ("ebs.csi.aws.com", "ReadWriteMany", "fail"),
+        ("ebs.csi.aws.com", "ReadWriteOnce", "pass"),
+        ("rook-ceph.cephfs.csi.ceph.com", "ReadWriteMany", "pass"),
+        ("nobody.knows/it", "ReadWriteMany", "warn"),
+        ("kubernetes.io/no-provisioner", "ReadWriteOnce", "warn"),
+    ],
+)
+def test_claims_against_what_a_provisioner_gives(provisioner, mode, status):
+    path = "/apis/storage.k8s.io/v1/storageclasses"
+    [storage_class] = copy.deepcopy(RECORDED[path])
+    storage_class["provisioner"] = provisioner
+    cluster = RecordedCluster(**free(), **{path: [storage_class]})
+    assert check("claim", cluster, question(claim(mode=mode))).status == status
+
+
+def test_a_claim_of_ones_own_must_be_there():
+    volume = {"name": "m", "persistentVolumeClaim": {"claimName": "models"}}
+    asked = question(deployment(volumes=[volume]))
+    assert check("claim", RecordedCluster(), asked).status == "fail"
+    there = {**claim("models"), "status": {"phase": "Bound", "capacity": {"storage": "10Gi"}}}
+    path = "/api/v1/namespaces/llm/persistentvolumeclaims"
+    assert check("claim", RecordedCluster(**{path: [there]}), asked).detail.startswith(
+        "bound, 10Gi"
+    )
+
+
+def test_a_class_that_is_not_there_is_named():
+    found = check("claim", RecordedCluster(), question(claim(storage_class="fast")))
+    assert "there is no storage class fast; there are: standard" in found.detail
+
+
+def test_a_secret_that_is_named_must_be_there():
+    asked = question(deployment(imagePullSecrets=[{"name": "pull"}]))
+    assert check("secret", RecordedCluster(), asked).status == "fail"
+    there = {"/api/v1/namespaces/llm/secrets": [{"metadata": {"name": "pull"}}]}
+    assert check("secret", RecordedCluster(**there), asked).status == "pass"
+
+
+def test_what_is_asked_for_must_be_installed():
+    scaled = {"kind": "ScaledObject", "metadata": {"name": "chat"}}
+    without = {"groups": [g for g in RECORDED["/apis"]["groups"] if g["name"] != "keda.sh"]}
+    asked = question(deployment(), scaled)
+    assert check("crd-keda", RecordedCluster(), asked).status == "pass"
+    assert check("crd-keda", RecordedCluster(**{"/apis": without}), asked).status == "fail"
+    assert check("crd-keda", RecordedCluster(**{"/apis": without})).status == "pass"
+    hpa = {"kind": "HorizontalPodAutoscaler", "metadata": {"name": "chat"}}
+    assert check("metrics-server", RecordedCluster(), question(deployment(), hpa)).status == "fail"
+
+
+@pytest.mark.parametrize(
+    ("helm", "status"),
+    [(Ran(None), "fail"), (Ran(0, "v3.12.0+g1"), "fail"), (Ran(0, "v3.18.0"), "pass")],
+)
+def test_helm_on_this_machine(helm, status):
+    assert check("helm", RecordedCluster(), helm=helm).status == status
+
+
+def test_a_cpu_service_needs_no_card():
+    asked = question(deployment(gpus=0, nodes=()), gpu="cpu")
+    found = {c.id for c in checks(RecordedCluster(), asked)}
+    assert not {i for i in found if i.startswith(("gpu-", "runtime"))}
+    assert check("cpu-nodes", RecordedCluster(), asked).detail == "5 amd64"
+
+
+def test_what_the_user_may_not_see_is_unknown_and_no_pass():
+    hidden = [p for p in RECORDED if p not in ("/version", "/apis")]
+    found = checks(RecordedCluster(forbidden=hidden))
+    unknown = {c.id for c in found if "unknown" in c.detail}
+    assert {"nodes", "quota", "limit-range", "pod-security", "storage-classes"} <= unknown
+    assert all(c.status == "warn" for c in found if "unknown" in c.detail)
+    assert "this user may not list nodes" in next(c.detail for c in found if c.id == "nodes")
+
+
+def test_nodes_are_chosen_as_the_scheduler_does():
+    terms = [
+        ({"key": "a", "operator": "In", "values": ["1"]}, True),
+        ({"key": "a", "operator": "NotIn", "values": ["1"]}, False),
+        ({"key": "b", "operator": "Exists"}, False),
+        ({"key": "b", "operator": "DoesNotExist"}, True),
+        ({"key": "a", "operator": "Gt", "values": ["0"]}, True),
+        ({"key": "a", "operator": "Lt", "values": ["0"]}, False),
+    ]
+    for expression, holds in terms:
+        spec = deployment(nodes=L4)["spec"]["template"]["spec"]
+        required = spec["affinity"]["nodeAffinity"]
+        required["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"] = [
+            {"matchExpressions": [expression]}
+        ]
+        assert selected({"a": "1"}, spec) is holds, expression
+    assert not selected({"a": "1"}, {"nodeSelector": {"a": "2"}})
+
+
+def test_provisioners_are_known_by_name_and_by_its_end():
+    assert writers("efs.csi.aws.com") == "many"
+    assert writers("rook-ceph.rbd.csi.ceph.com") == "once"
+    assert writers("xebs.csi.aws.com") is None
+    assert QUOTAS in RECORDED
