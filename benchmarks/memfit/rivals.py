@@ -49,7 +49,7 @@ def ours(case: Case) -> Answer:
         if memory.kv_cache_gib > 0
         else int(cache * GIB / memory.kv_bytes_per_token),
         codes=codes,
-        edge=decided and abs(margin) <= edge_gib(cache),
+        edge=decided and near(margin, cache),
     )
 
 

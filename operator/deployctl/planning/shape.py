@@ -27,7 +27,9 @@ class Vision:
     merged: int = 1  # patches that the projector joins to one token
     patches: int = 4  # patches behind one token of the decoder
     item_tokens: int = 0  # tokens of the largest image, where images may be of any size
+    token_pixels: int = 0  # pixels behind one of them
     rotated: bool = False  # its attention has rotary positions
+    deep: int = 0  # of its layers whose outputs go to the decoder's beside the last one's
     held: int = 0  # values a patch that are there all the while: pixels, and positions looked up
 
 
@@ -246,11 +248,11 @@ def _rotary(architecture: Architecture) -> tuple[tuple[int, int], ...]:
         return ()
     positions = count(raw, "max_position_embeddings", default=architecture.max_position_embeddings)
     dimension = architecture.qk_rope_head_dim or architecture.head_dim
-    partial = raw.get("partial_rotary_factor")
-    if isinstance(partial, float) and 0 < partial < 1:
-        dimension = int(dimension * partial)
     scaling = raw.get("rope_scaling") or raw.get("rope_parameters")
     scaling = scaling if isinstance(scaling, Mapping) else {}
+    partial = raw.get("partial_rotary_factor") or scaling.get("partial_rotary_factor")
+    if isinstance(partial, float) and 0 < partial < 1:
+        dimension = int(dimension * partial)
     if isinstance(scaling.get("full_attention"), Mapping):
         scaling = scaling["full_attention"]
     scaled = scaling.get("rope_type", scaling.get("type"))
@@ -261,6 +263,8 @@ def _rotary(architecture: Architecture) -> tuple[tuple[int, int], ...]:
         main = int(positions * factor)
     elif scaled in ("yarn", "deepseek_yarn"):
         main = int(count(scaling, "original_max_position_embeddings", default=positions) * factor)
+    if "mrope_section" in scaling:
+        main *= 4  # rotary_embedding/mrope.py: positions of a video run ahead of its tokens
     caches = [(main, dimension)]
     if kind.startswith("gemma3"):
         caches.append((positions, dimension))
@@ -306,6 +310,7 @@ def _vision(tower: Any, parent: str) -> Vision | None:
     kind = str(tower.get("model_type") or parent)
     edge = min(64, count(tower, "patch_size", default=14))
     pixels = 3 * edge * edge * max(1, min(8, count(tower, "temporal_patch_size", default=1)))
+    deep = tower.get("deepstack_visual_indexes")
     looked_up = hidden if count(tower, "num_position_embeddings") else 0  # qwen3_vl.py
     return Vision(
         layers=min(layers, 10_000),
@@ -315,6 +320,8 @@ def _vision(tower: Any, parent: str) -> Vision | None:
         merged=side * side,
         patches=16 if parent.startswith("gemma3") else max(4, side * side),
         item_tokens=16384 if parent.startswith("qwen") else 0,
+        token_pixels=(edge * side) ** 2,
         rotated=parent.startswith("qwen"),
         held=pixels + looked_up,
+        deep=len(deep) if isinstance(deep, list) and len(deep) < 64 else 0,
     )

@@ -6,11 +6,14 @@ whichever stage is larger. Buffers are counted from the source; the constants th
 gives were fitted to logged start-ups and say so.
 """
 
+import contextlib
+import json
+
 from deployctl.engines.vllm.versions import at_least, behaviour
 from deployctl.hardware import GpuProfile
 from deployctl.planning.mixers import state_width
-from deployctl.planning.settings import Batch, EngineSettings
-from deployctl.planning.shape import Layer, Shape, layers_of
+from deployctl.planning.settings import EngineSettings
+from deployctl.planning.shape import Layer, Shape, Vision, layers_of
 from deployctl.planning.states import CACHELESS, STATEFUL
 from deployctl.planning.weights import padded_vocab
 from deployctl.units import GIB, MIB
@@ -22,10 +25,13 @@ HIDDEN_BUFFERS = 4.3
 # Those that the kernel writes which embeds tokens: the hidden state, and its norm. With the table
 # itself, 14B and 32B take 1.49 GiB in cold starts of 0.26 and 7B takes 1.04, as logged.
 EMBEDDED_BUFFERS = 2
-# Those of a vision tower's attention: residual, its norm, query, key, value, result and projection
-# (siglip.py); with rotary positions query and key joined and rotated too (qwen2_5_vl.py). Three are
-# there beside those of the MLP: residual, norm and result.
-ATTENDED_BUFFERS, ROTATED_BUFFERS, BESIDE_MLP = 7, 11, 3
+# Those of a vision tower: residual, its norm and the projection's result are whole on every rank;
+# query, key, value and what attention makes of them (siglip.py) are cut, and with rotary positions
+# query and key joined and rotated too (qwen2_5_vl.py).
+WHOLE_BUFFERS, ATTENDED_BUFFERS, ROTATED_BUFFERS = 3, 4, 8
+# Tokens of Qwen3-VL's largest video, and 12.5 for each of them, time stamps and all, where releases
+# keep room for those (qwen3_vl.py, get_max_video_tokens).
+VIDEO_TOKENS, EXPANDED_TOKENS = 12288, 153600
 # cuBLAS keeps 32 MiB a stream from compute capability 9.0 on, 8 MiB below (torch's
 # CUDABlas.cpp), and the runner some 13 MiB of input buffers (fitted) on large cards.
 CUBLAS_LARGE = 32 * MIB
@@ -47,6 +53,8 @@ FUSED_ALLREDUCE_GIB = 1.82
 # GiB a GPU of NCCL and the custom all-reduce: 0.25 on two L40S in 0.10.2, 0.23 on two A100 and
 # 0.33 on four in 0.10.1 (fitted).
 NCCL_GIB = 0.25
+# With NVLink SHARP on a host of eight H100 (fitted: 0.10.0, with 32B and 235B alike).
+NVLS_GIB = 1.87
 
 # Of a card whose profile does not say: those of an RTX 4090.
 MULTIPROCESSORS = 128
@@ -88,7 +96,7 @@ def activation(
     if last_stage and behaviour("sampler_profiled", settings.version):
         kept = batch.tokens * shape.hidden * width + _expert_workspace(shape, settings)
         peak = max(peak, kept + _sampler(shape, settings, profile))
-    images, kept_images = _encoder(shape, batch, width)
+    images, kept_images = _encoder(shape, settings)
     return max(images, peak + kept_images) + workspace
 
 
@@ -190,22 +198,36 @@ def _attention_width(shape: Shape, tensor: int) -> float:
     return (heads + gates + 2 * shape.kv_heads / tensor) * width
 
 
-def _encoder(shape: Shape, batch: Batch, dtype_bytes: int) -> tuple[float, float]:
+def _encoder(shape: Shape, settings: EngineSettings) -> tuple[float, float]:
     """The vision tower's dummy run, and what of it stays while the decoder runs. Rough.
 
     vLLM encodes as many of the largest images as one step may hold, before the decoder's run
     (v1/worker/gpu_model_runner.py, profile_run); an image of any size counts with 16384 tokens.
     """
-    tower = shape.vision
+    tower, width = shape.vision, settings.dtype_bytes
     if tower is None or shape.text_alone:
         return 0.0, 0.0
-    tokens = max(batch.tokens, tower.item_tokens)
-    inner = (3 if tower.gated else 2) * tower.intermediate
-    patches = tokens * tower.patches
-    kept = tokens * shape.hidden * dtype_bytes
-    attended = (ROTATED_BUFFERS if tower.rotated else ATTENDED_BUFFERS) * tower.hidden
-    widest = max(attended, BESIDE_MLP * tower.hidden + inner) + tower.held
-    return float(max(patches * widest * dtype_bytes, kept)), float(kept)
+    expanded = tower.deep and behaviour("video_outputs_expanded", settings.version)
+    tokens = VIDEO_TOKENS if expanded else max(settings.batch.tokens, _item_tokens(tower, settings))
+    kept_tokens = EXPANDED_TOKENS if expanded else tokens
+    kept = float(kept_tokens * (1 + tower.deep) * shape.hidden * width)
+    cut = settings.sharding.tensor
+    inner = (3 if tower.gated else 2) * tower.intermediate / cut
+    attended = (ROTATED_BUFFERS if tower.rotated else ATTENDED_BUFFERS) * tower.hidden / cut
+    widest = WHOLE_BUFFERS * tower.hidden + max(attended, inner) + tower.held
+    return max(tokens * tower.patches * widest * width, kept), kept
+
+
+def _item_tokens(tower: Vision, settings: EngineSettings) -> int:
+    """Tokens of the largest image or video, where the user's limit of pixels is for both."""
+    given = settings.rest.get("mm_processor_kwargs")
+    if isinstance(given, str):
+        with contextlib.suppress(ValueError):
+            given = json.loads(given)
+    pixels = given.get("max_pixels") if isinstance(given, dict) else None
+    if isinstance(pixels, bool) or not isinstance(pixels, int) or pixels <= 0:
+        return tower.item_tokens
+    return min(tower.item_tokens, pixels // tower.token_pixels)
 
 
 def persistent(shape: Shape, settings: EngineSettings) -> float:
@@ -247,7 +269,7 @@ def non_torch(profile: GpuProfile, settings: EngineSettings) -> float:
     if tensor > 1 and fused:
         gib += FUSED_ALLREDUCE_GIB
     elif tensor > 1 and not behaviour("nccl_before_snapshot", version):
-        gib += NCCL_GIB
+        gib += NCCL_GIB + (NVLS_GIB if linked and large and tensor == 8 else 0.0)
     return float(gib) * GIB
 
 

@@ -275,4 +275,5 @@ def _vision(shape: Shape, tensor: int, dtype_bytes: int) -> float:
     block = 4 * tower.hidden**2 + inner
     joined = tower.hidden * tower.merged
     projector = joined * shape.hidden + (joined**2 if tower.merged > 1 else 0)
+    projector *= 1 + tower.deep
     return (tower.layers * block + projector) * dtype_bytes / tensor

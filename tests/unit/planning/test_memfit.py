@@ -40,9 +40,11 @@ def test_errors_stay_within_what_was_reached(results):
     assert parts["round_2_open"]["outcome"] >= 0.96
     assert parts["round_2_sealed"]["outcome"] == 1
     assert parts["round_2_sealed"]["kv_cache"]["p90"] <= 0.06
+    assert parts["round_3_open"]["outcome"] >= 0.92
+    assert parts["round_3_sealed"]["kv_cache"]["median"] <= 0.015
     assert parts["round_1_sealed"]["kv_cache"]["median"] <= 0.01
     assert parts["round_1_open"]["kv_cache"]["p90"] <= 0.06
-    assert ours["outcome"] >= 0.97
+    assert ours["outcome"] >= 0.955
     assert ours["weights"]["median"] <= 0.005
     assert ours["kv_cache"]["median"] <= 0.01
 

@@ -265,16 +265,6 @@ def test_linear_attention_grows_the_block_until_a_state_fits(plan):
     assert found.memory.kv_cache_tokens % 544 == 0
 
 
-def test_an_embedding_width_is_the_towers_where_both_are_told(config, plan):
-    # Qwen2-VL says the decoder's width as hidden_size: 15.53 GiB were logged for 7B in BF16.
-    sizes = {"depth": 32, "mlp_ratio": 4, "spatial_merge_size": 2, "embed_dim": 1280}
-    whole = config(
-        "qwen2.5-7b", model_type="qwen2_vl", vision_config={**sizes, "hidden_size": 3584}
-    )
-    found = plan(whole, max_model_len=4096)
-    assert found.memory.weights_gib == pytest.approx(15.53, rel=0.005)
-
-
 def test_a_layer_that_is_left_out_as_a_whole_is_counted_as_it_was(config, plan):
     def weights(*left_out):
         form = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True}
@@ -286,6 +276,16 @@ def test_a_layer_that_is_left_out_as_a_whole_is_counted_as_it_was(config, plan):
     every = plan(config("qwen2.5-7b"), max_model_len=4096).memory.weights_gib - weights()
     assert one == pytest.approx(every / 28, rel=0.02)
     assert weights("model.layers.99") == weights()
+
+
+def test_eight_h100_share_memory_of_nvlink_sharp_where_nccl_is_counted(config, plan):
+    outside = [
+        plan(config("llama-8b"), gpu="h100", gpus=cards, tensor_parallel_size=cards,
+             max_model_len=4096, engine_version=release).memory.non_torch_gib
+        for cards, release in ((4, "0.10.0"), (8, "0.10.0"), (8, "0.11.0"))
+    ]  # fmt: skip
+    assert outside[1] - outside[0] == pytest.approx(1.87)
+    assert outside[2] < outside[0]
 
 
 def test_the_first_capture_of_layers_with_states_takes_more(config, plan):

@@ -1,0 +1,62 @@
+"""Models that see: what their tower weighs and works with, held against vLLM's logs."""
+
+import pytest
+
+SEEING = {"depth": 27, "hidden_size": 1152, "intermediate_size": 4304, "spatial_merge_size": 2,
+          "num_position_embeddings": 2304, "patch_size": 16, "temporal_patch_size": 2}  # fmt: skip
+
+
+def test_an_embedding_width_is_the_towers_where_both_are_told(config, plan):
+    # Qwen2-VL says the decoder's width as hidden_size: 15.53 GiB were logged for 7B in BF16.
+    sizes = {"depth": 32, "mlp_ratio": 4, "spatial_merge_size": 2, "embed_dim": 1280}
+    whole = config(
+        "qwen2.5-7b", model_type="qwen2_vl", vision_config={**sizes, "hidden_size": 3584}
+    )
+    found = plan(whole, max_model_len=4096)
+    assert found.memory.weights_gib == pytest.approx(15.53, rel=0.005)
+
+
+def test_a_vision_tower_works_in_what_its_source_keeps(config, plan):
+    # 2.03 GiB beside 19.24 of weights were logged for Qwen3.8 27B on an L4 by 0.28, for text 0.5.
+    wish = {"engine_version": "0.28.0", "max_model_len": 4096, "enforce_eager": True}
+    sizes = {"hidden_size": 5120, "vision_config": SEEING}
+    whole = config("qwen2.5-7b", model_type="qwen3_5", **sizes)
+    found = plan(whole, **wish, max_num_seqs=1).memory
+    assert found.activation_gib == pytest.approx(1.9, abs=0.1)
+    # Attention and MLP are cut, what lies between them is not: 1.22 were logged with four RTX 3090.
+    cut = plan(whole, **wish, max_num_seqs=1, tensor_parallel_size=4, gpu="a100-80gb").memory
+    assert 0.4 < cut.activation_gib / found.activation_gib < 0.65
+
+
+@pytest.mark.parametrize("limit", [{"max_pixels": 262144}, '{"max_pixels": 262144}'])
+def test_a_limit_of_pixels_is_what_the_tower_is_tried_with(config, plan, limit):
+    # RTX 3090, 0.31: 41,642 tokens of cache for Qwen3.8 27B with it, as many as for text alone.
+    wish = {"engine_version": "0.28.0", "max_model_len": 4096, "max_num_seqs": 1}
+    sizes = {"hidden_size": 5120, "vision_config": SEEING}
+    whole = config("qwen2.5-7b", model_type="qwen3_5", **sizes)
+    free = plan(whole, **wish).memory.activation_gib
+    limited = plan(whole, **wish, engine_args={"mm_processor_kwargs": limit}).memory.activation_gib
+    nonsense = plan(whole, **wish, engine_args={"mm_processor_kwargs": {"max_pixels": "many"}})
+    assert limited < free - 1
+    assert nonsense.memory.activation_gib == free
+
+
+def test_a_video_of_deep_outputs_is_kept_with_its_time_stamps_in_two_releases(config, plan):
+    # 153,600 tokens of four times the width: 2.3 GiB for Qwen3-VL 30B.
+    deep = {**SEEING, "deepstack_visual_indexes": [8, 16, 24]}
+    sizes = {"hidden_size": 2048, "vision_config": deep}
+    whole = config("qwen2.5-7b", model_type="qwen3_vl", **sizes)
+    peaks = [
+        plan(whole, engine_version=release, max_model_len=4096).memory.activation_gib
+        for release in ("0.12.0", "0.13.0")
+    ]
+    assert peaks[0] - peaks[1] > 1.5
+
+
+def test_positions_of_videos_run_ahead_of_their_tokens(config, plan):
+    sections = {"rope_type": "default", "mrope_section": [16, 24, 24]}
+    plain, seeing = (
+        plan(config("qwen2.5-7b", rope_scaling=rope), max_model_len=4096).memory.weights_gib
+        for rope in (None, sections)
+    )
+    assert seeing - plain == pytest.approx(3 * 32768 * 128 * 2 / 2**30, abs=1e-3)
