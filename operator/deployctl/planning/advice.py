@@ -11,6 +11,7 @@ from deployctl.model import ModelFacts, meaning
 from deployctl.planning.budget import CONTEXT_GIB, Memory, edge_gib
 from deployctl.planning.context import SPARE_GIB, ContextChoice, rounded
 from deployctl.planning.kernels import MARLIN_GROUPS
+from deployctl.planning.kvcache import COMPRESSED
 from deployctl.planning.settings import EngineSettings
 from deployctl.planning.shape import Shape
 from deployctl.planning.states import STATEFUL
@@ -58,6 +59,7 @@ def warnings(
         )
     yield from _engine(settings)
     yield from _facts(facts, memory.shape)
+    yield from _compressed(memory)
     yield from _vision(choice)
     yield from _quantization(profile, memory)
     if spec.users is not None and spec.users > settings.batch.sequences:
@@ -156,6 +158,24 @@ def _facts(facts: ModelFacts, shape: Shape) -> Iterator[Reason]:
             "how large the state is that some layers keep is not known of this model type, so "
             "it is not counted",
             "trust the first start's log over this plan's KV cache",
+        )
+
+
+def _compressed(memory: Memory) -> Iterator[Reason]:
+    """Warns where the layers of a compressed cache are grouped in a way that is not planned."""
+    shape, version = memory.shape, memory.settings.version
+    unread = shape.ratios and not at_least(version, COMPRESSED)
+    if unread or (shape.model_type == "deepseek_v4" and not shape.ratios):
+        yield Reason(
+            "hybrid_estimate",
+            f"how vLLM {version} groups the layers of its compressed cache was not read: its "
+            "blocks may be a tenth larger than planned"
+            if unread
+            else "config.json does not say how the cache is compressed (compress_ratios), so it is "
+            "planned as if it were not",
+            f"use --engine-version {COMPRESSED} or newer, or trust the first start's log"
+            if unread
+            else "take the author's config.json",
         )
 
 

@@ -42,7 +42,7 @@ def takes_fp8_cache(shape: Shape, settings: EngineSettings, profile: GpuProfile)
         return False
     if not at_least(version, FP8_CACHE):
         return 9.0 <= own < 10.0 and not shape.latent
-    if shape.model_type in _SPARSE:
+    if shape.model_type in _SPARSE or shape.ratios:
         return False
     if shape.latent:
         return 9.0 <= own < 11.0 or (own >= 8.9 and at_least(version, FP8_TRITON_MLA))
@@ -105,6 +105,13 @@ def _cache(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Itera
     """Refuses a KV cache of a dtype that no attention kernel reads here."""
     dtype, version, stored = settings.dtype, settings.version, settings.kv_cache_dtype or ""
     fix = f"use --kv-cache-dtype {dtype if dtype != 'float32' else 'auto'}"
+    if shape.ratios and stored in ("float16", "bfloat16") and not _own_backend(settings):
+        yield Reason(
+            "dtype_not_supported",
+            f"{shape.model_type} keeps its cache in FP8 alone (fp8_ds_mla)",
+            "leave --kv-cache-dtype unset",
+        )
+        return
     if stored in ("float16", "bfloat16") and stored != dtype:
         old = profile.before_ampere and stored == "bfloat16" and not _own_backend(settings)
         if behaviour("float_cache_is_models", version):

@@ -88,6 +88,7 @@ class Shape:
     index_dim: int = 0
     index_heads: int = 0
     indexed: tuple[bool, ...] = ()
+    ratios: tuple[int, ...] = ()  # tokens behind one entry of each layer's cache (DeepSeek V4)
     rotary: tuple[tuple[int, int], ...] = ()  # (positions, dimension) of each cos/sin cache
     vision: Vision | None = None
     text_alone: bool = False  # the vision tower is not loaded
@@ -190,6 +191,7 @@ def shape_of(architecture: Architecture, *, text_alone: bool = False) -> Shape:
         index_dim=count(raw, "index_head_dim") if count(raw, "index_topk") else 0,
         index_heads=count(raw, "index_n_heads", default=64),
         indexed=_indexed(raw, architecture.num_layers),
+        ratios=_ratios(raw, architecture.num_layers),
         rotary=_rotary(architecture),
         text_alone=text_alone,
         vision=_vision(architecture.vision or raw.get("vision_config"), kind),
@@ -229,6 +231,15 @@ def _indexed(raw: Mapping[str, Any], layers: int) -> tuple[bool, ...]:
     every = max(1, count(raw, "index_topk_freq", default=1))
     offset = count(raw, "index_skip_topk_offset", default=2)
     return tuple(max(i - offset + 1, 0) % every == 0 for i in range(layers))
+
+
+def _ratios(raw: Mapping[str, Any], layers: int) -> tuple[int, ...]:
+    """How DeepSeek V4's layers compress; () where that is not said, or not as the engine has it."""
+    said = raw.get("compress_ratios")
+    if not isinstance(said, list) or len(said) < layers:
+        return ()
+    known = all(type(ratio) is int and ratio in (0, 1, 4, 128) for ratio in said[:layers])
+    return tuple(said[:layers]) if known else ()
 
 
 def _qkv_bias(raw: Mapping[str, Any], kind: str) -> bool:
