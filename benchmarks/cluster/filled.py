@@ -31,7 +31,6 @@ HOLLOW = {
     "resources": {"cpu": "100m", "memory": "128Mi", "memoryLimit": "256Mi", "sharedMemory": "16Mi"},
     "cache": {"enabled": False},
     "drain": {"preStopSeconds": 1, "gracePeriodSeconds": 30},
-    "door": {"drainAfterSeconds": 1},
     "scheduling": {
         "nodeSelector": {"type": "kwok"},
         "tolerations": [{"key": "kwok.x-k8s.io/node"}],

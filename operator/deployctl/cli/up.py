@@ -51,7 +51,8 @@ def command(
     Plans first, and refuses what cannot work before anything is stopped or started. The same
     spec twice changes nothing the second time. When the new revision does not come up, or on
     Ctrl-C, it is stopped and the one that ran before runs again. With several documents in a
-    file (-f), each is brought up in turn, and the first that fails ends the command.
+    file (-f), each is brought up in turn, and the first that fails ends the command; on
+    Kubernetes all at once, and one that fails stops no other.
 
     With --verify the new revision is load-tested, and kept only if it meets --slo: otherwise
     the previous one is restored, or was never touched, and the exit code is 5.
@@ -68,7 +69,8 @@ def command(
     deployctl rollback NAME, deployctl down NAME.
     """
     from deployctl.operations.bundle import chart_options
-    from deployctl.operations.deploy.deployment import Deployment, NotKept
+    from deployctl.operations.deploy.deployment import Deployment
+    from deployctl.operations.deploy.fleet import together
     from deployctl.operations.prepare import read_recommendation
 
     chart = chart_options([str(spec.target) for spec in specs], files=values or [])
@@ -80,6 +82,16 @@ def command(
     ]
     for deployment in deployments:
         deployment.check()
+    if together(deployments):
+        _up_together(deployments, output)
+    else:
+        _up_in_turn(deployments, output)
+
+
+def _up_in_turn(deployments: "list[Deployment]", output: Output) -> None:
+    """Brings them up one after the other; the first that fails ends it."""
+    from deployctl.operations.deploy.deployment import NotKept
+
     answers: list[dict[str, Any]] = []
     try:
         for deployment in deployments:
@@ -95,6 +107,27 @@ def command(
     finally:
         if output is Output.json and answers:
             answer_json({"version": DOCUMENT_VERSION, "services": answers})
+
+
+def _up_together(deployments: "list[Deployment]", output: Output) -> None:
+    """Brings several up at once.
+
+    Raises:
+        InterruptedByUserError: Ctrl-C.
+        TargetError: some did not come up; its exit code is theirs, where they have one.
+    """
+    from deployctl.cli.fleetprogress import FleetProgress, show_fleet
+    from deployctl.operations.deploy.fleet import up_together
+
+    with FleetProgress([deployment.spec.service for deployment in deployments]) as progress:
+        fleet = up_together(deployments, progress.of, progress.done)
+    if output is Output.json:
+        services = [deployed.document() for deployed in fleet.deployed]
+        failed = [each.document() for each in fleet.failed]
+        answer_json({"version": DOCUMENT_VERSION, "services": services, "failed": failed})
+    elif fleet.deployed:
+        show_fleet(fleet)
+    fleet.enforce()
 
 
 def request_for(

@@ -147,9 +147,12 @@ def _hint(problem: Any, field: str) -> str:
 
 
 def _refuse_twins(specs: Sequence[ServiceSpec]) -> None:
+    """Refuses two services of one name, or of one port where they share a host."""
     for attribute in ("service", "port"):
         seen: dict[Any, int] = {}
         for index, spec in enumerate(specs):
+            if attribute == "port" and spec.target == "kubernetes":
+                continue  # each has an address of its own
             value = getattr(spec, attribute)
             if value in seen:
                 raise SpecError(

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ from deployctl.errors import LockedError
 from deployctl.targets import lockfile
 
 _STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_HERE = threading.local()  # of a thread that is not the main one: how often it is shielded
 _Handler = Callable[[int, FrameType | None], object]
 
 
@@ -78,8 +80,53 @@ def shielded(say: Callable[[], None]) -> Iterator[None]:
 
     The handler is a function and not SIG_IGN, which programs started here would inherit.
     """
-    with _handling(lambda number, frame: say()):
+    _HERE.shields = _shields() + 1
+    try:
+        with _handling(lambda number, frame: say()):
+            yield
+    finally:
+        _HERE.shields = _shields() - 1
+
+
+@contextmanager
+def calling(called: threading.Event, say: Callable[[], None]) -> Iterator[None]:
+    """Ctrl-C and the like make the call that a `Halt` hears, and raise nothing here; `say` tells
+    the user so."""
+
+    def call() -> None:
+        called.set()
+        say()
+
+    with _handling(lambda number, frame: call()):
         yield
+
+
+def _shields() -> int:
+    return int(getattr(_HERE, "shields", 0))
+
+
+class Halt:
+    """Ctrl-C for work in another thread, which no signal reaches: once it was `called`, it is
+    raised there a single time, at the next pause or check that is not shielded.
+    """
+
+    def __init__(self, called: threading.Event) -> None:
+        self._called = called
+        self._heard = False
+
+    def check(self) -> None:
+        """Raises KeyboardInterrupt where it is time to."""
+        if self._called.is_set() and not (self._heard or _shields()):
+            self._heard = True
+            raise KeyboardInterrupt
+
+    def sleep(self, seconds: float) -> None:
+        """Waits, and is woken by the call."""
+        if self._heard or _shields():
+            time.sleep(seconds)
+            return
+        self._called.wait(seconds)
+        self.check()
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import threading
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -12,6 +13,7 @@ from deployctl.errors import InputError, TargetError
 _PROGRAM = "helm"
 _SECONDS = 60
 _UNINSTALL_S = 180  # a pod has its grace period to end
+_AT_ONCE = threading.BoundedSemaphore(4)  # each keeps a core busy for a second
 _KEPT = 10  # revisions that Helm keeps of a release
 _FAILED = re.compile(r"execution error at \([^)]*\): (?P<message>.*)", re.DOTALL)
 
@@ -70,9 +72,15 @@ def _run(words: list[str], values: str, *, seconds: float = _SECONDS) -> str:
             hint="install Helm 3.18 or newer; render --target helm writes the files without it",
         )
     try:
-        done = subprocess.run(
-            [program, *words], input=values, capture_output=True, text=True, timeout=seconds
-        )
+        with _AT_ONCE:
+            done = subprocess.run(
+                [program, *words],
+                input=values,
+                capture_output=True,
+                text=True,
+                timeout=seconds,
+                process_group=0,  # a Ctrl-C is ours to answer: half an upgrade helps nobody
+            )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise TargetError(
             f"helm did not run: {error}", where=program, hint="try `helm version`"

@@ -24,7 +24,8 @@ from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import Driver, history, keyfile, keys, open_driver, open_view
 from deployctl.targets.history import Outcome, Release
-from deployctl.targets.rollout import Rollout
+from deployctl.targets.readiness import Tools
+from deployctl.targets.rollout import REAL, Rollout
 from deployctl.targets.store import ServiceRef, Store
 from deployctl.units import duration
 
@@ -116,10 +117,10 @@ def _more(tuned: dict[str, Any] | None, verification: Verified | None) -> dict[s
     return tuning if verification is None else {**tuning, "verification": verification.document()}
 
 
-def up(deployment: Deployment, tell: Tell = silent) -> Deployed:
+def up(deployment: Deployment, tell: Tell = silent, *, tools: Tools = REAL) -> Deployed:
     """Plans, renders and brings a service up; returns when it answers a real completion.
 
-    The same deployment twice changes nothing the second time.
+    The same deployment twice changes nothing the second time. `tools` are the clock and the like.
 
     Raises:
         InputError: the spec, the checkpoint, the recommendation or the verification is wrong.
@@ -147,7 +148,7 @@ def up(deployment: Deployment, tell: Tell = silent) -> Deployed:
     tell(Event("heading", f"{spec.service}: {plan.model} on {plan.gpu}, target {target}"))
     if plan.context_chosen:
         tell(Event("note", f"{plan.context_words}; {plan.requests_words}"))
-    rollout = _rollout(driver, store, spec.service, tell)
+    rollout = _rollout(driver, store, spec.service, tell, tools=tools)
     drifted = _tell_drift(settings, store, ServiceRef(target, spec.service), tell)
     told = tuned.document(prepared) if tuned is not None else None
     if verification is None:
@@ -221,6 +222,7 @@ def _rollout(
     service: str,
     tell: Tell,
     how: Callable[[Driver, Release, Tell], object] = bring,
+    tools: Tools = REAL,
 ) -> Rollout:
     return Rollout(
         driver,
@@ -229,6 +231,7 @@ def _rollout(
         tell,
         environment=os.environ,
         bring=lambda _, release: how(driver, release, tell),
+        tools=tools,
     )
 
 
