@@ -13,7 +13,13 @@ from deployctl.cli.options import (
     request_options,
     spec_options,
 )
-from deployctl.cli.rolloutprogress import DOCUMENT_VERSION, RolloutProgress, show_deployed
+from deployctl.cli.rolloutprogress import (
+    DOCUMENT_VERSION,
+    FleetProgress,
+    RolloutProgress,
+    show_deployed,
+    show_fleet,
+)
 from deployctl.errors import DeployctlError, InputError
 from deployctl.operations.deploy.request import VerificationRequest
 from deployctl.spec import ServiceSpec
@@ -116,7 +122,6 @@ def _up_together(deployments: "list[Deployment]", output: Output) -> None:
         InterruptedByUserError: Ctrl-C.
         TargetError: some did not come up; its exit code is theirs, where they have one.
     """
-    from deployctl.cli.fleetprogress import FleetProgress, show_fleet
     from deployctl.operations.deploy.fleet import up_together
 
     with FleetProgress([deployment.spec.service for deployment in deployments]) as progress:

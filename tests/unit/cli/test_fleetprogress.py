@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from deployctl.cli import fleetprogress
-from deployctl.cli.fleetprogress import FleetProgress
+from deployctl.cli import rolloutprogress
+from deployctl.cli.rolloutprogress import FleetProgress
 from deployctl.errors import ClusterError
 from deployctl.events import Event
 from deployctl.operations.deploy.deployment import Deployed
@@ -17,7 +17,7 @@ SERVICES = [f"s{number:02d}" for number in range(20)]
 @pytest.fixture
 def clock(monkeypatch):
     now = [0.0]
-    monkeypatch.setattr(fleetprogress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(rolloutprogress.time, "monotonic", lambda: now[0])
     return now
 
 

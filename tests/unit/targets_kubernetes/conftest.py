@@ -36,6 +36,10 @@ class MemoryCluster(Cluster):
         return [{"metadata": d["metadata"]} for d in self._listed(path, **query)]
 
     def create(self, path, document):
+        document = copy.deepcopy(document)
+        if "generateName" in document["metadata"]:
+            number = len(self.documents)
+            document["metadata"]["name"] = f"{document['metadata'].pop('generateName')}{number}"
         return self._write(f"{path}/{document['metadata']['name']}", document, new=True)
 
     def replace(self, path, document):

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from deployctl.spec.settings import Settings
-from deployctl.targets.kubernetes.installed import Installed
+from deployctl.targets.kubernetes.helmrelease import Installed
 from deployctl.targets.kubernetes.shelf import ClusterShelf
-from deployctl.targets.kubernetes.view import KubernetesView
+from deployctl.targets.kubernetes.survey import KubernetesView
 from deployctl.targets.store import ServiceRef, Store
 
 RECORDED = json.loads(Path(__file__).with_name("recorded.json").read_text())

@@ -2,6 +2,6 @@
 
 from deployctl.targets.kubernetes.driver import KubernetesDriver
 from deployctl.targets.kubernetes.shelf import ClusterShelf
-from deployctl.targets.kubernetes.view import KubernetesView
+from deployctl.targets.kubernetes.survey import KubernetesView
 
 __all__ = ["ClusterShelf", "KubernetesDriver", "KubernetesView"]

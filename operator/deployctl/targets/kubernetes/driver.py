@@ -16,10 +16,18 @@ from deployctl.spec.settings import Settings
 from deployctl.targets import helm, keys
 from deployctl.targets.driver import Downloader, EngineState
 from deployctl.targets.history import Release
-from deployctl.targets.kubernetes import cards, chart, identity, lease, progress, secret, survey
+from deployctl.targets.kubernetes import (
+    cards,
+    identity,
+    lease,
+    progress,
+    pull,
+    secret,
+    survey,
+)
 from deployctl.targets.kubernetes.cluster import Cluster, Document, cluster_of
 from deployctl.targets.kubernetes.forward import Forwarder
-from deployctl.targets.kubernetes.installed import DIGEST, Installed
+from deployctl.targets.kubernetes.helmrelease import DIGEST, Installed, deployment_of, on_disk
 from deployctl.targets.kubernetes.logs import lines_of
 from deployctl.targets.kubernetes.shelf import REVISION, SERVICE, ClusterShelf
 
@@ -74,7 +82,20 @@ class KubernetesDriver:
             )
 
     def fetch(self, release: Release, tell: Tell) -> None:
-        """Nothing: nodes pull images."""
+        """Has the nodes of the former pods pull another image, where those end before the new ones
+        begin.
+
+        Raises:
+            ClusterError: it cannot be pulled; what serves was not touched.
+        """
+        cluster, service = self._cluster, release.service
+        former = cluster.get(cluster.path("apps/v1", "deployments", service))
+        if former is None:
+            return
+        wanted = deployment_of(release.bundle, cluster.namespace)
+        nodes = pull.nodes_for(wanted, former, self._pods(service))
+        if nodes:
+            pull.Puller(cluster).pull(wanted, nodes, tell)
 
     def downloader(self, release: Release) -> Downloader | None:
         """None: the engine, or the chart's Job, downloads onto the claim."""
@@ -92,7 +113,7 @@ class KubernetesDriver:
         labels = {SERVICE: release.service, REVISION: str(release.revision), DIGEST: digest}
         tell(Event("note", f"helm upgrade in namespace {self._cluster.namespace}"))
         values = release.bundle.files[VALUES_FILE]
-        with chart.on_disk(release.bundle) as folder:
+        with on_disk(release.bundle) as folder:
             helm.upgrade(folder, values, name=release.service, where=self._where(), labels=labels)
 
     def stop(self, release: Release, tell: Tell) -> None:
@@ -100,6 +121,7 @@ class KubernetesDriver:
         if self._installed.has(release):
             tell(Event("note", f"helm uninstall in namespace {self._cluster.namespace}"))
             helm.uninstall(release.service, self._where())
+        pull.Puller(self._cluster).clear(release.service)
 
     def publish_keys(self, release: Release) -> None:
         """Writes the Secret; the nodes bring it to the pods within a minute or so."""

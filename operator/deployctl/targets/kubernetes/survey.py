@@ -2,16 +2,19 @@
 list are Deployments alone, and pods where one of those is not as it should be.
 """
 
+import json
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import groupby
 
 from deployctl.errors import TargetError
-from deployctl.targets.driver import EngineState, Surveyed
-from deployctl.targets.kubernetes import progress
-from deployctl.targets.kubernetes.cluster import Cluster, Document
-from deployctl.targets.kubernetes.installed import Installed
+from deployctl.render.bundle import Bundle
+from deployctl.spec.settings import Settings
+from deployctl.targets.driver import EngineState, Holding, Surveyed
+from deployctl.targets.kubernetes import held, progress
+from deployctl.targets.kubernetes.cluster import Cluster, Document, cluster_of
+from deployctl.targets.kubernetes.helmrelease import Installed, objects_of
 from deployctl.targets.kubernetes.shelf import ClusterShelf, Headline
 
 ENGINES = "app.kubernetes.io/name=vllm,app.kubernetes.io/component=engine"
@@ -116,3 +119,38 @@ def _surveyed(
         model=shown.model,
         gpu=shown.gpu,
     )
+
+
+class KubernetesView:
+    """Looks, and changes nothing."""
+
+    def __init__(self, settings: Settings, *, cluster: Cluster | None = None) -> None:
+        self._cluster = cluster or cluster_of(settings)
+        self._shelf = ClusterShelf(self._cluster, settings.state_dir)
+
+    def survey(self) -> list[Surveyed]:
+        """Every service that has a record, by a list a kind of object."""
+        return look(self._cluster, self._shelf, Installed(self._cluster))
+
+    def held(self, bundle: Bundle, former: Bundle | None) -> Holding:
+        """The objects of the cluster, against what Helm would make of them: by the API server's own
+        dry run.
+
+        Raises:
+            TargetError: there is no helm, or the API server refuses.
+            InputError: the chart refuses its values.
+        """
+        namespace = self._cluster.namespace
+        wanted = objects_of(bundle, namespace)
+        before = wanted if former in (None, bundle) else objects_of(former, namespace)
+        found = held.look(self._cluster, bundle.service, wanted, before)
+        return Holding(
+            _documents(each.now for each in found),
+            _documents(each.then for each in found),
+            {each.title: ", ".join(each.others) for each in found if each.others},
+            {each.title: each.refused for each in found if each.refused},
+        )
+
+
+def _documents(documents: Iterable[Document | None]) -> str:
+    return "".join(f"---\n{json.dumps(each)}\n" for each in documents if each is not None)
