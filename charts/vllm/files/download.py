@@ -1,5 +1,7 @@
 """Fetches the model into the shared cache once, or waits until that is done.
 
+Another Job for the same model, as one of a new image is, finds the mark and asks nobody.
+
 python3 download.py fetch|wait MODEL REVISION MARK
 """
 
@@ -11,7 +13,10 @@ WHERE = os.path.join(os.environ.get("HF_HOME", "/cache/hub"), ".deployctl")
 
 
 def fetch(model, revision, mark):
-    """Downloads the whole repository, then leaves a mark that says so."""
+    """Downloads the whole repository, then leaves a mark that says so; nothing where it is."""
+    if os.path.exists(os.path.join(WHERE, mark)):
+        print(f"{model} is there already", flush=True)
+        return
     from huggingface_hub import snapshot_download
 
     token = None

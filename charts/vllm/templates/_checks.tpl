@@ -5,7 +5,7 @@ all are told at once.
 */}}
 {{- define "vllm.checks" }}
 {{- $v := .Values }}
-{{- $fromHub := and (not $v.model.claim) (not $v.model.hostPath) }}
+{{- $fromHub := and (not $v.model.claim) (not $v.model.image) (not $v.model.hostPath) }}
 {{- $scaled := ne $v.autoscaling.kind "none" }}
 {{- $severalReplicas := or (and (not $scaled) (gt (int64 $v.replicas) 1)) (and $scaled (gt (int64 $v.autoscaling.maxReplicas) 1)) }}
 {{- $oneNodeCache := or (eq $v.cache.accessMode "ReadWriteOnce") (and (not $v.cache.accessMode) (not $severalReplicas)) }}
@@ -23,11 +23,14 @@ all are told at once.
 {{- if regexMatch ":latest$" $v.download.image }}
 {{- $refused = append $refused (printf "download.image: %s: latest is not a fixed image; pin a release or a digest" $v.download.image) }}
 {{- end }}
-{{- if and $v.model.claim $v.model.hostPath }}
-{{- $refused = append $refused (printf "model: claim and hostPath are both set; name one of them") }}
+{{- if regexMatch ":latest$" $v.model.image }}
+{{- $refused = append $refused (printf "model.image: %s: latest is not a fixed image; pin a release or a digest" $v.model.image) }}
+{{- end }}
+{{- if or (and $v.model.claim $v.model.hostPath) (and $v.model.claim $v.model.image) (and $v.model.image $v.model.hostPath) }}
+{{- $refused = append $refused (printf "model: claim, image and hostPath are three places, and several are set; name one of them") }}
 {{- end }}
 {{- if and $fromHub (not (regexMatch "^[A-Za-z0-9][A-Za-z0-9._-]*(/[A-Za-z0-9][A-Za-z0-9._-]*)?$" $v.model.id)) }}
-{{- $refused = append $refused (printf "model.id: \"%s\" is no Hub id; for a folder name its claim or hostPath" $v.model.id) }}
+{{- $refused = append $refused (printf "model.id: \"%s\" is no Hub id; for a folder name its claim, image or hostPath" $v.model.id) }}
 {{- end }}
 {{- if and $v.cache.enabled (not $v.cache.existingClaim) (eq $v.cache.accessMode "ReadWriteOnce") $severalReplicas }}
 {{- $refused = append $refused (printf "cache.accessMode: ReadWriteOnce is one node's, and there may be several replicas; use ReadWriteMany, or cache.enabled: false") }}

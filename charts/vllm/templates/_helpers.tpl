@@ -112,7 +112,7 @@ labels:
 {{- if include "vllm.scaled" . }}{{ .Values.autoscaling.maxReplicas }}{{ else }}{{ .Values.replicas }}{{ end -}}
 {{- end }}
 {{/* Whether the model comes from the Hub, and whether the engine itself fetches it. */}}
-{{- define "vllm.fromHub" -}}{{ if not (or .Values.model.claim .Values.model.hostPath) }}yes{{ end }}{{- end }}
+{{- define "vllm.fromHub" -}}{{ if not (or .Values.model.claim .Values.model.image .Values.model.hostPath) }}yes{{ end }}{{- end }}
 {{- define "vllm.fetches" -}}{{ if and (include "vllm.fromHub" .) (not .Values.download.enabled) }}yes{{ end }}{{- end }}
 {{- define "vllm.cache.accessMode" -}}
 {{- .Values.cache.accessMode | default (ternary "ReadWriteMany" "ReadWriteOnce" (gt (include "vllm.mostReplicas" . | int) 1)) -}}

@@ -15,6 +15,7 @@ from deployctl.events import Event, Tell, silent
 from deployctl.files import replace_text, state_error
 from deployctl.hub.listing import Listing, StoredFile
 from deployctl.hub.transfer import Request, Transferred, transfer
+from deployctl.operations import upload
 from deployctl.operations.bundle import render
 from deployctl.operations.prepare import hub_token, prepare, refuse_unfit
 from deployctl.spec import ServiceSpec, TargetKind
@@ -127,6 +128,7 @@ def bring(driver: Driver, release: Release, tell: Tell) -> Fetched | None:
     """
     plan, spec = release.plan, release.spec
     if plan.model_local:
+        upload.bring(driver, release, tell)
         return None
     downloader = driver.downloader(release)
     if downloader is None:

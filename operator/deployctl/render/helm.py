@@ -22,6 +22,7 @@ from deployctl.planning.plan import ServingPlan
 from deployctl.render import yamltext
 from deployctl.render.bundle import CARDS_VARIABLE, CHART_FOLDER, VALUES_FILE, Bundle
 from deployctl.render.door import body_limits
+from deployctl.render.modelclaim import claim_name
 from deployctl.render.values import Values
 from deployctl.render.values.refusals import refusals
 from deployctl.spec import ServiceSpec
@@ -121,16 +122,24 @@ def helm_values(
     _refuse_impossible_pod(plan, profile)
     merged = merge(_of_plan(plan, spec, profile), overrides or {})
     values = _validated(merged)
-    if plan.model_local and not (values.model.claim or values.model.host_path):
-        raise InputError(
-            "the checkpoint is a folder of this machine, which no node of a cluster sees",
-            where="model",
-            hint="give a Hub id, or name a volume that holds the folder's files with --values: "
-            "model: {claim: NAME}, or on a laptop's cluster model: {hostPath: FOLDER}",
-        )
+    if plan.model_local and not has_place(merged["model"]):
+        if not values.model.digest:
+            raise InputError(
+                "the checkpoint is a folder of this machine, which no node of a cluster sees",
+                where="model",
+                hint="up --target kubernetes brings it onto a claim; or give a Hub id, or name "
+                "what holds the folder's files with --values: model: {claim: NAME}, {image: OCI "
+                "IMAGE}, or on a laptop's cluster {hostPath: FOLDER}",
+            )
+        values = _validated(merge(merged, {"model": {"claim": claim_name(values)}}))
     _refuse_together(values)
     full, default = (v.model_dump(mode="json", by_alias=True) for v in (values, Values()))
     return _difference(full, default)
+
+
+def has_place(model: Mapping[str, Any]) -> bool:
+    """Whether the values of a model say where a cluster has it, beside the Hub."""
+    return any(model.get(place) for place in ("claim", "image", "hostPath"))
 
 
 def _refuse_together(values: Values) -> None:

@@ -1,6 +1,6 @@
 """Driver: the few things a target must be able to do. Everything else is in `rollout`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Literal, NamedTuple, Protocol
@@ -62,6 +62,33 @@ class Downloader(NamedTuple):
     place: str  # where that is, for a person
 
 
+class ModelFile(NamedTuple):
+    """A file of a checkpoint in a folder of this machine."""
+
+    name: str  # its path in the folder
+    size: int  # bytes
+    sha256: str  # hexadecimal
+
+
+class Uploader(Protocol):
+    """How a checkpoint in a folder of this machine gets to where its engine looks for it."""
+
+    digest: str  # of the checkpoint that the release serves
+    place: str  # for a person
+
+    def is_there(self) -> bool:
+        """Whether all of it is there already, and was checked."""
+
+    def upload(self, folder: Path, files: Sequence[ModelFile], tell: Tell) -> int:
+        """Sends what is missing, and checks it; returns how many bytes came.
+
+        Raises:
+            ModelError: a file is not what its digest says.
+            TargetError: no room, no right, or no way there.
+            InterruptedByUserError: Ctrl-C. What has come is kept.
+        """
+
+
 class Driver(Protocol):
     """One target. Methods raise TargetError subclasses and nothing else.
 
@@ -94,6 +121,11 @@ class Driver(Protocol):
     def downloader(self, release: Release) -> Downloader | None:
         """How the release's model is downloaded, once `fetch` is done; None where it looks for it
         in a place that we do not know.
+        """
+
+    def uploader(self, release: Release) -> Uploader | None:
+        """How the folder of the release's checkpoint gets to its engine; None where that sees it,
+        or where the release says that it is there.
         """
 
     def start(self, release: Release, tell: Tell) -> None:

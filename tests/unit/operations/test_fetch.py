@@ -24,6 +24,9 @@ class Driver:
     def downloader(self, release):
         return self.found
 
+    def uploader(self, release):
+        return None
+
 
 @pytest.fixture
 def asked(monkeypatch):

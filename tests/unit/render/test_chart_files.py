@@ -219,3 +219,6 @@ def test_a_download_is_marked_when_it_is_done_and_not_before(tmp_path, monkeypat
     download.wait("org/m", "abc")
     assert sleeps == [5]
     assert asked[-1] == ("org/m", {"revision": None, "token": "hf_x"})
+    before = len(asked)
+    download.fetch("org/m", "", "abc")  # of another image: the Job is another, the model is there
+    assert len(asked) == before

@@ -7,6 +7,7 @@ from deployctl import assets
 from deployctl.errors import InputError, PlanRefusedError, SpecError
 from deployctl.hardware import load_profile
 from deployctl.hardware.profiles import NodeTaint
+from deployctl.render import modelclaim
 from deployctl.render.helm import (
     KUSTOMIZATION,
     VALUES_FILE,
@@ -65,6 +66,22 @@ def test_a_folder_of_this_machine_needs_a_volume(by_hand):
     said = values(plan, spec, overrides=CLAIM)
     assert said["model"] == {"id": plan.name, "claim": "models"}
     assert "/srv/tiny" not in str(said)
+
+
+def test_a_checkpoint_that_is_brought_has_a_claim_named_after_its_content(by_hand):
+    plan, spec = by_hand()
+    digest = "0123456789abcdef" * 4
+    brought = {"model": {"digest": digest}}
+    said = values(plan, spec, overrides=brought)["model"]
+    assert said == {"id": plan.name, "claim": "model-0123456789abcdef", "digest": digest}
+    upload = {"model": {"digest": digest, "upload": {"accessMode": "ReadWriteMany"}}}
+    scaled = {"kind": "keda", "maxReplicas": 3, "prometheusUrl": "http://prometheus:9090"}
+    for over in (upload, {**brought, "replicas": 2}, {**brought, "autoscaling": scaled}):
+        shared = values(plan, spec, overrides=over)["model"]["claim"]
+        assert shared == "model-0123456789abcdef-shared"  # a claim's mode cannot be changed
+    bundle = render_helm(plan, spec, load_profile("cpu"), brought)
+    assert modelclaim.brought(bundle).model.claim == "model-0123456789abcdef"
+    assert modelclaim.brought(render_helm(plan, spec, load_profile("cpu"), CLAIM)) is None
 
 
 def test_more_cards_than_a_node_has_are_refused_with_a_way_out(by_hand):

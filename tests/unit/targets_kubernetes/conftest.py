@@ -61,7 +61,10 @@ class MemoryCluster(Cluster):
             raise error
         return _merged(self.documents.get(path, {}), copy.deepcopy(document))
 
-    def delete(self, path):
+    def delete(self, path, *, version="", **query):
+        known = self.documents.get(path, {}).get("metadata", {}).get("resourceVersion")
+        if known and version not in ("", known):
+            raise ConflictError("the object has been modified")
         return self.documents.pop(path, None) is not None
 
     def _write(self, path, document, *, new=False):
@@ -101,10 +104,9 @@ def _matches(document, labelSelector="", fieldSelector=""):  # noqa: N803  the A
 def _merged(old, new):
     if not isinstance(new, dict):
         return new
-    return {
-        **old,
-        **{k: _merged(old.get(k, {}) if isinstance(old, dict) else {}, v) for k, v in new.items()},
-    }
+    old = old if isinstance(old, dict) else {}
+    merged = {**old, **{k: _merged(old.get(k, {}), v) for k, v in new.items()}}
+    return {k: v for k, v in merged.items() if v is not None}
 
 
 @pytest.fixture

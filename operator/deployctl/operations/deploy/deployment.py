@@ -12,6 +12,7 @@ from typing import Any
 from deployctl.endpoint import Endpoint
 from deployctl.errors import DeployctlError
 from deployctl.events import Event, Tell, silent
+from deployctl.operations import upload
 from deployctl.operations.bundle import NO_VALUES, ChartOptions, render
 from deployctl.operations.deploy.incluster import tell_drift
 from deployctl.operations.deploy.request import VerificationRequest
@@ -143,7 +144,8 @@ def up(deployment: Deployment, tell: Tell = silent, *, tools: Tools = REAL) -> D
     keyfile.refuse_limited(key_path.with_name(keys.KEYS), plan)
     for warning in plan.warnings:
         tell(Event("warning", f"{warning.message}; {warning.fix}"))
-    bundle = render(target, prepared, deployment.chart)
+    chart = upload.for_a_folder(prepared, deployment.chart, tell)
+    bundle = render(target, prepared, chart)
     driver = open_driver(target, settings)
     tell(Event("heading", f"{spec.service}: {plan.model} on {plan.gpu}, target {target}"))
     if plan.context_chosen:

@@ -52,24 +52,48 @@ class EngineSection(Section):
     port: int = Field(8000, ge=1024, le=65535, description="Port the engine listens on.")
 
 
+class ModelUpload(Section):
+    """The claim that up makes for a checkpoint in a local folder. The chart does not read it."""
+
+    storage_class: ObjectName = Field("", description="[default: the cluster's]")
+    access_mode: Literal["", "ReadWriteOnce", "ReadWriteMany"] = Field(
+        "",
+        description="One node's, or all nodes'. [default: ReadWriteOnce for one replica, "
+        "ReadWriteMany for more]",
+    )
+    size: Quantity = Field("", description="[default: the checkpoint's, and a twentieth]")
+
+
 class Model(Section):
     """Which checkpoint, and where it is."""
 
     id: Line = Field(
         "Qwen/Qwen2.5-7B-Instruct-AWQ",
         min_length=1,
-        description="Hub id, or a name for the checkpoint in claim or hostPath.",
+        description="Hub id, or a name for the checkpoint in claim, image or hostPath.",
     )
     revision: Line = Field("", description="Branch, tag or commit on the Hub.")
     claim: ObjectName = Field(
         "", description="PersistentVolumeClaim that holds the checkpoint, instead of the Hub."
     )
-    sub_path: Line = Field("", description="Folder inside the claim.")
+    image: Image | Literal[""] = Field(
+        "",
+        description="OCI image that holds the checkpoint, mounted as a volume. Kubernetes 1.35, or "
+        "1.33 with its feature gate ImageVolume.",
+    )
+    sub_path: Line = Field("", description="Folder inside the claim or the image.")
     host_path: Path = Field(
         "",
         description="Folder on every node, instead of the Hub. For a laptop's cluster: pod "
         "security level restricted forbids it.",
     )
+    digest: str = Field(
+        "",
+        pattern=r"^([0-9a-f]{64})?$",
+        description="SHA-256 of the checkpoint that up brings onto the claim. [default: none: the "
+        "claim is yours]",
+    )
+    upload: ModelUpload = Field(ModelUpload(), description=ModelUpload.__doc__)
 
 
 class ApiKey(Section):

@@ -102,6 +102,9 @@ class DockerDriver:
         if pulled.code != 0:
             raise translate.image_missing(image, pulled.stderr)
 
+    def uploader(self, release: Release) -> None:
+        """None: the container mounts the folder."""
+
     def downloader(self, release: Release) -> Downloader | None:
         """A container of the engine's image on the volume that its engine will have, on whichever
         host that is; none where the service's own environment leads out of that volume.

@@ -174,9 +174,14 @@ class Cluster:
             self.path("v1", "secrets"), {**document, "metadata": {"name": name, **metadata}}
         )
 
-    def delete(self, path: str, **query: str) -> bool:
-        """Removes an object; False where there was none."""
-        return self._call("DELETE", path, query=query) is not None
+    def delete(self, path: str, *, version: str = "", **query: str) -> bool:
+        """Removes an object, of that resource version if one is named; False where there was none.
+
+        Raises:
+            ConflictError: it is of another version.
+        """
+        body = {"preconditions": {"resourceVersion": version}} if version else None
+        return self._call("DELETE", path, query=query, body=body) is not None
 
     def clock_skew_s(self) -> float | None:
         """Seconds that our clock is before the API server's, to about one; None where it does not
@@ -211,17 +216,20 @@ class Cluster:
             raise UnreachableError(f"the log ends: {_short(error)}", where=path) from error
 
     def stream(self, path: str) -> "WebSocket":
-        """Opens a stream to a path, as exec and port-forward are.
-
-        Raises:
-            ApiException: it cannot be opened.
-        """
+        """Opens a stream to a path, as exec and port-forward are."""
         from kubernetes.stream import ws_client
+        from websocket import WebSocketBadStatusException, WebSocketException
 
         api = self._connection().api
         _, url, headers, *_ = api.param_serialize("GET", path, auth_settings=["BearerToken"])
         address = ws_client.get_websocket_url(url)
-        return identity.open_stream(api.configuration, address, headers, self._as)
+        try:
+            return identity.open_stream(api.configuration, address, headers, self._as)
+        except WebSocketBadStatusException as error:
+            body = error.resp_body or b""
+            raise _translated(error.status_code, body, f"GET {path}") from error
+        except (WebSocketException, OSError) as error:
+            raise UnreachableError(f"no stream: {_short(error)}", where=path) from error
 
     def _ask(
         self,

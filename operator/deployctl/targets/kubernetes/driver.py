@@ -14,7 +14,7 @@ from deployctl.render.bundle import VALUES_FILE
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import helm, keys
-from deployctl.targets.driver import Downloader, EngineState
+from deployctl.targets.driver import Downloader, EngineState, Uploader
 from deployctl.targets.history import Release
 from deployctl.targets.kubernetes import (
     cards,
@@ -25,6 +25,7 @@ from deployctl.targets.kubernetes import (
     secret,
     survey,
 )
+from deployctl.targets.kubernetes.checkpoint import claim, uploader_of
 from deployctl.targets.kubernetes.cluster import Cluster, Document, cluster_of
 from deployctl.targets.kubernetes.forward import Forwarder
 from deployctl.targets.kubernetes.helmrelease import DIGEST, Installed, deployment_of, on_disk
@@ -101,6 +102,10 @@ class KubernetesDriver:
         """None: the engine, or the chart's Job, downloads onto the claim."""
         return None
 
+    def uploader(self, release: Release) -> Uploader | None:
+        """What sends the checkpoint to the claim that the release's values name after it."""
+        return uploader_of(self._cluster, release)
+
     def start(self, release: Release, tell: Tell) -> None:
         """Has Helm install it, or take the former to it; the cluster replaces the pods.
 
@@ -108,6 +113,9 @@ class KubernetesDriver:
             TargetError: there is no helm, or it or the cluster refuses.
         """
         self._publish(release)
+        uploader = uploader_of(self._cluster, release)
+        if uploader is not None:
+            uploader.begin_use(tell)
         self._installed.forget_unfinished(release.service)
         digest = release.bundle.digest
         labels = {SERVICE: release.service, REVISION: str(release.revision), DIGEST: digest}
@@ -184,11 +192,12 @@ class KubernetesDriver:
         )
 
     def purge(self, service: str, tell: Tell) -> None:
-        """Removes the claims and the Secret of the service."""
+        """Removes the claims and the Secret of the service; a checkpoint's with its last user."""
         cluster = self._cluster
+        claim.release(cluster, service, tell)
         claims = cluster.path("v1", "persistentvolumeclaims")
-        for claim in cluster.items(claims, labelSelector=_selector(service)):
-            name = claim["metadata"]["name"]
+        for cache in cluster.items(claims, labelSelector=_selector(service)):
+            name = cache["metadata"]["name"]
             if cluster.delete(f"{claims}/{name}"):
                 tell(Event("note", f"removed claim {name}"))
         cluster.delete(cluster.path("v1", "secrets", secret.name(service)))

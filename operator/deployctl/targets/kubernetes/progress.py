@@ -120,8 +120,12 @@ def _of_the_set(replica_set: Document) -> Iterator[Wait]:
     failure = _condition(replica_set, "ReplicaFailure")
     if failure.get("status") != "True":
         return
-    said = str(failure.get("message", ""))
-    since = _time(failure.get("lastTransitionTime"))
+    since = time_of(failure.get("lastTransitionTime"))
+    yield refused_pod(str(failure.get("message", "")), since)
+
+
+def refused_pod(said: str, since: datetime | None) -> Wait:
+    """A pod that the cluster refuses to make, by what it says."""
     if "exceeded quota" in said:
         hint = "raise the quota, or ask for less: resources in --values"
         problem = Obstacle("quota", f"a quota of the namespace refuses the pod: {said}", hint)
@@ -131,7 +135,7 @@ def _of_the_set(replica_set: Document) -> Iterator[Wait]:
     else:
         hint = "an admission webhook or the API server refuses it; its owner knows why"
         problem = Obstacle("pod_refused", f"the pod is refused: {said}", hint)
-    yield Wait(problem.message, problem, since, SETUP_S)
+    return Wait(problem.message, problem, since, SETUP_S)
 
 
 def waits_of(pod: Document, events: Sequence[Document]) -> Iterator[Wait]:
@@ -147,7 +151,7 @@ def waits_of(pod: Document, events: Sequence[Document]) -> Iterator[Wait]:
     if status.get("reason") == "Evicted":
         yield Wait(f"{name} was evicted: {status.get('message', '')}".strip(": "))
         return
-    since = _time(scheduled.get("lastTransitionTime"))
+    since = time_of(scheduled.get("lastTransitionTime"))
     containers = [*status.get("initContainerStatuses", ()), *status.get("containerStatuses", ())]
     for container in containers:
         yield from _of_a_container(name, container, own, since)
@@ -156,7 +160,7 @@ def waits_of(pod: Document, events: Sequence[Document]) -> Iterator[Wait]:
 def _unscheduled(pod: Document, scheduled: Document, events: Sequence[Document]) -> Wait:
     name = pod["metadata"]["name"]
     said = str(scheduled.get("message", "")).partition(" preemption:")[0].strip()
-    since = _time(pod["metadata"].get("creationTimestamp"))
+    since = time_of(pod["metadata"].get("creationTimestamp"))
     text = f"{name} waits for a node: {said or 'the scheduler has not looked yet'}"
     if any(event.get("reason") in _SCALES_UP for event in events):
         return Wait(f"{text} (a node is being added)")
@@ -267,7 +271,8 @@ def _labels(document: Document) -> dict[str, str]:
     return labels
 
 
-def _time(text: str | None) -> datetime | None:
+def time_of(text: str | None) -> datetime | None:
+    """A time of the API's; None where it says none."""
     try:
         return datetime.strptime(text or "", "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     except ValueError:

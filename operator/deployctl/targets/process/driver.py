@@ -65,6 +65,9 @@ class ProcessDriver:
     def fetch(self, release: Release, tell: Tell) -> None:
         """Nothing: this Python has the engine, or `preflight` refuses."""
 
+    def uploader(self, release: Release) -> None:
+        """None: the engine reads the folder where it is."""
+
     def downloader(self, release: Release) -> Downloader:
         """This Python, with the environment of the engine: it decides where the cache is."""
         surroundings = environment(

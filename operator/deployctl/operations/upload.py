@@ -1,0 +1,74 @@
+"""A checkpoint in a local folder, and an engine that does not see it: the bundle names its digest,
+and what holds exactly that is filled before an engine is touched.
+"""
+
+from pathlib import Path
+
+from deployctl import hub
+from deployctl.errors import ModelError
+from deployctl.events import Tell
+from deployctl.hub import digests
+from deployctl.hub.listing import Listing
+from deployctl.operations.bundle import ChartOptions
+from deployctl.operations.prepare import Prepared
+from deployctl.spec.settings import Settings
+from deployctl.targets.driver import Driver, ModelFile
+from deployctl.targets.history import Release
+
+
+def for_a_folder(prepared: Prepared, options: ChartOptions, tell: Tell) -> ChartOptions:
+    """The chart's options with the digest of the folder, where the release is to have it on a
+    claim: on Kubernetes, unless the user's values name what holds it.
+
+    Raises:
+        ModelError: a file cannot be read, or changes meanwhile.
+    """
+    if prepared.target != "kubernetes" or not prepared.plan.model_local:
+        return options
+    from deployctl.render.helm import has_place, merge
+
+    if has_place(options.overrides.get("model") or {}):
+        return options
+    listing = _listing(prepared.plan.model, tell)
+    own = {"model": {"digest": digests.whole_digest(listing)}}
+    return options._replace(overrides=merge(options.overrides, own))
+
+
+def bring(driver: Driver, release: Release, tell: Tell) -> int:
+    """Has the folder of a release's checkpoint where its engine looks for it; returns the bytes
+    that came now.
+
+    Raises:
+        ModelError: it is not what the release was made from any more.
+        TargetError: it cannot be sent.
+        InterruptedByUserError: Ctrl-C; what has come is kept.
+    """
+    uploader = driver.uploader(release)
+    if uploader is None or uploader.is_there():
+        return 0
+    hint = f"up with the folder as it is now, or have it as it was: {uploader.place} lacks it"
+    folder = Path(release.plan.model)
+    if not folder.is_dir():
+        raise ModelError(
+            f"revision {release.revision} serves a checkpoint that is not on the cluster any more, "
+            "and its folder is not on this machine",
+            where=str(folder),
+            hint=hint,
+        )
+    listing = _listing(str(folder), tell)
+    if digests.whole_digest(listing) != uploader.digest:
+        raise ModelError("the folder's files were changed", where=str(folder), hint=hint)
+    files = [ModelFile(file.name, file.size, file.digest) for file in listing.files]
+    try:
+        return uploader.upload(folder, files, tell)
+    except ModelError:
+        digests.forget(folder, _memory())  # they may have been remembered wrong
+        raise
+
+
+def _listing(folder: str, tell: Tell) -> Listing:
+    return digests.digested(hub.listing(folder), _memory(), tell)
+
+
+def _memory() -> Path:
+    return Settings().cache_dir.expanduser() / "digests"

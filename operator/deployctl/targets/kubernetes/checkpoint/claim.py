@@ -1,0 +1,137 @@
+"""The claim that holds a checkpoint: made, found whole, used by services, removed with the last."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from deployctl.events import Event, Tell
+from deployctl.render import modelclaim
+from deployctl.render.values import Values
+from deployctl.targets.driver import ModelFile
+from deployctl.targets.kubernetes.cluster import OURS, Cluster, ConflictError, Document
+
+LABEL = "deployctl.io/checkpoint"  # on the claim, its Job and its pods
+DIGEST, MODEL, WHOLE = "deployctl.io/digest", "deployctl.io/model", "deployctl.io/whole"
+_USED = "used-by.deployctl.io/"  # and a service's name
+_KIND = "persistentvolumeclaims"
+
+
+class Cargo(NamedTuple):
+    """A checkpoint of this machine."""
+
+    folder: Path
+    digest: str
+    files: Sequence[ModelFile]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self.files)
+
+
+def document(name: str, values: Values, cargo: Cargo) -> Document:
+    """The claim for a checkpoint."""
+    upload = values.model.upload
+    spec: Document = {
+        "accessModes": [modelclaim.access_mode(values)],
+        "resources": {"requests": {"storage": modelclaim.claim_size(values, cargo.size)}},
+    }
+    if upload.storage_class:
+        spec["storageClassName"] = upload.storage_class
+    return {
+        "apiVersion": "v1",
+        "kind": "PersistentVolumeClaim",
+        "metadata": {
+            "name": name,
+            "labels": {**values.labels, **OURS, LABEL: name},
+            "annotations": {DIGEST: cargo.digest, MODEL: cargo.folder.name},
+        },
+        "spec": spec,
+    }
+
+
+def find(cluster: Cluster, name: str) -> Document | None:
+    """The claim; None where there is none, or it is being removed."""
+    found = cluster.get(cluster.path("v1", _KIND, name))
+    return None if found is None or found["metadata"].get("deletionTimestamp") else found
+
+
+def is_whole(claim: Document | None, digest: str) -> bool:
+    """Whether all of a checkpoint was found on its claim."""
+    noted = _annotations(claim) if claim else {}
+    return noted.get(WHOLE) == "true" and noted.get(DIGEST) == digest
+
+
+def mark_whole(cluster: Cluster, name: str) -> None:
+    """Notes that all of it is there."""
+    cluster.patch(cluster.path("v1", _KIND, name), {"metadata": {"annotations": {WHOLE: "true"}}})
+
+
+def make(cluster: Cluster, claim: Document) -> bool:
+    """Makes a claim; False where it is there."""
+    if find(cluster, claim["metadata"]["name"]) is not None:
+        return False
+    cluster.create(cluster.path("v1", _KIND), claim)
+    return True
+
+
+def use(cluster: Cluster, name: str, service: str) -> list[str]:
+    """Notes that a service uses it; returns the others that do."""
+    note = {"metadata": {"annotations": {_USED + service: "true"}}}
+    claim = cluster.patch(cluster.path("v1", _KIND, name), note)
+    return [user for user in users(claim or {}) if user != service]
+
+
+def users(claim: Document) -> list[str]:
+    """The services that use a claim."""
+    noted = _annotations(claim)
+    return sorted(key.removeprefix(_USED) for key in noted if key.startswith(_USED))
+
+
+def of_one_node(claim: Document) -> bool:
+    """Whether only the pods of one node can have it."""
+    return "ReadWriteOnce" in claim["spec"]["accessModes"]
+
+
+def release(cluster: Cluster, service: str, tell: Tell) -> None:
+    """Removes the claims that no other service and no pod uses; of others, notes that this service
+    does not any more."""
+    for claim in cluster.items(cluster.path("v1", _KIND), labelSelector=LABEL):
+        if service in users(claim):
+            _let_go(cluster, claim["metadata"]["name"], service, tell)
+
+
+def _let_go(cluster: Cluster, name: str, service: str, tell: Tell) -> None:
+    path = cluster.path("v1", _KIND, name)
+    claim = cluster.patch(path, {"metadata": {"annotations": {_USED + service: None}}})
+    if claim is None:
+        return
+    left = [*users(claim), *(f"pod {pod}" for pod in _pods_with(cluster, name))]
+    model = _annotations(claim).get(MODEL, "")
+    if left:
+        tell(Event("note", f"kept claim {name} ({model}): {', '.join(left)} uses it"))
+        return
+    try:  # as it was seen: somebody may begin to use it now
+        if cluster.delete(path, version=claim["metadata"]["resourceVersion"]):
+            tell(Event("note", f"removed claim {name} ({model})"))
+    except ConflictError:
+        tell(Event("note", f"kept claim {name} ({model}): somebody begins to use it"))
+
+
+def _pods_with(cluster: Cluster, name: str) -> list[str]:
+    """The pods that have it mounted, but for those that end."""
+    return [
+        pod["metadata"]["name"]
+        for pod in cluster.items(cluster.path("v1", "pods"))
+        if pod.get("status", {}).get("phase") not in ("Succeeded", "Failed")
+        and not pod["metadata"].get("deletionTimestamp")
+        and any(
+            (volume.get("persistentVolumeClaim") or {}).get("claimName") == name
+            for volume in pod["spec"].get("volumes") or ()
+        )
+    ]
+
+
+def _annotations(claim: Document) -> dict[str, str]:
+    found: dict[str, str] = claim.get("metadata", {}).get("annotations") or {}
+    return found

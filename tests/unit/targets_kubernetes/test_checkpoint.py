@@ -1,0 +1,232 @@
+"""A checkpoint's claim and its loader: what is asked of the cluster, who uses it, who sends."""
+
+import contextlib
+from pathlib import Path
+
+import kubernetes_validate
+import pytest
+
+from deployctl.errors import ClusterError
+from deployctl.render.values import Values
+from deployctl.targets.driver import ModelFile
+from deployctl.targets.kubernetes import lease
+from deployctl.targets.kubernetes.checkpoint import claim, loader, uploader
+from deployctl.targets.kubernetes.checkpoint.claim import Cargo
+from deployctl.targets.kubernetes.checkpoint.loader import Loader
+from deployctl.targets.kubernetes.checkpoint.uploader import ClaimUploader
+
+DIGEST = "ab" * 32
+NAME = f"model-{DIGEST[:16]}"
+CLAIMS = "/api/v1/namespaces/llm/persistentvolumeclaims"
+FILES = [ModelFile("config.json", 2 * 1024**3, "c" * 64)]
+CARGO = Cargo(Path("/models/awq"), DIGEST, FILES)
+
+
+def values(**more):
+    return Values.model_validate({"model": {"digest": DIGEST, "claim": NAME}, **more})
+
+
+def nothing(_):
+    return None
+
+
+@pytest.fixture
+def whole(cluster):
+    claim.make(cluster, claim.document(NAME, values(), CARGO))
+    claim.mark_whole(cluster, NAME)
+
+
+def test_the_claim_is_as_large_as_the_checkpoint_and_as_the_values_say():
+    own = {"storageClass": "fast", "accessMode": "ReadWriteMany", "size": "9Gi"}
+    for given, spec in (
+        ({}, {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "4Gi"}}}),
+        (
+            {"upload": own},
+            {
+                "accessModes": ["ReadWriteMany"],
+                "resources": {"requests": {"storage": "9Gi"}},
+                "storageClassName": "fast",
+            },
+        ),
+    ):
+        made = claim.document(NAME, values(model={"digest": DIGEST, **given}), CARGO)
+        kubernetes_validate.validate(made, "1.37", strict=True)
+        assert made["spec"] == spec
+
+
+def test_the_loader_goes_where_the_engine_can_go_and_ends_by_itself():
+    given = values(
+        scheduling={
+            "gpuNodes": [{"nvidia.com/gpu.product": "NVIDIA-L4"}],
+            "nodeSelector": {"pool": "llm"},
+            "tolerations": [{"key": "nvidia.com/gpu", "effect": "NoSchedule"}],
+        },
+        engine={"pullSecrets": ["registry"]},
+    )
+    job = loader.document(NAME, given, 10 * 1024**3, beside="chat-cache")
+    kubernetes_validate.validate(job, "1.37", strict=True)
+    pod = job["spec"]["template"]["spec"]
+    (term,) = pod["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"][
+        "nodeSelectorTerms"
+    ]
+    assert term["matchExpressions"][0]["values"] == ["NVIDIA-L4"]
+    assert pod["tolerations"] == [
+        {"operator": "Exists", "key": "nvidia.com/gpu", "effect": "NoSchedule"}
+    ]
+    assert [v["persistentVolumeClaim"]["claimName"] for v in pod["volumes"]] == [NAME, "chat-cache"]
+    assert (pod["nodeSelector"], pod["imagePullSecrets"]) == (
+        {"pool": "llm"},
+        [{"name": "registry"}],
+    )
+    assert job["spec"]["ttlSecondsAfterFinished"] < 60
+    assert job["spec"]["activeDeadlineSeconds"] > 10 * 1024
+
+
+def test_only_its_last_user_removes_a_claim(cluster, whole):
+    assert claim.use(cluster, NAME, "chat") == []
+    assert claim.use(cluster, NAME, "code") == ["chat"]
+    told = []
+    claim.release(cluster, "chat", told.append)
+    assert f"kept claim {NAME} (awq): code uses it" in told[0].text
+    claim.release(cluster, "chat", told.append)
+    assert len(told) == 1, "it uses none any more"
+    pods = cluster.path("v1", "pods")
+    volume = {"name": "m", "persistentVolumeClaim": {"claimName": NAME}}
+    cluster.create(pods, {"metadata": {"name": "own"}, "spec": {"volumes": [volume]}})
+    claim.release(cluster, "code", told.append)
+    assert "pod own uses it" in told[1].text
+    cluster.delete(f"{pods}/own")
+    claim.use(cluster, NAME, "code")
+    claim.release(cluster, "code", told.append)
+    assert told[2].text == f"removed claim {NAME} (awq)"
+    assert claim.find(cluster, NAME) is None
+
+
+def test_one_that_somebody_begins_to_use_is_not_removed(cluster, whole, monkeypatch):
+    claim.use(cluster, NAME, "chat")
+    monkeypatch.setattr(claim, "_pods_with", lambda *_: claim.use(cluster, NAME, "code") and [])
+    told = []
+    claim.release(cluster, "chat", told.append)
+    assert "somebody begins to use it" in told[0].text
+    assert claim.users(claim.find(cluster, NAME)) == ["code"]
+
+
+def test_what_a_claim_of_one_node_means_is_said(cluster, whole):
+    told = []
+    ClaimUploader(cluster, "chat", values()).begin_use(told.append)
+    assert told == []
+    ClaimUploader(cluster, "code", values()).begin_use(told.append)
+    assert "all pods of code and of chat, which use it too, run there" in told[0].text
+    claim.release(cluster, "chat", nothing)
+    own = {"model": {"digest": DIGEST, "claim": NAME}, "replicas": 2}
+    ClaimUploader(cluster, "code", Values.model_validate(own)).begin_use(told.append)
+    assert "all replicas run there" in told[1].text
+
+
+class Sends:
+    """In the place of `Sending` and `Loader`."""
+
+    sent = 0
+    fails: BaseException | None = None
+
+    def __init__(self, *_):
+        Sends.last = self
+
+    def send(self, _):
+        self.sent = 7
+        if self.fails:
+            self.sent = 0
+            raise self.fails
+
+    def begin(self, job):
+        self.job = job
+
+    def end(self):
+        self.ended = True
+
+    def pod(self):
+        return "pod-1"
+
+
+@pytest.fixture
+def sends(monkeypatch):
+    monkeypatch.setattr(uploader, "Sending", Sends)
+    monkeypatch.setattr(uploader, "Loader", Sends)
+    monkeypatch.setattr(Sends, "fails", None)
+    return Sends
+
+
+def test_what_was_sent_is_whole_and_is_not_sent_again(cluster, sends):
+    ours = ClaimUploader(cluster, "chat", values())
+    assert not ours.is_there()
+    assert ours.upload(CARGO.folder, FILES, nothing) == 7
+    assert ours.is_there()
+    assert ours.upload(CARGO.folder, FILES, nothing) == 0
+    assert sends.last.ended
+    other = values(model={"digest": "cd" * 32, "claim": NAME})
+    assert not ClaimUploader(cluster, "chat", other).is_there(), "it holds something else"
+
+
+def test_a_claim_on_which_nothing_came_is_not_left_behind(cluster, sends, monkeypatch):
+    monkeypatch.setattr(sends, "fails", ClusterError("no right"))
+    with pytest.raises(ClusterError, match="no right"):
+        ClaimUploader(cluster, "chat", values()).upload(CARGO.folder, FILES, nothing)
+    assert claim.find(cluster, NAME) is None
+
+
+def test_of_two_at_once_one_sends_and_the_other_waits(cluster, sends):
+    held = contextlib.ExitStack()
+    held.enter_context(lease.held(cluster, NAME, "deployctl up code"))
+
+    def sleep(_):
+        claim.make(cluster, claim.document(NAME, values(), CARGO))
+        claim.mark_whole(cluster, NAME)
+        held.close()
+
+    told = []
+    ours = ClaimUploader(cluster, "chat", values(), sleep)
+    assert ours.upload(CARGO.folder, FILES, told.append) == 0
+    assert "is being changed by deployctl up code" in told[0].text
+    assert not hasattr(sends, "last") or sends.last.sent == 0
+
+
+def event(about, reason, message):
+    return {
+        "metadata": {"name": f"{about}.1", "creationTimestamp": "2026-01-01T00:00:00Z"},
+        "involvedObject": {"name": about},
+        "reason": reason,
+        "message": message,
+    }
+
+
+@pytest.mark.parametrize(
+    ("about", "reason", "message", "says"),
+    [
+        (NAME, "ProvisioningFailed", 'storageclass "x" not found', "no volume for claim"),
+        (NAME, "FailedBinding", "no storage class is set", "no volume for claim"),
+        ("job", "FailedCreate", "exceeded quota: q, used: …", "a quota of the namespace"),
+        ("job", "FailedCreate", "violates PodSecurity", "pod security refuses"),
+    ],
+)
+def test_why_a_loader_does_not_start(cluster, about, reason, message, says):
+    jobs = cluster.path("batch/v1", "jobs")
+    job = loader.document(NAME, values(), 1, beside=None)
+    work = Loader(cluster, NAME, nothing, nothing)
+    work.begin(job)
+    name = job["metadata"]["name"] if about == "job" else about
+    events = cluster.path("v1", "events")
+    cluster.create(events, event(name, reason, message))
+    with pytest.raises(ClusterError, match=says) as failed:
+        work.pod()
+    assert failed.value.hint
+    work.end()
+    assert cluster.items(jobs) == []
+
+
+def test_a_loader_that_is_gone_is_said(cluster):
+    work = Loader(cluster, NAME, nothing, nothing)
+    work.begin(loader.document(NAME, values(), 1, beside=None))
+    work.end()
+    assert work.has_ended()
+    with pytest.raises(ClusterError, match="its Job is gone"):
+        work.pod()
