@@ -230,7 +230,14 @@ def _graph_limit(rest: dict[str, Any]) -> int | None:
 
 
 def _cache_dtype(asked: str | None, quantization: Quantization | None, version: str) -> str | None:
-    """ModelOpt checkpoints bring the cache's dtype (vllm/utils/torch_utils.py, from 0.14 on)."""
+    """ModelOpt checkpoints bring the cache's dtype (vllm/utils/torch_utils.py, from 0.14 on), those
+    of compressed-tensors a scheme of it (layers/attention/attention.py): before 0.22 whatever is
+    asked.
+    """
+    if quantization is not None and quantization.method == "compressed-tensors":
+        brought = quantization.raw.get("kv_cache_scheme") is not None
+        heeded = asked in (None, "auto") or not at_least(version, "0.22.0")
+        return "fp8" if brought and heeded and at_least(version, "0.15.0") else asked
     if asked not in (None, "auto") or quantization is None or not at_least(version, "0.14.0"):
         return asked
     if not quantization.method.startswith("modelopt"):

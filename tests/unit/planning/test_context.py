@@ -174,6 +174,31 @@ def test_an_fp8_cache_that_no_kernel_reads_is_not_taken_from_the_checkpoint(conf
     assert "--kv-cache-dtype" not in newer.engine.args
 
 
+def test_a_scheme_of_the_cache_that_a_checkpoint_has_is_heeded(config, plan):
+    # RedHatAI's checkpoints with an FP8 KV cache, as llm-compressor writes them.
+    scheme = {"num_bits": 8, "type": "float", "strategy": "tensor", "dynamic": False}
+    mine = {"quant_method": "compressed-tensors", "kv_cache_scheme": scheme, "config_groups": {}}
+    usual, odd = (
+        config("llama-8b", quantization_config=mine, **changes)
+        for changes in ({}, {"head_dim": 96})
+    )
+
+    def stored(version, **wish):
+        found = plan(usual, gpu="h100", engine_version=version, **wish)
+        return found.engine.defaults["kv_cache_dtype"]
+
+    assert stored("0.32.0") == "fp8"
+    assert stored("0.14.1") == "auto"
+
+    def kept(version):
+        wish = {"gpu": "h100", "engine_version": version, "kv_cache_dtype": "bfloat16"}
+        return plan(usual, **wish).memory.kv_bytes_per_token
+
+    assert kept("0.32.0") == 2 * kept("0.21.0")  # which does not heed what is asked
+    found = plan(odd, gpu="a100-80gb")
+    assert found.engine.args[found.engine.args.index("--kv-cache-dtype") + 1] == "bfloat16"
+
+
 def test_a_backend_that_the_user_chose_is_not_second_guessed(config, facts):
     known, profile = facts(config("llama-8b")), load_profile("h100")
     shape = shape_of(known.architecture)
