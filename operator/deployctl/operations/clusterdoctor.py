@@ -63,7 +63,7 @@ def examine_cluster(request: ClusterRequest, tell: Tell = silent) -> Examined:
         profile = None if request.gpu == "auto" else load_profile(request.gpu)
     needs = _needs(prepared, profile, request, cluster, failed)
     version = prepared[0].plan.engine.version if prepared else vllm.DEFAULT_VERSION
-    question = ClusterQuestion(needs, profile, version)
+    question = ClusterQuestion(needs, profile, version, probe=request.probe is not None)
     facts = gather(cluster, question)
     planned = [_fits(each) for each in prepared]
     checks = [*examine(facts, question), *planned, *failed]

@@ -3,6 +3,7 @@
 import ast
 import re
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,19 @@ def test_what_the_doctor_looks_at():
     here = {k: v for k, v in found.items() if not k[2]}
     assert all(verbs <= known.get(key, set()) for key, verbs in here.items()), here
     assert {k: v for k, v in found.items() if k[2]} == looks
+
+
+def test_what_a_pod_on_trial_takes():
+    found, unread = used([OPERATOR / "doctor/cluster/pod_probe.py"])
+    assert not unread
+    known = said(TABLE["target"])
+    assert {k: v for k, v in found.items() if not v <= known.get(k, set())} == said(TABLE["probe"])
+
+    def may(asked):
+        return asked["resource"] != "jobs"
+
+    asked = replace(question(), probe=True)
+    assert check("permissions", RecordedCluster(may=may), asked).status == "fail"
 
 
 def test_the_reader_reads():

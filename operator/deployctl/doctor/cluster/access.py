@@ -18,12 +18,12 @@ _FIX = "an administrator applies this (kubectl apply -f -), or --as another user
 _VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")
 
 
-def needed(kinds: Iterable[str] = ()) -> list[Right]:
-    """What every service takes, and what its objects of these kinds do besides."""
+def needed(kinds: Iterable[str] = (), *, probe: bool = False) -> list[Right]:
+    """What every service takes, its objects of these kinds besides, and a pod on trial."""
     table = _table()
     chart = table["chart"]
     made = {kind for kind, about in chart.items() if about.get("always")} | set(kinds)
-    rights = list(_rights(table["target"]))
+    rights = [*_rights(table["target"]), *(_rights(table["probe"]) if probe else ())]
     for kind in sorted(made & chart.keys()):
         rights += _of_kind(chart[kind])
     return list(dict.fromkeys(rights))
@@ -66,7 +66,7 @@ def review(right: Right, namespace: str) -> Document:
 def access_checks(facts: ClusterFacts, question: ClusterQuestion) -> Iterator[Check]:
     """What the user may not do, and the Role for it."""
     kinds = question.needs.kinds if question.needs.planned else frozenset()
-    yield _needed(facts, needed(kinds))
+    yield _needed(facts, needed(kinds, probe=question.probe))
     known = facts.apis or {}
     wanted = [
         right

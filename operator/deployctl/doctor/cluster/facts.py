@@ -35,7 +35,7 @@ class ClusterQuestion:
     needs: Needs
     profile: GpuProfile | None = None  # None: whatever card is found
     vllm_version: str = "0.32.0"
-    values: bool = False  # whether the user gave values of their own
+    probe: bool = False  # whether a pod is to be tried
 
     @property
     def cpu(self) -> bool:

@@ -147,8 +147,8 @@ def _look(cluster: Cluster, pod: Document, waited_s: float) -> PodOutcome | str:
     for container in status.get("containerStatuses") or ():
         waiting = (container.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in _STUCK:
-            said = _said(cluster, name, "Failed") or str(waiting.get("message", ""))
-            return PodOutcome(node, problem=f"{waiting['reason']}: {said}")
+            said = _said(cluster, name, "Failed", "pull image") or str(waiting.get("message", ""))
+            return PodOutcome(node, problem=said.rpartition("desc = ")[2] or waiting["reason"])
     conditions = {c["type"]: c for c in status.get("conditions") or ()}
     placed = conditions.get("PodScheduled") or {}
     if placed.get("status") == "False":
@@ -165,15 +165,16 @@ def _ended(status: Document) -> str:
     return str(status.get("message") or "failed")
 
 
-def _said(cluster: Cluster, name: str, reason: str) -> str:
-    """The last event of an object for a reason."""
+def _said(cluster: Cluster, name: str, reason: str, word: str = "") -> str:
+    """The last event of an object for a reason, of those that have a word in it."""
     path = cluster.path("v1", "events")
     selector = f"involvedObject.name={name},reason={reason}"
     try:
-        events = cluster.items(path, fieldSelector=selector)
+        found = cluster.items(path, fieldSelector=selector)
     except TargetError:
         return ""
-    return str(events[-1].get("message", "")) if events else ""
+    told = [text for event in found if word in (text := str(event.get("message", "")))]
+    return told[-1] if told else ""
 
 
 def _refused(cluster: Cluster, name: str) -> str:
