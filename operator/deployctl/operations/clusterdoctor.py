@@ -57,15 +57,23 @@ def examine_cluster(request: ClusterRequest, tell: Tell = silent) -> Examined:
     cluster = Cluster(_settings(request, Settings()), patience_s=0.0)
     failed: list[Check] = []
     prepared = [each for spec in request.specs if (each := _prepared(cluster, spec, failed))]
-    if prepared:
-        profile: GpuProfile | None = prepared[0].profile
+    if prepared:  # cards, if any service has some
+        profiles = sorted((p.profile for p in prepared), key=lambda p: p.kind == "cpu")
+        profile: GpuProfile | None = profiles[0]
     else:
         profile = None if request.gpu == "auto" else load_profile(request.gpu)
     needs = _needs(prepared, profile, request, cluster, failed)
     version = prepared[0].plan.engine.version if prepared else vllm.DEFAULT_VERSION
-    question = ClusterQuestion(needs, profile, version, probe=request.probe is not None)
+    question = ClusterQuestion(
+        needs,
+        profile,
+        version,
+        weights={each.plan.name: float(each.facts.weight_bytes or 0) for each in prepared},
+        probe=request.probe is not None,
+    )
     facts = gather(cluster, question)
-    planned = [_fits(each) for each in prepared]
+    told = {check.title for check in failed}
+    planned = [check for each in prepared if (check := _fits(each)).title not in told]
     checks = [*examine(facts, question), *planned, *failed]
     if request.probe is not None and facts.error is None:
         checks.append(probe(cluster, needs, request.probe or None, tell))

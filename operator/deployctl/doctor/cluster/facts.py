@@ -35,6 +35,7 @@ class ClusterQuestion:
     needs: Needs
     profile: GpuProfile | None = None  # None: whatever card is found
     vllm_version: str = "0.32.0"
+    weights: Mapping[str, float] = field(default_factory=dict)  # bytes, by service
     probe: bool = False  # whether a pod is to be tried
 
     @property
@@ -64,6 +65,7 @@ class ClusterFacts:
     nodes: Documents = None
     pods: Documents = None  # of every namespace, those that have not ended
     storage_classes: Documents = None
+    volumes: Documents = None  # PersistentVolumes
     claims: Documents = None  # of the namespace, as all below
     quotas: Documents = None
     limit_ranges: Documents = None

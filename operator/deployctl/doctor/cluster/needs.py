@@ -128,11 +128,11 @@ def named_secrets(needs: Needs) -> dict[str, str]:
     return {name: by for name, by in found.items() if name not in made}
 
 
-def named_claims(needs: Needs) -> dict[str, str]:
-    """Claims that pods mount and the chart does not make: name to the pods'."""
+def named_claims(needs: Needs) -> dict[str, PodNeed]:
+    """Claims that pods mount and the chart does not make: name to a pod that does."""
     made = {document["metadata"]["name"] for document in needs.of_kind("PersistentVolumeClaim")}
     mounted = {
-        volume["persistentVolumeClaim"]["claimName"]: pod.name
+        volume["persistentVolumeClaim"]["claimName"]: pod
         for pod in needs.pods
         for volume in pod.spec.get("volumes") or ()
         if volume.get("persistentVolumeClaim")

@@ -6,9 +6,10 @@ from typing import Any, Literal
 from deployctl import assets
 from deployctl.checking.values import quantity
 from deployctl.doctor.cluster.facts import ClusterFacts, ClusterQuestion, Document
-from deployctl.doctor.cluster.needs import named_claims
+from deployctl.doctor.cluster.needs import PodNeed, named_claims
 from deployctl.doctor.facts import Check, Topic
 from deployctl.render import yamltext
+from deployctl.units import size
 
 _DEFAULT = "storageclass.kubernetes.io/is-default-class"
 _MANY = {"ReadWriteMany", "ReadOnlyMany"}
@@ -26,7 +27,7 @@ def storage_checks(facts: ClusterFacts, question: ClusterQuestion) -> Iterator[C
     for claim in question.needs.of_kind("PersistentVolumeClaim"):
         yield _made(claim, facts, planned=question.needs.planned)
     for name, pod in named_claims(question.needs).items():
-        yield _mounted(name, pod, facts)
+        yield _mounted(name, pod, facts, question.weights.get(pod.service, 0.0))
 
 
 def writers(provisioner: str) -> Writers | None:
@@ -85,7 +86,7 @@ def _made(claim: Document, facts: ClusterFacts, *, planned: bool) -> Check:
         what = f"there is no storage class {named}" if named else "there is no default class"
         known = ", ".join(c["metadata"]["name"] for c in facts.storage_classes) or "none"
         return it.fail(f"{text}: {what}; there are: {known}", "cache.storageClass in --values")
-    return _given(it, text, modes, chosen)
+    return _given(it, text, modes, chosen, shared=_shared(chosen, facts))
 
 
 def _class(name: str | None, classes: list[Document]) -> Document | None:
@@ -95,7 +96,17 @@ def _class(name: str | None, classes: list[Document]) -> Document | None:
     return max(defaults, key=lambda c: str(c["metadata"].get("creationTimestamp")), default=None)
 
 
-def _given(it: Topic, text: str, modes: list[str], chosen: Document) -> Check:
+def _shared(chosen: Document, facts: ClusterFacts) -> bool:
+    """Whether a volume of a class is there that many nodes write."""
+    name = chosen["metadata"]["name"]
+    return any(
+        volume["spec"].get("storageClassName") == name
+        and "ReadWriteMany" in (volume["spec"].get("accessModes") or ())
+        for volume in facts.volumes or ()
+    )
+
+
+def _given(it: Topic, text: str, modes: list[str], chosen: Document, *, shared: bool) -> Check:
     """Whether a class gives volumes of these access modes."""
     name, provisioner = chosen["metadata"]["name"], chosen["provisioner"]
     text, count = f"{text} of {name}", writers(provisioner)
@@ -104,6 +115,8 @@ def _given(it: Topic, text: str, modes: list[str], chosen: Document) -> Check:
         return it.warn(f"{text}: no volume is made by itself", "make a PersistentVolume by hand")
     if _MANY & set(modes) and count == "once":
         return it.fail(f"{text}: {provisioner} gives volumes that one node writes", fix)
+    if _MANY & set(modes) and count is None and shared:
+        return it.good(f"{text}, as others have")
     if _MANY & set(modes) and count is None:
         what = f"{text}: unknown whether {provisioner} gives volumes that many nodes write"
         return it.warn(what, f"its documentation says; if not: {fix}")
@@ -137,18 +150,24 @@ def _kept(it: Topic, claim: Document, there: Document) -> Check:
     return it.good(text)
 
 
-def _mounted(name: str, pod: str, facts: ClusterFacts) -> Check:
+def _mounted(name: str, pod: PodNeed, facts: ClusterFacts, weights: float) -> Check:
     """A claim of the user's own."""
     it = Topic("claim", f"Claim {name}")
     if facts.claims is None:
         return it.warn(f"unknown: {facts.untold.get('claims')}", "see Permissions")
     found = next((c for c in facts.claims if c["metadata"]["name"] == name), None)
     if found is None:
-        return it.fail(f"{pod} mounts it, and it is not there", f"make it in {facts.namespace}")
+        return it.fail(
+            f"{pod.name} mounts it, and it is not there", f"make it in {facts.namespace}"
+        )
     phase = (found.get("status") or {}).get("phase")
     if phase == "Bound":
         capacity = (found["status"].get("capacity") or {}).get("storage", "size unknown")
-        return it.good(f"bound, {capacity}, {', '.join(found['spec']['accessModes'])}")
+        text = f"bound, {capacity}, {', '.join(found['spec']['accessModes'])}"
+        room = quantity(capacity)
+        if room is not None and room < weights:
+            return it.fail(f"{text}: the weights are {size(weights)}", "a larger claim")
+        return it.good(text)
     chosen = _class(found["spec"].get("storageClassName"), facts.storage_classes or [])
     waits = (chosen or {}).get("volumeBindingMode") == "WaitForFirstConsumer"
     if phase == "Pending" and waits:
