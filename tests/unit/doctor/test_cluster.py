@@ -1,6 +1,7 @@
 """A cluster's checks, from what a real one answered."""
 
 import copy
+from dataclasses import replace
 
 import pytest
 from tests.unit.doctor.cluster_parts import (
@@ -217,6 +218,24 @@ def test_a_claim_of_ones_own_must_be_there():
     assert check("claim", RecordedCluster(**{path: [there]}), asked).detail.startswith(
         "bound, 10Gi"
     )
+
+
+def test_a_claim_must_hold_the_weights():
+    volume = {"name": "m", "persistentVolumeClaim": {"claimName": "models"}}
+    asked = question(deployment(volumes=[volume]))
+    asked = replace(asked, weights={"chat": 20.0 * 2**30})
+    there = {**claim("models"), "status": {"phase": "Bound", "capacity": {"storage": "10Gi"}}}
+    path = "/api/v1/namespaces/llm/persistentvolumeclaims"
+    found = check("claim", RecordedCluster(**{path: [there]}), asked)
+    assert (found.status, "the weights are 20.0 GiB" in found.detail) == ("fail", True)
+
+
+def test_volumes_of_others_show_what_a_class_gives():
+    asked = question(claim(mode="ReadWriteMany"))
+    assert check("claim", RecordedCluster(**free()), asked).status == "warn"
+    shared = {"spec": {"storageClassName": "standard", "accessModes": ["ReadWriteMany"]}}
+    there = {"/api/v1/persistentvolumes": [shared]}
+    assert check("claim", RecordedCluster(**free(), **there), asked).status == "pass"
 
 
 def test_a_class_that_is_not_there_is_named():

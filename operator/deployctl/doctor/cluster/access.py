@@ -81,7 +81,7 @@ def access_checks(facts: ClusterFacts, question: ClusterQuestion) -> Iterator[Ch
         "only for what the chart's values turn on: autoscaling, ingress, monitoring, router",
         "deployctl-options",
     )
-    told = "what deployctl does needs none of it, but it explains less"
+    told = "deployctl goes on without, but explains less, or learns later what is wrong"
     have = [r for r in looks() if not r.group or r.group in known]
     it = Topic("permissions-looks", "Permissions: looks")
     yield from _some(facts, it, have, told, "deployctl-looks")
