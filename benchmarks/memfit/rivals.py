@@ -11,6 +11,8 @@ from deployctl.planning.make import MEMORY_CODES
 from deployctl.planning.pages import cache_bytes
 from deployctl.planning.settings import Sharding
 from deployctl.planning.shape import Shape, shape_of
+from deployctl.planning.sharding import Planner
+from deployctl.planning.tasks import text_alone
 from deployctl.planning.weights import parts
 from deployctl.units import GIB
 
@@ -45,12 +47,22 @@ def ours(case: Case) -> Answer:
         served=decided and margin >= 0 if case.warm else plan.verdict == "fits",
         weights=memory.weights_gib,
         kv_cache=cache,
-        tokens=int(memory.kv_cache_tokens * cache / memory.kv_cache_gib)
-        if memory.kv_cache_gib > 0
-        else int(cache * GIB / memory.kv_bytes_per_token),
+        tokens=_tokens(case, cache),
         codes=codes,
         edge=decided and near(margin, cache),
     )
+
+
+def _tokens(case: Case, cache: float) -> int:
+    """Tokens that a cache of so many GiB holds, as the engine counts them; negative: missing."""
+    assert case.facts.architecture is not None
+    shape = shape_of(case.facts.architecture, text_alone=text_alone(case.spec))
+    split = Sharding(case.spec.tensor_parallel_size or 1, case.spec.pipeline_parallel_size or 1)
+    memory = Planner(case.spec, case.facts, case.profile, shape).measure(split)
+    layout = memory.tightest.layout
+    if cache <= 0:
+        return int(cache * GIB / layout.token_bytes)
+    return layout.tokens(cache * GIB, memory.settings.length)
 
 
 def _weights(case: Case, shape: Shape) -> float:

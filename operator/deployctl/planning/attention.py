@@ -49,6 +49,18 @@ def takes_fp8_cache(shape: Shape, settings: EngineSettings, profile: GpuProfile)
     return own >= 8.9 or (own >= 8.0 and _flashinfer_takes(shape, version))
 
 
+def reads_by_flashinfer(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> bool:
+    """Whether FlashInfer reads the cache: FP8 where FlashAttention 3 has no card for it.
+
+    Only FlashAttention comes before it (vllm/platforms/cuda.py, _get_backend_priorities). Where the
+    user chose a backend, that is not looked into: False.
+    """
+    eight = (settings.kv_cache_dtype or "").startswith("fp8")
+    card = 8.0 <= profile.capability < 9.0 or profile.capability >= 12.0
+    reads = takes_fp8_cache(shape, settings, profile) and _flashinfer_takes(shape, settings.version)
+    return eight and card and reads and not shape.latent
+
+
 def lacks_fp8_cache(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> bool:
     """Whether the engine ends because it is to have an FP8 KV cache that no kernel here reads.
 

@@ -227,7 +227,7 @@ def _stage(
     compiling = max(0.0, first - peak)
     peak += compiling
     outside = transient.non_torch(profile, settings) + transient.persistent(shape, settings)
-    graphs = transient.cudagraphs(shape, settings, sizes[index])
+    graphs = transient.cudagraphs(shape, settings, profile, sizes[index])
     pool = settings.kv_cache_bytes
     if pool is None:
         taken = graphs if transient.graphs_in_budget(shape, settings) else 0.0

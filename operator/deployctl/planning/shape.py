@@ -30,7 +30,8 @@ class Vision:
     token_pixels: int = 0  # pixels behind one of them
     rotated: bool = False  # its attention has rotary positions
     deep: int = 0  # of its layers whose outputs go to the decoder's beside the last one's
-    held: int = 0  # values a patch that are there all the while: pixels, and positions looked up
+    pixels: int = 0  # values a patch
+    held: int = 0  # values a patch that are there while it works: pixels, and positions looked up
 
 
 @dataclass(frozen=True)
@@ -333,6 +334,7 @@ def _vision(tower: Any, parent: str) -> Vision | None:
         item_tokens=16384 if parent.startswith("qwen") else 0,
         token_pixels=(edge * side) ** 2,
         rotated=parent.startswith("qwen"),
+        pixels=pixels,
         held=pixels + looked_up,
         deep=len(deep) if isinstance(deep, list) and len(deep) < 64 else 0,
     )

@@ -11,6 +11,7 @@ import json
 
 from deployctl.engines.vllm.versions import at_least, behaviour
 from deployctl.hardware import GpuProfile
+from deployctl.planning.attention import reads_by_flashinfer
 from deployctl.planning.mixers import state_width
 from deployctl.planning.settings import EngineSettings
 from deployctl.planning.shape import Layer, Shape, Vision, layers_of
@@ -44,9 +45,10 @@ INPUTS_SMALL = 2 * MIB
 GRAPH_LAYER_MIB = 0.29
 GRAPH_LAYER_MIB_ESTIMATED = 0.2
 GRAPH_LAYER_MIB_TP = 0.15
-# GiB that the first capture takes beside them where layers keep states, in the first runner;
-# fitted: 0.40 to 0.48 in all for Qwen3.6 27B and 35B-A3B at one to four sequences (0.23, 4090).
-GRAPH_STATES_GIB = 0.35
+# What FlashInfer works in, made at the first capture (VLLM_FLASHINFER_WORKSPACE_BUFFER_SIZE of
+# vllm/envs.py): 0.40 GiB were logged for Qwen3.6 27B with an FP8 cache on a 4090 in 0.23 and an A10
+# in 0.24, graphs for one sequence and all, and 0.04 with a BF16 cache on an L4 in 0.28.
+FLASHINFER_WORKSPACE = 394 * MIB
 # GiB a GPU that the fused all-reduce's workspace and NCCL take together on an H100 (fitted:
 # 2.07 GiB of non-torch memory in 0.19 against 0.25 without tensor parallelism).
 FUSED_ALLREDUCE_GIB = 1.82
@@ -210,7 +212,8 @@ def _encoder(shape: Shape, settings: EngineSettings) -> tuple[float, float]:
     expanded = tower.deep and behaviour("video_outputs_expanded", settings.version)
     tokens = VIDEO_TOKENS if expanded else max(settings.batch.tokens, _item_tokens(tower, settings))
     kept_tokens = EXPANDED_TOKENS if expanded else tokens
-    kept = float(kept_tokens * (1 + tower.deep) * shape.hidden * width)
+    pixels = tokens * tower.patches * tower.pixels * width  # the input is referred to all the while
+    kept = float(kept_tokens * (1 + tower.deep) * shape.hidden * width + pixels)
     cut = settings.sharding.tensor
     inner = (3 if tower.gated else 2) * tower.intermediate / cut
     attended = (ROTATED_BUFFERS if tower.rotated else ATTENDED_BUFFERS) * tower.hidden / cut
@@ -301,14 +304,14 @@ def _sizes(limit: int, step: int) -> int:
     return small + min(limit, 255) // 8 + (max(0, limit - 256) // step + 1 if limit >= 256 else 0)
 
 
-def cudagraphs(shape: Shape, settings: EngineSettings, layers: int) -> float:
+def cudagraphs(shape: Shape, settings: EngineSettings, profile: GpuProfile, layers: int) -> float:
     """Bytes that the captured CUDA graphs of `layers` layers take on one GPU."""
     each = GRAPH_LAYER_MIB_TP
     if settings.sharding.tensor == 1:
         counted = graphs_in_budget(shape, settings)
         each = GRAPH_LAYER_MIB_ESTIMATED if counted else GRAPH_LAYER_MIB
     total = layers * graph_count(shape, settings) * each * MIB
-    stateful = shape.state is not None and not STATEFUL.isdisjoint(shape.kinds)
-    if total and stateful and not uses_v2_runner(shape, settings):
-        total += GRAPH_STATES_GIB * GIB
+    # The second runner has made it before it measures what graphs take.
+    if total and not uses_v2_runner(shape, settings):
+        total += FLASHINFER_WORKSPACE if reads_by_flashinfer(shape, settings, profile) else 0
     return total

@@ -288,11 +288,17 @@ def test_eight_h100_share_memory_of_nvlink_sharp_where_nccl_is_counted(config, p
     assert outside[2] < outside[0]
 
 
-def test_the_first_capture_of_layers_with_states_takes_more(config, plan):
+def test_an_fp8_cache_that_flashinfer_reads_takes_its_workspace_with_the_graphs(config, plan):
     nets = {"layer_types": ["linear_attention", "full_attention"] * 14,
             "linear_num_value_heads": 32}  # fmt: skip
-    states = plan(config("qwen2.5-7b", **nets), engine_version="0.23.0", max_model_len=4096)
-    none = plan(config("qwen2.5-7b"), engine_version="0.23.0", max_model_len=4096)
-    assert states.memory.cudagraph_gib - none.memory.cudagraph_gib == pytest.approx(0.35, abs=1e-3)
-    eager = plan(config("qwen2.5-7b", **nets), max_model_len=4096, enforce_eager=True)
-    assert eager.memory.cudagraph_gib == 0
+    wish = {"engine_version": "0.23.0", "max_model_len": 4096}
+
+    def graphs(**changes):
+        return plan(config("qwen2.5-7b", **nets), **{**wish, **changes}).memory.cudagraph_gib
+
+    eight = {"kv_cache_dtype": "fp8"}
+    for gpu in ("rtx4090", "a10"):
+        more = graphs(gpu=gpu, **eight) - graphs(gpu=gpu)
+        assert more == pytest.approx(394 / 1024, abs=1e-3)
+    assert graphs(gpu="h100", **eight) == graphs(gpu="h100")
+    assert graphs(gpu="rtx4090", enforce_eager=True, **eight) == 0
