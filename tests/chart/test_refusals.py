@@ -45,6 +45,12 @@ TOGETHER = [
     ({"engine.args": ["--api-key=s3cret"]}, "engine.args: --api-key is set by the chart"),
     ({"engine.args": ["--port", "1"]}, "engine.args: --port is set by the chart"),
     ({"engine.env": {"HF_TOKEN": "x"}}, "engine.env.HF_TOKEN: looks like a secret"),
+    ({"gpu.allocation": "claim"}, "gpu.cards: a claim says which cards will do"),
+    ({"gpu.cards": [{"name": "l4"}]}, "gpu.cards: a device plugin is not told which card"),
+    (
+        {"gpu.allocation": "claim", "gpu.count": 0, "gpu.cards": [{"name": "a"}]},
+        "gpu.allocation: no card is used",
+    ),
     ({"security.readOnlyRootFilesystem": True}, "NVIDIA's hook writes into the root"),
 ]
 ALONE = [
@@ -55,6 +61,11 @@ ALONE = [
     ({"replicas": 1.5}, "want integer"),
     ({"gpu.count": 0.5}, "want integer"),
     ({"gpu.count": 17}, "maximum"),
+    ({"gpu.allocation": "plugin"}, "must be one of"),
+    ({"gpu.cards": [{"name": "a b"}]}, "does not match pattern"),
+    ({"gpu.cards": [{"memory": "20Gi') || true"}]}, "does not match pattern"),
+    ({"gpu.cards": [{"leastCapability": "8"}]}, "does not match pattern"),
+    ({"gpu.cards": [{"name": "a"}] * 9}, "maxItems"),
     ({"engine.image": "a b:1"}, "does not match pattern"),
     ({"engine.image": "a:1\nhostNetwork: true"}, "does not match pattern"),
     ({"engine.args": "--foo"}, "want array"),

@@ -100,6 +100,15 @@ all are told at once.
 {{- $refused = append $refused (printf "engine.env.%s: looks like a secret; use apiKey or hubToken" $item) }}
 {{- end }}
 {{- end }}
+{{- if and (eq $v.gpu.allocation "claim") $v.gpu.count (not $v.gpu.cards) }}
+{{- $refused = append $refused (printf "gpu.cards: a claim says which cards will do, and none is named; give each a name and the memory that the model needs; deployctl plans them") }}
+{{- end }}
+{{- if and (eq $v.gpu.allocation "devicePlugin") $v.gpu.cards }}
+{{- $refused = append $refused (printf "gpu.cards: a device plugin is not told which card; use gpu.allocation: claim") }}
+{{- end }}
+{{- if and (eq $v.gpu.allocation "claim") (not $v.gpu.count) }}
+{{- $refused = append $refused (printf "gpu.allocation: no card is used, and a claim is for cards; use devicePlugin") }}
+{{- end }}
 {{- if and $v.gpu.count $v.security.readOnlyRootFilesystem }}
 {{- $refused = append $refused (printf "security.readOnlyRootFilesystem: NVIDIA's hook writes into the root of a pod with cards; use false") }}
 {{- end }}

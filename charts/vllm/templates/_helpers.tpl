@@ -18,6 +18,14 @@ anew, and another door makes them anew. */}}
 {{- define "vllm.files.name" -}}
 {{ include "vllm.name" . }}-files-{{ include "vllm.files.data" . | sha256sum | trunc 10 }}
 {{- end }}
+{{/* A template of claims cannot be changed, so that whatever is in it is in its name. */}}
+{{- define "vllm.cards.name" -}}
+{{- $gpu := .Values.gpu -}}
+{{ include "vllm.name" . }}-cards-{{ list $gpu.count $gpu.deviceClass $gpu.cards | toJson | sha256sum | trunc 10 }}
+{{- end }}
+{{- define "vllm.claims" -}}
+{{- if and (eq .Values.gpu.allocation "claim") (gt (int .Values.gpu.count) 0) }}yes{{ end -}}
+{{- end }}
 {{- define "vllm.hubTokenMade.name" -}}{{ include "vllm.name" . }}-hub-token{{- end }}
 {{- define "vllm.apiKeyMade.name" -}}{{ include "vllm.name" . }}-api-key{{- end }}
 {{- define "vllm.operatorTokenMade.name" -}}{{ include "vllm.name" . }}-operator-token{{- end }}

@@ -52,6 +52,8 @@ def _show(services: "list[ServiceStatus]") -> None:
         return
     header = ("SERVICE", "TARGET", "REVISION", "HEALTH", "UP", "MEMORY", "URL")
     print_rows([header, *map(_row, services)])
+    for line in (f"{s.service}: {card}" for s in services for card in s.cards):
+        typer.echo(line)
     for service in services:
         if service.detail and service.health != "serving":
             _explain(service)

@@ -21,7 +21,7 @@ _SAID = "nvidia-smi"
 _ARCHITECTURES: dict[str, str] = assets.table("deploy", "hardware", "nvidia.yaml")["architectures"]
 # GiB that the driver keeps of a card at most, where only the whole is told: 0.4 to 0.9 on the cards
 # of the shipped profiles.
-_KEPT_GIB = 0.9
+KEPT_GIB = 0.9
 
 
 def one_kind(cards: Sequence[Card], wanted: str | None, where: str) -> tuple[Card, ...]:
@@ -75,6 +75,7 @@ def new_profile(
     }
     for field, value, source in (
         ("memory_gib", *_memory(cards)),
+        ("memory_total_mib", min(c.memory_total_mib or 0 for c in cards) or None, _SAID),
         ("compute_capability", *_capability(card)),
         ("memory_bandwidth_gb_s", *_bandwidth(card, bus_bits)),
         ("interconnect", *_link(card, peers)),
@@ -143,8 +144,8 @@ def _memory(cards: Sequence[Card]) -> tuple[float | None, str]:
         return math.floor(min(usable) / 10.24) / 100, f"{_SAID}, without what the driver keeps"
     totals = [card.memory_total_mib for card in cards if card.memory_total_mib]
     if totals:
-        left = math.floor((min(totals) / 1024 - _KEPT_GIB) * 100) / 100
-        return left, f"{_SAID}: {min(totals)} MiB, less {_KEPT_GIB} GiB that a driver may keep"
+        left = math.floor((min(totals) / 1024 - KEPT_GIB) * 100) / 100
+        return left, f"{_SAID}: {min(totals)} MiB, less {KEPT_GIB} GiB that a driver may keep"
     return None, ""
 
 

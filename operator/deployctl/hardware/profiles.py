@@ -75,6 +75,9 @@ class GpuProfile(BaseModel):
         allow_inf_nan=False,
         description="GiB a card, as the driver (torch) reports it; the host's for a CPU",
     )
+    memory_total_mib: int | None = Field(
+        None, ge=1, description="MiB a card, as nvidia-smi and the DRA driver tell it: all of it"
+    )
     memory_bandwidth_gb_s: float = Field(gt=0, allow_inf_nan=False, description="GB/s a card")
     # "8.9"; None for a CPU
     compute_capability: str | None = Field(None, pattern=r"^[0-9]{1,2}\.[0-9]$")
@@ -141,6 +144,7 @@ class GpuProfile(BaseModel):
             "title": f"{self.title}, MIG slice {name}",
             "aliases": (),
             "memory_gib": part.memory_gib,
+            "memory_total_mib": round(part.memory_gib * 1024),
             "memory_bandwidth_gb_s": self.memory_bandwidth_gb_s * part.memory_share,
             "dense_tflops_bf16": tflops and round(tflops * processors, 1),
             "multiprocessors": part.multiprocessors,
@@ -153,6 +157,7 @@ class GpuProfile(BaseModel):
             "sources": {
                 **{field: self.sources[field] for field in kept if field in self.sources},
                 "memory_gib": listed,
+                "memory_total_mib": listed,
                 "multiprocessors": listed,
                 "memory_bandwidth_gb_s": of_memory,
                 "dense_tflops_bf16": f"{processors:.0%} of the card's, as of its multiprocessors",

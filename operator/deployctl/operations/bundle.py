@@ -11,13 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from deployctl.errors import DeployctlError, InputError, StateError
+from deployctl.errors import DeployctlError, InputError, PlanRefusedError, StateError
 from deployctl.events import Event, Tell, silent
 from deployctl.files import replace_text
 from deployctl.operations.prepare import Prepared, refuse_unfit
 from deployctl.render import Bundle, render_for
 from deployctl.render.bundle import VALUES_FILE, BundleKind
-from deployctl.spec.service import NAMESPACE_PATTERN
+from deployctl.spec.service import HOSTS, NAMESPACE_PATTERN
 
 MARKER = ".deployctl.json"  # lists what was written, with digests
 # Of these, what the target kubernetes installs is that of helm.
@@ -76,6 +76,12 @@ def render(kind: BundleKind, prepared: Prepared, options: ChartOptions = NO_VALU
     """
     plan, spec = prepared.plan, prepared.spec
     refuse_unfit(plan)
+    if kind in HOSTS and plan.cards:
+        raise PlanRefusedError(
+            "a claim is for cards of a cluster, and a host has the cards that it has",
+            where="--gpu",
+            hint="name one --gpu and no --cards, or use --target helm, kubernetes or manifests",
+        )
     if kind == "docker" or kind == "process":
         return render_for(kind, plan, spec)
     from deployctl.render.helm import chart, merge, render_helm, render_manifests

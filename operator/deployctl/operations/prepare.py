@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deployctl import host, hub, model
-from deployctl.errors import InputError, PlanRefusedError
+from deployctl.errors import InputError, PlanRefusedError, SpecError
 from deployctl.events import Event, Tell, silent
 from deployctl.files import one_word, read_word
-from deployctl.hardware import GpuProfile, load_profile
+from deployctl.hardware import GpuProfile, all_profiles, load_profile, own_profiles
 from deployctl.model import ModelFacts
 from deployctl.planning import ServingPlan, make_plan
 from deployctl.spec import ServiceSpec, TargetKind
+from deployctl.spec.service import ANY_CARD, HOSTS, MOST_KINDS
 
 if TYPE_CHECKING:  # tuning is imported only where there is a recommendation
     from deployctl.tuning.overlay import Overlaid
@@ -81,10 +82,17 @@ def read_recommendation(
     return Tuned(path, loaded, anyway, frozenset(given))
 
 
-def prepare(spec: ServiceSpec, tuned: Tuned | None = None, tell: Tell = silent) -> Prepared:
+def prepare(
+    spec: ServiceSpec,
+    tuned: Tuned | None = None,
+    tell: Tell = silent,
+    *,
+    among: Sequence[GpuProfile] = (),
+) -> Prepared:
     """Reads the checkpoint and the hardware profile, and plans. Refusal is in `plan.verdict`.
 
-    A recommendation is laid over the spec first; what it changes is told.
+    A recommendation is laid over the spec first; what it changes is told. `among`: the kinds of
+    cards that `--gpu any` means, where it is known which there are.
 
     Raises:
         InputError: the spec, the checkpoint's documents or the profile are wrong; or the
@@ -92,12 +100,12 @@ def prepare(spec: ServiceSpec, tuned: Tuned | None = None, tell: Tell = silent) 
         TargetError: the Hub, or the machine asked for its GPU, did not answer.
     """
     if tuned is None:
-        return _prepare(spec)
+        return _prepare(spec, among)
     from deployctl.tuning import overlay
 
     recommended = tuned.recommendation
     laid = overlay.overlay(recommended, spec, pinned=tuned.pinned, where=str(tuned.path))
-    prepared = _prepare(laid.spec)
+    prepared = _prepare(laid.spec, among)
     here = this_hardware(prepared.profile, prepared.spec.gpus)
     apart = overlay.mismatches(recommended, prepared.plan, prepared.facts, here)
     if apart and recommended.settings and not tuned.anyway:
@@ -113,8 +121,9 @@ def prepare(spec: ServiceSpec, tuned: Tuned | None = None, tell: Tell = silent) 
     return prepared
 
 
-def _prepare(spec: ServiceSpec) -> Prepared:
-    profile = resolve_profile(spec)
+def _prepare(spec: ServiceSpec, among: Sequence[GpuProfile]) -> Prepared:
+    claimed = _claimed(spec, among) if spec.claims_cards or spec.cards else ()
+    profile = claimed[0] if claimed else resolve_profile(spec)
     token = hub_token(spec.hf_token_file)
     documents = hub.fetch(spec.model, revision=spec.revision, token=token, offline=spec.offline)
     facts = model.facts_from(documents)
@@ -125,12 +134,59 @@ def _prepare(spec: ServiceSpec) -> Prepared:
             "target": target_of(spec, profile),
         }
     )
-    return Prepared(settled, facts, profile, make_plan(settled, facts, profile))
+    if not claimed:
+        return Prepared(settled, facts, profile, make_plan(settled, facts, profile))
+    from deployctl.planning.cards import plan_cards
+
+    plan, profile = plan_cards(settled, facts, claimed, others=spec.gpu == ANY_CARD)
+    return Prepared(settled, facts, profile, plan)
 
 
 def target_of(spec: ServiceSpec, profile: GpuProfile) -> TargetKind:
-    """Where a service runs: as its spec says, else as a process on a CPU, in Docker on a GPU."""
-    return spec.target or ("process" if profile.kind == "cpu" else "docker")
+    """Where a service runs: as its spec says, else as a process on a CPU, in Docker on a GPU, on
+    Kubernetes where it claims its cards.
+    """
+    if spec.target or spec.claims_cards:
+        return spec.target or "kubernetes"
+    return "process" if profile.kind == "cpu" else "docker"
+
+
+def _claimed(spec: ServiceSpec, among: Sequence[GpuProfile]) -> tuple[GpuProfile, ...]:
+    """The kinds of cards that a claim may be given; none where cards are not claimed.
+
+    Raises:
+        SpecError: what the spec says of cards does not go together.
+    """
+    where, said = "--cards", spec.cards or "claim"
+    if spec.target in HOSTS:
+        message = f"a {said} is how pods of Kubernetes get cards, and the target is {spec.target}"
+        raise SpecError(message, where=where, hint="use --target kubernetes, or name one --gpu")
+    if not spec.claims_cards:
+        return ()
+    several = spec.gpu == ANY_CARD or len(spec.kinds) > 1
+    if several and spec.cards == "device-plugin":
+        raise SpecError(
+            "a device plugin does not choose among several kinds of cards",
+            where=where,
+            hint="leave it out: several kinds are asked for by a claim (DRA)",
+        )
+    if several and spec.gpu_memory_gib is not None:
+        message = "the memory of a card is said for one kind, and there are several"
+        raise SpecError(message, where="--gpu-memory-gib", hint="name one --gpu, or leave it out")
+    if len(spec.kinds) > MOST_KINDS:
+        message = f"a claim has {MOST_KINDS} alternatives at most, and {len(spec.kinds)} are named"
+        raise SpecError(message, where="--gpu", hint="name fewer, or use --gpu any")
+    if spec.gpu == ANY_CARD:
+        return tuple(among) or tuple(
+            p for p in (*all_profiles(), *own_profiles()) if p.kind == "cuda"
+        )
+    if not several:
+        profiles = [resolve_profile(spec)]
+    else:
+        profiles = [load_profile(name) for name in spec.kinds]
+    if any(profile.kind == "cpu" for profile in profiles):
+        raise SpecError("a CPU is no card to claim", where="--gpu", hint="name GPUs")
+    return tuple({profile.name: profile for profile in profiles}.values())
 
 
 def refuse_unfit(plan: ServingPlan) -> None:

@@ -5,9 +5,11 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from deployctl.errors import Reason
+from deployctl.spec.service import MOST_KINDS
 
 Verdict = Literal["fits", "does_not_fit", "cannot_run"]
 PLAN_VERSION = 1
+OTHER_CARD = "other"
 SHORT_REQUEST = 2048  # tokens of the requests that are counted beside those of full length
 
 
@@ -105,6 +107,29 @@ class Fix(BaseModel):
         )
 
 
+class CardOption(BaseModel):
+    """A kind of card that a claim may be given, or why it is not one of them."""
+
+    model_config = ConfigDict(frozen=True)
+
+    gpu: str  # profile name; OTHER_CARD for any that no profile describes
+    title: str
+    verdict: Verdict
+    why: str = ""  # it does not fit
+    missing_gib: float = 0.0  # GiB of memory that a card of it lacks, where that is why
+    products: tuple[str, ...] = ()  # as its driver calls it; none: whatever it is called
+    slice: str | None = None  # of MIG
+    memory_mib: int = 0  # that a card must have for this plan, all of it, as its driver tells
+    least_capability: str = ""  # compute capability that the plan's kernels take: from, to
+    most_capability: str = ""
+    usd_per_hour: float | None = None  # of a replica
+
+    @property
+    def fits(self) -> bool:
+        """Whether the plan runs on it."""
+        return self.verdict == "fits"
+
+
 # Flags that may name another repository of the Hub, or code that does; and values that do not.
 _NAMES_ANOTHER = frozenset(
     {
@@ -154,6 +179,7 @@ class ServingPlan(BaseModel):
     notes: tuple[str, ...] = ()  # why these choices, in sentences
     fixes: tuple[Fix, ...] = ()  # of a plan that does not fit: the cheapest for the user first
     search: tuple[SearchStep, ...] = ()  # what was tried, in that order
+    cards: tuple[CardOption, ...] = ()  # of a claim: the cheapest that fits first
 
     @property
     def context_words(self) -> str:
@@ -200,6 +226,13 @@ class ServingPlan(BaseModel):
                 return False
         said = any(name == "HF_HUB_OFFLINE" or "LORA" in name for name in env)
         return not (self.model_local or said)
+
+    @property
+    def alternatives(self) -> tuple[CardOption, ...]:
+        """The cards that a claim asks for, in this order: as many as Kubernetes takes."""
+        named = [card for card in self.cards if card.fits and card.gpu != OTHER_CARD]
+        other = [card for card in self.cards if card.gpu == OTHER_CARD]
+        return (*named[: MOST_KINDS - len(other)], *other)
 
     @property
     def world_size(self) -> int:

@@ -198,10 +198,12 @@ def _of_plan(plan: ServingPlan, spec: ServiceSpec, profile: GpuProfile) -> dict[
         "probes": {"startupSeconds": max(30, spec.startup_timeout or plan.startup_budget_s)},
         "service": {"port": spec.port},
     }
-    if profile.slice:  # as NVIDIA's device plugin names it, with its strategy `mixed`
+    if plan.cards:
+        values["gpu"] |= _claim(plan)
+    elif profile.slice:  # as NVIDIA's device plugin names it, with its strategy `mixed`
         values["gpu"]["resource"] = f"nvidia.com/mig-{profile.slice}"
     if cuda:
-        values["scheduling"] = _scheduling(profile)
+        values["scheduling"] = _scheduling(profile, by_label=not plan.cards)
     else:
         values["scheduling"] = {"tolerations": []}
         values["security"] = {"readOnlyRootFilesystem": True}
@@ -226,15 +228,32 @@ def card_values(profile: GpuProfile | None, count: int) -> dict[str, Any]:
         return {"gpu": {"count": 0}, "scheduling": {"tolerations": []}}
     values: dict[str, Any] = {"gpu": {"count": count}}
     if profile is not None:
-        values["scheduling"] = _scheduling(profile)
+        values["scheduling"] = _scheduling(profile, by_label=True)
         if profile.slice:
             values["gpu"]["resource"] = f"nvidia.com/mig-{profile.slice}"
     return values
 
 
-def _scheduling(profile: GpuProfile) -> dict[str, Any]:
-    """Nodes with the card, and what it takes to be put on them."""
-    nodes = [profile.node_selector, profile.node_selector_gke]
+def _claim(plan: ServingPlan) -> dict[str, Any]:
+    """What the pods' claims ask for."""
+    cards = [
+        {
+            "name": card.gpu.replace(".", "-").replace(":", "-"),
+            "products": list(card.products),
+            "memory": f"{card.memory_mib}Mi",
+            "leastCapability": card.least_capability,
+            "mostCapability": card.most_capability,
+            "slice": card.slice or "",
+        }
+        for card in plan.alternatives
+    ]
+    kind = "mig" if plan.alternatives[0].slice else "gpu"
+    return {"allocation": "claim", "deviceClass": f"{kind}.nvidia.com", "cards": cards}
+
+
+def _scheduling(profile: GpuProfile, *, by_label: bool) -> dict[str, Any]:
+    """Nodes with the card, where labels say which, and what it takes to be put on them."""
+    nodes = [profile.node_selector, profile.node_selector_gke] if by_label else []
     own = [
         {
             "key": toleration.key,
@@ -248,7 +267,7 @@ def _scheduling(profile: GpuProfile) -> dict[str, Any]:
     return {
         "gpuNodes": [dict(labels) for labels in nodes if labels],
         "tolerations": usual + own,
-        "runtimeClassName": profile.runtime_class or "",
+        "runtimeClassName": (profile.runtime_class if by_label else "") or "",
     }
 
 

@@ -17,6 +17,8 @@ Scalar = str | int | float | bool
 TargetKind = Literal["process", "docker", "kubernetes"]  # each with a driver in targets/
 TARGETS: tuple[TargetKind, ...] = get_args(TargetKind)
 HOSTS: tuple[TargetKind, ...] = ("process", "docker")  # targets that are one machine
+ANY_CARD = "any"  # of `gpu`: every kind that is known
+MOST_KINDS = 8  # alternatives that one request of a Kubernetes claim may have
 # What deploy/door/deployctl_door/configuration.py calls BodyLimits.
 REQUEST_LIMITS = ("bytes", "seconds", "depth", "n", "tokens", "logprobs", "prompts")
 NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"
@@ -62,9 +64,16 @@ class ServiceSpec(BaseModel):
 
     gpu: str = option(
         "auto",
-        "Profile name or alias, a profile file, cpu, or auto (asks nvidia-smi).",
+        "Profile name or alias, a profile file, cpu, or auto (asks nvidia-smi). On Kubernetes also "
+        "several with commas between, or any: the cheapest that is free.",
         "Hardware",
         min_length=1,
+    )
+    cards: Literal["device-plugin", "claim"] | None = option(
+        None,
+        "How pods get cards on Kubernetes: by a device plugin, or by a claim (DRA) that says what "
+        "the model needs. [default: device-plugin; claim for several kinds]",
+        "Hardware",
     )
     gpus: int = option(1, "GPUs to use in all.", "Hardware", ge=1, le=1024)
     gpu_memory_gib: float | None = option(
@@ -225,6 +234,16 @@ class ServiceSpec(BaseModel):
     def service(self) -> str:
         """The service's name: `name`, or one made from the model."""
         return self.name or service_name(self.model)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of cards that `gpu` names; `any` and `auto` are told as they are."""
+        return tuple(filter(None, (name.strip() for name in self.gpu.split(","))))
+
+    @property
+    def claims_cards(self) -> bool:
+        """Whether pods get their cards by a claim."""
+        return self.cards == "claim" or self.gpu == ANY_CARD or len(self.kinds) > 1
 
     @property
     def needs_api_key(self) -> bool:

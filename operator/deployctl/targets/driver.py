@@ -27,6 +27,7 @@ class EngineState(NamedTuple):
     memory_bytes: int | None = None  # resident, engine and children
     waits_for: tuple[str, ...] = ()  # before it can answer, where the target knows
     hint: str | None = None  # of one that died: what to do, where the target knows
+    cards: tuple[str, ...] = ()  # that its pods were given by claim, on Kubernetes
 
 
 class Surveyed(NamedTuple):

@@ -218,3 +218,20 @@ def test_what_is_no_switch_is_refused(folder, arguments, code, says):
     assert done.returncode == code
     assert says in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_cards_by_claim_are_a_row_each(folder):
+    model = folder("qwen2.5-7b")
+    done = run("--model", model, "--gpu", "t4,l4,a100-80gb")
+    assert done.returncode == 0, done.stderr
+    table = done.stdout.split("Cards by claim")[1].split("\nFlags")[0]
+    assert [
+        line.split()[0] for line in table.splitlines() if line.startswith("  ") and line[2] != " "
+    ] == [
+        *("l4", "a100-80gb", "t4"),
+    ]
+    assert "GiB or more · compute capability 8.0–12.1 · $0.78/h" in table
+    refused = run("--model", model, "--gpu", "t4,l4", "--users", 100, "--max-model-len", 32768)
+    assert refused.returncode == 3
+    assert "nearest was NVIDIA L4" in refused.stdout
+    assert "no_card_fits" in refused.stderr

@@ -193,6 +193,44 @@ deployctl_door.{{ base $path }}: deployctl_door/{{ base $path }}
       {{- end }}
 {{- end }}
 
+{{/* What is asked of the cards of one kind. Takes (list context card). */}}
+{{- define "vllm.card" -}}
+{{- $gpu := (index . 0).Values.gpu -}}
+{{- $card := index . 1 -}}
+{{- $attributes := "device.attributes['gpu.nvidia.com']" -}}
+deviceClassName: {{ $gpu.deviceClass | quote }}
+allocationMode: ExactCount
+count: {{ $gpu.count | int }}
+{{- if or $card.memory $card.products $card.leastCapability $card.mostCapability $card.slice }}
+selectors:
+  {{- with $card.memory }}
+  - cel:
+      expression: >-
+        device.capacity['gpu.nvidia.com'].memory.compareTo(quantity('{{ . }}')) >= 0
+  {{- end }}
+  {{- with $card.leastCapability }}
+  - cel:
+      expression: >-
+        {{ $attributes }}.cudaComputeCapability.compareTo(semver('{{ . }}.0')) >= 0
+  {{- end }}
+  {{- with $card.mostCapability }}
+  - cel:
+      expression: >-
+        {{ $attributes }}.cudaComputeCapability.compareTo(semver('{{ . }}.0')) <= 0
+  {{- end }}
+  {{- with $card.products }}
+  - cel:
+      expression: >-
+        {{ $attributes }}.productName in {{ toRawJson . }}
+  {{- end }}
+  {{- with $card.slice }}
+  - cel:
+      expression: >-
+        {{ $attributes }}.profile == '{{ . }}'
+  {{- end }}
+{{- end }}
+{{- end }}
+
 {{/* The script of the Job that downloads, and of pods that wait for it. */}}
 {{- define "vllm.downloadVolume" -}}
 - name: download

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rich.text import Text
 
+from deployctl.cli.plan.cards import cards_text
 from deployctl.errors import Reason
 from deployctl.planning import MemoryBudget, ServingPlan
 from deployctl.planning.comparison import ComparedGpu, GpuComparison
@@ -35,7 +36,9 @@ def plan_text(plan: ServingPlan, title: str, *, counted: bool, colour: bool) -> 
     text = Text()
     word, style = _VERDICTS[plan.verdict]
     text.append(word, style=style)
-    text.append(f"  {plan.served_model_name} on {title}\n")
+    others = len(plan.alternatives) - 1
+    more = f", or another of {others + 1} kinds" if others > 0 else ""
+    text.append(f"  {plan.served_model_name} on {title}{more}\n")
     for line in _summary(plan):
         _wrapped(text, line, hang=2)
     for reason in plan.reasons:
@@ -44,6 +47,7 @@ def plan_text(plan: ServingPlan, title: str, *, counted: bool, colour: bool) -> 
         _memory(text, plan.memory, counted=counted, colour=colour)
     elif plan.memory is not None:
         _host(text, plan.memory)
+    text.append_text(cards_text(plan))
     _heading(text, "Flags", f"vLLM {plan.engine.version}, {plan.engine.image}")
     _wrapped(text, " ".join(shlex.quote(word) for word in plan.engine.args), hang=4)
     for name, value in plan.engine.env.items():

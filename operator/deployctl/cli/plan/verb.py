@@ -49,6 +49,8 @@ def command(
 
     deployctl plan --model ./checkpoint --compare l4,rtx4090,a100-80gb --users 16
     """
+    from deployctl.operations.deploy.services import open_store
+    from deployctl.operations.kinds import in_cluster
     from deployctl.operations.prepare import prepare, read_recommendation
 
     recommended = read_recommendation(tuned, tuned_anyway, specs, given)
@@ -65,7 +67,8 @@ def command(
         return
     plans: list[ServingPlan] = []
     for spec in specs:
-        prepared = prepare(spec, recommended, tell)
+        among = in_cluster(spec, open_store(spec)[0], tell) if spec.target == "kubernetes" else ()
+        prepared = prepare(spec, recommended, tell, among=among)
         if output is Output.text:
             _show(prepared, apart=bool(plans), explain=explain)
         plans.append(prepared.plan)

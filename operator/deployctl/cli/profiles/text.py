@@ -52,6 +52,10 @@ def print_one(profile: "GpuProfile") -> None:
     link = profile.interconnect
     rows = [
         ("memory_gib", f"{profile.memory_gib:.2f} GiB"),
+        (
+            "memory_total_mib",
+            f"{profile.memory_total_mib} MiB" if profile.memory_total_mib else "none",
+        ),
         ("memory_bandwidth_gb_s", f"{profile.memory_bandwidth_gb_s:.0f} GB/s"),
         ("compute_capability", profile.compute_capability or "none"),
         ("dense_tflops_bf16", f"{_figure(profile.dense_tflops_bf16)} TFLOPS"),

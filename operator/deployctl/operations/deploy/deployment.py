@@ -12,7 +12,7 @@ from typing import Any
 from deployctl.endpoint import Endpoint
 from deployctl.errors import DeployctlError
 from deployctl.events import Event, Tell, silent
-from deployctl.operations import upload
+from deployctl.operations import kinds, upload
 from deployctl.operations.bundle import NO_VALUES, ChartOptions, render
 from deployctl.operations.deploy.incluster import tell_drift
 from deployctl.operations.deploy.request import VerificationRequest
@@ -136,7 +136,7 @@ def up(deployment: Deployment, tell: Tell = silent, *, tools: Tools = REAL) -> D
     asked = deployment.verification
     verification = settle(asked, tuned, spec) if asked is not None else None
     settings, store = open_store(spec)
-    prepared = prepare(spec, tuned, tell)
+    prepared = prepare(spec, tuned, tell, among=kinds.in_cluster(spec, settings, tell))
     plan, target = prepared.plan, prepared.target
     key_path = store.folder(ServiceRef(target, spec.service)) / keys.API_KEY
     prepared = prepared._replace(spec=keys.with_key_file(prepared.spec, key_path, os.environ))

@@ -39,6 +39,7 @@ class ServiceStatus(NamedTuple):
     memory_bytes: int | None = None  # resident, engine and children
     log: str | None = None
     log_tail: tuple[str, ...] = ()  # of a dead engine
+    cards: tuple[str, ...] = ()  # that its pods were given by claim, on Kubernetes
 
 
 class Log(NamedTuple):
@@ -223,4 +224,5 @@ def _look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> Se
         memory_bytes=state.memory_bytes,
         log=str(log) if log else None,
         log_tail=tuple(tail),
+        cards=state.cards,
     )

@@ -160,10 +160,49 @@ class Download(Section):
     memory: Quantity = Field("4Gi", min_length=1, description="Memory request and limit.")
 
 
+Capability = Annotated[str, Field(pattern=r"^([0-9]{1,2}\.[0-9])?$", max_length=4)]
+
+
+class ClaimedCard(Section):
+    """A kind of card that a claim may be given."""
+
+    name: str = Field(
+        "card",
+        pattern=r"^[a-z0-9]([a-z0-9-]*[a-z0-9])?$",
+        max_length=63,
+        description="What the claim's status calls it.",
+    )
+    products: list[Line] = Field(
+        [], max_length=20, description="Its names, as the driver says productName; any if empty."
+    )
+    memory: Quantity = Field(
+        "", description="Memory that it must have, all of it, as the driver says it."
+    )
+    least_capability: Capability = Field("", description="Compute capability, from.")
+    most_capability: Capability = Field("", description="Compute capability, to.")
+    slice: str = Field(
+        "",
+        pattern=r"^([0-9]{1,2}g\.[0-9]{1,4}gb)?$",
+        max_length=12,
+        description="MIG slice, with deviceClass mig.nvidia.com.",
+    )
+
+
 class Gpu(Section):
     """Cards of one replica: whole ones, requests equal to limits."""
 
     count: int = Field(1, ge=0, le=16, description="GPUs of one pod; 0 on a CPU.")
+    allocation: Literal["devicePlugin", "claim"] = Field(
+        "devicePlugin",
+        description="claim: by a ResourceClaimTemplate (DRA, Kubernetes 1.34 and newer), which "
+        "says what the model needs. devicePlugin: so many of resource.",
+    )
+    device_class: ObjectName = Field(
+        "gpu.nvidia.com", min_length=1, description="DeviceClass of a claim."
+    )
+    cards: list[ClaimedCard] = Field(
+        [], max_length=8, description="Cards that a claim may be given: the first that is free."
+    )
     resource: str = Field(
         "nvidia.com/gpu",
         pattern=r"^[a-z0-9.-]+/[a-zA-Z0-9._-]+$",

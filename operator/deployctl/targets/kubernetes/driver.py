@@ -18,6 +18,7 @@ from deployctl.targets.driver import Downloader, EngineState, Uploader
 from deployctl.targets.history import Release
 from deployctl.targets.kubernetes import (
     cards,
+    devices,
     identity,
     lease,
     progress,
@@ -155,20 +156,13 @@ class KubernetesDriver:
         deployment = cluster.get(cluster.path("apps/v1", "deployments", service))
         if deployment is None:
             return EngineState("absent")
-        if progress.settled(deployment):
+        settled = progress.settled(deployment)
+        if settled and not release.plan.cards:
             return survey.state_of(deployment, progress.Seen(True))
-        selector = _selector(service)
-        seen = progress.look(
-            deployment,
-            cluster.items(cluster.path("apps/v1", "replicasets"), labelSelector=selector),
-            cluster.items(cluster.path("v1", "pods"), labelSelector=selector),
-            survey.events_of_pods(cluster),
-            datetime.now(UTC),
-        )
-        if seen.problem is not None and seen.problem.code == "no_node":
-            problem = seen.problem._replace(hint=self._cards() or seen.problem.hint)
-            seen = seen._replace(problem=problem)
-        return survey.state_of(deployment, seen)
+        pods = cluster.items(cluster.path("v1", "pods"), labelSelector=_selector(service))
+        seen = progress.Seen(True) if settled else self._seen(release, deployment, pods)
+        given = devices.given_to(cluster, release.plan, pods)
+        return survey.state_of(deployment, seen)._replace(cards=given)
 
     def logs(self, release: Release, *, tail: int | None, follow: bool) -> Iterator[str]:
         """The logs of the release's pods; of several, each line behind its pod's name."""
@@ -247,6 +241,21 @@ class KubernetesDriver:
 
     def _ready(self, service: str) -> list[str]:
         return [p["metadata"]["name"] for p in self._pods(service) if progress.ready(p)]
+
+    def _seen(self, release: Release, deployment: Document, pods: list[Document]) -> progress.Seen:
+        cluster, selector = self._cluster, _selector(release.service)
+        seen = progress.look(
+            deployment,
+            cluster.items(cluster.path("apps/v1", "replicasets"), labelSelector=selector),
+            pods,
+            survey.events_of_pods(cluster),
+            datetime.now(UTC),
+            cards=devices.unmet(cluster, release.plan, pods),
+        )
+        if seen.problem is not None and seen.problem.code == "no_node":
+            problem = seen.problem._replace(hint=self._cards() or seen.problem.hint)
+            seen = seen._replace(problem=problem)
+        return seen
 
     def _cards(self) -> str | None:
         """Which cards there are; None where we may not look at nodes."""

@@ -71,15 +71,19 @@ def look(
     pods: Sequence[Document],
     events: Sequence[Document],
     now: datetime,
+    *,
+    cards: str = "",
 ) -> Seen:
-    """Judges a Deployment by its own ReplicaSets, pods and their events."""
+    """Judges a Deployment by its own ReplicaSets, pods and their events. `cards`: why no node
+    gives a pod the cards that it claims.
+    """
     newest = _newest(deployment, replica_sets)
     if deployment["status"].get("observedGeneration", 0) < deployment["metadata"]["generation"]:
         return Seen(False, ("the cluster takes the new revision in",))
     if newest is None:
         return Seen(False, ("pods are being made",))
     own = [pod for pod in pods if _labels(pod).get(HASH) == _labels(newest).get(HASH)]
-    waits = [*_of_the_set(newest), *(wait for pod in own for wait in waits_of(pod, events))]
+    waits = [*_of_the_set(newest), *(wait for pod in own for wait in waits_of(pod, events, cards))]
     for wait in waits:
         if wait.over(now):
             return Seen(False, (), wait.problem)
@@ -138,7 +142,7 @@ def refused_pod(said: str, since: datetime | None) -> Wait:
     return Wait(problem.message, problem, since, SETUP_S)
 
 
-def waits_of(pod: Document, events: Sequence[Document]) -> Iterator[Wait]:
+def waits_of(pod: Document, events: Sequence[Document], cards: str = "") -> Iterator[Wait]:
     """What one pod waits for; nothing, once it is being removed."""
     if pod["metadata"].get("deletionTimestamp"):
         return
@@ -146,7 +150,7 @@ def waits_of(pod: Document, events: Sequence[Document]) -> Iterator[Wait]:
     own = [event for event in events if event["involvedObject"].get("name") == name]
     scheduled = _condition(pod, "PodScheduled")
     if scheduled.get("status") == "False":
-        yield _unscheduled(pod, scheduled, own)
+        yield _unscheduled(pod, scheduled, own, cards)
         return
     if status.get("reason") == "Evicted":
         yield Wait(f"{name} was evicted: {status.get('message', '')}".strip(": "))
@@ -157,7 +161,9 @@ def waits_of(pod: Document, events: Sequence[Document]) -> Iterator[Wait]:
         yield from _of_a_container(name, container, own, since)
 
 
-def _unscheduled(pod: Document, scheduled: Document, events: Sequence[Document]) -> Wait:
+def _unscheduled(
+    pod: Document, scheduled: Document, events: Sequence[Document], cards: str
+) -> Wait:
     name = pod["metadata"]["name"]
     said = str(scheduled.get("message", "")).partition(" preemption:")[0].strip()
     since = time_of(pod["metadata"].get("creationTimestamp"))
@@ -167,6 +173,10 @@ def _unscheduled(pod: Document, scheduled: Document, events: Sequence[Document])
     if "PersistentVolumeClaim" in said or "persistentvolumeclaim" in said:
         hint = "cache.storageClass and cache.accessMode must be such that the cluster can give"
         return Wait(text, Obstacle("claim", f"no volume for {name}: {said}", hint), since, VOLUME_S)
+    if cards and "cannot allocate all claims" in said:
+        hint = "deployctl plan shows what a card must have; --gpu any takes any that has it"
+        problem = Obstacle("no_device", f"{name} gets no card: {cards}", hint)
+        return Wait(f"{name} waits for a card: {cards}", problem, since, NODE_S)
     hint = "kubectl get nodes shows what there is; the plan's card is chosen by the nodes' labels"
     problem = Obstacle("no_node", f"no node takes {name}: {said}", hint)
     return Wait(text, problem, since, NODE_S)

@@ -1,0 +1,91 @@
+"""Which kinds of cards `--gpu any` means, and what does not go with a claim."""
+
+import pytest
+
+from deployctl.errors import ClusterError, PlanRefusedError, SpecError
+from deployctl.operations import bundle, kinds
+from deployctl.operations.prepare import prepare
+from deployctl.spec import ServiceSpec
+from deployctl.spec.settings import Settings
+from known import tiny_folder
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return str(tiny_folder(tmp_path / "tiny"))
+
+
+def asked(monkeypatch, answer, **settings):
+    def products(_):
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr("deployctl.targets.kubernetes.devices.products", products)
+    monkeypatch.setattr("deployctl.targets.kubernetes.cluster.cluster_of", lambda settings: None)
+    told = []
+    spec = ServiceSpec(model="x", **{"gpu": "any", **settings})
+    found = kinds.in_cluster(spec, Settings(), lambda event: told.append(event.text))
+    return [profile.name for profile in found], told
+
+
+def test_any_means_the_cards_of_the_cluster(monkeypatch):
+    there = {"NVIDIA L4", "Tesla T4", "NVIDIA GB10"}
+    assert asked(monkeypatch, there) == (
+        ["t4", "l4"],
+        ["the cluster has cards without a profile: NVIDIA GB10"],
+    )
+    assert asked(monkeypatch, there, gpu="l4,t4") == ([], [])
+    assert asked(monkeypatch, there, target="docker") == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("answer", "says"), [(ClusterError("no right"), "no right"), (set(), "no node")]
+)
+def test_a_cluster_that_does_not_tell_means_every_card(monkeypatch, answer, says):
+    found, told = asked(monkeypatch, answer)
+    assert found == []
+    assert says in " ".join(told)
+
+
+def test_without_a_cluster_every_card_is_planned(folder):
+    prepared = prepare(ServiceSpec(model=folder, gpu="any"))
+    assert prepared.target == "kubernetes"
+    assert len(prepared.plan.cards) > 15
+    assert prepared.plan.cards[-1].gpu == "other" or not prepared.plan.cards[-1].fits
+    assert prepared.profile.name == prepared.plan.gpu == prepared.plan.cards[0].gpu
+
+
+def test_one_card_is_claimed_where_that_is_said(folder):
+    spec = ServiceSpec(model=folder, gpu="l4")
+    assert prepare(spec).plan.cards == ()
+    claimed = prepare(spec.model_copy(update={"cards": "claim"}))
+    assert [card.gpu for card in claimed.plan.cards] == ["l4"]
+    plugged = spec.model_copy(update={"cards": "device-plugin", "target": "kubernetes"})
+    assert prepare(plugged).plan.cards == ()
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"gpu": "any", "target": "docker"}, "the target is docker"),
+        ({"gpu": "l4", "cards": "claim", "target": "process"}, "the target is process"),
+        ({"gpu": "l4", "cards": "device-plugin", "target": "docker"}, "the target is docker"),
+        ({"gpu": "l4,t4", "cards": "device-plugin"}, "does not choose among several"),
+        ({"gpu": "l4,t4", "gpu_memory_gib": 20}, "is said for one kind"),
+        ({"gpu": "cpu", "cards": "claim"}, "a CPU is no card"),
+        ({"gpu": "l4,cpu"}, "a CPU is no card"),
+        ({"gpu": ",".join(["l4"] * 9)}, "8 alternatives at most"),
+    ],
+)
+def test_what_does_not_go_with_a_claim(folder, settings, says):
+    with pytest.raises(SpecError, match=says) as caught:
+        prepare(ServiceSpec(model=folder, **settings))
+    assert caught.value.where.startswith("--")
+    assert caught.value.hint
+
+
+def test_a_host_has_the_cards_that_it_has(folder):
+    prepared = prepare(ServiceSpec(model=folder, gpu="l4,t4"))
+    with pytest.raises(PlanRefusedError, match="a host has the cards"):
+        bundle.render("docker", prepared)
