@@ -38,6 +38,7 @@ class Driver:
         self.started = []
         self.fate = None  # None, the last words of an engine, "silent", or an error
         self.refuses = None
+        self.purged = []
 
     def changing(self, service, command):
         return contextlib.nullcontext()
@@ -74,6 +75,9 @@ class Driver:
 
     def log_path(self, release):
         return None
+
+    def purge(self, service, tell):
+        self.purged.append(service)
 
     def kill(self, *words):
         """The engine that runs dies, with these last words."""

@@ -15,8 +15,10 @@ from deployctl.errors import DeployctlError, InputError, PlanRefusedError, State
 from deployctl.events import Event, Tell, silent
 from deployctl.files import replace_text
 from deployctl.operations.prepare import Prepared, refuse_unfit
+from deployctl.planning.plan import ServingPlan
 from deployctl.render import Bundle, render_for
 from deployctl.render.bundle import VALUES_FILE, BundleKind
+from deployctl.spec import ServiceSpec
 from deployctl.spec.service import HOSTS, NAMESPACE_PATTERN
 
 MARKER = ".deployctl.json"  # lists what was written, with digests
@@ -66,6 +68,51 @@ def chart_options(
 
 
 NO_VALUES = ChartOptions()
+# Of an engine that is tried by itself: nobody is led to it, and nobody is waited for.
+_ALONE: dict[str, Any] = {
+    "replicas": 1,
+    "autoscaling": {"kind": "none"},
+    "router": {"enabled": False},
+    "service": {"type": "ClusterIP"},
+    "ingress": {"enabled": False},
+    "httpRoute": {"enabled": False},
+    "monitoring": {"kind": "none"},
+    "alerts": {"groups": []},
+    "dashboards": {"files": {}},
+    "disruptionBudget": {"enabled": False},
+    "tests": {"enabled": False},
+    "drain": {"preStopSeconds": 1, "gracePeriodSeconds": 30},
+}
+
+
+def render_alone(
+    prepared: Prepared,
+    options: ChartOptions,
+    plan: ServingPlan,
+    spec: ServiceSpec,
+    *,
+    cached: bool = False,
+) -> Bundle:
+    """Renders an engine that is tried on a cluster, by itself: a plan of the same service under
+    another name. It has its service's cache where several nodes may write that (a volume of one
+    node cannot be mounted twice); else none, or with `cached` one of its own.
+
+    Raises:
+        As `render`.
+    """
+    from deployctl.render.helm import merge
+
+    own = options.overrides.get("cache") or {}
+    shared = own.get("enabled", True) and own.get("accessMode") == "ReadWriteMany"
+    claim = own.get("existingClaim") or f"{prepared.plan.name}-shared-cache"
+    alone = dict(_ALONE)
+    if shared:
+        alone["cache"] = {"existingClaim": claim}
+    elif not cached:
+        alone |= {"cache": {"enabled": False}, "download": {"enabled": False}}
+    overrides = merge(options.overrides, alone)
+    tried = prepared._replace(plan=plan, spec=spec)
+    return render("kubernetes", tried, ChartOptions(options.namespace, overrides))
 
 
 def render(kind: BundleKind, prepared: Prepared, options: ChartOptions = NO_VALUES) -> Bundle:

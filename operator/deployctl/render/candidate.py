@@ -4,6 +4,7 @@ As a Compose project it uses the caches of the one that serves: models and compi
 """
 
 import hashlib
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import yaml
@@ -16,6 +17,9 @@ from deployctl.spec import ServiceSpec, TargetKind
 
 _LONGEST = 40  # of a service's name
 _ENDING = "-candidate"
+
+
+Render = Callable[[TargetKind, ServingPlan, ServiceSpec], Bundle]
 
 
 class Candidate(NamedTuple):
@@ -36,10 +40,16 @@ def candidate_name(service: str) -> str:
 
 
 def candidate(
-    spec: ServiceSpec, plan: ServingPlan, target: TargetKind, *, port: int, cards: str | None
+    spec: ServiceSpec,
+    plan: ServingPlan,
+    target: TargetKind,
+    *,
+    port: int,
+    cards: str | None,
+    render: Render = render_for,
 ) -> Candidate:
     """The same engine with the same flags, on loopback, at `port`, on the GPUs `cards` (None:
-    whichever it gets).
+    whichever it gets); one replica of it. `render` makes the bundle of a plan.
 
     An API key that the service wants is wanted here too.
 
@@ -51,8 +61,8 @@ def candidate(
     engine = plan.engine
     if cards is not None:
         engine = engine.model_copy(update={"env": {**engine.env, CARDS_VARIABLE: cards}})
-    planned = plan.model_copy(update={"name": name, "engine": engine})
-    bundle = render_for(target, planned, tried)
+    planned = plan.model_copy(update={"name": name, "engine": engine, "replicas": 1})
+    bundle = render(target, planned, tried)
     if target == "docker":
         bundle = with_caches_of(spec.service, bundle)
     return Candidate(tried, planned, bundle)

@@ -4,12 +4,11 @@ It is on record under a name of its own before it starts, so that `status` and `
 it; what a killed deployctl leaves of one, the next `up` or `down` of its service ends.
 """
 
-import shutil
 from collections.abc import Callable
 
 from deployctl.errors import DeployctlError, InputError, InterruptedByUserError, TargetError
 from deployctl.events import Event, Tell
-from deployctl.files import state_error, write_private
+from deployctl.files import write_private
 from deployctl.render.candidate import candidate_name
 from deployctl.targets import drain, keys
 from deployctl.targets.driver import Driver
@@ -75,7 +74,7 @@ def clear(driver: Driver, store: Store, service: str, tell: Tell) -> bool:
         LockedError: somebody works on it by its own name.
     """
     ref = ServiceRef(driver.target, candidate_name(service))
-    if not (store.folder(ref) / "releases").is_dir():
+    if not store.has(ref):
         return False
     with lock(store.folder(ref), ref.service, "deployctl"):
         damaged = store.damaged(ref)
@@ -113,7 +112,4 @@ def _refuse_foreign(store: Store, ref: ServiceRef, owner: str) -> None:
 def _forget(driver: Driver, store: Store, ref: ServiceRef, tell: Tell) -> None:
     """Removes caches, logs and records: a candidate has no history."""
     driver.purge(ref.service, tell)
-    try:
-        shutil.rmtree(store.folder(ref))
-    except OSError as error:
-        raise state_error("remove", store.folder(ref), error) from error
+    store.forget(ref)

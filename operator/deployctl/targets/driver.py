@@ -55,6 +55,13 @@ class Holding(NamedTuple):
     refused: dict[str, str]
 
 
+class Room(NamedTuple):
+    """Whether there is room for one engine more, and why, for a person."""
+
+    free: bool
+    why: str
+
+
 class Downloader(NamedTuple):
     """How a model is downloaded to where its engine looks for it."""
 
@@ -182,3 +189,6 @@ class View(Protocol):
         """What there is of a service's objects, against what `bundle` would make of them where the
         release was made from `former`. Nothing is changed.
         """
+
+    def room(self, bundle: Bundle) -> Room:
+        """Whether there is room for an engine of `bundle` beside all that runs."""

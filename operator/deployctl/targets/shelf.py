@@ -1,5 +1,6 @@
 """Where the records of a target are kept: as files of this machine, or elsewhere."""
 
+import shutil
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -36,6 +37,12 @@ class Shelf(Protocol):
 
     def set_aside(self, service: str, number: int) -> str:
         """Takes a damaged one out of the way; returns where it is now."""
+
+    def has(self, service: str) -> bool:
+        """Whether there is any record of a service, or a place for one."""
+
+    def remove(self, service: str) -> None:
+        """Removes every record of a service, and its folder on this machine."""
 
 
 class FileShelf:
@@ -100,8 +107,34 @@ class FileShelf:
             raise state_error("set aside", path, error) from error
         return str(aside)
 
+    def has(self, service: str) -> bool:
+        """Whether it has a folder of records."""
+        return (self._folder / service / "releases").is_dir()
+
+    def remove(self, service: str) -> None:
+        """Removes its folder.
+
+        Raises:
+            StateError: it cannot be removed.
+        """
+        remove_folder(self._folder / service)
+
     def _path(self, service: str, number: int) -> Path:
         return self._folder / service / "releases" / f"{number:06d}.json"
+
+
+def remove_folder(folder: Path) -> None:
+    """Removes the folder of a service; fine where there is none.
+
+    Raises:
+        StateError: it cannot be removed.
+    """
+    try:
+        shutil.rmtree(folder)
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise state_error("remove", folder, error) from error
 
 
 def _read(path: Path) -> bytes:

@@ -124,6 +124,18 @@ class Store:
         where it is."""
         return self._shelf(ref.target).set_aside(ref.service, number)
 
+    def has(self, ref: ServiceRef) -> bool:
+        """Whether there is any record of a service, or a place for one."""
+        return self._shelf(ref.target).has(ref.service)
+
+    def forget(self, ref: ServiceRef) -> None:
+        """Removes every record of a service, and its folder on this machine.
+
+        Raises:
+            StateError: they cannot be removed.
+        """
+        self._shelf(ref.target).remove(ref.service)
+
     def save(self, ref: ServiceRef, release: Release) -> None:
         """Writes one revision, whole or not at all.
 

@@ -2,7 +2,8 @@
 
 Engines under trial run under a service name and a port of their own. Every start of a bench
 shares a compile cache: as a process CACHE_DIR/engine/NAME-tune, on Docker the service's own
-volumes, which hold the model too. Whatever a killed bench left running is found by that name.
+volumes, which hold the model too, on Kubernetes a claim of the bench's. Whatever a killed bench
+left running is found by that name.
 """
 
 import dataclasses
@@ -27,15 +28,15 @@ from deployctl.load.run import Measurement, at_load, run
 from deployctl.load.slo import Slo
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import Bundle, render_for
-from deployctl.render.candidate import with_caches_of
+from deployctl.render.candidate import Render, with_caches_of
 from deployctl.spec import ServiceSpec
 from deployctl.spec.settings import Settings
-from deployctl.targets import Driver, keys, open_driver
+from deployctl.targets import Driver, keys, open_driver, open_store
 from deployctl.targets.guards import lock
 from deployctl.targets.history import Release
 from deployctl.targets.readiness import Tools
 from deployctl.targets.rollout import REAL, Bring, Rollout
-from deployctl.targets.store import ServiceRef, Store
+from deployctl.targets.store import ServiceRef
 from deployctl.tuning import results
 from deployctl.tuning.plans import Plans, bench_name, refusal
 from deployctl.tuning.trial import Configuration, Failure, Invalid, Load, Observation, Started
@@ -54,6 +55,7 @@ class Environment(NamedTuple):
     tools: Tools = REAL
     variables: Mapping[str, str] = os.environ
     measure: Callable[..., Measurement] = run
+    render: Render = render_for
 
 
 class EngineBench:
@@ -96,7 +98,7 @@ class EngineBench:
         self._begun = 0.0  # when the clock of the trial that runs began
         self._tools = environment.tools
         self._driver = environment.driver or open_driver(plans.target, settings)
-        self._store = Store(settings.state_dir)
+        self._store = open_store(settings)
         self._ref = ServiceRef(plans.target, bench_name(plans.base.service))
         self._release: Release | None = None
         self._workers = 1  # load processes: what one measurement needed, the next one has
@@ -118,10 +120,14 @@ class EngineBench:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends what runs, and forgets what let us in."""
+        """Ends what runs, and forgets what let us in; on a cluster, which is others' too, all."""
         with self._held:
             self.stop()
-            keys.forget(self._store.folder(self._ref))
+            if self._driver.target == "kubernetes":
+                self._driver.purge(self.service, silent)
+                self._store.forget(self._ref)
+            else:
+                keys.forget(self._store.folder(self._ref))
 
     def start(self, configuration: Configuration) -> Started | Failure:
         """Ends what runs, also what a killed bench left, and starts this configuration.
@@ -215,7 +221,7 @@ class EngineBench:
     def _rendered(self, spec: ServiceSpec, plan: ServingPlan) -> tuple[ServiceSpec, Bundle]:
         path = self._store.folder(self._ref) / keys.API_KEY
         wanted = keys.with_key_file(spec, path, self._environment.variables)
-        bundle = render_for(self._ref.target, plan, wanted)
+        bundle = self._environment.render(self._ref.target, plan, wanted)
         if self._ref.target == "docker":
             bundle = with_caches_of(self._plans.base.service, bundle)
         return wanted, bundle

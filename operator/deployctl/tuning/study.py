@@ -8,7 +8,7 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -60,6 +60,7 @@ class Header:
     # Settings that the plan chose and the spec of the study holds, by field: the same for every
     # configuration, and part of what is recommended.
     chosen: tuple[str, ...] = ()
+    values: dict[str, Any] = field(default_factory=dict)  # the user's for the chart, on Kubernetes
     version: int = STUDY_VERSION
 
     def problem(self) -> Problem:
@@ -84,7 +85,7 @@ class Header:
         ours, theirs = self.spec.model_dump(mode="json"), now.spec.model_dump(mode="json")
         changes = [f"spec: {n} {v!r}, now {theirs[n]!r}" for n, v in ours.items() if v != theirs[n]]
         names = ("goal", "slo", "traffic", "parameters", "budget_s", "max_trials", "first", "seed")
-        for name in names:
+        for name in (*names, "values"):
             was, this = getattr(self, name), getattr(now, name)
             if was != this:
                 space = name == "parameters"

@@ -42,10 +42,11 @@ def test_a_life(namespace, up, tmp_path):
     assert "ann" in listed
     assert namespace.pods() == first
 
-    # An image that nobody has: why is said, and what served serves again.
+    # An image that nobody has: why is said, and what serves is not touched.
     failed = up("--image", "registry.invalid/none:1", "--max-num-seqs", "4", code=4)
     assert "registry.invalid/none:1 cannot be pulled" in failed.stderr
-    assert "revision 1 serves again" in failed.stderr
+    assert "what serves was not touched" in failed.stderr
+    assert namespace.pods() == first
     assert namespace.json("status", "chat", "--target", "kubernetes")["health"] == "serving"
 
     # Another flag: another pod. Back again: as before.

@@ -186,6 +186,10 @@ def test_nodes_that_take_no_such_pod(there):
     assert room == (False, "no node has its labels, and taints that it tolerates")
 
 
+def test_cards_by_claim_are_not_counted():
+    assert not cards.room(pod(resourceClaims=[{"name": "cards"}]), [node("n1")], []).free
+
+
 def test_a_processor_that_is_spoken_for():
     pods = [{"spec": pod("n1", cpu="3500m"), "status": {"phase": "Running"}}]
     assert cards.room(pod(), [node("n1")], pods) == (False, "no node has 1 cores free")

@@ -39,6 +39,20 @@ def test_whoever_has_the_namespace_has_the_history(store, cluster, make_release,
     assert elsewhere.services() == []
 
 
+def test_what_a_service_had_is_forgotten_whole(store, cluster, make_release):
+    release = make_release().model_copy(update={"service": "chat"})
+    assert not store.has(REF)
+    store.save(REF, release)
+    store.save(REF._replace(service="other"), release)
+    (store.folder(REF) / "bench").mkdir(parents=True)
+    assert store.has(REF)
+    store.forget(REF)
+    assert not store.has(REF)
+    assert not store.folder(REF).exists()
+    assert store.services("kubernetes") == [REF._replace(service="other")]
+    store.forget(REF)  # nothing is fine
+
+
 def test_a_damaged_record_is_told_and_set_aside(store, cluster, make_release):
     store.save(REF, make_release())
     path = "/api/v1/namespaces/llm/secrets/deployctl.chat.v1"

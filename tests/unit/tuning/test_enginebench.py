@@ -60,6 +60,14 @@ def test_where_the_model_cannot_be_had_nothing_is_tried(world):
     assert world.driver.started == []
 
 
+def test_on_a_cluster_nothing_of_the_bench_is_left(world, settings):
+    world.driver.target = "kubernetes"
+    with world.bench() as bench:
+        bench.start(BASELINE)
+    assert world.driver.purged == [bench.service]
+    assert not Store(settings.state_dir).has(REF)
+
+
 def test_what_let_the_bench_in_is_forgotten(world):
     with world.bench() as bench:
         bench.start(BASELINE)

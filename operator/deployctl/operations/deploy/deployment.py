@@ -13,14 +13,15 @@ from deployctl.endpoint import Endpoint
 from deployctl.errors import DeployctlError
 from deployctl.events import Event, Tell, silent
 from deployctl.operations import kinds, upload
-from deployctl.operations.bundle import NO_VALUES, ChartOptions, render
+from deployctl.operations.bundle import NO_VALUES, ChartOptions, render, render_alone
 from deployctl.operations.deploy.incluster import tell_drift
 from deployctl.operations.deploy.request import VerificationRequest
 from deployctl.operations.deploy.services import open_store
 from deployctl.operations.deploy.verification import settle
-from deployctl.operations.deploy.verified import Verified, VerifiedRollout
+from deployctl.operations.deploy.verified import Aside, Verified, VerifiedRollout
 from deployctl.operations.fetch import bring, bring_back
-from deployctl.operations.prepare import Tuned, prepare, refuse_unfit
+from deployctl.operations.prepare import Prepared, Tuned, prepare, refuse_unfit
+from deployctl.render import Bundle
 from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import Driver, history, keyfile, keys, open_driver, open_view
@@ -157,16 +158,36 @@ def up(deployment: Deployment, tell: Tell = silent, *, tools: Tools = REAL) -> D
         outcome = rollout.up(prepared.spec, plan, bundle, again=drifted)
         return replace(_deployed(driver, store, outcome), tuned=told)
     verified_rollout = VerifiedRollout(
-        verification, prepared, bundle, driver=driver, store=store, rollout=rollout, tell=tell
+        verification,
+        prepared,
+        bundle,
+        driver=driver,
+        store=store,
+        rollout=rollout,
+        tell=tell,
+        cluster=_beside(settings, prepared, bundle, chart),
     )
     try:
-        outcome, verified = verified_rollout.run()
+        outcome, verified = verified_rollout.run(again=drifted)
     except DeployctlError as error:
         if isinstance(error.result, Verified):
             serving = _still_serves(driver, store, spec.service, tell)
             error.result = NotKept(spec.service, target, serving, told, error.result)
         raise
     return replace(_deployed(driver, store, outcome), tuned=told, verification=verified)
+
+
+def _beside(
+    settings: Settings, prepared: Prepared, bundle: Bundle, chart: ChartOptions
+) -> Aside | None:
+    """How a release is tried beside the one that serves, where that is on a cluster."""
+    view = open_view(prepared.target, settings)
+    if view is None:
+        return None
+    return Aside(
+        lambda: view.room(bundle),
+        lambda _, plan, spec: render_alone(prepared, chart, plan, spec),
+    )
 
 
 def _tell_drift(settings: Settings, store: Store, ref: ServiceRef, tell: Tell) -> bool:

@@ -13,6 +13,8 @@ from deployctl.checking.documents import documents
 from deployctl.checking.effects import Effect
 from deployctl.checking.yamltext import parse
 from deployctl.errors import DeployctlError, InputError, NotFoundError
+from deployctl.events import silent
+from deployctl.operations import kinds, upload
 from deployctl.operations.bundle import MARKER, chart_options, known, render
 from deployctl.operations.deploy import incluster
 from deployctl.operations.deploy.services import open_store
@@ -86,7 +88,7 @@ def diff(
         NotFoundError: there is nothing to hold it against.
         Otherwise as `prepare`.
     """
-    for prepared in map(prepare, specs):
+    for prepared in map(_prepared, specs):
         refuse_unfit(prepared.plan)
         if folder is not None:
             yield _diff(prepared, _in_folder(prepared, folder, len(specs)), values)
@@ -96,6 +98,11 @@ def diff(
             yield _in_cluster(prepared, values)
         else:
             yield _diff(prepared, _running(prepared))
+
+
+def _prepared(spec: ServiceSpec) -> Prepared:
+    settings, _ = open_store(spec)
+    return prepare(spec, among=kinds.in_cluster(spec, settings, silent))
 
 
 def _diff(prepared: Prepared, other: _Other, values: Sequence[Path] = ()) -> ServiceDiff:
@@ -130,7 +137,8 @@ def _in_cluster(prepared: Prepared, values: Sequence[Path]) -> ServiceDiff:
     view = open_view(target, settings)
     if release is None or view is None:
         raise _nothing_runs(name, target)
-    bundle = render(target, prepared, chart_options([target], files=values))
+    options = upload.for_a_folder(prepared, chart_options([target], files=values), silent)
+    bundle = render(target, prepared, options)
     return ServiceDiff(
         name,
         target,

@@ -1,7 +1,7 @@
 """Whether there is room for a canary: a new release next to the one that serves."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from deployctl import host
@@ -11,6 +11,7 @@ from deployctl.operations.deploy.request import When
 from deployctl.operations.prepare import Prepared
 from deployctl.planning.plan import ServingPlan
 from deployctl.spec import TargetKind
+from deployctl.targets.driver import Room
 
 # What an engine on a CPU takes beside weights, KV cache and activations: interpreter, torch,
 # compiler. vLLM 0.32 with a 16 MB model: 1.9 GiB resident.
@@ -29,8 +30,16 @@ class Placement(NamedTuple):
     cards: str | None = None  # for CUDA_VISIBLE_DEVICES
 
 
-def place(asked: When, prepared: Prepared, *, watch: bool, serving: bool) -> Placement:
-    """Decides. `serving`: whether an older release runs; `watch`: whether users are watched.
+def place(
+    asked: When,
+    prepared: Prepared,
+    *,
+    watch: bool,
+    serving: bool,
+    cluster: Callable[[], Room] | None = None,
+) -> Placement:
+    """Decides. `serving`: whether an older release runs; `watch`: whether users are watched;
+    `cluster` looks for room where it is not this host's.
 
     Raises:
         TargetError: a canary is asked for, and there is no room.
@@ -41,7 +50,10 @@ def place(asked: When, prepared: Prepared, *, watch: bool, serving: bool) -> Pla
         return Placement(False, "a canary has no traffic to watch")
     if asked == "no":
         return Placement(False, "as asked for")
-    placement = room(prepared.plan, prepared.target, forced=asked == "yes")
+    if cluster is not None:
+        placement = Placement(*cluster())
+    else:
+        placement = room(prepared.plan, prepared.target, forced=asked == "yes")
     if asked == "yes" and not placement.canary:
         raise TargetError(
             f"there is no room for a canary: {placement.why}",
@@ -53,8 +65,6 @@ def place(asked: When, prepared: Prepared, *, watch: bool, serving: bool) -> Pla
 
 def room(plan: ServingPlan, target: TargetKind, *, forced: bool = False) -> Placement:
     """Looks for room: memory and cores for a second engine, or GPUs that nobody uses."""
-    if target == "kubernetes":
-        return Placement(False, "the cluster replaces pods one by one")
     if target == "docker" and os.environ.get("DOCKER_HOST", "").startswith(("tcp:", "ssh:")):
         return Placement(False, "the free memory of another host is unknown")
     if plan.accelerator == "cpu":

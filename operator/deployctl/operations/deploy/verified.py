@@ -1,18 +1,21 @@
 """A verified rollout: a new release that is kept only if its verification passed."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
-from deployctl.errors import DeployctlError, SloMissedError, TargetError
+from deployctl.errors import DeployctlError, InputError, SloMissedError, TargetError
 from deployctl.events import Event, Tell
 from deployctl.operations.deploy.placement import Placement, place, port
 from deployctl.operations.deploy.verification import Verification, Verifier
 from deployctl.operations.prepare import Prepared
+from deployctl.render import render_for
 from deployctl.render.bundle import Bundle
-from deployctl.render.candidate import candidate
+from deployctl.render.candidate import Render, candidate
 from deployctl.targets import Driver, history
 from deployctl.targets import canary as canaries
+from deployctl.targets.driver import Room
 from deployctl.targets.history import Outcome, Release
 from deployctl.targets.rollout import REAL, Rollout
 from deployctl.targets.store import ServiceRef, Store
@@ -40,6 +43,13 @@ class Verified:
         }
 
 
+class Aside(NamedTuple):
+    """How a release is tried beside the one that serves, on a cluster."""
+
+    room: Callable[[], Room]
+    render: Render
+
+
 class VerifiedRollout:
     """One rollout of one service with its verification."""
 
@@ -53,6 +63,7 @@ class VerifiedRollout:
         store: Store,
         rollout: Rollout,
         tell: Tell,
+        cluster: Aside | None = None,
     ) -> None:
         self._verification = verification
         self._prepared = prepared
@@ -61,12 +72,14 @@ class VerifiedRollout:
         self._store = store
         self._rollout = rollout
         self._tell = tell
+        self._cluster = cluster
         self._verifier = Verifier(verification, driver, tell)
         self._service = prepared.spec.service
         self._where, self._why = "in_place", "it serves already"
 
-    def run(self) -> tuple[Outcome, Verified]:
-        """Brings it up and verifies it: as a canary where there is room, else in its place.
+    def run(self, *, again: bool = False) -> tuple[Outcome, Verified]:
+        """Brings it up and verifies it: as a canary where there is room, else in its place; `again`
+        as `Rollout.up` has it.
 
         Raises:
             SloMissedError: it was not shown to hold its SLO; what served before serves.
@@ -81,6 +94,7 @@ class VerifiedRollout:
                 self._bundle,
                 verify_canary=partial(self._as_canary, placement) if placement.canary else None,
                 verify=partial(self._in_place, placement),
+                again=again,
             )
             if not outcome.changed:
                 self._once_more(outcome.release)
@@ -101,7 +115,14 @@ class VerifiedRollout:
         if serving and current is not None and current.bundle.digest == self._bundle.digest:
             return Placement(False, "it serves already")
         asked = self._verification
-        return place(asked.canary, self._prepared, watch=asked.watch, serving=serving)
+        if asked.watch and self._cluster and self._prepared.plan.replicas > 1:
+            raise InputError(
+                "the metrics of several replicas are asked one at a time, and are no watch",
+                where="--watch-metrics",
+                hint="leave it out, so that a load test asks all of them",
+            )
+        look = self._cluster.room if self._cluster else None
+        return place(asked.canary, self._prepared, watch=asked.watch, serving=serving, cluster=look)
 
     def _in_place(self, placement: Placement, release: Release) -> str:
         self._where, self._why = "replaced", placement.why
@@ -111,9 +132,10 @@ class VerifiedRollout:
     def _as_canary(self, placement: Placement, release: Release) -> str:
         self._where, self._why = "beside", placement.why
         canary = self._canary(release, placement)
+        where = "" if self._cluster else f" on port {canary.spec.port}"
         self._note(
-            f"trying revision {release.revision} as {canary.service} on port "
-            f"{canary.spec.port}, as a canary ({placement.why})"
+            f"trying revision {release.revision} as {canary.service}{where}, as a canary "
+            f"({placement.why})"
         )
         begun, took_s = REAL.clock(), 0.0
 
@@ -129,17 +151,22 @@ class VerifiedRollout:
             untouched = f"{self._service} was not touched and still serves"
             error.hint = "; ".join(filter(None, [error.hint, untouched]))
             raise
-        self._note(
-            f"the SLO is met; replacing the old revision, with a gap of about the start-up time "
-            f"({duration(took_s)})"
-        )
+        gap = f", with a gap of about the start-up time ({duration(took_s)})"
+        self._note(f"the SLO is met; replacing the old revision{'' if self._cluster else gap}")
         return said
 
     def _canary(self, release: Release, placement: Placement) -> Release:
         """The release as a service of its own, on a port and cards of its own."""
         spec, plan = self._prepared.spec, self._prepared.plan
-        target, near = self._driver.target, port(spec.port)
-        tried = candidate(spec, plan, target, port=near, cards=placement.cards)
+        target, cluster = self._driver.target, self._cluster
+        tried = candidate(
+            spec,
+            plan,
+            target,
+            port=spec.port if cluster else port(spec.port),
+            cards=placement.cards,
+            render=cluster.render if cluster else render_for,
+        )
         return release.model_copy(
             update={
                 "service": tried.spec.service,

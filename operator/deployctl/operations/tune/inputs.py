@@ -11,6 +11,7 @@ from deployctl.errors import InputError, PlanRefusedError, TargetError
 from deployctl.events import Event, Tell
 from deployctl.load import slo as slos
 from deployctl.load.slo import Slo
+from deployctl.operations.bundle import chart_options
 from deployctl.operations.deploy.services import open_store
 from deployctl.operations.measure import setup as loadsetup
 from deployctl.operations.measure.endpoint import Served
@@ -21,7 +22,9 @@ from deployctl.operations.tune.request import TuneRequest
 from deployctl.planning.plan import ServingPlan
 from deployctl.planning.settings import fold
 from deployctl.spec import ServiceSpec
-from deployctl.targets import open_driver
+from deployctl.spec.service import HOSTS
+from deployctl.targets import open_driver, open_view
+from deployctl.targets.store import ServiceRef
 from deployctl.tuning import space
 from deployctl.tuning.plans import Plans, bench_name
 from deployctl.tuning.recommendation import Fingerprint
@@ -94,6 +97,7 @@ def new(spec: ServiceSpec, request: TuneRequest, now: datetime) -> StudyInputs:
         gpus=settled.gpus,
         fingerprint=fingerprint(plans, baseline),
         chosen=_chosen(prepared.plan),
+        values=dict(chart_options([prepared.target], files=request.values or []).overrides),
     )
     return _inputs(header, plans, setup, slo)
 
@@ -235,20 +239,25 @@ def fingerprint(plans: Plans, baseline: ServingPlan) -> Fingerprint:
         driver=driver,
         target=plans.target,
         engine_version=baseline.engine.version,
-        image=baseline.engine.image if plans.target == "docker" else None,
+        image=None if plans.target == "process" else baseline.engine.image,
     )
 
 
-def check_not_running(service: str, tell: Tell) -> None:
-    """Makes sure that the service is not running: there is room for one engine, not for two.
+def check_not_running(spec: ServiceSpec, tell: Tell) -> None:
+    """Makes sure that the service is not running where there is room for one engine, not for two.
 
     Warns of other services on this machine: they take from what is measured.
 
     Raises:
         TargetError: it runs.
     """
-    settings, store = open_store()
-    for ref in store.services():
+    settings, store = open_store(spec)
+    service, target = spec.service, spec.target
+    if target == "kubernetes":  # what else is there has cards of its own
+        refs = [ServiceRef(target, service)]
+    else:
+        refs = [ref for kind in HOSTS for ref in store.services(kind)]
+    for ref in refs:
         if ref.service == bench_name(service):
             continue  # what a tune left behind is ended at the first start
         try:
@@ -262,12 +271,23 @@ def check_not_running(service: str, tell: Tell) -> None:
             continue
         if not runs:
             continue
-        if ref.service == service:
-            raise TargetError(
-                f"{service} is running, and the engine under trial needs its resources",
-                where=f"target {ref.target}",
-                hint=f"deployctl down {service}, tune, and deployctl up again (--tuned); or tune "
-                "on another machine of the same kind",
-            )
-        text = f"{ref.service} is also running here and will distort the measurements"
-        tell(Event("warning", text))
+        if ref.service != service:
+            text = f"{ref.service} is also running here and will distort the measurements"
+            tell(Event("warning", text))
+            continue
+        view = open_view(ref.target, settings)
+        room = view.room(live[-1].bundle) if view is not None else None
+        if room is None or not room.free:
+            raise _runs(ref, room.why if room else None)
+        tell(Event("note", f"{service} goes on serving: {room.why}"))
+
+
+def _runs(ref: ServiceRef, why: str | None) -> TargetError:
+    name = ref.service
+    because = f": {why}" if why else ""
+    return TargetError(
+        f"{name} is running, and the engine under trial needs its resources{because}",
+        where=f"target {ref.target}",
+        hint=f"deployctl down {name}, tune, and deployctl up again (--tuned); or tune "
+        "on another machine of the same kind",
+    )

@@ -54,6 +54,12 @@ class TuneRequest(BaseModel):
         _TUNING,
         metavar="FILE",
     )
+    values: list[Path] | None = option(
+        None,
+        "Values of your own for the chart, on Kubernetes; repeat for more.",
+        _TUNING,
+        metavar="FILE",
+    )
     load: str | None = option(
         None,
         "Load to begin with: users=8 (closed loop) or rate=2 (requests/s); for latency, the "

@@ -9,7 +9,11 @@ from typing import Any
 
 from deployctl.errors import InputError, NotFoundError
 from deployctl.events import Event, Tell, silent
+from deployctl.operations import upload
+from deployctl.operations.bundle import ChartOptions, render_alone
+from deployctl.operations.deploy.services import open_store
 from deployctl.operations.fetch import bring
+from deployctl.operations.prepare import Prepared
 from deployctl.operations.tune import inputs as studyinputs
 from deployctl.operations.tune import request as asked
 from deployctl.operations.tune.answer import TuneOutcome, conclude, moved
@@ -17,7 +21,6 @@ from deployctl.operations.tune.inputs import StudyInputs, check_not_running, fin
 from deployctl.operations.tune.progress import StudyProgress
 from deployctl.operations.tune.request import TuneRequest
 from deployctl.spec import ServiceSpec
-from deployctl.spec.settings import Settings
 from deployctl.targets.guards import interruptible, shielded
 from deployctl.tuning import enginebench, search
 from deployctl.tuning import study as studies
@@ -45,7 +48,7 @@ def begin(
     now = datetime.now(UTC)
     inputs = studyinputs.new(spec, request, now)
     service = inputs.header.service
-    check_not_running(service, tell)
+    check_not_running(inputs.header.spec, tell)
     where = folder or Path(STUDIES) / f"{service}-{now:%Y%m%dT%H%M%SZ}"
     with studies.held(where):
         return _to_the_end(studies.create(where, inputs.header), inputs, tell)
@@ -89,7 +92,7 @@ def resume(
         if ended is not None:
             tell(Event("heading", f"{where} has ended; this was its answer"))
             return TuneOutcome(moved(ended.answer, where), None)
-        check_not_running(study.header.service, tell)
+        check_not_running(study.header.spec, tell)
         return _to_the_end(study, inputs, tell)
 
 
@@ -120,8 +123,9 @@ def _search(study: Study, inputs: StudyInputs, tell: Tell) -> Answer:
         setup=inputs.setup,
         slo=inputs.slo,
         folder=study.folder,
-        settings=Settings(),
+        settings=open_store(header.spec)[0],
         bring=partial(bring, tell=tell),
+        environment=_environment(inputs, tell),
     )
     under = f" under {header.slo}" if header.slo else ""
     text = f"{header.service}: {header.goal}{under} on {inputs.baseline.gpu}"
@@ -132,6 +136,18 @@ def _search(study: Study, inputs: StudyInputs, tell: Tell) -> Answer:
         runner.replay()
         progress.replayed(study.done)
         return runner.run()
+
+
+def _environment(inputs: StudyInputs, tell: Tell) -> enginebench.Environment:
+    """The real things; on a cluster an engine is rendered as one that is tried by itself."""
+    plans, header = inputs.plans, inputs.header
+    if plans.target != "kubernetes":
+        return enginebench.Environment()
+    prepared = Prepared(plans.base, plans.facts, plans.profile, inputs.baseline)
+    options = upload.for_a_folder(prepared, ChartOptions(overrides=header.values), tell)
+    return enginebench.Environment(
+        render=lambda _, plan, spec: render_alone(prepared, options, plan, spec, cached=True)
+    )
 
 
 def newest(folder: Path, service: str | None) -> Path:
@@ -162,11 +178,13 @@ def differences(header: Header, spec: ServiceSpec | None, request: TuneRequest) 
         now = studyinputs.new(spec, whole, datetime.fromisoformat(header.created)).header
         if request.space is None:
             now = replace(now, parameters=header.parameters)
+        if request.values is None:
+            now = replace(now, values=header.values)
         return header.differences(now)
     changes: list[str] = []
     for name, value in given.items():
-        if name == "space":
-            changes.append("--space: a study keeps its own")
+        if name in ("space", "values"):
+            changes.append(f"--{name}: a study keeps its own")
             continue
         read, was = _READ.get(name, lambda value: value), getattr(had, name)
         was, is_now = None if was is None else read(was), read(value)

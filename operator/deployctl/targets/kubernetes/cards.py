@@ -4,8 +4,8 @@ more pod, as far as can be said before the scheduler is asked. Pure."""
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
-from typing import NamedTuple
 
+from deployctl.targets.driver import Room
 from deployctl.targets.kubernetes.cluster import Document
 
 PRODUCT = ("nvidia.com/gpu.product", "cloud.google.com/gke-accelerator")
@@ -59,19 +59,14 @@ def wanted(pod: Document) -> int:
     )
 
 
-class Room(NamedTuple):
-    """Whether there is room, and why, for a person."""
-
-    free: bool
-    why: str
-
-
 def room(spec: Document, nodes: Sequence[Document], pods: Sequence[Document]) -> Room:
     """Room for a pod of this spec on any of the nodes."""
+    if spec.get("resourceClaims"):
+        return Room(False, "what is free of cards by claim is not told beforehand")
     need = _asked(spec)
     cards = {name: int(count) for name, count in need.items() if name.startswith(_CARDS)}
     words = " and ".join(f"{count} {name}" for name, count in cards.items())
-    words = words or f"{need['cpu']} cores"
+    words = words or f"{float(need['cpu']):g} cores"
     fitting = [node for node in nodes if _takes(node, spec)]
     if not fitting:
         return Room(False, "no node has its labels, and taints that it tolerates")

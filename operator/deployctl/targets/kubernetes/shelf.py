@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from deployctl.errors import StateError
 from deployctl.targets.kubernetes.cluster import Cluster, Document
-from deployctl.targets.shelf import Stored
+from deployctl.targets.shelf import Stored, remove_folder
 
 TYPE = "deployctl.io/release.v1"
 SERVICE, REVISION, DAMAGED = "deployctl.io/service", "deployctl.io/revision", "deployctl.io/damaged"
@@ -98,11 +98,17 @@ class ClusterShelf:
         return f"secret {name}, label {DAMAGED}"
 
     def remove(self, service: str) -> None:
-        """Removes every record of a service."""
+        """Removes every record of a service, and its folder here."""
         selector = f"{SERVICE}={service}"
         found = self._cluster.metadata(self._path, labelSelector=selector, fieldSelector=_OURS)
         for secret in found:
             self._cluster.delete(f"{self._path}/{secret['metadata']['name']}")
+        remove_folder(self.folder(service))
+
+    def has(self, service: str) -> bool:
+        """Whether there is any."""
+        selector = f"{SERVICE}={service}"
+        return bool(self._cluster.metadata(self._path, labelSelector=selector, fieldSelector=_OURS))
 
     @property
     def _path(self) -> str:

@@ -11,10 +11,10 @@ from itertools import groupby
 from deployctl.errors import TargetError
 from deployctl.render.bundle import Bundle
 from deployctl.spec.settings import Settings
-from deployctl.targets.driver import EngineState, Holding, Surveyed
-from deployctl.targets.kubernetes import held, progress
+from deployctl.targets.driver import EngineState, Holding, Room, Surveyed
+from deployctl.targets.kubernetes import cards, held, progress
 from deployctl.targets.kubernetes.cluster import Cluster, Document, cluster_of
-from deployctl.targets.kubernetes.helmrelease import Installed, objects_of
+from deployctl.targets.kubernetes.helmrelease import Installed, deployment_of, objects_of
 from deployctl.targets.kubernetes.shelf import ClusterShelf, Headline
 
 ENGINES = "app.kubernetes.io/name=vllm,app.kubernetes.io/component=engine"
@@ -131,6 +131,15 @@ class KubernetesView:
     def survey(self) -> list[Surveyed]:
         """Every service that has a record, by a list a kind of object."""
         return look(self._cluster, self._shelf, Installed(self._cluster))
+
+    def room(self, bundle: Bundle) -> Room:
+        """By what the nodes have and pods asked for; none where we may not look at them."""
+        try:
+            nodes, pods = self._cluster.items("/api/v1/nodes"), self._cluster.items("/api/v1/pods")
+        except TargetError as error:
+            return Room(False, f"the nodes cannot be looked at: {error}")
+        wanted = deployment_of(bundle, self._cluster.namespace)
+        return cards.room(wanted["spec"]["template"]["spec"], nodes, pods)
 
     def held(self, bundle: Bundle, former: Bundle | None) -> Holding:
         """The objects of the cluster, against what Helm would make of them: by the API server's own

@@ -17,7 +17,7 @@ from deployctl.operations.deploy.verification import settle
 from deployctl.operations.prepare import Tuned
 from deployctl.planning.plan import MemoryBudget
 from deployctl.spec import ServiceSpec
-from deployctl.targets.driver import EngineState
+from deployctl.targets.driver import EngineState, Room
 from deployctl.tuning.recommendation import ConfigurationResult, Hardware, Measured, Recommendation
 
 SPEC = ServiceSpec(model="m")
@@ -162,6 +162,19 @@ def test_gpus_have_room_where_as_many_are_free(make_plan):
 def test_nothing_serves_or_users_are_watched_or_it_was_said():
     for serving, watch, said in ((False, False, "auto"), (True, True, "auto"), (True, False, "no")):
         assert not placement.place(said, None, watch=watch, serving=serving).canary
+
+
+def test_on_a_cluster_its_nodes_decide():
+    def place(asked, free, serving=True):
+        room = Room(free, "n1 has 1 nvidia.com/gpu free")
+        return placement.place(asked, None, watch=False, serving=serving, cluster=lambda: room)
+
+    assert place("auto", True) == (True, "n1 has 1 nvidia.com/gpu free", None)
+    assert not place("auto", False).canary
+    assert not place("no", True).canary
+    assert not place("auto", True, serving=False).canary
+    with pytest.raises(TargetError, match="no room for a canary"):
+        place("yes", False)
 
 
 def test_the_canary_s_port_is_the_next_free_one(free_port):

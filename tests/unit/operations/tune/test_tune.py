@@ -1,18 +1,21 @@
 """`deployctl tune` with a bench and a search of known behaviour: flags, answers, exit codes."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from deployctl.errors import TargetError
+from deployctl.operations.tune import inputs
 from deployctl.operations.tune.request import TuneRequest
 from deployctl.operations.tune.run import begin
 from deployctl.render import render_process
 from deployctl.spec import ServiceSpec
-from deployctl.targets.driver import EngineState
+from deployctl.targets.driver import EngineState, Room
 from deployctl.targets.history import Release
 from deployctl.targets.process import ProcessDriver
+from deployctl.targets.shelf import FileShelf
 from deployctl.targets.store import ServiceRef, Store
 from deployctl.tuning import study as studies
 from deployctl.tuning.trial import Configuration, Failure
@@ -227,6 +230,28 @@ def test_a_space_of_ones_own(tune, bench, place):
         "max_num_seqs": {"values": [8, 16], "current": 128},
         "enable_prefix_caching": {"values": [False], "current": None},
     }
+
+
+@pytest.mark.parametrize("free", [True, False])
+def test_on_a_cluster_a_service_that_runs_needs_cards_for_two(
+    tmp_path, monkeypatch, make_release, free
+):
+    spec = ServiceSpec(model="m", name="tiny", target="kubernetes")
+    store = Store(tmp_path, {"kubernetes": lambda: FileShelf(tmp_path)})
+    ref = ServiceRef("kubernetes", "tiny")
+    store.save(ref, make_release().model_copy(update={"status": "deployed"}))
+    driver = SimpleNamespace(state=lambda release: EngineState("running"))
+    view = SimpleNamespace(room=lambda bundle: Room(free, "n1 has no card"))
+    monkeypatch.setattr(inputs, "open_store", lambda spec: (None, store))
+    monkeypatch.setattr(inputs, "open_driver", lambda target, settings: driver)
+    monkeypatch.setattr(inputs, "open_view", lambda target, settings: view)
+    told = []
+    if free:
+        inputs.check_not_running(spec, told.append)
+        assert "goes on serving" in told[0].text
+        return
+    with pytest.raises(TargetError, match="n1 has no card"):
+        inputs.check_not_running(spec, told.append)
 
 
 def test_a_service_that_is_running_is_left_alone(tune, bench, place, make_plan, monkeypatch):

@@ -1,0 +1,108 @@
+"""Rollouts on a cluster that others use too: drift, a canary beside, several services at once."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+from tests.e2e.docker_parts import until
+
+ON = ("--target", "kubernetes")
+VERIFY = ("--verify", "--slo", "ttft_p95=30s", "--verify-users", "1", "--verify-for", "5s")
+
+
+@pytest.fixture
+def words(namespace, fake_image, tiny_checkpoint):
+    return namespace.words(fake_image, tiny_checkpoint)
+
+
+def changes(namespace, words, code=0):
+    done = namespace("diff", *words, "--exit-code", "--output", "json", code=code)
+    (service,) = json.loads(done.stdout)["services"]
+    return {change["where"]: change for change in service["changes"]}
+
+
+def test_what_others_changed_is_drift_and_up_overwrites_it(namespace, words):
+    namespace("up", *words)
+    assert changes(namespace, words) == {}
+    namespace.kubectl("scale", "deployment", "chat", "--replicas", "2")
+    namespace.kubectl("delete", "networkpolicy", "chat")
+    found = changes(namespace, words, code=3)
+    assert set(found) == {"Deployment/chat: spec.replicas", "NetworkPolicy/chat"}
+    replicas = found["Deployment/chat: spec.replicas"]
+    assert (replicas["old"], replicas["new"], replicas["drift"]) == (2, 1, True)
+    assert replicas["why"] == "drift: changed in the cluster by kubectl"
+    assert found["NetworkPolicy/chat"]["why"] == "drift: removed from the cluster"
+    # A change of the spec beside it is no drift.
+    wanted = changes(namespace, (*words, "--max-num-seqs", "4"), code=3)
+    ours = [each["where"] for each in wanted.values() if not each["drift"]]
+    assert [where.rpartition(" ")[2] for where in ours] == ["--max-num-seqs"]
+
+    told = namespace("up", *words).stderr
+    assert "warning: overwriting Deployment/chat: spec.replicas: 2 -> 1" in told
+    assert changes(namespace, words) == {}
+    assert "unchanged" in namespace("up", *words).stderr
+
+
+@pytest.mark.night
+def test_a_canary_is_beside_and_leaves_nothing_also_when_it_is_killed(namespace, words):
+    namespace("up", *words)
+    first = namespace.pods()
+    missed = (*VERIFY[:2], "ttft_p95=0.01ms", *VERIFY[3:])
+    done = namespace("up", *words, "--max-num-seqs", "4", *missed, code=5)
+    assert "chat was not touched and still serves" in done.stderr
+    assert namespace.pods() == first
+
+    command = [sys.executable, "-m", "deployctl", "up", *words, "--max-num-seqs", "4", *VERIFY]
+    begun = subprocess.Popen([*map(str, command)], env=namespace.environment)
+    until(
+        lambda: "chat-candidate" in {d["metadata"]["name"] for d in namespace.get("deployments")},
+        seconds=120, what="the canary is there",
+    )  # fmt: skip
+    begun.send_signal(signal.SIGKILL)
+    begun.wait()
+    assert "cleaning up chat-candidate" in namespace("up", *words).stderr
+    assert namespace.pods() == first
+    assert not [kind for kind in namespace.kinds() if "candidate" in kind]
+
+    (kept,) = json.loads(
+        namespace("up", *words, "--max-num-seqs", "4", *VERIFY, "--output", "json").stdout
+    )["services"]
+    assert (kept["verification"]["where"], kept["verification"]["kept"]) == ("beside", True)
+    assert not [kind for kind in namespace.kinds() if "candidate" in kind]
+
+
+@pytest.mark.night
+def test_several_at_once_and_one_that_fails_stops_no_other(
+    namespace, fake_image, tiny_checkpoint, tmp_path
+):
+    words = namespace.words(fake_image, tiny_checkpoint)
+    values = words[words.index("--values") + 1]
+    services = [
+        {"name": name, "model": str(tiny_checkpoint), "gpu": "cpu", "target": "kubernetes",
+         "image": fake_image, "env": {"FAKE_ENGINE_DIE_LOADING": "3"} if name == "bad" else {}}
+        for name in ("one", "two", "bad", "four")
+    ]  # fmt: skip
+    fleet = tmp_path / "fleet.yaml"
+    fleet.write_text("\n---\n".join(map(json.dumps, services)))
+    up = ("up", "-f", fleet, "--values", values)
+    done = namespace(*up, "--output", "json", code=4)
+    answer = json.loads(done.stdout)
+    assert [each["service"] for each in answer["services"]] == ["one", "two", "four"]
+    assert [each["service"] for each in answer["failed"]] == ["bad"]
+    assert "1 of 4 services did not come up: bad" in done.stderr
+    first = namespace.pods()
+
+    # Ctrl-C in the middle of an update: each is put back.
+    begun = subprocess.Popen(
+        [sys.executable, "-m", "deployctl", *map(str, up), "--max-num-seqs", "4"],
+        env=namespace.environment,
+    )
+    until(lambda: set(namespace.pods()) - set(first), seconds=120, what="a new pod")
+    begun.send_signal(signal.SIGINT)
+    assert begun.wait(120) == 130
+    until(lambda: len(namespace.ready()) == 3, seconds=180, what="all serve as before")
+    found = json.loads(namespace("status", *ON, "--output", "json", code=None).stdout)["services"]
+    health = {each["service"]: (each["revision"], each["health"]) for each in found}
+    assert {health[name] for name in ("one", "two", "four")} == {(1, "serving")}
