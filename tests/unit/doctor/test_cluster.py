@@ -50,6 +50,16 @@ def offers(count, capacity=4):
     return change
 
 
+def plugin(runtime_class):
+    """The device plugin's pod, and no pod that has a card."""
+    pod = {
+        "metadata": {"name": "nvidia-device-plugin-daemonset-x", "namespace": "gpu-operator"},
+        "spec": {"nodeName": "node-1", "runtimeClassName": runtime_class, "containers": []},
+        "status": {"phase": "Running"},
+    }
+    return {"/api/v1/pods": [pod]}
+
+
 def test_a_cluster_with_room_fails_nothing():
     found = checks(RecordedCluster(**free()))
     assert verdict(found) != "fail", [c for c in found if c.status == "fail"]
@@ -109,6 +119,10 @@ def test_without_an_answer_nothing_else_is_said():
          {"/apis/node.k8s.io/v1/runtimeclasses": [{"metadata": {"name": "nvidia"}}],
           "/api/v1/pods": []},
          "warn", "there is a class nvidia"),
+        ("runtime-class", {}, "pass", "none is needed: pods with cards run without"),
+        ("runtime-class", plugin(None), "pass", "the device plugin runs without"),
+        ("runtime-class", plugin("nvidia-cdi"), "warn", "there is a class nvidia-cdi"),
+        ("runtime-class", {"/api/v1/pods": []}, "warn", "nothing shows"),
         ("image", {}, "warn", "unknown whether nodes reach docker.io"),
         ("image",
          {"/api/v1/namespaces/llm/events": [

@@ -164,11 +164,21 @@ def _runtime_class(facts: ClusterFacts, question: ClusterQuestion) -> Check:
         return it.good(f"{', '.join(sorted(named))}, as the plan says")
     if any(cards.wanted(p) and not p["spec"].get("runtimeClassName") for p in _running(facts)):
         return it.good("none is needed: pods with cards run without")
-    if "nvidia" in there:
-        yaml = values({"scheduling": {"runtimeClassName": "nvidia"}})
-        text = "there is a class nvidia, and no pod with a card shows whether it is needed"
-        return it.warn(text, "--probe tries; if the engine sees no card, --values with this", yaml)
-    return it.good("none: the containers' default runtime must be NVIDIA's; --probe tries it")
+    plugin = [p["spec"].get("runtimeClassName") for p in _running(facts) if _gives_cards(p)]
+    if plugin and not any(plugin):
+        return it.good("none is needed: the device plugin runs without")
+    likely = next(filter(None, plugin), "nvidia" if "nvidia" in there else None)
+    fix = "--probe tries it"
+    if likely is None:
+        return it.warn("none: nothing shows that the containers' runtime is NVIDIA's", fix)
+    yaml = values({"scheduling": {"runtimeClassName": likely}})
+    text = f"there is a class {likely}, and no pod with a card shows that it is not needed"
+    return it.warn(text, f"{fix}; if the engine sees no card, --values with this", yaml)
+
+
+def _gives_cards(pod: Document) -> bool:
+    name = pod["metadata"]["name"]
+    return "nvidia" in name and "device-plugin" in name
 
 
 def _running(facts: ClusterFacts) -> list[Document]:
