@@ -11,6 +11,7 @@ from deployctl.doctor.cluster.facts import ClusterFacts, ClusterQuestion
 from deployctl.doctor.cluster.needs import Document, Needs, needs_of
 from deployctl.doctor.cluster.pod_probe import probe
 from deployctl.doctor.cluster.probes import gather
+from deployctl.doctor.cluster.storage_checks import UNNAMED
 from deployctl.doctor.facts import Check, Topic
 from deployctl.engines import vllm
 from deployctl.errors import DeployctlError, TargetError
@@ -19,15 +20,16 @@ from deployctl.hardware import GpuProfile, load_profile
 from deployctl.operations import bundle
 from deployctl.operations.bundle import ChartOptions
 from deployctl.operations.prepare import Prepared, prepare
-from deployctl.render.bundle import VALUES_FILE
-from deployctl.render.helm import card_values, chart, merge
+from deployctl.render import modelclaim
+from deployctl.render.bundle import VALUES_FILE, Bundle
+from deployctl.render.helm import card_values, chart, has_place, merge
 from deployctl.render.yamltext import write
 from deployctl.spec import ServiceSpec
 from deployctl.spec.settings import Settings
 from deployctl.targets import helm
 from deployctl.targets.kubernetes.cluster import Cluster
 
-_USUAL = "a-usual-service"
+_USUAL, _CLAIM = "a-usual-service", "PersistentVolumeClaim"
 
 
 class ClusterRequest(NamedTuple):
@@ -69,6 +71,7 @@ def examine_cluster(request: ClusterRequest, tell: Tell = silent) -> Examined:
         profile,
         version,
         weights={each.plan.name: float(each.facts.weight_bytes or 0) for each in prepared},
+        upload=any(c["metadata"]["name"].startswith(UNNAMED) for c in needs.of_kind(_CLAIM)),
         probe=request.probe is not None,
     )
     facts = gather(cluster, question)
@@ -148,8 +151,9 @@ def _needs(
         if each.plan.verdict != "fits":
             continue
         try:
-            values = bundle.render("kubernetes", each, request.chart).files[VALUES_FILE]
-            objects += _objects(each.plan.name, values, namespace)
+            rendered = bundle.render("kubernetes", each, _with_folder(each, request.chart))
+            objects += _objects(each.plan.name, rendered.files[VALUES_FILE], namespace)
+            objects += _folders_claim(each, rendered)
         except DeployctlError as error:
             it = Topic("plan", f"Plan of {each.plan.name}")
             failed.append(it.fail(error.message, error.hint or "deployctl render says more"))
@@ -164,6 +168,32 @@ def _needs(
     except TargetError:
         return Needs()  # no helm, which is told by itself
     return needs_of(objects, planned=False)
+
+
+def _with_folder(prepared: Prepared, options: ChartOptions) -> ChartOptions:
+    """The options as `up` has them for a folder of this machine, but for its digest, which would
+    take reading all of it.
+    """
+    if not prepared.plan.model_local or has_place(options.overrides.get("model") or {}):
+        return options
+    own = {"model": {"digest": 64 * "0"}}
+    return options._replace(overrides=merge(options.overrides, own))
+
+
+def _folders_claim(prepared: Prepared, rendered: Bundle) -> list[tuple[str, Document]]:
+    """The claim that `up` makes for a folder."""
+    values = modelclaim.brought(rendered)
+    if values is None:
+        return []
+    size = modelclaim.claim_size(values, prepared.facts.weight_bytes or 0)
+    spec: Document = {
+        "accessModes": [modelclaim.access_mode(values)],
+        "resources": {"requests": {"storage": size}},
+    }
+    if values.model.upload.storage_class:
+        spec["storageClassName"] = values.model.upload.storage_class
+    metadata = {"name": modelclaim.claim_name(values)}
+    return [(prepared.plan.name, {"kind": _CLAIM, "metadata": metadata, "spec": spec})]
 
 
 def _objects(service: str, values: str, namespace: str) -> list[tuple[str, Document]]:

@@ -18,6 +18,8 @@ TABLE = assets.table("deploy", "kubernetes", "permissions.yaml")
 TEMPLATES = assets.path("charts", "vllm", "templates")
 OPERATOR = Path(access.__file__).parents[2]
 TARGET = sorted((OPERATOR / "targets/kubernetes").glob("*.py"))
+UPLOAD = sorted((OPERATOR / "targets/kubernetes/checkpoint").glob("*.py"))
+PARTS = {file.parent for file in (OPERATOR / "targets/kubernetes").rglob("*.py")}
 DOCTOR = [OPERATOR / "doctor/cluster/probes.py"]
 # Methods of Cluster, and the verbs that the API server asks for; a `put_secret` is of Secrets.
 VERBS = {
@@ -76,7 +78,7 @@ class Reader(ast.NodeVisitor):
         """(group, resource, everywhere) of an expression that is a path; None of any other."""
         if isinstance(node, ast.Call):
             called = ast.unparse(node.func)
-            if called.endswith(".path") or called == "here":
+            if (called.endswith(".path") or called == "here") and len(node.args) > 1:
                 if isinstance(node.args[0], ast.Subscript):
                     return ANY
                 group, kind = (self.text(argument) for argument in node.args[:2])
@@ -187,6 +189,18 @@ def test_what_the_target_asks_a_cluster_for():
     elsewhere = {key: verbs for key, verbs in found.items() if key[2]}
     looks = said(TABLE["looks"]["cluster"], everywhere=True)
     assert all(verbs <= looks.get(key, set()) for key, verbs in elsewhere.items()), elsewhere
+
+
+def test_what_bringing_a_folder_takes():
+    found, unread = used(UPLOAD)
+    assert not unread
+    known = defaultdict(set, said(TABLE["target"]))
+    for about in TABLE["chart"].values():
+        if about.get("always"):
+            known[(about.get("group", ""), about["resource"], False)] |= set(TABLE["helm"])
+    more = {k: v - known[k] for k, v in found.items() if v - known[k]}
+    assert said(TABLE["upload"]) == more
+    assert {folder.name for folder in PARTS} == {"kubernetes", "checkpoint"}, "read them here too"
 
 
 def test_what_the_doctor_looks_at():

@@ -102,6 +102,18 @@ def test_a_plan_that_cannot_be_is_a_check_that_fails(cluster, model):
     assert all(c.fix for c in plans.values())
 
 
+def test_a_folder_wants_a_claim_and_the_right_to_bring_it(cluster, model):
+    cluster.may = lambda asked: asked["resource"] != "jobs"
+    spec = ServiceSpec(model=model, gpu="l4", target="kubernetes", name="chat")
+    examined = examine_cluster(ClusterRequest([spec]))
+    titles = {c.title: c for c in examined.checks}
+    assert titles["Claim for the folder"].status == "pass"
+    assert "jobs.batch" in titles["Permissions"].detail
+    # Where values name what holds it, nothing is brought.
+    found = by_id(examine_cluster(ClusterRequest([spec], chart=CHART)))
+    assert found["permissions"].status == "pass"
+
+
 @pytest.fixture
 def doctor(cluster, monkeypatch, capsys):
     def run(*words):

@@ -18,12 +18,16 @@ _FIX = "an administrator applies this (kubectl apply -f -), or --as another user
 _VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")
 
 
-def needed(kinds: Iterable[str] = (), *, probe: bool = False) -> list[Right]:
-    """What every service takes, its objects of these kinds besides, and a pod on trial."""
+def needed(kinds: Iterable[str] = (), besides: Iterable[str] = ()) -> list[Right]:
+    """What every service takes, and its objects of these kinds; `besides` are other parts of the
+    table: `upload`, `probe`.
+    """
     table = _table()
     chart = table["chart"]
     made = {kind for kind, about in chart.items() if about.get("always")} | set(kinds)
-    rights = [*_rights(table["target"]), *(_rights(table["probe"]) if probe else ())]
+    rights = list(_rights(table["target"]))
+    for part in besides:
+        rights += _rights(table[part])
     for kind in sorted(made & chart.keys()):
         rights += _of_kind(chart[kind])
     return list(dict.fromkeys(rights))
@@ -45,7 +49,7 @@ def looks() -> list[Right]:
 def all_rights() -> list[Right]:
     """Whatever is worth a question."""
     more = [right for rights in optional().values() for right in rights]
-    return list(dict.fromkeys([*needed(), *more, *looks()]))
+    return list(dict.fromkeys([*needed((), ("upload", "probe")), *more, *looks()]))
 
 
 def review(right: Right, namespace: str) -> Document:
@@ -66,7 +70,8 @@ def review(right: Right, namespace: str) -> Document:
 def access_checks(facts: ClusterFacts, question: ClusterQuestion) -> Iterator[Check]:
     """What the user may not do, and the Role for it."""
     kinds = question.needs.kinds if question.needs.planned else frozenset()
-    yield _needed(facts, needed(kinds, probe=question.probe))
+    asked = {"upload": question.upload, "probe": question.probe}
+    yield _needed(facts, needed(kinds, [part for part, wanted in asked.items() if wanted]))
     known = facts.apis or {}
     wanted = [
         right

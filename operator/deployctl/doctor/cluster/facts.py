@@ -36,6 +36,7 @@ class ClusterQuestion:
     profile: GpuProfile | None = None  # None: whatever card is found
     vllm_version: str = "0.32.0"
     weights: Mapping[str, float] = field(default_factory=dict)  # bytes, by service
+    upload: bool = False  # whether a local folder is to be brought
     probe: bool = False  # whether a pod is to be tried
 
     @property

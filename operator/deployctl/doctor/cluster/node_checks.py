@@ -66,7 +66,8 @@ def _room(facts: ClusterFacts, question: ClusterQuestion) -> Check:
     if facts.pods is None:
         return it.warn(f"unknown: {facts.untold.get('pods')}", "see Permissions: looks")
     if not needs.pods:
-        return it.warn("unknown: what a service asks for needs helm", "install Helm")
+        why = "no plan to go by" if needs.planned else "what a service asks for needs helm"
+        return it.warn(f"unknown: {why}", "see Plan" if needs.planned else "install Helm")
     nodes = places(facts.nodes or (), facts.pods, needs, facts.namespace)
     asked_for = "; ".join(dict.fromkeys(_asked(pod) for pod in needs.pods))
     homeless = put(nodes, needs.pods)

@@ -12,6 +12,7 @@ from deployctl.render import yamltext
 from deployctl.units import size
 
 _DEFAULT = "storageclass.kubernetes.io/is-default-class"
+UNNAMED = "model-" + 16 * "0"  # the claim of a folder, whose name is that of its content
 _MANY = {"ReadWriteMany", "ReadOnlyMany"}
 Writers = Literal["once", "many", "static"]
 
@@ -73,7 +74,8 @@ def _made(claim: Document, facts: ClusterFacts, *, planned: bool) -> Check:
     """A claim that the chart makes."""
     name, spec = claim["metadata"]["name"], claim["spec"]
     modes, wanted = spec["accessModes"], spec["resources"]["requests"]["storage"]
-    it = Topic("claim", f"Claim {name}" if planned else "A usual claim")
+    title = "Claim for the folder" if name.startswith(UNNAMED) else f"Claim {name}"
+    it = Topic("claim", title if planned else "A usual claim")
     text = f"{wanted}, {', '.join(modes)}"
     there = next((c for c in facts.claims or () if c["metadata"]["name"] == name), None)
     if planned and there is not None:
