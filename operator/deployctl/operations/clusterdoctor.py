@@ -7,7 +7,7 @@ import yaml
 
 from deployctl.doctor.cluster.card_checks import cards_of, profile_of
 from deployctl.doctor.cluster.examine import examine
-from deployctl.doctor.cluster.facts import ClusterFacts, ClusterQuestion
+from deployctl.doctor.cluster.facts import ClaimedCards, ClusterFacts, ClusterQuestion
 from deployctl.doctor.cluster.needs import Document, Needs, needs_of
 from deployctl.doctor.cluster.pod_probe import probe
 from deployctl.doctor.cluster.probes import gather
@@ -19,6 +19,7 @@ from deployctl.events import Tell, silent
 from deployctl.hardware import GpuProfile, load_profile
 from deployctl.operations import bundle
 from deployctl.operations.bundle import ChartOptions
+from deployctl.operations.kinds import in_cluster
 from deployctl.operations.prepare import Prepared, prepare
 from deployctl.render import modelclaim
 from deployctl.render.bundle import VALUES_FILE, Bundle
@@ -56,9 +57,12 @@ def examine_cluster(request: ClusterRequest, tell: Tell = silent) -> Examined:
     Raises:
         InputError: the profile that `gpu` names is none, or the values are wrong.
     """
-    cluster = Cluster(_settings(request, Settings()), patience_s=0.0)
+    settings = _settings(request, Settings())
+    cluster = Cluster(settings, patience_s=0.0)
     failed: list[Check] = []
-    prepared = [each for spec in request.specs if (each := _prepared(cluster, spec, failed))]
+    prepared = [
+        each for spec in request.specs if (each := _prepared(cluster, spec, settings, failed))
+    ]
     if prepared:  # cards, if any service has some
         profiles = sorted((p.profile for p in prepared), key=lambda p: p.kind == "cpu")
         profile: GpuProfile | None = profiles[0]
@@ -71,6 +75,11 @@ def examine_cluster(request: ClusterRequest, tell: Tell = silent) -> Examined:
         profile,
         version,
         weights={each.plan.name: float(each.facts.weight_bytes or 0) for each in prepared},
+        claimed=tuple(
+            ClaimedCards(each.plan.name, each.plan.alternatives, each.plan.world_size)
+            for each in prepared
+            if each.plan.cards
+        ),
         upload=any(c["metadata"]["name"].startswith(UNNAMED) for c in needs.of_kind(_CLAIM)),
         probe=request.probe is not None,
     )
@@ -91,12 +100,14 @@ def _settings(request: ClusterRequest, settings: Settings) -> Settings:
     return settings.model_copy(update={k: v for k, v in said.items() if v is not None})
 
 
-def _prepared(cluster: Cluster, spec: ServiceSpec, failed: list[Check]) -> Prepared | None:
+def _prepared(
+    cluster: Cluster, spec: ServiceSpec, settings: Settings, failed: list[Check]
+) -> Prepared | None:
     it = Topic("plan", f"Plan of {spec.name or spec.model}")
     try:
         if spec.gpu == "auto":
             spec = spec.model_copy(update={"gpu": _only_card(cluster)})
-        return prepare(spec)
+        return prepare(spec, among=in_cluster(spec, settings, silent))
     except DeployctlError as error:
         failed.append(it.fail(error.message, error.hint or "deployctl plan says more"))
         return None

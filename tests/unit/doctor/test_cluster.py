@@ -18,11 +18,13 @@ from tests.unit.doctor.cluster_parts import (
     question,
 )
 
+from deployctl.doctor.cluster.facts import ClaimedCards
 from deployctl.doctor.cluster.room import selected
 from deployctl.doctor.cluster.storage_checks import writers
 from deployctl.doctor.examine import verdict
 from deployctl.doctor.shell import Ran
 from deployctl.errors import ClusterError
+from deployctl.planning.plan import CardOption
 
 NODES = "/api/v1/nodes"
 
@@ -323,3 +325,37 @@ def test_provisioners_are_known_by_name_and_by_its_end():
     assert writers("rook-ceph.rbd.csi.ceph.com") == "once"
     assert writers("xebs.csi.aws.com") is None
     assert QUOTAS in RECORDED
+
+
+def card(**changed):
+    """An option of a claim; the recorded cluster's slices have Tesla T4, NVIDIA L4 and others."""
+    said = {"gpu": "t4", "title": "T4", "verdict": "fits", "products": ("Tesla T4",)}
+    return CardOption(**{**said, "memory_mib": 8000, "least_capability": "7.5", **changed})
+
+
+TEMPLATE = {
+    "kind": "ResourceClaimTemplate",
+    "metadata": {"name": "chat-cards"},
+    "spec": {
+        "spec": {"devices": {"requests": [{"exactly": {"deviceClassName": "gpu.nvidia.com"}}]}}
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("option", "each", "changed", "status", "words"),
+    [
+        (card(), 1, {}, "pass", "1 of t4: there is a node that gives it"),
+        (card(), 8, {}, "fail", "on no node 8 cards that match are free"),
+        (card(memory_mib=99999), 1, {}, "fail", "no device matches: nearest was"),
+        (card(), 1, {"/apis/resource.k8s.io/v1/resourceslices": []}, "fail", "DRA driver"),
+        (card(), 1, {"/apis/resource.k8s.io/v1/deviceclasses": []}, "fail", "no DeviceClass gpu."),
+    ],
+)
+def test_cards_by_claim(option, each, changed, status, words):
+    asked = question(deployment(gpus=0, nodes=()), TEMPLATE)
+    asked = replace(asked, claimed=(ClaimedCards("chat", (option,), each),))
+    cluster = RecordedCluster(**free(), **changed)
+    found = check("gpu-claims", cluster, asked)
+    assert (found.status, words in found.detail) == (status, True), found
+    assert not [c for c in checks(cluster, asked) if c.id == "gpu-nodes"]

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 from deployctl.doctor.cluster.needs import Needs
 from deployctl.hardware import GpuProfile
+from deployctl.planning.plan import CardOption
 
 Document = dict[str, Any]
 Documents = list[Document] | None
@@ -28,6 +29,14 @@ class Right(NamedTuple):
         return f"{self.resource}.{self.group}" if self.group else self.resource
 
 
+class ClaimedCards(NamedTuple):
+    """Cards that a service's pods claim: any of these kinds, so many each."""
+
+    service: str
+    options: tuple[CardOption, ...]
+    each: int  # cards of a pod
+
+
 @dataclass(frozen=True)
 class ClusterQuestion:
     """What the cluster is to be fit for."""
@@ -36,6 +45,7 @@ class ClusterQuestion:
     profile: GpuProfile | None = None  # None: whatever card is found
     vllm_version: str = "0.32.0"
     weights: Mapping[str, float] = field(default_factory=dict)  # bytes, by service
+    claimed: tuple[ClaimedCards, ...] = ()
     upload: bool = False  # whether a local folder is to be brought
     probe: bool = False  # whether a pod is to be tried
 

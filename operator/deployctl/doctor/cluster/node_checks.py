@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from deployctl.doctor.cluster.card_checks import NVIDIA, card_checks, values
+from deployctl.doctor.cluster.claim_checks import claim_checks
 from deployctl.doctor.cluster.facts import ClusterFacts, ClusterQuestion, Document
 from deployctl.doctor.cluster.needs import PodNeed, asked
 from deployctl.doctor.cluster.room import places, put, some
@@ -20,6 +21,8 @@ def node_checks(facts: ClusterFacts, question: ClusterQuestion) -> Iterator[Chec
     yield _nodes(facts.nodes)
     if question.cpu:
         yield _cpu_nodes(facts)
+    elif question.claimed:
+        yield from claim_checks(facts, question)
     else:
         yield from card_checks(facts, question)
     yield _room(facts, question)
