@@ -183,8 +183,9 @@ def test_draining_fits_into_the_grace_period(small):
     assert most < spec["terminationGracePeriodSeconds"]
 
 
-def test_a_dead_engine_is_not_waited_for(small):
-    assert engine(small)["livenessProbe"]["terminationGracePeriodSeconds"] <= 15
+@pytest.mark.parametrize("probe", ["startupProbe", "livenessProbe"])
+def test_a_dead_engine_is_not_waited_for(small, probe):
+    assert engine(small)[probe]["terminationGracePeriodSeconds"] <= 15
 
 
 def test_engines_of_one_node_bind_their_threads_only_to_cores_of_their_own():

@@ -1,10 +1,10 @@
 """What Kubernetes runs before it tells an engine to end: the door closes, and who is in may leave.
 
 From the moment the drain file is there, every answer ends its connection, so that clients come back
-to another engine. Those that still come are let in: who kept a connection through a long answer
-asks on it once more, and who asked it to end would have to be turned away. So the engine is told to
-end once nobody has been in for longer than it keeps an unused connection (KEEPS_S), by when it has
-closed them all; not before LEAST_S, until which proxies may send new clients, and not after MOST_S.
+to another engine. Those that still come are let in: whoever was given a long answer asks once more
+on the connection that it came by. So the engine is told to end once nobody has been in for longer
+than it keeps an unused connection (KEEPS_S), by when it has closed them all; not before LEAST_S,
+until which proxies may send new clients, and not after MOST_S.
 Standard library alone:
 
     python3 -S leave.py PORT DRAIN_FILE TOKEN_FILE LEAST_S MOST_S
@@ -22,6 +22,8 @@ UNDER_WAY = re.compile(r"^deployctl_door_requests_under_way (\d+)$", re.MULTILIN
 KEEPS = "VLLM_HTTP_TIMEOUT_KEEP_ALIVE"  # vllm/envs.py
 KEEPS_S = 5.0  # its default
 POLL_S = 0.5
+ANSWER_S = 10.0  # a saturated engine answers late
+SILENT = 3  # questions in a row that nobody answers: it hangs
 
 
 class Gone(Exception):  # noqa: N818  what it says is a state
@@ -46,7 +48,7 @@ def under_way(port: int, token_file: Path) -> int | None:
 
     try:
         token = token_file.read_text(encoding="ascii").strip()
-        found = UNDER_WAY.search(get(port, "/metrics", 5.0, token))
+        found = UNDER_WAY.search(get(port, "/metrics", ANSWER_S, token))
     except ConnectionRefusedError:
         raise Gone from None
     except (OSError, ValueError, http.client.HTTPException, Dead):
@@ -66,15 +68,17 @@ def wait(
     """Returns once the engine may be told to end. Of an engine that does not say who is in, nobody
     is waited for."""
     begun = busy = clock()
+    silent = 0
     while True:
         try:
             left = look()
         except Gone:
             return
         now = clock()
+        silent = silent + 1 if left is None else 0
         if left:
             busy = now
-        quiet = left is None or now - busy >= idle_s
+        quiet = silent >= SILENT or (left == 0 and now - busy >= idle_s)
         if now - begun >= most_s or (quiet and now - begun >= least_s):
             return
         sleep(POLL_S)

@@ -11,7 +11,6 @@ What takes longer than a check of every change allows (9 minutes for the folder)
 """
 
 import hashlib
-import secrets
 from pathlib import Path
 
 import pytest
@@ -66,9 +65,7 @@ def namespaces(cluster, tmp_path):
     made = []
 
     def make():
-        name = f"deployctl-test-{secrets.token_hex(3)}"
-        cluster.kubectl("create", "namespace", name)
-        made.append(Namespace(cluster, tmp_path / name, name))
+        made.append(Namespace.made(cluster, tmp_path))
         return made[-1]
 
     yield make

@@ -1,15 +1,16 @@
 """deployctl in a namespace of a test's own, on the cluster of the test run."""
 
 import json
+import secrets
 
 from tests.e2e.docker_parts import Cli
 
 # What a pod asks for: little, since all share one machine.
 FAKE = {
-    "resources": {"cpu": "50m", "memory": "256Mi", "memoryLimit": "1Gi", "sharedMemory": "64Mi"},
+    "resources": {"cpu": "300m", "memory": "256Mi", "memoryLimit": "1Gi", "sharedMemory": "64Mi"},
     "drain": {"preStopSeconds": 0, "gracePeriodSeconds": 30},
 }
-REAL = {"resources": {"cpu": "200m", "memory": "2Gi", "memoryLimit": "6Gi"}}
+REAL = {"resources": {"cpu": "500m", "memory": "2Gi", "memoryLimit": "6Gi"}}
 
 
 def merged(base, over):
@@ -27,15 +28,29 @@ class Namespace(Cli):
         self.environment |= cluster.environment | {"DEPLOYCTL_NAMESPACE": name}
         self.cluster, self.name = cluster, name
 
+    @classmethod
+    def made(cls, cluster, folder):
+        """A new one, with a name of its own."""
+        name = f"deployctl-test-{secrets.token_hex(3)}"
+        cluster.kubectl("create", "namespace", name)
+        return cls(cluster, folder / name, name)
+
     def words(self, image, checkpoint, *more, name="chat", values=None):
-        """Options of `up`, `plan` and `diff` for a CPU engine of that image."""
+        """Options of `up`, `plan` and `diff` for an engine on CPUs; `up` remembers them."""
         usual = FAKE if "fake" in image else REAL
         own = {"model": {"hostPath": str(checkpoint)}, "cache": {"enabled": False}, **usual}
         self.state.mkdir(exist_ok=True)
         file = self.state / f"{name}-values.json"  # JSON is YAML
         file.write_text(json.dumps(merged(own, values or {})))
-        return ("--target", "kubernetes", "--model", checkpoint, "--gpu", "cpu", "--name", name,
-                "--image", image, "--enforce-eager", "--values", file, *more)  # fmt: skip
+        self.service = name
+        self.given = (
+            *("--target", "kubernetes", "--model", checkpoint, "--gpu", "cpu", "--name", name),
+            *("--image", image, "--enforce-eager", "--values", file, *more),
+        )
+        return self.given
+
+    def up(self, *more, code=0):
+        return self("up", *self.given, *more, code=code)
 
     def kubectl(self, *words, **options):
         return self.cluster.kubectl("--namespace", self.name, *words, **options)
@@ -45,17 +60,19 @@ class Namespace(Cli):
         items = self.cluster.json("--namespace", self.name, "get", *words)["items"]
         return [item for item in items if "deletionTimestamp" not in item["metadata"]]
 
-    def pods(self):
+    def pods(self, *words):
         """Name to number of restarts."""
-        return {pod["metadata"]["name"]: sum(c["restartCount"] for c in pod["status"]
-                                             .get("containerStatuses", ()))
-                for pod in self.get("pods")}  # fmt: skip
+        return {
+            pod["metadata"]["name"]: sum(
+                container["restartCount"]
+                for container in pod["status"].get("containerStatuses", ())
+            )
+            for pod in self.get("pods", *words)
+        }
 
-    def ready(self):
-        """Names of pods that are in their Service."""
-        return {pod["metadata"]["name"] for pod in self.get("pods")
-                for condition in pod["status"].get("conditions", ())
-                if (condition["type"], condition["status"]) == ("Ready", "True")}  # fmt: skip
+    def engines(self):
+        """The same of the service's own pods."""
+        return self.pods(f"--selector=app.kubernetes.io/instance={self.service}")
 
     def kinds(self):
         """What is there, as KIND/NAME, but for pods and what every namespace has."""

@@ -11,6 +11,7 @@ Put this folder's parent on PYTHONPATH. What it does is said by environment vari
     FAKE_ENGINE_DEAF=1             ignores SIGTERM, and so do its children
     FAKE_ENGINE_CHATTER=BYTES      writes that many bytes of log before it listens
     FAKE_ENGINE_TOKEN_S=S          seconds a token of a streamed answer; --max-num-seqs at once
+    FAKE_ENGINE_KEEPS=1            keeps connections, as vLLM does, and not one a request
     FAKE_ENGINE_TOOLS=WHAT         tool calls: text: its parser reads nothing; twice: in a stream
     FAKE_ENGINE_DIE_AFTER=N        dies when it has begun N streamed answers
 """

@@ -36,10 +36,11 @@ class Time:
         (lambda now: 1 if now < 30 or 33 < now < 40 else 0, 45.5),  # it came back on its own
         (lambda now: 1, 65),  # the rest is cut
         (lambda now: None, 15),  # it does not say
+        (lambda now: None if now in (15, 15.5) else int(now < 20), 25.5),  # it is late, twice
         (lambda now: "gone" if now > 3 else 1, 3.5),
         (lambda now: "gone", 0),  # it never listened
     ],
-    ids=["nobody", "one-answer", "once-more", "too-long", "silent", "dies", "loads"],
+    ids=["nobody", "one-answer", "once-more", "too-long", "silent", "late", "dies", "loads"],
 )
 def test_it_ends_once_nobody_has_been_in_for_longer_than_a_connection_is_kept(looks, end):
     assert Time(looks).ends() == end

@@ -106,8 +106,10 @@ class _Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     app = None
+    timeout = 5  # s, of a connection that nobody uses, as vLLM has it
 
     def do_GET(self):
+        self._keeps, self._unread = bool(_switch("KEEPS")), "Content-Length" in self.headers
         path, _, query = self.path.partition("?")
         scope = {
             "type": "http",
@@ -119,10 +121,12 @@ class _Handler(BaseHTTPRequestHandler):
         }
         with contextlib.suppress(ConnectionError):  # the client is gone
             asyncio.run(self.app(scope, self._receive, self._send))
+        self.close_connection = self.close_connection or self._unread
 
     do_POST = do_PUT = do_GET  # noqa: N815  named by the standard library
 
     async def _receive(self):
+        self._unread = False
         body = self.rfile.read(int(self.headers["Content-Length"] or 0))
         return {"type": "http.request", "body": body, "more_body": False}
 
@@ -136,7 +140,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._chunked = b"content-length" not in names
             if self._chunked:
                 self.send_header("Transfer-Encoding", "chunked")
-            self.send_header("Connection", "close")
+            if not self._keeps:
+                self.send_header("Connection", "close")
             return self.end_headers()
         body, last = message.get("body", b""), not message.get("more_body", False)
         if self._chunked:

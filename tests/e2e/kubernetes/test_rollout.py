@@ -1,0 +1,38 @@
+"""Pods that come and go under load: no request fails, on new connections or on kept ones.
+
+The engine is a fake, so that what is shown is Kubernetes, the chart and the door; test_serving.py
+has real engines.
+"""
+
+import pytest
+from tests.e2e.kubernetes.traffic import Clients, drain_node_of, until_serving
+
+OWN = {
+    "engine": {"env": {"FAKE_ENGINE_KEEPS": "1"}},
+    "drain": {"preStopSeconds": 15, "gracePeriodSeconds": 75},  # the chart's own
+    "probes": {"timeoutSeconds": 60, "livenessFailures": 100},  # of a busy machine
+}
+
+
+@pytest.fixture
+def served(namespace, fake_image, tiny_checkpoint):
+    own = ("--replicas", "2")
+    namespace.words(fake_image, tiny_checkpoint, *own, name=namespace.name, values=OWN)
+    namespace.up()
+    until_serving(namespace, 2)
+    return namespace
+
+
+def test_no_request_is_lost_in_an_update_nor_in_a_drain(served, fake_image, tiny_checkpoint):
+    clients = Clients(served, fake_image, tiny_checkpoint.name)
+    before = served.engines()
+    with clients:
+        served.up("--max-num-seqs", "8")
+        until_serving(served, 2)
+    assert not set(served.engines()) & set(before)
+    assert clients.told["failed"] == []
+    with clients:
+        drain_node_of(served, min(served.engines()))
+        until_serving(served, 2)
+    assert clients.told["failed"] == []
+    assert min(clients.told["requests"].values()) > 0

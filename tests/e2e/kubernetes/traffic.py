@@ -1,0 +1,127 @@
+"""Clients of a service inside the cluster, where its Service is; and what is done to its pods."""
+
+import base64
+import json
+import subprocess
+from pathlib import Path
+
+from tests.e2e.docker_parts import until
+
+HERE = Path(__file__).parent
+POD = {
+    "apiVersion": "v1",
+    "kind": "Pod",
+    "metadata": {"name": "clients"},
+    "spec": {
+        "terminationGracePeriodSeconds": 0,
+        "enableServiceLinks": False,
+        "containers": [{"name": "clients", "command": ["sleep", "infinity"]}],
+    },
+}
+
+
+class Clients:
+    """A pod of the namespace in which clients run."""
+
+    def __init__(self, namespace, image, model):
+        self._namespace, self._model = namespace, model
+        pod = json.loads(json.dumps(POD))
+        pod["spec"]["containers"][0]["image"] = image
+        namespace.kubectl("apply", "-f", "-", data=json.dumps(pod))
+        namespace.kubectl("wait", "--for=condition=Ready", "pod/clients", "--timeout=120s")
+        get = ("--namespace", namespace.name, "get")
+        # Its address: a name would be asked for again with each new connection.
+        service = namespace.cluster.json(*get, "service", namespace.service)
+        self._address = service["spec"]["clusterIP"]
+        secret = namespace.cluster.json(*get, "secret", f"{namespace.service}-api-key")
+        self._key = base64.b64decode(secret["data"]["api_key"]).decode()
+
+    def __enter__(self):
+        self.run("rm", "-f", "/tmp/stop")
+        words = ["kubectl", "--namespace", self._namespace.name, "exec", "--stdin", "clients"]
+        words += ["--", "python3", "-", self._address, "8000", self._model, self._key, "/tmp/stop"]
+        self._asking = subprocess.Popen(
+            words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            text=True, env=self._namespace.environment,
+        )  # fmt: skip
+        self._asking.stdin.write((HERE / "asking.py").read_text())
+        self._asking.stdin.close()
+        return self
+
+    def __exit__(self, *_):
+        self.told = self.end()
+
+    def end(self):
+        """What they met: requests by kind of client, and those that failed."""
+        self.run("touch", "/tmp/stop")
+        said = self._asking.stdout.read()
+        self._asking.stdout.close()
+        assert self._asking.wait(180) == 0, said
+        told = json.loads(said)
+        print("requests", told["requests"], "failed", len(told["failed"]), told["failed"][:5])
+        return told
+
+    def run(self, *words):
+        return self._namespace.kubectl("exec", "clients", "--", *words)
+
+
+# Inside an engine's container: finds the engine's core, and stops it while a request runs.
+HANG = r"""
+import os, pathlib, re, signal, time, urllib.request
+token = pathlib.Path("/tmp/deployctl-probe-token").read_text()
+def running():
+    asked = urllib.request.Request("http://127.0.0.1:8000/metrics",
+                                   headers={"Authorization": "Bearer " + token})
+    text = urllib.request.urlopen(asked, timeout=20).read().decode()
+    return re.search(r"^vllm:num_requests_running\{.*\} [1-9]", text, re.MULTILINE)
+(core,) = [int(p.name) for p in pathlib.Path("/proc").iterdir() if p.name.isdigit()
+           and "EngineCor" in (p / "comm").read_text()]
+while True:
+    if running():
+        os.kill(core, signal.SIGSTOP)
+        if running():
+            break
+        os.kill(core, signal.SIGCONT)
+    time.sleep(0.05)
+print(core)
+"""
+
+
+def hang(namespace, pod):
+    """The number of the process that was stopped."""
+    return namespace.kubectl("exec", "-i", pod, "--", "python3", "-", data=HANG).strip()
+
+
+def signalled(namespace, pod, process, name):
+    """Sends a process of a pod a signal."""
+    script = f"import os, signal; os.kill({process}, signal.{name})"
+    namespace.kubectl("exec", pod, "--", "python3", "-c", script)
+
+
+def addresses(namespace):
+    """Names of the pods to which the Service sends new connections."""
+    selector = f"--selector=kubernetes.io/service-name={namespace.service}"
+    slices = namespace.get("endpointslices", selector)
+    return {one["targetRef"]["name"] for each in slices for one in each.get("endpoints") or ()
+            if one["conditions"].get("ready")}  # fmt: skip
+
+
+def until_serving(namespace, count, seconds=420):
+    """Waits until so many pods are in the Service, and no others are there."""
+    until(
+        lambda: len(addresses(namespace)) == count == len(namespace.engines()),
+        seconds=seconds,
+        what=f"{count} pods serve",
+    )
+
+
+def drain_node_of(namespace, pod):
+    """Evicts the service from the node of a pod, as for its maintenance; and nobody else's pods."""
+    node = namespace.cluster.json("--namespace", namespace.name, "get", "pod", pod)["spec"][
+        "nodeName"
+    ]
+    mine = f"--pod-selector=app.kubernetes.io/instance={namespace.service}"
+    try:
+        namespace.kubectl("drain", node, mine, "--delete-emptydir-data", seconds=600)
+    finally:
+        namespace.kubectl("uncordon", node)
