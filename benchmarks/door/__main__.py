@@ -7,15 +7,13 @@ Prints a table in markdown; progress goes to stderr. README.md says what is meas
 
 import argparse
 import asyncio
-import os
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
 
 import numpy as np
-from benchmarks.door.client import CHUNKS, Seen, chat, interval_s, load
-from benchmarks.door.paired import Server, interval
+from benchmarks.door.client import CHUNKS, interval_s
+from benchmarks.door.paired import Measured, apart, interval, pair
 from benchmarks.door.servers import Start, prepare, servers
 
 CPU_MORE, TTFT_MORE_MS = 0.02, 0.2  # what the door may cost
@@ -26,47 +24,19 @@ HEAD = """\
 |---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|"""
 
 
-class Measured(NamedTuple):
-    """One run: CPU seconds of the server a stream, and what the client saw."""
-
-    cpu_s: float
-    seen: Seen
-
-
-async def measure(server: Server, streams: int, chunks: int) -> Measured:
-    """One run of streams of so many texts."""
-    before = server.cpu_s()
-    seen = await load(server.port, streams, chat(chunks))
-    return Measured((server.cpu_s() - before) / streams, seen)
-
-
-async def pair(servers: list[Server], streams: int, chunks: int, *, turns: bool) -> list[Measured]:
-    """The same load on each: at the same time, so that what else the machine does is in both, or
-    on one after the other, so that none waits for the other."""
-    if turns:
-        return [await measure(each, streams, chunks) for each in servers]
-    return await asyncio.gather(*(measure(each, streams, chunks) for each in servers))
-
-
 def compare(folder: Path, streams: int, given: argparse.Namespace) -> tuple[str, int]:
     """A row of the table, and what it says of what the door may cost.
 
     Every pair has new processes: two of the same program differ by some per cent for as long as
     they live.
     """
-    cores = sorted(os.sched_getaffinity(0))
     start = Start(given.app, interval_s(streams, given.app))
     plain, door = [], []
     for number in range(given.pairs):
         first = bool(number % 2)
-        with servers(folder, start, (first, not first)) as both:
-            if len(cores) > 1:  # the client has one, the servers share another
-                os.sched_setaffinity(0, cores[:1])
-                for each in both:
-                    each.pin(cores[1:2], cores[:1])
+        with servers(folder, start, (first, not first)) as both, apart(both):
             asyncio.run(pair(both, 16, 8, turns=given.turns))  # warm
             runs = asyncio.run(pair(both, streams, given.chunks, turns=given.turns))
-            os.sched_setaffinity(0, cores)
         plain.append(runs[first])
         door.append(runs[not first])
         print(f"{streams} streams: pair {number + 1} of {given.pairs}", file=sys.stderr)

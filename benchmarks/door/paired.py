@@ -1,12 +1,16 @@
-"""What a pair of servers is compared by."""
+"""A pair of servers: loaded on one core, and compared by what they take of it."""
 
+import asyncio
 import os
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import psutil
+from benchmarks.door.client import Seen, chat, load
 
 from deployctl.load.intervals import t_quantile
 
@@ -28,6 +32,43 @@ class Server(NamedTuple):
             os.sched_setaffinity(int(task.name), own)
         for child in psutil.Process(self.pid).children(recursive=True):
             child.cpu_affinity(others)
+
+
+class Measured(NamedTuple):
+    """One run: CPU seconds of the server a stream, and what the client saw."""
+
+    cpu_s: float
+    seen: Seen
+
+
+async def measure(server: Server, streams: int, chunks: int) -> Measured:
+    """One run of streams of so many texts."""
+    before = server.cpu_s()
+    seen = await load(server.port, streams, chat(chunks))
+    return Measured((server.cpu_s() - before) / streams, seen)
+
+
+async def pair(servers: list[Server], streams: int, chunks: int, *, turns: bool) -> list[Measured]:
+    """The same load on each: at the same time, so that what else the machine does is in both, or
+    on one after the other, so that none waits for the other."""
+    if turns:
+        return [await measure(each, streams, chunks) for each in servers]
+    return await asyncio.gather(*(measure(each, streams, chunks) for each in servers))
+
+
+@contextmanager
+def apart(servers: list[Server]) -> Iterator[None]:
+    """This process, which is the client, has one core, and the servers share another, if there is
+    one."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) > 1:
+        os.sched_setaffinity(0, cores[:1])
+        for each in servers:
+            each.pin(cores[1:2], cores[:1])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, cores)
 
 
 def listens(port: int) -> bool:

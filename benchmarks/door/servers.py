@@ -30,6 +30,7 @@ class Start(NamedTuple):
 
     app: str
     interval_s: float  # between two texts of a stream
+    more: tuple[str, ...] = ()  # arguments of vLLM's, behind the door's
 
 
 def prepare(folder: Path, app: str) -> None:
@@ -94,7 +95,7 @@ def how(folder: Path, start: Start, port: int, *, door: bool) -> tuple[list[str]
         if door:
             command += ["--middleware", rendered.MIDDLEWARE]
             environment |= rendered.environment(str(folder), path)
-        return command, environment
+        return [*command, *start.more], environment
     environment["DOOR_APP"] = start.app
     if door:
         environment["PYTHONPATH"] = os.pathsep.join([str(ROOT / "deploy" / "door"), path])

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from benchmarks.door import cold
+from benchmarks.door import clock, cold
 from benchmarks.door.__main__ import KEPT, MISSED, UNRESOLVED, Measured, interval, row, verdict
 from benchmarks.door.client import Seen, interval_s
 from benchmarks.door.servers import Start, how
@@ -65,6 +65,12 @@ def test_servers_of_a_pair_differ_by_the_door_alone(app, tmp_path, monkeypatch):
     names = {name for name in bare.keys() | told.keys() if bare.get(name) != told.get(name)}
     assert names == {"PYTHONPATH", variable}
     assert told[variable] == str(tmp_path / rendered.CONFIGURATION)
+
+
+def test_a_clock_tells_the_steps_of_a_stream():
+    """Of each request: itself, the head, the first text, the others and the end."""
+    requests = [[100_000, 9_000, 5_000, 400, 500, 600, 20_000]] * 3
+    assert clock.steps(requests) == pytest.approx([100, 9, 5, 0.5, 20, 100 + 9 + 5 + 63 * 0.5 + 20])
 
 
 def test_a_stream_is_run_in_steps_and_every_door_passes_it(capsys, monkeypatch):
