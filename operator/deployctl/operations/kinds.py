@@ -1,11 +1,23 @@
 """Which kinds of cards `--gpu any` means: those that the cluster has, where it can be asked."""
 
-from deployctl.errors import ClusterError
+from deployctl.errors import ClusterError, TargetError
 from deployctl.events import Event, Tell
 from deployctl.hardware import GpuProfile, all_profiles, own_profiles
 from deployctl.spec import ServiceSpec
 from deployctl.spec.service import ANY_CARD, HOSTS
 from deployctl.spec.settings import Settings
+from deployctl.targets import open_view
+
+
+def there(spec: ServiceSpec, settings: Settings) -> str | None:
+    """Which cards a cluster has and who has taken them, for a person; None for a host."""
+    view = open_view(spec.target, settings) if spec.target else None
+    if view is None:
+        return None
+    try:
+        return view.cards()
+    except TargetError as error:
+        return f"which cards the cluster has is not known: {error.message}"
 
 
 def in_cluster(spec: ServiceSpec, settings: Settings, tell: Tell) -> tuple[GpuProfile, ...]:

@@ -190,5 +190,8 @@ class View(Protocol):
         release was made from `former`. Nothing is changed.
         """
 
+    def cards(self) -> str:
+        """Which cards there are and who has taken them, for a person."""
+
     def room(self, bundle: Bundle) -> Room:
         """Whether there is room for an engine of `bundle` beside all that runs."""

@@ -1,5 +1,7 @@
 """Which kinds of cards `--gpu any` means, and what does not go with a claim."""
 
+from types import SimpleNamespace
+
 import pytest
 
 from deployctl.errors import ClusterError, PlanRefusedError, SpecError
@@ -89,3 +91,19 @@ def test_a_host_has_the_cards_that_it_has(folder):
     prepared = prepare(ServiceSpec(model=folder, gpu="l4,t4"))
     with pytest.raises(PlanRefusedError, match="a host has the cards"):
         bundle.render("docker", prepared)
+
+
+def test_which_cards_there_are_is_told_of_a_cluster_alone(monkeypatch):
+    spec = ServiceSpec(model="m", target="kubernetes")
+    view = SimpleNamespace(cards=lambda: "n1 has 4 NVIDIA-L4")
+    monkeypatch.setattr(kinds, "open_view", lambda target, settings: view)
+    assert kinds.there(spec, Settings()) == "n1 has 4 NVIDIA-L4"
+
+    def away():
+        raise ClusterError("no answer")
+
+    view.cards = away
+    assert kinds.there(spec, Settings()).endswith("is not known: no answer")
+    monkeypatch.undo()
+    assert kinds.there(spec.model_copy(update={"target": "docker"}), Settings()) is None
+    assert kinds.there(spec.model_copy(update={"target": None}), Settings()) is None

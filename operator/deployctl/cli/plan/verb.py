@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployctl.cli.console import Output, answer_json, out, tell
+from deployctl.cli.console import Output, answer_json, out, story, tell
 from deployctl.cli.options import OutputOption, TunedAnywayOption, TunedOption, spec_options
 from deployctl.errors import PlanRefusedError, SpecError
 from deployctl.spec import ServiceSpec
@@ -71,10 +71,21 @@ def command(
         prepared = prepare(spec, recommended, tell, among=among)
         if output is Output.text:
             _show(prepared, apart=bool(plans), explain=explain)
+            if prepared.plan.accelerator == "cuda":
+                _tell_cards(prepared.spec)
         plans.append(prepared.plan)
     if output is Output.json:
         answer_json(plans[0] if len(plans) == 1 else [p.model_dump(mode="json") for p in plans])
     _refuse(plans)
+
+
+def _tell_cards(spec: ServiceSpec) -> None:
+    from deployctl.operations.deploy.services import open_store
+    from deployctl.operations.kinds import there
+
+    told = there(spec, open_store(spec)[0])
+    if told is not None:
+        story(f"in the cluster: {told}")
 
 
 def _show(prepared: "Prepared", *, apart: bool, explain: bool) -> None:

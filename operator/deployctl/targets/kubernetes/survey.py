@@ -132,6 +132,14 @@ class KubernetesView:
         """Every service that has a record, by a list a kind of object."""
         return look(self._cluster, self._shelf, Installed(self._cluster))
 
+    def cards(self) -> str:
+        """By what the nodes offer and pods asked for.
+
+        Raises:
+            ClusterError: we may not look at them.
+        """
+        return cards.told(self._cluster.items("/api/v1/nodes"), self._cluster.items("/api/v1/pods"))
+
     def room(self, bundle: Bundle) -> Room:
         """By what the nodes have and pods asked for; none where we may not look at them."""
         try:
