@@ -1,12 +1,16 @@
 """What a cluster holds against what Helm would make of it, and what of that is drift."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
+from deployctl.operations.deploy import deployment as operation
 from deployctl.operations.deploy import incluster
-from deployctl.targets.driver import Holding
+from deployctl.targets.driver import EngineState, Holding
 from deployctl.targets.kubernetes import held
+from deployctl.targets.shelf import FileShelf
+from deployctl.targets.store import ServiceRef, Store
 
 DEPLOYMENTS = "/apis/apps/v1/namespaces/llm/deployments"
 SERVICES = "/api/v1/namespaces/llm/services"
@@ -123,6 +127,22 @@ def test_up_says_what_it_overwrites(bundles):
     (event,) = events
     assert event.kind == "warning"
     assert event.text.startswith("overwriting Deployment/chat: spec.replicas: 3 -> 1")
+
+
+@pytest.mark.parametrize(("condition", "told"), [("running", True), ("absent", False)])
+def test_what_an_up_left_that_did_not_end_is_no_drift(
+    monkeypatch, tmp_path, make_release, condition, told
+):
+    release = make_release().model_copy(update={"status": "deployed"})
+    ref = ServiceRef("kubernetes", release.service)
+    store = Store(tmp_path, {"kubernetes": lambda: FileShelf(tmp_path)})
+    store.save(ref, release)
+    view = View(deployment(replicas=3), {release.bundle.digest: deployment()})
+    monkeypatch.setattr(operation, "open_view", lambda target, settings: view)
+    driver = SimpleNamespace(target="kubernetes", state=lambda release: EngineState(condition))
+    events = []
+    assert operation._tell_drift(None, store, driver, ref.service, events.append) is told
+    assert bool(events) is told
 
 
 def test_secrets_are_masked(bundles):

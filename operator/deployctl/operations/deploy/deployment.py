@@ -152,7 +152,7 @@ def up(deployment: Deployment, tell: Tell = silent, *, tools: Tools = REAL) -> D
     if plan.context_chosen:
         tell(Event("note", f"{plan.context_words}; {plan.requests_words}"))
     rollout = _rollout(driver, store, spec.service, tell, tools=tools)
-    drifted = _tell_drift(settings, store, ServiceRef(target, spec.service), tell)
+    drifted = _tell_drift(settings, store, driver, spec.service, tell)
     told = tuned.document(prepared) if tuned is not None else None
     if verification is None:
         outcome = rollout.up(prepared.spec, plan, bundle, again=drifted)
@@ -190,11 +190,15 @@ def _beside(
     )
 
 
-def _tell_drift(settings: Settings, store: Store, ref: ServiceRef, tell: Tell) -> bool:
+def _tell_drift(settings: Settings, store: Store, driver: Driver, service: str, tell: Tell) -> bool:
     """Whether anybody but us changed what is deployed; says what will be overwritten."""
-    view = open_view(ref.target, settings)
-    current = history.deployed(store.releases(ref)) if view is not None else None
-    return view is not None and current is not None and tell_drift(view, current.bundle, tell)
+    view = open_view(driver.target, settings)
+    if view is None:
+        return False
+    current = history.deployed(store.releases(ServiceRef(driver.target, service)))
+    if current is None or driver.state(current).condition == "absent":
+        return False  # what is there was put there by an up that did not end
+    return tell_drift(view, current.bundle, tell)
 
 
 def rollback(
