@@ -3,6 +3,7 @@ and a load test work. Their weights are of chance: no answer is right or wrong.
 """
 
 import re
+from pathlib import Path
 
 import pytest
 from tests.e2e import tiny_models as tiny
@@ -13,26 +14,37 @@ import ports
 
 pytestmark = pytest.mark.vllm
 
-SHAPES = {"mamba2 and experts": tiny.GRANITE}
-# All but gpt-oss, whose chats vLLM writes in the tokens of its own vocabulary; Qwen3-Next, whose
-# answers are blank there; and latent attention, whose blocks depend on the CPU.
+SHAPES = {"mamba2 and experts": (tiny.GRANITE, None)}
+# All but gpt-oss, whose chats vLLM writes in the tokens of its own vocabulary, and latent
+# attention, whose blocks depend on the CPU.
 AT_NIGHT = {
-    "windows and full": tiny.WINDOWS,
-    "heads of two widths": tiny.HEADS,
-    "experts": tiny.EXPERTS,
-    "mamba2, mixers alone": tiny.NEMOTRON,
-    "mamba2 beside attention": tiny.BOTH,
-    "short convolutions": tiny.CONVOLUTIONS,
+    "windows and full": (tiny.WINDOWS, None),
+    "heads of two widths": (tiny.HEADS, None),
+    "experts": (tiny.EXPERTS, None),
+    "gated delta nets": (tiny.DELTA_NETS, None),
+    "mamba2, mixers alone": (tiny.NEMOTRON, None),
+    "mamba2 beside attention": (tiny.BOTH, None),
+    "short convolutions": (tiny.CONVOLUTIONS, None),
+    "experts in awq": (tiny.EXPERTS, "awq"),
+    "experts in gptq": (tiny.EXPERTS, "gptq"),
 }
+# Experts of four bits have a kernel for CPUs with these tiles alone (fused_moe/experts/cpu_moe.py).
+CPU = Path("/proc/cpuinfo")
+TILES = CPU.exists() and "amx_tile" in CPU.read_text()
 
 
-@pytest.mark.parametrize(
-    "kind", [*SHAPES, *(pytest.param(kind, marks=pytest.mark.night) for kind in AT_NIGHT)]
-)
+def at_night(kind):
+    _, fmt = AT_NIGHT[kind]
+    absent = pytest.mark.skipif(bool(fmt) and not TILES, reason="the CPU has no AMX")
+    return pytest.param(kind, marks=[pytest.mark.night, absent])
+
+
+@pytest.mark.parametrize("kind", [*SHAPES, *map(at_night, AT_NIGHT)])
 def test_it_starts_as_planned_answers_and_bears_load(
     tmp_path, tiny_checkpoint, checkpoint_cache, kind
 ):
-    model = tiny.checkpoint_of({**SHAPES, **AT_NIGHT}[kind], tiny_checkpoint, tmp_path / "model")
+    shape, fmt = {**SHAPES, **AT_NIGHT}[kind]
+    model = tiny.checkpoint_of(shape, tiny_checkpoint, tmp_path / "model", fmt)
     cache = knowing(tmp_path / "cache", checkpoint_cache, Measured.name)
     operator = Measured(tmp_path, model, ports.free(), cache)
     try:

@@ -97,6 +97,7 @@ DELTA_NETS = {  # and experts
     "shared_expert_intermediate_size": 64,
     "decoder_sparse_step": 1,
     "partial_rotary_factor": 0.25,
+    "tie_word_embeddings": False,  # vLLM's class ties none: its head would be of zeros
 }
 GRANITE = {  # Mamba2 and experts
     "architectures": ["GraniteMoeHybridForCausalLM"],
@@ -137,6 +138,7 @@ CONVOLUTIONS = {
     "layer_types": ["conv", "conv", "full_attention", "conv"],
     "conv_L_cache": 3,
     "conv_dim": 128,
+    "block_dim": 128,
     "block_ff_dim": 256,
     "block_multiple_of": 64,
     "block_auto_adjust_ff_dim": False,
@@ -157,9 +159,13 @@ BOTH = {  # Mamba2 and attention in each layer
 
 MADE = """
 import json, sys, torch
+from pathlib import Path
+from safetensors import torch as stored
+from safetensors.numpy import save_file
 from transformers import AutoModelForCausalLM
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
-folder, config, mute = json.load(sys.stdin)
+from deployctl.demo.checkpoint import quantization_config, quantized_tensors
+folder, config, mute, fmt = json.load(sys.stdin)
 kind = config.pop("model_type")
 for name in ("architectures", "torch_dtype"):
     config.pop(name)
@@ -168,6 +174,14 @@ config = CONFIG_MAPPING[kind](**config)
 model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
 model.get_output_embeddings().weight.data[mute] = 0
 model.save_pretrained(folder)
+if fmt:
+    folder, tensors = Path(folder), {}
+    for name, weight in stored.load_file(folder / "model.safetensors").items():
+        tensors |= quantized_tensors(name, weight.float().numpy(), fmt)
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"dtype": "float16", "quantization_config": quantization_config(fmt)}
+    (folder / "config.json").write_text(json.dumps(config))
 """
 
 
@@ -178,15 +192,18 @@ def config_of(base, shape):
     return {name: value for name, value in config.items() if value is not None}
 
 
-def checkpoint_of(shape, tiny, folder):
-    """A checkpoint of random weights as transformers saves it, with the tiny one's tokenizer."""
+def checkpoint_of(shape, tiny, folder, fmt=None):
+    """A checkpoint of random weights as transformers saves it, with the tiny one's tokenizer.
+
+    `fmt`, awq or gptq: its linear layers have four bits, all but the routers.
+    """
     shutil.copytree(tiny, folder, ignore=shutil.ignore_patterns("*.safetensors"))
     config = config_of(json.loads((tiny / "config.json").read_text()), shape)
     # It says words alone: an answer of blanks is none, and what it says is chance.
     vocabulary = json.loads((tiny / "tokenizer.json").read_text())["model"]["vocab"]
     words = {token: token.strip("Ġ") for token in vocabulary}
     mute = [vocabulary[t] for t, word in words.items() if not (word.isascii() and word.isalpha())]
-    asked = [str(folder), config, mute]
+    asked = [str(folder), config, mute, fmt]
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", MADE],
         input=json.dumps(asked), capture_output=True, text=True, timeout=300,

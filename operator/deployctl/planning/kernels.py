@@ -21,6 +21,7 @@ AWQ_MARLIN = "0.5.4"  # the first release that runs AWQ through Marlin
 # Methods that name float32 among the dtypes they take (get_supported_act_dtypes) and have kernels
 # for it; compressed-tensors names it and has none.
 _FLOAT32 = ("bitsandbytes", "gguf", "torchao")
+_EXPERTS_ON_A_CPU = ("awq", "gptq", "compressed-tensors")
 _FP8 = ("fp8", "fbgemm_fp8", "modelopt")
 # The first release that lets merged outputs end inside of an FP8 block
 # (model_executor/layers/linear.py, _maybe_allow_fp8_block_shape_mismatch).
@@ -74,6 +75,13 @@ def notes(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Iterat
         yield (
             f"{profile.title} does not calculate in FP8: Marlin unpacks the weights, which saves "
             "memory and no time in long prompts."
+        )
+    small = quantization is not None and quantization.bits == 4 and method in _EXPERTS_ON_A_CPU
+    if profile.kind == "cpu" and shape.experts and small:
+        yield (
+            "Experts in four bits have a kernel for CPUs with AMX alone (Intel, from Sapphire "
+            "Rapids on): elsewhere the engine ends while it loads (No WNA16 MoE backend supports "
+            "the deployment configuration)."
         )
 
 

@@ -187,3 +187,20 @@ def test_an_architecture_that_went_is_refused_with_the_last_release_that_had_it(
     found = plan(known, gpu="h100", engine_version=version, max_model_len=4096)
     fixes = [reason.fix for reason in found.reasons if reason.code == "architecture_dropped"]
     assert fixes == ([f"use --engine-version {last}"] if last else [])
+
+
+def test_experts_in_four_bits_on_a_cpu_are_said_to_need_amx(config, plan):
+    mixed = {
+        "architectures": ["MixtralForCausalLM"],
+        "model_type": "mixtral",
+        "num_local_experts": 8,
+        "num_experts_per_tok": 2,
+    }
+
+    def said(**changes):
+        found = plan(config("llama-8b", **changes), gpu="cpu", max_model_len=4096)
+        return any("AMX" in note for note in found.notes)
+
+    assert said(**mixed, quantization_config=AWQ)
+    assert not said(**mixed)
+    assert not said(quantization_config=AWQ)
