@@ -7,7 +7,7 @@ from deployctl.model import ModelFacts, meaning
 from deployctl.planning import kernels
 from deployctl.planning.context import ContextChoice
 from deployctl.spec import ServiceSpec
-from deployctl.units import GIB
+from deployctl.units import GIB, size
 
 
 def notes(
@@ -29,6 +29,12 @@ def notes(
         yield (
             f"The KV cache is in {settings.dtype}: the checkpoint asks for FP8, which no kernel of "
             f"vLLM {settings.version} reads for this model on this card."
+        )
+    if spec.target == "kubernetes" and facts.local and facts.weight_bytes:
+        yield (
+            f"{size(facts.weight_bytes)} of weights are sent to a claim of the cluster, once for "
+            "all that serve them there; values of the chart can name a claim that has them, or an "
+            "OCI image."
         )
     quantization = facts.quantization
     if quantization is not None and quantization.file not in meaning.DECLARED_IN:
