@@ -59,6 +59,9 @@ def candidate(
     name = candidate_name(spec.service)
     tried = spec.model_copy(update={"name": name, "port": port, "expose": False})
     engine = plan.engine
+    if plan.accelerator == "cpu":  # beside the one that serves, whose cores it would take
+        env = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", **engine.env}
+        engine = engine.model_copy(update={"env": env})
     if cards is not None:
         engine = engine.model_copy(update={"env": {**engine.env, CARDS_VARIABLE: cards}})
     planned = plan.model_copy(update={"name": name, "engine": engine, "replicas": 1})
