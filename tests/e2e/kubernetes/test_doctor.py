@@ -61,7 +61,7 @@ def test_the_role_that_it_prints_is_enough_for_a_life(
     assert namespace.json("status", "chat", *on)["health"] == "serving"
     assert "Application startup complete" in namespace("logs", "chat", *on).stdout
     namespace("keys", "add", "chat", "bob", *on)
-    namespace("smoke", "chat", *on)  # through a port-forward of ann's own
+    namespace("metrics", "chat", *on)  # through a port-forward of ann's own
     namespace("up", *words, "--max-num-seqs", "4")
     namespace("diff", *words)
     namespace("down", "chat", "--volumes", *on)
