@@ -45,6 +45,8 @@ TOGETHER = [
     ({"engine.args": ["--api-key=s3cret"]}, "engine.args: --api-key is set by the chart"),
     ({"engine.args": ["--port", "1"]}, "engine.args: --port is set by the chart"),
     ({"engine.env": {"HF_TOKEN": "x"}}, "engine.env.HF_TOKEN: looks like a secret"),
+    ({"group.size": 2, "autoscaling.kind": "hpa"}, "a group of nodes is not scaled"),
+    ({"group.size": 2, "router.enabled": True}, "the router would send requests to every pod"),
     ({"gpu.allocation": "claim"}, "gpu.cards: a claim says which cards will do"),
     ({"gpu.cards": [{"name": "l4"}]}, "gpu.cards: a device plugin is not told which card"),
     (

@@ -7,7 +7,7 @@ all are told at once.
 {{- $v := .Values }}
 {{- $fromHub := and (not $v.model.claim) (not $v.model.image) (not $v.model.hostPath) }}
 {{- $scaled := ne $v.autoscaling.kind "none" }}
-{{- $severalReplicas := or (and (not $scaled) (gt (int64 $v.replicas) 1)) (and $scaled (gt (int64 $v.autoscaling.maxReplicas) 1)) }}
+{{- $severalReplicas := or (and (not $scaled) (gt (int64 $v.replicas) 1)) (and $scaled (gt (int64 $v.autoscaling.maxReplicas) 1)) (gt (int64 $v.group.size) 1) }}
 {{- $oneNodeCache := or (eq $v.cache.accessMode "ReadWriteOnce") (and (not $v.cache.accessMode) (not $severalReplicas)) }}
 {{- $reachedFromOutside := or $v.ingress.enabled $v.httpRoute.enabled (ne $v.service.type "ClusterIP") }}
 {{- $refused := list }}
@@ -108,6 +108,12 @@ all are told at once.
 {{- end }}
 {{- if and (eq $v.gpu.allocation "claim") (not $v.gpu.count) }}
 {{- $refused = append $refused (printf "gpu.allocation: no card is used, and a claim is for cards; use devicePlugin") }}
+{{- end }}
+{{- if and (gt (int64 $v.group.size) 1) $scaled }}
+{{- $refused = append $refused (printf "group.size: a group of nodes is not scaled by this chart; use autoscaling.kind: none") }}
+{{- end }}
+{{- if and (gt (int64 $v.group.size) 1) $v.router.enabled }}
+{{- $refused = append $refused (printf "group.size: the router would send requests to every pod of a group; use router.enabled: false") }}
 {{- end }}
 {{- if and $v.gpu.count $v.security.readOnlyRootFilesystem }}
 {{- $refused = append $refused (printf "security.readOnlyRootFilesystem: NVIDIA's hook writes into the root of a pod with cards; use false") }}

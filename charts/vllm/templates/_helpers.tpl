@@ -115,6 +115,22 @@ labels:
 {{- if include "vllm.since" (list . "0.9.2") }}vllm:kv_cache_usage_perc{{ else }}vllm:gpu_cache_usage_perc{{ end -}}
 {{- end }}
 
+{{- define "vllm.grouped" -}}{{ if gt (int .Values.group.size) 1 }}yes{{ end }}{{- end }}
+{{/* LeaderWorkerSet makes a headless Service of its own name. */}}
+{{- define "vllm.group.name" -}}{{ include "vllm.name" . }}-group{{- end }}
+{{/* Labels that select the engines; those of a group's template need not reach its pods. */}}
+{{- define "vllm.engines" -}}
+{{- if include "vllm.grouped" . -}}
+leaderworkerset.sigs.k8s.io/name: {{ include "vllm.group.name" . | quote }}
+{{- else }}{{ include "vllm.selector" (list . "engine") }}{{ end -}}
+{{- end }}
+{{/* Those that answer: of a group the leader. */}}
+{{- define "vllm.answers" -}}
+{{- include "vllm.engines" . }}
+{{- if include "vllm.grouped" . }}
+leaderworkerset.sigs.k8s.io/worker-index: "0"
+{{- end }}
+{{- end }}
 {{- define "vllm.scaled" -}}{{ if ne .Values.autoscaling.kind "none" }}yes{{ end }}{{- end }}
 {{- define "vllm.mostReplicas" -}}
 {{- if include "vllm.scaled" . }}{{ .Values.autoscaling.maxReplicas }}{{ else }}{{ .Values.replicas }}{{ end -}}
@@ -123,7 +139,7 @@ labels:
 {{- define "vllm.fromHub" -}}{{ if not (or .Values.model.claim .Values.model.image .Values.model.hostPath) }}yes{{ end }}{{- end }}
 {{- define "vllm.fetches" -}}{{ if and (include "vllm.fromHub" .) (not .Values.download.enabled) }}yes{{ end }}{{- end }}
 {{- define "vllm.cache.accessMode" -}}
-{{- .Values.cache.accessMode | default (ternary "ReadWriteMany" "ReadWriteOnce" (gt (include "vllm.mostReplicas" . | int) 1)) -}}
+{{- .Values.cache.accessMode | default (ternary "ReadWriteMany" "ReadWriteOnce" (gt (mul (include "vllm.mostReplicas" . | int) (int .Values.group.size)) 1)) -}}
 {{- end }}
 {{- define "vllm.model.path" -}}/models/{{ include "vllm.name" . }}{{- end }}
 

@@ -26,6 +26,7 @@ SCALED = ("Deployment", "StatefulSet", "ReplicaSet")
 GPU_VENDORS = ("nvidia.com/", "amd.com/gpu", "gpu.intel.com/")
 _GPU_SIDE = ("nvidia.com/gpumem", "nvidia.com/gpucores")  # shares of a GPU, by HAMi
 _READ_ONLY = ("configMap", "secret", "projected", "downwardAPI")
+_GROUP = "leaderworkerset.sigs.k8s.io"  # prefix of the labels of its pods
 BUDGET_ANNOTATION = "startup-budget-seconds"  # after any prefix
 
 
@@ -90,8 +91,12 @@ class Pod:
 
     @property
     def labels(self) -> dict[str, Any]:
-        """The pod's labels."""
-        return mapping(self.metadata.get("labels"))
+        """The pod's labels; those of a group have LeaderWorkerSet's too."""
+        own = mapping(self.metadata.get("labels"))
+        if self.document.kind != "LeaderWorkerSet":
+            return own
+        leads = {f"{_GROUP}/worker-index": "0"} if "leaderTemplate" in self.template.path else {}
+        return {**own, f"{_GROUP}/name": self.document.name, **leads}
 
     @property
     def namespace(self) -> str:
@@ -147,7 +152,8 @@ class Pod:
         )
         assumed = reference.is_engine and not data.get("command") and not self.operated
         idle = self.operated and not (data.get("command") or data.get("args"))  # Ray starts it
-        if idle or not (command.serves or assumed):
+        # A worker of a group answers nobody: what is to be said of an engine is said of its leader.
+        if idle or "headless" in command.flags or not (command.serves or assumed):
             return None
         user = container.setting("runAsUser")
         claims = {

@@ -134,6 +134,14 @@ def render(kind: BundleKind, prepared: Prepared, options: ChartOptions = NO_VALU
     from deployctl.render.helm import chart, merge, render_helm, render_manifests
 
     if kind == "kubernetes":
+        from deployctl.render.podsize import nodes_of
+
+        if nodes_of(plan, prepared.profile) > 1:
+            raise PlanRefusedError(
+                "up does not watch a replica over several nodes",
+                where="--target kubernetes",
+                hint="render --target helm writes it: a LeaderWorkerSet, for helm to install",
+            )
         over = merge(_KEPT_CLAIM, options.overrides)
         return render_helm(plan, spec, prepared.profile, over, target=kind)
     if kind == "helm":

@@ -71,6 +71,13 @@ def warnings(
         )
     if profile.kind != "cuda":
         return
+    if settings.sharding.gpus > profile.max_per_host:
+        yield Reason(
+            "several_nodes_unproven",
+            f"a replica of {settings.sharding.gpus} cards is on several nodes, of which each has "
+            f"{profile.max_per_host}: no test has run an engine so",
+            "try it before you count on it, or take larger cards that one node holds",
+        )
     yield from _sharing(spec, profile, memory)
     yield from _edge(choice)
     safe = safe_utilization(memory)

@@ -6,7 +6,6 @@ needs, and a later deployctl does not change what an earlier one rendered. `helm
 it in for manifests (deployctl.targets.helm runs it).
 """
 
-import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from pydantic import ValidationError
 
 from deployctl import assets
 from deployctl.engines.vllm import routes
+from deployctl.engines.vllm.versions import at_least
 from deployctl.errors import InputError, PlanRefusedError, SpecError
 from deployctl.hardware import GpuProfile
 from deployctl.planning.plan import ServingPlan
@@ -23,6 +23,7 @@ from deployctl.render import yamltext
 from deployctl.render.bundle import CARDS_VARIABLE, CHART_FOLDER, VALUES_FILE, Bundle
 from deployctl.render.door import body_limits
 from deployctl.render.modelclaim import claim_name
+from deployctl.render.podsize import SEVERAL_NODES, cache, nodes_of, resources
 from deployctl.render.values import Values
 from deployctl.render.values.refusals import refusals
 from deployctl.spec import ServiceSpec
@@ -34,10 +35,6 @@ _SEPARATOR = re.compile(r"^---\n", re.MULTILINE)
 
 # Written even if it is the chart's default: a newer chart must not change what runs.
 _SAID = {"engine.version", "engine.image", "engine.args", "model.id", "gpu.count"}
-# Host memory, GiB: a worker's own (Python, CUDA context, pinned buffers) and the API server's.
-_WORKER_GIB, _SERVER_GIB = 4.0, 6.0
-# Compiled code and a second revision beside the first, GiB.
-_CACHE_SPARE_GIB = 20.0
 
 
 def render_helm(
@@ -51,7 +48,8 @@ def render_helm(
     """Renders the chart and its values. `overrides` are values of the user's own, and win.
 
     Raises:
-        PlanRefusedError: one replica wants more cards than a node has.
+        PlanRefusedError: a stage of a replica wants more cards than a node has, or the release
+            does not serve over several nodes.
         InputError: the checkpoint is a folder of this machine, or the environment names cards.
         SpecError: an override is no value of the chart, or a wrong one; `where` says which.
     """
@@ -159,14 +157,20 @@ def _refuse_together(values: Values) -> None:
 
 def _refuse_impossible_pod(plan: ServingPlan, profile: GpuProfile) -> None:
     world = plan.world_size
-    if plan.accelerator == "cuda" and world > profile.max_per_host:
+    if plan.accelerator == "cuda" and plan.tensor_parallel_size > profile.max_per_host:
         raise PlanRefusedError(
             f"one replica uses {world} cards, and a node holds {profile.max_per_host} of "
             f"{profile.title}",
             where="gpus",
-            hint=f"use --tensor-parallel-size {profile.max_per_host} or less and, if the model "
-            "does not fit, a larger card: a replica over several nodes (pipeline parallel) needs "
-            "LeaderWorkerSet, which this chart does not render",
+            hint="a node has a whole number of stages: use --tensor-parallel-size "
+            f"{profile.max_per_host} or less, with --pipeline-parallel-size for more nodes",
+        )
+    if nodes_of(plan, profile) > 1 and not at_least(plan.engine.version, SEVERAL_NODES):
+        raise PlanRefusedError(
+            f"vLLM {plan.engine.version} serves over several nodes with Ray alone, which this "
+            "chart does not start",
+            where="engine_version",
+            hint=f"use --engine-version {SEVERAL_NODES} or newer",
         )
     if CARDS_VARIABLE in plan.engine.env:
         raise InputError(
@@ -177,7 +181,7 @@ def _refuse_impossible_pod(plan: ServingPlan, profile: GpuProfile) -> None:
 
 
 def _of_plan(plan: ServingPlan, spec: ServiceSpec, profile: GpuProfile) -> dict[str, Any]:
-    cuda = plan.accelerator == "cuda"
+    cuda, nodes = plan.accelerator == "cuda", nodes_of(plan, profile)
     values: dict[str, Any] = {
         "name": plan.name,
         "replicas": plan.replicas,
@@ -192,9 +196,10 @@ def _of_plan(plan: ServingPlan, spec: ServiceSpec, profile: GpuProfile) -> dict[
             "revision": plan.hub_revision or "",
         },
         "door": _door(plan, spec),
-        "gpu": {"count": plan.world_size if cuda else 0},
-        "resources": _resources(plan),
-        "cache": _cache(plan),
+        "gpu": {"count": plan.world_size // nodes if cuda else 0},
+        "group": {"size": nodes},
+        "resources": resources(plan, nodes),
+        "cache": cache(plan),
         "probes": {"startupSeconds": max(30, spec.startup_timeout or plan.startup_budget_s)},
         "service": {"port": spec.port},
     }
@@ -269,45 +274,6 @@ def _scheduling(profile: GpuProfile, *, by_label: bool) -> dict[str, Any]:
         "tolerations": usual + own,
         "runtimeClassName": (profile.runtime_class if by_label else "") or "",
     }
-
-
-def _weights_gib(plan: ServingPlan) -> float | None:
-    """GiB of weights of one replica, all cards together."""
-    if plan.memory is None:
-        return None
-    return plan.memory.weights_gib * plan.world_size
-
-
-def _resources(plan: ServingPlan) -> dict[str, str]:
-    """Host memory: the request holds the processes and half of the weights while they load.
-
-    The limit has room for a loader that holds all weights at once, as one for .bin files does,
-    and for shared memory. On a CPU the weights and the KV cache stay in host memory.
-    """
-    world = plan.world_size
-    weights = _weights_gib(plan) or 16.0
-    shared = math.ceil(plan.shm_gib)
-    if plan.accelerator == "cpu":
-        memory = plan.memory
-        cache = (memory.kv_cache_gib + memory.activation_gib) * world if memory else 4.0
-        request = _SERVER_GIB + world + weights + cache
-    else:
-        request = _SERVER_GIB + _WORKER_GIB * world + 0.5 * weights
-    return {
-        "cpu": str(2 if plan.accelerator == "cpu" else 2 + 2 * world),
-        "memory": f"{math.ceil(request)}Gi",
-        "memoryLimit": f"{math.ceil(request + weights + shared)}Gi",
-        "sharedMemory": f"{shared}Gi",
-    }
-
-
-def _cache(plan: ServingPlan) -> dict[str, str]:
-    weights = _weights_gib(plan)
-    if weights is None:
-        return {}
-    gib = 0.0 if plan.model_local else 1.2 * weights
-    size = f"{max(1, math.ceil((gib + _CACHE_SPARE_GIB) / 10)) * 10}Gi"
-    return {"size": size, "ephemeralSize": size}
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

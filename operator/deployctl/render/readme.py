@@ -79,7 +79,9 @@ def kubernetes_readme(plan: ServingPlan, bundle: Bundle) -> str:
     name = "vllm-engine" if plan.name == "vllm" else plan.name
     namespace = "vllm"
     if bundle.target == "manifests":
-        deployment = bundle.files["engine/deployment.yaml"]
+        files = bundle.files  # a Deployment, or the LeaderWorkerSet of a replica over several nodes
+        grouped = "engine/leaderworkerset.yaml"
+        deployment = files[grouped if grouped in files else "engine/deployment.yaml"]
         match = _NAMESPACE.search(deployment)
         namespace = match[1] if match else namespace
         secrets = _mounted(yaml.safe_load(deployment), bundle.files.get("engine/secret.yaml", ""))
@@ -113,7 +115,9 @@ def _wanted(values: dict[str, Any], default: str) -> dict[str, list[str]]:
 
 def _mounted(deployment: dict[str, Any], made: str) -> dict[str, list[str]]:
     """The same, by what an engine's pod mounts and no `made` Secret gives it."""
-    spec = deployment.get("spec", {}).get("template", {}).get("spec", {})
+    own = deployment.get("spec", {})
+    template = own.get("template") or own.get("leaderWorkerTemplate", {}).get("leaderTemplate", {})
+    spec = template.get("spec", {})
     ours = {each["metadata"]["name"] for each in yaml.safe_load_all(made) if each}
     wanted: dict[str, list[str]] = {}
     for volume in spec.get("volumes", ()):

@@ -86,11 +86,11 @@ def test_a_checkpoint_that_is_brought_has_a_claim_named_after_its_content(by_han
 
 def test_more_cards_than_a_node_has_are_refused_with_a_way_out(by_hand):
     plan, spec = by_hand(
-        accelerator="cuda", tensor_parallel_size=8, pipeline_parallel_size=2, model_local=False
+        accelerator="cuda", tensor_parallel_size=16, pipeline_parallel_size=1, model_local=False
     )
     with pytest.raises(PlanRefusedError, match="uses 16 cards, and a node holds 8") as caught:
         values(plan, spec, "l4")
-    assert "LeaderWorkerSet" in caught.value.hint
+    assert "--pipeline-parallel-size" in caught.value.hint
 
 
 def test_nodes_tolerations_and_runtime_come_from_the_profile(planned):

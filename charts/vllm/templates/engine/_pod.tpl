@@ -3,8 +3,22 @@
 {{/* The engine's words: where the model and the port are, how it drains, and the plan's flags. */}}
 {{- define "vllm.engine.args" -}}
 {{- $given := join " " .Values.engine.args -}}
-- --model
+{{- $worker := eq (.role | default "") "worker" -}}
+{{ if not $worker }}- --model
+{{ end -}}
 - {{ include "vllm.literal" (ternary .Values.model.id (include "vllm.model.path" .) (ne "" (include "vllm.fromHub" .))) }}
+{{- if include "vllm.grouped" . }}
+{{- /* LeaderWorkerSet sets the variables in every pod of a group. */}}
+{{- if $worker }}
+- --headless
+{{- end }}
+- --nnodes
+- {{ .Values.group.size | int | toString | quote }}
+- --node-rank
+- $(LWS_WORKER_INDEX)
+- --master-addr
+- $(LWS_LEADER_ADDRESS)
+{{- end }}
 - --host
 - 0.0.0.0
 - --port
@@ -13,7 +27,7 @@
 - --revision
 - {{ include "vllm.literal" .Values.model.revision }}
 {{- end }}
-{{- if and (include "vllm.since" (list . "0.18.0")) (not (contains "--shutdown-timeout" $given)) }}
+{{- if and (include "vllm.since" (list . "0.18.0")) (not (contains "--shutdown-timeout" $given)) (not $worker) }}
 - --shutdown-timeout
 - {{ sub (sub (int .Values.drain.gracePeriodSeconds) (int .Values.drain.preStopSeconds)) 5 | toString | quote }}
 {{- end }}
@@ -24,10 +38,12 @@
 {{- range .Values.engine.args }}
 - {{ include "vllm.literal" . }}
 {{- end }}
+{{- if not $worker }}
 {{- /* Last, for the last middleware is the outermost. */}}
 - --middleware
 - deployctl_door.vllm.Middleware
 - --disable-fastapi-docs
+{{- end }}
 {{- end }}
 
 {{/* A uid without a name or a home needs both from here, and every cache a place to write. */}}

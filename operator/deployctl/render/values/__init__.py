@@ -32,6 +32,7 @@ class Values(Section):
     door: DoorSection = _section(DoorSection)
     hub_token: pods.HubToken = _section(pods.HubToken)
     gpu: pods.Gpu = _section(pods.Gpu)
+    group: pods.NodeGroup = _section(pods.NodeGroup)
     resources: pods.Resources = _section(pods.Resources)
     cache: pods.Cache = _section(pods.Cache)
     download: pods.Download = _section(pods.Download)

@@ -211,6 +211,12 @@ class Gpu(Section):
     )
 
 
+class NodeGroup(Section):
+    """Nodes that share one replica (LeaderWorkerSet): no engine was proven so."""
+
+    size: int = Field(1, ge=1, le=64, description="Pods of one replica, each with gpu.count cards.")
+
+
 class Resources(Section):
     """What a replica needs beside its cards."""
 
