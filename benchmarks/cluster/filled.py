@@ -22,8 +22,8 @@ from deployctl.spec import ServiceSpec
 from deployctl.spec.settings import Settings
 from deployctl.targets import open_store
 from deployctl.targets.history import Content, following
-from deployctl.targets.kubernetes import KubernetesDriver
 from deployctl.targets.kubernetes.cluster import Cluster, Document, cluster_of
+from deployctl.targets.kubernetes.driver import KubernetesDriver
 from deployctl.targets.store import ServiceRef
 
 FIRST = "scale-000"

@@ -22,7 +22,7 @@ def open_driver(target: TargetKind, settings: Settings) -> Driver:
 
         return ProcessDriver(settings)
     if target == "kubernetes":
-        from deployctl.targets.kubernetes import KubernetesDriver
+        from deployctl.targets.kubernetes.driver import KubernetesDriver
 
         return KubernetesDriver(settings)
     assert_never(target)
@@ -32,7 +32,7 @@ def open_view(target: TargetKind, settings: Settings) -> View | None:
     """What can be asked of a cluster as a whole; None for a host."""
     if target != "kubernetes":
         return None
-    from deployctl.targets.kubernetes import KubernetesView
+    from deployctl.targets.kubernetes.survey import KubernetesView
 
     return KubernetesView(settings)
 
@@ -41,8 +41,8 @@ def open_store(settings: Settings) -> Store:
     """The records of every service; those in a cluster are read when they are asked for."""
 
     def in_cluster() -> Shelf:
-        from deployctl.targets.kubernetes import ClusterShelf
         from deployctl.targets.kubernetes.cluster import cluster_of
+        from deployctl.targets.kubernetes.shelf import ClusterShelf
 
         return ClusterShelf(cluster_of(settings), settings.state_dir)
 
