@@ -54,6 +54,7 @@ def test_the_service_test_passes_and_a_second_up_changes_nothing(served):
     assert served.engines() == pods
 
 
+@pytest.mark.night  # with a fake engine, at every change: test_rollout.py
 def test_an_update_loses_no_request_on_new_connections_nor_on_kept_ones(served, clients):
     before = served.engines()
     with clients:
