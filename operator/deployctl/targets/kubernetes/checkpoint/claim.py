@@ -106,7 +106,7 @@ def _let_go(cluster: Cluster, name: str, service: str, tell: Tell) -> None:
     claim = cluster.patch(path, {"metadata": {"annotations": {_USED + service: None}}})
     if claim is None:
         return
-    left = [*users(claim), *(f"pod {pod}" for pod in _pods_with(cluster, name))]
+    left = users(claim) or [f"pod {pod}" for pod in _pods_with(cluster, name)]
     model = _annotations(claim).get(MODEL, "")
     if left:
         tell(Event("note", f"kept claim {name} ({model}): {', '.join(left)} uses it"))
