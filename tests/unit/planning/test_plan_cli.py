@@ -226,7 +226,9 @@ def test_cards_by_claim_are_a_row_each(folder):
     assert done.returncode == 0, done.stderr
     table = done.stdout.split("Cards by claim")[1].split("\nFlags")[0]
     assert [
-        line.split()[0] for line in table.splitlines() if line.startswith("  ") and line[2] != " "
+        line.split()[0]
+        for line in table.splitlines()[1:]
+        if line.startswith("  ") and line[2] != " "
     ] == [
         *("l4", "a100-80gb", "t4"),
     ]
