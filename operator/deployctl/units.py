@@ -9,6 +9,13 @@ MIB = 1024**2
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_QUANTITY = re.compile(
+    r"(?P<number>[+-]?(\d+(\.\d*)?|\.\d+))(?P<suffix>[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d{1,2})?"
+)
+_SCALE = {
+    **{unit: 1000.0**power for power, unit in enumerate(("n", "u", "m", "", *"kMGTPE"), start=-3)},
+    **{f"{unit}i": 1024.0**power for power, unit in enumerate("KMGTPE", start=1)},
+}
 
 
 def seconds(text: str) -> float:
@@ -59,3 +66,17 @@ def size(value: float) -> str:
         if abs(value) >= scale:
             return f"{value / scale:.1f} {unit}"
     return f"{value:.0f} B"
+
+
+def quantity(value: object) -> float | None:
+    """Reads a Kubernetes quantity: `500m`, `16Gi`, 2. None when it is not one."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int | float):
+        return float(value) if abs(value) < 1e30 else None
+    match = _QUANTITY.fullmatch(value) if isinstance(value, str) and len(value) < 64 else None
+    if match is None:
+        return None
+    suffix = match["suffix"] or ""
+    scale = _SCALE[suffix] if suffix in _SCALE else 10.0 ** int(suffix[1:])  # or an exponent
+    return float(match["number"]) * scale

@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 from deployctl import assets
 from deployctl.checking.documents import Document
 from deployctl.checking.pods import surges
-from deployctl.checking.values import dig, quantity, whole
+from deployctl.checking.values import dig, whole
+from deployctl.units import quantity
 
 Field = tuple[str, ...]  # the path of a value, as words
 

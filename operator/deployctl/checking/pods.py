@@ -8,7 +8,8 @@ from typing import Any
 from deployctl.checking.commandline import Word, command_line
 from deployctl.checking.documents import Document, Place
 from deployctl.checking.engine import DeclaredEngine, EnvVar, Mount, image
-from deployctl.checking.values import dig, items, mapping, mappings, quantity, text, whole
+from deployctl.checking.values import dig, items, mapping, mappings, text, whole
+from deployctl.units import quantity
 
 SELECTING = ("Deployment", "StatefulSet", "DaemonSet", "ReplicaSet")  # by labels
 _TEMPLATES: dict[str, tuple[tuple[str, ...], ...]] = {

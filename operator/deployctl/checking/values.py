@@ -11,13 +11,6 @@ SECRET_NAME = re.compile(
     r"(^|[_-])(TOKEN|API[_-]?KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?|(ACCESS|SECRET|PRIVATE)_KEY)$",
     re.IGNORECASE,
 )
-_QUANTITY = re.compile(
-    r"(?P<number>[+-]?(\d+(\.\d*)?|\.\d+))(?P<suffix>[KMGTPE]i|[numkMGTPE]|[eE][+-]?\d{1,2})?"
-)
-_SCALE = {
-    **{unit: 1000.0**power for power, unit in enumerate(("n", "u", "m", "", *"kMGTPE"), start=-3)},
-    **{f"{unit}i": 1024.0**power for power, unit in enumerate("KMGTPE", start=1)},
-}
 _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kmgt]?)(i?b)?", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -79,20 +72,6 @@ def strings(value: Any, path: Path = ()) -> Iterator[tuple[Path, str]]:
     elif isinstance(value, list):
         for index, item in enumerate(value):
             yield from strings(item, (*path, index))
-
-
-def quantity(value: object) -> float | None:
-    """Reads a Kubernetes quantity: `500m`, `16Gi`, 2. None when it is not one."""
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int | float):
-        return float(value) if abs(value) < 1e30 else None
-    match = _QUANTITY.fullmatch(value) if isinstance(value, str) and len(value) < 64 else None
-    if match is None:
-        return None
-    suffix = match["suffix"] or ""
-    scale = _SCALE[suffix] if suffix in _SCALE else 10.0 ** int(suffix[1:])  # or an exponent
-    return float(match["number"]) * scale
 
 
 def size(value: object) -> float | None:

@@ -5,7 +5,6 @@ from dataclasses import replace
 
 import pytest
 from tests.unit.doctor.cluster_parts import (
-    L4,
     RECORDED,
     RecordedCluster,
     check,
@@ -16,7 +15,6 @@ from tests.unit.doctor.cluster_parts import (
 )
 
 from deployctl.doctor.cluster.facts import ClaimedCards
-from deployctl.doctor.cluster.room import selected
 from deployctl.doctor.examine import verdict
 from deployctl.doctor.shell import Ran
 from deployctl.errors import ClusterError
@@ -203,25 +201,6 @@ def test_what_the_user_may_not_see_is_unknown_and_no_pass():
     assert {"nodes", "quota", "limit-range", "pod-security", "storage-classes"} <= unknown
     assert all(c.status == "warn" for c in found if "unknown" in c.detail)
     assert "this user may not list nodes" in next(c.detail for c in found if c.id == "nodes")
-
-
-def test_nodes_are_chosen_as_the_scheduler_does():
-    terms = [
-        ({"key": "a", "operator": "In", "values": ["1"]}, True),
-        ({"key": "a", "operator": "NotIn", "values": ["1"]}, False),
-        ({"key": "b", "operator": "Exists"}, False),
-        ({"key": "b", "operator": "DoesNotExist"}, True),
-        ({"key": "a", "operator": "Gt", "values": ["0"]}, True),
-        ({"key": "a", "operator": "Lt", "values": ["0"]}, False),
-    ]
-    for expression, holds in terms:
-        spec = deployment(nodes=L4)["spec"]["template"]["spec"]
-        required = spec["affinity"]["nodeAffinity"]
-        required["requiredDuringSchedulingIgnoredDuringExecution"]["nodeSelectorTerms"] = [
-            {"matchExpressions": [expression]}
-        ]
-        assert selected({"a": "1"}, spec) is holds, expression
-    assert not selected({"a": "1"}, {"nodeSelector": {"a": "2"}})
 
 
 def card(**changed):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from deployctl.errors import ClusterError
-from deployctl.targets.kubernetes import cards, pull
+from deployctl.targets.kubernetes import pull
 
 RECORDED = json.loads(Path(__file__).with_name("recorded.json").read_text())
 PODS = "/api/v1/namespaces/llm/pods"
@@ -120,77 +120,3 @@ def test_who_may_not_make_pods_goes_on(cluster, monkeypatch):
     nodes = Nodes(cluster)
     nodes.pull("n1")
     assert [e.text for e in nodes.told] == ["the image is not pulled beforehand: pods is forbidden"]
-
-
-# Room.
-
-
-def node(name, labels=None, taints=(), ready="True", **allocatable):
-    return {
-        "metadata": {"name": name, "labels": labels or {}},
-        "spec": {"taints": list(taints)},
-        "status": {
-            "allocatable": {"cpu": "4", "memory": "8Gi", "pods": "110", **allocatable},
-            "conditions": [{"type": "Ready", "status": ready}],
-        },
-    }
-
-
-def pod(where=None, cpu="1", gpus=0, **spec):
-    limits = {"nvidia.com/gpu": str(gpus)} if gpus else {}
-    resources = {"requests": {"cpu": cpu, "memory": "1Gi", **limits}, "limits": limits}
-    return {
-        "containers": [{"resources": resources}],
-        **({"nodeName": where} if where else {}),
-        **spec,
-    }
-
-
-L4 = {"card": "L4"}
-TAINT = {"key": "nvidia.com/gpu", "effect": "NoSchedule"}
-AFFINITY = {
-    "nodeAffinity": {
-        "requiredDuringSchedulingIgnoredDuringExecution": {
-            "nodeSelectorTerms": [
-                {"matchExpressions": [{"key": "card", "operator": "In", "values": ["L4"]}]}
-            ]
-        }
-    }
-}
-
-
-@pytest.mark.parametrize(
-    ("taken", "free"), [([], True), ([(3, "Running")], True), ([(4, "Running")], False),
-                        ([(4, "Succeeded")], True)]
-)  # fmt: skip
-def test_cards_that_nobody_has(taken, free):
-    nodes = [node("plain"), node("n1", L4, [TAINT], **{"nvidia.com/gpu": "4"})]
-    wanted = pod(gpus=1, affinity=AFFINITY, tolerations=[{"operator": "Exists"}])
-    pods = [{"spec": pod("n1", gpus=n), "status": {"phase": phase}} for n, phase in taken]
-    room = cards.room(wanted, nodes, pods)
-    assert room.free is free
-    assert room.why == ("n1 has" if free else "no node has") + " 1 nvidia.com/gpu free"
-
-
-@pytest.mark.parametrize(
-    "there",
-    [
-        node("n1", {"card": "T4"}),
-        node("n1", L4, [TAINT]),
-        node("n1", L4, ready="False"),
-        {**node("n1", L4), "spec": {"unschedulable": True}},
-    ],
-)
-def test_nodes_that_take_no_such_pod(there):
-    room = cards.room(pod(affinity=AFFINITY), [there], [])
-    assert room == (False, "no node has its labels, and taints that it tolerates")
-
-
-def test_cards_by_claim_are_not_counted():
-    assert not cards.room(pod(resourceClaims=[{"name": "cards"}]), [node("n1")], []).free
-
-
-def test_a_processor_that_is_spoken_for():
-    pods = [{"spec": pod("n1", cpu="3500m"), "status": {"phase": "Running"}}]
-    assert cards.room(pod(), [node("n1")], pods) == (False, "no node has 1 cores free")
-    assert cards.room(pod(), [node("n1"), node("n2")], pods).free

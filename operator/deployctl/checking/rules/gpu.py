@@ -7,7 +7,8 @@ from deployctl.checking.engine import DeclaredEngine
 from deployctl.checking.finding import Finding, Severity, check, rule
 from deployctl.checking.manifests import Manifests
 from deployctl.checking.pods import Pod, gpus
-from deployctl.checking.values import dig, items, quantity, text
+from deployctl.checking.values import dig, items, text
+from deployctl.units import quantity
 
 FRACTION = rule("gpu-fraction")
 DIFFER = rule("gpu-limits")

@@ -8,7 +8,8 @@ from deployctl.checking.documents import Document, Place
 from deployctl.checking.finding import Finding, check, rule
 from deployctl.checking.manifests import Manifests, matches
 from deployctl.checking.pods import SELECTING
-from deployctl.checking.values import dig, mapping, number, quantity, text, whole
+from deployctl.checking.values import dig, mapping, number, text, whole
+from deployctl.units import quantity
 
 NAME = rule("name")
 LABEL = rule("label")

@@ -10,7 +10,7 @@ from deployctl.doctor.cluster.card_checks import values
 from deployctl.doctor.cluster.facts import ClusterFacts, ClusterQuestion, Document
 from deployctl.doctor.cluster.room import some
 from deployctl.doctor.facts import Check, Topic
-from deployctl.targets.kubernetes import cards
+from deployctl.targets.kubernetes.nodes import cards_of
 
 
 class Addition(NamedTuple):
@@ -162,7 +162,7 @@ def _runtime_class(facts: ClusterFacts, question: ClusterQuestion) -> Check:
         return it.fail(f"there is no class {', '.join(missing)}, which the plan names", fix)
     if named:
         return it.good(f"{', '.join(sorted(named))}, as the plan says")
-    if any(cards.wanted(p) and not p["spec"].get("runtimeClassName") for p in _running(facts)):
+    if any(cards_of(p["spec"]) and not p["spec"].get("runtimeClassName") for p in _running(facts)):
         return it.good("none is needed: pods with cards run without")
     plugin = [p["spec"].get("runtimeClassName") for p in _running(facts) if _gives_cards(p)]
     if plugin and not any(plugin):

@@ -4,16 +4,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from deployctl.checking.values import quantity
 from deployctl.doctor.cluster.facts import ClusterFacts, ClusterQuestion, Document
-from deployctl.doctor.cluster.needs import asked
-from deployctl.doctor.cluster.room import selected, some, untolerated
+from deployctl.doctor.cluster.room import some
 from deployctl.doctor.facts import Check, Topic
 from deployctl.hardware import GpuProfile, all_profiles, nvidia, own_profiles
 from deployctl.render import yamltext
 from deployctl.targets.kubernetes import cards
+from deployctl.targets.kubernetes.nodes import NVIDIA, rooms, selected, untolerated
+from deployctl.units import quantity
 
-NVIDIA = "nvidia.com/"
 _PRESENT = ("nvidia.com/gpu.present", "feature.node.kubernetes.io/pci-10de.present")
 _PLUGIN = "install NVIDIA's GPU operator, or its device plugin and GPU feature discovery"
 
@@ -55,20 +54,17 @@ def card_checks(facts: ClusterFacts, question: ClusterQuestion) -> Iterator[Chec
 
 def cards_of(facts: ClusterFacts) -> list[Cards]:
     """What device plugins offer, a line a node and resource."""
-    taken: dict[tuple[str, str], float] = defaultdict(float)
-    for pod in facts.pods or ():
-        for name, amount in asked(pod["spec"]).items():
-            taken[(str(pod["spec"].get("nodeName")), name)] += amount
     found = []
-    for node in facts.nodes or ():
-        status, name = node.get("status") or {}, node["metadata"]["name"]
-        capacity, allocatable = status.get("capacity") or {}, status.get("allocatable") or {}
-        for resource in capacity:
-            there = int(quantity(capacity[resource]) or 0)
+    for node, room in zip(
+        facts.nodes or (), rooms(facts.nodes or (), facts.pods or ()), strict=True
+    ):
+        for resource, count in ((node.get("status") or {}).get("capacity") or {}).items():
+            there = int(quantity(count) or 0)
             if resource.startswith(NVIDIA) and there:
-                offered = int(quantity(allocatable.get(resource, 0)) or 0)
-                free = offered - int(taken[(name, resource)])
-                found.append(Cards(name, cards.product(node), resource, there, offered, free))
+                offered, free = (int(of.get(resource, 0)) for of in (room.total, room.free))
+                found.append(
+                    Cards(room.name, cards.labelled(room.labels), resource, there, offered, free)
+                )
     return found
 
 
@@ -190,15 +186,13 @@ def _taints(facts: ClusterFacts, question: ClusterQuestion, found: list[Cards]) 
     engines = [p for p in question.needs.pods if p.gpus]
     kept: dict[tuple[str, str], list[str]] = defaultdict(list)
     names = {c.node for c in found}
-    nodes = [n for n in facts.nodes or () if n["metadata"]["name"] in names]
+    nodes = [node for node in rooms(facts.nodes or (), ()) if node.name in names]
     for pod in engines:
-        able = [n for n in nodes if selected(n["metadata"].get("labels") or {}, pod.spec)]
+        able = [node for node in nodes if selected(node.labels, pod.spec)]
         for node in able:
-            taints = (node.get("spec") or {}).get("taints") or ()
-            hard = [t for t in taints if t.get("effect") != "PreferNoSchedule"]
-            taint = untolerated(hard, pod.spec.get("tolerations") or ())
+            taint = untolerated(node.taints, pod.spec.get("tolerations") or ())
             if taint is not None:
-                kept[(taint["key"], taint.get("effect", ""))].append(node["metadata"]["name"])
+                kept[(taint["key"], taint.get("effect", ""))].append(node.name)
     if not engines:
         return
     if not kept:
@@ -214,7 +208,7 @@ def _taints(facts: ClusterFacts, question: ClusterQuestion, found: list[Cards]) 
     ]
     yaml = values({"scheduling": {"tolerations": tolerations}})
     fix = "if they are for engines, --values with this"
-    left = [n for n in able if n["metadata"]["name"] not in away]
+    left = [node for node in able if node.name not in away]
     tell = it.warn if left else it.fail
     yield tell(f"{text}: pods do not tolerate that", fix, yaml)
 

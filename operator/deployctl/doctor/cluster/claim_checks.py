@@ -5,6 +5,7 @@ do and is free.
 from collections.abc import Iterator
 
 from deployctl.doctor.cluster.facts import ClaimedCards, ClusterFacts, ClusterQuestion
+from deployctl.doctor.cluster.room import own
 from deployctl.doctor.facts import Check, Topic
 from deployctl.targets.kubernetes import devices
 
@@ -29,13 +30,12 @@ def _claimed(claimed: ClaimedCards, facts: ClusterFacts, question: ClusterQuesti
         return it.fail(f"there is no DeviceClass {', '.join(missing)}", _DRIVER)
     # What these services have already, they hand back.
     users = devices.taken(facts.device_claims or [])
-    own = {
+    ours = {
         f"{facts.namespace}/{pod['metadata']['name']}"
         for pod in facts.pods or ()
-        if (pod["metadata"].get("labels") or {}).get("app.kubernetes.io/instance")
-        in question.needs.services
+        if own(pod, facts, question.needs)
     }
-    users = {place: who for place, who in users.items() if who not in own}
+    users = {place: who for place, who in users.items() if who not in ours}
     problem = devices.told(claimed.options, claimed.each, there, users)
     if problem is not None:
         return it.fail(problem, _DRIVER if not there else "free one, add a node, or another --gpu")

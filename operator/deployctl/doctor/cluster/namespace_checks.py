@@ -3,13 +3,13 @@
 import re
 from collections.abc import Iterator
 
-from deployctl.checking.values import quantity
 from deployctl.doctor.cluster.card_checks import values
 from deployctl.doctor.cluster.facts import ClusterFacts, ClusterQuestion, Document
-from deployctl.doctor.cluster.needs import Needs, asked, named_secrets
-from deployctl.doctor.cluster.room import INSTANCE
+from deployctl.doctor.cluster.needs import Needs, named_secrets
+from deployctl.doctor.cluster.room import own
 from deployctl.doctor.facts import Check, Topic
-from deployctl.units import size
+from deployctl.targets.kubernetes.nodes import asked
+from deployctl.units import quantity, size
 
 _LEVEL = "pod-security.kubernetes.io/enforce"
 _BYTES = re.compile(r"memory|storage")
@@ -75,7 +75,7 @@ def _quota(facts: ClusterFacts, needs: Needs) -> Check:
         return it.warn(f"unknown: {facts.untold.get('quotas')}", "see Permissions: looks")
     if not facts.quotas:
         return it.good("none")
-    wanted, own = _wanted(needs), _own(facts, needs)
+    wanted, handed_back = _wanted(needs), _held(facts, needs)
     over, told = [], []
     for quota in facts.quotas:
         status = quota.get("status") or {}
@@ -88,7 +88,7 @@ def _quota(facts: ClusterFacts, needs: Needs) -> Check:
             )
             most, now = quantity(hard) or 0.0, quantity(used.get(name, 0)) or 0.0
             asks = wanted.get(key, 0.0)
-            left = most - now + own.get(key, 0.0)
+            left = most - now + handed_back.get(key, 0.0)
             line = f"{name} {_amount(name, max(left, 0))} left of {hard}"
             told.append(line)
             if asks > left + 1e-9:
@@ -128,12 +128,11 @@ def _wanted(needs: Needs) -> dict[str, float]:
     return total
 
 
-def _own(facts: ClusterFacts, needs: Needs) -> dict[str, float]:
+def _held(facts: ClusterFacts, needs: Needs) -> dict[str, float]:
     """What these services hold already of the same quota, and would hand back."""
     total: dict[str, float] = {}
     for pod in facts.pods or ():
-        labels, here = pod["metadata"].get("labels") or {}, pod["metadata"]["namespace"]
-        if here == facts.namespace and labels.get(INSTANCE) in needs.services:
+        if own(pod, facts, needs):
             _add(total, pod["spec"], 1)
     have = {c["metadata"]["name"] for c in facts.claims or ()}
     for claim in needs.of_kind("PersistentVolumeClaim"):

@@ -6,7 +6,7 @@ So whatever the chart asks for is looked at, without a second description of it 
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from deployctl.checking.values import quantity
+from deployctl.targets.kubernetes.nodes import asked, cards_of
 
 Document = dict[str, Any]
 _TEMPLATES = {"Deployment", "StatefulSet", "Job", "DaemonSet"}
@@ -28,7 +28,7 @@ class PodNeed(NamedTuple):
     @property
     def gpus(self) -> int:
         """Cards by a device plugin; of MIG slices too."""
-        return sum(int(n) for name, n in self.requests.items() if name.startswith("nvidia.com/"))
+        return cards_of(self.spec)
 
     @property
     def images(self) -> list[str]:
@@ -82,28 +82,6 @@ def _pods(service: str, document: Document) -> Iterator[PodNeed]:
 def containers(spec: Mapping[str, Any]) -> list[Document]:
     """All containers of a pod."""
     return [*(spec.get("initContainers") or ()), *(spec.get("containers") or ())]
-
-
-def asked(spec: Mapping[str, Any], what: str = "requests") -> dict[str, float]:
-    """What a pod requests, or its limits: its containers together, or its largest init container;
-    a limit without a request is one, as the API server has it.
-    """
-    total: dict[str, float] = {}
-    for container in spec.get("containers") or ():
-        for name, amount in _of_container(container, what).items():
-            total[name] = total.get(name, 0.0) + amount
-    for container in spec.get("initContainers") or ():
-        for name, amount in _of_container(container, what).items():
-            total[name] = max(total.get(name, 0.0), amount)
-    return total
-
-
-def _of_container(container: Mapping[str, Any], what: str) -> dict[str, float]:
-    resources = container.get("resources") or {}
-    named = dict(resources.get("limits") or {})
-    if what == "requests":
-        named |= resources.get("requests") or {}
-    return {name: quantity(value) or 0.0 for name, value in named.items()}
 
 
 def named_secrets(needs: Needs) -> dict[str, str]:

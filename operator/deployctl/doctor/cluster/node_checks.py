@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from deployctl.doctor.cluster.card_checks import NVIDIA, card_checks, values
+from deployctl.doctor.cluster.card_checks import card_checks, values
 from deployctl.doctor.cluster.claim_checks import claim_checks
 from deployctl.doctor.cluster.facts import ClusterFacts, ClusterQuestion, Document
-from deployctl.doctor.cluster.needs import PodNeed, asked
+from deployctl.doctor.cluster.needs import PodNeed
 from deployctl.doctor.cluster.room import places, put, some
 from deployctl.doctor.facts import Check, Topic
+from deployctl.targets.kubernetes.cards import holders
 from deployctl.units import size
 
 
@@ -71,9 +72,8 @@ def _room(facts: ClusterFacts, question: ClusterQuestion) -> Check:
     if not needs.pods:
         why = "no plan to go by" if needs.planned else "what a service asks for needs helm"
         return it.warn(f"unknown: {why}", "see Plan" if needs.planned else "install Helm")
-    nodes = places(facts.nodes or (), facts.pods, needs, facts.namespace)
     asked_for = "; ".join(dict.fromkeys(_asked(pod) for pod in needs.pods))
-    homeless = put(nodes, needs.pods)
+    homeless = put(places(facts, needs), needs.pods)
     if homeless:
         text = "; ".join(each.told() for each in homeless)
         text += f"; a pod asks for {asked_for}"
@@ -92,10 +92,5 @@ def _asked(pod: PodNeed) -> str:
 
 def _who(facts: ClusterFacts) -> str:
     """Who has cards: `llm/chat-abc has 2; `."""
-    users = [
-        f"{p['metadata']['namespace']}/{p['metadata']['name']} has {n}"
-        for p in facts.pods or ()
-        if p["spec"].get("nodeName")
-        and (n := sum(int(v) for k, v in asked(p["spec"]).items() if k.startswith(NVIDIA)))
-    ]
+    users = [f"{user} has {n}" for node in holders(facts.pods or ()).values() for user, n in node]
     return f"of the cards {some(users)}; " if users else ""

@@ -4,12 +4,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from deployctl import assets
-from deployctl.checking.values import quantity
 from deployctl.doctor.cluster.facts import ClusterFacts, ClusterQuestion, Document
 from deployctl.doctor.cluster.needs import PodNeed, named_claims
 from deployctl.doctor.facts import Check, Topic
 from deployctl.render import yamltext
-from deployctl.units import size
+from deployctl.units import quantity, size
 
 _DEFAULT = "storageclass.kubernetes.io/is-default-class"
 UNNAMED = "model-" + 16 * "0"  # the claim of a folder, whose name is that of its content

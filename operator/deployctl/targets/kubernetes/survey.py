@@ -12,7 +12,7 @@ from deployctl.errors import TargetError
 from deployctl.render.bundle import Bundle
 from deployctl.spec.settings import Settings
 from deployctl.targets.driver import EngineState, Holding, Room, Surveyed
-from deployctl.targets.kubernetes import cards, held, progress
+from deployctl.targets.kubernetes import cards, held, nodes, progress
 from deployctl.targets.kubernetes.cluster import Cluster, Document, cluster_of
 from deployctl.targets.kubernetes.helmrelease import Installed, deployment_of, objects_of
 from deployctl.targets.kubernetes.shelf import ClusterShelf, Headline
@@ -143,11 +143,13 @@ class KubernetesView:
     def room(self, bundle: Bundle) -> Room:
         """By what the nodes have and pods asked for; none where we may not look at them."""
         try:
-            nodes, pods = self._cluster.items("/api/v1/nodes"), self._cluster.items("/api/v1/pods")
+            there = nodes.rooms(
+                self._cluster.items("/api/v1/nodes"), self._cluster.items("/api/v1/pods")
+            )
         except TargetError as error:
             return Room(False, f"the nodes cannot be looked at: {error}")
         wanted = deployment_of(bundle, self._cluster.namespace)
-        return cards.room(wanted["spec"]["template"]["spec"], nodes, pods)
+        return nodes.room(wanted["spec"]["template"]["spec"], there)
 
     def held(self, bundle: Bundle, former: Bundle | None) -> Holding:
         """The objects of the cluster, against what Helm would make of them: by the API server's own
