@@ -14,7 +14,7 @@ _PROGRAM = "helm"
 _SECONDS = 60
 _UNINSTALL_S = 180  # a pod has its grace period to end
 _AT_ONCE = threading.BoundedSemaphore(4)  # each keeps a core busy for a second
-_KEPT = 10  # revisions that Helm keeps of a release
+KEPT = 10  # revisions that Helm keeps of a release, and we of a service
 _FAILED = re.compile(r"execution error at \([^)]*\): (?P<message>.*)", re.DOTALL)
 
 
@@ -46,7 +46,7 @@ def upgrade(
     words = ["upgrade", "--install", name, str(chart), *where, "--values", "-"]
     # Helm 4 stops at a field that somebody else has set since; Helm 3 knows of no such thing.
     words += [] if _version().startswith("v3.") else ["--force-conflicts"]
-    _run([*words, "--labels", told, "--history-max", str(_KEPT), "--output", "json"], values)
+    _run([*words, "--labels", told, "--history-max", str(KEPT), "--output", "json"], values)
 
 
 def uninstall(name: str, where: Sequence[str]) -> None:

@@ -8,8 +8,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from deployctl.errors import LockedError, StateError
-from deployctl.targets import keys
+from deployctl.targets import helm, keys
+from deployctl.targets.history import to_go_back_to
 from deployctl.targets.kubernetes import lease, secret
+from deployctl.targets.kubernetes.cluster import ForbiddenError
 from deployctl.targets.kubernetes.shelf import ClusterShelf
 from deployctl.targets.store import ServiceRef, Store
 
@@ -63,6 +65,42 @@ def test_a_damaged_record_is_told_and_set_aside(store, cluster, make_release):
     assert store.damaged(REF) == [1]
     assert "deployctl.chat.v1" in store.set_aside(REF, 1)
     assert (store.releases(REF), store.damaged(REF)) == ([], [])
+
+
+def test_as_many_records_are_kept_as_helm_keeps_and_failures_push_out_none_that_served(
+    store, make_release
+):
+    def save(revision, status):
+        known = {"service": "chat", "revision": revision}
+        for each in ("pending", status):
+            store.save(REF, make_release().model_copy(update={**known, "status": each}))
+
+    for revision in range(1, 15):
+        save(revision, "superseded")
+    save(15, "deployed")
+    for revision in range(16, 16 + 2 * helm.KEPT):
+        save(revision, "failed")
+    store.save(
+        REF._replace(service="other"), make_release().model_copy(update={"status": "failed"})
+    )
+    save(99, "pending")
+    kept = store.releases(REF)
+    assert [r.revision for r in kept if r.status == "failed"] == list(range(26, 36))
+    assert [r.revision for r in kept if r.status != "failed"] == [*range(6, 16), 99]
+    assert to_go_back_to(kept, 6).revision == 6
+    assert len(store.releases(REF._replace(service="other"))) == 1
+
+
+def test_a_record_that_cannot_be_pruned_stops_nothing(store, cluster, make_release, monkeypatch):
+    def refused(*_, **__):
+        raise ForbiddenError("no right to delete secrets")
+
+    monkeypatch.setattr(cluster, "delete", refused)
+    for revision in range(1, helm.KEPT + 3):
+        known = {"service": "chat", "revision": revision}
+        store.save(REF, make_release().model_copy(update=known))
+        store.save(REF, make_release().model_copy(update={**known, "status": "superseded"}))
+    assert len(store.releases(REF)) == helm.KEPT + 2
 
 
 def test_a_record_that_no_secret_holds_is_refused(store, cluster, make_release):

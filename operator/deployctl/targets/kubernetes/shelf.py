@@ -1,6 +1,7 @@
 """The records of a target `kubernetes`, in its cluster: a Secret a revision, beside Helm's own.
 
-So whoever has the namespace has the history, wherever they work.
+So whoever has the namespace has the history, wherever they work. As many of it as Helm keeps: of a
+new record, the oldest goes.
 """
 
 import base64
@@ -9,11 +10,14 @@ import gzip
 import json
 import re
 import zlib
+from collections.abc import Iterable
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from deployctl.errors import StateError
+from deployctl.errors import StateError, TargetError
+from deployctl.targets import helm
 from deployctl.targets.kubernetes.cluster import Cluster, Document
 from deployctl.targets.shelf import Stored, remove_folder
 
@@ -72,7 +76,8 @@ class ClusterShelf:
         return sorted(found, key=lambda each: each.number)
 
     def write(self, service: str, number: int, content: bytes) -> None:
-        """Writes one, whole or not at all.
+        """Writes one, whole or not at all; of a revision that begins, the records that are too old
+        by then are removed.
 
         Raises:
             StateError: it is larger than a Secret may be.
@@ -90,6 +95,9 @@ class ClusterShelf:
             labels={SERVICE: service, REVISION: str(number), STATUS: document["status"]},
             annotations={SUMMARY: json.dumps(_summary(document))},
         )
+        if document["status"] == "pending":
+            with suppress(TargetError):  # the next revision tries again
+                self._prune(service)
 
     def set_aside(self, service: str, number: int) -> str:
         """Marks a damaged one, so that the others can be worked with."""
@@ -99,16 +107,23 @@ class ClusterShelf:
 
     def remove(self, service: str) -> None:
         """Removes every record of a service, and its folder here."""
-        selector = f"{SERVICE}={service}"
-        found = self._cluster.metadata(self._path, labelSelector=selector, fieldSelector=_OURS)
-        for secret in found:
-            self._cluster.delete(f"{self._path}/{secret['metadata']['name']}")
+        self._delete(self._metadata_of(service))
         remove_folder(self.folder(service))
 
     def has(self, service: str) -> bool:
         """Whether there is any."""
+        return bool(self._metadata_of(service))
+
+    def _prune(self, service: str) -> None:
+        self._delete(too_old(self._metadata_of(service)))
+
+    def _metadata_of(self, service: str) -> list[Document]:
         selector = f"{SERVICE}={service}"
-        return bool(self._cluster.metadata(self._path, labelSelector=selector, fieldSelector=_OURS))
+        return self._cluster.metadata(self._path, labelSelector=selector, fieldSelector=_OURS)
+
+    def _delete(self, secrets: Iterable[Document]) -> None:
+        for secret in secrets:
+            self._cluster.delete(f"{self._path}/{secret['metadata']['name']}")
 
     @property
     def _path(self) -> str:
@@ -116,6 +131,19 @@ class ClusterShelf:
 
     def _where(self, secret: Document) -> str:
         return f"secret {secret['metadata']['name']} in namespace {self._cluster.namespace}"
+
+
+def too_old(secrets: Iterable[Document]) -> list[Document]:
+    """Of a service's records, by their metadata: those before the newest `helm.KEPT` of their kind.
+    Those that served, which rollback reaches, and those that did not are counted apart: however
+    many fail, the way back stays. Pure."""
+    served: list[Document] = []
+    failed: list[Document] = []
+    for secret in sorted(secrets, key=lambda each: -int(_labels(each)[REVISION])):
+        status = _labels(secret).get(STATUS)
+        if status != "pending":
+            (failed if status == "failed" or DAMAGED in _labels(secret) else served).append(secret)
+    return served[helm.KEPT :] + failed[helm.KEPT :]
 
 
 def _summary(document: Document) -> Document:
