@@ -19,9 +19,8 @@ from deployctl.render.values import Values
 
 ROOT = Path(__file__).resolve().parent.parent
 CHART = ROOT / "charts" / "vllm"
-# Who starts the engine, what stands before it and what watches it is the same on every target.
+# What stands before the engine and what watches it is the same on every target.
 SHARED = {
-    "entrypoint.sh": "deploy/compose/entrypoint.sh",
     "alive.py": "deploy/door/alive.py",
     "leave.py": "deploy/door/leave.py",
     **{

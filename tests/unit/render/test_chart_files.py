@@ -186,7 +186,6 @@ def test_what_scripts_share_with_other_targets_is_the_same():
     assert there == set(shared)
     pairs = [(FILES / "deployctl_door" / name, file) for name, file in shared.items()]
     pairs.append((FILES / "alive.py", assets.path("deploy", "door", "alive.py")))
-    pairs.append((FILES / "entrypoint.sh", assets.path("deploy", "compose", "entrypoint.sh")))
     assert [copy.name for copy, source in pairs if copy.read_bytes() != source.read_bytes()] == []
 
 

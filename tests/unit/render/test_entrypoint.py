@@ -1,13 +1,17 @@
-"""The script that starts the engine in a container, run for real with a python3 that only tells."""
+"""The scripts that start the engine in a container, run for real with a python3 that only tells."""
 
+import contextlib
 import os
+import signal
 import subprocess
 
 import pytest
 
 from deployctl import assets
 
-SCRIPT = assets.path("deploy", "compose", "entrypoint.sh").read_text()
+COMPOSE = assets.path("deploy", "compose", "entrypoint.sh").read_text()
+CHART = assets.path("charts", "vllm", "files", "entrypoint.sh").read_text()
+LONGEST_S = 60  # far more than any of it takes
 FAKE = """#!/bin/sh
 if [ "$2" = deployctl_door ]; then
   echo "the door is tried" >&2
@@ -17,22 +21,71 @@ for word in "$@"; do echo "<$word>"; done
 """
 
 
-@pytest.fixture
-def start(tmp_path):
-    """Runs the script with a python3 of the test's."""
-    python = tmp_path / "python3"
-    python.write_text(FAKE)
+# An engine that says when it is there, and ends as it is told: by a signal, or by a word.
+LOADING = """#!/bin/sh
+[ "$2" = deployctl_door ] && exit 0
+echo loading
+exec cat FIFO
+"""
+SERVING = """#!/bin/sh
+[ "$2" = deployctl_door ] && exit 0
+trap 'trap "" TERM; echo drains; read -r word < FIFO; exit "$word"' TERM
+echo serves
+while :; do read -r nothing < NEVER; done
+"""
+
+
+def put(folder, text):
+    """A python3 of the test's, first in PATH."""
+    python = folder / "python3"
+    for name in ("FIFO", "NEVER"):
+        if name in text:
+            os.mkfifo(folder / name)
+            text = text.replace(name, str(folder / name))
+    python.write_text(text)
     python.chmod(0o755)
+    return {"PATH": f"{folder}:{os.defpath}"}
+
+
+@pytest.fixture(params=[COMPOSE, CHART], ids=["compose", "chart"])
+def start(tmp_path, request):
+    """Runs a script to its end."""
+    path = put(tmp_path, FAKE)
 
     def run(*words, **environment):
         return subprocess.run(
-            ["/bin/sh", "-c", SCRIPT, "deployctl-engine", *words],
+            ["/bin/sh", "-c", request.param, "deployctl-engine", *words],
             capture_output=True,
             text=True,
-            env={"PATH": f"{tmp_path}:{os.defpath}", **environment},
+            env={**path, **environment},
+            timeout=LONGEST_S,
         )
 
     return run
+
+
+@pytest.fixture
+def started(tmp_path):
+    """Starts the chart's script before an engine of the test's, and leaves none of it."""
+    running = []
+
+    def begin(engine):
+        process = subprocess.Popen(
+            ["/bin/sh", "-c", CHART, "deployctl-engine"],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=put(tmp_path, engine),
+            process_group=0,
+        )
+        running.append(process)
+        return process
+
+    yield begin
+    for process in running:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(LONGEST_S)
+        process.stdout.close()
 
 
 def test_it_does_not_start_behind_a_door_that_does_not_open(start):
@@ -46,3 +99,26 @@ def test_arguments_pass_through_whole(start):
     words = ["a b", "$HOME", "`id`", "", "'", "*"]
     shown = start(*words).stdout.splitlines()
     assert shown == ["<-m>", "<vllm.entrypoints.openai.api_server>", *(f"<{w}>" for w in words)]
+
+
+def test_an_engine_that_loads_and_has_no_handler_ends_at_once(started):
+    process = started(LOADING)
+    assert process.stdout.readline() == "loading\n"
+    process.terminate()
+    assert process.wait(LONGEST_S) == 128 + signal.SIGTERM
+    assert process.stdout.read() == "", "nothing has it open any more: the engine ended too"
+
+
+def test_an_engine_that_drains_is_waited_for_however_often_it_is_told(started, tmp_path):
+    process = started(SERVING)
+    assert process.stdout.readline() == "serves\n"
+    process.terminate()
+    assert process.stdout.readline() == "drains\n"
+    process.terminate()
+    (tmp_path / "FIFO").write_text("5\n")
+    assert process.wait(LONGEST_S) == 5
+
+
+def test_an_engine_that_ends_by_itself_is_not_held(started):
+    process = started("#!/bin/sh\n[ $2 = deployctl_door ] && exit 0\nexit 7\n")
+    assert process.wait(LONGEST_S) == 7
