@@ -15,7 +15,7 @@ def there(spec: ServiceSpec, settings: Settings) -> str | None:
     if view is None:
         return None
     try:
-        return view.cards()
+        return view.cards(claimed=spec.claims_cards)
     except TargetError as error:
         return f"which cards the cluster has is not known: {error.message}"
 

@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple, Protocol
 
 from deployctl.endpoint import Endpoint
 from deployctl.events import Tell
+from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle
 from deployctl.spec import TargetKind
 from deployctl.targets.history import Release
@@ -190,8 +191,8 @@ class View(Protocol):
         release was made from `former`. Nothing is changed.
         """
 
-    def cards(self) -> str:
-        """Which cards there are and who has taken them, for a person."""
+    def cards(self, *, claimed: bool = False) -> str:
+        """Which cards there are and who has taken them, for a person: of those by claim."""
 
-    def room(self, bundle: Bundle) -> Room:
-        """Whether there is room for an engine of `bundle` beside all that runs."""
+    def room(self, plan: ServingPlan, bundle: Bundle) -> Room:
+        """Whether there is room for an engine of a plan beside all that runs."""

@@ -95,11 +95,13 @@ def test_a_host_has_the_cards_that_it_has(folder):
 
 def test_which_cards_there_are_is_told_of_a_cluster_alone(monkeypatch):
     spec = ServiceSpec(model="m", target="kubernetes")
-    view = SimpleNamespace(cards=lambda: "n1 has 4 NVIDIA-L4")
+    view = SimpleNamespace(cards=lambda claimed: f"n1 has 4 NVIDIA-L4, {claimed}")
     monkeypatch.setattr(kinds, "open_view", lambda target, settings: view)
-    assert kinds.there(spec, Settings()) == "n1 has 4 NVIDIA-L4"
+    assert kinds.there(spec, Settings()) == "n1 has 4 NVIDIA-L4, False"
+    claims = spec.model_copy(update={"cards": "claim"})
+    assert kinds.there(claims, Settings()) == "n1 has 4 NVIDIA-L4, True"
 
-    def away():
+    def away(claimed):
         raise ClusterError("no answer")
 
     view.cards = away

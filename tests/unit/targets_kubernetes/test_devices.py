@@ -3,7 +3,8 @@
 import pytest
 
 from deployctl.planning.plan import CardOption
-from deployctl.targets.kubernetes import devices, progress
+from deployctl.spec.settings import Settings
+from deployctl.targets.kubernetes import devices, progress, survey
 
 L4 = ("NVIDIA L4", "8.9.0", "23034Mi")
 T4 = ("Tesla T4", "7.5.0", "15360Mi")
@@ -47,9 +48,12 @@ def option(name="l4", memory=20480, least="8.0", most="12.1", **more):
     )
 
 
+def offer(there, claims=()):
+    return devices.Offer(devices.devices(there), devices.taken(claims))
+
+
 def told(options, there, claims=(), count=1):
-    found = devices.devices(there)
-    return devices.told(options, count, found, devices.taken(claims))
+    return devices.told(options, count, offer(there, claims))
 
 
 def test_what_a_driver_publishes():
@@ -99,6 +103,15 @@ def test_cards_of_one_replica_are_on_one_node():
     there = [sliced("n1", *L4), sliced("n2", *L4)]
     assert told([option()], there) is None
     assert told([option()], there, count=2).startswith("on no node 2 cards that match are free")
+
+
+def test_cards_of_one_replica_are_of_one_kind():
+    mixed = [sliced("n1", *L4), sliced("n1", *A100), sliced("n2", *T4, count=2)]
+    kinds = [option(), option("a100", memory=40960)]
+    assert told(kinds, mixed, count=2).startswith("on no node 2 cards that match are free")
+    both = [*kinds, option("t4", memory=8192, least="7.5")]
+    assert devices.givers(both, 2, offer(mixed)) == {"n2"}
+    assert devices.givers(both, 1, offer(mixed)) == {"n1", "n2"}
 
 
 def test_a_slice_is_no_card():
@@ -162,3 +175,54 @@ def test_a_pod_that_gets_no_card_says_which_there_are():
     assert waits[0].problem.code == "no_device"
     (plain,) = progress.waits_of(waiting(), [], "")
     assert plain.problem.code == "no_node"
+
+
+def node(name, cpu="8"):
+    status = {
+        "allocatable": {"cpu": cpu, "memory": "32Gi", "pods": "110"},
+        "conditions": [{"type": "Ready", "status": "True"}],
+    }
+    return {"metadata": {"name": name}, "spec": {}, "status": status}
+
+
+@pytest.mark.parametrize(
+    ("sizes", "held", "free", "why"),
+    [
+        ({"n1": "8"}, [], True, "n1 has the cards that it claims free"),
+        ({"n1": "8"}, ["n1"], False, "on no node a card that matches is free: n1 has 1 NVIDIA L4"),
+        ({"n1": "8", "n2": "8"}, ["n1"], True, "n2 has the cards that it claims free"),
+        (
+            {"n1": "500m", "n2": "8"},
+            ["n2"],
+            False,
+            "no node has room for a pod more (1 node: too l",
+        ),
+    ],
+)
+def test_a_canary_finds_room_where_a_card_and_all_else_is_free(
+    cluster, make_release, monkeypatch, sizes, held, free, why
+):
+    for name, cpu in sizes.items():
+        published = {**sliced(name, *L4), "metadata": {"name": name}}
+        cluster.documents[f"/apis/resource.k8s.io/v1/resourceslices/{name}"] = published
+        cluster.documents[f"/api/v1/nodes/{name}"] = node(name, cpu)
+    for name in held:
+        had = claim(name, (name, "gpu-0", "cards"), user="chat-1")
+        cluster.documents[f"/apis/resource.k8s.io/v1/resourceclaims/{name}"] = had
+    engine = {"resources": {"requests": {"cpu": "1", "memory": "8Gi"}}}
+    spec = {"resourceClaims": [{"name": "cards"}], "containers": [engine]}
+    wanted = {"spec": {"template": {"spec": spec}}}
+    monkeypatch.setattr(survey, "deployment_of", lambda bundle, namespace: wanted)
+    release = make_release()
+    plan = release.plan.model_copy(update={"cards": (option(),)})
+    room = survey.KubernetesView(Settings(), cluster=cluster).room(plan, release.bundle)
+    assert room.free is free
+    assert room.why.startswith(why)
+
+
+def test_which_cards_are_offered_to_claims_and_who_has_them(offered):
+    view = survey.KubernetesView(Settings(), cluster=offered)
+    assert view.cards(claimed=True) == "n1 has 1 NVIDIA L4 (llm/old has 1)"
+    assert "device plugin" in view.cards()
+    offered.documents.clear()
+    assert "DRA driver" in view.cards(claimed=True)

@@ -77,7 +77,7 @@ def test_a_processor_that_is_spoken_for():
     found = nodes.room(pod(), nodes.rooms([node("n1")], pods))
     assert found.why == "no node has room for a pod more (1 node: too little CPU free)"
     found = nodes.room(pod(), nodes.rooms([node("n1"), node("n2")], pods))
-    assert found == (True, "n2 has 1 cores free")
+    assert found == (True, "n2 has 1 CPU free")
 
 
 def test_a_pod_takes_its_largest_init_container_if_that_is_more():

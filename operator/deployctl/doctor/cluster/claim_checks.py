@@ -36,7 +36,7 @@ def _claimed(claimed: ClaimedCards, facts: ClusterFacts, question: ClusterQuesti
         if own(pod, facts, question.needs)
     }
     users = {place: who for place, who in users.items() if who not in ours}
-    problem = devices.told(claimed.options, claimed.each, there, users)
+    problem = devices.told(claimed.options, claimed.each, devices.Offer(there, users))
     if problem is not None:
         return it.fail(problem, _DRIVER if not there else "free one, add a node, or another --gpu")
     kinds = ", ".join(option.gpu for option in claimed.options)

@@ -185,7 +185,7 @@ def _beside(
     if view is None:
         return None
     return Aside(
-        lambda: view.room(bundle),
+        lambda: view.room(prepared.plan, bundle),
         lambda _, plan, spec: render_alone(prepared, chart, plan, spec),
     )
 

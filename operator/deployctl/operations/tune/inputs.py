@@ -276,7 +276,7 @@ def check_not_running(spec: ServiceSpec, tell: Tell) -> None:
             tell(Event("warning", text))
             continue
         view = open_view(ref.target, settings)
-        room = view.room(live[-1].bundle) if view is not None else None
+        room = view.room(live[-1].plan, live[-1].bundle) if view is not None else None
         if room is None or not room.free:
             raise _runs(ref, room.why if room else None)
         tell(Event("note", f"{service} goes on serving: {room.why}"))

@@ -2,19 +2,19 @@
 comes nearest where none will do.
 """
 
-import re
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 
 from deployctl.errors import ClusterError
 from deployctl.planning.plan import CardOption, ServingPlan
 from deployctl.targets.kubernetes.cluster import Cluster, Document
+from deployctl.units import MIB, quantity
 
 DRIVER = "gpu.nvidia.com"  # attributes: NVIDIA/k8s-dra-driver-gpu, gpu-kubelet-plugin/deviceinfo.go
 _MOST = 6  # nodes that are named
-_UNITS = {"": 1, "k": 1e3, "Ki": 2**10, "M": 1e6, "Mi": 2**20, "G": 1e9, "Gi": 2**30}
-_UNITS |= {"T": 1e12, "Ti": 2**40}
+_NONE = "no node offers cards by claim: is NVIDIA's DRA driver installed?"
 
 Taken = Mapping[tuple[str, str], str]  # pool and device -> the pod that has it
 
@@ -35,6 +35,17 @@ class Device(NamedTuple):
         return self.pool, self.name
 
 
+class Offer(NamedTuple):
+    """The cards of all nodes, and who has them."""
+
+    devices: Sequence[Device]
+    users: Taken = MappingProxyType({})
+
+    def free(self) -> Iterator[Device]:
+        """Those that nobody has."""
+        return (device for device in self.devices if device.place not in self.users)
+
+
 def devices(slices: Sequence[Document]) -> list[Device]:
     """NVIDIA's cards of all nodes."""
     found = []
@@ -51,7 +62,7 @@ def devices(slices: Sequence[Document]) -> list[Device]:
                     name=device["name"],
                     product=text.get("productName", ""),
                     capability=".".join(text.get("cudaComputeCapability", "0.0").split(".")[:2]),
-                    memory_mib=_mib(str(memory)),
+                    memory_mib=int((quantity(memory) or 0) / MIB),
                     slice=text.get("profile"),
                 )
             )
@@ -69,27 +80,44 @@ def taken(claims: Sequence[Document]) -> dict[tuple[str, str], str]:
     return found
 
 
-def told(
-    options: Sequence[CardOption], count: int, there: Sequence[Device], users: Taken
-) -> str | None:
+def givers(options: Sequence[CardOption], count: int, offer: Offer) -> frozenset[str]:
+    """The nodes that give a pod `count` cards that would do: all by one of the options, and of
+    one product, as its claim asks for them.
+    """
+    found: set[str] = set()
+    for option in options:
+        free = Counter((each.pool, each.product) for each in offer.free() if _fits(each, option))
+        found |= {pool for (pool, _), n in free.items() if n >= count}
+    return frozenset(found)
+
+
+def told(options: Sequence[CardOption], count: int, offer: Offer) -> str | None:
     """For people: why no node gives `count` cards that would do; None where one does."""
-    if not there:
-        return "no node offers cards by claim: is NVIDIA's DRA driver installed?"
-    matching = [device for device in there if any(_fits(device, option) for option in options)]
+    if not offer.devices:
+        return _NONE
+    matching = [device for device in offer.devices if any(_fits(device, o) for o in options)]
     if not matching:
-        return _nearest(options, there)
-    free = Counter(device.pool for device in matching if device.place not in users)
-    if max(free.values(), default=0) >= count:
+        return _nearest(options, offer.devices)
+    if givers(options, count, offer):
         return None
+    wanted = "a card that matches is" if count == 1 else f"{count} cards that match are"
+    return f"on no node {wanted} free: {_listed(matching, offer.users)}"
+
+
+def listed(offer: Offer) -> str:
+    """For people, all that there are: `node-1 has 2 NVIDIA L4 (llm/chat has 1)`."""
+    return _listed(offer.devices, offer.users) if offer.devices else _NONE
+
+
+def _listed(found: Sequence[Device], users: Taken) -> str:
     lines = []
-    for pool, own in _by_node(matching).items():
+    for pool, own in _by_node(found).items():
         having = Counter(users[device.place] for device in own if device.place in users)
         held = ", ".join(f"{who} has {n}" for who, n in having.items())
         kinds = " and ".join(f"{n} {kind}" for kind, n in Counter(d.product for d in own).items())
         lines.append(f"{pool} has {kinds}" + (f" ({held})" if held else ""))
     more = f"; and {len(lines) - _MOST} nodes more" if len(lines) > _MOST else ""
-    wanted = "a card that matches is" if count == 1 else f"{count} cards that match are"
-    return f"on no node {wanted} free: " + "; ".join(lines[:_MOST]) + more
+    return "; ".join(lines[:_MOST]) + more
 
 
 def given(
@@ -122,11 +150,9 @@ def unmet(cluster: Cluster, plan: ServingPlan, pods: Sequence[Document]) -> str:
     if not plan.cards or not any(map(_unallocated, pods)):
         return ""
     try:
-        there = _published(cluster)
-        users = taken(cluster.items("/apis/resource.k8s.io/v1/resourceclaims"))  # of all namespaces
+        return told(plan.alternatives, plan.world_size, offered(cluster)) or ""
     except ClusterError:
         return ""
-    return told(plan.alternatives, plan.world_size, there, users) or ""
 
 
 def given_to(cluster: Cluster, plan: ServingPlan, pods: Sequence[Document]) -> tuple[str, ...]:
@@ -148,6 +174,16 @@ def products(cluster: Cluster) -> set[str]:
         ClusterError: we may not look, or the cluster has no such resources.
     """
     return {device.product for device in _published(cluster)}
+
+
+def offered(cluster: Cluster) -> Offer:
+    """Looks at a cluster.
+
+    Raises:
+        ClusterError: we may not look, or the cluster has no such resources.
+    """
+    claims = cluster.items("/apis/resource.k8s.io/v1/resourceclaims")  # of all namespaces
+    return Offer(_published(cluster), taken(claims))
 
 
 def _published(cluster: Cluster) -> list[Device]:
@@ -206,9 +242,3 @@ def _nearest(options: Sequence[CardOption], there: Sequence[Device]) -> str:
     device, option = min(pairs, key=distance)
     why = "; ".join(_lacks(device, option))
     return f"no device matches: nearest was {device.product} on {device.pool}: {why}"
-
-
-def _mib(quantity: str) -> int:
-    """MiB of a quantity as drivers write them: `23034Mi`, `24146608128`."""
-    number, unit = re.fullmatch(r"([0-9.]*)([A-Za-z]*)", quantity).groups()  # type: ignore[union-attr]
-    return int(float(number or 0) * _UNITS.get(unit, 0) / 2**20)

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
@@ -17,7 +17,6 @@ from deployctl.targets import helm, keys
 from deployctl.targets.driver import Downloader, EngineState, Uploader
 from deployctl.targets.history import Release
 from deployctl.targets.kubernetes import (
-    cards,
     devices,
     identity,
     lease,
@@ -253,17 +252,10 @@ class KubernetesDriver:
             cards=devices.unmet(cluster, release.plan, pods),
         )
         if seen.problem is not None and seen.problem.code == "no_node":
-            problem = seen.problem._replace(hint=self._cards() or seen.problem.hint)
-            seen = seen._replace(problem=problem)
+            with suppress(TargetError):  # where we may not look at nodes, the hint stays as it is
+                hint = survey.cards_told(cluster, claimed=bool(release.plan.cards))
+                seen = seen._replace(problem=seen.problem._replace(hint=hint))
         return seen
-
-    def _cards(self) -> str | None:
-        """Which cards there are; None where we may not look at nodes."""
-        try:
-            nodes, pods = self._cluster.items("/api/v1/nodes"), self._cluster.items("/api/v1/pods")
-        except TargetError:
-            return None
-        return cards.told(nodes, pods)
 
 
 def _selector(service: str) -> str:

@@ -81,13 +81,19 @@ def _empty(node: Document) -> NodeRoom:
 
 def room(spec: Mapping[str, Any], nodes: Sequence[NodeRoom]) -> Room:
     """Whether any of these nodes has room for one pod more."""
-    wanted = asked(spec)
-    cards = [f"{n:g} {name}" for name, n in wanted.items() if name.startswith(NVIDIA)]
     for node in nodes:
         if node.refusal(spec) is None:
-            words = " and ".join(cards) or f"{wanted.get('cpu', 0):g} cores"
-            return Room(True, f"{node.name} has {words} free")
+            return Room(True, f"{node.name} has {_wish(spec)} free")
     return Room(False, f"no node has room for a pod more ({refusals(spec, nodes)})")
+
+
+def _wish(spec: Mapping[str, Any]) -> str:
+    """The scarcest that a pod asks for."""
+    if spec.get("resourceClaims"):
+        return "the cards that it claims"
+    wanted = asked(spec)
+    cards = [f"{n:g} {name}" for name, n in wanted.items() if name.startswith(NVIDIA)]
+    return " and ".join(cards) or f"{wanted.get('cpu', 0):g} CPU"
 
 
 def refusals(spec: Mapping[str, Any], nodes: Iterable[NodeRoom]) -> str:

@@ -9,10 +9,11 @@ from datetime import UTC, datetime
 from itertools import groupby
 
 from deployctl.errors import TargetError
+from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle
 from deployctl.spec.settings import Settings
 from deployctl.targets.driver import EngineState, Holding, Room, Surveyed
-from deployctl.targets.kubernetes import cards, held, nodes, progress
+from deployctl.targets.kubernetes import cards, devices, held, nodes, progress
 from deployctl.targets.kubernetes.cluster import Cluster, Document, cluster_of
 from deployctl.targets.kubernetes.helmrelease import Installed, deployment_of, objects_of
 from deployctl.targets.kubernetes.shelf import ClusterShelf, Headline
@@ -121,6 +122,17 @@ def _surveyed(
     )
 
 
+def cards_told(cluster: Cluster, *, claimed: bool) -> str:
+    """Which cards there are and who has them, for a person: of those by claim, or by device plugin.
+
+    Raises:
+        ClusterError: we may not look.
+    """
+    if claimed:
+        return devices.listed(devices.offered(cluster))
+    return cards.told(cluster.items("/api/v1/nodes"), cluster.items("/api/v1/pods"))
+
+
 class KubernetesView:
     """Looks, and changes nothing."""
 
@@ -132,23 +144,30 @@ class KubernetesView:
         """Every service that has a record, by a list a kind of object."""
         return look(self._cluster, self._shelf, Installed(self._cluster))
 
-    def cards(self) -> str:
-        """By what the nodes offer and pods asked for.
+    def cards(self, *, claimed: bool = False) -> str:
+        """By what the nodes offer and pods asked for, or by what is offered to claims.
 
         Raises:
             ClusterError: we may not look at them.
         """
-        return cards.told(self._cluster.items("/api/v1/nodes"), self._cluster.items("/api/v1/pods"))
+        return cards_told(self._cluster, claimed=claimed)
 
-    def room(self, bundle: Bundle) -> Room:
-        """By what the nodes have and pods asked for; none where we may not look at them."""
+    def room(self, plan: ServingPlan, bundle: Bundle) -> Room:
+        """By what the nodes have, and pods asked for and were given; none where we may not look."""
+        cluster = self._cluster
         try:
-            there = nodes.rooms(
-                self._cluster.items("/api/v1/nodes"), self._cluster.items("/api/v1/pods")
-            )
+            there = nodes.rooms(cluster.items("/api/v1/nodes"), cluster.items("/api/v1/pods"))
+            offer = devices.offered(cluster) if plan.cards else None
         except TargetError as error:
             return Room(False, f"the nodes cannot be looked at: {error}")
-        wanted = deployment_of(bundle, self._cluster.namespace)
+        if offer is not None:
+            asked = plan.alternatives, plan.world_size
+            why = devices.told(*asked, offer)
+            if why is not None:
+                return Room(False, why)
+            givers = devices.givers(*asked, offer)
+            there = [node for node in there if node.name in givers]
+        wanted = deployment_of(bundle, cluster.namespace)
         return nodes.room(wanted["spec"]["template"]["spec"], there)
 
     def held(self, bundle: Bundle, former: Bundle | None) -> Holding:

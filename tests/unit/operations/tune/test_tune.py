@@ -241,7 +241,7 @@ def test_on_a_cluster_a_service_that_runs_needs_cards_for_two(
     ref = ServiceRef("kubernetes", "tiny")
     store.save(ref, make_release().model_copy(update={"status": "deployed"}))
     driver = SimpleNamespace(state=lambda release: EngineState("running"))
-    view = SimpleNamespace(room=lambda bundle: Room(free, "n1 has no card"))
+    view = SimpleNamespace(room=lambda plan, bundle: Room(free, "n1 has no card"))
     monkeypatch.setattr(inputs, "open_store", lambda spec: (None, store))
     monkeypatch.setattr(inputs, "open_driver", lambda target, settings: driver)
     monkeypatch.setattr(inputs, "open_view", lambda target, settings: view)
