@@ -5,6 +5,7 @@ What they say is left in the environment, where the settings read it: only the t
 
 import inspect
 import os
+import re
 from collections.abc import Callable
 from functools import wraps
 from typing import Annotated, Any
@@ -14,8 +15,10 @@ import typer
 from deployctl.cli.options import spec_option, with_parameters
 from deployctl.errors import InputError
 from deployctl.spec.load import ENV_PREFIX
+from deployctl.spec.service import NAMESPACE_PATTERN, NAMESPACE_RULE
 
 _AS, _GROUPS = f"{ENV_PREFIX}IMPERSONATE", f"{ENV_PREFIX}IMPERSONATE_GROUPS"
+_NAMESPACE = f"{ENV_PREFIX}NAMESPACE"
 _PANEL = "Hardware"  # beside --context and --namespace, which a spec has there
 _AsOption = Annotated[
     str | None,
@@ -46,7 +49,7 @@ _IDENTITY = (
 
 def cluster_options(verb: Callable[..., None]) -> Callable[..., None]:
     """Gives a verb that has a target the options that say in which cluster, unless it has those of
-    a spec, and as whom.
+    a spec, and as whom. Where one of them is given, `target` is kubernetes, if nothing else is.
     """
     wanted = inspect.signature(verb).parameters
     place = {name: spec_option(name) for name in ("context", "namespace")}
@@ -55,13 +58,28 @@ def cluster_options(verb: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(verb)
     def wrapper(**values: Any) -> None:
-        for name in place:
-            if (given := values.pop(name)) is not None:
-                os.environ[f"{ENV_PREFIX}{name.upper()}"] = given
-        _act_as(values.pop("impersonate"), values.pop("impersonate_groups"))
+        named = {name: given for name in place if (given := values.pop(name)) is not None}
+        os.environ.update({f"{ENV_PREFIX}{name.upper()}": named[name] for name in named})
+        if place:
+            _check_namespace("--namespace" if "namespace" in named else _NAMESPACE)
+        user = values.pop("impersonate")
+        _act_as(user, values.pop("impersonate_groups"))
+        if "target" in values and values["target"] is None and (named or user):
+            values["target"] = "kubernetes"
         verb(**values)
 
     return with_parameters(wrapper, [*wanted.values(), *place.values(), *_IDENTITY])
+
+
+def _check_namespace(where: str) -> None:
+    """Refuses what cannot be a namespace's name.
+
+    Raises:
+        InputError: the variable's value, or the option's, is none.
+    """
+    name = os.environ.get(_NAMESPACE)
+    if name is not None and not re.fullmatch(NAMESPACE_PATTERN, name):
+        raise InputError(f"{name!r} is no namespace", where=where, hint=NAMESPACE_RULE)
 
 
 def _act_as(user: str | None, groups: list[str]) -> None:

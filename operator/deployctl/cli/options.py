@@ -116,8 +116,11 @@ TargetOption = Annotated[
     TargetKind | None,
     typer.Option(
         "--target",
-        help="process, docker or kubernetes, if several have that name.",
+        help="process, docker or kubernetes. \\[default: the one that has it; kubernetes with "
+        f"--context or --namespace] [dim]\\[{ENV_PREFIX}TARGET][/dim]",
         metavar="TARGET",
+        envvar=f"{ENV_PREFIX}TARGET",
+        show_envvar=False,
     ),
 ]
 

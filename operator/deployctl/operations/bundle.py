@@ -19,7 +19,7 @@ from deployctl.planning.plan import ServingPlan
 from deployctl.render import Bundle, render_for
 from deployctl.render.bundle import VALUES_FILE, BundleKind
 from deployctl.spec import ServiceSpec
-from deployctl.spec.service import HOSTS, NAMESPACE_PATTERN
+from deployctl.spec.service import HOSTS, NAMESPACE_PATTERN, NAMESPACE_RULE
 
 MARKER = ".deployctl.json"  # lists what was written, with digests
 # Of these, what the target kubernetes installs is that of helm.
@@ -54,7 +54,7 @@ def chart_options(
         raise InputError(
             f"{namespace!r} is no namespace",
             where="--namespace",
-            hint="lower-case letters, digits and dashes, 63 at most",
+            hint=NAMESPACE_RULE,
         )
     merged: dict[str, Any] = {}
     if files:

@@ -210,8 +210,16 @@ def resolve_profile(spec: ServiceSpec) -> GpuProfile:
 
     Raises:
         ProfileError: no such profile, or a broken file.
+        SpecError: `auto` on a cluster, whose cards are not this machine's.
     """
     if spec.gpu == "auto":
+        if spec.target == "kubernetes":
+            raise SpecError(
+                "which card the pods are to have is not said",
+                where="--gpu",
+                hint="deployctl doctor --target kubernetes lists the cluster's; --gpu any claims "
+                "the cheapest that is free (DRA)",
+            )
         from deployctl.doctor import detect_profile  # most verbs do not ask the machine
 
         return detect_profile()

@@ -13,7 +13,7 @@ import yaml
 from pydantic import ValidationError
 
 from deployctl.errors import SpecError, did_you_mean
-from deployctl.spec.service import ServiceSpec
+from deployctl.spec.service import NAMESPACE_RULE, ServiceSpec
 
 ENV_PREFIX = "DEPLOYCTL_"
 MAX_BYTES = 1024 * 1024  # a spec file of more is a mistake
@@ -140,6 +140,8 @@ def _hint(problem: Any, field: str) -> str:
         return did_you_mean(field, ServiceSpec.model_fields) or unknown
     if field == "name":
         return "a name is a DNS label: lower-case letters, digits and dashes, 40 at most"
+    if field == "namespace":
+        return NAMESPACE_RULE
     described = ServiceSpec.model_fields.get(field)
     if described is not None and described.description:
         return described.description

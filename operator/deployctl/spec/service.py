@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from deployctl.spec.option import option
 
@@ -23,6 +23,7 @@ MOST_KINDS = 8  # alternatives that one request of a Kubernetes claim may have
 REQUEST_LIMITS = ("bytes", "seconds", "depth", "n", "tokens", "logprobs", "prompts")
 NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"
 NAMESPACE_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+NAMESPACE_RULE = "lower-case letters, digits and dashes, 63 at most"
 _ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
 _SECRET_WORDS = re.compile(r"(TOKEN|API_?KEY|SECRET|PASSWORD)$", re.IGNORECASE)
 
@@ -83,7 +84,10 @@ class ServiceSpec(BaseModel):
         None, "GiB per GPU that others hold: a desktop.", "Hardware", ge=0, allow_inf_nan=False
     )
     target: TargetKind | None = option(
-        None, "Where it runs. [default: docker for a GPU, process for cpu]", "Hardware"
+        None,
+        "Where it runs. [default: kubernetes with --context or --namespace, else docker for a GPU, "
+        "process for cpu]",
+        "Hardware",
     )
     context: str | None = option(
         None, "Context of the kubeconfig. [default: the current one]", "Hardware"
@@ -171,6 +175,14 @@ class ServiceSpec(BaseModel):
     startup_timeout: int | None = option(
         None, "Seconds to wait for the first answer. [default: from the plan]", "Access", ge=1
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _cluster_where_one_is_named(cls, value: object) -> object:
+        """A context or a namespace is of a cluster, so that no host is meant."""
+        if isinstance(value, dict) and (value.get("context") or value.get("namespace")):
+            return {**value, "target": value.get("target") or "kubernetes"}
+        return value
 
     @field_validator("model", "served_model_name", "revision", "image", "gpu", "dtype")
     @classmethod

@@ -102,3 +102,10 @@ def test_a_file_that_holds_no_token(tmp_path, content):
 def test_a_token_file_that_is_missing(tmp_path):
     with pytest.raises(SpecError, match="cannot read the Hub token: No such file"):
         prepare.hub_token(tmp_path / "absent")
+
+
+def test_a_cluster_does_not_have_the_card_that_is_here(model, monkeypatch):
+    monkeypatch.setattr(deployctl.doctor, "detect_profile", lambda: load_profile("l4"))
+    with pytest.raises(SpecError, match="which card") as refused:
+        prepare.prepare(ServiceSpec(model="./small", target="kubernetes"))
+    assert refused.value.where == "--gpu"

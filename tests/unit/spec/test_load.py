@@ -35,6 +35,13 @@ def test_flag_beats_environment_beats_file_beats_default(tmp_path, monkeypatch):
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("named", [{"namespace": "llm"}, {"context": "lab"}])
+def test_a_spec_that_names_a_cluster_is_for_kubernetes(named):
+    assert load_specs([], {"model": "a/b", **named})[0].target == "kubernetes"
+    [spec] = load_specs([], {"model": "a/b", "target": "docker", **named})
+    assert spec.target == "docker"
+
+
 def test_the_three_ways_say_the_same(tmp_path, monkeypatch):
     values: dict[str, Any] = {
         "model": "org/name-AWQ",

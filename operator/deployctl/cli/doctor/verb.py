@@ -12,6 +12,7 @@ from deployctl.cli.doctor.text import show
 from deployctl.cli.options import FilesOption, OutputOption, ValuesOption
 from deployctl.errors import InputError, TargetError
 from deployctl.spec import ServiceSpec, load_specs
+from deployctl.spec.load import ENV_PREFIX
 from deployctl.spec.service import TARGETS
 
 if TYPE_CHECKING:
@@ -23,8 +24,11 @@ _TargetOption = Annotated[
     typer.Option(
         "--target",
         metavar="|".join(TARGETS),
-        help="Where services will run. \\[default: docker for a GPU, process for cpu]",
+        help="Where services will run. \\[default: kubernetes with --context or --namespace, else "
+        f"docker for a GPU, process for cpu] [dim]\\[{ENV_PREFIX}TARGET][/dim]",
         show_default=False,
+        envvar=f"{ENV_PREFIX}TARGET",
+        show_envvar=False,
     ),
 ]
 _GpuOption = Annotated[

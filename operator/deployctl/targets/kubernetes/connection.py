@@ -1,5 +1,8 @@
 """The way to a cluster: by the kubeconfig, or from inside by what a pod is given."""
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,6 +13,7 @@ if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
 _IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_MALFORMED = (OSError, AttributeError, KeyError, TypeError, ValueError)  # what reading one raises
 _KEPT = 32  # connections: several services may be brought up at once
 
 
@@ -28,6 +32,7 @@ def connect(settings: Settings) -> Connection:
         ClusterError: there is no way to one.
     """
     from kubernetes import client, config
+    from yaml import YAMLError
 
     configuration = client.Configuration()
     configuration.retries = False
@@ -39,35 +44,70 @@ def connect(settings: Settings) -> Connection:
             namespace = _IN_CLUSTER.read_text(encoding="utf-8").strip()
         else:
             context, namespace = _load(settings, configuration)
-    except (config.ConfigException, OSError, TypeError, ValueError) as error:
+    except (config.ConfigException, YAMLError, *_MALFORMED) as error:
         raise ClusterError(
-            f"there is no way to a cluster: {error}",
-            where="kubeconfig",
-            hint="name one with KUBECONFIG, and its context with --context; `kubectl config "
-            "get-contexts` lists them",
+            f"the kubeconfig cannot be used: {error}",
+            where=_kubeconfig(),
+            hint="name another with KUBECONFIG, or a context of it with --context; `kubectl config "
+            "view` shows it",
         ) from error
     return Connection(client.ApiClient(configuration), context, namespace)
 
 
 def _load(settings: Settings, configuration: Any) -> tuple[str, str | None]:
-    from kubernetes import config
+    from kubernetes.config import kube_config
 
-    known, current = config.list_kube_config_contexts()
-    names = [context["name"] for context in known]
-    wanted = settings.context
-    if wanted is not None and wanted not in names:
+    merged = kube_config.KubeConfigMerger(_kubeconfig()).config
+    if merged is None:
         raise ClusterError(
-            f"there is no context {wanted!r}",
-            where="--context",
-            hint=f"the kubeconfig has {', '.join(names) or 'none'}",
+            "there is no kubeconfig, the file that names a cluster",
+            where=_kubeconfig(),
+            hint="name one with KUBECONFIG",
         )
-    chosen = next((c for c in known if c["name"] == wanted), current)
-    config.load_kube_config(context=chosen["name"], client_configuration=configuration)
-    return chosen["name"], chosen["context"].get("namespace")
+    contexts = {context["name"]: context["context"] for context in merged.value["contexts"]}
+    wanted = settings.context or merged.safe_get("current-context")
+    if wanted not in contexts:
+        raise ClusterError(
+            f"there is no context {wanted!r}"
+            if wanted
+            else "the kubeconfig has no current context",
+            where="--context" if settings.context else _kubeconfig(),
+            hint=f"--context takes one of: {', '.join(contexts)}"
+            if contexts
+            else "it has none: name another with KUBECONFIG",
+        )
+    with _logged() as said:
+        kube_config.load_kube_config(context=wanted, client_configuration=configuration)
+    if said and not configuration.api_key and not configuration.cert_file:
+        raise ClusterError(
+            f"no credential for context {wanted}: {said[-1]}",
+            where=_kubeconfig(),
+            hint="log in to the cluster's provider again, or install the command that it names; "
+            "`kubectl get --raw /readyz` asks the same way",
+        )
+    return wanted, contexts[wanted].value.get("namespace")
+
+
+@contextmanager
+def _logged() -> Iterator[list[str]]:
+    """What is logged as an error meanwhile: so the client tells that a user's command failed."""
+    said: list[str] = []
+    handler = logging.Handler(logging.ERROR)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield said
+    finally:
+        root.removeHandler(handler)
+
+
+def _kubeconfig() -> str:
+    """The kubeconfig's path; several with colons between."""
+    from kubernetes.config import kube_config
+
+    return str(kube_config.KUBE_CONFIG_DEFAULT_LOCATION)
 
 
 def _has_kubeconfig() -> bool:
-    from kubernetes.config import kube_config
-
-    named = str(kube_config.KUBE_CONFIG_DEFAULT_LOCATION)
-    return any(Path(part).expanduser().is_file() for part in named.split(":"))
+    return any(Path(part).expanduser().is_file() for part in _kubeconfig().split(":"))
