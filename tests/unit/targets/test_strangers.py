@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from threading import Event, Lock
 
 import httpx
 import pytest
@@ -240,18 +241,65 @@ def test_what_does_not_answer_is_not_taken_for_closed():
     assert "busy" in found.hint
 
 
+class Slow:
+    """A server, and the clock that its answers move: `takes` seconds each, or none at all."""
+
+    def __init__(self, takes, silent=()):
+        self.takes, self.silent = takes, silent
+        self.now, self.asked, self.lock = 0.0, 0, Lock()
+
+    def __call__(self, request):
+        with self.lock:
+            self.asked += 1
+            silent = request.url.path in self.silent
+            self.now += min(self.takes, request.extensions["timeout"]["read"])
+        if silent:
+            raise httpx.ReadTimeout("slow")
+        return httpx.Response(401)
+
+    def ask(self, count, **options):
+        with httpx.Client(
+            base_url="http://h:1", transport=httpx.MockTransport(self), timeout=None
+        ) as client:
+            routes = [f"GET /r{n}" for n in range(count)]
+            return strangers.ask(client, routes, clock=lambda: self.now, wrong_key=False, **options)
+
+
+def test_however_many_answers_are_slow_each_has_its_time():
+    server = Slow(takes=0.5)
+    assert server.ask(80) == (80, (), ())
+    assert server.now == 40
+
+
 def test_it_ends_in_time_and_says_what_it_did_not_ask():
-    times = iter([0.0, *[1.0] * 3, *[99.0] * 1000])
-    answers = strangers.ask(
-        httpx.Client(
-            base_url="http://h:1", transport=httpx.MockTransport(lambda _: httpx.Response(401))
-        ),
-        ["GET /a", "GET /b", "GET /c", "GET /d"],
-        clock=lambda: next(times),
-        wrong_key=False,
-    )
-    assert answers.refused == 3
-    assert len(answers.untold) == 1
+    server = Slow(takes=1.0)
+    answers = server.ask(20, within_s=8.0)
+    assert answers.refused + len(answers.untold) == 20
+    assert 8 <= answers.refused <= 8 + strangers._AT_ONCE
+    assert server.asked == answers.refused
+
+
+def test_a_server_that_is_silent_is_not_asked_again_and_again():
+    server = Slow(takes=99.0, silent={f"/r{n}" for n in range(80)})
+    answers = server.ask(80)
+    assert len(answers.untold) == 80
+    assert server.asked <= 2 * strangers._AT_ONCE
+    some = Slow(takes=3.0, silent={"/r3", "/r4", "/r5"})
+    assert some.ask(20).untold == ("GET /r3", "GET /r4", "GET /r5")
+
+
+def test_who_is_held_by_a_server_is_left_behind():
+    release = Event()
+
+    def holds(request):
+        if request.url.path == "/a":
+            release.wait()
+        return httpx.Response(401)
+
+    with httpx.Client(base_url="http://h:1", transport=httpx.MockTransport(holds)) as client:
+        answers = strangers.ask(client, ["GET /a", "GET /b"], within_s=0.1, wrong_key=False)
+        release.set()
+    assert answers == (1, (), ("GET /a",))
 
 
 def test_a_stranger_has_no_header_that_lets_in():
