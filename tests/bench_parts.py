@@ -76,8 +76,8 @@ class Driver:
     def log_path(self, release):
         return None
 
-    def purge(self, service, tell):
-        self.purged.append(service)
+    def purge(self, service, tell, *, heir=None):
+        self.purged.append((service, heir))
 
     def kill(self, *words):
         """The engine that runs dies, with these last words."""
@@ -121,10 +121,13 @@ class World:
     def bench(self, **more):
         tools = Tools(self._ask, lambda endpoint: None, clock=lambda: self.now, sleep=self._sleep)
         variables = more.pop("variables", {})
+        environment = Environment(self.driver, tools, variables, self._measure)
+        if "render" in more:
+            environment = environment._replace(render=more.pop("render"))
         given = {
             "setup": SETUP, "slo": SLO, "folder": self.folder, "settings": self.settings,
             "bring": self._bring, "port": 27100,
-            "environment": Environment(self.driver, tools, variables, self._measure),
+            "environment": environment,
             **more,
         }  # fmt: skip
         return EngineBench(MadePlans(self), **given)

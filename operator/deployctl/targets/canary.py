@@ -61,7 +61,7 @@ def run(
             with shielded(lambda: tell(Event("warning", "cleaning up first"))):
                 tell(Event("note", f"stopping {release.service}"))
                 drain.stop(driver, release, tell, tools)
-                _forget(driver, store, ref, tell)
+                _forget(driver, store, ref, owner, tell)
 
 
 def clear(driver: Driver, store: Store, service: str, tell: Tell) -> bool:
@@ -84,7 +84,7 @@ def clear(driver: Driver, store: Store, service: str, tell: Tell) -> bool:
         tell(Event("note", f"cleaning up {ref.service}, left unfinished"))
         for release in [*releases, *(store.stand_in(ref, number) for number in damaged)]:
             driver.stop(release, tell)
-        _forget(driver, store, ref, tell)
+        _forget(driver, store, ref, service, tell)
     return True
 
 
@@ -109,7 +109,7 @@ def _refuse_foreign(store: Store, ref: ServiceRef, owner: str) -> None:
     )
 
 
-def _forget(driver: Driver, store: Store, ref: ServiceRef, tell: Tell) -> None:
+def _forget(driver: Driver, store: Store, ref: ServiceRef, owner: str, tell: Tell) -> None:
     """Removes caches, logs and records: a candidate has no history."""
-    driver.purge(ref.service, tell)
+    driver.purge(ref.service, tell, heir=owner)
     store.forget(ref)

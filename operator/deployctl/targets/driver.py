@@ -169,8 +169,10 @@ class Driver(Protocol):
     def endpoint(self, release: Release) -> Endpoint:
         """Tells where it answers."""
 
-    def purge(self, service: str, tell: Tell) -> None:
-        """Removes what `down` keeps: caches and volumes of the service."""
+    def purge(self, service: str, tell: Tell, *, heir: str | None = None) -> None:
+        """Removes what `down` keeps: caches and volumes of the service. Of a service that tried
+        something for another, its `heir`, a checkpoint that was brought stays for that one.
+        """
 
     def log_path(self, release: Release) -> Path | None:
         """The log as a file, where there is one."""
@@ -190,6 +192,9 @@ class View(Protocol):
         """What there is of a service's objects, against what `bundle` would make of them where the
         release was made from `former`. Nothing is changed.
         """
+
+    def kept(self, service: str) -> list[str]:
+        """What of a service outlives `down`, and takes room: each for a person."""
 
     def cards(self, *, claimed: bool = False) -> str:
         """Which cards there are and who has taken them, for a person: of those by claim."""

@@ -22,7 +22,7 @@ from deployctl.errors import (
     StateError,
     TargetError,
 )
-from deployctl.events import silent
+from deployctl.events import Tell, silent
 from deployctl.load.client import enough_workers
 from deployctl.load.run import Measurement, at_load, run
 from deployctl.load.slo import Slo
@@ -56,6 +56,7 @@ class Environment(NamedTuple):
     variables: Mapping[str, str] = os.environ
     measure: Callable[..., Measurement] = run
     render: Render = render_for
+    tell: Tell = silent  # what becomes of what was made for the search
 
 
 class EngineBench:
@@ -120,11 +121,13 @@ class EngineBench:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends what runs, and forgets what let us in; on a cluster, which is others' too, all."""
+        """Ends what runs, and forgets what let us in; on a cluster, which is others' too, all but
+        the checkpoint, which the service itself needs next."""
         with self._held:
             self.stop()
             if self._driver.target == "kubernetes":
-                self._driver.purge(self.service, silent)
+                tried_for = self._plans.base.service
+                self._driver.purge(self.service, self._environment.tell, heir=tried_for)
                 self._store.forget(self._ref)
             else:
                 keys.forget(self._store.folder(self._ref))

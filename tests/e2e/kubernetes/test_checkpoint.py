@@ -95,8 +95,9 @@ def test_a_folder_is_sent_once_and_goes_with_its_last_user(namespace, words):
     second = namespace("up", *words(name="code")).stderr
     assert "sending" not in second
     assert "all pods of code and of chat, which use it too, run there" in second
+    assert f"claim {claim} (own-awq); deployctl down chat --vol" in namespace("down", "chat").stderr
     down = namespace("down", "chat", "--volumes").stderr
-    assert f"kept claim {claim} (own-awq): code uses it" in down
+    assert f"kept claim {claim} (own-awq): used by code" in down
     assert f"removed claim {claim} (own-awq)" in namespace("down", "code", "--volumes").stderr
     until(lambda: not claims(namespace), seconds=60, what="the claim is gone")
 

@@ -80,7 +80,7 @@ class MemoryDriver:
     def endpoint(self, release):
         return Endpoint("http://127.0.0.1:1", str(release.revision), None)
 
-    def purge(self, service, tell):
+    def purge(self, service, tell, *, heir=None):
         self.did.append(("purge", service))
 
     def log_path(self, release):

@@ -8,12 +8,14 @@ import pytest
 
 from deployctl.errors import ClusterError
 from deployctl.render.values import Values
+from deployctl.spec.settings import Settings
 from deployctl.targets.driver import ModelFile
 from deployctl.targets.kubernetes import lease
 from deployctl.targets.kubernetes.checkpoint import claim, loader, uploader
 from deployctl.targets.kubernetes.checkpoint.claim import Cargo
 from deployctl.targets.kubernetes.checkpoint.loader import Loader
 from deployctl.targets.kubernetes.checkpoint.uploader import ClaimUploader
+from deployctl.targets.kubernetes.survey import KubernetesView
 
 DIGEST = "ab" * 32
 NAME = f"model-{DIGEST[:16]}"
@@ -87,19 +89,43 @@ def test_only_its_last_user_removes_a_claim(cluster, whole):
     assert claim.use(cluster, NAME, "code") == ["chat"]
     told = []
     claim.release(cluster, "chat", told.append)
-    assert f"kept claim {NAME} (awq): code uses it" in told[0].text
+    assert told[0].text == f"kept claim {NAME} (awq): used by code"
     claim.release(cluster, "chat", told.append)
     assert len(told) == 1, "it uses none any more"
     pods = cluster.path("v1", "pods")
     volume = {"name": "m", "persistentVolumeClaim": {"claimName": NAME}}
     cluster.create(pods, {"metadata": {"name": "own"}, "spec": {"volumes": [volume]}})
     claim.release(cluster, "code", told.append)
-    assert "pod own uses it" in told[1].text
+    assert "used by pod own" in told[1].text
     cluster.delete(f"{pods}/own")
     claim.use(cluster, NAME, "code")
     claim.release(cluster, "code", told.append)
     assert told[2].text == f"removed claim {NAME} (awq)"
     assert claim.find(cluster, NAME) is None
+
+
+def test_what_was_sent_for_a_search_or_a_canary_stays_for_its_service(cluster, whole):
+    claim.use(cluster, NAME, "chat-tune")
+    told = []
+    claim.hand_over(cluster, "chat-tune", "chat", told.append)
+    assert f"kept claim {NAME} (awq), for the next up of chat" in told[0].text
+    assert f"kubectl delete pvc {NAME}" in told[0].text
+    assert claim.users(claim.find(cluster, NAME)) == ["chat"]
+    claim.use(cluster, NAME, "chat-candidate")
+    claim.hand_over(cluster, "chat-candidate", "chat", told.append)
+    assert (len(told), claim.users(claim.find(cluster, NAME))) == (1, ["chat"])
+    claim.release(cluster, "chat", told.append)
+    assert claim.find(cluster, NAME) is None
+
+
+def test_what_a_service_leaves_behind_is_told(cluster, whole, tmp_path):
+    view = KubernetesView(Settings(state_dir=tmp_path), cluster=cluster)
+    claim.use(cluster, NAME, "chat")
+    labels = {"app.kubernetes.io/name": "vllm", "app.kubernetes.io/component": "engine"}
+    labels["app.kubernetes.io/instance"] = "chat"
+    cluster.create(CLAIMS, {"metadata": {"name": "chat-cache", "labels": labels}})
+    assert view.kept("chat") == ["claim chat-cache", f"claim {NAME} (awq)"]
+    assert view.kept("code") == []
 
 
 def test_one_that_somebody_begins_to_use_is_not_removed(cluster, whole, monkeypatch):

@@ -13,7 +13,9 @@ from deployctl.errors import (
     StateError,
     TargetError,
 )
+from deployctl.render import render_for
 from deployctl.targets.store import Store
+from deployctl.tuning import enginebench
 from deployctl.tuning.trial import Configuration, Failure, Invalid, Load, Observation, Started
 from deployctl_loadtest.result import Verdict
 
@@ -60,12 +62,18 @@ def test_where_the_model_cannot_be_had_nothing_is_tried(world):
     assert world.driver.started == []
 
 
-def test_on_a_cluster_nothing_of_the_bench_is_left(world, settings):
+def test_on_a_cluster_nothing_of_the_bench_is_left_but_what_its_service_needs(
+    world, settings, monkeypatch
+):
+    monkeypatch.setattr(enginebench, "open_store", lambda given: Store(given.state_dir))
     world.driver.target = "kubernetes"
-    with world.bench() as bench:
+    world.spec = world.spec.model_copy(update={"target": "kubernetes"})
+    store, ref = Store(settings.state_dir), REF._replace(target="kubernetes")
+    with world.bench(render=lambda _, *more: render_for("process", *more)) as bench:
         bench.start(BASELINE)
-    assert world.driver.purged == [bench.service]
-    assert not Store(settings.state_dir).has(REF)
+        assert store.has(ref)
+    assert world.driver.purged == [(bench.service, world.spec.service)]
+    assert not store.has(ref)
 
 
 def test_what_let_the_bench_in_is_forgotten(world):

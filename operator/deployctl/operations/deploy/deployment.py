@@ -239,8 +239,13 @@ def down(
     settings, store = open_store()
     ref = store.find(service, target)
     driver = open_driver(ref.target, settings)
-    rollout = _rollout(driver, store, service, tell)
-    return rollout.down(volumes=volumes)
+    stopped = _rollout(driver, store, service, tell).down(volumes=volumes)
+    view = open_view(ref.target, settings)
+    kept = view.kept(service) if view is not None and not volumes else []
+    if kept:
+        how = f"deployctl down {service} --volumes removes what no other service uses"
+        tell(Event("note", f"kept {', '.join(kept)}; {how}"))
+    return stopped
 
 
 def _rollout(

@@ -146,7 +146,8 @@ def _environment(inputs: StudyInputs, tell: Tell) -> enginebench.Environment:
     prepared = Prepared(plans.base, plans.facts, plans.profile, inputs.baseline)
     options = upload.for_a_folder(prepared, ChartOptions(overrides=header.values), tell)
     return enginebench.Environment(
-        render=lambda _, plan, spec: render_alone(prepared, options, plan, spec, cached=True)
+        render=lambda _, plan, spec: render_alone(prepared, options, plan, spec, cached=True),
+        tell=tell,
     )
 
 

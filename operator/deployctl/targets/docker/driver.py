@@ -258,7 +258,7 @@ class DockerDriver:
             operator_token=project.secret(keys.OPERATOR_TOKEN) if has_door else None,
         )
 
-    def purge(self, service: str, tell: Tell) -> None:
+    def purge(self, service: str, tell: Tell, *, heir: str | None = None) -> None:
         """Removes the service's volumes and kept logs."""
         engine = self._engine()
         for volume in engine.remove_volumes(project_name(service)):

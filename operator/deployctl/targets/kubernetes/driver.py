@@ -158,7 +158,7 @@ class KubernetesDriver:
         settled = progress.settled(deployment)
         if settled and not release.plan.cards:
             return survey.state_of(deployment, progress.Seen(True))
-        pods = cluster.items(cluster.path("v1", "pods"), labelSelector=_selector(service))
+        pods = cluster.items(cluster.path("v1", "pods"), labelSelector=survey.of_service(service))
         seen = progress.Seen(True) if settled else self._seen(release, deployment, pods)
         given = devices.given_to(cluster, release.plan, pods)
         return survey.state_of(deployment, seen)._replace(cards=given)
@@ -184,12 +184,15 @@ class KubernetesDriver:
             inside=f"http://{service}.{self._cluster.namespace}.svc:{release.spec.port}",
         )
 
-    def purge(self, service: str, tell: Tell) -> None:
+    def purge(self, service: str, tell: Tell, *, heir: str | None = None) -> None:
         """Removes the claims and the Secret of the service; a checkpoint's with its last user."""
         cluster = self._cluster
-        claim.release(cluster, service, tell)
+        if heir is None:
+            claim.release(cluster, service, tell)
+        else:
+            claim.hand_over(cluster, service, heir, tell)
         claims = cluster.path("v1", "persistentvolumeclaims")
-        for cache in cluster.items(claims, labelSelector=_selector(service)):
+        for cache in cluster.items(claims, labelSelector=survey.of_service(service)):
             name = cache["metadata"]["name"]
             if cluster.delete(f"{claims}/{name}"):
                 tell(Event("note", f"removed claim {name}"))
@@ -233,7 +236,7 @@ class KubernetesDriver:
     def _pods(self, service: str) -> list[Document]:
         """The pods of the newest revision, oldest first; all, where it has none."""
         cluster = self._cluster
-        pods = cluster.items(cluster.path("v1", "pods"), labelSelector=_selector(service))
+        pods = cluster.items(cluster.path("v1", "pods"), labelSelector=survey.of_service(service))
         newest = progress.newest_hash(pods)
         own = [p for p in pods if p["metadata"]["labels"].get(progress.HASH) == newest]
         return [p for p in own if "deletionTimestamp" not in p["metadata"]] or own
@@ -242,7 +245,7 @@ class KubernetesDriver:
         return [p["metadata"]["name"] for p in self._pods(service) if progress.ready(p)]
 
     def _seen(self, release: Release, deployment: Document, pods: list[Document]) -> progress.Seen:
-        cluster, selector = self._cluster, _selector(release.service)
+        cluster, selector = self._cluster, survey.of_service(release.service)
         seen = progress.look(
             deployment,
             cluster.items(cluster.path("apps/v1", "replicasets"), labelSelector=selector),
@@ -256,7 +259,3 @@ class KubernetesDriver:
                 hint = survey.cards_told(cluster, claimed=bool(release.plan.cards))
                 seen = seen._replace(problem=seen.problem._replace(hint=hint))
         return seen
-
-
-def _selector(service: str) -> str:
-    return f"{survey.ENGINES},app.kubernetes.io/instance={service}"

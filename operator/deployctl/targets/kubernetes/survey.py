@@ -14,12 +14,18 @@ from deployctl.render.bundle import Bundle
 from deployctl.spec.settings import Settings
 from deployctl.targets.driver import EngineState, Holding, Room, Surveyed
 from deployctl.targets.kubernetes import cards, devices, held, nodes, progress
+from deployctl.targets.kubernetes.checkpoint import claim
 from deployctl.targets.kubernetes.cluster import Cluster, Document, cluster_of
 from deployctl.targets.kubernetes.helmrelease import Installed, deployment_of, objects_of
 from deployctl.targets.kubernetes.shelf import ClusterShelf, Headline
 
 ENGINES = "app.kubernetes.io/name=vllm,app.kubernetes.io/component=engine"
 _INSTANCE = "app.kubernetes.io/instance"
+
+
+def of_service(service: str) -> str:
+    """What selects the objects of one service's engines."""
+    return f"{ENGINES},{_INSTANCE}={service}"
 
 
 def look(
@@ -143,6 +149,14 @@ class KubernetesView:
     def survey(self) -> list[Surveyed]:
         """Every service that has a record, by a list a kind of object."""
         return look(self._cluster, self._shelf, Installed(self._cluster))
+
+    def kept(self, service: str) -> list[str]:
+        """Its claims: of its cache, and of the checkpoints that it uses."""
+        cluster = self._cluster
+        path = cluster.path("v1", "persistentvolumeclaims")
+        caches = cluster.metadata(path, labelSelector=of_service(service))
+        names = [f"claim {cache['metadata']['name']}" for cache in caches]
+        return names + [claim.title(each) for each in claim.used_by(cluster, service)]
 
     def cards(self, *, claimed: bool = False) -> str:
         """By what the nodes offer and pods asked for, or by what is offered to claims.

@@ -263,7 +263,7 @@ class ProcessDriver:
             operator_token=token,
         )
 
-    def purge(self, service: str, tell: Tell) -> None:
+    def purge(self, service: str, tell: Tell, *, heir: str | None = None) -> None:
         """Removes the compile caches and the logs of a service; its history stays."""
         for folder in (self._cache_of(service), self._state / "process" / service / "runs"):
             if folder.exists():

@@ -96,9 +96,30 @@ def of_one_node(claim: Document) -> bool:
 def release(cluster: Cluster, service: str, tell: Tell) -> None:
     """Removes the claims that no other service and no pod uses; of others, notes that this service
     does not any more."""
-    for claim in cluster.items(cluster.path("v1", _KIND), labelSelector=LABEL):
-        if service in users(claim):
-            _let_go(cluster, claim["metadata"]["name"], service, tell)
+    for claim in used_by(cluster, service):
+        _let_go(cluster, claim["metadata"]["name"], service, tell)
+
+
+def hand_over(cluster: Cluster, service: str, heir: str, tell: Tell) -> None:
+    """Notes that another service uses this one's claims in its stead: none is removed. Says where
+    one stays that the other did not use before."""
+    for claim in used_by(cluster, service):
+        name, notes = claim["metadata"]["name"], {_USED + service: None, _USED + heir: "true"}
+        cluster.patch(cluster.path("v1", _KIND, name), {"metadata": {"annotations": notes}})
+        if heir not in users(claim):
+            hint = f"`kubectl delete pvc {name}` removes it"
+            tell(Event("note", f"kept {title(claim)}, for the next up of {heir}; {hint}"))
+
+
+def used_by(cluster: Cluster, service: str) -> list[Document]:
+    """The claims of checkpoints that a service uses."""
+    claims = cluster.items(cluster.path("v1", _KIND), labelSelector=LABEL)
+    return [claim for claim in claims if service in users(claim)]
+
+
+def title(claim: Document) -> str:
+    """`claim NAME (MODEL)`, for a person."""
+    return f"claim {claim['metadata']['name']} ({_annotations(claim).get(MODEL, '')})"
 
 
 def _let_go(cluster: Cluster, name: str, service: str, tell: Tell) -> None:
@@ -107,15 +128,14 @@ def _let_go(cluster: Cluster, name: str, service: str, tell: Tell) -> None:
     if claim is None:
         return
     left = users(claim) or [f"pod {pod}" for pod in _pods_with(cluster, name)]
-    model = _annotations(claim).get(MODEL, "")
     if left:
-        tell(Event("note", f"kept claim {name} ({model}): {', '.join(left)} uses it"))
+        tell(Event("note", f"kept {title(claim)}: used by {', '.join(left)}"))
         return
     try:  # as it was seen: somebody may begin to use it now
         if cluster.delete(path, version=claim["metadata"]["resourceVersion"]):
-            tell(Event("note", f"removed claim {name} ({model})"))
+            tell(Event("note", f"removed {title(claim)}"))
     except ConflictError:
-        tell(Event("note", f"kept claim {name} ({model}): somebody begins to use it"))
+        tell(Event("note", f"kept {title(claim)}: somebody begins to use it"))
 
 
 def _pods_with(cluster: Cluster, name: str) -> list[str]:
