@@ -133,6 +133,17 @@ def test_cards_are_whole_and_requests_equal_limits():
     assert {"name": "NCCL_P2P_DISABLE", "value": "1"} in engine(found)["env"]
 
 
+def test_a_taint_with_a_value_is_compared_with_it():
+    taints = [{"key": "team", "value": "ml"}, {"key": "spot"}]
+    said = pod(objects({"scheduling": {"tolerations": taints}}))["tolerations"]
+    assert [each["operator"] for each in said] == ["Equal", "Exists"]
+    plan, spec, profile = planned("awq", "l4", name="qwen")
+    rendered = render_helm(plan, spec, profile, {"scheduling": {"tolerations": taints}})
+    values = yaml.safe_load(rendered.files[VALUES_FILE])
+    said = values["scheduling"]["tolerations"]
+    assert [each["operator"] for each in said] == ["Equal", "Exists"]
+
+
 def test_nodes_are_found_by_either_label(large):
     terms = pod(large)["affinity"]["nodeAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
     assert [t["matchExpressions"][0]["key"] for t in terms["nodeSelectorTerms"]] == [

@@ -44,7 +44,7 @@ spec:
   {{- with $v.scheduling.tolerations }}
   tolerations:
     {{- range . }}
-    - operator: {{ .operator | default "Exists" }}
+    - operator: {{ .operator | default (ternary "Equal" "Exists" (not (empty .value))) }}
       {{- with .key }}
       key: {{ . | toJson }}
       {{- end }}

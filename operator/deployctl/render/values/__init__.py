@@ -10,6 +10,7 @@ from pydantic import Field
 from deployctl.render.values import cluster, pods
 from deployctl.render.values.base import Labels, Line, Name, Section
 from deployctl.render.values.door import DoorSection
+from deployctl.render.values.scheduling import Scheduling
 
 __all__ = ["Values"]
 
@@ -36,7 +37,7 @@ class Values(Section):
     resources: pods.Resources = _section(pods.Resources)
     cache: pods.Cache = _section(pods.Cache)
     download: pods.Download = _section(pods.Download)
-    scheduling: pods.Scheduling = _section(pods.Scheduling)
+    scheduling: Scheduling = _section(Scheduling)
     security: pods.Security = _section(pods.Security)
     probes: pods.Probes = _section(pods.Probes)
     drain: pods.Drain = _section(pods.Drain)

@@ -1,6 +1,6 @@
 """Values of the pods: what runs in them, what it needs, and how they live and are replaced."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -9,7 +9,6 @@ from deployctl.render.values.base import (
     Annotations,
     EnvName,
     Image,
-    Labels,
     Line,
     ObjectName,
     Path,
@@ -245,42 +244,6 @@ class Security(Section):
         False,
         description="True on a CPU. NVIDIA's hook writes the driver's libraries into the root.",
     )
-
-
-class TolerationSection(Section):
-    """A taint that pods tolerate."""
-
-    key: Line = Field("", description="Key of the taint.")
-    operator: Literal["Exists", "Equal"] = Field("Exists", description="How it is compared.")
-    value: Line = Field("", description="Value, with Equal.")
-    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = Field(
-        "", description="Every effect when empty."
-    )
-
-
-class Scheduling(Section):
-    """Which nodes it may run on."""
-
-    gpu_nodes: list[Labels] = Field(
-        [],
-        max_length=50,
-        description="Label sets of nodes with the right GPU; a node must have one of them.",
-    )
-    node_selector: Labels = Field({}, description="Further labels that a node must have.")
-    tolerations: list[TolerationSection] = Field(
-        [TolerationSection(key="nvidia.com/gpu", operator="Exists", effect="NoSchedule")],
-        max_length=50,
-        description="Taints that pods tolerate.",
-    )
-    affinity: dict[str, Any] = Field(
-        {}, description="Kubernetes' own affinity, instead of gpuNodes."
-    )
-    runtime_class_name: ObjectName = Field(
-        "",
-        description="nvidia if the container runtime's default sees no GPU; the class must exist.",
-    )
-    priority_class_name: ObjectName = Field("", description="PriorityClass of the engine.")
-    spread: bool = Field(True, description="Spread replicas over nodes and zones, if possible.")
 
 
 class Probes(Section):
