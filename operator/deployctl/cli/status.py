@@ -55,6 +55,8 @@ def _show(services: "list[ServiceStatus]") -> None:
     for line in (f"{s.service}: {card}" for s in services for card in s.cards):
         typer.echo(line)
     for service in services:
+        if service.coming:
+            story(f"{service.service}: comes next: {service.coming}")
         if service.detail and service.health != "serving":
             _explain(service)
 

@@ -26,7 +26,7 @@ class EngineState(NamedTuple):
     pid: int | None = None  # process target
     container: str | None = None  # docker target
     memory_bytes: int | None = None  # resident, engine and children
-    waits_for: tuple[str, ...] = ()  # before it can answer, where the target knows
+    waits_for: tuple[str, ...] = ()  # before it can answer, or start, where the target knows
     hint: str | None = None  # of one that died: what to do, where the target knows
     cards: tuple[str, ...] = ()  # that its pods were given by claim, on Kubernetes
 
@@ -43,6 +43,7 @@ class Surveyed(NamedTuple):
     url: str
     model: str
     gpu: str
+    coming: str = ""  # of a revision that is being brought up, before it starts
 
 
 class Holding(NamedTuple):

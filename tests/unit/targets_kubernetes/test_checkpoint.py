@@ -5,16 +5,19 @@ from pathlib import Path
 
 import kubernetes_validate
 import pytest
+import yaml
 
 from deployctl.errors import ClusterError
+from deployctl.render.bundle import VALUES_FILE
 from deployctl.render.values import Values
 from deployctl.spec.settings import Settings
-from deployctl.targets.driver import ModelFile
+from deployctl.targets.driver import EngineState, ModelFile
 from deployctl.targets.kubernetes import lease
 from deployctl.targets.kubernetes.checkpoint import claim, loader, uploader
 from deployctl.targets.kubernetes.checkpoint.claim import Cargo
 from deployctl.targets.kubernetes.checkpoint.loader import Loader
 from deployctl.targets.kubernetes.checkpoint.uploader import ClaimUploader
+from deployctl.targets.kubernetes.driver import KubernetesDriver
 from deployctl.targets.kubernetes.survey import KubernetesView
 
 DIGEST = "ab" * 32
@@ -214,6 +217,21 @@ def test_of_two_at_once_one_sends_and_the_other_waits(cluster, sends):
     assert ours.upload(CARGO.folder, FILES, told.append) == 0
     assert "is being changed by deployctl up code" in told[0].text
     assert not hasattr(sends, "last") or sends.last.sent == 0
+
+
+def test_a_release_whose_checkpoint_is_on_its_way_waits_for_it(cluster, make_release, tmp_path):
+    driver = KubernetesDriver(Settings(state_dir=tmp_path), cluster=cluster)
+    files = {VALUES_FILE: yaml.safe_dump({"model": {"digest": DIGEST, "claim": NAME}})}
+    release = make_release()
+    bundle = release.bundle.model_copy(update={"files": files})
+    release = release.model_copy(update={"service": "chat", "bundle": bundle, "status": "pending"})
+    assert driver.state(release) == EngineState("absent")
+    ours = driver.uploader(release)
+    with ours._alone(nothing):
+        (waits,) = driver.state(release).waits_for
+        assert driver.state(release.model_copy(update={"status": "failed"})).waits_for == ()
+    assert waits.startswith(f"its checkpoint is being sent to claim {NAME} by deployctl up chat (")
+    assert driver.state(release).waits_for == ()
 
 
 def event(about, reason, message):

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from deployctl.spec.settings import Settings
+from deployctl.targets.kubernetes import lease
 from deployctl.targets.kubernetes.helmrelease import Installed
 from deployctl.targets.kubernetes.shelf import ClusterShelf
 from deployctl.targets.kubernetes.survey import KubernetesView
@@ -102,6 +103,29 @@ def test_records_and_helms_secrets_are_not_read_and_pods_where_something_is_amis
     assert (bad.state.condition, bad.ready) == ("dead", False)
     assert "exit code 3" in bad.state.detail
     assert len(place.cluster.asked) == 6
+
+
+def test_a_checkpoint_on_its_way_is_told(place):
+    place.record("new", 1, "pending")
+    place.record("chat", 1, "deployed")
+    place.install("chat", 1)
+    place.deployment("chat", "done", readyReplicas=1)
+    place.record("chat", 2, "pending")
+    place.record("idle", 1, "pending")
+    with (
+        lease.held(place.cluster, "model-ab", "deployctl up new"),
+        lease.held(place.cluster, "model-cd", "deployctl up chat"),
+        lease.held(place.cluster, "idle", "deployctl up"),
+    ):
+        found = place.survey()
+    assert found["new"].coming.startswith(
+        "its checkpoint is being sent to claim model-ab by deployctl up new ("
+    )
+    assert found["new"].state.condition == "absent"
+    assert (found["chat"].revision, found["chat"].ready) == (1, True)
+    assert "claim model-cd" in found["chat"].coming
+    assert found["idle"].coming == ""
+    assert {seen.coming for seen in place.survey().values()} == {""}, "a lock that nobody holds"
 
 
 def test_what_a_killed_helm_left_is_removed(place):

@@ -40,6 +40,7 @@ class ServiceStatus(NamedTuple):
     log: str | None = None
     log_tail: tuple[str, ...] = ()  # of a dead engine
     cards: tuple[str, ...] = ()  # that its pods were given by claim, on Kubernetes
+    coming: str = ""  # of a revision that is being brought up, before it starts
 
 
 class Log(NamedTuple):
@@ -157,6 +158,8 @@ def _of_view(seen: Surveyed, target: TargetKind) -> ServiceStatus:
         health, detail = "dead", detail or _GONE
     elif seen.status == "failed":
         detail = seen.message
+    elif seen.coming:
+        health = "starting"
     return ServiceStatus(
         service=seen.service,
         target=target,
@@ -168,6 +171,7 @@ def _of_view(seen: Surveyed, target: TargetKind) -> ServiceStatus:
         model=seen.model,
         gpu=seen.gpu,
         started=state.started,
+        coming=seen.coming,
     )
 
 
@@ -187,10 +191,13 @@ def _look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> Se
     # A revision that is being brought up speaks for the service, once its engine is there.
     release = histories.deployed(releases) or releases[-1]
     state = driver.state(release)
+    coming: list[str] = []
     for unfinished in histories.pending(releases):
         at_work = driver.state(unfinished)
         if at_work.condition != "absent":
             release, state = unfinished, at_work
+        else:
+            coming += at_work.waits_for
     health: Health = "stopped"
     detail, endpoint = state.detail, None
     if state.condition == "running":
@@ -206,6 +213,8 @@ def _look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> Se
         detail = state.detail or _GONE
     elif release.status == "failed":
         detail = release.message
+    elif coming:
+        health = "starting"
     log = driver.log_path(release)
     tail = driver.logs(release, tail=LINES_OF_THE_DEAD, follow=False) if health == "dead" else ()
     return ServiceStatus(
@@ -225,4 +234,5 @@ def _look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> Se
         log=str(log) if log else None,
         log_tail=tuple(tail),
         cards=state.cards,
+        coming="; ".join(coming),
     )

@@ -25,7 +25,7 @@ from deployctl.targets.kubernetes import (
     secret,
     survey,
 )
-from deployctl.targets.kubernetes.checkpoint import claim, uploader_of
+from deployctl.targets.kubernetes.checkpoint import being_sent, claim, uploader_of
 from deployctl.targets.kubernetes.cluster import Cluster, Document, cluster_of
 from deployctl.targets.kubernetes.forward import Forwarder
 from deployctl.targets.kubernetes.helmrelease import DIGEST, Installed, deployment_of, on_disk
@@ -150,7 +150,7 @@ class KubernetesDriver:
     def state(self, release: Release) -> EngineState:
         """Asks the cluster how far the rollout of this release is."""
         if not self._installed.has(release):
-            return EngineState("absent")
+            return EngineState("absent", waits_for=self._before_it_starts(release))
         cluster, service = self._cluster, release.service
         deployment = cluster.get(cluster.path("apps/v1", "deployments", service))
         if deployment is None:
@@ -203,6 +203,12 @@ class KubernetesDriver:
         return None
 
     # The parts.
+
+    def _before_it_starts(self, release: Release) -> tuple[str, ...]:
+        if release.status != "pending" or uploader_of(self._cluster, release) is None:
+            return ()
+        sent = being_sent(self._cluster).get(release.service)
+        return (sent,) if sent else ()
 
     def _where(self) -> list[str]:
         words = ["--namespace", self._cluster.namespace]

@@ -17,6 +17,8 @@ from deployctl.targets.kubernetes.cluster import OURS, Cluster, ConflictError, D
 LASTS_S = 30  # after the last renewal
 RENEW_S = 10.0
 _GROUP, _KIND = "coordination.k8s.io/v1", "leases"
+_PREFIX = "deployctl-"  # of a Lease's name, before the name of what is locked
+_OURS = ",".join(f"{key}={value}" for key, value in OURS.items())
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -34,7 +36,7 @@ def held(
         LockedError: somebody else holds it; says who, and since when.
         ClusterError: it cannot be made.
     """
-    name = f"deployctl-{service}"
+    name = _PREFIX + service
     holder = f"{command} ({_user()}@{socket.gethostname()}, pid {os.getpid()})"
     _take(cluster, name, service, holder, now)
     done = threading.Event()
@@ -55,6 +57,23 @@ def held(
         thread.join()
         with suppress(TargetError):  # what cannot be let go of runs out
             _change(cluster, name, holder, holderIdentity="")
+
+
+def holders(
+    cluster: Cluster, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+) -> dict[str, str]:
+    """Who holds which lock, and since when; by what is locked.
+
+    Raises:
+        ClusterError: they cannot be listed.
+    """
+    moment = now()
+    found = {}
+    for document in cluster.items(cluster.path(_GROUP, _KIND), labelSelector=_OURS):
+        spec = document.get("spec") or {}
+        if spec.get("holderIdentity") and moment < _ends(spec):
+            found[document["metadata"]["name"].removeprefix(_PREFIX)] = _told(spec)
+    return found
 
 
 def _take(
@@ -121,13 +140,16 @@ def _ends(spec: Document) -> datetime:
 
 
 def _locked(service: str, spec: Document) -> LockedError:
-    who = str(spec.get("holderIdentity") or "another deployctl")
-    since = f", since {spec['acquireTime'][:19]}Z" if spec.get("acquireTime") else ""
     return LockedError(
-        f"{service} is being changed by {who}{since}",
-        where=f"lease deployctl-{service}",
+        f"{service} is being changed by {_told(spec)}",
+        where=f"lease {_PREFIX}{service}",
         hint=f"wait until it ends; of one that was killed the lock runs out after {LASTS_S} s",
     )
+
+
+def _told(spec: Document) -> str:
+    who = str(spec.get("holderIdentity") or "another deployctl")
+    return who + (f", since {spec['acquireTime'][:19]}Z" if spec.get("acquireTime") else "")
 
 
 def _user() -> str:

@@ -14,7 +14,7 @@ from deployctl.render.bundle import Bundle
 from deployctl.spec.settings import Settings
 from deployctl.targets.driver import EngineState, Holding, Room, Surveyed
 from deployctl.targets.kubernetes import cards, devices, held, nodes, progress
-from deployctl.targets.kubernetes.checkpoint import claim
+from deployctl.targets.kubernetes.checkpoint import being_sent, claim
 from deployctl.targets.kubernetes.cluster import Cluster, Document, cluster_of
 from deployctl.targets.kubernetes.helmrelease import Installed, deployment_of, objects_of
 from deployctl.targets.kubernetes.shelf import ClusterShelf, Headline
@@ -44,6 +44,8 @@ def look(
         found["metadata"]["name"]: found
         for found in cluster.items(cluster.path("apps/v1", "deployments"), labelSelector=ENGINES)
     }
+    waiting = {r.service for r in headlines if _waits(r, revisions.get(r.service))}
+    coming = being_sent(cluster) if waiting else {}
     states = {
         name: state_of(found, progress.Seen(True))
         for name, found in deployments.items()
@@ -59,9 +61,14 @@ def look(
             states.get(service),
             ready=bool((deployments.get(service) or {}).get("status", {}).get("readyReplicas")),
             namespace=cluster.namespace,
-        )
+        )._replace(coming=coming.get(service, "") if service in waiting else "")
         for service, records in groupby(headlines, key=lambda each: each.service)
     ]
+
+
+def _waits(record: Headline, installed: int | None) -> bool:
+    """Whether a revision was begun, and not started yet."""
+    return record.status == "pending" and record.revision != installed
 
 
 def _unsettled(cluster: Cluster, deployments: Iterable[Document]) -> dict[str, EngineState]:

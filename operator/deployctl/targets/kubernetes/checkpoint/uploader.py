@@ -1,5 +1,6 @@
 """ClaimUploader: a checkpoint of this machine gets onto its claim, once, whoever asks for it."""
 
+import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -22,12 +23,31 @@ from deployctl.targets.kubernetes.cluster import PATIENCE_S, Cluster, Document, 
 from deployctl.units import size
 
 _LOOK_S = 2.0
+_SENDS = re.compile(r"deployctl \S+ (?P<service>\S+) \(")  # who holds a claim's lock
 
 
 def uploader_of(cluster: Cluster, release: Release) -> "ClaimUploader | None":
     """The uploader of a release; None where its checkpoint is somebody else's business."""
     values = modelclaim.brought(release.bundle)
-    return None if values is None else ClaimUploader(cluster, release.service, values)
+    if values is None:
+        return None
+    command = f"deployctl {release.reason.split()[0]} {release.service}"
+    return ClaimUploader(cluster, release.service, values, command=command)
+
+
+def being_sent(cluster: Cluster) -> dict[str, str]:
+    """That a checkpoint is on its way to a claim, which, and who sends it; by the service that it
+    is sent for. None where we may not read Leases."""
+    try:
+        holders = lease.holders(cluster)
+    except TargetError:
+        return {}
+    seen = ((_SENDS.match(who), name, who) for name, who in holders.items())
+    return {
+        sends["service"]: f"its checkpoint is being sent to claim {name} by {who}"
+        for sends, name, who in seen
+        if sends
+    }
 
 
 class ClaimUploader:
@@ -39,7 +59,10 @@ class ClaimUploader:
         service: str,
         values: Values,
         sleep: Callable[[float], None] = time.sleep,
+        *,
+        command: str = "deployctl up",
     ) -> None:
+        self._command = command
         self._cluster = cluster
         self._service = service
         self._values = values
@@ -88,7 +111,7 @@ class ClaimUploader:
         """Holds the claim's own lock: two services may want the same checkpoint at once."""
         told = False
         while True:
-            held = lease.held(self._cluster, self._name, f"deployctl up {self._service}")
+            held = lease.held(self._cluster, self._name, self._command)
             try:
                 held.__enter__()
                 break
