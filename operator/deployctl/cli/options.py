@@ -182,6 +182,22 @@ def spec_options(verb: Callable[..., None], *, optional: bool = False) -> Callab
     return with_parameters(wrapper, [files, *options.values(), *own])
 
 
+def spec_option_of(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a verb's parameters of these names the options of the ServiceSpec fields."""
+
+    def decorate(verb: Callable[..., None]) -> Callable[..., None]:
+        @wraps(verb)
+        def wrapper(**values: Any) -> None:
+            verb(**values)
+
+        own = inspect.signature(verb).parameters.values()
+        return with_parameters(
+            wrapper, [spec_option(p.name) if p.name in names else p for p in own]
+        )
+
+    return decorate
+
+
 def options_of(model: type[BaseModel]) -> dict[str, inspect.Parameter]:
     """The options of a request's fields, by the field's name, as parameters of a verb."""
     return {name: _option(model, name) for name in model.model_fields}

@@ -14,12 +14,12 @@ from deployctl.doctor.cluster.probes import gather
 from deployctl.doctor.cluster.storage_checks import UNNAMED
 from deployctl.doctor.facts import Check, Topic
 from deployctl.engines import vllm
-from deployctl.errors import DeployctlError, TargetError
+from deployctl.errors import DeployctlError, InputError, TargetError
 from deployctl.events import Tell, silent
 from deployctl.hardware import GpuProfile, load_profile
 from deployctl.operations import bundle
 from deployctl.operations.bundle import ChartOptions
-from deployctl.operations.kinds import in_cluster
+from deployctl.operations.kinds import in_cluster, profiles_of
 from deployctl.operations.prepare import Prepared, prepare
 from deployctl.render import modelclaim
 from deployctl.render.bundle import VALUES_FILE, Bundle
@@ -28,6 +28,7 @@ from deployctl.render.yamltext import write
 from deployctl.spec import ServiceSpec
 from deployctl.spec.settings import Settings
 from deployctl.targets import helm
+from deployctl.targets.kubernetes import devices
 from deployctl.targets.kubernetes.cluster import Cluster
 
 _USUAL, _CLAIM = "a-usual-service", "PersistentVolumeClaim"
@@ -55,7 +56,8 @@ def examine_cluster(request: ClusterRequest, tell: Tell = silent) -> Examined:
     """Plans the services, asks the cluster, and judges. A plan that fails is a check that does.
 
     Raises:
-        InputError: the profile that `gpu` names is none, or the values are wrong.
+        InputError: the profile that `gpu` names is none, the values are wrong, or the services are
+            for several places.
     """
     settings = _settings(request, Settings())
     cluster = Cluster(settings, patience_s=0.0)
@@ -93,10 +95,21 @@ def examine_cluster(request: ClusterRequest, tell: Tell = silent) -> Examined:
 
 
 def _settings(request: ClusterRequest, settings: Settings) -> Settings:
-    """As the first spec says; all are examined in its cluster and namespace."""
+    """With the cluster and namespace that the specs name.
+
+    Raises:
+        InputError: they name several.
+    """
     if not request.specs:
         return settings
-    said = {"context": request.specs[0].context, "namespace": request.specs[0].namespace}
+    places = {(spec.context, spec.namespace) for spec in request.specs}
+    if len(places) > 1:
+        raise InputError(
+            "the services are for several clusters or namespaces",
+            where="services",
+            hint="look at those of one at a time",
+        )
+    said = dict(zip(("context", "namespace"), places.pop(), strict=True))
     return settings.model_copy(update={k: v for k, v in said.items() if v is not None})
 
 
@@ -106,25 +119,29 @@ def _prepared(
     it = Topic("plan", f"Plan of {spec.name or spec.model}")
     try:
         if spec.gpu == "auto":
-            spec = spec.model_copy(update={"gpu": _only_card(cluster)})
+            spec = spec.model_copy(update={"gpu": _only_card(cluster, claimed=spec.claims_cards)})
         return prepare(spec, among=in_cluster(spec, settings, silent))
     except DeployctlError as error:
         failed.append(it.fail(error.message, error.hint or "deployctl plan says more"))
         return None
 
 
-def _only_card(cluster: Cluster) -> str:
-    """The profile of the cards that the nodes have.
+def _only_card(cluster: Cluster, *, claimed: bool) -> str:
+    """The profile of the cards that the nodes have: those by claim, or by a device plugin.
 
     Raises:
         TargetError: the nodes cannot be asked, or their cards are of several kinds or none known.
     """
-    facts = ClusterFacts(cluster.namespace, nodes=cluster.items("/api/v1/nodes"))
-    products = dict.fromkeys(card.product for card in cards_of(facts))
-    profiles = {found.name for product in products if (found := profile_of(product))}
+    if claimed:
+        products = sorted(devices.products(cluster))
+        profiles = {found.name for found in profiles_of(products)}
+    else:
+        facts = ClusterFacts(cluster.namespace, nodes=cluster.items("/api/v1/nodes"))
+        products = list(dict.fromkeys(str(card.product) for card in cards_of(facts)))
+        profiles = {found.name for product in products if (found := profile_of(product))}
     if len(profiles) == 1:
         return profiles.pop()
-    kinds = ", ".join(str(product) for product in products) or "none"
+    kinds = ", ".join(products) or "none"
     raise TargetError(
         f"which card is meant? The nodes have: {kinds}", hint="name one with --gpu, or --gpu cpu"
     )

@@ -1,5 +1,7 @@
 """Which kinds of cards `--gpu any` means: those that the cluster has, where it can be asked."""
 
+from collections.abc import Collection
+
 from deployctl.errors import ClusterError, TargetError
 from deployctl.events import Event, Tell
 from deployctl.hardware import GpuProfile, all_profiles, own_profiles
@@ -35,11 +37,16 @@ def in_cluster(spec: ServiceSpec, settings: Settings, tell: Tell) -> tuple[GpuPr
     except ClusterError as error:
         tell(Event("note", f"planned for every card with a profile: {error.message}"))
         return ()
-    own = {profile.name: profile for profile in (*all_profiles(), *own_profiles())}
-    known = tuple(p for p in own.values() if products & set(p.matches))
+    known = profiles_of(products)
     unknown = sorted(products - {name for profile in known for name in profile.matches})
     if unknown:
         tell(Event("note", f"the cluster has cards without a profile: {', '.join(unknown)}"))
     if not products:
         tell(Event("note", "planned for every card with a profile: no node offers any by claim"))
     return known
+
+
+def profiles_of(products: Collection[str]) -> tuple[GpuProfile, ...]:
+    """The profiles of cards that their driver calls so; one's own before those that come along."""
+    own = {profile.name: profile for profile in (*all_profiles(), *own_profiles())}
+    return tuple(p for p in own.values() if set(products) & set(p.matches))

@@ -77,6 +77,9 @@ def test_the_target_follows_the_gpu(cli, argv, target, profile):
         (["--target", "kubernets"], "there is no target 'kubernets'"),
         (["--gpu", "l5"], "did you mean l4?"),
         (["--port", "0"], "--port"),
+        (["--cards", "claim"], "are for a cluster alone"),
+        (["--cards", "claim", "--target", "kubernetes"], "add --model"),
+        (["--cards", "rent", "--target", "kubernetes", "--model", "m"], "--cards"),
         (["--gpu", "none.yaml"], "No such file"),
     ],
 )

@@ -8,7 +8,7 @@ import yaml
 from tests.unit.doctor.cluster_parts import RecordedCluster, claim, deployment, free
 
 from deployctl.cli import app
-from deployctl.errors import TargetError
+from deployctl.errors import InputError, TargetError
 from deployctl.operations import clusterdoctor
 from deployctl.operations.bundle import ChartOptions
 from deployctl.operations.clusterdoctor import ClusterRequest, examine_cluster
@@ -77,6 +77,40 @@ def test_auto_is_the_card_that_the_nodes_have(cluster, model):
     found = by_id(examine_cluster(ClusterRequest([spec], chart=CHART)))["plan"]
     assert found.status == "fail"
     assert "Tesla-T4, NVIDIA-L4" in found.detail
+
+
+def test_auto_of_cards_by_claim_is_asked_of_their_driver(cluster, model):
+    spec = ServiceSpec(model=model, target="kubernetes", cards="claim")
+    found = by_id(examine_cluster(ClusterRequest([spec], chart=CHART)))["plan"]
+    assert (found.status, "which card is meant?" in found.detail) == ("fail", True)
+    assert "Tesla T4" in found.detail
+    path = "/apis/resource.k8s.io/v1/resourceslices"
+    cluster.answers[path] = [
+        each
+        for each in cluster.answers[path]
+        if each["spec"]["devices"][0]["attributes"]["productName"]["string"] == "NVIDIA L4"
+    ]
+    examined = examine_cluster(ClusterRequest([spec], chart=CHART))
+    assert examined.profile.name == "l4"
+    assert by_id(examined)["gpu-claims"].status == "pass"
+
+
+@pytest.mark.parametrize("both", [True, False])
+def test_a_device_plugin_is_looked_at_where_a_service_needs_one(cluster, model, both):
+    claims = ServiceSpec(model=model, gpu="l4", target="kubernetes", name="claims", cards="claim")
+    plain = ServiceSpec(model=model, gpu="l4", target="kubernetes", name="plain", port=8001)
+    cluster.objects["claims"] = [deployment("claims", gpus=0, nodes=())]
+    found = by_id(
+        examine_cluster(ClusterRequest([claims, *([plain] if both else [])], chart=CHART))
+    )
+    assert "gpu-claims" in found
+    assert {id in found for id in ("gpu-nodes", "gpu-driver", "runtime-class")} == {both}
+
+
+def test_one_namespace_is_looked_at(model):
+    specs = [ServiceSpec(model=model, namespace=name, name=name) for name in ("one", "two")]
+    with pytest.raises(InputError, match="several clusters or namespaces"):
+        examine_cluster(ClusterRequest(specs))
 
 
 def test_of_a_file_with_both_the_cards_are_looked_at(cluster, model):

@@ -9,15 +9,14 @@ import typer
 from deployctl.cli.console import Output, answer_json, tell
 from deployctl.cli.doctor.host import examine_host, summary, target_named
 from deployctl.cli.doctor.text import show
-from deployctl.cli.options import FilesOption, OutputOption, ValuesOption
+from deployctl.cli.options import FilesOption, OutputOption, ValuesOption, spec_option_of
 from deployctl.errors import InputError, TargetError
 from deployctl.spec import ServiceSpec, load_specs
 from deployctl.spec.load import ENV_PREFIX
-from deployctl.spec.service import TARGETS
+from deployctl.spec.service import TARGETS, TargetKind
 
 if TYPE_CHECKING:
     from deployctl.doctor.facts import Check
-    from deployctl.operations.clusterdoctor import ClusterRequest
 
 _TargetOption = Annotated[
     str | None,
@@ -80,10 +79,13 @@ class _Answer(NamedTuple):
     remark: str = ""
 
 
+@spec_option_of("cards")
 def command(
+    *,
     target: _TargetOption = None,
     gpu: _GpuOption = "auto",
     gpus: _GpusOption = None,
+    cards: str | None = None,
     model: _ModelOption = None,
     port: _PortOption = 8000,
     files: FilesOption = [],  # noqa: B006  typer's way to say that it may be given often
@@ -113,27 +115,20 @@ def command(
     from deployctl.doctor.examine import document, verdict
 
     named = target_named(target)
-    specs = _specs(files, target=named, gpu=gpu, gpus=gpus, model=model)
+    specs = _specs(files, target=named, gpu=gpu, gpus=gpus, cards=cards, model=model)
+    tried = probe_image or ("" if probe else None)
     if named == "kubernetes" or any(spec.target == "kubernetes" for spec in specs):
-        from deployctl.operations.bundle import chart_options
-        from deployctl.operations.clusterdoctor import ClusterRequest
-
-        chart = chart_options(["kubernetes"], files=values or [])
-        tried = probe_image or ("" if probe else None)
-        answer = _cluster(ClusterRequest(specs, gpu, gpus or 1, chart, tried))
+        answer = _cluster(specs, gpu, gpus or 1, values, tried)
     else:
-        if len(specs) > 1 or values or probe or probe_image:
+        if len(specs) > 1 or cards or values or tried is not None:
             raise InputError(
-                "several services, values and a probe are for a cluster alone",
+                "several services, --cards, values and a probe are for a cluster alone",
                 where="deployctl doctor",
                 hint="add --target kubernetes",
             )
         if specs:
             gpu, gpus, model = specs[0].gpu, specs[0].gpus, specs[0].model
-        question, facts, checks = examine_host(named, gpu, gpus or 1, model, port)
-        profile, told = question.profile, summary(question, facts)
-        name = profile.name if profile else None
-        answer = _Answer(checks, {"target": question.target}, name, *told)
+        answer = _host(named, gpu, gpus or 1, model, port)
     if output is Output.json:
         answer_json(document(answer.checks, **answer.place, gpu=answer.gpu))
     else:
@@ -142,22 +137,44 @@ def command(
         raise typer.Exit(TargetError.exit_code)
 
 
-def _cluster(request: "ClusterRequest") -> _Answer:
-    from deployctl.operations.clusterdoctor import examine_cluster
+def _host(target: TargetKind | None, gpu: str, gpus: int, model: str | None, port: int) -> _Answer:
+    question, facts, checks = examine_host(target, gpu, gpus, model, port)
+    name = question.profile.name if question.profile else None
+    return _Answer(checks, {"target": question.target}, name, *summary(question, facts))
 
-    found = examine_cluster(request, tell)
+
+def _cluster(
+    specs: list[ServiceSpec], gpu: str, gpus: int, values: list[Path] | None, probe: str | None
+) -> _Answer:
+    from deployctl.operations.bundle import chart_options
+    from deployctl.operations.clusterdoctor import ClusterRequest, examine_cluster
+
+    chart = chart_options(["kubernetes"], files=values or [])
+    found = examine_cluster(ClusterRequest(specs, gpu, gpus, chart, probe), tell)
     namespace = found.facts.namespace or "unknown"
     place = {"target": "kubernetes", "context": found.facts.context, "namespace": namespace}
-    gpu = found.profile.name if found.profile else None
-    what = f"target kubernetes, namespace {namespace}" + (f", {gpu}" if gpu else "")
-    return _Answer(found.checks, place, gpu, what)
+    name = found.profile.name if found.profile else None
+    what = f"target kubernetes, namespace {namespace}" + (f", {name}" if name else "")
+    return _Answer(found.checks, place, name, what)
 
 
 def _specs(files: list[Path], **flags: Any) -> list[ServiceSpec]:
-    """The services: of files, or of a model for a cluster; none where neither is given."""
+    """The services: of files, or of a model for a cluster; none where neither is given.
+
+    Raises:
+        InputError: without either, a cluster is asked for cards of a kind.
+        SpecError: they are wrong.
+    """
     given = {name: value for name, value in flags.items() if value is not None}
     if given.get("gpu") == "auto":
         del given["gpu"]
-    if not files and not ("model" in given and given.get("target") == "kubernetes"):
-        return []
-    return load_specs(files, given)
+    clustered = given.get("target") == "kubernetes"
+    if files or ("model" in given and clustered):
+        return load_specs(files, given)
+    if "cards" in given and clustered:
+        raise InputError(
+            "how pods get cards is looked at with a model: a claim asks for what it needs",
+            where="--cards",
+            hint="add --model, or -f FILE",
+        )
+    return []

@@ -67,7 +67,7 @@ ADDITIONS = (
 
 def addition_checks(facts: ClusterFacts, question: ClusterQuestion) -> Iterator[Check]:
     """What is installed besides Kubernetes itself."""
-    if not question.cpu:
+    if question.plugged:
         yield _runtime_class(facts, question)
     yield _policies(facts)
     yield _metrics(facts, question)

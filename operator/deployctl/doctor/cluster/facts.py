@@ -54,6 +54,11 @@ class ClusterQuestion:
         """Whether it is to run without a GPU."""
         return self.profile is not None and self.profile.kind == "cpu"
 
+    @property
+    def plugged(self) -> bool:
+        """Whether pods get cards by a device plugin; not where all claim them."""
+        return not self.cpu and (not self.claimed or any(pod.gpus for pod in self.needs.pods))
+
 
 @dataclass(frozen=True)
 class ClusterFacts:

@@ -22,9 +22,8 @@ def node_checks(facts: ClusterFacts, question: ClusterQuestion) -> Iterator[Chec
     yield _nodes(facts.nodes)
     if question.cpu:
         yield _cpu_nodes(facts)
-    elif question.claimed:
-        yield from claim_checks(facts, question)
-    else:
+    yield from claim_checks(facts, question)
+    if question.plugged:
         yield from card_checks(facts, question)
     yield _room(facts, question)
 
