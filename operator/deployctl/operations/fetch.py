@@ -15,8 +15,8 @@ from deployctl.events import Event, Tell, silent
 from deployctl.files import replace_text, state_error
 from deployctl.hub.listing import Listing, StoredFile
 from deployctl.hub.transfer import Request, Transferred, transfer
-from deployctl.operations import upload
-from deployctl.operations.bundle import render
+from deployctl.operations import kinds, upload
+from deployctl.operations.bundle import NO_VALUES, ChartOptions, render
 from deployctl.operations.prepare import hub_token, prepare, refuse_unfit
 from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.spec.settings import Settings
@@ -48,21 +48,33 @@ class Fetched:
         return asdict(self)
 
 
-def fetch(spec: ServiceSpec, tell: Tell = silent) -> Fetched:
+def fetch(spec: ServiceSpec, tell: Tell = silent, *, chart: ChartOptions = NO_VALUES) -> Fetched:
     """Brings a service's model, and on Docker its image, to its target; starts and stops nothing.
 
-    A folder of this machine is checked where it is.
+    A folder of this machine is sent to a cluster, and for a host checked where it is. `chart` has
+    the values with which it will be brought up.
 
     Raises:
-        InputError, PlanRefusedError: as `up` refuses.
+        InputError, PlanRefusedError: as `up` refuses; or the target fetches by itself.
         HubError, TargetError: it cannot be had, or there is no room for it.
         InterruptedByUserError: Ctrl-C; what has come is kept.
     """
-    if isinstance(hub.locate(spec.model, spec.revision), Path):
+    is_folder = isinstance(hub.locate(spec.model, spec.revision), Path)
+    for_a_cluster = spec.target == "kubernetes" or (spec.target is None and spec.claims_cards)
+    if is_folder and not for_a_cluster:
         return _check_folder(spec, tell)
-    prepared = prepare(spec, tell=tell)
+    if for_a_cluster and not is_folder:
+        raise InputError(
+            "a model of the Hub is downloaded inside the cluster, where up begins",
+            where="--target kubernetes",
+            hint="deployctl up: its pods download onto the claim of their cache, or with --values: "
+            "download: {enabled: true} one Job for all. To bring it from here, fetch it with --to "
+            "DIR, and then --model DIR",
+        )
+    settings = Settings().in_cluster(spec.context, spec.namespace)
+    prepared = prepare(spec, tell=tell, among=kinds.in_cluster(spec, settings, tell))
     refuse_unfit(prepared.plan)
-    bundle = render(prepared.target, prepared)
+    bundle = render(prepared.target, prepared, upload.for_a_folder(prepared, chart, tell))
     release = Release(
         service=spec.service,
         revision=0,
@@ -73,7 +85,9 @@ def fetch(spec: ServiceSpec, tell: Tell = silent) -> Fetched:
         plan=prepared.plan,
         bundle=bundle,
     )
-    driver = open_driver(prepared.target, Settings())
+    driver = open_driver(prepared.target, settings)
+    if is_folder:
+        return _send(driver, release, tell)
     driver.fetch(release, tell)
     fetched = bring(driver, release, tell)
     if fetched is None:
@@ -160,6 +174,24 @@ def bring_back(driver: Driver, release: Release, tell: Tell) -> None:
         bring(driver, release, tell)
     except (HubError, ModelError) as error:
         tell(Event("warning", f"whether the model is there and whole is unknown: {error.message}"))
+
+
+def _send(driver: Driver, release: Release, tell: Tell) -> Fetched:
+    """Sends a folder's checkpoint to the claim on which its service will look for it."""
+    uploader = driver.uploader(release)
+    if uploader is None:
+        raise InputError(
+            "the values say what holds the checkpoint: there is nothing to send",
+            where="values: model",
+            hint="leave model.claim, model.image and model.hostPath out, and it is sent to a claim",
+        )
+    folder = release.plan.model
+    tell(Event("heading", f"{release.service}: {folder} to {uploader.place}"))
+    came = upload.bring(driver, release, tell)
+    listing = hub.listing(folder)
+    done = Transferred(f"/models/{release.service}", came)
+    target = driver.target
+    return _fetched(release.service, listing, done, target=target, place=uploader.place)
 
 
 def _fetched(

@@ -1,7 +1,7 @@
 """How deployctl itself is set up: where it keeps state and caches. Slow to import."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -34,6 +34,11 @@ class Settings(BaseSettings):
         default_factory=lambda: Path.home() / ".cache/deployctl",
         description="Compile caches, demo checkpoints, results.",
     )
+
+    def in_cluster(self, context: str | None, namespace: str | None) -> Self:
+        """The same for the cluster that a spec names, where it names one."""
+        said = {"context": context, "namespace": namespace}
+        return self.model_copy(update={k: v for k, v in said.items() if v is not None})
 
     @field_validator("impersonate_groups", mode="before")
     @classmethod

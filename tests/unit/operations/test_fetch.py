@@ -4,13 +4,17 @@ import json
 from pathlib import Path
 
 import pytest
+import yaml
 
 from deployctl import hub
 from deployctl.errors import HubError, InputError, ModelError
 from deployctl.hub.listing import Listing, StoredFile
 from deployctl.hub.transfer import Transferred
 from deployctl.operations import fetch as module
+from deployctl.operations.bundle import ChartOptions
 from deployctl.operations.fetch import MANIFEST, bring, bring_back, fetch, fetch_to
+from deployctl.render.bundle import VALUES_FILE
+from deployctl.render.modelclaim import brought
 from deployctl.spec import ServiceSpec
 from deployctl.targets.driver import Downloader
 
@@ -126,6 +130,88 @@ def test_what_is_there_already_is_left_alone(asked, tmp_path, make):
     with pytest.raises(InputError):
         fetch_to(ServiceSpec(model="org/tiny"), tmp_path / "bundle")
     assert asked == []
+
+
+class Uploader:
+    """Takes whatever is sent."""
+
+    place = "claim model-0"
+
+    def __init__(self, release):
+        self.digest = yaml.safe_load(release.bundle.files[VALUES_FILE])["model"]["digest"]
+        self.sent = []
+
+    def is_there(self):
+        return bool(self.sent)
+
+    def upload(self, folder, files, tell):
+        self.sent = [file.name for file in files]
+        return sum(file.size for file in files)
+
+
+class ClusterDriver:
+    target = "kubernetes"
+
+    def __init__(self):
+        self.uploaders = {}
+
+    def uploader(self, release):
+        if not brought(release.bundle):
+            return None
+        return self.uploaders.setdefault(release.service, Uploader(release))
+
+
+@pytest.fixture
+def cluster(monkeypatch, tmp_path):
+    monkeypatch.setenv("DEPLOYCTL_CACHE_DIR", str(tmp_path / "cache"))
+    driver, opened = ClusterDriver(), []
+    monkeypatch.setattr(module, "open_driver", lambda *given: opened.append(given) or driver)
+    driver.opened = opened
+    return driver
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    config = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 4}
+    config |= {"num_hidden_layers": 2, "vocab_size": 256, "max_position_embeddings": 512}
+    config |= {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+    (folder / "config.json").write_text(json.dumps({**config, "torch_dtype": "bfloat16"}))
+    tensor = {"model.norm.weight": {"dtype": "BF16", "shape": [1], "data_offsets": [0, 2]}}
+    header = json.dumps(tensor).encode()
+    weights = len(header).to_bytes(8, "little") + header + b"\0\0"
+    (folder / "model.safetensors").write_bytes(weights)
+    return folder
+
+
+def of_a_cluster(model):
+    spec = {"model": str(model), "name": "own", "gpu": "cpu", "target": "kubernetes"}
+    return ServiceSpec(**spec, namespace="llm")
+
+
+def test_a_folder_is_sent_to_a_cluster_as_up_would_send_it(cluster, checkpoint):
+    fetched = fetch(of_a_cluster(checkpoint))
+    ((target, settings),) = cluster.opened
+    assert (target, settings.namespace) == ("kubernetes", "llm")
+    assert cluster.uploaders["own"].sent == ["config.json", "model.safetensors"]
+    assert (fetched.target, fetched.place) == ("kubernetes", "claim model-0")
+    assert fetched.downloaded == fetched.bytes > 0
+    assert fetched.files == 2
+    assert fetch(of_a_cluster(checkpoint)).downloaded == 0
+
+
+def test_where_the_values_name_what_holds_it_nothing_is_sent(cluster, checkpoint):
+    chart = ChartOptions(overrides={"model": {"claim": "mine"}})
+    with pytest.raises(InputError, match="nothing to send"):
+        fetch(of_a_cluster(checkpoint), chart=chart)
+
+
+def test_a_cluster_downloads_a_hub_s_model_by_itself(cluster, asked):
+    with pytest.raises(InputError, match="inside the cluster") as caught:
+        fetch(of_a_cluster("org/tiny"))
+    assert "--to DIR" in caught.value.hint
+    assert (cluster.opened, asked) == ([], [])
 
 
 def test_a_list_that_is_damaged(asked, make_release):

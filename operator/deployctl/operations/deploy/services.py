@@ -55,8 +55,7 @@ def open_store(spec: ServiceSpec | None = None) -> tuple[Settings, Store]:
     """The settings, and the records where they say; of the cluster that a spec names."""
     settings = Settings()
     if spec is not None:
-        said = {"context": spec.context, "namespace": spec.namespace}
-        settings = settings.model_copy(update={k: v for k, v in said.items() if v is not None})
+        settings = settings.in_cluster(spec.context, spec.namespace)
     return settings, records(settings)
 
 
