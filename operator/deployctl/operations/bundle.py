@@ -26,7 +26,7 @@ MARKER = ".deployctl.json"  # lists what was written, with digests
 KINDS: tuple[BundleKind, ...] = tuple(k for k in get_args(BundleKind) if k != "kubernetes")
 _VERSION = 1
 # What was downloaded outlives `down`, as on the other targets; `down --volumes` removes it.
-_KEPT_CLAIM = {"cache": {"annotations": {"helm.sh/resource-policy": "keep"}}}
+_KEPT_CLAIM: dict[str, Any] = {"cache": {"annotations": {"helm.sh/resource-policy": "keep"}}}
 
 
 class ChartOptions(NamedTuple):
@@ -142,7 +142,13 @@ def render(kind: BundleKind, prepared: Prepared, options: ChartOptions = NO_VALU
                 where="--target kubernetes",
                 hint="render --target helm writes it: a LeaderWorkerSet, for helm to install",
             )
-        over = merge(_KEPT_CLAIM, options.overrides)
+        if plan.name == "vllm":
+            raise InputError(
+                "a Service of that name gives pods a VLLM_PORT, which the engine cannot read",
+                where="--name vllm",
+                hint="choose another name",
+            )
+        over = merge(_of_the_target(plan, options.overrides), options.overrides)
         return render_helm(plan, spec, prepared.profile, over, target=kind)
     if kind == "helm":
         return render_helm(plan, spec, prepared.profile, options.overrides)
@@ -153,6 +159,14 @@ def render(kind: BundleKind, prepared: Prepared, options: ChartOptions = NO_VALU
     values = bundle.files[VALUES_FILE]
     templated = helm.template(chart(), values, name=plan.name, namespace=options.namespace)
     return render_manifests(plan, templated)
+
+
+def _of_the_target(plan: ServingPlan, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """Values of what the target keeps, and of the Secret that it makes: the Hub's token is beside
+    the keys, if there is one."""
+    if plan.model_local or (overrides.get("hubToken") or {}).get("value"):
+        return _KEPT_CLAIM
+    return {**_KEPT_CLAIM, "hubToken": {"existingSecret": f"{plan.name}-api-key"}}
 
 
 def render_all(prepared: Prepared, options: ChartOptions, tell: Tell = silent) -> list[Bundle]:

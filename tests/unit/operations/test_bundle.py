@@ -3,10 +3,14 @@
 import json
 
 import pytest
+import yaml
 
 from deployctl.errors import InputError, StateError
-from deployctl.operations.bundle import MARKER, write
+from deployctl.operations.bundle import MARKER, ChartOptions, render, write
+from deployctl.operations.prepare import prepare
 from deployctl.render import Bundle
+from deployctl.spec import ServiceSpec
+from known import tiny_folder
 
 BUNDLE = Bundle(
     target="docker", service="x", files={"compose.yaml": "a: 1\n", "secrets/.gitignore": "*\n"}
@@ -88,3 +92,31 @@ def test_a_file_in_the_way(tmp_path):
         write(tmp_path / "out", BUNDLE, {}, force=False)
     with pytest.raises(StateError, match="cannot write"):
         write(tmp_path / "out" / "deeper", BUNDLE, {}, force=True)
+
+
+def hub_model(tmp_path, name="chat"):
+    """A service of the target kubernetes that serves a model of the Hub."""
+    spec = ServiceSpec(model=str(tiny_folder(tmp_path / "tiny")), gpu="l4", target="kubernetes")
+    prepared = prepare(spec.model_copy(update={"name": name}))
+    plan = prepared.plan.model_copy(update={"model": "org/tiny", "model_local": False})
+    return prepared._replace(plan=plan)
+
+
+@pytest.mark.parametrize(
+    ("said", "has"),
+    [
+        ({}, {"existingSecret": "chat-api-key"}),
+        ({"existingSecret": "mine", "key": "t"}, {"existingSecret": "mine", "key": "t"}),
+        ({"value": "hf_x"}, {"value": "hf_x"}),
+    ],
+)
+def test_a_clusters_pods_read_the_hubs_token_where_up_puts_it(tmp_path, said, has):
+    options = ChartOptions(overrides={"hubToken": said})
+    values = render("kubernetes", hub_model(tmp_path), options).files["values.yaml"]
+    assert yaml.safe_load(values)["hubToken"] == has
+
+
+def test_a_service_that_would_break_its_engine_is_refused(tmp_path):
+    with pytest.raises(InputError, match="VLLM_PORT") as refused:
+        render("kubernetes", hub_model(tmp_path, "vllm"))
+    assert refused.value.where == "--name vllm"

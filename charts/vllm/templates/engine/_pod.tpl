@@ -166,6 +166,10 @@ mounted by itself is never updated. Keys may be missing: the door says so, and d
       {{- with include "vllm.hubToken.name" . }}
       - secret:
           name: {{ . | quote }}
+          {{- /* up puts the token beside the keys, if it has one */}}
+          {{- if eq . (include "vllm.apiKeyMade.name" $) }}
+          optional: true
+          {{- end }}
           items:
             - key: {{ $.Values.hubToken.key | quote }}
               path: hf_token
