@@ -40,7 +40,7 @@ FITTED = (
 
 # Cases are added in rounds. The sealed third of this one is out of sight; those of the rounds
 # before it were reported once and then opened.
-ROUND = 3
+ROUND = 4
 PARTS = (
     "fitted",
     "held_out",

@@ -20,8 +20,17 @@ ROOT = Path(__file__).resolve().parents[3]
 
 @pytest.fixture(scope="module")
 def results():
+    return run()
+
+
+@pytest.fixture(scope="module")
+def opened():
+    return run("--open")
+
+
+def run(*flags):
     done = subprocess.run(
-        [sys.executable, "-m", "benchmarks.memfit", "--output", "json"],
+        [sys.executable, "-m", "benchmarks.memfit", "--output", "json", *flags],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -49,11 +58,11 @@ def test_errors_stay_within_what_was_reached(results):
     assert ours["kv_cache"]["median"] <= 0.01
 
 
-def test_not_to_decide_is_bounded_and_no_way_to_be_right(results):
-    ours = results["all"]["deployctl"]
-    assert ours["edge"] <= 0.08
+def test_not_to_decide_is_bounded_and_no_way_to_be_right(opened):
+    ours = opened["all"]["deployctl"]
+    assert ours["edge"] <= 0.08  # the sealed ones too: nobody is told more than whether it holds
     assert ours["strict"] >= 0.9
-    others = [other for name, other in results["all"].items() if name != "deployctl"]
+    others = [other for name, other in opened["all"].items() if name != "deployctl"]
     assert all(other["outcome"] < ours["strict"] for other in others)
 
 
@@ -63,6 +72,15 @@ def test_a_third_of_what_is_added_is_sealed_and_told_only_when_asked(results):
     assert all(case.raw["sealed"] is is_sealed(case.id) for case in later)
     assert sum(case.raw["sealed"] for case in later) >= 0.25 * len(later)
     assert not {c.id for c in later if c.hidden} & {miss["id"] for miss in results["misses"]}
+
+
+def test_the_sealed_third_under_way_is_counted_only_when_asked(results, opened):
+    cases = read(ROOT / "benchmarks" / "memfit" / "cases.jsonl.gz")
+    hidden = sum(case.hidden for case in cases)
+    assert (results["left_out"], opened["left_out"]) == (hidden, 0)
+    assert (results["cases"], opened["cases"]) == (len(cases) - hidden, len(cases))
+    assert f"round_{ROUND}_sealed" not in results["deployctl"]
+    assert opened["deployctl"][f"round_{ROUND}_sealed"]["cases"] == hidden
 
 
 def test_a_round_is_told_apart_and_its_third_is_opened_by_the_next(results):
