@@ -2,7 +2,7 @@
 
 Adds start-ups, one JSON object a line, to the case file, as part of the round under way. A
 third of them is sealed as it comes in, chosen by a hash of its id and so by nobody: the report
-tells its figures apart, and its single cases only to who asks for them. The next round
+leaves it out, figures and single cases, but for who asks (`--open`, `--sealed`). The next round
 (`benchmarks.memfit.cases.ROUND`) opens the third of this one.
 """
 
