@@ -2,6 +2,7 @@
 
 import contextlib
 from pathlib import Path
+from types import SimpleNamespace
 
 import kubernetes_validate
 import pytest
@@ -12,7 +13,7 @@ from deployctl.render.bundle import VALUES_FILE
 from deployctl.render.values import Values
 from deployctl.spec.settings import Settings
 from deployctl.targets.driver import EngineState, ModelFile
-from deployctl.targets.kubernetes import lease
+from deployctl.targets.kubernetes import driver, lease
 from deployctl.targets.kubernetes.checkpoint import claim, loader, uploader
 from deployctl.targets.kubernetes.checkpoint.claim import Cargo
 from deployctl.targets.kubernetes.checkpoint.loader import Loader
@@ -220,18 +221,39 @@ def test_of_two_at_once_one_sends_and_the_other_waits(cluster, sends):
 
 
 def test_a_release_whose_checkpoint_is_on_its_way_waits_for_it(cluster, make_release, tmp_path):
-    driver = KubernetesDriver(Settings(state_dir=tmp_path), cluster=cluster)
+    ours = KubernetesDriver(Settings(state_dir=tmp_path), cluster=cluster)
     files = {VALUES_FILE: yaml.safe_dump({"model": {"digest": DIGEST, "claim": NAME}})}
     release = make_release()
     bundle = release.bundle.model_copy(update={"files": files})
     release = release.model_copy(update={"service": "chat", "bundle": bundle, "status": "pending"})
-    assert driver.state(release) == EngineState("absent")
-    ours = driver.uploader(release)
-    with ours._alone(nothing):
-        (waits,) = driver.state(release).waits_for
-        assert driver.state(release.model_copy(update={"status": "failed"})).waits_for == ()
+    assert ours.state(release) == EngineState("absent")
+    with ours.uploader(release)._alone(nothing):
+        (waits,) = ours.state(release).waits_for
+        assert ours.state(release.model_copy(update={"status": "failed"})).waits_for == ()
     assert waits.startswith(f"its checkpoint is being sent to claim {NAME} by deployctl up chat (")
-    assert driver.state(release).waits_for == ()
+    assert ours.state(release).waits_for == ()
+
+
+def test_an_engine_is_asked_at_the_port_that_its_values_say(
+    cluster, make_release, tmp_path, monkeypatch
+):
+    asked = []
+
+    def forwarder(_, pods, port):
+        asked.append(port)
+        return SimpleNamespace(port=40000 + len(asked))
+
+    monkeypatch.setattr(driver, "Forwarder", forwarder)
+    ours = KubernetesDriver(Settings(state_dir=tmp_path), cluster=cluster)
+    found = []
+    for values in ({"engine": {"port": 9000}, "service": {"port": 80}}, {}, {}):
+        files = {VALUES_FILE: yaml.safe_dump(values)}
+        release = make_release()
+        bundle = release.bundle.model_copy(update={"files": files})
+        found.append(ours.endpoint(release.model_copy(update={"bundle": bundle})))
+    assert asked == [9000, 8000]
+    assert [each.url[-5:] for each in found] == ["40001", "40002", "40002"]
+    assert [each.inside.rpartition(":")[2] for each in found] == ["80", "8000", "8000"]
 
 
 def event(about, reason, message):

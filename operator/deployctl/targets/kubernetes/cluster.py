@@ -274,9 +274,9 @@ class Cluster:
         from urllib3.exceptions import HTTPError
 
         headers = {"Accept": accept, "Content-Type": content}
-        deadline = time.monotonic() + (
-            self._patience_s if self._answered and method != "POST" else 0
-        )
+        # What a POST asks for may have been made, though its answer was lost: it is not repeated.
+        again = self._answered and method != "POST"
+        deadline = time.monotonic() + (self._patience_s if again else 0)
         while True:
             try:
                 response = self._ask(method, path, query, headers=headers, body=body)

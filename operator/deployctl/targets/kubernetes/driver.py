@@ -28,11 +28,15 @@ from deployctl.targets.kubernetes import (
 from deployctl.targets.kubernetes.checkpoint import being_sent, claim, uploader_of
 from deployctl.targets.kubernetes.cluster import Cluster, Document, cluster_of
 from deployctl.targets.kubernetes.forward import Forwarder
-from deployctl.targets.kubernetes.helmrelease import DIGEST, Installed, deployment_of, on_disk
+from deployctl.targets.kubernetes.helmrelease import (
+    DIGEST,
+    Installed,
+    deployment_of,
+    on_disk,
+    port_of,
+)
 from deployctl.targets.kubernetes.logs import lines_of
 from deployctl.targets.kubernetes.shelf import REVISION, SERVICE, ClusterShelf
-
-ENGINE_PORT = 8000  # of the chart's engine
 
 
 class KubernetesDriver:
@@ -54,7 +58,7 @@ class KubernetesDriver:
         self._shelf = ClusterShelf(self._cluster, settings.state_dir)
         self._installed = Installed(self._cluster)
         self._environment = environment
-        self._forwarders: dict[str, Forwarder] = {}
+        self._forwarders: dict[tuple[str, int], Forwarder] = {}  # by service and its engine's port
 
     @contextmanager
     def changing(self, service: str, command: str) -> Iterator[None]:
@@ -169,19 +173,20 @@ class KubernetesDriver:
 
     def endpoint(self, release: Release) -> Endpoint:
         """A port of this machine that leads to the ready pods in turn."""
-        service = release.service
+        service, port = release.service, port_of(release.bundle, "engine")
         self.learn_keys(service)
-        if service not in self._forwarders:
-            self._forwarders[service] = Forwarder(
-                self._cluster, lambda: self._ready(service), ENGINE_PORT
+        if (service, port) not in self._forwarders:
+            self._forwarders[service, port] = Forwarder(
+                self._cluster, lambda: self._ready(service), port
             )
+        outer = port_of(release.bundle, "service")
         folder = self._shelf.folder(service)
         return Endpoint(
-            f"http://127.0.0.1:{self._forwarders[service].port}",
+            f"http://127.0.0.1:{self._forwarders[service, port].port}",
             release.plan.served_model_name,
             keys.read_key(folder / keys.API_KEY),
             operator_token=keys.read_key(folder / keys.OPERATOR_TOKEN),
-            inside=f"http://{service}.{self._cluster.namespace}.svc:{release.spec.port}",
+            inside=f"http://{service}.{self._cluster.namespace}.svc:{outer}",
         )
 
     def purge(self, service: str, tell: Tell, *, heir: str | None = None) -> None:

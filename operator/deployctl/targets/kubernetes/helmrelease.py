@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 import yaml
 
@@ -16,7 +17,8 @@ from deployctl.targets.kubernetes.cluster import Cluster, Document
 from deployctl.targets.kubernetes.shelf import REVISION
 
 _LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_MADE: dict[tuple[str, str], list[Document]] = {}
+_MADE: dict[tuple[str, str], list[Document]] = {}  # what Helm made, by digest and namespace
+_PORT = 8000  # of the chart's engine and Service, where the values say nothing
 DIGEST = "deployctl.io/digest"  # a label of a Helm release that is ours
 _UNFINISHED = "pending-install,pending-upgrade,pending-rollback,uninstalling"
 
@@ -35,7 +37,7 @@ class Installed:
     def has(self, release: Release) -> bool:
         """Whether it is this very release that is installed."""
         found = self.newest(release.service)
-        return found is not None and found.get(REVISION) == str(getattr(release, "revision", 0))
+        return found is not None and found.get(REVISION) == str(release.revision)
 
     def revisions(self) -> dict[str, int]:
         """The revision of each service of ours."""
@@ -64,6 +66,13 @@ def on_disk(bundle: Bundle) -> Iterator[Path]:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(text, encoding="utf-8")
         yield Path(folder) / CHART_FOLDER
+
+
+def port_of(bundle: Bundle, part: Literal["engine", "service"]) -> int:
+    """The port of the engine in its pod, or of the Service before it: the user's own values may
+    say another than the spec."""
+    document = yaml.safe_load(bundle.files.get(VALUES_FILE, "")) or {}
+    return int((document.get(part) or {}).get("port") or _PORT)
 
 
 def deployment_of(bundle: Bundle, namespace: str) -> Document:

@@ -33,9 +33,9 @@ BLOCK = 1 << 20
 SYNC_EVERY = 256 << 20  # bytes between two looks that what was written is on the disk
 STALL_S = 600.0  # for a connection on which nothing comes
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-Fill = Callable[[memoryview], int]  # fills a buffer; 0 where nothing comes any more
-File = list[Any]
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
+Fill = Callable[[memoryview], int]  # fills a buffer; 0 where nothing comes any more
+File = list[Any]  # a FILE, as above
 
 
 class RefusedError(Exception):

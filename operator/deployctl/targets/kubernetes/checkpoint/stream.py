@@ -6,9 +6,10 @@ image, and no way for the network to the pod; and nobody else reaches the port m
 
 import json
 import select
+import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from deployctl.targets.kubernetes.cluster import Cluster, UnreachableError
@@ -81,9 +82,6 @@ class PodStream:
 
     def cut(self) -> None:
         """Ends it, whoever is using it."""
-        import socket
-        from contextlib import suppress
-
         with suppress(OSError, UnreachableError):
             self._socket().shutdown(socket.SHUT_RDWR)
 

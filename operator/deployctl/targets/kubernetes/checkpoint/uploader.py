@@ -3,7 +3,7 @@
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -110,20 +110,17 @@ class ClaimUploader:
     def _alone(self, tell: Tell) -> Iterator[None]:
         """Holds the claim's own lock: two services may want the same checkpoint at once."""
         told = False
-        while True:
-            held = lease.held(self._cluster, self._name, self._command)
-            try:
-                held.__enter__()
-                break
-            except LockedError as error:
-                if not told:
-                    tell(Event("phase", f"waiting: {error.message}"))
-                    told = True
-            self._sleep(_LOOK_S)
-        try:
+        with ExitStack() as lock:
+            while True:
+                try:
+                    lock.enter_context(lease.held(self._cluster, self._name, self._command))
+                    break
+                except LockedError as error:
+                    if not told:
+                        tell(Event("phase", f"waiting: {error.message}"))
+                        told = True
+                self._sleep(_LOOK_S)
             yield
-        finally:
-            held.__exit__(None, None, None)
 
     def _fill(self, cargo: Cargo, tell: Tell) -> int:
         cluster, name = self._cluster, self._name
