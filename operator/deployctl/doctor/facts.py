@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
+from deployctl.engines.vllm import DEFAULT_VERSION
 from deployctl.hardware import GpuProfile
 from deployctl.hardware.nvidia import App, Card, Failure
 from deployctl.spec import TargetKind
@@ -23,7 +24,7 @@ class Question:
     gpus: int = 1
     port: int = 8000
     holder: str | None = None  # the service of ours that has the port already
-    vllm_version: str = "0.32.0"
+    vllm_version: str = DEFAULT_VERSION
     model: str | None = None
     model_bytes: int | None = None  # still to be downloaded
     places: tuple[tuple[str, Path], ...] = ()  # what is kept where: ("models", Path)

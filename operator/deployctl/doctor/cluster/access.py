@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from deployctl import assets
-from deployctl.doctor.cluster.facts import ClusterFacts, ClusterQuestion, Right
+from deployctl.doctor.cluster.facts import ClusterFacts, ClusterQuestion, Document, Right
 from deployctl.doctor.facts import Check, Topic
 from deployctl.render import yamltext
 
-Document = dict[str, Any]
 _RBAC = "rbac.authorization.k8s.io"
 _FIX = "an administrator applies this (kubectl apply -f -), or --as another user"
 _VERBS = ("get", "list", "watch", "create", "update", "patch", "delete")

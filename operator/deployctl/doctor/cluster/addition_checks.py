@@ -6,11 +6,12 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 from deployctl import assets
-from deployctl.doctor.cluster.card_checks import values
 from deployctl.doctor.cluster.facts import ClusterFacts, ClusterQuestion, Document
-from deployctl.doctor.cluster.room import some
+from deployctl.doctor.cluster.telling import some, unknown, values
 from deployctl.doctor.facts import Check, Topic
 from deployctl.targets.kubernetes.nodes import cards_of
+
+_APIS = "kubectl api-resources"
 
 
 class Addition(NamedTuple):
@@ -74,7 +75,7 @@ def addition_checks(facts: ClusterFacts, question: ClusterQuestion) -> Iterator[
     for each in ADDITIONS:
         it = Topic(each.id, each.title)
         if facts.apis is None:
-            yield it.warn(f"unknown: {facts.untold.get('apis')}", "kubectl api-resources")
+            yield unknown(it, facts, "apis", _APIS)
             continue
         wanted = sorted(question.needs.kinds & set(each.kinds)) if question.needs.planned else []
         versions = facts.apis.get(each.group, ())
@@ -101,7 +102,7 @@ def _release(facts: ClusterFacts, each: Addition) -> str:
 def _metrics(facts: ClusterFacts, question: ClusterQuestion) -> Check:
     it = Topic("metrics-server", "Metrics APIs")
     if facts.apis is None:
-        return it.warn(f"unknown: {facts.untold.get('apis')}", "kubectl api-resources")
+        return unknown(it, facts, "apis", _APIS)
     there = {
         "metrics.k8s.io": "metrics-server",
         "custom.metrics.k8s.io": "an adapter for pod metrics",
@@ -154,7 +155,7 @@ def _runtime_class(facts: ClusterFacts, question: ClusterQuestion) -> Check:
     engines = [p for p in question.needs.pods if p.gpus]
     named = {p.spec["runtimeClassName"] for p in engines if p.spec.get("runtimeClassName")}
     if facts.runtime_classes is None:
-        return it.warn(f"unknown: {facts.untold.get('runtime_classes')}", "see Permissions: looks")
+        return unknown(it, facts, "runtime_classes")
     there = {c["metadata"]["name"] for c in facts.runtime_classes}
     missing = sorted(named - there)
     if missing:

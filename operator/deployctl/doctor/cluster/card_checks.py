@@ -5,10 +5,9 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from deployctl.doctor.cluster.facts import ClusterFacts, ClusterQuestion, Document
-from deployctl.doctor.cluster.room import some
+from deployctl.doctor.cluster.telling import some, values
 from deployctl.doctor.facts import Check, Topic
 from deployctl.hardware import GpuProfile, all_profiles, nvidia, own_profiles
-from deployctl.render import yamltext
 from deployctl.targets.kubernetes import cards
 from deployctl.targets.kubernetes.nodes import NVIDIA, rooms, selected, untolerated
 from deployctl.units import quantity
@@ -211,8 +210,3 @@ def _taints(facts: ClusterFacts, question: ClusterQuestion, found: list[Cards]) 
     left = [node for node in able if node.name not in away]
     tell = it.warn if left else it.fail
     yield tell(f"{text}: pods do not tolerate that", fix, yaml)
-
-
-def values(document: Document) -> str:
-    """Values for the chart, as a file of --values has them."""
-    return yamltext.write(document, "values of the chart")

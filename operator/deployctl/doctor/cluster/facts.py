@@ -5,13 +5,14 @@ Data only. None always means "could not tell", never "none"; `untold` has the re
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from deployctl.doctor.cluster.needs import Document as Document
 from deployctl.doctor.cluster.needs import Needs
+from deployctl.engines.vllm import DEFAULT_VERSION
 from deployctl.hardware import GpuProfile
 from deployctl.planning.plan import CardOption
 
-Document = dict[str, Any]
 Documents = list[Document] | None
 
 
@@ -43,7 +44,7 @@ class ClusterQuestion:
 
     needs: Needs
     profile: GpuProfile | None = None  # None: whatever card is found
-    vllm_version: str = "0.32.0"
+    vllm_version: str = DEFAULT_VERSION
     weights: Mapping[str, float] = field(default_factory=dict)  # bytes, by service
     claimed: tuple[ClaimedCards, ...] = ()
     upload: bool = False  # whether a local folder is to be brought

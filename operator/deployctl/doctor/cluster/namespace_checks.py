@@ -1,18 +1,20 @@
 """The namespace: is it there, what does it forbid, and how much does it allow."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
-from deployctl.doctor.cluster.card_checks import values
 from deployctl.doctor.cluster.facts import ClusterFacts, ClusterQuestion, Document
 from deployctl.doctor.cluster.needs import Needs, named_secrets
 from deployctl.doctor.cluster.room import own
+from deployctl.doctor.cluster.telling import refused, unknown, values
 from deployctl.doctor.facts import Check, Topic
 from deployctl.targets.kubernetes.nodes import asked
 from deployctl.units import quantity, size
 
 _LEVEL = "pod-security.kubernetes.io/enforce"
 _BYTES = re.compile(r"memory|storage")
+_ALSO = {"requests.cpu": "cpu", "requests.memory": "memory"}  # names of the same
 # Resource of a quota -> kind whose objects it counts.
 _COUNTED = {
     "persistentvolumeclaims": "PersistentVolumeClaim",
@@ -50,8 +52,7 @@ def _there(facts: ClusterFacts) -> Check:
 def _security(facts: ClusterFacts, needs: Needs) -> Check:
     it = Topic("pod-security", "Pod security")
     if facts.namespace_object is None:
-        why = facts.untold.get("namespace_object", "the namespace is not told")
-        return it.warn(f"unknown: {why}", "the chart's pods keep to restricted")
+        return unknown(it, facts, "namespace_object", "the chart's pods keep to restricted")
     labels = facts.namespace_object["metadata"].get("labels") or {}
     level = labels.get(_LEVEL)
     if level in (None, "privileged"):
@@ -72,48 +73,45 @@ def _host_path(spec: Document) -> bool:
 def _quota(facts: ClusterFacts, needs: Needs) -> Check:
     it = Topic("quota", "Quota")
     if facts.quotas is None:
-        return it.warn(f"unknown: {facts.untold.get('quotas')}", "see Permissions: looks")
+        return unknown(it, facts, "quotas")
     if not facts.quotas:
         return it.good("none")
+    bounds = list(_bounds(facts, needs))
+    over = [bound for bound in bounds if bound.wrong]
+    if not over:
+        return it.good("; ".join(bound.left for bound in bounds))
+    fix = "raise it: kubectl edit resourcequota; or ask for less: resources in --values"
+    yaml = values({"resources": {"cpuLimit": "4"}}) if any(b.unset for b in over) else ""
+    return refused(it, needs, "; ".join(bound.wrong for bound in over), fix, yaml)
+
+
+class _Bound(NamedTuple):
+    """A resource of a quota."""
+
+    left: str
+    wrong: str = ""  # nothing where it is kept to
+    unset: bool = False  # whether what is wrong is that pods have no limit
+
+
+def _bounds(facts: ClusterFacts, needs: Needs) -> Iterator[_Bound]:
     wanted, handed_back = _wanted(needs), _held(facts, needs)
-    over, told = [], []
-    for quota in facts.quotas:
+    for quota in facts.quotas or ():
         status = quota.get("status") or {}
         used = status.get("used") or {}
         for name, hard in (status.get("hard") or quota["spec"].get("hard") or {}).items():
-            key = (
-                name.removeprefix("requests.")
-                if name in ("requests.cpu", "requests.memory")
-                else name
-            )
+            key = _ALSO.get(name, name)
             most, now = quantity(hard) or 0.0, quantity(used.get(name, 0)) or 0.0
-            asks = wanted.get(key, 0.0)
-            left = most - now + handed_back.get(key, 0.0)
-            line = f"{name} {_amount(name, max(left, 0))} left of {hard}"
-            told.append(line)
+            asks, left = wanted.get(key, 0.0), most - now + handed_back.get(key, 0.0)
+            text = f"{name} {_amount(name, max(left, 0))} left of {hard}"
+            limits = key.startswith("limits.") and needs.pods and not _defaulted(facts, key)
             if asks > left + 1e-9:
-                over.append(
-                    f"{line}, {_amount(name, asks)} asked for ({quota['metadata']['name']})"
-                )
-            elif (
-                key.startswith("limits.")
-                and asks == 0.0
-                and needs.pods
-                and not _defaulted(facts, key)
-            ):
-                over.append(
-                    f"{name} is limited, so each pod must have one, and the chart sets none"
-                )
-    if not over:
-        return it.good("; ".join(told))
-    fix = "raise it: kubectl edit resourcequota; or ask for less: resources in --values"
-    yaml = values({"resources": {"cpuLimit": "4"}}) if "sets none" in " ".join(over) else ""
-    text = "; ".join(over)
-    return (
-        it.fail(text, fix, yaml)
-        if needs.planned
-        else it.warn(f"a usual service: {text}", fix, yaml)
-    )
+                where = f"{_amount(name, asks)} asked for ({quota['metadata']['name']})"
+                yield _Bound(text, f"{text}, {where}")
+            elif limits and asks == 0.0:
+                must = "is limited, so each pod must have one, and the chart sets none"
+                yield _Bound(text, f"{name} {must}", unset=True)
+            else:
+                yield _Bound(text)
 
 
 def _wanted(needs: Needs) -> dict[str, float]:
@@ -175,7 +173,7 @@ def _ranges(facts: ClusterFacts, needs: Needs) -> Check:
     """Bounds of a container or pod, and limits that are given to who has none."""
     it = Topic("limit-range", "Limit ranges")
     if facts.limit_ranges is None:
-        return it.warn(f"unknown: {facts.untold.get('limit_ranges')}", "see Permissions: looks")
+        return unknown(it, facts, "limit_ranges")
     broken: list[str] = []
     given: list[str] = []
     for limit in _limits(facts):
@@ -192,7 +190,7 @@ def _ranges(facts: ClusterFacts, needs: Needs) -> Check:
     if broken:
         fix = "kubectl edit limitrange; or other resources in --values"
         text = "; ".join(dict.fromkeys(broken))
-        return it.fail(text, fix) if needs.planned else it.warn(f"a usual service: {text}", fix)
+        return refused(it, needs, text, fix)
     if given:
         yaml = values({"resources": {"cpuLimit": "8"}})
         text = f"containers without a CPU limit are given {', '.join(given)}: it stalls the engine"
@@ -212,11 +210,10 @@ def _broken(limit: Document, name: str, spec: Document) -> Iterator[str]:
 
 
 def _outside(
-    limit: Document, name: str, wanted: object, bound: str, *, above: bool
+    limit: Document, name: str, wanted: Mapping[str, object], bound: str, *, above: bool
 ) -> Iterator[str]:
-    amounts = wanted if isinstance(wanted, dict) else {}
     for resource, most in (limit.get(bound) or {}).items():
-        edge, asks = quantity(most) or 0.0, quantity(amounts.get(resource))
+        edge, asks = quantity(most) or 0.0, quantity(wanted.get(resource))
         if asks is not None and (asks > edge if above else asks < edge):
             told = _amount(resource, asks)
             yield f"{name} asks for {told} {resource}, {bound} of a {limit.get('type')} is {most}"
@@ -232,7 +229,7 @@ def _secrets(facts: ClusterFacts, needs: Needs) -> Iterator[Check]:
     for name, by in named_secrets(needs).items():
         it = Topic("secret", f"Secret {name}")
         if facts.secrets is None:
-            yield it.warn(f"unknown: {facts.untold.get('secrets')}", "see Permissions")
+            yield unknown(it, facts, "secrets", "see Permissions")
         elif name in facts.secrets:
             yield it.good("there")
         else:

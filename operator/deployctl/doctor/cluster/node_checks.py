@@ -3,11 +3,12 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from deployctl.doctor.cluster.card_checks import card_checks, values
-from deployctl.doctor.cluster.claim_checks import claim_checks
+from deployctl.doctor.cluster.card_checks import card_checks
+from deployctl.doctor.cluster.card_claim_checks import card_claim_checks
 from deployctl.doctor.cluster.facts import ClusterFacts, ClusterQuestion, Document
 from deployctl.doctor.cluster.needs import PodNeed
-from deployctl.doctor.cluster.room import places, put, some
+from deployctl.doctor.cluster.room import places, put
+from deployctl.doctor.cluster.telling import refused, some, unknown, values
 from deployctl.doctor.facts import Check, Topic
 from deployctl.targets.kubernetes.cards import holders
 from deployctl.units import size
@@ -17,12 +18,12 @@ def node_checks(facts: ClusterFacts, question: ClusterQuestion) -> Iterator[Chec
     """Nodes, cards, taints, driver, and whether all pods find a place."""
     it = Topic("nodes", "Nodes")
     if facts.nodes is None:
-        yield it.warn(f"unknown: {facts.untold.get('nodes')}", "see Permissions: looks")
+        yield unknown(it, facts, "nodes")
         return
     yield _nodes(facts.nodes)
     if question.cpu:
         yield _cpu_nodes(facts)
-    yield from claim_checks(facts, question)
+    yield from card_claim_checks(facts, question)
     if question.plugged:
         yield from card_checks(facts, question)
     yield _room(facts, question)
@@ -67,7 +68,7 @@ def _cpu_nodes(facts: ClusterFacts) -> Check:
 def _room(facts: ClusterFacts, question: ClusterQuestion) -> Check:
     it, needs = Topic("room", "Room for the pods"), question.needs
     if facts.pods is None:
-        return it.warn(f"unknown: {facts.untold.get('pods')}", "see Permissions: looks")
+        return unknown(it, facts, "pods")
     if not needs.pods:
         why = "no plan to go by" if needs.planned else "what a service asks for needs helm"
         return it.warn(f"unknown: {why}", "see Plan" if needs.planned else "install Helm")
@@ -77,7 +78,7 @@ def _room(facts: ClusterFacts, question: ClusterQuestion) -> Check:
         text = "; ".join(each.told() for each in homeless)
         text += f"; a pod asks for {asked_for}"
         fix = _who(facts) + "free some, add a node, or ask for less (resources in --values)"
-        return it.fail(text, fix) if needs.planned else it.warn(text, fix)
+        return refused(it, needs, text, fix)
     usual = "" if needs.planned else "a usual service's: "
     return it.good(f"{usual}{asked_for}")
 

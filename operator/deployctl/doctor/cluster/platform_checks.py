@@ -5,6 +5,7 @@ from typing import Any
 
 from deployctl import assets
 from deployctl.doctor.cluster.facts import ClusterFacts
+from deployctl.doctor.cluster.telling import unknown
 from deployctl.doctor.facts import Check, Topic
 from deployctl.hardware.nvidia import numbers
 
@@ -42,7 +43,7 @@ def platform_checks(facts: ClusterFacts) -> Iterator[Check]:
 def _user(facts: ClusterFacts) -> Check:
     it = Topic("user", "User")
     if facts.user is None:
-        return it.warn(f"unknown: {facts.untold.get('user')}", "kubectl auth whoami")
+        return unknown(it, facts, "user", "kubectl auth whoami")
     groups = [g for g in facts.groups if g != "system:authenticated"]
     return it.good(facts.user + (f", of {', '.join(groups)}" if groups else ""))
 

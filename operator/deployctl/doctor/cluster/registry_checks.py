@@ -3,8 +3,8 @@
 import re
 from collections.abc import Iterator
 
-from deployctl.doctor.cluster.facts import ClusterFacts, ClusterQuestion
-from deployctl.doctor.cluster.room import some
+from deployctl.doctor.cluster.facts import ClusterFacts, ClusterQuestion, Document
+from deployctl.doctor.cluster.telling import some
 from deployctl.doctor.facts import Check, Topic
 
 _PULLED = re.compile(r'Successfully pulled image "(?P<image>[^"]+)"')
@@ -21,10 +21,10 @@ def registry_checks(facts: ClusterFacts, question: ClusterQuestion) -> Iterator[
 
 def whole(image: str) -> str:
     """An image's name with its registry: `docker.io/library/busybox:1`."""
-    first, slash, rest = image.partition("/")
+    first, slash, _ = image.partition("/")
     if slash and ("." in first or ":" in first or first == "localhost"):
         return image
-    return f"{_HUB}/{image if slash else 'library/' + first}" if not rest else f"{_HUB}/{image}"
+    return f"{_HUB}/{image}" if slash else f"{_HUB}/library/{image}"
 
 
 def _image(image: str, facts: ClusterFacts) -> Check:
@@ -33,35 +33,38 @@ def _image(image: str, facts: ClusterFacts) -> Check:
     holders = [
         node["metadata"]["name"]
         for node in facts.nodes or ()
-        if any(name in (each.get("names") or ()) for each in _images(node))
+        if any(
+            name in (each.get("names") or ())
+            for each in (node.get("status") or {}).get("images") or ()
+        )
     ]
-    pulls = [(e, _PULLED.search(str(e.get("message")))) for e in facts.events or ()]
-    pulled = [
-        (e, m["image"]) for e, m in pulls if m and whole(m["image"]).startswith(registry + "/")
-    ]
-    fails = [(e, _FAILED.search(str(e.get("message")))) for e in facts.events or ()]
-    failed = [
-        (e, m["why"]) for e, m in fails if m and whole(m["image"]).partition("/")[0] == registry
-    ]
+    pulled, failed = (_said(facts, how, registry) for how in (_PULLED, _FAILED))
     newest = max((_time(e) for e, _ in pulled), default=None)
-    late = [(e, why) for e, why in failed if newest is None or _time(e) > newest]
+    late = [(e, said) for e, said in failed if newest is None or _time(e) > newest]
     if late:
-        _, why = max(late, key=lambda each: _time(each[0]))
+        why = max(late, key=lambda each: _time(each[0]))[1]["why"]
         short = why.strip().rpartition(": ")[2] or why
         fix = "the nodes must reach the registry; engine.pullSecrets names a Secret with an account"
         return it.warn(f"a pull from {registry} failed lately: {short}", fix)
     if holders:
         return it.good(f"on {some(holders)} already")
     if pulled:
-        return it.good(f"nodes pulled {pulled[-1][1]} from {registry} lately")
+        return it.good(f"nodes pulled {pulled[-1][1]['image']} from {registry} lately")
     fix = "--probe starts a small pod of it, which takes as long as the pull"
     return it.warn(f"unknown whether nodes reach {registry}: no pull from there was told", fix)
 
 
-def _images(node: dict[str, object]) -> list[dict[str, list[str]]]:
-    status = node.get("status")
-    return list(status.get("images") or ()) if isinstance(status, dict) else []
+def _said(
+    facts: ClusterFacts, how: re.Pattern[str], registry: str
+) -> list[tuple[Document, re.Match[str]]]:
+    """The events that tell of a pull from a registry."""
+    told = ((event, how.search(str(event.get("message")))) for event in facts.events or ())
+    return [
+        (event, said)
+        for event, said in told
+        if said and whole(said["image"]).partition("/")[0] == registry
+    ]
 
 
-def _time(event: dict[str, object]) -> str:
+def _time(event: Document) -> str:
     return str(event.get("lastTimestamp") or event.get("eventTime") or "")

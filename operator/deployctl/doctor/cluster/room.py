@@ -5,12 +5,11 @@ Pure.
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from deployctl.doctor.cluster.facts import ClusterFacts
-from deployctl.doctor.cluster.needs import Document, Needs, PodNeed
+from deployctl.doctor.cluster.facts import ClusterFacts, Document
+from deployctl.doctor.cluster.needs import Needs, PodNeed
 from deployctl.targets.kubernetes.nodes import NodeRoom, refusals, rooms
 
 _INSTANCE = "app.kubernetes.io/instance"
-_NAMED = 4  # names in a line
 
 
 def own(pod: Document, facts: ClusterFacts, needs: Needs) -> bool:
@@ -53,10 +52,3 @@ def put(nodes: Sequence[NodeRoom], pods: Sequence[PodNeed]) -> list[Homeless]:
         if left:
             homeless.append(Homeless(pod, left, refusals(pod.spec, nodes)))
     return homeless
-
-
-def some(names: Sequence[str]) -> str:
-    """The first names, each once, and how many there are more."""
-    each = list(dict.fromkeys(names))
-    more = f" and {len(each) - _NAMED} more" if len(each) > _NAMED else ""
-    return ", ".join(each[:_NAMED]) + more

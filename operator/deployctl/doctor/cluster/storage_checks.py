@@ -6,8 +6,8 @@ from typing import Any, Literal
 from deployctl import assets
 from deployctl.doctor.cluster.facts import ClusterFacts, ClusterQuestion, Document
 from deployctl.doctor.cluster.needs import PodNeed, named_claims
+from deployctl.doctor.cluster.telling import LOOKS, unknown, values
 from deployctl.doctor.facts import Check, Topic
-from deployctl.render import yamltext
 from deployctl.units import quantity, size
 
 _DEFAULT = "storageclass.kubernetes.io/is-default-class"
@@ -19,9 +19,7 @@ Writers = Literal["once", "many", "static"]
 def storage_checks(facts: ClusterFacts, question: ClusterQuestion) -> Iterator[Check]:
     """The classes in all, then each claim."""
     if facts.storage_classes is None:
-        fix = "see Permissions: looks"
-        untold = facts.untold.get("storage_classes")
-        yield Topic("storage-classes", "Storage classes").warn(f"unknown: {untold}", fix)
+        yield unknown(Topic("storage-classes", "Storage classes"), facts, "storage_classes")
     else:
         yield _classes(facts.storage_classes)
     for claim in question.needs.of_kind("PersistentVolumeClaim"):
@@ -42,7 +40,7 @@ def writers(provisioner: str) -> Writers | None:
 def _classes(classes: list[Document]) -> Check:
     it = Topic("storage-classes", "Storage classes")
     if not classes:
-        yaml = yamltext.write({"cache": {"enabled": False}}, "values of the chart")
+        yaml = values({"cache": {"enabled": False}})
         fix = "install a provisioner; or keep no cache, so that each start downloads: --values"
         return it.fail("none, so no claim gets a volume", fix, yaml)
     words = {"once": "one node writes", "many": "many nodes write", "static": "made by hand"}
@@ -80,7 +78,7 @@ def _made(claim: Document, facts: ClusterFacts, *, planned: bool) -> Check:
     if planned and there is not None:
         return _kept(it, claim, there)
     if facts.storage_classes is None:
-        return it.warn(f"{text}: unknown whether it is given", "see Permissions: looks")
+        return it.warn(f"{text}: unknown whether it is given", LOOKS)
     chosen = _class(spec.get("storageClassName"), facts.storage_classes)
     if chosen is None:
         named = spec.get("storageClassName")
@@ -155,7 +153,7 @@ def _mounted(name: str, pod: PodNeed, facts: ClusterFacts, weights: float) -> Ch
     """A claim of the user's own."""
     it = Topic("claim", f"Claim {name}")
     if facts.claims is None:
-        return it.warn(f"unknown: {facts.untold.get('claims')}", "see Permissions")
+        return unknown(it, facts, "claims", "see Permissions")
     found = next((c for c in facts.claims if c["metadata"]["name"] == name), None)
     if found is None:
         return it.fail(

@@ -6,13 +6,14 @@ from collections.abc import Iterator
 
 from deployctl.doctor.cluster.facts import ClaimedCards, ClusterFacts, ClusterQuestion
 from deployctl.doctor.cluster.room import own
+from deployctl.doctor.cluster.telling import unknown
 from deployctl.doctor.facts import Check, Topic
 from deployctl.targets.kubernetes import devices
 
 _DRIVER = "install NVIDIA's DRA driver; or --cards device-plugin"
 
 
-def claim_checks(facts: ClusterFacts, question: ClusterQuestion) -> Iterator[Check]:
+def card_claim_checks(facts: ClusterFacts, question: ClusterQuestion) -> Iterator[Check]:
     """A line for each service whose pods claim cards."""
     for claimed in question.claimed:
         yield _claimed(claimed, facts, question)
@@ -20,9 +21,10 @@ def claim_checks(facts: ClusterFacts, question: ClusterQuestion) -> Iterator[Che
 
 def _claimed(claimed: ClaimedCards, facts: ClusterFacts, question: ClusterQuestion) -> Check:
     it = Topic("gpu-claims", f"Cards that {claimed.service} claims")
-    if facts.slices is None or facts.device_classes is None:
-        why = facts.untold.get("slices") or facts.untold.get("device_classes")
-        return it.warn(f"unknown: {why}", "see Permissions: looks")
+    if facts.slices is None:
+        return unknown(it, facts, "slices")
+    if facts.device_classes is None:
+        return unknown(it, facts, "device_classes")
     there = devices.devices(facts.slices)
     known = {found["metadata"]["name"] for found in facts.device_classes}
     missing = sorted(_classes(claimed, question) - known)
