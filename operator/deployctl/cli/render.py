@@ -86,7 +86,7 @@ def command(
         raise _NOT_A_FOLDER
     if kind in TARGETS:
         specs = [spec.model_copy(update={"target": kind}) for spec in specs]
-    kinds = bundles.KINDS if everything else (kind,) if kind else ()
+    kinds = bundles.KINDS if everything else [kind or str(spec.target) for spec in specs]
     options = bundles.chart_options(kinds, namespace, values or [])
     rendered = []
     for prepared in (prepare(spec, recommended, tell) for spec in specs):

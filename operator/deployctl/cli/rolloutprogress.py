@@ -110,8 +110,10 @@ def show_deployed(deployed: "Deployed") -> None:
         rows.append(("token", f"in {deployed.operator_token_file}, for /metrics"))
     if endpoint.inside:
         _, namespace, *_ = endpoint.inside.split(".")
+        context = deployed.release.spec.context
+        place = f"--namespace {namespace}" + (f" --context {context}" if context else "")
         rows += [
-            (verb, f"deployctl {words} {name} --target kubernetes --namespace {namespace}")
+            (verb, f"deployctl {words} {name} {place}")
             for verb, words in (("log", "logs"), ("try", "smoke"), ("stop", "down"))
         ]
         print_rows(rows)

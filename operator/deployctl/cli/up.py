@@ -69,6 +69,8 @@ def command(
 
       deployctl up --model Qwen/Qwen2.5-7B-Instruct-AWQ --gpu l4 --expose
 
+      deployctl up --model Qwen/Qwen2.5-7B-Instruct-AWQ --gpu l4 --namespace llm
+
       deployctl up -f service.yaml --verify --slo ttft_p95=500ms --rate 4 --output json
 
     [bold]Then[/bold]: deployctl status, deployctl logs -f NAME, deployctl smoke NAME,

@@ -67,6 +67,11 @@ def test_values_are_the_answer_without_a_folder(render):
     assert values["model"]["claim"] == "models"
 
 
+def test_a_spec_for_a_cluster_has_values_too(render, monkeypatch):
+    monkeypatch.setenv("DEPLOYCTL_TARGET", "kubernetes")
+    assert yaml.safe_load(render().out)["model"]["claim"] == "models"
+
+
 def test_a_folder_holds_the_chart_and_how_to_install_it(render, tmp_path):
     render("--target", "helm", "-o", "out")
     assert (tmp_path / "out/chart/Chart.yaml").is_file()

@@ -59,6 +59,18 @@ def test_where_it_serves_and_what_prometheus_shows(make_release, capsys, token):
     assert "key" not in rows
 
 
+@pytest.mark.parametrize(("context", "more"), [(None, ""), ("lab", " --context lab")])
+def test_what_to_do_next_is_done_in_the_same_cluster(make_release, capsys, context, more):
+    release = make_release()
+    spec = release.spec.model_copy(update={"context": context})
+    release = release.model_copy(update={"spec": spec})
+    inside = "http://chat.llm.svc:8000"
+    endpoint = Endpoint("http://127.0.0.1:1", "m", None, inside=inside)
+    show_deployed(Deployed(release, "kubernetes", True, 1.0, 0.0, endpoint, None, None, None))
+    out = capsys.readouterr().out
+    assert f"deployctl smoke {release.service} --namespace llm{more}\n" in out
+
+
 def test_a_load_test_within_shows_how_far_it_is(capsys):
     lines = said(
         capsys,
