@@ -18,6 +18,7 @@ from deployctl.targets.kubernetes.checkpoint import claim, loader, uploader
 from deployctl.targets.kubernetes.checkpoint.claim import Cargo
 from deployctl.targets.kubernetes.checkpoint.loader import Loader
 from deployctl.targets.kubernetes.checkpoint.uploader import ClaimUploader
+from deployctl.targets.kubernetes.cluster import ForbiddenError
 from deployctl.targets.kubernetes.driver import KubernetesDriver
 from deployctl.targets.kubernetes.survey import KubernetesView
 
@@ -122,7 +123,7 @@ def test_what_was_sent_for_a_search_or_a_canary_stays_for_its_service(cluster, w
     assert claim.find(cluster, NAME) is None
 
 
-def test_what_a_service_leaves_behind_is_told(cluster, whole, tmp_path):
+def test_what_a_service_leaves_behind_is_told(cluster, whole, tmp_path, monkeypatch):
     view = KubernetesView(Settings(state_dir=tmp_path), cluster=cluster)
     claim.use(cluster, NAME, "chat")
     labels = {"app.kubernetes.io/name": "vllm", "app.kubernetes.io/component": "engine"}
@@ -130,6 +131,12 @@ def test_what_a_service_leaves_behind_is_told(cluster, whole, tmp_path):
     cluster.create(CLAIMS, {"metadata": {"name": "chat-cache", "labels": labels}})
     assert view.kept("chat") == ["claim chat-cache", f"claim {NAME} (awq)"]
     assert view.kept("code") == []
+
+    def refused(*_, **__):
+        raise ForbiddenError("no right to list claims")
+
+    monkeypatch.setattr(cluster, "items", refused)
+    assert view.kept("chat") == [], "down is done all the same"
 
 
 def test_one_that_somebody_begins_to_use_is_not_removed(cluster, whole, monkeypatch):

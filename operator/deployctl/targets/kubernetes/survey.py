@@ -158,12 +158,16 @@ class KubernetesView:
         return look(self._cluster, self._shelf, Installed(self._cluster))
 
     def kept(self, service: str) -> list[str]:
-        """Its claims: of its cache, and of the checkpoints that it uses."""
+        """Its claims: of its cache, and of the checkpoints that it uses; none where we may not look
+        at them."""
         cluster = self._cluster
         path = cluster.path("v1", "persistentvolumeclaims")
-        caches = cluster.metadata(path, labelSelector=of_service(service))
-        names = [f"claim {cache['metadata']['name']}" for cache in caches]
-        return names + [claim.title(each) for each in claim.used_by(cluster, service)]
+        try:
+            caches = cluster.metadata(path, labelSelector=of_service(service))
+            names = [f"claim {cache['metadata']['name']}" for cache in caches]
+            return names + [claim.title(each) for each in claim.used_by(cluster, service)]
+        except TargetError:
+            return []
 
     def cards(self, *, claimed: bool = False) -> str:
         """By what the nodes offer and pods asked for, or by what is offered to claims.
