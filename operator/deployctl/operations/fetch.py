@@ -65,7 +65,7 @@ def fetch(spec: ServiceSpec, tell: Tell = silent, *, chart: ChartOptions = NO_VA
         return _check_folder(spec, tell)
     if for_a_cluster and not is_folder:
         raise InputError(
-            "a model of the Hub is downloaded inside the cluster, where up begins",
+            "a model of the Hub is downloaded inside the cluster, when up begins",
             where="--target kubernetes",
             hint="deployctl up: its pods download onto the claim of their cache, or with --values: "
             "download: {enabled: true} one Job for all. To bring it from here, fetch it with --to "
