@@ -7,10 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 import typer
 
 from deployctl.cli.console import Output, answer_json, tell
-from deployctl.cli.doctor.host import examine_host, summary, target_named
 from deployctl.cli.doctor.text import show
 from deployctl.cli.options import FilesOption, OutputOption, ValuesOption, spec_option_of
-from deployctl.errors import InputError, TargetError
+from deployctl.errors import InputError, SpecError, TargetError
 from deployctl.spec import ServiceSpec, load_specs
 from deployctl.spec.load import ENV_PREFIX
 from deployctl.spec.service import TARGETS, TargetKind
@@ -114,7 +113,7 @@ def command(
     """
     from deployctl.doctor.examine import document, verdict
 
-    named = target_named(target)
+    named = _target_named(target)
     specs = _specs(files, target=named, gpu=gpu, gpus=gpus, cards=cards, model=model)
     tried = probe_image or ("" if probe else None)
     if named == "kubernetes" or any(spec.target == "kubernetes" for spec in specs):
@@ -138,9 +137,16 @@ def command(
 
 
 def _host(target: TargetKind | None, gpu: str, gpus: int, model: str | None, port: int) -> _Answer:
-    question, facts, checks = examine_host(target, gpu, gpus, model, port)
-    name = question.profile.name if question.profile else None
-    return _Answer(checks, {"target": question.target}, name, *summary(question, facts))
+    from deployctl.operations.hostdoctor import HostRequest, examine_host
+
+    found = examine_host(HostRequest(target, gpu, gpus, model, port))
+    profile = found.question.profile
+    name = profile.name if profile else None
+    what = f"target {found.question.target}" + (f", {name}" if name else "")
+    missing = found.facts.gpus is not None and found.facts.gpus.failure == "missing"
+    cpu = "no GPU here: deployctl doctor --gpu cpu looks at serving without one"
+    remark = cpu if missing and profile is None else ""
+    return _Answer(found.checks, {"target": found.question.target}, name, what, remark)
 
 
 def _cluster(
@@ -178,3 +184,16 @@ def _specs(files: list[Path], **flags: Any) -> list[ServiceSpec]:
             hint="add --model, or -f FILE",
         )
     return []
+
+
+def _target_named(target: str | None) -> TargetKind | None:
+    """The target of that name.
+
+    Raises:
+        SpecError: there is none.
+    """
+    known = next((each for each in TARGETS if each == target), None)
+    if known is None and target is not None:
+        hint = " or ".join(TARGETS)
+        raise SpecError(f"there is no target {target!r}", where="--target", hint=hint)
+    return known

@@ -1,0 +1,112 @@
+"""Is this machine fit to serve: what it is asked, and whether a model can be fetched to it."""
+
+import os
+from pathlib import Path
+from typing import NamedTuple
+
+from deployctl import assets, hub
+from deployctl.doctor import examine
+from deployctl.doctor.facts import Check, HostFacts, Question, Topic
+from deployctl.engines.vllm import DEFAULT_VERSION
+from deployctl.errors import DeployctlError
+from deployctl.hardware import GpuProfile, load_profile
+from deployctl.model import facts_from
+from deployctl.operations.deploy.services import open_store
+from deployctl.operations.prepare import hub_token
+from deployctl.spec.service import TargetKind
+from deployctl.spec.settings import Settings
+from deployctl.units import size
+
+
+class HostRequest(NamedTuple):
+    """What the machine is to be fit for."""
+
+    target: TargetKind | None = None  # None: process without a GPU, else docker
+    gpu: str = "auto"
+    gpus: int = 1
+    model: str | None = None
+    port: int = 8000
+
+
+class ExaminedHost(NamedTuple):
+    """What was found."""
+
+    question: Question
+    facts: HostFacts
+    checks: list[Check]
+
+
+def examine_host(request: HostRequest) -> ExaminedHost:
+    """Asks this machine, and judges.
+
+    Raises:
+        InputError: there is no such profile.
+    """
+    profile = None if request.gpu == "auto" else load_profile(request.gpu)
+    wanted, model_checks = _model_bytes(request.model)
+    question = _question(request, profile, wanted)
+    facts = examine.gather(question)
+    return ExaminedHost(question, facts, [*examine.examine(facts, question), *model_checks])
+
+
+def _question(
+    request: HostRequest, profile: GpuProfile | None, model_bytes: int | None
+) -> Question:
+    cpu = profile is not None and profile.kind == "cpu"
+    settings = Settings()
+    return Question(
+        target=request.target or ("process" if cpu else "docker"),
+        profile=profile,
+        gpus=request.gpus,
+        port=request.port,
+        holder=_holder(request.port),
+        vllm_version=DEFAULT_VERSION,
+        model=request.model,
+        model_bytes=model_bytes,
+        places=(
+            ("models", _models_folder()),
+            ("caches", settings.cache_dir),
+            ("state", settings.state_dir),
+        ),
+        setup=_setup(),
+    )
+
+
+def _holder(port: int) -> str | None:
+    """The service on this machine whose records say that it serves on `port`."""
+    _, store = open_store()
+    for ref in store.services():
+        for release in store.releases(ref, skip=store.damaged(ref)):
+            if release.status in ("pending", "deployed") and release.spec.port == port:
+                return ref.service
+    return None
+
+
+def _setup() -> str:
+    """The host script, as it can be typed from here."""
+    try:
+        script = assets.path("deploy", "ubuntu", "setup.sh")
+    except FileNotFoundError:
+        return "deploy/ubuntu/setup.sh"
+    inside = script.is_relative_to(Path.cwd())
+    return str(script.relative_to(Path.cwd()) if inside else script)
+
+
+def _models_folder() -> Path:
+    home = os.environ.get("HF_HOME")
+    return Path(home) if home else Path.home() / ".cache" / "huggingface"
+
+
+def _model_bytes(model: str | None) -> tuple[int | None, list[Check]]:
+    """The bytes to be fetched (none for a folder), and a check that says so or why not."""
+    if model is None:
+        return None, []
+    it = Topic("model", "Model")
+    try:
+        facts = facts_from(hub.fetch(model, token=hub_token(None)))
+    except DeployctlError as error:
+        return None, [it.fail(f"{model}: {error.message}", error.hint or "check --model")]
+    detail = f"{model}: {size(facts.weight_bytes)}" if facts.weight_bytes else model
+    if facts.local:
+        return None, [it.good(f"{detail}, here already")]
+    return facts.weight_bytes, [it.good(detail)]
