@@ -235,3 +235,21 @@ def test_cards_by_claim(option, each, changed, status, words):
     found = check("gpu-claims", cluster, asked)
     assert (found.status, words in found.detail) == (status, True), found
     assert not [c for c in checks(cluster, asked) if c.id == "gpu-nodes"]
+
+
+def test_the_driver_of_cards_by_claim_is_told_by_their_devices():
+    asked = question(deployment(gpus=0, nodes=()), TEMPLATE)
+    asked = replace(asked, claimed=(ClaimedCards("chat", (card(),), 1),))
+    found = check("gpu-driver", RecordedCluster(**free()), asked)
+    assert (found.status, found.detail) == ("pass", "580.95.5, for CUDA 13.0")
+    path = "/apis/resource.k8s.io/v1/resourceslices"
+    older, untold = copy.deepcopy(RECORDED[path]), copy.deepcopy(RECORDED[path])
+    for each in older:
+        for device in each["spec"]["devices"]:
+            device["attributes"]["driverVersion"]["version"] = "570.1.0"
+    for each in untold:
+        for device in each["spec"]["devices"]:
+            del device["attributes"]["driverVersion"]
+    found = check("gpu-driver", RecordedCluster(**free(), **{path: older}), asked)
+    assert (found.status, "570.1.0 on hollow-0: vLLM" in found.detail) == ("fail", True)
+    assert check("gpu-driver", RecordedCluster(**free(), **{path: untold}), asked).status == "warn"

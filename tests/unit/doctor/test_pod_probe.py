@@ -72,6 +72,10 @@ def test_a_container_without_a_card_is_told():
     assert tried(Jobs(DONE)).status == "warn"
     cpu = question(deployment(gpus=0, nodes=())).needs
     assert tried(Jobs(DONE), cpu, "busybox:1").detail == "busybox:1 runs on node-1"
+    claims = deployment(gpus=0, nodes=(), resourceClaims=[{"name": "cards"}])
+    router = deployment("router", gpus=0, nodes=())
+    found = tried(Jobs(DONE), question(router, claims).needs, "busybox:1")
+    assert found.detail == "busybox:1 runs on node-1; no card is claimed on trial"
 
 
 UNPLACED = {

@@ -104,7 +104,7 @@ def test_a_device_plugin_is_looked_at_where_a_service_needs_one(cluster, model, 
         examine_cluster(ClusterRequest([claims, *([plain] if both else [])], chart=CHART))
     )
     assert "gpu-claims" in found
-    assert {id in found for id in ("gpu-nodes", "gpu-driver", "runtime-class")} == {both}
+    assert {id in found for id in ("gpu-nodes", "gpu-source", "runtime-class")} == {both}
 
 
 def test_one_namespace_is_looked_at(model):

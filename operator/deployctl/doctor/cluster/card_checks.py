@@ -1,7 +1,7 @@
 """Cards: are those there that are wanted, are they well, and may pods come to them."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from deployctl.doctor.cluster.facts import ClusterFacts, ClusterQuestion, Document
@@ -150,15 +150,25 @@ def _claimed(facts: ClusterFacts) -> str:
 
 
 def _driver(facts: ClusterFacts, question: ClusterQuestion, found: list[Cards]) -> Check:
-    it = Topic("gpu-driver", "NVIDIA driver")
-    cuda = nvidia.image_cuda(question.vllm_version)
-    oldest = nvidia.oldest_branch(cuda)
-    wants = f"vLLM {question.vllm_version} is built with CUDA {cuda}, which needs {oldest} or newer"
     versions: dict[str, list[str]] = defaultdict(list)
     with_cards = {c.node for c in found}
     for node in facts.nodes or ():
         if node["metadata"]["name"] in with_cards:
             versions[_version(node)].append(node["metadata"]["name"])
+    fix = "GPU feature discovery labels it; nvidia-smi on the node says it too"
+    return driver_check("NVIDIA driver", versions, question.vllm_version, fix)
+
+
+def driver_check(
+    title: str, versions: Mapping[str, Sequence[str]], vllm_version: str, fix: str
+) -> Check:
+    """Whether the drivers of nodes, by version, are new enough for the engine's CUDA; "" is a
+    version that is not told, and `fix` what tells it.
+    """
+    it = Topic("gpu-driver", title)
+    cuda = nvidia.image_cuda(vllm_version)
+    oldest = nvidia.oldest_branch(cuda)
+    wants = f"vLLM {vllm_version} is built with CUDA {cuda}, which needs {oldest} or newer"
     old = {v: nodes for v, nodes in versions.items() if v and nvidia.numbers(v)[0] < oldest}
     if old:
         text = "; ".join(f"{v} on {some(nodes)}" for v, nodes in old.items())
@@ -166,8 +176,7 @@ def _driver(facts: ClusterFacts, question: ClusterQuestion, found: list[Cards]) 
             f"{text}: {wants}", "update the driver there: the GPU operator's ClusterPolicy"
         )
     if "" in versions:
-        text = f"unknown on {some(versions[''])}: no label says it; {wants}"
-        return it.warn(text, "GPU feature discovery labels it; nvidia-smi on the node says it too")
+        return it.warn(f"unknown on {some(versions[''])}: nothing says it; {wants}", fix)
     return it.good(", ".join(versions) + f", for CUDA {cuda}")
 
 

@@ -2,8 +2,10 @@
 do and is free.
 """
 
+from collections import defaultdict
 from collections.abc import Iterator
 
+from deployctl.doctor.cluster.card_checks import driver_check
 from deployctl.doctor.cluster.facts import ClaimedCards, ClusterFacts, ClusterQuestion
 from deployctl.doctor.cluster.room import own
 from deployctl.doctor.cluster.telling import unknown
@@ -14,9 +16,16 @@ _DRIVER = "install NVIDIA's DRA driver; or --cards device-plugin"
 
 
 def card_claim_checks(facts: ClusterFacts, question: ClusterQuestion) -> Iterator[Check]:
-    """A line for each service whose pods claim cards."""
+    """A line for each service whose pods claim cards, and one for the driver of such cards."""
     for claimed in question.claimed:
         yield _claimed(claimed, facts, question)
+    options = [option for claimed in question.claimed for option in claimed.options]
+    versions: dict[str, list[str]] = defaultdict(list)
+    for device in devices.matching(options, devices.devices(facts.slices or ())):
+        versions[device.driver].append(device.pool)
+    if versions:
+        title, fix = "NVIDIA driver of claimed cards", "a newer DRA driver publishes it"
+        yield driver_check(title, versions, question.vllm_version, fix)
 
 
 def _claimed(claimed: ClaimedCards, facts: ClusterFacts, question: ClusterQuestion) -> Check:

@@ -16,6 +16,7 @@ from deployctl.doctor.facts import Check, Topic
 from deployctl.errors import TargetError
 from deployctl.events import Event, Tell
 from deployctl.targets.kubernetes.cluster import OURS, Cluster
+from deployctl.targets.kubernetes.nodes import NVIDIA
 
 DEADLINE_S = 600  # of the pod: an engine's image is pulled in minutes
 _PLACE_S = 30.0  # for a node to be found
@@ -53,7 +54,9 @@ def probe(
 ) -> Check:
     """Runs it and removes it, whatever happens meanwhile. `image` takes the engine's place."""
     it = Topic("probe", "A pod on trial")
-    engine = next((pod for pod in needs.pods if pod.gpus), None) or next(iter(needs.pods), None)
+    engine = next((p for p in needs.pods if p.gpus or _claims(p)), None) or next(
+        iter(needs.pods), None
+    )
     if engine is None:
         return it.warn("not started: what a pod asks for needs helm", "install Helm")
     image = image or engine.images[-1]
@@ -68,7 +71,7 @@ def probe(
 
 def job(engine: PodNeed, image: str) -> Document:
     """A Job whose pod goes where an engine's would, with one card of its kind and little else."""
-    cards = {name: 1 for name in engine.requests if name.startswith("nvidia.com/")}
+    cards = {name: 1 for name in engine.requests if name.startswith(NVIDIA)}
     small = {"cpu": "100m", "memory": "128Mi", **cards}
     container = {
         "name": "probe",
@@ -182,6 +185,10 @@ def _refused(cluster: Cluster, name: str) -> str:
     return f"the pod is refused: {said}" if said else "the Job controller made no pod"
 
 
+def _claims(pod: PodNeed) -> bool:
+    return bool(pod.spec.get("resourceClaims"))
+
+
 def _judged(it: Topic, image: str, engine: PodNeed, outcome: PodOutcome) -> Check:
     if outcome.problem:
         fix = "the message names what refuses; --probe-image tries another image"
@@ -190,7 +197,7 @@ def _judged(it: Topic, image: str, engine: PodNeed, outcome: PodOutcome) -> Chec
     text = f"{image} runs on {outcome.node}{pulled}"
     seen = [line for line in outcome.output.splitlines() if line.startswith("GPU ")]
     if not engine.gpus:
-        return it.good(text)
+        return it.good(text + ("; no card is claimed on trial" if _claims(engine) else ""))
     if not seen:
         fix = "is nvidia-smi in the image, and the containers' runtime NVIDIA's? If not that: "
         return it.warn(f"{text}, and sees no card", fix + "scheduling.runtimeClassName in --values")

@@ -28,6 +28,7 @@ class Device(NamedTuple):
     capability: str  # "8.9"
     memory_mib: int
     slice: str | None = None
+    driver: str = ""  # NVIDIA's, "580.95.5"; "" where it is not published
 
     @property
     def place(self) -> tuple[str, str]:
@@ -64,6 +65,7 @@ def devices(slices: Sequence[Document]) -> list[Device]:
                     capability=".".join(text.get("cudaComputeCapability", "0.0").split(".")[:2]),
                     memory_mib=int((quantity(memory) or 0) / MIB),
                     slice=text.get("profile"),
+                    driver=text.get("driverVersion", ""),
                 )
             )
     return found
@@ -78,6 +80,11 @@ def taken(claims: Sequence[Document]) -> dict[tuple[str, str], str]:
         who = f"{meta['namespace']}/{users[0] if users else meta['name']}"
         found |= {(got["pool"], got["device"]): who for got in _given(claim)}
     return found
+
+
+def matching(options: Sequence[CardOption], there: Sequence[Device]) -> list[Device]:
+    """The devices that would do, whoever has them."""
+    return [device for device in there if any(_fits(device, option) for option in options)]
 
 
 def givers(options: Sequence[CardOption], count: int, offer: Offer) -> frozenset[str]:
@@ -95,13 +102,13 @@ def told(options: Sequence[CardOption], count: int, offer: Offer) -> str | None:
     """For people: why no node gives `count` cards that would do; None where one does."""
     if not offer.devices:
         return _NONE
-    matching = [device for device in offer.devices if any(_fits(device, o) for o in options)]
-    if not matching:
+    would_do = matching(options, offer.devices)
+    if not would_do:
         return _nearest(options, offer.devices)
     if givers(options, count, offer):
         return None
     wanted = "a card that matches is" if count == 1 else f"{count} cards that match are"
-    return f"on no node {wanted} free: {_listed(matching, offer.users)}"
+    return f"on no node {wanted} free: {_listed(would_do, offer.users)}"
 
 
 def listed(offer: Offer) -> str:
