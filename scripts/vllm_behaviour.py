@@ -77,6 +77,9 @@ PROBES: Mapping[str, Probe] = {
     "hybrid_chunked": Probe(
         _variable("VLLM_ALLOW_CHUNKED_LOCAL_ATTN_WITH_HYBRID_KV_CACHE"), ("envs.py",)
     ),
+    "video_outputs_expanded": Probe(
+        r"expanded_outputs\.append", ("v1/worker/gpu_model_runner.py",)
+    ),
     "group_padding_ratio": Probe(
         r"max_num_layers < min_num_layers \* ([\d.]+)", _CACHE, _number, 1.0
     ),
