@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 from tests.unit.doctor.cluster_parts import (
+    HELM,
     RECORDED,
     RecordedCluster,
     check,
@@ -15,6 +16,7 @@ from tests.unit.doctor.cluster_parts import (
 )
 
 from deployctl.doctor.cluster.facts import ClaimedCards
+from deployctl.doctor.cluster.probes import gather
 from deployctl.doctor.examine import verdict
 from deployctl.doctor.shell import Ran
 from deployctl.errors import ClusterError
@@ -75,6 +77,7 @@ def test_without_an_answer_nothing_else_is_said():
         def get(self, path, **query):
             raise ClusterError("the API server does not answer", where="https://x", hint="ask it")
 
+    assert gather(Gone(), question(), run=lambda argv, seconds: HELM).namespace == "llm"
     found = checks(Gone())
     assert [(c.id, c.status) for c in found] == [("cluster", "fail"), ("helm", "pass")]
     assert (found[0].detail, found[0].fix) == (

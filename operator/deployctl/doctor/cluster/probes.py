@@ -23,13 +23,15 @@ _LIVE = "status.phase!=Succeeded,status.phase!=Failed"
 
 def gather(cluster: Cluster, question: ClusterQuestion, *, run: Run = run) -> ClusterFacts:
     """Fills ClusterFacts; of a cluster that cannot be asked, why."""
-    helm = _helm(run)
+    helm, namespace = _helm(run), ""
     try:
+        namespace = cluster.namespace  # known without a cluster, if it was named
         context = cluster.context
         version = str((cluster.get("/version") or {}).get("gitVersion", ""))
     except TargetError as error:
         hint = error.hint or ""
-        return ClusterFacts("", error=f"{error.message} ({error.where})", hint=hint, helm=helm)
+        why = f"{error.message} ({error.where})"
+        return ClusterFacts(namespace, error=why, hint=hint, helm=helm)
     jobs = _jobs(cluster, question)
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         rights = {right: pool.submit(_may, cluster, right) for right in all_rights()}

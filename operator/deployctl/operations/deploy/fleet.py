@@ -64,7 +64,9 @@ class Fleet:
             names = ", ".join(each.service for each in self.failed)
             error = TargetError(
                 f"{len(self.failed)} of {count} services did not come up: {names}",
-                hint="the others serve, and up again changes nothing of them",
+                hint="the others serve, and up again changes nothing of them"
+                if self.deployed
+                else None,
             )
             codes = {each.error.exit_code for each in self.failed}
             error.exit_code = codes.pop() if len(codes) == 1 else error.exit_code

@@ -66,6 +66,7 @@ def test_one_that_fails_stops_no_other(fates):
     with pytest.raises(TargetError, match="1 of 3 services did not come up: b") as caught:
         became.enforce()
     assert caught.value.exit_code == 4
+    assert caught.value.hint.startswith("the others serve")
 
 
 @pytest.mark.parametrize(
@@ -77,6 +78,7 @@ def test_the_exit_code_is_theirs_where_they_agree(fates, errors, code):
     with pytest.raises(TargetError) as caught:
         run(wanted("a", "b")).enforce()
     assert caught.value.exit_code == code
+    assert caught.value.hint is None  # there are no others
 
 
 def test_ctrl_c_reaches_those_that_are_under_way(fates):
