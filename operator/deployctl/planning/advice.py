@@ -120,7 +120,8 @@ def _edge(choice: ContextChoice) -> Iterator[Reason]:
 def _engine(settings: EngineSettings) -> Iterator[Reason]:
     version = settings.version
     for name in _UNCOUNTED:
-        if settings.rest.get(name) not in (None, False, 1):
+        value = settings.rest.get(name)
+        if value is True or value not in (None, False, 1):  # True == 1, of which one rank is said
             yield Reason(
                 "memory_not_counted",
                 f"the memory that {name} takes or changes is not in this plan",
