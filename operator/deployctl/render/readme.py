@@ -77,21 +77,28 @@ def _needs_of_compose(plan: ServingPlan) -> list[str]:
 def kubernetes_readme(plan: ServingPlan, bundle: Bundle) -> str:
     """Writes the README.md of a bundle of target `helm` or `manifests`."""
     name = "vllm-engine" if plan.name == "vllm" else plan.name
-    namespace = "vllm"
+    namespace, ready = "vllm", f"rollout status deployment/{name}"
     if bundle.target == "manifests":
         files = bundle.files  # a Deployment, or the LeaderWorkerSet of a replica over several nodes
         grouped = "engine/leaderworkerset.yaml"
-        deployment = files[grouped if grouped in files else "engine/deployment.yaml"]
-        match = _NAMESPACE.search(deployment)
+        text = files[grouped if grouped in files else "engine/deployment.yaml"]
+        match = _NAMESPACE.search(text)
         namespace = match[1] if match else namespace
-        secrets = _mounted(yaml.safe_load(deployment), bundle.files.get("engine/secret.yaml", ""))
+        workload = yaml.safe_load(text)
+        secrets = _mounted(workload, bundle.files.get("engine/secret.yaml", ""))
+        nodes = workload.get("spec", {}).get("leaderWorkerTemplate", {}).get("size", 1)
+        if nodes > 1:
+            ready = f"wait --for=condition=Available leaderworkerset/{name}-group"
     else:
-        secrets = _wanted(yaml.safe_load(bundle.files[VALUES_FILE]), f"{name}-api-key")
+        values = yaml.safe_load(bundle.files[VALUES_FILE])
+        secrets = _wanted(values, f"{name}-api-key")
+        nodes = values.get("group", {}).get("size", 1)
     return _filled(
         ("kubernetes", f"{bundle.target}.md"),
         plan,
-        _needs_of_kubernetes(plan),
+        _needs_of_kubernetes(plan, nodes),
         name=name,
+        ready=ready,
         namespace=namespace,
         budget=plan.startup_budget_s,
         wait=plan.startup_budget_s + _IMAGE_PULL_S,
@@ -137,16 +144,13 @@ def _command(namespace: str, name: str, keys: list[str]) -> str:
     )
 
 
-def _needs_of_kubernetes(plan: ServingPlan) -> list[str]:
-    lines = ["Kubernetes 1.29 or newer, with a network that enforces NetworkPolicies."]
+def _needs_of_kubernetes(plan: ServingPlan, nodes: int) -> list[str]:
+    oldest = "1.34" if plan.cards else "1.29"
+    lines = [f"Kubernetes {oldest} or newer, with a network that enforces NetworkPolicies."]
     if plan.accelerator == "cuda":
-        count = plan.world_size
-        cards = "one free card" if count == 1 else f"{count} free cards on one node"
-        lines.append(
-            f"NVIDIA's device plugin, and for each of {plan.replicas} replicas {cards} "
-            f"({plan.gpu}). Nodes are found by the labels that NVIDIA's feature discovery or GKE "
-            "sets. Where pods see no card, set `scheduling.runtimeClassName: nvidia`."
-        )
+        lines.append(_cards(plan, nodes))
+        if nodes > 1:
+            lines.append("LeaderWorkerSet, installed: a replica is a group of pods.")
         lines.append(f"The image `{plan.engine.image}`, which the nodes pull.")
     else:
         lines.append(
@@ -159,3 +163,17 @@ def _needs_of_kubernetes(plan: ServingPlan) -> list[str]:
             "replicas, `router.enabled: true` keeps prompts with the replica that cached them."
         )
     return lines
+
+
+def _cards(plan: ServingPlan, nodes: int) -> str:
+    count, gpu = plan.world_size, ", ".join(card.gpu for card in plan.alternatives) or plan.gpu
+    place = "one node" if nodes == 1 else f"{nodes} nodes"
+    cards = "one free card" if count == 1 else f"{count} free cards on {place}"
+    whose = "DRA driver" if plan.cards else "device plugin"
+    said = f"NVIDIA's {whose}, and for each of {plan.replicas} replicas {cards} ({gpu})."
+    if plan.cards:
+        return said
+    return (
+        f"{said} Nodes are found by the labels that NVIDIA's feature discovery or GKE sets. "
+        "Where pods see no card, set `scheduling.runtimeClassName: nvidia`."
+    )

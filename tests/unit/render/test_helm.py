@@ -7,7 +7,8 @@ from deployctl import assets
 from deployctl.errors import InputError, PlanRefusedError, SpecError
 from deployctl.hardware import load_profile
 from deployctl.hardware.profiles import NodeTaint
-from deployctl.render import modelclaim
+from deployctl.planning.plan import CardOption
+from deployctl.render import Bundle, modelclaim
 from deployctl.render.helm import (
     KUSTOMIZATION,
     VALUES_FILE,
@@ -194,3 +195,32 @@ def test_readme_golden(golden, planned):
     plan, spec = planned("awq", "l4", name="qwen", gpus=2)
     bundle = render_helm(plan, spec, load_profile("l4"))
     golden("render/helm-l4.README.md", kubernetes_readme(plan, bundle))
+
+
+def test_what_a_replica_over_several_nodes_needs_is_said(planned):
+    plan, spec = planned("awq", "l4", name="qwen")
+    bundle = render_helm(plan, spec, load_profile("l4"), {"group": {"size": 2}})
+    said = kubernetes_readme(plan.model_copy(update={"pipeline_parallel_size": 2}), bundle)
+    assert "2 free cards on 2 nodes (l4)" in said
+    assert "LeaderWorkerSet, installed" in said
+
+
+def test_a_group_is_waited_for_by_its_own_name(planned):
+    plan, _ = planned("awq", "l4", name="qwen")
+    workload = {"kind": "LeaderWorkerSet", "spec": {"leaderWorkerTemplate": {"size": 2}}}
+    files = {"engine/leaderworkerset.yaml": yaml.safe_dump(workload)}
+    bundle = Bundle(target="manifests", service="qwen", files=files)
+    said = kubernetes_readme(plan, bundle)
+    assert "wait --for=condition=Available leaderworkerset/qwen-group --timeout" in said
+
+
+def test_who_claims_cards_needs_their_driver(planned):
+    plan, spec = planned("awq", "l4", name="qwen")
+    cards = tuple(
+        CardOption(gpu=name, title=name, verdict="fits", memory_mib=20000)
+        for name in ("l4", "a100-40gb")
+    )
+    bundle = render_helm(plan, spec, load_profile("l4"))
+    said = kubernetes_readme(plan.model_copy(update={"cards": cards}), bundle)
+    assert "Kubernetes 1.34 or newer" in said
+    assert "NVIDIA's DRA driver, and for each of 1 replicas one free card (l4, a100-40gb)." in said
