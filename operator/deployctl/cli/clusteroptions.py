@@ -19,7 +19,7 @@ from deployctl.spec.service import NAMESPACE_PATTERN, NAMESPACE_RULE
 
 _AS, _GROUPS = f"{ENV_PREFIX}IMPERSONATE", f"{ENV_PREFIX}IMPERSONATE_GROUPS"
 _NAMESPACE = f"{ENV_PREFIX}NAMESPACE"
-_PANEL = "Hardware"  # beside --context and --namespace, which a spec has there
+_PANEL = "Where it runs"  # beside --context and --namespace, which a spec has there
 _AsOption = Annotated[
     str | None,
     typer.Option(

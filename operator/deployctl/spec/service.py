@@ -87,15 +87,15 @@ class ServiceSpec(BaseModel):
         None,
         "Where it runs. [default: kubernetes with --context or --namespace, else docker for a GPU, "
         "process for cpu]",
-        "Hardware",
+        "Where it runs",
     )
     context: str | None = option(
-        None, "Context of the kubeconfig. [default: the current one]", "Hardware"
+        None, "Context of the kubeconfig. [default: the current one]", "Where it runs"
     )
     namespace: str | None = option(
         None,
         "Namespace on Kubernetes. [default: the context's]",
-        "Hardware",
+        "Where it runs",
         pattern=NAMESPACE_PATTERN,
     )
 
