@@ -11,6 +11,7 @@ import json
 
 from deployctl.engines.vllm.versions import at_least, behaviour
 from deployctl.hardware import GpuProfile
+from deployctl.planning import experts
 from deployctl.planning.attention import reads_by_flashinfer
 from deployctl.planning.mixers import state_width
 from deployctl.planning.settings import EngineSettings
@@ -94,9 +95,9 @@ def activation(
     workspace = INPUTS_LARGE if large else INPUTS_SMALL
     if not behaviour("cublas_before_snapshot", settings.version):
         workspace += CUBLAS_LARGE if large else CUBLAS_SMALL
-    peak = forward_peak(shape, batch.tokens, settings.sharding.tensor, width)
+    peak = forward_peak(shape, settings)
     if last_stage and behaviour("sampler_profiled", settings.version):
-        kept = batch.tokens * shape.hidden * width + _expert_workspace(shape, settings)
+        kept = batch.tokens * shape.hidden * width + experts.workspace(shape, settings)
         peak = max(peak, kept + _sampler(shape, settings, profile))
     images, kept_images = _encoder(shape, settings)
     return max(images, peak + kept_images) + workspace
@@ -128,26 +129,7 @@ def warm_up(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> floa
     """
     kept = min(settings.batch.sequences, settings.batch.tokens) * shape.hidden
     kept *= settings.dtype_bytes
-    return kept + _expert_workspace(shape, settings) + _sampler(shape, settings, profile)
-
-
-def _expert_workspace(shape: Shape, settings: EngineSettings) -> float:
-    """Bytes of the experts' buffers, which stay once a step has had them.
-
-    Triton's experts and Marlin's take two for every token and chosen expert (workspace_shapes of
-    fused_moe/fused_moe.py and of fused_moe/experts/marlin_moe.py).
-    """
-    quantization, version = settings.quantization, settings.version
-    drawn = bool(behaviour("moe_workspace", version))
-    if quantization is not None and quantization.method != "fp8":
-        methods = behaviour("moe_workspace_four_bits", version)
-        drawn = quantization.bits == 4 and any(name in quantization.method for name in methods)
-    if not shape.experts or not drawn:
-        return 0.0
-    cut = 1 if settings.whole_experts else settings.sharding.tensor
-    inner = shape.expert_size / cut
-    width = max(inner, shape.hidden) + max(2 * inner, shape.hidden)
-    return settings.batch.tokens * shape.topk * width * settings.dtype_bytes
+    return kept + experts.workspace(shape, settings) + _sampler(shape, settings, profile)
 
 
 def _sampler(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> float:
@@ -165,23 +147,21 @@ def _sampler(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> flo
     return sampler
 
 
-def forward_peak(shape: Shape, tokens: int, tensor: int, dtype_bytes: int) -> float:
-    """Bytes alive at once in the largest layer of a forward pass."""
-    widest = max((_width(shape, layer, tensor) for layer in {*layers_of(shape)}), default=0.0)
-    return tokens * dtype_bytes * (widest + HIDDEN_BUFFERS * shape.hidden)
+def forward_peak(shape: Shape, settings: EngineSettings) -> float:
+    """Bytes alive at once in the largest layer of a forward pass, experts' workspace and all."""
+    each, tensor = settings.batch.tokens * settings.dtype_bytes, settings.sharding.tensor
+    routed = experts.buffers(shape, settings) / each
+    widest = max((width(shape, layer, tensor, routed) for layer in {*layers_of(shape)}), default=0)
+    return each * (widest + HIDDEN_BUFFERS * shape.hidden) + experts.workspace(shape, settings)
 
 
-def _width(shape: Shape, layer: Layer, tensor: int) -> float:
-    """Values a token of one layer, besides those of the hidden size."""
+def width(shape: Shape, layer: Layer, tensor: int, routed: float = 0.0) -> float:
+    """Values a token of one layer, besides those of the hidden size; `routed`: of its experts."""
     inner = 0.0
     if layer.feed in ("dense", "both"):
         inner = (3.0 if shape.gated else 2.0) * shape.intermediate / tensor
     if layer.feed in ("sparse", "both"):
-        # fused_moe keeps gate and up (or the second matrix's output) and the product, for every
-        # token and chosen expert (fused_moe.py, intermediate_cache1 to 3).
-        hidden = shape.expert_hidden or shape.hidden
-        width = max(2 * shape.expert_size / tensor, hidden) + shape.expert_size / tensor
-        inner = max(inner, shape.topk * width + 3 * shape.shared_size / tensor)
+        inner = max(inner, routed + 3 * shape.shared_size / tensor)
     if layer.kind in CACHELESS:
         return inner
     if layer.stateful and shape.state is not None:

@@ -64,6 +64,15 @@ CONFIGS = {
         "torch_dtype": "bfloat16",
     },
 }
+CONFIGS["experts"] = {
+    **CONFIGS["llama-8b"],
+    "architectures": ["Qwen3MoeForCausalLM"],
+    "model_type": "qwen3_moe",
+    "hidden_size": 2048,
+    "num_experts": 128,
+    "num_experts_per_tok": 8,
+    "moe_intermediate_size": 768,
+}
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}
 GPTQ = {"quant_method": "gptq", "bits": 4, "group_size": 128, "desc_act": False, "sym": True}
 FILES = {"config.json": 1, "model.safetensors": 1}

@@ -2,15 +2,6 @@
 
 import re
 
-MOE = {
-    "architectures": ["Qwen3MoeForCausalLM"],
-    "model_type": "qwen3_moe",
-    "hidden_size": 2048,
-    "num_experts": 128,
-    "num_experts_per_tok": 8,
-    "moe_intermediate_size": 768,
-}
-
 
 def test_a_cache_that_leaves_no_room_for_weights_is_refused_with_one_that_does(config, plan, codes):
     wish = {"gpu": "l4", "max_model_len": 8192, "max_num_seqs": 8}
@@ -41,7 +32,7 @@ def test_a_sampler_that_was_not_profiled_needs_its_room(config, plan, codes):
 
 
 def test_the_experts_buffers_stay_beside_the_sampler(config, plan):
-    model = config("llama-8b", **MOE)
+    model = config("experts")
     before = plan(model, engine_version="0.13.0", max_model_len=8192, max_num_seqs=1024).memory
     after = plan(model, engine_version="0.14.0", max_model_len=8192, max_num_seqs=1024).memory
     assert before is not None
@@ -53,7 +44,7 @@ def test_the_experts_buffers_stay_beside_the_sampler(config, plan):
 def test_so_do_those_of_four_bits_since_they_draw_from_the_workspace(config, plan):
     def peak(version, method):
         bits = {"quant_method": method, "bits": 4, "group_size": 128}
-        model = config("llama-8b", **MOE, quantization_config=bits)
+        model = config("experts", quantization_config=bits)
         wish = {"max_model_len": 8192, "max_num_seqs": 1024, "enforce_eager": True}
         wish["env"] = {"VLLM_USE_V2_MODEL_RUNNER": "0"}
         return plan(model, engine_version=version, **wish).memory.activation_gib
