@@ -114,6 +114,7 @@ JUDGED: Mapping[str, Mapping[str, str]] = {
     "moe_workspace_four_bits": {
         "make_wna16_moe_kernel": "model_executor/layers/fused_moe/oracle/int_wna16.py"
     },
+    "lora_graphs_apart": {"_get_lora_cases": "v1/cudagraph_dispatcher.py"},
     "moe_chunk_tokens": {"_allocate_buffers": "model_executor/layers/fused_moe/modular_kernel.py"},
     "moe_workspace": {"current_workspace_manager": "v1/worker/workspace.py"},
     "hybrid_prefix_caching": {"is_prefix_caching_supported": "config/model.py"},

@@ -8,6 +8,7 @@ from deployctl.engines.vllm.versions import OLDEST, at_least, unproven
 from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts, meaning
+from deployctl.planning import adapters
 from deployctl.planning.budget import CONTEXT_GIB, Memory, edge_gib
 from deployctl.planning.context import SPARE_GIB, ContextChoice, rounded
 from deployctl.planning.kernels import MARLIN_GROUPS
@@ -27,7 +28,6 @@ SMALL_MODEL_GIB = 20.0
 # Engine arguments that take memory which the plan does not count.
 _UNCOUNTED = (
     "speculative_config",
-    "enable_lora",
     "data_parallel_size",
     "decode_context_parallel_size",
     "enable_dbo",
@@ -57,7 +57,7 @@ def warnings(
             "compare answers, or keep the dtype with --kv-cache-dtype auto and a "
             "--max-model-len that fits",
         )
-    yield from _engine(settings)
+    yield from _engine(settings, memory.shape)
     yield from _facts(facts, memory.shape)
     yield from _compressed(memory)
     yield from _vision(choice)
@@ -117,9 +117,10 @@ def _edge(choice: ContextChoice) -> Iterator[Reason]:
         )
 
 
-def _engine(settings: EngineSettings) -> Iterator[Reason]:
+def _engine(settings: EngineSettings, shape: Shape) -> Iterator[Reason]:
     version = settings.version
-    for name in _UNCOUNTED:
+    lora = () if adapters.counted(shape, settings) else ("enable_lora",)
+    for name in (*_UNCOUNTED, *lora):
         value = settings.rest.get(name)
         if value is True or value not in (None, False, 1):  # True == 1, of which one rank is said
             yield Reason(

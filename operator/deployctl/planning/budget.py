@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from deployctl.engines.vllm.versions import behaviour
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts
-from deployctl.planning import transient
+from deployctl.planning import adapters, transient
 from deployctl.planning.kvcache import Layout, layout
 from deployctl.planning.plan import MemoryBudget
 from deployctl.planning.settings import EngineSettings, Sharding
@@ -218,6 +218,7 @@ def _stage(
     own = _parts(shape, profile, settings, index)
     weights = own.total + (scale - 1) * own.layers - min(settings.offload, own.layers)
     start = sum(sizes[:index])
+    weights += adapters.nbytes(shape, settings, start, start + sizes[index])
     cpu = profile.kind == "cpu"
     cache = layout(shape, settings, (start, start + sizes[index]), cpu=cpu)
     if cpu:

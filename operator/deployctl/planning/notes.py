@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts, meaning
-from deployctl.planning import kernels
+from deployctl.planning import adapters, kernels
 from deployctl.planning.context import ContextChoice
 from deployctl.spec import ServiceSpec
 from deployctl.units import GIB, size
@@ -51,6 +51,8 @@ def notes(
         yield "Weights are taken from the safetensors headers."
     else:
         yield "Weights are computed from the architecture; the headers were not read."
+    if adapters.enabled(settings) and adapters.counted(memory.shape, settings):
+        yield _adapters(choice)
     compiling = memory.tightest.compiling / GIB
     if profile.kind == "cuda" and compiling >= 0.01:
         yield (
@@ -68,6 +70,17 @@ def notes(
             f"No logged start-up on {profile.title} was held against a plan yet: trust the first "
             "start's log over these figures."
         )
+
+
+def _adapters(choice: ContextChoice) -> str:
+    """What the slots of adapters take, whether any is loaded or not."""
+    settings, shape = choice.memory.settings, choice.memory.shape
+    count, taken = adapters.slots(settings), adapters.nbytes(shape, settings, 0, shape.layers)
+    stages = ", over all stages" if settings.sharding.pipeline > 1 else ""
+    return (
+        f"The weights include {count} slot{'s' if count > 1 else ''} for LoRA adapters of up to "
+        f"rank {adapters.rank(settings)}: {size(taken)} on each GPU{stages}."
+    )
 
 
 def _context(choice: ContextChoice) -> Iterator[str]:

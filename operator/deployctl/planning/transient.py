@@ -11,7 +11,7 @@ import json
 
 from deployctl.engines.vllm.versions import at_least, behaviour
 from deployctl.hardware import GpuProfile
-from deployctl.planning import experts
+from deployctl.planning import adapters, experts
 from deployctl.planning.attention import reads_by_flashinfer
 from deployctl.planning.mixers import state_width
 from deployctl.planning.settings import EngineSettings
@@ -276,7 +276,8 @@ def graph_count(shape: Shape, settings: EngineSettings) -> int:
     limit = max(1, min(limit, batch.tokens))
     step = int(behaviour("cudagraph_step", settings.version))
     decoding = behaviour("full_cudagraphs", settings.version)
-    return _sizes(limit, step) + (_sizes(min(limit, batch.sequences), step) if decoding else 0)
+    count = _sizes(limit, step) + (_sizes(min(limit, batch.sequences), step) if decoding else 0)
+    return count * adapters.graph_cases(settings)
 
 
 def _sizes(limit: int, step: int) -> int:
