@@ -9,9 +9,9 @@ from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts, meaning
 from deployctl.planning import adapters
+from deployctl.planning.awq import MARLIN_GROUPS
 from deployctl.planning.budget import CONTEXT_GIB, Memory, edge_gib
 from deployctl.planning.context import SPARE_GIB, ContextChoice, rounded
-from deployctl.planning.kernels import MARLIN_GROUPS
 from deployctl.planning.kvcache import COMPRESSED
 from deployctl.planning.settings import EngineSettings
 from deployctl.planning.shape import Shape

@@ -60,6 +60,7 @@ class Stage:
     compiling: float = 0.0  # of activation; where the compile cache is found, the KV cache has it
     warm_up: float = 0.0  # of the sampler, with the KV cache in place
     before: float = 0.0  # there before the engine looks, and so in no budget
+    unpacked: float = 0.0  # of one matrix, where graphs capture a kernel that unpacks it
 
     def started(self, *, cache_given: bool, later: bool) -> float:
         """What is surely held at once before the engine is up, KV cache and first batch too.
@@ -67,7 +68,7 @@ class Stage:
         `later`: the compile cache is found, and what compiling took is the KV cache's.
         """
         step = self.activation - self.compiling
-        busy = max(step, self.warm_up) + self.graphs * CAPTURED_AT_LEAST
+        busy = max(step, self.warm_up) + self.graphs * CAPTURED_AT_LEAST + self.unpacked
         pool = max(0.0, self.pool) + (self.compiling if later and not cache_given else 0.0)
         held = max(pool + busy, 0.0 if later else self.activation)
         return self.weights + self.non_torch + self.before + held
@@ -235,7 +236,8 @@ def _stage(
         pool = _requested(profile, settings) - weights - outside - peak - taken
     warm = transient.warm_up(shape, settings, profile) if index == len(sizes) - 1 else 0.0
     before = transient.before_snapshot(settings)
-    return Stage(weights, outside, peak, graphs, pool, cache, compiling, warm, before)
+    unpacked = transient.unpacked_in_graphs(shape, settings, profile)
+    return Stage(weights, outside, peak, graphs, pool, cache, compiling, warm, before, unpacked)
 
 
 def _parts(shape: Shape, profile: GpuProfile, settings: EngineSettings, stage: int) -> Parts:

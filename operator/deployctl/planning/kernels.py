@@ -7,17 +7,11 @@ from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import Quantization
 from deployctl.model.tables import TYPES
-from deployctl.planning import attention
+from deployctl.planning import attention, awq
+from deployctl.planning.awq import MARLIN_MIN_K, PADS_SHAPES
 from deployctl.planning.settings import EngineSettings
 from deployctl.planning.shape import Shape
 
-# vllm/model_executor/layers/quantization/utils/marlin_utils.py
-MARLIN_MIN_K = 128
-MARLIN_GROUPS = (-1, 0, 32, 64, 128)
-# The first release whose Marlin pads shapes, and whose AWQ takes bfloat16 everywhere
-# (auto_awq.py, kernels/linear/mixed_precision/marlin.py).
-PADS_SHAPES = "0.24.0"
-AWQ_MARLIN = "0.5.4"  # the first release that runs AWQ through Marlin
 # Methods that name float32 among the dtypes they take (get_supported_act_dtypes) and have kernels
 # for it; compressed-tensors names it and has none.
 _FLOAT32 = ("bitsandbytes", "gguf", "torchao")
@@ -118,9 +112,7 @@ def _dtype(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Itera
         )
         return
     forced = settings.rest.get("quantization")
-    awq = "awq" in quantization.method
-    plain_awq = awq and (forced == "awq" or not at_least(version, AWQ_MARLIN))
-    plain_awq = plain_awq and not at_least(version, PADS_SHAPES)
+    plain_awq = "awq" in quantization.method and awq.forced(settings)
     plain_gptq = quantization.method == "gptq" and forced == "gptq"
     plain_gptq = plain_gptq and not at_least(version, "0.22.0")
     for method, plain in (("AWQ", plain_awq), ("GPTQ", plain_gptq)):
@@ -141,8 +133,8 @@ def _dtype(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> Itera
 def _without_float16(shape: Shape, settings: EngineSettings) -> Reason | None:
     """What refuses a model that vLLM does not run in float16."""
     quantization, version = settings.quantization, settings.version
-    awq = quantization is not None and "awq" in quantization.method
-    if awq and settings.dtype != "float32" and not at_least(version, PADS_SHAPES):
+    packed = quantization is not None and "awq" in quantization.method
+    if packed and settings.dtype != "float32" and not at_least(version, PADS_SHAPES):
         return Reason(
             "architecture_conflict",
             f"{shape.model_type} forbids float16, and AWQ in vLLM {version} falls "
@@ -152,7 +144,7 @@ def _without_float16(shape: Shape, settings: EngineSettings) -> Reason | None:
         )
     if settings.dtype == "float16":
         return Reason(
-            "architecture_conflict" if awq else "dtype_not_supported",
+            "architecture_conflict" if packed else "dtype_not_supported",
             f"{shape.model_type} is numerically unstable in float16; vLLM refuses it",
             "leave --dtype unset, or use bfloat16 on a card that has it",
         )

@@ -11,7 +11,7 @@ import json
 
 from deployctl.engines.vllm.versions import at_least, behaviour
 from deployctl.hardware import GpuProfile
-from deployctl.planning import adapters, experts
+from deployctl.planning import adapters, awq, experts
 from deployctl.planning.attention import reads_by_flashinfer
 from deployctl.planning.mixers import state_width
 from deployctl.planning.settings import EngineSettings
@@ -96,6 +96,10 @@ def activation(
     if not behaviour("cublas_before_snapshot", settings.version):
         workspace += CUBLAS_LARGE if large else CUBLAS_SMALL
     peak = forward_peak(shape, settings)
+    if batch.tokens >= awq.UNPACKED_FROM and (matrix := awq.unpacked(shape, settings, profile)):
+        # Gate and up are unpacked before their product is there.
+        product = batch.tokens * shape.intermediate / settings.sharding.tensor * width
+        peak = max(peak, peak - product + matrix)
     if last_stage and behaviour("sampler_profiled", settings.version):
         kept = batch.tokens * shape.hidden * width + experts.workspace(shape, settings)
         peak = max(peak, kept + _sampler(shape, settings, profile))
@@ -270,14 +274,25 @@ def graph_count(shape: Shape, settings: EngineSettings) -> int:
     """
     if settings.eager:
         return 0
-    batch, limit = settings.batch, settings.graph_limit
-    if limit is None:
-        limit = 1024 if shape.model_type == "gpt_oss" else min(512, 2 * batch.sequences)
-    limit = max(1, min(limit, batch.tokens))
+    batch, limit = settings.batch, _largest_graph(shape, settings)
     step = int(behaviour("cudagraph_step", settings.version))
     decoding = behaviour("full_cudagraphs", settings.version)
     count = _sizes(limit, step) + (_sizes(min(limit, batch.sequences), step) if decoding else 0)
     return count * adapters.graph_cases(settings)
+
+
+def _largest_graph(shape: Shape, settings: EngineSettings) -> int:
+    batch, limit = settings.batch, settings.graph_limit
+    if limit is None:
+        limit = 1024 if shape.model_type == "gpt_oss" else min(512, 2 * batch.sequences)
+    return max(1, min(limit, batch.tokens))
+
+
+def unpacked_in_graphs(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> float:
+    """Bytes that a matrix unpacked by the plain AWQ kernel takes in the graphs' own memory."""
+    if settings.eager or _largest_graph(shape, settings) < awq.UNPACKED_FROM:
+        return 0.0
+    return awq.unpacked(shape, settings, profile)
 
 
 def _sizes(limit: int, step: int) -> int:
