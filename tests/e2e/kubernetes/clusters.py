@@ -126,7 +126,11 @@ class Shared(Cluster):
         self._started = not ran
         if not ran:
             words = [word for addon in ADDONS for word in ("--with", addon)]
-            _run(PROGRAM, "up", "--hollow", HOLLOW, *words, seconds=START_SECONDS)
+            up = (PROGRAM, "up", "--hollow", HOLLOW, *words)
+            # kubectl fails to wait for a definition that has no conditions yet: once more then.
+            if _run(*up, check=False, seconds=START_SECONDS).returncode:
+                _run(PROGRAM, "down")
+                _run(*up, seconds=START_SECONDS)
         told = _run(PROGRAM, "env").stdout  # export KUBECONFIG=…
         super().__init__(told.partition("KUBECONFIG=")[2].splitlines()[0])
 
