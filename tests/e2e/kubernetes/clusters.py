@@ -16,7 +16,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = ROOT.parent / "shared" / "kube" / "cluster"
-ADDONS = ("keda", "lws", "metrics-server", "network-policies", "monitoring", "gateway")
+ADDONS = ("lws", "monitoring", "gateway", "network-policies", "metrics-server", "keda")
 HOLLOW = 30  # nodes that start pods at once and run nothing, with 8 cards each
 TAINT = "kwok.x-k8s.io/node"  # of those
 START_SECONDS = 300
@@ -119,17 +119,20 @@ def _has_image(node, image):
 
 
 class Shared(Cluster):
-    """The one of `../shared/kube`, with all it can have."""
+    """The one of `../shared/kube`, plain or with all it can have."""
 
-    def __init__(self):
+    def __init__(self, addons):
         ran = "runs" in _run(PROGRAM, "status").stdout
         self._started = not ran
         if not ran:
-            words = [word for addon in ADDONS for word in ("--with", addon)]
+            words = [word for addon in addons for word in ("--with", addon)]
             up = (PROGRAM, "up", "--hollow", HOLLOW, *words)
             # kubectl fails to wait for a definition that has no conditions yet: once more then.
-            if _run(*up, check=False, seconds=START_SECONDS).returncode:
+            for _ in range(3):
+                if _run(*up, check=False, seconds=START_SECONDS).returncode == 0:
+                    break
                 _run(PROGRAM, "down")
+            else:
                 _run(*up, seconds=START_SECONDS)
         told = _run(PROGRAM, "env").stdout  # export KUBECONFIG=…
         super().__init__(told.partition("KUBECONFIG=")[2].splitlines()[0])
@@ -160,8 +163,8 @@ class Kind(Cluster):
         _run("kind", "delete", "cluster", "--name", self.name, environment=self.environment)
 
 
-def open_cluster(folder, checkpoints):
-    """The cluster of this test run."""
+def open_cluster(folder, checkpoints, *, night):
+    """The cluster of this test run; what is added to a plain one takes time, and is the night's."""
     if named := os.environ.get("KUBECONFIG"):
         return Cluster(named)
-    return Shared() if PROGRAM.exists() else Kind(folder, checkpoints)
+    return Shared(ADDONS if night else ()) if PROGRAM.exists() else Kind(folder, checkpoints)

@@ -34,8 +34,10 @@ def pytest_collection_modifyitems(items):
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory, checkpoint_cache):
-    found = clusters.open_cluster(tmp_path_factory.mktemp("cluster"), checkpoint_cache)
+def cluster(request, tmp_path_factory, checkpoint_cache):
+    night = any(item.get_closest_marker("night") for item in request.session.items)
+    folder = tmp_path_factory.mktemp("cluster")
+    found = clusters.open_cluster(folder, checkpoint_cache, night=night)
     yield found
     found.down()
 

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from tests.e2e.docker_parts import until
 from tests.e2e.kubernetes.clusters import TAINT
 
@@ -18,6 +19,7 @@ VALUES = {
 }
 
 
+@pytest.mark.night
 def test_a_group_is_made_of_a_plan_with_stages(cluster, namespace, tmp_path):
     cluster.needs("leaderworkersets.leaderworkerset.x-k8s.io", "hollow")
     model = tiny_folder(tmp_path / "tiny")
