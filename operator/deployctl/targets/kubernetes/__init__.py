@@ -5,7 +5,7 @@ the API server, to which `connection` and `identity` lead. In the namespace are 
 locks (`lease`), keys (`secret`) and the Helm release (`helmrelease`). `progress`, `nodes` and
 `cards` judge what was read, and are pure; `devices` looks at cards that are claimed, `held` at what
 a change would change. `pull` brings images to nodes, `checkpoint` a folder to a claim, `forward` a
-port to this machine, `logs` lines.
+port to this machine (both by port-forwards: `frames`), `logs` lines.
 
 Nothing is imported here: records and a look at all services need no driver.
 """

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING
 
 from deployctl.errors import TargetError
 from deployctl.targets.kubernetes.cluster import Cluster
+from deployctl.targets.kubernetes.frames import DATA, Frames, open_port
 
 if TYPE_CHECKING:
     from websocket import WebSocket
 
 _CHUNK = 65536
-_DATA = b"\0"
 
 
 class Forwarder:
@@ -53,10 +53,7 @@ class Forwarder:
             pods = self._pods()
             if not pods:
                 return
-            stream = self._cluster.stream(
-                self._cluster.path("v1", "pods", pods[next(self._turn) % len(pods)])
-                + f"/portforward?ports={self._port}"
-            )
+            stream = open_port(self._cluster, pods[next(self._turn) % len(pods)], self._port)
             try:
                 _relay(connection, stream)
             finally:
@@ -64,9 +61,8 @@ class Forwarder:
 
 
 def _relay(connection: socket.socket, stream: "WebSocket") -> None:
-    """Until either side ends. A frame is a channel's number and bytes: 0 is data, 1 is an error;
-    the first of each channel says the port."""
-    begun: set[bytes] = set()
+    """Until either side ends, or the far one tells an error."""
+    frames = Frames()
     far: socket.socket = stream.sock  # type: ignore[assignment]  # there while it is connected
     with selectors.DefaultSelector() as ready:  # not select(), which takes 1,024 files at most
         ready.register(connection, selectors.EVENT_READ)
@@ -77,15 +73,17 @@ def _relay(connection: socket.socket, stream: "WebSocket") -> None:
                 data = connection.recv(_CHUNK)
                 if not data:
                     return
-                stream.send_binary(_DATA + data)
+                stream.send_binary(bytes([DATA]) + data)
             if far not in readable:
                 continue
             while True:
                 frame = bytes(stream.recv_data()[1])
-                if not frame or (frame[:1] != _DATA and frame[:1] in begun):
+                if not frame:
                     return
-                if frame[:1] in begun:
-                    connection.sendall(frame[1:])
-                begun.add(frame[:1])
+                if came := frames.take(frame):
+                    channel, data = came
+                    if channel != DATA:
+                        return
+                    connection.sendall(data)
                 if not (isinstance(far, ssl.SSLSocket) and far.pending()):
                     break

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from deployctl.targets.kubernetes.cluster import Cluster, UnreachableError
+from deployctl.targets.kubernetes.frames import DATA, ERROR, Frames, open_port
 
 if TYPE_CHECKING:
     from websocket import WebSocket
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 BLOCK = 256 * 1024  # bytes of a frame
 SEND_S = 60.0  # for a block to be taken
 ANSWER_S = 600.0  # the other side may have gigabytes to read, or to bring to its disk
-_DATA, _ERROR = 0, 1  # channels; each begins with a frame that says the port
 _WHOLE_BINARY, _MASKED = 0x82, 0x80
 
 
@@ -33,7 +33,7 @@ class PodStream:
 
     def __init__(self, opened: "WebSocket") -> None:
         self._opened = opened
-        self._begun: set[int] = set()
+        self._frames = Frames()
         self._came = b""
 
     def ask(self, wanted: dict[str, Any]) -> None:
@@ -57,7 +57,7 @@ class PodStream:
         try:
             sock = self._socket()
             sock.settimeout(SEND_S)
-            sock.sendall(b"".join((head, bytes(4), bytes([_DATA]), data)))
+            sock.sendall(b"".join((head, bytes(4), bytes([DATA]), data)))
         except (WebSocketException, OSError) as error:
             raise _lost(error) from error
 
@@ -101,12 +101,10 @@ class PodStream:
                 raise _lost(error) from error
             if not frame:
                 raise UnreachableError("the stream to the pod ended")
-            channel, data = frame[0], frame[1:]
-            if channel not in self._begun:
-                self._begun.add(channel)
-            elif channel == _DATA:
+            channel, data = self._frames.take(frame) or (None, b"")
+            if channel == DATA:
                 return data
-            elif channel == _ERROR and data:
+            if channel == ERROR and data:
                 raise UnreachableError(
                     f"the pod cannot be reached: {data.decode(errors='replace')}"
                 )
@@ -120,8 +118,7 @@ def opened(cluster: Cluster, pod: str, port: int) -> Iterator[PodStream]:
         ClusterError: it may not be opened.
         UnreachableError: it cannot.
     """
-    path = cluster.path("v1", "pods", pod) + f"/portforward?ports={port}"
-    found = cluster.stream(path)
+    found = open_port(cluster, pod, port)
     try:
         yield PodStream(found)
     finally:
