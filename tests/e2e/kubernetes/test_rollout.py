@@ -5,7 +5,7 @@ has real engines.
 """
 
 import pytest
-from tests.e2e.kubernetes.traffic import Clients, drain_node_of, until_serving
+from tests.e2e.kubernetes.traffic import Clients, drain_node_of, until_serving, update_under
 
 OWN = {
     "engine": {"env": {"FAKE_ENGINE_KEEPS": "1"}},
@@ -25,12 +25,7 @@ def served(namespace, fake_image, tiny_checkpoint):
 
 def test_no_request_is_lost_in_an_update_nor_in_a_drain(served, fake_image, tiny_checkpoint):
     clients = Clients(served, fake_image, tiny_checkpoint.name)
-    before = served.engines()
-    with clients:
-        served.up("--max-num-seqs", "8")
-        until_serving(served, 2)
-    assert not set(served.engines()) & set(before)
-    assert clients.told["failed"] == []
+    update_under(clients, served)
     with clients:
         drain_node_of(served, min(served.engines()))
         until_serving(served, 2)

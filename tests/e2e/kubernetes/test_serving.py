@@ -16,6 +16,7 @@ from tests.e2e.kubernetes.traffic import (
     hang,
     signalled,
     until_serving,
+    update_under,
 )
 
 pytestmark = pytest.mark.vllm
@@ -56,12 +57,7 @@ def test_the_service_test_passes_and_a_second_up_changes_nothing(served):
 
 @pytest.mark.night  # with a fake engine, at every change: test_rollout.py
 def test_an_update_loses_no_request_on_new_connections_nor_on_kept_ones(served, clients):
-    before = served.engines()
-    with clients:
-        served.up("--max-num-seqs", "8")
-        until_serving(served, 2)
-    assert not set(served.engines()) & set(before)
-    assert clients.told["failed"] == []
+    update_under(clients, served)
     assert min(clients.told["requests"].values()) > 0
 
 

@@ -115,6 +115,16 @@ def until_serving(namespace, count, seconds=420):
     )
 
 
+def update_under(clients, namespace):
+    """A changed flag, while they ask: every pod is another one, and no request failed."""
+    before = namespace.engines()
+    with clients:
+        namespace.up("--max-num-seqs", "8")
+        until_serving(namespace, 2)
+    assert not set(namespace.engines()) & set(before)
+    assert clients.told["failed"] == []
+
+
 def drain_node_of(namespace, pod):
     """Evicts the service from the node of a pod, as for its maintenance; and nobody else's pods."""
     node = namespace.cluster.json("--namespace", namespace.name, "get", "pod", pod)["spec"][
