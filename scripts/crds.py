@@ -4,8 +4,9 @@ python scripts/crds.py "KEDA 2.20.2" keda.sh_scaledobjects.yaml …
 
 The first argument is what the definitions belong to; it is kept beside the fields. A definition
 is one that an operator's release carries. Kept of it are fields, types, what is required, values
-allowed and bounds; parts that repeat are written once. Descriptions, conversions and rules in CEL
-stay out. A field that is not listed is refused, as by a server that validates strictly.
+allowed and bounds; parts that repeat are written once, and a pod template is Kubernetes' own, by
+reference. Descriptions, conversions and rules in CEL stay out. A field that is not listed is
+refused, as by a server that validates strictly.
 """
 
 import json
@@ -17,7 +18,9 @@ from typing import Any
 import yaml
 
 FOLDER = Path(__file__).resolve().parent.parent / "deploy" / "kubernetes" / "schemas"
-METADATA = "/api/_definitions.json#/$defs/io.k8s.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+_DEFINITIONS = "/api/_definitions.json#/$defs/io.k8s"
+METADATA = f"{_DEFINITIONS}.apimachinery.pkg.apis.meta.v1.ObjectMeta"
+POD_TEMPLATE = f"{_DEFINITIONS}.api.core.v1.PodTemplateSpec"
 KEPT = ("type", "enum", "pattern", "minimum", "maximum", "minItems", "minLength", "required")
 ANYTHING = "x-kubernetes-preserve-unknown-fields"
 LEAST = 80  # characters of a part that is worth a name of its own
@@ -27,6 +30,8 @@ def reduced(node: dict[str, Any]) -> dict[str, Any]:
     """A schema of OpenAPI as a closed JSON schema."""
     if node.get("x-kubernetes-int-or-string"):
         return {"type": ["integer", "string"]}
+    if _is_pod_template(node):
+        return {"$ref": POD_TEMPLATE}
     out: dict[str, Any] = {key: node[key] for key in KEPT if node.get(key) not in (None, [])}
     if "required" in out:
         out["required"] = sorted(out["required"])
@@ -40,6 +45,11 @@ def reduced(node: dict[str, Any]) -> dict[str, Any]:
     if "items" in node:
         out["items"] = reduced(node["items"])
     return out
+
+
+def _is_pod_template(node: dict[str, Any]) -> bool:
+    fields = node.get("properties", {})
+    return set(fields) == {"metadata", "spec"} and "containers" in fields["spec"]["properties"]
 
 
 def of_object(node: dict[str, Any]) -> dict[str, Any]:

@@ -32,6 +32,15 @@ spec:
       timeouts: {request: 0s}
       backendRefs: [{name: a, port: 8000}]
 """
+GROUP = """apiVersion: leaderworkerset.x-k8s.io/v1
+kind: LeaderWorkerSet
+metadata: {name: a}
+spec:
+  leaderWorkerTemplate:
+    size: 2
+    restartPolicy: RecreateGroupOnPodRestart
+    workerTemplate: {spec: {containers: [{name: a, image: "a:1"}]}}
+"""
 SERVICES = MONITOR.replace("PodMonitor", "ServiceMonitor").replace("podMetricsE", "e")
 
 
@@ -39,7 +48,7 @@ def schema(findings):
     return [(f.where.partition(": ")[2], f.message, f.fix) for f in findings if f.code == "schema"]
 
 
-@pytest.mark.parametrize("good", [MONITOR, SCALER, RULES, ROUTE, SERVICES])
+@pytest.mark.parametrize("good", [MONITOR, SCALER, RULES, ROUTE, GROUP, SERVICES])
 def test_what_is_right_is_left_alone(good, found):
     assert {"schema", "api-unknown", "no-schema"}.isdisjoint(f.code for f in found(good))
 
@@ -62,6 +71,13 @@ def test_what_is_right_is_left_alone(good, found):
          "write one of: Exact, PathPrefix, RegularExpression"),
         (ROUTE, "port: 8000", "port: http", "spec.rules[0].backendRefs[0].port",
          "write an integer"),
+        (GROUP, "size:", "siez:", "spec.leaderWorkerTemplate", "did you mean size?"),
+        (GROUP, "OnPodRestart", "", "spec.leaderWorkerTemplate.restartPolicy",
+         "write one of: Default, RecreateGroupOnPodRestart, None"),
+        (GROUP, "workerTemplate: {", "workTemplate: {", "spec.leaderWorkerTemplate",
+         "write workerTemplate: …"),
+        (GROUP, "image:", "imgae:",
+         "spec.leaderWorkerTemplate.workerTemplate.spec.containers[0]", "did you mean image?"),
     ],
 )  # fmt: skip
 def test_a_wrong_field_is_named_with_the_nearest(text, old, new, where, fix, found):
