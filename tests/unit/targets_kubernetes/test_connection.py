@@ -29,10 +29,8 @@ def kubeconfig(current="prod", user=None):
 
 @pytest.fixture
 def file(tmp_path, monkeypatch):
-    from kubernetes.config import kube_config
-
     file = tmp_path / "config"
-    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(file))
+    monkeypatch.setenv("KUBECONFIG", str(file))
     return file
 
 

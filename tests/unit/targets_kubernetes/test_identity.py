@@ -3,6 +3,7 @@
 import sys
 
 import pytest
+import urllib3
 
 from deployctl.cli import app
 from deployctl.spec.settings import Settings
@@ -22,24 +23,20 @@ ANN = [("Impersonate-User", "ann"), ("Impersonate-Group", "devs"), ("Impersonate
 
 @pytest.fixture
 def cluster(tmp_path, monkeypatch):
-    from kubernetes.config import kube_config
-
     file = tmp_path / "config"
     file.write_text(KUBECONFIG)
-    monkeypatch.setattr(kube_config, "KUBE_CONFIG_DEFAULT_LOCATION", str(file))
+    monkeypatch.setenv("KUBECONFIG", str(file))
     return Cluster(Settings(impersonate="ann", impersonate_groups=("devs", "ops")))
 
 
 def test_every_request_says_user_and_each_group(cluster, monkeypatch):
-    from kubernetes.client import ApiClient
-
     asked = []
 
-    def call(self, method, url, headers, body, _request_timeout):
+    def request(self, method, url, *, headers, **_):
         asked.append(list(headers.items()))
         raise OSError("no network in unit tests")
 
-    monkeypatch.setattr(ApiClient, "call_api", call)
+    monkeypatch.setattr(urllib3.PoolManager, "request", request)
     with pytest.raises(Exception, match="does not answer"):
         cluster.get(cluster.path("v1", "pods"))
     with pytest.raises(Exception, match="the log ends"):

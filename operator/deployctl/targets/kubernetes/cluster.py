@@ -16,11 +16,10 @@ from urllib.parse import quote
 
 from deployctl.errors import ClusterError
 from deployctl.spec.settings import Settings
-from deployctl.targets.kubernetes import identity
 from deployctl.targets.kubernetes.connection import Connection, connect
 
 if TYPE_CHECKING:
-    from kubernetes.client.rest import RESTResponse
+    from urllib3 import BaseHTTPResponse
     from websocket import WebSocket
 
 Document = dict[str, Any]
@@ -67,7 +66,6 @@ class Cluster:
     def __init__(self, settings: Settings, *, patience_s: float = PATIENCE_S) -> None:
         self._settings = settings
         self._patience_s = patience_s
-        self._as = identity.pairs(settings.impersonate, settings.impersonate_groups)
         self._connected: Connection | None = None
         self._answered = False
         self._lock = threading.Lock()
@@ -187,7 +185,7 @@ class Cluster:
         """Seconds that our clock is before the API server's, to about one; None where it does not
         say what its own is.
         """
-        said = self._ask("GET", "/version").response.headers.get("date")
+        said = self._ask("GET", "/version").headers.get("date")
         return time.time() - parsedate_to_datetime(said).timestamp() - 0.5 if said else None
 
     def text(self, path: str, **query: str) -> str:
@@ -197,34 +195,29 @@ class Cluster:
 
     def follow(self, path: str, *, container: str, tail: int | None) -> Iterator[str]:
         """The lines of a pod's log as they come, until its container ends."""
-        from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
         query = {"container": container, "follow": "true"}
         query |= {"tailLines": str(tail)} if tail is not None else {}
         try:
-            response = self._ask("GET", path, query, timeout_s=(_TIMEOUT_S[0], None))
+            response = self._ask("GET", path, query, timeout_s=(_TIMEOUT_S[0], None), whole=False)
             if response.status >= 400:
-                raise _translated(response.status, response.read(), f"GET {path}")
+                raise _translated(response.status, response.data, f"GET {path}")
             rest = b""
-            for piece in response.response.stream(_CHUNK):
+            for piece in response.stream(_CHUNK):
                 *whole, rest = (rest + piece).split(b"\n")
                 yield from (line.decode("utf-8", "replace") for line in whole)
             if rest:
                 yield rest.decode("utf-8", "replace")
-        except (HTTPError, ApiException, OSError) as error:
+        except (HTTPError, OSError) as error:
             raise UnreachableError(f"the log ends: {_short(error)}", where=path) from error
 
     def stream(self, path: str) -> "WebSocket":
         """Opens a stream to a path, as exec and port-forward are."""
-        from kubernetes.stream import ws_client
         from websocket import WebSocketBadStatusException, WebSocketException
 
-        api = self._connection().api
-        _, url, headers, *_ = api.param_serialize("GET", path, auth_settings=["BearerToken"])
-        address = ws_client.get_websocket_url(url)
         try:
-            return identity.open_stream(api.configuration, address, headers, self._as)
+            return self._connection().api.stream(path)
         except WebSocketBadStatusException as error:
             body = error.resp_body or b""
             raise _translated(error.status_code, body, f"GET {path}") from error
@@ -240,19 +233,13 @@ class Cluster:
         headers: Mapping[str, str] | None = None,
         body: Document | None = None,
         timeout_s: tuple[float, float | None] = _TIMEOUT_S,
-    ) -> "RESTResponse":
-        """Asks once, as whom the settings say."""
+        whole: bool = True,
+    ) -> "BaseHTTPResponse":
+        """Asks once."""
         api = self._connection().api
-        method, url, given, content, _ = api.param_serialize(
-            method,
-            path,
-            query_params=list((query or {}).items()),
-            header_params=dict(headers or {}),
-            body=body,
-            auth_settings=["BearerToken"],
+        return api.ask(
+            method, path, query or {}, headers or {}, body, timeout_s=timeout_s, whole=whole
         )
-        with_identity = identity.headers(given, self._as)
-        return api.call_api(method, url, with_identity, content, _request_timeout=timeout_s)
 
     def _connection(self) -> Connection:
         with self._lock:
@@ -270,7 +257,6 @@ class Cluster:
         accept: str = "application/json",
         content: str = "application/json",
     ) -> Document | None:
-        from kubernetes.client import ApiException
         from urllib3.exceptions import HTTPError
 
         headers = {"Accept": accept, "Content-Type": content}
@@ -280,18 +266,18 @@ class Cluster:
         while True:
             try:
                 response = self._ask(method, path, query, headers=headers, body=body)
-                said = response.read()
+                said = response.data
                 if response.status == 404 and method != "POST":
                     return None
                 if response.status >= 400:
                     raise _translated(response.status, said, f"{method} {path}")
                 self._answered = True
                 break
-            except (HTTPError, ApiException, OSError) as error:
+            except (HTTPError, OSError) as error:
                 fault: Exception = error
                 failure = UnreachableError(
                     f"the cluster's API server does not answer: {_short(error)}",
-                    where=self._connection().api.configuration.host,
+                    where=self._connection().api.host,
                     hint="`kubectl get --raw /readyz` says whether it is there",
                 )
             except UnreachableError as error:

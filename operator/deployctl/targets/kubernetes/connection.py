@@ -1,26 +1,28 @@
 """The way to a cluster: by the kubeconfig, or from inside by what a pod is given."""
 
 import logging
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
+
+from yaml import YAMLError
 
 from deployctl.errors import ClusterError
 from deployctl.spec.settings import Settings
+from deployctl.targets.kubernetes import identity, kubeconfig
+from deployctl.targets.kubernetes.api import Api
+from deployctl.targets.kubernetes.kubeconfig import ServerAccess
 
-if TYPE_CHECKING:
-    from kubernetes.client import ApiClient
-
-_IN_CLUSTER = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+_IN_A_POD = Path("/var/run/secrets/kubernetes.io/serviceaccount")
 _MALFORMED = (OSError, AttributeError, KeyError, TypeError, ValueError)  # what reading one raises
-_KEPT = 32  # connections: several services may be brought up at once
 
 
 class Connection(NamedTuple):
-    """A client, the name of its context ("" inside a cluster) and that one's own namespace."""
+    """The API server, the context's name ("" inside a cluster) and that one's own namespace."""
 
-    api: "ApiClient"
+    api: Api
     context: str
     namespace: str | None
 
@@ -31,61 +33,94 @@ def connect(settings: Settings) -> Connection:
     Raises:
         ClusterError: there is no way to one.
     """
-    from kubernetes import client, config
-    from yaml import YAMLError
-
-    configuration = client.Configuration()
-    configuration.retries = False
-    configuration.connection_pool_maxsize = _KEPT
+    where = kubeconfig.location()
     context, namespace = "", None
     try:
-        if settings.context is None and _IN_CLUSTER.is_file() and not _has_kubeconfig():
-            config.load_incluster_config(client_configuration=configuration)
-            namespace = _IN_CLUSTER.read_text(encoding="utf-8").strip()
+        files = kubeconfig.files(where)
+        own = _IN_A_POD / "namespace"
+        if settings.context is None and not files and own.is_file():
+            access, namespace = _in_a_pod(), own.read_text(encoding="utf-8").strip()
         else:
-            context, namespace = _load(settings, configuration)
-    except (config.ConfigException, YAMLError, *_MALFORMED) as error:
+            access, context, namespace = _by_kubeconfig(settings.context, where, files)
+        as_whom = identity.pairs(settings.impersonate, settings.impersonate_groups)
+        return Connection(Api(access, as_whom), context, namespace)
+    except (YAMLError, *_MALFORMED) as error:
         raise ClusterError(
             f"the kubeconfig cannot be used: {error}",
-            where=_kubeconfig(),
+            where=where,
             hint="name another with KUBECONFIG, or a context of it with --context; `kubectl config "
             "view` shows it",
         ) from error
-    return Connection(client.ApiClient(configuration), context, namespace)
 
 
-def _load(settings: Settings, configuration: Any) -> tuple[str, str | None]:
-    from kubernetes.config import kube_config
+def _in_a_pod() -> ServerAccess:
+    host, port = os.environ["KUBERNETES_SERVICE_HOST"], os.environ["KUBERNETES_SERVICE_PORT"]
+    return ServerAccess(
+        f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}",
+        ca=(_IN_A_POD / "ca.crt").read_bytes(),
+        credential=kubeconfig.token_in(_IN_A_POD / "token"),
+    )
 
-    merged = kube_config.KubeConfigMerger(_kubeconfig()).config
-    if merged is None:
+
+def _by_kubeconfig(
+    asked: str | None, where: str, files: list[Path]
+) -> tuple[ServerAccess, str, str | None]:
+    if not files:
         raise ClusterError(
             "there is no kubeconfig, the file that names a cluster",
-            where=_kubeconfig(),
+            where=where,
             hint="name one with KUBECONFIG",
         )
-    contexts = {context["name"]: context["context"] for context in merged.value["contexts"]}
-    wanted = settings.context or merged.safe_get("current-context")
-    if wanted not in contexts:
+    config = kubeconfig.read(files)
+    wanted = asked or config.current
+    if wanted not in config.contexts:
         raise ClusterError(
             f"there is no context {wanted!r}"
             if wanted
             else "the kubeconfig has no current context",
-            where="--context" if settings.context else _kubeconfig(),
-            hint=f"--context takes one of: {', '.join(contexts)}"
-            if contexts
+            where="--context" if asked else where,
+            hint=f"--context takes one of: {', '.join(config.contexts)}"
+            if config.contexts
             else "it has none: name another with KUBECONFIG",
         )
-    with _logged() as said:
-        kube_config.load_kube_config(context=wanted, client_configuration=configuration)
-    if said and not configuration.api_key and not configuration.cert_file:
+    access = kubeconfig.access_of(config, wanted)
+    if kubeconfig.must_be_asked_for(config, wanted):
+        access = _asked_for(access, where, wanted)
+    return access, wanted, config.contexts[wanted].value.get("namespace")
+
+
+def _asked_for(access: ServerAccess, where: str, context: str) -> ServerAccess:
+    """With the credential that Kubernetes' own client is given by what the kubeconfig names; again
+    when it expires. Slow to import.
+
+    Raises:
+        ClusterError: there is no credential.
+        ValueError: a kubeconfig cannot be used.
+    """
+    from kubernetes import client, config
+
+    found = client.Configuration()
+    try:
+        with _logged() as said:
+            config.load_kube_config(where, context, found)
+    except config.ConfigException as error:
+        raise ValueError(str(error)) from error
+    if said and not found.api_key and not found.cert_file:
         raise ClusterError(
-            f"no credential for context {wanted}: {said[-1]}",
-            where=_kubeconfig(),
+            f"no credential for context {context}: {said[-1]}",
+            where=where,
             hint="log in to the cluster's provider again, or install the command that it names; "
             "`kubectl get --raw /readyz` asks the same way",
         )
-    return wanted, contexts[wanted].value.get("namespace")
+    return access._replace(
+        certificate=_content(found.cert_file),
+        key=_content(found.key_file),
+        credential=lambda: found.get_api_key_with_prefix("BearerToken"),
+    )
+
+
+def _content(path: str | None) -> bytes | None:
+    return Path(path).read_bytes() if path else None
 
 
 @contextmanager
@@ -100,14 +135,3 @@ def _logged() -> Iterator[list[str]]:
         yield said
     finally:
         root.removeHandler(handler)
-
-
-def _kubeconfig() -> str:
-    """The kubeconfig's path; several with colons between."""
-    from kubernetes.config import kube_config
-
-    return str(kube_config.KUBE_CONFIG_DEFAULT_LOCATION)
-
-
-def _has_kubeconfig() -> bool:
-    return any(Path(part).expanduser().is_file() for part in _kubeconfig().split(":"))

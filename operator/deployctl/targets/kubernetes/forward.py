@@ -46,10 +46,9 @@ class Forwarder:
 
     def _serve(self, connection: socket.socket) -> None:
         """Relays one connection; without a pod it is closed, as by a server that is not there."""
-        from kubernetes.client import ApiException
         from websocket import WebSocketException
 
-        with connection, suppress(TargetError, ApiException, WebSocketException, OSError):
+        with connection, suppress(TargetError, WebSocketException, OSError):
             pods = self._pods()
             if not pods:
                 return
