@@ -5,7 +5,6 @@ from typing import NamedTuple
 
 import yaml
 
-from deployctl.doctor.cluster.card_checks import cards_of, profile_of
 from deployctl.doctor.cluster.examine import examine
 from deployctl.doctor.cluster.facts import ClaimedCards, ClusterFacts, ClusterQuestion
 from deployctl.doctor.cluster.needs import Document, Needs, needs_of
@@ -19,7 +18,7 @@ from deployctl.events import Tell, silent
 from deployctl.hardware import GpuProfile, load_profile
 from deployctl.operations import bundle
 from deployctl.operations.bundle import ChartOptions
-from deployctl.operations.kinds import in_cluster, profiles_of
+from deployctl.operations.kinds import in_cluster, only_card
 from deployctl.operations.prepare import Prepared, prepare
 from deployctl.render import modelclaim
 from deployctl.render.bundle import VALUES_FILE, Bundle
@@ -28,7 +27,6 @@ from deployctl.render.yamltext import write
 from deployctl.spec import ServiceSpec
 from deployctl.spec.settings import Settings
 from deployctl.targets import helm
-from deployctl.targets.kubernetes import devices
 from deployctl.targets.kubernetes.cluster import Cluster
 
 _USUAL, _CLAIM = "a-usual-service", "PersistentVolumeClaim"
@@ -119,32 +117,12 @@ def _prepared(
     it = Topic("plan", f"Plan of {spec.name or spec.model}")
     try:
         if spec.gpu == "auto":
-            spec = spec.model_copy(update={"gpu": _only_card(cluster, claimed=spec.claims_cards)})
+            found = only_card(cluster, claimed=spec.claims_cards)
+            spec = spec.model_copy(update={"gpu": found.name})
         return prepare(spec, among=in_cluster(spec, settings, silent))
     except DeployctlError as error:
         failed.append(it.fail(error.message, error.hint or "deployctl plan says more"))
         return None
-
-
-def _only_card(cluster: Cluster, *, claimed: bool) -> str:
-    """The profile of the cards that the nodes have: those by claim, or by a device plugin.
-
-    Raises:
-        TargetError: the nodes cannot be asked, or their cards are of several kinds or none known.
-    """
-    if claimed:
-        products = sorted(devices.products(cluster))
-        profiles = {found.name for found in profiles_of(products)}
-    else:
-        facts = ClusterFacts(cluster.namespace, nodes=cluster.items("/api/v1/nodes"))
-        products = list(dict.fromkeys(str(card.product) for card in cards_of(facts)))
-        profiles = {found.name for product in products if (found := profile_of(product))}
-    if len(profiles) == 1:
-        return profiles.pop()
-    kinds = ", ".join(products) or "none"
-    raise TargetError(
-        f"which card is meant? The nodes have: {kinds}", hint="name one with --gpu, or --gpu cpu"
-    )
 
 
 def _fits(prepared: Prepared) -> Check:

@@ -20,7 +20,7 @@ from deployctl.operations.bundle import NO_VALUES, ChartOptions, render
 from deployctl.operations.prepare import hub_token, prepare, refuse_unfit
 from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.spec.settings import Settings
-from deployctl.targets import Driver, open_driver
+from deployctl.targets import Driver, open_driver, open_view
 from deployctl.targets.history import Release
 from deployctl.units import size
 
@@ -72,8 +72,12 @@ def fetch(spec: ServiceSpec, tell: Tell = silent, *, chart: ChartOptions = NO_VA
             "DIR, and then --model DIR",
         )
     settings = Settings().in_cluster(spec.context, spec.namespace)
+    spec = kinds.settled(spec, settings, tell)
     prepared = prepare(spec, tell=tell, among=kinds.in_cluster(spec, settings, tell))
     refuse_unfit(prepared.plan)
+    view = open_view(prepared.target, settings)
+    if view is not None:
+        view.reach()  # a folder's digest takes long
     bundle = render(prepared.target, prepared, upload.for_a_folder(prepared, chart, tell))
     release = Release(
         service=spec.service,

@@ -1,14 +1,23 @@
-"""Which kinds of cards `--gpu any` means: those that the cluster has, where it can be asked."""
+"""Which kinds of cards are meant where none is named: those that the cluster has."""
 
 from collections.abc import Collection
+from typing import TYPE_CHECKING
 
-from deployctl.errors import ClusterError, TargetError
+from deployctl.errors import ClusterError, SpecError, TargetError
 from deployctl.events import Event, Tell
 from deployctl.hardware import GpuProfile, all_profiles, own_profiles
 from deployctl.spec import ServiceSpec
 from deployctl.spec.service import ANY_CARD, HOSTS
 from deployctl.spec.settings import Settings
 from deployctl.targets import open_view
+
+if TYPE_CHECKING:
+    from deployctl.targets.kubernetes.cluster import Cluster
+
+_NAME_ONE = (
+    "name one with --gpu, or --gpu cpu; --gpu any claims the cheapest that is free (DRA). "
+    "deployctl doctor --target kubernetes lists the cluster's"
+)
 
 
 def there(spec: ServiceSpec, settings: Settings) -> str | None:
@@ -44,6 +53,52 @@ def in_cluster(spec: ServiceSpec, settings: Settings, tell: Tell) -> tuple[GpuPr
     if not products:
         tell(Event("note", "planned for every card with a profile: no node offers any by claim"))
     return known
+
+
+def settled(spec: ServiceSpec, settings: Settings, tell: Tell) -> ServiceSpec:
+    """A spec that says no card, with the only kind that its cluster has, which is told; any other
+    as it is.
+
+    Raises:
+        SpecError: the cluster has several kinds, none that is known, or we may not look at them.
+        TargetError: the cluster does not answer.
+    """
+    if spec.gpu != "auto" or spec.target != "kubernetes":
+        return spec
+    from deployctl.targets.kubernetes.cluster import ForbiddenError, cluster_of
+
+    try:
+        found = only_card(cluster_of(settings), claimed=spec.claims_cards)
+    except ForbiddenError as error:
+        said = "which card the pods are to have is not said, and we may not look at the nodes"
+        raise SpecError(said, where="--gpu", hint=_NAME_ONE) from error
+    tell(Event("note", f"--gpu {found.name}: {found.title} is the cluster's only kind of card"))
+    return spec.model_copy(update={"gpu": found.name})
+
+
+def only_card(cluster: "Cluster", *, claimed: bool) -> GpuProfile:
+    """The profile of the cards that the nodes have: those by claim, or by a device plugin.
+
+    Raises:
+        SpecError: their cards are of several kinds, or none known.
+        TargetError: the nodes cannot be asked.
+    """
+    from deployctl.doctor.cluster.card_checks import cards_of, profile_of
+    from deployctl.doctor.cluster.facts import ClusterFacts
+    from deployctl.targets.kubernetes import devices
+
+    if claimed:
+        products = sorted(devices.products(cluster))
+        found = {profile.name: profile for profile in profiles_of(products)}
+    else:
+        facts = ClusterFacts(cluster.namespace, nodes=cluster.items("/api/v1/nodes"))
+        products = list(dict.fromkeys(str(card.product) for card in cards_of(facts)))
+        found = {profile.name: profile for profile in filter(None, map(profile_of, products))}
+    if len(found) == 1:
+        return next(iter(found.values()))
+    there = ", ".join(products) or "none"
+    message = f"which card the pods are to have is not said, and the nodes have {there}"
+    raise SpecError(message, where="--gpu", hint=_NAME_ONE)
 
 
 def profiles_of(products: Collection[str]) -> tuple[GpuProfile, ...]:

@@ -65,8 +65,9 @@ class ServiceSpec(BaseModel):
 
     gpu: str = option(
         "auto",
-        "Profile name or alias, a profile file, cpu, or auto (asks nvidia-smi). On Kubernetes also "
-        "several with commas between, or any: the cheapest that is free.",
+        "Profile name or alias, a profile file, cpu, or auto: asks nvidia-smi, or on Kubernetes "
+        "the cluster for its only kind. There also several with commas between, or any: the "
+        "cheapest that is free.",
         "Hardware",
         min_length=1,
     )

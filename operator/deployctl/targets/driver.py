@@ -184,6 +184,13 @@ class View(Protocol):
     TargetError subclasses and nothing else.
     """
 
+    def reach(self) -> None:
+        """Asks it for next to nothing, before anything that takes long.
+
+        Raises:
+            TargetError: it does not answer, or the place that is named is not there.
+        """
+
     def survey(self) -> list[Surveyed]:
         """All services that have a record, by what the target knows of them without asking any
         engine.

@@ -78,10 +78,11 @@ class Cluster:
         """Skips where the cluster lacks a part: a definition (`scaledobjects.keda.sh`), `cards`,
         `hollow` nodes, or `faults`, for which it must be that of `../shared/kube`."""
         for part in parts:
-            if not self._has(part):
+            if not self.has(part):
                 pytest.skip(f"kubernetes: this cluster has no {part}")
 
-    def _has(self, part):
+    def has(self, part):
+        """Whether there is such a part: see `needs`."""
         if part == "cards":
             return any(
                 "nvidia.com/gpu" in n["status"]["allocatable"] for n in self.nodes().values()

@@ -5,6 +5,8 @@
     namespaces   makes more of them
     fake_image   a small image whose engine is a fake, on every node
     vllm_image   real vLLM for the CPU, on every node
+    registry     one from which the nodes can pull nothing, which is what each of its images is for
+    no_image     the name of an image that nobody has
 
 Every test here is marked `kubernetes`, and skipped where there is no cluster, with the reason.
 What takes longer than a check of every change allows (9 minutes for the folder) is marked `night`.
@@ -16,6 +18,7 @@ from pathlib import Path
 import pytest
 from tests.e2e.docker_parts import docker
 from tests.e2e.kubernetes import clusters
+from tests.e2e.kubernetes import registry as registries
 from tests.e2e.kubernetes.namespaces import Namespace
 
 HERE = Path(__file__).parent
@@ -60,6 +63,21 @@ def fake_image(cluster):
 def vllm_image(cluster, cpu_image):
     cluster.load(cpu_image)
     return cpu_image
+
+
+@pytest.fixture(scope="session")
+def registry(cluster):
+    cluster.needs("faults")  # its nodes know where it is
+    with registries.serving():
+        yield registries
+
+
+@pytest.fixture(scope="session")
+def no_image(cluster, request):
+    """Of a registry that says so, where that is at hand: others are not there, or away."""
+    if cluster.has("faults"):
+        return request.getfixturevalue("registry").MISSING
+    return "registry.invalid/none:1"
 
 
 @pytest.fixture

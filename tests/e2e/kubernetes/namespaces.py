@@ -81,6 +81,17 @@ class Namespace(Cli):
         usual = {"configmap/kube-root-ca.crt", "serviceaccount/default"}
         return {n for n in names if n not in usual and not n.startswith("pod/")}
 
+    def belongings(self):
+        """Of all that, what a service is: without ReplicaSets, records and Helm's own."""
+        ways = ("replicaset.apps/", "secret/sh.helm.release.", "secret/deployctl.")
+        return {name for name in self.kinds() if not name.startswith(ways)}
+
+    def history(self):
+        """The status of each revision, oldest first."""
+        on = ("--target", "kubernetes", "--output", "json")
+        told = json.loads(self("history", self.service, *on).stdout)["revisions"]
+        return [release["status"] for release in told]
+
     def end(self):
         """Removes it with all it holds; says first what was there, for a test that failed."""
         print(self.kubectl("get", "pods", "-o", "wide", check=False))

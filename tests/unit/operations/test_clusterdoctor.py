@@ -82,7 +82,10 @@ def test_auto_is_the_card_that_the_nodes_have(cluster, model):
 def test_auto_of_cards_by_claim_is_asked_of_their_driver(cluster, model):
     spec = ServiceSpec(model=model, target="kubernetes", cards="claim")
     found = by_id(examine_cluster(ClusterRequest([spec], chart=CHART)))["plan"]
-    assert (found.status, "which card is meant?" in found.detail) == ("fail", True)
+    assert (found.status, "which card the pods are to have is not said" in found.detail) == (
+        "fail",
+        True,
+    )
     assert "Tesla T4" in found.detail
     path = "/apis/resource.k8s.io/v1/resourceslices"
     cluster.answers[path] = [

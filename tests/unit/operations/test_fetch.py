@@ -2,12 +2,13 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
 
 from deployctl import hub
-from deployctl.errors import HubError, InputError, ModelError
+from deployctl.errors import HubError, InputError, ModelError, TargetError
 from deployctl.hub.listing import Listing, StoredFile
 from deployctl.hub.transfer import Transferred
 from deployctl.operations import fetch as module
@@ -166,7 +167,9 @@ def cluster(monkeypatch, tmp_path):
     monkeypatch.setenv("DEPLOYCTL_CACHE_DIR", str(tmp_path / "cache"))
     driver, opened = ClusterDriver(), []
     monkeypatch.setattr(module, "open_driver", lambda *given: opened.append(given) or driver)
-    driver.opened = opened
+    there = SimpleNamespace(reach=lambda: None)
+    monkeypatch.setattr(module, "open_view", lambda *given: there)
+    driver.opened, driver.view = opened, there
     return driver
 
 
@@ -199,6 +202,16 @@ def test_a_folder_is_sent_to_a_cluster_as_up_would_send_it(cluster, checkpoint):
     assert fetched.downloaded == fetched.bytes > 0
     assert fetched.files == 2
     assert fetch(of_a_cluster(checkpoint)).downloaded == 0
+
+
+def test_a_cluster_that_does_not_answer_is_told_before_a_folder_is_read(cluster, checkpoint):
+    def away():
+        raise TargetError("no answer")
+
+    cluster.view.reach = away
+    with pytest.raises(TargetError, match="no answer"):
+        fetch(of_a_cluster(checkpoint))
+    assert not (checkpoint.parent / "cache" / "digests").exists()
 
 
 def test_where_the_values_name_what_holds_it_nothing_is_sent(cluster, checkpoint):

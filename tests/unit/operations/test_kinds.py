@@ -9,6 +9,7 @@ from deployctl.operations import bundle, kinds
 from deployctl.operations.prepare import prepare
 from deployctl.spec import ServiceSpec
 from deployctl.spec.settings import Settings
+from deployctl.targets.kubernetes.cluster import ForbiddenError
 from known import tiny_folder
 
 
@@ -109,3 +110,54 @@ def test_which_cards_there_are_is_told_of_a_cluster_alone(monkeypatch):
     monkeypatch.undo()
     assert kinds.there(spec.model_copy(update={"target": "docker"}), Settings()) is None
     assert kinds.there(spec.model_copy(update={"target": None}), Settings()) is None
+
+
+class NodesAlone:
+    """A cluster that can be asked for its nodes."""
+
+    namespace = "llm"
+
+    def __init__(self, *products):
+        self.products = products
+
+    def items(self, path):
+        if "hidden" in self.products:
+            raise ForbiddenError("nodes is forbidden")
+        labels = [{"nvidia.com/gpu.product": product} for product in self.products]
+        status = {"capacity": {"nvidia.com/gpu": "4"}, "allocatable": {"nvidia.com/gpu": "4"}}
+        return [
+            {"metadata": {"name": f"n{n}", "labels": each}, "spec": {}, "status": status}
+            for n, each in enumerate(labels)
+        ]
+
+
+def settled(monkeypatch, *products, **said):
+    monkeypatch.setattr(
+        "deployctl.targets.kubernetes.cluster.cluster_of", lambda settings: NodesAlone(*products)
+    )
+    told = []
+    spec = ServiceSpec(model="x", **{"target": "kubernetes", **said})
+    return kinds.settled(spec, Settings(), lambda event: told.append(event.text)).gpu, told
+
+
+def test_where_no_card_is_named_it_is_the_only_kind_of_the_cluster(monkeypatch):
+    gpu, told = settled(monkeypatch, "NVIDIA-L4", "NVIDIA-L4")
+    assert gpu == "l4"
+    assert told == ["--gpu l4: NVIDIA L4 (24 GB) is the cluster's only kind of card"]
+    assert settled(monkeypatch, "NVIDIA-L4", gpu="t4") == ("t4", [])
+    assert settled(monkeypatch, "NVIDIA-L4", target="docker") == ("auto", [])
+
+
+@pytest.mark.parametrize(
+    ("products", "says"),
+    [
+        (("NVIDIA-L4", "Tesla-T4"), "the nodes have NVIDIA-L4, Tesla-T4"),
+        ((), "the nodes have none"),
+        (("hidden",), "we may not look at the nodes"),
+    ],
+)
+def test_of_several_kinds_or_none_one_is_to_be_named(monkeypatch, products, says):
+    with pytest.raises(SpecError, match=says) as caught:
+        settled(monkeypatch, *products)
+    assert caught.value.where == "--gpu"
+    assert "--gpu cpu" in caught.value.hint

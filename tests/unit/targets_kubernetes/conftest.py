@@ -2,6 +2,7 @@
 
 import copy
 import re
+from datetime import UTC, datetime
 
 import pytest
 
@@ -18,7 +19,11 @@ class MemoryCluster(Cluster):
         self.meanwhile = None
         self.refuses, self.owners = {}, {}  # of an apply, by path
         self.asked = []  # lists: how, and of what
+        self.at = None  # its time, where a test sets it
         self._version = 0
+
+    def now(self):
+        return self.at or datetime.now(UTC)
 
     def get(self, path, **query):
         return copy.deepcopy(self.documents.get(path))

@@ -90,8 +90,8 @@ def test_the_loader_goes_where_the_engine_can_go_and_ends_by_itself():
 
 
 def test_only_its_last_user_removes_a_claim(cluster, whole):
-    assert claim.use(cluster, NAME, "chat") == []
-    assert claim.use(cluster, NAME, "code") == ["chat"]
+    assert claim.use(cluster, NAME, "chat", 1) == []
+    assert claim.use(cluster, NAME, "code", 1) == ["chat"]
     told = []
     claim.release(cluster, "chat", told.append)
     assert told[0].text == f"kept claim {NAME} (awq): used by code"
@@ -103,29 +103,46 @@ def test_only_its_last_user_removes_a_claim(cluster, whole):
     claim.release(cluster, "code", told.append)
     assert "used by pod own" in told[1].text
     cluster.delete(f"{pods}/own")
-    claim.use(cluster, NAME, "code")
+    claim.use(cluster, NAME, "code", 1)
     claim.release(cluster, "code", told.append)
     assert told[2].text == f"removed claim {NAME} (awq)"
     assert claim.find(cluster, NAME) is None
 
 
 def test_what_was_sent_for_a_search_or_a_canary_stays_for_its_service(cluster, whole):
-    claim.use(cluster, NAME, "chat-tune")
+    claim.use(cluster, NAME, "chat-tune", 1)
     told = []
-    claim.hand_over(cluster, "chat-tune", "chat", told.append)
+    claim.hand_over(cluster, "chat-tune", "chat", 3, told.append)
     assert f"kept claim {NAME} (awq), for the next up of chat" in told[0].text
     assert f"kubectl delete pvc {NAME}" in told[0].text
     assert claim.users(claim.find(cluster, NAME)) == ["chat"]
-    claim.use(cluster, NAME, "chat-candidate")
-    claim.hand_over(cluster, "chat-candidate", "chat", told.append)
+    claim.use(cluster, NAME, "chat-candidate", 1)
+    claim.hand_over(cluster, "chat-candidate", "chat", 3, told.append)
     assert (len(told), claim.users(claim.find(cluster, NAME))) == (1, ["chat"])
     claim.release(cluster, "chat", told.append)
     assert claim.find(cluster, NAME) is None
 
 
+def test_a_claim_goes_with_the_last_revision_that_one_can_go_back_to(cluster, whole):
+    told = []
+    claim.use(cluster, NAME, "chat", 3)
+    claim.use(cluster, NAME, "chat", 4)
+    claim.release_of_old(cluster, "chat", {4, 5}, told.append)
+    assert told == []
+    claim.use(cluster, NAME, "code", 0)
+    claim.release_of_old(cluster, "chat", {5, 6}, told.append)
+    assert "used by code" in told[0].text
+    claim.release_of_old(cluster, "code", {1}, told.append)
+    assert len(told) == 1, "it was fetched for a revision that is to come"
+    claim.use(cluster, NAME, "code", 2)
+    claim.release_of_old(cluster, "code", {3}, told.append)
+    assert told[1].text == f"removed claim {NAME} (awq)"
+    assert claim.find(cluster, NAME) is None
+
+
 def test_what_a_service_leaves_behind_is_told(cluster, whole, tmp_path, monkeypatch):
     view = KubernetesView(Settings(state_dir=tmp_path), cluster=cluster)
-    claim.use(cluster, NAME, "chat")
+    claim.use(cluster, NAME, "chat", 1)
     labels = {"app.kubernetes.io/name": "vllm", "app.kubernetes.io/component": "engine"}
     labels["app.kubernetes.io/instance"] = "chat"
     cluster.create(CLAIMS, {"metadata": {"name": "chat-cache", "labels": labels}})
@@ -140,8 +157,8 @@ def test_what_a_service_leaves_behind_is_told(cluster, whole, tmp_path, monkeypa
 
 
 def test_one_that_somebody_begins_to_use_is_not_removed(cluster, whole, monkeypatch):
-    claim.use(cluster, NAME, "chat")
-    monkeypatch.setattr(claim, "_pods_with", lambda *_: claim.use(cluster, NAME, "code") and [])
+    claim.use(cluster, NAME, "chat", 1)
+    monkeypatch.setattr(claim, "_pods_with", lambda *_: claim.use(cluster, NAME, "code", 1) and [])
     told = []
     claim.release(cluster, "chat", told.append)
     assert "somebody begins to use it" in told[0].text

@@ -4,7 +4,7 @@ import pytest
 
 from deployctl.planning.plan import CardOption
 from deployctl.spec.settings import Settings
-from deployctl.targets.kubernetes import devices, progress, survey
+from deployctl.targets.kubernetes import devices, survey, waits
 
 L4 = ("NVIDIA L4", "8.9.0", "23034Mi")
 T4 = ("Tesla T4", "7.5.0", "15360Mi")
@@ -170,10 +170,10 @@ def test_the_cluster_is_asked_only_for_pods_that_wait_for_cards(offered, make_re
 
 
 def test_a_pod_that_gets_no_card_says_which_there_are():
-    waits = list(progress.waits_of(waiting(), [], "no device matches: nearest was X"))
-    assert waits[0].text == "chat-1 waits for a card: no device matches: nearest was X"
-    assert waits[0].problem.code == "no_device"
-    (plain,) = progress.waits_of(waiting(), [], "")
+    (wait,) = waits.waits_of(waiting(), [], "no device matches: nearest was X")
+    assert wait.text == "chat-1 waits for a card: no device matches: nearest was X"
+    assert wait.problem.code == "no_device"
+    (plain,) = waits.waits_of(waiting(), [], "")
     assert plain.problem.code == "no_node"
 
 

@@ -130,18 +130,15 @@ def test_up_says_what_it_overwrites(bundles):
 
 
 @pytest.mark.parametrize(("condition", "told"), [("running", True), ("absent", False)])
-def test_what_an_up_left_that_did_not_end_is_no_drift(
-    monkeypatch, tmp_path, make_release, condition, told
-):
+def test_what_an_up_left_that_did_not_end_is_no_drift(tmp_path, make_release, condition, told):
     release = make_release().model_copy(update={"status": "deployed"})
     ref = ServiceRef("kubernetes", release.service)
     store = Store(tmp_path, {"kubernetes": lambda: FileShelf(tmp_path)})
     store.save(ref, release)
     view = View(deployment(replicas=3), {release.bundle.digest: deployment()})
-    monkeypatch.setattr(operation, "open_view", lambda target, settings: view)
     driver = SimpleNamespace(target="kubernetes", state=lambda release: EngineState(condition))
     events = []
-    assert operation._tell_drift(None, store, driver, ref.service, events.append) is told
+    assert operation._tell_drift(view, store, driver, ref.service, events.append) is told
     assert bool(events) is told
 
 

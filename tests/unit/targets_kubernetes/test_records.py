@@ -113,20 +113,23 @@ def test_a_record_that_no_secret_holds_is_refused(store, cluster, make_release):
 
 
 def test_two_take_turns(cluster):
-    with lease.held(cluster, "chat", "deployctl up", now=lambda: NOW):
-        later = NOW + timedelta(seconds=lease.LASTS_S - 1)
+    cluster.at = NOW
+    with lease.held(cluster, "chat", "deployctl up") as check:
+        cluster.at = NOW + timedelta(seconds=lease.LASTS_S - 1)
         with (
             pytest.raises(LockedError, match="deployctl up") as caught,
-            lease.held(cluster, "chat", "deployctl down", now=lambda: later),
+            lease.held(cluster, "chat", "deployctl down"),
         ):
             pass
         assert "since 2026-11-01T12:00:00Z" in caught.value.message
-    with lease.held(cluster, "chat", "deployctl down", now=lambda: NOW):
+        check()
+    with lease.held(cluster, "chat", "deployctl down"):
         assert "deployctl down" in cluster.documents[LEASE]["spec"]["holderIdentity"]
 
 
 def _held_by(cluster, holder):
-    with lease.held(cluster, "chat", "x", now=lambda: NOW):
+    cluster.at = NOW
+    with lease.held(cluster, "chat", "x"):
         pass
     found = cluster.get(LEASE)
     cluster.replace(LEASE, {**found, "spec": {**found["spec"], "holderIdentity": holder}})
@@ -138,18 +141,27 @@ def test_the_lock_of_a_killed_holder_is_taken(cluster):
         os._exit(0)
     os.waitpid(gone, 0)
     _held_by(cluster, f"deployctl up (ann@{socket.gethostname()}, pid {gone})")
-    with lease.held(cluster, "chat", "deployctl up", now=lambda: NOW):
+    with lease.held(cluster, "chat", "deployctl up"):
         pass
 
 
-def test_the_lock_of_a_holder_elsewhere_runs_out(cluster):
+def test_the_lock_of_a_holder_elsewhere_runs_out_by_the_clusters_clock(cluster):
     _held_by(cluster, "deployctl up (ann@another.host, pid 1)")
-    at = NOW
-    with pytest.raises(LockedError), lease.held(cluster, "chat", "up", now=lambda: at):
+    with pytest.raises(LockedError), lease.held(cluster, "chat", "up"):
         pass
-    at = NOW + timedelta(seconds=lease.LASTS_S)
-    with lease.held(cluster, "chat", "up", now=lambda: at):
+    cluster.at = NOW + timedelta(seconds=lease.LASTS_S)
+    with lease.held(cluster, "chat", "up"):
         pass
+
+
+def test_who_lost_the_lock_meanwhile_is_told_who_has_it(cluster):
+    with lease.held(cluster, "chat", "deployctl up") as check:
+        found = cluster.get(LEASE)
+        other = {**found["spec"], "holderIdentity": "deployctl down (ann@another.host, pid 1)"}
+        cluster.replace(LEASE, {**found, "spec": other})
+        with pytest.raises(LockedError, match=r"by deployctl down \(ann@another"):
+            check()
+    assert "ann" in cluster.get(LEASE)["spec"]["holderIdentity"], "it is left to who has it"
 
 
 def test_of_two_at_once_one_is_refused(cluster):
@@ -159,7 +171,7 @@ def test_of_two_at_once_one_is_refused(cluster):
         )
 
     cluster.meanwhile = other
-    with pytest.raises(LockedError), lease.held(cluster, "chat", "up", now=lambda: NOW):
+    with pytest.raises(LockedError), lease.held(cluster, "chat", "up"):
         pass
 
 

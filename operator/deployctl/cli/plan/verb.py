@@ -1,5 +1,6 @@
 """`deployctl plan`: what will run, whether it fits, and why."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,7 @@ from deployctl.errors import PlanRefusedError, SpecError
 from deployctl.spec import ServiceSpec
 
 if TYPE_CHECKING:
+    from deployctl.hardware import GpuProfile
     from deployctl.operations.prepare import Prepared
     from deployctl.planning import ServingPlan
 
@@ -49,8 +51,6 @@ def command(
 
     deployctl plan --model ./checkpoint --compare l4,rtx4090,a100-80gb --users 16
     """
-    from deployctl.operations.deploy.services import open_store
-    from deployctl.operations.kinds import in_cluster
     from deployctl.operations.prepare import prepare, read_recommendation
 
     recommended = read_recommendation(tuned, tuned_anyway, specs, given)
@@ -67,8 +67,8 @@ def command(
         return
     plans: list[ServingPlan] = []
     for spec in specs:
-        among = in_cluster(spec, open_store(spec)[0], tell) if spec.target == "kubernetes" else ()
-        prepared = prepare(spec, recommended, tell, among=among)
+        of_cluster, among = _on_cluster(spec) if spec.target == "kubernetes" else (spec, ())
+        prepared = prepare(of_cluster, recommended, tell, among=among)
         if output is Output.text:
             _show(prepared, apart=bool(plans), explain=explain)
             if prepared.plan.accelerator == "cuda":
@@ -77,6 +77,16 @@ def command(
     if output is Output.json:
         answer_json(plans[0] if len(plans) == 1 else [p.model_dump(mode="json") for p in plans])
     _refuse(plans)
+
+
+def _on_cluster(spec: ServiceSpec) -> "tuple[ServiceSpec, Sequence[GpuProfile]]":
+    """With what the cluster has of cards, where the spec leaves that to it."""
+    from deployctl.operations.deploy.services import open_store
+    from deployctl.operations.kinds import in_cluster, settled
+
+    settings, _ = open_store(spec)
+    spec = settled(spec, settings, tell)
+    return spec, in_cluster(spec, settings, tell)
 
 
 def _tell_cards(spec: ServiceSpec) -> None:

@@ -23,8 +23,7 @@ from deployctl.operations.fetch import bring, bring_back
 from deployctl.operations.prepare import Prepared, Tuned, prepare, refuse_unfit
 from deployctl.render import Bundle
 from deployctl.spec import ServiceSpec, TargetKind
-from deployctl.spec.settings import Settings
-from deployctl.targets import Driver, history, keyfile, keys, open_driver, open_view
+from deployctl.targets import Driver, View, history, keyfile, keys, open_driver, open_view
 from deployctl.targets.history import Outcome, Release
 from deployctl.targets.readiness import Tools
 from deployctl.targets.rollout import REAL, Rollout
@@ -137,14 +136,18 @@ def up(deployment: Deployment, tell: Tell = silent, *, tools: Tools = REAL) -> D
     asked = deployment.verification
     verification = settle(asked, tuned, spec) if asked is not None else None
     settings, store = open_store(spec)
+    spec = kinds.settled(spec, settings, tell)
     prepared = prepare(spec, tuned, tell, among=kinds.in_cluster(spec, settings, tell))
     plan, target = prepared.plan, prepared.target
+    view = open_view(target, settings)
     key_path = store.folder(ServiceRef(target, spec.service)) / keys.API_KEY
     prepared = prepared._replace(spec=keys.with_key_file(prepared.spec, key_path, os.environ))
     refuse_unfit(plan)
     keyfile.refuse_limited(key_path.with_name(keys.KEYS), plan)
     for warning in plan.warnings:
         tell(Event("warning", f"{warning.message}; {warning.fix}"))
+    if view is not None:
+        view.reach()  # a folder's digest takes long
     chart = upload.for_a_folder(prepared, deployment.chart, tell)
     bundle = render(target, prepared, chart)
     driver = open_driver(target, settings)
@@ -152,7 +155,7 @@ def up(deployment: Deployment, tell: Tell = silent, *, tools: Tools = REAL) -> D
     if plan.context_chosen:
         tell(Event("note", f"{plan.context_words}; {plan.requests_words}"))
     rollout = _rollout(driver, store, spec.service, tell, tools=tools)
-    drifted = _tell_drift(settings, store, driver, spec.service, tell)
+    drifted = view is not None and _tell_drift(view, store, driver, spec.service, tell)
     told = tuned.document(prepared) if tuned is not None else None
     if verification is None:
         outcome = rollout.up(prepared.spec, plan, bundle, again=drifted)
@@ -165,7 +168,7 @@ def up(deployment: Deployment, tell: Tell = silent, *, tools: Tools = REAL) -> D
         store=store,
         rollout=rollout,
         tell=tell,
-        cluster=_beside(settings, prepared, bundle, chart),
+        cluster=_beside(view, prepared, bundle, chart) if view is not None else None,
     )
     try:
         outcome, verified = verified_rollout.run(again=drifted)
@@ -177,24 +180,16 @@ def up(deployment: Deployment, tell: Tell = silent, *, tools: Tools = REAL) -> D
     return replace(_deployed(driver, store, outcome), tuned=told, verification=verified)
 
 
-def _beside(
-    settings: Settings, prepared: Prepared, bundle: Bundle, chart: ChartOptions
-) -> Aside | None:
-    """How a release is tried beside the one that serves, where that is on a cluster."""
-    view = open_view(prepared.target, settings)
-    if view is None:
-        return None
+def _beside(view: View, prepared: Prepared, bundle: Bundle, chart: ChartOptions) -> Aside:
+    """How a release is tried beside the one that serves, on a cluster."""
     return Aside(
         lambda: view.room(prepared.plan, bundle),
         lambda _, plan, spec: render_alone(prepared, chart, plan, spec),
     )
 
 
-def _tell_drift(settings: Settings, store: Store, driver: Driver, service: str, tell: Tell) -> bool:
+def _tell_drift(view: View, store: Store, driver: Driver, service: str, tell: Tell) -> bool:
     """Whether anybody but us changed what is deployed; says what will be overwritten."""
-    view = open_view(driver.target, settings)
-    if view is None:
-        return False
     current = history.deployed(store.releases(ServiceRef(driver.target, service)))
     if current is None or driver.state(current).condition == "absent":
         return False  # what is there was put there by an up that did not end

@@ -102,6 +102,7 @@ def diff(
 
 def _prepared(spec: ServiceSpec) -> Prepared:
     settings, _ = open_store(spec)
+    spec = kinds.settled(spec, settings, silent)
     return prepare(spec, among=kinds.in_cluster(spec, settings, silent))
 
 

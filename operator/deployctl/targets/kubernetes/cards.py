@@ -5,28 +5,37 @@ from collections.abc import Iterable, Mapping
 
 from deployctl.targets.kubernetes.cluster import Document
 from deployctl.targets.kubernetes.nodes import NVIDIA, cards_of, live, rooms
+from deployctl.units import quantity
 
 PRODUCT = ("nvidia.com/gpu.product", "cloud.google.com/gke-accelerator")
 _MOST = 6  # nodes that are named
 
 
 def told(nodes: Iterable[Document], pods: Iterable[Document]) -> str:
-    """For people: `node-1 has 4 NVIDIA-L4 (llm/chat has 4)`. Of MIG slices too."""
-    users = holders(pods)
+    """For people: `node-1 has 4 NVIDIA-L4 (1 unhealthy, llm/chat has 3)`. Of MIG slices too."""
+    users, nodes = holders(pods), list(nodes)
     lines = []
-    for node in rooms(nodes, ()):
-        count = sum(int(n) for name, n in node.total.items() if name.startswith(NVIDIA))
+    for document, node in zip(nodes, rooms(nodes, ()), strict=True):
+        count, healthy = (_count(document, which) for which in ("capacity", "allocatable"))
         if not count:
             continue
         card = labelled(node.labels) or "of unknown kind"
-        having = [f"{user} has {n}" for user, n in users.get(node.name, ())]
+        notes = [] if node.ready else ["not ready"]
+        notes += [f"{count - healthy} unhealthy"] if healthy < count else []
+        notes += [f"{user} has {n}" for user, n in users.get(node.name, ())]
         lines.append(
-            f"{node.name} has {count} {card}" + (f" ({', '.join(having)})" if having else "")
+            f"{node.name} has {count} {card}" + (f" ({', '.join(notes)})" if notes else "")
         )
     if not lines:
         return "no node offers an NVIDIA card: is the device plugin installed?"
     more = f"; and {len(lines) - _MOST} nodes more" if len(lines) > _MOST else ""
     return "; ".join(lines[:_MOST]) + more
+
+
+def _count(node: Document, which: str) -> int:
+    """Of all that it has, or of those that device plugins call healthy."""
+    named = (node.get("status") or {}).get(which) or {}
+    return sum(int(quantity(n) or 0) for name, n in named.items() if name.startswith(NVIDIA))
 
 
 def holders(pods: Iterable[Document]) -> dict[str, list[tuple[str, int]]]:

@@ -5,51 +5,51 @@ Objects are plain documents as the API gives them, by path, so that what judges 
 
 import base64
 import json
-import re
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from functools import cache
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
-from deployctl.errors import ClusterError
+from deployctl.events import Event, Tell, silent
 from deployctl.spec.settings import Settings
 from deployctl.targets.kubernetes.connection import Connection, connect
+from deployctl.targets.kubernetes.refusals import (
+    ConflictError,
+    ForbiddenError,
+    InvalidError,
+    UnreachableError,
+    in_words,
+    translated,
+)
 
 if TYPE_CHECKING:
     from urllib3 import BaseHTTPResponse
     from websocket import WebSocket
 
+__all__ = [
+    "OURS",
+    "PATIENCE_S",
+    "Cluster",
+    "ConflictError",
+    "Document",
+    "ForbiddenError",
+    "InvalidError",
+    "UnreachableError",
+    "cluster_of",
+]
+
 Document = dict[str, Any]
 OURS = {"app.kubernetes.io/managed-by": "deployctl"}  # a label of what we make
 PATIENCE_S = 90.0
 _RETRY_S = 1.0
-_MANAGER = re.compile(r'conflicts? with "([^"]+)"')  # of a field, in what an apply is refused with
 _TIMEOUT_S = (5.0, 30.0)  # to connect, and for an answer
 _CHUNK = 4096
 _TEXT = "*/*"  # as it is
 _MERGE, _APPLY = "application/merge-patch+json", "application/apply-patch+yaml"  # JSON is YAML
-
-
-class UnreachableError(ClusterError):
-    """The API server did not answer; it may do so in a moment."""
-
-
-class ForbiddenError(ClusterError):
-    """The user has no right to that."""
-
-
-class ConflictError(ClusterError):
-    """Somebody else changed the object, or made it, in the meantime; or owns fields of it, and
-    `managers` are who."""
-
-    managers: tuple[str, ...] = ()
-
-
-class InvalidError(ClusterError):
-    """The API server will not take such an object, or not in the place of the one that is there."""
 
 
 class Cluster:
@@ -68,7 +68,9 @@ class Cluster:
         self._patience_s = patience_s
         self._connected: Connection | None = None
         self._answered = False
+        self._ahead_s = 0.0  # our clock of the API server's
         self._lock = threading.Lock()
+        self.tell: Tell = silent  # who hears that it is waited for
 
     @property
     def context(self) -> str:
@@ -185,8 +187,11 @@ class Cluster:
         """Seconds that our clock is before the API server's, to about one; None where it does not
         say what its own is.
         """
-        said = self._ask("GET", "/version").headers.get("date")
-        return time.time() - parsedate_to_datetime(said).timestamp() - 0.5 if said else None
+        return _ahead_s(self._ask("GET", "/version"))
+
+    def now(self) -> datetime:
+        """The time in the cluster, by its last answer: it is what times of objects are held to."""
+        return datetime.now(UTC) - timedelta(seconds=self._ahead_s)
 
     def text(self, path: str, **query: str) -> str:
         """What a path gives as it is: a log."""
@@ -202,7 +207,7 @@ class Cluster:
         try:
             response = self._ask("GET", path, query, timeout_s=(_TIMEOUT_S[0], None), whole=False)
             if response.status >= 400:
-                raise _translated(response.status, response.data, f"GET {path}")
+                raise translated(response.status, response.data, f"GET {path}")
             rest = b""
             for piece in response.stream(_CHUNK):
                 *whole, rest = (rest + piece).split(b"\n")
@@ -210,7 +215,7 @@ class Cluster:
             if rest:
                 yield rest.decode("utf-8", "replace")
         except (HTTPError, OSError) as error:
-            raise UnreachableError(f"the log ends: {_short(error)}", where=path) from error
+            raise UnreachableError(f"the log ends: {in_words(error)}", where=path) from error
 
     def stream(self, path: str) -> "WebSocket":
         """Opens a stream to a path, as exec and port-forward are."""
@@ -220,9 +225,9 @@ class Cluster:
             return self._connection().api.stream(path)
         except WebSocketBadStatusException as error:
             body = error.resp_body or b""
-            raise _translated(error.status_code, body, f"GET {path}") from error
+            raise translated(error.status_code, body, f"GET {path}") from error
         except (WebSocketException, OSError) as error:
-            raise UnreachableError(f"no stream: {_short(error)}", where=path) from error
+            raise UnreachableError(f"no stream: {in_words(error)}", where=path) from error
 
     def _ask(
         self,
@@ -257,33 +262,40 @@ class Cluster:
         accept: str = "application/json",
         content: str = "application/json",
     ) -> Document | None:
-        from urllib3.exceptions import HTTPError
+        from urllib3.exceptions import HTTPError, NewConnectionError
 
         headers = {"Accept": accept, "Content-Type": content}
-        # What a POST asks for may have been made, though its answer was lost: it is not repeated.
-        again = self._answered and method != "POST"
-        deadline = time.monotonic() + (self._patience_s if again else 0)
+        deadline = time.monotonic() + (self._patience_s if self._answered else 0)
+        told = False
         while True:
             try:
                 response = self._ask(method, path, query, headers=headers, body=body)
                 said = response.data
+                self._ahead_s = _ahead_s(response) or 0.0
                 if response.status == 404 and method != "POST":
                     return None
                 if response.status >= 400:
-                    raise _translated(response.status, said, f"{method} {path}")
+                    raise translated(response.status, said, f"{method} {path}")
                 self._answered = True
                 break
             except (HTTPError, OSError) as error:
                 fault: Exception = error
                 failure = UnreachableError(
-                    f"the cluster's API server does not answer: {_short(error)}",
+                    f"the cluster's API server does not answer: {in_words(error)}",
                     where=self._connection().api.host,
                     hint="`kubectl get --raw /readyz` says whether it is there",
                 )
             except UnreachableError as error:
                 fault, failure = error, error
-            if time.monotonic() >= deadline:
+            # What a POST asks for may have been made, though its answer was lost.
+            lost = method == "POST" and not isinstance(
+                getattr(fault, "reason", fault), NewConnectionError
+            )
+            if lost or time.monotonic() >= deadline:
                 raise failure from fault
+            if not told:
+                self.tell(Event("phase", f"waiting: {failure.message}"))
+                told = True
             time.sleep(_RETRY_S)
         return {"text": said.decode("utf-8", "replace")} if accept == _TEXT else json.loads(said)
 
@@ -294,28 +306,6 @@ def cluster_of(settings: Settings) -> Cluster:
     return Cluster(settings)
 
 
-def _short(error: Exception) -> str:
-    reason = getattr(error, "reason", None) or error
-    return str(reason).rpartition(": ")[2] or type(error).__name__
-
-
-def _translated(status: int, body: bytes, where: str) -> ClusterError:
-    try:
-        said = str(json.loads(body)["message"])
-    except (ValueError, KeyError, TypeError):
-        said = body.decode("utf-8", "replace").strip()[:200] or "no reason"
-    if status == 409:
-        conflict = ConflictError(said, where=where)
-        conflict.managers = tuple(dict.fromkeys(_MANAGER.findall(said)))
-        return conflict
-    if status in (500, 502, 503, 504, 429):
-        return UnreachableError(f"the API server is not ready: {said}", where=where)
-    if status == 422:
-        return InvalidError(f"the cluster refuses it: {said}", where=where)
-    hint = None
-    if status == 403:
-        hint = "deployctl doctor --target kubernetes names each right that is missing, and its Role"
-        return ForbiddenError(f"the cluster refuses (HTTP 403): {said}", where=where, hint=hint)
-    if status == 401:
-        hint = "the kubeconfig's credential has expired, or is another cluster's"
-    return ClusterError(f"the cluster refuses (HTTP {status}): {said}", where=where, hint=hint)
+def _ahead_s(response: "BaseHTTPResponse") -> float | None:
+    said = response.headers.get("date")
+    return time.time() - parsedate_to_datetime(said).timestamp() - 0.5 if said else None

@@ -1,15 +1,17 @@
 """KubernetesDriver: a release as a release of Helm. What runs is asked of the cluster."""
 
+import math
 import os
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
 from deployctl.endpoint import Endpoint
 from deployctl.errors import ClusterError, TargetError
 from deployctl.events import Event, Tell
+from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import VALUES_FILE
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
@@ -18,15 +20,18 @@ from deployctl.targets.driver import Downloader, EngineState, Uploader
 from deployctl.targets.history import Release
 from deployctl.targets.kubernetes import (
     devices,
+    held,
     identity,
     lease,
+    leftovers,
     progress,
     pull,
     secret,
     survey,
+    waits,
 )
 from deployctl.targets.kubernetes.checkpoint import being_sent, claim, uploader_of
-from deployctl.targets.kubernetes.cluster import Cluster, Document, cluster_of
+from deployctl.targets.kubernetes.cluster import PATIENCE_S, Cluster, Document, cluster_of
 from deployctl.targets.kubernetes.forward import Forwarder
 from deployctl.targets.kubernetes.helmrelease import (
     DIGEST,
@@ -37,6 +42,9 @@ from deployctl.targets.kubernetes.helmrelease import (
 )
 from deployctl.targets.kubernetes.logs import lines_of
 from deployctl.targets.kubernetes.shelf import REVISION, SERVICE, ClusterShelf
+
+_RETRY_S = 2.0
+_CARDS_S = 10.0  # what all nodes have, and all pods, is asked for no more often
 
 
 class KubernetesDriver:
@@ -59,17 +67,22 @@ class KubernetesDriver:
         self._installed = Installed(self._cluster)
         self._environment = environment
         self._forwarders: dict[tuple[str, int], Forwarder] = {}  # by service and its engine's port
+        self._still_ours: lease.Check = lambda: None
+        self._cards_told = (-math.inf, "")  # when the nodes were asked, and what they have
 
     @contextmanager
     def changing(self, service: str, command: str) -> Iterator[None]:
-        """Holds the service's Lease, and brings the keys here as they are in the cluster.
+        """Holds the service's Lease, brings the keys here as they are in the cluster, and ends the
+        pulling of an image that a killed deployctl began.
 
         Raises:
             LockedError: somebody else changes it.
         """
-        self._check_namespace()
-        with lease.held(self._cluster, service, command):
+        survey.reach(self._cluster)
+        with lease.held(self._cluster, service, command) as self._still_ours:
             self.learn_keys(service)
+            with suppress(TargetError):  # its pods end by themselves too
+                pull.Puller(self._cluster).clear(service)
             yield
 
     def preflight(self, release: Release, replacing: Release | None) -> None:
@@ -94,6 +107,7 @@ class KubernetesDriver:
             ClusterError: it cannot be pulled; what serves was not touched.
         """
         cluster, service = self._cluster, release.service
+        cluster.tell = tell
         former = cluster.get(cluster.path("apps/v1", "deployments", service))
         if former is None:
             return
@@ -111,29 +125,43 @@ class KubernetesDriver:
         return uploader_of(self._cluster, release)
 
     def start(self, release: Release, tell: Tell) -> None:
-        """Has Helm install it, or take the former to it; the cluster replaces the pods.
+        """Has Helm install it, or take the former to it; the cluster replaces the pods. What a
+        release left that was begun meanwhile goes with the former.
 
         Raises:
+            LockedError: the lock was lost meanwhile, and somebody else changes the service.
             TargetError: there is no helm, or it or the cluster refuses.
         """
+        cluster, service = self._cluster, release.service
+        cluster.tell = tell
+        self._still_ours()
         self._publish(release)
-        uploader = uploader_of(self._cluster, release)
+        uploader = uploader_of(cluster, release)
         if uploader is not None:
             uploader.begin_use(tell)
-        self._installed.forget_unfinished(release.service)
-        digest = release.bundle.digest
-        labels = {SERVICE: release.service, REVISION: str(release.revision), DIGEST: digest}
-        tell(Event("note", f"helm upgrade in namespace {self._cluster.namespace}"))
+        left = leftovers.find(cluster, self._shelf, service, release.bundle)
+        labels = {SERVICE: service, REVISION: str(release.revision), DIGEST: release.bundle.digest}
+        tell(Event("note", f"helm upgrade in namespace {cluster.namespace}"))
         values = release.bundle.files[VALUES_FILE]
+
+        def upgrade() -> None:
+            self._installed.forget_unfinished(service)
+            helm.upgrade(folder, values, name=service, where=self._where(), labels=labels)
+
         with on_disk(release.bundle) as folder:
-            helm.upgrade(folder, values, name=release.service, where=self._where(), labels=labels)
+            self._ride(upgrade, tell)
+        held.remove(cluster, service, left)
+        claim.release_of_old(cluster, service, self._shelf.numbers(service), tell)
 
     def stop(self, release: Release, tell: Tell) -> None:
         """Uninstalls it and waits until its pods are gone; a later release is left alone."""
+        cluster, service = self._cluster, release.service
         if self._installed.has(release):
-            tell(Event("note", f"helm uninstall in namespace {self._cluster.namespace}"))
-            helm.uninstall(release.service, self._where())
-        pull.Puller(self._cluster).clear(release.service)
+            left = leftovers.find(cluster, self._shelf, service, None)
+            tell(Event("note", f"helm uninstall in namespace {cluster.namespace}"))
+            self._ride(lambda: helm.uninstall(service, self._where()), tell)
+            held.remove(cluster, service, left)
+        pull.Puller(cluster).clear(service)
 
     def publish_keys(self, release: Release) -> None:
         """Writes the Secret; the nodes bring it to the pods within a minute or so."""
@@ -195,7 +223,8 @@ class KubernetesDriver:
         if heir is None:
             claim.release(cluster, service, tell)
         else:
-            claim.hand_over(cluster, service, heir, tell)
+            newest = max(self._shelf.numbers(heir), default=0)
+            claim.hand_over(cluster, service, heir, newest, tell)
         claims = cluster.path("v1", "persistentvolumeclaims")
         for cache in cluster.items(claims, labelSelector=survey.of_service(service)):
             name = cache["metadata"]["name"]
@@ -209,6 +238,19 @@ class KubernetesDriver:
 
     # The parts.
 
+    def _ride(self, work: Callable[[], None], tell: Tell) -> None:
+        """Has Helm work, and again where the API server was away meanwhile."""
+        deadline = time.monotonic() + PATIENCE_S
+        while True:
+            try:
+                return work()
+            except helm.AwayError as error:
+                if time.monotonic() > deadline:
+                    raise
+                tell(Event("phase", f"waiting: {error.message}"))
+                time.sleep(_RETRY_S)
+                self._installed.newest("")  # answers once the API server does
+
     def _before_it_starts(self, release: Release) -> tuple[str, ...]:
         if release.status != "pending" or uploader_of(self._cluster, release) is None:
             return ()
@@ -221,19 +263,6 @@ class KubernetesDriver:
             words += ["--kube-context", self._cluster.context]
         settings = self._settings
         return words + identity.flags(settings.impersonate, settings.impersonate_groups)
-
-    def _check_namespace(self) -> None:
-        name = self._cluster.namespace
-        try:
-            found = self._cluster.get(f"/api/v1/namespaces/{name}")
-        except ClusterError:
-            return  # whoever may work in a namespace need not be allowed to look at it
-        if found is None:
-            raise ClusterError(
-                f"there is no namespace {name!r}",
-                where="--namespace",
-                hint=f"kubectl create namespace {name}",
-            )
 
     def _publish(self, release: Release) -> None:
         folder = self._shelf.folder(release.service)
@@ -257,16 +286,23 @@ class KubernetesDriver:
 
     def _seen(self, release: Release, deployment: Document, pods: list[Document]) -> progress.Seen:
         cluster, selector = self._cluster, survey.of_service(release.service)
-        seen = progress.look(
+        return progress.look(
             deployment,
             cluster.items(cluster.path("apps/v1", "replicasets"), labelSelector=selector),
             pods,
-            survey.events_of_pods(cluster),
-            datetime.now(UTC),
-            cards=devices.unmet(cluster, release.plan, pods),
+            survey.events_about(cluster, pods),
+            cluster.now(),
+            cards=self._cards_for(release.plan, pods),
         )
-        if seen.problem is not None and seen.problem.code == "no_node":
-            with suppress(TargetError):  # where we may not look at nodes, the hint stays as it is
-                hint = survey.cards_told(cluster, claimed=bool(release.plan.cards))
-                seen = seen._replace(problem=seen.problem._replace(hint=hint))
-        return seen
+
+    def _cards_for(self, plan: ServingPlan, pods: list[Document]) -> str:
+        """What is to be said of cards to pods without a node; "" where we may not look at nodes."""
+        if plan.accelerator != "cuda" or not any(map(waits.unscheduled, pods)):
+            return ""
+        asked, told = self._cards_told
+        if time.monotonic() - asked > _CARDS_S:
+            with suppress(TargetError):
+                told = devices.unmet(self._cluster, plan, pods) if plan.cards else ""
+                told = told or survey.cards_told(self._cluster, claimed=bool(plan.cards))
+            self._cards_told = time.monotonic(), told
+        return told

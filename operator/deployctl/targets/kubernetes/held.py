@@ -2,7 +2,7 @@
 server's own dry run, so that its defaults and what others own are on both sides.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -10,6 +10,7 @@ from deployctl.targets.kubernetes.cluster import Cluster, ConflictError, Documen
 
 HELM = "helm"  # as which Helm owns the fields that it sets
 _AT_ONCE = 8
+_RELEASE, _POLICY = "meta.helm.sh/release-name", "helm.sh/resource-policy"
 # What the cluster writes by itself.
 _OWN_ANNOTATIONS = {"deployment.kubernetes.io/revision"}
 
@@ -71,6 +72,20 @@ def _others(cluster: Cluster, wanted: Document) -> tuple[str, ...]:
     return ()
 
 
+def remove(cluster: Cluster, service: str, objects: Iterable[Document]) -> None:
+    """Removes those that are there and of the service's Helm release, but for what outlives it.
+
+    Raises:
+        ClusterError: one may not be removed.
+    """
+    for document in objects:
+        path = path_of(cluster, document)
+        found = cluster.get(path)
+        noted = (found or {}).get("metadata", {}).get("annotations") or {}
+        if noted.get(_RELEASE) == service and noted.get(_POLICY) != "keep":
+            cluster.delete(path)
+
+
 def path_of(cluster: Cluster, document: Document) -> str:
     """The path of an object of the chart: all of them are of the namespace."""
     kind = str(document["kind"]).lower()
@@ -85,7 +100,7 @@ def _as_helm_makes_it(cluster: Cluster, service: str, document: Document) -> Doc
     """With what Helm adds to every object of a release."""
     metadata = document["metadata"]
     marks = {
-        "meta.helm.sh/release-name": service,
+        _RELEASE: service,
         "meta.helm.sh/release-namespace": cluster.namespace,
     }
     annotations = {**(metadata.get("annotations") or {}), **marks}

@@ -20,6 +20,7 @@ _LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MADE: dict[tuple[str, str], list[Document]] = {}  # what Helm made, by digest and namespace
 _PORT = 8000  # of the chart's engine and Service, where the values say nothing
 DIGEST = "deployctl.io/digest"  # a label of a Helm release that is ours
+_SERVED = ("deployed", "superseded")
 _UNFINISHED = "pending-install,pending-upgrade,pending-rollback,uninstalling"
 
 
@@ -43,6 +44,16 @@ class Installed:
         """The revision of each service of ours."""
         found = sorted(self._labels("status!=superseded"), key=lambda each: int(each["version"]))
         return {each["name"]: int(each[REVISION]) for each in found if REVISION in each}
+
+    def since_deployed(self, service: str) -> list[int]:
+        """Revisions of the Helm releases whose objects there may be, where any of them was begun
+        and not finished, or failed: the last that served, and those after it. Else none."""
+        found = sorted(self._labels(f"name={service}"), key=lambda each: int(each["version"]))
+        served = [n for n, each in enumerate(found) if each["status"] in _SERVED]
+        last = found[served[-1] if served else 0 :]
+        if last and last[-1]["status"] == "deployed":
+            return []
+        return [int(each[REVISION]) for each in last if REVISION in each]
 
     def forget_unfinished(self, service: str) -> None:
         """Removes what a killed helm left, behind which it lets nobody in."""

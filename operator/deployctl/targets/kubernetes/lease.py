@@ -22,15 +22,14 @@ _OURS = ",".join(f"{key}={value}" for key, value in OURS.items())
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
+# Raises LockedError where the lock is another's by now.
+Check = Callable[[], None]
+
+
 @contextmanager
-def held(
-    cluster: Cluster,
-    service: str,
-    command: str,
-    *,
-    now: Callable[[], datetime] = lambda: datetime.now(UTC),
-) -> Iterator[None]:
-    """Holds the lock of a service.
+def held(cluster: Cluster, service: str, command: str) -> Iterator[Check]:
+    """Holds the lock of a service. It can be lost where the API server is away for longer than it
+    lasts: ask what is yielded before anything that two may not do at once.
 
     Raises:
         LockedError: somebody else holds it; says who, and since when.
@@ -38,20 +37,25 @@ def held(
     """
     name = _PREFIX + service
     holder = f"{command} ({_user()}@{socket.gethostname()}, pid {os.getpid()})"
-    _take(cluster, name, service, holder, now)
+    _take(cluster, name, service, holder)
     done = threading.Event()
+
+    def check() -> None:
+        spec = (cluster.get(cluster.path(_GROUP, _KIND, name)) or {}).get("spec") or {}
+        if spec.get("holderIdentity") != holder:
+            raise _locked(service, spec)
 
     def renew() -> None:
         while not done.wait(RENEW_S):
             try:
-                _change(cluster, name, holder, renewTime=now().strftime(_FORMAT))
+                _change(cluster, name, holder, renewTime=cluster.now().strftime(_FORMAT))
             except TargetError:
                 continue  # an API server that is away: it is asked again
 
     thread = threading.Thread(target=renew, name="lease", daemon=True)
     thread.start()
     try:
-        yield
+        yield check
     finally:
         done.set()
         thread.join()
@@ -59,29 +63,24 @@ def held(
             _change(cluster, name, holder, holderIdentity="")
 
 
-def holders(
-    cluster: Cluster, *, now: Callable[[], datetime] = lambda: datetime.now(UTC)
-) -> dict[str, str]:
+def holders(cluster: Cluster) -> dict[str, str]:
     """Who holds which lock, and since when; by what is locked.
 
     Raises:
         ClusterError: they cannot be listed.
     """
-    moment = now()
     found = {}
     for document in cluster.items(cluster.path(_GROUP, _KIND), labelSelector=_OURS):
         spec = document.get("spec") or {}
-        if spec.get("holderIdentity") and moment < _ends(spec):
+        if spec.get("holderIdentity") and cluster.now() < _ends(spec):
             found[document["metadata"]["name"].removeprefix(_PREFIX)] = _told(spec)
     return found
 
 
-def _take(
-    cluster: Cluster, name: str, service: str, holder: str, now: Callable[[], datetime]
-) -> None:
+def _take(cluster: Cluster, name: str, service: str, holder: str) -> None:
     path = cluster.path(_GROUP, _KIND, name)
     found = cluster.get(path)
-    moment = now()
+    moment = cluster.now()  # what our own clock says may be another's yesterday
     try:
         if found is None:
             metadata = {"name": name, "labels": OURS}

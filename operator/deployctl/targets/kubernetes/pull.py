@@ -6,13 +6,12 @@ take the service down until it is put back.
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
 
 from deployctl.errors import ClusterError, TargetError
 from deployctl.events import Event, Tell
-from deployctl.targets.kubernetes import progress
+from deployctl.targets.kubernetes import progress, waits
 from deployctl.targets.kubernetes.cluster import OURS, Cluster, Document
-from deployctl.targets.kubernetes.survey import events_of_pods
+from deployctl.targets.kubernetes.survey import events_of
 from deployctl.units import duration
 
 LONGEST_S = 1200  # as long as the chart's deadline has for an image
@@ -91,12 +90,12 @@ class Puller:
         path = self._cluster.path("v1", "pods")
         while True:
             pods = self._cluster.items(path, labelSelector=_selector(service))
-            waits = [each for each in pods if not _has_it(each)]
-            if not waits:
+            lacking = [each for each in pods if not _has_it(each)]
+            if not lacking:
                 return
-            events, now = events_of_pods(self._cluster), datetime.now(UTC)
-            for each in waits:
-                for wait in progress.waits_of(each, events):
+            events, now = events_of(self._cluster, "Pod"), self._cluster.now()
+            for each in lacking:
+                for wait in waits.waits_of(each, events):
                     if wait.over(now) and wait.problem is not None:
                         hint = f"{wait.problem.hint}; what serves was not touched"
                         where = f"node {each['spec']['nodeName']}"
@@ -104,10 +103,10 @@ class Puller:
             if self._clock() - begun > LONGEST_S:
                 raise ClusterError(
                     f"the image {image} was not pulled within {duration(LONGEST_S)}",
-                    where=f"node {waits[0]['spec']['nodeName']}",
+                    where=f"node {lacking[0]['spec']['nodeName']}",
                     hint="what serves was not touched; once the nodes have the image, up goes on",
                 )
-            tell(Event("progress", f"{len(pods) - len(waits)} of {len(pods)} nodes have it"))
+            tell(Event("progress", f"{len(pods) - len(lacking)} of {len(pods)} nodes have it"))
             self._sleep(_POLL_S)
 
 

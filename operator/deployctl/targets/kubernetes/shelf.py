@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deployctl.errors import StateError, TargetError
+from deployctl.render.bundle import Bundle
 from deployctl.targets import helm
 from deployctl.targets.kubernetes.cluster import Cluster, Document
 from deployctl.targets.shelf import Stored, remove_folder
@@ -98,6 +99,19 @@ class ClusterShelf:
         if document["status"] == "pending":
             with suppress(TargetError):  # the next revision tries again
                 self._prune(service)
+
+    def numbers(self, service: str) -> set[int]:
+        """The revisions of a service that have a record."""
+        return {int(_labels(secret)[REVISION]) for secret in self._metadata_of(service)}
+
+    def bundle(self, service: str, number: int) -> Bundle | None:
+        """What a revision was made from; None where no record says so."""
+        secret = self._cluster.get(f"{self._path}/{_name(service, number)}")
+        try:
+            document = json.loads(_read(secret)) if secret else {}
+            return Bundle.model_validate(document["bundle"])
+        except (ValueError, KeyError, TypeError):
+            return None
 
     def set_aside(self, service: str, number: int) -> str:
         """Marks a damaged one, so that the others can be worked with."""

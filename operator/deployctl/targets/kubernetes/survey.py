@@ -5,17 +5,21 @@ list are Deployments alone, and pods where one of those is not as it should be.
 import json
 from collections import defaultdict
 from collections.abc import Iterable
-from datetime import UTC, datetime
 from itertools import groupby
 
-from deployctl.errors import TargetError
+from deployctl.errors import ClusterError, TargetError
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle
 from deployctl.spec.settings import Settings
 from deployctl.targets.driver import EngineState, Holding, Room, Surveyed
-from deployctl.targets.kubernetes import cards, devices, held, nodes, progress
+from deployctl.targets.kubernetes import cards, devices, held, nodes, progress, waits
 from deployctl.targets.kubernetes.checkpoint import being_sent, claim
-from deployctl.targets.kubernetes.cluster import Cluster, Document, cluster_of
+from deployctl.targets.kubernetes.cluster import (
+    Cluster,
+    Document,
+    ForbiddenError,
+    cluster_of,
+)
 from deployctl.targets.kubernetes.helmrelease import Installed, deployment_of, objects_of
 from deployctl.targets.kubernetes.shelf import ClusterShelf, Headline
 
@@ -74,7 +78,8 @@ def _waits(record: Headline, installed: int | None) -> bool:
 def _unsettled(cluster: Cluster, deployments: Iterable[Document]) -> dict[str, EngineState]:
     sets = _by_service(cluster.items(cluster.path("apps/v1", "replicasets"), labelSelector=ENGINES))
     pods = _by_service(cluster.items(cluster.path("v1", "pods"), labelSelector=ENGINES))
-    events, now = events_of_pods(cluster), datetime.now(UTC)
+    every = [pod for each in pods.values() for pod in each]
+    events, now = events_about(cluster, every), cluster.now()
     states = {}
     for found in deployments:
         name = found["metadata"]["name"]
@@ -97,11 +102,20 @@ def state_of(deployment: Document, seen: progress.Seen) -> EngineState:
     return EngineState("running", "; ".join(seen.waits), started=started, waits_for=seen.waits)
 
 
-def events_of_pods(cluster: Cluster) -> list[Document]:
-    """None where we may not read them: they explain, and decide nothing."""
+def events_about(cluster: Cluster, pods: Iterable[Document]) -> list[Document]:
+    """Events of pods; and of claims, where one of these waits for a claim."""
+    found = events_of(cluster, "Pod")
+    if any(waits.waits_for_a_claim(pod) for pod in pods):
+        found += events_of(cluster, "PersistentVolumeClaim")
+    return found
+
+
+def events_of(cluster: Cluster, kind: str) -> list[Document]:
+    """Those of a kind of object; none where we may not read them: they explain, and decide
+    nothing."""
     try:
         path = cluster.path("v1", "events")
-        return cluster.items(path, fieldSelector="involvedObject.kind=Pod")
+        return cluster.items(path, fieldSelector=f"involvedObject.kind={kind}")
     except TargetError:
         return []
 
@@ -135,6 +149,22 @@ def _surveyed(
     )
 
 
+def reach(cluster: Cluster) -> None:
+    """Asks for nothing but the namespace, before anything that takes long.
+
+    Raises:
+        ClusterError: the API server does not answer, or there is no such namespace.
+    """
+    name = cluster.namespace
+    try:
+        found = cluster.get(f"/api/v1/namespaces/{name}")
+    except ForbiddenError:
+        return  # whoever may work in a namespace need not be allowed to look at it
+    if found is None:
+        hint = f"kubectl create namespace {name}"
+        raise ClusterError(f"there is no namespace {name!r}", where="--namespace", hint=hint)
+
+
 def cards_told(cluster: Cluster, *, claimed: bool) -> str:
     """Which cards there are and who has them, for a person: of those by claim, or by device plugin.
 
@@ -152,6 +182,10 @@ class KubernetesView:
     def __init__(self, settings: Settings, *, cluster: Cluster | None = None) -> None:
         self._cluster = cluster or cluster_of(settings)
         self._shelf = ClusterShelf(self._cluster, settings.state_dir)
+
+    def reach(self) -> None:
+        """By asking for its namespace."""
+        reach(self._cluster)
 
     def survey(self) -> list[Surveyed]:
         """Every service that has a record, by a list a kind of object."""

@@ -1,6 +1,6 @@
 """The claim that holds a checkpoint: made, found whole, used by services, removed with the last."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,7 +12,8 @@ from deployctl.targets.kubernetes.cluster import OURS, Cluster, ConflictError, D
 
 LABEL = "deployctl.io/checkpoint"  # on the claim, its Job and its pods
 DIGEST, MODEL, WHOLE = "deployctl.io/digest", "deployctl.io/model", "deployctl.io/whole"
-_USED = "used-by.deployctl.io/"  # and a service's name
+_USED = "used-by.deployctl.io/"  # and a service's name: its newest revision that does
+_FETCHED = "true"  # in the place of a revision: whoever brought it there wants it later
 _KIND = "persistentvolumeclaims"
 
 
@@ -75,9 +76,9 @@ def make(cluster: Cluster, claim: Document) -> bool:
     return True
 
 
-def use(cluster: Cluster, name: str, service: str) -> list[str]:
-    """Notes that a service uses it; returns the others that do."""
-    note = {"metadata": {"annotations": {_USED + service: "true"}}}
+def use(cluster: Cluster, name: str, service: str, revision: int) -> list[str]:
+    """Notes that a revision of a service uses it (0: one that is to come); returns the others."""
+    note = {"metadata": {"annotations": {_USED + service: _as_noted(revision)}}}
     claim = cluster.patch(cluster.path("v1", _KIND, name), note)
     return [user for user in users(claim or {}) if user != service]
 
@@ -100,11 +101,22 @@ def release(cluster: Cluster, service: str, tell: Tell) -> None:
         _let_go(cluster, claim["metadata"]["name"], service, tell)
 
 
-def hand_over(cluster: Cluster, service: str, heir: str, tell: Tell) -> None:
-    """Notes that another service uses this one's claims in its stead: none is removed. Says where
-    one stays that the other did not use before."""
+def release_of_old(cluster: Cluster, service: str, kept: Collection[int], tell: Tell) -> None:
+    """The same of the claims that no revision uses any more to which the service can go back:
+    those in `kept`."""
     for claim in used_by(cluster, service):
-        name, notes = claim["metadata"]["name"], {_USED + service: None, _USED + heir: "true"}
+        noted = _annotations(claim)[_USED + service]
+        if noted.isdigit() and int(noted) not in kept:
+            _let_go(cluster, claim["metadata"]["name"], service, tell)
+
+
+def hand_over(cluster: Cluster, service: str, heir: str, revision: int, tell: Tell) -> None:
+    """Notes that another service uses this one's claims in its stead, as long as it has that
+    revision: none is removed. Says where one stays that the other did not use before."""
+    for claim in used_by(cluster, service):
+        name = claim["metadata"]["name"]
+        noted = _annotations(claim).get(_USED + heir, _as_noted(revision))
+        notes = {_USED + service: None, _USED + heir: noted}
         cluster.patch(cluster.path("v1", _KIND, name), {"metadata": {"annotations": notes}})
         if heir not in users(claim):
             hint = f"`kubectl delete pvc {name}` removes it"
@@ -150,6 +162,10 @@ def _pods_with(cluster: Cluster, name: str) -> list[str]:
             for volume in pod["spec"].get("volumes") or ()
         )
     ]
+
+
+def _as_noted(revision: int) -> str:
+    return str(revision) if revision else _FETCHED
 
 
 def _annotations(claim: Document) -> dict[str, str]:

@@ -7,13 +7,12 @@ removes it, so that nothing stays of a deployctl that was killed.
 import secrets
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 
 from deployctl.errors import ClusterError, TargetError
 from deployctl.events import Event, Tell
 from deployctl.render.values import Values
-from deployctl.targets.kubernetes import progress
+from deployctl.targets.kubernetes import progress, waits
 from deployctl.targets.kubernetes.checkpoint.claim import LABEL
 from deployctl.targets.kubernetes.cluster import OURS, PATIENCE_S, Cluster, Document
 
@@ -23,6 +22,7 @@ GONE_S = 30  # from its end until the cluster removes it
 _SLOWEST = 1 << 20  # bytes a second, for its deadline
 _LOOK_S = 1.0
 _FOLDER = "/claim"
+_CLASS = "model: {upload: {storageClass: NAME}}"  # where the values name it
 _GROUP, _KIND = "batch/v1", "jobs"
 
 
@@ -154,16 +154,16 @@ class Loader:
             for pod in self._pods():
                 if progress.ready(pod):
                     return str(pod["metadata"]["name"])
-            waits = list(self._waits())
-            now = datetime.now(UTC)
-            for wait in waits:
+            seen = list(self._waits())
+            now = self._cluster.now()
+            for wait in seen:
                 if wait.problem and wait.over(now):
                     raise ClusterError(
                         f"the loader does not start: {wait.problem.message}",
                         where=f"claim {self._claim}",
                         hint=wait.problem.hint,
                     )
-            text = waits[0].text if waits else ""
+            text = seen[0].text if seen else ""
             if text and text != said:
                 said = text
                 self._tell(Event("progress", text))
@@ -185,24 +185,22 @@ class Loader:
         path = self._cluster.path("v1", "pods")
         return self._cluster.items(path, labelSelector=f"batch.kubernetes.io/job-name={self._job}")
 
-    def _waits(self) -> Iterator[progress.Wait]:
+    def _waits(self) -> Iterator[waits.Wait]:
         job = self._found()
         if job is None:
-            problem = progress.Obstacle(
-                "loader", "its Job is gone", "somebody removed it: up again"
-            )
-            yield progress.Wait(problem.message, problem)
+            problem = waits.Obstacle("loader", "its Job is gone", "somebody removed it: up again")
+            yield waits.Wait(problem.message, problem)
             return
         events = self._events()
+        yield from waits.waits_of_claim(self._claim, events, _CLASS)
         for pod in self._pods():
             if pod.get("status", {}).get("phase") != "Running":
-                yield from progress.waits_of(pod, events)
+                yield from waits.waits_of(pod, events)
         ending = _ending(job)
         if ending:
             hint = "the image must have python3, as vLLM's has"
-            problem = progress.Obstacle("loader", f"its Job ended: {ending}", hint)
-            yield progress.Wait(problem.message, problem)
-        yield from _of_the_claim(self._claim, events)
+            problem = waits.Obstacle("loader", f"its Job ended: {ending}", hint)
+            yield waits.Wait(problem.message, problem)
         yield from _of_the_job(self._job, events)
 
     def _events(self) -> list[Document]:
@@ -220,34 +218,9 @@ def _ending(job: Document) -> str:
     return ""
 
 
-def _of_the_claim(claim: str, events: list[Document]) -> Iterator[progress.Wait]:
-    """What the claim waits for, as those say who make volumes."""
-    for event in reversed(events):
-        if event["involvedObject"].get("name") != claim:
-            continue
-        said, reason = str(event.get("message", "")), event.get("reason")
-        if reason not in ("ProvisioningFailed", "FailedBinding"):
-            continue
-        hint = (
-            "kubectl get storageclass lists those that there are; name one with --values: model: "
-            "{upload: {storageClass: NAME}}, and accessMode beside it if it cannot give that"
-        )
-        problem = progress.Obstacle("claim", f"no volume for claim {claim}: {said}", hint)
-        patience = 0.0 if "not found" in said or "no storage class" in said else progress.SETUP_S
-        yield progress.Wait(problem.message, problem, _when(event), patience)
-        return
-
-
-def _of_the_job(job: str, events: list[Document]) -> Iterator[progress.Wait]:
+def _of_the_job(job: str, events: list[Document]) -> Iterator[waits.Wait]:
     """Pods that the cluster refuses to make."""
     for event in reversed(events):
         if event["involvedObject"].get("name") == job and event.get("reason") == "FailedCreate":
-            yield progress.refused_pod(str(event.get("message", "")), _when(event))
+            yield waits.refused_pod(str(event.get("message", "")), waits.first_seen(event))
             return
-
-
-def _when(event: Document) -> datetime | None:
-    """When it was first seen."""
-    return progress.time_of(event.get("firstTimestamp")) or progress.time_of(
-        event["metadata"].get("creationTimestamp")
-    )

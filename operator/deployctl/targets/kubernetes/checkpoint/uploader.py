@@ -32,7 +32,8 @@ def uploader_of(cluster: Cluster, release: Release) -> "ClaimUploader | None":
     if values is None:
         return None
     command = f"deployctl {release.reason.split()[0]} {release.service}"
-    return ClaimUploader(cluster, release.service, values, command=command)
+    revision = release.revision
+    return ClaimUploader(cluster, release.service, values, command=command, revision=revision)
 
 
 def being_sent(cluster: Cluster) -> dict[str, str]:
@@ -61,8 +62,10 @@ class ClaimUploader:
         sleep: Callable[[float], None] = time.sleep,
         *,
         command: str = "deployctl up",
+        revision: int = 0,
     ) -> None:
         self._command = command
+        self._revision = revision
         self._cluster = cluster
         self._service = service
         self._values = values
@@ -77,7 +80,7 @@ class ClaimUploader:
 
     def begin_use(self, tell: Tell) -> None:
         """Notes that the service uses the claim, and tells what one of a single node means."""
-        others = claim.use(self._cluster, self._name, self._service)
+        others = claim.use(self._cluster, self._name, self._service, self._revision)
         found = claim.find(self._cluster, self._name)
         if found is None or not claim.of_one_node(found):
             return
@@ -125,7 +128,7 @@ class ClaimUploader:
     def _fill(self, cargo: Cargo, tell: Tell) -> int:
         cluster, name = self._cluster, self._name
         made = claim.make(cluster, claim.document(name, self._values, cargo))
-        claim.use(cluster, name, self._service)
+        claim.use(cluster, name, self._service, self._revision)
         sending = Sending(cargo, name, tell)
         work = Loader(cluster, name, tell, self._sleep)
         try:
