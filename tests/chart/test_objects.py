@@ -284,12 +284,35 @@ def test_every_selector_selects_the_pods_that_it_means(large):
     assert selects(one(large, "Service", "qwen-router")["spec"]["selector"], "qwen-router")
     for kind in ("PodMonitor", "PodDisruptionBudget"):
         assert selects(one(large, kind)["spec"]["selector"]["matchLabels"], "qwen")
-    words = engine(large, "qwen-router")["args"]
+    words = helmtool.pod(large, "qwen-router")["initContainers"][0]["args"]
     start = words.index("--selector") + 1
     pairs = dict(word.split("=") for word in words[start : start + 3])
     assert selects(pairs, "qwen")
     port = {p["name"] for p in engine(large)["ports"]}
     assert {e["port"] for e in one(large, "PodMonitor")["spec"]["podMetricsEndpoints"]} <= port
+
+
+def test_what_clients_may_ask_reaches_the_router_and_nothing_else():
+    user = ["POST /v1/completions", "GET /v1/responses/{response_id}"]
+    found = objects({"router": {"enabled": True}, "door": {"routes": {"user": user}}})
+    spec = helmtool.pod(found, "qwen-router")
+    (router,), (proxy,) = spec["initContainers"], spec["containers"]
+    assert router["restartPolicy"] == "Always"  # a sidecar: it ends after the proxy
+    words = router["args"]
+    for flag in ("--host", "--prometheus-host"):
+        assert words[words.index(flag) + 1] == "127.0.0.1"
+    ports = {port["name"]: port["containerPort"] for port in proxy["ports"]}
+    assert not ports.keys() ^ {"http", "metrics"}
+    (volume,) = [v["configMap"]["name"] for v in spec["volumes"] if "configMap" in v]
+    lines = one(found, "ConfigMap", volume)["data"]["haproxy.cfg"].splitlines()
+    assert [line.split(" if ")[1] for line in lines if "use_backend router" in line] == [
+        *(f"{{ method GET }} {{ path /{name} }}" for name in ("health", "liveness", "readiness")),
+        "{ method POST } { path /v1/completions }",
+        "{ method GET } { path_reg ^/v1/responses/[^/]+$ }",
+    ]
+    server = "    server router 127.0.0.1:" + words[words.index("--port") + 1]
+    assert server in lines
+    assert f"    bind :{ports['http']}" in lines
 
 
 def test_the_network_is_closed_but_for_clients_and_prometheus(large, small):
@@ -336,6 +359,10 @@ def test_the_hpa_scales_the_same(small):
         names.WAITING[0].replace(":", "_"),
     ]
     assert ("PersistentVolumeClaim", "qwen-shared-cache") in found
+    values["autoscaling"]["cpuPercent"] = 70
+    found = objects({**values, "gpu": {"count": 0}})
+    (metric,) = one(found, "HorizontalPodAutoscaler")["spec"]["metrics"]
+    assert metric["resource"]["target"] == {"type": "Utilization", "averageUtilization": 70}
 
 
 def test_streams_are_not_cut(large):

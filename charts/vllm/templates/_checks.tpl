@@ -20,6 +20,9 @@ all are told at once.
 {{- if regexMatch ":latest$" $v.router.image }}
 {{- $refused = append $refused (printf "router.image: %s: latest is not a fixed image; pin a release or a digest" $v.router.image) }}
 {{- end }}
+{{- if regexMatch ":latest$" $v.router.proxyImage }}
+{{- $refused = append $refused (printf "router.proxyImage: %s: latest is not a fixed image; pin a release or a digest" $v.router.proxyImage) }}
+{{- end }}
 {{- if regexMatch ":latest$" $v.download.image }}
 {{- $refused = append $refused (printf "download.image: %s: latest is not a fixed image; pin a release or a digest" $v.download.image) }}
 {{- end }}
@@ -62,6 +65,9 @@ all are told at once.
 {{- if and (eq $v.autoscaling.kind "keda") (not $v.autoscaling.prometheusUrl) }}
 {{- $refused = append $refused (printf "autoscaling.prometheusUrl: keda asks Prometheus; say where it is, e.g. http://prometheus.monitoring:9090") }}
 {{- end }}
+{{- if and (eq $v.autoscaling.kind "hpa") $v.autoscaling.cpuPercent $v.gpu.count }}
+{{- $refused = append $refused (printf "autoscaling.cpuPercent: a CPU is busy whether an engine on a GPU waits or works; use 0, with an adapter that serves pod metrics; or autoscaling.kind: keda") }}
+{{- end }}
 {{- if and $v.ingress.enabled (not $v.ingress.host) }}
 {{- $refused = append $refused (printf "ingress.host: an Ingress without a host matches every request") }}
 {{- end }}
@@ -73,9 +79,6 @@ all are told at once.
 {{- end }}
 {{- if and (not $v.apiKey.enabled) $reachedFromOutside }}
 {{- $refused = append $refused (printf "apiKey.enabled: a service that is exposed outside the cluster needs an API key") }}
-{{- end }}
-{{- if and $v.router.enabled (ne $v.service.type "ClusterIP") }}
-{{- $refused = append $refused (printf "service.type: the router is behind no door, and its own routes change where requests go; use ClusterIP, with ingress or httpRoute, which publish /v1 alone") }}
 {{- end }}
 {{- if and (ne $v.monitoring.kind "none") $v.apiKey.value (not $v.operatorToken.value) (not $v.operatorToken.existingSecret) }}
 {{- $refused = append $refused (printf "monitoring.kind: metrics want an operator's token, and the Secret that the chart makes has none; set operatorToken.value or operatorToken.existingSecret") }}

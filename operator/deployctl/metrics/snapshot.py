@@ -2,8 +2,8 @@
 
 import dataclasses
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deployctl.errors import TargetError
 from deployctl.metrics import names
@@ -170,6 +170,22 @@ def _snapshot(families: "Mapping[str, Metric]", at_s: float) -> Snapshot:
         queue=histogram(names.QUEUE),
         **_http(families[names.HTTP].samples if names.HTTP in families else ()),
     )
+
+
+def together(snapshots: Sequence[Snapshot]) -> Snapshot:
+    """Several engines' as one: sums, of the KV cache's use the mean, and the latest start."""
+
+    def merge(name: str) -> Any:
+        found = [each for s in snapshots if (each := getattr(s, name)) is not None]
+        if not found:
+            return None
+        if isinstance(found[0], Histogram):
+            return _merged(found)
+        if name in ("at_s", "started_unix_s"):
+            return max(found)
+        return sum(found) / len(found) if name == "kv_cache_usage" else sum(found)
+
+    return Snapshot(**{name: merge(name) for name in Snapshot._fields})
 
 
 def _http(samples: "Iterable[Sample]") -> dict[str, float]:

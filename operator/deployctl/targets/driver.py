@@ -170,6 +170,9 @@ class Driver(Protocol):
     def endpoint(self, release: Release) -> Endpoint:
         """Tells where it answers."""
 
+    def engines(self, release: Release) -> list[Endpoint]:
+        """Tells where each of its engines answers, where that is more than one."""
+
     def purge(self, service: str, tell: Tell, *, heir: str | None = None) -> None:
         """Removes what `down` keeps: caches and volumes of the service. Of a service that tried
         something for another, its `heir`, a checkpoint that was brought stays for that one.

@@ -1,11 +1,13 @@
 """Clients of a service, in a program that runs inside a pod; traffic.py starts it.
 
-    python3 - HOST PORT MODEL KEY STOP_FILE < asking.py
+    python3 - HOST PORT MODEL KEY STOP_FILE [KIND…] < asking.py
 
-Each asks again and again until the stop file is there. Then a line of JSON says how many requests
-there were, by kind of client, and what each that failed met.
+One client of each kind, or of those that are named, asks again and again until the stop file is
+there. Then a line of JSON says how many requests there were, by kind of client, and what each that
+failed met.
 """
 
+import collections
 import http.client
 import itertools
 import json
@@ -63,19 +65,21 @@ def client(name, where, model, key, stop, told):
         time.sleep(pause)
 
 
-def main(host, port, model, key, stop):
+def main(host, port, model, key, stop, *kinds):
     told = []
     threads = [
         threading.Thread(
             target=client, args=(name, (host, int(port)), model, key, Path(stop), told)
         )
-        for name in KINDS
+        for name in kinds or KINDS
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    requests = {one["kind"]: one["requests"] for one in told if "requests" in one}
+    requests = collections.Counter()
+    for one in told:
+        requests[one["kind"]] += one.get("requests", 0)
     print(json.dumps({"requests": requests, "failed": [t for t in told if "failed" in t]}))
 
 

@@ -13,6 +13,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = ROOT.parent / "shared" / "kube" / "cluster"
@@ -76,7 +77,8 @@ class Cluster:
 
     def needs(self, *parts):
         """Skips where the cluster lacks a part: a definition (`scaledobjects.keda.sh`), `cards`,
-        `hollow` nodes, or `faults`, for which it must be that of `../shared/kube`."""
+        `hollow` nodes, `metrics` of pods, `enforced policies`, or `faults`, for which it must be
+        that of `../shared/kube`."""
         for part in parts:
             if not self.has(part):
                 pytest.skip(f"kubernetes: this cluster has no {part}")
@@ -91,7 +93,19 @@ class Cluster:
             return bool(self.kubectl("get", "nodes", "--selector=type=kwok", "--output=name"))
         if part == "faults":
             return self._ours()
+        if part == "metrics":
+            return bool(self.kubectl("get", "--raw", "/apis/metrics.k8s.io/v1beta1", check=False))
+        if part == "enforced policies":
+            return self._enforces()
         return bool(self.kubectl("get", "crd", part, "--ignore-not-found", "--output=name"))
+
+    def _enforces(self):
+        """Whether NetworkPolicies hold, as far as it is known without a pod."""
+        if self._ours():
+            return "network-policies" in _run(PROGRAM, "status").stdout
+        table = yaml.safe_load((ROOT / "deploy" / "kubernetes" / "network.yaml").read_text())
+        sets = self.kubectl("get", "daemonsets", "--all-namespaces", "--output=name").split()
+        return any(name.rpartition("/")[2] in table["enforced"] for name in sets)
 
     def _ours(self):
         state = Path(os.environ.get("KUBE_TEST_DIR", "/var/tmp/kube-test"))

@@ -7,23 +7,24 @@
     vllm_image   real vLLM for the CPU, on every node
     registry     one from which the nodes can pull nothing, which is what each of its images is for
     no_image     the name of an image that nobody has
+    router_image, prometheus_image   what is around engines, for the tests of several replicas
 
 Every test here is marked `kubernetes`, and skipped where there is no cluster, with the reason.
 What takes longer than a check of every change allows (9 minutes for the folder) is marked `night`.
 """
 
-import hashlib
 from pathlib import Path
 
 import pytest
-from tests.e2e.docker_parts import docker
 from tests.e2e.kubernetes import clusters
 from tests.e2e.kubernetes import registry as registries
+from tests.e2e.kubernetes.images import built
 from tests.e2e.kubernetes.namespaces import Namespace
 
 HERE = Path(__file__).parent
+ROOT = HERE.parents[2]
 FAKE = HERE.parents[1] / "fake_engine"
-BASE = "deployctl/python:3.11-trixie"  # of .ci/docker-engine, where nothing can be pulled
+IMAGES = {"fake_image", "vllm_image", "router_image", "prometheus_image"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before marks decide what runs
@@ -32,7 +33,7 @@ def pytest_collection_modifyitems(items):
         if HERE in item.path.parents:
             item.add_marker(pytest.mark.kubernetes)
             item.add_marker(pytest.mark.helm)
-            if {"fake_image", "vllm_image"} & set(item.fixturenames):
+            if IMAGES & set(item.fixturenames):
                 item.add_marker(pytest.mark.docker)
 
 
@@ -47,14 +48,23 @@ def cluster(request, tmp_path_factory, checkpoint_cache):
 
 @pytest.fixture(scope="session")
 def fake_image(cluster):
-    """Named after what it is made of, so that a node that has it has the one of today."""
-    files = sorted(file for file in FAKE.rglob("*.py"))
-    made_of = [file.read_bytes() for file in (*files, HERE / "fake-engine.Dockerfile")]
-    digest = hashlib.sha256(b"\0".join(made_of)).hexdigest()
-    image = f"deployctl/fake-engine:made-of-{digest[:12]}"
-    if not docker("image", "ls", "--quiet", image):
-        base = ("--build-arg", f"BASE={BASE}") if docker("image", "ls", "--quiet", BASE) else ()
-        docker("build", "--file", HERE / "fake-engine.Dockerfile", "--tag", image, *base, FAKE)
+    files = sorted(FAKE.rglob("*.py"))
+    image = built("deployctl/fake-engine", HERE / "fake-engine.Dockerfile", FAKE, made_of=files)
+    cluster.load(image)
+    return image
+
+
+@pytest.fixture(scope="session")
+def router_image(cluster):
+    file = ROOT / "docker" / "router.Dockerfile"
+    image = built("deployctl/vllm-router", file, ROOT / "docker", certificates=True)
+    cluster.load(image)
+    return image
+
+
+@pytest.fixture(scope="session")
+def prometheus_image(cluster):
+    image = built("deployctl/prometheus", HERE / "prometheus.Dockerfile", HERE)
     cluster.load(image)
     return image
 

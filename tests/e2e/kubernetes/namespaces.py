@@ -71,8 +71,9 @@ class Namespace(Cli):
         }
 
     def engines(self):
-        """The same of the service's own pods."""
-        return self.pods(f"--selector=app.kubernetes.io/instance={self.service}")
+        """The same of the service's own pods, routers aside."""
+        own = f"app.kubernetes.io/instance={self.service},app.kubernetes.io/component=engine"
+        return self.pods(f"--selector={own}")
 
     def kinds(self):
         """What is there, as KIND/NAME, but for pods and what every namespace has."""

@@ -11,7 +11,7 @@ HERE = Path(__file__).parent
 POD = {
     "apiVersion": "v1",
     "kind": "Pod",
-    "metadata": {"name": "clients"},
+    "metadata": {},
     "spec": {
         "terminationGracePeriodSeconds": 0,
         "enableServiceLinks": False,
@@ -20,26 +20,39 @@ POD = {
 }
 
 
-class Clients:
-    """A pod of the namespace in which clients run."""
+def start_pod(namespace, image, name):
+    """A pod that does nothing, for commands to be run in it."""
+    pod = json.loads(json.dumps(POD))
+    pod["metadata"]["name"] = name
+    pod["spec"]["containers"][0]["image"] = image
+    namespace.kubectl("apply", "-f", "-", data=json.dumps(pod))
+    namespace.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=120s")
 
-    def __init__(self, namespace, image, model):
-        self._namespace, self._model = namespace, model
-        pod = json.loads(json.dumps(POD))
-        pod["spec"]["containers"][0]["image"] = image
-        namespace.kubectl("apply", "-f", "-", data=json.dumps(pod))
-        namespace.kubectl("wait", "--for=condition=Ready", "pod/clients", "--timeout=120s")
+
+def secret_of(namespace, key):
+    """What the Secret of the service holds."""
+    get = ("--namespace", namespace.name, "get", "secret", f"{namespace.service}-api-key")
+    return base64.b64decode(namespace.cluster.json(*get)["data"][key]).decode()
+
+
+class Clients:
+    """A pod of the namespace in which clients run: of the kinds of asking.py, one of each or those
+    that are named. `front`: what is added to the service's name for the Service that they ask."""
+
+    def __init__(self, namespace, image, model, *, name="clients", kinds=(), front=""):
+        self._namespace, self._model, self._name, self._kinds = namespace, model, name, kinds
+        start_pod(namespace, image, name)
         get = ("--namespace", namespace.name, "get")
         # Its address: a name would be asked for again with each new connection.
-        service = namespace.cluster.json(*get, "service", namespace.service)
-        self._address = service["spec"]["clusterIP"]
-        secret = namespace.cluster.json(*get, "secret", f"{namespace.service}-api-key")
-        self._key = base64.b64decode(secret["data"]["api_key"]).decode()
+        service = namespace.cluster.json(*get, "service", namespace.service + front)
+        self.address = service["spec"]["clusterIP"]
+        self.key = secret_of(namespace, "api_key")
 
     def __enter__(self):
         self.run("rm", "-f", "/tmp/stop")
-        words = ["kubectl", "--namespace", self._namespace.name, "exec", "--stdin", "clients"]
-        words += ["--", "python3", "-", self._address, "8000", self._model, self._key, "/tmp/stop"]
+        words = ["kubectl", "--namespace", self._namespace.name, "exec", "--stdin", self._name]
+        words += ["--", "python3", "-", self.address, "8000", self._model, self.key, "/tmp/stop"]
+        words += self._kinds
         self._asking = subprocess.Popen(
             words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             text=True, env=self._namespace.environment,
@@ -62,7 +75,7 @@ class Clients:
         return told
 
     def run(self, *words):
-        return self._namespace.kubectl("exec", "clients", "--", *words)
+        return self._namespace.kubectl("exec", self._name, "--", *words)
 
 
 # Inside an engine's container: finds the engine's core, and stops it while a request runs.
@@ -113,6 +126,36 @@ def until_serving(namespace, count, seconds=420):
         seconds=seconds,
         what=f"{count} pods serve",
     )
+
+
+# Inside a pod: asks each line's METHOD URL, with a key in a header where there is one; a line each
+# says the status, or what went wrong.
+ASK = r"""
+import json, sys, urllib.error, urllib.request
+for line in json.load(sys.stdin):
+    method, url, key, body = line
+    data = json.dumps(body).encode() if body else None
+    asked = urllib.request.Request(url, method=method, data=data)
+    asked.add_header("Content-Type", "application/json")
+    if key:
+        asked.add_header("Authorization", "Bearer " + key)
+    try:
+        with urllib.request.urlopen(asked, timeout=4) as answer:
+            text = answer.read().decode()
+            print(json.dumps([answer.status, text]))
+    except urllib.error.HTTPError as error:
+        print(json.dumps([error.code, error.read().decode(errors="replace")]))
+    except OSError as error:
+        print(json.dumps([0, str(error)]))
+"""
+
+
+def asked(namespace, pod, *questions):
+    """Status and text of each answer to (METHOD, URL, key or None, body or None), from inside a
+    pod; status 0 where nobody answered."""
+    lines = namespace.kubectl("exec", "-i", pod, "--", "python3", "-c", ASK,
+                              data=json.dumps(questions)).splitlines()  # fmt: skip
+    return [tuple(json.loads(line)) for line in lines]
 
 
 def update_under(clients, namespace):

@@ -1,5 +1,6 @@
 """Streamed answers of the fake engine, a token at a time, so many at once and no more."""
 
+import contextlib
 import json
 import os
 import threading
@@ -18,25 +19,38 @@ class Engine:
         self._room = threading.Semaphore(at_once)
         self._lock = threading.Lock()
         self._first = []
-        self._tokens = 0
+        self._tokens = self._asked = self._running = 0
 
     def stream(self, asked):
         """Yields the events of one answer, each when it is due."""
         begun = time.monotonic()
         chat = "messages" in asked
         count = int(asked.get("max_tokens") or asked.get("max_completion_tokens") or 16)
-        with self._room:
+        with self._counted("_asked"), self._room, self._counted("_running"):
             for number in range(count):
                 time.sleep(self.token_s)
                 if number == 0:
                     self._saw(time.monotonic() - begun)
                 piece = {"delta": {"content": " a"}} if chat else {"text": " a"}
+                with self._lock:
+                    self._tokens += 1
                 yield _event({"choices": [{"index": 0, **piece}]})
-        with self._lock:
-            self._tokens += count
         usage = {"prompt_tokens": 8, "completion_tokens": count, "total_tokens": 8 + count}
         yield _event({"choices": [], "usage": usage})
         yield b"data: [DONE]\n\n"
+
+    @contextlib.contextmanager
+    def _counted(self, name):
+        """Counts a request for as long as it lasts, or its client stays."""
+        self._add(name, 1)
+        try:
+            yield
+        finally:
+            self._add(name, -1)
+
+    def _add(self, name, number):
+        with self._lock:
+            setattr(self, name, getattr(self, name) + number)
 
     def _saw(self, seconds):
         with self._lock:
@@ -49,6 +63,7 @@ class Engine:
         """As vLLM exports them, as far as deployctl reads them."""
         with self._lock:
             first, tokens = list(self._first), self._tokens
+            running, waiting = self._running, self._asked - self._running
         label = f'model_name="{self.model}"'
         name = "vllm:time_to_first_token_seconds"
         lines = [f"# TYPE {name} histogram"]
@@ -59,6 +74,9 @@ class Engine:
         for counter, value in (("generation_tokens", tokens), ("prompt_tokens", 8 * len(first))):
             lines.append(f"# TYPE vllm:{counter} counter")
             lines.append(f"vllm:{counter}_total{{{label}}} {value}")
+        for gauge, value in (("running", running), ("waiting", waiting)):
+            lines.append(f"# TYPE vllm:num_requests_{gauge} gauge")
+            lines.append(f"vllm:num_requests_{gauge}{{{label}}} {value}")
         return "\n".join(lines) + "\n"
 
 

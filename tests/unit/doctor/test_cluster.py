@@ -179,7 +179,13 @@ def test_what_is_asked_for_must_be_installed():
     assert check("crd-keda", RecordedCluster(**{"/apis": without}), asked).status == "fail"
     assert check("crd-keda", RecordedCluster(**{"/apis": without})).status == "pass"
     hpa = {"kind": "HorizontalPodAutoscaler", "metadata": {"name": "chat"}}
-    assert check("metrics-server", RecordedCluster(), question(deployment(), hpa)).status == "fail"
+    asked = question(deployment(), {**hpa, "spec": {"metrics": [{"type": "Pods"}]}})
+    assert check("metrics-server", RecordedCluster(), asked).status == "fail"
+    asked = question(deployment(), {**hpa, "spec": {"metrics": [{"type": "Resource"}]}})
+    assert check("metrics-server", RecordedCluster(), asked).status == "pass"
+    groups = [g for g in RECORDED["/apis"]["groups"] if g["name"] != "metrics.k8s.io"]
+    without = RecordedCluster(**{"/apis": {"groups": groups}})
+    assert check("metrics-server", without, asked).status == "fail"
 
 
 @pytest.mark.parametrize(

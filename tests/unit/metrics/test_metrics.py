@@ -6,7 +6,7 @@ import pytest
 
 from deployctl.endpoint import Endpoint
 from deployctl.errors import TargetError
-from deployctl.metrics import Histogram, between, parse, scrape
+from deployctl.metrics import Histogram, between, parse, scrape, together
 from deployctl.metrics.figures import between as figures_between
 from deployctl.metrics.figures import since_start
 
@@ -169,3 +169,15 @@ def test_a_refused_scrape_says_what_it_wants_and_where_that_is(
         scrape(endpoint)
     assert said in caught.value.message
     assert hint.format(state=tmp_path) in caught.value.hint
+
+
+def test_several_engines_as_one():
+    one, other = (parse(RECORDED.read_text(), at) for at in (1.0, 2.0))
+    both = together([one, other])
+    assert both.at_s == 2.0
+    assert both.generation_tokens == 2 * one.generation_tokens
+    assert both.ttft.count == 2 * one.ttft.count
+    assert both.ttft.buckets[-1][1] == 2 * one.ttft.buckets[-1][1]
+    assert both.kv_cache_usage == one.kv_cache_usage
+    assert both.started_unix_s == one.started_unix_s
+    assert together([one._replace(queue=None), other._replace(queue=None)]).queue is None

@@ -109,8 +109,12 @@ def _metrics(facts: ClusterFacts, question: ClusterQuestion) -> Check:
         "external.metrics.k8s.io": "one for external metrics (KEDA)",
     }
     found = [words for group, words in there.items() if group in facts.apis]
-    hpa = question.needs.planned and "HorizontalPodAutoscaler" in question.needs.kinds
-    if hpa and "custom.metrics.k8s.io" not in facts.apis:
+    scalers = question.needs.of_kind("HorizontalPodAutoscaler") if question.needs.planned else []
+    kinds = {m["type"] for each in scalers for m in (each.get("spec") or {}).get("metrics", ())}
+    if "Resource" in kinds and "metrics.k8s.io" not in facts.apis:
+        text = "none serves the pods' CPU, and autoscaling.cpuPercent is set: it would never scale"
+        return it.fail(text, "install metrics-server, or autoscaling.kind: keda")
+    if "Pods" in kinds and "custom.metrics.k8s.io" not in facts.apis:
         text = "no adapter serves pod metrics, and autoscaling.kind is hpa: it would never scale"
         return it.fail(text, "install prometheus-adapter, or autoscaling.kind: keda")
     if not found:

@@ -166,6 +166,9 @@ def _mounted(name: str, pod: PodNeed, facts: ClusterFacts, weights: float) -> Ch
         room = quantity(capacity)
         if room is not None and room < weights:
             return it.fail(f"{text}: the weights are {size(weights)}", "a larger claim")
+        if pod.replicas > 1 and not _MANY & set(found["spec"]["accessModes"]):
+            fix = "a claim that many nodes have, fewer replicas, or a model's image"
+            return it.warn(f"{text}: all {pod.replicas} replicas must run on its node", fix)
         return it.good(text)
     chosen = _class(found["spec"].get("storageClassName"), facts.storage_classes or [])
     waits = (chosen or {}).get("volumeBindingMode") == "WaitForFirstConsumer"

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -183,7 +183,7 @@ class Verifier:
         asked = self._verification
         if not asked.watch:
             return self._measure(endpoint)
-        return watch(self._driver, release, endpoint, asked.slo, asked.seconds, tell=self._tell)
+        return watch(self._driver, release, asked.slo, asked.seconds, tell=self._tell)
 
     def _measure(self, endpoint: Endpoint) -> Judgement:
         asked = self._verification
@@ -224,7 +224,6 @@ class Verifier:
 def watch(
     driver: Driver,
     release: Release,
-    endpoint: Endpoint,
     slo: Slo,
     seconds: float,
     *,
@@ -232,16 +231,18 @@ def watch(
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Judgement:
-    """Scrapes again and again, and ends early where the SLO is missed beyond doubt.
+    """Scrapes again and again, all engines, and ends early where the SLO is missed beyond doubt.
 
     Raises:
         EngineError: the engine died.
-        TargetError: /metrics does not answer, or is no vLLM's.
+        TargetError: /metrics of one does not answer, or is no vLLM's.
     """
-    tell(
-        Event("heading", f"watching {endpoint.url}/metrics for {duration(seconds)}, for {slo.text}")
-    )
-    first = metrics.scrape(endpoint)
+    engines = driver.engines(release)
+    where = ", ".join(f"{engine.url}/metrics" for engine in engines)
+    if not engines:
+        raise TargetError("no engine is ready", where=release.service)
+    tell(Event("heading", f"watching {where} for {duration(seconds)}, for {slo.text}"))
+    first = _scrape(engines)
     end = clock() + seconds
     seen: list[Judgement] = []
     unanswered = 0
@@ -250,7 +251,7 @@ def watch(
         if driver.state(release).condition != "running":
             raise readiness.failed(driver, release, "the engine died while it was watched")
         try:
-            now = metrics.scrape(endpoint)
+            now = _scrape(engines)
         except TargetError:
             unanswered += 1
             if unanswered >= SILENCES:
@@ -263,5 +264,9 @@ def watch(
             tell(Event("note", "clearly missed: the watch ends early"))
             break
     if not seen:
-        raise TargetError("/metrics did not answer in that time", where=endpoint.url)
+        raise TargetError("/metrics did not answer in that time", where=where)
     return seen[-1]
+
+
+def _scrape(engines: Sequence[Endpoint]) -> metrics.Snapshot:
+    return metrics.together([metrics.scrape(engine) for engine in engines])

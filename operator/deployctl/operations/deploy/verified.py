@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
-from deployctl.errors import DeployctlError, InputError, SloMissedError, TargetError
+from deployctl.errors import DeployctlError, SloMissedError, TargetError
 from deployctl.events import Event, Tell
 from deployctl.operations.deploy.placement import Placement, place, port
 from deployctl.operations.deploy.verification import Verification, Verifier
@@ -115,12 +115,6 @@ class VerifiedRollout:
         if serving and current is not None and current.bundle.digest == self._bundle.digest:
             return Placement(False, "it serves already")
         asked = self._verification
-        if asked.watch and self._cluster and self._prepared.plan.replicas > 1:
-            raise InputError(
-                "the metrics of several replicas are asked one at a time, and are no watch",
-                where="--watch-metrics",
-                hint="leave it out, so that a load test asks all of them",
-            )
         look = self._cluster.room if self._cluster else None
         return place(asked.canary, self._prepared, watch=asked.watch, serving=serving, cluster=look)
 

@@ -18,6 +18,7 @@ from deployctl.render.values.base import (
 )
 
 ROUTER_IMAGE = "vllm/vllm-router:v0.1.17"
+PROXY_IMAGE = "haproxy:3.0.11"
 _CIDR = r"^([0-9]{1,3}\.){3}[0-9]{1,3}/[0-9]{1,2}$|^[0-9a-fA-F:]+/[0-9]{1,3}$"
 
 
@@ -142,7 +143,8 @@ class Autoscaling(Section):
 
     kind: Literal["none", "keda", "hpa"] = Field(
         "none",
-        description="keda asks Prometheus itself; hpa needs an adapter that serves pod metrics.",
+        description="keda asks Prometheus itself; hpa needs an adapter that serves pod metrics, or "
+        "cpuPercent.",
     )
     min_replicas: int = Field(1, ge=1, le=1000, description="Fewest replicas.")
     max_replicas: int = Field(2, ge=1, le=1000, description="Most replicas: as cards allow.")
@@ -156,6 +158,13 @@ class Autoscaling(Section):
     waiting_per_replica: int = Field(5, ge=1, le=100000, description="Target: waiting requests.")
     kv_cache_percent: int = Field(
         0, ge=0, le=100, description="Target: mean use of the KV cache (keda); 0: not used."
+    )
+    cpu_percent: int = Field(
+        0,
+        ge=0,
+        le=1000,
+        description="Target of hpa instead of requests: mean use of the CPU request, as "
+        "metrics-server tells it; for engines on a CPU. 0: not used.",
     )
     polling_seconds: int = Field(15, ge=1, le=3600, description="Between two queries (keda).")
     scale_down_seconds: int = Field(
@@ -172,12 +181,19 @@ class Router(Section):
         description="prefixAware: to a replica that has the prompt's prefix cached; session: by "
         "the header X-Session-ID; roundRobin.",
     )
-    image: Image = Field(ROUTER_IMAGE, description="Image, pinned.")
+    image: Image = Field(
+        ROUTER_IMAGE, description="Image, pinned; or one that docker/router.Dockerfile builds."
+    )
+    proxy_image: Image = Field(
+        PROXY_IMAGE,
+        description="HAProxy before it, which lets through what clients may ask; the image of "
+        "docker/router.Dockerfile has it too.",
+    )
     replicas: int = Field(
         2, ge=1, le=100, description="Routers; each keeps its own record of caches."
     )
-    port: int = Field(8080, ge=1024, le=65535, description="Port the router listens on.")
-    metrics_port: int = Field(29000, ge=1024, le=65535, description="Port of its metrics.")
+    port: int = Field(8080, ge=1024, le=65000, description="Port where clients reach it.")
+    metrics_port: int = Field(29000, ge=1024, le=65000, description="Port of its metrics.")
     cpu: Quantity = Field("500m", min_length=1, description="CPU request.")
     memory: Quantity = Field("1Gi", min_length=1, description="Memory request and limit.")
     request_timeout_seconds: int = Field(

@@ -258,6 +258,10 @@ class DockerDriver:
             operator_token=project.secret(keys.OPERATOR_TOKEN) if has_door else None,
         )
 
+    def engines(self, release: Release) -> list[Endpoint]:
+        """The one that it has."""
+        return [self.endpoint(release)]
+
     def purge(self, service: str, tell: Tell, *, heir: str | None = None) -> None:
         """Removes the service's volumes and kept logs."""
         engine = self._engine()

@@ -19,6 +19,7 @@ from deployctl.targets import helm, keys
 from deployctl.targets.driver import Downloader, EngineState, Uploader
 from deployctl.targets.history import Release
 from deployctl.targets.kubernetes import (
+    beforehand,
     devices,
     held,
     identity,
@@ -37,6 +38,7 @@ from deployctl.targets.kubernetes.helmrelease import (
     DIGEST,
     Installed,
     deployment_of,
+    objects_of,
     on_disk,
     port_of,
 )
@@ -66,7 +68,7 @@ class KubernetesDriver:
         self._shelf = ClusterShelf(self._cluster, settings.state_dir)
         self._installed = Installed(self._cluster)
         self._environment = environment
-        self._forwarders: dict[tuple[str, int], Forwarder] = {}  # by service and its engine's port
+        self._forwarders: dict[tuple[str, int], Forwarder] = {}  # by service or pod, and port
         self._still_ours: lease.Check = lambda: None
         self._cards_told = (-math.inf, "")  # when the nodes were asked, and what they have
 
@@ -86,10 +88,11 @@ class KubernetesDriver:
             yield
 
     def preflight(self, release: Release, replacing: Release | None) -> None:
-        """Refuses a name that is another's.
+        """Refuses a name that is another's, and claims that do not do.
 
         Raises:
-            ClusterError: a Helm release of that name is not ours.
+            ClusterError: a Helm release of that name is not ours, or a claim is not there or not
+                for so many replicas.
         """
         found = self._installed.newest(release.service)
         if found is not None and DIGEST not in found:
@@ -98,10 +101,12 @@ class KubernetesDriver:
                 where=f"namespace {self._cluster.namespace}",
                 hint="choose another name with --name, or `helm uninstall` it first",
             )
+        if uploader_of(self._cluster, release) is None:  # which makes the claim itself
+            beforehand.refuse_claims(self._cluster, *self._made(release))
 
     def fetch(self, release: Release, tell: Tell) -> None:
-        """Has the nodes of the former pods pull another image, where those end before the new ones
-        begin.
+        """Says what the change will be like, and has the nodes of the former pods pull another
+        image, where those end before the new ones begin.
 
         Raises:
             ClusterError: it cannot be pulled; what serves was not touched.
@@ -111,7 +116,9 @@ class KubernetesDriver:
         former = cluster.get(cluster.path("apps/v1", "deployments", service))
         if former is None:
             return
-        wanted = deployment_of(release.bundle, cluster.namespace)
+        made, wanted = self._made(release)
+        for event in beforehand.changes(cluster, made, wanted, former):
+            tell(event)
         nodes = pull.nodes_for(wanted, former, self._pods(service))
         if nodes:
             pull.Puller(cluster).pull(wanted, nodes, tell)
@@ -141,6 +148,7 @@ class KubernetesDriver:
             uploader.begin_use(tell)
         left = leftovers.find(cluster, self._shelf, service, release.bundle)
         labels = {SERVICE: service, REVISION: str(release.revision), DIGEST: release.bundle.digest}
+        beforehand.keep_replicas(cluster, self._made(release)[1])
         tell(Event("note", f"helm upgrade in namespace {cluster.namespace}"))
         values = release.bundle.files[VALUES_FILE]
 
@@ -203,19 +211,23 @@ class KubernetesDriver:
         """A port of this machine that leads to the ready pods in turn."""
         service, port = release.service, port_of(release.bundle, "engine")
         self.learn_keys(service)
-        if (service, port) not in self._forwarders:
-            self._forwarders[service, port] = Forwarder(
-                self._cluster, lambda: self._ready(service), port
-            )
+        forwarder = self._forwarder(service, lambda: self._ready(service), port)
         outer = port_of(release.bundle, "service")
         folder = self._shelf.folder(service)
         return Endpoint(
-            f"http://127.0.0.1:{self._forwarders[service, port].port}",
+            f"http://127.0.0.1:{forwarder.port}",
             release.plan.served_model_name,
             keys.read_key(folder / keys.API_KEY),
             operator_token=keys.read_key(folder / keys.OPERATOR_TOKEN),
             inside=f"http://{service}.{self._cluster.namespace}.svc:{outer}",
         )
+
+    def engines(self, release: Release) -> list[Endpoint]:
+        """A port of this machine for each ready pod."""
+        whole, port = self.endpoint(release), port_of(release.bundle, "engine")
+        pods = self._ready(release.service)
+        ways = [self._forwarder(pod, lambda pod=pod: [pod], port) for pod in pods]  # type: ignore[misc]
+        return [whole._replace(url=f"http://127.0.0.1:{way.port}") for way in ways]
 
     def purge(self, service: str, tell: Tell, *, heir: str | None = None) -> None:
         """Removes the claims and the Secret of the service; a checkpoint's with its last user."""
@@ -250,6 +262,16 @@ class KubernetesDriver:
                 tell(Event("phase", f"waiting: {error.message}"))
                 time.sleep(_RETRY_S)
                 self._installed.newest("")  # answers once the API server does
+
+    def _made(self, release: Release) -> tuple[list[Document], Document]:
+        """The objects of a release, and among them its engine's Deployment."""
+        made = objects_of(release.bundle, self._cluster.namespace)
+        return made, deployment_of(release.bundle, self._cluster.namespace)
+
+    def _forwarder(self, name: str, pods: Callable[[], list[str]], port: int) -> Forwarder:
+        if (name, port) not in self._forwarders:
+            self._forwarders[name, port] = Forwarder(self._cluster, pods, port)
+        return self._forwarders[name, port]
 
     def _before_it_starts(self, release: Release) -> tuple[str, ...]:
         if release.status != "pending" or uploader_of(self._cluster, release) is None:

@@ -114,14 +114,17 @@ def cards_of(spec: Mapping[str, Any]) -> int:
 
 
 def asked(spec: Mapping[str, Any], what: str = "requests") -> dict[str, float]:
-    """What a pod requests, or its limits, in cores, bytes and pieces: its containers together, or
-    its largest init container; a limit without a request is one, as the API server has it.
+    """What a pod requests, or its limits, in cores, bytes and pieces: its containers and sidecars
+    together, or its largest init container; a limit without a request is one, as the API server
+    has it.
     """
     total: dict[str, float] = {}
-    for container in spec.get("containers") or ():
+    first = spec.get("initContainers") or ()
+    stay = [container for container in first if container.get("restartPolicy") == "Always"]
+    for container in [*(spec.get("containers") or ()), *stay]:
         for name, amount in _of_container(container, what).items():
             total[name] = total.get(name, 0.0) + amount
-    for container in spec.get("initContainers") or ():
+    for container in first:
         for name, amount in _of_container(container, what).items():
             total[name] = max(total.get(name, 0.0), amount)
     return total

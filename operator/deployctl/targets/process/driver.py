@@ -263,6 +263,10 @@ class ProcessDriver:
             operator_token=token,
         )
 
+    def engines(self, release: Release) -> list[Endpoint]:
+        """The one that it has."""
+        return [self.endpoint(release)]
+
     def purge(self, service: str, tell: Tell, *, heir: str | None = None) -> None:
         """Removes the compile caches and the logs of a service; its history stays."""
         for folder in (self._cache_of(service), self._state / "process" / service / "runs"):

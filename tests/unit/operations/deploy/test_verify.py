@@ -193,7 +193,7 @@ class Watched:
     """A driver, a /metrics and a clock, all of which do as they are told."""
 
     def __init__(self, monkeypatch, scrapes):
-        self.now, self.condition = 0.0, "running"
+        self.now, self.condition, self.replicas = 0.0, "running", 1
         self._scrapes = list(scrapes)
         monkeypatch.setattr(verification.metrics, "scrape", self._scrape)
 
@@ -202,6 +202,9 @@ class Watched:
         if found is None:
             raise TargetError("/metrics does not answer")
         return found
+
+    def engines(self, release):
+        return [Endpoint("http://h:1", "m", None, "tiny")] * self.replicas
 
     def state(self, release):
         return EngineState(self.condition)
@@ -217,8 +220,8 @@ class Watched:
 
     def watch(self, release, seconds=60.0):
         return verification.watch(
-            self, release, Endpoint("http://h:1", "m", None, "tiny"),
-            slos.parse("ttft_p95=500ms"), seconds, clock=lambda: self.now, sleep=self.sleep,
+            self, release, slos.parse("ttft_p95=500ms"), seconds,
+            clock=lambda: self.now, sleep=self.sleep,
         )  # fmt: skip
 
 
@@ -232,6 +235,24 @@ def test_a_watch_goes_on_to_its_end(monkeypatch, make_release):
     world = Watched(monkeypatch, [scrape(0), *(scrape(n * 20) for n in range(1, 40))])
     assert world.watch(make_release()).passed
     assert world.now == pytest.approx(60.0)
+
+
+def test_a_watch_of_several_adds_them_up(monkeypatch, make_release):
+    good = [scrape(0), *(scrape(n * 20) for n in range(1, 40))]
+    slow = [scrape(0), *(scrape(0, n * 20) for n in range(1, 40))]
+    world = Watched(monkeypatch, [one for pair in zip(good, slow, strict=True) for one in pair])
+    world.replicas = 2
+    judgement = world.watch(make_release())
+    assert not judgement.passed  # half of all requests are slow
+    (objective,) = judgement.objectives
+    assert objective.samples == pytest.approx(2 * 20 * world.now / 2, abs=2 * 20)
+
+
+def test_a_watch_of_nothing(monkeypatch, make_release):
+    world = Watched(monkeypatch, [scrape(0)])
+    world.replicas = 0
+    with pytest.raises(TargetError, match="no engine is ready"):
+        world.watch(make_release())
 
 
 def test_a_watch_ends_when_it_is_missed_beyond_doubt(monkeypatch, make_release):

@@ -1,0 +1,46 @@
+# Before several replicas: vllm-router from PyPI, and HAProxy, which stands before it in its pod and
+# lets through what clients may ask. One image for the chart's router.image and router.proxyImage.
+#
+#   docker build -f docker/router.Dockerfile -t deployctl/vllm-router:0.1.17 docker
+#
+# From a local root, with certificates of your own:
+#   docker build -f docker/router.Dockerfile -t deployctl/vllm-router:0.1.17 \
+#     --build-arg BASE=my/python:3.11 --build-context certs=/etc/ssl/certs docker
+
+ARG BASE=python:3.13-slim-trixie
+
+# Empty unless --build-context puts a folder of certificates in its place.
+FROM scratch AS certs
+
+# Whoever builds chooses the base, and pins it by digest where that matters.
+# hadolint ignore=DL3006
+FROM ${BASE}
+
+ARG ROUTER_VERSION=0.1.17
+
+# hadolint ignore=DL3008
+RUN apt-get update \
+ && apt-get install -y --no-install-recommends haproxy \
+ && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
+
+# hadolint ignore=DL3013
+RUN --mount=type=bind,from=certs,target=/mnt/certs \
+    if [ -s /mnt/certs/ca-certificates.crt ]; then \
+      export PIP_CERT=/mnt/certs/ca-certificates.crt; \
+    fi; \
+    python3 -m pip install --root-user-action=ignore --disable-pip-version-check \
+      --no-cache-dir --only-binary :all: "vllm-router==${ROUTER_VERSION}" \
+ && vllm-router --help >/dev/null \
+ && haproxy -v
+
+RUN groupadd --gid 10001 router \
+ && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /tmp router
+
+ENV HOME=/tmp \
+    PYTHONUNBUFFERED=1
+LABEL org.opencontainers.image.title="vllm-router behind HAProxy" \
+      org.opencontainers.image.version="${ROUTER_VERSION}" \
+      org.opencontainers.image.licenses="Apache-2.0 AND GPL-2.0-or-later"
+USER 10001:10001
+EXPOSE 8080 29000
+ENTRYPOINT ["vllm-router"]

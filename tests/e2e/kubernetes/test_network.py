@@ -1,0 +1,98 @@
+"""NetworkPolicies of the chart, on a cluster that enforces them: who gets in, and what gets out."""
+
+import json
+import subprocess
+
+import pytest
+from tests.e2e.docker_parts import until
+from tests.e2e.kubernetes.namespaces import FAKE
+from tests.e2e.kubernetes.traffic import asked, secret_of, start_pod
+
+pytestmark = pytest.mark.night
+
+# Inside an engine's container: which of HOST:PORT can be reached, and whether a name is known.
+LOOK = r"""
+import json, socket, sys
+told = {}
+for where in sys.argv[1:]:
+    host, _, port = where.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=3).close()
+        told[where] = True
+    except OSError as error:
+        told[where] = False
+socket.setdefaulttimeout(3)
+try:
+    told["dns"] = bool(socket.getaddrinfo("kubernetes.default.svc.cluster.local", 443))
+except OSError:
+    told["dns"] = False
+print(json.dumps(told))
+"""
+
+
+def reached(namespace, pod, *addresses):
+    told = namespace.kubectl("exec", pod, "--", "python3", "-c", LOOK, *addresses)
+    return json.loads(told)
+
+
+def address(namespace, pod):
+    return namespace.cluster.json("--namespace", namespace.name, "get", "pod", pod)["status"][
+        "podIP"
+    ]
+
+
+def test_clients_and_prometheus_get_in_and_the_engine_gets_nowhere(
+    cluster, namespaces, fake_image, tiny_checkpoint
+):
+    cluster.needs("enforced policies")
+    own, client, prometheus, stranger = (namespaces() for _ in range(4))
+    policy = {"clients": [{"namespace": client.name}], "prometheus": {"namespace": prometheus.name}}
+    own.words(fake_image, tiny_checkpoint, values={"networkPolicy": policy})
+    own.up()
+    for each in (own, client, prometheus, stranger):
+        start_pod(each, fake_image, "look")
+    service = cluster.json("--namespace", own.name, "get", "service", "chat")
+    url = f"http://{service['spec']['clusterIP']}:8000"
+    key, token = secret_of(own, "api_key"), secret_of(own, "operator_token")
+    questions = ("GET", f"{url}/v1/models", key, None), ("GET", f"{url}/metrics", token, None)
+    seen = {each.name: [status for status, _ in asked(each, "look", *questions)]
+            for each in (own, client, prometheus, stranger)}  # fmt: skip
+    # The port is one: by which of the two a pod may ask what says the door.
+    assert seen == {own.name: [0, 0], client.name: [200, 200], prometheus.name: [200, 200],
+                    stranger.name: [0, 0]}  # fmt: skip
+    # The operator, through a port-forward.
+    assert own.json("metrics", "chat", "--target", "kubernetes")["requests"] is None
+    own("smoke", "chat", "--target", "kubernetes")
+
+    api = cluster.json("get", "service", "kubernetes")["spec"]["clusterIP"]
+    (engine,) = own.engines()
+    where = [f"{api}:443", f"{address(client, 'look')}:8000", f"{address(own, 'look')}:8000"]
+    assert set(reached(own, engine, *where).values()) == {False}
+
+
+def test_an_engine_that_downloads_has_dns_and_the_world_but_not_the_cluster(
+    cluster, namespace, fake_image
+):
+    cluster.needs("enforced policies")
+    values = {
+        **FAKE,
+        "engine": {"image": fake_image},
+        "gpu": {"count": 0},
+        "scheduling": {"tolerations": []},
+        "cache": {"enabled": False},
+        "apiKey": {"value": "a-key-of-a-test"},
+        "networkPolicy": {"egress": {"blocked": ["10.96.0.0/12", "10.244.0.0/16"]}},
+    }
+    namespace.service = "hub"
+    done = subprocess.run(
+        ["helm", "install", "hub", "charts/vllm", "--namespace", namespace.name, "--values", "-",
+         "--wait", "--timeout", "120s"],
+        input=json.dumps(values), capture_output=True, text=True, env=namespace.environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    start_pod(namespace, fake_image, "look")
+    until(lambda: len(namespace.engines()) == 1, seconds=60, what="the engine is there")
+    (engine,) = namespace.engines()
+    api = cluster.json("get", "service", "kubernetes")["spec"]["clusterIP"]
+    told = reached(namespace, engine, f"{api}:443", f"{address(namespace, 'look')}:443")
+    assert told == {f"{api}:443": False, f"{address(namespace, 'look')}:443": False, "dns": True}
