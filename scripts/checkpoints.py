@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 from deployctl.hardware import load_profile
 from deployctl.model import Documents, facts_from
-from deployctl.planning import ServingPlan, make_plan
+from deployctl.planning.make import make_plan
+from deployctl.planning.plan import ServingPlan
 from deployctl.planning.settings import UNTIMED
 from deployctl.spec import ServiceSpec
 

@@ -4,7 +4,7 @@ import json
 
 from deployctl.hardware import load_profile
 from deployctl.model.facts import Architecture, ModelFacts, Quantization
-from deployctl.planning import make_plan
+from deployctl.planning.make import make_plan
 from deployctl.spec import ServiceSpec
 
 QWEN = Architecture(

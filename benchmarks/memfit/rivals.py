@@ -4,10 +4,9 @@ from dataclasses import dataclass
 
 from benchmarks.memfit.cases import Case
 
-from deployctl.planning import make_plan
 from deployctl.planning.budget import edge_gib
 from deployctl.planning.linear import DTYPE_BYTES
-from deployctl.planning.make import MEMORY_CODES
+from deployctl.planning.make import MEMORY_CODES, make_plan
 from deployctl.planning.pages import cache_bytes
 from deployctl.planning.settings import Sharding
 from deployctl.planning.shape import Shape, shape_of

@@ -22,7 +22,7 @@ import ports
 from deployctl.hardware import load_profile
 from deployctl.hub import fetch
 from deployctl.model import facts_from
-from deployctl.planning import make_plan
+from deployctl.planning.make import make_plan
 from deployctl.spec import ServiceSpec
 
 pytestmark = pytest.mark.vllm

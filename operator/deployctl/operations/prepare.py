@@ -15,7 +15,8 @@ from deployctl.events import Event, Tell, silent
 from deployctl.files import one_word, read_word
 from deployctl.hardware import GpuProfile, all_profiles, load_profile, own_profiles
 from deployctl.model import ModelFacts
-from deployctl.planning import ServingPlan, make_plan
+from deployctl.planning.make import make_plan
+from deployctl.planning.plan import ServingPlan
 from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.spec.service import ANY_CARD, HOSTS, MOST_KINDS
 

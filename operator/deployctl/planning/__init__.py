@@ -1,6 +1,5 @@
-"""(ServiceSpec, ModelFacts, GpuProfile) -> ServingPlan. Pure: no network, clock or process."""
+"""(ServiceSpec, ModelFacts, GpuProfile) -> ServingPlan. Pure: no network, clock or process.
 
-from deployctl.planning.make import make_plan
-from deployctl.planning.plan import EnginePlan, MemoryBudget, ServingPlan
-
-__all__ = ["EnginePlan", "MemoryBudget", "ServingPlan", "make_plan"]
+`make` plans, `plan` says what a plan is. Nothing is imported here: whoever reads records needs the
+second alone, and does not wait for the first.
+"""

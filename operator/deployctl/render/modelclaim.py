@@ -4,43 +4,47 @@ folder is sent once to a namespace, and shared by all that serve it. Pure.
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from deployctl.render.bundle import VALUES_FILE, Bundle
-from deployctl.render.values import Values
 from deployctl.units import GIB
+
+if TYPE_CHECKING:
+    from deployctl.render.values import Values
 
 SHARED = "ReadWriteMany"
 _SPARE = 1.05  # of the file system's own
 _NAME_DIGITS = 16
 
 
-def access_mode(values: Values) -> str:
+def access_mode(values: "Values") -> str:
     """What the values say, else one node's for one replica, and all nodes' for more."""
     scaled = values.autoscaling.kind != "none"
     most = values.autoscaling.max_replicas if scaled else values.replicas
     return values.model.upload.access_mode or (SHARED if most > 1 else "ReadWriteOnce")
 
 
-def claim_name(values: Values) -> str:
+def claim_name(values: "Values") -> str:
     """The claim for `model.digest`. A claim's access mode cannot be changed: another mode is
     another claim."""
     end = "-shared" if access_mode(values) == SHARED else ""
     return f"model-{values.model.digest[:_NAME_DIGITS]}{end}"
 
 
-def claim_size(values: Values, stored: int) -> str:
+def claim_size(values: "Values", stored: int) -> str:
     """What is asked for, for files of `stored` bytes."""
     return values.model.upload.size or f"{math.ceil(stored * _SPARE / GIB) + 1}Gi"
 
 
-def brought(bundle: Bundle) -> Values | None:
+def brought(bundle: Bundle) -> "Values | None":
     """The values of a bundle whose checkpoint `up` brings onto a claim; None of any other."""
     document = yaml.safe_load(bundle.files.get(VALUES_FILE, "")) or {}
     if not (document.get("model") or {}).get("digest"):
         return None
+    from deployctl.render.values import Values  # a large model: slow to import
+
     return Values.model_validate(_without_nulls(document))
 
 

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts
-from deployctl.planning import make_plan
 from deployctl.planning.estimates import BOOT_S, DOWNLOAD_BYTES_S, STARTUP_MARGIN
+from deployctl.planning.make import make_plan
 from deployctl.planning.plan import ServingPlan
 from deployctl.planning.settings import fold
 from deployctl.spec import ServiceSpec, TargetKind

@@ -126,3 +126,41 @@ def test_help_imports_nothing_heavy(verb):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+KUBECONFIG = """\
+current-context: lab
+contexts: [{name: lab, context: {cluster: lab, user: me}}]
+clusters: [{name: lab, cluster: {server: "http://127.0.0.1:9"}}]
+users: [{name: me, user: {token: secret}}]
+"""
+# What takes longer to import than a question takes to be answered: clients, the planner where
+# nothing is planned, the model of the chart's values where nothing is rendered.
+SLOW = ("kubernetes", "requests", "websocket", "httpx", "jinja2", "locust", "docker", "numpy",
+        "huggingface_hub", "jsonschema", "deployctl.planning.make", "deployctl.render.values",
+        "deployctl.checking")  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", ["status", "history"])
+@pytest.mark.parametrize("target", ["process", "kubernetes"])
+def test_a_question_imports_nothing_slow(tmp_path, verb, target):
+    file = tmp_path / "config"
+    file.write_text(KUBECONFIG)
+    argv = ["deployctl", verb, "--target", target]
+    code = (
+        f"import socket, sys; sys.argv = {argv!r}\n"
+        "def connect(*_): raise OSError('no network in unit tests')\n"
+        "socket.socket.connect = connect\n"
+        "from deployctl.cli.app import main\n"
+        "try: main()\n"
+        "except SystemExit: pass\n"
+        f"print(*[name for name in {SLOW!r} if name in sys.modules])\n"
+        "print('deployctl.targets.kubernetes.api' in sys.modules)\n"
+    )
+    environment = {"KUBECONFIG": str(file), "DEPLOYCTL_STATE_DIR": str(tmp_path),
+                   "PYTHONPATH": ":".join(sys.path), "NO_PROXY": "*"}  # fmt: skip
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
+                          env=environment, check=False)  # fmt: skip
+    loaded, asked = done.stdout.splitlines()[-2:]
+    assert loaded == "", done.stderr
+    assert asked == str(target == "kubernetes")

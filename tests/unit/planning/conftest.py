@@ -4,7 +4,7 @@ import pytest
 
 from deployctl.hardware import load_profile
 from deployctl.model import Documents, facts_from
-from deployctl.planning import make_plan
+from deployctl.planning.make import make_plan
 from deployctl.spec import ServiceSpec
 
 CONFIGS = {

@@ -3,8 +3,8 @@
 import pytest
 
 from deployctl.hardware import load_profile
-from deployctl.planning import make_plan
 from deployctl.planning.cards import plan_cards
+from deployctl.planning.make import make_plan
 from deployctl.planning.plan import OTHER_CARD
 from deployctl.spec import ServiceSpec
 from known import planned

@@ -114,7 +114,7 @@ def test_the_default_utilization_rose_in_020(config, plan):
 
 def test_a_longer_way_to_the_weights_gets_a_longer_start(config, facts):
     from deployctl.hardware import load_profile
-    from deployctl.planning import make_plan
+    from deployctl.planning.make import make_plan
     from deployctl.spec import ServiceSpec
 
     def budget(local, gpu="h100", **settings):

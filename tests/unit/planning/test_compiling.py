@@ -74,7 +74,7 @@ def test_a_start_at_the_edge_says_so_and_how_to_leave_it(config, plan, warned):
 
 def test_advice_is_left_out_where_nobody_reads_it(config, plan, facts):
     from deployctl.hardware import load_profile
-    from deployctl.planning import make_plan
+    from deployctl.planning.make import make_plan
     from deployctl.spec import ServiceSpec
 
     spec = ServiceSpec(model="/m", gpu="l4", max_model_len=131072)

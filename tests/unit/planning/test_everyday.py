@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 from deployctl.cli.app import build
 from deployctl.errors import PlanRefusedError
 from deployctl.model import Documents
-from deployctl.planning import ServingPlan
+from deployctl.planning.plan import ServingPlan
 from deployctl.units import GIB
 
 FILE = Path(__file__).resolve().parents[2] / "data" / "everyday-checkpoints.json"

@@ -4,7 +4,7 @@ import pytest
 
 from deployctl.hardware import load_profile
 from deployctl.model import Documents, TensorInfo, facts_from
-from deployctl.planning import make_plan
+from deployctl.planning.make import make_plan
 from deployctl.planning.settings import Sharding
 from deployctl.planning.shape import shape_of
 from deployctl.planning.weights import parts

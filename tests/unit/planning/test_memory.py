@@ -191,7 +191,7 @@ def test_latent_attention_keeps_576_values_a_token(plan):
 
 def test_headers_decide_the_weights_when_they_were_read(config, facts):
     from deployctl.hardware import load_profile
-    from deployctl.planning import make_plan
+    from deployctl.planning.make import make_plan
     from deployctl.spec import ServiceSpec
 
     known = facts(config("llama-8b"))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from deployctl.errors import ModelError
 from deployctl.hardware import load_profile
 from deployctl.model import Documents, facts_from
-from deployctl.planning import make_plan
+from deployctl.planning.make import make_plan
 from deployctl.spec import ServiceSpec
 
 FEW = settings(

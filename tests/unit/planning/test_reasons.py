@@ -6,7 +6,7 @@ import pytest
 
 from deployctl.hardware import load_profile
 from deployctl.model import TensorInfo
-from deployctl.planning import make_plan
+from deployctl.planning.make import make_plan
 from deployctl.spec import ServiceSpec
 
 AWQ = {"quant_method": "awq", "bits": 4, "group_size": 128, "zero_point": True, "version": "gemm"}

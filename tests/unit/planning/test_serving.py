@@ -8,7 +8,8 @@ import pytest
 from deployctl.engines.vllm import parsers
 from deployctl.hardware import load_profile
 from deployctl.model import Documents, facts_from
-from deployctl.planning import families, make_plan
+from deployctl.planning import families
+from deployctl.planning.make import make_plan
 from deployctl.spec import ServiceSpec
 
 CONFIG = {

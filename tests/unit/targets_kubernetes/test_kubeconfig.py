@@ -2,8 +2,6 @@
 
 import base64
 import ssl
-import subprocess
-import sys
 
 import pytest
 import yaml
@@ -124,22 +122,3 @@ def test_the_proxy_is_the_cluster_s_own_or_the_usual_one(monkeypatch, named, env
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     assert Api(ServerAccess("https://lab", proxy=named))._proxy == expected
-
-
-def test_no_client_is_imported_where_the_credential_is_written_there(tmp_path):
-    """Kubernetes' own takes longer to import than a question takes to be answered."""
-    file = written(tmp_path / "config", {"token": "secret"})
-    code = (
-        "import sys\n"
-        "from deployctl.spec.settings import Settings\n"
-        "from deployctl.targets.kubernetes.cluster import Cluster\n"
-        "from deployctl.targets.kubernetes import survey\n"
-        "assert Cluster(Settings()).context == 'lab'\n"
-        "heavy = ('kubernetes', 'requests', 'websocket', 'httpx', 'jinja2', 'locust', 'docker')\n"
-        "loaded = [name for name in heavy if name in sys.modules]\n"
-        "assert not loaded, loaded\n"
-    )
-    environment = {"KUBECONFIG": str(file), "PYTHONPATH": ":".join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True,
-                          env=environment, check=False)  # fmt: skip
-    assert done.returncode == 0, done.stderr

@@ -5,7 +5,7 @@ import pytest
 from deployctl import hub, model
 from deployctl.errors import SpecError
 from deployctl.hardware import load_profile
-from deployctl.planning import make_plan
+from deployctl.planning.make import make_plan
 from deployctl.spec import ServiceSpec
 from deployctl.tuning import space
 from deployctl.tuning.plans import Plans, configured

@@ -8,9 +8,8 @@ from rich.text import Text
 
 from deployctl.cli.plan.cards import cards_text
 from deployctl.errors import Reason
-from deployctl.planning import MemoryBudget, ServingPlan
 from deployctl.planning.comparison import ComparedGpu, GpuComparison
-from deployctl.planning.plan import SHORT_REQUEST
+from deployctl.planning.plan import SHORT_REQUEST, MemoryBudget, ServingPlan
 from deployctl.units import duration
 
 _WIDTH = 78

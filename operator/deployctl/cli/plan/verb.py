@@ -13,7 +13,7 @@ from deployctl.spec import ServiceSpec
 if TYPE_CHECKING:
     from deployctl.hardware import GpuProfile
     from deployctl.operations.prepare import Prepared
-    from deployctl.planning import ServingPlan
+    from deployctl.planning.plan import ServingPlan
 
 _CompareOption = Annotated[
     str | None,

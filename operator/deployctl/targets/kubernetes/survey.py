@@ -5,6 +5,7 @@ list are Deployments alone, and pods where one of those is not as it should be.
 import json
 from collections import defaultdict
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
 from deployctl.errors import ClusterError, TargetError
@@ -42,12 +43,13 @@ def look(
     Raises:
         ClusterError: what is there cannot be listed.
     """
-    headlines = shelf.headlines()
-    revisions = installed.revisions()
-    deployments = {
-        found["metadata"]["name"]: found
-        for found in cluster.items(cluster.path("apps/v1", "deployments"), labelSelector=ENGINES)
-    }
+    path = cluster.path("apps/v1", "deployments")
+    with ThreadPoolExecutor() as pool:  # the API server makes each list by itself
+        listed = pool.submit(cluster.items, path, labelSelector=ENGINES)
+        known = pool.submit(installed.revisions)
+        headlines = shelf.headlines()
+    revisions = known.result()
+    deployments = {found["metadata"]["name"]: found for found in listed.result()}
     waiting = {r.service for r in headlines if _waits(r, revisions.get(r.service))}
     coming = being_sent(cluster) if waiting else {}
     states = {
@@ -238,8 +240,12 @@ class KubernetesView:
             InputError: the chart refuses its values.
         """
         namespace = self._cluster.namespace
-        wanted = objects_of(bundle, namespace)
-        before = wanted if former in (None, bundle) else objects_of(former, namespace)
+        with ThreadPoolExecutor() as pool:  # helm is slow
+            made = pool.submit(objects_of, former or bundle, namespace)
+            wanted = (
+                objects_of(bundle, namespace) if former not in (None, bundle) else made.result()
+            )
+            before = made.result()
         found = held.look(self._cluster, bundle.service, wanted, before)
         return Holding(
             _documents(each.now for each in found),

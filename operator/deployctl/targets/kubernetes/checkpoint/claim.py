@@ -2,13 +2,16 @@
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from deployctl.events import Event, Tell
 from deployctl.render import modelclaim
-from deployctl.render.values import Values
 from deployctl.targets.driver import ModelFile
 from deployctl.targets.kubernetes.cluster import OURS, Cluster, ConflictError, Document
+
+if TYPE_CHECKING:
+    from deployctl.render.values import Values
+
 
 LABEL = "deployctl.io/checkpoint"  # on the claim, its Job and its pods
 DIGEST, MODEL, WHOLE = "deployctl.io/digest", "deployctl.io/model", "deployctl.io/whole"
@@ -30,7 +33,7 @@ class Cargo(NamedTuple):
         return sum(file.size for file in self.files)
 
 
-def document(name: str, values: Values, cargo: Cargo) -> Document:
+def document(name: str, values: "Values", cargo: Cargo) -> Document:
     """The claim for a checkpoint."""
     upload = values.model.upload
     spec: Document = {

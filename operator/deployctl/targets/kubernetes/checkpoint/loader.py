@@ -8,13 +8,16 @@ import secrets
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deployctl.errors import ClusterError, TargetError
 from deployctl.events import Event, Tell
-from deployctl.render.values import Values
 from deployctl.targets.kubernetes import progress, waits
 from deployctl.targets.kubernetes.checkpoint.claim import LABEL
 from deployctl.targets.kubernetes.cluster import OURS, PATIENCE_S, Cluster, Document
+
+if TYPE_CHECKING:
+    from deployctl.render.values import Values
 
 PORT = 4711
 IDLE_S = PATIENCE_S + 30  # longer than an API server is waited for
@@ -26,7 +29,7 @@ _CLASS = "model: {upload: {storageClass: NAME}}"  # where the values name it
 _GROUP, _KIND = "batch/v1", "jobs"
 
 
-def document(claim: str, values: Values, size: int, *, beside: str | None) -> Document:
+def document(claim: str, values: "Values", size: int, *, beside: str | None) -> Document:
     """The Job. `beside` is a claim that stays with a node, which the engine needs too."""
     labels = {**values.labels, **OURS, LABEL: claim}
     volumes = {"claim": claim, **({"beside": beside} if beside else {})}
@@ -64,7 +67,7 @@ def document(claim: str, values: Values, size: int, *, beside: str | None) -> Do
     }
 
 
-def _container(values: Values) -> Document:
+def _container(values: "Values") -> Document:
     program = Path(__file__).with_name("receiver.py").read_text(encoding="utf-8")
     return {
         "name": "loader",
@@ -88,7 +91,7 @@ def _container(values: Values) -> Document:
     }
 
 
-def _nodes(values: Values) -> Document:
+def _nodes(values: "Values") -> Document:
     """Where the engine may run: a volume may stay with the node, or the zone, of its first pod."""
     scheduling = values.scheduling.model_dump(mode="json", by_alias=True)
     found: Document = {

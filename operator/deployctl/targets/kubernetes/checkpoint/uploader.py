@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from deployctl.errors import InterruptedByUserError, LockedError, TargetError
 from deployctl.events import Event, Tell
 from deployctl.render import modelclaim
-from deployctl.render.values import Values
 from deployctl.targets.driver import ModelFile
 from deployctl.targets.history import Release
 from deployctl.targets.kubernetes import lease
@@ -21,6 +21,9 @@ from deployctl.targets.kubernetes.checkpoint.sending import Sending
 from deployctl.targets.kubernetes.checkpoint.stream import opened
 from deployctl.targets.kubernetes.cluster import PATIENCE_S, Cluster, Document, UnreachableError
 from deployctl.units import size
+
+if TYPE_CHECKING:
+    from deployctl.render.values import Values
 
 _LOOK_S = 2.0
 _SENDS = re.compile(r"deployctl \S+ (?P<service>\S+) \(")  # who holds a claim's lock
@@ -58,7 +61,7 @@ class ClaimUploader:
         self,
         cluster: Cluster,
         service: str,
-        values: Values,
+        values: "Values",
         sleep: Callable[[float], None] = time.sleep,
         *,
         command: str = "deployctl up",
