@@ -1,6 +1,6 @@
 """A checkpoint of this machine on a claim of a real cluster: sent once, shared, and what fails.
 
-Most end before an engine is started; where one is, it is a fake.
+Most end before an engine is started; where one is, it is a fake, but for one at night.
 """
 
 import json
@@ -188,3 +188,18 @@ def test_an_image_holds_the_checkpoint_instead(namespace, words, fake_image, fol
     (pod,) = namespace.get("pods")
     listed = namespace.kubectl("exec", pod["metadata"]["name"], "--", "ls", "/models/chat")
     assert "passwd" in listed.split()
+
+
+@pytest.mark.night
+@pytest.mark.vllm
+def test_a_real_engine_serves_what_was_sent_and_the_next_revision_sends_nothing(
+    namespace, vllm_image, folder
+):
+    given = namespace.words(vllm_image, folder, values={"model": {"hostPath": "", "upload": {}}})
+    assert "sending 15.5 MiB of own-awq" in namespace("up", *given).stderr
+    assert namespace.status("chat")["health"] == "serving"
+    first = namespace.engines()
+    assert "sending" not in namespace("up", *given, "--max-num-seqs", "4").stderr
+    assert not set(namespace.engines()) & set(first)
+    assert namespace.status("chat")["health"] == "serving"
+    assert len(claims(namespace)) == 1

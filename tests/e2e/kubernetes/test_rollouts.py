@@ -1,4 +1,4 @@
-"""Rollouts on a cluster that others use too: drift, a canary beside, several services at once."""
+"""Rollouts on a cluster that others use too: drift, several services at once."""
 
 import json
 import signal
@@ -9,7 +9,6 @@ import pytest
 from tests.e2e.docker_parts import until
 
 ON = ("--target", "kubernetes")
-VERIFY = ("--verify", "--slo", "ttft_p95=30s", "--verify-users", "1", "--verify-for", "5s")
 
 
 @pytest.fixture
@@ -45,48 +44,40 @@ def test_what_others_changed_is_drift_and_up_overwrites_it(namespace, words):
     assert "unchanged" in namespace("up", *words).stderr
 
 
-@pytest.mark.night
-def test_a_canary_is_beside_and_leaves_nothing_also_when_it_is_killed(namespace, words):
-    namespace("up", *words)
-    first = namespace.pods()
-    missed = (*VERIFY[:2], "ttft_p95=0.01ms", *VERIFY[3:])
-    done = namespace("up", *words, "--max-num-seqs", "4", *missed, code=5)
-    assert "chat was not touched and still serves" in done.stderr
-    assert namespace.pods() == first
+@pytest.fixture
+def fleet(namespace, fake_image, tiny_checkpoint, tmp_path):
+    """Options of `up` for several services, of which the one named `bad` dies while it loads."""
 
-    command = [sys.executable, "-m", "deployctl", "up", *words, "--max-num-seqs", "4", *VERIFY]
-    begun = subprocess.Popen([*map(str, command)], env=namespace.environment)
-    until(
-        lambda: "chat-candidate" in {d["metadata"]["name"] for d in namespace.get("deployments")},
-        seconds=120, what="the canary is there",
-    )  # fmt: skip
-    begun.send_signal(signal.SIGKILL)
-    begun.wait()
-    assert "cleaning up chat-candidate" in namespace("up", *words).stderr
-    assert namespace.pods() == first
-    assert not [kind for kind in namespace.kinds() if "candidate" in kind]
+    def fleet(*names):
+        small = {"resources": {"cpu": "50m", "memory": "128Mi"}}
+        words = namespace.words(fake_image, tiny_checkpoint, values=small)
+        file = tmp_path / "fleet.yaml"
+        services = [
+            {"name": name, "model": str(tiny_checkpoint), "gpu": "cpu", "target": "kubernetes",
+             "image": fake_image, "env": {"FAKE_ENGINE_DIE_LOADING": "3"} if name == "bad" else {}}
+            for name in names
+        ]  # fmt: skip
+        file.write_text("\n---\n".join(map(json.dumps, services)))
+        return ("up", "-f", file, "--values", words[words.index("--values") + 1])
 
-    (kept,) = json.loads(
-        namespace("up", *words, "--max-num-seqs", "4", *VERIFY, "--output", "json").stdout
-    )["services"]
-    assert (kept["verification"]["where"], kept["verification"]["kept"]) == ("beside", True)
-    assert not [kind for kind in namespace.kinds() if "candidate" in kind]
+    return fleet
 
 
 @pytest.mark.night
-def test_several_at_once_and_one_that_fails_stops_no_other(
-    namespace, fake_image, tiny_checkpoint, tmp_path
-):
-    words = namespace.words(fake_image, tiny_checkpoint)
-    values = words[words.index("--values") + 1]
-    services = [
-        {"name": name, "model": str(tiny_checkpoint), "gpu": "cpu", "target": "kubernetes",
-         "image": fake_image, "env": {"FAKE_ENGINE_DIE_LOADING": "3"} if name == "bad" else {}}
-        for name in ("one", "two", "bad", "four")
-    ]  # fmt: skip
-    fleet = tmp_path / "fleet.yaml"
-    fleet.write_text("\n---\n".join(map(json.dumps, services)))
-    up = ("up", "-f", fleet, "--values", values)
+def test_twenty_at_once_serve_and_one_that_fails_stops_no_other(namespace, fleet):
+    names = [f"chat-{number:02d}" for number in range(19)]
+    done = namespace(*fleet(*names[:9], "bad", *names[9:]), "--output", "json", code=4)
+    answer = json.loads(done.stdout)
+    assert [each["service"] for each in answer["services"]] == names
+    assert [each["service"] for each in answer["failed"]] == ["bad"]
+    assert len(namespace.get("pods", "--field-selector=status.phase=Running")) == len(names)
+    again = namespace(*fleet(*names)).stderr
+    assert again.count("unchanged") == len(names)
+
+
+@pytest.mark.night
+def test_several_at_once_and_one_that_fails_stops_no_other(namespace, fleet):
+    up = fleet("one", "two", "bad", "four")
     done = namespace(*up, "--output", "json", code=4)
     answer = json.loads(done.stdout)
     assert [each["service"] for each in answer["services"]] == ["one", "two", "four"]

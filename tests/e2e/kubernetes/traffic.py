@@ -78,31 +78,10 @@ class Clients:
         return self._namespace.kubectl("exec", self._name, "--", *words)
 
 
-# Inside an engine's container: finds the engine's core, and stops it while a request runs.
-HANG = r"""
-import os, pathlib, re, signal, time, urllib.request
-token = pathlib.Path("/tmp/deployctl-probe-token").read_text()
-def running():
-    asked = urllib.request.Request("http://127.0.0.1:8000/metrics",
-                                   headers={"Authorization": "Bearer " + token})
-    text = urllib.request.urlopen(asked, timeout=20).read().decode()
-    return re.search(r"^vllm:num_requests_running\{.*\} [1-9]", text, re.MULTILINE)
-(core,) = [int(p.name) for p in pathlib.Path("/proc").iterdir() if p.name.isdigit()
-           and "EngineCor" in (p / "comm").read_text()]
-while True:
-    if running():
-        os.kill(core, signal.SIGSTOP)
-        if running():
-            break
-        os.kill(core, signal.SIGCONT)
-    time.sleep(0.05)
-print(core)
-"""
-
-
 def hang(namespace, pod):
     """The number of the process that was stopped."""
-    return namespace.kubectl("exec", "-i", pod, "--", "python3", "-", data=HANG).strip()
+    program = (HERE / "hanging.py").read_text()
+    return namespace.kubectl("exec", "-i", pod, "--", "python3", "-", data=program).strip()
 
 
 def signalled(namespace, pod, process, name):
