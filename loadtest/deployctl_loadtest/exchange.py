@@ -5,7 +5,6 @@ Needs Locust. It reads from `response._response`, which is private to Locust: it
 known delays guards it.
 """
 
-import json
 import socket
 import ssl
 import time
@@ -15,16 +14,29 @@ from itertools import pairwise
 from typing import Any
 
 import gevent
+import geventhttpclient.client
 from geventhttpclient._parser import HTTPParseError
-from geventhttpclient.response import HTTPConnectionClosed
+from geventhttpclient.response import (
+    HTTPConnectionClosed,
+    HTTPProtocolViolationError,
+    HTTPSocketPoolResponse,
+)
 from locust.contrib.fasthttp import FastHttpSession
 
-from deployctl_loadtest.follow import Follower, lines
+from deployctl_loadtest.follow import MOST_A_READ, Follower, lines
+from deployctl_loadtest.foreign import (
+    MAX_FIELDS,
+    MAX_HEAD,
+    MAX_REFUSAL,
+    TooMuchError,
+    document,
+    message,
+)
+from deployctl_loadtest.packed import Gaps
 from deployctl_loadtest.sample import Sample
 from deployctl_loadtest.sse import Stream, error_text
 from deployctl_loadtest.wire import StampedSocket, Wire, attach
 
-_BLOCK = 1 << 16  # bytes a read, where TLS is read
 _GRACE_S = 1.0  # how long a server may keep a stream open after [DONE]
 
 
@@ -34,6 +46,33 @@ class RunEnded(BaseException):
     def __init__(self, sample: Sample) -> None:
         super().__init__()
         self.sample = sample
+
+
+class _Response(HTTPSocketPoolResponse):  # type: ignore[misc]
+    """One whose head has an end: its parser adds up headers, and interim answers, as they come."""
+
+    _head = _fields = 0
+
+    def _on_message_begin(self) -> None:
+        self._count("", 1)
+        super()._on_message_begin()
+
+    def _on_header_field(self, string: str) -> None:
+        self._count(string, 1)
+        super()._on_header_field(string)
+
+    def _on_header_value(self, string: str) -> None:
+        self._count(string, 0)
+        super()._on_header_value(string)
+
+    def _count(self, string: str, fields: int) -> None:
+        self._head += len(string)
+        self._fields += fields
+        if self._head > MAX_HEAD or self._fields > MAX_FIELDS:
+            raise HTTPProtocolViolationError("headers of more than any server")
+
+
+geventhttpclient.client.HTTPSocketPoolResponse = _Response  # it is looked up there by its name
 
 
 def prepare(client: FastHttpSession, clock: Callable[[], float] = time.perf_counter) -> None:
@@ -78,6 +117,7 @@ def exchange(
     wire: Wire = client.client.wire
     wire.sent_at = wire.came_at = None
     asked = clock()
+    raw: Any = None
 
     def fill() -> None:
         # What Python does before the request is given to a connection is not the server's.
@@ -91,21 +131,23 @@ def exchange(
         response = client.post(path, data=body, headers=headers, stream=True, catch_response=True)
         if error := getattr(response, "error", None):
             raise error
-        sample.http_status = response.status_code
+        sample.http_status, raw = response.status_code, response._response
         if response.status_code == 200:
-            _read(response._response, stream, wire, seen)
+            _read(raw, stream, wire, seen)
             _judge(sample, stream)
             fill()
             timer.close()
-            _drain(response._response)
+            _drain(raw)
             return sample
-        sample.outcome, sample.error = "http_error", _refusal(response)
+        sample.outcome, sample.error = "http_error", _refusal(raw)
     except gevent.GreenletExit:
         fill()
         raise RunEnded(sample) from None
     except Exception as error:
         # Locust's client turns a timeout of ours into an error of its own.
-        if timer.pending:
+        if isinstance(error, TooMuchError):
+            sample.outcome, sample.error = "stream_error", str(error)
+        elif timer.pending:
             answered = sample.http_status is not None
             sample.outcome, sample.error = _classify(error, answered=answered)
         else:
@@ -116,6 +158,9 @@ def exchange(
         sample.outcome, sample.error = "timeout", f"no end after {timeout_s:g} s"
     finally:
         timer.close()
+        if raw is not None:
+            # Of an answer that was not read to its end: the next request would wait for its place.
+            raw.release()
     fill()
     return sample
 
@@ -140,7 +185,7 @@ def _read_lines(
     """Reads in this greenlet, as TLS must be. Returns when it read last."""
     at = clock()
     while not stream.done and not raw.message_complete:
-        data = raw._sock.recv(_BLOCK)
+        data = raw._sock.recv(MOST_A_READ)
         at = clock()  # lines of one read share its time; they are parsed after
         try:
             raw.feed(data)
@@ -157,7 +202,7 @@ def _drain(raw: Any) -> None:
     """Reads the end of the body behind [DONE]; without it the connection is not used again."""
     if not raw.message_complete:
         with suppress(HTTPParseError, OSError), gevent.Timeout(_GRACE_S, False):
-            raw.read()
+            raw.read(MAX_REFUSAL)  # of an end that has no end, so much
 
 
 def _judge(sample: Sample, stream: Stream) -> None:
@@ -175,7 +220,7 @@ def _judge(sample: Sample, stream: Stream) -> None:
 
 def _classify(error: Exception, *, answered: bool) -> tuple[Any, str]:
     """Outcome and message for what the HTTP client raised."""
-    text = f"{type(error).__name__}: {error}"[:200]
+    text = message(f"{type(error).__name__}: {error}")
     if isinstance(error, TimeoutError):
         return "timeout", text
     if isinstance(error, (ConnectionRefusedError, socket.gaierror, ssl.SSLError)):
@@ -187,14 +232,14 @@ def _classify(error: Exception, *, answered: bool) -> tuple[Any, str]:
     return "truncated", text
 
 
-def _refusal(response: Any) -> str:
-    """Why a server said no, from the body of its answer."""
-    body = (response.content or b"")[:2000]
+def _refusal(raw: Any) -> str:
+    """Why a server said no, from the first of its answer's body; the rest is not read."""
+    body = raw.read(MAX_REFUSAL)
     try:
-        document = json.loads(body)
+        said = document(body)
     except ValueError:
-        return " ".join(body.decode("utf-8", "replace").split())[:200]
-    return error_text(document) if isinstance(document, dict) else str(document)[:200]
+        return message(body[:2000].decode("utf-8", "replace"))
+    return error_text(said) if isinstance(said, dict) else message(str(said))
 
 
 def _fill(sample: Sample, stream: Stream, started: float, epoch: float, ended: float) -> None:
@@ -207,7 +252,7 @@ def _fill(sample: Sample, stream: Stream, started: float, epoch: float, ended: f
     if times:
         begun = started - (sample.lateness_s or 0.0)
         sample.ttft_s = times[0] - begun
-        sample.chunk_gaps_s = [b - a for a, b in pairwise(times)]
+        sample.chunk_gaps_s = Gaps(b - a for a, b in pairwise(times))
         if sample.output_tokens is not None:
             sample.tokens_per_chunk = round(sample.output_tokens / len(times), 4)
         if sample.outcome == "ok":

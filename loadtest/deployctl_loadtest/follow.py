@@ -11,11 +11,12 @@ import gevent
 from gevent.hub import Waiter
 from geventhttpclient.response import HTTPConnectionClosed
 
+from deployctl_loadtest.foreign import KIB, MAX_LINE, TooMuchError
 from deployctl_loadtest.sse import Stream
 from deployctl_loadtest.wire import StampedSocket
 
 _READ = 1  # libev's
-_MOST = 1 << 16  # bytes a read
+MOST_A_READ = 1 << 16  # bytes
 
 
 class Follower:
@@ -39,6 +40,7 @@ class Follower:
         Raises:
             OSError: the connection broke.
             HTTPParseError: it ended too early, or what came is no HTTP.
+            TooMuchError: it is longer than any server's.
         """
         self._ready.start(self._take)
         try:
@@ -48,7 +50,7 @@ class Follower:
 
     def _take(self) -> None:
         try:
-            data = self._sock.take(_MOST)
+            data = self._sock.take(MOST_A_READ)
         except BlockingIOError:
             return
         except Exception as error:
@@ -98,9 +100,16 @@ class Follower:
 
 
 def lines(raw: Any, stream: Stream, at: float, seen: Callable[[int], None]) -> None:
-    """Gives a stream the whole lines of what a response has read so far."""
+    """Gives a stream the whole lines of what a response has read so far.
+
+    Raises:
+        TooMuchError: the stream is longer than any server's, or a line of it is.
+    """
     buffer: bytearray = raw._body_buffer
-    end = buffer.rfind(b"\n") + 1
+    # What was there before the last read has no line's end, or it would not be there any more.
+    end = buffer.rfind(b"\n", max(0, len(buffer) - MOST_A_READ)) + 1
+    if len(buffer) - end > MAX_LINE:
+        raise TooMuchError(f"a line of the stream is longer than {MAX_LINE // KIB:,} KiB")
     if end:
         before = len(stream.text_times)
         stream.block(bytes(buffer[:end]), at)

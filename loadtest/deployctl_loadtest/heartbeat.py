@@ -6,6 +6,8 @@ by a timer that asks to be woken every `PERIOD` seconds.
 
 import time
 
+from deployctl_loadtest.packed import Lags
+
 PERIOD = 0.05  # s
 _CPU_EVERY = 1.0  # s; process_time over less is mostly noise
 
@@ -18,12 +20,12 @@ class Heartbeat:
         self._due = started + PERIOD
         self._cpu_from = (started, time.process_time())
         self.cpu: list[tuple[float, float]] = []
-        self.lags_s: list[tuple[float, float]] = []
+        self.lags_s = Lags()
 
     def beat(self, now: float) -> None:
         """The timer fired at `now`, on the clock of `started`."""
         at = round(now - self._started, 3)
-        self.lags_s.append((at, round(max(0.0, now - self._due), 6)))
+        self.lags_s.append(at, round(max(0.0, now - self._due), 6))
         self._due = now + PERIOD
         since, used = self._cpu_from
         if now - since >= _CPU_EVERY:

@@ -5,7 +5,10 @@ clock a process, counted from the run's start.
 """
 
 import dataclasses
+import sys
 from typing import Any, Literal, get_args
+
+from deployctl_loadtest.packed import Gaps, Lags, packed
 
 Outcome = Literal[
     "ok",
@@ -33,7 +36,7 @@ class Sample:
     scheduled_at_s: float | None = None  # open loop only
     lateness_s: float | None = None  # open loop only: actual start − scheduled start
     ttft_s: float | None = None  # from `begun_at_s` to the first chunk with text
-    chunk_gaps_s: list[float] = dataclasses.field(default_factory=list)
+    chunk_gaps_s: Gaps = dataclasses.field(default_factory=Gaps)
     e2e_s: float | None = None  # to the last chunk with text; only where the outcome is ok
     duration_s: float = 0.0  # until the client was done with it, whatever the outcome
     input_tokens: int | None = None  # as the server's usage says
@@ -43,6 +46,9 @@ class Sample:
     http_status: int | None = None
     error: str | None = None
     warmup: bool = False  # cut from the summary
+
+    def __post_init__(self) -> None:
+        self.chunk_gaps_s = packed(self.chunk_gaps_s)
 
     @property
     def begun_at_s(self) -> float:
@@ -64,7 +70,7 @@ class Sample:
         """(last text − first text) ÷ (tokens − 1), where there are two tokens to speak of."""
         if self.outcome != "ok" or self.output_tokens is None or self.output_tokens < 2:
             return None
-        return sum(self.chunk_gaps_s) / (self.output_tokens - 1) if self.chunk_gaps_s else None
+        return self.chunk_gaps_s.total_s / (self.output_tokens - 1) if self.chunk_gaps_s else None
 
     def chunk_times(self) -> list[float]:
         """When each text chunk came, in seconds from the run's start."""
@@ -81,13 +87,17 @@ class Sample:
         for field in _SECONDS:
             if values[field] is not None:
                 values[field] = round(values[field], 6)
-        values["chunk_gaps_s"] = [round(gap, 6) for gap in self.chunk_gaps_s]
+        values["chunk_gaps_s"] = list(self.chunk_gaps_s)
         return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "Sample":
         """Reads one back. Unknown keys are from a newer writer and are left out."""
-        return cls(**{field: values[field] for field in _FIELDS if field in values})
+        known = {field: values[field] for field in _FIELDS if field in values}
+        for field in _ALIKE:  # of millions of samples, each text that they share is kept once
+            if isinstance(known.get(field), str):
+                known[field] = sys.intern(known[field])
+        return cls(**known)
 
 
 _FIELDS = (
@@ -110,6 +120,7 @@ _FIELDS = (
     "error",
     "warmup",
 )
+_ALIKE = ("worker", "outcome", "finish_reason", "error")
 _SECONDS = ("scheduled_at_s", "started_at_s", "lateness_s", "ttft_s", "e2e_s", "duration_s")
 
 
@@ -122,17 +133,18 @@ class WorkerReport:
     ran_for_s: float
     samples: int  # how many it wrote; fewer in the file means that some were lost
     cpu: list[tuple[float, float]]  # (seconds from start, share of one core) about once a second
-    lags_s: list[tuple[float, float]]  # (seconds from start, how late a timer fired)
+    lags_s: Lags  # (seconds from start, how late a timer fired)
     scheduling: str = "normal"  # what `priority` got
     dropped: int = 0  # open loop: due, and not sent, because too many were under way
     first_drop_s: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON."""
-        return dataclasses.asdict(self)
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {**values, "lags_s": list(self.lags_s)}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> "WorkerReport":
         """Reads one back."""
-        pairs = {key: [(a, b) for a, b in values[key]] for key in ("cpu", "lags_s")}
-        return cls(**{**values, **pairs})
+        cpu = [(a, b) for a, b in values["cpu"]]
+        return cls(**{**values, "cpu": cpu, "lags_s": Lags(values["lags_s"])})

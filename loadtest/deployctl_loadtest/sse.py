@@ -14,6 +14,18 @@ least error of TTFT, gaps and lag in all 55 cells, and takes the least CPU in 51
 import json
 from typing import Any
 
+from deployctl_loadtest.foreign import (
+    KIB,
+    MAX_CHUNKS,
+    MAX_EVENT_LINES,
+    MAX_LINE,
+    MAX_STREAM,
+    TooMuchError,
+    count,
+    document,
+    message,
+)
+
 # Where a streamed choice may carry text: completions, chat, and reasoning parsers.
 _DELTA_TEXT = ("content", "reasoning_content", "reasoning", "refusal")
 _TRIES = 4  # to find what a stream's chunks have in common, before it is given up
@@ -33,12 +45,20 @@ class Stream:
         self.error: str | None = None
         self.events = 0
         self._data: list[bytes] = []
+        self._size = self._held = 0  # bytes: of all lines, and of those of the event that comes
         self._at = 0.0
         self._before = self._behind = b""  # of a chunk's text, once one is known
         self._tries = _TRIES
 
     def block(self, raw: bytes, at: float) -> None:
-        """Takes whole lines, the last one's end included, that were read at `at`."""
+        """Takes whole lines, the last one's end included, that were read at `at`.
+
+        Raises:
+            TooMuchError: a line, an event or the whole is longer than any server's.
+        """
+        self._size += len(raw)
+        if self._size > MAX_STREAM or len(self.text_times) > MAX_CHUNKS:
+            raise TooMuchError("the stream is longer than any answer")
         for text in raw.split(b"\n")[:-1]:
             # A blank line after a chunk that was taken as it stands ends nothing.
             if text or self._data:
@@ -48,6 +68,8 @@ class Stream:
 
     def line(self, raw: bytes, at: float) -> None:
         """Takes one line, with or without its end, that was read at `at`."""
+        if len(raw) > MAX_LINE:
+            raise TooMuchError(f"a line of the stream is longer than {MAX_LINE // KIB:,} KiB")
         text = raw.rstrip(b"\r\n")
         if not self._data and self._is_like_the_last(text, at):
             return
@@ -58,7 +80,10 @@ class Stream:
                 # Servers exist that leave out the blank line between events.
                 self._dispatch()
             if not self._data:
-                self._at = at
+                self._at, self._held = at, 0
+            self._held += len(text)
+            if self._held > MAX_LINE or len(self._data) >= MAX_EVENT_LINES:
+                raise TooMuchError("an event of the stream is longer than any chunk")
             self._data.append(text[5:].removeprefix(b" "))
         # Comments (":"), event names and ids say nothing that is measured here.
 
@@ -80,9 +105,9 @@ class Stream:
             self.done = True
             return
         try:
-            event = json.loads(data)
+            event = document(data)
         except ValueError:
-            self._fail(f"not JSON: {data[:80].decode('utf-8', 'replace')}")
+            self._fail(f"not JSON: {message(data[:80].decode('utf-8', 'replace'))}")
             return
         if not isinstance(event, dict):
             self._fail("an event that is not an object")
@@ -117,7 +142,7 @@ class Stream:
             return  # it has escapes
         try:
             # The text may stand elsewhere too: another in its place must be read as the text.
-            again = json.loads(before + b'"another"' + behind)
+            again = document(before + b'"another"' + behind)
         except ValueError:
             return
         if _only_text(again) == "another":
@@ -125,11 +150,11 @@ class Stream:
 
     def _chunk(self, event: dict[str, Any]) -> None:
         if self.response_id is None and isinstance(event.get("id"), str):
-            self.response_id = event["id"]
+            self.response_id = message(event["id"])
         usage = event.get("usage")
         if isinstance(usage, dict):
-            self.input_tokens = _count(usage.get("prompt_tokens"), self.input_tokens)
-            self.output_tokens = _count(usage.get("completion_tokens"), self.output_tokens)
+            self.input_tokens = count(usage.get("prompt_tokens"), self.input_tokens)
+            self.output_tokens = count(usage.get("completion_tokens"), self.output_tokens)
         choices = event.get("choices")
         if not isinstance(choices, list):
             return
@@ -141,7 +166,7 @@ class Stream:
                 if self._reply is not None:
                     self._reply.append(_answer(choice))
             if choice.get("finish_reason"):
-                self.finish_reason = str(choice["finish_reason"])
+                self.finish_reason = message(str(choice["finish_reason"]))
 
     def _fail(self, message: str) -> None:
         if self.error is None:
@@ -153,7 +178,7 @@ def error_text(event: dict[str, Any]) -> str:
     error = event.get("error", event)
     if isinstance(error, dict):
         error = error.get("message") or error.get("type") or json.dumps(error)
-    return " ".join(str(error).split())[:200]
+    return message(str(error))
 
 
 def _only_text(event: dict[str, Any]) -> str | None:
@@ -189,16 +214,12 @@ def _answer(choice: dict[str, Any]) -> str:
     return text if isinstance(text, str) else ""
 
 
-def _count(value: Any, otherwise: int | None) -> int | None:
-    return value if isinstance(value, int) and not isinstance(value, bool) else otherwise
-
-
 def _whole(lines: list[bytes]) -> bool:
     data = b"\n".join(lines)
     if data.strip() == b"[DONE]":
         return True
     try:
-        json.loads(data)
+        document(data)
     except ValueError:
         return False
     return True

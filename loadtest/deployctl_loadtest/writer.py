@@ -45,24 +45,32 @@ def read(folder: Path) -> tuple[list[Sample], list[WorkerReport], int]:
     the file lacks.
     """
     samples: list[Sample] = []
-    reports: list[WorkerReport] = []
+    files = sorted(folder.glob("samples-*.jsonl"))
+    # Before the samples: as it is read, a report of a long run takes more room than it keeps.
+    reports = {path: report for path in files if (report := _report(path)) is not None}
     lost = 0
-    for path in sorted(folder.glob("samples-*.jsonl")):
+    for path in files:
         whole = broken = 0
-        for line in path.read_text(encoding="utf-8").splitlines():
-            try:
-                samples.append(Sample.from_dict(json.loads(line)))
-                whole += 1
-            except (ValueError, TypeError, KeyError):
-                broken += 1
-        said = folder / path.name.replace("samples-", "worker-").replace(".jsonl", ".json")
-        # A full disk leaves an empty report, or a part of one.
-        with suppress(FileNotFoundError, ValueError, TypeError, KeyError):
-            report = WorkerReport.from_dict(json.loads(said.read_text(encoding="utf-8")))
-            reports.append(report)
-            broken = max(broken, report.samples - whole)
+        with path.open("rb") as file:
+            for line in file:
+                try:
+                    samples.append(Sample.from_dict(json.loads(line)))
+                    whole += 1
+                except (ValueError, TypeError, KeyError, OverflowError):
+                    broken += 1
+        if path in reports:
+            broken = max(broken, reports[path].samples - whole)
         lost += broken
     samples.sort(key=lambda sample: sample.started_at_s)
     for index, sample in enumerate(samples):
         sample.index = index
-    return samples, reports, lost
+    return samples, list(reports.values()), lost
+
+
+def _report(samples: Path) -> WorkerReport | None:
+    """What the process that wrote a file of samples says of itself, if it came to that."""
+    said = samples.with_name(samples.name.replace("samples-", "worker-")).with_suffix(".json")
+    # A full disk leaves an empty report, or a part of one.
+    with suppress(FileNotFoundError, ValueError, TypeError, KeyError):
+        return WorkerReport.from_dict(json.loads(said.read_text(encoding="utf-8")))
+    return None

@@ -1,5 +1,6 @@
 """Endpoint: where a served model is asked, and what lets us in. The only such type."""
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -9,6 +10,8 @@ from deployctl.errors import InputError
 
 if TYPE_CHECKING:
     import ssl
+
+_CREDENTIALS = re.compile(r"(?<=://)[^/?#\s]*@")
 
 
 class Guard(NamedTuple):
@@ -57,6 +60,11 @@ class Endpoint(NamedTuple):
             InputError: the file of certificates holds none.
         """
         return True if self.ca_file is None else _trusted(self.ca_file)
+
+
+def without_credentials(text: str) -> str:
+    """A text in which no address carries a user and a password."""
+    return _CREDENTIALS.sub("", text)
 
 
 @cache

@@ -11,6 +11,8 @@ from pathlib import Path
 
 from deployctl.errors import SpecError, StateError
 
+# Half of a surrogate pair, which UTF-8 cannot hold, is no reason to lose a report.
+ODD = "backslashreplace"
 MAX_WORD_BYTES = 4096  # a key or a token is one short word: a larger file is the wrong file
 _HINTS = {
     errno.ENOSPC: "the disk is full: free space, or set DEPLOYCTL_STATE_DIR to another disk",
@@ -23,22 +25,20 @@ _HINTS = {
 }
 
 
-def write_text(
-    path: Path, text: str, *, what: str = "the report", hint: str | None = None, whole: bool = False
-) -> None:
-    """Writes a file, and the folders above it that are missing. `what` names it in the error.
+def write_text(path: Path, text: str, *, what: str = "the report", hint: str | None = None) -> None:
+    """Writes a file whole or not at all, and the folders above it that are missing.
 
-    `whole`: the old file stays until the new one is complete (not for pipes and devices).
+    The old file stays until the new one is complete; into a pipe or a device it is written as it
+    comes. `what` names it in the error.
 
     Raises:
         StateError: the disk is full, or the folder is not writable.
     """
     try:
-        if whole:
-            replace_text(path, text)
+        if path.exists() and not path.is_file():
+            path.write_text(text, encoding="utf-8", errors=ODD)
         else:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_text(text, encoding="utf-8", errors="replace")
+            replace_text(path, text)
     except OSError as error:
         raise StateError(
             f"{what} could not be written: {error.strerror}", where=str(path), hint=hint
@@ -54,7 +54,7 @@ def replace_text(path: Path, text: str, *, mode: int | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text, encoding="utf-8", errors="replace")
+        temporary.write_text(text, encoding="utf-8", errors=ODD)
         if mode is not None:
             temporary.chmod(mode)
         temporary.replace(path)

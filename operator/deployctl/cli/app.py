@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import inspect
+import io
 import os
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from deployctl import __version__
-from deployctl.errors import DeployctlError, InputError, InterruptedByUserError
+from deployctl.errors import DeployctlError, InputError, InterruptedByUserError, TargetError
 
 
 class Verb(NamedTuple):
@@ -158,6 +159,12 @@ def _version(asked: bool) -> None:
 def main() -> NoReturn:
     """Runs the command line and exits."""
     verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    for stream in (
+        sys.stdout,
+        sys.stderr,
+    ):  # to one that lacks a character, it is written as \uNNNN
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = build(only=verb)(standalone_mode=False) or 0
         if code == InterruptedByUserError.exit_code:  # typer swallows KeyboardInterrupt itself
@@ -226,5 +233,14 @@ def report(error: DeployctlError) -> None:
         story(f"   at: {error.where}")
     for line in getattr(error, "log_tail", ()):
         story(f"     | {line}", style="dim")
-    if error.hint:
-        story(f" hint: {error.hint}", style="cyan", prefix=6)
+    if hint := error.hint or _hint(error):
+        story(f" hint: {hint}", style="cyan", prefix=6)
+
+
+def _hint(error: DeployctlError) -> str:
+    """What helps against an error that has no hint of its own."""
+    if isinstance(error, InputError):
+        return "--help of the verb says what it takes"
+    if isinstance(error, TargetError):
+        return "deployctl doctor looks for what is wrong on this machine"
+    return ""

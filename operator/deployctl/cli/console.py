@@ -1,17 +1,26 @@
-"""Where words go: the answer to stdout, the story to stderr, a live line below it."""
+"""Where words go: the answer to stdout, the story to stderr, a live line below it.
+
+Much of what is shown was written by others: servers, models, engines' logs, checkpoints. Whatever
+prints it, it is made printable here: by `Terminal`, through which everything goes that rich draws,
+and by `say`, which writes a line as it stands.
+"""
 
 import json
+import math
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
+from rich.console import Console, ConsoleOptions, RenderableType
+from rich.segment import Segment
 from rich.text import Text
 
+from deployctl.endpoint import without_credentials
 from deployctl.events import Event
+from deployctl_loadtest.foreign import printable
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -29,12 +38,32 @@ OutputOption = Annotated[
     Output, typer.Option("--output", "-o", help="text, or json in a documented format.")
 ]
 
-err = Console(stderr=True, highlight=False, soft_wrap=True)
-out = Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+
+class Terminal(Console):
+    """A console on which nothing but its own drawing moves the cursor or changes a colour, and
+    words in brackets are words."""
+
+    def __init__(self, **more: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, **more)
+
+    def render(
+        self, renderable: RenderableType, options: ConsoleOptions | None = None
+    ) -> Iterator[Segment]:
+        """As rich's, made printable."""
+        for segment in super().render(renderable, options):
+            if segment.control:
+                yield segment
+            else:
+                yield Segment(printable(segment.text), segment.style)
+
+
+err = Terminal(stderr=True, soft_wrap=True)
+out = Terminal(soft_wrap=not sys.stdout.isatty())
 
 
 def story(text: str, *, style: str = "", prefix: int | None = None) -> None:
     """Says what goes on, on stderr. `style` colours the first `prefix` characters, or all."""
+    text = without_credentials(text)
     line = Text(text)
     if style:
         line.stylize(style, 0, len(text) if prefix is None else prefix)
@@ -49,10 +78,16 @@ def tell(event: Event) -> None:
         story(event.text if event.kind == "heading" else f"  {event.text}")
 
 
+def say(line: str) -> None:
+    """Writes a line to stdout as it stands, but for what no terminal should be given."""
+    sys.stdout.write(printable(line) + "\n")
+
+
 def print_rows(rows: Sequence[Sequence[str]]) -> None:
     """Writes columns to stdout; the last is never broken or cut, so that it can be copied."""
     if not rows:
         return
+    rows = [[printable(" ".join(cell.splitlines())) for cell in row] for row in rows]
     last = len(rows[0]) - 1
     widths = [max(len(row[column]) for row in rows) for column in range(last)]
     for row in rows:
@@ -61,10 +96,31 @@ def print_rows(rows: Sequence[Sequence[str]]) -> None:
 
 
 def answer_json(value: Any) -> None:
-    """Writes one JSON document to stdout. Pydantic models are dumped first."""
+    """Writes one JSON document to stdout. Pydantic models are dumped first.
+
+    A number that is none (NaN, infinite), which JSON has no word for, is null.
+    """
     if hasattr(value, "model_dump"):
         value = value.model_dump(mode="json")
-    sys.stdout.write(json.dumps(value, indent=2, allow_nan=False) + "\n")
+    sys.stdout.write(as_json(value, indent=2) + "\n")
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """JSON text, in ASCII."""
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False)
+    except ValueError:
+        return json.dumps(_finite(value), indent=indent, allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(each) for each in value]
+    return value
 
 
 LINE_EVERY_S = 10.0  # of progress, in a pipe
@@ -105,5 +161,7 @@ class _Drawn:
         self._spinner: Spinner = Spinner("dots", style="cyan")
 
     def __rich__(self) -> "Spinner":
-        self._spinner.update(text=self._text(time.monotonic() - self._since))
+        said = self._text(time.monotonic() - self._since)
+        # A string would be read as markup, whatever the console thinks of it.
+        self._spinner.update(text=Text(said) if isinstance(said, str) else said)
         return self._spinner

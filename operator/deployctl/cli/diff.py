@@ -11,6 +11,7 @@ from deployctl.cli.options import OutputOption, spec_options
 from deployctl.errors import InputError
 from deployctl.spec import ServiceSpec
 from deployctl.units import duration
+from deployctl_loadtest.foreign import printable
 
 if TYPE_CHECKING:
     from deployctl.checking.difference import Difference
@@ -157,7 +158,7 @@ def _shown(value: Any) -> str:
     words = str(value)
     if words == "":
         return "(set)"
-    plain = "".join(c if c.isprintable() else " " for c in words)
+    plain = printable(" ".join(words.split()))
     return plain if len(plain) <= _WIDEST else plain[: _WIDEST - 1] + "…"
 
 

@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
-from deployctl.cli.console import Output, answer_json, story
+from deployctl.cli.console import Output, answer_json, say, story
 from deployctl.cli.options import OutputOption, TargetOption
 from deployctl.cli.rolloutprogress import DOCUMENT_VERSION, RolloutProgress
 from deployctl.errors import InputError
@@ -53,7 +53,7 @@ def command(
         revisions = [release.revision for release in stopped]
         answers.append({"service": name, "target": where, "stopped": revisions})
         if output is Output.text:
-            typer.echo(f"{name} is down" if stopped else f"{name} was down already")
+            say(f"{name} is down" if stopped else f"{name} was down already")
     if not refs:
         story("no service")
     if output is Output.json:

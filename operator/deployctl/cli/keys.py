@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployctl.cli.console import Output, answer_json, print_rows, story
+from deployctl.cli.console import Output, answer_json, print_rows, say, story
 from deployctl.cli.options import OutputOption, TargetOption, request_options
 from deployctl.errors import InputError, StateError
 from deployctl.operations.keys.request import KeyRequest
@@ -213,7 +213,7 @@ def _show_revoked(revoked: "RevokedKey") -> None:
         "next_up": "what runs has no door, and takes it until the next deployctl up",
         None: "the door refuses it once it reads this file",
     }[revoked.counts_from]
-    typer.echo(f"{name} of {place} is revoked: {when}")
+    say(f"{name} of {place} is revoked: {when}")
     if revoked.left == 0:
         story("  no key is left: nobody gets in until there is one")
     if name == "default" and revoked.service:
@@ -233,7 +233,7 @@ def _show_list(listed: "KeyList") -> None:
 
 def _row(key: "ListedKey") -> tuple[str, ...]:
     units = zip(key.limits.values(), ("at once", "req/min", "tok/min"), strict=True)
-    cells = (
+    return (
         key.name,
         key.state,
         _time(key.expires) if key.expires else "-",
@@ -242,8 +242,6 @@ def _row(key: "ListedKey") -> tuple[str, ...]:
         ", ".join(f"{amount} {what}" for amount, what in units if amount is not None) or "-",
         key.note or "-",
     )
-    # A file that came from elsewhere is not to write to the terminal as it likes.
-    return tuple("".join(c if c.isprintable() else "?" for c in cell) for cell in cells)
 
 
 def _time(text: str) -> str:

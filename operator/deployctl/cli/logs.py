@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from deployctl.cli.console import Output, answer_json
+from deployctl.cli.console import Output, answer_json, say
 from deployctl.cli.options import OutputOption, ServiceArgument, TargetOption
 from deployctl.cli.rolloutprogress import DOCUMENT_VERSION
 from deployctl.errors import InputError
@@ -54,6 +54,8 @@ def command(
         answer_json({"version": DOCUMENT_VERSION, **known})
         return
     for line in log.lines:
-        sys.stdout.write(line + "\n")
+        for part in line.split("\r"):  # a progress bar, drawn over itself: each state is a line
+            if part or "\r" not in line:
+                say(part)
         if follow:
             sys.stdout.flush()

@@ -1,6 +1,5 @@
 """`deployctl metrics`: shows the engine's figures that matter, once or again and again."""
 
-import json
 import sys
 import time
 from typing import Annotated, Any
@@ -12,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deployctl import metrics, units
-from deployctl.cli.console import Output, answer_json, out
+from deployctl.cli.console import Output, answer_json, as_json, out, say
 from deployctl.cli.options import (
     KeyFileOption,
     OutputOption,
@@ -104,7 +103,7 @@ def _watch(endpoint: Endpoint, pause: float, output: Output) -> None:
             figures = between(before, after)
             before = after
             if output is Output.json:
-                sys.stdout.write(json.dumps(_document(endpoint, figures)) + "\n")
+                say(as_json(_document(endpoint, figures)))
                 sys.stdout.flush()
             elif view:
                 title = endpoint.service or endpoint.url

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from deployctl.cli.console import Output, answer_json, print_rows, story
+from deployctl.cli.console import Output, answer_json, print_rows, say, story
 from deployctl.cli.options import OutputOption, ServiceArgument, TargetOption
 from deployctl.cli.rolloutprogress import DOCUMENT_VERSION
 from deployctl.units import duration, size
@@ -53,7 +53,7 @@ def _show(services: "list[ServiceStatus]") -> None:
     header = ("SERVICE", "TARGET", "REVISION", "HEALTH", "UP", "MEMORY", "URL")
     print_rows([header, *map(_row, services)])
     for line in (f"{s.service}: {card}" for s in services for card in s.cards):
-        typer.echo(line)
+        say(line)
     for service in services:
         if service.coming:
             story(f"{service.service}: comes next: {service.coming}")

@@ -24,7 +24,7 @@ from typing import Any
 
 import httpx
 
-from deployctl import host
+from deployctl import host, web
 from deployctl.doctor.facts import Disk, Docker, DoorState, Hub
 from deployctl.doctor.shell import Run, bounded
 from deployctl.hub import DEFAULT_ENDPOINT
@@ -220,9 +220,10 @@ def ask_hub(environ: Mapping[str, str], home: Path | None = None) -> Hub:
 
 def _head(endpoint: str) -> _Answer:
     try:
-        answer = httpx.head(endpoint, timeout=HUB_TIMEOUT_S - 1, follow_redirects=True)
+        with web.roaming(HUB_TIMEOUT_S - 1) as client:
+            answer = client.head(endpoint)
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
-        return None, str(error) or type(error).__name__, None
+        return None, web.problem(error), None
     try:
         theirs = parsedate_to_datetime(answer.headers["date"])
         return answer.status_code, None, (datetime.now(UTC) - theirs).total_seconds()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from deployctl.endpoint import without_credentials
 from deployctl.errors import HubError, SpecError
 from deployctl.hub.checkpoint import Checkpoint, gather
 from deployctl.hub.folder import FolderCheckpoint
@@ -82,11 +83,10 @@ def _opened(
     if offline or is_offline():
         yield _cached(place)
         return
-    import httpx
+    from deployctl import web
+    from deployctl.hub.repository import SLOWEST, TIMEOUT, HubCheckpoint, HubClient
 
-    from deployctl.hub.repository import TIMEOUT, HubCheckpoint, HubClient
-
-    own = httpx.Client(timeout=TIMEOUT, follow_redirects=True, max_redirects=5)
+    own = web.roaming(TIMEOUT, slowest=SLOWEST)
     with own if client is None else contextlib.nullcontext(client) as http:
         hub = HubClient(http, endpoint=endpoint(), token=token, sleep=sleep)
         yield HubCheckpoint(hub, place)
@@ -112,7 +112,7 @@ def endpoint() -> str:
     if not good or " " in endpoint:
         raise SpecError(
             "this is not the address of a Hub",
-            where=f"HF_ENDPOINT: {ascii(endpoint)[:100]}",
+            where=f"HF_ENDPOINT: {ascii(without_credentials(endpoint))[:100]}",
             hint="write for example https://huggingface.co",
         )
     return endpoint

@@ -7,7 +7,9 @@ from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
+from deployctl.endpoint import without_credentials
 from deployctl.errors import DeployctlError, HubError, ModelError
+from deployctl_loadtest import foreign
 
 # By the Hub's X-Error-Code: what is missing, and what to do.
 _MISSING = {
@@ -98,5 +100,5 @@ def _retry_after_text(response: httpx.Response) -> str:
 
 
 def _plain(error: Exception) -> str:
-    text = re.sub(r"^\[[^]]*\]\s*", "", str(error)).strip() or type(error).__name__
-    return text if len(text) < 200 else text[:197] + "..."
+    text = foreign.message(without_credentials(str(error)))
+    return re.sub(r"^\[[^]]*\]\s*", "", text).strip() or type(error).__name__

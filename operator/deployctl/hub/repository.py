@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import httpx
 
+from deployctl.endpoint import without_credentials
 from deployctl.errors import HubError, ModelError
 from deployctl.hub import card
 from deployctl.hub.jsonfile import too_large
@@ -22,7 +23,10 @@ HEAD = 64 * 1024
 ATTEMPTS = 4
 CONNECT_ATTEMPTS = 2  # whoever is offline should hear it soon
 MAX_WAIT = 30.0  # seconds before one retry; a Hub that asks for more is reported instead
+# Of a whole answer. What comes at SLOWEST bytes a second, or faster, may take its time: the largest
+# header is 100 MB. Over a slower link nobody downloads the weights.
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
+SLOWEST = 64 * 1024
 _PASSING = {429, 500, 502, 503, 504}
 
 
@@ -38,6 +42,7 @@ class HubClient:
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._client, self._endpoint, self._sleep = client, endpoint.rstrip("/"), sleep
+        self._shown = without_credentials(self._endpoint)
         # identity: a compressed answer would make nonsense of byte ranges.
         self._headers = {"Accept-Encoding": "identity", "User-Agent": "deployctl"}
         if token:
@@ -66,13 +71,13 @@ class HubClient:
                     if span is not None and response.status_code == 416:
                         return b""  # the file ends before the span begins
                     wait = _wait(response, attempt)
-                    problem = refusal(response, f"{self._endpoint}/{name}", with_token=self._token)
+                    problem = refusal(response, f"{self._shown}/{name}", with_token=self._token)
             except httpx.TransportError as error:
                 if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
                     most = CONNECT_ATTEMPTS
-                wait, problem = 2.0 ** (attempt - 1), from_error(error, self._endpoint)
+                wait, problem = 2.0 ** (attempt - 1), from_error(error, self._shown)
             except (httpx.HTTPError, httpx.InvalidURL) as error:
-                raise from_error(error, self._endpoint) from error
+                raise from_error(error, self._shown) from error
             if wait is None or attempt == most:
                 raise problem
             self._sleep(wait)
@@ -198,12 +203,12 @@ def _body(response: httpx.Response, limit: int, span: tuple[int, int] | None) ->
     if span is not None:
         wanted = span[1]
         skip = 0 if response.status_code == 206 else span[0]
-    data = b""
+    data = bytearray()
     for chunk in response.iter_bytes():
         data += chunk
         if len(data) >= skip + wanted:
             break
-    return data[skip : skip + wanted]
+    return bytes(data[skip : skip + wanted])
 
 
 def _wait(response: httpx.Response, attempt: int) -> float | None:

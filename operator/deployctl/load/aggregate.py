@@ -8,6 +8,7 @@ TTFT is send to the first chunk with text; ITL the gaps between such chunks, poo
 import math
 from collections.abc import Iterable, Sequence
 
+from deployctl.load.pooled import Ordered
 from deployctl_loadtest.result import Distribution, Latency, Throughput, Tokens
 from deployctl_loadtest.sample import Sample
 
@@ -48,12 +49,29 @@ def distribution(values: Iterable[float]) -> Distribution | None:
     )
 
 
+def gap_distribution(gaps: Ordered) -> Distribution | None:
+    """Summarizes gaps; None if there are none."""
+    if not gaps:
+        return None
+    p50, p90, p95, p99 = (round(percentile(gaps, share), 6) for share in (0.5, 0.9, 0.95, 0.99))
+    return Distribution(
+        count=len(gaps),
+        mean=round(gaps.mean, 6),
+        min=gaps[0],
+        p50=p50,
+        p90=p90,
+        p95=p95,
+        p99=p99,
+        max=gaps[-1],
+    )
+
+
 def latency(measured: Sequence[Sample]) -> Latency:
     """Latencies of the requests that succeeded."""
     good = [sample for sample in measured if sample.outcome == "ok"]
     return Latency(
         ttft_s=distribution(s.ttft_s for s in good if s.ttft_s is not None),
-        itl_s=distribution(gap for s in good for gap in s.chunk_gaps_s),
+        itl_s=gap_distribution(Ordered(s.chunk_gaps_s for s in good)),
         tpot_s=distribution(s.tpot_s for s in good if s.tpot_s is not None),
         e2e_s=distribution(s.e2e_s for s in good if s.e2e_s is not None),
     )
@@ -123,7 +141,8 @@ def tokens(measured: Sequence[Sample]) -> Tokens:
     per_chunk = tokens_a_chunk(good)
     out = round(sum(output_tokens(sample, per_chunk) for sample in good))
     prompts = [sample.input_tokens for sample in good if sample.input_tokens is not None]
-    gaps = [gap for sample in good for gap in sample.chunk_gaps_s]
+    gaps = sum(len(sample.chunk_gaps_s) for sample in good)
+    at_once = sum(sample.chunk_gaps_s.microseconds.count(0) for sample in good)
     return Tokens(
         input=sum(prompts),
         output=out,
@@ -131,5 +150,5 @@ def tokens(measured: Sequence[Sample]) -> Tokens:
         output_mean=round(out / len(good), 2) if good else None,
         per_chunk=round(per_chunk, 4) if good else None,
         counted_by="usage" if told else "chunks",
-        coalesced_share=round(sum(gap == 0 for gap in gaps) / len(gaps), 4) if gaps else None,
+        coalesced_share=round(at_once / gaps, 4) if gaps else None,
     )

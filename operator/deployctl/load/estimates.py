@@ -15,12 +15,13 @@ Ratios are taken of logarithms, so that the mean of several runs is their geomet
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from deployctl.load import aggregate, intervals, slo
 from deployctl.load.folder import SavedRun
 from deployctl.load.intervals import Interval
+from deployctl.load.pooled import Ordered
 from deployctl_loadtest.sample import Sample
 
 CONFIDENCE = 0.99
@@ -36,7 +37,7 @@ class RunEstimate(NamedTuple):
     samples: int
 
 
-_GROUPS: dict[str, Callable[[Sample], list[float]]] = {
+_GROUPS: dict[str, Callable[[Sample], Sequence[float]]] = {
     "ttft": lambda s: [] if s.ttft_s is None else [s.ttft_s],
     "itl": lambda s: s.chunk_gaps_s,
     "tpot": lambda s: [] if (tpot := s.tpot_s) is None else [tpot],
@@ -52,7 +53,7 @@ def _good(run: SavedRun) -> list[Sample]:
 def latencies(run: SavedRun, name: str) -> list[RunEstimate | None]:
     """The percentiles SHARES of one of LATENCIES, in seconds."""
     groups = [_GROUPS[name](sample) for sample in _good(run)]
-    ordered = sorted(value for group in groups for value in group)
+    ordered = Ordered(groups) if name == "itl" else intervals.pooled(groups)
     if not ordered:
         return [None] * len(SHARES)
     percentiles: list[RunEstimate | None] = []
@@ -68,11 +69,11 @@ def output_tokens(run: SavedRun) -> RunEstimate | None:
     per_chunk = aggregate.tokens_a_chunk(run.samples)
     return _rate(
         run,
-        [
+        (
             (at, aggregate.output_tokens(sample, per_chunk) / sample.chunks)
             for sample in run.samples
             for at in sample.chunk_times()
-        ],
+        ),
     )
 
 
@@ -104,7 +105,7 @@ def goodput(run: SavedRun, level: slo.Slo) -> RunEstimate | None:
     return RunEstimate(value, Interval(bounds.low * tried, bounds.high * tried), len(good))
 
 
-def _rate(run: SavedRun, events: list[tuple[float, float]]) -> RunEstimate | None:
+def _rate(run: SavedRun, events: Iterable[tuple[float, float]]) -> RunEstimate | None:
     """Mean and interval over equal pieces of the window, each about two requests long."""
     begin, end = run.summary.get("window_s", (0.0, 0.0))
     whole = sorted(s.e2e_s for s in _good(run) if s.e2e_s is not None)

@@ -1,13 +1,16 @@
 """The result folder: raw samples in, documented files out; and read back, as written or by hand."""
 
 import json
-from collections.abc import Sequence
-from contextlib import suppress
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from deployctl.errors import InputError, NotFoundError, StateError
+from deployctl.files import replace_text
+from deployctl_loadtest.foreign import document
 from deployctl_loadtest.result import VERSION, LoadResult
 from deployctl_loadtest.sample import Sample
 
@@ -59,20 +62,24 @@ def write(folder: Path, result: LoadResult, samples: list[Sample]) -> None:
         StateError: the disk is full or the folder gone; the workers' files are kept then.
     """
     lines = (json.dumps(sample.to_dict(), separators=(",", ":")) for sample in samples)
+    partial = folder / f".{REQUESTS}.{os.getpid()}"  # half a file would pass for a whole one
     try:
-        with (folder / REQUESTS).open("w", encoding="utf-8") as file:
+        with partial.open("w", encoding="utf-8") as file:
             file.writelines(line + "\n" for line in lines)
         summary = json.dumps(result.to_dict(), indent=2, allow_nan=False)
-        (folder / SUMMARY).write_text(summary + "\n", encoding="utf-8")
+        partial.replace(folder / REQUESTS)
+        replace_text(folder / SUMMARY, summary + "\n")  # the last: its presence tells a result
     except OSError as error:
-        for name in (REQUESTS, SUMMARY):  # half a file would pass for a whole one
-            with suppress(OSError):
-                (folder / name).unlink()
+        with suppress(OSError):
+            (folder / REQUESTS).unlink(missing_ok=True)
         raise StateError(
             f"the result could not be written: {error.strerror}",
             where=str(folder),
             hint="the raw samples (samples-*.jsonl) are kept there: make room before the next run",
         ) from error
+    finally:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
     for pattern in ("samples-*.jsonl", "worker-*.json", "vocabulary.json"):
         for path in folder.glob(pattern):
             path.unlink()
@@ -145,30 +152,36 @@ def read(folder: Path) -> SavedRun:
 
 def _samples(path: Path) -> list[Sample]:
     samples = []
-    for number, line in enumerate(_text(path).splitlines(), 1):
-        try:
-            samples.append(Sample.from_dict(json.loads(line)))
-        except (ValueError, TypeError, AttributeError) as error:
-            raise InputError(
-                f"it is not a sample of a load test: {error}", where=f"{path}:{number}", hint=_HINT
-            ) from error
+    with _reading(path), path.open("rb") as file:
+        for number, line in enumerate(file, 1):  # one by one: a day's run has gigabytes of them
+            try:
+                samples.append(Sample.from_dict(document(line)))
+            except (ValueError, TypeError, AttributeError, OverflowError) as error:
+                raise InputError(
+                    f"it is not a sample of a load test: {error}",
+                    where=f"{path}:{number}",
+                    hint=_HINT,
+                ) from error
     return samples
 
 
 def _document(path: Path) -> dict[str, Any]:
+    with _reading(path):
+        data = path.read_bytes()
     try:
-        document = json.loads(_text(path))
+        found = document(data)
     except ValueError as error:
         raise InputError(f"it is no JSON: {error}", where=str(path), hint=_HINT) from error
-    if not isinstance(document, dict):
+    if not isinstance(found, dict):
         raise InputError("it is no JSON object", where=str(path), hint=_HINT)
-    return document
+    return found
 
 
-def _text(path: Path) -> str:
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
     try:
-        return path.read_text(encoding="utf-8")
+        yield
     except FileNotFoundError as error:
         raise NotFoundError("the file is missing", where=str(path), hint=_HINT) from error
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise InputError(f"it cannot be read: {error}", where=str(path), hint=_HINT) from error

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Literal
 
 from deployctl.load import aggregate, intervals
+from deployctl.load.pooled import Ordered
 from deployctl.load.slo import Slo, Term, at_least, goodput, met, value_of
 from deployctl_loadtest.result import Gate, LoadResult, Objective, SloResult
 from deployctl_loadtest.sample import Sample
@@ -106,7 +107,7 @@ def evaluate(slo: Slo, samples: Sequence[Sample], window: tuple[float, float]) -
 
 
 def _percentile(term: Term, measured: Sequence[Sample]) -> Objective:
-    groups: list[list[float]] = []
+    groups: list[Sequence[float]] = []
     failed = cut = 0
     for sample in measured:
         assert term.measure is not None
@@ -123,7 +124,7 @@ def _percentile(term: Term, measured: Sequence[Sample]) -> Objective:
         elif (least := at_least(sample, term.measure)) > term.limit:
             groups.append([least])
             cut += 1
-    ordered = sorted(value for group in groups for value in group)
+    ordered = intervals.pooled(groups) if term.measure != "itl" else Ordered(groups)
     value = _linear(ordered, term.share)
     bounds = intervals.quantile(groups, term.share, ordered=ordered)
     if value is not None:
@@ -131,15 +132,16 @@ def _percentile(term: Term, measured: Sequence[Sample]) -> Objective:
     # To the microsecond that is reported, so that the figures say why the verdict is what it is.
     bounds = intervals.Interval(round(bounds.low, 6), round(bounds.high, 6))
     verdict = _verdict(bounds, term.limit)
-    note = _why_unresolved(term, groups, len(ordered)) if verdict == "unresolved" else None
+    note = _why_unresolved(term, groups, ordered) if verdict == "unresolved" else None
     return _objective(term, verdict, value, bounds, len(ordered), note, failed=failed, cut=cut)
 
 
-def _why_unresolved(term: Term, groups: list[list[float]], count: int) -> str:
+def _why_unresolved(term: Term, groups: intervals.Groups, ordered: Sequence[float]) -> str:
+    count = len(ordered)
     if not count:
         return "nothing was measured"
     needed = intervals.needed(term.share)
-    size = intervals.effective_values(groups, term.share)
+    size = intervals.effective_values(groups, term.share, ordered=ordered)
     if size >= needed:
         return "the interval includes the limit: measure longer"
     if count == size:

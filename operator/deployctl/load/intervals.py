@@ -49,7 +49,7 @@ def quantile(
     `ordered` are the pooled values in ascending order, where they are at hand.
     """
     if ordered is None:
-        ordered = sorted(value for group in groups for value in group)
+        ordered = pooled(groups)
     n = len(ordered)
     if not n:
         return Interval(-math.inf, math.inf)
@@ -66,9 +66,19 @@ def quantile(
     )
 
 
-def effective_values(groups: Groups, share: float, confidence: float = CONFIDENCE) -> int:
+def pooled(groups: Groups) -> Sequence[float]:
+    """The values of all groups in ascending order."""
+    return sorted(value for group in groups for value in group)
+
+
+def effective_values(
+    groups: Groups,
+    share: float,
+    confidence: float = CONFIDENCE,
+    ordered: Sequence[float] | None = None,
+) -> int:
     """How many independent values say as much as these of the percentile `share`."""
-    ordered = sorted(value for group in groups for value in group)
+    ordered = pooled(groups) if ordered is None else ordered
     return _size_at(groups, ordered, share, confidence) if ordered else 0
 
 

@@ -12,6 +12,7 @@ from deployctl import metrics
 from deployctl.endpoint import Endpoint
 from deployctl.errors import TargetError
 from deployctl.load import aggregate
+from deployctl.load.pooled import Ordered
 from deployctl.metrics import Snapshot, between
 from deployctl_loadtest.result import Agreement, Server, ServerMoment
 from deployctl_loadtest.sample import Sample
@@ -194,20 +195,19 @@ def agreements(
         (sample.ttft_s or 0.0) - (sample.started_at_s - sample.begun_at_s)
         for sample in seen
     ]
-    compared = _percentiles("ttft", firsts, ttft)
+    compared = _percentiles("ttft", sorted(firsts), ttft)
     if aggregate.tokens_a_chunk(seen) <= _ONE_EACH:
-        compared += _percentiles("itl", [gap for s in seen for gap in s.chunk_gaps_s], itl)
+        compared += _percentiles("itl", Ordered(s.chunk_gaps_s for s in seen), itl)
     return compared
 
 
-def _percentiles(name: str, values: list[float], buckets: Buckets | None) -> list[Agreement]:
-    if not values or not buckets or buckets[-1][1] <= 0:
+def _percentiles(name: str, ordered: Sequence[float], buckets: Buckets | None) -> list[Agreement]:
+    if not ordered or not buckets or buckets[-1][1] <= 0:
         return []
-    values.sort()
-    return [_agreement(f"{name}_p{share * 100:g}", values, buckets, share) for share in _SHARES]
+    return [_agreement(f"{name}_p{share * 100:g}", ordered, buckets, share) for share in _SHARES]
 
 
-def _agreement(name: str, ordered: list[float], buckets: Buckets, share: float) -> Agreement:
+def _agreement(name: str, ordered: Sequence[float], buckets: Buckets, share: float) -> Agreement:
     rank = share * buckets[-1][1]
     index = next(i for i, (_, count) in enumerate(buckets) if count >= rank)
     low = buckets[index - 1][0] if index else 0.0

@@ -16,7 +16,7 @@ from typing import Any
 
 from deployctl.endpoint import Endpoint
 from deployctl.events import Event, Tell, silent
-from deployctl_loadtest import prompts, workload
+from deployctl_loadtest import foreign, prompts, workload
 from deployctl_loadtest.promptfile import Record
 from deployctl_loadtest.result import Setup
 from deployctl_loadtest.words import WORDS, Vocabulary
@@ -57,22 +57,24 @@ def _counter(endpoint: Endpoint, model: str, statuses: list[int]) -> Iterator[Co
     """Counts tokens; adds each answer's HTTP status to `statuses`."""
     import httpx
 
-    with httpx.Client(
-        base_url=endpoint.url,
-        headers=endpoint.sent(),
-        timeout=_TIMEOUT_S,
-        trust_env=False,
-        verify=endpoint.trust(),
-    ) as client:
+    from deployctl import web
+
+    until = time.monotonic() + 2 * _TIMEOUT_S  # for words and answers, and no drip is longer
+    with web.client(endpoint, _TIMEOUT_S) as client:
 
         def count(what: dict[str, Any]) -> int | None:
-            try:
-                response = client.post("/tokenize", json={"model": model, **what})
-                statuses.append(response.status_code)
-                tokens = response.json()["count"] if response.status_code == 200 else None
-            except (httpx.HTTPError, ValueError, KeyError, TypeError):
+            left = min(_TIMEOUT_S, until - time.monotonic())
+            if left <= 0:
                 return None
-            return tokens if isinstance(tokens, int) else None
+            try:
+                asked = {"model": model, **what}
+                response = client.post("/tokenize", json=asked, timeout=left)
+                statuses.append(response.status_code)
+                if response.status_code != 200:
+                    return None
+                return foreign.count(foreign.document(response.content)["count"])
+            except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError):
+                return None
 
         yield count
 

@@ -91,7 +91,7 @@ def _figures(
 
 def spread(histogram: Histogram | None) -> Spread | None:
     """Percentiles of a histogram; None if it is absent or empty."""
-    if histogram is None or histogram.count <= 0:
+    if histogram is None or histogram.count < 1:
         return None
     values = [histogram.mean(), *(histogram.quantile(q) for q in (0.5, 0.9, 0.95, 0.99))]
     mean, p50, p90, p95, p99 = (0.0 if value is None else round(value, 6) for value in values)

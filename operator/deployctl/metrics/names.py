@@ -24,3 +24,8 @@ QUEUE = ("vllm:request_queue_time_seconds",)
 
 STARTED = ("process_start_time_seconds",)  # prometheus-client's own
 HTTP = "http_requests"  # prometheus-fastapi-instrumentator's, by handler, method and "5xx"
+
+READ = (  # all of them, as lines begin
+    *(*RUNNING, *WAITING, *KV_CACHE_USAGE, *PROMPT_TOKENS, *GENERATION_TOKENS, *PREEMPTIONS),
+    *(*PREFIX_QUERIES, *PREFIX_HITS, *SUCCESSES, *TTFT, *ITL, *E2E, *QUEUE, *STARTED, HTTP),
+)

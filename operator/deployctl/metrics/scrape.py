@@ -6,6 +6,7 @@ from deployctl.endpoint import Endpoint
 from deployctl.errors import TargetError
 from deployctl.metrics.snapshot import Snapshot, parse
 from deployctl.spec.settings import Settings
+from deployctl_loadtest.foreign import MAX_METRICS
 
 
 def scrape(endpoint: Endpoint, *, timeout_s: float = 10.0) -> Snapshot:
@@ -16,14 +17,15 @@ def scrape(endpoint: Endpoint, *, timeout_s: float = 10.0) -> Snapshot:
     """
     import httpx
 
+    from deployctl import web
+
     where = f"{endpoint.url.rstrip('/')}/metrics"
     try:
-        # Environment proxies are for the world; a service's own address is asked directly.
-        with httpx.Client(timeout=timeout_s, trust_env=False, verify=endpoint.trust()) as client:
-            response = client.get(where, headers=endpoint.sent())
+        with web.client(endpoint, timeout_s, most=MAX_METRICS) as client:
+            response = client.get("/metrics")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise TargetError(
-            f"the service does not answer: {error or type(error).__name__}",
+            f"the service does not answer: {web.problem(error, timeout_s)}",
             where=where,
             hint="deployctl status says whether it runs",
         ) from error
@@ -39,7 +41,7 @@ def scrape(endpoint: Endpoint, *, timeout_s: float = 10.0) -> Snapshot:
             hint="is this the address of a vLLM server?",
         )
     try:
-        return parse(response.text, time.monotonic())
+        return parse(response.content.decode("utf-8", "replace"), time.monotonic())
     except TargetError as error:
         error.where = where
         raise

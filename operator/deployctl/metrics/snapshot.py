@@ -7,10 +7,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deployctl.errors import TargetError
 from deployctl.metrics import names
+from deployctl_loadtest.foreign import KIB, MAX_METRICS_LINE, message
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
     from prometheus_client.samples import Sample
+
+
+_ABOUT = ("# HELP ", "# TYPE ")
+_HIGHEST = 1e15  # tokens in a million years; floats count up to there one by one
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -23,7 +28,7 @@ class Histogram:
 
     def mean(self) -> float | None:
         """In seconds; None if nothing was observed."""
-        return self.sum / self.count if self.count > 0 else None
+        return self.sum / self.count if self.count >= 1 else None
 
     def quantile(self, share: float) -> float | None:
         """As PromQL's `histogram_quantile`: linear within the bucket that the rank falls in,
@@ -118,12 +123,13 @@ def parse(text: str, at_s: float) -> Snapshot:
     from prometheus_client.parser import text_string_to_metric_families
 
     try:
-        families = {family.name: family for family in text_string_to_metric_families(text)}
+        wanted = "\n".join(_wanted(text))
+        families = {family.name: family for family in text_string_to_metric_families(wanted)}
         if any(name.startswith("vllm:") for name in families):
             return _snapshot(families, at_s)
-    except (ValueError, OverflowError, KeyError, IndexError) as error:
+    except (ValueError, OverflowError, LookupError, TypeError, AttributeError) as error:
         raise TargetError(
-            f"what /metrics answers cannot be read: {error}",
+            f"what /metrics answers cannot be read: {message(str(error))}",
             hint="is this the address of a vLLM server?",
         ) from error
     raise TargetError(
@@ -132,13 +138,27 @@ def parse(text: str, at_s: float) -> Snapshot:
     )
 
 
+def _wanted(text: str) -> Iterator[str]:
+    """The lines that are read, and what is said of their types.
+
+    Raises:
+        ValueError: one is longer than the parser should be given.
+    """
+    for line in text.split("\n"):
+        named = line[2:].partition(" ")[2] if line.startswith(_ABOUT) else line
+        if named.startswith(names.READ):
+            if len(line) > MAX_METRICS_LINE:
+                raise ValueError(f"a line is longer than {MAX_METRICS_LINE // KIB} KiB")
+            yield line
+
+
 def _snapshot(families: "Mapping[str, Metric]", at_s: float) -> Snapshot:
     def values(wanted: tuple[str, ...]) -> list[float] | None:
         for name in wanted:
             # prometheus-client strips _total of counters; an untyped series keeps it.
             for key in (name, f"{name}_total"):
                 samples = families[key].samples if key in families else []
-                exported = [s.value for s in samples if s.name in (key, f"{name}_total")]
+                exported = [_number(s) for s in samples if s.name in (key, f"{name}_total")]
                 if exported:
                     return exported
         return None
@@ -194,8 +214,8 @@ def _http(samples: "Iterable[Sample]") -> dict[str, float]:
     asked = [s for s in own if s.labels.get("handler", "").startswith("/v1/")]
     if not asked:
         return {}
-    failed = [s.value for s in asked if s.labels.get("status", "").startswith("5")]
-    return {"answers": sum(s.value for s in asked), "errors": sum(failed)}
+    failed = [_number(s) for s in asked if s.labels.get("status", "").startswith("5")]
+    return {"answers": sum(_number(s) for s in asked), "errors": sum(failed)}
 
 
 def between(earlier: Snapshot, later: Snapshot) -> Delta:
@@ -237,8 +257,8 @@ def _series(name: str, samples: "Iterable[Sample]") -> Iterator[Histogram]:
         key = tuple(sorted((k, v) for k, v in sample.labels.items() if k != "le"))
         groups.setdefault(key, []).append(sample)
     for group in groups.values():
-        buckets = {float(s.labels["le"]): s.value for s in group if s.name == f"{name}_bucket"}
-        single = {s.name: s.value for s in group if "le" not in s.labels}
+        buckets = {_bound(s): _number(s) for s in group if s.name == f"{name}_bucket"}
+        single = {s.name: _number(s) for s in group if "le" not in s.labels}
         yield Histogram(
             buckets=tuple(sorted(buckets.items())),
             sum=single.get(f"{name}_sum", 0.0),
@@ -259,6 +279,20 @@ def _merged(parts: list[Histogram]) -> Histogram | None:
         sum=math.fsum(part.sum for part in parts),
         count=sum(part.count for part in parts),
     )
+
+
+def _number(sample: "Sample") -> float:
+    """A value as an engine counts: NaN and 1e300 are none."""
+    if not abs(sample.value) <= _HIGHEST:
+        raise ValueError(f"{sample.name} is {sample.value}")
+    return sample.value
+
+
+def _bound(sample: "Sample") -> float:
+    bound = float(sample.labels["le"])
+    if math.isnan(bound):
+        raise ValueError(f"{sample.name} has a bucket up to NaN")
+    return bound
 
 
 def _whole(value: float | None) -> int | None:

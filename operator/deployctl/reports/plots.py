@@ -1,6 +1,6 @@
 """A run by its requests and by its server, as SVG text. Needs matplotlib, so import it late."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import matplotlib
@@ -17,14 +17,14 @@ MOST = 80  # requests one by one that can be told apart
 def latency(result: LoadResult, samples: Sequence[Sample]) -> str:
     """Histograms of TTFT, ITL and E2E with their percentiles marked."""
     good = [s for s in samples if s.outcome == "ok" and not s.warmup]
-    panels: list[tuple[str, list[float], Distribution | None, str]] = [
+    panels: list[tuple[str, Iterable[float], Distribution | None, str]] = [
         (
             "TTFT",
             [s.ttft_s for s in good if s.ttft_s is not None],
             result.latency.ttft_s,
             "requests",
         ),
-        ("ITL", [g for s in good for g in s.chunk_gaps_s], result.latency.itl_s, "gaps"),
+        ("ITL", (g for s in good for g in s.chunk_gaps_s), result.latency.itl_s, "gaps"),
         ("E2E", [s.e2e_s for s in good if s.e2e_s is not None], result.latency.e2e_s, "requests"),
     ]
     with matplotlib.rc_context(STYLE):
@@ -35,7 +35,7 @@ def latency(result: LoadResult, samples: Sequence[Sample]) -> str:
 
 
 def _histogram(
-    axes: Any, name: str, values: list[float], spread: Distribution | None, what: str
+    axes: Any, name: str, values: Iterable[float], spread: Distribution | None, what: str
 ) -> None:
     axes.set_ylabel(what)
     if spread is None:

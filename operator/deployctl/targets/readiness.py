@@ -3,13 +3,11 @@
 `/health` answers before, and after, an engine can do its work; a completion does not lie.
 """
 
-import http.client
 import json
 import re
 import time
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from deployctl.endpoint import Endpoint
 from deployctl.engines.vllm import log
@@ -18,6 +16,8 @@ from deployctl.events import Event, Tell
 from deployctl.targets.driver import Driver, EngineState
 from deployctl.targets.history import Release
 from deployctl.units import duration
+from deployctl_loadtest import foreign
+from deployctl_loadtest.foreign import MAX_METRICS
 
 POLL_S = 0.5
 WAIT_S = 2.0  # between two looks at what a target waits for
@@ -28,7 +28,7 @@ FAILURE_WINDOW = 4000  # and for causes: each worker writes its own traceback
 GIVEN_UP_S = 20.0  # for an engine that says that its start failed to end by itself
 TAIL_SHOWN = 12  # lines of log shown when a start fails
 # The last one: what stands before it is the engine's.
-_UNDER_WAY = re.compile(r"^deployctl_door_requests_under_way (\d+)$", re.MULTILINE)
+_UNDER_WAY = re.compile(r"^deployctl_door_requests_under_way (\d{1,9})$", re.MULTILINE)
 
 
 class Reply(NamedTuple):
@@ -57,60 +57,55 @@ def ask(endpoint: Endpoint, timeout: float) -> Reply:
 
     Goes straight to the endpoint: no proxy of the environment stands between.
     """
-    place = urlsplit(endpoint.url)
-    headers = {"Content-Type": "application/json", **endpoint.sent()}
-    body = json.dumps(
-        {"model": endpoint.model, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
-    )
-    connection = http.client.HTTPConnection(place.hostname or "", place.port, timeout=timeout)
+    import httpx
+
+    from deployctl import web
+
+    body = {"model": endpoint.model, "prompt": "Hello", "max_tokens": 1, "temperature": 0}
+    headers = {"Content-Type": "application/json"}
     try:
-        connection.request("POST", f"{place.path}/v1/completions", body, headers)
-        response = connection.getresponse()
-        content = response.read(65536)
-    except TimeoutError:
+        with web.client(endpoint, timeout) as client:
+            response = client.post("/v1/completions", content=json.dumps(body), headers=headers)
+    except httpx.TimeoutException:
         return Reply(False, f"no answer in {duration(timeout)}")
-    except ConnectionRefusedError:
-        return Reply(False, "nothing listens there yet")
-    except (OSError, http.client.HTTPException) as error:
-        return Reply(False, f"no answer: {error or type(error).__name__}")
-    finally:
-        connection.close()
-    return _judge(response.status, content)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        if isinstance(error, httpx.ConnectError) and "refused" in str(error):
+            return Reply(False, "nothing listens there yet")
+        return Reply(False, f"no answer: {web.problem(error)}")
+    return _judge(response.status_code, response.content)
 
 
 def under_way(endpoint: Endpoint) -> int | None:
     """How many requests of users have not ended, as the door counts them; None where nobody says
     so within a second: it loads, hangs, or has no door.
     """
-    place = urlsplit(endpoint.url)
-    connection = http.client.HTTPConnection(
-        place.hostname or "", place.port, timeout=METRICS_TIMEOUT_S
-    )
+    import httpx
+
+    from deployctl import web
+
     try:
-        connection.request("GET", f"{place.path}/metrics", headers=endpoint.sent())
-        response = connection.getresponse()
-        content = response.read().decode("utf-8", "replace")
-    except (OSError, http.client.HTTPException):
+        with web.client(endpoint, METRICS_TIMEOUT_S, most=MAX_METRICS) as client:
+            response = client.get("/metrics")
+    except (httpx.HTTPError, httpx.InvalidURL):
         return None
-    finally:
-        connection.close()
-    counts = _UNDER_WAY.findall(content) if response.status == 200 else []
+    told = response.content.decode("utf-8", "replace")
+    counts = _UNDER_WAY.findall(told) if response.status_code == 200 else []
     return int(counts[-1]) if counts else None
 
 
 def _judge(status: int, content: bytes) -> Reply:
     try:
-        document = json.loads(content)
+        document = foreign.document(content)
     except ValueError:
         document = None
     if status == 200 and isinstance(document, dict) and document.get("choices"):
         return Reply(True)
-    said = content.decode("utf-8", "replace").strip()
+    said = content[: foreign.MAX_REFUSAL].decode("utf-8", "replace")
     if isinstance(document, dict):
         inner = document.get("error")
         said = str(inner.get("message") if isinstance(inner, dict) else inner or said)
     refused = 400 <= status < 500 and status not in (408, 425, 429)
-    return Reply(False, f"HTTP {status}: {said[:200]}", refused)
+    return Reply(False, f"HTTP {status}: {foreign.message(said)}", refused)
 
 
 def wait_until_answers(

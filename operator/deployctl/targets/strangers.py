@@ -233,15 +233,10 @@ def stranger(endpoint: Endpoint) -> "httpx.Client":
     Raises:
         InputError: the certificates to trust cannot be read.
     """
-    import httpx
+    from deployctl import web
 
-    return httpx.Client(
-        base_url=endpoint.url,
-        headers={n: v for n, v in endpoint.headers.items() if not _A_CREDENTIAL.search(n)},
-        trust_env=False,
-        verify=endpoint.trust(),
-        limits=httpx.Limits(max_connections=_AT_ONCE),
-    )
+    shown = {n: v for n, v in endpoint.headers.items() if not _A_CREDENTIAL.search(n)}
+    return web.client(endpoint, _EACH_S, headers=shown, at_once=_AT_ONCE)
 
 
 def _asks(route: str) -> Iterator[_Ask]:

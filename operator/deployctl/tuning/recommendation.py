@@ -204,7 +204,7 @@ class Recommendation(BaseModel):
             StateError: the disk is full or the folder not writable; the old file stays.
         """
         hint = "free disk space, or choose another place"
-        write_text(path, self.to_yaml(), what="the recommendation", hint=hint, whole=True)
+        write_text(path, self.to_yaml(), what="the recommendation", hint=hint)
 
 
 def load(path: Path) -> Recommendation:

@@ -32,8 +32,8 @@ def taken(*blocks, reply=None):
 def parsed(monkeypatch):
     """Counts the documents that are parsed."""
     seen = []
-    loads = json.loads
-    monkeypatch.setattr(sse.json, "loads", lambda data: seen.append(data) or loads(data))
+    document = sse.document
+    monkeypatch.setattr(sse, "document", lambda data: seen.append(data) or document(data))
     return seen
 
 

@@ -5,6 +5,7 @@ from itertools import groupby
 from rich.text import Text
 
 from deployctl.checking import Report, Severity
+from deployctl_loadtest.foreign import printable
 
 _STYLE = {Severity.error: "bold red", Severity.warning: "yellow", Severity.note: "dim"}
 
@@ -31,7 +32,7 @@ def report_text(report: Report, *, colour: bool) -> Text:
 
 def _line(text: str) -> str:
     """One printable line: what a manifest says must not move the cursor."""
-    return "".join(c if c.isprintable() else "\ufffd" for c in text)
+    return printable(" ".join(text.splitlines()))
 
 
 def _summary(report: Report) -> str:

@@ -3,6 +3,8 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from rich.text import Text
+
 from deployctl.cli.console import out
 
 if TYPE_CHECKING:
@@ -90,7 +92,7 @@ def print_one(profile: "GpuProfile") -> None:
         source = profile.sources.get(field)
         if value in skipped and source is None:
             continue
-        table.add_row(field, value + (f"\n[dim]{_safe(source)}[/dim]" if source else ""))
+        table.add_row(field, Text.assemble(value, (f"\n{source}" if source else "", "dim")))
     out.print(table, soft_wrap=False)
     if profile.matches:
         out.print(f"\nnvidia-smi calls it {' or '.join(profile.matches)}.")
@@ -112,9 +114,3 @@ def _figure(value: float | None) -> str:
 
 def _labels(labels: dict[str, str]) -> str:
     return ", ".join(f"{name}={value}" for name, value in labels.items()) or "none"
-
-
-def _safe(text: str | None) -> str:
-    from rich.markup import escape
-
-    return escape(text or "")

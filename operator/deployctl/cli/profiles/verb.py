@@ -245,7 +245,7 @@ def _write(profile: "GpuProfile", *, force: bool, output: Output) -> None:
     document = profile.model_dump(mode="json", exclude_defaults=True)
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=1000)
     comment = "# Written by deployctl profiles add; yours to correct.\n"
-    files.write_text(file, comment + text, what="the profile", whole=True)
+    files.write_text(file, comment + text, what="the profile")
     if output is Output.json:
         _answer(profile, file)
         return

@@ -10,6 +10,7 @@ from deployctl.errors import TargetError
 from deployctl.events import Event, Tell
 from deployctl.render import Bundle
 from deployctl.targets import View
+from deployctl_loadtest.foreign import printable
 
 _FILE = "cluster.yaml"
 _TOLD = 8  # fields of a drift, each by itself
@@ -55,7 +56,7 @@ def shown(value: object) -> str:
     """A value in a line."""
     if value is None:
         return "(not there)"
-    text = "".join(c if c.isprintable() else " " for c in str(value))
+    text = printable(" ".join(str(value).split()))
     return text if len(text) <= 60 else f"{text[:59]}…"
 
 

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from deployctl import web
 from deployctl.targets import strangers
-from deployctl.units import duration
+from deployctl_loadtest import foreign
 
 
 class SmokeCheck(NamedTuple):
@@ -34,15 +35,12 @@ def ask(
     started = time.perf_counter()
     try:
         response = client.request(method, path, **options)
-    except httpx.TimeoutException:
-        seconds = time.perf_counter() - started
-        return 0, f"no answer within {duration(seconds)}", seconds, None
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        said = str(error) or type(error).__name__
-        return 0, said, time.perf_counter() - started, None
+        seconds = time.perf_counter() - started
+        return 0, web.problem(error, seconds), seconds, None
     seconds = time.perf_counter() - started
     try:
-        document = response.json()
+        document = foreign.document(response.content)
     except ValueError:
         document = None
     detail = "" if response.status_code == 200 else refusal(response)
@@ -51,12 +49,13 @@ def ask(
 
 def refusal(response: httpx.Response) -> str:
     """What a server says that does not answer with 200, on one line."""
+    body = response.content[: foreign.MAX_REFUSAL]
     try:
-        said = _error(response.json())
+        said = _error(foreign.document(body))
     except ValueError:
         said = ""
-    said = said or " ".join(response.text.split())
-    return f"HTTP {response.status_code}: {said[:200]}".rstrip(": ")
+    said = foreign.message(said or body.decode("utf-8", "replace"))
+    return f"HTTP {response.status_code}: {said}".rstrip(": ")
 
 
 def _error(document: Any) -> str:

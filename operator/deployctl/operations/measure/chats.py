@@ -7,7 +7,6 @@ although all is well: then nothing is decided, and that is no failure. What is o
 reasoning that comes back as text, or not at all.
 """
 
-import json
 from typing import Any, NamedTuple
 
 import httpx
@@ -16,6 +15,7 @@ from deployctl.endpoint import Chats
 from deployctl.operations.measure.asking import SmokeCheck
 from deployctl.operations.measure.messages import Call, Chatted, Message, streamed, whole
 from deployctl.operations.measure.request import When
+from deployctl_loadtest import foreign
 
 MAX_TOKENS = 1024  # a model that reasons does so before it calls
 NAMED_TOKENS = 128  # of a call that the engine guides: a small model may fill whatever it gets
@@ -172,7 +172,10 @@ def _difference(reply: Chatted, expected: Message) -> str:
 def _same(calls: tuple[Call, ...], others: tuple[Call, ...]) -> bool:
     """Whether calls mean the same: JSON may be spaced otherwise."""
     try:
-        read = [[(c.name, json.loads(c.arguments)) for c in given] for given in (calls, others)]
+        read = [
+            [(c.name, foreign.document(c.arguments.encode())) for c in given]
+            for given in (calls, others)
+        ]
     except ValueError:
         return False
     return read[0] == read[1]
@@ -237,7 +240,8 @@ def _call(message: Message) -> tuple[str, str]:
         return "", f"the model made no call{said}"
     call = message.calls[0]
     try:
-        given = ", ".join(f"{key}={value}" for key, value in json.loads(call.arguments).items())
+        arguments = foreign.document(call.arguments.encode())
+        given = ", ".join(f"{key}={value}" for key, value in arguments.items())
     except (TypeError, ValueError, AttributeError):
         return "", f"a call whose arguments are no JSON: {_short(call.arguments)}"
     if call.name != FUNCTION:
@@ -251,5 +255,5 @@ def _written(content: str) -> bool:
 
 
 def _short(text: str) -> str:
-    plain = "".join(c if c.isprintable() else "?" for c in " ".join(text.split()))
+    plain = foreign.message(text)
     return (plain[:80] + ("…" if len(plain) > 80 else "")) or "(nothing)"

@@ -10,14 +10,16 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from deployctl.endpoint import Chats, Endpoint
+from deployctl.endpoint import Chats, Endpoint, without_credentials
 from deployctl.errors import InputError, NotFoundError, TargetError
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import open_driver, open_store, strangers
 from deployctl.targets.store import ServiceRef
+from deployctl_loadtest import foreign
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token, RFC 9110 section 5.6.2
+_FEW = 10  # names that a line has room for
 _OURS = {"authorization", "content-type", "accept-encoding", "content-length", "host", "accept"}
 
 
@@ -73,7 +75,9 @@ def base_url(text: str) -> str:
         parts, port_is_fine = urlsplit(""), False
     if parts.scheme not in ("http", "https") or not parts.hostname or not port_is_fine:
         raise InputError(
-            f"{text!r} is not an address", where="--url", hint="write http://HOST:PORT"
+            f"{without_credentials(text)!r} is not an address",
+            where="--url",
+            hint="write http://HOST:PORT",
         )
     if parts.username or parts.password:
         raise InputError(
@@ -226,19 +230,21 @@ def models(endpoint: Endpoint, *, timeout: float = 10.0) -> list[Served]:
     """
     import httpx
 
+    from deployctl import web
+
     where = f"{endpoint.url}/v1/models"
     try:
-        with httpx.Client(timeout=timeout, trust_env=False, verify=endpoint.trust()) as client:
-            response = client.get(where, headers=endpoint.sent())
+        with web.client(endpoint, timeout) as client:
+            response = client.get("/v1/models")
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise TargetError(
-            f"the server does not answer: {error or type(error).__name__}",
+            f"the server does not answer: {web.problem(error, timeout)}",
             where=where,
             hint=_unreachable(endpoint),
         ) from error
     if response.status_code in (401, 403):
         raise TargetError(
-            f"the server refuses the {_shown(endpoint)} (HTTP {response.status_code})"
+            f"the server refuses the {_credential(endpoint)} (HTTP {response.status_code})"
             if endpoint.credential
             else f"the server wants an API key (HTTP {response.status_code})",
             where=where,
@@ -247,9 +253,9 @@ def models(endpoint: Endpoint, *, timeout: float = 10.0) -> list[Served]:
     if response.status_code == 404 and endpoint.model is not None:
         return []  # a gateway may leave the list out; the name is known anyway
     try:
-        document = response.json()
+        document = foreign.document(response.content)
         listed = [Served(str(m["id"]), str(m.get("owned_by"))) for m in document["data"]]
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         raise TargetError(
             f"the answer is not a list of models (HTTP {response.status_code})",
             where=where,
@@ -258,7 +264,7 @@ def models(endpoint: Endpoint, *, timeout: float = 10.0) -> list[Served]:
     return listed
 
 
-def _shown(endpoint: Endpoint) -> str:
+def _credential(endpoint: Endpoint) -> str:
     return "operator's token" if endpoint.operator_token else "API key"
 
 
@@ -266,9 +272,9 @@ def choose(endpoint: Endpoint, listed: list[Served]) -> Served:
     """The model to ask for: the endpoint's own, or the only one served.
 
     Raises:
-        InputError: the server does not serve it, or serves several.
+        InputError: the server does not serve it, or serves several, or its name is none.
     """
-    names = ", ".join(model.id for model in listed) or "nothing"
+    names = shown([model.id for model in listed])
     if endpoint.model is not None:
         if not listed:
             return Served(endpoint.model, "unknown")
@@ -285,7 +291,20 @@ def choose(endpoint: Endpoint, listed: list[Served]) -> Served:
         raise InputError(
             f"the server serves {len(listed)} models", where=endpoint.url, hint=f"--model: {names}"
         )
+    if not listed[0].id.isprintable() or len(listed[0].id) > foreign.MAX_MESSAGE:
+        raise InputError(
+            "the server's model has a name that nobody can ask for",
+            where=f"{endpoint.url}/v1/models",
+            hint="--model says which one is meant",
+        )
     return listed[0]
+
+
+def shown(names: Sequence[str]) -> str:
+    """The first few of the names that a server lists, and how many more there are."""
+    few = ", ".join(foreign.message(name) for name in names[:_FEW])
+    more = len(names) - _FEW
+    return f"{few} and {more:,} more" if more > 0 else few or "nothing"
 
 
 def _unreachable(endpoint: Endpoint) -> str:

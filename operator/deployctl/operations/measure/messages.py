@@ -1,13 +1,14 @@
 """One chat, asked for whole or streamed: either way what a client makes of it is a `Message`."""
 
-import json
 import time
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import httpx
 
+from deployctl import web
 from deployctl.operations.measure.asking import ask, refusal
+from deployctl_loadtest import foreign
 
 _PATH = "/v1/chat/completions"
 
@@ -54,12 +55,12 @@ def streamed(client: httpx.Client, body: dict[str, Any]) -> Chatted:
         with client.stream("POST", _PATH, json={**body, "stream": True}) as response:
             status = response.status_code
             if status == 200:
-                detail = assembly.read(response.iter_lines())
+                detail = assembly.read(web.lines(response))
             else:
                 response.read()
                 detail = refusal(response)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        detail = str(error) or type(error).__name__
+        detail = web.problem(error, time.perf_counter() - started)
     seconds = time.perf_counter() - started
     return Chatted(None if detail else assembly.message(), status, detail, seconds)
 
@@ -83,14 +84,14 @@ class _Assembly:
             if not data:
                 continue
             try:
-                chunk = json.loads(data)
+                chunk = foreign.document(data.encode())
                 if "error" in chunk:
-                    return f"an error within the stream: {str(chunk['error'])[:200]}"
+                    return f"an error within the stream: {foreign.message(str(chunk['error']))}"
                 for choice in chunk.get("choices") or []:
                     self._take(choice.get("delta") or {})
                     self._finish = choice.get("finish_reason") or self._finish
             except (ValueError, TypeError, AttributeError, KeyError):
-                return f"a chunk that is none: {data[:80]}"
+                return f"a chunk that is none: {foreign.message(data[:80])}"
         return "the stream ends without [DONE]"
 
     def message(self) -> Message:
@@ -109,7 +110,7 @@ class _Assembly:
         )
 
     def _take(self, delta: dict[str, Any]) -> None:
-        self._content.append(delta.get("content") or "")
+        self._content.append(str(delta.get("content") or ""))
         self._reasoning.append(_reasoning(delta))
         for piece in delta.get("tool_calls") or []:
             index = piece.get("index")
@@ -122,7 +123,7 @@ class _Assembly:
                 self._faults["the name comes more than once"] = None
             if piece.get("id") not in (None, "", call["id"]) and call["id"]:
                 self._faults["the id changes within a call"] = None
-            call["id"] = piece.get("id") or call["id"]
+            call["id"] = str(piece.get("id") or call["id"])
             # As OpenAI's client does it: every text is put behind what was there.
             call["name"] += function.get("name") or ""
             call["arguments"] += function.get("arguments") or ""
@@ -139,7 +140,7 @@ def _message(document: Any) -> Message | None:
     except (KeyError, IndexError, TypeError, AttributeError):
         return None
     finish = str(choice.get("finish_reason") or "")
-    return Message(content, reasoning, calls, finish, tokens if isinstance(tokens, int) else None)
+    return Message(content, reasoning, calls, finish, foreign.count(tokens))
 
 
 def _reasoning(message: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from deployctl.errors import StateError
 from deployctl.events import Event, Tell, silent
-from deployctl.files import write_text
+from deployctl.files import ODD, write_text
 from deployctl.load.run import Measurement, UnwrittenError
 from deployctl.reports import load as load_reports
 from deployctl.reports import series as series_reports
@@ -53,7 +53,7 @@ def job_summary(markdown: str, tell: Tell = silent) -> None:
     """Adds to a GitHub job's summary, if we run in one. Its loss is told, and no reason to fail."""
     if path := os.environ.get("GITHUB_STEP_SUMMARY"):
         try:
-            with Path(path).open("a", encoding="utf-8") as file:
+            with Path(path).open("a", encoding="utf-8", errors=ODD) as file:
                 file.write(markdown + "\n")
         except OSError as error:
             text = f"the job's summary could not be written: {error.strerror}: {path}"

@@ -5,14 +5,16 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from deployctl import web
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, TargetError
 from deployctl.operations.measure import chats
 from deployctl.operations.measure.asking import SmokeCheck, ask
-from deployctl.operations.measure.endpoint import with_wire
+from deployctl.operations.measure.endpoint import shown, with_wire
 from deployctl.operations.measure.request import EXPECT, QUESTION, SmokeRequest, When
 from deployctl.targets import strangers
 from deployctl.units import seconds
+from deployctl_loadtest import foreign
 
 MAX_TOKENS = 64
 _NO_SUCH_SERVER = "is this the address of an OpenAI-compatible server?"
@@ -84,13 +86,7 @@ def smoke(endpoint: Endpoint, request: SmokeRequest) -> SmokeResult:
     if expect is None and question == QUESTION:
         expect = EXPECT
     endpoint = with_wire(endpoint, request.header, request.ca_file)
-    with httpx.Client(
-        base_url=endpoint.url,
-        headers=endpoint.sent(),
-        timeout=timeout_s,
-        trust_env=False,
-        verify=endpoint.trust(),
-    ) as client:
+    with web.client(endpoint, timeout_s) as client:
         model, checks, answer = _checked(client, endpoint, question, expect, request.tools)
     return SmokeResult(endpoint, model or endpoint.model, question, expect, checks, answer)
 
@@ -103,6 +99,8 @@ def _checked(
         return None, checks, None  # nobody is there: the rest says nothing new
     listed, model = models(client, endpoint)
     checks.append(listed)
+    if not listed.ok and listed.detail.startswith(web.SILENT):
+        return None, checks, None  # as it does not answer this, it is not waited for again
     if endpoint.api_key:
         checks.append(lets_in(client, endpoint.api_key))
     with strangers.stranger(endpoint) as stranger:
@@ -138,7 +136,7 @@ def models(client: httpx.Client, endpoint: Endpoint) -> tuple[SmokeCheck, str | 
         detail = detail if status != 200 else "not a list of models"
         hint = _NO_SUCH_SERVER
     else:
-        detail = f"it lists {', '.join(names) or 'nothing'}"
+        detail = f"it lists {shown(names)}"
         hint = "--model must be a name that the server lists"
     title = f"/v1/models lists {endpoint.model or 'a model'}"
     return SmokeCheck("models", False, title, detail, seconds, hint), None
@@ -204,7 +202,8 @@ def _answered(document: Any, seconds: float) -> Completion | None:
         return None
     usage = document.get("usage")
     usage = usage if isinstance(usage, dict) else {}
-    return Completion(text, usage.get("prompt_tokens"), usage.get("completion_tokens"), seconds)
+    asked, written = usage.get("prompt_tokens"), usage.get("completion_tokens")
+    return Completion(text, foreign.count(asked), foreign.count(written), seconds)
 
 
 def _tokens(answer: Completion) -> str:
@@ -217,7 +216,7 @@ def _tokens(answer: Completion) -> str:
 def _model_names(document: Any) -> list[str] | None:
     try:
         return [str(model["id"]) for model in document["data"]]
-    except (KeyError, TypeError):
+    except (KeyError, TypeError, IndexError):
         return None
 
 
