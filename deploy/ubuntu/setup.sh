@@ -19,8 +19,9 @@ Usage: sudo ./setup.sh [options]
                         that does not carry it. It is the address up to the architecture; NVIDIA's
                         installation guide of the toolkit names it, and so may your own mirror.
   --toolkit-key KEY     The key that signs that repository: a file or an address.
-  --deployctl SOURCE    What pip installs: a name, a wheel, a checkout, a git+https address.
-                        [default: this checkout, else deployctl]
+  --deployctl SOURCE    What pip installs: a checkout, a wheel, the address of a wheel with its hash
+                        (https://…#sha256=…), or git+https://…@COMMIT. Never a name: nobody owns
+                        the name deployctl on the package index yet. [default: this checkout]
   --pip-index URL       One more package index for pip. With --cpu: where the CPU build of torch
                         comes from, which PyTorch's installation page names.
   --no-deployctl        Leave deployctl itself to me.
@@ -276,17 +277,46 @@ add_toolkit_repo() {
 
 write() { printf '%s\n' "$2" >"$1"; }
 
-setup_deployctl() {
-    local source=$source_ index=()
-    [ -z "$pip_index" ] || index=(--extra-index-url "$pip_index")
-    if [ -z "$source" ]; then
-        source=deployctl
-        [ ! -f "$HERE/../../pyproject.toml" ] || source=$(cd "$HERE/../.." && pwd)
+# What pip is told to install: never a name, which a stranger may claim, nor what may change.
+pip_source() {
+    local extra=''
+    if "$cpu"; then extra='[cpu]'; fi
+    case $source_ in
+        http://* | https://* | git+*) printf 'deployctl%s @ %s' "$extra" "$source_" ;;
+        *) printf '%s%s' "$source_" "$extra" ;;
+    esac
+}
+
+# Said before anything is installed.
+check_source() {
+    if "$ROOT$VENV/bin/deployctl" --version >/dev/null 2>&1; then return; fi
+    if [ -z "$source_" ] && [ -f "$HERE/../../pyproject.toml" ]; then
+        source_=$(cd "$HERE/../.." && pwd)
     fi
-    if "$cpu"; then source="${source}[cpu]"; fi
+    local hash='#sha256=[0-9a-f]{64}$' commit='@[0-9a-f]{40}$'
+    case $source_ in
+        '') die "where deployctl comes from is not said" "--deployctl SOURCE; ./setup.sh --help lists them" ;;
+        git+https://* | git+ssh://* | git+file://*)
+            [[ $source_ =~ $commit ]] || die "$source_ names no commit" "end it with @ and all 40 digits"
+            ;;
+        http://* | https://*)
+            [[ $source_ =~ $hash ]] || die "$source_ has no hash" "end it with #sha256= and what sha256sum says"
+            ;;
+        *)
+            [ -e "$source_" ] || die "$source_ is no file and no folder" \
+                "a name is not taken: nobody owns deployctl on the package index yet"
+            source_=$(realpath "$source_")
+            ;;
+    esac
+}
+
+setup_deployctl() {
+    local source index=()
+    [ -z "$pip_index" ] || index=(--extra-index-url "$pip_index")
     if "$ROOT$VENV/bin/deployctl" --version >/dev/null 2>&1; then
         ok "$("$ROOT$VENV/bin/deployctl" --version) in $VENV"
     else
+        source=$(pip_source)
         change "$python" -m venv "$ROOT$VENV"
         # The pip that comes with the venv is old: it does not use the system's certificates.
         change "$ROOT$VENV/bin/pip" install --quiet --upgrade pip
@@ -303,6 +333,7 @@ setup_deployctl() {
 
 check_host
 if ! "$cpu"; then check_toolkit; fi
+if "$install_deployctl"; then check_source; fi
 setup_python
 setup_docker
 if ! "$cpu"; then

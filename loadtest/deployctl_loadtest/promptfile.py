@@ -5,9 +5,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+from deployctl_loadtest import files
+
 FORMATS = ("lines", "jsonl", "sharegpt")
 _MOST = 20_000  # conversations that are kept: more than a run asks
 CHARACTERS_A_TOKEN = 4.0  # of English text, about: how long a recorded answer was
+_WRONG = (ValueError, RecursionError)  # of JSON: also one that is nested too deeply
 _HUMAN, _MODEL = ("human", "user"), ("gpt", "assistant", "chatgpt", "bing", "bard")
 
 
@@ -26,10 +29,9 @@ def read(path: Path, kind: str) -> tuple[Record, ...]:
         ValueError: it is missing, empty, or of another format.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise ValueError(f"prompts.file: {path}: {reason}") from error
+        text = files.read(path)
+    except ValueError as error:
+        raise ValueError(f"prompts.file: {path}: {error}") from error
     parse = {"lines": from_lines, "jsonl": from_jsonl, "sharegpt": from_sharegpt}[kind]
     records = parse(text)
     if not records:
@@ -56,7 +58,7 @@ def from_jsonl(text: str) -> tuple[Record, ...]:
         try:
             values = json.loads(line)
             prompt, tokens = values["prompt"], int(values.get("output_tokens") or 0)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (*_WRONG, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"prompts.file: line {number} has no prompt") from error
         if not isinstance(prompt, str) or tokens < 0:
             raise ValueError(f"prompts.file: line {number} has no prompt")
@@ -75,7 +77,7 @@ def from_sharegpt(text: str) -> tuple[Record, ...]:
     """
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except _WRONG as error:
         raise ValueError(f"prompts.file: not JSON: {error}") from error
     if not isinstance(document, list):
         raise ValueError("prompts.file: not a list of conversations")

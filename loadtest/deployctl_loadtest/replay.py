@@ -13,6 +13,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+from deployctl_loadtest import files
+
 BLOCK_TOKENS = 512
 
 
@@ -33,11 +35,7 @@ def load(path: str) -> list[Row]:
         ValueError: it cannot be read, or is of neither format; the message says where.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: {getattr(error, 'strerror', None) or 'not text'}") from error
-    try:
-        rows = parse(text)
+        rows = parse(files.read(Path(path)))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
     if not rows:
@@ -66,7 +64,7 @@ def _mooncake(text: str) -> list[Row]:
             values = json.loads(line)
             row = _row(values["timestamp"] / 1000, values["input_length"], values["output_length"])
             blocks = tuple(int(block) for block in values.get("hash_ids") or ())
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
             raise ValueError(f"line {number}: {_said(error)}") from error
         if row.output_tokens > 0:
             rows.append(dataclasses.replace(row, blocks=blocks))
@@ -84,7 +82,7 @@ def _burstgpt(text: str) -> list[Row]:
     for values in table:
         try:
             row = _row(*(float(values[name]) for name in needed))
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, OverflowError) as error:
             raise ValueError(f"line {table.line_num}: {_said(error)}") from error
         if row.output_tokens > 0:
             rows.append(row)

@@ -9,6 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from deployctl_loadtest import files
 from deployctl_loadtest.lengths import Length
 from deployctl_loadtest.promptfile import FORMATS, Record, read
 
@@ -24,6 +25,7 @@ _KEYS = {
     "think_s",
     "prompts",
 }
+MAX_BYTES = 256 * 1024  # of a workload; what was recorded is in files of its own
 INPUT_TOKENS, OUTPUT_TOKENS = 128, 64  # where nothing says otherwise
 _INPUT, _OUTPUT = Length.fixed(INPUT_TOKENS), Length.fixed(OUTPUT_TOKENS)
 _ONE = Length.fixed(1)
@@ -90,25 +92,32 @@ def load(name: str) -> Workload:
         return Workload()
     path = find(name)
     try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path}: cannot be read: {error}") from error
-    if path.suffix == ".json":
-        try:
-            document = json.loads(text)
-        except ValueError as error:
-            raise ValueError(f"{path}: not JSON: {error}") from error
-    else:
-        import yaml  # not needed by who gives lengths alone
-
-        try:
-            document = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ValueError(f"{path}: not YAML: {' '.join(str(error).split())}") from error
-    try:
+        text = files.read(path, MAX_BYTES)
+        document = _json(text) if path.suffix == ".json" else _yaml(text)
         return parse(document, path.stem, path.parent)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _json(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from error
+
+
+def _yaml(text: str) -> Any:
+    """Reads YAML; aliases, of which a few lines can stand for gigabytes, are refused."""
+    import yaml  # not needed by who gives lengths alone
+
+    try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text)):
+            raise ValueError("aliases (*name) are not read: write the value where it is meant")
+        return yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"not YAML: {' '.join(str(error).split())}") from error
+    except RecursionError as error:
+        raise ValueError("not YAML: it is nested too deeply") from error
 
 
 def parse(document: Any, name: str, folder: Path) -> Workload:

@@ -1,4 +1,4 @@
-"""Writes files: those that a user asked for, and deployctl's own records. Reads keys and tokens.
+"""Writes files: those that a user asked for, and deployctl's own records.
 
 A user's (reports, rendered folders, recommendations) are text, and folders above them are made.
 Records are for their owner alone, whole or absent, and outlive a power cut.
@@ -9,11 +9,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from deployctl.errors import SpecError, StateError
+from deployctl.errors import StateError
 
 # Half of a surrogate pair, which UTF-8 cannot hold, is no reason to lose a report.
 ODD = "backslashreplace"
-MAX_WORD_BYTES = 4096  # a key or a token is one short word: a larger file is the wrong file
 _HINTS = {
     errno.ENOSPC: "the disk is full: free space, or set DEPLOYCTL_STATE_DIR to another disk",
     errno.EDQUOT: "the disk quota is used up: free space, or set DEPLOYCTL_STATE_DIR",
@@ -54,7 +53,9 @@ def replace_text(path: Path, text: str, *, mode: int | None = None) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(text, encoding="utf-8", errors=ODD)
+        temporary.unlink(missing_ok=True)  # of a process that had our number, or planted
+        with temporary.open("x", encoding="utf-8", errors=ODD) as stream:
+            stream.write(text)
         if mode is not None:
             temporary.chmod(mode)
         temporary.replace(path)
@@ -94,8 +95,9 @@ def write_private(path: Path, content: bytes, *, mode: int = 0o600) -> None:
         StateError: the disk is full or the folder is not writable; the old content stays.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW
     try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        descriptor = os.open(temporary, flags, 0o600)
         try:
             view = memoryview(content)
             while view:
@@ -118,37 +120,3 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def read_word(file: Path, *, what: str, where: str, hint: str) -> str:
-    """A key or a token from a file; `what` names it, and it is never shown.
-
-    Raises:
-        SpecError: the file cannot be read, or does not hold one printable ASCII word.
-    """
-    try:
-        with file.expanduser().open("rb") as stream:
-            raw = stream.read(MAX_WORD_BYTES + 1)
-    except OSError as error:
-        raise SpecError(
-            f"cannot read the {what}: {error.strerror}", where=where, hint="check the path"
-        ) from error
-    return one_word(raw.decode("utf-8", "replace"), what=what, where=where, hint=hint)
-
-
-def one_word(text: str, *, what: str, where: str, hint: str) -> str:
-    """A key or a token that was given, without the space around it.
-
-    Raises:
-        SpecError: it is empty, or no printable ASCII word of at most 4096 characters.
-    """
-    word = text.strip()
-    if not word:
-        raise SpecError(f"the {what} is empty", where=where, hint=hint)
-    if len(word) > MAX_WORD_BYTES or not (word.isascii() and word.isprintable()) or " " in word:
-        raise SpecError(
-            f"the {what} must be one printable ASCII word of at most {MAX_WORD_BYTES} characters",
-            where=where,
-            hint=hint,
-        )
-    return word

@@ -278,3 +278,47 @@ def test_a_name_that_is_no_service(shell, verb, name):
     code, _, err = shell.run(verb, name)
     assert code == 2
     assert "hint: " in err
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"pid": "x"}', '{"pid": -1, "start": 1}'])
+def test_a_damaged_record_of_the_supervisor_hides_no_engine(shell, content):
+    assert shell.up()[0] == 0
+    [record] = shell.state.rglob("supervisor.json")
+    record.write_text(content)
+    assert shell.status(0)["health"] == "serving"
+    code, _, err = shell.run("down", "tiny")
+    assert code == 0, err
+    assert shell.left() == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    ['{"pid": 1e999}', f'{{"pid": {10**30}, "start": 1}}', '{"started": "yesterday"}', "[" * 9999],
+)
+def test_an_edited_record_of_the_engine_is_no_bug(shell, content):
+    assert shell.up()[0] == 0
+    [record] = shell.state.rglob("engine.json")
+    record.write_text(content)
+    (record.parent / "exit.json").write_text('{"code": "x", "signal": 99999, "ended": []}')
+    assert shell.status(4)["detail"].startswith("killed by signal 99999")
+    (record.parent / "exit.json").unlink()
+    assert shell.status(0)["health"] == "serving"
+    assert shell.run("down", "tiny")[0] == 0
+
+
+def test_records_of_a_newer_deployctl_are_left_alone(shell):
+    assert shell.up()[0] == 0
+    [record] = shell.state.rglob("000001.json")
+    ours = record.read_text()
+    record.write_text(ours.replace('"version": 1', '"version": 2', 1))
+    before = {path: path.read_bytes() for path in record.parent.iterdir()}
+    for words in (shell.up_words(), ["down", "tiny"], ["rollback", "tiny"], ["history", "tiny"]):
+        code, _, err = shell.run(*words)
+        assert code == 4, err
+        assert "written by a newer deployctl" in err
+        assert "hint: use that version" in err
+    assert {path: path.read_bytes() for path in record.parent.iterdir()} == before
+    record.write_text(ours)
+    assert shell.status(0)["health"] == "serving"
+    assert shell.run("down", "tiny")[0] == 0
+    assert shell.left() == []

@@ -15,6 +15,11 @@ def no_tag(m):
     m.engine["image"] = "vllm/vllm-openai"
 
 
+@mistake("image-by-tag")
+def tag_alone(m):
+    m.engine["image"] = "vllm/vllm-openai:v0.32.0"
+
+
 @mistake("flag-removed")
 def flag_that_went_with_the_image(m):  # kserve, dynamo: crash after an image bump
     m.flag("swap-space", 4)

@@ -99,7 +99,7 @@ all are told at once.
 {{- end }}
 {{- end }}
 {{- range $item, $_ := $v.engine.env }}
-{{- if regexMatch "(?i)(TOKEN|API_?KEY|SECRET|PASSWORD)$" $item }}
+{{- if regexMatch "(?i)((^|[_-])(TOKEN|SECRET|PASS|CREDENTIAL|AUTHORIZATION|(ACCESS|ACCOUNT|AUTH|ENCRYPTION|MASTER|PRIVATE|SECRET|SIGNING|STORAGE)[_-]?KEY|CONNECTION[_-]?STRING)|[_-]PWD|API[_-]?KEY|PASSWORD|PASSWD|PASSPHRASE|CLIENT_?SECRET)$" $item }}
 {{- $refused = append $refused (printf "engine.env.%s: looks like a secret; use apiKey or hubToken" $item) }}
 {{- end }}
 {{- end }}

@@ -225,3 +225,9 @@ authorization:
 {{- $lines := (index . 0).Files.Get (printf "files/%s" (index . 1)) | trim | indent 4 -}}
 {{- printf "\n%s" (regexReplaceAll "(?m)^ +$" $lines "") -}}
 {{- end }}
+
+{{/* When an image is pulled. Nobody publishes those that deployctl builds on a host: whoever owns that
+name on a public registry is a stranger. Takes (list context image). */}}
+{{- define "vllm.pullPolicy" -}}
+{{- if hasPrefix "deployctl/" (index . 1) }}Never{{ else }}{{ (index . 0).Values.engine.pullPolicy }}{{ end -}}
+{{- end }}

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from deployctl.checking.documents import Place
 
-_API_SERVER = re.compile(r"vllm\.entrypoints\.(openai\.|cli\.)?(api_server|main)$")
+_API_SERVER = re.compile(r"vllm\.entrypoints\.(openai\.|cli\.)?(api_server|main)\Z")
 _SHELLS = frozenset({"sh", "bash", "ash", "dash"})
 _ENDS = frozenset({";", "&&", "||", "|", "&", "\n"})
 _SHORT = {
@@ -173,7 +173,7 @@ def _flag(word: Word) -> tuple[str, str | None] | None:
     if text.startswith("--") and len(text) > 2:
         name, equals, value = text[2:].partition("=")
         return name.replace("_", "-"), value if equals else None
-    match = re.match(r"-([a-z]{1,2})(?:=(.*))?$", text)
+    match = re.fullmatch(r"-([a-z]{1,2})(?:=(.*))?", text)
     if match and match[1] in _SHORT:
         return _SHORT[match[1]], match[2]
     if re.match(r"-(O|cc)", text):  # -O3, -cc.mode=3: the compiler's own

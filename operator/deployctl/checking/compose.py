@@ -11,7 +11,7 @@ from deployctl.checking.documents import Document, Place
 from deployctl.checking.engine import DeclaredEngine, EnvVar, Mount, image
 from deployctl.checking.values import dig, items, mapping, size, text
 
-_DEFAULTED = re.compile(r"^\$\{[A-Za-z_]\w*:?-([^${}]*)\}$")
+_DEFAULTED = re.compile(r"\$\{[A-Za-z_]\w*:?-([^${}]*)\}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,7 @@ def literal(value: Any) -> str:
     if not isinstance(value, str | int | float):
         return ""
     given = str(value)
-    default = _DEFAULTED.match(given)
+    default = _DEFAULTED.fullmatch(given)
     return default[1] if default else given.replace("$$", "$")
 
 

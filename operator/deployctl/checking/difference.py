@@ -11,12 +11,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from deployctl.boundedyaml import parse
 from deployctl.checking import effects
 from deployctl.checking.commandline import Word, command_line, parse_words
 from deployctl.checking.documents import Document, Place, documents
 from deployctl.checking.effects import Effect, Field, Verdict
-from deployctl.checking.values import SECRET_NAME, dig
-from deployctl.checking.yamltext import parse
+from deployctl.checking.values import dig
+from deployctl.secretive import is_named_so
 
 # Labels that follow from all the rest, and files that follow from another.
 _FOLLOW = ("io.deployctl.digest", "io.deployctl.revision")
@@ -142,7 +143,7 @@ def _fields(
 
 
 def _secret(document: Document, path: Field) -> bool:
-    return document.kind == "Secret" or bool(SECRET_NAME.search(path[-1] if path else ""))
+    return document.kind == "Secret" or is_named_so(str(path[-1]) if path else "")
 
 
 def _verdict(

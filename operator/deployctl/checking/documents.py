@@ -5,8 +5,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from deployctl.boundedyaml import Parsed
 from deployctl.checking.values import Path, dig, mapping, mappings, text
-from deployctl.checking.yamltext import Parsed
 
 Family = Literal["kubernetes", "compose", "command", "service", "unknown"]
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from deployctl.checking.commandline import EMPTY, CommandLine, Word, command_line
 from deployctl.checking.documents import Document, Place
 from deployctl.checking.values import items, mapping, text
+from deployctl.engines.vllm import BUILT_HERE
 
 DEFAULT_PORT = 8000
 KEY_REQUIRED = "API_KEY_REQUIRED"
@@ -38,6 +39,11 @@ class Image(NamedTuple):
     def pinned(self) -> bool:
         """Whether it names the same bytes tomorrow, as far as a tag can promise that."""
         return bool(self.digest) or (self.tag not in MOVING and not self.tag.startswith("nightly"))
+
+    @property
+    def is_built_here(self) -> bool:
+        """Whether deployctl builds it on the host: no registry has it, so nobody can replace it."""
+        return self.repository.startswith(BUILT_HERE)
 
     @property
     def unknown(self) -> bool:

@@ -5,12 +5,12 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from deployctl.boundedyaml import parse
 from deployctl.checking.documents import Document, documents
 from deployctl.checking.finding import CHECKS, ORDER, Finding, Severity
 from deployctl.checking.manifests import Manifests, Options
 from deployctl.checking.rules import files  # and with it every rule
 from deployctl.checking.values import dig, mapping, text
-from deployctl.checking.yamltext import parse
 
 # Codes that one object may break on purpose, with a comment on why: `image-not-pinned seccomp`.
 IGNORE_ANNOTATION = "deployctl.io/check-ignore"

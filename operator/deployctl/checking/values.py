@@ -4,13 +4,10 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-Path = tuple[str | int, ...]
+from deployctl.boundedyaml import Path
 
-# Names of variables and flags that hold secrets.
-SECRET_NAME = re.compile(
-    r"(^|[_-])(TOKEN|API[_-]?KEY|SECRET|PASSWORD|PASSWD|CREDENTIALS?|(ACCESS|SECRET|PRIVATE)_KEY)$",
-    re.IGNORECASE,
-)
+__all__ = ["Path"]
+
 _SIZE = re.compile(r"(?P<number>\d+(\.\d+)?)\s*(?P<unit>[kmgt]?)(i?b)?", re.IGNORECASE)
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(us|ms|s|m|h)")
 _SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}

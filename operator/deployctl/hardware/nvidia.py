@@ -241,7 +241,7 @@ def _value(text: str) -> str | None:
 
 
 def _integer(text: str | None) -> int | None:
-    match = re.match(r"(\d+)(\.\d+)?( MiB| MHz)?$", text or "")
+    match = re.fullmatch(r"(\d+)(\.\d+)?( MiB| MHz)?", text or "")
     return int(match[1]) if match else None
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 MAX_CARD = 256 * 1024  # bytes: the metadata comes first
 _MAX_NAMES = 8
+_MAX_VALUES = 20_000
 _FENCE = "---"
 
 
@@ -15,12 +16,10 @@ def metadata(text: str) -> dict[str, Any]:
     end = next((n for n, line in enumerate(lines[1:], 1) if line.strip() == _FENCE), None)
     if end is None:
         return {}
-    import yaml
+    from deployctl.boundedyaml import parse  # YAML takes long to import
 
-    try:
-        fields = yaml.safe_load("\n".join(lines[1:end]))
-    except (yaml.YAMLError, RecursionError, ValueError):
-        return {}
+    documents, _ = parse("\n".join(lines[1:end]), most=_MAX_VALUES)
+    fields = documents[0].data if documents else {}
     return fields if isinstance(fields, dict) else {}
 
 

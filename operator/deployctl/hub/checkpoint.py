@@ -1,5 +1,6 @@
 """From a checkpoint's files to Documents: which to read, in which order, what may be missing."""
 
+import threading
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -12,7 +13,12 @@ from deployctl.model import Documents, TensorInfo, template, weights
 MAX_JSON = 16 * 1024 * 1024  # the largest published config.json has about 3 MiB
 MAX_INDEX = 64 * 1024 * 1024
 MAX_TEMPLATE = 4 * 1024 * 1024
-MAX_TENSORS = 4_000_000
+MAX_TENSORS = 1_000_000
+# Of all shards together. The largest that are published (1T parameters, 384 packed experts a layer)
+# have 200,000 tensors, 30 MB of headers and a dozen marks of JSON for each tensor.
+MAX_SHARDS = 1024
+MAX_HEADERS = 128 * 1024 * 1024  # bytes
+MAX_MARKS = 6_000_000  # brackets, colons and commas: what there can be of values
 INDEX = "model.safetensors.index.json"
 # The engine looks for ModelOpt's own file; the other two are what AutoGPTQ and AutoAWQ wrote.
 QUANTIZATION_FILES = ("hf_quant_config.json", "quantize_config.json", "quant_config.json")
@@ -138,18 +144,19 @@ def _tensors(checkpoint: Checkpoint) -> tuple[TensorInfo, ...] | None:
             )
         listed += tensors
         if len(listed) > MAX_TENSORS:
-            raise ModelError(
-                "the checkpoint lists millions of tensors", where=checkpoint.place(name)
-            )
+            raise _too_much("the checkpoint lists millions of tensors", checkpoint.place(name))
     return tuple(listed)
 
 
 def _headers(checkpoint: Checkpoint, names: list[str]) -> list[tuple[TensorInfo, ...]]:
+    if len(names) > MAX_SHARDS:
+        raise _too_much(f"the weights are in more than {MAX_SHARDS} files", checkpoint.source)
+    budget = _Budget(MAX_HEADERS, MAX_MARKS)
     if checkpoint.local or len(names) == 1:
-        return [read_header(checkpoint, name) for name in names]
+        return [_header(checkpoint, name, budget) for name in names]
     # On the Hub each header is a round trip or two: a few at once, in order.
     with ThreadPoolExecutor(max_workers=8) as pool:
-        futures = [pool.submit(read_header, checkpoint, name) for name in names]
+        futures = [pool.submit(_header, checkpoint, name, budget) for name in names]
         try:
             return [future.result() for future in futures]
         except BaseException:
@@ -163,9 +170,36 @@ def read_header(checkpoint: Checkpoint, name: str) -> tuple[TensorInfo, ...]:
     Raises:
         ModelError: the file is damaged.
     """
+    return _header(checkpoint, name, _Budget(MAX_HEADERS, MAX_MARKS))
+
+
+def _header(checkpoint: Checkpoint, name: str, budget: "_Budget") -> tuple[TensorInfo, ...]:
     where, file_size = checkpoint.place(name), checkpoint.files.get(name)
     length = headers.header_length(checkpoint.span(name, 0, _FIRST), file_size, where)
-    return headers.parse_header(checkpoint.span(name, _FIRST, length), file_size, where)
+    budget.take(where, size=length)
+    header = checkpoint.span(name, _FIRST, length)
+    budget.take(where, marks=sum(map(header.count, (b",", b":", b"[", b"{"))))
+    return headers.parse_header(header, file_size, where)
+
+
+class _Budget:
+    """What the headers of one checkpoint may take of this machine, all of them together."""
+
+    def __init__(self, size: int, marks: int) -> None:
+        self._left = {"size": size, "marks": marks}
+        self._lock = threading.Lock()
+
+    def take(self, where: str, **amounts: int) -> None:
+        """Raises ModelError where nothing is left."""
+        with self._lock:
+            for name, amount in amounts.items():
+                self._left[name] -= amount
+            if min(self._left.values()) < 0:
+                raise _too_much("the headers of the weights are too large, all together", where)
+
+
+def _too_much(message: str, where: str) -> ModelError:
+    return ModelError(message, where=where, hint="these are no headers of a published checkpoint")
 
 
 def _gguf(checkpoint: Checkpoint, names: list[str]) -> dict[str, Any] | None:

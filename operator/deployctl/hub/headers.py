@@ -97,8 +97,9 @@ def _row(name: str, entry: Any, where: str) -> tuple[int, int, TensorInfo]:
         raise _broken(f"tensor {shown} has no usable data_offsets", where)
     start, stop = offsets
     elements = math.prod(shape)
-    wanted = elements * BITS[dtype] / 8 if dtype in BITS else stop - start
-    if stop < start or elements > MAX_ELEMENTS or stop - start != wanted:
+    held = (stop - start) * 8  # in whole numbers: a shape may be larger than any float
+    wanted = elements * BITS[dtype] if dtype in BITS else held
+    if stop < start or elements > MAX_ELEMENTS or held != wanted:
         raise _broken(f"tensor {shown}: dtype and shape do not match its bytes", where)
     tensor = TensorInfo.model_construct(
         name=name.encode("utf-8", "replace").decode("utf-8"),

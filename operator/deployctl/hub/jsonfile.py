@@ -49,7 +49,11 @@ def parse_object(data: bytes, where: str) -> dict[str, Any]:
     except RecursionError as error:
         raise _too_deep(where) from error
     except ValueError as error:  # an integer of thousands of digits
-        raise ModelError("a number in the file is too long", where=where) from error
+        raise ModelError(
+            "a number in the file has thousands of digits",
+            where=where,
+            hint="this is not a file of a checkpoint; download it again",
+        ) from error
     if not isinstance(value, dict):
         raise ModelError(
             f"{_kind(value)} where an object was expected",

@@ -2,12 +2,13 @@
 
 import json
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from deployctl import given
 from deployctl.errors import InputError, NotFoundError, StateError
 from deployctl.files import replace_text
 from deployctl_loadtest.foreign import document
@@ -17,6 +18,7 @@ from deployctl_loadtest.sample import Sample
 REQUESTS, SUMMARY = "requests.jsonl", "summary.json"
 SERIES = "series.json"  # of a sweep, or of a search for the limit
 _HINT = "give a folder that deployctl loadtest wrote"
+_MOST_BYTES = 256 * 1024 * 1024  # of a summary
 
 
 class SavedRun(NamedTuple):
@@ -85,7 +87,7 @@ def write(folder: Path, result: LoadResult, samples: list[Sample]) -> None:
             path.unlink()
 
 
-def runs(given: str) -> list[SavedRun]:
+def runs(named: str) -> list[SavedRun]:
     """Reads one side of a comparison: a result folder, several (`a,b,c`), or one that holds them.
 
     Raises:
@@ -94,7 +96,7 @@ def runs(given: str) -> list[SavedRun]:
     """
     folders: list[Path] = []
     # A comma may be part of a folder's name.
-    for text in [given] if Path(given).exists() else given.split(","):
+    for text in [named] if Path(named).exists() else named.split(","):
         folders += _results_in(Path(text.strip()))
     seen = [folder.resolve() for folder in folders]
     for folder in folders:
@@ -152,7 +154,7 @@ def read(folder: Path) -> SavedRun:
 
 def _samples(path: Path) -> list[Sample]:
     samples = []
-    with _reading(path), path.open("rb") as file:
+    with given.opened(path, hint=_HINT) as file:
         for number, line in enumerate(file, 1):  # one by one: a day's run has gigabytes of them
             try:
                 samples.append(Sample.from_dict(document(line)))
@@ -166,22 +168,10 @@ def _samples(path: Path) -> list[Sample]:
 
 
 def _document(path: Path) -> dict[str, Any]:
-    with _reading(path):
-        data = path.read_bytes()
     try:
-        found = document(data)
+        found = document(given.read_bytes(path, _MOST_BYTES, hint=_HINT))
     except ValueError as error:
         raise InputError(f"it is no JSON: {error}", where=str(path), hint=_HINT) from error
     if not isinstance(found, dict):
         raise InputError("it is no JSON object", where=str(path), hint=_HINT)
     return found
-
-
-@contextmanager
-def _reading(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except FileNotFoundError as error:
-        raise NotFoundError("the file is missing", where=str(path), hint=_HINT) from error
-    except OSError as error:
-        raise InputError(f"it cannot be read: {error}", where=str(path), hint=_HINT) from error

@@ -123,4 +123,4 @@ def _layer(name: str) -> int:
     if not divider or "vision" in before or "visual" in before:
         return -1
     number = after.split(".", 1)[0]
-    return int(number) if number.isdigit() else -1
+    return int(number) if number.isdecimal() and len(number) < 10 else -1

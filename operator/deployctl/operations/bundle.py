@@ -1,30 +1,33 @@
-"""From a plan to its files: rendered for a target, written to a folder.
+"""From a plan to its files, rendered for a target."""
 
-A folder on disk says what of it is ours, so that nothing of the user's is lost.
-"""
-
-import hashlib
-import json
 import re
 from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
 
-from deployctl.errors import DeployctlError, InputError, PlanRefusedError, StateError
+from deployctl.errors import DeployctlError, InputError, PlanRefusedError
 from deployctl.events import Event, Tell, silent
-from deployctl.files import replace_text
 from deployctl.operations.prepare import Prepared, refuse_unfit
+from deployctl.operations.rendered import write
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import Bundle, render_for
 from deployctl.render.bundle import VALUES_FILE, BundleKind
 from deployctl.spec import ServiceSpec
 from deployctl.spec.service import HOSTS, NAMESPACE_PATTERN, NAMESPACE_RULE
 
-MARKER = ".deployctl.json"  # lists what was written, with digests
+__all__ = [
+    "ChartOptions",
+    "chart_options",
+    "readme",
+    "render",
+    "render_all",
+    "render_alone",
+    "write",
+]
+
 # Of these, what the target kubernetes installs is that of helm.
 KINDS: tuple[BundleKind, ...] = tuple(k for k in get_args(BundleKind) if k != "kubernetes")
-_VERSION = 1
 # What was downloaded outlives `down`, as on the other targets; `down --volumes` removes it.
 _KEPT_CLAIM: dict[str, Any] = {"cache": {"annotations": {"helm.sh/resource-policy": "keep"}}}
 
@@ -200,72 +203,3 @@ def readme(prepared: Prepared, bundle: Bundle) -> dict[str, str]:
 
         return {"README.md": kubernetes_readme(prepared.plan, bundle)}
     return {}
-
-
-def write(folder: Path, bundle: Bundle, readme: dict[str, str], *, force: bool) -> None:
-    """Writes a bundle, and the file for people that goes with it, to a folder.
-
-    Files that an earlier render wrote and this one does not are removed; all others stay.
-
-    Raises:
-        InputError: the folder holds files that deployctl did not write, or that were changed
-            since; `force` writes over them.
-        StateError: it cannot be written.
-    """
-    files = {**bundle.files, **readme}
-    try:
-        before = known(folder)
-        if not force:
-            _refuse_foreign(folder, files, before)
-        for path in sorted(set(before or {}) - set(files)):
-            (folder / path).unlink(missing_ok=True)
-        for path, text in files.items():
-            mode = 0o755 if path.endswith(".sh") else 0o644
-            replace_text(folder / path, text, mode=mode)
-        record = {"version": _VERSION, "files": {p: _digest(t) for p, t in sorted(files.items())}}
-        replace_text(folder / MARKER, json.dumps(record, indent=1) + "\n", mode=0o644)
-    except OSError as error:
-        raise StateError(
-            f"cannot write: {error.strerror}",
-            where=str(error.filename or folder),
-            hint="check the disk and the folder's permissions, or choose another with -o",
-        ) from error
-
-
-def known(folder: Path) -> dict[str, str] | None:
-    """What an earlier render wrote there, with digests; None when it is no folder of ours."""
-    try:
-        record = json.loads((folder / MARKER).read_text(encoding="utf-8"))
-        files = {str(path): str(digest) for path, digest in record["files"].items()}
-    except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError, AttributeError):
-        return None
-    inside = {p: d for p, d in files.items() if not Path(p).is_absolute() and ".." not in p}
-    return inside if inside == files else None
-
-
-def _refuse_foreign(folder: Path, files: dict[str, str], known: dict[str, str] | None) -> None:
-    if folder.exists() and not folder.is_dir():
-        raise InputError("this is a file, not a folder", where=str(folder), hint="choose another")
-    if known is None:
-        if folder.is_dir() and any(folder.iterdir()):
-            raise InputError(
-                "the folder holds files that deployctl did not render",
-                where=str(folder),
-                hint="choose an empty folder with -o, or write over them with --force",
-            )
-        return
-    for path in {**known, **files}:
-        file = folder / path
-        if not file.is_file():
-            continue
-        digest = _digest(file.read_text(encoding="utf-8", errors="replace"))
-        if digest not in (known.get(path), _digest(files.get(path, ""))):
-            raise InputError(
-                "the file was changed since it was rendered",
-                where=str(file),
-                hint="put the change into the spec, or write over it with --force",
-            )
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()

@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from deployctl import hub
-from deployctl.errors import HubError, InputError, ModelError
+from deployctl import given, hub
+from deployctl.errors import HubError, InputError, ModelError, NotFoundError
 from deployctl.events import Event, Tell, silent
 from deployctl.files import replace_text, state_error
 from deployctl.hub.listing import Listing, StoredFile
@@ -25,6 +25,7 @@ from deployctl.targets.history import Release
 from deployctl.units import size
 
 MANIFEST = "deployctl-fetch.json"  # in a folder that was fetched: what belongs into it
+MAX_MANIFEST = 16 * 1024 * 1024
 _VERSION = 1
 
 
@@ -258,15 +259,15 @@ def _refuse_other(folder: Path, listing: Listing) -> None:
 def _read_manifest(folder: Path) -> Listing | None:
     path = folder / MANIFEST
     try:
-        document = json.loads(path.read_bytes())
+        document = given.parse_json(given.read_bytes(path, MAX_MANIFEST))
         files = tuple(
             StoredFile(str(name), int(said["bytes"]), str(said["digest"]))
             for name, said in document["files"].items()
         )
         model, commit = str(document["model"]), str(document["revision"])
-    except FileNotFoundError:
+    except NotFoundError:
         return None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (InputError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ModelError(
             "the list of what belongs into the folder is damaged",
             where=str(path),

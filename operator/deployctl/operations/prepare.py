@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from deployctl import host, hub, model
 from deployctl.errors import InputError, PlanRefusedError, SpecError
 from deployctl.events import Event, Tell, silent
-from deployctl.files import one_word, read_word
+from deployctl.given import one_word, read_word
 from deployctl.hardware import GpuProfile, all_profiles, load_profile, own_profiles
 from deployctl.model import ModelFacts
 from deployctl.planning.make import make_plan

@@ -50,6 +50,6 @@ def _tokens(settings: EngineSettings) -> int:
     """Tokens that go through the experts at once; the rest of a step follows in chunks."""
     most = behaviour("moe_chunk_tokens", settings.version)
     given = settings.environment.get("VLLM_FUSED_MOE_CHUNK_SIZE", "")
-    if most and given.isdigit() and int(given) > 0:
+    if most and given.isdecimal() and len(given) < 10 and int(given) > 0:
         most = int(given)
     return min(settings.batch.tokens, most) if most else settings.batch.tokens

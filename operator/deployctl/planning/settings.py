@@ -167,7 +167,8 @@ def _needs_value(name: str, value: Any) -> bool:
 
 
 def _number(value: Any) -> Any:
-    if isinstance(value, str) and value[:-1].replace(".", "", 1).isdigit():
+    plain = isinstance(value, str) and len(value) < 20
+    if plain and value[:-1].replace(".", "", 1).isdecimal():
         scale = _SUFFIXES.get(value[-1])
         return int(float(value[:-1]) * scale) if scale else value
     return value

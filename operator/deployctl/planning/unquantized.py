@@ -16,7 +16,7 @@ from deployctl.model import Quantization
 MOST = 4096  # patterns that are read
 _LAYER = re.compile(r"\.\d+(?=[.*]|$)")
 # Of the decoder: not `mtp.layers.0`.
-_WHOLE = re.compile(r"^(?:(?:language_)?model\.){0,3}layers\.(\d{1,4})[.*]{0,2}$")
+_WHOLE = re.compile(r"^(?:(?:language_)?model\.){0,3}layers\.(\d{1,4})[.*]{0,2}\Z")
 _CHOICE = re.compile(r"\(([\w|]{1,200})\)")
 
 

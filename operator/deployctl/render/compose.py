@@ -24,6 +24,7 @@ from deployctl.render.bundle import (
     listens_on,
     refuse_unnamed_slice,
 )
+from deployctl.render.podsize import memory_gib
 from deployctl.render.yamltext import variable, write_compose
 from deployctl.spec import ServiceSpec
 
@@ -51,6 +52,9 @@ _PROBE_TOKEN = "/tmp/deployctl-probe-token"  # noqa: S105, S108  a path
 GRACE_S = 60  # from SIGTERM to SIGKILL: for requests under way to end
 _SHUTDOWN_S = GRACE_S - 5  # of it what vLLM gives them; the rest is for it to end itself
 _STALL_S = 300  # requests that wait, and no progress: ill
+_TMP_GIB = 4  # of /tmp, in memory: what compilers leave there for a moment
+_CACHED_GIB = 4  # of host memory, for what vLLM keeps of images (--mm-processor-cache-gb)
+_PIDS = 16384  # threads too: each worker has as many as the host has cores, several times over
 HUB_CACHE = Volume("hub", "/cache/hub")  # what the Hub's files are kept in: HF_HOME
 _CACHES = dict([HUB_CACHE, Volume("vllm", _CACHE)])  # they outlive releases
 _SECURITY: dict[str, Any] = {
@@ -133,7 +137,7 @@ def _engine(plan: ServingPlan, spec: ServiceSpec, *, guarded: bool) -> dict[str,
         # NVIDIA's hook writes the driver's libraries into the root while the container starts.
         "read_only": not cuda,
         # Not noexec: compilers put the libraries they make into /tmp and load them.
-        "tmpfs": ["/tmp:exec,mode=1777"],  # noqa: S108  inside the container
+        "tmpfs": [f"/tmp:exec,mode=1777,size={_TMP_GIB}g"],  # noqa: S108  inside the container
         "shm_size": f"{math.ceil(plan.shm_gib * 1024)}m",
         "init": True,
         # The engine can die and exit with 0, so a restart on failure would not do.
@@ -149,8 +153,12 @@ def _engine(plan: ServingPlan, spec: ServiceSpec, *, guarded: bool) -> dict[str,
         "logging": {"driver": "json-file", "options": {"max-size": "50m", "max-file": "4"}},
         "depends_on": {CACHE_OWNER: {"condition": "service_completed_successfully"}},
     }
+    # Half of the host's memory would be /tmp's, and all of it the engine's.
+    limit = memory_gib(plan, nodes=1)[1] + _TMP_GIB + _CACHED_GIB
+    resources: dict[str, Any] = {"limits": {"memory": f"{limit}g", "pids": _PIDS}}
     if cuda:
-        service["deploy"] = {"resources": {"reservations": {"devices": [_cards(plan)]}}}
+        resources["reservations"] = {"devices": [_cards(plan)]}
+    service["deploy"] = {"resources": resources}
     return service
 
 
@@ -209,6 +217,7 @@ def _cache_owner(plan: ServingPlan) -> dict[str, Any]:
         "read_only": True,
         "network_mode": "none",
         "restart": "no",
+        "deploy": {"resources": {"limits": {"memory": "128m", "pids": 64}}},
         "labels": _labels(plan),
     }
 
@@ -249,7 +258,7 @@ def _environment(plan: ServingPlan, spec: ServiceSpec, *, guarded: bool) -> dict
         "HOME": "/tmp",  # noqa: S108  inside the container
         "USER": "vllm",
         "HF_HOME": HUB_CACHE.path,
-        "HF_TOKEN_PATH": f"{_SECRETS}/hf_token",
+        **({} if plan.model_local else {"HF_TOKEN_PATH": f"{_SECRETS}/hf_token"}),
         "VLLM_CACHE_ROOT": _CACHE,
         "TORCHINDUCTOR_CACHE_DIR": f"{_CACHE}/inductor",
         "TRITON_CACHE_DIR": f"{_CACHE}/triton",

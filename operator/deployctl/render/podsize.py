@@ -1,12 +1,17 @@
 """How large the pods of a plan are: nodes of a replica, host memory, CPU, cache. Pure."""
 
 import math
+from contextlib import suppress
 
 from deployctl.hardware import GpuProfile
 from deployctl.planning.plan import ServingPlan
 
 # Host memory, GiB: a worker's own (Python, CUDA context, pinned buffers) and the API server's.
 _WORKER_GIB, _SERVER_GIB = 4.0, 6.0
+# Flags that keep a part of the weights or of the cache in host memory, in GiB: whether of each card
+# (vllm/config/offload.py, vllm/config/cache.py).
+_OFFLOADING = {"--cpu-offload-gb": True, "--swap-space": True, "--kv-offloading-size": False}
+_MOST_GIB = 65536.0
 # Compiled code and a second revision beside the first, GiB.
 _CACHE_SPARE_GIB = 20.0
 # The first release that has --nnodes, --node-rank and --master-addr (vllm/engine/arg_utils.py).
@@ -30,26 +35,46 @@ def nodes_of(plan: ServingPlan, profile: GpuProfile) -> int:
 
 
 def resources(plan: ServingPlan, nodes: int) -> dict[str, str]:
-    """Host memory: the request holds the processes and half of the weights while they load.
+    """What a replica's pod asks of one of its nodes."""
+    world = plan.world_size // nodes
+    request, limit = memory_gib(plan, nodes)
+    return {
+        "cpu": str(2 if plan.accelerator == "cpu" else 2 + 2 * world),
+        "memory": f"{request}Gi",
+        "memoryLimit": f"{limit}Gi",
+        "sharedMemory": f"{math.ceil(plan.shm_gib)}Gi",
+    }
 
-    The limit has room for a loader that holds all weights at once, as one for .bin files does,
-    and for shared memory. On a CPU the weights and the KV cache stay in host memory.
+
+def memory_gib(plan: ServingPlan, nodes: int) -> tuple[int, int]:
+    """Host memory of an engine on each of its nodes, GiB: what it asks for, and the most.
+
+    The request holds the processes and half of the weights while they load. The limit has room
+    for a loader that holds all weights at once, as one for .bin files does, and for shared
+    memory. On a CPU the weights and the KV cache stay in host memory.
     """
     world = plan.world_size // nodes
     weights = (_weights_gib(plan) or 16.0) / nodes
-    shared = math.ceil(plan.shm_gib)
     if plan.accelerator == "cpu":
         memory = plan.memory
         cache = (memory.kv_cache_gib + memory.activation_gib) * world if memory else 4.0
         request = _SERVER_GIB + world + weights + cache
     else:
         request = _SERVER_GIB + _WORKER_GIB * world + 0.5 * weights
-    return {
-        "cpu": str(2 if plan.accelerator == "cpu" else 2 + 2 * world),
-        "memory": f"{math.ceil(request)}Gi",
-        "memoryLimit": f"{math.ceil(request + weights + shared)}Gi",
-        "sharedMemory": f"{shared}Gi",
-    }
+    request += _offloaded_gib(plan) / nodes
+    return math.ceil(request), math.ceil(request + weights + math.ceil(plan.shm_gib))
+
+
+def _offloaded_gib(plan: ServingPlan) -> float:
+    """GiB of host memory that flags of the engine set aside, of all of its cards."""
+    total = 0.0
+    for word, following in zip(plan.engine.args, (*plan.engine.args[1:], ""), strict=False):
+        name, equals, value = word.partition("=")
+        if name in _OFFLOADING:
+            with suppress(ValueError):  # the plan refuses what is no number
+                each = float(value if equals else following)
+                total += each * (plan.world_size if _OFFLOADING[name] else 1)
+    return total if total < _MOST_GIB else 0.0
 
 
 def cache(plan: ServingPlan) -> dict[str, str]:

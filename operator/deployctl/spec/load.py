@@ -1,7 +1,6 @@
 """Reads specs: flags over environment over file over defaults.
 
 Files are YAML as users write it: several documents, no duplicate keys, errors with a line.
-PyYAML alone takes a file of any size, and of a key written twice the last, without a word.
 """
 
 import os
@@ -9,14 +8,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import ValidationError
 
-from deployctl.errors import SpecError, did_you_mean
+from deployctl.boundedyaml import parse
+from deployctl.errors import InputError, SpecError, did_you_mean
+from deployctl.given import read_text
 from deployctl.spec.service import NAMESPACE_RULE, ServiceSpec
 
 ENV_PREFIX = "DEPLOYCTL_"
 MAX_BYTES = 1024 * 1024  # a spec file of more is a mistake
+MAX_VALUES = 50_000  # of one document, with every alias counted as what it stands for
+_SHOWN = 100  # characters of a wrong value in a message
 
 
 def load_specs(files: Sequence[Path], flags: Mapping[str, Any]) -> list[ServiceSpec]:
@@ -124,12 +126,20 @@ def complaint(problem: Any, what: str = "setting") -> str:
     if problem["type"] == "extra_forbidden":
         return f"there is no such {what}"
     if problem["type"] == "string_pattern_mismatch":
-        return f"{problem['input']!r} does not match the pattern {problem['ctx']['pattern']}"
+        return f"{_shown(problem['input'])} does not match the pattern {problem['ctx']['pattern']}"
     message = str(problem["msg"]).removeprefix("Value error, ")
     given = problem.get("input")
     if isinstance(given, str | int | float | bool):
-        message += f" (got {given!r})"
+        message += f" (got {_shown(given)})"
     return message[0].lower() + message[1:]
+
+
+def _shown(value: object) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes no number of more than 4300 digits
+        return "a number of thousands of digits"
+    return text if len(text) <= _SHOWN else text[:_SHOWN] + "…"
 
 
 def _hint(problem: Any, field: str) -> str:
@@ -166,29 +176,6 @@ def _refuse_twins(specs: Sequence[ServiceSpec]) -> None:
             seen[value] = index
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that refuses a key written twice."""
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-    seen = set()
-    for key_node, _ in node.value:
-        key = loader.construct_object(key_node, deep=True)
-        if not isinstance(key, str):
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {key!r} is not text", key_node.start_mark
-            )
-        if key in seen:
-            raise yaml.constructor.ConstructorError(
-                None, None, f"key {key!r} is written twice", key_node.start_mark
-            )
-        seen.add(key)
-    return loader.construct_mapping(node, deep)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
 def read_documents(file: Path) -> list[dict[str, Any]]:
     """Reads the mappings of a YAML file, one a document.
 
@@ -196,24 +183,15 @@ def read_documents(file: Path) -> list[dict[str, Any]]:
         SpecError: the file is missing, unreadable, not YAML, or holds something else.
     """
     try:
-        if file.stat().st_size > MAX_BYTES:
-            raise SpecError("the file is larger than 1 MiB", where=str(file))
-        text = file.read_text(encoding="utf-8")
-    except OSError as error:
+        text = read_text(file, MAX_BYTES)
+    except InputError as error:
+        raise SpecError(error.message, where=error.where, hint=error.hint) from error
+    parsed, troubles = parse(text, most=MAX_VALUES, tags=False)
+    for trouble in troubles:
         raise SpecError(
-            f"cannot read the file: {error.strerror}", where=str(file), hint="check the path"
-        ) from error
-    except UnicodeDecodeError as error:
-        raise SpecError("the file is not UTF-8 text", where=str(file)) from error
-    try:
-        documents = [d for d in yaml.load_all(text, Loader=_Loader) if d is not None]
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f"{file}:{mark.line + 1}:{mark.column + 1}" if mark else str(file)
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise SpecError(str(problem), where=place, hint="check the YAML there") from error
-    except RecursionError as error:
-        raise SpecError("the file is nested too deeply", where=str(file)) from error
+            trouble.message, where=f"{file}:{trouble.line}", hint="check the YAML there"
+        )
+    documents = [each.data for each in parsed]
     for index, document in enumerate(documents):
         if not isinstance(document, dict):
             raise SpecError(

@@ -9,8 +9,16 @@ import re
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from deployctl.secretive import is_named_so, looks
 from deployctl.spec.option import option
 
 Scalar = str | int | float | bool
@@ -19,13 +27,16 @@ TARGETS: tuple[TargetKind, ...] = get_args(TargetKind)
 HOSTS: tuple[TargetKind, ...] = ("process", "docker")  # targets that are one machine
 ANY_CARD = "any"  # of `gpu`: every kind that is known
 MOST_KINDS = 8  # alternatives that one request of a Kubernetes claim may have
+MOST_GIB = 4096  # of memory of a card, as of a profile's
+MOST_TOKENS = 2**31  # of any count of tokens or sequences, which vLLM keeps in 32 bits
 # What deploy/door/deployctl_door/configuration.py calls BodyLimits.
 REQUEST_LIMITS = ("bytes", "seconds", "depth", "n", "tokens", "logprobs", "prompts")
 NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"
 NAMESPACE_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 NAMESPACE_RULE = "lower-case letters, digits and dashes, 63 at most"
-_ENV_NAME = re.compile(r"^[A-Za-z_][A-Za-z0-9_]*$")
-_SECRET_WORDS = re.compile(r"(TOKEN|API_?KEY|SECRET|PASSWORD)$", re.IGNORECASE)
+_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+# The context of a validation of what was accepted once: rules that came later do not undo it.
+RECORDED = {"recorded": True}
 
 
 class ServiceSpec(BaseModel):
@@ -79,10 +90,10 @@ class ServiceSpec(BaseModel):
     )
     gpus: int = option(1, "GPUs to use in all.", "Hardware", ge=1, le=1024)
     gpu_memory_gib: float | None = option(
-        None, "GiB per GPU, instead of the profile's figure.", "Hardware", gt=0, allow_inf_nan=False
+        None, "GiB per GPU, instead of the profile's figure.", "Hardware", gt=0, le=MOST_GIB
     )
     gpu_memory_held_gib: float | None = option(
-        None, "GiB per GPU that others hold: a desktop.", "Hardware", ge=0, allow_inf_nan=False
+        None, "GiB per GPU that others hold: a desktop.", "Hardware", ge=0, le=MOST_GIB
     )
     target: TargetKind | None = option(
         None,
@@ -114,21 +125,34 @@ class ServiceSpec(BaseModel):
         "Context in tokens, prompt and answer together. [default: the longest that fits]",
         "Engine",
         ge=1,
+        le=MOST_TOKENS,
     )
     min_model_len: int = option(
-        4096, "Least context, in tokens, where none is asked for; less is refused.", "Engine", ge=1
+        4096,
+        "Least context, in tokens, where none is asked for; less is refused.",
+        "Engine",
+        ge=1,
+        le=MOST_TOKENS,
     )
     users: int | None = option(
-        None, "Requests of full context to hold at once; the plan checks it.", "Engine", ge=1
+        None,
+        "Requests of full context to hold at once; the plan checks it.",
+        "Engine",
+        ge=1,
+        le=MOST_TOKENS,
     )
     gpu_memory_utilization: float | None = option(
         None, "Share of the GPU's memory the engine may take.", "Engine", gt=0, le=1
     )
     kv_cache_gib: float | None = option(
-        None, "GiB of KV cache on a CPU. [default: 1]", "Engine", gt=0, allow_inf_nan=False
+        None, "GiB of KV cache on a CPU. [default: 1]", "Engine", gt=0, le=MOST_GIB
     )
-    max_num_seqs: int | None = option(None, "Sequences in one step at most.", "Engine", ge=1)
-    max_num_batched_tokens: int | None = option(None, "Tokens in one step at most.", "Engine", ge=1)
+    max_num_seqs: int | None = option(
+        None, "Sequences in one step at most.", "Engine", ge=1, le=MOST_TOKENS
+    )
+    max_num_batched_tokens: int | None = option(
+        None, "Tokens in one step at most.", "Engine", ge=1, le=MOST_TOKENS
+    )
     kv_cache_dtype: str | None = option(None, "auto, fp8, …", "Engine", min_length=1)
     dtype: str | None = option(None, "auto, float16, bfloat16, float32.", "Engine", min_length=1)
     enforce_eager: bool = option(
@@ -174,7 +198,11 @@ class ServiceSpec(BaseModel):
         None, "File that holds the Hub token. HF_TOKEN works too.", "Access"
     )
     startup_timeout: int | None = option(
-        None, "Seconds to wait for the first answer. [default: from the plan]", "Access", ge=1
+        None,
+        "Seconds to wait for the first answer. [default: from the plan]",
+        "Access",
+        ge=1,
+        le=604800,
     )
 
     @model_validator(mode="before")
@@ -222,11 +250,12 @@ class ServiceSpec(BaseModel):
 
     @field_validator("env")
     @classmethod
-    def _plain_environment(cls, value: dict[str, str]) -> dict[str, str]:
+    def _plain_environment(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
+        recorded = bool(info.context and info.context.get("recorded"))
         for name, content in value.items():
-            if not _ENV_NAME.match(name):
+            if not _ENV_NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is not the name of an environment variable")
-            if _SECRET_WORDS.search(name):
+            if not recorded and (is_named_so(name) or looks(content)):
                 raise ValueError(f"{name} looks like a secret; use api_key_file or hf_token_file")
             if "\0" in content:
                 raise ValueError(f"{name} holds a NUL character")

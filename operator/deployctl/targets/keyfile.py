@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from deployctl.errors import PlanRefusedError, StateError
+from deployctl.errors import InputError, PlanRefusedError, StateError
 from deployctl.files import state_error
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.door import api_servers
@@ -156,6 +156,8 @@ def read(path: Path) -> KeyFile | None:
         StateError: it cannot be read, is damaged, or of a newer version.
     """
     try:
+        if path.exists() and not (path.is_file() or path.is_dir()):  # a pipe, say
+            raise InputError("this is not a plain file", where=str(path), hint="check the path")
         with path.open("rb") as file:
             content = file.read(LARGEST + 1)
     except FileNotFoundError:

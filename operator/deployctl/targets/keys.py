@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deployctl.errors import LockedError, SpecError, StateError, TargetError
-from deployctl.files import make_folder, one_word, read_word, state_error, write_private
+from deployctl.files import make_folder, state_error, write_private
+from deployctl.given import one_word, read_word
 from deployctl.spec import ServiceSpec
 from deployctl.targets import lockfile
 

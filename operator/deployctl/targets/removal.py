@@ -1,4 +1,6 @@
-"""Stops all of a service, also what its records do not say or say illegibly; keeps its history."""
+"""Stops all of a service, also what its records do not say or say illegibly; keeps its history. And
+leaves one revision where several are on record as serving.
+"""
 
 from collections.abc import Callable
 
@@ -24,8 +26,8 @@ def stop_all(
     Raises:
         TargetError: something of it still runs, or the records cannot be written.
     """
+    damaged = store.damaged(ref)  # first: a newer deployctl's are none of ours to touch
     canary.clear(driver, store, ref.service, tell)
-    damaged = store.damaged(ref)
     readable = store.releases(ref, skip=damaged)
     stopped = []
     for release in readable:
@@ -43,3 +45,40 @@ def stop_all(
         aside = store.set_aside(ref, number)
         tell(Event("warning", f"set the damaged record aside: {aside}"))
     return stopped
+
+
+def leave_one(
+    driver: Driver,
+    store: Store,
+    ref: ServiceRef,
+    tell: Tell,
+    *,
+    stop: Callable[[Release], None],
+) -> None:
+    """Of several revisions that are on record as serving, leaves the one that runs. A deployctl
+    left them so that was killed, or that could not write what it did. Only under the lock.
+
+    Raises:
+        TargetError: another still runs, or the records cannot be read or written.
+    """
+    deployed = [release for release in store.releases(ref) if release.status == "deployed"]
+    if len(deployed) < 2:
+        return
+    serving = deployed[-1]
+    if not driver.replaces:
+        runs = [release for release in deployed if driver.state(release).condition == "running"]
+        serving = runs[-1] if runs else serving
+    for extra in deployed:
+        if extra is serving:
+            continue
+        if not driver.replaces and driver.state(extra).condition != "absent":
+            tell(Event("note", f"cleaning up revision {extra.revision}, left running"))
+            stop(extra)
+        later = extra.revision > serving.revision
+        update = {
+            "status": "failed" if later else "superseded",
+            "message": "taken back, which could not be recorded"
+            if later
+            else "a later revision took its place",
+        }
+        store.save(ref, extra.model_copy(update=update))

@@ -150,10 +150,10 @@ class Rollout:
 
     def _settle(self, digest: str | None) -> Release | None:
         """Deals with what a killed deployctl left: adopts a pending revision, or ends it."""
+        self._store.releases(self._ref)  # first: a record that cannot be read stops everything
         canary.clear(self._driver, self._store, self._ref.service, self._tell)
+        removal.leave_one(self._driver, self._store, self._ref, self._tell, stop=self._stop)
         releases = self._store.releases(self._ref)
-        for extra in [r for r in releases if r.status == "deployed"][:-1]:
-            self._mark(extra, "superseded", "a later revision took its place")
         adopted = None
         for release in reversed(history.pending(releases)):
             same = digest is not None and release.bundle.digest == digest and adopted is None

@@ -1,5 +1,6 @@
 """Where the records of a target are kept: as files of this machine, or elsewhere."""
 
+import re
 import shutil
 from collections.abc import Callable
 from functools import partial
@@ -45,6 +46,9 @@ class Shelf(Protocol):
         """Removes every record of a service, and its folder on this machine."""
 
 
+_NAME = re.compile(r"[0-9]{6,18}\.json")
+
+
 class FileShelf:
     """`SERVICE/releases/000001.json` and so on, below a folder."""
 
@@ -76,7 +80,7 @@ class FileShelf:
         """
         folder = self._folder / service / "releases"
         try:
-            paths = [p for p in folder.iterdir() if p.suffix == ".json" and p.stem.isdigit()]
+            paths = [p for p in folder.iterdir() if _NAME.fullmatch(p.name)]
         except FileNotFoundError:
             return []
         except OSError as error:

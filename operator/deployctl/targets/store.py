@@ -12,10 +12,15 @@ from pydantic import ValidationError
 
 from deployctl.errors import InputError, NotFoundError, StateError
 from deployctl.spec import TARGETS, TargetKind
+from deployctl.spec.service import RECORDED
 from deployctl.targets.history import Release
 from deployctl.targets.shelf import FileShelf, Shelf, Stored
 
 RECORD_VERSION = 1
+
+
+class NewerRecordError(StateError):
+    """A record of a newer deployctl: not damaged, and none of this one's to touch."""
 
 
 class ServiceRef(NamedTuple):
@@ -105,11 +110,17 @@ class Store:
         return [_read(each, ref) for each in self._stored(ref) if each.number not in skip]
 
     def damaged(self, ref: ServiceRef) -> list[int]:
-        """Numbers of the records that cannot be read."""
+        """Numbers of the records that cannot be read.
+
+        Raises:
+            NewerRecordError: one is of a newer deployctl, which can read it.
+        """
         damaged = []
         for each in self._stored(ref):
             try:
                 _read(each, ref)
+            except NewerRecordError:
+                raise
             except StateError:
                 damaged.append(each.number)
         return damaged
@@ -161,12 +172,12 @@ def _read(stored: Stored, ref: ServiceRef) -> Release:
         document = json.loads(stored.read())
         version = document.pop("version")
         if isinstance(version, int) and version > RECORD_VERSION:
-            raise StateError(
+            raise NewerRecordError(
                 f"the record was written by a newer deployctl (format {version})",
                 where=stored.where,
-                hint="use that version of deployctl, or a newer one",
+                hint="use that version of deployctl, or a newer one; nothing was touched",
             )
-        return Release.model_validate(document)
+        return Release.model_validate(document, context=RECORDED)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         detail = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise StateError(

@@ -272,5 +272,5 @@ class EngineBench:
         """A folder that no earlier measurement has, also none of a bench that was killed."""
         parent = self._folder / MEASUREMENTS
         names = [path.name.partition("-")[0] for path in parent.glob("*-*")]
-        last = max((int(name) for name in names if name.isdigit()), default=0)
+        last = max((int(name) for name in names if name.isdecimal()), default=0)
         return parent / f"{last + 1:04d}-{load.kind}-{load.value:g}"

@@ -14,16 +14,19 @@ from typing import Any, Literal
 
 from pydantic import TypeAdapter, ValidationError
 
+from deployctl import given
 from deployctl.errors import InputError, NotFoundError, StateError
 from deployctl.files import make_folder, state_error
 from deployctl.load import slo as slos
 from deployctl.spec import ServiceSpec
+from deployctl.spec.service import RECORDED
 from deployctl.targets.guards import lock
 from deployctl.tuning.events import Done, Restarted, StudyEvent, from_document, spent_s, to_line
 from deployctl.tuning.recommendation import Fingerprint
 from deployctl.tuning.trial import Goal, Load, Parameter, Problem, turns_at
 
 STUDY_VERSION = 1
+MAX_BYTES = 256 * 1024 * 1024  # of its file; a study of a thousand trials has a few MB
 FILE = "study.jsonl"
 
 
@@ -169,13 +172,15 @@ def opened(folder: Path) -> Study:
     """
     path = folder / FILE
     try:
-        content = path.read_bytes()
-    except FileNotFoundError as error:
+        content = given.read_bytes(path, MAX_BYTES)
+    except NotFoundError as error:
         raise NotFoundError(
             "there is no study", where=str(path), hint="start one without --resume"
         ) from error
-    except OSError as error:
-        raise state_error("read the study", path, error) from error
+    except InputError as error:
+        raise StateError(
+            error.message, where=str(path), hint="name another with --study"
+        ) from error
     lines = content.split(b"\n")[:-1]  # what follows the last line's end is torn
     documents = [_read(line, path, number) for number, line in enumerate(lines, 1)]
     if not documents:
@@ -206,11 +211,9 @@ def held(folder: Path) -> Iterator[None]:
 def _began(path: Path) -> bool:
     """Whether there is a header: a tune killed before that has left nothing."""
     try:
-        return b"\n" in path.read_bytes()
-    except FileNotFoundError:
+        return b"\n" in given.read_bytes(path, MAX_BYTES)
+    except NotFoundError:
         return False
-    except OSError as error:
-        raise state_error("read the study", path, error) from error
 
 
 def _header(document: dict[str, Any], path: Path) -> Header:
@@ -223,7 +226,7 @@ def _header(document: dict[str, Any], path: Path) -> Header:
         )
     rest = {name: value for name, value in document.items() if name != "event"}
     try:
-        header: Header = _HEADER.validate_python(rest)
+        header: Header = _HEADER.validate_python(rest, context=RECORDED)
     except ValidationError as error:
         problem = error.errors()[0]
         where = "/".join(str(part) for part in problem["loc"])
@@ -233,7 +236,7 @@ def _header(document: dict[str, Any], path: Path) -> Header:
 
 def _read(line: bytes, path: Path, number: int) -> dict[str, Any]:
     try:
-        document = json.loads(line)
+        document = given.parse_json(line)
     except ValueError as error:
         raise _damaged("no JSON", path, number) from error
     if not isinstance(document, dict):

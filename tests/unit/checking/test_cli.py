@@ -12,9 +12,9 @@ import jsonschema
 import pytest
 
 from deployctl import assets
+from deployctl.boundedyaml import parse
 from deployctl.checking import RULES, Rule, check_texts, finding, rules
 from deployctl.checking.formats import sarif
-from deployctl.checking.yamltext import parse
 from deployctl.cli.app import main
 
 
@@ -185,7 +185,7 @@ def test_wrong_use_is_said(words, says, check, good, tmp_path):
 
 
 def test_a_file_too_large_is_refused(check, tmp_path, monkeypatch):
-    monkeypatch.setattr("deployctl.checking.yamltext.MAX_BYTES", 10)
+    monkeypatch.setattr("deployctl.boundedyaml.MAX_BYTES", 10)
     (tmp_path / "a.yaml").write_text("a: 1234567890\n")
     done = check("a.yaml")
     assert done.code == 2

@@ -7,18 +7,25 @@ import pytest
 import yaml
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden" / "render"
+DIGEST = "@sha256:" + 64 * "a"
 OURS = sorted(GOLDEN.glob("*.compose.yaml"))
 
 
 @pytest.mark.parametrize("file", OURS, ids=lambda p: p.name)
 def test_what_we_render_passes(file, found):
-    assert found(file.read_text()) == []
+    # By the tag of a release, of which no digest is known here.
+    told = found(file.read_text())
+    assert {f.code for f in told} <= {"image-by-tag"}
+    assert ("image-by-tag" in {f.code for f in told}) == ("cpu" not in file.name)
 
 
 @pytest.fixture(scope="session")
 def rendered():
     """A rendered project with two cards."""
-    return yaml.safe_load((GOLDEN / "awq-rtx4090.compose.yaml").read_text())
+    project = yaml.safe_load((GOLDEN / "awq-rtx4090.compose.yaml").read_text())
+    for service in project["services"].values():
+        service["image"] += DIGEST
+    return project
 
 
 def engine(project):
@@ -53,6 +60,7 @@ MISTAKES = {
     "privileged": lambda p: engine(p).update(privileged=True),
     "host-namespaces": lambda p: engine(p).update(pid="host"),
     "image-not-pinned": lambda p: engine(p).update(image="vllm/vllm-openai"),
+    "image-by-tag": lambda p: engine(p).update(image="vllm/vllm-openai:v0.32.0"),
     "secret-inline": lambda p: engine(p)["environment"].update(HF_TOKEN="hunter2"),
     "secret-in-args": lambda p: set_flag(p, "api-key", "hunter2"),
     "home-unwritable": lambda p: engine(p)["environment"].update(HOME="/home/vllm"),
@@ -112,7 +120,7 @@ def test_a_file_may_excuse_itself(rendered, codes):
 
 
 def compose(text):
-    return f"services:\n  vllm:\n    image: vllm/vllm-openai:v0.32.0\n{text}"
+    return f"services:\n  vllm:\n    image: vllm/vllm-openai:v0.32.0{DIGEST}\n{text}"
 
 
 def test_spellings_of_the_field(codes):

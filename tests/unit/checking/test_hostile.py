@@ -8,9 +8,9 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from deployctl.boundedyaml import MAX_DEPTH, parse
 from deployctl.checking import check_texts
 from deployctl.checking.formats import junit, sarif
-from deployctl.checking.yamltext import MAX_DEPTH, parse
 from unit.checking import test_custom, test_operated
 
 CUSTOM = [

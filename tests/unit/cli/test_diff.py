@@ -10,7 +10,7 @@ from typing import NamedTuple
 import pytest
 
 from deployctl.cli.app import main
-from deployctl.operations.bundle import MARKER
+from deployctl.operations.rendered import MARKER
 from deployctl.targets.docker import running
 from known import tiny_folder
 

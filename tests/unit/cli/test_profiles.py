@@ -100,8 +100,8 @@ def test_json_and_standard_input(add, monkeypatch):
     ("words", "says"),
     [
         (A5000, "how wide the memory's bus"),
-        (("--from", "/nonexistent/cards.xml"), "cannot be read: No such file"),
-        (("--from", str(DATA)), "cannot be read: Is a directory"),
+        (("--from", "/nonexistent/cards.xml"), "cannot read the file: there is no such file"),
+        (("--from", str(DATA)), "cannot read the file: Is a directory"),
         (("--from", str(DATA / "l4.noheader.csv")), "neither XML nor CSV"),
         ((*A5000, "--set", "bandwidth=1"), "sets no field of a profile"),
         ((*MADE, "--set", "memory_gib=many"), "--set memory_gib"),

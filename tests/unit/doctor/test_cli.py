@@ -80,7 +80,7 @@ def test_the_target_follows_the_gpu(cli, argv, target, profile):
         (["--cards", "claim"], "are for a cluster alone"),
         (["--cards", "claim", "--target", "kubernetes"], "add --model"),
         (["--cards", "rent", "--target", "kubernetes", "--model", "m"], "--cards"),
-        (["--gpu", "none.yaml"], "No such file"),
+        (["--gpu", "none.yaml"], "no such file"),
     ],
 )
 def test_bad_input_ends_with_2(cli, argv, words):

@@ -199,7 +199,7 @@ def test_a_file_that_is_no_profile(tmp_path, text, message):
 
 
 def test_a_missing_file_is_said(tmp_path):
-    with pytest.raises(ProfileError, match="No such file"):
+    with pytest.raises(ProfileError, match="no such file"):
         load_profile(str(tmp_path / "none.yaml"))
     with pytest.raises(ProfileError, match="cannot read"):
         load_profile(f"{tmp_path}/")

@@ -270,3 +270,21 @@ def test_a_template_in_a_file_of_its_own(tmp_path, kit):
 def test_what_a_card_says_it_was_made_of(tmp_path, kit, card, named):
     files = {"config.json": kit.config, "model.safetensors": kit.weights, "README.md": card}
     assert hub.fetch(str(kit.write(tmp_path, files))).base_models == named
+
+
+def test_the_headers_of_all_shards_have_one_budget(tmp_path, kit, monkeypatch):
+    files = {f"model-{n:05d}-of-00010.safetensors": kit.weights for n in range(1, 11)}
+    kit.write(tmp_path, {"config.json": kit.config, **files})
+    assert len(hub.fetch(str(tmp_path)).tensors) == 20
+    size = int.from_bytes(kit.weights[:8], "little")
+    monkeypatch.setattr(checkpoint, "MAX_HEADERS", 10 * size - 1)
+    error = refused(tmp_path)
+    assert "too large, all together" in error.message
+    assert error.where.endswith("model-00010-of-00010.safetensors")
+    assert error.hint
+    monkeypatch.setattr(checkpoint, "MAX_HEADERS", 10 * size)
+    marks = sum(map(kit.weights[8 : 8 + size].count, (b",", b":", b"[", b"{")))
+    monkeypatch.setattr(checkpoint, "MAX_MARKS", 10 * marks - 1)
+    assert "too large, all together" in refused(tmp_path).message
+    monkeypatch.setattr(checkpoint, "MAX_SHARDS", 9)
+    assert "more than 9 files" in refused(tmp_path).message

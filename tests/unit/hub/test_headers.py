@@ -55,6 +55,8 @@ def test_an_empty_tensor_and_a_dtype_of_the_future() -> None:
         ({"a": entry(shape=[True])}, "shape"),
         ({"a": entry(shape=[1.0])}, "shape"),
         ({"a": entry(shape="x")}, "shape"),
+        ({"a": entry(shape=[2**62] * 40)}, "do not match"),
+        ({"a": entry("X", shape=[2**62] * 40)}, "do not match"),
         ({"a": entry(offsets=[0])}, "data_offsets"),
         ({"a": entry(offsets=[4, 0])}, "do not match"),
         ({"a": entry(offsets=[0, "4"])}, "data_offsets"),

@@ -286,5 +286,5 @@ def test_a_side_is_a_folder_a_list_or_a_folder_of_runs(tmp_path):
     with pytest.raises(NotFoundError, match="no such folder"):
         folder.runs(f"{tmp_path}/alone,{tmp_path}/absent")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(NotFoundError, match="missing"):
+    with pytest.raises(NotFoundError, match="no such file"):
         folder.runs(f"{tmp_path}/empty")

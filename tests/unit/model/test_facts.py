@@ -238,3 +238,11 @@ def test_a_method_on_its_way_out(facts, llama):
 def test_description(facts, llama, settings, text):
     llama["quantization_config"] = settings
     assert meaning.describe(facts(llama).quantization).startswith(text)
+
+
+def test_a_layer_is_numbered_in_digits_of_ours():
+    from deployctl.model.weights import layer_bytes
+
+    names = ("layers.².a", "layers.1.a", "layers.٣.a", f"layers.{'9' * 5000}.a", "layers.7.a")
+    tensors = [TensorInfo(name=n, dtype="F16", shape=(1,), nbytes=2) for n in names]
+    assert layer_bytes(tensors, 2, None) == 2 * 3  # all but those of layers 3 and 7

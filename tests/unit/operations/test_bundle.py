@@ -6,8 +6,9 @@ import pytest
 import yaml
 
 from deployctl.errors import InputError, StateError
-from deployctl.operations.bundle import MARKER, ChartOptions, render, write
+from deployctl.operations.bundle import ChartOptions, render, write
 from deployctl.operations.prepare import prepare
+from deployctl.operations.rendered import MARKER
 from deployctl.render import Bundle
 from deployctl.spec import ServiceSpec
 from known import tiny_folder

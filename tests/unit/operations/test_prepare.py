@@ -100,7 +100,7 @@ def test_a_file_that_holds_no_token(tmp_path, content):
 
 
 def test_a_token_file_that_is_missing(tmp_path):
-    with pytest.raises(SpecError, match="cannot read the Hub token: No such file"):
+    with pytest.raises(SpecError, match="cannot read the Hub token: there is no such file"):
         prepare.hub_token(tmp_path / "absent")
 
 

@@ -164,7 +164,7 @@ def test_cards_are_reserved_for_every_stage(by_hand):
     assert resources["reservations"]["devices"] == [
         {"driver": "nvidia", "count": 6, "capabilities": ["gpu"]}
     ]
-    assert "deploy" not in engine(render_compose(*by_hand()))
+    assert "reservations" not in engine(render_compose(*by_hand()))["deploy"]["resources"]
 
 
 def test_named_cards_are_reserved_by_name(by_hand):

@@ -1,6 +1,7 @@
 """A world of memory for the rollout: a driver, a clock that moves by being asked, a store."""
 
 import contextlib
+from datetime import UTC, datetime
 
 import pytest
 
@@ -96,6 +97,7 @@ class World:
         self.environment = {}
         self.told = []
         self.now = 0.0
+        self.clock = datetime(2026, 11, 24, 7, tzinfo=UTC)
         self.bring = lambda _, release: self.driver.did.append(("bring", release.revision))
         self.under_way = lambda revision: None  # requests: a door before none of them
 
@@ -118,6 +120,7 @@ class World:
         return Rollout(
             self.driver, self.store, "tiny", self.told.append,
             environment=self.environment, tools=tools, bring=lambda *given: self.bring(*given),
+            now=lambda: self.clock,
         )  # fmt: skip
 
     def up(self, release):

@@ -63,7 +63,7 @@ def test_what_is_no_key_is_refused_and_not_shown(path, tmp_path, content):
 
 
 def test_a_missing_file_is_said(path, tmp_path):
-    with pytest.raises(SpecError, match="No such file"):
+    with pytest.raises(SpecError, match="no such file"):
         wanted_key(spec(api_key_file=tmp_path / "none"), path, {})
 
 

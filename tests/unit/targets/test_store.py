@@ -9,7 +9,8 @@ import pytest
 from deployctl.errors import InputError, LockedError, NotFoundError, StateError
 from deployctl.files import write_private
 from deployctl.targets.guards import lock
-from deployctl.targets.store import ServiceRef, Store
+from deployctl.targets.removal import stop_all
+from deployctl.targets.store import NewerRecordError, ServiceRef, Store
 
 REF = ServiceRef("process", "tiny")
 
@@ -56,8 +57,26 @@ def test_a_newer_format_is_not_guessed_at(store, make_release):
     store.save(REF, make_release())
     record = store.folder(REF) / "releases" / "000001.json"
     record.write_text(json.dumps({**json.loads(record.read_text()), "version": 2}))
+    before = record.read_bytes()
     with pytest.raises(StateError, match="newer deployctl"):
         store.releases(REF)
+    with pytest.raises(NewerRecordError, match="newer deployctl"):
+        store.damaged(REF)
+    driver = None  # nothing is asked of it
+    with pytest.raises(NewerRecordError, match="newer deployctl") as refused:
+        stop_all(driver, store, REF, print, stop=print)
+    assert "nothing was touched" in refused.value.hint
+    assert record.read_bytes() == before
+    assert [p.name for p in record.parent.iterdir()] == [record.name]
+
+
+@pytest.mark.parametrize(
+    "name", ["².json", "²json", "00000².json", "000001.json.damaged", "1.json"]
+)
+def test_only_our_own_files_are_records(store, make_release, name):
+    store.save(REF, make_release())
+    (store.folder(REF) / "releases" / name).write_text("{")
+    assert [r.revision for r in store.releases(REF)] == [1]
 
 
 def test_find(store, make_release):

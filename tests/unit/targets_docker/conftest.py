@@ -15,6 +15,8 @@ from deployctl.targets.history import Release
 
 LOCAL = Address("unix:///var/run/docker.sock", False, "127.0.0.1")
 REMOTE = Address("ssh://ops@gpu1", True, "gpu1")
+# A service whose engine asks the Hub for its model itself.
+FETCHES = {"local": False, "name": "tiny", "env": {"HF_HUB_OFFLINE": "0"}}
 
 
 def quiet(event):

@@ -5,7 +5,7 @@ import stat
 
 import pytest
 import yaml
-from tests.unit.targets_docker.conftest import LOCAL, REMOTE, quiet
+from tests.unit.targets_docker.conftest import FETCHES, LOCAL, REMOTE, quiet
 
 from process_parts import before_the_door
 
@@ -15,7 +15,7 @@ from process_parts import before_the_door
 def test_a_running_door_gets_the_keys_as_they_are_now(driver, release, container, tmp_path):
     token = tmp_path / "token"
     token.write_text("hf_abc")
-    running = release(hf_token_file=token)
+    running = release(**FETCHES, hf_token_file=token)
     driver.start(running, quiet)
     container()
     secrets = tmp_path / "state" / "docker" / "tiny" / "project" / "secrets"

@@ -6,7 +6,7 @@ import stat
 
 import pytest
 import yaml
-from tests.unit.targets_docker.conftest import REMOTE, Container, digest_of, quiet
+from tests.unit.targets_docker.conftest import FETCHES, REMOTE, Container, digest_of, quiet
 
 import ports
 from deployctl.errors import DockerError, PortTakenError
@@ -145,7 +145,7 @@ def test_secrets_are_files_that_only_the_folder_above_guards(driver, release, tm
     (service / "api_key").write_text("s3cret")
     token = tmp_path / "token"
     token.write_text("hf_abc\n")
-    driver.start(release(expose=True, hf_token_file=token), quiet)
+    driver.start(release(**FETCHES, expose=True, hf_token_file=token), quiet)
     secrets = service / "project" / "secrets"
     assert (secrets / "api_key").read_text() == "s3cret"
     assert (secrets / "hf_token").read_text() == "hf_abc"
@@ -155,6 +155,15 @@ def test_secrets_are_files_that_only_the_folder_above_guards(driver, release, tm
     driver.start(release(revision=2), quiet)
     assert not (secrets / "api_key").exists()
     assert not (secrets / "hf_token").exists()
+
+
+@pytest.mark.parametrize("own", [{"local": True}, {"local": False, "name": "tiny"}])
+def test_an_engine_whose_model_is_there_gets_no_token_of_the_hub(driver, release, tmp_path, own):
+    token = tmp_path / "token"
+    token.write_text("hf_abc\n")
+    driver.start(release(**own, hf_token_file=token), quiet)
+    secrets = tmp_path / "state" / "docker" / "tiny" / "project" / "secrets"
+    assert "hf_token" not in {path.name for path in secrets.iterdir()}
 
 
 def test_secrets_go_into_a_volume_on_another_host(driver, engine, commands, release, tmp_path):

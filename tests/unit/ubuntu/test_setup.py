@@ -1,5 +1,6 @@
 """The host script on a pretended Ubuntu, and the cloud-init file."""
 
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -61,9 +62,40 @@ def test_cloud_init_uses_only_options_that_setup_has():
 
 def test_neither_names_a_registry():
     for file in (SETUP, CLOUD_INIT):
-        assert "http" not in file.read_text().replace("git+https", "").replace(
-            "http://* | https://*", ""
-        )
+        for address in re.findall(r"\w+://[^\s|)]*", file.read_text()):
+            host = address.partition("://")[2]
+            assert not re.match(r"[a-z0-9]", host), address
+
+
+def test_nothing_is_installed_by_a_name_that_anyone_may_claim(host):
+    for source in ("deployctl", "deployctl==0.1.0", "deployctl[cpu]"):
+        done = host.run("--cpu", "--deployctl", source)
+        assert done.returncode == 1
+        assert "nobody owns deployctl on the package index yet" in done.stderr
+        assert host.log == ""
+    for source in ("https://mirror.example/d.whl", "https://m.example/d.whl#sha256=12"):
+        assert "has no hash" in host.run("--cpu", "--deployctl", source).stderr
+    for source in ("git+https://m.example/d", "git+https://m.example/d@main"):
+        assert "names no commit" in host.run("--cpu", "--deployctl", source).stderr
+    assert host.log == ""
+
+
+@pytest.mark.parametrize(
+    "source", [f"https://m.example/d.whl#sha256={64 * 'a'}", f"git+https://m.example/d@{40 * 'a'}"]
+)
+def test_an_address_says_what_it_holds(host, source):
+    done = host.run("--cpu", "--deployctl", source)
+    assert done.returncode == 0, done.stderr
+    assert f"pip install --quiet deployctl[cpu] @ {source}\n" in host.log
+
+
+@pytest.mark.parametrize("source", ["", "deployctl", "https://m.example/d.whl", "git+https://m/d"])
+def test_cloud_init_installs_nothing_that_may_change(source, tmp_path):
+    (tmp_path / "setup").write_text(f"DEPLOYCTL_SOURCE={source}\n")
+    script = first_start().replace("/etc/default/deployctl-setup", str(tmp_path / "setup"))
+    done = subprocess.run(["/bin/bash"], input=script, text=True, capture_output=True, env={})
+    assert done.returncode == 1
+    assert "neither a hash nor a commit" in done.stderr
 
 
 @pytest.mark.parametrize("version", ["22.04", "24.04"])

@@ -52,7 +52,6 @@
   "HOME" "/tmp"
   "USER" "vllm"
   "HF_HOME" "/cache/hub"
-  "HF_TOKEN_PATH" "/run/secrets/hf_token"
   "VLLM_CACHE_ROOT" "/cache/vllm"
   "TORCHINDUCTOR_CACHE_DIR" "/cache/vllm/inductor"
   "TRITON_CACHE_DIR" "/cache/vllm/triton"
@@ -65,7 +64,8 @@
 {{- if not (or (int .Values.gpu.count) .Values.resources.exclusiveCores) }}
 {{- $_ := set $own "VLLM_CPU_OMP_THREADS_BIND" "nobind" }}
 {{- end -}}
-{{- if not (include "vllm.fetches" .) }}{{ $_ := set $own "HF_HUB_OFFLINE" "1" }}{{ end -}}
+{{- if include "vllm.fetches" . }}{{ $_ := set $own "HF_TOKEN_PATH" "/run/secrets/hf_token" }}
+{{- else }}{{ $_ := set $own "HF_HUB_OFFLINE" "1" }}{{ end -}}
 {{- $all := merge (dict) .Values.engine.env $own -}}
 {{- /* Last, so that nothing above can say otherwise. */}}
 {{- $_ := set $all "PYTHONPATH" (compact (list "/opt/deployctl" $all.PYTHONPATH) | join ":") -}}
@@ -163,7 +163,8 @@ mounted by itself is never updated. Keys may be missing: the door says so, and d
           items:
             - key: {{ .Values.operatorToken.key | quote }}
               path: operator_token
-      {{- with include "vllm.hubToken.name" . }}
+      {{- /* whoever fetches nothing needs no token */}}
+      {{- with and (include "vllm.fetches" .) (include "vllm.hubToken.name" .) }}
       - secret:
           name: {{ . | quote }}
           {{- /* up puts the token beside the keys, if it has one */}}

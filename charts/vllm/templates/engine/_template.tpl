@@ -63,7 +63,7 @@ spec:
   initContainers:
     - name: wait-for-model
       image: {{ $v.engine.image | quote }}
-      imagePullPolicy: {{ $v.engine.pullPolicy }}
+      imagePullPolicy: {{ include "vllm.pullPolicy" (list . $v.engine.image) }}
       command: [python3, /opt/deployctl/download.py, wait]
       args:
         - {{ include "vllm.literal" $v.model.id }}
@@ -84,7 +84,7 @@ spec:
   containers:
     - name: engine
       image: {{ $v.engine.image | quote }}
-      imagePullPolicy: {{ $v.engine.pullPolicy }}
+      imagePullPolicy: {{ include "vllm.pullPolicy" (list . $v.engine.image) }}
       {{- if $worker }}
       command: [python3, -m, vllm.entrypoints.cli.main, serve]
       {{- else }}
@@ -194,7 +194,7 @@ spec:
     - name: model
       image:
         reference: {{ . | quote }}
-        pullPolicy: {{ $v.engine.pullPolicy }}
+        pullPolicy: {{ include "vllm.pullPolicy" (list $ .) }}
     {{- end }}
     {{- with $v.model.hostPath }}
     - name: model

@@ -13,6 +13,7 @@ from deployctl.engines.vllm.versions import at_least, key
 from deployctl.errors import Reason
 
 PINNED = rule("image-not-pinned")
+BY_TAG = rule("image-by-tag")
 VERSION = rule("engine-version-unknown")
 NEWER = rule("engine-version-newer")
 UNKNOWN = rule("flag-unknown")
@@ -48,6 +49,12 @@ def pinned(manifests: Manifests) -> Iterator[Finding]:
                 place,
                 f"{reference[:120]}: {what}",
                 "name a release, such as vllm/vllm-openai:v0.32.0, or a digest",
+            )
+        elif reference and not parts.digest and not parts.unknown and not parts.is_built_here:
+            yield BY_TAG.at(
+                place,
+                f"{reference[:120]}: what a tag names can be replaced",
+                "add the digest, which docker pull prints: repository:tag@sha256:…",
             )
 
 

@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
+from deployctl.boundedyaml import Trouble
 from deployctl.checking.documents import Document, Place
 from deployctl.checking.finding import Finding, check, rule
 from deployctl.checking.manifests import Manifests
-from deployctl.checking.yamltext import Trouble
 
 YAML = rule("yaml")
 DUPLICATE = rule("yaml-duplicate-key")

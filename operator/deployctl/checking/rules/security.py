@@ -9,7 +9,8 @@ from deployctl.checking.engine import EnvVar
 from deployctl.checking.finding import Finding, Severity, check, rule
 from deployctl.checking.manifests import Manifests
 from deployctl.checking.pods import Container
-from deployctl.checking.values import SECRET_NAME, Path, dig, items, mapping, strings, text
+from deployctl.checking.values import Path, dig, items, mapping, strings, text
+from deployctl.secretive import FLAGS, is_named_so, looks
 
 INLINE = rule("secret-inline")
 ARGUMENT = rule("secret-in-args")
@@ -21,15 +22,7 @@ SECCOMP = rule("seccomp")
 PRIVILEGED = rule("privileged")
 HOST = rule("host-namespaces")
 TOKEN = rule("service-account-token")
-_TOKENS = (
-    ("a Hugging Face token", re.compile(r"\bhf_[A-Za-z0-9]{20,}")),
-    ("an API key", re.compile(r"\bsk-[A-Za-z0-9_-]{20,}")),
-    ("a GitHub token", re.compile(r"\b(ghp|gho|ghs|github_pat)_[A-Za-z0-9_]{20,}")),
-    ("an AWS key", re.compile(r"\bAKIA[0-9A-Z]{16}\b")),
-    ("a private key", re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----")),
-)
-_HARMLESS = re.compile(r"(?i)^(|none|null|empty|dummy|changeme|false|true|\$.*|<.*>)$")
-_SECRET_FLAGS = ("api-key", "hf-token", "ssl-keyfile-password")
+_HARMLESS = re.compile(r"(?i)|none|null|empty|dummy|changeme|false|true|\$.*|<.*>")
 
 
 @check
@@ -45,7 +38,7 @@ def variables(manifests: Manifests) -> Iterator[Finding]:
     for engine in manifests.engines:
         known += () if engine.in_container else engine.env.items()
     for name, variable in known:
-        if SECRET_NAME.search(name) and not _HARMLESS.match(variable.value or ""):
+        if is_named_so(name) and not _HARMLESS.fullmatch(variable.value or ""):
             yield INLINE.at(
                 variable.place,
                 f"the value of {name[:60]} is in the file",
@@ -60,13 +53,12 @@ def tokens(manifests: Manifests) -> Iterator[Finding]:
         if document.kind == "Secret":
             continue
         for path, value in strings(document.data):
-            for what, pattern in _TOKENS:
-                if pattern.search(value[:20_000]) and not _named(document, path, value):
-                    yield INLINE.at(
-                        Place(document, path),
-                        f"{what} is in the file",
-                        "remove it, use a Secret, and rotate it: this one is compromised",
-                    )
+            if (what := looks(value)) and not _named(document, path, value):
+                yield INLINE.at(
+                    Place(document, path),
+                    f"{what} is in the file",
+                    "remove it, use a Secret, and rotate it: this one is compromised",
+                )
 
 
 def _named(document: Document, path: Path, value: str) -> bool:
@@ -76,14 +68,14 @@ def _named(document: Document, path: Path, value: str) -> bool:
         names.append(text(dig(document.data, *path[:-1], "name")))
     if "environment" in path:
         names += [value.partition("=")[0], str(path[-1])]
-    return any(SECRET_NAME.search(name) for name in names)
+    return any(is_named_so(name) for name in names)
 
 
 @check
 def arguments(manifests: Manifests) -> Iterator[Finding]:
     """Secrets on the engine's command line."""
     for engine in manifests.engines:
-        for name in _SECRET_FLAGS:
+        for name in FLAGS:
             flag = engine.command.flags.get(name)
             if flag is None or not flag.values:
                 continue

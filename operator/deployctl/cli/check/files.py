@@ -4,9 +4,10 @@ import os
 import sys
 from pathlib import Path
 
-from deployctl.checking import yamltext
+from deployctl import boundedyaml
 from deployctl.cli.console import story
 from deployctl.errors import DeployctlError, InputError, NotFoundError
+from deployctl.given import read_text
 
 MAX_FILES = 2000
 MAX_TOTAL_BYTES = 64 * 1024 * 1024
@@ -27,7 +28,7 @@ def read(paths: list[str]) -> tuple[dict[str, str], list[str]]:
     named: list[str] = []
     for given in paths:
         if given == STDIN:
-            texts["stdin"] = _decoded(sys.stdin.buffer.read(MAX_TOTAL_BYTES + 1), "stdin")
+            texts["stdin"] = _stdin()
             named.append("stdin")
         elif Path(given).is_dir():
             _folder(Path(given), texts)
@@ -100,29 +101,21 @@ def _filled_in(chart: Path) -> str | None:
 
 
 def _text(file: Path) -> str:
-    if not file.exists():
-        raise NotFoundError("there is no such file", where=str(file), hint="check the path")
-    try:
-        with file.open("rb") as stream:
-            content = stream.read(yamltext.MAX_BYTES + 1)
-    except OSError as error:
-        raise InputError(
-            f"cannot read it: {error.strerror}", where=str(file), hint="check the path"
-        ) from error
-    return _decoded(content, str(file))
+    hint = "manifests are UTF-8 text, and smaller than that; check the path"
+    return read_text(file, boundedyaml.MAX_BYTES, hint=hint)
 
 
-def _decoded(content: bytes, where: str) -> str:
-    limit = MAX_TOTAL_BYTES if where == "stdin" else yamltext.MAX_BYTES
-    if len(content) > limit:
+def _stdin() -> str:
+    content = sys.stdin.buffer.read(MAX_TOTAL_BYTES + 1)
+    if len(content) > MAX_TOTAL_BYTES:
         raise InputError(
-            f"the file is larger than {limit >> 20} MiB",
-            where=where,
+            f"this is more than {MAX_TOTAL_BYTES >> 20} MiB",
+            where="stdin",
             hint="manifests are smaller than that; check the path",
         )
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise InputError(
-            "the file is not UTF-8 text", where=where, hint="check manifests only"
+            "this is not UTF-8 text", where="stdin", hint="check manifests only"
         ) from error

@@ -11,7 +11,7 @@ import typer
 from deployctl.cli.console import Output, answer_json, out, story
 from deployctl.cli.options import OutputOption
 from deployctl.cli.profiles.text import print_all, print_one
-from deployctl.errors import ProfileError
+from deployctl.errors import InputError, ProfileError
 
 if TYPE_CHECKING:
     from deployctl.hardware import GpuProfile
@@ -148,24 +148,21 @@ DEFAULT = "show"
 
 
 def _recorded(source: str) -> tuple["Card", ...]:
+    from deployctl.given import read_bytes
     from deployctl.hardware.report import LARGEST, read_report
 
-    try:
-        if source == "-":
-            text = sys.stdin.read(LARGEST + 1)
-        else:
-            with Path(source).expanduser().open(encoding="utf-8", errors="replace") as file:
-                text = file.read(LARGEST + 1)
-    except OSError as error:
-        raise ProfileError(
-            f"cannot be read: {error.strerror}", where=f"--from {source}", hint="check the path"
-        ) from error
+    if source == "-":
+        text = sys.stdin.read(LARGEST + 1)
+    else:
+        try:
+            text = read_bytes(Path(source), LARGEST).decode("utf-8", "replace")
+        except InputError as error:
+            raise ProfileError(error.message, where=f"--from {source}", hint=error.hint) from error
     return read_report(text, f"--from {source}")
 
 
 def _given(fields: Iterable[str]) -> dict[str, Any]:
-    import yaml
-
+    from deployctl.boundedyaml import value_of
     from deployctl.hardware import GpuProfile
 
     given: dict[str, Any] = {}
@@ -178,10 +175,7 @@ def _given(fields: Iterable[str]) -> dict[str, Any]:
                 where="--set",
                 hint=f"FIELD=VALUE, of {known}",
             )
-        try:
-            given[field] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            given[field] = value
+        given[field] = value_of(value)
         if field in ("compute_capability", "name", "title"):
             given[field] = value
     return given

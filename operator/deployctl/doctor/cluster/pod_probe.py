@@ -13,6 +13,7 @@ from typing import NamedTuple
 from deployctl.doctor.cluster.facts import Document
 from deployctl.doctor.cluster.needs import Needs, PodNeed
 from deployctl.doctor.facts import Check, Topic
+from deployctl.engines.vllm import BUILT_HERE
 from deployctl.errors import TargetError
 from deployctl.events import Event, Tell
 from deployctl.targets.kubernetes.cluster import OURS, Cluster
@@ -22,7 +23,10 @@ DEADLINE_S = 600  # of the pod: an engine's image is pulled in minutes
 _PLACE_S = 30.0  # for a node to be found
 _EVERY_S = 1.0
 _SCRIPT = "nvidia-smi -L 2>/dev/null || true"
-_STUCK = {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError"}
+_STUCK = {
+    *("ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"),
+    "CreateContainerConfigError",
+}
 _KEPT = (
     "nodeSelector",
     "affinity",
@@ -76,6 +80,7 @@ def job(engine: PodNeed, image: str) -> Document:
     container = {
         "name": "probe",
         "image": image,
+        **({"imagePullPolicy": "Never"} if image.startswith(BUILT_HERE) else {}),
         "command": ["/bin/sh", "-c", _SCRIPT],
         "resources": {"requests": small, "limits": {"memory": "128Mi", **cards}},
         "securityContext": {

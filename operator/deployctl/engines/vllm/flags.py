@@ -146,7 +146,7 @@ def _is_int(value: Any) -> bool:
         return True
     text = str(value)
     # vLLM reads 8k, 1.5M, -1 and, for a few flags, auto.
-    return text == "auto" or text.lstrip("-").rstrip("kKmMgGtT").replace(".", "", 1).isdigit()
+    return text == "auto" or text.lstrip("-").rstrip("kKmMgGtT").replace(".", "", 1).isdecimal()
 
 
 def _is_float(value: Any) -> bool:

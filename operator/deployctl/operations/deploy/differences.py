@@ -8,17 +8,18 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from deployctl.boundedyaml import parse
 from deployctl.checking.difference import Difference, compare
 from deployctl.checking.documents import documents
 from deployctl.checking.effects import Effect
-from deployctl.checking.yamltext import parse
-from deployctl.errors import DeployctlError, InputError, NotFoundError
+from deployctl.errors import DeployctlError, NotFoundError
 from deployctl.events import silent
-from deployctl.operations import kinds, upload
-from deployctl.operations.bundle import MARKER, chart_options, known, render
+from deployctl.operations import kinds, rendered, upload
+from deployctl.operations.bundle import chart_options, render
 from deployctl.operations.deploy import incluster
 from deployctl.operations.deploy.services import open_store
 from deployctl.operations.prepare import Prepared, prepare, refuse_unfit
+from deployctl.operations.rendered import MARKER, known
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import VALUES_FILE, BundleKind
 from deployctl.render.compose import COMPOSE_FILE, DOOR_FOLDER, ENGINE, SECRETS_FOLDER
@@ -29,7 +30,6 @@ from deployctl.targets.driver import OFFLINE
 from deployctl.targets.store import ServiceRef
 
 MAX_FILES = 500
-MAX_BYTES = 4 * 1024 * 1024
 # The file that tells which target a folder was rendered for.
 _TELLTALE: dict[str, BundleKind] = {
     "compose.yaml": "docker",
@@ -214,19 +214,11 @@ def _read(folder: Path) -> dict[str, str]:
     """The rendered files of a folder: those its marker lists, or all that may be."""
     listed = known(folder)
     names = list(listed) if listed is not None else _walked(folder)
-    files = {}
+    files: dict[str, str] = {}
     for name in names[:MAX_FILES]:
-        file = folder / name
-        if not file.is_file():
-            continue
-        if file.stat().st_size > MAX_BYTES:
-            raise InputError("the file is larger than 4 MiB", where=str(file), hint="not rendered")
-        try:
-            files[name] = file.read_text(encoding="utf-8", errors="replace")
-        except OSError as error:
-            raise InputError(
-                f"cannot read it: {error.strerror}", where=str(file), hint="check the folder"
-            ) from error
+        text = rendered.read(folder, name)
+        if text is not None:
+            files[name] = text
     files.pop("README.md", None)
     return files
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from deployctl.errors import InputError
-from deployctl.files import read_word
+from deployctl.given import read_word
 from deployctl.spec.option import option
 from deployctl.targets import keyfile
 from deployctl.targets.keyfile import KeyLimits, NamedKey

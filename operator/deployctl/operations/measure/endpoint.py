@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from deployctl import given
 from deployctl.endpoint import Chats, Endpoint, without_credentials
 from deployctl.errors import InputError, NotFoundError, TargetError
 from deployctl.spec import TargetKind
@@ -20,6 +21,7 @@ from deployctl_loadtest import foreign
 
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")  # a token, RFC 9110 section 5.6.2
 _FEW = 10  # names that a line has room for
+MAX_HEADER_BYTES = 64 * 1024  # of a file that holds the value of a header
 _OURS = {"authorization", "content-type", "accept-encoding", "content-length", "host", "accept"}
 
 
@@ -96,21 +98,8 @@ def base_url(text: str) -> str:
 def _secret(file: Path | None, what: str, variable: str) -> str | None:
     if file is None:
         return os.environ.get(variable) or None
-    try:
-        key = file.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"the {what} cannot be read: {getattr(error, 'strerror', None) or 'not text'}",
-            where=str(file),
-            hint="give a file that holds it and nothing else",
-        ) from error
-    if not key or not key.isprintable() or " " in key:
-        raise InputError(
-            f"the file does not hold one {what}",
-            where=str(file),
-            hint="one line, no spaces",
-        )
-    return key
+    hint = "give a file that holds it and nothing else"
+    return given.read_word(file, what=what, where=str(file), hint=hint)
 
 
 def _from_store(service: str | None, target: TargetKind | None) -> Endpoint:
@@ -190,24 +179,10 @@ def _header(text: str) -> tuple[str, str]:
         raise InputError(f"{name} is set by deployctl", where="--header", hint=hint)
     if value.startswith("@"):
         where = value[1:]
-        value = read_text(Path(where)).strip()
+        value = given.read_text(Path(where), MAX_HEADER_BYTES).strip()
     if not value.isprintable() or not value.isascii():
         raise InputError("a header's value is one line of ASCII", where=where)
     return name, value
-
-
-def read_text(file: Path) -> str:
-    """A file that an option names.
-
-    Raises:
-        InputError: it cannot be read.
-    """
-    try:
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(
-            f"cannot be read: {getattr(error, 'strerror', None) or 'not text'}", where=str(file)
-        ) from error
 
 
 class Served(NamedTuple):

@@ -1,17 +1,16 @@
 """From a LoadRequest to a Setup: what goes together, and the defaults."""
 
-import json
 import math
 import secrets
 from pathlib import Path
 from typing import Any
 
-from deployctl import host
+from deployctl import given, host
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError
 from deployctl.load.client import enough_workers
 from deployctl.operations.measure import runs
-from deployctl.operations.measure.endpoint import Served, read_text
+from deployctl.operations.measure.endpoint import Served
 from deployctl.operations.measure.request import LoadRequest
 from deployctl.units import seconds_of
 from deployctl_loadtest import arrivals, replay, workload
@@ -23,6 +22,7 @@ from deployctl_loadtest.workload import Workload
 _FIXED = {"stream", "stream_options", "messages", "prompt", "model"}
 _USERS, _DURATION, _WARMUP = 4, "30s", "5s"
 _MOST_WORKERS = 256
+MAX_BODY_BYTES = 1024 * 1024  # of the file of --extra-body
 _LIMITED_S = 3600  # the longest that a run takes whose end is a number of requests
 
 
@@ -87,9 +87,9 @@ def extra_body(text: str | None) -> dict[str, Any]:
     where = "--extra-body"
     if text.startswith("@"):
         where = text[1:]
-        text = read_text(Path(where))
+        text = given.read_text(Path(where), MAX_BODY_BYTES)
     try:
-        document = json.loads(text)
+        document = given.parse_json(text)
     except ValueError as error:
         raise InputError(f"not JSON: {error}", where=where) from error
     if not isinstance(document, dict):
@@ -117,7 +117,7 @@ def _workload(request: LoadRequest) -> Workload:
 
 def _workers(request: LoadRequest, output_tokens: int) -> int:
     if request.workers != "auto":
-        if not request.workers.isdigit() or not 1 <= int(request.workers) <= _MOST_WORKERS:
+        if not request.workers.isdecimal() or not 1 <= int(request.workers) <= _MOST_WORKERS:
             raise InputError(
                 f"{request.workers!r} is neither auto nor a number from 1 to {_MOST_WORKERS}",
                 where="--workers",

@@ -82,12 +82,17 @@ def _is(key: str, test: Any, document: Mapping[str, Any], item: str) -> bool:
         case {"not": text}:
             return bool(value != text)
         case {"like": pattern}:
-            return re.search(pattern, value) is not None
+            return _like(pattern, value)
         case {"unlike": pattern}:
-            return re.search(pattern, value) is None
+            return not _like(pattern, value)
         case {"over": number}:
             return bool(value > number)
         case {"below": terms}:
             parts = (_value(document, t) if isinstance(t, str) else t for t in terms)
             return bool(value < sum(parts))
     raise ValueError(f"{key}: {test!r} is no condition")
+
+
+def _like(pattern: str, value: str) -> bool:
+    """As Go reads it: $ is the end, and no line's."""
+    return re.search(re.sub(r"\$$", r"\\Z", pattern), value) is not None

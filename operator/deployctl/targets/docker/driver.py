@@ -140,8 +140,9 @@ class DockerDriver:
         volumes = volumes_of_remote(release.service)
         fills = remote and self.state(release).condition != "running"
         with keys.locked(self._folder(release.service)):
-            secrets = project.secrets(release.spec, self._environment)
             offline = release.plan.asks_for_its_model_alone and not _leaves_the_volume(release)
+            fetches = not (release.plan.model_local or offline)
+            secrets = project.secrets(release.spec, self._environment, fetches=fetches)
             files = project.write(release, secrets, remote=remote, offline=offline)
             if fills:
                 engine.fill_volume(volumes[SECRETS_FOLDER], release.service, image, secrets)

@@ -54,15 +54,18 @@ class ProjectFolder:
         self.folder = state_dir / "docker" / service / "project"
         self.log_folder = state_dir / "docker" / service / "logs"
 
-    def secrets(self, spec: ServiceSpec, environment: Mapping[str, str]) -> dict[str, bytes]:
-        """The secrets by file name: what the door reads, and the Hub token.
+    def secrets(
+        self, spec: ServiceSpec, environment: Mapping[str, str], *, fetches: bool
+    ) -> dict[str, bytes]:
+        """The secrets by file name: what the door reads, and the Hub token for an engine that
+        fetches from there.
 
         Raises:
             TargetError: the Hub token's file cannot be read.
             StateError: one of deployctl's own cannot be read, or the API key is gone.
         """
         secrets = keys.of_the_door(self._service_folder, spec)
-        if token := keys.hub_token(spec, environment):
+        if fetches and (token := keys.hub_token(spec, environment)):
             secrets[HUB_TOKEN] = token.encode()
         return secrets
 

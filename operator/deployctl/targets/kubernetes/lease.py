@@ -99,7 +99,7 @@ def _take(cluster: Cluster, name: str, service: str, holder: str) -> None:
 
 def _was_killed(holder: str) -> bool:
     """Whether a holder was a process of this machine that is no more."""
-    seen = re.search(r"@(?P<host>\S+), pid (?P<pid>\d+)\)$", holder)
+    seen = re.search(r"@(?P<host>\S+), pid (?P<pid>\d+)\)\Z", holder)
     if seen is None or seen["host"] != socket.gethostname():
         return False
     try:

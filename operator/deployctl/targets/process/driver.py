@@ -103,9 +103,9 @@ class ProcessDriver:
             run=run.folder,
             cache=cache,
             api_key=None if command.door else self._key(release),
-            # A model of the Hub may want a token; a folder does not.
+            # What is there needs no token.
             hub_token=None
-            if release.plan.model_local
+            if release.plan.model_local or release.plan.asks_for_its_model_alone
             else keys.hub_token(release.spec, os.environ),
         )
         if release.plan.asks_for_its_model_alone:  # and that is there

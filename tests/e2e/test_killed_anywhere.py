@@ -1,0 +1,122 @@
+"""kill -9 at random moments in every verb that changes something, on a fake engine: nothing is
+lost, and the next command says what it found.
+
+`./test night -k killed_anywhere` kills 200 times; a failure prints the seed.
+"""
+
+import json
+import random
+import signal
+import sys
+import time
+
+import pytest
+
+from process_shell import PATIENCE_S, until
+
+pytestmark = pytest.mark.parametrize("kills", [5, pytest.param(200, marks=pytest.mark.night)])
+# Seconds from the start of a verb within which it is killed: about as long as it takes.
+LONGEST_S = {"up": 4.0, "rollback": 4.0, "down": 2.0, "add": 1.5, "revoke": 1.5}
+
+
+@pytest.fixture
+def chance():
+    seed = random.SystemRandom().randrange(2**32)
+    print(f"seed {seed}", file=sys.stderr)
+    return random.Random(seed)
+
+
+class Service:
+    """An exposed service with a key that must outlive everything."""
+
+    def __init__(self, shell, chance):
+        self.shell, self.chance = shell, chance
+        self.kept = self.add("kept")
+        self.names = 0
+
+    def add(self, name):
+        code, out, err = self.shell.run("keys", "add", "tiny", name)
+        assert code == 0, err
+        return out.strip()
+
+    def words(self, verb):
+        if verb == "up":
+            return self.shell.up_words("--expose", f"--env=NUMBER={self.chance.randrange(4)}")
+        if verb == "add":
+            self.names += 1
+            return ["keys", "add", "tiny", f"key-{self.names}"]
+        if verb == "revoke":
+            return ["keys", "revoke", "tiny", f"key-{self.names}"]
+        return [verb, "tiny"]
+
+    def kill(self, verb):
+        process = self.shell.start(*self.words(verb))
+        time.sleep(self.chance.uniform(0.2, LONGEST_S[verb]))
+        process.kill()
+        _, err = process.communicate(timeout=PATIENCE_S)
+        assert "Traceback" not in err, err
+
+    def revisions(self):
+        code, out, err = self.shell.run("history", "tiny", "--output", "json")
+        assert code == 0, err
+        return {r["revision"]: r["status"] for r in json.loads(out)["revisions"]}
+
+    def key_names(self):
+        code, out, err = self.shell.run("keys", "list", "tiny", "--output", "json")
+        assert code == 0, err
+        return {key["name"] for key in json.loads(out)["keys"]}
+
+
+def test_nothing_is_lost(shell, chance, kills):
+    code, _, err = shell.up("--expose")
+    assert code == 0, err
+    service = Service(shell, chance)
+    known, told = service.revisions(), 0
+    for number in range(kills):
+        verb = chance.choice(["up", "up", "rollback", "down", "add", "revoke"])
+        service.kill(verb)
+        found = service.revisions()
+        said = f"kill {number}, in {verb}: {known} became {found}"
+        assert found.keys() >= known.keys(), said
+        assert "kept" in service.key_names(), said
+        unfinished = [revision for revision, status in found.items() if status == "pending"]
+        code, _, err = shell.run(*service.words("up"))
+        assert code == 0, f"{said}: {err}"
+        for revision in unfinished:
+            assert f"revision {revision}" in err, f"{said}: {err}"
+            told += 1
+        known = service.revisions()
+        assert list(known.values()).count("deployed") == 1, said
+        assert "pending" not in known.values(), said
+        assert shell.status(0)["health"] == "serving", said
+        runs = {path.parent.name for path in shell.state.rglob("supervisor.json")}
+        assert runs == {f"{max(known):06d}"}, said  # and no engine of another revision
+    assert told or kills < 50
+    code, _, err = shell.run("down", "tiny")
+    assert code == 0, err
+    assert shell.left() == []
+
+
+def test_a_tune_goes_on(shell, chance, kills, tmp_path):
+    study = tmp_path / "study"
+    own = ["--model", shell.model, "--gpu", "cpu", "--env=FAKE_ENGINE_SILENT=1"]
+    begin = ["tune", *own, "--slo", "ttft_p95=500ms", "--study", study, "-o", "json"]
+    resume = ["tune", "--resume", "--study", study, "-o", "json"]
+    for _ in range(max(1, kills // 10)):
+        file = study / "study.jsonl"
+        begun = file.read_bytes() if file.exists() else b""
+        process = shell.start(*(resume if begun else begin))
+        time.sleep(chance.uniform(0.5, 6.0))
+        process.kill()
+        _, err = process.communicate(timeout=PATIENCE_S)
+        assert "Traceback" not in err, err
+        whole = begun[: begun.rfind(b"\n") + 1]
+        assert not begun or file.read_bytes().startswith(whole)
+    last = shell.start(*(resume if study.exists() else begin))
+    orphans = set(shell.left())
+    until(lambda: (left := set(shell.left())) and not left & orphans)
+    last.send_signal(signal.SIGINT)
+    out, err = last.communicate(timeout=PATIENCE_S)
+    assert last.returncode == 130, err
+    assert json.loads(out)["verdict"] == "interrupted"
+    assert shell.left() == []

@@ -1,0 +1,45 @@
+"""What a Compose project may take of its host, and what it is not given."""
+
+import re
+
+import yaml
+
+from deployctl.render import render_compose
+
+
+def services(plan, spec):
+    return yaml.safe_load(render_compose(plan, spec).files["compose.yaml"])["services"]
+
+
+def engine(plan, spec):
+    return services(plan, spec)["engine"]
+
+
+def test_no_container_takes_the_whole_host(by_hand, planned):
+    for plan, spec in (by_hand(), planned("awq", "l4")):
+        found = services(plan, spec)
+        for service in found.values():
+            limits = service["deploy"]["resources"]["limits"]
+            assert limits["pids"] <= 16384
+            assert re.fullmatch(r"[0-9]+[gm]", limits["memory"])
+        assert found["engine"]["tmpfs"] == ["/tmp:exec,mode=1777,size=4g"]
+
+
+def test_memory_that_flags_set_aside_is_not_held_against_the_engine(by_hand):
+    plan, spec = by_hand(accelerator="cuda", tensor_parallel_size=2)
+
+    def limit(*args):
+        told = plan.engine.model_copy(update={"args": args})
+        service = engine(plan.model_copy(update={"engine": told}), spec)
+        return int(service["deploy"]["resources"]["limits"]["memory"].removesuffix("g"))
+
+    assert limit("--cpu-offload-gb", "10") == limit() + 20  # of each card
+    assert limit("--kv-offloading-size=7.5") == limit() + 8
+    assert limit("--cpu-offload-gb", "1e300") == limit("--swap-space", "x") == limit()
+
+
+def test_a_folder_needs_no_token_of_the_hub(by_hand):
+    plan, spec = by_hand()
+    assert "HF_TOKEN_PATH" not in engine(plan, spec)["environment"]
+    hub = plan.model_copy(update={"model": "org/m", "model_local": False})
+    assert engine(hub, spec)["environment"]["HF_TOKEN_PATH"]
