@@ -22,9 +22,10 @@ import gevent  # noqa: E402
 import gevent.ssl  # noqa: E402
 from locust import FastHttpUser, constant, events, task  # noqa: E402
 from locust.contrib.fasthttp import FastHttpSession  # noqa: E402
-from locust.runners import MasterRunner  # noqa: E402
+from locust.runners import MasterRunner, WorkerRunner  # noqa: E402
 
 from deployctl_loadtest import handover, options  # noqa: E402
+from deployctl_loadtest.deliver import Delivery, Files  # noqa: E402
 from deployctl_loadtest.exchange import prepare  # noqa: E402
 from deployctl_loadtest.handover import Gathering  # noqa: E402
 from deployctl_loadtest.request import headers  # noqa: E402
@@ -36,12 +37,19 @@ _PAUSE_AFTER_FAILURE_S = 0.25  # a dead server answers at once; do not hammer it
 _FOREVER_S = 24 * 3600.0
 
 current: Run | Gathering | None = None
+files: Files | None = None  # of a master
+delivery: Delivery | None = None  # of a worker
 
 
 def _prepare(environment: Any, runner: Any, **_: Any) -> None:
-    """On the master: takes what workers hand over, and waits for it before they go."""
+    """On a worker: takes what a run needs. On the master: gives it, takes what workers hand over,
+    and waits for that before they go."""
+    global files, delivery
+    if isinstance(runner, WorkerRunner):
+        delivery = Delivery(runner)
     if not isinstance(runner, MasterRunner):
         return
+    files = Files(runner)
 
     def take(environment: Any, msg: Any, **_: Any) -> None:
         if isinstance(current, Gathering):
@@ -65,10 +73,11 @@ def _start(environment: Any, **_: Any) -> None:
     wrong = options.problem(environment.parsed_options)
     if wrong is None:
         try:
-            if isinstance(environment.runner, MasterRunner):
+            if files is not None:
+                files.wait()
                 current = Gathering(environment)
             else:
-                current = Run(environment, headers(key, more))
+                current = Run(environment, headers(key, more), delivery)
         except (ValueError, OSError) as error:  # the latter: a folder for samples that is none
             wrong = str(error)
     if wrong is not None:

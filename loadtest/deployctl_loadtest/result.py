@@ -48,6 +48,9 @@ class Setup:
     requests: int | None = None  # at most so many; of several turns, conversations
     ramp_s: float = 0.0  # in which users or rate grow evenly; cut, before the warm-up
     workers: int = 1  # load processes
+    # Where they ran: None for the machine of whoever asked; and if not there, in which image.
+    on: Literal["kubernetes"] | None = None
+    worker_image: str | None = None
     workload: str = "fixed"  # a name of ours, or a file
     trace: str | None = None  # the file replayed, and how many times as fast as it was
     trace_speed: float = 1.0

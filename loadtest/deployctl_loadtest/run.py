@@ -11,6 +11,7 @@ import gevent
 from locust.runners import WorkerRunner
 
 from deployctl_loadtest import arrivals, handover, replay, workload
+from deployctl_loadtest.deliver import Delivery
 from deployctl_loadtest.exchange import RunEnded, exchange
 from deployctl_loadtest.heartbeat import PERIOD, Heartbeat
 from deployctl_loadtest.openloop import Due, OpenLoop, most_in_flight
@@ -31,12 +32,12 @@ _APART_S = 0.001  # between the first requests of two users; to send one takes a
 class Run:
     """From Locust's test_start to its test_stop."""
 
-    def __init__(self, environment: Any, headers: dict[str, str]) -> None:
+    def __init__(self, environment: Any, headers: dict[str, str], came: Delivery | None) -> None:
         options = environment.parsed_options
         self._environment = environment
         self._options = options
         self._headers = headers
-        now = time.time()
+        now = time.time() - (came.ahead_s if came else 0.0)
         # Workers of one run begin together, at the moment that the master chose.
         self.epoch = clock() + (options.epoch or now) - now
         self._distributed = isinstance(environment.runner, WorkerRunner)
@@ -70,7 +71,8 @@ class Run:
             self._writer = SampleWriter(Path(options.samples), self.worker)
         if options.realtime:
             calm_the_collector()
-        self._most = most_in_flight(self._count)  # users need open files, too
+        # Users need open files, too.
+        self._most = most_in_flight(1 if came and came.apart else self._count)
         self._open: OpenLoop | None = None
         self._turn = 0.0  # when the last user began
         self._taken = 0  # numbers

@@ -92,11 +92,15 @@ def load(name: str) -> Workload:
         return Workload()
     path = find(name)
     try:
-        text = files.read(path, MAX_BYTES)
-        document = _json(text) if path.suffix == ".json" else _yaml(text)
+        document = _document(path)
         return parse(document, path.stem, path.parent)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _document(path: Path) -> Any:
+    text = files.read(path, MAX_BYTES)
+    return _json(text) if path.suffix == ".json" else _yaml(text)
 
 
 def _json(text: str) -> Any:
@@ -150,6 +154,22 @@ def parse(document: Any, name: str, folder: Path) -> Workload:
         if "output_tokens" not in document:
             changes["output_tokens"] = None
     return Workload(**changes)
+
+
+def portable(name: str, called: str) -> dict[str, str]:
+    """The files of a workload that `load` reads, for a machine that has none of them: itself, as
+    JSON, under the name `called`, and beside it the prompts that it names.
+
+    Raises:
+        ValueError: one cannot be read.
+    """
+    path = find(name)
+    document = _document(path)
+    texts: dict[str, str] = {}
+    if "prompts" in document:
+        texts["prompts"] = files.read(path.parent / document["prompts"]["file"])
+        document["prompts"] = {**document["prompts"], "file": "prompts"}
+    return {called: json.dumps(document), **texts}
 
 
 def _prefix(value: Any) -> SharedPrefix:

@@ -79,6 +79,10 @@ def command(
 
         [bold]deployctl loadtest --find-max goodput --slo ttft_p95=500ms[/bold]
 
+    With more load than this machine makes, from pods beside the service:
+
+        [bold]deployctl loadtest NAME --on kubernetes --workers 4 --users 800[/bold]
+
     Any OpenAI-compatible server:
 
         [bold]deployctl loadtest --url http://127.0.0.1:8000 --input-tokens 900[/bold]
@@ -94,6 +98,8 @@ def command(
     """
     from deployctl.operations.measure.endpoint import resolve
 
+    if url is None and target is None:
+        target = load.on
     endpoint = resolve(service, url, model, api_key_file, target, operator_token_file)
     _measure(load, endpoint, gate, folder, output)
 

@@ -22,9 +22,11 @@ CPU_GOAL = 0.6  # of a core, for the number of processes that would do
 # What one process on one core does well: chunks a second, and users (512 streams at 36 chunks/s
 # each took 44% of a core). For the first guess of `--workers auto`.
 _CHUNKS, _USERS_A_WORKER = 10_000, 300
+MOST_WORKERS = 256
 # A timer this late (p99) is within the noise of a busy desktop; more is in the latencies.
 LAG_LIMIT_S = 0.010
 LAG_SHARE_OF_ITL = 0.5  # … or if it is a good part of what is measured
+_EARLY_S = 2.0  # before the end of a run: whoever ends then was made to
 
 
 def describe(
@@ -93,7 +95,20 @@ def _died(setup: Setup, samples: Sequence[Sample], reports: Sequence[WorkerRepor
         if worker not in living
     ]
     silent = setup.workers - len(living) - len(dead)
-    return dead + ["one that never reported"] * silent
+    early = [f"{r.worker} (ended at {r.ran_for_s:.1f} s)" for r in left_early(setup, reports)]
+    return dead + early + ["one that never reported"] * silent
+
+
+def left_early(setup: Setup, reports: Sequence[WorkerReport]) -> list[WorkerReport]:
+    """Load processes that were ended in order while others went on, as by a node's drain.
+
+    None where each ends by itself, when all that it had to send is done.
+    """
+    if setup.requests is not None or setup.mode == "trace":
+        return []
+    end = setup.cut_s + setup.duration_s - _EARLY_S
+    early = [report for report in reports if report.ran_for_s < end]
+    return early if len(early) < len(reports) else []
 
 
 def bottleneck(cpu_mean: float | None, cpu_peak: float | None) -> bool:
@@ -160,11 +175,12 @@ def verdicts(setup: Setup, latency: Latency, client: Client) -> Iterator[Verdict
     elif client.lag_p99_s is not None and client.lag_p99_s > LAG_LIMIT_S:
         typical = latency.itl_s.mean if latency.itl_s else 0.0
         serious = client.lag_p99_s > LAG_SHARE_OF_ITL * typical
+        cores = "this machine's" if setup.on is None else "its node's"
         yield Verdict(
             "warning" if serious else "note",
             "client_late",
             f"The client was woken up to {client.lag_p99_s * 1000:.0f} ms late (p99) though "
-            f"its CPU use was {client.cpu_mean or 0:.0%}: something else keeps this machine's "
-            "cores busy, and that delay is in the latencies. Run the client elsewhere.",
+            f"its CPU use was {client.cpu_mean or 0:.0%}: something else keeps {cores} cores "
+            "busy, and that delay is in the latencies. Run the client elsewhere.",
         )
     yield from schedule.verdicts(setup, latency, client)

@@ -21,7 +21,7 @@ _SAME_CHUNKS = 1.1  # tokens a chunk, one ÷ the other
 
 # What may differ between two runs of the same test: who answers, and how long it was asked.
 _MAY_DIFFER = {
-    *("service", "url", "model", "seed", "workers"),
+    *("service", "url", "model", "seed", "workers", "worker_image"),
     *("duration_s", "warmup_s", "ramp_s", "requests", "request_timeout_s"),
     *("ca_file", "extra_headers", "prompt_lengths", "recorded_lengths"),
 }

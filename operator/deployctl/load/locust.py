@@ -9,10 +9,8 @@ import json
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -20,13 +18,14 @@ from deployctl.endpoint import Endpoint
 from deployctl.errors import InterruptedByUserError, StateError, TargetError
 from deployctl.events import Event, Tell, silent
 from deployctl.host import free_port
+from deployctl_loadtest import pod
+from deployctl_loadtest.progress import MARK, UNWRITTEN
 from deployctl_loadtest.result import Setup
 
 KEY_VARIABLE = "DEPLOYCTL_LOADTEST_API_KEY"
 HEADERS_VARIABLE = "DEPLOYCTL_LOADTEST_HEADERS"
 VOCABULARY = "vocabulary.json"  # in the result folder, while it runs
 CONNECT_S = 60.0  # for workers to start and find the master
-_PROGRESS_MARK, _UNWRITTEN_MARK = "@progress ", "@unwritten "
 _FULL_HINT = "make room on that disk, or give --out a folder on another"
 _END_S = 15.0  # for Locust to cut its requests and write its last samples
 
@@ -49,6 +48,10 @@ class Ended(NamedTuple):
 
     interrupted: bool  # by Ctrl-C
     unwritten: str | None = None  # why samples could not be written any more
+    # Of a load that comes from elsewhere:
+    lost: str | None = None  # why its end is not known
+    began_s: float | None = None  # when it began, on this machine's monotonic clock
+    locust: str = ""  # the release of Locust there
 
 
 TO_THE_END = Ended(interrupted=False)
@@ -64,7 +67,7 @@ def run(setup: Setup, folder: Path, endpoint: Endpoint, tell: Tell = silent) -> 
         InterruptedByUserError: Ctrl-C, before it wrote anything.
         StateError: the folder cannot be written at all.
     """
-    log_path = folder / "locust.log"
+    log_path = folder / pod.LOG
     variables = environment(os.environ, endpoint.credential, endpoint.headers)
     ended = TO_THE_END
     with _log(log_path) as log:
@@ -82,19 +85,30 @@ def run(setup: Setup, folder: Path, endpoint: Endpoint, tell: Tell = silent) -> 
         finally:
             for one in started:
                 _end(one)
+    check(folder, ended, process.returncode)
+    return ended
+
+
+def check(folder: Path, ended: Ended, code: int) -> None:
+    """Sees to it that a run left something to report. `code` is Locust's exit code.
+
+    Raises:
+        TargetError, InterruptedByUserError, StateError: it did not, as for `run`.
+    """
     if ended.unwritten is not None and not _anything(folder):
         raise StateError(
             f"no sample could be written: {ended.unwritten}", where=str(folder), hint=_FULL_HINT
         )
     if ended.interrupted and not _anything(folder):
         raise InterruptedByUserError("interrupted before anything was measured")
-    if process.returncode != 0 and not _anything(folder):
+    if ended.lost is not None and not _anything(folder):
+        raise TargetError(f"the load was lost before anything was measured: {ended.lost}")
+    if code != 0 and not _anything(folder):
         raise TargetError(
-            f"Locust ended with exit code {process.returncode} and no result",
-            where=str(log_path),
-            hint=_last_words(log_path),
+            f"Locust ended with exit code {code} and no result",
+            where=str(folder / pod.LOG),
+            hint=_last_words(folder / pod.LOG),
         )
-    return ended
 
 
 @contextmanager
@@ -142,11 +156,11 @@ def _follow(process: "subprocess.Popen[str]", log: TextIO, tell: Tell) -> Ended:
             line = process.stdout.readline()
             if not line:
                 return Ended(interrupted, unwritten)
-            if line.startswith(_PROGRESS_MARK):
-                far = Progress(**json.loads(line.removeprefix(_PROGRESS_MARK)))
+            if line.startswith(MARK):
+                far = Progress(**json.loads(line.removeprefix(MARK)))
                 tell(Event("progress", f"{far.at_s:.0f} s, {far.done} requests done", far))
-            elif line.startswith(_UNWRITTEN_MARK):
-                unwritten = line.removeprefix(_UNWRITTEN_MARK).strip()
+            elif line.startswith(UNWRITTEN):
+                unwritten = line.removeprefix(UNWRITTEN).strip()
             else:
                 with suppress(OSError):
                     log.write(line)
@@ -186,6 +200,11 @@ def _last_words(log: Path) -> str:
 
 def command(setup: Setup, samples: Path) -> list[str]:
     """The argument list that runs the test. Holds no secret."""
+    return [*pod.locust(), *arguments(setup, samples, samples / VOCABULARY)]
+
+
+def arguments(setup: Setup, samples: Path, vocabulary: Path) -> list[str]:
+    """Those of Locust. The vocabulary is there where prompts have exact lengths."""
     values: dict[str, object] = {
         "host": setup.url,
         "users": setup.users,
@@ -200,7 +219,7 @@ def command(setup: Setup, samples: Path) -> list[str]:
         "workload": "" if setup.workload == "fixed" else _absolute(setup.workload),
         "extra-body": json.dumps(setup.extra_body),
         "ca-file": setup.ca_file or "",
-        "vocabulary": samples / VOCABULARY if setup.prompt_lengths == "exact" else "",
+        "vocabulary": vocabulary if setup.prompt_lengths == "exact" else "",
         "seed": setup.seed,
         "request-timeout": setup.request_timeout_s,
         "stop-after": setup.cut_s + setup.duration_s,
@@ -217,15 +236,10 @@ def command(setup: Setup, samples: Path) -> list[str]:
     if setup.mode == "trace":
         assert setup.trace is not None
         values |= {"trace": Path(setup.trace).absolute(), "trace-speed": setup.trace_speed}
-    arguments = [f"--{name}={value}" for name, value in values.items()]
+    words = [f"--{name}={value}" for name, value in values.items()]
     if not setup.ignore_eos:
-        arguments.append("--no-ignore-eos")
-    arguments += ["--headless", "--only-summary", "--progress", "--realtime"]
-    return [*_locust(), *arguments]
-
-
-def _locust() -> list[str]:
-    return [sys.executable, "-m", "locust", "-f", str(locustfile())]
+        words.append("--no-ignore-eos")
+    return [*words, "--headless", "--only-summary", "--progress", "--realtime"]
 
 
 def as_master(workers: int, port: int) -> list[str]:
@@ -241,7 +255,7 @@ def as_master(workers: int, port: int) -> list[str]:
 
 def worker_command(port: int) -> list[str]:
     """The argument list of one worker: what it is to do, the master tells it."""
-    return [*_locust(), "--worker", "--master-host=127.0.0.1", f"--master-port={port}"]
+    return [*pod.locust(), "--worker", "--master-host=127.0.0.1", f"--master-port={port}"]
 
 
 def _absolute(workload: str) -> str:
@@ -254,23 +268,20 @@ def environment(
     inherited: Mapping[str, str], api_key: str | None, headers: Mapping[str, str] | None = None
 ) -> dict[str, str]:
     """The subprocess's environment: no stray LOCUST_* settings; key and headers if any."""
-    keys = (KEY_VARIABLE, HEADERS_VARIABLE, "OPENAI_API_KEY")
+    keys = (KEY_VARIABLE, HEADERS_VARIABLE, "OPENAI_API_KEY", pod.FOLDER_VARIABLE)
     values = {
         name: value
         for name, value in inherited.items()
         if not name.startswith("LOCUST_") and name not in keys
     }
+    return {**values, **secrets(api_key, headers), "PYTHONUNBUFFERED": "1"}
+
+
+def secrets(api_key: str | None, headers: Mapping[str, str] | None) -> dict[str, str]:
+    """The variables by which Locust's side takes what nobody may see."""
+    values: dict[str, str] = {}
     if api_key:
         values[KEY_VARIABLE] = api_key
     if headers:
         values[HEADERS_VARIABLE] = json.dumps(dict(headers))
-    values["PYTHONUNBUFFERED"] = "1"
     return values
-
-
-def locustfile() -> Path:
-    """Where the locustfile is, without importing it."""
-    spec = find_spec("deployctl_loadtest")
-    assert spec is not None
-    assert spec.origin is not None
-    return Path(spec.origin).with_name("locustfile.py")

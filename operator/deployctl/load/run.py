@@ -3,7 +3,10 @@
 import dataclasses
 import importlib.metadata
 import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +14,7 @@ from deployctl import files
 from deployctl.endpoint import Endpoint
 from deployctl.errors import StateError
 from deployctl.events import Event, Tell, silent
-from deployctl.load import folder, gate, locust, server, summary, timeline, tokenizer
+from deployctl.load import folder, gate, incluster, locust, server, summary, timeline, tokenizer
 from deployctl.load.slo import Slo
 from deployctl_loadtest import writer
 from deployctl_loadtest.result import LoadResult, ServerMoment, Setup
@@ -66,16 +69,17 @@ def run(
         setup = dataclasses.replace(setup, prompt_lengths="exact")
         _save(vocabulary, where / locust.VOCABULARY)
     watch = server.watch(endpoint, setup.cut_s + setup.duration_s)
-    with watch:
-        began_s = time.monotonic()
-        ended = locust.run(setup, where, endpoint, tell)
+    with _ready(setup, where, endpoint, tell) as make, watch:
+        began_s, ended = time.monotonic(), make()
     samples, reports, lost = writer.read(where)
     if setup.recorded_lengths is not None and vocabulary is not None:
         # A conversation is one request at least: had more been asked, there would be more.
         first = vocabulary.counted_first
         exact = first is None or len(samples) <= first
         setup = dataclasses.replace(setup, recorded_lengths="exact" if exact else "about")
-    began_s = min((report.started_s for report in reports), default=began_s)
+    if setup.on is None:  # another machine's clock says nothing here
+        began_s = min((report.started_s for report in reports), default=began_s)
+    began_s = ended.began_s or began_s
     moments = server.moments(watch.seen, began_s)
     result = summary.summarize(
         setup,
@@ -83,7 +87,7 @@ def run(
         reports,
         lost=lost,
         started=now.isoformat(timespec="seconds"),
-        tools={name: importlib.metadata.version(name) for name in _TOOLS},
+        tools=_tools(ended),
         ended=ended,
         server=server.server(
             watch.seen,
@@ -98,6 +102,21 @@ def run(
     measurement = Measurement(result, samples, moments, _shown(where))
     _write(measurement, ended.unwritten)
     return measurement
+
+
+def _ready(
+    setup: Setup, where: Path, endpoint: Endpoint, tell: Tell
+) -> AbstractContextManager[Callable[[], locust.Ended]]:
+    """What makes the load, once it can, on this machine or where the setup says."""
+    if setup.on is None:
+        return nullcontext(partial(locust.run, setup, where, endpoint, tell))
+    return incluster.ready(setup, where, endpoint, tell)
+
+
+def _tools(ended: locust.Ended) -> dict[str, str]:
+    """Versions of what measured."""
+    found = {name: importlib.metadata.version(name) for name in _TOOLS}
+    return {**found, "locust": ended.locust} if ended.locust else found
 
 
 def _save(vocabulary: Vocabulary, path: Path) -> None:

@@ -41,8 +41,8 @@ def summarize(
     latency = aggregate.latency(measured)
     tokens = aggregate.tokens(measured)
     client = clients.describe(setup, samples, reports, window, lost)
-    if ended.unwritten is not None:
-        # A process that cannot write its last word was not killed.
+    if ended.unwritten is not None or ended.lost is not None:
+        # A process whose last word could not be written, or did not come, was not killed.
         client = replace(client, died=[])
     if server is not None:
         server = replace(server, client_output_tokens=client_output_tokens(samples))
@@ -51,6 +51,8 @@ def summarize(
     )
     if ended.unwritten is not None:
         known.insert(0, verdicts.unwritten(ended.unwritten, window[1]))
+    if ended.lost is not None:
+        known.insert(0, verdicts.load_lost(ended.lost, window[1]))
     return LoadResult(
         version=VERSION,
         started=started,
@@ -81,7 +83,8 @@ def _window(
     """From the warm-up's end to the run's. A killed worker's run ends with its last sample."""
     planned = setup.cut_s + setup.duration_s
     if reports:
-        ended = min(report.ran_for_s for report in reports)
+        early = clients.left_early(setup, reports)
+        ended = min(report.ran_for_s for report in reports if report not in early)
     else:
         ended = max((s.started_at_s + s.duration_s for s in samples), default=0.0)
     end = min(planned, ended)

@@ -37,6 +37,16 @@ def unwritten(reason: str, until_s: float) -> Verdict:
     )
 
 
+def load_lost(reason: str, until_s: float) -> Verdict:
+    """What made the load elsewhere was lost before its end."""
+    return Verdict(
+        "bad",
+        "load_lost",
+        f"The load was lost before its end: {reason}. These are its first {until_s:.1f} s, as far "
+        "as samples had come home.",
+    )
+
+
 def _about_requests(setup: Setup, requests: Requests, interrupted: bool) -> Iterator[Verdict]:
     if interrupted:
         yield Verdict(

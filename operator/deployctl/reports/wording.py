@@ -66,9 +66,15 @@ def setup_line(result: LoadResult) -> str:
     begin, end = result.window_s
     cut = "ramp and warm-up" if setup.ramp_s else "warm-up"
     return (
-        f"{load} · {end - begin:.1f} s measured after {begin:.1f} s of {cut} · "
+        f"{load}{_place(setup)} · {end - begin:.1f} s measured after {begin:.1f} s of {cut} · "
         f"{_lengths(setup)} · {setup.api}"
     )
+
+
+def _place(setup: Setup) -> str:
+    if setup.on is None:
+        return ""
+    return " from 1 pod" if setup.workers == 1 else f" from {setup.workers} pods"
 
 
 def _lengths(setup: Setup) -> str:

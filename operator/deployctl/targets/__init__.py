@@ -2,13 +2,15 @@
 
 from typing import assert_never
 
+from deployctl.events import Tell
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets.driver import Driver, View
+from deployctl.targets.loads import LoadMaker, LoadOrder
 from deployctl.targets.shelf import Shelf
 from deployctl.targets.store import Store
 
-__all__ = ["Driver", "View", "open_driver", "open_store", "open_view"]
+__all__ = ["Driver", "View", "open_driver", "open_load", "open_store", "open_view"]
 
 
 def open_driver(target: TargetKind, settings: Settings) -> Driver:
@@ -35,6 +37,14 @@ def open_view(target: TargetKind, settings: Settings) -> View | None:
     from deployctl.targets.kubernetes.survey import KubernetesView
 
     return KubernetesView(settings)
+
+
+def open_load(settings: Settings, order: LoadOrder, tell: Tell) -> LoadMaker:
+    """What makes a load in the cluster that the settings name."""
+    from deployctl.targets.kubernetes.cluster import cluster_of
+    from deployctl.targets.kubernetes.load import LoadPods
+
+    return LoadPods(cluster_of(settings), order, tell)
 
 
 def open_store(settings: Settings) -> Store:

@@ -7,6 +7,7 @@
     vllm_image   real vLLM for the CPU, on every node
     registry     one from which the nodes can pull nothing, which is what each of its images is for
     no_image     the name of an image that nobody has
+    load_image   what makes load from pods, on every node
     router_image, prometheus_image   what is around engines, for the tests of several replicas
 
 Every test here is marked `kubernetes`, and skipped where there is no cluster, with the reason.
@@ -24,7 +25,7 @@ from tests.e2e.kubernetes.namespaces import Namespace
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
 FAKE = HERE.parents[1] / "fake_engine"
-IMAGES = {"fake_image", "vllm_image", "router_image", "prometheus_image"}
+IMAGES = {"fake_image", "vllm_image", "load_image", "router_image", "prometheus_image"}
 
 
 @pytest.hookimpl(tryfirst=True)  # before marks decide what runs
@@ -50,6 +51,17 @@ def cluster(request, tmp_path_factory, checkpoint_cache):
 def fake_image(cluster):
     files = sorted(FAKE.rglob("*.py"))
     image = built("deployctl/fake-engine", HERE / "fake-engine.Dockerfile", FAKE, made_of=files)
+    cluster.load(image)
+    return image
+
+
+@pytest.fixture(scope="session")
+def load_image(cluster):
+    """Over the layers that `.ci/docker-engine image` built."""
+    folder = ROOT / "loadtest"
+    files = [*sorted(folder.rglob("*.py")), *sorted(folder.rglob("*.yaml"))]
+    file = ROOT / "docker" / "loadtest.Dockerfile"
+    image = built("deployctl/loadtest", file, folder, made_of=files, certificates=True)
     cluster.load(image)
     return image
 

@@ -19,6 +19,7 @@ TEMPLATES = assets.path("charts", "vllm", "templates")
 OPERATOR = Path(access.__file__).parents[2]
 TARGET = sorted((OPERATOR / "targets/kubernetes").glob("*.py"))
 UPLOAD = sorted((OPERATOR / "targets/kubernetes/checkpoint").glob("*.py"))
+LOAD = sorted((OPERATOR / "targets/kubernetes/load").glob("*.py"))
 PARTS = {file.parent for file in (OPERATOR / "targets/kubernetes").rglob("*.py")}
 DOCTOR = [OPERATOR / "doctor/cluster/probes.py"]
 # Methods of Cluster, and the verbs that the API server asks for; a `put_secret` is of Secrets.
@@ -191,16 +192,18 @@ def test_what_the_target_asks_a_cluster_for():
     assert all(verbs <= looks.get(key, set()) for key, verbs in elsewhere.items()), elsewhere
 
 
-def test_what_bringing_a_folder_takes():
-    found, unread = used(UPLOAD)
+@pytest.mark.parametrize(("part", "files"), [("upload", UPLOAD), ("load", LOAD)])
+def test_what_bringing_a_folder_takes_and_load_from_pods(part, files):
+    found, unread = used(files)
     assert not unread
     known = defaultdict(set, said(TABLE["target"]))
     for about in TABLE["chart"].values():
         if about.get("always"):
             known[(about.get("group", ""), about["resource"], False)] |= set(TABLE["helm"])
     more = {k: v - known[k] for k, v in found.items() if v - known[k]}
-    assert said(TABLE["upload"]) == more
-    assert {folder.name for folder in PARTS} == {"kubernetes", "checkpoint"}, "read them here too"
+    assert said(TABLE[part]) == more
+    names = {folder.name for folder in PARTS}
+    assert names == {"kubernetes", "checkpoint", "load"}, "read them here too"
 
 
 def test_what_the_doctor_looks_at():

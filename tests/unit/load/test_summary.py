@@ -177,3 +177,27 @@ def test_why_a_server_was_not_seen_is_told_once_where_it_matters():
 def test_most_requests_cut_by_the_end():
     cut = [sample(11, "incomplete") for _ in range(90)]
     assert codes(summary([*PLENTY, *cut]))["many_incomplete"] == "warning"
+
+
+def test_a_load_that_was_lost_is_said_once_and_no_worker_is_called_dead():
+    result = summarize(
+        SETUP, PLENTY, [], lost=0, started="2026-11-24T00:00:00+00:00", tools={},
+        ended=Ended(False, lost="its master's pod is gone"), server=None,
+    )  # fmt: skip
+    assert result.verdicts[0].code == "load_lost"
+    assert "its master's pod is gone" in result.verdicts[0].text
+    assert not {"client_died", "worker_died"} & set(codes(result))
+    assert not result.trustworthy
+
+
+def test_a_worker_that_was_ended_before_the_others_is_named_and_cuts_nothing():
+    left = replace(report(), worker="evicted", ran_for_s=5.0)
+    two = replace(SETUP, workers=2)
+    result = summary(PLENTY, [report(), left], setup=two)
+    assert result.client.died == ["evicted (ended at 5.0 s)"]
+    assert result.window_s == (2, 12)
+    assert codes(result)["worker_died"] == "bad"
+    # All of them at once: Ctrl-C. Each in its time: so many requests.
+    ended = [left, replace(left, worker="w")]
+    assert summary(PLENTY, ended, setup=two).client.died == []
+    assert summary(PLENTY, [report(), left], setup=replace(two, requests=9)).client.died == []

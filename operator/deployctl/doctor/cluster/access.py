@@ -33,9 +33,11 @@ def needed(kinds: Iterable[str] = (), besides: Iterable[str] = ()) -> list[Right
 
 
 def optional(kinds: Iterable[str] = ()) -> dict[str, list[Right]]:
-    """The same of the other kinds that the chart can make, by kind."""
-    have, chart = set(needed(kinds)), _table()["chart"]
-    found = {kind: [r for r in _of_kind(about) if r not in have] for kind, about in chart.items()}
+    """The same of the other kinds that the chart can make, by kind; and of load from pods."""
+    have, table = set(needed(kinds)), _table()
+    more = {kind: _of_kind(about) for kind, about in table["chart"].items()}
+    more["load"] = [*_rights(table["load"])]
+    found = {kind: [r for r in rights if r not in have] for kind, rights in more.items()}
     return {kind: rights for kind, rights in found.items() if rights}
 
 
@@ -82,7 +84,8 @@ def access_checks(facts: ClusterFacts, question: ClusterQuestion) -> Iterator[Ch
         facts,
         Topic("permissions-optional", "Permissions: options"),
         wanted,
-        "only for what the chart's values turn on: autoscaling, ingress, monitoring, router",
+        "only for what the chart's values turn on (autoscaling, ingress, monitoring, router), and "
+        "for load from pods",
         "deployctl-options",
     )
     told = "deployctl goes on without, but explains less, or learns later what is wrong"

@@ -121,8 +121,22 @@ class LoadRequest(BaseModel):
     )
     workers: str = option(
         "1",
-        "Load processes: a number, or auto: as many as the load takes, up to one a core.",
+        "Load processes: a number, or auto: as many as the load takes, up to one a core of this "
+        "machine.",
         metavar="N",
+    )
+    on: Literal["kubernetes"] | None = option(
+        None,
+        "kubernetes: the load processes are pods beside the service. [default: this machine's]",
+        metavar="WHERE",
+        show_default=False,
+    )
+    worker_image: str | None = option(
+        None,
+        "Image of those pods, from docker/loadtest.Dockerfile. "
+        "[default: deployctl/loadtest of this release]",
+        metavar="IMAGE",
+        show_default=False,
     )
     header: list[str] | None = _HEADER
     extra_body: str | None = option(

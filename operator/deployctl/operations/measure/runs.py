@@ -14,6 +14,7 @@ from deployctl.events import Event, Tell, silent
 from deployctl.load import folder as folders
 from deployctl.load import limit
 from deployctl.load import run as loads
+from deployctl.load.client import MOST_WORKERS
 from deployctl.load.limit import Held
 from deployctl.load.run import Measurement, at_load
 from deployctl.load.slo import Goodput, Slo, goodput
@@ -56,11 +57,12 @@ def measure_with_enough_workers(
 ) -> Measurement:
     """As `measure`, and once more with more load processes if those were too busy.
 
-    There is at most one a core. The first result is kept in a folder next to the second one's,
-    which is named after its number of processes.
+    On this machine there is at most one a core. The first result is kept in a folder next to the
+    second one's, which is named after its number of processes.
     """
     first = measure(setup, endpoint, folder, slo=slo, gated=gated, tell=tell)
-    needed = min(first.result.client.workers_needed or 0, host.cores())
+    most = host.cores() if setup.on is None else MOST_WORKERS
+    needed = min(first.result.client.workers_needed or 0, most)
     if needed <= setup.workers or first.result.interrupted:
         return first
     kept = first.folder.with_name(f"{first.folder.name}-workers-{setup.workers}")

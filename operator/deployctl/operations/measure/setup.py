@@ -4,11 +4,13 @@ import math
 import secrets
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from deployctl import given, host
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError
-from deployctl.load.client import enough_workers
+from deployctl.load import incluster
+from deployctl.load.client import MOST_WORKERS, enough_workers
 from deployctl.operations.measure import runs
 from deployctl.operations.measure.endpoint import Served
 from deployctl.operations.measure.request import LoadRequest
@@ -21,8 +23,8 @@ from deployctl_loadtest.workload import Workload
 # What the measure rests on: without them there is no stream, or no count of tokens.
 _FIXED = {"stream", "stream_options", "messages", "prompt", "model"}
 _USERS, _DURATION, _WARMUP = 4, "30s", "5s"
-_MOST_WORKERS = 256
 MAX_BODY_BYTES = 1024 * 1024  # of the file of --extra-body
+_LOOPBACK = ("localhost", "127.", "::1", "0.0.0.0")  # noqa: S104  begins of hosts
 _LIMITED_S = 3600  # the longest that a run takes whose end is a number of requests
 
 
@@ -44,7 +46,7 @@ def build(request: LoadRequest, endpoint: Endpoint, chosen: Served) -> Setup:
     warmup = request.warmup or ("0s" if limited else _WARMUP)
     return Setup(
         service=endpoint.service,
-        url=endpoint.url,
+        url=_inside(endpoint) if request.on else endpoint.url,
         model=chosen.id,
         api=request.api,
         users=users,
@@ -63,6 +65,8 @@ def build(request: LoadRequest, endpoint: Endpoint, chosen: Served) -> Setup:
         requests=request.requests,
         # A process without a user would have nothing to do, and no end.
         workers=min(workers, users) if users and not request.sweep else workers,
+        on=request.on,
+        worker_image=(request.worker_image or incluster.IMAGE) if request.on else None,
         workload=load.name if request.workload is None else request.workload,
         trace=str(request.trace) if request.trace else None,
         trace_speed=request.trace_speed or 1.0,
@@ -74,6 +78,25 @@ def build(request: LoadRequest, endpoint: Endpoint, chosen: Served) -> Setup:
         ca_file=str(endpoint.ca_file) if endpoint.ca_file else None,
         ramp_s=seconds_of(request.ramp, "--ramp", least=0),
     )
+
+
+def _inside(endpoint: Endpoint) -> str:
+    """Where pods of the cluster reach the server."""
+    if endpoint.inside is not None:
+        return endpoint.inside
+    if endpoint.service is not None:
+        raise InputError(
+            f"{endpoint.service} does not run in a cluster",
+            where="--on",
+            hint="leave --on out: its load comes from this machine",
+        )
+    if (urlsplit(endpoint.url).hostname or "").startswith(_LOOPBACK):
+        raise InputError(
+            f"{endpoint.url} is another machine for each pod: its own",
+            where="--url",
+            hint="give the address that pods reach, and this machine too",
+        )
+    return endpoint.url
 
 
 def extra_body(text: str | None) -> dict[str, Any]:
@@ -117,14 +140,20 @@ def _workload(request: LoadRequest) -> Workload:
 
 def _workers(request: LoadRequest, output_tokens: int) -> int:
     if request.workers != "auto":
-        if not request.workers.isdecimal() or not 1 <= int(request.workers) <= _MOST_WORKERS:
+        if not request.workers.isdecimal() or not 1 <= int(request.workers) <= MOST_WORKERS:
             raise InputError(
-                f"{request.workers!r} is neither auto nor a number from 1 to {_MOST_WORKERS}",
+                f"{request.workers!r} is neither auto nor a number from 1 to {MOST_WORKERS}",
                 where="--workers",
             )
         return int(request.workers)
-    cores = host.cores()
+    cores = host.cores() if request.on is None else MOST_WORKERS
     if request.find_max is not None:
+        if request.on is not None:
+            raise InputError(
+                "how far --find-max will go is not known beforehand",
+                where="--workers",
+                hint="say how many pods may make the load, such as --workers 4",
+            )
         return cores  # how far it will go is what is asked
     users, rate = float(request.users or 0), request.rate or 0.0
     if request.sweep is not None:
@@ -170,6 +199,8 @@ def _middle(values: list[int]) -> int:
 
 
 def _check(request: LoadRequest) -> None:
+    if request.worker_image is not None and request.on is None:
+        raise InputError("--worker-image goes with --on kubernetes")
     if request.sweep is not None and (request.users or request.rate):
         raise InputError("--sweep says the load", hint="leave out --users and --rate")
     if request.find_max is not None and (request.sweep or request.trace):

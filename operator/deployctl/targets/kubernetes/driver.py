@@ -39,6 +39,7 @@ from deployctl.targets.kubernetes.helmrelease import (
     Installed,
     deployment_of,
     objects_of,
+    front_of,
     on_disk,
     port_of,
 )
@@ -219,7 +220,7 @@ class KubernetesDriver:
             release.plan.served_model_name,
             keys.read_key(folder / keys.API_KEY),
             operator_token=keys.read_key(folder / keys.OPERATOR_TOKEN),
-            inside=f"http://{service}.{self._cluster.namespace}.svc:{outer}",
+            inside=f"http://{front_of(release.bundle)}.{self._cluster.namespace}.svc:{outer}",
         )
 
     def engines(self, release: Release) -> list[Endpoint]:

@@ -86,6 +86,13 @@ def port_of(bundle: Bundle, part: Literal["engine", "service"]) -> int:
     return int((document.get(part) or {}).get("port") or _PORT)
 
 
+def front_of(bundle: Bundle) -> str:
+    """The Service that clients ask: the router's, where there is one (vllm.front.name)."""
+    document = yaml.safe_load(bundle.files.get(VALUES_FILE, "")) or {}
+    routed = (document.get("router") or {}).get("enabled")
+    return f"{bundle.service}-router" if routed else bundle.service
+
+
 def deployment_of(bundle: Bundle, namespace: str) -> Document:
     """The engine's Deployment among them; raises as `objects_of`."""
     made = objects_of(bundle, namespace)

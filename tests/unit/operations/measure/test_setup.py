@@ -96,3 +96,39 @@ def test_flags_without_their_partner_are_refused():
     ):
         with pytest.raises(InputError):
             build(**flags)
+
+
+INSIDE = Endpoint("http://127.0.0.1:7", "m", None, "chat", inside="http://chat.llm.svc:8000")
+
+
+def built(endpoint, **flags):
+    return setups.build(LoadRequest(on="kubernetes", **flags), endpoint, Served("m", "vllm"))
+
+
+def test_load_from_pods_goes_where_pods_reach_the_service(monkeypatch):
+    setup = built(INSIDE, workers="3", rate=5.0)
+    assert (setup.url, setup.on, setup.workers) == ("http://chat.llm.svc:8000", "kubernetes", 3)
+    assert setup.worker_image.startswith("deployctl/loadtest:")
+    assert built(INSIDE, worker_image="r/l:1").worker_image == "r/l:1"
+    assert built(Endpoint("http://h:1", "m", None)).url == "http://h:1"
+    monkeypatch.setattr(host, "cores", lambda: 2)  # of this machine: it does not matter
+    assert built(INSIDE, rate=1000.0, workers="auto").workers == 7
+    assert build().on is build().worker_image is None
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "flags", "why"),
+    [
+        (Endpoint("http://127.0.0.1:7", "m", None, "chat"), {}, "does not run in a cluster"),
+        (Endpoint("http://localhost:7", "m", None), {}, "another machine for each pod"),
+        (INSIDE, {"find_max": "goodput", "workers": "auto"}, "is not known beforehand"),
+    ],
+)
+def test_what_pods_cannot_do_is_refused(endpoint, flags, why):
+    with pytest.raises(InputError, match=why):
+        built(endpoint, **flags)
+
+
+def test_an_image_without_pods_is_refused():
+    with pytest.raises(InputError, match="goes with --on"):
+        build(worker_image="r/l:1")

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployctl.engines.vllm import BUILT_HERE
-from deployctl.errors import ClusterError, TargetError
+from deployctl.errors import ClusterError
 from deployctl.events import Event, Tell
-from deployctl.targets.kubernetes import progress, waits
+from deployctl.targets.kubernetes import jobs, progress, waits
 from deployctl.targets.kubernetes.checkpoint.claim import LABEL
 from deployctl.targets.kubernetes.cluster import OURS, PATIENCE_S, Cluster, Document
 
@@ -196,7 +196,7 @@ class Loader:
             problem = waits.Obstacle("loader", "its Job is gone", "somebody removed it: up again")
             yield waits.Wait(problem.message, problem)
             return
-        events = self._events()
+        events = jobs.events_of(self._cluster)
         yield from waits.waits_of_claim(self._claim, events, _CLASS)
         for pod in self._pods():
             if pod.get("status", {}).get("phase") != "Running":
@@ -206,13 +206,7 @@ class Loader:
             hint = "the image must have python3, as vLLM's has"
             problem = waits.Obstacle("loader", f"its Job ended: {ending}", hint)
             yield waits.Wait(problem.message, problem)
-        yield from _of_the_job(self._job, events)
-
-    def _events(self) -> list[Document]:
-        try:
-            return self._cluster.items(self._cluster.path("v1", "events"))
-        except TargetError:
-            return []  # they explain, and decide nothing
+        yield from jobs.refused(self._job, events)
 
 
 def _ending(job: Document) -> str:
@@ -221,11 +215,3 @@ def _ending(job: Document) -> str:
         if condition["type"] in ("Failed", "Complete") and condition["status"] == "True":
             return str(condition.get("message") or condition["type"])
     return ""
-
-
-def _of_the_job(job: str, events: list[Document]) -> Iterator[waits.Wait]:
-    """Pods that the cluster refuses to make."""
-    for event in reversed(events):
-        if event["involvedObject"].get("name") == job and event.get("reason") == "FailedCreate":
-            yield waits.refused_pod(str(event.get("message", "")), waits.first_seen(event))
-            return

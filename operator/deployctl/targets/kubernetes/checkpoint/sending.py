@@ -13,7 +13,7 @@ from deployctl.errors import DeployctlError, ModelError, TargetError
 from deployctl.events import Event, Tell
 from deployctl.targets.driver import ModelFile
 from deployctl.targets.kubernetes.checkpoint.claim import Cargo
-from deployctl.targets.kubernetes.checkpoint.stream import BLOCK, PodStream
+from deployctl.targets.kubernetes.podstream import BLOCK, PodStream
 from deployctl.units import duration, size
 
 WORKERS = 4  # files at once

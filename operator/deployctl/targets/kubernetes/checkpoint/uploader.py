@@ -18,8 +18,8 @@ from deployctl.targets.kubernetes.checkpoint import claim, loader
 from deployctl.targets.kubernetes.checkpoint.claim import Cargo
 from deployctl.targets.kubernetes.checkpoint.loader import Loader
 from deployctl.targets.kubernetes.checkpoint.sending import Sending
-from deployctl.targets.kubernetes.checkpoint.stream import opened
 from deployctl.targets.kubernetes.cluster import PATIENCE_S, Cluster, Document, UnreachableError
+from deployctl.targets.kubernetes.podstream import opened
 from deployctl.units import size
 
 if TYPE_CHECKING:

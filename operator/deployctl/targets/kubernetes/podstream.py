@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 BLOCK = 256 * 1024  # bytes of a frame
 SEND_S = 60.0  # for a block to be taken
-ANSWER_S = 600.0  # the other side may have gigabytes to read, or to bring to its disk
+_ANSWER_S = 600.0  # the other side may have gigabytes to read, or to bring to its disk
 _WHOLE_BINARY, _MASKED = 0x82, 0x80
 
 
@@ -31,8 +31,10 @@ class PodStream:
         UnreachableError: the stream ended, or nothing came for too long.
     """
 
-    def __init__(self, opened: "WebSocket") -> None:
+    def __init__(self, opened: "WebSocket", answer_s: float) -> None:
+        """`answer_s`: how long an answer is waited for."""
         self._opened = opened
+        self._answer_s = answer_s
         self._frames = Frames()
         self._came = b""
 
@@ -95,7 +97,7 @@ class PodStream:
 
         while True:
             try:
-                self._socket().settimeout(ANSWER_S)
+                self._socket().settimeout(self._answer_s)
                 frame = bytes(self._opened.recv_data()[1])
             except (WebSocketException, OSError) as error:
                 raise _lost(error) from error
@@ -111,7 +113,9 @@ class PodStream:
 
 
 @contextmanager
-def opened(cluster: Cluster, pod: str, port: int) -> Iterator[PodStream]:
+def opened(
+    cluster: Cluster, pod: str, port: int, *, answer_s: float = _ANSWER_S
+) -> Iterator[PodStream]:
     """Opens a stream to a port of a pod.
 
     Raises:
@@ -120,7 +124,7 @@ def opened(cluster: Cluster, pod: str, port: int) -> Iterator[PodStream]:
     """
     found = open_port(cluster, pod, port)
     try:
-        yield PodStream(found)
+        yield PodStream(found, answer_s)
     finally:
         if found.sock is not None:
             found.sock.close()

@@ -1,0 +1,46 @@
+# What makes load from inside a cluster: Locust and our side of it on a plain Python base, as a user.
+#
+# From the public registries, in a checkout:
+#   docker build -f docker/loadtest.Dockerfile -t deployctl/loadtest:0.1.0 loadtest
+#
+# From a local root, with wheels and certificates of your own:
+#   docker build -f docker/loadtest.Dockerfile -t deployctl/loadtest:0.1.0 \
+#     --build-arg BASE=my/python:3.11 \
+#     --build-context wheels=/opt/wheels --build-context certs=/etc/ssl/certs loadtest
+
+ARG BASE=python:3.11-slim-bookworm
+
+# Empty unless --build-context puts a folder of wheels, or of certificates, in their place.
+FROM scratch AS wheels
+FROM scratch AS certs
+
+# Whoever builds chooses the base, and pins it by digest where that matters.
+# hadolint ignore=DL3006
+FROM ${BASE}
+
+ARG LOCUST_VERSION=2.47.0
+
+SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
+
+# hadolint ignore=DL3013
+RUN --mount=type=bind,from=wheels,target=/mnt/wheels \
+    --mount=type=bind,from=certs,target=/mnt/certs \
+    --mount=type=cache,target=/root/.cache/pip \
+    if [ -s /mnt/certs/ca-certificates.crt ]; then \
+      export PIP_CERT=/mnt/certs/ca-certificates.crt; \
+    fi; \
+    python3 -m pip install --root-user-action=ignore --disable-pip-version-check \
+      --find-links /mnt/wheels "locust==${LOCUST_VERSION}" pyyaml
+
+COPY workloads /opt/deployctl/workloads
+COPY deployctl_loadtest /opt/deployctl/deployctl_loadtest
+# A pod's root is read-only: Python could not keep there what it compiles.
+RUN python3 -m compileall -q /opt/deployctl/deployctl_loadtest
+
+ENV HOME=/tmp \
+    PYTHONPATH=/opt/deployctl \
+    PYTHONUNBUFFERED=1
+LABEL org.opencontainers.image.title="Load for a vLLM service" \
+      org.opencontainers.image.licenses="Apache-2.0"
+USER 10001:10001
+ENTRYPOINT ["python3", "-m", "deployctl_loadtest.pod"]
