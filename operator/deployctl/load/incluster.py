@@ -85,6 +85,7 @@ def order_of(setup: Setup, folder: Path, endpoint: Endpoint) -> LoadOrder:
     return LoadOrder(
         name=setup.service or service_name(setup.model),
         image=setup.worker_image,
+        url=setup.url,
         workers=setup.workers,
         options=tuple(options),
         files=files,

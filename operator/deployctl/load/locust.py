@@ -200,13 +200,13 @@ def _last_words(log: Path) -> str:
 
 def command(setup: Setup, samples: Path) -> list[str]:
     """The argument list that runs the test. Holds no secret."""
-    return [*pod.locust(), *arguments(setup, samples, samples / VOCABULARY)]
+    words = arguments(setup, samples, samples / VOCABULARY)
+    return [*pod.locust(), f"--host={setup.url}", *words]
 
 
 def arguments(setup: Setup, samples: Path, vocabulary: Path) -> list[str]:
-    """Those of Locust. The vocabulary is there where prompts have exact lengths."""
+    """Those of Locust, but for whom to ask. The vocabulary is there where lengths are exact."""
     values: dict[str, object] = {
-        "host": setup.url,
         "users": setup.users,
         "spawn-rate": setup.users / setup.ramp_s if setup.ramp_s else setup.users,
         "stop-timeout": 0,

@@ -14,8 +14,11 @@ class LoadOrder(NamedTuple):
 
     name: str  # of what is measured
     image: str
+    url: str  # of the server, as pods reach it
     workers: int
-    options: tuple[str, ...]  # Locust's; paths are those in the pods (deployctl_loadtest.pod)
+    options: tuple[
+        str, ...
+    ]  # Locust's, but for `--host`; paths are those in the pods (deployctl_loadtest.pod)
     files: Mapping[str, bytes]  # that the options name
     secrets: Mapping[str, str]  # variables of the workers
     lasts_s: float  # at most

@@ -89,7 +89,9 @@ class Load:
 def load(namespace, fake_image, load_image, tiny_checkpoint, tmp_path):
     namespace.words(fake_image, tiny_checkpoint, values=CLIENTS)
     namespace.up()
-    return Load(namespace, load_image, tmp_path / "out")
+    yield Load(namespace, load_image, tmp_path / "out")
+    for log in (tmp_path / "out").glob("*.log"):  # for a test that failed
+        print(log.read_text()[-4000:])
 
 
 def codes(result):

@@ -26,7 +26,7 @@ def order(folder, **changes):
 
 def test_the_options_are_those_of_a_run_on_this_machine_and_hold_no_secret(tmp_path):
     made = order(tmp_path)
-    here = locust.command(SETUP, tmp_path)[5:]
+    here = locust.command(SETUP, tmp_path)[6:]  # behind Locust and whom to ask
     there = [word.replace(pod.RESULT, str(tmp_path)) for word in made.options]
     assert there == here
     assert made.secrets == {
@@ -34,6 +34,7 @@ def test_the_options_are_those_of_a_run_on_this_machine_and_hold_no_secret(tmp_p
         locust.HEADERS_VARIABLE: '{"X-Tenant": "t0p"}',
     }
     assert not [word for word in made.options if "k3y" in word or "t0p" in word]
+    assert made.url == SETUP.url
     assert (made.name, made.image, made.workers) == ("chat", "deployctl/loadtest:1", 2)
     assert (made.service, made.lasts_s, made.files) == ("chat", 12, {})
 

@@ -20,6 +20,7 @@ from deployctl_loadtest import pod
 ORDER = LoadOrder(
     name="chat",
     image="deployctl/loadtest:1",
+    url="http://chat.llm.svc:8000",
     workers=2,
     options=("--users=2",),
     files={"trace": b"t" * 10},
@@ -127,6 +128,22 @@ def test_all_is_there_when_it_has_begun_and_the_jobs_go_at_the_end(alive):
     assert words["containers"][0]["command"][-1] == "10.0.0.7"
     load.end()
     assert not [path for path in alive.documents if path.startswith(JOBS)]
+
+
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("10.96.0.8", "http://10.96.0.8:8000"),
+        ("fd00::8", "http://[fd00::8]:8000"),
+        ("None", ORDER.url),
+    ],
+)
+def test_a_service_is_asked_by_its_address(alive, address, url):
+    spec = {"clusterIP": address}
+    alive.documents[alive.path("v1", "services", "chat")] = {"metadata": {}, "spec": spec}
+    assert LoadPods(alive, ORDER, _silent)._address() == url
+    elsewhere = ORDER._replace(service=None, url="http://h:1")
+    assert LoadPods(alive, elsewhere, _silent)._address() == "http://h:1"
 
 
 def test_what_keeps_a_pod_from_running_is_said_and_nothing_stays(alive):
@@ -260,7 +277,7 @@ class There:
         self.breaks, self.told, self.gone, self.now = [], [], "", 0.0
 
     def mirror(self, sleep):
-        return Mirror(ORDER, self.home, self.told.append, sleep, clock=lambda: self.now)
+        return Mirror(ORDER, ORDER.url, self.home, self.told.append, sleep, clock=lambda: self.now)
 
     @contextlib.contextmanager
     def opened(self):

@@ -30,12 +30,14 @@ class Mirror:
     def __init__(
         self,
         order: LoadOrder,
+        url: str,
         folder: Path,
         told: Told,
         sleep: Callable[[float], None] = time.sleep,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._order, self._folder, self._told = order, folder, told
+        """`url` is asked."""
+        self._order, self._url, self._folder, self._told = order, url, folder, told
         self._sleep, self._clock = sleep, clock
         self._have: dict[str, int] = {}  # bytes of each file that are here
         self._known = LoadEnd(None)
@@ -93,7 +95,7 @@ class Mirror:
             for at in range(0, len(content), BLOCK):
                 stream.send(view[at : at + BLOCK])
             _checked(stream.answer())
-        options = [*self._order.options]
+        options = [f"--host={self._url}", *self._order.options]
         _ask(stream, {"do": "run", "options": options, "workers": self._order.workers})
         self._runs = True
 

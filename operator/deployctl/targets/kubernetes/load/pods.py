@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from deployctl.errors import ClusterError, TargetError
 from deployctl.events import Event, Tell
@@ -75,7 +76,7 @@ class LoadPods:
             ClusterError: the image is another release's, or its pods do not take the run's files.
             InterruptedByUserError: Ctrl-C, before it was begun.
         """
-        mirror = Mirror(self._order, folder, told, self._sleep)
+        mirror = Mirror(self._order, self._address(), folder, told, self._sleep)
         return mirror.run(self._opened, self._why_gone)
 
     def end(self) -> None:
@@ -91,6 +92,20 @@ class LoadPods:
             self._tell(Event("warning", f"{told}, and the cluster removes Job {self.name} then"))
 
     # The parts.
+
+    def _address(self) -> str:
+        """The URL with the Service's own address: a name would be asked for with every connection,
+        and how long that takes be counted as the server's."""
+        url = urlsplit(self._order.url)
+        if not self._order.service:
+            return self._order.url
+        name = (url.hostname or "").partition(".")[0]
+        found = self._cluster.get(self._cluster.path("v1", "services", name)) or {}
+        address = str((found.get("spec") or {}).get("clusterIP") or "None")
+        if address == "None":  # it has none, or is gone
+            return self._order.url
+        host = f"[{address}]" if ":" in address else address
+        return f"{url.scheme}://{host}:{url.port}"
 
     @property
     def _opened(self) -> Open:
