@@ -38,8 +38,8 @@ from deployctl.targets.kubernetes.helmrelease import (
     DIGEST,
     Installed,
     deployment_of,
-    objects_of,
     front_of,
+    objects_of,
     on_disk,
     port_of,
 )
