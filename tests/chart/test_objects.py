@@ -261,17 +261,6 @@ def test_secrets_are_files_from_secrets_and_nowhere_else(small, large):
         assert not [e for e in engine(found)["env"] if "valueFrom" in e]
 
 
-@pytest.mark.parametrize(("secret", "optional"), [("qwen-api-key", True), ("mine", None)])
-def test_a_token_beside_the_keys_need_not_be_there(secret, optional):
-    found = objects({**maximal(), "hubToken": {"existingSecret": secret}})
-    job = next(item for (kind, _), item in found.items() if kind == "Job")
-    for spec in (pod(found), job["spec"]["template"]["spec"]):
-        sources = next(v for v in spec["volumes"] if v["name"] == "secrets")["projected"]["sources"]
-        token = sources[-1]["secret"]
-        assert (token["name"], token.get("optional")) == (secret, optional)
-        assert [item["path"] for item in token["items"]] == ["hf_token"]
-
-
 def test_every_selector_selects_the_pods_that_it_means(large):
     def labels(name):
         return one(large, "Deployment", name)["spec"]["template"]["metadata"]["labels"].items()

@@ -53,7 +53,7 @@ anew, and another door makes them anew. */}}
 {{- end }}
 {{/* A Job cannot be changed, so that whatever is in it is in its name. */}}
 {{- define "vllm.download.name" -}}
-{{- $in := list .Values.model .Values.download .Values.engine.image .Values.engine.pullPolicy .Values.engine.pullSecrets
+{{- $in := list .Values.model .Values.download .Values.engine.image (include "vllm.pullPolicy" (list . (.Values.download.image | default .Values.engine.image))) .Values.engine.pullSecrets
   .Values.security .Values.labels .Values.hubToken (include "vllm.cache.name" .) (.Files.Get "files/download.py") -}}
 {{- include "vllm.name" . }}-download-{{ $in | toJson | sha256sum | trunc 10 -}}
 {{- end }}
