@@ -10,10 +10,12 @@ from deployctl.targets.kubernetes import held, leftovers
 from deployctl.targets.kubernetes.driver import KubernetesDriver
 from deployctl.targets.kubernetes.helmrelease import Installed
 from deployctl.targets.kubernetes.shelf import ClusterShelf
+from deployctl.targets.kubernetes.survey import of_service
 from deployctl.targets.store import ServiceRef, Store
 
 REF = ServiceRef("kubernetes", "chat")
 SECRETS = "/api/v1/namespaces/llm/secrets"
+CLAIMS = "/api/v1/namespaces/llm/persistentvolumeclaims"
 MAPS = "/api/v1/namespaces/llm/configmaps"
 
 
@@ -127,7 +129,14 @@ def test_start_and_stop_remove_it_after_helm(releases, tmp_path, monkeypatch):
     ours.start(release, lambda event: None)
     assert did == [("upgrade", {"a", "b", "c"})]
     assert releases.there() == {"a", "c"}
+    labels = dict(each.split("=") for each in of_service("chat").split(","))
+    for name, phase in (("chat-cache", "Bound"), ("chat-new", "Pending")):
+        found = {"metadata": {"name": name, "labels": labels}, "status": {"phase": phase}}
+        releases.cluster.create(CLAIMS, found)
     ours.stop(release, lambda event: None)
+    assert [p for p in releases.cluster.documents if p.startswith(CLAIMS)] == [
+        f"{CLAIMS}/chat-cache"
+    ]
     assert did[1] == ("uninstall", {"a", "c"})
     assert releases.there() == set()
 

@@ -170,6 +170,7 @@ class KubernetesDriver:
             tell(Event("note", f"helm uninstall in namespace {cluster.namespace}"))
             self._ride(lambda: helm.uninstall(service, self._where()), tell)
             held.remove(cluster, service, left)
+            self._remove_empty_claims(service, tell)
         pull.Puller(cluster).clear(service)
 
     def publish_keys(self, release: Release) -> None:
@@ -250,6 +251,16 @@ class KubernetesDriver:
         return None
 
     # The parts.
+
+    def _remove_empty_claims(self, service: str, tell: Tell) -> None:
+        """Removes claims that never got a volume: nothing is on them, and another class cannot be
+        set."""
+        claims = self._cluster.path("v1", "persistentvolumeclaims")
+        for found in self._cluster.items(claims, labelSelector=survey.of_service(service)):
+            if found.get("status", {}).get("phase") == "Pending":
+                name = found["metadata"]["name"]
+                self._cluster.delete(f"{claims}/{name}")
+                tell(Event("note", f"removed claim {name}, which never got a volume"))
 
     def _ride(self, work: Callable[[], None], tell: Tell) -> None:
         """Has Helm work, and again where the API server was away meanwhile."""
