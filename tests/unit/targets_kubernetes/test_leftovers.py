@@ -114,6 +114,8 @@ def test_start_and_stop_remove_it_after_helm(releases, tmp_path, monkeypatch):
     ours = KubernetesDriver(Settings(state_dir=tmp_path), cluster=releases.cluster)
     monkeypatch.setattr(module, "uploader_of", lambda *_: None)
     monkeypatch.setattr(ours, "_publish", lambda release: None)
+    monkeypatch.setattr(ours, "_made", lambda release: ([], {}))
+    monkeypatch.setattr(module.beforehand, "keep_replicas", lambda *_: None)
     for what in ("upgrade", "uninstall"):
         monkeypatch.setattr(
             module.helm, what, lambda *_, _what=what, **__: did.append((_what, releases.there()))
