@@ -10,7 +10,9 @@ empty object. FRONT is what clients talk to.
 import http.client
 import json
 import os
+import socket
 import sys
+import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 SECRETS = "/run/secrets"
@@ -42,6 +44,19 @@ def ask(host, port, method, path, *, key=None, body=None, headers=()):
         return answer.status, b"" if answer.status == 101 else answer.read()
     finally:
         connection.close()
+
+
+def address(name, seconds=60.0):
+    """Of a Service, once for all: a pod that has just begun may have to wait until it is let out,
+    and a busy cluster's DNS does not answer each time."""
+    end = time.monotonic() + seconds
+    while True:
+        try:
+            return socket.gethostbyname(name)
+        except socket.gaierror:
+            if time.monotonic() > end:
+                raise
+            time.sleep(1)
 
 
 def secret(name):
@@ -96,6 +111,7 @@ def completes(host, port, key, user):
 def main(engine, front, port, keyed):
     """Returns what is wrong, or None."""
     user = lines("user.txt")
+    engine, front = address(engine), address(front)
     for key, who in ((None, "no key"), ("wrong", "a wrong key")):
         found = list(opened(engine, port, key, user, keyed))
         if found:

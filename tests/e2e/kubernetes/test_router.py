@@ -60,9 +60,8 @@ def routers_ready(namespace):
 
 def test_chat_with_a_key_and_nothing_without(routed, clients, tiny_checkpoint):
     front = f"http://{clients.address}:8000/v1"
-    chat = {"model": routed.service, "max_tokens": 4, "stream": True,
+    chat = {"model": tiny_checkpoint.name, "max_tokens": 4, "stream": True,
             "messages": [{"role": "user", "content": "Hello"}]}  # fmt: skip
-    chat["model"] = tiny_checkpoint.name
     route = ("POST", f"{front}/chat/completions")
     with_key, without, wrong, models, health = asked(
         routed, "clients",
@@ -91,13 +90,6 @@ def test_what_changes_where_requests_go_is_reached_by_nobody(routed, clients):
         ("GET", f"http://{ip}:{port}/workers", None, None) for ip in pods for port in (65001, 65002)
     ]
     assert {status for status, _ in asked(routed, "clients", *closed)} == {0}
-
-
-def test_what_is_too_large_does_not_reach_it(routed, clients):
-    large = {"model": "m", "prompt": "a" * (1 << 20) * 33}
-    route = ("POST", f"http://{clients.address}:8000/v1/completions", clients.key, large)
-    ((status, text),) = asked(routed, "clients", route)
-    assert status == 413 or (status == 0 and ("reset" in text or "pipe" in text)), (status, text)
 
 
 def test_no_request_is_lost_when_replicas_go(routed, clients):
