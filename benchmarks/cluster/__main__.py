@@ -82,6 +82,14 @@ def _commands(settings: Settings, model: Path) -> tuple[dict[str, list[str]], di
         "deployctl status": [*deployctl, "status", *where],
         "deployctl history NAME": [*deployctl, "history", FIRST, *where],
         "deployctl diff": [*deployctl, "diff", *spec, *where],
+        "deployctl diff --max-num-seqs 4": [
+            *deployctl,
+            "diff",
+            *spec,
+            "--max-num-seqs",
+            "4",
+            *where,
+        ],
     }
     space = ["--namespace", str(settings.namespace)]
     manifest = settings.state_dir / "manifest.yaml"
