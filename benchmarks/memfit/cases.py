@@ -40,7 +40,7 @@ FITTED = (
 
 # Cases are added in rounds. The sealed third of this one is out of sight; those of the rounds
 # before it were reported once and then opened.
-ROUND = 4
+ROUND = 5
 PARTS = (
     "fitted",
     "held_out",
