@@ -14,24 +14,7 @@ from deployctl.model import Architecture
 from deployctl.model.fields import count
 from deployctl.model.tables import TYPES
 from deployctl.planning.states import CACHELESS, STATEFUL, State, state_of
-
-
-@dataclass(frozen=True)
-class Vision:
-    """A vision tower, as far as its weights can be told from `vision_config`."""
-
-    layers: int
-    hidden: int
-    intermediate: int
-    gated: bool = False
-    merged: int = 1  # patches that the projector joins to one token
-    patches: int = 4  # patches behind one token of the decoder
-    item_tokens: int = 0  # tokens of the largest image, where images may be of any size
-    token_pixels: int = 0  # pixels behind one of them
-    rotated: bool = False  # its attention has rotary positions
-    deep: int = 0  # of its layers whose outputs go to the decoder's beside the last one's
-    pixels: int = 0  # values a patch
-    held: int = 0  # values a patch that are there while it works: pixels, and positions looked up
+from deployctl.planning.vision import Vision, vision_of
 
 
 @dataclass(frozen=True)
@@ -195,7 +178,7 @@ def shape_of(architecture: Architecture, *, text_alone: bool = False) -> Shape:
         ratios=_ratios(raw, architecture.num_layers),
         rotary=_rotary(architecture),
         text_alone=text_alone,
-        vision=_vision(architecture.vision or raw.get("vision_config"), kind),
+        vision=vision_of(architecture.vision or raw.get("vision_config"), kind),
         side=_side(raw, architecture.vocab_size),
         double_wide=raw.get("use_double_wide_mlp") is True,
         shared_blocks=_shared_blocks(raw, text_type),
@@ -303,38 +286,4 @@ def _side(raw: Mapping[str, Any], vocab: int) -> Beside:
         vocab=count(raw, "vocab_size_per_layer_input", default=vocab) if width else 0,
         streams=count(raw, "altup_num_inputs"),
         low_rank=count(raw, "laurel_rank"),
-    )
-
-
-def _vision(tower: Any, parent: str) -> Vision | None:
-    if not isinstance(tower, Mapping):
-        return None
-    # Where both are there (Qwen2-VL), hidden_size is the decoder's width.
-    hidden = count(tower, "embed_dim", "hidden_size", "width")
-    layers = count(tower, "num_hidden_layers", "depth", "layers")
-    if not hidden or not layers:
-        return None
-    inner = count(tower, "intermediate_size")
-    ratio = tower.get("mlp_ratio")
-    if not inner:
-        inner = int(hidden * (ratio if isinstance(ratio, int | float) and 0 < ratio < 64 else 4))
-    side = max(1, min(16, count(tower, "spatial_merge_size", default=1)))
-    kind = str(tower.get("model_type") or parent)
-    edge = min(64, count(tower, "patch_size", default=14))
-    pixels = 3 * edge * edge * max(1, min(8, count(tower, "temporal_patch_size", default=1)))
-    deep = tower.get("deepstack_visual_indexes")
-    looked_up = hidden if count(tower, "num_position_embeddings") else 0  # qwen3_vl.py
-    return Vision(
-        layers=min(layers, 10_000),
-        hidden=hidden,
-        intermediate=inner,
-        gated=kind.startswith(tuple(TYPES["gated_vision"])),
-        merged=side * side,
-        patches=16 if parent.startswith("gemma3") else max(4, side * side),
-        item_tokens=16384 if parent.startswith("qwen") else 0,
-        token_pixels=(edge * side) ** 2,
-        rotated=parent.startswith("qwen"),
-        pixels=pixels,
-        held=pixels + looked_up,
-        deep=len(deep) if isinstance(deep, list) and len(deep) < 64 else 0,
     )

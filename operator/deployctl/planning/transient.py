@@ -1,4 +1,4 @@
-"""What a start-up needs beside weights and cache: activation peak, non-torch memory, graphs.
+"""What a start-up needs beside weights, cache and graphs: activation peak, non-torch memory.
 
 vLLM measures these with a dummy run of `max_num_batched_tokens` tokens, then `max_num_seqs`
 rows of logits and the sampler (vllm/v1/worker/gpu_model_runner.py, profile_run). The peak is
@@ -8,15 +8,16 @@ gives were fitted to logged start-ups and say so.
 
 import contextlib
 import json
+from typing import Any
 
 from deployctl.engines.vllm.versions import at_least, behaviour
 from deployctl.hardware import GpuProfile
-from deployctl.planning import adapters, awq, experts
-from deployctl.planning.attention import reads_by_flashinfer
+from deployctl.planning import awq, experts
 from deployctl.planning.mixers import state_width
 from deployctl.planning.settings import EngineSettings
-from deployctl.planning.shape import Layer, Shape, Vision, layers_of
+from deployctl.planning.shape import Layer, Shape, layers_of
 from deployctl.planning.states import CACHELESS, STATEFUL
+from deployctl.planning.vision import Vision
 from deployctl.planning.weights import padded_vocab
 from deployctl.units import GIB, MIB
 
@@ -40,16 +41,6 @@ CUBLAS_LARGE = 32 * MIB
 CUBLAS_SMALL = 8 * MIB
 INPUTS_LARGE = 13 * MIB
 INPUTS_SMALL = 2 * MIB
-# MiB that one layer of one captured graph takes; fitted: 0.29 on one GPU for Llama-3.1-8B,
-# Qwen3-8B and Qwen3-32B, 0.15 with tensor parallelism for Llama-3-70B and Qwen3-32B. The estimate
-# that vLLM takes from the budget was 0.19 to 0.24 in logs of 0.19 to 0.26 (1.5B to 14B).
-GRAPH_LAYER_MIB = 0.29
-GRAPH_LAYER_MIB_ESTIMATED = 0.2
-GRAPH_LAYER_MIB_TP = 0.15
-# What FlashInfer works in, made at the first capture (VLLM_FLASHINFER_WORKSPACE_BUFFER_SIZE of
-# vllm/envs.py): 0.40 GiB were logged for Qwen3.6 27B with an FP8 cache on a 4090 in 0.23 and an A10
-# in 0.24, graphs for one sequence and all, and 0.04 with a BF16 cache on an L4 in 0.28.
-FLASHINFER_WORKSPACE = 394 * MIB
 # GiB a GPU that the fused all-reduce's workspace and NCCL take together on an H100 (fitted:
 # 2.07 GiB of non-torch memory in 0.19 against 0.25 without tensor parallelism).
 FUSED_ALLREDUCE_GIB = 1.82
@@ -58,6 +49,10 @@ FUSED_ALLREDUCE_GIB = 1.82
 NCCL_GIB = 0.25
 # With NVLink SHARP on a host of eight H100 (fitted: 0.10.0, with 32B and 235B alike).
 NVLS_GIB = 1.87
+
+# GiB that linear attention takes beside what torch's allocator tells, where it is compiled; fitted:
+# Qwen3.5 and 3.6 of 4B to 27B had 0.04 to 0.09 less in logs of 0.19 to 0.23 (4090, 3090, L40S).
+RECURRENT_GIB = 0.06
 
 # Of a card whose profile does not say: those of an RTX 4090.
 MULTIPROCESSORS = 128
@@ -206,40 +201,41 @@ def _encoder(shape: Shape, settings: EngineSettings) -> tuple[float, float]:
 
 
 def _item_tokens(tower: Vision, settings: EngineSettings) -> int:
-    """Tokens of the largest image or video, where the user's limit of pixels is for both."""
-    given = settings.rest.get("mm_processor_kwargs")
+    """Tokens of the largest image or video, where the user's limit of pixels is for both.
+
+    A video has as many frames as the context allows (qwen2_vl.py,
+    get_num_frames_with_most_features).
+    """
+    given = _mapping(settings, "mm_processor_kwargs").get("max_pixels")
+    image = tower.item_tokens
+    if not isinstance(given, bool) and isinstance(given, int) and given > 0:
+        image = min(image, given // tower.token_pixels)
+    if image <= 0 or _mapping(settings, "limit_mm_per_prompt").get("video") == 0:
+        return image
+    return image * max(1, min(tower.video_images, settings.length // image))
+
+
+def _mapping(settings: EngineSettings, name: str) -> dict[str, Any]:
+    """An engine argument that is an object, as one or as the JSON of one."""
+    given = settings.rest.get(name)
     if isinstance(given, str):
         with contextlib.suppress(ValueError):
             given = json.loads(given)
-    pixels = given.get("max_pixels") if isinstance(given, dict) else None
-    if isinstance(pixels, bool) or not isinstance(pixels, int) or pixels <= 0:
-        return tower.item_tokens
-    return min(tower.item_tokens, pixels // tower.token_pixels)
+    return given if isinstance(given, dict) else {}
 
 
 def persistent(shape: Shape, settings: EngineSettings) -> float:
-    """Bytes of the runner's own tensors, in versions whose accounting sees them.
+    """Bytes of the runner's own tensors and kernels, as far as the version's accounting sees them.
 
     The second runner counts every request's output tokens over the whole vocabulary
     (v1/worker/gpu/sample/penalties.py: int32).
     """
-    seen = behaviour("runner_tensors_counted", settings.version)
-    if not seen or not uses_v2_runner(shape, settings):
+    if not behaviour("runner_tensors_counted", settings.version):
+        mixed = any(kind in STATEFUL for kind in shape.kinds)
+        return RECURRENT_GIB * GIB if mixed and not settings.eager else 0.0
+    if not uses_v2_runner(shape, settings):
         return 0.0
     return settings.batch.sequences * shape.vocab * 4.0
-
-
-def graphs_in_budget(shape: Shape, settings: EngineSettings) -> bool:
-    """Whether the graphs' estimate is taken from the KV cache."""
-    version = settings.version
-    told = settings.switch("VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS")
-    if told is False or not at_least(version, "0.19.0"):
-        return False
-    if not told and not behaviour("cudagraphs_in_budget", version):
-        return False
-    if uses_v2_runner(shape, settings):
-        return bool(behaviour("v2_cudagraphs_in_budget", version))
-    return True
 
 
 def non_torch(profile: GpuProfile, settings: EngineSettings) -> float:
@@ -264,50 +260,3 @@ def before_snapshot(settings: EngineSettings) -> float:
     """Bytes of NCCL where they are there before vLLM looks, and so in no term of its sum."""
     early = behaviour("nccl_before_snapshot", settings.version)
     return NCCL_GIB * GIB if early and settings.sharding.gpus > 1 else 0.0
-
-
-def graph_count(shape: Shape, settings: EngineSettings) -> int:
-    """How many CUDA graphs are captured (vllm/config/vllm.py).
-
-    For batches up to twice the sequences, at most 512; gpt-oss asks for 1024 (models/config.py).
-    Since 0.11 decoding alone has full graphs of its own, up to the number of sequences.
-    """
-    if settings.eager:
-        return 0
-    batch, limit = settings.batch, _largest_graph(shape, settings)
-    step = int(behaviour("cudagraph_step", settings.version))
-    decoding = behaviour("full_cudagraphs", settings.version)
-    count = _sizes(limit, step) + (_sizes(min(limit, batch.sequences), step) if decoding else 0)
-    return count * adapters.graph_cases(settings)
-
-
-def _largest_graph(shape: Shape, settings: EngineSettings) -> int:
-    batch, limit = settings.batch, settings.graph_limit
-    if limit is None:
-        limit = 1024 if shape.model_type == "gpt_oss" else min(512, 2 * batch.sequences)
-    return max(1, min(limit, batch.tokens))
-
-
-def unpacked_in_graphs(shape: Shape, settings: EngineSettings, profile: GpuProfile) -> float:
-    """Bytes that a matrix unpacked by the plain AWQ kernel takes in the graphs' own memory."""
-    if settings.eager or _largest_graph(shape, settings) < awq.UNPACKED_FROM:
-        return 0.0
-    return awq.unpacked(shape, settings, profile)
-
-
-def _sizes(limit: int, step: int) -> int:
-    small = sum(size <= limit for size in (1, 2, 4))
-    return small + min(limit, 255) // 8 + (max(0, limit - 256) // step + 1 if limit >= 256 else 0)
-
-
-def cudagraphs(shape: Shape, settings: EngineSettings, profile: GpuProfile, layers: int) -> float:
-    """Bytes that the captured CUDA graphs of `layers` layers take on one GPU."""
-    each = GRAPH_LAYER_MIB_TP
-    if settings.sharding.tensor == 1:
-        counted = graphs_in_budget(shape, settings)
-        each = GRAPH_LAYER_MIB_ESTIMATED if counted else GRAPH_LAYER_MIB
-    total = layers * graph_count(shape, settings) * each * MIB
-    # The second runner has made it before it measures what graphs take.
-    if total and not uses_v2_runner(shape, settings):
-        total += FLASHINFER_WORKSPACE if reads_by_flashinfer(shape, settings, profile) else 0
-    return total

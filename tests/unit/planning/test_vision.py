@@ -60,3 +60,21 @@ def test_positions_of_videos_run_ahead_of_their_tokens(config, plan):
         for rope in (None, sections)
     )
     assert seeing - plain == pytest.approx(3 * 32768 * 128 * 2 / 2**30, abs=1e-3)
+
+
+def test_a_video_has_as_many_frames_as_the_context_allows(config, plan):
+    # -14.28 GiB of KV cache were logged for Qwen2.5-VL 7B at 0.22 of an A100 with its own 128,000
+    # tokens: the encoder was tried with a video of 114,688.
+    tower = {"depth": 32, "hidden_size": 1280, "intermediate_size": 3420, "patch_size": 14,
+             "spatial_merge_size": 2, "temporal_patch_size": 2}  # fmt: skip
+    whole = config("qwen2.5-7b", model_type="qwen2_5_vl", vision_config=tower,
+                   max_position_embeddings=128000)  # fmt: skip
+
+    def peak(length, **arguments):
+        wish = {"engine_version": "0.23.0", "max_model_len": length, "gpu": "a100-80gb"}
+        return plan(whole, **wish, engine_args=arguments).memory.activation_gib
+
+    assert peak(128000) == pytest.approx(15, abs=2.5)
+    assert peak(128000) == pytest.approx(7 * peak(16384), rel=0.05)
+    assert peak(40000) == pytest.approx(2 * peak(16384), rel=0.05)
+    assert peak(128000, limit_mm_per_prompt={"video": 0}) == peak(16384)

@@ -1,0 +1,67 @@
+"""The vision tower of a multimodal model, read from `vision_config` with the same suspicion."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from deployctl.model.fields import count
+from deployctl.model.tables import TYPES
+
+# Of the largest video of Qwen2-VL and Qwen2.5-VL: 14 at most, of which two make one image
+# (qwen2_vl.py, _MAX_FRAMES_PER_VIDEO; 16 before 0.9).
+VIDEO_IMAGES = 7
+
+
+@dataclass(frozen=True)
+class Vision:
+    """A vision tower, as far as its weights can be told from `vision_config`."""
+
+    layers: int
+    hidden: int
+    intermediate: int
+    gated: bool = False
+    merged: int = 1  # patches that the projector joins to one token
+    patches: int = 4  # patches behind one token of the decoder
+    item_tokens: int = 0  # tokens of the largest image, where images may be of any size
+    token_pixels: int = 0  # pixels behind one of them
+    video_images: int = 1  # of which the largest video is made, where the context allows
+    rotated: bool = False  # its attention has rotary positions
+    deep: int = 0  # of its layers whose outputs go to the decoder's beside the last one's
+    pixels: int = 0  # values a patch
+    held: int = 0  # values a patch that are there while it works: pixels, and positions looked up
+
+
+def vision_of(tower: Any, parent: str) -> Vision | None:
+    """The tower of a model of type `parent`; None where it has none that can be told."""
+    if not isinstance(tower, Mapping):
+        return None
+    # Where both are there (Qwen2-VL), hidden_size is the decoder's width.
+    hidden = count(tower, "embed_dim", "hidden_size", "width")
+    layers = count(tower, "num_hidden_layers", "depth", "layers")
+    if not hidden or not layers:
+        return None
+    inner = count(tower, "intermediate_size")
+    ratio = tower.get("mlp_ratio")
+    if not inner:
+        inner = int(hidden * (ratio if isinstance(ratio, int | float) and 0 < ratio < 64 else 4))
+    side = max(1, min(16, count(tower, "spatial_merge_size", default=1)))
+    kind = str(tower.get("model_type") or parent)
+    edge = min(64, count(tower, "patch_size", default=14))
+    pixels = 3 * edge * edge * max(1, min(8, count(tower, "temporal_patch_size", default=1)))
+    deep = tower.get("deepstack_visual_indexes")
+    looked_up = hidden if count(tower, "num_position_embeddings") else 0  # qwen3_vl.py
+    return Vision(
+        layers=min(layers, 10_000),
+        hidden=hidden,
+        intermediate=inner,
+        gated=kind.startswith(tuple(TYPES["gated_vision"])),
+        merged=side * side,
+        patches=16 if parent.startswith("gemma3") else max(4, side * side),
+        item_tokens=16384 if parent.startswith("qwen") else 0,
+        token_pixels=(edge * side) ** 2,
+        video_images=VIDEO_IMAGES if parent.startswith("qwen2") else 1,
+        rotated=parent.startswith("qwen"),
+        pixels=pixels,
+        held=pixels + looked_up,
+        deep=len(deep) if isinstance(deep, list) and len(deep) < 64 else 0,
+    )
