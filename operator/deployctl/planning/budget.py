@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from deployctl.engines.vllm.versions import behaviour
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts
-from deployctl.planning import adapters, transient
+from deployctl.planning import adapters, graphs, transient
 from deployctl.planning.kvcache import Layout, layout
 from deployctl.planning.plan import MemoryBudget
 from deployctl.planning.settings import EngineSettings, Sharding
@@ -27,8 +27,6 @@ CONTEXT_GIB = 0.5
 # Bytes of a checkpoint that is quantized while it loads that are alive at once, over its
 # unquantized weights: Qwen2.5-72B ran out of 139.7 GiB with 135.4 GiB of BF16 weights.
 ONLINE_LOAD = 1.03
-# What any capture of CUDA graphs needs of their estimate, which is for many of them.
-CAPTURED_AT_LEAST = 1 / 3
 # GiB of an idle card that nobody can have, for refusals of a budget that nothing is captured
 # on top of, where a wrong refusal would be worse than a late one.
 UNUSABLE_GIB = 0.25
@@ -63,12 +61,12 @@ class Stage:
     unpacked: float = 0.0  # of one matrix, where graphs capture a kernel that unpacks it
 
     def started(self, *, cache_given: bool, later: bool) -> float:
-        """What is surely held at once before the engine is up, KV cache and first batch too.
+        """What is held at once before the engine is up, KV cache and first batch too.
 
         `later`: the compile cache is found, and what compiling took is the KV cache's.
         """
         step = self.activation - self.compiling
-        busy = max(step, self.warm_up) + self.graphs * CAPTURED_AT_LEAST + self.unpacked
+        busy = max(step, self.warm_up) + self.graphs + self.unpacked
         pool = max(0.0, self.pool) + (self.compiling if later and not cache_given else 0.0)
         held = max(pool + busy, 0.0 if later else self.activation)
         return self.weights + self.non_torch + self.before + held
@@ -200,7 +198,7 @@ def memory(
         total=profile.memory_gib * GIB,
         requested=_requested(profile, settings),
         stages=tuple(stages),
-        graphs_counted=transient.graphs_in_budget(shape, settings),
+        graphs_counted=graphs.graphs_in_budget(shape, settings),
         load_peak=load_peak,
         settings=settings,
         shape=shape,
@@ -229,15 +227,15 @@ def _stage(
     compiling = max(0.0, first - peak)
     peak += compiling
     outside = transient.non_torch(profile, settings) + transient.persistent(shape, settings)
-    graphs = transient.cudagraphs(shape, settings, profile, sizes[index])
+    captured = graphs.cudagraphs(shape, settings, profile, sizes[index])
     pool = settings.kv_cache_bytes
     if pool is None:
-        taken = graphs if transient.graphs_in_budget(shape, settings) else 0.0
+        taken = captured if graphs.graphs_in_budget(shape, settings) else 0.0
         pool = _requested(profile, settings) - weights - outside - peak - taken
     warm = transient.warm_up(shape, settings, profile) if index == len(sizes) - 1 else 0.0
     before = transient.before_snapshot(settings)
-    unpacked = transient.unpacked_in_graphs(shape, settings, profile)
-    return Stage(weights, outside, peak, graphs, pool, cache, compiling, warm, before, unpacked)
+    unpacked = graphs.unpacked_in_graphs(shape, settings, profile)
+    return Stage(weights, outside, peak, captured, pool, cache, compiling, warm, before, unpacked)
 
 
 def _parts(shape: Shape, profile: GpuProfile, settings: EngineSettings, stage: int) -> Parts:

@@ -8,9 +8,11 @@ the least that is planned (`min_model_len`).
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 
 from deployctl.planning import attention
 from deployctl.planning.budget import Memory
+from deployctl.planning.graphs import captures_nccl
 from deployctl.planning.pages import cache_bytes
 from deployctl.planning.plan import SearchStep
 from deployctl.planning.settings import Sharding
@@ -22,6 +24,8 @@ from deployctl.units import GIB
 # of another version takes 0.1 GiB more.
 SPARE_SHARE = 0.03
 SPARE_GIB = 0.1
+# Sequences that are tried where graphs for the engine's own 256 leave no room.
+FEWER = 64
 _COARSE, _FINE, _FINE_BELOW = 1024, 256, 16384  # tokens that a chosen context is a multiple of
 
 
@@ -34,6 +38,7 @@ class ContextChoice:
     steps: tuple[SearchStep, ...]
     chosen: bool = False  # nobody asked for this context
     fp8: bool = False  # nor for an FP8 KV cache
+    fewer: bool = False  # nor for so few sequences
     unread: bool = False  # the checkpoint did, and no kernel reads one here
 
     @property
@@ -96,22 +101,36 @@ def _given(planner: Planner, steps: list[SearchStep]) -> Memory:
 
 
 def _longest(planner: Planner) -> ContextChoice:
-    """The longest context: roomy before tight, the model's own cache dtype before FP8."""
+    """The longest context: roomy before tight, the model's own cache dtype before FP8.
+
+    Where there is none, with fewer sequences.
+    """
     steps: list[SearchStep] = []
     free = planner.spec.kv_cache_dtype is None
     smaller = fp8_planner(planner) if free else None
     kinds = [planner] if smaller is None else [planner, smaller]
     # A split may be asked for again where no roomy one does.
     measure = cache(lambda kind, split, length: kind.given(max_model_len=length).measure(split))
-    for roomy in (True, False):
-        for kind in kinds:
+    several = [kinds, [kind.given(max_num_seqs=FEWER) for kind in kinds]]
+    for tried in several if _reduces_by_nccl(planner) else several[:1]:
+        for roomy, kind in product((True, False), tried):
             found = _among(kind, measure, roomy, steps)
             if found is not None:
                 own = kind.given(max_model_len=found.settings.length)
-                return ContextChoice(own, found, tuple(steps), chosen=True, fp8=kind is smaller)
+                eight = smaller is not None and kind is tried[-1]
+                fewer = tried is not kinds
+                done = tuple(steps)
+                return ContextChoice(own, found, done, chosen=True, fp8=eight, fewer=fewer)
     least = kinds[-1].given(max_model_len=planner.least)
     closest = _given(least, [])
     return ContextChoice(least, closest, tuple(steps), chosen=True, fp8=kinds[-1] is smaller)
+
+
+def _reduces_by_nccl(planner: Planner) -> bool:
+    """Whether graphs of a split hold NCCL's buffers, and nobody said for how many sequences."""
+    splits = map(planner.settings, _options(planner))
+    captured = any(captures_nccl(split, planner.profile) and not split.eager for split in splits)
+    return captured and planner.spec.max_num_seqs is None
 
 
 _Measure = Callable[[Planner, Sharding, int], Memory]

@@ -12,6 +12,7 @@ from deployctl.planning.arguments import arguments, environment
 from deployctl.planning.budget import Memory
 from deployctl.planning.context import ContextChoice, choose
 from deployctl.planning.fixes import fixes, shortlist
+from deployctl.planning.graphs import graph_count
 from deployctl.planning.notes import notes
 from deployctl.planning.plan import (
     SHORT_REQUEST,
@@ -25,7 +26,6 @@ from deployctl.planning.settings import EngineSettings, Sharding, fold, resolve
 from deployctl.planning.shape import shape_of
 from deployctl.planning.sharding import Planner
 from deployctl.planning.tasks import tasks, text_alone
-from deployctl.planning.transient import graph_count
 from deployctl.spec import ServiceSpec
 from deployctl.units import GIB
 

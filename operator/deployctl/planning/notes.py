@@ -25,6 +25,11 @@ def notes(
         )
     if choice.chosen and choice.holds:
         yield from _context(choice)
+    if choice.fewer:
+        yield (
+            f"{settings.batch.sequences} sequences run at once: CUDA graphs of more leave no room, "
+            "where NCCL reduces over PCIe and takes memory in each."
+        )
     if choice.unread:
         yield (
             f"The KV cache is in {settings.dtype}: the checkpoint asks for FP8, which no kernel of "

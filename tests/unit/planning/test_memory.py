@@ -60,18 +60,6 @@ def test_the_activation_peak_fell_with_the_sampler_of_017(config, plan):
     assert new.memory.activation_gib == pytest.approx(2.21, abs=0.03)
 
 
-def test_graphs_are_in_the_budget_from_020_but_not_with_the_second_runner(config, plan):
-    def counted(version):
-        return plan(config("llama-8b"), engine_version=version).graphs_in_budget
-
-    assert [counted(v) for v in ("0.19.1", "0.20.0", "0.26.0", "0.32.0")] == [
-        False,
-        True,
-        False,
-        True,
-    ]
-
-
 def test_what_033_profiles_and_what_it_no_longer_counts(config, plan):
     def needs(version, gpu="h100", **more):
         found = plan(config("llama-8b"), gpu=gpu, engine_version=version, **more)
@@ -98,22 +86,6 @@ def test_a_float_cache_is_the_models_own_from_033(config, plan, codes):
     assert codes(found) == ["dtype_not_supported"]
     asked["kv_cache_dtype"] = "bfloat16"
     assert codes(plan(config("llama-8b"), engine_version="0.33.0", **asked)) == []
-
-
-def test_graphs_follow_the_sizes_that_are_captured(config, plan):
-    def graphs(version="0.19.0", **more):
-        found = plan(config("llama-8b"), engine_version=version, max_model_len=4096, **more)
-        return found.memory.cudagraph_gib
-
-    # Logged for Llama-3.1-8B on an H100 in 0.19: 0.91 GiB for 51 sizes of each kind.
-    assert graphs() == pytest.approx(0.91, abs=0.03)
-    assert graphs(max_num_seqs=64) < graphs() / 2
-    assert graphs(engine_args={"max_cudagraph_capture_size": 8}) < graphs() / 8
-    assert graphs(engine_args={"max_cudagraph_capture_size": 0}) == 0
-
-
-def test_eager_takes_no_graphs(config, plan):
-    assert plan(config("llama-8b"), enforce_eager=True).memory.cudagraph_gib == 0
 
 
 def test_tensor_parallelism_splits_layers_and_repeats_scarce_heads(config, plan):
@@ -286,19 +258,3 @@ def test_eight_h100_share_memory_of_nvlink_sharp_where_nccl_is_counted(config, p
     ]  # fmt: skip
     assert outside[1] - outside[0] == pytest.approx(1.87)
     assert outside[2] < outside[0]
-
-
-def test_an_fp8_cache_that_flashinfer_reads_takes_its_workspace_with_the_graphs(config, plan):
-    nets = {"layer_types": ["linear_attention", "full_attention"] * 14,
-            "linear_num_value_heads": 32}  # fmt: skip
-    wish = {"engine_version": "0.23.0", "max_model_len": 4096}
-
-    def graphs(**changes):
-        return plan(config("qwen2.5-7b", **nets), **{**wish, **changes}).memory.cudagraph_gib
-
-    eight = {"kv_cache_dtype": "fp8"}
-    for gpu in ("rtx4090", "a10"):
-        more = graphs(gpu=gpu, **eight) - graphs(gpu=gpu)
-        assert more == pytest.approx(394 / 1024, abs=1e-3)
-    assert graphs(gpu="h100", **eight) == graphs(gpu="h100")
-    assert graphs(gpu="rtx4090", enforce_eager=True, **eight) == 0
