@@ -46,14 +46,18 @@ def test_errors_stay_within_what_was_reached(results):
     assert parts["held_out"]["strict"] >= 0.91
     assert parts["round_1_open"]["strict"] == 1
     assert parts["round_1_sealed"]["strict"] >= 0.87
-    assert parts["round_2_open"]["outcome"] >= 0.96
+    assert parts["round_2_open"]["outcome"] == 1
     assert parts["round_2_sealed"]["outcome"] == 1
     assert parts["round_2_sealed"]["kv_cache"]["p90"] <= 0.06
     assert parts["round_3_open"]["outcome"] >= 0.92
     assert parts["round_3_sealed"]["kv_cache"]["median"] <= 0.015
     assert parts["round_1_sealed"]["kv_cache"]["median"] <= 0.01
     assert parts["round_1_open"]["kv_cache"]["p90"] <= 0.06
-    assert ours["outcome"] >= 0.955
+    assert parts["round_4_open"]["outcome"] == 1
+    assert parts["round_4_sealed"]["outcome"] >= 0.94
+    assert parts["round_4_sealed"]["kv_cache"]["p90"] <= 0.05
+    assert parts["round_5_open"]["outcome"] == 1
+    assert ours["outcome"] >= 0.965
     assert ours["weights"]["median"] <= 0.005
     assert ours["kv_cache"]["median"] <= 0.01
 
