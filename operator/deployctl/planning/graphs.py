@@ -22,9 +22,11 @@ PIECEWISE_LAYER_MIB = 0.29
 FULL_LAYER_MIB = 0.07
 FULL_LAYER_MIB_HOPPER = 0.28
 # More, where NCCL reduces over PCIe and not vLLM's own kernel: two all-reduces a layer, each with
-# its channels. 0.22 to 0.27 on two RTX 4090 in 0.13 and on eight L40S in 0.10.2; none over NVLink,
-# where Qwen3-235B on four H100 with `disable_custom_all_reduce` took 0.96 GiB in 0.20.
+# its channels. 0.27 a piecewise graph on eight L40S in 0.10.2; with as much, a full one has 0.07 on
+# four L40S in 0.19, 0.03 on four RTX 3090 in 0.11 and 0.38 on two RTX 4090 in 0.13. None over
+# NVLink, where Qwen3-235B on four H100 without vLLM's kernel took 0.96 GiB in 0.20.
 NCCL_LAYER_MIB = 0.25
+NCCL_FULL_LAYER_MIB = 0.1
 # What the estimate takes from the budget that vLLM makes of them: 0.19 to 0.24 a graph of either
 # kind in logs of 0.19 to 0.26 (1.5B to 14B), 0.14 for Qwen3-235B on four H100 in 0.20.
 ESTIMATED_LAYER_MIB = 0.2
@@ -56,8 +58,9 @@ def graph_count(shape: Shape, settings: EngineSettings) -> int:
 def _counts(shape: Shape, settings: EngineSettings) -> tuple[int, int]:
     """Piecewise graphs and full ones.
 
-    For batches up to twice the sequences, at most 512; gpt-oss asks for 1024 (models/config.py).
-    Since 0.11 decoding alone has full graphs of its own, up to the number of sequences.
+    For batches up to twice the sequences, at most 512, and up to 512 for any sequences before 0.10
+    (cuda_graph_sizes of vllm/config.py); gpt-oss asks for 1024 (models/config.py). Since 0.11
+    decoding alone has full graphs of its own, up to the number of sequences.
     """
     if settings.eager:
         return 0, 0
@@ -72,7 +75,8 @@ def _counts(shape: Shape, settings: EngineSettings) -> tuple[int, int]:
 def _largest_graph(shape: Shape, settings: EngineSettings) -> int:
     batch, limit = settings.batch, settings.graph_limit
     if limit is None:
-        limit = 1024 if shape.model_type == "gpt_oss" else min(512, 2 * batch.sequences)
+        most = 2 * batch.sequences if at_least(settings.version, "0.10.0") else 512
+        limit = 1024 if shape.model_type == "gpt_oss" else min(512, most)
     return max(1, min(limit, batch.tokens))
 
 
@@ -98,7 +102,7 @@ def cudagraphs(shape: Shape, settings: EngineSettings, profile: GpuProfile, laye
         estimated = ESTIMATED_LAYER_MIB if settings.sharding.tensor == 1 else ESTIMATED_LAYER_MIB_TP
         each = estimated * (piecewise + full)
     if captures_nccl(settings, profile):
-        each += NCCL_LAYER_MIB * (piecewise + full)
+        each += NCCL_LAYER_MIB * piecewise + NCCL_FULL_LAYER_MIB * full
     total = layers * each * MIB
     # The second runner has made it before it measures what graphs take.
     if total and not uses_v2_runner(shape, settings):

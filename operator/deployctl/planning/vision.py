@@ -8,7 +8,7 @@ from deployctl.model.fields import count
 from deployctl.model.tables import TYPES
 
 # Of the largest video of Qwen2-VL and Qwen2.5-VL: 14 at most, of which two make one image
-# (qwen2_vl.py, _MAX_FRAMES_PER_VIDEO; 16 before 0.9).
+# (qwen2_vl.py, _MAX_FRAMES_PER_VIDEO; 16 before 0.11).
 VIDEO_IMAGES = 7
 
 

@@ -37,7 +37,7 @@ STARTS = [
     ("llama-3.1-70b-awq", "a100-80gb", 101376, "auto", "37 GiB of weights leave 32 GiB"),
     ("llama-3.1-70b-awq", "h100", 98304, "auto", "as the A100, with larger batches"),
     ("llama-3.1-70b-awq", "rtx4090*2", 5376, "auto", "graphs for 64 sequences leave 0.94 GiB"),
-    ("llama-3.1-70b-awq", "l4*4", 94208, "auto", "9.3 GiB of weights on each leave 7.5 GiB"),
+    ("llama-3.1-70b-awq", "l4*4", 100352, "auto", "9.3 GiB of weights on each leave 7.9 GiB"),
     ("llama-3.3-70b-gptq", "h100", 99328, "auto", "no zero points: a little smaller than AWQ"),
     ("llama-3.3-70b-gptq", "rtx4090*2", 5120, "auto", "a little smaller than AWQ"),
     ("llama-3.1-70b", "h100*2", 12032, "auto", "66 GiB of weights on each leave 2 GiB"),

@@ -56,6 +56,16 @@ def test_graphs_that_reduce_by_nccl_over_pcie_take_twice_as_much(
     assert each == pytest.approx(0.54 if held else 0.29, abs=0.01)
 
 
+def test_graphs_were_captured_for_512_whatever_the_sequences_before_010(config, plan):
+    # Mistral Small 24B AWQ for two sequences left no room for them on an A10 in 0.8.3.
+    def graphs(version, sequences):
+        wish = {"engine_version": version, "max_model_len": 4096, "max_num_seqs": sequences}
+        return plan(config("llama-8b"), **wish).memory.cudagraph_gib
+
+    assert graphs("0.9.2", 2) == graphs("0.9.2", 256) == graphs("0.10.0", 256)
+    assert graphs("0.10.0", 2) == pytest.approx(graphs("0.10.0", 256) * 3 / 67, abs=1e-3)
+
+
 def test_an_adapter_fills_a_card_by_its_graphs(config, plan):
     # Twice 51 and 35 graphs took 1.28 GiB for 36 layers of Qwen3-4B on a 4090, where 1.0 was left.
     def graphs(**arguments):
