@@ -25,11 +25,6 @@ def notes(
         )
     if choice.chosen and choice.holds:
         yield from _context(choice)
-    if choice.fewer:
-        yield (
-            f"{settings.batch.sequences} sequences run at once: CUDA graphs of more leave no room, "
-            "where NCCL reduces over PCIe and takes memory in each."
-        )
     if choice.unread:
         yield (
             f"The KV cache is in {settings.dtype}: the checkpoint asks for FP8, which no kernel of "
@@ -99,6 +94,11 @@ def _context(choice: ContextChoice) -> Iterator[str]:
         yield (
             f"No context was asked for, so it is the longest that fits{full}, of the model's own "
             f"{limit:,} tokens."
+        )
+    if choice.fewer:
+        yield (
+            f"{settings.batch.sequences} sequences run at once: CUDA graphs of more leave no room, "
+            "where NCCL reduces over PCIe and takes memory in each."
         )
     world = settings.sharding.gpus
     smaller = [
