@@ -72,6 +72,19 @@ class Sample:
             return None
         return self.chunk_gaps_s.total_s / (self.output_tokens - 1) if self.chunk_gaps_s else None
 
+    @property
+    def is_plausible(self) -> bool:
+        """Whether a load test may have written it: a file may come from elsewhere."""
+        numbers = [getattr(self, field) for field in (*_SECONDS, *_NUMBERS)]
+        texts = [getattr(self, field) for field in ("worker", *_TEXTS)]
+        return (
+            self.outcome in OUTCOMES
+            and is_number(self.started_at_s)
+            and is_number(self.duration_s)
+            and all(each is None or is_number(each) for each in numbers)
+            and all(each is None or isinstance(each, str) for each in texts)
+        )
+
     def chunk_times(self) -> list[float]:
         """When each text chunk came, in seconds from the run's start."""
         if self.ttft_s is None:
@@ -100,6 +113,11 @@ class Sample:
         return cls(**known)
 
 
+def is_number(value: object) -> bool:
+    """Whether it is a number of seconds, tokens or the like: of seconds, 30 years at most."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= 1e9
+
+
 _FIELDS = (
     "index",
     "worker",
@@ -120,6 +138,8 @@ _FIELDS = (
     "error",
     "warmup",
 )
+_NUMBERS = ("input_tokens", "output_tokens", "tokens_per_chunk", "http_status")
+_TEXTS = ("response_id", "finish_reason", "error")
 _ALIKE = ("worker", "outcome", "finish_reason", "error")
 _SECONDS = ("scheduled_at_s", "started_at_s", "lateness_s", "ttft_s", "e2e_s", "duration_s")
 

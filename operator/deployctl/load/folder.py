@@ -13,7 +13,7 @@ from deployctl.errors import InputError, NotFoundError, StateError
 from deployctl.files import replace_text
 from deployctl_loadtest.foreign import document
 from deployctl_loadtest.result import VERSION, LoadResult
-from deployctl_loadtest.sample import Sample
+from deployctl_loadtest.sample import Sample, is_number
 
 REQUESTS, SUMMARY = "requests.jsonl", "summary.json"
 SERIES = "series.json"  # of a sweep, or of a search for the limit
@@ -141,15 +141,27 @@ def read(folder: Path) -> SavedRun:
             where=str(folder / SUMMARY),
             hint=_HINT,
         )
-    window = summary.get("window_s")
-    if not (
-        isinstance(summary.get("setup"), dict)
-        and isinstance(window, list)
-        and len(window) == 2
-        and all(isinstance(bound, int | float) for bound in window)
-    ):
+    if not _is_summary(summary):
         raise InputError("it is not a load test's summary", where=str(folder / SUMMARY), hint=_HINT)
     return SavedRun(str(folder), summary, _samples(folder / REQUESTS))
+
+
+def _is_summary(found: dict[str, Any]) -> bool:
+    """Whether it has the shape of a load test's summary, as far as a comparison reads it."""
+    window, verdicts = found.get("window_s"), found.get("verdicts", [])
+    tokens, slo = found.get("tokens") or {}, found.get("slo") or {}
+    if not all(isinstance(each, dict) for each in (found.get("setup"), tokens, slo)):
+        return False
+    chunk = tokens.get("per_chunk")
+    return (
+        isinstance(window, list)
+        and len(window) == 2
+        and all(map(is_number, window))
+        and (chunk is None or (is_number(chunk) and chunk > 0))
+        and isinstance(slo.get("text", ""), str)
+        and isinstance(verdicts, list)
+        and all(isinstance(v, dict) and isinstance(v.get("text"), str) for v in verdicts)
+    )
 
 
 def _samples(path: Path) -> list[Sample]:
@@ -157,7 +169,10 @@ def _samples(path: Path) -> list[Sample]:
     with given.opened(path, hint=_HINT) as file:
         for number, line in enumerate(file, 1):  # one by one: a day's run has gigabytes of them
             try:
-                samples.append(Sample.from_dict(document(line)))
+                sample = Sample.from_dict(document(line))
+                if not sample.is_plausible:
+                    raise ValueError("its figures are none")
+                samples.append(sample)
             except (ValueError, TypeError, AttributeError, OverflowError) as error:
                 raise InputError(
                     f"it is not a sample of a load test: {error}",

@@ -243,7 +243,7 @@ class ServiceSpec(BaseModel):
             name = written.strip("-").replace("-", "_")
             if name.startswith("no_") and isinstance(given, bool):
                 name, given = name[3:], not given
-            if named.get(name, given) != given:
+            if name in named and named[name] != given:
                 raise ValueError(f"{name} is given twice, as {named[name]!r} and as {given!r}")
             named[name] = given
         return named
