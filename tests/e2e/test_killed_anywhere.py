@@ -14,7 +14,7 @@ import pytest
 
 from process_shell import PATIENCE_S, until
 
-pytestmark = pytest.mark.parametrize("kills", [5, pytest.param(200, marks=pytest.mark.night)])
+pytestmark = pytest.mark.parametrize("kills", [3, pytest.param(200, marks=pytest.mark.night)])
 # Seconds from the start of a verb within which it is killed: about as long as it takes.
 LONGEST_S = {"up": 4.0, "rollback": 4.0, "down": 2.0, "add": 1.5, "revoke": 1.5}
 

@@ -5,6 +5,7 @@ command line's options: a field's description is the option's help.
 """
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -243,6 +244,8 @@ class ServiceSpec(BaseModel):
             name = written.strip("-").replace("-", "_")
             if name.startswith("no_") and isinstance(given, bool):
                 name, given = name[3:], not given
+            if any(isinstance(v, float) and not math.isfinite(v) for v in _listed(given)):
+                raise ValueError(f"{name} is {given}, which is no number")
             if name in named and named[name] != given:
                 raise ValueError(f"{name} is given twice, as {named[name]!r} and as {given!r}")
             named[name] = given
@@ -291,6 +294,10 @@ class ServiceSpec(BaseModel):
     def needs_api_key(self) -> bool:
         """Whether clients must give an API key."""
         return self.expose or self.api_key_file is not None
+
+
+def _listed(given: Any) -> list[Any]:
+    return given if isinstance(given, list) else [given]
 
 
 def _with_key(given: object, keys: list[str], value: object, written: str) -> dict[str, Any]:

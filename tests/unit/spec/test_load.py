@@ -175,3 +175,30 @@ def test_missing_file_and_folder(tmp_path):
 )
 def test_service_names(model, name):
     assert service_name(model) == name
+
+
+@pytest.mark.parametrize("value", [".nan", ".inf", "[1.0, .nan]"])
+def test_an_engine_argument_that_is_no_number(tmp_path, value):
+    file = tmp_path / "service.yaml"
+    file.write_text(f"model: m\nengine_args: {{max-num-seqs: {value}}}\n")
+    with pytest.raises(SpecError, match="which is no number"):
+        load_specs([file], {})
+
+
+@pytest.mark.parametrize(
+    ("flag", "value"),
+    [
+        ("gpu_memory_gib", 1e300),
+        ("gpu_memory_held_gib", 1e300),
+        ("kv_cache_gib", 1e300),
+        ("max_model_len", 10**30),
+        ("max_num_seqs", int("9" * 4000)),
+        ("startup_timeout", 10**12),
+        ("port", "9" * 5000),
+    ],
+)
+def test_figures_beyond_all_machines_are_refused(flag, value):
+    with pytest.raises(SpecError) as refused:
+        load_specs([], {"model": "m", flag: value})
+    assert refused.value.hint
+    assert len(refused.value.message) < 300
