@@ -3,6 +3,7 @@
 import contextlib
 import json
 import sys
+from types import SimpleNamespace
 
 import kubernetes_validate
 import pytest
@@ -11,7 +12,7 @@ from deployctl.errors import ClusterError, InterruptedByUserError, TargetError
 from deployctl.load import incluster
 from deployctl.load import locust as locusts
 from deployctl.targets.kubernetes.cluster import ForbiddenError, UnreachableError
-from deployctl.targets.kubernetes.load import documents
+from deployctl.targets.kubernetes.load import documents, pods
 from deployctl.targets.kubernetes.load.mirror import Mirror
 from deployctl.targets.kubernetes.load.pods import LoadPods
 from deployctl.targets.loads import LoadEnd, LoadOrder
@@ -111,6 +112,12 @@ def alive(cluster, monkeypatch):
                 create(cluster.path("v1", "pods"), {"metadata": meta, "status": cluster.phase})
         return found
 
+    @contextlib.contextmanager
+    def opened(*_, **__):
+        hello = {"version": pod.VERSION, "code": pod.code()}
+        yield SimpleNamespace(ask=lambda _: None, answer=lambda: hello)
+
+    monkeypatch.setattr(pods, "opened", opened)
     monkeypatch.setattr(cluster, "create", make)
     return cluster
 
@@ -209,6 +216,37 @@ def test_why_a_master_is_not_asked_again(alive, status, why):
     else:
         alive.documents[path]["status"] = status
     assert load._why_gone() == why
+
+
+def test_a_master_hears_of_us_while_workers_wait_for_a_node(alive, monkeypatch):
+    now, heard, passed = [0.0], [], iter(range(6))
+    monkeypatch.setattr(pods.time, "monotonic", lambda: now[0])
+
+    @contextlib.contextmanager
+    def opened(*_, **__):
+        yield SimpleNamespace(
+            ask=lambda wanted: heard.append((now[0], wanted["do"])),
+            answer=lambda: {"version": pod.VERSION, "code": pod.code(), "locust": "2"},
+        )
+
+    monkeypatch.setattr(pods, "opened", opened)
+    create = alive.create
+
+    def slow(path, document):
+        if document["metadata"]["name"].endswith("-workers"):
+            alive.phase = {"phase": "Pending"}
+        return create(path, document)
+
+    def sleep(_):
+        now[0] += 20.0
+        if next(passed) == 4:
+            for path, document in alive.documents.items():
+                if "/pods/" in path:
+                    document["status"] = {"phase": "Running", "podIP": "10.0.0.7"}
+
+    monkeypatch.setattr(alive, "create", slow)
+    LoadPods(alive, ORDER, _silent, sleep=sleep).begin()
+    assert heard == [(0.0, "hello"), (40.0, "hello"), (80.0, "hello")]
 
 
 def _never(seconds):

@@ -69,7 +69,9 @@ class Mirror:
                 if lost and self._runs:
                     return self._known._replace(lost=lost)
                 if lost:
-                    raise ClusterError(f"the load did not begin: {lost}") from error
+                    raise ClusterError(
+                        f"the load did not begin: {lost}", hint="ask for it once more"
+                    ) from error
                 self._sleep(_AGAIN_S)
         return self._known
 
@@ -80,13 +82,7 @@ class Mirror:
 
     def _begin(self, stream: PodStream) -> None:
         """Makes sure that it runs; what runs already is left alone."""
-        said = _ask(stream, {"do": "hello"})
-        if (said.get("version"), said.get("code")) != (pod.VERSION, pod.code()):
-            raise ClusterError(
-                f"the image {self._order.image} measures with other code than this deployctl",
-                hint="build it anew from this release, as docker/README.md says, under a new tag",
-            )
-        self._known = self._known._replace(locust=str(said.get("locust") or ""))
+        self._known = self._known._replace(locust=greet(stream, self._order.image))
         if self._runs:
             return
         for name, content in self._order.files.items():
@@ -148,6 +144,21 @@ class Mirror:
                 reason = error.strerror or str(error)
                 self._known = self._known._replace(unwritten=reason)
                 self._stop = True
+
+
+def greet(stream: PodStream, image: str) -> str:
+    """Sees to it that both sides measure with the same code; returns the release of Locust there.
+
+    Raises:
+        ClusterError: they do not.
+    """
+    said = _ask(stream, {"do": "hello"})
+    if (said.get("version"), said.get("code")) != (pod.VERSION, pod.code()):
+        raise ClusterError(
+            f"the image {image} measures with other code than this deployctl",
+            hint="build it anew from this release, as docker/README.md says, under a new tag",
+        )
+    return str(said.get("locust") or "")
 
 
 def _lost(why_gone: Callable[[], str], error: UnreachableError, *, silent_s: float) -> str:

@@ -3,6 +3,7 @@
 import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -12,14 +13,15 @@ from deployctl.errors import ClusterError, TargetError
 from deployctl.events import Event, Tell
 from deployctl.targets.kubernetes import jobs
 from deployctl.targets.kubernetes import waits as waiting
-from deployctl.targets.kubernetes.cluster import Cluster, Document
+from deployctl.targets.kubernetes.cluster import Cluster, Document, UnreachableError
 from deployctl.targets.kubernetes.load import documents
-from deployctl.targets.kubernetes.load.mirror import Mirror, Open
+from deployctl.targets.kubernetes.load.mirror import Mirror, Open, greet
 from deployctl.targets.kubernetes.podstream import opened
 from deployctl.targets.loads import LoadEnd, LoadOrder, Told
 from deployctl_loadtest.pod import PORT
 
 _LOOK_S = 0.5
+_GREET_S = 30.0  # between two words to a master that waits for workers: it ends without any
 _ANSWER_S = 30.0  # for a word from the master's pod, which answers at once
 _IMAGE_HINT = (
     "build it from docker/loadtest.Dockerfile (docker/README.md), bring it to where the nodes pull "
@@ -45,6 +47,7 @@ class LoadPods:
         self._sleep = sleep
         self.name = documents.name_of(order, secrets.token_hex(3))
         self._master = ""  # its pod
+        self._greeted = -_GREET_S  # when anything was said to it last
         self._begun = False
 
     def begin(self) -> None:
@@ -67,7 +70,7 @@ class LoadPods:
         self._master = pod["metadata"]["name"]
         address = pod["status"]["podIP"]
         cluster.create(made, documents.workers(name, order, job, address))
-        self._running(documents.WORKERS, order.workers)
+        self._running(documents.WORKERS, order.workers, meanwhile=self._greet)
 
     def run(self, folder: Path, told: Told) -> LoadEnd:
         """Has Locust run there, and brings home what it writes.
@@ -123,7 +126,16 @@ class LoadPods:
             return f"its master's pod ended ({_ending(pod)})"
         return ""
 
-    def _running(self, part: str, count: int) -> list[Document]:
+    def _greet(self) -> None:
+        """Lets the master know that somebody is there."""
+        if time.monotonic() - self._greeted >= _GREET_S:
+            with suppress(UnreachableError), self._opened() as stream:
+                greet(stream, self._order.image)
+                self._greeted = time.monotonic()
+
+    def _running(
+        self, part: str, count: int, *, meanwhile: Callable[[], None] = lambda: None
+    ) -> list[Document]:
         """The pods of a part, once all run.
 
         Raises:
@@ -132,6 +144,7 @@ class LoadPods:
         until = time.monotonic() + documents.START_S
         said = ""
         while True:
+            meanwhile()
             pods = self._pods(part)
             running = [pod for pod in pods if _runs(pod)]
             if len(running) >= count:
