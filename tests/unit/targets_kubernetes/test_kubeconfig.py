@@ -108,17 +108,20 @@ def test_inside_a_pod_it_is_what_the_pod_was_given(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("named", "environment", "expected"),
+    ("named", "left_out", "expected"),
     [
-        (None, {}, None),
-        (None, {"https_proxy": "http://usual:1"}, "http://usual:1"),
-        (None, {"https_proxy": "http://usual:1", "no_proxy": "lab"}, None),
-        ("http://own:2", {"https_proxy": "http://usual:1", "no_proxy": "lab"}, "http://own:2"),
+        (None, None, "http://usual:1"),
+        (None, "lab,10.0.0.0/8", "http://usual:1"),
+        (None, "lab,192.168.0.0/16", None),
+        (None, "192.168.1.2", None),
+        ("http://own:2", "192.168.1.2", "http://own:2"),
     ],
 )
-def test_the_proxy_is_the_cluster_s_own_or_the_usual_one(monkeypatch, named, environment, expected):
+def test_the_proxy_is_the_cluster_s_own_or_the_usual_one(monkeypatch, named, left_out, expected):
     for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
         monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert Api(ServerAccess("https://lab", proxy=named))._proxy == expected
+    assert Api(ServerAccess("https://192.168.1.2:6443"))._proxy is None
+    monkeypatch.setenv("https_proxy", "http://usual:1")
+    if left_out:
+        monkeypatch.setenv("no_proxy", left_out)
+    assert Api(ServerAccess("https://192.168.1.2:6443", proxy=named))._proxy == expected

@@ -8,6 +8,8 @@ import json
 import ssl
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
+from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode, urlsplit
 from urllib.request import getproxies, proxy_bypass
@@ -115,11 +117,21 @@ class Api:
 
 def _usual_proxy(host: str) -> str | None:
     """The one that the environment names, unless it leaves this host out."""
-    parts = urlsplit(host)
-    if proxy_bypass(parts.hostname or ""):
+    parts, proxies = urlsplit(host), getproxies()
+    name = parts.hostname or ""
+    if proxy_bypass(name) or _is_within(name, proxies.get("no", "")):
         return None
-    proxies = getproxies()
     return proxies.get(parts.scheme) or proxies.get("all")
+
+
+def _is_within(host: str, left_out: str) -> bool:
+    """Whether it is an address of a network that NO_PROXY leaves out (10.0.0.0/8), which kubectl
+    takes too, and Python's own library does not."""
+    for each in left_out.split(","):
+        with suppress(ValueError):  # names
+            if ip_address(host) in ip_network(each.strip(), strict=False):
+                return True
+    return False
 
 
 def _tls(access: ServerAccess) -> ssl.SSLContext:
