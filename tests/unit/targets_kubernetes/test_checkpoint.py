@@ -265,7 +265,7 @@ def test_an_engine_is_asked_at_the_port_that_its_values_say(
 
     def forwarder(_, pods, port):
         asked.append(port)
-        return SimpleNamespace(port=40000 + len(asked))
+        return SimpleNamespace(port=40000 + len(asked), refused=None)
 
     monkeypatch.setattr(driver, "Forwarder", forwarder)
     ours = KubernetesDriver(Settings(state_dir=tmp_path), cluster=cluster)
@@ -278,6 +278,18 @@ def test_an_engine_is_asked_at_the_port_that_its_values_say(
     assert asked == [9000, 8000]
     assert [each.url[-5:] for each in found] == ["40001", "40002", "40002"]
     assert [each.inside.rpartition(":")[2] for each in found] == ["80", "8000", "8000"]
+
+
+def test_who_may_open_no_port_is_told_so_and_not_that_the_engine_is_silent(
+    cluster, make_release, tmp_path, monkeypatch
+):
+    refused = SimpleNamespace(port=1, refused=ForbiddenError("cannot create pods/portforward"))
+    monkeypatch.setattr(driver, "Forwarder", lambda *_: refused)
+    ours = KubernetesDriver(Settings(state_dir=tmp_path), cluster=cluster)
+    release = make_release()
+    bundle = release.bundle.model_copy(update={"files": {VALUES_FILE: ""}})
+    with pytest.raises(ForbiddenError, match="portforward"):
+        ours.endpoint(release.model_copy(update={"bundle": bundle}))
 
 
 def event(about, reason, message):

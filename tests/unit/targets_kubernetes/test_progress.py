@@ -83,7 +83,7 @@ def test_a_pod_that_is_refused_is_waited_for_where_that_may_help(said, code, pat
     ("said", "code"),
     [
         ("failed to pull image: not found", "image_missing"),
-        ("pull access denied, repository does not exist or may require auth", "image_missing"),
+        ("pull access denied, repository does not exist or may require auth", "image_denied"),
         ("401 Unauthorized: authentication required to pull", "image_denied"),
         ("toomanyrequests: pull rate limit", None),
     ],
@@ -99,7 +99,9 @@ def test_what_a_registry_says(said, code):
 def test_an_image_that_may_be_private_says_so():
     said = "failed to pull: pull access denied, repository does not exist or may require auth"
     failed = {**RECORDED["image"]["events"][2], "reason": "Failed", "message": said}
-    assert "if it is private" in seen("image", events=[failed]).problem.hint
+    problem = seen("image", events=[failed]).problem
+    assert "there is none, or it takes a login" in problem.message
+    assert "engine.pullSecrets" in problem.hint
 
 
 def test_a_registry_whose_name_nobody_knows_is_not_waited_for_as_one_that_is_away():

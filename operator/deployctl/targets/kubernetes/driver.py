@@ -170,7 +170,7 @@ class KubernetesDriver:
             tell(Event("note", f"helm uninstall in namespace {cluster.namespace}"))
             self._ride(lambda: helm.uninstall(service, self._where()), tell)
             held.remove(cluster, service, left)
-            self._remove_empty_claims(service, tell)
+            survey.remove_empty_claims(cluster, service, tell)
         pull.Puller(cluster).clear(service)
 
     def publish_keys(self, release: Release) -> None:
@@ -210,10 +210,16 @@ class KubernetesDriver:
         yield from lines_of(self._cluster, self._pods(release.service), tail=tail, follow=follow)
 
     def endpoint(self, release: Release) -> Endpoint:
-        """A port of this machine that leads to the ready pods in turn."""
+        """A port of this machine that leads to the ready pods in turn.
+
+        Raises:
+            ForbiddenError: nobody may open one there as we are.
+        """
         service, port = release.service, port_of(release.bundle, "engine")
         self.learn_keys(service)
         forwarder = self._forwarder(service, lambda: self._ready(service), port)
+        if forwarder.refused is not None:
+            raise forwarder.refused
         outer = port_of(release.bundle, "service")
         folder = self._shelf.folder(service)
         return Endpoint(
@@ -251,16 +257,6 @@ class KubernetesDriver:
         return None
 
     # The parts.
-
-    def _remove_empty_claims(self, service: str, tell: Tell) -> None:
-        """Removes claims that never got a volume: nothing is on them, and another class cannot be
-        set."""
-        claims = self._cluster.path("v1", "persistentvolumeclaims")
-        for found in self._cluster.items(claims, labelSelector=survey.of_service(service)):
-            if found.get("status", {}).get("phase") == "Pending":
-                name = found["metadata"]["name"]
-                self._cluster.delete(f"{claims}/{name}")
-                tell(Event("note", f"removed claim {name}, which never got a volume"))
 
     def _ride(self, work: Callable[[], None], tell: Tell) -> None:
         """Has Helm work, and again where the API server was away meanwhile."""

@@ -14,7 +14,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from deployctl.errors import TargetError
-from deployctl.targets.kubernetes.cluster import Cluster
+from deployctl.targets.kubernetes.cluster import Cluster, ForbiddenError
 from deployctl.targets.kubernetes.frames import DATA, Frames, open_port
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Forwarder:
         self._pods = pods
         self._port = port
         self._turn = count()
+        self.refused: ForbiddenError | None = None  # whoever we are may not open a port there
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
         self.port: int = self._listener.getsockname()[1]
         threading.Thread(target=self._accept, name="port-forward", daemon=True).start()
@@ -52,7 +53,12 @@ class Forwarder:
             pods = self._pods()
             if not pods:
                 return
-            stream = open_port(self._cluster, pods[next(self._turn) % len(pods)], self._port)
+            try:
+                stream = open_port(self._cluster, pods[next(self._turn) % len(pods)], self._port)
+            except ForbiddenError as error:
+                self.refused = error
+                return
+            self.refused = None
             try:
                 _relay(connection, stream)
             finally:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
 from deployctl.errors import ClusterError, TargetError
+from deployctl.events import Event, Tell
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle
 from deployctl.spec.settings import Settings
@@ -149,6 +150,21 @@ def _surveyed(
         model=shown.model,
         gpu=shown.gpu,
     )
+
+
+def remove_empty_claims(cluster: Cluster, service: str, tell: Tell) -> None:
+    """Removes a service's claims that never got a volume: nothing is on them, and no other class
+    can be given to them.
+
+    Raises:
+        ClusterError: one may not be removed.
+    """
+    claims = cluster.path("v1", "persistentvolumeclaims")
+    for found in cluster.items(claims, labelSelector=of_service(service)):
+        if found.get("status", {}).get("phase") == "Pending":
+            name = found["metadata"]["name"]
+            cluster.delete(f"{claims}/{name}")
+            tell(Event("note", f"removed claim {name}, which never got a volume"))
 
 
 def reach(cluster: Cluster) -> None:

@@ -266,15 +266,17 @@ def _image(pod: str, image: str, said: str, since: datetime | None) -> Wait:
         )
         return Wait(problem.message, problem, since, NODE_S)
     login = "name a Secret for the registry under engine.pullSecrets with --values"
-    if _GONE_IMAGE.search(said):
-        # Registries hide from strangers that there is such an image.
+    gone, denied = (bool(pattern.search(said)) for pattern in (_GONE_IMAGE, _NO_RIGHT))
+    if gone and not denied:
         hint = "check --image and its tag"
-        hint += f"; if it is private, {login}" if _NO_RIGHT.search(said) else ""
         problem = Obstacle("image_missing", f"there is no image {image}: {short}", hint)
         return Wait(problem.message, problem, None, 0.0)
-    if _NO_RIGHT.search(said):
-        refused = f"the registry refuses the image {image}: {short}"
-        return Wait(refused, Obstacle("image_denied", refused, login), None, 0.0)
+    if denied:
+        hint = f"{login}; check --image and its tag" if gone else login
+        refused = f"the registry refuses the image {image}"
+        # Registries hide from strangers whether there is such an image.
+        refused += f": there is none, or it takes a login ({short})" if gone else f": {short}"
+        return Wait(refused, Obstacle("image_denied", refused, hint), None, 0.0)
     hint = "the nodes must reach the registry; --image names another"
     problem = Obstacle("image", f"the image {image} cannot be pulled: {short}", hint)
     patience = NAME_S if _NO_HOST.search(said) else IMAGE_S
