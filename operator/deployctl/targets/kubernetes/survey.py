@@ -46,7 +46,7 @@ def look(
     """
     path = cluster.path("apps/v1", "deployments")
     with ThreadPoolExecutor() as pool:  # the API server makes each list by itself
-        listed = pool.submit(cluster.items, path, labelSelector=ENGINES)
+        listed = pool.submit(lambda: cluster.items(path, labelSelector=ENGINES))
         known = pool.submit(installed.revisions)
         headlines = shelf.headlines()
     revisions = known.result()
