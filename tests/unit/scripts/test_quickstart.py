@@ -38,9 +38,10 @@ class Checkout:
     def __init__(self, folder):
         self.root = folder / "a clone"
         self.bin = folder / "bin"
-        (self.root / "scripts").mkdir(parents=True)
         self.bin.mkdir()
-        for name in ("quickstart", "scripts/env.sh", "pyproject.toml"):
+        requirements = ("docker/requirements.txt", "requirements/cpu.txt", "requirements/dev.txt")
+        for name in ("quickstart", "scripts/env.sh", "pyproject.toml", *requirements):
+            (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, self.root / name)
         for tool in TOOLS.split():
             self.tool(tool, f'exec {shutil.which(tool)} "$@"')
