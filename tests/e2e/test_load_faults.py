@@ -173,16 +173,16 @@ def test_a_disk_that_is_full_ends_the_run_and_keeps_what_there_is(engine, tmp_pa
         assert "requests.jsonl" not in kept  # no half that would pass for a whole
 
 
-def test_a_disk_that_fills_at_the_end_still_tells_the_figures(engine, tmp_path):
+def test_a_result_that_cannot_be_written_at_the_end_still_tells_the_figures(engine, tmp_path):
     out = tmp_path / "out"
-    out.mkdir()
-    (out / "requests.jsonl").symlink_to("/dev/full")
+    (out / "requests.jsonl" / "in the way").mkdir(parents=True)
     run = loadtest(engine, out, "--model", "steady", "--requests", "4")
     stdout, stderr = run.communicate(timeout=PATIENCE_S)
     assert run.returncode == 4, stderr
-    assert "No space left on device" in stderr
+    assert "the result could not be written: Is a directory" in stderr
     assert '"ok": 4' in stdout
     assert [path for path in out.iterdir() if path.name.startswith("samples-")]
+    assert not [path for path in out.iterdir() if path.name.startswith(".")]
 
 
 def test_two_loads_at_once_do_not_take_each_others_port(engine, tmp_path):

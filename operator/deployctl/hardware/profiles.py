@@ -186,10 +186,10 @@ def load_profile(name_or_path: str, *, where: str = "--gpu") -> GpuProfile:
     if "/" in text or text.lower().endswith(_SUFFIXES):
         return read_profile(Path(text).expanduser())
     named = shipped() / f"{text.lower()}.yaml"
-    if named.is_file():  # a profile's own name: the others need not be read, which takes a while
+    if _is_there(named):  # a profile's own name: the others need not be read, which takes a while
         return read_profile(named)
     own = own_folder() / f"{text.lower()}.yaml"
-    if text and own.is_file():
+    if text and _is_there(own):
         return read_profile(own)
     known = {name: p for p in all_profiles() for name in (p.name, *p.aliases)}
     if text.lower() in known:
@@ -202,6 +202,13 @@ def load_profile(name_or_path: str, *, where: str = "--gpu") -> GpuProfile:
         where=where,
         hint=f"{hint}; or give the path of a profile file",
     )
+
+
+def _is_there(file: Path) -> bool:
+    try:
+        return file.is_file()
+    except OSError:  # its name is longer than any file's
+        return False
 
 
 def slices_of(card: GpuProfile) -> tuple[GpuProfile, ...]:

@@ -148,7 +148,7 @@ class Stage:
         before = files(here)
 
         def limit():
-            resource.setrlimit(resource.RLIMIT_CPU, (CPU_S + 2, CPU_S + 2))
+            resource.setrlimit(resource.RLIMIT_CPU, (CPU_S, CPU_S))
             resource.setrlimit(resource.RLIMIT_DATA, (MEMORY_MIB << 20, MEMORY_MIB << 20))
 
         path = {"PYTHONPATH": os.environ.get("PYTHONPATH", "")}

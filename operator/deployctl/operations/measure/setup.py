@@ -1,5 +1,6 @@
 """From a LoadRequest to a Setup: what goes together, and the defaults."""
 
+import json
 import math
 import secrets
 from pathlib import Path
@@ -113,6 +114,7 @@ def extra_body(text: str | None) -> dict[str, Any]:
         text = given.read_text(Path(where), MAX_BODY_BYTES)
     try:
         document = given.parse_json(text)
+        json.dumps(document, allow_nan=False)
     except ValueError as error:
         raise InputError(f"not JSON: {error}", where=where) from error
     if not isinstance(document, dict):
