@@ -1,6 +1,7 @@
 """Hostile inputs of whole commands, by number: words, files, variables and a server's answers.
 
-`make(number)` is the same each time, so an input that failed is had again by its number.
+`make(number)` is the same each time, as long as the corpus is. What an input found gets a
+test of its own, in test_found.py.
 """
 
 import json

@@ -1,0 +1,52 @@
+"""What hostile inputs found, each by itself: the numbers of inputs change with the corpus."""
+
+import json
+
+import pytest
+
+from deployctl.errors import InputError, ProfileError
+from deployctl.hardware import load_profile
+from deployctl.load import folder
+from deployctl.operations.measure.setup import extra_body
+
+from .mutations import seeds
+
+SUMMARY = {"version": 1, "setup": {}, "window_s": [0, 10]}
+
+
+def test_a_profile_whose_name_is_longer_than_a_files():
+    with pytest.raises(ProfileError, match="no hardware profile"):
+        load_profile("9" * 5000)
+
+
+@pytest.mark.parametrize("text", ['{"a": 1e999}', '{"a": NaN}', '{"a": ' + "[" * 2000])
+def test_fields_of_a_request_that_no_json_can_hold(text):
+    with pytest.raises(InputError, match="not JSON"):
+        extra_body(text)
+
+
+@pytest.mark.parametrize(
+    ("file", "changes"),
+    [
+        ("requests.jsonl", {"started_at_s": "1"}),
+        ("requests.jsonl", {"ttft_s": 1e300}),
+        ("requests.jsonl", {"outcome": "well"}),
+        ("requests.jsonl", {"chunk_gaps_s": [1e400]}),
+        ("summary.json", {"slo": 0.1}),
+        ("summary.json", {"verdicts": [{"level": "bad"}]}),
+        ("summary.json", {"tokens": {"per_chunk": 0}}),
+        ("summary.json", {"window_s": [0, 1e300]}),
+    ],
+)
+def test_a_result_that_no_load_test_wrote(tmp_path, file, changes):
+    whole = {
+        "summary.json": SUMMARY,
+        "requests.jsonl": json.loads(seeds("sample")[0].split(b"\n")[0]),
+    }
+    for name, document in whole.items():
+        (tmp_path / name).write_text(json.dumps(document) + "\n")
+    assert len(folder.read(tmp_path).samples) == 1
+    (tmp_path / file).write_text(json.dumps({**whole[file], **changes}) + "\n")
+    with pytest.raises(InputError) as caught:
+        folder.read(tmp_path)
+    assert caught.value.hint
