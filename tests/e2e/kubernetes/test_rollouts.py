@@ -49,7 +49,10 @@ def fleet(namespace, fake_image, tiny_checkpoint, tmp_path):
     """Options of `up` for several services, of which the one named `bad` dies while it loads."""
 
     def fleet(*names):
-        small = {"resources": {"cpu": "50m", "memory": "128Mi"}}
+        small = {
+            "resources": {"cpu": "100m" if len(names) > 8 else "300m", "memory": "128Mi"},
+            "probes": {"timeoutSeconds": 60, "livenessFailures": 100},  # of a busy machine
+        }
         words = namespace.words(fake_image, tiny_checkpoint, values=small)
         file = tmp_path / "fleet.yaml"
         services = [
