@@ -45,22 +45,20 @@ def test_keda_by_running_requests(namespace, prometheus, request, image, fake_im
                                   prometheus_image, tiny_checkpoint):  # fmt: skip
     namespace.cluster.needs("scaledobjects.keda.sh")
     image = request.getfixturevalue(image)
-    namespace.words(image, tiny_checkpoint, "--replicas", "2", name=namespace.name, values=OWN)
+    values = {**OWN, "networkPolicy": {"prometheus": {"namespace": prometheus.name}}}
+    own = ("--replicas", "2")
+    namespace.words(image, tiny_checkpoint, *own, name=namespace.name, values=values)
     namespace.up()
     pods = namespace.engines()
-    scaling = {"kind": "keda", "prometheusUrl": prometheus.url, "maxReplicas": 2,
-               "runningPerReplica": 1, "pollingSeconds": 2, "scaleDownSeconds": 10}  # fmt: skip
-    values = {
-        **OWN,
-        "autoscaling": scaling,
-        "networkPolicy": {"prometheus": {"namespace": prometheus.name}},
-    }
-    words = namespace.words(image, tiny_checkpoint, name=namespace.name, values=values)
-    namespace.up()
-    assert namespace.engines() == pods  # what was two stays so, until it is known that one will do
     prometheus.start(prometheus_image, namespace)
     series = f'sum(vllm:num_requests_running{{namespace="{namespace.name}"}})'
     until(lambda: prometheus.ask(series) == [0.0], seconds=60, what="it is scraped")
+    scaling = {"kind": "keda", "prometheusUrl": prometheus.url, "maxReplicas": 2,
+               "runningPerReplica": 1, "pollingSeconds": 2, "scaleDownSeconds": 60}  # fmt: skip
+    values["autoscaling"] = scaling
+    words = namespace.words(image, tiny_checkpoint, name=namespace.name, values=values)
+    namespace.up()
+    assert namespace.engines() == pods  # what was two stays so, until it is known that one will do
     there_and_back(namespace, fake_image, tiny_checkpoint.name, HEAVY * 3)
     # What an autoscaler has made is no drift, and a second up leaves it.
     done = namespace("diff", *words, "--exit-code")
