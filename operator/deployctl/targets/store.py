@@ -15,6 +15,7 @@ from deployctl.spec import TARGETS, TargetKind
 from deployctl.spec.service import RECORDED
 from deployctl.targets.history import Release
 from deployctl.targets.shelf import FileShelf, Shelf, Stored
+from deployctl_loadtest import foreign
 
 RECORD_VERSION = 1
 
@@ -169,7 +170,7 @@ class Store:
 
 def _read(stored: Stored, ref: ServiceRef) -> Release:
     try:
-        document = json.loads(stored.read())
+        document = foreign.document(stored.read())
         version = document.pop("version")
         if isinstance(version, int) and version > RECORD_VERSION:
             raise NewerRecordError(

@@ -8,6 +8,7 @@ from deployctl.errors import InputError, ProfileError
 from deployctl.hardware import load_profile
 from deployctl.load import folder
 from deployctl.operations.measure.setup import extra_body
+from deployctl.targets.store import ServiceRef, Store
 
 from .mutations import seeds
 
@@ -23,6 +24,17 @@ def test_a_profile_whose_name_is_longer_than_a_files():
 def test_fields_of_a_request_that_no_json_can_hold(text):
     with pytest.raises(InputError, match="not JSON"):
         extra_body(text)
+
+
+def test_half_of_a_surrogate_pair_in_a_record_is_read_and_written(tmp_path, make_release):
+    record = {"version": 1, **make_release().model_dump(mode="json"), "reason": "\ud800"}
+    file = tmp_path / "state/process/tiny/releases/000001.json"
+    file.parent.mkdir(parents=True)
+    file.write_text(json.dumps(record))
+    store, ref = Store(tmp_path / "state"), ServiceRef("process", "tiny")
+    (release,) = store.releases(ref)
+    store.save(ref, release)
+    assert store.releases(ref)[0].reason == "?"
 
 
 @pytest.mark.parametrize(
