@@ -1,10 +1,13 @@
 """What the benchmark of the door says of runs in pairs."""
 
+import asyncio
+
 import numpy as np
 import pytest
-from benchmarks.door import clock, cold
-from benchmarks.door.__main__ import KEPT, MISSED, UNRESOLVED, Measured, interval, row, verdict
+from benchmarks.door import clock, cold, first
+from benchmarks.door.__main__ import row, verdict
 from benchmarks.door.client import Seen, interval_s
+from benchmarks.door.paired import KEPT, MISSED, UNRESOLVED, Measured, interval
 from benchmarks.door.servers import Start, how
 
 from deployctl.render import door as rendered
@@ -31,18 +34,33 @@ def test_a_row_has_both_runs_and_what_is_more():
 
 
 @pytest.mark.parametrize(
-    ("door", "turns", "code"),
+    ("door", "code"),
     [
-        (runs(2.02, 4.04, 3.03, first_ms=301), False, KEPT),
-        (runs(2.1, 4.2, 3.15), False, MISSED),
-        (runs(2.0, 4.2, 3.06), False, UNRESOLVED),
-        (runs(2.1, 4.2, 3.15, first_ms=300.1), True, KEPT),
-        (runs(2.0, 4.0, 3.0, first_ms=300.3), True, MISSED),
+        (runs(2.02, 4.04, 3.03, first_ms=301), KEPT),
+        (runs(2.1, 4.2, 3.15), MISSED),
+        (runs(2.0, 4.2, 3.06), UNRESOLVED),
     ],
 )
-def test_pairs_at_once_are_held_to_the_cpu_and_those_in_turns_to_the_time(door, turns, code):
+def test_pairs_at_once_are_held_to_the_cpu(door, code):
     """And where the interval has what the door may cost within it, neither is said."""
-    assert verdict(runs(2.0, 4.0, 3.0), door, turns=turns) == code
+    assert verdict(runs(2.0, 4.0, 3.0), door) == code
+
+
+def test_a_way_past_the_door_is_taken_by_the_query_alone():
+    asked = []
+
+    def way(name):
+        async def application(scope, receive, send):
+            asked.append(name)
+
+        return application
+
+    door = way("door")
+    door._app = way("behind")
+    switch = first.Switch(door)
+    for query in (b"past", b"door", b""):
+        asyncio.run(switch({"query_string": query}, None, None))
+    assert asked == ["behind", "door", "door"]
 
 
 def test_all_streams_together_send_what_a_server_can():
