@@ -1,6 +1,6 @@
 """Measures the door's cost: the same streams through a server with it and without, side by side.
 
-    python -m benchmarks.door [--app vllm] [--streams 64,256,1024] [--pairs 10] [--turns]
+    python -m benchmarks.door [--app vllm] [--streams 64,256,1024] [--pairs 10]
 
 Prints a table in markdown; progress goes to stderr. README.md says what is measured.
 """
@@ -13,11 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from benchmarks.door.client import CHUNKS, interval_s
-from benchmarks.door.paired import Measured, apart, interval, pair
+from benchmarks.door.paired import KEPT, MISSED, UNRESOLVED, Measured, apart, interval, judged, pair
 from benchmarks.door.servers import Start, prepare, servers
 
-CPU_MORE, TTFT_MORE_MS = 0.02, 0.2  # what the door may cost
-KEPT, MISSED, UNRESOLVED = 0, 1, 2  # exit codes
+CPU_MORE = 0.02  # what the door may cost
 HEAD = """\
 | streams | ms between texts | CPU a stream, ms | with the door | more | TTFT p50 added, ms \
 | TTFT p99 − 300 ms | with the door | client late p99 | with the door |
@@ -35,12 +34,12 @@ def compare(folder: Path, streams: int, given: argparse.Namespace) -> tuple[str,
     for number in range(given.pairs):
         first = bool(number % 2)
         with servers(folder, start, (first, not first)) as both, apart(both):
-            asyncio.run(pair(both, 16, 8, turns=given.turns))  # warm
-            runs = asyncio.run(pair(both, streams, given.chunks, turns=given.turns))
+            asyncio.run(pair(both, 16, 8))  # warm
+            runs = asyncio.run(pair(both, streams, given.chunks))
         plain.append(runs[first])
         door.append(runs[not first])
         print(f"{streams} streams: pair {number + 1} of {given.pairs}", file=sys.stderr)
-    return row(start, streams, plain, door), verdict(plain, door, turns=given.turns)
+    return row(start, streams, plain, door), verdict(plain, door)
 
 
 def differences(plain: list[Measured], door: list[Measured]) -> tuple[np.ndarray, np.ndarray]:
@@ -51,16 +50,10 @@ def differences(plain: list[Measured], door: list[Measured]) -> tuple[np.ndarray
     return more, 1e3 * np.array([b.seen.first_p50 - a.seen.first_p50 for a, b in both])
 
 
-def verdict(plain: list[Measured], door: list[Measured], *, turns: bool) -> int:
-    """An exit code. Pairs at the same time tell what the door takes of the CPU, but their streams
-    wait for each other; those in turns tell times, but what else the machine does is in one alone.
-    """
-    more, added = differences(plain, door)
-    centre, half = interval(added) if turns else interval(more)
-    most = TTFT_MORE_MS if turns else CPU_MORE
-    if centre - half > most:
-        return MISSED
-    return KEPT if centre + half <= most else UNRESOLVED
+def verdict(plain: list[Measured], door: list[Measured]) -> int:
+    """An exit code, of the CPU: streams at the same time wait for each other, so that their times
+    say little."""
+    return judged(differences(plain, door)[0], CPU_MORE)
 
 
 def row(start: Start, streams: int, plain: list[Measured], door: list[Measured]) -> str:
@@ -90,7 +83,6 @@ def main() -> int:
     parser.add_argument("--app", choices=apps, default="vllm", help="what the door is before")
     parser.add_argument("--streams", default="64,256,1024")
     parser.add_argument("--chunks", type=int, default=CHUNKS, help="texts of a stream")
-    parser.add_argument("--turns", action="store_true", help="one server after the other")
     parser.add_argument("--pairs", type=int, default=10)
     given = parser.parse_args()
     codes = set()

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,9 @@ MOST_TEXTS = {"vllm": 1_500}
 MOST_TEXTS_BARE = 6_000
 BEGIN_S = 1.0  # in which all streams of a load begin, evenly
 BEAT_S = 0.005
+# Between two requests: longer than a server takes for one, and 300 ms, after which the first text
+# comes, are no multiple of it.
+APART_S = 0.017
 
 
 class Seen(NamedTuple):
@@ -83,7 +87,7 @@ def request(path: str, body: dict[str, Any]) -> bytes:
     return head.encode() + content
 
 
-def chat(chunks: int = CHUNKS) -> bytes:
+def chat(chunks: int = CHUNKS, query: str = "") -> bytes:
     """What the application of this benchmark is asked: so many texts."""
     asked = {
         "model": "demo",
@@ -91,7 +95,7 @@ def chat(chunks: int = CHUNKS) -> bytes:
         "stream": True,
         "max_tokens": chunks,
     }
-    return request("/v1/chat/completions", asked)
+    return request(f"/v1/chat/completions{query}", asked)
 
 
 async def load(port: int, streams: int, request: bytes, begin_s: float = BEGIN_S) -> Seen:
@@ -108,11 +112,31 @@ async def load(port: int, streams: int, request: bytes, begin_s: float = BEGIN_S
     each = [protocol for _, protocol in await asyncio.gather(*running)]
     await asyncio.gather(*(stream.ended for stream in each))
     watch.cancel()
-    firsts = [stream.first_s for stream in each if stream.first_s is not None]
-    if len(firsts) != streams:
-        raise RuntimeError(f"{streams - len(firsts)} of {streams} streams had no text")
-    p50, p99 = np.percentile(firsts, (50, 99))
+    p50, p99 = np.percentile(_firsts(each), (50, 99))
     return Seen(float(p50), float(p99), float(np.percentile(late, 99)))
+
+
+async def in_turn(port: int, asked: list[bytes], times: int) -> list[list[float]]:
+    """Times to the first text of each of these requests, in seconds: one and then another,
+    `APART_S` apart, so many times, so that none waits for another."""
+    loop = asyncio.get_running_loop()
+    begun, running = loop.time(), []
+    for number, request in enumerate(asked * times):
+        await asyncio.sleep(max(0.0, begun + number * APART_S - loop.time()))
+        opened = loop.create_connection(partial(_Stream, request), "127.0.0.1", port)
+        running.append(loop.create_task(opened))
+    each = [protocol for _, protocol in await asyncio.gather(*running)]
+    await asyncio.gather(*(stream.ended for stream in each))
+    firsts = _firsts(each)
+    return [firsts[number :: len(asked)] for number in range(len(asked))]
+
+
+def _firsts(streams: list[_Stream]) -> list[float]:
+    """From the request to the first text of each, in seconds."""
+    firsts = [stream.first_s for stream in streams if stream.first_s is not None]
+    if len(firsts) != len(streams):
+        raise RuntimeError(f"{len(streams) - len(firsts)} of {len(streams)} had no text")
+    return firsts
 
 
 async def _watch(late: list[float]) -> None:

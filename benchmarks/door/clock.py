@@ -105,11 +105,8 @@ def main() -> int:
         os.environ[FOLDER] = name
         prepare(folder, "vllm")
         with servers(folder, start, (False, True)) as both, apart(both):
-            asyncio.run(pair(both, given.streams, CHUNKS, turns=False))  # warm
-            runs = [
-                asyncio.run(pair(both, given.streams, CHUNKS, turns=False))
-                for _ in range(given.loads)
-            ]
+            asyncio.run(pair(both, given.streams, CHUNKS))  # warm
+            runs = [asyncio.run(pair(both, given.streams, CHUNKS)) for _ in range(given.loads)]
         alone, door = (
             steps(json.loads((folder / f"{each.pid}.json").read_text())[given.streams :])
             for each in both

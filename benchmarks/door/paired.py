@@ -14,6 +14,8 @@ from benchmarks.door.client import Seen, chat, load
 
 from deployctl.load.intervals import t_quantile
 
+KEPT, MISSED, UNRESOLVED = 0, 1, 2  # exit codes
+
 
 class Server(NamedTuple):
     """A server process."""
@@ -48,11 +50,8 @@ async def measure(server: Server, streams: int, chunks: int) -> Measured:
     return Measured((server.cpu_s() - before) / streams, seen)
 
 
-async def pair(servers: list[Server], streams: int, chunks: int, *, turns: bool) -> list[Measured]:
-    """The same load on each: at the same time, so that what else the machine does is in both, or
-    on one after the other, so that none waits for the other."""
-    if turns:
-        return [await measure(each, streams, chunks) for each in servers]
+async def pair(servers: list[Server], streams: int, chunks: int) -> list[Measured]:
+    """The same load on each at the same time, so that what else the machine does is in both."""
     return await asyncio.gather(*(measure(each, streams, chunks) for each in servers))
 
 
@@ -82,3 +81,11 @@ def interval(differences: np.ndarray) -> tuple[float, float]:
     count = len(differences)
     half = t_quantile(0.975, count - 1) * differences.std(ddof=1) / np.sqrt(count)
     return float(differences.mean()), float(half)
+
+
+def judged(differences: np.ndarray, most: float) -> int:
+    """An exit code: whether the whole interval of the differences is below the most."""
+    centre, half = interval(differences)
+    if centre - half > most:
+        return MISSED
+    return KEPT if centre + half <= most else UNRESOLVED
