@@ -60,6 +60,16 @@ def test_what_does_not_pass_ends_it_at_once(name, says):
     assert says in seen(name, after_s=0).problem.message
 
 
+def test_one_that_was_restarted_and_is_ready_again_ends_nothing():
+    (pod,) = json.loads(json.dumps(RECORDED["done"]["pods"]))
+    (engine,) = pod["status"]["containerStatuses"]
+    engine |= {"restartCount": 1, "lastState": {"terminated": {"exitCode": 137}}}
+    assert list(waits.waits_of(pod, [])) == []
+    engine["ready"] = False
+    (wait,) = waits.waits_of(pod, [])
+    assert wait.problem.code == "died"
+
+
 @pytest.mark.parametrize(
     ("said", "code", "patience_s"),
     [

@@ -223,7 +223,8 @@ def _of_a_container(
     ended = container.get("lastState", {}).get("terminated") or state.get("terminated")
     waiting = state.get("waiting") or {}
     reason, said = str(waiting.get("reason", "")), str(waiting.get("message", ""))
-    if ended and (ended.get("exitCode") or container.get("restartCount")):
+    failed = ended and (ended.get("exitCode") or container.get("restartCount"))
+    if failed and not container.get("ready"):  # one that is ready again works, whatever it was
         yield Wait(f"{pod} ended", _ended(pod, container["name"], ended, events), None, 0.0)
     elif reason in _NO_PULL:
         yield _image(pod, str(container.get("image")), _pull_error(events, said), since)
