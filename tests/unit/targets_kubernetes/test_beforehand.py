@@ -117,6 +117,18 @@ def test_who_may_not_look_is_told_by_the_rollout(two_nodes, monkeypatch):
     wanted = deployment(9, surge=1, unavailable=0)
     beforehand.refuse_claims(two_nodes, [wanted], wanted)
     assert all("must run on its node" in text for text in told(two_nodes, wanted))
+    gone = deployment(1, claim="gone")
+    with pytest.raises(ClusterError, match="there is no claim gone"):  # a claim is the namespace's
+        beforehand.refuse_claims(two_nodes, [gone], gone)
+
+
+def test_the_nodes_are_asked_where_they_decide_something(two_nodes):
+    add_claim(two_nodes, "ReadWriteOnce")
+    for replicas, asked in ((1, []), (2, [("items", "/api/v1/pods"), ("items", "/api/v1/nodes")])):
+        two_nodes.asked.clear()
+        wanted = deployment(replicas)
+        beforehand.refuse_claims(two_nodes, [wanted], wanted)
+        assert two_nodes.asked == asked
 
 
 def test_one_node_for_all_is_said(two_nodes):

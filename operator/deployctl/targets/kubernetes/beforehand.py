@@ -27,9 +27,8 @@ def refuse_claims(cluster: Cluster, made: Sequence[Document], deployment: Docume
     for name in _named(made, pod):
         try:
             claim = cluster.get(cluster.path("v1", _KIND, name))
-            there = _rooms(cluster, without=deployment["spec"]["selector"]["matchLabels"])
         except TargetError:
-            return
+            continue
         if claim is None:
             raise ClusterError(
                 f"there is no claim {name}",
@@ -37,12 +36,10 @@ def refuse_claims(cluster: Cluster, made: Sequence[Document], deployment: Docume
                 hint="make it first, or name another in --values",
             )
         mode = _one_node(claim)
-        fits = (
-            1
-            if mode == "ReadWriteOncePod"
-            else max((_fit(n, pod, count) for n in there), default=0)
-        )
-        if mode and fits < count > 1:
+        if mode is None or count == 1:
+            continue
+        fits = 1 if mode == "ReadWriteOncePod" else _fits_one_node(cluster, deployment)
+        if fits is not None and fits < count:
             raise ClusterError(
                 f"claim {name} is {mode}, and {count} replicas are not on one node: none has room "
                 f"for more than {fits}",
@@ -50,6 +47,17 @@ def refuse_claims(cluster: Cluster, made: Sequence[Document], deployment: Docume
                 hint="a claim that many nodes have (ReadWriteMany, ReadOnlyMany), fewer replicas, "
                 "or for a model an image (model: {image: IMAGE})",
             )
+
+
+def _fits_one_node(cluster: Cluster, deployment: Document) -> int | None:
+    """How many of its pods the roomiest node takes once the former ones are gone; None where we may
+    not look."""
+    count, pod = _replicas(deployment), deployment["spec"]["template"]["spec"]
+    try:
+        there = _rooms(cluster, without=deployment["spec"]["selector"]["matchLabels"])
+    except TargetError:
+        return None
+    return max((_fit(node, pod, count) for node in there), default=0)
 
 
 def changes(
