@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import kubernetes_validate
@@ -170,6 +171,27 @@ def test_a_pod_that_may_not_be_made_is_said(alive):
     alive.documents[alive.path("v1", "events", "e")] = event
     with pytest.raises(ClusterError, match="pod security refuses the pod"):
         load.begin()
+
+
+def test_how_long_a_pod_waits_is_told_by_the_clusters_clock(alive):
+    alive.phase = {
+        "phase": "Pending",
+        "conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes"}],
+    }
+    alive.at = datetime(2020, 1, 1, 0, 0, 1, tzinfo=UTC)
+
+    class WaitsOnError(Exception):
+        pass
+
+    def sleep(_):
+        pods = [d for path, d in alive.documents.items() if "/pods/" in path]
+        if all("creationTimestamp" in each["metadata"] for each in pods):
+            raise WaitsOnError
+        for each in pods:
+            each["metadata"]["creationTimestamp"] = "2020-01-01T00:00:00Z"
+
+    with pytest.raises(WaitsOnError):  # by a clock of ours it were years
+        LoadPods(alive, ORDER, _silent, sleep=sleep).begin()
 
 
 def test_what_cannot_be_removed_is_said_to_go_by_itself(alive, monkeypatch):

@@ -4,7 +4,6 @@ import secrets
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -150,7 +149,7 @@ class LoadPods:
             if len(running) >= count:
                 return running
             waits = list(self._waits(part, pods))
-            now = datetime.now(UTC)
+            now = self._cluster.now()
             for wait in waits:
                 if wait.problem and wait.over(now):
                     raise _refused(wait.problem, self._where)
