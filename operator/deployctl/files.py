@@ -6,6 +6,7 @@ Records are for their owner alone, whole or absent, and outlive a power cut.
 
 import errno
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from deployctl.errors import StateError
 
 # Half of a surrogate pair, which UTF-8 cannot hold, is no reason to lose a report.
 ODD = "backslashreplace"
+# Nothing can be put in a file's place: it is a mount point (of a container, say), or its folder is
+# another's or read-only. The file itself may be written all the same.
+_IN_PLACE = {errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS}
 _HINTS = {
     errno.ENOSPC: "the disk is full: free space, or set DEPLOYCTL_STATE_DIR to another disk",
     errno.EDQUOT: "the disk quota is used up: free space, or set DEPLOYCTL_STATE_DIR",
@@ -27,21 +31,40 @@ _HINTS = {
 def write_text(path: Path, text: str, *, what: str = "the report", hint: str | None = None) -> None:
     """Writes a file whole or not at all, and the folders above it that are missing.
 
-    The old file stays until the new one is complete; into a pipe or a device it is written as it
-    comes. `what` names it in the error.
+    The old file stays until the new one, with its permissions, is complete. What is no plain file
+    (a link, a pipe, a device), is another user's or cannot be replaced is written as it comes, and
+    stays what it is. `what` names the file in the error.
 
     Raises:
-        StateError: the disk is full, or the folder is not writable.
+        StateError: the disk is full, or neither the file nor its folder is writable.
     """
     try:
-        if path.exists() and not path.is_file():
+        if _is_to_stay(path):
             path.write_text(text, encoding="utf-8", errors=ODD)
         else:
-            replace_text(path, text)
+            _replace_or_write(path, text)
     except OSError as error:
         raise StateError(
             f"{what} could not be written: {error.strerror}", where=str(path), hint=hint
         ) from error
+
+
+def _is_to_stay(path: Path) -> bool:
+    """Whether another file in its place would not be the same: `/dev/stdout` is a link."""
+    if path.is_symlink() or not path.exists():
+        return path.is_symlink()
+    another_s = path.stat().st_uid != os.geteuid()
+    return not path.is_file() or (another_s and os.access(path, os.W_OK))
+
+
+def _replace_or_write(path: Path, text: str) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+    try:
+        replace_text(path, text, mode=mode)
+    except OSError as error:
+        if mode is None or error.errno not in _IN_PLACE:
+            raise
+        path.write_text(text, encoding="utf-8", errors=ODD)
 
 
 def replace_text(path: Path, text: str, *, mode: int | None = None) -> None:

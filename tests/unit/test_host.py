@@ -118,6 +118,61 @@ def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_link_stays_and_what_it_names_is_written(tmp_path):
+    real, link = tmp_path / "real.md", tmp_path / "link.md"
+    link.symlink_to(real)
+    for text in ("new", "newer"):  # at first it leads nowhere
+        files.write_text(link, text)
+        assert (link.readlink(), real.read_text()) == (real, text)
+
+
+def test_standard_output_is_no_file_to_be_replaced(tmp_path, monkeypatch):
+    replaced = []
+    monkeypatch.setattr(Path, "replace", lambda self, target: replaced.append(target))
+    with (tmp_path / "out").open("w") as out:
+        path = Path(f"/dev/fd/{out.fileno()}")  # as /dev/stdout where a shell sends it to a file
+        files.write_text(path, "text")
+    assert (tmp_path / "out").read_text() == "text"
+    assert replaced == []
+
+
+def test_a_file_keeps_its_permissions(tmp_path):
+    path = tmp_path / "report.md"
+    path.touch()
+    path.chmod(0o640)
+    files.write_text(path, "new")
+    assert (path.read_text(), path.stat().st_mode & 0o777) == ("new", 0o640)
+
+
+@pytest.mark.parametrize("number", [errno.EBUSY, errno.EACCES, errno.EPERM, errno.EROFS])
+def test_a_file_that_nothing_can_replace_is_written_in_its_place(tmp_path, monkeypatch, number):
+    def refuse(self, target):
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    path = tmp_path / "report.md"
+    with pytest.raises(StateError, match=os.strerror(number)):
+        files.write_text(path, "new")
+    assert list(tmp_path.iterdir()) == []
+    path.write_text("an older and longer one")
+    files.write_text(path, "new")
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_another_user_s_file_stays_theirs(tmp_path, monkeypatch):
+    path = tmp_path / "report.md"
+    path.touch()
+    before = path.stat().st_ino
+    monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
+    files.write_text(path, "new")
+    assert (path.read_text(), path.stat().st_ino) == ("new", before)
+    monkeypatch.setattr(os, "access", lambda *_: False)  # theirs alone, in a folder of ours
+    files.write_text(path, "newer")
+    assert path.read_text() == "newer"
+    assert path.stat().st_ino != before
+
+
 def test_permissions_are_those_that_were_asked_for(tmp_path):
     files.replace_text(tmp_path / "run.sh", "#!/bin/sh\n", mode=0o755)
     assert (tmp_path / "run.sh").stat().st_mode & 0o777 == 0o755
