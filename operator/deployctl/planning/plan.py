@@ -1,5 +1,6 @@
 """ServingPlan: what will run. Its JSON form is a documented contract (docs/reference/plan.md)."""
 
+import re
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -139,6 +140,8 @@ _NAMES_ANOTHER = frozenset(
     }
 )
 _NONE = frozenset({"auto", "vllm", "safetensors"})
+# A repository of the Hub in a flag's value: org/name, adapter=org/name, {"model": "org/name"}.
+_REPOSITORY = re.compile(r'(^|[="])[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*($|")')
 
 
 class ServingPlan(BaseModel):
@@ -217,7 +220,7 @@ class ServingPlan(BaseModel):
     def asks_for_its_model_alone(self) -> bool:
         """Whether there is nothing that the engine would ask the Hub for but its model: then it
         needs no Hub once that is there. False too where its environment says itself whether to
-        ask, and for a folder, whose engine never does.
+        ask, and for a folder.
         """
         args, env = self.engine.args, self.engine.env
         for word, following in zip(args, (*args[1:], ""), strict=False):
@@ -226,6 +229,24 @@ class ServingPlan(BaseModel):
                 return False
         said = any(name == "HF_HUB_OFFLINE" or "LORA" in name for name in env)
         return not (self.model_local or said)
+
+    @property
+    def asks_the_hub(self) -> bool:
+        """Whether its engine may ask the Hub: for its model; a folder's, for another repository
+        that a flag names, or where its environment says so. The token is for those alone.
+        """
+        if not self.model_local:
+            return True
+        if (said := self.engine.env.get("HF_HUB_OFFLINE")) is not None:
+            return said.upper() not in ("1", "ON", "YES", "TRUE")
+        flag = ""
+        for word in self.engine.args:
+            value = word
+            if word.startswith("--"):
+                flag, _, value = word.partition("=")
+            if flag.partition(".")[0] in _NAMES_ANOTHER and _REPOSITORY.search(value):
+                return True
+        return False
 
     @property
     def alternatives(self) -> tuple[CardOption, ...]:

@@ -59,6 +59,7 @@ def refuse_unnamed_slice(plan: ServingPlan) -> None:
 
 
 def engine_environment(plan: ServingPlan) -> dict[str, str]:
-    """No call home about usage, and none to the Hub for a folder on this disk."""
-    offline = {"HF_HUB_OFFLINE": "1"} if plan.model_local else {}
+    """No call home about usage, and none to the Hub for a folder on this disk, unless a flag names
+    another repository."""
+    offline = {} if plan.asks_the_hub else {"HF_HUB_OFFLINE": "1"}
     return {"VLLM_NO_USAGE_STATS": "1", "DO_NOT_TRACK": "1", **offline}

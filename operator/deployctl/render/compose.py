@@ -258,7 +258,7 @@ def _environment(plan: ServingPlan, spec: ServiceSpec, *, guarded: bool) -> dict
         "HOME": "/tmp",  # noqa: S108  inside the container
         "USER": "vllm",
         "HF_HOME": HUB_CACHE.path,
-        **({} if plan.model_local else {"HF_TOKEN_PATH": f"{_SECRETS}/hf_token"}),
+        **({"HF_TOKEN_PATH": f"{_SECRETS}/hf_token"} if plan.asks_the_hub else {}),
         "VLLM_CACHE_ROOT": _CACHE,
         "TORCHINDUCTOR_CACHE_DIR": f"{_CACHE}/inductor",
         "TRITON_CACHE_DIR": f"{_CACHE}/triton",

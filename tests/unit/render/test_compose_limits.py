@@ -43,3 +43,6 @@ def test_a_folder_needs_no_token_of_the_hub(by_hand):
     assert "HF_TOKEN_PATH" not in engine(plan, spec)["environment"]
     hub = plan.model_copy(update={"model": "org/m", "model_local": False})
     assert engine(hub, spec)["environment"]["HF_TOKEN_PATH"]
+    named = engine(*by_hand(args=("--tokenizer", "org/other")))["environment"]
+    assert named["HF_TOKEN_PATH"]
+    assert "HF_HUB_OFFLINE" not in named

@@ -166,6 +166,14 @@ def test_an_engine_whose_model_is_there_gets_no_token_of_the_hub(driver, release
     assert "hf_token" not in {path.name for path in secrets.iterdir()}
 
 
+def test_the_engine_of_a_folder_gets_the_token_for_what_a_flag_names(driver, release, tmp_path):
+    token = tmp_path / "token"
+    token.write_text("hf_abc\n")
+    driver.start(release(args=["--tokenizer", "org/other"], hf_token_file=token), quiet)
+    secrets = tmp_path / "state" / "docker" / "tiny" / "project" / "secrets"
+    assert (secrets / "hf_token").read_text() == "hf_abc"
+
+
 def test_secrets_go_into_a_volume_on_another_host(driver, engine, commands, release, tmp_path):
     engine.address = REMOTE
     service = tmp_path / "state" / "docker" / "tiny"

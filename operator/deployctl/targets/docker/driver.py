@@ -141,7 +141,7 @@ class DockerDriver:
         fills = remote and self.state(release).condition != "running"
         with keys.locked(self._folder(release.service)):
             offline = release.plan.asks_for_its_model_alone and not _leaves_the_volume(release)
-            fetches = not (release.plan.model_local or offline)
+            fetches = release.plan.asks_the_hub and not offline
             secrets = project.secrets(release.spec, self._environment, fetches=fetches)
             files = project.write(release, secrets, remote=remote, offline=offline)
             if fills:

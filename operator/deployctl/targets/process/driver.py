@@ -104,9 +104,9 @@ class ProcessDriver:
             cache=cache,
             api_key=None if command.door else self._key(release),
             # What is there needs no token.
-            hub_token=None
-            if release.plan.model_local or release.plan.asks_for_its_model_alone
-            else keys.hub_token(release.spec, os.environ),
+            hub_token=keys.hub_token(release.spec, os.environ)
+            if release.plan.asks_the_hub and not release.plan.asks_for_its_model_alone
+            else None,
         )
         if release.plan.asks_for_its_model_alone:  # and that is there
             child_environment[OFFLINE] = "1"
