@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from deployctl.errors import LockedError
 from deployctl.spec.settings import Settings
 from deployctl.targets.kubernetes import driver as module
 from deployctl.targets.kubernetes import held, leftovers
@@ -154,6 +155,16 @@ def test_helm_is_asked_again_where_the_api_server_was_away(releases, tmp_path, m
 
     ours._ride(work, lambda event: told.append(event.text))
     assert told == ["waiting: no answer"]
+
+    def lost():
+        if not failures:
+            raise LockedError("another's")
+
+    failures.append(module.helm.AwayError("no answer"))
+    ours._still_ours = lost
+    with pytest.raises(LockedError):
+        ours._ride(work, told.append)
+    ours._still_ours = lambda: None
     failures.append(module.helm.AwayError("no answer"))
     now = iter([0.0, module.PATIENCE_S + 1])
     monkeypatch.setattr(module.time, "monotonic", lambda: next(now))

@@ -259,9 +259,11 @@ class KubernetesDriver:
     # The parts.
 
     def _ride(self, work: Callable[[], None], tell: Tell) -> None:
-        """Has Helm work, and again where the API server was away meanwhile."""
+        """Has Helm work, and again where the API server was away meanwhile: for longer than a lock
+        lasts, so that it may be another's by now."""
         deadline = time.monotonic() + PATIENCE_S
         while True:
+            self._still_ours()
             try:
                 return work()
             except helm.AwayError as error:
