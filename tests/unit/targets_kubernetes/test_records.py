@@ -2,6 +2,7 @@
 
 import base64
 import os
+import re
 import socket
 from datetime import UTC, datetime, timedelta
 
@@ -128,6 +129,7 @@ def test_two_take_turns(cluster):
 
 
 def _held_by(cluster, holder):
+    cluster.documents.pop(LEASE, None)
     cluster.at = NOW
     with lease.held(cluster, "chat", "x"):
         pass
@@ -140,7 +142,19 @@ def test_the_lock_of_a_killed_holder_is_taken(cluster):
     if gone == 0:
         os._exit(0)
     os.waitpid(gone, 0)
-    _held_by(cluster, f"deployctl up (ann@{socket.gethostname()}, pid {gone})")
+    for table in ("", " of 0123abcd"):  # another container's: the hostname may be ours all the same
+        _held_by(cluster, f"deployctl up (ann@{socket.gethostname()}, pid {gone}{table})")
+        with pytest.raises(LockedError), lease.held(cluster, "chat", "deployctl up"):
+            pass
+    cluster.documents.pop(LEASE)
+    with lease.held(cluster, "chat", "deployctl up"):
+        holder = cluster.get(LEASE)["spec"]["holderIdentity"]
+        (told,) = lease.holders(cluster).values()
+    assert re.search(rf"pid {os.getpid()}\), since", told), "a person knows no table"
+    _held_by(cluster, holder)
+    with pytest.raises(LockedError), lease.held(cluster, "chat", "deployctl up"):
+        pass
+    _held_by(cluster, holder.replace(f"pid {os.getpid()} of", f"pid {gone} of"))
     with lease.held(cluster, "chat", "deployctl up"):
         pass
 

@@ -3,6 +3,7 @@
 A holder renews it while it works; of one that was killed it runs out by itself.
 """
 
+import hashlib
 import os
 import re
 import socket
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from deployctl.errors import LockedError, TargetError
 from deployctl.targets.kubernetes.cluster import OURS, Cluster, ConflictError, Document
@@ -20,6 +22,8 @@ _GROUP, _KIND = "coordination.k8s.io/v1", "leases"
 _PREFIX = "deployctl-"  # of a Lease's name, before the name of what is locked
 _OURS = ",".join(f"{key}={value}" for key, value in OURS.items())
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
+# Behind a holder's pid: the table of processes that it is in.
+_TABLE = re.compile(r", pid (?P<pid>\d+)(?P<of> of (?P<table>[0-9a-f]+))\)\Z")
 
 
 # Raises LockedError where the lock is another's by now.
@@ -36,7 +40,7 @@ def held(cluster: Cluster, service: str, command: str) -> Iterator[Check]:
         ClusterError: it cannot be made.
     """
     name = _PREFIX + service
-    holder = f"{command} ({_user()}@{socket.gethostname()}, pid {os.getpid()})"
+    holder = f"{command} ({_user()}@{socket.gethostname()}, {_process()})"
     _take(cluster, name, service, holder)
     done = threading.Event()
 
@@ -97,10 +101,26 @@ def _take(cluster: Cluster, name: str, service: str, holder: str) -> None:
         raise _locked(service, {}) from error
 
 
+def _process() -> str:
+    table = _table()
+    return f"pid {os.getpid()}" + (f" of {table}" if table else "")
+
+
+def _table() -> str:
+    """Which table of processes ours is in, by the boot and the namespace of pids; "" where neither
+    is told. A hostname is not enough: containers and clones share one, and no processes."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        namespace = Path("/proc/self/ns/pid").stat().st_ino
+    except OSError:
+        return ""
+    return hashlib.sha256(f"{boot} {namespace}".encode()).hexdigest()[:8]
+
+
 def _was_killed(holder: str) -> bool:
-    """Whether a holder was a process of this machine that is no more."""
-    seen = re.search(r"@(?P<host>\S+), pid (?P<pid>\d+)\)\Z", holder)
-    if seen is None or seen["host"] != socket.gethostname():
+    """Whether a holder was a process that we would see, and is no more."""
+    seen = _TABLE.search(holder)
+    if seen is None or seen["table"] != _table():
         return False
     try:
         os.kill(int(seen["pid"]), 0)
@@ -148,6 +168,9 @@ def _locked(service: str, spec: Document) -> LockedError:
 
 def _told(spec: Document) -> str:
     who = str(spec.get("holderIdentity") or "another deployctl")
+    table = _TABLE.search(who)
+    if table is not None:  # nothing for a person
+        who = who[: table.start("of")] + ")"
     return who + (f", since {spec['acquireTime'][:19]}Z" if spec.get("acquireTime") else "")
 
 
