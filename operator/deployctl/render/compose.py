@@ -24,7 +24,7 @@ from deployctl.render.bundle import (
     listens_on,
     refuse_unnamed_slice,
 )
-from deployctl.render.podsize import memory_gib
+from deployctl.render.podsize import images_gib, measured, memory_gib
 from deployctl.render.yamltext import variable, write_compose
 from deployctl.spec import ServiceSpec
 
@@ -53,7 +53,6 @@ GRACE_S = 60  # from SIGTERM to SIGKILL: for requests under way to end
 _SHUTDOWN_S = GRACE_S - 5  # of it what vLLM gives them; the rest is for it to end itself
 _STALL_S = 300  # requests that wait, and no progress: ill
 _TMP_GIB = 4  # of /tmp, in memory: what compilers leave there for a moment
-_CACHED_GIB = 4  # of host memory, for what vLLM keeps of images (--mm-processor-cache-gb)
 _PIDS = 16384  # threads too: each worker has as many as the host has cores, several times over
 HUB_CACHE = Volume("hub", "/cache/hub")  # what the Hub's files are kept in: HF_HOME
 _CACHES = dict([HUB_CACHE, Volume("vllm", _CACHE)])  # they outlive releases
@@ -154,8 +153,9 @@ def _engine(plan: ServingPlan, spec: ServiceSpec, *, guarded: bool) -> dict[str,
         "depends_on": {CACHE_OWNER: {"condition": "service_completed_successfully"}},
     }
     # Half of the host's memory would be /tmp's, and all of it the engine's.
-    limit = memory_gib(plan, nodes=1)[1] + _TMP_GIB + _CACHED_GIB
-    resources: dict[str, Any] = {"limits": {"memory": f"{limit}g", "pids": _PIDS}}
+    most = memory_gib(plan, nodes=1)[1] + _TMP_GIB + images_gib(plan)
+    memory = {"memory": f"{most}g"} if measured(plan) else {}
+    resources: dict[str, Any] = {"limits": {**memory, "pids": _PIDS}}
     if cuda:
         resources["reservations"] = {"devices": [_cards(plan)]}
     service["deploy"] = {"resources": resources}

@@ -1,17 +1,29 @@
 """How large the pods of a plan are: nodes of a replica, host memory, CPU, cache. Pure."""
 
 import math
+from collections.abc import Iterator
 from contextlib import suppress
 
 from deployctl.hardware import GpuProfile
 from deployctl.planning.plan import ServingPlan
+from deployctl.render.door import api_servers
 
-# Host memory, GiB: a worker's own (Python, CUDA context, pinned buffers) and the API server's.
+# Host memory, GiB: a worker's own (Python, CUDA context, pinned buffers) and an API server's.
 _WORKER_GIB, _SERVER_GIB = 4.0, 6.0
 # Flags that keep a part of the weights or of the cache in host memory, in GiB: whether of each card
 # (vllm/config/offload.py, vllm/config/cache.py).
 _OFFLOADING = {"--cpu-offload-gb": True, "--swap-space": True, "--kv-offloading-size": False}
+_IMAGES, _IMAGES_GIB = "--mm-processor-cache-gb", 4.0  # and its default (vllm/config/multimodal.py)
+# Flags that take host memory of which they do not say how much: layers by groups, connectors
+# (LMCache, Mooncake, …), engines beside the first.
+_UNMEASURED = frozenset(
+    {
+        *("--offload-group-size", "--offload-backend", "--kv-transfer-config"),
+        *("--ec-transfer-config", "--data-parallel-size"),
+    }
+)
 _MOST_GIB = 65536.0
+_MOST_SERVERS = 1024
 # Compiled code and a second revision beside the first, GiB.
 _CACHE_SPARE_GIB = 20.0
 # The first release that has --nnodes, --node-rank and --master-addr (vllm/engine/arg_utils.py).
@@ -61,20 +73,47 @@ def memory_gib(plan: ServingPlan, nodes: int) -> tuple[int, int]:
         request = _SERVER_GIB + world + weights + cache
     else:
         request = _SERVER_GIB + _WORKER_GIB * world + 0.5 * weights
-    request += _offloaded_gib(plan) / nodes
+    request += _offloaded_gib(plan) / nodes + _SERVER_GIB * (_servers(plan) - 1)
     return math.ceil(request), math.ceil(request + weights + math.ceil(plan.shm_gib))
 
 
 def _offloaded_gib(plan: ServingPlan) -> float:
     """GiB of host memory that flags of the engine set aside, of all of its cards."""
     total = 0.0
-    for word, following in zip(plan.engine.args, (*plan.engine.args[1:], ""), strict=False):
-        name, equals, value = word.partition("=")
+    for name, value in _flags(plan):
         if name in _OFFLOADING:
             with suppress(ValueError):  # the plan refuses what is no number
-                each = float(value if equals else following)
-                total += each * (plan.world_size if _OFFLOADING[name] else 1)
+                total += float(value) * (plan.world_size if _OFFLOADING[name] else 1)
     return total if total < _MOST_GIB else 0.0
+
+
+def images_gib(plan: ServingPlan) -> int:
+    """The most GiB of host memory for images that vLLM keeps: in each API server and in the
+    engine's core (vllm/config/multimodal.py)."""
+    each = _IMAGES_GIB
+    for name, value in _flags(plan):
+        if name == _IMAGES:
+            with suppress(ValueError):
+                each = float(value)
+    total = each * (_servers(plan) + 1)
+    return math.ceil(total) if 0 <= total < _MOST_GIB else 0
+
+
+def measured(plan: ServingPlan) -> bool:
+    """Whether the engine's host memory is known, so that it can be limited."""
+    return not any(name.partition(".")[0] in _UNMEASURED for name, _ in _flags(plan))
+
+
+def _servers(plan: ServingPlan) -> int:
+    return min(api_servers(plan.engine.args), _MOST_SERVERS)
+
+
+def _flags(plan: ServingPlan) -> Iterator[tuple[str, str]]:
+    """The engine's flags, each with its value or the word that follows."""
+    args = plan.engine.args
+    for word, following in zip(args, (*args[1:], ""), strict=False):
+        name, equals, value = word.partition("=")
+        yield name, value if equals else following
 
 
 def cache(plan: ServingPlan) -> dict[str, str]:

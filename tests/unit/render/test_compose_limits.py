@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 import yaml
 
 from deployctl.render import render_compose
@@ -25,17 +26,50 @@ def test_no_container_takes_the_whole_host(by_hand, planned):
         assert found["engine"]["tmpfs"] == ["/tmp:exec,mode=1777,size=4g"]
 
 
-def test_memory_that_flags_set_aside_is_not_held_against_the_engine(by_hand):
+@pytest.fixture
+def limits(by_hand):
+    """`limits("--flag", …)`: the limits of an engine with these flags."""
     plan, spec = by_hand(accelerator="cuda", tensor_parallel_size=2)
 
-    def limit(*args):
+    def ask(*args):
         told = plan.engine.model_copy(update={"args": args})
         service = engine(plan.model_copy(update={"engine": told}), spec)
-        return int(service["deploy"]["resources"]["limits"]["memory"].removesuffix("g"))
+        return service["deploy"]["resources"]["limits"]
 
+    return ask
+
+
+@pytest.fixture
+def limit(limits):
+    """As `limits`: GiB of memory."""
+    return lambda *args: int(limits(*args)["memory"].removesuffix("g"))
+
+
+def test_memory_that_flags_set_aside_is_not_held_against_the_engine(limit):
     assert limit("--cpu-offload-gb", "10") == limit() + 20  # of each card
     assert limit("--kv-offloading-size=7.5") == limit() + 8
     assert limit("--cpu-offload-gb", "1e300") == limit("--swap-space", "x") == limit()
+
+
+def test_memory_for_images_is_each_server_s_and_the_engine_s(limit):
+    assert limit("--mm-processor-cache-gb", "20") == limit() + 2 * (20 - 4)
+    assert limit("--mm-processor-cache-gb=0") == limit() - 2 * 4
+    assert limit("--mm-processor-cache-gb", "1e300") < limit()
+    three = limit("--api-server-count", "3", "--mm-processor-cache-gb", "10")
+    assert three == limit("--mm-processor-cache-gb", "10") + 2 * (6 + 10)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--kv-transfer-config", '{"kv_connector": "LMCacheConnectorV1", "kv_role": "kv_both"}'),
+        ("--kv-transfer-config.kv_connector", "LMCacheConnectorV1"),
+        ("--offload-group-size=8", "--offload-num-in-group=2"),
+        ("--data-parallel-size", "2"),
+    ],
+)
+def test_memory_that_nobody_can_tell_is_not_limited(limits, words):
+    assert limits(*words) == {"pids": limits()["pids"]}
 
 
 def test_a_folder_needs_no_token_of_the_hub(by_hand):
