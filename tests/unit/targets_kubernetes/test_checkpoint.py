@@ -16,7 +16,6 @@ from deployctl.targets.driver import EngineState, ModelFile
 from deployctl.targets.kubernetes import driver, lease
 from deployctl.targets.kubernetes.checkpoint import claim, loader, uploader
 from deployctl.targets.kubernetes.checkpoint.claim import Cargo
-from deployctl.targets.kubernetes.checkpoint.loader import Loader
 from deployctl.targets.kubernetes.checkpoint.uploader import ClaimUploader
 from deployctl.targets.kubernetes.cluster import ForbiddenError
 from deployctl.targets.kubernetes.driver import KubernetesDriver
@@ -290,45 +289,3 @@ def test_who_may_open_no_port_is_told_so_and_not_that_the_engine_is_silent(
     bundle = release.bundle.model_copy(update={"files": {VALUES_FILE: ""}})
     with pytest.raises(ForbiddenError, match="portforward"):
         ours.endpoint(release.model_copy(update={"bundle": bundle}))
-
-
-def event(about, reason, message):
-    return {
-        "metadata": {"name": f"{about}.1", "creationTimestamp": "2026-01-01T00:00:00Z"},
-        "involvedObject": {"name": about},
-        "reason": reason,
-        "message": message,
-    }
-
-
-@pytest.mark.parametrize(
-    ("about", "reason", "message", "says"),
-    [
-        (NAME, "ProvisioningFailed", 'storageclass "x" not found', "no volume for claim"),
-        (NAME, "FailedBinding", "no storage class is set", "no volume for claim"),
-        ("job", "FailedCreate", "exceeded quota: q, used: …", "a quota of the namespace"),
-        ("job", "FailedCreate", "violates PodSecurity", "pod security refuses"),
-    ],
-)
-def test_why_a_loader_does_not_start(cluster, about, reason, message, says):
-    jobs = cluster.path("batch/v1", "jobs")
-    job = loader.document(NAME, values(), 1, beside=None)
-    work = Loader(cluster, NAME, nothing, nothing)
-    work.begin(job)
-    name = job["metadata"]["name"] if about == "job" else about
-    events = cluster.path("v1", "events")
-    cluster.create(events, event(name, reason, message))
-    with pytest.raises(ClusterError, match=says) as failed:
-        work.pod()
-    assert failed.value.hint
-    work.end()
-    assert cluster.items(jobs) == []
-
-
-def test_a_loader_that_is_gone_is_said(cluster):
-    work = Loader(cluster, NAME, nothing, nothing)
-    work.begin(loader.document(NAME, values(), 1, beside=None))
-    work.end()
-    assert work.has_ended()
-    with pytest.raises(ClusterError, match="its Job is gone"):
-        work.pod()

@@ -109,8 +109,17 @@ def events_about(cluster: Cluster, pods: Iterable[Document]) -> list[Document]:
     """Events of pods; and of claims, where one of these waits for a claim."""
     found = events_of(cluster, "Pod")
     if any(waits.waits_for_a_claim(pod) for pod in pods):
-        found += events_of(cluster, "PersistentVolumeClaim")
+        found += _events_of_claims(cluster)
     return found
+
+
+def _events_of_claims(cluster: Cluster) -> list[Document]:
+    found = events_of(cluster, "PersistentVolumeClaim")
+    try:
+        claims = cluster.metadata(cluster.path("v1", "persistentvolumeclaims"))
+    except TargetError:
+        return found
+    return waits.of_these_claims(claims, found)
 
 
 def events_of(cluster: Cluster, kind: str) -> list[Document]:

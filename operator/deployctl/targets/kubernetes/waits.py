@@ -5,7 +5,7 @@ time; what does not pass by waiting ends a rollout at once.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -20,6 +20,7 @@ SETUP_S = 60.0  # a Secret or ConfigMap that is missing; a quota that the former
 NAME_S = 20.0  # a host that no name server knows: most likely there is none
 _EVICTED_S = 300  # from a node's silence until its pods are replaced, where they say nothing else
 _SCALES_UP = {"TriggeredScaleUp", "NominatedNode", "Nominated"}
+_CLAIM = "PersistentVolumeClaim"
 _VOLUME_EVENTS = {"FailedMount", "FailedAttachVolume"}
 _CLAIM_EVENTS = {
     "ProvisioningFailed": SETUP_S,
@@ -199,21 +200,32 @@ def claims_of(pod: Document) -> list[str]:
 def waits_of_claim(
     claim: str, events: Sequence[Document], values: str = "cache: {storageClass: NAME}"
 ) -> Iterator[Wait]:
-    """What a claim waits for, as those say who make volumes. `values`: where its class is named."""
-    for event in reversed(_events_of(claim, events)):
-        patience = _CLAIM_EVENTS.get(str(event.get("reason")))
-        if patience is None:
-            continue
-        said = str(event.get("message", ""))
-        if "not found" in said or "no storage class" in said:
-            patience = 0.0
-        hint = (
-            "kubectl get storageclass lists those that there are; name one with --values: "
-            f"{values}, and accessMode beside it if it cannot give that"
-        )
-        problem = Obstacle("claim", f"no volume for claim {claim}: {said}", hint)
-        yield Wait(problem.message, problem, first_seen(event), patience)
+    """What a claim waits for, as those say who make volumes: by the newest word alone, for what
+    failed may have been done since. `values`: where its class is named."""
+    told = sorted(_events_of(claim, events), key=_last_seen)
+    patience = _CLAIM_EVENTS.get(str(told[-1].get("reason"))) if told else None
+    if patience is None:
         return
+    said = str(told[-1].get("message", ""))
+    if "not found" in said or "no storage class" in said:
+        patience = 0.0
+    hint = (
+        "kubectl get storageclass lists those that there are; name one with --values: "
+        f"{values}, and accessMode beside it if it cannot give that"
+    )
+    problem = Obstacle("claim", f"no volume for claim {claim}: {said}", hint)
+    yield Wait(problem.message, problem, first_seen(told[-1]), patience)
+
+
+def of_these_claims(claims: Iterable[Document], events: Sequence[Document]) -> list[Document]:
+    """Leaves out what was said of former claims of the same names."""
+    there = {claim["metadata"]["name"]: claim["metadata"].get("uid") for claim in claims}
+    about = ((event, event["involvedObject"]) for event in events)
+    return [
+        event
+        for event, it in about
+        if it.get("kind") != _CLAIM or it.get("uid") == there.get(it.get("name"), it.get("uid"))
+    ]
 
 
 def _of_a_container(
@@ -313,6 +325,13 @@ def first_seen(event: Document) -> datetime | None:
     return time_of(event.get("firstTimestamp")) or time_of(
         event["metadata"].get("creationTimestamp")
     )
+
+
+def _last_seen(event: Document) -> str:
+    """When it was last seen, to the second; such texts sort as times do."""
+    series = event.get("series") or {}
+    times = (event.get("lastTimestamp"), series.get("lastObservedTime"), event.get("eventTime"))
+    return str(next(filter(None, times), event["metadata"].get("creationTimestamp") or ""))[:19]
 
 
 def time_of(text: str | None) -> datetime | None:

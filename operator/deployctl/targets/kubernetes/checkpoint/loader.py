@@ -14,7 +14,7 @@ from deployctl.engines.vllm import BUILT_HERE
 from deployctl.errors import ClusterError
 from deployctl.events import Event, Tell
 from deployctl.targets.kubernetes import jobs, progress, waits
-from deployctl.targets.kubernetes.checkpoint.claim import LABEL
+from deployctl.targets.kubernetes.checkpoint.claim import LABEL, find
 from deployctl.targets.kubernetes.cluster import OURS, PATIENCE_S, Cluster, Document
 
 if TYPE_CHECKING:
@@ -196,8 +196,10 @@ class Loader:
             problem = waits.Obstacle("loader", "its Job is gone", "somebody removed it: up again")
             yield waits.Wait(problem.message, problem)
             return
-        events = jobs.events_of(self._cluster)
-        yield from waits.waits_of_claim(self._claim, events, _CLASS)
+        claim = find(self._cluster, self._claim)
+        events = waits.of_these_claims([claim] if claim else [], jobs.events_of(self._cluster))
+        if claim is None or claim.get("status", {}).get("phase") != "Bound":
+            yield from waits.waits_of_claim(self._claim, events, _CLASS)
         for pod in self._pods():
             if pod.get("status", {}).get("phase") != "Running":
                 yield from waits.waits_of(pod, events)
