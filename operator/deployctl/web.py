@@ -2,8 +2,9 @@
 
 It is httpx's, so whoever asks writes httpx as anybody does; what differs is below it:
 
-- A timeout is of the whole request, from the connection to the body's last byte. httpx's own is of
-  each read: a server that sends a byte a second outlives it for ever.
+- A timeout is of the whole request, from the connection to the body's last byte, redirects among
+  it. httpx's own is of each read: a server that sends a byte a second outlives it for ever.
+- A name's addresses share the time to connect: a silent one (IPv6, often) leaves some for others.
 - A body that is longer than `most` is an error. It is unpacked as it comes: 1.5 MB of gzip may
   become 10 GB.
 - A head has at most 100 KiB (h11's limit), which the deadline covers too.
@@ -14,6 +15,7 @@ The limits themselves, with their reasons, are in deployctl_loadtest/foreign.py.
 it is imported where it is used.
 """
 
+import socket
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -83,8 +85,41 @@ class _Stream(httpcore.NetworkStream):
 class _Backend(httpcore.SyncBackend):
     """Opens such connections."""
 
-    def connect_tcp(self, *where: Any, **how: Any) -> httpcore.NetworkStream:
-        return _Stream(super().connect_tcp(*where, **how))
+    def connect_tcp(
+        self, host: str, port: int, timeout: float | None = None, *more: Any, **how: Any
+    ) -> httpcore.NetworkStream:
+        addresses = _addresses(host, port)
+        while True:
+            left = _left(timeout, httpcore.ConnectTimeout)
+            share = None if left is None else left / len(addresses)
+            at = addresses.pop(0)
+            try:
+                return _Stream(super().connect_tcp(at, port, share, *more, **how))
+            except (httpcore.ConnectError, httpcore.ConnectTimeout):
+                if not addresses:
+                    raise
+
+
+def _addresses(host: str, port: int) -> list[str]:
+    """What a name stands for, in the system's order."""
+    numbers = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        return list(dict.fromkeys(socket.getnameinfo(each, numbers)[0] for *_, each in found))
+    except OSError as error:
+        raise httpcore.ConnectError(error) from error
+
+
+def _untils(given: Mapping[str, float | None]) -> dict[str, _Until | None]:
+    """When each step is over. Behind a redirect the time goes on; but to connect begins anew."""
+    untils = {
+        step: s if s is None or (isinstance(s, _Until) and step != "connect") else _Until(s)
+        for step, s in given.items()
+    }
+    connected, whole = untils.get("connect"), untils.get("read")
+    if connected is not None and whole is not None:
+        connected.at = min(connected.at, whole.at)
+    return untils
 
 
 class _Bounded(httpx.BaseTransport):
@@ -98,7 +133,7 @@ class _Bounded(httpx.BaseTransport):
 
     def handle_request(self, request: httpx.Request) -> httpx.Response:
         given: dict[str, float | None] = request.extensions.get("timeout", {})
-        untils = {step: None if s is None else _Until(s) for step, s in given.items()}
+        untils = _untils(given)
         request.extensions = {**request.extensions, "timeout": untils}
         response = self._inner.handle_request(request)
         chunks: Iterable[bytes] = response.stream  # type: ignore[assignment]
@@ -216,6 +251,7 @@ def roaming(timeout: httpx.Timeout | float, *, slowest: float | None = None) -> 
     return Client(
         most=None,
         slowest=slowest,
+        headers={"Accept-Encoding": "identity"},  # httpx's own asks for brotli too
         timeout=timeout,
         follow_redirects=True,
         max_redirects=5,

@@ -60,6 +60,12 @@ def refusal(response: httpx.Response, where: str, *, with_token: bool) -> Deploy
 
 def from_error(error: Exception, endpoint: str) -> HubError:
     """What an exception of httpx means."""
+    if isinstance(error, httpx.UnsupportedProtocol):
+        return HubError(
+            f"the Hub is not asked further: {_plain(error)}",
+            where=endpoint,
+            hint="name another address in HF_ENDPOINT, or give a local folder",
+        )
     if isinstance(error, httpx.TimeoutException):
         message = "the Hub did not answer in time"
     elif isinstance(error, httpx.TooManyRedirects):

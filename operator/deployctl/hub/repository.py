@@ -23,10 +23,10 @@ HEAD = 64 * 1024
 ATTEMPTS = 4
 CONNECT_ATTEMPTS = 2  # whoever is offline should hear it soon
 MAX_WAIT = 30.0  # seconds before one retry; a Hub that asks for more is reported instead
-# Of a whole answer. What comes at SLOWEST bytes a second, or faster, may take its time: the largest
-# header is 100 MB. Over a slower link nobody downloads the weights.
+# Of a whole answer. What comes at SLOWEST bytes a second, or faster, may take its time: tokenizers
+# have 10 to 30 MB, the largest header 100 MB, and eight of them share a link.
 TIMEOUT = httpx.Timeout(30.0, connect=10.0)
-SLOWEST = 64 * 1024
+SLOWEST = 8 * 1024
 _PASSING = {429, 500, 502, 503, 504}
 
 
@@ -72,6 +72,8 @@ class HubClient:
                         return b""  # the file ends before the span begins
                     wait = _wait(response, attempt)
                     problem = refusal(response, f"{self._shown}/{name}", with_token=self._token)
+            except httpx.UnsupportedProtocol as error:  # no failure that passes
+                raise from_error(error, self._shown) from error
             except httpx.TransportError as error:
                 if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
                     most = CONNECT_ATTEMPTS

@@ -106,14 +106,36 @@ def test_no_redirect_is_followed_and_no_key_goes_elsewhere():
     assert elsewhere.asked == []
 
 
-def test_the_hub_may_send_elsewhere_but_not_from_https_to_http():
-    def sends(request):
-        return httpx.Response(302, headers={"Location": "HTTP://elsewhere.test/x"})
+@pytest.mark.parametrize(
+    ("to", "said"),
+    [("HTTP://elsewhere.test/x", "it redirects from https to http"), ("ftp://elsewhere/x", "ftp:")],
+)
+def test_the_hub_may_send_elsewhere_but_not_to_less(to, said, monkeypatch):
+    asked = []
 
+    def sends(request):
+        asked.append(request)
+        if request.url.scheme == "ftp":
+            raise httpx.UnsupportedProtocol("there is no client for ftp:")
+        return httpx.Response(302, headers={"Location": to})
+
+    monkeypatch.setenv("HF_ENDPOINT", "https://hub.test")
     with web.roaming(5.0) as roaming:
         roaming._transport = httpx.MockTransport(sends)
-        with pytest.raises(httpx.UnsupportedProtocol, match="from https to http"):
-            roaming.get("https://hub.test/")
+        with pytest.raises(HubError) as caught:
+            fetch("org/model", client=roaming, sleep=lambda _: pytest.fail("asked again"))
+    assert said in caught.value.message
+    assert "cannot be reached" not in caught.value.message
+    assert {request.headers["accept-encoding"] for request in asked} == {"identity"}
+
+
+def test_nothing_is_asked_for_that_is_not_unpacked():
+    def tell(request):
+        return httpx.Response(200, text=request.headers["accept-encoding"])
+
+    with web.roaming(5.0) as roaming:
+        roaming._transport = httpx.MockTransport(tell)
+        assert roaming.get("https://hub.test/").text == "identity"
 
 
 def test_a_long_answer_of_the_hub_may_take_its_time():
