@@ -80,7 +80,7 @@ def only_card(cluster: "Cluster", *, claimed: bool) -> GpuProfile:
     """The profile of the cards that the nodes have: those by claim, or by a device plugin.
 
     Raises:
-        SpecError: their cards are of several kinds, or none known.
+        SpecError: their cards are of several kinds, or of one that has no profile.
         TargetError: the nodes cannot be asked.
     """
     from deployctl.doctor.cluster.card_checks import cards_of, profile_of
@@ -88,15 +88,17 @@ def only_card(cluster: "Cluster", *, claimed: bool) -> GpuProfile:
     from deployctl.targets.kubernetes import devices
 
     if claimed:
-        products = sorted(devices.products(cluster))
-        found = {profile.name: profile for profile in profiles_of(products)}
+        kinds = {name: profiles_of([name]) for name in sorted(devices.products(cluster))}
     else:
         facts = ClusterFacts(cluster.namespace, nodes=cluster.items("/api/v1/nodes"))
-        products = list(dict.fromkeys(str(card.product) for card in cards_of(facts)))
-        found = {profile.name: profile for profile in filter(None, map(profile_of, products))}
-    if len(found) == 1:
+        kinds = {
+            product or "cards without a label": tuple(filter(None, [profile_of(product)]))
+            for product in dict.fromkeys(card.product for card in cards_of(facts))
+        }
+    found = {profile.name: profile for profiles in kinds.values() for profile in profiles}
+    if len(found) == 1 and all(kinds.values()):
         return next(iter(found.values()))
-    there = ", ".join(products) or "none"
+    there = ", ".join(kinds) or "none"
     message = f"which card the pods are to have is not said, and the nodes have {there}"
     raise SpecError(message, where="--gpu", hint=_NAME_ONE)
 

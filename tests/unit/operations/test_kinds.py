@@ -123,7 +123,7 @@ class NodesAlone:
     def items(self, path):
         if "hidden" in self.products:
             raise ForbiddenError("nodes is forbidden")
-        labels = [{"nvidia.com/gpu.product": product} for product in self.products]
+        labels = [{"nvidia.com/gpu.product": p} if p else {} for p in self.products]
         status = {"capacity": {"nvidia.com/gpu": "4"}, "allocatable": {"nvidia.com/gpu": "4"}}
         return [
             {"metadata": {"name": f"n{n}", "labels": each}, "spec": {}, "status": status}
@@ -148,10 +148,21 @@ def test_where_no_card_is_named_it_is_the_only_kind_of_the_cluster(monkeypatch):
     assert settled(monkeypatch, "NVIDIA-L4", target="docker") == ("auto", [])
 
 
+def test_by_claim_too_the_only_kind_is_one_beside_which_there_is_no_other(monkeypatch):
+    there = {"NVIDIA L4"}
+    monkeypatch.setattr("deployctl.targets.kubernetes.devices.products", lambda _: there)
+    assert settled(monkeypatch, cards="claim")[0] == "l4"
+    there.add("NVIDIA X1")
+    with pytest.raises(SpecError, match="the nodes have NVIDIA L4, NVIDIA X1"):
+        settled(monkeypatch, cards="claim")
+
+
 @pytest.mark.parametrize(
     ("products", "says"),
     [
         (("NVIDIA-L4", "Tesla-T4"), "the nodes have NVIDIA-L4, Tesla-T4"),
+        (("NVIDIA-L4", "NVIDIA-X1"), "the nodes have NVIDIA-L4, NVIDIA-X1"),
+        (("NVIDIA-L4", None), "the nodes have NVIDIA-L4, cards without a label"),
         ((), "the nodes have none"),
         (("hidden",), "we may not look at the nodes"),
     ],
