@@ -75,6 +75,20 @@ def test_looks_of_secrets(value, what):
             ServiceSpec(model="m", env={"PLAIN": value})
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("HTTPS_PROXY", "http://me:hunter2@proxy:3128", "proxies in ~/.docker/config.json"),
+        ("all_proxy", "socks5://me:hunter2@proxy", "proxies in ~/.docker/config.json"),
+        ("REDIS_URL", "redis://:hunter2@host", "leave the password out of the address"),
+        ("HF_TOKEN", "x", "use api_key_file or hf_token_file"),
+    ],
+)
+def test_what_to_do_instead_is_said_by_kind(name, value, says):
+    with pytest.raises(ValidationError, match=says):
+        ServiceSpec(model="m", env={name: value})
+
+
 @pytest.mark.parametrize("name", ["NAME\n", "A B", "1A", "", "A=B"])
 def test_a_name_is_a_name_to_its_end(name):
     with pytest.raises(ValidationError, match="is not the name of an environment variable"):

@@ -19,7 +19,7 @@ from pydantic import (
     model_validator,
 )
 
-from deployctl.secretive import is_named_so, looks
+from deployctl.secretive import instead, is_named_so, looks
 from deployctl.spec.option import option
 
 Scalar = str | int | float | bool
@@ -259,7 +259,7 @@ class ServiceSpec(BaseModel):
             if not _ENV_NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is not the name of an environment variable")
             if not recorded and (is_named_so(name) or looks(content)):
-                raise ValueError(f"{name} looks like a secret; use api_key_file or hf_token_file")
+                raise ValueError(f"{name} looks like a secret; {instead(name, content)}")
             if "\0" in content:
                 raise ValueError(f"{name} holds a NUL character")
         return value
