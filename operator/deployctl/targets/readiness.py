@@ -21,6 +21,7 @@ from deployctl_loadtest.foreign import MAX_METRICS
 
 POLL_S = 0.5
 WAIT_S = 2.0  # between two looks at what a target waits for
+STILL_S = 1200.0  # beside the start-up budget, while a target tells nothing new: the chart's too
 ASK_TIMEOUT_S = 60.0  # the first completion may still compile; a later one waits in a queue
 METRICS_TIMEOUT_S = 1.0  # an engine that works answers in milliseconds
 LOG_WINDOW = 400  # lines of log looked through for phases
@@ -114,25 +115,28 @@ def wait_until_answers(
     """Returns when `release` answers. `begun` is when its start began, by `tools.clock`.
 
     Raises:
-        EngineError: it died, refuses, or did not answer within its start-up budget; with the
-            engine's own words, what they mean, and what to do.
+        EngineError: it died, refuses, did not answer within its start-up budget, or its target
+            waits for the same for longer; with the engine's own words, what they mean, and what to
+            do.
     """
     budget = release.spec.startup_timeout or release.plan.startup_budget_s
     told: set[str] = set()
+    moved = begun  # when anything new was told
     gave_up: float | None = None
     while True:
         state = driver.state(release)
         lines = _lines(driver, release)
-        for phase in filter(None, map(log.phase, lines)):
-            if phase.key not in told:
-                told.add(phase.key)
-                tell(Event("phase", phase.title))
+        news = {phase.key: phase.title for phase in map(log.phase, lines) if phase}
+        news |= {each: each for each in state.waits_for}
+        for each in [key for key in news if key not in told]:
+            told.add(each)
+            moved = tools.clock()
+            tell(Event("phase", news[each]))
         if state.condition != "running":
             raise failed(driver, release, _died(state), hint=state.hint)
-        if state.waits_for:  # the target knows how long it waits for what
-            for each in set(state.waits_for) - told:
-                told.add(each)
-                tell(Event("phase", each))
+        if state.waits_for:  # the target knows how long it waits for what, but not of all of it
+            if tools.clock() - moved > budget + STILL_S:
+                raise _still(driver, release, lines, state, budget + STILL_S)
             tools.sleep(WAIT_S)
             continue
         if gave_up is None and any(map(log.given_up, lines)):
@@ -167,6 +171,18 @@ def _too_slow(
         f"the engine did not answer within {duration(budget)}, {where} ({answer.detail})",
         where=_where(driver, release),
         hint="give it more time with --startup-timeout SECONDS, or look for the cause in the log",
+        log_tail=tuple(log.tail(lines, TAIL_SHOWN)),
+        timed_out=True,
+    )
+
+
+def _still(
+    driver: Driver, release: Release, lines: Sequence[str], state: EngineState, waited_s: float
+) -> EngineError:
+    return EngineError(
+        f"nothing has changed for {duration(waited_s)}: {'; '.join(state.waits_for)}",
+        where=_where(driver, release),
+        hint="mend what it waits for, or give it more time with --startup-timeout SECONDS",
         log_tail=tuple(log.tail(lines, TAIL_SHOWN)),
         timed_out=True,
     )

@@ -54,6 +54,20 @@ def test_what_it_waits_for_is_told_once_and_costs_no_patience(world, make_releas
     ]
 
 
+def test_what_it_waits_for_has_an_end_where_nothing_moves(world, make_release, monkeypatch):
+    looks = iter(range(10_000))
+
+    def state(release):  # a pod a quarter of an hour for as long as there are any: it goes on
+        return EngineState("running", waits_for=(f"{min(next(looks) // 450, 8)} of 9 are ready",))
+
+    monkeypatch.setattr(world.driver, "state", state)
+    with pytest.raises(EngineError, match=r"changed for .*: 8 of 9 are ready") as caught:
+        world.up(make_release())
+    assert "--startup-timeout" in caught.value.hint
+    assert caught.value.timed_out
+    assert [text for text in world.notes() if "of 9" in text][-1] == "8 of 9 are ready"
+
+
 def test_a_problem_of_the_target_comes_with_its_hint(world, make_release, monkeypatch):
     gone = EngineState("dead", "no node takes it", hint="n1 has 4 L4")
     monkeypatch.setattr(world.driver, "state", lambda release: gone)
