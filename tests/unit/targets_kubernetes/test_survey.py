@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from deployctl.render.bundle import VALUES_FILE
 from deployctl.spec.settings import Settings
 from deployctl.targets.kubernetes import lease
 from deployctl.targets.kubernetes.helmrelease import Installed
@@ -25,9 +26,12 @@ class Place:
         self.cluster, self.folder, self._make = cluster, folder, make_release
         self.store = Store(folder, {"kubernetes": lambda: ClusterShelf(cluster, folder)})
 
-    def record(self, service, revision, status, message=""):
+    def record(self, service, revision, status, message="", values=""):
         known = {"service": service, "revision": revision, "status": status, "message": message}
-        self.store.save(ServiceRef("kubernetes", service), self._make().model_copy(update=known))
+        made = self._make()
+        bundle = {"service": service, "files": {VALUES_FILE: values}}
+        known["bundle"] = made.bundle.model_copy(update=bundle)
+        self.store.save(ServiceRef("kubernetes", service), made.model_copy(update=known))
 
     def install(self, service, revision, *, version=1, status="deployed"):
         name = f"sh.helm.release.v1.{service}.v{version}"
@@ -83,6 +87,18 @@ def test_each_is_told_by_the_revision_that_speaks_for_it(place):
     assert not found["new"].ready
     assert found["lost"].state.condition == "absent"
     assert (found["tried"].status, found["tried"].message) == ("failed", "no card")
+
+
+@pytest.mark.parametrize(
+    ("values", "asked"),
+    [
+        ("router: {enabled: true}", "chat-router.llm.svc:8000"),
+        ("service: {port: 80}", "chat.llm.svc:80"),
+    ],
+)
+def test_a_service_is_asked_where_its_values_have_it(place, values, asked):
+    place.record("chat", 1, "deployed", values=values)
+    assert place.survey()["chat"].url == f"http://{asked}/v1"
 
 
 def test_records_and_helms_secrets_are_not_read_and_pods_where_something_is_amiss(place):

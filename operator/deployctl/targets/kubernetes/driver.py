@@ -34,14 +34,13 @@ from deployctl.targets.kubernetes import (
 from deployctl.targets.kubernetes.checkpoint import being_sent, claim, uploader_of
 from deployctl.targets.kubernetes.cluster import PATIENCE_S, Cluster, Document, cluster_of
 from deployctl.targets.kubernetes.forward import Forwarder
+from deployctl.targets.kubernetes.front import front_of, port_of
 from deployctl.targets.kubernetes.helmrelease import (
     DIGEST,
     Installed,
     deployment_of,
-    front_of,
     objects_of,
     on_disk,
-    port_of,
 )
 from deployctl.targets.kubernetes.logs import lines_of
 from deployctl.targets.kubernetes.shelf import REVISION, SERVICE, ClusterShelf

@@ -6,7 +6,6 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Literal
 
 import yaml
 
@@ -18,7 +17,6 @@ from deployctl.targets.kubernetes.shelf import REVISION
 
 _LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MADE: dict[tuple[str, str], list[Document]] = {}  # what Helm made, by digest and namespace
-_PORT = 8000  # of the chart's engine and Service, where the values say nothing
 DIGEST = "deployctl.io/digest"  # a label of a Helm release that is ours
 _SERVED = ("deployed", "superseded")
 _UNFINISHED = "pending-install,pending-upgrade,pending-rollback,uninstalling"
@@ -77,20 +75,6 @@ def on_disk(bundle: Bundle) -> Iterator[Path]:
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_text(text, encoding="utf-8")
         yield Path(folder) / CHART_FOLDER
-
-
-def port_of(bundle: Bundle, part: Literal["engine", "service"]) -> int:
-    """The port of the engine in its pod, or of the Service before it: the user's own values may
-    say another than the spec."""
-    document = yaml.safe_load(bundle.files.get(VALUES_FILE, "")) or {}
-    return int((document.get(part) or {}).get("port") or _PORT)
-
-
-def front_of(bundle: Bundle) -> str:
-    """The Service that clients ask: the router's, where there is one (vllm.front.name)."""
-    document = yaml.safe_load(bundle.files.get(VALUES_FILE, "")) or {}
-    routed = (document.get("router") or {}).get("enabled")
-    return f"{bundle.service}-router" if routed else bundle.service
 
 
 def deployment_of(bundle: Bundle, namespace: str) -> Document:

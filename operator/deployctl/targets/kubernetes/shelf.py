@@ -20,6 +20,7 @@ from deployctl.errors import StateError, TargetError
 from deployctl.render.bundle import Bundle
 from deployctl.targets import helm
 from deployctl.targets.kubernetes.cluster import Cluster, Document
+from deployctl.targets.kubernetes.front import front_of, port_of
 from deployctl.targets.shelf import Stored, remove_folder
 
 TYPE = "deployctl.io/release.v1"
@@ -40,7 +41,8 @@ class Headline(NamedTuple):
     message: str
     model: str  # as it is served
     gpu: str
-    port: int
+    front: str  # the Service that clients ask
+    port: int  # of it
 
 
 class ClusterShelf:
@@ -164,7 +166,9 @@ def _summary(document: Document) -> Document:
     """What `status` shows of a release, whose document it is."""
     plan = document["plan"]
     shown = {"model": plan["served_model_name"], "gpu": plan["gpu"]}
-    return {**shown, "port": document["spec"]["port"], "message": document["message"]}
+    bundle = Bundle.model_validate(document["bundle"])
+    shown |= {"front": front_of(bundle), "message": document["message"]}
+    return {**shown, "port": port_of(bundle, "service")}
 
 
 def _headline(metadata: Document) -> Headline:
@@ -177,6 +181,7 @@ def _headline(metadata: Document) -> Headline:
         message=told.get("message", ""),
         model=told.get("model", ""),
         gpu=told.get("gpu", ""),
+        front=told.get("front", labels[SERVICE]),
         port=told.get("port", 0),
     )
 

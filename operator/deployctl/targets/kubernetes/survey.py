@@ -155,7 +155,7 @@ def _surveyed(
         state if state is not None and own else EngineState("absent"),
         ready and own,
         message=shown.message,
-        url=f"http://{shown.service}.{namespace}.svc:{shown.port}/v1",
+        url=f"http://{shown.front}.{namespace}.svc:{shown.port}/v1",
         model=shown.model,
         gpu=shown.gpu,
     )
