@@ -42,8 +42,8 @@ class Trouble(NamedTuple):
 
 def value_of(text: str) -> Any:
     """What a flag's value is in YAML, such as a number or a list; the text itself where it is no
-    YAML."""
-    documents, troubles = parse(text)
+    YAML, or begins as a tag does (`!foo bar`)."""
+    documents, troubles = parse(text, tags=False)
     if troubles or len(documents) > 1 or _DIRECTIVE.search(text):
         return text
     return documents[0].data if documents else None

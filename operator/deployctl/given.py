@@ -31,6 +31,15 @@ def read_bytes(file: Path, limit: int, *, hint: str = "check the path") -> bytes
     return content
 
 
+def expanded(path: Path) -> Path:
+    """The path with a home folder for its `~`; as it is where no user has that name, since a file's
+    own name may begin so."""
+    try:
+        return path.expanduser()
+    except RuntimeError:
+        return path
+
+
 @contextmanager
 def opened(file: Path, *, hint: str = "check the path") -> Iterator[BinaryIO]:
     """A file to read in parts.
@@ -42,7 +51,7 @@ def opened(file: Path, *, hint: str = "check the path") -> Iterator[BinaryIO]:
     where = str(file)
     try:
         # Without O_NONBLOCK, opening a named pipe would wait for a writer for ever.
-        descriptor = os.open(file.expanduser(), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(expanded(file), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             if not _ends(file, descriptor):
                 raise InputError("this is not a plain file", where=where, hint=hint)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from deployctl.boundedyaml import value_of
 from deployctl.cli.app import build
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, NotFoundError, SpecError, StateError
@@ -35,6 +36,18 @@ def test_a_file_is_read_whole_and_no_further(tmp_path):
         read_bytes(tmp_path, 6)
     with pytest.raises(InputError, match="no NUL"):
         read_bytes(tmp_path / "a\0b", 6)
+
+
+def test_a_name_may_begin_with_a_tilde(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "a.yaml").write_text("a: 1")
+    (tmp_path / "~a.yaml").write_text("a: [1")
+    assert read_text(Path("~/a.yaml"), 99) == "a: 1"
+    assert read_text(Path("~a.yaml"), 99) == "a: [1"
+    done = CliRunner().invoke(build(every=True), ["check", "."])
+    assert "~a.yaml" in done.output, done.exception
 
 
 def test_a_pipe_of_the_shell_and_the_null_device_are_files():
@@ -127,6 +140,12 @@ def test_a_tag_that_is_not_yamls_own_is_refused(tmp_path):
     with pytest.raises(SpecError, match="the tag !env is not known") as refused:
         read_documents(file)
     assert refused.value.where == f"{file}:1"
+
+
+@pytest.mark.parametrize("text", ["!foo bar", "[1, !x 2]", "!<tag:x,2000:y> 1"])
+def test_a_flag_s_value_loses_no_tag(text):
+    assert value_of(text) == text
+    assert value_of("!!str 5") == "5"
 
 
 @pytest.mark.parametrize(

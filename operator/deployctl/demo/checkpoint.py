@@ -46,7 +46,7 @@ def build(folder: Path, fmt: Format, size: Size, progress: Progress) -> Built:
         InputError: `folder` holds something else.
         TargetError: a package is missing, or the disk refuses.
     """
-    folder = folder.expanduser().absolute()
+    folder = given.expanded(folder).absolute()
     wanted = {"recipe": RECIPE, "format": fmt, "size": size, "group_size": GROUP_SIZE}
     if _is_finished(folder, wanted):
         return Built(folder, _stored_bytes(folder), reused=True)

@@ -28,7 +28,7 @@ from deployctl import host, web
 from deployctl.doctor.facts import Disk, Docker, DoorState, Hub
 from deployctl.doctor.shell import Run, bounded
 from deployctl.errors import InputError
-from deployctl.given import MAX_WORD_BYTES, read_bytes
+from deployctl.given import MAX_WORD_BYTES, expanded, read_bytes
 from deployctl.hub import DEFAULT_ENDPOINT
 from deployctl.spec.settings import Settings
 from deployctl.targets import open_driver, strangers
@@ -237,8 +237,8 @@ def token_shape(environ: Mapping[str, str], home: Path) -> tuple[str | None, str
     """Says where a Hub token was found and what is wrong with it, without showing it."""
     token, source = environ.get("HF_TOKEN"), "HF_TOKEN"
     if token is None:
-        cache = Path(environ.get("HF_HOME") or home / ".cache" / "huggingface").expanduser()
-        file = Path(environ.get("HF_TOKEN_PATH") or cache / "token").expanduser()
+        cache = expanded(Path(environ.get("HF_HOME") or home / ".cache" / "huggingface"))
+        file = expanded(Path(environ.get("HF_TOKEN_PATH") or cache / "token"))
         try:
             content = read_bytes(file, MAX_WORD_BYTES)
             token, source = content.decode("utf-8", "replace"), str(file)

@@ -184,7 +184,7 @@ def load_profile(name_or_path: str, *, where: str = "--gpu") -> GpuProfile:
     if card and re.fullmatch(r"[0-9]+g\.[0-9]+gb", part.lower()):
         return load_profile(card, where=where).sliced(part.lower(), where)
     if "/" in text or text.lower().endswith(_SUFFIXES):
-        return read_profile(Path(text).expanduser())
+        return read_profile(Path(text))
     named = shipped() / f"{text.lower()}.yaml"
     if _is_there(named):  # a profile's own name: the others need not be read, which takes a while
         return read_profile(named)

@@ -125,7 +125,7 @@ def fetch_to(spec: ServiceSpec, folder: Path, tell: Tell = silent) -> Fetched:
         )
     token = hub_token(spec.hf_token_file)
     listing = hub.listing(spec.model, revision=spec.revision, token=token)
-    folder = folder.expanduser().absolute()
+    folder = given.expanded(folder).absolute()
     _refuse_other(folder, listing)
     try:
         folder.mkdir(parents=True, exist_ok=True)

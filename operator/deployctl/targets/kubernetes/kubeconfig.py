@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from deployctl.errors import ClusterError
+from deployctl.given import expanded
 
 Document = dict[str, Any]
 _LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -60,7 +61,7 @@ def location() -> str:
 
 def files(where: str) -> list[Path]:
     """Those of them that are there."""
-    named = (Path(part).expanduser() for part in where.split(os.pathsep) if part)
+    named = (expanded(Path(part)) for part in where.split(os.pathsep) if part)
     return [file for file in named if file.is_file()]
 
 
