@@ -2,6 +2,7 @@
 
 import copy
 import re
+from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
@@ -19,6 +20,7 @@ class MemoryCluster(Cluster):
         self.meanwhile = None
         self.refuses, self.owners = {}, {}  # of an apply, by path
         self.asked = []  # lists: how, and of what
+        self.listed = Counter()  # objects that lists gave, by their plural
         self.at = None  # its time, where a test sets it
         self._version = 0
 
@@ -34,7 +36,9 @@ class MemoryCluster(Cluster):
 
     def _listed(self, path, **query):
         found = [d for p, d in sorted(self.documents.items()) if p.rpartition("/")[0] == path]
-        return [copy.deepcopy(d) for d in found if _matches(d, **query)]
+        chosen = [copy.deepcopy(d) for d in found if _matches(d, **query)]
+        self.listed[path.rpartition("/")[2]] += len(chosen)
+        return chosen
 
     def metadata(self, path, **query):
         self.asked.append(("metadata", path))
@@ -103,7 +107,10 @@ def _matches(document, labelSelector="", fieldSelector=""):  # noqa: N803  the A
                 return False
         elif key not in labels or (equals and labels[key] != value):
             return False
-    return not fieldSelector or fieldSelector == f"type={document.get('type')}"
+    field, _, value = fieldSelector.partition("=")
+    for part in filter(None, field.split(".")):
+        document = document.get(part) or {}
+    return not field or document == value
 
 
 def _merged(old, new):

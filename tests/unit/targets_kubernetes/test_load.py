@@ -166,7 +166,8 @@ def test_a_pod_that_may_not_be_made_is_said(alive):
     said = 'pods "x" is forbidden: violates PodSecurity "restricted"'
     alive.phase = {"phase": "Pending"}
     load = LoadPods(alive, ORDER, _silent, sleep=_never)
-    event = {"involvedObject": {"name": load.name}, "reason": "FailedCreate", "message": said}
+    about = {"kind": "Job", "name": load.name}
+    event = {"involvedObject": about, "reason": "FailedCreate", "message": said}
     event |= {"metadata": {"name": "e", "creationTimestamp": "2020-01-01T00:00:00Z"}}
     alive.documents[alive.path("v1", "events", "e")] = event
     with pytest.raises(ClusterError, match="pod security refuses the pod"):

@@ -48,9 +48,10 @@ def test_why_a_loader_does_not_start(cluster, about, reason, message, says):
     job = loader.document(NAME, values(), 1, beside=None)
     work = Loader(cluster, NAME, nothing, nothing)
     work.begin(job)
-    name = job["metadata"]["name"] if about == "job" else about
+    own = about == "job"
+    name, kind = (job["metadata"]["name"], "Job") if own else (about, "PersistentVolumeClaim")
     events = cluster.path("v1", "events")
-    cluster.create(events, event(name, reason, message))
+    cluster.create(events, event(name, reason, message, kind=kind))
     with pytest.raises(ClusterError, match=says) as failed:
         work.pod()
     assert failed.value.hint
@@ -107,7 +108,7 @@ def test_a_loader_that_is_gone_is_said(cluster):
 
 def test_what_was_said_of_a_claim_that_is_no_more_is_not_said_of_its_heir(cluster, monkeypatch):
     said = [event(NAME, "ProvisioningFailed", "y not found", **{**CLAIM, "uid": "u-1"})]
-    monkeypatch.setattr(survey, "events_of", lambda _, kind: said if kind != "Pod" else [])
+    monkeypatch.setattr(survey.jobs, "events_of", lambda _, kind: said if kind != "Pod" else [])
     waiting = {
         "type": "PodScheduled",
         "status": "False",

@@ -1,4 +1,4 @@
-"""What a Job of ours waits for, as events tell it."""
+"""What events tell of what waits, and of a Job of ours."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,12 +7,16 @@ from deployctl.targets.kubernetes import waits
 from deployctl.targets.kubernetes.cluster import Cluster, Document
 
 
-def events_of(cluster: Cluster) -> list[Document]:
-    """The namespace's; none where we may not read them: they explain, and decide nothing."""
+def events_of(cluster: Cluster, *kinds: str) -> list[Document]:
+    """Those of some kinds of object; none where we may not read them: they explain, and decide
+    nothing. A busy namespace has tens of thousands of others."""
+    path, found = cluster.path("v1", "events"), []
     try:
-        return cluster.items(cluster.path("v1", "events"))
+        for kind in kinds:
+            found += cluster.items(path, fieldSelector=f"involvedObject.kind={kind}")
     except TargetError:
         return []
+    return found
 
 
 def refused(job: str, events: Sequence[Document]) -> Iterator[waits.Wait]:

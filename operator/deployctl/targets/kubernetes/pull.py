@@ -11,7 +11,7 @@ from deployctl.errors import ClusterError, TargetError
 from deployctl.events import Event, Tell
 from deployctl.targets.kubernetes import progress, waits
 from deployctl.targets.kubernetes.cluster import OURS, Cluster, Document
-from deployctl.targets.kubernetes.survey import events_of
+from deployctl.targets.kubernetes.jobs import events_of
 from deployctl.units import duration
 
 LONGEST_S = 1200  # as long as the chart's deadline has for an image

@@ -14,7 +14,7 @@ from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle
 from deployctl.spec.settings import Settings
 from deployctl.targets.driver import EngineState, Holding, Room, Surveyed
-from deployctl.targets.kubernetes import cards, devices, held, nodes, progress, waits
+from deployctl.targets.kubernetes import cards, devices, held, jobs, nodes, progress, waits
 from deployctl.targets.kubernetes.checkpoint import being_sent, claim
 from deployctl.targets.kubernetes.cluster import (
     Cluster,
@@ -107,29 +107,19 @@ def state_of(deployment: Document, seen: progress.Seen) -> EngineState:
 
 def events_about(cluster: Cluster, pods: Iterable[Document]) -> list[Document]:
     """Events of pods; and of claims, where one of these waits for a claim."""
-    found = events_of(cluster, "Pod")
+    found = jobs.events_of(cluster, "Pod")
     if any(waits.waits_for_a_claim(pod) for pod in pods):
         found += _events_of_claims(cluster)
     return found
 
 
 def _events_of_claims(cluster: Cluster) -> list[Document]:
-    found = events_of(cluster, "PersistentVolumeClaim")
+    found = jobs.events_of(cluster, "PersistentVolumeClaim")
     try:
         claims = cluster.metadata(cluster.path("v1", "persistentvolumeclaims"))
     except TargetError:
         return found
     return waits.of_these_claims(claims, found)
-
-
-def events_of(cluster: Cluster, kind: str) -> list[Document]:
-    """Those of a kind of object; none where we may not read them: they explain, and decide
-    nothing."""
-    try:
-        path = cluster.path("v1", "events")
-        return cluster.items(path, fieldSelector=f"involvedObject.kind={kind}")
-    except TargetError:
-        return []
 
 
 def _surveyed(

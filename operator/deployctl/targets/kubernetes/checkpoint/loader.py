@@ -197,7 +197,8 @@ class Loader:
             yield waits.Wait(problem.message, problem)
             return
         claim = find(self._cluster, self._claim)
-        events = waits.of_these_claims([claim] if claim else [], jobs.events_of(self._cluster))
+        events = jobs.events_of(self._cluster, "PersistentVolumeClaim", "Pod", "Job")
+        events = waits.of_these_claims([claim] if claim else [], events)
         if claim is None or claim.get("status", {}).get("phase") != "Bound":
             yield from waits.waits_of_claim(self._claim, events, _CLASS)
         for pod in self._pods():

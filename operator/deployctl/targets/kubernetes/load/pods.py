@@ -172,7 +172,7 @@ class LoadPods:
         return self._cluster.items(path, labelSelector=documents.selector(self.name, part))
 
     def _waits(self, part: str, pods: Iterable[Document]) -> Iterator[waiting.Wait]:
-        events = jobs.events_of(self._cluster)
+        events = jobs.events_of(self._cluster, "Pod", "Job")
         for pod in pods:
             if not _runs(pod):
                 yield from waiting.waits_of(pod, events)
