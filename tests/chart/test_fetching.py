@@ -64,6 +64,15 @@ def test_an_image_that_nobody_publishes_is_never_pulled():
             assert (rules == {"Never"}) == other.startswith("deployctl/"), other
 
 
+@pytest.mark.parametrize(
+    ("image", "policy"), [("deployctl/proxy:1", "Never"), ("haproxy:3.0.11", "IfNotPresent")]
+)
+def test_nor_is_the_router_s_proxy(image, policy):
+    router = {**maximal()["router"], "proxyImage": image}
+    containers = pod(objects({**maximal(), "router": router}), "qwen-router")["containers"]
+    assert [each["imagePullPolicy"] for each in containers if each["name"] == "proxy"] == [policy]
+
+
 def test_a_checkpoint_in_such_an_image_is_not_pulled_either():
     for image, policy in ((BUILT, "Never"), ("mine/model:1", "IfNotPresent")):
         found = objects({"model": {"id": "m", "image": image}})

@@ -1,11 +1,9 @@
 """Load from pods: what is made in the cluster."""
 
 import contextlib
-import json
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
-import kubernetes_validate
 import pytest
 
 from deployctl.errors import ClusterError
@@ -26,71 +24,7 @@ ORDER = LoadOrder(
     lasts_s=60.0,
     service="chat",
 )
-OWNER = {"metadata": {"name": "load-chat-abc", "uid": "u-1"}}
 JOBS = "/apis/batch/v1/namespaces/llm/jobs"
-
-
-def made(order=ORDER):
-    return [
-        documents.master("load-chat-abc", order),
-        documents.workers("load-chat-abc", order, OWNER, "10.0.0.9"),
-        documents.secret("load-chat-abc", order, OWNER),
-        *documents.policies("load-chat-abc", order, OWNER),
-    ]
-
-
-def test_every_object_is_valid_and_goes_with_the_masters_job():
-    first, *others = made()
-    for each in (first, *others):
-        kubernetes_validate.validate(each, "1.37", strict=True)
-        assert each["metadata"]["labels"][documents.LOAD] == "load-chat-abc"
-    assert {o["metadata"]["ownerReferences"][0]["uid"] for o in others} == {"u-1"}
-    for job in (first, others[0]):
-        assert job["spec"]["ttlSecondsAfterFinished"] < 60
-        assert job["spec"]["activeDeadlineSeconds"] > ORDER.lasts_s
-
-
-def test_a_worker_that_ends_is_not_replaced_and_takes_no_other_with_it():
-    spec = made()[1]["spec"]
-    assert spec["completionMode"] == "Indexed"
-    assert (spec["completions"], spec["parallelism"], spec["backoffLimitPerIndex"]) == (2, 2, 0)
-    assert "backoffLimit" not in spec
-
-
-def test_a_key_is_in_the_secret_alone():
-    first, workers, secret, *policies = made()
-    assert "s3cret" in json.dumps(secret)
-    assert "s3cret" not in json.dumps([first, workers, policies])
-
-
-def test_the_policies_open_the_service_to_the_loads_pods_and_to_no_other():
-    *_, own, service = made()
-    assert service["spec"]["podSelector"]["matchLabels"]["app.kubernetes.io/instance"] == "chat"
-    (rule,) = service["spec"]["ingress"]
-    assert rule["from"] == [{"podSelector": {"matchLabels": {documents.LOAD: "load-chat-abc"}}}]
-    assert own["spec"]["ingress"][0]["ports"][0]["port"] == pod.LOCUST_PORT
-    assert len(documents.policies("a", ORDER._replace(service=None), OWNER)) == 1
-
-
-def test_pods_keep_to_the_strictest_level():
-    for job in made()[:2]:
-        spec = job["spec"]["template"]["spec"]
-        assert spec["securityContext"]["runAsNonRoot"]
-        assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
-        assert not spec["automountServiceAccountToken"]
-        (container,) = spec["containers"]
-        own = container["securityContext"]
-        assert own["capabilities"] == {"drop": ["ALL"]}
-        assert (own["allowPrivilegeEscalation"], own["readOnlyRootFilesystem"]) == (False, True)
-        assert all(
-            set(container["resources"][k]) == {"cpu", "memory"} for k in ("limits", "requests")
-        )
-
-
-def test_a_long_name_makes_no_label_that_is_too_long():
-    name = documents.name_of(ORDER._replace(name="m" * 40), "abcdef")
-    host = f"{documents.workers(name, ORDER, OWNER, 'a')['metadata']['name']}-255"
-    assert len(host) <= 63
 
 
 @pytest.fixture
@@ -121,6 +55,12 @@ def alive(cluster, monkeypatch):
 
 def test_all_is_there_when_it_has_begun_and_the_jobs_go_at_the_end(alive):
     told = []
+    closed = {"metadata": {"name": "deny"}, "spec": {"podSelector": {}}}
+    alive.create("/apis/networking.k8s.io/v1/namespaces/llm/networkpolicies", closed)
+    labels = {**documents._engines("chat"), "app.kubernetes.io/component": "engine"}
+    engine = {"name": "chat-1", "labels": labels}
+    spec = {"imagePullSecrets": [{"name": "mirror"}]}
+    alive.create(alive.path("v1", "pods"), {"metadata": engine, "spec": spec})
     load = LoadPods(alive, ORDER, told.append, sleep=_never)
     load.begin()
     assert "starting 2 workers in namespace llm" in told[0].text
@@ -130,6 +70,9 @@ def test_all_is_there_when_it_has_begun_and_the_jobs_go_at_the_end(alive):
     ]
     words = alive.documents[f"{JOBS}/{load.name}-workers"]["spec"]["template"]["spec"]
     assert words["containers"][0]["command"][-1] == "10.0.0.7"
+    assert words["imagePullSecrets"] == [{"name": "mirror"}]
+    policies = [path for path in alive.documents if "/networkpolicies/" in path]
+    assert any(path.endswith("-in") for path in policies)
     load.end()
     assert not [path for path in alive.documents if path.startswith(JOBS)]
 
@@ -162,6 +105,15 @@ def test_what_keeps_a_pod_from_running_is_said_and_nothing_stays(alive):
     assert not [path for path in alive.documents if path.startswith(JOBS)]
 
 
+def test_a_registry_that_wants_a_login_is_said_as_such(alive):
+    waiting = {"reason": "ErrImagePull", "message": "401 unauthorized"}
+    container = {"name": "master", "image": "x:1", "state": {"waiting": waiting}}
+    alive.phase = {"phase": "Pending", "containerStatuses": [container]}
+    with pytest.raises(ClusterError, match="the registry refuses the image") as failed:
+        LoadPods(alive, ORDER, _silent, sleep=_never).begin()
+    assert "engine.pullSecrets" in failed.value.hint
+
+
 def test_a_pod_that_may_not_be_made_is_said(alive):
     said = 'pods "x" is forbidden: violates PodSecurity "restricted"'
     alive.phase = {"phase": "Pending"}
@@ -170,8 +122,11 @@ def test_a_pod_that_may_not_be_made_is_said(alive):
     event = {"involvedObject": about, "reason": "FailedCreate", "message": said}
     event |= {"metadata": {"name": "e", "creationTimestamp": "2020-01-01T00:00:00Z"}}
     alive.documents[alive.path("v1", "events", "e")] = event
+    other = {**event, "involvedObject": {**about, "kind": "Node"}}
+    alive.documents[alive.path("v1", "events", "f")] = other
     with pytest.raises(ClusterError, match="pod security refuses the pod"):
         load.begin()
+    assert alive.listed["events"] == 1  # of a busy namespace, those alone that tell of ours
 
 
 def test_how_long_a_pod_waits_is_told_by_the_clusters_clock(alive):

@@ -166,12 +166,13 @@ def selected(labels: Mapping[str, str], spec: Mapping[str, Any]) -> bool:
     if not required:
         return True
     return any(
-        all(_holds(labels, each) for each in term.get("matchExpressions") or ())
+        all(holds(labels, each) for each in term.get("matchExpressions") or ())
         for term in required.get("nodeSelectorTerms") or ()
     )
 
 
-def _holds(labels: Mapping[str, str], expression: Document) -> bool:
+def holds(labels: Mapping[str, str], expression: Document) -> bool:
+    """Whether labels are what an expression of a selector asks for."""
     value, values = labels.get(expression["key"]), expression.get("values") or ()
     operator = expression["operator"]
     if operator in ("Gt", "Lt"):

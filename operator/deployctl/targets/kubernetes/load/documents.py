@@ -4,18 +4,24 @@ The master's Job owns all the others, so that they go with it: it ends by itself
 for its samples any more, at its deadline, and when it is removed.
 """
 
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from deployctl.engines.vllm import BUILT_HERE
+from deployctl.targets.kubernetes import nodes
 from deployctl.targets.kubernetes.cluster import OURS, Document
 from deployctl.targets.loads import LoadOrder
 from deployctl_loadtest.pod import FILES, LOCUST_PORT
 
 LOAD, PART = "deployctl.io/load", "deployctl.io/load-part"  # labels: which, and what of it
 MASTER, WORKERS = "master", "workers"
-START_S = 600.0  # for all pods to run
+START_S = 600.0  # for the master to run, and again for the workers
 GONE_S = 30  # from its end until the cluster removes a Job
 _AFTER_S = 600  # for samples to come home
 _NAME = 30  # characters of a service's name in those of its load
 _USER = 10001  # of the image; any other does too
-_SERVING = ["engine", "router"]  # components of a service that take requests
+_SERVING = ("engine", "router")  # components of a service that take requests
+_COMPONENT = "app.kubernetes.io/component"
 # One process of Locust keeps a core busy at most. The limit is above that: throttled, it were late.
 _WORKER = {
     "requests": {"cpu": "500m", "memory": "256Mi"},
@@ -25,6 +31,41 @@ _MASTER = {
     "requests": {"cpu": "100m", "memory": "128Mi"},
     "limits": {"cpu": "2", "memory": "2Gi"},
 }
+
+
+class ServedPods(NamedTuple):
+    """A service that is to be asked, as its pods are."""
+
+    closed: tuple[str, ...] = ()  # components that let in those alone whom a policy names
+    logins: tuple[str, ...] = ()  # Secrets by which its images are pulled
+
+
+def served(pods: Iterable[Document], policies: Sequence[Document]) -> ServedPods:
+    """What its pods and the namespace's NetworkPolicies say; those of loads say nothing."""
+    closed: set[str] = set()
+    logins: dict[str, None] = {}  # in their order
+    others = [each for each in policies if LOAD not in (each["metadata"].get("labels") or {})]
+    for pod in pods:
+        labels = pod["metadata"].get("labels") or {}
+        if any(_closes(policy["spec"], labels) for policy in others):
+            closed.add(labels.get(_COMPONENT, ""))
+        for secret in pod.get("spec", {}).get("imagePullSecrets") or ():
+            logins[secret["name"]] = None
+    return ServedPods(tuple(each for each in _SERVING if each in closed), tuple(logins))
+
+
+def _closes(policy: Document, labels: dict[str, str]) -> bool:
+    """Whether a policy has a pod let in only whom policies name."""
+    selector = policy.get("podSelector") or {}
+    named = (selector.get("matchLabels") or {}).items() <= labels.items()
+    rest = selector.get("matchExpressions") or ()
+    incoming = "Ingress" in (policy.get("policyTypes") or ["Ingress"])
+    return incoming and named and all(nodes.holds(labels, each) for each in rest)
+
+
+def pods_of(service: str) -> str:
+    """What selects all pods of a service."""
+    return ",".join(f"{key}={value}" for key, value in _engines(service).items())
 
 
 def name_of(order: LoadOrder, suffix: str) -> str:
@@ -37,14 +78,16 @@ def selector(name: str, part: str) -> str:
     return f"{LOAD}={name},{PART}={part}"
 
 
-def master(name: str, order: LoadOrder) -> Document:
+def master(name: str, order: LoadOrder, service: ServedPods) -> Document:
     """The Job of Locust's master, which owns all the others."""
     job = _job(name, MASTER, order, ["master"], _MASTER)
     job["spec"] |= {"backoffLimit": 0}
-    return job
+    return _pulled_by(job, service)
 
 
-def workers(name: str, order: LoadOrder, owner: Document, address: str) -> Document:
+def workers(
+    name: str, order: LoadOrder, owner: Document, address: str, service: ServedPods
+) -> Document:
     """The Job of the workers; `address` is the master's. One that ends is not replaced: another
     could not take over what it had still to send."""
     job = _job(f"{name}-{WORKERS}", WORKERS, order, ["worker", address], _WORKER, load=name)
@@ -64,7 +107,7 @@ def workers(name: str, order: LoadOrder, owner: Document, address: str) -> Docum
     ]
     if order.service:
         pod["affinity"] = {"podAntiAffinity": _not_beside(order.service)}
-    return job
+    return _pulled_by(job, service)
 
 
 def secret(name: str, order: LoadOrder, owner: Document) -> Document:
@@ -78,9 +121,10 @@ def secret(name: str, order: LoadOrder, owner: Document) -> Document:
     }
 
 
-def policies(name: str, order: LoadOrder, owner: Document) -> list[Document]:
+def policies(name: str, order: LoadOrder, owner: Document, service: ServedPods) -> list[Document]:
     """What lets workers reach their master and the service, whatever the namespace denies, as long
-    as the load is there."""
+    as the load is there. Of the service only what is closed is opened: a policy closes whatever
+    was open to all."""
     pods = {"podSelector": {"matchLabels": {LOAD: name}}}
     own = {
         **pods,
@@ -89,12 +133,12 @@ def policies(name: str, order: LoadOrder, owner: Document) -> list[Document]:
         "egress": [{}],
     }
     found = [_policy(name, name, owner, own)]
-    if order.service:
-        parts = {"key": "app.kubernetes.io/component", "operator": "In", "values": _SERVING}
-        served = {
+    if order.service and service.closed:
+        parts = {"key": _COMPONENT, "operator": "In", "values": list(service.closed)}
+        them = {
             "podSelector": {"matchLabels": _engines(order.service), "matchExpressions": [parts]}
         }
-        let_in = {**served, "policyTypes": ["Ingress"], "ingress": [{"from": [pods]}]}
+        let_in = {**them, "policyTypes": ["Ingress"], "ingress": [{"from": [pods]}]}
         found.append(_policy(f"{name}-in", name, owner, let_in))
     return found
 
@@ -112,6 +156,14 @@ def _not_beside(service: str) -> Document:
     }
     preferred = [{"weight": 100, "podAffinityTerm": term}]
     return {"preferredDuringSchedulingIgnoredDuringExecution": preferred}
+
+
+def _pulled_by(job: Document, service: ServedPods) -> Document:
+    """With the logins of the service: the image may be beside the engine's."""
+    if service.logins:
+        pod = job["spec"]["template"]["spec"]
+        pod["imagePullSecrets"] = [{"name": name} for name in service.logins]
+    return job
 
 
 def _policy(name: str, load: str, owner: Document, spec: Document) -> Document:
@@ -167,7 +219,7 @@ def _job(
         "kind": "Job",
         "metadata": {"name": name, "labels": labels},
         "spec": {
-            "activeDeadlineSeconds": int(START_S + order.lasts_s) + _AFTER_S,
+            "activeDeadlineSeconds": int(2 * START_S + order.lasts_s) + _AFTER_S,
             "ttlSecondsAfterFinished": GONE_S,
             "template": {"metadata": {"labels": labels}, "spec": pod},
         },
@@ -178,7 +230,7 @@ def _container(part: str, image: str, words: list[str], resources: Document) -> 
     return {
         "name": part,
         "image": image,
-        "imagePullPolicy": "IfNotPresent",
+        "imagePullPolicy": "Never" if image.startswith(BUILT_HERE) else "IfNotPresent",
         "command": ["python3", "-m", "deployctl_loadtest.pod", *words],
         "resources": resources,
         "terminationMessagePolicy": "FallbackToLogsOnError",

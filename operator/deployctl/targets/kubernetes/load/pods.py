@@ -60,15 +60,16 @@ class LoadPods:
         self._tell(Event("note", f"starting {many} in namespace {cluster.namespace}: {name}"))
         made = cluster.path("batch/v1", "jobs")
         self._begun = True
-        job = cluster.create(made, documents.master(name, order))
-        cluster.create(cluster.path("v1", "secrets"), documents.secret(name, order, job))
         policies = cluster.path("networking.k8s.io/v1", "networkpolicies")
-        for policy in documents.policies(name, order, job):
+        served = self._served(policies)
+        job = cluster.create(made, documents.master(name, order, served))
+        cluster.create(cluster.path("v1", "secrets"), documents.secret(name, order, job))
+        for policy in documents.policies(name, order, job, served):
             cluster.create(policies, policy)
         (pod,) = self._running(documents.MASTER, 1)
         self._master = pod["metadata"]["name"]
         address = pod["status"]["podIP"]
-        cluster.create(made, documents.workers(name, order, job, address))
+        cluster.create(made, documents.workers(name, order, job, address, served))
         self._running(documents.WORKERS, order.workers, meanwhile=self._greet)
 
     def run(self, folder: Path, told: Told) -> LoadEnd:
@@ -94,6 +95,15 @@ class LoadPods:
             self._tell(Event("warning", f"{told}, and the cluster removes Job {self.name} then"))
 
     # The parts.
+
+    def _served(self, policies: str) -> documents.ServedPods:
+        """The service, as its pods and the policies at that path say."""
+        cluster, service = self._cluster, self._order.service
+        if service is None:
+            return documents.ServedPods()
+        path = cluster.path("v1", "pods")
+        pods = cluster.items(path, labelSelector=documents.pods_of(service))
+        return documents.served(pods, cluster.items(policies))
 
     def _address(self) -> str:
         """The URL with the Service's own address: a name would be asked for with every connection,
@@ -198,8 +208,10 @@ def _ending(pod: Document) -> str:
 
 def _refused(problem: waiting.Obstacle, where: str) -> ClusterError:
     hint = problem.hint
-    if problem.code.startswith("image"):
+    if problem.code in ("image", "image_missing"):
         hint = _IMAGE_HINT
+    elif problem.code in ("image_denied", "image_rate"):  # the registry wants a login
+        hint = hint.replace("--image", "--worker-image")
     elif problem.code == "no_node":
         hint = _ROOM_HINT
     return ClusterError(f"the load does not start: {problem.message}", where=where, hint=hint)
