@@ -83,13 +83,21 @@ class There:
         command = [sys.executable, "-c", PROGRAM]
         self.master = pod.Master(folder / "there/files", folder / "there/result", command)
         self.breaks, self.told, self.gone, self.now = [], [], "", 0.0
+        self.refuses = None  # what a connection is refused with
 
     def mirror(self, sleep):
         return Mirror(ORDER, ORDER.url, self.home, self.told.append, sleep, clock=lambda: self.now)
 
     @contextlib.contextmanager
     def opened(self):
+        if self.refuses is not None:
+            raise self.refuses
         yield Direct(self)
+
+    def why_gone(self):
+        if isinstance(self.gone, Exception):
+            raise self.gone
+        return self.gone
 
     def run(self, then=None):
         """Follows it; `then` comes where it sleeps, once all is here: by default the run's end."""
@@ -98,7 +106,7 @@ class There:
             if (self.home / "worker-w-1.json").exists():
                 (then or (lambda _: self.go.touch()))(seconds)
 
-        return self.mirror(sleep).run(self.opened, lambda: self.gone)
+        return self.mirror(sleep).run(self.opened, self.why_gone)
 
     def whole(self):
         there, here = (
@@ -156,6 +164,63 @@ def test_an_api_server_that_stays_away_is_given_up(there):
     assert end.lost == "the stream to the pod was lost, for 120 s"
 
 
+REFUSED = ClusterError("the cluster refuses (HTTP 401): Unauthorized")
+
+
+@pytest.mark.parametrize("gone", ["", REFUSED])  # REFUSED: nor may we look at the pod
+def test_a_cluster_that_refuses_us_in_the_midst_leaves_what_came_home(there, gone):
+    def sleep(_):
+        there.breaks, there.refuses, there.gone = [True], REFUSED, gone
+
+    end = there.run(sleep)
+    assert (end.code, end.lost) == (None, REFUSED.message)
+    assert len((there.home / "samples-w-1.jsonl").read_text().splitlines()) == 1000
+    with pytest.raises(ClusterError, match="HTTP 401"):  # and nothing begins
+        there.run(sleep)
+
+
+def test_ctrl_c_while_the_cluster_is_away_ends_the_run_in_order_too(there):
+    waits = iter([None, KeyboardInterrupt])
+
+    def sleep(_):
+        for press in waits:
+            if press is not None:
+                raise press
+            there.breaks = [True]
+            return
+
+    end = there.run(sleep)
+    assert (end.interrupted, end.code, end.lost) == (True, -15, None)
+    assert there.whole()
+
+
+class Torn(dict):
+    """Bytes that are here; Ctrl-C comes once, before or after they are counted."""
+
+    def __init__(self, *, before):
+        super().__init__()
+        self._presses = [before, not before]
+
+    def __setitem__(self, name, value):
+        if name.startswith("samples") and self._presses == [True, False]:
+            self._presses.clear()
+            raise KeyboardInterrupt
+        super().__setitem__(name, value)
+        if name.startswith("samples") and self._presses:
+            self._presses.clear()
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_ctrl_c_between_writing_and_counting_leaves_no_hole(there, monkeypatch, before):
+    monkeypatch.setattr(pod, "MOST", 2000)
+    mirror = there.mirror(lambda _: None)
+    mirror._have = Torn(before=before)
+    end = mirror.run(there.opened, there.why_gone)
+    assert (end.interrupted, end.lost) == (True, None)
+    assert there.whole()
+
+
 def test_ctrl_c_ends_the_run_in_order_and_a_second_one_leaves_it(there):
     presses = iter([KeyboardInterrupt])
 
@@ -187,8 +252,7 @@ def test_a_full_disk_here_ends_the_run_there(there):
 
 def test_a_name_that_is_none_of_a_run_is_not_written(there):
     there.go.parent.joinpath("result/evil.sh").write_text("x")
-    with pytest.raises(ClusterError, match=r"none of a run: 'evil\.sh'"):
-        there.run()
+    assert there.run().lost.endswith("none of a run: 'evil.sh'")
     assert not (there.home / "evil.sh").exists()
 
 

@@ -56,24 +56,38 @@ class Mirror:
         self._heard = self._clock()
         while not self._over:
             try:
-                with opened() as stream:
-                    self._begin(stream)
-                    self._follow(stream)
+                if lost := self._connected(opened, why_gone):
+                    return self._known._replace(lost=lost)
             except KeyboardInterrupt:
                 if self._known.interrupted or not self._runs:
                     raise
                 self._known = self._known._replace(interrupted=True)
                 self._stop = True
-            except UnreachableError as error:
-                lost = _lost(why_gone, error, silent_s=self._clock() - self._heard)
-                if lost and self._runs:
-                    return self._known._replace(lost=lost)
-                if lost:
-                    raise ClusterError(
-                        f"the load did not begin: {lost}", hint="ask for it once more"
-                    ) from error
-                self._sleep(_AGAIN_S)
         return self._known
+
+    def _connected(self, opened: Open, why_gone: Callable[[], str]) -> str:
+        """Begins and follows it over one connection, and waits a little where that is cut. Says
+        why a run is given up: from its beginning on nothing throws away what came home.
+
+        Raises:
+            ClusterError: it cannot be begun.
+        """
+        try:
+            with opened() as stream:
+                self._begin(stream)
+                self._follow(stream)
+        except ClusterError as error:
+            if not self._runs and not isinstance(error, UnreachableError):
+                raise
+            lost = _lost(why_gone, error, silent_s=self._clock() - self._heard)
+            if lost and not self._runs:
+                raise ClusterError(
+                    f"the load did not begin: {lost}", hint="ask for it once more"
+                ) from error
+            if not lost:
+                self._sleep(_AGAIN_S)
+            return lost
+        return ""
 
     @property
     def _over(self) -> bool:
@@ -127,23 +141,28 @@ class Mirror:
             self._sleep(_EVERY_S)
 
     def _take(self, pieces: list[list[Any]]) -> None:
-        """Appends to the files here. A disk that is full ends the run: it could not be told."""
+        """Appends to the files here; what counts is on disk. A disk that is full ends the run: it
+        could not be told."""
         for name, offset, text in pieces:
             if not _NAMES.fullmatch(name):
                 raise ClusterError(f"the load's pod sends a file that is none of a run: {name!r}")
             if offset != self._have.get(name, 0):
                 raise UnreachableError(f"{name} comes from byte {offset} on")
             data = text.encode("latin-1")
+            if self._known.unwritten is None:
+                self._write(name, offset, data)
             self._have[name] = offset + len(data)
-            if self._known.unwritten is not None:
-                continue
-            try:
-                with (self._folder / name).open("ab") as file:
-                    file.write(data)
-            except OSError as error:
-                reason = error.strerror or str(error)
-                self._known = self._known._replace(unwritten=reason)
-                self._stop = True
+
+    def _write(self, name: str, offset: int, data: bytes) -> None:
+        """From `offset` on: Ctrl-C may have left a piece there that was not counted."""
+        try:
+            with (self._folder / name).open("ab") as file:
+                file.truncate(offset)
+                file.write(data)
+        except OSError as error:
+            reason = error.strerror or str(error)
+            self._known = self._known._replace(unwritten=reason)
+            self._stop = True
 
 
 def greet(stream: PodStream, image: str) -> str:
@@ -161,13 +180,15 @@ def greet(stream: PodStream, image: str) -> str:
     return str(said.get("locust") or "")
 
 
-def _lost(why_gone: Callable[[], str], error: UnreachableError, *, silent_s: float) -> str:
+def _lost(why_gone: Callable[[], str], error: ClusterError, *, silent_s: float) -> str:
     """Why a run is given up; "" where its pod may be asked again."""
     try:
         if why := why_gone():
             return why
-    except UnreachableError:
-        pass  # nobody answers at all
+    except ClusterError:
+        pass  # nobody answers at all, or not to us
+    if not isinstance(error, UnreachableError):
+        return error.message
     return f"{error.message}, for {silent_s:.0f} s" if silent_s > PATIENCE_S else ""
 
 
