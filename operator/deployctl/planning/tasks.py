@@ -55,9 +55,16 @@ def text_alone(spec: ServiceSpec) -> bool:
     if isinstance(limits, str):
         with contextlib.suppress(ValueError):
             limits = json.loads(limits)
-    blind = isinstance(limits, dict) and all(limits.get(kind) == 0 for kind in _SEEN)
+    blind = isinstance(limits, dict) and all(most_of(limits, kind) == 0 for kind in _SEEN)
     blind = blind and at_least(spec.engine_version or DEFAULT_VERSION, BLIND)
     return blind or spec.engine_args.get("language_model_only") is True
+
+
+def most_of(limits: Mapping[str, Any], kind: str) -> Any:
+    """How many images or videos a request may have by `limit_mm_per_prompt`, which is a number or
+    the `count` beside their size (vllm/config/multimodal.py); None where it does not say."""
+    given = limits.get(kind)
+    return given.get("count") if isinstance(given, Mapping) else given
 
 
 def blinding(version: str) -> tuple[str, dict[str, Any]] | None:

@@ -17,6 +17,7 @@ from deployctl.planning.mixers import state_width
 from deployctl.planning.settings import EngineSettings
 from deployctl.planning.shape import Layer, Shape, layers_of
 from deployctl.planning.states import CACHELESS, STATEFUL
+from deployctl.planning.tasks import most_of
 from deployctl.planning.vision import Vision
 from deployctl.planning.weights import padded_vocab
 from deployctl.units import GIB, MIB
@@ -210,7 +211,7 @@ def _item_tokens(tower: Vision, settings: EngineSettings) -> int:
     image = tower.item_tokens
     if not isinstance(given, bool) and isinstance(given, int) and given > 0:
         image = min(image, given // tower.token_pixels)
-    if image <= 0 or _mapping(settings, "limit_mm_per_prompt").get("video") == 0:
+    if image <= 0 or most_of(_mapping(settings, "limit_mm_per_prompt"), "video") == 0:
         return image
     return image * max(1, min(tower.video_images, settings.length // image))
 

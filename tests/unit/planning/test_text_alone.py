@@ -18,8 +18,9 @@ def seeing(config):
         {"language_model_only": True},
         {"limit_mm_per_prompt": LIMITS},
         {"limit_mm_per_prompt": '{"image": 0, "video": 0, "audio": 0}'},
+        {"limit_mm_per_prompt": {"image": {"count": 0}, "video": {"count": 0, "width": 512}}},
     ],
-    ids=["switch", "limits", "limits as text"],
+    ids=["switch", "limits", "limits as text", "limits with sizes"],
 )
 def test_served_for_text_alone_a_model_has_no_vision_tower(config, seeing, plan, warned, asked):
     seen = plan(seeing, max_model_len=4096)

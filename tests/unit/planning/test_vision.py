@@ -77,4 +77,6 @@ def test_a_video_has_as_many_frames_as_the_context_allows(config, plan):
     assert peak(128000) == pytest.approx(15, abs=2.5)
     assert peak(128000) == pytest.approx(7 * peak(16384), rel=0.05)
     assert peak(40000) == pytest.approx(2 * peak(16384), rel=0.05)
-    assert peak(128000, limit_mm_per_prompt={"video": 0}) == peak(16384)
+    for none in (0, {"count": 0, "num_frames": 32}):
+        assert peak(128000, limit_mm_per_prompt={"video": none}) == peak(16384)
+    assert peak(128000, limit_mm_per_prompt={"video": {"num_frames": 32}}) == peak(128000)
