@@ -5,9 +5,10 @@ from pydantic import ValidationError
 
 from deployctl import assets
 from deployctl.checking import check_texts
+from deployctl.planning.settings import fold
 from deployctl.secretive import NAME, is_named_so, looks
 from deployctl.spec import ServiceSpec
-from deployctl.spec.service import RECORDED
+from deployctl.spec.service import MOST_WAIT_S, RECORDED
 
 NAMES = [
     "HF_TOKEN",
@@ -98,6 +99,20 @@ def test_a_name_is_a_name_to_its_end(name):
 def test_what_was_accepted_once_stays_readable():
     document = {"model": "m", "env": {"DB_PASS": "x"}}
     assert ServiceSpec.model_validate(document, context=RECORDED).env == {"DB_PASS": "x"}
+
+
+def test_a_recorded_spec_is_planned_again_as_it_was_accepted():
+    document = {"model": "m", "env": {"DB_PASS": "x"}, "engine_args": {"max_num_seqs": 8}}
+    folded, problems = fold(ServiceSpec.model_validate(document, context=RECORDED))
+    assert problems == []
+    assert (folded.max_num_seqs, folded.env) == (8, {"DB_PASS": "x"})
+
+
+def test_a_record_of_before_there_was_a_bound_of_the_wait_is_whole():
+    document = {"model": "m", "startup_timeout": 10**6}
+    assert ServiceSpec.model_validate(document, context=RECORDED).startup_timeout == MOST_WAIT_S
+    with pytest.raises(ValidationError):
+        ServiceSpec.model_validate(document)
 
 
 def test_the_chart_has_the_same_list():

@@ -15,6 +15,7 @@ from deployctl.model.tables import TYPES
 from deployctl.planning.linear import DTYPE_BYTES
 from deployctl.planning.states import arguments_on_a_cpu
 from deployctl.spec import ServiceSpec
+from deployctl.spec.service import RECORDED
 from deployctl.units import GIB
 
 CPU_KV_CACHE_GIB = 1.0
@@ -146,7 +147,8 @@ def fold(spec: ServiceSpec) -> tuple[ServiceSpec, list[Reason]]:
         return spec, problems
     try:
         folded = ServiceSpec.model_validate(
-            {**spec.model_dump(exclude_unset=True), **update, "engine_args": rest}
+            {**spec.model_dump(exclude_unset=True), **update, "engine_args": rest},
+            context=RECORDED,  # it may be one: its own settings were accepted once
         )
     except ValueError:
         problems.append(

@@ -29,6 +29,7 @@ HOSTS: tuple[TargetKind, ...] = ("process", "docker")  # targets that are one ma
 ANY_CARD = "any"  # of `gpu`: every kind that is known
 MOST_KINDS = 8  # alternatives that one request of a Kubernetes claim may have
 MOST_GIB = 4096  # of memory of a card, as of a profile's
+MOST_WAIT_S = 604_800  # a week
 MOST_TOKENS = 2**31  # of any count of tokens or sequences, which vLLM keeps in 32 bits
 # What deploy/door/deployctl_door/configuration.py calls BodyLimits.
 REQUEST_LIMITS = ("bytes", "seconds", "depth", "n", "tokens", "logprobs", "prompts")
@@ -203,7 +204,7 @@ class ServiceSpec(BaseModel):
         "Seconds to wait for the first answer. [default: from the plan]",
         "Access",
         ge=1,
-        le=604800,
+        le=MOST_WAIT_S,
     )
 
     @model_validator(mode="before")
@@ -254,7 +255,7 @@ class ServiceSpec(BaseModel):
     @field_validator("env")
     @classmethod
     def _plain_environment(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-        recorded = bool(info.context and info.context.get("recorded"))
+        recorded = _recorded(info)
         for name, content in value.items():
             if not _ENV_NAME.fullmatch(name):
                 raise ValueError(f"{name!r} is not the name of an environment variable")
@@ -263,6 +264,12 @@ class ServiceSpec(BaseModel):
             if "\0" in content:
                 raise ValueError(f"{name} holds a NUL character")
         return value
+
+    @field_validator("startup_timeout", mode="before")
+    @classmethod
+    def _bounded_wait(cls, value: object, info: ValidationInfo) -> object:
+        """Records of before there was a bound are read as if they kept to it."""
+        return min(value, MOST_WAIT_S) if _recorded(info) and isinstance(value, int) else value
 
     @field_validator("request_limits")
     @classmethod
@@ -294,6 +301,10 @@ class ServiceSpec(BaseModel):
     def needs_api_key(self) -> bool:
         """Whether clients must give an API key."""
         return self.expose or self.api_key_file is not None
+
+
+def _recorded(info: ValidationInfo) -> bool:
+    return bool(info.context and info.context.get("recorded"))
 
 
 def _listed(given: Any) -> list[Any]:

@@ -13,6 +13,7 @@ from deployctl.model import ModelFacts
 from deployctl.planning.plan import ServingPlan
 from deployctl.spec import ServiceSpec
 from deployctl.spec.load import complaint
+from deployctl.spec.service import RECORDED
 from deployctl.tuning.recommendation import Hardware, Recommendation
 
 # Fields that a recommendation may set; any other name is an engine argument. Never what is
@@ -105,7 +106,7 @@ def overlay(
     taken = {change.name: change.recommended for change in changes}
     document = {**spec.model_dump(exclude_unset=True), **replaced(spec, taken)}
     try:
-        laid = ServiceSpec.model_validate(document)
+        laid = ServiceSpec.model_validate(document, context=RECORDED)  # the spec may be one
     except ValidationError as error:
         problem = error.errors()[0]
         raise InputError(

@@ -6,6 +6,7 @@ from deployctl.errors import InputError
 from deployctl.model.facts import Architecture, ModelFacts, Quantization
 from deployctl.planning.plan import EnginePlan, ServingPlan
 from deployctl.spec import ServiceSpec
+from deployctl.spec.service import RECORDED
 from deployctl.tuning.overlay import (
     SETTABLE,
     mismatches,
@@ -49,6 +50,13 @@ def plan(**more):
         "gpu": "l4", "accelerator": "cuda", "verdict": "fits", "engine": engine, **more,
     }  # fmt: skip
     return ServingPlan(**given)
+
+
+def test_what_a_recorded_spec_was_accepted_with_is_no_fault_of_a_setting():
+    document = {"model": "m", "env": {"DB_PASS": "x"}}
+    spec = ServiceSpec.model_validate(document, context=RECORDED)
+    laid = overlay(recommended({"max_num_seqs": 64}), spec)
+    assert (laid.spec.max_num_seqs, laid.spec.env) == (64, {"DB_PASS": "x"})
 
 
 def test_it_wins_over_the_file_and_says_what_it_changes():
