@@ -26,12 +26,16 @@ MAX_METRICS = 8 * MIB
 # square of a line's length.
 MAX_METRICS_LINE = 4 * KIB
 # A line of a stream: a chunk takes 250 bytes, one with the logprobs of 20 alternatives 10 KiB, a
-# long tool call that comes at once 100 KiB.
-MAX_LINE = MIB
-# Lines of one event: each server known writes one; more are allowed by the format.
+# long tool call that comes at once 100 KiB; but the first may have the prompt's tokens
+# (return_token_ids), as many as a document.
+MAX_LINE = MAX_DOCUMENT
+# An event of several lines, each of which has all before it read anew; and how many. Each server
+# known writes one; more are allowed by the format.
+MAX_EVENT = MIB
 MAX_EVENT_LINES = 1000
-# A stream in all: an answer of a million tokens, a chunk each, with room for the chunks' frames.
-MAX_STREAM = 256 * MIB
+# Of a stream, what comes without a text: keep-alives, a few a minute. An answer has at most a
+# million tokens, a chunk each, and its chunks are as long as the request asks for.
+MAX_SILENT = 256 * MIB
 MAX_CHUNKS = 1_000_000
 # The body of a refusal: a sentence of it is shown. Door and engine write less than 1 KiB.
 MAX_REFUSAL = 64 * KIB

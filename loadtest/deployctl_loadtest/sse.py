@@ -17,9 +17,10 @@ from typing import Any
 from deployctl_loadtest.foreign import (
     KIB,
     MAX_CHUNKS,
+    MAX_EVENT,
     MAX_EVENT_LINES,
     MAX_LINE,
-    MAX_STREAM,
+    MAX_SILENT,
     TooMuchError,
     count,
     document,
@@ -45,7 +46,7 @@ class Stream:
         self.error: str | None = None
         self.events = 0
         self._data: list[bytes] = []
-        self._size = self._held = 0  # bytes: of all lines, and of those of the event that comes
+        self._size = self._held = 0  # bytes: since the last text, and of the event that comes
         self._at = 0.0
         self._before = self._behind = b""  # of a chunk's text, once one is known
         self._tries = _TRIES
@@ -57,7 +58,8 @@ class Stream:
             TooMuchError: a line, an event or the whole is longer than any server's.
         """
         self._size += len(raw)
-        if self._size > MAX_STREAM or len(self.text_times) > MAX_CHUNKS:
+        texts = len(self.text_times)
+        if self._size > MAX_SILENT or texts > MAX_CHUNKS:
             raise TooMuchError("the stream is longer than any answer")
         for text in raw.split(b"\n")[:-1]:
             # A blank line after a chunk that was taken as it stands ends nothing.
@@ -65,6 +67,8 @@ class Stream:
                 self.line(text, at)
             if self.done:
                 return
+        if len(self.text_times) > texts:
+            self._size = 0
 
     def line(self, raw: bytes, at: float) -> None:
         """Takes one line, with or without its end, that was read at `at`."""
@@ -82,7 +86,7 @@ class Stream:
             if not self._data:
                 self._at, self._held = at, 0
             self._held += len(text)
-            if self._held > MAX_LINE or len(self._data) >= MAX_EVENT_LINES:
+            if self._data and (self._held > MAX_EVENT or len(self._data) >= MAX_EVENT_LINES):
                 raise TooMuchError("an event of the stream is longer than any chunk")
             self._data.append(text[5:].removeprefix(b" "))
         # Comments (":"), event names and ids say nothing that is measured here.

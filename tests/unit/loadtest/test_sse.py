@@ -1,5 +1,8 @@
 import json
 
+import pytest
+
+from deployctl_loadtest.foreign import TooMuchError
 from deployctl_loadtest.sse import Stream
 
 
@@ -114,3 +117,36 @@ def test_absurd_shapes_are_survived():
     for value in ({}, {"choices": None}, {"choices": [None]}, {"choices": [{"delta": 3}]}):
         assert lines((1.0, event(value))).text_times == []
     assert lines((1.0, event({"usage": {"completion_tokens": True}}))).output_tokens is None
+
+
+def test_a_chunk_may_have_a_long_prompts_tokens():
+    said = event({"choices": [{"text": "a", "prompt_token_ids": [128_000] * 300_000}]})
+    stream = Stream()
+    stream.block(said + b"\n", 1.0)
+    assert len(said) > 2 << 20
+    assert (stream.text_times, stream.error) == ([1.0], None)
+
+
+def test_a_long_answer_may_have_all_its_logprobs():
+    stream = Stream()
+    said = event({"choices": [{"text": "a", "logprobs": "x" * (1 << 20)}]}) + b"\n"
+    for second in range(300):
+        stream.block(said, float(second))
+    assert len(stream.text_times) == 300
+
+
+def test_a_stream_that_says_nothing_has_an_end():
+    stream = Stream()
+    stream.block(chat("a") + b"\n", 1.0)
+    comments = (b": %b\n" % (b"x" * (1 << 19))) * 200
+    stream.block(comments, 2.0)
+    stream.block(comments, 2.0)
+    with pytest.raises(TooMuchError, match="longer than any answer"):
+        stream.block(comments, 2.0)
+
+
+def test_an_event_of_several_lines_is_not_read_anew_for_ever():
+    stream = Stream()
+    stream.line(b"data: [1,\n", 1.0)
+    with pytest.raises(TooMuchError, match="an event of the stream"):
+        stream.line(b"data: %b\n" % (b"1" * (2 << 20)), 1.0)
