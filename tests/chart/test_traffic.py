@@ -2,6 +2,10 @@
 
 import json
 import re
+import subprocess
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -43,6 +47,36 @@ def test_what_clients_may_ask_reaches_the_router_and_nothing_else():
     server = "    server router 127.0.0.1:" + words[words.index("--port") + 1]
     assert server in lines
     assert f"    bind :{ports['http']}" in lines
+
+
+@pytest.mark.parametrize(("status", "lives"), [(200, True), (503, False), (None, False)])
+def test_a_router_is_asked_from_within_for_it_runs_before_the_proxys_image_is_there(status, lives):
+    (router,) = helmtool.pod(objects({"router": {"enabled": True}}), "qwen-router")[
+        "initContainers"
+    ]
+    assert "startupProbe" not in router, "the proxy would wait for it"
+    words = router["livenessProbe"]["exec"]["command"]
+    asked = []
+
+    class Answers(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Answers) as server:
+        if status is None:
+            server.server_close()
+        else:
+            threading.Thread(target=server.handle_request, daemon=True).start()
+        port = router["args"][router["args"].index("--port") + 1]
+        code = words[-1].replace(port, str(server.server_port))
+        done = subprocess.run([sys.executable, *words[1:-1], code], capture_output=True)
+    assert (done.returncode == 0) == lives
+    assert asked == (["/liveness"] if status else [])
 
 
 def test_the_network_is_closed_but_for_clients_and_prometheus(large, small):
