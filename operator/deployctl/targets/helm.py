@@ -68,7 +68,7 @@ def upgrade(
     told = ",".join(f"{key}={value}" for key, value in labels.items())
     words = ["upgrade", "--install", name, str(chart), *where, "--values", "-"]
     # Helm 4 stops at a field that somebody else has set since; Helm 3 knows of no such thing.
-    words += [] if _version().startswith("v3.") else ["--force-conflicts"]
+    words += [] if is_third() else ["--force-conflicts"]
     words += ["--labels", told, "--history-max", str(KEPT), "--output", "json"]
     _run(words, values, leashed=True)
 
@@ -82,6 +82,15 @@ def uninstall(name: str, where: Sequence[str]) -> None:
     words = ["uninstall", name, *where, "--ignore-not-found", "--wait"]
     words += ["--timeout", f"{_UNINSTALL_S}s"]
     _run(words, "", seconds=_UNINSTALL_S + _SECONDS, leashed=True)
+
+
+def is_third() -> bool:
+    """Whether it is Helm 3, which merges objects by itself and knows of no field's owner.
+
+    Raises:
+        TargetError: there is no helm, or it failed.
+    """
+    return _version().startswith("v3.")
 
 
 @cache

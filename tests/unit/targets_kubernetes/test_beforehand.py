@@ -173,18 +173,39 @@ def test_a_share_of_the_replicas_as_kubernetes_rounds_it(two_nodes):
     assert not told(two_nodes, deployment(4, claim=None, surge="25%", unavailable="25%"))
 
 
+@pytest.fixture
+def autoscaled(cluster):
+    """A service of three replicas by `manager`, and its Deployment for an autoscaler."""
+
+    def made(manager, replicas=3):
+        fields = [{"manager": manager, "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
+        found = {"metadata": {"managedFields": fields}, "spec": {"replicas": replicas}}
+        cluster.documents["/apis/apps/v1/namespaces/llm/deployments/chat"] = found
+        wanted = {"apiVersion": "apps/v1", **deployment()}
+        wanted["metadata"]["namespace"] = "llm"
+        del wanted["spec"]["replicas"]
+        return wanted
+
+    return made
+
+
 @pytest.mark.parametrize(("manager", "kept"), [("helm", 3), ("kube-controller-manager", None)])
 def test_replicas_that_helm_set_stay_when_an_autoscaler_takes_over(
-    cluster, manager, kept, monkeypatch
+    cluster, autoscaled, manager, kept, monkeypatch
 ):
     applied = []
     monkeypatch.setattr(cluster, "apply", lambda path, document, manager: applied.append(document))
-    fields = [{"manager": manager, "fieldsV1": {"f:spec": {"f:replicas": {}}}}]
-    path = "/apis/apps/v1/namespaces/llm/deployments/chat"
-    cluster.documents[path] = {"metadata": {"managedFields": fields}, "spec": {"replicas": 3}}
-    wanted = {"apiVersion": "apps/v1", **deployment()}
-    wanted["metadata"]["namespace"] = "llm"
-    beforehand.keep_replicas(cluster, wanted)  # it says how many
-    del wanted["spec"]["replicas"]
-    beforehand.keep_replicas(cluster, wanted)
+    wanted = autoscaled(manager)
+    says = {**wanted, "spec": {**wanted["spec"], "replicas": 2}}
+    for each in (says, wanted):
+        beforehand.keep_replicas(cluster, each)
     assert [document["spec"] for document in applied] == ([{"replicas": kept}] if kept else [])
+
+
+def test_helm_3_which_would_end_them_is_refused(cluster, autoscaled, monkeypatch):
+    for third, manager, replicas in ((False, "helm", 3), (True, "kubectl", 3), (True, "helm", 1)):
+        monkeypatch.setattr(beforehand.helm, "is_third", lambda third=third: third)
+        beforehand.refuse_to_lose_replicas(cluster, autoscaled(manager, replicas))
+    with pytest.raises(ClusterError, match="all but one of 3 replicas") as caught:
+        beforehand.refuse_to_lose_replicas(cluster, autoscaled("helm"))
+    assert "Helm 4" in caught.value.hint

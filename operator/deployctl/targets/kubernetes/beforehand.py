@@ -8,6 +8,7 @@ from typing import Any
 
 from deployctl.errors import ClusterError, TargetError
 from deployctl.events import Event
+from deployctl.targets import helm
 from deployctl.targets.kubernetes import nodes
 from deployctl.targets.kubernetes.cluster import Cluster, Document
 from deployctl.targets.kubernetes.nodes import NodeRoom
@@ -155,14 +156,37 @@ def _within(wanted: Any, there: Any) -> bool:
 def keep_replicas(cluster: Cluster, wanted: Document) -> None:
     """Where an autoscaler is to set from now on what Helm set until now, keeps as many replicas as
     there are: of a field that nobody owns any more the API server makes the default, one."""
-    path = cluster.path("apps/v1", "deployments", wanted["metadata"]["name"])
-    there = None if "replicas" in wanted["spec"] else cluster.get(path)
-    if there is None or not _of_helm(there):
+    path, there = _handed_over(cluster, wanted)
+    if there is None:
         return
     kept = {key: wanted[key] for key in ("apiVersion", "kind")}
     metadata = {key: wanted["metadata"][key] for key in ("name", "namespace")}
     kept |= {"metadata": metadata, "spec": {"replicas": there["spec"]["replicas"]}}
     cluster.apply(path, kept, manager="deployctl-replicas")
+
+
+def refuse_to_lose_replicas(cluster: Cluster, wanted: Document) -> None:
+    """Refuses that where it is Helm 3 that would do it, which removes the field whoever owns it.
+
+    Raises:
+        ClusterError: the service has more than one replica.
+        TargetError: there is no helm.
+    """
+    _, there = _handed_over(cluster, wanted)
+    count = there["spec"]["replicas"] if there else 0
+    if count > 1 and helm.is_third():
+        raise ClusterError(
+            f"Helm 3 would end all but one of {count} replicas as it hands them to an autoscaler",
+            where="values: autoscaling",
+            hint="Helm 4 keeps them; or do it when one is enough: --replicas 1 first",
+        )
+
+
+def _handed_over(cluster: Cluster, wanted: Document) -> tuple[str, Document | None]:
+    """The path of a Deployment, and what it is where Helm is to set its replicas no more."""
+    path = cluster.path("apps/v1", "deployments", wanted["metadata"]["name"])
+    there = None if "replicas" in wanted["spec"] else cluster.get(path)
+    return path, there if there is not None and _of_helm(there) else None
 
 
 def _of_helm(deployment: Document) -> bool:

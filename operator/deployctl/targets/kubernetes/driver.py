@@ -88,11 +88,11 @@ class KubernetesDriver:
             yield
 
     def preflight(self, release: Release, replacing: Release | None) -> None:
-        """Refuses a name that is another's, and claims that do not do.
+        """Refuses a name that is another's, claims that do not do, and replicas that would go.
 
         Raises:
-            ClusterError: a Helm release of that name is not ours, or a claim is not there or not
-                for so many replicas.
+            ClusterError: a Helm release of that name is not ours, a claim is not there or not for
+                so many replicas, or Helm 3 is to hand replicas to an autoscaler.
         """
         found = self._installed.newest(release.service)
         if found is not None and DIGEST not in found:
@@ -101,8 +101,10 @@ class KubernetesDriver:
                 where=f"namespace {self._cluster.namespace}",
                 hint="choose another name with --name, or `helm uninstall` it first",
             )
+        made, wanted = self._made(release)
+        beforehand.refuse_to_lose_replicas(self._cluster, wanted)
         if uploader_of(self._cluster, release) is None:  # which makes the claim itself
-            beforehand.refuse_claims(self._cluster, *self._made(release))
+            beforehand.refuse_claims(self._cluster, made, wanted)
 
     def fetch(self, release: Release, tell: Tell) -> None:
         """Says what the change will be like, and has the nodes of the former pods pull another
