@@ -2,7 +2,9 @@
 
 import base64
 import ssl
+from pathlib import Path
 
+import certifi
 import pytest
 import yaml
 
@@ -107,21 +109,43 @@ def test_inside_a_pod_it_is_what_the_pod_was_given(tmp_path, monkeypatch):
     assert found.api._headers({})["authorization"] == "Bearer own"
 
 
+def test_a_file_goes_before_a_token_that_is_written_which_does_where_there_is_none(tmp_path):
+    """As with kubectl."""
+    found = way(written(tmp_path / "config", {"token": "written", "tokenFile": "token"}))
+    assert found.credential() == "Bearer written"
+    (tmp_path / "token").write_text("newer\n")
+    assert found.credential() == "Bearer newer"
+
+
 @pytest.mark.parametrize(
-    ("named", "left_out", "expected"),
+    ("settings", "shown"),
     [
-        (None, None, "http://usual:1"),
-        (None, "lab,10.0.0.0/8", "http://usual:1"),
-        (None, "lab,192.168.0.0/16", None),
-        (None, "192.168.1.2", None),
-        ("http://own:2", "192.168.1.2", "http://own:2"),
+        (Settings(), ("ann", "devs")),
+        (Settings(impersonate="bob"), ("bob", "devs")),  # as Helm, and kubectl, lay flags over it
+        (Settings(impersonate="bob", impersonate_groups=("ops",)), ("bob", "ops")),
     ],
 )
-def test_the_proxy_is_the_cluster_s_own_or_the_usual_one(monkeypatch, named, left_out, expected):
-    for name in ("https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY", "no_proxy", "NO_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    assert Api(ServerAccess("https://192.168.1.2:6443"))._proxy is None
-    monkeypatch.setenv("https_proxy", "http://usual:1")
-    if left_out:
-        monkeypatch.setenv("no_proxy", left_out)
-    assert Api(ServerAccess("https://192.168.1.2:6443", proxy=named))._proxy == expected
+def test_whom_a_kubeconfig_acts_as_is_whom_helm_does(tmp_path, monkeypatch, settings, shown):
+    user = {"token": "own", "as": "ann", "as-groups": ["devs"]}
+    monkeypatch.setenv("KUBECONFIG", str(written(tmp_path / "config", user)))
+    headers = connect(settings).api._headers({})
+    assert (headers["Impersonate-User"], headers["Impersonate-Group"]) == shown
+
+
+def test_groups_of_nobody_are_not_shown(tmp_path, monkeypatch):
+    monkeypatch.setenv("KUBECONFIG", str(written(tmp_path / "config", {"as-groups": ["devs"]})))
+    assert "Impersonate-Group" not in connect(Settings()).api._headers({})
+
+
+@pytest.mark.parametrize("key", ["as-uid", "as-user-extra"])
+def test_a_kubeconfig_that_acts_as_somebody_in_another_way_is_refused(tmp_path, monkeypatch, key):
+    user = {"as": "ann", key: {"a": ["b"]}}
+    monkeypatch.setenv("KUBECONFIG", str(written(tmp_path / "config", user)))
+    with pytest.raises(ClusterError, match=f"by {key}"):
+        connect(Settings())
+
+
+def test_certificates_with_comments_in_any_script_are_read():
+    authorities = Path(certifi.where()).read_bytes()
+    tls = Api(ServerAccess("https://lab", ca="# Authorité\n".encode() + authorities))._tls
+    assert tls.cert_store_stats()["x509_ca"] > 0

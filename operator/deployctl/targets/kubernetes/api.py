@@ -8,15 +8,13 @@ import json
 import ssl
 import tempfile
 from collections.abc import Mapping
-from contextlib import suppress
-from ipaddress import ip_address, ip_network
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
-from urllib.request import getproxies, proxy_bypass
+from urllib.parse import urlencode
 
 import urllib3
 
 from deployctl import __version__
+from deployctl.targets.kubernetes import proxy
 from deployctl.targets.kubernetes.identity import Pairs
 from deployctl.targets.kubernetes.kubeconfig import ServerAccess
 
@@ -26,6 +24,7 @@ if TYPE_CHECKING:
 _KEPT = 32  # connections: several services may be brought up at once
 _CHANNELS = "v5.channel.k8s.io,v4.channel.k8s.io"  # protocols of a stream, the best first
 _TLS = "https"
+_OPEN_S = 30.0  # for each word until a stream is open: a balancer may take us in and never answer
 
 
 class Api:
@@ -41,11 +40,12 @@ class Api:
 
         Raises:
             SSLError, ValueError: certificates or proxy are none.
+            ClusterError: the proxy speaks what we do not.
         """
         self.host = access.host
         self._credential, self._as = access.credential, as_whom
         self._server_name = access.server_name
-        self._proxy = access.proxy or _usual_proxy(access.host)
+        self._proxy = proxy.proxy_for(access.host, access.proxy)
         self._tls = _tls(access) if access.host.startswith(_TLS) else None
         self._pool = self._opened()
 
@@ -74,19 +74,21 @@ class Api:
         )
 
     def stream(self, path: str) -> "WebSocket":
-        """Opens a stream, as exec and port-forward are.
+        """Opens a stream, as exec and port-forward are. It gives up where nothing comes for
+        seconds; how long it waits from then on is for who uses it to say (`settimeout`).
 
         Raises:
-            WebSocketException: it is refused.
+            WebSocketException: it is refused, or does not open.
         """
         from websocket import WebSocket
 
         lines = [f"{name}: {value}" for name, value in self._headers({}).items()]
         lines.append(f"sec-websocket-protocol: {_CHANNELS}")
-        options: dict[str, Any] = {"header": lines}
-        if self._proxy:
-            proxy = urlsplit(self._proxy)
-            options |= {"http_proxy_host": proxy.hostname, "http_proxy_port": proxy.port}
+        options: dict[str, Any] = {
+            "header": lines,
+            "timeout": _OPEN_S,
+            **proxy.of_stream(self._proxy),
+        }
         tls = {"context": self._tls, "server_hostname": self._server_name}
         socket = WebSocket(sslopt={k: v for k, v in tls.items() if v}, skip_utf8_validation=False)
         socket.connect(f"ws{self.host.removeprefix('http')}{path}", **options)  # type: ignore[no-untyped-call]
@@ -106,32 +108,7 @@ class Api:
             options["ssl_context"] = self._tls
         if self._server_name:
             options["server_hostname"] = self._server_name
-        if self._proxy is None:
-            return urllib3.PoolManager(**options)
-        if self._proxy.startswith("socks"):
-            from urllib3.contrib.socks import SOCKSProxyManager
-
-            return SOCKSProxyManager(self._proxy, **options)
-        return urllib3.ProxyManager(self._proxy, **options)
-
-
-def _usual_proxy(host: str) -> str | None:
-    """The one that the environment names, unless it leaves this host out."""
-    parts, proxies = urlsplit(host), getproxies()
-    name = parts.hostname or ""
-    if proxy_bypass(name) or _is_within(name, proxies.get("no", "")):
-        return None
-    return proxies.get(parts.scheme) or proxies.get("all")
-
-
-def _is_within(host: str, left_out: str) -> bool:
-    """Whether it is an address of a network that NO_PROXY leaves out (10.0.0.0/8), which kubectl
-    takes too, and Python's own library does not."""
-    for each in left_out.split(","):
-        with suppress(ValueError):  # names
-            if ip_address(host) in ip_network(each.strip(), strict=False):
-                return True
-    return False
+        return proxy.manager(self._proxy, options)
 
 
 def _tls(access: ServerAccess) -> ssl.SSLContext:
@@ -140,7 +117,8 @@ def _tls(access: ServerAccess) -> ssl.SSLContext:
     if not access.verified:
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     elif access.ca:
-        context.load_verify_locations(cadata=access.ca.decode())
+        # ssl takes ASCII alone; whatever else is there stands in comments between certificates.
+        context.load_verify_locations(cadata=access.ca.decode("ascii", "ignore"))
     else:
         context.load_default_certs()
     if access.certificate:

@@ -42,7 +42,10 @@ def connect(settings: Settings) -> Connection:
             access, namespace = _in_a_pod(), own.read_text(encoding="utf-8").strip()
         else:
             access, context, namespace = _by_kubeconfig(settings.context, where, files)
-        as_whom = identity.pairs(settings.impersonate, settings.impersonate_groups)
+        # As Helm lays flags over a kubeconfig, each by itself: both are to act as one user.
+        as_whom = identity.pairs(
+            settings.impersonate or access.user, settings.impersonate_groups or access.groups
+        )
         return Connection(Api(access, as_whom), context, namespace)
     except (YAMLError, *_MALFORMED) as error:
         raise ClusterError(

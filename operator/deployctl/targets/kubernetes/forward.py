@@ -60,6 +60,7 @@ class Forwarder:
                 return
             self.refused = None
             try:
+                stream.settimeout(None)  # whoever asks may take its time
                 _relay(connection, stream)
             finally:
                 stream.close()

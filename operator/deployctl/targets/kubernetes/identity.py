@@ -7,8 +7,9 @@ Pairs = Sequence[tuple[str, str]]
 
 def pairs(user: str | None, groups: Sequence[str]) -> tuple[tuple[str, str], ...]:
     """The headers that have the API server act as another user, a group each its own."""
-    named = [("Impersonate-User", user)] if user else []
-    return (*named, *(("Impersonate-Group", group) for group in groups))
+    if not user:
+        return ()
+    return (("Impersonate-User", user), *(("Impersonate-Group", group) for group in groups))
 
 
 def flags(user: str | None, groups: Sequence[str]) -> list[str]:

@@ -16,6 +16,7 @@ _LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _KINDS = ("contexts", "clusters", "users")
 # What gives a credential when it is asked; Kubernetes' own client knows how.
 _ASKED_FOR = ("exec", "auth-provider", "username")
+_NOT_ACTED_BY = ("as-uid", "as-user-extra")
 
 
 class ServerAccess(NamedTuple):
@@ -29,6 +30,8 @@ class ServerAccess(NamedTuple):
     server_name: str | None = None  # in its certificate, where it is not the host
     proxy: str | None = None
     credential: Callable[[], str | None] = lambda: None  # the header Authorization, as of now
+    user: str | None = None  # whom the kubeconfig has us act as, and of which groups
+    groups: tuple[str, ...] = ()
 
 
 class Entry(NamedTuple):
@@ -89,7 +92,7 @@ def access_of(config: Kubeconfig, context: str) -> ServerAccess:
     """The way that a context leads, by the credential that is written there.
 
     Raises:
-        ValueError: it names a cluster that is not there.
+        ValueError: it names a cluster that is not there, or acts as somebody by what we lack.
         OSError: a file that it names cannot be read.
     """
     names = config.contexts[context].value
@@ -98,6 +101,12 @@ def access_of(config: Kubeconfig, context: str) -> ServerAccess:
         raise ValueError(f"context {context} is of cluster {names['cluster']!r}, which it lacks")
     user = _user(config, context)
     told = cluster.value
+    for key in _NOT_ACTED_BY:
+        if user.value.get(key):
+            raise ValueError(
+                f"context {context} acts as another user by {key}: only by as and "
+                "as-groups is it known here"
+            )
     return ServerAccess(
         str(told["server"]).rstrip("/"),
         ca=cluster.content("certificate-authority"),
@@ -107,6 +116,8 @@ def access_of(config: Kubeconfig, context: str) -> ServerAccess:
         server_name=told.get("tls-server-name"),
         proxy=told.get("proxy-url"),
         credential=_token(user),
+        user=user.value.get("as"),
+        groups=tuple(user.value.get("as-groups") or ()),
     )
 
 
@@ -120,15 +131,15 @@ def _user(config: Kubeconfig, context: str) -> Entry:
 
 
 def _token(user: Entry) -> Callable[[], str | None]:
-    if token := user.value.get("token"):
-        return lambda: f"Bearer {token}"
-    if path := user.value.get("tokenFile"):
-        return token_in(user.folder / path)
-    return lambda: None
+    token, path = user.value.get("token"), user.value.get("tokenFile")
+    if path:
+        return token_in(user.folder / path, token)
+    return lambda: f"Bearer {token}" if token else None
 
 
-def token_in(file: Path) -> Callable[[], str]:
-    """The token in a file, which is replaced before it expires: it is read each time.
+def token_in(file: Path, otherwise: str | None = None) -> Callable[[], str]:
+    """The token in a file, which is replaced before it expires: it is read each time. `otherwise`
+    is the one where there is no file, as for kubectl.
 
     Raises, when it is called:
         ClusterError: there is none.
@@ -138,6 +149,8 @@ def token_in(file: Path) -> Callable[[], str]:
         try:
             return f"Bearer {file.read_text(encoding='utf-8').strip()}"
         except OSError as error:
+            if otherwise:
+                return f"Bearer {otherwise}"
             raise ClusterError(
                 f"there is no token for the cluster: {error.strerror}", where=str(file)
             ) from error
