@@ -60,10 +60,10 @@ class LoadPods:
         self._tell(Event("note", f"starting {many} in namespace {cluster.namespace}: {name}"))
         made = cluster.path("batch/v1", "jobs")
         self._begun = True
-        policies = cluster.path("networking.k8s.io/v1", "networkpolicies")
-        served = self._served(policies)
+        served = self._served()
         job = cluster.create(made, documents.master(name, order, served))
         cluster.create(cluster.path("v1", "secrets"), documents.secret(name, order, job))
+        policies = cluster.path("networking.k8s.io/v1", "networkpolicies")
         for policy in documents.policies(name, order, job, served):
             cluster.create(policies, policy)
         (pod,) = self._running(documents.MASTER, 1)
@@ -96,14 +96,15 @@ class LoadPods:
 
     # The parts.
 
-    def _served(self, policies: str) -> documents.ServedPods:
-        """The service, as its pods and the policies at that path say."""
+    def _served(self) -> documents.ServedPods:
+        """The service, as its pods and the namespace's policies say."""
         cluster, service = self._cluster, self._order.service
         if service is None:
             return documents.ServedPods()
         path = cluster.path("v1", "pods")
         pods = cluster.items(path, labelSelector=documents.pods_of(service))
-        return documents.served(pods, cluster.items(policies))
+        policies = cluster.items(cluster.path("networking.k8s.io/v1", "networkpolicies"))
+        return documents.served(pods, policies)
 
     def _address(self) -> str:
         """The URL with the Service's own address: a name would be asked for with every connection,
