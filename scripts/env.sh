@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# Makes and finds the environment that ./quickstart, ./test and .ci/run use. Sourced, not run.
+# Makes and finds the environment that ./quickstart and ./test use, and the Python of .ci/helm.
+# Sourced, not run.
 #
 #   check_machine           says in a line each what would stop the installation; exit 2
 #   make_environment cpu    makes .venv and installs ".[cpu]" into it, unless that was done already
@@ -11,6 +12,8 @@ TORCH_INDEX=${DEPLOYCTL_TORCH_INDEX-https://download.pytorch.org/whl/cpu}
 # What is installed, each file of it by its hash; scripts/requirements.py writes them.
 REQUIREMENTS=docker/requirements.txt
 VENV=.venv
+NO_PYTHON="no Python from 3.11 to 3.13"
+PYTHON_HINT="apt install python3.12 python3.12-venv; on a system that has newer ones alone: uv python install 3.13"
 # An installed environment is 3.7 GB, pip unpacks beside it, the checkpoints are 0.3 GB.
 DISK_GIB=6
 # vLLM, its KV cache of 1 GiB, the model and the load generator; measured: 3.4 GiB.
@@ -79,7 +82,7 @@ check_platform() {
 check_python() {
   find_python
   if [ -z "$PYTHON" ]; then
-    bad "no Python from 3.11 to 3.13" "apt install python3.12 python3.12-venv, or get one from your system"
+    bad "$NO_PYTHON" "$PYTHON_HINT"
     return
   fi
   good "Python $PYTHON_VERSION ($PYTHON)"
@@ -132,6 +135,13 @@ check_disk() {
 # Whether a service of ours holds the memory that a new one would need.
 serves_already() { [ -x "$VENV/bin/deployctl" ] && "$VENV/bin/deployctl" status >/dev/null 2>&1; }
 
+# The version of a Python for which requirements/ has hashes; of any other it fails.
+fitting() { # PATH
+  local version
+  version=$("$1" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || return 1
+  case $version in 3.11 | 3.12 | 3.13) echo "$version" ;; *) return 1 ;; esac
+}
+
 # Sets PYTHON and PYTHON_VERSION. Where a local folder offers PyTorch's CPU build, a Python that
 # it fits comes first; otherwise the newest.
 find_python() {
@@ -139,8 +149,7 @@ find_python() {
   PYTHON='' PYTHON_VERSION=''
   for name in python3.13 python3.12 python3.11 python3; do
     path=$(type -P "$name") || continue
-    version=$("$path" -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null) || continue
-    case $version in 3.11 | 3.12 | 3.13) ;; *) continue ;; esac
+    version=$(fitting "$path") || continue
     if [ -z "$PYTHON" ] || { has_local_torch "$version" && ! has_local_torch "$PYTHON_VERSION"; }; then
       PYTHON=$path PYTHON_VERSION=$version
     fi
@@ -170,7 +179,7 @@ find_links() { # the folders in PIP_FIND_LINKS and pip's configuration files, on
 make_environment() {
   local extras=$1 log=$VENV/install.log key
   [ -n "${PYTHON:-}" ] || find_python
-  [ -n "$PYTHON" ] || die "no Python from 3.11 to 3.13" "apt install python3.12 python3.12-venv" 2
+  [ -n "$PYTHON" ] || die "$NO_PYTHON" "$PYTHON_HINT" 2
   key=$(environment_key)
   if ! installed "$extras" "$key"; then
     wait_for_turn

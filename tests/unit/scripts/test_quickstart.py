@@ -40,7 +40,7 @@ class Checkout:
         self.bin = folder / "bin"
         self.bin.mkdir()
         requirements = ("docker/requirements.txt", "requirements/cpu.txt", "requirements/dev.txt")
-        for name in ("quickstart", "scripts/env.sh", "pyproject.toml", *requirements):
+        for name in ("quickstart", ".ci/helm", "scripts/env.sh", "pyproject.toml", *requirements):
             (self.root / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, self.root / name)
         for tool in TOOLS.split():
@@ -115,10 +115,33 @@ def test_no_python_is_one_line_with_its_fix(checkout):
     assert not (checkout.root / ".venv").exists()
 
 
-def test_an_old_python_is_no_python(checkout):
-    checkout.python("python3", "3.10")
+@pytest.mark.parametrize("version", ["3.10", "3.14"])
+def test_a_python_without_hashes_is_no_python(checkout, version):
+    checkout.python("python3", version)
     (line,) = refused(checkout.quickstart())
-    assert "no Python from 3.11" in line
+    assert "no Python from 3.11 to 3.13" in line
+    assert "uv python install 3.13" in line
+    assert "Python 3.11 to 3.13," in checkout.quickstart("--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("pythons", "taken"),
+    [
+        ({"python3": "3.12", "python3.13": "3.13"}, "python3"),
+        ({"python3": "3.14", "python3.11": "3.11"}, "python3.11"),
+        ({"python3": "3.10"}, None),
+        ({}, None),
+    ],
+)
+def test_a_scanner_is_installed_by_a_python_that_has_hashes(checkout, pythons, taken):
+    for name, version in pythons.items():
+        said = f'case "$*" in *version_info*) echo {version} ;; *) echo "${{0##*/}} $*" ;; esac'
+        checkout.tool(name, said)
+    done = checkout.run(".ci/helm", "checkov")
+    assert (f"{taken} -m venv" in done.stdout) == (taken is not None)
+    if taken is None:
+        assert done.returncode == 2
+        assert "error: no Python from 3.11 to 3.13\n hint: apt install" in done.stderr
 
 
 @pytest.mark.parametrize(
