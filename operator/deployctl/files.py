@@ -7,6 +7,7 @@ Records are for their owner alone, whole or absent, and outlive a power cut.
 import errno
 import os
 import stat
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -40,7 +41,7 @@ def write_text(path: Path, text: str, *, what: str = "the report", hint: str | N
     """
     try:
         if _is_to_stay(path):
-            path.write_text(text, encoding="utf-8", errors=ODD)
+            _write_in_place(path, text)
         else:
             _replace_or_write(path, text)
     except OSError as error:
@@ -64,7 +65,26 @@ def _replace_or_write(path: Path, text: str) -> None:
     except OSError as error:
         if mode is None or error.errno not in _IN_PLACE:
             raise
+        _write_in_place(path, text)
+
+
+def _write_in_place(path: Path, text: str) -> None:
+    descriptor = _standard_output(path)
+    if descriptor is None:
         path.write_text(text, encoding="utf-8", errors=ODD)
+        return
+    with os.fdopen(descriptor, "w", encoding="utf-8", errors=ODD) as stream:
+        stream.write(text)
+
+
+def _standard_output(path: Path) -> int | None:
+    """A copy of its descriptor, where the path leads to it. Opened anew, a file that a shell sends
+    it to would begin anew too: what is printed and what is written would lie over one another."""
+    with suppress(OSError):
+        if os.path.samestat(path.stat(), os.fstat(1)):
+            sys.stdout.flush()
+            return os.dup(1)
+    return None
 
 
 def replace_text(path: Path, text: str, *, mode: int | None = None) -> None:

@@ -3,6 +3,8 @@
 import errno
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import psutil
@@ -134,6 +136,24 @@ def test_standard_output_is_no_file_to_be_replaced(tmp_path, monkeypatch):
         files.write_text(path, "text")
     assert (tmp_path / "out").read_text() == "text"
     assert replaced == []
+
+
+def test_what_is_printed_and_what_is_written_to_standard_output_stand_side_by_side(tmp_path):
+    program = """if True:
+        from deployctl.files import Path, write_text
+        print("before")
+        write_text(Path("/dev/stdout"), "a report of some length\\n")
+        print("after")
+    """
+    with (tmp_path / "out").open("w") as out:
+        subprocess.run(
+            [sys.executable, "-c", program],
+            stdout=out,
+            check=True,
+            timeout=60,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+    assert (tmp_path / "out").read_text() == "before\na report of some length\nafter\n"
 
 
 def test_a_file_keeps_its_permissions(tmp_path):
