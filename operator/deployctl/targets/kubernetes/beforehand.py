@@ -156,12 +156,13 @@ def _within(wanted: Any, there: Any) -> bool:
 def keep_replicas(cluster: Cluster, wanted: Document) -> None:
     """Where an autoscaler is to set from now on what Helm set until now, keeps as many replicas as
     there are: of a field that nobody owns any more the API server makes the default, one."""
-    path, there = _handed_over(cluster, wanted)
+    there = _handed_over(cluster, wanted)
     if there is None:
         return
     kept = {key: wanted[key] for key in ("apiVersion", "kind")}
     metadata = {key: wanted["metadata"][key] for key in ("name", "namespace")}
     kept |= {"metadata": metadata, "spec": {"replicas": there["spec"]["replicas"]}}
+    path = cluster.path("apps/v1", "deployments", metadata["name"])
     cluster.apply(path, kept, manager="deployctl-replicas")
 
 
@@ -172,7 +173,7 @@ def refuse_to_lose_replicas(cluster: Cluster, wanted: Document) -> None:
         ClusterError: the service has more than one replica.
         TargetError: there is no helm.
     """
-    _, there = _handed_over(cluster, wanted)
+    there = _handed_over(cluster, wanted)
     count = there["spec"]["replicas"] if there else 0
     if count > 1 and helm.is_third():
         raise ClusterError(
@@ -182,11 +183,11 @@ def refuse_to_lose_replicas(cluster: Cluster, wanted: Document) -> None:
         )
 
 
-def _handed_over(cluster: Cluster, wanted: Document) -> tuple[str, Document | None]:
-    """The path of a Deployment, and what it is where Helm is to set its replicas no more."""
+def _handed_over(cluster: Cluster, wanted: Document) -> Document | None:
+    """A Deployment as it is, where Helm is to set its replicas no more."""
     path = cluster.path("apps/v1", "deployments", wanted["metadata"]["name"])
     there = None if "replicas" in wanted["spec"] else cluster.get(path)
-    return path, there if there is not None and _of_helm(there) else None
+    return there if there is not None and _of_helm(there) else None
 
 
 def _of_helm(deployment: Document) -> bool:
