@@ -167,7 +167,7 @@ def render(kind: BundleKind, prepared: Prepared, options: ChartOptions = NO_VALU
 def _of_the_target(plan: ServingPlan, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """Values of what the target keeps, and of the Secret that it makes: the Hub's token is beside
     the keys, if there is one."""
-    if not plan.asks_the_hub or (overrides.get("hubToken") or {}).get("value"):
+    if plan.model_local or (overrides.get("hubToken") or {}).get("value"):
         return _KEPT_CLAIM
     return {**_KEPT_CLAIM, "hubToken": {"existingSecret": f"{plan.name}-api-key"}}
 

@@ -302,7 +302,7 @@ class KubernetesDriver:
         with keys.locked(folder):
             files = dict(keys.of_the_door(folder, release.spec))
             token = keys.hub_token(release.spec, self._environment)
-            if token and release.plan.asks_the_hub:
+            if token and not release.plan.model_local:
                 files["hf_token"] = token.encode()
             secret.publish(self._cluster, release.service, {**keys.gone(files), **files})
 
