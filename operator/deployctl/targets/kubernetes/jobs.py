@@ -1,10 +1,32 @@
-"""What events tell of what waits, and of a Job of ours."""
+"""Jobs of ours: what their pods may do, and what events tell of them and of what waits."""
 
 from collections.abc import Iterator, Sequence
 
 from deployctl.errors import TargetError
 from deployctl.targets.kubernetes import waits
 from deployctl.targets.kubernetes.cluster import Cluster, Document
+
+
+def pod_security(user: int, group: int) -> Document:
+    """The securityContext of a pod, at the pod security level `restricted`."""
+    return {
+        "runAsNonRoot": True,
+        "runAsUser": user,
+        "runAsGroup": group,
+        "fsGroup": group,
+        "seccompProfile": {"type": "RuntimeDefault"},
+    }
+
+
+def container_security() -> Document:
+    """That of its containers."""
+    return {
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"drop": ["ALL"]},
+        "privileged": False,
+        "readOnlyRootFilesystem": True,
+        "runAsNonRoot": True,
+    }
 
 
 def events_of(cluster: Cluster, *kinds: str) -> list[Document]:

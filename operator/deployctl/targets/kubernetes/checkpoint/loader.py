@@ -41,12 +41,8 @@ def document(claim: str, values: "Values", size: int, *, beside: str | None) -> 
         "terminationGracePeriodSeconds": 5,
         "imagePullSecrets": [{"name": name} for name in values.engine.pull_secrets],
         "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": values.security.run_as_user,
-            "runAsGroup": values.security.run_as_group,
-            "fsGroup": values.security.run_as_group,
+            **jobs.pod_security(values.security.run_as_user, values.security.run_as_group),
             "fsGroupChangePolicy": "OnRootMismatch",
-            "seccompProfile": {"type": "RuntimeDefault"},
         },
         **_nodes(values),
         "containers": [_container(values)],
@@ -82,13 +78,7 @@ def _container(values: "Values") -> Document:
             "limits": {"cpu": "4", "memory": "1Gi"},
         },
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "privileged": False,
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-        },
+        "securityContext": jobs.container_security(),
         "volumeMounts": [{"name": "claim", "mountPath": _FOLDER}],
     }
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from deployctl.engines.vllm import BUILT_HERE
-from deployctl.targets.kubernetes import nodes
+from deployctl.targets.kubernetes import jobs, nodes
 from deployctl.targets.kubernetes.cluster import OURS, Document
 from deployctl.targets.loads import LoadOrder
 from deployctl_loadtest.pod import FILES, LOCUST_PORT
@@ -204,13 +204,7 @@ def _job(
         "automountServiceAccountToken": False,
         "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 10,
-        "securityContext": {
-            "runAsNonRoot": True,
-            "runAsUser": _USER,
-            "runAsGroup": _USER,
-            "fsGroup": _USER,
-            "seccompProfile": {"type": "RuntimeDefault"},
-        },
+        "securityContext": jobs.pod_security(_USER, _USER),
         "containers": [_container(part, order.image, words, resources)],
         "volumes": [{"name": "load", "emptyDir": {}}, {"name": "tmp", "emptyDir": {}}],
     }
@@ -234,13 +228,7 @@ def _container(part: str, image: str, words: list[str], resources: Document) -> 
         "command": ["python3", "-m", "deployctl_loadtest.pod", *words],
         "resources": resources,
         "terminationMessagePolicy": "FallbackToLogsOnError",
-        "securityContext": {
-            "allowPrivilegeEscalation": False,
-            "capabilities": {"drop": ["ALL"]},
-            "privileged": False,
-            "readOnlyRootFilesystem": True,
-            "runAsNonRoot": True,
-        },
+        "securityContext": jobs.container_security(),
         "volumeMounts": [
             {"name": "load", "mountPath": FILES.rpartition("/")[0]},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108  the pod's own
