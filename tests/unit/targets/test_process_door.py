@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from deployctl.planning.plan import EnginePlan
 from deployctl.targets import keyfile
 from deployctl.targets.process import ProcessDriver, procfs
 from deployctl.targets.store import ServiceRef, Store
@@ -80,3 +81,17 @@ def test_a_release_of_before_the_door_starts_again(settings, make_release, servi
     assert not run.secrets.exists()
     endpoint = driver.endpoint(old)
     assert (endpoint.api_key, endpoint.operator_token) == ("s3cret", None)
+
+
+def test_the_engine_of_a_folder_gets_the_token_for_what_a_flag_names(
+    settings, make_release, service, monkeypatch, tmp_path
+):
+    (tmp_path / "token").write_text("hf_abc")
+    driver, given = ProcessDriver(settings), []
+    monkeypatch.setattr(driver, "_supervise", lambda *words: given.append(words[3]))
+    for args in ((), ("--tokenizer", "org/other")):
+        engine = EnginePlan(name="vllm", version="0.32.0", image="i", args=args)
+        release = make_release(plan={"engine": engine}, hf_token_file=tmp_path / "token")
+        driver.start(before_the_door(release), lambda event: None)
+    told = [(words.get("HF_TOKEN"), words.get("HF_HUB_OFFLINE")) for words in given]
+    assert told == [(None, "1"), ("hf_abc", None)]
