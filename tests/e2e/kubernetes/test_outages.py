@@ -48,6 +48,8 @@ def away(cluster, *processes, seconds):
         what="the API server is back",
     )
     yield
+    if cluster.has("scaledobjects.keda.sh"):
+        cluster.fault("start", "keda-operator")  # it ends where it cannot renew its lease
 
 
 def assert_serves(place, number):
