@@ -19,9 +19,9 @@ MOST_TEXTS = {"vllm": 1_500}
 MOST_TEXTS_BARE = 6_000
 BEGIN_S = 1.0  # in which all streams of a load begin, evenly
 BEAT_S = 0.005
-# Between two requests: longer than a server takes for one, and 300 ms, after which the first text
-# comes, are no multiple of it.
-APART_S = 0.017
+# Between two requests: a first text, 300 ms and some after its request, comes halfway between two
+# others. Where it meets a request, a later one is paid for twice.
+APART_S = 0.021
 
 
 class Seen(NamedTuple):
