@@ -20,11 +20,6 @@ MIDDLEWARE = ["--middleware", "deployctl_door.vllm.Middleware", "--disable-fasta
 FOLDER = "/opt/deployctl"
 
 
-@pytest.fixture(scope="module")
-def small():
-    return objects()
-
-
 def mounted(found):
     """What the pod has below /opt/deployctl, by path: the ConfigMap, as its volume gives it."""
     volume = next(v for v in pod(found)["volumes"] if v["name"] == "files")["configMap"]

@@ -16,16 +16,6 @@ from deployctl.render.process import COMMAND_FILE
 pytestmark = pytest.mark.helm
 
 
-@pytest.fixture(scope="module")
-def small():
-    return objects()
-
-
-@pytest.fixture(scope="module")
-def large():
-    return objects(files=[helmtool.MAXIMAL])
-
-
 def of_plan(method="awq", gpu="l4", **settings):
     plan, spec, profile = planned(method, gpu, name="qwen", **settings)
     values = yaml.safe_load(render_helm(plan, spec, profile).files[VALUES_FILE])

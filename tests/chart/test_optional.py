@@ -4,15 +4,9 @@ import json
 
 import pytest
 
-from chart import helmtool
 from chart.helmtool import engine, maximal, objects, one
 
 pytestmark = pytest.mark.helm
-
-
-@pytest.fixture(scope="module")
-def large():
-    return objects(files=[helmtool.MAXIMAL])
 
 
 def test_the_download_job_is_another_one_for_another_model():

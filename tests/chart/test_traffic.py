@@ -16,16 +16,6 @@ from deployctl.metrics import names
 pytestmark = pytest.mark.helm
 
 
-@pytest.fixture(scope="module")
-def small():
-    return objects()
-
-
-@pytest.fixture(scope="module")
-def large():
-    return objects(files=[helmtool.MAXIMAL])
-
-
 def test_what_clients_may_ask_reaches_the_router_and_nothing_else():
     user = ["POST /v1/completions", "GET /v1/responses/{response_id}"]
     found = objects({"router": {"enabled": True}, "door": {"routes": {"user": user}}})

@@ -5,25 +5,14 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
+from tests.unit.targets_kubernetes.load_order import ORDER
 
 from deployctl.errors import ClusterError
 from deployctl.targets.kubernetes.cluster import ForbiddenError, UnreachableError
 from deployctl.targets.kubernetes.load import documents, pods
 from deployctl.targets.kubernetes.load.pods import LoadPods
-from deployctl.targets.loads import LoadOrder
 from deployctl_loadtest import pod
 
-ORDER = LoadOrder(
-    name="chat",
-    image="deployctl/loadtest:1",
-    url="http://chat.llm.svc:8000",
-    workers=2,
-    options=("--users=2",),
-    files={"trace": b"t" * 10},
-    secrets={"DEPLOYCTL_LOADTEST_API_KEY": "s3cret"},
-    lasts_s=60.0,
-    service="chat",
-)
 JOBS = "/apis/batch/v1/namespaces/llm/jobs"
 
 

@@ -4,22 +4,11 @@ import json
 
 import kubernetes_validate
 import pytest
+from tests.unit.targets_kubernetes.load_order import ORDER
 
 from deployctl.targets.kubernetes.load import documents
-from deployctl.targets.loads import LoadOrder
 from deployctl_loadtest import pod
 
-ORDER = LoadOrder(
-    name="chat",
-    image="deployctl/loadtest:1",
-    url="http://chat.llm.svc:8000",
-    workers=2,
-    options=("--users=2",),
-    files={"trace": b"t" * 10},
-    secrets={"DEPLOYCTL_LOADTEST_API_KEY": "s3cret"},
-    lasts_s=60.0,
-    service="chat",
-)
 OWNER = {"metadata": {"name": "load-chat-abc", "uid": "u-1"}}
 
 

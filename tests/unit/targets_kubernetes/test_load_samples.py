@@ -5,27 +5,15 @@ import json
 import sys
 
 import pytest
+from tests.unit.targets_kubernetes.load_order import ORDER
 
 from deployctl.errors import ClusterError, InterruptedByUserError, TargetError
 from deployctl.load import incluster
 from deployctl.load import locust as locusts
 from deployctl.targets.kubernetes.cluster import UnreachableError
 from deployctl.targets.kubernetes.load.mirror import Mirror
-from deployctl.targets.loads import LoadEnd, LoadOrder
+from deployctl.targets.loads import LoadEnd
 from deployctl_loadtest import pod
-
-ORDER = LoadOrder(
-    name="chat",
-    image="deployctl/loadtest:1",
-    url="http://chat.llm.svc:8000",
-    workers=2,
-    options=("--users=2",),
-    files={"trace": b"t" * 10},
-    secrets={"DEPLOYCTL_LOADTEST_API_KEY": "s3cret"},
-    lasts_s=60.0,
-    service="chat",
-)
-
 
 # A run's samples, from the code that hands them over in the pod.
 

@@ -1,6 +1,6 @@
 """Where a release is asked: the Service before it and its port, and the engine's, by the values."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import yaml
 
@@ -12,12 +12,16 @@ _PORT = 8000  # of the chart's engine and Service, where the values say nothing
 def port_of(bundle: Bundle, part: Literal["engine", "service"]) -> int:
     """The port of the engine in its pod, or of the Service before it: the user's own values may
     say another than the spec."""
-    document = yaml.safe_load(bundle.files.get(VALUES_FILE, "")) or {}
-    return int((document.get(part) or {}).get("port") or _PORT)
+    return int(_part(bundle, part).get("port") or _PORT)
 
 
 def front_of(bundle: Bundle) -> str:
     """The Service that clients ask: the router's, where there is one (vllm.front.name)."""
-    document = yaml.safe_load(bundle.files.get(VALUES_FILE, "")) or {}
-    routed = (document.get("router") or {}).get("enabled")
+    routed = _part(bundle, "router").get("enabled")
     return f"{bundle.service}-router" if routed else bundle.service
+
+
+def _part(bundle: Bundle, name: str) -> dict[str, Any]:
+    """What the values say of one part of the chart."""
+    document = yaml.safe_load(bundle.files.get(VALUES_FILE, "")) or {}
+    return document.get(name) or {}
