@@ -18,7 +18,8 @@ class Releases:
     """All that is known of the releases."""
 
     def __init__(self, folder: Path = ENGINES) -> None:
-        self.tables = {t.name: vllm_tables.load(t, folder) for t in vllm_tables.TABLES}
+        told = [table for table in vllm_tables.TABLES if table.name != "help"]
+        self.tables = {table.name: vllm_tables.load(table, folder) for table in told}
         self.behaviour = vllm_behaviour.load(folder)
         door = yaml.safe_load((folder.parent / "door" / "routes.yaml").read_text(encoding="utf-8"))
         asked = [*door["user"].values(), door["operator"], door["probe"]]
@@ -64,7 +65,7 @@ def report(releases: Releases, version: str) -> str:
     if before:
         for title, part in (
             ("Flags", flags(releases, version)),
-            ("Metrics", _plain(releases, "metrics", version, _metric)),
+            ("Metrics", _metrics(releases, version)),
             ("Routes", _routes(releases, version)),
             ("Tool-call parsers", _plain(releases, "tool", version, _name)),
             ("Reasoning parsers", _plain(releases, "reasoning", version, _name)),
@@ -143,9 +144,24 @@ def _name(name: str, entry: Any) -> str:
     return f"`{name}`"
 
 
-def _metric(name: str, entry: Any) -> str:
-    hidden = {"hidden": ", hidden", "v0": ", of the V0 engine"}.get(entry.get("if", ""), "")
-    return f"`{name}` ({entry['t']}{hidden})"
+def _metrics(releases: Releases, version: str) -> Iterator[str]:
+    old, new = releases.changes("metrics", version)
+    yield from (f"new: `{name}` ({_metric(new[name])})" for name in new if name not in old)
+    yield from (f"gone: `{name}` ({_metric(old[name])})" for name in old if name not in new)
+    for name in (name for name in new if name in old):
+        now, was = _metric(new[name]), _metric(old[name])
+        if now != was:
+            yield f"changed: `{name}` ({now}), was ({was})"
+        elif old[name].get("b") != new[name].get("b"):
+            yield f"changed: `{name}` has other buckets"
+
+
+def _metric(entry: Mapping[str, Any]) -> str:
+    """`counter by finished_reason, hidden`: the labels that all have are left out."""
+    own = [label for label in entry.get("l", ()) if label not in ("model_name", "engine")]
+    less = {"hidden": ", hidden", "v0": ", of the V0 engine"}.get(entry.get("if", ""), "")
+    less = less or ", deprecated" * bool(entry.get("old"))
+    return entry["t"] + (f" by {', '.join(own)}" if own else "") + less
 
 
 def _plain(releases: Releases, name: str, version: str, said: Any) -> Iterator[str]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from vllm_dropped import dropped_of
 from vllm_flags import flags_of
-from vllm_metrics import metrics_of
+from vllm_metrics import help_of, metrics_of
 from vllm_parsers import parsers_of
 from vllm_routes import routes_of
 from vllm_source import SourceError
@@ -38,6 +38,7 @@ class Table(NamedTuple):
 TABLES = (
     Table("flags", "vllm-flags.json", flags_of),
     Table("metrics", "vllm-metrics.json", metrics_of, 0.25),  # 0.9.1 lost 7 of 38
+    Table("help", "vllm-metrics.json", help_of, 0.25),
     Table("routes", "vllm-routes.json", lambda p: dict.fromkeys(routes_of(p), True)),
     Table("tool", "vllm-parsers.json", lambda p: dict.fromkeys(parsers_of(p, "tool"), True), 0.25),
     Table(

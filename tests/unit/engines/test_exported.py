@@ -1,8 +1,11 @@
 """Metric names by version: what reads, what reads nothing, and what to write instead."""
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
+from prometheus_client.parser import text_string_to_metric_families
 
 from deployctl.engines.vllm import exported
 
@@ -46,3 +49,80 @@ def test_a_name_lives_in_its_versions():
         assert exported.problem("vllm:generation_tokens_total", version) is None
     assert exported.problem("vllm:gpu_cache_usage_perc", "0.9.2") is None
     assert exported.problem("vllm:spec_decode_num_drafts_total", "0.32.0") is None
+
+
+def test_kinds_and_labels_of_a_real_page_are_those_of_the_table():
+    text = (ROOT / "tests/data/metrics/vllm-0.32.0.txt").read_text()
+    own = "\n".join(line for line in text.splitlines() if "vllm:" in line) + "\n"
+    families = list(text_string_to_metric_families(own))
+    assert len(families) > 10
+    for family in families:
+        metric = exported.of("0.32.0")[family.name]
+        assert metric.kind == family.type
+        for sample in family.samples:
+            assert set(sample.labels) - {"le"} == metric.labels, family.name
+
+
+def test_a_release_that_only_its_source_tells_of_is_known():
+    assert exported.newest() == "0.33.0"
+    invocations = exported.of("0.33.0")["vllm:tool_call_parser_invocations"]
+    assert invocations.labels == {"model_name", "mode", "outcome", "request_type"}
+    assert invocations.when == "--enable-auto-tool-choice"
+    loads = exported.of("0.33.0")["vllm:kv_offload_load_size"]
+    assert (loads.kind, loads.labels) == ("histogram", {"model_name", "engine"})
+    assert exported.of("0.33.0")["vllm:cache_config_info"].labels is None
+    assert exported.of("0.33.0")["vllm:time_to_first_token_seconds"].buckets[0] == 0.001
+
+
+@pytest.mark.parametrize("version", exported.versions())
+def test_every_metric_has_a_kind_and_a_text(version):
+    for name, metric in exported.of(version).items():
+        assert metric.kind in ("counter", "gauge", "histogram", "summary")
+        assert exported.help_of(name, version)
+        assert list(metric.buckets) == sorted(metric.buckets)
+
+
+def test_the_door_exports_what_the_table_says(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "deploy" / "door"))
+    from deployctl_door.account import Account, Entry
+
+    account = Account(log=False)
+    entry = Entry("1", "POST", "/v1/completions")
+    entry.key, entry.status, entry.input, entry.output = "ci", 200, 1, 1
+    account.ended(entry)
+    account.refused("ci", "rate")
+    said = {
+        name: metric
+        for name, metric in exported.of("0.32.0").items()
+        if name.startswith("deployctl_")
+    }
+    families = list(text_string_to_metric_families(account.metrics().decode()))
+    assert {family.name for family in families} == set(said)
+    for family in families:
+        assert said[family.name].kind == family.type
+        assert exported.help_of(family.name, "0.32.0") == family.documentation
+        for sample in family.samples:
+            assert set(sample.labels) == said[family.name].labels
+
+
+def test_what_is_to_be_read_instead_is_exported_by_the_newest():
+    groups = yaml.safe_load((ROOT / "deploy/engines/metrics-beside.yaml").read_text())
+    for name, instead in groups["gone"].items():
+        written = re.findall(r"vllm:\w+", instead["write"])
+        assert written
+        assert not [s for s in written if exported.problem(s, exported.newest())]
+        assert instead["source"]
+        metric = exported.of(exported.newest()).get(name)
+        assert metric is None or metric.deprecated
+
+
+def test_a_metric_older_than_every_table_is_said_to_be_gone():
+    problem = exported.problem("vllm:avg_generation_throughput_toks_per_s", "0.32.0")
+    assert "removed in 0.7.0" in problem.message
+    assert problem.fix == "write rate(vllm:generation_tokens_total[5m])"
+
+
+def test_a_deprecated_metric_reads_and_has_a_successor():
+    assert exported.problem("vllm:gpu_cache_usage_perc", "0.9.2") is None
+    assert exported.of("0.9.2")["vllm:gpu_cache_usage_perc"].deprecated
+    assert exported.successor("vllm:gpu_cache_usage_perc", "0.9.2") == "vllm:kv_cache_usage_perc"

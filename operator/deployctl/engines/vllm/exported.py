@@ -1,23 +1,21 @@
-"""Which metrics a vLLM release exports (deploy/engines/vllm-metrics.json)."""
+"""Which metrics a vLLM release exports, and what stands beside them on its page.
+
+Its own are in deploy/engines/vllm-metrics.json, by release; those of its libraries and of the door,
+and what to read instead of a dropped one, in metrics-beside.yaml.
+"""
 
 import difflib
 from functools import cache
 from typing import Any, NamedTuple
 
+from deployctl import assets
 from deployctl.engines.vllm.versions import at_least, document, in_force
 
-_SUFFIXES = {
+OWN = ("vllm:", "deployctl_")  # whoever else's a name may be, one that begins so is of ours
+SUFFIXES = {
     "counter": ("_total",),
     "histogram": ("_bucket", "_sum", "_count"),
-    "any": ("", "_total", "_bucket", "_sum", "_count"),
-}
-# What replaced a metric that is gone or hidden, where the name alone does not tell.
-_SUCCESSORS = {
-    "vllm:gpu_cache_usage_perc": "vllm:kv_cache_usage_perc",
-    "vllm:time_per_output_token_seconds": "vllm:inter_token_latency_seconds",
-    "vllm:gpu_prefix_cache_hits": "vllm:prefix_cache_hits",
-    "vllm:gpu_prefix_cache_queries": "vllm:prefix_cache_queries",
-    "vllm:num_requests_swapped": "vllm:num_preemptions",
+    "summary": ("_sum", "_count"),
 }
 
 
@@ -28,45 +26,90 @@ class Absent(NamedTuple):
     fix: str
 
 
-def _metrics() -> dict[str, list[list[Any]]]:
-    metrics: dict[str, list[list[Any]]] = document("metrics")["metrics"]
-    return metrics
+class Exported(NamedTuple):
+    """A metric as one release has it."""
+
+    name: str  # without the suffixes of its series
+    kind: str  # counter, gauge, histogram or summary
+    labels: frozenset[str] | None  # None: they are made up as it runs
+    buckets: tuple[float, ...]  # upper bounds; none where they depend on the model
+    condition: str  # hidden or v0, where only a few have it
+    when: str  # what an engine must be asked for to have it; empty for every engine's
+    deprecated: bool
+
+    @property
+    def series(self) -> tuple[str, ...]:
+        """Its names as a query spells them."""
+        return tuple(self.name + suffix for suffix in SUFFIXES.get(self.kind, ("",)))
+
+    def suffix(self, series: str) -> str:
+        """`_bucket` of `…_bucket`."""
+        return series.removeprefix(self.name)
+
+
+def _beside() -> dict[str, dict[str, Any]]:
+    groups: dict[str, dict[str, Any]] = assets.table("deploy", "engines", "metrics-beside.yaml")
+    return groups
 
 
 @cache
-def samples(version: str) -> dict[str, str]:
-    """Every series name of `version`, as a query spells it -> its kind. Hidden ones are out."""
-    kinds: dict[str, str] = {}
-    for name, periods in _metrics().items():
-        entry = in_force(periods, version)
-        if entry is None or entry.get("if"):
-            continue
-        kind = str(entry["t"])
-        for series in _series(name, kind):
-            kinds[series] = kind
-    return kinds
+def _metrics() -> dict[str, list[list[Any]]]:
+    """Every metric's periods; what is not vLLM's is the same in every release."""
+    metrics: dict[str, list[list[Any]]] = dict(document("metrics")["metrics"])
+    for group in ("http", "process", "door"):
+        metrics |= {name: [["0", entry]] for name, entry in _beside()[group].items()}
+    return metrics
+
+
+def _exported(name: str, entry: dict[str, Any]) -> Exported:
+    labels = entry.get("l", ())
+    return Exported(
+        name,
+        str(entry["t"]),
+        None if "*" in labels else frozenset(labels),
+        tuple(float(bound) for bound in entry.get("b", ())),
+        str(entry.get("if", "")),
+        str(entry.get("when", "")),
+        bool(entry.get("old")),
+    )
+
+
+@cache
+def of(version: str) -> dict[str, Exported]:
+    """Every metric of a release by its name, hidden ones too."""
+    found = ((name, in_force(periods, version)) for name, periods in _metrics().items())
+    return {name: _exported(name, entry) for name, entry in found if entry is not None}
+
+
+@cache
+def samples(version: str) -> dict[str, Exported]:
+    """Every series name of `version`, as a query spells it. Hidden ones are out."""
+    return {
+        series: metric
+        for metric in of(version).values()
+        if not metric.condition
+        for series in metric.series
+    }
 
 
 def problem(series: str, version: str) -> Absent | None:
     """Says why a query for `series` reads nothing from `version`; None when it reads."""
     if series in samples(version):
         return None
+    if series.startswith("deployctl_"):
+        return Absent(f"deployctl exports no {series}", _near(series, version))
     name, periods = _metric(series)
     if periods is None:
-        return Absent(f"vLLM {version} exports no {series}", _near(series, version))
-    entry = in_force(periods, version)
-    if entry is not None and not entry.get("if"):
-        right = " or ".join(_series(name, str(entry["t"])))
-        message = f"{series} never has a sample: it is a {entry['t']}"
-        return Absent(message, f"write {right}")
-    successor = _SUCCESSORS.get(name)
-    instead = _near(series, version)
-    if successor and (period := in_force(_metrics()[successor], version)):
-        instead = f"write {_series(successor, str(period['t']))[0]}"
-    if entry is not None:
+        return _never(series, version)
+    metric = of(version).get(name)
+    if metric is not None and not metric.condition:
+        right = " or ".join(metric.series)
+        return Absent(f"{series} never has a sample: it is a {metric.kind}", f"write {right}")
+    instead = _instead(name, version) or _near(series, version)
+    if metric is not None:
         why = (
             "by its old V0 engine only"
-            if entry["if"] == "v0"
+            if metric.condition == "v0"
             else "only under --show-hidden-metrics-for-version"
         )
         return Absent(f"vLLM {version} exports {series} {why}", instead)
@@ -74,6 +117,24 @@ def problem(series: str, version: str) -> Absent | None:
         return Absent(f"vLLM {version} exports no {series}; it came with {periods[0][0]}", instead)
     gone = [p[0] for p in periods if len(p) == 1][-1]
     return Absent(f"vLLM {version} exports no {series} any more; it was removed in {gone}", instead)
+
+
+def metric_of(series: str, version: str) -> Exported | None:
+    """The metric that a series is of, hidden or not; the suffix may be missing or a wrong one."""
+    return of(version).get(_metric(series)[0])
+
+
+def successor(series: str, version: str) -> str | None:
+    """What a release has instead of a metric that it is going to drop, as PromQL."""
+    fix = _instead(_metric(series)[0], version)
+    return fix.removeprefix("write ") if fix else None
+
+
+def help_of(name: str, version: str) -> str:
+    """What a release's page says of a metric; empty where it is not known."""
+    own = in_force(document("metrics")["help"].get(name, ()), version)
+    beside = next((g[name].get("h") for g in _beside().values() if name in g), None)
+    return str(own or beside or "")
 
 
 def oldest() -> str:
@@ -86,24 +147,53 @@ def newest() -> str:
     return str(document("metrics")["versions"][-1])
 
 
+def versions() -> list[str]:
+    """Every release whose metrics are known, oldest first."""
+    return list(document("metrics")["versions"])
+
+
+@cache
 def ever(series: str) -> bool:
     """Whether any release exports the series, hidden or not."""
     return any(
-        series in _series(name, str(period[1]["t"]))
+        series in _exported(name, period[1]).series
         for name, periods in _metrics().items()
         for period in periods
         if len(period) > 1
     )
 
 
-def _series(name: str, kind: str) -> tuple[str, ...]:
-    return tuple(name + suffix for suffix in _SUFFIXES.get(kind, ("",)))
+def _never(series: str, version: str) -> Absent:
+    """A name that no known release has: older than all of them, or misspelt."""
+    old = _beside()["gone"].get(series, {})
+    if "in" in old:
+        message = f"vLLM {version} exports no {series} any more; it was removed in {old['in']}"
+        return Absent(message, f"write {old['write']}")
+    return Absent(f"vLLM {version} exports no {series}", _near(series, version))
+
+
+def _instead(name: str, version: str) -> str | None:
+    """What to write for a dropped, hidden or deprecated metric, or for one that is yet to come."""
+    old = _beside()["gone"].get(name)
+    if old is not None:
+        return f"write {old['write']}"
+    named = [p[1]["by"] for p in _metrics().get(name, ()) if len(p) > 1 and "by" in p[1]]
+    before = [
+        other
+        for other, periods in _metrics().items()
+        if any(len(p) > 1 and p[1].get("by") == name for p in periods)
+    ]
+    for other in (*named, *before):
+        metric = of(version).get(other)
+        if metric is not None and not metric.condition:
+            return f"write {metric.series[0]}"
+    return None
 
 
 def _metric(series: str) -> tuple[str, list[list[Any]] | None]:
     """The metric that a series, or a name that looks like one, belongs to."""
-    names = [series, *(series.removesuffix(s) for group in _SUFFIXES.values() for s in group)]
-    for name in names:
+    endings = (s for group in SUFFIXES.values() for s in group)
+    for name in (series, *(series.removesuffix(s) for s in endings)):
         if name in _metrics():
             return name, _metrics()[name]
     return series, None
