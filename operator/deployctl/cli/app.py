@@ -191,6 +191,9 @@ def main() -> NoReturn:
             )
         )
         code = DeployctlError.exit_code
+    # A Ctrl-C that met the exec() of a string (a dataclass in an import does one) leaves CPython
+    # with the intent to die by SIGINT instead of ending with our code. Another exec() clears it.
+    exec("")  # noqa: S102
     sys.exit(code)
 
 

@@ -109,6 +109,18 @@ def test_ctrl_c_exits_130(monkeypatch, capsys):
     assert "interrupted" in err
 
 
+def test_ctrl_c_in_an_import_exits_130_all_the_same():
+    """CPython dies by SIGINT at its end when one met the exec() of a string, as dataclasses do."""
+    code = (
+        "from deployctl.cli import app\n"
+        "app.build = lambda only: exec('raise KeyboardInterrupt')\n"
+        "app.main()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 130, done.stderr
+    assert "interrupted" in done.stderr
+
+
 @pytest.mark.parametrize("verb", ["", *app.VERBS])
 def test_help_imports_nothing_heavy(verb):
     heavy = (
