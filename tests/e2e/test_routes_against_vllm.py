@@ -1,8 +1,8 @@
-"""The table of routes (deploy/engines/vllm-routes.json) against the installed vLLM, without a door.
+"""The tables of routes and of metrics (deploy/engines) against the installed vLLM, without a door.
 
-Of an engine that runs: its OpenAPI document, and what `smoke` finds open and leaves as it was. Of
-its router, which can be had without an engine: every task, with all that options and variables
-turn on.
+Of an engine that runs: its OpenAPI document, its page of metrics, and what `smoke` finds open and
+leaves as it was. Of its router, which can be had without an engine: every task, with all that
+options and variables turn on.
 """
 
 import contextlib
@@ -15,10 +15,11 @@ import time
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 import ports
 from deployctl.endpoint import Endpoint, Guard
-from deployctl.engines.vllm import routes
+from deployctl.engines.vllm import exported, routes
 from deployctl.targets import strangers
 
 pytestmark = pytest.mark.vllm
@@ -192,6 +193,29 @@ def test_smoke_finds_all_of_an_open_engine_and_leaves_it_as_it_was(engine, docum
         assert [one.route for one in strangers.judge(client, endpoint, few=True).open] == [*few]
     body = {"model": before["/v1/models"][0], "prompt": "a", "max_tokens": 1}
     assert httpx.post(f"{engine}/v1/completions", json=body, timeout=300).status_code == 200
+
+
+def test_the_table_of_metrics_is_the_page_of_an_engine_that_has_answered(engine, version):
+    body = {"model": httpx.get(f"{engine}/v1/models", timeout=60).json()["data"][0]["id"]}
+    body |= {"prompt": "a", "max_tokens": 2}
+    assert httpx.post(f"{engine}/v1/completions", json=body, timeout=300).status_code == 200
+    page = httpx.get(f"{engine}/metrics", timeout=60).text
+    read = text_string_to_metric_families(page)
+    families = {f.name: f for f in read if not f.name.endswith("_created")}  # of the client's own
+    table = exported.of(version)
+    assert sorted(set(families) - set(table)) == []
+    for name, family in families.items():
+        metric = table[name]
+        assert (family.type, family.documentation[:40]) == (
+            metric.kind, exported.help_of(name, version)[:40]
+        )  # fmt: skip
+        labels = {frozenset(sample.labels) - {"le"} for sample in family.samples}
+        assert metric.labels is None or labels <= {metric.labels}, name
+        bounds = {float(s.labels["le"]) for s in family.samples if "le" in s.labels}
+        assert not bounds or not metric.buckets or bounds == {*metric.buckets, float("inf")}, name
+    anyway = {name for name, metric in table.items() if not (metric.condition or metric.when)}
+    doors = {name for name in table if name.startswith("deployctl_")}
+    assert anyway - set(families) == doors
 
 
 def test_the_table_is_the_router_of_every_task():

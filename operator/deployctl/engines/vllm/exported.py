@@ -83,12 +83,15 @@ def of(version: str) -> dict[str, Exported]:
 
 @cache
 def samples(version: str) -> dict[str, Exported]:
-    """Every series name of `version`, as a query spells it. Hidden ones are out."""
+    """Every series name of `version`, as a query spells it. Hidden ones are out.
+
+    `_created`, when counting began, is what prometheus-client adds to all but gauges.
+    """
     return {
         series: metric
         for metric in of(version).values()
         if not metric.condition
-        for series in metric.series
+        for series in (*metric.series, *((f"{metric.name}_created",) * (metric.kind != "gauge")))
     }
 
 
