@@ -4,6 +4,7 @@ A broken document does not hide the others of its file. Built from the parser's 
 than by a loader, because that is where nesting, aliases and size can be bounded.
 """
 
+import json
 import re
 from typing import Any, NamedTuple
 
@@ -17,6 +18,10 @@ MAX_NODES = 300_000  # of one document, with every alias counted as what it stan
 MAX_DOCUMENTS = 5000
 
 _SEPARATOR = re.compile(r"^---(?=\s|$)", re.MULTILINE)
+_INDENT = re.compile(r"^\t+", re.MULTILINE)
+_PAIR = re.compile(
+    r"(?<!\\)((?:\\\\)*)(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})"
+)
 _DIRECTIVE = re.compile(r"^%.*$", re.MULTILINE)
 _RESOLVER: Any = yaml.resolver.Resolver()
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -58,6 +63,7 @@ def parse(
     """
     documents: list[Parsed] = []
     troubles: list[Trouble] = []
+    text = _json_as_yaml(text) if text.lstrip().startswith(("{", "[")) else text
     for index, (first_line, piece) in enumerate(_pieces(text)):
         if index >= MAX_DOCUMENTS:
             troubles.append(Trouble(first_line, f"more than {MAX_DOCUMENTS} documents", "size"))
@@ -74,6 +80,13 @@ def parse(
             if document is not None:
                 documents.append(document)
     return documents, troubles
+
+
+def _json_as_yaml(text: str) -> str:
+    """JSON without the two things of it that YAML does not take: tabs before a line's text, and a
+    character above U+FFFF written as two."""
+    text = _INDENT.sub(lambda tabs: " " * len(tabs[0]), text)
+    return _PAIR.sub(lambda pair: pair[1] + json.loads(f'"{pair[2]}"'), text)
 
 
 def _pieces(text: str) -> list[tuple[int, str]]:

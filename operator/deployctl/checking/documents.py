@@ -5,10 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from deployctl.boundedyaml import Parsed
+from deployctl.boundedyaml import Parsed, parse
 from deployctl.checking.values import Path, dig, mapping, mappings, text
 
-Family = Literal["kubernetes", "compose", "command", "service", "unknown"]
+Family = Literal["kubernetes", "compose", "command", "service", "dashboard", "rules", "unknown"]
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
@@ -71,7 +71,10 @@ class Document:
             return f"{self.kind}/{self.name or '?'}"
         if self.family == "service":
             return f"services/{self.index}"
-        return {"compose": "Compose", "command": "command", "unknown": "document"}[self.family]
+        if self.family == "dashboard":
+            return f"Dashboard/{text(_dashboard(self.data).get('title')) or '?'}"[:100]
+        names = {"compose": "Compose", "command": "command", "rules": "Rules"}
+        return names.get(self.family, "document")
 
     def place(self, *path: str | int) -> "Place":
         """A place inside the document."""
@@ -131,10 +134,69 @@ def documents(file: str, parsed: list[Parsed]) -> Iterator[Document]:
             parts = {("items", number): item for number, item in enumerate(one.data["items"])}
         for base, part in parts.items():
             data, line = mapping(part), one.lines.get(base, one.line)
-            yield Document(file, _family(data), data, line, one.lines, base, index)
+            document = Document(file, _family(data), data, line, one.lines, base, index)
+            yield document
+            yield from _inside(document)
+
+
+def _inside(outer: Document) -> Iterator[Document]:
+    """The dashboards and rule files in a ConfigMap's texts, and the one of a GrafanaDashboard."""
+    if outer.kind == "ConfigMap":
+        texts = {
+            ("data", name): content for name, content in mapping(outer.data.get("data")).items()
+        }
+    elif outer.kind == "GrafanaDashboard":
+        texts = {("spec", "json"): outer.spec.get("json")}
+    else:
+        return
+    for path, content in texts.items():
+        if not isinstance(content, str) or "expr" not in content:
+            continue
+        parsed, _ = parse(content)  # what cannot be read is none that we know
+        for one in parsed[:1]:
+            data = mapping(one.data)
+            family = _family(data)
+            if family in ("dashboard", "rules"):
+                base = (*outer.base, *path)
+                yield Document(
+                    outer.file,
+                    family,
+                    data,
+                    outer.place(*path).line,
+                    outer.lines,
+                    base,
+                    outer.index,
+                )
+
+
+def _dashboard(data: dict[str, Any]) -> dict[str, Any]:
+    """A dashboard or panel of Grafana's, out of what exports and libraries wrap it in."""
+    for wrapped in ("dashboard", "model", "spec"):
+        inner = mapping(data.get(wrapped))
+        if inner.keys() & {"panels", "rows", "targets", "elements"}:
+            return inner
+    return data
+
+
+def _is_dashboard(data: dict[str, Any]) -> bool:
+    if text(data.get("apiVersion")).startswith("dashboard.grafana.app/"):
+        return True
+    if "apiVersion" in data:
+        return False
+    inner = _dashboard(data)
+    lists = [inner.get(key) for key in ("panels", "rows", "targets")]
+    return any(isinstance(value, list) for value in lists) and bool(
+        inner.keys() & {"schemaVersion", "templating", "title", "datasource"}
+    )
 
 
 def _family(data: dict[str, Any]) -> Family:
+    if _is_dashboard(data):
+        return "dashboard"
+    if "apiVersion" not in data and any(
+        "rules" in group for _, group in mappings(data.get("groups"))
+    ):
+        return "rules"
     if "apiVersion" in data and "kind" not in data and {"name", "version"} <= data.keys():
         return "unknown"  # a chart's Chart.yaml
     if "apiVersion" in data or ("kind" in data and ("metadata" in data or "spec" in data)):

@@ -35,7 +35,9 @@ VERBS: dict[str, Verb] = {
     "plan": Verb("plan.verb", "Show what will run, whether it fits, and why.", PREPARE),
     "fetch": Verb("fetch", "Download a model to where its engine will look for it.", PREPARE),
     "render": Verb("render", "Write the files that a target would run.", PREPARE),
-    "check": Verb("check.verb", "Check manifests, Compose and service files offline.", PREPARE),
+    "check": Verb(
+        "check.verb", "Check manifests, Compose files, dashboards and rules offline.", PREPARE
+    ),
     "diff": Verb("diff", "Show what a spec would change, and what restarts.", PREPARE),
     "up": Verb("up", "Start or update a service; return when it answers.", RUN),
     "status": Verb("status", "Show what runs and whether it answers.", RUN),

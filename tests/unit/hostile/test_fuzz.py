@@ -16,7 +16,7 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 
-from deployctl import metrics, web
+from deployctl import metrics, promql, web
 from deployctl.checking import check_texts
 from deployctl.checking.formats import junit, sarif
 from deployctl.endpoint import Endpoint
@@ -124,6 +124,12 @@ def yaml_text(data):
     junit(report, ["m.yaml"], strict=True).encode()
 
 
+def query(data):
+    with contextlib.suppress(ValueError):
+        for _, around in promql.walk(promql.parse(data.decode("utf-8", "replace"))):
+            assert len(around) <= promql.MAX_QUERY
+
+
 def smi(data):
     text = data.decode("utf-8", "replace")
     for card in nvidia.read_cards(text):
@@ -158,6 +164,7 @@ TARGETS = {  # corpus, and what reads it
     "gguf": ("gguf", gguf),
     "json": ("json", checkpoint_json),
     "yaml": ("yaml", yaml_text),
+    "promql": ("promql", query),
     "nvidia-smi": ("nvidia-smi", smi),
     "metrics": ("metrics", exposition),
     "log": ("log", engine_log),

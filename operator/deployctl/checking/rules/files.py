@@ -32,8 +32,8 @@ def unrecognised(document: Document) -> Finding:
     """The finding of a document in no language that is known here."""
     return UNKNOWN.at(
         document.place(),
-        "this is not a Kubernetes object, Compose file or service file",
-        "check manifests, compose.yaml or service.yaml; render a chart first",
+        "this is not a Kubernetes object, Compose file, service file, dashboard or rule file",
+        "check manifests, compose.yaml, service.yaml, dashboards or rules; render a chart first",
     )
 
 

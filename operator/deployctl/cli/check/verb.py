@@ -32,7 +32,12 @@ KubernetesOption = Annotated[
     str, typer.Option(metavar="X.Y", help="Version of the cluster. [default: the newest known]")
 ]
 EngineVersionOption = Annotated[
-    str | None, typer.Option(metavar="X.Y.Z", help="vLLM release, where an image's tag names none.")
+    str | None,
+    typer.Option(
+        metavar="X.Y.Z",
+        help="vLLM release, where an image's tag names none, and for dashboards and rules without "
+        "an engine beside them. [default for these: the newest known]",
+    ),
 ]
 SarifOption = Annotated[
     Path | None, typer.Option("--sarif", metavar="FILE", help="Also write SARIF to this file.")
@@ -52,12 +57,14 @@ def command(
     junit: JunitOption = None,
     output: OutputOption = Output.text,
 ) -> None:
-    """Check manifests, Compose files and service files offline; nothing is contacted.
+    """Check manifests, Compose files, dashboards, rules and service files; nothing is contacted.
 
     Each finding has a stable code, the place, the problem, and a fix. Kubernetes
     objects are held against the schemas of a release, and everything against what is known of
     vLLM: flags and metric names by version, probes against start-up, access modes, GPUs,
-    secrets. All paths are one set: a Service is looked up among the Deployments given with it.
+    secrets. Queries of Grafana dashboards, Prometheus rules and autoscalers are read: names that a
+    release has no more and what replaced them, labels, counters without rate, quantiles without
+    le. All paths are one set: a Service is looked up among the Deployments given with it.
     A chart is filled in by helm, with the values.yaml next to its folder where there is one. The
     codes are listed in docs/reference/checks.md.
 
@@ -66,6 +73,8 @@ def command(
     helm template my-release my-chart | deployctl check - --sarif findings.sarif
 
     deployctl check compose.yaml --ignore run-as-root
+
+    deployctl check dashboard.json rules.yaml --engine-version 0.32.0
 
     Exit code 3 when there are errors (with --strict: or warnings), 2 when a path cannot be read.
     An object allows codes for itself with the annotation deployctl.io/check-ignore: "CODE CODE".
@@ -80,8 +89,8 @@ def command(
         raise NotFoundError(
             "there is nothing to check",
             where=", ".join(paths)[:200],
-            hint="give manifests, a Compose file or a service file; for a chart without helm "
-            "here, pipe what helm template writes into deployctl check -",
+            hint="give manifests, a Compose file, dashboards, rules or a service file; for a chart "
+            "without helm here, pipe what helm template writes into deployctl check -",
         )
     if sarif is not None:
         write_text(sarif, json.dumps(formats.sarif(report), indent=1) + "\n")

@@ -108,7 +108,7 @@ def problem(series: str, version: str) -> Absent | None:
     if metric is not None and not metric.condition:
         right = " or ".join(metric.series)
         return Absent(f"{series} never has a sample: it is a {metric.kind}", f"write {right}")
-    instead = _instead(name, version) or _near(series, version)
+    instead = _instead(name, version, series) or _near(series, version)
     if metric is not None:
         why = (
             "by its old V0 engine only"
@@ -129,7 +129,7 @@ def metric_of(series: str, version: str) -> Exported | None:
 
 def successor(series: str, version: str) -> str | None:
     """What a release has instead of a metric that it is going to drop, as PromQL."""
-    fix = _instead(_metric(series)[0], version)
+    fix = _instead(_metric(series)[0], version, series)
     return fix.removeprefix("write ") if fix else None
 
 
@@ -155,6 +155,18 @@ def versions() -> list[str]:
     return list(document("metrics")["versions"])
 
 
+def of_others(series: str) -> str | None:
+    """Who else exports a series whose name begins as the engine's do; None: nobody that we know."""
+    metrics = ((who, _beside()["others"][who]["metrics"]) for who in _beside()["others"])
+    return next((who for who, names in metrics if _stem(series) in names), None)
+
+
+def _stem(series: str) -> str:
+    for suffix in ("_total", "_bucket", "_sum", "_count"):
+        series = series.removesuffix(suffix)
+    return series
+
+
 @cache
 def ever(series: str) -> bool:
     """Whether any release exports the series, hidden or not."""
@@ -175,8 +187,8 @@ def _never(series: str, version: str) -> Absent:
     return Absent(f"vLLM {version} exports no {series}", _near(series, version))
 
 
-def _instead(name: str, version: str) -> str | None:
-    """What to write for a dropped, hidden or deprecated metric, or for one that is yet to come."""
+def _instead(name: str, version: str, series: str) -> str | None:
+    """What to write for a series of a dropped, hidden or deprecated metric, or of one to come."""
     old = _beside()["gone"].get(name)
     if old is not None:
         return f"write {old['write']}"
@@ -189,7 +201,8 @@ def _instead(name: str, version: str) -> str | None:
     for other in (*named, *before):
         metric = of(version).get(other)
         if metric is not None and not metric.condition:
-            return f"write {metric.series[0]}"
+            same = other + series.removeprefix(name)
+            return f"write {same if same in metric.series else metric.series[0]}"
     return None
 
 
