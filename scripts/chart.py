@@ -13,7 +13,9 @@ import chart_checks
 import yaml
 from pydantic import BaseModel
 
-from deployctl.engines.vllm import routes
+from deployctl.engines.vllm import exported, routes
+from deployctl.engines.vllm.series import scaling
+from deployctl.promql import LabelMatcher
 from deployctl.render.door import PACKAGE
 from deployctl.render.values import Values
 
@@ -202,8 +204,21 @@ def files() -> dict[Path, str]:
         ROOT / "docs" / "reference" / "values.md": page(),
     }
     shared = {name: (ROOT / path).read_text(encoding="utf-8") for name, path in SHARED.items()}
+    shared["queries.yaml"] = queries()
     shared["routes.txt"] = "\n".join(routes.every()) + "\n"
     return made | {CHART / "files" / name: text for name, text in shared.items()}
+
+
+def queries() -> str:
+    """What the autoscaler asks Prometheus for, by the release from which on it is called so."""
+    periods: dict[str, list[dict[str, str]]] = {}
+    for version in exported.versions():
+        for name, query in scaling(version, LabelMatcher("", "=", "%s")).items():
+            known = periods.setdefault(name, [])
+            if not known or known[-1]["query"] != query:
+                known.append({"since": version, "query": query})
+    made = HEADER.replace("render/values", "engines/vllm/series.py")
+    return f"# {made}\n" + yaml.safe_dump(periods, sort_keys=False, width=WIDTH)
 
 
 def extra() -> list[Path]:

@@ -110,9 +110,13 @@ labels:
 {{- $root := index . 0 -}}
 {{- if semverCompare (printf ">=%s" (index . 1)) (include "vllm.version" $root) }}yes{{ end -}}
 {{- end }}
-{{/* Renamed in 0.9.2. */}}
-{{- define "vllm.metric.kvCacheUsage" -}}
-{{- if include "vllm.since" (list . "0.9.2") }}vllm:kv_cache_usage_perc{{ else }}vllm:gpu_cache_usage_perc{{ end -}}
+{{/* A query of files/queries.yaml, over the names of the engine's release. Takes (list context name). */}}
+{{- define "vllm.query" -}}
+{{- $root := index . 0 -}}{{- $query := "" -}}
+{{- range index ($root.Files.Get "files/queries.yaml" | fromYaml) (index . 1) -}}
+{{- if or (not $query) (include "vllm.since" (list $root .since)) }}{{ $query = .query }}{{ end -}}
+{{- end -}}
+{{- printf $query (include "vllm.series" $root) -}}
 {{- end }}
 
 {{- define "vllm.grouped" -}}{{ if gt (int .Values.group.size) 1 }}yes{{ end }}{{- end }}

@@ -15,6 +15,7 @@ from deployctl.promql.syntax import (
     Subquery,
     walk,
 )
+from deployctl.promql.write import write
 
 __all__ = [
     "MAX_QUERY",
@@ -28,4 +29,5 @@ __all__ = [
     "Subquery",
     "parse",
     "walk",
+    "write",
 ]

@@ -5,6 +5,7 @@ Written for it: the parser that PyPI has (promql-parser 0.12) refuses variables,
 """
 
 import re
+from dataclasses import replace
 from typing import NamedTuple
 
 from deployctl.promql.syntax import (
@@ -38,15 +39,15 @@ _AGGREGATIONS = frozenset(
         *("group", "topk", "bottomk", "limitk", "limit_ratio"),
     }
 )
-_PRECEDENCE = {
+PRECEDENCE = {
     "or": 1,
     **dict.fromkeys(("and", "unless"), 2),
     **dict.fromkeys(("==", "!=", "<=", "<", ">=", ">"), 3),
     **dict.fromkeys(("+", "-"), 4),
     **dict.fromkeys(("*", "/", "%", "atan2"), 5),
     "^": 6,
-}
-_UNARY = 5  # -a ^ b is -(a ^ b), -a * b is (-a) * b
+}  # how tightly operators bind
+UNARY = 5  # -a ^ b is -(a ^ b), -a * b is (-a) * b
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -109,18 +110,18 @@ class _Reader:
             raise ValueError(f"it is nested more than {MAX_DEPTH} deep")
         if self._taken("+") or self._taken("-"):
             sign = self._tokens[self._at - 1].text
-            left: Expression = Arithmetic(sign, None, self.expression(_UNARY + 1, depth + 1))
+            left: Expression = Arithmetic(sign, None, self.expression(UNARY + 1, depth + 1))
         else:
             left = self._postfixed(self._primary(depth))
         while True:
             operator = self.token.text.lower()
-            binds = _PRECEDENCE.get(operator, -1) if self.token.kind in ("name", "sign") else -1
+            binds = PRECEDENCE.get(operator, -1) if self.token.kind in ("name", "sign") else -1
             if binds < max(least, 1):
                 return left
             self._next()
-            labels = self._matching()
+            labels, matching = self._matching()
             right = self.expression(binds if operator == "^" else binds + 1, depth + 1)
-            left = Arithmetic(operator, left, right, labels)
+            left = Arithmetic(operator, left, right, labels, matching)
 
     def _next(self) -> _Token:
         token = self.token
@@ -137,14 +138,18 @@ class _Reader:
         if not self._taken(text):
             raise self.unexpected()
 
-    def _matching(self) -> tuple[str, ...]:
-        """`bool on(a) group_left(b)` after an operator: the labels it names."""
+    def _matching(self) -> tuple[tuple[str, ...], str]:
+        """`bool on(a) group_left(b)` after an operator: the labels it names, and all of it."""
         labels: tuple[str, ...] = ()
-        self._taken("bool")
-        for word in ("on", "ignoring", "group_left", "group_right"):
-            if self._taken(word) and self.token.text == "(":
-                labels += self._labels()
-        return labels
+        words: list[str] = []
+        for word in ("bool", "on", "ignoring", "group_left", "group_right"):
+            if self._taken(word):
+                words.append(word)
+                if word != "bool" and self.token.text == "(":
+                    named = self._labels()
+                    words.append(f"({', '.join(named)})")
+                    labels += named
+        return labels, " ".join(words)
 
     def _labels(self) -> tuple[str, ...]:
         self._expect("(")
@@ -160,7 +165,7 @@ class _Reader:
     def _primary(self, depth: int) -> Expression:
         token = self.token
         if token.kind in ("number", "text"):
-            return Literal(_plain(self._next()))
+            return Literal(_plain(self._next()), token.kind == "text")
         if self._taken("("):
             inner = self.expression(0, depth + 1)
             self._expect(")")
@@ -235,18 +240,30 @@ class _Reader:
                 if ":" in re.sub(r"\$\{[^}]*\}", "", window):
                     inner = Subquery(inner, window)
                 elif isinstance(inner, Selector) and inner.window is None:
-                    inner = Selector(inner.name, inner.matchers, window)
+                    inner = replace(inner, window=window)
                 else:
                     raise ValueError(f"[{window[:40]}] stands after something that has no range")
-            elif self._taken("offset") or self._taken("@"):
-                self._taken("-")
-                if self.token.kind not in ("number", "name"):
-                    raise self.unexpected()
-                self._next()
-                if self._taken("("):  # @ start()
-                    self._expect(")")
+            elif self.token.text.lower() in ("offset", "@"):
+                at = self._moment()
+                if not isinstance(inner, Selector | Subquery):
+                    raise ValueError(
+                        f"{at[:40]} stands after something that has no time of its own"
+                    )
+                inner = replace(inner, at=f"{inner.at} {at}".strip())
             else:
                 return inner
+
+    def _moment(self) -> str:
+        """`offset -5m`, `@ start()`."""
+        word = self._next().text.lower()
+        sign = "-" if self._taken("-") else ""
+        if self.token.kind not in ("number", "name"):
+            raise self.unexpected()
+        moment = self._next().text
+        if self._taken("("):
+            self._expect(")")
+            moment += "()"
+        return f"{word} {sign}{moment}"
 
 
 def _plain(token: _Token) -> str:

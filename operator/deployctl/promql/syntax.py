@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 
 class LabelMatcher(NamedTuple):
-    """`label="value"`."""
+    """`label="value"`; without a label, what stands for matchers that others fill in."""
 
     label: str
     operator: str  # = != =~ !~
@@ -15,9 +15,10 @@ class LabelMatcher(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A number, a text, or a dashboard's variable in place of one."""
+    """A number, or a text."""
 
     text: str
+    quoted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,7 @@ class Selector:
     name: str
     matchers: tuple[LabelMatcher, ...] = ()
     window: str | None = None  # what stands in brackets
+    at: str = ""  # `offset 5m`, `@ start()`
 
     @property
     def variable(self) -> bool:
@@ -40,6 +42,7 @@ class Subquery:
 
     body: "Expression"
     window: str
+    at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Arithmetic:
     left: "Expression | None"
     right: "Expression"
     labels: tuple[str, ...] = ()  # of on, ignoring and group_left
+    matching: str = ""  # `bool on (pod) group_left (node)`
 
 
 Expression = Literal | Selector | Subquery | FunctionCall | Aggregation | Arithmetic

@@ -43,16 +43,13 @@ def test_a_quantile_is_taken_apart():
         ("-a ^ b", "-(a ^ b)"),
         ("-a * b", "(-a) * b"),
         ("a > b and c or d unless e", "((a > b) and c) or (d unless e)"),
-        ("a == bool 1", "a == 1"),
         ("sum(a) by (x)", "sum by (x) (a)"),
         ("SUM BY (x) (a)", "sum by (x) (a)"),
         ("a # said\n + b", "a + b"),
         ('{__name__="a",x="y"}', 'a{x="y"}'),
         ('{"a",x="y"}', 'a{x="y"}'),
-        ("rate(a[5m] offset 1d)", "rate(a[5m])"),
-        ("rate(a[5m] offset -1d)", "rate(a[5m])"),
-        ("a @ start()", "a"),
-        ("a @ 1609746000 offset 5m", "a"),
+        ("a OFFSET - 1d", "a offset -1d"),
+        ("a @start( )", "a @ start()"),
         ("a{x='y',}", 'a{x="y"}'),
         ("a{x=`y\\`}", 'a{x="y\\\\"}'),
         ("a + .5e3 + 0x1F + Inf", "a + .5e3 + 0x1F + inf"),
@@ -63,8 +60,9 @@ def test_what_is_written_in_two_ways_is_one(query, same):
 
 
 def test_labels_of_a_join_are_kept():
-    query = parse("a / on (pod) group_left (node) b")
-    assert query == Arithmetic("/", Selector("a"), Selector("b"), ("pod", "node"))
+    labels, on = ("pod", "node"), "on (pod) group_left (node)"
+    query = parse("a / on(pod) group_left(node) b")
+    assert query == Arithmetic("/", Selector("a"), Selector("b"), labels, on)
     assert parse("a * ignoring(x) group_right b").labels == ("x",)
 
 
@@ -80,7 +78,7 @@ def test_labels_of_a_join_are_kept():
         ("sum(a{x=~\"${x:regex}\", $more}) > $limit", ["a", "$limit"]),
         ("rate(vllm:${metric}_total[5m])", ["vllm:${metric}_total"]),
         ("[[metric]] offset $ago", ["[[metric]]"]),
-        ("rate(a[$__interval]) @ $__from", ["a"]),
+        ("rate(a[$__interval] @ $__from)", ["a"]),
     ],
 )  # fmt: skip
 def test_variables_of_dashboards_stand_where_people_put_them(query, names):

@@ -127,6 +127,17 @@ def metric_of(series: str, version: str) -> Exported | None:
     return of(version).get(_metric(series)[0])
 
 
+def named(name: str, version: str) -> Exported | None:
+    """The metric that a release has under a name, or under an older one that the name replaced."""
+    older = (
+        other
+        for other, periods in _metrics().items()
+        if any(len(period) > 1 and period[1].get("by") == name for period in periods)
+    )
+    found = (of(version).get(each) for each in (name, *older))
+    return next((metric for metric in found if metric and not metric.condition), None)
+
+
 def successor(series: str, version: str) -> str | None:
     """What a release has instead of a metric that it is going to drop, as PromQL."""
     fix = _instead(_metric(series)[0], version, series)
@@ -192,16 +203,11 @@ def _instead(name: str, version: str, series: str) -> str | None:
     old = _beside()["gone"].get(name)
     if old is not None:
         return f"write {old['write']}"
-    named = [p[1]["by"] for p in _metrics().get(name, ()) if len(p) > 1 and "by" in p[1]]
-    before = [
-        other
-        for other, periods in _metrics().items()
-        if any(len(p) > 1 and p[1].get("by") == name for p in periods)
-    ]
-    for other in (*named, *before):
-        metric = of(version).get(other)
-        if metric is not None and not metric.condition:
-            same = other + series.removeprefix(name)
+    later = [p[1]["by"] for p in _metrics().get(name, ()) if len(p) > 1 and "by" in p[1]]
+    for other in (*later, name):
+        metric = named(other, version)
+        if metric is not None:
+            same = metric.name + series.removeprefix(name)
             return f"write {same if same in metric.series else metric.series[0]}"
     return None
 
