@@ -142,18 +142,26 @@ async def discard(receive: Receive) -> None:
                 return
 
 
-def again(body: bytes, receive: Receive) -> Receive:
-    """Gives the body once more, then whatever comes after it: a client that hangs up."""
-    given = False
+class Again:
+    """Gives the body once more, then whatever comes after it: a client that hangs up.
 
-    def next_message() -> Awaitable[Message]:
-        nonlocal given
-        if given:
-            return receive()
-        given = True
+    One object where a function that remembers is five, for the garbage collector to look at as
+    long as the request lives.
+    """
+
+    __slots__ = ("_body", "_receive")
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+
+    def __call__(self) -> Awaitable[Message]:
+        """The next message of the client's."""
+        body = self._body
+        if body is None:
+            return self._receive()
+        self._body = None
         return _whole(body)
-
-    return next_message
 
 
 async def _whole(body: bytes) -> Message:

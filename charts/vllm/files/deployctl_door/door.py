@@ -84,10 +84,15 @@ class Door:
         try:
             answer = self._answers[found[0]] if found else self._nothing
             passed = await answer(scope, receive, headers, out)
+            # What is not needed any more goes: with many requests under way, the interpreter's
+            # garbage collector would look at it again and again.
+            del answer, headers, found, receive
             # From here, for each part of an answer is run through this function: the door has no
             # other under way then.
             if passed is not None:
-                await self._app(*passed)
+                to, receive, send = passed
+                del passed
+                await self._app(to, receive, send)
             entry.status = entry.status or _CLIENT_GONE  # nobody was there to be answered
         except ClientGoneError:
             entry.status = _CLIENT_GONE

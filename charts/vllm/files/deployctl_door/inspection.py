@@ -58,7 +58,7 @@ class Inspection:
                 scope["headers"] = headers.with_length(len(body))
         if key.models is not None and entry.model not in key.models:
             raise BodyError(403, f"this key may ask {', '.join(key.models) or 'no model'}", "model")
-        receive = bodies.again(body, receive)
+        receive = bodies.Again(body, receive)
         if (entry.route, entry.streams) in self._telling:
             return scope, receive, out.uncounted()
         out.counter = tokens.Counter(hide=hide)

@@ -27,7 +27,7 @@ class Outgoing:
         "_parts",
         "_quick",
         "_send",
-        "_sent",
+        "_uncounted",
         "closes",
         "counter",
         "entry",
@@ -42,27 +42,25 @@ class Outgoing:
         self._parts = 0  # of the body so far
         self.closes = False  # whether the connection ends with this answer
         self.counter: Counter | None = None
-        self._sent: Callable[[], int] | None = None  # parts that passed uncounted
+        self._uncounted = False  # whether its parts are all that is counted
 
     def uncounted(self) -> Send:
         """The way of an answer whose usage is told beside it: once it has begun, its parts are
         counted, for a client that hangs up, and pass without a look.
 
-        Every part comes by here, so that there is no coroutine for it, no object but this one, and
-        no more than what the interpreter does by itself: a number's truth would be a call.
+        Every part comes by here, so that there is no coroutine for it, no object but this function
+        and the answer's own, and no more than what the interpreter does by itself: a number's truth
+        would be a call.
         """
-        forward, parts = self._send, 0
+        forward = self._send
+        self._uncounted = True
 
         def send(message: Message) -> Awaitable[None]:
-            nonlocal parts
-            if parts > 0:
-                parts += 1
+            if self._parts > 0:
+                self._parts += 1
                 return forward(message)
-            if message["type"] == "http.response.body":
-                parts = 1
             return self.send(message)
 
-        self._sent = lambda: parts
         return send
 
     def send(self, message: Message) -> Awaitable[None]:
@@ -96,8 +94,8 @@ class Outgoing:
         if self.counter is not None:
             self.counter.end(self._parts)
             self.entry.input, self.entry.output = self.counter.input, self.counter.output
-        elif self._sent is not None and kind(self._kind) == STREAM:
-            self.entry.output = self._sent()
+        elif self._uncounted and kind(self._kind) == STREAM:
+            self.entry.output = self._parts
 
     def _start(self, message: Message) -> None:
         self.entry.status = message["status"]
