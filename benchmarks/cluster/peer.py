@@ -131,6 +131,8 @@ def _keyless(setting: Setting, side: Side) -> str:
 def failures(told: dict[str, Any]) -> str:
     """Of how many requests; and of which clients."""
     count = sum(told["requests"].values())
+    if min(told["requests"].values()) < 2:
+        raise RuntimeError(f"of some clients all that is known is their first request: {told}")
     kinds = sorted({each["kind"] for each in told["failed"]})
     return f"{len(told['failed'])} of {count}" + (f" ({'; '.join(kinds)})" if kinds else "")
 
@@ -159,7 +161,8 @@ def _asking(setting: Setting, side: Side) -> Iterator[dict[str, Any]]:
         assert asking.stdout is not None
         asking.stdin.write((PROGRAMS / "asking.py").read_text())
         asking.stdin.close()
-        time.sleep(10)  # they all ask by then
+        if asking.stdout.readline() != "asking\n":
+            raise RuntimeError(f"clients of {side.title} do not ask: see above")
         try:
             yield told
         finally:

@@ -3,8 +3,8 @@
     python3 - HOST PORT MODEL KEY STOP_FILE [KIND…] < asking.py
 
 One client of each kind, or of those that are named, asks again and again until the stop file is
-there. Then a line of JSON says how many requests there were, by kind of client, and what each that
-failed met.
+there. The line `asking` says that each has had its first answer; at the end a line of JSON says how
+many requests there were, by kind of client, and what each that failed met.
 """
 
 import collections
@@ -41,10 +41,12 @@ def ask(connection, model, key, tokens):
     return None if text.endswith(b"data: [DONE]\n\n") else f"broken off: {text[-100:]!r}"
 
 
-def client(name, where, model, key, stop, told):
+def client(name, where, model, key, stop, told, first):
     kept, tokens, pause = KINDS[name]
     connection = http.client.HTTPConnection(*where, timeout=TIMEOUT_S)
     for number in itertools.count():
+        if number == 1:
+            first.release()
         if stop.exists():
             told.append({"kind": name, "requests": number})
             return
@@ -66,15 +68,18 @@ def client(name, where, model, key, stop, told):
 
 
 def main(host, port, model, key, stop, *kinds):
-    told = []
+    told, first = [], threading.Semaphore(0)
     threads = [
         threading.Thread(
-            target=client, args=(name, (host, int(port)), model, key, Path(stop), told)
+            target=client, args=(name, (host, int(port)), model, key, Path(stop), told, first)
         )
         for name in kinds or KINDS
     ]
     for thread in threads:
         thread.start()
+    for _ in threads:
+        first.acquire()
+    print("asking", flush=True)
     for thread in threads:
         thread.join()
     requests = collections.Counter()

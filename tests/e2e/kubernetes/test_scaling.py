@@ -35,7 +35,6 @@ def there_and_back(namespace, image, model, busy):
             time.sleep(15)  # both are asked
         until_serving(namespace, 1, seconds=SCALED_S)
     assert light.told["failed"] == heavy.told["failed"] == []
-    assert min([*light.told["requests"].values(), *heavy.told["requests"].values()]) > 0
 
 
 @pytest.mark.parametrize(

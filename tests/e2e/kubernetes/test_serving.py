@@ -8,6 +8,7 @@ import time
 
 import pytest
 from tests.e2e.docker_parts import until
+from tests.e2e.kubernetes.asking import KINDS, TIMEOUT_S
 from tests.e2e.kubernetes.namespaces import Namespace
 from tests.e2e.kubernetes.traffic import (
     Clients,
@@ -58,7 +59,6 @@ def test_the_service_test_passes_and_a_second_up_changes_nothing(served):
 @pytest.mark.night  # with a fake engine, at every change: test_rollout.py
 def test_an_update_loses_no_request_on_new_connections_nor_on_kept_ones(served, clients):
     update_under(clients, served)
-    assert min(clients.told["requests"].values()) > 0
 
 
 def test_a_hung_engine_leaves_the_service_within_a_minute(served, clients):
@@ -97,10 +97,13 @@ def test_if_all_hang_clients_are_refused_at_once_until_one_is_restarted(served, 
     with clients:
         for pod in pods:
             hang(served, pod)
+        hung = time.monotonic()
         until(lambda: not addresses(served), seconds=3 * LEAVES_S, what="all are out")
-        time.sleep(5)
+        # What was asked of a hung engine has run out of time by then, and is asked anew.
+        time.sleep(max(5, hung + TIMEOUT_S + 10 - time.monotonic()))
+        assert not addresses(served)
     refused = [one for one in clients.told["failed"] if "ConnectionRefused" in one["failed"]]
-    assert refused
+    assert {one["kind"] for one in refused} == set(KINDS)
     assert max(one["seconds"] for one in refused) < 5
     until(lambda: sum(served.engines().values()) == 2 + sum(pods.values()), seconds=300,
           what="both are restarted")  # fmt: skip

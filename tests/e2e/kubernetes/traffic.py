@@ -2,12 +2,15 @@
 
 import base64
 import json
+import select
 import subprocess
 from pathlib import Path
 
 from tests.e2e.docker_parts import until
+from tests.e2e.kubernetes.asking import KINDS
 
 HERE = Path(__file__).parent
+ANSWERED_S = 180  # until all clients have had their first answer
 POD = {
     "apiVersion": "v1",
     "kind": "Pod",
@@ -20,11 +23,13 @@ POD = {
 }
 
 
-def start_pod(namespace, image, name):
-    """A pod that does nothing, for commands to be run in it."""
+def start_pod(namespace, image, name, *, node=None, cores=0):
+    """A pod that does nothing, for commands to be run in it; on a node, and asking for cores."""
     pod = json.loads(json.dumps(POD))
     pod["metadata"]["name"] = name
-    pod["spec"]["containers"][0]["image"] = image
+    pod["spec"]["containers"][0] |= {"image": image, "resources": {"requests": {"cpu": str(cores)}}}
+    if node:
+        pod["spec"]["nodeName"] = node
     namespace.kubectl("apply", "-f", "-", data=json.dumps(pod))
     namespace.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=120s")
 
@@ -37,7 +42,8 @@ def secret_of(namespace, key):
 
 class Clients:
     """A pod of the namespace in which clients run: of the kinds of asking.py, one of each or those
-    that are named. `front`: what is added to the service's name for the Service that they ask."""
+    that are named. `front`: what is added to the service's name for the Service that they ask.
+    The block begins when each has had an answer, and each has asked more until it ends."""
 
     def __init__(self, namespace, image, model, *, name="clients", kinds=(), front=""):
         self._namespace, self._model, self._name, self._kinds = namespace, model, name, kinds
@@ -59,6 +65,11 @@ class Clients:
         )  # fmt: skip
         self._asking.stdin.write((HERE / "asking.py").read_text())
         self._asking.stdin.close()
+        said = self._asking.stdout
+        line = said.readline() if select.select([said], [], [], ANSWERED_S)[0] else "nothing"
+        if line != "asking\n":
+            self._asking.kill()
+            raise AssertionError(f"clients do not ask: {line}{said.read()}")
         return self
 
     def __exit__(self, *_):
@@ -72,6 +83,9 @@ class Clients:
         assert self._asking.wait(180) == 0, said
         told = json.loads(said)
         print("requests", told["requests"], "failed", len(told["failed"]), told["failed"][:5])
+        # More than the first of each: what is asserted of failures is said of these.
+        assert told["requests"].keys() == set(self._kinds or KINDS)
+        assert min(told["requests"].values()) > 1
         return told
 
     def run(self, *words):

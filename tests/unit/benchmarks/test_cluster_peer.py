@@ -30,6 +30,11 @@ def test_failures_are_of_how_many_and_of_which_clients(failed, said):
     assert failures(told) == said
 
 
+def test_of_clients_that_did_not_ask_nothing_is_said():
+    with pytest.raises(RuntimeError, match="their first request"):
+        failures({"requests": {"new": 10, "kept": 1}, "failed": []})
+
+
 def test_a_chart_is_taken_without_what_it_can_bring_along(tmp_path, monkeypatch):
     chart = tmp_path / "chart"
     chart.mkdir()
