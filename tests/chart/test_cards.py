@@ -72,7 +72,7 @@ def test_the_cheapest_that_fits_is_asked_for_first(rendered):
     assert resources["claims"] == [{"name": "cards"}]
     assert not [key for key in resources["limits"] if "nvidia" in key]
     # No label says where: the claim does.
-    assert "affinity" not in spec
+    assert "nodeAffinity" not in spec["affinity"]
 
 
 def test_one_kind_is_asked_for_exactly_and_cards_of_a_replica_are_alike(rendered):

@@ -110,7 +110,7 @@ def test_a_cpu_asks_for_no_card_and_writes_no_root():
     assert container["securityContext"]["readOnlyRootFilesystem"] is True
     assert container["image"].startswith("deployctl/vllm-cpu:")
     assert "tolerations" not in pod(found)
-    assert "affinity" not in pod(found)
+    assert "nodeAffinity" not in pod(found)["affinity"]
 
 
 def test_cards_are_whole_and_requests_equal_limits():
@@ -140,6 +140,22 @@ def test_nodes_are_found_by_either_label(large):
         "cloud.google.com/gke-accelerator",
     ]
     assert pod(large)["runtimeClassName"] == "nvidia"
+
+
+def test_replicas_keep_apart_unless_one_says_otherwise(large):
+    for component, name in (("engine", "qwen"), ("router", "qwen-router")):
+        apart = pod(large, name)["affinity"]["podAntiAffinity"]
+        (wished,) = apart.values()
+        terms = [each["podAffinityTerm"] for each in wished]
+        assert [term["topologyKey"] for term in terms] == [
+            "kubernetes.io/hostname",
+            "topology.kubernetes.io/zone",
+        ]
+        for term in terms:
+            assert term["labelSelector"]["matchLabels"]["app.kubernetes.io/component"] == component
+    assert "affinity" not in pod(objects({"scheduling": {"spread": False}}))
+    own = {"podAntiAffinity": {"note": "own"}}
+    assert pod(objects({"scheduling": {"affinity": own}}))["affinity"] == own
 
 
 def test_a_pod_may_load_for_its_whole_budget():

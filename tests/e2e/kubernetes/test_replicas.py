@@ -10,7 +10,7 @@ import sys
 import pytest
 from tests.e2e.docker_parts import until
 from tests.e2e.kubernetes.test_rollout import OWN
-from tests.e2e.kubernetes.traffic import Clients, until_serving, update_under
+from tests.e2e.kubernetes.traffic import Clients, start_pod, until_serving, update_under
 
 pytestmark = pytest.mark.night
 
@@ -18,7 +18,20 @@ ALL = 4  # cards of a node of ../shared/kube
 
 
 @pytest.fixture
-def two(namespace, fake_image, tiny_checkpoint):
+def filled(namespace, fake_image):
+    """Half of a node is somebody else's: by that alone all replicas would go to the other one."""
+    name, node = max(namespace.cluster.nodes().items())
+    start_pod(
+        namespace,
+        fake_image,
+        "other",
+        node=name,
+        cores=int(node["status"]["allocatable"]["cpu"]) / 2,
+    )
+
+
+@pytest.fixture
+def two(namespace, filled, fake_image, tiny_checkpoint):
     namespace.words(fake_image, tiny_checkpoint, "--replicas", "2", name=namespace.name, values=OWN)
     namespace.up()
     until_serving(namespace, 2)
@@ -34,7 +47,10 @@ def evict(namespace, pod):
 
 
 def test_they_are_on_two_nodes_and_one_at_a_time_is_evicted(two):
-    nodes = {pod["spec"]["nodeName"] for pod in two.get("pods")}
+    nodes = {
+        pod["spec"]["nodeName"]
+        for pod in two.get("pods", "--selector=app.kubernetes.io/component=engine")
+    }
     assert len(nodes) == 2
     first, second = sorted(two.engines())
     assert evict(two, first)

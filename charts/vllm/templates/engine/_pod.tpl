@@ -260,17 +260,19 @@ selectors:
     defaultMode: 0444
 {{- end }}
 
-{{/* Nodes: any that has one of the label sets. */}}
+{{/* Nodes: any that has one of the label sets; and apart from the other replicas. */}}
 {{- define "vllm.affinity" -}}
-{{- if .Values.scheduling.affinity }}
+{{- $scheduling := .Values.scheduling -}}
+{{- $apart := and $scheduling.spread (not (include "vllm.grouped" .)) (not (hasKey $scheduling.affinity "podAntiAffinity")) -}}
+{{- if or $apart $scheduling.affinity $scheduling.gpuNodes }}
 affinity:
-  {{- toYaml .Values.scheduling.affinity | nindent 2 }}
-{{- else if .Values.scheduling.gpuNodes }}
-affinity:
+  {{- if $scheduling.affinity }}
+  {{- toYaml $scheduling.affinity | nindent 2 }}
+  {{- else if $scheduling.gpuNodes }}
   nodeAffinity:
     requiredDuringSchedulingIgnoredDuringExecution:
       nodeSelectorTerms:
-        {{- range .Values.scheduling.gpuNodes }}
+        {{- range $scheduling.gpuNodes }}
         - matchExpressions:
             {{- range $key, $value := . }}
             - key: {{ $key | quote }}
@@ -278,21 +280,28 @@ affinity:
               values: [{{ $value | toJson }}]
             {{- end }}
         {{- end }}
+  {{- end }}
+  {{- if $apart }}
+  {{- include "vllm.apart" (list . "engine") | nindent 2 }}
+  {{- end }}
 {{- end }}
 {{- end }}
 
-{{/* Spread over nodes and zones. Takes (list context component). */}}
-{{- define "vllm.spread" -}}
-topologySpreadConstraints:
-  {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
-  - maxSkew: 1
-    topologyKey: {{ . }}
-    whenUnsatisfiable: ScheduleAnyway
-    labelSelector:
-      matchLabels:
-        {{- include "vllm.selector" $ | nindent 8 }}
-    matchLabelKeys: [pod-template-hash]
-  {{- end }}
+{{/* On other nodes and in other zones than its like, if possible. Not by spread constraints: where
+nodes lack the label of one of them, as zones on many clusters, the scheduler scores by none.
+Takes (list context component). */}}
+{{- define "vllm.apart" -}}
+podAntiAffinity:
+  preferredDuringSchedulingIgnoredDuringExecution:
+    {{- range list "kubernetes.io/hostname" "topology.kubernetes.io/zone" }}
+    - weight: 100
+      podAffinityTerm:
+        topologyKey: {{ . }}
+        labelSelector:
+          matchLabels:
+            {{- include "vllm.selector" $ | nindent 12 }}
+        matchLabelKeys: [pod-template-hash]
+    {{- end }}
 {{- end }}
 
 {{/* DNS, wherever a cluster has it, and HTTPS to the world but not to what is blocked. */}}

@@ -56,9 +56,6 @@ spec:
       {{- end }}
     {{- end }}
   {{- end }}
-  {{- if and $v.scheduling.spread (not (include "vllm.grouped" .)) }}
-  {{- include "vllm.spread" (list . "engine") | nindent 2 }}
-  {{- end }}
   {{- if $v.download.enabled }}
   initContainers:
     - name: wait-for-model
