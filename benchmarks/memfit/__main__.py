@@ -4,9 +4,9 @@ Plans every case of the file and compares with what vLLM logged, beside the rule
 tools. Who says that either outcome may come has decided nothing: `outcome` is of what was decided,
 `either` how often it was not (a bound is tested), `strict` counts that as wrong unless starts with
 equal flags had both. The same band holds for every rule. Each miss is listed with its reason.
-Cases added later (`benchmarks.memfit.add`) are told apart by round. The sealed third of the newest
-is neither planned nor counted in any figure, unless `--open` asks for its figures (`--sealed` for
-its single cases too), so that nobody sees them by the way; earlier thirds are open now.
+Cases added later (`benchmarks.memfit.add`) are told apart by round. The sealed ones of the newest
+are neither planned nor counted in any figure, unless `--open` asks for their figures (`--sealed`
+for the single cases too), so that nobody sees them by the way; earlier ones are open now.
 """
 
 import argparse

@@ -58,7 +58,7 @@ RECURRENT_GIB = 0.06
 # Of a card whose profile does not say: those of an RTX 4090.
 MULTIPROCESSORS = 128
 # Bytes a logit of FlashInfer's sampler: logits (6) and probabilities (4); opt-in before 0.21.
-FLASHINFER_BYTES_PER_LOGIT = 10
+FLASHINFER_BYTES_PER_LOGIT = 14
 
 
 def uses_v2_runner(shape: Shape, settings: EngineSettings) -> bool:
