@@ -108,8 +108,8 @@ def test_the_door_exports_what_the_table_says(monkeypatch):
 def test_what_is_to_be_read_instead_is_exported_by_the_newest():
     groups = yaml.safe_load((ROOT / "deploy/engines/metrics-beside.yaml").read_text())
     for name, instead in groups["gone"].items():
-        written = re.findall(r"vllm:\w+", instead["write"])
-        assert written
+        written = re.findall(r"vllm:\w+", instead.get("write", ""))
+        assert written or instead["why"]
         assert not [s for s in written if exported.problem(s, exported.newest())]
         assert instead["source"]
         metric = exported.of(exported.newest()).get(name)
@@ -125,4 +125,6 @@ def test_a_metric_older_than_every_table_is_said_to_be_gone():
 def test_a_deprecated_metric_reads_and_has_a_successor():
     assert exported.problem("vllm:gpu_cache_usage_perc", "0.9.2") is None
     assert exported.of("0.9.2")["vllm:gpu_cache_usage_perc"].deprecated
-    assert exported.successor("vllm:gpu_cache_usage_perc", "0.9.2") == "vllm:kv_cache_usage_perc"
+    assert (
+        exported.successor("vllm:gpu_cache_usage_perc", "0.9.2") == "write vllm:kv_cache_usage_perc"
+    )

@@ -86,7 +86,7 @@ def _named(place: Place, series: str, releases: list[str]) -> Iterator[Finding]:
             yield DEPRECATED.at(
                 place,
                 f"vLLM {version} calls {series} deprecated, and a later release has it no more",
-                f"write {instead}" if instead else "read what its text on /metrics says",
+                instead or "read what its text on /metrics says",
             )
         if metric is not None and metric.when:
             yield SOMETIMES.at(

@@ -139,9 +139,8 @@ def named(name: str, version: str) -> Exported | None:
 
 
 def successor(series: str, version: str) -> str | None:
-    """What a release has instead of a metric that it is going to drop, as PromQL."""
-    fix = _instead(_metric(series)[0], version, series)
-    return fix.removeprefix("write ") if fix else None
+    """What to do about a series of a metric that a release is going to drop: `write …`."""
+    return _instead(_metric(series)[0], version, series)
 
 
 def help_of(name: str, version: str) -> str:
@@ -194,7 +193,7 @@ def _never(series: str, version: str) -> Absent:
     old = _beside()["gone"].get(series, {})
     if "in" in old:
         message = f"vLLM {version} exports no {series} any more; it was removed in {old['in']}"
-        return Absent(message, f"write {old['write']}")
+        return Absent(message, _write(old))
     return Absent(f"vLLM {version} exports no {series}", _near(series, version))
 
 
@@ -202,7 +201,7 @@ def _instead(name: str, version: str, series: str) -> str | None:
     """What to write for a series of a dropped, hidden or deprecated metric, or of one to come."""
     old = _beside()["gone"].get(name)
     if old is not None:
-        return f"write {old['write']}"
+        return _write(old)
     later = [p[1]["by"] for p in _metrics().get(name, ()) if len(p) > 1 and "by" in p[1]]
     for other in (*later, name):
         metric = named(other, version)
@@ -210,6 +209,10 @@ def _instead(name: str, version: str, series: str) -> str | None:
             same = metric.name + series.removeprefix(name)
             return f"write {same if same in metric.series else metric.series[0]}"
     return None
+
+
+def _write(gone: dict[str, str]) -> str:
+    return f"write {gone['write']}" if "write" in gone else "leave the query out: " + gone["why"]
 
 
 def _metric(series: str) -> tuple[str, list[list[Any]] | None]:

@@ -1,0 +1,1 @@
+"""What `deployctl check` says of dashboards, rules and autoscalers that others publish."""
