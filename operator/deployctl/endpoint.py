@@ -48,6 +48,10 @@ class Endpoint(NamedTuple):
         """What our own requests show: the operator's token, else a client's key."""
         return self.operator_token or self.api_key
 
+    def as_client(self) -> "Endpoint":
+        """The same for whoever is not the operator: with a client's key, or with none."""
+        return self._replace(operator_token=None)
+
     def sent(self) -> dict[str, str]:
         """The headers of a request, the credential among them."""
         key = {"Authorization": f"Bearer {self.credential}"} if self.credential else {}

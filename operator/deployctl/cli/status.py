@@ -57,7 +57,7 @@ def _show(services: "list[ServiceStatus]") -> None:
     for service in services:
         if service.coming:
             story(f"{service.service}: comes next: {service.coming}")
-        if service.detail and service.health != "serving":
+        if service.detail:
             _explain(service)
 
 

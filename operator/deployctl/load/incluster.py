@@ -63,7 +63,8 @@ def ready(
 
 
 def order_of(setup: Setup, folder: Path, endpoint: Endpoint) -> LoadOrder:
-    """What the pods are told. `folder` holds the vocabulary, where there is one."""
+    """What the pods are told: the client's key, and of the operator's token nothing. `folder` holds
+    the vocabulary, where there is one."""
     files = _files(setup, folder)
     size = sum(len(content) for content in files.values())
     if size > _MOST_BYTES:
@@ -89,7 +90,7 @@ def order_of(setup: Setup, folder: Path, endpoint: Endpoint) -> LoadOrder:
         workers=setup.workers,
         options=tuple(options),
         files=files,
-        secrets=locust.secrets(endpoint.credential, endpoint.headers),
+        secrets=locust.secrets(endpoint.api_key, endpoint.headers),
         lasts_s=setup.cut_s + setup.duration_s,
         service=endpoint.service,
     )

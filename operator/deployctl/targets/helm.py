@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 
 from deployctl.errors import InputError, TargetError
+from deployctl.targets import webhooks
 from deployctl.units import duration
 
 _PROGRAM = "helm"
@@ -146,7 +147,9 @@ def _translated(text: str) -> Exception:
         lines = [line.strip("- ") for line in text.splitlines() if line.startswith("- ")]
         return InputError("; ".join(lines) or text, where="values", hint="see chart/values.yaml")
     last = text.splitlines()[-1] if text else "no output"
-    if _AWAY.search(text) and "webhook" not in text:
+    if _AWAY.search(text) and webhooks.hint(text) is None:
         hint = "`kubectl get --raw /readyz` says whether it is there"
         return AwayError(f"the API server did not answer Helm: {last}", hint=hint)
+    if todo := webhooks.hint(last):
+        return TargetError(f"the cluster refuses what Helm brings: {last}", hint=todo)
     return TargetError(f"helm failed: {last}", hint="try `helm version`: 3.18 or newer is needed")

@@ -81,16 +81,38 @@ def test_the_api_server_and_etcd_are_away_while_a_service_changes(place, number,
     assert_serves(place, number)
 
 
+def of_service(place, name):
+    """Its pods and claims, those that end among them."""
+    selector = f"--selector=app.kubernetes.io/instance={name}"
+    return set(place.kubectl("get", "pods,pvc", selector, "-o", "name").split())
+
+
+def assert_goes_down(place, name, node):
+    """Of a service whose node is cut off: what stays is said, and not waited for."""
+    begun = time.monotonic()
+    told = place("down", name, "--volumes", *ON).stderr
+    assert time.monotonic() - begun < 60
+    assert f"its node {node} does not report (NotReady)" in told
+    assert f"claim {name}-cache goes with the last pod that has it" in told
+    kinds = sorted(each.partition("/")[0] for each in of_service(place, name))
+    assert kinds == ["persistentvolumeclaim", "pod"]
+    assert not [each for each in place.belongings() if name in each and "claim" not in each]
+
+
 def test_a_node_that_is_cut_off(place, fake_image, tiny_checkpoint):
     cluster = place.cluster
     node = sorted(cluster.nodes())[-1]
     there = {"scheduling": {"nodeSelector": {"kubernetes.io/hostname": node}}}
+    cached = {**there, "cache": {"enabled": True, "size": "1Gi"}}
+    place.words(fake_image, tiny_checkpoint, name="leaving", values=cached)
+    place.up()
     given = place.words(fake_image, tiny_checkpoint, name="there", values=there)
     place.up()
     cluster.fault("cut", node)
     try:
         said = f"its node {node} does not report (NotReady)"
         until(lambda: said in place.status("there")["detail"], seconds=90, what=said)
+        assert_goes_down(place, "leaving", node)
         with Begun(place, "up", *given, "--max-num-seqs", "4") as begun:
             begun.until("node.kubernetes.io/unreachable")
             cluster.fault("join", node)
@@ -99,6 +121,7 @@ def test_a_node_that_is_cut_off(place, fake_image, tiny_checkpoint):
         cluster.fault("join", node)
     assert place.status("there")["health"] == "serving"
     place("down", "there", "--volumes", *ON)
+    until(lambda: not of_service(place, "leaving"), seconds=90, what="nothing of it is left")
 
 
 def test_a_card_that_turns_unhealthy(place, fake_image, tiny_checkpoint):

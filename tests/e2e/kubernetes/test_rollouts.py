@@ -1,14 +1,16 @@
-"""Rollouts on a cluster that others use too: drift, several services at once."""
+"""Rollouts on a cluster that others use too: drift, Helm by hand, several services at once."""
 
 import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from tests.e2e.docker_parts import until
 
 ON = ("--target", "kubernetes")
+CHART = Path(__file__).resolve().parents[3] / "charts" / "vllm"
 
 
 @pytest.fixture
@@ -103,3 +105,44 @@ def test_several_at_once_and_one_that_fails_stops_no_other(namespace, fleet):
     found = json.loads(namespace("status", *ON, "--output", "json", code=None).stdout)["services"]
     health = {each["service"]: (each["revision"], each["health"]) for each in found}
     assert {health[name] for name in ("one", "two", "four")} == {(1, "serving")}
+
+
+def helm(namespace, *words):
+    """Another's hand."""
+    subprocess.run(
+        ["helm", "--namespace", namespace.name, *map(str, words)],
+        env=namespace.environment, check=True, stdout=subprocess.DEVNULL, timeout=120,
+    )  # fmt: skip
+    namespace.kubectl("rollout", "status", "deployment/chat", "--timeout=120s")
+
+
+@pytest.mark.night
+def test_what_others_did_with_helm_is_drift_and_up_overwrites_it(namespace, words):
+    four = (*words, "--max-num-seqs", "4")
+    namespace("up", *words)
+    namespace("up", *four)
+    helm(namespace, "rollback", "chat", "1")
+    (seen,) = json.loads(namespace("status", "--output", "json").stdout)["services"]
+    for status in (seen, namespace.status("chat")):
+        assert (status["health"], status["revision"]) == ("serving", 2)
+        assert "went back to revision 1 with Helm" in status["detail"]
+    assert namespace.history() == ["superseded", "deployed"]
+    found = changes(namespace, four, code=3)
+    assert all(change["drift"] for change in found.values())
+    assert "--max-num-seqs" in {where.rpartition(" ")[2] for where in found}
+    assert "warning: overwriting Deployment/chat" in namespace("up", *four).stderr
+    assert changes(namespace, four) == {}
+    assert namespace.history() == ["superseded", "superseded", "deployed"]
+
+    # An upgrade by hand, with a value more.
+    helm(namespace, "upgrade", "chat", CHART, "--reuse-values", "--set", "replicas=2")
+    found = changes(namespace, four, code=3)
+    assert found["Deployment/chat: spec.replicas"]["drift"]
+    assert "overwriting Deployment/chat: spec.replicas: 2 -> 1" in namespace("up", *four).stderr
+    assert len(namespace.pods()) == 1
+    assert "unchanged" in namespace("up", *four).stderr
+
+    # Gone back once more, it goes down whole.
+    helm(namespace, "rollback", "chat", "1")
+    namespace("down", "chat", "--volumes", *ON)
+    assert (namespace.belongings(), namespace.pods()) == (set(), {})

@@ -16,8 +16,9 @@ SETUP = Setup(
     workers=2, on="kubernetes", worker_image="deployctl/loadtest:1",
 )  # fmt: skip
 ENDPOINT = Endpoint(
-    "http://127.0.0.1:7", "m", "k3y", "chat", headers={"X-Tenant": "t0p"}, inside=SETUP.url
-)
+    "http://127.0.0.1:7", "m", "k3y", "chat", headers={"X-Tenant": "t0p"}, inside=SETUP.url,
+    operator_token="t0ken",
+)  # fmt: skip
 
 
 def order(folder, **changes):
@@ -34,6 +35,7 @@ def test_the_options_are_those_of_a_run_on_this_machine_and_hold_no_secret(tmp_p
         locust.HEADERS_VARIABLE: '{"X-Tenant": "t0p"}',
     }
     assert not [word for word in made.options if "k3y" in word or "t0p" in word]
+    assert "t0ken" not in repr(made)  # opens far more than a load needs
     assert made.url == SETUP.url
     assert (made.name, made.image, made.workers) == ("chat", "deployctl/loadtest:1", 2)
     assert (made.service, made.lasts_s, made.files) == ("chat", 12, {})

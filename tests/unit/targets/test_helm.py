@@ -70,14 +70,19 @@ def test_one_that_never_ends_is_as_one_that_is_away(ran):
 
 
 @pytest.mark.parametrize(
-    "said",
+    ("said", "hint"),
     [
-        'Error: admission webhook "x" denied the request: no',
-        'Error: failed calling webhook "x": dial tcp: connect: connection refused',
+        ('Error: admission webhook "x" denied the request: no', "do what it asks for"),
+        (
+            'Error: failed calling webhook "x": dial tcp: connect: connection refused',
+            "it does not answer",
+        ),
     ],
 )
-def test_what_a_webhook_says_is_no_outage(ran, said):
+def test_what_a_webhook_says_is_no_outage(ran, said, hint):
     ran(said)
-    with pytest.raises(TargetError, match="webhook") as caught:
+    with pytest.raises(TargetError, match="the cluster refuses what Helm brings") as caught:
         upgrade()
     assert not isinstance(caught.value, helm.AwayError)
+    assert hint in caught.value.hint
+    assert "shows whose x is" in caught.value.hint

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from urllib3.exceptions import NewConnectionError, ProtocolError
 
+from deployctl.errors import ClusterError
 from deployctl.spec.settings import Settings
 from deployctl.targets.kubernetes import cluster as module
 from deployctl.targets.kubernetes.cluster import Cluster, UnreachableError
@@ -82,3 +83,18 @@ def test_times_are_the_clusters_own(clock):
     server.date = datetime.now(UTC) - timedelta(hours=2)
     server.get("/x")
     assert abs(server.now() - server.date) < timedelta(seconds=5)
+
+
+@pytest.mark.parametrize(
+    ("status", "said", "message", "hint"),
+    [
+        (403, "no right", "the cluster refuses", "deployctl doctor"),
+        (403, 'admission webhook "x" denied the request: no', "denied", "do what it asks for"),
+        (500, 'failed calling webhook "x": no service', "admission webhook fails", "not answer"),
+        (500, "etcd is busy", "API server is not ready", None),
+    ],
+)
+def test_what_it_refuses_is_said_with_what_to_do(status, said, message, hint):
+    with pytest.raises(ClusterError, match=message) as refused:
+        Server((status, {"message": said})).get("/x")
+    assert hint in refused.value.hint if hint else refused.value.hint is None

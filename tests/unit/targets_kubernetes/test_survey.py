@@ -8,6 +8,7 @@ import pytest
 from deployctl.render.bundle import VALUES_FILE
 from deployctl.spec.settings import Settings
 from deployctl.targets.kubernetes import lease
+from deployctl.targets.kubernetes.driver import KubernetesDriver
 from deployctl.targets.kubernetes.helmrelease import Installed
 from deployctl.targets.kubernetes.shelf import ClusterShelf
 from deployctl.targets.kubernetes.survey import KubernetesView
@@ -152,3 +153,23 @@ def test_what_a_killed_helm_left_is_removed(place):
     installed.forget_unfinished("chat")
     assert installed.newest("chat")["version"] == "1"
     assert installed.newest("other") is None
+
+
+def test_where_helm_went_back_it_still_serves_and_that_is_said(place, tmp_path):
+    for revision, status in ((1, "superseded"), (2, "deployed")):
+        place.record("chat", revision, status)
+        place.install("chat", revision, version=revision)
+    place.install("chat", 1, version=3)  # with the labels of what it went back to
+    place.deployment("chat", "done", readyReplicas=1)
+    seen = place.survey()["chat"]
+    assert (seen.revision, seen.state.condition, seen.ready) == (2, "running", True)
+    assert "went back to revision 1 with Helm" in seen.state.detail
+    ours = KubernetesDriver(Settings(state_dir=tmp_path), cluster=place.cluster)
+    former, deployed = place.store.releases(ServiceRef("kubernetes", "chat"))
+    state = ours.state(deployed)
+    assert (state.condition, state.detail) == ("running", seen.state.detail)
+    assert state.waits_for  # so `up` does not take it for what is wanted
+    # A later one that failed, or was begun and did not get to be installed, is not there.
+    for status in ("failed", "pending"):
+        assert ours.state(deployed.model_copy(update={"status": status})).condition == "absent"
+    assert ours.state(former).condition == "running"

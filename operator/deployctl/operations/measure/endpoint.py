@@ -223,7 +223,7 @@ def models(endpoint: Endpoint, *, timeout: float = 10.0) -> list[Served]:
             if endpoint.credential
             else f"the server wants an API key (HTTP {response.status_code})",
             where=where,
-            hint="give --api-key-file, or set DEPLOYCTL_API_KEY",
+            hint=_admission(endpoint),
         )
     if response.status_code == 404 and endpoint.model is not None:
         return []  # a gateway may leave the list out; the name is known anyway
@@ -280,6 +280,12 @@ def shown(names: Sequence[str]) -> str:
     few = ", ".join(foreign.message(name) for name in names[:_FEW])
     more = len(names) - _FEW
     return f"{few} and {more:,} more" if more > 0 else few or "nothing"
+
+
+def _admission(endpoint: Endpoint) -> str:
+    if endpoint.service:
+        return f"deployctl keys add {endpoint.service} default makes a key for loads and clients"
+    return "give --api-key-file, or set DEPLOYCTL_API_KEY"
 
 
 def _unreachable(endpoint: Endpoint) -> str:

@@ -82,7 +82,9 @@ def load_test(
     held_to = held_to or GateRequest()
     slo = gate.slo_of(held_to)
     endpoint = with_wire(endpoint, request.header, request.ca_file)
-    setup = build(request, endpoint, choose(endpoint, models(endpoint)))
+    # Pods get no operator's token: whether they are let in without it is asked before they start.
+    asks = endpoint.as_client() if request.on is not None else endpoint
+    setup = build(request, endpoint, choose(endpoint, models(asks)))
     gated = held_to.fail_on_breach
     if request.sweep is None and request.find_max is None:
         outcome = _single(request, setup, endpoint, folder, slo, gated, tell)

@@ -20,7 +20,9 @@ from deployctl.targets.driver import Downloader, EngineState, Uploader
 from deployctl.targets.history import Release
 from deployctl.targets.kubernetes import (
     beforehand,
+    caches,
     devices,
+    ending,
     held,
     identity,
     lease,
@@ -41,6 +43,7 @@ from deployctl.targets.kubernetes.helmrelease import (
     deployment_of,
     objects_of,
     on_disk,
+    went_back,
 )
 from deployctl.targets.kubernetes.logs import lines_of
 from deployctl.targets.kubernetes.shelf import REVISION, SERVICE, ClusterShelf
@@ -164,15 +167,17 @@ class KubernetesDriver:
         claim.release_of_old(cluster, service, self._shelf.numbers(service), tell)
 
     def stop(self, release: Release, tell: Tell) -> None:
-        """Uninstalls it and waits until its pods are gone; a later release is left alone."""
+        """Uninstalls it and waits until its pods are gone, or will not go by themselves; a later
+        release is left alone."""
         cluster, service = self._cluster, release.service
-        if self._installed.has(release):
+        pull.Puller(cluster).clear(service)
+        if self._installed.of(release) is not None:
             left = leftovers.find(cluster, self._shelf, service, None)
             tell(Event("note", f"helm uninstall in namespace {cluster.namespace}"))
             self._ride(lambda: helm.uninstall(service, self._where()), tell)
             held.remove(cluster, service, left)
-            survey.remove_empty_claims(cluster, service, tell)
-        pull.Puller(cluster).clear(service)
+            ending.wait(cluster, survey.all_of(service), tell)
+            caches.remove_empty(cluster, service, tell)
 
     def publish_keys(self, release: Release) -> None:
         """Writes the Secret; the nodes bring it to the pods within a minute or so."""
@@ -192,17 +197,20 @@ class KubernetesDriver:
 
     def state(self, release: Release) -> EngineState:
         """Asks the cluster how far the rollout of this release is."""
-        if not self._installed.has(release):
+        installed = self._installed.of(release)
+        if installed is None:
             return EngineState("absent", waits_for=self._before_it_starts(release))
         cluster, service = self._cluster, release.service
         deployment = cluster.get(cluster.path("apps/v1", "deployments", service))
         if deployment is None:
             return EngineState("absent")
+        behind = went_back(installed, release.revision)
         settled = progress.settled(deployment)
         if settled and not release.plan.cards:
-            return survey.state_of(deployment, progress.Seen(True))
+            return survey.state_of(deployment, progress.Seen(True, behind))
         pods = cluster.items(cluster.path("v1", "pods"), labelSelector=survey.of_service(service))
         seen = progress.Seen(True) if settled else self._seen(release, deployment, pods)
+        seen = seen._replace(waits=(*behind, *seen.waits))
         given = devices.given_to(cluster, release.plan, pods)
         return survey.state_of(deployment, seen)._replace(cards=given)
 
@@ -246,11 +254,7 @@ class KubernetesDriver:
         else:
             newest = max(self._shelf.numbers(heir), default=0)
             claim.hand_over(cluster, service, heir, newest, tell)
-        claims = cluster.path("v1", "persistentvolumeclaims")
-        for cache in cluster.items(claims, labelSelector=survey.of_service(service)):
-            name = cache["metadata"]["name"]
-            if cluster.delete(f"{claims}/{name}"):
-                tell(Event("note", f"removed claim {name}"))
+        caches.remove(cluster, service, tell)
         cluster.delete(cluster.path("v1", "secrets", secret.name(service)))
 
     def log_path(self, release: Release) -> Path | None:

@@ -33,10 +33,13 @@ class Installed:
         found = self._labels(f"name={service}")
         return max(found, key=lambda labels: int(labels["version"]), default=None)
 
-    def has(self, release: Release) -> bool:
-        """Whether it is this very release that is installed."""
-        found = self.newest(release.service)
-        return found is not None and found.get(REVISION) == str(release.revision)
+    def of(self, release: Release) -> int | None:
+        """Which revision is installed of a release: its own, or an earlier one where it is on
+        record as deployed. We never install one again, but begin another from it: so somebody went
+        back with Helm. None where it is not there."""
+        found = (self.newest(release.service) or {}).get(REVISION)
+        number = int(found) if found else None
+        return number if is_of(number, release.status, release.revision) else None
 
     def revisions(self) -> dict[str, int]:
         """The revision of each service of ours."""
@@ -63,6 +66,22 @@ class Installed:
         path = self._cluster.path("v1", "secrets")
         found = self._cluster.metadata(path, labelSelector=f"owner=helm,{selector}")
         return [secret["metadata"]["labels"] for secret in found]
+
+
+def is_of(installed: int | None, status: str, revision: int) -> bool:
+    """Whether what is installed is a revision, or went back behind it by another's hand."""
+    behind = installed is not None and status == "deployed" and installed < revision
+    return installed == revision or behind
+
+
+def went_back(installed: int | None, revision: int) -> tuple[str, ...]:
+    """What is said where somebody went back behind a revision; else nothing."""
+    if installed is None or installed == revision:
+        return ()
+    return (
+        f"somebody went back to revision {installed} with Helm: deployctl diff shows what differs, "
+        f"up brings revision {revision} back, rollback --to {installed} stays there",
+    )
 
 
 @contextmanager

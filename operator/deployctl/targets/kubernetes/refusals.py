@@ -4,6 +4,7 @@ import json
 import re
 
 from deployctl.errors import ClusterError
+from deployctl.targets import webhooks
 
 _MANAGER = re.compile(r'conflicts? with "([^"]+)"')  # of a field, in what an apply is refused with
 
@@ -43,14 +44,18 @@ def translated(status: int, body: bytes, where: str) -> ClusterError:
         conflict = ConflictError(said, where=where)
         conflict.managers = tuple(dict.fromkeys(_MANAGER.findall(said)))
         return conflict
+    hint = webhooks.hint(said)
     if status in (500, 502, 503, 504, 429):
-        return UnreachableError(f"the API server is not ready: {said}", where=where)
+        what = "an admission webhook fails" if hint else "the API server is not ready"
+        return UnreachableError(f"{what}: {said}", where=where, hint=hint)
     if status == 422:
         return InvalidError(f"the cluster refuses it: {said}", where=where)
-    hint = None
     if status == 403:
-        hint = "deployctl doctor --target kubernetes names each right that is missing, and its Role"
-        return ForbiddenError(f"the cluster refuses (HTTP 403): {said}", where=where, hint=hint)
+        right = (
+            "deployctl doctor --target kubernetes names each right that is missing, and its Role"
+        )
+        told = f"the cluster refuses (HTTP 403): {said}"
+        return ForbiddenError(told, where=where, hint=hint or right)
     if status == 401:
         hint = "the kubeconfig's credential has expired, or is another cluster's"
     return ClusterError(f"the cluster refuses (HTTP {status}): {said}", where=where, hint=hint)

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
 from deployctl.errors import ClusterError, TargetError
-from deployctl.events import Event, Tell
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle
 from deployctl.spec.settings import Settings
@@ -22,16 +21,28 @@ from deployctl.targets.kubernetes.cluster import (
     ForbiddenError,
     cluster_of,
 )
-from deployctl.targets.kubernetes.helmrelease import Installed, deployment_of, objects_of
+from deployctl.targets.kubernetes.helmrelease import (
+    Installed,
+    deployment_of,
+    is_of,
+    objects_of,
+    went_back,
+)
 from deployctl.targets.kubernetes.shelf import ClusterShelf, Headline
 
-ENGINES = "app.kubernetes.io/name=vllm,app.kubernetes.io/component=engine"
+_OURS = "app.kubernetes.io/name=vllm"
+ENGINES = f"{_OURS},app.kubernetes.io/component=engine"
 _INSTANCE = "app.kubernetes.io/instance"
 
 
 def of_service(service: str) -> str:
     """What selects the objects of one service's engines."""
     return f"{ENGINES},{_INSTANCE}={service}"
+
+
+def all_of(service: str) -> str:
+    """The same of all that is one service's, its routers among it."""
+    return f"{_OURS},{_INSTANCE}={service}"
 
 
 def look(
@@ -137,7 +148,9 @@ def _surveyed(
     shown = deployed[-1] if deployed else records[-1]
     if there is not None and there.status == "pending":
         shown = there
-    own = state is not None and there is shown
+    own = state is not None and is_of(installed, shown.status, shown.revision)
+    if state is not None and own and (behind := went_back(installed, shown.revision)):
+        state = state._replace(detail="; ".join(filter(None, [*behind, state.detail])))
     return Surveyed(
         shown.service,
         shown.revision,
@@ -149,21 +162,6 @@ def _surveyed(
         model=shown.model,
         gpu=shown.gpu,
     )
-
-
-def remove_empty_claims(cluster: Cluster, service: str, tell: Tell) -> None:
-    """Removes a service's claims that never got a volume: nothing is on them, and no other class
-    can be given to them.
-
-    Raises:
-        ClusterError: one may not be removed.
-    """
-    claims = cluster.path("v1", "persistentvolumeclaims")
-    for found in cluster.items(claims, labelSelector=of_service(service)):
-        if found.get("status", {}).get("phase") == "Pending":
-            name = found["metadata"]["name"]
-            cluster.delete(f"{claims}/{name}")
-            tell(Event("note", f"removed claim {name}, which never got a volume"))
 
 
 def reach(cluster: Cluster) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
+from deployctl.targets import webhooks
 from deployctl.targets.kubernetes.cluster import Document
 from deployctl.units import duration, quantity
 
@@ -77,7 +78,7 @@ def refused_pod(said: str, since: datetime | None) -> Wait:
         hint = "the values under security and model.hostPath are what a pod security level forbids"
         problem = Obstacle("pod_security", f"pod security refuses the pod: {said}", hint)
     else:
-        hint = "an admission webhook or the API server refuses it; its owner knows why"
+        hint = webhooks.hint(said) or "a policy or the API server refuses it; its owner knows why"
         problem = Obstacle("pod_refused", f"the pod is refused: {said}", hint)
     return Wait(problem.message, problem, since, patience)
 
@@ -112,7 +113,7 @@ def waits_of(pod: Document, events: Sequence[Document], cards: str = "") -> Iter
         ended = "was evicted" if status["reason"] == "Evicted" else f"ended: {status['reason']}"
         yield Wait(f"{name} {ended}: {status.get('message', '')}".strip(": "))
         return
-    if _is_lost(pod):
+    if is_lost(pod):
         yield Wait(_lost(pod))
         return
     own = _events_of(name, events)
@@ -132,7 +133,7 @@ def _spec(pod: Document) -> Document:
     return pod.get("spec") or {}
 
 
-def _is_lost(pod: Document) -> bool:
+def is_lost(pod: Document) -> bool:
     """Whether its node does not report any more: the cluster takes the pod for not ready then,
     though its containers are as they were.
     """
