@@ -78,7 +78,7 @@ def before_the_door(release: Release) -> Release:
         if not path.startswith(("door/", "secrets/"))
     }
     del document["plan"]["engine"]["tasks"]
-    for field in ("request_log", "request_limits"):
+    for field in ("request_log", "request_limits", "watchdog"):
         del document["spec"][field]
     return Release.model_validate(document)
 

@@ -39,26 +39,43 @@ class Dead(Exception):  # noqa: N818  what it says is a state, and its text the 
     """Why an engine counts as dead, or as not ready."""
 
 
+class Stalled(Dead):
+    """It has requests, and they do not move."""
+
+
 def problem(
     port: int, timeout_s: float, stall_s: float, token_file: Path, *, ready: bool = False
 ) -> str | None:
     """Why the engine on a port of loopback is not alive, or not ready; None where it is."""
     try:
         get(port, "/health", timeout_s)
-        if not stall_s:
-            return None
-        token = _token(token_file)
-        seen = reading(get(port, "/metrics", timeout_s, token), ready=ready)
-        state = token_file.with_name("ready.json" if ready else "alive.json")
-        run = hashlib.sha256(token.encode()).hexdigest()
-        requests, stood = stalled(state, seen, run, time.monotonic())
+        if stall_s:
+            progress(port, timeout_s, stall_s, token_file, ready=ready)
     except Dead as dead:
         return str(dead)
     except (OSError, http.client.HTTPException) as error:
         return f"no answer: {error or type(error).__name__}"
-    return (
-        f"{requests:.0f} requests and no progress for {stood:.0f} s" if stood >= stall_s else None
-    )
+    return None
+
+
+def progress(
+    port: int, timeout_s: float, stall_s: float, token_file: Path, *, ready: bool = False
+) -> "dict[str, tuple[float, list[str]]]":
+    """What its metrics say of an engine that answers, as `reading` has it.
+
+    Raises:
+        Stalled: it has requests, and has made no progress for `stall_s`.
+        Dead: its metrics are not to be had with this token, or what was seen cannot be kept.
+        OSError, HTTPException: as `get`.
+    """
+    token = _token(token_file)
+    seen = reading(get(port, "/metrics", timeout_s, token), ready=ready)
+    state = token_file.with_name("ready.json" if ready else "alive.json")
+    run = hashlib.sha256(token.encode()).hexdigest()
+    requests, stood = stalled(state, seen, run, time.monotonic())
+    if stood >= stall_s:
+        raise Stalled(f"{requests:.0f} requests and no progress for {stood:.0f} s")
+    return seen
 
 
 def get(port: int, path: str, timeout_s: float, token: str = "") -> str:

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.e2e.docker_parts import (
@@ -21,9 +22,27 @@ pytestmark = pytest.mark.docker
 SMALL = ("--gpu", "cpu", "--target", "docker", "--max-model-len", "512", "--enforce-eager")
 
 
+def signal_core(container, name):
+    """Signals the process that has the model."""
+    cores = "$(grep -l EngineCor /proc/[0-9]*/comm | cut -d/ -f3)"
+    docker("exec", container, "sh", "-c", f"kill -{name} {cores}")
+
+
+def serves_again(cli, service):
+    """What status says once an engine that was started again serves; in the container that was."""
+
+    def again():
+        status = cli.status(service)
+        return status["health"] == "serving" and status["restarts"] == 1
+
+    until(again, seconds=START_SECONDS, what="it serves again")
+    return cli.status(service)
+
+
 def test_life_of_an_awq_service(cli, cpu_image, awq_checkpoint, service, port):
     container = f"deployctl-{service}-engine-1"
     words = ("up", "--model", awq_checkpoint, *SMALL, "--name", service, "--port", port)
+    words += ("--watchdog", "stall=15")
 
     # Up: it answers, and says so.
     first = cli.json(*words)
@@ -99,24 +118,19 @@ def test_life_of_an_awq_service(cli, cpu_image, awq_checkpoint, service, port):
     volumes = left(service)["volumes"]
     assert volumes == [f"deployctl-{service}_hub", f"deployctl-{service}_vllm"]
 
-    # The engine is killed: Docker starts it again, and status tells.
-    docker(
-        "exec",
-        container,
-        "sh",
-        "-c",
-        "kill -9 $(grep -l EngineCor /proc/[0-9]*/comm | cut -d/ -f3)",
-    )
-    until(
-        lambda: inspect(container)["RestartCount"] == 1,
-        seconds=START_SECONDS,
-        what="Docker restarts it",
-    )
-    status = cli.status(service)
-    assert status["health"] != "serving"
-    assert "restart" in status["detail"].lower()
-    until(lambda: cli.status(service)["health"] == "serving", seconds=START_SECONDS, what="serving")
-    assert "Docker restarted it once" in cli.status(service)["detail"]
+    # The engine's core hangs: its watchdog ends it and starts it again, and status tells.
+    signal_core(container, "STOP")
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(complete, third["url"], third["model"])
+        until(
+            lambda: "is ended: it hung" in cli("logs", service).stdout,
+            seconds=START_SECONDS,
+            what="it is found",
+        )
+        waiting.exception()  # it may or may not have been told that there is no answer
+    status = serves_again(cli, service)
+    assert status["restart_why"].startswith("it hung: 1 requests and no progress for")
+    assert inspect(container)["RestartCount"] == 0
 
     # Down: nothing is left but the caches and the log; with --volumes, no caches.
     cli("down", service)
@@ -126,6 +140,20 @@ def test_life_of_an_awq_service(cli, cpu_image, awq_checkpoint, service, port):
     assert cli.status(service)["health"] == "stopped"
     cli("down", service, "--volumes")
     assert left(service)["volumes"] == []
+
+
+@pytest.mark.night
+def test_a_killed_core_serves_again_in_its_container(
+    cli, cpu_image, tiny_checkpoint, service, port
+):
+    container = f"deployctl-{service}-engine-1"
+    up = cli.json("up", "--model", tiny_checkpoint, *SMALL, "--name", service, "--port", port)
+    started = inspect(container)["State"]["StartedAt"]
+    signal_core(container, "KILL")
+    status = serves_again(cli, service)
+    assert status["restart_why"].startswith(("its core died", "exit code"))
+    assert complete(up["url"], up["model"])[0] == 200
+    assert inspect(container)["State"]["StartedAt"] == started
 
 
 def test_plain_compose_runs_what_render_writes(

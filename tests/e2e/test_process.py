@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -40,7 +41,7 @@ class Operator:
             env=self.environment, capture_output=True, text=True, timeout=START_S,
         )  # fmt: skip
         self.story = done.stderr
-        assert done.returncode == code, done.stderr
+        assert code in (None, done.returncode), done.stderr
         return json.loads(done.stdout) if done.stdout else None
 
     def up(self, model, *words, code=0):
@@ -50,6 +51,22 @@ class Operator:
 
     def status(self, code=0):
         return self("status", "real", code=code)["services"][0]
+
+    def core(self):
+        """The process that has the model: the API server's child of that name."""
+        comm = {who.pid: Path(f"/proc/{who.pid}/comm").read_text() for who in self.family()}
+        (core,) = [pid for pid, name in comm.items() if name.startswith("VLLM::EngineCor")]
+        return core
+
+    def serves_again(self, before):
+        """What status says once another engine than `before` serves."""
+        deadline = time.monotonic() + START_S
+        while True:
+            status = self("status", "real", code=None)["services"][0]
+            if status["health"] == "serving" and status["pid"] != before["pid"]:
+                return status
+            assert time.monotonic() < deadline, status
+            time.sleep(0.5)
 
     def family(self):
         """The supervisor and all that it runs: engine, core and workers."""
@@ -107,13 +124,14 @@ def test_the_life_of_an_awq_service(operator, awq_checkpoint):
     assert (again["revision"], again["changed"]) == (1, False)
     assert operator.status()["pid"] == status["pid"]
 
-    os.kill(status["pid"], signal.SIGKILL)
-    gone(family)
-    dead = operator.status(code=4)
-    assert (dead["health"], dead["detail"]) == ("dead", "killed by signal 9 (SIGKILL)")
-    assert dead["log_tail"]
+    # Its core is killed: it serves again without anybody's doing.
+    os.kill(operator.core(), signal.SIGKILL)
+    gone(family[1:])  # all but the supervisor
+    again = operator.serves_again(status)
+    assert again["restarts"] == 1
+    assert "Paris" in complete(service, "The capital of France is")
 
-    # An update after the death: it starts, and the former revision can be brought back.
+    # An update after that, and the former revision can be brought back.
     service = operator.up(awq_checkpoint, "--max-model-len", 512)
     assert (service["revision"], service["changed"]) == (2, True)
     assert "Paris" in complete(service, "The capital of France is")
@@ -128,6 +146,23 @@ def test_the_life_of_an_awq_service(operator, awq_checkpoint):
     assert operator("down", "real")["services"][0]["stopped"] == [3]
     assert not [who for who in family if procfs.alive(who)]
     assert not list(Path("/dev/shm").glob(f"*{family[0].pid}*"))
+
+
+@pytest.mark.night
+def test_a_core_that_hangs_is_found_ended_and_started_again(operator, tiny_checkpoint):
+    service = operator.up(tiny_checkpoint, "--watchdog", "stall=10")
+    before, core = operator.status(), operator.core()
+    os.kill(core, signal.SIGSTOP)
+    begun = time.monotonic()
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(complete, service, "Hello", 3)
+        while "is ended: it hung" not in Path(before["log"]).read_text():
+            assert time.monotonic() - begun < 60
+            time.sleep(0.2)
+        waiting.exception()  # it may or may not have been told that there is no answer
+    again = operator.serves_again(before)
+    assert again["restart_why"].startswith("it hung: 1 requests and no progress for 1")
+    assert complete(service, "Hello", 3)
 
 
 def test_a_gptq_service_and_an_update_that_fails(operator, gptq_checkpoint):

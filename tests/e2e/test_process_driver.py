@@ -37,9 +37,9 @@ def started(driver, make_release, free_port):
     """Starts releases; ends them after the test, whatever happened."""
     begun = []
 
-    def start(*, wait=True, **fake):
+    def start(*, wait=True, watchdog=None, **fake):
         env = {f"FAKE_ENGINE_{name.upper()}": value for name, value in fake.items()}
-        release = make_release(port=free_port, env=env)
+        release = make_release(port=free_port, env=env, watchdog=watchdog or {})
         begun.append(release)
         driver.start(release, ignore)
         if wait:
@@ -95,12 +95,25 @@ def test_the_deaf_are_killed(driver, started, monkeypatch):
 
 
 def test_a_killed_engine_is_dead_and_takes_its_children_along(driver, started):
-    release = started(children="1")
+    release = started(watchdog={"restarts": 0}, children="1")
     family = members(driver, release)
     os.kill(driver.state(release).pid, signal.SIGKILL)
     until(lambda: driver.state(release).condition == "dead")
     assert driver.state(release).detail == "killed by signal 9 (SIGKILL)"
     until(lambda: not [who for who in family if procfs.alive(who)])
+
+
+def test_one_that_died_and_runs_again_has_not_come_up_for_whoever_started_it(
+    driver, started, settings
+):
+    release = started()
+    os.kill(driver.state(release).pid, signal.SIGKILL)
+    others = ProcessDriver(settings)
+    until(lambda: others.state(release).restarts.number == 1)
+    until(lambda: ask(driver.endpoint(release), 2.0).ok)
+    why = "killed by signal 9 (SIGKILL)"
+    assert (driver.state(release).condition, driver.state(release).detail) == ("dead", why)
+    assert (others.state(release).condition, others.state(release).detail) == ("running", "")
 
 
 def test_the_exit_code_of_one_that_died_loading(driver, started):

@@ -72,8 +72,8 @@ def test_a_failed_update_brings_the_former_revision_back(shell):
     assert shell.history() == [(1, "deployed"), (2, "failed")]
 
 
-def test_the_engine_dies_later(shell):
-    assert shell.up(children="1")[0] == 0
+def test_the_engine_dies_later_and_is_not_to_be_started_again(shell):
+    assert shell.up("--watchdog", "restarts=0", children="1")[0] == 0
     os.kill(shell.status(0)["pid"], signal.SIGKILL)
     until(lambda: not shell.left())  # its children go with it
     dead = shell.status(4)

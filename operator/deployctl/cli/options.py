@@ -298,6 +298,7 @@ _PAIRS = {
     "engine_args": "write for example --engine-arg max_num_seqs=64, or a switch's name alone",
     "env": "write for example --env VLLM_LOGGING_LEVEL=DEBUG",
     "request_limits": "write for example --request-limit tokens=4096",
+    "watchdog": "write for example --watchdog stall=120",
 }
 
 

@@ -9,11 +9,10 @@ import json
 import math
 from typing import Any, NamedTuple
 
-from deployctl import assets
 from deployctl.engines.vllm import BUILT_HERE, flags
 from deployctl.errors import PlanRefusedError
 from deployctl.planning.plan import ServingPlan
-from deployctl.render import door
+from deployctl.render import door, watchdog
 from deployctl.render.bundle import (
     CARDS_VARIABLE,
     EVERYWHERE,
@@ -49,13 +48,22 @@ REVISION_VARIABLE = "DEPLOYCTL_REVISION"
 _CACHE, _SECRETS, _DOOR = "/cache/vllm", "/run/secrets", "/opt/deployctl"
 DRAIN_FILE = "/tmp/deployctl-drain"  # noqa: S108  inside the container: the door closes
 _PROBE_TOKEN = "/tmp/deployctl-probe-token"  # noqa: S105, S108  a path
+_EVENTS = "/tmp/deployctl-events.jsonl"  # noqa: S108
 GRACE_S = 60  # from SIGTERM to SIGKILL: for requests under way to end
 _SHUTDOWN_S = GRACE_S - 5  # of it what vLLM gives them; the rest is for it to end itself
-_STALL_S = 300  # requests that wait, and no progress: ill
+_WATCHDOG = watchdog.InContainer(_DOOR, PORT, _PROBE_TOKEN, DRAIN_FILE, _EVENTS, GRACE_S)
 _TMP_GIB = 4  # of /tmp, in memory: what compilers leave there for a moment
 _PIDS = 16384  # threads too: each worker has as many as the host has cores, several times over
 HUB_CACHE = Volume("hub", "/cache/hub")  # what the Hub's files are kept in: HF_HOME
 _CACHES = dict([HUB_CACHE, Volume("vllm", _CACHE)])  # they outlive releases
+_ENGINE = ["python3", "-m", "vllm.entrypoints.openai.api_server"]
+# Where no door stands, of a release that takes none. http.client rather than urllib: no proxy of
+# the environment may come between.
+_HEALTH = [
+    *("CMD", "python3", "-I", "-S", "-c"),
+    "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=14); "
+    "c.request('GET', '/health'); raise SystemExit(c.getresponse().status != 200)",
+]
 _SECURITY: dict[str, Any] = {
     "user": f"{UID}:{UID}",
     "cap_drop": ["ALL"],
@@ -85,6 +93,7 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
     guarded = door.door_files(
         plan, spec, secrets=_SECRETS, drain_file=DRAIN_FILE, probe_token=_PROBE_TOKEN
     )
+    guarded |= watchdog.files() if guarded else {}
     engine = _engine(plan, spec, guarded=bool(guarded))
     document = {
         "name": project_name(plan.name),
@@ -116,10 +125,10 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
 
 
 def _engine(plan: ServingPlan, spec: ServiceSpec, *, guarded: bool) -> dict[str, Any]:
-    cuda = plan.accelerator == "cuda"
+    cuda, told = plan.accelerator == "cuda", watchdog.settings(plan, spec)
     service: dict[str, Any] = {
         **_image(plan),
-        "entrypoint": _entrypoint(guarded=guarded),
+        "entrypoint": _WATCHDOG.entrypoint(told, _ENGINE) if guarded else _ENGINE,
         "command": arguments(plan),
         "environment": _environment(plan, spec, guarded=guarded),
         "labels": {**_labels(plan), LABEL + "revision": variable(REVISION_VARIABLE)},
@@ -139,11 +148,11 @@ def _engine(plan: ServingPlan, spec: ServiceSpec, *, guarded: bool) -> dict[str,
         "tmpfs": [f"/tmp:exec,mode=1777,size={_TMP_GIB}g"],  # noqa: S108  inside the container
         "shm_size": f"{math.ceil(plan.shm_gib * 1024)}m",
         "init": True,
-        # The engine can die and exit with 0, so a restart on failure would not do.
+        # Of the watchdog, and with the host. An engine can die and exit with 0.
         "restart": "unless-stopped",
         "stop_grace_period": f"{GRACE_S}s",
         "healthcheck": {
-            "test": _health(guarded=guarded),
+            "test": _WATCHDOG.health(told) if guarded else _HEALTH,
             "interval": "5s",
             "timeout": "15s",  # a saturated engine answers late, and is not ill
             "retries": 10,
@@ -160,26 +169,6 @@ def _engine(plan: ServingPlan, spec: ServiceSpec, *, guarded: bool) -> dict[str,
         resources["reservations"] = {"devices": [_cards(plan)]}
     service["deploy"] = {"resources": resources}
     return service
-
-
-def _entrypoint(*, guarded: bool) -> list[str]:
-    if not guarded:
-        return ["python3", "-m", "vllm.entrypoints.openai.api_server"]
-    text = assets.path("deploy", "compose", "entrypoint.sh").read_text(encoding="utf-8")
-    return ["/bin/sh", "-c", text, "deployctl-engine"]
-
-
-def _health(*, guarded: bool) -> list[str]:
-    """Whether it answers and moves. -I and -S: nothing but the standard library is looked at."""
-    python = ["CMD", "python3", "-I", "-S"]
-    if guarded:
-        return [*python, f"{_DOOR}/{door.ALIVE}", str(PORT), "14", str(_STALL_S), _PROBE_TOKEN]
-    # http.client rather than urllib: no proxy of the environment may come between.
-    ask = (
-        "import http.client as h; c = h.HTTPConnection('127.0.0.1', 8000, timeout=14); "
-        "c.request('GET', '/health'); raise SystemExit(c.getresponse().status != 200)"
-    )
-    return [*python, "-c", ask]
 
 
 def _cards(plan: ServingPlan) -> dict[str, Any]:

@@ -117,6 +117,12 @@ def helm_values(
     overrides: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The values of a plan that differ from the chart's own; raises as `render_helm` does."""
+    if spec.watchdog:
+        raise InputError(
+            "on Kubernetes the kubelet looks after engines, and no watchdog of ours",
+            where="watchdog",
+            hint="leave it out; the value probes.stallSeconds says how long one may stand still",
+        )
     _refuse_impossible_pod(plan, profile)
     merged = merge(_of_plan(plan, spec, profile), overrides or {})
     values = _validated(merged)

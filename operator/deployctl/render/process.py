@@ -8,7 +8,7 @@ from deployctl.engines.vllm.versions import at_least
 from deployctl.errors import PlanRefusedError
 from deployctl.hardware import mig_slice
 from deployctl.planning.plan import ServingPlan
-from deployctl.render import door
+from deployctl.render import door, watchdog
 from deployctl.render.bundle import (
     CARDS_VARIABLE,
     NOT_COMMITTED,
@@ -30,6 +30,7 @@ SCRIPT_FILE = "run.sh"
 DOOR_FOLDER = "door"
 SECRETS_FOLDER = "secrets"
 DRAIN_FILE = f"{DOOR_FOLDER}/drain"
+TOKEN_FILE = f"{DOOR_FOLDER}/probe_token"
 COMMAND_VERSION = 1
 _BAD_KEYS = 78  # EX_CONFIG, with which the door says that it does not open
 
@@ -68,6 +69,7 @@ def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
         "port": spec.port,
         "api_key": spec.needs_api_key,
         "engine_version": plan.engine.version,
+        "watchdog": watchdog.settings(plan, spec),
     }
     # From the door's own folder, wherever the bundle is written.
     guarded = door.door_files(

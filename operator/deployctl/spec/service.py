@@ -21,6 +21,7 @@ from pydantic import (
 
 from deployctl.secretive import instead, is_named_so, looks
 from deployctl.spec.option import option
+from deployctl.spec.watchdog import Watchdog
 
 Scalar = str | int | float | bool
 TargetKind = Literal["process", "docker", "kubernetes"]  # each with a driver in targets/
@@ -111,6 +112,14 @@ class ServiceSpec(BaseModel):
         "Namespace on Kubernetes. [default: the context's]",
         "Where it runs",
         pattern=NAMESPACE_PATTERN,
+    )
+
+    watchdog: Watchdog = option(
+        {},
+        "How an engine on a host is watched, NAME=N: stall (seconds without progress; 300), "
+        "restarts (an hour; 5, 0 for none), memory (share of the machine's, said beyond), "
+        "quiet_hour (UTC; one beyond is restarted then).",
+        "Where it runs",
     )
 
     tensor_parallel_size: int | None = option(

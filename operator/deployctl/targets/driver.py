@@ -11,6 +11,7 @@ from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle
 from deployctl.spec import TargetKind
 from deployctl.targets.history import Release
+from deployctl.targets.restarts import NONE, Restarts
 
 # What an engine is started with whose model was brought, if it wants nothing else of the Hub: vLLM
 # asks the Hub for what it has, and ends after three minutes where that does not answer.
@@ -29,6 +30,7 @@ class EngineState(NamedTuple):
     waits_for: tuple[str, ...] = ()  # before it can answer, or start, where the target knows
     hint: str | None = None  # of one that died: what to do, where the target knows
     cards: tuple[str, ...] = ()  # that its pods were given by claim, on Kubernetes
+    restarts: Restarts = NONE  # by its watchdog, on a host
 
 
 class Surveyed(NamedTuple):

@@ -1,16 +1,19 @@
-"""The scripts that start the engine in a container, run for real with a python3 that only tells."""
+"""What starts the engine in a container, run for real with a python3 that only tells."""
 
 import contextlib
+import json
 import os
 import signal
 import subprocess
+import sys
 
 import pytest
 
 from deployctl import assets
 
-COMPOSE = assets.path("deploy", "compose", "entrypoint.sh").read_text()
+PARENT = assets.path("deploy", "door", "engine_parent.py")
 CHART = assets.path("charts", "vllm", "files", "entrypoint.sh").read_text()
+NOBODY = 9  # a port of loopback where nobody listens
 LONGEST_S = 60  # far more than any of it takes
 FAKE = """#!/bin/sh
 if [ "$2" = deployctl_door ]; then
@@ -35,6 +38,25 @@ while :; do read -r nothing < NEVER; done
 """
 
 
+# The door, tried by the Python that runs the watchdog.
+DOOR = """import os, sys
+print("the door is tried", file=sys.stderr)
+sys.exit(int(os.environ.get("DOOR_SAYS", 0)))
+"""
+
+
+def chart(folder):
+    """The words before the engine's own, as the chart has them."""
+    return ["/bin/sh", "-c", CHART, "deployctl-engine"]
+
+
+def compose(folder):
+    """The same as a Compose project has them."""
+    told = {"port": NOBODY, "events": str(folder / "events"), "token": str(folder / "token")}
+    words = [sys.executable, "-I", "-S", str(PARENT), json.dumps(told)]
+    return [*words, "python3", "-m", "vllm.entrypoints.openai.api_server"]
+
+
 def put(folder, text):
     """A python3 of the test's, first in PATH."""
     python = folder / "python3"
@@ -44,17 +66,20 @@ def put(folder, text):
             text = text.replace(name, str(folder / name))
     python.write_text(text)
     python.chmod(0o755)
-    return {"PATH": f"{folder}:{os.defpath}"}
+    door = folder / "deployctl_door"
+    door.mkdir()
+    (door / "__main__.py").write_text(DOOR)
+    return {"PATH": f"{folder}:{os.defpath}", "PYTHONPATH": str(folder)}
 
 
-@pytest.fixture(params=[COMPOSE, CHART], ids=["compose", "chart"])
+@pytest.fixture(params=[compose, chart])
 def start(tmp_path, request):
     """Runs a script to its end."""
     path = put(tmp_path, FAKE)
 
     def run(*words, **environment):
         return subprocess.run(
-            ["/bin/sh", "-c", request.param, "deployctl-engine", *words],
+            [*request.param(tmp_path), *words],
             capture_output=True,
             text=True,
             env={**path, **environment},
@@ -66,12 +91,12 @@ def start(tmp_path, request):
 
 @pytest.fixture
 def started(tmp_path):
-    """Starts the chart's script before an engine of the test's, and leaves none of it."""
+    """Starts either before an engine of the test's, and leaves none of it."""
     running = []
 
-    def begin(engine):
+    def begin(engine, words=chart):
         process = subprocess.Popen(
-            ["/bin/sh", "-c", CHART, "deployctl-engine"],
+            words(tmp_path),
             stdout=subprocess.PIPE,
             text=True,
             env=put(tmp_path, engine),
@@ -101,16 +126,18 @@ def test_arguments_pass_through_whole(start):
     assert shown == ["<-m>", "<vllm.entrypoints.openai.api_server>", *(f"<{w}>" for w in words)]
 
 
-def test_an_engine_that_loads_and_has_no_handler_ends_at_once(started):
-    process = started(LOADING)
+@pytest.mark.parametrize("words", [compose, chart])
+def test_an_engine_that_loads_and_has_no_handler_ends_at_once(started, words):
+    process = started(LOADING, words)
     assert process.stdout.readline() == "loading\n"
     process.terminate()
     assert process.wait(LONGEST_S) == 128 + signal.SIGTERM
     assert process.stdout.read() == "", "nothing has it open any more: the engine ended too"
 
 
-def test_an_engine_that_drains_is_waited_for_however_often_it_is_told(started, tmp_path):
-    process = started(SERVING)
+@pytest.mark.parametrize("words", [compose, chart])
+def test_an_engine_that_drains_is_waited_for_however_often_it_is_told(started, tmp_path, words):
+    process = started(SERVING, words)
     assert process.stdout.readline() == "serves\n"
     process.terminate()
     assert process.stdout.readline() == "drains\n"
@@ -119,6 +146,7 @@ def test_an_engine_that_drains_is_waited_for_however_often_it_is_told(started, t
     assert process.wait(LONGEST_S) == 5
 
 
-def test_an_engine_that_ends_by_itself_is_not_held(started):
-    process = started("#!/bin/sh\n[ $2 = deployctl_door ] && exit 0\nexit 7\n")
+@pytest.mark.parametrize("words", [compose, chart])
+def test_an_engine_that_ends_by_itself_before_it_was_ready_is_not_held(started, words):
+    process = started("#!/bin/sh\n[ $2 = deployctl_door ] && exit 0\nexit 7\n", words)
     assert process.wait(LONGEST_S) == 7

@@ -270,7 +270,7 @@ def test_an_engine_that_dies_while_it_starts_is_dead_though_docker_restarts_it(
     running.attrs["RestartCount"] = 1
     state = driver.state(release())
     assert state.condition == "dead"
-    assert "started it again" in state.detail
+    assert "was started again" in state.detail
     running.attrs["State"]["Health"]["Status"] = "healthy"
     assert driver.state(release()).condition == "running"
 

@@ -1,21 +1,35 @@
 """What `docker inspect` says, read as the state of an engine."""
 
+import json
+
 import pytest
 
-from deployctl.targets.docker.running import engine_state
+from deployctl.targets.docker.running import all_restarts, engine_state
 
 
-def record(status, *, health=None, restarts=0, **state):
+def record(status, *, health=None, restarts=0, said=(), **state):
     return {
         "Name": "/deployctl-x-engine-1",
         "RestartCount": restarts,
         "State": {
             "Status": status,
             "StartedAt": "2026-11-24T08:05:07.397792233Z",
-            **({"Health": {"Status": health}} if health else {}),
+            **(
+                {"Health": {"Status": health, "Log": [{"Output": s} for s in said]}}
+                if health
+                else {}
+            ),
             **state,
         },
     }
+
+
+def event(kind, why):
+    at = "2026-11-24T08:05:07+00:00"
+    return json.dumps({"at": at, "event": kind, "why": why, "restarts": 1}) + "\n"
+
+
+EVENT, LAST_WORD = event("restart", "it hung"), event("gave-up", "exit code 0; no more")
 
 
 @pytest.mark.parametrize(
@@ -35,6 +49,15 @@ def record(status, *, health=None, restarts=0, **state):
             "running",
             "Docker restarted it 3 times; loading again",
         ),
+        (
+            record(
+                "running", health="unhealthy", said=[EVENT, f"{EVENT}3 requests and no progress\n"]
+            ),
+            "running",
+            "unhealthy: 3 requests and no progress",
+        ),
+        (record("running", health="unhealthy", said=[LAST_WORD]), "dead", "exit code 0; no more"),
+        (record("running", health="healthy", said=[LAST_WORD]), "running", ""),
         (record("paused"), "running", "paused"),
         (record("exited", ExitCode=0), "dead", "exit code 0"),
         (record("exited", ExitCode=1), "dead", "exit code 1"),
@@ -62,6 +85,15 @@ def test_restarts_before_ours_do_not_count():
     found = record("running", health="starting", restarts=2)
     assert engine_state(found, restarts_before=2).condition == "running"
     assert engine_state(found, restarts_before=1).condition == "dead"
+
+
+def test_those_of_its_watchdog_count_too():
+    found = record("running", health="starting", restarts=1, said=[EVENT])
+    assert all_restarts(found) == 2
+    assert engine_state(found, restarts_before=2).condition == "running"
+    state = engine_state(found, restarts_before=1)
+    assert (state.condition, state.restarts.why) == ("dead", "it hung")
+    assert state.detail == "it ended, and was started again: it hung"
 
 
 def test_a_container_that_never_started_has_no_start():

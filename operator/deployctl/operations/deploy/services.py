@@ -40,6 +40,10 @@ class ServiceStatus(NamedTuple):
     log: str | None = None
     log_tail: tuple[str, ...] = ()  # of a dead engine
     cards: tuple[str, ...] = ()  # that its pods were given by claim, on Kubernetes
+    restarts: int = 0  # of the engine by its watchdog, since it was brought up
+    restarted: str | None = None  # the last time, ISO 8601, UTC
+    restart_why: str = ""
+    memory_why: str = ""  # that the engine holds, where it is more than its share
     coming: str = ""  # of a revision that is being brought up, before it starts
 
 
@@ -200,6 +204,7 @@ def _look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> Se
     health: Health = "stopped"
     detail, endpoint = state.detail, None
     if state.condition == "running":
+        detail = "; ".join(filter(None, [detail, state.restarts.detail]))
         endpoint = driver.endpoint(release)
         reply = ask(endpoint, ASK_TIMEOUT_S)
         if reply.ok:
@@ -233,5 +238,9 @@ def _look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> Se
         log=str(log) if log else None,
         log_tail=tuple(tail),
         cards=state.cards,
+        restarts=state.restarts.number,
+        restarted=state.restarts.last,
+        restart_why=state.restarts.why,
+        memory_why=state.restarts.memory,
         coming="; ".join(coming),
     )

@@ -32,7 +32,7 @@ from deployctl.targets import keys
 from deployctl.targets.docker import commands, preflight, translate
 from deployctl.targets.docker.engine import DockerEngine, connect, find
 from deployctl.targets.docker.project import ProjectFolder, door_of, volumes_of_remote
-from deployctl.targets.docker.running import engine_state
+from deployctl.targets.docker.running import all_restarts, engine_state
 from deployctl.targets.driver import Downloader, EngineState
 from deployctl.targets.history import Release
 
@@ -159,7 +159,7 @@ class DockerDriver:
             )
         container = self._container(release)
         if container is not None:
-            self._restarts[str(container.id)] = int(container.attrs.get("RestartCount", 0))
+            self._restarts[str(container.id)] = all_restarts(container.attrs)
 
     def learn_keys(self, service: str) -> None:
         """They are changed here alone."""

@@ -16,9 +16,11 @@ from deployctl.render.compose import (
     SECRETS_FOLDER,
     project_name,
 )
+from deployctl.targets import restarts
 from deployctl.targets.docker import commands
 from deployctl.targets.docker.engine import connect, find
 from deployctl.targets.driver import EngineState
+from deployctl_loadtest import foreign
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -114,24 +116,28 @@ def engine_state(
 ) -> EngineState:
     """Reads what `docker inspect` says of a container.
 
-    Docker restarts an engine that died, so a dead one is soon a running one that loads again.
-    `restarts_before` is how often that had happened when we started it: where it has happened
-    since, and the engine has not been healthy again, the start has failed.
+    An engine that died is started again, by its watchdog or by Docker, so a dead one is soon a
+    running one that loads. `restarts_before` is how often that had happened when we started it:
+    where it has happened since, and the engine has not been healthy again, the start has failed.
     """
     state = record["State"]
     status = str(state["Status"])
-    restarts = int(record.get("RestartCount", 0))
+    by_docker, by_watchdog = int(record.get("RestartCount", 0)), _watchdog(state)
     health = str((state.get("Health") or {}).get("Status", ""))
-    died_since = restarts_before is not None and restarts > restarts_before
+    died_since = restarts_before is not None and all_restarts(record) > restarts_before
     detail = []
     if status == "running":
-        condition = "dead" if died_since and health != "healthy" else "running"
-        if health == "unhealthy":
-            detail.append("unhealthy: /health does not answer")
-        if condition == "dead":
-            detail.append("it ended, and Docker started it again")
-        elif restarts:
-            times = "once" if restarts == 1 else f"{restarts} times"
+        given_up = by_watchdog.gave_up and health != "healthy"
+        condition = "dead" if (died_since and health != "healthy") or given_up else "running"
+        if given_up:
+            detail.append(by_watchdog.why)
+        elif condition == "dead":
+            why = f": {by_watchdog.why}" if by_watchdog.why else ""
+            detail.append(f"it ended, and was started again{why}")
+        elif health == "unhealthy":
+            detail.append(f"unhealthy: {_complaint(state)}")
+        if by_docker and condition == "running":
+            times = "once" if by_docker == 1 else f"{by_docker} times"
             again = "; loading again" if health == "starting" else ""
             detail.append(f"Docker restarted it {times}{again}")
     elif status == "paused":
@@ -148,7 +154,28 @@ def engine_state(
         started=_started(state),
         container=str(record.get("Name", "")).lstrip("/") or None,
         memory_bytes=memory,
+        restarts=by_watchdog,
     )
+
+
+def all_restarts(record: Mapping[str, Any]) -> int:
+    """How often an engine was started again in its container, by whomever."""
+    return int(record.get("RestartCount", 0)) + _watchdog(record["State"]).number
+
+
+def _said(state: Mapping[str, Any]) -> list[str]:
+    """What the last health checks have written, line by line, oldest first."""
+    checks = (state.get("Health") or {}).get("Log") or []
+    return [line for check in checks for line in str(check.get("Output", "")).splitlines()]
+
+
+def _watchdog(state: Mapping[str, Any]) -> restarts.Restarts:
+    return restarts.read(_said(state))
+
+
+def _complaint(state: Mapping[str, Any]) -> str:
+    told = [line for line in _said(state) if line and not line.startswith("{")]
+    return foreign.message(told[-1]) if told else "/health does not answer"
 
 
 def _ending(state: Mapping[str, Any], status: str) -> str:

@@ -23,8 +23,9 @@ from deployctl.targets.driver import OFFLINE, Downloader, EngineState
 from deployctl.targets.history import Release
 from deployctl.targets.process import logfile, preflight, procfs
 from deployctl.targets.process.runs import MARKER, Command, RunFolder, environment
-from deployctl.targets.process.supervisor import CHILD_GRACE_S, GRACE_S
 
+GRACE_S = 15.0  # from SIGTERM to SIGKILL, for the engine
+CHILD_GRACE_S = 2.0  # the same for children that outlive it
 HANDSHAKE_S = 30.0  # for the supervisor to say that it runs; a loaded machine takes seconds
 _POLL_S = 0.02
 
@@ -47,6 +48,7 @@ class ProcessDriver:
         self._cache = settings.cache_dir.expanduser().absolute()
         self._clock = clock
         self._sleep = sleep
+        self._begun: set[Path] = set()  # folders of the runs that we have started
 
     def changing(self, service: str, command: str) -> AbstractContextManager[None]:
         """Nobody changes it from elsewhere."""
@@ -96,7 +98,7 @@ class ProcessDriver:
         # A candidate takes over what the service has compiled, and leaves it what it compiles.
         cache = self._cache_of(release.candidate_of or release.service)
         make_folder(cache)
-        job = run.prepare(command.argv(sys.executable))
+        job = run.prepare(command, sys.executable, grace_s=GRACE_S)
         child_environment = environment(
             command,
             os.environ,
@@ -117,6 +119,7 @@ class ProcessDriver:
                 keys.publish(run.secrets, files, mode=0o600)
             run.try_door(sys.executable, child_environment)
         self._supervise(release, run, job, child_environment, tell)
+        self._begun.add(run.folder)
         tell(Event("phase", "starting the engine"))
 
     def _supervise(
@@ -220,24 +223,34 @@ class ProcessDriver:
                 run.forget()
 
     def state(self, release: Release) -> EngineState:
-        """Looks at /proc, and at what the supervisor wrote down."""
+        """Looks at /proc, and at what the supervisor wrote down. An engine that we brought up
+        ourselves, and that had to be started again meanwhile, has not come up.
+        """
         run = self._run(release)
         if run.supervisor() is None:
             left = self._members(release) if run.folder.is_dir() else []
             if left:
                 return EngineState("dead", "its records are gone, but processes are left")
             return EngineState("absent")
-        engine = run.engine()
+        engine, restarts = run.engine(), run.restarts()
         started = engine[1] if engine else None
         ended = run.exit()
         if ended is not None:
-            return EngineState("dead", ended.detail, started=started)
+            detail = restarts.why if restarts.gave_up else ended.detail
+            return EngineState("dead", detail, started=started, restarts=restarts)
         supervisor = run.supervisor_alive()
         if supervisor is not None:
             family = procfs.descendants(supervisor)
-            pid = engine[0].pid if engine else None
-            memory = procfs.resident_bytes([supervisor, *family])
-            return EngineState("running", started=started, pid=pid, memory_bytes=memory)
+            runs = engine is not None and procfs.alive(engine[0])
+            failed = restarts.number > 0 and run.folder in self._begun
+            return EngineState(
+                "dead" if failed else "running",
+                restarts.why if failed else "" if runs or not restarts.number else "it ended",
+                started=started if runs else None,
+                pid=engine[0].pid if engine and runs else None,
+                memory_bytes=procfs.resident_bytes([supervisor, *family]),
+                restarts=restarts,
+            )
         if not run.this_boot():
             return EngineState("dead", "the machine was restarted", started=started)
         detail = "its supervisor was killed"

@@ -12,11 +12,19 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from deployctl import assets
 from deployctl.errors import StateError
 from deployctl.files import make_folder, state_error, write_private
 from deployctl.render import door
 from deployctl.render.bundle import Bundle
-from deployctl.render.process import COMMAND_FILE, DOOR_FOLDER, DRAIN_FILE, SECRETS_FOLDER
+from deployctl.render.process import (
+    COMMAND_FILE,
+    DOOR_FOLDER,
+    DRAIN_FILE,
+    SECRETS_FOLDER,
+    TOKEN_FILE,
+)
+from deployctl.targets import restarts
 from deployctl.targets.process.procfs import Identity, alive, boot_id, running
 
 TRY_S = 60.0  # for the door to be tried: a loaded machine takes seconds to start Python
@@ -50,6 +58,8 @@ class Command:
             self.host: str = document["host"]
             self.port: int = document["port"]
             self.engine_version: str = document["engine_version"]
+            # None in a bundle of before there was one.
+            self.watchdog: dict[str, Any] = document.get("watchdog") or {}
         except (KeyError, ValueError, TypeError) as error:
             raise StateError(
                 f"the bundle of {bundle.service} has no readable {COMMAND_FILE}",
@@ -116,8 +126,9 @@ class RunFolder:
         self.secrets = folder / SECRETS_FOLDER
         self.drain = folder / DRAIN_FILE  # the door closes once it is there
 
-    def prepare(self, argv: list[str]) -> Path:
-        """Makes the folder ready for a new start and returns the job's path.
+    def prepare(self, command: Command, python: str, *, grace_s: float) -> Path:
+        """Makes the folder ready for a new start and returns the job's path. `python` has the
+        engine, which has `grace_s` to end when it is told to.
 
         Raises:
             StateError: the disk is full or not writable; nothing was started.
@@ -125,14 +136,28 @@ class RunFolder:
         make_folder(self.folder)
         self.forget()
         try:
-            (self.folder / "exit.json").unlink(missing_ok=True)
-            (self.folder / "engine.log.1").unlink(missing_ok=True)
+            for name in ("exit.json", "engine.log.1", restarts.EVENTS_FILE):
+                (self.folder / name).unlink(missing_ok=True)
             if self.log.exists():
                 self.log.replace(self.folder / "previous.log")
         except OSError as error:
             raise state_error("put the old log aside", self.log, error) from error
+        told = {
+            **command.watchdog,
+            "port": command.port,
+            "events": str(self.folder / restarts.EVENTS_FILE),
+            "grace_s": grace_s,
+        }
+        if command.door:
+            told |= {"drain": str(self.drain), "token": str(self.folder / TOKEN_FILE)}
+        document = {
+            "argv": command.argv(python),
+            "before": [python, "-m", door.PACKAGE] if command.door else [],
+            "watchdog_folder": str(assets.path("deploy", "door")),
+            "watchdog": told,
+        }
         job = self.folder / JOB_FILE
-        write_private(job, json.dumps({"argv": argv}, indent=1, ensure_ascii=False).encode())
+        write_private(job, json.dumps(document, indent=1, ensure_ascii=False).encode())
         return job
 
     def place_door(self, files: Mapping[str, str]) -> None:
@@ -204,6 +229,14 @@ class RunFolder:
         document = self._read("engine.json")
         who = _identity(document)
         return None if who is None else (who, _moment(document.get("started")))
+
+    def restarts(self) -> restarts.Restarts:
+        """How often the engine was started again, when and why.
+
+        Raises:
+            StateError: the events cannot be read.
+        """
+        return restarts.of_file(self.folder / restarts.EVENTS_FILE)
 
     def exit(self) -> Exit | None:
         """How the engine ended; None while it runs, or when nobody was left to tell."""
