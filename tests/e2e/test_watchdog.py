@@ -69,7 +69,7 @@ def test_one_that_answers_and_makes_no_token_is_ended_and_one_that_loads_long_is
     pid = shell.status(0)["pid"]
     hold.unlink()  # so the next one loads until it is there again
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", shell.port)) as waiting:
-        waiting.request("POST", "/v1/completions", STREAM)
+        waiting.request("POST", "/v1/completions", STREAM, {"Content-Type": "application/json"})
         until(lambda: log(shell).count("Starting to load") == 2)
     loading = shell.status(4)
     assert (loading["health"], loading["restarts"]) == ("silent", 1)
