@@ -97,10 +97,9 @@ def service_page() -> str:
         lines.append(f"| `{name}` | `{ENV_PREFIX}{name.upper()}` | {shown} | {description} |")
     lines += ["", "## deployctl's own settings", "", "| variable | default | meaning |"]
     lines.append("|---|---|---|")
-    defaults = {"state_dir": "~/.local/state/deployctl", "cache_dir": "~/.cache/deployctl"}
     for name, field in Settings.model_fields.items():
         if name not in ServiceSpec.model_fields:  # those have a row above
-            shown = f"`{defaults[name]}`" if name in defaults else ""
+            shown = f"`{field.default}`" if isinstance(field.default, Path) else ""
             lines.append(f"| `{ENV_PREFIX}{name.upper()}` | {shown} | {field.description} |")
     return "\n".join(lines) + "\n"
 

@@ -31,13 +31,19 @@ def read_bytes(file: Path, limit: int, *, hint: str = "check the path") -> bytes
     return content
 
 
-def expanded(path: Path) -> Path:
-    """The path with a home folder for its `~`; as it is where no user has that name, since a file's
-    own name may begin so."""
+def expanded(path: Path, *, where: str | None = None, hint: str = "write the path in full") -> Path:
+    """The path with a home folder for its `~`; as it is where a file's own name begins so.
+
+    Raises:
+        NotFoundError: no user has that name, or this one has no home folder.
+    """
     try:
         return path.expanduser()
-    except RuntimeError:
-        return path
+    except RuntimeError as error:
+        if os.path.lexists(path):
+            return path
+        message = "nobody knows the home folder that the path begins with"
+        raise NotFoundError(message, where=where or str(path), hint=hint) from error
 
 
 @contextmanager
@@ -51,7 +57,7 @@ def opened(file: Path, *, hint: str = "check the path") -> Iterator[BinaryIO]:
     where = str(file)
     try:
         # Without O_NONBLOCK, opening a named pipe would wait for a writer for ever.
-        descriptor = os.open(expanded(file), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(expanded(file, hint=hint), os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             if not _ends(file, descriptor):
                 raise InputError("this is not a plain file", where=where, hint=hint)

@@ -13,11 +13,13 @@ from deployctl.cli.app import build
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, NotFoundError, SpecError, StateError
 from deployctl.given import parse_json, read_bytes, read_text, read_word
+from deployctl.hardware import profiles
 from deployctl.hardware.profiles import read_profile
 from deployctl.load import folder as results
 from deployctl.operations.measure.endpoint import with_wire
 from deployctl.operations.rendered import known
 from deployctl.spec.load import read_documents
+from deployctl.spec.settings import Settings
 from deployctl.targets import keyfile
 from deployctl.tuning import recommendation, space, study
 from deployctl_loadtest import promptfile, replay, workload
@@ -48,6 +50,57 @@ def test_a_name_may_begin_with_a_tilde(tmp_path, monkeypatch):
     assert read_text(Path("~a.yaml"), 99) == "a: [1"
     done = CliRunner().invoke(build(every=True), ["check", "."])
     assert "~a.yaml" in done.output, done.exception
+
+
+NOBODY = "~nobody-has-this-name/folder"
+
+
+@pytest.mark.parametrize("variable", ["DEPLOYCTL_STATE_DIR", "DEPLOYCTL_CACHE_DIR"])
+def test_a_folder_of_ours_that_nobody_knows_is_told_by_its_variable(monkeypatch, variable):
+    monkeypatch.setenv(variable, NOBODY)
+    with pytest.raises(InputError) as refused:
+        Settings()
+    assert refused.value.where == f"{variable}: {NOBODY}"
+    assert variable in refused.value.hint
+
+
+def test_a_user_without_a_home_is_told_so(monkeypatch):
+    monkeypatch.setattr(Path, "expanduser", raising)
+    for variable in ("DEPLOYCTL_STATE_DIR", "DEPLOYCTL_CACHE_DIR"):
+        monkeypatch.delenv(variable, raising=False)
+    with pytest.raises(InputError, match="home folder"):
+        Settings()
+    with pytest.raises(InputError, match="home folder"):
+        profiles.own_folder()
+
+
+def raising(*_):
+    raise RuntimeError("Could not determine home directory.")
+
+
+@pytest.mark.parametrize(
+    ("words", "variables"),
+    [
+        (("status",), {"DEPLOYCTL_STATE_DIR": NOBODY}),
+        (("profiles", "list"), {"DEPLOYCTL_STATE_DIR": NOBODY}),
+        (("doctor",), {"HF_HOME": NOBODY}),
+        (("inspect", NOBODY), {}),
+        (("plan", "--model", NOBODY, "--gpu", "l4"), {}),
+        (("inspect", "org/m"), {"HF_HOME": NOBODY}),
+        (("demo-model", "--out", NOBODY), {}),
+        (("fetch", "--model", "org/m", "--to", NOBODY), {}),
+        (("keys", "list", "--file", NOBODY), {}),
+        (("status", "--target", "kubernetes"), {"KUBECONFIG": NOBODY}),
+        (("check", NOBODY), {}),
+    ],
+    ids=lambda each: " ".join(each)[:30],
+)
+def test_a_home_that_nobody_knows_is_refused_with_a_hint(monkeypatch, words, variables):
+    for name, text in {"HF_HUB_OFFLINE": "1", **variables}.items():
+        monkeypatch.setenv(name, text)
+    done = CliRunner().invoke(build(every=True), list(words))
+    assert isinstance(done.exception, InputError), done.exception
+    assert done.exception.hint
 
 
 def test_a_pipe_of_the_shell_and_the_null_device_are_files():
@@ -159,6 +212,7 @@ def test_a_flag_s_value_loses_no_tag(text):
         ("inspect", "x", "--hf-token-file"),
         ("profiles", "add", "--from"),
         ("keys", "list", "--file"),
+        ("smoke", "--url", "https://127.0.0.1:1", "--ca-file"),
     ],
     ids=lambda words: words[0] + words[-1],
 )

@@ -87,7 +87,7 @@ def ask_disks(places: Iterable[tuple[str, Path]]) -> tuple[Disk, ...]:
 
 
 def _disk(purpose: str, place: Path) -> Disk:
-    there = place.expanduser().absolute()
+    there = expanded(place).absolute()
     while not there.exists() and there != there.parent:
         there = there.parent
     usage = shutil.disk_usage(there)
@@ -211,7 +211,7 @@ def ask_port(port: int) -> tuple[bool | None, str | None]:
 
 def ask_hub(environ: Mapping[str, str], home: Path | None = None) -> Hub:
     """Asks the Hub for its front page's headers, and looks at the shape of the token."""
-    source, problem = token_shape(environ, home or Path.home())
+    source, problem = token_shape(environ, home or Path("~"))
     if environ.get("HF_HUB_OFFLINE", "").lower() in ("1", "true", "yes", "on"):
         return Hub(offline=True, token_source=source, token_problem=problem)
     endpoint = environ.get("HF_ENDPOINT") or DEFAULT_ENDPOINT
@@ -237,9 +237,9 @@ def token_shape(environ: Mapping[str, str], home: Path) -> tuple[str | None, str
     """Says where a Hub token was found and what is wrong with it, without showing it."""
     token, source = environ.get("HF_TOKEN"), "HF_TOKEN"
     if token is None:
-        cache = expanded(Path(environ.get("HF_HOME") or home / ".cache" / "huggingface"))
-        file = expanded(Path(environ.get("HF_TOKEN_PATH") or cache / "token"))
+        cache = Path(environ.get("HF_HOME") or home / ".cache" / "huggingface")
         try:
+            file = expanded(Path(environ.get("HF_TOKEN_PATH") or cache / "token"))
             content = read_bytes(file, MAX_WORD_BYTES)
             token, source = content.decode("utf-8", "replace"), str(file)
         except InputError:

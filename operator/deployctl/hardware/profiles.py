@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from deployctl import assets
 from deployctl.errors import ProfileError, SpecError, did_you_mean
+from deployctl.given import expanded
 from deployctl.spec.load import complaint, read_documents
 
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -246,7 +247,8 @@ def own_profiles() -> tuple[GpuProfile, ...]:
 def own_folder() -> Path:
     """Where the user's profiles are: beside the records of services (`DEPLOYCTL_STATE_DIR`)."""
     state = os.environ.get("DEPLOYCTL_STATE_DIR")
-    return (Path(state) if state else Path.home() / ".local/state/deployctl") / "profiles"
+    folder = Path(state or "~/.local/state/deployctl")
+    return expanded(folder, where="DEPLOYCTL_STATE_DIR") / "profiles"
 
 
 def shipped() -> Path:

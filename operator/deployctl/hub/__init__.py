@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from deployctl.endpoint import without_credentials
-from deployctl.errors import HubError, SpecError
+from deployctl.errors import HubError, InputError, SpecError
+from deployctl.given import MAX_WORD_BYTES, expanded, read_text
 from deployctl.hub.checkpoint import Checkpoint, gather
 from deployctl.hub.folder import FolderCheckpoint
 from deployctl.hub.listing import Listing, list_files
@@ -120,12 +121,12 @@ def endpoint() -> str:
 
 def _cached(wanted: HubId) -> FolderCheckpoint:
     """The snapshot of a model in the cache that huggingface_hub keeps, by its layout."""
-    home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
-    cache = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
+    home = Path(os.environ.get("HF_HOME") or "~/.cache/huggingface")
+    cache = expanded(Path(os.environ.get("HF_HUB_CACHE") or home / "hub"))
     folder = cache / f"models--{wanted.name.replace('/', '--')}"
     commit = wanted.revision or "main"
-    with contextlib.suppress(OSError, ValueError):  # the revision may be a commit itself
-        commit = (folder / "refs" / commit).read_text("ascii").strip()[:64]
+    with contextlib.suppress(InputError):  # the revision may be a commit itself
+        commit = read_text(folder / "refs" / commit, MAX_WORD_BYTES).strip()[:64]
     snapshot = folder / "snapshots" / commit
     if not commit.replace("-", "").replace(".", "").isalnum() or not snapshot.is_dir():
         raise HubError(

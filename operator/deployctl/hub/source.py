@@ -4,7 +4,8 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from deployctl.errors import ModelError
+from deployctl.errors import ModelError, NotFoundError
+from deployctl.given import expanded
 
 # What the Hub itself allows: one or two parts of letters, digits, dots, dashes, underscores.
 _PART = r"[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9_])?"
@@ -81,10 +82,9 @@ def _folder(source: str, shown: str, revision: str | None) -> Path:
             hint="leave the revision out, or give a Hub id as the model",
         )
     try:
-        path = Path(source).expanduser()
-    except RuntimeError as error:
-        raise ModelError("there is no such user's home folder", where=shown) from error
-    return path.absolute()
+        return expanded(Path(source)).absolute()
+    except NotFoundError as error:
+        raise ModelError(error.message, where=shown, hint=error.hint) from error
 
 
 def _exists(source: str) -> bool:

@@ -9,6 +9,7 @@ from deployctl.doctor import examine
 from deployctl.doctor.facts import Check, HostFacts, Question, Topic
 from deployctl.engines.vllm import DEFAULT_VERSION
 from deployctl.errors import DeployctlError
+from deployctl.given import expanded
 from deployctl.hardware import GpuProfile, load_profile
 from deployctl.model import facts_from
 from deployctl.operations.deploy.services import open_store
@@ -93,8 +94,7 @@ def _setup() -> str:
 
 
 def _models_folder() -> Path:
-    home = os.environ.get("HF_HOME")
-    return Path(home) if home else Path.home() / ".cache" / "huggingface"
+    return expanded(Path(os.environ.get("HF_HOME") or "~/.cache/huggingface"), where="HF_HOME")
 
 
 def _model_bytes(model: str | None) -> tuple[int | None, list[Check]]:

@@ -71,4 +71,4 @@ def _listing(folder: str, tell: Tell) -> Listing:
 
 
 def _memory() -> Path:
-    return Settings().cache_dir.expanduser() / "digests"
+    return Settings().cache_dir / "digests"

@@ -38,7 +38,7 @@ class Store:
     def __init__(
         self, root: Path, shelves: Mapping[TargetKind, Callable[[], Shelf]] | None = None
     ) -> None:
-        self.root = root.expanduser().absolute()
+        self.root = root.absolute()
         self._others = shelves or {}
         self._opened: dict[TargetKind, Shelf] = {}
 

@@ -1,6 +1,7 @@
 """Kubeconfigs: several as one, and which way each leads."""
 
 import base64
+import os
 import ssl
 from pathlib import Path
 
@@ -149,3 +150,36 @@ def test_certificates_with_comments_in_any_script_are_read():
     authorities = Path(certifi.where()).read_bytes()
     tls = Api(ServerAccess("https://lab", ca="# Authorité\n".encode() + authorities))._tls
     assert tls.cert_store_stats()["x509_ca"] > 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: " + "[" * 5000,
+        "users: " + "[" * 300 + "]" * 300,
+        "a: &a [1]\nb: *c",
+        "a: 1\na: 2",
+        "- 1",
+    ],
+    ids=["open", "deep", "unknown", "twice", "list"],
+)
+def test_a_kubeconfig_that_is_none_is_told_by_its_path(tmp_path, monkeypatch, text):
+    file = tmp_path / "config"
+    file.write_text(text)
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    with pytest.raises(ClusterError, match="cannot be used") as failed:
+        connect(Settings())
+    assert str(file) in failed.value.message
+
+
+@pytest.mark.parametrize("kind", ["pipe", "zero"])
+def test_no_file_that_it_names_is_waited_for_or_read_without_end(tmp_path, monkeypatch, kind):
+    endless = tmp_path / "endless"
+    os.mkfifo(endless) if kind == "pipe" else endless.symlink_to("/dev/zero")
+    file = written(tmp_path / "config", cluster={"certificate-authority": str(endless)})
+    monkeypatch.setenv("KUBECONFIG", str(file))
+    with pytest.raises(ClusterError, match="not a plain file"):
+        connect(Settings())
+    found = way(written(tmp_path / "other", {"tokenFile": str(endless)}))
+    with pytest.raises(ClusterError, match="not a plain file"):
+        found.credential()

@@ -34,7 +34,7 @@ class Destination:
             from huggingface_hub import constants
 
             name = "models--" + job["model"].replace("/", "--")
-            self.root = Path(job.get("cache") or constants.HF_HUB_CACHE).expanduser() / name
+            self.root = Path(job.get("cache") or constants.HF_HUB_CACHE) / name
             self.blobs = self.root / "blobs"
         self._record = self.root / _RECORD
         self._lock = threading.Lock()

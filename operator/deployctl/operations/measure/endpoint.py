@@ -160,8 +160,11 @@ def with_wire(endpoint: Endpoint, headers: Sequence[str] | None, ca_file: Path |
     Raises:
         InputError: a header or file that is none.
     """
-    given = dict(_header(text) for text in headers or [])
-    wired = endpoint._replace(ca_file=ca_file.absolute() if ca_file else None, headers=given)
+    sent = dict(_header(text) for text in headers or [])
+    if ca_file is not None:
+        with given.opened(ca_file):  # OpenSSL would wait for a pipe, and read a device for ever
+            pass
+    wired = endpoint._replace(ca_file=ca_file.absolute() if ca_file else None, headers=sent)
     wired.trust()
     if wired.ca_file and not endpoint.url.startswith("https:"):
         raise InputError("--ca-file goes with an https address", where=endpoint.url)

@@ -57,7 +57,7 @@ class DockerDriver:
         run: commands.Run = commands.run,
         environment: Mapping[str, str] = os.environ,
     ) -> None:
-        self._state_dir = settings.state_dir.expanduser().absolute()
+        self._state_dir = settings.state_dir
         self._run = run
         self._environment = environment
         self._connected: DockerEngine | None = None

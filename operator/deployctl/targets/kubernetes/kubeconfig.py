@@ -6,13 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
-from deployctl.errors import ClusterError
-from deployctl.given import expanded
+from deployctl import boundedyaml, given
+from deployctl.errors import ClusterError, InputError
 
 Document = dict[str, Any]
-_LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+_LARGEST = 4 * 1024 * 1024  # bytes of a file that is read here
 _KINDS = ("contexts", "clusters", "users")
 # What gives a credential when it is asked; Kubernetes' own client knows how.
 _ASKED_FOR = ("exec", "auth-provider", "username")
@@ -45,7 +43,7 @@ class Entry(NamedTuple):
         data, path = self.value.get(f"{name}-data"), self.value.get(name)
         if data:
             return base64.b64decode(data)
-        return (self.folder / str(path)).read_bytes() if path else None
+        return _read(self.folder / str(path)) if path else None
 
 
 class Kubeconfig(NamedTuple):
@@ -64,7 +62,7 @@ def location() -> str:
 
 def files(where: str) -> list[Path]:
     """Those of them that are there."""
-    named = (expanded(Path(part)) for part in where.split(os.pathsep) if part)
+    named = (given.expanded(Path(part)) for part in where.split(os.pathsep) if part)
     return [file for file in named if file.is_file()]
 
 
@@ -72,12 +70,15 @@ def read(found: list[Path]) -> Kubeconfig:
     """Reads files as one.
 
     Raises:
-        OSError, YAMLError, ValueError, KeyError, TypeError, AttributeError: one is none.
+        ValueError, KeyError, TypeError, AttributeError: one is none.
     """
     merged: dict[str, dict[str, Entry]] = {kind: {} for kind in _KINDS}
     current = ""
     for file in found:
-        document = yaml.load(file.read_text(encoding="utf-8"), Loader=_LOADER)  # noqa: S506
+        documents, troubles = boundedyaml.parse(_read(file).decode())
+        if troubles:
+            raise ValueError(f"{file}, line {troubles[0].line}: {troubles[0].message}")
+        document = documents[0].data if documents else None
         if not isinstance(document, dict):
             raise ValueError(f"{file} is none")
         current = current or document.get("current-context") or ""
@@ -92,8 +93,8 @@ def access_of(config: Kubeconfig, context: str) -> ServerAccess:
     """The way that a context leads, by the credential that is written there.
 
     Raises:
-        ValueError: it names a cluster that is not there, or acts as somebody by what we lack.
-        OSError: a file that it names cannot be read.
+        ValueError: it names a cluster or a file that is not there, or acts as somebody by what we
+            lack.
     """
     names = config.contexts[context].value
     cluster = config.clusters.get(names["cluster"])
@@ -147,12 +148,19 @@ def token_in(file: Path, otherwise: str | None = None) -> Callable[[], str]:
 
     def read_token() -> str:
         try:
-            return f"Bearer {file.read_text(encoding='utf-8').strip()}"
-        except OSError as error:
+            return f"Bearer {_read(file).decode().strip()}"
+        except ValueError as error:
             if otherwise:
                 return f"Bearer {otherwise}"
             raise ClusterError(
-                f"there is no token for the cluster: {error.strerror}", where=str(file)
+                f"there is no token for the cluster: {error}", where=str(file)
             ) from error
 
     return read_token
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return given.read_bytes(file, _LARGEST)
+    except InputError as error:
+        raise ValueError(f"{file}: {error.message}") from error

@@ -50,7 +50,7 @@ class ClusterShelf:
 
     def __init__(self, cluster: Cluster, state_dir: Path) -> None:
         self._cluster = cluster
-        self._state_dir = state_dir.expanduser().absolute()
+        self._state_dir = state_dir
 
     def folder(self, service: str) -> Path:
         """The folder of a service on this machine: one for each cluster and namespace."""

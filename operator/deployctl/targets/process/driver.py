@@ -44,8 +44,8 @@ class ProcessDriver:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        self._state = settings.state_dir.expanduser().absolute()
-        self._cache = settings.cache_dir.expanduser().absolute()
+        self._state = settings.state_dir
+        self._cache = settings.cache_dir
         self._clock = clock
         self._sleep = sleep
         self._begun: set[Path] = set()  # folders of the runs that we have started
