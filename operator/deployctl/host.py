@@ -1,4 +1,5 @@
-"""This host: how much memory, which processor, which port is free. Nothing else asks for them.
+"""This host: how much memory, which processor, which port is free, what names stand for. Nothing
+else asks for them.
 
 psutil is imported where it is used: most verbs do not ask.
 """
@@ -7,9 +8,11 @@ import os
 import random
 import re
 import socket
+import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import NamedTuple
 
 from deployctl.errors import PortTakenError
@@ -53,6 +56,39 @@ def processor(cpuinfo: Path = _CPUINFO) -> str | None:
         return None
     named = re.search(r"^(?:model name|Model|CPU part)\s*:\s*(.+)$", text, re.MULTILINE)
     return named[1].strip() if named else "CPU"
+
+
+def addresses(name: str, port: int, within_s: float | None) -> list[str]:
+    """What a name stands for, in the system's order; None: it may take as long as it likes.
+
+    The system asks name servers that are silent for half a minute and more, and cannot be told to
+    stop: so a thread asks it, which is left behind when the time is over.
+
+    Raises:
+        TimeoutError: it took longer.
+        OSError: nobody knows the name, or it is none.
+    """
+    told: SimpleQueue[list[str] | Exception] = SimpleQueue()
+
+    def ask() -> None:
+        numbers = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+        try:
+            found = socket.getaddrinfo(name, port, type=socket.SOCK_STREAM)
+            known = (socket.getnameinfo(each, numbers)[0] for *_, each in found)
+            told.put(list(dict.fromkeys(known)))
+        except Exception as error:  # whatever it is, somebody waits to hear of it
+            told.put(error)
+
+    threading.Thread(target=ask, daemon=True).start()
+    try:
+        answer = told.get(timeout=within_s)
+    except Empty:
+        raise TimeoutError("the name servers do not answer") from None
+    if isinstance(answer, UnicodeError):  # between two dots, nothing or too much
+        raise OSError(f"no name of a host: {answer}") from answer
+    if isinstance(answer, Exception):
+        raise answer
+    return answer
 
 
 def port_error(port: int, address: str = "127.0.0.1") -> OSError | None:

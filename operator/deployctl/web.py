@@ -4,7 +4,7 @@ It is httpx's, so whoever asks writes httpx as anybody does; what differs is bel
 
 - A timeout is of the whole request, from the connection to the body's last byte, redirects among
   it. httpx's own is of each read: a server that sends a byte a second outlives it for ever.
-- A name's addresses share the time to connect: a silent one (IPv6, often) leaves some for others.
+- Name servers and all of a name's addresses share the time to connect, silent ones among them.
 - A body that is longer than `most` is an error. It is unpacked as it comes: 1.5 MB of gzip may
   become 10 GB.
 - A head has at most 100 KiB (h11's limit), which the deadline covers too.
@@ -15,7 +15,6 @@ The limits themselves, with their reasons, are in deployctl_loadtest/foreign.py.
 it is imported where it is used.
 """
 
-import socket
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -25,6 +24,7 @@ import httpcore
 import httpx
 
 from deployctl.endpoint import Endpoint, without_credentials
+from deployctl.host import addresses
 from deployctl.units import duration
 from deployctl_loadtest.foreign import MAX_DOCUMENT, MAX_LINE, message
 
@@ -88,24 +88,23 @@ class _Backend(httpcore.SyncBackend):
     def connect_tcp(
         self, host: str, port: int, timeout: float | None = None, *more: Any, **how: Any
     ) -> httpcore.NetworkStream:
-        addresses = _addresses(host, port)
+        known = _addresses(host, port, _left(timeout, httpcore.ConnectTimeout))
         while True:
             left = _left(timeout, httpcore.ConnectTimeout)
-            share = None if left is None else left / len(addresses)
-            at = addresses.pop(0)
+            share = None if left is None else left / len(known)
+            at = known.pop(0)
             try:
                 return _Stream(super().connect_tcp(at, port, share, *more, **how))
             except (httpcore.ConnectError, httpcore.ConnectTimeout):
-                if not addresses:
+                if not known:
                     raise
 
 
-def _addresses(host: str, port: int) -> list[str]:
-    """What a name stands for, in the system's order."""
-    numbers = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+def _addresses(name: str, port: int, within_s: float | None) -> list[str]:
     try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-        return list(dict.fromkeys(socket.getnameinfo(each, numbers)[0] for *_, each in found))
+        return addresses(name, port, within_s)
+    except TimeoutError as error:
+        raise httpcore.ConnectTimeout(error) from error
     except OSError as error:
         raise httpcore.ConnectError(error) from error
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import threading
 import time
 from types import SimpleNamespace
 
@@ -105,3 +106,24 @@ def test_a_slow_link_brings_a_tokenizer(monkeypatch):
     with web.roaming(TIMEOUT, slowest=SLOWEST) as roaming:
         roaming._transport._inner = SlowLink()
         assert len(roaming.get("https://hub.test/").content) == 300 * BLOCK
+
+
+def test_a_silent_name_server_does_not_outlive_the_deadline(monkeypatch):
+    over = threading.Event()
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(60) and [])
+    asking = web.client(Endpoint("http://silent.test", "m", None), 0.2)
+    with asking, pytest.raises(httpx.ConnectTimeout):
+        asking.get("/v1/models")
+    over.set()
+
+
+@pytest.mark.parametrize("name", ["nobody.invalid", "a" * 64 + ".test", "a..test"])
+def test_a_name_that_stands_for_nothing_is_an_error_of_the_connection(monkeypatch, name):
+    def found(host, *_, **__):
+        host.encode("idna")
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", found)
+    asking = web.client(Endpoint(f"http://{name}", "m", None), 5.0)
+    with asking, pytest.raises(httpx.ConnectError):
+        asking.get("/v1/models")
