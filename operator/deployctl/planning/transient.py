@@ -12,13 +12,14 @@ from typing import Any
 
 from deployctl.engines.vllm.versions import at_least, behaviour
 from deployctl.hardware import GpuProfile
+from deployctl.model.fields import count
 from deployctl.planning import awq, experts
 from deployctl.planning.mixers import state_width
 from deployctl.planning.settings import EngineSettings
 from deployctl.planning.shape import Layer, Shape, layers_of
 from deployctl.planning.states import CACHELESS, STATEFUL
 from deployctl.planning.tasks import most_of
-from deployctl.planning.vision import Vision
+from deployctl.planning.vision import Vision, tried_with
 from deployctl.planning.weights import padded_vocab
 from deployctl.units import GIB, MIB
 
@@ -33,9 +34,9 @@ EMBEDDED_BUFFERS = 2
 # query, key, value and what attention makes of them (siglip.py) are cut, and with rotary positions
 # query and key joined and rotated too (qwen2_5_vl.py).
 WHOLE_BUFFERS, ATTENDED_BUFFERS, ROTATED_BUFFERS = 3, 4, 8
-# Tokens of Qwen3-VL's largest video, and 12.5 for each of them, time stamps and all, where releases
-# keep room for those (qwen3_vl.py, get_max_video_tokens).
-VIDEO_TOKENS, EXPANDED_TOKENS = 12288, 153600
+# Tokens of Qwen3-VL's largest video, and what each of them becomes, time stamps and all, where
+# releases keep room for those (qwen3_vl.py, get_max_video_tokens).
+VIDEO_TOKENS, TIME_STAMPED = 12288, 12.5
 # cuBLAS keeps 32 MiB a stream from compute capability 9.0 on, 8 MiB below (torch's
 # CUDABlas.cpp), and the runner some 13 MiB of input buffers (fitted) on large cards.
 CUBLAS_LARGE = 32 * MIB
@@ -189,9 +190,12 @@ def _encoder(shape: Shape, settings: EngineSettings) -> tuple[float, float]:
     tower, width = shape.vision, settings.dtype_bytes
     if tower is None or shape.text_alone:
         return 0.0, 0.0
-    expanded = tower.deep and behaviour("video_outputs_expanded", settings.version)
-    tokens = VIDEO_TOKENS if expanded else max(settings.batch.tokens, _item_tokens(tower, settings))
-    kept_tokens = EXPANDED_TOKENS if expanded else tokens
+    expanded = bool(tower.deep and behaviour("video_outputs_expanded", settings.version))
+    expanded = expanded and most_of(_mapping(settings, "limit_mm_per_prompt"), "video") != 0
+    most, tried = _item_tokens(tower, settings, of_video=expanded)
+    tokens: float = most if expanded else max(settings.batch.tokens, most)
+    tokens *= tried / most if most else 1
+    kept_tokens = TIME_STAMPED * most if expanded else tokens
     pixels = tokens * tower.patches * tower.pixels * width  # the input is referred to all the while
     kept = float(kept_tokens * (1 + tower.deep) * shape.hidden * width + pixels)
     cut = settings.sharding.tensor
@@ -201,19 +205,24 @@ def _encoder(shape: Shape, settings: EngineSettings) -> tuple[float, float]:
     return max(tokens * tower.patches * widest * width, kept), kept
 
 
-def _item_tokens(tower: Vision, settings: EngineSettings) -> int:
-    """Tokens of the largest image or video, where the user's limit of pixels is for both.
+def _item_tokens(tower: Vision, settings: EngineSettings, *, of_video: bool) -> tuple[int, int]:
+    """Tokens of the largest image or video, and of the one of them that the tower is tried with.
 
-    A video has as many frames as the context allows (qwen2_vl.py,
-    get_num_frames_with_most_features).
+    The user's limit of pixels is for both. A video has as many frames as the context allows
+    (qwen2_vl.py, get_num_frames_with_most_features), Qwen3-VL's the pixels of one image.
     """
-    given = _mapping(settings, "mm_processor_kwargs").get("max_pixels")
-    image = tower.item_tokens
-    if not isinstance(given, bool) and isinstance(given, int) and given > 0:
-        image = min(image, given // tower.token_pixels)
-    if image <= 0 or most_of(_mapping(settings, "limit_mm_per_prompt"), "video") == 0:
-        return image
-    return image * max(1, min(tower.video_images, settings.length // image))
+    limits = _mapping(settings, "limit_mm_per_prompt")
+    pixels = count(_mapping(settings, "mm_processor_kwargs"), "max_pixels")
+    image = min(tower.item_tokens, pixels // tower.unit**2) if pixels else tower.item_tokens
+    if most_of(limits, "video") != 0:
+        of_video = of_video or tower.video_images > 1 or most_of(limits, "image") == 0
+    if of_video and tower.video_images == 1:
+        image = min(image, VIDEO_TOKENS)
+    if image <= 0:
+        return 0, 0
+    images = max(1, min(tower.video_images, settings.length // image)) if of_video else 1
+    size = limits.get("video" if of_video else "image")
+    return image * images, tried_with(tower, image, images, size)
 
 
 def _mapping(settings: EngineSettings, name: str) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The vision tower of a multimodal model, read from `vision_config` with the same suspicion."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,7 +24,7 @@ class Vision:
     merged: int = 1  # patches that the projector joins to one token
     patches: int = 4  # patches behind one token of the decoder
     item_tokens: int = 0  # tokens of the largest image, where images may be of any size
-    token_pixels: int = 0  # pixels behind one of them
+    unit: int = 0  # pixels along each side of what is behind one of them
     video_images: int = 1  # of which the largest video is made, where the context allows
     rotated: bool = False  # its attention has rotary positions
     deep: int = 0  # of its layers whose outputs go to the decoder's beside the last one's
@@ -46,7 +47,7 @@ def vision_of(tower: Any, parent: str) -> Vision | None:
         inner = int(hidden * (ratio if isinstance(ratio, int | float) and 0 < ratio < 64 else 4))
     side = max(1, min(16, count(tower, "spatial_merge_size", default=1)))
     kind = str(tower.get("model_type") or parent)
-    edge = min(64, count(tower, "patch_size", default=14))
+    edge = max(1, min(64, count(tower, "patch_size", default=14)))
     pixels = 3 * edge * edge * max(1, min(8, count(tower, "temporal_patch_size", default=1)))
     deep = tower.get("deepstack_visual_indexes")
     looked_up = hidden if count(tower, "num_position_embeddings") else 0  # qwen3_vl.py
@@ -58,10 +59,38 @@ def vision_of(tower: Any, parent: str) -> Vision | None:
         merged=side * side,
         patches=16 if parent.startswith("gemma3") else max(4, side * side),
         item_tokens=16384 if parent.startswith("qwen") else 0,
-        token_pixels=(edge * side) ** 2,
+        unit=edge * side,
         video_images=VIDEO_IMAGES if parent.startswith("qwen2") else 1,
         rotated=parent.startswith("qwen"),
         pixels=pixels,
         held=pixels + looked_up,
         deep=len(deep) if isinstance(deep, list) and len(deep) < 64 else 0,
     )
+
+
+def tried_with(tower: Vision, image: int, images: int, size: Any) -> int:
+    """Tokens of the image or video that vLLM tries a tower with.
+
+    It is of `images` of `image` tokens each, unless `size` (`num_frames`; `width` and `height` in
+    pixels) says less; more is ignored (vllm/multimodal/processing/dummy_inputs.py).
+    """
+    if not isinstance(size, Mapping):
+        return image * images
+    height, width = _sides(image)
+    if given := count(size, "height"):
+        height = min(height, max(1, round(given / tower.unit)))
+    if given := count(size, "width"):
+        width = min(width, max(1, round(given / tower.unit)))
+    if given := count(size, "num_frames"):
+        images = min(images, math.ceil(given / 2))
+    return height * width * images
+
+
+def _sides(tokens: int) -> tuple[int, int]:
+    """Tokens along height and width of the largest image: as square as such a number allows, and
+    none longer than 200 to 1 (qwen2_vl.py, get_image_size_with_most_features)."""
+    for number in range(tokens, 0, -1):
+        height = next(n for n in range(math.isqrt(number), 0, -1) if number % n == 0)
+        if number <= 200 * height * height:
+            return height, number // height
+    return 1, 1

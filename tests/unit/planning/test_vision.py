@@ -79,4 +79,40 @@ def test_a_video_has_as_many_frames_as_the_context_allows(config, plan):
     assert peak(40000) == pytest.approx(2 * peak(16384), rel=0.05)
     for none in (0, {"count": 0, "num_frames": 32}):
         assert peak(128000, limit_mm_per_prompt={"video": none}) == peak(16384)
-    assert peak(128000, limit_mm_per_prompt={"video": {"num_frames": 32}}) == peak(128000)
+
+    def video(**size):
+        return peak(128000, limit_mm_per_prompt={"video": size})
+
+    # vLLM tries it with a smaller one where it is told to, never with a larger one.
+    assert video(num_frames=32, width=10**6) == peak(128000)
+    assert video(num_frames=4) == pytest.approx(2 * peak(16384), rel=0.05)
+    assert video(num_frames=3) == video(num_frames=4)
+    assert video(width=1792) == pytest.approx(peak(128000) / 2, rel=0.05)
+    assert video(num_frames=2, width=1792) == pytest.approx(peak(16384) / 2, rel=0.05)
+    for nonsense in (-1, "many", True, None):
+        assert video(num_frames=nonsense) == peak(128000)
+
+
+@pytest.mark.parametrize("release", ["0.12.0", "0.32.0"])
+def test_the_image_that_a_tower_is_tried_with_may_be_told(config, plan, release):
+    deep = {**SEEING, "deepstack_visual_indexes": [8, 16, 24]}
+    whole = config("qwen2.5-7b", model_type="qwen3_vl", vision_config=deep)
+
+    def peak(**limits):
+        wish = {"engine_version": release, "max_model_len": 4096, "max_num_seqs": 1}
+        arguments = {"limit_mm_per_prompt": limits}
+        return plan(whole, **wish, engine_args=arguments).memory.activation_gib
+
+    small = {"count": 4, "width": 512, "height": 512}
+    assert peak(image=small, video=0) < peak(video=0) - 0.5
+    assert peak(image=0, video=small) < peak(image=0)
+    assert peak(video=0) < peak() or release == "0.32.0"  # its video took most
+
+
+def test_a_tower_without_patches_divides_by_nothing(config, plan):
+    whole = config("qwen2.5-7b", model_type="qwen2_vl", vision_config={**SEEING, "patch_size": 0})
+    given = {
+        "mm_processor_kwargs": {"max_pixels": 5},
+        "limit_mm_per_prompt": {"video": {"width": 1}},
+    }
+    assert plan(whole, max_model_len=4096, engine_args=given).memory.activation_gib > 0
