@@ -57,6 +57,13 @@ def test_the_environment_is_that_of_compose(monkeypatch):
     assert chart == docker
 
 
+def test_memory_may_be_without_a_limit():
+    free = {"resources": {"memoryLimit": "none"}}
+    assert list(engine(objects(free))["resources"]["limits"]) == ["nvidia.com/gpu"]
+    cpu = engine(objects({**free, "gpu": {"count": 0}}))["resources"]
+    assert list(cpu) == ["requests"]
+
+
 @pytest.mark.parametrize("release", ["vllm", "VLLM", "0model", "no", "y", "1e3", "a" * 53])
 def test_names_are_names_whatever_the_release_is_called(release):
     if release != release.lower():

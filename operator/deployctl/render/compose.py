@@ -23,7 +23,7 @@ from deployctl.render.bundle import (
     listens_on,
     refuse_unnamed_slice,
 )
-from deployctl.render.podsize import images_gib, measured, memory_gib
+from deployctl.render.podsize import memory_gib
 from deployctl.render.yamltext import variable, write_compose
 from deployctl.spec import ServiceSpec
 
@@ -162,8 +162,8 @@ def _engine(plan: ServingPlan, spec: ServiceSpec, *, guarded: bool) -> dict[str,
         "depends_on": {CACHE_OWNER: {"condition": "service_completed_successfully"}},
     }
     # Half of the host's memory would be /tmp's, and all of it the engine's.
-    most = memory_gib(plan, nodes=1)[1] + _TMP_GIB + images_gib(plan)
-    memory = {"memory": f"{most}g"} if measured(plan) else {}
+    most = memory_gib(plan, nodes=1)[1]
+    memory = {} if most is None else {"memory": f"{most + _TMP_GIB}g"}
     resources: dict[str, Any] = {"limits": {**memory, "pids": _PIDS}}
     if cuda:
         resources["reservations"] = {"devices": [_cards(plan)]}

@@ -49,21 +49,22 @@ def nodes_of(plan: ServingPlan, profile: GpuProfile) -> int:
 def resources(plan: ServingPlan, nodes: int) -> dict[str, str]:
     """What a replica's pod asks of one of its nodes."""
     world = plan.world_size // nodes
-    request, limit = memory_gib(plan, nodes)
+    request, most = memory_gib(plan, nodes)
     return {
         "cpu": str(2 if plan.accelerator == "cpu" else 2 + 2 * world),
         "memory": f"{request}Gi",
-        "memoryLimit": f"{limit}Gi",
+        "memoryLimit": "none" if most is None else f"{most}Gi",
         "sharedMemory": f"{math.ceil(plan.shm_gib)}Gi",
     }
 
 
-def memory_gib(plan: ServingPlan, nodes: int) -> tuple[int, int]:
-    """Host memory of an engine on each of its nodes, GiB: what it asks for, and the most.
+def memory_gib(plan: ServingPlan, nodes: int) -> tuple[int, int | None]:
+    """Host memory of an engine on each of its nodes, GiB: what it asks for, and the most; None
+    where a flag takes memory of which nobody can tell how much.
 
-    The request holds the processes and half of the weights while they load. The limit has room
-    for a loader that holds all weights at once, as one for .bin files does, and for shared
-    memory. On a CPU the weights and the KV cache stay in host memory.
+    The request holds the processes and half of the weights while they load. The most has room
+    for a loader that holds all weights at once, as one for .bin files does, for shared memory, and
+    for the images that vLLM keeps. On a CPU the weights and the KV cache stay in host memory.
     """
     world = plan.world_size // nodes
     weights = (_weights_gib(plan) or 16.0) / nodes
@@ -74,7 +75,10 @@ def memory_gib(plan: ServingPlan, nodes: int) -> tuple[int, int]:
     else:
         request = _SERVER_GIB + _WORKER_GIB * world + 0.5 * weights
     request += _offloaded_gib(plan) / nodes + _SERVER_GIB * (_servers(plan) - 1)
-    return math.ceil(request), math.ceil(request + weights + math.ceil(plan.shm_gib))
+    if any(name.partition(".")[0] in _UNMEASURED for name, _ in _flags(plan)):
+        return math.ceil(request), None
+    most = request + weights + math.ceil(plan.shm_gib) + _images_gib(plan)
+    return math.ceil(request), math.ceil(most)
 
 
 def _offloaded_gib(plan: ServingPlan) -> float:
@@ -87,7 +91,7 @@ def _offloaded_gib(plan: ServingPlan) -> float:
     return total if total < _MOST_GIB else 0.0
 
 
-def images_gib(plan: ServingPlan) -> int:
+def _images_gib(plan: ServingPlan) -> float:
     """The most GiB of host memory for images that vLLM keeps: in each API server and in the
     engine's core (vllm/config/multimodal.py)."""
     each = _IMAGES_GIB
@@ -96,12 +100,7 @@ def images_gib(plan: ServingPlan) -> int:
             with suppress(ValueError):
                 each = float(value)
     total = each * (_servers(plan) + 1)
-    return math.ceil(total) if 0 <= total < _MOST_GIB else 0
-
-
-def measured(plan: ServingPlan) -> bool:
-    """Whether the engine's host memory is known, so that it can be limited."""
-    return not any(name.partition(".")[0] in _UNMEASURED for name, _ in _flags(plan))
+    return total if 0 <= total < _MOST_GIB else 0.0
 
 
 def _servers(plan: ServingPlan) -> int:

@@ -49,6 +49,17 @@ def test_the_plan_s_figures_reach_the_values(planned):
     assert said.model.revision == plan.revision
 
 
+def test_the_memory_limit_has_room_for_images_and_is_none_where_nobody_can_tell(planned):
+    def limit(**arguments):
+        plan, spec = planned("awq", "l4", name="qwen", engine_args=arguments)
+        said = values(plan, spec, "l4")["resources"]["memoryLimit"]
+        return said if said == "none" else int(said.removesuffix("Gi"))
+
+    assert limit(mm_processor_cache_gb=20) == limit() + 2 * (20 - 4)
+    assert limit(mm_processor_cache_gb=0) == limit() - 2 * 4
+    assert limit(kv_transfer_config={"kv_connector": "LMCacheConnectorV1"}) == "none"
+
+
 def test_the_same_plan_gives_the_same_bytes_and_the_whole_chart(planned):
     plan, spec = planned("awq", "l4")
     bundle = render_helm(plan, spec, load_profile("l4"))

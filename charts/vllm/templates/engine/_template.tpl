@@ -95,21 +95,27 @@ spec:
       ports:
         - {name: http, containerPort: {{ $v.engine.port | int }}, protocol: TCP}
       {{- end }}
+      {{- $cards := and (gt (int $v.gpu.count) 0) (not (include "vllm.claims" .)) }}
+      {{- $bounded := ne $v.resources.memoryLimit "none" }}
       resources:
         requests:
           cpu: {{ $v.resources.cpu | quote }}
           memory: {{ $v.resources.memory | quote }}
-          {{- if and (gt (int $v.gpu.count) 0) (not (include "vllm.claims" .)) }}
+          {{- if $cards }}
           {{ $v.gpu.resource | quote }}: {{ $v.gpu.count | int }}
           {{- end }}
+        {{- if or $bounded $cards $v.resources.cpuLimit }}
         limits:
           {{- with $v.resources.cpuLimit }}
           cpu: {{ . | quote }}
           {{- end }}
+          {{- if $bounded }}
           memory: {{ $v.resources.memoryLimit | default $v.resources.memory | quote }}
-          {{- if and (gt (int $v.gpu.count) 0) (not (include "vllm.claims" .)) }}
+          {{- end }}
+          {{- if $cards }}
           {{ $v.gpu.resource | quote }}: {{ $v.gpu.count | int }}
           {{- end }}
+        {{- end }}
         {{- if include "vllm.claims" . }}
         claims:
           - name: cards

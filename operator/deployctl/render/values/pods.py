@@ -229,7 +229,9 @@ class Resources(Section):
         "own, to which the engine binds its threads.",
     )
     memory: Quantity = Field("24Gi", min_length=1, description="Memory request.")
-    memory_limit: Quantity = Field("", description="Memory limit. [default: the request]")
+    memory_limit: Quantity | Literal["none"] = Field(
+        "", description="Memory limit, or none. [default: the request]"
+    )
     shared_memory: Quantity = Field(
         "1Gi", min_length=1, description="Size of shared memory, for NCCL; counts as memory."
     )
