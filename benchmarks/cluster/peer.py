@@ -190,7 +190,12 @@ def _watched(setting: Setting, side: Side) -> Iterator[list[int]]:
 
 
 def _begin_clients(setting: Setting) -> None:
-    container = {"name": "clients", "image": setting.image, "command": ["sleep", "infinity"]}
+    container = {
+        "name": "clients",
+        "image": setting.image,
+        "command": ["sleep", "infinity"],
+        "resources": {"requests": {"cpu": "200m"}},  # else it gets none beside engines
+    }
     spec = {"containers": [container], "terminationGracePeriodSeconds": 0}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "clients"}, "spec": spec}
     _kubectl(setting, "apply", "-f", "-", text=json.dumps(pod))

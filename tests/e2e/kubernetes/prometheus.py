@@ -87,9 +87,11 @@ def _pod(image):
                 "image": image,
                 "command": ["prometheus", *words],
                 "ports": [{"containerPort": 9090}],
+                "resources": {"requests": {"cpu": "300m"}},  # else it gets none beside engines
                 "readinessProbe": {
                     "httpGet": {"path": "/-/ready", "port": 9090},
                     "periodSeconds": 2,
+                    "timeoutSeconds": 10,
                 },
                 "volumeMounts": [{"name": n, "mountPath": path} for n, path in mounts.items()],
             }

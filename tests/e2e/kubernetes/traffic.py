@@ -23,8 +23,9 @@ POD = {
 }
 
 
-def start_pod(namespace, image, name, *, node=None, cores=0):
-    """A pod that does nothing, for commands to be run in it; on a node, and asking for cores."""
+def start_pod(namespace, image, name, *, node=None, cores=0.2):
+    """A pod that does nothing, for commands to be run in it; on a node, and asking for cores: one
+    that asks for none gets none while others want them."""
     pod = json.loads(json.dumps(POD))
     pod["metadata"]["name"] = name
     pod["spec"]["containers"][0] |= {"image": image, "resources": {"requests": {"cpu": str(cores)}}}
