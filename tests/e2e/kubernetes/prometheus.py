@@ -46,7 +46,8 @@ class Prometheus:
             _object("rbac.authorization.k8s.io/v1", "RoleBinding", "pods", service.name, **reader),
             _object("v1", "Pod", "prometheus", spec=_pod(image)),
         )  # fmt: skip
-        self.kubectl("wait", "--for=condition=Ready", "pod/prometheus", "--timeout=120s")
+        self.kubectl("wait", "--for=condition=Ready", "pod/prometheus", "--timeout=300s",
+                     seconds=320)  # fmt: skip
         pod = self._cluster.json("--namespace", self.name, "get", "pod", "prometheus")
         self.url = f"http://{pod['status']['podIP']}:9090"
 

@@ -15,6 +15,7 @@ from tests.e2e.kubernetes.traffic import Clients, start_pod, until_serving, upda
 pytestmark = pytest.mark.night
 
 ALL = 4  # cards of a node of ../shared/kube
+CARDS = {"gpu": {"count": ALL}, "security": {"readOnlyRootFilesystem": False}}
 
 
 @pytest.fixture
@@ -61,9 +62,8 @@ def test_they_are_on_two_nodes_and_one_at_a_time_is_evicted(two):
 
 def test_scarce_cards(namespace, fake_image, tiny_checkpoint):
     namespace.cluster.needs("cards")
-    cards = {"gpu": {"count": ALL}}
     words = namespace.words(fake_image, tiny_checkpoint, "--replicas", "2", name=namespace.name,
-                          values={**OWN, **cards})  # fmt: skip
+                          values={**OWN, **CARDS})  # fmt: skip
     namespace.up()
     until_serving(namespace, 2)
 
@@ -92,7 +92,7 @@ def test_a_claim_of_one_node_for_replicas_on_two(namespace, fake_image, tiny_che
     claim = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "weights"},
              "spec": {"accessModes": ["ReadWriteOnce"],
                       "resources": {"requests": {"storage": "10Mi"}}}}  # fmt: skip
-    own = {"model": {"claim": "weights", "hostPath": ""}, "gpu": {"count": ALL}}
+    own = {"model": {"claim": "weights", "hostPath": ""}, **CARDS}
     words = namespace.words(fake_image, tiny_checkpoint, "--replicas", "2", values=own)
     missing = namespace("up", *words, code=4)
     assert "there is no claim weights" in missing.stderr
