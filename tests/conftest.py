@@ -55,7 +55,7 @@ def pytest_configure(config):
 
 
 def pytest_runtest_setup(item):
-    for part in ("vllm", "docker", "helm", "scanner", "kubernetes"):
+    for part in ("vllm", "docker", "helm", "scanner", "kubernetes", "promtool"):
         if item.get_closest_marker(part):
             need(part)
 
@@ -99,6 +99,9 @@ def missing(part):
         scanners = {"checkov": "checkov/bin/python", "trivy": "bin/trivy"}
         wanted = [name for name, file in scanners.items() if not (TOOLS / file).exists()]
         return f"not fetched: {', '.join(wanted)}; .ci/helm NAME does it" if wanted else None
+    if part == "promtool":
+        there = shutil.which("promtool")
+        return None if there else "there is no promtool command; Debian has a package of that name"
     if part == "kubernetes":
         from tests.e2e.kubernetes import clusters
 

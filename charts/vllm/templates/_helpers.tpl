@@ -150,10 +150,12 @@ leaderworkerset.sigs.k8s.io/worker-index: "0"
 {{/* Kubernetes replaces $(NAME) in arguments and variables; a doubled dollar is a dollar. */}}
 {{- define "vllm.literal" -}}{{ . | replace "$" "$$" | toJson }}{{- end }}
 
-{{/* Where our series are. A pod of the Deployment is NAME-HASH-HASH. */}}
+{{/* Where our series are. A pod of the Deployment is NAME-HASH-HASH, a leader of a group GROUP-NUMBER. */}}
 {{- define "vllm.series" -}}
 {{- if .Values.autoscaling.prometheusSelector }}{{ .Values.autoscaling.prometheusSelector }}
-{{- else }}namespace="{{ .Release.Namespace }}",pod=~"{{ include "vllm.name" . }}-[a-z0-9]+-[a-z0-9]+"{{ end -}}
+{{- else }}namespace="{{ .Release.Namespace }}",pod=~"
+{{- if include "vllm.grouped" . }}{{ include "vllm.group.name" . }}-[0-9]+{{ else }}{{ include "vllm.name" . }}-[a-z0-9]+-[a-z0-9]+{{ end }}"
+{{- end -}}
 {{- end }}
 
 {{/* A NetworkPolicy's peer. Takes (list context peer). */}}

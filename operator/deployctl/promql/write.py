@@ -1,5 +1,7 @@
 """A query's text from its parts, and the parts that queries of ours are made of."""
 
+from dataclasses import replace
+
 from deployctl.promql.parse import PRECEDENCE, UNARY
 from deployctl.promql.syntax import (
     Aggregation,
@@ -56,9 +58,14 @@ def _quoted(text: str) -> str:
     return f'"{escaped}"'
 
 
+def over(function: str, series: Selector, window: str) -> FunctionCall:
+    """A function of a series over a window such as `5m`: `increase`, `min_over_time`."""
+    return FunctionCall(function, (replace(series, window=window),))
+
+
 def rate(series: Selector, window: str) -> FunctionCall:
     """How much a counter grows in a second, over a window such as `5m`."""
-    return FunctionCall("rate", (Selector(series.name, series.matchers, window),))
+    return over("rate", series, window)
 
 
 def total(inner: Expression, *by: str) -> Aggregation:
@@ -92,6 +99,12 @@ def above(inner: Expression, limit: float) -> Arithmetic:
     return Arithmetic(">", inner, Literal(f"{limit:g}"))
 
 
-def both(left: Expression, right: Expression) -> Arithmetic:
-    """The left side, where the right side has a value with the same labels."""
-    return Arithmetic("and", left, right)
+def compare(inner: Expression, operator: str, limit: float) -> Arithmetic:
+    """What is so against a limit: `==`, `>=`, `<`."""
+    return Arithmetic(operator, inner, Literal(f"{limit:g}"))
+
+
+def both(left: Expression, right: Expression, on: str = "") -> Arithmetic:
+    """The left side, where the right side has a value with the same labels; `on` says which labels,
+    as `on ()`."""
+    return Arithmetic("and", left, right, (), on)

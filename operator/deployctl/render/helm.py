@@ -19,7 +19,9 @@ from deployctl.engines.vllm.versions import at_least
 from deployctl.errors import InputError, PlanRefusedError, SpecError
 from deployctl.hardware import GpuProfile
 from deployctl.planning.plan import ServingPlan
+from deployctl.promql import LabelMatcher
 from deployctl.render import yamltext
+from deployctl.render.alerting import Objectives, Scope, rule_groups
 from deployctl.render.bundle import CARDS_VARIABLE, CHART_FOLDER, VALUES_FILE, Bundle
 from deployctl.render.door import body_limits
 from deployctl.render.modelclaim import claim_name
@@ -137,6 +139,9 @@ def helm_values(
             )
         values = _validated(merge(merged, {"model": {"claim": claim_name(values)}}))
     _refuse_together(values)
+    if values.monitoring.kind != "none" and not values.alerts.groups:
+        groups = _alerts(plan, values.probes.startup_seconds)
+        values.alerts.groups.extend(groups)
     full, default = (v.model_dump(mode="json", by_alias=True) for v in (values, Values()))
     return _difference(full, default)
 
@@ -231,6 +236,19 @@ def _door(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
         "requestLog": spec.request_log,
         "limits": limits,
     }
+
+
+def _alerts(plan: ServingPlan, startup_s: int) -> list[dict[str, Any]]:
+    """Rules of the service for a cluster that has a Prometheus; the chart knows the namespace."""
+    ours = (LabelMatcher("", "=", "$series"),)
+    scope = Scope(
+        plan.name,
+        plan.engine.version,
+        ours,
+        speculates="--speculative-config" in plan.engine.args,
+        startup_s=startup_s,
+    )
+    return rule_groups(scope, Objectives())
 
 
 def card_values(profile: GpuProfile | None, count: int) -> dict[str, Any]:

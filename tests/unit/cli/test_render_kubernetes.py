@@ -83,6 +83,23 @@ def test_a_folder_holds_the_chart_and_how_to_install_it(render, tmp_path):
     assert before == {p: p.read_bytes() for p in (tmp_path / "out").rglob("*") if p.is_file()}
 
 
+def test_alerts_come_with_a_monitor_unless_there_are_some(render, tmp_path):
+    def groups(more):
+        (tmp_path / "alerts.yaml").write_text(more)
+        done = render("--target", "helm", "--values", "alerts.yaml")
+        return yaml.safe_load(done.out).get("alerts", {}).get("groups", [])
+
+    place = "model: {claim: models}\n"
+    ours = groups(place + "monitoring: {kind: podMonitor}")
+    assert [group["name"].rsplit("-", 1)[1] for group in ours] == [
+        *("objectives", "health", "capacity", "usage")
+    ]
+    assert all("{$series" in rule["expr"] for rule in ours[1]["rules"])
+    assert groups(place) == []
+    own = place + "monitoring: {kind: podMonitor}\nalerts: {groups: [{name: own, rules: []}]}"
+    assert groups(own) == [{"name": "own", "rules": []}]
+
+
 def test_manifests_go_through_helm_in_their_namespace(render, fake_helm, tmp_path):
     calls = fake_helm()
     render("--target", "manifests", "--namespace", "team", "-o", "out")

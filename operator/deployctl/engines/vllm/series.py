@@ -44,13 +44,23 @@ class Series:
         bounds = self._metric(name, "histogram").buckets
         return max((b for b in bounds if b <= wanted), default=min(bounds))
 
+    def beside(self, series: str, *matchers: LabelMatcher) -> Selector:
+        """A series that is not vLLM's own, by its whole name: of its HTTP server, its process, the
+        door, or Prometheus' `up`. A bug (KeyError) where there is none."""
+        if series == "up":
+            return Selector(series, (*self._matchers, *matchers))
+        metric = exported.samples(self._version)[series]
+        return self._of(metric, series, *matchers)
+
     def _select(self, name: str, kind: str, suffix: str, *matchers: LabelMatcher) -> Selector:
         metric = self._metric(name, kind)
+        return self._of(metric, metric.name + suffix, *matchers)
+
+    def _of(self, metric: Exported, series: str, *matchers: LabelMatcher) -> Selector:
         for matcher in matchers:
-            known = metric.labels is None or matcher.label in (*metric.labels, "le")
-            if not known:
+            if metric.labels is not None and matcher.label not in (*metric.labels, "le"):
                 raise KeyError(f"{metric.name} has no label {matcher.label}")
-        return Selector(metric.name + suffix, (*self._matchers, *matchers))
+        return Selector(series, (*self._matchers, *matchers))
 
     def _metric(self, name: str, kind: str) -> Exported:
         metric = exported.named(name, self._version)

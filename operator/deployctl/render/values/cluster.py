@@ -120,7 +120,12 @@ class Monitoring(Section):
 class Alerts(Section):
     """A PrometheusRule."""
 
-    groups: list[dict[str, Any]] = Field([], max_length=100, description="Groups of rules.")
+    groups: list[dict[str, Any]] = Field(
+        [],
+        max_length=100,
+        description="Groups of rules; `$series` in them is what selects the service's series. "
+        "With a monitor, deployctl renders its own.",
+    )
     labels: Labels = Field({}, description="Labels by which your Prometheus selects rules.")
 
 

@@ -1,0 +1,78 @@
+"""Whose series the rules read, how long their windows are, and what an alert is made of."""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from deployctl.engines.vllm.series import Series
+from deployctl.promql import Expression, LabelMatcher, Selector, write
+
+MINUTE, HOUR, DAY = 60, 3600, 86_400
+Severity = Literal["critical", "warning"]
+
+
+@dataclass(frozen=True)
+class Objectives:
+    """What is promised: shares of requests, 0 to 1, and limits in seconds. None: not promised."""
+
+    availability: float | None = 0.995  # answers of /v1 that are no 5xx
+    share: float = 0.95  # of requests that keep within the limits below
+    ttft_s: float | None = None
+    itl_s: float | None = None
+    e2e_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Scope:
+    """One service: its release, how its series are found, and what its rules are called by."""
+
+    service: str
+    version: str
+    matchers: tuple[LabelMatcher, ...]  # that its series have, and nobody else's
+    runbooks: str = "docs/runbooks"  # where these pages are published
+    speculates: bool = False  # whether it has --speculative-config
+    startup_s: int = 15 * MINUTE  # how long a replica may take until it answers
+    faster: int = 1  # every duration divided by this, to see in minutes what takes hours
+
+    @property
+    def series(self) -> Series:
+        """The engine's series."""
+        return Series(self.version, *self.matchers)
+
+    def recorded(self, name: str) -> Selector:
+        """A series that a rule here records."""
+        return Selector(f"deployctl:{name}", (LabelMatcher("service", "=", self.service),))
+
+    def span(self, seconds: int) -> str:
+        """A duration as PromQL writes it."""
+        left = max(1, round(seconds / self.faster))
+        for unit, size in (("d", DAY), ("h", HOUR), ("m", MINUTE)):
+            if left % size == 0:
+                return f"{left // size}{unit}"
+        return f"{left}s"
+
+    def record(self, name: str, query: Expression) -> dict[str, Any]:
+        """A recording rule; what it records has the service's name and no other label of ours."""
+        labels = {"service": self.service}
+        return {"record": f"deployctl:{name}", "expr": write(query), "labels": labels}
+
+    def alert(
+        self,
+        name: str,
+        query: Expression,
+        *,
+        wait: int,
+        severity: Severity,
+        summary: str,
+        labels: dict[str, str] | None = None,
+    ) -> dict[str, Any]:
+        """An alert that fires when the query has had a value for `wait` seconds."""
+        return {
+            "alert": name,
+            "expr": write(query),
+            **({"for": self.span(wait)} if wait else {}),
+            "labels": {"service": self.service, "severity": severity, **(labels or {})},
+            "annotations": {
+                "summary": f"{self.service}: {summary}",
+                "runbook_url": f"{self.runbooks}/{name}.md",
+            },
+        }
