@@ -172,7 +172,9 @@ class Watchdog:
             return False
         delay = self._delays.next(processes.clock())
         if delay is None:
-            text = f"{why}; started again {self._settings.restarts} times in an hour, and no more"
+            most = self._settings.restarts
+            often = "once" if most == 1 else f"{most} times"
+            text = f"{why}; started again {often} in an hour, and no more"
             self._tell("gave-up", text, f"the engine ended: {text}")
             return False
         self._count += 1

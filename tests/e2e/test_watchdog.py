@@ -8,8 +8,12 @@ import http.client
 import json
 import os
 import signal
+import subprocess
+import sys
+import urllib.request
 
-from process_shell import until
+from deployctl import assets
+from process_shell import PATIENCE_S, until
 
 QUICK = ("--watchdog", "stall=3")
 
@@ -89,7 +93,7 @@ def test_after_so_many_times_an_hour_it_gives_up_and_says_so(shell):
             until(lambda: "the engine serves again" in log(shell))
     until(lambda: shell.status()["health"] == "dead")
     dead = shell.status(4)
-    last_word = "killed by signal 9 (SIGKILL); started again 1 times in an hour, and no more"
+    last_word = "killed by signal 9 (SIGKILL); started again once in an hour, and no more"
     assert dead["detail"] == last_word
     assert dead["log_tail"][-1] == f"deployctl: the engine ended: {last_word}"
     assert shell.left() == []
@@ -98,3 +102,53 @@ def test_after_so_many_times_an_hour_it_gives_up_and_says_so(shell):
     assert kinds == ["restart", "gave-up"]
     assert shell.up("--watchdog", "restarts=1")[0] == 0
     assert shell.status(0)["restarts"] == 0  # of the new one
+
+
+# An engine as a container's: it says when its watchdog looks at it, and ends when it is told to.
+SERVER = """
+import os, sys
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Handler(BaseHTTPRequestHandler):
+    def do_GET(self):
+        if self.path == "/die":
+            os._exit(0)
+        print("asked for", self.path, flush=True)
+        self.send_response(200)
+        self.end_headers()
+    def log_message(self, *_):
+        pass
+HTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def test_in_a_container_it_stays_once_it_has_given_up(tmp_path, free_port):
+    """Docker would start it again, and the count would begin anew."""
+    parent = assets.path("deploy", "door", "engine_parent.py")
+    told = {"port": free_port, "events": str(tmp_path / "events"), "restarts": 1, "stays": True}
+    (tmp_path / "engine.py").write_text(SERVER)
+    words = [sys.executable, "-I", "-S", parent, json.dumps(told)]
+    words += [sys.executable, tmp_path / "engine.py", str(free_port)]
+    with subprocess.Popen(
+        words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    ) as process:
+
+        def says(text):
+            while text not in (line := process.stdout.readline()):
+                assert line, f"it ended without saying: {text}"
+
+        def die():
+            says("asked for /health")
+            with contextlib.suppress(OSError, http.client.HTTPException):
+                urllib.request.urlopen(f"http://127.0.0.1:{free_port}/die", timeout=PATIENCE_S)
+
+        try:
+            die()
+            says("the engine is started again in 1 s: exit code 0")
+            says("the engine serves again")
+            die()
+            says("the engine ended: exit code 0; started again once in an hour, and no more")
+            assert process.poll() is None
+            process.terminate()
+            assert process.wait(PATIENCE_S) == 0
+        finally:
+            process.kill()
