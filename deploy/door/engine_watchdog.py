@@ -146,19 +146,19 @@ class Watchdog:
         self._delays = Delays(settings.restarts)
         self._count = 0  # of restarts
         self._weighed = processes.clock()
+        self._killed = 0  # by the kernel for memory, as of when the engine was well the last time
 
     def run(self, words: Sequence[str], before: Sequence[str] = ()) -> int:
         """Returns how the last engine ended, as Popen does. `before` is run ahead of each."""
         processes, first = self._processes, True
         while True:
-            killed = processes.oom_kills()
+            self._killed = processes.oom_kills()
             code, why, ready = self._once(words, before, first=first)
             if processes.asked() or not self._settings.restarts or (first and not ready):
                 return code
-            if not why:
-                why = ending(code)
-                if processes.oom_kills() > killed:
-                    why = f"out of memory: the kernel killed a process of it ({why})"
+            why = why or ending(code)
+            if processes.oom_kills() > self._killed:
+                why = f"out of memory: the kernel killed a process of it ({why})"
             if not self._wait(why):
                 while self._settings.stays and not processes.asked():
                     processes.sleep(HOUR_S)
@@ -198,10 +198,8 @@ class Watchdog:
         except OSError as error:
             processes.say(f"cannot start {words[0]}: {error.strerror}")
             return START_FAILED, "", False
-        signs, memory = (
-            Signs(self._settings, processes.clock(), first=first),
-            Memory(self._settings),
-        )
+        signs = Signs(self._settings, processes.clock(), first=first)
+        memory = Memory(self._settings)
         processes.look_on(signs)
         ends: float | None = None  # when it is killed, once it was told to end
         while engine.poll() is None:
@@ -224,7 +222,10 @@ class Watchdog:
         look, was_ready = self._processes.last_look(), signs.ready
         if look is None:
             return ""
-        why = signs.judge(look, now)
+        if why := signs.judge(look, now):
+            return why if self._settings.restarts else ""
+        if not look.problem:
+            self._killed = self._processes.oom_kills()
         if signs.ready and not was_ready and self._count:
             self._processes.say("the engine serves again")
         if self._settings.memory_share and now - self._weighed >= WEIGH_S:
@@ -233,8 +234,8 @@ class Watchdog:
             said, too_much = memory.judge(held, most, self._processes.hour(), idle=look.idle)
             if said:
                 self._tell("memory", said, f"the engine holds {said}")
-            why = why or too_much
-        return why if self._settings.restarts else ""
+            return too_much if self._settings.restarts else ""
+        return ""
 
     def _tell(self, event: str, why: str, text: str) -> None:
         self._processes.say(text)

@@ -245,16 +245,30 @@ def test_a_door_that_closes_before_the_restart_keeps_it_away():
     assert len(machine.begun) == 3
 
 
-def test_what_the_kernel_killed_for_memory_is_said():
-    machine = FakeMachine(FakeEngine(ends_s=60, code=1), FakeEngine())
+@pytest.mark.parametrize(
+    ("engine", "said"),
+    [
+        (FakeEngine(ends_s=60, code=1), "exit code 1"),
+        (FakeEngine(looks=[(60, DIED)]), DIED.problem),
+    ],
+)
+def test_what_the_kernel_killed_for_memory_is_said(engine, said):
+    machine = FakeMachine(engine, FakeEngine())
 
     def kill():
         machine.killed += 1
 
     machine.at = [(59.0, kill), (200.0, ask(machine))]
     watch(machine)
-    why = "out of memory: the kernel killed a process of it (exit code 1)"
+    why = f"out of memory: the kernel killed a process of it ({said})"
     assert [event["why"] for event in machine.events] == [why]
+
+
+def test_what_it_killed_of_others_long_before_is_not():
+    machine = FakeMachine(FakeEngine(ends_s=900, code=1), FakeEngine())
+    machine.at = [(100.0, lambda: setattr(machine, "killed", 1)), (1200.0, ask(machine))]
+    watch(machine)
+    assert [event["why"] for event in machine.events] == ["exit code 1"]
 
 
 GROWN = 15 * 2**30  # of the 16 GiB that there are
