@@ -18,19 +18,19 @@ FROM scratch AS certs
 # hadolint ignore=DL3006
 FROM ${BASE}
 
-ARG LOCUST_VERSION=2.47.0
-
 SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
 
-# hadolint ignore=DL3013
+# Each file by its hash, and nothing else (scripts/requirements.py writes the list): Locust and its
+# own, in the versions that deployctl itself is tested with.
 RUN --mount=type=bind,from=wheels,target=/mnt/wheels \
+    --mount=type=bind,source=requirements.txt,target=/mnt/requirements.txt \
     --mount=type=bind,from=certs,target=/mnt/certs \
     --mount=type=cache,target=/root/.cache/pip \
     if [ -s /mnt/certs/ca-certificates.crt ]; then \
       export PIP_CERT=/mnt/certs/ca-certificates.crt; \
     fi; \
     python3 -m pip install --root-user-action=ignore --disable-pip-version-check \
-      --find-links /mnt/wheels "locust==${LOCUST_VERSION}" pyyaml
+      --find-links /mnt/wheels --no-deps --require-hashes -r /mnt/requirements.txt
 
 COPY workloads /opt/deployctl/workloads
 COPY deployctl_loadtest /opt/deployctl/deployctl_loadtest

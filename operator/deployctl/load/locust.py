@@ -17,6 +17,7 @@ from typing import NamedTuple, TextIO
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InterruptedByUserError, StateError, TargetError
 from deployctl.events import Event, Tell, silent
+from deployctl.given import is_file
 from deployctl.host import free_port
 from deployctl_loadtest import pod
 from deployctl_loadtest.progress import MARK, UNWRITTEN
@@ -261,7 +262,7 @@ def worker_command(port: int) -> list[str]:
 def _absolute(workload: str) -> str:
     """Locust runs in the result folder: a file is named from the root, one of ours by name."""
     path = Path(workload)
-    return str(path.absolute()) if path.is_file() else workload
+    return str(path.absolute()) if is_file(path) else workload
 
 
 def environment(

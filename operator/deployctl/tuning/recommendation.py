@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from deployctl import __version__
 from deployctl.errors import InputError, SpecError
 from deployctl.files import write_text
+from deployctl.given import is_folder
 from deployctl.spec.load import complaint, read_documents
 from deployctl.tuning.trial import Answer, Goal, Standing, Verdict
 
@@ -214,7 +215,7 @@ def load(path: Path) -> Recommendation:
         InputError: it is missing, not YAML, of another version, or something in it is wrong;
             `where` is the path to that, as `recommendation.yaml: settings/max_num_seqs`.
     """
-    path = path / FILE if path.is_dir() else path
+    path = path / FILE if is_folder(path) else path
     try:
         documents = read_documents(path)
     except SpecError as error:

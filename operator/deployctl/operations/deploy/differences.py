@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from deployctl import given
 from deployctl.boundedyaml import parse
 from deployctl.checking.difference import Difference, compare
 from deployctl.checking.documents import documents
@@ -196,9 +197,9 @@ def _in_folder(prepared: Prepared, folder: Path, services: int) -> _Other:
     """
     where = folder / prepared.plan.name if services > 1 or not _target(folder) else folder
     target = _target(where)
-    if not folder.is_dir() or target is None:
+    if not given.is_folder(folder) or target is None:
         raise NotFoundError(
-            "there is no rendered folder" if folder.is_dir() else "there is no such folder",
+            "there is no rendered folder" if given.is_folder(folder) else "there is no such folder",
             where=str(folder),
             hint="give a folder that deployctl render -o wrote",
         )
@@ -207,7 +208,7 @@ def _in_folder(prepared: Prepared, folder: Path, services: int) -> _Other:
 
 
 def _target(folder: Path) -> BundleKind | None:
-    return next((kind for name, kind in _TELLTALE.items() if (folder / name).is_file()), None)
+    return next((kind for name, kind in _TELLTALE.items() if given.is_file(folder / name)), None)
 
 
 def _read(folder: Path) -> dict[str, str]:

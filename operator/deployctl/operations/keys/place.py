@@ -8,7 +8,7 @@ from typing import Literal
 
 from deployctl.errors import InputError
 from deployctl.files import write_private
-from deployctl.given import expanded
+from deployctl.given import resolved
 from deployctl.operations.deploy.services import find, open_store
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import door
@@ -203,7 +203,7 @@ def open_place(service: str | None, file: Path | None, target: TargetKind | None
                 where="--file",
                 hint="leave out the service, or --file",
             )
-        return KeyPlace(expanded(file).resolve())
+        return KeyPlace(resolved(file))
     settings, store = open_store()
     ref = find(store, service, target)
     # Where a record is damaged, its keys are to be revoked all the same.

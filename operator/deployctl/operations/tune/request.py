@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from deployctl import units
 from deployctl.errors import InputError
+from deployctl.given import is_file
 from deployctl.spec.option import option
 from deployctl.tuning.trial import Goal, Load
 
@@ -162,4 +163,4 @@ def seed(given: int | None) -> int:
 def absolute(workload: str) -> str:
     """A workload as it is found from any folder: a file's whole path, or a name of ours."""
     path = Path(workload)
-    return str(path.absolute()) if path.is_file() else workload
+    return str(path.absolute()) if is_file(path) else workload
