@@ -51,7 +51,11 @@ def main() -> int:
         "cases": len(cases),
         "left_out": len(found) - len(cases),
         "all": {n: measure(cases, a, twins) for n, a in answers.items()},
-        "deployctl": {name: _part(cases, ours, twins, name) for name in parts},
+        "native": _of(cases, ours, twins, lambda case: case.native),
+        "deployctl": {
+            name: _of(cases, ours, twins, lambda case, part=name: case.part == part)
+            for name in parts
+        },
         "misses": list(misses(cases, ours, twins, sealed=given.sealed)),
     }
     if given.output == "json":
@@ -71,10 +75,13 @@ def _answers(rule: Callable[[Case], Answer], cases: list[Case]) -> list[Answer |
     return found
 
 
-def _part(
-    cases: list[Case], answers: list[Answer | None], twins: Collection[str], name: str
+def _of(
+    cases: list[Case],
+    answers: list[Answer | None],
+    twins: Collection[str],
+    chosen_by: Callable[[Case], bool],
 ) -> dict[str, Any]:
-    chosen = [(c, a) for c, a in zip(cases, answers, strict=True) if c.part == name]
+    chosen = [(c, a) for c, a in zip(cases, answers, strict=True) if chosen_by(c)]
     return measure([c for c, _ in chosen], [a for _, a in chosen], twins)
 
 
@@ -217,6 +224,8 @@ def _print(results: dict[str, Any]) -> None:
     print("".join(f"{c:>21}" for c in columns[3:]))
     for name, figures in results["all"].items():
         print(_row(name, figures))
+    native = results["native"]
+    print(_row(f"  not under WSL2 ({native['cases']})", native))
     for part, figures in results["deployctl"].items():
         print(_row(f"  {part.replace('_', ' ')} ({figures['cases']})", figures))
     print(f"\n{len(results['misses'])} cases miss (outcome, weights > 1%, cache > 6%):")

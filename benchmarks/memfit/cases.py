@@ -102,6 +102,12 @@ class Case:
         return bool(self.observed["outcome"] == "served")
 
     @property
+    def native(self) -> bool:
+        """Whether nothing but the engine and the card's own driver decides what is free: not so
+        under WSL2, where Windows manages the card's memory and its desktop has a part of it."""
+        return self.raw.get("host") != "wsl2"
+
+    @property
     def warm(self) -> bool:
         """Whether the log shows that the compile cache was found; else it is a first start."""
         return self.raw.get("compile_cache") == "warm"

@@ -41,7 +41,7 @@ def read_architecture(
     model_type = top.text("model_type") or ""
     text_type = text.text("model_type") or model_type
     base = tables.defaults(text_type, nested=nested)
-    vision = config.get("vision_config")
+    vision, audio = config.get("vision_config"), config.get("audio_config")
     count = text.whole(
         *LAYERS,
         default=base.get("num_hidden_layers") or layers.listed(text),
@@ -86,6 +86,7 @@ def read_architecture(
         ),
         multimodal=multimodal(config),
         vision=vision if isinstance(vision, dict) else {},
+        audio=audio if isinstance(audio, dict) else {},
         raw=dict(text.values),
     )
 

@@ -99,6 +99,7 @@ class Architecture(BaseModel):
     mla: bool = False  # the engine caches the compressed KV: rank + rope part, once a layer
     multimodal: bool = False
     vision: dict[str, Any] = {}  # vision_config as it stands, where there is one
+    audio: dict[str, Any] = {}  # audio_config too
     raw: dict[str, Any] = {}  # the text config whole, for what only planning wants
 
 

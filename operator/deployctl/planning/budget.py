@@ -246,7 +246,7 @@ def _parts(shape: Shape, profile: GpuProfile, settings: EngineSettings, stage: i
         settings.sharding,
         stage=stage,
         dtype_bytes=settings.dtype_bytes,
-        hopper_mxfp4=9.0 <= profile.capability < 10.0,
+        capability=profile.capability,
         coarse=bool(behaviour("load_unsplit", settings.version)) and profile.kind == "cuda",
     )
 
@@ -257,9 +257,9 @@ def _measured(facts: ModelFacts, shape: Shape, settings: EngineSettings) -> floa
         return 1.0
     quantization, width = settings.quantization, settings.dtype_bytes
     mxfp4 = quantization is not None and quantization.method == "mxfp4"
-    read_all = replace(shape, text_alone=False)  # headers have the vision tower too
+    read_all = replace(shape, text_alone=False, deaf=False)  # headers have every tower
     whole = parts(read_all, quantization, Sharding(), stage=0, dtype_bytes=width, rounded=False)
-    computed = whole.layers + whole.vision
+    computed = whole.layers + whole.towers
     read = facts.layer_bytes * (width / 2 if quantization is None else 1)
     # Padded layouts are not in the headers; headers that say something else entirely belong to
     # another model: keep to the architecture.

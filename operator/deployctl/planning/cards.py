@@ -26,7 +26,7 @@ from deployctl.planning.plan import OTHER_CARD, CardOption, ServingPlan
 from deployctl.planning.settings import Sharding, fold
 from deployctl.planning.shape import shape_of
 from deployctl.planning.sharding import Planner
-from deployctl.planning.tasks import text_alone
+from deployctl.planning.tasks import deaf, text_alone
 from deployctl.spec import ServiceSpec
 
 # Compute capabilities of the cards that there are (NVIDIA's table of CUDA GPUs), servers' and PCs'.
@@ -103,7 +103,7 @@ def _starts(spec: ServiceSpec, facts: ModelFacts, each: PlannedCard, gib: float)
     """Whether the plan would start on a card of this kind with so much memory."""
     if facts.architecture is None:
         return True
-    shape = shape_of(facts.architecture, text_alone=text_alone(spec))
+    shape = shape_of(facts.architecture, text_alone=text_alone(spec), deaf=deaf(spec))
     profile = each.profile.model_copy(update={"memory_gib": max(gib, 0.01)})
     own = flags_of(each.plan).get("--kv-cache-dtype")
     given: dict[str, Any] = {"max_model_len": each.plan.max_model_len}

@@ -4,7 +4,7 @@ Sizes follow the parameters that vLLM's quantization methods register and keep a
 (vllm/model_executor/layers/quantization of 0.8 to 0.32).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from deployctl.model import Quantization
 from deployctl.units import MIB
@@ -13,6 +13,8 @@ DTYPE_BYTES = {"float32": 4, "float": 4, "float16": 2, "half": 2, "bfloat16": 2,
 _SEGMENT = 2 * MIB
 _LARGE = 10 * MIB
 _UNSPLIT = 20 * MIB
+# The compute capabilities of Marlin, and of FP8 without it.
+MARLIN_FROM, FP8_FROM = 7.5, 8.9
 
 
 def allocated(nbytes: float, *, coarse: bool = False) -> float:
@@ -100,6 +102,17 @@ def storage(quantization: Quantization | None, dtype_bytes: int) -> Storage:
     if bits:
         return Storage(method, float(bits), group, 2, 0.0)
     return plain(dtype_bytes)
+
+
+def as_laid_out(kind: Storage, capability: float) -> Storage:
+    """The same on a card of this compute capability.
+
+    Where the card has no FP8, Marlin repeats a block's scale for every row and keeps it in the
+    model's dtype (quantization/utils/marlin_utils_fp8.py, prepare_fp8_layer_for_marlin).
+    """
+    if not kind.block or kind.bits != 8 or not MARLIN_FROM <= capability < FP8_FROM:
+        return kind
+    return replace(kind, group=kind.block, scale_bytes=2, block=0)
 
 
 def mixed(algorithm: str | None, dtype_bytes: int) -> Storage:

@@ -25,7 +25,7 @@ from deployctl.planning.plan import (
 from deployctl.planning.settings import EngineSettings, Sharding, fold, resolve
 from deployctl.planning.shape import shape_of
 from deployctl.planning.sharding import Planner
-from deployctl.planning.tasks import tasks, text_alone
+from deployctl.planning.tasks import deaf, tasks, text_alone
 from deployctl.spec import ServiceSpec
 from deployctl.units import GIB
 
@@ -58,7 +58,7 @@ def make_plan(
     if facts.architecture is None:
         settings = resolve(spec, facts, profile, Sharding())
         return _assemble(spec, facts, profile, settings, None, reasons)
-    shape = shape_of(facts.architecture, text_alone=text_alone(spec))
+    shape = shape_of(facts.architecture, text_alone=text_alone(spec), deaf=deaf(spec))
     planner = Planner(spec, facts, profile, shape, limit)
     choice = choose(planner)
     settings = choice.memory.settings

@@ -14,7 +14,7 @@ from deployctl.model import Architecture
 from deployctl.model.fields import count
 from deployctl.model.tables import TYPES
 from deployctl.planning.states import CACHELESS, STATEFUL, State, state_of
-from deployctl.planning.vision import Vision, vision_of
+from deployctl.planning.vision import Vision, audio_values, vision_of
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,9 @@ class Shape:
     ratios: tuple[int, ...] = ()  # tokens behind one entry of each layer's cache (DeepSeek V4)
     rotary: tuple[tuple[int, int], ...] = ()  # (positions, dimension) of each cos/sin cache
     vision: Vision | None = None
+    audio: int = 0  # weights of the audio tower, whole on every rank
     text_alone: bool = False  # the vision tower is not loaded
+    deaf: bool = False  # nor the audio tower
     side: Beside = Beside()
     double_wide: bool = False  # the MLP, in layers that read the cache of an earlier one (Gemma 4)
     shared_blocks: int = 0  # of attention and MLP, which "hybrid" layers call (Zamba2)
@@ -127,8 +129,9 @@ def layers_of(shape: Shape) -> tuple[Layer, ...]:
     return tuple(made)
 
 
-def shape_of(architecture: Architecture, *, text_alone: bool = False) -> Shape:
-    """Reads the numbers that planning needs; `text_alone`: served without its vision tower."""
+def shape_of(architecture: Architecture, *, text_alone: bool = False, deaf: bool = False) -> Shape:
+    """Reads the numbers that planning needs; `text_alone` and `deaf`: served without its vision
+    tower, and without its audio tower."""
     raw = architecture.raw
     kind = architecture.model_type
     text_type = architecture.text_type or kind
@@ -178,6 +181,8 @@ def shape_of(architecture: Architecture, *, text_alone: bool = False) -> Shape:
         ratios=_ratios(raw, architecture.num_layers),
         rotary=_rotary(architecture),
         text_alone=text_alone,
+        deaf=deaf,
+        audio=audio_values(architecture.audio, architecture.hidden_size),
         vision=vision_of(architecture.vision or raw.get("vision_config"), kind),
         side=_side(raw, architecture.vocab_size),
         double_wide=raw.get("use_double_wide_mlp") is True,

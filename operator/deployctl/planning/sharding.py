@@ -11,7 +11,7 @@ from deployctl.planning import checks, kernels
 from deployctl.planning.budget import Memory, memory
 from deployctl.planning.settings import EngineSettings, Sharding, resolve
 from deployctl.planning.shape import Shape
-from deployctl.planning.tasks import text_alone
+from deployctl.planning.tasks import deaf, text_alone
 from deployctl.spec import ServiceSpec
 
 
@@ -40,7 +40,7 @@ class Planner:
         """The same with other settings of the spec."""
         spec, shape = self.spec.model_copy(update=settings), self.shape
         if "engine_args" in settings:
-            shape = replace(shape, text_alone=text_alone(spec))
+            shape = replace(shape, text_alone=text_alone(spec), deaf=deaf(spec))
         return Planner(spec, self.facts, self.profile, shape, self.limit)
 
     def up_to(self, limit: int) -> "Planner":

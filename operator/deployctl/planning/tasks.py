@@ -51,13 +51,22 @@ def tasks(facts: ModelFacts, arguments: Mapping[str, Any]) -> tuple[str, ...]:
 
 def text_alone(spec: ServiceSpec) -> bool:
     """Whether the vision tower has nothing to look at, so that this release does not load it."""
+    return _without(spec, _SEEN)
+
+
+def deaf(spec: ServiceSpec) -> bool:
+    """Whether the audio tower has nothing to hear, so that this release does not load it."""
+    return _without(spec, ("audio",))
+
+
+def _without(spec: ServiceSpec, kinds: tuple[str, ...]) -> bool:
     limits: Any = spec.engine_args.get("limit_mm_per_prompt")
     if isinstance(limits, str):
         with contextlib.suppress(ValueError):
             limits = json.loads(limits)
-    blind = isinstance(limits, dict) and all(most_of(limits, kind) == 0 for kind in _SEEN)
-    blind = blind and at_least(spec.engine_version or DEFAULT_VERSION, BLIND)
-    return blind or spec.engine_args.get("language_model_only") is True
+    none = isinstance(limits, dict) and all(most_of(limits, kind) == 0 for kind in kinds)
+    none = none and at_least(spec.engine_version or DEFAULT_VERSION, BLIND)
+    return none or spec.engine_args.get("language_model_only") is True
 
 
 def most_of(limits: Mapping[str, Any], kind: str) -> Any:

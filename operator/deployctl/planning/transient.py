@@ -240,12 +240,15 @@ def persistent(shape: Shape, settings: EngineSettings) -> float:
     The second runner counts every request's output tokens over the whole vocabulary
     (v1/worker/gpu/sample/penalties.py: int32).
     """
+    deep = shape.vision.deep if shape.vision is not None and not shape.text_alone else 0
+    # Where the decoder's first layers take up what the tower's lower ones saw (qwen3_vl.py).
+    taken_up = float(deep * settings.batch.tokens * shape.hidden * settings.dtype_bytes)
     if not behaviour("runner_tensors_counted", settings.version):
         mixed = any(kind in STATEFUL for kind in shape.kinds)
-        return RECURRENT_GIB * GIB if mixed and not settings.eager else 0.0
+        return taken_up + (RECURRENT_GIB * GIB if mixed and not settings.eager else 0.0)
     if not uses_v2_runner(shape, settings):
-        return 0.0
-    return settings.batch.sequences * shape.vocab * 4.0
+        return taken_up
+    return taken_up + settings.batch.sequences * shape.vocab * 4.0
 
 
 def non_torch(profile: GpuProfile, settings: EngineSettings) -> float:

@@ -1,4 +1,5 @@
-"""The vision tower of a multimodal model, read from `vision_config` with the same suspicion."""
+"""The towers of a multimodal model, read from `vision_config` and `audio_config` with the same
+suspicion."""
 
 import math
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ class Vision:
     rotated: bool = False  # its attention has rotary positions
     deep: int = 0  # of its layers whose outputs go to the decoder's beside the last one's
     pixels: int = 0  # values a patch
+    placed: int = 0  # rows of its tables of positions
     held: int = 0  # values a patch that are there while it works: pixels, and positions looked up
 
 
@@ -50,7 +52,8 @@ def vision_of(tower: Any, parent: str) -> Vision | None:
     edge = max(1, min(64, count(tower, "patch_size", default=14)))
     pixels = 3 * edge * edge * max(1, min(8, count(tower, "temporal_patch_size", default=1)))
     deep = tower.get("deepstack_visual_indexes")
-    looked_up = hidden if count(tower, "num_position_embeddings") else 0  # qwen3_vl.py
+    grid = count(tower, "num_position_embeddings")
+    looked_up = hidden if grid else 0  # qwen3_vl.py
     return Vision(
         layers=min(layers, 10_000),
         hidden=hidden,
@@ -63,6 +66,8 @@ def vision_of(tower: Any, parent: str) -> Vision | None:
         video_images=VIDEO_IMAGES if parent.startswith("qwen2") else 1,
         rotated=parent.startswith("qwen"),
         pixels=pixels,
+        # One table for each side of an image (modeling_gemma4.py), or one for both.
+        placed=min(1 << 20, grid + 2 * count(tower, "position_embedding_size")),
         held=pixels + looked_up,
         deep=len(deep) if isinstance(deep, list) and len(deep) < 64 else 0,
     )
@@ -94,3 +99,24 @@ def _sides(tokens: int) -> tuple[int, int]:
         if number <= 200 * height * height:
             return height, number // height
     return 1, 1
+
+
+# Matrices of hidden x hidden in a block of the audio tower: two feed-forward parts of four times
+# the width (16), query, key, value, output and positions (5), and a light convolution's three
+# (modeling_gemma4.py and modeling_gemma3n.py of transformers, whose towers vLLM has whole).
+_AUDIO_MATRICES = 24
+_AUDIO_TYPES = ("gemma4_audio", "gemma3n_audio")
+
+
+def audio_values(tower: Mapping[str, Any], decoder: int) -> int:
+    """Weights of an audio tower and of its projection to a decoder so wide; 0 where it has none
+    that can be told."""
+    if tower.get("model_type") not in _AUDIO_TYPES:
+        return 0
+    hidden = min(count(tower, "hidden_size"), 65_536)
+    layers = min(count(tower, "num_hidden_layers", "conf_num_hidden_layers"), 10_000)
+    output = min(count(tower, "output_proj_dims", default=hidden), 65_536)
+    if not hidden or not layers:
+        return 0
+    convolved = hidden * 1024  # what two convolutions leave of a spectrum of 128 bins
+    return layers * _AUDIO_MATRICES * hidden**2 + convolved + output * (hidden + decoder)

@@ -15,7 +15,15 @@ from typing import NamedTuple
 from deployctl.model import Quantization
 from deployctl.model.tables import TYPES
 from deployctl.planning import unquantized
-from deployctl.planning.linear import Storage, allocated, mixed, mxfp4_padding, plain, storage
+from deployctl.planning.linear import (
+    Storage,
+    allocated,
+    as_laid_out,
+    mixed,
+    mxfp4_padding,
+    plain,
+    storage,
+)
 from deployctl.planning.mixers import attention_bytes, index_bytes, state_layer_bytes
 from deployctl.planning.settings import Sharding
 from deployctl.planning.shape import Layer, Shape, layers_of
@@ -32,12 +40,12 @@ class Parts:
     head: float
     layers: float
     rotary: float
-    vision: float
+    towers: float  # for what is seen and heard
 
     @property
     def total(self) -> float:
         """All of it."""
-        return self.embedding + self.head + self.layers + self.rotary + self.vision
+        return self.embedding + self.head + self.layers + self.rotary + self.towers
 
 
 def padded_vocab(vocab: int, tensor: int) -> int:
@@ -53,13 +61,14 @@ def parts(
     *,
     stage: int,
     dtype_bytes: int,
-    hopper_mxfp4: bool = True,
+    capability: float = 9.0,
     coarse: bool = False,
     rounded: bool = True,
 ) -> Parts:
     """Returns the bytes that pipeline stage `stage` keeps on each of its GPUs.
 
-    `coarse` and `rounded` say how torch's allocator counts the layers (linear.allocated).
+    `capability` is the card's: kernels lay weights out as they want them. `coarse` and `rounded`
+    say how torch's allocator counts the layers (linear.allocated).
     """
     tensor = sharding.tensor
     sizes = sharding.stage_layers(shape.layers)
@@ -71,16 +80,18 @@ def parts(
     if head and stored is not None:
         head = replace(stored, coarse=coarse).nbytes(shape.hidden, rows)
     start = sum(sizes[:stage])
-    kind = replace(storage(quantization, dtype_bytes), coarse=coarse, rounded=rounded)
+    kind = as_laid_out(storage(quantization, dtype_bytes), capability)
+    kind = replace(kind, coarse=coarse, rounded=rounded)
+    hopper = 9.0 <= capability < 10.0
     pieces = _pieces(quantization, shape, kind, dtype_bytes)
     layers = _beside_layers(shape, pieces, tensor, dtype_bytes) if first else 0.0
     for layer, times in _tally(shape, start, start + sizes[stage]):
-        layers += times * _layer_bytes(shape, layer, pieces, tensor, dtype_bytes, hopper_mxfp4)
+        layers += times * _layer_bytes(shape, layer, pieces, tensor, dtype_bytes, hopper)
     bare = _Pieces(*(7 * (pieces.bare,)))
     for index in unquantized.whole_layers(quantization) & {*range(start, start + sizes[stage])}:
         layer = layers_of(shape)[index]
         for how, sign in ((bare, 1), (pieces, -1)):
-            layers += sign * _layer_bytes(shape, layer, how, tensor, dtype_bytes, hopper_mxfp4)
+            layers += sign * _layer_bytes(shape, layer, how, tensor, dtype_bytes, hopper)
     if last:
         layers += shape.hidden * dtype_bytes
     rotary = sum(p * d for p, d in shape.rotary) * dtype_bytes
@@ -89,7 +100,7 @@ def parts(
         head=head,
         layers=layers,
         rotary=rotary,
-        vision=_vision(shape, tensor, dtype_bytes) if first else 0.0,
+        towers=_towers(shape, tensor, dtype_bytes) if first else 0.0,
     )
 
 
@@ -266,6 +277,12 @@ def _experts(
     return total
 
 
+def _towers(shape: Shape, tensor: int, dtype_bytes: int) -> float:
+    """The vision tower and the audio tower, which transformers' code runs whole on every rank."""
+    heard = 0.0 if shape.deaf else float(shape.audio * dtype_bytes)
+    return heard + _vision(shape, tensor, dtype_bytes)
+
+
 def _vision(shape: Shape, tensor: int, dtype_bytes: int) -> float:
     """A plain vision transformer and its projector, split like the decoder."""
     tower = shape.vision
@@ -276,4 +293,5 @@ def _vision(shape: Shape, tensor: int, dtype_bytes: int) -> float:
     joined = tower.hidden * tower.merged
     projector = joined * shape.hidden + (joined**2 if tower.merged > 1 else 0)
     projector *= 1 + tower.deep
-    return (tower.layers * block + projector) * dtype_bytes / tensor
+    positions = tower.placed * tower.hidden  # whole on every rank
+    return ((tower.layers * block + projector) / tensor + positions) * dtype_bytes

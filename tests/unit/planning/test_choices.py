@@ -159,6 +159,6 @@ def test_vllms_own_variables_count(config, plan):
     assert first.graphs_in_budget
     assert first.memory.activation_gib > planned("0.26.0").memory.activation_gib
     flash = planned("0.10.2", VLLM_USE_FLASHINFER_SAMPLER="1")
-    assert flash.memory.activation_gib < planned("0.10.2").memory.activation_gib / 3
+    assert flash.memory.activation_gib < planned("0.10.2").memory.activation_gib / 2.5
     assert planned("0.19.0", VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS="1").graphs_in_budget
     assert not planned("0.21.0", VLLM_MEMORY_PROFILER_ESTIMATE_CUDAGRAPHS="0").graphs_in_budget
