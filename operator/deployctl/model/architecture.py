@@ -41,7 +41,6 @@ def read_architecture(
     model_type = top.text("model_type") or ""
     text_type = text.text("model_type") or model_type
     base = tables.defaults(text_type, nested=nested)
-    vision, audio = config.get("vision_config"), config.get("audio_config")
     count = text.whole(
         *LAYERS,
         default=base.get("num_hidden_layers") or layers.listed(text),
@@ -85,10 +84,15 @@ def read_architecture(
             text, kinds, "num_global_key_value_heads", "num_key_value_heads", MAX_HEADS
         ),
         multimodal=multimodal(config),
-        vision=vision if isinstance(vision, dict) else {},
-        audio=audio if isinstance(audio, dict) else {},
+        vision=_tower(config, "vision_config"),
+        audio=_tower(config, "audio_config"),
         raw=dict(text.values),
     )
+
+
+def _tower(config: dict[str, Any], name: str) -> dict[str, Any]:
+    found = config.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def _of_full(text: Fields, kinds: tuple[str, ...], name: str, each: str, most: int) -> int | None:

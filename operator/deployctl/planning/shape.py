@@ -130,8 +130,7 @@ def layers_of(shape: Shape) -> tuple[Layer, ...]:
 
 
 def shape_of(architecture: Architecture, *, text_alone: bool = False, deaf: bool = False) -> Shape:
-    """Reads the numbers that planning needs; `text_alone` and `deaf`: served without its vision
-    tower, and without its audio tower."""
+    """Reads the numbers that planning needs; served without its vision, or its audio tower."""
     raw = architecture.raw
     kind = architecture.model_type
     text_type = architecture.text_type or kind
