@@ -131,8 +131,7 @@ def layers_of(shape: Shape) -> tuple[Layer, ...]:
 
 def shape_of(architecture: Architecture, *, text_alone: bool = False, deaf: bool = False) -> Shape:
     """Reads the numbers that planning needs; served without its vision, or its audio tower."""
-    raw = architecture.raw
-    kind = architecture.model_type
+    raw, kind = architecture.raw, architecture.model_type
     text_type = architecture.text_type or kind
     head = architecture.num_heads, architecture.head_dim
     experts = architecture.num_experts
