@@ -1,13 +1,13 @@
-"""What Kubernetes runs before it tells an engine to end: the door closes, and who is in may leave.
+"""What Kubernetes runs before it tells an engine to end: who is in may leave.
 
-From the moment the drain file is there, every answer ends its connection, so that clients come back
-to another engine. Those that still come are let in: whoever was given a long answer asks once more
-on the connection that it came by. So the engine is told to end once nobody has been in for longer
-than it keeps an unused connection (KEEPS_S), by when it has closed them all; not before LEAST_S,
-until which proxies may send new clients, and not after MOST_S.
+The drain file is there before this begins. From that moment every answer ends its connection, so
+that clients come back to another engine. Those that still come are let in: whoever was given a long
+answer asks once more on the connection that it came by. So the engine is told to end once nobody
+has been in for longer than it keeps an unused connection (KEEPS_S), by when it has closed them all;
+not before LEAST_S, until which proxies may send new clients, and not after MOST_S.
 Standard library alone:
 
-    python3 -S leave.py PORT DRAIN_FILE TOKEN_FILE LEAST_S MOST_S
+    python3 -S leave.py PORT TOKEN_FILE LEAST_S MOST_S
 """
 
 import http.client
@@ -85,9 +85,8 @@ def wait(
 
 
 def main(words: "list[str]") -> None:
-    """Closes the door and waits, as the words of the command line say."""
-    port, drain, token, least, most = words
-    Path(drain).touch()
+    """Waits, as the words of the command line say."""
+    port, token, least, most = words
     wait(
         lambda: under_way(int(port), Path(token)),
         float(least),

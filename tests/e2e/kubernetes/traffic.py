@@ -23,17 +23,17 @@ POD = {
 }
 
 
-def start_pod(namespace, image, name, *, node=None, cores=0.2, listens=None):
-    """A pod that does nothing, or listens on a port, for commands to be run in it; on a node, and
-    asking for cores: one that asks for none gets none while others want them."""
+def start_pod(namespace, image, name, *, node=None, cores=0.2, command=()):
+    """A pod that does nothing, or runs a command, for others to be run in it; on a node, and asking
+    for cores: one that asks for none gets none while others want them."""
     pod = json.loads(json.dumps(POD))
     pod["metadata"]["name"] = name
-    pod["spec"]["containers"][0] |= {"image": image, "resources": {"requests": {"cpu": str(cores)}}}
+    (container,) = pod["spec"]["containers"]
+    container |= {"image": image, "resources": {"requests": {"cpu": str(cores)}}}
     if node:
         pod["spec"]["nodeName"] = node
-    if listens:
-        words = ["python3", "-m", "http.server", str(listens)]
-        pod["spec"]["containers"][0]["command"] = words
+    if command:
+        container["command"] = command
     namespace.kubectl("apply", "-f", "-", data=json.dumps(pod))
     namespace.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=300s",
                       seconds=320)  # fmt: skip

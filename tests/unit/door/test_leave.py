@@ -70,16 +70,15 @@ def test_it_closes_the_door_and_asks_it_with_the_probe_s_token(tmp_path):
     server = http.server.HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    token, drain = tmp_path / "token", tmp_path / "drain"
+    token = tmp_path / "token"
     token.write_text("t0ken")
     try:
         assert leave.under_way(server.server_port, token) == 3
-        leave.main([str(server.server_port), str(drain), str(token), "0", "0"])
+        leave.main([str(server.server_port), str(token), "0", "0"])
     finally:
         server.shutdown()
         thread.join()
         server.server_close()
-    assert drain.exists()
     assert asked == [("/metrics", "Bearer t0ken")] * 2
     with pytest.raises(leave.Gone):
         leave.under_way(server.server_port, token)

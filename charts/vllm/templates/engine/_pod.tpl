@@ -78,15 +78,16 @@
 {{- end }}
 
 {{/* When it ends: the door closes at once, and turns away who comes when 20 s are left; those who are
-in have until 10 s are left to leave, and then the engine's own shutdown begins. */}}
+in have until 10 s are left to leave, and then the engine's own shutdown begins. The shell closes it:
+on a node where everything wants to run, Python was seen to take a minute to begin. */}}
 {{- define "vllm.preStop" -}}
 exec:
   command:
-    - python3
-    - -S
-    - /opt/deployctl/leave.py
-    - {{ .Values.engine.port | int | toString | quote }}
+    - sh
+    - -c
+    - ': >"$0"; exec python3 -S /opt/deployctl/leave.py "$@"'
     - {{ include "vllm.drainFile" . }}
+    - {{ .Values.engine.port | int | toString | quote }}
     - {{ include "vllm.probeToken" . }}
     - {{ .Values.drain.preStopSeconds | int | toString | quote }}
     - {{ max (int .Values.drain.preStopSeconds) (sub (int .Values.drain.gracePeriodSeconds) 10) | toString | quote }}
