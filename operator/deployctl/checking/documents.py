@@ -3,12 +3,15 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, Literal
 
 from deployctl.boundedyaml import Parsed, parse
 from deployctl.checking.values import Path, dig, mapping, mappings, text
 
 Family = Literal["kubernetes", "compose", "command", "service", "dashboard", "rules", "unknown"]
+_MAX_INSIDE = 200  # texts of one object
+_MAX_VALUES = 20_000  # of one of them; the largest dashboard that we know of has 3,100
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_-]*")
 
 
@@ -149,10 +152,9 @@ def _inside(outer: Document) -> Iterator[Document]:
         texts = {("spec", "json"): outer.spec.get("json")}
     else:
         return
-    for path, content in texts.items():
-        if not isinstance(content, str) or "expr" not in content:
-            continue
-        parsed, _ = parse(content)  # what cannot be read is none that we know
+    held = ((at, held) for at, held in texts.items() if isinstance(held, str) and "expr" in held)
+    for path, content in islice(held, _MAX_INSIDE):
+        parsed, _ = parse(content, most=_MAX_VALUES)  # what cannot be read is none that we know
         for one in parsed[:1]:
             data = mapping(one.data)
             family = _family(data)

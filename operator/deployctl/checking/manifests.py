@@ -21,7 +21,7 @@ class Options:
     engine_version: str | None = None  # for images that do not tell
 
 
-@dataclass
+@dataclass(eq=False)
 class Manifests:
     """All documents of one check."""
 

@@ -32,8 +32,13 @@ class SeriesRead(NamedTuple):
     around: tuple[Expression, ...]
 
 
-def queries(manifests: Manifests) -> Iterator[Query]:
+@lru_cache(maxsize=1)  # the rules of one check ask one after the other
+def queries(manifests: Manifests) -> tuple[Query, ...]:
     """Every query, with its place."""
+    return tuple(_queries(manifests))
+
+
+def _queries(manifests: Manifests) -> Iterator[Query]:
     for document in manifests.of_kind("ScaledObject", "ScaledJob"):
         for trigger, _ in document.place("spec").mappings("triggers"):
             place = trigger.child("metadata", "query")

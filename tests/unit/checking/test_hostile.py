@@ -1,6 +1,7 @@
 """Whatever a file holds, there are findings and no traceback, soon."""
 
 import copy
+import json
 import time
 
 import pytest
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from deployctl.boundedyaml import MAX_DEPTH, parse
 from deployctl.checking import check_texts
 from deployctl.checking.formats import junit, sarif
-from unit.checking import test_custom, test_operated
+from unit.checking import test_custom, test_operated, test_queries
 
 CUSTOM = [
     *(test_operated.RAY, test_operated.LLM, test_operated.ISVC, test_operated.WORKERS),
@@ -79,6 +80,30 @@ def test_no_value_in_a_custom_resource_is_a_traceback(data):
         path = data.draw(st.sampled_from(list(places(documents[index]))))
         documents[index] = put(documents[index], path, data.draw(JUNK))
     check_texts({"m.yaml": yaml.safe_dump_all(documents)})
+
+
+@given(data=st.data())
+@settings(max_examples=60, deadline=None)
+def test_no_value_in_a_dashboard_or_a_rule_is_a_traceback(data):
+    panel = test_queries.dashboard(*(query for query, *_ in test_queries.BAD), unit="percent")
+    held = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"d": json.dumps(panel)}}
+    documents = [panel, test_queries.rules(*test_queries.GOOD, record="vllm:own"), held]
+    documents += [{"dashboard": panel}, {"model": panel["panels"][0], "title": "p"}]
+    for _ in range(data.draw(st.integers(1, 4))):
+        index = data.draw(st.integers(0, len(documents) - 1))
+        path = data.draw(st.sampled_from(list(places(documents[index]))))
+        documents[index] = put(documents[index], path, data.draw(JUNK))
+    check_texts({"m.yaml": yaml.safe_dump_all(documents)})
+
+
+def test_many_texts_of_many_values_end_soon():
+    levels = "\n".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 8)}]" for n in range(1, 4))
+    bomb = f"a0: &a0 [expr, expr]\n{levels}\ntitle: t\npanels: [*a3]\n"
+    data = {f"d{number}.yaml": bomb for number in range(3000)}
+    held = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}, "data": data}
+    before = time.process_time()
+    check_texts({"m.yaml": yaml.safe_dump(held)})
+    assert time.process_time() - before < 60
 
 
 @given(data=st.data())
