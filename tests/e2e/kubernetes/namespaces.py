@@ -9,6 +9,7 @@ from tests.e2e.docker_parts import Cli
 FAKE = {
     "resources": {"cpu": "300m", "memory": "256Mi", "memoryLimit": "1Gi", "sharedMemory": "64Mi"},
     "drain": {"preStopSeconds": 0, "gracePeriodSeconds": 30},
+    "probes": {"timeoutSeconds": 60, "livenessFailures": 100},  # of a busy machine
 }
 REAL = {"resources": {"cpu": "500m", "memory": "2Gi", "memoryLimit": "6Gi"}}
 

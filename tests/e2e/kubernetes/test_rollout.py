@@ -10,7 +10,6 @@ from tests.e2e.kubernetes.traffic import Clients, drain_node_of, until_serving, 
 OWN = {
     "engine": {"env": {"FAKE_ENGINE_KEEPS": "1"}},
     "drain": {"preStopSeconds": 15, "gracePeriodSeconds": 75},  # the chart's own
-    "probes": {"timeoutSeconds": 60, "livenessFailures": 100},  # of a busy machine
 }
 
 

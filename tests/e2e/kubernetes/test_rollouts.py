@@ -53,7 +53,6 @@ def fleet(namespace, fake_image, tiny_checkpoint, tmp_path):
     def fleet(*names):
         small = {
             "resources": {"cpu": "100m" if len(names) > 8 else "300m", "memory": "128Mi"},
-            "probes": {"timeoutSeconds": 60, "livenessFailures": 100},  # of a busy machine
         }
         words = namespace.words(fake_image, tiny_checkpoint, values=small)
         file = tmp_path / "fleet.yaml"

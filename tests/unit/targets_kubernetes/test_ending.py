@@ -5,10 +5,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from deployctl.targets.kubernetes import caches, ending
+from deployctl.targets.kubernetes.cluster import ForbiddenError
 from deployctl.targets.kubernetes.survey import all_of, of_service
 
 BEGIN = datetime(2026, 11, 27, 12, tzinfo=UTC)
 PODS = "/api/v1/namespaces/llm/pods"
+PART = "app.kubernetes.io/component"
 CLAIMS = "/api/v1/namespaces/llm/persistentvolumeclaims"
 
 
@@ -101,3 +103,19 @@ def test_a_claim_that_a_pod_still_has_is_said_to_go_with_it(cluster, monkeypatch
         "claim chat-cache goes with the last pod that has it",
         "removed claim chat-cache",
     ]
+
+
+def test_whoever_may_not_look_at_pods_does_not_wait(ends, monkeypatch):
+    def refused(path, **_):
+        raise ForbiddenError("no right")
+
+    monkeypatch.setattr(ends.cluster, "items", refused)
+    ends.wait()
+    assert (ends.passed, [kind for kind, _ in ends.told]) == (0, ["note"])
+
+
+def test_a_pod_that_pulls_an_image_is_none_of_them(ends):
+    ends.pod("pull", lost=True)
+    ends.cluster.documents[f"{PODS}/pull"]["metadata"]["labels"][PART] = "pull"
+    ends.wait()
+    assert ends.told == []

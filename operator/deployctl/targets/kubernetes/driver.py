@@ -170,7 +170,6 @@ class KubernetesDriver:
         """Uninstalls it and waits until its pods are gone, or will not go by themselves; a later
         release is left alone."""
         cluster, service = self._cluster, release.service
-        pull.Puller(cluster).clear(service)
         if self._installed.of(release) is not None:
             left = leftovers.find(cluster, self._shelf, service, None)
             tell(Event("note", f"helm uninstall in namespace {cluster.namespace}"))
@@ -178,6 +177,7 @@ class KubernetesDriver:
             held.remove(cluster, service, left)
             ending.wait(cluster, survey.all_of(service), tell)
             caches.remove_empty(cluster, service, tell)
+        pull.Puller(cluster).clear(service)
 
     def publish_keys(self, release: Release) -> None:
         """Writes the Secret; the nodes bring it to the pods within a minute or so."""

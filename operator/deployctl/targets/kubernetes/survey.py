@@ -41,8 +41,9 @@ def of_service(service: str) -> str:
 
 
 def all_of(service: str) -> str:
-    """The same of all that is one service's, its routers among it."""
-    return f"{_OURS},{_INSTANCE}={service}"
+    """The same of all that is one service's, its routers among it; but for pods that pull an
+    image, which end by themselves."""
+    return f"{_OURS},{_INSTANCE}={service},app.kubernetes.io/component!=pull"
 
 
 def look(
