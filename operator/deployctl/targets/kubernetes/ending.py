@@ -36,7 +36,8 @@ def wait(
         try:
             found = cluster.items(cluster.path("v1", "pods"), labelSelector=selector)
         except ForbiddenError:
-            return tell(Event("note", "pods end by themselves: we may not look at them"))
+            tell(Event("note", "pods end by themselves: we may not look at them"))
+            return
         pods = [pod for pod in found if pod["status"].get("phase") not in _ENDED]
         now, since = cluster.now(), clock() - begun
         left = [_left_s(pod, now, since) for pod in pods if not waits.is_lost(pod)]
