@@ -11,6 +11,7 @@ from tests.e2e.docker_parts import until
 from tests.e2e.kubernetes.background import Begun
 from tests.e2e.kubernetes.clusters import TAINT
 from tests.e2e.kubernetes.namespaces import Namespace
+from tests.e2e.kubernetes.traffic import start_pod
 
 HOLD = ("--env", "FAKE_ENGINE_HOLD=/nowhere")
 DIES = ("--env", "FAKE_ENGINE_DIE_LOADING=3")
@@ -67,7 +68,7 @@ def test_an_image(place, words, registry, image, says):
 def test_a_registry_that_limits_pulls_is_waited_for(place, words, registry):
     with Begun(place, "up", *words(image=registry.LIMITED)) as begun:
         begun.until("the registry limits how often the image")
-        place("down", place.service, "--target", "kubernetes", code=None)
+    place("down", place.service, "--volumes", "--target", "kubernetes")
 
 
 def test_a_quota_that_one_pod_alone_exceeds(place, words):
@@ -220,13 +221,23 @@ def test_a_right_to_look_at_events_is_not_needed(place, words):
 
 
 @pytest.mark.night
-def test_a_quota_that_others_use_up_is_waited_for(place, words):
+def test_a_quota_that_others_use_up_is_waited_for(place, words, fake_image):
+    def used():
+        (quota,) = place.get("resourcequotas")
+        return quota.get("status", {}).get("used", {}).get("pods")
+
     given = words()
-    place.kubectl("create", "quota", "none", "--hard=pods=0")
-    with Begun(place, "up", *given) as begun:
-        begun.until("a quota of the namespace refuses the pod")
-        place.kubectl("delete", "quota", "none")
-        begun.ends()
+    start_pod(place, fake_image, "other")
+    place.kubectl("create", "quota", "one", "--hard=pods=1")
+    try:
+        until(lambda: used() == "1", seconds=60, what="the other has all of it")
+        with Begun(place, "up", *given) as begun:
+            begun.until("a quota of the namespace refuses the pod")
+            place.kubectl("delete", "pod", "other")
+            begun.ends()
+    finally:
+        place.kubectl("delete", "quota", "one")
+        place.kubectl("delete", "pod", "other", "--ignore-not-found")
     place("down", place.service, "--volumes", "--target", "kubernetes")
 
 
@@ -258,7 +269,8 @@ def test_a_node_under_pressure(place, words):
         "get", "nodes", "--selector=type=kwok", "--output=name"
     ).split()[-1:]
     name = node.removeprefix("node/")
-    status = {"conditions": [{"type": "MemoryPressure", "status": "True", "reason": "Test",
+    # Of the disk: under that of memory whoever has requests is taken still.
+    status = {"conditions": [{"type": "DiskPressure", "status": "True", "reason": "Test",
                               "lastHeartbeatTime": None, "lastTransitionTime": None}]}  # fmt: skip
     there = {"nodeSelector": {"kubernetes.io/hostname": name}, **TOLERATED}
     place.cluster.kubectl(
@@ -266,7 +278,7 @@ def test_a_node_under_pressure(place, words):
     )
     try:
         with Begun(place, "up", *words(scheduling=there)) as begun:
-            begun.until("node.kubernetes.io/memory-pressure")
+            begun.until("node.kubernetes.io/disk-pressure")
     finally:
         status["conditions"][0]["status"] = "False"
         place.cluster.kubectl(
