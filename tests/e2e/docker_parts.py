@@ -15,6 +15,8 @@ START_SECONDS = 420  # of an engine on two busy cores; compiling is left out wit
 class Cli:
     """deployctl as a user runs it, with a state folder of its own."""
 
+    patience_s = START_SECONDS
+
     def __init__(self, state):
         self.state = state
         self.environment = {**os.environ, "DEPLOYCTL_STATE_DIR": str(state), "NO_COLOR": "1"}
@@ -25,7 +27,7 @@ class Cli:
             capture_output=True,
             text=True,
             env={**self.environment, **environment},
-            timeout=START_SECONDS,
+            timeout=self.patience_s,
         )
         assert code in (None, done.returncode), f"{words}\n{done.stdout}\n{done.stderr}"
         assert "Traceback" not in done.stderr

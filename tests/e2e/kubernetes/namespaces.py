@@ -24,6 +24,8 @@ def merged(base, over):
 class Namespace(Cli):
     """The command line with `--namespace` given, and eyes for what is there."""
 
+    patience_s = 1200  # two engines at once, beside a cluster, on two cores that others use too
+
     def __init__(self, cluster, state, name):
         super().__init__(state)
         self.environment |= cluster.environment | {"DEPLOYCTL_NAMESPACE": name}

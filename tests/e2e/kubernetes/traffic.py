@@ -117,7 +117,7 @@ def addresses(namespace):
             if one["conditions"].get("ready")}  # fmt: skip
 
 
-def until_serving(namespace, count, seconds=420):
+def until_serving(namespace, count, seconds=900):
     """Waits until so many pods are in the Service, and no others are there."""
     until(
         lambda: len(addresses(namespace)) == count == len(namespace.engines()),
