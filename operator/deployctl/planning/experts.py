@@ -9,6 +9,11 @@ from deployctl.engines.vllm.versions import behaviour
 from deployctl.planning.settings import EngineSettings
 from deployctl.planning.shape import Shape
 
+# Rows of the hidden size for each token and chosen expert that CUTLASS has beside both buffers:
+# the tokens by expert, what comes back by token, and that times its weight (run_cutlass_moe_fp4 of
+# fused_moe/experts/cutlass_moe.py).
+_CUTLASS_ROWS = 3
+
 
 def workspace(shape: Shape, settings: EngineSettings) -> float:
     """Bytes that stay; 0 where the buffers are torch's, free again after the layer."""
@@ -25,11 +30,20 @@ def buffers(shape: Shape, settings: EngineSettings) -> float:
     Gate and up (or the second matrix's output) and the product (fused_moe.py,
     intermediate_cache1 to 3).
     """
-    if not shape.experts or _drawn(settings):
+    if not shape.experts:
         return 0.0
     inner, hidden, up = _sizes(shape, settings)
-    width = max(up * inner, hidden) + inner
+    width = float(_CUTLASS_ROWS * hidden if _cutlass(settings) else 0)
+    width += 0.0 if _drawn(settings) else max(up * inner, hidden) + inner
     return _tokens(settings) * shape.topk * width * settings.dtype_bytes
+
+
+def _cutlass(settings: EngineSettings) -> bool:
+    """Whether experts in FP4 were asked to go through vLLM's own kernel of CUTLASS."""
+    how = settings.quantization
+    if how is None or how.bits != 4 or settings.rest.get("moe_backend") != "cutlass":
+        return False
+    return "nvfp4" in f"{how.method} {how.raw}".lower()
 
 
 def _drawn(settings: EngineSettings) -> bool:

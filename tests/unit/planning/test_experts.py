@@ -43,3 +43,19 @@ def test_in_chunks_more_tokens_take_no_more_experts(peak, version):
     assert more(peak, 32768, engine_version=version) == pytest.approx(dense, abs=0.001)
     env = {"VLLM_FUSED_MOE_CHUNK_SIZE": "65536"}
     assert more(peak, 32768, engine_version=version, env=env) > dense + 0.5
+
+
+def test_cutlass_has_three_rows_more_for_every_expert_in_fp4(config, plan):
+    # NVFP4 on an RTX 5090, 0.20: 18 KB a token and expert of a hidden size of 2048 were logged.
+    def took(**how):
+        method = {"quant_method": "modelopt", "group_size": 16, **how}
+        wish = {"max_model_len": 8192, "max_num_batched_tokens": 32768, "max_num_seqs": 1}
+        whole, kernel = config("experts", quantization_config=method), {"moe_backend": "cutlass"}
+        found = [
+            plan(whole, **wish, gpu="b200", engine_args=given).memory.activation_gib
+            for given in ({}, kernel)
+        ]
+        return found[1] - found[0]
+
+    assert took(quant_algo="NVFP4") == pytest.approx(32768 * 8 * 3 * 2048 * 2 / 2**30, abs=0.01)
+    assert took(quant_algo="FP8") == 0
