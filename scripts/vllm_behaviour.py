@@ -80,6 +80,12 @@ PROBES: Mapping[str, Probe] = {
     "video_outputs_expanded": Probe(
         r"expanded_outputs\.append", ("v1/worker/gpu_model_runner.py",)
     ),
+    "shared_layers_project": Probe(
+        r"if self\.is_kv_shared_layer:.{0,300}self\.q_proj = ColumnParallelLinear",
+        ("model_executor/models/gemma4.py",),
+        lambda found: False,
+        True,
+    ),
     "group_padding_ratio": Probe(
         r"max_num_layers < min_num_layers \* ([\d.]+)", _CACHE, _number, 1.0
     ),

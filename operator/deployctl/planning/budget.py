@@ -240,6 +240,8 @@ def _stage(
 
 def _parts(shape: Shape, profile: GpuProfile, settings: EngineSettings, stage: int) -> Parts:
     """The weights of one stage, from the architecture."""
+    if shape.kv_shared and behaviour("shared_layers_project", settings.version):
+        shape = replace(shape, all_project=True)
     return parts(
         shape,
         settings.quantization,

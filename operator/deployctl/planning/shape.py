@@ -67,6 +67,7 @@ class Shape:
     kinds: tuple[str, ...] = ()  # of the layers; () when all keep every token
     full_kv_heads: int = 0  # of layers that keep every token, where theirs differ (Gemma 4)
     full_head_dim: int = 0
+    all_project: bool = False  # those of `kv_shared` keep projections of keys and values too
     kv_shared: int = 0  # trailing layers that read the cache of an earlier one (Gemma 3n and 4)
     # Sparse attention (DeepSeek V3.2): width of the index of each token, and whose layers have it
     index_dim: int = 0

@@ -140,7 +140,7 @@ def _layer_bytes(
             tensor,
             dtype_bytes,
             full=not local,
-            shares=layer.shares,
+            shares=layer.shares and not shape.all_project,
         )
     if layer.indexed:
         total += index_bytes(shape, pieces.attention, dtype_bytes)
