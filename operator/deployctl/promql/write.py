@@ -73,11 +73,6 @@ def total(inner: Expression, *by: str) -> Aggregation:
     return Aggregation("sum", (inner,), by)
 
 
-def mean(inner: Expression, *by: str) -> Aggregation:
-    """The mean, of all or by labels."""
-    return Aggregation("avg", (inner,), by)
-
-
 def quantile(share: float, buckets: Selector, window: str, *by: str) -> FunctionCall:
     """The value that a share (0 to 1) of what a histogram observed in a window stayed below."""
     inner = total(rate(buckets, window), "le", *by)

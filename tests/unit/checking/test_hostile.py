@@ -83,7 +83,7 @@ def test_no_value_in_a_custom_resource_is_a_traceback(data):
 
 
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_no_value_in_a_dashboard_or_a_rule_is_a_traceback(data):
     panel = test_queries.dashboard(*(query for query, *_ in test_queries.BAD), unit="percent")
     held = {"apiVersion": "v1", "kind": "ConfigMap", "data": {"d": json.dumps(panel)}}

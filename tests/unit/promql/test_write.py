@@ -3,7 +3,7 @@
 import pytest
 
 from deployctl.promql import LabelMatcher, Selector, parse, write
-from deployctl.promql.write import above, both, mean, quantile, rate, ratio, times, total
+from deployctl.promql.write import above, both, quantile, rate, ratio, times, total
 
 SERIES = Selector("a", (LabelMatcher("pod", "=~", 'x"\\.y'), LabelMatcher("", "=", "%s")))
 TEXTS = [
@@ -35,7 +35,6 @@ def test_the_parts_of_our_own_queries():
     assert write(rate(SERIES, "5m")) == 'rate(a{pod=~"x\\"\\\\.y",%s}[5m])'
     a, b = Selector("a"), Selector("b")
     assert write(total(a, "x", "y")) == "sum by (x, y) (a)"
-    assert write(mean(a)) == "avg(a)"
     assert write(quantile(0.95, a, "5m", "pod")) == (
         "histogram_quantile(0.95, sum by (le, pod) (rate(a[5m])))"
     )

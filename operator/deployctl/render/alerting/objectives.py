@@ -17,7 +17,7 @@ from deployctl.render.alerting.scope import DAY, HOUR, MINUTE, Objectives, Scope
 FLOOR = 30  # requests in the long window, below which nothing is said
 FLOOR_TOKENS = 3000
 _API = LabelMatcher("handler", "=~", "/v1/.*")
-_FAILED = LabelMatcher("status", "=", "5xx")
+_ANSWERED = LabelMatcher("status", "!=", "5xx")
 
 
 class _Pair(NamedTuple):
@@ -77,11 +77,12 @@ def _missed(scope: Scope, wanted: Objectives, name: str, window: int) -> Express
     span = scope.span(window)
     every = total(rate(_counted(scope, wanted, name), span))
     if name == "availability":
-        failed = scope.series.beside("http_requests_total", _API, _FAILED)
-        return ratio(total(rate(failed, span)), every)
-    metric, limit = _latency(wanted, name)
-    bound = scope.series.bound(metric, limit)
-    within = scope.series.buckets(metric, LabelMatcher("le", "=", repr(bound)))
+        # What did not fail: of failures there is no series before the first one.
+        within = scope.series.beside("http_requests_total", _API, _ANSWERED)
+    else:
+        metric, limit = _latency(wanted, name)
+        bound = scope.series.bound(metric, limit)
+        within = scope.series.buckets(metric, LabelMatcher("le", "=", repr(bound)))
     return Arithmetic("-", Literal("1"), ratio(total(rate(within, span)), every))
 
 
