@@ -269,8 +269,7 @@ def test_a_node_under_pressure(place, words):
         "get", "nodes", "--selector=type=kwok", "--output=name"
     ).split()[-1:]
     name = node.removeprefix("node/")
-    # Of the disk: under that of memory whoever has requests is taken still.
-    status = {"conditions": [{"type": "DiskPressure", "status": "True", "reason": "Test",
+    status = {"conditions": [{"type": "MemoryPressure", "status": "True", "reason": "Test",
                               "lastHeartbeatTime": None, "lastTransitionTime": None}]}  # fmt: skip
     there = {"nodeSelector": {"kubernetes.io/hostname": name}, **TOLERATED}
     place.cluster.kubectl(
@@ -278,7 +277,7 @@ def test_a_node_under_pressure(place, words):
     )
     try:
         with Begun(place, "up", *words(scheduling=there)) as begun:
-            begun.until("node.kubernetes.io/disk-pressure")
+            begun.until(f"kept away by taints: {name} (node.kubernetes.io/memory-pressure)")
     finally:
         status["conditions"][0]["status"] = "False"
         place.cluster.kubectl(

@@ -117,3 +117,14 @@ def test_nodes_are_chosen_by_expressions_of_their_labels(expression, holds):
 )
 def test_which_tolerations_let_a_pod_onto_a_node(toleration, holds):
     assert (nodes.untolerated([TAINT], [toleration]) is None) is holds
+
+
+def test_by_which_taints_a_pod_is_kept_away_is_said():
+    pressed = {"key": "node.kubernetes.io/memory-pressure", "effect": "NoSchedule"}
+    there = [node("other", {}, [pressed]), node("free", L4), node("n1", L4, [TAINT, pressed])]
+    wanted = pod(affinity=AFFINITY, tolerations=[{"key": TAINT["key"], "operator": "Exists"}])
+    said = "kept away by taints: n1 (node.kubernetes.io/memory-pressure)"
+    assert nodes.kept_away(wanted, nodes.rooms(there, [])) == said
+    many = [node(f"n{number}", L4, [pressed]) for number in range(8)]
+    assert nodes.kept_away(wanted, nodes.rooms(many, [])).endswith(") and 2 nodes more")
+    assert nodes.kept_away(wanted, nodes.rooms(there[:2], [])) == ""

@@ -11,7 +11,7 @@ from deployctl.targets.kubernetes import lease
 from deployctl.targets.kubernetes.driver import KubernetesDriver
 from deployctl.targets.kubernetes.helmrelease import Installed
 from deployctl.targets.kubernetes.shelf import ClusterShelf
-from deployctl.targets.kubernetes.survey import KubernetesView
+from deployctl.targets.kubernetes.survey import KubernetesView, nodes_told
 from deployctl.targets.store import ServiceRef, Store
 
 RECORDED = json.loads(Path(__file__).with_name("recorded.json").read_text())
@@ -173,3 +173,19 @@ def test_where_helm_went_back_it_still_serves_and_that_is_said(place, tmp_path):
     for status in ("failed", "pending"):
         assert ours.state(deployed.model_copy(update={"status": status})).condition == "absent"
     assert ours.state(former).condition == "running"
+
+
+def test_a_pod_without_a_node_is_told_by_which_taints(cluster, make_release):
+    """As the scheduler of 1.37 says it, which names no taint any more."""
+    said = "0/6 nodes are available: 1 node(s) had untolerated taint(s)."
+    condition = {"type": "PodScheduled", "status": "False", "message": said}
+    pods = [{"metadata": {"name": "a"}, "spec": {}, "status": {"conditions": [condition]}}]
+    taint = {"key": "node.kubernetes.io/unreachable", "effect": "NoSchedule"}
+    node = {"metadata": {"name": "node-2"}, "spec": {"taints": [taint]}}
+    cluster.create("/api/v1/nodes", node)
+    plan = make_release().plan
+    assert plan.accelerator == "cpu"
+    told = "kept away by taints: node-2 (node.kubernetes.io/unreachable)"
+    assert nodes_told(cluster, plan, pods) == told
+    condition["message"] = "0/6 nodes are available: 6 Insufficient cpu."
+    assert nodes_told(cluster, plan, pods) == ""

@@ -49,7 +49,7 @@ from deployctl.targets.kubernetes.logs import lines_of
 from deployctl.targets.kubernetes.shelf import REVISION, SERVICE, ClusterShelf
 
 _RETRY_S = 2.0
-_CARDS_S = 10.0  # what all nodes have, and all pods, is asked for no more often
+_NODES_S = 10.0  # what all nodes have, and all pods, is asked for no more often
 
 
 class KubernetesDriver:
@@ -73,7 +73,7 @@ class KubernetesDriver:
         self._environment = environment
         self._forwarders: dict[tuple[str, int], Forwarder] = {}  # by service or pod, and port
         self._still_ours: lease.Check = lambda: None
-        self._cards_told = (-math.inf, "")  # when the nodes were asked, and what they have
+        self._nodes_told = (-math.inf, "")  # when they were asked, and what is said
 
     @contextmanager
     def changing(self, service: str, command: str) -> Iterator[None]:
@@ -329,17 +329,16 @@ class KubernetesDriver:
             pods,
             survey.events_about(cluster, pods),
             cluster.now(),
-            cards=self._cards_for(release.plan, pods),
+            cards=self._nodes_for(release.plan, pods),
         )
 
-    def _cards_for(self, plan: ServingPlan, pods: list[Document]) -> str:
-        """What is to be said of cards to pods without a node; "" where we may not look at nodes."""
-        if plan.accelerator != "cuda" or not any(map(waits.unscheduled, pods)):
+    def _nodes_for(self, plan: ServingPlan, pods: list[Document]) -> str:
+        """What is to be said of nodes to pods that have none; "" where we may not look at nodes."""
+        if not any(map(waits.unscheduled, pods)):
             return ""
-        asked, told = self._cards_told
-        if time.monotonic() - asked > _CARDS_S:
+        asked, told = self._nodes_told
+        if time.monotonic() - asked > _NODES_S:
             with suppress(TargetError):
-                told = devices.unmet(self._cluster, plan, pods) if plan.cards else ""
-                told = told or survey.cards_told(self._cluster, claimed=bool(plan.cards))
-            self._cards_told = time.monotonic(), told
+                told = survey.nodes_told(self._cluster, plan, pods)
+            self._nodes_told = time.monotonic(), told
         return told

@@ -16,6 +16,7 @@ from deployctl.units import quantity
 
 NVIDIA = "nvidia.com/"  # what device plugins call cards begins with it; MIG slices too
 _ENDED = {"Succeeded", "Failed"}
+_MOST = 6  # nodes that are named
 _WORDS = {"cpu": "CPU", "memory": "memory", "pods": "room for a pod", "ephemeral-storage": "disk"}
 
 
@@ -101,6 +102,18 @@ def refusals(spec: Mapping[str, Any], nodes: Iterable[NodeRoom]) -> str:
     said = Counter(reason for node in nodes if (reason := node.refusal(spec)))
     told = (f"{n} node{'s' if n > 1 else ''}: {reason}" for reason, n in said.most_common())
     return "; ".join(told) or "there are no nodes"
+
+
+def kept_away(spec: Mapping[str, Any], nodes: Iterable[NodeRoom]) -> str:
+    """For people, by which taints a pod is kept away from nodes that have the labels it asks for:
+    the scheduler does not name them any more. "" where there is none."""
+    found = []
+    for node in nodes:
+        taint = untolerated(node.taints, spec.get("tolerations") or ())
+        if taint is not None and selected(node.labels, spec):
+            found.append(f"{node.name} ({taint['key']})")
+    more = f" and {len(found) - _MOST} nodes more" if len(found) > _MOST else ""
+    return f"kept away by taints: {', '.join(found[:_MOST])}{more}" if found else ""
 
 
 def live(pods: Iterable[Document]) -> Iterator[Document]:

@@ -4,7 +4,7 @@ list are Deployments alone, and pods where one of those is not as it should be.
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import groupby
 
@@ -190,6 +190,24 @@ def cards_told(cluster: Cluster, *, claimed: bool) -> str:
     if claimed:
         return devices.listed(devices.offered(cluster))
     return cards.told(cluster.items("/api/v1/nodes"), cluster.items("/api/v1/pods"))
+
+
+def nodes_told(cluster: Cluster, plan: ServingPlan, pods: Sequence[Document]) -> str:
+    """What is to be said of nodes to pods that have none, for a person: by which taints they are
+    kept away, and of cards, which there are.
+
+    Raises:
+        ClusterError: we may not look.
+    """
+    found = []
+    tainted = next((pod for pod in pods if waits.kept_away(pod)), None)
+    if tainted is not None:
+        there = nodes.rooms(cluster.items("/api/v1/nodes"), ())
+        found.append(nodes.kept_away(tainted["spec"], there))
+    if plan.accelerator == "cuda":
+        unmet = devices.unmet(cluster, plan, pods) if plan.cards else ""
+        found.append(unmet or cards_told(cluster, claimed=bool(plan.cards)))
+    return "; ".join(filter(None, found))
 
 
 class KubernetesView:

@@ -185,6 +185,11 @@ def unscheduled(pod: Document) -> bool:
     return condition(pod, "PodScheduled").get("status") == "False"
 
 
+def kept_away(pod: Document) -> bool:
+    """Whether nodes' taints are among what leaves it without a node."""
+    return unscheduled(pod) and "taint" in str(condition(pod, "PodScheduled").get("message", ""))
+
+
 def waits_for_a_claim(pod: Document) -> bool:
     """Whether no node is chosen for a pod because of a claim."""
     said = str(condition(pod, "PodScheduled").get("message", "")).lower()
