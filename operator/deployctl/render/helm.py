@@ -137,11 +137,11 @@ def helm_values(
                 "what holds the folder's files with --values: model: {claim: NAME}, {image: OCI "
                 "IMAGE}, or on a laptop's cluster {hostPath: FOLDER}",
             )
-        values = _validated(merge(merged, {"model": {"claim": claim_name(values)}}))
+        merged = merge(merged, {"model": {"claim": claim_name(values)}})
+        values = _validated(merged)
     _refuse_together(values)
     if values.monitoring.kind != "none" and not values.alerts.groups:
-        groups = _alerts(plan, values.probes.startup_seconds)
-        values.alerts.groups.extend(groups)
+        values = _validated(merge(merged, {"alerts": {"groups": _alerts(plan, values)}}))
     full, default = (v.model_dump(mode="json", by_alias=True) for v in (values, Values()))
     return _difference(full, default)
 
@@ -238,7 +238,7 @@ def _door(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
     }
 
 
-def _alerts(plan: ServingPlan, startup_s: int) -> list[dict[str, Any]]:
+def _alerts(plan: ServingPlan, values: Values) -> list[dict[str, Any]]:
     """Rules of the service for a cluster that has a Prometheus; the chart knows the namespace."""
     ours = (LabelMatcher("", "=", "$series"),)
     scope = Scope(
@@ -246,9 +246,18 @@ def _alerts(plan: ServingPlan, startup_s: int) -> list[dict[str, Any]]:
         plan.engine.version,
         ours,
         speculates="--speculative-config" in plan.engine.args,
-        startup_s=startup_s,
+        startup_s=values.probes.startup_seconds,
+        runbooks=values.alerts.runbooks.rstrip("/") or "docs/runbooks",
     )
-    return rule_groups(scope, Objectives())
+    said = values.alerts.objectives
+    wanted = Objectives(
+        said.availability or None,
+        said.share,
+        said.ttft_seconds or None,
+        said.itl_seconds or None,
+        said.e2e_seconds or None,
+    )
+    return rule_groups(scope, wanted)
 
 
 def card_values(profile: GpuProfile | None, count: int) -> dict[str, Any]:

@@ -96,6 +96,12 @@ def test_alerts_come_with_a_monitor_unless_there_are_some(render, tmp_path):
     ]
     assert all("{$series" in rule["expr"] for rule in ours[1]["rules"])
     assert groups(place) == []
+    objectives = "objectives: {availability: 0, ttftSeconds: 1, share: 0.9}, runbooks: 'https://x/'"
+    held, *_ = groups(place + f"monitoring: {{kind: podMonitor}}\nalerts: {{{objectives}}}")
+    alerts = [rule for rule in held["rules"] if "alert" in rule]
+    assert {alert["alert"] for alert in alerts} == {"VllmTtftBurn"}
+    assert alerts[2]["annotations"]["runbook_url"] == "https://x/VllmTtftBurn.md"
+    assert " > 0.1 and " in alerts[2]["expr"]
     own = place + "monitoring: {kind: podMonitor}\nalerts: {groups: [{name: own, rules: []}]}"
     assert groups(own) == [{"name": "own", "rules": []}]
 

@@ -117,6 +117,18 @@ class Monitoring(Section):
     labels: Labels = Field({}, description="Labels by which your Prometheus selects monitors.")
 
 
+class AlertObjectives(Section):
+    """What the alerts that deployctl renders hold the service to."""
+
+    availability: float = Field(
+        0.995, ge=0, lt=1, description="Share of answers of /v1 that are no 5xx. 0: not promised."
+    )
+    share: float = Field(0.95, gt=0, lt=1, description="Share that keeps within the limits below.")
+    ttft_seconds: float = Field(0, ge=0, le=3600, description="Time to the first token. 0: any.")
+    itl_seconds: float = Field(0, ge=0, le=3600, description="Time between tokens. 0: any.")
+    e2e_seconds: float = Field(0, ge=0, le=86400, description="Time of a whole request. 0: any.")
+
+
 class Alerts(Section):
     """A PrometheusRule."""
 
@@ -127,6 +139,10 @@ class Alerts(Section):
         "With a monitor, deployctl renders its own.",
     )
     labels: Labels = Field({}, description="Labels by which your Prometheus selects rules.")
+    objectives: AlertObjectives = Field(AlertObjectives(), description=AlertObjectives.__doc__)
+    runbooks: Url = Field(
+        "", description="Where docs/runbooks is published: `runbook_url` of alerts begins so."
+    )
 
 
 class Dashboards(Section):
