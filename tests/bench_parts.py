@@ -40,7 +40,7 @@ class Driver:
         self.refuses = None
         self.purged = []
 
-    def changing(self, service, command):
+    def changing(self, service, command, tell):
         return contextlib.nullcontext()
 
     def preflight(self, release, replacing):

@@ -14,7 +14,8 @@
     │   ├── ClusterError                   no cluster, no right, or Helm failed
     │   ├── HubError                       the Hub is out of reach or says no
     │   ├── StateError                     deployctl's own records
-    │   └── LockedError                    another deployctl works on this service
+    │   ├── LockedError                    another deployctl works on this service
+    │   └── AnotherLineageError            a service of that name is there, and is not ours
     ├── SloMissedError                  5  measured, and not good enough
     └── InterruptedByUserError        130  Ctrl-C; nothing is left half-applied
 
@@ -124,6 +125,10 @@ class StateError(TargetError):
 
 class LockedError(TargetError):
     """Another deployctl is working on the same service."""
+
+
+class AnotherLineageError(TargetError):
+    """A service of that name is there that is not the one known here."""
 
 
 class SloMissedError(DeployctlError):

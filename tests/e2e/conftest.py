@@ -10,6 +10,7 @@ import pytest
 from tests.e2e.docker_parts import IMAGE, Cli, sweep
 from tests.e2e.engine_cache import knowing
 from tests.e2e.guarded import TEAM, Guarded, place, ring
+from tests.e2e.kubernetes.images import built
 from tests.e2e.measured import Measured
 
 import ports
@@ -75,6 +76,14 @@ def cpu_image():
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
     return IMAGE
+
+
+@pytest.fixture(scope="session")
+def fake_engine_image(cpu_image):
+    """A small image whose engine is a fake: it answers as vLLM does, at once."""
+    folder = Path(__file__).parents[1] / "fake_engine"
+    file = Path(__file__).parent / "kubernetes" / "fake-engine.Dockerfile"
+    return built("deployctl/fake-engine", file, folder, made_of=sorted(folder.rglob("*.py")))
 
 
 @pytest.fixture

@@ -73,6 +73,15 @@ def sweep(service):
     for kind in ("network", "volume"):
         if found[f"{kind}s"]:
             docker(kind, "rm", *found[f"{kind}s"], check=False)
+    forget(service)
+
+
+def forget(*services):
+    """Removes what the engine has on record of services, and their locks."""
+    for service in services:
+        names = [f"deployctl-{service}_{what}" for what in ("records", "lock")]
+        docker("rm", "--force", *names, check=False)
+        docker("volume", "rm", "--force", names[0], check=False)
 
 
 def call(url, body=None, key=None):

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 import typer
 
 from deployctl.cli.console import Output, answer_json, say, story
-from deployctl.cli.options import OutputOption, TargetOption
+from deployctl.cli.options import OutputOption, TakeOverOption, TargetOption
 from deployctl.cli.rolloutprogress import DOCUMENT_VERSION, RolloutProgress
 from deployctl.errors import InputError
 
@@ -14,10 +14,14 @@ def command(
     names: Annotated[
         list[str] | None, typer.Argument(help="Names of services.", metavar="NAME...")
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every service.")] = False,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="Every service; of a Docker engine, those changed from here."),
+    ] = False,
     volumes: Annotated[
         bool, typer.Option("--volumes", help="Remove caches, logs and keys too.")
     ] = False,
+    take_over: TakeOverOption = False,
     target: TargetOption = None,
     output: OutputOption = Output.text,
 ) -> None:
@@ -46,10 +50,13 @@ def command(
         refs = [store.find(name, target) for name in dict.fromkeys(names)]
     else:
         refs = [ref for ref in store.services() if target in (None, ref.target)]
+        if others := store.others(target):
+            alone = ", ".join(ref.service for ref in others)
+            story(f"left alone, since nothing was changed of them from here: {alone}")
     answers: list[dict[str, Any]] = []
     for where, name in refs:
         with RolloutProgress() as tell:
-            stopped = down(name, target=where, volumes=volumes, tell=tell)
+            stopped = down(name, target=where, volumes=volumes, take_over=take_over, tell=tell)
         revisions = [release.revision for release in stopped]
         answers.append({"service": name, "target": where, "stopped": revisions})
         if output is Output.text:

@@ -123,6 +123,13 @@ TargetOption = Annotated[
         show_envvar=False,
     ),
 ]
+TakeOverOption = Annotated[
+    bool,
+    typer.Option(
+        "--take-over",
+        help="Where the Docker engine has another service of that name: make that one this one.",
+    ),
+]
 
 
 def request_options(verb: Callable[..., None]) -> Callable[..., None]:

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from deployctl.cli.console import Output, answer_json, story
-from deployctl.cli.options import OutputOption, TargetOption
+from deployctl.cli.options import OutputOption, TakeOverOption, TargetOption
 from deployctl.cli.rolloutprogress import DOCUMENT_VERSION, RolloutProgress, show_deployed
 
 
@@ -15,6 +15,7 @@ def command(
         int | None,
         typer.Option("--to", min=1, help="Revision. [default: the last that ran otherwise]"),
     ] = None,
+    take_over: TakeOverOption = False,
     target: TargetOption = None,
     output: OutputOption = Output.text,
 ) -> None:
@@ -32,7 +33,7 @@ def command(
     from deployctl.operations.deploy.deployment import rollback
 
     with RolloutProgress() as tell:
-        deployed = rollback(name, to, target=target, tell=tell)
+        deployed = rollback(name, to, target=target, take_over=take_over, tell=tell)
     release = deployed.release
     if deployed.changed:
         what = f"revision {release.revision} ({release.reason})"

@@ -7,6 +7,7 @@ import typer
 from deployctl.cli.console import Output, answer_json, story, tell
 from deployctl.cli.options import (
     OutputOption,
+    TakeOverOption,
     TunedAnywayOption,
     TunedOption,
     ValuesOption,
@@ -50,6 +51,7 @@ def command(
     values: ValuesOption = None,
     verify: _VerifyOption = False,
     verification: VerificationRequest,
+    take_over: TakeOverOption = False,
     output: OutputOption = Output.text,
 ) -> None:
     """Start or update a service; return when it answers a real completion.
@@ -85,7 +87,13 @@ def command(
     recommended = read_recommendation(tuned, tuned_anyway, specs, given)
     several = len(specs) > 1
     deployments = [
-        Deployment(spec, recommended, chart, request_for(spec, verification, verify, several))
+        Deployment(
+            spec,
+            recommended,
+            chart,
+            request_for(spec, verification, verify, several),
+            take_over=take_over,
+        )
         for spec in specs
     ]
     for deployment in deployments:

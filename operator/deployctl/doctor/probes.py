@@ -31,8 +31,8 @@ from deployctl.errors import InputError
 from deployctl.given import MAX_WORD_BYTES, expanded, read_bytes
 from deployctl.hub import DEFAULT_ENDPOINT
 from deployctl.spec.settings import Settings
-from deployctl.targets import open_driver, strangers
-from deployctl.targets.store import ServiceRef, Store
+from deployctl.targets import open_driver, open_store, strangers
+from deployctl.targets.store import ServiceRef
 from deployctl.units import GIB
 
 TIMEOUT_S = 10.0
@@ -178,7 +178,7 @@ def _object(text: str) -> dict[str, Any]:
 def ask_doors() -> tuple[DoorState, ...]:
     """Asks each service of ours that runs a few routes, as a stranger would."""
     settings = Settings()
-    store = Store(settings.state_dir)
+    store = open_store(settings)
 
     def ask(ref: ServiceRef) -> DoorState | None:
         damaged = store.damaged(ref)

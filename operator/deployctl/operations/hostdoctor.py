@@ -1,6 +1,7 @@
 """Is this machine fit to serve: what it is asked, and whether a model can be fetched to it."""
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +9,7 @@ from deployctl import assets, hub
 from deployctl.doctor import examine
 from deployctl.doctor.facts import Check, HostFacts, Question, Topic
 from deployctl.engines.vllm import DEFAULT_VERSION
-from deployctl.errors import DeployctlError
+from deployctl.errors import DeployctlError, TargetError
 from deployctl.given import expanded
 from deployctl.hardware import GpuProfile, load_profile
 from deployctl.model import facts_from
@@ -77,9 +78,10 @@ def _holder(port: int) -> str | None:
     """The service on this machine whose records say that it serves on `port`."""
     _, store = open_store()
     for ref in store.services():
-        for release in store.releases(ref, skip=store.damaged(ref)):
-            if release.status in ("pending", "deployed") and release.spec.port == port:
-                return ref.service
+        with suppress(TargetError):  # its engine does not run, and so does nothing of it
+            for release in store.releases(ref, skip=store.damaged(ref)):
+                if release.status in ("pending", "deployed") and release.spec.port == port:
+                    return ref.service
     return None
 
 

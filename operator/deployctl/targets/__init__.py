@@ -1,5 +1,8 @@
 """Where services run. One driver a target; `rollout` is the same for all of them."""
 
+import os
+from collections.abc import Callable
+from pathlib import Path
 from typing import assert_never
 
 from deployctl.events import Tell
@@ -11,6 +14,8 @@ from deployctl.targets.shelf import Shelf
 from deployctl.targets.store import Store
 
 __all__ = ["Driver", "View", "open_driver", "open_load", "open_store", "open_view"]
+
+_SOCKET = Path("/var/run/docker.sock")  # of an engine on this host
 
 
 def open_driver(target: TargetKind, settings: Settings) -> Driver:
@@ -48,7 +53,8 @@ def open_load(settings: Settings, order: LoadOrder, tell: Tell) -> LoadMaker:
 
 
 def open_store(settings: Settings) -> Store:
-    """The records of every service; those in a cluster are read when they are asked for."""
+    """The records of every service; those on an engine or in a cluster are read when they are asked
+    for."""
 
     def in_cluster() -> Shelf:
         from deployctl.targets.kubernetes.cluster import cluster_of
@@ -56,4 +62,18 @@ def open_store(settings: Settings) -> Store:
 
         return ClusterShelf(cluster_of(settings), settings.state_dir)
 
-    return Store(settings.state_dir, {"kubernetes": in_cluster})
+    def on_engine() -> Shelf:
+        from deployctl.targets.docker.engine import here
+        from deployctl.targets.docker.shelf import DockerShelf
+
+        return DockerShelf(settings.state_dir, here)
+
+    shelves: dict[TargetKind, Callable[[], Shelf]] = {"docker": on_engine, "kubernetes": in_cluster}
+    shared: list[TargetKind] = ["docker"] if _engine_may_be_here() else []
+    return Store(settings.state_dir, shelves, shared=shared)
+
+
+def _engine_may_be_here() -> bool:
+    """Whether it is worth to look for a Docker engine where nothing was done with one from here."""
+    named = os.environ.get("DOCKER_HOST") or os.environ.get("DOCKER_CONTEXT")
+    return bool(named) or _SOCKET.exists()

@@ -114,9 +114,14 @@ class Driver(Protocol):
     # to pods.
     keys_count: Literal["now", "soon"]
 
-    def changing(self, service: str, command: str) -> AbstractContextManager[None]:
+    def changing(self, service: str, command: str, tell: Tell) -> AbstractContextManager[None]:
         """Held while a service is changed, under its lock on this machine: where others change it
-        from elsewhere, their lock too, and what they have made of its keys.
+        from elsewhere, their lock too, and what they have made of it and of its keys.
+        """
+
+    def take_over(self, service: str, command: str, tell: Tell) -> None:
+        """Makes what the target has of another service of that name the one that is known here,
+        where it knows one from the other.
         """
 
     def preflight(self, release: Release, replacing: Release | None) -> None:

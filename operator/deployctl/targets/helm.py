@@ -12,13 +12,13 @@ from pathlib import Path
 
 from deployctl.errors import InputError, TargetError
 from deployctl.targets import webhooks
+from deployctl.targets.history import KEPT
 from deployctl.units import duration
 
 _PROGRAM = "helm"
 _SECONDS = 60
 _UNINSTALL_S = 180  # a pod has its grace period to end
 _AT_ONCE = threading.BoundedSemaphore(4)  # each keeps a core busy for a second
-KEPT = 10  # revisions that Helm keeps of a release, and we of a service
 _FAILED = re.compile(r"execution error at \([^)]*\): (?P<message>.*)", re.DOTALL)
 
 

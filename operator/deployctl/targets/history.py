@@ -3,7 +3,7 @@
 A history is the service's releases, oldest first: which one runs, which to go back to.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -16,6 +16,8 @@ from deployctl.spec import ServiceSpec
 
 Status = Literal["pending", "deployed", "superseded", "failed", "removed"]
 _SERVED = ("deployed", "superseded", "removed")  # it did answer once
+# Of those that served, and of those that did not: what is kept where others see it too.
+KEPT = 10
 
 
 class Release(BaseModel):
@@ -110,3 +112,13 @@ def to_go_back_to(releases: Sequence[Release], revision: int | None) -> Release:
         where=releases[-1].service if releases else None,
         hint=f"revisions that served: {listed}; deployctl up restarts what has died",
     )
+
+
+def too_old(statuses: Mapping[int, str], kept: int = KEPT) -> set[int]:
+    """Of revisions, by what became of them: those before the newest `kept` of their kind. Those
+    that served, which rollback reaches, and those that failed are counted apart: however many fail,
+    the way back stays. One that is at work is never too old."""
+    ended = sorted((n for n, status in statuses.items() if status != "pending"), reverse=True)
+    failed = [n for n in ended if statuses[n] == "failed"]
+    served = [n for n in ended if statuses[n] != "failed"]
+    return {*served[kept:], *failed[kept:]}

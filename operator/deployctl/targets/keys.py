@@ -1,13 +1,14 @@
 """What lets clients and us in, and the Hub token: each in a file of its own (0600), never in a
 record, a plan or an argument.
 
-In a service's folder of the state directory are `api_key`, the key named default, which
+In a service's folder of the state folder are `api_key`, the key named default, which
 `rollout.up` puts in place before a driver starts the engine; `keys.json`, the named keys of
 `deployctl keys`; and `operator_token`, with which deployctl itself asks. A driver publishes
 them to the door before its engine, in a folder of their own. Whoever changes or publishes them
 holds their lock.
 """
 
+import os
 import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,7 @@ PATIENCE_S = 20.0  # for the lock: it is held while files are written, on a far 
 SEEN_S = 0.5
 _MAKE_ONE = "make one with: openssl rand -hex 32"
 _POLL_S = 0.05
+_OWN = 3  # last parts of the path of a key in a state folder: TARGET/SERVICE/api_key
 
 
 def with_key_file(spec: ServiceSpec, path: Path, environment: Mapping[str, str]) -> ServiceSpec:
@@ -52,8 +54,11 @@ def wanted_key(spec: ServiceSpec, path: Path, environment: Mapping[str, str]) ->
     if given := environment.get(KEY_VARIABLE):
         return one_word(given, what="API key", where=KEY_VARIABLE, hint=_MAKE_ONE)
     file = spec.api_key_file
+    own = read_key(path)
     if file is None or file == path:
-        return read_key(path)
+        return own
+    if file.parts[-_OWN:] == path.parts[-_OWN:] and (own or not os.access(file, os.R_OK)):
+        return own  # another state folder recorded where it had its own
     return read_word(file, what="API key", where=f"api_key_file: {file}", hint=_MAKE_ONE)
 
 

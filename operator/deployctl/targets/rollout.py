@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from deployctl.errors import (
     DeployctlError,
     InterruptedByUserError,
-    StateError,
     TargetError,
     in_short,
 )
@@ -135,6 +134,17 @@ class Rollout:
                 keys.forget(self._store.folder(self._ref))
             return stopped
 
+    def take_over(self) -> None:
+        """Makes another service of that name that the target has, and that was not known here, the
+        one that is changed from here; says what it did.
+
+        Raises:
+            TargetError: another deployctl is at work, or it cannot be read or written.
+        """
+        folder, command = self._store.folder(self._ref), "deployctl --take-over"
+        with lock(folder, self._ref.service, command), interruptible():
+            self._driver.take_over(self._ref.service, command, self._tell)
+
     # The steps.
 
     @contextmanager
@@ -144,7 +154,7 @@ class Rollout:
         with (
             lock(folder, service, command),
             interruptible(),
-            self._driver.changing(service, command),
+            self._driver.changing(service, command, self._tell),
         ):
             yield
 
@@ -260,7 +270,7 @@ class Rollout:
         if current is not None:
             try:
                 self._mark(current, "superseded", f"by revision {release.revision}")
-            except StateError as error:  # the next up, rollback or down settles it
+            except TargetError as error:  # the next up, rollback or down settles it
                 self._tell(Event("warning", f"{error.message} ({error.where})"))
         try:
             if release.spec.needs_api_key and key.lift():
@@ -327,7 +337,7 @@ class Rollout:
     def _record_failure(self, release: Release, error: BaseException) -> None:
         try:
             self._mark(release, "failed", in_short(error))
-        except StateError as problem:  # it stays pending, and the next up settles it
+        except TargetError as problem:  # it stays pending, and the next up settles it
             self._tell(Event("warning", f"{problem.message} ({problem.where})"))
 
     def _key(self, spec: ServiceSpec) -> DefaultKey:

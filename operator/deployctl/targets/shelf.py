@@ -28,7 +28,10 @@ class Shelf(Protocol):
         """The folder of a service on this machine, for its lock, keys and logs."""
 
     def services(self) -> list[str]:
-        """Every service that has a record."""
+        """Every service that has a record: of this state folder, where others have some too."""
+
+    def others(self) -> list[str]:
+        """Every other that has a record on the target."""
 
     def stored(self, service: str) -> list[Stored]:
         """The documents of a service, oldest first."""
@@ -71,6 +74,10 @@ class FileShelf:
             return []
         except OSError as error:
             raise state_error("read the records", self._folder, error) from error
+
+    def others(self) -> list[str]:
+        """None: the folder is the state folder's own."""
+        return []
 
     def stored(self, service: str) -> list[Stored]:
         """The documents of a service, oldest first.

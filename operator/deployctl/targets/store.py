@@ -5,12 +5,13 @@ Nothing here knows what runs: that is asked of a driver.
 
 import json
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
-from deployctl.errors import InputError, NotFoundError, StateError
+from deployctl.errors import InputError, NotFoundError, StateError, TargetError
 from deployctl.spec import TARGETS, TargetKind
 from deployctl.spec.service import RECORDED
 from deployctl.targets.history import Release
@@ -32,14 +33,20 @@ class ServiceRef(NamedTuple):
 
 
 class Store:
-    """Reads and writes releases below a state directory, or on `shelves` of other targets, which
-    are opened when they are asked for. Holds nothing in memory."""
+    """Reads and writes releases below a state folder, or on `shelves` of other targets, which
+    are opened when they are asked for. On `shared` ones others may have services, which are looked
+    for also where nothing was done from here. Holds nothing in memory."""
 
     def __init__(
-        self, root: Path, shelves: Mapping[TargetKind, Callable[[], Shelf]] | None = None
+        self,
+        root: Path,
+        shelves: Mapping[TargetKind, Callable[[], Shelf]] | None = None,
+        *,
+        shared: Collection[TargetKind] = (),
     ) -> None:
         self.root = root.absolute()
         self._others = shelves or {}
+        self._shared = shared
         self._opened: dict[TargetKind, Shelf] = {}
 
     def folder(self, ref: ServiceRef) -> Path:
@@ -51,14 +58,29 @@ class Store:
         return [kind for kind in TARGETS if (self.root / kind).is_dir()]
 
     def services(self, target: TargetKind | None = None) -> list[ServiceRef]:
-        """Every service that has a record, by name; on every target that was used from here, where
-        none is named."""
+        """Every service that has a record and is ours, by name; on every target that was used from
+        here, where none is named."""
         refs = [
             ServiceRef(kind, service)
             for kind in ([target] if target else self.targets())
             for service in self._shelf(kind).services()
         ]
         return sorted(refs, key=lambda ref: (ref.service, ref.target))
+
+    def others(self, target: TargetKind | None = None) -> list[ServiceRef]:
+        """Every service that others have, and that anybody can go on with, by name; where no target
+        is named, as far as they can be asked.
+
+        Raises:
+            TargetError: the target that is named cannot be asked.
+        """
+        if target is not None:
+            return [ServiceRef(target, name) for name in self._shelf(target).others()]
+        refs: list[ServiceRef] = []
+        for kind in self._shared:
+            with suppress(TargetError):
+                refs += self.others(kind)
+        return refs
 
     def find(self, service: str, target: TargetKind | None = None) -> ServiceRef:
         """Finds the target that a service is on: the one where it is not removed, if several.
@@ -68,7 +90,9 @@ class Store:
             InputError: it is on several targets and `target` does not say which.
         """
         known = self.services(target)
-        matches = [r for r in known if r.service == service]
+        matches = [r for r in known if r.service == service] or [
+            r for r in self.others(target) if r.service == service
+        ]
         if len(matches) > 1:
             live = [r for r in matches if self._live(r)]
             matches = live or matches
@@ -96,10 +120,10 @@ class Store:
         return None
 
     def _live(self, ref: ServiceRef) -> bool:
-        """Whether anything of it may run; a damaged record counts as that."""
+        """Whether anything of it may run; one that cannot be told counts as that."""
         try:
             return any(r.status in ("pending", "deployed") for r in self.releases(ref))
-        except StateError:
+        except TargetError:
             return True
 
     def releases(self, ref: ServiceRef, *, skip: Collection[int] = frozenset()) -> list[Release]:

@@ -121,11 +121,11 @@ class EngineBench:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Ends what runs, and forgets what let us in; on a cluster, which is others' too, all but
-        the checkpoint, which the service itself needs next."""
+        """Ends what runs, and forgets what let us in; on a cluster or a Docker engine, which are
+        others' too, all but the checkpoint, which the service itself needs next."""
         with self._held:
             self.stop()
-            if self._driver.target == "kubernetes":
+            if self._driver.target != "process":
                 tried_for = self._plans.base.service
                 self._driver.purge(self.service, self._environment.tell, heir=tried_for)
                 self._store.forget(self._ref)

@@ -11,7 +11,7 @@ import pytest
 
 from deployctl.cli.app import main
 from deployctl.operations.rendered import MARKER
-from deployctl.targets.docker import running
+from deployctl.targets.docker import engine, running
 from known import tiny_folder
 
 
@@ -163,6 +163,7 @@ class Engine:
 
     def __init__(self, container):
         self.address = SimpleNamespace(remote=False)
+        self.carriers = SimpleNamespace(volume=lambda name: None)  # it has no records
         self._containers = [container] if container else []
 
     def image_environment(self, container):
@@ -176,8 +177,9 @@ class Engine:
 @pytest.fixture
 def docker(monkeypatch):
     def put(container):
-        monkeypatch.setattr(running, "find", lambda environment, run: None)
-        monkeypatch.setattr(running, "connect", lambda address: Engine(container))
+        for module in (running, engine):
+            monkeypatch.setattr(module, "find", lambda environment, run: None)
+            monkeypatch.setattr(module, "connect", lambda address: Engine(container))
 
     return put
 

@@ -27,8 +27,11 @@ class MemoryDriver:
         self.did = []
         self.most_at_once = 0
 
-    def changing(self, service, command):
+    def changing(self, service, command, tell):
         return contextlib.nullcontext()
+
+    def take_over(self, service, command, tell):
+        self.did.append(("take over", service))
 
     def preflight(self, release, replacing):
         self.did.append(("preflight", release.revision))

@@ -2,6 +2,7 @@
 
 import itertools
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
@@ -42,6 +43,17 @@ def test_a_made_key_stays(path):
     made = place_key(path, None)
     assert wanted_key(asked, path, {}) == made == place_key(path, made)
     assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_key_that_another_state_folder_had_is_one_s_own(path, tmp_path):
+    """A release that was recorded from elsewhere names the file of that state folder."""
+    theirs = tmp_path / "elsewhere" / Path(*path.parts[-3:])
+    asked = spec(api_key_file=theirs)
+    assert wanted_key(asked, path, {}) is None  # still to be made
+    made = place_key(path, None)
+    assert wanted_key(asked, path, {}) == made
+    place_key(theirs, "former")
+    assert wanted_key(asked, path, {}) == made
 
 
 def test_the_environment_beats_the_file(path, tmp_path):

@@ -2,6 +2,7 @@
 
 import pytest
 import yaml
+from tests.unit.targets_docker.memory import MemoryCarriers
 
 from deployctl.planning.plan import EnginePlan, ServingPlan
 from deployctl.render import render_compose
@@ -56,6 +57,7 @@ class MemoryEngine:
         self.graces = []
         self.codes = []  # of the commands that are run in a container
         self.did = []
+        self.carriers = MemoryCarriers()
 
     def containers(self, project, service=None):
         return [
@@ -182,7 +184,7 @@ def release(tmp_path):
 
 
 @pytest.fixture
-def container(engine):
+def container(engine, tmp_path):
     """`container(revision="1", …)`: puts an engine's container of the service `tiny` there."""
 
     def make(revision="1", digest="", **more):
@@ -193,6 +195,12 @@ def container(engine):
             "io.deployctl.digest": digest,
         }
         made = Container("deployctl-tiny-engine-1", labels, **more)
+        if engine.address.remote:
+            mount = {"Type": "volume", "Name": "deployctl-tiny_secrets"}
+        else:
+            project = tmp_path / "state" / "docker" / "tiny" / "project"
+            mount = {"Type": "bind", "Source": str(project / "secrets")}
+        made.attrs["Mounts"] = [{**mount, "Destination": "/run/secrets"}]
         engine.found.append(made)
         return made
 

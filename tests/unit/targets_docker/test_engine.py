@@ -11,7 +11,8 @@ from docker.errors import NotFound
 
 from deployctl.errors import DockerError
 from deployctl.targets.docker import commands
-from deployctl.targets.docker.engine import Address, DockerEngine, _archive, connect, find
+from deployctl.targets.docker.carriers import archive
+from deployctl.targets.docker.engine import Address, DockerEngine, connect, find
 from deployctl.targets.docker.translate import unreachable
 
 
@@ -81,7 +82,7 @@ def _ends(pid):
 
 def test_a_file_that_is_written_anew_has_another_time():
     def times(now):
-        with tarfile.open(fileobj=io.BytesIO(_archive({"api_key": b"k", "x/y": b""}, now))) as tar:
+        with tarfile.open(fileobj=io.BytesIO(archive({"api_key": b"k", "x/y": b""}, now))) as tar:
             return {entry.name: (entry.mtime, entry.mode, entry.size) for entry in tar}
 
     assert times(1000.25) == {"api_key": (1000.25, 0o444, 1), "x/y": (1000.25, 0o444, 0)}

@@ -41,6 +41,7 @@ class Deployment:
     tuned: Tuned | None = None  # a recommendation, laid over the spec
     chart: ChartOptions = NO_VALUES  # values of the user's own, on Kubernetes
     verification: VerificationRequest | None = None  # to keep the new release only if it holds
+    take_over: bool = False  # another service of that name, where the target has one
 
     def check(self) -> None:
         """Refuses a verification that makes no sense, before anything is done.
@@ -154,7 +155,7 @@ def up(deployment: Deployment, tell: Tell = silent, *, tools: Tools = REAL) -> D
     tell(Event("heading", f"{spec.service}: {plan.model} on {plan.gpu}, target {target}"))
     if plan.context_chosen:
         tell(Event("note", f"{plan.context_words}; {plan.requests_words}"))
-    rollout = _rollout(driver, store, spec.service, tell, tools=tools)
+    rollout = _rollout(driver, store, spec.service, tell, deployment.take_over, tools=tools)
     drifted = view is not None and _tell_drift(view, store, driver, spec.service, tell)
     told = tuned.document(prepared) if tuned is not None else None
     if verification is None:
@@ -201,9 +202,11 @@ def rollback(
     revision: int | None = None,
     *,
     target: TargetKind | None = None,
+    take_over: bool = False,
     tell: Tell = silent,
 ) -> Deployed:
-    """Runs an earlier revision once more: the one named, or the last that ran otherwise.
+    """Runs an earlier revision once more: the one named, or the last that ran otherwise. With
+    `take_over`, of another service of that name, where the target has one.
 
     Raises:
         NotFoundError: no such service, or nothing to go back to.
@@ -212,7 +215,7 @@ def rollback(
     settings, store = open_store()
     ref = store.find(service, target)
     driver = open_driver(ref.target, settings)
-    rollout = _rollout(driver, store, service, tell, bring_back)
+    rollout = _rollout(driver, store, service, tell, take_over, bring_back)
     return _deployed(driver, store, rollout.rollback(revision))
 
 
@@ -221,11 +224,13 @@ def down(
     *,
     target: TargetKind | None = None,
     volumes: bool = False,
+    take_over: bool = False,
     tell: Tell = silent,
 ) -> list[Release]:
     """Stops a service; its history stays. Returns the releases that it stopped.
 
-    With `volumes`, caches, logs, keys and the operator's token go too.
+    With `volumes`, caches, logs, keys and the operator's token go too. With `take_over`, another
+    service of that name is stopped, where the target has one.
 
     Raises:
         NotFoundError: no such service.
@@ -234,7 +239,7 @@ def down(
     settings, store = open_store()
     ref = store.find(service, target)
     driver = open_driver(ref.target, settings)
-    stopped = _rollout(driver, store, service, tell).down(volumes=volumes)
+    stopped = _rollout(driver, store, service, tell, take_over).down(volumes=volumes)
     view = open_view(ref.target, settings)
     kept = view.kept(service) if view is not None and not volumes else []
     if kept:
@@ -248,10 +253,11 @@ def _rollout(
     store: Store,
     service: str,
     tell: Tell,
+    take_over: bool,
     how: Callable[[Driver, Release, Tell], object] = bring,
     tools: Tools = REAL,
 ) -> Rollout:
-    return Rollout(
+    rollout = Rollout(
         driver,
         store,
         service,
@@ -260,6 +266,9 @@ def _rollout(
         bring=lambda _, release: how(driver, release, tell),
         tools=tools,
     )
+    if take_over:
+        rollout.take_over()
+    return rollout
 
 
 def _deployed(driver: Driver, store: Store, outcome: Outcome) -> Deployed:

@@ -72,7 +72,7 @@ def find(store: Store, name: str | None, target: TargetKind | None) -> ServiceRe
     """
     if name is not None:
         return store.find(name, target)
-    known = store.services(target)
+    known = store.services(target) or store.others(target)
     if not known:
         raise NotFoundError(
             "there is no service", where=str(store.root), hint="start one with deployctl up"
@@ -144,6 +144,13 @@ def status(name: str | None = None, target: TargetKind | None = None) -> list[Se
         else:
             looked = (_look(settings, store, ref) for ref in store.services(kind))
             found += [seen for seen in looked if seen]
+    try:
+        others = store.others(target)
+    except DeployctlError:
+        if not found:
+            raise
+        others = []  # what is known here says it
+    found += [seen for seen in (_look(settings, store, ref) for ref in others) if seen]
     live = (seen for seen in found if seen.status != "removed")
     return sorted(live, key=lambda seen: (seen.service, seen.target))
 

@@ -15,7 +15,7 @@ from deployctl.endpoint import Chats, Endpoint, without_credentials
 from deployctl.errors import InputError, NotFoundError, TargetError
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
-from deployctl.targets import open_driver, open_store, strangers
+from deployctl.targets import history, open_driver, open_store, strangers
 from deployctl.targets.store import ServiceRef
 from deployctl_loadtest import foreign
 
@@ -109,10 +109,18 @@ def _from_store(service: str | None, target: TargetKind | None) -> Endpoint:
     if service is not None:
         refs = [store.find(service, target)]
     else:
-        refs = store.services(target)
+        refs = store.services(target) or store.others(target)
     seen: list[tuple[ServiceRef, str, Endpoint | None]] = []
+    trouble: TargetError | None = None  # with one of several, of which another may run
     for ref in refs:
-        release = next((r for r in reversed(store.releases(ref)) if r.status == "deployed"), None)
+        try:
+            releases = store.releases(ref)
+        except TargetError as error:
+            if service is not None:
+                raise
+            trouble = trouble or error
+            continue
+        release = history.deployed(releases)
         if release is None:
             if service is not None:
                 seen.append((ref, "not deployed", None))
@@ -141,6 +149,8 @@ def _from_store(service: str | None, target: TargetKind | None) -> Endpoint:
             f"{len(running)} services are running: {names}",
             hint=f"say which one, for example {running[0].service}",
         )
+    if trouble is not None:
+        raise trouble
     if not seen:
         raise NotFoundError(
             "no service is running",

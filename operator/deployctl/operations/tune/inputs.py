@@ -256,7 +256,7 @@ def check_not_running(spec: ServiceSpec, tell: Tell) -> None:
     if target == "kubernetes":  # what else is there has cards of its own
         refs = [ServiceRef(target, service)]
     else:
-        refs = [ref for kind in HOSTS for ref in store.services(kind)]
+        refs = [ref for kind in HOSTS for ref in store.services(kind)] + store.others()
     for ref in refs:
         if ref.service == bench_name(service):
             continue  # what a tune left behind is ended at the first start

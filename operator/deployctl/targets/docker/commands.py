@@ -153,3 +153,8 @@ def compose_up(folder: Path, release: Release, files: Sequence[str]) -> list[str
 def compose_environment(release: Release) -> dict[str, str]:
     """What the rendered files refer to."""
     return {REVISION_VARIABLE: str(release.revision)}
+
+
+def leaves_the_volume(release: Release) -> bool:
+    """Whether the service's own environment has its model looked for elsewhere."""
+    return not {"HF_HOME", "HF_HUB_CACHE"}.isdisjoint(release.plan.engine.env)

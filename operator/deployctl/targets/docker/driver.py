@@ -3,11 +3,9 @@
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
-
-import yaml
+from typing import TYPE_CHECKING, Literal
 
 from deployctl.endpoint import Endpoint
 from deployctl.engines.vllm import BUILT_HERE
@@ -16,23 +14,28 @@ from deployctl.events import Event, Tell
 from deployctl.render import door
 from deployctl.render.candidate import borrowed, owner_of_caches
 from deployctl.render.compose import (
-    COMPOSE_FILE,
     DOOR_FOLDER,
     DRAIN_FILE,
     ENGINE,
     GRACE_S,
     HUB_CACHE,
-    LABEL,
     SECRETS_FOLDER,
     project_name,
 )
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import keys
-from deployctl.targets.docker import commands, preflight, translate
+from deployctl.targets.docker import commands, enginelock, preflight, sharedkeys, translate
 from deployctl.targets.docker.engine import DockerEngine, connect, find
 from deployctl.targets.docker.project import ProjectFolder, door_of, volumes_of_remote
-from deployctl.targets.docker.running import all_restarts, engine_state
+from deployctl.targets.docker.running import (
+    all_restarts,
+    container_of,
+    engine_state,
+    lines_of,
+    runs_it,
+)
+from deployctl.targets.docker.shelf import PUBLISHED, DockerShelf
 from deployctl.targets.driver import Downloader, EngineState
 from deployctl.targets.history import Release
 
@@ -61,12 +64,38 @@ class DockerDriver:
         self._run = run
         self._environment = environment
         self._connected: DockerEngine | None = None
+        self._shelf = DockerShelf(self._state_dir, self._engine)
+        self._still_ours: enginelock.Check = lambda: None
+        self._learned: set[str] = set()  # services whose keys are here as they are there
         self._closed: set[str] = set()  # ids of containers whose door we have closed
         self._restarts: dict[str, int] = {}  # container id -> restarts when we started it
 
-    def changing(self, service: str, command: str) -> AbstractContextManager[None]:
-        """Nobody changes it from elsewhere."""
-        return nullcontext()
+    @contextmanager
+    def changing(self, service: str, command: str, tell: Tell) -> Iterator[None]:
+        """Holds the service's lock on the engine, settles what the service is, and brings the keys
+        here as they are there.
+
+        Raises:
+            LockedError: somebody else changes it.
+            AnotherLineageError: it is not the service that this state folder knows.
+        """
+        carriers = self._engine().carriers
+        with enginelock.held(carriers, service, command, tell) as self._still_ours:
+            try:
+                self._shelf.settle(service, tell)
+                self.learn_keys(service)
+                yield
+            finally:
+                self._still_ours = lambda: None
+
+    def take_over(self, service: str, command: str, tell: Tell) -> None:
+        """Makes the engine's service of that name the one that this state folder knows.
+
+        Raises:
+            LockedError: somebody else changes it.
+        """
+        with enginelock.held(self._engine().carriers, service, command, tell):
+            self._shelf.take_over(service, tell)
 
     def preflight(self, release: Release, replacing: Release | None) -> None:
         """Refuses what cannot work.
@@ -112,7 +141,7 @@ class DockerDriver:
         Raises:
             DockerError: the volume cannot be made.
         """
-        if _leaves_the_volume(release):
+        if commands.leaves_the_volume(release):
             return None
         volume = self._engine().keep_volume(owner_of_caches(release.bundle), HUB_CACHE.name)
         owned = self._run(commands.own_cache(release, volume), {})
@@ -125,12 +154,24 @@ class DockerDriver:
         return Downloader(tuple(words), dict(self._environment), place)
 
     def start(self, release: Release, tell: Tell) -> None:
-        """Writes the project and brings it up; returns when the container runs.
+        """Writes the project and brings it up; returns when the container runs. Where it runs
+        already, whoever started it, its door is given the keys as they are here.
 
         Raises:
             DockerError, PortTakenError: Compose failed, in deployctl's words.
             StateError: the project folder cannot be written.
         """
+        self._still_ours()
+        running = self._container(release)
+        if running is not None and runs_it(running, release):
+            self.publish_keys(release)
+        else:
+            self._compose_up(release, tell)
+        container = self._container(release)
+        if container is not None:
+            self._restarts[str(container.id)] = all_restarts(container.attrs)
+
+    def _compose_up(self, release: Release, tell: Tell) -> None:
         engine = self._engine()
         remote = engine.address.remote
         project = self._project(release.service)
@@ -140,12 +181,16 @@ class DockerDriver:
         volumes = volumes_of_remote(release.service)
         fills = remote and self.state(release).condition != "running"
         with keys.locked(self._folder(release.service)):
-            offline = release.plan.asks_for_its_model_alone and not _leaves_the_volume(release)
+            leaves = commands.leaves_the_volume(release)
+            offline = release.plan.asks_for_its_model_alone and not leaves
             fetches = release.plan.asks_the_hub and not offline
             secrets = project.secrets(release.spec, self._environment, fetches=fetches)
-            files = project.write(release, secrets, remote=remote, offline=offline)
+            lineage = self._shelf.lineage(release.service)
+            files = project.write(release, secrets, remote=remote, offline=offline, lineage=lineage)
             if fills:
                 engine.fill_volume(volumes[SECRETS_FOLDER], release.service, image, secrets)
+            if fills or not remote:
+                sharedkeys.published(self._folder(release.service), secrets)
         if fills and (of_the_door := door_of(release)):
             engine.fill_volume(volumes[DOOR_FOLDER], release.service, image, of_the_door)
         tell(Event("note", f"docker compose up in {project.folder}"))
@@ -157,33 +202,29 @@ class DockerDriver:
             raise translate.compose_failed(
                 done.stderr, image=image, port=release.spec.port, host=engine.address.url
             )
-        container = self._container(release)
-        if container is not None:
-            self._restarts[str(container.id)] = all_restarts(container.attrs)
 
     def learn_keys(self, service: str) -> None:
-        """They are changed here alone."""
+        """Brings the keys here as the engine's container has them, where others changed them.
+
+        Raises:
+            StateError: they cannot be written here.
+            DockerError: they cannot be read there.
+        """
+        for container in self._engine().containers(project_name(service), ENGINE):
+            sharedkeys.learn(self._engine(), container, self._folder(service))
+        self._learned.add(service)
 
     def publish_keys(self, release: Release) -> None:
         """Gives the door the keys as they are now; the Hub token stays as it is.
 
         Raises:
             StateError: they cannot be read or written.
-            DockerError: the volume on the other host cannot be written.
+            DockerError: they cannot be written where the engine has them.
         """
-        engine = self._engine()
-        if not door.stands_before(release.bundle) or self._container(release) is None:
-            return  # the next start publishes them
-        folder = self._folder(release.service)
-        with keys.locked(folder):
-            files = keys.of_the_door(folder, release.spec)
-            if engine.address.remote:
-                volume = volumes_of_remote(release.service)[SECRETS_FOLDER]
-                engine.write_volume(
-                    volume, release.plan.engine.image, files, in_place_of=keys.gone(files)
-                )
-            else:
-                self._project(release.service).publish(files)
+        container = self._container(release)
+        if container is not None and door.stands_before(release.bundle):
+            sharedkeys.publish(self._engine(), container, release, self._state_dir)
+        # else the next start publishes them
 
     def close_door(self, release: Release) -> bool:
         """Has the door let nobody in any more, by a file in the container's own /tmp."""
@@ -203,6 +244,7 @@ class DockerDriver:
         A later release of the service that runs in its place is left alone.
         """
         engine = self._engine()
+        self._still_ours()
         project = project_name(release.service)
         others = engine.containers(project, ENGINE)
         container = self._container(release)
@@ -239,7 +281,7 @@ class DockerDriver:
         """Yields the container's log, or the one kept when the container was removed."""
         container = self._container(release)
         if container is not None:
-            yield from _lines(self._engine().logs(container, tail=tail, follow=follow))
+            yield from lines_of(self._engine().logs(container, tail=tail, follow=follow))
             return
         file = self._project(release.service).log_file(release.revision)
         if file.is_file():
@@ -250,6 +292,8 @@ class DockerDriver:
     def endpoint(self, release: Release) -> Endpoint:
         """Where it answers: this host, or the one that DOCKER_HOST names."""
         address = self._engine().address
+        if release.service not in self._learned:
+            self.learn_keys(release.service)
         host = f"[{address.hostname}]" if ":" in address.hostname else address.hostname
         project, has_door = self._project(release.service), door.stands_before(release.bundle)
         return Endpoint(
@@ -273,6 +317,7 @@ class DockerDriver:
         files = self._project(service)
         files.forget()
         files.forget_logs()
+        (self._folder(service) / PUBLISHED).unlink(missing_ok=True)
 
     def log_path(self, release: Release) -> Path | None:
         """The log as a file: none while the engine runs, a copy made now when it is dead, and
@@ -301,47 +346,7 @@ class DockerDriver:
         return ProjectFolder(self._state_dir, service)
 
     def _container(self, release: Release) -> "Container | None":
-        """The container that runs this release: by revision, or by content where plain
-        `docker compose up` started it from rendered files.
-        """
-        digest = _label_digest(release)
-        for container in self._engine().containers(project_name(release.service), ENGINE):
-            labels = container.labels
-            revision = labels.get(LABEL + "revision", "")
-            if revision == str(release.revision):
-                return container
-            if not revision and digest and labels.get(LABEL + "digest") == digest:
-                return container
-        return None
+        return container_of(self._engine(), release)
 
     def _whole_log(self, container: "Container") -> bytes:
         return b"".join(self._engine().logs(container, tail=LOG_LINES_KEPT, follow=False))
-
-
-def _leaves_the_volume(release: Release) -> bool:
-    """Whether the service's own environment has its model looked for elsewhere."""
-    return not {"HF_HOME", "HF_HUB_CACHE"}.isdisjoint(release.plan.engine.env)
-
-
-def _label_digest(release: Release) -> str | None:
-    text = release.bundle.files.get(COMPOSE_FILE)
-    document: Any = yaml.safe_load(text) if text else None
-    try:
-        return str(document["services"][ENGINE]["labels"][LABEL + "digest"])
-    except (TypeError, KeyError):
-        return None
-
-
-def _lines(pieces: Iterator[bytes]) -> Iterator[str]:
-    """Cuts pieces of output into lines; of a progress bar's states, the last."""
-    rest = b""
-    for piece in pieces:
-        *whole, rest = (rest + piece).split(b"\n")
-        for line in whole:
-            yield _text(line)
-    if rest:
-        yield _text(rest)
-
-
-def _text(line: bytes) -> str:
-    return line.decode("utf-8", "replace").rstrip("\r").rpartition("\r")[2]

@@ -1,21 +1,20 @@
 """The Docker engine: where it is, and the few things deployctl asks of it through the SDK.
 
-Everything that touches the `docker` package is here, and its errors end here.
+Everything that touches the `docker` package is here and in `carriers`, and its errors end there.
 """
 
-import io
 import os
 import socket
-import tarfile
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
-from deployctl.errors import DockerError
 from deployctl.render.compose import GRACE_S, LABEL
-from deployctl.targets.docker import commands, translate
+from deployctl.targets.docker import commands
+from deployctl.targets.docker.carriers import Carriers, archive
+from deployctl.targets.docker.translate import translated
 
 if TYPE_CHECKING:
     from docker import DockerClient
@@ -57,20 +56,21 @@ class DockerEngine:
     def __init__(self, client: "DockerClient", address: Address) -> None:
         self._client = client
         self.address = address
+        self.carriers = Carriers(client, address.url)
 
     def containers(self, project: str, service: str | None = None) -> list["Container"]:
         """Containers of a Compose project, running or not."""
         labels = [f"{PROJECT_LABEL}={project}"]
         if service:
             labels.append(f"{SERVICE_LABEL}={service}")
-        with _translated(self.address):
+        with translated(self.address.url):
             return self._client.containers.list(
                 all=True, filters={"label": labels}, ignore_removed=True
             )
 
     def publisher(self, port: int) -> "Container | None":
         """The running container that publishes a port of the host."""
-        with _translated(self.address):
+        with translated(self.address.url):
             containers = self._client.containers.list(
                 filters={"publish": str(port)}, ignore_removed=True
             )
@@ -80,7 +80,7 @@ class DockerEngine:
         """Whether the image is on the engine."""
         from docker.errors import ImageNotFound
 
-        with _translated(self.address):
+        with translated(self.address.url):
             try:
                 self._client.images.get(image)
             except ImageNotFound:
@@ -91,7 +91,7 @@ class DockerEngine:
         """The variables that a container has from its image; none when the image is gone."""
         from docker.errors import ImageNotFound
 
-        with _translated(self.address):
+        with translated(self.address.url):
             try:
                 image: Any = self._client.images.get(container.attrs["Image"])
             except ImageNotFound:
@@ -100,7 +100,7 @@ class DockerEngine:
 
     def logs(self, container: "Container", *, tail: int | None, follow: bool) -> Iterator[bytes]:
         """The container's output in pieces, not lines. None for `tail` means all."""
-        with _translated(self.address):
+        with translated(self.address.url):
             if follow:
                 yield from container.logs(
                     stream=True, follow=True, tail="all" if tail is None else tail
@@ -110,7 +110,7 @@ class DockerEngine:
 
     def memory(self, container: "Container") -> int | None:
         """Bytes that the container's processes hold, page cache aside; None if unknown."""
-        with _translated(self.address):
+        with translated(self.address.url):
             stats: Any = self._client.api.stats(str(container.id), stream=False, one_shot=True)
         memory = stats.get("memory_stats", {})
         details = memory.get("stats", {})
@@ -119,7 +119,7 @@ class DockerEngine:
 
     def execute(self, container: "Container", words: list[str]) -> int:
         """Runs a command in a container, as its user, and returns its exit code."""
-        with _translated(self.address):
+        with translated(self.address.url):
             code = container.exec_run(words).exit_code
         return -1 if code is None else code
 
@@ -130,7 +130,7 @@ class DockerEngine:
         """
         from docker.errors import NotFound
 
-        with _translated(self.address):
+        with translated(self.address.url):
             for container in self.containers(project):
                 try:
                     health = (container.attrs["State"].get("Health") or {}).get("Status")
@@ -152,14 +152,14 @@ class DockerEngine:
         Returns its whole name.
         """
         labels, whole = {PROJECT_LABEL: project, _VOLUME_LABEL: name}, f"{project}_{name}"
-        with _translated(self.address):
+        with translated(self.address.url):
             self._client.volumes.create(whole, labels=labels)
         return whole
 
     def remove_volumes(self, project: str) -> list[str]:
         """Removes a project's volumes and returns their names."""
         removed = []
-        with _translated(self.address):
+        with translated(self.address.url):
             for volume in self._client.volumes.list(
                 filters={"label": f"{PROJECT_LABEL}={project}"}
             ):
@@ -173,7 +173,7 @@ class DockerEngine:
         How secrets reach an engine on another host, which cannot mount a file of ours.
         """
         self.drop_volume(name)
-        with _translated(self.address):
+        with translated(self.address.url):
             self._client.volumes.create(name, labels={LABEL + "service": service})
         self.write_volume(name, image, files)
 
@@ -189,7 +189,7 @@ class DockerEngine:
         may see a part of it. What is not in `files` stays, for a container that is never started
         cannot remove it: one of `in_place_of` that is there is written over.
         """
-        with _translated(self.address):
+        with translated(self.address.url):
             carrier = self._client.containers.create(
                 image,
                 entrypoint=["true"],
@@ -198,7 +198,7 @@ class DockerEngine:
             )
             try:
                 over = {n: c for n, c in (in_place_of or {}).items() if _has(carrier, n)}
-                carrier.put_archive("/run/secrets", _archive({**files, **over}, time.time()))
+                carrier.put_archive("/run/secrets", archive({**files, **over}, time.time()))
             finally:
                 carrier.remove(force=True)
 
@@ -206,7 +206,7 @@ class DockerEngine:
         """Removes a volume, if it is there."""
         from docker.errors import NotFound
 
-        with _translated(self.address):
+        with translated(self.address.url):
             try:
                 self._client.volumes.get(name).remove()
             except NotFound:
@@ -223,28 +223,16 @@ def _has(carrier: "Container", name: str) -> bool:
     return True
 
 
-def _archive(files: Mapping[str, bytes], now: float) -> bytes:
-    """A tar file of files that all may read, written `now`: a door sees by the time of a file,
-    besides its size and an inode that may be the former one's, that it is another.
-    """
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w") as tar:
-        for path, content in files.items():
-            entry = tarfile.TarInfo(path)
-            entry.size, entry.mode, entry.mtime = len(content), 0o444, now
-            tar.addfile(entry, io.BytesIO(content))
-    return archive.getvalue()
-
-
+@cache
 def connect(address: Address) -> DockerEngine:
-    """Connects and asks the engine for its version.
+    """Connects and asks the engine for its version: once in a process for each engine.
 
     Raises:
         DockerError: it does not run, cannot be reached, or does not let us in.
     """
     import docker
 
-    with _translated(address):
+    with translated(address.url):
         _knock(address)
         client = docker.from_env(
             timeout=TIMEOUT_S,
@@ -255,27 +243,18 @@ def connect(address: Address) -> DockerEngine:
     return DockerEngine(client, address)
 
 
+def here() -> DockerEngine:
+    """The engine that the environment names, as the `docker` command would.
+
+    Raises:
+        DockerError: as `connect`, or `docker` is not installed.
+    """
+    return connect(find(os.environ, commands.run))
+
+
 def _knock(address: Address) -> None:
     """Fails at once, and cleanly, where nothing listens on a local engine's socket."""
     parts = urlsplit(address.url)
     if parts.scheme == "unix":
         with socket.socket(socket.AF_UNIX) as probe:
             probe.connect(parts.path)
-
-
-@contextmanager
-def _translated(address: Address) -> Iterator[None]:
-    """Turns what the SDK raises into a DockerError."""
-    import requests
-    from docker.errors import APIError, DockerException
-
-    try:
-        yield
-    except APIError as error:
-        raise DockerError(
-            f"Docker refuses: {error.explanation or error}",
-            where=address.url,
-            hint="the engine's own log says more: journalctl -u docker",
-        ) from error
-    except (DockerException, requests.RequestException, OSError) as error:
-        raise translate.unreachable(str(error), address.url) from error

@@ -22,11 +22,13 @@ from deployctl.render.compose import (
 )
 from deployctl.spec import ServiceSpec
 from deployctl.targets import keys
+from deployctl.targets.docker.records import LINEAGE
 from deployctl.targets.driver import OFFLINE
 from deployctl.targets.history import Release
 
 HUB_TOKEN = "hf_token"  # noqa: S105  the name of its file
 REMOTE_FILE, OFFLINE_FILE = "compose.remote.yaml", "compose.offline.yaml"
+LINEAGE_FILE = "compose.lineage.yaml"
 _OFFLINE = {"services": {ENGINE: {"environment": {OFFLINE: "1"}}}}
 _MOUNTED = {SECRETS_FOLDER: "/run/secrets", DOOR_FOLDER: "/opt/deployctl"}
 
@@ -46,7 +48,7 @@ def door_of(release: Release) -> dict[str, bytes]:
 
 
 class ProjectFolder:
-    """The project folder of one service below a state directory."""
+    """The project folder of one service below a state folder."""
 
     def __init__(self, state_dir: Path, service: str) -> None:
         self._service = service
@@ -74,10 +76,17 @@ class ProjectFolder:
         return keys.read_key(self._service_folder / name)
 
     def write(
-        self, release: Release, secrets: Mapping[str, bytes], *, remote: bool, offline: bool
+        self,
+        release: Release,
+        secrets: Mapping[str, bytes],
+        *,
+        remote: bool,
+        offline: bool,
+        lineage: str | None = None,
     ) -> list[str]:
         """Writes the rendered files, and the secrets unless the engine is on another host. Returns
-        the files that Compose is to be given: `offline`, one more that keeps it off the Hub.
+        the files that Compose is to be given: `offline`, one more that keeps it off the Hub; with a
+        `lineage`, one more that labels the container with it.
 
         Raises:
             StateError: the disk is full or not writable.
@@ -99,6 +108,9 @@ class ProjectFolder:
                 more[REMOTE_FILE] = _remote_file(self._service, guarded=guarded)
             if offline:
                 more[OFFLINE_FILE] = yaml.safe_dump(_OFFLINE)
+            if lineage:
+                labels = {"labels": {LINEAGE: lineage}}
+                more[LINEAGE_FILE] = yaml.safe_dump({"services": {ENGINE: labels}})
             for name, text in more.items():
                 write_private(self.folder / name, text.encode())
             keys.publish(self.folder / SECRETS_FOLDER, {} if remote else secrets, mode=0o444)

@@ -3,9 +3,11 @@
 import json
 import os
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+import yaml
 
 from deployctl.render.bundle import NOT_COMMITTED
 from deployctl.render.compose import (
@@ -18,8 +20,9 @@ from deployctl.render.compose import (
 )
 from deployctl.targets import restarts
 from deployctl.targets.docker import commands
-from deployctl.targets.docker.engine import connect, find
+from deployctl.targets.docker.engine import DockerEngine, connect, find
 from deployctl.targets.driver import EngineState
+from deployctl.targets.history import Release
 from deployctl_loadtest import foreign
 
 if TYPE_CHECKING:
@@ -197,3 +200,49 @@ def _started(state: Mapping[str, Any]) -> str | None:
     if not started or started.startswith("0001-"):
         return None
     return started.partition(".")[0].rstrip("Z") + "+00:00"
+
+
+def container_of(engine: DockerEngine, release: Release) -> "Container | None":
+    """The container that runs a release: by revision, or by content where plain `docker compose up`
+    started it from rendered files.
+    """
+    digest = _label_digest(release)
+    for container in engine.containers(project_name(release.service), ENGINE):
+        labels = container.labels
+        revision = labels.get(LABEL + "revision", "")
+        if revision == str(release.revision):
+            return container
+        if not revision and digest and labels.get(LABEL + "digest") == digest:
+            return container
+    return None
+
+
+def runs_it(container: "Container", release: Release) -> bool:
+    """Whether a release's container runs, and what it says: nothing is to be started."""
+    said = (container.labels.get(LABEL + name) for name in ("revision", "digest"))
+    wanted = str(release.revision), _label_digest(release)
+    return container.status == "running" and tuple(said) == wanted
+
+
+def _label_digest(release: Release) -> str | None:
+    text = release.bundle.files.get(COMPOSE_FILE)
+    document: Any = yaml.safe_load(text) if text else None
+    try:
+        return str(document["services"][ENGINE]["labels"][LABEL + "digest"])
+    except (TypeError, KeyError):
+        return None
+
+
+def lines_of(pieces: Iterator[bytes]) -> Iterator[str]:
+    """Cuts pieces of output into lines; of a progress bar's states, the last."""
+    rest = b""
+    for piece in pieces:
+        *whole, rest = (rest + piece).split(b"\n")
+        for line in whole:
+            yield _text(line)
+    if rest:
+        yield _text(rest)
+
+
+def _text(line: bytes) -> str:
+    return line.decode("utf-8", "replace").rstrip("\r").rpartition("\r")[2]

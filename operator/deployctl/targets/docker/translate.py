@@ -1,7 +1,8 @@
 """What Docker says when something fails, in deployctl's words."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from deployctl import assets
 from deployctl.engines.vllm import BUILT_HERE, DEFAULT_VERSION
@@ -139,3 +140,21 @@ _COMPOSE: tuple[tuple[re.Pattern[str], _Build], ...] = (
 def _last_line(detail: str) -> str:
     lines = [line.strip() for line in detail.splitlines() if line.strip()]
     return lines[-1].removeprefix("Error response from daemon: ") if lines else ""
+
+
+@contextmanager
+def translated(host: str) -> Iterator[None]:
+    """Turns what Docker's SDK raises about the engine at `host` into a DockerError."""
+    import requests
+    from docker.errors import APIError, DockerException
+
+    try:
+        yield
+    except APIError as error:
+        raise DockerError(
+            f"Docker refuses: {error.explanation or error}",
+            where=host,
+            hint="the engine's own log says more: journalctl -u docker",
+        ) from error
+    except (DockerException, requests.RequestException, OSError) as error:
+        raise unreachable(str(error), host) from error

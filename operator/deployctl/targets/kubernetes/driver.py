@@ -76,7 +76,7 @@ class KubernetesDriver:
         self._nodes_told = (-math.inf, "")  # when they were asked, and what is said
 
     @contextmanager
-    def changing(self, service: str, command: str) -> Iterator[None]:
+    def changing(self, service: str, command: str, tell: Tell) -> Iterator[None]:
         """Holds the service's Lease, brings the keys here as they are in the cluster, and ends the
         pulling of an image that a killed deployctl began.
 
@@ -89,6 +89,9 @@ class KubernetesDriver:
             with suppress(TargetError):  # its pods end by themselves too
                 pull.Puller(self._cluster).clear(service)
             yield
+
+    def take_over(self, service: str, command: str, tell: Tell) -> None:
+        """Nothing: a service is the namespace's, and so whoever's works in it."""
 
     def preflight(self, release: Release, replacing: Release | None) -> None:
         """Refuses a name that is another's, claims that do not do, and replicas that would go.

@@ -3,17 +3,13 @@
 A holder renews it while it works; of one that was killed it runs out by itself.
 """
 
-import hashlib
-import os
-import re
-import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 from deployctl.errors import LockedError, TargetError
+from deployctl.targets.holder import myself, shown, was_killed
 from deployctl.targets.kubernetes.cluster import OURS, Cluster, ConflictError, Document
 
 LASTS_S = 30  # after the last renewal
@@ -22,8 +18,6 @@ _GROUP, _KIND = "coordination.k8s.io/v1", "leases"
 _PREFIX = "deployctl-"  # of a Lease's name, before the name of what is locked
 _OURS = ",".join(f"{key}={value}" for key, value in OURS.items())
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
-# Behind a holder's pid: the table of processes that it is in.
-_TABLE = re.compile(r", pid (?P<pid>\d+)(?P<of> of (?P<table>[0-9a-f]+))\)\Z")
 
 
 # Raises LockedError where the lock is another's by now.
@@ -40,7 +34,7 @@ def held(cluster: Cluster, service: str, command: str) -> Iterator[Check]:
         ClusterError: it cannot be made.
     """
     name = _PREFIX + service
-    holder = f"{command} ({_user()}@{socket.gethostname()}, {_process()})"
+    holder = myself(command)
     _take(cluster, name, service, holder)
     done = threading.Event()
 
@@ -94,41 +88,11 @@ def _take(cluster: Cluster, name: str, service: str, holder: str) -> None:
             return
         spec = found.get("spec") or {}
         holds = str(spec.get("holderIdentity") or "")
-        if holds and moment < _ends(spec) and not _was_killed(holds):
+        if holds and moment < _ends(spec) and not was_killed(holds):
             raise _locked(service, spec)
         cluster.replace(path, {**found, "spec": _spec(holder, moment)})
     except ConflictError as error:
         raise _locked(service, {}) from error
-
-
-def _process() -> str:
-    table = _table()
-    return f"pid {os.getpid()}" + (f" of {table}" if table else "")
-
-
-def _table() -> str:
-    """Which table of processes ours is in, by the boot and the namespace of pids; "" where neither
-    is told. A hostname is not enough: containers and clones share one, and no processes."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        namespace = Path("/proc/self/ns/pid").stat().st_ino
-    except OSError:
-        return ""
-    return hashlib.sha256(f"{boot} {namespace}".encode()).hexdigest()[:8]
-
-
-def _was_killed(holder: str) -> bool:
-    """Whether a holder was a process that we would see, and is no more."""
-    seen = _TABLE.search(holder)
-    if seen is None or seen["table"] != _table():
-        return False
-    try:
-        os.kill(int(seen["pid"]), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return False
 
 
 def _change(cluster: Cluster, name: str, holder: str, **changes: str) -> None:
@@ -167,12 +131,5 @@ def _locked(service: str, spec: Document) -> LockedError:
 
 
 def _told(spec: Document) -> str:
-    who = str(spec.get("holderIdentity") or "another deployctl")
-    table = _TABLE.search(who)
-    if table is not None:  # nothing for a person
-        who = who[: table.start("of")] + ")"
+    who = shown(str(spec.get("holderIdentity") or "another deployctl"))
     return who + (f", since {spec['acquireTime'][:19]}Z" if spec.get("acquireTime") else "")
-
-
-def _user() -> str:
-    return os.environ.get("USER") or f"uid{os.getuid()}"

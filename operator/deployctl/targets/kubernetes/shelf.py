@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from deployctl.errors import StateError, TargetError
 from deployctl.render.bundle import Bundle
-from deployctl.targets import helm
+from deployctl.targets.history import too_old
 from deployctl.targets.kubernetes.cluster import Cluster, Document
 from deployctl.targets.kubernetes.front import front_of, port_of
 from deployctl.targets.shelf import Stored, remove_folder
@@ -61,6 +61,10 @@ class ClusterShelf:
         """Every service of the namespace that has a record."""
         found = self._cluster.metadata(self._path, labelSelector=SERVICE, fieldSelector=_OURS)
         return sorted({_labels(secret)[SERVICE] for secret in found})
+
+    def others(self) -> list[str]:
+        """None: whoever has the namespace has them all."""
+        return []
 
     def headlines(self) -> list[Headline]:
         """Every record of the namespace in short, by service and revision, but damaged ones."""
@@ -131,7 +135,9 @@ class ClusterShelf:
         return bool(self._metadata_of(service))
 
     def _prune(self, service: str) -> None:
-        self._delete(too_old(self._metadata_of(service)))
+        secrets = {int(_labels(each)[REVISION]): each for each in self._metadata_of(service)}
+        old = too_old({number: _status(secret) for number, secret in secrets.items()})
+        self._delete(secrets[number] for number in sorted(old, reverse=True))
 
     def _metadata_of(self, service: str) -> list[Document]:
         selector = f"{SERVICE}={service}"
@@ -149,17 +155,9 @@ class ClusterShelf:
         return f"secret {secret['metadata']['name']} in namespace {self._cluster.namespace}"
 
 
-def too_old(secrets: Iterable[Document]) -> list[Document]:
-    """Of a service's records, by their metadata: those before the newest `helm.KEPT` of their kind.
-    Those that served, which rollback reaches, and those that did not are counted apart: however
-    many fail, the way back stays. Pure."""
-    served: list[Document] = []
-    failed: list[Document] = []
-    for secret in sorted(secrets, key=lambda each: -int(_labels(each)[REVISION])):
-        status = _labels(secret).get(STATUS)
-        if status != "pending":
-            (failed if status == "failed" or DAMAGED in _labels(secret) else served).append(secret)
-    return served[helm.KEPT :] + failed[helm.KEPT :]
+def _status(secret: Document) -> str:
+    """What became of a revision; a damaged record is no way back."""
+    return "failed" if DAMAGED in _labels(secret) else _labels(secret).get(STATUS, "")
 
 
 def _summary(document: Document) -> Document:

@@ -50,9 +50,12 @@ class ProcessDriver:
         self._sleep = sleep
         self._begun: set[Path] = set()  # folders of the runs that we have started
 
-    def changing(self, service: str, command: str) -> AbstractContextManager[None]:
+    def changing(self, service: str, command: str, tell: Tell) -> AbstractContextManager[None]:
         """Nobody changes it from elsewhere."""
         return nullcontext()
+
+    def take_over(self, service: str, command: str, tell: Tell) -> None:
+        """Nothing: a service is the state folder's."""
 
     def preflight(self, release: Release, replacing: Release | None) -> None:
         """Refuses what cannot work: no vLLM, another version, the model gone, the port taken."""

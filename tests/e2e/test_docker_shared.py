@@ -1,0 +1,132 @@
+"""One service on a Docker engine, and several state folders: a pipeline's that is empty each time,
+a colleague's, one that knows another service of that name, and one whose deployctl is killed."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+
+import pytest
+from tests.e2e.docker_parts import START_SECONDS, Cli, complete, docker, forget, left, until
+
+pytestmark = pytest.mark.docker
+
+HOLD = "/tmp/go"  # in the container: the fake engine loads until it is there
+
+
+@pytest.fixture
+def up(tiny_checkpoint, fake_engine_image, service, port):
+    words = ["up", "--model", tiny_checkpoint, "--gpu", "cpu", "--target", "docker"]
+    return [*words, "--image", fake_engine_image, "--name", service, "--port", port]
+
+
+@pytest.fixture
+def mine(tmp_path):
+    return Cli(tmp_path / "mine")
+
+
+@pytest.fixture
+def fresh(tmp_path):
+    """`fresh()`: a state folder that knows nothing."""
+    made = []
+
+    def make():
+        made.append(Cli(tmp_path / f"fresh-{len(made)}"))
+        return made[-1]
+
+    return make
+
+
+def revisions(cli, service):
+    document = json.loads(cli("history", service, "--output", "json").stdout)
+    return [(each["revision"], each["status"]) for each in document["revisions"]]
+
+
+def test_a_state_folder_that_knows_nothing_goes_on(mine, fresh, up, service, docker_over_tcp):
+    first = mine.json(*up, "--expose")
+    mine("keys", "add", service, "alice")
+    key = (mine.state / "docker" / service / "api_key").read_text()
+
+    runner = fresh()
+    runner.environment["DOCKER_HOST"] = docker_over_tcp  # as if on another host
+    assert runner.status(service)["health"] == "serving"
+    assert service in runner("status").stdout
+    assert revisions(runner, service) == [(1, "deployed")]
+    assert "Application startup complete" in runner("logs", service).stdout
+    assert "waiting" in runner("metrics", service).stdout  # the operator's token is read there
+
+    # Another runner updates it. Whoever had a key has it, and the first knows.
+    second = fresh().json(*up, "--expose", "--max-num-seqs", "4")
+    assert (second["revision"], second["changed"]) == (2, True)
+    assert complete(second["url"], second["model"], key=key)[0] == 200
+    assert revisions(mine, service) == [(1, "superseded"), (2, "deployed")]
+    assert "alice" in fresh()("keys", "list", service).stdout
+    fresh()("keys", "add", service, "bob")
+    assert "bob" in mine("keys", "list", service).stdout
+
+    back = mine("rollback", service, "--output", "json")
+    assert json.loads(back.stdout)["revision"] == 3
+    assert complete(first["url"], first["model"], key=key)[0] == 200
+
+    # On another state folder's host `--all` means one's own.
+    bystander = fresh()
+    assert "left alone" in bystander("down", "--all").stderr
+    bystander("down", service)
+    assert left(service)["containers"] == []
+    assert revisions(mine, service)[-1] == (3, "removed")
+    assert "down already" in mine("down", service).stdout
+
+
+def test_another_service_of_that_name_is_refused_until_it_is_taken_over(mine, fresh, up, service):
+    mine(*up)
+    other = fresh()
+    shutil.copytree(mine.state, other.state)
+    (other.state / "docker" / service / "lineage").write_text("another")
+    refused = other(*up, "--max-num-seqs", "4", code=4)
+    assert "is not the one that this state folder knows" in refused.stderr
+    assert "--take-over" in refused.stderr
+    assert "not the one" in other.status(service)["detail"]
+    assert mine.status(service)["health"] == "serving"
+
+    taken = other("down", service, "--take-over")
+    assert "took over" in taken.stderr
+    assert "aside-1" in taken.stderr
+    assert left(service)["containers"] == []
+    assert revisions(mine, service) == [(1, "removed")]
+
+
+def test_a_service_without_records_is_refused_to_who_does_not_know_it(mine, fresh, up, service):
+    mine(*up)
+    forget(service)
+    refused = fresh()(*up, code=4)
+    assert "has records" in refused.stderr
+    assert mine.json(*up)["changed"] is False  # who knows it gives the engine its records again
+    assert revisions(fresh(), service) == [(1, "deployed")]
+
+
+def test_two_at_once_and_one_of_them_killed(mine, fresh, up, service):
+    held = [*up, "--env", f"FAKE_ENGINE_HOLD={HOLD}"]
+    container = f"deployctl-{service}-engine-1"
+    with subprocess.Popen(
+        [sys.executable, "-m", "deployctl", *map(str, held)],
+        env=mine.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as child:
+        until(
+            lambda: docker("ps", "--quiet", "--filter", f"name={container}"),
+            seconds=START_SECONDS,
+            what="the engine's container",
+        )
+        second = fresh()
+        refused = second(*held, code=4)
+        assert f"{service} is being changed by deployctl up (" in refused.stderr
+        assert second.status(service)["health"] == "starting"
+        child.send_signal(signal.SIGKILL)
+    docker("exec", container, "touch", HOLD)
+    went_on = second(*held)
+    assert "was killed; its lock is taken" in went_on.stderr
+    assert "going on with revision 1" in went_on.stderr
+    assert revisions(mine, service) == [(1, "deployed")]
+    assert docker("ps", "--all", "--quiet", "--filter", f"name=deployctl-{service}_lock") == ""

@@ -1,0 +1,9 @@
+"""No unit test asks the Docker engine of the machine that it runs on."""
+
+import pytest
+
+
+@pytest.fixture(autouse=True)
+def _no_docker_engine(monkeypatch):
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/docker.sock")
+    monkeypatch.delenv("DOCKER_CONTEXT", raising=False)

@@ -1,0 +1,119 @@
+"""An engine's carriers that are all memory, and whose user can be killed between any two steps."""
+
+from datetime import UTC, datetime, timedelta
+
+from deployctl.targets.docker.carriers import Carrier
+
+
+class Killed(BaseException):
+    """What kill -9 would be: nothing is done any more, not even in a finally."""
+
+
+class MemoryCarriers:
+    """Containers that are never started, and volumes. After `fuse` changes of theirs whoever uses
+    them is killed, in the middle of a write where that is the next."""
+
+    def __init__(self):
+        self.made = {}  # name -> [Carrier, files by path, {volume: where it is mounted}]
+        self.volumes_made = {}  # name -> [labels, files by name]
+        self.secrets = {}  # container id -> what an engine has at /run/secrets
+        self.clock = datetime(2026, 11, 24, 7, tzinfo=UTC)
+        self.fuse = None
+        self.killed = False
+        self._count = 0
+
+    def alive(self):
+        """Another process comes, half a minute later."""
+        self.fuse, self.killed = None, False
+        self.clock += timedelta(seconds=31)
+
+    def prune(self):
+        """`docker container prune`: what was never started goes."""
+        self.made.clear()
+
+    def create(self, name, labels, mounts=None):
+        if name in self.made:
+            return None
+        self.step()
+        self._count += 1
+        for volume in mounts or {}:
+            self.volumes_made.setdefault(volume, [{}, {}])
+        carrier = Carrier(f"id{self._count}", dict(labels), self.clock)
+        self.made[name] = [carrier, {}, dict(mounts or {})]
+        return carrier
+
+    def find(self, name):
+        found = self._found(name)
+        return found[0] if found else None
+
+    def remove(self, name):
+        self.step()
+        for known, (carrier, *_) in list(self.made.items()):
+            if name in (known, carrier.id):
+                del self.made[known]
+
+    def read(self, name, path):
+        if path == "/run/secrets":
+            return self.secrets.get(name)
+        found = self._found(name)
+        if found is None:
+            return None
+        files, prefix = self._files(found, path)
+        if prefix in files:
+            return {"": files[prefix]}
+        return dict(files) if prefix == "" else None
+
+    def write(self, name, folder, files, now=0):
+        there, _ = self._files(self._found(name), folder)
+        for file, content in files.items():
+            path = file if folder != "/" else f"/{file}"
+            if self.fuse == 0:
+                there[path] = content[: len(content) // 2]
+            self.step()
+            there[path] = content
+
+    def volumes(self, label):
+        self._look()
+        return {name: kept[0] for name, kept in self.volumes_made.items() if label in kept[0]}
+
+    def volume(self, name):
+        self._look()
+        return self.volumes_made[name][0] if name in self.volumes_made else None
+
+    def make_volume(self, name, labels):
+        if name not in self.volumes_made:
+            self.step()
+        return self.volumes_made.setdefault(name, [dict(labels), {}])[0]
+
+    def drop_volume(self, name):
+        self.step()
+        self.volumes_made.pop(name, None)
+
+    def now(self):
+        return self.clock
+
+    def _found(self, name):
+        self._look()
+        for known, found in self.made.items():
+            if name in (known, found[0].id):
+                return found
+        return None
+
+    def _files(self, found, path):
+        _, own, mounts = found
+        for volume, where in mounts.items():
+            if where == path:
+                return self.volumes_made[volume][1], ""
+        return own, path
+
+    def _look(self):
+        if self.killed:
+            raise Killed
+
+    def step(self):
+        self._look()
+        if self.fuse == 0:
+            self.killed = True
+            raise Killed
+        if self.fuse is not None:
+            self.fuse -= 1

@@ -1,0 +1,115 @@
+"""The lock on the engine: one holds it, and of one that was killed it is taken."""
+
+import re
+import subprocess
+from datetime import timedelta
+
+import pytest
+from tests.unit.targets_docker.memory import Killed, MemoryCarriers
+
+from deployctl.errors import DockerError, LockedError
+from deployctl.targets.docker import enginelock
+from deployctl.targets.docker.enginelock import HOLDER, held, name_of
+
+NAME = name_of("tiny")
+
+
+@pytest.fixture
+def carriers():
+    return MemoryCarriers()
+
+
+@pytest.fixture
+def told():
+    return []
+
+
+@pytest.fixture
+def lock(carriers, told):
+    return lambda command="deployctl up": held(carriers, "tiny", command, told.append)
+
+
+def test_the_second_is_told_who_has_it_and_since_when(lock, carriers):
+    with lock("deployctl rollback"), pytest.raises(LockedError) as caught, lock():
+        pass
+    said = r"tiny is being changed by deployctl rollback \(\S+@\S+, pid \d+\), since 2026-11-24T07:"
+    assert re.match(said, caught.value.message)
+    assert NAME in caught.value.where
+    assert carriers.made == {}
+    with lock():
+        pass
+
+
+def test_it_is_let_go_of_whatever_happens(lock, carriers):
+    with pytest.raises(KeyboardInterrupt), lock():
+        raise KeyboardInterrupt
+    assert carriers.made == {}
+
+
+def test_of_one_that_was_killed_here_it_is_taken_at_once(lock, carriers, told):
+    with lock():
+        ended = subprocess.Popen(["true"])
+        ended.wait()
+        labels = carriers.made[NAME][0].labels
+        labels[HOLDER] = re.sub(r"pid \d+", f"pid {ended.pid}", labels[HOLDER])
+        with lock("deployctl down"):
+            assert "deployctl down" in carriers.made[NAME][0].labels[HOLDER]
+    assert re.match(r"deployctl up \(.*\), since .* was killed; its lock is taken", told[0].text)
+
+
+def test_of_one_that_is_not_heard_of_it_is_over_after_half_a_minute(lock, carriers, told):
+    with pytest.raises(Killed), lock():
+        carriers.fuse = 0
+    carriers.alive()
+    carriers.clock -= timedelta(seconds=2)
+    with pytest.raises(LockedError), lock():
+        pass
+    carriers.clock += timedelta(seconds=2)
+    with lock():
+        pass
+    assert "was killed" in told[0].text
+
+
+def test_a_sign_of_life_keeps_it(lock, carriers):
+    with lock():
+        later = carriers.clock + timedelta(seconds=25)
+        carriers.write(NAME, "/", {"at-work": later.isoformat().encode()})
+        carriers.clock += timedelta(seconds=50)
+        with pytest.raises(LockedError), lock():
+            pass
+        carriers.clock += timedelta(seconds=6)
+        with lock():
+            pass
+
+
+def test_a_holder_gives_signs_by_the_engine_s_clock(lock, carriers, monkeypatch):
+    monkeypatch.setattr(enginelock, "BEAT_S", 0.001)
+    with lock():
+        while (said := carriers.read(NAME, "/at-work")) is None:
+            pass
+    assert said[""].startswith(b"2026-11-24T07:00:0")
+
+
+def test_an_engine_that_is_away_for_a_sign_ends_nothing(lock, carriers, monkeypatch):
+    monkeypatch.setattr(enginelock, "BEAT_S", 0.001)
+    failed = []
+
+    def away(*args):
+        failed.append(args)
+        raise DockerError("away")
+
+    carriers.write = away
+    with lock():
+        while len(failed) < 3:
+            pass
+
+
+def test_one_that_was_pruned_is_made_again_and_one_that_was_taken_is_lost(lock, carriers):
+    with lock() as check:
+        check()
+        carriers.prune()
+        check()
+        assert NAME in carriers.made
+        carriers.prune()
+        with lock("deployctl down"), pytest.raises(LockedError, match="deployctl down"):
+            check()
