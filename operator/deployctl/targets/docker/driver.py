@@ -34,6 +34,7 @@ from deployctl.targets.docker.running import (
     engine_state,
     lines_of,
     runs_it,
+    whole_log,
 )
 from deployctl.targets.docker.shelf import PUBLISHED, DockerShelf
 from deployctl.targets.driver import Downloader, EngineState
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 CLOSED_GRACE_S = 10  # for an engine to end that has nothing more to do
-LOG_LINES_KEPT = 20_000  # of a container that is removed
 
 
 class DockerDriver:
@@ -253,7 +253,7 @@ class DockerDriver:
         files = self._project(release.service)
         if container is not None:
             try:
-                files.keep_log(release.revision, self._whole_log(container))
+                files.keep_log(release.revision, whole_log(self._engine(), container))
             except (StateError, DockerError) as error:
                 tell(Event("warning", f"the log is not kept: {error.message}"))
         # Behind a door that was closed are no requests to wait for: they have ended, or are cut.
@@ -328,7 +328,7 @@ class DockerDriver:
         if container is not None:
             if self.state(release).condition == "running":
                 return None
-            return project.keep_log(release.revision, self._whole_log(container))
+            return project.keep_log(release.revision, whole_log(self._engine(), container))
         file = project.log_file(release.revision)
         return file if file.is_file() else None
 
@@ -347,6 +347,3 @@ class DockerDriver:
 
     def _container(self, release: Release) -> "Container | None":
         return container_of(self._engine(), release)
-
-    def _whole_log(self, container: "Container") -> bytes:
-        return b"".join(self._engine().logs(container, tail=LOG_LINES_KEPT, follow=False))

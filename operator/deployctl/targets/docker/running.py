@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 _FILES_LABEL = "com.docker.compose.project.config_files"
+LOG_LINES_KEPT = 20_000  # of a container that is removed
 _MAX_BYTES = 4 * 1024 * 1024
 
 
@@ -231,6 +232,11 @@ def _label_digest(release: Release) -> str | None:
         return str(document["services"][ENGINE]["labels"][LABEL + "digest"])
     except (TypeError, KeyError):
         return None
+
+
+def whole_log(engine: DockerEngine, container: "Container") -> bytes:
+    """The log of a container that is about to be removed, as far as it is kept."""
+    return b"".join(engine.logs(container, tail=LOG_LINES_KEPT, follow=False))
 
 
 def lines_of(pieces: Iterator[bytes]) -> Iterator[str]:
