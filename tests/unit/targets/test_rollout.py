@@ -25,17 +25,6 @@ def test_up_records_starts_and_deploys(world, make_release):
     assert "loading weights" in world.notes()
 
 
-def test_a_take_over_is_under_the_lock_too(world):
-    with (
-        lock(world.store.folder(REF), "tiny", "deployctl down"),
-        pytest.raises(LockedError, match="deployctl down"),
-    ):
-        world.rollout().take_over()
-    assert world.driver.did == []
-    world.rollout().take_over()
-    assert world.driver.did == [("take over", "tiny")]
-
-
 def test_up_twice_changes_nothing(world, make_release):
     world.up(make_release())
     did = list(world.driver.did)
