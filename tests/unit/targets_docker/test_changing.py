@@ -1,0 +1,65 @@
+"""DockerDriver while a service is changed: under its lock, and with what others made of it."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+from tests.unit.targets_docker.conftest import digest_of, quiet
+
+from deployctl.errors import AnotherLineageError, LockedError
+from deployctl.targets.docker import enginelock
+from deployctl.targets.docker.enginelock import name_of
+from deployctl.targets.docker.records import EngineRecords
+from deployctl.targets.store import ServiceRef, Store
+
+
+def test_what_runs_already_is_not_started_anew_from_another_folder(
+    driver, commands, release, container, tmp_path
+):
+    """Compose would: the paths of its files are others, and it would load its model again."""
+    wanted = release()
+    container(digest=digest_of(wanted))
+    driver.start(wanted, quiet)
+    assert not [words for words, _ in commands.ran if "compose" in words]
+    assert (tmp_path / "state" / "docker" / "tiny" / "operator_token").is_file()
+    driver.start(release(revision=2), quiet)
+    assert "up" in commands.ran[-1][0]
+
+
+def test_a_change_holds_the_lock_and_labels_what_it_starts(driver, engine, commands, release):
+    with driver.changing("tiny", "deployctl up", quiet):
+        assert name_of("tiny") in engine.carriers.made
+        driver.start(release(), quiet)
+    assert name_of("tiny") not in engine.carriers.made
+    words = commands.ran[-1][0]
+    (file,) = [word for word in words if word.endswith("compose.lineage.yaml")]
+    labels = yaml.safe_load(Path(file).read_text())["services"]["engine"]["labels"]
+    kept = EngineRecords(engine.carriers).kept("tiny")
+    assert labels == {"io.deployctl.lineage": kept.lineage}
+
+
+@pytest.mark.parametrize("work", ["start", "stop"])
+def test_who_lost_the_lock_changes_nothing(driver, engine, commands, release, work):
+    with driver.changing("tiny", "deployctl up", quiet):
+        commands.ran.clear()
+        engine.carriers.prune()
+        other = enginelock.held(engine.carriers, "tiny", "deployctl down", quiet)
+        with other, pytest.raises(LockedError):
+            getattr(driver, work)(release(), quiet)
+    assert commands.ran == engine.did == []
+
+
+def test_another_s_service_is_refused_before_anything_and_can_be_taken_over(
+    driver, engine, release, tmp_path
+):
+    with driver.changing("tiny", "deployctl up", quiet):
+        Store(tmp_path / "state").save(ServiceRef("docker", "tiny"), release())
+    EngineRecords(engine.carriers).forget("tiny")
+    EngineRecords(engine.carriers).begin("tiny", "another")
+    changing = driver.changing("tiny", "deployctl up", quiet)
+    with pytest.raises(AnotherLineageError), changing:
+        pass
+    assert name_of("tiny") not in engine.carriers.made
+    driver.take_over("tiny", "deployctl --take-over", quiet)
+    with driver.changing("tiny", "deployctl up", quiet):
+        pass
