@@ -69,7 +69,11 @@ def document(facts: "ModelFacts") -> dict[str, Any]:
     """The JSON answer (docs/guides/formats.md). The documents' raw contents are left out."""
     from deployctl.model import meaning
 
-    hidden: Any = {"architecture": {"raw", "vision"}, "quantization": {"raw"}, "template": True}
+    hidden: Any = {
+        "architecture": {"raw", "vision", "audio"},
+        "quantization": {"raw"},
+        "template": True,
+    }
     return {
         "version": INSPECT_VERSION,
         "served": meaning.served(facts),
