@@ -107,6 +107,8 @@ def test_one_that_died_and_runs_again_has_not_come_up_for_whoever_started_it(
     driver, started, settings
 ):
     release = started()
+    until((driver._run(release).folder / "door" / "alive.json").exists)  # its watchdog saw it serve
+    assert ask(driver.endpoint(release), 2.0).ok
     os.kill(driver.state(release).pid, signal.SIGKILL)
     others = ProcessDriver(settings)
     until(lambda: others.state(release).restarts.number == 1)
