@@ -2,11 +2,14 @@
 
 import json
 
+import httpx
 import pytest
 
+from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, ProfileError
 from deployctl.hardware import load_profile
 from deployctl.load import folder
+from deployctl.operations.measure import smoke
 from deployctl.operations.measure.setup import extra_body
 from deployctl.targets.store import ServiceRef, Store
 
@@ -62,3 +65,19 @@ def test_a_result_that_no_load_test_wrote(tmp_path, file, changes):
     with pytest.raises(InputError) as caught:
         folder.read(tmp_path)
     assert caught.value.hint
+
+
+@pytest.mark.parametrize(("given", "waited"), [(120.0, 30.0), (3.0, 3.0)])
+def test_what_takes_no_model_is_not_waited_for_as_an_answer_is(given, waited):
+    seen = []
+
+    def drips(request):
+        seen.append(request.extensions["timeout"]["read"])
+        raise httpx.ReadTimeout("slow")
+
+    transport = httpx.MockTransport(drips)
+    with httpx.Client(base_url="http://h", transport=transport, timeout=given) as client:
+        assert not smoke.health(client).ok
+        assert not smoke.models(client, Endpoint("http://h", None, None))[0].ok
+        assert not smoke.lets_in(client, "a-key").ok
+    assert seen == [waited] * 3
