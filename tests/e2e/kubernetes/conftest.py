@@ -59,7 +59,7 @@ def fake_image(cluster):
 def load_image(cluster):
     """Over the layers that `.ci/docker-engine image` built."""
     folder = ROOT / "loadtest"
-    files = [*sorted(folder.rglob("*.py")), *sorted(folder.rglob("*.yaml"))]
+    files = [file for kind in ("py", "yaml", "txt") for file in sorted(folder.rglob(f"*.{kind}"))]
     file = ROOT / "docker" / "loadtest.Dockerfile"
     image = built("deployctl/loadtest", file, folder, made_of=files, certificates=True)
     cluster.load(image)
@@ -69,7 +69,9 @@ def load_image(cluster):
 @pytest.fixture(scope="session")
 def router_image(cluster):
     file = ROOT / "docker" / "router.Dockerfile"
-    image = built("deployctl/vllm-router", file, ROOT / "docker", certificates=True)
+    folder = ROOT / "docker"
+    files = [folder / "router-requirements.txt"]
+    image = built("deployctl/vllm-router", file, folder, made_of=files, certificates=True)
     cluster.load(image)
     return image
 
