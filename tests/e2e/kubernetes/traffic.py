@@ -31,7 +31,7 @@ def start_pod(namespace, image, name, *, node=None, cores=0.2, command=()):
     (container,) = pod["spec"]["containers"]
     container |= {"image": image, "resources": {"requests": {"cpu": str(cores)}}}
     if node:
-        pod["spec"]["nodeName"] = node
+        pod["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node}  # once it has room
     if command:
         container["command"] = command
     namespace.kubectl("apply", "-f", "-", data=json.dumps(pod))
