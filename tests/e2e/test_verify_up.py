@@ -48,8 +48,9 @@ def messages(shell):
 
 
 def services(shell):
+    """Those of this state folder; what a Docker engine runs at the same time is others'."""
     _, out, _ = shell.run("status", "--output", "json")
-    return {s["service"]: s for s in json.loads(out)["services"]}
+    return {s["service"]: s for s in json.loads(out)["services"] if s["target"] == "process"}
 
 
 def test_beside_a_bad_revision_never_comes_near_the_users(service):

@@ -20,5 +20,8 @@ def built(name, dockerfile, folder, *, made_of=(), certificates=False):
         words = ["--build-arg", f"BASE={BASE}"] if docker("image", "ls", "--quiet", BASE) else []
         if certificates and CERTIFICATES.exists():
             words += ["--build-context", f"certs={CERTIFICATES}"]
+        # What is made anew and comes out the same would be the same image under two names, and
+        # nodes that have it under one of them would not get the other.
+        words += ["--label", f"made-of={image}"]
         docker("build", "--file", dockerfile, "--tag", image, *words, folder)
     return image

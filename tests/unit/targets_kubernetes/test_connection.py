@@ -50,7 +50,7 @@ def test_the_context_is_the_one_that_is_named_or_the_current(
     ("text", "asked", "message", "hint"),
     [
         (None, None, "there is no kubeconfig", "KUBECONFIG"),
-        ("a: [b\n", None, "cannot be used: while parsing", "KUBECONFIG"),
+        ("a: [b\n", None, "cannot be used: .*not YAML", "KUBECONFIG"),
         ("a: b\n", None, "no current context", "it has none"),
         ("[]\n", None, "cannot be used", "KUBECONFIG"),
         (kubeconfig(""), None, "no current context", "one of: prod, lab, noc"),
