@@ -1,12 +1,20 @@
 """Who holds a lock that is seen from other machines: in words that tell a holder that was killed
-from one at work, where both are of one table of processes.
+from one at work, where both are of one table of processes; and the signs that one is at work.
 """
 
 import hashlib
 import os
 import re
 import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from deployctl.errors import TargetError
+
+# Raises LockedError where the lock is another's by now.
+Check = Callable[[], None]
 
 # Behind a holder's pid: the table of processes that it is in.
 _TABLE = re.compile(r", pid (?P<pid>\d+)(?P<of> of (?P<table>[0-9a-f]+))\)\Z")
@@ -41,6 +49,26 @@ def was_killed(holder: str) -> bool:
     except PermissionError:
         return False
     return False
+
+
+@contextmanager
+def beating(sign: Callable[[], None], every_s: float) -> Iterator[None]:
+    """Has `sign` say every so many seconds, in a thread, that the holder is at work. A target that
+    is away is told again the next time."""
+    done = threading.Event()
+
+    def beat() -> None:
+        while not done.wait(every_s):
+            with suppress(TargetError):
+                sign()
+
+    thread = threading.Thread(target=beat, name="lock", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
 
 
 def _process() -> str:

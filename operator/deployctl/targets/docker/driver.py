@@ -39,6 +39,7 @@ from deployctl.targets.docker.running import (
 from deployctl.targets.docker.shelf import PUBLISHED, DockerShelf
 from deployctl.targets.driver import Downloader, EngineState
 from deployctl.targets.history import Release
+from deployctl.targets.holder import Check
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -65,7 +66,7 @@ class DockerDriver:
         self._environment = environment
         self._connected: DockerEngine | None = None
         self._shelf = DockerShelf(self._state_dir, self._engine)
-        self._still_ours: enginelock.Check = lambda: None
+        self._still_ours: Check = lambda: None
         self._learned: set[str] = set()  # services whose keys are here as they are there
         self._closed: set[str] = set()  # ids of containers whose door we have closed
         self._restarts: dict[str, int] = {}  # container id -> restarts when we started it

@@ -5,9 +5,8 @@ A file in it says every ten seconds that its holder is at work, by the engine's 
 that was killed elsewhere the lock is over after half a minute; of one killed here, at once.
 """
 
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 
@@ -15,16 +14,13 @@ from deployctl.errors import LockedError, TargetError
 from deployctl.events import Event, Tell
 from deployctl.render.compose import LABEL, project_name
 from deployctl.targets.docker.carriers import Carrier, Carriers
-from deployctl.targets.holder import myself, shown, was_killed
+from deployctl.targets.holder import Check, beating, myself, shown, was_killed
 
 LASTS_S = 30  # after the last sign
 BEAT_S = 10.0
 SERVICE, HOLDER = LABEL + "lock", LABEL + "holder"
 _FILE = "at-work"
 _TRIES = 3
-
-# Raises LockedError where the lock is another's by now.
-Check = Callable[[], None]
 
 
 def name_of(service: str) -> str:
@@ -42,7 +38,7 @@ def held(carriers: Carriers, service: str, command: str, tell: Tell) -> Iterator
         DockerError: it cannot be made.
     """
     mine = _take(carriers, service, command, tell)
-    begun, done = time.monotonic(), threading.Event()
+    begun = time.monotonic()
 
     def check() -> None:
         nonlocal mine, begun
@@ -50,19 +46,14 @@ def held(carriers: Carriers, service: str, command: str, tell: Tell) -> Iterator
         if found is None:  # `docker container prune` takes it too
             mine, begun = _take(carriers, service, command, tell), time.monotonic()
 
-    def beat() -> None:
-        while not done.wait(BEAT_S):
-            now = mine.created + timedelta(seconds=time.monotonic() - begun)
-            with suppress(TargetError):  # an engine that is away: it is told again
-                carriers.write(mine.id, "/", {_FILE: now.isoformat().encode()})
+    def sign() -> None:
+        now = mine.created + timedelta(seconds=time.monotonic() - begun)
+        carriers.write(mine.id, "/", {_FILE: now.isoformat().encode()})
 
-    thread = threading.Thread(target=beat, name="enginelock", daemon=True)
-    thread.start()
     try:
-        yield check
+        with beating(sign, BEAT_S):
+            yield check
     finally:
-        done.set()
-        thread.join()
         with suppress(TargetError):  # what cannot be let go of is over soon
             carriers.remove(mine.id)
 

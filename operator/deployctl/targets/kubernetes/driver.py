@@ -18,6 +18,7 @@ from deployctl.spec.settings import Settings
 from deployctl.targets import helm, keys
 from deployctl.targets.driver import Downloader, EngineState, Uploader
 from deployctl.targets.history import Release
+from deployctl.targets.holder import Check
 from deployctl.targets.kubernetes import (
     beforehand,
     caches,
@@ -72,7 +73,7 @@ class KubernetesDriver:
         self._installed = Installed(self._cluster)
         self._environment = environment
         self._forwarders: dict[tuple[str, int], Forwarder] = {}  # by service or pod, and port
-        self._still_ours: lease.Check = lambda: None
+        self._still_ours: Check = lambda: None
         self._nodes_told = (-math.inf, "")  # when they were asked, and what is said
 
     @contextmanager

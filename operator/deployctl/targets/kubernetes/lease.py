@@ -3,13 +3,12 @@
 A holder renews it while it works; of one that was killed it runs out by itself.
 """
 
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 from deployctl.errors import LockedError, TargetError
-from deployctl.targets.holder import myself, shown, was_killed
+from deployctl.targets.holder import Check, beating, myself, shown, was_killed
 from deployctl.targets.kubernetes.cluster import OURS, Cluster, ConflictError, Document
 
 LASTS_S = 30  # after the last renewal
@@ -18,10 +17,6 @@ _GROUP, _KIND = "coordination.k8s.io/v1", "leases"
 _PREFIX = "deployctl-"  # of a Lease's name, before the name of what is locked
 _OURS = ",".join(f"{key}={value}" for key, value in OURS.items())
 _FORMAT = "%Y-%m-%dT%H:%M:%S.%fZ"
-
-
-# Raises LockedError where the lock is another's by now.
-Check = Callable[[], None]
 
 
 @contextmanager
@@ -36,7 +31,6 @@ def held(cluster: Cluster, service: str, command: str) -> Iterator[Check]:
     name = _PREFIX + service
     holder = myself(command)
     _take(cluster, name, service, holder)
-    done = threading.Event()
 
     def check() -> None:
         spec = (cluster.get(cluster.path(_GROUP, _KIND, name)) or {}).get("spec") or {}
@@ -44,19 +38,12 @@ def held(cluster: Cluster, service: str, command: str) -> Iterator[Check]:
             raise _locked(service, spec)
 
     def renew() -> None:
-        while not done.wait(RENEW_S):
-            try:
-                _change(cluster, name, holder, renewTime=cluster.now().strftime(_FORMAT))
-            except TargetError:
-                continue  # an API server that is away: it is asked again
+        _change(cluster, name, holder, renewTime=cluster.now().strftime(_FORMAT))
 
-    thread = threading.Thread(target=renew, name="lease", daemon=True)
-    thread.start()
     try:
-        yield check
+        with beating(renew, RENEW_S):
+            yield check
     finally:
-        done.set()
-        thread.join()
         with suppress(TargetError):  # what cannot be let go of runs out
             _change(cluster, name, holder, holderIdentity="")
 
