@@ -17,9 +17,10 @@ unit: ## unit and golden tests
 test: ## everything, real vLLM and Docker included
 	./test
 
-docs: ## writes docs/reference from the code
+docs: ## writes docs/reference, the chart's values and the dashboards from the code
 	./test run python scripts/reference.py
 	./test run python scripts/chart.py
+	./test run python -m scripts.dashboards
 
 golden: ## writes tests/golden from what the tests produce now; read the diff
 	./test unit -q --update-golden
