@@ -23,8 +23,6 @@ ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
 # Of requirements.txt.
 ARG VLLM_VERSION=0.32.0
 
-SHELL ["/bin/bash", "-euo", "pipefail", "-c"]
-
 # torch.compile writes C++ and calls this compiler when the engine starts; the engine's own
 # library is linked against libnuma.
 # hadolint ignore=DL3008
@@ -58,7 +56,9 @@ ENV HOME=/tmp \
     HF_HOME=/cache/hub \
     VLLM_CACHE_ROOT=/cache/vllm \
     PYTHONUNBUFFERED=1
-LABEL org.opencontainers.image.title="vLLM on CPU" \
+# No value has a space, and SHELL is not set: BuildKit's history, where scanners of images read how
+# one was made, has no quotes, and they pass over what they cannot parse.
+LABEL org.opencontainers.image.title="vllm-cpu" \
       org.opencontainers.image.version="${VLLM_VERSION}" \
       org.opencontainers.image.licenses="Apache-2.0"
 USER 10001:10001

@@ -40,9 +40,11 @@ RUN groupadd --gid 10001 router \
 
 ENV HOME=/tmp \
     PYTHONUNBUFFERED=1
-LABEL org.opencontainers.image.title="vllm-router behind HAProxy" \
+# No value has a space, and SHELL is not set: BuildKit's history, where scanners of images read how
+# one was made, has no quotes, and they pass over what they cannot parse.
+LABEL org.opencontainers.image.title="vllm-router" \
       org.opencontainers.image.version="${ROUTER_VERSION}" \
-      org.opencontainers.image.licenses="Apache-2.0 AND GPL-2.0-or-later"
+      org.opencontainers.image.licenses="(Apache-2.0)AND(GPL-2.0-or-later)"
 USER 10001:10001
 EXPOSE 8080 29000
 ENTRYPOINT ["vllm-router"]
