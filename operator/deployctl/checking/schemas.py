@@ -97,7 +97,7 @@ def nearest_release(wanted: str) -> str:
     """The release whose schemas serve for `wanted`: itself, or the nearest older one held."""
     if not wanted:
         return releases()[-1]
-    number = tuple(int(n) for n in re.findall(r"\d+", wanted)[:2])
+    number = tuple(int(n) for n in re.findall(r"\d{1,9}", wanted)[:2])
     older = [r for r in releases() if tuple(int(n) for n in r.split(".")) <= number]
     return older[-1] if older else releases()[0]
 

@@ -170,7 +170,7 @@ def visible(cards: Sequence[Card], environ: Mapping[str, str]) -> list[Card]:
 
 
 def _is(card: Card, word: str) -> bool:
-    if re.fullmatch(r"\d+", word):
+    if re.fullmatch(r"\d{1,4}", word):
         return card.index == int(word)
     return bool(word) and (card.uuid or "").startswith(word)
 

@@ -141,11 +141,11 @@ def read_matrix(text: str) -> dict[tuple[int, int], str]:
     """
     lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in text.splitlines()]
     header = next((line for line in lines if re.match(r"\s*GPU\d+\s", line + " ")), "")
-    columns = [int(word[3:]) for word in header.split() if re.fullmatch(r"GPU\d+", word)]
+    columns = [int(word[3:]) for word in header.split() if re.fullmatch(r"GPU\d{1,4}", word)]
     matrix = {}
     for line in lines[lines.index(header) + 1 :] if header else ():
         words = line.split()
-        if not words or not re.fullmatch(r"GPU\d+", words[0]):
+        if not words or not re.fullmatch(r"GPU\d{1,4}", words[0]):
             continue
         row = int(words[0][3:])
         for column, cell in zip(columns, words[1:], strict=False):
@@ -211,7 +211,7 @@ def toolkit_driver(cuda: str) -> str:
 
 def numbers(version: str) -> tuple[int, ...]:
     """Reads the numbers of a version, for comparing: `580.126.09` is (580, 126, 9)."""
-    match = re.match(r"\d+(\.\d+)*", version.strip().lstrip("v"))
+    match = re.match(r"\d{1,9}(\.\d{1,9})*", version.strip().lstrip("v"))
     return tuple(int(part) for part in match[0].split(".")) if match else (0,)
 
 
@@ -241,7 +241,7 @@ def _value(text: str) -> str | None:
 
 
 def _integer(text: str | None) -> int | None:
-    match = re.fullmatch(r"(\d+)(\.\d+)?( MiB| MHz)?", text or "")
+    match = re.fullmatch(r"(\d{1,15})(\.\d+)?( MiB| MHz)?", text or "")
     return int(match[1]) if match else None
 
 

@@ -17,7 +17,7 @@ from deployctl.errors import TargetError
 Check = Callable[[], None]
 
 # Behind a holder's pid: the table of processes that it is in.
-_TABLE = re.compile(r", pid (?P<pid>\d+)(?P<of> of (?P<table>[0-9a-f]+))\)\Z")
+_TABLE = re.compile(r", pid (?P<pid>\d{1,9})(?P<of> of (?P<table>[0-9a-f]+))\)\Z")
 
 
 def myself(command: str) -> str:

@@ -5,12 +5,16 @@ import json
 import httpx
 import pytest
 
+from deployctl.checking import check_texts, schemas
+from deployctl.doctor import detect
 from deployctl.endpoint import Endpoint
+from deployctl.engines.vllm import versions
 from deployctl.errors import InputError, ProfileError
-from deployctl.hardware import load_profile
+from deployctl.hardware import load_profile, nvidia, report
 from deployctl.load import folder
 from deployctl.operations.measure import smoke
 from deployctl.operations.measure.setup import extra_body
+from deployctl.targets import holder
 from deployctl.targets.store import ServiceRef, Store
 
 from .mutations import seeds
@@ -81,3 +85,23 @@ def test_what_takes_no_model_is_not_waited_for_as_an_answer_is(given, waited):
         assert not smoke.models(client, Endpoint("http://h", None, None))[0].ok
         assert not smoke.lets_in(client, "a-key").ok
     assert seen == [waited] * 3
+
+
+def test_numbers_that_are_longer_than_python_reads():
+    """Of programs, variables, manifests and locks; Python reads 4,300 digits."""
+    many = "9" * 5000
+    csv = f"name, memory.total [MiB]\nNVIDIA L4, {many} MiB\n"
+    assert [(c.name, c.memory_total_mib) for c in nvidia.read_cards(csv)] == [("NVIDIA L4", None)]
+    lanes = f"<pci><pci_gpu_link_info><link_widths><max_link_width>{many}x</max_link_width>"
+    lanes += "</link_widths></pci_gpu_link_info></pci>"
+    xml = f"<log><gpu><product_name>NVIDIA L4</product_name>{lanes}</gpu></log>"
+    assert [c.pcie_lanes for c in report.read_report(xml, "cards.xml")] == [None]
+    assert nvidia.read_matrix(f"\tGPU0\tGPU{many}\nGPU0\tX\tSYS\n") == {}
+    assert nvidia.numbers(f"v580.{many}") > nvidia.numbers("580.126")
+    assert versions.at_least(f"0.{many}.0", "0.32.0")
+    assert schemas.nearest_release(f"1.{many}") == schemas.releases()[-1]
+    assert not holder.was_killed(f"up ({holder.person()}, pid {many} of {holder._table()})")
+    cards = (nvidia.Card(name="NVIDIA L4", index=0, uuid="GPU-1"),)
+    assert not detect._is(cards[0], many)
+    pod = "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: a, image: "
+    assert check_texts({"m.yaml": pod + f"'vllm/vllm-openai:v0.{many}.0'" + "}]}}"}).findings

@@ -22,7 +22,7 @@ from deployctl.checking.formats import junit, sarif
 from deployctl.endpoint import Endpoint
 from deployctl.engines.vllm import log
 from deployctl.errors import DeployctlError
-from deployctl.hardware import nvidia
+from deployctl.hardware import nvidia, report
 from deployctl.hub import headers, jsonfile
 from deployctl.load import folder
 from deployctl.metrics import figures
@@ -119,9 +119,9 @@ def checkpoint_json(data):
 
 def yaml_text(data):
     text = data.decode("utf-8", "replace")
-    report = check_texts({"m.yaml": text})
-    plain(sarif(report))
-    junit(report, ["m.yaml"], strict=True).encode()
+    found = check_texts({"m.yaml": text})
+    plain(sarif(found))
+    junit(found, ["m.yaml"], strict=True).encode()
 
 
 def query(data):
@@ -138,6 +138,7 @@ def smi(data):
     nvidia.read_matrix(text)
     nvidia.read_lost(text)
     nvidia.read_failure(text, 9)
+    report.read_report(text, "cards.xml")
 
 
 def exposition(data):

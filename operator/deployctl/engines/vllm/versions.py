@@ -20,7 +20,7 @@ def key(version: str) -> tuple[int, ...]:
     """
     if _UNTAGGED.match(version):
         return (9999, 0, 0)
-    release = re.match(r"\d+(?:\.\d+)*", version)
+    release = re.match(r"\d{1,9}(?:\.\d{1,9})*", version)
     numbers = tuple(int(n) for n in _PART.findall(release.group() if release else "0"))
     return (*numbers, 0, 0, 0)[:3] if len(numbers) < 3 else numbers
 
