@@ -77,5 +77,6 @@ def _part(device: ElementTree.Element) -> Part:
 
 def _number(element: ElementTree.Element, path: str) -> int | None:
     """`24564 MiB`, `8001 MHz`, `16x` or `4`; None for `N/A` and what is not there."""
-    match = re.fullmatch(r"(\d{1,15})(\.\d+)?( ?[A-Za-z]+)?", (element.findtext(path) or "").strip())
+    text = (element.findtext(path) or "").strip()
+    match = re.fullmatch(r"(\d{1,15})(\.\d+)?( ?[A-Za-z]+)?", text)
     return int(match[1]) if match else None
