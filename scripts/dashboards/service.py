@@ -1,23 +1,19 @@
 """Service: the golden signals and the objectives of one service, on one screen."""
 
-from scripts.dashboards.parts import (
-    BAD,
+from scripts.dashboards.board import RUNBOOKS, Board, Section, constant
+from scripts.dashboards.panels import BAD, POOR, figure, graph, heat, states
+from scripts.dashboards.queries import (
     BESIDE,
     ENGINE,
-    POOR,
+    REPLICA,
+    REPLICAS,
     WINDOW,
-    Board,
     Query,
-    Section,
-    constant,
-    figure,
     firing,
-    graph,
-    heat,
+    greatest,
     objective,
     quantiles,
     recorded,
-    states,
 )
 
 from deployctl.promql import (
@@ -29,7 +25,7 @@ from deployctl.promql import (
     Literal,
     Selector,
 )
-from deployctl.promql.write import rate, ratio, total
+from deployctl.promql.write import rate, ratio, times, total
 from deployctl.render.alerting import Objectives
 from deployctl.render.alerting.objectives import PAIRS
 
@@ -69,7 +65,7 @@ def _at_once() -> tuple[object, ...]:
     slow, middling, fast = sorted(pair.factor for pair in PAIRS)
     running = total(BESIDE.beside("up"))
     alerts = Aggregation("count", (firing(LabelMatcher("alertstate", "=", "firing")),))
-    usage = Aggregation("max", (ENGINE.gauge("vllm:kv_cache_usage_perc"),))
+    usage = greatest(ENGINE.gauge("vllm:kv_cache_usage_perc"))
     return (
         figure(
             "Kept, 3 days",
@@ -130,10 +126,11 @@ def _at_once() -> tuple[object, ...]:
 
 def _signals() -> tuple[object, ...]:
     by_status = total(rate(_REQUESTS, WINDOW), "status")
-    failing = Arithmetic(
-        "-", Literal("1"), ratio(total(rate(_ANSWERED, WINDOW)), total(rate(_REQUESTS, WINDOW)))
-    )
-    usage = Aggregation("max", (ENGINE.gauge("vllm:kv_cache_usage_perc"),), ("instance",))
+    every, answered = (total(rate(series, WINDOW)) for series in (_REQUESTS, _ANSWERED))
+    # Where all fail from the start, there is no series of those that do not.
+    well = Arithmetic("or", answered, times(0, every))
+    failing = Arithmetic("-", Literal("1"), ratio(well, every))
+    usage = greatest(ENGINE.gauge("vllm:kv_cache_usage_perc"), *REPLICAS)
     return (
         graph(
             "Time to first token",
@@ -196,7 +193,7 @@ def _signals() -> tuple[object, ...]:
             "KV cache by replica",
             "How much of its KV cache each replica uses; the line is where the alert begins.",
             "percentunit",
-            Query(usage, "{{instance}}"),
+            Query(usage, REPLICA),
             alerts=("VllmKvCacheFull",),
             steps=((0.95, BAD),),
             most=1,
@@ -206,7 +203,7 @@ def _signals() -> tuple[object, ...]:
             "Alerts over time",
             "Alerts of the service while they were pending or firing.",
             Query(
-                Aggregation("max", (firing(),), ("alertname", "alertstate")),
+                greatest(firing(), "alertname", "alertstate"),
                 "{{alertname}} {{alertstate}}",
             ),
             wide=8,
@@ -266,7 +263,6 @@ BUDGETS = (
     ),
     constant("late_budget", f"{1 - _PROMISED.share:g}", "Share that may be late"),
 )
-RUNBOOKS = constant("runbooks", "docs/runbooks", "Where docs/runbooks is published")
 
 BOARD = Board(
     "service",
