@@ -120,13 +120,18 @@ class Case:
 
     @cached_property
     def facts(self) -> ModelFacts:
-        """The checkpoint: its config.json and nothing else.
+        """The checkpoint: its config.json, and its image processor's limit where a case has it.
 
         Raises:
             DeployctlError: the config cannot be read.
         """
         return facts_from(
-            Documents(source=f"/{self.id}", local=True, config=dict(self.raw["config"]))
+            Documents(
+                source=f"/{self.id}",
+                local=True,
+                config=dict(self.raw["config"]),
+                image_processor=self.raw.get("image_processor"),
+            )
         )
 
     @cached_property

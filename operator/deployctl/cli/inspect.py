@@ -70,7 +70,7 @@ def document(facts: "ModelFacts") -> dict[str, Any]:
     from deployctl.model import meaning
 
     hidden: Any = {
-        "architecture": {"raw", "vision", "audio"},
+        "architecture": {"raw", "vision", "audio", "image_pixels"},
         "quantization": {"raw"},
         "template": True,
     }

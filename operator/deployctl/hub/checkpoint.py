@@ -79,6 +79,7 @@ def gather(checkpoint: Checkpoint) -> Documents:
         quantize_config=_json(checkpoint, quantization_file) if quantization_file else None,
         quantize_config_file=quantization_file,
         generation_config=_json(checkpoint, "generation_config.json"),
+        image_processor=_image_processor(checkpoint, config or {}),
         tokenizer_config=tokenizer,
         chat_template=_chat_template(checkpoint, tokenizer),
         base_models=checkpoint.base_models(),
@@ -126,6 +127,16 @@ def _chat_template(checkpoint: Checkpoint, tokenizer: dict[str, Any] | None) -> 
     if (tokenizer or {}).get("chat_template"):
         return None
     return template.joined((_json(checkpoint, "chat_template.json") or {}).get("chat_template"))
+
+
+def _image_processor(checkpoint: Checkpoint, config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """How a model that sees takes images, by either file of transformers' processors."""
+    if not isinstance(config.get("vision_config"), dict):
+        return None
+    found = _json(checkpoint, "preprocessor_config.json")
+    if found is None:
+        found = (_json(checkpoint, "processor_config.json") or {}).get("image_processor")
+    return found if isinstance(found, dict) else None
 
 
 def _tensors(checkpoint: Checkpoint) -> tuple[TensorInfo, ...] | None:

@@ -8,7 +8,7 @@ from deployctl.errors import ModelError
 from deployctl.model import tables, template, weights
 from deployctl.model.architecture import describes_a_language_model, read_architecture
 from deployctl.model.facts import Architecture, Documents, Format, ModelFacts, Quantization
-from deployctl.model.fields import Fields
+from deployctl.model.fields import Fields, most_pixels
 from deployctl.model.quantization import read_quantization
 
 _TYPE_IN_NAME = re.compile(r"[-.]((?:I?Q\d[A-Z0-9_]*)|F16|BF16|F32|MXFP4[A-Z0-9_]*)(?=[-.])", re.I)
@@ -76,11 +76,13 @@ def _architecture(documents: Documents, kind: Format) -> Architecture | None:
     if not describes_a_language_model(config):
         return None
     try:
-        return read_architecture(config, documents.tensors)
+        found = read_architecture(config, documents.tensors)
     except ModelError:
         if served or kind == "unknown":
             raise
         return None  # another engine's business
+    pixels = most_pixels(documents.image_processor or {})
+    return found.model_copy(update={"image_pixels": pixels}) if found.vision else found
 
 
 def _quantization(documents: Documents, stored: weights.Weights) -> Quantization | None:

@@ -33,6 +33,7 @@ class Documents(BaseModel):
     quantize_config: dict[str, Any] | None = None  # from the file that the next field names
     quantize_config_file: str | None = None  # hf_quant_config, quantize_config, quant_config
     generation_config: dict[str, Any] | None = None
+    image_processor: dict[str, Any] | None = None  # of a model that sees: how it takes images
     tokenizer_config: dict[str, Any] | None = None
     chat_template: str | None = None  # from a file of its own
     base_models: tuple[str, ...] = ()  # Hub ids that the model card names
@@ -100,6 +101,7 @@ class Architecture(BaseModel):
     multimodal: bool = False
     vision: dict[str, Any] = {}  # vision_config as it stands, where there is one
     audio: dict[str, Any] = {}  # audio_config too
+    image_pixels: int = 0  # of the largest image, by the checkpoint's processor; 0: not said
     raw: dict[str, Any] = {}  # the text config whole, for what only planning wants
 
 

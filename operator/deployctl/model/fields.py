@@ -158,6 +158,17 @@ def count(raw: Mapping[str, Any], *names: str, default: int = 0) -> int:
     return default
 
 
+def most_pixels(processor: Mapping[str, Any]) -> int:
+    """Pixels of the largest image that a processor of Qwen's takes; 0 where it does not say.
+
+    `max_pixels`, else what is said under `size` (vllm/model_executor/models/qwen2_vl.py,
+    get_image_size_with_most_features; that `longest_edge` is an area there).
+    """
+    size = processor.get("size")
+    inner = size if isinstance(size, Mapping) else {}
+    return count(processor, "max_pixels", default=count(inner, "longest_edge", "max_pixels"))
+
+
 def shown(value: Any) -> str:
     """A value as an error may show it: short, on one line, in ASCII."""
     if isinstance(value, dict):

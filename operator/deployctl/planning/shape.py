@@ -182,7 +182,7 @@ def shape_of(architecture: Architecture, *, text_alone: bool = False, deaf: bool
         text_alone=text_alone,
         deaf=deaf,
         audio=audio_values(architecture.audio, architecture.hidden_size),
-        vision=vision_of(architecture.vision or raw.get("vision_config"), kind),
+        vision=_vision(architecture),
         side=_side(raw, architecture.vocab_size),
         double_wide=raw.get("use_double_wide_mlp") is True,
         shared_blocks=_shared_blocks(raw, text_type),
@@ -190,6 +190,11 @@ def shape_of(architecture: Architecture, *, text_alone: bool = False, deaf: bool
         state=state_of(raw, text_type, architecture.hidden_size, head),
         gated_attention=_gated_attention(raw, text_type),
     )
+
+
+def _vision(architecture: Architecture) -> Vision | None:
+    tower = architecture.vision or architecture.raw.get("vision_config")
+    return vision_of(tower, architecture.model_type, architecture.image_pixels)
 
 
 def _full_kv_heads(architecture: Architecture) -> int:

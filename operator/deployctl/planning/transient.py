@@ -12,14 +12,14 @@ from typing import Any
 
 from deployctl.engines.vllm.versions import at_least, behaviour
 from deployctl.hardware import GpuProfile
-from deployctl.model.fields import count
+from deployctl.model.fields import most_pixels
 from deployctl.planning import awq, experts
 from deployctl.planning.mixers import state_width
 from deployctl.planning.settings import EngineSettings
 from deployctl.planning.shape import Layer, Shape, layers_of
 from deployctl.planning.states import CACHELESS, STATEFUL
 from deployctl.planning.tasks import most_of
-from deployctl.planning.vision import Vision, tried_with
+from deployctl.planning.vision import Vision, tokens_of, tried_with
 from deployctl.planning.weights import padded_vocab
 from deployctl.units import GIB, MIB
 
@@ -35,7 +35,9 @@ EMBEDDED_BUFFERS = 2
 # query and key joined and rotated too (qwen2_5_vl.py).
 WHOLE_BUFFERS, ATTENDED_BUFFERS, ROTATED_BUFFERS = 3, 4, 8
 # Tokens of Qwen3-VL's largest video, and what each of them becomes, time stamps and all, where
-# releases keep room for those (qwen3_vl.py, get_max_video_tokens).
+# releases keep room for those (qwen3_vl.py, get_max_video_tokens). The encoder's own outputs stay
+# beside them until the sampler has run: the loop that copies holds the last (profile_run of
+# v1/worker/gpu_model_runner.py). 0.2 GiB were missing in logs of one card, two and four.
 VIDEO_TOKENS, TIME_STAMPED = 12288, 12.5
 # cuBLAS keeps 32 MiB a stream from compute capability 9.0 on, 8 MiB below (torch's
 # CUDABlas.cpp), and the runner some 13 MiB of input buffers (fitted) on large cards.
@@ -195,7 +197,7 @@ def _encoder(shape: Shape, settings: EngineSettings) -> tuple[float, float]:
     most, tried = _item_tokens(tower, settings, of_video=expanded)
     tokens: float = most if expanded else max(settings.batch.tokens, most)
     tokens *= tried / most if most else 1
-    kept_tokens = TIME_STAMPED * most if expanded else tokens
+    kept_tokens = tokens + (TIME_STAMPED * most if expanded else 0)
     pixels = tokens * tower.patches * tower.pixels * width  # the input is referred to all the while
     kept = float(kept_tokens * (1 + tower.deep) * shape.hidden * width + pixels)
     cut = settings.sharding.tensor
@@ -208,16 +210,17 @@ def _encoder(shape: Shape, settings: EngineSettings) -> tuple[float, float]:
 def _item_tokens(tower: Vision, settings: EngineSettings, *, of_video: bool) -> tuple[int, int]:
     """Tokens of the largest image or video, and of the one of them that the tower is tried with.
 
-    The user's limit of pixels is for both. A video has as many frames as the context allows
-    (qwen2_vl.py, get_num_frames_with_most_features), Qwen3-VL's the pixels of one image.
+    The user's limit of pixels is for both, in place of the checkpoint's. A video has as many frames
+    as the context allows (qwen2_vl.py, get_num_frames_with_most_features), Qwen3-VL's the pixels
+    of one image.
     """
     limits = _mapping(settings, "limit_mm_per_prompt")
-    pixels = count(_mapping(settings, "mm_processor_kwargs"), "max_pixels")
-    image = min(tower.item_tokens, pixels // tower.unit**2) if pixels else tower.item_tokens
+    pixels = most_pixels(_mapping(settings, "mm_processor_kwargs"))
+    image = tokens_of(pixels, tower.unit) if pixels and tower.item_tokens else tower.item_tokens
     if most_of(limits, "video") != 0:
         of_video = of_video or tower.video_images > 1 or most_of(limits, "image") == 0
     if of_video and tower.video_images == 1:
-        image = min(image, VIDEO_TOKENS)
+        image = min(image, VIDEO_TOKENS) if pixels else VIDEO_TOKENS
     if image <= 0:
         return 0, 0
     images = max(1, min(tower.video_images, settings.length // image)) if of_video else 1

@@ -12,6 +12,8 @@ from deployctl.model.tables import TYPES
 # Of the largest video of Qwen2-VL and Qwen2.5-VL: 14 at most, of which two make one image
 # (qwen2_vl.py, _MAX_FRAMES_PER_VIDEO; 16 before 0.11).
 VIDEO_IMAGES = 7
+# Tokens of Qwen's largest image, by the processors that Qwen publishes, and more than any takes.
+IMAGE_TOKENS, MOST_TOKENS = 16384, 1 << 20
 
 
 @dataclass(frozen=True)
@@ -34,8 +36,11 @@ class Vision:
     held: int = 0  # values a patch that are there while it works: pixels, and positions looked up
 
 
-def vision_of(tower: Any, parent: str) -> Vision | None:
-    """The tower of a model of type `parent`; None where it has none that can be told."""
+def vision_of(tower: Any, parent: str, pixels: int = 0) -> Vision | None:
+    """The tower of a model of type `parent`; None where it has none that can be told.
+
+    `pixels`: of the largest image, where the checkpoint's processor says.
+    """
     if not isinstance(tower, Mapping):
         return None
     # Where both are there (Qwen2-VL), hidden_size is the decoder's width.
@@ -50,7 +55,7 @@ def vision_of(tower: Any, parent: str) -> Vision | None:
     side = max(1, min(16, count(tower, "spatial_merge_size", default=1)))
     kind = str(tower.get("model_type") or parent)
     edge = max(1, min(64, count(tower, "patch_size", default=14)))
-    pixels = 3 * edge * edge * max(1, min(8, count(tower, "temporal_patch_size", default=1)))
+    patch = 3 * edge * edge * max(1, min(8, count(tower, "temporal_patch_size", default=1)))
     deep = tower.get("deepstack_visual_indexes")
     grid = count(tower, "num_position_embeddings")
     looked_up = hidden if grid else 0  # qwen3_vl.py
@@ -61,16 +66,22 @@ def vision_of(tower: Any, parent: str) -> Vision | None:
         gated=kind.startswith(tuple(TYPES["gated_vision"])),
         merged=side * side,
         patches=16 if parent.startswith("gemma3") else max(4, side * side),
-        item_tokens=16384 if parent.startswith("qwen") else 0,
+        item_tokens=tokens_of(pixels, edge * side) if parent.startswith("qwen") else 0,
         unit=edge * side,
         video_images=VIDEO_IMAGES if parent.startswith("qwen2") else 1,
         rotated=parent.startswith("qwen"),
-        pixels=pixels,
+        pixels=patch,
         # One table for each side of an image (modeling_gemma4.py), or one for both.
         placed=min(1 << 20, grid + 2 * count(tower, "position_embedding_size")),
-        held=pixels + looked_up,
+        held=patch + looked_up,
         deep=len(deep) if isinstance(deep, list) and len(deep) < 64 else 0,
     )
+
+
+def tokens_of(pixels: int, unit: int) -> int:
+    """Tokens of an image of so many pixels (0: of the largest that Qwen's own processors take),
+    where one stands for `unit` pixels along each side."""
+    return min(MOST_TOKENS, pixels // unit**2) if pixels else IMAGE_TOKENS
 
 
 def tried_with(tower: Vision, image: int, images: int, size: Any) -> int:

@@ -44,6 +44,29 @@ def test_a_whole_checkpoint(tmp_path, kit):
     assert [(t.name, t.nbytes) for t in found.tensors] == [("a.weight", 64), ("b.weight", 12)]
 
 
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"preprocessor_config.json": {"max_pixels": 5}, "processor_config.json": {}},
+        {"processor_config.json": {"image_processor": {"max_pixels": 5}}},
+    ],
+)
+def test_how_a_model_that_sees_takes_images(tmp_path, kit, files):
+    kit.write(tmp_path, {"config.json": {**kit.config, "vision_config": {}}, **files})
+    assert hub.fetch(str(tmp_path)).image_processor == {"max_pixels": 5}
+    # Who sees nothing has none, whatever lies beside; and what is no object counts as absent.
+    kit.write(tmp_path, {"config.json": kit.config})
+    assert hub.fetch(str(tmp_path)).image_processor is None
+
+
+def test_an_image_processor_that_is_none(tmp_path, kit):
+    seeing = {"config.json": {**kit.config, "vision_config": {}}}
+    kit.write(tmp_path, {**seeing, "processor_config.json": {"image_processor": 3}})
+    assert hub.fetch(str(tmp_path)).image_processor is None
+    kit.write(tmp_path, {**seeing, "preprocessor_config.json": b"["})
+    assert "/preprocessor_config.json:1" in refused(tmp_path).where
+
+
 def test_modelopts_file_comes_before_the_others(tmp_path, kit):
     kit.write(tmp_path, {"config.json": {}, "quant_config.json": {}, "hf_quant_config.json": {}})
     assert hub.fetch(str(tmp_path)).quantize_config_file == "hf_quant_config.json"

@@ -104,9 +104,10 @@ def facts():
 def plan(facts):
     """`plan(config, gpu="l4", max_model_len=4096, …)`."""
 
-    def get(config, gpu="h100", files=FILES, **settings):
+    def get(config, gpu="h100", files=FILES, image_processor=None, **settings):
         spec = ServiceSpec(model="/models/m", gpu=gpu, **settings)
-        return make_plan(spec, facts(config, files), load_profile(gpu))
+        known = facts(config, files, image_processor=image_processor)
+        return make_plan(spec, known, load_profile(gpu))
 
     return get
 
