@@ -1,6 +1,7 @@
 """Writes the reference pages that are made from the code: `--check` fails when they drifted.
 
-python scripts/reference.py            # docs/reference/{cli,service,checks,engines,checkpoints}.md
+python scripts/reference.py            # docs/reference/{cli,service,checks,engines,checkpoints}.md,
+                                       # and the table of docs/runbooks
 python scripts/reference.py --check    # exit 1 and a line a file when one is stale
 """
 
@@ -20,7 +21,8 @@ from deployctl.spec import ServiceSpec
 from deployctl.spec.load import ENV_PREFIX
 from deployctl.spec.settings import Settings
 
-REFERENCE = Path(__file__).resolve().parent.parent / "docs" / "reference"
+DOCS = Path(__file__).resolve().parent.parent / "docs"
+RUNBOOKS = DOCS / "runbooks"
 HEADER = "<!-- Made by scripts/reference.py from the code; `make docs` rewrites it. -->\n\n"
 EXIT_CODES = (
     ("0", "done"),
@@ -123,19 +125,36 @@ def checks_page() -> str:
     return "\n".join(lines)
 
 
+def runbooks_page() -> str:
+    """The table of the runbooks: every alert with the first sentence of its page."""
+    lines = [HEADER + "# Runbooks\n"]
+    lines.append(
+        "One page an alert of ours: what it means, how to check, what to do, and when it never "
+        "fires. `NAME` is the service's,\nthe alert's label `service`.\n"
+    )
+    lines += ["| alert | what it means |", "|---|---|"]
+    for page in sorted(RUNBOOKS.glob("*.md")):
+        if page.name != "README.md":
+            said = " ".join(page.read_text().split("\n\n")[1].split())
+            meaning = re.split(r"(?<=\w[.:]) |\.$", said)[0].rstrip(".:")
+            lines.append(f"| [{page.stem}]({page.name}) | {meaning} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> int:
     """Writes the pages, or checks them."""
     stale = 0
-    pages = {"cli.md": cli_page(), "service.md": service_page(), "checks.md": checks_page()}
-    pages["engines.md"] = HEADER + vllm_changes.page(vllm_changes.Releases())
-    pages["checkpoints.md"] = HEADER + checkpoints.page()
-    for name, text in pages.items():
-        page = REFERENCE / name
+    pages = {"cli": cli_page(), "service": service_page(), "checks": checks_page()}
+    pages["engines"] = HEADER + vllm_changes.page(vllm_changes.Releases())
+    pages["checkpoints"] = HEADER + checkpoints.page()
+    files = {f"reference/{name}.md": text for name, text in pages.items()}
+    for name, text in {**files, "runbooks/README.md": runbooks_page()}.items():
+        page = DOCS / name
         if "--check" not in sys.argv:
             page.parent.mkdir(parents=True, exist_ok=True)
             page.write_text(text)
         elif not page.is_file() or page.read_text() != text:
-            print(f"docs/reference/{name} is stale: run make docs", file=sys.stderr)
+            print(f"docs/{name} is stale: run make docs", file=sys.stderr)
             stale = 1
     return stale
 

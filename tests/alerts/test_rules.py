@@ -14,12 +14,15 @@ from deployctl.render.alerting import Objectives, Scope, rule_groups
 
 pytestmark = pytest.mark.promtool
 
-SCOPE = Scope("chat", "0.32.0", (LabelMatcher("service", "=", "chat"),), speculates=True)
+VERSION = "0.32.0"
+SCOPE = Scope("chat", VERSION, (LabelMatcher("service", "=", "chat"),), speculates=True)
 WANTED = Objectives(availability=0.995, ttft_s=1.0)
 OK = 'handler="/v1/chat/completions",method="POST",status="2xx"'
 FAILED = 'handler="/v1/chat/completions",method="POST",status="5xx"'
 ENDED = 'vllm:request_success_total{finished_reason="%s"}'
 TTFT = "vllm:time_to_first_token_seconds"
+UNANSWERED = "deployctl_door_requests_unanswered"
+OLDEST = "deployctl_door_oldest_unanswered_timestamp_seconds"
 HOUR = 60  # in samples
 
 
@@ -70,6 +73,8 @@ IDLE = service(6 * HOUR, **{
     **{name: flat(500, 6 * HOUR) for name in service() if "total" in name or "seconds_" in name},
 })  # fmt: skip
 BURNS = ("VllmAvailabilityBurn", "critical")
+LATE = Objectives(availability=None, share=0.8, ttft_s=1.0)
+BETWEEN = Objectives(availability=None, ttft_s=2.4)
 CASES = {
     "a good day": (service(6 * HOUR), {HOUR: [], 6 * HOUR: []}),
     "an idle night": (IDLE, {5 * HOUR: []}),
@@ -99,6 +104,41 @@ CASES = {
         }),
         {HOUR: [], 5 * HOUR: []},
     ),
+    "nothing but failures from the start": (
+        service(**{
+            f"http_requests_total{{{OK}}}": None,
+            f"http_requests_total{{{FAILED}}}": f"_x{HOUR} {steady(60, 2 * HOUR, 60)}",
+        }),
+        {HOUR: [], 2 * HOUR: 2 * [BURNS] + [("VllmAvailabilityBurn", "warning")]},
+    ),
+    "one of forty requests of a night fails": (
+        service(7 * HOUR, **{
+            f"http_requests_total{{{OK}}}": " ".join(f"{n}x9" for n in range(42)),
+            f"http_requests_total{{{FAILED}}}": f"0x{5 * HOUR + 30} {flat(1, 90)}",
+        }),
+        {hour: [] for hour in (5 * HOUR + 34, 5 * HOUR + 50, 6 * HOUR + 10)},
+    ),
+    "all are late, where a fifth may be": (
+        service(**{f'{TTFT}_bucket{{le="1.0"}}': then((60, HOUR), (0, 2 * HOUR))}),
+        {HOUR: [], 2 * HOUR: [("VllmTtftBurn", "critical"), ("VllmTtftBurn", "warning")]},
+        LATE,
+    ),
+    "a limit between two bounds": (
+        service(7 * HOUR, **{
+            f'{TTFT}_bucket{{le="1.0"}}': steady(54, 7 * HOUR),
+            f'{TTFT}_bucket{{le="2.5"}}': steady(60, 7 * HOUR),
+        }),
+        {7 * HOUR: []},
+        BETWEEN,
+    ),
+    "most are just beyond a limit between two bounds": (
+        service(7 * HOUR, **{
+            f'{TTFT}_bucket{{le="1.0"}}': steady(6, 7 * HOUR),
+            f'{TTFT}_bucket{{le="2.5"}}': steady(12, 7 * HOUR),
+        }),
+        {7 * HOUR: 2 * [("VllmTtftBurn", "critical")] + [("VllmTtftBurn", "warning")]},
+        BETWEEN,
+    ),
     "first tokens are late": (
         service(**{
             f'{TTFT}_bucket{{le="1.0"}}': then((60, HOUR), (6, 2 * HOUR)),
@@ -108,6 +148,33 @@ CASES = {
     "the engine hangs": (
         service(**{"vllm:iteration_tokens_total_sum": then((6000, HOUR), (0, 2 * HOUR))}),
         {HOUR + 4: [], HOUR + 8: [("VllmEngineHung", "critical")]},
+    ),
+    "one engine of two behind a page hangs": (
+        {
+            **service(),
+            'vllm:num_requests_running{engine="1"}': flat(2),
+            'vllm:num_requests_waiting{engine="1"}': flat(0),
+            'vllm:iteration_tokens_total_sum{engine="1"}': then((6000, HOUR), (0, 2 * HOUR)),
+        },
+        {HOUR + 4: [], HOUR + 8: [("VllmEngineHung", "critical")]},
+    ),
+    "it hangs while it has nothing to do, and says so": (
+        service(**{
+            "vllm:num_requests_running": flat(0),
+            "vllm:iteration_tokens_total_sum": then((6000, HOUR), (0, 2 * HOUR)),
+            UNANSWERED: f"0x{HOUR + 30} {flat(3, HOUR)}",
+            OLDEST: f"0x{HOUR + 30} {flat((HOUR + 31) * 60, HOUR)}",
+        }),
+        {HOUR + 35: [], HOUR + 41: [("VllmEngineHung", "critical")]},
+    ),
+    "the first request of a new replica takes a while": (
+        {
+            **service(),
+            'vllm:num_requests_running{instance="b:1"}': f"_x{HOUR} {flat(1, HOUR)}",
+            'vllm:num_requests_waiting{instance="b:1"}': f"_x{HOUR} {flat(0, HOUR)}",
+            'vllm:iteration_tokens_total_sum{instance="b:1"}': f"_x{HOUR} 0x4 {steady(9, HOUR)}",
+        },
+        {HOUR + 4: [], HOUR + 6: []},
     ),
     "a hang is over": (
         service(**{"vllm:iteration_tokens_total_sum": then((9, HOUR), (0, 20), (9, HOUR))}),
@@ -145,6 +212,15 @@ CASES = {
         service(**{ENDED % "error": then((0, HOUR), (20, HOUR))}),
         {HOUR: [], HOUR + 20: [("VllmRequestsFailing", "critical")]},
     ),
+    "it gives up on all of one replica of twenty": (
+        {
+            **service(),
+            ENDED % "stop": steady(60 * 19),
+            ENDED.replace("}", ',instance="b:1"}') % "stop": then((60, HOUR), (0, HOUR)),
+            ENDED.replace("}", ',instance="b:1"}') % "error": then((0, HOUR), (60, HOUR)),
+        },
+        {HOUR: [], HOUR + 20: [("VllmRequestsFailing", "critical")]},
+    ),
     "one failed request at night is none": (
         service(**{ENDED % "stop": flat(9), ENDED % "error": f"0x{HOUR} {flat(1, HOUR)}"}),
         {HOUR + 5: [], HOUR + 20: []},
@@ -157,6 +233,17 @@ CASES = {
         service(**{"vllm:num_requests_waiting": f"0x{HOUR} 1+2x{HOUR}"}),
         {HOUR + 10: [], HOUR + 30: [("VllmQueueGrowing", "warning")]},
     ),
+    "a queue stays as long as it is": (
+        service(**{"vllm:num_requests_waiting": f"0x{HOUR} {flat(200, 2 * HOUR)}"}),
+        {HOUR + 50: [], 2 * HOUR + 20: [("VllmQueueGrowing", "warning")]},
+    ),
+    "a queue of a new replica": (
+        {
+            **service(),
+            "vllm:num_requests_waiting": f"_x{HOUR} 1 1 2 2 3 3 4 4 5 5 6 6 {flat(0, HOUR)}",
+        },
+        {HOUR + 9: [], HOUR + 11: []},
+    ),
     "a queue comes and goes": (
         service(**{"vllm:num_requests_waiting": "0 9 " * 90}),
         {HOUR: [], 2 * HOUR: []},
@@ -168,12 +255,26 @@ CASES = {
         }),
         {HOUR + 5: [], HOUR + 30: [("VllmKvCacheFull", "warning")]},
     ),
+    "full, but whoever is preempted leaves room": (
+        service(**{
+            "vllm:kv_cache_usage_perc": f"0.5x{HOUR} " + "0.99 0.97 0.88 " * 40,
+            "vllm:num_preemptions_total": then((0, HOUR), (1, 2 * HOUR)),
+        }),
+        {HOUR + 5: [], HOUR + 40: [("VllmKvCacheFull", "warning")]},
+    ),
     "full and nobody is preempted": (
         service(**{"vllm:kv_cache_usage_perc": flat(0.99)}), {2 * HOUR: []},
     ),
     "a storm of preemptions": (
         service(**{"vllm:num_preemptions_total": then((0, HOUR), (30, 2 * HOUR))}),
         {HOUR: [], HOUR + 30: [("VllmPreemptionStorm", "critical")]},
+    ),
+    "so many preemptions that no request ends": (
+        service(**{
+            "vllm:num_preemptions_total": then((0, HOUR), (30, 2 * HOUR)),
+            ENDED % "stop": then((60, HOUR), (0, 2 * HOUR)),
+        }),
+        {HOUR: [], HOUR + 40: [("VllmPreemptionStorm", "critical")]},
     ),
     "the prefix cache stops to help": (
         service(6 * HOUR, **{
@@ -207,38 +308,41 @@ CASES = {
 }  # fmt: skip
 
 
-def labelled(name):
+def labelled(name, own='service="chat",instance="10.0.0.1:8000"'):
     """A series with the labels that a scrape adds."""
-    own = 'service="chat",instance="10.0.0.1:8000"'
+    if "instance=" in name:  # another replica
+        own = own.split(",")[0]
     return f"{name[:-1]},{own}}}" if name.endswith("}") else f"{name}{{{own}}}"
 
 
-def case(series, expected):
+def case(series, expected, labels="alertname, severity"):
     """One test of promtool's: at each time, the alerts that fire, and no other."""
-    firing = "count by (alertname, severity) (ALERTS{alertstate='firing'})"
+    firing = f"count by ({labels}) (ALERTS{{alertstate='firing'}})"
 
-    def sample(name, severity, count):
-        return {"labels": f'{{alertname="{name}",severity="{severity}"}}', "value": count}
+    def sample(alert, count):
+        told = zip(labels.split(", "), alert, strict=True)
+        return {"labels": "{" + ",".join(f'{k}="{v}"' for k, v in told) + "}", "value": count}
 
     return {
         "interval": "1m",
-        "input_series": [{"series": labelled(n), "values": v} for n, v in series.items()],
+        "input_series": [{"series": n, "values": v} for n, v in series.items()],
         "promql_expr_test": [
             {
                 "expr": firing,
                 "eval_time": f"{minute}m",
-                "exp_samples": [sample(*a, alerts.count(a)) for a in dict.fromkeys(alerts)],
+                "exp_samples": [sample(a, alerts.count(a)) for a in dict.fromkeys(alerts)],
             }
             for minute, alerts in expected.items()
         ],
     }
 
 
-@pytest.fixture(scope="module")
-def rules(tmp_path_factory):
-    file = tmp_path_factory.mktemp("rules") / "rules.yaml"
-    file.write_text(yaml.safe_dump({"groups": rule_groups(SCOPE, WANTED)}))
-    return file
+def written(folder, *groups):
+    """Rule files of these groups."""
+    files = [folder / f"rules{number}.yaml" for number, _ in enumerate(groups)]
+    for file, listed in zip(files, groups, strict=True):
+        file.write_text(yaml.safe_dump({"groups": listed}))
+    return files
 
 
 def promtool(*words):
@@ -247,20 +351,46 @@ def promtool(*words):
     )
 
 
-def test_prometheus_takes_the_rules(rules):
-    done = promtool("check", "rules", "--lint=all", "--lint-fatal", rules)
+def holds(folder, files, test):
+    """Fails where promtool finds other alerts than a test says."""
+    file = folder / "test.yaml"
+    document = {
+        "rule_files": [str(file) for file in files],
+        "evaluation_interval": "2m",
+        "tests": [test],
+    }
+    file.write_text(yaml.safe_dump(document))
+    done = promtool("test", "rules", file)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus_takes_the_rules(tmp_path):
+    (file,) = written(tmp_path, rule_groups(SCOPE, WANTED))
+    done = promtool("check", "rules", "--lint=all", "--lint-fatal", file)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_fires_and_what_stays_quiet(name, rules, tmp_path):
-    series, expected = CASES[name]
-    test = {
-        "rule_files": [str(rules)],
-        "evaluation_interval": "2m",
-        "tests": [case(series, expected)],
+def test_what_fires_and_what_stays_quiet(name, tmp_path):
+    series, expected, *wanted = CASES[name]
+    files = written(tmp_path, rule_groups(SCOPE, *(wanted or [WANTED])))
+    series = {labelled(name): values for name, values in series.items()}
+    holds(tmp_path, files, case(series, expected))
+
+
+def test_two_services_of_one_name_in_two_namespaces(tmp_path):
+    failing = {
+        f"http_requests_total{{{OK}}}": then((60, HOUR), (30, 2 * HOUR)),
+        f"http_requests_total{{{FAILED}}}": then((0, HOUR), (30, 2 * HOUR)),
     }
-    file = tmp_path / "test.yaml"
-    file.write_text(yaml.safe_dump(test))
-    done = promtool("test", "rules", file)
-    assert done.returncode == 0, done.stdout + done.stderr
+    spaces, series = {"well": {}, "ill": failing}, {}
+    for name, changed in spaces.items():
+        own = f'namespace="{name}",pod="chat-1"'
+        series |= {labelled(n, own): v for n, v in service(**changed).items()}
+    scopes = [
+        Scope("chat", VERSION, (LabelMatcher("namespace", "=", name),), namespace=name)
+        for name in spaces
+    ]
+    files = written(tmp_path, *(rule_groups(scope, WANTED) for scope in scopes))
+    burns = ("VllmAvailabilityBurn", "ill")
+    holds(tmp_path, files, case(series, {2 * HOUR: 3 * [burns]}, "alertname, namespace"))

@@ -108,16 +108,21 @@ def test_the_autoscaler_reads_what_the_version_exports(version, index):
     ("group", "mine", "other"),
     [
         (1, "qwen-6d4cf56db6-x2x8k", "qwen-router-6d4cf56db6-x2x8k"),
+        (1, "qwen-6d4cf56db6-x2x8k", "qwen-redis-0"),
+        (1, "qwen-6d4cf56db6-x2x8k", "qwen-exporter-x2x8k"),
         (2, "qwen-group-0", "qwen-group-0-1"),
     ],
 )
 def test_rules_read_the_series_of_our_own_pods(group, mine, other):
     expression = 'vllm:num_requests_running{$series} > 1 and up{job="x"}'
-    rules = [{"alert": "A", "expr": expression, "annotations": {"summary": "{{ $value }} <&>"}}]
+    labels = {"namespace": "$namespace"}
+    told = {"summary": "{{ $value }} <&>"}
+    rules = [{"alert": "A", "expr": expression, "labels": labels, "annotations": told}]
     values = {"group": {"size": group}, "alerts": {"groups": [{"name": "g", "rules": rules}]}}
     (found,) = one(objects(values), "PrometheusRule")["spec"]["groups"]
     (rule,) = found["rules"]
     assert rule["annotations"] == rules[0]["annotations"]
+    assert rule["labels"] == {"namespace": helmtool.NAMESPACE}
     (pattern,) = re.findall(r'pod=~"([^"]+)"', rule["expr"])
     series = f'namespace="{helmtool.NAMESPACE}",pod=~"{pattern}"'
     assert rule["expr"] == expression.replace("$series", series)

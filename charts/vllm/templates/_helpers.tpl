@@ -150,11 +150,13 @@ leaderworkerset.sigs.k8s.io/worker-index: "0"
 {{/* Kubernetes replaces $(NAME) in arguments and variables; a doubled dollar is a dollar. */}}
 {{- define "vllm.literal" -}}{{ . | replace "$" "$$" | toJson }}{{- end }}
 
-{{/* Where our series are. A pod of the Deployment is NAME-HASH-HASH, a leader of a group GROUP-NUMBER. */}}
+{{/* Where our series are. A pod of the Deployment is NAME-HASH-HASH, a leader of a group GROUP-NUMBER. Hashes have
+these letters alone, as Kubernetes makes them: NAME-redis-0 is somebody else's. */}}
+{{- define "vllm.hash" -}}[bcdfghjklmnpqrstvwxz2456789]{{- end }}
 {{- define "vllm.series" -}}
 {{- if .Values.autoscaling.prometheusSelector }}{{ .Values.autoscaling.prometheusSelector }}
 {{- else }}namespace="{{ .Release.Namespace }}",pod=~"
-{{- if include "vllm.grouped" . }}{{ include "vllm.group.name" . }}-[0-9]+{{ else }}{{ include "vllm.name" . }}-[a-z0-9]+-[a-z0-9]+{{ end }}"
+{{- if include "vllm.grouped" . }}{{ include "vllm.group.name" . }}-[0-9]+{{ else }}{{ include "vllm.name" . }}-{{ include "vllm.hash" . }}+-{{ include "vllm.hash" . }}{5}{{ end }}"
 {{- end -}}
 {{- end }}
 

@@ -73,6 +73,16 @@ def total(inner: Expression, *by: str) -> Aggregation:
     return Aggregation("sum", (inner,), by)
 
 
+def greatest(inner: Expression, *by: str) -> Aggregation:
+    """The greatest, of all or by labels."""
+    return Aggregation("max", (inner,), by)
+
+
+def past(series: Selector, ago: str) -> Selector:
+    """A series as it was a while ago."""
+    return replace(series, at=f"offset {ago}")
+
+
 def quantile(share: float, buckets: Selector, window: str, *by: str) -> FunctionCall:
     """The value that a share (0 to 1) of what a histogram observed in a window stayed below."""
     inner = total(rate(buckets, window), "le", *by)

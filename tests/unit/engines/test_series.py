@@ -50,10 +50,13 @@ def test_what_a_release_has_not_is_a_bug():
     assert series.observed("vllm:e2e_request_latency_seconds", "sum").name.endswith("_seconds_sum")
 
 
-def test_a_limit_is_told_at_a_bound():
+@pytest.mark.parametrize(
+    ("limit", "bounds"),
+    [(0.3, (0.25, 0.5)), (0.25, (0.25, 0.25)), (0.0001, (None, 0.001)), (9999, (2560.0, None))],
+)
+def test_a_limit_is_told_at_the_bounds_next_to_it(limit, bounds):
     series = Series(exported.newest())
-    assert series.bound("vllm:time_to_first_token_seconds", 0.3) == 0.25
-    assert series.bound("vllm:time_to_first_token_seconds", 0.0001) == 0.001
+    assert series.bounds("vllm:time_to_first_token_seconds", limit) == bounds
 
 
 @pytest.mark.parametrize("version", exported.versions())

@@ -74,6 +74,32 @@ def test_a_page_says_what_to_do_in_commands_that_there_are(page):
         assert (page.parent / link).exists(), link
 
 
+def test_a_figure_is_read_by_people():
+    for alert in alerts():
+        for field in re.findall(r"{{(.*?)}}", alert["annotations"]["summary"]):
+            assert "$value" not in field or "humanize" in field or "printf" in field, alert
+
+
+def test_no_window_is_shorter_than_four_scrapes():
+    spans = {
+        span for rule in rules(interval_s=120) for span in re.findall(r"\[(\w+)\]", rule["expr"])
+    }
+    assert spans == {"8m", "15m", "30m", "1h", "6h", "3d", "1d"}
+    names = [rule["record"] for rule in rules(interval_s=3600) if "record" in rule]
+    assert len(set(names)) == len(names)  # windows that are one are recorded once
+
+
+def test_a_service_of_no_replicas_is_not_missed():
+    assert "VllmAbsent" not in {alert["alert"] for alert in alerts(replicas=0)}
+
+
+def test_whose_it_is_says_the_namespace_where_there_are_several():
+    for rule in rules(namespace="blue"):
+        assert rule["labels"].items() >= {"service": "chat", "namespace": "blue"}.items()
+        for read in re.findall(r"deployctl:\w+:\w+({[^}]*})", rule["expr"]):
+            assert read == '{service="chat",namespace="blue"}'
+
+
 def test_only_what_is_promised_is_recorded():
     named = {rule["alert"] for rule in alerts(wanted=Objectives(availability=None))}
     assert not [name for name in named if name.endswith("Burn")]

@@ -36,13 +36,14 @@ class Series:
         """A histogram's `sum` or `count`. A bug (KeyError) where the release has none."""
         return self._select(name, "histogram", f"_{part}")
 
-    def bound(self, name: str, wanted: float) -> float:
-        """The highest bound of a histogram that is no more than `wanted`, or its lowest.
-
-        A share below a limit can be told at bounds alone.
-        """
+    def bounds(self, name: str, wanted: float) -> tuple[float | None, float | None]:
+        """A histogram's bounds next to a value: the highest that is no more, the lowest that is no
+        less; None where it has none."""
         bounds = self._metric(name, "histogram").buckets
-        return max((b for b in bounds if b <= wanted), default=min(bounds))
+        return (
+            max((b for b in bounds if b <= wanted), default=None),
+            min((b for b in bounds if b >= wanted), default=None),
+        )
 
     def beside(self, series: str, *matchers: LabelMatcher) -> Selector:
         """A series that is not vLLM's own, by its whole name: of its HTTP server, its process, the

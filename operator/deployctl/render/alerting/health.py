@@ -3,79 +3,93 @@
 from collections.abc import Iterator
 from typing import Any
 
-from deployctl.promql import Arithmetic, Expression, FunctionCall, LabelMatcher
-from deployctl.promql.write import above, both, compare, over, rate, ratio, total
-from deployctl.render.alerting.scope import HOUR, MINUTE, Scope
+from deployctl.promql import Arithmetic, Expression, FunctionCall, LabelMatcher, Literal
+from deployctl.promql.write import above, both, compare, greatest, over, past, rate, ratio, total
+from deployctl.render.alerting.scope import HOUR, MINUTE, NUMBER, REPLICA, SHARE, WHICH, Scope
 
 _STILL = 5 * MINUTE  # longer than any one step of an engine takes
 _ENDED = 15 * MINUTE
+_REPLICA = f"on ({', '.join(REPLICA)})"
 
 
 def rules(scope: Scope) -> Iterator[dict[str, Any]]:
-    """Alerts of every replica, by `instance`, and of the service."""
-    still, hour = scope.span(_STILL), scope.span(HOUR)
+    """Alerts of every replica, and of the service."""
+    still, hour = scope.window(_STILL), scope.window(HOUR)
     yield scope.alert(
         "VllmEngineHung",
         _hung(scope, still),
         wait=MINUTE,
         severity="critical",
-        summary="{{ $value }} requests at {{ $labels.instance }}, and not a token in " + still,
+        summary=f"{NUMBER} requests at {WHICH}, and not a token in {still}",
     )
     yield scope.alert(
         "VllmScrapeFailing",
         compare(scope.series.beside("up"), "==", 0),
         wait=max(5 * MINUTE, scope.startup_s),
         severity="critical",
-        summary="{{ $labels.instance }} does not answer Prometheus: dead, starting for too long, "
+        summary=f"{WHICH} does not answer Prometheus: dead, starting for too long, "
         "or the scrape's token is refused",
     )
-    yield scope.alert(
-        "VllmAbsent",
-        FunctionCall("absent", (scope.series.gauge("vllm:num_requests_running"),)),
-        wait=max(10 * MINUTE, scope.startup_s),
-        severity="critical",
-        summary="no replica is seen: no other alert can fire",
-    )
+    if scope.replicas:
+        yield scope.alert(
+            "VllmAbsent",
+            FunctionCall("absent", (scope.series.gauge("vllm:num_requests_running"),)),
+            wait=max(10 * MINUTE, scope.startup_s),
+            severity="critical",
+            summary="no replica is seen: no other alert can fire",
+        )
     restarts = over("changes", scope.series.beside("process_start_time_seconds"), hour)
     yield scope.alert(
         "VllmRestarting",
-        compare(restarts, ">=", 3),
+        compare(greatest(restarts, *REPLICA), ">=", 3),
         wait=0,
         severity="critical",
-        summary="{{ $labels.instance }} began anew {{ $value }} times within " + hour,
+        summary=f"{WHICH} began anew {NUMBER} times within {hour}",
     )
     yield scope.alert(
         "VllmRequestsFailing",
-        _ended(scope, "error"),
+        _ended(scope, "error", *REPLICA),
         wait=2 * MINUTE,
         severity="critical",
-        summary="the engine gave up on {{ $value | humanizePercentage }} of requests",
+        summary=f"the engine of {WHICH} gave up on {SHARE} of requests",
     )
     yield scope.alert(
         "VllmRequestsAborted",
         _ended(scope, "abort"),
         wait=15 * MINUTE,
         severity="warning",
-        summary="{{ $value | humanizePercentage }} of requests are given up by who sent them",
+        summary=f"{SHARE} of requests are given up by who sent them",
     )
 
 
 def _hung(scope: Scope, still: str) -> Expression:
-    """Requests there have been all the time, and nothing is computed: no prefill and no decode."""
-    series = scope.series
-    running, waiting = (
-        total(over("min_over_time", series.gauge(name), still), "instance")
-        for name in ("vllm:num_requests_running", "vllm:num_requests_waiting")
+    """Requests there have been all the time, and nothing is computed: no prefill and no decode.
+
+    Of each engine behind a page, as long as it has been there. One that hangs while it has nothing
+    to do goes on saying so: of its requests the door alone knows.
+    """
+    series, engine = scope.series, (*REPLICA, "engine")
+    gauges = [series.gauge(f"vllm:num_requests_{name}") for name in ("running", "waiting")]
+    running, waiting = (total(over("min_over_time", gauge, still), *engine) for gauge in gauges)
+    steps = over("increase", series.observed("vllm:iteration_tokens_total", "sum"), still)
+    at_work = both(
+        above(Arithmetic("+", running, waiting), 0), compare(total(steps, *engine), "==", 0)
     )
-    steps = series.observed("vllm:iteration_tokens_total", "sum")
-    moved = total(over("increase", steps, still), "instance")
-    return both(above(Arithmetic("+", running, waiting), 0), compare(moved, "==", 0))
+    since = series.beside("deployctl_door_oldest_unanswered_timestamp_seconds")
+    age = Arithmetic("-", FunctionCall("time", ()), above(since, 0))
+    late = Arithmetic(">", age, Literal(f"{scope.seconds(_STILL):g}"))
+    unanswered = total(series.beside("deployctl_door_requests_unanswered"), *REPLICA)
+    asked = both(
+        both(unanswered, late, _REPLICA), compare(total(steps, *REPLICA), "==", 0), _REPLICA
+    )
+    was_there = total(past(gauges[0], still), *engine)
+    return Arithmetic("or", both(at_work, was_there), asked, (), _REPLICA)
 
 
-def _ended(scope: Scope, reason: str) -> Expression:
+def _ended(scope: Scope, reason: str, *by: str) -> Expression:
     """More than a tenth of the requests that end, and more than five, which one user's test is."""
-    span, why = scope.span(_ENDED), LabelMatcher("finished_reason", "=", reason)
+    span, why = scope.window(_ENDED), LabelMatcher("finished_reason", "=", reason)
     bad = scope.series.counter("vllm:request_success", why)
     every = scope.series.counter("vllm:request_success")
-    share = ratio(total(rate(bad, span)), total(rate(every, span)))
-    return both(above(share, 0.1), above(total(over("increase", bad, span)), 5))
+    share = ratio(total(rate(bad, span), *by), total(rate(every, span), *by))
+    return both(above(share, 0.1), above(total(over("increase", bad, span), *by), 5))

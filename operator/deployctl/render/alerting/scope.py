@@ -8,6 +8,11 @@ from deployctl.promql import Expression, LabelMatcher, Selector, write
 
 MINUTE, HOUR, DAY = 60, 3600, 86_400
 Severity = Literal["critical", "warning"]
+REPLICA = ("pod", "instance")  # by these a replica is told; off Kubernetes there is no pod
+# In summaries: a whole number, a share, and which replica.
+NUMBER, SHARE = '{{ printf "%.0f" $value }}', "{{ $value | humanizePercentage }}"
+WHICH = "{{ or $labels.pod $labels.instance }}"
+_SCRAPES = 4  # that a window holds at least: of fewer, one that fails leaves a rate without value
 
 
 @dataclass(frozen=True)
@@ -28,9 +33,12 @@ class Scope:
     service: str
     version: str
     matchers: tuple[LabelMatcher, ...]  # that its series have, and nobody else's
+    namespace: str = ""  # where there are several: another one may have a service of this name
     runbooks: str = "docs/runbooks"  # where these pages are published
     speculates: bool = False  # whether it has --speculative-config
     startup_s: int = 15 * MINUTE  # how long a replica may take until it answers
+    replicas: int = 1  # 0: that there is none is no alert
+    interval_s: int = 15  # between two scrapes
     faster: int = 1  # every duration divided by this, to see in minutes what takes hours
 
     @property
@@ -40,20 +48,34 @@ class Scope:
 
     def recorded(self, name: str) -> Selector:
         """A series that a rule here records."""
-        return Selector(f"deployctl:{name}", (LabelMatcher("service", "=", self.service),))
+        ours = (LabelMatcher(label, "=", value) for label, value in self.labels.items())
+        return Selector(f"deployctl:{name}", tuple(ours))
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """What every rule's result is called by, and no other service's."""
+        where = {"namespace": self.namespace} if self.namespace else {}
+        return {"service": self.service, **where}
+
+    def seconds(self, real: float) -> float:
+        """What a duration lasts here."""
+        return real / self.faster
+
+    def window(self, seconds: int) -> str:
+        """What a rate or an increase is taken over: as long, or four scrapes."""
+        return self.span(max(seconds, _SCRAPES * self.interval_s))
 
     def span(self, seconds: int) -> str:
         """A duration as PromQL writes it."""
-        left = max(1, round(seconds / self.faster))
+        left = max(1, round(self.seconds(seconds)))
         for unit, size in (("d", DAY), ("h", HOUR), ("m", MINUTE)):
             if left % size == 0:
                 return f"{left // size}{unit}"
         return f"{left}s"
 
     def record(self, name: str, query: Expression) -> dict[str, Any]:
-        """A recording rule; what it records has the service's name and no other label of ours."""
-        labels = {"service": self.service}
-        return {"record": f"deployctl:{name}", "expr": write(query), "labels": labels}
+        """A recording rule; what it records has the labels of the service and no other of ours."""
+        return {"record": f"deployctl:{name}", "expr": write(query), "labels": self.labels}
 
     def alert(
         self,
@@ -70,7 +92,7 @@ class Scope:
             "alert": name,
             "expr": write(query),
             **({"for": self.span(wait)} if wait else {}),
-            "labels": {"service": self.service, "severity": severity, **(labels or {})},
+            "labels": {**self.labels, "severity": severity, **(labels or {})},
             "annotations": {
                 "summary": f"{self.service}: {summary}",
                 "runbook_url": f"{self.runbooks}/{name}.md",

@@ -5,7 +5,7 @@ from typing import Any
 
 from deployctl.promql import Expression, LabelMatcher
 from deployctl.promql.write import above, both, over, rate, ratio, total
-from deployctl.render.alerting.scope import MINUTE, Scope
+from deployctl.render.alerting.scope import MINUTE, NUMBER, SHARE, Scope
 
 _REFUSALS, _REQUESTS = "deployctl_door_refusals_total", "deployctl_door_requests_total"
 _WINDOW = 15 * MINUTE
@@ -18,23 +18,22 @@ def rules(scope: Scope) -> Iterator[dict[str, Any]]:
         _limited(scope),
         wait=5 * MINUTE,
         severity="warning",
-        summary="the key {{ $labels.key }} meets its limit with {{ $value | humanizePercentage }} "
-        "of its requests",
+        summary="the key {{ $labels.key }} meets its limit with " + SHARE + " of its requests",
     )
     strangers = scope.series.beside(
         _REFUSALS, LabelMatcher("reason", "=~", "no_key|no_operator_token")
     )
     yield scope.alert(
         "VllmStrangersAtTheDoor",
-        above(total(over("increase", strangers, scope.span(_WINDOW))), 100),
+        above(total(over("increase", strangers, scope.window(_WINDOW))), 100),
         wait=0,
         severity="warning",
-        summary="{{ $value }} requests without a valid key within " + scope.span(_WINDOW),
+        summary=f"{NUMBER} requests without a valid key within {scope.window(_WINDOW)}",
     )
 
 
 def _limited(scope: Scope) -> Expression:
-    span = scope.span(_WINDOW)
+    span = scope.window(_WINDOW)
     refused = scope.series.beside(_REFUSALS, LabelMatcher("reason", "=", "limit"))
     asked = scope.series.beside(_REQUESTS)
     share = ratio(total(rate(refused, span), "key"), total(rate(asked, span), "key"))
