@@ -78,7 +78,7 @@ async def engine(
     await send({"type": "http.response.body", "body": DONE})
 
 
-def _as_vllm() -> Any:
+def as_vllm() -> Any:
     """FastAPI with CORS before it, a model for the body, and every chunk made from values."""
     from fastapi import FastAPI, Request
     from fastapi.responses import StreamingResponse
@@ -132,7 +132,7 @@ def _as_vllm() -> Any:
 
 
 def _served() -> Any:
-    application = _as_vllm() if os.environ.get("DOOR_APP") == "fastapi" else engine
+    application = as_vllm() if os.environ.get("DOOR_APP") == "fastapi" else engine
     configuration = os.environ.get("DOOR_CONFIGURATION")
     if configuration is None:
         return application

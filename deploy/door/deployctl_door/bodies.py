@@ -142,32 +142,6 @@ async def discard(receive: Receive) -> None:
                 return
 
 
-class Again:
-    """Gives the body once more, then whatever comes after it: a client that hangs up.
-
-    One object where a function that remembers is five, for the garbage collector to look at as
-    long as the request lives.
-    """
-
-    __slots__ = ("_body", "_receive")
-
-    def __init__(self, body: bytes, receive: Receive) -> None:
-        self._body: bytes | None = body
-        self._receive = receive
-
-    def __call__(self) -> Awaitable[Message]:
-        """The next message of the client's."""
-        body = self._body
-        if body is None:
-            return self._receive()
-        self._body = None
-        return _whole(body)
-
-
-async def _whole(body: bytes) -> Message:
-    return {"type": "http.request", "body": body, "more_body": False}
-
-
 def parse(body: bytes, limits: BodyLimits, route: str = "") -> dict[str, Any]:
     """The JSON object that a body is, within the limits.
 

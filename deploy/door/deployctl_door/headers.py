@@ -13,10 +13,10 @@ class Headers:
     Text of them is latin-1, which keeps every byte.
     """
 
-    __slots__ = ("_pairs", "values")
+    __slots__ = ("pairs", "values")
 
     def __init__(self, pairs: list[tuple[bytes, bytes]]) -> None:
-        self._pairs = pairs
+        self.pairs = pairs
         values: dict[bytes, bytes | None] = {}
         self.values = values
         for name, value in pairs:
@@ -59,4 +59,4 @@ class Headers:
 
     def without(self, *names: bytes) -> list[tuple[bytes, bytes]]:
         """The headers but those."""
-        return [pair for pair in self._pairs if pair[0].lower() not in names]
+        return [pair for pair in self.pairs if pair[0].lower() not in names]

@@ -8,9 +8,9 @@ answer itself.
 from deployctl_door import bodies, forms, tokens
 from deployctl_door.bodies import BodyError
 from deployctl_door.configuration import BodyLimits
+from deployctl_door.exchange import Exchange, Receive, Scope, Send
 from deployctl_door.headers import Headers
 from deployctl_door.keys import Key
-from deployctl_door.outgoing import Outgoing, Passed, Receive, Scope
 
 FORMS = frozenset({"/v1/audio/transcriptions", "/v1/audio/translations"})
 
@@ -25,57 +25,56 @@ class Inspection:
         self._telling: set[tuple[str, bool]] = set()
 
     async def passed(
-        self, scope: Scope, receive: Receive, headers: Headers, out: Outgoing, key: Key
-    ) -> Passed:
-        """Reads the body, and holds it against limits and key: what the engine is called with.
+        self, scope: Scope, receive: Receive, headers: Headers, exchange: Exchange, key: Key
+    ) -> Send:
+        """Reads the body, and holds it against limits and key: how the engine is to send.
 
         Raises:
             BodyError: it is not called.
             ClientGoneError: there is nobody to be answered.
         """
-        entry, limits = out.entry, self._limits
+        limits = self._limits
         if scope["method"] in ("GET", "HEAD", "DELETE"):
-            return scope, receive, out.send
-        form = _is_form(headers, entry.route)
+            return exchange.send
+        form = _is_form(headers, exchange.route)
         body = await self._reading.read(receive, headers)
         hide = False
         if form:
-            entry.model = _model_of_form(body, headers, sure=key.models is not None)
+            exchange.model = _model_of_form(body, headers, sure=key.models is not None)
         else:
-            document = bodies.parse(body, limits, entry.route)
+            document = bodies.parse(body, limits, exchange.route)
             if not key.operator:
-                bodies.check_own(document, entry.route)
+                bodies.check_own(document, exchange.route)
             model, words = document.get("model"), {}
-            entry.model = model if isinstance(model, str) else None
-            entry.streams = document.get("stream") is True
+            exchange.model = model if isinstance(model, str) else None
+            exchange.streams = document.get("stream") is True
             if limits.tokens is not None:
-                words = bodies.at_most(document, limits.tokens, entry.route)
-            if entry.streams and (entry.route, True) not in self._telling:
-                asking = tokens.asking(document, entry.route)
+                words = bodies.at_most(document, limits.tokens, exchange.route)
+            if exchange.streams and (exchange.route, True) not in self._telling:
+                asking = tokens.asking(document, exchange.route)
                 hide, words = bool(asking), {**words, **asking}
             if words:
                 body = bodies.with_words(body, document, words)
                 scope["headers"] = headers.with_length(len(body))
-        if key.models is not None and entry.model not in key.models:
+        if key.models is not None and exchange.model not in key.models:
             raise BodyError(403, f"this key may ask {', '.join(key.models) or 'no model'}", "model")
-        receive = bodies.Again(body, receive)
-        if (entry.route, entry.streams) in self._telling:
-            return scope, receive, out.uncounted()
-        out.counter = tokens.Counter(hide=hide)
-        return scope, receive, out.send
+        exchange.body = body
+        if (exchange.route, exchange.streams) in self._telling:
+            return exchange.pass_on
+        exchange.counter = tokens.Counter(hide=hide)
+        return exchange.send
 
-    def count(self, scope: Scope, out: Outgoing) -> int:
+    def count(self, scope: Scope, exchange: Exchange) -> int:
         """The tokens of a request that has ended, in whatever way."""
-        entry = out.entry
         told = tokens.told(scope)
         if told is not None:
-            entry.input, entry.output = told
-            self._telling.add((entry.route, entry.streams))
+            exchange.input, exchange.output = told
+            self._telling.add((exchange.route, exchange.streams))
         else:
-            out.count()
-            if entry.status == 200:
-                self._telling.discard((entry.route, entry.streams))
-        return entry.input + entry.output
+            exchange.count()
+            if exchange.status == 200:
+                self._telling.discard((exchange.route, exchange.streams))
+        return exchange.input + exchange.output
 
 
 def _is_form(headers: Headers, route: str) -> bool:

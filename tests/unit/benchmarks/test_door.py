@@ -4,7 +4,7 @@ import asyncio
 
 import numpy as np
 import pytest
-from benchmarks.door import clock, cold, first
+from benchmarks.door import clock, cold, first, instructions, objects
 from benchmarks.door.__main__ import row, verdict
 from benchmarks.door.client import Seen, interval_s
 from benchmarks.door.paired import KEPT, MISSED, UNRESOLVED, Measured, interval
@@ -101,3 +101,34 @@ def test_a_stream_is_run_in_steps_and_every_door_passes_it(capsys, monkeypatch):
     ]  # fmt: skip
     assert all(len(row) == 7 for row in rows)
     assert all(float(cell) > 0 for cell in rows[0][1:])
+
+
+def test_of_a_stream_under_way_the_door_keeps_three_objects():
+    """And the list of headers, which an engine's framework exchanges for one of its own: what lives
+    is walked over by the garbage collector, the more often the more streams there are."""
+    found = asyncio.run(objects.measure(100))
+    assert found["a passage that does nothing"].objects == {"coroutine": 1}
+    door = {"coroutine": 1, "Exchange": 1, "method": 1, "list": 1}
+    assert found["the door"].objects == door
+    silent = found["the door, of an engine that tells usage in the stream alone"].objects
+    assert silent == {**door, "Counter": 1, "list": 2}
+
+
+def test_instructions_are_those_of_more_streams(monkeypatch):
+    """What a process takes before the first stream is in neither."""
+    taken = {"no door": 100_000, "the door": 250_000}
+
+    def count(place, way, texts, streams):
+        return 5_000_000 + streams * taken.get(way, 0)
+
+    monkeypatch.setattr(instructions, "_count", count)
+    rows = [line.strip("| ").split(" | ") for line in instructions.table(64, 300)]
+    assert rows[0] == ["no door", "100,000", "+0"]
+    assert ["the door", "250,000", "+150,000"] in rows
+
+
+def test_instructions_are_not_told_where_valgrind_is_not(monkeypatch, capsys):
+    monkeypatch.setattr(instructions, "_TOOL", ["no-such-valgrind"])
+    monkeypatch.setattr("sys.argv", ["instructions"])
+    assert instructions.main() == 4
+    assert "valgrind is not installed" in capsys.readouterr().err

@@ -66,7 +66,6 @@ class Account:
             self._input[entry.key] += entry.input
             self._output[entry.key] += entry.output
         if self._log:
-            entry.end()
             self._write(json.dumps(entry.document(), separators=(",", ":")))
 
     def complain(self, text: str) -> None:
@@ -119,7 +118,6 @@ class Entry:
         "_begun",
         "_time",
         "admitted",
-        "duration_s",
         "first_byte_s",
         "input",
         "key",
@@ -145,19 +143,14 @@ class Entry:
         self.first_byte_s: float | None = None
         self._begun = time.monotonic()
         self._time = time.time()
-        self.duration_s = 0.0
 
     def first_byte(self) -> None:
         """The answer begins."""
         if self.first_byte_s is None:
             self.first_byte_s = time.monotonic() - self._begun
 
-    def end(self) -> None:
-        """The answer has ended, or the client is gone."""
-        self.duration_s = time.monotonic() - self._begun
-
     def document(self) -> dict[str, Any]:
-        """The line of the request log. Durations in seconds."""
+        """The line of the request log, of one that has ended now. Durations in seconds."""
         first = self.first_byte_s
         when = datetime.fromtimestamp(self._time, timezone.utc)  # noqa: UP017  Python 3.10
         return {
@@ -171,7 +164,7 @@ class Entry:
             "tokens_in": self.input,
             "tokens_out": self.output,
             "first_byte_s": None if first is None else round(first, 6),
-            "duration_s": round(self.duration_s, 6),
+            "duration_s": round(time.monotonic() - self._begun, 6),
         }
 
 

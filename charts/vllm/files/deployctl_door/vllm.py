@@ -10,7 +10,7 @@ from pathlib import Path
 from deployctl_door import keys
 from deployctl_door.configuration import VARIABLE, ConfigurationError, load
 from deployctl_door.door import Door
-from deployctl_door.outgoing import App
+from deployctl_door.exchange import App
 
 if VARIABLE not in os.environ:
     raise ConfigurationError(f"{VARIABLE} does not name the door's configuration")

@@ -1,4 +1,5 @@
-"""An answer on its way out: gets what every answer of the door has, and is counted as it passes."""
+"""A request and its answer: the application receives by it and sends by it. The answer gets what
+every answer of the door has, and is counted as it passes."""
 
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
@@ -12,31 +13,41 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
-Passed = tuple[Scope, Receive, Send]  # what an application is called with
 
 
 _OURS = (b"x-request-id", b"server")  # not the engine's to say
 
 
-class Outgoing:
-    """What an application sends an answer with."""
+class Exchange(Entry):
+    """What an application is called with in the place of the server's `receive` and `send`.
+
+    All that the door keeps of a request under way is this one object, one method of it and the
+    coroutine that sees its end: the interpreter's garbage collector looks at what lives again and
+    again, of a thousand requests as often as of one (benchmarks/door/objects.py).
+    """
 
     __slots__ = (
         "_drain",
         "_kind",
         "_parts",
         "_quick",
+        "_receive",
         "_send",
         "_uncounted",
+        "body",
         "closes",
         "counter",
-        "entry",
     )
 
-    def __init__(self, send: Send, entry: Entry, drain: Drain) -> None:
+    def __init__(
+        self, request_id: str, method: str, route: str, receive: Receive, send: Send, drain: Drain
+    ) -> None:
+        super().__init__(request_id, method, route)
+        self._receive = receive
         self._send = send
-        self.entry = entry
         self._drain = drain
+        # That the door has read, and the application has not: it receives it once more.
+        self.body: bytes | None = None
         self._kind = b""  # content type
         self._quick = False  # whether a chunk of text may pass without a look at it
         self._parts = 0  # of the body so far
@@ -44,24 +55,28 @@ class Outgoing:
         self.counter: Counter | None = None
         self._uncounted = False  # whether its parts are all that is counted
 
-    def uncounted(self) -> Send:
-        """The way of an answer whose usage is told beside it: once it has begun, its parts are
-        counted, for a client that hangs up, and pass without a look.
+    def __call__(self) -> Awaitable[Message]:
+        """The next message of the client's: the body once more, then whatever comes after it, as
+        that the client hangs up."""
+        body = self.body
+        if body is None:
+            return self._receive()
+        self.body = None
+        return _whole(body)
 
-        Every part comes by here, so that there is no coroutine for it, no object but this function
-        and the answer's own, and no more than what the interpreter does by itself: a number's truth
-        would be a call.
+    def pass_on(self, message: Message) -> Awaitable[None]:
+        """Sends a message of an answer whose usage is told beside it: once it has begun, its parts
+        are counted, for a client that hangs up, and pass without a look.
+
+        Every part comes by here, so that there is no coroutine for it, and no more than what the
+        interpreter does by itself: a number's truth would be a call.
         """
-        forward = self._send
+        if self._parts > 0:
+            self._parts += 1
+            forward = self._send
+            return forward(message)
         self._uncounted = True
-
-        def send(message: Message) -> Awaitable[None]:
-            if self._parts > 0:
-                self._parts += 1
-                return forward(message)
-            return self.send(message)
-
-        return send
+        return self.send(message)
 
     def send(self, message: Message) -> Awaitable[None]:
         """Passes a message on, or holds it back. No look into a chunk that ends as those of text
@@ -73,7 +88,7 @@ class Outgoing:
             self._start(message)
         elif message["type"] == "http.response.body":
             if self._parts == 0:
-                self.entry.first_byte()
+                self.first_byte()
             self._parts += 1
             if self.counter is not None and self._is_held_back(message, self.counter):
                 return _nothing()
@@ -93,12 +108,12 @@ class Outgoing:
         tell is counted, or the parts themselves."""
         if self.counter is not None:
             self.counter.end(self._parts)
-            self.entry.input, self.entry.output = self.counter.input, self.counter.output
+            self.input, self.output = self.counter.input, self.counter.output
         elif self._uncounted and kind(self._kind) == STREAM:
-            self.entry.output = self._parts
+            self.output = self._parts
 
     def _start(self, message: Message) -> None:
-        self.entry.status = message["status"]
+        self.status = message["status"]
         headers = []
         for pair in message.get("headers") or ():
             name = pair[0].lower()
@@ -108,11 +123,15 @@ class Outgoing:
                 headers.append(pair)
         if self.counter is not None and not self.counter.begins(self._kind):
             self.counter = None
-        headers.append((b"x-request-id", self.entry.request_id.encode()))
+        headers.append((b"x-request-id", self.request_id.encode()))
         if self.closes or self._drain.began:
             headers = [pair for pair in headers if pair[0].lower() != b"connection"]
             headers.append((b"connection", b"close"))
         message["headers"] = headers
+
+
+async def _whole(body: bytes) -> Message:
+    return {"type": "http.request", "body": body, "more_body": False}
 
 
 async def _nothing() -> None:
