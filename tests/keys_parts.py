@@ -1,5 +1,7 @@
 """A service on record, whose engine is a door that reads what is published to it."""
 
+from contextlib import contextmanager
+
 from deployctl.endpoint import Endpoint
 from deployctl.targets import keys
 from deployctl.targets.driver import EngineState
@@ -20,6 +22,7 @@ class Engine:
         self._folder = store.folder(REF)
         self.secrets = store.root / "published"
         self.running = True
+        self.held = 0  # how often its keys are being changed
         self.fault = None  # what publishing raises
         self.complaints = []
         self._door = None
@@ -30,6 +33,12 @@ class Engine:
 
     def learn_keys(self, service):
         pass
+
+    @contextmanager
+    def changing_keys(self, service):
+        self.held += 1
+        yield
+        self.held -= 1
 
     def publish_keys(self, release):
         if self.fault is not None:

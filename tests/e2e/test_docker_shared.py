@@ -130,3 +130,32 @@ def test_two_at_once_and_one_of_them_killed(mine, fresh, up, service):
     assert "going on with revision 1" in went_on.stderr
     assert revisions(mine, service) == [(1, "deployed")]
     assert docker("ps", "--all", "--quiet", "--filter", f"name=deployctl-{service}_lock") == ""
+
+
+def test_a_state_folder_that_was_emptied_does_not_say_that_keys_were_given(mine, up, service):
+    """The container still has the folder of before, which has no name any more."""
+    first = mine.json(*up)
+    mine("keys", "add", service, "alice")
+    shutil.rmtree(mine.state)
+    for words in (["add", service, "bob"], ["revoke", service, "alice"], ["list", service]):
+        refused = mine("keys", *words, code=4)
+        assert "the folder that it has them from is gone" in refused.stderr
+    docker("stop", "--time", "1", f"deployctl-{service}-engine-1")
+    mine("down", service)  # the folder cannot be mounted to be looked into
+    assert left(service)["containers"] == []
+    mine(*up)
+    mine("keys", "add", service, "bob")
+    assert complete(first["url"], first["model"])[0] == 401
+
+
+def test_two_add_keys_at_once(mine, fresh, up, service):
+    mine(*up)
+    places = [mine, fresh(), fresh()]
+    words = [sys.executable, "-m", "deployctl", "keys", "add", service]
+    adding = [
+        subprocess.Popen([*words, f"key-{n}"], env=place.environment, stdout=subprocess.DEVNULL)
+        for n, place in enumerate(places)
+    ]
+    assert [each.wait() for each in adding] == [0, 0, 0]
+    listed = fresh()("keys", "list", service).stdout
+    assert [f"key-{n}" in listed for n in range(3)] == [True, True, True]

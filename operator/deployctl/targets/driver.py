@@ -158,6 +158,11 @@ class Driver(Protocol):
         them from elsewhere.
         """
 
+    def changing_keys(self, service: str) -> AbstractContextManager[None]:
+        """Held while the keys here are changed and published, so that of two who do it from
+        elsewhere neither loses what the other did: where others can. Publishing holds it too.
+        """
+
     def publish_keys(self, release: Release) -> None:
         """Gives the door of a running release the keys as they are now, under `keys.locked`; when
         it goes by them says `keys_count`. Where there is no door, nothing happens.

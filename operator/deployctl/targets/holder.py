@@ -11,8 +11,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from deployctl.errors import TargetError
-
 # Raises LockedError where the lock is another's by now.
 Check = Callable[[], None]
 
@@ -23,6 +21,11 @@ _TABLE = re.compile(r", pid (?P<pid>\d{1,9})(?P<of> of (?P<table>[0-9a-f]+))\)\Z
 def myself(command: str) -> str:
     """This process, at a command."""
     return f"{command} ({person()}, {_process()})"
+
+
+def is_myself(holder: str) -> bool:
+    """Whether a holder is this process, whatever its command."""
+    return holder.endswith(f" ({person()}, {_process()})")
 
 
 def person() -> str:
@@ -53,13 +56,13 @@ def was_killed(holder: str) -> bool:
 
 @contextmanager
 def beating(sign: Callable[[], None], every_s: float) -> Iterator[None]:
-    """Has `sign` say every so many seconds, in a thread, that the holder is at work. A target that
-    is away is told again the next time."""
+    """Has `sign` say every so many seconds, in a thread, that the holder is at work. Whatever keeps
+    it from that, it is tried again the next time: without signs the lock would be another's."""
     done = threading.Event()
 
     def beat() -> None:
         while not done.wait(every_s):
-            with suppress(TargetError):
+            with suppress(Exception):
                 sign()
 
     thread = threading.Thread(target=beat, name="lock", daemon=True)

@@ -1,5 +1,7 @@
 """A Docker engine that is all memory, and a `docker` command that only notes what it is told."""
 
+from pathlib import Path
+
 import pytest
 import yaml
 from tests.unit.targets_docker.memory import MemoryCarriers
@@ -183,6 +185,16 @@ def release(tmp_path):
     return make
 
 
+def mounted(engine, container):
+    """What a container sees at /run/secrets."""
+    (mount,) = container.attrs["Mounts"]
+    if mount["Type"] == "volume":
+        return dict(engine.filled.get(mount["Name"], {}))
+    folder = Path(mount["Source"])
+    here = folder.iterdir() if folder.is_dir() else ()
+    return engine.filled.get(str(folder)) or {path.name: path.read_bytes() for path in here}
+
+
 @pytest.fixture
 def container(engine, tmp_path):
     """`container(revision="1", …)`: puts an engine's container of the service `tiny` there."""
@@ -201,6 +213,7 @@ def container(engine, tmp_path):
             project = tmp_path / "state" / "docker" / "tiny" / "project"
             mount = {"Type": "bind", "Source": str(project / "secrets")}
         made.attrs["Mounts"] = [{**mount, "Destination": "/run/secrets"}]
+        engine.carriers.secrets[made.id] = lambda: mounted(engine, made)
         engine.found.append(made)
         return made
 

@@ -16,7 +16,7 @@ class MemoryCarriers:
     def __init__(self):
         self.made = {}  # name -> [Carrier, files by path, {volume: where it is mounted}]
         self.volumes_made = {}  # name -> [labels, files by name]
-        self.secrets = {}  # container id -> what an engine has at /run/secrets
+        self.secrets = {}  # container id -> what an engine has at /run/secrets, or what tells it
         self.clock = datetime(2026, 11, 24, 7, tzinfo=UTC)
         self.fuse = None
         self.killed = False
@@ -54,7 +54,8 @@ class MemoryCarriers:
 
     def read(self, name, path):
         if path == "/run/secrets":
-            return self.secrets.get(name)
+            told = self.secrets.get(name)
+            return told() if callable(told) else told
         found = self._found(name)
         if found is None:
             return None

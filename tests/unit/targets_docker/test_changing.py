@@ -7,18 +7,24 @@ import yaml
 from tests.unit.targets_docker.conftest import digest_of, quiet
 
 from deployctl.errors import AnotherLineageError, LockedError
+from deployctl.targets import holder
 from deployctl.targets.docker import enginelock
 from deployctl.targets.docker.enginelock import name_of
 from deployctl.targets.docker.records import EngineRecords
+from deployctl.targets.docker.shelf import DockerShelf
 from deployctl.targets.store import ServiceRef, Store
+
+REF = ServiceRef("docker", "tiny")
 
 
 def test_what_runs_already_is_not_started_anew_from_another_folder(
-    driver, commands, release, container, tmp_path
+    driver, engine, commands, release, container, tmp_path
 ):
     """Compose would: the paths of its files are others, and it would load its model again."""
     wanted = release()
-    container(digest=digest_of(wanted))
+    running = container(digest=digest_of(wanted))
+    running.attrs["Mounts"][0]["Source"] = "/home/alice/project/secrets"
+    engine.filled["/home/alice/project/secrets"] = {"operator_token": b"t"}
     driver.start(wanted, quiet)
     assert not [words for words, _ in commands.ran if "compose" in words]
     assert (tmp_path / "state" / "docker" / "tiny" / "operator_token").is_file()
@@ -36,6 +42,44 @@ def test_a_change_holds_the_lock_and_labels_what_it_starts(driver, engine, comma
     labels = yaml.safe_load(Path(file).read_text())["services"]["engine"]["labels"]
     kept = EngineRecords(engine.carriers).kept("tiny")
     assert labels == {"io.deployctl.lineage": kept.lineage}
+
+
+def test_who_slept_while_others_changed_the_service_changes_nothing(
+    driver, engine, commands, release, monkeypatch, tmp_path
+):
+    """Its lock was over and is free again: what it knows of the service is not so any more."""
+    store = Store(tmp_path / "state", {"docker": lambda: DockerShelf(tmp_path, lambda: engine)})
+    with driver.changing("tiny", "deployctl up", quiet):
+        store.save(REF, release())
+        engine.carriers.prune()
+        driver.start(release(), quiet)  # a lock that is gone and nothing else is taken again
+        commands.ran.clear()
+        engine.carriers.prune()
+        with monkeypatch.context() as other:
+            other.setattr(holder, "person", lambda: "bob@build-2")
+            EngineRecords(engine.carriers).write("tiny", {2: b'{"status": "deployed"}'})
+        for change in (driver.start, driver.stop):
+            with pytest.raises(LockedError, match="others have changed tiny"):
+                change(release(), quiet)
+        with pytest.raises(LockedError, match="others have changed tiny"):
+            driver.purge("tiny", quiet)
+        with pytest.raises(LockedError, match="others have changed tiny"):
+            store.save(REF, release())
+        assert name_of("tiny") not in engine.carriers.made
+    assert commands.ran == engine.did == []
+    assert set(EngineRecords(engine.carriers).kept("tiny").records) == {1, 2}
+
+
+def test_who_lost_the_lock_writes_no_records(driver, engine, release, monkeypatch, tmp_path):
+    store = Store(tmp_path / "state", {"docker": lambda: DockerShelf(tmp_path, lambda: engine)})
+    with driver.changing("tiny", "deployctl up", quiet):
+        engine.carriers.prune()
+        with monkeypatch.context() as other:
+            other.setattr(holder, "person", lambda: "bob@build-2")
+            theirs = enginelock.held(engine.carriers, "tiny", "deployctl down", quiet)
+            theirs.__enter__()
+        with pytest.raises(LockedError, match="deployctl down"):
+            store.save(REF, release())
 
 
 @pytest.mark.parametrize("work", ["start", "stop"])

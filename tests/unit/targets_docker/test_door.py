@@ -7,6 +7,7 @@ import pytest
 import yaml
 from tests.unit.targets_docker.conftest import FETCHES, LOCAL, REMOTE, quiet
 
+from deployctl.errors import DockerError
 from process_parts import before_the_door
 
 # publish_keys
@@ -35,8 +36,9 @@ def test_keys_of_a_stopped_service_wait_for_its_next_start(driver, release, cont
     container()
     driver.stop(stopped, quiet)
     driver.publish_keys(stopped)
-    container()  # and of one that was started in a folder that is not ours
-    driver.publish_keys(stopped)
+    container()  # which has them from a folder that is gone
+    with pytest.raises(DockerError, match="is gone"):
+        driver.publish_keys(stopped)
     assert not (tmp_path / "state" / "docker" / "tiny" / "project").exists()
 
 

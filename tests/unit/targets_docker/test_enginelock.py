@@ -90,13 +90,37 @@ def test_a_holder_gives_signs_by_the_engine_s_clock(lock, carriers, monkeypatch)
     assert said[""].startswith(b"2026-11-24T07:00:0")
 
 
-def test_an_engine_that_is_away_for_a_sign_ends_nothing(lock, carriers, monkeypatch):
+def test_a_holder_whose_machine_slept_or_whose_engine_s_clock_was_set_is_heard(
+    lock, carriers, monkeypatch
+):
+    monkeypatch.setattr(enginelock, "BEAT_S", 0.001)
+    with lock():
+        for hours in (1, -2):
+            carriers.clock += timedelta(hours=hours)
+            said = carriers.clock.isoformat().encode()
+            while carriers.read(NAME, "/at-work") != {"": said}:
+                pass
+            with pytest.raises(LockedError), lock():
+                pass
+
+
+def test_of_one_that_was_killed_before_the_clock_was_set_back_it_is_over(lock, carriers):
+    with pytest.raises(Killed), lock():
+        carriers.fuse = 0
+    carriers.alive()
+    carriers.clock -= timedelta(hours=3)
+    with lock():
+        pass
+
+
+@pytest.mark.parametrize("error", [DockerError("away"), ValueError("a bug of a library's")])
+def test_an_engine_that_is_away_for_a_sign_ends_nothing(lock, carriers, monkeypatch, error):
     monkeypatch.setattr(enginelock, "BEAT_S", 0.001)
     failed = []
 
     def away(*args):
         failed.append(args)
-        raise DockerError("away")
+        raise error
 
     carriers.write = away
     with lock():

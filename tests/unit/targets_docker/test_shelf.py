@@ -128,6 +128,7 @@ def test_another_service_of_the_name_is_refused_and_can_be_taken_over(one, place
         assert "--take-over" in caught.value.hint
     key = one.folder / "docker" / "tiny" / "api_key"
     key.write_text("mine")
+    (key.parent / "logs").mkdir()  # of revisions whose numbers the other has too
     one.told.clear()
 
     one.shelf.take_over("tiny", one.tell)
@@ -138,6 +139,7 @@ def test_another_service_of_the_name_is_refused_and_can_be_taken_over(one, place
     assert str(aside) in one.told[-1]
     assert (aside / "api_key").read_text() == "mine"
     assert not key.exists()
+    assert not (key.parent / "logs").exists()
     assert (aside / "releases" / "000001.json").is_file()
     one.begin(release())
     assert other.history()[-1] == (3, "deployed")
@@ -199,6 +201,18 @@ def test_one_without_records_is_taken_over_as_none(place, engine, container):
 def test_what_plain_compose_runs_is_nobody_s(place, container):
     container(revision="")
     place("fresh").settle()
+
+
+def test_records_that_are_damaged_are_no_sign_that_nothing_runs(one, place, engine, container):
+    """Both files at once, as only a disk does it: who knows nothing does not begin at revision 1
+    beside revision 1 that runs; who knows it gives the engine its records again."""
+    container(revision="1").labels[LINEAGE] = one.shelf.lineage("tiny")
+    files = engine.carriers.volumes_made[name_of("tiny")][1]
+    files.update(dict.fromkeys(files, b"rubbish"))
+    with pytest.raises(AnotherLineageError, match="has records"):
+        place("fresh").settle()
+    one.settle()
+    assert place("fresh").history() == [(1, "deployed")]
 
 
 def test_what_the_engine_lost_the_state_folder_gives_back(one, place, engine, container):

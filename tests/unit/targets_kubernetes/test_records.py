@@ -192,8 +192,8 @@ def test_of_two_at_once_one_is_refused(cluster):
 def test_keys_are_the_clusters(cluster, tmp_path):
     secret.learn(cluster, "chat", tmp_path)  # none there yet: ours stay
     (tmp_path / keys.API_KEY).write_bytes(b"ours")
-    secret.publish(cluster, "chat", {keys.API_KEY: b"theirs", "hf_token": b"t"})
-    secret.publish(cluster, "chat", {keys.OPERATOR_TOKEN: b"o"})
+    cluster.put_secret(secret.name("chat"), {keys.API_KEY: b"theirs", "hf_token": b"t"})
+    cluster.put_secret(secret.name("chat"), {keys.OPERATOR_TOKEN: b"o"})
     secret.learn(cluster, "chat", tmp_path)
     assert (tmp_path / keys.API_KEY).read_bytes() == b"theirs"
     assert (tmp_path / keys.OPERATOR_TOKEN).read_bytes() == b"o"

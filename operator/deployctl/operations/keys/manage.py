@@ -108,13 +108,14 @@ def add_key(
     def undo(keys: KeyFile) -> KeyFile:
         return keys.revoking_default(None) if name == DEFAULT else keys.without(name)
 
-    _change(place, edit)
-    try:
-        counts_from = place.publish()
-    except DeployctlError as error:  # it was shown to nobody, so nobody misses it
-        place.change(undo, vanish=closes)
-        error.hint = "; ".join(filter(None, [error.hint, "no key was added"]))
-        raise
+    with place.alone():
+        _change(place, edit)
+        try:
+            counts_from = place.publish()
+        except DeployctlError as error:  # it was shown to nobody, so nobody misses it
+            place.change(undo, vanish=closes)
+            error.hint = "; ".join(filter(None, [error.hint, "no key was added"]))
+            raise
     remarks = [f"from now on, clients of {place.name} need a key"] if closes else []
     remarks += place.remarks(entry)
     shown = None if request.key_file else key
@@ -173,13 +174,14 @@ def revoke_key(
         hint = did_you_mean(name, names) or f"its keys: {', '.join(names) or 'none'}"
         raise NotFoundError(f"{place.name} has no key {name!r}", where=str(place.path), hint=hint)
 
-    keys = _change(place, edit)
-    try:
-        counts_from = place.publish()
-    except DeployctlError as error:
-        told = f"{name} is revoked in {place.path}, but what runs was not told: run this again"
-        error.hint = "; ".join(filter(None, [told, error.hint]))
-        raise
+    with place.alone():
+        keys = _change(place, edit)
+        try:
+            counts_from = place.publish()
+        except DeployctlError as error:
+            told = f"{name} is revoked in {place.path}, but what runs was not told: run this again"
+            error.hint = "; ".join(filter(None, [told, error.hint]))
+            raise
     left = [key for key in keys.keys if _listed(key, keys, now()).state == "valid"]
     default = place.default() is not None and DEFAULT not in keys.revoked
     return RevokedKey(*place.where, name, counts_from, len(left) + default)

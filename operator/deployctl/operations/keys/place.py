@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -71,6 +72,12 @@ class KeyPlace:
         """The service and its target, where there is one, and the file."""
         ref = self.service.ref if self.service else None
         return ref and ref.service, ref and ref.target, str(self.path)
+
+    def alone(self) -> AbstractContextManager[None]:
+        """Held while they are changed and published."""
+        if self.service is None:
+            return nullcontext()
+        return self.service.driver.changing_keys(self.service.ref.service)
 
     def read(self) -> KeyFile:
         """The keys; none where there is no file yet.

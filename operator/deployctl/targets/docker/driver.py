@@ -3,7 +3,7 @@
 import os
 from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -12,20 +12,26 @@ from deployctl.engines.vllm import BUILT_HERE
 from deployctl.errors import DockerError, StateError
 from deployctl.events import Event, Tell
 from deployctl.render import door
-from deployctl.render.candidate import borrowed, owner_of_caches
+from deployctl.render.candidate import borrowed
 from deployctl.render.compose import (
     DOOR_FOLDER,
     DRAIN_FILE,
     ENGINE,
     GRACE_S,
-    HUB_CACHE,
     SECRETS_FOLDER,
     project_name,
 )
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import keys
-from deployctl.targets.docker import commands, enginelock, preflight, sharedkeys, translate
+from deployctl.targets.docker import (
+    commands,
+    download,
+    enginelock,
+    preflight,
+    sharedkeys,
+    translate,
+)
 from deployctl.targets.docker.engine import DockerEngine, connect, find
 from deployctl.targets.docker.project import ProjectFolder, door_of, volumes_of_remote
 from deployctl.targets.docker.running import (
@@ -66,8 +72,8 @@ class DockerDriver:
         self._environment = environment
         self._connected: DockerEngine | None = None
         self._shelf = DockerShelf(self._state_dir, self._engine)
+        self._keys = sharedkeys.SharedKeys(self._engine, self._state_dir)
         self._still_ours: Check = lambda: None
-        self._learned: set[str] = set()  # services whose keys are here as they are there
         self._closed: set[str] = set()  # ids of containers whose door we have closed
         self._restarts: dict[str, int] = {}  # container id -> restarts when we started it
 
@@ -80,11 +86,17 @@ class DockerDriver:
             LockedError: somebody else changes it.
             AnotherLineageError: it is not the service that this state folder knows.
         """
-        carriers = self._engine().carriers
-        with enginelock.held(carriers, service, command, tell) as self._still_ours:
+        lock = enginelock.held(
+            self._engine().carriers,
+            service,
+            command,
+            tell,
+            as_we_left_it=lambda: self._shelf.as_we_left_it(service),
+        )
+        with lock as self._still_ours:
             try:
                 self._shelf.settle(service, tell)
-                self.learn_keys(service)
+                self._keys.learn(service)
                 yield
             finally:
                 self._still_ours = lambda: None
@@ -142,17 +154,7 @@ class DockerDriver:
         Raises:
             DockerError: the volume cannot be made.
         """
-        if commands.leaves_the_volume(release):
-            return None
-        volume = self._engine().keep_volume(owner_of_caches(release.bundle), HUB_CACHE.name)
-        owned = self._run(commands.own_cache(release, volume), {})
-        if owned.code != 0:
-            raise translate.download_failed(owned.stderr)
-        words = commands.downloader(release, volume, offline=release.spec.offline)
-        place = f"the volume {volume}"
-        if self._engine().address.remote:
-            place += f" on {self._engine().address.hostname}"
-        return Downloader(tuple(words), dict(self._environment), place)
+        return download.downloader(release, self._engine(), self._run, self._environment)
 
     def start(self, release: Release, tell: Tell) -> None:
         """Writes the project and brings it up; returns when the container runs. Where it runs
@@ -167,7 +169,8 @@ class DockerDriver:
         if running is not None and runs_it(running, release):
             self.publish_keys(release)
         else:
-            self._compose_up(release, tell)
+            with self._keys.changing(release.service):
+                self._compose_up(release, tell)
         container = self._container(release)
         if container is not None:
             self._restarts[str(container.id)] = all_restarts(container.attrs)
@@ -211,9 +214,12 @@ class DockerDriver:
             StateError: they cannot be written here.
             DockerError: they cannot be read there.
         """
-        for container in self._engine().containers(project_name(service), ENGINE):
-            sharedkeys.learn(self._engine(), container, self._folder(service))
-        self._learned.add(service)
+        sharedkeys.refuse_gone(self._engine(), service)
+        self._keys.learn(service)
+
+    def changing_keys(self, service: str) -> AbstractContextManager[None]:
+        """Nobody else changes them from elsewhere meanwhile."""
+        return self._keys.changing(service)
 
     def publish_keys(self, release: Release) -> None:
         """Gives the door the keys as they are now; the Hub token stays as it is.
@@ -224,7 +230,7 @@ class DockerDriver:
         """
         container = self._container(release)
         if container is not None and door.stands_before(release.bundle):
-            sharedkeys.publish(self._engine(), container, release, self._state_dir)
+            self._keys.publish(container, release)
         # else the next start publishes them
 
     def close_door(self, release: Release) -> bool:
@@ -293,8 +299,7 @@ class DockerDriver:
     def endpoint(self, release: Release) -> Endpoint:
         """Where it answers: this host, or the one that DOCKER_HOST names."""
         address = self._engine().address
-        if release.service not in self._learned:
-            self.learn_keys(release.service)
+        self._keys.learn_once(release.service)
         host = f"[{address.hostname}]" if ":" in address.hostname else address.hostname
         project, has_door = self._project(release.service), door.stands_before(release.bundle)
         return Endpoint(
@@ -311,6 +316,7 @@ class DockerDriver:
     def purge(self, service: str, tell: Tell, *, heir: str | None = None) -> None:
         """Removes the service's volumes and kept logs."""
         engine = self._engine()
+        self._still_ours()
         for volume in engine.remove_volumes(project_name(service)):
             tell(Event("note", f"removed volume {volume}"))
         for volume in volumes_of_remote(service).values():

@@ -189,16 +189,20 @@ class DockerEngine:
         may see a part of it. What is not in `files` stays, for a container that is never started
         cannot remove it: one of `in_place_of` that is there is written over.
         """
+        from docker.types import Mount
+
+        path = "/run/secrets"  # Docker does not make the folder of a bind that is gone
+        bind = Mount(path, name, type="bind" if name.startswith("/") else "volume")
         with translated(self.address.url):
             carrier = self._client.containers.create(
                 image,
                 entrypoint=["true"],
                 network_mode="none",
-                volumes={name: {"bind": "/run/secrets", "mode": "rw"}},
+                mounts=[bind],
             )
             try:
                 over = {n: c for n, c in (in_place_of or {}).items() if _has(carrier, n)}
-                carrier.put_archive("/run/secrets", archive({**files, **over}, time.time()))
+                carrier.put_archive(path, archive({**files, **over}, time.time()))
             finally:
                 carrier.remove(force=True)
 

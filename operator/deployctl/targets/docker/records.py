@@ -23,7 +23,7 @@ from deployctl.errors import DockerError, StateError
 from deployctl.render.compose import LABEL, project_name
 from deployctl.targets.docker.carriers import Carriers
 from deployctl.targets.history import KEPT, too_old
-from deployctl.targets.holder import person
+from deployctl.targets.holder import myself, person
 
 SERVICE, LINEAGE, OWNER = LABEL + "records", LABEL + "lineage", LABEL + "owner"
 VERSION = 1  # of the document
@@ -40,6 +40,7 @@ class Kept:
     records: Mapping[int, bytes] = field(default_factory=dict)  # documents, by revision
     aside: Mapping[int, bytes] = field(default_factory=dict)  # damaged ones
     count: int = 0  # how often it was written
+    writer: str = ""  # the process that wrote it last, as `holder` names it
 
 
 def name_of(service: str) -> str:
@@ -125,7 +126,7 @@ class EngineRecords:
                 where=where(service),
                 hint=f"somebody removed the volume; deployctl up {service} writes them again",
             )
-        changed = replace(change(kept), count=kept.count + 1)
+        changed = replace(change(kept), count=kept.count + 1, writer=myself("deployctl"))
         slot = str(changed.count % 2)  # never the one that holds
         self._carriers.write(name_of(service), _FOLDER, {slot: _packed(changed)})
 
@@ -155,6 +156,7 @@ def _packed(kept: Kept) -> bytes:
         "version": VERSION,
         "count": kept.count,
         "lineage": kept.lineage,
+        "writer": kept.writer,
         "records": _texts(kept.records),
         "aside": _texts(kept.aside),
     }
@@ -180,7 +182,8 @@ def _unpacked(packed: bytes) -> Kept | None:
                 hint="use that version of deployctl, or a newer one; nothing was touched",
             )
         records, aside = _bytes(document["records"]), _bytes(document["aside"])
-        return Kept(document["lineage"], "", records, aside, document["count"])
+        count, writer = int(document["count"]), str(document.get("writer", ""))
+        return Kept(document["lineage"], "", records, aside, count, writer)
     except (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError, zlib.error):
         return None
 

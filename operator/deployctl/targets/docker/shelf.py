@@ -20,14 +20,16 @@ from deployctl.events import Event, Tell
 from deployctl.files import make_folder, state_error, write_private
 from deployctl.render.compose import ENGINE, LABEL, project_name
 from deployctl.targets import keys
+from deployctl.targets.docker import enginelock
 from deployctl.targets.docker.engine import DockerEngine
 from deployctl.targets.docker.records import LINEAGE, EngineRecords, Kept, where
 from deployctl.targets.history import KEPT
+from deployctl.targets.holder import is_myself
 from deployctl.targets.shelf import FileShelf, Stored, remove_folder
 
 _NOTE = "lineage"  # the file in a service's folder that names it
 PUBLISHED = "published"  # what of the keys the engine was last given from here (`sharedkeys`)
-_MOVED = ("releases", keys.API_KEY, keys.KEYS, keys.OPERATOR_TOKEN, PUBLISHED)
+_MOVED = ("releases", "logs", keys.API_KEY, keys.KEYS, keys.OPERATOR_TOKEN, PUBLISHED)
 
 
 class Known(NamedTuple):
@@ -44,6 +46,7 @@ class DockerShelf:
     def __init__(self, state_dir: Path, connect: Callable[[], DockerEngine]) -> None:
         self._copy = FileShelf(state_dir.expanduser().absolute() / "docker")
         self._connect = connect
+        self._settled: dict[str, int] = {}  # of a service, how often its records were written then
 
     def folder(self, service: str) -> Path:
         """The folder of a service on this machine."""
@@ -81,10 +84,12 @@ class DockerShelf:
 
         Raises:
             DockerError: the engine cannot be given it.
+            LockedError: others have changed the service meanwhile.
             StateError: it is there, and cannot be written here.
         """
         document = json.loads(content)
         records = self._records()
+        self._refuse_others(document.get("candidate_of") or service)
         if not records.has(service):
             records.begin(service, self._lineage(service) or _new_lineage())
         records.write(service, {number: content}, begins=document["status"] == "pending")
@@ -94,6 +99,7 @@ class DockerShelf:
     def set_aside(self, service: str, number: int) -> str:
         """Takes a damaged one out of the way."""
         records = self._records()
+        self._refuse_others(service)
         there = records.kept(service)
         said = records.set_aside(service, number) if there and number in there.records else ""
         here = [each.number for each in self._copy.stored(service)]
@@ -121,9 +127,10 @@ class DockerShelf:
         """
         known = self._known(service)
         kept = self._kept(service, known)
+        recorded = known.records or (kept and (kept.records or kept.lineage == known.lineage))
+        if not recorded and not taking_over and self._running(service) is not None:
+            raise _unrecorded(service)
         if kept is None:
-            if not known.records and not taking_over and self._running(service) is not None:
-                raise _unrecorded(service)
             lineage = known.lineage or _new_lineage()
             self._note(service, lineage)  # first: of what is begun, it is known who did
             kept = self._records().begin(service, lineage)
@@ -134,6 +141,8 @@ class DockerShelf:
         if known.records and not kept.records:
             last = dict(sorted(known.records.items())[-2 * KEPT :])
             self._records().write(service, last)
+            kept = self._records().kept(service) or kept
+        self._settled[service] = kept.count
         for number, content in kept.records.items():
             if known.records.get(number) != content:
                 self._copy.write(service, number, content)
@@ -159,6 +168,13 @@ class DockerShelf:
             if aside is not None:
                 tell(Event("note", f"what was known of another {service} is in {aside}"))
 
+    def as_we_left_it(self, service: str) -> bool:
+        """Whether nobody else has written of a service since it was settled here, or since this
+        process wrote of it."""
+        kept = self._records().kept(service)
+        settled = self._settled.get(service, 0)
+        return kept is None or kept.count == settled or is_myself(kept.writer)
+
     def lineage(self, service: str) -> str | None:
         """Which one it is, as far as this state folder knows."""
         return self._lineage(service)
@@ -167,6 +183,10 @@ class DockerShelf:
 
     def _records(self) -> EngineRecords:
         return EngineRecords(self._connect().carriers)
+
+    def _refuse_others(self, service: str) -> None:
+        carriers = self._connect().carriers
+        enginelock.refuse_others(carriers, service, lambda: self.as_we_left_it(service))
 
     def _kept(self, service: str, known: Known) -> Kept | None:
         """What the engine keeps of the service that is known here, or of any where none is."""

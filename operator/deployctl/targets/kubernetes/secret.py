@@ -9,6 +9,7 @@ from pathlib import Path
 
 from deployctl.files import make_folder, write_private
 from deployctl.targets import keys
+from deployctl.targets.history import Release
 from deployctl.targets.kubernetes.cluster import Cluster
 
 _ENTRIES = (keys.API_KEY, keys.OPERATOR_TOKEN, keys.KEYS)
@@ -41,10 +42,18 @@ def learn(cluster: Cluster, service: str, folder: Path) -> None:
                     write_private(path, content)
 
 
-def publish(cluster: Cluster, service: str, files: Mapping[str, bytes]) -> None:
-    """Makes the Secret what the files are.
+def publish(
+    cluster: Cluster, release: Release, folder: Path, environment: Mapping[str, str]
+) -> None:
+    """Makes the Secret of a release's service what the files in the service's folder are.
 
     Raises:
+        StateError, TargetError: they, or the Hub's token, cannot be read.
         ClusterError: it cannot be written.
     """
-    cluster.put_secret(name(service), files)
+    with keys.locked(folder):
+        files = dict(keys.of_the_door(folder, release.spec))
+        token = keys.hub_token(release.spec, environment)
+        if token and not release.plan.model_local:
+            files["hf_token"] = token.encode()
+        cluster.put_secret(name(release.service), {**keys.gone(files), **files})

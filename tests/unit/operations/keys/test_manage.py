@@ -243,6 +243,21 @@ def test_up_refuses_several_api_servers_where_a_key_has_limits(service):
     assert caught.value.where == "key bob"
 
 
+def test_nobody_else_changes_them_until_they_are_published(service, monkeypatch):
+    service.begins(expose=True)
+    held, publish = [], service.engine.publish_keys
+
+    def noted(release):
+        held.append((service.engine.held, service.file.exists()))
+        publish(release)
+
+    monkeypatch.setattr(service.engine, "publish_keys", noted)
+    add("alice")
+    revoke_key("tiny", "alice")
+    assert held == [(1, True), (1, True)]
+    assert service.engine.held == 0
+
+
 def test_a_service_that_does_not_run_takes_them_at_its_next_start(service):
     release = service.begins(expose=True)
     service.engine.running = False
