@@ -155,7 +155,7 @@ def _inside(outer: Document) -> Iterator[Document]:
     held = ((at, held) for at, held in texts.items() if isinstance(held, str) and "expr" in held)
     for path, content in islice(held, _MAX_INSIDE):
         parsed, _ = parse(content, most=_MAX_VALUES)  # what cannot be read is none that we know
-        for one in parsed[:1]:
+        for one in parsed:
             data = mapping(one.data)
             family = _family(data)
             if family in ("dashboard", "rules"):

@@ -1,7 +1,10 @@
 """Every query in what is checked, of autoscalers, rules and dashboards, and what it reads."""
 
+import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
+from itertools import islice, product
 from typing import Literal, NamedTuple
 
 from deployctl.checking.documents import Document, Place
@@ -14,6 +17,10 @@ from deployctl.promql import Expression, FunctionCall, Selector, parse, walk
 RULES = ("PrometheusRule", "VMRule")
 # Functions of a dashboard's variables, around a query: label_values(query, label).
 _VARIABLE_FUNCTIONS = ("label_values", "query_result")
+_NO_QUERY = re.compile(r"\s*(metrics|label_names)\(")  # of these: what is in brackets is a pattern
+_OTHERS = re.compile(r"loki|tempo|elastic|influx|graphite|cloudwatch", re.IGNORECASE)
+_CHOICES = re.compile(r"\(\?:|\(|\)|\|")
+_MOST_NAMES = 200  # that one pattern of names may stand for
 
 
 class Query(NamedTuple):
@@ -63,10 +70,58 @@ def series_read(manifests: Manifests) -> Iterator[SeriesRead]:
         if isinstance(parsed, str):
             continue
         for part, around in walk(parsed):
-            if not isinstance(part, Selector) or part.variable or part.name in recorded:
+            if not isinstance(part, Selector):
                 continue
-            if part.name.startswith(exported.OWN) and part.name.count(":") < 2:
-                yield SeriesRead(query, part, around)
+            for name in [part.name] if part.name else _named(part, versions(manifests, query.use)):
+                named = replace(part, name=name)
+                if named.variable or name in recorded or not name.startswith(exported.OWN):
+                    continue
+                if name.count(":") < 2:
+                    yield SeriesRead(query, named, around)
+
+
+def _named(selector: Selector, releases: list[str]) -> Iterator[str]:
+    """The names that `{__name__=~"…"}` stands for: those it spells out; those that we know where
+    it says `.*`, of which dead ones count only if no other is alive."""
+    patterns = (m.value for m in selector.matchers if (m.label, m.operator) == ("__name__", "=~"))
+    for choice in islice(_choices(next(patterns, "")), _MOST_NAMES):
+        wild = re.split(r"\.[*+]", choice)
+        if not all(re.fullmatch(r"[\w:]*", literal) for literal in wild) or len(wild) > 4:
+            continue
+        if len(wild) == 1:
+            yield choice
+            continue
+        known = [name for name in exported.known() if re.fullmatch(choice, name)]
+        alive = [n for n in known if all(exported.problem(n, v) is None for v in releases)]
+        yield from alive or known[:1]
+
+
+def _choices(pattern: str, depth: int = 0) -> Iterator[str]:
+    """`a(b|c)` as `ab` and `ac`; nothing of brackets that are not balanced."""
+    level, start, inside = 0, 0, 0
+    whole: list[list[list[str]]] = [[]]  # a choice is parts, a part one of several texts
+    for found in _CHOICES.finditer(pattern):
+        if found[0].startswith("("):
+            if level == 0:
+                whole[-1].append([pattern[start : found.start()]])
+                inside = found.end()
+            level += 1
+        elif found[0] == ")":
+            level -= 1
+            if level < 0 or depth > 5:
+                return
+            if level == 0:
+                within = _choices(pattern[inside : found.start()], depth + 1)
+                whole[-1].append(list(islice(within, _MOST_NAMES)))
+                start = found.end()
+        elif level == 0:
+            whole[-1].append([pattern[start : found.start()]])
+            whole.append([])
+            start = found.end()
+    whole[-1].append([pattern[start:]])
+    if level == 0:
+        for choice in whole:
+            yield from map("".join, product(*choice))
 
 
 def unread(manifests: Manifests) -> Iterator[tuple[Query, str]]:
@@ -114,6 +169,8 @@ def _of_prometheus(document: Document, path: Path) -> bool:
     for end in range(len(path) - 1, -1, -1):
         source = mapping(dig(document.data, *path[:end])).get("datasource")
         if source is not None:
+            if isinstance(source, str):  # as Grafana 8 and before had it: by its name
+                return not _OTHERS.search(source)
             kind = text(mapping(source).get("type"))
             return not kind or "prometheus" in kind or "metrics" in kind
     return True
@@ -126,7 +183,9 @@ def _variables(document: Document) -> Iterator[Query]:
             at = place.child("query")
             if isinstance(found, dict):
                 found, at = found.get("query"), at.child("query")
-            if text(variable.get("type")) == "query" and text(found).strip():
+            if text(variable.get("type")) != "query" or _NO_QUERY.match(text(found)):
+                continue
+            if text(found).strip():
                 yield Query(at, text(found), "variable")
 
 

@@ -48,7 +48,11 @@ PRECEDENCE = {
     "^": 6,
 }  # how tightly operators bind
 UNARY = 5  # -a ^ b is -(a ^ b), -a * b is (-a) * b
-_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPE = re.compile(
+    r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U(000[0-9a-fA-F]{5}|0010[0-9a-fA-F]{4})|([0-3][0-7]{2})|(.))",
+    re.DOTALL,
+)
+_SPOKEN = dict(zip("abfnrtv", "\a\b\f\n\r\t\v", strict=True))  # as Go's strings have them
 
 
 class _Token(NamedTuple):
@@ -270,4 +274,12 @@ def _plain(token: _Token) -> str:
     if token.kind != "text":
         return token.text
     inner = token.text[1:-1]
-    return inner if token.text[0] == "`" else _ESCAPE.sub(r"\1", inner)
+    return inner if token.text[0] == "`" else _ESCAPE.sub(_unescaped, inner)
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    *hexadecimal, octal, other = found.groups()
+    code = next(filter(None, hexadecimal), None)
+    if code is not None:
+        return chr(int(code, 16))
+    return chr(int(octal, 8)) if octal else _SPOKEN.get(other, other)

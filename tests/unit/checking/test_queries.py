@@ -61,6 +61,13 @@ GOOD = [
     "vllm:healthy_pods_total",
     "rate(vllm:${metric}_total[5m])",
     "node_memory_Active_bytes{model=\"x\"} > 90",
+    "count(vllm:kv_cache_usage_perc > 0.9) > 2",
+    "sum(vllm:kv_cache_usage_perc) > 3",
+    "vllm:kv_cache_usage_perc * vllm:num_requests_running > 90",
+    "{__name__=~\"vllm:num_requests_(running|waiting)\"}",
+    "{__name__=~\"vllm:kv_cache.*|node_.*\"}",
+    "{__name__=~\"vllm:num_requests_(running\"}",
+    "vllm:num_requests_running{a=\"vllm:gpu_cache_usage_perc\"} # vllm:num_requests_swapped",
 ]  # fmt: skip
 
 
@@ -95,6 +102,12 @@ BAD = [
         "vllm:lora_requests_info", "metric-conditional", "with --enable-lora only",
         "leave the query out",
     ),
+    (
+        "{__name__=~\"vllm:(gpu_cache_usage_perc|num_requests_running)\"}", "metric-unknown",
+        "no vllm:gpu_cache_usage_perc", ":kv_cache_usage_perc",
+    ),
+    ("{__name__=~\"vllm:gpu_cache.*\"}", "metric-unknown", "0.12.0", ":kv_cache_usage_perc"),
+    ("max_over_time(vllm:kv_cache_usage_perc[5m]) >= 95", "ratio-as-percent", "with 95", "0.95"),
     ("vllm:num_requests_running{", "query-unread", "ends early", "promtool"),
     ("sum(vllm:generation_tokens_total)", "counter-without-rate", "engine's start", "rate("),
     ("rate(vllm:num_requests_running[5m])", "rate-of-gauge", "is a gauge", "avg_over_time"),
@@ -151,6 +164,12 @@ def test_a_share_shown_as_percent(told):
     assert code == "ratio-as-percent"
     assert told(dashboard("vllm:kv_cache_usage_perc * 100", unit="percent")) == []
     assert told(dashboard("vllm:kv_cache_usage_perc", unit="percentunit")) == []
+    assert told(dashboard("count(vllm:kv_cache_usage_perc > 0.9)", unit="percent")) == []
+    ((code, _, message, fix),) = told(
+        dashboard("100 * vllm:kv_cache_usage_perc", unit="percentunit")
+    )
+    assert (code, fix) == ("ratio-as-percent", "write unit: percent")
+    assert "is 100 here at the most" in message
 
 
 def test_what_a_rule_records_may_be_read(told):
@@ -198,6 +217,7 @@ def test_variables_with_queries_are_read_and_a_counter_is_enough_for_them(told):
     assert variable("label_values(vllm:generation_tokens_total, model_name)") == []
     assert variable({"query": 'label_values(vllm:num_requests_running{a="$b"}, pod)'}) == []
     assert variable("label_values(namespace)") == []
+    assert variable("metrics(vllm:.*perc)") == []
     ((code, where, *_),) = variable({"query": "label_values(vllm:num_requests_swapped, pod)"})
     assert code == "metric-unknown"
     assert where == "Dashboard/Engine: templating.list[0].query.query"
@@ -206,6 +226,8 @@ def test_variables_with_queries_are_read_and_a_counter_is_enough_for_them(told):
 def test_queries_of_other_data_sources_are_let_alone(told):
     panel = dashboard(BAD[0][0])["panels"][0] | {"datasource": {"type": "loki"}}
     assert told(dashboard(panels=[panel])) == []
+    named = panel | {"datasource": "Loki", "targets": [{"expr": '{a="b"} |= "vllm:x"'}]}
+    assert told(dashboard(panels=[named])) == []
     mixed = panel | {"targets": [{"expr": BAD[0][0], "datasource": {"type": "prometheus"}}]}
     assert len(told(dashboard(panels=[mixed]))) == 1
 
@@ -226,6 +248,13 @@ def test_rules_as_objects_and_in_a_configmap(kind, told):
         "data": {"r.yaml": yaml.safe_dump(spec)},
     }  # fmt: skip
     assert [code for code, *_ in told(held)] == ["metric-unknown"]
+    held["data"]["r.yaml"] = yaml.safe_dump_all([rules("1"), spec])  # several documents
+    assert [code for code, *_ in told(held)] == ["metric-unknown"]
+
+
+def test_what_is_not_read_does_not_name_what_it_only_says(told):
+    codes = [c for c, *_ in told(dashboard('vllm:x_y{a="vllm:gpu_z"} ( # vllm:gpu_a'))]
+    assert sorted(codes) == ["metric-unknown", "query-unread"]
 
 
 def test_the_line_is_that_of_the_query_and_tabs_and_emoji_do_not_hide_it(found):

@@ -51,6 +51,7 @@ def test_a_quantile_is_taken_apart():
         ("a OFFSET - 1d", "a offset -1d"),
         ("a @start( )", "a @ start()"),
         ("a{x='y',}", 'a{x="y"}'),
+        (r'a{x="\x41\u00e9\U0001F600\101\t\\d"}', "a{x=`A\u00e9\U0001f600A\t\\d`}"),
         ("a{x=`y\\`}", 'a{x="y\\\\"}'),
         ("a + .5e3 + 0x1F + Inf", "a + .5e3 + 0x1F + inf"),
     ],

@@ -22,6 +22,7 @@ TEXTS = [
     "a @ start() offset 5m",
     'label_replace(a, "x", "$1", "y", "(.*)\\\\.z")',
     'a{x="\\"\\\\"}',
+    'a{x="one\\ntwo"}',
     "rate(vllm:${metric}_total[$__rate_interval])",
 ]
 

@@ -35,6 +35,7 @@ _ENGINES_OWN = {
 }
 _ALIKE = 0.85
 _SERIES = re.compile(r"(?:vllm:|deployctl_)[a-zA-Z0-9_:]+")
+_SAID = re.compile(r'"(?:[^"\\\n]|\\.)*"|#[^\n]*')  # texts and comments: no series
 
 
 @check
@@ -51,7 +52,7 @@ def names(manifests: Manifests) -> Iterator[Finding]:
         releases = versions(manifests, read.query.use)
         yield from _named(read.query.place, read.selector.name, releases)
     for query, _ in unread(manifests):
-        for series in dict.fromkeys(_SERIES.findall(query.text[:MAX_QUERY])):
+        for series in dict.fromkeys(_SERIES.findall(_SAID.sub("", query.text[:MAX_QUERY]))):
             if series.count(":") < 2:
                 yield from _named(query.place, series, versions(manifests, query.use))
     releases = versions(manifests, "scale")

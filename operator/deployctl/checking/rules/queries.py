@@ -22,6 +22,12 @@ _ENOUGH = _RATES | {
     *("present_over_time", "count_over_time", "count", "group", "label_values"),
 }
 _KEEP_LABELS = frozenset({"topk", "bottomk", "limitk", "limit_ratio"})
+# What leaves a share one: 1 at the most.
+_KEEP_SHARES = _KEEP_LABELS | {
+    *("avg", "max", "min", "quantile", "avg_over_time", "max_over_time", "min_over_time"),
+    *("quantile_over_time", "last_over_time", "label_replace", "label_join", "sort", "sort_desc"),
+    *("clamp", "clamp_min", "clamp_max", "round", "query_result"),
+}
 _COMPARISONS = frozenset({"==", "!=", ">", "<", ">=", "<="})
 
 
@@ -89,23 +95,33 @@ def _shares(read: SeriesRead, metric: Exported) -> Iterator[Finding]:
     """Gauges whose 1 means 100 percent, compared with a percentage or shown as one."""
     if metric.kind != "gauge" or not metric.name.endswith("_perc"):
         return
-    if any(isinstance(p, Arithmetic) and p.operator == "*" and _hundred(p) for p in read.around):
-        return
-    series, place = read.selector.name, read.query.place
-    for part in read.around:
-        if isinstance(part, Arithmetic) and part.operator in _COMPARISONS:
+    series, place, most = read.selector.name, read.query.place, 1
+    for part in reversed(read.around):
+        if isinstance(part, Aggregation | FunctionCall):
+            if part.name not in _KEEP_SHARES:
+                return
+        elif isinstance(part, Arithmetic) and part.operator in _COMPARISONS:
             limits = [_literal(side) for side in (part.left, part.right) if side is not None]
-            if any(limit is not None and limit > 1 for limit in limits):
-                limit = next(x for x in limits if x is not None)
+            limit = next((x for x in limits if x is not None), None)
+            if most == 1 and limit is not None and limit > 1:
                 yield PERCENT.at(
                     place,
                     f"{series} is 1 at the most, and is compared with {limit:g}",
                     f"write {limit / 100:g}",
                 )
-    if _unit(place) == "percent":
+            if part.matching.startswith("bool"):
+                return
+        elif isinstance(part, Arithmetic) and part.operator not in ("and", "or", "unless"):
+            if part.operator != "*" or not _hundred(part) or most == 100:
+                return
+            most = 100
+    wrong = {"percent": 1, "percentunit": 100}
+    unit = _unit(place)
+    if wrong.get(unit) == most:
+        is_it, right = ("percent (0-100)", "percentunit") if most == 1 else ("a share", "percent")
         yield PERCENT.at(
-            place, f"{series} is 1 at the most, and the panel's unit is percent (0-100)",
-            "write unit: percentunit",
+            place, f"{series} is {most} here at the most, and the panel's unit is {is_it}",
+            f"write unit: {right}",
         )  # fmt: skip
 
 

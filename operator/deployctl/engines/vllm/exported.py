@@ -178,14 +178,22 @@ def _stem(series: str) -> str:
 
 
 @cache
-def ever(series: str) -> bool:
-    """Whether any release exports the series, hidden or not."""
-    return any(
-        series in _exported(name, period[1]).series
+def known() -> tuple[str, ...]:
+    """The series of all releases, hidden or not, and those that were dropped before them."""
+    names = (
+        series
         for name, periods in _metrics().items()
         for period in periods
         if len(period) > 1
+        for series in _exported(name, period[1]).series
     )
+    return tuple(dict.fromkeys([*names, *_beside()["gone"]]))
+
+
+@cache
+def ever(series: str) -> bool:
+    """Whether any known release exports the series, hidden or not."""
+    return series in known() and "in" not in _beside()["gone"].get(series, {})
 
 
 def _never(series: str, version: str) -> Absent:
