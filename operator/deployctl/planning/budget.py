@@ -218,6 +218,7 @@ def _stage(
     weights = own.total + (scale - 1) * own.layers - min(settings.offload, own.layers)
     start = sum(sizes[:index])
     weights += adapters.nbytes(shape, settings, start, start + sizes[index])
+    weights += transient.loaded_beside(shape, settings)
     cpu = profile.kind == "cpu"
     cache = layout(shape, settings, (start, start + sizes[index]), cpu=cpu)
     if cpu:

@@ -49,19 +49,17 @@ class Storage:
 
     def nbytes(self, inputs: float, outputs: float) -> float:
         """Bytes of an `inputs` × `outputs` matrix with its scales, zeros and indices."""
-        total = inputs * outputs * self.bits / 8
-        if self.rounded:
-            total = allocated(total, coarse=self.coarse)
-        if not self.method:
-            return total
-        if self.block:
-            return total + -(-inputs // self.block) * -(-outputs // self.block) * self.scale_bytes
-        groups = -(-inputs // self.group) if self.group else 1
-        return (
-            total
-            + groups * outputs * (self.scale_bytes + self.zero_bytes)
-            + (inputs * self.index_bytes)
-        )
+        tensors = [inputs * outputs * self.bits / 8]
+        if self.method and self.block:
+            blocks = -(-inputs // self.block) * -(-outputs // self.block)
+            tensors.append(blocks * self.scale_bytes)
+        elif self.method:
+            groups = -(-inputs // self.group) if self.group else 1
+            tensors += [groups * outputs * each for each in (self.scale_bytes, self.zero_bytes)]
+            tensors.append(inputs * self.index_bytes)
+        if not self.rounded:
+            return float(sum(tensors))
+        return float(sum(allocated(each, coarse=self.coarse) for each in tensors))
 
 
 def plain(dtype_bytes: int) -> Storage:

@@ -155,6 +155,9 @@ def forward_peak(shape: Shape, settings: EngineSettings) -> float:
     each, tensor = settings.batch.tokens * settings.dtype_bytes, settings.sharding.tensor
     routed = experts.buffers(shape, settings) / each
     widest = max((width(shape, layer, tensor, routed) for layer in {*layers_of(shape)}), default=0)
+    # What all layers have of their own is there from the first to the last (gemma4.py,
+    # project_per_layer_inputs).
+    widest += shape.side.width * shape.layers
     return each * (widest + HIDDEN_BUFFERS * shape.hidden) + experts.workspace(shape, settings)
 
 
@@ -243,15 +246,24 @@ def persistent(shape: Shape, settings: EngineSettings) -> float:
     The second runner counts every request's output tokens over the whole vocabulary
     (v1/worker/gpu/sample/penalties.py: int32).
     """
-    deep = shape.vision.deep if shape.vision is not None and not shape.text_alone else 0
-    # Where the decoder's first layers take up what the tower's lower ones saw (qwen3_vl.py).
-    taken_up = float(deep * settings.batch.tokens * shape.hidden * settings.dtype_bytes)
     if not behaviour("runner_tensors_counted", settings.version):
         mixed = any(kind in STATEFUL for kind in shape.kinds)
-        return taken_up + (RECURRENT_GIB * GIB if mixed and not settings.eager else 0.0)
+        return RECURRENT_GIB * GIB if mixed and not settings.eager else 0.0
     if not uses_v2_runner(shape, settings):
-        return taken_up
-    return taken_up + settings.batch.sequences * shape.vocab * 4.0
+        return 0.0
+    return settings.batch.sequences * shape.vocab * 4.0
+
+
+def loaded_beside(shape: Shape, settings: EngineSettings) -> float:
+    """Bytes that a model which sees makes with its weights, for the tokens of a step: what its
+    decoder takes up of the tower's lower layers (qwen3_vl.py), and the embeddings that each layer
+    has of its own (gemma3n_mm.py and gemma4_mm.py, per_layer_embeddings). Logs count them as
+    weights."""
+    if shape.vision is None:
+        return 0.0
+    deep = 0 if shape.text_alone else shape.vision.deep
+    values = deep * shape.hidden + shape.side.width * shape.layers
+    return float(settings.batch.tokens * values * settings.dtype_bytes)
 
 
 def non_torch(profile: GpuProfile, settings: EngineSettings) -> float:

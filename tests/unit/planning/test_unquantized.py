@@ -1,9 +1,13 @@
 """Which pieces stay unquantized, by the lists that published checkpoints have."""
 
+from dataclasses import replace
+
 import pytest
 
 from deployctl.model import Quantization
 from deployctl.planning import unquantized
+from deployctl.planning.linear import Storage
+from deployctl.units import MIB
 
 LAYERS = 48
 EVERY = range(LAYERS)
@@ -92,3 +96,15 @@ def test_mixed_precision_is_read_for_each_piece():
         method="modelopt_mixed", raw={"quantization": {"quantized_layers": {"lm_head": None}}}
     )
     assert unquantized.algorithm(inside, unquantized.HEAD) is None
+
+
+def test_scales_take_whole_pieces_of_memory_as_weights_do():
+    # Gemma 4 26B in groups of 32: a layer's scales are of 30.25 and 15.125 MiB, for which torch's
+    # allocator gives 32 and 16. An L4 had 15.55 GiB of weights in 0.28, where 15.44 were planned.
+    kind = Storage("compressed-tensors", 4, 32)
+    exact = 2816 * 1408 * 128 * (1 / 2 + 2 / 32)
+    assert replace(kind, rounded=False).nbytes(2816, 1408 * 128) == exact
+    assert kind.nbytes(2816, 1408 * 128) == exact  # 1.75 MiB are left to others
+    assert replace(kind, coarse=True).nbytes(2816, 1408 * 128) == exact + 1.75 * MIB
+    down = 704 * 2816 * 128 * (1 / 2 + 2 / 32)
+    assert kind.nbytes(704, 2816 * 128) == down + (1 + 0.875) * MIB
