@@ -21,8 +21,12 @@ from deployctl.render.values import Values
 
 ROOT = Path(__file__).resolve().parent.parent
 CHART = ROOT / "charts" / "vllm"
-# What stands before the engine and what watches it is the same on every target.
+# What stands before the engine and what watches it is the same on every target; so are dashboards.
 SHARED = {
+    **{
+        f"dashboards/{file.name}": f"deploy/dashboards/{file.name}"
+        for file in sorted((ROOT / "deploy" / "dashboards").glob("*.json"))
+    },
     "alive.py": "deploy/door/alive.py",
     "leave.py": "deploy/door/leave.py",
     **{
@@ -222,8 +226,8 @@ def queries() -> str:
 
 
 def extra() -> list[Path]:
-    """Files of the door's package in the chart that the package itself has no more."""
-    there = set((CHART / "files" / PACKAGE).glob("*.py"))
+    """Files of the chart's that what they were copied from has no more."""
+    there = {*(CHART / "files" / PACKAGE).glob("*.py"), *(CHART / "files").glob("dashboards/*")}
     return sorted(there - {CHART / "files" / name for name in SHARED})
 
 

@@ -9,7 +9,8 @@ import yaml
 
 from chart.helmtool import CHART, MAXIMAL, RefusedError, helm, objects, planned, template
 from deployctl.checking import Options, check_texts
-from deployctl.render.helm import KUSTOMIZATION, VALUES_FILE, render_helm, render_manifests
+from deployctl.render.helm import VALUES_FILE, render_helm
+from deployctl.render.manifests import KUSTOMIZATION, render_manifests
 
 pytestmark = pytest.mark.helm
 

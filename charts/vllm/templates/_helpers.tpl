@@ -30,6 +30,8 @@ anew, and another door makes them anew. */}}
 {{- define "vllm.apiKeyMade.name" -}}{{ include "vllm.name" . }}-api-key{{- end }}
 {{- define "vllm.operatorTokenMade.name" -}}{{ include "vllm.name" . }}-operator-token{{- end }}
 {{- define "vllm.dashboards.name" -}}{{ include "vllm.name" . }}-dashboards{{- end }}
+{{/* Takes (list context dashboard). */}}
+{{- define "vllm.dashboard.name" -}}{{ include "vllm.name" (index . 0) }}-dashboard-{{ index . 1 }}{{- end }}
 {{- define "vllm.smoke.name" -}}{{ include "vllm.name" . }}-smoke{{- end }}
 {{- define "vllm.apiKey.name" -}}
 {{- .Values.apiKey.existingSecret | default (include "vllm.apiKeyMade.name" .) -}}
@@ -226,6 +228,13 @@ authorization:
   credentials:
     name: {{ include "vllm.operatorToken.name" . | quote }}
     key: {{ .Values.operatorToken.key | quote }}
+{{- end }}
+
+{{/* So that queries find the service by its name, whatever else Prometheus has from Kubernetes. */}}
+{{- define "vllm.scrapeLabels" -}}
+relabelings:
+  - targetLabel: service
+    replacement: {{ include "vllm.name" . | quote }}
 {{- end }}
 
 {{/* A file of the chart as a block's lines. Takes (list context file). */}}

@@ -81,7 +81,7 @@ _ALONE: dict[str, Any] = {
     "httpRoute": {"enabled": False},
     "monitoring": {"kind": "none"},
     "alerts": {"groups": []},
-    "dashboards": {"files": {}},
+    "dashboards": {"include": [], "files": {}},
     "disruptionBudget": {"enabled": False},
     "tests": {"enabled": False},
     "drain": {"preStopSeconds": 1, "gracePeriodSeconds": 30},
@@ -134,7 +134,8 @@ def render(kind: BundleKind, prepared: Prepared, options: ChartOptions = NO_VALU
         )
     if kind == "docker" or kind == "process":
         return render_for(kind, plan, spec)
-    from deployctl.render.helm import chart, merge, render_helm, render_manifests
+    from deployctl.render.helm import chart, merge, render_helm
+    from deployctl.render.manifests import render_manifests
 
     if kind == "kubernetes":
         from deployctl.render.podsize import nodes_of

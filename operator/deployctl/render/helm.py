@@ -1,12 +1,9 @@
-"""ServingPlan -> the bundle of target `helm`: the chart, and the values that say this plan; and
-that of target `manifests`, what the chart gives for them as plain files.
+"""ServingPlan -> the bundle of target `helm`: the chart, and the values that say this plan.
 
 The chart travels in the bundle, so that a folder in git is all that Argo CD, Flux or `helm`
-needs, and a later deployctl does not change what an earlier one rendered. `helm template` fills
-it in for manifests (deployctl.targets.helm runs it).
+needs, and a later deployctl does not change what an earlier one rendered.
 """
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +20,7 @@ from deployctl.promql import LabelMatcher
 from deployctl.render import yamltext
 from deployctl.render.alerting import Objectives, Scope, rule_groups
 from deployctl.render.bundle import CARDS_VARIABLE, CHART_FOLDER, VALUES_FILE, Bundle
+from deployctl.render.dashboards import FOLDER, dashboards
 from deployctl.render.door import body_limits
 from deployctl.render.modelclaim import claim_name
 from deployctl.render.podsize import SEVERAL_NODES, cache, nodes_of, resources
@@ -30,10 +28,6 @@ from deployctl.render.values import Values
 from deployctl.render.values.refusals import refusals
 from deployctl.spec import ServiceSpec
 from deployctl.spec.load import complaint
-
-KUSTOMIZATION = "kustomization.yaml"
-_SOURCE = re.compile(r"# Source: [^/\s]+/templates/(?P<path>[a-z0-9/_-]+\.yaml)\n")
-_SEPARATOR = re.compile(r"^---\n", re.MULTILINE)
 
 # Written even if it is the chart's default: a newer chart must not change what runs.
 _SAID = {"engine.version", "engine.image", "engine.args", "model.id", "gpu.count"}
@@ -66,44 +60,12 @@ def render_helm(
         for path in sorted(folder.rglob("*"))
         if path.is_file() and "__pycache__" not in path.parts
     }
+    boards = dashboards(plan.engine.version, _speculates(plan))
+    files |= {f"{CHART_FOLDER}/files/{FOLDER}/{name}": text for name, text in boards.items()}
     return Bundle(
         target=target,
         service=plan.name,
         files={VALUES_FILE: yamltext.write(document, comment), **files},
-    )
-
-
-def render_manifests(plan: ServingPlan, templated: str) -> Bundle:
-    """Splits the output of `helm template` into a file an object, and a kustomization that lists
-    them; nothing of it is changed but its comments' order.
-
-    Raises:
-        ValueError: it is no such output; a bug.
-    """
-    files: dict[str, str] = {}
-    for part in _SEPARATOR.split(templated):
-        if not part.strip():
-            continue
-        source = _SOURCE.search(part)
-        if source is None:
-            raise ValueError(f"an object without its source: {part[:80]!r}")
-        body = part.replace(source.group(), "", 1).strip("\n") + "\n"
-        path = source["path"]
-        files[path] = f"{files[path]}---\n{body}" if path in files else body
-    ordered = dict(sorted(files.items()))
-    document = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "resources": list(ordered),
-    }
-    comment = (
-        f"Rendered by deployctl for the service {plan.name}.\n"
-        "Change the service's spec and render again rather than editing these files."
-    )
-    return Bundle(
-        target="manifests",
-        service=plan.name,
-        files={KUSTOMIZATION: yamltext.write(document, comment), **ordered},
     )
 
 
@@ -238,6 +200,10 @@ def _door(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
     }
 
 
+def _speculates(plan: ServingPlan) -> bool:
+    return "--speculative-config" in plan.engine.args
+
+
 def _alerts(plan: ServingPlan, values: Values) -> list[dict[str, Any]]:
     """Rules of the service for a cluster that has a Prometheus; the chart knows the namespace."""
     ours = (LabelMatcher("", "=", "$series"),)
@@ -248,7 +214,7 @@ def _alerts(plan: ServingPlan, values: Values) -> list[dict[str, Any]]:
         namespace="$namespace",
         replicas=values.replicas,
         interval_s=values.monitoring.interval_seconds,
-        speculates="--speculative-config" in plan.engine.args,
+        speculates=_speculates(plan),
         startup_s=values.probes.startup_seconds,
         runbooks=values.alerts.runbooks.rstrip("/") or "docs/runbooks",
     )

@@ -9,14 +9,8 @@ from deployctl.hardware import load_profile
 from deployctl.hardware.profiles import NodeTaint
 from deployctl.planning.plan import CardOption
 from deployctl.render import Bundle, modelclaim
-from deployctl.render.helm import (
-    KUSTOMIZATION,
-    VALUES_FILE,
-    helm_values,
-    merge,
-    render_helm,
-    render_manifests,
-)
+from deployctl.render.helm import VALUES_FILE, helm_values, merge, render_helm
+from deployctl.render.manifests import KUSTOMIZATION, render_manifests
 from deployctl.render.readme import kubernetes_readme
 from deployctl.render.values import Values
 

@@ -146,14 +146,20 @@ class Alerts(Section):
 
 
 class Dashboards(Section):
-    """A ConfigMap that Grafana's sidecar loads."""
+    """ConfigMaps that Grafana's sidecar loads."""
 
+    include: list[Literal["service", "engine", "fleet"]] = Field(
+        [],
+        max_length=3,
+        description="Dashboards of deployctl's, a ConfigMap each: of the service by the names of "
+        "its release, with its objectives. `fleet` shows every service: one of them brings it.",
+    )
     files: dict[
         Annotated[str, StringConstraints(pattern=r"^[a-z0-9._-]+\.json$", max_length=253)],
         Annotated[
             str, StringConstraints(max_length=900000, pattern=r"^[^\x00-\x08\x0b-\x1f\x7f-\x9f]*$")
         ],
-    ] = Field({}, description="Dashboards as JSON, by file name.")
+    ] = Field({}, description="Others as JSON, by file name: one ConfigMap.")
     labels: Labels = Field(
         {"grafana_dashboard": "1"}, description="Labels that Grafana's sidecar looks for."
     )
