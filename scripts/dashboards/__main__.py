@@ -4,11 +4,11 @@ import sys
 from pathlib import Path
 
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
-from scripts.dashboards import engine, fleet, service
+from scripts.dashboards import engine, fleet, loadtest, service
 from scripts.dashboards.board import Board
 
 FOLDER = Path(__file__).resolve().parents[2] / "deploy" / "dashboards"
-BOARDS: tuple[Board, ...] = (service.BOARD, engine.BOARD, fleet.BOARD)
+BOARDS: tuple[Board, ...] = (service.BOARD, engine.BOARD, fleet.BOARD, loadtest.BOARD)
 
 
 def files() -> dict[Path, str]:

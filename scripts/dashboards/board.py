@@ -61,7 +61,8 @@ class Board:
         return made
 
 
-def _asked(name: str, label: str, query: str, all_of: bool = True) -> dashboard.QueryVariable:
+def asked(name: str, label: str, query: str, all_of: bool = True) -> dashboard.QueryVariable:
+    """A choice of what a query finds."""
     made = dashboard.QueryVariable(name).label(label).query(query).datasource(SOURCE)
     made.refresh(models.VariableRefresh.ON_TIME_RANGE_CHANGED)
     made.sort(models.VariableSort.ALPHABETICAL_ASC)
@@ -79,13 +80,13 @@ def variables(one_service: bool, replicas: bool) -> tuple[Any, ...]:
     here = write(FLEET.gauge(seen))
     found = [
         dashboard.DatasourceVariable("datasource").label("Prometheus").type("prometheus"),
-        _asked("namespace", "Namespace", f"label_values({seen}, namespace)"),
-        _asked("service", "Service", f"label_values({services}, service)", all_of=not one_service),
+        asked("namespace", "Namespace", f"label_values({seen}, namespace)"),
+        asked("service", "Service", f"label_values({services}, service)", all_of=not one_service),
     ]
     if replicas:
         found += [
-            _asked("model", "Model", f"label_values({here}, model_name)"),
-            _asked("replica", "Replica", f"label_values({here}, instance)"),
+            asked("model", "Model", f"label_values({here}, model_name)"),
+            asked("replica", "Replica", f"label_values({here}, instance)"),
         ]
     return tuple(found)
 

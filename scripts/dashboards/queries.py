@@ -19,6 +19,7 @@ _CHOSEN = LabelMatcher("instance", "=~", "$replica")
 REPLICAS = ("pod", "instance")  # by these a replica is told; off Kubernetes there is no pod
 REPLICA = "{{pod}} {{instance}}"
 FLEET = Series(NEWEST, *WHERE)
+RUNS = Series(NEWEST, WHERE[1])  # of load tests, which have no namespace or another's
 BESIDE = Series(NEWEST, *WHERE, _CHOSEN)
 # What is beside the engine's own series has no model.
 ENGINE = Series(NEWEST, *WHERE, LabelMatcher("model_name", "=~", "$model"), _CHOSEN)

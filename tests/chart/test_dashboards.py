@@ -8,7 +8,7 @@ from chart.helmtool import RefusedError, objects, one
 
 pytestmark = pytest.mark.helm
 MODEL = {"id": "mine"}
-ALL = ["service", "engine", "fleet"]
+ALL = ["service", "engine", "fleet", "loadtest"]
 
 
 def brought(include=tuple(ALL), namespace="serving", **values):
@@ -44,7 +44,7 @@ def test_those_of_two_services_do_not_meet_and_the_fleets_is_one():
     here, there = brought(), brought(namespace="staging")
     uids = [board["uid"] for board in (*here.values(), *there.values())]
     assert all(len(uid) <= 40 for uid in uids)
-    assert len(set(uids)) == 5
+    assert len(set(uids)) == 7
     assert here["fleet"]["uid"] == there["fleet"]["uid"] == "deployctl-fleet"
     assert here["service"]["title"] == "qwen: Service"
 

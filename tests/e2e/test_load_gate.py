@@ -52,7 +52,8 @@ def test_a_held_slo_passes_and_leaves_the_files_of_a_pipeline(engine, tmp_path):
     assert "✅ met" in step.read_text()
     suite = ElementTree.parse(tmp_path / "j.xml").find("testsuite")
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors")) == ("4", "0", "0")
-    names = {"junit.xml", "summary.md", "timeline.csv", "report.html", "summary.json"}
+    names = {"junit.xml", "summary.md", "timeline.csv", "report.html", "summary.json",
+             "metrics.prom"}  # fmt: skip
     assert names <= {path.name for path in out.iterdir()}
     with (out / "timeline.csv").open() as file:
         rows = list(csv.DictReader(file))

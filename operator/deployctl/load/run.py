@@ -14,7 +14,17 @@ from deployctl import files
 from deployctl.endpoint import Endpoint
 from deployctl.errors import StateError
 from deployctl.events import Event, Tell, silent
-from deployctl.load import folder, gate, incluster, locust, server, summary, timeline, tokenizer
+from deployctl.load import (
+    exposition,
+    folder,
+    gate,
+    incluster,
+    locust,
+    server,
+    summary,
+    timeline,
+    tokenizer,
+)
 from deployctl.load.slo import Slo
 from deployctl_loadtest import writer
 from deployctl_loadtest.result import LoadResult, ServerMoment, Setup
@@ -136,6 +146,7 @@ def _write(measurement: Measurement, unwritten: str | None) -> None:
         folder.write(where, result, samples)
         table = timeline.rows(samples, moments, end_s)
         files.write_text(where / "timeline.csv", timeline.to_csv(table))
+        files.write_text(where / "metrics.prom", exposition.text(result, where.resolve().name))
         if unwritten is not None:
             raise StateError(
                 f"the samples could not be written: {unwritten}",

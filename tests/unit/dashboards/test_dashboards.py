@@ -140,7 +140,13 @@ def test_what_is_chosen_at_the_top_reaches_every_series(board):
         read = {matcher.value.strip("$") for matcher in part.matchers}
         assert "service" in read, (panel["title"], part.name)
         if part.name.startswith("vllm:"):
-            assert chosen <= read, (panel["title"], part.name)
+            assert chosen - {"run"} <= read, (panel["title"], part.name)
+        if part.name.startswith("deployctl_loadtest_"):
+            # Told by a Pushgateway or a host: in no namespace of the service's.
+            assert read - {"run", "service"} <= {
+                m.value for m in part.matchers if m.operator == "="
+            }
+            assert "run" in read, (panel["title"], part.name)
 
 
 @every

@@ -94,7 +94,7 @@ def test_the_door_exports_what_the_table_says(monkeypatch):
     said = {
         name: metric
         for name, metric in exported.of("0.32.0").items()
-        if name.startswith("deployctl_")
+        if name.startswith("deployctl_door_")
     }
     families = list(text_string_to_metric_families(account.metrics().decode()))
     assert {family.name for family in families} == set(said)

@@ -148,9 +148,9 @@ class Alerts(Section):
 class Dashboards(Section):
     """ConfigMaps that Grafana's sidecar loads."""
 
-    include: list[Literal["service", "engine", "fleet"]] = Field(
+    include: list[Literal["service", "engine", "fleet", "loadtest"]] = Field(
         [],
-        max_length=3,
+        max_length=4,
         description="Dashboards of deployctl's, a ConfigMap each: of the service by the names of "
         "its release, with its objectives. `fleet` shows every service: one of them brings it.",
     )

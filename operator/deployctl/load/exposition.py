@@ -1,0 +1,75 @@
+"""A result as Prometheus' text: for node-exporter's textfile collector, or a Pushgateway. Pure.
+
+Every series has the labels `service` (the model, where an address was measured) and `run` (the
+result's folder). What was not measured has no series. deploy/engines/metrics-beside.yaml lists the
+names, by which our dashboards read them.
+"""
+
+import dataclasses
+from datetime import datetime
+
+from prometheus_client import CollectorRegistry, Gauge, generate_latest
+
+from deployctl_loadtest.result import Latency, LoadResult
+
+_QUANTILES = {"0.5": "p50", "0.9": "p90", "0.95": "p95", "0.99": "p99"}
+_PREFIX = "deployctl_loadtest_"
+
+
+def text(result: LoadResult, run: str) -> str:
+    """Every figure as a gauge: seconds, tokens or requests a second, shares of 1."""
+    page = _Page({"service": result.setup.service or result.setup.model, "run": run})
+    setup, requests, throughput = result.setup, result.requests, result.throughput
+    began = datetime.fromisoformat(result.started).timestamp()
+    page.add("started_timestamp_seconds", "When the run began, in seconds since 1970.", began)
+    load = setup.rate if setup.rate is not None else setup.users
+    page.add("load", "Users of a closed loop, requests a second of an open one.", load,
+             mode=setup.mode)  # fmt: skip
+    for outcome in ("ok", "failed", "incomplete"):
+        page.add("requests", "Requests that started in the window, by how they ended.",
+                 getattr(requests, outcome), outcome=outcome)  # fmt: skip
+    page.add("requests_per_second", "Requests that ended in a second.", throughput.requests_per_s)
+    for direction in ("input", "output"):
+        page.add("tokens_per_second", "Tokens in a second, of prompts and of answers.",
+                 getattr(throughput, f"{direction}_tokens_per_s"), direction=direction)  # fmt: skip
+    for kind, quantile, value in _latencies(result.latency):
+        page.add("latency_seconds", "Percentiles of requests that succeeded, as clients saw them.",
+                 value, kind=kind, quantile=quantile)  # fmt: skip
+    page.add("trustworthy", "1 where no verdict says to doubt the figures.", result.trustworthy)
+    if result.slo is not None:
+        page.add("goodput_per_second", "Requests in a second that met every objective.",
+                 result.slo.goodput_per_s)  # fmt: skip
+        for verdict in ("met", "missed", "unresolved"):
+            page.add("slo", "1 for what came of the SLO.", result.slo.verdict == verdict,
+                     verdict=verdict)  # fmt: skip
+    return page.text()
+
+
+def _latencies(latency: Latency) -> list[tuple[str, str, float]]:
+    """Kind, quantile and seconds of each that was measured."""
+    found = []
+    for field in dataclasses.fields(latency):
+        distribution = getattr(latency, field.name)
+        if distribution is not None:
+            for quantile, name in _QUANTILES.items():
+                value = getattr(distribution, name)
+                found.append((field.name.removesuffix("_s"), quantile, value))
+    return found
+
+
+class _Page:
+    """Gauges with the same first labels."""
+
+    def __init__(self, labels: dict[str, str]) -> None:
+        self._labels = labels
+        self._registry = CollectorRegistry()
+        self._gauges: dict[str, Gauge] = {}
+
+    def add(self, name: str, said: str, value: float, **labels: str) -> None:
+        names = [*self._labels, *labels]
+        if name not in self._gauges:
+            self._gauges[name] = Gauge(_PREFIX + name, said, names, registry=self._registry)
+        self._gauges[name].labels(**self._labels, **labels).set(value)
+
+    def text(self) -> str:
+        return generate_latest(self._registry).decode()
