@@ -1,0 +1,100 @@
+"""Queries of our dashboards in Prometheus' own evaluation: each is read, and has a value where a
+service, its load tests, its rules and the exporters beside it have any.
+"""
+
+import itertools
+import json
+import re
+import subprocess
+
+import pytest
+import yaml
+
+from deployctl import assets
+from deployctl.engines.vllm import exported
+from deployctl.promql import Selector, parse, walk
+from deployctl.render.dashboards import dashboards
+
+pytestmark = pytest.mark.promtool
+# What Grafana would put in.
+CHOSEN = {"__rate_interval": "2m", "card_price": "1.5", "availability_budget": "0.005",
+          "late_budget": "0.05", "ttft_objective": "1", "itl_objective": "NaN",
+          "e2e_objective": "NaN", "namespace": "serving", "service": "chat", "model": "qwen",
+          "replica": ".*", "run": ".+"}  # fmt: skip
+SCRAPED = {"namespace": "serving", "service": "chat", "instance": "a:8000", "pod": "chat-0"}
+# Of labels by which queries choose; of others a series has one value.
+VALUES = {
+    "model_name": ["qwen"], "finished_reason": ["stop", "abort", "error"], "position": ["0", "1"],
+    "handler": ["/v1/completions"], "status": ["2xx", "5xx"], "direction": ["input", "output"],
+    "kind": ["ttft", "itl", "e2e"], "quantile": ["0.5", "0.95"], "outcome": ["ok", "failed"],
+    "verdict": ["met"], "fstype": ["ext4"], "le": ["0.1", "1.0", "+Inf"],
+}  # fmt: skip
+EXPORTERS = {
+    name: entry
+    for group in assets.table("deploy", "engines", "metrics-exporters.yaml").values()
+    for name, entry in group["metrics"].items()
+}
+
+
+def queries(version):
+    """By the panel's name."""
+    return {
+        f"{name} {panel['id']} {target['refId']}": re.sub(
+            r"\$\{?(\w+)\}?", lambda m: CHOSEN[m[1]], target["expr"]
+        )
+        for name, text in dashboards(version, True).items()
+        for panel in json.loads(text)["panels"]
+        for target in panel.get("targets", ())
+    }
+
+
+def samples(name, version):
+    """A metric as something under load has it for an hour, a sample a minute."""
+    if name == "ALERTS":
+        labels = {"alertname": "VllmAbsent", "alertstate": "firing", **SCRAPED}
+        return [(labels, "1x60")]
+    if name == "up" or name.startswith("deployctl:"):
+        return [(SCRAPED, "1x60")]
+    metric = exported.samples(version).get(name)
+    own = list(EXPORTERS[name]["l"] if metric is None else metric.labels or ())
+    kind = "gauge" if metric is None else metric.kind
+    names = [*own, "le"] if name.endswith("_bucket") else own
+    found = []
+    for values in itertools.product(*(VALUES.get(label, ["x"]) for label in names)):
+        labels = {**dict(zip(names, values, strict=True)), **SCRAPED}
+        step = 60 if labels.get("le") == "+Inf" else 30
+        found.append((labels, "1x60" if kind == "gauge" else f"0+{step}x60"))
+    return found
+
+
+def input_series(expressions, version):
+    """Every series that the queries read."""
+    read = {
+        part.name for query in expressions for part, _ in walk(parse(query))
+        if isinstance(part, Selector)
+    }  # fmt: skip
+    return [
+        {"series": f"{name}{{{','.join(f'{k}={json.dumps(v)}' for k, v in labels.items())}}}",
+         "values": values}
+        for name in sorted(read)
+        for labels, values in samples(name, version)
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("version", ["0.9.1", "0.10.0", "0.33.0"])
+def test_every_query_has_a_value_where_there_is_load(version, tmp_path):
+    found = queries(version)
+    assert len(found) > 100
+    cases = [
+        {"expr": f"count({query}) > bool 0", "eval_time": "1h",
+         "exp_samples": [{"labels": "{}", "value": 1}]}
+        for query in found.values()
+    ]  # fmt: skip
+    series = input_series(found.values(), version)
+    file = tmp_path / "test.yaml"
+    test = {"interval": "1m", "input_series": series, "promql_expr_test": cases}
+    file.write_text(yaml.safe_dump({"evaluation_interval": "1m", "tests": [test]}))
+    done = subprocess.run(
+        ["promtool", "test", "rules", file], capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
