@@ -2,10 +2,10 @@
 
 from scripts.dashboards.board import RUNBOOKS, Board, Section
 from scripts.dashboards.panels import BAD, POOR, Panel, graph, heat
-from scripts.dashboards.queries import BESIDE, ENGINE, REPLICA, REPLICAS, WINDOW, Query, greatest
+from scripts.dashboards.queries import BESIDE, ENGINE, REPLICA, REPLICAS, WINDOW, Query
 
 from deployctl.promql import Arithmetic, Expression, FunctionCall, Literal, Selector
-from deployctl.promql.write import quantile, rate, ratio, total
+from deployctl.promql.write import greatest, quantile, rate, ratio, total
 
 _STEP = "vllm:iteration_tokens_total"
 _PHASES = {

@@ -9,7 +9,6 @@ from scripts.dashboards.queries import (
     Query,
     exporter,
     firing,
-    greatest,
     recorded,
 )
 
@@ -22,7 +21,7 @@ from deployctl.promql import (
     Literal,
     Selector,
 )
-from deployctl.promql.write import compare, over, quantile, rate, ratio, times, total
+from deployctl.promql.write import compare, greatest, over, quantile, rate, ratio, times, total
 
 _BY = "service"
 _LEGEND = "{{service}}"

@@ -9,14 +9,13 @@ from scripts.dashboards.queries import (
     RUNS,
     WINDOW,
     Query,
-    greatest,
     objective,
     quantiles,
 )
 from scripts.dashboards.service import LIMITS
 
 from deployctl.promql import Arithmetic, Expression, LabelMatcher, Literal, Selector, write
-from deployctl.promql.write import quantile, rate, ratio, total
+from deployctl.promql.write import greatest, quantile, rate, ratio, total
 
 _RUN = LabelMatcher("run", "=~", "$run")
 _LEGEND = "{{run}}"

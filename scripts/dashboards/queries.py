@@ -6,7 +6,7 @@ from typing import Any
 from deployctl import assets
 from deployctl.engines.vllm import exported
 from deployctl.engines.vllm.series import Series
-from deployctl.promql import Aggregation, Expression, FunctionCall, LabelMatcher, Selector
+from deployctl.promql import Expression, FunctionCall, LabelMatcher, Selector
 from deployctl.promql.write import quantile
 
 NEWEST = exported.newest()
@@ -52,11 +52,6 @@ def exporter(series: str, *matchers: LabelMatcher) -> Selector:
     if entry["t"] != "gauge" or unknown:
         raise KeyError(f"{series} is no gauge with {sorted(unknown)}")
     return Selector(series, matchers)
-
-
-def greatest(inner: Expression, *by: str) -> Aggregation:
-    """The greatest, of all or by labels."""
-    return Aggregation("max", (inner,), by)
 
 
 def firing(*matchers: LabelMatcher) -> Selector:

@@ -10,7 +10,6 @@ from scripts.dashboards.queries import (
     WINDOW,
     Query,
     firing,
-    greatest,
     objective,
     quantiles,
     recorded,
@@ -25,7 +24,7 @@ from deployctl.promql import (
     Literal,
     Selector,
 )
-from deployctl.promql.write import rate, ratio, times, total
+from deployctl.promql.write import greatest, rate, ratio, times, total
 from deployctl.render.alerting import Objectives
 from deployctl.render.alerting.objectives import PAIRS
 
