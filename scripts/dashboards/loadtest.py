@@ -37,8 +37,8 @@ def _failed() -> Expression:
     return ratio(total(_of("requests", outcome="failed"), "run"), every)
 
 
-def _latency(kind: str, share: str = "0.95") -> Expression:
-    return _client("latency_seconds", kind=kind, quantile=share)
+def _latency(kind: str, percentile: str = "p95") -> Expression:
+    return _client("latency_seconds", kind=kind, percentile=percentile)
 
 
 def _runs() -> Panel:
@@ -51,7 +51,7 @@ def _runs() -> Panel:
         Column("Load", "short", _client("load")),
         Column("Requests", "reqps", _client("requests_per_second")),
         Column("Tokens out", "suffix:tok/s", _client("tokens_per_second", direction="output")),
-        Column("TTFT p50", "s", _latency("ttft", "0.5")),
+        Column("TTFT p50", "s", _latency("ttft", "p50")),
         Column("TTFT p95", "s", _latency("ttft")),
         Column("ITL p95", "s", _latency("itl")),
         Column("E2E p95", "s", _latency("e2e")),

@@ -12,8 +12,10 @@ import yaml
 
 from deployctl import assets
 from deployctl.engines.vllm import exported
+from deployctl.load import exposition
 from deployctl.promql import Selector, parse, walk
 from deployctl.render.dashboards import dashboards
+from verdict_parts import made
 
 pytestmark = pytest.mark.promtool
 # What Grafana would put in.
@@ -26,7 +28,7 @@ SCRAPED = {"namespace": "serving", "service": "chat", "instance": "a:8000", "pod
 VALUES = {
     "model_name": ["qwen"], "finished_reason": ["stop", "abort", "error"], "position": ["0", "1"],
     "handler": ["/v1/completions"], "status": ["2xx", "5xx"], "direction": ["input", "output"],
-    "kind": ["ttft", "itl", "e2e"], "quantile": ["0.5", "0.95"], "outcome": ["ok", "failed"],
+    "kind": ["ttft", "itl", "e2e"], "percentile": ["p50", "p95"], "outcome": ["ok", "failed"],
     "verdict": ["met"], "fstype": ["ext4"], "le": ["0.1", "1.0", "+Inf"],
 }  # fmt: skip
 EXPORTERS = {
@@ -98,3 +100,11 @@ def test_every_query_has_a_value_where_there_is_load(version, tmp_path):
         ["promtool", "test", "rules", file], capture_output=True, text=True, timeout=120
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_prometheus_has_nothing_to_say_of_a_results_metrics():
+    page = exposition.text(made()[0], "chat-1")
+    done = subprocess.run(
+        ["promtool", "check", "metrics"], input=page, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Gauge, generate_latest
 
 from deployctl_loadtest.result import Latency, LoadResult
 
-_QUANTILES = {"0.5": "p50", "0.9": "p90", "0.95": "p95", "0.99": "p99"}
+_PERCENTILES = ("p50", "p90", "p95", "p99")  # `quantile` is the label of summaries alone
 _PREFIX = "deployctl_loadtest_"
 
 
@@ -32,9 +32,9 @@ def text(result: LoadResult, run: str) -> str:
     for direction in ("input", "output"):
         page.add("tokens_per_second", "Tokens in a second, of prompts and of answers.",
                  getattr(throughput, f"{direction}_tokens_per_s"), direction=direction)  # fmt: skip
-    for kind, quantile, value in _latencies(result.latency):
+    for kind, percentile, value in _latencies(result.latency):
         page.add("latency_seconds", "Percentiles of requests that succeeded, as clients saw them.",
-                 value, kind=kind, quantile=quantile)  # fmt: skip
+                 value, kind=kind, percentile=percentile)  # fmt: skip
     page.add("trustworthy", "1 where no verdict says to doubt the figures.", result.trustworthy)
     if result.slo is not None:
         page.add("goodput_per_second", "Requests in a second that met every objective.",
@@ -46,14 +46,13 @@ def text(result: LoadResult, run: str) -> str:
 
 
 def _latencies(latency: Latency) -> list[tuple[str, str, float]]:
-    """Kind, quantile and seconds of each that was measured."""
+    """Kind, percentile and seconds of each that was measured."""
     found = []
     for field in dataclasses.fields(latency):
         distribution = getattr(latency, field.name)
         if distribution is not None:
-            for quantile, name in _QUANTILES.items():
-                value = getattr(distribution, name)
-                found.append((field.name.removesuffix("_s"), quantile, value))
+            kind = field.name.removesuffix("_s")
+            found += [(kind, name, getattr(distribution, name)) for name in _PERCENTILES]
     return found
 
 

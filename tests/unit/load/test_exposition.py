@@ -37,7 +37,7 @@ def test_names_kinds_labels_and_texts_are_those_of_the_table():
 
 def test_figures_are_those_of_the_result():
     result, _ = made(HELD)
-    assert values(result, "latency_seconds")["ttft 0.95"] == result.latency.ttft_s.p95
+    assert values(result, "latency_seconds")["ttft p95"] == result.latency.ttft_s.p95
     assert values(result, "requests") == {"ok": 200, "failed": 0, "incomplete": 0}
     assert values(result, "load") == {"closed": 2}
     assert values(result, "tokens_per_second")["output"] == result.throughput.output_tokens_per_s
