@@ -23,7 +23,7 @@ _CUSTOM = {
     "$id": "https://kubernetes.io/api/custom",
 }
 _POD_TEMPLATE = "/api/_definitions.json#/$defs/io.k8s.api.core.v1.PodTemplateSpec"
-_NAME = re.compile(r"[a-z0-9.-]+_[a-z0-9]+")
+_NAME = re.compile(r"[a-z0-9.-]{1,100}_[a-z0-9]{1,100}")  # of a file
 
 
 class CustomKind(NamedTuple):

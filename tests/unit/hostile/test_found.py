@@ -105,3 +105,8 @@ def test_numbers_that_are_longer_than_python_reads():
     assert not detect._is(cards[0], many)
     pod = "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: a, image: "
     assert check_texts({"m.yaml": pod + f"'vllm/vllm-openai:v0.{many}.0'" + "}]}}"}).findings
+
+
+@pytest.mark.parametrize("names", [("a" * 5000, "A"), ("a", "A" * 5000), ("a" * 5000, "A" * 5000)])
+def test_a_kind_whose_name_is_longer_than_a_files(names):
+    assert schemas.custom_kind(*names) is None
