@@ -1,6 +1,7 @@
 """`deployctl`: finds the verb, imports only its module, and turns errors into exit codes."""
 
 import difflib
+import errno
 import importlib
 import inspect
 import io
@@ -56,6 +57,7 @@ VERBS: dict[str, Verb] = {
     "demo-model": Verb("demo_model", "Build a small AWQ or GPTQ checkpoint, offline.", HOST),
 }
 
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _EPILOG = (
     "Exit codes: 0 done · 1 bug · 2 bad input · 3 refused by the plan · 4 the target failed · "
     "5 SLO missed · 130 interrupted"
@@ -161,6 +163,7 @@ def _version(asked: bool) -> None:
 def main() -> NoReturn:
     """Runs the command line and exits."""
     verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
+    answers = _open_streams()
     for stream in (
         sys.stdout,
         sys.stderr,
@@ -168,6 +171,11 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
+        if not answers:
+            raise InputError(
+                "standard output is closed: nobody would have the answer",
+                hint="send it to a file; to /dev/null if nobody wants it",
+            )
         code = build(only=verb)(standalone_mode=False) or 0
         if code == InterruptedByUserError.exit_code:  # typer swallows KeyboardInterrupt itself
             report(InterruptedByUserError("interrupted"))
@@ -179,24 +187,60 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, typer.Abort):
         report(InterruptedByUserError("interrupted"))
         code = InterruptedByUserError.exit_code
-    except BrokenPipeError:
-        # The reader of a pipe went away: not our error. Keep Python from saying so at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except SystemExit:  # typer's, where the reader of a pipe went away: whoever follows ends
         code = 0
     except Exception as error:
         if os.environ.get("DEPLOYCTL_DEBUG"):
             raise
-        report(
-            DeployctlError(
-                f"a bug in deployctl: {type(error).__name__}: {error}",
-                hint="run again with DEPLOYCTL_DEBUG=1 to see where, and report it",
-            )
-        )
-        code = DeployctlError.exit_code
+        code = _unexpected(error)
+    code = _flush(code)
     # A Ctrl-C that met the exec() of a string (a dataclass in an import does one) leaves CPython
     # with the intent to die by SIGINT instead of ending with our code. Another exec() clears it.
     exec("")  # noqa: S102
     sys.exit(code)
+
+
+def _open_streams() -> bool:
+    """Opens those that the caller closed, lest a file that is opened later takes their place.
+    Whether standard output was open."""
+    answers = sys.stdout is not None
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        if getattr(sys, name) is None:
+            os.dup2(os.open(os.devnull, os.O_RDWR), number)
+            os.set_inheritable(number, True)
+            setattr(sys, name, os.fdopen(number, "w" if number else "r", encoding="utf-8"))
+    return answers
+
+
+def _flush(code: int) -> int:
+    """Writes what is left to write, so that Python finds nothing to complain of at its end."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError as error:
+            said = isinstance(error, BrokenPipeError) or code == TargetError.exit_code
+            if stream is sys.stdout and not said:
+                code = _unexpected(error)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return code
+
+
+def _unexpected(error: Exception) -> int:
+    """Reports what nobody has translated: our bug, unless the place that is written to is full."""
+    if isinstance(error, OSError) and error.errno in _FULL:
+        place = error.filename or "standard output"
+        told: DeployctlError = TargetError(
+            f"cannot write: {error.strerror}",
+            where=str(place),
+            hint="make room, or write elsewhere",
+        )
+    else:
+        told = DeployctlError(
+            f"a bug in deployctl: {type(error).__name__}: {error}",
+            hint="run again with DEPLOYCTL_DEBUG=1 to see where, and report it",
+        )
+    report(told)
+    return told.exit_code
 
 
 def _usage(error: TyperException, verb: str) -> int:

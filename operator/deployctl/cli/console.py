@@ -5,6 +5,7 @@ prints it, it is made printable here: by `Terminal`, through which everything go
 and by `say`, which writes a line as it stands.
 """
 
+import errno
 import json
 import math
 import sys
@@ -46,6 +47,18 @@ class Terminal(Console):
     def __init__(self, **more: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, **more)
 
+    def on_broken_pipe(self) -> None:
+        """What is done goes on when nobody reads of it any more; see `flush`."""
+        self.quiet = True
+
+    def print(self, *objects: Any, **more: Any) -> None:
+        """As rich's. What cannot be told (a log's disk is full) stops nothing that is done."""
+        try:
+            super().print(*objects, **more)
+        except OSError:
+            if not self.stderr:
+                raise
+
     def render(
         self, renderable: RenderableType, options: ConsoleOptions | None = None
     ) -> Iterator[Segment]:
@@ -80,7 +93,26 @@ def tell(event: Event) -> None:
 
 def say(line: str) -> None:
     """Writes a line to stdout as it stands, but for what no terminal should be given."""
-    sys.stdout.write(printable(line) + "\n")
+    _write(printable(line))
+
+
+def _write(line: str) -> None:
+    """Writes to stdout, as long as anybody reads it."""
+    try:
+        sys.stdout.write(line + "\n")
+    except BrokenPipeError:
+        out.on_broken_pipe()
+
+
+def flush() -> None:
+    """Shows what an endless answer has come to.
+
+    Raises:
+        BrokenPipeError: nobody reads it any more.
+    """
+    sys.stdout.flush()
+    if out.quiet:
+        raise BrokenPipeError(errno.EPIPE, "nobody reads standard output")
 
 
 def print_rows(rows: Sequence[Sequence[str]]) -> None:
@@ -92,7 +124,7 @@ def print_rows(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(last)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        sys.stdout.write("  ".join([*cells, row[last]]).rstrip() + "\n")
+        _write("  ".join([*cells, row[last]]).rstrip())
 
 
 def answer_json(value: Any) -> None:
@@ -102,7 +134,7 @@ def answer_json(value: Any) -> None:
     """
     if hasattr(value, "model_dump"):
         value = value.model_dump(mode="json")
-    sys.stdout.write(as_json(value, indent=2) + "\n")
+    _write(as_json(value, indent=2))
 
 
 def as_json(value: Any, indent: int | None = None) -> str:

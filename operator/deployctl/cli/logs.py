@@ -1,11 +1,10 @@
 """`deployctl logs`: the engine's log."""
 
-import sys
 from typing import Annotated
 
 import typer
 
-from deployctl.cli.console import Output, answer_json, say
+from deployctl.cli.console import Output, answer_json, flush, say
 from deployctl.cli.options import OutputOption, ServiceArgument, TargetOption
 from deployctl.cli.rolloutprogress import DOCUMENT_VERSION
 from deployctl.errors import InputError
@@ -58,4 +57,4 @@ def command(
             if part or "\r" not in line:
                 say(part)
         if follow:
-            sys.stdout.flush()
+            flush()

@@ -1,6 +1,5 @@
 """`deployctl metrics`: shows the engine's figures that matter, once or again and again."""
 
-import sys
 import time
 from typing import Annotated, Any
 
@@ -11,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deployctl import metrics, units
-from deployctl.cli.console import Output, answer_json, as_json, out, say
+from deployctl.cli.console import Output, answer_json, as_json, flush, out, say
 from deployctl.cli.options import (
     KeyFileOption,
     OutputOption,
@@ -104,12 +103,13 @@ def _watch(endpoint: Endpoint, pause: float, output: Output) -> None:
             before = after
             if output is Output.json:
                 say(as_json(_document(endpoint, figures)))
-                sys.stdout.flush()
+                flush()
             elif view:
                 title = endpoint.service or endpoint.url
                 view.update(table(title, figures), refresh=True)
             else:
                 out.print(line(figures))
+                flush()
     except KeyboardInterrupt:
         return  # the way to end it
     finally:

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from pathlib import Path
 from typing import NamedTuple
 
 import pytest
@@ -46,12 +47,10 @@ def test_a_key_that_was_given_is_not_shown(keys, tmp_path):
 
 
 def test_a_key_that_cannot_be_shown_says_that_it_is_lost(keys, monkeypatch):
-    class Full:
-        def write(self, text):
-            raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr("deployctl.cli.keys.sys.stdout", Full())
-    done = keys("add", "--file", "keys.json", "alice", code=4)
+    with Path("/dev/full").open("w") as full:
+        monkeypatch.setattr("deployctl.cli.keys.sys.stdout", full)
+        done = keys("add", "--file", "keys.json", "alice", code=4)
+    assert done.stderr.count("error:") == 1
     assert "No space left on device" in done.stderr
     assert "revoke alice" in done.stderr
 
