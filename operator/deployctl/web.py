@@ -15,6 +15,7 @@ The limits themselves, with their reasons, are in deployctl_loadtest/foreign.py.
 it is imported where it is used.
 """
 
+import os
 import time
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,6 +25,7 @@ import httpcore
 import httpx
 
 from deployctl.endpoint import Endpoint, without_credentials
+from deployctl.errors import InputError
 from deployctl.host import addresses
 from deployctl.units import duration
 from deployctl_loadtest.foreign import MAX_DOCUMENT, MAX_LINE, message
@@ -246,16 +248,32 @@ def roaming(timeout: httpx.Timeout | float, *, slowest: float | None = None) -> 
     """A client for the world: by the environment's proxies, and where the Hub sends it to.
 
     Whoever reads an answer says himself how much of it.
+
+    Raises:
+        InputError: the environment names no proxy that we speak to, or no certificates.
     """
-    return Client(
-        most=None,
-        slowest=slowest,
-        headers={"Accept-Encoding": "identity"},  # httpx's own asks for brotli too
-        timeout=timeout,
-        follow_redirects=True,
-        max_redirects=5,
-        event_hooks={"response": [_no_downgrade]},
-    )
+    try:
+        return Client(
+            most=None,
+            slowest=slowest,
+            headers={"Accept-Encoding": "identity"},  # httpx's own asks for brotli too
+            timeout=timeout,
+            follow_redirects=True,
+            max_redirects=5,
+            event_hooks={"response": [_no_downgrade]},
+        )
+    except OSError as error:
+        raise InputError(
+            f"the certificates to trust cannot be read: {error.strerror or error}",
+            where=f"SSL_CERT_FILE: {os.environ.get('SSL_CERT_FILE', '')}",
+            hint="name a file of certificates in PEM, or unset it",
+        ) from error
+    except (ValueError, ImportError, httpx.InvalidURL) as error:
+        raise InputError(
+            f"the proxy cannot be used: {message(without_credentials(str(error))).split('. ')[0]}",
+            where="HTTPS_PROXY, HTTP_PROXY or ALL_PROXY",
+            hint="name one as http://HOST:PORT; NO_PROXY says for whom there is none",
+        ) from error
 
 
 def _no_downgrade(response: httpx.Response) -> None:

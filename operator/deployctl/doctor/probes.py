@@ -224,6 +224,8 @@ def _head(endpoint: str) -> _Answer:
     try:
         with web.roaming(HUB_TIMEOUT_S - 1) as client:
             answer = client.head(endpoint)
+    except InputError as error:
+        return None, f"{error.message} ({error.where})", None
     except (httpx.HTTPError, httpx.InvalidURL, OSError, ValueError) as error:
         return None, web.problem(error), None
     try:

@@ -4,7 +4,8 @@ import httpx
 import pytest
 
 from deployctl import hub
-from deployctl.errors import HubError, ModelError, SpecError
+from deployctl.doctor import probes
+from deployctl.errors import HubError, InputError, ModelError, SpecError
 from deployctl.hub import repository
 
 TOKEN = "hf_secret_of_the_test"
@@ -311,3 +312,28 @@ def test_sizes_that_the_hub_does_not_tell(server, kit):
 def test_with_no_client_of_its_own_a_closed_port_is_an_error(monkeypatch):
     with pytest.raises(HubError):
         hub.fetch("org/model", sleep=Sleeps())
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("ALL_PROXY", "socks5://u:a-password@127.0.0.1:1", "SOCKS"),
+        ("HTTPS_PROXY", "ftp://u:a-password@x:1", "Unknown scheme"),
+        ("HTTPS_PROXY", "http://[::", "Invalid port"),
+        ("SSL_CERT_FILE", "/nonexistent", "No such file"),
+        ("SSL_CERT_FILE", __file__, "no certificate"),
+    ],
+)
+def test_an_environment_by_which_nobody_can_be_asked(monkeypatch, variable, value, said):
+    for name in ("ALL_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "all_proxy", "https_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(InputError) as caught:
+        hub.fetch("org/model")
+    assert said in caught.value.message
+    assert variable in caught.value.where
+    assert caught.value.hint
+    assert "a-password" not in f"{caught.value.message} {caught.value.where}"
+    status, problem, _ = probes._head("https://huggingface.co")
+    assert status is None
+    assert variable in problem
