@@ -12,12 +12,11 @@ that does not move, behind none that run, is no reason to send requests elsewher
 the door's probe token, which is new at each start of an engine; what was seen is kept beside it.
 """
 
-import argparse
 import hashlib
-import http.client
 import json
 import os
 import re
+import socket
 import sys
 import time
 from pathlib import Path
@@ -32,6 +31,13 @@ MOVES = re.compile(
 UNANSWERED = re.compile(r"^deployctl_door_requests_unanswered (\d+)$", re.MULTILINE)
 OLDEST = re.compile(r"^deployctl_door_oldest_unanswered_timestamp_seconds (\S+)$", re.MULTILINE)
 SAMPLE = re.compile(r"^(vllm:\w+)(?:\{(.*)\})? (\S+)$", re.MULTILINE)
+STATUS = re.compile(rb"HTTP/1\.[01] (\d{3})(?: [^\r\n]*)?(?:\r\n|\Z)")
+LENGTH = re.compile(rb"\r\ncontent-length: *(\d{1,15}) *(?=\r\n|\Z)", re.IGNORECASE)
+CHUNKED = re.compile(rb"\r\ntransfer-encoding: *chunked *(?=\r\n|\Z)", re.IGNORECASE)
+CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})(?:;[^\r\n]*)?\r\n")
+MOST_HEAD_BYTES, MOST_BYTES = 1 << 16, 16 << 20
+# Between two looks: longer, and all was frozen (`docker pause`), which is no time to have moved in.
+GAP_S = 120.0
 ENGINE = re.compile(r'(?:^|,)engine="(\d+)"')  # one of several, where there is data parallelism
 
 
@@ -53,7 +59,7 @@ def problem(
             progress(port, timeout_s, stall_s, token_file, ready=ready)
     except Dead as dead:
         return str(dead)
-    except (OSError, http.client.HTTPException) as error:
+    except OSError as error:
         return f"no answer: {error or type(error).__name__}"
     return None
 
@@ -66,7 +72,7 @@ def progress(
     Raises:
         Stalled: it has requests, and has made no progress for `stall_s`.
         Dead: its metrics are not to be had with this token, or what was seen cannot be kept.
-        OSError, HTTPException: as `get`.
+        OSError: as `get`.
     """
     token = _token(token_file)
     seen = reading(get(port, "/metrics", timeout_s, token), ready=ready)
@@ -79,23 +85,70 @@ def progress(
 
 
 def get(port: int, path: str, timeout_s: float, token: str = "") -> str:
-    """The body of a GET on loopback; no proxy of the environment comes between.
+    """The body of a GET on loopback, which is there within `timeout_s` in all. By a plain socket:
+    to load an HTTP client of Python's takes longer than all else here.
 
     Raises:
         Dead: the status is any but 200.
-        OSError, HTTPException: there is no answer, or none of HTTP.
+        OSError: there is no answer, or none of HTTP.
     """
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout_s)
-    try:
-        headers = {"Authorization": f"Bearer {token}"} if token else {}
-        connection.request("GET", path, headers=headers)
-        answer = connection.getresponse()
-        text = answer.read().decode("utf-8", "replace")
-    finally:
-        connection.close()
-    if answer.status != 200:
-        raise Dead(f"{path} says {answer.status}")
-    return text
+    until = time.monotonic() + timeout_s
+    shown = f"Authorization: Bearer {token}\r\n" if token else ""
+    asked = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n{shown}Connection: close\r\n\r\n"
+    answer = bytearray()
+    with socket.create_connection(("127.0.0.1", port), timeout_s) as connection:
+        connection.sendall(asked.encode("ascii"))
+        while not (complete := _complete(answer, path)):
+            connection.settimeout(max(until - time.monotonic(), 0.001))
+            piece = connection.recv(1 << 18)
+            answer += piece
+            if not piece or len(answer) > MOST_BYTES:
+                complete = _complete(answer, path, ended=not piece)
+                break
+    if complete is None:
+        raise OSError("no whole answer of HTTP" if piece else "it broke off")
+    return complete[0].decode("utf-8", "replace")
+
+
+def _complete(answer: bytearray, path: str, *, ended: bool = False) -> "tuple[bytes] | None":
+    """The body of an answer, once all of it is there. `ended`: nothing more comes.
+
+    Raises:
+        Dead: the status is any but 200.
+        OSError: it is no HTTP.
+    """
+    head, separator, body = answer.partition(b"\r\n\r\n")
+    if not separator:
+        if len(head) > MOST_HEAD_BYTES or not head.startswith(b"HTTP/1."[: len(head)]):
+            raise OSError("an answer that is no HTTP")
+        return None
+    status = STATUS.match(head)
+    if status is None:
+        raise OSError("an answer that is no HTTP")
+    if status[1] != b"200":
+        raise Dead(f"{path} says {status[1].decode()}")
+    if CHUNKED.search(head):
+        return _unchunked(body)
+    length = LENGTH.search(head)
+    if length is None:
+        return (bytes(body),) if ended else None
+    return (bytes(body[: int(length[1])]),) if len(body) >= int(length[1]) else None
+
+
+def _unchunked(body: bytearray) -> "tuple[bytes] | None":
+    found: list[bytes] = []
+    at = 0
+    while chunk := CHUNK.match(body, at):
+        size = int(chunk[1], 16)
+        if size == 0:
+            return (b"".join(found),)
+        at = chunk.end() + size + 2
+        found.append(bytes(body[chunk.end() : at - 2]))
+        if at > len(body):
+            return None
+    if len(body) - at > 64:
+        raise OSError("an answer that is no HTTP")
+    return None
 
 
 def reading(text: str, *, ready: bool) -> "dict[str, tuple[float, list[str]]]":
@@ -127,7 +180,8 @@ def stalled(
 ) -> "tuple[float, float]":
     """Requests of the engine that has stood still the longest, and for how many seconds.
 
-    `state` is what was seen before, if by the same run of the engine.
+    `state` is what was seen before, if by the same run of the engine. Time in which nobody looked,
+    longer than GAP_S, does not count.
 
     Raises:
         Dead: it cannot be written.
@@ -135,18 +189,21 @@ def stalled(
     try:
         document = json.loads(state.read_text())
         old = document["engines"] if document["run"] == run else {}
-    except (OSError, ValueError, TypeError, KeyError):
-        old = {}
+        gap = now - document["at"]
+        frozen = gap if gap > GAP_S else 0.0
+        stood = {engine: (each["marks"], each["since"] + frozen) for engine, each in old.items()}
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        stood = {}
     engines = {}
     longest = (0.0, 0.0)
     for engine, (requests, marks) in seen.items():
-        before = old.get(engine, {})
-        since = min(now, before["since"]) if before.get("marks") == marks else now
+        before, since = stood.get(engine, (None, now))
+        since = min(now, since) if before == marks else now
         engines[engine] = {"marks": marks, "since": since}
         longest = max(longest, (requests, now - since), key=lambda each: each[1])
     new = state.with_name(f"{state.name}.{os.getpid()}")
     try:
-        new.write_text(json.dumps({"run": run, "engines": engines}))
+        new.write_text(json.dumps({"run": run, "at": now, "engines": engines}))
         new.replace(state)
     except OSError as error:
         raise Dead(f"{state}: cannot be written: {error.strerror}") from error
@@ -166,14 +223,11 @@ def _token(path: Path) -> str:
 
 def main(words: "list[str]") -> str | None:
     """Looks as the words of the command line say."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--ready", action="store_true", help="readiness: running requests alone")
-    parser.add_argument("port", type=int)
-    parser.add_argument("timeout_s", type=float, help="of one answer")
-    parser.add_argument("stall_s", type=float, help="without progress; 0: do not look")
-    parser.add_argument("token_file", type=Path)
-    given = parser.parse_args(words)
-    return problem(given.port, given.timeout_s, given.stall_s, given.token_file, ready=given.ready)
+    *options, port, timeout_s, stall_s, token_file = words
+    if options not in ([], ["--ready"]):
+        return f"unknown: {' '.join(options)}"
+    ready = bool(options)
+    return problem(int(port), float(timeout_s), float(stall_s), Path(token_file), ready=ready)
 
 
 if __name__ == "__main__":

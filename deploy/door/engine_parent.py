@@ -8,7 +8,6 @@ with the fields of Settings. Standard library alone, of Python 3.10:
 
 import contextlib
 import ctypes
-import http.client
 import json
 import os
 import re
@@ -142,11 +141,17 @@ class Machine:
         often = min(LOOK_S, self._settings.stall_s / 4) if self._settings.stall_s else LOOK_S
 
         def go_on() -> None:
+            failed = ""
             while not stop.wait(often if signs.ready else LOADING_LOOK_S):
-                if not self.drains():
+                if self.drains():
+                    continue
+                try:
                     self._look = look(self._settings)
-                    with contextlib.suppress(OSError):
-                        os.write(self._wake_write, b"\0")
+                except Exception as error:  # a look that fails is not the last one
+                    if failed != (failed := f"cannot look at the engine: {error!r}"):
+                        self.say(failed)
+                with contextlib.suppress(OSError):
+                    os.write(self._wake_write, b"\0")
 
         self._stop, self._looking = stop, threading.Thread(target=go_on, daemon=True)
         self._looking.start()
@@ -178,7 +183,8 @@ class Machine:
                         told.add(pid)
                         with contextlib.suppress(ProcessLookupError):
                             os.kill(pid, signal.SIGKILL if late else signal.SIGTERM)
-                time.sleep(0.02)
+                # What the kernel does not let go of (a hung driver) is waited for, at its leisure.
+                time.sleep(0.5 if late else 0.02)
         self._looking.join()  # nobody is left who could keep it waiting
 
     def oom_kills(self) -> int:
@@ -199,7 +205,7 @@ def look(settings: Settings) -> Look:
         if str(dead) == DIED:
             return Look(f"its core died: {dead}", DIED_S)
         return Look(f"it hung: {dead}", patience_s)
-    except (OSError, http.client.HTTPException) as error:
+    except OSError as error:
         return Look(f"it hung: no answer ({error or type(error).__name__})", patience_s)
     if not (settings.token and settings.stall_s):
         return Look()
@@ -208,7 +214,7 @@ def look(settings: Settings) -> Look:
         seen = alive.progress(settings.port, settings.answer_s, settings.stall_s, token)
     except alive.Stalled as stalled:
         return Look(f"it hung: {stalled}")
-    except (alive.Dead, OSError, http.client.HTTPException):
+    except (alive.Dead, OSError):
         return Look()
     return Look(idle=not seen)
 

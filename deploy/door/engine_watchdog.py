@@ -189,15 +189,15 @@ class Watchdog:
     ) -> "tuple[int, str, bool]":
         """One engine from start to end: how it ended, why it was ended, whether it was ready."""
         processes, why = self._processes, ""
-        if before and (code := processes.run(before)):
-            return code, "the door before it does not open", False
-        if processes.asked():
-            return -signal.SIGTERM, "", False
         try:
+            if before and (code := processes.run(before)):
+                return code, "the door before it does not open", False
+            if processes.asked():
+                return -signal.SIGTERM, "", False
             engine = processes.start(words)
         except OSError as error:
             processes.say(f"cannot start {words[0]}: {error.strerror}")
-            return START_FAILED, "", False
+            return START_FAILED, f"it cannot be started: {error.strerror}", False
         signs = Signs(self._settings, processes.clock(), first=first)
         memory = Memory(self._settings)
         processes.look_on(signs)

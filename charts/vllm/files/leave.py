@@ -10,7 +10,6 @@ Standard library alone:
     python3 -S leave.py PORT TOKEN_FILE LEAST_S MOST_S
 """
 
-import http.client
 import os
 import re
 import sys
@@ -51,7 +50,7 @@ def under_way(port: int, token_file: Path) -> int | None:
         found = UNDER_WAY.search(get(port, "/metrics", ANSWER_S, token))
     except ConnectionRefusedError:
         raise Gone from None
-    except (OSError, ValueError, http.client.HTTPException, Dead):
+    except (OSError, ValueError, Dead):
         return None
     return int(found[1]) if found else None
 

@@ -119,11 +119,73 @@ def test_any_status_but_200_fails(look, engine, path, status):
 
 
 @pytest.mark.parametrize(
-    "text", ["", "SSH-2.0\r\n\r\n", "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx"]
+    "text",
+    [
+        "",
+        "SSH-2.0\r\n\r\n",
+        "SSH-2.0-OpenSSH_9.6",
+        "HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx",
+        "HTTP/1.1 2000 OK\r\n\r\n",
+        "HTTP/1.1 +20 OK\r\n\r\n",
+        "HTTP/1.1 200 OK",
+        "HTTP/1.1 200 OK\r\nX: " + "x" * (1 << 16),
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nabc",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n",
+        "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + "z" * 99,
+    ],
 )
 def test_what_is_no_answer_fails(look, engine, text):
     engine.answers["/metrics"] = (None, text)
     assert look().startswith("no answer")
+
+
+@pytest.mark.parametrize("cut", [1, 7, 1 << 20])
+@pytest.mark.parametrize("ends", ["", "0\r\n\r\n", "0;x=y\r\nX: y\r\n\r\n"])
+def test_an_answer_in_pieces_is_read_whole(look, engine, cut, ends):
+    text = page()
+    if ends:
+        pieces = [text[i : i + cut] for i in range(0, len(text), cut)]
+        body = "".join(f"{len(piece):x}\r\n{piece}\r\n" for piece in pieces) + ends
+        head = "Transfer-Encoding: chunked"
+    else:
+        head, body = f"CONTENT-LENGTH:{len(text)}", text + "what comes behind it"
+    engine.answers["/metrics"] = (None, f"HTTP/1.1 200 OK\r\n{head}\r\n\r\n{body}")
+    assert look() is None
+    assert look(after=60) == "3 requests and no progress for 60 s"
+
+
+def test_an_answer_without_end_is_not_read_for_ever(look, engine):
+    engine.answers["/metrics"] = (200, "x" * (17 << 20))
+    assert look() == "no answer: no whole answer of HTTP"
+
+
+def test_an_answer_that_drips_has_no_more_time_than_another(look, monkeypatch):
+    """Of each read alone the time-out would never come."""
+
+    class Drips:
+        left = 5.0
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_):
+            pass
+
+        def sendall(self, asked):
+            assert asked.startswith(b"GET /health HTTP/1.1\r\n")
+
+        def settimeout(self, seconds):
+            self.left = seconds
+
+        def recv(self, most):
+            look.now += 2
+            if self.left < 2:
+                raise TimeoutError("timed out")
+            return b"H" if look.now == 1002 else b"TTP/1.1 200 OK\r\nX: y"
+
+    monkeypatch.setattr(look.module.socket, "create_connection", lambda *_: Drips())
+    assert look() == "no answer: timed out"
+    assert look.now == 1006
 
 
 def test_nobody_there_fails(look, engine):
@@ -142,6 +204,15 @@ def test_a_busy_engine_that_stands_still_is_dead(look):
     assert look(after=59) is None
     assert look(after=1) == "3 requests and no progress for 60 s"
     assert look(stall=0) is None
+
+
+def test_time_in_which_all_was_frozen_is_no_time_without_progress(look):
+    """`docker pause`: neither engine nor watchdog ran, and the requests of before are there yet."""
+    assert look() is None
+    assert look(after=40) is None
+    assert look(after=3600) is None
+    assert look(after=19) is None
+    assert look(after=1) == "3 requests and no progress for 60 s"
 
 
 @pytest.mark.parametrize("change", [{"tokens": 101}, {"cache": 0.6}])

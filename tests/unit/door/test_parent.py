@@ -1,9 +1,11 @@
 """The watchdog's eyes: one look at a fake engine, a server that answers as it is told."""
 
+import threading
+
 import pytest
 
 import engine_parent
-from engine_watchdog import Look, Settings
+from engine_watchdog import Look, Settings, Signs
 from unit.door.test_alive import TOKEN, FakeEngine, page
 
 
@@ -68,6 +70,33 @@ def test_silence_has_as_long_as_a_stall_or_two_minutes_and_a_half(look, fake):
     silent = "it hung: no answer ("
     assert look().problem.startswith(silent)
     assert [look(stall_s=s).patience_s for s in (60.0, 300.0, 0.0)] == [60, 150, 150]
+
+
+def test_a_look_that_fails_is_said_once_and_is_not_the_last(monkeypatch):
+    """Made without its constructor, which takes the signals of this process."""
+    looked, said = threading.Event(), []
+    found = [ValueError("odd"), ValueError("odd"), Look()]
+
+    def look(settings):
+        if isinstance(found[0], Exception):
+            raise found.pop(0)
+        looked.set()
+        return found[0]
+
+    monkeypatch.setattr(engine_parent, "look", look)
+    monkeypatch.setattr(engine_parent, "LOADING_LOOK_S", 0.001)
+    machine = object.__new__(engine_parent.Machine)
+    machine._settings = Settings(port=1, events="e")
+    machine._wake_read, machine._wake_write = engine_parent.os.pipe()
+    monkeypatch.setattr(machine, "say", said.append)
+    machine.look_on(Signs(machine._settings, 0.0, first=True))
+    assert looked.wait(20)
+    machine._stop.set()
+    machine._looking.join()
+    assert machine.last_look() == Look()
+    assert said == ["cannot look at the engine: ValueError('odd')"]
+    for end in (machine._wake_read, machine._wake_write):
+        engine_parent.os.close(end)
 
 
 @pytest.mark.parametrize(

@@ -85,7 +85,10 @@ class FakeMachine:
         self.events.append(event)
 
     def run(self, words):
-        return self.door.pop(0) if self.door else 0
+        code = self.door.pop(0) if self.door else 0
+        if isinstance(code, OSError):
+            raise code
+        return code
 
     def start(self, words):
         engine = self.engines.pop(0)
@@ -328,3 +331,14 @@ def test_given_up_it_stays_in_a_container_until_it_is_asked():
     assert watch(machine, restarts=1, stays=True) == 0
     assert machine.now >= 20_000
     assert kinds(machine) == [("restart", 1), ("gave-up", 1)]
+
+
+def test_a_machine_that_starts_nothing_for_a_moment_costs_a_restart_and_no_watchdog():
+    machine = FakeMachine(
+        FakeEngine(10, ends_s=20), FakeEngine(), door=[0, OSError(12, "Cannot allocate memory")]
+    )
+    machine.at = [(300.0, ask(machine))]
+    watch(machine)
+    assert kinds(machine) == [("restart", 1), ("restart", 2)]
+    assert machine.events[1]["why"] == "it cannot be started: Cannot allocate memory"
+    assert "the engine serves again" in machine.said

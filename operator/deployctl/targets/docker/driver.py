@@ -4,6 +4,7 @@ import os
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -86,13 +87,8 @@ class DockerDriver:
             LockedError: somebody else changes it.
             AnotherLineageError: it is not the service that this state folder knows.
         """
-        lock = enginelock.held(
-            self._engine().carriers,
-            service,
-            command,
-            tell,
-            as_we_left_it=lambda: self._shelf.as_we_left_it(service),
-        )
+        ours = partial(self._shelf.as_we_left_it, service)
+        lock = enginelock.held(self._engine().carriers, service, command, tell, as_we_left_it=ours)
         with lock as self._still_ours:
             try:
                 self._shelf.settle(service, tell)
@@ -278,9 +274,7 @@ class DockerDriver:
         container = self._container(release)
         if container is None:
             return EngineState("absent")
-        memory = None
-        if container.status == "running":
-            memory = self._engine().memory(container)
+        memory = self._engine().memory(container) if container.status == "running" else None
         before = self._restarts.get(str(container.id))
         return engine_state(container.attrs, restarts_before=before, memory=memory)
 

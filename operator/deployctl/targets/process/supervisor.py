@@ -56,14 +56,24 @@ class _Log:
         self._descriptor = os.open(self._path, flags, 0o600)
         self._size = os.fstat(self._descriptor).st_size
 
+    def _rotate(self) -> None:
+        """Where it cannot be done, the file goes on, and it is tried again a file's size later."""
+        full, self._size = self._descriptor, 0
+        with contextlib.suppress(FileNotFoundError):  # a new file could not be made the last time
+            self._path.replace(self._path.with_name(self._path.name + ".1"))
+        self._open()
+        os.close(full)
+
     def write(self, data: bytes) -> None:
         # A full disk must not stop the engine: what cannot be written is lost.
+        if self._size + len(data) > self._limit:
+            with contextlib.suppress(OSError):
+                self._rotate()
         with contextlib.suppress(OSError):
-            if self._size + len(data) > self._limit and data:
-                os.close(self._descriptor)
-                self._path.replace(self._path.with_name(self._path.name + ".1"))
-                self._open()
-            self._size += os.write(self._descriptor, data)
+            while data:
+                written = os.write(self._descriptor, data)
+                self._size += written
+                data = data[written:]
 
     def copy(self, reader: int) -> None:
         """Writes what comes until the other end is closed."""
