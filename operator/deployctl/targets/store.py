@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 
 from deployctl.errors import InputError, NotFoundError, StateError, TargetError
+from deployctl.files import state_error
 from deployctl.spec import TARGETS, TargetKind
 from deployctl.spec.service import RECORDED
 from deployctl.targets.history import Release
@@ -54,8 +55,18 @@ class Store:
         return self._shelf(ref.target).folder(ref.service)
 
     def targets(self) -> list[TargetKind]:
-        """Those that were used from here."""
-        return [kind for kind in TARGETS if (self.root / kind).is_dir()]
+        """Those that were used from here.
+
+        Raises:
+            StateError: the state folder is none, or cannot be read.
+        """
+        try:
+            there = {entry.name for entry in self.root.iterdir()}
+        except FileNotFoundError:
+            return []
+        except OSError as error:
+            raise state_error("read the state folder", self.root, error) from error
+        return [kind for kind in TARGETS if kind in there]
 
     def services(self, target: TargetKind | None = None) -> list[ServiceRef]:
         """Every service that has a record and is ours, by name; on every target that was used from

@@ -86,6 +86,13 @@ def test_a_refusal_is_printed_and_exits_3(folder):
     assert "hint: use --max-model-len" in done.stderr
 
 
+@pytest.mark.parametrize("gib", ["1e300", "1e999", "nan", "-1", "9" * 5000])
+def test_memory_that_no_card_has_is_refused(folder, gib):
+    done = run("--model", folder("llama-8b"), "--gpu", "l4", "--gpu-memory-gib", gib)
+    assert done.returncode == 2
+    assert "at: --gpu-memory-gib\n hint:" in done.stderr
+
+
 def test_a_gpu_file_is_the_profiles_own_yaml(folder, tmp_path):
     card = tmp_path / "card.yaml"
     card.write_text(

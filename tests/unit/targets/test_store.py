@@ -133,3 +133,13 @@ def test_an_unsigned_lock_holds_all_the_same(tmp_path, content):
             lock(folder, "tiny", "deployctl down"),
         ):
             pass
+
+
+@pytest.mark.parametrize("kind", ["file", "loop"])
+def test_a_state_folder_that_is_none_does_not_pass_for_one_without_services(tmp_path, kind):
+    place = tmp_path / "state"
+    assert Store(place).services() == []
+    place.write_text("") if kind == "file" else place.symlink_to(place)
+    with pytest.raises(StateError, match="cannot read the state folder") as caught:
+        Store(place).services()
+    assert caught.value.where == str(place)
