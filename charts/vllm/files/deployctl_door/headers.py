@@ -17,9 +17,16 @@ class Headers:
 
     def __init__(self, pairs: list[tuple[bytes, bytes]]) -> None:
         self.pairs = pairs
-        values: dict[bytes, bytes | None] = {}
-        self.values = values
-        for name, value in pairs:
+        # Servers send them in lower case, and each name but once: then nothing is done by name.
+        self.values: dict[bytes, bytes | None] = dict(pairs)
+        names = b"\n".join(self.values)
+        if len(self.values) != len(pairs) or names != names.lower():
+            self._merge()
+
+    def _merge(self) -> None:
+        """Brings together the names that are one but for their case, or are given twice."""
+        self.values = values = {}
+        for name, value in self.pairs:
             lower = name.lower()
             values[lower] = None if lower in values else value
 
