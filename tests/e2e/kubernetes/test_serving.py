@@ -92,7 +92,7 @@ def test_an_engine_that_is_killed_is_restarted(served):
 
 
 @pytest.mark.night
-def test_if_all_hang_clients_are_refused_at_once_until_one_is_restarted(served, clients):
+def test_if_all_hang_clients_are_refused_until_one_is_restarted(served, clients):
     pods = served.engines()
     with clients:
         for pod in pods:
@@ -104,7 +104,10 @@ def test_if_all_hang_clients_are_refused_at_once_until_one_is_restarted(served, 
         assert not addresses(served)
     refused = [one for one in clients.told["failed"] if "ConnectionRefused" in one["failed"]]
     assert {one["kind"] for one in refused} == set(KINDS)
-    assert max(one["seconds"] for one in refused) < 5
+    # At once, but for those who come too often: a node's kernel tells an address about once a
+    # second that nobody listens (icmp_ratelimit), and asks anew for the rest after 1, 2, 4, 8 s.
+    assert min(one["seconds"] for one in refused) < 1
+    assert max(one["seconds"] for one in refused) < TIMEOUT_S
     until(lambda: sum(served.engines().values()) == 2 + sum(pods.values()), seconds=300,
           what="both are restarted")  # fmt: skip
     until_serving(served, 2)
