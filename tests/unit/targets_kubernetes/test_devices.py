@@ -97,6 +97,9 @@ def test_who_has_them_where_all_are_taken():
     held = claim("c", ("n1", "gpu-0", "cards/l4"), ("n1", "gpu-1", "cards/l4"), user="chat-1")
     text = told([option()], [sliced("n1", *L4, count=2), sliced("n2", *T4)], [held])
     assert text == ("on no node a card that matches is free: n1 has 2 NVIDIA L4 (llm/chat-1 has 2)")
+    many = [sliced(f"a{n}", *T4) for n in range(9)]
+    listed = devices.listed(offer([*many, sliced("n1", *L4, count=2)], [held]))
+    assert listed.startswith("n1 has 2 NVIDIA L4 (llm/chat-1 has 2)")
 
 
 def test_cards_of_one_replica_are_on_one_node():

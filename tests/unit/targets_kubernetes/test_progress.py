@@ -248,3 +248,7 @@ def test_which_cards_there_are():
     ill = node("n1", product, ready="False", ill=1, **{"nvidia.com/gpu": "4"})
     text = cards.told([ill], [pod("chat", "n1", 3)])
     assert text == "n1 has 4 NVIDIA-L4 (not ready, 1 unhealthy, llm/chat has 3)"
+
+    many = [node(f"a{n}", {}, **{"nvidia.com/gpu": "8"}) for n in range(9)]
+    assert cards.told([*many, ill], []).startswith("n1 has 4")
+    assert cards.told([*many, ill], []).endswith("and 4 nodes more")

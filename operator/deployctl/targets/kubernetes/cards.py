@@ -12,7 +12,10 @@ _MOST = 6  # nodes that are named
 
 
 def told(nodes: Iterable[Document], pods: Iterable[Document]) -> str:
-    """For people: `node-1 has 4 NVIDIA-L4 (1 unhealthy, llm/chat has 3)`. Of MIG slices too."""
+    """For people: `node-1 has 4 NVIDIA-L4 (1 unhealthy, llm/chat has 3)`. Of MIG slices too.
+
+    Nodes of which there is more to say come first: of many only some are named.
+    """
     users, nodes = holders(pods), list(nodes)
     lines = []
     for document, node in zip(nodes, rooms(nodes, ()), strict=True):
@@ -23,13 +26,13 @@ def told(nodes: Iterable[Document], pods: Iterable[Document]) -> str:
         notes = [] if node.ready else ["not ready"]
         notes += [f"{count - healthy} unhealthy"] if healthy < count else []
         notes += [f"{user} has {n}" for user, n in users.get(node.name, ())]
-        lines.append(
-            f"{node.name} has {count} {card}" + (f" ({', '.join(notes)})" if notes else "")
-        )
+        line = f"{node.name} has {count} {card}" + (f" ({', '.join(notes)})" if notes else "")
+        lines.append((not notes, line))
     if not lines:
         return "no node offers an NVIDIA card: is the device plugin installed?"
     more = f"; and {len(lines) - _MOST} nodes more" if len(lines) > _MOST else ""
-    return "; ".join(lines[:_MOST]) + more
+    named = sorted(lines, key=lambda each: each[0])[:_MOST]
+    return "; ".join(line for _, line in named) + more
 
 
 def _count(node: Document, which: str) -> int:

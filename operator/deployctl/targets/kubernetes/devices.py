@@ -122,9 +122,10 @@ def _listed(found: Sequence[Device], users: Taken) -> str:
         having = Counter(users[device.place] for device in own if device.place in users)
         held = ", ".join(f"{who} has {n}" for who, n in having.items())
         kinds = " and ".join(f"{n} {kind}" for kind, n in Counter(d.product for d in own).items())
-        lines.append(f"{pool} has {kinds}" + (f" ({held})" if held else ""))
+        lines.append((not held, f"{pool} has {kinds}" + (f" ({held})" if held else "")))
     more = f"; and {len(lines) - _MOST} nodes more" if len(lines) > _MOST else ""
-    return "; ".join(lines[:_MOST]) + more
+    named = sorted(lines, key=lambda each: each[0])[:_MOST]  # those that somebody has come first
+    return "; ".join(line for _, line in named) + more
 
 
 def given(
