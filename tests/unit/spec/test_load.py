@@ -105,6 +105,8 @@ def test_several_documents_are_several_services(tmp_path):
         ("model: a\n---\nmodel: b\nport: 0\n", "services/1/port", "(got 0)", "Port"),
         ("model: a\ngpus: two\n", "services/0/gpus", "'two'", "GPUs"),
         ("model: a\nname: Upper_Case\n", "services/0/name", "'Upper_Case'", "DNS label"),
+        ('model: a\nname: "tiny\\n"\n', "services/0/name", "tiny", "DNS label"),
+        ('model: a\nname: "e\\u0301tude"\n', "services/0/name", "tude", "DNS label"),
         ("model: a\nmodel: b\n", "service.yaml:2", "written twice", "YAML"),
         ("model: [unclosed\n", "service.yaml:2", "", "YAML"),
         ("- a\n- b\n", "services/0", "list where a mapping", "model: "),

@@ -146,7 +146,9 @@ def test_a_name_or_a_key_that_is_taken_changes_nothing(service, tmp_path):
     assert service.file.read_bytes() == before
 
 
-@pytest.mark.parametrize("name", ["", "-a", "a b", "a/b", "a" * 64, "é", "operator", "anyone"])
+@pytest.mark.parametrize(
+    "name", ["", "-a", "a b", "a\n", "a/b", "a" * 64, "é", "operator", "anyone"]
+)
 def test_what_is_no_name_is_refused(service, name):
     service.begins(expose=True)
     with pytest.raises(InputError) as caught:
