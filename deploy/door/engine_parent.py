@@ -30,6 +30,7 @@ LOADING_LOOK_S = 0.5  # between two looks at an engine that loads
 SILENT_S = 150.0
 # vLLM says so of a core that has died, and ends by itself half a minute later: one more look.
 DIED, DIED_S = "/health says 503", 4.0
+RESTARTS = "DEPLOYCTL_ENGINE_RESTARTS"  # as deployctl_door/account.py reads it
 CHILD_GRACE_S = 2.0  # from SIGTERM to SIGKILL, for children that outlive the engine
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # include/uapi/linux/prctl.h
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -106,8 +107,9 @@ class Machine:
             words, stdin=subprocess.DEVNULL, stdout=self._output, stderr=self._output
         )
 
-    def start(self, words: Sequence[str]) -> "subprocess.Popen[bytes]":
-        """Starts an engine, in a group of its own; it ends if we do.
+    def start(self, words: Sequence[str], restarts: int) -> "subprocess.Popen[bytes]":
+        """Starts an engine, in a group of its own; it ends if we do. The door tells the number of
+        restarts among its metrics.
 
         Raises:
             OSError: there is no such program.
@@ -126,6 +128,7 @@ class Machine:
             stdout=self._output,
             stderr=self._output,
             preexec_fn=in_child,
+            env={**os.environ, RESTARTS: str(restarts)},
         )
         self._started(engine.pid)
         return engine

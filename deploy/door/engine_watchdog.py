@@ -126,7 +126,7 @@ class Processes(Protocol):
     def say(self, text: str, /) -> None: ...  # noqa: D102
     def record(self, event: "dict[str, Any]", /) -> None: ...  # noqa: D102
     def run(self, words: Sequence[str], /) -> int: ...  # noqa: D102
-    def start(self, words: Sequence[str], /) -> Engine: ...  # noqa: D102
+    def start(self, words: Sequence[str], restarts: int, /) -> Engine: ...  # noqa: D102
     def signal_all(self, engine: Engine, number: int, /) -> None: ...  # noqa: D102
     def look_on(self, signs: Signs, /) -> None: ...  # noqa: D102
     def last_look(self) -> Look | None: ...  # noqa: D102
@@ -194,7 +194,7 @@ class Watchdog:
                 return code, "the door before it does not open", False
             if processes.asked():
                 return -signal.SIGTERM, "", False
-            engine = processes.start(words)
+            engine = processes.start(words, self._count)
         except OSError as error:
             processes.say(f"cannot start {words[0]}: {error.strerror}")
             return START_FAILED, f"it cannot be started: {error.strerror}", False

@@ -194,11 +194,13 @@ def render_all(prepared: Prepared, options: ChartOptions, tell: Tell = silent) -
 
 
 def readme(prepared: Prepared, bundle: Bundle) -> dict[str, str]:
-    """A file for people, which the target does not need: how to run the others."""
+    """Files that the target does not need: how to run the others, and for Prometheus."""
     if bundle.target == "docker":
+        from deployctl.render.monitoring import monitoring_files
         from deployctl.render.readme import compose_readme
 
-        return {"README.md": compose_readme(prepared.plan, prepared.spec)}
+        plan, spec = prepared.plan, prepared.spec
+        return {"README.md": compose_readme(plan, spec), **monitoring_files(plan, spec)}
     if bundle.target in ("helm", "manifests"):
         from deployctl.render.readme import kubernetes_readme
 

@@ -1,5 +1,8 @@
 """The watchdog's eyes: one look at a fake engine, a server that answers as it is told."""
 
+import json
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -122,3 +125,16 @@ def test_memory_is_that_of_the_control_group(tmp_path, monkeypatch, groups, file
     assert engine_parent.oom_kills() == kills
     there = engine_parent.os.sysconf("SC_PHYS_PAGES") * engine_parent.os.sysconf("SC_PAGE_SIZE")
     assert engine_parent.memory() == (limit or there)
+
+
+def test_an_engine_is_told_how_often_it_was_started_again():
+    settings = json.dumps({"port": 1, "events": "/dev/null", "restarts": 0})
+    engine = [
+        sys.executable,
+        "-S",
+        "-c",
+        f"import os; print(os.environ[{engine_parent.RESTARTS!r}])",
+    ]
+    command = [sys.executable, "-I", "-S", engine_parent.__file__, settings, *engine]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (0, "0\n"), done.stderr

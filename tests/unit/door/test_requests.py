@@ -271,3 +271,17 @@ def test_a_log_that_nobody_reads_stops_no_request(monkeypatch):
 
     monkeypatch.setattr("sys.stderr", Closed())
     Account(log=True).complain("x")
+
+
+def test_metrics_say_when_keys_expire_and_whether_their_files_are_read(ask, write_keys, secrets):
+    write_keys(entry("ci", "key-1", expires="2033-05-18T03:33:20Z"), entry("ever", "key-2"))
+
+    def told():
+        page = ask("GET", "/metrics", key="the-operator-token").body.decode()
+        return [line for line in page.splitlines() if re.match(r"deployctl_door_keys?_", line)]
+
+    expires = 'deployctl_door_key_expires_timestamp_seconds{key="ci"} 2000000000.0'
+    assert told() == ["deployctl_door_keys_stale 0", expires]
+    (secrets / "keys.json").write_text("{")
+    time.sleep(0.3)  # the files are looked at four times a second
+    assert told() == ["deployctl_door_keys_stale 1", expires]

@@ -52,7 +52,7 @@ class FakeMachine:
         self.engines = list(engines)
         self.now = 0.0
         self.told = False
-        self.begun, self.said, self.events = [], [], []
+        self.begun, self.said, self.events, self.counted = [], [], [], []
         self.door = list(door)  # how looking whether it opens ends, once it does not
         self.killed = 0
         self.hours = 12
@@ -90,7 +90,8 @@ class FakeMachine:
             raise code
         return code
 
-    def start(self, words):
+    def start(self, words, restarts):
+        self.counted.append(restarts)
         engine = self.engines.pop(0)
         if isinstance(engine, OSError):
             raise engine
@@ -148,6 +149,7 @@ def test_an_engine_that_dies_is_started_again_later_each_time_and_five_times_an_
         f"the engine ended: {killed}; started again 5 times in an hour, and no more"
     )
     assert machine.said.count("the engine serves again") == 5
+    assert machine.counted == [0, 1, 2, 3, 4, 5]  # which each engine's door tells
 
 
 def test_after_an_hour_it_counts_from_nothing():

@@ -9,10 +9,11 @@ import yaml
 from deployctl.checking import Options, check_texts
 from deployctl.engines.vllm import exported
 from deployctl.promql import LabelMatcher, parse, write
-from deployctl.render.alerting import Objectives, Scope, rule_groups
+from deployctl.render.alerting import Objectives, Scope, host_groups, rule_groups
 
 ROOT = Path(__file__).resolve().parents[3]
 RUNBOOKS = ROOT / "docs" / "runbooks"
+PAGES = sorted(page for page in RUNBOOKS.glob("*.md") if page.name != "README.md")
 ALL = Objectives(ttft_s=1.0, itl_s=0.05, e2e_s=30.0)
 CHAT = (LabelMatcher("service", "=", "chat"),)
 
@@ -26,6 +27,10 @@ def alerts(**more):
     return [rule for rule in rules(**more) if "alert" in rule]
 
 
+def of_machines():
+    return [rule for group in host_groups(Scope("", "0.32.0", ())) for rule in group["rules"]]
+
+
 @pytest.mark.parametrize("version", exported.versions())
 def test_every_supported_release_has_what_the_rules_read(version):
     text = yaml.safe_dump({"groups": rule_groups(Scope("chat", version, CHAT), ALL)})
@@ -35,7 +40,7 @@ def test_every_supported_release_has_what_the_rules_read(version):
 
 
 def test_a_rule_is_written_as_it_is_read():
-    for rule in rules():
+    for rule in [*rules(), *rules(namespace="blue"), *of_machines()]:
         assert write(parse(rule["expr"])) == rule["expr"]
 
 
@@ -46,20 +51,23 @@ def test_every_alert_says_whose_it_is_how_bad_and_where_to_read_on():
         assert alert["annotations"]["runbook_url"] == f"docs/runbooks/{alert['alert']}.md"
         summary = alert["annotations"]["summary"]
         assert summary.startswith("chat: ")
-        if alert["alert"] not in ("VllmAbsent", "VllmScrapeFailing"):
+        if alert["alert"] not in ("VllmAbsent", "VllmScrapeFailing", "VllmKeysUnreadable"):
             assert "$value" in summary  # the figure
+    for alert in of_machines():
+        assert "$value" in alert["annotations"]["summary"]
+        assert set(alert["labels"]) == {"severity"}
     keys = [(a["alert"], *sorted(a["labels"].items())) for a in alerts()]
     assert len(set(keys)) == len(keys)
 
 
 def test_every_alert_has_a_page_and_every_page_an_alert():
-    pages = {page.stem for page in RUNBOOKS.glob("Vllm*.md")}
-    assert pages == {alert["alert"] for alert in alerts()}
+    pages = {page.stem for page in PAGES}
+    assert pages == {alert["alert"] for alert in [*alerts(), *of_machines()]}
     listed = re.findall(r"\]\((\w+)\.md\)", (RUNBOOKS / "README.md").read_text())
     assert set(listed) == pages
 
 
-@pytest.mark.parametrize("page", sorted(RUNBOOKS.glob("Vllm*.md")), ids=lambda p: p.stem)
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
 def test_a_page_says_what_to_do_in_commands_that_there_are(page):
     text = page.read_text()
     assert re.findall(r"^#+ (.*)$", text, re.M) == [
@@ -75,7 +83,7 @@ def test_a_page_says_what_to_do_in_commands_that_there_are(page):
 
 
 def test_a_figure_is_read_by_people():
-    for alert in alerts():
+    for alert in [*alerts(), *of_machines()]:
         for field in re.findall(r"{{(.*?)}}", alert["annotations"]["summary"]):
             assert "$value" not in field or "humanize" in field or "printf" in field, alert
 
@@ -85,6 +93,10 @@ def test_no_window_is_shorter_than_four_scrapes():
         span for rule in rules(interval_s=120) for span in re.findall(r"\[(\w+)\]", rule["expr"])
     }
     assert spans == {"8m", "15m", "30m", "1h", "6h", "3d", "1d"}
+    spans = {
+        span for rule in rules(interval_s=900) for span in re.findall(r"\[(\w+)\]", rule["expr"])
+    }
+    assert spans == {"1h", "6h", "3d", "1d"}
     names = [rule["record"] for rule in rules(interval_s=3600) if "record" in rule]
     assert len(set(names)) == len(names)  # windows that are one are recorded once
 

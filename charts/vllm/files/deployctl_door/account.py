@@ -4,6 +4,7 @@ Never a prompt, never an answer, never a key.
 """
 
 import json
+import os
 import sys
 import time
 from collections import Counter
@@ -12,14 +13,18 @@ from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
-from deployctl_door.keys import Key
+from deployctl_door.keys import Key, KeyRing
 from deployctl_door.underway import UnderWay
 
 UNDER_WAY = "deployctl_door_requests_under_way"  # what a drain waits for
 # What alive.py looks at where the engine says that it has nothing to do.
 UNANSWERED = "deployctl_door_requests_unanswered"
 OLDEST = "deployctl_door_oldest_unanswered_timestamp_seconds"
+KEYS_STALE, EXPIRES = "deployctl_door_keys_stale", "deployctl_door_key_expires_timestamp_seconds"
+# How often its watchdog started the engine again, as engine_parent.py tells it.
+RESTARTS, RESTARTED = "DEPLOYCTL_ENGINE_RESTARTS", "deployctl_engine_restarts_total"
 LONGEST_MODEL = 256  # characters of a name in the log
+_NO_KEYS = KeyRing((), None)
 _HELP = {
     "requests": ("counter", "Requests by key, route and HTTP status."),
     "tokens": (
@@ -72,8 +77,9 @@ class Account:
         """Says in the engine's log what is wrong with the door."""
         self._write(json.dumps({"door": "warning", "message": text}))
 
-    def metrics(self) -> bytes:
-        """The counters in Prometheus' text format, to stand behind the engine's own."""
+    def metrics(self, ring: KeyRing = _NO_KEYS, *, stale: bool = False) -> bytes:
+        """The counters in Prometheus' text format, to stand behind the engine's own; of keys, when
+        they expire, and whether their files could not be read as they are now."""
         # Once an answer has begun, whoever is slow may be the client that reads it.
         waiting = [at for entry, at in self._passed_on.items() if entry.first_byte_s is None]
         lines = []
@@ -93,8 +99,22 @@ class Account:
                 "When the engine got the first of the unanswered ones; 0 where there is none.",
                 round(min(waiting, default=0), 6),
             ),
+            (
+                KEYS_STALE,
+                "1 while the files of keys cannot be read, and those read before are valid.",
+                int(stale),
+            ),
         ):
             lines += [f"# HELP {name} {text}", f"# TYPE {name} gauge", f"{name} {gauge}"]
+        lines += [f"# HELP {EXPIRES} When a key stops to be valid.", f"# TYPE {EXPIRES} gauge"]
+        for one in ring.keys:
+            if one.expires is not None:
+                lines.append(f'{EXPIRES}{{key="{one.name}"}} {one.expires}')
+        restarts = os.environ.get(RESTARTS, "")
+        if restarts.isdecimal():
+            text = "How often the engine's watchdog has started it again."
+            lines += [f"# HELP {RESTARTED} {text}", f"# TYPE {RESTARTED} counter"]
+            lines.append(f"{RESTARTED} {restarts}")
         tokens = {(key, "input"): number for key, number in self._input.items()}
         tokens |= {(key, "output"): number for key, number in self._output.items()}
         for name, labels, values in (

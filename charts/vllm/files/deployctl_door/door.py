@@ -170,7 +170,9 @@ class Door:
                         if pair[0].lower() != b"content-length"
                     ]
             elif well and not message.get("more_body", False):
-                message["body"] = message.get("body", b"") + self._account.metrics()
+                ring = self._keys.now()
+                told = self._account.metrics(ring, stale=self._keys.stale)
+                message["body"] = message.get("body", b"") + told
             await exchange.send(message)
 
         return send

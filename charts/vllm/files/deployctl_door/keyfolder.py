@@ -45,6 +45,11 @@ class KeyFolder:
         self._ring = self._together()
         self._checked = self._read = clock()
 
+    @property
+    def stale(self) -> bool:
+        """Whether a file could not be read the last time, so that the keys before count."""
+        return bool(self._told)
+
     def now(self) -> KeyRing:
         """The ring; its files are looked at again after CHECK_S."""
         now = self._clock()

@@ -95,6 +95,11 @@ def samples(version: str) -> dict[str, Exported]:
     }
 
 
+def around() -> dict[str, frozenset[str]]:
+    """The labels of series that exporters of machines give, by their whole names."""
+    return {name: frozenset(entry["l"]) for name, entry in _beside()["around"].items()}
+
+
 def problem(series: str, version: str) -> Absent | None:
     """Says why a query for `series` reads nothing from `version`; None when it reads."""
     if series in samples(version):

@@ -53,6 +53,14 @@ class Series:
         metric = exported.samples(self._version)[series]
         return self._of(metric, series, *matchers)
 
+    def around(self, series: str, *matchers: LabelMatcher) -> Selector:
+        """A series of another exporter, by its whole name. A bug (KeyError) where there is none,
+        or it has no such label."""
+        labels = exported.around()[series]
+        if strange := {matcher.label for matcher in matchers} - labels:
+            raise KeyError(f"{series} has no label {min(strange)}")
+        return Selector(series, (*self._matchers, *matchers))
+
     def _select(self, name: str, kind: str, suffix: str, *matchers: LabelMatcher) -> Selector:
         metric = self._metric(name, kind)
         return self._of(metric, metric.name + suffix, *matchers)

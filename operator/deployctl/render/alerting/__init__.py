@@ -6,10 +6,10 @@ page in docs/runbooks, and a severity: `critical` wakes somebody, `warning` wait
 
 from typing import Any
 
-from deployctl.render.alerting import capacity, health, objectives, usage
+from deployctl.render.alerting import capacity, health, host, objectives, usage
 from deployctl.render.alerting.scope import Objectives, Scope
 
-__all__ = ["Objectives", "Scope", "rule_groups"]
+__all__ = ["Objectives", "Scope", "host_groups", "rule_groups"]
 
 
 def rule_groups(scope: Scope, wanted: Objectives) -> list[dict[str, Any]]:
@@ -24,3 +24,8 @@ def rule_groups(scope: Scope, wanted: Objectives) -> list[dict[str, Any]]:
         {"name": f"deployctl-{scope.service}-{name}", "rules": list(rules)}
         for name, rules in groups.items()
     ]
+
+
+def host_groups(scope: Scope) -> list[dict[str, Any]]:
+    """The groups of the machines, which are the same for every service: `scope` is of none."""
+    return [{"name": "deployctl-host", "rules": list(host.rules(scope))}]

@@ -38,10 +38,9 @@ def rules(scope: Scope) -> Iterator[dict[str, Any]]:
             severity="critical",
             summary="no replica is seen: no other alert can fire",
         )
-    restarts = over("changes", scope.series.beside("process_start_time_seconds"), hour)
     yield scope.alert(
         "VllmRestarting",
-        compare(greatest(restarts, *REPLICA), ">=", 3),
+        _restarting(scope, hour),
         wait=0,
         severity="critical",
         summary=f"{WHICH} began anew {NUMBER} times within {hour}",
@@ -84,6 +83,22 @@ def _hung(scope: Scope, still: str) -> Expression:
     )
     was_there = total(past(gauges[0], still), *engine)
     return Arithmetic("or", both(at_work, was_there), asked, (), _REPLICA)
+
+
+def _restarting(scope: Scope, hour: str) -> Expression:
+    """As the process says, where it lives long enough to be scraped; as whoever starts it says: the
+    watchdog, or Kubernetes."""
+    series = scope.series
+    began = over("changes", series.beside("process_start_time_seconds"), hour)
+    started = over("increase", series.beside("deployctl_engine_restarts_total"), hour)
+    often: Expression = compare(greatest(began, *REPLICA), ">=", 3)
+    often = Arithmetic("or", often, compare(greatest(started, *REPLICA), ">=", 3), (), _REPLICA)
+    if not scope.namespace:
+        return often
+    engine = LabelMatcher("container", "=", "engine")
+    kubelet = series.around("kube_pod_container_status_restarts_total", engine)
+    crashed = compare(greatest(over("increase", kubelet, hour), "pod"), ">=", 3)
+    return Arithmetic("or", often, crashed, (), "on (pod)")
 
 
 def _ended(scope: Scope, reason: str, *by: str) -> Expression:

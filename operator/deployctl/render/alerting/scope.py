@@ -30,7 +30,7 @@ class Objectives:
 class Scope:
     """One service: its release, how its series are found, and what its rules are called by."""
 
-    service: str
+    service: str  # none: the machines
     version: str
     matchers: tuple[LabelMatcher, ...]  # that its series have, and nobody else's
     namespace: str = ""  # where there are several: another one may have a service of this name
@@ -55,7 +55,7 @@ class Scope:
     def labels(self) -> dict[str, str]:
         """What every rule's result is called by, and no other service's."""
         where = {"namespace": self.namespace} if self.namespace else {}
-        return {"service": self.service, **where}
+        return {**({"service": self.service} if self.service else {}), **where}
 
     def seconds(self, real: float) -> float:
         """What a duration lasts here."""
@@ -94,7 +94,7 @@ class Scope:
             **({"for": self.span(wait)} if wait else {}),
             "labels": {**self.labels, "severity": severity, **(labels or {})},
             "annotations": {
-                "summary": f"{self.service}: {summary}",
+                "summary": f"{self.service}: {summary}" if self.service else summary,
                 "runbook_url": f"{self.runbooks}/{name}.md",
             },
         }
