@@ -53,6 +53,8 @@ def command(
         if others := store.others(target):
             alone = ", ".join(ref.service for ref in others)
             story(f"left alone, since nothing was changed of them from here: {alone}")
+        if unknown := store.unknown("whether there are services of others"):
+            story(unknown.message)
     answers: list[dict[str, Any]] = []
     for where, name in refs:
         with RolloutProgress() as tell:

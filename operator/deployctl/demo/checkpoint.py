@@ -46,7 +46,8 @@ def build(folder: Path, fmt: Format, size: Size, progress: Progress) -> Built:
         InputError: `folder` holds something else.
         TargetError: a package is missing, or the disk refuses.
     """
-    folder = given.expanded(folder).absolute()
+    # Where a link leads: nothing can be put in the place of the link itself.
+    folder = given.resolved(folder)
     wanted = {"recipe": RECIPE, "format": fmt, "size": size, "group_size": GROUP_SIZE}
     if _is_finished(folder, wanted):
         return Built(folder, _stored_bytes(folder), reused=True)
@@ -154,6 +155,12 @@ def _is_finished(folder: Path, wanted: dict[str, Any]) -> bool:
 def _refuse_strangers(folder: Path) -> None:
     try:
         taken = folder.exists() and (not folder.is_dir() or any(folder.iterdir()))
+        if folder.is_mount() and not taken:
+            raise InputError(
+                "the folder is a mount point, in whose place nothing can be put",
+                where=str(folder),
+                hint="name a folder in it with --out",
+            )
     except OSError:
         return  # writing there will fail, and say why
     if taken:

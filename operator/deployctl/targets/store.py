@@ -5,7 +5,6 @@ Nothing here knows what runs: that is asked of a driver.
 
 import json
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,6 +48,7 @@ class Store:
         self._others = shelves or {}
         self._shared = shared
         self._opened: dict[TargetKind, Shelf] = {}
+        self._untold: TargetError | None = None  # why a target could not be asked what others have
 
     def folder(self, ref: ServiceRef) -> Path:
         """The folder of one service on this machine; it may not exist yet."""
@@ -85,19 +85,31 @@ class Store:
         Raises:
             TargetError: the target that is named cannot be asked.
         """
+        self._untold = None
         if target is not None:
             return [ServiceRef(target, name) for name in self._shelf(target).others()]
         refs: list[ServiceRef] = []
         for kind in self._shared:
-            with suppress(TargetError):
-                refs += self.others(kind)
+            try:
+                refs += [ServiceRef(kind, name) for name in self._shelf(kind).others()]
+            except TargetError as error:
+                self._untold = error
         return refs
+
+    def unknown(self, what: str) -> TargetError | None:
+        """That `what` is not known, since a target could not be asked the last time that it was to
+        tell what others have; None where all were."""
+        if (why := self._untold) is None:
+            return None
+        hint = "; ".join(filter(None, [why.hint, "or say where it is not: --target process"]))
+        return TargetError(f"{what} is not known: {why.message}", where=why.where, hint=hint)
 
     def find(self, service: str, target: TargetKind | None = None) -> ServiceRef:
         """Finds the target that a service is on: the one where it is not removed, if several.
 
         Raises:
             NotFoundError: no record of it.
+            TargetError: there may be one on a target that cannot be asked.
             InputError: it is on several targets and `target` does not say which.
         """
         known = self.services(target)
@@ -113,6 +125,8 @@ class Store:
                 where=service,
                 hint=f"say which: --target {matches[0].target}",
             )
+        if not matches and (unknown := self.unknown(f"whether there is a service {service!r}")):
+            raise unknown
         if not matches:
             names = ", ".join(dict.fromkeys(r.service for r in known))
             raise NotFoundError(

@@ -103,7 +103,7 @@ def test_the_last_key_says_that_nobody_gets_in(keys):
         (("add", "--file", "k", "alice", "--concurrent", "0"), "--concurrent"),
         (("add", "--file", "k", "alice", "--note", "x" * 201), "--note"),
         (("rvoke", "tiny", "alice"), "no such command 'rvoke'"),
-        (("revoke", "tiny", "alice"), "there is no service 'tiny'"),
+        (("revoke", "tiny", "alice", "--target", "process"), "there is no service 'tiny'"),
     ],
 )
 def test_bad_input_is_said(keys, words, said):

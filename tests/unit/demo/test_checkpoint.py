@@ -82,6 +82,23 @@ def test_an_empty_folder_is_filled(parts, tmp_path):
     assert checkpoint.build(tmp_path / "m", "awq", "tiny", ignore).stored_bytes > 0
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_where_a_link_leads_it_is_built(parts, tmp_path, there):
+    """It failed at the end, where the whole checkpoint was to take the link's place."""
+    if there:
+        (tmp_path / "m").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "m")
+    assert checkpoint.build(tmp_path / "link", "awq", "tiny", ignore).folder == tmp_path / "m"
+    assert checkpoint.build(tmp_path / "link", "awq", "tiny", ignore).reused
+
+
+def test_a_mount_point_is_refused_before_anything_is_read(parts, tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "find_gguf", lambda: pytest.fail("it was built"))
+    monkeypatch.setattr(checkpoint.Path, "is_mount", lambda self: self == tmp_path)
+    with pytest.raises(InputError, match="mount point"):
+        checkpoint.build(tmp_path, "awq", "tiny", ignore)
+
+
 def test_a_failure_half_way_leaves_nothing(parts, tmp_path, monkeypatch):
     def full(*args):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -37,6 +37,13 @@ def test_find(environment, context, url, remote, hostname):
     assert find(environment, answering(context)) == (url, remote, hostname)
 
 
+@pytest.mark.parametrize("url", ["tcp://[::1", "tcp://h:port", "tcp://me:word@h:99999"])
+def test_what_is_no_address_is_refused(url):
+    with pytest.raises(DockerError, match="names no engine") as caught:
+        find({"DOCKER_HOST": url}, answering(""))
+    assert "word" not in caught.value.where
+
+
 def test_no_engine_there(tmp_path):
     with pytest.raises(DockerError, match="Docker is not running") as caught:
         connect(find({"DOCKER_HOST": f"unix://{tmp_path}/none.sock"}, answering("")))

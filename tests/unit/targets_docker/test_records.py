@@ -42,6 +42,26 @@ def test_the_first_lineage_is_the_one(records):
     assert records.begin("tiny", "other").lineage == "abc"
 
 
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_who_looks_while_it_is_forgotten_keeps_nothing_of_it(records, carriers, monkeypatch, times):
+    """The container that is read through is made again, and so the volume is in use."""
+    drop, looked = carriers.drop_volume, []
+
+    def in_use(name):
+        if len(looked) < times:
+            looked.append(carriers.create(name, {}, {name: "/records"}))
+            raise DockerError("volume is in use")
+        drop(name)
+
+    monkeypatch.setattr(carriers, "drop_volume", in_use)
+    if times == 3:
+        with pytest.raises(DockerError):
+            records.forget("tiny")
+    else:
+        records.forget("tiny")
+        assert carriers.made == carriers.volumes_made == {}
+
+
 def test_nothing_is_kept_of_a_service_that_is_not_there(records):
     assert records.kept("other") is None
     assert not records.has("other")

@@ -6,7 +6,13 @@ import pytest
 from tests.unit.targets_docker.conftest import MemoryEngine
 from tests.unit.targets_docker.memory import Killed
 
-from deployctl.errors import AnotherLineageError, LockedError
+from deployctl.errors import (
+    AnotherLineageError,
+    DockerError,
+    LockedError,
+    NotFoundError,
+    TargetError,
+)
 from deployctl.targets.docker.enginelock import held
 from deployctl.targets.docker.records import LINEAGE, EngineRecords, name_of
 from deployctl.targets.docker.shelf import DockerShelf
@@ -95,6 +101,27 @@ def test_a_state_folder_that_knows_nothing_goes_on(one, place, release):
     assert fresh.history() == one.history() == [(1, "deployed"), (2, "deployed")]
     assert fresh.told == [f"going on from revision 1, which {one_owner(one)} began"]
     assert (fresh.store.services(), fresh.store.others()) == ([REF], [])
+
+
+def test_an_engine_that_does_not_answer_is_not_said_to_have_nothing(one, place, monkeypatch):
+    """`NotFoundError` would be no answer: the service may serve there."""
+
+    def away(label):
+        raise DockerError("Docker is not running", where="tcp://gpu1", hint="start it")
+
+    monkeypatch.setattr(one.engine.carriers, "volumes", away)
+    fresh = place("fresh").store
+    with pytest.raises(TargetError) as caught:
+        fresh.find("tiny")
+    told = "whether there is a service 'tiny' is not known: Docker is not running"
+    assert (caught.value.message, caught.value.where) == (told, "tcp://gpu1")
+    assert one.store.find("tiny") == REF  # what is known here is not asked for there
+    with pytest.raises(NotFoundError):
+        fresh.find("tiny", "process")
+    monkeypatch.undo()
+    assert fresh.find("tiny") == REF
+    with pytest.raises(NotFoundError):
+        fresh.find("tinny")
 
 
 def one_owner(place):

@@ -69,12 +69,13 @@ def find(store: Store, name: str | None, target: TargetKind | None) -> ServiceRe
     Raises:
         InputError: none is named and there are several; or it is on several targets.
         NotFoundError: there is none.
+        TargetError: a target that may have one cannot be asked.
     """
     if name is not None:
         return store.find(name, target)
     known = store.services(target) or store.others(target)
     if not known:
-        raise NotFoundError(
+        raise store.unknown("whether there is a service") or NotFoundError(
             "there is no service", where=str(store.root), hint="start one with deployctl up"
         )
     if len(known) > 1:
@@ -131,6 +132,7 @@ def status(name: str | None = None, target: TargetKind | None = None) -> list[Se
 
     Raises:
         NotFoundError: no such service.
+        TargetError: there is none here, and a target that may have some cannot be asked.
     """
     settings, store = open_store()
     if name:
@@ -150,6 +152,8 @@ def status(name: str | None = None, target: TargetKind | None = None) -> list[Se
         if not found:
             raise
         others = []  # what is known here says it
+    if not found and (unknown := store.unknown("whether there is a service")):
+        raise unknown
     found += [seen for seen in (_look(settings, store, ref) for ref in others) if seen]
     live = (seen for seen in found if seen.status != "removed")
     return sorted(live, key=lambda seen: (seen.service, seen.target))

@@ -152,7 +152,7 @@ def _from_store(service: str | None, target: TargetKind | None) -> Endpoint:
     if trouble is not None:
         raise trouble
     if not seen:
-        raise NotFoundError(
+        raise store.unknown("whether a service is running") or NotFoundError(
             "no service is running",
             where=str(store.root),
             hint="start one with deployctl up, or give --url",

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from deployctl.render.compose import GRACE_S, LABEL
-from deployctl.targets.docker import commands
+from deployctl.targets.docker import commands, translate
 from deployctl.targets.docker.carriers import Carriers, archive
 from deployctl.targets.docker.translate import translated
 
@@ -39,13 +39,17 @@ def find(environment: Mapping[str, str], run: commands.Run) -> Address:
     """Finds the engine as the `docker` command does: DOCKER_HOST, then the current context.
 
     Raises:
-        DockerError: `docker` is not installed.
+        DockerError: `docker` is not installed, or what it names is no address.
     """
     url = environment.get("DOCKER_HOST", "")
     if not url or environment.get("DOCKER_CONTEXT"):
         asked = run(commands.context_host(), {})
         url = asked.stdout.strip() or url or "unix:///var/run/docker.sock"
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        _ = parts.port  # that it is one is only seen here
+    except ValueError as error:
+        raise translate.no_address(url, error) from error
     remote = parts.scheme not in ("unix", "npipe", "fd", "")
     return Address(url, remote, (parts.hostname if remote else None) or "127.0.0.1")
 

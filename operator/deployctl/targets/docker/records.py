@@ -115,8 +115,14 @@ class EngineRecords:
 
     def forget(self, service: str) -> None:
         """Removes all that it keeps of a service."""
-        self._carriers.remove(name_of(service))
-        self._carriers.drop_volume(name_of(service))
+        for left in range(_TRIES, 0, -1):
+            self._carriers.remove(name_of(service))
+            try:
+                self._carriers.drop_volume(name_of(service))
+                return
+            except DockerError:  # it is in use: whoever looked meanwhile made the container again
+                if left == 1:
+                    raise
 
     def _change(self, service: str, change: Callable[[Kept], Kept]) -> None:
         kept = self.kept(service)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from deployctl import assets
+from deployctl.endpoint import without_credentials
 from deployctl.engines.vllm import BUILT_HERE, DEFAULT_VERSION
 from deployctl.errors import DockerError, PortTakenError, TargetError
 from deployctl.targets.docker.commands import INSTALL_HINT
@@ -24,6 +25,15 @@ def unreachable(detail: str, host: str) -> DockerError:
     if re.search(r"Connection refused|ConnectionRefused|No such file|FileNotFound|daemon", detail):
         return DockerError("Docker is not running", where=host, hint=_START_HINT)
     return DockerError(f"cannot reach Docker: {_last_line(detail)}", where=host, hint=_START_HINT)
+
+
+def no_address(url: str, error: ValueError) -> DockerError:
+    """What is to name an engine does not."""
+    return DockerError(
+        f"DOCKER_HOST, or Docker's context, names no engine: {error}",
+        where=without_credentials(url),
+        hint="write unix:///var/run/docker.sock, ssh://USER@HOST or tcp://HOST:PORT",
+    )
 
 
 def no_compose(detail: str) -> DockerError:

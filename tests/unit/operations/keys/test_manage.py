@@ -167,7 +167,7 @@ def test_an_unknown_key_or_service_says_which_there_are(service):
         revoke_key("tiny", "zz")
     assert caught.value.hint == "its keys: alice, default"
     with pytest.raises(NotFoundError) as caught:
-        add("alice", service="other")
+        list_keys("other", target="process")
     assert caught.value.hint == "known services: tiny"
 
 

@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from deployctl.endpoint import Endpoint
-from deployctl.errors import InputError, NotFoundError
+from deployctl.errors import InputError, NotFoundError, TargetError
 from deployctl.operations.measure import smoke
 from deployctl.operations.measure.endpoint import Served, base_url, choose, resolve
 from deployctl.targets.driver import EngineState
@@ -141,9 +141,12 @@ def test_flags_that_do_not_go_together(tmp_path, monkeypatch):
     with pytest.raises(InputError, match="--model goes with --url"):
         resolve("s", None, "m", None)
     with pytest.raises(NotFoundError, match="no service is running"):
-        resolve(None, None, None, None)
+        resolve(None, None, None, None, "process")
     with pytest.raises(NotFoundError):
-        resolve("nobody", None, None, None)
+        resolve("nobody", None, None, None, "process")
+    for name in (None, "nobody"):  # it may be on the Docker engine
+        with pytest.raises(TargetError, match="is not known: Docker is not running"):
+            resolve(name, None, None, None)
 
 
 def test_a_service_s_endpoint_has_all_that_lets_us_in(make_release, tmp_path, monkeypatch):
