@@ -29,7 +29,14 @@ def scan(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         shutil.copy2(ROOT / name, tmp_path / name)
 
-    def run(*, images=IMAGES, vulnerable="-", unseen="-", database=0, version="0.59.1"):
+    def run(
+        *,
+        images=(*IMAGES, "deployctl/empty:1"),
+        vulnerable="-",
+        unseen="-",
+        database=0,
+        version="0.59.1",
+    ):
         listed = "exit 1" if images is None else "printf '%s\\n' " + " ".join(images)
         trivy = TRIVY.format(
             vulnerable=vulnerable, unseen=unseen, database=database, version=version
