@@ -22,6 +22,7 @@ from deployctl.operations.deploy.services import open_store
 from deployctl.operations.prepare import Prepared, prepare, refuse_unfit
 from deployctl.operations.rendered import MARKER, known
 from deployctl.planning.plan import ServingPlan
+from deployctl.render import monitoring
 from deployctl.render.bundle import VALUES_FILE, BundleKind
 from deployctl.render.compose import COMPOSE_FILE, DOOR_FOLDER, ENGINE, SECRETS_FOLDER
 from deployctl.spec import ServiceSpec, TargetKind, load_specs
@@ -31,6 +32,7 @@ from deployctl.targets.driver import OFFLINE
 from deployctl.targets.store import ServiceRef
 
 MAX_FILES = 500
+_BESIDE = ("README.md", f"{monitoring.FOLDER}/")  # what `bundle.readme` adds: no part of a bundle
 # The file that tells which target a folder was rendered for.
 _TELLTALE: dict[str, BundleKind] = {
     "compose.yaml": "docker",
@@ -220,8 +222,7 @@ def _read(folder: Path) -> dict[str, str]:
         text = rendered.read(folder, name)
         if text is not None:
             files[name] = text
-    files.pop("README.md", None)
-    return files
+    return {name: text for name, text in files.items() if not name.startswith(_BESIDE)}
 
 
 def _walked(folder: Path) -> list[str]:
