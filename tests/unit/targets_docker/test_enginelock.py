@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 from tests.unit.targets_docker.memory import Killed, MemoryCarriers
 
-from deployctl.errors import DockerError, LockedError
+from deployctl.errors import DockerError, LockedError, StateError
 from deployctl.targets.docker import enginelock
 from deployctl.targets.docker.enginelock import HOLDER, held, name_of
 
@@ -126,6 +126,29 @@ def test_an_engine_that_is_away_for_a_sign_ends_nothing(lock, carriers, monkeypa
     with lock():
         while len(failed) < 3:
             pass
+
+
+def test_one_that_was_taken_again_is_let_go_of_where_nobody_can_say_what_became_of_the_service(
+    carriers, told
+):
+    answers = [DockerError("away"), StateError("the records are of a newer deployctl"), True]
+
+    def as_we_left_it():
+        answer = answers.pop(0)
+        if answer is not True:
+            raise answer
+        return answer
+
+    ours = held(carriers, "tiny", "deployctl up", told.append, as_we_left_it=as_we_left_it)
+    with ours as check:
+        carriers.prune()
+        for error in (DockerError, StateError):
+            with pytest.raises(error):
+                check()
+            assert carriers.made == {}
+        check()  # it is asked again, and now there is an answer
+        assert NAME in carriers.made
+    assert (carriers.made, answers) == ({}, [])
 
 
 def test_one_that_was_pruned_is_made_again_and_one_that_was_taken_is_lost(lock, carriers):

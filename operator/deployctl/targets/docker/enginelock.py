@@ -56,11 +56,15 @@ def held(
         nonlocal mine
         if carriers.find(mine.id) is not None:
             return
-        again = _take(carriers, service, "", command, tell)  # `docker container prune` takes it too
-        if not as_we_left_it():
-            carriers.remove(again.id)
+        mine = _take(carriers, service, "", command, tell)  # `docker container prune` takes it too
+        same = False
+        try:
+            same = as_we_left_it()
+        finally:
+            if not same:  # or nobody could say: the next who asks is not to find it held
+                carriers.remove(mine.id)
+        if not same:
             _lost(service)
-        mine = again
 
     with _kept(carriers, lambda: mine):
         yield check
