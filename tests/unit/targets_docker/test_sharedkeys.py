@@ -1,16 +1,19 @@
 """Keys that several state folders change: what the door goes by counts, and no change is lost."""
 
 from contextlib import nullcontext
+from datetime import timedelta
 
 import pytest
 from tests.unit.targets_docker.conftest import quiet
+from tests.unit.targets_docker.memory import Killed
 
 from deployctl.errors import DockerError, LockedError
 from deployctl.spec.settings import Settings
 from deployctl.targets import keys
+from deployctl.targets.docker import enginelock
 from deployctl.targets.docker.driver import DockerDriver
 from deployctl.targets.docker.enginelock import held_shortly
-from deployctl.targets.docker.sharedkeys import learn, published
+from deployctl.targets.docker.sharedkeys import SharedKeys, learn, published
 
 THERE = {"api_key": b"k", "operator_token": b"t", "keys.json": b'{"version": 1, "keys": []}'}
 
@@ -129,6 +132,7 @@ def test_of_two_who_change_them_at_once_neither_loses_what_the_other_did(
 
 def test_while_one_changes_them_another_waits(driver, running, engine, monkeypatch):
     monkeypatch.setattr(keys, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(enginelock, "LASTS_S", 0)
     other = held_shortly(engine.carriers, "tiny", "keys", "deployctl", patience_s=0)
     with (
         other,
@@ -139,6 +143,20 @@ def test_while_one_changes_them_another_waits(driver, running, engine, monkeypat
     with driver.changing_keys("tiny"), driver.changing_keys("tiny"):
         pass
     assert engine.carriers.made == {}
+
+
+def test_one_that_was_killed_elsewhere_while_it_changed_them_is_waited_for(engine, tmp_path):
+    """Its lock is over half a minute after its last sign: until then it could be at work."""
+    killed = held_shortly(engine.carriers, "tiny", "keys", "deployctl", patience_s=0)
+    with pytest.raises(Killed), killed:
+        engine.carriers.fuse = 0
+    engine.carriers.fuse, engine.carriers.killed = None, False
+
+    def sleep(seconds):
+        engine.carriers.clock += timedelta(seconds=seconds)
+
+    with SharedKeys(lambda: engine, tmp_path, sleep=sleep).changing("tiny"):
+        pass
 
 
 def test_keys_whose_folder_is_gone_are_not_said_to_be_given(engine, running, release, driver):

@@ -9,6 +9,7 @@ lock on the engine, and looks at them again once he has it.
 
 import hashlib
 import json
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,9 +35,16 @@ _NAMES = (keys.API_KEY, keys.OPERATOR_TOKEN, keys.KEYS)
 class SharedKeys:
     """The keys of the services that a state folder knows, on one engine."""
 
-    def __init__(self, connect: Callable[[], DockerEngine], state_dir: Path) -> None:
+    def __init__(
+        self,
+        connect: Callable[[], DockerEngine],
+        state_dir: Path,
+        *,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
         self._connect = connect
         self._state_dir = state_dir
+        self._sleep = sleep
         self._learned: set[str] = set()  # services whose keys are here as they are there
         self._held: set[str] = set()
 
@@ -57,7 +65,8 @@ class SharedKeys:
             service,
             "keys",
             "deployctl",
-            patience_s=keys.PATIENCE_S,
+            patience_s=enginelock.LASTS_S + keys.PATIENCE_S,  # of one that was killed, too
+            sleep=self._sleep,
         )
         with held:
             self._held.add(service)
