@@ -114,6 +114,26 @@ def test_what_others_changed_takes_nothing_of_what_was_changed_here(engine, runn
     assert (folder / "keys.json").read_bytes() == b"theirs"
 
 
+def test_a_key_that_is_revoked_while_others_changes_are_looked_at_opens_nothing_again(
+    engine, running, folder
+):
+    """By another deployctl with this state folder, before this one has the lock."""
+    learn(engine, running, folder)
+    there = {**THERE, "keys.json": b"of others, with the key"}
+
+    def looked_at_before_it_is_revoked():
+        found = dict(there)
+        there["keys.json"] = b"of others, without the key"
+        (folder / "keys.json").write_bytes(there["keys.json"])
+        published(folder, there)
+        engine.carriers.secrets[running.id] = there
+        return found
+
+    engine.carriers.secrets[running.id] = looked_at_before_it_is_revoked
+    learn(engine, running, folder)
+    assert (folder / "keys.json").read_bytes() == b"of others, without the key"
+
+
 def test_of_two_who_change_them_at_once_neither_loses_what_the_other_did(
     engine, running, release, driver, commands, tmp_path
 ):

@@ -146,19 +146,14 @@ def learn(engine: DockerEngine, container: "Container", folder: Path) -> None:
         StateError: they cannot be written here.
         DockerError: they cannot be read there, of one that runs.
     """
-    told = _told(folder)
-    if told is None and (folder / keys.OPERATOR_TOKEN).exists():
-        return  # made by an older deployctl: they are the ones
-    try:
-        there = _there(engine, container)
-    except DockerError:
-        if container.status == "running":
-            raise
-        return  # the folder that it had them from is gone, and its door is shut
-    if not there or told == _digests(there):
+    if _changed(engine, container, folder) is None:
         return
     make_folder(folder)
     with keys.locked(folder):
+        changed = _changed(engine, container, folder)  # whoever held it may have given the door his
+        if changed is None:
+            return
+        told, there = changed
         for name in _NAMES:
             path, content = folder / name, there.get(name)
             if told is not None and told.get(name) == _digests(there).get(name):
@@ -168,7 +163,7 @@ def learn(engine: DockerEngine, container: "Container", folder: Path) -> None:
                     write_private(path, content)
             elif name == keys.KEYS:  # those here were removed, and are not to open anything again
                 _remove(path)
-    published(folder, there)
+        published(folder, there)
 
 
 def published(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -178,6 +173,23 @@ def published(folder: Path, files: Mapping[str, bytes]) -> None:
         StateError: it cannot be written.
     """
     write_private(folder / PUBLISHED, json.dumps(_digests(files)).encode())
+
+
+def _changed(
+    engine: DockerEngine, container: "Container", folder: Path
+) -> tuple[dict[str, str] | None, dict[str, bytes]] | None:
+    """Digests of what the engine was given last from here, and what it has; None where others have
+    changed nothing."""
+    told = _told(folder)
+    if told is None and (folder / keys.OPERATOR_TOKEN).exists():
+        return None  # made by an older deployctl: they are the ones
+    try:
+        there = _there(engine, container)
+    except DockerError:
+        if container.status == "running":
+            raise
+        return None  # the folder that it had them from is gone, and its door is shut
+    return None if not there or told == _digests(there) else (told, there)
 
 
 def _there(engine: DockerEngine, container: "Container") -> dict[str, bytes]:
