@@ -17,6 +17,9 @@ from deployctl.targets.docker.sharedkeys import SharedKeys, learn, published
 
 THERE = {"api_key": b"k", "operator_token": b"t", "keys.json": b'{"version": 1, "keys": []}'}
 
+# What was noted of them before there was a digest of each.
+FORMER = "8d772e0842f073afff8ad1659722532355de11fccef70c8231bb781f76a76e90"
+
 
 @pytest.fixture
 def folder(tmp_path):
@@ -60,6 +63,19 @@ def test_what_was_given_from_here_is_known(engine, running, folder):
     published(folder, THERE)
     learn(engine, running, folder)
     assert (folder / "operator_token").read_text() == "mine"
+
+
+@pytest.mark.parametrize("theirs", [None, b"theirs"])
+def test_what_an_older_deployctl_noted_as_given_is_known(engine, running, folder, theirs):
+    """It noted one digest of all files. A key that was revoked here while the engine was stopped
+    opens nothing again after an upgrade, unless others have changed what is there."""
+    learn(engine, running, folder)
+    (folder / "published").write_text(FORMER)
+    (folder / "keys.json").write_bytes(b"mine")
+    if theirs:
+        engine.carriers.secrets[running.id]["keys.json"] = theirs
+    learn(engine, running, folder)
+    assert (folder / "keys.json").read_bytes() == (theirs or b"mine")
 
 
 def test_keys_of_an_older_deployctl_are_the_state_folder_s(engine, running, folder):

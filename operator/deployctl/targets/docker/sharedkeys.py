@@ -180,8 +180,8 @@ def _changed(
 ) -> tuple[dict[str, str] | None, dict[str, bytes]] | None:
     """Digests of what the engine was given last from here, and what it has; None where others have
     changed nothing."""
-    told = _told(folder)
-    if told is None and (folder / keys.OPERATOR_TOKEN).exists():
+    text = keys.read_key(folder / PUBLISHED)
+    if text is None and (folder / keys.OPERATOR_TOKEN).exists():
         return None  # made by an older deployctl: they are the ones
     try:
         there = _there(engine, container)
@@ -189,6 +189,7 @@ def _changed(
         if container.status == "running":
             raise
         return None  # the folder that it had them from is gone, and its door is shut
+    told = _told(text, there)
     return None if not there or told == _digests(there) else (told, there)
 
 
@@ -197,18 +198,32 @@ def _there(engine: DockerEngine, container: "Container") -> dict[str, bytes]:
     return {name: found[name] for name in _NAMES if name in found}
 
 
-def _told(folder: Path) -> dict[str, str] | None:
-    """Digests of what the engine was given last from here; None where it was given nothing."""
-    text = keys.read_key(folder / PUBLISHED)
+def _told(text: str | None, there: Mapping[str, bytes]) -> dict[str, str] | None:
+    """Digests of what the engine was given last from here, which has now what is `there`; None
+    where it was given nothing."""
+    if text is None:
+        return None
+    if text == _former_digest(there):
+        return _digests(there)
     try:
-        told = json.loads(text) if text is not None else None
+        told = json.loads(text)
     except ValueError:
         return {}
-    return told if told is None or isinstance(told, dict) else {}
+    return told if isinstance(told, dict) else {}
 
 
 def _digests(files: Mapping[str, bytes]) -> dict[str, str]:
     return {name: hashlib.sha256(files[name]).hexdigest() for name in _NAMES if name in files}
+
+
+def _former_digest(files: Mapping[str, bytes]) -> str:
+    """The one of all files that was noted in place of one for each."""
+    digest = hashlib.sha256()
+    for name in _NAMES:
+        content = files.get(name)
+        digest.update(f"{name} {-1 if content is None else len(content)}\n".encode())
+        digest.update(content or b"")
+    return digest.hexdigest()
 
 
 def _source(container: "Container", own: Path) -> str | None:
