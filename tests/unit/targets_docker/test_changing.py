@@ -70,6 +70,27 @@ def test_who_slept_while_others_changed_the_service_changes_nothing(
     assert set(EngineRecords(engine.carriers).kept("tiny").records) == {1, 2}
 
 
+def test_who_settled_the_service_writes_its_records_after_the_lock_was_pruned(
+    driver, engine, release, monkeypatch, tmp_path
+):
+    """A `down` of what another process brought up: it drained and stopped, and then it records."""
+    place = tmp_path / "state"
+    store = Store(place, {"docker": lambda: DockerShelf(place, lambda: engine)})
+    with driver.changing("tiny", "deployctl up", quiet), monkeypatch.context() as other:
+        other.setattr(holder, "_process", lambda: "pid 1")
+        EngineRecords(engine.carriers).write("tiny", {1: release().model_dump_json().encode()})
+    with driver.changing("tiny", "deployctl down", quiet):
+        engine.carriers.prune()
+        store.save(REF, release().model_copy(update={"status": "removed"}))
+        with monkeypatch.context() as other:
+            other.setattr(holder, "person", lambda: "bob@build-2")
+            EngineRecords(engine.carriers).write("tiny", {2: b'{"status": "deployed"}'})
+        with pytest.raises(LockedError, match="others have changed tiny"):
+            store.save(REF, release())
+        with pytest.raises(LockedError, match="others have changed tiny"):
+            store.set_aside(REF, 2)
+
+
 def test_who_lost_the_lock_writes_no_records(driver, engine, release, monkeypatch, tmp_path):
     store = Store(tmp_path / "state", {"docker": lambda: DockerShelf(tmp_path, lambda: engine)})
     with driver.changing("tiny", "deployctl up", quiet):

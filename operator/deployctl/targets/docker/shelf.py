@@ -31,6 +31,10 @@ _NOTE = "lineage"  # the file in a service's folder that names it
 PUBLISHED = "published"  # what of the keys the engine was last given from here (`sharedkeys`)
 _MOVED = ("releases", "logs", keys.API_KEY, keys.KEYS, keys.OPERATOR_TOKEN, PUBLISHED)
 
+# How often the records of a service were written when this process settled it, by its folder here:
+# what settles it (the driver) and what writes them (the store) have a shelf each.
+_settled: dict[Path, int] = {}
+
 
 class Known(NamedTuple):
     """What a state folder knows of a service."""
@@ -46,7 +50,6 @@ class DockerShelf:
     def __init__(self, state_dir: Path, connect: Callable[[], DockerEngine]) -> None:
         self._copy = FileShelf(state_dir.expanduser().absolute() / "docker")
         self._connect = connect
-        self._settled: dict[str, int] = {}  # of a service, how often its records were written then
 
     def folder(self, service: str) -> Path:
         """The folder of a service on this machine."""
@@ -142,7 +145,7 @@ class DockerShelf:
             last = dict(sorted(known.records.items())[-2 * KEPT :])
             self._records().write(service, last)
             kept = self._records().kept(service) or kept
-        self._settled[service] = kept.count
+        _settled[self.folder(service)] = kept.count
         for number, content in kept.records.items():
             if known.records.get(number) != content:
                 self._copy.write(service, number, content)
@@ -172,7 +175,7 @@ class DockerShelf:
         """Whether nobody else has written of a service since it was settled here, or since this
         process wrote of it."""
         kept = self._records().kept(service)
-        settled = self._settled.get(service, 0)
+        settled = _settled.get(self.folder(service), 0)
         return kept is None or kept.count == settled or is_myself(kept.writer)
 
     def lineage(self, service: str) -> str | None:
