@@ -28,7 +28,7 @@ class Vision:
     patches: int = 4  # patches behind one token of the decoder
     item_tokens: int = 0  # tokens of the largest image, where images may be of any size
     unit: int = 0  # pixels along each side of what is behind one of them
-    video_images: int = 1  # of which the largest video is made, where the context allows
+    video_images: int = 0  # that the largest video is made of, where the context allows; 0: none
     rotated: bool = False  # its attention has rotary positions
     deep: int = 0  # of its layers whose outputs go to the decoder's beside the last one's
     pixels: int = 0  # values a patch
@@ -59,6 +59,7 @@ def vision_of(tower: Any, parent: str, pixels: int = 0) -> Vision | None:
     deep = tower.get("deepstack_visual_indexes")
     grid = count(tower, "num_position_embeddings")
     looked_up = hidden if grid else 0  # qwen3_vl.py
+    qwen2 = parent.startswith("qwen2")
     return Vision(
         layers=min(layers, 10_000),
         hidden=hidden,
@@ -68,7 +69,8 @@ def vision_of(tower: Any, parent: str, pixels: int = 0) -> Vision | None:
         patches=16 if parent.startswith("gemma3") else max(4, side * side),
         item_tokens=tokens_of(pixels, edge * side) if parent.startswith("qwen") else 0,
         unit=edge * side,
-        video_images=VIDEO_IMAGES if parent.startswith("qwen2") else 1,
+        # Gemma 4 too was profiled with videos; Gemma 3 and Mistral 3 take none.
+        video_images=VIDEO_IMAGES if qwen2 else int(parent.startswith(("qwen", "gemma4"))),
         rotated=parent.startswith("qwen"),
         pixels=patch,
         # One table for each side of an image (modeling_gemma4.py), or one for both.

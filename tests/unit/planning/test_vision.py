@@ -84,6 +84,18 @@ def test_a_processor_says_nothing_of_towers_whose_images_have_one_size(config, f
     assert blind.architecture.image_pixels == 0
 
 
+def test_a_tower_that_takes_no_video_is_tried_with_none(config, plan):
+    # Gemma 3 without images had 4.63 GiB, with one 0.77: a video of Qwen3-VL's was counted.
+    tower = {"model_type": "siglip_vision_model", "hidden_size": 1152, "num_hidden_layers": 27}
+    whole = config("qwen2.5-7b", model_type="gemma3", vision_config=tower)
+
+    def peak(**limits):
+        limited = {"limit_mm_per_prompt": limits}
+        return plan(whole, max_model_len=4096, engine_args=limited).memory.activation_gib
+
+    assert peak(image=0) <= peak(image=1) == peak()
+
+
 def test_a_video_of_deep_outputs_is_kept_with_its_time_stamps_in_two_releases(config, plan):
     # 153,600 tokens of four times the width, and beside them the 12,288 that the encoder gave: 2.53
     # GiB for Qwen3-VL 30B, where an image has 0.25. Four RTX 3090 had 2.31 GiB of cache in 0.11.
