@@ -84,6 +84,7 @@ ALONE = [
     ({"resources.cpuLimit": "0"}, "does not match pattern"),
     ({"security.runAsUser": 0}, "minimum"),
     ({"probes.timeoutSeconds": 0}, "minimum"),
+    ({"probes.livenessPeriodSeconds": 61}, "maximum"),
     ({"service.port": 70000}, "maximum"),
     ({"model.id": ""}, "minLength"),
     ({"model.id": "a\nb"}, "does not match pattern"),

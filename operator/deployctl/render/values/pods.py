@@ -19,6 +19,8 @@ from deployctl.render.values.base import (
 )
 
 Seconds = Annotated[int, Field(ge=1, le=86400)]
+# Half of what alive.py takes for a freeze (GAP_S), so that one look may be missed.
+Interval = Annotated[int, Field(ge=1, le=60)]
 Share = Annotated[int, Field(ge=0, le=100)]
 
 
@@ -257,9 +259,13 @@ class Probes(Section):
     timeout_seconds: Seconds = Field(
         15, description="For one answer: a saturated engine is slow, not broken."
     )
-    liveness_period_seconds: Seconds = Field(15, description="Interval of liveness probes.")
+    liveness_period_seconds: Interval = Field(
+        15, description="Interval of liveness probes. Rarer ones would see no engine that hangs."
+    )
     liveness_failures: int = Field(10, ge=1, le=1000, description="In a row, before a restart.")
-    readiness_period_seconds: Seconds = Field(5, description="Interval of readiness probes.")
+    readiness_period_seconds: Interval = Field(
+        5, description="Interval of readiness probes. Rarer ones would see none that stands still."
+    )
     readiness_failures: int = Field(6, ge=1, le=1000, description="In a row, before no traffic.")
     stall_seconds: int = Field(
         600,
