@@ -146,16 +146,17 @@ def status(name: str | None = None, target: TargetKind | None = None) -> list[Se
         else:
             looked = (_look(settings, store, ref) for ref in store.services(kind))
             found += [seen for seen in looked if seen]
+    live = [seen for seen in found if seen.status != "removed"]
     try:
         others = store.others(target)
     except DeployctlError:
-        if not found:
+        if not live:
             raise
         others = []  # what is known here says it
-    if not found and (unknown := store.unknown("whether there is a service")):
+    if not live and (unknown := store.unknown("whether there is a service")):
         raise unknown
-    found += [seen for seen in (_look(settings, store, ref) for ref in others) if seen]
-    live = (seen for seen in found if seen.status != "removed")
+    looked = (_look(settings, store, ref) for ref in others)
+    live += [seen for seen in looked if seen and seen.status != "removed"]
     return sorted(live, key=lambda seen: (seen.service, seen.target))
 
 
