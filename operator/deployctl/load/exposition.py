@@ -6,10 +6,13 @@ names, by which our dashboards read them.
 """
 
 import dataclasses
+from collections.abc import Iterable
 from datetime import datetime
 
-from prometheus_client import CollectorRegistry, Gauge, generate_latest
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import GaugeMetricFamily
 
+from deployctl_loadtest.foreign import printable
 from deployctl_loadtest.result import Latency, LoadResult
 
 _PERCENTILES = ("p50", "p90", "p95", "p99")  # `quantile` is the label of summaries alone
@@ -57,18 +60,25 @@ def _latencies(latency: Latency) -> list[tuple[str, str, float]]:
 
 
 class _Page:
-    """Gauges with the same first labels."""
+    """Gauges with the same first labels. No `Gauge`: with PROMETHEUS_MULTIPROC_DIR that writes its
+    values to files."""
 
     def __init__(self, labels: dict[str, str]) -> None:
         self._labels = labels
-        self._registry = CollectorRegistry()
-        self._gauges: dict[str, Gauge] = {}
+        self._families: dict[str, GaugeMetricFamily] = {}
 
     def add(self, name: str, said: str, value: float, **labels: str) -> None:
-        names = [*self._labels, *labels]
-        if name not in self._gauges:
-            self._gauges[name] = Gauge(_PREFIX + name, said, names, registry=self._registry)
-        self._gauges[name].labels(**self._labels, **labels).set(value)
+        family = self._families.get(name)
+        if family is None:
+            names = [*self._labels, *labels]
+            family = self._families[name] = GaugeMetricFamily(_PREFIX + name, said, labels=names)
+        family.add_metric([printable(v) for v in (*self._labels.values(), *labels.values())], value)
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        """Asked by the registry."""
+        return self._families.values()
 
     def text(self) -> str:
-        return generate_latest(self._registry).decode()
+        registry = CollectorRegistry()
+        registry.register(self)
+        return generate_latest(registry).decode()

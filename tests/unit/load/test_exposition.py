@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import pytest
+from prometheus_client import values as kinds_of_values
 from prometheus_client.parser import text_string_to_metric_families
 
 from deployctl.engines.vllm import exported
@@ -69,3 +71,20 @@ def test_every_series_says_whose_and_which_run_it_is():
     for service, one in (("m", result), ("chat", named)):
         samples = [s for f in families(one, 'odd"run').values() for s in f.samples]
         assert {(s.labels["service"], s.labels["run"]) for s in samples} == {(service, 'odd"run')}
+
+
+@pytest.mark.parametrize("folder", [".", "missing"])
+def test_nothing_is_written_for_other_processes(tmp_path, monkeypatch, folder):
+    """A finished run ended with FileNotFoundError where PROMETHEUS_MULTIPROC_DIR was not there."""
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path / folder))
+    monkeypatch.setattr(kinds_of_values, "ValueClass", kinds_of_values.MultiProcessValue())
+    assert values(made()[0], "trustworthy") == {"": 1}
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_names_that_are_no_text_are_made_one():
+    result, _ = made()
+    named = dataclasses.replace(result, setup=dataclasses.replace(result.setup, model="m\udcff"))
+    assert values(named, "load", run="chat-\udce9") == {"closed": 2}
+    sample = families(named, "chat-\udce9")["deployctl_loadtest_load"].samples[0]
+    assert (sample.labels["service"], sample.labels["run"]) == ("m\ufffd", "chat-\ufffd")
