@@ -36,10 +36,10 @@ def run(words, redirected, tmp_path):
         ("profiles", ">/dev/full", 4, FULL),
         ("profiles --output json", ">/dev/full", 4, FULL),
         ("--help", ">/dev/full", 4, FULL),
-        ("status nosuch", "2>/dev/full", 2, ""),
+        ("status nosuch --target process", "2>/dev/full", 2, ""),
         ("profiles", "2>&1 | true", 0, ""),
         ("profiles --output json", "| true", 0, ""),
-        ("status nosuch", "2>&1 | true", 2, ""),
+        ("status nosuch --target process", "2>&1 | true", 2, ""),
     ],
 )
 def test_an_answer_that_nobody_takes(tmp_path, words, redirected, code, said):
