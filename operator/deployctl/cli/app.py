@@ -6,6 +6,7 @@ import importlib
 import inspect
 import io
 import os
+import select
 import sys
 from collections.abc import Callable
 from types import ModuleType
@@ -187,12 +188,10 @@ def main() -> NoReturn:
     except (KeyboardInterrupt, typer.Abort):
         report(InterruptedByUserError("interrupted"))
         code = InterruptedByUserError.exit_code
-    except SystemExit:  # typer's, where the reader of a pipe went away: whoever follows ends
-        code = 0
+    except SystemExit as ended:  # typer's, of a broken pipe, whichever it was
+        code = 0 if _unread() else _bug(ended.__context__ or ended)
     except Exception as error:
-        if os.environ.get("DEPLOYCTL_DEBUG"):
-            raise
-        code = _unexpected(error)
+        code = _bug(error)
     code = _flush(code)
     # A Ctrl-C that met the exec() of a string (a dataclass in an import does one) leaves CPython
     # with the intent to die by SIGINT instead of ending with our code. Another exec() clears it.
@@ -212,6 +211,13 @@ def _open_streams() -> bool:
     return answers
 
 
+def _unread() -> bool:
+    """Whether the reader of standard output has left: whoever follows an answer ends well."""
+    watch = select.poll()
+    watch.register(1, 0)  # that nobody reads, or that it is shut, is told unasked
+    return bool(watch.poll(0))
+
+
 def _flush(code: int) -> int:
     """Writes what is left to write, so that Python finds nothing to complain of at its end."""
     for stream in (sys.stdout, sys.stderr):
@@ -225,7 +231,13 @@ def _flush(code: int) -> int:
     return code
 
 
-def _unexpected(error: Exception) -> int:
+def _bug(error: BaseException) -> int:
+    if os.environ.get("DEPLOYCTL_DEBUG"):
+        raise error
+    return _unexpected(error)
+
+
+def _unexpected(error: BaseException) -> int:
     """Reports what nobody has translated: our bug, unless the place that is written to is full."""
     if isinstance(error, OSError) and error.errno in _FULL:
         place = error.filename or "standard output"

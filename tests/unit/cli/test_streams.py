@@ -73,6 +73,42 @@ def test_an_endless_answer_ends_with_its_reader(unread):
     assert unread(f"for _ in range(10_000): {lines}") != 0
 
 
+BREAKS = """
+import errno, typer
+from deployctl.cli import app
+def broken(only):
+    made = typer.Typer(pretty_exceptions_enable=False)
+    @made.callback(invoke_without_command=True)
+    def command():
+        FOLLOWED
+        raise BrokenPipeError(errno.EPIPE, "Broken pipe")
+    return made
+app.build = broken
+app.main()
+"""
+
+
+def test_an_answer_that_is_followed_ends_well_with_its_reader(unread):
+    follows = "while True: console.say('x'); console.flush()"
+    assert unread(BREAKS.replace("FOLLOWED", follows)) == 0
+
+
+@pytest.mark.parametrize("debug", ["", "1"])
+def test_a_broken_pipe_of_something_else_is_no_good_end(debug):
+    """A verb that talks to a socket or a FIFO ended with 0, and without a word."""
+    done = subprocess.run(
+        [sys.executable, "-c", BREAKS.replace("FOLLOWED", "print('answer')")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "DEPLOYCTL_DEBUG": debug},
+        timeout=60,
+    )
+    said = "BrokenPipeError: [Errno 32] Broken pipe"
+    assert (done.returncode, done.stdout) == (1, "answer\n")
+    assert said in done.stderr
+    assert ("Traceback" in done.stderr) == bool(debug)
+
+
 def test_what_is_told_to_nobody_is_done(unread, tmp_path):
     lines = "console.story('x' * 5000); console.say('y' * 5000); console.out.print('z' * 5000)"
     unread(f"for _ in range(10): {lines}\nopen('file', 'w').write('done')")
