@@ -114,9 +114,10 @@ def test_the_autoscaler_reads_what_the_version_exports(version, index):
     ],
 )
 def test_rules_read_the_series_of_our_own_pods(group, mine, other):
-    expression = 'vllm:num_requests_running{$series} > 1 and up{job="x"}'
-    labels = {"namespace": "$namespace"}
-    told = {"summary": "{{ $value }} <&>"}
+    expression = 'vllm:num_requests_running{$service_series} > 1 and up{job="x"}'
+    labels = {"namespace": "$service_namespace"}
+    variables = "{{ $namespace := $labels.namespace }}{{ $series := 1 }}"  # are the rule's own
+    told = {"summary": variables + "{{ $value }} <&> in {{ $namespace }}"}
     rules = [{"alert": "A", "expr": expression, "labels": labels, "annotations": told}]
     values = {"group": {"size": group}, "alerts": {"groups": [{"name": "g", "rules": rules}]}}
     (found,) = one(objects(values), "PrometheusRule")["spec"]["groups"]
@@ -125,7 +126,7 @@ def test_rules_read_the_series_of_our_own_pods(group, mine, other):
     assert rule["labels"] == {"namespace": helmtool.NAMESPACE}
     (pattern,) = re.findall(r'pod=~"([^"]+)"', rule["expr"])
     series = f'namespace="{helmtool.NAMESPACE}",pod=~"{pattern}"'
-    assert rule["expr"] == expression.replace("$series", series)
+    assert rule["expr"] == expression.replace("$service_series", series)
     assert re.fullmatch(pattern, mine)
     assert not re.fullmatch(pattern, other)
 

@@ -206,12 +206,12 @@ def _speculates(plan: ServingPlan) -> bool:
 
 def _alerts(plan: ServingPlan, values: Values) -> list[dict[str, Any]]:
     """Rules of the service for a cluster that has a Prometheus; the chart knows the namespace."""
-    ours = (LabelMatcher("", "=", "$series"),)
+    ours = (LabelMatcher("", "=", "$service_series"),)
     scope = Scope(
         plan.name,
         plan.engine.version,
         ours,
-        namespace="$namespace",
+        namespace="$service_namespace",
         replicas=values.replicas,
         interval_s=values.monitoring.interval_seconds,
         speculates=_speculates(plan),

@@ -94,7 +94,7 @@ def test_alerts_come_with_a_monitor_unless_there_are_some(render, tmp_path):
     assert [group["name"].rsplit("-", 1)[1] for group in ours] == [
         *("objectives", "health", "capacity", "usage")
     ]
-    assert all("{$series" in rule["expr"] for rule in ours[1]["rules"])
+    assert all("{$service_series" in rule["expr"] for rule in ours[1]["rules"])
     assert groups(place) == []
     objectives = "objectives: {availability: 0, ttftSeconds: 1, share: 0.9}, runbooks: 'https://x/'"
     held, *_ = groups(place + f"monitoring: {{kind: podMonitor}}\nalerts: {{{objectives}}}")

@@ -135,8 +135,8 @@ class Alerts(Section):
     groups: list[dict[str, Any]] = Field(
         [],
         max_length=100,
-        description="Groups of rules; `$series` in them is what selects the service's series, "
-        "`$namespace` where it is. With a monitor, deployctl renders its own.",
+        description="Groups of rules; `$service_series` in them is what selects the service's "
+        "series, `$service_namespace` where it is. With a monitor, deployctl renders its own.",
     )
     labels: Labels = Field({}, description="Labels by which your Prometheus selects rules.")
     objectives: AlertObjectives = Field(AlertObjectives(), description=AlertObjectives.__doc__)
