@@ -35,7 +35,7 @@ from deployctl_loadtest.foreign import (
 from deployctl_loadtest.packed import Gaps
 from deployctl_loadtest.sample import Sample
 from deployctl_loadtest.sse import Stream, error_text
-from deployctl_loadtest.wire import StampedSocket, Wire, attach
+from deployctl_loadtest.wire import Deadline, StampedSocket, Wire, attach
 
 _GRACE_S = 1.0  # how long a server may keep a stream open after [DONE]
 
@@ -104,7 +104,7 @@ def exchange(
         due: in open loop, when it was to be sent, on `clock`: its latencies count from then.
         reply: takes the answer's text, where a next turn needs it.
         epoch: the run's start on `clock`.
-        timeout_s: seconds after which the request is given up as timed out.
+        timeout_s: seconds after it was sent, when the request is given up as timed out.
         seen: called with the number of text chunks as they come, for live progress.
 
     Raises:
@@ -112,10 +112,10 @@ def exchange(
     """
     stream = Stream(reply)
     sample = Sample(worker=worker, started_at_s=0.0, outcome="incomplete")
-    timer = gevent.Timeout(timeout_s)
-    timer.start()
     wire: Wire = client.client.wire
     wire.sent_at = wire.came_at = None
+    timer = Deadline(timeout_s, wire)
+    timer.start()
     asked = clock()
     raw: Any = None
 

@@ -3,11 +3,12 @@
 import socket
 import struct
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from deployctl_loadtest import wire
-from deployctl_loadtest.wire import StampedSocket, Wire, numeric
+from deployctl_loadtest.wire import Deadline, StampedSocket, Wire, numeric
 
 NOW = 100.0
 
@@ -50,6 +51,59 @@ def test_a_clock_that_was_set_is_not_believed():
     assert came(Answers(-3600.0)) == NOW
     assert came(Answers(3600.0)) == NOW  # before the request was sent
     assert came(Answers(5.0), came_at=99.0) == NOW  # before what came before
+
+
+class Timer:
+    """Stands for one of the event loop's: `fire` is its time."""
+
+    active = False
+
+    def __init__(self, seconds, **_):
+        self.seconds, self.pending = seconds, False
+
+    def start(self, callback, *about, update):
+        def fire():
+            self.pending = False
+            callback(*about)
+
+        self.pending, self.fire = update, fire
+
+    def stop(self):
+        self.pending = False
+
+    close = stop
+
+
+@pytest.fixture
+def thrown(monkeypatch):
+    """What timers throw, once they are fired by hand."""
+    hub, found = SimpleNamespace(loop=SimpleNamespace(timer=Timer)), []
+    monkeypatch.setattr("gevent.get_hub", lambda: hub)
+    monkeypatch.setattr("gevent.timeout.get_hub", lambda: hub)
+    monkeypatch.setattr("gevent.timeout.getcurrent", lambda: SimpleNamespace(throw=found.append))
+    return found
+
+
+def test_a_request_has_its_whole_time_from_when_it_was_sent(thrown):
+    """It was given up as having no end after 2 s when 1.72 s had passed."""
+    now = [NOW]
+    seen = Wire(lambda: now[0])
+    deadline = Deadline(2.0, seen)
+    deadline.start()
+    seen.sent_at, now[0] = NOW + 0.28, NOW + 2
+    deadline.timer.fire()
+    assert (thrown, deadline.pending) == ([], True)
+    assert deadline.timer.seconds == pytest.approx(0.28)
+    now[0] += 0.29
+    deadline.timer.fire()
+    assert (thrown, deadline.pending) == ([deadline], False)
+
+
+def test_one_that_was_never_sent_is_given_up_all_the_same(thrown):
+    deadline = Deadline(2.0, Wire(lambda: NOW))
+    deadline.start()
+    deadline.timer.fire()
+    assert thrown == [deadline]
 
 
 def test_an_agent_notes_when_a_request_is_given_to_a_connection():
