@@ -71,7 +71,8 @@ class Gathering:
         self._options = options
         # Custom options reach the workers with the word to start.
         options.epoch = time.time() + _AHEAD_S
-        options.share = max(1, len(environment.runner.clients.ready))
+        self._began = {client.id for client in environment.runner.clients.ready}
+        options.share = max(1, len(self._began))
         if options.seed < 0:
             options.seed = int.from_bytes(os.urandom(4))
         self._folder = Path(options.samples) if options.samples else None
@@ -101,6 +102,12 @@ class Gathering:
                 complain(error)
             self._failed = True
 
+    def finished(self) -> bool:
+        """Whether every worker that lives has done its share."""
+        living = self._living()
+        told = [self._counts.get(client) for client in living]
+        return bool(told) and all(counts is not None and counts.finished for counts in told)
+
     def stopping(self) -> None:
         """Nothing to do: the workers cut what is theirs."""
 
@@ -126,13 +133,11 @@ class Gathering:
         return self._writers[worker]
 
     def _living(self) -> set[str]:
-        """Workers that took part in this run and have not gone missing."""
+        """Workers that take part in this run and have not gone missing, also before their first
+        word: of a short run one may have done its share before another has said anything."""
+        part = self._began | self._counts.keys()
         clients = self._environment.runner.clients
-        return {
-            client.id
-            for client in clients.all
-            if client.state != "missing" and client.id in self._counts
-        }
+        return {c.id for c in clients.all if c.state != "missing" and c.id in part}
 
     def _watching(self) -> None:
         told = time.time()
@@ -140,8 +145,7 @@ class Gathering:
         while True:
             gevent.sleep(0.05)
             now = time.time()
-            living = self._living()
-            if living and all(self._counts[client].finished for client in living):
+            if self.finished():
                 break
             if (limit and now > self._options.epoch + limit + _LATE_S) or self._failed:
                 break
