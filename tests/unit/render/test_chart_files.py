@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from deployctl import assets
+from deployctl.render.values.pods import Probes
 
 FILES = assets.path("charts", "vllm", "files")
 ROUTES = (FILES / "routes.txt").read_text().splitlines()
@@ -221,3 +222,14 @@ def test_a_download_is_marked_when_it_is_done_and_not_before(tmp_path, monkeypat
     before = len(asked)
     download.fetch("org/m", "", "abc")  # of another image: the Job is another, the model is there
     assert len(asked) == before
+
+
+@pytest.mark.parametrize("period", ["liveness_period_seconds", "readiness_period_seconds"])
+def test_the_rarest_probes_see_an_engine_that_hangs_though_one_is_missed(tmp_path, period):
+    """A period of more than GAP_S passed for a freeze at each look: no hang was ever seen."""
+    alive = load("alive.py")
+    bounds = Probes.model_fields[period].metadata
+    rarest = next(bound.le for bound in bounds if hasattr(bound, "le"))
+    state, seen = tmp_path / "seen", {"0": (3.0, ["100"])}
+    assert alive.stalled(state, seen, "run", 1000.0) == (0, 0)
+    assert alive.stalled(state, seen, "run", 1000.0 + 2 * rarest) == (3, 2 * rarest)
