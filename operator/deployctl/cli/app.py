@@ -50,6 +50,7 @@ VERBS: dict[str, Verb] = {
     "keys": Verb("keys", "Add, list and revoke the keys of a service's clients.", RUN),
     "smoke": Verb("smoke", "Ask a running service a question and check the answer.", MEASURE),
     "metrics": Verb("metrics", "Show the engine's key metrics.", MEASURE),
+    "top": Verb("top.verb", "Show services live on one screen: load, latency, keys.", MEASURE),
     "loadtest": Verb("loadtest", "Measure latency and throughput with Locust.", MEASURE),
     "tune": Verb("tune.verb", "Find the engine settings that serve best, by measuring.", MEASURE),
     "compare": Verb("compare", "Compare two load tests; fail on a regression.", MEASURE),

@@ -19,17 +19,11 @@ from deployctl.cli.options import (
     TokenFileOption,
     UrlOption,
 )
+from deployctl.cli.spreads import SPREADS, latencies
 from deployctl.endpoint import Endpoint
 from deployctl.errors import InputError, TargetError
 from deployctl.metrics.figures import Figures, Spread, between, since_start
 from deployctl.units import duration
-
-_SPREADS = (
-    ("ttft_s", "TTFT"),
-    ("itl_s", "ITL"),
-    ("e2e_s", "E2E"),
-    ("queue_s", "queued"),
-)
 
 
 def command(
@@ -153,9 +147,9 @@ def table(title: str, figures: Figures) -> RenderableType:
         Text.assemble((title, "bold"), ("  " + _basis(figures), "dim")),
         rows,
     ]
-    latencies = _latencies(figures)
-    if latencies is not None:
-        parts += [Text(), latencies]
+    observed = latencies(figures)
+    if observed is not None:
+        parts += [Text(), observed]
     return Group(*parts)
 
 
@@ -169,7 +163,7 @@ def line(figures: Figures) -> str:
         f"{figures.generation_tokens_per_s or 0:.1f} output tok/s",
         f"{figures.prompt_tokens_per_s or 0:.1f} prompt tok/s",
     ]
-    for field, name in _SPREADS[:2]:
+    for field, name in SPREADS[:2]:
         spread: Spread | None = getattr(figures, field)
         if spread is not None:
             parts.append(f"{name} p95 {spread.p95 * 1000:.0f} ms")
@@ -178,30 +172,6 @@ def line(figures: Figures) -> str:
     if figures.restarted:
         parts.append("the engine restarted")
     return " · ".join(parts)
-
-
-def _latencies(figures: Figures) -> Table | None:
-    spreads = [(n, s) for f, n in _SPREADS if (s := getattr(figures, f)) is not None]
-    if not spreads:
-        return None
-    rows = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
-    rows.add_column("")
-    rows.add_column("unit", style="dim")
-    for name in ("mean", "p50", "p90", "p95", "p99"):
-        rows.add_column(name, justify="right")
-    rows.add_column("values", justify="right", style="dim")
-    for name, spread in spreads:
-        unit, scale = ("s", 1.0) if spread.p50 >= 10 else ("ms", 1000.0)
-        texts = [f"{spread.mean * scale:,.1f}"]
-        texts += [
-            # Within the lowest bucket an estimate would be invented.
-            f"<{spread.resolution * scale:g}"
-            if cell <= spread.resolution
-            else f"{cell * scale:,.1f}"
-            for cell in (spread.p50, spread.p90, spread.p95, spread.p99)
-        ]
-        rows.add_row(Text(name, style="bold"), unit, *texts, f"{spread.observed:,}")
-    return rows
 
 
 def _basis(figures: Figures) -> str:

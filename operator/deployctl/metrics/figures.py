@@ -50,8 +50,12 @@ def since_start(snapshot: Snapshot, now_unix_s: float) -> Figures:
 
 def between(earlier: Snapshot, later: Snapshot) -> Figures:
     """What happened between two scrapes, and how things stand at the later one."""
-    delta = snapshots.between(earlier, later)
-    return _figures("interval", later, delta, delta.seconds, restarted=delta.restarted)
+    return over(snapshots.between(earlier, later), later)
+
+
+def over(delta: Delta, now: Snapshot) -> Figures:
+    """What happened in an interval, and how things stand at its end."""
+    return _figures("interval", now, delta, delta.seconds, restarted=delta.restarted)
 
 
 def _figures(

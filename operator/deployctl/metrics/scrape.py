@@ -1,12 +1,22 @@
 """Fetches /metrics. The only part of this room that touches the network."""
 
 import time
+from typing import NamedTuple
 
 from deployctl.endpoint import Endpoint
 from deployctl.errors import TargetError
+from deployctl.metrics import doors
+from deployctl.metrics.doors import DoorCounts
 from deployctl.metrics.snapshot import Snapshot, parse
 from deployctl.spec.settings import Settings
 from deployctl_loadtest.foreign import MAX_METRICS
+
+
+class Reading(NamedTuple):
+    """A scrape of an engine and of the door before it."""
+
+    engine: Snapshot
+    door: DoorCounts | None  # None where there is no door
 
 
 def scrape(endpoint: Endpoint, *, timeout_s: float = 10.0) -> Snapshot:
@@ -15,11 +25,33 @@ def scrape(endpoint: Endpoint, *, timeout_s: float = 10.0) -> Snapshot:
     Raises:
         TargetError: it does not answer, refuses, or is no vLLM.
     """
+    return _scraped(endpoint, timeout_s)[1]
+
+
+def read(endpoint: Endpoint, *, timeout_s: float = 10.0) -> Reading:
+    """Scrapes an engine and its door at once.
+
+    Raises:
+        TargetError: as `scrape`.
+    """
+    text, snapshot = _scraped(endpoint, timeout_s)
+    try:
+        return Reading(snapshot, doors.parse(text))
+    except TargetError as error:
+        error.where = _where(endpoint)
+        raise
+
+
+def _where(endpoint: Endpoint) -> str:
+    return f"{endpoint.url.rstrip('/')}/metrics"
+
+
+def _scraped(endpoint: Endpoint, timeout_s: float) -> tuple[str, Snapshot]:
     import httpx
 
     from deployctl import web
 
-    where = f"{endpoint.url.rstrip('/')}/metrics"
+    where = _where(endpoint)
     try:
         with web.client(endpoint, timeout_s, most=MAX_METRICS) as client:
             response = client.get("/metrics")
@@ -40,8 +72,9 @@ def scrape(endpoint: Endpoint, *, timeout_s: float = 10.0) -> Snapshot:
             where=where,
             hint="is this the address of a vLLM server?",
         )
+    text = response.content.decode("utf-8", "replace")
     try:
-        return parse(response.content.decode("utf-8", "replace"), time.monotonic())
+        return text, parse(text, time.monotonic())
     except TargetError as error:
         error.where = where
         raise

@@ -94,6 +94,13 @@ class Snapshot(NamedTuple):
         return _share(self.prefix_hits, self.prefix_queries)
 
 
+# Any that falls says that all began anew: one may have passed its former height by then.
+_COUNTERS = (
+    *("prompt_tokens", "generation_tokens", "requests"),
+    *("preemptions", "prefix_queries", "prefix_hits"),
+)
+
+
 class Delta(NamedTuple):
     """What happened between two scrapes. Rates are a second; None where nothing is known."""
 
@@ -103,11 +110,17 @@ class Delta(NamedTuple):
     generation_tokens: float | None
     requests: float | None
     preemptions: float | None
-    prefix_hit_rate: float | None
+    prefix_queries: float | None  # tokens looked up
+    prefix_hits: float | None
     ttft: Histogram | None
     itl: Histogram | None
     e2e: Histogram | None
     queue: Histogram | None
+
+    @property
+    def prefix_hit_rate(self) -> float | None:
+        """Share of prompt tokens found in the prefix cache meanwhile."""
+        return _share(self.prefix_hits, self.prefix_queries)
 
     def rate(self, amount: float | None) -> float | None:
         """An amount as a rate a second."""
@@ -120,11 +133,8 @@ def parse(text: str, at_s: float) -> Snapshot:
     Raises:
         TargetError: it is no exposition, or holds nothing of vLLM's.
     """
-    from prometheus_client.parser import text_string_to_metric_families
-
     try:
-        wanted = "\n".join(_wanted(text))
-        families = {family.name: family for family in text_string_to_metric_families(wanted)}
+        families = families_of(text, names.READ)
         if any(name.startswith("vllm:") for name in families):
             return _snapshot(families, at_s)
     except (ValueError, OverflowError, LookupError, TypeError, AttributeError) as error:
@@ -138,7 +148,20 @@ def parse(text: str, at_s: float) -> Snapshot:
     )
 
 
-def _wanted(text: str) -> Iterator[str]:
+def families_of(text: str, wanted: tuple[str, ...]) -> "dict[str, Metric]":
+    """The metrics of an exposition whose names begin as one of those that are wanted, by name.
+
+    Raises:
+        ValueError: it is none, or one of its lines is longer than the parser should be given.
+        OverflowError, LookupError, TypeError, AttributeError: the parser's, of what is none.
+    """
+    from prometheus_client.parser import text_string_to_metric_families
+
+    read = "\n".join(_wanted(text, wanted))
+    return {family.name: family for family in text_string_to_metric_families(read)}
+
+
+def _wanted(text: str, wanted: tuple[str, ...]) -> Iterator[str]:
     """The lines that are read, and what is said of their types.
 
     Raises:
@@ -146,7 +169,7 @@ def _wanted(text: str) -> Iterator[str]:
     """
     for line in text.split("\n"):
         named = line[2:].partition(" ")[2] if line.startswith(_ABOUT) else line
-        if named.startswith(names.READ):
+        if named.startswith(wanted):
             if len(line) > MAX_METRICS_LINE:
                 raise ValueError(f"a line is longer than {MAX_METRICS_LINE // KIB} KiB")
             yield line
@@ -158,7 +181,7 @@ def _snapshot(families: "Mapping[str, Metric]", at_s: float) -> Snapshot:
             # prometheus-client strips _total of counters; an untyped series keeps it.
             for key in (name, f"{name}_total"):
                 samples = families[key].samples if key in families else []
-                exported = [_number(s) for s in samples if s.name in (key, f"{name}_total")]
+                exported = [number_of(s) for s in samples if s.name in (key, f"{name}_total")]
                 if exported:
                     return exported
         return None
@@ -194,18 +217,23 @@ def _snapshot(families: "Mapping[str, Metric]", at_s: float) -> Snapshot:
 
 def together(snapshots: Sequence[Snapshot]) -> Snapshot:
     """Several engines' as one: sums, of the KV cache's use the mean, and the latest start."""
+    return Snapshot(**{name: _as_one(name, snapshots) for name in Snapshot._fields})
 
-    def merge(name: str) -> Any:
-        found = [each for s in snapshots if (each := getattr(s, name)) is not None]
-        if not found:
-            return None
-        if isinstance(found[0], Histogram):
-            return _merged(found)
-        if name in ("at_s", "started_unix_s"):
-            return max(found)
-        return sum(found) / len(found) if name == "kv_cache_usage" else sum(found)
 
-    return Snapshot(**{name: merge(name) for name in Snapshot._fields})
+def added(deltas: Sequence[Delta]) -> Delta:
+    """Several engines' as one, over the longest of their times: sums."""
+    return Delta(**{name: _as_one(name, deltas) for name in Delta._fields})
+
+
+def _as_one(name: str, several: Sequence[Snapshot] | Sequence[Delta]) -> Any:
+    found = [each for one in several if (each := getattr(one, name)) is not None]
+    if not found:
+        return None
+    if isinstance(found[0], Histogram):
+        return _merged(found)
+    if name in ("at_s", "started_unix_s", "seconds", "restarted"):
+        return max(found)
+    return sum(found) / len(found) if name == "kv_cache_usage" else sum(found)
 
 
 def _http(samples: "Iterable[Sample]") -> dict[str, float]:
@@ -214,15 +242,13 @@ def _http(samples: "Iterable[Sample]") -> dict[str, float]:
     asked = [s for s in own if s.labels.get("handler", "").startswith("/v1/")]
     if not asked:
         return {}
-    failed = [_number(s) for s in asked if s.labels.get("status", "").startswith("5")]
-    return {"answers": sum(_number(s) for s in asked), "errors": sum(failed)}
+    failed = [number_of(s) for s in asked if s.labels.get("status", "").startswith("5")]
+    return {"answers": sum(number_of(s) for s in asked), "errors": sum(failed)}
 
 
 def between(earlier: Snapshot, later: Snapshot) -> Delta:
     """What happened from one scrape to the next; after a restart, what happened since it."""
-    restarted = _fell(earlier.generation_tokens, later.generation_tokens) or _fell(
-        earlier.prompt_tokens, later.prompt_tokens
-    )
+    restarted = any(_fell(getattr(earlier, name), getattr(later, name)) for name in _COUNTERS)
 
     def more(before: float | None, after: float | None) -> float | None:
         if after is None:
@@ -239,10 +265,8 @@ def between(earlier: Snapshot, later: Snapshot) -> Delta:
         generation_tokens=more(earlier.generation_tokens, later.generation_tokens),
         requests=more(earlier.requests, later.requests),
         preemptions=more(earlier.preemptions, later.preemptions),
-        prefix_hit_rate=_share(
-            more(earlier.prefix_hits, later.prefix_hits),
-            more(earlier.prefix_queries, later.prefix_queries),
-        ),
+        prefix_queries=more(earlier.prefix_queries, later.prefix_queries),
+        prefix_hits=more(earlier.prefix_hits, later.prefix_hits),
         ttft=observed(earlier.ttft, later.ttft),
         itl=observed(earlier.itl, later.itl),
         e2e=observed(earlier.e2e, later.e2e),
@@ -257,8 +281,8 @@ def _series(name: str, samples: "Iterable[Sample]") -> Iterator[Histogram]:
         key = tuple(sorted((k, v) for k, v in sample.labels.items() if k != "le"))
         groups.setdefault(key, []).append(sample)
     for group in groups.values():
-        buckets = {_bound(s): _number(s) for s in group if s.name == f"{name}_bucket"}
-        single = {s.name: _number(s) for s in group if "le" not in s.labels}
+        buckets = {_bound(s): number_of(s) for s in group if s.name == f"{name}_bucket"}
+        single = {s.name: number_of(s) for s in group if "le" not in s.labels}
         yield Histogram(
             buckets=tuple(sorted(buckets.items())),
             sum=single.get(f"{name}_sum", 0.0),
@@ -281,7 +305,7 @@ def _merged(parts: list[Histogram]) -> Histogram | None:
     )
 
 
-def _number(sample: "Sample") -> float:
+def number_of(sample: "Sample") -> float:
     """A value as an engine counts: NaN and 1e300 are none."""
     if not abs(sample.value) <= _HIGHEST:
         raise ValueError(f"{sample.name} is {sample.value}")

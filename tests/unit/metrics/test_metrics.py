@@ -9,6 +9,7 @@ from deployctl.errors import TargetError
 from deployctl.metrics import Histogram, between, parse, scrape, together
 from deployctl.metrics.figures import between as figures_between
 from deployctl.metrics.figures import since_start
+from deployctl.metrics.snapshot import added
 
 RECORDED = Path(__file__).parents[2] / "data" / "metrics" / "vllm-0.32.0.txt"
 
@@ -181,3 +182,20 @@ def test_several_engines_as_one():
     assert both.kv_cache_usage == one.kv_cache_usage
     assert both.started_unix_s == one.started_unix_s
     assert together([one._replace(queue=None), other._replace(queue=None)]).queue is None
+
+
+def test_a_restart_is_seen_though_one_counter_has_passed_its_former_height():
+    before = parse(exposition(generated=100, hits=60), 0.0)
+    delta = between(before, parse(exposition(generated=500, hits=10), 2.0))
+    assert delta.restarted
+    assert (delta.generation_tokens, delta.prefix_hits) == (500, 10)
+
+
+def test_what_several_engines_did_is_added_up():
+    before, after = parse(exposition(), 0.0), parse(exposition(generated=300, count=30), 4.0)
+    one = between(before, after)
+    both = added([one, one._replace(seconds=5.0, prefix_queries=40.0, prefix_hits=10.0)])
+    assert (both.seconds, both.generation_tokens, both.restarted) == (5.0, 400, False)
+    assert both.prefix_hit_rate == 0.25
+    assert both.ttft is not None
+    assert both.ttft.count == 40
