@@ -86,7 +86,7 @@ def kill(service):
 
 @pytest.mark.usefixtures("load")
 def test_once_in_a_pipe(run):
-    words = ("top", "--target", "process", "--interval", "1s")
+    words = ("top", "--target", "process", "--interval", "5s")
     document = json.loads(run(*words, "--output", "json"))
     chat, embed = document["services"]
     assert (chat["health"], embed["health"]) == ("serving", "serving")
