@@ -103,6 +103,14 @@ def test_no_line_is_longer_than_the_terminal(width, opened):
     assert max(map(len, shown)) <= width
 
 
+def test_what_others_wrote_on_several_lines_breaks_no_row():
+    change = Change(2, "failed", "2026-11-27T11:46:00+00:00", "up", "out of\nmemory")
+    shown = lines([silent(change=change)._replace(detail="it\r\nhangs")])
+    assert shown[2] == "embed    silent: it hangs"
+    assert shown[-2] == "embed: revision 2 failed 14m ago by up: out of memory · silent · it hangs"
+    assert len(shown) == 12
+
+
 def test_what_matters_least_goes_first():
     titles = [column.title for column in fitting(columns(NOW), 60)[0]]
     assert "RUN" in titles

@@ -60,8 +60,13 @@ def changed(change: Change | None, now: datetime) -> str:
 def told(change: Change, now: datetime) -> str:
     """The same in words."""
     ago = age(change.created, now)
-    why = f": {change.message}" if change.message else ""
+    why = f": {one_line(change.message)}" if change.message else ""
     return f"revision {change.revision} {change.status} {ago} ago by {change.reason}{why}"
+
+
+def one_line(text: str) -> str:
+    """A text whose line ends would break a row."""
+    return " ".join(text.split())
 
 
 def named(row: Row) -> str:

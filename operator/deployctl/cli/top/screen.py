@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from deployctl.cli.spreads import brief_s, latencies
-from deployctl.cli.top.columns import Column, amount, columns, named, share, spark, told
+from deployctl.cli.top.columns import Column, amount, columns, named, one_line, share, spark, told
 from deployctl.metrics.doors import KeyUse
 from deployctl.metrics.figures import Figures
 from deployctl.operations.top.row import SORTS, Row, busiest, sorted_by
@@ -115,7 +115,7 @@ def _footer(row: Row | None, when: Moments) -> Text:
     if row is None:
         return Text("no service: it is looked for")
     health = "" if row.health == "serving" else row.health
-    said = [told(row.change, when.wall) if row.change else "", health, row.detail]
+    said = [told(row.change, when.wall) if row.change else "", health, one_line(row.detail)]
     return Text.assemble((f"{row.service}: ", "bold"), " · ".join(filter(None, said)))
 
 
@@ -135,7 +135,7 @@ def _table(
     for number, row in enumerate(rows[first : first + height], first):
         line = Text(_cut(named(row), name).ljust(name))
         if row.figures is None:
-            said = row.health if not row.detail else f"{row.health}: {row.detail}"
+            said = row.health if not row.detail else f"{row.health}: {one_line(row.detail)}"
             style = "dim" if row.health in ("asking", "stopped") else "red"
             line.append(" " * _GAP + _cut(said, width - name - _GAP), style)
         else:

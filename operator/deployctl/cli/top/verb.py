@@ -15,7 +15,7 @@ from deployctl.cli.options import (
     TargetOption,
     TokenFileOption,
 )
-from deployctl.cli.top.columns import columns, named, told
+from deployctl.cli.top.columns import columns, named, one_line, told
 from deployctl.cli.top.screen import Moments, View, draw, reasons
 from deployctl.errors import InputError
 from deployctl.operations.top.row import SORTS, Row, busiest, sorted_by
@@ -115,7 +115,8 @@ def _board(
 
 
 def _is_terminal() -> bool:
-    return out.is_terminal and not out.is_dumb_terminal and sys.stdin.isatty()
+    """Whether there is a screen to draw on, whatever FORCE_COLOR says, and keys to read."""
+    return sys.stdout.isatty() and not out.is_dumb_terminal and sys.stdin.isatty()
 
 
 def _live(board: Board, every_s: float, sort: str) -> None:
@@ -169,7 +170,7 @@ def _show(rows: list[Row]) -> None:
         titles = ("SERVICE", "KEY", "REQUESTS", "5XX", "IN", "OUT", "REFUSED", "WHY")
         print_rows([titles, *keys])
     for row in rows:
-        said = [told(row.change, now) if row.change else "", row.detail]
+        said = [told(row.change, now) if row.change else "", one_line(row.detail)]
         story(f"{row.service}: " + " · ".join(filter(None, said)))
 
 
