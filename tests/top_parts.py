@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from deployctl.metrics import Reading, doors, parse
+from deployctl.metrics import Scrape, doors, parse
 from deployctl.metrics.doors import KeyUse
 from deployctl.metrics.figures import Figures, Spread
 from deployctl.operations.top.row import Change, Row
@@ -23,7 +23,7 @@ def times(page, factor):
 
 
 def reading(page=PAGE, at=0.0, door=""):
-    return Reading(parse(page, at), doors.parse(page + door))
+    return Scrape(parse(page, at), doors.parse(page + door))
 
 
 def figures(**given):

@@ -12,7 +12,7 @@ from deployctl.spec.settings import Settings
 from deployctl_loadtest.foreign import MAX_METRICS
 
 
-class Reading(NamedTuple):
+class Scrape(NamedTuple):
     """A scrape of an engine and of the door before it."""
 
     engine: Snapshot
@@ -28,7 +28,7 @@ def scrape(endpoint: Endpoint, *, timeout_s: float = 10.0) -> Snapshot:
     return _scraped(endpoint, timeout_s)[1]
 
 
-def read(endpoint: Endpoint, *, timeout_s: float = 10.0) -> Reading:
+def read(endpoint: Endpoint, *, timeout_s: float = 10.0) -> Scrape:
     """Scrapes an engine and its door at once.
 
     Raises:
@@ -36,7 +36,7 @@ def read(endpoint: Endpoint, *, timeout_s: float = 10.0) -> Reading:
     """
     text, snapshot = _scraped(endpoint, timeout_s)
     try:
-        return Reading(snapshot, doors.parse(text))
+        return Scrape(snapshot, doors.parse(text))
     except TargetError as error:
         error.where = _where(endpoint)
         raise

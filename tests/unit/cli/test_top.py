@@ -16,7 +16,7 @@ from deployctl.cli.app import main
 from deployctl.cli.top import verb
 from deployctl.cli.top.columns import age, amount, columns, named, spark, told
 from deployctl.cli.top.keyboard import keyboard, keys_in
-from deployctl.cli.top.screen import Moments, View, draw, fitting
+from deployctl.cli.top.screen import Moments, Screen, draw, fitting
 from deployctl.errors import InterruptedByUserError
 from deployctl.metrics.doors import KeyUse
 from deployctl.operations.top.row import SORTS, Change, Row
@@ -38,7 +38,7 @@ def lines(rows, *, view=None, width=120, height=12, before=()):
     """The screen as a terminal of that size shows it."""
     console = Console(file=io.StringIO(), width=width, no_color=True)
     seen = [(row, trend(*before)) for row in rows]
-    console.print(draw(view or View(), seen, WHEN, width, height), end="")
+    console.print(draw(view or Screen(), seen, WHEN, width, height), end="")
     return [line.rstrip() for line in console.file.getvalue().splitlines()]
 
 
@@ -98,7 +98,7 @@ def test_a_busy_service_and_a_silent_one():
 @pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 200])
 @pytest.mark.parametrize("opened", [False, True])
 def test_no_line_is_longer_than_the_terminal(width, opened):
-    view = View(opened=opened)
+    view = Screen(opened=opened)
     shown = lines([busy(detail="x" * 50), silent()], view=view, width=width, before=(1.0,))
     assert max(map(len, shown)) <= width
 
@@ -123,7 +123,7 @@ def test_what_matters_least_goes_first():
 
 def test_of_more_services_than_lines_the_chosen_one_is_shown():
     rows = [busy(service=f"s{number:02}") for number in range(30)]
-    view = View(chosen=("s20", "process"))
+    view = Screen(chosen=("s20", "process"))
     shown = lines(rows, view=view)
     assert len(shown) == 12
     assert any(line.startswith("s20") for line in shown)
@@ -134,7 +134,7 @@ def test_one_service_with_its_keys():
         KeyUse("ci", 4, 0, 40, 80, {"limit": 5, "model": 1}),
         KeyUse("-", refused={"no_key": 2}),
     )
-    shown = lines([busy(keys=keys, restarts=2)], view=View(opened=True), height=24, before=(5.0,))
+    shown = lines([busy(keys=keys, restarts=2)], view=Screen(opened=True), height=24, before=(5.0,))
     assert shown[1] == "chat · process · http://127.0.0.1:8000 · serving · 12:00:00"
     assert any(line.startswith("output") and "5 tok/s" in line for line in shown)
     assert not any(line.startswith("KV cache") for line in shown)  # never seen
@@ -147,7 +147,7 @@ def test_one_service_with_its_keys():
 
 
 def test_keys_move_sort_open_and_end():
-    view, rows = View(), [busy(service="a"), busy(service="b"), silent("c")]
+    view, rows = Screen(), [busy(service="a"), busy(service="b"), silent("c")]
     for key, chosen in (("down", "b"), ("j", "c"), ("j", "c"), ("up", "b"), ("home", "a"),
                         ("end", "c"), ("pageup", "a")):  # fmt: skip
         assert not view.press(key, rows)
@@ -168,13 +168,13 @@ def test_keys_move_sort_open_and_end():
 
 
 def test_the_chosen_service_stays_chosen_when_the_order_changes():
-    view, rows = View("running"), [busy(service="a"), busy(service="b")]
+    view, rows = Screen("running"), [busy(service="a"), busy(service="b")]
     view.press("down", rows)
     assert view.index(list(reversed(rows))) == 0
 
 
 def test_no_service_is_no_trouble():
-    view = View()
+    view = Screen()
     for key in ("down", "enter", "s"):
         view.press(key, [])
     assert not view.opened

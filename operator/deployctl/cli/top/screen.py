@@ -33,7 +33,7 @@ Chosen = tuple[str, str | None]
 
 
 @dataclass
-class View:
+class Screen:
     """What is looked at, and in which order."""
 
     sort: str = "service"
@@ -91,7 +91,7 @@ class Moments:
     every_s: float  # between two readings
 
 
-def draw(view: View, seen: Seen, when: Moments, width: int, height: int) -> RenderableType:
+def draw(view: Screen, seen: Seen, when: Moments, width: int, height: int) -> RenderableType:
     """The whole screen."""
     rows, trends = view.ordered(seen), {_key(row): trend for row, trend in seen}
     chosen = rows[view.index(rows)] if rows else None
@@ -120,7 +120,7 @@ def _footer(row: Row | None, when: Moments) -> Text:
 
 
 def _table(
-    view: View,
+    view: Screen,
     rows: Sequence[Row],
     trends: dict[Chosen, Trend],
     when: Moments,
@@ -171,7 +171,7 @@ def fitting(all_of: Sequence[Column], width: int) -> tuple[list[Column], int]:
     return shown, min(_BARS[1], bars) if bars >= _BARS[0] else 0
 
 
-def _titles(view: View, shown: Sequence[Column], name: int, bars: int) -> Text:
+def _titles(view: Screen, shown: Sequence[Column], name: int, bars: int) -> Text:
     line = Text(style="dim")
     line.append("SERVICE".ljust(name), "bold not dim" if view.sort == "service" else "")
     for column in shown:

@@ -9,14 +9,9 @@ import typer
 
 from deployctl import units
 from deployctl.cli.console import Output, answer_json, out, print_rows, story
-from deployctl.cli.options import (
-    KeyFileOption,
-    OutputOption,
-    TargetOption,
-    TokenFileOption,
-)
+from deployctl.cli.options import KeyFileOption, OutputOption, TargetOption, TokenFileOption
 from deployctl.cli.top.columns import columns, named, one_line, told
-from deployctl.cli.top.screen import Moments, View, draw, reasons
+from deployctl.cli.top.screen import Moments, Screen, draw, reasons
 from deployctl.errors import InputError
 from deployctl.operations.top.row import SORTS, Row, busiest, sorted_by
 from deployctl.operations.top.watch import Board
@@ -25,22 +20,28 @@ TARGET_FAILED = 4
 _KEYS_S = 0.5  # how long a key is waited for before the screen is drawn anew
 
 
+_NamesArgument = Annotated[
+    list[str] | None,
+    typer.Argument(
+        help="Names of services. \\[default: all that there are]",
+        metavar="[NAME]...",
+        show_default=False,
+    ),
+]
+_UrlsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--url",
+        help="Any vLLM server: http://HOST:PORT; repeat for more.",
+        metavar="URL",
+        show_default=False,
+    ),
+]
+
+
 def command(
-    names: Annotated[
-        list[str] | None,
-        typer.Argument(
-            help="Names of services. [default: all that there are]", metavar="[NAME]..."
-        ),
-    ] = None,
-    url: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--url",
-            help="Any vLLM server: http://HOST:PORT; repeat for more.",
-            metavar="URL",
-            show_default=False,
-        ),
-    ] = None,
+    names: _NamesArgument = None,
+    url: _UrlsOption = None,
     api_key_file: KeyFileOption = None,
     operator_token_file: TokenFileOption = None,
     target: TargetOption = None,
@@ -125,7 +126,7 @@ def _live(board: Board, every_s: float, sort: str) -> None:
 
     from deployctl.cli.top.keyboard import keyboard
 
-    view = View(sort)
+    view = Screen(sort)
     try:
         with (
             keyboard(sys.stdin.fileno()) as keys,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
-from deployctl.metrics import Delta, Reading, Snapshot, doors, snapshot
+from deployctl.metrics import Delta, Scrape, Snapshot, doors, snapshot
 from deployctl.metrics.doors import KeyUse
 from deployctl.metrics.figures import Figures, over
 from deployctl.operations.deploy.services import Health
@@ -50,7 +50,7 @@ class Row(NamedTuple):
 
 
 def figures_of(
-    before: Mapping[str, Reading], now: Mapping[str, Reading]
+    before: Mapping[str, Scrape], now: Mapping[str, Scrape]
 ) -> tuple[Figures, tuple[KeyUse, ...]]:
     """What several engines did since they were read before, by their addresses, as one.
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from deployctl.endpoint import Endpoint
 from deployctl.errors import DeployctlError, NotFoundError
-from deployctl.metrics import Reading, read
+from deployctl.metrics import Scrape, read
 from deployctl.operations.deploy.services import Health, open_store
 from deployctl.operations.top.row import Change, Row, figures_of
 from deployctl.operations.top.trend import Trend, moment
@@ -43,7 +43,7 @@ class Watcher:
         self,
         blank: Row,
         look: Callable[[], Look],
-        ask: Callable[[Endpoint], Reading],
+        ask: Callable[[Endpoint], Scrape],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.trend = Trend()
@@ -53,7 +53,7 @@ class Watcher:
         self._blank, self._look_now, self._ask, self._clock = blank, look, ask, clock
         self._look: Look | None = None
         self._looked_at = 0.0
-        self._before: dict[str, Reading] = {}
+        self._before: dict[str, Scrape] = {}
 
     def row(self, patience_s: float) -> Row:
         """The newest row; it says so where nothing was heard for longer than `patience_s`."""
@@ -126,10 +126,10 @@ class Watcher:
 
 
 def _asked(
-    endpoints: Sequence[Endpoint], ask: Callable[[Endpoint], Reading]
-) -> tuple[dict[str, Reading], list[str]]:
+    endpoints: Sequence[Endpoint], ask: Callable[[Endpoint], Scrape]
+) -> tuple[dict[str, Scrape], list[str]]:
     """All of them at once: what they answered, by address, and why others did not."""
-    found: dict[str, Reading | DeployctlError] = {}
+    found: dict[str, Scrape | DeployctlError] = {}
 
     def one(endpoint: Endpoint) -> None:
         try:
@@ -143,7 +143,7 @@ def _asked(
     one(endpoints[0])
     for thread in threads:
         thread.join()
-    readings = {at: each for at, each in found.items() if isinstance(each, Reading)}
+    readings = {at: each for at, each in found.items() if isinstance(each, Scrape)}
     return readings, [e.message for e in found.values() if isinstance(e, DeployctlError)]
 
 
@@ -274,7 +274,7 @@ def _later(ref: ServiceRef) -> Callable[[], Look]:
     return look
 
 
-def _read(endpoint: Endpoint) -> Reading:
+def _read(endpoint: Endpoint) -> Scrape:
     return read(endpoint, timeout_s=READ_S)
 
 
