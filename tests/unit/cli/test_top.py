@@ -146,6 +146,11 @@ def test_one_service_with_its_keys():
     assert nobody.split()[-2:] == ["no_key", "2"]
 
 
+def test_of_very_many_keys_no_more_are_drawn_than_a_screen_has_lines():
+    keys = tuple(KeyUse(f"k{number}", number) for number in range(1000))
+    assert len(lines([busy(keys=keys)], view=Screen(opened=True), height=24)) < 60
+
+
 def test_keys_move_sort_open_and_end():
     view, rows = Screen(), [busy(service="a"), busy(service="b"), silent("c")]
     for key, chosen in (("down", "b"), ("j", "c"), ("j", "c"), ("up", "b"), ("home", "a"),

@@ -200,7 +200,7 @@ def _service(row: Row, trend: Trend, when: Moments, width: int, height: int) -> 
         if (table := latencies(row.figures)) is not None:
             parts += [*blank, table]
     if row.keys:
-        parts += [*blank, _keys(row)]
+        parts += [*blank, _keys(row, height)]
     return Group(_fitted(Text(_HELP_OPENED, "dim"), width), *parts)
 
 
@@ -251,14 +251,14 @@ def _trends(trend: Trend, when: Moments, width: int) -> list[Text]:
     return lines
 
 
-def _keys(row: Row) -> Table:
-    """Who asks, and what for."""
+def _keys(row: Row, most: int) -> Table:
+    """Who asks, and what for: the busiest."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("key")
     for title in ("requests/s", "prompt tok/s", "output tok/s", "5xx/s", "refused/s"):
         table.add_column(title, justify="right")
     table.add_column("why")
-    for use in busiest(row.keys):
+    for use in busiest(row.keys)[:most]:
         numbers = (use.requests, use.input_tokens, use.output_tokens, use.failed, use.refusals)
         table.add_row(use.key, *(amount(row.per_s(n)) for n in numbers), reasons(use))
     return table

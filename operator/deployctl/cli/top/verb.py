@@ -172,7 +172,8 @@ def _show(rows: list[Row]) -> None:
         print_rows([titles, *keys])
     for row in rows:
         said = [told(row.change, now) if row.change else "", one_line(row.detail)]
-        story(f"{row.service}: " + " · ".join(filter(None, said)))
+        if any(said):
+            story(f"{row.service}: " + " · ".join(filter(None, said)))
 
 
 def _document(row: Row) -> dict[str, Any]:
