@@ -79,6 +79,16 @@ def test_one_engine_of_two_that_does_not_answer_is_told():
     assert (row.health, row.engines, row.silent, row.detail) == ("serving", 1, 1, "it hangs")
 
 
+def test_an_engine_of_two_that_comes_back_is_compared_with_what_it_said_last():
+    scene = Scene(ONE, TWO)
+    scene.step()
+    scene.away[TWO.url] = TargetError("it hangs")
+    scene.step()
+    scene.away.clear()
+    scene.page = times(PAGE, 2)
+    assert scene.step().figures.generation_tokens == 2 * 4032
+
+
 def test_a_starting_engine_is_no_silent_one():
     scene = Scene(ONE, health="starting")
     scene.away[ONE.url] = TargetError("connection refused")
@@ -111,6 +121,14 @@ def test_records_are_read_now_and_then_and_at_once_when_something_is_wrong():
     scene.step(1.0)
     scene.step(1.0)
     assert scene.looks == 3
+
+
+@pytest.mark.parametrize(("health", "looks"), [("dead", 3), ("stopped", 1)])
+def test_what_died_may_come_back_any_moment_and_what_was_stopped_is_left_alone(health, looks):
+    scene = Scene(health=health)
+    for _ in range(3):
+        assert scene.step(1.0).health == health
+    assert scene.looks == looks
 
 
 def test_what_hangs_for_longer_than_a_scrape_may_take_says_so():
