@@ -1,4 +1,4 @@
-"""YAML as people and servers write it, with the line of every value, and no way to exhaust us.
+"""YAML as people and servers write it, with the line and column of every value, and no way to exhaust us.
 
 A broken document does not hide the others of its file. Built from the parser's events rather
 than by a loader, because that is where nesting, aliases and size can be bounded.
@@ -30,11 +30,13 @@ _TAG = "tag:yaml.org,2002:"
 
 
 class Parsed(NamedTuple):
-    """One document. `lines` has the line of every key and item, by path."""
+    """One document. `lines` has the line of every key and item, by path; `columns` the column.
+    Both count from 1."""
 
     data: Any
     line: int
     lines: dict[Path, int]
+    columns: dict[Path, int] = {}
 
 
 class Trouble(NamedTuple):
@@ -43,6 +45,7 @@ class Trouble(NamedTuple):
     line: int
     message: str
     kind: str  # syntax, duplicate, size, template, or tag where tags are refused
+    column: int = 1
 
 
 def value_of(text: str) -> Any:
@@ -112,7 +115,7 @@ def _syntax(error: yaml.YAMLError, piece: str, first_line: int) -> Trouble:
     problem = getattr(error, "problem", None) or str(error).splitlines()[0]
     if "nesting depth" in problem:  # libyaml's own limit of 1000, where the parser looks ahead
         return Trouble(line, f"nested more than {MAX_DEPTH} deep", "size")
-    return Trouble(line, f"not YAML: {problem}", "syntax")
+    return Trouble(line, f"not YAML: {problem}", "syntax", mark.column + 1 if mark else 1)
 
 
 class _TooMuchError(Exception):
@@ -132,6 +135,7 @@ class _Composer:
         self._nodes = 0
         self.troubles: list[Trouble] = []
         self.lines: dict[Path, int] = {}
+        self.columns: dict[Path, int] = {}
 
     def document(self) -> Parsed | None:
         for event in self._events:
@@ -144,11 +148,14 @@ class _Composer:
             for rest in self._events:  # what follows may be broken too
                 if isinstance(rest, yaml.DocumentStartEvent) and rest.explicit:
                     break
-            return None if data is None else Parsed(data, line, self.lines)
+            return None if data is None else Parsed(data, line, self.lines, self.columns)
         return None
 
     def _line(self, event: Any) -> int:
         return self._first_line + int(event.start_mark.line)
+
+    def _at(self, event: Any) -> int:
+        return int(event.start_mark.column) + 1
 
     def _count(self, nodes: int, event: Any) -> None:
         self._nodes += nodes
@@ -164,7 +171,7 @@ class _Composer:
         self._count(1, event)
         if not self._tags and event.tag not in (None, "!") and not event.tag.startswith(_TAG):
             message = f"the tag {event.tag[:80]} is not known here"
-            self.troubles.append(Trouble(self._line(event), message, "tag"))
+            self.troubles.append(Trouble(self._line(event), message, "tag", self._at(event)))
         if isinstance(event, yaml.ScalarEvent):
             value: Any = _scalar(event)
         elif isinstance(event, yaml.SequenceStartEvent):
@@ -190,7 +197,7 @@ class _Composer:
             if isinstance(event, yaml.SequenceEndEvent):
                 break
             here = (*path, len(entries))
-            self.lines[here] = self._line(event)
+            self.lines[here], self.columns[here] = self._line(event), self._at(event)
             entries.append(self._value(event, here, depth + 1))
         return entries
 
@@ -204,7 +211,7 @@ class _Composer:
                 raise yaml.constructor.ConstructorError(
                     None, None, "a key must be plain text", event.start_mark
                 )
-            key, line = str(event.value), self._line(event)
+            key, line, column = str(event.value), self._line(event), self._at(event)
             self._count(1, event)
             here = (*path, key)
             value = self._value(next(self._events), here, depth + 1)
@@ -213,9 +220,9 @@ class _Composer:
                 continue
             if key in entries:
                 self.troubles.append(
-                    Trouble(line, f"the key {key[:80]!r} is written twice", "duplicate")
+                    Trouble(line, f"the key {key[:80]!r} is written twice", "duplicate", column)
                 )
-            self.lines[here] = line
+            self.lines[here], self.columns[here] = line, column
             entries[key] = value
         for value in merged:
             if isinstance(value, dict):

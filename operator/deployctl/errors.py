@@ -23,8 +23,9 @@ Every error says what is wrong (`message`), where (`where`: a path such as
 `services/0/gpu`, a file, a URL) and how to fix it (`hint`).
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class DeployctlError(Exception):
 
     exit_code = 1
     result: object = None  # what there is to report all the same, where an operation says so
+    files: Sequence[Path] = ()  # the spec files that were given, where there are any
 
     def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
         super().__init__(message)

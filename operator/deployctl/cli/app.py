@@ -9,6 +9,7 @@ import os
 import select
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple, NoReturn
 
@@ -59,6 +60,7 @@ VERBS: dict[str, Verb] = {
     "demo-model": Verb("demo_model", "Build a small AWQ or GPTQ checkpoint, offline.", HOST),
 }
 
+ANNOTATIONS = "DEPLOYCTL_ANNOTATIONS"  # github: errors are annotations too
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _EPILOG = (
     "Exit codes: 0 done · 1 bug · 2 bad input · 3 refused by the plan · 4 the target failed · "
@@ -297,6 +299,18 @@ def report(error: DeployctlError) -> None:
         story(f"     | {line}", style="dim")
     if hint := error.hint or _hint(error):
         story(f" hint: {hint}", style="cyan", prefix=6)
+    if os.environ.get(ANNOTATIONS) == "github":
+        _annotate(error)
+
+
+def _annotate(error: DeployctlError) -> None:
+    """Has the pipeline show an error at its line of the spec."""
+    from deployctl.cli.console import story
+    from deployctl.reports.annotation import of_error
+    from deployctl.spec.place import locate
+
+    root = Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd())
+    story(of_error(error, locate(error.where, error.files), root))
 
 
 def _hint(error: DeployctlError) -> str:

@@ -39,7 +39,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from deployctl.cli.console import OutputOption as OutputOption
-from deployctl.errors import InputError, SpecError
+from deployctl.errors import DeployctlError, InputError, SpecError
 from deployctl.spec import ServiceSpec, TargetKind, load_specs
 from deployctl.spec.load import ENV_PREFIX, complaint, from_environment
 from deployctl.spec.option import extras, flag_of
@@ -181,7 +181,11 @@ def spec_options(verb: Callable[..., None], *, optional: bool = False) -> Callab
         if "given" in wanted:
             named = {*given, *given.get("engine_args", {})}
             values["given"] = frozenset(named | from_environment())
-        verb(specs=[] if optional and nothing else load_specs(paths, given), **values)
+        try:
+            verb(specs=[] if optional and nothing else load_specs(paths, given), **values)
+        except DeployctlError as error:
+            error.files = error.files or paths
+            raise
 
     files = inspect.Parameter(
         "files", inspect.Parameter.KEYWORD_ONLY, default=[], annotation=FilesOption

@@ -176,3 +176,17 @@ def test_a_question_imports_nothing_slow(tmp_path, verb, target):
     loaded, asked = done.stdout.splitlines()[-2:]
     assert loaded == "", done.stderr
     assert asked == str(target == "kubernetes")
+
+
+def test_a_pipeline_that_asks_for_it_has_an_error_at_its_line(monkeypatch, capsys, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "service.yaml").write_text("model: org/one\ngpu: l4\nreplicas: many\n")
+    _, _, plain = run_main(monkeypatch, capsys, "plan", "-f", "service.yaml")
+    assert "::" not in plain
+    monkeypatch.setenv("DEPLOYCTL_ANNOTATIONS", "github")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    code, out, err = run_main(monkeypatch, capsys, "plan", "-f", "service.yaml")
+    assert (code, out) == (2, "")
+    assert err.startswith(plain)
+    [line] = err.removeprefix(plain).splitlines()
+    assert line.startswith("::error title=deployctl,file=service.yaml,line=3,col=1::input should")

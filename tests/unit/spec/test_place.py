@@ -1,0 +1,80 @@
+"""Where in a spec file an error is, by what the error itself says of it."""
+
+from pathlib import Path
+
+import pytest
+
+from deployctl.errors import SpecError
+from deployctl.spec import load_specs
+from deployctl.spec.place import SpecPlace, locate
+
+FLEET = """\
+# two services
+model: org/one
+gpu: l4
+engine_args:
+  max_num_seqs: 4
+---
+model: org/two
+name: other
+  # a comment
+gpu: h100
+replicas: many
+"""
+
+
+@pytest.fixture
+def file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("service.yaml").write_text(FLEET)
+    return Path("service.yaml")
+
+
+@pytest.mark.parametrize(
+    ("where", "index", "line", "column"),
+    [
+        ("service.yaml: services/1/replicas", None, 11, 1),
+        ("service.yaml: services/0/engine_args/max_num_seqs", None, 5, 3),
+        ("service.yaml: services/0/engine_args/nothing/here", None, 4, 1),
+        ("services/1/name", None, 8, 1),
+        ("service.yaml:7:4", None, 7, 4),
+        ("service.yaml:7", None, 7, 1),
+        ("service.yaml", None, 1, 1),
+        ("--gpu", 1, 10, 1),
+        ("--max-model-len", 1, 7, 1),
+        ("two", None, 1, 1),
+        (None, 1, 7, 1),
+        ("service.yaml: services/9/gpu", None, 1, 1),
+    ],
+)
+def test_the_place_of_an_error(file, where, index, line, column):
+    assert locate(where, [file], index) == SpecPlace(file, line, column)
+
+
+def test_a_path_counts_in_its_own_file_and_without_one_through_all(file):
+    Path("more.yaml").write_text("\nmodel: org/three\n")
+    more = Path("more.yaml")
+    assert locate("more.yaml: services/0/model", [file, more]) == SpecPlace(more, 2, 1)
+    assert locate("services/2/model", [file, more]) == SpecPlace(more, 2, 1)
+
+
+def test_there_is_none_without_a_file():
+    assert locate("--gpu", []) is None
+    assert locate("services/0/gpu", []) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "column"),
+    [
+        (FLEET, 11, 1),
+        ("model: org/one\ngpu: l4\nreplica: 2\n", 3, 1),
+        ("model: org/one\ngpu: {a: [\n", 3, 1),
+        ("model: org/one\n\n\nmodel: org/two\n", 4, 1),
+        ("{model: org/one, replicas: x}", 1, 18),
+    ],
+)
+def test_what_load_specs_refuses_has_its_line(file, text, line, column):
+    file.write_text(text)
+    with pytest.raises(SpecError) as refused:
+        load_specs([file], {})
+    assert locate(refused.value.where, [file]) == SpecPlace(file, line, column)
