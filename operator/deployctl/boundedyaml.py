@@ -1,4 +1,4 @@
-"""YAML as people and servers write it, with the line and column of every value, and no way to exhaust us.
+"""YAML as people and servers write it, with the place of every value, and no way to exhaust us.
 
 A broken document does not hide the others of its file. Built from the parser's events rather
 than by a loader, because that is where nesting, aliases and size can be bounded.
@@ -36,7 +36,7 @@ class Parsed(NamedTuple):
     data: Any
     line: int
     lines: dict[Path, int]
-    columns: dict[Path, int] = {}
+    columns: dict[Path, int]
 
 
 class Trouble(NamedTuple):

@@ -36,7 +36,9 @@ def sarif(report: Report) -> dict[str, Any]:
 
 
 def _rule(code: str) -> dict[str, Any]:
-    rule = RULES[code]
+    rule = RULES.get(code)
+    if rule is None:  # of a plan, not of a file
+        return {"id": code}
     return {
         "id": code,
         "shortDescription": {"text": rule.consequence},

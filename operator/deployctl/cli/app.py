@@ -42,6 +42,10 @@ VERBS: dict[str, Verb] = {
         "check.verb", "Check manifests, Compose files, dashboards and rules offline.", PREPARE
     ),
     "diff": Verb("diff", "Show what a spec would change, and what restarts.", PREPARE),
+    "review": Verb(
+        "review", "Review a change of spec files: one page for a pull request.", PREPARE
+    ),
+    "comment": Verb("comment", "Keep a review up to date as one comment on GitHub.", PREPARE),
     "up": Verb("up", "Start or update a service; return when it answers.", RUN),
     "status": Verb("status", "Show what runs and whether it answers.", RUN),
     "logs": Verb("logs", "Show the engine's log.", RUN),
@@ -309,8 +313,7 @@ def _annotate(error: DeployctlError) -> None:
     from deployctl.reports.annotation import of_error
     from deployctl.spec.place import locate
 
-    root = Path(os.environ.get("GITHUB_WORKSPACE") or Path.cwd())
-    story(of_error(error, locate(error.where, error.files), root))
+    story(of_error(error, locate(error.where, error.files), Path.cwd()))
 
 
 def _hint(error: DeployctlError) -> str:

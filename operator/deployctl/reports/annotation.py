@@ -1,7 +1,8 @@
 """Errors as annotations: what a pipeline shows beside the line that is meant.
 
 GitHub Actions reads them from a job's log, as lines that begin with `::error` (its "workflow
-commands"). A value ends at a comma or a colon, a command with its line: those are written as their numbers.
+commands"). A value ends at a comma or a colon, a command with its line: those are
+written as their numbers.
 """
 
 from pathlib import Path

@@ -184,7 +184,6 @@ def test_a_pipeline_that_asks_for_it_has_an_error_at_its_line(monkeypatch, capsy
     _, _, plain = run_main(monkeypatch, capsys, "plan", "-f", "service.yaml")
     assert "::" not in plain
     monkeypatch.setenv("DEPLOYCTL_ANNOTATIONS", "github")
-    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
     code, out, err = run_main(monkeypatch, capsys, "plan", "-f", "service.yaml")
     assert (code, out) == (2, "")
     assert err.startswith(plain)

@@ -31,4 +31,6 @@ def test_what_is_foreign_begins_no_command_of_its_own():
 def test_a_file_is_named_from_the_root_of_the_checkout():
     at = annotation("warning", "t", "m", SpecPlace(Path("/repo/x/s.yaml")), ROOT)
     assert at == "::warning title=t,file=x/s.yaml,line=1,col=1::m"
-    assert "file=/else/s.yaml" in annotation("note", "t", "m", SpecPlace(Path("/else/s.yaml")), ROOT)
+    assert "file=/else/s.yaml" in annotation(
+        "note", "t", "m", SpecPlace(Path("/else/s.yaml")), ROOT
+    )
