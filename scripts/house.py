@@ -71,8 +71,8 @@ def rules(files: list[Source]) -> list[Rule]:
         ("module-names", "modules named like the standard library's", modules(files)),
     ]
     return [
-        Rule("operator-lines", "lines in operator/", 63_500, sum(f.lines for f in operator)),
-        Rule("operator-files", "files in operator/", 440, len(operator)),
+        Rule("operator-lines", "lines in operator/", 64_600, sum(f.lines for f in operator)),
+        Rule("operator-files", "files in operator/", 450, len(operator)),
         Rule("cli-lines", f"lines in {CLI}/", 6_000, sum(f.lines for f in cli)),
         *(Rule(name, title, 0, len(found), tuple(found)) for name, title, found in listed),
     ]
