@@ -210,11 +210,12 @@ class DockerDriver:
             StateError: they cannot be written here.
             DockerError: they cannot be read there.
         """
+        sharedkeys.refuse_gone(self._engine(), service)
         self._keys.learn(service)
 
     def changing_keys(self, service: str) -> AbstractContextManager[None]:
-        """Nobody else changes them from elsewhere meanwhile, and the door will see it."""
-        return self._keys.changing_given(service)
+        """Nobody else changes them from elsewhere meanwhile."""
+        return self._keys.changing(service)
 
     def publish_keys(self, release: Release) -> None:
         """Gives the door the keys as they are now; the Hub token stays as it is.

@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from deployctl.errors import DockerError
 from deployctl.files import make_folder, state_error, write_private
@@ -76,22 +76,6 @@ class SharedKeys:
             finally:
                 self._held.discard(service)
 
-    @contextmanager
-    def changing_given(self, service: str) -> Iterator[None]:
-        """As `changing`, and refused where the door will not see what is changed.
-
-        Raises:
-            LockedError, StateError: as `changing`.
-            DockerError: as `changing`; the folder that an engine which runs has them from is gone.
-        """
-        with self.changing(service):
-            engine = self._connect()
-            for container in engine.containers(project_name(service), ENGINE):
-                runs = container.status == "running"
-                if runs and _mount(container) and not _there(engine, container):
-                    raise _gone(service)
-            yield
-
     def learn(self, service: str) -> None:
         """Brings them here as the engine's container has them, where others changed them.
 
@@ -137,6 +121,18 @@ class SharedKeys:
 
     def _folder(self, service: str) -> Path:
         return ProjectFolder(self._state_dir, service).folder.parent
+
+
+def refuse_gone(engine: DockerEngine, service: str) -> None:
+    """Refuses to change keys that the door will not see.
+
+    Raises:
+        DockerError: the folder that an engine which runs has them from is gone.
+    """
+    for container in engine.containers(project_name(service), ENGINE):
+        mounted = any(m.get("Destination") == _AT for m in container.attrs.get("Mounts") or [])
+        if mounted and container.status == "running" and not _there(engine, container):
+            raise _gone(service)
 
 
 def learn(engine: DockerEngine, container: "Container", folder: Path) -> None:
@@ -229,18 +225,13 @@ def _former_digest(files: Mapping[str, bytes]) -> str:
 def _source(container: "Container", own: Path) -> str | None:
     """Where a container has its keys from, by path or volume: None where that is in the project
     folder `own`."""
-    mount = _mount(container)
-    if mount is None:
-        return None
-    if mount.get("Type") == "volume":
-        return str(mount["Name"])
-    path = str(mount["Source"])
-    return None if Path(path) == own / SECRETS_FOLDER else path
-
-
-def _mount(container: "Container") -> Mapping[str, Any] | None:
-    mounts = container.attrs.get("Mounts") or []
-    return next((mount for mount in mounts if mount.get("Destination") == _AT), None)
+    for mount in container.attrs.get("Mounts") or []:
+        if mount.get("Destination") == _AT:
+            if mount.get("Type") == "volume":
+                return str(mount["Name"])
+            path = str(mount["Source"])
+            return None if Path(path) == own / SECRETS_FOLDER else path
+    return None
 
 
 def _remove(path: Path) -> None:
