@@ -4,11 +4,10 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping
 
 from deployctl.targets.kubernetes.cluster import Document
-from deployctl.targets.kubernetes.nodes import NVIDIA, cards_of, live, rooms
+from deployctl.targets.kubernetes.nodes import NVIDIA, cards_of, live, rooms, told_first
 from deployctl.units import quantity
 
 PRODUCT = ("nvidia.com/gpu.product", "cloud.google.com/gke-accelerator")
-_MOST = 6  # nodes that are named
 
 
 def told(nodes: Iterable[Document], pods: Iterable[Document]) -> str:
@@ -27,12 +26,10 @@ def told(nodes: Iterable[Document], pods: Iterable[Document]) -> str:
         notes += [f"{count - healthy} unhealthy"] if healthy < count else []
         notes += [f"{user} has {n}" for user, n in users.get(node.name, ())]
         line = f"{node.name} has {count} {card}" + (f" ({', '.join(notes)})" if notes else "")
-        lines.append((not notes, line))
+        lines.append((bool(notes), line))
     if not lines:
         return "no node offers an NVIDIA card: is the device plugin installed?"
-    more = f"; and {len(lines) - _MOST} nodes more" if len(lines) > _MOST else ""
-    named = sorted(lines, key=lambda each: each[0])[:_MOST]
-    return "; ".join(line for _, line in named) + more
+    return told_first(lines)
 
 
 def _count(node: Document, which: str) -> int:

@@ -10,10 +10,10 @@ from typing import NamedTuple
 from deployctl.errors import ClusterError
 from deployctl.planning.plan import CardOption, ServingPlan
 from deployctl.targets.kubernetes.cluster import Cluster, Document
+from deployctl.targets.kubernetes.nodes import told_first
 from deployctl.units import MIB, quantity
 
 DRIVER = "gpu.nvidia.com"  # attributes: NVIDIA/k8s-dra-driver-gpu, gpu-kubelet-plugin/deviceinfo.go
-_MOST = 6  # nodes that are named
 _NONE = "no node offers cards by claim: is NVIDIA's DRA driver installed?"
 
 Taken = Mapping[tuple[str, str], str]  # pool and device -> the pod that has it
@@ -122,10 +122,8 @@ def _listed(found: Sequence[Device], users: Taken) -> str:
         having = Counter(users[device.place] for device in own if device.place in users)
         held = ", ".join(f"{who} has {n}" for who, n in having.items())
         kinds = " and ".join(f"{n} {kind}" for kind, n in Counter(d.product for d in own).items())
-        lines.append((not held, f"{pool} has {kinds}" + (f" ({held})" if held else "")))
-    more = f"; and {len(lines) - _MOST} nodes more" if len(lines) > _MOST else ""
-    named = sorted(lines, key=lambda each: each[0])[:_MOST]  # those that somebody has come first
-    return "; ".join(line for _, line in named) + more
+        lines.append((bool(held), f"{pool} has {kinds}" + (f" ({held})" if held else "")))
+    return told_first(lines)
 
 
 def given(

@@ -116,6 +116,14 @@ def kept_away(spec: Mapping[str, Any], nodes: Iterable[NodeRoom]) -> str:
     return f"kept away by taints: {', '.join(found[:_MOST])}{more}" if found else ""
 
 
+def told_first(lines: Sequence[tuple[bool, str]]) -> str:
+    """For people, of many nodes the first few: those before the others of which there is more to
+    say, by (whether there is, the line)."""
+    more = f"; and {len(lines) - _MOST} nodes more" if len(lines) > _MOST else ""
+    named = sorted(lines, key=lambda each: not each[0])[:_MOST]
+    return "; ".join(line for _, line in named) + more
+
+
 def live(pods: Iterable[Document]) -> Iterator[Document]:
     """Those that have not ended."""
     return (pod for pod in pods if (pod.get("status") or {}).get("phase") not in _ENDED)
