@@ -8,11 +8,12 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
 
+from deployctl_door import zeros
 from deployctl_door.keys import Key, KeyRing
 from deployctl_door.underway import UnderWay
 
@@ -77,9 +78,12 @@ class Account:
         """Says in the engine's log what is wrong with the door."""
         self._write(json.dumps({"door": "warning", "message": text}))
 
-    def metrics(self, ring: KeyRing = _NO_KEYS, *, stale: bool = False) -> bytes:
+    def metrics(
+        self, ring: KeyRing = _NO_KEYS, routes: Sequence[str] = (), *, stale: bool = False
+    ) -> bytes:
         """The counters in Prometheus' text format, to stand behind the engine's own; of keys, when
-        they expire, and whether their files could not be read as they are now."""
+        they expire, and whether their files could not be read as they are now. `routes` are those
+        of users, of which nothing may have been counted yet."""
         # Once an answer has begun, whoever is slow may be the client that reads it.
         waiting = [at for entry, at in self._passed_on.items() if entry.first_byte_s is None]
         lines = []
@@ -115,12 +119,13 @@ class Account:
             text = "How often the engine's watchdog has started it again."
             lines += [f"# HELP {RESTARTED} {text}", f"# TYPE {RESTARTED} counter"]
             lines.append(f"{RESTARTED} {restarts}")
-        tokens = {(key, "input"): number for key, number in self._input.items()}
-        tokens |= {(key, "output"): number for key, number in self._output.items()}
+        requests, tokens, refusals = zeros.of(ring, routes)
+        tokens.update(((key, "input"), number) for key, number in self._input.items())
+        tokens.update(((key, "output"), number) for key, number in self._output.items())
         for name, labels, values in (
-            ("requests", ("key", "route", "status"), self._requests),
+            ("requests", ("key", "route", "status"), {**requests, **self._requests}),
             ("tokens", ("key", "direction"), tokens),
-            ("refusals", ("key", "reason"), self._refusals),
+            ("refusals", ("key", "reason"), {**refusals, **self._refusals}),
         ):
             kind, text = _HELP[name]
             lines += [f"# HELP deployctl_door_{name}_total {text}"]

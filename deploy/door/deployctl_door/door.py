@@ -37,6 +37,7 @@ class Door:
         self._app = app
         self._configuration = configuration
         self._routes = Routes(configuration)
+        self._counted = tuple(dict.fromkeys(path for _, path in configuration.user))
         self._account = account or Account(
             log=configuration.request_log, under_way=UnderWay(configuration.counts)
         )
@@ -171,7 +172,7 @@ class Door:
                     ]
             elif well and not message.get("more_body", False):
                 ring = self._keys.now()
-                told = self._account.metrics(ring, stale=self._keys.stale)
+                told = self._account.metrics(ring, self._counted, stale=self._keys.stale)
                 message["body"] = message.get("body", b"") + told
             await exchange.send(message)
 
