@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timezone
 from typing import Any
@@ -79,7 +79,7 @@ class Account:
         self._write(json.dumps({"door": "warning", "message": text}))
 
     def metrics(
-        self, ring: KeyRing = _NO_KEYS, routes: Sequence[str] = (), *, stale: bool = False
+        self, ring: KeyRing = _NO_KEYS, routes: tuple[str, ...] = (), *, stale: bool = False
     ) -> bytes:
         """The counters in Prometheus' text format, to stand behind the engine's own; of keys, when
         they expire, and whether their files could not be read as they are now. `routes` are those
@@ -119,20 +119,18 @@ class Account:
             text = "How often the engine's watchdog has started it again."
             lines += [f"# HELP {RESTARTED} {text}", f"# TYPE {RESTARTED} counter"]
             lines.append(f"{RESTARTED} {restarts}")
-        requests, tokens, refusals = zeros.of(ring, routes)
-        tokens.update(((key, "input"), number) for key, number in self._input.items())
-        tokens.update(((key, "output"), number) for key, number in self._output.items())
-        for name, labels, values in (
-            ("requests", ("key", "route", "status"), {**requests, **self._requests}),
-            ("tokens", ("key", "direction"), tokens),
-            ("refusals", ("key", "reason"), {**refusals, **self._refusals}),
-        ):
+        tokens = {(key, "input"): number for key, number in self._input.items()}
+        tokens |= {(key, "output"): number for key, number in self._output.items()}
+        counted: dict[str, zeros.Values] = {
+            "requests": self._requests,
+            "tokens": tokens,
+            "refusals": self._refusals,
+        }
+        for name, values in counted.items():
             kind, text = _HELP[name]
             lines += [f"# HELP deployctl_door_{name}_total {text}"]
             lines += [f"# TYPE deployctl_door_{name}_total {kind}"]
-            for key, value in sorted(values.items()):
-                told = ",".join(f'{n}="{v}"' for n, v in zip(labels, key))  # noqa: B905  3.10
-                lines.append(f"deployctl_door_{name}_total{{{told}}} {value}")
+            lines += zeros.told(name, values, ring, routes)
         return ("\n".join(lines) + "\n").encode()
 
 
