@@ -183,11 +183,12 @@ def rows(
                 models.DynamicConfigValue("custom.cellOptions", {"type": "color-text"}),
             ]
         panel.override_by_name(column.title, properties)
-    panel.with_transformation(models.DataTransformerConfig("joinByField", {"byField": key}))
+    join = models.DataTransformerConfig("joinByField", options={"byField": key, "mode": "outer"})
+    panel.with_transformation(join)
     organized: dict[str, object] = {
         "excludeByName": {"Time": True, **{f"Time {n + 1}": True for n in range(len(columns))}},
         "renameByName": {old: new for old, new in renamed.items() if new},
     }
-    panel.with_transformation(models.DataTransformerConfig("organize", organized))
+    panel.with_transformation(models.DataTransformerConfig("organize", options=organized))
     targets = [_target(Query(c.expression, "", True), at) for at, c in enumerate(columns)]
     return panel.targets([t.format(PromQueryFormat.TABLE) for t in targets])

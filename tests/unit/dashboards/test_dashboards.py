@@ -160,6 +160,22 @@ def test_every_variable_is_there_and_used(board):
 
 
 @every
+def test_a_table_joins_its_queries_to_lines_and_names_their_columns(board):
+    for panel in panels(board):
+        if panel["type"] != "table":
+            assert not panel.get("transformations"), panel["title"]
+            continue
+        join, organize = panel["transformations"]
+        assert not any("disabled" in each for each in (join, organize)), panel["title"]
+        assert join["id"] == "joinByField"
+        key = join["options"]["byField"]
+        for target in panel["targets"]:
+            assert re.search(rf"by \((.*, )?{key}\) ", target["expr"]), target["expr"]
+        columns = [each["matcher"]["options"] for each in panel["fieldConfig"]["overrides"]]
+        assert list(organize["options"]["renameByName"].values()) == columns
+
+
+@every
 def test_panels_do_not_overlap(board):
     taken = set()
     for panel in board["panels"]:

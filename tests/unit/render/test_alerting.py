@@ -128,6 +128,8 @@ def test_every_duration_can_be_shorter_to_see_it_fire():
     windows = {m for rule in fast for m in re.findall(r"\[(\w+)\]", rule["expr"])}
     assert windows == {"5s", "15s", "30s", "1m", "6m", "72m", "24m"}
     assert [rule.get("alert") for rule in slow] == [rule.get("alert") for rule in fast]
+    names = [[rule.get("record") for rule in some] for some in (slow, fast)]
+    assert names[0] == names[1]  # by which dashboards find them
     waits = {rule["for"] for rule in fast if "for" in rule}
     assert "15s" in waits
     assert not any(wait.endswith("h") for wait in waits)

@@ -51,8 +51,8 @@ def rules(scope: Scope, wanted: Objectives) -> Iterator[dict[str, Any]]:
     """What is recorded of every objective, and its alerts."""
     for objective in _promised(wanted):
         windows = sorted({w for pair in PAIRS for w in (pair.long, pair.short)})
-        for span in dict.fromkeys(map(scope.window, windows)):
-            name = f"{objective.name}_missed:ratio_{span}"
+        for called, span in {scope.called(w): scope.window(w) for w in windows}.items():
+            name = f"{objective.name}_missed:ratio_{called}"
             yield scope.record(name, _missed(scope, wanted, objective.name, span))
         for pair in PAIRS:
             yield _burning(scope, wanted, objective, pair)
@@ -125,7 +125,7 @@ def _burning(
     budget = objective.budget
     limit = round(min(pair.factor * budget, budget + _MOST * (1 - budget)), 6)
     long, short = (
-        scope.recorded(f"{objective.name}_missed:ratio_{scope.window(window)}")
+        scope.recorded(f"{objective.name}_missed:ratio_{scope.called(window)}")
         for window in (pair.long, pair.short)
     )
     window = scope.window(pair.long)
@@ -138,7 +138,7 @@ def _burning(
         both(both(above(long, limit), above(short, limit)), enough, "on ()"),
         wait=2 * MINUTE,
         severity=pair.severity,
-        labels={"window": window},
+        labels={"window": scope.called(pair.long)},
         summary=f"{SHARE} of {objective.said}, over {window}: {limit / budget:.3g} times what the "
         f"objective allows ({budget * 100:.3g}% of all), or more",
     )

@@ -1,6 +1,6 @@
 """Whose series the rules read, how long their windows are, and what an alert is made of."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from deployctl.engines.vllm.series import Series
@@ -64,6 +64,11 @@ class Scope:
     def window(self, seconds: int) -> str:
         """What a rate or an increase is taken over: as long, or four scrapes."""
         return self.span(max(seconds, _SCRAPES * self.interval_s))
+
+    def called(self, seconds: int) -> str:
+        """What a window is called, in names of series and in labels: as long as it is in truth,
+        however much faster the rules are, so that who reads them finds them."""
+        return replace(self, faster=1).window(seconds)
 
     def span(self, seconds: int) -> str:
         """A duration as PromQL writes it."""
