@@ -7,6 +7,7 @@ import statistics
 
 import pytest
 from tests.e2e.measured import KEY
+from tests.e2e.pasted import needed, paste
 
 pytestmark = pytest.mark.vllm
 
@@ -33,6 +34,15 @@ def test_smoke_gets_the_right_capital_and_finds_the_door_locked(operator):
     text = operator("smoke", "measured").stdout
     assert "Q What is the capital of France?" in text
     assert "Paris" in text.split("\nA ")[1]
+
+
+@needed
+def test_what_clients_are_shown_to_paste_works_as_it_is(operator):
+    shown = operator.json("status", "measured", "--connect")["connect"]["snippets"]
+    made = {snippet["name"]: snippet for snippet in shown}
+    answer = json.loads(paste(made["curl"]))
+    assert "hello" in answer["choices"][0]["message"]["content"].lower()
+    assert "hello" in paste(made["Python"]).lower()
 
 
 def test_smoke_fails_with_4_on_a_wrong_answer_and_on_a_missing_key(operator):

@@ -116,6 +116,7 @@ def show_deployed(deployed: "Deployed") -> None:
             (verb, f"deployctl {words} {name} {place}")
             for verb, words in (("log", "logs"), ("try", "smoke"), ("stop", "down"))
         ]
+        rows.append(("clients", f"deployctl status {name} --connect {place}"))
         print_rows(rows)
         return
     # A line that tries the service, without the key in it.
@@ -127,6 +128,7 @@ def show_deployed(deployed: "Deployed") -> None:
         ("log", str(deployed.log or f"deployctl logs {name}")),
         ("try", f"{shlex.join(words)}{key} -d {data}"),
         ("stop", f"deployctl down {name}"),
+        ("clients", f"deployctl status {name} --connect"),
     ]
     print_rows(rows)
 

@@ -1,24 +1,42 @@
 """`deployctl status`: what runs, and whether it answers."""
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from deployctl.cli.console import Output, answer_json, print_rows, say, story
 from deployctl.cli.options import OutputOption, ServiceArgument, TargetOption
 from deployctl.cli.rolloutprogress import DOCUMENT_VERSION
+from deployctl.errors import InputError
+from deployctl.spec import TargetKind
 from deployctl.units import duration, size
 
 if TYPE_CHECKING:
+    from deployctl.operations.connect import ForClients
     from deployctl.operations.deploy.services import ServiceStatus
 
 TARGET_FAILED = 4
+
+_ConnectOption = Annotated[
+    bool,
+    typer.Option(
+        "--connect",
+        help="Show what clients paste instead: address, key, curl, Python, Open WebUI, LiteLLM, "
+        "Continue.",
+    ),
+]
+_ShowKeyOption = Annotated[
+    bool, typer.Option("--show-key", help="With --connect: show the API key itself.")
+]
 
 
 def command(
     name: ServiceArgument = None,
     target: TargetOption = None,
+    *,
+    connect: _ConnectOption = False,
+    show_key: _ShowKeyOption = False,
     output: OutputOption = Output.text,
 ) -> None:
     """Show what runs and whether it answers; without a name, for every service on every target.
@@ -33,7 +51,14 @@ def command(
       deployctl status
 
       deployctl status my-model --output json
+
+      deployctl status my-model --connect
     """
+    if show_key and not connect:
+        raise InputError("--show-key goes with --connect", where="--show-key")
+    if connect:
+        _connect(name, target, output, show_key)
+        return
     from deployctl.operations.deploy.services import status
 
     services = status(name, target)
@@ -86,3 +111,34 @@ def _explain(service: "ServiceStatus") -> None:
         story(f" hint: deployctl down {name} sets a damaged record aside", prefix=6)
     if service.health == "dead":
         story(f" hint: deployctl logs {name} shows more; deployctl up starts it again", prefix=6)
+
+
+def _connect(name: str | None, target: TargetKind | None, output: Output, show_key: bool) -> None:
+    from deployctl.operations.connect import connect
+
+    connection = connect(name, target)
+    if output is Output.json:
+        document = connection.document(with_key=show_key)
+        answer_json({"version": DOCUMENT_VERSION, "connect": document})
+        return
+    _show_connection(connection, show_key)
+
+
+def _show_connection(connection: "ForClients", show_key: bool) -> None:
+    way = connection.way
+    rows = [("url", way.base_url), ("model", way.model)]
+    if connection.inside:
+        rows.insert(1, ("inside", connection.inside))
+    if connection.elsewhere:
+        rows.insert(1, ("others", connection.elsewhere))
+    if connection.before:
+        rows.insert(0, ("first", connection.before))
+    if connection.key is None and connection.wants_key:
+        rows.append(("key", f"deployctl keys add {connection.service} NAME > {way.key_file}"))
+    elif way.key_file:
+        rows.append(("key", (connection.key or "") if show_key else f"in {way.key_file}"))
+    print_rows(rows)
+    for snippet in connection.snippets:
+        say(f"\n# {snippet.name}" + (f": {snippet.file}" if snippet.file else ""))
+        for line in snippet.text.splitlines():
+            say(line)

@@ -4,6 +4,7 @@ Typed requests in, typed results out, events on the way; nothing here prints or 
 program uses, as docs/guides/python.md shows:
 
     from deployctl.operations.bundle import render, write
+    from deployctl.operations.connect import connect
     from deployctl.operations.deploy.deployment import Deployment, down, rollback, up
     from deployctl.operations.deploy.differences import diff
     from deployctl.operations.deploy.request import VerificationRequest

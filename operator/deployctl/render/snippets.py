@@ -1,0 +1,162 @@
+"""What a person pastes to use a service: curl, Python, Open WebUI, LiteLLM, Continue. Pure.
+
+A key is never in what is pasted, only where it is read from; and no command has it among its
+words, where every user of the machine would see it.
+"""
+
+import json
+import shlex
+from collections.abc import Collection
+from typing import NamedTuple
+
+_QUESTION = "Say hello in one sentence."
+_VARIABLE = "VLLM_API_KEY"
+_OPEN_WEBUI = "ghcr.io/open-webui/open-webui:main"
+_LOOPBACK = ("http://127.0.0.1:", "http://localhost:", "http://[::1]:")
+
+
+class Way(NamedTuple):
+    """How clients of one place reach a service."""
+
+    base_url: str  # …/v1
+    model: str
+    key_file: str | None = None  # where the key is; None where none is wanted, or none is there
+    tasks: Collection[str] = ("generate",)  # of the engine: planning.tasks
+
+
+class Snippet(NamedTuple):
+    """Something to paste."""
+
+    name: str
+    kind: str  # of the text: sh, python or yaml
+    file: str | None  # where it goes, where that is a file
+    text: str
+
+
+def snippets(way: Way) -> list[Snippet]:
+    """All that suit what the service does."""
+    made = [
+        Snippet("curl", "sh", None, _curl(way)),
+        Snippet("environment", "sh", None, _environment(way)),
+    ]
+    if "generate" in way.tasks or "embed" in way.tasks:
+        made.append(Snippet("Python", "python", None, _python(way)))
+    if "generate" in way.tasks:
+        made.append(Snippet("Open WebUI", "sh", None, _open_webui(way)))
+    if "generate" in way.tasks or "embed" in way.tasks:
+        made.append(Snippet("LiteLLM", "yaml", "config.yaml", _litellm(way)))
+        made.append(Snippet("Continue", "yaml", "~/.continue/config.yaml", _continue(way)))
+        if way.key_file:
+            line = f'printf "{_VARIABLE}=%s\\n" "{_key(way)}" >> ~/.continue/.env'
+            made.append(Snippet("Continue's key", "sh", None, line))
+    return made
+
+
+def _text(text: str) -> str:
+    """As Python and YAML both read it. Not in ASCII: what JSON makes of an emoji neither knows."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _curl(way: Way) -> str:
+    if "generate" in way.tasks:
+        messages = [{"role": "user", "content": _QUESTION}]
+        body = {"model": way.model, "messages": messages, "max_tokens": 64}
+        words = _request(f"{way.base_url}/chat/completions", body)
+    elif "embed" in way.tasks:
+        words = _request(f"{way.base_url}/embeddings", {"model": way.model, "input": _QUESTION})
+    else:
+        words = [f"curl {shlex.quote(f'{way.base_url}/models')}"]
+    if not way.key_file:
+        return " \\\n  ".join(words)
+    header = f"sed 's/^/Authorization: Bearer /' {shlex.quote(way.key_file)}"
+    return " \\\n  ".join([f"{header} |", words[0], "-H @-", *words[1:]])
+
+
+def _request(url: str, body: object) -> list[str]:
+    data = shlex.quote(json.dumps(body, ensure_ascii=False))
+    return [f"curl {shlex.quote(url)}", "-H 'Content-Type: application/json'", f"-d {data}"]
+
+
+def _key(way: Way) -> str:
+    """The shell's word for the key, in double quotes."""
+    return f"$(cat {shlex.quote(way.key_file)})" if way.key_file else "none"
+
+
+def _environment(way: Way) -> str:
+    return f'export OPENAI_BASE_URL={shlex.quote(way.base_url)} OPENAI_API_KEY="{_key(way)}"'
+
+
+def _python(way: Way) -> str:
+    key = f"Path({_text(way.key_file)}).read_text().strip()" if way.key_file else '"none"'
+    model = _text(way.model)
+    head = ["from openai import OpenAI  # pip install openai", ""]
+    head.append(f"client = OpenAI(base_url={_text(way.base_url)}, api_key={key})")
+    if way.key_file:
+        head = ["from pathlib import Path", "", *head]
+    if "generate" not in way.tasks:
+        made = f"client.embeddings.create(model={model}, input={_text(_QUESTION)})"
+        return "\n".join([*head, f"print(len({made}.data[0].embedding))"])
+    return "\n".join(
+        [
+            *head,
+            "answer = client.chat.completions.create(",
+            f"    model={model},",
+            f'    messages=[{{"role": "user", "content": {_text(_QUESTION)}}}],',
+            "    max_tokens=64,",
+            "    stream=True,",
+            ")",
+            "for part in answer:",
+            "    for choice in part.choices:",
+            '        print(choice.delta.content or "", end="", flush=True)',
+            "print()",
+        ]
+    )
+
+
+def _open_webui(way: Way) -> str:
+    """From a container loopback is out of reach, unless it shares the machine's network."""
+    if way.base_url.startswith(_LOOPBACK):
+        network = ["--network host -e HOST=127.0.0.1 -e PORT=3000"]
+    else:
+        network = ["-p 127.0.0.1:3000:8080"]
+    return " \\\n  ".join(
+        [
+            f'OPENAI_API_KEY="{_key(way)}" docker run -d --name open-webui',
+            *network,
+            f"-e OPENAI_API_BASE_URL={shlex.quote(way.base_url)} -e OPENAI_API_KEY",
+            "-e ENABLE_OLLAMA_API=false -v open-webui:/app/backend/data",
+            f"{_OPEN_WEBUI}  # then http://127.0.0.1:3000",
+        ]
+    )
+
+
+def _litellm(way: Way) -> str:
+    """Its provider for a vLLM that others run: https://docs.litellm.ai/docs/providers/vllm."""
+    lines = [
+        "model_list:",
+        f"  - model_name: {_text(way.model)}",
+        "    litellm_params:",
+        f"      model: {_text(f'hosted_vllm/{way.model}')}",
+        f"      api_base: {_text(way.base_url)}",
+    ]
+    if way.key_file:
+        start = f'{_VARIABLE}="{_key(way)}" litellm --config config.yaml'
+        lines = [f"# {start}", *lines, f"      api_key: os.environ/{_VARIABLE}"]
+    return "\n".join(lines)
+
+
+def _continue(way: Way) -> str:
+    lines = [
+        "name: deployctl",
+        "version: 0.0.1",
+        "schema: v1",
+        "models:",
+        f"  - name: {_text(way.model)}",
+        "    provider: vllm",
+        f"    model: {_text(way.model)}",
+        f"    apiBase: {_text(way.base_url)}",
+    ]
+    if way.key_file:
+        lines.append(f"    apiKey: ${{{{ secrets.{_VARIABLE} }}}}")
+    roles = "[chat, edit, apply]" if "generate" in way.tasks else "[embed]"
+    return "\n".join([*lines, f"    roles: {roles}"])

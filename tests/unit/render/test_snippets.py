@@ -1,0 +1,97 @@
+"""What clients paste: whole in the language that it is in, whatever names and paths hold; tests/e2e
+runs it against an engine."""
+
+import json
+import shlex
+import subprocess
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deployctl.render.snippets import Way, snippets
+
+URL = "http://127.0.0.1:8000/v1"
+NASTY = """it's "$(id)" `id` \\ {{é}} #: %s"""
+
+
+def by_name(way):
+    return {snippet.name: snippet for snippet in snippets(way)}
+
+
+def words(text):
+    """What a shell makes of a command, nothing expanded, `|` and `>>` words like others."""
+    return shlex.split(text.replace("\\\n", " "), comments=True)
+
+
+@given(st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]), min_size=1))
+def test_a_model_of_any_name_comes_through_whole(model):
+    made = by_name(Way(URL, model, f"/keys/{model}"))
+    curl = words(made["curl"].text)
+    assert json.loads(curl[curl.index("-d") + 1])["model"] == model
+    assert curl[curl.index("|") - 1] == f"/keys/{model}"
+    python = compile(made["Python"].text, "snippet", "exec")
+    assert model in python.co_consts
+    (litellm,) = yaml.safe_load(made["LiteLLM"].text)["model_list"]
+    assert litellm["model_name"] == model
+    assert litellm["litellm_params"]["model"] == f"hosted_vllm/{model}"
+    (editor,) = yaml.safe_load(made["Continue"].text)["models"]
+    assert (editor["model"], editor["apiBase"]) == (model, URL)
+
+
+@pytest.mark.parametrize("name", ["environment", "Open WebUI", "Continue's key", "LiteLLM"])
+def test_a_key_reaches_a_program_by_its_environment_and_never_its_words(tmp_path, name):
+    """The shell itself says what it would start: each program is a function that shows its words
+    and what it was given."""
+    key = tmp_path / NASTY
+    key.write_text("the-key\n")
+    text = by_name(Way(URL, "m", str(key)))[name].text
+    if name == "LiteLLM":
+        text = text.splitlines()[0].removeprefix("# ")
+    seen = 'say() { echo "words: $*"; env; }; docker() { say "$@"; }; litellm() { say "$@"; }\n'
+    home = tmp_path / "home"
+    (home / ".continue").mkdir(parents=True)
+    clean = {"PATH": "/usr/bin:/bin", "HOME": str(home)}
+    done = subprocess.run(
+        ["bash", "-euc", f"{seen}{text}\nenv"],
+        env=clean, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    said = [line for line in done.stdout.splitlines() if line.startswith("words: ")]
+    assert not any("the-key" in line for line in said)
+    if name == "Continue's key":
+        assert (home / ".continue" / ".env").read_text() == "VLLM_API_KEY=the-key\n"
+    else:
+        variable = "VLLM_API_KEY" if name == "LiteLLM" else "OPENAI_API_KEY"
+        assert f"{variable}=the-key" in done.stdout.splitlines()
+
+
+def test_without_a_key_nothing_asks_for_one():
+    made = by_name(Way(URL, "m"))
+    assert made["curl"].text.startswith(f"curl {URL}/chat/completions ")
+    assert "Continue's key" not in made
+    for text in (made["curl"].text, made["LiteLLM"].text, made["Continue"].text):
+        assert "KEY" not in text
+        assert "Authorization" not in text
+
+
+@pytest.mark.parametrize(
+    ("tasks", "names"),
+    [
+        (("embed", "score"), ["curl", "environment", "Python", "LiteLLM", "Continue"]),
+        (("transcribe",), ["curl", "environment"]),
+    ],
+)
+def test_what_does_not_suit_the_service_is_left_out(tasks, names):
+    made = by_name(Way(URL, "m", tasks=tasks))
+    assert list(made) == names
+    assert "chat" not in " ".join(snippet.text for snippet in made.values())
+
+
+def test_a_container_reaches_loopback_by_the_machines_own_network():
+    here = words(by_name(Way(URL, "m"))["Open WebUI"].text)
+    far = words(by_name(Way("https://llm.example.com/v1", "m"))["Open WebUI"].text)
+    assert "host" in here
+    assert "host" not in far
+    assert "127.0.0.1:3000:8080" in far
