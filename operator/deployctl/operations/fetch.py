@@ -20,7 +20,7 @@ from deployctl.operations.bundle import NO_VALUES, ChartOptions, render
 from deployctl.operations.prepare import hub_token, prepare, refuse_unfit
 from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.spec.settings import Settings
-from deployctl.targets import Driver, open_driver, open_view
+from deployctl.targets import Driver, brought, open_driver, open_view
 from deployctl.targets.history import Release
 from deployctl.units import size
 
@@ -161,6 +161,8 @@ def bring(driver: Driver, release: Release, tell: Tell) -> Fetched | None:
     request = Request(listing, endpoint, token, spec.revision, offline=offline)
     done = transfer(request, downloader.python, downloader.environment, tell)
     if done.downloaded:
+        if driver.target == "process":
+            brought.note(Settings().state_dir, ("model", f"{plan.model}@{listing.commit}"))
         tell(Event("note", f"{plan.model} is there, whole: {size(listing.size)}"))
     image = plan.engine.image if driver.target == "docker" else None
     return _fetched(

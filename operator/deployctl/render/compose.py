@@ -55,7 +55,7 @@ _WATCHDOG = watchdog.InContainer(_DOOR, PORT, _PROBE_TOKEN, DRAIN_FILE, _EVENTS,
 _TMP_GIB = 4  # of /tmp, in memory: what compilers leave there for a moment
 _PIDS = 16384  # threads too: each worker has as many as the host has cores, several times over
 HUB_CACHE = Volume("hub", "/cache/hub")  # what the Hub's files are kept in: HF_HOME
-_CACHES = dict([HUB_CACHE, Volume("vllm", _CACHE)])  # they outlive releases
+CACHES = dict([HUB_CACHE, Volume("vllm", _CACHE)])  # they outlive releases
 _ENGINE = ["python3", "-m", "vllm.entrypoints.openai.api_server"]
 # Where no door stands, of a release that takes none. http.client rather than urllib: no proxy of
 # the environment may come between.
@@ -104,7 +104,7 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
             "engine": f"{plan.engine.name} {plan.engine.version}",
         },
         "services": {ENGINE: engine, CACHE_OWNER: _cache_owner(plan)},
-        "volumes": {name: {"labels": _labels(plan)} for name in _CACHES},
+        "volumes": {name: {"labels": _labels(plan)} for name in CACHES},
     }
     content = json.dumps([document, guarded], sort_keys=True).encode()
     engine["labels"][LABEL + "digest"] = hashlib.sha256(content).hexdigest()[:16]
@@ -198,8 +198,8 @@ def _cache_owner(plan: ServingPlan) -> dict[str, Any]:
     return {
         **_image(plan),
         "entrypoint": ["chown", f"{UID}:{UID}"],
-        "command": list(_CACHES.values()),
-        "volumes": [_volume(name, path) for name, path in _CACHES.items()],
+        "command": list(CACHES.values()),
+        "volumes": [_volume(name, path) for name, path in CACHES.items()],
         **_SECURITY,
         "user": "0:0",
         "cap_add": ["CHOWN"],
@@ -268,7 +268,7 @@ def _mounts(plan: ServingPlan, *, guarded: bool) -> list[dict[str, Any]]:
         mounts.append(_bind(f"./{DOOR_FOLDER}", _DOOR))
     if plan.model_local:
         mounts.append(_bind(plan.model, model_path(plan)))
-    return mounts + [_volume(name, path) for name, path in _CACHES.items()]
+    return mounts + [_volume(name, path) for name, path in CACHES.items()]
 
 
 def _bind(source: str, target: str) -> dict[str, Any]:

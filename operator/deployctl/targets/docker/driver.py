@@ -24,7 +24,7 @@ from deployctl.render.compose import (
 )
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
-from deployctl.targets import keys
+from deployctl.targets import brought, keys
 from deployctl.targets.docker import (
     commands,
     download,
@@ -128,7 +128,7 @@ class DockerDriver:
         """Pulls the image where it is missing.
 
         Raises:
-            DockerError: it cannot be pulled.
+            DockerError, StateError: it cannot be pulled; that it was cannot be noted.
         """
         image = release.plan.engine.image
         if self._engine().has_image(image):
@@ -139,6 +139,7 @@ class DockerDriver:
         pulled = self._run(commands.pull(image), {})
         if pulled.code != 0:
             raise translate.image_missing(image, pulled.stderr)
+        brought.note(self._state_dir, ("image", image))
 
     def uploader(self, release: Release) -> None:
         """None: the container mounts the folder."""
@@ -226,8 +227,7 @@ class DockerDriver:
         """
         container = self._container(release)
         if container is not None and door.stands_before(release.bundle):
-            self._keys.publish(container, release)
-        # else the next start publishes them
+            self._keys.publish(container, release)  # else the next start publishes them
 
     def close_door(self, release: Release) -> bool:
         """Has the door let nobody in any more, by a file in the container's own /tmp."""

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 PROJECT_LABEL = "com.docker.compose.project"
-_VOLUME_LABEL = "com.docker.compose.volume"
+VOLUME_LABEL = "com.docker.compose.volume"
 SERVICE_LABEL = "com.docker.compose.service"
 TIMEOUT_S = 60  # for the engine to answer one request
 LOADING_GRACE_S = 5
@@ -127,6 +127,21 @@ class DockerEngine:
             code = container.exec_run(words).exit_code
         return -1 if code is None else code
 
+    def disk_use(self) -> dict[str, Any]:
+        """What takes how much of the engine's disk, as `docker system df --verbose` shows it."""
+        with translated(self.address.url):
+            return dict(self._client.df())
+
+    def drop_image(self, name: str) -> None:
+        """Removes an image by its name; fine where there is none."""
+        from docker.errors import ImageNotFound
+
+        with translated(self.address.url):
+            try:
+                self._client.images.remove(name)
+            except ImageNotFound:
+                return
+
     def remove(self, project: str, grace_s: int = GRACE_S) -> None:
         """Stops and removes a project's containers and networks. Volumes stay.
 
@@ -155,7 +170,7 @@ class DockerEngine:
 
         Returns its whole name.
         """
-        labels, whole = {PROJECT_LABEL: project, _VOLUME_LABEL: name}, f"{project}_{name}"
+        labels, whole = {PROJECT_LABEL: project, VOLUME_LABEL: name}, f"{project}_{name}"
         with translated(self.address.url):
             self._client.volumes.create(whole, labels=labels)
         return whole

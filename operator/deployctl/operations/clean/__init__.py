@@ -1,0 +1,1 @@
+"""Frees disks of what nothing needs any more: looked at first, decided, then removed."""

@@ -1,0 +1,159 @@
+"""Looks at disks, decides, and removes what nothing needs."""
+
+import time
+from collections.abc import Callable, Collection, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from deployctl.errors import DeployctlError, InputError, StateError
+from deployctl.events import Event, Tell, silent
+from deployctl.operations.clean import folders, hubcache
+from deployctl.operations.clean.decide import DiskPiece, Fate, decide, needs_of
+from deployctl.operations.deploy.services import open_store
+from deployctl.spec import TargetKind
+from deployctl.targets import brought
+from deployctl.targets.history import KEPT, Release
+from deployctl.targets.store import Store
+from deployctl.units import size
+
+
+@dataclass(frozen=True)
+class Cleaning:
+    """What a look found: the fate of each piece, and what could not be looked at."""
+
+    fates: tuple[Fate, ...]
+    freed: int  # bytes, about: what pieces share is counted once in the Hub's cache alone
+    unknown: tuple[str, ...] = ()  # why something was not looked at
+
+    @property
+    def going(self) -> list[DiskPiece]:
+        """What goes."""
+        return [fate.piece for fate in self.fates if fate.goes]
+
+    def document(self, *, removed: bool) -> dict[str, Any]:
+        """What JSON answers say of it."""
+        return {
+            "removed": removed,
+            "bytes": self.freed,
+            "pieces": [
+                {
+                    "sort": fate.piece.sort,
+                    "name": fate.piece.name,
+                    "place": fate.piece.place,
+                    "bytes": fate.piece.bytes,
+                    "goes": fate.goes,
+                    "why": fate.why,
+                }
+                for fate in self.fates
+            ],
+            "unknown": list(self.unknown),
+        }
+
+
+def look(
+    *, keep: int = KEPT, everything: bool = False, now: Callable[[], float] = time.time
+) -> Cleaning:
+    """What would go: of caches, images and logs of this machine, and of the Docker engine that is
+    named. `keep` revisions of each service, of those that served, keep what they need.
+
+    Raises:
+        InputError: `keep` is none.
+        StateError: what is needed is not known: a record cannot be read. Nothing goes then.
+    """
+    if keep < 1:
+        raise InputError("a service keeps at least one revision", where="--keep")
+    settings, store = open_store()
+    unknown: list[str] = []
+    ours = brought.read(settings.state_dir)
+    pieces = folders.pieces(settings)
+    pieces += hubcache.pieces(ours)
+    services = _recorded(store, ["process"])
+    try:
+        services |= _recorded(store, ["docker"])
+        if "docker" in store.targets() or any(sort == "image" for sort, _ in ours):
+            images = {r.plan.engine.image for each in services.values() for r in each}
+            pieces += _of_engine(ours, images)
+    except StateError:
+        raise  # of a record that is damaged: what it needs is not known
+    except DeployctlError as error:
+        unknown.append(f"Docker: {error.message}")
+        # What services there need is not known: of what they may share, nothing goes.
+        pieces = [piece for piece in pieces if piece.sort == "caches"]
+    fates = decide(pieces, needs_of(services, keep), now(), everything=everything)
+    models = [f.piece.place for f in fates if f.goes and f.piece.sort == "model"]
+    rest = sum(f.piece.bytes for f in fates if f.goes and f.piece.sort != "model")
+    return Cleaning(tuple(fates), rest + hubcache.freed(models), tuple(unknown))
+
+
+def remove(cleaning: Cleaning, tell: Tell = silent) -> None:
+    """Removes what goes; what is begun to be used meanwhile, Docker refuses to remove.
+
+    Raises:
+        StateError, DockerError: something cannot be removed; what came before it is gone.
+    """
+    models = [piece.place for piece in cleaning.going if piece.sort == "model"]
+    if models:
+        hubcache.remove(models)
+    for piece in cleaning.going:
+        if piece.sort == "image" or (piece.sort == "caches" and piece.target == "docker"):
+            engine = _engine()
+            drop = engine.drop_image if piece.sort == "image" else engine.drop_volume
+            drop(piece.place)
+        elif piece.sort != "model":
+            folders.remove(piece)
+        tell(Event("note", f"removed {piece.name}, {size(piece.bytes)}"))
+
+
+def _recorded(
+    store: Store, targets: Iterable[TargetKind]
+) -> dict[tuple[TargetKind, str], list[Release]]:
+    """All releases on record, of services changed from here and of an engine's others. What runs in
+    a cluster needs nothing of this machine."""
+    found: dict[tuple[TargetKind, str], list[Release]] = {}
+    for target in targets:
+        if target not in store.targets():
+            continue
+        for ref in [*store.services(target), *store.others(target)]:
+            found[ref.target, ref.service] = store.releases(ref)
+    return found
+
+
+def _engine() -> Any:
+    from deployctl.targets.docker.engine import here
+
+    return here()
+
+
+def _of_engine(ours: set[brought.Brought], named: Collection[str]) -> list[DiskPiece]:
+    """Images of the repositories that deployctl has served from, and caches of services."""
+    from deployctl.targets.docker import disks
+
+    engine = _engine()
+    repositories = {
+        _repository(name) for name in (*named, *(n for sort, n in ours if sort == "image"))
+    }
+    found = [
+        DiskPiece(
+            "image",
+            image.name,
+            image.name,
+            image.bytes,
+            ("image", image.name) in ours,
+            target="docker",
+            in_use=image.in_use,
+        )
+        for image in disks.images(engine)
+        if _repository(image.name) in repositories
+    ]
+    for cache in disks.caches(engine):
+        # A project that plain Compose runs has the same names, and no records.
+        name = f"caches of {cache.service}: volume {cache.name}"
+        made = DiskPiece("caches", name, cache.name, cache.bytes, False, of=cache.service)
+        found.append(made._replace(target="docker", in_use=cache.in_use))
+    return found
+
+
+def _repository(image: str) -> str:
+    """An image's name without its tag."""
+    head, slash, last = image.rpartition("/")
+    return f"{head}{slash}{last.partition(':')[0]}"

@@ -1,0 +1,48 @@
+"""What of a Docker engine's disk is deployctl's: images that it pulled, caches of services."""
+
+from typing import Any, NamedTuple
+
+from deployctl.render.compose import CACHES, project_name
+from deployctl.targets.docker.engine import PROJECT_LABEL, VOLUME_LABEL, DockerEngine
+
+
+class OnDisk(NamedTuple):
+    """An image or a volume of an engine."""
+
+    name: str  # of an image, as a person writes it; of a volume
+    bytes: int
+    service: str = ""  # of a volume: whose caches it holds
+    in_use: str = ""  # by what
+
+
+def images(engine: DockerEngine) -> list[OnDisk]:
+    """Every image that has a name."""
+    used = engine.disk_use()
+    return [
+        OnDisk(name, int(image.get("Size") or 0), in_use=_containers(image.get("Containers")))
+        for image in used.get("Images") or []
+        for name in image.get("RepoTags") or []
+        if name != "<none>:<none>"
+    ]
+
+
+def caches(engine: DockerEngine) -> list[OnDisk]:
+    """Volumes of services' caches: no records, keys or secrets."""
+    found = []
+    prefix = project_name("")
+    for volume in engine.disk_use().get("Volumes") or []:
+        labels: dict[str, Any] = volume.get("Labels") or {}
+        project = str(labels.get(PROJECT_LABEL, ""))
+        if not project.startswith(prefix) or labels.get(VOLUME_LABEL) not in CACHES:
+            continue
+        use = volume.get("UsageData") or {}
+        size = max(0, int(use.get("Size") or 0))
+        in_use = _containers(use.get("RefCount"))
+        service = project.removeprefix(prefix)
+        found.append(OnDisk(str(volume["Name"]), size, service, in_use))
+    return found
+
+
+def _containers(count: object) -> str:
+    number = int(count) if isinstance(count, int) else 0
+    return f"{number} container{'s' if number > 1 else ''}" if number > 0 else ""
