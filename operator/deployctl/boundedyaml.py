@@ -30,13 +30,15 @@ _TAG = "tag:yaml.org,2002:"
 
 
 class Parsed(NamedTuple):
-    """One document. `lines` has the line of every key and item, by path; `columns` the column.
+    """One document. `lines` has the line of every key and item, by path; `columns` the column, and
+    `blocks`, of a text below a `|`, the line that it begins at.
     Both count from 1."""
 
     data: Any
     line: int
     lines: dict[Path, int]
     columns: dict[Path, int]
+    blocks: dict[Path, int]
 
 
 class Trouble(NamedTuple):
@@ -136,6 +138,7 @@ class _Composer:
         self.troubles: list[Trouble] = []
         self.lines: dict[Path, int] = {}
         self.columns: dict[Path, int] = {}
+        self.blocks: dict[Path, int] = {}
 
     def document(self) -> Parsed | None:
         for event in self._events:
@@ -148,7 +151,9 @@ class _Composer:
             for rest in self._events:  # what follows may be broken too
                 if isinstance(rest, yaml.DocumentStartEvent) and rest.explicit:
                     break
-            return None if data is None else Parsed(data, line, self.lines, self.columns)
+            return (
+                None if data is None else Parsed(data, line, self.lines, self.columns, self.blocks)
+            )
         return None
 
     def _line(self, event: Any) -> int:
@@ -174,6 +179,8 @@ class _Composer:
             self.troubles.append(Trouble(self._line(event), message, "tag", self._at(event)))
         if isinstance(event, yaml.ScalarEvent):
             value: Any = _scalar(event)
+            if event.style == "|":
+                self.blocks[path] = self._line(event) + 1
         elif isinstance(event, yaml.SequenceStartEvent):
             value = self._sequence(path, depth)
         else:

@@ -26,6 +26,7 @@ class Document:
     lines: Mapping[Path, int] = field(default_factory=dict)
     base: Path = ()  # where `data` is inside the YAML document
     index: int = 0  # of the document in its file
+    blocks: Mapping[Path, int] = field(default_factory=dict)  # texts below a `|`: their first lines
 
     @property
     def kind(self) -> str:
@@ -90,6 +91,7 @@ class Place:
 
     document: Document
     path: Path = ()
+    word: str = ""  # that is meant, of a text
 
     def child(self, *path: str | int) -> "Place":
         """A place further in; it need not exist."""
@@ -108,8 +110,13 @@ class Place:
 
     @property
     def line(self) -> int:
-        """The line of the value, or of the nearest thing around it."""
+        """The line of the value, or of the nearest thing around it; of a word in a text of several
+        lines, its own."""
         full = (*self.document.base, *self.path)
+        if self.word and full in self.document.blocks:
+            found = re.search(rf"(?<![\w:]){re.escape(self.word)}(?![\w:])", str(self.value))
+            before = str(self.value)[: found.start()] if found else ""
+            return self.document.blocks[full] + before.count("\n")
         for end in range(len(full), 0, -1):
             if full[:end] in self.document.lines:
                 return self.document.lines[full[:end]]
@@ -137,7 +144,7 @@ def documents(file: str, parsed: list[Parsed]) -> Iterator[Document]:
             parts = {("items", number): item for number, item in enumerate(one.data["items"])}
         for base, part in parts.items():
             data, line = mapping(part), one.lines.get(base, one.line)
-            document = Document(file, _family(data), data, line, one.lines, base, index)
+            document = Document(file, _family(data), data, line, one.lines, base, index, one.blocks)
             yield document
             yield from _inside(document)
 
@@ -155,20 +162,23 @@ def _inside(outer: Document) -> Iterator[Document]:
     held = ((at, held) for at, held in texts.items() if isinstance(held, str) and "expr" in held)
     for path, content in islice(held, _MAX_INSIDE):
         parsed, _ = parse(content, most=_MAX_VALUES)  # what cannot be read is none that we know
+        base, line = (*outer.base, *path), outer.place(*path).line
         for one in parsed:
             data = mapping(one.data)
             family = _family(data)
             if family in ("dashboard", "rules"):
-                base = (*outer.base, *path)
-                yield Document(
-                    outer.file,
-                    family,
-                    data,
-                    outer.place(*path).line,
-                    outer.lines,
-                    base,
-                    outer.index,
-                )
+                lines, blocks = outer.lines, outer.blocks
+                if (begins := outer.blocks.get(base)) is not None:
+                    lines, blocks = (
+                        _within(base, begins, one.lines),
+                        _within(base, begins, one.blocks),
+                    )
+                yield Document(outer.file, family, data, line, lines, base, outer.index, blocks)
+
+
+def _within(base: Path, begins: int, lines: Mapping[Path, int]) -> dict[Path, int]:
+    """The lines of a text as those of the file that holds it."""
+    return {(*base, *path): begins + line - 1 for path, line in lines.items()}
 
 
 def _dashboard(data: dict[str, Any]) -> dict[str, Any]:

@@ -38,6 +38,11 @@ class SeriesRead(NamedTuple):
     selector: Selector
     around: tuple[Expression, ...]
 
+    @property
+    def place(self) -> Place:
+        """Where its name stands."""
+        return replace(self.query.place, word=self.selector.name)
+
 
 @lru_cache(maxsize=1)  # the rules of one check ask one after the other
 def queries(manifests: Manifests) -> tuple[Query, ...]:

@@ -275,3 +275,44 @@ def test_engines_of_the_set_decide_for_its_dashboards(spoilt, found):
     assert [f.message for f in found(text) if f.where.startswith("Dashboard")] == [
         "vLLM 0.9.1 exports no vllm:kv_cache_usage_perc; it came with 0.9.2"
     ]
+
+
+RULE_FILE = """\
+groups:
+- name: g
+  rules:
+  - alert: A
+
+    expr: |  # a comment
+
+      sum(rate(vllm:gpu_cache_usage_percent[5m])) > 0
+        and
+
+      vllm:gpu_cache_usage_perc > 0.9
+  - alert: B
+    expr: vllm:num_requests_swapped > 0
+"""
+
+
+def test_a_finding_in_a_query_of_several_lines_is_at_its_own(found):
+    at = {RULE_FILE.splitlines()[f.line - 1] for f in found(RULE_FILE) if "metric" in f.code}
+    assert at == {
+        "      sum(rate(vllm:gpu_cache_usage_percent[5m])) > 0",
+        "      vllm:gpu_cache_usage_perc > 0.9",
+        "    expr: vllm:num_requests_swapped > 0",
+    }
+
+
+def test_a_finding_in_a_text_of_a_config_map_is_at_its_line_of_the_file(found):
+    head = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\ndata:\n  rules.yaml: |\n"
+    text = head + "".join(f"    {line}\n" if line else "\n" for line in RULE_FILE.splitlines())
+    lines = {text.splitlines()[f.line - 1].strip() for f in found(text) if "metric" in f.code}
+    assert "vllm:gpu_cache_usage_perc > 0.9" in lines
+    assert "expr: vllm:num_requests_swapped > 0" in lines
+    assert len(lines) == 3
+
+
+def test_a_folded_query_is_at_its_key(found):
+    text = RULE_FILE.replace("|  # a comment", ">-")
+    keys = {f.line for f in found(text) if "usage_perc" in f.message}
+    assert keys == {6}

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from deployctl.checking.documents import Place
 from deployctl.checking.finding import Finding, check, rule
@@ -50,11 +51,13 @@ def names(manifests: Manifests) -> Iterator[Finding]:
     """Names of series, of metrics that adapters give, and what is to be known of either."""
     for read in series_read(manifests):
         releases = versions(manifests, read.query.use)
-        yield from _named(read.query.place, read.selector.name, releases)
+        yield from _named(read.place, read.selector.name, releases)
     for query, _ in unread(manifests):
         for series in dict.fromkeys(_SERIES.findall(_SAID.sub("", query.text[:MAX_QUERY]))):
             if series.count(":") < 2:
-                yield from _named(query.place, series, versions(manifests, query.use))
+                yield from _named(
+                    replace(query.place, word=series), series, versions(manifests, query.use)
+                )
     releases = versions(manifests, "scale")
     for document in manifests.of_kind("HorizontalPodAutoscaler"):
         for metric, _ in document.place("spec").mappings("metrics"):
@@ -104,7 +107,7 @@ def labels(manifests: Manifests) -> Iterator[Finding]:
     sure = bool(manifests.engines) and all(engine.served_names for engine in manifests.engines)
     for read in series_read(manifests):
         version = next(reversed(versions(manifests, read.query.use)), exported.newest())
-        series, place = read.selector.name, read.query.place
+        series, place = read.selector.name, read.place
         metric = exported.metric_of(series, version)
         if exported.of_others(series):
             continue

@@ -44,7 +44,7 @@ def uses(manifests: Manifests) -> Iterator[Finding]:
 
 
 def _counted(read: SeriesRead, metric: Exported) -> Iterator[Finding]:
-    series, place = read.selector.name, read.query.place
+    series, place = read.selector.name, read.place
     functions = [p.name for p in read.around if isinstance(p, FunctionCall | Aggregation)]
     if metric.kind == "gauge":
         if functions and functions[-1] in _RATES:
@@ -67,7 +67,7 @@ def _counted(read: SeriesRead, metric: Exported) -> Iterator[Finding]:
 
 def _quantiles(read: SeriesRead, metric: Exported) -> Iterator[Finding]:
     """`histogram_quantile`, which needs buckets, and each of them by its bound."""
-    series, place = read.selector.name, read.query.place
+    series, place = read.selector.name, read.place
     names = [p.name if isinstance(p, FunctionCall) else "" for p in read.around]
     if "histogram_quantile" not in names:
         return
@@ -95,7 +95,7 @@ def _shares(read: SeriesRead, metric: Exported) -> Iterator[Finding]:
     """Gauges whose 1 means 100 percent, compared with a percentage or shown as one."""
     if metric.kind != "gauge" or not metric.name.endswith("_perc"):
         return
-    series, place, most = read.selector.name, read.query.place, 1
+    series, place, most = read.selector.name, read.place, 1
     for part in reversed(read.around):
         if isinstance(part, Aggregation | FunctionCall):
             if part.name not in _KEEP_SHARES:
