@@ -1,5 +1,7 @@
 """Load test: what clients saw, run by run, beside what the engine saw meanwhile."""
 
+from dataclasses import replace
+
 from scripts.dashboards.board import Board, Section, asked
 from scripts.dashboards.panels import BAD, POOR, Column, Panel, graph, rows
 from scripts.dashboards.queries import (
@@ -15,11 +17,12 @@ from scripts.dashboards.queries import (
 from scripts.dashboards.service import LIMITS
 
 from deployctl.promql import Arithmetic, Expression, LabelMatcher, Literal, Selector, write
-from deployctl.promql.write import greatest, quantile, rate, ratio, total
+from deployctl.promql.write import both, greatest, quantile, rate, ratio, total
 
 _RUN = LabelMatcher("run", "=~", "$run")
 _LEGEND = "{{run}}"
 _SEEN = RUNS.beside("deployctl_loadtest_trustworthy")
+_MS = Literal("1000")
 
 
 def _of(name: str, **labels: str) -> Selector:
@@ -65,7 +68,50 @@ def _runs() -> Panel:
 
 def _began() -> Expression:
     """Grafana's dates are milliseconds."""
-    return Arithmetic("*", _client("started_timestamp_seconds"), Literal("1000"))
+    return Arithmetic("*", _client("started_timestamp_seconds"), _MS)
+
+
+def _by_commit(series: Selector) -> Expression:
+    """Of runs that a Pushgateway has: each service's, by the commit that was measured."""
+    of_one = replace(series, matchers=(*series.matchers, LabelMatcher("commit", "!=", "")))
+    return greatest(of_one, "service", "commit")
+
+
+def _trend() -> Panel:
+    began = _by_commit(_of("started_timestamp_seconds"))
+    newest = Arithmetic("==", began, greatest(began, "service"), (), "on (service) group_left ()")
+    return graph(
+        "Time to first token by commit",
+        "p95 of the commit that was measured last, from when its figures were pushed: a step up is "
+        "what a change cost. Runs without a commit, and those of a sweep, are not in it.",
+        "s",
+        Query(
+            both(_by_commit(_of("latency_seconds", kind="ttft", percentile="p95")), newest),
+            "{{service}} {{commit}}",
+        ),
+        objective("ttft"),
+        wide=12,
+    )
+
+
+def _commits() -> Panel:
+    def of(name: str, **labels: str) -> Expression:
+        return greatest(_by_commit(_of(name, **labels)), "commit")
+
+    return rows(
+        "Commits",
+        "A line a commit that was measured: the last run of it that was pushed.",
+        "commit",
+        Column("Began", "dateTimeAsIso", Arithmetic("*", of("started_timestamp_seconds"), _MS)),
+        Column("TTFT p50", "s", of("latency_seconds", kind="ttft", percentile="p50")),
+        Column("TTFT p95", "s", of("latency_seconds", kind="ttft", percentile="p95")),
+        Column("ITL p95", "s", of("latency_seconds", kind="itl", percentile="p95")),
+        Column("Tokens out", "suffix:tok/s", of("tokens_per_second", direction="output")),
+        Column("SLO met", "bool_yes_no", of("slo", verdict="met")),
+        Column("Trusted", "bool_yes_no", of("trustworthy")),
+        wide=12,
+        high=7,
+    )
 
 
 def _side_by_side() -> tuple[Panel, ...]:
@@ -174,6 +220,7 @@ BOARD = Board(
     "What clients saw, run by run, beside what the engine saw meanwhile.",
     (
         Section("", (_runs(),)),
+        Section("By commit", (_commits(), _trend())),
         Section("Side by side", _side_by_side()),
         Section("The engine meanwhile", _meanwhile()),
     ),

@@ -20,6 +20,11 @@ _PREFIX = "deployctl_loadtest_"
 
 
 def text(result: LoadResult, run: str) -> str:
+    """The page of every figure."""
+    return generate_latest(registry(result, run)).decode()
+
+
+def registry(result: LoadResult, run: str) -> CollectorRegistry:
     """Every figure as a gauge: seconds, tokens or requests a second, shares of 1."""
     page = _Page({"service": result.setup.service or result.setup.model, "run": run})
     setup, requests, throughput = result.setup, result.requests, result.throughput
@@ -45,7 +50,7 @@ def text(result: LoadResult, run: str) -> str:
         for verdict in ("met", "missed", "unresolved"):
             page.add("slo", "1 for what came of the SLO.", result.slo.verdict == verdict,
                      verdict=verdict)  # fmt: skip
-    return page.text()
+    return page.registry()
 
 
 def _latencies(latency: Latency) -> list[tuple[str, str, float]]:
@@ -78,7 +83,7 @@ class _Page:
         """Asked by the registry."""
         return self._families.values()
 
-    def text(self) -> str:
+    def registry(self) -> CollectorRegistry:
         registry = CollectorRegistry()
         registry.register(self)
-        return generate_latest(registry).decode()
+        return registry

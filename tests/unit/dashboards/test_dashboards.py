@@ -26,7 +26,10 @@ EXPORTERS = {
 }
 PROMETHEUS = {"up", "ALERTS"}  # its own series
 # Labels that a scrape, Prometheus or a rule gives, rather than what is scraped.
-GIVEN = {"namespace", "service", "pod", "instance", "alertname", "alertstate", "severity"}
+GIVEN = {
+    "namespace", "service", "pod", "instance", "alertname", "alertstate", "severity",
+    "commit",  # a Pushgateway's group
+}  # fmt: skip
 GRAFANAS = {"__rate_interval", "__all", "__field"}
 
 every = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
@@ -144,7 +147,7 @@ def test_what_is_chosen_at_the_top_reaches_every_series(board):
         if part.name.startswith("deployctl_loadtest_"):
             # Told by a Pushgateway or a host: in no namespace of the service's.
             assert read - {"run", "service"} <= {
-                m.value for m in part.matchers if m.operator == "="
+                m.value for m in part.matchers if m.operator in ("=", "!=")
             }
             assert "run" in read, (panel["title"], part.name)
 

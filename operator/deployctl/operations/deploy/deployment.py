@@ -13,6 +13,7 @@ from deployctl.endpoint import Endpoint
 from deployctl.errors import DeployctlError
 from deployctl.events import Event, Tell, silent
 from deployctl.operations import kinds, upload
+from deployctl.operations.announce.announcer import Announcer
 from deployctl.operations.bundle import NO_VALUES, ChartOptions, render, render_alone
 from deployctl.operations.deploy.incluster import tell_drift
 from deployctl.operations.deploy.request import VerificationRequest
@@ -21,6 +22,7 @@ from deployctl.operations.deploy.verification import settle
 from deployctl.operations.deploy.verified import Aside, Verified, VerifiedRollout
 from deployctl.operations.fetch import bring, bring_back
 from deployctl.operations.prepare import Prepared, Tuned, prepare, refuse_unfit
+from deployctl.planning.plan import ServingPlan
 from deployctl.render import Bundle
 from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.targets import Driver, View, history, keyfile, keys, open_driver, open_view
@@ -145,21 +147,20 @@ def up(deployment: Deployment, tell: Tell = silent, *, tools: Tools = REAL) -> D
     prepared = prepared._replace(spec=keys.with_key_file(prepared.spec, key_path, os.environ))
     refuse_unfit(plan)
     keyfile.refuse_limited(key_path.with_name(keys.KEYS), plan)
-    for warning in plan.warnings:
-        tell(Event("warning", f"{warning.message}; {warning.fix}"))
+    _warns(plan, tell)
     if view is not None:
         view.reach()  # a folder's digest takes long
     chart = upload.for_a_folder(prepared, deployment.chart, tell)
     bundle = render(target, prepared, chart)
     driver = open_driver(target, settings)
-    tell(Event("heading", f"{spec.service}: {plan.model} on {plan.gpu}, target {target}"))
-    if plan.context_chosen:
-        tell(Event("note", f"{plan.context_words}; {plan.requests_words}"))
+    _begins(prepared, tell)
     rollout = _rollout(driver, store, spec.service, tell, deployment.take_over, tools=tools)
     drifted = view is not None and _tell_drift(view, store, driver, spec.service, tell)
     told = tuned.document(prepared) if tuned is not None else None
+    watched = Announcer(settings, tell).change(store, ServiceRef(target, spec.service))
     if verification is None:
-        outcome = rollout.up(prepared.spec, plan, bundle, again=drifted)
+        with watched:
+            outcome = rollout.up(prepared.spec, plan, bundle, again=drifted)
         return replace(_deployed(driver, store, outcome), tuned=told)
     verified_rollout = VerifiedRollout(
         verification,
@@ -172,13 +173,26 @@ def up(deployment: Deployment, tell: Tell = silent, *, tools: Tools = REAL) -> D
         cluster=_beside(view, prepared, bundle, chart) if view is not None else None,
     )
     try:
-        outcome, verified = verified_rollout.run(again=drifted)
+        with watched:
+            outcome, verified = verified_rollout.run(again=drifted)
     except DeployctlError as error:
         if isinstance(error.result, Verified):
             serving = _still_serves(driver, store, spec.service, tell)
             error.result = NotKept(spec.service, target, serving, told, error.result)
         raise
     return replace(_deployed(driver, store, outcome), tuned=told, verification=verified)
+
+
+def _warns(plan: ServingPlan, tell: Tell) -> None:
+    for warning in plan.warnings:
+        tell(Event("warning", f"{warning.message}; {warning.fix}"))
+
+
+def _begins(prepared: Prepared, tell: Tell) -> None:
+    spec, plan = prepared.spec, prepared.plan
+    tell(Event("heading", f"{spec.service}: {plan.model} on {plan.gpu}, target {prepared.target}"))
+    if plan.context_chosen:
+        tell(Event("note", f"{plan.context_words}; {plan.requests_words}"))
 
 
 def _beside(view: View, prepared: Prepared, bundle: Bundle, chart: ChartOptions) -> Aside:
@@ -216,7 +230,9 @@ def rollback(
     ref = store.find(service, target)
     driver = open_driver(ref.target, settings)
     rollout = _rollout(driver, store, service, tell, take_over, bring_back)
-    return _deployed(driver, store, rollout.rollback(revision))
+    with Announcer(settings, tell).change(store, ref):
+        outcome = rollout.rollback(revision)
+    return _deployed(driver, store, outcome)
 
 
 def down(
@@ -239,7 +255,8 @@ def down(
     settings, store = open_store()
     ref = store.find(service, target)
     driver = open_driver(ref.target, settings)
-    stopped = _rollout(driver, store, service, tell, take_over).down(volumes=volumes)
+    with Announcer(settings, tell).change(store, ref):
+        stopped = _rollout(driver, store, service, tell, take_over).down(volumes=volumes)
     view = open_view(ref.target, settings)
     kept = view.kept(service) if view is not None and not volumes else []
     if kept:

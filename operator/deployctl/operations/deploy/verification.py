@@ -13,6 +13,7 @@ from deployctl.errors import EngineError, InputError, SloMissedError, TargetErro
 from deployctl.events import Event, Tell, silent
 from deployctl.load import slo as slos
 from deployctl.load.slo import Slo
+from deployctl.operations.announce.announcer import Announcer
 from deployctl.operations.deploy import judgement as judge
 from deployctl.operations.deploy.judgement import Judgement
 from deployctl.operations.deploy.request import FOR, WARMUP, WATCH_FOR, VerificationRequest, When
@@ -21,6 +22,7 @@ from deployctl.operations.measure.endpoint import choose, models
 from deployctl.operations.measure.request import LoadRequest
 from deployctl.operations.prepare import Tuned
 from deployctl.spec import ServiceSpec
+from deployctl.spec.settings import Settings
 from deployctl.targets import Driver, readiness
 from deployctl.targets.history import Release
 from deployctl.units import duration, seconds_of
@@ -200,6 +202,7 @@ class Verifier:
         )
         result, self.folder = measured.result, measured.folder
         reports.write_reports(self.folder, result, tell=self._tell)
+        Announcer(Settings(), self._tell).measured(result, self.folder)
         if result.interrupted:
             raise KeyboardInterrupt
         return judge.of_load(result)

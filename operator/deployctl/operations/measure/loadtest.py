@@ -8,10 +8,12 @@ from deployctl.errors import InterruptedByUserError, StateError, TargetError
 from deployctl.events import Tell, silent
 from deployctl.load.run import UnwrittenError
 from deployctl.load.slo import Slo
+from deployctl.operations.announce.announcer import Announcer
 from deployctl.operations.measure import gate, reports, runs
 from deployctl.operations.measure.endpoint import choose, models, with_wire
 from deployctl.operations.measure.request import GateRequest, LoadRequest
 from deployctl.operations.measure.setup import build
+from deployctl.spec.settings import Settings
 from deployctl_loadtest.result import LoadResult, Setup
 from deployctl_loadtest.series import Series
 
@@ -81,6 +83,7 @@ def load_test(
     """
     held_to = held_to or GateRequest()
     slo = gate.slo_of(held_to)
+    announcer = Announcer(Settings(), tell)
     endpoint = with_wire(endpoint, request.header, request.ca_file)
     # Pods get no operator's token: whether they are let in without it is asked before they start.
     asks = endpoint.as_client() if request.on is not None else endpoint
@@ -94,6 +97,8 @@ def load_test(
         reports.write_reports(outcome.folder, outcome.result, held_to.junit, tell)
     except StateError as error:
         raise UnreportedError(error, outcome) from error
+    if isinstance(outcome.result, LoadResult):
+        announcer.measured(outcome.result, outcome.folder)
     return outcome
 
 

@@ -18,8 +18,10 @@ from deployctl.load.client import MOST_WORKERS
 from deployctl.load.limit import Held
 from deployctl.load.run import Measurement, at_load
 from deployctl.load.slo import Goodput, Slo, goodput
+from deployctl.operations.announce.announcer import Announcer
 from deployctl.operations.measure import reports
 from deployctl.spec import service_name
+from deployctl.spec.settings import Settings
 from deployctl_loadtest.result import Setup
 from deployctl_loadtest.series import VERSION, Limit, Point, Series, Variable
 
@@ -40,8 +42,10 @@ def measure(
 
     `folder` is by default one of its own below `results/`.
     """
+    announcer = Announcer(Settings(), tell)
     folder = folder or default_folder(setup)
     measurement = loads.run(setup, endpoint, folder, slo=slo, gated=gated, tell=tell)
+    announcer.loaded(measurement.result, measurement.folder)
     reports.write_page(measurement)
     return measurement
 

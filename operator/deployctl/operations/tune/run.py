@@ -10,6 +10,7 @@ from typing import Any
 from deployctl.errors import InputError, NotFoundError
 from deployctl.events import Event, Tell, silent
 from deployctl.operations import upload
+from deployctl.operations.announce.announcer import Announcer
 from deployctl.operations.bundle import ChartOptions, render_alone
 from deployctl.operations.deploy.services import open_store
 from deployctl.operations.fetch import bring
@@ -20,12 +21,13 @@ from deployctl.operations.tune.answer import TuneOutcome, conclude, moved
 from deployctl.operations.tune.inputs import StudyInputs, check_not_running, fingerprint
 from deployctl.operations.tune.progress import StudyProgress
 from deployctl.operations.tune.request import TuneRequest
+from deployctl.operations.tune.trials import Trials
 from deployctl.spec import ServiceSpec
 from deployctl.targets.guards import interruptible, shielded
 from deployctl.tuning import enginebench, search
 from deployctl.tuning import study as studies
-from deployctl.tuning.events import Finished
-from deployctl.tuning.runner import Runner
+from deployctl.tuning.events import Finished, StudyEvent
+from deployctl.tuning.runner import Begun, Runner
 from deployctl.tuning.study import Header, Study
 from deployctl.tuning.trial import Answer
 
@@ -110,7 +112,7 @@ def _to_the_end(study: Study, inputs: StudyInputs, tell: Tell) -> TuneOutcome:
 
 
 def _search(study: Study, inputs: StudyInputs, tell: Tell) -> Answer:
-    header = study.header
+    header, settings = study.header, open_store(study.header.spec)[0]
     for note in inputs.notes:
         tell(Event("heading", f"note: {note}"))
     strategy = search.strategy(inputs.problem)
@@ -123,7 +125,7 @@ def _search(study: Study, inputs: StudyInputs, tell: Tell) -> Answer:
         setup=inputs.setup,
         slo=inputs.slo,
         folder=study.folder,
-        settings=open_store(header.spec)[0],
+        settings=settings,
         bring=partial(bring, tell=tell),
         environment=_environment(inputs, tell),
     )
@@ -132,10 +134,19 @@ def _search(study: Study, inputs: StudyInputs, tell: Tell) -> Answer:
     tell(Event("heading", f"{text}, target {header.spec.target}; study {study.folder}"))
     with bench:
         progress = StudyProgress(header.goal, strategy, tell)
-        runner = Runner(study, strategy, bench, progress)
+        trials = Trials(header.service, header.goal, Announcer(settings, tell).happened)
+
+        def told(event: Begun | StudyEvent) -> None:
+            progress(event)
+            trials(event)
+
+        runner = Runner(study, strategy, bench, told)
         runner.replay()
         progress.replayed(study.done)
-        return runner.run()
+        try:
+            return runner.run()
+        finally:
+            trials.end()
 
 
 def _environment(inputs: StudyInputs, tell: Tell) -> enginebench.Environment:
