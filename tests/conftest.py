@@ -55,7 +55,7 @@ def pytest_configure(config):
 
 
 def pytest_runtest_setup(item):
-    for part in ("vllm", "docker", "helm", "scanner", "kubernetes", "promtool"):
+    for part in ("vllm", "docker", "helm", "scanner", "kubernetes", "promtool", "prometheus"):
         if item.get_closest_marker(part):
             need(part)
 
@@ -102,6 +102,12 @@ def missing(part):
     if part == "promtool":
         there = shutil.which("promtool")
         return None if there else "there is no promtool command; Debian has a package of that name"
+    if part == "prometheus":
+        servers = ("prometheus", "prometheus-node-exporter", "prometheus-alertmanager")
+        absent = [name for name in servers if not shutil.which(name)]
+        return (
+            f"not there: {', '.join(absent)}; Debian's packages are called so" if absent else None
+        )
     if part == "kubernetes":
         from tests.e2e.kubernetes import clusters
 

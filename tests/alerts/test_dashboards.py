@@ -4,25 +4,21 @@ service, its load tests, its rules and the exporters beside it have any.
 
 import itertools
 import json
-import re
 import subprocess
 
 import pytest
 import yaml
 
+from board_parts import panel_queries
 from deployctl import assets
 from deployctl.engines.vllm import exported
 from deployctl.load import exposition
 from deployctl.promql import Selector, parse, walk
-from deployctl.render.dashboards import dashboards
 from verdict_parts import made
 
 pytestmark = pytest.mark.promtool
-# What Grafana would put in.
-CHOSEN = {"__rate_interval": "2m", "card_price": "1.5", "availability_budget": "0.005",
-          "late_budget": "0.05", "ttft_objective": "1", "itl_objective": "NaN",
-          "e2e_objective": "NaN", "namespace": "serving", "service": "chat", "model": "qwen",
-          "replica": ".*", "run": ".+"}  # fmt: skip
+CHOSEN = {"__rate_interval": "2m", "namespace": "serving", "service": "chat", "model": "qwen",
+          "run": ".+", "itl_objective": "NaN", "e2e_objective": "NaN"}  # fmt: skip
 SCRAPED = {"namespace": "serving", "service": "chat", "instance": "a:8000", "pod": "chat-0"}
 # Of labels by which queries choose; of others a series has one value.
 VALUES = {
@@ -36,18 +32,6 @@ EXPORTERS = {
     for group in assets.table("deploy", "engines", "metrics-exporters.yaml").values()
     for name, entry in group["metrics"].items()
 }
-
-
-def queries(version):
-    """By the panel's name."""
-    return {
-        f"{name} {panel['id']} {target['refId']}": re.sub(
-            r"\$\{?(\w+)\}?", lambda m: CHOSEN[m[1]], target["expr"]
-        )
-        for name, text in dashboards(version, True).items()
-        for panel in json.loads(text)["panels"]
-        for target in panel.get("targets", ())
-    }
 
 
 def samples(name, version):
@@ -86,7 +70,7 @@ def input_series(expressions, version):
 
 @pytest.mark.parametrize("version", ["0.9.1", "0.10.0", "0.33.0"])
 def test_every_query_has_a_value_where_there_is_load(version, tmp_path):
-    found = queries(version)
+    found = panel_queries(version, **CHOSEN)
     assert len(found) > 100
     cases = [
         {"expr": f"count({query}) > bool 0", "eval_time": "1h",

@@ -22,7 +22,7 @@ from process_shell import until
 ALONE = {
     *("test_load.py", "test_tune.py", "test_tuned_vllm.py"),
     *("test_door.py", "test_door_hang.py", "test_door_keys.py", "test_door_traffic.py"),
-    "test_keys.py",
+    *("test_keys.py", "test_scraped.py"),
 }
 
 

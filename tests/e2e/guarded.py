@@ -3,14 +3,19 @@
 Its keys are shared too: a test that changes them puts back what it found.
 """
 
+import contextlib
 import hashlib
 import http.client
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
+from pathlib import Path
 from typing import NamedTuple
+
+from deployctl.targets.process import procfs
 
 START_S = 600.0  # half a minute on two idle cores
 TEAM, REVOKED, EXPIRED = "the-key-of-a-team", "the-key-of-one-who-left", "the-key-of-a-guest"
@@ -40,6 +45,16 @@ def total(text, name, *labels):
     return sum(float(value) for given, value in samples if all(label in given for label in labels))
 
 
+@contextlib.contextmanager
+def stopped(pid):
+    """A process that hangs meanwhile."""
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGCONT)
+
+
 class Reply(NamedTuple):
     """An HTTP answer."""
 
@@ -57,14 +72,12 @@ class Guarded:
     name = "guarded"
     key = "the-default-key-of-tests-4711"
 
-    def __init__(self, folder, checkpoint, port, cache):
-        """`cache` is deployctl's, of engines."""
+    def __init__(self, folder, checkpoint, port, cache, *words):
+        """`cache` is deployctl's, of engines; `words` are more of `up`."""
         self.port = port
         self.url = f"http://127.0.0.1:{port}"
         self.state = folder / "state"
         self.folder = self.state / "process" / self.name  # api_key, keys.json, operator_token
-        self.run = self.folder / "runs" / "000001"
-        self.secrets = self.run / "secrets"  # what the door reads
         self.environment = {
             **os.environ,
             "DEPLOYCTL_STATE_DIR": str(self.state),
@@ -75,8 +88,23 @@ class Guarded:
         up = ["up", "--model", checkpoint, "--gpu", "cpu", "--target", "process", "--port", port]
         up += ["--name", self.name, "--api-key-file", folder / "key", "--enforce-eager"]
         up += ["--request-log", "--request-limit", "seconds=2", "--request-limit", "bytes=1e6"]
-        self.model = self.deployctl(*up)["services"][0]["model"]
+        self._up = [*up, *words]
+        self.model = self.up()["services"][0]["model"]
         self.operator_token = (self.folder / "operator_token").read_text()
+
+    @property
+    def run(self):
+        """The folder of what runs."""
+        return max((self.folder / "runs").iterdir())
+
+    @property
+    def secrets(self):
+        """What the door reads."""
+        return self.run / "secrets"
+
+    def up(self, *words):
+        """Starts it, as it was told first but for what is said here."""
+        return self.deployctl(*self._up, *words)
 
     def deployctl(self, *words, code=0):
         """Runs a verb with the service's state; returns its answer."""
@@ -121,6 +149,14 @@ class Guarded:
     def running(self):
         """Requests that the engine works on."""
         return total(self.figures(), "vllm:num_requests_running")
+
+    def core(self):
+        """The process that has the model: the API server's child of that name."""
+        (file,) = self.run.glob("engine.json")
+        family = procfs.descendants(procfs.identify(json.loads(file.read_text())["pid"]))
+        comm = {who.pid: Path(f"/proc/{who.pid}/comm").read_text() for who in family}
+        (core,) = [pid for pid, name in comm.items() if name.startswith("VLLM::EngineCor")]
+        return core
 
     def log(self):
         """What the engine and its door have written."""

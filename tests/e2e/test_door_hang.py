@@ -2,20 +2,16 @@
 
 import contextlib
 import json
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
-from tests.e2e.guarded import total
+from tests.e2e.guarded import stopped, total
 from tests.e2e.streams import COMPLETION, GOES, LONG, events, request, streaming
 from tests.e2e.wire import Wire
 
-from deployctl.targets.process import procfs
 from process_shell import PATIENCE_S, until
 
 pytestmark = pytest.mark.vllm
@@ -28,22 +24,7 @@ def engine(keyed_engine):
 
 @pytest.fixture
 def core(engine):
-    """The process that has the model: the API server's child of that name."""
-    (file,) = engine.run.glob("engine.json")
-    family = procfs.descendants(procfs.identify(json.loads(file.read_text())["pid"]))
-    comm = {who.pid: Path(f"/proc/{who.pid}/comm").read_text() for who in family}
-    (core,) = [pid for pid, name in comm.items() if name.startswith("VLLM::EngineCor")]
-    return core
-
-
-@contextlib.contextmanager
-def stopped(pid):
-    """A process that hangs meanwhile."""
-    os.kill(pid, signal.SIGSTOP)
-    try:
-        yield
-    finally:
-        os.kill(pid, signal.SIGCONT)
+    return engine.core()
 
 
 STALL_S = 1.0
