@@ -6,6 +6,7 @@ from scripts.dashboards.queries import BESIDE, ENGINE, REPLICA, REPLICAS, WINDOW
 
 from deployctl.promql import Arithmetic, Expression, FunctionCall, Literal, Selector
 from deployctl.promql.write import greatest, quantile, rate, ratio, total
+from deployctl.render.alerting.capacity import FULL
 
 _STEP = "vllm:iteration_tokens_total"
 _PHASES = {
@@ -89,7 +90,7 @@ def _caches() -> tuple[Panel, ...]:
             "percentunit",
             Query(usage, REPLICA),
             alerts=("VllmKvCacheFull",),
-            steps=((0.95, BAD),),
+            steps=((FULL, BAD),),
             most=1,
         ),
         graph(

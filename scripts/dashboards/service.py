@@ -26,6 +26,7 @@ from deployctl.promql import (
 )
 from deployctl.promql.write import greatest, rate, ratio, times, total
 from deployctl.render.alerting import Objectives
+from deployctl.render.alerting.capacity import FULL
 from deployctl.render.alerting.objectives import PAIRS
 
 _TTFT = "vllm:time_to_first_token_seconds"
@@ -194,7 +195,7 @@ def _signals() -> tuple[object, ...]:
             "percentunit",
             Query(usage, REPLICA),
             alerts=("VllmKvCacheFull",),
-            steps=((0.95, BAD),),
+            steps=((FULL, BAD),),
             most=1,
             high=6,
         ),

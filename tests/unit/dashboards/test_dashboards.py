@@ -240,3 +240,20 @@ def test_golden_signals_and_objectives_are_on_one_screen():
     assert first <= 24  # rows of 38 pixels on a screen of 1080, under Grafana's bar
     shown = {p["title"] for p in BOARDS["service"]["panels"] if p["gridPos"]["y"] < first}
     assert {"Requests", "Errors", "Time to first token", "KV cache", "Budget burn, 1 hour"} <= shown
+
+
+def test_the_line_of_the_kv_cache_is_where_the_alert_begins():
+    (full,) = [
+        rule["expr"]
+        for group in rule_groups(Scope("a", exported.newest(), ()), Objectives())
+        for rule in group["rules"]
+        if rule.get("alert") == "VllmKvCacheFull"
+    ]
+    lines = [
+        panel["fieldConfig"]["defaults"]["thresholds"]["steps"][-1]["value"]
+        for board in BOARDS.values()
+        for panel in panels(board)
+        if "the line is where the alert begins" in panel["description"]
+    ]
+    assert len(lines) == 2
+    assert all(f" > {line:g} and " in full for line in lines)

@@ -27,7 +27,7 @@ from deployctl.render.alerting.scope import (
     Scope,
 )
 
-_FULL = 0.9  # share of the KV cache, as a mean: whoever is preempted leaves room for a while
+FULL = 0.9  # share of the KV cache, as a mean: whoever is preempted leaves room for a while
 _LONG = 15 * MINUTE
 _HALF_HOUR = 30 * MINUTE
 
@@ -49,7 +49,7 @@ def rules(scope: Scope) -> Iterator[dict[str, Any]]:
     preempted = total(over("increase", series.counter("vllm:num_preemptions"), long), *REPLICA)
     yield scope.alert(
         "VllmKvCacheFull",
-        both(above(greatest(usage, *REPLICA), _FULL), above(preempted, 0)),
+        both(above(greatest(usage, *REPLICA), FULL), above(preempted, 0)),
         wait=5 * MINUTE,
         severity="warning",
         summary=f"{WHICH} uses {SHARE} of its KV cache, and preempts requests",
