@@ -1,168 +1,252 @@
-"""Our actions and the plan workflow, run by act as a stranger's repository would.
-
-act runs workflows on this machine, without images. What is not ours is a stand-in: checkout copies
-the folder that stands for a repository, the artefact actions copy to a folder, and GitHub's API is
-a fake. deployctl is installed from this checkout by its lock, from the index that pip is set to.
-"""
+"""Our actions and workflows, run by act as a stranger's repository would: see github_parts."""
 
 import json
 import os
-import shutil
 import subprocess
-from pathlib import Path
+import sys
 
 import pytest
+from tests.e2e.docker_parts import Cli
 
 from fake_github import TOKEN, FakeGitHub
-from known import tiny_folder
+from github_parts import OURS, PATIENCE_S, ROOT, Stranger, act  # noqa: F401  a fixture
+from process_parts import PYTHONPATH
 
-ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.night  # it installs deployctl's hundred packages
-
-CALLER = """\
+PLAN = f"""\
 name: services
 on: pull_request
-permissions:
-  contents: read
+permissions: {{}}
 jobs:
   plan:
-    permissions:
-      actions: read
-      contents: read
-      pull-requests: write
-      security-events: write
-    uses: ./.github/workflows/plan.yml
-    with:
-      deployctl: stranger/deployctl
-      ref: v1
+    permissions: {{actions: read, contents: read, pull-requests: write, security-events: write}}
+    uses: {OURS}/.github/workflows/plan.yml@v1
+    with: {{deployctl: {OURS}, ref: v1}}
+"""
+GATE = f"""\
+name: gate
+on: pull_request
+permissions: {{}}
+jobs:
+  gate:
+    permissions: {{actions: read, contents: read, id-token: write, pull-requests: write}}
+    uses: {OURS}/.github/workflows/gate.yml@v1
+    with: {{deployctl: {OURS}, ref: v1, runs-on: gpu, slo: SLO, load: LOAD}}
 """
 SPEC = "model: ./tiny\nname: chat\ngpu: l4\n"
-SAVE = 'mkdir -p "$STORE" && cp -r "$FROM/." "$STORE/"'
-STANDS_IN = {
-    "actions/setup-python": ("true", {}),
-    "actions/cache": ('mkdir -p "$DOWNLOADS" && ln -sfn "$DOWNLOADS" "$AT"', {"AT": "path"}),
-    "github/codeql-action": ('cp "$SARIF" "$STORE/uploaded.sarif"', {"SARIF": "sarif_file"}),
-    "actions/upload-artifact": (SAVE, {"FROM": "path"}),
-    "actions/download-artifact": ('mkdir -p "$TO" && cp -r "$STORE/." "$TO/"', {"TO": "path"}),
-    "actions/checkout": (
-        'mkdir -p "${TO:-.}" && cp -r "$REPOSITORIES/${WHOSE:-base}/." "${TO:-.}/"',
-        {"TO": "path", "WHOSE": "repository"},
-    ),
-}
 
 
-def stand_in(folder, script, inputs):
-    """An action in place of somebody else's: a line of shell."""
-    folder.mkdir(parents=True)
-    env = {name: f"${{{{ inputs.{given} }}}}" for name, given in inputs.items()}
-    action = {
-        "name": "stand-in",
-        "description": "stands in",
-        "inputs": {given: {"default": ""} for given in inputs.values()},
-        "runs": {
-            "using": "composite",
-            "steps": [{"shell": "bash", "run": script, "env": env}],
-        },
-    }
-    (folder / "action.yml").write_text(json.dumps(action))
-
-
-@pytest.fixture(scope="module")
-def act():
-    found = subprocess.run([ROOT / "scripts" / "tool", "act"], capture_output=True, text=True)
-    if found.returncode:
-        pytest.skip("act is not here")
-    return found.stdout.strip()
+def ten_lines():
+    """The workflow of the README, as a stranger copies it."""
+    page = (ROOT / "README.md").read_text().partition("## From a pipeline")[2]
+    return page.split("```yaml\n")[1].split("```")[0].replace("OWNER/deployctl", OURS)
 
 
 @pytest.fixture
-def stranger(tmp_path, act):
-    """A repository with the ten lines, and what stands around it; and a run of its pull request."""
-    repositories, work = tmp_path / "repositories", tmp_path / "work"
-    (repositories / "base").mkdir(parents=True)
-    (repositories / "base" / "service.yaml").write_text(SPEC)
-    ours = repositories / "stranger" / "deployctl"
-    tracked = subprocess.run(
-        ["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True, text=True
-    )
-    for name in filter(None, tracked.stdout.split("\0")):
-        if name.startswith((".github", "operator", "loadtest", "charts", "deploy", "docker",
-                            "requirements", "pyproject", "README", "LICENSE")):  # fmt: skip
-            (ours / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, ours / name)
-    (work / ".github" / "workflows").mkdir(parents=True)
-    (work / ".github" / "workflows" / "services.yml").write_text(CALLER)
-    shutil.copy(ROOT / ".github/workflows/plan.yml", work / ".github/workflows/plan.yml")
-    tiny_folder(work / "tiny")
-    for words in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "x"]):
-        user = ["-c", "user.name=x", "-c", "user.email=x@example.org"]
-        subprocess.run(["git", *user, *words], cwd=work, check=True)
-    locals_ = []
-    text = (ROOT / ".github/workflows/plan.yml").read_text() + "".join(
-        file.read_text() for file in (ROOT / ".github/actions").rglob("action.yml")
-    )
-    for name, (script, inputs) in STANDS_IN.items():
-        folder = tmp_path / "actions" / name.replace("/", "-")
-        if name == "github/codeql-action":
-            stand_in(folder / "upload-sarif", script, inputs)
-        else:
-            stand_in(folder, script, inputs)
-        refs = {part.split()[0] for part in text.split(name)[1:]}
-        for ref in {ref.split("@")[1] for ref in refs if "@" in ref}:
-            locals_ += ["--local-repository", f"{name}@{ref}={folder}"]
-
-    def run(spec, github, fork=False):
-        (work / "service.yaml").write_text(spec)
-        repository = "stranger/app"
-        head = {"repo": {"full_name": "fork/app" if fork else repository}}
-        event = {"pull_request": {"number": 7, "head": head, "base": {"sha": "b" * 40}}}
-        (tmp_path / "event.json").write_text(json.dumps(event))
-        store = tmp_path / "store"
-        store.mkdir(exist_ok=True)
-        words = [act, "pull_request", "-P", "ubuntu-24.04=-self-hosted", "-e"]
-        words += [str(tmp_path / "event.json"), *locals_, "-s", f"GITHUB_TOKEN={TOKEN}"]
-        for name, value in {
-            "GITHUB_API_URL": github.url,
-            "GITHUB_REPOSITORY": repository,
-            "REPOSITORIES": str(repositories),
-            "STORE": str(store),
-            "DOWNLOADS": str(tmp_path.parent / "downloads"),
-        }.items():
-            words += ["--env", f"{name}={value}"]
-        env = {**os.environ, "XDG_CACHE_HOME": str(tmp_path / "cache"), "HOME": str(tmp_path)}
-        return subprocess.run(
-            words, cwd=work, env=env, capture_output=True, text=True, timeout=900, check=False
-        )
-
-    return run
+def stranger(tmp_path, act):  # noqa: F811
+    made = Stranger(tmp_path, act)
+    made.calls(PLAN)
+    made.base(SPEC)
+    return made
 
 
-def test_a_pull_request_gets_a_comment(stranger):
+def shown(ran):
+    return ran.stdout[-8000:] + ran.stderr[-2000:]
+
+
+def test_a_pull_request_gets_one_comment_that_is_kept_up_to_date(stranger):
     with FakeGitHub("stranger/app") as github:
-        ran = stranger(SPEC, github)
-        assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-2000:]
-    [comment] = github.comments
-    assert "### ✅ deployctl: 1 service ready" in comment["body"]
-    assert "Nothing differs from" in comment["body"]
-
-
-def test_one_that_is_refused_fails_and_its_comment_is_brought_up_to_date(stranger, tmp_path):
-    with FakeGitHub("stranger/app") as github:
-        github.add("<!-- deployctl review: service.yaml -->\nof an earlier commit")
-        ran = stranger(SPEC + "max_model_len: 4096\n", github)
+        ran = stranger.run(SPEC, github)
+        assert ran.returncode == 0, shown(ran)
+        [comment] = github.comments
+        assert "### ✅ deployctl: 1 service ready" in comment["body"]
+        assert "Nothing differs from" in comment["body"]
+        ran = stranger.run(SPEC + "max_model_len: 4096\n", github)
     assert ran.returncode != 0
     [comment] = github.comments
-    assert "1 of 1 service cannot run as written" in comment["body"], ran.stdout[-6000:]
+    assert "1 of 1 service cannot run as written" in comment["body"], shown(ran)
     assert "file=service.yaml,line=1" in ran.stdout + ran.stderr
-    sarif = json.loads((tmp_path / "store" / "uploaded.sarif").read_text())
+    sarif = json.loads((stranger.store / "uploaded.sarif").read_text())
     assert sarif["runs"][0]["results"]
     assert TOKEN not in ran.stdout + ran.stderr
 
 
-def test_a_fork_s_run_writes_nothing(stranger, tmp_path):
+def test_a_fork_s_run_writes_nothing(stranger):
     with FakeGitHub("stranger/app") as github:
-        ran = stranger(SPEC, github, fork=True)
-        assert ran.returncode == 0, ran.stdout[-6000:] + ran.stderr[-2000:]
+        ran = stranger.run(SPEC, github, fork=True)
+        assert ran.returncode == 0, shown(ran)
     assert github.asked == []
-    review = json.loads((tmp_path / "store" / "review.json").read_text())
-    assert review["verdict"] == "good"
+    [left] = stranger.store.glob("deployctl-review-*")
+    assert json.loads((left / "review.json").read_text())["verdict"] == "good"
+
+
+@pytest.mark.night  # it installs deployctl's hundred packages
+def test_deployctl_is_installed_by_its_lock(tmp_path, act):  # noqa: F811
+    stranger = Stranger(tmp_path, act, install=True)
+    stranger.calls(PLAN)
+    stranger.base(SPEC)
+    with FakeGitHub("stranger/app") as github:
+        ran = stranger.run(SPEC, github)
+    assert ran.returncode == 0, shown(ran)
+    assert "### ✅ deployctl: 1 service ready" in github.comments[0]["body"]
+
+
+@pytest.fixture
+def deployctl(stranger):
+    """deployctl beside the pipeline, on its state; whatever a test came to, nothing runs on."""
+    env = {**os.environ, "DEPLOYCTL_STATE_DIR": str(stranger.state), "PYTHONPATH": PYTHONPATH}
+
+    def call(*words):
+        ran = subprocess.run(
+            [sys.executable, "-m", "deployctl", *words],
+            env=env, capture_output=True, text=True, timeout=PATIENCE_S, check=False,
+        )  # fmt: skip
+        return json.loads(ran.stdout) if ran.stdout.startswith("{") else ran
+
+    yield call
+    call("down", "--all")
+
+
+def served(deployctl):
+    return [
+        (each["revision"], each["status"])
+        for each in deployctl("history", "chat", "-o", "json")["revisions"]
+    ]
+
+
+QUICK = """\
+      load: |
+        --users=4
+        --duration=3s
+        --warmup=1s
+        --output-tokens=16
+      args: |
+        --verify-for=7s
+        --beside=no
+"""
+
+
+def test_a_merge_is_deployed_and_gated_and_a_breach_rolled_back(stranger, deployctl, free_port):
+    lines = ten_lines()
+    first, rest = lines.split("    with: {", 1)
+    inputs, secrets = rest.split("}\n", 1)
+    given = "".join(f"      {each}\n" for each in inputs.split(", "))
+    stranger.calls(
+        f"{first}    with:\n{given}{QUICK}{secrets}".replace("ttft_p95=500ms", "itl_p50=24ms")
+    )
+    spec = f"model: ./tiny\nname: chat\ngpu: cpu\nport: {free_port}\n"
+    fast, slow = (f"env: {{FAKE_ENGINE_TOKEN_S: '{s}'}}\n" for s in (0.002, 0.03))
+    with FakeGitHub("stranger/app") as github:
+        ran = stranger.run(spec + fast, github, "push", run=101)
+        assert ran.returncode == 0, shown(ran)
+        assert served(deployctl) == [(1, "deployed")]
+        assert "there is no baseline" in ran.stdout
+
+        ran = stranger.run(spec + slow, github, "push", run=102)
+        assert ran.returncode != 0
+        assert "verification failed: itl_p50 missed" in ran.stdout + ran.stderr, shown(ran)
+        assert deployctl("status", "chat", "-o", "json")["services"][0]["health"] == "serving"
+        assert [status for _, status in served(deployctl)][-1] == "failed"
+
+        ran = stranger.run(f"{spec}{fast}max_num_seqs: 8\n", github, "push", run=103)
+        [left] = stranger.store.glob("deployctl-gate-*")
+        report = json.loads((left / "gate.json").read_text())
+        assert [each["run"] for each in report["baseline"]] == [101], shown(ran)
+        # Two runs of seconds differ on a busy machine; what the gate says of it is what counts.
+        assert (ran.returncode == 0) == (report["verdict"] == "passed"), shown(ran)
+        assert (left / "report.html").exists()
+
+
+GATED = GATE.replace("LOAD", '"--users=2\\n--duration=20s\\n--output-tokens=16"')
+
+
+@pytest.mark.night
+@pytest.mark.vllm
+def test_ten_lines_and_nothing_else_on_a_real_engine(
+    tmp_path,
+    act,  # noqa: F811
+    tiny_checkpoint,
+    free_port,
+):
+    stranger = Stranger(tmp_path, act, engine="")
+    env = {**os.environ, "DEPLOYCTL_STATE_DIR": str(stranger.state)}
+    # A CPU holds less than the card that the README is about.
+    stranger.calls(ten_lines().replace("ttft_p95=500ms", "ttft_p95=30s"))
+    spec = (
+        f"model: {tiny_checkpoint}\nname: chat\ngpu: cpu\nport: {free_port}\nenforce_eager: true\n"
+    )
+    stranger.base(spec)
+    try:
+        with FakeGitHub("stranger/app") as github:
+            ran = stranger.run(spec, github)
+            assert ran.returncode == 0, shown(ran)
+            assert "### ✅ deployctl: 1 service ready" in github.comments[0]["body"]
+            ran = stranger.run(spec, github, "push", run=101)
+            assert ran.returncode == 0, shown(ran)
+
+            # The gate of a pull request: nothing of this load is there to compare with; then it is.
+            stranger.calls(GATED.replace("SLO", "ttft_p95=30s"))
+            ran = stranger.run(spec, github, run=102)
+            assert ran.returncode != 0, shown(ran)
+            assert "### ❔ deployctl gate: no baseline" in github.comments[1]["body"]
+            ran = stranger.run(spec, github, "push", run=103)
+            assert ran.returncode == 0, shown(ran)
+            stranger.calls(GATED.replace("SLO", 'ttft_p95=30s, threshold: "500%"'))
+            ran = stranger.run(spec, github, run=104)
+            assert ran.returncode == 0, shown(ran)
+            assert "### ✅ deployctl gate: passed" in github.comments[1]["body"]
+            assert "Compared with 1 good run: run 103" in github.comments[1]["body"]
+            stranger.calls(GATED.replace("SLO", "ttft_p50=1ms"))
+            ran = stranger.run(spec, github, run=105)
+            assert ran.returncode != 0, shown(ran)
+            assert "### ❌ deployctl gate: SLO missed" in github.comments[1]["body"]
+            assert len(github.comments) == 2
+    finally:
+        words = [sys.executable, "-m", "deployctl", "down", "--all"]
+        subprocess.run(words, env=env, timeout=PATIENCE_S, check=True)
+
+
+DEPLOY = f"""\
+name: deploy
+on: push
+permissions: {{}}
+jobs:
+  deploy:
+    permissions: {{contents: read, id-token: write}}
+    uses: {OURS}/.github/workflows/deploy.yml@v1
+    with:
+      deployctl: {OURS}
+      ref: v1
+      runs-on: gpu
+      slo: itl_p50=24ms
+      args: |
+        --verify-for=7s
+        --beside=no
+"""
+
+
+@pytest.mark.night
+@pytest.mark.docker
+def test_a_runner_that_knows_nothing_goes_on_and_rolls_back(
+    stranger, fake_engine_image, service, port
+):
+    spec = (
+        f"model: ./tiny\nname: {service}\ngpu: cpu\ntarget: docker\nimage: {fake_engine_image}\n"
+        f"port: {port}\n"
+    )
+    stranger.calls(DEPLOY)
+    known = []
+    with FakeGitHub("stranger/app") as github:
+        for number, more in enumerate(
+            ("", "max_num_seqs: 4\n", "env: {FAKE_ENGINE_TOKEN_S: '0.03'}\n")
+        ):
+            stranger.state = stranger.folder / f"runner-{number}"  # each its own, and empty
+            ran = stranger.run(spec + more, github, "push")
+            assert (ran.returncode == 0) == (number < 2), shown(ran)
+            cli = Cli(stranger.folder / f"looks-{number}")
+            document = json.loads(cli("history", service, "--output", "json").stdout)
+            known.append([(each["revision"], each["status"]) for each in document["revisions"]])
+        assert cli.status(service)["health"] == "serving"
+    assert known[0] == [(1, "deployed")]
+    assert (2, "deployed") in known[1]
+    assert (3, "failed") in known[2]
+    assert "verification failed: itl_p50 missed" in ran.stdout + ran.stderr

@@ -45,7 +45,7 @@ VERBS: dict[str, Verb] = {
     "review": Verb(
         "review", "Review a change of spec files: one page for a pull request.", PREPARE
     ),
-    "comment": Verb("comment", "Keep a review up to date as one comment on GitHub.", PREPARE),
+    "comment": Verb("comment", "Keep a report up to date as one comment on GitHub.", PREPARE),
     "up": Verb("up", "Start or update a service; return when it answers.", RUN),
     "status": Verb("status", "Show what runs and whether it answers.", RUN),
     "logs": Verb("logs", "Show the engine's log.", RUN),
@@ -59,6 +59,10 @@ VERBS: dict[str, Verb] = {
     "top": Verb("top.verb", "Show services live on one screen: load, latency, keys.", MEASURE),
     "loadtest": Verb("loadtest", "Measure latency and throughput with Locust.", MEASURE),
     "tune": Verb("tune.verb", "Find the engine settings that serve best, by measuring.", MEASURE),
+    "gate": Verb(
+        "gate", "Judge a load test by its SLO and the last good runs, on GitHub.", MEASURE
+    ),
+    "propose": Verb("propose", "Open a pull request on GitHub with what tune found.", MEASURE),
     "compare": Verb("compare", "Compare two load tests; fail on a regression.", MEASURE),
     "doctor": Verb("doctor.verb", "Check this machine or a cluster; say how to fix it.", HOST),
     "profiles": Verb("profiles.verb", "List the hardware profiles; add this machine's card.", HOST),

@@ -1,4 +1,4 @@
-"""`deployctl comment`: a review as one comment on a pull request."""
+"""`deployctl comment`: a review, or a gate's report, as one comment on a pull request."""
 
 from pathlib import Path
 from typing import Annotated
@@ -12,7 +12,9 @@ DOCUMENT_VERSION = 1
 _FileArgument = Annotated[
     Path,
     typer.Argument(
-        metavar="REVIEW.json", help="What deployctl review --output json wrote.", show_default=False
+        metavar="REPORT.json",
+        help="What deployctl review --output json wrote, or the gate.json of deployctl gate.",
+        show_default=False,
     ),
 ]
 _RepositoryOption = Annotated[
@@ -55,25 +57,24 @@ def command(
     link: _LinkOption = "",
     output: OutputOption = Output.text,
 ) -> None:
-    """Write a review on a pull request of GitHub, as one comment that is kept up to date.
+    """Write a review or a gate's report on a pull request of GitHub, as one comment.
 
-    The comment is found by a hidden header, written where there is none, changed where the review
+    The comment is found by a hidden header, written where there is none, changed where the report
     is another one, and left alone where it is the same. GITHUB_TOKEN is the token
     (pull-requests: write), GITHUB_API_URL another server than GitHub's own. The page is made here
-    of the review's data: a review that a fork made can say nothing but what a review says.
+    of the report's data: a review that a fork made can say nothing but what a review says.
 
     deployctl comment review.json --repository org/app --pull 7
 
     deployctl comment review.json --repository org/app --head fork:branch --commit SHA
     """
     from deployctl.given import read_text
-    from deployctl.operations.comment import MAX_REVIEW, PullRequest, read_review
-    from deployctl.operations.comment import comment as write_comment
-    from deployctl.reports.review import markdown
+    from deployctl.operations.github.comment import MAX_REPORT, PullRequest, read_report
+    from deployctl.operations.github.comment import comment as write_comment
 
-    review = read_review(read_text(file, MAX_REVIEW), str(file))
+    report = read_report(read_text(file, MAX_REPORT), str(file))
     where = PullRequest(repository, pull, head, commit)
-    done = write_comment(where, review.header, markdown(review, link=link), author)
+    done = write_comment(where, report, author, link=link)
     if output is Output.json:
         answer_json({"version": DOCUMENT_VERSION, **done._asdict()})
     else:

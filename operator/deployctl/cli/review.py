@@ -14,7 +14,8 @@ from deployctl.files import write_text
 from deployctl.operations.review import Against, review
 from deployctl.operations.review import sarif as findings_as_sarif
 from deployctl.reports.annotation import annotation
-from deployctl.reports.review import MOST_OF_A_COMMENT, MOST_OF_A_SUMMARY, Review, markdown
+from deployctl.reports.hostpage import MOST_OF_A_COMMENT, MOST_OF_A_SUMMARY
+from deployctl.reports.review import Review, markdown
 from deployctl.spec.place import SpecPlace
 
 _AgainstFileOption = Annotated[

@@ -166,6 +166,7 @@ def _up(deployment: "Deployment") -> "Deployed":
     from deployctl.cli.loadprogress import LoadProgress
     from deployctl.operations.deploy.deployment import up
     from deployctl.operations.measure.reports import job_summary
+    from deployctl.reports.hostpage import code, words
 
     name = deployment.spec.service
     try:
@@ -173,13 +174,13 @@ def _up(deployment: "Deployment") -> "Deployed":
             deployed = up(deployment, progress)
     except DeployctlError as error:
         if error.result is not None:
-            job_summary(f"**{name}: not kept.** {error.message}", tell)
+            job_summary(f"**{code(name)}: not kept.** {words(error.message)}", tell)
         raise
     revision = deployed.release.revision
     if deployed.verification is not None:
         for gap in deployed.verification.gaps_s:
             story(f"{name} did not answer for {duration(gap)}")
-        job_summary(f"**{name}: revision {revision} is kept.**", tell)
+        job_summary(f"**{code(name)}: revision {revision} is kept.**", tell)
     if deployed.changed:
         story(f"{name} serves: revision {revision}, in {deployed.took}")
     else:

@@ -56,6 +56,7 @@ class _Reviewer:
         self.files, self.against, self.root, self.tell = files, against, root, tell
         self.findings: list[ReviewFinding] = []
         self.errors: list[DeployctlError] = []
+        self.others: Sequence[ServiceSpec] = ()  # of the file that they are held against
 
     def finding(
         self, level: Level, code: str, message: str, fix: str, place: SpecPlace, **more: str
@@ -94,6 +95,23 @@ class _Reviewer:
                 self.failed(error, None)
             return []
         return specs
+
+    def held_against(self, specs: Sequence[ServiceSpec]) -> None:
+        """Reads the other file; tells where it is wrong, and what is in it and in these no more."""
+        if (file := self.against.file) is None:
+            return
+        other, place = relative(file, self.root), SpecPlace(self.files[0])
+        try:
+            self.others = load_specs([file], {})
+        except DeployctlError as error:
+            message = f"{other} cannot be compared with: {error.message}"
+            fix = "none is needed here, if this change mends it"
+            self.finding("note", "not-compared", message, fix, place, where=error.where or "")
+            return
+        named = {spec.service for spec in specs}
+        for gone in [each.service for each in self.others if specs and each.service not in named]:
+            message = f"{gone} is in {other} and no more in this change, which stops nothing"
+            self.finding("note", "removed", message, f"deployctl down {gone} ends it", place)
 
     def _document(self, file: Path, document: Parsed) -> None:
         if not isinstance(document.data, dict):
@@ -151,20 +169,27 @@ class _Reviewer:
 
     def _differs(self, spec: ServiceSpec, index: int, known: dict[str, Any]) -> Iterator[str]:
         """Holds a service against what is asked for; yields why it could not."""
-        if self.against.file is None and not self.against.running:
+        file = self.against.file
+        if file is None and not self.against.running:
             return
         try:
-            file = self.against.file
             # `diff` takes another name for the same service, where a file has but one.
-            if file and spec.service not in {each.service for each in load_specs([file], {})}:
-                yield f"It is new: {relative(file, self.root)} has no service {spec.service}."
+            if file and spec.service not in {each.service for each in self.others}:
+                if self.others:
+                    yield f"It is new: {relative(file, self.root)} has no service {spec.service}."
                 return
             [sides] = diff([spec], file=file)
         except NotFoundError as error:
             yield f"It is new: {error.message}."
             return
         except DeployctlError as error:
-            self.failed(error, index, spec.service)
+            if (
+                file
+            ):  # this side could be planned and rendered; a change may be what mends the other
+                where = relative(file, self.root)
+                yield f"{where} cannot be compared with: {error.message}."
+            else:
+                self.failed(error, index, spec.service)
             return
         known |= _changes(sides, self.root)
 
@@ -177,7 +202,9 @@ def review(
     Raises nothing of what is wrong with files, models or targets: that is in the review.
     """
     reviewer = _Reviewer(files, against, root, tell)
-    services = [reviewer.service(i, spec) for i, spec in enumerate(reviewer.specs())]
+    specs = reviewer.specs()
+    reviewer.held_against(specs)
+    services = [reviewer.service(i, spec) for i, spec in enumerate(specs)]
     done = Review(
         files=tuple(relative(file, root) for file in files),
         services=tuple(service for service in services if service is not None),

@@ -1,27 +1,30 @@
 """What a change of spec files comes to, for those who review it: a page of Markdown.
 
 The same review gives the same bytes, so that a comment of it is written once and then kept up to
-date. All that others wrote (names, values, messages) stands in code spans: there it is no link, no
-mention of a person, no HTML.
+date.
 """
 
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
 from deployctl.errors import Reason
 from deployctl.planning.plan import ServingPlan
+from deployctl.reports.hostpage import (
+    MOST_OF_A_COMMENT,
+    code,
+    count,
+    folded,
+    header,
+    joined,
+    listed,
+    words,
+)
 from deployctl.units import duration
-from deployctl_loadtest.foreign import printable
 
 REVIEW_VERSION = 1
-MOST_OF_A_COMMENT = 65_536  # GitHub's limit, in characters; counted in bytes, which are more
-MOST_OF_A_SUMMARY = 1024 * 1024  # bytes
 _MOST_ROWS = 100  # of the table
-_MOST_ITEMS = 40  # of a list
-_LONGEST = 160  # characters of a value
 
 Level = Literal["error", "warning", "note"]
 
@@ -93,11 +96,11 @@ class Review(BaseModel):
         """The verdict in a line."""
         refused = sum(service.plan.verdict != "fits" for service in self.services)
         errors = sum(f.level == "error" for f in self.findings)
-        whole = _count(len(self.services), "service")
+        whole = count(len(self.services), "service")
         if refused:
             return f"{refused} of {whole} cannot run as written"
         if errors:
-            return f"{_count(errors, 'error')} to mend"
+            return f"{count(errors, 'error')} to mend"
         restarts = sum(service.effect == "restarts" for service in self.services)
         more = f", {restarts} of them with a restart" if restarts else ""
         return f"{whole} ready{more}"
@@ -105,8 +108,7 @@ class Review(BaseModel):
     @property
     def header(self) -> str:
         """What tells its comment from others; hidden where Markdown is shown."""
-        names = re.sub(r"[^A-Za-z0-9._/ -]|--+", "_", " ".join(self.files))[:200]
-        return f"<!-- deployctl review: {names} -->"
+        return header("review", self.files)
 
 
 _VERDICTS = {"does_not_fit": "❌ does not fit", "cannot_run": "❌ cannot run", "fits": "✅ fits"}
@@ -134,16 +136,7 @@ def markdown(review: Review, *, most: int = MOST_OF_A_COMMENT, link: str = "") -
     """The page. `most`: bytes; what is over is cut, whole parts of it, and `link` (an address that
     is trusted) leads to the rest.
     """
-    rest = f"[the whole report]({link})" if link else "the job's log"
-    cut = f"\n_Cut here, for its length: see {rest}._\n"
-    room = most - len(cut.encode())
-    page = ""
-    for part in _parts(review):
-        room -= len(part.encode())
-        if room < 0:
-            return page + cut
-        page += part
-    return page
+    return joined(_parts(review), most, link)
 
 
 def _parts(review: Review) -> Iterator[str]:
@@ -153,7 +146,7 @@ def _parts(review: Review) -> Iterator[str]:
         yield _table(review.services)
     loose = [f for f in review.findings if not f.service]
     if loose:
-        yield "\n" + _list(map(_finding, loose))
+        yield "\n" + listed(map(_finding, loose))
     for service in review.services:
         yield from _service(service, [f for f in review.findings if f.service == service.name])
 
@@ -168,17 +161,17 @@ def _table(services: tuple[ReviewedService, ...]) -> str:
     for service in services[:_MOST_ROWS]:
         lines.append("| " + " | ".join(_cells(service)) + " |")
     if len(services) > _MOST_ROWS:
-        lines += ["", f"and {_count(len(services) - _MOST_ROWS, 'more service')}"]
+        lines += ["", f"and {count(len(services) - _MOST_ROWS, 'more service')}"]
     return "\n".join(lines) + "\n"
 
 
 def _cells(service: ReviewedService) -> Iterator[str]:
     plan = service.plan
     fits = plan.verdict == "fits"
-    yield _code(service.name, in_table=True)
+    yield code(service.name, in_table=True)
     yield _VERDICTS[plan.verdict]
     cards = plan.world_size * plan.replicas
-    yield _code(f"{cards} × {plan.gpu}" if plan.accelerator == "cuda" else plan.gpu, in_table=True)
+    yield code(f"{cards} × {plan.gpu}" if plan.accelerator == "cuda" else plan.gpu, in_table=True)
     yield f"{plan.max_model_len:,}" if fits else "–"
     yield f"{plan.max_concurrency:,.1f}" if fits else "–"
     yield f"{plan.memory.kv_cache_gib:,.1f} GiB" if plan.memory else "–"
@@ -192,33 +185,33 @@ def _cells(service: ReviewedService) -> Iterator[str]:
 
 def _service(service: ReviewedService, findings: list[ReviewFinding]) -> Iterator[str]:
     plan = service.plan
-    lines = [f"\n#### {_code(service.name)}\n"]
+    lines = [f"\n#### {code(service.name)}\n"]
     if findings:
-        lines.append(_list(map(_finding, findings)))
+        lines.append(listed(map(_finding, findings)))
     if service.against is not None:
         lines.append(_change(service))
     if service.note:
-        lines.append(f"{_words(service.note)}\n")
+        lines.append(f"{words(service.note)}\n")
     yield "\n".join(lines)
     if service.changes:
-        title = f"{_count(len(service.changes), 'change')} against {service.against}"
-        yield _folded(title, _list(map(_changed, service.changes)))
+        title = f"{count(len(service.changes), 'change')} against {service.against}"
+        yield folded(title, listed(map(_changed, service.changes)))
     if plan.memory is not None:
         what = "one card" if plan.accelerator == "cuda" else "the host"
-        yield _folded(f"Memory of {what}: {plan.memory.gpu_total_gib:,.1f} GiB", _memory(plan))
-    words = " ".join(plan.engine.args)
-    yield _folded(
-        f"Flags of {plan.engine.name} {plan.engine.version}", f"{_code(words, longest=4000)}\n"
+        yield folded(f"Memory of {what}: {plan.memory.gpu_total_gib:,.1f} GiB", _memory(plan))
+    flags = " ".join(plan.engine.args)
+    yield folded(
+        f"Flags of {plan.engine.name} {plan.engine.version}", f"{code(flags, longest=4000)}\n"
     )
     if plan.fixes:
-        yield _folded("What would fit", _list(_words(str(fix)) for fix in plan.fixes))
+        yield folded("What would fit", listed(words(str(fix)) for fix in plan.fixes))
     if plan.notes:
-        yield _folded("Why", _list(map(_words, plan.notes)))
+        yield folded("Why", listed(map(words, plan.notes)))
 
 
 def _change(service: ReviewedService) -> str:
     if service.effect is None:
-        return f"Nothing differs from {_words(service.against or '')}.\n"
+        return f"Nothing differs from {words(service.against or '')}.\n"
     said = _CONSEQUENCES.get(service.effect, "")
     return said.format(budget=duration(service.plan.startup_budget_s)) + "\n"
 
@@ -227,20 +220,20 @@ def _changed(change: ReviewedChange) -> str:
     effect = _EFFECTS.get(change.effect, "")
     sides = " → ".join(_side(value) for value in (change.old, change.new))
     drift = ", set by somebody else since" if change.drift else ""
-    return f"{effect}: {_code(change.where)}: {sides}{drift}"
+    return f"{effect}: {code(change.where)}: {sides}{drift}"
 
 
 def _side(value: str | None) -> str:
     if value is None:
         return "not there"
-    return _code(value) if value.strip() else "set"
+    return code(value) if value.strip() else "set"
 
 
 def _finding(finding: ReviewFinding) -> str:
     place = f"{finding.file}:{finding.line}" + (f" {finding.where}" if finding.where else "")
-    fix = f" Fix: {_words(finding.fix)}." if finding.fix else ""
+    fix = f" Fix: {words(finding.fix)}." if finding.fix else ""
     mark = _LEVELS[finding.level]
-    return f"{mark} {_code(finding.code)} {_words(finding.message)} ({_code(place)}).{fix}"
+    return f"{mark} {code(finding.code)} {words(finding.message)} ({code(place)}).{fix}"
 
 
 def _memory(plan: ServingPlan) -> str:
@@ -256,53 +249,6 @@ def _memory(plan: ServingPlan) -> str:
     lines = ["| | GiB |", "|---|--:|", *(f"| {name} | {gib:,.2f} |" for name, gib in rows.items())]
     tokens = f"The KV cache holds {memory.kv_cache_tokens:,} tokens."
     return "\n".join([*lines, "", *([tokens] if memory.kv_cache_gib >= 0 else []), ""])
-
-
-def _list(items: Iterable[str]) -> str:
-    lines = [f"- {item}" for item in items]
-    if len(lines) > _MOST_ITEMS:
-        lines[_MOST_ITEMS:] = [f"- and {len(lines) - _MOST_ITEMS} more"]
-    return "\n".join(lines) + "\n"
-
-
-def _folded(title: str, body: str) -> str:
-    """A part that is opened by a click. Its title is HTML, where code spans are none."""
-    shown = re.sub(r"[^A-Za-z0-9 ,.:/()_-]", "·", _line(title, _LONGEST))
-    return f"\n<details><summary>{shown.replace('//', '/')}</summary>\n\n{body}\n</details>\n"
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}{'' if number == 1 else 's'}"
-
-
-def _line(text: str, longest: int) -> str:
-    line = printable(" ".join(text.split()))
-    return line if len(line) <= longest else line[: longest - 1] + "…"
-
-
-def _code(text: str, *, longest: int = _LONGEST, in_table: bool = False) -> str:
-    """A code span, whatever the text is. A cell of a table would end at a bar, in code too."""
-    line = _line(text, longest) or "–"
-    if in_table:
-        line = line.replace("|", "¦")
-    ticks = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
-    pad = " " if line.startswith("`") or line.endswith("`") else ""
-    return f"{ticks}{pad}{line}{pad}{ticks}"
-
-
-# Words and numbers that Markdown, and what GitHub makes of a text, leave as they are.
-_PLAIN = re.compile(r"\(?[A-Za-z0-9]+(?:[,'’–-][A-Za-z0-9]+|\.\d+)*%?[).,;:]*")
-_REFERENCE = re.compile(r"GH-\d", re.IGNORECASE)  # to an issue
-
-
-def _words(text: str) -> str:
-    """A sentence, what is no plain word of it as code."""
-    return " ".join(
-        word
-        if _PLAIN.fullmatch(word) and len(word) < 30 and not _REFERENCE.search(word)
-        else _code(word)
-        for word in _line(text, 4 * _LONGEST).split(" ")
-    )
 
 
 def reasons(plan: ServingPlan) -> Iterator[tuple[Level, Reason]]:

@@ -172,10 +172,12 @@ def objectives(result: LoadResult) -> list[Judged]:
     """The SLO's objectives, as they were asked for."""
     if result.slo is None:
         return []
-    return [_judged(objective) for objective in result.slo.objectives]
+    return [judged(objective) for objective in result.slo.objectives]
 
 
-def _judged(objective: Objective) -> Judged:
+def judged(objective: Objective) -> Judged:
+    """Puts it in words."""
+
     def write(value: float) -> str:
         if objective.name == "error_rate":
             return f"{value * 100:.3g}%"

@@ -9,35 +9,8 @@ from deployctl.load import compare, estimates, folder, intervals
 from deployctl.load.compare import Side
 from deployctl.load.estimates import RunEstimate
 from deployctl.load.folder import SavedRun
-from deployctl.load.summary import summarize
 from deployctl.reports import comparison as words
-from deployctl_loadtest.result import Setup
-from deployctl_loadtest.sample import Sample, WorkerReport
-
-SETUP = Setup(None, "http://h:1", "m", "chat", 4, 60, 0, 10, 5, True, 1, 60)
-
-
-def run(seed=0, *, slower=1.0, fail=0, per_chunk=1, cpu=0.2, count=600, name="x"):
-    """A run of 60 s; `slower` stretches every latency."""
-    rng = random.Random(seed)
-    samples = []
-    for i in range(count):
-        ttft = 0.1 * slower * rng.lognormvariate(0, 0.2)
-        gaps = [0.02 * slower * rng.lognormvariate(0, 0.1) for _ in range(4)]
-        samples.append(
-            Sample(
-                worker="w", started_at_s=i * 59 / count, outcome="ok", ttft_s=ttft,
-                chunk_gaps_s=gaps, e2e_s=ttft + sum(gaps), duration_s=ttft + sum(gaps),
-                input_tokens=10, output_tokens=5 * per_chunk, tokens_per_chunk=per_chunk,
-            )
-        )  # fmt: skip
-    samples += [Sample("w", 1.0 + i, "refused", duration_s=0.1, error="no") for i in range(fail)]
-    report = WorkerReport("w", 1.8e9, 60.0, 0, [(5.0, cpu)], [(5.0, 0.001)])
-    result = summarize(
-        SETUP, samples, [report], lost=0, started="2026-11-24T00:00:00+00:00", tools={},
-        server=None,
-    )  # fmt: skip
-    return SavedRun(name, json.loads(json.dumps(result.to_dict())), samples)
+from run_parts import run
 
 
 def held(a, b, threshold=0.05):

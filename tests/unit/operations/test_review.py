@@ -105,6 +105,7 @@ def test_what_changes_against_another_file():
 def test_a_service_of_another_name_is_new():
     made = reviewed(GOOD, against=GOOD.replace("chat", "talk"))
     [service] = made.review.services
+    assert found(made) == [("note", "removed", 1, 1, "")]
     assert service.against is None
     assert service.note == "It is new: base.yaml has no service chat."
 
@@ -116,9 +117,27 @@ def test_nothing_runs_yet():
     assert made.review.services[0].note.startswith("It is new: nothing of chat runs")
 
 
-def test_a_base_that_is_broken_is_an_error():
-    made = reviewed(GOOD, against="model: [\n")
-    assert [f.level for f in made.review.findings] == ["error"]
+@pytest.mark.parametrize("base", ["model: [\n", GOOD + "replica: 2\n"])
+def test_a_change_that_mends_a_broken_base_is_good(base):
+    made = reviewed(GOOD, against=base)
+    assert (made.review.verdict, made.errors) == ("good", ())
+    assert found(made) == [("note", "not-compared", 1, 1, "")]
+    assert "base.yaml cannot be compared with" in made.review.findings[0].message
+
+
+@pytest.mark.parametrize(
+    "base", [GOOD + "max_model_len: 4096\n", GOOD.replace("./tiny", "./nothing")]
+)
+def test_a_change_that_mends_what_could_not_run_is_good(base):
+    made = reviewed(GOOD, against=base)
+    assert (made.review.verdict, made.errors, found(made)) == ("good", (), [])
+    assert made.review.services[0].name == "chat"
+
+
+def test_a_service_that_a_change_takes_out_runs_on_and_that_is_said():
+    made = reviewed(GOOD, against=GOOD + "---\n" + GOOD.replace("chat", "talk") + "port: 8001\n")
+    assert (made.review.verdict, found(made)) == ("good", [("note", "removed", 1, 1, "")])
+    assert "talk is in base.yaml and no more in this change" in made.review.findings[0].message
 
 
 def test_a_hub_that_does_not_answer_is_the_target_s_error(monkeypatch):

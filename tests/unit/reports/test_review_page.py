@@ -79,6 +79,19 @@ def test_what_others_wrote_is_code_or_plain_words():
         assert word not in plain
 
 
+@pytest.mark.parametrize(
+    ("files", "others"),
+    [
+        (("ü.yaml",), ("ö.yaml",)),
+        (("a.yaml", "b.yaml"), ("a.yaml b.yaml",)),
+        (("x" * 250 + "1",), ("x" * 250 + "2",)),
+        (("a--b.yaml",), ("a_b.yaml",)),
+    ],
+)
+def test_no_two_reviews_of_other_files_share_a_header(files, others):
+    assert Review(files=files).header != Review(files=others).header
+
+
 def test_a_header_ends_where_it_should():
     assert markdown(evil()).splitlines()[0].count("-->") == 1
 

@@ -27,7 +27,7 @@ def compare_folders(
         NotFoundError: there is no such folder, or no result in it.
         InputError: a result or the threshold cannot be read, or the tests were different ones.
     """
-    allowed = _share(threshold)
+    allowed = share(threshold)
     a = compare.Side("A", before, folder.runs(before))
     b = compare.Side("B", after, folder.runs(after))
     differences = compare.differences(a, b)
@@ -58,7 +58,12 @@ def enforce(comparison: Comparison) -> None:
         )
 
 
-def _share(text: str) -> float:
+def share(text: str) -> float:
+    """Reads a percentage: 0.05 of `5%`.
+
+    Raises:
+        InputError: it is none.
+    """
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(%?)", text.strip())
     if match is None:
         raise InputError(

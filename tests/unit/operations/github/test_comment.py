@@ -3,12 +3,15 @@
 import pytest
 
 from deployctl.errors import InputError, TargetError
-from deployctl.operations.comment import PullRequest, comment, read_review
-from deployctl.reports.review import Review, markdown
+from deployctl.operations.github.comment import PullRequest, comment, read_report
+from deployctl.reports.gatepage import GateReport, MeasuredOn
+from deployctl.reports.review import Review, ReviewFinding, markdown
 from fake_github import TOKEN, FakeGitHub
 
 REVIEW = Review(files=("service.yaml",))
-HEADER, BODY = REVIEW.header, markdown(REVIEW)
+BODY = markdown(REVIEW)
+WORSE = ReviewFinding(level="error", code="x", message="y", file="service.yaml")
+OTHER = Review(files=("service.yaml",), findings=(WORSE,))
 AUTHOR = "github-actions[bot]"
 SHA = "a" * 40
 
@@ -21,8 +24,8 @@ def github(monkeypatch):
         yield fake
 
 
-def put(body=BODY, **pull):
-    return comment(PullRequest("org/app", **(pull or {"number": 7})), HEADER, body, AUTHOR)
+def put(report=REVIEW, **pull):
+    return comment(PullRequest("org/app", **(pull or {"number": 7})), report, AUTHOR)
 
 
 def test_it_is_written_once_then_left_alone_then_updated(github):
@@ -30,9 +33,9 @@ def test_it_is_written_once_then_left_alone_then_updated(github):
     asked = len(github.asked)
     assert put().done == "unchanged"
     assert [method for method, _ in github.asked[asked:]] == ["GET"]
-    again = put(BODY + "more\n")
+    again = put(OTHER)
     assert (again.done, again.number) == ("updated", 7)
-    assert [c["body"] for c in github.comments] == [BODY + "more\n"]
+    assert [c["body"] for c in github.comments] == [markdown(OTHER)]
 
 
 def test_github_s_line_ends_are_no_change(github):
@@ -44,14 +47,14 @@ def test_it_is_found_behind_a_hundred_others(github):
     for number in range(150):
         github.add(f"comment {number}", login="somebody")
     github.add(BODY)
-    assert put(BODY + "x").done == "updated"
+    assert put(OTHER).done == "updated"
     assert len(github.comments) == 151
 
 
 def test_nobody_elses_comment_is_changed_though_it_begins_so(github):
     stranger = github.add(BODY, login="stranger")
     other = github.add("<!-- deployctl review: other.yaml -->\n")
-    assert put(BODY + "x").done == "written"
+    assert put(OTHER).done == "written"
     assert (stranger["body"], other["body"]) == (BODY, "<!-- deployctl review: other.yaml -->\n")
 
 
@@ -83,7 +86,7 @@ def test_a_head_that_moved_on_gets_no_comment(github):
 )
 def test_what_is_no_pull_request_is_asked_of_nobody(github, repository, pull, where):
     with pytest.raises(InputError) as refused:
-        comment(PullRequest(repository, **pull), HEADER, BODY, AUTHOR)
+        comment(PullRequest(repository, **pull), REVIEW, AUTHOR)
     assert (refused.value.where, github.asked) == (where, [])
 
 
@@ -111,12 +114,51 @@ def test_a_server_that_is_not_there(github, monkeypatch):
         put()
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"files": 3}', '{"services": [{}]}', "{" * 9000])
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", '{"files": 3}', '{"services": [{}]}', "{" * 9000, '{"kind": "gate"}', "1e999"],
+)
 def test_what_is_no_review_is_refused(text):
-    with pytest.raises(InputError, match="no review") as refused:
-        read_review(text, "review.json")
+    with pytest.raises(InputError, match="no report") as refused:
+        read_report(text, "review.json")
     assert refused.value.where.startswith("review.json")
 
 
 def test_a_review_is_read_as_it_was_written():
-    assert read_review(REVIEW.model_dump_json(), "review.json") == REVIEW
+    assert read_report(REVIEW.model_dump_json(), "review.json") == REVIEW
+
+
+def test_a_number_that_no_page_can_hold_is_refused():
+    text = REVIEW.model_dump_json().replace('"version":1', '"version":1e999')
+    with pytest.raises(InputError, match="no report"):
+        read_report(text, "review.json")
+
+
+def gate(**more):
+    identity = MeasuredOn(service="chat", runner="gpu", engine="vllm 0.32.0", card="l4")
+    return GateReport(
+        identity=identity, artifact="a", slo="ttft_p95=1s", no_baseline="none", **more
+    )
+
+
+def test_a_gate_has_a_comment_of_its_own(github):
+    put()
+    report = gate()
+    assert read_report(report.model_dump_json(), "gate.json") == report
+    assert (put(report).done, put(report).done) == ("written", "unchanged")
+    assert put(gate(reasons=("it is slow",))).done == "updated"
+    assert len(github.comments) == 2
+
+
+def test_a_fork_s_run_can_tell_of_no_gate(github):
+    with pytest.raises(InputError, match="a fork's run has no gate"):
+        put(gate(), head="fork:y", commit=SHA)
+    assert github.asked == []
+
+
+@pytest.mark.parametrize(("status", "hint"), [(429, "later"), (404, "token may not see it")])
+def test_why_it_was_refused_is_told_with_what_helps(github, status, hint):
+    github.refuses = status
+    with pytest.raises(TargetError) as refused:
+        put()
+    assert hint in refused.value.hint

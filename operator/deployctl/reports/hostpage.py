@@ -1,0 +1,103 @@
+"""Pages of Markdown for a code host: comments and job summaries.
+
+All that others wrote (names, values, messages) stands in code spans: there it is no link, no
+mention of a person, no HTML. A page is cut where the host would refuse it.
+"""
+
+import hashlib
+import re
+from collections.abc import Iterable, Sequence
+
+from deployctl_loadtest.foreign import printable
+
+MOST_OF_A_COMMENT = 65_536  # GitHub's limit, in characters; counted in bytes, which are more
+MOST_OF_A_SUMMARY = 1024 * 1024  # bytes
+LONGEST = 160  # characters of a value
+_MOST_ITEMS = 40  # of a list
+_LONGEST_NAME = 200  # characters of what a page is about, in its header
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def header(kind: str, about: Sequence[str]) -> str:
+    """What tells a page's comment from others; hidden where Markdown is shown.
+
+    Two that are about other things have other headers: what cannot stand there as it is has its
+    digest beside it.
+    """
+    whole = " ".join(about)
+    named = re.sub(r"[^A-Za-z0-9._/ -]|--+", "_", whole)[:_LONGEST_NAME]
+    digest = hashlib.sha256("\0".join(about).encode("utf-8", "surrogatepass")).hexdigest()[:12]
+    told = named if named == whole and not any(" " in each for each in about) else None
+    return f"<!-- deployctl {kind}: {told or f'{named} {digest}'} -->"
+
+
+def joined(parts: Iterable[str], most: int, link: str) -> str:
+    """The parts as a page of `most` bytes; what is over is cut, whole parts of it, and `link` (an
+    address that is trusted) leads to the rest.
+    """
+    rest = f"[the whole report]({link})" if link else "the job's log"
+    cut = f"\n_Cut here, for its length: see {rest}._\n"
+    room = most - len(cut.encode())
+    page = ""
+    for part in parts:
+        room -= len(part.encode())
+        if room < 0:
+            return page + cut
+        page += part
+    return page
+
+
+def listed(items: Iterable[str]) -> str:
+    """A list, of its first items where it is long."""
+    lines = [f"- {item}" for item in items]
+    if len(lines) > _MOST_ITEMS:
+        lines[_MOST_ITEMS:] = [f"- and {len(lines) - _MOST_ITEMS} more"]
+    return "\n".join(lines) + "\n"
+
+
+def folded(title: str, body: str) -> str:
+    """A part that is opened by a click. Its title is HTML, where code spans are none."""
+    shown = re.sub(r"[^A-Za-z0-9 ,.:/()_-]", "·", _line(title, LONGEST))
+    return f"\n<details><summary>{shown.replace('//', '/')}</summary>\n\n{body}\n</details>\n"
+
+
+def count(number: int, word: str) -> str:
+    """`1 change`, `2 changes`."""
+    return f"{number} {word}{'' if number == 1 else 's'}"
+
+
+def code(text: str, *, longest: int = LONGEST, in_table: bool = False) -> str:
+    """A code span, whatever the text is. A cell of a table would end at a bar, in code too."""
+    line = _line(text, longest) or "–"
+    if in_table:
+        line = line.replace("|", "¦")
+    ticks = "`" * (max(map(len, re.findall("`+", line)), default=0) + 1)
+    pad = " " if line.startswith("`") or line.endswith("`") else ""
+    return f"{ticks}{pad}{line}{pad}{ticks}"
+
+
+# Words and numbers that Markdown, and what GitHub makes of a text, leave as they are.
+_PLAIN = re.compile(r"\(?[A-Za-z0-9]+(?:[,'’–-][A-Za-z0-9]+|\.\d+)*%?[).,;:]*")
+_REFERENCE = re.compile(r"GH-\d", re.IGNORECASE)  # to an issue
+
+
+def words(text: str) -> str:
+    """A sentence, what is no plain word of it as code."""
+    return " ".join(
+        word
+        if _PLAIN.fullmatch(word) and len(word) < 30 and not _REFERENCE.search(word)
+        else code(word)
+        for word in _line(text, 4 * LONGEST).split(" ")
+    )
+
+
+def bars(values: Sequence[float]) -> str:
+    """Figures from 0 up as a line of bars, which every font has."""
+    top = max(values, default=0.0)
+    step = top / (len(_BARS) - 1) if top > 0 else 1.0
+    return "".join(_BARS[max(0, min(len(_BARS) - 1, round(value / step)))] for value in values)
+
+
+def _line(text: str, longest: int) -> str:
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= longest else line[: longest - 1] + "…"
