@@ -54,7 +54,13 @@ def sources(found):
 def test_it_is_told_what_a_compose_project_s_door_is_told(tasks, version, tmp_path):
     limits = {"n": 2, "seconds": 1.5, "tokens": 4096, "prompts": 10**9}
     plan, spec, profile = planned(
-        "awq", "l4", name="qwen", expose=True, request_log=True, request_limits=limits
+        "awq",
+        "l4",
+        name="qwen",
+        expose=True,
+        request_log=True,
+        request_limits=limits,
+        otlp_traces_endpoint="http://c:4317" if version == "0.32.0" else None,
     )
     plan = plan.model_copy(
         update={"engine": plan.engine.model_copy(update={"tasks": tasks, "version": version})}
@@ -71,7 +77,12 @@ def test_it_is_told_what_a_compose_project_s_door_is_told(tasks, version, tmp_pa
     )
     (tmp_path / "compose" / "door.json").write_text(files["door.json"])
     found = objects(values)
-    assert told(found, tmp_path) == configuration.load(tmp_path / "compose" / "door.json")
+    expected = configuration.load(tmp_path / "compose" / "door.json")
+    assert told(found, tmp_path) == expected
+    assert expected.tell_request_id == (version == "0.32.0")
+    (policy,) = [o for (kind, _), o in found.items() if kind == "NetworkPolicy"]
+    out = [p["port"] for rule in policy["spec"]["egress"] for p in rule.get("ports", ())]
+    assert (4317 in out) == expected.tell_request_id
     shared = {path: text for path, text in files.items() if path != "door.json"}
     assert {path: mounted(found)[path] for path in shared} == shared
 

@@ -67,3 +67,9 @@ class Headers:
     def without(self, *names: bytes) -> list[tuple[bytes, bytes]]:
         """The headers but those."""
         return [pair for pair in self.pairs if pair[0].lower() not in names]
+
+    def identified(self, request_id: str) -> list[tuple[bytes, bytes]]:
+        """The same with this id, whatever the client's was: from now on they are these."""
+        rest = self.without(b"x-request-id")
+        self.pairs = [*rest, (b"x-request-id", request_id.encode())]
+        return self.pairs

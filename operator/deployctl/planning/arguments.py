@@ -98,7 +98,7 @@ def _by_bytes(settings: EngineSettings) -> bool:
     return "kv_cache_memory_bytes" not in settings.rest and not _gib(settings).is_integer()
 
 
-def environment(profile: GpuProfile, settings: EngineSettings) -> dict[str, str]:
+def environment(spec: ServiceSpec, profile: GpuProfile, settings: EngineSettings) -> dict[str, str]:
     """The engine's environment variables, the user's own last."""
     tensor = settings.sharding.tensor
     variables: dict[str, str] = {}
@@ -112,6 +112,11 @@ def environment(profile: GpuProfile, settings: EngineSettings) -> dict[str, str]
         link = profile.interconnect
         if link is None or not link.peer_to_peer:
             variables["NCCL_P2P_DISABLE"] = "1"
+    if spec.collector is not None:
+        # vLLM speaks gRPC unless it is told otherwise (vllm/tracing), which has no paths.
+        variables["OTEL_SERVICE_NAME"] = spec.service
+        if spec.collector.by_http:
+            variables["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] = "http/protobuf"
     return {**variables, **settings.environment}
 
 

@@ -119,7 +119,7 @@ def _assemble(
             version=settings.version,
             image=spec.image or image(settings.version, profile.kind),
             args=arguments(spec, facts, profile, settings, name, served.arguments),
-            env=environment(profile, settings),
+            env=environment(spec, profile, settings),
             defaults=advice.defaults(settings, profile, memory.shape if memory else None),
             tasks=asked,
         ),

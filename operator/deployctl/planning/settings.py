@@ -37,6 +37,7 @@ ARGUMENTS = (
     "enforce_eager",
     "kv_cache_memory_bytes",
     "disable_access_log_for_endpoints",
+    "otlp_traces_endpoint",
 )
 # Those that may be given as a field of the spec or with --engine-arg, and mean the same.
 SHARED = tuple(

@@ -87,6 +87,7 @@ def door_files(
         "drain_after_s": drain_after_s,
         "probe_token": probe_token,
         "request_log": spec.request_log,
+        **({"tell_request_id": True} if traces(plan) else {}),
         "body": body_limits(spec),
     }
     return {**package(), CONFIGURATION: json.dumps(document, indent=1) + "\n"}
@@ -114,6 +115,11 @@ def api_servers(arguments: Sequence[str]) -> int:
             value = arguments[arguments.index(flag) + 1]
             return max(1, int(value)) if value.isdecimal() else 1
     return 1
+
+
+def traces(plan: ServingPlan) -> bool:
+    """Whether the engine sends traces, which are to have the door's ids of requests."""
+    return "--otlp-traces-endpoint" in plan.engine.args
 
 
 def environment(folder: str, path: str | None) -> dict[str, str]:

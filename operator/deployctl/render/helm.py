@@ -21,7 +21,7 @@ from deployctl.render import yamltext
 from deployctl.render.alerting import Objectives, Scope, rule_groups
 from deployctl.render.bundle import CARDS_VARIABLE, CHART_FOLDER, VALUES_FILE, Bundle
 from deployctl.render.dashboards import FOLDER, dashboards
-from deployctl.render.door import body_limits
+from deployctl.render.door import body_limits, traces
 from deployctl.render.modelclaim import claim_name
 from deployctl.render.podsize import SEVERAL_NODES, cache, nodes_of, resources
 from deployctl.render.values import Values
@@ -176,6 +176,8 @@ def _of_plan(plan: ServingPlan, spec: ServiceSpec, profile: GpuProfile) -> dict[
         "probes": {"startupSeconds": max(30, spec.startup_timeout or plan.startup_budget_s)},
         "service": {"port": spec.port},
     }
+    if spec.collector is not None:
+        values["networkPolicy"] = {"egress": {"tracesPort": spec.collector.port}}
     if plan.cards:
         values["gpu"] |= _claim(plan)
     elif profile.slice:  # as NVIDIA's device plugin names it, with its strategy `mixed`
@@ -196,6 +198,7 @@ def _door(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
     return {
         "routes": {"user": list(access.user), "operator": list(access.operator)},
         "requestLog": spec.request_log,
+        "tellRequestId": traces(plan),
         "limits": limits,
     }
 

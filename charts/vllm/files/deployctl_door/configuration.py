@@ -50,6 +50,8 @@ class Configuration:
     probe_token: Path | None = None
     drain_after_s: float = 5.0  # from then on until new requests are refused
     request_log: bool = False
+    # Whether the engine is told the id that a request has here, for its traces.
+    tell_request_id: bool = False
     body: BodyLimits = field(default_factory=BodyLimits)
 
     @property
@@ -92,7 +94,7 @@ def _configuration(document: dict[str, Any], folder: Path) -> Configuration:
             whole = limit.name != "seconds"
             _check_number(f"body/{limit.name}", getattr(body, limit.name), whole=whole, above=0)
     drain, token = document.pop("drain_file", None), document.pop("probe_token", None)
-    for name in ("keyless", "request_log"):
+    for name in ("keyless", "request_log", "tell_request_id"):
         if not isinstance(document.get(name, False), bool):
             raise TypeError(f"{name} is no boolean")
     _check_number("drain_after_s", document.get("drain_after_s", 0), whole=False, above=-1)

@@ -72,6 +72,8 @@ class Door:
         # Of what is not on the list, nothing that the client chose is kept.
         method, route = (scope["method"], found[1]) if found else ("-", "-")
         exchange = Exchange(headers.request_id(), method, route, receive, send, self._drain)
+        if self._configuration.tell_request_id:
+            scope["headers"] = headers.identified(exchange.request_id)
         try:
             answer = self._answers[found[0]] if found else self._nothing
             to = await answer(scope, receive, headers, exchange)

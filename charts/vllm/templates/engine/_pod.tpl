@@ -133,6 +133,7 @@ command:
   "probe_token" (include "vllm.probeToken" .)
   "request_log" $door.requestLog
   "body" $limits -}}
+{{- if $door.tellRequestId }}{{ $_ := set $told "tell_request_id" true }}{{ end -}}
 {{- range $who, $routes := dict "user" $door.routes.user "operator" $door.routes.operator "probe" (list "GET /health") }}
 {{- $pairs := list }}
 {{- range $routes }}{{ $pairs = append $pairs (splitList " " .) }}{{ end }}

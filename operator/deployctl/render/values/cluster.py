@@ -59,6 +59,9 @@ class Egress(Section):
         max_length=50,
         description="Networks that HTTPS may not go to: a cloud's metadata, the cluster itself.",
     )
+    traces_port: int = Field(
+        0, ge=0, le=65535, description="Port of the collector of traces, wherever it is; 0: none."
+    )
 
 
 class NetworkPolicy(Section):

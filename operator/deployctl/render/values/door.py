@@ -52,4 +52,7 @@ class DoorSection(Section):
     request_log: bool = Field(
         False, description="A line of JSON a request in the engine's log; never a prompt."
     )
+    tell_request_id: bool = Field(
+        False, description="Tell the engine the id that a request has here, for its traces."
+    )
     limits: RequestLimits = Field(RequestLimits(), description=RequestLimits.__doc__)
