@@ -44,8 +44,14 @@ class Cli:
         return json.loads(done.stdout)["services"][0]
 
 
-def docker(*words, check=True):
-    done = subprocess.run(["docker", *words], capture_output=True, text=True, timeout=START_SECONDS)
+def docker(*words, check=True, **environment):
+    done = subprocess.run(
+        ["docker", *map(str, words)],
+        capture_output=True,
+        text=True,
+        timeout=START_SECONDS,
+        env={**os.environ, **environment},
+    )
     if check:
         assert done.returncode == 0, done.stderr
     return done.stdout.strip()
@@ -77,11 +83,11 @@ def sweep(service):
 
 
 def forget(*services):
-    """Removes what the engine has on record of services, and their locks."""
+    """Removes what the engine has on record of services, their keys, and their locks."""
     for service in services:
-        names = [f"deployctl-{service}_{what}" for what in ("records", "lock")]
-        docker("rm", "--force", *names, check=False)
-        docker("volume", "rm", "--force", names[0], check=False)
+        kept = [f"deployctl-{service}_{what}" for what in ("records", "keys")]
+        docker("rm", "--force", *kept, f"deployctl-{service}_lock", check=False)
+        docker("volume", "rm", "--force", *kept, check=False)
 
 
 def call(url, body=None, key=None):

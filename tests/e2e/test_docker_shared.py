@@ -12,6 +12,7 @@ from tests.e2e.docker_parts import START_SECONDS, Cli, complete, docker, forget,
 
 pytestmark = pytest.mark.docker
 
+AT = {"secrets": "/run/secrets", "door": "/opt/deployctl"}
 HOLD = "/tmp/go"  # in the container: the fake engine loads until it is there
 
 
@@ -36,6 +37,11 @@ def fresh(tmp_path):
         return made[-1]
 
     return make
+
+
+def volumes(service):
+    """All of a service's on the engine, also those that Compose knows nothing of."""
+    return docker("volume", "ls", "--quiet", "--filter", f"name=deployctl-{service}_").split()
 
 
 def revisions(cli, service):
@@ -132,20 +138,70 @@ def test_two_at_once_and_one_of_them_killed(mine, fresh, up, service):
     assert docker("ps", "--all", "--quiet", "--filter", f"name=deployctl-{service}_lock") == ""
 
 
-def test_a_state_folder_that_was_emptied_does_not_say_that_keys_were_given(mine, up, service):
-    """The container still has the folder of before, which has no name any more."""
-    first = mine.json(*up)
-    mine("keys", "add", service, "alice")
+def test_a_state_folder_that_is_emptied_each_time_loses_no_key(mine, fresh, up, service):
+    """On a local engine, as a pipeline's runner: keys live with the engine, running or not."""
+    first = mine.json(*up, "--expose")
+
+    def opens(key):
+        return complete(first["url"], first["model"], key=key)[0]
+
+    key = (mine.state / "docker" / service / "api_key").read_text()
     shutil.rmtree(mine.state)
-    for words in (["add", service, "bob"], ["revoke", service, "alice"], ["list", service]):
-        refused = mine("keys", *words, code=4)
-        assert "the folder that it has them from is gone" in refused.stderr
-    docker("stop", "--time", "1", f"deployctl-{service}-engine-1")
-    mine("down", service)  # the folder cannot be mounted to be looked into
-    assert left(service)["containers"] == []
+    alice = mine("keys", "add", service, "alice").stdout.strip()
+    assert [opens(each) for each in (key, alice, "none")] == [200, 200, 401]
+    shutil.rmtree(mine.state)
+    assert "alice" in mine("keys", "list", service).stdout
+    assert mine.status(service)["health"] == "serving"
+    assert "waiting" in fresh()("metrics", service).stdout
+    fresh()("smoke", service)
+    mine("keys", "revoke", service, "alice")
+    assert [opens(each) for each in (key, alice)] == [200, 401]
+
+    # While nothing runs, too; and a new revision has them all.
+    fresh()("down", service)
+    assert not any("_secrets" in name for name in volumes(service))
+    bob = fresh()("keys", "add", service, "bob").stdout.strip()
+    fresh()(*up, "--expose", "--max-num-seqs", "4")
+    assert [opens(each) for each in (key, alice, bob)] == [200, 401, 200]
+    assert fresh().json("rollback", service)["changed"]
+    assert [opens(each) for each in (key, alice, bob)] == [200, 401, 200]
+    fresh()("down", service, "--volumes")
+    assert volumes(service) == [f"deployctl-{service}_records"]
+
+
+def test_keys_of_an_older_deployctl_move_to_the_engine(mine, fresh, up, service, tmp_path):
+    """Its container mounts a folder of its state folder, and the engine keeps none."""
+    up += ["--expose"]
+    first = mine.json(*up)
+    key = (mine.state / "docker" / service / "api_key").read_text()
+    project = mine.state / "docker" / service / "project"
+    for folder in ("secrets", "door"):
+        path = project / folder
+        docker("cp", f"deployctl-{service}-engine-1:{AT[folder]}/.", path)
+        path.chmod(0o755)
+    compose = project / "compose.yaml"
+    docker("compose", "--file", compose, "up", "--detach", "--wait", DEPLOYCTL_REVISION="1")
+    for name in ("keys", "secrets", "door"):
+        docker("rm", "--force", f"deployctl-{service}_{name}", check=False)
+        docker("volume", "rm", "--force", f"deployctl-{service}_{name}")
+
+    # It goes on, and takes keys where it has them from.
+    moved = fresh()(*up, "--output", "json")
+    assert json.loads(moved.stdout)["services"][0]["changed"] is False
+    told = f"what runs reads them from {project / 'secrets'} until another takes its place"
+    assert told in moved.stderr
+    alice = fresh()("keys", "add", service, "alice").stdout.strip()
+    assert complete(first["url"], first["model"], key=alice)[0] == 200
+
+    # The folder goes: keys are told, none is said to be given, and the next start has them.
+    shutil.rmtree(mine.state)
+    assert "alice" in mine("keys", "list", service).stdout
+    refused = mine("keys", "add", service, "bob", code=4)
+    assert "has its keys from is gone" in refused.stderr
+    docker("stop", "--time", "1", f"deployctl-{service}-engine-1")  # it can be mounted no more
+    mine("down", service)
     mine(*up)
-    mine("keys", "add", service, "bob")
-    assert complete(first["url"], first["model"])[0] == 401
+    assert [complete(first["url"], first["model"], key=k)[0] for k in (key, alice)] == [200, 200]
 
 
 def test_two_add_keys_at_once(mine, fresh, up, service):

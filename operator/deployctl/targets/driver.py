@@ -165,7 +165,8 @@ class Driver(Protocol):
 
     def publish_keys(self, release: Release) -> None:
         """Gives the door of a running release the keys as they are now, under `keys.locked`; when
-        it goes by them says `keys_count`. Where there is no door, nothing happens.
+        it goes by them says `keys_count`. Of one that does not run, or has no door, they are kept
+        where others change them, too.
         """
 
     def close_door(self, release: Release) -> bool:

@@ -96,6 +96,18 @@ class Store:
                 self._untold = error
         return refs
 
+    def meant(self, target: TargetKind | None = None) -> list[ServiceRef]:
+        """Every service that may be meant where none is named: ours, unless none of them runs and
+        some of others' do.
+
+        Raises:
+            TargetError: as `others`.
+        """
+        ours = self.services(target)
+        if any(self._live(ref) for ref in ours):
+            return ours
+        return [ref for ref in self.others(target) if not ours or self._live(ref)] or ours
+
     def unknown(self, what: str) -> TargetError | None:
         """That `what` is not known, since a target could not be asked the last time that it was to
         tell what others have; None where all were."""

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from tests.unit.targets_docker.memory import MemoryCarriers
 
+from deployctl.errors import DockerError
 from deployctl.planning.plan import EnginePlan, ServingPlan
 from deployctl.render import render_compose
 from deployctl.spec import ServiceSpec
@@ -44,6 +45,20 @@ class Container:
             "RestartCount": restarts,
             "State": {"Status": status, "Health": {"Status": health}, "ExitCode": 1},
         }
+
+
+class Folder:
+    """A folder of this host as a volume."""
+
+    def __init__(self, path):
+        self._path = Path(path)
+
+    def __contains__(self, name):
+        return (self._path / name).exists()
+
+    def update(self, files):
+        for name, content in files.items():
+            (self._path / name).write_bytes(content)
 
 
 class MemoryEngine:
@@ -102,7 +117,10 @@ class MemoryEngine:
         self.filled[name] = dict(files)
 
     def write_volume(self, name, image, files, *, in_place_of):
-        there = self.filled[name]
+        """In place: who has it in sight goes on seeing it. `name` may be a path of this host."""
+        if name.startswith("/") and not Path(name).is_dir():
+            raise DockerError(f"bind source path does not exist: {name}")
+        there = Folder(name) if name.startswith("/") else self.filled[name]
         there.update({n: content for n, content in in_place_of.items() if n in there})
         there.update(files)
 
@@ -191,15 +209,15 @@ def mounted(engine, container):
     if mount["Type"] == "volume":
         return dict(engine.filled.get(mount["Name"], {}))
     folder = Path(mount["Source"])
-    here = folder.iterdir() if folder.is_dir() else ()
-    return engine.filled.get(str(folder)) or {path.name: path.read_bytes() for path in here}
+    return {p.name: p.read_bytes() for p in folder.iterdir()} if folder.is_dir() else {}
 
 
 @pytest.fixture
-def container(engine, tmp_path):
-    """`container(revision="1", …)`: puts an engine's container of the service `tiny` there."""
+def container(engine):
+    """`container(revision="1", …)`: puts an engine's container of the service `tiny` there. That of
+    an older deployctl has its keys from a `folder`."""
 
-    def make(revision="1", digest="", **more):
+    def make(revision="1", digest="", folder=None, **more):
         labels = {
             "com.docker.compose.project": "deployctl-tiny",
             "com.docker.compose.service": "engine",
@@ -207,11 +225,9 @@ def container(engine, tmp_path):
             "io.deployctl.digest": digest,
         }
         made = Container("deployctl-tiny-engine-1", labels, **more)
-        if engine.address.remote:
-            mount = {"Type": "volume", "Name": "deployctl-tiny_secrets"}
-        else:
-            project = tmp_path / "state" / "docker" / "tiny" / "project"
-            mount = {"Type": "bind", "Source": str(project / "secrets")}
+        mount = {"Type": "volume", "Name": "deployctl-tiny_secrets"}
+        if folder is not None:
+            mount = {"Type": "bind", "Source": str(folder)}
         made.attrs["Mounts"] = [{**mount, "Destination": "/run/secrets"}]
         engine.carriers.secrets[made.id] = lambda: mounted(engine, made)
         engine.found.append(made)

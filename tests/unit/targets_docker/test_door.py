@@ -1,71 +1,53 @@
 """The Docker driver and the door before its engine: keys, closing, and releases of before it."""
 
 import json
-import stat
 
-import pytest
 import yaml
-from tests.unit.targets_docker.conftest import FETCHES, LOCAL, REMOTE, quiet
+from tests.unit.targets_docker.conftest import FETCHES, quiet
 
-from deployctl.errors import DockerError
+from deployctl.spec.settings import Settings
+from deployctl.targets.docker.driver import DockerDriver
+from deployctl.targets.docker.keptkeys import KeptKeys
 from process_parts import before_the_door
 
 # publish_keys
 
 
-def test_a_running_door_gets_the_keys_as_they_are_now(driver, release, container, tmp_path):
+def test_a_running_door_gets_the_keys_as_they_are_now(driver, engine, release, container, tmp_path):
     token = tmp_path / "token"
     token.write_text("hf_abc")
     running = release(**FETCHES, hf_token_file=token)
     driver.start(running, quiet)
     container()
-    secrets = tmp_path / "state" / "docker" / "tiny" / "project" / "secrets"
-    mounted = secrets.stat().st_ino
+    made = engine.made.copy()
     (tmp_path / "state" / "docker" / "tiny" / "keys.json").write_text("{}")
     token.unlink()  # what the engine was given stays
     driver.publish_keys(running)
-    names = {path.name for path in secrets.iterdir()}
-    assert names >= {"keys.json", "operator_token", "hf_token", ".gitignore"}
-    assert secrets.stat().st_ino == mounted
-    assert stat.S_IMODE((secrets / "keys.json").stat().st_mode) == 0o444
+    assert engine.made == made  # neither dropped nor made again
+    secrets = engine.filled["deployctl-tiny_secrets"]
+    assert secrets.keys() == {"keys.json", "operator_token", "hf_token"}
+    assert KeptKeys(engine.carriers).kept("tiny")["keys.json"] == b"{}"
 
 
-def test_keys_of_a_stopped_service_wait_for_its_next_start(driver, release, container, tmp_path):
+def test_keys_of_a_stopped_service_are_kept_by_the_engine(
+    driver, engine, release, container, commands, tmp_path
+):
+    """A pipeline's runner adds one, and is gone before the next start."""
     stopped = release()
     driver.start(stopped, quiet)
     container()
     driver.stop(stopped, quiet)
+    (tmp_path / "state" / "docker" / "tiny" / "keys.json").write_text("{}")
     driver.publish_keys(stopped)
-    container()  # which has them from a folder that is gone
-    with pytest.raises(DockerError, match="is gone"):
-        driver.publish_keys(stopped)
-    assert not (tmp_path / "state" / "docker" / "tiny" / "project").exists()
+    fresh = DockerDriver(Settings(state_dir=tmp_path / "fresh"), run=commands, environment={})
+    with fresh.changing("tiny", "deployctl up", quiet):
+        fresh.start(stopped, quiet)
+    assert engine.filled["deployctl-tiny_secrets"]["keys.json"] == b"{}"
 
 
-def test_a_volume_in_use_gets_the_keys_where_it_stands(
+def test_named_keys_that_are_gone_on_this_side_are_no_keys_on_the_other(
     driver, engine, release, container, tmp_path
 ):
-    engine.address = REMOTE
-    running = release(local=False, name="tiny", api_key_file="unused")
-    service = tmp_path / "state" / "docker" / "tiny"
-    service.mkdir(parents=True)
-    (service / "api_key").write_text("s3cret")
-    driver.start(running, quiet)
-    container()
-    made = engine.made.copy()
-    (service / "keys.json").write_text("{}")
-    driver.publish_keys(running)
-    assert engine.made == made  # neither dropped nor made again
-    assert engine.filled["deployctl-tiny_secrets"].keys() == {
-        "api_key", "keys.json", "operator_token",
-    }  # fmt: skip
-
-
-@pytest.mark.parametrize("address", [LOCAL, REMOTE])
-def test_named_keys_that_are_gone_on_this_side_are_no_keys_on_the_other(
-    driver, engine, release, container, tmp_path, address
-):
-    engine.address = address
     service = tmp_path / "state" / "docker" / "tiny"
     service.mkdir(parents=True)
     (service / "api_key").write_text("s3cret")
@@ -75,20 +57,17 @@ def test_named_keys_that_are_gone_on_this_side_are_no_keys_on_the_other(
     container()
     (service / "keys.json").unlink()
     driver.publish_keys(running)
-    if address.remote:
-        told = engine.filled["deployctl-tiny_secrets"]["keys.json"]
-    else:
-        told = (service / "project" / "secrets" / "keys.json").read_bytes()
+    told = engine.filled["deployctl-tiny_secrets"]["keys.json"]
     assert json.loads(told) == {"version": 1, "keys": []}
+    assert KeptKeys(engine.carriers).kept("tiny").keys() == {"api_key", "operator_token"}
 
 
-def test_a_door_that_had_no_named_keys_is_told_of_none(driver, release, container, tmp_path):
+def test_a_door_that_had_no_named_keys_is_told_of_none(driver, engine, release, container):
     running = release()
     driver.start(running, quiet)
     container()
     driver.publish_keys(running)
-    secrets = tmp_path / "state" / "docker" / "tiny" / "project" / "secrets"
-    assert not (secrets / "keys.json").exists()
+    assert engine.filled["deployctl-tiny_secrets"].keys() == {"operator_token"}
 
 
 def test_what_runs_without_a_door_has_no_keys_to_give(driver, engine, release, container):
@@ -134,21 +113,16 @@ def test_what_does_not_run_or_has_no_door_has_none_to_close(driver, engine, rele
 # Releases of the time before the door: a rollback starts them as they were
 
 
-@pytest.mark.parametrize("address", [LOCAL, REMOTE])
-def test_a_release_of_before_the_door_starts_again(driver, engine, release, address, tmp_path):
-    engine.address = address
+def test_a_release_of_before_the_door_starts_again(driver, engine, release, tmp_path):
     service = tmp_path / "state" / "docker" / "tiny"
     service.mkdir(parents=True)
     (service / "api_key").write_text("s3cret")
     old = before_the_door(release(revision=2, local=False, name="tiny", expose=True))
     driver.start(old, quiet)
-    if address.remote:
-        assert engine.filled.keys() == {"deployctl-tiny_secrets"}
-        assert engine.filled["deployctl-tiny_secrets"]["api_key"] == b"s3cret"
-        overlay = yaml.safe_load((service / "project" / "compose.remote.yaml").read_text())
-        assert overlay["volumes"].keys() == {"secrets"}
-    else:
-        assert (service / "project" / "secrets" / "api_key").read_text() == "s3cret"
+    assert engine.filled.keys() == {"deployctl-tiny_secrets"}
+    assert engine.filled["deployctl-tiny_secrets"]["api_key"] == b"s3cret"
+    overlay = yaml.safe_load((service / "project" / "compose.volumes.yaml").read_text())
+    assert overlay["volumes"].keys() == {"secrets"}
     assert not (service / "project" / "door").exists()
     endpoint = driver.endpoint(old)
     assert (endpoint.api_key, endpoint.operator_token) == ("s3cret", None)

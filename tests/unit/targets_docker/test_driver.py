@@ -6,12 +6,20 @@ import stat
 
 import pytest
 import yaml
-from tests.unit.targets_docker.conftest import FETCHES, REMOTE, Container, digest_of, quiet
+from tests.unit.targets_docker.conftest import (
+    FETCHES,
+    LOCAL,
+    REMOTE,
+    Container,
+    digest_of,
+    quiet,
+)
 
 import ports
 from deployctl.errors import DockerError, PortTakenError
 from deployctl.render.candidate import with_caches_of
 from deployctl.targets.docker.commands import Result
+from deployctl.targets.docker.keptkeys import KeptKeys
 from deployctl.targets.docker.translate import build_hint
 
 # preflight and fetch
@@ -122,7 +130,8 @@ def test_start_writes_the_project_and_runs_compose(driver, commands, release, tm
     words, environment = commands.ran[-1]
     assert " ".join(words) == (
         f"docker compose --ansi=never --project-name deployctl-tiny --project-directory {folder} "
-        f"--file {folder}/compose.yaml up --detach --no-build --remove-orphans"
+        f"--file {folder}/compose.yaml --file {folder}/compose.volumes.yaml "
+        "up --detach --no-build --remove-orphans"
     )
     assert environment == {"DEPLOYCTL_REVISION": "7"}
     assert (folder / "compose.yaml").read_text() == wanted.bundle.files["compose.yaml"]
@@ -139,58 +148,70 @@ def test_caches_of_another_service_are_there_before_compose_wants_them(driver, e
     assert engine.did == [("keep", "deployctl-big", "hub"), ("keep", "deployctl-big", "vllm")]
 
 
-def test_secrets_are_files_that_only_the_folder_above_guards(driver, release, tmp_path):
+@pytest.mark.parametrize("address", [LOCAL, REMOTE])
+def test_secrets_are_in_a_volume_and_in_no_file_beside_the_project(
+    driver, engine, commands, release, tmp_path, address
+):
+    """A state folder may be gone tomorrow, and an engine on another host sees no file of ours."""
+    engine.address = address
     service = tmp_path / "state" / "docker" / "tiny"
-    service.mkdir(parents=True)
+    left = service / "project" / "secrets" / "api_key"  # by an older deployctl
+    left.parent.mkdir(parents=True)
+    left.write_text("former")
     (service / "api_key").write_text("s3cret")
     token = tmp_path / "token"
     token.write_text("hf_abc\n")
     driver.start(release(**FETCHES, expose=True, hf_token_file=token), quiet)
-    secrets = service / "project" / "secrets"
-    assert (secrets / "api_key").read_text() == "s3cret"
-    assert (secrets / "hf_token").read_text() == "hf_abc"
-    modes = [stat.S_IMODE(p.stat().st_mode) for p in (secrets.parent, secrets, secrets / "api_key")]
-    assert modes == [0o700, 0o755, 0o444]
-    # A later release without them takes them away.
-    driver.start(release(revision=2), quiet)
-    assert not (secrets / "api_key").exists()
-    assert not (secrets / "hf_token").exists()
-
-
-@pytest.mark.parametrize("own", [{"local": True}, {"local": False, "name": "tiny"}])
-def test_an_engine_whose_model_is_there_gets_no_token_of_the_hub(driver, release, tmp_path, own):
-    token = tmp_path / "token"
-    token.write_text("hf_abc\n")
-    driver.start(release(**own, hf_token_file=token), quiet)
-    secrets = tmp_path / "state" / "docker" / "tiny" / "project" / "secrets"
-    assert "hf_token" not in {path.name for path in secrets.iterdir()}
-
-
-def test_the_engine_of_a_folder_gets_the_token_for_what_a_flag_names(driver, release, tmp_path):
-    token = tmp_path / "token"
-    token.write_text("hf_abc\n")
-    driver.start(release(args=["--tokenizer", "org/other"], hf_token_file=token), quiet)
-    secrets = tmp_path / "state" / "docker" / "tiny" / "project" / "secrets"
-    assert (secrets / "hf_token").read_text() == "hf_abc"
-
-
-def test_secrets_go_into_a_volume_on_another_host(driver, engine, commands, release, tmp_path):
-    engine.address = REMOTE
-    service = tmp_path / "state" / "docker" / "tiny"
-    service.mkdir(parents=True)
-    (service / "api_key").write_text("s3cret")
-    driver.start(release(local=False, expose=True, name="tiny"), quiet)
     assert engine.filled.keys() == {"deployctl-tiny_secrets", "deployctl-tiny_door"}
-    secrets = engine.filled["deployctl-tiny_secrets"]
-    assert secrets["api_key"] == b"s3cret"
-    assert secrets["operator_token"] == (service / "operator_token").read_bytes()
+    assert engine.filled["deployctl-tiny_secrets"] == {
+        "api_key": b"s3cret",
+        "hf_token": b"hf_abc",
+        "operator_token": (service / "operator_token").read_bytes(),
+    }
     assert {"door.json", "alive.py", "deployctl_door/door.py"} <= (
         engine.filled["deployctl-tiny_door"].keys()
     )
-    assert not (service / "project" / "secrets" / "api_key").exists()
-    overlay = yaml.safe_load((service / "project" / "compose.remote.yaml").read_text())
+    project = service / "project"
+    assert stat.S_IMODE(project.stat().st_mode) == 0o700
+    assert [p.name for p in (project / "secrets").iterdir()] == [".gitignore"]
+    overlay = yaml.safe_load((project / "compose.volumes.yaml").read_text())
     assert overlay["volumes"]["secrets"] == {"external": True, "name": "deployctl-tiny_secrets"}
-    assert str(service / "project" / "compose.remote.yaml") in commands.ran[-1][0]
+    mounts = overlay["services"]["engine"]["volumes"]
+    assert [m["target"] for m in mounts] == ["/run/secrets", "/opt/deployctl"]
+    assert {m["read_only"] for m in mounts} == {True}
+    assert str(project / "compose.volumes.yaml") in commands.ran[-1][0]
+    # A later release without them takes them away; the engine keeps the key all the same.
+    driver.start(release(revision=2), quiet)
+    assert engine.filled["deployctl-tiny_secrets"].keys() == {"operator_token"}
+    assert KeptKeys(engine.carriers).kept("tiny")["api_key"] == b"s3cret"
+
+
+@pytest.mark.parametrize("own", [{"local": True}, {"local": False, "name": "tiny"}])
+def test_an_engine_whose_model_is_there_gets_no_token_of_the_hub(
+    driver, engine, release, tmp_path, own
+):
+    token = tmp_path / "token"
+    token.write_text("hf_abc\n")
+    driver.start(release(**own, hf_token_file=token), quiet)
+    assert "hf_token" not in engine.filled["deployctl-tiny_secrets"]
+
+
+def test_the_engine_of_a_folder_gets_the_token_for_what_a_flag_names(
+    driver, engine, release, tmp_path
+):
+    token = tmp_path / "token"
+    token.write_text("hf_abc\n")
+    driver.start(release(args=["--tokenizer", "org/other"], hf_token_file=token), quiet)
+    assert engine.filled["deployctl-tiny_secrets"]["hf_token"] == b"hf_abc"
+
+
+def test_what_has_the_volumes_in_use_goes_before_they_are_filled(
+    driver, engine, release, container
+):
+    """A service that was taken over, of which there are no records: nothing has stopped it."""
+    container(revision="3")
+    driver.start(release(), quiet)
+    assert engine.did == [("remove", "deployctl-tiny")]
 
 
 @pytest.mark.parametrize(
@@ -264,7 +285,8 @@ def test_what_plain_compose_started_is_found_by_its_content(driver, release, con
 def test_an_engine_that_dies_while_it_starts_is_dead_though_docker_restarts_it(
     driver, release, container
 ):
-    running = container(health="starting")
+    driver.start(release(), quiet)
+    running = container(health="starting", digest=digest_of(release()))
     driver.start(release(), quiet)
     assert driver.state(release()).condition == "running"
     running.attrs["RestartCount"] = 1
@@ -284,14 +306,18 @@ def test_logs_are_lines_and_of_a_progress_bar_the_last_state(driver, release, co
     assert lines == ["one", "load 2%", "naïve", "end"]
 
 
-def test_stop_keeps_the_log_and_leaves_no_secret(driver, engine, release, container, tmp_path):
-    container(log=b"first\nlast\n")
+def test_stop_keeps_the_log_and_leaves_no_secret_but_the_keys(
+    driver, engine, release, container, tmp_path
+):
     driver.start(release(), quiet)
+    container(log=b"first\nlast\n")
     driver.stop(release(), quiet)
     assert engine.did == [("remove", "deployctl-tiny")]
     assert list(driver.logs(release(), tail=1, follow=False)) == ["last"]
     assert driver.log_path(release()).read_text() == "first\nlast\n"
     assert not (tmp_path / "state" / "docker" / "tiny" / "project").exists()
+    assert engine.filled == {}
+    assert KeptKeys(engine.carriers).kept("tiny").keys() == {"operator_token"}
     driver.stop(release(), quiet)
 
 
@@ -320,13 +346,16 @@ def test_the_endpoint_is_where_the_engine_is(driver, engine, release, tmp_path):
     assert driver.endpoint(release()).url == "http://[fd00::1]:18250"
 
 
-def test_purge_says_what_goes(driver, release):
+def test_purge_says_what_goes_and_takes_the_keys(driver, engine, release):
+    driver.start(release(), quiet)
     events = []
     driver.purge("tiny", events.append)
     assert [e.text for e in events] == [
         "removed volume deployctl-tiny_hub",
         "removed volume deployctl-tiny_vllm",
     ]
+    assert engine.filled == {}
+    assert KeptKeys(engine.carriers).kept("tiny") is None
 
 
 @pytest.fixture

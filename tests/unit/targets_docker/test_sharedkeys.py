@@ -1,10 +1,10 @@
-"""Keys that several state folders change: what the door goes by counts, and no change is lost."""
+"""Keys that several state folders change: what the engine keeps counts, and no change is lost."""
 
 from contextlib import nullcontext
 from datetime import timedelta
 
 import pytest
-from tests.unit.targets_docker.conftest import quiet
+from tests.unit.targets_docker.conftest import digest_of, quiet
 from tests.unit.targets_docker.memory import Killed
 
 from deployctl.errors import DockerError, LockedError
@@ -13,6 +13,8 @@ from deployctl.targets import keys
 from deployctl.targets.docker import enginelock
 from deployctl.targets.docker.driver import DockerDriver
 from deployctl.targets.docker.enginelock import held_shortly
+from deployctl.targets.docker.keptkeys import KeptKeys
+from deployctl.targets.docker.records import EngineRecords
 from deployctl.targets.docker.sharedkeys import SharedKeys, learn, published
 
 THERE = {"api_key": b"k", "operator_token": b"t", "keys.json": b'{"version": 1, "keys": []}'}
@@ -27,135 +29,144 @@ def folder(tmp_path):
 
 
 @pytest.fixture
+def fresh(commands, tmp_path):
+    """The driver of a state folder that knows nothing."""
+    return DockerDriver(Settings(state_dir=tmp_path / "fresh"), run=commands, environment={})
+
+
+@pytest.fixture
+def kept(engine):
+    """The keys that the engine keeps: `kept()`, and `kept(name=content)` to have others change
+    them."""
+    of_engine = KeptKeys(engine.carriers)
+    of_engine.keep("tiny", THERE)
+
+    def change(**changed):
+        if changed:
+            named = {name.replace("keys_", "keys."): content for name, content in changed.items()}
+            files = {**of_engine.kept("tiny"), **named}
+            of_engine.keep("tiny", {n: c for n, c in files.items() if c is not None})
+        return of_engine.kept("tiny")
+
+    return change
+
+
+@pytest.fixture
 def running(engine, container):
-    """An engine's container, and the keys that it has."""
-    made = container()
-    engine.carriers.secrets[made.id] = dict(THERE)
-    return made
+    """An engine's container, and what its volume has."""
+    engine.filled["deployctl-tiny_secrets"] = dict(THERE)
+    return container()
 
 
-def alices(engine, container):
-    """What the container has, which was started from another state folder of this host."""
-    container.attrs["Mounts"][0]["Source"] = "/home/alice/project/secrets"
-    engine.carriers.secrets[container.id] = lambda: engine.filled["/home/alice/project/secrets"]
-    return engine.filled.setdefault("/home/alice/project/secrets", dict(THERE))
+@pytest.fixture
+def mounted(tmp_path):
+    """The folder from which an older deployctl's container has its keys."""
+    folder = tmp_path / "alice" / "docker" / "tiny" / "project" / "secrets"
+    folder.mkdir(parents=True)
+    for name, content in THERE.items():
+        (folder / name).write_bytes(content)
+    return folder
 
 
-def test_a_state_folder_that_knows_nothing_learns_them(engine, running, folder):
-    learn(engine, running, folder)
+@pytest.fixture
+def older(engine, container, release, mounted):
+    records = EngineRecords(engine.carriers)
+    records.begin("tiny", "abc")
+    records.write("tiny", {1: b'{"status": "deployed"}'})
+    return container(folder=mounted, digest=digest_of(release()))
+
+
+def empty(mounted):
+    """A state folder is emptied: the container still has the old one, without a name."""
+    for path in mounted.iterdir():
+        path.unlink()
+    mounted.rmdir()
+
+
+def test_a_state_folder_that_knows_nothing_learns_them_though_nothing_runs(engine, kept, folder):
+    learn(engine, "tiny", folder)
     assert {name: (folder / name).read_bytes() for name in THERE} == THERE
     assert {(folder / name).stat().st_mode & 0o777 for name in THERE} == {0o600}
 
 
-def test_what_others_changed_is_learnt_and_what_was_changed_here_stays(engine, running, folder):
-    learn(engine, running, folder)
-    (folder / "api_key").write_text("mine")  # and killed before it was given to the door
-    learn(engine, running, folder)
+def test_what_others_changed_is_learnt_and_what_was_changed_here_stays(engine, kept, folder):
+    learn(engine, "tiny", folder)
+    (folder / "api_key").write_text("mine")  # and killed before the engine was given it
+    learn(engine, "tiny", folder)
     assert (folder / "api_key").read_text() == "mine"
-    engine.carriers.secrets[running.id]["keys.json"] = b"theirs"
-    learn(engine, running, folder)
+    kept(keys_json=b"theirs")
+    learn(engine, "tiny", folder)
     assert (folder / "keys.json").read_bytes() == b"theirs"
+    assert (folder / "api_key").read_text() == "mine"
 
 
-def test_what_was_given_from_here_is_known(engine, running, folder):
+def test_what_was_given_from_here_is_known(engine, kept, folder):
     folder.mkdir(parents=True)
     (folder / "operator_token").write_text("mine")
     published(folder, THERE)
-    learn(engine, running, folder)
+    learn(engine, "tiny", folder)
     assert (folder / "operator_token").read_text() == "mine"
 
 
 @pytest.mark.parametrize("theirs", [None, b"theirs"])
-def test_what_an_older_deployctl_noted_as_given_is_known(engine, running, folder, theirs):
+def test_what_an_older_deployctl_noted_as_given_is_known(engine, kept, folder, theirs):
     """It noted one digest of all files. A key that was revoked here while the engine was stopped
     opens nothing again after an upgrade, unless others have changed what is there."""
-    learn(engine, running, folder)
+    learn(engine, "tiny", folder)
     (folder / "published").write_text(FORMER)
     (folder / "keys.json").write_bytes(b"mine")
     if theirs:
-        engine.carriers.secrets[running.id]["keys.json"] = theirs
-    learn(engine, running, folder)
+        kept(keys_json=theirs)
+    learn(engine, "tiny", folder)
     assert (folder / "keys.json").read_bytes() == (theirs or b"mine")
 
 
-def test_keys_of_an_older_deployctl_are_the_state_folder_s(engine, running, folder):
-    folder.mkdir(parents=True)
-    (folder / "operator_token").write_text("mine")
-    learn(engine, running, folder)
-    assert (folder / "operator_token").read_text() == "mine"
-    assert not (folder / "api_key").exists()
-
-
-def test_a_fresh_state_folder_can_ask_the_service(engine, running, release, commands, tmp_path):
-    fresh = DockerDriver(Settings(state_dir=tmp_path / "fresh"), run=commands, environment={})
+def test_a_fresh_state_folder_can_ask_the_service(kept, running, fresh, release):
     assert fresh.endpoint(release()).operator_token == "t"
 
 
-def test_keys_are_given_where_the_container_has_them_from(
-    engine, running, release, driver, commands, tmp_path
-):
-    """It was started from another state folder of this host."""
-    there = alices(engine, running)
-    folder = tmp_path / "state" / "docker" / "tiny"
-    driver.learn_keys("tiny")
-    (folder / "keys.json").write_bytes(b"changed")
-    driver.publish_keys(release())
-    assert there == {**THERE, "keys.json": b"changed"}
-    assert not (folder / "project").exists()
-
-
-def test_what_a_purge_leaves_says_nothing_of_keys(engine, running, driver, tmp_path):
+def test_what_a_purge_leaves_says_nothing_of_keys(kept, driver, tmp_path):
     driver.learn_keys("tiny")
     driver.purge("tiny", quiet)
     keys.forget(tmp_path / "state" / "docker" / "tiny")
     names = {path.name for path in (tmp_path / "state" / "docker" / "tiny").iterdir()}
     assert names == {"keys.lock"}
+    assert kept() is None
 
 
-def test_keys_that_were_removed_elsewhere_open_nothing_again(engine, running, folder):
+def test_keys_that_were_removed_elsewhere_open_nothing_again(engine, kept, folder):
     """`down --volumes` and `up` of another state folder: the keys of before are not given again."""
-    learn(engine, running, folder)
-    engine.carriers.secrets[running.id] = {"api_key": b"new", "operator_token": b"new"}
-    learn(engine, running, folder)
+    learn(engine, "tiny", folder)
+    kept(api_key=b"new", operator_token=b"new", keys_json=None)
+    learn(engine, "tiny", folder)
     assert not (folder / "keys.json").exists()
     assert (folder / "api_key").read_bytes() == b"new"
 
 
-def test_what_others_changed_takes_nothing_of_what_was_changed_here(engine, running, folder):
-    learn(engine, running, folder)
-    (folder / "api_key").write_text("wanted")  # by an `up` that loads for minutes
-    engine.carriers.secrets[running.id]["keys.json"] = b"theirs"
-    learn(engine, running, folder)
-    assert (folder / "api_key").read_text() == "wanted"
-    assert (folder / "keys.json").read_bytes() == b"theirs"
-
-
 def test_a_key_that_is_revoked_while_others_changes_are_looked_at_opens_nothing_again(
-    engine, running, folder
+    engine, kept, folder, monkeypatch
 ):
     """By another deployctl with this state folder, before this one has the lock."""
-    learn(engine, running, folder)
-    there = {**THERE, "keys.json": b"of others, with the key"}
+    learn(engine, "tiny", folder)
+    look, revoked = KeptKeys.kept, b"of others, without the key"
+    kept(keys_json=b"of others, with the key")
 
-    def looked_at_before_it_is_revoked():
-        found = dict(there)
-        there["keys.json"] = b"of others, without the key"
-        (folder / "keys.json").write_bytes(there["keys.json"])
-        published(folder, there)
-        engine.carriers.secrets[running.id] = there
+    def looked_at_before_it_is_revoked(of_engine, service):
+        found = look(of_engine, service)
+        monkeypatch.undo()
+        (folder / "keys.json").write_bytes(revoked)
+        published(folder, kept(keys_json=revoked))
         return found
 
-    engine.carriers.secrets[running.id] = looked_at_before_it_is_revoked
-    learn(engine, running, folder)
-    assert (folder / "keys.json").read_bytes() == b"of others, without the key"
+    monkeypatch.setattr(KeptKeys, "kept", looked_at_before_it_is_revoked)
+    learn(engine, "tiny", folder)
+    assert (folder / "keys.json").read_bytes() == revoked
 
 
 def test_of_two_who_change_them_at_once_neither_loses_what_the_other_did(
-    engine, running, release, driver, commands, tmp_path
+    engine, kept, running, release, driver, fresh, tmp_path
 ):
-    there = alices(engine, running)
-    other = DockerDriver(Settings(state_dir=tmp_path / "other"), run=commands, environment={})
-    places = {driver: tmp_path / "state", other: tmp_path / "other"}
+    places = {driver: tmp_path / "state", fresh: tmp_path / "fresh"}
     for each in places:
         each.learn_keys("tiny")
     for each, root in places.items():
@@ -163,13 +174,14 @@ def test_of_two_who_change_them_at_once_neither_loses_what_the_other_did(
         with each.changing_keys("tiny"):
             file.write_bytes(file.read_bytes() + each._state_dir.name.encode())
             each.publish_keys(release())
-    assert there["keys.json"].endswith(b"stateother")
+    assert engine.filled["deployctl-tiny_secrets"]["keys.json"].endswith(b"statefresh")
+    assert kept()["keys.json"].endswith(b"statefresh")
 
 
 def test_while_one_changes_them_another_waits(driver, running, engine, monkeypatch):
     monkeypatch.setattr(keys, "PATIENCE_S", 0.0)
     monkeypatch.setattr(enginelock, "LASTS_S", 0)
-    other = held_shortly(engine.carriers, "tiny", "keys", "deployctl", patience_s=0)
+    other = held_shortly(engine.carriers, "tiny", "keys", quiet, patience_s=0)
     with (
         other,
         pytest.raises(LockedError, match="the keys of tiny are being changed by deployctl"),
@@ -181,46 +193,152 @@ def test_while_one_changes_them_another_waits(driver, running, engine, monkeypat
     assert engine.carriers.made == {}
 
 
-def test_one_that_was_killed_elsewhere_while_it_changed_them_is_waited_for(engine, tmp_path):
-    """Its lock is over half a minute after its last sign: until then it could be at work."""
-    killed = held_shortly(engine.carriers, "tiny", "keys", "deployctl", patience_s=0)
+def test_one_that_was_killed_elsewhere_while_it_changed_them_is_waited_for(engine, kept, tmp_path):
+    """Its lock is over half a minute after its last sign: until then it could be at work. Before
+    anything is stopped, and whoever waits is told for whom."""
+    killed = held_shortly(engine.carriers, "tiny", "keys", quiet, patience_s=0)
     with pytest.raises(Killed), killed:
         engine.carriers.fuse = 0
     engine.carriers.fuse, engine.carriers.killed = None, False
+    told, slept = [], []
 
     def sleep(seconds):
+        slept.append(seconds)
         engine.carriers.clock += timedelta(seconds=seconds)
 
-    with SharedKeys(lambda: engine, tmp_path, sleep=sleep).changing("tiny"):
-        pass
+    SharedKeys(lambda: engine, tmp_path, sleep=sleep).settle("tiny", told.append)
+    assert 29 < sum(slept) < 32
+    waits, taken = (event.text for event in told)
+    assert waits.startswith("waiting: the keys of tiny are being changed by deployctl (")
+    assert taken.endswith("was killed; its lock is taken")
 
 
-def test_keys_whose_folder_is_gone_are_not_said_to_be_given(engine, running, release, driver):
-    """A state folder that was emptied: the container still has the old one, without a name."""
+def test_a_change_of_the_service_waits_for_the_keys_first(engine, driver, monkeypatch):
+    monkeypatch.setattr(keys, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(enginelock, "LASTS_S", 0)
+    with (
+        held_shortly(engine.carriers, "tiny", "keys", quiet, patience_s=0),
+        pytest.raises(LockedError, match="keys of tiny"),
+        driver.changing("tiny", "deployctl up", quiet),
+    ):
+        pytest.fail("something could be stopped here")
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_whoever_is_killed_while_the_engine_is_given_them_leaves_the_former(engine, begun):
+    of_engine, steps = KeptKeys(engine.carriers), 0
+    while True:
+        of_engine.forget("tiny")
+        if begun:
+            of_engine.keep("tiny", THERE)
+        engine.carriers.fuse = steps
+        try:
+            of_engine.keep("tiny", {"api_key": b"long " * 100})
+            break
+        except Killed:
+            engine.carriers.alive()
+        assert of_engine.kept("tiny") == (THERE if begun else None)
+        of_engine.keep("tiny", {"api_key": b"again"})
+        assert of_engine.kept("tiny") == {"api_key": b"again"}
+        steps += 1
+    assert steps == (1 if begun else 3)
+
+
+# Services of an older deployctl, which had their keys from a state folder
+
+
+def test_what_the_container_of_an_older_deployctl_has_is_learnt(engine, older, folder):
+    learn(engine, "tiny", folder)
+    assert {name: (folder / name).read_bytes() for name in THERE} == THERE
+
+
+def test_keys_of_an_older_deployctl_are_the_state_folder_s(engine, older, folder):
+    folder.mkdir(parents=True)
+    (folder / "operator_token").write_text("mine")
+    learn(engine, "tiny", folder)
+    assert (folder / "operator_token").read_text() == "mine"
+    assert not (folder / "api_key").exists()
+
+
+def test_a_container_of_an_older_deployctl_is_given_keys_where_it_has_them_from(
+    engine, older, mounted, release, driver, tmp_path
+):
     driver.learn_keys("tiny")
-    engine.carriers.secrets[running.id] = {}
-    for ask in (lambda: driver.publish_keys(release()), lambda: driver.learn_keys("tiny")):
-        with pytest.raises(DockerError, match="the folder that it has them from is gone"):
+    with driver.changing_keys("tiny"):
+        (tmp_path / "state" / "docker" / "tiny" / "keys.json").write_bytes(b"changed")
+        driver.publish_keys(release())
+    assert (mounted / "keys.json").read_bytes() == b"changed"
+    assert KeptKeys(engine.carriers).kept("tiny") == {**THERE, "keys.json": b"changed"}
+
+
+def test_the_next_change_moves_them_over_and_says_so_once(engine, older, mounted, release, fresh):
+    """Also from a state folder that knows nothing; and what starts next has them from a volume."""
+    told = []
+    for _ in range(2):
+        with fresh.changing("tiny", "deployctl up", told.append):
+            fresh.start(release(), quiet)
+    (said,) = (event.text for event in told if "keys" in event.text)
+    assert said.startswith("the keys of tiny are kept by the Docker engine from now on; what runs")
+    assert str(mounted) in said
+    assert KeptKeys(engine.carriers).kept("tiny") == THERE
+    assert engine.filled == {}  # it runs as it is wanted, and is left alone
+    empty(mounted)
+    with fresh.changing("tiny", "deployctl up", quiet):
+        fresh.start(release(revision=2), quiet)
+    assert engine.filled["deployctl-tiny_secrets"]["operator_token"] == b"t"
+
+
+def test_keys_of_a_folder_that_is_gone_are_listed_and_not_said_to_be_given(
+    engine, older, mounted, release, driver
+):
+    driver.learn_keys("tiny")
+    empty(mounted)
+    driver.learn_keys("tiny")  # they are here
+    for ask in (lambda: driver.publish_keys(release()), lambda: driver.changing_keys("tiny")):
+        with pytest.raises(DockerError, match="keys from is gone"):
             ask()
+    assert KeptKeys(engine.carriers).kept("tiny") is None
+
+
+def test_keys_that_nobody_has_any_more_are_not_said_to_be_none(
+    engine, older, mounted, driver, kept
+):
+    empty(mounted)
+    driver.learn_keys("tiny")  # the engine keeps them
+    KeptKeys(engine.carriers).forget("tiny")
+    keys.forget(driver._state_dir / "docker" / "tiny")
+    with pytest.raises(DockerError, match="keys from is gone"):
+        driver.learn_keys("tiny")
+
+
+def test_an_up_that_has_to_make_new_keys_says_so(older, mounted, fresh):
+    empty(mounted)
+    told = []
+    with fresh.changing("tiny", "deployctl up", told.append):
+        pass
+    (said,) = (event for event in told if "keys" in event.text)
+    assert said.kind == "warning"
+    assert "is gone: what starts next has new ones" in said.text
 
 
 def test_keys_that_do_not_come_to_the_door_are_not_said_to_be_given(
-    engine, running, release, driver
+    engine, older, mounted, release, driver
 ):
-    driver.learn_keys("tiny")  # the container goes on with what it had
-    file = driver._state_dir / "docker" / "tiny" / "keys.json"
-    file.write_bytes(b"changed")
-    with pytest.raises(DockerError, match="cannot be given keys"):
+    driver.learn_keys("tiny")
+    engine.carriers.secrets[older.id] = dict(THERE)  # a folder of before, without a name
+    (driver._state_dir / "docker" / "tiny" / "keys.json").write_bytes(b"changed")
+    with pytest.raises(DockerError, match="keys from is gone") as caught:
         driver.publish_keys(release())
+    assert "deployctl down tiny" in caught.value.hint
 
 
 @pytest.mark.parametrize("status", ["exited", "running"])
 def test_a_container_whose_folder_is_gone_can_be_taken_down(engine, container, folder, status):
-    stopped = container(status=status)
+    stopped = container(status=status, folder="/gone")
 
     def refuses():
         raise DockerError("bind source path does not exist")
 
     engine.carriers.secrets[stopped.id] = refuses
     with nullcontext() if status == "exited" else pytest.raises(DockerError):
-        learn(engine, stopped, folder)
+        learn(engine, "tiny", folder)

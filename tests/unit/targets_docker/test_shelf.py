@@ -135,6 +135,17 @@ def test_what_is_looked_at_without_a_name_is_this_state_folder_s_own(one, place,
     assert one.store.others() == [ServiceRef("docker", "other")]
 
 
+def test_where_nothing_of_ours_runs_what_others_have_is_meant(one, place, release):
+    other, two = ServiceRef("docker", "other"), place("two").store
+    theirs = release().model_copy(update={"service": "other", "status": "deployed"})
+    two.save(other, theirs)
+    assert one.store.meant() == [REF]
+    one.store.save(REF, release().model_copy(update={"status": "removed"}))
+    assert one.store.meant() == [other]
+    two.save(other, theirs.model_copy(update={"status": "removed"}))
+    assert one.store.meant() == [REF]  # of which there is something to be said
+
+
 def test_nothing_of_a_release_is_a_secret(one, engine):
     kept = EngineRecords(engine.carriers).kept("tiny").records[1]
     assert Release.model_validate({k: v for k, v in json.loads(kept).items() if k != "version"})

@@ -64,7 +64,8 @@ def open_store(spec: ServiceSpec | None = None) -> tuple[Settings, Store]:
 
 
 def find(store: Store, name: str | None, target: TargetKind | None) -> ServiceRef:
-    """The service of that name, or the only one there is.
+    """The service of that name, or the only one there is: of those that were changed from here,
+    where one of them runs.
 
     Raises:
         InputError: none is named and there are several; or it is on several targets.
@@ -73,7 +74,7 @@ def find(store: Store, name: str | None, target: TargetKind | None) -> ServiceRe
     """
     if name is not None:
         return store.find(name, target)
-    known = store.services(target) or store.others(target)
+    known = store.meant(target)
     if not known:
         raise store.unknown("whether there is a service") or NotFoundError(
             "there is no service", where=str(store.root), hint="start one with deployctl up"

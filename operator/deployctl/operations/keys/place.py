@@ -123,7 +123,8 @@ class KeyPlace:
         return after
 
     def publish(self) -> CountsFrom:
-        """Gives the keys to what runs; returns when its door goes by them.
+        """Gives the keys to what runs; returns when its door goes by them. Where nothing does, to
+        the target, from where another state folder has them.
 
         Raises:
             TargetError: it cannot be given them.
@@ -131,13 +132,16 @@ class KeyPlace:
         if self.service is None:
             return None
         counts_from: CountsFrom = "next_start"
-        driver = self.service.driver
+        driver, shown = self.service.driver, self.service.shown
         for release in self.service.releases:
             live = release.status in ("pending", "deployed")
             if live and driver.state(release).condition == "running":
                 driver.publish_keys(release)
                 guarded = door.stands_before(release.bundle)
                 counts_from = driver.keys_count if guarded else "next_up"
+        purged = self.default_path is not None and self.default() is None  # `up` makes all anew
+        if counts_from == "next_start" and shown is not None and not purged:
+            driver.publish_keys(shown)
         if counts_from == "now":
             time.sleep(keys.SEEN_S)
         return counts_from

@@ -105,11 +105,7 @@ def _secret(file: Path | None, what: str, variable: str) -> str | None:
 def _from_store(service: str | None, target: TargetKind | None) -> Endpoint:
     settings = Settings()
     store = open_store(settings)
-    refs: list[ServiceRef]
-    if service is not None:
-        refs = [store.find(service, target)]
-    else:
-        refs = store.services(target) or store.others(target)
+    refs = store.meant(target) if service is None else [store.find(service, target)]
     seen: list[tuple[ServiceRef, str, Endpoint | None]] = []
     trouble: TargetError | None = None  # with one of several, of which another may run
     for ref in refs:

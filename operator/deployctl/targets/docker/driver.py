@@ -34,7 +34,8 @@ from deployctl.targets.docker import (
     translate,
 )
 from deployctl.targets.docker.engine import DockerEngine, connect, find
-from deployctl.targets.docker.project import ProjectFolder, door_of, volumes_of_remote
+from deployctl.targets.docker.keptkeys import KeptKeys
+from deployctl.targets.docker.project import ProjectFolder, door_of, volumes_of
 from deployctl.targets.docker.running import (
     all_restarts,
     container_of,
@@ -84,7 +85,7 @@ class DockerDriver:
         here as they are there.
 
         Raises:
-            LockedError: somebody else changes it.
+            LockedError: somebody else changes it, or has changed its keys for long.
             AnotherLineageError: it is not the service that this state folder knows.
         """
         ours = partial(self._shelf.as_we_left_it, service)
@@ -92,7 +93,7 @@ class DockerDriver:
         with lock as self._still_ours:
             try:
                 self._shelf.settle(service, tell)
-                self._keys.learn(service)
+                self._keys.settle(service, tell)
                 yield
             finally:
                 self._still_ours = lambda: None
@@ -173,27 +174,24 @@ class DockerDriver:
             self._restarts[str(container.id)] = all_restarts(container.attrs)
 
     def _compose_up(self, release: Release, tell: Tell) -> None:
-        engine = self._engine()
-        remote = engine.address.remote
-        project = self._project(release.service)
-        image = release.plan.engine.image
+        engine, service = self._engine(), release.service
+        project, image = self._project(service), release.plan.engine.image
         for owner, name in borrowed(release.bundle):
             engine.keep_volume(owner, name)
-        volumes = volumes_of_remote(release.service)
-        fills = remote and self.state(release).condition != "running"
-        with keys.locked(self._folder(release.service)):
+        with keys.locked(self._folder(service)):
             leaves = commands.leaves_the_volume(release)
             offline = release.plan.asks_for_its_model_alone and not leaves
             fetches = release.plan.asks_the_hub and not offline
             secrets = project.secrets(release.spec, self._environment, fetches=fetches)
-            lineage = self._shelf.lineage(release.service)
-            files = project.write(release, secrets, remote=remote, offline=offline, lineage=lineage)
-            if fills:
-                engine.fill_volume(volumes[SECRETS_FOLDER], release.service, image, secrets)
-            if fills or not remote:
-                sharedkeys.published(self._folder(release.service), secrets)
-        if fills and (of_the_door := door_of(release)):
-            engine.fill_volume(volumes[DOOR_FOLDER], release.service, image, of_the_door)
+            lineage = self._shelf.lineage(service)
+            files = project.write(release, offline=offline, lineage=lineage)
+            self._keys.keep(service)
+        if engine.containers(project_name(service)):  # they would have the volumes in use
+            engine.remove(project_name(service), GRACE_S)
+        filled = {SECRETS_FOLDER: secrets, DOOR_FOLDER: door_of(release)}
+        for folder, volume in volumes_of(service).items():
+            if filled[folder]:
+                engine.fill_volume(volume, service, image, filled[folder])
         tell(Event("note", f"docker compose up in {project.folder}"))
         done = self._run(
             commands.compose_up(project.folder, release, files),
@@ -205,29 +203,34 @@ class DockerDriver:
             )
 
     def learn_keys(self, service: str) -> None:
-        """Brings the keys here as the engine's container has them, where others changed them.
+        """Brings the keys here as the engine keeps them, where others changed them.
 
         Raises:
             StateError: they cannot be written here.
-            DockerError: they cannot be read there.
+            DockerError: they cannot be read there, or are gone.
         """
-        sharedkeys.refuse_gone(self._engine(), service)
         self._keys.learn(service)
+        self._keys.refuse_lost(service)
 
     def changing_keys(self, service: str) -> AbstractContextManager[None]:
-        """Nobody else changes them from elsewhere meanwhile."""
+        """Nobody else changes them from elsewhere meanwhile.
+
+        Raises:
+            DockerError: what runs cannot be given any.
+        """
+        sharedkeys.refuse_gone(self._engine(), service)
         return self._keys.changing(service)
 
     def publish_keys(self, release: Release) -> None:
-        """Gives the door the keys as they are now; the Hub token stays as it is.
+        """Has the engine keep the keys as they are now, and gives them to the door where one runs;
+        the Hub token stays as it is.
 
         Raises:
             StateError: they cannot be read or written.
             DockerError: they cannot be written where the engine has them.
         """
-        container = self._container(release)
-        if container is not None and door.stands_before(release.bundle):
-            self._keys.publish(container, release)  # else the next start publishes them
+        guarded = door.stands_before(release.bundle)
+        self._keys.publish(release, self._container(release) if guarded else None)
 
     def close_door(self, release: Release) -> bool:
         """Has the door let nobody in any more, by a file in the container's own /tmp."""
@@ -242,7 +245,7 @@ class DockerDriver:
         return closed
 
     def stop(self, release: Release, tell: Tell) -> None:
-        """Removes the release's containers and network and keeps its log; volumes stay.
+        """Removes the release's containers and network and keeps its log; caches and keys stay.
 
         A later release of the service that runs in its place is left alone.
         """
@@ -262,12 +265,9 @@ class DockerDriver:
         # Behind a door that was closed are no requests to wait for: they have ended, or are cut.
         closed = container is not None and container.id in self._closed
         engine.remove(project, CLOSED_GRACE_S if closed else GRACE_S)
-        if engine.address.remote:
-            for volume in volumes_of_remote(release.service).values():
-                engine.drop_volume(volume)
-        if files.folder.is_dir():
-            with keys.locked(self._folder(release.service)):
-                files.forget()
+        for volume in volumes_of(release.service).values():
+            engine.drop_volume(volume)
+        files.forget()
 
     def state(self, release: Release) -> EngineState:
         """Asks Docker; works from labels, so also when deployctl's records are lost."""
@@ -308,13 +308,14 @@ class DockerDriver:
         return [self.endpoint(release)]
 
     def purge(self, service: str, tell: Tell, *, heir: str | None = None) -> None:
-        """Removes the service's volumes and kept logs."""
+        """Removes the service's volumes, its keys among them, and kept logs."""
         engine = self._engine()
         self._still_ours()
         for volume in engine.remove_volumes(project_name(service)):
             tell(Event("note", f"removed volume {volume}"))
-        for volume in volumes_of_remote(service).values():
+        for volume in volumes_of(service).values():
             engine.drop_volume(volume)
+        KeptKeys(engine.carriers).forget(service)
         files = self._project(service)
         files.forget()
         files.forget_logs()

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import NoReturn
 
 from deployctl.errors import LockedError, TargetError
-from deployctl.events import Event, Tell, silent
+from deployctl.events import Event, Tell
 from deployctl.render.compose import LABEL, project_name
 from deployctl.targets.docker.carriers import Carrier, Carriers
 from deployctl.targets.holder import Check, beating, is_myself, myself, shown, was_killed
@@ -26,6 +26,7 @@ POLL_S = 0.5
 SERVICE, HOLDER = LABEL + "lock", LABEL + "holder"
 _FILE = "at-work"
 _TRIES = 3
+_PATIENT = 4  # polls for a lock that is held shortly, before it is said who has it
 
 
 def name_of(service: str, of: str = "") -> str:
@@ -75,24 +76,27 @@ def held_shortly(
     carriers: Carriers,
     service: str,
     of: str,
-    command: str,
+    tell: Tell,
     *,
     patience_s: float,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[None]:
-    """Holds the lock of a part of a service, for seconds; waits for who holds it.
+    """Holds the lock of a part of a service, for seconds; waits for who holds it, and says so.
 
     Raises:
         LockedError: somebody else has held it for that long.
         DockerError: it cannot be made.
     """
-    for last in [False] * int(patience_s / POLL_S) + [True]:
+    tries = int(patience_s / POLL_S)
+    for left in range(tries, -1, -1):
         try:
-            mine = _take(carriers, service, of, command, silent)
+            mine = _take(carriers, service, of, "deployctl", tell)
             break
-        except LockedError:
-            if last:
+        except LockedError as error:
+            if not left:
                 raise
+            if left == tries - _PATIENT:
+                tell(Event("note", f"waiting: {error.message}"))
             sleep(POLL_S)
     with _kept(carriers, lambda: mine):
         yield

@@ -1,8 +1,8 @@
-"""The project folder of a service: the rendered files and the secrets, for Compose to read.
+"""The project folder of a service: the rendered files, for Compose to read, and what puts volumes
+in the place of those folders beside them that the engine mounts. An engine may be on another host,
+and a state folder may be gone tomorrow.
 
-`STATE_DIR/docker/SERVICE/project` is for its owner alone (0700). Inside it the secrets are
-readable by all, because the engine reads them as a user that this host does not have; nobody
-else gets through the folder above.
+`STATE_DIR/docker/SERVICE/project` is for its owner alone (0700), and holds no secret.
 """
 
 import shutil
@@ -27,14 +27,14 @@ from deployctl.targets.driver import OFFLINE
 from deployctl.targets.history import Release
 
 HUB_TOKEN = "hf_token"  # noqa: S105  the name of its file
-REMOTE_FILE, OFFLINE_FILE = "compose.remote.yaml", "compose.offline.yaml"
+VOLUMES_FILE, OFFLINE_FILE = "compose.volumes.yaml", "compose.offline.yaml"
 LINEAGE_FILE = "compose.lineage.yaml"
 _OFFLINE = {"services": {ENGINE: {"environment": {OFFLINE: "1"}}}}
 _MOUNTED = {SECRETS_FOLDER: "/run/secrets", DOOR_FOLDER: "/opt/deployctl"}
 
 
-def volumes_of_remote(service: str) -> dict[str, str]:
-    """The volumes that stand for our folders on an engine of another host, by folder."""
+def volumes_of(service: str) -> dict[str, str]:
+    """The volumes that stand for the folders beside a rendered file, by folder."""
     return {folder: f"{project_name(service)}_{folder}" for folder in _MOUNTED}
 
 
@@ -75,18 +75,10 @@ class ProjectFolder:
         """The service's API key or operator token, where it has one."""
         return keys.read_key(self._service_folder / name)
 
-    def write(
-        self,
-        release: Release,
-        secrets: Mapping[str, bytes],
-        *,
-        remote: bool,
-        offline: bool,
-        lineage: str | None = None,
-    ) -> list[str]:
-        """Writes the rendered files, and the secrets unless the engine is on another host. Returns
-        the files that Compose is to be given: `offline`, one more that keeps it off the Hub; with a
-        `lineage`, one more that labels the container with it.
+    def write(self, release: Release, *, offline: bool, lineage: str | None = None) -> list[str]:
+        """Writes the rendered files. Returns those that Compose is to be given: `offline`, one more
+        that keeps the engine off the Hub; with a `lineage`, one more that labels the container with
+        it.
 
         Raises:
             StateError: the disk is full or not writable.
@@ -94,48 +86,25 @@ class ProjectFolder:
         make_folder(self.folder)
         try:
             self.folder.chmod(0o700)
-            for path, text in release.bundle.files.items():
-                file = self.folder / path
-                make_folder(file.parent)
-                if path.startswith(f"{DOOR_FOLDER}/"):
-                    file.parent.chmod(0o755)
-                    write_private(file, text.encode(), mode=0o444)
-                else:
-                    write_private(file, text.encode())
-            more = {}
-            if remote:
-                guarded = door.stands_before(release.bundle)
-                more[REMOTE_FILE] = _remote_file(self._service, guarded=guarded)
-            if offline:
-                more[OFFLINE_FILE] = yaml.safe_dump(_OFFLINE)
-            if lineage:
-                labels = {"labels": {LINEAGE: lineage}}
-                more[LINEAGE_FILE] = yaml.safe_dump({"services": {ENGINE: labels}})
-            for name, text in more.items():
-                write_private(self.folder / name, text.encode())
-            keys.publish(self.folder / SECRETS_FOLDER, {} if remote else secrets, mode=0o444)
         except OSError as error:
             raise state_error("write the project", self.folder, error) from error
+        shutil.rmtree(self.folder / SECRETS_FOLDER, ignore_errors=True)  # an older deployctl's
+        for path, text in release.bundle.files.items():
+            make_folder((self.folder / path).parent)
+            write_private(self.folder / path, text.encode())
+        guarded = door.stands_before(release.bundle)
+        more = {VOLUMES_FILE: _volumes_file(self._service, guarded=guarded)}
+        if offline:
+            more[OFFLINE_FILE] = yaml.safe_dump(_OFFLINE)
+        if lineage:
+            labels = {"labels": {LINEAGE: lineage}}
+            more[LINEAGE_FILE] = yaml.safe_dump({"services": {ENGINE: labels}})
+        for name, text in more.items():
+            write_private(self.folder / name, text.encode())
         return [COMPOSE_FILE, *more]
 
-    def publish(self, files: Mapping[str, bytes]) -> None:
-        """Changes what the door reads, where there is a project; its Hub token stays.
-
-        Raises:
-            StateError: the disk is full or not writable.
-        """
-        folder = self.folder / SECRETS_FOLDER
-        if not folder.is_dir():
-            return
-        kept = folder / HUB_TOKEN
-        try:
-            more = {HUB_TOKEN: kept.read_bytes()} if kept.exists() else {}
-        except OSError as error:
-            raise state_error("read the Hub token", kept, error) from error
-        keys.publish(folder, {**keys.with_gone(folder, files), **more}, mode=0o444)
-
     def forget(self) -> None:
-        """Removes the folder, secrets and all; the records and logs beside it stay."""
+        """Removes the folder; the records and logs beside it stay."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def forget_logs(self) -> None:
@@ -158,11 +127,11 @@ class ProjectFolder:
         return file
 
 
-def _remote_file(service: str, *, guarded: bool) -> str:
-    """Puts a volume where the rendered file mounts a folder of this host."""
+def _volumes_file(service: str, *, guarded: bool) -> str:
+    """Puts a volume where the rendered file mounts a folder beside it."""
     names = [
         (folder, name)
-        for folder, name in volumes_of_remote(service).items()
+        for folder, name in volumes_of(service).items()
         if guarded or folder != DOOR_FOLDER
     ]
     mounts = [

@@ -1,34 +1,23 @@
 """What a Docker engine keeps of its services: for each a volume `deployctl-SERVICE_records`, whose
-labels say which service it is (its lineage) and who began it, and which holds its last releases.
-
-It is read and written through a container of the same name that is never started (`carriers`). So
-it works over ssh and tcp, needs no image and no right but that to the engine, and asks for no more
-than one request to be read. The container also keeps `docker volume prune` off the volume; where
-the container was pruned, it is made again.
-
-Nothing can be removed from a volume through such a container, nor be put in a file's place at once.
-So all of a service's releases are one document, written in turn to one of two files, with a digest
-and a count. The whole one with the higher count holds: whoever is killed while writing, or reads
-meanwhile, has the former. Only the holder of the service's lock writes.
+labels say which service it is (its lineage) and who began it, and which holds its last releases,
+all in one document (`twofiles`). Only the holder of the service's lock writes.
 """
 
-import gzip
-import hashlib
 import json
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
-from deployctl.errors import DockerError, StateError
+from deployctl.errors import DockerError
 from deployctl.render.compose import LABEL, project_name
 from deployctl.targets.docker.carriers import Carriers
+from deployctl.targets.docker.twofiles import TwoFiles, newer, of_text, texts
 from deployctl.targets.history import KEPT, too_old
 from deployctl.targets.holder import myself, person
 
 SERVICE, LINEAGE, OWNER = LABEL + "records", LABEL + "lineage", LABEL + "owner"
 VERSION = 1  # of the document
 _FOLDER = "/records"
-_TRIES = 3  # for two files that are written meanwhile
 
 
 @dataclass(frozen=True)
@@ -70,13 +59,9 @@ class EngineRecords:
         if LINEAGE not in labels:
             return None
         nothing = Kept(labels[LINEAGE], labels.get(OWNER, ""))
-        for _ in range(_TRIES):
-            files = self._files(service)
-            whole = [kept for kept in map(_unpacked, files.values()) if kept]
-            if whole or not any(files.values()):
-                newest = max(whole, key=lambda kept: kept.count, default=nothing)
-                return replace(newest, lineage=nothing.lineage, owner=nothing.owner)
-        return nothing  # neither is whole: only a disk does that
+        document = self._files(service).newest()
+        found = (document and _kept(document)) or nothing
+        return replace(found, lineage=nothing.lineage, owner=nothing.owner)
 
     def begin(self, service: str, lineage: str) -> Kept:
         """Begins a lineage, where there is none yet; returns what is there."""
@@ -115,14 +100,7 @@ class EngineRecords:
 
     def forget(self, service: str) -> None:
         """Removes all that it keeps of a service."""
-        for left in range(_TRIES, 0, -1):
-            self._carriers.remove(name_of(service))
-            try:
-                self._carriers.drop_volume(name_of(service))
-                return
-            except DockerError:  # it is in use: whoever looked meanwhile made the container again
-                if left == 1:
-                    raise
+        self._files(service).forget()
 
     def _change(self, service: str, change: Callable[[Kept], Kept]) -> None:
         kept = self.kept(service)
@@ -133,16 +111,10 @@ class EngineRecords:
                 hint=f"somebody removed the volume; deployctl up {service} writes them again",
             )
         changed = replace(change(kept), count=kept.count + 1, writer=myself("deployctl"))
-        slot = str(changed.count % 2)  # never the one that holds
-        self._carriers.write(name_of(service), _FOLDER, {slot: _packed(changed)})
+        self._files(service).write(_document(changed))
 
-    def _files(self, service: str) -> dict[str, bytes]:
-        name = name_of(service)
-        files = self._carriers.read(name, _FOLDER)
-        if files is None:
-            self._carriers.create(name, {SERVICE: service}, {name: _FOLDER})
-            files = self._carriers.read(name, _FOLDER)
-        return files or {}
+    def _files(self, service: str) -> TwoFiles:
+        return TwoFiles(self._carriers, name_of(service), _FOLDER, {SERVICE: service})
 
 
 def where(service: str) -> str:
@@ -157,47 +129,32 @@ def _status(document: bytes) -> str:
         return "failed"  # a damaged one is no way back
 
 
-def _packed(kept: Kept) -> bytes:
-    document = {
+def _document(kept: Kept) -> dict[str, Any]:
+    return {
         "version": VERSION,
         "count": kept.count,
         "lineage": kept.lineage,
         "writer": kept.writer,
-        "records": _texts(kept.records),
-        "aside": _texts(kept.aside),
+        "records": texts(kept.records),
+        "aside": texts(kept.aside),
     }
-    content = gzip.compress(json.dumps(document).encode(), mtime=0)
-    return hashlib.sha256(content).hexdigest().encode() + b"\n" + content
 
 
-def _unpacked(packed: bytes) -> Kept | None:
-    """What is in a file; None where it is not whole.
+def _kept(document: Mapping[str, Any]) -> Kept | None:
+    """What is in a document; None where it is none of ours.
 
     Raises:
         StateError: a newer deployctl wrote it.
     """
-    digest, _, content = packed.partition(b"\n")
-    if hashlib.sha256(content).hexdigest().encode() != digest:
-        return None
     try:
-        document = json.loads(gzip.decompress(content))
         if document["version"] > VERSION:
-            raise StateError(
-                f"the records were written by a newer deployctl (format {document['version']})",
-                where="the Docker engine",
-                hint="use that version of deployctl, or a newer one; nothing was touched",
-            )
-        records, aside = _bytes(document["records"]), _bytes(document["aside"])
-        count, writer = int(document["count"]), str(document.get("writer", ""))
-        return Kept(document["lineage"], "", records, aside, count, writer)
-    except (ValueError, KeyError, TypeError, AttributeError, EOFError, OSError, zlib.error):
+            raise newer("records", document["version"])
+        records, aside = _numbered(document["records"]), _numbered(document["aside"])
+        writer = str(document.get("writer", ""))
+        return Kept(document["lineage"], "", records, aside, document["count"], writer)
+    except (ValueError, KeyError, TypeError, AttributeError):
         return None
 
 
-def _texts(documents: Mapping[int, bytes]) -> dict[str, str]:
-    return {str(n): each.decode("utf-8", "surrogateescape") for n, each in documents.items()}
-
-
-def _bytes(texts: Mapping[str, str]) -> dict[int, bytes]:
-    found = {int(n): text.encode("utf-8", "surrogateescape") for n, text in texts.items()}
-    return dict(sorted(found.items()))
+def _numbered(documents: Mapping[str, str]) -> dict[int, bytes]:
+    return dict(sorted((int(n), of_text(text)) for n, text in documents.items()))

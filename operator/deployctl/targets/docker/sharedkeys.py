@@ -1,10 +1,14 @@
-"""The keys of a service that several state folders change. They are kept by none but those folders
-and what the engine's container has at /run/secrets, which whoever controls the engine can read.
+"""The keys of a service that several state folders change. Its engine keeps them (`keptkeys`), and
+the volume that its container has at /run/secrets is filled with what the door needs of them. A
+state folder has a copy, in which they are changed.
 
-What a door goes by counts: where others changed it since it was last given anything from here, it
+What the engine keeps counts: where others changed it since it was last given anything from here, it
 is brought here first. That is told by the digests of what was given, so that a change which was
 made here, and was killed before it was given, is not undone. Whoever changes or gives them holds a
 lock on the engine, and looks at them again once he has it.
+
+An older deployctl had containers mount them from a folder of its state folder. Those go on, and
+until the engine keeps the keys of such a service, what its container has counts.
 """
 
 import hashlib
@@ -16,12 +20,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deployctl.errors import DockerError
+from deployctl.events import Event, Tell, silent
 from deployctl.files import make_folder, state_error, write_private
-from deployctl.render.compose import ENGINE, SECRETS_FOLDER, project_name
+from deployctl.render.compose import ENGINE, project_name
 from deployctl.targets import keys
 from deployctl.targets.docker import enginelock
 from deployctl.targets.docker.engine import DockerEngine
-from deployctl.targets.docker.project import ProjectFolder
+from deployctl.targets.docker.keptkeys import KeptKeys
 from deployctl.targets.docker.shelf import PUBLISHED
 from deployctl.targets.history import Release
 
@@ -49,7 +54,7 @@ class SharedKeys:
         self._held: set[str] = set()
 
     @contextmanager
-    def changing(self, service: str) -> Iterator[None]:
+    def changing(self, service: str, tell: Tell = silent) -> Iterator[None]:
         """Held while they are changed or given to a door: brings them here first, and nobody else
         changes them meanwhile. May be held twice.
 
@@ -64,7 +69,7 @@ class SharedKeys:
             self._connect().carriers,
             service,
             "keys",
-            "deployctl",
+            tell,
             patience_s=enginelock.LASTS_S + keys.PATIENCE_S,  # of one that was killed, too
             sleep=self._sleep,
         )
@@ -76,16 +81,37 @@ class SharedKeys:
             finally:
                 self._held.discard(service)
 
-    def learn(self, service: str) -> None:
-        """Brings them here as the engine's container has them, where others changed them.
+    def settle(self, service: str, tell: Tell) -> None:
+        """Brings them here as the engine keeps them, and has it keep those that an older deployctl
+        left in a state folder; says so. Before anything is stopped: what a killed deployctl holds
+        of them is waited for here.
 
         Raises:
-            StateError: they cannot be written here.
+            LockedError, StateError, DockerError: as `changing`, and they cannot be kept.
+        """
+        engine, folder = self._connect(), self._folder(service)
+        with self.changing(service, tell):
+            if KeptKeys(engine.carriers).kept(service) is not None:
+                return
+            containers = engine.containers(project_name(service), ENGINE)
+            if (folder / keys.OPERATOR_TOKEN).exists():
+                with keys.locked(folder):
+                    self.keep(service)
+                told = f"the keys of {service} are kept by the Docker engine from now on"
+                for source in filter(None, map(_source, containers)):
+                    told += f"; what runs reads them from {source} until another takes its place"
+                tell(Event("note", told))
+            elif any(_is_gone(engine, container) for container in containers):
+                tell(Event("warning", f"{_gone(service).message}: what starts next has new ones"))
+
+    def learn(self, service: str) -> None:
+        """Brings them here as the engine keeps them, where others changed them.
+
+        Raises:
+            StateError: they cannot be written here, or are of a newer deployctl.
             DockerError: they cannot be read there.
         """
-        engine = self._connect()
-        for container in engine.containers(project_name(service), ENGINE):
-            learn(engine, container, self._folder(service))
+        learn(self._connect(), service, self._folder(service))
         self._learned.add(service)
 
     def learn_once(self, service: str) -> None:
@@ -93,34 +119,55 @@ class SharedKeys:
         if service not in self._learned:
             self.learn(service)
 
-    def publish(self, container: "Container", release: Release) -> None:
-        """Gives the door of a running release the keys as they are here: in the project folder
-        below this state folder, or wherever else the container has them from, through the engine.
+    def keep(self, service: str) -> None:
+        """Has the engine keep them as they are here. Only under both locks of theirs.
+
+        Raises:
+            StateError: they cannot be read here.
+            DockerError: they cannot be written there; what it kept before stays.
+        """
+        folder, kept = self._folder(service), KeptKeys(self._connect().carriers)
+        files = _here(folder)
+        if kept.kept(service) != files:
+            kept.keep(service, files)
+        published(folder, files)
+
+    def publish(self, release: Release, container: "Container | None") -> None:
+        """Has the engine keep them as they are here, and gives them to a door: that of a container
+        of the release, where there is one.
 
         Raises:
             StateError: they cannot be read, or written here.
             DockerError: they cannot be written there, or do not come to the door.
         """
-        engine = self._connect()
-        project = ProjectFolder(self._state_dir, release.service)
-        folder = self._folder(release.service)
+        engine, folder = self._connect(), self._folder(release.service)
         with self.changing(release.service), keys.locked(folder):
+            source = _source(container) if container is not None else None
+            if container is None or source is None:
+                self.keep(release.service)
+                return
             files = keys.of_the_door(folder, release.spec)
+            if _is_gone(engine, container):
+                raise _gone(release.service)
+            self.keep(release.service)
+            image, gone = release.plan.engine.image, keys.gone(files)
+            engine.write_volume(source, image, files, in_place_of=gone)
             runs = container.status == "running"
-            if runs and not _there(engine, container):
+            if runs and not files.items() <= _seen(engine, container).items():
                 raise _gone(release.service)
-            elsewhere = _source(container, project.folder)
-            if elsewhere is None:
-                project.publish(files)
-            else:
-                image, gone = release.plan.engine.image, keys.gone(files)
-                engine.write_volume(elsewhere, image, files, in_place_of=gone)
-            if runs and not files.items() <= _there(engine, container).items():
-                raise _gone(release.service)
-            published(folder, files)
+
+    def refuse_lost(self, service: str) -> None:
+        """Refuses to say anything of keys that neither the engine nor this state folder has, and a
+        door goes by.
+
+        Raises:
+            DockerError: it is so.
+        """
+        if not (self._folder(service) / keys.OPERATOR_TOKEN).exists():
+            refuse_gone(self._connect(), service)
 
     def _folder(self, service: str) -> Path:
-        return ProjectFolder(self._state_dir, service).folder.parent
+        return self._state_dir / "docker" / service
 
 
 def refuse_gone(engine: DockerEngine, service: str) -> None:
@@ -130,23 +177,22 @@ def refuse_gone(engine: DockerEngine, service: str) -> None:
         DockerError: the folder that an engine which runs has them from is gone.
     """
     for container in engine.containers(project_name(service), ENGINE):
-        mounted = any(m.get("Destination") == _AT for m in container.attrs.get("Mounts") or [])
-        if mounted and container.status == "running" and not _there(engine, container):
+        if _is_gone(engine, container):
             raise _gone(service)
 
 
-def learn(engine: DockerEngine, container: "Container", folder: Path) -> None:
-    """Brings the keys to a service's folder as the engine's container has them.
+def learn(engine: DockerEngine, service: str, folder: Path) -> None:
+    """Brings the keys to a service's folder as the engine keeps them.
 
     Raises:
         StateError: they cannot be written here.
-        DockerError: they cannot be read there, of one that runs.
+        DockerError: they cannot be read there.
     """
-    if _changed(engine, container, folder) is None:
+    if _changed(engine, service, folder) is None:
         return
     make_folder(folder)
     with keys.locked(folder):
-        changed = _changed(engine, container, folder)  # whoever held it may have given the door his
+        changed = _changed(engine, service, folder)  # whoever held it may have given it his
         if changed is None:
             return
         told, there = changed
@@ -172,24 +218,44 @@ def published(folder: Path, files: Mapping[str, bytes]) -> None:
 
 
 def _changed(
-    engine: DockerEngine, container: "Container", folder: Path
+    engine: DockerEngine, service: str, folder: Path
 ) -> tuple[dict[str, str] | None, dict[str, bytes]] | None:
     """Digests of what the engine was given last from here, and what it has; None where others have
     changed nothing."""
     text = keys.read_key(folder / PUBLISHED)
-    if text is None and (folder / keys.OPERATOR_TOKEN).exists():
-        return None  # made by an older deployctl: they are the ones
-    try:
-        there = _there(engine, container)
-    except DockerError:
-        if container.status == "running":
-            raise
-        return None  # the folder that it had them from is gone, and its door is shut
+    there = KeptKeys(engine.carriers).kept(service)
+    if there is None:
+        if text is None and (folder / keys.OPERATOR_TOKEN).exists():
+            return None  # made by an older deployctl: they are the ones
+        there = _of_containers(engine, service)
     told = _told(text, there)
     return None if not there or told == _digests(there) else (told, there)
 
 
-def _there(engine: DockerEngine, container: "Container") -> dict[str, bytes]:
+def _of_containers(engine: DockerEngine, service: str) -> dict[str, bytes]:
+    for container in engine.containers(project_name(service), ENGINE):
+        try:
+            return _seen(engine, container)
+        except DockerError:  # the folder that it had them from is gone
+            if container.status == "running":
+                raise
+    return {}
+
+
+def _here(folder: Path) -> dict[str, bytes]:
+    found = {}
+    for name in _NAMES:
+        try:
+            found[name] = (folder / name).read_bytes()
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise state_error("read the keys", folder / name, error) from error
+    return found
+
+
+def _seen(engine: DockerEngine, container: "Container") -> dict[str, bytes]:
+    """What a container has."""
     found = engine.carriers.read(str(container.id), _AT) or {}
     return {name: found[name] for name in _NAMES if name in found}
 
@@ -222,16 +288,18 @@ def _former_digest(files: Mapping[str, bytes]) -> str:
     return digest.hexdigest()
 
 
-def _source(container: "Container", own: Path) -> str | None:
-    """Where a container has its keys from, by path or volume: None where that is in the project
-    folder `own`."""
+def _source(container: "Container") -> str | None:
+    """The volume that a container has its keys from, or the path of an older deployctl's folder."""
     for mount in container.attrs.get("Mounts") or []:
         if mount.get("Destination") == _AT:
-            if mount.get("Type") == "volume":
-                return str(mount["Name"])
-            path = str(mount["Source"])
-            return None if Path(path) == own / SECRETS_FOLDER else path
+            return str(mount["Name"] if mount.get("Type") == "volume" else mount["Source"])
     return None
+
+
+def _is_gone(engine: DockerEngine, container: "Container") -> bool:
+    """Whether one that runs mounted a folder that is gone."""
+    runs = container.status == "running" and _source(container) is not None
+    return runs and not _seen(engine, container)
 
 
 def _remove(path: Path) -> None:
@@ -243,7 +311,8 @@ def _remove(path: Path) -> None:
 
 def _gone(service: str) -> DockerError:
     return DockerError(
-        f"the engine of {service} cannot be given keys: the folder that it has them from is gone",
+        f"the folder that the engine of {service} has its keys from is gone",
         where=f"{_AT} of the container deployctl-{service}-{ENGINE}-1",
-        hint="its door goes by those that it read last; deployctl down and up again make new ones",
+        hint="its door goes by those that it read last, and cannot be given others: deployctl down "
+        f"{service}, then up",
     )

@@ -266,8 +266,22 @@ def test_a_service_that_does_not_run_takes_them_at_its_next_start(service):
     added = add("alice")
     assert added.counts_from == "next_start"
     assert service.engine.lets_in(added.key) is None
+    service.engine.running = True
     service.engine.publish_keys(release)
     assert service.engine.lets_in(added.key) == "alice"
+
+
+def test_a_target_is_given_the_keys_of_a_service_that_does_not_run(service):
+    """A pipeline's state folder is gone before the next start. But for one that was purged: all of
+    it is made anew."""
+    service.begins(expose=True)
+    service.engine.running, service.engine.fault = False, StateError("out of reach")
+    with pytest.raises(StateError, match="out of reach") as caught:
+        add("alice")
+    assert "no key was added" in caught.value.hint
+    assert list_keys("tiny").keys[-1].name == "default"
+    (service.folder / "api_key").unlink()
+    assert add("alice").counts_from == "next_start"
 
 
 def test_what_was_started_before_there_was_a_door_takes_them_at_the_next_up(service, make_release):
