@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
+from deployctl.errors import DockerError
 from deployctl.targets.docker.carriers import Carrier
 
 
@@ -11,7 +12,8 @@ class Killed(BaseException):
 
 class MemoryCarriers:
     """Containers that are never started, and volumes. After `fuse` changes of theirs whoever uses
-    them is killed, in the middle of a write where that is the next."""
+    them is killed, in the middle of a write where that is the next. After `room` writes their disk
+    is full."""
 
     def __init__(self):
         self.made = {}  # name -> [Carrier, files by path, {volume: where it is mounted}]
@@ -20,6 +22,7 @@ class MemoryCarriers:
         self.clock = datetime(2026, 11, 24, 7, tzinfo=UTC)
         self.fuse = None
         self.killed = False
+        self.room = None
         self._count = 0
 
     def alive(self):
@@ -34,7 +37,7 @@ class MemoryCarriers:
     def create(self, name, labels, mounts=None):
         if name in self.made:
             return None
-        self.step()
+        self._write_something()
         self._count += 1
         for volume in mounts or {}:
             self.volumes_made.setdefault(volume, [{}, {}])
@@ -68,9 +71,9 @@ class MemoryCarriers:
         there, _ = self._files(self._found(name), folder)
         for file, content in files.items():
             path = file if folder != "/" else f"/{file}"
-            if self.fuse == 0:
+            if 0 in (self.fuse, self.room):
                 there[path] = content[: len(content) // 2]
-            self.step()
+            self._write_something()
             there[path] = content
 
     def volumes(self, label):
@@ -83,7 +86,7 @@ class MemoryCarriers:
 
     def make_volume(self, name, labels):
         if name not in self.volumes_made:
-            self.step()
+            self._write_something()
         return self.volumes_made.setdefault(name, [dict(labels), {}])[0]
 
     def drop_volume(self, name):
@@ -110,6 +113,13 @@ class MemoryCarriers:
     def _look(self):
         if self.killed:
             raise Killed
+
+    def _write_something(self):
+        self.step()
+        if self.room == 0:
+            raise DockerError("Docker refuses: no space left on device")
+        if self.room is not None:
+            self.room -= 1
 
     def step(self):
         self._look()

@@ -244,6 +244,36 @@ def test_whoever_is_killed_while_the_engine_is_given_them_leaves_the_former(engi
     assert steps == (1 if begun else 3)
 
 
+@pytest.mark.parametrize("former", [None, b"former"])
+@pytest.mark.parametrize("room", [0, 1, 2])
+def test_an_engine_whose_disk_is_full_at_each_write_loses_no_key(
+    engine, release, container, driver, tmp_path, former, room
+):
+    """Writes: the lock, and what is kept; whatever was said to be given is there for all."""
+    with driver.changing("tiny", "deployctl up", quiet):
+        driver.start(release(), quiet)
+    container()
+    file = tmp_path / "state" / "docker" / "tiny" / "keys.json"
+
+    def give(content):
+        with driver.changing_keys("tiny"):
+            file.write_bytes(content)
+            driver.publish_keys(release())
+
+    def there():
+        return KeptKeys(engine.carriers).kept("tiny").get("keys.json")
+
+    if former is not None:
+        give(former)
+    engine.carriers.room = room
+    with nullcontext() if room == 2 else pytest.raises(DockerError, match="no space left"):
+        give(b"new")
+    assert there() == (b"new" if room == 2 else former)
+    engine.carriers.room = None
+    give(b"newer")
+    assert there() == engine.filled["deployctl-tiny_secrets"]["keys.json"] == b"newer"
+
+
 # Services of an older deployctl, which had their keys from a state folder
 
 
