@@ -178,6 +178,7 @@ def main() -> NoReturn:
     """Runs the command line and exits."""
     verb = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     answers, told = _open_streams(), None
+    pipe = os.dup(1)  # Rich puts /dev/null in the place of one that breaks
     for stream in (
         sys.stdout,
         sys.stderr,
@@ -202,9 +203,10 @@ def main() -> NoReturn:
         report(InterruptedByUserError("interrupted"))
         code = InterruptedByUserError.exit_code
     except SystemExit as ended:  # typer's, of a broken pipe, whichever it was
-        code = 0 if _unread() else _bug(ended.__context__ or ended)
+        code = 0 if _unread(pipe) else _bug(ended.__context__ or ended)
     except Exception as error:
         code = _bug(error)
+    os.close(pipe)
     code = _flush(code)
     if place := os.environ.get(OUTPUTS):
         _hand_on(Path(place), code, told)
@@ -239,10 +241,10 @@ def _open_streams() -> bool:
     return answers
 
 
-def _unread() -> bool:
+def _unread(pipe: int) -> bool:
     """Whether the reader of standard output has left: whoever follows an answer ends well."""
     watch = select.poll()
-    watch.register(1, 0)  # that nobody reads, or that it is shut, is told unasked
+    watch.register(pipe, 0)  # that nobody reads, or that it is shut, is told unasked
     return bool(watch.poll(0))
 
 

@@ -39,6 +39,7 @@ def run(words, redirected, tmp_path):
         ("status nosuch --target process", "2>/dev/full", 2, ""),
         ("profiles", "2>&1 | true", 0, ""),
         ("profiles --output json", "| true", 0, ""),
+        ("keys add --help", "| true", 0, ""),
         ("status nosuch --target process", "2>&1 | true", 2, ""),
     ],
 )

@@ -252,9 +252,8 @@ class DockerDriver:
         engine = self._engine()
         self._still_ours()
         project = project_name(release.service)
-        others = engine.containers(project, ENGINE)
         container = self._container(release)
-        if others and container is None:
+        if container is None and engine.containers(project, ENGINE):
             return
         files = self._project(release.service)
         if container is not None:
