@@ -53,6 +53,7 @@ VERBS: dict[str, Verb] = {
     "rollback": Verb("rollback", "Go back to an earlier revision.", RUN),
     "down": Verb("down", "Stop a service and leave nothing running.", RUN),
     "clean": Verb("clean", "Free disks of what no kept revision needs.", RUN),
+    "boot": Verb("boot", "Start services again after a restart of the machine.", RUN),
     "keys": Verb("keys", "Add, list and revoke the keys of a service's clients.", RUN),
     "smoke": Verb("smoke", "Ask a running service a question and check the answer.", MEASURE),
     "metrics": Verb("metrics", "Show the engine's key metrics.", MEASURE),

@@ -100,8 +100,9 @@ class Rollout:
                 "up", spec, plan, bundle, key, verify_canary=verify_canary, verify=verify
             )
 
-    def rollback(self, revision: int | None) -> Outcome:
+    def rollback(self, revision: int | None, reason: str = "") -> Outcome:
         """Makes a new revision from an earlier one: the one named, or the last that differs.
+        `reason` is what its record says, where that is another than a rollback.
 
         Raises:
             NotFoundError: there is none to go back to.
@@ -114,8 +115,8 @@ class Rollout:
             current = history.deployed(releases)
             if current and self._serves(current, old.bundle.digest):
                 return Outcome(current, changed=False, seconds=0.0)
-            reason = f"rollback to {old.revision}"
-            return self._begin(reason, old.spec, old.plan, old.bundle, self._key(old.spec))
+            why = reason or f"rollback to {old.revision}"
+            return self._begin(why, old.spec, old.plan, old.bundle, self._key(old.spec))
 
     def down(self, *, volumes: bool) -> list[Release]:
         """Stops the service; keeps its history. Returns the revisions that it stopped.

@@ -1,0 +1,88 @@
+"""After a restart of the machine: Docker starts its containers again by itself, and so does a
+kubelet; for the target process a unit of systemd calls `start`.
+"""
+
+import os
+import sys
+from typing import NamedTuple
+
+from deployctl.errors import DeployctlError, InterruptedByUserError
+from deployctl.events import Event, Tell, silent
+from deployctl.operations.deploy.deployment import rollback
+from deployctl.operations.deploy.services import open_store
+from deployctl.targets import history, open_driver
+
+# What of the shell's environment an engine is started with, besides what systemd gives it.
+_KEPT = ("PATH", "HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE", "LD_LIBRARY_PATH")
+_REASON = "the machine was restarted"
+
+
+class StartedAgain(NamedTuple):
+    """What became of a service that should serve."""
+
+    service: str
+    revision: int | None  # that serves now; None where none does
+    message: str  # why it does not
+
+
+def unit() -> str:
+    """A unit for the user's systemd. It has this Python, this state folder and what engines need of
+    this environment, and no secret.
+    """
+    settings, _ = open_store()
+    said = {name: value for name in _KEPT if (value := os.environ.get(name))}
+    said["DEPLOYCTL_STATE_DIR"] = str(settings.state_dir)
+    said["DEPLOYCTL_CACHE_DIR"] = str(settings.cache_dir)
+    environment = [f"Environment={_quoted(f'{name}={value}')}" for name, value in said.items()]
+    lines = [
+        "# Made by deployctl boot. Services of the target process serve again after a restart.",
+        "[Unit]",
+        "Description=Services of deployctl, as they were before the machine was restarted",
+        "",
+        "[Service]",
+        "Type=oneshot",
+        "RemainAfterExit=yes",
+        f"ExecStart={_quoted(sys.executable, command=True)} -m deployctl boot --start",
+        *environment,
+        "# An engine may load for long, and one that failed is no reason to end the others.",
+        "TimeoutStartSec=infinity",
+        "KillMode=process",
+        "",
+        "[Install]",
+        "WantedBy=default.target",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def start(tell: Tell = silent) -> list[StartedAgain]:
+    """Starts each service of the target process that should serve and does not, as it was recorded,
+    one after the other; one that fails stops no other. Those that were taken down stay down.
+
+    Raises:
+        StateError: the records cannot be read.
+        InterruptedByUserError: Ctrl-C.
+    """
+    settings, store = open_store()
+    driver = open_driver("process", settings)
+    became = []
+    for ref in store.services("process"):
+        try:
+            release = history.deployed(store.releases(ref))
+            if release is None or driver.state(release).condition == "running":
+                continue
+            tell(Event("heading", f"{ref.service}: {_REASON}"))
+            again = rollback(
+                ref.service, release.revision, target="process", reason=_REASON, tell=tell
+            )
+            became.append(StartedAgain(ref.service, again.release.revision, ""))
+        except InterruptedByUserError:
+            raise
+        except DeployctlError as error:
+            became.append(StartedAgain(ref.service, None, error.message))
+    return became
+
+
+def _quoted(text: str, *, command: bool = False) -> str:
+    """As systemd reads it: `%` is its own, and so is `$` in a command."""
+    text = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("\n", "\\n")
+    return f'"{text.replace("$", "$$") if command else text}"'

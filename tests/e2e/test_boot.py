@@ -1,0 +1,60 @@
+"""A restart of the machine, as the target process sees it: nothing runs any more, and the records
+say that it should."""
+
+import os
+import shutil
+import signal
+import subprocess
+
+import pytest
+
+from process_shell import until
+
+
+def killed(shell):
+    """Everything at once, without a word, as when the power goes."""
+    for pid in shell.left():
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: not shell.left())
+
+
+def test_what_should_serve_is_started_again_and_what_was_taken_down_is_not(shell):
+    assert shell.up()[0] == 0
+    down = (*shell.up_words("--name", "gone"),)
+    assert shell.run("down", "tiny")[0] == 0
+    assert shell.run(*down)[0] == 0
+    assert shell.run("down", "gone")[0] == 0
+    assert shell.up()[0] == 0
+    killed(shell)
+    assert shell.status(code=4)["health"] == "dead"
+    code, out, err = shell.run("boot", "--start")
+    assert code == 0, err
+    assert out.strip() == "tiny serves: revision 3"
+    assert shell.status(code=0)["health"] == "serving"
+    _, out, _ = shell.run("history", "tiny")
+    assert "the machine was restarted" in out
+    assert "nothing to start" in shell.run("boot", "--start")[2]
+
+
+def test_one_that_fails_is_told(shell):
+    assert shell.up()[0] == 0
+    killed(shell)
+    shutil.rmtree(shell.model)
+    code, _, err = shell.run("boot", "--start")
+    assert code == 4
+    assert "tiny does not serve: " in err
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="needs systemd-analyze")
+def test_systemd_takes_the_unit(shell, tmp_path):
+    shell.environment["HF_HOME"] = '/a "folder" of 100% \\ $HOME'
+    code, out, err = shell.run("boot")
+    assert code == 0, err
+    assert "systemctl --user enable deployctl" in err
+    unit = tmp_path / "deployctl.service"
+    unit.write_text(out)
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--user", unit], capture_output=True, text=True, timeout=60,
+        env={**os.environ, "XDG_RUNTIME_DIR": str(tmp_path)},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
