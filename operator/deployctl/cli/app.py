@@ -55,6 +55,7 @@ VERBS: dict[str, Verb] = {
     "clean": Verb("clean", "Free disks of what no kept revision needs.", RUN),
     "boot": Verb("boot", "Start services again after a restart of the machine.", RUN),
     "keys": Verb("keys", "Add, list and revoke the keys of a service's clients.", RUN),
+    "alert": Verb("alert", "Send a test alert: is anybody told?", RUN),
     "smoke": Verb("smoke", "Ask a running service a question and check the answer.", MEASURE),
     "metrics": Verb("metrics", "Show the engine's key metrics.", MEASURE),
     "top": Verb("top.verb", "Show services live on one screen: load, latency, keys.", MEASURE),

@@ -1,6 +1,6 @@
 """`deployctl down`: stops services and leaves nothing running."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -8,6 +8,19 @@ from deployctl.cli.console import Output, answer_json, say, story
 from deployctl.cli.options import OutputOption, TakeOverOption, TargetOption
 from deployctl.cli.rolloutprogress import DOCUMENT_VERSION, RolloutProgress
 from deployctl.errors import InputError
+from deployctl.spec import TargetKind
+
+if TYPE_CHECKING:
+    from deployctl.targets.store import ServiceRef
+
+
+_MonitoringOption = Annotated[
+    bool,
+    typer.Option(
+        "--monitoring",
+        help="End what up --with-monitoring brought; with --volumes, what it recorded, too.",
+    ),
+]
 
 
 def command(
@@ -21,6 +34,7 @@ def command(
     volumes: Annotated[
         bool, typer.Option("--volumes", help="Remove caches, logs and keys too.")
     ] = False,
+    monitoring: _MonitoringOption = False,
     take_over: TakeOverOption = False,
     target: TargetOption = None,
     output: OutputOption = Output.text,
@@ -35,26 +49,21 @@ def command(
       deployctl down my-model
 
       deployctl down --all --volumes
+
+      deployctl down --monitoring
     """
     from deployctl.operations.deploy.deployment import down
-    from deployctl.operations.deploy.services import open_store
 
+    if monitoring and not names and not every:
+        _end_monitoring(volumes, output)
+        return
     if bool(names) == every:
         raise InputError(
             "give names of services, or --all" if not names else "give names, or --all, not both",
             where="NAME",
             hint="deployctl status lists the services",
         )
-    _, store = open_store()
-    if names:
-        refs = [store.find(name, target) for name in dict.fromkeys(names)]
-    else:
-        refs = [ref for ref in store.services() if target in (None, ref.target)]
-        if others := store.others(target):
-            alone = ", ".join(ref.service for ref in others)
-            story(f"left alone, since nothing was changed of them from here: {alone}")
-        if unknown := store.unknown("whether there are services of others"):
-            story(unknown.message)
+    refs = _chosen(names or [], target)
     answers: list[dict[str, Any]] = []
     for where, name in refs:
         with RolloutProgress() as tell:
@@ -65,5 +74,32 @@ def command(
             say(f"{name} is down" if stopped else f"{name} was down already")
     if not refs:
         story("no service")
+    if monitoring:
+        _end_monitoring(volumes)
     if output is Output.json:
         answer_json({"version": DOCUMENT_VERSION, "services": answers})
+
+
+def _chosen(names: list[str], target: TargetKind | None) -> "list[ServiceRef]":
+    """The services of these names; without any, all that are ours."""
+    from deployctl.operations.deploy.services import open_store
+
+    _, store = open_store()
+    if names:
+        return [store.find(name, target) for name in dict.fromkeys(names)]
+    refs = [ref for ref in store.services() if target in (None, ref.target)]
+    if others := store.others(target):
+        alone = ", ".join(ref.service for ref in others)
+        story(f"left alone, since nothing was changed of them from here: {alone}")
+    if unknown := store.unknown("whether there are services of others"):
+        story(unknown.message)
+    return refs
+
+
+def _end_monitoring(volumes: bool, output: Output = Output.text) -> None:
+    from deployctl.operations.monitoring.stack import end
+
+    there = end(volumes=volumes)
+    story("monitoring is down" if there else "monitoring was down already")
+    if output is Output.json:
+        answer_json({"version": DOCUMENT_VERSION, "services": []})

@@ -112,6 +112,18 @@ ValuesOption = Annotated[
         show_default=False,
     ),
 ]
+ReceiversOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--receivers",
+        envvar=f"{ENV_PREFIX}RECEIVERS",
+        show_envvar=False,
+        help="Who is told of alerts: a YAML file of receivers (webhook, Slack, PagerDuty, mail), "
+        f"their secrets in files. [dim]\\[{ENV_PREFIX}RECEIVERS][/dim]",
+        metavar="FILE",
+        show_default=False,
+    ),
+]
 TargetOption = Annotated[
     TargetKind | None,
     typer.Option(

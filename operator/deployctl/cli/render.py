@@ -1,15 +1,25 @@
 """`deployctl render`: the files that a target would run, to read, keep or run by hand."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
 from deployctl.cli.console import Output, answer_json, story, tell
-from deployctl.cli.options import TunedAnywayOption, TunedOption, ValuesOption, spec_options
+from deployctl.cli.options import (
+    ReceiversOption,
+    TunedAnywayOption,
+    TunedOption,
+    ValuesOption,
+    spec_options,
+)
 from deployctl.errors import InputError
 from deployctl.render.bundle import Bundle, BundleKind
 from deployctl.spec import TARGETS, ServiceSpec
+
+if TYPE_CHECKING:
+    from deployctl.operations.bundle import ChartOptions
+    from deployctl.operations.prepare import Prepared
 
 DOCUMENT_VERSION = 1
 MAIN_FILE: dict[BundleKind, str] = {
@@ -21,17 +31,27 @@ MAIN_FILE: dict[BundleKind, str] = {
 
 
 _KindOption = Annotated[
-    Literal[BundleKind, "all"] | None,  # helm and manifests are for Kubernetes
+    # helm and manifests are for Kubernetes; monitoring is of all services together
+    Literal[BundleKind, "monitoring", "all"] | None,
     typer.Option(
         "--target",
-        help="Where it will run; all is a folder each. \\[default: the spec's, or docker for "
-        "a GPU and process for cpu]",
+        help="Where it will run; all is a folder each; monitoring: for a Prometheus and a Grafana "
+        "that run already. \\[default: the spec's, or docker for a GPU and process for cpu]",
         show_default=False,
     ),
 ]
 _OutOption = Annotated[
     Path | None,
     typer.Option("--out", "-o", help="Write here; several services get a folder each."),
+]
+_ScrapeHostOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scrape-host",
+        help="With --target monitoring: by which name Prometheus reaches the services' host. "
+        "\\[default: 127.0.0.1]",
+        metavar="HOST",
+    ),
 ]
 _NamespaceOption = Annotated[str, typer.Option("--namespace", help="Namespace of plain manifests.")]
 _ForceOption = Annotated[
@@ -57,6 +77,8 @@ def command(
     out: _OutOption = None,
     namespace: _NamespaceOption = "vllm",
     values: ValuesOption = None,
+    receivers: ReceiversOption = None,
+    scrape_host: _ScrapeHostOption = None,
     force: _ForceOption = False,
     output: _OutputOption = Output.text,
 ) -> None:
@@ -67,35 +89,35 @@ def command(
     without deployctl: its README.md says how, and where secrets go. The same spec gives the same
     bytes, ready for git, Argo CD and Flux.
 
-    Example: deployctl render --model Qwen/Qwen2.5-7B-Instruct-AWQ --gpu l4 -o qwen
-
-    Then: cd qwen && docker compose up --detach --wait
+    Example: deployctl render --model Qwen/Qwen2.5-7B-Instruct-AWQ --gpu l4 -o qwen; then: cd qwen
+    && docker compose up --detach --wait
 
     Or: deployctl render --target helm … -o qwen && helm install qwen qwen/chart -f
     qwen/values.yaml
+
+    Or: deployctl render --target monitoring -f fleet.yaml --receivers receivers.yaml -o monitoring
     """
     from deployctl.operations import bundle as bundles
     from deployctl.operations.prepare import prepare, read_recommendation
 
     recommended = read_recommendation(tuned, tuned_anyway, specs, given)
+    if target == "monitoring":
+        ready = [prepare(spec, recommended, tell) for spec in specs]
+        _monitoring(ready, receivers, scrape_host, _Written(out, force, output))
+        return
+    _refuse_host(scrape_host)
     everything = target == "all"
-    kind = None if target == "all" else target
     if out is None and output is Output.text and (everything or len(specs) > 1):
         _refuse_several(everything, len(specs))
-    if kind == "kubernetes":
+    if target == "kubernetes":
         raise _NOT_A_FOLDER
-    if kind in TARGETS:
-        specs = [spec.model_copy(update={"target": kind}) for spec in specs]
-    kinds = bundles.KINDS if everything else [kind or str(spec.target) for spec in specs]
+    if target in TARGETS:
+        specs = [spec.model_copy(update={"target": target}) for spec in specs]
+    kinds = bundles.KINDS if everything else [target or str(spec.target) for spec in specs]
     options = bundles.chart_options(kinds, namespace, values or [])
-    rendered = []
-    for prepared in (prepare(spec, recommended, tell) for spec in specs):
-        if everything:
-            made = bundles.render_all(prepared, options, tell)
-        else:
-            own: BundleKind = "helm" if prepared.target == "kubernetes" else prepared.target
-            made = [bundles.render(kind or own, prepared, options)]
-        rendered += [(bundle, bundles.readme(prepared, bundle)) for bundle in made]
+    rendered: list[tuple[Bundle, dict[str, str]]] = []
+    for spec in specs:
+        rendered += _rendered(prepare(spec, recommended, tell), target, options)
     folders = [_folder(out, bundle, len(specs) > 1, everything) for bundle, _ in rendered]
     for (bundle, readme), folder in zip(rendered, folders, strict=True):
         if folder is not None:
@@ -105,6 +127,59 @@ def command(
         answer_json(_document([bundle for bundle, _ in rendered], folders))
     elif out is None:
         typer.echo(_main_text(rendered[0][0]), nl=False)
+
+
+def _rendered(
+    prepared: "Prepared", kind: BundleKind | Literal["all"] | None, options: "ChartOptions"
+) -> "list[tuple[Bundle, dict[str, str]]]":
+    """The bundles of a service, each with its files for people."""
+    from deployctl.operations import bundle as bundles
+
+    own: BundleKind = "helm" if prepared.target == "kubernetes" else prepared.target
+    made = (
+        bundles.render_all(prepared, options, tell)
+        if kind == "all"
+        else [bundles.render(kind or own, prepared, options)]
+    )
+    return [(bundle, bundles.readme(prepared, bundle)) for bundle in made]
+
+
+def _refuse_host(host: str | None) -> None:
+    if host:
+        raise InputError(
+            "--scrape-host goes with --target monitoring",
+            where="--scrape-host",
+            hint="add it, or leave --scrape-host out",
+        )
+
+
+class _Written(NamedTuple):
+    """Where files go, and how that is told."""
+
+    out: Path | None
+    force: bool
+    output: Output
+
+
+def _monitoring(
+    prepared: "list[Prepared]", receivers: Path | None, host: str | None, how: _Written
+) -> None:
+    from deployctl.operations.monitoring.folder import folder_of, receivers_of
+    from deployctl.operations.rendered import write_files
+
+    if how.out is None and how.output is Output.text:
+        raise InputError(
+            "many files do not fit on one output",
+            where="--target monitoring",
+            hint="write them to a folder with -o DIR, or use --output json",
+        )
+    files = folder_of(prepared, receivers_of(receivers), host or "127.0.0.1")
+    if how.out is not None:
+        write_files(how.out, files, force=how.force)
+        story(f"rendered monitoring of {len(prepared)} services in {how.out}: see its README.md")
+    if how.output is Output.json:
+        folder = str(how.out) if how.out else None
+        answer_json({"version": DOCUMENT_VERSION, "folder": folder, "files": files})
 
 
 def _refuse_several(everything: bool, services: int) -> None:

@@ -1,12 +1,16 @@
 """`deployctl up`: from a spec to a service that answers, and that is kept if it holds."""
 
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from deployctl.cli.console import Output, answer_json, story, tell
+from deployctl.cli.console import Output, answer_json, print_rows, story, tell
 from deployctl.cli.options import (
     OutputOption,
+    ReceiversOption,
     TakeOverOption,
     TunedAnywayOption,
     TunedOption,
@@ -22,12 +26,16 @@ from deployctl.cli.rolloutprogress import (
     show_fleet,
 )
 from deployctl.errors import DeployctlError, InputError
+from deployctl.events import Event
 from deployctl.operations.deploy.request import VerificationRequest
+from deployctl.operations.monitoring.request import MonitoringRequest
 from deployctl.spec import ServiceSpec
 from deployctl.units import duration
 
 if TYPE_CHECKING:
     from deployctl.operations.deploy.deployment import Deployed, Deployment
+    from deployctl.operations.monitoring.stack import HostMonitoring
+    from deployctl.spec.receivers import Receivers
 
 _VerifyOption = Annotated[
     bool,
@@ -52,6 +60,8 @@ def command(
     verify: _VerifyOption = False,
     verification: VerificationRequest,
     take_over: TakeOverOption = False,
+    monitoring: MonitoringRequest,
+    receivers: ReceiversOption = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Start or update a service; return when it answers a real completion.
@@ -65,9 +75,10 @@ def command(
     With --verify the new revision is load-tested, and kept only if it meets --slo: otherwise
     the previous one is restored, or was never touched, and the exit code is 5.
 
-    [bold]Examples[/bold]
+    With --with-monitoring a Prometheus, an Alertmanager and a Grafana watch this host's services,
+    later ones too, until deployctl down --monitoring.
 
-      deployctl up --model ./my-awq-model --gpu cpu --port 8000
+    [bold]Examples[/bold]
 
       deployctl up --model Qwen/Qwen2.5-7B-Instruct-AWQ --gpu l4 --expose
 
@@ -75,46 +86,82 @@ def command(
 
       deployctl up -f service.yaml --verify --slo ttft_p95=500ms --rate 4 --output json
 
+      deployctl up -f service.yaml --with-monitoring --receivers receivers.yaml
+
     [bold]Then[/bold]: deployctl status, deployctl logs -f NAME, deployctl smoke NAME,
     deployctl rollback NAME, deployctl down NAME.
     """
     from deployctl.operations.bundle import chart_options
-    from deployctl.operations.deploy.deployment import Deployment
     from deployctl.operations.deploy.fleet import together
+    from deployctl.operations.monitoring.folder import receivers_of
     from deployctl.operations.prepare import read_recommendation
 
+    monitoring.check()
+    told = None if receivers is None else receivers_of(receivers)
     chart = chart_options([str(spec.target) for spec in specs], files=values or [])
     recommended = read_recommendation(tuned, tuned_anyway, specs, given)
-    several = len(specs) > 1
     deployments = [
-        Deployment(
-            spec,
-            recommended,
-            chart,
-            request_for(spec, verification, verify, several),
-            take_over=take_over,
-        )
-        for spec in specs
+        replace(wanted, tuned=recommended, chart=chart, take_over=take_over)
+        for wanted in _deployments(specs, verification, verify, monitoring)
     ]
     for deployment in deployments:
         deployment.check()
     if together(deployments):
         _up_together(deployments, output)
     else:
-        _up_in_turn(deployments, output)
+        _up_in_turn(deployments, output, partial(_watched, monitoring, told, specs[0].offline))
 
 
-def _up_in_turn(deployments: "list[Deployment]", output: Output) -> None:
-    """Brings them up one after the other; the first that fails ends it."""
+def _deployments(
+    specs: list[ServiceSpec],
+    verification: VerificationRequest,
+    verify: bool,
+    monitoring: MonitoringRequest,
+) -> "list[Deployment]":
+    from deployctl.operations.deploy.deployment import Deployment
+
+    several = len(specs) > 1
+    return [
+        Deployment(
+            spec,
+            verification=request_for(spec, verification, verify, several),
+            monitored=monitoring.with_monitoring,
+        )
+        for spec in specs
+    ]
+
+
+def _watched(
+    monitoring: MonitoringRequest, receivers: "Receivers | None", offline: bool
+) -> "HostMonitoring | None":
+    """What watches the services, where it is asked for."""
+    from deployctl.operations.monitoring.stack import bring_up
+
+    if not monitoring.with_monitoring:
+        return None
+    with RolloutProgress() as progress:
+        return bring_up(monitoring, receivers, offline=offline, tell=progress)
+
+
+def _up_in_turn(
+    deployments: "list[Deployment]",
+    output: Output,
+    watched: "Callable[[], HostMonitoring | None]",
+) -> None:
+    """Brings them up one after the other, and what watches them; the first that fails ends it."""
     from deployctl.operations.deploy.deployment import NotKept
 
     answers: list[dict[str, Any]] = []
+    more: dict[str, Any] = {}
     try:
         for deployment in deployments:
             deployed = _up(deployment)
             answers.append(deployed.document())
             if output is Output.text:
                 show_deployed(deployed)
+        if (monitoring := watched()) is not None:
+            more = {"monitoring": monitoring.document()}
+            _tell_monitoring(monitoring, output)
     except DeployctlError as error:
         # What was verified and not kept is an answer too.
         if isinstance(error.result, NotKept):
@@ -122,7 +169,32 @@ def _up_in_turn(deployments: "list[Deployment]", output: Output) -> None:
         raise
     finally:
         if output is Output.json and answers:
-            answer_json({"version": DOCUMENT_VERSION, "services": answers})
+            answer_json({"version": DOCUMENT_VERSION, "services": answers, **more})
+
+
+def _tell_monitoring(monitoring: "HostMonitoring", output: Output) -> None:
+    watched = ", ".join(monitoring.services) or "no service yet"
+    story(f"monitoring watches {watched}")
+    if output is Output.text:
+        password = f"{monitoring.user}, password in {monitoring.password_file}"
+        print_rows(
+            [
+                ("grafana", f"{monitoring.grafana}  ({password})"),
+                ("prometheus", monitoring.prometheus),
+                ("alerts", f"{monitoring.alertmanager}  ({', '.join(monitoring.receivers)})"),
+                ("try", "deployctl alert test"),
+                ("stop", "deployctl down --monitoring"),
+            ]
+        )
+    if monitoring.unheard:
+        of = " or ".join(monitoring.unheard)
+        tell(
+            Event(
+                "warning",
+                f"nobody will be told of {of} alerts: --receivers FILE says who "
+                "(docs/guides/monitoring.md)",
+            )
+        )
 
 
 def _up_together(deployments: "list[Deployment]", output: Output) -> None:

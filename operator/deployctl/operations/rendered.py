@@ -22,7 +22,7 @@ _MAX_FILE = 16 * 1024 * 1024  # no rendered file is that large
 # The paths that a bundle may have; those of plain manifests are those of the chart's templates.
 _OURS = re.compile(
     r"(compose|kustomization|values)\.yaml|run\.sh|command\.json|README\.md|secrets/\.gitignore"
-    r"|(chart|door)(/[A-Za-z0-9_.-]+)+"
+    r"|(alertmanager|chart|door|grafana|prometheus)(/[A-Za-z0-9_.-]+)+"
     r"|(download|engine|monitoring|router|tests)/[a-z0-9_-]+\.yaml"
 )
 
@@ -35,7 +35,14 @@ def write(
     force: bool,
     root: Path | None = None,
 ) -> None:
-    """Writes a bundle, and the file for people that goes with it, to a folder.
+    """Writes a bundle, and the file for people that goes with it, to a folder; as `write_files`."""
+    write_files(folder, {**bundle.files, **readme}, force=force, root=root)
+
+
+def write_files(
+    folder: Path, files: Mapping[str, str], *, force: bool, root: Path | None = None
+) -> None:
+    """Writes rendered files, by their paths, to a folder.
 
     Files that an earlier render wrote and this one does not are removed; all others stay. `root`:
     the folder that the user named, where this one is below it.
@@ -45,7 +52,6 @@ def write(
             since (`force` writes over them), or a link is where something is to be written.
         StateError: it cannot be written.
     """
-    files = {**bundle.files, **readme}
     try:
         _refuse_links(root or folder, folder)
         before = known(folder)

@@ -97,3 +97,37 @@ def test_a_key_shows_in_no_file(render, tmp_path):
         render("--target", target, "--api-key-file", str(key), "-o", target)
         for file in (tmp_path / target).rglob("*"):
             assert file.is_dir() or "s3cret-key" not in file.read_text()
+
+
+def test_monitoring_of_several_services_is_one_folder(render, model, tmp_path):
+    (tmp_path / "fleet.yaml").write_text(
+        "".join(
+            f"---\nmodel: {json.dumps(str(model))}\nname: s{n}\nport: {n}\n" for n in (8000, 8001)
+        )
+    )
+    (tmp_path / "who.yaml").write_text("receivers: [{name: a, kind: webhook, url_file: u}]\n")
+    words = ["--target", "monitoring", "-f", "fleet.yaml", "--receivers", "who.yaml"]
+    words += ["--scrape-host", "box", "-o", "out"]
+    for _ in range(2):
+        assert "of 2 services" in render(*words, model=None).stderr
+    scrape = (tmp_path / "out/prometheus/scrape.yaml").read_text()
+    assert "box:8000" in scrape
+    assert "box:8001" in scrape
+    told = (tmp_path / "out/alertmanager/alertmanager.yaml").read_text()
+    assert str(tmp_path / "u") in told
+    document = json.loads(render(*words[:-2], "--output", "json", model=None).stdout)
+    assert set(document) == {"version", "folder", "files"}
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["--target", "monitoring"], 2, "do not fit on one output"),
+        (["--target", "monitoring", "--scrape-host", "a:1", "-o", "x"], 2, "no name of a host"),
+        (["--target", "docker", "--scrape-host", "a"], 2, "goes with --target monitoring"),
+        (["--target", "monitoring", "--receivers", "no.yaml", "-o", "x"], 2, "no such file"),
+    ],
+)
+def test_what_monitoring_does_not_take(render, tmp_path, words, code, said):
+    assert said in render(*words, code=code).stderr
+    assert not (tmp_path / "x").exists()

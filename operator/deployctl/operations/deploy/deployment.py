@@ -21,6 +21,7 @@ from deployctl.operations.deploy.services import open_store
 from deployctl.operations.deploy.verification import settle
 from deployctl.operations.deploy.verified import Aside, Verified, VerifiedRollout
 from deployctl.operations.fetch import bring, bring_back
+from deployctl.operations.monitoring.stack import keep_in_step, refuse_elsewhere
 from deployctl.operations.prepare import Prepared, Tuned, prepare, refuse_unfit
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import Bundle
@@ -44,6 +45,7 @@ class Deployment:
     chart: ChartOptions = NO_VALUES  # values of the user's own, on Kubernetes
     verification: VerificationRequest | None = None  # to keep the new release only if it holds
     take_over: bool = False  # another service of that name, where the target has one
+    monitored: bool = False  # monitoring is to be brought up beside it: only target docker has it
 
     def check(self) -> None:
         """Refuses a verification that makes no sense, before anything is done.
@@ -122,7 +124,8 @@ def _more(tuned: dict[str, Any] | None, verification: Verified | None) -> dict[s
 
 
 def up(deployment: Deployment, tell: Tell = silent, *, tools: Tools = REAL) -> Deployed:
-    """Plans, renders and brings a service up; returns when it answers a real completion.
+    """Plans, renders and brings a service up; returns when it answers a real completion. Monitoring
+    that was brought up from here watches it then.
 
     The same deployment twice changes nothing the second time. `tools` are the clock and the like.
 
@@ -135,6 +138,12 @@ def up(deployment: Deployment, tell: Tell = silent, *, tools: Tools = REAL) -> D
         InterruptedByUserError: Ctrl-C; what ran before is starting again.
         TargetError: port taken, records unwritable, another deployctl at work, and so on.
     """
+    deployed = _up(deployment, tell, tools)
+    keep_in_step(tell)
+    return deployed
+
+
+def _up(deployment: Deployment, tell: Tell, tools: Tools) -> Deployed:
     spec, tuned = deployment.spec, deployment.tuned
     asked = deployment.verification
     verification = settle(asked, tuned, spec) if asked is not None else None
@@ -142,6 +151,8 @@ def up(deployment: Deployment, tell: Tell = silent, *, tools: Tools = REAL) -> D
     spec = kinds.settled(spec, settings, tell)
     prepared = prepare(spec, tuned, tell, among=kinds.in_cluster(spec, settings, tell))
     plan, target = prepared.plan, prepared.target
+    if deployment.monitored:
+        refuse_elsewhere(target)
     view = open_view(target, settings)
     key_path = store.folder(ServiceRef(target, spec.service)) / keys.API_KEY
     prepared = prepared._replace(spec=keys.with_key_file(prepared.spec, key_path, os.environ))
@@ -234,7 +245,9 @@ def rollback(
     rollout = _rollout(driver, store, service, tell, take_over, bring_back)
     with Announcer(settings, tell).change(store, ref):
         outcome = rollout.rollback(revision, reason)
-    return _deployed(driver, store, outcome)
+    deployed = _deployed(driver, store, outcome)
+    keep_in_step(tell)
+    return deployed
 
 
 def down(
@@ -264,6 +277,7 @@ def down(
     if kept:
         how = f"deployctl down {service} --volumes removes what no other service uses"
         tell(Event("note", f"kept {', '.join(kept)}; {how}"))
+    keep_in_step(tell)
     return stopped
 
 

@@ -22,9 +22,9 @@ from deployctl.operations.deploy.services import open_store
 from deployctl.operations.prepare import Prepared, prepare, refuse_unfit
 from deployctl.operations.rendered import MARKER, known
 from deployctl.planning.plan import ServingPlan
-from deployctl.render import monitoring
 from deployctl.render.bundle import VALUES_FILE, BundleKind
 from deployctl.render.compose import COMPOSE_FILE, DOOR_FOLDER, ENGINE, SECRETS_FOLDER
+from deployctl.render.monitoring import project as monitoring
 from deployctl.spec import ServiceSpec, TargetKind, load_specs
 from deployctl.targets import helm, history, open_view
 from deployctl.targets.docker.running import Running, running_files

@@ -1,0 +1,59 @@
+"""Files for a Prometheus, an Alertmanager and a Grafana that run already."""
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from deployctl.errors import InputError, PlanRefusedError
+from deployctl.operations.prepare import Prepared, refuse_unfit
+from deployctl.render.monitoring import Watched, monitoring_folder
+from deployctl.render.monitoring.folder import token_file
+from deployctl.spec.receivers import Receivers, load_receivers
+
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
+
+
+def receivers_of(file: Path | None) -> Receivers:
+    """Those of a file; none where there is no file.
+
+    Raises:
+        SpecError: the file is wrong.
+    """
+    return () if file is None else load_receivers(file)
+
+
+def folder_of(
+    prepared: Sequence[Prepared], receivers: Receivers, host: str = "127.0.0.1"
+) -> dict[str, str]:
+    """The files by path. `host`: by which name Prometheus reaches the services' host.
+
+    Raises:
+        InputError: that is no name of a host.
+        PlanRefusedError: a service is on a cluster, or its plan refuses.
+    """
+    if not _HOST.fullmatch(host):
+        raise InputError(
+            f"{host!r} is no name of a host",
+            where="--scrape-host",
+            hint="a name or an address alone: the port is the service's",
+        )
+    for each in prepared:
+        refuse_unfit(each.plan)
+        if each.target == "kubernetes":
+            raise PlanRefusedError(
+                f"{each.plan.name} is on a cluster, where the chart brings monitors, rules and "
+                "dashboards",
+                where="--target monitoring",
+                hint="--target helm with values monitoring.kind, alerts and dashboards: "
+                "docs/guides/dashboards.md",
+            )
+    services = [
+        Watched(
+            each.plan,
+            each.spec.model_copy(update={"target": each.target}),
+            f"{host}:{each.spec.port}",
+            token_file(each.plan.name),
+        )
+        for each in prepared
+    ]
+    return monitoring_folder(services, receivers)

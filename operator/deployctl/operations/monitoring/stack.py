@@ -1,0 +1,304 @@
+"""Monitoring of a host's own: brought up beside services, kept in step with them, ended."""
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from deployctl.errors import DeployctlError, LockedError, PlanRefusedError, StateError
+from deployctl.events import Event, Tell, silent
+from deployctl.files import make_folder, write_private
+from deployctl.given import read_word
+from deployctl.operations.monitoring.ready import reloaded, wait_ready
+from deployctl.operations.monitoring.request import MonitoringRequest
+from deployctl.render.monitoring.alertmanager import unheard
+from deployctl.render.monitoring.prometheus import Watched
+from deployctl.render.monitoring.stack import (
+    PASSWORD,
+    StackSettings,
+    secret_file,
+    stack_files,
+    token_file,
+)
+from deployctl.spec import ServiceSpec, TargetKind
+from deployctl.spec.receivers import Receivers
+from deployctl.spec.service import HOSTS
+from deployctl.spec.settings import Settings
+from deployctl.targets import history, keys, lockfile, open_driver, open_store
+from deployctl.targets.docker.monitoring import MonitoringProject, monitoring_of
+from deployctl.targets.store import ServiceRef, Store
+
+FOLDER, _KEPT = "monitoring", "monitoring.json"
+USER = "admin"  # of Grafana
+_PATIENCE_S = 60.0
+_POLL_S = 0.2
+_RELOADED = ("prometheus", "alertmanager")
+
+
+class HostMonitoring(NamedTuple):
+    """What watches the services of this host, and where it is."""
+
+    grafana: str
+    prometheus: str
+    alertmanager: str
+    user: str
+    password_file: str
+    services: tuple[str, ...]
+    receivers: tuple[str, ...]
+    unheard: tuple[str, ...]  # severities of which nobody is told
+
+    def document(self) -> dict[str, Any]:
+        """What JSON answers say of it."""
+        return self._asdict()
+
+
+def refuse_elsewhere(target: TargetKind) -> None:
+    """Raises PlanRefusedError where a target brings no monitoring of its own."""
+    hints = {
+        "process": "deployctl render --target monitoring writes files for a Prometheus and a "
+        "Grafana that run already",
+        "kubernetes": "the chart brings monitors, rules and dashboards for those of the cluster: "
+        "docs/guides/dashboards.md",
+    }
+    if hint := hints.get(target):
+        raise PlanRefusedError(
+            f"--with-monitoring is of target docker, and the target is {target}",
+            where="--with-monitoring",
+            hint=hint,
+        )
+
+
+def bring_up(
+    request: MonitoringRequest,
+    receivers: Receivers | None,
+    *,
+    offline: bool = False,
+    tell: Tell = silent,
+) -> HostMonitoring:
+    """Brings monitoring up, or changes what runs, and watches every service of this host. What is
+    not said stays as it was; `receivers` None: those of before.
+
+    Raises:
+        InputError: a port, an image or a receiver's secret is wrong.
+        TargetError: no Docker here, no image, a port that is taken, or a part does not start.
+        StateError: the state folder cannot be written.
+    """
+    settings = Settings()
+    with _locked(settings.state_dir):
+        before = _kept(settings) or StackSettings()
+        wanted = before.model_copy(
+            update={
+                "ports": {**before.ports, **request.ports()},
+                "images": {**before.images, **request.images()},
+                **({} if receivers is None else {"receivers": receivers}),
+            }
+        )
+        stack = monitoring_of(settings.state_dir)
+        stack.check()
+        found = _services(settings, tell)
+        cards = any(each.watched.plan.accelerator == "cuda" for each in found)
+        wanted = wanted.model_copy(update={"cards": before.cards or cards})
+        for part in wanted.parts:
+            if (port := wanted.port(part)) != before.port(part) or part not in stack.running():
+                stack.check_port(part, port)
+        told = None if receivers is None else _secrets_of(receivers)
+        for part in wanted.parts:
+            stack.fetch(wanted.image(part), tell, offline=offline)
+        tell(Event("phase", "starting monitoring"))
+        _apply(settings, stack, wanted, found, told)
+        _keep(settings, wanted)
+        return _where(settings, wanted, found)
+
+
+def keep_in_step(tell: Tell = silent) -> None:
+    """Has the monitoring that was brought up, if any, watch the services as they are now. What
+    fails is told: a service is up without it."""
+    settings = Settings()
+    try:
+        if _kept(settings) is None:
+            return
+        with _locked(settings.state_dir):
+            wanted = _kept(settings)
+            if wanted is None:
+                return
+            stack = monitoring_of(settings.state_dir)
+            stack.check()
+            found = _services(settings, tell)
+            cards = any(each.watched.plan.accelerator == "cuda" for each in found)
+            if cards and not wanted.cards:
+                tell(Event("note", "up --with-monitoring looks at cards, too"))
+            _apply(settings, stack, wanted, found, None)
+            if not found:
+                tell(Event("note", "monitoring stays up: deployctl down --monitoring ends it"))
+    except DeployctlError as error:
+        said = f"{error.message} ({error.where})" if error.where else error.message
+        tell(Event("warning", f"monitoring does not know of this: {said}"))
+
+
+def end(*, volumes: bool = False) -> bool:
+    """Ends monitoring; whether there was any. With `volumes`, what was recorded goes too, and
+    Grafana's password.
+
+    Raises:
+        TargetError: Docker refuses, or it is that of another state folder.
+    """
+    settings = Settings()
+    with _locked(settings.state_dir):
+        stack = monitoring_of(settings.state_dir)
+        stack.check()
+        there = stack.down(volumes=volumes)
+        folder = _folder(settings)
+        (folder / _KEPT).unlink(missing_ok=True)
+        if volumes:
+            (folder / PASSWORD).unlink(missing_ok=True)
+        return there
+
+
+def alertmanager_of() -> str:
+    """The address of the Alertmanager that was brought up from here, or of one where it usually
+    is."""
+    return (_kept(Settings()) or StackSettings()).url("alertmanager")
+
+
+class _Found(NamedTuple):
+    watched: Watched
+    token: str | None
+
+
+def _services(settings: Settings, tell: Tell) -> list[_Found]:
+    """Every service that serves on this host, by name."""
+    store = open_store(settings)
+    found: dict[str, _Found] = {}
+    for ref in [*store.services(), *store.others()]:
+        if ref.target not in HOSTS:
+            continue
+        try:
+            service = _service(settings, store, ref)
+        except DeployctlError as error:
+            tell(Event("warning", f"{ref.service} is not watched: {error.message}"))
+            continue
+        if service is None:
+            continue
+        if ref.service in found:
+            tell(Event("warning", f"{ref.service} of target {ref.target} is not watched: another "
+                       "service has that name"))  # fmt: skip
+            continue
+        found[ref.service] = service
+    return [found[name] for name in sorted(found)]
+
+
+def _service(settings: Settings, store: Store, ref: ServiceRef) -> _Found | None:
+    release = history.deployed(store.releases(ref))
+    if release is None or release.candidate_of is not None:
+        return None
+    endpoint = open_driver(ref.target, settings).endpoint(release)
+    spec: ServiceSpec = release.spec
+    address = urlsplit(endpoint.url).netloc
+    watched = Watched(release.plan, spec, address, token_file(ref.service))
+    return _Found(watched, endpoint.operator_token)
+
+
+def _secrets_of(receivers: Receivers) -> dict[str, bytes]:
+    """The secrets of receivers, by the name of their file.
+
+    Raises:
+        SpecError: one cannot be read, or does not hold one word.
+    """
+    return {
+        secret_file(receiver, field): read_word(
+            path,
+            what="secret",
+            where=f"receivers/{receiver.name}/{field}: {path}",
+            hint="give a file that holds it and nothing else",
+        ).encode()
+        for receiver in receivers
+        for field, path in receiver.secrets.items()
+    }
+
+
+def _apply(
+    settings: Settings,
+    stack: MonitoringProject,
+    wanted: StackSettings,
+    found: list[_Found],
+    told: Mapping[str, bytes] | None,
+) -> None:
+    """Writes what is wanted and has it run. `told`: receivers' secrets; None: those of before."""
+    files = stack_files([s.watched for s in found], wanted, str(settings.state_dir))
+    tokens = {s.watched.plan.name: s.token.encode() for s in found if s.token}
+    password = _folder(settings) / PASSWORD  # made once: Grafana takes it at its first start alone
+    hidden: dict[str, Mapping[str, bytes]] = {
+        "prometheus": tokens,
+        "grafana": {PASSWORD: keys.place_key(password, keys.read_key(password)).encode()},
+        "alertmanager": stack.secrets("alertmanager") if told is None else told,
+    }
+    began = time.time()
+    ran = stack.running()
+    changed = stack.write(files, hidden)
+    stack.up()
+    wait_ready(stack, wanted)
+    if changed and (again := [part for part in _RELOADED if part in ran]):
+        stack.reload(again)
+        reloaded(stack, wanted, again, since=began)
+
+
+def _where(settings: Settings, wanted: StackSettings, found: list[_Found]) -> HostMonitoring:
+    return HostMonitoring(
+        wanted.url("grafana"),
+        wanted.url("prometheus"),
+        wanted.url("alertmanager"),
+        USER,
+        str(_folder(settings) / PASSWORD),
+        tuple(each.watched.plan.name for each in found),
+        tuple(each.name for each in wanted.receivers),
+        tuple(unheard(wanted.receivers)),
+    )
+
+
+def _folder(settings: Settings) -> Path:
+    return settings.state_dir / FOLDER
+
+
+def _kept(settings: Settings) -> StackSettings | None:
+    """What was said of monitoring; None where none was brought up from here.
+
+    Raises:
+        StateError: it is damaged.
+    """
+    file = _folder(settings) / _KEPT
+    try:
+        return StackSettings.model_validate_json(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except (OSError, ValidationError) as error:
+        raise StateError(
+            "what was said of monitoring cannot be read",
+            where=str(file),
+            hint=f"remove it, and run deployctl up --with-monitoring again: rm {file}",
+        ) from error
+
+
+def _keep(settings: Settings, wanted: StackSettings) -> None:
+    file = _folder(settings) / _KEPT
+    make_folder(file.parent)
+    write_private(file, wanted.model_dump_json(indent=1, by_alias=True).encode())
+
+
+@contextmanager
+def _locked(state_dir: Path) -> Iterator[None]:
+    path = state_dir / FOLDER / "lock"
+    with lockfile.opened(path) as descriptor:
+        deadline = time.monotonic() + _PATIENCE_S
+        while not lockfile.take(descriptor, path):
+            if time.monotonic() >= deadline:
+                raise LockedError(
+                    "another deployctl changes the monitoring",
+                    where=str(path),
+                    hint="wait until it ends, and try again",
+                )
+            time.sleep(_POLL_S)
+        yield

@@ -1,0 +1,99 @@
+"""A folder for a Prometheus, an Alertmanager and a Grafana that run already: rules, what to scrape,
+who is told, data sources and dashboards; and a page that says how each is included.
+"""
+
+from collections.abc import Sequence
+from string import Template
+from typing import Any
+
+from deployctl import assets
+from deployctl.engines.vllm.versions import key
+from deployctl.render import door
+from deployctl.render.bundle import NOT_COMMITTED
+from deployctl.render.monitoring import alertmanager, grafana
+from deployctl.render.monitoring.prometheus import Watched, host_rules, rules, scrape_job
+from deployctl.render.yamltext import write
+from deployctl.spec.receivers import Receivers
+
+TOKENS = "secrets"  # the folder for the services' operator tokens: a file each, by its name
+_BOARDS = "/var/lib/grafana/dashboards/deployctl"
+
+
+def monitoring_folder(services: Sequence[Watched], receivers: Receivers) -> dict[str, str]:
+    """Every file by its path. A token's file is `../secrets/NAME`, as Prometheus reads it: from
+    where its own file is."""
+    newest = max((each.plan.engine.version for each in services), key=key)
+    files = {
+        "prometheus/scrape.yaml": _written(
+            {"scrape_configs": [scrape_job(each) for each in services]},
+            "For scrape_config_files of prometheus.yml.",
+        ),
+        "prometheus/rules/host.yaml": _written(
+            host_rules(newest), "For rule_files of prometheus.yml: of machines."
+        ),
+        "alertmanager/alertmanager.yaml": _written(
+            alertmanager.configuration(receivers),
+            "For Alertmanager 0.28 or newer.\n" + _said(receivers),
+        ),
+        "grafana/provisioning/datasources/deployctl.yaml": _written(
+            grafana.datasources("http://127.0.0.1:9090", "http://127.0.0.1:9093", default=False),
+            "For provisioning/datasources of Grafana, where it has none of these yet.",
+        ),
+        "grafana/provisioning/dashboards/deployctl.yaml": _written(
+            grafana.provider(_BOARDS), "For provisioning/dashboards of Grafana."
+        ),
+        f"{TOKENS}/.gitignore": NOT_COMMITTED,
+        "README.md": _page(services, receivers),
+    }
+    for each in services:
+        said = f"For rule_files of prometheus.yml: the service {each.plan.name}."
+        files[f"prometheus/rules/{each.plan.name}.yaml"] = _written(rules(each), said)
+    for name, text in grafana.boards(services).items():
+        files[f"grafana/dashboards/{name}"] = text
+    return files
+
+
+def token_file(service: str) -> str:
+    """The file of a service's operator token, from where scrape.yaml is."""
+    return f"../{TOKENS}/{service}"
+
+
+def _written(document: dict[str, Any], comment: str) -> str:
+    return write(document, f"Rendered by deployctl. {comment}")
+
+
+def _said(receivers: Receivers) -> str:
+    if unheard := alertmanager.unheard(receivers):
+        return f"Nobody is told of alerts of severity {' and '.join(unheard)}."
+    return "Secrets are files that Alertmanager's own user can read."
+
+
+def _page(services: Sequence[Watched], receivers: Receivers) -> str:
+    text = assets.path("deploy", "monitoring", "folder.md").read_text(encoding="utf-8")
+    guarded = [each for each in services if door.has_door(each.plan.engine.version)]
+    tokens = "\n".join(
+        f"install -m 440 -g prometheus $STATE/{_kept(each)}/operator_token {TOKENS}/"
+        f"{each.plan.name}"
+        for each in guarded
+    )
+    versions = sorted({each.plan.engine.version for each in services})
+    return Template(text).substitute(
+        services="\n".join(
+            f"| `{each.plan.name}` | `{each.address}` | vLLM {each.plan.engine.version} |"
+            for each in services
+        ),
+        tokens=tokens or "# no service has a door",
+        boards=_BOARDS,
+        versions=" and ".join(versions),
+        receivers="\n".join(
+            f"| `{each.name}` | {each.kind} | {each.severity or 'all'} | "
+            f"{', '.join(f'`{path}`' for path in each.secrets.values()) or '-'} |"
+            for each in receivers
+        )
+        or "| none | | | |",
+        unheard=_said(receivers),
+    )
+
+
+def _kept(watched: Watched) -> str:
+    return f"{watched.spec.target or 'docker'}/{watched.plan.name}"

@@ -1,0 +1,51 @@
+"""What Prometheus is told: what to scrape, and by which rules to judge it."""
+
+from typing import Any, NamedTuple
+
+from deployctl.planning.plan import ServingPlan
+from deployctl.promql import LabelMatcher
+from deployctl.render import door
+from deployctl.render.alerting import Objectives, Scope, host_groups, rule_groups
+from deployctl.spec import ServiceSpec
+
+INTERVAL_S = 15  # between two scrapes, and between two evaluations of a rule
+
+
+class Watched(NamedTuple):
+    """A service that Prometheus looks at."""
+
+    plan: ServingPlan
+    spec: ServiceSpec
+    address: str  # HOST:PORT, as Prometheus reaches it
+    token_file: str  # of the operator, as Prometheus sees it; or from where its own file is
+
+
+def scrape_job(watched: Watched) -> dict[str, Any]:
+    """How one service is scraped."""
+    name = watched.plan.name
+    guarded = door.has_door(watched.plan.engine.version)
+    return {
+        "job_name": f"deployctl-{name}",
+        "scrape_interval": f"{INTERVAL_S}s",
+        **({"authorization": {"credentials_file": watched.token_file}} if guarded else {}),
+        "static_configs": [{"targets": [watched.address], "labels": {"service": name}}],
+    }
+
+
+def rules(watched: Watched) -> dict[str, Any]:
+    """Recording rules and alerts of one service: a rule file."""
+    plan, spec = watched.plan, watched.spec
+    scope = Scope(
+        plan.name,
+        plan.engine.version,
+        (LabelMatcher("service", "=", plan.name),),
+        speculates="--speculative-config" in plan.engine.args,
+        startup_s=spec.startup_timeout or plan.startup_budget_s,
+        interval_s=INTERVAL_S,
+    )
+    return {"groups": rule_groups(scope, Objectives())}
+
+
+def host_rules(version: str) -> dict[str, Any]:
+    """Alerts of machines, which are the same for every service: a rule file."""
+    return {"groups": host_groups(Scope("", version, (), interval_s=INTERVAL_S))}

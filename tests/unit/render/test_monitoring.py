@@ -1,0 +1,253 @@
+"""What Prometheus, Alertmanager and Grafana are given, from one source."""
+
+import itertools
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import TypeAdapter
+
+from deployctl.render import door
+from deployctl.render.monitoring import Watched, monitoring_files, monitoring_folder
+from deployctl.render.monitoring.alertmanager import configuration, routed, unheard
+from deployctl.render.monitoring.stack import StackSettings, parts, stack_files
+from deployctl.spec.receivers import Receivers
+from monitoring_parts import RECEIVERS
+
+
+def receivers(*named):
+    listed = [each for each in RECEIVERS if not named or each["name"] in named]
+    return TypeAdapter(Receivers).validate_python(listed)
+
+
+@pytest.fixture
+def watched(by_hand):
+    def make(name="chat", version="0.32.0", port=8000, **more):
+        plan, spec = by_hand(name=name, version=version, port=port, **more)
+        return Watched(plan, spec, f"127.0.0.1:{port}", f"/run/secrets/{name}")
+
+    return make
+
+
+def loaded(files, path):
+    return yaml.safe_load(files[path])
+
+
+def test_a_service_is_judged_and_scraped_the_same_wherever_it_is_rendered(watched):
+    one = watched()
+    beside = monitoring_files(one.plan, one.spec)
+    folder = monitoring_folder([one], ())
+    stack = stack_files([one], StackSettings(), "/state")
+    rules = loaded(beside, "monitoring/rules.yaml")
+    assert rules["groups"]
+    assert loaded(folder, "prometheus/rules/chat.yaml") == rules
+    assert loaded(stack, "prometheus/rules/chat.yaml") == rules
+    hosts = loaded(beside, "monitoring/host-rules.yaml")
+    assert loaded(folder, "prometheus/rules/host.yaml") == hosts
+    assert loaded(stack, "prometheus/rules/host.yaml") == hosts
+    (job,) = loaded(folder, "prometheus/scrape.yaml")["scrape_configs"]
+    assert job["authorization"] == {"credentials_file": "/run/secrets/chat"}
+    assert job == loaded(stack, "prometheus/prometheus.yaml")["scrape_configs"][0]
+    (mine,) = loaded(beside, "monitoring/scrape.yaml")["scrape_configs"]
+    assert mine == job | {"authorization": {"credentials_file": "../secrets/operator_token"}}
+
+
+def test_a_release_without_a_door_is_scraped_without_a_token(watched, monkeypatch):
+    monkeypatch.setattr(door, "has_door", lambda version: version != "0.9.1")
+    folder = monitoring_folder([watched(version="0.9.1"), watched("b", port=8001)], ())
+    first, second = loaded(folder, "prometheus/scrape.yaml")["scrape_configs"]
+    assert "authorization" not in first
+    assert second["authorization"]
+    assert "chat/operator_token" not in folder["README.md"]
+    assert "/b/operator_token secrets/b" in folder["README.md"]
+
+
+def test_the_page_names_services_receivers_and_what_nobody_hears(watched):
+    page = monitoring_folder([watched()], receivers("on-call"))["README.md"]
+    assert "| `chat` | `127.0.0.1:8000` | vLLM 0.32.0 |" in page
+    assert "| `on-call` | pagerduty | critical | `/run/pd` |" in page
+    assert "Nobody is told of alerts of severity warning." in page
+    assert "$" not in re.sub(r"\$STATE", "", page)
+
+
+def test_the_same_gives_the_same_bytes(watched):
+    one = [watched(), watched("b", port=8001)]
+    assert monitoring_folder(one, receivers()) == monitoring_folder(one, receivers())
+    assert stack_files(one, StackSettings(), "/s") == stack_files(one, StackSettings(), "/s")
+
+
+# Who is told.
+
+
+def test_secrets_are_files_of_the_names_that_alertmanager_knows():
+    told = {each["name"]: each for each in configuration(receivers())["receivers"]}
+    assert told["nobody"] == {"name": "nobody"}
+    assert told["on-call"]["pagerduty_configs"][0]["routing_key_file"] == "/run/pd"
+    assert told["team"]["slack_configs"][0]["api_url_file"] == "/run/slack"
+    assert told["hook"]["webhook_configs"] == [{"url_file": "/run/hook", "send_resolved": True}]
+    mail = told["mail"]["email_configs"][0]
+    assert mail["auth_password_file"] == "/run/mail"
+    assert mail["from"] == "deployctl@example.com"
+
+
+@pytest.mark.parametrize(
+    ("named", "missing"),
+    [
+        ([], []),
+        (["on-call"], ["warning"]),
+        (["team"], ["critical"]),
+        (["hook"], []),
+        (["on-call", "team"], []),
+    ],
+)
+def test_of_which_alerts_nobody_hears(named, missing):
+    assert unheard(receivers(*named)) == missing
+    assert unheard(()) == ["critical", "warning"]
+
+
+def test_a_test_of_one_receiver_goes_to_it_alone():
+    told = receivers()
+    labels = {"severity": "critical", "deployctl_test": "1"}
+    assert routed(told, labels) == ["on-call", "hook", "mail"]
+    assert routed(told, {**labels, "deployctl_receiver": "team"}) == ["team"]
+    assert routed(told, {**labels, "deployctl_receiver": "who"}) == ["on-call", "hook", "mail"]
+    assert routed((), labels) == ["nobody"]
+
+
+# A project of our own.
+
+
+def compose(services=(), **settings):
+    return loaded(stack_files(services, StackSettings(**settings), "/state"), "compose.yaml")
+
+
+def test_every_part_is_fenced_in_and_on_loopback(watched):
+    document = compose([watched()], cards=True)
+    assert set(document["services"]) == set(parts())
+    for name, part in document["services"].items():
+        assert part["cap_drop"] == ["ALL"]
+        assert part["security_opt"] == ["no-new-privileges:true"]
+        assert part["deploy"]["resources"]["limits"]["memory"]
+        assert part["read_only"] is (name != "dcgm-exporter")
+        assert part["user"].startswith("0:") is (name == "dcgm-exporter")
+        assert all(v.get("read_only") for v in part["volumes"] if v["type"] == "bind")
+        said = json.dumps([part.get("command"), part.get("environment")])
+        assert "127.0.0.1" in said
+        assert "0.0.0.0" not in said
+        assert ":latest" not in part["image"]
+
+
+def test_images_are_pinned_by_digest_where_one_is_known():
+    images = {name: part["image"] for name, part in parts().items()}
+    pinned = {
+        n for n, image in images.items() if re.search(r":v?[\d.]+@sha256:[0-9a-f]{64}$", image)
+    }
+    assert set(images) - pinned == {"dcgm-exporter"}
+    assert re.search(r":\d+\.\d+\.\d+-", images["dcgm-exporter"])
+
+
+def test_ports_and_images_of_ones_own(watched):
+    settings = {"ports": {"prometheus": 19090}, "images": {"grafana": "mirror/grafana:1"}}
+    files = stack_files([watched()], StackSettings(**settings), "/state")
+    document = loaded(files, "compose.yaml")
+    assert "--web.listen-address=127.0.0.1:19090" in document["services"]["prometheus"]["command"]
+    assert document["services"]["grafana"]["image"] == "mirror/grafana:1"
+    sources = loaded(files, "grafana/provisioning/datasources/deployctl.yaml")
+    assert sources["datasources"][0]["url"] == "http://127.0.0.1:19090"
+    jobs = loaded(files, "prometheus/prometheus.yaml")["scrape_configs"]
+    assert ["127.0.0.1:19090"] in [job["static_configs"][0]["targets"] for job in jobs]
+
+
+def test_cards_are_looked_at_where_there_are_any(watched):
+    assert "dcgm-exporter" not in compose([watched()])["services"]
+    files = stack_files([watched()], StackSettings(cards=True), "/state")
+    jobs = loaded(files, "prometheus/prometheus.yaml")["scrape_configs"]
+    assert "dcgm-exporter" in [job["job_name"] for job in jobs]
+    counters = files["dcgm-exporter/counters.csv"].splitlines()
+    assert all(re.fullmatch(r"DCGM_FI_DEV_\w+, (gauge|counter), \w+", line) for line in counters)
+    asked = set(re.findall(r"DCGM_\w+", files["prometheus/rules/host.yaml"]))
+    asked |= set(
+        re.findall(r"DCGM_\w+", "".join(t for p, t in files.items() if "/dashboards/" in p))
+    )
+    assert asked == {line.split(",")[0] for line in counters}
+
+
+def test_no_secret_is_in_a_rendered_file_and_each_part_sees_its_own(watched):
+    files = stack_files([watched()], StackSettings(receivers=receivers()), "/state")
+    assert "/run/pd" not in "".join(files.values())
+    told = loaded(files, "alertmanager/alertmanager.yaml")["receivers"]
+    (pager,) = (each for each in told if each["name"] == "on-call")
+    assert (
+        pager["pagerduty_configs"][0]["routing_key_file"] == "/run/secrets/on-call.routing_key_file"
+    )
+    mounted = {
+        name: [v["source"] for v in part["volumes"] if v["target"] == "/run/secrets"]
+        for name, part in loaded(files, "compose.yaml")["services"].items()
+    }
+    assert mounted == {
+        "prometheus": ["./secrets/prometheus"], "alertmanager": ["./secrets/alertmanager"],
+        "grafana": ["./secrets/grafana"], "node-exporter": [],
+    }  # fmt: skip
+
+
+def test_no_service_can_have_the_projects_name():
+    from deployctl.render.compose import project_name
+    from deployctl.render.monitoring.stack import PROJECT
+    from deployctl.spec.service import NAME_PATTERN
+
+    service = PROJECT.removeprefix("deployctl").lstrip("-")
+    assert project_name("monitoring") != PROJECT
+    assert not re.match(NAME_PATTERN, service)
+
+
+# Grafana: by the types of its own reader (pkg/services/provisioning/{datasources,dashboards}/
+# types.go), which refuses no field that it does not know: so this does.
+SOURCE = {
+    "name", "uid", "type", "access", "url", "orgId", "isDefault", "editable", "jsonData",
+}  # fmt: skip
+PROVIDER = {
+    "name", "orgId", "folder", "folderUid", "type", "disableDeletion", "editable",
+    "updateIntervalSeconds", "allowUiUpdates", "options",
+}  # fmt: skip
+
+
+def test_grafana_is_told_in_its_own_words(watched):
+    for files in (
+        monitoring_folder([watched()], ()),
+        stack_files([watched()], StackSettings(), "/state"),
+    ):
+        sources = loaded(files, "grafana/provisioning/datasources/deployctl.yaml")
+        assert sources["apiVersion"] == 1
+        for source in sources["datasources"]:
+            assert set(source) <= SOURCE
+            assert source["type"] in ("prometheus", "alertmanager")
+        assert len({s["uid"] for s in sources["datasources"]}) == len(sources["datasources"])
+        told = loaded(files, "grafana/provisioning/dashboards/deployctl.yaml")
+        (provider,) = told["providers"]
+        assert told["apiVersion"] == 1
+        assert set(provider) <= PROVIDER
+        assert Path(provider["options"]["path"]).is_absolute()
+        boards = [
+            json.loads(t) for path, t in files.items() if path.startswith("grafana/dashboards/")
+        ]
+        assert len({board["uid"] for board in boards}) == len(boards) == 4
+
+
+def test_grafana_reads_the_folder_that_is_mounted(watched):
+    files = stack_files([watched()], StackSettings(), "/state")
+    part = loaded(files, "compose.yaml")["services"]["grafana"]
+    mounts = {v["target"]: v["source"] for v in part["volumes"]}
+    told = loaded(files, "grafana/provisioning/dashboards/deployctl.yaml")
+    assert mounts[told["providers"][0]["options"]["path"]] == "./grafana/dashboards"
+    home = part["environment"]["GF_DASHBOARDS_DEFAULT_HOME_DASHBOARD_PATH"]
+    folder, _, name = home.rpartition("/")
+    assert f"{mounts[folder]}/{name}".removeprefix("./") in files
+
+
+def test_dashboards_have_the_names_of_the_newest_release_that_is_served(watched):
+    old, new = watched(version="0.9.1"), watched("b", version="0.32.0", port=8001)
+    for order in itertools.permutations([old, new]):
+        files = monitoring_folder(order, ())
+        assert "vLLM 0.32.0" in json.loads(files["grafana/dashboards/service.json"])["description"]
