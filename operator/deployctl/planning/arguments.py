@@ -11,6 +11,7 @@ from deployctl.model.meaning import DECLARED_IN
 from deployctl.planning.serving import declined
 from deployctl.planning.settings import ARGUMENTS, EngineSettings
 from deployctl.spec import ServiceSpec
+from deployctl.spec.collector import collector
 from deployctl.units import GIB
 
 
@@ -112,10 +113,10 @@ def environment(spec: ServiceSpec, profile: GpuProfile, settings: EngineSettings
         link = profile.interconnect
         if link is None or not link.peer_to_peer:
             variables["NCCL_P2P_DISABLE"] = "1"
-    if spec.collector is not None:
+    if (traces := collector(spec.otlp_traces_endpoint)) is not None:
         # vLLM speaks gRPC unless it is told otherwise (vllm/tracing), which has no paths.
         variables["OTEL_SERVICE_NAME"] = spec.service
-        if spec.collector.by_http:
+        if traces.by_http:
             variables["OTEL_EXPORTER_OTLP_TRACES_PROTOCOL"] = "http/protobuf"
     return {**variables, **settings.environment}
 

@@ -27,6 +27,7 @@ from deployctl.render.podsize import SEVERAL_NODES, cache, nodes_of, resources
 from deployctl.render.values import Values
 from deployctl.render.values.refusals import refusals
 from deployctl.spec import ServiceSpec
+from deployctl.spec.collector import collector
 from deployctl.spec.load import complaint
 
 # Written even if it is the chart's default: a newer chart must not change what runs.
@@ -176,8 +177,8 @@ def _of_plan(plan: ServingPlan, spec: ServiceSpec, profile: GpuProfile) -> dict[
         "probes": {"startupSeconds": max(30, spec.startup_timeout or plan.startup_budget_s)},
         "service": {"port": spec.port},
     }
-    if spec.collector is not None:
-        values["networkPolicy"] = {"egress": {"tracesPort": spec.collector.port}}
+    if (to := collector(spec.otlp_traces_endpoint)) is not None:
+        values["networkPolicy"] = {"egress": {"tracesPort": to.port}}
     if plan.cards:
         values["gpu"] |= _claim(plan)
     elif profile.slice:  # as NVIDIA's device plugin names it, with its strategy `mixed`

@@ -8,7 +8,7 @@ import json
 import math
 import re
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import (
     BaseModel,
@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from deployctl.secretive import instead, is_named_so, looks
+from deployctl.spec.collector import CollectorAddress
 from deployctl.spec.option import option
 from deployctl.spec.watchdog import Watchdog
 
@@ -38,16 +39,8 @@ NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"
 NAMESPACE_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 NAMESPACE_RULE = "lower-case letters, digits and dashes, 63 at most"
 _ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_COLLECTOR = re.compile(r"(https?)://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?(/[!-~]*)?")
 # The context of a validation of what was accepted once: rules that came later do not undo it.
 RECORDED = {"recorded": True}
-
-
-class Collector(NamedTuple):
-    """Where traces go: the port, and whether by HTTP, which has a path, or by gRPC."""
-
-    port: int
-    by_http: bool
 
 
 class ServiceSpec(BaseModel):
@@ -213,10 +206,9 @@ class ServiceSpec(BaseModel):
         "Access",
         flag="--request-limit",
     )
-    otlp_traces_endpoint: str | None = option(
+    otlp_traces_endpoint: CollectorAddress | None = option(
         None,
-        "Collector that the engine sends a trace of every request to: http://HOST:4317 (gRPC), or "
-        "http://HOST:4318/v1/traces.",
+        "Where the engine sends traces: http://HOST:4317, or http://HOST:4318/v1/traces.",
         "Access",
         flag="--otlp-endpoint",
     )
@@ -295,15 +287,6 @@ class ServiceSpec(BaseModel):
         """Records of before there was a bound are read as if they kept to it."""
         return min(value, MOST_WAIT_S) if _recorded(info) and isinstance(value, int) else value
 
-    @field_validator("otlp_traces_endpoint")
-    @classmethod
-    def _collector(cls, value: str | None) -> str | None:
-        if value is not None:
-            found = _COLLECTOR.fullmatch(value)
-            if found is None or not 0 < _port(found) < 65536:
-                raise ValueError("must be http(s)://HOST:PORT, or that with a path; no password")
-        return value
-
     @field_validator("request_limits")
     @classmethod
     def _known_limits(cls, value: dict[str, float]) -> dict[str, float]:
@@ -331,19 +314,9 @@ class ServiceSpec(BaseModel):
         return self.cards == "claim" or self.gpu == ANY_CARD or len(self.kinds) > 1
 
     @property
-    def collector(self) -> Collector | None:
-        """What takes the engine's traces."""
-        found = _COLLECTOR.fullmatch(self.otlp_traces_endpoint or "")
-        return found and Collector(_port(found), (found[4] or "/") != "/")
-
-    @property
     def needs_api_key(self) -> bool:
         """Whether clients must give an API key."""
         return self.expose or self.api_key_file is not None
-
-
-def _port(address: re.Match[str]) -> int:
-    return int((address[3] or (":443" if address[1] == "https" else ":80"))[1:])
 
 
 def _recorded(info: ValidationInfo) -> bool:
