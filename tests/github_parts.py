@@ -116,11 +116,12 @@ class Stranger:
         """What the base branch of a pull request has."""
         (self._repositories / "base" / "service.yaml").write_text(spec)
 
-    def run(self, spec, github, event="pull_request", *, fork=False, run=1):
-        """Runs the workflow as of an event, with this spec; what it leaves, `github` knows then."""
+    def run(self, spec, github, event="pull_request", *, fork=False, run=1, **more):
+        """Runs the workflow as of an event, with this spec; what it leaves, `github` knows then.
+        `more`: what the event tells besides."""
         (self.work / "service.yaml").write_text(spec)
         repository = github.repository
-        told = {"repository": {"default_branch": "main", "full_name": repository}}
+        told = {"repository": {"default_branch": "main", "full_name": repository}, **more}
         if event == "pull_request":
             head = {"repo": {"full_name": "fork/app" if fork else repository}}
             told["pull_request"] = {"number": 7, "head": head, "base": {"sha": "b" * 40}}

@@ -32,6 +32,38 @@ jobs:
     uses: {OURS}/.github/workflows/gate.yml@v1
     with: {{deployctl: {OURS}, ref: v1, runs-on: gpu, slo: SLO, load: LOAD}}
 """
+FORKS = f"""\
+name: comment
+on:
+  workflow_run: {{workflows: [services], types: [completed]}}
+permissions: {{}}
+jobs:
+  comment:
+    permissions: {{contents: read, pull-requests: write, actions: read}}
+    uses: {OURS}/.github/workflows/plan-comment.yml@v1
+    with: {{deployctl: {OURS}, ref: v1}}
+"""
+TUNE = f"""\
+name: tune
+on: workflow_dispatch
+permissions: {{}}
+jobs:
+  tune:
+    permissions: {{contents: write, pull-requests: write}}
+    uses: {OURS}/.github/workflows/tune.yml@v1
+    with:
+      deployctl: {OURS}
+      ref: v1
+      runs-on: gpu
+      service: chat
+      args: |
+        --objective=throughput
+        --space=space.yaml
+        --load=users=8
+        --output-tokens=16
+        --budget=4m
+"""
+SHA = "a" * 40
 SPEC = "model: ./tiny\nname: chat\ngpu: l4\n"
 
 
@@ -70,13 +102,23 @@ def test_a_pull_request_gets_one_comment_that_is_kept_up_to_date(stranger):
     assert TOKEN not in ran.stdout + ran.stderr
 
 
-def test_a_fork_s_run_writes_nothing(stranger):
+def test_a_fork_s_run_writes_nothing_and_its_review_is_written_for_it(stranger):
     with FakeGitHub("stranger/app") as github:
         ran = stranger.run(SPEC, github, fork=True)
         assert ran.returncode == 0, shown(ran)
-    assert github.asked == []
-    [left] = stranger.store.glob("deployctl-review-*")
-    assert json.loads((left / "review.json").read_text())["verdict"] == "good"
+        assert github.asked == []
+        [left] = stranger.store.glob("deployctl-review-*")
+        assert json.loads((left / "review.json").read_text())["verdict"] == "good"
+
+        stranger.calls(FORKS)
+        github.pulls = [{"number": 9, "head": {"label": "fork:patch", "sha": SHA}}]
+        of = {"event": "pull_request", "id": 5, "head_branch": "patch", "head_sha": SHA}
+        of |= {"head_repository": {"full_name": "fork/app", "owner": {"login": "fork"}}}
+        ran = stranger.run(SPEC, github, "workflow_run", workflow_run=of)
+        assert ran.returncode == 0, shown(ran)
+    [comment] = github.comments
+    assert comment["issue"] == 9
+    assert "### ✅ deployctl: 1 service ready" in comment["body"]
 
 
 @pytest.mark.night  # it installs deployctl's hundred packages
@@ -250,3 +292,22 @@ def test_a_runner_that_knows_nothing_goes_on_and_rolls_back(
     assert (2, "deployed") in known[1]
     assert (3, "failed") in known[2]
     assert "verification failed: itl_p50 missed" in ran.stdout + ran.stderr
+
+
+@pytest.mark.night  # a study of four minutes
+def test_what_a_study_finds_is_proposed_with_its_evidence(stranger, deployctl, free_port):
+    # One request at a time, or eight: nobody doubts which serves more.
+    spec = f"model: ./tiny\nname: chat\ngpu: cpu\nport: {free_port}\nmax_num_seqs: 1\n"
+    spec += "env: {FAKE_ENGINE_TOKEN_S: '0.005'}\n"
+    (stranger.work / "space.yaml").write_text("max_num_seqs: [1, 8]\n")
+    stranger.calls(TUNE)
+    with FakeGitHub("stranger/app") as github:
+        ran = stranger.run(
+            spec + "env: {FAKE_ENGINE_TOKEN_S: '0.005'}\n", github, "workflow_dispatch"
+        )
+        assert ran.returncode == 0, shown(ran)
+    [pull] = github.pulls
+    assert (pull["base"], pull["title"]) == ("main", "Settings of chat, as measured")
+    assert "| proposed | `max_num_seqs=8` |" in pull["body"]
+    assert "max_num_seqs: 8" in github.branches["deployctl/tuned-chat"]["recommendation.yaml"]
+    assert TOKEN not in ran.stdout + ran.stderr
