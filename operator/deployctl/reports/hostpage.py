@@ -86,9 +86,15 @@ def words(text: str) -> str:
     return " ".join(
         word
         if _PLAIN.fullmatch(word) and len(word) < 30 and not _REFERENCE.search(word)
-        else code(word)
+        else _spanned(word)
         for word in _line(text, 4 * LONGEST).split(" ")
     )
+
+
+def _spanned(word: str) -> str:
+    """A word as code; what ends it in a sentence is none of it."""
+    core = word.rstrip(".,;:")
+    return code(core) + word[len(core) :] if core else code(word)
 
 
 def bars(values: Sequence[float]) -> str:

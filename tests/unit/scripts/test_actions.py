@@ -201,9 +201,11 @@ def test_an_engine_outlives_the_job_that_starts_it(act, tmp_path, command, track
 def test_with_which_words_a_service_is_deployed(act, tmp_path, slo, tuned, words, expected):
     (tmp_path / "change").mkdir()
     (tmp_path / "change" / "r.yaml").write_text("x")
-    done = act("deploying", SLO=slo, TUNED=tuned, WORDS=words)
+    done = act("deploying", SPEC="service.yaml", SLO=slo, TUNED=tuned, WORDS=words)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
-    first, *lines, last = (tmp_path / "outputs").read_text().splitlines()
+    artifact, first, *lines, last = (tmp_path / "outputs").read_text().splitlines()
+    digest = hashlib.sha256(b"service.yaml").hexdigest()[:12]
+    assert artifact == f"artifact=deployctl-verified-{digest}"
     assert (first, last) == ("args<<END_OF_ARGS", "END_OF_ARGS")
     where = f"{tmp_path}/deployctl-verified"
     assert [line.replace(where, "TEMP") for line in lines if line] == expected
