@@ -15,7 +15,8 @@ from deployctl.render.dashboards import dashboards
 # What Grafana puts in where nobody chose anything, and objectives are set.
 CHOSEN = {"card_price": "1.5", "availability_budget": "0.005", "late_budget": "0.05",
           "ttft_objective": "1", "itl_objective": "0.05", "e2e_objective": "30",
-          "namespace": ".*", "model": ".*", "replica": ".*", "run": ".*"}  # fmt: skip
+          "namespace": ".*", "model": ".*", "replica": ".*", "run": ".*",
+          "__range": "1h"}  # fmt: skip
 EMPTY = Path(__file__).parent / "data" / "empty-series.yaml"
 
 

@@ -96,20 +96,27 @@ class Pager:
         last = {w["fingerprint"]: w["status"] for w in self._receiver.told}
         return "firing" not in last.values() and not self.prometheus.firing()
 
-    def pages(self, alert, provoke, mend=lambda: None):
+    def pages(self, alert, provoke, mend=lambda: None, patience_s=PATIENCE_S):
         """What one fault comes to: the alert reaches the webhook while it lasts, and after it no
         alert is left; nothing but it and its relatives was told. Seconds until it was told."""
-        wait(self.quiet, "it was not quiet before")
+
+        def wait(condition, else_said):
+            deadline = time.monotonic() + patience_s
+            while not condition():
+                assert time.monotonic() < deadline, f"{else_said}: {self._state()}"
+                time.sleep(0.1)
+
+        wait(self.quiet, "it is not quiet before")
         since = len(self._receiver.told)
         began = time.monotonic()
         provoke()
         try:
-            wait(lambda: self.told(alert, "firing", since), f"{alert} was not told", self.state)
+            wait(lambda: self.told(alert, "firing", since), f"{alert} is not told")
             seconds = time.monotonic() - began
         finally:
             mend()
-        wait(lambda: self.told(alert, "resolved", since), f"{alert} stays", self.state)
-        wait(self.quiet, "something fires on", self.state)
+        wait(lambda: self.told(alert, "resolved", since), f"{alert} stays")
+        wait(self.quiet, "something fires on")
         told = self._receiver.told[since:]
         strangers = {w["labels"]["alertname"] for w in told} - {alert} - relatives(alert)
         assert strangers == set(), [w for w in told if w["labels"]["alertname"] in strangers]
@@ -118,7 +125,7 @@ class Pager:
             assert word["annotations"]["runbook_url"].endswith(f"/{word['labels']['alertname']}.md")
         return seconds
 
-    def state(self):
+    def _state(self):
         """What fires and what the webhook was told, for who reads a failure."""
         words = [(w["status"], w["labels"]["alertname"]) for w in self._receiver.told]
         return f"firing: {self.prometheus.firing()}; told: {words}"
@@ -127,11 +134,3 @@ class Pager:
 def relatives(alert):
     """Alerts that may fire beside it."""
     return set(yaml.safe_load(RELATIVES.read_text()).get(alert, ()))
-
-
-def wait(condition, else_said, state=str):
-    """Until it is so."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"{else_said}: {state()}"
-        time.sleep(0.1)

@@ -46,6 +46,7 @@ def _replicas() -> Expression:
 def _summary() -> Panel:
     usage = greatest(FLEET.gauge("vllm:kv_cache_usage_perc"), _BY)
     alerts = Aggregation("count", (firing(LabelMatcher("alertstate", "=", "firing")),), (_BY,))
+    none = times(0, _replicas())  # without it, the column is missing while all is well
     return rows(
         "Services",
         "A line a service: replicas that answer, load of the last five minutes, room that is left, "
@@ -64,7 +65,7 @@ def _summary() -> Panel:
         Column("KV cache", "percentunit", usage, ((0.8, POOR), (0.95, BAD))),
         Column("TTFT p95", "s", quantile(0.95, _TTFT, _TABLE_WINDOW, _BY)),
         Column("Late", "percentunit", greatest(recorded("ttft_missed:ratio_1h"), _BY)),
-        Column("Alerts", "short", alerts, ((1, BAD),)),
+        Column("Alerts", "short", Arithmetic("or", alerts, none), ((1, BAD),)),
         high=9,
     )
 

@@ -84,6 +84,8 @@ def graph(
     )
     if most is not None:
         panel.max(most)
+    elif unit == "percentunit":
+        panel.axis_soft_max(0.05)  # or none at all would be drawn below 10000%
     if stacked:
         panel.stacking(common.StackingConfig().mode(kinds.StackingMode.NORMAL)).fill_opacity(30)
     if steps:
@@ -112,6 +114,7 @@ def figure(
     base: str = GOOD,
     alerts: Sequence[str] = (),
     none: str = "no data",
+    decimals: int | None = None,
     wide: int = 3,
     high: int = 4,
 ) -> Panel:
@@ -120,6 +123,8 @@ def figure(
     panel.span(wide).height(high).no_value(none)
     panel.thresholds(_thresholds(steps, base if steps else NEUTRAL))
     panel.graph_mode(kinds.BigValueGraphMode.NONE).color_mode(kinds.BigValueColorMode.VALUE)
+    if decimals is not None:
+        panel.decimals(decimals)
     panel.reduce_options(common.ReduceDataOptions().calcs(["lastNotNull"]))
     return panel.targets([_target(query, at) for at, query in enumerate(queries)])
 

@@ -24,7 +24,7 @@ from deployctl.promql import (
     Literal,
     Selector,
 )
-from deployctl.promql.write import greatest, rate, ratio, times, total
+from deployctl.promql.write import above, both, greatest, over, rate, ratio, times, total
 from deployctl.render.alerting import Objectives
 from deployctl.render.alerting.capacity import FULL
 from deployctl.render.alerting.objectives import PAIRS
@@ -74,6 +74,7 @@ def _at_once() -> tuple[object, ...]:
             "percentunit",
             *map(_kept, _PROMISES),
             none="no objective",
+            decimals=2,
             wide=6,
         ),
         figure(
@@ -86,6 +87,7 @@ def _at_once() -> tuple[object, ...]:
             steps=((slow, POOR), (middling, BAD)),
             alerts=_BURNS,
             none="no objective",
+            decimals=1,
             wide=6,
         ),
         figure(
@@ -215,7 +217,8 @@ def _signals() -> tuple[object, ...]:
 def _door() -> tuple[object, ...]:
     asked = BESIDE.beside("deployctl_door_requests_total")
     tokens = BESIDE.beside("deployctl_door_tokens_total")
-    refused = BESIDE.beside("deployctl_door_refusals_total")
+    refused, by = BESIDE.beside("deployctl_door_refusals_total"), ("key", "reason")
+    seen = total(over("increase", refused, "$__range"), *by)  # of all that may be, those that were
     return (
         graph(
             "Requests by key",
@@ -234,7 +237,7 @@ def _door() -> tuple[object, ...]:
             "Refusals",
             "Requests in a second that did not reach the engine, by key and reason.",
             "reqps",
-            Query(total(rate(refused, WINDOW), "key", "reason"), "{{key}} {{reason}}"),
+            Query(both(total(rate(refused, WINDOW), *by), above(seen, 0)), "{{key}} {{reason}}"),
             alerts=("VllmKeyOverLimit", "VllmStrangersAtTheDoor"),
         ),
     )

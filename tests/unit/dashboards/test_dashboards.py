@@ -30,7 +30,7 @@ GIVEN = {
     "namespace", "service", "pod", "instance", "alertname", "alertstate", "severity",
     "commit",  # a Pushgateway's group
 }  # fmt: skip
-GRAFANAS = {"__rate_interval", "__all", "__field"}
+GRAFANAS = {"__rate_interval", "__range", "__all", "__field"}
 
 every = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
 
