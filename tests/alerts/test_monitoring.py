@@ -1,6 +1,5 @@
 """What is rendered for a Prometheus and an Alertmanager, read by their own tools."""
 
-import shutil
 import subprocess
 
 import pytest
@@ -55,11 +54,10 @@ def test_prometheus_takes_its_own_projects_configuration(tmp_path):
 
 
 def amtool(*words):
-    if shutil.which("amtool") is None:
-        pytest.skip("there is no amtool command; Debian's prometheus-alertmanager has it")
     return subprocess.run(["amtool", *map(str, words)], capture_output=True, text=True, timeout=60)
 
 
+@pytest.mark.prometheus
 def test_alertmanager_takes_its_configuration_and_routes_as_we_say(tmp_path):
     folder = written(tmp_path, monitoring_folder(services("{}"), TOLD))
     file = folder / "alertmanager/alertmanager.yaml"
@@ -77,6 +75,7 @@ def test_alertmanager_takes_its_configuration_and_routes_as_we_say(tmp_path):
         assert told.stdout.split() == [",".join(routed(TOLD, labels))], labels
 
 
+@pytest.mark.prometheus
 def test_without_receivers_too(tmp_path):
     folder = written(tmp_path, monitoring_folder(services("{}"), ()))
     done = amtool("check-config", folder / "alertmanager/alertmanager.yaml")

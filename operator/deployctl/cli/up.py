@@ -176,12 +176,13 @@ def _tell_monitoring(monitoring: "HostMonitoring", output: Output) -> None:
     watched = ", ".join(monitoring.services) or "no service yet"
     story(f"monitoring watches {watched}")
     if output is Output.text:
+        told = ", ".join(monitoring.receivers) or "nobody is told"
         password = f"{monitoring.user}, password in {monitoring.password_file}"
         print_rows(
             [
                 ("grafana", f"{monitoring.grafana}  ({password})"),
                 ("prometheus", monitoring.prometheus),
-                ("alerts", f"{monitoring.alertmanager}  ({', '.join(monitoring.receivers)})"),
+                ("alerts", f"{monitoring.alertmanager}  ({told})"),
                 ("try", "deployctl alert test"),
                 ("stop", "deployctl down --monitoring"),
             ]
