@@ -8,13 +8,15 @@
 #     --build-arg BASE=my/python:3.11 \
 #     --build-context wheels=/opt/wheels --build-context certs=/etc/ssl/certs loadtest
 
-ARG BASE=python:3.11-slim-bookworm
+# Whoever builds may choose another, and pin it by digest where that matters. Of this one Dependabot
+# says what is newer, as it reads the first FROM and no ARG.
+ARG BASE=upstream
+FROM python:3.11-slim-bookworm AS upstream
 
 # Empty unless --build-context puts a folder of wheels, or of certificates, in their place.
 FROM scratch AS wheels
 FROM scratch AS certs
 
-# Whoever builds chooses the base, and pins it by digest where that matters.
 # hadolint ignore=DL3006
 FROM ${BASE}
 

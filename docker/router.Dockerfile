@@ -7,12 +7,14 @@
 #   docker build -f docker/router.Dockerfile -t deployctl/vllm-router:0.1.17 \
 #     --build-arg BASE=my/python:3.11 --build-context certs=/etc/ssl/certs docker
 
-ARG BASE=python:3.13-slim-trixie
+# Whoever builds may choose another, and pin it by digest where that matters. Of this one Dependabot
+# says what is newer, as it reads the first FROM and no ARG.
+ARG BASE=upstream
+FROM python:3.13-slim-trixie AS upstream
 
 # Empty unless --build-context puts a folder of certificates in its place.
 FROM scratch AS certs
 
-# Whoever builds chooses the base, and pins it by digest where that matters.
 # hadolint ignore=DL3006
 FROM ${BASE}
 
