@@ -7,6 +7,7 @@ import pty
 import signal
 import sys
 import termios
+import threading
 from datetime import UTC, datetime
 
 import pytest
@@ -178,6 +179,26 @@ def test_the_chosen_service_stays_chosen_when_the_order_changes():
     assert view.index(list(reversed(rows))) == 0
 
 
+def test_of_a_service_that_is_gone_while_it_is_looked_into_the_others_are_shown():
+    view = Screen()
+    rows = [busy(), busy(service="other")]
+    view.press("enter", rows)
+    assert "REQ/S" not in lines(rows, view=view)[1]
+    left = rows[1:]
+    assert "REQ/S" in lines(left, view=view)[1]  # and not, unasked, another one's details
+    view.press("j", left)
+    assert "REQ/S" in lines(left, view=view)[1]
+    view.press("enter", left)
+    assert lines(left, view=view)[1].startswith("other")
+
+
+@pytest.mark.parametrize("height", [1, 2, 3, 4, 5])
+def test_a_screen_of_few_lines_begins_with_the_chosen_service(height):
+    view = Screen(chosen=("c", "process"))
+    shown = lines([busy(service=name) for name in "abcd"], view=view, height=height)
+    assert shown[2].startswith("c ")
+
+
 def test_no_service_is_no_trouble():
     view = Screen()
     for key in ("down", "enter", "s"):
@@ -212,6 +233,20 @@ def test_keys_come_one_by_one_and_the_terminal_is_restored(terminal):
         os.write(far, b"s")
         assert keys.pressed(60) == ["s"]
     assert termios.tcgetattr(near) == before
+
+
+def test_a_key_that_a_slow_line_cuts_in_two_is_one(terminal, monkeypatch):
+    far, near = terminal
+    with keyboard(near) as keys:
+        monkeypatch.setattr("deployctl.cli.top.keyboard._REST_S", 60.0)
+        rest = threading.Timer(0.01, os.write, (far, b"[A"))
+        os.write(far, b"\x1b")
+        rest.start()
+        assert keys.pressed(60) == ["up"]
+        rest.join()
+        monkeypatch.setattr("deployctl.cli.top.keyboard._REST_S", 0.0)
+        os.write(far, b"\x1b")
+        assert keys.pressed(60) == ["escape"]
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])

@@ -13,6 +13,8 @@ from types import FrameType
 from deployctl.errors import InterruptedByUserError
 
 _SEQUENCE = re.compile(rb"\x1b[\[O][0-9;]*[A-Za-z~]|.", re.DOTALL)
+_UNFINISHED = re.compile(rb"\x1b(?:[\[O][0-9;]*)?\Z")
+_REST_S = 0.05  # in which the rest of a key comes that a slow line has cut in two
 _NAMES = {
     b"A": "up", b"B": "down", b"5~": "pageup", b"6~": "pagedown", b"H": "home", b"F": "end",
 }  # fmt: skip
@@ -63,13 +65,21 @@ class Keyboard:
     def pressed(self, within_s: float) -> list[str]:
         """The keys that are pressed in this time; returns with the first. `q` when the terminal is
         gone."""
-        if not select.select([self._fd], [], [], within_s)[0]:
+        if not self._waits(within_s):
             return []
-        try:
-            read = os.read(self._fd, 1024)
-        except OSError:
-            read = b""
+        read = self._read()
+        while _UNFINISHED.search(read) and self._waits(_REST_S) and (more := self._read()):
+            read += more
         return keys_in(read) if read else ["q"]
+
+    def _waits(self, within_s: float) -> bool:
+        return bool(select.select([self._fd], [], [], within_s)[0])
+
+    def _read(self) -> bytes:
+        try:
+            return os.read(self._fd, 1024)
+        except OSError:
+            return b""
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:

@@ -49,8 +49,14 @@ class Screen:
         """Which of them is chosen: the first, where none was."""
         return next((i for i, row in enumerate(rows) if _key(row) == self.chosen), 0)
 
+    def looks_into(self, rows: Sequence[Row]) -> bool:
+        """Whether one service is shown: the one that was chosen, as long as it is there."""
+        there = self.chosen is None or self.chosen in map(_key, rows)
+        return self.opened and there
+
     def press(self, key: str, rows: Sequence[Row]) -> bool:
         """Does what a key means. Whether that is the end."""
+        self.opened = self.looks_into(rows)
         if key in ("q", "Q"):
             return True
         if key == "enter":
@@ -95,7 +101,7 @@ def draw(view: Screen, seen: Seen, when: Moments, width: int, height: int) -> Re
     """The whole screen."""
     rows, trends = view.ordered(seen), {_key(row): trend for row, trend in seen}
     chosen = rows[view.index(rows)] if rows else None
-    if view.opened and chosen is not None:
+    if view.looks_into(rows) and chosen is not None:
         return _service(chosen, trends[_key(chosen)], when, width, height)
     serve = sum(row.health == "serving" for row in rows)
     head = Text.assemble(
@@ -103,7 +109,10 @@ def draw(view: Screen, seen: Seen, when: Moments, width: int, height: int) -> Re
         f" · {serve} of {len(rows)} services serve · every {duration(when.every_s)}"
         f" · {when.wall:%H:%M:%S}",
     )
-    lines = [_fitted(head, width), *_table(view, rows, trends, when, width, height - _FRAME)]
+    lines = [
+        _fitted(head, width),
+        *_table(view, rows, trends, when, width, max(1, height - _FRAME)),
+    ]
     lines += [Text()] * (height - 2 - len(lines))
     lines.append(_fitted(_footer(chosen, when), width))
     lines.append(_fitted(Text(_HELP, "dim"), width))
