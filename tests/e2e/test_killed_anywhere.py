@@ -1,10 +1,12 @@
-"""kill -9 at random moments in every verb that changes something, on a fake engine: nothing is
-lost, and the next command says what it found.
+"""kill -9 at random moments in every verb that changes something, on a fake engine and on a real
+one: nothing is lost, and the next command says what it found.
 
-`./test night -k killed_anywhere` kills 200 times; a failure prints the seed.
+`./test night -k killed_anywhere` kills 200 times, and ten on the real one; a failure prints the
+seed.
 """
 
 import json
+import os
 import random
 import signal
 import sys
@@ -12,12 +14,14 @@ import time
 
 import pytest
 
+import process_shell
 from process_shell import PATIENCE_S, until
 
-pytestmark = pytest.mark.parametrize("kills", [3, pytest.param(200, marks=pytest.mark.night)])
+many = pytest.mark.parametrize("kills", [3, pytest.param(200, marks=pytest.mark.night)])
 # Seconds within which a verb is killed: about as long as it takes. Those that hold the service's
 # lock count from there, so that a slow machine, which takes long to start Python, is no excuse.
 LONGEST_S = {"up": 3.0, "rollback": 3.0, "down": 1.0, "add": 1.5, "revoke": 1.5}
+REAL_S = {**LONGEST_S, "up": 45.0, "rollback": 45.0}  # a real engine loads for half a minute
 LOCKS = ("up", "rollback", "down")
 
 
@@ -31,8 +35,10 @@ def chance():
 class Service:
     """An exposed service with a key that must outlive everything."""
 
-    def __init__(self, shell, chance):
-        self.shell, self.chance = shell, chance
+    def __init__(self, shell, chance, longest_s=LONGEST_S, own=()):
+        self.shell, self.chance, self.longest_s, self.own = shell, chance, longest_s, own
+        code, _, err = shell.up("--expose", *own)
+        assert code == 0, err
         self.kept = self.add("kept")
         self.names = 0
 
@@ -43,7 +49,8 @@ class Service:
 
     def words(self, verb):
         if verb == "up":
-            return self.shell.up_words("--expose", f"--env=NUMBER={self.chance.randrange(4)}")
+            number = f"--env=NUMBER={self.chance.randrange(4)}"
+            return self.shell.up_words("--expose", number, *self.own)
         if verb == "add":
             self.names += 1
             return ["keys", "add", "tiny", f"key-{self.names}"]
@@ -55,7 +62,7 @@ class Service:
         process = self.shell.start(*self.words(verb))
         if verb in LOCKS:
             until(lambda: process.poll() is not None or self.holder() == process.pid)
-        time.sleep(self.chance.uniform(0, LONGEST_S[verb]))
+        time.sleep(self.chance.uniform(0, self.longest_s[verb]))
         process.kill()
         _, err = process.communicate(timeout=PATIENCE_S)
         assert "Traceback" not in err, err
@@ -79,10 +86,24 @@ class Service:
         return {key["name"] for key in json.loads(out)["keys"]}
 
 
+@many
 def test_nothing_is_lost(shell, chance, kills):
-    code, _, err = shell.up("--expose")
-    assert code == 0, err
-    service = Service(shell, chance)
+    loses_nothing(Service(shell, chance), kills)
+
+
+@pytest.mark.night
+@pytest.mark.vllm
+@pytest.mark.parametrize("kills", [10])
+def test_nothing_is_lost_of_a_real_engine(shell, chance, kills, tiny_checkpoint, monkeypatch):
+    monkeypatch.setattr(process_shell, "PATIENCE_S", 600.0)
+    monkeypatch.setitem(shell.environment, "PYTHONPATH", os.environ.get("PYTHONPATH", ""))
+    shell.model = tiny_checkpoint
+    own = ("--name", "tiny", "--enforce-eager", "--max-model-len", "512")
+    loses_nothing(Service(shell, chance, REAL_S, own), kills)
+
+
+def loses_nothing(service, kills):
+    shell, chance = service.shell, service.chance
     known, told = service.revisions(), 0
     for number in range(kills):
         verb = chance.choice(["up", "up", "rollback", "down", "add", "revoke"])
@@ -109,6 +130,7 @@ def test_nothing_is_lost(shell, chance, kills):
     assert shell.left() == []
 
 
+@many
 def test_a_tune_goes_on(shell, chance, kills, tmp_path):
     study = tmp_path / "study"
     own = ["--model", shell.model, "--gpu", "cpu", "--env=FAKE_ENGINE_SILENT=1"]
