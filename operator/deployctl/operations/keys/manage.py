@@ -10,7 +10,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from deployctl.errors import DeployctlError, InputError, NotFoundError, did_you_mean
+from deployctl.errors import (
+    DeployctlError,
+    InputError,
+    LockedError,
+    NotFoundError,
+    TargetError,
+    did_you_mean,
+)
 from deployctl.operations.keys.place import CountsFrom, KeyPlace, open_place
 from deployctl.operations.keys.request import KeyRequest, check_name
 from deployctl.spec import TargetKind
@@ -106,15 +113,18 @@ def add_key(
         return place.place_default(keys, key)
 
     def undo(keys: KeyFile) -> KeyFile:
-        return keys.revoking_default(None) if name == DEFAULT else keys.without(name)
+        if name == DEFAULT:
+            return keys.revoking_default(None) if place.default() == key else keys
+        return keys.without(name) if keys.owner(entry.sha256) == name else keys
 
     with place.alone():
-        _change(place, edit)
         try:
+            _change(place, edit)
             counts_from = place.publish()
-        except DeployctlError as error:  # it was shown to nobody, so nobody misses it
-            place.change(undo, vanish=closes)
-            error.hint = "; ".join(filter(None, [error.hint, "no key was added"]))
+        except LockedError:
+            raise
+        except TargetError as error:  # it was shown to nobody, so nobody misses it
+            error.hint = "; ".join(filter(None, [error.hint, _undone(place, undo, closes, name)]))
             raise
     remarks = [f"from now on, clients of {place.name} need a key"] if closes else []
     remarks += place.remarks(entry)
@@ -196,6 +206,16 @@ def _change(place: KeyPlace, edit: Callable[[KeyFile], KeyFile]) -> KeyFile:
     except InputError:
         place.publish()
         raise
+
+
+def _undone(place: KeyPlace, undo: Callable[[KeyFile], KeyFile], closes: bool, name: str) -> str:
+    """Takes back what was begun, and says what it came to: a disk that is full takes nothing."""
+    try:
+        place.change(undo, vanish=closes)
+        return "no key was added"
+    except TargetError:
+        where = place.name if place.service else f"--file {place.path}"
+        return f"if there is a key {name} now, nobody has it: deployctl keys revoke {where} {name}"
 
 
 def _refuse_known(place: KeyPlace, keys: KeyFile, name: str, sha256: str) -> None:
