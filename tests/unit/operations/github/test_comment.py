@@ -162,3 +162,11 @@ def test_why_it_was_refused_is_told_with_what_helps(github, status, hint):
     with pytest.raises(TargetError) as refused:
         put()
     assert hint in refused.value.hint
+
+
+def test_a_runner_behind_a_proxy_reaches_github(github, monkeypatch):
+    monkeypatch.setenv("GITHUB_API_URL", "http://api.github.example")
+    monkeypatch.setenv("HTTP_PROXY", github.url)
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    assert put().done == "written"
