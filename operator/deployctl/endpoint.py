@@ -42,6 +42,12 @@ class Endpoint(NamedTuple):
     guard: Guard | None = None  # None for an address that deployctl did not start
     chats: Chats | None = None  # the same
     inside: str | None = None  # the address inside its cluster; `url` is a port that we forward
+    gateway: str | None = None  # the address of the gateway before it; `url` is the engine's own
+
+    @property
+    def shown(self) -> str:
+        """The address for clients: as `url`, where no other is theirs."""
+        return self.gateway or self.inside or self.url
 
     @property
     def credential(self) -> str | None:

@@ -4,12 +4,13 @@ else asks for them.
 psutil is imported where it is used: most verbs do not ask.
 """
 
+import errno
 import os
 import random
 import re
 import socket
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -101,6 +102,32 @@ def port_error(port: int, address: str = "127.0.0.1") -> OSError | None:
         except OSError as error:
             return error
     return None
+
+
+def refuse_taken(
+    port: int, address: str, *, flag: str, who: Callable[[int], str | None] = lambda port: None
+) -> None:
+    """Refuses a port on which nobody can listen; `who` says what does, and `flag` another port.
+
+    Raises:
+        PortTakenError: something listens there, or this user may not.
+    """
+    error = port_error(port, address)
+    if error is None:
+        return
+    where = f"{address}:{port}"
+    if error.errno == errno.EACCES:
+        raise PortTakenError(
+            f"this user may not listen on ports below 1024: {port}",
+            where=where,
+            hint=f"choose another with {flag}, for example {flag} 8000",
+        ) from error
+    taker = who(port) if error.errno == errno.EADDRINUSE else error.strerror
+    raise PortTakenError(
+        f"port {port} is taken by {taker or 'another program'}",
+        where=where,
+        hint=f"stop it, or choose another port with {flag}",
+    ) from error
 
 
 def free_port(after: int | None = None, *, within: int = 100) -> int:

@@ -33,6 +33,7 @@ def test_a_stream_under_way_ends_whole_and_nobody_new_comes_in(shell, verb):
     assert "cutting" not in err
     assert stream.whole, stream.error
     assert shell.history()[0] == (1, "removed" if verb == "down" else "superseded")
+    assert ("tiny did not answer for" in err) is (verb == "up")
     if verb == "up":  # whose door is open
         assert Stream(shell.port, tokens=3).whole
 

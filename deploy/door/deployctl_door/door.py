@@ -190,9 +190,10 @@ class Door:
             await _unauthorized(exchange, "the API key is missing, wrong or no longer valid")
             return None
         exchange.key = key.name
-        if self._drain.began and self._drain.refuses:
-            self._account.refused(key.name, "draining")
-            retry = [(b"retry-after", b"1")]
+        draining = self._drain.began and self._drain.refuses
+        if draining or self._is_dead(scope):
+            self._account.refused(key.name, "draining" if draining else "dead")
+            retry = [(b"retry-after", b"1"), answers.NOT_BEGUN]
             await answers.error(
                 exchange.send, 503, "this server is ending; try again", headers=retry
             )
@@ -219,6 +220,10 @@ class Door:
             return None
         self._account.passed_on(exchange)
         return to
+
+    def _is_dead(self, scope: Scope) -> bool:
+        """Whether the engine can answer nothing any more, and is about to end."""
+        return False
 
     def _let_out(self, key: Key, scope: Scope, exchange: Exchange) -> None:
         """A request that was let in has ended, in whatever way."""

@@ -10,7 +10,7 @@ from pathlib import Path
 from deployctl_door import keys
 from deployctl_door.configuration import VARIABLE, ConfigurationError, load
 from deployctl_door.door import Door
-from deployctl_door.exchange import App
+from deployctl_door.exchange import App, Scope
 
 if VARIABLE not in os.environ:
     raise ConfigurationError(f"{VARIABLE} does not name the door's configuration")
@@ -25,3 +25,10 @@ class Middleware(Door):
 
     def __init__(self, app: App) -> None:
         super().__init__(app, _CONFIGURATION)
+
+    def _is_dead(self, scope: Scope) -> bool:
+        """Once its core has died, vLLM answers 500 until its server ends."""
+        try:
+            return bool(scope["app"].state.engine_client.errored)
+        except (KeyError, AttributeError):  # a release that keeps it elsewhere
+            return False

@@ -6,7 +6,12 @@ import typer
 
 from deployctl.cli.console import Output, answer_json, story
 from deployctl.cli.options import OutputOption, TakeOverOption, TargetOption
-from deployctl.cli.rolloutprogress import DOCUMENT_VERSION, RolloutProgress, show_deployed
+from deployctl.cli.rolloutprogress import (
+    DOCUMENT_VERSION,
+    RolloutProgress,
+    show_deployed,
+    tell_gaps,
+)
 
 
 def command(
@@ -35,6 +40,7 @@ def command(
     with RolloutProgress() as tell:
         deployed = rollback(name, to, target=target, take_over=take_over, tell=tell)
     release = deployed.release
+    tell_gaps(deployed)
     if deployed.changed:
         what = f"revision {release.revision} ({release.reason})"
         story(f"{name} serves: {what}, in {deployed.took}")

@@ -100,10 +100,31 @@ class RolloutProgress:
         self._phase = ""
 
 
+def tell_gaps(deployed: "Deployed") -> None:
+    """Says how long nobody answered, or how long requests waited for that."""
+    name, held = deployed.release.service, deployed.held
+    if held is not None and held.seconds:
+        waits = held.waits
+        text = f"{name}: requests waited {duration(held.seconds)} at most"
+        if waits.waited:
+            longest = duration(waits.longest_s)
+            text += (
+                f"; of {waits.requests} that have ended {waits.waited} waited, {longest} at most"
+            )
+        if waits.turned_away:
+            text += f"; {waits.turned_away} waited in vain"
+        story(text)
+        return
+    for gap in deployed.gaps_s:
+        story(f"{name} did not answer for {duration(gap)}; behind a --gateway requests wait")
+
+
 def show_deployed(deployed: "Deployed") -> None:
     """Says on stdout where a service serves, and what to do with it."""
     name, endpoint, key_file = deployed.release.service, deployed.endpoint, deployed.api_key_file
-    rows = [("url", f"{endpoint.inside or endpoint.url}/v1"), ("model", str(endpoint.model))]
+    rows = [("url", f"{endpoint.shown}/v1"), ("model", str(endpoint.model))]
+    if deployed.ca_file:
+        rows.append(("ca", f"{deployed.ca_file} verifies the gateway's certificate"))
     if key_file:
         rows.append(("key", f"in {key_file}"))
     if deployed.operator_token_file:
@@ -121,7 +142,14 @@ def show_deployed(deployed: "Deployed") -> None:
         return
     # A line that tries the service, without the key in it.
     body = {"model": endpoint.model, "prompt": "The capital of France is", "max_tokens": 16}
-    words = ["curl", f"{endpoint.url}/v1/completions", "-H", "Content-Type: application/json"]
+    trust = ["--cacert", str(deployed.ca_file)] if deployed.ca_file else []
+    words = [
+        "curl",
+        *trust,
+        f"{endpoint.shown}/v1/completions",
+        "-H",
+        "Content-Type: application/json",
+    ]
     key = f' -H "Authorization: Bearer $(cat {shlex.quote(str(key_file))})"' if key_file else ""
     data = shlex.quote(json.dumps(body, ensure_ascii=False))
     rows += [
@@ -236,7 +264,7 @@ def _explain(error: DeployctlError) -> None:
 def show_fleet(fleet: "Fleet") -> None:
     """Says on stdout where each service serves."""
     rows = [
-        (d.release.service, str(d.release.revision), f"{d.endpoint.inside or d.endpoint.url}/v1")
+        (d.release.service, str(d.release.revision), f"{d.endpoint.shown}/v1")
         for d in fleet.deployed
     ]
     print_rows([("SERVICE", "REVISION", "URL"), *rows])

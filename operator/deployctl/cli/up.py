@@ -24,13 +24,13 @@ from deployctl.cli.rolloutprogress import (
     RolloutProgress,
     show_deployed,
     show_fleet,
+    tell_gaps,
 )
 from deployctl.errors import DeployctlError, InputError
 from deployctl.events import Event
 from deployctl.operations.deploy.request import VerificationRequest
 from deployctl.operations.monitoring.request import MonitoringRequest
 from deployctl.spec import ServiceSpec
-from deployctl.units import duration
 
 if TYPE_CHECKING:
     from deployctl.operations.deploy.deployment import Deployed, Deployment
@@ -251,9 +251,8 @@ def _up(deployment: "Deployment") -> "Deployed":
         raise
     revision = deployed.release.revision
     if deployed.verification is not None:
-        for gap in deployed.verification.gaps_s:
-            story(f"{name} did not answer for {duration(gap)}")
         job_summary(f"**{code(name)}: revision {revision} is kept.**", tell)
+    tell_gaps(deployed)
     if deployed.changed:
         story(f"{name} serves: revision {revision}, in {deployed.took}")
     else:

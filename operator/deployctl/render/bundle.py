@@ -37,8 +37,8 @@ class Bundle(BaseModel):
 
 
 def listens_on(spec: ServiceSpec) -> str:
-    """The host's address on which a service is reached."""
-    return EVERYWHERE if spec.expose else LOOPBACK
+    """The host's address on which an engine is reached: before the gateway by that alone."""
+    return EVERYWHERE if spec.expose and not spec.behind_gateway else LOOPBACK
 
 
 def engine_arguments(plan: ServingPlan, *, model: str, host: str, port: int) -> list[str]:

@@ -13,6 +13,7 @@ from deployctl.planning.plan import ServingPlan
 from deployctl.render import Bundle, render_for
 from deployctl.render.bundle import CARDS_VARIABLE
 from deployctl.render.compose import COMPOSE_FILE, project_name
+from deployctl.render.gateway import NO_GATEWAY
 from deployctl.spec import ServiceSpec, TargetKind
 
 _LONGEST = 40  # of a service's name
@@ -57,7 +58,7 @@ def candidate(
         PlanRefusedError: what the target refuses to render.
     """
     name = candidate_name(spec.service)
-    tried = spec.model_copy(update={"name": name, "port": port, "expose": False})
+    tried = spec.model_copy(update={"name": name, "port": port, "expose": False, **NO_GATEWAY})
     engine = plan.engine
     if plan.accelerator == "cpu":  # beside the one that serves, whose cores it would take
         env = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", **engine.env}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from deployctl.engines.vllm import BUILT_HERE, flags
 from deployctl.errors import PlanRefusedError
 from deployctl.planning.plan import ServingPlan
-from deployctl.render import door, watchdog
+from deployctl.render import door, gateway, watchdog
 from deployctl.render.bundle import (
     CARDS_VARIABLE,
     EVERYWHERE,
@@ -90,6 +90,7 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
             hint="use --replicas 1 with a larger --tensor-parallel-size, or deploy the service "
             "several times, each with its own --name, --port and GPUs",
         )
+    gateway.refuse(spec, "use --target process, or leave it out")
     guarded = door.door_files(
         plan, spec, secrets=_SECRETS, drain_file=DRAIN_FILE, probe_token=_PROBE_TOKEN
     )

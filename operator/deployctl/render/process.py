@@ -8,7 +8,7 @@ from deployctl.engines.vllm.versions import at_least
 from deployctl.errors import PlanRefusedError
 from deployctl.hardware import mig_slice
 from deployctl.planning.plan import ServingPlan
-from deployctl.render import door, watchdog
+from deployctl.render import door, gateway, watchdog
 from deployctl.render.bundle import (
     CARDS_VARIABLE,
     NOT_COMMITTED,
@@ -88,6 +88,7 @@ def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
             **{f"{DOOR_FOLDER}/{path}": text for path, text in guarded.items()},
             # The folder must exist; what is put into it, or made at a start, must not be committed.
             **(_ignored() if guarded else {}),
+            **gateway.entry_files(plan, spec),
         },
     )
 

@@ -4,8 +4,6 @@ The one definition behind the keys of a spec file, the `DEPLOYCTL_*` variables a
 command line's options: a field's description is the option's help.
 """
 
-import json
-import math
 import re
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -20,8 +18,11 @@ from pydantic import (
 )
 
 from deployctl.secretive import instead, is_named_so, looks
+from deployctl.spec import enginearguments
 from deployctl.spec.collector import CollectorAddress
+from deployctl.spec.domain import Domain
 from deployctl.spec.option import option
+from deployctl.spec.requestlimits import REQUEST_LIMITS, RequestLimits
 from deployctl.spec.watchdog import Watchdog
 
 Scalar = str | int | float | bool
@@ -32,9 +33,8 @@ ANY_CARD = "any"  # of `gpu`: every kind that is known
 MOST_KINDS = 8  # alternatives that one request of a Kubernetes claim may have
 MOST_GIB = 4096  # of memory of a card, as of a profile's
 MOST_WAIT_S = 604_800  # a week
+MOST_HOLD_S = 3600
 MOST_TOKENS = 2**31  # of any count of tokens or sequences, which vLLM keeps in 32 bits
-# What deploy/door/deployctl_door/configuration.py calls BodyLimits.
-REQUEST_LIMITS = ("bytes", "seconds", "depth", "n", "tokens", "logprobs", "prompts")
 NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"
 NAMESPACE_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 NAMESPACE_RULE = "lower-case letters, digits and dashes, 63 at most"
@@ -200,7 +200,7 @@ class ServiceSpec(BaseModel):
     request_log: bool = option(
         False, "A line of JSON a request in the engine's log; never a prompt.", "Access"
     )
-    request_limits: dict[str, float] = option(
+    request_limits: RequestLimits = option(
         {},
         "The most that one request may ask for, NAME=N: " + ", ".join(REQUEST_LIMITS) + ".",
         "Access",
@@ -211,6 +211,34 @@ class ServiceSpec(BaseModel):
         "Where the engine sends traces: http://HOST:4317, or http://HOST:4318/v1/traces.",
         "Access",
         flag="--otlp-endpoint",
+    )
+    gateway: bool = option(
+        False,
+        "Serve behind this host's gateway, which lets requests wait while an engine is replaced.",
+        "Gateway",
+    )
+    gateway_port: int | None = option(
+        None,
+        "The gateway's port. [default: 8080, or 443 with --domain]",
+        "Gateway",
+        ge=1,
+        le=65535,
+    )
+    domain: Domain | None = option(
+        None, "Name that the gateway serves with TLS; implies --gateway.", "Gateway"
+    )
+    tls: Literal["acme", "internal"] | None = option(
+        None,
+        "Who signs the domain's certificate: a public authority, or one of the gateway's own. "
+        "[default: acme]",
+        "Gateway",
+    )
+    hold: int = option(
+        300,
+        "Seconds that a request waits in the gateway for an engine.",
+        "Gateway",
+        ge=1,
+        le=MOST_HOLD_S,
     )
     hf_token_file: Path | None = option(
         None, "File that holds the Hub token. HF_TOKEN works too.", "Access"
@@ -241,32 +269,12 @@ class ServiceSpec(BaseModel):
     @field_validator("engine_args", mode="before")
     @classmethod
     def _json_as_text(cls, value: object) -> object:
-        """What vLLM takes as JSON may be a mapping, or `name.key` each; it is passed as text."""
-        if not isinstance(value, dict):
-            return value
-        plain = {str(k): v for k, v in value.items() if "." not in str(k)}
-        for written in (str(k) for k in value if "." in str(k)):
-            name, *keys = written.split(".")
-            known = {k.strip("-").replace("-", "_"): k for k in plain}
-            name = known.get(name.strip("-").replace("-", "_"), name)
-            plain[name] = _with_key(plain.get(name, {}), keys, value[written], written)
-        return {k: json.dumps(v) if isinstance(v, dict) else v for k, v in plain.items()}
+        return enginearguments.as_text(value)
 
     @field_validator("engine_args")
     @classmethod
     def _one_name_each(cls, value: dict[str, Any]) -> dict[str, Any]:
-        """Names as Python writes them, and `no_x` as x turned off: so each means one thing."""
-        named: dict[str, Any] = {}
-        for written, given in value.items():
-            name = written.strip("-").replace("-", "_")
-            if name.startswith("no_") and isinstance(given, bool):
-                name, given = name[3:], not given
-            if any(isinstance(v, float) and not math.isfinite(v) for v in _listed(given)):
-                raise ValueError(f"{name} is {given}, which is no number")
-            if name in named and named[name] != given:
-                raise ValueError(f"{name} is given twice, as {named[name]!r} and as {given!r}")
-            named[name] = given
-        return named
+        return enginearguments.one_name_each(value)
 
     @field_validator("env")
     @classmethod
@@ -287,16 +295,16 @@ class ServiceSpec(BaseModel):
         """Records of before there was a bound are read as if they kept to it."""
         return min(value, MOST_WAIT_S) if _recorded(info) and isinstance(value, int) else value
 
-    @field_validator("request_limits")
-    @classmethod
-    def _known_limits(cls, value: dict[str, float]) -> dict[str, float]:
-        for name, most in value.items():
-            if name not in REQUEST_LIMITS:
-                raise ValueError(f"{name!r} is no limit: there are {', '.join(REQUEST_LIMITS)}")
-            if not 0 < most < 1e12 or (name != "seconds" and most != int(most)):
-                whole = "" if name == "seconds" else "whole "
-                raise ValueError(f"{name} is a {whole}number above 0")
-        return value
+    @model_validator(mode="after")
+    def _domain_with_tls(self) -> "ServiceSpec":
+        if self.tls and not self.domain:
+            raise ValueError("tls is of a domain: give the name with --domain, or leave it out")
+        return self
+
+    @property
+    def behind_gateway(self) -> bool:
+        """Whether requests come by the host's gateway."""
+        return self.gateway or self.domain is not None
 
     @property
     def service(self) -> str:
@@ -321,24 +329,6 @@ class ServiceSpec(BaseModel):
 
 def _recorded(info: ValidationInfo) -> bool:
     return bool(info.context and info.context.get("recorded"))
-
-
-def _listed(given: Any) -> list[Any]:
-    return given if isinstance(given, list) else [given]
-
-
-def _with_key(given: object, keys: list[str], value: object, written: str) -> dict[str, Any]:
-    """JSON or a mapping with one more key, as `--json-arg.key value` gives it to vLLM."""
-    try:
-        found = json.loads(given) if isinstance(given, str) else given
-    except ValueError:
-        found = None
-    if not isinstance(found, dict) or not all(keys):
-        raise ValueError(f"{written} is a key of JSON, and there is no JSON to put it in")
-    key, *inner = keys
-    if inner:
-        value = _with_key(found.get(key, {}), inner, value, written)
-    return {**found, key: value}
 
 
 def service_name(model: str) -> str:

@@ -10,6 +10,7 @@ from deployctl.events import Tell
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle
 from deployctl.spec import TargetKind
+from deployctl.targets.gateway import Gateway
 from deployctl.targets.history import Release
 from deployctl.targets.restarts import NONE, Restarts
 
@@ -113,6 +114,10 @@ class Driver(Protocol):
     # When a door goes by keys that were published: within a second, or once nodes have brought them
     # to pods.
     keys_count: Literal["now", "soon"]
+
+    @property
+    def gateway(self) -> Gateway | None:
+        """What may stand before its services, on a host."""
 
     def changing(self, service: str, command: str, tell: Tell) -> AbstractContextManager[None]:
         """Held while a service is changed, under its lock on this machine: where others change it

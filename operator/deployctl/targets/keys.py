@@ -11,11 +11,11 @@ holds their lock.
 import os
 import secrets
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from deployctl.errors import LockedError, SpecError, StateError, TargetError
+from deployctl.errors import SpecError, StateError, TargetError
 from deployctl.files import make_folder, state_error, write_private
 from deployctl.given import one_word, read_word
 from deployctl.spec import ServiceSpec
@@ -29,7 +29,6 @@ PATIENCE_S = 20.0  # for the lock: it is held while files are written, on a far 
 # Until a door that runs has looked at its keys again: twice the CHECK_S of its keyfolder.py.
 SEEN_S = 0.5
 _MAKE_ONE = "make one with: openssl rand -hex 32"
-_POLL_S = 0.05
 _OWN = 3  # last parts of the path of a key in a state folder: TARGET/SERVICE/api_key
 
 
@@ -108,14 +107,13 @@ def needed_key(folder: Path) -> str:
     return key
 
 
-@contextmanager
 def locked(
     folder: Path,
     *,
     file: str = "keys.lock",
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Holds the secrets of a service, whose folder it is: of two that change or publish them, one
     waits for the other. Not to be taken twice: `Driver.publish_keys` takes it by itself.
 
@@ -123,18 +121,8 @@ def locked(
         LockedError: somebody else has held it for PATIENCE_S.
         StateError: the lock file cannot be made.
     """
-    path = folder / file
-    with lockfile.opened(path) as descriptor:
-        deadline = clock() + PATIENCE_S
-        while not lockfile.take(descriptor, path):
-            if clock() >= deadline:
-                raise LockedError(
-                    f"the keys of {folder.name} are being changed by another deployctl",
-                    where=str(path),
-                    hint="wait until it ends, and try again",
-                )
-            sleep(_POLL_S)
-        yield
+    what = f"the keys of {folder.name} are"
+    return lockfile.held(folder / file, what, patience_s=PATIENCE_S, clock=clock, sleep=sleep)
 
 
 def operator_token(folder: Path) -> str:

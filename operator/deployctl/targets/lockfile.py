@@ -4,11 +4,15 @@ of a file would stay.
 
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from deployctl.errors import LockedError
 from deployctl.files import make_folder, state_error
+
+_POLL_S = 0.05
 
 
 @contextmanager
@@ -42,3 +46,31 @@ def take(descriptor: int, path: Path) -> bool:
     except OSError as error:
         raise state_error("lock", path, error) from error
     return True
+
+
+@contextmanager
+def held(
+    path: Path,
+    what: str,
+    *,
+    patience_s: float,
+    clock: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], None] = time.sleep,
+) -> Iterator[None]:
+    """Holds a lock, having waited for it; `what` is being changed by whoever has it.
+
+    Raises:
+        LockedError: somebody else has held it for `patience_s`.
+        StateError: the lock file cannot be made.
+    """
+    with opened(path) as descriptor:
+        deadline = clock() + patience_s
+        while not take(descriptor, path):
+            if clock() >= deadline:
+                raise LockedError(
+                    f"{what} being changed by another deployctl",
+                    where=str(path),
+                    hint="wait until it ends, and try again",
+                )
+            sleep(_POLL_S)
+        yield

@@ -22,6 +22,7 @@ from deployctl.targets import canary, drain, history, keys, removal
 from deployctl.targets.canary import Verify
 from deployctl.targets.defaultkey import DefaultKey
 from deployctl.targets.driver import Driver
+from deployctl.targets.front import Front
 from deployctl.targets.guards import interruptible, lock, shielded
 from deployctl.targets.history import Outcome, Release
 from deployctl.targets.readiness import Tools, ask, under_way, wait_until_answers
@@ -56,8 +57,8 @@ class Rollout:
         self._bring = bring
         self._tools = tools
         self._now = now
-        # Seconds that nothing of the service answered for, each time that one engine took the
-        # place of another.
+        self.front = Front(driver, service, tell, clock=tools.clock, now=now)
+        # Seconds without an answer, each time that one engine took the place of another.
         self.gaps_s: list[float] = []
 
     def up(
@@ -75,9 +76,8 @@ class Rollout:
 
         `verify_canary` is called with the new revision while the old one still serves, `verify`
         when the new one answers in its place. What either raises ends the rollout: the former
-        leaves the old revision alone, after the latter it runs again. What was
-        verified as a canary is not verified again in its place; a revision that a killed
-        deployctl left running is.
+        leaves the old revision alone, after the latter it runs again. What was verified as a canary
+        is not verified again in its place; a revision that a killed deployctl left running is.
 
         Raises:
             Whatever `verify_canary` or `verify` raises.
@@ -95,6 +95,7 @@ class Rollout:
                 return self._bring_up(adopted, current, key, verify=verify)
             if current and not again and self._serves(current, bundle.digest):
                 self._refresh(current, key)
+                self.front.lead(current)
                 return Outcome(current, changed=False, seconds=0.0)
             return self._begin(
                 "up", spec, plan, bundle, key, verify_canary=verify_canary, verify=verify
@@ -114,6 +115,7 @@ class Rollout:
             old = history.to_go_back_to(releases, revision)
             current = history.deployed(releases)
             if current and self._serves(current, old.bundle.digest):
+                self.front.lead(current)
                 return Outcome(current, changed=False, seconds=0.0)
             why = reason or f"rollback to {old.revision}"
             return self._begin(why, old.spec, old.plan, old.bundle, self._key(old.spec))
@@ -127,9 +129,10 @@ class Rollout:
             TargetError: something of it still runs, or the records cannot be written.
         """
         with self._at_work("deployctl down"):
-            stopped = removal.stop_all(
-                self._driver, self._store, self._ref, self._tell, stop=self._stop
-            )
+            self.front.leave()
+            parts = self._driver, self._store, self._ref, self._tell
+            stopped = removal.stop_all(*parts, stop=self._stop)
+            self.front.end()
             if volumes:
                 self._driver.purge(self._ref.service, self._tell)
                 keys.forget(self._store.folder(self._ref))
@@ -145,8 +148,6 @@ class Rollout:
         folder, command = self._store.folder(self._ref), "deployctl --take-over"
         with lock(folder, self._ref.service, command), interruptible():
             self._driver.take_over(self._ref.service, command, self._tell)
-
-    # The steps.
 
     @contextmanager
     def _at_work(self, command: str) -> Iterator[None]:
@@ -253,6 +254,7 @@ class Rollout:
                 if before == "running":
                     to_restore = current
                     self._tell(Event("note", f"stopping revision {current.revision}"))
+                self.front.hold()
                 self._stop(current)
             started = self._tools.clock()
             if release.spec.needs_api_key:
@@ -260,6 +262,7 @@ class Rollout:
             self._driver.start(release, self._tell)
             wait_until_answers(self._driver, release, self._tell, self._tools, begun=started)
             answered = self._tools.clock()
+            self.front.lead(release)
             if to_restore is not None and not self._driver.replaces:
                 self.gaps_s.append(answered - begun)
             if verify is not None:
@@ -318,9 +321,11 @@ class Rollout:
                 self._driver.stop(previous, self._tell)  # it may be half-way down
             started = self._tools.clock()
             self._driver.start(previous, self._tell)
+            if wait:
+                wait_until_answers(self._driver, previous, self._tell, self._tools, begun=started)
+            self.front.lead(previous)  # until it listens, requests wait
             if not wait:
                 return f"revision {number} is starting again; deployctl status {previous.service}"
-            wait_until_answers(self._driver, previous, self._tell, self._tools, begun=started)
             if not self._driver.replaces:
                 self.gaps_s.append(self._tools.clock() - begun)
         except DeployctlError as problem:

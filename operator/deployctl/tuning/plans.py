@@ -8,6 +8,7 @@ from deployctl.planning.estimates import BOOT_S, DOWNLOAD_BYTES_S, STARTUP_MARGI
 from deployctl.planning.make import make_plan
 from deployctl.planning.plan import ServingPlan
 from deployctl.planning.settings import fold
+from deployctl.render.gateway import NO_GATEWAY
 from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.tuning.overlay import replaced
 from deployctl.tuning.trial import Configuration, Failure, Prior
@@ -43,6 +44,7 @@ def candidate(spec: ServiceSpec, configuration: Configuration, *, port: int) -> 
             "port": port,
             # A process is asked over loopback. A Docker engine may be on another host.
             "expose": spec.expose and spec.target == "docker",
+            **NO_GATEWAY,
         }
     )
 

@@ -285,3 +285,12 @@ def test_metrics_say_when_keys_expire_and_whether_their_files_are_read(ask, writ
     (secrets / "keys.json").write_text("{")
     time.sleep(0.3)  # the files are looked at four times a second
     assert told() == ["deployctl_door_keys_stale 1", expires]
+
+
+def test_what_an_engine_that_has_died_never_saw_may_be_sent_again(build, ask, engine):
+    door = build()
+    door._is_dead = lambda scope: True
+    answer = ask("GET", "/v1/models", key="the-default-key", through=door)
+    assert (answer.status, answer.headers["x-deployctl-refused"]) == (503, "not-begun")
+    assert engine.seen == []
+    assert "x-deployctl-refused" not in ask("GET", "/v1/models", key="the-default-key").headers

@@ -19,6 +19,7 @@ class MemoryDriver:
 
     target = "process"
     replaces = False
+    gateway = None
 
     def __init__(self):
         self.running = set()

@@ -70,9 +70,12 @@ def test_a_release_of_before_the_door_starts_again(settings, make_release, servi
     store.save(ref, before_the_door(make_release(revision=2, expose=True)))
     (old,) = store.releases(ref)
     driver, started = ProcessDriver(settings), []
-    monkeypatch.setattr(driver, "_supervise", lambda *words: started.append(words))
+    monkeypatch.setattr(
+        "deployctl.targets.process.driver.supervise", lambda *words, give_up: started.append(words)
+    )
     driver.start(old, lambda event: None)
-    ((_, run, _, environment, _),) = started
+    ((_, environment),) = started
+    run = driver._run(old)
     assert environment["VLLM_API_KEY"] == "s3cret"
     assert not {"DEPLOYCTL_DOOR", "PYTHONPATH"} & (environment.keys() - os.environ.keys())
     assert not run.secrets.exists()
@@ -88,7 +91,9 @@ def test_the_engine_of_a_folder_gets_the_token_for_what_a_flag_names(
 ):
     (tmp_path / "token").write_text("hf_abc")
     driver, given = ProcessDriver(settings), []
-    monkeypatch.setattr(driver, "_supervise", lambda *words: given.append(words[3]))
+    monkeypatch.setattr(
+        "deployctl.targets.process.driver.supervise", lambda *words, give_up: given.append(words[1])
+    )
     for args in ((), ("--tokenizer", "org/other")):
         engine = EnginePlan(name="vllm", version="0.32.0", image="i", args=args)
         release = make_release(plan={"engine": engine}, hf_token_file=tmp_path / "token")

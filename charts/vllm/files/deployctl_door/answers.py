@@ -4,6 +4,8 @@ import json
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
+# Of a request that the engine never saw: the gateway before it may send it again.
+NOT_BEGUN = (b"x-deployctl-refused", b"not-begun")
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 _KINDS = {

@@ -27,6 +27,7 @@ from deployctl.planning.plan import ServingPlan
 from deployctl.render import Bundle
 from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.targets import Driver, View, history, keyfile, keys, open_driver, open_view
+from deployctl.targets.front import HeldRequests
 from deployctl.targets.history import Outcome, Release
 from deployctl.targets.readiness import Tools
 from deployctl.targets.rollout import REAL, Rollout
@@ -72,6 +73,9 @@ class Deployed:
     log: Path | None
     tuned: dict[str, Any] | None = None  # what was recommended, and what of it was used
     verification: Verified | None = None
+    gaps_s: tuple[float, ...] = ()  # in which nothing of the service answered
+    held: HeldRequests | None = None  # in the gateway, meanwhile
+    ca_file: Path | None = None  # of the gateway's own authority, where that signs
 
     @property
     def took(self) -> str:
@@ -86,15 +90,22 @@ class Deployed:
             "target": self.target,
             "revision": self.release.revision,
             "changed": self.changed,
-            "url": f"{self.endpoint.inside or self.endpoint.url}/v1",
+            "url": f"{self.endpoint.shown}/v1",
             "model": self.endpoint.model,
             "api_key_file": str(self.api_key_file) if self.api_key_file else None,
             "operator_token_file": str(self.operator_token_file or "") or None,
             "log": str(self.log) if self.log else None,
             "seconds": round(self.seconds, 1),
             "fetch_seconds": round(self.fetch_seconds, 1),
+            **self._of_gateway(),
             **_more(self.tuned, self.verification),
         }
+
+    def _of_gateway(self) -> dict[str, Any]:
+        if self.endpoint.gateway is None:
+            return {}
+        told = {"engine_url": self.endpoint.url, "ca_file": str(self.ca_file or "") or None}
+        return {"gateway": {**told, "held": self.held.document() if self.held else None}}
 
 
 @dataclass(frozen=True)
@@ -172,7 +183,7 @@ def _up(deployment: Deployment, tell: Tell, tools: Tools) -> Deployed:
     if verification is None:
         with watched:
             outcome = rollout.up(prepared.spec, plan, bundle, again=drifted)
-        return replace(_deployed(driver, store, outcome), tuned=told)
+        return replace(_deployed(driver, store, outcome, rollout), tuned=told)
     verified_rollout = VerifiedRollout(
         verification,
         prepared,
@@ -191,7 +202,7 @@ def _up(deployment: Deployment, tell: Tell, tools: Tools) -> Deployed:
             serving = _still_serves(driver, store, spec.service, tell)
             error.result = NotKept(spec.service, target, serving, told, error.result)
         raise
-    return replace(_deployed(driver, store, outcome), tuned=told, verification=verified)
+    return replace(_deployed(driver, store, outcome, rollout), tuned=told, verification=verified)
 
 
 def _warns(plan: ServingPlan, tell: Tell) -> None:
@@ -245,7 +256,7 @@ def rollback(
     rollout = _rollout(driver, store, service, tell, take_over, bring_back)
     with Announcer(settings, tell).change(store, ref):
         outcome = rollout.rollback(revision, reason)
-    deployed = _deployed(driver, store, outcome)
+    deployed = _deployed(driver, store, outcome, rollout)
     keep_in_step(tell)
     return deployed
 
@@ -304,7 +315,9 @@ def _rollout(
     return rollout
 
 
-def _deployed(driver: Driver, store: Store, outcome: Outcome) -> Deployed:
+def _deployed(
+    driver: Driver, store: Store, outcome: Outcome, rollout: Rollout | None = None
+) -> Deployed:
     release = outcome.release
     folder = store.folder(ServiceRef(driver.target, release.service))
     endpoint = driver.endpoint(release)
@@ -318,6 +331,9 @@ def _deployed(driver: Driver, store: Store, outcome: Outcome) -> Deployed:
         api_key_file=folder / keys.API_KEY if release.spec.needs_api_key else None,
         operator_token_file=folder / keys.OPERATOR_TOKEN if endpoint.operator_token else None,
         log=driver.log_path(release),
+        gaps_s=tuple(rollout.gaps_s) if rollout else (),
+        held=rollout.front.held() if rollout else None,
+        ca_file=driver.gateway.ca_file(release.service) if driver.gateway else None,
     )
 
 

@@ -241,7 +241,7 @@ def _look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> Se
         status=release.status,
         health=health,
         detail=detail,
-        url=f"{endpoint.inside or endpoint.url}/v1" if endpoint else None,
+        url=f"{endpoint.shown}/v1" if endpoint else None,
         model=release.plan.served_model_name,
         gpu=release.plan.gpu,
         started=state.started,

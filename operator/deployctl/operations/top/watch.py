@@ -181,7 +181,7 @@ def look_at(ref: ServiceRef) -> Callable[[], Look]:
             return known._replace(
                 health="starting" if starts else "serving" if endpoints else "silent",
                 detail=said if endpoints else said or "none of its engines is ready",
-                url=first and (first.inside or first.url),
+                url=first and first.shown,
                 endpoints=endpoints,
             )
         if release.status == "deployed" or state.condition == "dead":

@@ -59,7 +59,7 @@ class DockerDriver:
     """The target `docker`. Keeps nothing but the connection and what it has just started."""
 
     target: TargetKind = "docker"
-    replaces = False
+    gateway, replaces = None, False
     keys_count: Literal["now", "soon"] = "now"
 
     def __init__(

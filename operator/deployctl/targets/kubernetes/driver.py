@@ -57,6 +57,7 @@ class KubernetesDriver:
     """The target `kubernetes`. Keeps nothing but the connection and the ports it forwards."""
 
     target: TargetKind = "kubernetes"
+    gateway = None
     replaces = True
     keys_count: Literal["now", "soon"] = "soon"  # nodes bring them to pods
 

@@ -3,30 +3,31 @@
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Literal
 
 from deployctl.endpoint import Endpoint
-from deployctl.errors import StateError, TargetError
+from deployctl.errors import TargetError
 from deployctl.events import Event, Tell
 from deployctl.files import make_folder, state_error, write_private
-from deployctl.render import door
+from deployctl.render import door, gateway
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import keys
 from deployctl.targets.driver import OFFLINE, Downloader, EngineState
+from deployctl.targets.gateway import Gateway
 from deployctl.targets.history import Release
 from deployctl.targets.process import logfile, preflight, procfs
+from deployctl.targets.process.caddy import Caddy
 from deployctl.targets.process.runs import MARKER, Command, RunFolder, environment
+from deployctl.targets.process.starting import supervise
 
 GRACE_S = 15.0  # from SIGTERM to SIGKILL, for the engine
 CHILD_GRACE_S = 2.0  # the same for children that outlive it
-HANDSHAKE_S = 30.0  # for the supervisor to say that it runs; a loaded machine takes seconds
 _POLL_S = 0.02
 
 
@@ -48,6 +49,8 @@ class ProcessDriver:
         self._cache = settings.cache_dir
         self._clock = clock
         self._sleep = sleep
+        folder = settings.state_dir / "gateway"
+        self.gateway = Gateway(folder, Caddy(folder), clock=clock, sleep=sleep)
         self._begun: set[Path] = set()  # folders of the runs that we have started
 
     def changing(self, service: str, command: str, tell: Tell) -> AbstractContextManager[None]:
@@ -66,6 +69,8 @@ class ProcessDriver:
         ours = replacing is not None and Command(replacing.bundle).port == command.port
         if not (ours and replacing is not None and self._members(replacing)):
             preflight.check_port(command.host, command.port)
+        if (wanted := gateway.entry_of(release.bundle)) is not None:
+            self.gateway.preflight(wanted)
 
     def fetch(self, release: Release, tell: Tell) -> None:
         """Nothing: this Python has the engine, or `preflight` refuses."""
@@ -121,50 +126,9 @@ class ProcessDriver:
                 files = keys.of_the_door(self._folder(release), release.spec)
                 keys.publish(run.secrets, files, mode=0o600)
             run.try_door(sys.executable, child_environment)
-        self._supervise(release, run, job, child_environment, tell)
+        supervise(job, child_environment, give_up=lambda: self.stop(release, tell))
         self._begun.add(run.folder)
         tell(Event("phase", "starting the engine"))
-
-    def _supervise(
-        self,
-        release: Release,
-        run: RunFolder,
-        job: Path,
-        environment: Mapping[str, str],
-        tell: Tell,
-    ) -> None:
-        """Starts the supervisor of a job; returns once it is on record."""
-        program = Path(__file__).with_name("supervisor.py")
-        said = run.folder / "supervisor.log"
-        try:
-            with said.open("wb") as sink:
-                done = subprocess.run(
-                    [sys.executable, "-I", str(program), str(job)],
-                    cwd=run.folder,
-                    env=environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=sink,
-                    stderr=sink,
-                    start_new_session=True,
-                    timeout=HANDSHAKE_S,
-                    check=False,
-                )
-        except OSError as error:
-            raise state_error("start the supervisor", run.folder, error) from error
-        except subprocess.TimeoutExpired as error:
-            self.stop(release, tell)
-            raise TargetError(
-                "the supervisor did not come up in time",
-                where=str(said),
-                hint="the machine is overloaded; try again",
-            ) from error
-        if done.returncode != 0:
-            last = logfile.read(said, 1)
-            raise StateError(
-                f"the supervisor did not start: {last[0] if last else 'there was no output'}",
-                where=str(said),
-                hint="free disk space and check the folder's permissions; nothing runs",
-            )
 
     def learn_keys(self, service: str) -> None:
         """They are changed here alone."""
@@ -281,7 +245,15 @@ class ProcessDriver:
             release.plan.served_model_name,
             self._key(release),
             operator_token=token,
+            gateway=self._behind(release),
         )
+
+    def _behind(self, release: Release) -> str | None:
+        """The address of the gateway, where it stands before the release's service."""
+        if gateway.entry_of(release.bundle) is None:
+            return None
+        entry = self.gateway.entry(release.service)
+        return entry.url if entry is not None else None
 
     def engines(self, release: Release) -> list[Endpoint]:
         """The one that it has."""

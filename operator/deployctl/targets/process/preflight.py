@@ -1,14 +1,13 @@
 """What is checked before an engine is started as a process: cheap, and refusing with a fix."""
 
-import errno
 import re
 import sys
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from pathlib import Path
 
-from deployctl.errors import EngineError, ModelError, PortTakenError, TargetError
-from deployctl.host import port_error
+from deployctl.errors import EngineError, ModelError, TargetError
+from deployctl.host import refuse_taken
 from deployctl.planning.plan import ServingPlan
 from deployctl.targets.process import procfs
 
@@ -104,19 +103,4 @@ def check_port(host: str, port: int) -> None:
     Raises:
         PortTakenError: something listens there, or this user may not.
     """
-    error = port_error(port, host)
-    if error is None:
-        return
-    where = f"{host}:{port}"
-    if error.errno == errno.EACCES:
-        raise PortTakenError(
-            f"this user may not listen on ports below 1024: {port}",
-            where=where,
-            hint="choose another with --port, for example --port 8000",
-        ) from error
-    who = procfs.listener(port) if error.errno == errno.EADDRINUSE else error.strerror
-    raise PortTakenError(
-        f"port {port} is taken by {who or 'another program'}",
-        where=where,
-        hint="stop it, or choose another port with --port",
-    ) from error
+    refuse_taken(port, host, flag="--port", who=procfs.listener)

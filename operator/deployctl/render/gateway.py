@@ -1,0 +1,340 @@
+"""The gateway of a host, as Caddy's own JSON: what it serves, where, and how requests wait. Pure.
+
+One Caddy stands before all services of a user (or of a host) that ask for it. What a service wants
+of it is a small document of its bundle (`gateway.json`, an Entry); the gateway's configuration is
+made of all the entries there are, and of nothing else.
+
+- *Where a request goes.* A service answers below `/NAME/` on its port, so that an OpenAI client's
+  base URL is `http://HOST:PORT/NAME/v1`. The one that came first at a port and a domain (`root`)
+  has `/v1` too. Domains may share a port. Routing by model name would mean reading bodies.
+- *How it holds.* The address of each engine is a file (`upstreams/NAME`), which Caddy reads anew at
+  each attempt to dial. Where it names HELD, on which nobody listens, the attempt fails and is made
+  again until `hold_s` is over: a service is held, let go and led to another engine by writing a
+  file, with no reload and for requests that wait already.
+- *What is tried again.* Requests that no engine can have begun: those whose connection was refused,
+  and those that a closed door turned away with REFUSED. Whatever else fails has failed, a GET too;
+  between gateway and engine no connection is kept, so none is found dead by a request.
+- *What a client is told.* 503 with `Retry-After` when it waited in vain, 502 when the engine ended
+  with its request inside; both in the shape of OpenAI's errors.
+- *What it adds.* `X-Forwarded-*` by its own knowledge alone: it trusts no proxy before it. It keeps
+  `/metrics` to itself; all else is the door's to decide.
+
+All paths are relative to the gateway's folder, in which Caddy runs. The administration's socket and
+the monitor (`/health`, `/metrics` of Caddy) are for the owner and for loopback.
+"""
+
+import json
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from deployctl.errors import InputError, PlanRefusedError
+from deployctl.planning.plan import ServingPlan
+from deployctl.render.bundle import EVERYWHERE, LOOPBACK, Bundle
+from deployctl.spec import ServiceSpec
+
+ENTRY_FILE = "gateway.json"  # of a bundle
+NO_GATEWAY = {"gateway": False, "domain": None, "tls": None}  # of a spec, for what is only tried
+ADMIN = "admin.sock"
+UPSTREAMS = "upstreams"
+ACCESS_LOG = "access.log"
+ROOT_CERTIFICATE = "data/pki/authorities/local/root.crt"  # of TLS `internal`
+HELD = "unix/held.sock"  # an address that is none
+REFUSED = "x-deployctl-refused"  # of a door's answer to a request that no engine has seen
+TRY_S = 0.25  # between two attempts to reach an engine
+LEAST_VERSION = (2, 11, 3)  # of Caddy: the first that tries again by what an answer says
+HTTP_PORT, HTTPS_PORT = 8080, 443
+_BUFFER = 1 << 20  # bytes of a body that are kept to send it again, had a door turned it away
+_ENGINE_PATHS = ("v1", "v2", "health", "metrics", "tokenize", "detokenize", "ping", "version")
+_METRICS = ["/metrics", "/metrics/*"]
+_WAITED = "{http.reverse_proxy.duration_ms}", "{http.reverse_proxy.upstream.duration_ms}"
+
+
+class GatewayEntry(BaseModel):
+    """What one service wants of the gateway."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: Literal[1] = 1
+    service: str
+    port: int  # of the gateway
+    exposed: bool  # on every interface, or on loopback
+    domain: str | None
+    tls: Literal["acme", "internal"] | None
+    hold_s: int
+    root: bool = False  # it has the paths that begin with no service's name
+
+    @property
+    def host(self) -> str:
+        """The address on which the gateway listens."""
+        return EVERYWHERE if self.exposed else LOOPBACK
+
+    @property
+    def url(self) -> str:
+        """Where clients find it: no trailing slash, no `/v1`."""
+        scheme, usual = ("https", HTTPS_PORT) if self.domain else ("http", 80)
+        port = "" if self.port == usual else f":{self.port}"
+        path = "" if self.root else f"/{self.service}"
+        return f"{scheme}://{self.domain or LOOPBACK}{port}{path}"
+
+
+def entry(plan: ServingPlan, spec: ServiceSpec) -> GatewayEntry | None:
+    """What a service wants of the gateway; None where it wants none.
+
+    Raises:
+        InputError: its name is a route of engines; a public certificate is for what nobody reaches.
+    """
+    if not spec.behind_gateway:
+        return None
+    if plan.name in _ENGINE_PATHS:
+        raise InputError(
+            f"a service behind the gateway cannot be called {plan.name}: engines have that route",
+            where="name",
+            hint="give it another with --name",
+        )
+    tls = (spec.tls or "acme") if spec.domain else None
+    if tls == "acme" and not spec.expose:
+        raise InputError(
+            f"a public authority signs for {spec.domain} only where it reaches it",
+            where="domain",
+            hint="add --expose, or --tls internal for a certificate of the gateway's own",
+        )
+    return GatewayEntry(
+        service=plan.name,
+        port=spec.gateway_port or (HTTPS_PORT if tls else HTTP_PORT),
+        exposed=spec.expose,
+        domain=spec.domain,
+        tls=tls,
+        hold_s=spec.hold,
+    )
+
+
+def refuse(spec: ServiceSpec, hint: str) -> None:
+    """Refuses a gateway on a target that has none.
+
+    Raises:
+        PlanRefusedError: the service wants one.
+    """
+    if spec.behind_gateway:
+        where = "domain" if spec.domain else "gateway"
+        raise PlanRefusedError("a gateway stands before processes alone", where=where, hint=hint)
+
+
+def entry_files(plan: ServingPlan, spec: ServiceSpec) -> dict[str, str]:
+    """The entry as a file of a bundle; none where the service wants none."""
+    wanted = entry(plan, spec)
+    return {} if wanted is None else {ENTRY_FILE: wanted.model_dump_json(indent=2) + "\n"}
+
+
+def entry_of(bundle: Bundle) -> GatewayEntry | None:
+    """The entry that a bundle was rendered with."""
+    text = bundle.files.get(ENTRY_FILE)
+    return GatewayEntry.model_validate_json(text) if text is not None else None
+
+
+def admitted(wanted: GatewayEntry, others: Sequence[GatewayEntry]) -> GatewayEntry:
+    """The entry beside others: it has the root where no other at its address has.
+
+    Raises:
+        InputError: another service has that port otherwise: with TLS or without, exposed or not.
+    """
+    for other in others:
+        if other.port != wanted.port or other.service == wanted.service:
+            continue
+        for one, what in ((bool(other.domain), "TLS"), (other.exposed, "--expose")):
+            if one != (bool(wanted.domain) if what == "TLS" else wanted.exposed):
+                raise InputError(
+                    f"the gateway serves {other.service} on port {other.port} "
+                    f"{'with' if one else 'without'} {what}, and {wanted.service} is to be served "
+                    f"{'without' if one else 'with'}",
+                    where="gateway_port",
+                    hint="give it a port of its own with --gateway-port",
+                )
+        if other.domain == wanted.domain and other.tls != wanted.tls:
+            raise InputError(
+                f"the certificate of {other.domain} is {other.tls} for {other.service}",
+                where="tls",
+                hint=f"say --tls {other.tls} here too",
+            )
+    there = [each for each in others if each.service != wanted.service]
+    place = (wanted.port, wanted.domain)
+    taken = any(each.root and (each.port, each.domain) == place for each in there)
+    return wanted.model_copy(update={"root": not taken})
+
+
+def configuration(entries: Sequence[GatewayEntry], *, monitor_port: int) -> str:
+    """Caddy's configuration for these services: the same entries, the same bytes."""
+    entries = sorted(entries, key=lambda each: each.service)
+    servers = {"monitor": _monitor(monitor_port)}
+    for port in sorted({each.port for each in entries}):
+        servers[f"port-{port}"] = _server([each for each in entries if each.port == port])
+    apps: dict[str, Any] = {"http": {"servers": servers, "metrics": {}}}
+    if domains := {each.domain: each.tls for each in entries if each.domain}:
+        apps["tls"] = _certificates(domains)
+        apps["pki"] = {"certificate_authorities": {"local": {"install_trust": False}}}
+    document = {
+        "admin": {"listen": f"unix/{ADMIN}|0600", "config": {"persist": False}},
+        "storage": {"module": "file_system", "root": "data"},
+        "logging": _logging(),
+        "apps": apps,
+    }
+    return json.dumps(document, indent=1) + "\n"
+
+
+def _certificates(domains: dict[str, Any]) -> dict[str, Any]:
+    policies = [
+        {"subjects": [domain], "issuers": [{"module": tls}]}
+        for domain, tls in sorted(domains.items())
+    ]
+    return {
+        "certificates": {"automate": sorted(domains)},
+        "automation": {"policies": policies},
+    }
+
+
+def _monitor(port: int) -> dict[str, Any]:
+    """For the supervisor and for Prometheus."""
+    return {
+        "listen": [f"{LOOPBACK}:{port}"],
+        "protocols": ["h1"],
+        "automatic_https": {"disable": True},
+        "routes": [
+            _route([{"path": ["/health"]}], {"handler": "static_response", "status_code": 200}),
+            _route([{"path": ["/metrics"]}], {"handler": "metrics"}),
+        ],
+    }
+
+
+def _server(entries: Sequence[GatewayEntry]) -> dict[str, Any]:
+    first = entries[0]
+    routes = [_route(_below(each), _subroute(each, strip=True)) for each in entries]
+    routes += [_route(_at(each), _subroute(each)) for each in entries if each.root]
+    nothing = "the gateway serves nothing here: the base URL is /NAME/v1 with a service's name"
+    server: dict[str, Any] = {
+        "listen": [f"{first.host if first.exposed else LOOPBACK}:{first.port}"],
+        "protocols": ["h1", "h2"] if first.domain else ["h1"],
+        "read_header_timeout": "30s",
+        "idle_timeout": "5m",
+        "automatic_https": {"disable": True},
+        "routes": [*routes, _route(None, _error(404, nothing, "not_found_error"))],
+        "errors": {"routes": _failures()},
+        "logs": {"default_logger_name": "access"},
+    }
+    if first.domain:
+        server["tls_connection_policies"] = [{}]
+    return server
+
+
+def _at(each: GatewayEntry) -> list[dict[str, Any]] | None:
+    return [{"host": [each.domain]}] if each.domain else None
+
+
+def _below(each: GatewayEntry) -> list[dict[str, Any]]:
+    host = {"host": [each.domain]} if each.domain else {}
+    return [{**host, "path": [f"/{each.service}/*"]}]
+
+
+def _subroute(each: GatewayEntry, *, strip: bool = False) -> dict[str, Any]:
+    prefix = {"handler": "rewrite", "strip_path_prefix": f"/{each.service}"}
+    total, engine = _WAITED
+    handlers = [
+        {"handler": "log_append", "key": "service", "value": each.service},
+        {"handler": "log_append", "key": "total_ms", "value": total},
+        {"handler": "log_append", "key": "engine_ms", "value": engine},
+        _proxy(each),
+    ]
+    routes = [
+        *([{"handle": [prefix]}] if strip else []),
+        _route([{"path": _METRICS}], _error(404, "there is no such route", "not_found_error")),
+        {"handle": handlers},
+    ]
+    return {"handler": "subroute", "routes": routes}
+
+
+def _proxy(each: GatewayEntry) -> dict[str, Any]:
+    # How far a request came that failed on its way nobody knows, whatever was answered before.
+    turned_away = (
+        f'{{http.reverse_proxy.header.{_canonical(REFUSED)}}} == "not-begun"'
+        " && {http.reverse_proxy.is_transport_error} != true"
+    )
+    return {
+        "handler": "reverse_proxy",
+        "upstreams": [{"dial": f"{{file.{UPSTREAMS}/{each.service}}}"}],
+        "flush_interval": -1,
+        "request_buffers": _BUFFER,
+        "load_balancing": {
+            "try_duration": f"{each.hold_s}s",
+            "try_interval": f"{int(TRY_S * 1000)}ms",
+            "retry_match": [{"expression": turned_away}],
+        },
+        "transport": {
+            "protocol": "http",
+            "versions": ["1.1"],
+            "dial_timeout": "2s",
+            "keep_alive": {"enabled": False},
+            "compression": False,
+        },
+    }
+
+
+def _canonical(header: str) -> str:
+    return "-".join(word.capitalize() for word in header.split("-"))
+
+
+def _failures() -> list[dict[str, Any]]:
+    """What clients are told where no engine answered: it never began, or it ended meanwhile."""
+    waited = _error(
+        503, "no engine took the request in time; try again", "service_unavailable", retry_after=10
+    )
+    cut = _error(
+        "{http.error.status_code}", "the engine ended before it had answered", "server_error"
+    )
+    never = '{http.error.message}.startsWith("dial ") || {http.error.status_code} == 503'
+    return [_route([{"expression": never}], waited), _route(None, cut)]
+
+
+def _error(
+    status: int | str, message: str, kind: str, *, retry_after: int | None = None
+) -> dict[str, Any]:
+    error = {"message": message, "type": kind, "param": None, "code": None}
+    headers = {"Content-Type": ["application/json"]}
+    if retry_after is not None:
+        headers["Retry-After"] = [str(retry_after)]
+    return {
+        "handler": "static_response",
+        "status_code": status,
+        "headers": headers,
+        "body": json.dumps({"error": error}),
+    }
+
+
+def _route(match: list[dict[str, Any]] | None, handler: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {"match": match} if match else {}
+    return {**found, "handle": [handler], "terminal": True}
+
+
+def _logging() -> dict[str, Any]:
+    """A line a request, without what clients sent: it tells how long each waited."""
+    left_out = ("request>headers", "resp_headers", "request>tls", "user_id")
+    return {
+        "logs": {
+            "default": {"exclude": ["http.log.access"]},
+            "access": {
+                "include": ["http.log.access.access"],
+                "writer": {
+                    "output": "file",
+                    "filename": ACCESS_LOG,
+                    "mode": "0600",
+                    "roll_size_mb": 16,
+                    "roll_keep": 1,
+                    "roll_gzip": False,
+                },
+                "encoder": {
+                    "format": "filter",
+                    "wrap": {"format": "json"},
+                    "fields": {name: {"filter": "delete"} for name in left_out},
+                },
+            },
+        }
+    }

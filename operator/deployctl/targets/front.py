@@ -1,0 +1,108 @@
+"""Front: what a rollout tells the gateway before a service, where there is one.
+
+Before the engine's door closes, new requests are held; once the next engine has answered, they are
+led to it, those that wait among them. A service that goes is no longer served first, and then its
+requests under way end.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from deployctl.events import Event, Tell
+from deployctl.render import gateway as rendered
+from deployctl.targets.driver import Driver
+from deployctl.targets.gateway import Waits
+from deployctl.targets.history import Release
+
+
+class HeldRequests(NamedTuple):
+    """Requests were held while an engine was replaced."""
+
+    seconds: float  # as long as one can have waited for that
+    waits: Waits  # of those that have ended by now
+
+    def document(self) -> dict[str, float]:
+        """What JSON answers say of it."""
+        told = self.waits._asdict()
+        return {
+            "seconds": round(self.seconds, 1),
+            **told,
+            "longest_s": round(self.waits.longest_s, 1),
+        }
+
+
+class Front:
+    """The gateway before one service of a target; nothing where the target has none."""
+
+    def __init__(
+        self,
+        driver: Driver,
+        service: str,
+        tell: Tell,
+        *,
+        clock: Callable[[], float],
+        now: Callable[[], datetime],
+    ) -> None:
+        self._driver = driver
+        self._service = service
+        self._tell = tell
+        self._clock = clock
+        self._now = now
+        self._since: tuple[float, float] | None = None  # by the clock, and since the epoch
+        self._seconds = 0.0
+
+    def hold(self) -> None:
+        """Has new requests wait from now on.
+
+        Raises:
+            StateError: it cannot be told.
+        """
+        gateway = self._driver.gateway
+        if gateway is not None and gateway.hold(self._service):
+            self._since = self._since or (self._clock(), self._now().timestamp())
+            self._tell(Event("note", "new requests wait in the gateway"))
+
+    def lead(self, release: Release) -> None:
+        """Leads requests to a release, as it wants; the gateway runs then, where one is wanted.
+
+        Raises:
+            InputError: another service has its port of the gateway otherwise.
+            TargetError: the gateway does not start, or takes no such configuration.
+        """
+        gateway, wanted = self._driver.gateway, rendered.entry_of(release.bundle)
+        if gateway is None:
+            return
+        if wanted is None:
+            if gateway.leave(self._service) == []:
+                self.end()
+        else:
+            gateway.admit(wanted, urlsplit(self._driver.endpoint(release).url).netloc)
+        if self._since is not None:
+            self._seconds = self._clock() - self._since[0]
+
+    def leave(self) -> None:
+        """Serves the service no more.
+
+        Raises:
+            TargetError: the gateway takes no such configuration.
+        """
+        if self._driver.gateway is not None:
+            self._driver.gateway.leave(self._service)
+
+    def end(self) -> None:
+        """Ends the gateway, where it stands before no service.
+
+        Raises:
+            TargetError: something of it still runs.
+        """
+        if self._driver.gateway is not None and self._driver.gateway.end_unused():
+            self._tell(Event("note", "the gateway has ended: it stood before no other service"))
+
+    def held(self) -> HeldRequests | None:
+        """What holding came to; None where nothing was held."""
+        gateway = self._driver.gateway
+        if gateway is None or self._since is None:
+            return None
+        return HeldRequests(self._seconds, gateway.waits(self._service, self._since[1]))

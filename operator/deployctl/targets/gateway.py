@@ -1,0 +1,294 @@
+"""Gateway: the services that this user's proxy stands before, and how each is held and led.
+
+One for all services of a state folder. What it knows are files below `gateway/` there:
+
+    services/NAME.json   what a service wants of it (render.gateway.GatewayEntry)
+    upstreams/NAME       the address of its engine; the proxy reads it at each attempt to dial
+    caddy.json           made of all services; the proxy is told when it changes, and then alone
+    access.log           a line a request that has ended
+
+So an update changes one small file twice, and no connection is touched. Only a service that comes,
+goes or wants something else makes the proxy load its configuration anew; requests that are held
+then would be turned away, so that waits until none is. How the proxy is run is the target's.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from deployctl import host
+from deployctl.errors import StateError, TargetError
+from deployctl.files import make_folder, state_error, write_private
+from deployctl.render import gateway as rendered
+from deployctl.render.gateway import GatewayEntry
+from deployctl.spec.service import MOST_HOLD_S
+from deployctl.targets import lockfile
+
+CONFIGURATION = "caddy.json"
+_SERVICES, _MONITOR = "services", "monitor_port"
+_LET_GO_S = 2 * rendered.TRY_S  # for those that were held to reach the engine
+_POLL_S = 0.2
+_MOST_LOG = 64 << 20  # bytes of an access log that are read
+
+
+class GatewayProxy(Protocol):
+    """The program behind it, as a target runs it. Methods raise TargetError subclasses."""
+
+    def check(self) -> None:
+        """Refuses where it cannot run: there is none, or an old one."""
+
+    def runs(self) -> bool:
+        """Whether it runs."""
+
+    def apply(self, monitor_port: int) -> None:
+        """Starts it with the folder's configuration, or has it load that anew."""
+
+    def end(self) -> None:
+        """Ends it, once its requests under way have ended; ending none is fine."""
+
+
+class Waits(NamedTuple):
+    """What the requests of a service that have ended since some moment waited for an engine."""
+
+    requests: int  # all of them
+    waited: int  # those that an engine did not take at once
+    longest_s: float
+    turned_away: int  # with 503, having waited in vain
+
+
+class Gateway:
+    """The gateway of one state folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        proxy: GatewayProxy,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self.folder = folder
+        self._proxy = proxy
+        self._clock = clock
+        self._sleep = sleep
+
+    def entries(self) -> list[GatewayEntry]:
+        """The services that it stands before.
+
+        Raises:
+            StateError: a record cannot be read.
+        """
+        found = []
+        for path in sorted((self.folder / _SERVICES).glob("*.json")):
+            try:
+                found.append(GatewayEntry.model_validate_json(path.read_bytes()))
+            except FileNotFoundError:
+                continue
+            except (OSError, ValueError) as error:
+                raise StateError(
+                    "a record of the gateway cannot be read",
+                    where=str(path),
+                    hint="remove it; deployctl up of that service writes it anew",
+                ) from error
+        return found
+
+    def entry(self, service: str) -> GatewayEntry | None:
+        """The service's entry; None where the gateway does not stand before it."""
+        return next((each for each in self.entries() if each.service == service), None)
+
+    def preflight(self, wanted: GatewayEntry) -> None:
+        """Refuses what it cannot serve, before any engine is touched.
+
+        Raises:
+            InputError: another service has the port otherwise.
+            TargetError: there is no proxy; the port is taken by another program.
+        """
+        self._proxy.check()
+        entries = self.entries()
+        rendered.admitted(wanted, entries)
+        if not any(each.port == wanted.port for each in entries) or not self._proxy.runs():
+            host.refuse_taken(wanted.port, wanted.host, flag="--gateway-port")
+
+    def admit(self, wanted: GatewayEntry, address: str) -> GatewayEntry:
+        """Has it lead the service's requests to the engine at `address` (`127.0.0.1:8000`);
+        starts the proxy where it does not run.
+
+        Raises:
+            InputError: another service has the port otherwise.
+            TargetError: the proxy does not start or takes no such configuration: it has what it
+                had before.
+        """
+        was_held = self._address(wanted.service) == rendered.HELD
+        self._lead(wanted.service, address)  # first: whoever has the lock may wait for it
+        with self._locked():
+            former = self.entry(wanted.service)
+            others = [each for each in self.entries() if each.service != wanted.service]
+            entry = rendered.admitted(wanted, others)
+            self._write(_record(wanted.service), entry.model_dump_json(indent=1))
+            try:
+                self._apply([*others, entry], let_go=was_held)
+            except TargetError:
+                if former is None:
+                    (self.folder / _record(wanted.service)).unlink(missing_ok=True)
+                else:
+                    self._write(_record(wanted.service), former.model_dump_json(indent=1))
+                raise
+            return entry
+
+    def hold(self, service: str) -> bool:
+        """Has the service's new requests wait; False where it does not stand before it.
+
+        Raises:
+            StateError: it cannot be written.
+        """
+        if self.entry(service) is None:
+            return False
+        self._lead(service, rendered.HELD)
+        return True
+
+    def lead(self, service: str, address: str) -> None:
+        """Leads the requests of a service to an engine, those that wait among them.
+
+        Raises:
+            StateError: it cannot be written.
+        """
+        if self.entry(service) is not None:
+            self._lead(service, address)
+
+    def leave(self, service: str) -> list[str] | None:
+        """Serves it no more; returns the services that are left, None where it was not served.
+
+        Raises:
+            TargetError: the proxy takes no such configuration.
+        """
+        if self.entry(service) is None:
+            return None
+        with self._locked():
+            try:
+                (self.folder / _record(service)).unlink(missing_ok=True)
+                (self.folder / rendered.UPSTREAMS / service).unlink(missing_ok=True)
+            except OSError as error:
+                raise state_error("remove", self.folder / _record(service), error) from error
+            left = self.entries()
+            self._apply(left, let_go=False)
+            return [each.service for each in left]
+
+    def end_unused(self) -> bool:
+        """Ends the proxy where it stands before nothing; whether it did."""
+        if not self._proxy.runs():
+            return False
+        with self._locked():
+            if self.entries():
+                return False
+            self._proxy.end()
+            return True
+
+    def waits(self, service: str, since: float) -> Waits:
+        """What its requests waited that have ended after `since`, in seconds since the epoch."""
+        requests = waited = turned_away = 0
+        longest = 0.0
+        for line in self._log():
+            if line.get("service") != service or not _number(line.get("ts")) >= since:
+                continue
+            requests += 1
+            turned_away += line.get("status") == 503
+            seconds = (_number(line.get("total_ms")) - _number(line.get("engine_ms"))) / 1000
+            if seconds >= rendered.TRY_S:
+                waited += 1
+                longest = max(longest, seconds)
+        return Waits(requests, waited, longest, turned_away)
+
+    def ca_file(self, service: str) -> Path | None:
+        """What verifies a service's certificate, where the gateway's own authority signs it."""
+        entry = self.entry(service)
+        if entry is None or entry.tls != "internal":
+            return None
+        return self.folder / rendered.ROOT_CERTIFICATE
+
+    def monitor_port(self) -> int | None:
+        """The port of loopback on which the proxy tells its health and metrics."""
+        try:
+            return int((self.folder / _MONITOR).read_text())
+        except (OSError, ValueError):
+            return None
+
+    def _apply(self, entries: list[GatewayEntry], *, let_go: bool) -> None:
+        """Brings the proxy to serve these and no others."""
+        runs, port = self._proxy.runs(), self.monitor_port()
+        if not runs and not entries:
+            return
+        if port is None or (not runs and host.port_error(port)):
+            port = host.free_port()
+            self._write(_MONITOR, str(port))
+        configuration = rendered.configuration(entries, monitor_port=port)
+        path = self.folder / CONFIGURATION
+        former = path.read_text() if path.exists() else None
+        if runs and former == configuration:
+            return
+        if runs:
+            if let_go:
+                self._sleep(_LET_GO_S)
+            self._await_nobody_held(max((each.hold_s for each in entries), default=0))
+        self._write(CONFIGURATION, configuration)
+        try:
+            self._proxy.apply(port)
+        except TargetError:
+            if former is not None:
+                self._write(CONFIGURATION, former)
+            raise
+
+    def _await_nobody_held(self, most_s: float) -> None:
+        """Those who wait with the former configuration would be turned away. One that was held by a
+        deployctl that was killed is not waited for longer than its requests wait."""
+        deadline = self._clock() + most_s
+        while self._clock() < deadline and any(
+            self._address(each.service) == rendered.HELD for each in self.entries()
+        ):
+            self._sleep(_POLL_S)
+
+    def _address(self, service: str) -> str | None:
+        try:
+            return (self.folder / rendered.UPSTREAMS / service).read_text()
+        except OSError:
+            return None
+
+    def _lead(self, service: str, address: str) -> None:
+        self._write(f"{rendered.UPSTREAMS}/{service}", address)
+
+    def _write(self, path: str, text: str) -> None:
+        make_folder((self.folder / path).parent)
+        write_private(self.folder / path, text.encode())
+
+    def _log(self) -> Iterator[dict[str, Any]]:
+        try:
+            with (self.folder / rendered.ACCESS_LOG).open("rb") as file:
+                file.seek(0, 2)
+                file.seek(max(0, file.tell() - _MOST_LOG))
+                for line in file:
+                    try:
+                        document = json.loads(line)
+                    except ValueError:
+                        continue
+                    if isinstance(document, dict):
+                        yield document
+        except OSError:
+            return
+
+    def _locked(self) -> AbstractContextManager[None]:
+        # As long as requests may wait: whoever has it waits until none does.
+        return lockfile.held(self.folder / "lock", "the gateway is", patience_s=MOST_HOLD_S)
+
+
+def _record(service: str) -> str:
+    return f"{_SERVICES}/{service}.json"
+
+
+def _number(value: object) -> float:
+    """Of what Caddy wrote, as text where it was a placeholder."""
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return 0.0

@@ -1,0 +1,234 @@
+"""Caddy: the gateway's proxy as a supervised process of this user.
+
+It runs in the gateway's folder below the supervisor that engines have, which starts it again when
+it dies. It is told its configuration at the start and by `caddy reload`, over a socket in there.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+
+from deployctl import assets
+from deployctl.endpoint import Endpoint
+from deployctl.errors import TargetError
+from deployctl.files import write_private
+from deployctl.render.gateway import ADMIN, LEAST_VERSION
+from deployctl.targets import restarts
+from deployctl.targets.gateway import CONFIGURATION
+from deployctl.targets.process import logfile, procfs
+from deployctl.targets.process.runs import JOB_FILE, MARKER, RunFolder
+from deployctl.targets.process.starting import supervise
+
+START_S = 30.0  # to answer; a loaded machine takes seconds
+RELOAD_S = 30.0
+GRACE_S = 70.0  # to end: requests under way have as long as a draining engine gives them
+_RESTARTS = 60  # an hour
+_POLL_S = 0.1
+_KEPT = ("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
+_INSTALL = f"{sys.executable} -m pip install 'deployctl[gateway]' brings it"
+
+
+class Caddy:
+    """The proxy of one gateway's folder."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._run = RunFolder(folder)
+        self._clock = clock
+        self._sleep = sleep
+
+    def check(self) -> None:
+        """Refuses where there is no Caddy, or one that cannot hold requests as we need it.
+
+        Raises:
+            TargetError: says which, and how to get one.
+        """
+        program = _program()
+        found = version(program)
+        if found is None or found < LEAST_VERSION:
+            least = ".".join(map(str, LEAST_VERSION))
+            said = ".".join(map(str, found)) if found else "one that does not say its version"
+            raise TargetError(
+                f"the gateway needs Caddy {least} or newer, and this is {said}",
+                where=program,
+                hint=_INSTALL,
+            )
+
+    def runs(self) -> bool:
+        """Whether its supervisor lives and has not given it up."""
+        return self._run.supervisor_alive() is not None and self._run.exit() is None
+
+    def apply(self, monitor_port: int) -> None:
+        """Starts it, or has it load its configuration anew.
+
+        Raises:
+            TargetError: it does not start, or takes no such configuration.
+        """
+        if self.runs():
+            self._reload()
+        else:
+            self._start(monitor_port)
+
+    def end(self) -> None:
+        """Ends it, once its requests under way have ended, in reason.
+
+        Raises:
+            TargetError: something of it still runs.
+        """
+        supervisor = self._run.supervisor_alive()
+        if supervisor is not None:
+            procfs.send(supervisor, signal.SIGTERM)
+            self._await_end(GRACE_S + 5)
+        for who in self._members():
+            procfs.send(who, signal.SIGKILL)
+        self._await_end(5.0)
+        if self._members():
+            raise TargetError(
+                "the gateway does not end",
+                where=str(self._run.folder),
+                hint="it hangs in the kernel; run deployctl down again",
+            )
+        self._run.forget()
+
+    def _start(self, monitor_port: int) -> None:
+        self.end()  # what a killed supervisor left has the ports
+        program = _program()
+        folder = self._run.folder
+        for name in ("exit.json", restarts.EVENTS_FILE, ADMIN):
+            (folder / name).unlink(missing_ok=True)
+        document = {
+            "argv": [program, "run", "--config", CONFIGURATION],
+            "before": [],
+            "watchdog_folder": str(assets.path("deploy", "door")),
+            "watchdog": {
+                "port": monitor_port,
+                "events": str(folder / restarts.EVENTS_FILE),
+                "stall_s": 0.0,
+                "restarts": _RESTARTS,
+                "grace_s": GRACE_S,
+            },
+        }
+        job = folder / JOB_FILE
+        write_private(job, json.dumps(document, indent=1).encode())
+        supervise(job, _environment(os.environ, folder), give_up=self.end)
+        deadline = self._clock() + START_S
+        while not _healthy(monitor_port):
+            if not self.runs() or self._clock() > deadline:
+                said = _complaint(logfile.read(self._run.log, 20))
+                self.end()
+                raise TargetError(
+                    f"the gateway does not start: {said}",
+                    where=str(self._run.log),
+                    hint="the last lines there say why",
+                )
+            self._sleep(_POLL_S)
+
+    def _reload(self) -> None:
+        words = [_program(), "reload", "--config", CONFIGURATION, "--address", f"unix/{ADMIN}"]
+        folder = self._run.folder
+        try:
+            done = subprocess.run(
+                words,
+                cwd=folder,
+                env=_environment(os.environ, folder),
+                capture_output=True,
+                text=True,
+                timeout=RELOAD_S,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise TargetError(
+                f"the gateway cannot be told its new configuration: {error}", where=str(folder)
+            ) from error
+        if done.returncode != 0:
+            raise TargetError(
+                f"the gateway takes no such configuration: {_complaint(done.stderr.splitlines())}",
+                where=str(folder / CONFIGURATION),
+                hint="it goes on with the former",
+            )
+
+    def _members(self) -> list[procfs.Identity]:
+        folder = self._run.folder
+        if not folder.is_dir():
+            return []
+        return procfs.marked(MARKER, str(folder), session=-1, folder=folder)
+
+    def _await_end(self, seconds: float) -> None:
+        deadline = self._clock() + seconds
+        while self._members() and self._clock() < deadline:
+            self._sleep(_POLL_S)
+
+
+def _program() -> str:
+    """Caddy on PATH, or beside the Python that runs deployctl.
+
+    Raises:
+        TargetError: there is none.
+    """
+    beside = Path(sys.executable).with_name("caddy")
+    program = shutil.which("caddy") or (str(beside) if os.access(beside, os.X_OK) else None)
+    if program is None:
+        raise TargetError(
+            "the gateway needs Caddy, and there is no caddy on PATH", where="PATH", hint=_INSTALL
+        )
+    return program
+
+
+@cache
+def version(program: str) -> tuple[int, int, int] | None:
+    """The version of a Caddy; None where it does not say."""
+    try:
+        done = subprocess.run(
+            [program, "version"], capture_output=True, text=True, timeout=RELOAD_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    told = _VERSION.match(done.stdout)
+    return (int(told[1]), int(told[2]), int(told[3])) if told else None
+
+
+def _environment(ambient: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """Little of ours: no key and no token gets there."""
+    kept = {name: value for name, value in ambient.items() if name in _KEPT}
+    homes = {"XDG_DATA_HOME": str(folder / "data"), "XDG_CONFIG_HOME": str(folder / "data")}
+    return {**kept, **homes, MARKER: str(folder)}
+
+
+def _healthy(port: int) -> bool:
+    import httpx
+
+    from deployctl import web
+
+    try:
+        with web.client(Endpoint(f"http://127.0.0.1:{port}", None, None), 2.0) as client:
+            return bool(client.get("/health").status_code == 200)
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+
+
+def _complaint(lines: list[str]) -> str:
+    """The last thing that Caddy called an error, without its bookkeeping."""
+    for line in reversed(lines):
+        try:
+            document = json.loads(line)
+        except ValueError:
+            if line.startswith("Error: "):
+                return line.removeprefix("Error: ").rstrip()
+            continue
+        if isinstance(document, dict) and document.get("level") in ("error", "fatal"):
+            return str(document.get("error") or document.get("msg"))
+    return lines[-1] if lines else "it said nothing"

@@ -1,0 +1,53 @@
+"""A supervisor is started for a job, and has said that it runs."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from deployctl.errors import StateError, TargetError
+from deployctl.files import state_error
+from deployctl.targets.process import logfile
+
+HANDSHAKE_S = 30.0  # for the supervisor to say that it runs; a loaded machine takes seconds
+
+
+def supervise(job: Path, environment: Mapping[str, str], *, give_up: Callable[[], None]) -> None:
+    """Starts the supervisor of a job, in the job's folder; returns once it is on record. `give_up`
+    ends what there is of one that does not come up.
+
+    Raises:
+        StateError: it did not start; nothing runs.
+        TargetError: it did not come up in time.
+    """
+    program = Path(__file__).with_name("supervisor.py")
+    said = job.with_name("supervisor.log")
+    try:
+        with said.open("wb") as sink:
+            done = subprocess.run(
+                [sys.executable, "-I", str(program), str(job)],
+                cwd=job.parent,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                start_new_session=True,
+                timeout=HANDSHAKE_S,
+                check=False,
+            )
+    except OSError as error:
+        raise state_error("start the supervisor", job.parent, error) from error
+    except subprocess.TimeoutExpired as error:
+        give_up()
+        raise TargetError(
+            "the supervisor did not come up in time",
+            where=str(said),
+            hint="the machine is overloaded; try again",
+        ) from error
+    if done.returncode != 0:
+        last = logfile.read(said, 1)
+        raise StateError(
+            f"the supervisor did not start: {last[0] if last else 'there was no output'}",
+            where=str(said),
+            hint="free disk space and check the folder's permissions; nothing runs",
+        )

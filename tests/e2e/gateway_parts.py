@@ -1,0 +1,115 @@
+"""Users of a service behind the gateway: with a connection each request, or one for all."""
+
+import contextlib
+import http.client
+import json
+import ssl
+import threading
+import time
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import pytest
+
+from process_shell import PATIENCE_S
+
+
+def needs_caddy():
+    """Skips where there is no Caddy, or an old one."""
+    from deployctl.errors import TargetError
+    from deployctl.targets.process.caddy import Caddy
+
+    try:
+        Caddy(Path("/nowhere")).check()
+    except TargetError as error:
+        pytest.skip(error.message)
+
+
+class Asked(NamedTuple):
+    """One request of a user."""
+
+    began: float  # by time.monotonic
+    seconds: float
+    problem: str  # empty: it had a whole answer
+
+
+class Users:
+    """Ask all the time, until they are told to end."""
+
+    def __init__(self, url, *, new=2, kept=2, tokens=8, model="tiny", key=None, ca=None):
+        parts = urlsplit(url)
+        self._place = parts.hostname, parts.port, f"{parts.path}/v1/completions"
+        self._trust = ssl.create_default_context(cafile=ca) if parts.scheme == "https" else None
+        body = {"model": model, "prompt": "Hello", "max_tokens": tokens, "ignore_eos": True}
+        self._bodies = [json.dumps({**body, "stream": stream}) for stream in (False, True)]
+        self._headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
+        self._ends = threading.Event()
+        self.asked, self.begun = [], time.monotonic()
+        self._threads = [
+            threading.Thread(target=self._ask, args=(number, number >= new), daemon=True)
+            for number in range(new + kept)
+        ]
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._ends.set()
+        for thread in self._threads:
+            thread.join(PATIENCE_S)
+            assert not thread.is_alive()
+
+    @property
+    def failed(self):
+        return [each for each in self.asked if each.problem]
+
+    @property
+    def longest_s(self):
+        return max(each.seconds for each in self.asked)
+
+    def _ask(self, number, keeps):
+        host, port, _ = self._place
+        connection = None
+        while not self._ends.is_set():
+            if connection is None:
+                kind = {"timeout": PATIENCE_S}
+                connection = (
+                    http.client.HTTPSConnection(host, port, context=self._trust, **kind)
+                    if self._trust
+                    else http.client.HTTPConnection(host, port, **kind)
+                )
+            began = time.monotonic()
+            try:
+                problem = self._one(connection, self._bodies[len(self.asked) % 2])
+            except (OSError, http.client.HTTPException) as error:
+                problem = repr(error)
+            self.asked.append(Asked(began, time.monotonic() - began, problem))
+            if problem or not keeps:
+                connection.close()
+                connection = None
+            self._ends.wait(0.02)
+        if connection is not None:
+            connection.close()
+
+    def _one(self, connection, body):
+        connection.request("POST", self._place[2], body, self._headers)
+        answer = connection.getresponse()
+        text = answer.read()
+        if answer.status != 200:
+            return f"{answer.status} {text[:200]!r}"
+        if b'"stream": true' in body.encode() and not text.endswith(b"data: [DONE]\n\n"):
+            return f"cut: {text[-80:]!r}"
+        return "" if b"choices" in text else f"no answer: {text[:200]!r}"
+
+
+def answer(url, path, *, method="GET", body=None, headers=None):
+    """Status, headers and text of one answer."""
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=PATIENCE_S)
+    with contextlib.closing(connection):
+        connection.request(method, parts.path + path, body, headers or {})
+        got = connection.getresponse()
+        return got.status, got.headers, got.read().decode()

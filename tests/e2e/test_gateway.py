@@ -1,0 +1,111 @@
+"""The gateway before processes, of the fake engine: updates without a failed request."""
+
+import json
+import os
+import signal
+import time
+
+import pytest
+from tests.e2e.gateway_parts import Users, answer, needs_caddy
+from tests.e2e.stream_parts import Stream
+
+import ports
+from process_shell import until
+
+
+@pytest.fixture
+def served(shell):
+    """A shell whose service is behind a gateway at `shell.gateway`."""
+    needs_caddy()
+    shell.behind = ["--gateway", "--gateway-port", str(ports.free())]
+    shell.gateway = f"http://127.0.0.1:{shell.behind[-1]}"
+    return shell
+
+
+def up(shell, *words, code=0, **fake):
+    got, out, err = shell.up(*shell.behind, "--output", "json", *words, **fake)
+    assert got == code, err
+    return json.loads(out)["services"][0] if code == 0 else err
+
+
+def serves(shell):
+    try:
+        return answer(shell.gateway, "/v1/models")[0] == 200
+    except OSError:
+        return False
+
+
+def caddy(shell):
+    """The proxy's pid."""
+    return json.loads((shell.state / "gateway" / "engine.json").read_text())["pid"]
+
+
+def test_no_request_fails_in_an_update_a_bad_revision_and_a_rollback(served):
+    first = up(served, token_s="0.01")
+    assert (first["url"], first["gateway"]["held"]) == (f"{served.gateway}/v1", None)
+    under_way = Stream(int(served.behind[-1]), tokens=200)
+    with Users(served.gateway) as users:
+        held = up(served, token_s="0.011", loading_s="1.5")["gateway"]["held"]
+        assert "revision 2 serves again" in up(served, die_loading="3", code=4)
+        code, _, err = served.run("rollback", "tiny")
+        assert (code, "requests waited" in err) == (0, True)
+        until(lambda: users.asked and users.asked[-1].began > users.begun + 3)
+    assert users.failed == []
+    assert under_way.whole, under_way.error
+    assert held["turned_away"] == 0
+    assert 1.5 < held["seconds"] < users.longest_s + 5
+
+
+def test_who_waits_longer_than_the_hold_is_told_to_come_again(served, tmp_path):
+    served.behind += ["--hold", "1"]
+    up(served)
+    hold = tmp_path / "go"
+    process = served.start(*served.up_words(*served.behind, hold=hold))
+    until(lambda: (served.state / "gateway" / "upstreams" / "tiny").read_text().startswith("unix"))
+    began = time.monotonic()
+    status, headers, text = answer(served.gateway, "/v1/models")
+    assert (status, headers["Retry-After"]) == (503, "10")
+    assert json.loads(text)["error"]["type"] == "service_unavailable"
+    assert 1 <= time.monotonic() - began < 10
+    hold.touch()
+    process.communicate()
+    assert process.returncode == 0
+    assert answer(served.gateway, "/v1/models")[0] == 200
+
+
+def test_of_a_killed_engine_what_was_inside_fails_and_what_comes_later_waits(served):
+    up(served, token_s="0.02")
+    engine, proxy = served.status()["pid"], caddy(served)
+    with Users(served.gateway, new=1, kept=1, tokens=10) as users:
+        until(lambda: len(users.asked) > 10)
+        killed = time.monotonic()
+        os.kill(engine, signal.SIGKILL)
+        until(lambda: any(e.began > killed + 0.1 and not e.problem for e in list(users.asked)))
+    assert users.failed
+    assert all(each.began < killed for each in users.failed), users.failed
+    os.kill(proxy, signal.SIGKILL)  # and it is started again
+    until(lambda: caddy(served) != proxy)
+    until(lambda: serves(served))
+
+
+def test_services_share_it_by_path_and_metrics_are_not_for_clients(served, tmp_path):
+    up(served)
+    other = ["up", "--model", served.model, "--gpu", "cpu", "--name", "other", *served.behind]
+    code, out, err = served.run(*other, "--port", ports.free(), "--output", "json")
+    assert code == 0, err
+    assert json.loads(out)["services"][0]["url"] == f"{served.gateway}/other/v1"
+    for path in ("/v1/models", "/tiny/v1/models", "/other/v1/models"):
+        assert answer(served.gateway, path)[0] == 200
+    token = next(served.state.glob("process/tiny/operator_token")).read_text().strip()
+    operator = {"Authorization": f"Bearer {token}"}
+    for path in ("/metrics", "/tiny/metrics", "//metrics", "/tiny//metrics", "/metrics/"):
+        status, _, text = answer(served.gateway, path, headers=operator)
+        assert status == 404, path
+        assert "vllm:" not in text
+    assert answer(served.gateway, "/nobody/v1/models")[0] == 404
+    assert "gateway has ended" not in served.run("down", "tiny")[2]
+    assert answer(served.gateway, "/tiny/v1/models")[0] == 404
+    assert answer(served.gateway, "/other/v1/models")[0] == 200
+    pid = caddy(served)
+    assert "gateway has ended" in served.run("down", "other")[2]
+    assert not os.path.exists(f"/proc/{pid}")  # noqa: PTH110

@@ -1,0 +1,127 @@
+"""The gateway's configuration: what is made of which services, and what is refused."""
+
+import json
+
+import pytest
+
+from deployctl.errors import InputError, PlanRefusedError
+from deployctl.render import gateway, render_compose, render_process
+from deployctl.render.candidate import candidate
+from deployctl.render.gateway import GatewayEntry, admitted, configuration, entry
+
+ONE = {"exposed": False, "domain": None, "tls": None, "hold_s": 300, "port": 8080}
+
+
+def one(service="tiny", **more):
+    return GatewayEntry(**{**ONE, "service": service, **more})
+
+
+def named(service, domain, tls="internal", **more):
+    return one(service, domain=domain, tls=tls, port=8443, **more)
+
+
+SERVICES = {
+    "one": [one(root=True)],
+    "several": [
+        one("chat", root=True),
+        one("embed", hold_s=20),
+        named("qwen", "llm.example.com", "acme", exposed=True, root=True),
+        named("gemma", "llm.example.com", "acme", exposed=True),
+        named("other", "other.example.com", "internal", exposed=True, root=True),
+    ],
+}
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_golden(golden, name):
+    golden(f"gateway/{name}.json", configuration(SERVICES[name], monitor_port=20190))
+
+
+def test_the_order_of_services_makes_no_difference():
+    there = SERVICES["several"]
+    assert configuration(there, monitor_port=1) == configuration(there[::-1], monitor_port=1)
+
+
+def test_an_engine_behind_the_gateway_stays_on_loopback_when_the_service_is_exposed(by_hand):
+    plan, spec = by_hand(gateway=True, expose=True, port=8001, hold=60)
+    files = render_process(plan, spec).files
+    command = json.loads(files["command.json"])
+    assert (command["host"], command["port"], command["api_key"]) == ("127.0.0.1", 8001, True)
+    found = gateway.entry_of(render_process(plan, spec))
+    assert found == one(exposed=True, hold_s=60)
+    assert (found.host, found.url) == ("0.0.0.0", "http://127.0.0.1:8080/tiny")
+
+
+def test_without_one_nothing_of_it_is_rendered(by_hand):
+    assert gateway.entry_of(render_process(*by_hand())) is None
+
+
+def test_a_candidate_is_tried_without_it(by_hand):
+    plan, spec = by_hand(domain="llm.example.com", tls="internal")
+    assert gateway.entry_of(render_process(plan, spec))
+    tried = candidate(spec, plan, "process", port=9000, cards=None)
+    assert gateway.entry_of(tried.bundle) is None
+
+
+@pytest.mark.parametrize(
+    ("given", "url"),
+    [
+        ({"root": True}, "http://127.0.0.1:8080"),
+        ({"root": True, "port": 80}, "http://127.0.0.1"),
+        ({"domain": "a.example", "port": 443}, "https://a.example/tiny"),
+        ({"domain": "a.example", "port": 8443, "root": True}, "https://a.example:8443"),
+    ],
+)
+def test_where_clients_find_it(given, url):
+    assert one(**given).url == url
+
+
+def test_the_first_at_an_address_has_the_root_and_keeps_it():
+    first = admitted(one("a"), [])
+    second = admitted(one("b"), [first])
+    assert (first.root, second.root) == (True, False)
+    assert admitted(one("a", hold_s=5), [first, second]).root
+    assert admitted(named("c", "c.example"), [first, second]).root
+    # Who comes after it has gone has it; who was there does not change its address.
+    assert admitted(one("c"), [second]).root
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there", "said"),
+    [
+        (one("b", exposed=True), one("a"), "with --expose|without --expose"),
+        (named("b", "b.example"), one("a"), "without TLS"),
+        (named("b", "a.example"), named("a", "a.example", "acme"), "is acme for a"),
+    ],
+)
+def test_what_does_not_go_together_on_a_port_is_refused(wanted, there, said):
+    wanted = wanted.model_copy(update={"port": there.port})
+    with pytest.raises(InputError, match=said) as caught:
+        admitted(wanted, [there])
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"name": "v1", "gateway": True}, "cannot be called v1"),
+        ({"domain": "a.example"}, "reaches it"),
+    ],
+)
+def test_what_cannot_be_served_is_refused(by_hand, given, said):
+    plan, spec = by_hand(**given)
+    with pytest.raises(InputError, match=said):
+        entry(plan, spec)
+
+
+@pytest.mark.parametrize(
+    "given", [{"domain": "A.example"}, {"domain": "10.0.0.1"}, {"tls": "acme"}]
+)
+def test_a_wrong_domain_is_no_spec(by_hand, given):
+    with pytest.raises(ValueError, match="domain"):
+        by_hand(**given)
+
+
+def test_docker_has_none(by_hand):
+    with pytest.raises(PlanRefusedError, match="processes alone"):
+        render_compose(*by_hand(gateway=True))

@@ -1,0 +1,175 @@
+"""The gateway's files: what holds a service, what leads it, and when its proxy is told."""
+
+import json
+
+import pytest
+
+from deployctl.errors import InputError, StateError, TargetError
+from deployctl.render.gateway import HELD, TRY_S, GatewayEntry
+from deployctl.targets.gateway import Gateway
+
+ADDRESS = "127.0.0.1:8000"
+
+
+class MemoryProxy:
+    """What it was told, and with which configuration."""
+
+    def __init__(self):
+        self.alive, self.loaded, self.refuses = False, [], None
+        self.folder = None
+
+    def check(self):
+        return None
+
+    def runs(self):
+        return self.alive
+
+    def apply(self, monitor_port):
+        if self.refuses:
+            raise self.refuses
+        self.alive = True
+        self.loaded.append(json.loads((self.folder / "caddy.json").read_text()))
+
+    def end(self):
+        self.alive = False
+
+
+class Machine:
+    def __init__(self, folder):
+        self.now, self.proxy = 0.0, MemoryProxy()
+        self.proxy.folder = folder
+        self.waking = lambda: None
+        self.gateway = Gateway(folder, self.proxy, clock=lambda: self.now, sleep=self._sleep)
+        self.folder = folder
+
+    def _sleep(self, seconds):
+        self.now += seconds
+        self.waking()
+
+    def address(self, service="tiny"):
+        return (self.folder / "upstreams" / service).read_text()
+
+    def log(self, *lines):
+        self.folder.mkdir()
+        text = "".join(json.dumps(line) + "\n" for line in lines)
+        (self.folder / "access.log").write_text(text)
+
+
+@pytest.fixture
+def machine(tmp_path):
+    return Machine(tmp_path / "gateway")
+
+
+def wanting(service="tiny", **more):
+    given = {"port": 8080, "exposed": False, "domain": None, "tls": None, "hold_s": 30}
+    return GatewayEntry(service=service, **{**given, **more})
+
+
+def ports(machine):
+    return [sorted(loaded["apps"]["http"]["servers"]) for loaded in machine.proxy.loaded]
+
+
+def test_an_update_is_two_small_files_and_tells_the_proxy_nothing(machine):
+    machine.gateway.admit(wanting(), ADDRESS)
+    assert ports(machine) == [["monitor", "port-8080"]]
+    assert machine.gateway.hold("tiny")
+    assert machine.address() == HELD
+    machine.gateway.admit(wanting(), "127.0.0.1:9000")
+    assert machine.address() == "127.0.0.1:9000"
+    assert len(machine.proxy.loaded) == 1
+    assert machine.now == 0
+
+
+def test_it_holds_and_leads_nothing_that_it_does_not_serve(machine):
+    assert not machine.gateway.hold("tiny")
+    machine.gateway.lead("tiny", ADDRESS)
+    assert not (machine.folder / "upstreams").exists()
+
+
+def test_a_proxy_that_died_is_started_by_the_next_up(machine):
+    machine.gateway.admit(wanting(), ADDRESS)
+    machine.proxy.alive = False
+    machine.gateway.admit(wanting(), ADDRESS)
+    assert len(machine.proxy.loaded) == 2
+
+
+def test_a_change_lets_those_go_that_were_held_before_the_proxy_loads_it(machine):
+    machine.gateway.admit(wanting(), ADDRESS)
+    machine.gateway.hold("tiny")
+    machine.gateway.admit(wanting(hold_s=5), ADDRESS)
+    assert machine.now >= 2 * TRY_S
+    assert len(machine.proxy.loaded) == 2
+
+
+def test_while_another_is_held_no_configuration_is_loaded(machine):
+    machine.gateway.admit(wanting(), ADDRESS)
+    machine.gateway.hold("tiny")
+
+    def end_of_the_update():
+        if machine.now > 3:
+            machine.gateway.lead("tiny", ADDRESS)
+
+    machine.waking = end_of_the_update
+    machine.gateway.admit(wanting("other"), "127.0.0.1:9000")
+    assert 3 < machine.now < 4
+
+
+def test_a_hold_that_nobody_ends_is_not_waited_for_longer_than_requests_wait(machine):
+    machine.gateway.admit(wanting(), ADDRESS)
+    machine.gateway.hold("tiny")
+    machine.gateway.admit(wanting("other"), "127.0.0.1:9000")
+    assert 30 <= machine.now < 31
+
+
+def test_what_the_proxy_does_not_take_is_taken_back(machine):
+    machine.gateway.admit(wanting(), ADDRESS)
+    before = (machine.folder / "caddy.json").read_bytes()
+    machine.proxy.refuses = TargetError("no")
+    with pytest.raises(TargetError):
+        machine.gateway.admit(wanting(port=9090), ADDRESS)
+    with pytest.raises(TargetError):
+        machine.gateway.admit(wanting("other"), ADDRESS)
+    assert machine.gateway.entries() == [wanting(root=True)]
+    assert (machine.folder / "caddy.json").read_bytes() == before
+
+
+def test_the_last_to_leave_ends_it(machine):
+    machine.gateway.admit(wanting(), ADDRESS)
+    machine.gateway.admit(wanting("other"), ADDRESS)
+    assert machine.gateway.leave("tiny") == ["other"]
+    assert not machine.gateway.end_unused()
+    assert machine.gateway.leave("other") == []
+    assert machine.gateway.end_unused()
+    assert machine.gateway.leave("other") is None
+    assert not machine.proxy.alive
+    assert not list((machine.folder / "upstreams").iterdir())
+
+
+def test_what_does_not_fit_beside_others_is_refused_before(machine):
+    machine.gateway.admit(wanting(), ADDRESS)
+    with pytest.raises(InputError, match="without --expose"):
+        machine.gateway.preflight(wanting("other", exposed=True))
+
+
+def test_a_damaged_record_is_named(machine):
+    machine.gateway.admit(wanting(), ADDRESS)
+    (machine.folder / "services" / "tiny.json").write_text("{")
+    with pytest.raises(StateError, match="cannot be read"):
+        machine.gateway.entries()
+
+
+def test_waits_are_what_requests_spent_before_their_engine(machine):
+    line = {"service": "tiny", "ts": 100.0, "status": 200}
+    machine.log(
+        {**line, "ts": 99.0, "total_ms": "90000", "engine_ms": "1"},  # before
+        {**line, "total_ms": "1200.5", "engine_ms": "1200.0"},  # a long answer
+        {**line, "total_ms": "9000", "engine_ms": "2000"},
+        {**line, "total_ms": "30000", "engine_ms": "", "status": 503},
+        {**line, "service": "other", "total_ms": "80000", "engine_ms": "0"},
+        "no line of Caddy's",
+    )
+    assert machine.gateway.waits("tiny", 100.0) == (3, 2, 30.0, 1)
+
+
+def test_without_a_log_nothing_is_known(machine):
+    assert machine.gateway.waits("tiny", 0.0) == (0, 0, 0.0, 0)
