@@ -1,6 +1,6 @@
 """A real Prometheus scrapes a real vLLM under our own load, by the rules and the scrape job that we
 render, all their windows divided by 60: whatever has no data then is listed with its reason
-(tests/data/empty-series.yaml), and two faults are paged and taken back.
+(tests/data/empty-series.yaml), and two faults are paged and taken back (test_paged.py has more).
 """
 
 import contextlib
