@@ -174,6 +174,17 @@ def test_cards_are_looked_at_where_there_are_any(watched):
     assert asked == {line.split(",")[0] for line in counters}
 
 
+def test_figures_of_load_tests_are_read_where_deployctl_writes_them():
+    def command(**settings):
+        return compose(**settings)["services"]["node-exporter"]["command"]
+
+    assert "--collector.textfile" not in command()
+    said = command(textfiles="/var/lib/node_exporter")
+    assert "--collector.textfile.directory=/host/var/lib/node_exporter" in said
+    (host,) = compose()["services"]["node-exporter"]["volumes"]
+    assert (host["source"], host["target"]) == ("/", "/host")
+
+
 def test_no_secret_is_in_a_rendered_file_and_each_part_sees_its_own(watched):
     files = stack_files([watched()], StackSettings(receivers=receivers()), "/state")
     assert "/run/pd" not in "".join(files.values())

@@ -101,7 +101,9 @@ def bring_up(
         stack.check()
         found = _services(settings, tell)
         cards = any(each.watched.plan.accelerator == "cuda" for each in found)
-        wanted = wanted.model_copy(update={"cards": before.cards or cards})
+        folder = settings.textfile_dir
+        textfiles = before.textfiles if folder is None else str(folder)
+        wanted = wanted.model_copy(update={"cards": before.cards or cards, "textfiles": textfiles})
         for part in wanted.parts:
             if (port := wanted.port(part)) != before.port(part) or part not in stack.running():
                 stack.check_port(part, port)

@@ -49,6 +49,7 @@ class StackSettings(BaseModel):
     images: dict[str, str] = {}
     receivers: Receivers = ()
     cards: bool = False  # whether a service had any, so that they are looked at
+    textfiles: str | None = None  # the folder of releases' and load tests' figures, where there is
 
     def port(self, part: str) -> int:
         """On which port a part listens."""
@@ -247,12 +248,20 @@ def _node_part(settings: StackSettings) -> dict[str, Any]:
             f"--web.listen-address={_at(settings, 'node-exporter')}",
             "--collector.disable-defaults",
             *(f"--collector.{name}" for name in _COLLECTORS),
+            *_textfiles(settings),
             f"--collector.filesystem.mount-points-exclude={_FILESYSTEMS}",
         ],
         # Not as a slave, which not every host's root can have: a disk that is mounted later is seen
         # by its next start.
         "volumes": [_bind("/", "/host")],
     }
+
+
+def _textfiles(settings: StackSettings) -> list[str]:
+    """Of a folder that node-exporter's user may read, as it sees the host."""
+    if settings.textfiles is None:
+        return []
+    return ["--collector.textfile", f"--collector.textfile.directory=/host{settings.textfiles}"]
 
 
 def _cards_part(settings: StackSettings) -> dict[str, Any]:

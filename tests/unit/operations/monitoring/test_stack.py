@@ -149,6 +149,15 @@ def test_a_service_is_up_whatever_becomes_of_its_monitoring(project):
         stack.bring_up(ASKED, None)
 
 
+def test_the_folder_of_figures_is_the_setting_and_is_kept(project, monkeypatch):
+    monkeypatch.setenv("DEPLOYCTL_TEXTFILE_DIR", "/var/lib/figures")
+    stack.bring_up(ASKED, None)
+    assert "directory=/host/var/lib/figures" in project.files["compose.yaml"]
+    monkeypatch.delenv("DEPLOYCTL_TEXTFILE_DIR")
+    stack.bring_up(ASKED, None)
+    assert "directory=/host/var/lib/figures" in project.files["compose.yaml"]
+
+
 def test_a_secret_that_is_not_there_is_found_before_anything_is_started(project, receivers):
     lost = [each.model_copy(update={"url_file": project.folder / "gone"}) for each in receivers]
     with pytest.raises(InputError) as refused:
