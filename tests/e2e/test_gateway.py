@@ -3,6 +3,8 @@
 import json
 import os
 import signal
+import socket
+import ssl
 import time
 
 import pytest
@@ -76,8 +78,8 @@ def test_who_waits_longer_than_the_hold_is_told_to_come_again(served, tmp_path):
 def test_of_a_killed_engine_what_was_inside_fails_and_what_comes_later_waits(served):
     up(served, token_s="0.02")
     engine, proxy = served.status()["pid"], caddy(served)
-    with Users(served.gateway, new=1, kept=1, tokens=10) as users:
-        until(lambda: len(users.asked) > 10)
+    with Users(served.gateway, tokens=100) as users:  # 2 s each stream: some are inside
+        until(lambda: len(users.asked) > 4)
         killed = time.monotonic()
         os.kill(engine, signal.SIGKILL)
         until(lambda: any(e.began > killed + 0.1 and not e.problem for e in list(users.asked)))
@@ -109,3 +111,25 @@ def test_services_share_it_by_path_and_metrics_are_not_for_clients(served, tmp_p
     pid = caddy(served)
     assert "gateway has ended" in served.run("down", "other")[2]
     assert not os.path.exists(f"/proc/{pid}")  # noqa: PTH110
+
+
+def test_tls_by_an_authority_of_its_own_is_verified_and_speaks_http2(shell):
+    needs_caddy()
+    port = ports.free()
+    shell.behind = ["--domain", "localhost", "--tls", "internal", "--gateway-port", str(port)]
+    told = up(shell)
+    assert told["url"] == f"https://localhost:{port}/v1"
+    trusted = told["gateway"]["ca_file"]
+    with Users(f"https://localhost:{port}", new=1, kept=1, ca=trusted) as users:
+        until(lambda: len(users.asked) > 4)
+    assert users.failed == []
+    trust = ssl.create_default_context(cafile=trusted)
+    trust.set_alpn_protocols(["h2", "http/1.1"])
+    with (
+        socket.create_connection(("127.0.0.1", port)) as plain,
+        trust.wrap_socket(plain, server_hostname="localhost") as secured,
+    ):
+        assert secured.selected_alpn_protocol() == "h2"
+    with Users(f"https://localhost:{port}", new=1, kept=0) as strangers:
+        until(lambda: strangers.asked)
+    assert "CERTIFICATE_VERIFY_FAILED" in strangers.asked[0].problem
