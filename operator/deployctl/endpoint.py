@@ -11,7 +11,8 @@ from deployctl.errors import InputError
 if TYPE_CHECKING:
     import ssl
 
-_CREDENTIALS = re.compile(r"(?<=://)[^/?#\s]*@")
+# The user of ssh is none, without a password.
+_CREDENTIALS = re.compile(r"(?<=://)(?<!ssh://)[^/?#\s]*@|(?<=ssh://)[^/?#\s@:]*:[^/?#\s]*@")
 
 
 class Guard(NamedTuple):
@@ -41,8 +42,10 @@ class Endpoint(NamedTuple):
     operator_token: str | None = None  # lets in everywhere; never printed
     guard: Guard | None = None  # None for an address that deployctl did not start
     chats: Chats | None = None  # the same
-    inside: str | None = None  # the address inside its cluster; `url` is a port that we forward
+    # The address inside its cluster, or on its host's loopback; `url` is a port that we forward.
+    inside: str | None = None
     gateway: str | None = None  # the address of the gateway before it; `url` is the engine's own
+    tunnel: str | None = None  # the command by which a person forwards that of another host
 
     @property
     def shown(self) -> str:

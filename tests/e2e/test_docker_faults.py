@@ -158,12 +158,6 @@ def test_ctrl_c_leaves_nothing(cli, up, cpu_image):
     assert (found["containers"], found["networks"]) == ([], [])
 
 
-def test_a_local_folder_is_refused_on_another_host(cli, up, docker_over_tcp):
-    done = cli(*up, "--expose", code=4, DOCKER_HOST=docker_over_tcp)
-    assert "the Docker engine is on another host" in done.stderr
-    assert "Hub id" in done.stderr
-
-
 def test_secrets_reach_an_engine_on_another_host(
     cpu_image, tiny_checkpoint, port, docker_over_tcp, tmp_path, monkeypatch
 ):

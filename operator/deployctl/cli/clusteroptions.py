@@ -1,4 +1,5 @@
-"""In which cluster a verb works, and as whom: the same options for every verb that has a target.
+"""In which cluster or on which host a verb works, and as whom: the same options for every verb that
+has a target.
 
 What they say is left in the environment, where the settings read it: only the target knows it.
 """
@@ -40,8 +41,23 @@ _AsGroupOption = Annotated[
         show_default=False,
     ),
 ]
+_HOST = f"{ENV_PREFIX}HOST"
+_HostOption = Annotated[
+    str | None,
+    typer.Option(
+        "--host",
+        help="Another host's Docker engine, over the system's own ssh: ssh://USER@HOST. "
+        f"[dim]\\[{_HOST}][/dim]",
+        metavar="URL",
+        envvar=_HOST,
+        show_envvar=False,
+        rich_help_panel=_PANEL,
+        show_default=False,
+    ),
+]
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
-_IDENTITY = (
+_PLACE = (
+    inspect.Parameter("host", _KEYWORD, default=None, annotation=_HostOption),
     inspect.Parameter("impersonate", _KEYWORD, default=None, annotation=_AsOption),
     inspect.Parameter("impersonate_groups", _KEYWORD, default=[], annotation=_AsGroupOption),
 )
@@ -58,6 +74,8 @@ def cluster_options(verb: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(verb)
     def wrapper(**values: Any) -> None:
+        if (host := values.pop("host")) is not None:
+            _on_host(host, values)
         named = {name: given for name in place if (given := values.pop(name)) is not None}
         os.environ.update({f"{ENV_PREFIX}{name.upper()}": named[name] for name in named})
         if place:
@@ -68,7 +86,7 @@ def cluster_options(verb: Callable[..., None]) -> Callable[..., None]:
             values["target"] = "kubernetes"
         verb(**values)
 
-    return with_parameters(wrapper, [*wanted.values(), *place.values(), *_IDENTITY])
+    return with_parameters(wrapper, [*wanted.values(), *place.values(), *_PLACE])
 
 
 def _check_namespace(where: str) -> None:
@@ -97,3 +115,27 @@ def _act_as(user: str | None, groups: list[str]) -> None:
         os.environ.pop(_GROUPS, None)
     if groups:
         os.environ[_GROUPS] = ",".join(groups)
+
+
+def _on_host(url: str, values: dict[str, Any]) -> None:
+    """Leaves for the target docker where its engine is. What is known of that host's services is in
+    a folder of its own: two hosts may have one of the same name.
+
+    Raises:
+        InputError: another target is named, or the address is none.
+    """
+    from deployctl.spec.settings import Settings
+
+    if values.get("target") not in (None, "docker"):
+        raise InputError(
+            f"target {values['target']} knows no other host",
+            where="--host",
+            hint="leave --target out, or --host",
+        )
+    if not (found := re.fullmatch(r"ssh://([^\s/]+)/?", url)):
+        raise InputError(f"{url!r} names no host", where="--host", hint="write ssh://USER@HOST")
+    name = re.sub(r"[^A-Za-z0-9@._-]", "_", found[1])
+    folder = Settings().state_dir / "hosts" / name
+    os.environ.update({"DOCKER_HOST": url, f"{ENV_PREFIX}STATE_DIR": str(folder)})
+    os.environ.pop("DOCKER_CONTEXT", None)
+    values["target"] = "docker"

@@ -129,7 +129,7 @@ def show_deployed(deployed: "Deployed") -> None:
         rows.append(("key", f"in {key_file}"))
     if deployed.operator_token_file:
         rows.append(("token", f"in {deployed.operator_token_file}, for /metrics"))
-    if endpoint.inside:
+    if endpoint.inside and not endpoint.tunnel:
         _, namespace, *_ = endpoint.inside.split(".")
         context = deployed.release.spec.context
         place = f"--namespace {namespace}" + (f" --context {context}" if context else "")
@@ -140,6 +140,8 @@ def show_deployed(deployed: "Deployed") -> None:
         rows.append(("clients", f"deployctl status {name} --connect {place}"))
         print_rows(rows)
         return
+    if endpoint.tunnel:
+        rows.insert(0, ("first", endpoint.tunnel))
     # A line that tries the service, without the key in it.
     body = {"model": endpoint.model, "prompt": "The capital of France is", "max_tokens": 16}
     trust = ["--cacert", str(deployed.ca_file)] if deployed.ca_file else []

@@ -16,7 +16,7 @@ from deployctl.doctor.facts import Check, HostFacts, Question, Status
 from deployctl.doctor.gpu_checks import gpu_checks
 from deployctl.doctor.host_checks import host_checks
 from deployctl.doctor.service_checks import docker_checks, door_checks, network_checks
-from deployctl.doctor.shell import Run, run
+from deployctl.doctor.shell import Run, run, there
 
 REPORT_VERSION = 1
 
@@ -29,6 +29,7 @@ def gather(
     root: Path = Path("/"),
 ) -> HostFacts:
     """Fills HostFacts with what `question` needs. Ends within half a minute, whatever hangs."""
+    away = there(run, environ) if question.target == "docker" else run
     jobs: dict[str, Callable[[], Any]] = {
         "host": lambda: probes.ask_host(root),
         "disks": lambda: probes.ask_disks(question.places),
@@ -38,11 +39,11 @@ def gather(
         "doors": probes.ask_doors,
     }
     if not question.cpu:
-        jobs["gpus"] = lambda: ask_gpus(run)
+        jobs["gpus"] = lambda: ask_gpus(away)
     if question.target == "docker":
         jobs["docker"] = lambda: probes.ask_docker(run, environ)
         if not question.cpu:
-            jobs["toolkit"] = lambda: probes.ask_toolkit(run)
+            jobs["toolkit"] = lambda: probes.ask_toolkit(away)
     else:
         jobs["vllm"] = probes.ask_vllm
     with ThreadPoolExecutor(len(jobs)) as pool:

@@ -63,6 +63,12 @@ class Docker:
     root_dir: str | None = None  # where images are kept
     rootless: bool = False
 
+    @property
+    def elsewhere(self) -> str:
+        """The machine that it is on, where nothing else can be asked of that."""
+        host = self.host or ""
+        return "" if host.startswith("ssh:") else host
+
 
 @dataclass(frozen=True)
 class Gpus:

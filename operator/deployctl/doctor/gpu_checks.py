@@ -14,7 +14,7 @@ _NAMED = 3  # holders of memory named in a line
 def gpu_checks(facts: HostFacts, question: Question) -> Iterator[Check]:
     """All about GPUs; nothing for the CPU, nor for a Docker engine elsewhere."""
     gpus = facts.gpus
-    if question.cpu or gpus is None or (facts.docker and facts.docker.host):
+    if question.cpu or gpus is None or (facts.docker and facts.docker.elsewhere):
         return
     if gpus.failure:
         known = nvidia.FAILURES[gpus.failure]

@@ -24,12 +24,12 @@ def docker_checks(facts: HostFacts, question: Question) -> Iterator[Check]:
     if docker.client and not docker.hung:
         yield _compose(docker)
     if docker.host:
+        what = "GPU, disk and port" if docker.elsewhere else "memory, disk and port"
         yield Topic("docker-host", "Docker host").warn(
-            f"DOCKER_HOST is {docker.host}: what is said here of GPU, disk and port is about "
-            "this machine",
+            f"DOCKER_HOST is {docker.host}: what is said here of {what} is about this machine",
             "run deployctl doctor on that host too",
         )
-    elif not question.cpu:
+    if not docker.elsewhere and not question.cpu:
         yield _toolkit(facts, question)
         if docker.server:
             yield _runtime(docker)

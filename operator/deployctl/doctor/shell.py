@@ -2,13 +2,15 @@
 
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
+_SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=8", "--")
 
 
 class Ran(NamedTuple):
@@ -61,6 +63,14 @@ def run(argv: Sequence[str], timeout_s: float) -> Ran:
                 stream.close()
         return Ran(None, err=f"no answer in {timeout_s:.0f} s", hung=True)
     return Ran(process.returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+
+
+def there(run: Run, environ: Mapping[str, str]) -> Run:
+    """What runs a command where the Docker engine is: by ssh, where DOCKER_HOST says so."""
+    url = environ.get("DOCKER_HOST", "")
+    if not url.startswith("ssh://"):
+        return run
+    return lambda argv, timeout_s: run([*_SSH, url, shlex.join(argv)], timeout_s)
 
 
 def bounded(work: Callable[[], T], timeout_s: float, otherwise: T) -> T:

@@ -28,7 +28,7 @@ class ForClients(NamedTuple):
     target: TargetKind
     way: Way
     snippets: tuple[Snippet, ...]
-    before: str | None  # a command that has to run meanwhile: kubectl's port-forward
+    before: str | None  # a command that has to run meanwhile: a port-forward or a tunnel
     inside: str | None  # the base URL inside its cluster
     elsewhere: str | None  # the base URL from other machines
     wants_key: bool
@@ -75,18 +75,20 @@ def connect(name: str | None = None, target: TargetKind | None = None) -> ForCli
     wants_key = release.spec.needs_api_key or bool(named and named.keys)
     plan = release.plan
     way = Way(
-        f"{endpoint.url}/v1",
+        f"{endpoint.gateway or endpoint.url}/v1",
         endpoint.model or plan.served_model_name,
         _key_file(folder, endpoint.api_key, wants_key),
         plan.engine.tasks,
     )
     before = elsewhere = None
-    if endpoint.inside is not None:
+    if endpoint.tunnel is not None:
+        before, way = endpoint.tunnel, way._replace(base_url=f"{endpoint.inside}/v1")
+    elif endpoint.inside is not None:
         front = urlsplit(endpoint.inside)
         before = _port_forward(front, release, settings)
         way = way._replace(base_url=f"http://127.0.0.1:{front.port}/v1")
         elsewhere = _ingress(release)
-    elif release.spec.expose and _is_here(endpoint.url):
+    elif release.spec.expose and endpoint.gateway is None and _is_here(endpoint.url):
         elsewhere = f"http://{socket.gethostname()}:{release.spec.port}/v1"
     return ForClients(
         ref.service,
@@ -94,7 +96,7 @@ def connect(name: str | None = None, target: TargetKind | None = None) -> ForCli
         way,
         tuple(snippets(way)),
         before,
-        f"{endpoint.inside}/v1" if endpoint.inside else None,
+        f"{endpoint.inside}/v1" if endpoint.inside and not endpoint.tunnel else None,
         elsewhere,
         wants_key,
         endpoint.api_key,

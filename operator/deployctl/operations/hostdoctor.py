@@ -17,6 +17,7 @@ from deployctl.operations.deploy.services import open_store
 from deployctl.operations.prepare import hub_token
 from deployctl.spec.service import TargetKind
 from deployctl.spec.settings import Settings
+from deployctl.targets.docker.engine import here
 from deployctl.units import size
 
 
@@ -43,8 +44,11 @@ def examine_host(request: HostRequest) -> ExaminedHost:
 
     Raises:
         InputError: there is no such profile.
+        DockerError: the host that DOCKER_HOST names by ssh cannot be reached.
     """
     profile = None if request.gpu == "auto" else load_profile(request.gpu)
+    if os.environ.get("DOCKER_HOST", "").startswith("ssh:") and request.target != "process":
+        here()  # why there is no way there is said in our words, and nothing else need be asked
     wanted, model_checks = _model_bytes(request.model)
     question = _question(request, profile, wanted)
     facts = examine.gather(question)

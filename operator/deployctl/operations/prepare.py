@@ -222,8 +222,9 @@ def resolve_profile(spec: ServiceSpec) -> GpuProfile:
                 "the cheapest that is free (DRA)",
             )
         from deployctl.doctor import detect_profile  # most verbs do not ask the machine
+        from deployctl.doctor.shell import run, there
 
-        return detect_profile()
+        return detect_profile(run if spec.target == "process" else there(run, os.environ))
     profile = load_profile(spec.gpu)
     if profile.kind == "cpu":
         from deployctl.doctor import for_this_host

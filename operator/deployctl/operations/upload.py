@@ -34,6 +34,23 @@ def for_a_folder(prepared: Prepared, options: ChartOptions, tell: Tell) -> Chart
     return options._replace(overrides=merge(options.overrides, own))
 
 
+def for_an_engine(prepared: Prepared, tell: Tell) -> Prepared:
+    """The plan with the digest of the folder, where the release is to have it on another host.
+
+    Raises:
+        DockerError: the engine cannot be asked where it is.
+        ModelError: a file cannot be read, or changes meanwhile.
+    """
+    if prepared.target != "docker" or not prepared.plan.model_local:
+        return prepared
+    from deployctl.targets.docker.engine import here
+
+    if not here().address.remote:
+        return prepared
+    digest = digests.whole_digest(_listing(prepared.plan.model, tell))
+    return prepared._replace(plan=prepared.plan.model_copy(update={"checkpoint": digest}))
+
+
 def bring(driver: Driver, release: Release, tell: Tell) -> int:
     """Has the folder of a release's checkpoint where its engine looks for it; returns the bytes
     that came now.
@@ -50,8 +67,8 @@ def bring(driver: Driver, release: Release, tell: Tell) -> int:
     folder = Path(release.plan.model)
     if not folder.is_dir():
         raise ModelError(
-            f"revision {release.revision} serves a checkpoint that is not on the cluster any more, "
-            "and its folder is not on this machine",
+            f"revision {release.revision} serves a checkpoint that is not where its engine is any "
+            "more, and its folder is not on this machine",
             where=str(folder),
             hint=hint,
         )

@@ -3,7 +3,7 @@
 import re
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from deployctl.errors import Reason
 from deployctl.spec.service import MOST_KINDS
@@ -154,6 +154,8 @@ class ServingPlan(BaseModel):
     model: str
     model_local: bool
     revision: str | None = None
+    # Of a folder that its engine does not see, and has been sent: SHA-256 of all, hexadecimal.
+    checkpoint: str = Field(default="", exclude_if=lambda digest: not digest)
     served_model_name: str
     gpu: str  # profile name
     accelerator: Literal["cuda", "cpu"]

@@ -12,7 +12,7 @@ import yaml
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import Bundle, render_for
 from deployctl.render.bundle import CARDS_VARIABLE
-from deployctl.render.compose import COMPOSE_FILE, project_name
+from deployctl.render.compose import COMPOSE_FILE, HUB_CACHE, project_name
 from deployctl.render.gateway import NO_GATEWAY
 from deployctl.spec import ServiceSpec, TargetKind
 
@@ -76,9 +76,10 @@ def with_caches_of(service: str, bundle: Bundle) -> Bundle:
     """The same project on the volumes of a service: what that has downloaded is there, and what
     is downloaded now will be there for it."""
     document: dict[str, Any] = yaml.safe_load(bundle.files[COMPOSE_FILE])
+    owner = project_name(service)
     document["volumes"] = {
-        name: {"name": f"{project_name(service)}_{name}", "external": True}
-        for name in document["volumes"]
+        name: volume if volume.get("external") else {"name": f"{owner}_{name}", "external": True}
+        for name, volume in document["volumes"].items()
     }
     text = yaml.safe_dump(document, sort_keys=False, allow_unicode=True)
     return bundle.model_copy(update={"files": {**bundle.files, COMPOSE_FILE: text}})
@@ -96,4 +97,5 @@ def borrowed(bundle: Bundle) -> list[tuple[str, str]]:
 
 def owner_of_caches(bundle: Bundle) -> str:
     """The project whose volumes the engine has for its caches: its own, or its service's."""
-    return next((owner for owner, _ in borrowed(bundle)), project_name(bundle.service))
+    owners = (owner for owner, name in borrowed(bundle) if name == HUB_CACHE.name)
+    return next(owners, project_name(bundle.service))

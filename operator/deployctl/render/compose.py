@@ -38,6 +38,7 @@ class Volume(NamedTuple):
 COMPOSE_FILE = "compose.yaml"
 ENGINE = "engine"  # the service of the Compose project that serves
 CACHE_OWNER = "cache-owner"
+_MODEL = "model"
 LAYOUT = "1"  # of the project: labels, paths in the container, names of volumes
 LABEL = "io.deployctl."
 UID = 10001  # no user of the host, and in the CPU image the owner of the caches
@@ -105,7 +106,7 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
             "engine": f"{plan.engine.name} {plan.engine.version}",
         },
         "services": {ENGINE: engine, CACHE_OWNER: _cache_owner(plan)},
-        "volumes": {name: {"labels": _labels(plan)} for name in CACHES},
+        "volumes": {name: {"labels": _labels(plan)} for name in CACHES} | _sent(plan),
     }
     content = json.dumps([document, guarded], sort_keys=True).encode()
     engine["labels"][LABEL + "digest"] = hashlib.sha256(content).hexdigest()[:16]
@@ -267,9 +268,22 @@ def _mounts(plan: ServingPlan, *, guarded: bool) -> list[dict[str, Any]]:
     mounts = [_bind(f"./{SECRETS_FOLDER}", _SECRETS)]
     if guarded:
         mounts.append(_bind(f"./{DOOR_FOLDER}", _DOOR))
-    if plan.model_local:
+    if plan.checkpoint:
+        mounts.append({**_volume(_MODEL, model_path(plan)), "read_only": True})
+    elif plan.model_local:
         mounts.append(_bind(plan.model, model_path(plan)))
     return mounts + [_volume(name, path) for name, path in CACHES.items()]
+
+
+def checkpoint_volume(digest: str) -> str:
+    """The volume of a checkpoint that was sent to an engine, for all services that serve it."""
+    return f"{project_name('checkpoint')}-{digest[:16]}_{_MODEL}"
+
+
+def _sent(plan: ServingPlan) -> dict[str, Any]:
+    if not plan.checkpoint:
+        return {}
+    return {_MODEL: {"name": checkpoint_volume(plan.checkpoint), "external": True}}
 
 
 def _bind(source: str, target: str) -> dict[str, Any]:

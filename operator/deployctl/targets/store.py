@@ -144,13 +144,16 @@ class Store:
             raise NotFoundError(
                 f"there is no service {service!r}" + (f" on target {target}" if target else ""),
                 where=str(self.root),
-                hint=self._in_another_namespace(service)
+                hint=self._elsewhere(service)
                 or (f"known services: {names}" if names else "start one with deployctl up"),
             )
         return matches[0]
 
-    def _in_another_namespace(self, service: str) -> str | None:
-        """Where a service of that name was put from here: a folder CONTEXT.NAMESPACE."""
+    def _elsewhere(self, service: str) -> str | None:
+        """Where a service of that name was put from here: by the folder of a host, or of a
+        namespace, CONTEXT.NAMESPACE."""
+        for folder in sorted(self.root.glob(f"hosts/*/docker/{service}")):
+            return f"one is on another host: --host ssh://{folder.parents[1].name}"
         for folder in sorted(self.root.glob(f"kubernetes/*/{service}")):
             context, _, namespace = folder.parent.name.rpartition(".")
             return f"one is on Kubernetes: --context {context} --namespace {namespace}"

@@ -83,7 +83,7 @@ def test_another_checkpoint_than_the_release_s_is_not_sent(folder):
     uploader = Uploader("0" * 64)
     with pytest.raises(ModelError, match="files were changed"):
         bring(folder, uploader)
-    with pytest.raises(ModelError, match="not on the cluster any more"):
+    with pytest.raises(ModelError, match="not where its engine is any"):
         bring(folder / "gone", uploader)
     assert bring(folder / "gone", Uploader("0" * 64, there=True)) == 0
 

@@ -143,3 +143,10 @@ def test_a_state_folder_that_is_none_does_not_pass_for_one_without_services(tmp_
     with pytest.raises(StateError, match="cannot read the state folder") as caught:
         Store(place).services()
     assert caught.value.where == str(place)
+
+
+def test_a_service_of_another_host_is_told_where_it_is(tmp_path):
+    (tmp_path / "hosts" / "ops@gpu1" / "docker" / "chat").mkdir(parents=True)
+    with pytest.raises(NotFoundError) as raised:
+        Store(tmp_path).find("chat")
+    assert raised.value.hint == "one is on another host: --host ssh://ops@gpu1"

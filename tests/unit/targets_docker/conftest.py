@@ -14,7 +14,7 @@ from deployctl.spec.settings import Settings
 from deployctl.targets.docker import driver as driver_module
 from deployctl.targets.docker.commands import Result
 from deployctl.targets.docker.driver import DockerDriver
-from deployctl.targets.docker.engine import Address
+from deployctl.targets.docker.engine import Address, DockerEngine
 from deployctl.targets.history import Release
 
 LOCAL = Address("unix:///var/run/docker.sock", False, "127.0.0.1")
@@ -63,6 +63,9 @@ class Folder:
 
 class MemoryEngine:
     """Knows containers, images and volumes."""
+
+    endpoint, by_line = DockerEngine.endpoint, DockerEngine.by_line
+    line = None
 
     def __init__(self, address=LOCAL):
         self.address = address

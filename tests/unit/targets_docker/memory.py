@@ -1,5 +1,7 @@
 """An engine's carriers that are all memory, and whose user can be killed between any two steps."""
 
+import io
+import tarfile
 from datetime import UTC, datetime, timedelta
 
 from deployctl.errors import DockerError
@@ -76,6 +78,15 @@ class MemoryCarriers:
             self._write_something()
             there[path] = content
 
+    def size(self, name, path):
+        found = self.read(name, path)
+        return len(found[""]) if found else None
+
+    def stream(self, name, folder, tar):
+        with tarfile.open(fileobj=io.BytesIO(b"".join(tar))) as packed:
+            for entry in packed:
+                self.write(name, folder, {entry.name: packed.extractfile(entry).read()})
+
     def volumes(self, label):
         self._look()
         return {name: kept[0] for name, kept in self.volumes_made.items() if label in kept[0]}
@@ -106,8 +117,8 @@ class MemoryCarriers:
     def _files(self, found, path):
         _, own, mounts = found
         for volume, where in mounts.items():
-            if where == path:
-                return self.volumes_made[volume][1], ""
+            if f"{path}/".startswith(f"{where}/"):
+                return self.volumes_made[volume][1], path[len(where) + 1 :]
         return own, path
 
     def _look(self):

@@ -172,6 +172,8 @@ def _up(deployment: Deployment, tell: Tell, tools: Tools) -> Deployed:
     _warns(plan, tell)
     if view is not None:
         view.reach()  # a folder's digest takes long
+    prepared = upload.for_an_engine(prepared, tell)
+    plan = prepared.plan
     chart = upload.for_a_folder(prepared, deployment.chart, tell)
     bundle = render(target, prepared, chart)
     driver = open_driver(target, settings)

@@ -100,6 +100,7 @@ def diff(
         elif prepared.target == "kubernetes":
             yield _in_cluster(prepared, values)
         else:
+            prepared = upload.for_an_engine(prepared, silent)
             yield _diff(prepared, _running(prepared))
 
 

@@ -7,7 +7,7 @@ there and none is pulled.
 
 import io
 import tarfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -117,6 +117,23 @@ class Carriers:
         it is: whoever reads it meanwhile, or is killed, meets a part of it."""
         with translated(self._host):
             self._client.api.put_archive(name, folder, archive(files, now))
+
+    def size(self, name: str, path: str) -> int | None:
+        """Bytes of a file of a container; None where there is none."""
+        from docker.errors import NotFound
+
+        with translated(self._host):
+            try:
+                pieces, stat = self._client.api.get_archive(name, path)
+            except NotFound:
+                return None
+            pieces.close()  # a generator
+        return int(stat["size"])
+
+    def stream(self, name: str, folder: str, tar: Iterator[bytes]) -> None:
+        """Unpacks a tar file, as it comes, into a folder of a container."""
+        with translated(self._host):
+            self._client.api.put_archive(name, folder, tar)
 
     def volumes(self, label: str) -> dict[str, Mapping[str, str]]:
         """The labels of each volume that has `label`, by the volume's name."""

@@ -33,6 +33,7 @@ from deployctl.targets.docker import (
     sharedkeys,
     translate,
 )
+from deployctl.targets.docker.checkpoint import VolumeUploader, uploader
 from deployctl.targets.docker.engine import DockerEngine, connect, find
 from deployctl.targets.docker.keptkeys import KeptKeys
 from deployctl.targets.docker.project import ProjectFolder, door_of, volumes_of
@@ -142,8 +143,9 @@ class DockerDriver:
             raise translate.image_missing(image, pulled.stderr)
         brought.note(self._state_dir, ("image", image))
 
-    def uploader(self, release: Release) -> None:
-        """None: the container mounts the folder."""
+    def uploader(self, release: Release) -> VolumeUploader | None:
+        """How it gets to another host; None: the container mounts the folder."""
+        return uploader(release, self._engine(), self._run)
 
     def downloader(self, release: Release) -> Downloader | None:
         """A container of the engine's image on the volume that its engine will have, on whichever
@@ -235,9 +237,8 @@ class DockerDriver:
     def close_door(self, release: Release) -> bool:
         """Has the door let nobody in any more, by a file in the container's own /tmp."""
         container = self._container(release)
-        if container is None or container.status != "running":
-            return False
-        if not door.stands_before(release.bundle):
+        open_to_all = not door.stands_before(release.bundle)
+        if open_to_all or container is None or container.status != "running":
             return False
         words = ["sh", "-c", f"test ! -e {DRAIN_FILE} && touch {DRAIN_FILE}"]
         if closed := self._engine().execute(container, words) == 0:
@@ -291,14 +292,12 @@ class DockerDriver:
 
     def endpoint(self, release: Release) -> Endpoint:
         """Where it answers: this host, or the one that DOCKER_HOST names."""
-        address = self._engine().address
+        at = self._engine().endpoint(release.spec.port, exposed=release.spec.expose)
         self._keys.learn_once(release.service)
-        host = f"[{address.hostname}]" if ":" in address.hostname else address.hostname
         project, has_door = self._project(release.service), door.stands_before(release.bundle)
-        return Endpoint(
-            f"http://{host}:{release.spec.port}",
-            release.plan.served_model_name,
-            project.secret(keys.API_KEY) if release.spec.needs_api_key else None,
+        return at._replace(
+            model=release.plan.served_model_name,
+            api_key=project.secret(keys.API_KEY) if release.spec.needs_api_key else None,
             operator_token=project.secret(keys.OPERATOR_TOKEN) if has_door else None,
         )
 
@@ -338,6 +337,7 @@ class DockerDriver:
     def _engine(self) -> DockerEngine:
         if self._connected is None:
             self._connected = connect(find(self._environment, self._run))
+            self._run, self._environment = self._connected.by_line(self._run, self._environment)
         return self._connected
 
     def _folder(self, service: str) -> Path:

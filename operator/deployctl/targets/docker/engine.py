@@ -11,9 +11,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
+from deployctl.endpoint import Endpoint
 from deployctl.render.compose import GRACE_S, LABEL
 from deployctl.targets.docker import commands, translate
 from deployctl.targets.docker.carriers import Carriers, archive
+from deployctl.targets.docker.line import Line, line_to
 from deployctl.targets.docker.translate import translated
 
 if TYPE_CHECKING:
@@ -57,10 +59,33 @@ def find(environment: Mapping[str, str], run: commands.Run) -> Address:
 class DockerEngine:
     """A connected engine."""
 
-    def __init__(self, client: "DockerClient", address: Address) -> None:
+    def __init__(self, client: "DockerClient", address: Address, line: Line | None = None) -> None:
         self._client = client
         self.address = address
+        self.line = line  # the one that it is reached by, on another host
         self.carriers = Carriers(client, address.url)
+
+    def endpoint(self, port: int, *, exposed: bool) -> Endpoint:
+        """Where a port of its host is asked: of that host's loopback by the line to it.
+
+        Raises:
+            DockerError: the line does not take it.
+        """
+        if self.line is not None and not exposed:
+            url = f"http://127.0.0.1:{self.line.port(port)}"
+            there, tunnel = f"http://127.0.0.1:{port}", self.line.tunnel(port)
+            return Endpoint(url, None, None, inside=there, tunnel=tunnel)
+        name = self.address.hostname
+        return Endpoint(f"http://{f'[{name}]' if ':' in name else name}:{port}", None, None)
+
+    def by_line(
+        self, run: commands.Run, environment: Mapping[str, str]
+    ) -> tuple[commands.Run, Mapping[str, str]]:
+        """What runs `docker`, and an environment, so that it takes the same line."""
+        if self.line is None:
+            return run, environment
+        line = self.line.environment()
+        return lambda words, more: run(words, {**more, **line}), {**environment, **line}
 
     def containers(self, project: str, service: str | None = None) -> list["Container"]:
         """Containers of a Compose project, running or not."""
@@ -255,15 +280,13 @@ def connect(address: Address) -> DockerEngine:
     """
     import docker
 
+    line = line_to(address.url) if urlsplit(address.url).scheme == "ssh" else None
     with translated(address.url):
         _knock(address)
-        client = docker.from_env(
-            timeout=TIMEOUT_S,
-            use_ssh_client=True,
-            environment={**os.environ, "DOCKER_HOST": address.url},
-        )
+        url = f"unix://{line.socket}" if line else address.url
+        client = docker.from_env(timeout=TIMEOUT_S, environment={**os.environ, "DOCKER_HOST": url})
         client.ping()
-    return DockerEngine(client, address)
+    return DockerEngine(client, address, line)
 
 
 def here() -> DockerEngine:

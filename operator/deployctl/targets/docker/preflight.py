@@ -19,7 +19,7 @@ def check_reach(release: Release, engine: DockerEngine) -> None:
         DockerError: the model cannot be mounted, or the service would be out of reach.
     """
     remote = engine.address.remote
-    if release.plan.model_local:
+    if release.plan.model_local and not release.plan.checkpoint:
         if remote:
             raise DockerError(
                 "the checkpoint is a folder here, and the Docker engine is on another host",
@@ -27,11 +27,12 @@ def check_reach(release: Release, engine: DockerEngine) -> None:
                 hint="give a Hub id, or run deployctl on that host",
             )
         _check_model_folder(Path(release.plan.model))
-    if remote and not release.spec.expose:
+    if remote and engine.line is None and not release.spec.expose:
         raise DockerError(
             "the service would listen on the other host's loopback, out of reach from here",
             where=engine.address.url,
-            hint="add --expose (clients then need an API key), or run deployctl on that host",
+            hint="reach the engine by ssh (--host ssh://USER@HOST), which makes a tunnel; "
+            "or add --expose: clients then need an API key",
         )
 
 

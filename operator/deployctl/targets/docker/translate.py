@@ -20,6 +20,12 @@ _GROUP_HINT = "add yourself to the group docker (sudo usermod -aG docker $USER) 
 
 def unreachable(detail: str, host: str) -> DockerError:
     """There is no talking to the engine at `host`."""
+    if host.startswith("ssh:"):
+        return DockerError(
+            f"the line to the Docker engine broke: {_last_line(detail)}",
+            where=host,
+            hint="run it again; what was begun there goes on, and the next up or down finds it",
+        )
     if re.search(r"[Pp]ermission ?[Dd]enied", detail):
         return DockerError("this user may not use Docker", where=host, hint=_GROUP_HINT)
     if re.search(r"Connection refused|ConnectionRefused|No such file|FileNotFound|daemon", detail):
