@@ -1,7 +1,7 @@
 """Faults of a real engine and of its machine, one at a time: the right alert reaches a webhook by a
 real Prometheus and a real Alertmanager, nothing but its relatives (tests/data/alert-relatives.yaml)
 does, and all is quiet again by itself. Rules are ours, their windows divided by 60. Two more are in
-test_scraped.py, at every change.
+test_scraped.py, at every change, and two in test_paged_starts.py.
 """
 
 import contextlib
@@ -66,7 +66,7 @@ def pager(engine, release, disk, tmp_path_factory):
         exporter = NodeExporter(folder, folder, only)
         kept.callback(exporter.end)
         pager = Pager(folder, release, engine.folder / "operator_token", exporter)
-        kept.callback(pager.end)
+        kept.callback(pager.close)
         yield pager
 
 

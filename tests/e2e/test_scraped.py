@@ -63,7 +63,7 @@ def pager(engine, release, began, tmp_path_factory):
         exporter = NodeExporter(folder, textfiles)
         kept.callback(exporter.end)
         pager = Pager(folder, release, engine.folder / "operator_token", exporter)
-        kept.callback(pager.end)
+        kept.callback(pager.close)
         put_load_on(engine, folder / RUN)
         told = (folder / RUN / "metrics.prom").read_text()
         # With the commit, as a pipeline pushes it.
