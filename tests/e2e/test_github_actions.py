@@ -25,7 +25,7 @@ jobs:
 """
 GATE = f"""\
 name: gate
-on: pull_request
+on: [pull_request, push]
 permissions: {{}}
 jobs:
   gate:
