@@ -12,7 +12,7 @@ from deployctl.targets.history import KEPT, Release, too_old
 
 FRESH_S = 24 * 3600.0  # what came less long ago may be meant for an `up` that is still to come
 
-Sort = Literal["model", "image", "caches", "log"]
+Sort = Literal["model", "checkpoint", "image", "caches", "log"]
 
 
 class DiskPiece(NamedTuple):
@@ -23,7 +23,8 @@ class DiskPiece(NamedTuple):
     place: str  # what it is removed by: commit, image, volume or path
     bytes: int  # about; pieces may share
     ours: bool  # deployctl brought or made it
-    of: str = ""  # model: the repository; caches and log: the service
+    # Of a model the repository, of a checkpoint that was sent its digest, of all else the service.
+    of: str = ""
     revision: int = 0  # of a log
     target: TargetKind = "process"
     came: float = 0.0  # Unix time; 0: unknown, long ago
@@ -37,6 +38,7 @@ class KeptNeeds(NamedTuple):
     repositories: Mapping[str, str]  # whole: which commit is not known
     texts: Mapping[str, str]  # arguments and environments: what they name is needed whole
     images: Mapping[str, str]
+    checkpoints: Mapping[str, str]  # that were sent to an engine, by their digest
     services: Collection[tuple[TargetKind, str]]  # that have any record
     revisions: Collection[tuple[TargetKind, str, int]]  # that are kept
 
@@ -58,6 +60,7 @@ def needs_of(
     repositories: dict[str, str] = {}
     texts: dict[str, str] = {}
     images: dict[str, str] = {}
+    checkpoints: dict[str, str] = {}
     revisions: set[tuple[TargetKind, str, int]] = set()
     for (target, service), releases in services.items():
         old = too_old({r.revision: r.status for r in releases}, keep)
@@ -68,13 +71,14 @@ def needs_of(
             revisions.add((target, service, release.revision))
             plan = release.plan
             images[plan.engine.image] = who
+            checkpoints[plan.checkpoint] = who
             texts["\n".join(_words(release))] = who
             commit = plan.hub_revision
             if commit is None:
                 repositories[plan.model] = who
             else:
                 commits[plan.model, commit] = who
-    return KeptNeeds(commits, repositories, texts, images, set(services), revisions)
+    return KeptNeeds(commits, repositories, texts, images, checkpoints, set(services), revisions)
 
 
 def _words(release: Release) -> Iterator[str]:
@@ -114,6 +118,8 @@ def _needed(piece: DiskPiece, needs: KeptNeeds) -> str:
         named = (who for text, who in needs.texts.items() if piece.of in text)
         who = needs.commits.get((piece.of, piece.place)) or needs.repositories.get(piece.of)
         return who or next(named, "")
+    if piece.sort == "checkpoint":
+        return needs.checkpoints.get(piece.of, "")
     if piece.sort == "image":
         return needs.images.get(piece.place, "")
     if piece.sort == "log":

@@ -16,8 +16,9 @@ def pieces(settings: Settings) -> list[DiskPiece]:
     """
     found = []
     for folder in _below(settings.cache_dir / "engine"):
+        # Another state folder, of which nothing is known here, may have the service.
         name = f"compile caches of {folder.name}"
-        found.append(DiskPiece("caches", name, str(folder), size_of(folder), True, of=folder.name))
+        found.append(DiskPiece("caches", name, str(folder), size_of(folder), False, of=folder.name))
     for service in _below(settings.state_dir / "process"):
         for run in _below(service / "runs"):
             found += _log(service.name, run, "process")

@@ -1,7 +1,8 @@
 """Looks at disks, decides, and removes what nothing needs."""
 
+import os
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,10 +68,10 @@ def look(
     ours = brought.read(settings.state_dir)
     pieces = folders.pieces(settings)
     pieces += hubcache.pieces(ours)
-    services = _recorded(store, ["process"])
+    services = _recorded(store, "process")
     try:
-        services |= _recorded(store, ["docker"])
-        if "docker" in store.targets() or any(sort == "image" for sort, _ in ours):
+        if _has_docker(store, ours):
+            services |= _recorded(store, "docker")
             images = {r.plan.engine.image for each in services.values() for r in each}
             pieces += _of_engine(ours, images)
     except StateError:
@@ -95,7 +96,11 @@ def remove(cleaning: Cleaning, tell: Tell = silent) -> None:
     if models:
         hubcache.remove(models)
     for piece in cleaning.going:
-        if piece.sort == "image" or (piece.sort == "caches" and piece.target == "docker"):
+        if piece.sort == "checkpoint":
+            from deployctl.targets.docker import disks
+
+            disks.drop(_engine(), piece.place)
+        elif piece.sort == "image" or (piece.sort == "caches" and piece.target == "docker"):
             engine = _engine()
             drop = engine.drop_image if piece.sort == "image" else engine.drop_volume
             drop(piece.place)
@@ -104,18 +109,17 @@ def remove(cleaning: Cleaning, tell: Tell = silent) -> None:
         tell(Event("note", f"removed {piece.name}, {size(piece.bytes)}"))
 
 
-def _recorded(
-    store: Store, targets: Iterable[TargetKind]
-) -> dict[tuple[TargetKind, str], list[Release]]:
+def _recorded(store: Store, target: TargetKind) -> dict[tuple[TargetKind, str], list[Release]]:
     """All releases on record, of services changed from here and of an engine's others. What runs in
     a cluster needs nothing of this machine."""
-    found: dict[tuple[TargetKind, str], list[Release]] = {}
-    for target in targets:
-        if target not in store.targets():
-            continue
-        for ref in [*store.services(target), *store.others(target)]:
-            found[ref.target, ref.service] = store.releases(ref)
-    return found
+    refs = [*store.services(target), *store.others(target)]
+    return {(ref.target, ref.service): store.releases(ref) for ref in refs}
+
+
+def _has_docker(store: Store, ours: set[brought.Brought]) -> bool:
+    """Whether a Docker engine was used from here, or is named."""
+    used = "docker" in store.targets() or any(sort == "image" for sort, _ in ours)
+    return used or bool(os.environ.get("DOCKER_HOST"))
 
 
 def _engine() -> Any:
@@ -145,6 +149,10 @@ def _of_engine(ours: set[brought.Brought], named: Collection[str]) -> list[DiskP
         for image in disks.images(engine)
         if _repository(image.name) in repositories
     ]
+    for sent in disks.checkpoints(engine):
+        name = f"checkpoint that was sent: volume {sent.name}"
+        made = DiskPiece("checkpoint", name, sent.name, sent.bytes, True, of=sent.service)
+        found.append(made._replace(target="docker", in_use=sent.in_use, came=sent.came))
     for cache in disks.caches(engine):
         # A project that plain Compose runs has the same names, and no records.
         name = f"caches of {cache.service}: volume {cache.name}"

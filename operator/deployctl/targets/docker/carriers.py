@@ -169,7 +169,7 @@ class Carriers:
     def now(self) -> datetime:
         """What the engine's clock says."""
         with translated(self._host):
-            return _moment(self._client.info().get("SystemTime"))
+            return moment(self._client.info().get("SystemTime"))
 
 
 def archive(files: Mapping[str, bytes], now: float) -> bytes:
@@ -196,14 +196,14 @@ def _bounded(pieces: Any, host: str) -> Any:
 
 def _carrier(attrs: Mapping[str, Any]) -> Carrier:
     labels = attrs.get("Config", {}).get("Labels") or {}
-    return Carrier(str(attrs["Id"]), labels, _moment(attrs.get("Created")))
+    return Carrier(str(attrs["Id"]), labels, moment(attrs.get("Created")))
 
 
 def _labels(attrs: Mapping[str, Any] | None) -> Mapping[str, str]:
     return (attrs or {}).get("Labels") or {}
 
 
-def _moment(text: object) -> datetime:
+def moment(text: object) -> datetime:
     """A time as Docker writes it, to the nanosecond; ours, where it is none."""
     try:
         moment = datetime.fromisoformat(str(text))

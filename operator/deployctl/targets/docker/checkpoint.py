@@ -18,6 +18,7 @@ from deployctl.targets.driver import ModelFile
 from deployctl.targets.history import Release
 from deployctl.units import size
 
+CHECKPOINT = LABEL + "checkpoint"  # of the volume: the digest
 _FOLDER, _SUMS, _WHOLE = "/model", ".deployctl-sums", ".deployctl-whole"
 _CHUNK, _BLOCK = 4 << 20, 512
 
@@ -67,7 +68,7 @@ class VolumeUploader:
 
     def _carry(self) -> None:
         if self._carriers.find(self._volume) is None:
-            labels = {LABEL + "checkpoint": self.digest}
+            labels = {CHECKPOINT: self.digest}
             self._carriers.make_volume(self._volume, labels)
             self._carriers.create(self._volume, labels, {self._volume: _FOLDER})
 

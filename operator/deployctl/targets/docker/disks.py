@@ -1,8 +1,12 @@
-"""What of a Docker engine's disk is deployctl's: images that it pulled, caches of services."""
+"""What of a Docker engine's disk is deployctl's: images that it pulled, caches of services, and
+checkpoints that were sent there.
+"""
 
 from typing import Any, NamedTuple
 
 from deployctl.render.compose import CACHES, project_name
+from deployctl.targets.docker.carriers import moment
+from deployctl.targets.docker.checkpoint import CHECKPOINT
 from deployctl.targets.docker.engine import PROJECT_LABEL, VOLUME_LABEL, DockerEngine
 
 
@@ -11,8 +15,9 @@ class OnDisk(NamedTuple):
 
     name: str  # of an image, as a person writes it; of a volume
     bytes: int
-    service: str = ""  # of a volume: whose caches it holds
+    service: str = ""  # of a volume: whose caches it holds; or the digest of its checkpoint
     in_use: str = ""  # by what
+    came: float = 0.0  # Unix time, of a checkpoint
 
 
 def images(engine: DockerEngine) -> list[OnDisk]:
@@ -41,6 +46,27 @@ def caches(engine: DockerEngine) -> list[OnDisk]:
         service = project.removeprefix(prefix)
         found.append(OnDisk(str(volume["Name"]), size, service, in_use))
     return found
+
+
+def checkpoints(engine: DockerEngine) -> list[OnDisk]:
+    """Volumes of checkpoints, each of which one container has that is never started."""
+    found = []
+    for volume in engine.disk_use().get("Volumes") or []:
+        digest = (volume.get("Labels") or {}).get(CHECKPOINT)
+        if not digest:
+            continue
+        use, name = volume.get("UsageData") or {}, str(volume["Name"])
+        count = int(use.get("RefCount") or 0) - (engine.carriers.find(name) is not None)
+        came = moment(volume.get("CreatedAt")).timestamp()
+        size = max(0, int(use.get("Size") or 0))
+        found.append(OnDisk(name, size, str(digest), _containers(count), came))
+    return found
+
+
+def drop(engine: DockerEngine, name: str) -> None:
+    """Removes a checkpoint's volume, and its container."""
+    engine.carriers.remove(name)
+    engine.carriers.drop_volume(name)
 
 
 def _containers(count: object) -> str:

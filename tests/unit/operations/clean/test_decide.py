@@ -85,6 +85,17 @@ def test_logs_go_with_their_revision(on_hub):
     assert [goes(log, services, keep=1) for log in logs] == [True, False]
 
 
+def test_a_checkpoint_that_was_sent_stays_as_long_as_a_revision_serves_it(make_release):
+    plan = {"checkpoint": "d" * 64}
+    services = {
+        ("docker", "tiny"): [make_release(1, "superseded", plan), make_release(2, "removed")]
+    }
+    sent = DiskPiece("checkpoint", "c", "volume", 1, True, of="d" * 64, target="docker")
+    assert not goes(sent, services, everything=True)
+    assert goes(sent, services, keep=1)
+    assert goes(sent, {})
+
+
 def test_an_image_that_a_container_uses_stays(on_hub):
     image = DiskPiece("image", "v:2", "v:2", 1, True)
     assert goes(image, {("docker", "tiny"): [on_hub(1)]})

@@ -41,6 +41,7 @@ def services(make_release, tmp_path, monkeypatch, cache):
     """A service that was updated from one revision to the other, both brought by us."""
     monkeypatch.setenv("DEPLOYCTL_STATE_DIR", str(tmp_path / "state"))
     monkeypatch.setenv("DEPLOYCTL_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.delenv("DOCKER_HOST")
     settings = Settings()
     store, ref = open_store(settings), ServiceRef("process", "tiny")
     for number, (commit, status) in enumerate([(OLD, "superseded"), (NEW, "deployed")], 1):
@@ -71,7 +72,8 @@ def test_nothing_goes_until_it_is_said(services, cache, monkeypatch, capsys):
     assert document["removed"] is False
     assert (cache / "snapshots" / OLD).exists()
     assert document["bytes"] == len("old") * 1000 + len("said")  # what is shared stays
-    nothing = run(monkeypatch, capsys, "--output", "json").out
+    assert json.loads(run(monkeypatch, capsys, "--output", "json").out)["bytes"] == 0
+    nothing = run(monkeypatch, capsys, "--all", "--output", "json").out
     assert [p["name"] for p in json.loads(nothing)["pieces"] if p["goes"]] == [
         "compile caches of forgotten"
     ]
