@@ -15,12 +15,16 @@ from deployctl.targets.docker import driver as driver_module
 from deployctl.targets.docker.commands import Result
 from deployctl.targets.docker.driver import DockerDriver
 from deployctl.targets.docker.engine import Address, DockerEngine
+from deployctl.targets.docker.keptkeys import KeptKeys
 from deployctl.targets.history import Release
 
 LOCAL = Address("unix:///var/run/docker.sock", False, "127.0.0.1")
 REMOTE = Address("ssh://ops@gpu1", True, "gpu1")
 # A service whose engine asks the Hub for its model itself.
 FETCHES = {"local": False, "name": "tiny", "env": {"HF_HUB_OFFLINE": "0"}}
+
+# What the engine keeps of a service's keys.
+THERE = {"api_key": b"k", "operator_token": b"t", "keys.json": b'{"version": 1, "keys": []}'}
 
 
 def quiet(event):
@@ -237,3 +241,38 @@ def container(engine):
         return made
 
     return make
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return tmp_path / "fresh" / "docker" / "tiny"
+
+
+@pytest.fixture
+def fresh(commands, tmp_path):
+    """The driver of a state folder that knows nothing."""
+    return DockerDriver(Settings(state_dir=tmp_path / "fresh"), run=commands, environment={})
+
+
+@pytest.fixture
+def kept(engine):
+    """The keys that the engine keeps: `kept()`, and `kept(name=content)` to have others change
+    them."""
+    of_engine = KeptKeys(engine.carriers)
+    of_engine.keep("tiny", THERE)
+
+    def change(**changed):
+        if changed:
+            named = {name.replace("keys_", "keys."): content for name, content in changed.items()}
+            files = {**of_engine.kept("tiny"), **named}
+            of_engine.keep("tiny", {n: c for n, c in files.items() if c is not None})
+        return of_engine.kept("tiny")
+
+    return change
+
+
+@pytest.fixture
+def running(engine, container):
+    """An engine's container, and what its volume has."""
+    engine.filled["deployctl-tiny_secrets"] = dict(THERE)
+    return container()

@@ -1,7 +1,6 @@
 """keys add, list and revoke, up to what the door then lets in."""
 
 import json
-from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -19,7 +18,6 @@ from deployctl.targets import keys
 from deployctl.targets.keyfile import refuse_limited
 from deployctl.targets.store import ServiceRef
 from deployctl_door.keyfolder import CHECK_S
-from full_disk import Disk
 
 REF = ServiceRef("process", "tiny")
 PROCESSES = ("--served-model-name", "tiny", "--api-server-count", "4")
@@ -326,36 +324,3 @@ def test_a_key_that_what_runs_was_not_told_of_is_revoked_by_trying_again(service
     with pytest.raises(NotFoundError):
         revoke_key("tiny", "alice")
     assert service.engine.lets_in(alice) is None
-
-
-def test_a_disk_that_is_full_at_each_write_loses_no_key(service, monkeypatch):
-    """Of what was added, all opens; of what was not, nothing is there, or what to do is said."""
-    service.begins(expose=True)
-    disk, opens = Disk(monkeypatch), {"default"}
-    for after in range(1, 50):
-        disk.fill(after)
-        added, said, name = None, "", f"key-{after}"
-        try:
-            added = add(name)
-        except StateError as error:
-            said = error.hint
-        full = disk.last is not None and disk.written >= disk.last
-        disk.free()
-        if added is not None:
-            opens.add(name)
-            assert service.engine.lets_in(added.key) == name
-        elif f"deployctl keys revoke tiny {name}" in said:
-            with suppress(NotFoundError):
-                revoke_key("tiny", name)
-        else:
-            assert "no key was added" in said
-        assert {key.name for key in list_keys("tiny").keys} == opens
-        if not full:
-            assert after > 3
-            break
-    disk.fill(2)
-    with pytest.raises(StateError):
-        revoke_key("tiny", added.name)
-    disk.free()
-    revoke_key("tiny", added.name)
-    assert service.engine.lets_in(added.key) is None

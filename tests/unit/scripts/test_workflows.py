@@ -1,0 +1,64 @@
+"""The reusable workflows as those call them who copy from the pages, and that of a release."""
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[3]
+GITHUB = ROOT / ".github"
+
+
+def test_what_a_release_builds_is_built_without_a_secret_and_published_after_the_checks():
+    jobs = yaml.safe_load((GITHUB / "workflows" / "release.yml").read_text())["jobs"]
+    assert jobs["build"]["permissions"] == {"contents": "read"}
+    assert "secrets." not in str(jobs)
+    assert "github.token" not in str(jobs["build"])
+    assert [name for name, job in jobs.items() if "setup-python" in str(job)] == ["build"]
+    publishing = jobs.keys() - {"build", "checks", "release"}
+    assert {frozenset(jobs[name]["needs"]) for name in publishing} == {
+        frozenset(("build", "checks"))
+    }
+    assert set(jobs["release"]["needs"]) == publishing
+
+
+def called():
+    """Each job that calls a workflow of ours: in the pages, and in `services`."""
+    texts = [GITHUB / "workflows" / "services.yml", ROOT / "README.md"]
+    texts += sorted((ROOT / "docs" / "guides").glob("*.md"))
+    for file in texts:
+        text = file.read_text()
+        blocks = [text] if file.suffix == ".yml" else re.findall(r"```yaml\n(.*?)```", text, re.S)
+        for block in blocks:
+            if ".github/workflows/" not in block or "\njobs:" not in block:
+                continue
+            for job in yaml.safe_load(block)["jobs"].values():
+                if re.match(r"(OWNER/deployctl|\.)/\.github/workflows/", job.get("uses", "")):
+                    yield pytest.param(job, id=f"{file.name}-{Path(job['uses']).name}")
+
+
+@pytest.mark.parametrize("job", [*called()])
+def test_who_calls_a_workflow_gives_what_it_takes(job):
+    name = Path(job["uses"].split("@")[0]).name
+    document = yaml.safe_load((GITHUB / "workflows" / name).read_text())
+    takes = document[True]["workflow_call"]  # YAML's `on`
+    inputs = takes["inputs"]
+    assert job["with"].keys() <= inputs.keys()
+    assert {key for key, each in inputs.items() if each.get("required")} <= job["with"].keys()
+    assert job.get("secrets", {}).keys() <= takes.get("secrets", {}).keys()
+    ranks = {"none": 0, "read": 1, "write": 2}
+    for inner in document["jobs"].values():
+        for right, wanted in inner["permissions"].items():
+            given = job["permissions"].get(right, "none")
+            assert ranks[given] >= ranks[wanted], f"{right}: {wanted}"
+
+
+def test_the_lines_that_a_stranger_copies_are_ten_at_most_and_the_same_everywhere():
+    pages = [(ROOT / name).read_text() for name in ("README.md", "docs/guides/github-actions.md")]
+    first, second = (
+        next(b for b in re.findall(r"```yaml\n(.*?)```", page, re.S) if "services.yml" in b)
+        for page in pages
+    )
+    assert first == second
+    assert len(first.splitlines()) <= 10

@@ -1,0 +1,63 @@
+"""Logs and addresses of what runs on Docker, and how it ends."""
+
+from tests.unit.targets_docker.conftest import REMOTE, quiet
+
+from deployctl.targets.docker.keptkeys import KeptKeys
+
+
+def test_logs_are_lines_and_of_a_progress_bar_the_last_state(driver, release, container):
+    container(log="one\r\nload 1%\rload 2%\nnaïve\nend".encode())
+    lines = list(driver.logs(release(), tail=None, follow=False))
+    assert lines == ["one", "load 2%", "naïve", "end"]
+
+
+def test_stop_keeps_the_log_and_leaves_no_secret_but_the_keys(
+    driver, engine, release, container, tmp_path
+):
+    driver.start(release(), quiet)
+    container(log=b"first\nlast\n")
+    driver.stop(release(), quiet)
+    assert engine.did == [("remove", "deployctl-tiny")]
+    assert list(driver.logs(release(), tail=1, follow=False)) == ["last"]
+    assert driver.log_path(release()).read_text() == "first\nlast\n"
+    assert not (tmp_path / "state" / "docker" / "tiny" / "project").exists()
+    assert engine.filled == {}
+    assert KeptKeys(engine.carriers).kept("tiny").keys() == {"operator_token"}
+    driver.stop(release(), quiet)
+
+
+def test_stopping_an_old_release_leaves_the_one_in_its_place(driver, engine, release, container):
+    container(revision="2")
+    driver.stop(release(revision=1), quiet)
+    assert engine.did == []
+
+
+def test_stop_finds_a_container_without_our_records(driver, engine, release, container):
+    container(revision="1")
+    driver.stop(release(), quiet)
+    assert engine.did == [("remove", "deployctl-tiny")]
+
+
+def test_the_endpoint_is_where_the_engine_is(driver, engine, release, tmp_path):
+    assert driver.endpoint(release()).url == "http://127.0.0.1:18250"
+    assert driver.endpoint(release()).api_key is None
+    engine.address = REMOTE
+    (tmp_path / "state" / "docker" / "tiny").mkdir(parents=True)
+    (tmp_path / "state" / "docker" / "tiny" / "api_key").write_text("k")
+    endpoint = driver.endpoint(release(local=False, expose=True, name="tiny"))
+    assert endpoint.url == "http://gpu1:18250"
+    assert endpoint.api_key == "k"
+    engine.address = REMOTE._replace(hostname="fd00::1")
+    assert driver.endpoint(release()).url == "http://[fd00::1]:18250"
+
+
+def test_purge_says_what_goes_and_takes_the_keys(driver, engine, release):
+    driver.start(release(), quiet)
+    events = []
+    driver.purge("tiny", events.append)
+    assert [e.text for e in events] == [
+        "removed volume deployctl-tiny_hub",
+        "removed volume deployctl-tiny_vllm",
+    ]
+    assert engine.filled == {}
+    assert KeptKeys(engine.carriers).kept("tiny") is None
