@@ -10,7 +10,8 @@
 
 Refused (2) where tag, package, charts and changelog do not agree, or the wheel lacks a file. The
 same commit gives the same bytes: every date is its own, or SOURCE_DATE_EPOCH's where that is set.
-requirements/release.txt is what this needs, and helm, which `.ci/helm` fetches.
+requirements/release.txt is what this needs, and helm and cyclonedx-bom, which `.ci/helm` and
+`.ci/helm cyclonedx` fetch.
 """
 
 import argparse
@@ -181,7 +182,9 @@ def bill(tree: Path, version: str) -> str:
 
     https://cyclonedx.org/docs/1.6/json
     """
-    words = [sys.executable, "-m", "cyclonedx_py", "requirements", "requirements/deployctl.txt"]
+    own = ROOT / ".tools" / "cyclonedx" / "bin" / "python"
+    python = str(own) if own.exists() else sys.executable
+    words = [python, "-m", "cyclonedx_py", "requirements", "requirements/deployctl.txt"]
     words += ["--pyproject", "pyproject.toml", "--output-reproducible", "--spec-version", "1.6"]
     document = json.loads(_run(words, tree))
     # pyproject.toml says no version: hatchling takes it from the package.

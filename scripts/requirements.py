@@ -7,7 +7,7 @@
     loadtest/requirements.txt       the load's image: Locust, in the version that we test with
     requirements/release.txt, site.txt  what scripts/release.py and scripts/pages.py need
     docker/router-requirements.txt  the router's image
-    requirements/helm.txt, trivy.txt, checkov.txt   what .ci/helm fetches
+    requirements/helm.txt, trivy.txt, checkov.txt, cyclonedx.txt   what .ci/helm fetches
     requirements/audit.txt          pip-audit, which the night runs
 
 pip resolves for every Python, from the index that it is set to and with --find-links; nothing of
@@ -47,7 +47,7 @@ LOAD = ROOT / "loadtest" / "requirements.txt"
 # What a file holds of all that is installed, and what those packages need.
 PARTS = {
     LOAD: {"locust", "pyyaml"},
-    ROOT / "requirements" / "release.txt": {"cyclonedx-bom", "hatchling", "pyyaml"},
+    ROOT / "requirements" / "release.txt": {"hatchling", "pyyaml"},
     ROOT / "requirements" / "site.txt": {"mkdocs-material"},
 }
 BINARIES = {  # each in a wheel that asks for nothing
@@ -57,6 +57,8 @@ BINARIES = {  # each in a wheel that asks for nothing
 PROGRAMS = {
     ROOT / "requirements" / "audit.txt": "pip-audit==2.10.1",
     ROOT / "requirements" / "checkov.txt": "checkov==3.3.30",
+    # With what it asks for installed, jsonschema takes two seconds to import, and `check` too.
+    ROOT / "requirements" / "cyclonedx.txt": "cyclonedx-bom==7.5.0",
     ROOT / "docker" / "router-requirements.txt": "vllm-router==0.1.17",
 }
 PYTHONS = ("3.11", "3.12", "3.13")

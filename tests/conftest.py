@@ -96,7 +96,8 @@ def missing(part):
     if part == "helm":
         return None if shutil.which("helm") else "there is no helm command; .ci/helm fetches one"
     if part == "scanner":
-        scanners = {"checkov": "checkov/bin/python", "trivy": "bin/trivy"}
+        scanners = {"trivy": "bin/trivy"}
+        scanners |= {name: f"{name}/bin/python" for name in ("checkov", "cyclonedx")}
         wanted = [name for name, file in scanners.items() if not (TOOLS / file).exists()]
         return f"not fetched: {', '.join(wanted)}; .ci/helm NAME does it" if wanted else None
     if part == "promtool":

@@ -45,6 +45,7 @@ def make(clone, version, to):
 
 
 @pytest.mark.helm
+@pytest.mark.scanner
 def test_a_release_is_whole_and_the_same_each_time(ready, tmp_path):
     clone, version = ready
     files, digests = make(clone, version, tmp_path / "one")
