@@ -8,7 +8,9 @@ import hashlib
 import io
 import os
 import re
+import struct
 import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +23,17 @@ from deployctl.reports.gatepage import GoodRun, MeasuredOn
 
 MOST_ARTIFACT = 64 * 1024 * 1024  # bytes, packed
 _MOST_UNPACKED = 512 * 1024 * 1024
+# What zipfile raises of an archive that is none, or is broken somewhere.
+_BROKEN = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    KeyError,
+    ValueError,
+    NotImplementedError,
+    RuntimeError,
+    EOFError,
+)
 _LOOKED_AT = 20  # artefacts of that name, the newest first
 # A pull request's run is no run of its base branch, though its head may have the same name.
 _OF_A_CHANGE = ("pull_request", "pull_request_target", "workflow_run")
@@ -101,6 +114,6 @@ def _unpacked(content: bytes, into: Path) -> SavedRun:
                         if left < 0:
                             raise InputError("it is too large", where=name)
                         file.write(block)
-    except (zipfile.BadZipFile, KeyError, NotImplementedError, RuntimeError, EOFError) as error:
+    except _BROKEN as error:
         raise InputError("it is no result of a load test", where=str(into)) from error
     return folder.read(into)

@@ -1,6 +1,8 @@
 """The gate against the last good runs, on a fake of GitHub's API."""
 
+import io
 import json
+import zipfile
 
 import pytest
 
@@ -129,6 +131,19 @@ def test_an_artefact_that_holds_no_result_is_passed_over(github, gated, held):
     github.add_artifact(NAME, held, 2)
     report = gated()
     assert [good.run for good in report.baseline] == [1]
+
+
+def test_an_artefact_that_is_broken_inside_is_passed_over(github, gated):
+    with io.BytesIO() as held:
+        with zipfile.ZipFile(held, "w", zipfile.ZIP_DEFLATED) as archive:
+            for name, text in before().items():
+                archive.writestr(name, text)
+        content = bytearray(held.getvalue())
+    at = content.find(b"summary.json") + len("summary.json")
+    content[at : at + 12] = bytes(each ^ 0xFF for each in content[at : at + 12])
+    github.add_artifact(NAME, before(), 1)
+    github.add_artifact(NAME, bytes(content), 2)
+    assert [good.run for good in gated().baseline] == [1]
 
 
 def test_a_reason_that_others_wrote_is_no_markdown(github, gated):
