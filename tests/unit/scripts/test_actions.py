@@ -183,6 +183,25 @@ def test_what_a_review_compares_with(act, tmp_path, running, kubeconfig, base, e
         assert file.stat().st_mode & 0o777 == 0o600
 
 
+def test_who_cancels_a_job_interrupts_the_verb_itself(act, tmp_path):
+    """The runner sends its signals to the process that it started, and to no child of it."""
+    stub = tmp_path / "bin" / "deployctl"
+    stub.write_text("#!/bin/sh\necho $$ >pid\n")
+    [step] = [s for s in steps(GITHUB / "actions/deployctl/action.yml") if s["id"] == "run"]
+    (tmp_path / "step.sh").write_text(step["run"])
+    env = {
+        "PATH": f"{tmp_path / 'bin'}:{os.environ['PATH']}",
+        "GITHUB_ACTION_PATH": str(GITHUB / "actions/deployctl"),
+        "GITHUB_OUTPUT": str(tmp_path / "outputs"),
+        "RUNNER_TEMP": str(tmp_path),
+        **given(command="up"),
+    }
+    words = ["bash", "--noprofile", "--norc", "-e", "-o", "pipefail", "step.sh"]
+    with subprocess.Popen(words, cwd=tmp_path, env=env) as started:
+        assert started.wait() == 0
+    assert (tmp_path / "pid").read_text() == f"{started.pid}\n"
+
+
 @pytest.mark.parametrize(("command", "tracked"), [("up", False), ("loadtest", True)])
 def test_an_engine_outlives_the_job_that_starts_it(act, tmp_path, command, tracked):
     act("run", **given(command=command), RUNNER_TRACKING_ID="github_1")
