@@ -210,6 +210,7 @@ NOTHING_SLEPT = {"sleep": ""}
 def places(tmp_path):
     for name in ("work", "temp"):
         (tmp_path / name / "left").mkdir(parents=True)
+        (tmp_path / name / ".git").mkdir()
     return {"GITHUB_WORKSPACE": str(tmp_path / "work"), "RUNNER_TEMP": str(tmp_path / "temp")}
 
 
