@@ -23,6 +23,31 @@ def test_what_a_release_builds_is_built_without_a_secret_and_published_after_the
     assert set(jobs["release"]["needs"]) == publishing
 
 
+def test_a_release_takes_what_it_publishes_by_name():
+    """What an image's build leaves of itself is an artefact too, and none that can be unpacked."""
+    document = yaml.safe_load((GITHUB / "workflows" / "release.yml").read_text())
+    taken = [s for job in document["jobs"].values() for s in job.get("steps", ())]
+    taken = [step["with"] for step in taken if "download-artifact" in step.get("uses", "")]
+    assert {(each.get("name"), each["path"]) for each in taken} == {
+        ("dist", "dist"),
+        ("signature", "signature"),
+    }
+    assert document[True]["push"]["tags"] == ["v[0-9]+.[0-9]+.[0-9]+"]
+    assert "github.ref" in document["concurrency"]["group"]  # no tag takes another's place
+
+
+def test_what_is_deployed_is_gated_before_the_next_is_deployed():
+    document = yaml.safe_load((GITHUB / "workflows" / "services.yml").read_text())
+    whole = document["concurrency"]
+    assert {"github.ref", "inputs.environment", "inputs.file"} <= set(
+        re.findall(r"\$\{\{ (\S+) \}\}", whole["group"])
+    )
+    assert whole["cancel-in-progress"] == "${{ github.event_name == 'pull_request' }}"
+    for name in ("plan", "deploy", "gate"):  # one that has the same would wait for itself
+        own = yaml.safe_load((GITHUB / "workflows" / f"{name}.yml").read_text())["concurrency"]
+        assert not own["group"].startswith("deployctl-services-")
+
+
 def called():
     """Each job that calls a workflow of ours: in the pages, and in `services`."""
     texts = [GITHUB / "workflows" / "services.yml", ROOT / "README.md"]
