@@ -53,6 +53,9 @@ _UNFIT = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ud800-\udfff]"
 )
 _REPLACEMENT = "\ufffd"
+# What a job of GitHub Actions takes from its log for a command to the runner: `::name …` where a
+# line begins, `##[name …]` anywhere in it.
+_COMMANDS = re.compile(r"^\s*:(?=:)|#(?=#\[)", re.MULTILINE)
 
 
 class TooMuchError(Exception):
@@ -65,6 +68,11 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return _UNFIT.sub(_REPLACEMENT, _SEQUENCES.sub("", text))
+
+
+def uncommanding(text: str) -> str:
+    """A text as the log of a job may be given it: printable, and no command in it."""
+    return _COMMANDS.sub(r"\g<0> ", printable(text))
 
 
 def message(text: str) -> str:

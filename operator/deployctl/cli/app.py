@@ -334,11 +334,11 @@ def report(error: DeployctlError) -> None:
 
 def _annotate(error: DeployctlError) -> None:
     """Has the pipeline show an error at its line of the spec."""
-    from deployctl.cli.console import story
+    from deployctl.cli.console import annotate
     from deployctl.reports.annotation import of_error
     from deployctl.spec.place import locate
 
-    story(of_error(error, locate(error.where, error.files), Path.cwd()))
+    annotate(of_error(error, locate(error.where, error.files), Path.cwd()))
 
 
 def _hint(error: DeployctlError) -> str:

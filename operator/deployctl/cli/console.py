@@ -8,6 +8,7 @@ and by `say`, which writes a line as it stands.
 import errno
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -21,7 +22,7 @@ from rich.text import Text
 
 from deployctl.endpoint import without_credentials
 from deployctl.events import Event
-from deployctl_loadtest.foreign import printable
+from deployctl_loadtest.foreign import printable, uncommanding
 
 if TYPE_CHECKING:
     from rich.live import Live
@@ -74,9 +75,16 @@ err = Terminal(stderr=True, soft_wrap=True)
 out = Terminal(soft_wrap=not sys.stdout.isatty())
 
 
+def annotate(line: str) -> None:
+    """Says a line on stderr that is a command to the runner of a job."""
+    err.print(Text(without_credentials(line)))
+
+
 def story(text: str, *, style: str = "", prefix: int | None = None) -> None:
     """Says what goes on, on stderr. `style` colours the first `prefix` characters, or all."""
     text = without_credentials(text)
+    if os.environ.get("GITHUB_ACTIONS"):  # others wrote much of it, and command nothing
+        text = uncommanding(text)
     line = Text(text)
     if style:
         line.stylize(style, 0, len(text) if prefix is None else prefix)

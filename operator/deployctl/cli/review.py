@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from deployctl.cli.console import Output, OutputOption, answer_json, say, story, tell
+from deployctl.cli.console import Output, OutputOption, annotate, answer_json, say, tell
 from deployctl.cli.options import FilesOption
 from deployctl.errors import DeployctlError, InputError, PlanRefusedError, TargetError
 from deployctl.files import write_text
@@ -100,7 +100,7 @@ def _annotate(made: Review) -> None:
     for finding in made.findings:
         place = SpecPlace(Path(finding.file), finding.line, finding.column)
         lines = [finding.message, *([f"fix: {finding.fix}"] if finding.fix else [])]
-        story(annotation(finding.level, finding.code, "\n".join(lines), place, Path.cwd()))
+        annotate(annotation(finding.level, finding.code, "\n".join(lines), place, Path.cwd()))
 
 
 def _refuse(made: Review, errors: tuple[DeployctlError, ...]) -> None:

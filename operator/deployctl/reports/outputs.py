@@ -1,7 +1,7 @@
 """What a step of a pipeline hands to the next: a verdict, a line, and what a verb answered.
 
-One `name=value` a line, as GitHub Actions reads them from the file of `$GITHUB_OUTPUT`. GitLab reads
-them as a dotenv report, which is 5 KiB at most: `json` is longer. No value has a second line.
+One `name=value` a line, as GitHub Actions reads them from the file of `$GITHUB_OUTPUT`. GitLab
+takes such lines as a dotenv report, of 5 KiB at most: `json` is longer. No value has a second line.
 """
 
 import json

@@ -8,6 +8,7 @@ import pytest
 from deployctl.cli import app
 from deployctl.errors import (
     DeployctlError,
+    EngineError,
     InputError,
     InterruptedByUserError,
     PlanRefusedError,
@@ -176,6 +177,20 @@ def test_a_question_imports_nothing_slow(tmp_path, verb, target):
     loaded, asked = done.stdout.splitlines()[-2:]
     assert loaded == "", done.stderr
     assert asked == str(target == "kubernetes")
+
+
+def test_what_others_wrote_commands_no_runner(monkeypatch, capsys, tmp_path):
+    monkeypatch.setenv("DEPLOYCTL_ANNOTATIONS", "github")
+    evil = "a\n  ::add-mask::good\n\x1b[0m::stop-commands::x\nb ##[set-output name=verdict;]good"
+    error = EngineError("it died", hint=evil, log_tail=(evil,))
+    app.report(error)
+    assert capsys.readouterr().err.count("##[set-output") == 3
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    app.report(error)
+    *told, command = capsys.readouterr().err.splitlines()
+    assert command.startswith("::error title=deployctl::it died%0Ahint: a%0A  ::add-mask")
+    assert not [line for line in told if line.lstrip().startswith("::") or "##[" in line]
+    assert [line for line in told if line.lstrip().startswith(": :add-mask::good")]
 
 
 def test_a_pipeline_that_asks_for_it_has_an_error_at_its_line(monkeypatch, capsys, tmp_path):
