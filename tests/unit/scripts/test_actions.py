@@ -159,19 +159,21 @@ def test_what_is_no_verb_is_not_run(act, tmp_path, command):
 
 
 @pytest.mark.parametrize(
-    ("running", "kubeconfig", "base", "expected"),
+    ("running", "kubeconfig", "base", "commit", "expected"),
     [
-        ("true", "apiVersion: v1", True, ["--running"]),
-        ("true", "", True, ["--against-file=../base/service.yaml"]),
-        ("false", "apiVersion: v1", True, ["--against-file=../base/service.yaml"]),
-        ("true", "", False, []),
+        ("true", "apiVersion: v1", True, "c", ["--running"]),
+        ("true", "", True, "c", ["--against-file=../base/service.yaml"]),
+        ("false", "apiVersion: v1", True, "c", ["--against-file=../base/service.yaml"]),
+        ("true", "", False, "c", []),
+        ("false", "", True, "", []),  # an earlier job's, where no pull request is planned
     ],
 )
-def test_what_a_review_compares_with(act, tmp_path, running, kubeconfig, base, expected):
+def test_what_a_review_compares_with(act, tmp_path, running, kubeconfig, base, commit, expected):
     if base:
         (tmp_path / "base").mkdir()
         (tmp_path / "base" / "service.yaml").write_text("model: x\n")
-    done = act("against", SPEC="service.yaml", RUNNING=running, KUBECONFIG_TEXT=kubeconfig)
+    told = {"BASE": commit, "RUNNING": running, "KUBECONFIG_TEXT": kubeconfig}
+    done = act("against", SPEC="service.yaml", **told)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     lines = (tmp_path / "outputs").read_text().splitlines()
     sarif = f"--sarif={tmp_path}/deployctl-review/findings.sarif"
