@@ -102,8 +102,9 @@ memory_gib: 23.6
 memory_bandwidth_gb_s: 300
 compute_capability: "8.9"
 """
-REVIEW = b"""{"version": 1, "verdict": "fits", "services": [{"service": "tiny", "target": "docker",
-"verdict": "fits", "problems": []}], "problems": [], "markdown": "# tiny"}"""
+REVIEW = b"""{"version": 1, "files": ["service.yaml"], "services": [], "findings": [{"level":
+"error", "code": "bad-input", "message": "no such card: l5", "fix": "give l4", "file":
+"service.yaml", "line": 2, "column": 1, "where": "gpu", "service": "tiny"}]}"""
 SPECS = b"""model: tiny
 gpu: l4
 ---

@@ -11,6 +11,7 @@ import pytest
 
 from deployctl.errors import TargetError
 from deployctl.load import locust
+from deployctl.operations.github.comment import read_report
 from deployctl.reports import plots
 from deployctl.targets.rollout import Rollout
 from deployctl_loadtest.foreign import TooMuchError
@@ -18,7 +19,7 @@ from deployctl_loadtest.sample import Sample, WorkerReport
 from deployctl_loadtest.sse import Stream
 from deployctl_loadtest.writer import SampleWriter
 
-from .inputs import make
+from .inputs import REVIEW, make
 from .runner import Stage, a_record
 
 FEW, MANY, PROCESSES = 1000, 10_000, 300
@@ -67,6 +68,10 @@ def wrong(run, numbers):
         if (problem := run(number, given).problem(given)) is not None:
             found.append(f"{number}: {given.words} {given.variables or ''}\n    {problem}")
     return found
+
+
+def test_what_a_comment_is_made_of_is_a_review_before_it_is_changed():
+    assert read_report(REVIEW.decode(), "review.json").verdict == "wrong"
 
 
 def test_hostile_inputs_end_as_they_should(stage, no_engine):
