@@ -180,6 +180,7 @@ def test_a_question_imports_nothing_slow(tmp_path, verb, target):
 
 
 def test_what_others_wrote_commands_no_runner(monkeypatch, capsys, tmp_path):
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     monkeypatch.setenv("DEPLOYCTL_ANNOTATIONS", "github")
     evil = "a\n  ::add-mask::good\n\x1b[0m::stop-commands::x\nb ##[set-output name=verdict;]good"
     error = EngineError("it died", hint=evil, log_tail=(evil,))
