@@ -53,6 +53,8 @@ def command(
     if output is Output.text:
         _show(cleaning)
     goes = bool(cleaning.going) and (yes or (output is Output.text and _wanted()))
+    if goes and not yes:  # while a person thought, somebody may have begun an up
+        cleaning = look(keep=keep, everything=everything).within(cleaning)
     if goes:
         remove(cleaning, tell)
     if output is Output.json:

@@ -83,7 +83,10 @@ def needs_of(
 
 def _words(release: Release) -> Iterator[str]:
     """What a release says besides its model, where other models may be named: a tokenizer,
-    adapters, a draft model. The name that the model is served by is none of that."""
+    adapters, a draft model. The name that the model is served by is none of that. A folder may be
+    one of the Hub's cache."""
+    if release.plan.model_local:
+        yield release.plan.model
     arguments = release.plan.engine.args
     for before, word in zip(("", *arguments), arguments, strict=False):
         if before != "--served-model-name":
@@ -115,7 +118,8 @@ def _fate(piece: DiskPiece, needs: KeptNeeds, now: float, everything: bool) -> F
 def _needed(piece: DiskPiece, needs: KeptNeeds) -> str:
     """Who needs it; "" where nobody does."""
     if piece.sort == "model":
-        named = (who for text, who in needs.texts.items() if piece.of in text)
+        names = (piece.of, f"models--{piece.of.replace('/', '--')}")  # by its folder in the cache
+        named = (who for text, who in needs.texts.items() if any(name in text for name in names))
         who = needs.commits.get((piece.of, piece.place)) or needs.repositories.get(piece.of)
         return who or next(named, "")
     if piece.sort == "checkpoint":

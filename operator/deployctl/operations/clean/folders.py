@@ -57,8 +57,9 @@ def size_of(path: Path) -> int:
 
 
 def _below(folder: Path) -> list[Path]:
+    """What is in a folder; a link leads to what is somebody's own."""
     try:
-        return sorted(folder.iterdir())
+        return sorted(path for path in folder.iterdir() if not path.is_symlink())
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:

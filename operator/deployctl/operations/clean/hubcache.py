@@ -1,6 +1,8 @@
 """The Hub's cache of this machine, by huggingface_hub: it alone knows what revisions share."""
 
-from collections.abc import Collection, Iterable
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from deployctl.errors import StateError
@@ -8,7 +10,7 @@ from deployctl.operations.clean.decide import DiskPiece
 from deployctl.targets.brought import Brought
 
 if TYPE_CHECKING:
-    from huggingface_hub import HFCacheInfo
+    from huggingface_hub import CachedRepoInfo, CachedRevisionInfo, HFCacheInfo
 
 
 def pieces(brought: Collection[Brought]) -> list[DiskPiece]:
@@ -27,33 +29,62 @@ def pieces(brought: Collection[Brought]) -> list[DiskPiece]:
             ("model", f"{repository.repo_id}@{revision.commit_hash}") in brought,
             of=repository.repo_id,
             came=revision.last_modified,
+            in_use="" if _is_inside(repository, revision) else "what it links to outside the cache",
         )
-        for repository in (scanned.repos if scanned else ())
-        if repository.repo_type == "model"
+        for repository in (_models(scanned) if scanned else ())
         for revision in repository.revisions
     ]
 
 
-def freed(commits: Iterable[str]) -> int:
+def freed(models: Iterable[DiskPiece]) -> int:
     """Bytes that would be free without these revisions: files that others share stay."""
     scanned = _scan()
-    return scanned.delete_revisions(*commits).expected_freed_size if scanned else 0
+    each = _by_repository(scanned, models) if scanned else ()
+    return sum(own.delete_revisions(*commits).expected_freed_size for own, commits in each)
 
 
-def remove(commits: Iterable[str]) -> None:
+def remove(models: Iterable[DiskPiece]) -> None:
     """Removes revisions.
 
     Raises:
         StateError: they cannot be removed.
     """
-    scanned = _scan()
-    if scanned is None:
-        return
-    strategy = scanned.delete_revisions(*commits)
+    models, scanned = list(models), _scan()
     try:
-        strategy.execute()
+        for own, commits in _by_repository(scanned, models) if scanned else ():
+            own.delete_revisions(*commits).execute()
     except OSError as error:
         raise _unreadable("remove from", error) from error
+    left = _scan()  # what it may not remove, it only warns of
+    for _, commits in _by_repository(left, models) if left else ():
+        raise _unreadable("remove from", PermissionError(f"{', '.join(commits)} is still there"))
+
+
+def _models(scanned: "HFCacheInfo") -> "Iterator[CachedRepoInfo]":
+    return (each for each in scanned.repos if each.repo_type == "model")
+
+
+def _by_repository(
+    scanned: "HFCacheInfo", models: Iterable[DiskPiece]
+) -> "Iterator[tuple[HFCacheInfo, list[str]]]":
+    """The cache with each repository alone, and which of its revisions are among these: one that
+    was renamed or copied has the commits of another."""
+    wanted: dict[str, set[str]] = defaultdict(set)
+    for piece in models:
+        wanted[piece.of].add(piece.place)
+    for repository in _models(scanned):
+        there = {revision.commit_hash for revision in repository.revisions}
+        if commits := sorted(wanted[repository.repo_id] & there):
+            yield replace(scanned, repos=frozenset({repository})), commits
+
+
+def _is_inside(repository: "CachedRepoInfo", revision: "CachedRevisionInfo") -> bool:
+    """Whether all of a revision is in the repository's folder: of a link out of it, what it leads
+    to would be removed."""
+    own = not repository.repo_path.is_symlink()
+    return own and all(
+        file.blob_path.is_relative_to(repository.repo_path) for file in revision.files
+    )
 
 
 def _scan() -> "HFCacheInfo | None":

@@ -2,8 +2,8 @@
 
 import os
 import time
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from deployctl.errors import DeployctlError, InputError, StateError
@@ -30,6 +30,12 @@ class Cleaning:
     def going(self) -> list[DiskPiece]:
         """What goes."""
         return [fate.piece for fate in self.fates if fate.goes]
+
+    def within(self, former: "Cleaning") -> "Cleaning":
+        """What goes by both: a person who was asked saw the `former`."""
+        seen = {_which(piece) for piece in former.going}
+        fates = (f._replace(goes=f.goes and _which(f.piece) in seen) for f in self.fates)
+        return replace(self, fates=tuple(fates))
 
     def document(self, *, removed: bool) -> dict[str, Any]:
         """What JSON answers say of it."""
@@ -81,7 +87,7 @@ def look(
         # What services there need is not known: of what they may share, nothing goes.
         pieces = [piece for piece in pieces if piece.sort == "caches"]
     fates = decide(pieces, needs_of(services, keep), now(), everything=everything)
-    models = [f.piece.place for f in fates if f.goes and f.piece.sort == "model"]
+    models = [f.piece for f in fates if f.goes and f.piece.sort == "model"]
     rest = sum(f.piece.bytes for f in fates if f.goes and f.piece.sort != "model")
     return Cleaning(tuple(fates), rest + hubcache.freed(models), tuple(unknown))
 
@@ -92,7 +98,7 @@ def remove(cleaning: Cleaning, tell: Tell = silent) -> None:
     Raises:
         StateError, DockerError: something cannot be removed; what came before it is gone.
     """
-    models = [piece.place for piece in cleaning.going if piece.sort == "model"]
+    models = [piece for piece in cleaning.going if piece.sort == "model"]
     if models:
         hubcache.remove(models)
     for piece in cleaning.going:
@@ -109,6 +115,10 @@ def remove(cleaning: Cleaning, tell: Tell = silent) -> None:
         tell(Event("note", f"removed {piece.name}, {size(piece.bytes)}"))
 
 
+def _which(piece: DiskPiece) -> tuple[str, ...]:
+    return piece.sort, piece.target, piece.of, piece.place
+
+
 def _recorded(store: Store, target: TargetKind) -> dict[tuple[TargetKind, str], list[Release]]:
     """All releases on record, of services changed from here and of an engine's others. What runs in
     a cluster needs nothing of this machine."""
@@ -116,7 +126,7 @@ def _recorded(store: Store, target: TargetKind) -> dict[tuple[TargetKind, str], 
     return {(ref.target, ref.service): store.releases(ref) for ref in refs}
 
 
-def _has_docker(store: Store, ours: set[brought.Brought]) -> bool:
+def _has_docker(store: Store, ours: Collection[brought.Brought]) -> bool:
     """Whether a Docker engine was used from here, or is named."""
     used = "docker" in store.targets() or any(sort == "image" for sort, _ in ours)
     return used or bool(os.environ.get("DOCKER_HOST"))
@@ -128,7 +138,7 @@ def _engine() -> Any:
     return here()
 
 
-def _of_engine(ours: set[brought.Brought], named: Collection[str]) -> list[DiskPiece]:
+def _of_engine(ours: Mapping[brought.Brought, float], named: Collection[str]) -> list[DiskPiece]:
     """Images of the repositories that deployctl has served from, and caches of services."""
     from deployctl.targets.docker import disks
 
@@ -144,6 +154,7 @@ def _of_engine(ours: set[brought.Brought], named: Collection[str]) -> list[DiskP
             image.bytes,
             ("image", image.name) in ours,
             target="docker",
+            came=ours.get(("image", image.name), 0.0),
             in_use=image.in_use,
         )
         for image in disks.images(engine)
@@ -157,7 +168,7 @@ def _of_engine(ours: set[brought.Brought], named: Collection[str]) -> list[DiskP
         # A project that plain Compose runs has the same names, and no records.
         name = f"caches of {cache.service}: volume {cache.name}"
         made = DiskPiece("caches", name, cache.name, cache.bytes, False, of=cache.service)
-        found.append(made._replace(target="docker", in_use=cache.in_use))
+        found.append(made._replace(target="docker", in_use=cache.in_use, came=cache.came))
     return found
 
 

@@ -17,7 +17,7 @@ class OnDisk(NamedTuple):
     bytes: int
     service: str = ""  # of a volume: whose caches it holds; or the digest of its checkpoint
     in_use: str = ""  # by what
-    came: float = 0.0  # Unix time, of a checkpoint
+    came: float = 0.0  # Unix time, of a volume
 
 
 def images(engine: DockerEngine) -> list[OnDisk]:
@@ -44,7 +44,8 @@ def caches(engine: DockerEngine) -> list[OnDisk]:
         size = max(0, int(use.get("Size") or 0))
         in_use = _containers(use.get("RefCount"))
         service = project.removeprefix(prefix)
-        found.append(OnDisk(str(volume["Name"]), size, service, in_use))
+        came = moment(volume.get("CreatedAt")).timestamp()
+        found.append(OnDisk(str(volume["Name"]), size, service, in_use, came))
     return found
 
 

@@ -62,6 +62,15 @@ def test_what_arguments_name_stays_and_a_served_name_is_none_of_it(on_hub):
     assert goes(model(A, "org/other"), services)
 
 
+def test_a_folder_of_the_hubs_cache_is_that_repositorys(make_release):
+    """`--model ~/.cache/huggingface/hub/models--org--model/snapshots/…`"""
+    folder = f"/home/me/hub/models--org--model/snapshots/{A}"
+    plan = {"model": folder, "model_local": True}
+    services = {("process", "tiny"): [make_release(1, "deployed", plan)]}
+    assert not goes(model(A), services)
+    assert goes(model(A, "org/another"), services)
+
+
 def test_what_others_brought_goes_when_that_is_asked_for_alone():
     assert not goes(model(A, ours=False), {})
     assert goes(model(A, ours=False), {}, everything=True)

@@ -2,13 +2,20 @@
 
 import json
 import os
+import shutil
 import sys
+import time
+from types import SimpleNamespace
+from unittest.mock import Mock
 
 import huggingface_hub
 import pytest
 
 from deployctl.cli.app import main
+from deployctl.errors import StateError
 from deployctl.operations.clean import hubcache
+from deployctl.operations.clean import run as cleaning
+from deployctl.operations.clean.decide import DiskPiece
 from deployctl.spec.settings import Settings
 from deployctl.targets import brought, open_store
 from deployctl.targets.store import ServiceRef
@@ -88,7 +95,78 @@ def test_what_no_kept_revision_needs_goes(services, cache, monkeypatch, capsys):
         "000001.json",
         "000002.json",
     ]
-    assert hubcache.freed([OLD]) == 0
+    gone = DiskPiece("model", "m", OLD, 1, True, of="org/model")
+    assert hubcache.freed([gone]) == 0
+
+
+def test_a_repository_that_has_the_commits_of_another_is_not_taken_for_it(services, cache):
+    """One that was renamed on the Hub, under both names."""
+    renamed = cache.with_name("models--old--name")
+    shutil.copytree(cache, renamed, symlinks=True)
+    for link in renamed.glob("snapshots/*/*"):
+        name = link.name
+        link.unlink()
+        link.symlink_to(renamed / "blobs" / name)
+    (piece,) = (p for p in hubcache.pieces(()) if (p.of, p.place) == ("org/model", OLD))
+    for _ in range(2):  # whichever of the two is looked at first
+        hubcache.remove([piece])
+        assert not (cache / "snapshots" / OLD).exists()
+        assert (renamed / "snapshots" / OLD / "old").read_bytes()
+
+
+def test_what_a_link_leads_to_outside_the_cache_stays(
+    services, cache, monkeypatch, capsys, tmp_path
+):
+    own = tmp_path / "mine"
+    own.write_bytes(b"weights")
+    os.utime(own, (LONG_AGO, LONG_AGO))
+    (cache / "snapshots" / OLD / "own").symlink_to(own)
+    caches, theirs = tmp_path / "cache" / "engine", tmp_path / "theirs"
+    theirs.mkdir()
+    (caches / "linked").symlink_to(theirs)
+    run(monkeypatch, capsys, "--keep", "1", "--yes", "--all")
+    assert own.read_bytes() == b"weights"
+    assert theirs.is_dir()
+    assert not (caches / "forgotten").exists()
+
+
+def test_what_cannot_be_removed_is_not_called_removed(services, cache, monkeypatch):
+    monkeypatch.setattr(shutil, "rmtree", Mock(side_effect=PermissionError))
+    monkeypatch.setattr(os, "remove", Mock(side_effect=PermissionError))
+    pieces = [piece for piece in hubcache.pieces(()) if piece.place == OLD]
+    with pytest.raises(StateError, match=f"{OLD} is still there"):
+        hubcache.remove(pieces)
+
+
+def test_an_up_that_begins_while_a_person_is_asked_keeps_its_model(
+    services, cache, make_release, monkeypatch, capsys
+):
+    def begins():
+        plan = {"model": "org/model", "model_local": False, "revision": OLD}
+        store = open_store(Settings())
+        store.save(ServiceRef("process", "other"), make_release(1, "pending", plan))
+        return True
+
+    monkeypatch.setattr("deployctl.cli.clean._wanted", begins)
+    run(monkeypatch, capsys, "--keep", "1")
+    assert (cache / "snapshots" / OLD).exists()
+    assert [path.name for path in (services / "runs").iterdir()] == ["000002"]
+
+
+@pytest.mark.parametrize("hours", [1, 25])
+def test_an_image_that_was_pulled_today_stays_for_an_up_that_is_to_come(
+    services, monkeypatch, hours
+):
+    """`deployctl fetch` leaves no record."""
+    image = ("image", "vllm/vllm-openai:v1")
+    for came in (LONG_AGO, time.time() - hours * 3600):  # it was removed, and pulled again
+        brought.note(Settings().state_dir, image, lambda came=came: came)
+    there = {"Images": [{"Size": 1, "RepoTags": [image[1]]}]}
+    engine = SimpleNamespace(disk_use=lambda: there)
+    monkeypatch.setattr(cleaning, "_engine", lambda: engine)
+    monkeypatch.setattr(cleaning, "_recorded", lambda *_: {})
+    goes = {piece.sort for piece in cleaning.look().going} & {"image"}
+    assert goes == ({"image"} if hours > 24 else set())
 
 
 def test_a_record_that_cannot_be_read_stops_everything(services, cache, monkeypatch, capsys):
