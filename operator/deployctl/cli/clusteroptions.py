@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import typer
 
 from deployctl.cli.options import spec_option, with_parameters
-from deployctl.errors import InputError
+from deployctl.errors import DockerError, InputError
 from deployctl.spec.load import ENV_PREFIX
 from deployctl.spec.service import NAMESPACE_PATTERN, NAMESPACE_RULE
 
@@ -125,6 +125,8 @@ def _on_host(url: str, values: dict[str, Any]) -> None:
         InputError: another target is named, or the address is none.
     """
     from deployctl.spec.settings import Settings
+    from deployctl.targets.docker.line import SshHost
+    from deployctl.targets.store import host_folder
 
     if values.get("target") not in (None, "docker"):
         raise InputError(
@@ -132,10 +134,11 @@ def _on_host(url: str, values: dict[str, Any]) -> None:
             where="--host",
             hint="leave --target out, or --host",
         )
-    if not (found := re.fullmatch(r"ssh://([^\s/]+)/?", url)):
-        raise InputError(f"{url!r} names no host", where="--host", hint="write ssh://USER@HOST")
-    name = re.sub(r"[^A-Za-z0-9@._-]", "_", found[1])
-    folder = Settings().state_dir / "hosts" / name
+    try:
+        name = str(SshHost.of(url))
+    except DockerError as error:  # a password may be in it
+        raise InputError(error.message, where="--host", hint=error.hint) from error
+    folder = host_folder(Settings().state_dir, name)
     os.environ.update({"DOCKER_HOST": url, f"{ENV_PREFIX}STATE_DIR": str(folder)})
     os.environ.pop("DOCKER_CONTEXT", None)
     values["target"] = "docker"

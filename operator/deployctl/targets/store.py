@@ -3,10 +3,12 @@
 Nothing here knows what runs: that is asked of a driver.
 """
 
+import glob
 import json
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import quote, unquote
 
 from pydantic import ValidationError
 
@@ -19,6 +21,7 @@ from deployctl.targets.shelf import FileShelf, Shelf, Stored
 from deployctl_loadtest import foreign
 
 RECORD_VERSION = 1
+_HOSTS = "hosts"
 
 
 class NewerRecordError(StateError):
@@ -30,6 +33,12 @@ class ServiceRef(NamedTuple):
 
     target: TargetKind
     service: str
+
+
+def host_folder(state_dir: Path, host: str) -> Path:
+    """The state folder of another host, `USER@HOST:PORT`: no two have the same."""
+    name = quote(host, safe="@")
+    return state_dir / _HOSTS / (name if name.strip(".") else name.replace(".", "%2E"))
 
 
 class Store:
@@ -152,9 +161,10 @@ class Store:
     def _elsewhere(self, service: str) -> str | None:
         """Where a service of that name was put from here: by the folder of a host, or of a
         namespace, CONTEXT.NAMESPACE."""
-        for folder in sorted(self.root.glob(f"hosts/*/docker/{service}")):
-            return f"one is on another host: --host ssh://{folder.parents[1].name}"
-        for folder in sorted(self.root.glob(f"kubernetes/*/{service}")):
+        name = glob.escape(service)
+        for folder in sorted(self.root.glob(f"{_HOSTS}/*/docker/{name}")):
+            return f"one is on another host: --host ssh://{unquote(folder.parents[1].name)}"
+        for folder in sorted(self.root.glob(f"kubernetes/*/{name}")):
             context, _, namespace = folder.parent.name.rpartition(".")
             return f"one is on Kubernetes: --context {context} --namespace {namespace}"
         return None

@@ -49,8 +49,10 @@ def test_it_is_for_docker_alone_and_names_a_host(run):
     assert "target process knows no other host" in run(
         "--host", HOST, "--target", "process", code=2
     )
-    for url in ("gpu1", "tcp://gpu1:2375", "ssh://"):
-        assert "write ssh://USER@HOST" in run("--host", url, code=2)
+    for url in ("gpu1", "tcp://gpu1:2375", "ssh://", "ssh://ops:secret@gpu1"):
+        said = run("--host", url, code=2)
+        assert "write ssh://USER@HOST" in said
+        assert "secret" not in said
 
 
 @pytest.mark.parametrize(

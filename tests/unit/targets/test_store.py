@@ -10,7 +10,7 @@ from deployctl.errors import InputError, LockedError, NotFoundError, StateError
 from deployctl.files import write_private
 from deployctl.targets.guards import lock
 from deployctl.targets.removal import stop_all
-from deployctl.targets.store import NewerRecordError, ServiceRef, Store
+from deployctl.targets.store import NewerRecordError, ServiceRef, Store, host_folder
 
 REF = ServiceRef("process", "tiny")
 
@@ -145,8 +145,19 @@ def test_a_state_folder_that_is_none_does_not_pass_for_one_without_services(tmp_
     assert caught.value.where == str(place)
 
 
-def test_a_service_of_another_host_is_told_where_it_is(tmp_path):
-    (tmp_path / "hosts" / "ops@gpu1" / "docker" / "chat").mkdir(parents=True)
+@pytest.mark.parametrize("host", ["ops@gpu1", "gpu_1:2222", "[fd00::1]:22", ".."])
+def test_a_service_of_another_host_is_told_where_it_is(tmp_path, host):
+    folder = host_folder(tmp_path, host)
+    assert folder.resolve().parent == tmp_path / "hosts"
+    (folder / "docker" / "chat").mkdir(parents=True)
     with pytest.raises(NotFoundError) as raised:
         Store(tmp_path).find("chat")
-    assert raised.value.hint == "one is on another host: --host ssh://ops@gpu1"
+    assert raised.value.hint == f"one is on another host: --host ssh://{host}"
+
+
+def test_a_name_that_is_a_pattern_names_no_service(tmp_path):
+    (host_folder(tmp_path, "gpu1") / "docker" / "chat").mkdir(parents=True)
+    for name in ("*", "a**b"):
+        with pytest.raises(NotFoundError) as raised:
+            Store(tmp_path).find(name)
+        assert raised.value.hint == "start one with deployctl up"

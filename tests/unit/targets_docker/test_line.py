@@ -10,9 +10,10 @@ from deployctl.targets.docker.line import SshHost, _refused
     ("url", "words", "shown"),
     [
         ("ssh://ops@gpu1", ["-l", "ops", "--", "gpu1"], "ops@gpu1"),
+        ("ssh://AD\\ops@gpu1", ["-l", "AD\\ops", "--", "gpu1"], "AD\\ops@gpu1"),
         ("ssh://GPU-box", ["--", "GPU-box"], "GPU-box"),  # as ~/.ssh/config has it
         ("ssh://ops@gpu1:2222/", ["-l", "ops", "-p", "2222", "--", "gpu1"], "ops@gpu1:2222"),
-        ("ssh://[fd00::1]:22", ["-p", "22", "--", "fd00::1"], "fd00::1:22"),
+        ("ssh://[fd00::1]:22", ["-p", "22", "--", "fd00::1"], "[fd00::1]:22"),
     ],
 )
 def test_where_it_goes(url, words, shown):
@@ -23,7 +24,10 @@ def test_where_it_goes(url, words, shown):
 
 @pytest.mark.parametrize(
     "url",
-    ["ssh://", "gpu1", "ssh://-oProxyCommand=x", "ssh://-l@h", "ssh://a:secret@h", "ssh://h/path"],
+    [
+        *("ssh://", "gpu1", "ssh://-oProxyCommand=x", "ssh://-l@h", "ssh://a:secret@h"),
+        *("ssh://h/path", "ssh://h;id", "ssh://`id`", "ssh://$(id)@h", "ssh://h\n-oX", "ssh://a|b"),
+    ],
 )
 def test_what_is_none_is_refused(url):
     with pytest.raises(DockerError, match="names no host") as raised:
@@ -66,3 +70,9 @@ def test_why_there_is_no_way(said, message, hint):
     assert hint in error.hint
     assert error.where == "ssh://ops@gpu1"
     assert error.exit_code == 4
+
+
+def test_what_is_to_be_typed_knows_the_port():
+    changed = "REMOTE HOST IDENTIFICATION HAS CHANGED"
+    hint = _refused(SshHost.of("ssh://ops@gpu1:2222"), 255, changed).hint
+    assert hint.endswith("ssh-keygen -R '[gpu1]:2222', then ssh -p 2222 ops@gpu1")

@@ -36,10 +36,12 @@ _REMOTE = (
     "docker context inspect --format '{{.Endpoints.docker.Host}}' && "
     f"echo {_READY} && cat >/dev/null"
 )
-# No word of it begins as an option does; a host may be a name of ~/.ssh/config, large or small.
+# No word of it begins as an option does, or has what a shell reads: a ProxyCommand of ~/.ssh/config
+# is one's. A host may be a name of that file, large or small.
+_CHARACTER = r"[^\s@/:\[\]'\"`$\\;&<>|(){}\x00-\x1f\x7f]"
 _ADDRESS = re.compile(
-    r"ssh://(?:(?P<user>[^\s@/:-][^\s@/:]*)@)?"
-    r"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>[^\s@/:\[\]-][^\s@/:\[\]]*))(?::(?P<port>[0-9]{1,5}))?/?"
+    rf"ssh://(?:(?P<user>(?!-)(?:{_CHARACTER}|\\)+)@)?"
+    rf"(?:\[(?P<six>[0-9A-Fa-f:.]+)\]|(?P<host>(?!-){_CHARACTER}+))(?::(?P<port>[0-9]{{1,5}}))?/?"
 )
 _TRIES = 5  # for a port that is free here
 
@@ -72,9 +74,20 @@ class SshHost(NamedTuple):
         port = ["-p", str(self.port)] if self.port else []
         return [*user, *port, "--", self.host]
 
+    def by_hand(self) -> str:
+        """As a person types it."""
+        port = f"-p {self.port} " if self.port else ""
+        return f"ssh {port}" + (f"{self.user}@" if self.user else "") + self.host
+
+    def known(self) -> str:
+        """As a shell's word, what known_hosts calls it."""
+        usual = self.port in (None, 22)
+        return self.host if usual else shlex.quote(f"[{self.host}]:{self.port}")
+
     def __str__(self) -> str:
         user = f"{self.user}@" if self.user else ""
-        return f"{user}{self.host}" + (f":{self.port}" if self.port else "")
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{user}{host}" + (f":{self.port}" if self.port else "")
 
 
 class Line:
@@ -225,12 +238,12 @@ _SAID = (
     (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
         "its host key is another than the one that is known",
-        "find out why; if it was made anew: ssh-keygen -R {host}, then ssh {to}",
+        "find out why; if it was made anew: ssh-keygen -R {known}, then {ssh}",
     ),
     (
         r"Host key verification failed",
         "its host key is not known",
-        "log in once by hand, and compare the fingerprint: ssh {to}",
+        "log in once by hand, and compare the fingerprint: {ssh}",
     ),
     (
         r"Could not resolve hostname",
@@ -240,7 +253,7 @@ _SAID = (
     (
         r"[Cc]onnection (refused|timed out|reset|closed)|No route to host|Network is unreachable",
         "the host does not answer",
-        "is it up, and does sshd run there? ssh {to}",
+        "is it up, and does sshd run there? {ssh}",
     ),
     (
         r"permission denied.*[Dd]ocker|[Dd]ocker.*permission denied",
@@ -251,7 +264,7 @@ _SAID = (
         r"Permission denied|Too many authentication failures",
         "ssh does not let us in",
         "have the key in an agent (ssh-add), or name it in ~/.ssh/config; nobody is asked for a "
-        "password: ssh {to}",
+        "password: {ssh}",
     ),
     (
         r"docker: (command )?not found|not found: docker|docker.*No such file",
@@ -270,13 +283,14 @@ def _refused(to: SshHost, code: int, said: str) -> DockerError:
     """Why there is no line, in our words."""
     for pattern, message, hint in _SAID:
         if re.search(pattern, said):
-            return DockerError(message, where=f"ssh://{to}", hint=hint.format(host=to.host, to=to))
+            hint = hint.format(known=to.known(), ssh=to.by_hand())
+            return DockerError(message, where=f"ssh://{to}", hint=hint)
     if code < 0:
         message = f"the host did not answer in {ANSWER_S:.0f} s"
     else:
         message = f"ssh ended: {_last(said) or f'exit code {code}'}"
     return DockerError(
-        message, where=f"ssh://{to}", hint=f"try it by hand: ssh {to} docker version"
+        message, where=f"ssh://{to}", hint=f"try it by hand: {to.by_hand()} docker version"
     )
 
 
