@@ -113,6 +113,28 @@ def test_of_two_who_change_them_at_once_neither_loses_what_the_other_did(
     assert kept()["keys.json"].endswith(b"statefresh")
 
 
+@pytest.mark.parametrize("pruned", [False, True])
+def test_who_slept_while_another_revoked_a_key_gives_nobody_his_own(
+    engine, kept, running, release, driver, fresh, tmp_path, pruned
+):
+    """A lock that `docker container prune` took is taken again."""
+    with driver.changing_keys("tiny"):
+        (tmp_path / "state" / "docker" / "tiny" / "keys.json").write_bytes(b"mine, with the key")
+        if pruned:
+            engine.carriers.prune()
+            driver.publish_keys(release())
+            assert kept()["keys.json"] == b"mine, with the key"
+            return
+        engine.carriers.clock += timedelta(seconds=enginelock.LASTS_S + 1)
+        with fresh.changing_keys("tiny"):
+            (tmp_path / "fresh" / "docker" / "tiny" / "keys.json").write_bytes(b"without it")
+            fresh.publish_keys(release())
+        with pytest.raises(LockedError, match="changed the keys of tiny while"):
+            driver.publish_keys(release())
+    assert kept()["keys.json"] == b"without it"
+    assert engine.filled["deployctl-tiny_secrets"]["keys.json"] == b"without it"
+
+
 def test_while_one_changes_them_another_waits(driver, running, engine, monkeypatch):
     monkeypatch.setattr(keys, "PATIENCE_S", 0.0)
     monkeypatch.setattr(enginelock, "LASTS_S", 0)

@@ -55,17 +55,7 @@ def held(
 
     def check() -> None:
         nonlocal mine
-        if carriers.find(mine.id) is not None:
-            return
-        mine = _take(carriers, service, "", command, tell)  # `docker container prune` takes it too
-        same = False
-        try:
-            same = as_we_left_it()
-        finally:
-            if not same:  # or nobody could say: the next who asks is not to find it held
-                carriers.remove(mine.id)
-        if not same:
-            _lost(service)
+        mine = _again(carriers, service, "", command, tell, mine, as_we_left_it)
 
     with _kept(carriers, lambda: mine):
         yield check
@@ -80,8 +70,10 @@ def held_shortly(
     *,
     patience_s: float,
     sleep: Callable[[float], None] = time.sleep,
-) -> Iterator[None]:
-    """Holds the lock of a part of a service, for seconds; waits for who holds it, and says so.
+    as_we_left_it: Callable[[], bool] = lambda: True,
+) -> Iterator[Check]:
+    """Holds the lock of a part of a service, for seconds; waits for who holds it, and says so. It
+    can be lost as `held` says.
 
     Raises:
         LockedError: somebody else has held it for that long.
@@ -98,8 +90,13 @@ def held_shortly(
             if left == tries - _PATIENT:
                 tell(Event("note", f"waiting: {error.message}"))
             sleep(POLL_S)
+
+    def check() -> None:
+        nonlocal mine
+        mine = _again(carriers, service, of, "deployctl", tell, mine, as_we_left_it)
+
     with _kept(carriers, lambda: mine):
-        yield
+        yield check
 
 
 def refuse_others(carriers: Carriers, service: str, as_we_left_it: Callable[[], bool]) -> None:
@@ -147,6 +144,30 @@ def _take(carriers: Carriers, service: str, of: str, command: str, tell: Tell) -
     raise _taken(service, of, found)
 
 
+def _again(
+    carriers: Carriers,
+    service: str,
+    of: str,
+    command: str,
+    tell: Tell,
+    mine: Carrier,
+    as_we_left_it: Callable[[], bool],
+) -> Carrier:
+    """The lock, which was removed perhaps, and is taken again."""
+    if carriers.find(mine.id) is not None:
+        return mine
+    mine = _take(carriers, service, of, command, tell)  # `docker container prune` takes it too
+    same = False
+    try:
+        same = as_we_left_it()
+    finally:
+        if not same:  # or nobody could say: the next who asks is not to find it held
+            carriers.remove(mine.id)
+    if not same:
+        _lost(service, of)
+    return mine
+
+
 def _taken(service: str, of: str, found: Carrier | None) -> LockedError:
     what = f"the {of} of {service} are" if of else f"{service} is"
     return LockedError(
@@ -156,10 +177,11 @@ def _taken(service: str, of: str, found: Carrier | None) -> LockedError:
     )
 
 
-def _lost(service: str) -> NoReturn:
+def _lost(service: str, of: str = "") -> NoReturn:
+    what = f"the {of} of {service}" if of else service
     raise LockedError(
-        f"others have changed {service} while this deployctl was out of the engine's reach",
-        where=f"container {name_of(service)} of the Docker engine",
+        f"others have changed {what} while this deployctl was out of the engine's reach",
+        where=f"container {name_of(service, of)} of the Docker engine",
         hint=f"it changes nothing more; see deployctl status {service}, and run it again",
     )
 

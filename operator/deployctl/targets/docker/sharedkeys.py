@@ -29,6 +29,7 @@ from deployctl.targets.docker.engine import DockerEngine
 from deployctl.targets.docker.keptkeys import KeptKeys
 from deployctl.targets.docker.shelf import PUBLISHED
 from deployctl.targets.history import Release
+from deployctl.targets.holder import Check
 
 if TYPE_CHECKING:
     from docker.models.containers import Container
@@ -51,7 +52,7 @@ class SharedKeys:
         self._state_dir = state_dir
         self._sleep = sleep
         self._learned: set[str] = set()  # services whose keys are here as they are there
-        self._held: set[str] = set()
+        self._held: dict[str, Check] = {}
 
     @contextmanager
     def changing(self, service: str, tell: Tell = silent) -> Iterator[None]:
@@ -65,21 +66,22 @@ class SharedKeys:
         if service in self._held:
             yield
             return
+        engine = self._connect()
         held = enginelock.held_shortly(
-            self._connect().carriers,
+            engine.carriers,
             service,
             "keys",
             tell,
             patience_s=enginelock.LASTS_S + keys.PATIENCE_S,  # of one that was killed, too
             sleep=self._sleep,
+            as_we_left_it=lambda: _changed(engine, service, self._folder(service)) is None,
         )
-        with held:
-            self._held.add(service)
+        with held as self._held[service]:
             try:
                 self.learn(service)
                 yield
             finally:
-                self._held.discard(service)
+                del self._held[service]
 
     def settle(self, service: str, tell: Tell) -> None:
         """Brings them here as the engine keeps them, and has it keep those that an older deployctl
@@ -123,12 +125,14 @@ class SharedKeys:
         """Has the engine keep them as they are here. Only under both locks of theirs.
 
         Raises:
+            LockedError: others have changed them since, as this machine slept.
             StateError: they cannot be read here.
             DockerError: they cannot be written there; what it kept before stays.
         """
         folder, kept = self._folder(service), KeptKeys(self._connect().carriers)
         files = _here(folder)
         if kept.kept(service) != files:
+            self._held[service]()
             kept.keep(service, files)
         published(folder, files)
 
@@ -151,6 +155,7 @@ class SharedKeys:
                 raise _gone(release.service)
             self.keep(release.service)
             image, gone = release.plan.engine.image, keys.gone(files)
+            self._held[release.service]()
             engine.write_volume(source, image, files, in_place_of=gone)
             runs = container.status == "running"
             if runs and not files.items() <= _seen(engine, container).items():
