@@ -6,6 +6,7 @@ import os
 import sys
 from typing import NamedTuple
 
+from deployctl import secretive
 from deployctl.errors import DeployctlError, InterruptedByUserError
 from deployctl.events import Event, Tell, silent
 from deployctl.operations.deploy.deployment import rollback
@@ -13,7 +14,10 @@ from deployctl.operations.deploy.services import open_store
 from deployctl.targets import history, open_driver
 
 # What of the shell's environment an engine is started with, besides what systemd gives it.
-_KEPT = ("PATH", "HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE", "LD_LIBRARY_PATH")
+_KEPT = (
+    *("PATH", "HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE", "LD_LIBRARY_PATH"),
+    *("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"),
+)
 _REASON = "the machine was restarted"
 
 
@@ -30,7 +34,8 @@ def unit() -> str:
     this environment, and no secret.
     """
     settings, _ = open_store()
-    said = {name: value for name in _KEPT if (value := os.environ.get(name))}
+    given = {name: os.environ.get(name, "") for name in _KEPT}
+    said = {name: value for name, value in given.items() if value and not secretive.looks(value)}
     said["DEPLOYCTL_STATE_DIR"] = str(settings.state_dir)
     said["DEPLOYCTL_CACHE_DIR"] = str(settings.cache_dir)
     environment = [f"Environment={_quoted(f'{name}={value}')}" for name, value in said.items()]
@@ -42,7 +47,7 @@ def unit() -> str:
         "[Service]",
         "Type=oneshot",
         "RemainAfterExit=yes",
-        f"ExecStart={_quoted(sys.executable, command=True)} -m deployctl boot --start",
+        f"ExecStart={_quoted(sys.executable)} -m deployctl boot --start",
         *environment,
         "# An engine may load for long, and one that failed is no reason to end the others.",
         "TimeoutStartSec=infinity",
@@ -82,7 +87,7 @@ def start(tell: Tell = silent) -> list[StartedAgain]:
     return became
 
 
-def _quoted(text: str, *, command: bool = False) -> str:
-    """As systemd reads it: `%` is its own, and so is `$` in a command."""
+def _quoted(text: str) -> str:
+    """As systemd reads it: `%` is its own; `$` is not, in a variable and in a program's path."""
     text = text.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%").replace("\n", "\\n")
-    return f'"{text.replace("$", "$$") if command else text}"'
+    return f'"{text}"'
