@@ -131,6 +131,8 @@ def _show_connection(connection: "ForClients", show_key: bool) -> None:
         rows.insert(1, ("inside", connection.inside))
     if connection.elsewhere:
         rows.insert(1, ("others", connection.elsewhere))
+    if way.ca_file:
+        rows.append(("ca", f"{way.ca_file} verifies the gateway's certificate"))
     if connection.before:
         rows.insert(0, ("first", connection.before))
     if connection.key is None and connection.wants_key:

@@ -46,6 +46,7 @@ class ForClients(NamedTuple):
             "model": self.way.model,
             "wants_key": self.wants_key,
             "api_key_file": self.way.key_file,
+            "ca_file": self.way.ca_file,
             **({"api_key": self.key} if with_key else {}),
             "snippets": [snippet._asdict() for snippet in self.snippets],
         }
@@ -79,6 +80,7 @@ def connect(name: str | None = None, target: TargetKind | None = None) -> ForCli
         endpoint.model or plan.served_model_name,
         _key_file(folder, endpoint.api_key, wants_key),
         plan.engine.tasks,
+        str(driver.gateway.ca_file(ref.service) or "") or None if driver.gateway else None,
     )
     before = elsewhere = None
     if endpoint.tunnel is not None:

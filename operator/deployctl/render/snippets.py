@@ -22,6 +22,7 @@ class Way(NamedTuple):
     model: str
     key_file: str | None = None  # where the key is; None where none is wanted, or none is there
     tasks: Collection[str] = ("generate",)  # of the engine: planning.tasks
+    ca_file: str | None = None  # what verifies its certificate; None where the system's do
 
 
 class Snippet(NamedTuple):
@@ -61,20 +62,25 @@ def _curl(way: Way) -> str:
     if "generate" in way.tasks:
         messages = [{"role": "user", "content": _QUESTION}]
         body = {"model": way.model, "messages": messages, "max_tokens": 64}
-        words = _request(f"{way.base_url}/chat/completions", body)
+        words = _request(way, "chat/completions", body)
     elif "embed" in way.tasks:
-        words = _request(f"{way.base_url}/embeddings", {"model": way.model, "input": _QUESTION})
+        words = _request(way, "embeddings", {"model": way.model, "input": _QUESTION})
     else:
-        words = [f"curl {shlex.quote(f'{way.base_url}/models')}"]
+        words = [_curled(way, "models")]
     if not way.key_file:
         return " \\\n  ".join(words)
     header = f"sed 's/^/Authorization: Bearer /' {shlex.quote(way.key_file)}"
     return " \\\n  ".join([f"{header} |", words[0], "-H @-", *words[1:]])
 
 
-def _request(url: str, body: object) -> list[str]:
+def _curled(way: Way, path: str) -> str:
+    trust = ["--cacert", way.ca_file] if way.ca_file else []
+    return shlex.join(["curl", *trust, f"{way.base_url}/{path}"])
+
+
+def _request(way: Way, path: str, body: object) -> list[str]:
     data = shlex.quote(json.dumps(body, ensure_ascii=False))
-    return [f"curl {shlex.quote(url)}", "-H 'Content-Type: application/json'", f"-d {data}"]
+    return [_curled(way, path), "-H 'Content-Type: application/json'", f"-d {data}"]
 
 
 def _key(way: Way) -> str:
@@ -89,10 +95,16 @@ def _environment(way: Way) -> str:
 def _python(way: Way) -> str:
     key = f"Path({_text(way.key_file)}).read_text().strip()" if way.key_file else '"none"'
     model = _text(way.model)
-    head = ["from openai import OpenAI  # pip install openai", ""]
-    head.append(f"client = OpenAI(base_url={_text(way.base_url)}, api_key={key})")
-    if way.key_file:
-        head = ["from pathlib import Path", "", *head]
+    imported, more = ["OpenAI"], ""
+    standard = ["from pathlib import Path"] if way.key_file else []
+    if way.ca_file:
+        imported.insert(0, "DefaultHttpxClient")
+        standard.insert(0, "import ssl")
+        trust = f"ssl.create_default_context(cafile={_text(way.ca_file)})"
+        more = f", http_client=DefaultHttpxClient(verify={trust})"
+    head = [f"from openai import {', '.join(imported)}  # pip install openai", ""]
+    head.append(f"client = OpenAI(base_url={_text(way.base_url)}, api_key={key}{more})")
+    head = [*standard, "", *head] if standard else head
     if "generate" not in way.tasks:
         made = f"client.embeddings.create(model={model}, input={_text(_QUESTION)})"
         return "\n".join([*head, f"print(len({made}.data[0].embedding))"])

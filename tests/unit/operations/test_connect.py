@@ -2,6 +2,8 @@
 
 import json
 import sys
+from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -22,7 +24,7 @@ KEY = "the-key-itself"
 class Running:
     """A driver of an engine that runs, or does not."""
 
-    condition = "running"
+    condition, gateway = "running", None
 
     def __init__(self, endpoint):
         self._endpoint = endpoint
@@ -65,6 +67,20 @@ def test_on_a_host_clients_ask_where_it_listens(running, target):
     assert connection.way.key_file == str(folder / "api_key")
     assert connection.elsewhere.endswith(":8000/v1")
     assert connection.before is None
+
+
+def test_a_certificate_of_the_gateways_own_is_verified_by_what_it_signed(
+    running, capsys, monkeypatch
+):
+    domain = "https://llm.example.com:8443"
+    driver, _ = running("process", Endpoint("http://127.0.0.1:8000", "tiny", None, gateway=domain))
+    driver.gateway = SimpleNamespace(ca_file=lambda service: Path("/state/root.crt"))
+    assert connect("tiny").document()["ca_file"] == "/state/root.crt"
+    out = said(capsys, monkeypatch)
+    assert f"curl --cacert /state/root.crt {domain}/v1/chat/completions" in out
+    assert "/state/root.crt verifies the gateway's certificate" in out
+    driver.gateway.ca_file = lambda service: None  # of a public authority
+    assert connect("tiny").way.ca_file is None
 
 
 def test_on_another_host_it_is_that_ones_address(running):

@@ -4,6 +4,8 @@ runs it against an engine."""
 import json
 import shlex
 import subprocess
+import sys
+from unittest.mock import Mock
 
 import pytest
 import yaml
@@ -38,6 +40,25 @@ def test_a_model_of_any_name_comes_through_whole(model):
     assert litellm["litellm_params"]["model"] == f"hosted_vllm/{model}"
     (editor,) = yaml.safe_load(made["Continue"].text)["models"]
     assert (editor["model"], editor["apiBase"]) == (model, URL)
+
+
+def test_python_verifies_by_a_certificate_that_is_named(tmp_path, monkeypatch):
+    """It is run, with what stands for the package: nothing is asked."""
+    key, authority = tmp_path / "key", tmp_path / NASTY
+    key.write_text("the-key\n")
+    authority.write_text("")
+    made = by_name(Way("https://h/v1", "m", str(key), ca_file=str(authority)))
+    openai = Mock()
+    monkeypatch.setitem(sys.modules, "openai", openai)
+    openai.OpenAI.return_value.chat.completions.create.return_value = []
+    read = []
+    monkeypatch.setattr("ssl.create_default_context", lambda cafile: read.append(cafile) or "ctx")
+    exec(compile(made["Python"].text, "snippet", "exec"), {})
+    assert read == [str(authority)]
+    openai.DefaultHttpxClient.assert_called_once_with(verify="ctx")
+    given = openai.OpenAI.call_args.kwargs
+    assert given["http_client"] is openai.DefaultHttpxClient.return_value
+    assert given["api_key"] == "the-key"
 
 
 @pytest.mark.parametrize("name", ["environment", "Open WebUI", "Continue's key", "LiteLLM"])
