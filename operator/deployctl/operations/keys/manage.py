@@ -118,12 +118,14 @@ def add_key(
         return keys.without(name) if keys.owner(entry.sha256) == name else keys
 
     with place.alone():
+        changed = False
         try:
             _change(place, edit)
+            changed = True
             counts_from = place.publish()
-        except LockedError:
-            raise
         except TargetError as error:  # it was shown to nobody, so nobody misses it
+            if isinstance(error, LockedError) and not changed:
+                raise
             error.hint = "; ".join(filter(None, [error.hint, _undone(place, undo, closes, name)]))
             raise
     remarks = [f"from now on, clients of {place.name} need a key"] if closes else []

@@ -9,6 +9,7 @@ from tests.unit.operations.keys.conftest import NOW, add, states
 from deployctl.errors import (
     DockerError,
     InputError,
+    LockedError,
     NotFoundError,
     PlanRefusedError,
     StateError,
@@ -243,6 +244,19 @@ def test_up_refuses_several_api_servers_where_a_key_has_limits(service):
     with pytest.raises(PlanRefusedError) as caught:
         refuse_limited(service.file, plan)
     assert caught.value.where == "key bob"
+
+
+def test_a_key_that_cannot_be_given_as_another_holds_the_lock_is_taken_back(service, monkeypatch):
+    service.begins(expose=True)
+
+    def refuses(release):
+        raise LockedError("the keys of tiny are being changed by another deployctl")
+
+    monkeypatch.setattr(service.engine, "publish_keys", refuses)
+    with pytest.raises(LockedError) as raised:
+        add("alice")
+    assert "no key was added" in raised.value.hint
+    assert [key.name for key in list_keys("tiny").keys] == ["default"]
 
 
 def test_nobody_else_changes_them_until_they_are_published(service, monkeypatch):
