@@ -74,11 +74,12 @@ def connect(name: str | None = None, target: TargetKind | None = None) -> ForCli
     folder = store.folder(ref)
     named = keyfile.read(folder / keys.KEYS)
     wants_key = release.spec.needs_api_key or bool(named and named.keys)
+    key = None if named and keyfile.DEFAULT in named.revoked else endpoint.api_key
     plan = release.plan
     way = Way(
         f"{endpoint.gateway or endpoint.url}/v1",
         endpoint.model or plan.served_model_name,
-        _key_file(folder, endpoint.api_key, wants_key),
+        _key_file(folder, key, wants_key),
         plan.engine.tasks,
         str(driver.gateway.ca_file(ref.service) or "") or None if driver.gateway else None,
     )
@@ -101,13 +102,13 @@ def connect(name: str | None = None, target: TargetKind | None = None) -> ForCli
         f"{endpoint.inside}/v1" if endpoint.inside and not endpoint.tunnel else None,
         elsewhere,
         wants_key,
-        endpoint.api_key,
+        key,
     )
 
 
 def _key_file(folder: Path, key: str | None, wants_key: bool) -> str | None:
-    """Where the key is: in a file to be made, where there are named keys alone, of which only
-    hashes are kept."""
+    """Where the key is: in a file to be made, where the key `default` is revoked, or there are
+    named keys alone, of which only hashes are kept."""
     if key is not None:
         return str(folder / keys.API_KEY)
     return NEW_KEY if wants_key else None

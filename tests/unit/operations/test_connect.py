@@ -117,6 +117,17 @@ def test_a_service_that_has_named_keys_alone_says_how_to_get_one(running, capsys
     assert f"deployctl keys add tiny NAME > {NEW_KEY}" in out
 
 
+def test_a_key_that_was_revoked_is_no_key_to_paste(running, capsys, monkeypatch):
+    endpoint = Endpoint("http://127.0.0.1:8000", "tiny", KEY)
+    _, folder = running("process", endpoint, expose=True)
+    revoked = {"version": 1, "keys": [], "revoked": ["default"]}
+    (folder / "keys.json").write_text(json.dumps(revoked))
+    assert connect("tiny").way.key_file == NEW_KEY
+    out = said(capsys, monkeypatch, "--show-key")
+    assert KEY not in out
+    assert f"deployctl keys add tiny NAME > {NEW_KEY}" in out
+
+
 @pytest.mark.parametrize("output", ["text", "json"])
 def test_the_key_is_shown_where_that_is_asked_for_alone(running, capsys, monkeypatch, output):
     running("process", Endpoint("http://127.0.0.1:8000", "tiny", KEY), expose=True)
