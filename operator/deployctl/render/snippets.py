@@ -5,6 +5,7 @@ words, where every user of the machine would see it.
 """
 
 import json
+import re
 import shlex
 from collections.abc import Collection
 from typing import NamedTuple
@@ -12,7 +13,7 @@ from typing import NamedTuple
 _QUESTION = "Say hello in one sentence."
 _VARIABLE = "VLLM_API_KEY"
 _OPEN_WEBUI = "ghcr.io/open-webui/open-webui:main"
-_LOOPBACK = ("http://127.0.0.1:", "http://localhost:", "http://[::1]:")
+_LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])[:/]")
 
 
 class Way(NamedTuple):
@@ -127,7 +128,7 @@ def _python(way: Way) -> str:
 
 def _open_webui(way: Way) -> str:
     """From a container loopback is out of reach, unless it shares the machine's network."""
-    if way.base_url.startswith(_LOOPBACK):
+    if _LOOPBACK.match(way.base_url):
         network = ["--network host -e HOST=127.0.0.1 -e PORT=3000"]
     else:
         network = ["-p 127.0.0.1:3000:8080"]

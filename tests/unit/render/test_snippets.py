@@ -110,8 +110,9 @@ def test_what_does_not_suit_the_service_is_left_out(tasks, names):
     assert "chat" not in " ".join(snippet.text for snippet in made.values())
 
 
-def test_a_container_reaches_loopback_by_the_machines_own_network():
-    here = words(by_name(Way(URL, "m"))["Open WebUI"].text)
+@pytest.mark.parametrize("url", [URL, "http://127.0.0.1/tiny/v1"])  # a gateway at port 80
+def test_a_container_reaches_loopback_by_the_machines_own_network(url):
+    here = words(by_name(Way(url, "m"))["Open WebUI"].text)
     far = words(by_name(Way("https://llm.example.com/v1", "m"))["Open WebUI"].text)
     assert "host" in here
     assert "host" not in far
