@@ -70,7 +70,7 @@ def needs_of(
             who = f"{service} revision {release.revision}"
             revisions.add((target, service, release.revision))
             plan = release.plan
-            images[plan.engine.image] = who
+            images[_in_full(plan.engine.image)] = who
             checkpoints[plan.checkpoint] = who
             texts["\n".join(_words(release))] = who
             commit = plan.hub_revision
@@ -93,6 +93,16 @@ def _words(release: Release) -> Iterator[str]:
             yield word
     yield from release.plan.engine.env.values()
     yield from map(str, release.spec.engine_args.values())
+
+
+def _in_full(image: str) -> str:
+    """An image's name, of which an engine lists the short form: `docker.io/library/name:latest`."""
+    first, slash, _ = image.partition("/")
+    if not slash:
+        image = f"library/{image}"
+    if not slash or not (first == "localhost" or {".", ":"} & set(first)):
+        image = f"docker.io/{image}"
+    return image if ":" in image.rpartition("/")[2] else f"{image}:latest"
 
 
 def decide(
@@ -125,7 +135,7 @@ def _needed(piece: DiskPiece, needs: KeptNeeds) -> str:
     if piece.sort == "checkpoint":
         return needs.checkpoints.get(piece.of, "")
     if piece.sort == "image":
-        return needs.images.get(piece.place, "")
+        return needs.images.get(_in_full(piece.place), "")
     if piece.sort == "log":
         kept = (piece.target, piece.of, piece.revision) in needs.revisions
         return f"{piece.of} revision {piece.revision}" if kept else ""

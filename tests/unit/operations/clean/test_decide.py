@@ -112,6 +112,22 @@ def test_an_image_that_a_container_uses_stays(on_hub):
     assert not goes(image._replace(place="v:1"), {("docker", "tiny"): [on_hub(1)]}, everything=True)
 
 
+@pytest.mark.parametrize(
+    ("planned", "listed"),
+    [
+        ("docker.io/vllm/vllm-openai:v1", "vllm/vllm-openai:v1"),
+        ("vllm/vllm-openai", "vllm/vllm-openai:latest"),
+        ("docker.io/library/vllm", "vllm:latest"),
+        ("localhost:5000/vllm", "localhost:5000/vllm:latest"),
+    ],
+)
+def test_an_image_is_known_by_the_name_that_an_engine_lists(on_hub, planned, listed):
+    services = {("docker", "tiny"): [on_hub(1, image=planned)]}
+    assert not goes(DiskPiece("image", listed, listed, 1, True), services, everything=True)
+    other = f"{listed}-other"
+    assert goes(DiskPiece("image", other, other, 1, True), services, everything=True)
+
+
 REPOSITORIES, COMMITS, IMAGES = ["o/one", "o/two", "three"], [A, B, C], ["v:1", "v:2"]
 RELEASE = st.tuples(
     st.sampled_from(REPOSITORIES),
