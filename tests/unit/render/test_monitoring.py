@@ -45,13 +45,25 @@ def test_a_service_is_judged_and_scraped_the_same_wherever_it_is_rendered(watche
     assert loaded(folder, "prometheus/rules/chat.yaml") == rules
     assert loaded(stack, "prometheus/rules/chat.yaml") == rules
     hosts = loaded(beside, "monitoring/host-rules.yaml")
-    assert loaded(folder, "prometheus/rules/host.yaml") == hosts
-    assert loaded(stack, "prometheus/rules/host.yaml") == hosts
+    assert loaded(folder, "prometheus/rules/host_rules.yaml") == hosts
+    assert loaded(stack, "prometheus/rules/host_rules.yaml") == hosts
     (job,) = loaded(folder, "prometheus/scrape.yaml")["scrape_configs"]
     assert job["authorization"] == {"credentials_file": "/run/secrets/chat"}
     assert job == loaded(stack, "prometheus/prometheus.yaml")["scrape_configs"][0]
     (mine,) = loaded(beside, "monitoring/scrape.yaml")["scrape_configs"]
     assert mine == job | {"authorization": {"credentials_file": "../secrets/operator_token"}}
+
+
+def test_a_service_that_is_called_host_takes_no_rules_of_machines_away(watched):
+    one = watched("host")
+    for files in (monitoring_folder([one], ()), stack_files([one], StackSettings(), "/state")):
+        groups = {
+            group["name"]
+            for path in files
+            if path.startswith("prometheus/rules/")
+            for group in loaded(files, path)["groups"]
+        }
+        assert {"deployctl-host", "deployctl-host-health"} <= groups
 
 
 def test_a_release_without_a_door_is_scraped_without_a_token(watched, monkeypatch):
@@ -167,7 +179,7 @@ def test_cards_are_looked_at_where_there_are_any(watched):
     assert "dcgm-exporter" in [job["job_name"] for job in jobs]
     counters = files["dcgm-exporter/counters.csv"].splitlines()
     assert all(re.fullmatch(r"DCGM_FI_DEV_\w+, (gauge|counter), \w+", line) for line in counters)
-    asked = set(re.findall(r"DCGM_\w+", files["prometheus/rules/host.yaml"]))
+    asked = set(re.findall(r"DCGM_\w+", files["prometheus/rules/host_rules.yaml"]))
     asked |= set(
         re.findall(r"DCGM_\w+", "".join(t for p, t in files.items() if "/dashboards/" in p))
     )

@@ -11,7 +11,13 @@ from deployctl.engines.vllm.versions import key
 from deployctl.render import door
 from deployctl.render.bundle import NOT_COMMITTED
 from deployctl.render.monitoring import alertmanager, grafana
-from deployctl.render.monitoring.prometheus import Watched, host_rules, rules, scrape_job
+from deployctl.render.monitoring.prometheus import (
+    HOST_RULES,
+    Watched,
+    host_rules,
+    rules,
+    scrape_job,
+)
 from deployctl.render.yamltext import write
 from deployctl.spec.receivers import Receivers
 
@@ -28,7 +34,7 @@ def monitoring_folder(services: Sequence[Watched], receivers: Receivers) -> dict
             {"scrape_configs": [scrape_job(each) for each in services]},
             "For scrape_config_files of prometheus.yml.",
         ),
-        "prometheus/rules/host.yaml": _written(
+        f"prometheus/rules/{HOST_RULES}": _written(
             host_rules(newest), "For rule_files of prometheus.yml: of machines."
         ),
         "alertmanager/alertmanager.yaml": _written(

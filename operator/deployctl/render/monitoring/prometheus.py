@@ -8,6 +8,7 @@ from deployctl.render import door
 from deployctl.render.alerting import Objectives, Scope, host_groups, rule_groups
 from deployctl.spec import ServiceSpec
 
+HOST_RULES = "host_rules.yaml"  # no service's: their names have no underscore
 INTERVAL_S = 15  # between two scrapes, and between two evaluations of a rule
 
 

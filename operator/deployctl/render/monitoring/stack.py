@@ -19,6 +19,7 @@ from deployctl.render.bundle import LOOPBACK
 from deployctl.render.compose import COMPOSE_FILE, LABEL
 from deployctl.render.monitoring import alertmanager, grafana
 from deployctl.render.monitoring.prometheus import (
+    HOST_RULES,
     INTERVAL_S,
     Watched,
     host_rules,
@@ -90,7 +91,7 @@ def stack_files(
     )
     files = {
         "prometheus/prometheus.yaml": _written(_prometheus(services, settings)),
-        "prometheus/rules/host.yaml": _written(host_rules(versions[0])),
+        f"prometheus/rules/{HOST_RULES}": _written(host_rules(versions[0])),
         "alertmanager/alertmanager.yaml": _written(
             alertmanager.configuration(settings.receivers, _in_container)
         ),
