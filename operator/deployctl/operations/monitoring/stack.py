@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from deployctl.errors import DeployctlError, LockedError, PlanRefusedError, StateError
+from deployctl.errors import DeployctlError, InputError, LockedError, PlanRefusedError, StateError
 from deployctl.events import Event, Tell, silent
 from deployctl.files import make_folder, write_private
 from deployctl.given import read_word
@@ -104,9 +104,9 @@ def bring_up(
         folder = settings.textfile_dir
         textfiles = before.textfiles if folder is None else str(folder)
         wanted = wanted.model_copy(update={"cards": before.cards or cards, "textfiles": textfiles})
+        _refuse_shared(wanted)
         for part in wanted.parts:
-            if (port := wanted.port(part)) != before.port(part) or part not in stack.running():
-                stack.check_port(part, port)
+            stack.check_port(part, wanted.port(part))
         told = None if receivers is None else _secrets_of(receivers)
         for part in wanted.parts:
             stack.fetch(wanted.image(part), tell, offline=offline)
@@ -202,6 +202,19 @@ def _service(settings: Settings, store: Store, ref: ServiceRef) -> _Found | None
     address = urlsplit(endpoint.url).netloc
     watched = Watched(release.plan, spec, address, token_file(ref.service))
     return _Found(watched, endpoint.operator_token)
+
+
+def _refuse_shared(wanted: StackSettings) -> None:
+    """Raises InputError where two parts would listen on one port."""
+    whose: dict[int, str] = {}
+    for part in wanted.parts:
+        first = whose.setdefault(wanted.port(part), part)
+        if first != part:
+            raise InputError(
+                f"{first} and {part} cannot both have port {wanted.port(part)}",
+                where="--monitoring-port",
+                hint=f"give one of them another: --monitoring-port {part}=PORT",
+            )
 
 
 def _secrets_of(receivers: Receivers) -> dict[str, bytes]:

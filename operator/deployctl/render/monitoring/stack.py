@@ -33,6 +33,7 @@ PROJECT = "deployctl_monitoring"  # no service's: their names have no underscore
 SECRETS = "secrets"  # of the project: a folder for each part, which sees no other's
 PASSWORD = "admin_password"  # noqa: S105  the name of Grafana's file
 STATE_LABEL = LABEL + "state"  # of every container: the state folder that it belongs to
+PORT_LABEL = LABEL + "port"  # of every container: where it listens
 CARDS = "dcgm-exporter"  # the part for hosts with cards
 RETENTION = ("15d", "8GB")  # whichever is less
 _SECRETS = "/run/secrets"
@@ -169,7 +170,7 @@ def _service(part: str, settings: StackSettings, labels: Mapping[str, str]) -> d
     return {
         "image": settings.image(part),
         **own,
-        "labels": dict(labels),
+        "labels": {**labels, PORT_LABEL: str(settings.port(part))},
         "network_mode": "host",
         "user": described["user"],
         "cap_drop": ["ALL"],

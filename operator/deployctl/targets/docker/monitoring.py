@@ -14,7 +14,7 @@ from deployctl.events import Event, Tell
 from deployctl.files import make_folder, state_error, write_private
 from deployctl.host import port_error
 from deployctl.render.compose import COMPOSE_FILE
-from deployctl.render.monitoring.stack import PROJECT, SECRETS, STATE_LABEL
+from deployctl.render.monitoring.stack import PORT_LABEL, PROJECT, SECRETS, STATE_LABEL
 from deployctl.targets.docker import commands, translate
 from deployctl.targets.docker.engine import SERVICE_LABEL, DockerEngine, here
 
@@ -61,12 +61,17 @@ class MonitoringProject:
         return {c.labels.get(SERVICE_LABEL, "") for c in found if c.status == "running"}
 
     def check_port(self, part: str, port: int) -> None:
-        """Refuses a port that something else has.
+        """Refuses a port that something else has than the part itself.
 
         Raises:
             PortTakenError: it is taken.
         """
-        if part in self.running() or port_error(port) is None:
+        own = {
+            each.labels.get(PORT_LABEL)
+            for each in self._engine.containers(PROJECT, part)
+            if each.status == "running"
+        }
+        if str(port) in own or port_error(port) is None:
             return
         raise PortTakenError(
             f"port {port}, which is for {part}, is taken by another program",

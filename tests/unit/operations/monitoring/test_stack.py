@@ -158,6 +158,13 @@ def test_the_folder_of_figures_is_the_setting_and_is_kept(project, monkeypatch):
     assert "directory=/host/var/lib/figures" in project.files["compose.yaml"]
 
 
+def test_two_parts_of_one_port_are_refused_before_anything_is_started(project):
+    asked = MonitoringRequest(with_monitoring=True, monitoring_port=["grafana=9090"])
+    with pytest.raises(InputError, match="prometheus and grafana cannot both have port 9090"):
+        stack.bring_up(asked, None)
+    assert project.files == {}
+
+
 def test_a_secret_that_is_not_there_is_found_before_anything_is_started(project, receivers):
     lost = [each.model_copy(update={"url_file": project.folder / "gone"}) for each in receivers]
     with pytest.raises(InputError) as refused:
