@@ -36,3 +36,13 @@ def test_another_port_of_a_part_that_runs_is_looked_at_too(project, running):
             project.check_port("grafana", taken)
         running["grafana"] = taken
         project.check_port("grafana", taken)
+
+
+def test_what_was_written_is_new_until_it_was_read(project):
+    files, secrets = {"prometheus/prometheus.yaml": "a"}, {"prometheus": {"chat": b"token"}}
+    assert project.write(files, secrets)
+    assert project.write(files, secrets)  # whoever wrote it first was killed
+    project.were_read()
+    assert not project.write(files, secrets)
+    assert project.write(files, {"prometheus": {}})
+    assert not (project.folder / "secrets/prometheus/chat").exists()

@@ -259,6 +259,7 @@ def _apply(
     if changed and (again := [part for part in _RELOADED if part in ran]):
         stack.reload(again)
         reloaded(stack, wanted, again, since=began)
+    stack.were_read()
 
 
 def _where(settings: Settings, wanted: StackSettings, found: list[_Found]) -> HostMonitoring:

@@ -20,6 +20,7 @@ from deployctl.targets.docker.engine import SERVICE_LABEL, DockerEngine, here
 
 _GRACE_S = 20
 _RENDERED = "prometheus", "alertmanager", "grafana"
+_UNREAD = "unread"  # is there from before files are written until they were read
 
 
 class MonitoringProject:
@@ -96,7 +97,7 @@ class MonitoringProject:
 
     def write(self, files: Mapping[str, str], secrets: Mapping[str, Mapping[str, bytes]]) -> bool:
         """Writes files by path, and secrets by part and name; what is no more among them goes.
-        Whether anything is other than it was.
+        Whether anything is other than what was read last (`were_read`).
 
         Raises:
             StateError: the disk is full or not writable.
@@ -109,16 +110,22 @@ class MonitoringProject:
             for part in secrets:
                 self._open_folder(self.folder / SECRETS / part)
             changed = [p for p, c in wanted.items() if _content(self.folder / p) != c]
+            gone = [p for p in self._written() if p not in wanted]
+            if changed or gone:
+                (self.folder / _UNREAD).touch()
             for path in changed:
                 file = self.folder / path
                 self._open_folder(file.parent)
                 write_private(file, wanted[path], mode=0o444)
-            gone = [p for p in self._written() if p not in wanted]
             for path in gone:
                 (self.folder / path).unlink(missing_ok=True)
+            return (self.folder / _UNREAD).exists()
         except OSError as error:
             raise state_error("write the monitoring", self.folder, error) from error
-        return bool(changed or gone)
+
+    def were_read(self) -> None:
+        """Says that what runs has read what was written."""
+        (self.folder / _UNREAD).unlink(missing_ok=True)
 
     def up(self) -> None:
         """Starts what does not run, and anew what is other than it was.

@@ -5,7 +5,7 @@ project on Docker is a fake here; tests/e2e/test_monitoring.py has a real one.
 import pytest
 from pydantic import TypeAdapter
 
-from deployctl.errors import DockerError, InputError, PlanRefusedError
+from deployctl.errors import DockerError, EngineError, InputError, PlanRefusedError
 from deployctl.operations.monitoring import stack
 from deployctl.operations.monitoring.request import MonitoringRequest
 from deployctl.render.monitoring.prometheus import Watched
@@ -19,7 +19,7 @@ class Project:
 
     def __init__(self, folder):
         self.folder, self.files, self.hidden = folder, {}, {}
-        self.ran, self.reloaded, self.refuses = set(), [], None
+        self.ran, self.reloaded, self.refuses, self.unread = set(), [], None, False
 
     def check(self):
         if self.refuses:
@@ -35,9 +35,12 @@ class Project:
         pass
 
     def write(self, files, secrets):
-        changed = (files, secrets) != (self.files, self.hidden)
+        self.unread |= (files, secrets) != (self.files, self.hidden)
         self.files, self.hidden = files, secrets
-        return changed
+        return self.unread
+
+    def were_read(self):
+        self.unread = False
 
     def up(self):
         self.ran = {"prometheus", "alertmanager", "grafana", "node-exporter"}
@@ -135,6 +138,22 @@ def test_services_come_and_go(project, monkeypatch):
     ]
     assert stack.end()
     assert not stack.end()
+
+
+def test_what_was_not_read_is_read_the_next_time(project, receivers, monkeypatch):
+    stack.bring_up(ASKED, None)
+
+    def refuses(project, wanted, asked, since):
+        raise EngineError("alertmanager did not take its new configuration")
+
+    monkeypatch.setattr(stack, "reloaded", refuses)
+    for _ in range(2):  # the files are the same the second time
+        with pytest.raises(EngineError):
+            stack.bring_up(ASKED, receivers)
+    monkeypatch.setattr(stack, "reloaded", lambda project, wanted, asked, since: None)
+    stack.bring_up(ASKED, receivers)
+    stack.bring_up(ASKED, receivers)
+    assert project.reloaded == [["prometheus", "alertmanager"]] * 3
 
 
 def test_a_service_is_up_whatever_becomes_of_its_monitoring(project):
