@@ -65,7 +65,10 @@ def _answers(settings: StackSettings, part: str, path: str) -> bool:
 
 def _read_since(settings: StackSettings, part: str, since: float) -> bool:
     name = f"{_HELD[part]}_last_reload"
-    families = families_of(_page(settings, part, "/metrics") or "", (name,))
+    try:
+        families = families_of(_page(settings, part, "/metrics") or "", (name,))
+    except (ValueError, OverflowError, LookupError, TypeError, AttributeError):
+        return False  # a page of somebody else
     told = families.get(f"{name}_success_timestamp_seconds")
     return told is not None and any(sample.value >= since for sample in told.samples)
 

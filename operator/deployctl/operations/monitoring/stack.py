@@ -175,9 +175,9 @@ def _services(settings: Settings, tell: Tell) -> list[_Found]:
     """Every service that serves on this host, by name."""
     store = open_store(settings)
     found: dict[str, _Found] = {}
-    for ref in [*store.services(), *store.others()]:
-        if ref.target not in HOSTS:
-            continue
+    # A cluster that was used from here need not be there for that.
+    ours = sorted(ref for target in HOSTS for ref in store.services(target))
+    for ref in [*ours, *(ref for ref in store.others() if ref.target in HOSTS)]:
         try:
             service = _service(settings, store, ref)
         except DeployctlError as error:
