@@ -154,12 +154,16 @@ def _wrong(file: Path, problem: Any) -> SpecError:
     path = [part for at, part in enumerate(loc) if not (at == 2 and part in kinds)]
     last = str(path[-1]) if path else ""
     hint = "name, kind (webhook, slack, pagerduty or mail) and what that needs: see the guide"
-    message = complaint(problem)
+    # An address in the place of a receiver, or of all, is a secret.
+    message = complaint(problem if len(path) > 2 else {**problem, "input": None})
     if last in _FILES.values() and problem["type"] != "missing":
         message = (
             "the path of a file is wanted, which holds the secret"  # what was given is not shown
         )
         hint = f"write {last}: PATH"
+    elif last == "smarthost" and problem["type"] == "string_pattern_mismatch":
+        message = "HOST:PORT is wanted"  # what was given may have a password
+        hint = "write smarthost: HOST:PORT, with auth_username and auth_password_file"
     elif problem["type"] == "extra_forbidden":
         if last in _FILES:
             message = "a secret is not written here"

@@ -56,7 +56,13 @@ WRONG = {
     ONE % "pagerduty": ("one of routing_key_file", "receivers/0"),
     ONE % "pagerduty, routing_key_file: /a, service_key_file: /b": ("one of", "receivers/0"),
     ONE % "mail, to: nobody, from: a@b, smarthost: 'h:25'": ("pattern", "receivers/0/to"),
-    ONE % "mail, to: a@b, from: a@b, smarthost: h": ("pattern", "receivers/0/smarthost"),
+    ONE % "mail, to: a@b, from: a@b, smarthost: h": ("HOST:PORT", "receivers/0/smarthost"),
+    ONE % "mail, to: a@b, from: a@b, smarthost: 'u:verysecret@h:25'": (
+        "HOST:PORT",
+        "receivers/0/smarthost",
+    ),
+    f"receivers: ['{SECRET}']": ("", "receivers/0"),
+    f"receivers: '{SECRET}'": ("", "receivers"),
     "receivers: [{name: nobody, kind: webhook, url_file: /a}]": ("'nobody'", ""),
     "receivers: [{name: a, kind: webhook, url_file: /a}, {name: a, kind: webhook, url_file: /a}]": (
         "two receivers",
