@@ -79,7 +79,7 @@ class Alertmanager:
             version = foreign.message(str(told["versionInfo"]["version"]))
             documents, _ = parse(str(told["config"]["original"]), tags=False)
             config = documents[0].data
-            receivers = {str(each["name"]): _kinds(each) for each in config["receivers"]}
+            receivers = {_name(each): _kinds(each) for each in config["receivers"]}
             return Status(version, receivers, RECEIVER_LABEL in str(config["route"]))
         except (KeyError, TypeError, IndexError, AttributeError) as error:
             raise self._none() from error
@@ -109,7 +109,7 @@ class Alertmanager:
             status = listed[0]["status"]
             if status["state"] == "unprocessed":
                 return None
-            names = tuple(foreign.message(str(r["name"])) for r in listed[0]["receivers"])
+            names = tuple(_name(each) for each in listed[0]["receivers"])
             why = {"silencedBy": "silenced", "inhibitedBy": "inhibited", "mutedBy": "muted"}
             muted = next((word for field, word in why.items() if status.get(field)), None)
             return SeenAlert(names, muted)
@@ -161,10 +161,15 @@ class Alertmanager:
         )
 
 
+def _name(receiver: Mapping[str, Any]) -> str:
+    """A receiver's name, as it may be shown: the same wherever it comes from."""
+    return foreign.message(str(receiver["name"]))
+
+
 def _kinds(receiver: Mapping[str, Any]) -> tuple[str, ...]:
     """The kinds of a receiver, by the names that Alertmanager counts them by."""
     return tuple(
-        str(name).removesuffix(_SUFFIX)
+        foreign.message(str(name).removesuffix(_SUFFIX))
         for name, listed in receiver.items()
         if str(name).endswith(_SUFFIX) and listed
     )

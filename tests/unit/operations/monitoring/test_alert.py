@@ -1,6 +1,7 @@
 """A test alert, against an Alertmanager whose answers a test makes."""
 
 import json
+from types import SimpleNamespace
 
 import httpx
 import pytest
@@ -127,6 +128,18 @@ def test_one_receiver_alone(tried):
     answer = tried(manager, receiver="team")
     assert [h.receiver for h in answer.receivers] == ["team"]
     assert manager.sent[0]["labels"]["deployctl_receiver"] == "team"
+
+
+def test_the_names_of_somebody_elses_receivers_are_fit_to_show(tried):
+    theirs = Manager()
+    name = "\x1b[31mthe  team"
+    hook = {"name": name, "webhook_configs": [{"url": "http://h"}]}
+    theirs.config = {"route": {"receiver": name}, "receivers": [hook]}
+    theirs.receivers = [SimpleNamespace(name=name, severity=None)]
+    with pytest.raises(InputError) as refused:
+        tried(theirs, receiver="nobody-of-this-name")
+    assert refused.value.hint == "it has the team"
+    assert in_words(tried(theirs).receivers) == "the team (webhook)"
 
 
 def test_a_receiver_that_is_not_there_and_a_configuration_of_somebody_else(tried):
