@@ -129,6 +129,10 @@ def keep_in_step(tell: Tell = silent) -> None:
                 return
             stack = monitoring_of(settings.state_dir)
             stack.check()
+            if not stack.running():  # whoever ended it without us meant it
+                said = "monitoring does not run: up --with-monitoring starts it"
+                tell(Event("note", f"{said}, down --monitoring ends it"))
+                return
             found = _services(settings, tell)
             cards = any(each.watched.plan.accelerator == "cuda" for each in found)
             if cards and not wanted.cards:

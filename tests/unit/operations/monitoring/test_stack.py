@@ -140,6 +140,18 @@ def test_services_come_and_go(project, monkeypatch):
     assert not stack.end()
 
 
+def test_what_was_ended_by_hand_is_not_started_by_a_service(project, monkeypatch):
+    stack.bring_up(ASKED, None)
+    project.ran = set()
+    serve(monkeypatch, "chat", "code")
+    told = []
+    stack.keep_in_step(told.append)
+    assert project.ran == set()
+    assert "does not run" in told[0].text
+    stack.bring_up(ASKED, None)
+    assert "prometheus/rules/code.yaml" in project.files
+
+
 def test_what_was_not_read_is_read_the_next_time(project, receivers, monkeypatch):
     stack.bring_up(ASKED, None)
 
