@@ -22,6 +22,7 @@ from deployctl.promql import (
     Selector,
 )
 from deployctl.promql.write import compare, greatest, over, quantile, rate, ratio, times, total
+from deployctl.render.alerting.capacity import FULL
 
 _BY = "service"
 _LEGEND = "{{service}}"
@@ -96,10 +97,11 @@ def _load() -> tuple[Panel, ...]:
         ),
         graph(
             "Headroom in the KV cache",
-            "What the fullest replica of each service has left: at 5% the alert begins.",
+            "What the fullest replica of each service has left; the line is where the alert "
+            "begins.",
             "percentunit",
             Query(Arithmetic("-", Literal("1"), usage), _LEGEND),
-            steps=((0.05, BAD),),
+            steps=((round(1 - FULL, 6), BAD),),
             alerts=("VllmKvCacheFull",),
             most=1,
         ),

@@ -249,11 +249,12 @@ def test_the_line_of_the_kv_cache_is_where_the_alert_begins():
         for rule in group["rules"]
         if rule.get("alert") == "VllmKvCacheFull"
     ]
-    lines = [
-        panel["fieldConfig"]["defaults"]["thresholds"]["steps"][-1]["value"]
+    lines = {
+        panel["title"]: panel["fieldConfig"]["defaults"]["thresholds"]["steps"][-1]["value"]
         for board in BOARDS.values()
         for panel in panels(board)
         if "the line is where the alert begins" in panel["description"]
-    ]
-    assert len(lines) == 2
-    assert all(f" > {line:g} and " in full for line in lines)
+    }
+    assert len(lines) == 3
+    lines["Headroom in the KV cache"] = 1 - lines["Headroom in the KV cache"]
+    assert all(f" > {line:g} and " in full for line in lines.values())
