@@ -5,6 +5,7 @@ needs, and a later deployctl does not change what an earlier one rendered.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -18,7 +19,7 @@ from deployctl.hardware import GpuProfile
 from deployctl.planning.plan import ServingPlan
 from deployctl.promql import LabelMatcher
 from deployctl.render import gateway, yamltext
-from deployctl.render.alerting import Objectives, Scope, rule_groups
+from deployctl.render.alerting import Objectives, Scope, host_groups, rule_groups
 from deployctl.render.bundle import CARDS_VARIABLE, CHART_FOLDER, VALUES_FILE, Bundle
 from deployctl.render.dashboards import FOLDER, dashboards
 from deployctl.render.door import body_limits, traces
@@ -231,7 +232,10 @@ def _alerts(plan: ServingPlan, values: Values) -> list[dict[str, Any]]:
         said.itl_seconds or None,
         said.e2e_seconds or None,
     )
-    return rule_groups(scope, wanted)
+    groups = rule_groups(scope, wanted)
+    if values.alerts.machines:
+        groups += host_groups(replace(scope, service="", matchers=(), namespace=""))
+    return groups
 
 
 def card_values(profile: GpuProfile | None, count: int) -> dict[str, Any]:

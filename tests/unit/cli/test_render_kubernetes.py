@@ -102,6 +102,10 @@ def test_alerts_come_with_a_monitor_unless_there_are_some(render, tmp_path):
     assert {alert["alert"] for alert in alerts} == {"VllmTtftBurn"}
     assert alerts[2]["annotations"]["runbook_url"] == "https://x/VllmTtftBurn.md"
     assert " > 0.1 and " in alerts[2]["expr"]
+    *_, machines = groups(place + "monitoring: {kind: podMonitor}\nalerts: {machines: true}")
+    assert machines["name"] == "deployctl-host"
+    assert {"HostMemoryGrowing", "GpuXid"} <= {rule["alert"] for rule in machines["rules"]}
+    assert "$service" not in str(machines)
     own = place + "monitoring: {kind: podMonitor}\nalerts: {groups: [{name: own, rules: []}]}"
     assert groups(own) == [{"name": "own", "rules": []}]
 

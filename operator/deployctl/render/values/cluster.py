@@ -143,6 +143,11 @@ class Alerts(Section):
     )
     labels: Labels = Field({}, description="Labels by which your Prometheus selects rules.")
     objectives: AlertObjectives = Field(AlertObjectives(), description=AlertObjectives.__doc__)
+    machines: bool = Field(
+        False,
+        description="Alerts of the machines too, by node-exporter and DCGM exporter: the same for "
+        "every service of a Prometheus, so one of them brings them.",
+    )
     runbooks: Url = Field(
         "", description="Where docs/runbooks is published: `runbook_url` of alerts begins so."
     )
