@@ -94,10 +94,13 @@ def command(
     from deployctl.operations.bundle import chart_options
     from deployctl.operations.deploy.fleet import together
     from deployctl.operations.monitoring.folder import receivers_of
+    from deployctl.operations.monitoring.stack import secrets_of
     from deployctl.operations.prepare import read_recommendation
 
     monitoring.check()
     told = None if receivers is None else receivers_of(receivers)
+    if monitoring.with_monitoring:
+        secrets_of(told or ())  # one that is not there is said before anything starts
     chart = chart_options([str(spec.target) for spec in specs], files=values or [])
     recommended = read_recommendation(tuned, tuned_anyway, specs, given)
     deployments = [

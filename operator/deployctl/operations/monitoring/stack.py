@@ -57,7 +57,12 @@ class HostMonitoring(NamedTuple):
 
 
 def refuse_elsewhere(target: TargetKind) -> None:
-    """Raises PlanRefusedError where a target brings no monitoring of its own."""
+    """Refuses, before a service is started, where there would be no monitoring of its own.
+
+    Raises:
+        PlanRefusedError: the target brings none.
+        DockerError: the engine is on another host, or has that of another state folder.
+    """
     hints = {
         "process": "deployctl render --target monitoring writes files for a Prometheus and a "
         "Grafana that run already",
@@ -70,6 +75,7 @@ def refuse_elsewhere(target: TargetKind) -> None:
             where="--with-monitoring",
             hint=hint,
         )
+    monitoring_of(Settings().state_dir).check()
 
 
 def bring_up(
@@ -107,7 +113,7 @@ def bring_up(
         _refuse_shared(wanted)
         for part in wanted.parts:
             stack.check_port(part, wanted.port(part))
-        told = None if receivers is None else _secrets_of(receivers)
+        told = None if receivers is None else secrets_of(receivers)
         for part in wanted.parts:
             stack.fetch(wanted.image(part), tell, offline=offline)
         tell(Event("phase", "starting monitoring"))
@@ -221,7 +227,7 @@ def _refuse_shared(wanted: StackSettings) -> None:
             )
 
 
-def _secrets_of(receivers: Receivers) -> dict[str, bytes]:
+def secrets_of(receivers: Receivers) -> dict[str, bytes]:
     """The secrets of receivers, by the name of their file.
 
     Raises:

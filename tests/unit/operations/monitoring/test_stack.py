@@ -221,8 +221,14 @@ def test_what_is_wrong_is_said(given, said, where):
     assert refused.value.hint
 
 
-def test_other_targets_are_refused_with_what_to_do_instead():
+def test_an_engine_that_cannot_be_monitored_is_refused_before_a_service_starts(project):
     stack.refuse_elsewhere("docker")
+    project.refuses = DockerError("the Docker engine is on another host")
+    with pytest.raises(DockerError):
+        stack.refuse_elsewhere("docker")
+
+
+def test_other_targets_are_refused_with_what_to_do_instead():
     with pytest.raises(PlanRefusedError) as refused:
         stack.refuse_elsewhere("process")
     assert "render --target monitoring" in refused.value.hint
