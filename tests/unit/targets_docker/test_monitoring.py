@@ -46,3 +46,14 @@ def test_what_was_written_is_new_until_it_was_read(project):
     assert not project.write(files, secrets)
     assert project.write(files, {"prometheus": {}})
     assert not (project.folder / "secrets/prometheus/chat").exists()
+
+
+def test_a_secret_whose_writer_was_killed_is_none_and_goes(project):
+    secrets = {"alertmanager": {"hook.url_file": b"http://hook"}}
+    assert project.secrets("alertmanager") == {}
+    project.write({}, secrets)
+    half = project.folder / "secrets/alertmanager/.hook.url_file.77"
+    half.write_bytes(b"htt")
+    assert project.secrets("alertmanager") == secrets["alertmanager"]
+    project.write({}, {"alertmanager": project.secrets("alertmanager")})
+    assert not half.exists()

@@ -158,9 +158,8 @@ class MonitoringProject:
         """
         folder = self.folder / SECRETS / part
         try:
-            return {file.name: file.read_bytes() for file in folder.iterdir()}
-        except FileNotFoundError:
-            return {}
+            # One that begins with a dot was not written to its end.
+            return {file.name: file.read_bytes() for file in folder.glob("[!.]*")}
         except OSError as error:
             raise state_error("read the secrets", folder, error) from error
 
