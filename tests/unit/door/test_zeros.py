@@ -27,7 +27,7 @@ def told(ask):
 
 
 def test_a_first_burst_of_whatever_kind_makes_no_new_series(
-    ask, build, told, engine, write_keys, tmp_path
+    ask, build, told, engine, write_keys, tmp_path, monkeypatch
 ):
     write_keys(
         entry("one", "key-1", limits={"requests_per_minute": 1}),
@@ -51,6 +51,9 @@ def test_a_first_burst_of_whatever_kind_makes_no_new_series(
     ask("GET", "/nowhere", through=door)
     asyncio.run(_hangs_up(door, "key-2"))
     asyncio.run(_websocket(door))
+    with monkeypatch.context() as core:
+        core.setattr(type(door), "_is_dead", lambda self, scope: True)
+        assert ask("POST", CHAT, key="key-1", body={}, through=door).status == 503
     drain.touch()
     time.sleep(0.3)  # the file is looked at four times a second
     assert ask("POST", CHAT, key="key-2", body={"model": "m"}, through=door).status == 503
