@@ -6,6 +6,8 @@ from typing import Annotated, NamedTuple
 from pydantic import AfterValidator
 
 _ADDRESS = re.compile(r"(https?)://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?(/[!-~]*)?")
+# Where a service wants its key in the query, that would be a word of the engine's command.
+_QUERY = re.compile("[?#]")
 
 
 class Collector(NamedTuple):
@@ -18,7 +20,7 @@ class Collector(NamedTuple):
 def collector(address: str | None) -> Collector | None:
     """What an address says; None where it is none."""
     found = _ADDRESS.fullmatch(address or "")
-    if found is None:
+    if found is None or _QUERY.search(found[0]):
         return None
     port = int((found[3] or (":443" if found[1] == "https" else ":80"))[1:])
     return Collector(port, (found[4] or "/") != "/") if 0 < port < 65536 else None
@@ -26,7 +28,7 @@ def collector(address: str | None) -> Collector | None:
 
 def _checked(address: str) -> str:
     if collector(address) is None:
-        raise ValueError("must be http(s)://HOST:PORT, or that with a path; no password")
+        raise ValueError("must be http(s)://HOST:PORT, or that with a path; no password, no query")
     return address
 
 

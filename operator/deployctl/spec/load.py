@@ -135,6 +135,8 @@ def complaint(problem: Any, what: str = "setting") -> str:
 
 
 def _shown(value: object) -> str:
+    if isinstance(value, str) and "://" in value:
+        value = value.partition("?")[0]  # behind it may be a key
     try:
         text = repr(value)
     except ValueError:  # Python writes no number of more than 4300 digits

@@ -4,6 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from deployctl.spec import ServiceSpec
+from deployctl.spec.load import problems
 
 GRPC, HTTP = "http://collector.example:4317", "https://collector.example/v1/traces"
 
@@ -51,8 +52,15 @@ def test_a_release_that_has_no_such_flag_is_refused_by_name(config, plan, monkey
         "http://c/\n",
         "ftp://c",
         "http://c:65536",
+        "https://c/v1/traces?api-key=verysecret",
     ],
 )
 def test_what_is_no_address_is_refused(address):
     with pytest.raises(ValidationError, match="HOST:PORT"):
         ServiceSpec(model="m", otlp_traces_endpoint=address)
+
+
+def test_a_key_in_an_address_is_not_repeated():
+    document = {"model": "m", "otlp_traces_endpoint": "https://c/v1/traces?api-key=verysecret"}
+    ((_, said, _),) = problems(document)
+    assert "no query (got 'https://c/v1/traces')" in said
