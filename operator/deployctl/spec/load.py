@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from deployctl.boundedyaml import parse
 from deployctl.errors import InputError, SpecError, did_you_mean
 from deployctl.given import read_text
+from deployctl.spec.option import flag_of
 from deployctl.spec.service import NAMESPACE_RULE, ServiceSpec
 
 ENV_PREFIX = "DEPLOYCTL_"
@@ -108,9 +109,12 @@ def _build(
         first = error.errors()[0]
         field = str(first["loc"][0]) if first["loc"] else ""
         path = "/".join(str(part) for part in first["loc"])
-        place = f"{where}/{path}" if where else "--" + path.replace("_", "-")
+        flag = "--" + path.replace("_", "-")
+        if field in ServiceSpec.model_fields:  # its flag may have another name
+            flag = "/".join([flag_of(ServiceSpec, field), *map(str, first["loc"][1:])])
+        place = f"{where}/{path}" if where else flag
         if field in flags:
-            place = "--" + path.replace("_", "-")
+            place = flag
         elif field in environment:
             place = ENV_PREFIX + field.upper()
         raise SpecError(complaint(first), where=place, hint=_hint(first, field)) from error

@@ -3,8 +3,9 @@
 import pytest
 from pydantic import ValidationError
 
+from deployctl.errors import SpecError
 from deployctl.spec import ServiceSpec
-from deployctl.spec.load import problems
+from deployctl.spec.load import load_specs, problems
 
 GRPC, HTTP = "http://collector.example:4317", "https://collector.example/v1/traces"
 
@@ -64,3 +65,9 @@ def test_a_key_in_an_address_is_not_repeated():
     document = {"model": "m", "otlp_traces_endpoint": "https://c/v1/traces?api-key=verysecret"}
     ((_, said, _),) = problems(document)
     assert "no query (got 'https://c/v1/traces')" in said
+
+
+def test_the_flag_is_called_by_its_name():
+    with pytest.raises(SpecError) as refused:
+        load_specs([], {"model": "m", "otlp_traces_endpoint": "collector"})
+    assert refused.value.where == "--otlp-endpoint"
