@@ -33,6 +33,8 @@ from deployctl.operations.monitoring.request import MonitoringRequest
 from deployctl.spec import ServiceSpec
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from deployctl.operations.deploy.deployment import Deployed, Deployment
     from deployctl.operations.monitoring.stack import HostMonitoring
     from deployctl.spec.receivers import Receivers
@@ -93,14 +95,9 @@ def command(
     """
     from deployctl.operations.bundle import chart_options
     from deployctl.operations.deploy.fleet import together
-    from deployctl.operations.monitoring.folder import receivers_of
-    from deployctl.operations.monitoring.stack import secrets_of
     from deployctl.operations.prepare import read_recommendation
 
-    monitoring.check()
-    told = None if receivers is None else receivers_of(receivers)
-    if monitoring.with_monitoring:
-        secrets_of(told or ())  # one that is not there is said before anything starts
+    told = _told(monitoring, receivers)
     chart = chart_options([str(spec.target) for spec in specs], files=values or [])
     recommended = read_recommendation(tuned, tuned_anyway, specs, given)
     deployments = [
@@ -113,6 +110,18 @@ def command(
         _up_together(deployments, output)
     else:
         _up_in_turn(deployments, output, partial(_watched, monitoring, told, specs[0].offline))
+
+
+def _told(monitoring: MonitoringRequest, file: "Path | None") -> "Receivers | None":
+    """Who is told of alerts; what is wrong with that is said before anything starts."""
+    from deployctl.operations.monitoring.folder import receivers_of
+    from deployctl.operations.monitoring.stack import secrets_of
+
+    monitoring.check()
+    told = None if file is None else receivers_of(file)
+    if monitoring.with_monitoring:
+        secrets_of(told or ())
+    return told
 
 
 def _deployments(
