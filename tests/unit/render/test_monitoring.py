@@ -84,6 +84,15 @@ def test_the_page_names_services_receivers_and_what_nobody_hears(watched):
     assert "$" not in re.sub(r"\$STATE", "", page)
 
 
+def test_a_disk_is_told_once_and_not_for_each_file_that_docker_mounts():
+    compose = yaml.safe_load(stack_files([], StackSettings(), "/state")["compose.yaml"])
+    (flag,) = [w for w in compose["services"]["node-exporter"]["command"] if "exclude" in w]
+    left_out = re.compile(flag.partition("=")[2].replace("$$", "$"))
+    files = "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"
+    assert all(map(left_out.search, (*files, "/dev/shm", "/var/lib/docker/overlay2/a/merged")))
+    assert not any(map(left_out.search, ("/", "/etc", "/home", "/var/lib/docker", "/devices")))
+
+
 def test_the_same_gives_the_same_bytes(watched):
     one = [watched(), watched("b", port=8001)]
     assert monitoring_folder(one, receivers()) == monitoring_folder(one, receivers())

@@ -38,7 +38,11 @@ CARDS = "dcgm-exporter"  # the part for hosts with cards
 RETENTION = ("15d", "8GB")  # whichever is less
 _SECRETS = "/run/secrets"
 _BOARDS = "/etc/deployctl/dashboards"
-_FILESYSTEMS = "^/(dev|proc|sys|run/docker/.+|var/lib/docker/.+|var/lib/containers/.+)($|/)"
+# Mounts that are no disks of the host's: three files of its own are mounted into each container.
+_FILESYSTEMS = (
+    "^/(dev|proc|sys|run/docker/.+|var/lib/docker/.+|var/lib/containers/.+"
+    "|etc/(hosts|hostname|resolv[.]conf))($|/)"
+)
 _COLLECTORS = ("cpu", "diskstats", "filesystem", "loadavg", "meminfo", "netdev", "uname", "vmstat")
 
 
