@@ -94,6 +94,12 @@ class MailReceiver(AlertReceiver):
     auth_password_file: SecretFile | None = None
     require_tls: bool = True
 
+    @model_validator(mode="after")
+    def _both_or_neither(self) -> Self:
+        if (self.auth_username is None) != (self.auth_password_file is None):
+            raise ValueError("auth_username and auth_password_file go together")
+        return self
+
 
 AnyReceiver = Annotated[
     WebhookReceiver | SlackReceiver | PagerDutyReceiver | MailReceiver,

@@ -61,6 +61,10 @@ WRONG = {
         "HOST:PORT",
         "receivers/0/smarthost",
     ),
+    ONE % "mail, to: a@b, from: a@b, smarthost: 'h:25', auth_username: u": (
+        "go together",
+        "receivers/0",
+    ),
     f"receivers: ['{SECRET}']": ("", "receivers/0"),
     f"receivers: '{SECRET}'": ("", "receivers"),
     "receivers: [{name: nobody, kind: webhook, url_file: /a}]": ("'nobody'", ""),
