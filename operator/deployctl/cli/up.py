@@ -97,7 +97,7 @@ def command(
     from deployctl.operations.deploy.fleet import together
     from deployctl.operations.prepare import read_recommendation
 
-    told = _told(monitoring, receivers)
+    told = _told(monitoring, receivers, specs)
     chart = chart_options([str(spec.target) for spec in specs], files=values or [])
     recommended = read_recommendation(tuned, tuned_anyway, specs, given)
     deployments = [
@@ -112,15 +112,17 @@ def command(
         _up_in_turn(deployments, output, partial(_watched, monitoring, told, specs[0].offline))
 
 
-def _told(monitoring: MonitoringRequest, file: "Path | None") -> "Receivers | None":
+def _told(
+    monitoring: MonitoringRequest, file: "Path | None", specs: list[ServiceSpec]
+) -> "Receivers | None":
     """Who is told of alerts; what is wrong with that is said before anything starts."""
     from deployctl.operations.monitoring.folder import receivers_of
-    from deployctl.operations.monitoring.stack import secrets_of
+    from deployctl.operations.monitoring.stack import refuse_early
 
     monitoring.check()
     told = None if file is None else receivers_of(file)
     if monitoring.with_monitoring:
-        secrets_of(told or ())
+        refuse_early(told or (), [spec.target for spec in specs])
     return told
 
 

@@ -1,7 +1,7 @@
 """Monitoring of a host's own: brought up beside services, kept in step with them, ended."""
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -113,7 +113,7 @@ def bring_up(
         _refuse_shared(wanted)
         for part in wanted.parts:
             stack.check_port(part, wanted.port(part))
-        told = None if receivers is None else secrets_of(receivers)
+        told = None if receivers is None else _secrets_of(receivers)
         for part in wanted.parts:
             stack.fetch(wanted.image(part), tell, offline=offline)
         tell(Event("phase", "starting monitoring"))
@@ -227,7 +227,19 @@ def _refuse_shared(wanted: StackSettings) -> None:
             )
 
 
-def secrets_of(receivers: Receivers) -> dict[str, bytes]:
+def refuse_early(receivers: Receivers, targets: Iterable[TargetKind | None]) -> None:
+    """Refuses, before the first of several services starts, what could not be watched or told.
+
+    Raises:
+        SpecError, InputError: a receiver's secret cannot be read.
+        PlanRefusedError, DockerError: as `refuse_elsewhere`, of the targets that are named.
+    """
+    _secrets_of(receivers)
+    for target in {target for target in targets if target is not None}:
+        refuse_elsewhere(target)
+
+
+def _secrets_of(receivers: Receivers) -> dict[str, bytes]:
     """The secrets of receivers, by the name of their file.
 
     Raises:

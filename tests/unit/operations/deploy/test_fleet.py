@@ -6,13 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from deployctl.errors import (
-    ClusterError,
-    InputError,
-    InterruptedByUserError,
-    PlanRefusedError,
-    TargetError,
-)
+from deployctl.errors import ClusterError, InputError, InterruptedByUserError, TargetError
 from deployctl.events import Event
 from deployctl.operations.deploy import fleet
 from deployctl.operations.deploy.deployment import Deployed, Deployment
@@ -127,10 +121,3 @@ def test_what_is_told_halts_too(fates):
     (deployment,) = wanted("a")
     became = fleet._one(deployment, Halt(called), lambda event: None)
     assert became.error.exit_code == 130
-
-
-@pytest.mark.parametrize("target", ["process", "kubernetes"])
-def test_monitoring_that_one_of_a_fleet_cannot_have_is_refused_before_any_starts(target):
-    wanted = Deployment(ServiceSpec(model="m", name="one", target=target), monitored=True)
-    with pytest.raises(PlanRefusedError, match="--with-monitoring is of target docker"):
-        wanted.check()

@@ -228,6 +228,12 @@ def test_an_engine_that_cannot_be_monitored_is_refused_before_a_service_starts(p
         stack.refuse_elsewhere("docker")
 
 
+def test_one_of_a_fleet_that_cannot_be_watched_is_refused_before_another_starts(project):
+    stack.refuse_early((), ["docker", None])
+    with pytest.raises(PlanRefusedError, match="--with-monitoring is of target docker"):
+        stack.refuse_early((), ["docker", "process"])
+
+
 def test_other_targets_are_refused_with_what_to_do_instead():
     with pytest.raises(PlanRefusedError) as refused:
         stack.refuse_elsewhere("process")
