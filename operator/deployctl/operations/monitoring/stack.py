@@ -105,8 +105,8 @@ def bring_up(
         )
         stack = monitoring_of(settings.state_dir)
         stack.check()
-        found = _services(settings, tell)
-        cards = any(each.watched.plan.accelerator == "cuda" for each in found)
+        there = _services(settings, silent)
+        cards = any(each.watched.plan.accelerator == "cuda" for each in there)
         folder = settings.textfile_dir
         textfiles = before.textfiles if folder is None else str(folder)
         wanted = wanted.model_copy(update={"cards": before.cards or cards, "textfiles": textfiles})
@@ -116,6 +116,7 @@ def bring_up(
         told = None if receivers is None else _secrets_of(receivers)
         for part in wanted.parts:
             stack.fetch(wanted.image(part), tell, offline=offline)
+        found = _services(settings, tell)  # images take long: others were changed meanwhile
         tell(Event("phase", "starting monitoring"))
         _apply(settings, stack, wanted, found, told)
         _keep(settings, wanted)

@@ -140,6 +140,11 @@ def test_services_come_and_go(project, monkeypatch):
     assert not stack.end()
 
 
+def test_a_service_that_came_while_images_were_pulled_is_watched(project, monkeypatch):
+    project.fetch = lambda image, tell, *, offline: serve(monkeypatch, "chat", "code")
+    assert stack.bring_up(ASKED, None).services == ("chat", "code")
+
+
 def test_what_was_ended_by_hand_is_not_started_by_a_service(project, monkeypatch):
     stack.bring_up(ASKED, None)
     project.ran = set()
