@@ -83,7 +83,7 @@ def entry(plan: ServingPlan, spec: ServiceSpec) -> GatewayEntry | None:
     """What a service wants of the gateway; None where it wants none.
 
     Raises:
-        InputError: its name is a route of engines; a public certificate is for what nobody reaches.
+        InputError: its name or its port is the engine's; a public authority cannot reach it.
     """
     if not spec.behind_gateway:
         return None
@@ -94,6 +94,13 @@ def entry(plan: ServingPlan, spec: ServiceSpec) -> GatewayEntry | None:
             hint="give it another with --name",
         )
     tls = (spec.tls or "acme") if spec.domain else None
+    port = spec.gateway_port or (HTTPS_PORT if tls else HTTP_PORT)
+    if port == spec.port:
+        raise InputError(
+            f"port {port} cannot be the gateway's and the engine's",
+            where="gateway_port",
+            hint="give the engine another with --port, or the gateway with --gateway-port",
+        )
     if tls == "acme" and not spec.expose:
         raise InputError(
             f"a public authority signs for {spec.domain} only where it reaches it",
@@ -102,7 +109,7 @@ def entry(plan: ServingPlan, spec: ServiceSpec) -> GatewayEntry | None:
         )
     return GatewayEntry(
         service=plan.name,
-        port=spec.gateway_port or (HTTPS_PORT if tls else HTTP_PORT),
+        port=port,
         exposed=spec.expose,
         domain=spec.domain,
         tls=tls,
@@ -137,10 +144,19 @@ def admitted(wanted: GatewayEntry, others: Sequence[GatewayEntry]) -> GatewayEnt
     """The entry beside others: it has the root where no other at its address has.
 
     Raises:
-        InputError: another service has that port otherwise: with TLS or without, exposed or not.
+        InputError: another service has that port otherwise, with TLS or without, exposed or not;
+            or that domain with another certificate.
     """
     for other in others:
-        if other.port != wanted.port or other.service == wanted.service:
+        if other.service == wanted.service:
+            continue
+        if other.domain and other.domain == wanted.domain and other.tls != wanted.tls:
+            raise InputError(
+                f"the certificate of {other.domain} is {other.tls} for {other.service}",
+                where="tls",
+                hint=f"say --tls {other.tls} here too",
+            )
+        if other.port != wanted.port:
             continue
         for one, what in ((bool(other.domain), "TLS"), (other.exposed, "--expose")):
             if one != (bool(wanted.domain) if what == "TLS" else wanted.exposed):
@@ -151,12 +167,6 @@ def admitted(wanted: GatewayEntry, others: Sequence[GatewayEntry]) -> GatewayEnt
                     where="gateway_port",
                     hint="give it a port of its own with --gateway-port",
                 )
-        if other.domain == wanted.domain and other.tls != wanted.tls:
-            raise InputError(
-                f"the certificate of {other.domain} is {other.tls} for {other.service}",
-                where="tls",
-                hint=f"say --tls {other.tls} here too",
-            )
     there = [each for each in others if each.service != wanted.service]
     place = (wanted.port, wanted.domain)
     taken = any(each.root and (each.port, each.domain) == place for each in there)
@@ -316,25 +326,24 @@ def _route(match: list[dict[str, Any]] | None, handler: dict[str, Any]) -> dict[
 
 def _logging() -> dict[str, Any]:
     """A line a request, without what clients sent: it tells how long each waited."""
-    left_out = ("request>headers", "resp_headers", "request>tls", "user_id")
+    file = {"output": "file", "filename": ACCESS_LOG, "mode": "0600"}
     return {
         "logs": {
-            "default": {"exclude": ["http.log.access"]},
+            # Caddy blots out some headers with keys, and not all that clients have.
+            "default": {"exclude": ["http.log.access"], "encoder": _without("request>headers")},
             "access": {
                 "include": ["http.log.access.access"],
-                "writer": {
-                    "output": "file",
-                    "filename": ACCESS_LOG,
-                    "mode": "0600",
-                    "roll_size_mb": 16,
-                    "roll_keep": 1,
-                    "roll_gzip": False,
-                },
-                "encoder": {
-                    "format": "filter",
-                    "wrap": {"format": "json"},
-                    "fields": {name: {"filter": "delete"} for name in left_out},
-                },
+                "writer": {**file, "roll_size_mb": 16, "roll_keep": 1, "roll_gzip": False},
+                "encoder": _without("request>headers", "resp_headers", "request>tls", "user_id"),
             },
         }
+    }
+
+
+def _without(*fields: str) -> dict[str, Any]:
+    """An encoder that leaves these out."""
+    return {
+        "format": "filter",
+        "wrap": {"format": "json"},
+        "fields": {name: {"filter": "delete"} for name in fields},
     }

@@ -101,11 +101,24 @@ def test_what_does_not_go_together_on_a_port_is_refused(wanted, there, said):
     assert caught.value.hint
 
 
+def test_a_domain_has_one_certificate_whatever_the_port():
+    there = named("a", "a.example", "acme", exposed=True)
+    with pytest.raises(InputError, match="is acme for a"):
+        admitted(named("b", "a.example").model_copy(update={"port": 9443}), [there])
+
+
+def test_no_log_has_headers_in_which_clients_send_keys():
+    told = json.loads(configuration(SERVICES["one"], monitor_port=1))["logging"]["logs"]
+    for log in told.values():
+        assert log["encoder"]["fields"]["request>headers"] == {"filter": "delete"}
+
+
 @pytest.mark.parametrize(
     ("given", "said"),
     [
         ({"name": "v1", "gateway": True}, "cannot be called v1"),
         ({"domain": "a.example"}, "reaches it"),
+        ({"gateway": True, "port": 8080}, "port 8080 cannot be the gateway's and the engine's"),
     ],
 )
 def test_what_cannot_be_served_is_refused(by_hand, given, said):
