@@ -20,14 +20,15 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from deployctl import host
-from deployctl.errors import StateError, TargetError
+from deployctl.errors import StateError
 from deployctl.files import make_folder, state_error, write_private
 from deployctl.render import gateway as rendered
 from deployctl.render.gateway import GatewayEntry
 from deployctl.spec.service import MOST_HOLD_S
 from deployctl.targets import lockfile
 
-CONFIGURATION = "caddy.json"
+CONFIGURATION = "caddy.json"  # that the proxy has, and starts with
+NEXT = "next.json"  # that it is to load
 _SERVICES, _MONITOR = "services", "monitor_port"
 _LET_GO_S = 2 * rendered.TRY_S  # for those that were held to reach the engine
 _POLL_S = 0.2
@@ -44,7 +45,7 @@ class GatewayProxy(Protocol):
         """Whether it runs."""
 
     def apply(self, monitor_port: int) -> None:
-        """Starts it with the folder's configuration, or has it load that anew."""
+        """Starts it with CONFIGURATION of the folder, or has it load NEXT."""
 
     def end(self) -> None:
         """Ends it, once its requests under way have ended; ending none is fine."""
@@ -130,7 +131,7 @@ class Gateway:
             self._write(_record(wanted.service), entry.model_dump_json(indent=1))
             try:
                 self._apply([*others, entry], let_go=was_held)
-            except TargetError:
+            except BaseException:
                 if former is None:
                     (self.folder / _record(wanted.service)).unlink(missing_ok=True)
                 else:
@@ -225,20 +226,19 @@ class Gateway:
             self._write(_MONITOR, str(port))
         configuration = rendered.configuration(entries, monitor_port=port)
         path = self.folder / CONFIGURATION
-        former = path.read_text() if path.exists() else None
-        if runs and former == configuration:
-            return
-        if runs:
-            if let_go:
-                self._sleep(_LET_GO_S)
-            self._await_nobody_held(max((each.hold_s for each in entries), default=0))
-        self._write(CONFIGURATION, configuration)
-        try:
+        if not runs:
+            self._write(CONFIGURATION, configuration)
             self._proxy.apply(port)
-        except TargetError:
-            if former is not None:
-                self._write(CONFIGURATION, former)
-            raise
+            return
+        if path.exists() and path.read_text() == configuration:
+            return
+        if let_go:
+            self._sleep(_LET_GO_S)
+        self._await_nobody_held(max((each.hold_s for each in entries), default=0))
+        # On record once it is loaded: whoever is stopped in between leaves it to the next to load.
+        self._write(NEXT, configuration)
+        self._proxy.apply(port)
+        self._write(CONFIGURATION, configuration)
 
     def _await_nobody_held(self, most_s: float) -> None:
         """Those who wait with the former configuration would be turned away. One that was held by a

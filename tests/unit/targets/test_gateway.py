@@ -27,8 +27,9 @@ class MemoryProxy:
     def apply(self, monitor_port):
         if self.refuses:
             raise self.refuses
+        name = "next.json" if self.alive else "caddy.json"
         self.alive = True
-        self.loaded.append(json.loads((self.folder / "caddy.json").read_text()))
+        self.loaded.append(json.loads((self.folder / name).read_text()))
 
     def end(self):
         self.alive = False
@@ -131,6 +132,18 @@ def test_what_the_proxy_does_not_take_is_taken_back(machine):
         machine.gateway.admit(wanting("other"), ADDRESS)
     assert machine.gateway.entries() == [wanting(root=True)]
     assert (machine.folder / "caddy.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), SystemExit()])
+def test_one_that_is_stopped_before_the_proxy_has_loaded_leaves_it_to_the_next(machine, end):
+    machine.gateway.admit(wanting(), ADDRESS)
+    machine.proxy.refuses = end
+    with pytest.raises(type(end)):
+        machine.gateway.admit(wanting("other"), ADDRESS)
+    machine.proxy.refuses = None
+    assert machine.gateway.entries() == [wanting(root=True)]
+    machine.gateway.admit(wanting("other"), ADDRESS)
+    assert "/other" in json.dumps(machine.proxy.loaded[-1])
 
 
 def test_the_last_to_leave_ends_it(machine):

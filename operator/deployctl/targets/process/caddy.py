@@ -22,7 +22,7 @@ from deployctl.errors import TargetError
 from deployctl.files import write_private
 from deployctl.render.gateway import ADMIN, LEAST_VERSION
 from deployctl.targets import restarts
-from deployctl.targets.gateway import CONFIGURATION
+from deployctl.targets.gateway import CONFIGURATION, NEXT
 from deployctl.targets.process import logfile, procfs
 from deployctl.targets.process.runs import JOB_FILE, MARKER, RunFolder
 from deployctl.targets.process.starting import supervise
@@ -138,7 +138,7 @@ class Caddy:
             self._sleep(_POLL_S)
 
     def _reload(self) -> None:
-        words = [_program(), "reload", "--config", CONFIGURATION, "--address", f"unix/{ADMIN}"]
+        words = [_program(), "reload", "--config", NEXT, "--address", f"unix/{ADMIN}"]
         folder = self._run.folder
         try:
             done = subprocess.run(
@@ -157,7 +157,7 @@ class Caddy:
         if done.returncode != 0:
             raise TargetError(
                 f"the gateway takes no such configuration: {_complaint(done.stderr.splitlines())}",
-                where=str(folder / CONFIGURATION),
+                where=str(folder / NEXT),
                 hint="it goes on with the former",
             )
 
