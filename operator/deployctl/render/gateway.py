@@ -41,6 +41,7 @@ UPSTREAMS = "upstreams"
 ACCESS_LOG = "access.log"
 ROOT_CERTIFICATE = "data/pki/authorities/local/root.crt"  # of TLS `internal`
 HELD = "unix/held.sock"  # an address that is none
+NOBODY = "unix/nobody.sock"  # another: an update failed, and nothing is to come
 REFUSED = "x-deployctl-refused"  # of a door's answer to a request that no engine has seen
 TRY_S = 0.25  # between two attempts to reach an engine
 LEAST_VERSION = (2, 11, 3)  # of Caddy: the first that tries again by what an answer says

@@ -6,10 +6,12 @@ requests under way end.
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from deployctl.errors import TargetError
 from deployctl.events import Event, Tell
 from deployctl.render import gateway as rendered
 from deployctl.targets.driver import Driver
@@ -52,15 +54,17 @@ class Front:
         self._now = now
         self._since: tuple[float, float] | None = None  # by the clock, and since the epoch
         self._seconds = 0.0
+        self._holds = False
 
     def hold(self) -> None:
-        """Has new requests wait from now on.
+        """Has new requests wait from now on, where they do not yet.
 
         Raises:
             StateError: it cannot be told.
         """
         gateway = self._driver.gateway
-        if gateway is not None and gateway.hold(self._service):
+        if gateway is not None and not self._holds and gateway.hold(self._service):
+            self._holds = True
             self._since = self._since or (self._clock(), self._now().timestamp())
             self._tell(Event("note", "new requests wait in the gateway"))
 
@@ -74,6 +78,7 @@ class Front:
         gateway, wanted = self._driver.gateway, rendered.entry_of(release.bundle)
         if gateway is None:
             return
+        self._holds = False
         if wanted is None:
             if gateway.leave(self._service) == []:
                 self.end()
@@ -81,6 +86,17 @@ class Front:
             gateway.admit(wanted, urlsplit(self._driver.endpoint(release).url).netloc)
         if self._since is not None:
             self._seconds = self._clock() - self._since[0]
+
+    def take_back(self, previous: Release | None) -> None:
+        """Before a release is stopped that may have been led to: has new requests wait for the
+        `previous` one. Where none is to serve in its stead, they wait as well, and nobody for them.
+        """
+        gateway = self._driver.gateway
+        with suppress(TargetError):  # then the door turns them away, and they are tried again
+            if previous is not None:
+                self.hold()
+            elif gateway is not None:
+                gateway.lead(self._service, rendered.NOBODY)
 
     def leave(self) -> None:
         """Serves the service no more.

@@ -8,12 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
-from deployctl.errors import (
-    DeployctlError,
-    InterruptedByUserError,
-    TargetError,
-    in_short,
-)
+from deployctl.errors import DeployctlError, InterruptedByUserError, TargetError, in_short
 from deployctl.events import Event, Tell
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle
@@ -88,8 +83,7 @@ class Rollout:
         with self._at_work("deployctl up"):
             key = self._key(spec)
             adopted = self._settle(None if key.changes else bundle.digest)
-            releases = self._store.releases(self._ref)
-            current = history.deployed(releases)
+            current = history.deployed(self._store.releases(self._ref))
             if adopted is not None:
                 self._tell(Event("note", f"going on with revision {adopted.revision}"))
                 return self._bring_up(adopted, current, key, verify=verify)
@@ -151,8 +145,7 @@ class Rollout:
 
     @contextmanager
     def _at_work(self, command: str) -> Iterator[None]:
-        folder = self._store.folder(self._ref)
-        service = self._ref.service
+        folder, service = self._store.folder(self._ref), self._ref.service
         with (
             lock(folder, service, command),
             interruptible(),
@@ -290,6 +283,7 @@ class Rollout:
         interrupted = isinstance(error, KeyboardInterrupt)
         begun = self._tools.clock()
         notes = []
+        self.front.take_back(previous)
         if previous is None or not self._driver.replaces:
             self._tell(Event("note", f"stopping revision {release.revision}"))
             try:
@@ -320,10 +314,14 @@ class Rollout:
             if not self._driver.replaces:
                 self._driver.stop(previous, self._tell)  # it may be half-way down
             started = self._tools.clock()
-            self._driver.start(previous, self._tell)
-            if wait:
-                wait_until_answers(self._driver, previous, self._tell, self._tools, begun=started)
-            self.front.lead(previous)  # until it listens, requests wait
+            try:
+                self._driver.start(previous, self._tell)
+                if wait:
+                    wait_until_answers(
+                        self._driver, previous, self._tell, self._tools, begun=started
+                    )
+            finally:  # one that is late may come yet; until it listens, requests wait
+                self.front.lead(previous)
             if not wait:
                 return f"revision {number} is starting again; deployctl status {previous.service}"
             if not self._driver.replaces:

@@ -2,7 +2,8 @@
 
 import pytest
 
-from deployctl.errors import EngineError
+from deployctl.errors import EngineError, StateError, TargetError
+from deployctl.render.gateway import NOBODY
 from deployctl.targets.gateway import Waits
 
 
@@ -15,6 +16,10 @@ class MemoryGateway:
     def admit(self, wanted, address):
         self.served.add(wanted.service)
         self.did.append(("lead", address))
+
+    def lead(self, service, address):
+        if service in self.served:
+            self.did.append(("lead", address))
 
     def hold(self, service):
         if service in self.served:
@@ -70,6 +75,39 @@ def test_a_bad_revision_leads_requests_back(behind, make_release):
     with pytest.raises(EngineError):
         behind.up(make_release(gateway=True, hold=5))
     assert said(behind) == ["hold", "close", "stop", "start", "stop", "stop", "start", "lead"]
+
+
+def test_one_that_was_led_to_and_does_not_stay_is_held_before_its_door_closes(behind, make_release):
+    def no(release):
+        raise TargetError("too slow")
+
+    rollout, release = behind.rollout(), make_release(gateway=True, hold=5)
+    with pytest.raises(TargetError, match="too slow"):
+        rollout.up(release.spec, release.plan, release.bundle, verify=no)
+    up, back = said(behind)[:5], said(behind)[5:]
+    assert up == ["hold", "close", "stop", "start", "lead"]
+    assert back == ["hold", "close", "stop", "stop", "start", "lead"]
+
+
+def test_requests_are_not_held_for_one_that_is_restored_and_late(behind, make_release):
+    behind.driver.fates |= {1: "silent", 2: "dies"}
+    with pytest.raises(EngineError) as caught:
+        behind.up(make_release(gateway=True, hold=5))
+    assert "could not be restored" in caught.value.hint
+    assert said(behind)[-2:] == ["start", "lead"]
+
+
+@pytest.mark.parametrize("starts", [True, False])
+def test_where_nothing_is_left_to_serve_nothing_is_held(behind, make_release, starts):
+    if starts:  # what served is started again, which fails
+        behind.driver.fates |= {1: StateError("no room"), 2: "dies"}
+    else:
+        behind.driver.running.clear()
+        behind.driver.fates[2] = "dies"
+    with pytest.raises(EngineError):
+        behind.up(make_release(gateway=True, hold=5))
+    addresses = [what for kind, what in behind.driver.did if kind in ("hold", "lead")]
+    assert addresses == ["tiny", "127.0.0.1:1" if starts else NOBODY]
 
 
 def test_what_serves_already_is_led_to_all_the_same(behind, make_release):

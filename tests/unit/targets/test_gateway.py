@@ -5,7 +5,7 @@ import json
 import pytest
 
 from deployctl.errors import InputError, StateError, TargetError
-from deployctl.render.gateway import HELD, TRY_S, GatewayEntry
+from deployctl.render.gateway import HELD, NOBODY, TRY_S, GatewayEntry
 from deployctl.targets.gateway import Gateway
 
 ADDRESS = "127.0.0.1:8000"
@@ -120,6 +120,14 @@ def test_a_hold_that_nobody_ends_is_not_waited_for_longer_than_requests_wait(mac
     machine.gateway.hold("tiny")
     machine.gateway.admit(wanting("other"), "127.0.0.1:9000")
     assert 30 <= machine.now < 31
+
+
+def test_a_service_that_nobody_is_to_serve_keeps_no_other_waiting(machine):
+    machine.gateway.admit(wanting(), ADDRESS)
+    machine.gateway.hold("tiny")
+    machine.gateway.lead("tiny", NOBODY)
+    machine.gateway.admit(wanting("other"), "127.0.0.1:9000")
+    assert machine.now == 0
 
 
 def test_what_the_proxy_does_not_take_is_taken_back(machine):
