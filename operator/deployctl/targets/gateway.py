@@ -68,11 +68,14 @@ class Gateway:
         folder: Path,
         proxy: GatewayProxy,
         *,
+        who: Callable[[int], str | None] = lambda port: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        """`who` says what listens on a port."""
         self.folder = folder
         self._proxy = proxy
+        self._who = who
         self._clock = clock
         self._sleep = sleep
 
@@ -111,7 +114,7 @@ class Gateway:
         entries = self.entries()
         rendered.admitted(wanted, entries)
         if not any(each.port == wanted.port for each in entries) or not self._proxy.runs():
-            host.refuse_taken(wanted.port, wanted.host, flag="--gateway-port")
+            host.refuse_taken(wanted.port, wanted.host, flag="--gateway-port", who=self._who)
 
     def admit(self, wanted: GatewayEntry, address: str) -> GatewayEntry:
         """Has it lead the service's requests to the engine at `address` (`127.0.0.1:8000`);

@@ -1,10 +1,11 @@
 """The gateway's files: what holds a service, what leads it, and when its proxy is told."""
 
 import json
+import socket
 
 import pytest
 
-from deployctl.errors import InputError, StateError, TargetError
+from deployctl.errors import InputError, PortTakenError, StateError, TargetError
 from deployctl.render.gateway import HELD, NOBODY, TRY_S, GatewayEntry
 from deployctl.targets.gateway import Gateway
 
@@ -170,6 +171,14 @@ def test_what_does_not_fit_beside_others_is_refused_before(machine):
     machine.gateway.admit(wanting(), ADDRESS)
     with pytest.raises(InputError, match="without --expose"):
         machine.gateway.preflight(wanting("other", exposed=True))
+
+
+def test_who_has_its_port_is_named(machine):
+    gateway = Gateway(machine.folder, machine.proxy, who=lambda port: f"caddy run ({port})")
+    with socket.create_server(("127.0.0.1", 0)) as taker:
+        port = taker.getsockname()[1]
+        with pytest.raises(PortTakenError, match=rf"taken by caddy run \({port}\)"):
+            gateway.preflight(wanting(port=port))
 
 
 def test_a_damaged_record_is_named(machine):

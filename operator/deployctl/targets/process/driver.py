@@ -50,7 +50,7 @@ class ProcessDriver:
         self._clock = clock
         self._sleep = sleep
         folder = settings.state_dir / "gateway"
-        self.gateway = Gateway(folder, Caddy(folder), clock=clock, sleep=sleep)
+        self.gateway = Gateway(folder, Caddy(folder), who=procfs.listener, clock=clock, sleep=sleep)
         self._begun: set[Path] = set()  # folders of the runs that we have started
 
     def changing(self, service: str, command: str, tell: Tell) -> AbstractContextManager[None]:
