@@ -44,6 +44,44 @@ def test_an_old_one_is_refused(nowhere, says):
     assert caught.value.where == str(nowhere / "caddy")
 
 
+@pytest.fixture
+def running(nowhere, monkeypatch):
+    """A Caddy that runs, for a clock that moves by sleeping; and what its program does."""
+    monkeypatch.setattr(Caddy, "runs", lambda self: True)
+    now = []
+    proxy = Caddy(nowhere, clock=lambda: float(sum(now)), sleep=now.append)
+
+    def does(script):
+        (nowhere / "caddy").write_text(f"#!/bin/sh\n{script}\n")
+        (nowhere / "caddy").chmod(0o755)
+        return proxy, now
+
+    return does
+
+
+AWAY = "echo 'Error: dial unix admin.sock: connect: connection refused' >&2; exit 1"
+
+
+def test_one_that_is_being_started_again_is_told_once_it_is_there(running):
+    proxy, now = running(f"[ -e there ] && exit 0; : > there; {AWAY}")
+    proxy.apply(1)
+    assert len(now) == 1
+
+
+def test_one_that_does_not_come_is_not_said_to_refuse_its_configuration(running):
+    proxy, now = running(AWAY)
+    now += [0.0, caddy.START_S - 0.05]
+    with pytest.raises(TargetError, match="it does not run"):
+        proxy.apply(1)
+
+
+def test_what_it_refuses_is_not_tried_again(running):
+    proxy, now = running("echo 'Error: no such module' >&2; exit 1")
+    with pytest.raises(TargetError, match="takes no such configuration: no such module"):
+        proxy.apply(1)
+    assert now == []
+
+
 def test_what_caddy_complains_of_is_said_without_its_bookkeeping():
     lines = ['{"level":"error","ts":1,"msg":"failed","error":"no such module"}', "bye"]
     assert caddy._complaint(lines) == "no such module"

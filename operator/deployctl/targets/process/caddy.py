@@ -32,6 +32,7 @@ RELOAD_S = 30.0
 GRACE_S = 70.0  # to end: requests under way have as long as a draining engine gives them
 _RESTARTS = 60  # an hour
 _POLL_S = 0.1
+_AWAY = "dial unix"  # in what is said of one that was killed, and is being started again
 _KEPT = ("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 _INSTALL = f"{sys.executable} -m pip install 'deployctl[gateway]' brings it"
@@ -138,6 +139,24 @@ class Caddy:
             self._sleep(_POLL_S)
 
     def _reload(self) -> None:
+        deadline = self._clock() + START_S
+        while (said := self._refusal()) is not None:
+            if _AWAY not in said:
+                raise TargetError(
+                    f"the gateway takes no such configuration: {said}",
+                    where=str(self._run.folder / NEXT),
+                    hint="it goes on with the former",
+                )
+            if self._clock() > deadline:
+                raise TargetError(
+                    "the gateway cannot be told its new configuration: it does not run",
+                    where=str(self._run.log),
+                    hint="the last lines there say why; it is started again and again",
+                )
+            self._sleep(_POLL_S)
+
+    def _refusal(self) -> str | None:
+        """Why it does not load its next configuration; None where it has."""
         words = [_program(), "reload", "--config", NEXT, "--address", f"unix/{ADMIN}"]
         folder = self._run.folder
         try:
@@ -154,12 +173,7 @@ class Caddy:
             raise TargetError(
                 f"the gateway cannot be told its new configuration: {error}", where=str(folder)
             ) from error
-        if done.returncode != 0:
-            raise TargetError(
-                f"the gateway takes no such configuration: {_complaint(done.stderr.splitlines())}",
-                where=str(folder / NEXT),
-                hint="it goes on with the former",
-            )
+        return _complaint(done.stderr.splitlines()) if done.returncode != 0 else None
 
     def _members(self) -> list[procfs.Identity]:
         folder = self._run.folder
