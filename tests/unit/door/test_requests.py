@@ -6,6 +6,8 @@ import json
 import re
 import time
 
+import pytest
+
 from deployctl_door.account import Account
 from deployctl_door.door import Door
 from deployctl_door.keys import Key, Limits
@@ -294,3 +296,26 @@ def test_what_an_engine_that_has_died_never_saw_may_be_sent_again(build, ask, en
     assert (answer.status, answer.headers["x-deployctl-refused"]) == (503, "not-begun")
     assert engine.seen == []
     assert "x-deployctl-refused" not in ask("GET", "/v1/models", key="the-default-key").headers
+
+
+@pytest.mark.parametrize("refused", ["dead", "limit"])
+def test_who_is_turned_away_may_end_sending_before_it_is_told(build, write_keys, refused):
+    """Else the connection is reset, and a gateway finds that the engine has ended instead."""
+    limits = {"requests_per_minute": 0} if refused == "limit" else {}
+    write_keys(entry("one", "key-1", limits=limits))
+    door = build()
+    door._is_dead = lambda scope: refused == "dead"
+    left, sent = 3, []
+
+    async def receive():
+        nonlocal left
+        left -= 1
+        return {"type": "http.request", "body": b"x", "more_body": left > 0}
+
+    async def send(message):
+        sent.append((message, left))
+
+    headers = [(b"authorization", b"Bearer key-1"), (b"content-length", b"3")]
+    scope = {"type": "http", "method": "POST", "path": CHAT, "headers": headers}
+    asyncio.run(door(scope, receive, send))
+    assert (sent[0][0]["status"], sent[0][1]) == (429 if refused == "limit" else 503, 0)

@@ -193,6 +193,7 @@ class Door:
         draining = self._drain.began and self._drain.refuses
         if draining or self._is_dead(scope):
             self._account.refused(key.name, "draining" if draining else "dead")
+            await _read_on(receive, headers)
             retry = [(b"retry-after", b"1"), answers.NOT_BEGUN]
             await answers.error(
                 exchange.send, 503, "this server is ending; try again", headers=retry
@@ -202,6 +203,7 @@ class Door:
         if met is not None:
             what, seconds = met
             self._account.refused(key.name, "limit")
+            await _read_on(receive, headers)
             retry = [(b"retry-after", str(seconds).encode())]
             await answers.error(exchange.send, 429, f"this key may have {what}", headers=retry)
             return None
@@ -212,8 +214,8 @@ class Door:
         except BodyError as error:
             self._account.refused(key.name, "body" if error.status != 403 else "model")
             exchange.closes = error.status in (408, 413)
-            if error.status == 413 and b"expect" not in headers.values:
-                await bodies.discard(receive)
+            if error.status == 413:
+                await _read_on(receive, headers)
             await answers.error(
                 exchange.send, error.status, error.message, parameter=error.parameter
             )
@@ -250,6 +252,12 @@ class Door:
 
     def _is_operator(self, presented: str) -> bool:
         return self._keys.now().is_operator(presented) or probe.shown(presented, self._probe_token)
+
+
+async def _read_on(receive: Receive, headers: Headers) -> None:
+    """So that who still sends a body hears the answer; one that waits to be asked for it does."""
+    if b"expect" not in headers.values:
+        await bodies.discard(receive)
 
 
 async def _unauthorized(exchange: Exchange, message: str) -> None:
