@@ -33,6 +33,7 @@ from deployctl.errors import InputError, PlanRefusedError
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import EVERYWHERE, LOOPBACK, Bundle
 from deployctl.spec import ServiceSpec
+from deployctl.spec.domain import is_public
 
 ENTRY_FILE = "gateway.json"  # of a bundle
 NO_GATEWAY = {"gateway": False, "domain": None, "tls": None}  # of a spec, for what is only tried
@@ -102,11 +103,11 @@ def entry(plan: ServingPlan, spec: ServiceSpec) -> GatewayEntry | None:
             where="gateway_port",
             hint="give the engine another with --port, or the gateway with --gateway-port",
         )
-    if tls == "acme" and not spec.expose:
+    if tls == "acme" and not (spec.expose and is_public(str(spec.domain))):
         raise InputError(
             f"a public authority signs for {spec.domain} only where it reaches it",
             where="domain",
-            hint="add --expose, or --tls internal for a certificate of the gateway's own",
+            hint="give a public name and --expose, or --tls internal for one of the gateway's own",
         )
     return GatewayEntry(
         service=plan.name,
@@ -198,10 +199,7 @@ def _certificates(domains: dict[str, Any]) -> dict[str, Any]:
         {"subjects": [domain], "issuers": [{"module": tls}]}
         for domain, tls in sorted(domains.items())
     ]
-    return {
-        "certificates": {"automate": sorted(domains)},
-        "automation": {"policies": policies},
-    }
+    return {"certificates": {"automate": sorted(domains)}, "automation": {"policies": policies}}
 
 
 def _monitor(port: int) -> dict[str, Any]:

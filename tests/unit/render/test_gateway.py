@@ -118,6 +118,8 @@ def test_no_log_has_headers_in_which_clients_send_keys():
     [
         ({"name": "v1", "gateway": True}, "cannot be called v1"),
         ({"domain": "a.example"}, "reaches it"),
+        ({"domain": "localhost", "expose": True}, "reaches it"),
+        ({"domain": "llm.internal", "expose": True}, "reaches it"),
         ({"gateway": True, "port": 8080}, "port 8080 cannot be the gateway's and the engine's"),
     ],
 )
