@@ -233,15 +233,19 @@ class Gateway:
             self._write(CONFIGURATION, configuration)
             self._proxy.apply(port)
             return
-        if path.exists() and path.read_text() == configuration:
+        following = self.folder / NEXT
+        if not following.exists() and path.exists() and path.read_text() == configuration:
             return
         if let_go:
             self._sleep(_LET_GO_S)
         self._await_nobody_held(max((each.hold_s for each in entries), default=0))
-        # On record once it is loaded: whoever is stopped in between leaves it to the next to load.
+        # Where one is there already, somebody was stopped meanwhile: which is loaded nobody knows.
         self._write(NEXT, configuration)
         self._proxy.apply(port)
-        self._write(CONFIGURATION, configuration)
+        try:
+            following.replace(path)
+        except OSError as error:
+            raise state_error("write", path, error) from error
 
     def _await_nobody_held(self, most_s: float) -> None:
         """Those who wait with the former configuration would be turned away. One that was held by a

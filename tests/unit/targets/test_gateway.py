@@ -17,6 +17,7 @@ class MemoryProxy:
 
     def __init__(self):
         self.alive, self.loaded, self.refuses = False, [], None
+        self.stopped = None  # once it has loaded
         self.folder = None
 
     def check(self):
@@ -31,6 +32,8 @@ class MemoryProxy:
         name = "next.json" if self.alive else "caddy.json"
         self.alive = True
         self.loaded.append(json.loads((self.folder / name).read_text()))
+        if self.stopped:
+            raise self.stopped
 
     def end(self):
         self.alive = False
@@ -153,6 +156,17 @@ def test_one_that_is_stopped_before_the_proxy_has_loaded_leaves_it_to_the_next(m
     assert machine.gateway.entries() == [wanting(root=True)]
     machine.gateway.admit(wanting("other"), ADDRESS)
     assert "/other" in json.dumps(machine.proxy.loaded[-1])
+
+
+def test_one_that_is_stopped_once_the_proxy_has_loaded_is_taken_back_there_too(machine):
+    machine.gateway.admit(wanting(), ADDRESS)
+    machine.proxy.stopped = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        machine.gateway.admit(wanting(port=9090), ADDRESS)
+    machine.proxy.stopped = None
+    machine.gateway.admit(wanting(), ADDRESS)
+    machine.gateway.admit(wanting(), ADDRESS)
+    assert [each[1] for each in ports(machine)] == ["port-8080", "port-9090", "port-8080"]
 
 
 def test_the_last_to_leave_ends_it(machine):
