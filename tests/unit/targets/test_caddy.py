@@ -36,10 +36,10 @@ def test_one_beside_this_python_or_on_the_path_is_taken(nowhere, place):
     Caddy(nowhere).check()
 
 
-@pytest.mark.parametrize("says", ["v2.6.2", "v2.11.2 h1:abc=", "no version"])
+@pytest.mark.parametrize("says", ["v2.6.2", "v2.11.3 h1:abc=", "no version"])
 def test_an_old_one_is_refused(nowhere, says):
     put(nowhere / "caddy", says)
-    with pytest.raises(TargetError, match=r"needs Caddy 2\.11\.3") as caught:
+    with pytest.raises(TargetError, match=r"needs Caddy 2\.11\.4") as caught:
         Caddy(nowhere).check()
     assert caught.value.where == str(nowhere / "caddy")
 
