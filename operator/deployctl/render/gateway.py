@@ -47,7 +47,7 @@ REFUSED = "x-deployctl-refused"  # of a door's answer to a request that no engin
 TRY_S = 0.25  # between two attempts to reach an engine
 LEAST_VERSION = (2, 11, 4)  # of Caddy: 2.11.3 sends what it has left of a body again
 HTTP_PORT, HTTPS_PORT = 8080, 443
-_BUFFER = 1 << 20  # bytes of a body that are kept to send it again, had a door turned it away
+_BUFFER = 1 << 20  # bytes of a body that are kept; see _proxy for when it is sent again
 _ENGINE_PATHS = ("v1", "v2", "health", "metrics", "tokenize", "detokenize", "ping", "version")
 _METRICS = ["/metrics", "/metrics/*"]
 _WAITED = "{http.reverse_proxy.duration_ms}", "{http.reverse_proxy.upstream.duration_ms}"
@@ -263,9 +263,12 @@ def _subroute(each: GatewayEntry, *, strip: bool = False) -> dict[str, Any]:
 
 def _proxy(each: GatewayEntry) -> dict[str, Any]:
     # How far a request came that failed on its way nobody knows, whatever was answered before.
+    # Only a body that is whole in its buffer, and so has a length, is sent again: of another Caddy
+    # 2.11.7 gives the buffer to two other requests, of which one is sent with the other's body.
     turned_away = (
         f'{{http.reverse_proxy.header.{_canonical(REFUSED)}}} == "not-begun"'
         " && {http.reverse_proxy.is_transport_error} != true"
+        " && header_regexp('Content-Length', '^[0-9]{1,6}$')"
     )
     return {
         "handler": "reverse_proxy",
@@ -293,9 +296,8 @@ def _canonical(header: str) -> str:
 
 def _failures() -> list[dict[str, Any]]:
     """What clients are told where no engine answered: it never began, or it ended meanwhile."""
-    waited = _error(
-        503, "no engine took the request in time; try again", "service_unavailable", retry_after=10
-    )
+    late = "no engine took the request in time; try again"
+    waited = _error(503, late, "service_unavailable", retry_after=10)
     cut = _error(
         "{http.error.status_code}", "the engine ended before it had answered", "server_error"
     )

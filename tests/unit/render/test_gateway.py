@@ -1,6 +1,7 @@
 """The gateway's configuration: what is made of which services, and what is refused."""
 
 import json
+import re
 
 import pytest
 
@@ -105,6 +106,16 @@ def test_a_domain_has_one_certificate_whatever_the_port():
     there = named("a", "a.example", "acme", exposed=True)
     with pytest.raises(InputError, match="is acme for a"):
         admitted(named("b", "a.example").model_copy(update={"port": 9443}), [there])
+
+
+def test_no_body_is_sent_again_that_is_larger_than_what_is_kept_of_it():
+    """Caddy gives the buffer of such a one to two other requests."""
+    routes = configuration(SERVICES["one"], monitor_port=1)
+    proxies = re.findall(r'"expression": "(.*not-begun.*)"', routes)
+    assert proxies
+    for told in proxies:
+        digits = re.search(r"&& header_regexp\('Content-Length', '\^\[0-9\]\{1,(\d)\}\$'\)", told)
+        assert 10 ** int(digits[1]) <= gateway._BUFFER
 
 
 def test_no_log_has_headers_in_which_clients_send_keys():
