@@ -1,0 +1,79 @@
+"""The gateway and large bodies: nobody's is sent in the place of another's."""
+
+import contextlib
+import http.client
+import socket
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from tests.e2e.gateway_parts import needs_caddy
+
+import ports
+from deployctl.render.gateway import GatewayEntry
+from deployctl.targets.gateway import Gateway
+from deployctl.targets.process.caddy import Caddy
+from process_shell import PATIENCE_S, until
+
+TURNED_AWAY = b"HTTP/1.1 503 no\r\nx-deployctl-refused: not-begun\r\n"
+ANSWERED = b"HTTP/1.1 200 OK\r\n"
+END = b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class Engine:
+    """Turns the first requests away, once it has read them; of the others it keeps the bodies."""
+
+    def __init__(self, turns_away):
+        self.left, self.bodies, self._lock = turns_away, {}, threading.Lock()
+        self._server = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self.address = f"127.0.0.1:{self._server.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self):
+        while True:
+            connection, _ = self._server.accept()
+            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
+
+    def _answer(self, connection):
+        with connection, connection.makefile("rb") as reader, contextlib.suppress(OSError):
+            reader.readline()
+            headers = http.client.parse_headers(reader)
+            body = reader.read(int(headers["Content-Length"]))
+            with self._lock:
+                self.left -= 1
+                if self.left < 0:
+                    self.bodies[headers["X-Request-Id"]] = body
+            connection.sendall((TURNED_AWAY if self.left >= 0 else ANSWERED) + END)
+
+
+@pytest.fixture
+def gateway(tmp_path):
+    needs_caddy()
+    folder = tmp_path / "gateway"
+    made = Gateway(folder, Caddy(folder))
+    yield made
+    made.leave("tiny")
+    made.end_unused()
+
+
+def test_large_bodies_that_a_door_turned_away_mix_up_no_others(gateway):
+    engine, port, large = Engine(turns_away=8), ports.free(), 8
+    wanted = {"exposed": False, "domain": None, "tls": None, "hold_s": 30}
+    gateway.admit(GatewayEntry(service="tiny", port=port, **wanted), engine.address)
+
+    def ask(name, body):
+        asked = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
+        with contextlib.closing(asked):
+            asked.request("POST", "/tiny/v1/completions", body, {"X-Request-Id": name})
+            return asked.getresponse().status
+
+    with ThreadPoolExecutor(max_workers=32) as pool:
+        told = list(pool.map(ask, ["large"] * large, [b"x" * 3_000_000] * large))
+        assert told == [503] * large
+        gateway.hold("tiny")
+        bodies = {f"r{number:02}": f"r{number:02}".encode() * 20_000 for number in range(24)}
+        answers = [pool.submit(ask, name, body) for name, body in bodies.items()]
+        until(lambda: all(each.running() for each in answers))
+        gateway.lead("tiny", engine.address)
+        assert [each.result() for each in answers] == [200] * len(bodies)
+    assert engine.bodies == bodies
