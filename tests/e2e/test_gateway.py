@@ -12,6 +12,7 @@ from tests.e2e.gateway_parts import Users, answer, needs_caddy
 from tests.e2e.stream_parts import Stream
 
 import ports
+from deployctl.targets.process import procfs
 from process_shell import until
 
 
@@ -80,11 +81,12 @@ def test_of_a_killed_engine_what_was_inside_fails_and_what_comes_later_waits(ser
     engine, proxy = served.status()["pid"], caddy(served)
     with Users(served.gateway, tokens=100) as users:  # 2 s each stream: some are inside
         until(lambda: len(users.asked) > 4)
-        killed = time.monotonic()
         os.kill(engine, signal.SIGKILL)
-        until(lambda: any(e.began > killed + 0.1 and not e.problem for e in list(users.asked)))
+        until(lambda: not procfs.identify(engine))  # until then its socket takes connections
+        died = time.monotonic()
+        until(lambda: any(e.began > died + 0.1 and not e.problem for e in list(users.asked)))
     assert users.failed
-    assert all(each.began < killed for each in users.failed), users.failed
+    assert all(each.began < died for each in users.failed), users.failed
     os.kill(proxy, signal.SIGKILL)  # and it is started again
     until(lambda: caddy(served) != proxy)
     until(lambda: serves(served))
