@@ -31,6 +31,7 @@ class Driver:
 
     target = "process"
     replaces = False
+    gateway = None
 
     def __init__(self):
         self.running = set()

@@ -58,7 +58,7 @@ def test_a_relative_folder_becomes_absolute(model):
 
 
 def test_auto_is_settled_by_the_card_found(model, monkeypatch):
-    monkeypatch.setattr(deployctl.doctor, "detect_profile", lambda: load_profile("rtx4090"))
+    monkeypatch.setattr(deployctl.doctor, "detect_profile", lambda run: load_profile("rtx4090"))
     prepared = prepare.prepare(ServiceSpec(model="./small"))
     assert prepared.spec.gpu == "rtx4090"
     assert prepared.plan.gpu == "rtx4090"
