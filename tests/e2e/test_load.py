@@ -41,8 +41,8 @@ def test_what_clients_are_shown_to_paste_works_as_it_is(operator):
     shown = operator.json("status", "measured", "--connect")["connect"]["snippets"]
     made = {snippet["name"]: snippet for snippet in shown}
     answer = json.loads(paste(made["curl"]))
-    assert "hello" in answer["choices"][0]["message"]["content"].lower()
-    assert "hello" in paste(made["Python"]).lower()
+    assert answer["choices"][0]["message"]["content"].strip()  # what it says is of chance
+    assert paste(made["Python"]).strip()
 
 
 def test_smoke_fails_with_4_on_a_wrong_answer_and_on_a_missing_key(operator):
