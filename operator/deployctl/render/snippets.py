@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 _QUESTION = "Say hello in one sentence."
 _VARIABLE = "VLLM_API_KEY"
-_OPEN_WEBUI = "ghcr.io/open-webui/open-webui:main"
+_OPEN_WEBUI = "openwebui/open-webui:main"
 _LOOPBACK = re.compile(r"http://(127\.0\.0\.1|localhost|\[::1\])[:/]")
 
 
