@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from deployctl.cli.console import Output, OutputOption, answer_json, say
+from deployctl.cli.console import Output, OutputOption, answer_json, repository_option, say
 
 DOCUMENT_VERSION = 1
 
@@ -17,15 +17,7 @@ _FileArgument = Annotated[
         show_default=False,
     ),
 ]
-_RepositoryOption = Annotated[
-    str,
-    typer.Option(
-        metavar="OWNER/NAME",
-        envvar="GITHUB_REPOSITORY",
-        help="Whose pull request.",
-        show_default=False,
-    ),
-]
+_RepositoryOption = Annotated[str, repository_option("Whose pull request.")]
 _PullOption = Annotated[
     int | None,
     typer.Option("--pull", metavar="N", min=1, help="Its number.", show_default=False),

@@ -41,6 +41,13 @@ OutputOption = Annotated[
 ]
 
 
+def repository_option(text: str) -> Any:
+    """`--repository`, of verbs that work on GitHub."""
+    return typer.Option(
+        metavar="OWNER/NAME", envvar="GITHUB_REPOSITORY", help=text, show_default=False
+    )
+
+
 class Terminal(Console):
     """A console on which nothing but its own drawing moves the cursor or changes a colour, and
     words in brackets are words."""

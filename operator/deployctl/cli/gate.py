@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from deployctl.cli.console import Output, OutputOption, answer_json, say, tell
+from deployctl.cli.console import Output, OutputOption, answer_json, repository_option, say, tell
 
 _FolderArgument = Annotated[
     Path,
@@ -15,15 +15,7 @@ _FolderArgument = Annotated[
         show_default=False,
     ),
 ]
-_RepositoryOption = Annotated[
-    str,
-    typer.Option(
-        metavar="OWNER/NAME",
-        envvar="GITHUB_REPOSITORY",
-        help="Whose runs are compared with.",
-        show_default=False,
-    ),
-]
+_RepositoryOption = Annotated[str, repository_option("Whose runs are compared with.")]
 _RunnerOption = Annotated[
     str, typer.Option("--runner", metavar="LABEL", help="The label of the runner.")
 ]

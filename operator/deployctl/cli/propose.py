@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from deployctl.cli.console import Output, OutputOption, answer_json, say, tell
+from deployctl.cli.console import Output, OutputOption, answer_json, repository_option, say, tell
 
 DOCUMENT_VERSION = 1
 
@@ -15,15 +15,7 @@ _FileArgument = Annotated[
         metavar="RECOMMENDATION", help="The file, or the study's folder.", show_default=False
     ),
 ]
-_RepositoryOption = Annotated[
-    str,
-    typer.Option(
-        metavar="OWNER/NAME",
-        envvar="GITHUB_REPOSITORY",
-        help="Where the pull request is opened.",
-        show_default=False,
-    ),
-]
+_RepositoryOption = Annotated[str, repository_option("Where the pull request is opened.")]
 _ServiceOption = Annotated[
     str, typer.Option("--service", metavar="NAME", help="The service that was tuned.")
 ]

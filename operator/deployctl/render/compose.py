@@ -201,7 +201,7 @@ def _cache_owner(plan: ServingPlan) -> dict[str, Any]:
         **_image(plan),
         "entrypoint": ["chown", f"{UID}:{UID}"],
         "command": list(CACHES.values()),
-        "volumes": [_volume(name, path) for name, path in CACHES.items()],
+        "volumes": [volume_mount(name, path) for name, path in CACHES.items()],
         **_SECURITY,
         "user": "0:0",
         "cap_add": ["CHOWN"],
@@ -265,14 +265,14 @@ def _environment(plan: ServingPlan, spec: ServiceSpec, *, guarded: bool) -> dict
 
 
 def _mounts(plan: ServingPlan, *, guarded: bool) -> list[dict[str, Any]]:
-    mounts = [_bind(f"./{SECRETS_FOLDER}", _SECRETS)]
+    mounts = [bind_mount(f"./{SECRETS_FOLDER}", _SECRETS)]
     if guarded:
-        mounts.append(_bind(f"./{DOOR_FOLDER}", _DOOR))
+        mounts.append(bind_mount(f"./{DOOR_FOLDER}", _DOOR))
     if plan.checkpoint:
-        mounts.append({**_volume(_MODEL, model_path(plan)), "read_only": True})
+        mounts.append({**volume_mount(_MODEL, model_path(plan)), "read_only": True})
     elif plan.model_local:
-        mounts.append(_bind(plan.model, model_path(plan)))
-    return mounts + [_volume(name, path) for name, path in CACHES.items()]
+        mounts.append(bind_mount(plan.model, model_path(plan)))
+    return mounts + [volume_mount(name, path) for name, path in CACHES.items()]
 
 
 def checkpoint_volume(digest: str) -> str:
@@ -286,7 +286,8 @@ def _sent(plan: ServingPlan) -> dict[str, Any]:
     return {_MODEL: {"name": checkpoint_volume(plan.checkpoint), "external": True}}
 
 
-def _bind(source: str, target: str) -> dict[str, Any]:
+def bind_mount(source: str, target: str) -> dict[str, Any]:
+    """What a container has of the host, to read: a path that is there already."""
     return {
         "type": "bind",
         "source": source,
@@ -296,7 +297,8 @@ def _bind(source: str, target: str) -> dict[str, Any]:
     }
 
 
-def _volume(name: str, target: str) -> dict[str, Any]:
+def volume_mount(name: str, target: str) -> dict[str, Any]:
+    """Where a container has a volume."""
     return {"type": "volume", "source": name, "target": target}
 
 

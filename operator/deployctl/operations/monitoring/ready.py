@@ -1,7 +1,7 @@
 """Waits until the parts of monitoring answer, and have read what they were given."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from deployctl.endpoint import Endpoint
 from deployctl.errors import EngineError
@@ -24,18 +24,12 @@ def wait_ready(stack: MonitoringProject, settings: StackSettings) -> None:
     Raises:
         EngineError: one does not within a minute and a half; it has its last words.
     """
-    deadline = time.monotonic() + _START_S
-    for part in settings.parts:
-        while not _answers(settings, part, str(parts()[part]["ready"])):
-            if time.monotonic() >= deadline:
-                raise EngineError(
-                    f"{part} does not answer after {duration(_START_S)}",
-                    where=settings.url(part),
-                    hint=f"its whole log: docker logs deployctl_monitoring-{part}-1",
-                    log_tail=stack.last_words(part),
-                    timed_out=True,
-                )
-            time.sleep(_POLL_S)
+
+    def answers(part: str) -> bool:
+        return _page(settings, part, str(parts()[part]["ready"])) is not None
+
+    said = f"does not answer after {duration(_START_S)}"
+    _wait(stack, settings, settings.parts, answers, _START_S, said, timed_out=True)
 
 
 def reloaded(
@@ -46,21 +40,32 @@ def reloaded(
     Raises:
         EngineError: it could not, and goes on with the former.
     """
-    deadline = time.monotonic() + _RELOAD_S
-    for part in asked:
-        while not _read_since(settings, part, since):
+    said = "did not take its new configuration, and goes on with the former"
+    _wait(stack, settings, asked, lambda part: _read_since(settings, part, since), _RELOAD_S, said)
+
+
+def _wait(
+    stack: MonitoringProject,
+    settings: StackSettings,
+    whom: Sequence[str],
+    done: Callable[[str], bool],
+    patience_s: float,
+    said: str,
+    *,
+    timed_out: bool = False,
+) -> None:
+    deadline = time.monotonic() + patience_s
+    for part in whom:
+        while not done(part):
             if time.monotonic() >= deadline:
                 raise EngineError(
-                    f"{part} did not take its new configuration, and goes on with the former",
+                    f"{part} {said}",
                     where=settings.url(part),
                     hint=f"its whole log: docker logs deployctl_monitoring-{part}-1",
                     log_tail=stack.last_words(part),
+                    timed_out=timed_out,
                 )
             time.sleep(_POLL_S)
-
-
-def _answers(settings: StackSettings, part: str, path: str) -> bool:
-    return _page(settings, part, path) is not None
 
 
 def _read_since(settings: StackSettings, part: str, since: float) -> bool:

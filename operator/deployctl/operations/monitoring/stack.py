@@ -1,15 +1,15 @@
 """Monitoring of a host's own: brought up beside services, kept in step with them, ended."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from deployctl.errors import DeployctlError, InputError, LockedError, PlanRefusedError, StateError
+from deployctl.errors import DeployctlError, InputError, PlanRefusedError, StateError
 from deployctl.events import Event, Tell, silent
 from deployctl.files import make_folder, write_private
 from deployctl.given import read_word
@@ -35,7 +35,6 @@ from deployctl.targets.store import ServiceRef, Store
 FOLDER, _KEPT = "monitoring", "monitoring.json"
 USER = "admin"  # of Grafana
 _PATIENCE_S = 60.0
-_POLL_S = 0.2
 _RELOADED = ("prometheus", "alertmanager")
 
 
@@ -327,17 +326,6 @@ def _keep(settings: Settings, wanted: StackSettings) -> None:
     write_private(file, wanted.model_dump_json(indent=1, by_alias=True).encode())
 
 
-@contextmanager
-def _locked(state_dir: Path) -> Iterator[None]:
+def _locked(state_dir: Path) -> AbstractContextManager[None]:
     path = state_dir / FOLDER / "lock"
-    with lockfile.opened(path) as descriptor:
-        deadline = time.monotonic() + _PATIENCE_S
-        while not lockfile.take(descriptor, path):
-            if time.monotonic() >= deadline:
-                raise LockedError(
-                    "another deployctl changes the monitoring",
-                    where=str(path),
-                    hint="wait until it ends, and try again",
-                )
-            time.sleep(_POLL_S)
-        yield
+    return lockfile.held(path, "the monitoring is", patience_s=_PATIENCE_S)

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from deployctl import assets
 from deployctl.engines.vllm import exported
 from deployctl.render.bundle import LOOPBACK
-from deployctl.render.compose import COMPOSE_FILE, LABEL
+from deployctl.render.compose import COMPOSE_FILE, LABEL, bind_mount, volume_mount
 from deployctl.render.monitoring import alertmanager, grafana
 from deployctl.render.monitoring.prometheus import (
     HOST_RULES,
@@ -198,9 +198,9 @@ def _prometheus_part(settings: StackSettings) -> dict[str, Any]:
             f"--web.listen-address={_at(settings, 'prometheus')}",
         ],
         "volumes": [
-            _bind("./prometheus", "/etc/deployctl/prometheus"),
-            _bind(f"./{SECRETS}/prometheus", _SECRETS),
-            _volume("prometheus", "/prometheus"),
+            bind_mount("./prometheus", "/etc/deployctl/prometheus"),
+            bind_mount(f"./{SECRETS}/prometheus", _SECRETS),
+            volume_mount("prometheus", "/prometheus"),
         ],
     }
 
@@ -214,9 +214,9 @@ def _alertmanager_part(settings: StackSettings) -> dict[str, Any]:
             "--cluster.listen-address=",  # there is one: it need not listen for others
         ],
         "volumes": [
-            _bind("./alertmanager", "/etc/deployctl/alertmanager"),
-            _bind(f"./{SECRETS}/alertmanager", _SECRETS),
-            _volume("alertmanager", "/alertmanager"),
+            bind_mount("./alertmanager", "/etc/deployctl/alertmanager"),
+            bind_mount(f"./{SECRETS}/alertmanager", _SECRETS),
+            volume_mount("alertmanager", "/alertmanager"),
         ],
     }
 
@@ -239,10 +239,10 @@ def _grafana_part(settings: StackSettings) -> dict[str, Any]:
             "GF_PLUGINS_PREINSTALL_DISABLED": "true",
         },
         "volumes": [
-            _bind("./grafana/provisioning", "/etc/grafana/provisioning"),
-            _bind("./grafana/dashboards", _BOARDS),
-            _bind(f"./{SECRETS}/grafana", _SECRETS),
-            _volume("grafana", "/var/lib/grafana"),
+            bind_mount("./grafana/provisioning", "/etc/grafana/provisioning"),
+            bind_mount("./grafana/dashboards", _BOARDS),
+            bind_mount(f"./{SECRETS}/grafana", _SECRETS),
+            volume_mount("grafana", "/var/lib/grafana"),
         ],
     }
 
@@ -259,7 +259,7 @@ def _node_part(settings: StackSettings) -> dict[str, Any]:
         ],
         # Not as a slave, which not every host's root can have: a disk that is mounted later is seen
         # by its next start.
-        "volumes": [_bind("/", "/host")],
+        "volumes": [bind_mount("/", "/host")],
     }
 
 
@@ -273,7 +273,7 @@ def _textfiles(settings: StackSettings) -> list[str]:
 def _cards_part(settings: StackSettings) -> dict[str, Any]:
     return {
         "command": ["-f", "/etc/deployctl/counters.csv", "-a", _at(settings, CARDS)],
-        "volumes": [_bind(f"./{CARDS}", "/etc/deployctl")],
+        "volumes": [bind_mount(f"./{CARDS}", "/etc/deployctl")],
     }
 
 
@@ -284,17 +284,3 @@ _OWN = {
     "node-exporter": _node_part,
     CARDS: _cards_part,
 }
-
-
-def _bind(source: str, target: str) -> dict[str, Any]:
-    return {
-        "type": "bind",
-        "source": source,
-        "target": target,
-        "read_only": True,
-        "bind": {"create_host_path": False},
-    }
-
-
-def _volume(name: str, target: str) -> dict[str, Any]:
-    return {"type": "volume", "source": name, "target": target}

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from deployctl.errors import DockerError
 from deployctl.targets.docker.commands import INSTALL_HINT
+from deployctl.targets.docker.translate import last_line
 
 CONNECT_S, ANSWER_S, END_S = 10, 40.0, 5.0
 _OPTIONS = {
@@ -196,7 +197,7 @@ class Line:
             raise DockerError(f"ssh does not forward: {error}", where=str(self.to)) from error
         if done.returncode != 0:
             raise DockerError(
-                f"ssh does not forward: {_last(done.stderr)}",
+                f"ssh does not forward: {last_line(done.stderr)}",
                 where=str(self.to),
                 hint="its sshd_config has to say AllowTcpForwarding and AllowStreamLocalForwarding "
                 "yes, which is their default",
@@ -288,12 +289,7 @@ def _refused(to: SshHost, code: int, said: str) -> DockerError:
     if code < 0:
         message = f"the host did not answer in {ANSWER_S:.0f} s"
     else:
-        message = f"ssh ended: {_last(said) or f'exit code {code}'}"
+        message = f"ssh ended: {last_line(said) or f'exit code {code}'}"
     return DockerError(
         message, where=f"ssh://{to}", hint=f"try it by hand: {to.by_hand()} docker version"
     )
-
-
-def _last(said: str) -> str:
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    return lines[-1] if lines else ""

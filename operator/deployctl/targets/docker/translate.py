@@ -153,9 +153,13 @@ _COMPOSE: tuple[tuple[re.Pattern[str], _Build], ...] = (
 )
 
 
+def last_line(said: str) -> str:
+    """The last line that says something; "" where none does."""
+    return next((line for each in reversed(said.splitlines()) if (line := each.strip())), "")
+
+
 def _last_line(detail: str) -> str:
-    lines = [line.strip() for line in detail.splitlines() if line.strip()]
-    return lines[-1].removeprefix("Error response from daemon: ") if lines else ""
+    return last_line(detail).removeprefix("Error response from daemon: ")
 
 
 @contextmanager

@@ -6,7 +6,7 @@ from deployctl.errors import InputError, TargetError
 from deployctl.operations.github.comment import PullRequest, comment, read_report
 from deployctl.reports.gatepage import GateReport, MeasuredOn
 from deployctl.reports.review import Review, ReviewFinding, markdown
-from fake_github import TOKEN, FakeGitHub
+from fake_github import TOKEN
 
 REVIEW = Review(files=("service.yaml",))
 BODY = markdown(REVIEW)
@@ -14,14 +14,6 @@ WORSE = ReviewFinding(level="error", code="x", message="y", file="service.yaml")
 OTHER = Review(files=("service.yaml",), findings=(WORSE,))
 AUTHOR = "github-actions[bot]"
 SHA = "a" * 40
-
-
-@pytest.fixture
-def github(monkeypatch):
-    with FakeGitHub() as fake:
-        monkeypatch.setenv("GITHUB_API_URL", fake.url)
-        monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
-        yield fake
 
 
 def put(report=REVIEW, **pull):

@@ -6,7 +6,6 @@ from deployctl.errors import InputError
 from deployctl.operations.github.propose import Proposal, page, propose
 from deployctl.tuning.recommendation import Hardware, Measured, Recommendation
 from deployctl.tuning.trial import Answer, Configuration, Load, Standing
-from fake_github import TOKEN, FakeGitHub
 
 MEASURED = Measured(
     objective="goodput", slo="ttft_p95=500ms", model="org/model", engine_version="0.32.0",
@@ -24,14 +23,6 @@ def found(verdict="winner", seqs=64):
     why = "each of three pairs was better"
     answer = Answer(verdict, why, baseline, winner, (1.5, 1.3, 1.7), notes=("see #12",))
     return Recommendation.from_answer(answer, MEASURED)
-
-
-@pytest.fixture
-def github(monkeypatch):
-    with FakeGitHub() as fake:
-        monkeypatch.setenv("GITHUB_API_URL", fake.url)
-        monkeypatch.setenv("GITHUB_TOKEN", TOKEN)
-        yield fake
 
 
 def put(recommendation=None, **more):
