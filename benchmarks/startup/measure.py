@@ -3,8 +3,9 @@
     ./test run python benchmarks/startup/measure.py [--output json] [--slack 1.5] [--no-peers]
 
 Each command runs once to warm the disk cache and then `RUNS` times as a whole process, start to
-exit. The figure held to the limit is the fastest run: other work on the machine can only add to
-it. CPU seconds, user and system, stand beside it. A peer that is not installed is left out.
+exit; a render goes to the folder of the run before, as people do it. The figure held to the limit
+is the fastest run: other work on the machine can only add to it. CPU seconds, user and system,
+stand beside it. A peer that is not installed is left out.
 Exit 1 when a limit of ours is missed by more than the factor `--slack`, for machines that are
 shared. On a slower machine the limits are longer by as much as a bare Python takes longer there.
 `--no-peers` leaves the peers out, one of which takes ten seconds a run: for a check.

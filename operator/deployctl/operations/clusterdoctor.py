@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import yaml
-
 from deployctl.doctor.cluster.examine import examine
 from deployctl.doctor.cluster.facts import ClaimedCards, ClusterFacts, ClusterQuestion
 from deployctl.doctor.cluster.needs import Document, Needs, needs_of
@@ -23,7 +21,7 @@ from deployctl.operations.prepare import Prepared, prepare
 from deployctl.render import modelclaim
 from deployctl.render.bundle import VALUES_FILE, Bundle
 from deployctl.render.helm import card_values, chart, has_place, merge
-from deployctl.render.yamltext import write
+from deployctl.render.yamltext import read_all, write
 from deployctl.spec import ServiceSpec
 from deployctl.spec.settings import Settings
 from deployctl.targets import helm
@@ -204,4 +202,4 @@ def _folders_claim(prepared: Prepared, rendered: Bundle) -> list[tuple[str, Docu
 
 def _objects(service: str, values: str, namespace: str) -> list[tuple[str, Document]]:
     text = helm.template(chart(), values, name=service, namespace=namespace)
-    return [(service, document) for document in yaml.safe_load_all(text) if document]
+    return [(service, document) for document in read_all(text) if document]

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import yaml
-
 from deployctl.errors import TargetError
 from deployctl.operations.deploy.services import find, open_store
+from deployctl.render import yamltext
 from deployctl.render.bundle import VALUES_FILE
 from deployctl.render.snippets import Snippet, Way, snippets
 from deployctl.spec import TargetKind
@@ -130,7 +129,7 @@ def _port_forward(front: Any, release: Release, settings: Settings) -> str:
 
 def _ingress(release: Release) -> str | None:
     """The base URL by the chart's Ingress, which has TLS."""
-    values = yaml.safe_load(release.bundle.files.get(VALUES_FILE, "")) or {}
+    values = yamltext.read(release.bundle.files.get(VALUES_FILE, "")) or {}
     ingress = values.get("ingress") or {}
     host = foreign.message(str(ingress.get("host") or ""))
     return f"https://{host}/v1" if ingress.get("enabled") and host else None

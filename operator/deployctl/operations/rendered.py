@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
+from stat import S_IMODE
 
 from deployctl import given
 from deployctl.errors import InputError, NotFoundError, StateError
@@ -44,7 +45,8 @@ def write_files(
 ) -> None:
     """Writes rendered files, by their paths, to a folder.
 
-    Files that an earlier render wrote and this one does not are removed; all others stay. `root`:
+    Files that an earlier render wrote and this one does not are removed; all others stay, and what
+    is there already is not written again. `root`:
     the folder that the user named, where this one is below it.
 
     Raises:
@@ -57,13 +59,13 @@ def write_files(
         before = known(folder)
         for path in {*(before or {}), *files, MARKER}:
             _refuse_links(folder, folder / path)
-        if not force:
-            _refuse_foreign(folder, files, before)
+        there = {} if force else _refuse_foreign(folder, files, before)
         for path in sorted(set(before or {}) - set(files)):
             (folder / path).unlink(missing_ok=True)
         for path, text in files.items():
             mode = 0o755 if path.endswith(".sh") else 0o644
-            replace_text(folder / path, text, mode=mode)
+            if there.get(path) != text or S_IMODE((folder / path).stat().st_mode) != mode:
+                replace_text(folder / path, text, mode=mode)
         record = {"version": _VERSION, "files": {p: _digest(t) for p, t in sorted(files.items())}}
         replace_text(folder / MARKER, json.dumps(record, indent=1) + "\n", mode=0o644)
     except OSError as error:
@@ -122,7 +124,8 @@ def _refuse_links(folder: Path, place: Path) -> None:
 
 def _refuse_foreign(
     folder: Path, files: Mapping[str, str], known: Mapping[str, str] | None
-) -> None:
+) -> dict[str, str]:
+    """Raises as `write_files`; returns what is there of an earlier render."""
     if folder.exists() and not folder.is_dir():
         raise InputError("this is a file, not a folder", where=str(folder), hint="choose another")
     if known is None:
@@ -132,7 +135,8 @@ def _refuse_foreign(
                 where=str(folder),
                 hint="choose an empty folder with -o, or write over them with --force",
             )
-        return
+        return {}
+    there = {}
     for path in {**known, **files}:
         try:
             text = read(folder, path)
@@ -145,6 +149,9 @@ def _refuse_foreign(
                 where=str(folder / path),
                 hint="put the change into the spec, or write over it with --force",
             )
+        if text is not None:
+            there[path] = text
+    return there
 
 
 def _digest(text: str) -> str:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from deployctl.planning.plan import ServingPlan
-from deployctl.render import Bundle, render_for
+from deployctl.render import Bundle, render_for, yamltext
 from deployctl.render.bundle import CARDS_VARIABLE
 from deployctl.render.compose import COMPOSE_FILE, HUB_CACHE, project_name
 from deployctl.render.gateway import NO_GATEWAY
@@ -75,7 +75,7 @@ def candidate(
 def with_caches_of(service: str, bundle: Bundle) -> Bundle:
     """The same project on the volumes of a service: what that has downloaded is there, and what
     is downloaded now will be there for it."""
-    document: dict[str, Any] = yaml.safe_load(bundle.files[COMPOSE_FILE])
+    document: dict[str, Any] = yamltext.read(bundle.files[COMPOSE_FILE])
     owner = project_name(service)
     document["volumes"] = {
         name: volume if volume.get("external") else {"name": f"{owner}_{name}", "external": True}
@@ -87,7 +87,7 @@ def with_caches_of(service: str, bundle: Bundle) -> Bundle:
 
 def borrowed(bundle: Bundle) -> list[tuple[str, str]]:
     """The project and the short name of each volume that another project owns."""
-    volumes: dict[str, Any] = yaml.safe_load(bundle.files[COMPOSE_FILE])["volumes"]
+    volumes: dict[str, Any] = yamltext.read(bundle.files[COMPOSE_FILE])["volumes"]
     return [
         (str(volume["name"]).removesuffix(f"_{name}"), name)
         for name, volume in volumes.items()

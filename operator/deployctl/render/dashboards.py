@@ -12,7 +12,6 @@ from typing import Any
 
 from deployctl import assets
 from deployctl.engines.vllm import exported
-from deployctl.promql import Selector, parse, walk
 
 FOLDER = "dashboards"  # of the chart's files, as in deploy/
 _SERIES = re.compile(r"vllm:[a-zA-Z0-9_]+")
@@ -52,14 +51,12 @@ def of_release(board: Mapping[str, Any], version: str, *, speculates: bool) -> d
 def _renamed(query: str, version: str, speculates: bool) -> str | None:
     """A query by a release's names; None where it exports no such metric."""
     names: dict[str, str] = {}
-    for part, _ in walk(parse(query)):
-        if not isinstance(part, Selector) or not _SERIES.fullmatch(part.name):
-            continue
-        newest = exported.samples(exported.newest())[part.name]
+    for series in set(_SERIES.findall(query)):
+        newest = exported.samples(exported.newest())[series]
         own = exported.named(newest.name, version)
         if own is None or own.kind != newest.kind:
             return None
         if own.when == _SPECULATION and not speculates:
             return None
-        names[part.name] = own.name + newest.suffix(part.name)
+        names[series] = own.name + newest.suffix(series)
     return _SERIES.sub(lambda series: names[series[0]], query)

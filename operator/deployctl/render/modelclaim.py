@@ -6,8 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from deployctl.render import yamltext
 from deployctl.render.bundle import VALUES_FILE, Bundle
 from deployctl.units import GIB
 
@@ -40,7 +39,7 @@ def claim_size(values: "Values", stored: int) -> str:
 
 def brought(bundle: Bundle) -> "Values | None":
     """The values of a bundle whose checkpoint `up` brings onto a claim; None of any other."""
-    document = yaml.safe_load(bundle.files.get(VALUES_FILE, "")) or {}
+    document = yamltext.read(bundle.files.get(VALUES_FILE, "")) or {}
     if not (document.get("model") or {}).get("digest"):
         return None
     from deployctl.render.values import Values  # a large model: slow to import

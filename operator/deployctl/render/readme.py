@@ -7,11 +7,9 @@ import re
 from string import Template
 from typing import Any
 
-import yaml
-
 from deployctl import assets
 from deployctl.planning.plan import ServingPlan
-from deployctl.render import door
+from deployctl.render import door, yamltext
 from deployctl.render.bundle import VALUES_FILE, Bundle
 from deployctl.render.compose import SECRETS_FOLDER, UID
 from deployctl.spec import ServiceSpec
@@ -84,13 +82,13 @@ def kubernetes_readme(plan: ServingPlan, bundle: Bundle) -> str:
         text = files[grouped if grouped in files else "engine/deployment.yaml"]
         match = _NAMESPACE.search(text)
         namespace = match[1] if match else namespace
-        workload = yaml.safe_load(text)
+        workload = yamltext.read(text)
         secrets = _mounted(workload, bundle.files.get("engine/secret.yaml", ""))
         nodes = workload.get("spec", {}).get("leaderWorkerTemplate", {}).get("size", 1)
         if nodes > 1:
             ready = f"wait --for=condition=Available leaderworkerset/{name}-group"
     else:
-        values = yaml.safe_load(bundle.files[VALUES_FILE])
+        values = yamltext.read(bundle.files[VALUES_FILE])
         secrets = _wanted(values, f"{name}-api-key")
         nodes = values.get("group", {}).get("size", 1)
     return _filled(
@@ -125,7 +123,7 @@ def _mounted(deployment: dict[str, Any], made: str) -> dict[str, list[str]]:
     own = deployment.get("spec", {})
     template = own.get("template") or own.get("leaderWorkerTemplate", {}).get("leaderTemplate", {})
     spec = template.get("spec", {})
-    ours = {each["metadata"]["name"] for each in yaml.safe_load_all(made) if each}
+    ours = {each["metadata"]["name"] for each in yamltext.read_all(made) if each}
     wanted: dict[str, list[str]] = {}
     for volume in spec.get("volumes", ()):
         for source in volume.get("projected", {}).get("sources", ()):

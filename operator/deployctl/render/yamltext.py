@@ -1,4 +1,4 @@
-"""Writes YAML from structures, so that no text in it can mean anything else.
+"""Writes YAML from structures, so that no text in it can mean anything else; and reads it again.
 
 YAML reads `no` or `1e3` as something other than text, so every text is quoted unless it is
 plainly a word. Compose replaces `$NAME`, so in its files every `$` is doubled unless it comes from
@@ -6,6 +6,7 @@ plainly a word. Compose replaces `$NAME`, so in its files every `$` is doubled u
 """
 
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import yaml
@@ -14,6 +15,22 @@ import yaml
 _WORD = re.compile(r"[A-Za-z_/][A-Za-z0-9_./-]*")
 _NOT_TEXT = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false", "null", "none"})
 _KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
+# The parser in C, where PyYAML has it: ten times as fast, and as safe.
+_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def read(text: str) -> Any:
+    """Reads a document of ours; what others wrote is for `boundedyaml`.
+
+    Raises:
+        yaml.YAMLError: it is no YAML, or more than one document.
+    """
+    return yaml.load(text, Loader=_LOADER)  # noqa: S506
+
+
+def read_all(text: str) -> Iterator[Any]:
+    """Reads documents of ours one by one, None for an empty one; raises as `read`."""
+    return iter(yaml.load_all(text, Loader=_LOADER))
 
 
 def write(document: dict[str, Any], comment: str) -> str:

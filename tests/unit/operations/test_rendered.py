@@ -123,3 +123,14 @@ def test_what_every_target_renders_is_ours(tmp_path):
             assert _is_ours(path), (kind, path)
     for folder in ("download", "engine", "monitoring", "router", "tests"):
         assert _is_ours(f"{folder}/deployment.yaml")
+
+
+def test_what_is_there_already_is_not_written_again(tmp_path):
+    write(tmp_path, BUNDLE, {"README.md": "old\n"}, force=False)
+    same, other = tmp_path / "compose.yaml", tmp_path / "README.md"
+    before = same.stat().st_ino
+    write(tmp_path, BUNDLE, {"README.md": "new\n"}, force=False)
+    assert (same.stat().st_ino, other.read_text()) == (before, "new\n")
+    same.chmod(0o600)
+    write(tmp_path, BUNDLE, {"README.md": "new\n"}, force=False)
+    assert same.stat().st_mode & 0o777 == 0o644

@@ -132,14 +132,19 @@ def metric_of(series: str, version: str) -> Exported | None:
     return of(version).get(_metric(series)[0])
 
 
+@cache
+def _older() -> dict[str, list[str]]:
+    """The names that a name replaced."""
+    found: dict[str, list[str]] = {}
+    for other, periods in _metrics().items():
+        for name in {period[1].get("by") for period in periods if len(period) > 1}:
+            found.setdefault(name, []).append(other)
+    return found
+
+
 def named(name: str, version: str) -> Exported | None:
     """The metric that a release has under a name, or under an older one that the name replaced."""
-    older = (
-        other
-        for other, periods in _metrics().items()
-        if any(len(period) > 1 and period[1].get("by") == name for period in periods)
-    )
-    found = (of(version).get(each) for each in (name, *older))
+    found = (of(version).get(each) for each in (name, *_older().get(name, ())))
     return next((metric for metric in found if metric and not metric.condition), None)
 
 

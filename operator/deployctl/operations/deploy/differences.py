@@ -6,8 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import yaml
-
 from deployctl import given
 from deployctl.boundedyaml import parse
 from deployctl.checking.difference import Difference, compare
@@ -22,6 +20,7 @@ from deployctl.operations.deploy.services import open_store
 from deployctl.operations.prepare import Prepared, prepare, refuse_unfit
 from deployctl.operations.rendered import MARKER, known
 from deployctl.planning.plan import ServingPlan
+from deployctl.render import yamltext
 from deployctl.render.bundle import VALUES_FILE, BundleKind
 from deployctl.render.compose import COMPOSE_FILE, DOOR_FOLDER, ENGINE, SECRETS_FOLDER
 from deployctl.render.monitoring import project as monitoring
@@ -290,7 +289,7 @@ def _nothing_runs(name: str, target: TargetKind) -> NotFoundError:
 
 def _as_told(new: dict[str, str], running: Running) -> tuple[dict[str, str], dict[str, str]]:
     """Both Compose files, cut down to what a container tells of itself."""
-    engine = yaml.safe_load(new[COMPOSE_FILE])["services"][ENGINE]
+    engine = yamltext.read(new[COMPOSE_FILE])["services"][ENGINE]
     told = json.loads(running.files[COMPOSE_FILE])["services"][ENGINE]
     # What the image sets, and what a start adds, no file says.
     told["environment"] = {

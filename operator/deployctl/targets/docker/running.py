@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import yaml
-
+from deployctl.render import yamltext
 from deployctl.render.bundle import NOT_COMMITTED
 from deployctl.render.compose import (
     COMPOSE_FILE,
@@ -227,7 +226,7 @@ def runs_it(container: "Container", release: Release) -> bool:
 
 def _label_digest(release: Release) -> str | None:
     text = release.bundle.files.get(COMPOSE_FILE)
-    document: Any = yaml.safe_load(text) if text else None
+    document: Any = yamltext.read(text) if text else None
     try:
         return str(document["services"][ENGINE]["labels"][LABEL + "digest"])
     except (TypeError, KeyError):

@@ -2,8 +2,7 @@
 
 from typing import Any, Literal
 
-import yaml
-
+from deployctl.render import yamltext
 from deployctl.render.bundle import VALUES_FILE, Bundle
 
 _PORT = 8000  # of the chart's engine and Service, where the values say nothing
@@ -23,5 +22,5 @@ def front_of(bundle: Bundle) -> str:
 
 def _part(bundle: Bundle, name: str) -> dict[str, Any]:
     """What the values say of one part of the chart."""
-    document = yaml.safe_load(bundle.files.get(VALUES_FILE, "")) or {}
+    document = yamltext.read(bundle.files.get(VALUES_FILE, "")) or {}
     return document.get(name) or {}

@@ -7,15 +7,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-import yaml
-
+from deployctl.render import yamltext
 from deployctl.render.bundle import CHART_FOLDER, VALUES_FILE, Bundle
 from deployctl.targets import helm
 from deployctl.targets.history import Release
 from deployctl.targets.kubernetes.cluster import Cluster, Document
 from deployctl.targets.kubernetes.shelf import REVISION
 
-_LOADER: type = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _MADE: dict[tuple[str, str], list[Document]] = {}  # what Helm made, by digest and namespace
 DIGEST = "deployctl.io/digest"  # a label of a Helm release that is ours
 _SERVED = ("deployed", "superseded")
@@ -118,6 +116,6 @@ def objects_of(bundle: Bundle, namespace: str) -> list[Document]:
         with on_disk(bundle) as chart:
             values = bundle.files[VALUES_FILE]
             text = helm.template(chart, values, name=bundle.service, namespace=namespace)
-        found = [document for document in yaml.load_all(text, Loader=_LOADER) if document]
+        found = [document for document in yamltext.read_all(text) if document]
         _MADE[known] = found
     return _MADE[known]
