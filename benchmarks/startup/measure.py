@@ -157,6 +157,7 @@ def main() -> int:
     parser.add_argument("--no-peers", action="store_true")
     options = parser.parse_args()
     as_json = options.output == "json"
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # the first run leaves it, as on any machine
     os.environ["PATH"] = str(TOOLS) + os.pathsep + os.environ["PATH"]
     rows = []
     with tempfile.TemporaryDirectory() as name:
