@@ -92,6 +92,18 @@ def test_of_a_killed_engine_what_was_inside_fails_and_what_comes_later_waits(ser
     until(lambda: serves(served))
 
 
+def test_who_sends_much_and_is_turned_away_is_told_so_and_not_that_the_engine_has_ended(
+    served, tmp_path
+):
+    (tmp_path / "key").write_text("the-key-of-this-test")
+    served.behind += ["--api-key-file", str(tmp_path / "key")]
+    up(served)
+    much = b"x" * 8_000_000
+    for path, status in (("/v1/completions", 401), ("/nothing", 404)):
+        for _ in range(4):
+            assert answer(served.gateway, path, method="POST", body=much)[0] == status
+
+
 def test_services_share_it_by_path_and_metrics_are_not_for_clients(served, tmp_path):
     up(served)
     other = ["up", "--model", served.model, "--gpu", "cpu", "--name", "other", *served.behind]

@@ -298,8 +298,10 @@ def test_what_an_engine_that_has_died_never_saw_may_be_sent_again(build, ask, en
     assert "x-deployctl-refused" not in ask("GET", "/v1/models", key="the-default-key").headers
 
 
-@pytest.mark.parametrize("refused", ["dead", "limit"])
-def test_who_is_turned_away_may_end_sending_before_it_is_told(build, write_keys, refused):
+@pytest.mark.parametrize(
+    ("refused", "status"), [("dead", 503), ("limit", 429), ("key", 401), ("token", 401), ("", 404)]
+)
+def test_who_is_turned_away_may_end_sending_before_it_is_told(build, write_keys, refused, status):
     """Else the connection is reset, and a gateway finds that the engine has ended instead."""
     limits = {"requests_per_minute": 0} if refused == "limit" else {}
     write_keys(entry("one", "key-1", limits=limits))
@@ -315,7 +317,10 @@ def test_who_is_turned_away_may_end_sending_before_it_is_told(build, write_keys,
     async def send(message):
         sent.append((message, left))
 
-    headers = [(b"authorization", b"Bearer key-1"), (b"content-length", b"3")]
-    scope = {"type": "http", "method": "POST", "path": CHAT, "headers": headers}
+    key = b"Bearer " + (b"wrong" if refused in ("key", "token") else b"key-1")
+    headers = [(b"authorization", key), (b"content-length", b"3")]
+    path = {"token": "/metrics", "": "/nothing"}.get(refused, CHAT)
+    method = "GET" if refused == "token" else "POST"
+    scope = {"type": "http", "method": method, "path": path, "headers": headers}
     asyncio.run(door(scope, receive, send))
-    assert (sent[0][0]["status"], sent[0][1]) == (429 if refused == "limit" else 503, 0)
+    assert (sent[0][0]["status"], sent[0][1]) == (status, 0)

@@ -107,6 +107,7 @@ class Door:
         self, scope: Scope, receive: Receive, headers: Headers, exchange: Exchange
     ) -> None:
         self._account.refused("-", "no_such_route")
+        await _read_on(receive, headers)
         await answers.error(exchange.send, 404, "there is nothing here")
 
     async def _probe(
@@ -150,7 +151,7 @@ class Door:
         presented = headers.credential()
         if presented is None or not self._is_operator(presented):
             self._account.refused("-", "no_operator_token")
-            await _unauthorized(exchange, "this route takes the operator's token")
+            await _unauthorized(receive, headers, exchange, "this route takes the operator's token")
             return None
         exchange.key = _OPERATOR.name
         if exchange.route != METRICS:
@@ -187,7 +188,9 @@ class Door:
         key = self._admitted(headers)
         if key is None:
             self._account.refused("-", "no_key")
-            await _unauthorized(exchange, "the API key is missing, wrong or no longer valid")
+            await _unauthorized(
+                receive, headers, exchange, "the API key is missing, wrong or no longer valid"
+            )
             return None
         exchange.key = key.name
         draining = self._drain.began and self._drain.refuses
@@ -260,5 +263,8 @@ async def _read_on(receive: Receive, headers: Headers) -> None:
         await bodies.discard(receive)
 
 
-async def _unauthorized(exchange: Exchange, message: str) -> None:
+async def _unauthorized(
+    receive: Receive, headers: Headers, exchange: Exchange, message: str
+) -> None:
+    await _read_on(receive, headers)
     await answers.error(exchange.send, 401, message, headers=[(b"www-authenticate", b"Bearer")])
