@@ -7,6 +7,9 @@ made of all the entries there are, and of nothing else.
 - *Where a request goes.* A service answers below `/NAME/` on its port, so that an OpenAI client's
   base URL is `http://HOST:PORT/NAME/v1`. The one that came first at a port and a domain (`root`)
   has `/v1` too. Domains may share a port. Routing by model name would mean reading bodies.
+- *Several engines.* A service with replicas is a pool: a request goes to the engine with the fewest
+  under way. One that refuses a connection, or does not say within 2 s that it is well, gets none
+  for a second; the others serve. Each has a file of its own below, `upstreams/NAME.0` and so on.
 - *How it holds.* The address of each engine is a file (`upstreams/NAME`), which Caddy reads anew at
   each attempt to dial. Where it names HELD, on which nobody listens, the attempt fails and is made
   again until `hold_s` is over: a service is held, let go and led to another engine by writing a
@@ -45,6 +48,7 @@ HELD = "unix/held.sock"  # an address that is none
 NOBODY = "unix/nobody.sock"  # another: an update failed, and nothing is to come
 REFUSED = "x-deployctl-refused"  # of a door's answer to a request that no engine has seen
 TRY_S = 0.25  # between two attempts to reach an engine
+SEEN_S = 2.0  # until a pool has seen that one of its engines is back: see _pool
 LEAST_VERSION = (2, 11, 4)  # of Caddy: 2.11.3 sends what it has left of a body again
 HTTP_PORT, HTTPS_PORT = 8080, 443
 _BUFFER = 1 << 20  # bytes of a body that are kept; see _proxy for when it is sent again
@@ -65,12 +69,20 @@ class GatewayEntry(BaseModel):
     domain: str | None
     tls: Literal["acme", "internal"] | None
     hold_s: int
+    replicas: int = 1  # engines
     root: bool = False  # it has the paths that begin with no service's name
 
     @property
     def host(self) -> str:
         """The address on which the gateway listens."""
         return EVERYWHERE if self.exposed else LOOPBACK
+
+    @property
+    def upstreams(self) -> list[str]:
+        """The files with the addresses of its engines, below UPSTREAMS."""
+        if self.replicas == 1:
+            return [self.service]
+        return [f"{self.service}.{number}" for number in range(self.replicas)]
 
     @property
     def url(self) -> str:
@@ -270,12 +282,15 @@ def _proxy(each: GatewayEntry) -> dict[str, Any]:
         " && {http.reverse_proxy.is_transport_error} != true"
         " && header_regexp('Content-Length', '^[0-9]{1,6}$')"
     )
+    selected, checked = _pool(each)
     return {
         "handler": "reverse_proxy",
-        "upstreams": [{"dial": f"{{file.{UPSTREAMS}/{each.service}}}"}],
+        "upstreams": [{"dial": f"{{file.{UPSTREAMS}/{name}}}"} for name in each.upstreams],
         "flush_interval": -1,
         "request_buffers": _BUFFER,
+        **checked,
         "load_balancing": {
+            **selected,
             "try_duration": f"{each.hold_s}s",
             "try_interval": f"{int(TRY_S * 1000)}ms",
             "retry_match": [{"expression": turned_away}],
@@ -288,6 +303,16 @@ def _proxy(each: GatewayEntry) -> dict[str, Any]:
             "compression": False,
         },
     }
+
+
+def _pool(each: GatewayEntry) -> tuple[dict[str, Any], dict[str, Any]]:
+    """How one of several engines is chosen, and how one that is away is left out."""
+    if each.replicas == 1:
+        return {}, {}
+    looks = {"uri": "/health", "interval": "500ms", "timeout": "2s"}
+    fails = {"fail_duration": "1s", "max_fails": 1}
+    checked = {"health_checks": {"active": looks, "passive": fails}}
+    return {"selection_policy": {"policy": "least_conn"}}, checked
 
 
 def _canonical(header: str) -> str:

@@ -4,6 +4,7 @@ One for all services of a state folder. What it knows are files below `gateway/`
 
     services/NAME.json   what a service wants of it (render.gateway.GatewayEntry)
     upstreams/NAME       the address of its engine; the proxy reads it at each attempt to dial
+    upstreams/NAME.0 …   those of a service with several
     caddy.json           made of all services; the proxy is told when it changes, and then alone
     access.log           a line a request that has ended
 
@@ -14,7 +15,7 @@ then would be turned away, so that waits until none is. How the proxy is run is 
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -116,19 +117,21 @@ class Gateway:
         if not any(each.port == wanted.port for each in entries) or not self._proxy.runs():
             host.refuse_taken(wanted.port, wanted.host, flag="--gateway-port", who=self._who)
 
-    def admit(self, wanted: GatewayEntry, address: str) -> GatewayEntry:
-        """Has it lead the service's requests to the engine at `address` (`127.0.0.1:8000`);
-        starts the proxy where it does not run.
+    def admit(self, wanted: GatewayEntry, *addresses: str) -> GatewayEntry:
+        """Has it lead the service's requests to the engines at `addresses` (`127.0.0.1:8000`), one
+        for each that the entry has; starts the proxy where it does not run.
 
         Raises:
             InputError: another service has the port otherwise.
             TargetError: the proxy does not start or takes no such configuration: it has what it
                 had before.
         """
-        was_held = self._address(wanted.service) == rendered.HELD
-        self._lead(wanted.service, address)  # first: whoever has the lock may wait for it
+        former = self.entry(wanted.service)
+        was_held = former is not None and self._holds(former)
+        # First: whoever has the lock may wait for it.
+        for entry in filter(None, (wanted, former)):
+            self._lead(entry, *addresses)
         with self._locked():
-            former = self.entry(wanted.service)
             others = [each for each in self.entries() if each.service != wanted.service]
             entry = rendered.admitted(wanted, others)
             self._write(_record(wanted.service), entry.model_dump_json(indent=1))
@@ -140,27 +143,32 @@ class Gateway:
                 else:
                     self._write(_record(wanted.service), former.model_dump_json(indent=1))
                 raise
+            self._forget(wanted.service, keep=entry.upstreams)
             return entry
 
-    def hold(self, service: str) -> bool:
-        """Has the service's new requests wait; False where it does not stand before it.
+    def hold(self, service: str, replicas: Collection[int] | None = None) -> bool:
+        """Has the service's new requests wait; False where it does not stand before it. Where
+        `replicas` of several are named, none goes to these, and the others take them.
 
         Raises:
             StateError: it cannot be written.
         """
-        if self.entry(service) is None:
+        entry = self.entry(service)
+        if entry is None:
             return False
-        self._lead(service, rendered.HELD)
+        for number, name in enumerate(entry.upstreams):
+            if replicas is None or number in replicas:
+                self._write(f"{rendered.UPSTREAMS}/{name}", rendered.HELD)
         return True
 
-    def lead(self, service: str, address: str) -> None:
-        """Leads the requests of a service to an engine, those that wait among them.
+    def lead(self, service: str, *addresses: str) -> None:
+        """Leads the requests of a service to its engines, those that wait among them.
 
         Raises:
             StateError: it cannot be written.
         """
-        if self.entry(service) is not None:
-            self._lead(service, address)
+        if (entry := self.entry(service)) is not None:
+            self._lead(entry, *addresses)
 
     def leave(self, service: str) -> list[str] | None:
         """Serves it no more; returns the services that are left, None where it was not served.
@@ -173,9 +181,9 @@ class Gateway:
         with self._locked():
             try:
                 (self.folder / _record(service)).unlink(missing_ok=True)
-                (self.folder / rendered.UPSTREAMS / service).unlink(missing_ok=True)
             except OSError as error:
                 raise state_error("remove", self.folder / _record(service), error) from error
+            self._forget(service)
             left = self.entries()
             self._apply(left, let_go=False)
             return [each.service for each in left]
@@ -237,7 +245,7 @@ class Gateway:
         if not following.exists() and path.exists() and path.read_text() == configuration:
             return
         if let_go:
-            self._sleep(_LET_GO_S)
+            self._sleep(_LET_GO_S + rendered.SEEN_S * any(e.replicas > 1 for e in entries))
         self._await_nobody_held(max((each.hold_s for each in entries), default=0))
         # Where one is there already, somebody was stopped meanwhile: which is loaded nobody knows.
         self._write(NEXT, configuration)
@@ -251,19 +259,30 @@ class Gateway:
         """Those who wait with the former configuration would be turned away. One that was held by a
         deployctl that was killed is not waited for longer than its requests wait."""
         deadline = self._clock() + most_s
-        while self._clock() < deadline and any(
-            self._address(each.service) == rendered.HELD for each in self.entries()
-        ):
+        while self._clock() < deadline and any(self._holds(each) for each in self.entries()):
             self._sleep(_POLL_S)
 
-    def _address(self, service: str) -> str | None:
+    def _holds(self, entry: GatewayEntry) -> bool:
+        """Whether all of a service's requests wait."""
         try:
-            return (self.folder / rendered.UPSTREAMS / service).read_text()
+            folder = self.folder / rendered.UPSTREAMS
+            return {(folder / name).read_text() for name in entry.upstreams} == {rendered.HELD}
         except OSError:
-            return None
+            return False
 
-    def _lead(self, service: str, address: str) -> None:
-        self._write(f"{rendered.UPSTREAMS}/{service}", address)
+    def _lead(self, entry: GatewayEntry, *addresses: str) -> None:
+        for number, name in enumerate(entry.upstreams):
+            self._write(f"{rendered.UPSTREAMS}/{name}", addresses[number % len(addresses)])
+
+    def _forget(self, service: str, *, keep: Collection[str] = ()) -> None:
+        """Removes the addresses of engines that it has no more."""
+        folder = self.folder / rendered.UPSTREAMS
+        try:
+            for path in (folder / service, *folder.glob(f"{service}.*")):
+                if path.name not in keep:
+                    path.unlink(missing_ok=True)
+        except OSError as error:
+            raise state_error("remove", folder / service, error) from error
 
     def _write(self, path: str, text: str) -> None:
         make_folder((self.folder / path).parent)

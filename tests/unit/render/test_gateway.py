@@ -23,6 +23,7 @@ def named(service, domain, tls="internal", **more):
 
 SERVICES = {
     "one": [one(root=True)],
+    "pool": [one(replicas=2, root=True)],
     "several": [
         one("chat", root=True),
         one("embed", hold_s=20),

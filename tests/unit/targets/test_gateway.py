@@ -85,6 +85,36 @@ def test_an_update_is_two_small_files_and_tells_the_proxy_nothing(machine):
     assert machine.now == 0
 
 
+def addresses(machine, count=2):
+    return [machine.address(f"tiny.{number}") for number in range(count)]
+
+
+def test_one_of_several_engines_is_held_and_the_others_are_not(machine):
+    machine.gateway.admit(wanting(replicas=2), ADDRESS, "127.0.0.1:8001")
+    assert machine.gateway.hold("tiny", {1})
+    assert addresses(machine) == [ADDRESS, HELD]
+    machine.gateway.admit(wanting("other"), "127.0.0.1:9000")
+    assert machine.now == 0  # nobody waits
+    machine.gateway.lead("tiny", ADDRESS, "127.0.0.1:8001")
+    assert addresses(machine) == [ADDRESS, "127.0.0.1:8001"]
+    assert machine.gateway.hold("tiny")
+    assert addresses(machine) == [HELD, HELD]
+
+
+def test_one_that_gets_a_second_engine_lets_those_go_that_wait_for_the_first(machine):
+    machine.gateway.admit(wanting(), ADDRESS)
+    machine.gateway.hold("tiny")
+    machine.gateway.admit(wanting(replicas=2), ADDRESS, "127.0.0.1:8001")
+    assert machine.now >= 2 * TRY_S
+    there = {path.name for path in (machine.folder / "upstreams").iterdir()}
+    assert there == {"tiny.0", "tiny.1"}
+    machine.gateway.admit(wanting(), ADDRESS)
+    assert [path.name for path in (machine.folder / "upstreams").iterdir()] == ["tiny"]
+    machine.gateway.admit(wanting(replicas=2), ADDRESS, ADDRESS)
+    machine.gateway.leave("tiny")
+    assert not list((machine.folder / "upstreams").iterdir())
+
+
 def test_it_holds_and_leads_nothing_that_it_does_not_serve(machine):
     assert not machine.gateway.hold("tiny")
     machine.gateway.lead("tiny", ADDRESS)
