@@ -45,6 +45,7 @@ class Endpoint(NamedTuple):
     # The address inside its cluster, or on its host's loopback; `url` is a port that we forward.
     inside: str | None = None
     gateway: str | None = None  # the address of the gateway before it; `url` is the engine's own
+    upstream: str | None = None  # HOST:PORT as the gateway reaches it, where that is another
     tunnel: str | None = None  # the command by which a person forwards that of another host
 
     @property

@@ -12,6 +12,7 @@ from tests.e2e.gateway_parts import needs_caddy
 import ports
 from deployctl.render.gateway import GatewayEntry
 from deployctl.targets.gateway import Gateway
+from deployctl.targets.gatewayfiles import FolderFiles
 from deployctl.targets.process.caddy import Caddy
 from process_shell import PATIENCE_S, until
 
@@ -50,7 +51,7 @@ class Engine:
 def gateway(tmp_path):
     needs_caddy()
     folder = tmp_path / "gateway"
-    made = Gateway(folder, Caddy(folder))
+    made = Gateway(FolderFiles(folder), Caddy(folder))
     yield made
     made.leave("tiny")
     made.end_unused()

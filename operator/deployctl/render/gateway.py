@@ -187,12 +187,18 @@ def admitted(wanted: GatewayEntry, others: Sequence[GatewayEntry]) -> GatewayEnt
     return wanted.model_copy(update={"root": not taken})
 
 
-def configuration(entries: Sequence[GatewayEntry], *, monitor_port: int) -> str:
-    """Caddy's configuration for these services: the same entries, the same bytes."""
+def configuration(
+    entries: Sequence[GatewayEntry], *, monitor_port: int, contained: bool = False
+) -> str:
+    """Caddy's configuration for these services: the same entries, the same bytes. Where it is
+    `contained`, in a container, it listens on all that this has: what of it is published, and on
+    which address of the host, is the container's to say.
+    """
     entries = sorted(entries, key=lambda each: each.service)
-    servers = {"monitor": _monitor(monitor_port)}
+    servers = {"monitor": _monitor(monitor_port, contained=contained)}
     for port in sorted({each.port for each in entries}):
-        servers[f"port-{port}"] = _server([each for each in entries if each.port == port])
+        here = [each for each in entries if each.port == port]
+        servers[f"port-{port}"] = _server(here, contained=contained)
     apps: dict[str, Any] = {"http": {"servers": servers, "metrics": {}}}
     if domains := {each.domain: each.tls for each in entries if each.domain}:
         apps["tls"] = _certificates(domains)
@@ -214,10 +220,10 @@ def _certificates(domains: dict[str, Any]) -> dict[str, Any]:
     return {"certificates": {"automate": sorted(domains)}, "automation": {"policies": policies}}
 
 
-def _monitor(port: int) -> dict[str, Any]:
+def _monitor(port: int, *, contained: bool) -> dict[str, Any]:
     """For the supervisor and for Prometheus."""
     return {
-        "listen": [f"{LOOPBACK}:{port}"],
+        "listen": [f"{EVERYWHERE if contained else LOOPBACK}:{port}"],
         "protocols": ["h1"],
         "automatic_https": {"disable": True},
         "routes": [
@@ -227,13 +233,14 @@ def _monitor(port: int) -> dict[str, Any]:
     }
 
 
-def _server(entries: Sequence[GatewayEntry]) -> dict[str, Any]:
+def _server(entries: Sequence[GatewayEntry], *, contained: bool) -> dict[str, Any]:
     first = entries[0]
+    host = EVERYWHERE if contained else first.host
     routes = [_route(_below(each), _subroute(each, strip=True)) for each in entries]
     routes += [_route(_at(each), _subroute(each)) for each in entries if each.root]
     nothing = "the gateway serves nothing here: the base URL is /NAME/v1 with a service's name"
     server: dict[str, Any] = {
-        "listen": [f"{first.host if first.exposed else LOOPBACK}:{first.port}"],
+        "listen": [f"{host}:{first.port}"],
         "protocols": ["h1", "h2"] if first.domain else ["h1"],
         "read_header_timeout": "30s",
         "idle_timeout": "5m",

@@ -83,7 +83,8 @@ class Front:
             if gateway.leave(self._service) == []:
                 self.end()
         else:
-            gateway.admit(wanted, urlsplit(self._driver.endpoint(release).url).netloc)
+            at = self._driver.endpoint(release)
+            gateway.admit(wanted, at.upstream or urlsplit(at.url).netloc)
         if self._since is not None:
             self._seconds = self._clock() - self._since[0]
 

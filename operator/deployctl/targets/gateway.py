@@ -1,6 +1,6 @@
-"""Gateway: the services that this user's proxy stands before, and how each is held and led.
+"""Gateway: the services that a host's proxy stands before, and how each is held and led.
 
-One for all services of a state folder. What it knows are files below `gateway/` there:
+One for all services of a user's state folder, or of a Docker engine. What it knows are files:
 
     services/NAME.json   what a service wants of it (render.gateway.GatewayEntry)
     upstreams/NAME       the address of its engine; the proxy reads it at each attempt to dial
@@ -15,18 +15,15 @@ then would be turned away, so that waits until none is. How the proxy is run is 
 
 import json
 import time
-from collections.abc import Callable, Collection, Iterator
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from deployctl import host
 from deployctl.errors import StateError
-from deployctl.files import make_folder, state_error, write_private
 from deployctl.render import gateway as rendered
 from deployctl.render.gateway import GatewayEntry
-from deployctl.spec.service import MOST_HOLD_S
-from deployctl.targets import lockfile
+from deployctl.targets.gatewayfiles import GatewayFiles
 
 CONFIGURATION = "caddy.json"  # that the proxy has, and starts with
 NEXT = "next.json"  # that it is to load
@@ -39,14 +36,19 @@ _MOST_LOG = 64 << 20  # bytes of an access log that are read
 class GatewayProxy(Protocol):
     """The program behind it, as a target runs it. Methods raise TargetError subclasses."""
 
+    contained: bool  # in a network of its own: what it listens on is its host's to publish
+
     def check(self) -> None:
         """Refuses where it cannot run: there is none, or an old one."""
+
+    def check_port(self, wanted: GatewayEntry) -> None:
+        """Refuses a port that another program has; one that is the proxy's own is fine."""
 
     def runs(self) -> bool:
         """Whether it runs."""
 
-    def apply(self, monitor_port: int) -> None:
-        """Starts it with CONFIGURATION of the folder, or has it load NEXT."""
+    def apply(self, entries: Sequence[GatewayEntry], monitor_port: int) -> None:
+        """Starts it with CONFIGURATION, or has it load NEXT; `entries` are what is in either."""
 
     def end(self) -> None:
         """Ends it, once its requests under way have ended; ending none is fine."""
@@ -62,21 +64,18 @@ class Waits(NamedTuple):
 
 
 class Gateway:
-    """The gateway of one state folder."""
+    """The gateway of one host."""
 
     def __init__(
         self,
-        folder: Path,
+        files: GatewayFiles,
         proxy: GatewayProxy,
         *,
-        who: Callable[[int], str | None] = lambda port: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        """`who` says what listens on a port."""
-        self.folder = folder
+        self._files = files
         self._proxy = proxy
-        self._who = who
         self._clock = clock
         self._sleep = sleep
 
@@ -87,15 +86,13 @@ class Gateway:
             StateError: a record cannot be read.
         """
         found = []
-        for path in sorted((self.folder / _SERVICES).glob("*.json")):
+        for name, text in sorted(self._files.below(_SERVICES).items()):
             try:
-                found.append(GatewayEntry.model_validate_json(path.read_bytes()))
-            except FileNotFoundError:
-                continue
-            except (OSError, ValueError) as error:
+                found.append(GatewayEntry.model_validate_json(text))
+            except ValueError as error:
                 raise StateError(
                     "a record of the gateway cannot be read",
-                    where=str(path),
+                    where=self._files.where(f"{_SERVICES}/{name}"),
                     hint="remove it; deployctl up of that service writes it anew",
                 ) from error
         return found
@@ -115,7 +112,7 @@ class Gateway:
         entries = self.entries()
         rendered.admitted(wanted, entries)
         if not any(each.port == wanted.port for each in entries) or not self._proxy.runs():
-            host.refuse_taken(wanted.port, wanted.host, flag="--gateway-port", who=self._who)
+            self._proxy.check_port(wanted)
 
     def admit(self, wanted: GatewayEntry, *addresses: str) -> GatewayEntry:
         """Has it lead the service's requests to the engines at `addresses` (`127.0.0.1:8000`), one
@@ -131,17 +128,17 @@ class Gateway:
         # First: whoever has the lock may wait for it.
         for entry in filter(None, (wanted, former)):
             self._lead(entry, *addresses)
-        with self._locked():
+        with self._files.locked():
             others = [each for each in self.entries() if each.service != wanted.service]
             entry = rendered.admitted(wanted, others)
-            self._write(_record(wanted.service), entry.model_dump_json(indent=1))
+            self._files.write(_record(wanted.service), entry.model_dump_json(indent=1))
             try:
                 self._apply([*others, entry], let_go=was_held)
             except BaseException:
                 if former is None:
-                    (self.folder / _record(wanted.service)).unlink(missing_ok=True)
+                    self._files.remove(_record(wanted.service))
                 else:
-                    self._write(_record(wanted.service), former.model_dump_json(indent=1))
+                    self._files.write(_record(wanted.service), former.model_dump_json(indent=1))
                 raise
             self._forget(wanted.service, keep=entry.upstreams)
             return entry
@@ -158,7 +155,7 @@ class Gateway:
             return False
         for number, name in enumerate(entry.upstreams):
             if replicas is None or number in replicas:
-                self._write(f"{rendered.UPSTREAMS}/{name}", rendered.HELD)
+                self._files.write(_upstream(name), rendered.HELD)
         return True
 
     def lead(self, service: str, *addresses: str) -> None:
@@ -178,11 +175,8 @@ class Gateway:
         """
         if self.entry(service) is None:
             return None
-        with self._locked():
-            try:
-                (self.folder / _record(service)).unlink(missing_ok=True)
-            except OSError as error:
-                raise state_error("remove", self.folder / _record(service), error) from error
+        with self._files.locked():
+            self._files.remove(_record(service))
             self._forget(service)
             left = self.entries()
             self._apply(left, let_go=False)
@@ -192,7 +186,7 @@ class Gateway:
         """Ends the proxy where it stands before nothing; whether it did."""
         if not self._proxy.runs():
             return False
-        with self._locked():
+        with self._files.locked():
             if self.entries():
                 return False
             self._proxy.end()
@@ -218,13 +212,13 @@ class Gateway:
         entry = self.entry(service)
         if entry is None or entry.tls != "internal":
             return None
-        return self.folder / rendered.ROOT_CERTIFICATE
+        return self._files.here(rendered.ROOT_CERTIFICATE)
 
     def monitor_port(self) -> int | None:
         """The port of loopback on which the proxy tells its health and metrics."""
         try:
-            return int((self.folder / _MONITOR).read_text())
-        except (OSError, ValueError):
+            return int(self._files.read(_MONITOR) or "")
+        except ValueError:
             return None
 
     def _apply(self, entries: list[GatewayEntry], *, let_go: bool) -> None:
@@ -234,26 +228,22 @@ class Gateway:
             return
         if port is None or (not runs and host.port_error(port)):
             port = host.free_port()
-            self._write(_MONITOR, str(port))
-        configuration = rendered.configuration(entries, monitor_port=port)
-        path = self.folder / CONFIGURATION
+            self._files.write(_MONITOR, str(port))
+        contained = self._proxy.contained
+        configuration = rendered.configuration(entries, monitor_port=port, contained=contained)
         if not runs:
-            self._write(CONFIGURATION, configuration)
-            self._proxy.apply(port)
+            self._files.write(CONFIGURATION, configuration)
+            self._proxy.apply(entries, port)
             return
-        following = self.folder / NEXT
-        if not following.exists() and path.exists() and path.read_text() == configuration:
+        if self._files.read(NEXT) is None and self._files.read(CONFIGURATION) == configuration:
             return
         if let_go:
             self._sleep(_LET_GO_S + rendered.SEEN_S * any(e.replicas > 1 for e in entries))
         self._await_nobody_held(max((each.hold_s for each in entries), default=0))
         # Where one is there already, somebody was stopped meanwhile: which is loaded nobody knows.
-        self._write(NEXT, configuration)
-        self._proxy.apply(port)
-        try:
-            following.replace(path)
-        except OSError as error:
-            raise state_error("write", path, error) from error
+        self._files.write(NEXT, configuration)
+        self._proxy.apply(entries, port)
+        self._files.move(NEXT, CONFIGURATION)
 
     def _await_nobody_held(self, most_s: float) -> None:
         """Those who wait with the former configuration would be turned away. One that was held by a
@@ -264,52 +254,35 @@ class Gateway:
 
     def _holds(self, entry: GatewayEntry) -> bool:
         """Whether all of a service's requests wait."""
-        try:
-            folder = self.folder / rendered.UPSTREAMS
-            return {(folder / name).read_text() for name in entry.upstreams} == {rendered.HELD}
-        except OSError:
-            return False
+        read = self._files.read
+        return {read(_upstream(name)) for name in entry.upstreams} == {rendered.HELD}
 
     def _lead(self, entry: GatewayEntry, *addresses: str) -> None:
         for number, name in enumerate(entry.upstreams):
-            self._write(f"{rendered.UPSTREAMS}/{name}", addresses[number % len(addresses)])
+            self._files.write(_upstream(name), addresses[number % len(addresses)])
 
     def _forget(self, service: str, *, keep: Collection[str] = ()) -> None:
         """Removes the addresses of engines that it has no more."""
-        folder = self.folder / rendered.UPSTREAMS
-        try:
-            for path in (folder / service, *folder.glob(f"{service}.*")):
-                if path.name not in keep:
-                    path.unlink(missing_ok=True)
-        except OSError as error:
-            raise state_error("remove", folder / service, error) from error
-
-    def _write(self, path: str, text: str) -> None:
-        make_folder((self.folder / path).parent)
-        write_private(self.folder / path, text.encode())
+        for name in self._files.below(rendered.UPSTREAMS):
+            if name.partition(".")[0] == service and name not in keep:
+                self._files.remove(_upstream(name))
 
     def _log(self) -> Iterator[dict[str, Any]]:
-        try:
-            with (self.folder / rendered.ACCESS_LOG).open("rb") as file:
-                file.seek(0, 2)
-                file.seek(max(0, file.tell() - _MOST_LOG))
-                for line in file:
-                    try:
-                        document = json.loads(line)
-                    except ValueError:
-                        continue
-                    if isinstance(document, dict):
-                        yield document
-        except OSError:
-            return
-
-    def _locked(self) -> AbstractContextManager[None]:
-        # As long as requests may wait: whoever has it waits until none does.
-        return lockfile.held(self.folder / "lock", "the gateway is", patience_s=MOST_HOLD_S)
+        for line in self._files.tail(rendered.ACCESS_LOG, _MOST_LOG).splitlines():
+            try:
+                document = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(document, dict):
+                yield document
 
 
 def _record(service: str) -> str:
     return f"{_SERVICES}/{service}.json"
+
+
+def _upstream(name: str) -> str:
+    return f"{rendered.UPSTREAMS}/{name}"
 
 
 def _number(value: object) -> float:

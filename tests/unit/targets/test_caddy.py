@@ -1,10 +1,12 @@
 """Where Caddy is found, and what is said where it is not, is old, or complains."""
 
+import socket
 import sys
 
 import pytest
 
-from deployctl.errors import TargetError
+from deployctl.errors import PortTakenError, TargetError
+from deployctl.render.gateway import GatewayEntry
 from deployctl.targets.process import caddy
 from deployctl.targets.process.caddy import Caddy
 
@@ -44,6 +46,15 @@ def test_an_old_one_is_refused(nowhere, says):
     assert caught.value.where == str(nowhere / "caddy")
 
 
+def test_who_has_its_port_is_named(nowhere):
+    proxy = Caddy(nowhere, who=lambda port: f"caddy run ({port})")
+    with socket.create_server(("127.0.0.1", 0)) as taker:
+        port = taker.getsockname()[1]
+        rest = {"exposed": False, "domain": None, "tls": None, "hold_s": 30}
+        with pytest.raises(PortTakenError, match=rf"taken by caddy run \({port}\)"):
+            proxy.check_port(GatewayEntry(service="tiny", port=port, **rest))
+
+
 @pytest.fixture
 def running(nowhere, monkeypatch):
     """A Caddy that runs, for a clock that moves by sleeping; and what its program does."""
@@ -64,7 +75,7 @@ AWAY = "echo 'Error: dial unix admin.sock: connect: connection refused' >&2; exi
 
 def test_one_that_is_being_started_again_is_told_once_it_is_there(running):
     proxy, now = running(f"[ -e there ] && exit 0; : > there; {AWAY}")
-    proxy.apply(1)
+    proxy.apply([], 1)
     assert len(now) == 1
 
 
@@ -72,13 +83,13 @@ def test_one_that_does_not_come_is_not_said_to_refuse_its_configuration(running)
     proxy, now = running(AWAY)
     now += [0.0, caddy.START_S - 0.05]
     with pytest.raises(TargetError, match="it does not run"):
-        proxy.apply(1)
+        proxy.apply([], 1)
 
 
 def test_what_it_refuses_is_not_tried_again(running):
     proxy, now = running("echo 'Error: no such module' >&2; exit 1")
     with pytest.raises(TargetError, match="takes no such configuration: no such module"):
-        proxy.apply(1)
+        proxy.apply([], 1)
     assert now == []
 
 

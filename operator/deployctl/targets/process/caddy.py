@@ -12,15 +12,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
-from deployctl import assets
+from deployctl import assets, host
 from deployctl.endpoint import Endpoint
 from deployctl.errors import TargetError
 from deployctl.files import write_private
-from deployctl.render.gateway import ADMIN, LEAST_VERSION
+from deployctl.render.gateway import ADMIN, LEAST_VERSION, GatewayEntry
 from deployctl.targets import restarts
 from deployctl.targets.gateway import CONFIGURATION, NEXT
 from deployctl.targets.process import logfile, procfs
@@ -41,14 +41,19 @@ _INSTALL = f"{sys.executable} -m pip install 'deployctl[gateway]' brings it"
 class Caddy:
     """The proxy of one gateway's folder."""
 
+    contained = False
+
     def __init__(
         self,
         folder: Path,
         *,
+        who: Callable[[int], str | None] = lambda port: None,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        """`who` says what listens on a port."""
         self._run = RunFolder(folder)
+        self._who = who
         self._clock = clock
         self._sleep = sleep
 
@@ -69,11 +74,19 @@ class Caddy:
                 hint=_INSTALL,
             )
 
+    def check_port(self, wanted: GatewayEntry) -> None:
+        """Refuses a port that another program has.
+
+        Raises:
+            PortTakenError: says which one.
+        """
+        host.refuse_taken(wanted.port, wanted.host, flag="--gateway-port", who=self._who)
+
     def runs(self) -> bool:
         """Whether its supervisor lives and has not given it up."""
         return self._run.supervisor_alive() is not None and self._run.exit() is None
 
-    def apply(self, monitor_port: int) -> None:
+    def apply(self, entries: Sequence[GatewayEntry], monitor_port: int) -> None:
         """Starts it, or has it load its configuration anew.
 
         Raises:

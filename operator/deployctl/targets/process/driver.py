@@ -20,6 +20,7 @@ from deployctl.spec.settings import Settings
 from deployctl.targets import keys
 from deployctl.targets.driver import OFFLINE, Downloader, EngineState
 from deployctl.targets.gateway import Gateway
+from deployctl.targets.gatewayfiles import FolderFiles
 from deployctl.targets.history import Release
 from deployctl.targets.process import logfile, preflight, procfs
 from deployctl.targets.process.caddy import Caddy
@@ -50,7 +51,8 @@ class ProcessDriver:
         self._clock = clock
         self._sleep = sleep
         folder = settings.state_dir / "gateway"
-        self.gateway = Gateway(folder, Caddy(folder), who=procfs.listener, clock=clock, sleep=sleep)
+        proxy = Caddy(folder, who=procfs.listener)
+        self.gateway = Gateway(FolderFiles(folder), proxy, clock=clock, sleep=sleep)
         self._begun: set[Path] = set()  # folders of the runs that we have started
 
     def changing(self, service: str, command: str, tell: Tell) -> AbstractContextManager[None]:
