@@ -105,7 +105,7 @@ def command(
         ready = [prepare(spec, recommended, tell) for spec in specs]
         _monitoring(ready, receivers, scrape_host, _Written(out, force, output))
         return
-    _refuse_host(scrape_host)
+    _refuse_watching(scrape_host, receivers)
     everything = target == "all"
     if out is None and output is Output.text and (everything or len(specs) > 1):
         _refuse_several(everything, len(specs))
@@ -144,7 +144,11 @@ def _rendered(
     return [(bundle, bundles.readme(prepared, bundle)) for bundle in made]
 
 
-def _refuse_host(host: str | None) -> None:
+def _refuse_watching(host: str | None, receivers: Path | None) -> None:
+    """Refuses what is of monitoring alone."""
+    from deployctl.operations.monitoring.request import refuse_receivers
+
+    refuse_receivers(receivers, "--target monitoring")
     if host:
         raise InputError(
             "--scrape-host goes with --target monitoring",

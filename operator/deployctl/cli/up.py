@@ -119,10 +119,11 @@ def _told(
     from deployctl.operations.monitoring.folder import receivers_of
     from deployctl.operations.monitoring.stack import refuse_early
 
-    monitoring.check()
+    monitoring.check(file)
+    if not monitoring.with_monitoring:
+        return None
     told = None if file is None else receivers_of(file)
-    if monitoring.with_monitoring:
-        refuse_early(told or (), [spec.target for spec in specs])
+    refuse_early(told or (), [spec.target for spec in specs])
     return told
 
 

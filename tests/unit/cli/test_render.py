@@ -102,7 +102,8 @@ def test_a_key_shows_in_no_file(render, tmp_path):
 def test_monitoring_of_several_services_is_one_folder(render, model, tmp_path):
     (tmp_path / "fleet.yaml").write_text(
         "".join(
-            f"---\nmodel: {json.dumps(str(model))}\nname: s{n}\nport: {n}\n" for n in (8000, 8001)
+            f"---\nmodel: {json.dumps(str(model))}\nname: s{n}\nport: {n}\nexpose: true\n"
+            for n in (8000, 8001)
         )
     )
     (tmp_path / "who.yaml").write_text("receivers: [{name: a, kind: webhook, url_file: u}]\n")
@@ -124,7 +125,9 @@ def test_monitoring_of_several_services_is_one_folder(render, model, tmp_path):
     [
         (["--target", "monitoring"], 2, "do not fit on one output"),
         (["--target", "monitoring", "--scrape-host", "a:1", "-o", "x"], 2, "no name of a host"),
+        (["--target", "monitoring", "--scrape-host", "a", "-o", "x"], 3, "on loopback alone"),
         (["--target", "docker", "--scrape-host", "a"], 2, "goes with --target monitoring"),
+        (["--target", "docker", "--receivers", "a"], 2, "goes with --target monitoring"),
         (["--target", "monitoring", "--receivers", "no.yaml", "-o", "x"], 2, "no such file"),
     ],
 )

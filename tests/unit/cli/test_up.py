@@ -7,17 +7,25 @@ import pytest
 from deployctl.cli.app import main
 
 
-def test_a_receivers_secret_that_is_not_there(monkeypatch, capsys, tmp_path):
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--with-monitoring"], "receivers/hook/url_file"),
+        ([], "hint: add --with-monitoring"),
+    ],
+    ids=["a secret that is not there", "nothing that tells them"],
+)
+def test_receivers_that_would_be_told_of_nothing(monkeypatch, capsys, tmp_path, words, said):
     file = tmp_path / "receivers.yaml"
     file.write_text("receivers: [{name: hook, kind: webhook, url_file: gone}]\n")
     started = []
     monkeypatch.setattr("deployctl.cli.up._up_in_turn", lambda *given: started.append(given))
     monkeypatch.delenv("DEPLOYCTL_RECEIVERS", raising=False)
-    words = ["up", "--model", "a/b", "--gpu", "l4", "--with-monitoring", "--receivers", str(file)]
+    words = ["up", "--model", "a/b", "--gpu", "l4", *words, "--receivers", str(file)]
     monkeypatch.setattr(sys, "argv", ["deployctl", *words])
     with pytest.raises(SystemExit) as ended:
         main()
     done = capsys.readouterr()
     assert ended.value.code == 2, done.err
-    assert "receivers/hook/url_file" in done.err
+    assert said in done.err
     assert not started

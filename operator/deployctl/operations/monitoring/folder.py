@@ -10,6 +10,7 @@ from deployctl.render.monitoring import Watched, monitoring_folder
 from deployctl.render.monitoring.folder import token_file
 from deployctl.spec.receivers import Receivers, load_receivers
 
+_LOOPBACK = re.compile(r"127\.0\.0\.1|localhost")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
 
 
@@ -29,7 +30,8 @@ def folder_of(
 
     Raises:
         InputError: that is no name of a host.
-        PlanRefusedError: a service is on a cluster, or its plan refuses.
+        PlanRefusedError: a service is on a cluster, listens where that host is not, or its plan
+            refuses.
     """
     if not _HOST.fullmatch(host):
         raise InputError(
@@ -47,6 +49,7 @@ def folder_of(
                 hint="--target helm with values monitoring.kind, alerts and dashboards: "
                 "docs/guides/dashboards.md",
             )
+    _refuse_unreachable(prepared, host)
     services = [
         Watched(
             each.plan,
@@ -57,3 +60,18 @@ def folder_of(
         for each in prepared
     ]
     return monitoring_folder(services, receivers)
+
+
+def _refuse_unreachable(prepared: Sequence[Prepared], host: str) -> None:
+    """Raises PlanRefusedError where Prometheus is elsewhere, and a service on loopback alone."""
+    if _LOOPBACK.fullmatch(host):
+        return
+    if hidden := [each.plan.name for each in prepared if not each.spec.expose]:
+        several = len(hidden) > 1
+        raise PlanRefusedError(
+            f"{', '.join(hidden)} listen{'' if several else 's'} on loopback alone, where nothing "
+            f"is found at {host}",
+            where="--scrape-host",
+            hint="expose what is scraped from elsewhere (--expose, expose: true), or leave "
+            "--scrape-host out for a Prometheus on the services' host",
+        )

@@ -1,12 +1,17 @@
 """What may be asked of monitoring, and of a test alert."""
 
+import os
+from pathlib import Path
+
 from pydantic import BaseModel, ConfigDict
 
 from deployctl.errors import InputError, did_you_mean
+from deployctl.spec.load import ENV_PREFIX
 from deployctl.spec.option import option
 from deployctl.spec.receivers import Severity
 
 DEFAULT_ALERT = "DeployctlTest"
+_FIRST_PORT = 1024  # that a part may listen on: none of them has a capability
 
 
 class AlertRequest(BaseModel):
@@ -80,7 +85,17 @@ class MonitoringRequest(BaseModel):
         for part, value in _pairs(self.monitoring_port, "--monitoring-port", "grafana=3001"):
             if not value.isdecimal() or not 1 <= int(value) <= 65535:
                 raise InputError(
-                    f"{value!r} is no port", where="--monitoring-port", hint="1 to 65535"
+                    f"{value!r} is no port",
+                    where="--monitoring-port",
+                    hint=f"{_FIRST_PORT} to 65535",
+                )
+            if int(value) < _FIRST_PORT:
+                raise InputError(
+                    f"{part} cannot listen on port {value}: it runs without the right to ports "
+                    f"below {_FIRST_PORT}",
+                    where=f"--monitoring-port {part}={value}",
+                    hint=f"choose {_FIRST_PORT} to 65535; what is before it, a proxy say, may have "
+                    f"{value}",
                 )
             found[part] = int(value)
         return found
@@ -94,12 +109,12 @@ class MonitoringRequest(BaseModel):
         example = "grafana=mirror.example/grafana/grafana:13.2.3"
         return dict(_pairs(self.monitoring_image, "--monitoring-image", example))
 
-    def check(self) -> None:
+    def check(self, receivers: Path | None = None) -> None:
         """Refuses what makes no sense.
 
         Raises:
-            InputError: a part, a port or an image is wrong; or it is said how, and monitoring is
-                not asked for.
+            InputError: a part, a port or an image is wrong; or it is said how, or who is told, and
+                monitoring is not asked for.
         """
         given = {"--monitoring-port": self.ports(), "--monitoring-image": self.images()}
         for flag, value in given.items():
@@ -107,6 +122,19 @@ class MonitoringRequest(BaseModel):
                 raise InputError(
                     f"{flag} goes with --with-monitoring", where=flag, hint="add --with-monitoring"
                 )
+        if not self.with_monitoring:
+            refuse_receivers(receivers, "--with-monitoring")
+
+
+def refuse_receivers(file: Path | None, flag: str) -> None:
+    """Refuses receivers where nothing tells them, for want of `flag`. Those of the variable are
+    for whichever command wants any.
+
+    Raises:
+        InputError: they were given by their flag.
+    """
+    if file is not None and str(file) != os.environ.get(f"{ENV_PREFIX}RECEIVERS"):
+        raise InputError(f"--receivers goes with {flag}", where="--receivers", hint=f"add {flag}")
 
 
 def _pairs(given: list[str] | None, flag: str, example: str) -> list[tuple[str, str]]:

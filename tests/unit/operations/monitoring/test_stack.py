@@ -214,9 +214,14 @@ def test_a_secret_that_is_not_there_is_found_before_anything_is_started(project,
     [
         ({"monitoring_port": ["grafana"]}, "is not NAME=", "--monitoring-port"),
         ({"monitoring_port": ["grafana=x"]}, "is no port", "--monitoring-port"),
+        ({"monitoring_port": ["grafana=1023"]}, "cannot listen on port 1023", "grafana=1023"),
         ({"monitoring_port": ["graphana=1"]}, "no part 'graphana'", "--monitoring-port"),
         ({"monitoring_image": ["grafana=-x"]}, "is not NAME=", "--monitoring-image"),
-        ({"with_monitoring": False, "monitoring_port": ["grafana=1"]}, "goes with", "--monitoring"),
+        (
+            {"with_monitoring": False, "monitoring_port": ["grafana=3001"]},
+            "goes with",
+            "--monitoring",
+        ),
     ],
 )
 def test_what_is_wrong_is_said(given, said, where):
@@ -224,6 +229,16 @@ def test_what_is_wrong_is_said(given, said, where):
         MonitoringRequest(**{"with_monitoring": True, **given}).check()
     assert where in refused.value.where
     assert refused.value.hint
+
+
+def test_receivers_whom_nothing_tells_are_refused_but_those_of_the_variable(monkeypatch, tmp_path):
+    file = tmp_path / "receivers.yaml"
+    monkeypatch.delenv("DEPLOYCTL_RECEIVERS", raising=False)
+    with pytest.raises(InputError, match="--receivers goes with --with-monitoring"):
+        MonitoringRequest().check(file)
+    ASKED.check(file)
+    monkeypatch.setenv("DEPLOYCTL_RECEIVERS", str(file))
+    MonitoringRequest().check(file)
 
 
 def test_an_engine_that_cannot_be_monitored_is_refused_before_a_service_starts(project):
