@@ -54,30 +54,30 @@ def command(
     """
     from deployctl.operations.deploy.deployment import down
 
-    if monitoring and not names and not every:
-        _end_monitoring(volumes, output)
-        return
-    if bool(names) == every:
+    alone = monitoring and not names and not every
+    if not alone and bool(names) == every:
         raise InputError(
             "give names of services, or --all" if not names else "give names, or --all, not both",
             where="NAME",
             hint="deployctl status lists the services",
         )
-    refs = _chosen(names or [], target)
+    refs = [] if alone else _chosen(names or [], target)
     answers: list[dict[str, Any]] = []
-    for where, name in refs:
-        with RolloutProgress() as tell:
-            stopped = down(name, target=where, volumes=volumes, take_over=take_over, tell=tell)
-        revisions = [release.revision for release in stopped]
-        answers.append({"service": name, "target": where, "stopped": revisions})
-        if output is Output.text:
-            say(f"{name} is down" if stopped else f"{name} was down already")
-    if not refs:
-        story("no service")
-    if monitoring:
-        _end_monitoring(volumes)
-    if output is Output.json:
-        answer_json({"version": DOCUMENT_VERSION, "services": answers})
+    try:
+        for where, name in refs:
+            with RolloutProgress() as tell:
+                stopped = down(name, target=where, volumes=volumes, take_over=take_over, tell=tell)
+            revisions = [release.revision for release in stopped]
+            answers.append({"service": name, "target": where, "stopped": revisions})
+            if output is Output.text:
+                say(f"{name} is down" if stopped else f"{name} was down already")
+        if not refs and not alone:
+            story("no service")
+        if monitoring:
+            _end_monitoring(volumes)
+    finally:  # what is down is so, whatever became of the next
+        if output is Output.json:
+            answer_json({"version": DOCUMENT_VERSION, "services": answers})
 
 
 def _chosen(names: list[str], target: TargetKind | None) -> "list[ServiceRef]":
@@ -96,10 +96,8 @@ def _chosen(names: list[str], target: TargetKind | None) -> "list[ServiceRef]":
     return refs
 
 
-def _end_monitoring(volumes: bool, output: Output = Output.text) -> None:
+def _end_monitoring(volumes: bool) -> None:
     from deployctl.operations.monitoring.stack import end
 
     there = end(volumes=volumes)
     story("monitoring is down" if there else "monitoring was down already")
-    if output is Output.json:
-        answer_json({"version": DOCUMENT_VERSION, "services": []})
