@@ -9,11 +9,17 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from deployctl.errors import DeployctlError, InputError, PlanRefusedError, StateError
+from deployctl.errors import (
+    DeployctlError,
+    InputError,
+    NotFoundError,
+    PlanRefusedError,
+    StateError,
+)
 from deployctl.events import Event, Tell, silent
 from deployctl.files import make_folder, write_private
 from deployctl.given import read_word
-from deployctl.operations.monitoring.ready import reloaded, wait_ready
+from deployctl.operations.monitoring.ready import REPLAY_S, START_S, reloaded, wait_ready
 from deployctl.operations.monitoring.request import MonitoringRequest
 from deployctl.render.monitoring.alertmanager import unheard
 from deployctl.render.monitoring.prometheus import Watched
@@ -117,7 +123,7 @@ def bring_up(
             stack.fetch(wanted.image(part), tell, offline=offline)
         found = _services(settings, tell)  # images take long: others were changed meanwhile
         tell(Event("phase", "starting monitoring"))
-        _apply(settings, stack, wanted, found, told)
+        _apply(settings, stack, wanted, found, told, tell)
         _keep(settings, wanted)
         return _where(settings, wanted, found)
 
@@ -143,7 +149,8 @@ def keep_in_step(tell: Tell = silent) -> None:
             cards = any(each.watched.plan.accelerator == "cuda" for each in found)
             if cards and not wanted.cards:
                 tell(Event("note", "up --with-monitoring looks at cards, too"))
-            _apply(settings, stack, wanted, found, None)
+            # A service does not wait until a Prometheus has read all that it recorded.
+            _apply(settings, stack, wanted, found, None, tell, replay_s=START_S)
             if not found:
                 tell(Event("note", "monitoring stays up: deployctl down --monitoring ends it"))
     except DeployctlError as error:
@@ -182,7 +189,7 @@ class _Found(NamedTuple):
 
 
 def _services(settings: Settings, tell: Tell) -> list[_Found]:
-    """Every service that serves on this host, by name."""
+    """Every service that is to serve on this host, by name."""
     store = open_store(settings)
     found: dict[str, _Found] = {}
     # A cluster that was used from here need not be there for that.
@@ -204,10 +211,18 @@ def _services(settings: Settings, tell: Tell) -> list[_Found]:
 
 
 def _service(settings: Settings, store: Store, ref: ServiceRef) -> _Found | None:
-    release = history.deployed(store.releases(ref))
+    releases = store.releases(ref)
+    release = history.deployed(releases)
     if release is None or release.candidate_of is not None:
         return None
-    endpoint = open_driver(ref.target, settings).endpoint(release)
+    driver = open_driver(ref.target, settings)
+    # One that died is there still; one that is being replaced is not there for a moment.
+    if not history.pending(releases) and driver.state(release).condition == "absent":
+        raise NotFoundError(
+            f"its engine was removed by hand: deployctl up starts it, deployctl down {ref.service} "
+            "says that it is meant to be gone"
+        )
+    endpoint = driver.endpoint(release)
     spec: ServiceSpec = release.spec
     address = urlsplit(endpoint.url).netloc
     watched = Watched(release.plan, spec, address, token_file(ref.service))
@@ -263,6 +278,9 @@ def _apply(
     wanted: StackSettings,
     found: list[_Found],
     told: Mapping[str, bytes] | None,
+    tell: Tell,
+    *,
+    replay_s: float = REPLAY_S,
 ) -> None:
     """Writes what is wanted and has it run. `told`: receivers' secrets; None: those of before."""
     files = stack_files([s.watched for s in found], wanted, str(settings.state_dir))
@@ -277,7 +295,7 @@ def _apply(
     ran = stack.running()
     changed = stack.write(files, hidden)
     stack.up()
-    wait_ready(stack, wanted)
+    wait_ready(stack, wanted, tell, replay_s=replay_s)
     if changed and (again := [part for part in _RELOADED if part in ran]):
         stack.reload(again)
         reloaded(stack, wanted, again, since=began)

@@ -1,11 +1,16 @@
 """Which services monitoring watches."""
 
+from types import SimpleNamespace
+
 import pytest
 
+from deployctl.endpoint import Endpoint
 from deployctl.errors import TargetError
 from deployctl.operations.monitoring import stack
 from deployctl.spec.settings import Settings
+from deployctl.targets.driver import EngineState
 from deployctl.targets.store import ServiceRef
+from known import planned
 
 
 class Records:
@@ -32,3 +37,45 @@ def looked_at(monkeypatch):
 def test_a_cluster_that_is_away_keeps_no_host_from_being_watched(looked_at):
     assert stack._services(Settings(), lambda event: None) == []
     assert looked_at == ["on-docker", "on-process", "of-another"]
+
+
+class Recorded(Records):
+    """A service on Docker, whose record says that it serves; `coming`: and a revision after it."""
+
+    def __init__(self, *coming):
+        plan, spec, _ = planned("awq", "l4", name="chat")
+        more = {"candidate_of": None, "plan": plan, "spec": spec}
+        self._releases = [
+            SimpleNamespace(status=status, **more) for status in ("deployed", *coming)
+        ]
+
+    def services(self, target=None):
+        return [ServiceRef("docker", "chat")] if target == "docker" else []
+
+    def others(self):
+        return []
+
+    def releases(self, ref):
+        return self._releases
+
+
+@pytest.mark.parametrize(
+    ("condition", "coming", "watched"),
+    [
+        ("running", [], ["chat"]),
+        ("dead", [], ["chat"]),
+        ("absent", [], []),
+        ("absent", ["pending"], ["chat"]),
+    ],
+)
+def test_one_that_was_removed_by_hand_pages_nobody(monkeypatch, condition, coming, watched):
+    driver = SimpleNamespace(
+        state=lambda release: EngineState(condition),
+        endpoint=lambda release: Endpoint("http://127.0.0.1:8000", None, None),
+    )
+    monkeypatch.setattr(stack, "open_store", lambda settings: Recorded(*coming))
+    monkeypatch.setattr(stack, "open_driver", lambda target, settings: driver)
+    told = []
+    found = stack._services(Settings(), told.append)
+    assert [each.watched.plan.name for each in found] == watched
+    assert ["removed by hand" in event.text for event in told] == ([] if watched else [True])

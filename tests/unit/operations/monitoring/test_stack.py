@@ -61,7 +61,7 @@ def project(monkeypatch, tmp_path):
     monkeypatch.setenv("DEPLOYCTL_STATE_DIR", str(tmp_path / "state"))
     made = Project(tmp_path)
     monkeypatch.setattr(stack, "monitoring_of", lambda state_dir: made)
-    monkeypatch.setattr(stack, "wait_ready", lambda project, wanted: None)
+    monkeypatch.setattr(stack, "wait_ready", lambda project, wanted, tell, replay_s: None)
     monkeypatch.setattr(stack, "reloaded", lambda project, wanted, asked, since: None)
     serve(monkeypatch, "chat")
     return made
