@@ -198,9 +198,12 @@ def _taken(left: str, size: str, *matchers: LabelMatcher) -> Expression:
 
 
 def _cost() -> tuple[Panel, ...]:
-    cards = Aggregation("count", (exporter("DCGM_FI_DEV_GPU_UTIL"),))
+    # A card has several series: of each part that it is cut into (MIG, where nothing says how busy
+    # the whole is), and of each pod that had it within the hour.
+    each = Aggregation("group", (exporter("DCGM_FI_DEV_FB_USED"),), _CARD)
+    cards = Aggregation("count", (each,))
     lazy = over("avg_over_time", exporter("DCGM_FI_DEV_GPU_UTIL"), "1h")
-    idle = Aggregation("count", (compare(lazy, "<", _IDLE),))
+    idle = Aggregation("count", (compare(greatest(lazy, *_CARD), "<", _IDLE),))
     none = FunctionCall("vector", (Literal("0"),))
     an_hour = times(3600, total(rate(_GENERATED, "1h")))
     millions = Arithmetic("/", Arithmetic(">", an_hour, Literal("0")), Literal("1e6"))

@@ -9,6 +9,7 @@ import subprocess
 import pytest
 import yaml
 
+from board_parts import CHOSEN as SET
 from board_parts import panel_queries
 from deployctl import assets
 from deployctl.engines.vllm import exported
@@ -77,7 +78,29 @@ def test_every_query_has_a_value_where_there_is_load(version, tmp_path):
          "exp_samples": [{"labels": "{}", "value": 1}]}
         for query in found.values()
     ]  # fmt: skip
-    series = input_series(found.values(), version)
+    holds(tmp_path, input_series(found.values(), version), cases)
+
+
+def test_a_card_costs_once_whatever_it_is_cut_into_and_whoever_had_it(tmp_path):
+    """Card 0 was two pods', which asked nothing of it; card 1 is cut in two (MIG)."""
+    pods = [f'gpu="0",instance="box",pod="{pod}"' for pod in "ab"]
+    parts = [f'gpu="1",instance="box",GPU_I_ID="{part}"' for part in (7, 8)]
+    series = [{"series": f"DCGM_FI_DEV_FB_USED{{{each}}}", "values": "1x60"}
+              for each in (*pods, *parts)]  # fmt: skip
+    series += [{"series": f"DCGM_FI_DEV_GPU_UTIL{{{each}}}", "values": "0x60"} for each in pods]
+    queries = {
+        name.partition(" (")[0]: query for name, query in panel_queries("0.33.0", **CHOSEN).items()
+    }
+    cases = [
+        {"expr": queries[f"fleet: {panel}"], "eval_time": "1h",
+         "exp_samples": [{"labels": "{}", "value": cards * float(SET["card_price"])}]}
+        for panel, cards in (("Cost of an hour", 2), ("Of these idle", 1))
+    ]  # fmt: skip
+    holds(tmp_path, series, cases)
+
+
+def holds(tmp_path, series, cases):
+    """Prometheus has these samples of queries where it has these series."""
     file = tmp_path / "test.yaml"
     test = {"interval": "1m", "input_series": series, "promql_expr_test": cases}
     file.write_text(yaml.safe_dump({"evaluation_interval": "1m", "tests": [test]}))
