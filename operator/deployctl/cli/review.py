@@ -84,7 +84,7 @@ def command(
         )
     made, errors = review(files, Against(against_file, running), root=Path.cwd(), tell=tell)
     if markdown_file is not None:
-        write_text(markdown_file, markdown(made, most=MOST_OF_A_SUMMARY))
+        write_text(markdown_file, markdown(made, most=MOST_OF_A_SUMMARY, link=link))
     if sarif is not None:
         write_text(sarif, json.dumps(findings_as_sarif(made), indent=1) + "\n")
     if os.environ.get("DEPLOYCTL_ANNOTATIONS") == "github":

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from deployctl_loadtest.foreign import printable
 
 MOST_OF_A_COMMENT = 65_536  # GitHub's limit, in characters; counted in bytes, which are more
-MOST_OF_A_SUMMARY = 1024 * 1024  # bytes
+MOST_OF_A_SUMMARY = 1024 * 1024  # bytes, of all that a step writes; of more GitHub shows nothing
 LONGEST = 160  # characters of a value
 _MOST_ITEMS = 40  # of a list
 _LONGEST_NAME = 200  # characters of what a page is about, in its header
@@ -32,19 +32,41 @@ def header(kind: str, about: Sequence[str]) -> str:
 
 
 def joined(parts: Iterable[str], most: int, link: str) -> str:
-    """The parts as a page of `most` bytes; what is over is cut, whole parts of it, and `link` (an
-    address that is trusted) leads to the rest.
+    """The parts as a page of `most` bytes; of one that is longer `link` (an address that is
+    trusted) leads to the rest.
     """
-    rest = f"[the whole report]({link})" if link else "the job's log"
-    cut = f"\n_Cut here, for its length: see {rest}._\n"
-    room = most - len(cut.encode())
-    page = ""
-    for part in parts:
-        room -= len(part.encode())
+    return cut("".join(parts), most, f"[the run's report]({link})" if link else "the JSON answer")
+
+
+def cut(page: str, most: int, whole: str) -> str:
+    """A page of `most` bytes at most: whole lines of it, outside of what is folded, and at its end
+    how much is left out and that `whole` has it. Empty where not even that has room.
+    """
+    if _size(page) <= most:
+        return page
+    lines = page.splitlines(keepends=True)
+    room = most - _size(_left_out(len(lines), whole))
+    folds = good = 0
+    for number, line in enumerate(lines, 1):
+        room -= _size(line)
         if room < 0:
-            return page + cut
-        page += part
-    return page
+            break
+        folds += line.startswith("<details>") - line.startswith("</details>")
+        # A heading stands with what it is of.
+        if not folds and line.strip() and not line.startswith("#"):
+            good = number
+    end = _left_out(len(lines) - good, whole)
+    return "".join(lines[:good]) + end if _size(end) <= most else ""
+
+
+def _size(text: str) -> int:
+    """Bytes of a text in a file or a request; half of a surrogate pair is written as its number."""
+    return len(text.encode(errors="backslashreplace"))
+
+
+def _left_out(lines: int, whole: str) -> str:
+    left = "1 line" if lines == 1 else f"{lines:,} lines"
+    return f"\n_Cut here, for its length: {left} left out; {whole} has all._\n"
 
 
 def listed(items: Iterable[str]) -> str:

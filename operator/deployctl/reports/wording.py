@@ -1,9 +1,12 @@
 """A load result in words and rows, the same for the terminal, markdown and HTML. Pure."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from deployctl.reports.hostpage import code
+from deployctl_loadtest.foreign import printable
 from deployctl_loadtest.result import Client, Distribution, LoadResult, Objective, Server, Setup
 
 COLUMNS = ("mean", "p50", "p90", "p95", "p99", "max")
@@ -255,8 +258,21 @@ def failures(result: LoadResult) -> list[tuple[str, int, str]]:
     ]
 
 
+# What a code host makes a link of, a mention or a reference, however it is escaped.
+_LEADS = re.compile(r"://|www\.|mailto:|xmpp:|@|#\d|GH-\d", re.IGNORECASE)
+_MARKUP = re.compile(r"[\\`*_\[\]<>|~&$]")
+_BLOCK = re.compile(r"^([#+=-]|\d+(?=[.)](?: |$)))")  # where a line begins
+
+
 def plain(text: str) -> str:
-    """For markdown: keeps what a server or a user said from becoming markup."""
-    for character in "\\`*_[]<>|":
-        text = text.replace(character, f"\\{character}")
-    return text
+    """For markdown: what a server or a user said as one line, and none of it markup or a link."""
+    words = printable(" ".join(text.split())).split(" ")
+    line = " ".join(
+        code(word, in_table=True) if _LEADS.search(word) else _MARKUP.sub(r"\\\g<0>", word)
+        for word in words
+    )
+    return _BLOCK.sub(lambda begin: _escaped(begin[0]), line)
+
+
+def _escaped(begin: str) -> str:
+    return f"{begin}\\" if begin.isdigit() else f"\\{begin}"

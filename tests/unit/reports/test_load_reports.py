@@ -3,6 +3,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
+from markdown_it import MarkdownIt
 from rich.console import Console
 
 from deployctl.cli import loadtest as load_text
@@ -83,6 +84,29 @@ def test_what_a_server_or_user_wrote_is_never_markup():
     assert "<script>" not in html
     assert "&lt;script&gt;" in html
     assert "<script>" not in load.markdown(result)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a\n\n# head\r\n- item\n1. one\n> said\n---\n| a |",
+        "<img src=x> [l](https://evil.example) ![i](x) **b** _i_ ~s~ `c` &lt; $x$ \\",
+        "see https://evil.example/a`b`, www.evil.example or mailto:a@b.example, @someone #12 GH-12",
+        "- a list", "+ a list", "1) a list", "# a head", "=====", "```", "    code",
+    ],
+)  # fmt: skip
+def test_what_others_wrote_is_one_line_of_words_in_markdown(text):
+    made = wording.plain(text)
+    assert "\n" not in made
+    parsed = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(f"{made}\n")
+    assert [block.type for block in parsed] == ["paragraph_open", "inline", "paragraph_close"]
+    inside = parsed[1].children
+    assert {each.type for each in inside} <= {"text", "code_inline"}
+    shown = "".join(each.content for each in inside if each.type == "text")
+    for lead in ("https:", "www.", "mailto:", "@", "#1", "GH-"):
+        assert lead not in shown
+    whole = "".join(each.content for each in inside)
+    assert whole.replace(" ", "") == "".join(text.split())
 
 
 def test_the_same_result_makes_the_same_file():

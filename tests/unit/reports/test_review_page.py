@@ -5,6 +5,7 @@ import re
 import pytest
 from markdown_it import MarkdownIt
 
+from deployctl.reports.hostpage import cut
 from deployctl.reports.review import (
     Review,
     ReviewedChange,
@@ -121,7 +122,11 @@ def test_a_long_page_is_cut_at_a_part_and_leads_on():
     review = Review(files=("s",), services=services)
     page = markdown(review, link="https://ci.example/run/1")
     assert 30_000 < len(page.encode()) <= 65_536
-    assert page.endswith("see [the whole report](https://ci.example/run/1)._\n")
+    assert re.search(
+        r"_Cut here, for its length: [\d,]+ lines left out; "
+        r"\[the run's report\]\(https://ci.example/run/1\) has all._\n$",
+        page,
+    )
     assert page.count("<details>") == page.count("</details>")
     assert "and 50 more services" in page
     assert "- and 160 more" in page
@@ -132,6 +137,24 @@ def test_no_page_is_over_its_limit():
     review = Review(files=("s",), services=(service(),))
     for most in range(300, 3000, 97):
         assert len(markdown(review, most=most).encode()) <= most
+
+
+def test_what_is_cut_ends_with_a_whole_line_outside_of_what_is_folded():
+    page = "# Head\n\na\nb\n\n#### next\n\n<details><summary>x</summary>\n\nc\n</details>\nd\n"
+    for most in range(len(page)):
+        made = cut(page, most, "r")
+        assert len(made) <= most
+        kept, _, said = made.partition("\n_Cut here, for its length: ")
+        assert page.startswith(kept)
+        assert kept == "" or page[len(kept) - 1] == "\n"
+        assert kept.count("<details>") == kept.count("</details>")
+        assert not kept.rstrip().endswith(("next", "Head"))
+        if said:
+            number, word = said.split(" ")[:2]
+            assert int(number) == page.count("\n") - kept.count("\n")
+            assert word == ("line" if number == "1" else "lines")
+            assert said.endswith("left out; r has all._\n")
+    assert cut(page, len(page), "r") == page
 
 
 def test_what_restarts_is_said_first():

@@ -38,7 +38,7 @@ def compare_folders(
             hint="measure again with the same flags, or give --anyway",
         )
     comparison = compare.compare(a, b, allowed)
-    job_summary(words.markdown(comparison), tell)
+    job_summary(words.markdown(comparison), tell, whole="the verb's answer")
     return comparison
 
 

@@ -9,6 +9,7 @@ from deployctl.files import ODD, write_text
 from deployctl.load.run import Measurement, UnwrittenError
 from deployctl.reports import load as load_reports
 from deployctl.reports import series as series_reports
+from deployctl.reports.hostpage import MOST_OF_A_SUMMARY, code, cut
 from deployctl_loadtest.result import LoadResult
 from deployctl_loadtest.series import Series
 
@@ -46,15 +47,28 @@ def write_reports(
     write_text(folder / "summary.md", markdown)
     if copy is not None:
         write_text(copy, xml)
-    job_summary(markdown, tell)
+    job_summary(markdown, tell, whole=kept_in(folder / "summary.md"))
 
 
-def job_summary(markdown: str, tell: Tell = silent) -> None:
-    """Adds to a GitHub job's summary, if we run in one. Its loss is told, and no reason to fail."""
+def kept_in(file: Path) -> str:
+    """What has the whole of a page that is cut, in words."""
+    return f"{code(str(file))} (kept with the result, an artefact where the job keeps one)"
+
+
+def job_summary(markdown: str, tell: Tell = silent, *, whole: str = "the job's log") -> None:
+    """Adds to a GitHub job's summary, if we run in one, as much as the step has room for there.
+
+    `whole`: what has all of it, for a page that is cut. A loss is told, and no reason to fail.
+    """
     if path := os.environ.get("GITHUB_STEP_SUMMARY"):
         try:
             with Path(path).open("a", encoding="utf-8", errors=ODD) as file:
-                file.write(markdown + "\n")
+                page = cut(markdown + "\n", MOST_OF_A_SUMMARY - file.tell(), whole)
+                file.write(page)
         except OSError as error:
             text = f"the job's summary could not be written: {error.strerror}: {path}"
+            tell(Event("warning", text))
+            return
+        if not page:
+            text = f"the step's summary is full, GitHub takes no more of it: {whole} has this"
             tell(Event("warning", text))

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from deployctl.errors import EngineError, InterruptedByUserError, SloMissedError
 from deployctl.events import Tell
 from deployctl.files import write_text
-from deployctl.operations.measure.reports import job_summary
+from deployctl.operations.measure.reports import job_summary, kept_in
 from deployctl.operations.tune.inputs import StudyInputs
 from deployctl.tuning import overlay, report
 from deployctl.tuning.events import Done, Restarted
@@ -82,7 +82,7 @@ def conclude(study: Study, inputs: StudyInputs, answer: Answer, tell: Tell) -> T
     markdown = report.markdown(view)
     write_text(study.folder / REPORT, report.html(view))
     write_text(study.folder / SUMMARY, markdown)
-    job_summary(markdown, tell)
+    job_summary(markdown, tell, whole=kept_in(study.folder / SUMMARY))
     return TuneOutcome(document(study, answer, recommendation), view)
 
 

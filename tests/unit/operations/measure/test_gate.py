@@ -67,6 +67,29 @@ def test_files_for_a_pipeline(tmp_path, monkeypatch):
     told = []
     job_summary("text", told.append)
     assert "could not be written" in told[0].text
+    assert len(told) == 1
     monkeypatch.delenv("GITHUB_STEP_SUMMARY")
     with pytest.raises(StateError, match="could not be written"):
         write_reports(tmp_path, result, tmp_path / "step" / "junit.xml")
+
+
+def test_a_step_s_summary_is_cut_where_github_would_show_nothing_of_it(tmp_path, monkeypatch):
+    summary, limit = tmp_path / "step", 1024 * 1024
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(summary))
+    row = "| é | \udce9 |\n"
+    told = []
+    job_summary("before\n", told.append)
+    job_summary("## Head\n\n" + row * 120_000 + "## Last", told.append, whole="`r/summary.md`")
+    page = summary.read_text()
+    assert limit - 200 < summary.stat().st_size <= limit
+    *lines, last = page.removesuffix("\n").split("\n")
+    assert last.startswith("_Cut here, for its length: ")
+    assert last.endswith(" lines left out; `r/summary.md` has all._")
+    left = int(last.split(": ")[1].split(" lines")[0].replace(",", ""))
+    kept = [line for line in lines if line.startswith("|")]
+    assert set(kept) == {"| é | \\udce9 |"}
+    assert len(kept) + left == 120_001
+    assert told == []
+    job_summary("more\n" * 99, told.append, whole="`r/summary.md`")
+    assert summary.read_text() == page
+    assert "the step's summary is full" in told[0].text
