@@ -145,7 +145,9 @@ class FakeGitHub:
         if below == "/actions/artifacts":
             found = [a for a in self.artifacts if query.get("name") in (None, a["name"])]
             shown = [{k: v for k, v in a.items() if k != "files"} for a in found]
-            return 200, {"total_count": len(shown), "artifacts": shown}
+            size, page = int(query.get("per_page", 30)), int(query.get("page", 1))
+            part = shown[(page - 1) * size : page * size]
+            return 200, {"total_count": len(shown), "artifacts": part}
         if one := re.fullmatch(r"/actions/runs/(\d+)", below):
             return 200, self.runs[int(one[1])]
         if one := re.fullmatch(r"/actions/artifacts/(\d+)/zip", below):

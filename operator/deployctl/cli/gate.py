@@ -28,6 +28,12 @@ _EngineOption = Annotated[
 _CardOption = Annotated[
     str | None, typer.Option("--card", metavar="TEXT", help="Of an address: what it runs on.")
 ]
+_EnvironmentOption = Annotated[
+    str,
+    typer.Option(
+        "--environment", metavar="NAME", help="Where it is deployed to: production, staging."
+    ),
+]
 _BranchOption = Annotated[
     str, typer.Option("--branch", metavar="NAME", help="Whose green runs are compared with.")
 ]
@@ -49,6 +55,7 @@ def command(
     repository: _RepositoryOption = "",
     engine: _EngineOption = None,
     card: _CardOption = None,
+    environment: _EnvironmentOption = "",
     branch: _BranchOption = "main",
     runs: _RunsOption = 3,
     threshold: _ThresholdOption = "5%",
@@ -57,10 +64,11 @@ def command(
 ) -> None:
     """Judge a load test by its SLO and by the last good runs of the default branch, on GitHub.
 
-    Good runs are green ones, with an artefact of the same service, runner, engine and card, of the
-    same load. A figure that is clearly worse (99% interval) by more than --threshold fails the
-    gate, and so does a missed SLO. Where there is no good run, that is said, and nothing is passed
-    unless --first is given, as it is on the default branch itself.
+    Good runs are green ones, with an artefact of the same service, runner, engine, card and
+    environment, at the same place (cluster and namespace, Docker host), of the same load. A figure
+    that is clearly worse (99% interval) by more than --threshold fails the gate, and so does a
+    missed SLO. Where there is no good run, that is said, and nothing is passed unless --first is
+    given, as it is on the default branch itself.
 
     It writes gate.json, for deployctl comment, and gate.md beside the result. The result's folder
     is to be kept as an artefact of the name that the answer has. GITHUB_TOKEN is the token
@@ -72,11 +80,12 @@ def command(
 
     Exit code 5 when the gate is not passed.
     """
-    from deployctl.operations.github.gate import Baseline, enforce, judge
+    from deployctl.operations.github.gate import Baseline, MeasuredBy, enforce, judge
     from deployctl.reports.gatepage import markdown
 
     where = Baseline(repository, branch, runs, threshold)
-    report = judge(folder, where, runner=runner, engine=engine, card=card, tell=tell)
+    given = MeasuredBy(runner, environment, engine, card)
+    report = judge(folder, where, given, tell)
     if output is Output.json:
         answer_json(report)
     else:

@@ -37,9 +37,13 @@ class MeasuredOn(BaseModel):
     runner: str  # the label
     engine: str  # vllm 0.32.0
     card: str  # l4, or the processor
+    environment: str = ""  # production, staging; empty where the job has none
+    place: str = ""  # a cluster and namespace, an engine's address; empty for the runner's own
 
     def __str__(self) -> str:
-        return f"{self.service} on {self.card}, {self.engine}, runner {self.runner}"
+        said = f"{self.service} on {self.card}, {self.engine}, runner {self.runner}"
+        more = {"environment ": self.environment, "at ": self.place}
+        return ", ".join([said, *(f"{word}{value}" for word, value in more.items() if value)])
 
 
 class GoodRun(BaseModel):
@@ -93,7 +97,8 @@ class GateReport(BaseModel):
     @property
     def header(self) -> str:
         """What tells its comment from others; hidden where Markdown is shown."""
-        return header("gate", (self.identity.service, self.identity.runner))
+        known = (self.identity.service, self.identity.runner, self.identity.environment)
+        return header("gate", [each for each in known if each])
 
 
 def markdown(report: GateReport, *, most: int = MOST_OF_A_COMMENT, link: str = "") -> str:

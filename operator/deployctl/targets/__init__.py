@@ -13,7 +13,7 @@ from deployctl.targets.loads import LoadMaker, LoadOrder
 from deployctl.targets.shelf import Shelf
 from deployctl.targets.store import Store
 
-__all__ = ["Driver", "View", "open_driver", "open_load", "open_store", "open_view"]
+__all__ = ["Driver", "View", "open_driver", "open_load", "open_store", "open_view", "place"]
 
 _SOCKET = Path("/var/run/docker.sock")  # of an engine on this host
 
@@ -42,6 +42,28 @@ def open_view(target: TargetKind, settings: Settings) -> View | None:
     from deployctl.targets.kubernetes.survey import KubernetesView
 
     return KubernetesView(settings)
+
+
+def place(target: TargetKind, settings: Settings) -> str:
+    """Where services of a target run, as every machine names it: an API server and a namespace, or
+    a Docker engine's address. Empty for this machine.
+
+    Raises:
+        ClusterError: there is no way to a cluster.
+        DockerError: `docker` is not installed, or what it names is no address.
+    """
+    if target == "kubernetes":
+        from deployctl.targets.kubernetes.cluster import cluster_of
+
+        cluster = cluster_of(settings)
+        return f"{cluster.server} {cluster.namespace}"
+    if target == "docker":
+        from deployctl.targets.docker import commands
+        from deployctl.targets.docker.engine import find
+
+        address = find(os.environ, commands.run)
+        return address.url if address.remote else ""
+    return ""
 
 
 def open_load(settings: Settings, order: LoadOrder, tell: Tell) -> LoadMaker:

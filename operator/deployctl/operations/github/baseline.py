@@ -34,7 +34,9 @@ _BROKEN = (
     RuntimeError,
     EOFError,
 )
-_LOOKED_AT = 20  # artefacts of that name, the newest first
+_PAGES = 10  # of artefacts of that name, a hundred each: those of pull requests are among them
+_LOOKED_AT = 100  # runs of the branch, the newest first: each is a request
+_TAKEN = 12  # results that are downloaded
 # A pull request's run is no run of its base branch, though its head may have the same name.
 _OF_A_CHANGE = ("pull_request", "pull_request_target", "workflow_run")
 
@@ -48,21 +50,22 @@ class Found(NamedTuple):
 
 def artifact_name(identity: MeasuredOn) -> str:
     """The name of an artefact that may become a baseline for this identity."""
-    parts = (identity.service, identity.runner, identity.engine, identity.card)
+    parts = identity.model_dump().values()
     digest = hashlib.sha256("\0".join(parts).encode("utf-8", "surrogatepass")).hexdigest()[:12]
     slug = re.sub(r"[^a-z0-9-]+", "-", identity.service.lower()).strip("-")[:40]
     return f"deployctl-gate-{slug or 'service'}-{digest}"
 
 
-def good_runs(github: GitHub, name: str, branch: str, most: int, into: Path) -> Iterator[Found]:
-    """The newest green runs of `branch` that have an artefact of this name, `most` of them.
+def good_runs(github: GitHub, name: str, branch: str, into: Path) -> Iterator[Found]:
+    """The green runs of `branch` that have an artefact of this name, the newest first: as many as
+    are asked for, within bounds.
 
     Raises:
         TargetError: GitHub does not answer, or refuses.
     """
-    own, found = os.environ.get("GITHUB_RUN_ID", ""), 0
+    own, taken = os.environ.get("GITHUB_RUN_ID", ""), 0
     seen: set[int] = set()
-    for known in github.every("/actions/artifacts", "artifacts", 1, name=name):
+    for known in github.every("/actions/artifacts", "artifacts", _PAGES, name=name):
         of = known.get("workflow_run") or {}
         run = of.get("id")
         if not isinstance(run, int) or run in seen or str(run) == own or known.get("expired"):
@@ -71,12 +74,12 @@ def good_runs(github: GitHub, name: str, branch: str, most: int, into: Path) -> 
         ours = of.get("repository_id") == of.get("head_repository_id")
         if known.get("name") != name or of.get("head_branch") != branch or not ours:
             continue
-        if len(seen) >= _LOOKED_AT:
+        if len(seen) >= _LOOKED_AT or taken >= _TAKEN:
             return
         seen.add(run)
         if not _is_good(github.ask("GET", f"/actions/runs/{run}")):
             continue
-        identifier = int(known["id"])
+        identifier, taken = int(known["id"]), taken + 1
         content = github.download(f"/actions/artifacts/{identifier}/zip", MOST_ARTIFACT)
         try:
             saved = _unpacked(content, into / str(run))
@@ -84,9 +87,6 @@ def good_runs(github: GitHub, name: str, branch: str, most: int, into: Path) -> 
             continue  # what cannot be read is compared with nothing
         good = GoodRun(run=run, commit=str(of.get("head_sha", ""))[:40], artifact=identifier)
         yield Found(good, saved._replace(folder=f"run {run}"))
-        found += 1
-        if found >= most:
-            return
 
 
 def _is_good(run: Any) -> bool:

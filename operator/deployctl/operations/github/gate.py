@@ -5,9 +5,11 @@ what green runs of the default branch measured on the same runner, engine and ca
 """
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -19,12 +21,12 @@ from deployctl.load.folder import SavedRun
 from deployctl.operations.github.api import GitHub
 from deployctl.operations.github.baseline import Found, artifact_name, good_runs
 from deployctl.operations.measure.compare import share
-from deployctl.operations.measure.reports import job_summary
+from deployctl.operations.measure.reports import job_summary, kept_in
 from deployctl.operations.prepare import processor
 from deployctl.reports.gatepage import GateReport, MeasuredOn, markdown
 from deployctl.reports.hostpage import MOST_OF_A_SUMMARY
 from deployctl.spec.settings import Settings
-from deployctl.targets import history, open_store
+from deployctl.targets import history, open_store, place
 from deployctl_loadtest.comparison import Comparison
 from deployctl_loadtest.result import Objective
 
@@ -41,19 +43,19 @@ class Baseline(NamedTuple):
     threshold: str = "5%"
 
 
-def judge(
-    result: Path,
-    against: Baseline,
-    *,
-    runner: str,
-    engine: str | None = None,
-    card: str | None = None,
-    tell: Tell = silent,
-) -> GateReport:
+class MeasuredBy(NamedTuple):
+    """What the job says of itself. `engine` and `card` are a service's own where they are None."""
+
+    runner: str
+    environment: str = ""
+    engine: str | None = None
+    card: str | None = None
+
+
+def judge(result: Path, against: Baseline, by: MeasuredBy, tell: Tell = silent) -> GateReport:
     """Judges a load test's folder, and writes gate.json and gate.md into it.
 
-    `engine` and `card` are a service's own where they are not given. A GitHub job's summary gets
-    the page.
+    A GitHub job's summary gets the page.
 
     Raises:
         NotFoundError: there is no such folder.
@@ -69,7 +71,9 @@ def judge(
             where=str(result),
             hint="measure with deployctl loadtest --slo … --fail-on-breach",
         )
-    identity = _identity(saved, runner, engine, card)
+    identity = MeasuredOn(
+        runner=by.runner, environment=by.environment, **_measured(saved, by.engine, by.card)
+    )
     name = artifact_name(identity)
     known: dict[str, Any] = {
         "identity": identity,
@@ -80,17 +84,17 @@ def judge(
         "tokens_per_s": _over_time(saved),
     }
     with (
-        tempfile.TemporaryDirectory(prefix="deployctl-gate-") as place,
+        tempfile.TemporaryDirectory(prefix="deployctl-gate-") as unpacked,
         GitHub(against.repository, "actions: read") as github,
     ):
         tell(Event("note", f"looking for good runs of {against.branch}: {identity}"))
-        found = [*good_runs(github, name, against.branch, against.runs, Path(place))]
-        known |= _compared(saved, found, allowed, against.branch)
+        found = good_runs(github, name, against.branch, Path(unpacked))
+        known |= _compared(saved, found, allowed, against)
     report = GateReport(**known)
     write_text(result / REPORT, report.model_dump_json(indent=1) + "\n")
     page = markdown(report, most=MOST_OF_A_SUMMARY)
     write_text(result / PAGE, page)
-    job_summary(page, tell)
+    job_summary(page, tell, whole=kept_in(result / PAGE))
     return report
 
 
@@ -110,31 +114,41 @@ def enforce(report: GateReport, *, first: bool = False) -> None:
     raise SloMissedError(report.summary, where=report.artifact, hint=hints[report.verdict])
 
 
-def _identity(saved: SavedRun, runner: str, engine: str | None, card: str | None) -> MeasuredOn:
+def _measured(saved: SavedRun, engine: str | None, card: str | None) -> dict[str, str]:
+    """What was measured, on what, and where."""
     setup = saved.summary["setup"]
-    service = setup.get("service")
+    service, at = setup.get("service"), _elsewhere(str(setup.get("url", "")))
     if service and not (engine and card):
         known = _release(str(service))
-        engine, card = engine or known[0], card or known[1]
+        engine, card, at = engine or known[0], card or known[1], known[2]
     if not (engine and card):
         raise InputError(
             "it is not known what was measured",
             where="--engine, --card",
             hint="say both where an address was measured: --engine 'vllm 0.32.0' --card l4",
         )
-    return MeasuredOn(
-        service=str(service or setup.get("model") or ""), runner=runner, engine=engine, card=card
-    )
+    named = str(service or setup.get("model") or "")
+    return {"service": named, "engine": engine, "card": card, "place": at}
 
 
-def _release(service: str) -> tuple[str, str]:
-    """Engine and card of a service that runs.
+def _elsewhere(url: str) -> str:
+    """The host and port of an address; empty where it is this machine's."""
+    parts = urlsplit(url)
+    name = parts.hostname or ""
+    here = name in ("", "localhost", "::1") or name.startswith("127.")
+    return "" if here else parts.netloc.rpartition("@")[2]
+
+
+def _release(service: str) -> tuple[str, str, str]:
+    """Engine and card of a service that runs, and where.
 
     Raises:
         NotFoundError: nothing of it does.
     """
-    store = open_store(Settings())
-    release = history.deployed(store.releases(store.find(service)))
+    settings = Settings()
+    store = open_store(settings)
+    ref = store.find(service)
+    release = history.deployed(store.releases(ref))
     if release is None:
         raise NotFoundError(
             f"nothing of {service} runs any more",
@@ -144,7 +158,8 @@ def _release(service: str) -> tuple[str, str]:
     plan = release.plan
     card = plan.gpu if plan.accelerator == "cuda" else f"cpu ({processor() or 'unknown'})"
     cards = plan.world_size * plan.replicas
-    return f"{plan.engine.name} {plan.engine.version}", card if cards == 1 else f"{cards} × {card}"
+    engine = f"{plan.engine.name} {plan.engine.version}"
+    return engine, card if cards == 1 else f"{cards} × {card}", place(ref.target, settings)
 
 
 def _objectives(slo: dict[str, Any], where: Path) -> tuple[Objective, ...]:
@@ -161,17 +176,25 @@ def _reasons(gate: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _compared(
-    saved: SavedRun, found: Sequence[Found], allowed: float, branch: str
+    saved: SavedRun, found: Iterator[Found], allowed: float, against: Baseline
 ) -> dict[str, Any]:
-    """The comparison with those of them that are of the same load; or why there is none."""
+    """The comparison with the newest of them that are of the same load; or why there is none."""
     now = compare.Side("B", "this run", [saved._replace(folder="this run")])
-    alike = [
-        each for each in found if not compare.differences(compare.Side("A", "", [each.run]), now)
-    ]
-    if not found:
-        return {"no_baseline": f"no green run of {branch} measured this"}
+    others = 0
+
+    def of_this_load() -> Iterator[Found]:
+        nonlocal others
+        for each in found:
+            if compare.differences(compare.Side("A", "", [each.run]), now):
+                others += 1
+            else:
+                yield each
+
+    alike = [*islice(of_this_load(), against.runs)]
+    if not alike and others:
+        return {"no_baseline": f"the last good runs of {against.branch} were of another load"}
     if not alike:
-        return {"no_baseline": f"the last good runs of {branch} were of another load"}
+        return {"no_baseline": f"no green run of {against.branch} measured this"}
     before = compare.Side("A", "the last good runs", [each.run for each in alike])
     answer: Comparison = compare.compare(before, now, allowed)
     return {"comparison": answer, "baseline": tuple(each.good for each in alike)}

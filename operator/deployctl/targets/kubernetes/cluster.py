@@ -78,6 +78,11 @@ class Cluster:
         return self._connection().context
 
     @property
+    def server(self) -> str:
+        """The API server: `https://10.0.0.1:6443`."""
+        return self._connection().api.host
+
+    @property
     def namespace(self) -> str:
         """The namespace: as set, else the context's own."""
         return self._settings.namespace or self._connection().namespace or "default"

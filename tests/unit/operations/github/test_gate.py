@@ -8,13 +8,16 @@ import pytest
 
 from deployctl.errors import InputError, NotFoundError, SloMissedError, TargetError
 from deployctl.operations.github.baseline import artifact_name
-from deployctl.operations.github.gate import Baseline, enforce, judge
+from deployctl.operations.github.gate import Baseline, MeasuredBy, enforce, judge
 from deployctl.reports.gatepage import GateReport, MeasuredOn, markdown
 from fake_github import TOKEN, FakeGitHub
 from run_parts import files, run
 
 SLO = "ttft_p95=1s,error_rate=5%"
-NAME = artifact_name(MeasuredOn(service="m", runner="gpu", engine="vllm 0.32.0", card="l4"))
+IDENTITY = MeasuredOn(
+    service="m", runner="gpu", engine="vllm 0.32.0", card="l4", environment="staging", place="h:1"
+)
+NAME = artifact_name(IDENTITY)
 
 
 @pytest.fixture
@@ -31,11 +34,11 @@ def github(monkeypatch):
 def gated(tmp_path):
     """Judges a run, measured as it is told."""
 
-    def judged(card="l4", branch="main", threshold="5%", slo=SLO, **how):
+    def judged(card="l4", branch="main", threshold="5%", slo=SLO, environment="staging", **how):
         for name, text in files(run(100, held_to=slo, **how)).items():
             (tmp_path / name).write_text(text)
         where = Baseline("org/app", branch, 3, threshold)
-        return judge(tmp_path, where, runner="gpu", engine="vllm 0.32.0", card=card)
+        return judge(tmp_path, where, MeasuredBy("gpu", environment, "vllm 0.32.0", card))
 
     return judged
 
@@ -117,11 +120,50 @@ def test_another_card_has_another_name(github, gated):
     assert gated(card="h100").verdict == "no_baseline"
 
 
-def test_another_load_is_not_compared(github, gated):
+def test_another_environment_or_place_is_no_baseline(github, gated):
+    github.add_artifact(NAME, before(), 1)
+    assert gated(environment="production").verdict == "no_baseline"
+    for more in ({"place": "https://k8s:6443 chat"}, {"place": ""}, {"environment": ""}):
+        assert artifact_name(IDENTITY.model_copy(update=more)) != NAME
+    assert gated().verdict == "passed"
+
+
+def of_another_load():
     other = before()
     summary = json.loads(other["summary.json"])
     summary["setup"]["users"] = 64
-    github.add_artifact(NAME, {**other, "summary.json": json.dumps(summary)}, 1)
+    return {**other, "summary.json": json.dumps(summary)}
+
+
+def test_good_runs_are_found_behind_all_that_is_none(github, gated):
+    github.add_artifact(NAME, before(), 1)
+    for number in range(2, 32):  # more than are looked at one after the other
+        github.add_artifact(NAME, {}, number, conclusion="failure")
+    for number in range(1000, 1250):  # of pull requests: pages of them
+        github.add_artifact(NAME, {}, number, branch="patch")
+    for number in range(2000, 2004):
+        github.add_artifact(NAME, of_another_load(), number)
+    report = gated()
+    assert [good.run for good in report.baseline] == [1]
+    pages = sum(path.endswith("/actions/artifacts") for _, path in github.asked)
+    assert pages == 3
+
+
+def test_what_is_looked_at_has_a_bound(github, gated):
+    for number in range(1, 200):
+        github.add_artifact(NAME, of_another_load(), number)
+    assert gated().verdict == "no_baseline"
+    assert sum(path.endswith("/zip") for _, path in github.asked) == 12
+    github.artifacts.clear()
+    github.asked.clear()
+    for number in range(1, 200):
+        github.add_artifact(NAME, {}, number, conclusion="failure")
+    assert gated().verdict == "no_baseline"
+    assert len(github.asked) == 1 + 1 + 100
+
+
+def test_another_load_is_not_compared(github, gated):
+    github.add_artifact(NAME, of_another_load(), 1)
     assert gated().no_baseline == "the last good runs of main were of another load"
 
 
@@ -157,7 +199,7 @@ def test_what_was_not_measured_as_a_gate_is_refused(github, tmp_path):
     for name, text in files(run()).items():
         (tmp_path / name).write_text(text)
     with pytest.raises(InputError, match="not measured as a gate"):
-        judge(tmp_path, Baseline("org/app"), runner="gpu", engine="e", card="c")
+        judge(tmp_path, Baseline("org/app"), MeasuredBy("gpu", "", "e", "c"))
     assert github.asked == []
 
 
@@ -165,13 +207,13 @@ def test_an_address_does_not_say_what_it_runs_on(github, tmp_path):
     for name, text in files(run(held_to=SLO)).items():
         (tmp_path / name).write_text(text)
     with pytest.raises(InputError) as refused:
-        judge(tmp_path, Baseline("org/app"), runner="gpu")
+        judge(tmp_path, Baseline("org/app"), MeasuredBy("gpu"))
     assert refused.value.where == "--engine, --card"
 
 
 def test_a_folder_that_is_not_there(github, tmp_path):
     with pytest.raises(NotFoundError):
-        judge(tmp_path / "no", Baseline("org/app"), runner="gpu")
+        judge(tmp_path / "no", Baseline("org/app"), MeasuredBy("gpu"))
 
 
 def test_a_token_that_may_not_read_is_told(github, gated):
