@@ -49,11 +49,12 @@ def repository_option(text: str) -> Any:
 
 
 class Terminal(Console):
-    """A console on which nothing but its own drawing moves the cursor or changes a colour, and
-    words in brackets are words."""
+    """A console on which nothing but its own drawing moves the cursor or changes a colour, words in
+    brackets are words, and what is said commands no runner of a job (unless `commands`)."""
 
-    def __init__(self, **more: Any) -> None:
+    def __init__(self, *, commands: bool = False, **more: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, **more)
+        self._shown = printable if commands else shown
 
     def on_broken_pipe(self) -> None:
         """What is done goes on when nobody reads of it any more; see `flush`."""
@@ -75,23 +76,27 @@ class Terminal(Console):
             if segment.control:
                 yield segment
             else:
-                yield Segment(printable(segment.text), segment.style)
+                yield Segment(self._shown(segment.text), segment.style)
+
+
+def shown(text: str) -> str:
+    """A text that others may have written, as a terminal or the log of a job may be given it."""
+    return uncommanding(text) if os.environ.get("GITHUB_ACTIONS") else printable(text)
 
 
 err = Terminal(stderr=True, soft_wrap=True)
 out = Terminal(soft_wrap=not sys.stdout.isatty())
+_runner = Terminal(commands=True, stderr=True, soft_wrap=True)  # of a job
 
 
 def annotate(line: str) -> None:
     """Says a line on stderr that is a command to the runner of a job."""
-    err.print(Text(without_credentials(line)))
+    _runner.print(Text(without_credentials(line)))
 
 
 def story(text: str, *, style: str = "", prefix: int | None = None) -> None:
     """Says what goes on, on stderr. `style` colours the first `prefix` characters, or all."""
     text = without_credentials(text)
-    if os.environ.get("GITHUB_ACTIONS"):  # others wrote much of it, and command nothing
-        text = uncommanding(text)
     line = Text(text)
     if style:
         line.stylize(style, 0, len(text) if prefix is None else prefix)
@@ -107,8 +112,8 @@ def tell(event: Event) -> None:
 
 
 def say(line: str) -> None:
-    """Writes a line to stdout as it stands, but for what no terminal should be given."""
-    _write(printable(line))
+    """Writes a line to stdout as it stands, but for what no terminal or job should be given."""
+    _write(shown(line))
 
 
 def _write(line: str) -> None:
@@ -139,7 +144,7 @@ def print_rows(rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[column]) for row in rows) for column in range(last)]
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
-        _write("  ".join([*cells, row[last]]).rstrip())
+        _write(shown("  ".join([*cells, row[last]]).rstrip()))
 
 
 answers: list[Any] = []  # the JSON document that was written last
@@ -153,7 +158,8 @@ def answer_json(value: Any) -> None:
     if hasattr(value, "model_dump"):
         value = value.model_dump(mode="json")
     answers[:] = [value]
-    _write(as_json(value, indent=2))
+    # Of a job's log `##[` is a command wherever it stands; a number of a character is none.
+    _write(as_json(value, indent=2).replace("##[", r"#\u0023["))
 
 
 def as_json(value: Any, indent: int | None = None) -> str:

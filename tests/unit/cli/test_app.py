@@ -1,11 +1,12 @@
 """The frame of the command line: exit codes, the shape of errors, lazy imports."""
 
+import json
 import subprocess
 import sys
 
 import pytest
 
-from deployctl.cli import app
+from deployctl.cli import app, console
 from deployctl.errors import (
     DeployctlError,
     EngineError,
@@ -192,6 +193,27 @@ def test_what_others_wrote_commands_no_runner(monkeypatch, capsys, tmp_path):
     assert command.startswith("::error title=deployctl::it died%0Ahint: a%0A  ::add-mask")
     assert not [line for line in told if line.lstrip().startswith("::") or "##[" in line]
     assert [line for line in told if line.lstrip().startswith(": :add-mask::good")]
+
+
+def test_an_answer_that_others_wrote_commands_no_runner(monkeypatch, capsys):
+    evil = ("::add-mask::good", "\t::set-output name=verdict::good", "a ##[add-mask]good")
+    told = {"lines": [*evil, "\n".join(evil)]}
+
+    def answered():
+        for line in ("\n".join(evil), *evil):
+            console.say(line)
+            console.print_rows([[line, "x"]])
+            console.out.print(line)
+        lines = capsys.readouterr().out.splitlines()
+        console.answer_json(told)
+        said = capsys.readouterr().out
+        assert json.loads(said) == told
+        return [*lines, *said.splitlines()]
+
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
+    assert "::add-mask::good" in answered()
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    assert not [line for line in answered() if line.lstrip().startswith("::") or "##[" in line]
 
 
 def test_a_pipeline_that_asks_for_it_has_an_error_at_its_line(monkeypatch, capsys, tmp_path):
