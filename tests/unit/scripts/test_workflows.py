@@ -1,6 +1,8 @@
 """The reusable workflows as those call them who copy from the pages, and that of a release."""
 
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -48,6 +50,63 @@ def test_what_is_deployed_is_gated_before_the_next_is_deployed():
         assert not own["group"].startswith("deployctl-services-")
 
 
+def test_secrets_have_names_that_an_environment_can_hold():
+    """The jobs that reach a target name the environment, and get its secrets, by their names."""
+    for name, job in (("deploy", "deploy"), ("gate", "gate"), ("plan", None), ("tune", None)):
+        document = yaml.safe_load((GITHUB / "workflows" / f"{name}.yml").read_text())
+        declared = document[True]["workflow_call"]["secrets"]
+        assert all(re.fullmatch(r"[A-Za-z_]\w*", each) for each in declared)
+        assert not any(each.get("required") for each in declared.values())
+        assert set(re.findall(r"secrets\.([\w-]+)", str(document["jobs"]))) == declared.keys()
+        if job is not None:
+            environment = document["jobs"][job]["environment"]
+            named = environment["name"] if isinstance(environment, dict) else environment
+            assert named == "${{ inputs.environment }}"
+
+
+@pytest.mark.parametrize("name", ["plan", "deploy", "gate", "tune"])
+def test_who_calls_it_beside_a_stranger_s_change_is_refused_before_anything_is_read(name):
+    """On pull_request_target a job has secrets, and a token that may write."""
+    jobs = yaml.safe_load((GITHUB / "workflows" / f"{name}.yml").read_text())["jobs"]
+    first = jobs[name]["steps"][0]
+    assert first["if"] == "github.event_name == 'pull_request_target'"
+    assert first["run"].splitlines()[-1] == "exit 3"
+    assert all(name in job["needs"] for other, job in jobs.items() if other != name)
+
+
+def test_no_kind_of_pull_request_is_deployed_and_each_is_planned():
+    jobs = yaml.safe_load((GITHUB / "workflows" / "services.yml").read_text())["jobs"]
+    assert jobs["plan"]["if"] == "startsWith(github.event_name, 'pull_request')"
+    assert jobs["deploy"]["if"].startswith("!startsWith(github.event_name, 'pull_request') &&")
+    assert jobs["gate"]["needs"] == "deploy"
+
+
+def test_a_review_that_cannot_be_written_keeps_no_other_back(tmp_path):
+    jobs = yaml.safe_load((GITHUB / "workflows" / "plan-comment.yml").read_text())["jobs"]
+    script = jobs["comment"]["steps"][-1]["run"]
+    (tmp_path / "bin").mkdir()
+    stub = tmp_path / "bin" / "deployctl"
+    stub.write_text('#!/bin/sh\necho "$2" >>written\ncase $2 in */a/*) exit 2 ;; esac\n')
+    stub.chmod(0o755)
+    env = dict.fromkeys(("OWNER", "BRANCH", "COMMIT", "LINK"), "x")
+    env |= {"PATH": f"{stub.parent}:{os.environ['PATH']}", "RUNNER_TEMP": str(tmp_path)}
+
+    def ran():
+        words = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script]
+        return subprocess.run(
+            words, cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+        )
+
+    done = ran()  # a run that failed before it left one
+    assert (done.returncode, (tmp_path / "written").exists()) == (0, False)
+    assert done.stdout == "::notice title=deployctl::the run left no review\n"
+    for name in "abc":
+        (tmp_path / "review" / name).mkdir(parents=True)
+        (tmp_path / "review" / name / "review.json").touch()
+    assert ran().returncode == 1
+    assert len((tmp_path / "written").read_text().splitlines()) == 3
+
+
 def test_no_load_test_passes_for_a_gate():
     """A runner's own deployctl may be one that gives no outputs: the gate is asked all the same."""
     jobs = yaml.safe_load((GITHUB / "workflows" / "gate.yml").read_text())["jobs"]
@@ -80,7 +139,11 @@ def test_who_calls_a_workflow_gives_what_it_takes(job):
     inputs = takes["inputs"]
     assert job["with"].keys() <= inputs.keys()
     assert {key for key, each in inputs.items() if each.get("required")} <= job["with"].keys()
-    assert job.get("secrets", {}).keys() <= takes.get("secrets", {}).keys()
+    handed = job.get("secrets", {})
+    if handed == "inherit":  # of ours alone, which was given no more than it says
+        assert job["uses"].startswith("./.github/")
+    else:
+        assert handed.keys() <= takes.get("secrets", {}).keys()
     ranks = {"none": 0, "read": 1, "write": 2}
     for inner in document["jobs"].values():
         for right, wanted in inner["permissions"].items():
