@@ -214,8 +214,10 @@ def test_ten_lines_and_nothing_else_on_a_real_engine(
     env = {**os.environ, "DEPLOYCTL_STATE_DIR": str(stranger.state)}
     # A CPU holds less than the card that the README is about.
     stranger.calls(ten_lines().replace("ttft_p95=500ms", "ttft_p95=30s"))
+    # A machine that does other things too may take longer to start an engine than a quiet one.
     spec = (
         f"model: {tiny_checkpoint}\nname: chat\ngpu: cpu\nport: {free_port}\nenforce_eager: true\n"
+        "startup_timeout: 600\n"
     )
     stranger.base(spec)
     try:
