@@ -165,8 +165,18 @@ def test_a_state_folder_that_is_emptied_each_time_loses_no_key(mine, fresh, up, 
     assert [opens(each) for each in (key, alice, bob)] == [200, 401, 200]
     assert fresh().json("rollback", service)["changed"]
     assert [opens(each) for each in (key, alice, bob)] == [200, 401, 200]
-    fresh()("down", service, "--volumes")
-    assert volumes(service) == [f"deployctl-{service}_records"]
+
+    # Taken away with `down --volumes`, they open nothing again where a state folder has a copy.
+    assert "bob" in mine("keys", "list", service).stdout
+    remover = fresh()
+    remover("keys", "revoke", service, "bob")
+    remover("down", service, "--volumes")
+    kept = [f"deployctl-{service}_keys", f"deployctl-{service}_records"]  # the former, of none
+    assert volumes(service) == kept
+    mine(*up, "--expose")
+    new = (mine.state / "docker" / service / "api_key").read_text()
+    assert [opens(each) for each in (key, alice, bob, new)] == [401, 401, 401, 200]
+    assert "bob" not in mine("keys", "list", service).stdout
 
 
 def test_keys_of_an_older_deployctl_move_to_the_engine(mine, fresh, up, service, tmp_path):

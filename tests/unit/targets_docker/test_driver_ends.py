@@ -60,4 +60,10 @@ def test_purge_says_what_goes_and_takes_the_keys(driver, engine, release):
         "removed volume deployctl-tiny_vllm",
     ]
     assert engine.filled == {}
-    assert KeptKeys(engine.carriers).kept("tiny") is None
+    assert KeptKeys(engine.carriers).kept("tiny") == {}
+
+
+def test_of_what_was_tried_for_another_service_no_volume_stays(driver, engine, release):
+    driver.start(release(), quiet)
+    driver.purge("tiny", quiet, heir="other")
+    assert engine.carriers.volumes_made == engine.carriers.made == {}

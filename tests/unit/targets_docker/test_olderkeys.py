@@ -111,6 +111,16 @@ def test_an_up_that_has_to_make_new_keys_says_so(older, mounted, fresh):
     assert "is gone: what starts next has new ones" in said.text
 
 
+def test_what_an_older_deployctl_started_after_a_purge_keeps_its_keys(
+    engine, older, mounted, fresh, folder
+):
+    """It knows nothing of what the engine keeps."""
+    KeptKeys(engine.carriers).take_away("tiny")
+    with fresh.changing("tiny", "deployctl up", quiet):
+        assert (folder / "api_key").read_bytes() == THERE["api_key"]
+    assert KeptKeys(engine.carriers).kept("tiny") == THERE
+
+
 def test_keys_that_do_not_come_to_the_door_are_not_said_to_be_given(
     engine, older, mounted, release, driver
 ):

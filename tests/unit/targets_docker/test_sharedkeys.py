@@ -66,16 +66,68 @@ def test_what_a_purge_leaves_says_nothing_of_keys(kept, driver, tmp_path):
     keys.forget(tmp_path / "state" / "docker" / "tiny")
     names = {path.name for path in (tmp_path / "state" / "docker" / "tiny").iterdir()}
     assert names == {"keys.lock"}
-    assert kept() is None
+    assert kept() == {}
 
 
-def test_keys_that_were_removed_elsewhere_open_nothing_again(engine, kept, folder):
+@pytest.mark.parametrize("new", [b"new", None])
+def test_keys_that_were_removed_elsewhere_open_nothing_again(engine, kept, folder, new):
     """`down --volumes` and `up` of another state folder: the keys of before are not given again."""
     learn(engine, "tiny", folder)
-    kept(api_key=b"new", operator_token=b"new", keys_json=None)
+    kept(api_key=new, operator_token=b"new", keys_json=None)
     learn(engine, "tiny", folder)
     assert not (folder / "keys.json").exists()
-    assert (folder / "api_key").read_bytes() == b"new"
+    assert keys.read_key(folder / "api_key") == (new and new.decode())
+
+
+@pytest.mark.parametrize("older", [False, True])
+def test_a_key_that_was_revoked_opens_nothing_again_after_a_purge(
+    engine, kept, driver, fresh, folder, release, older
+):
+    """By `up` from a state folder that still knows it, one of an older deployctl among them."""
+    fresh.learn_keys("tiny")
+    if older:
+        (folder / "published").unlink()
+    with driver.changing("tiny", "deployctl keys revoke", quiet):
+        kept(keys_json=b"without it")
+    with driver.changing("tiny", "deployctl down", quiet):
+        driver.purge("tiny", quiet)
+    for content in engine.carriers.volumes_made["deployctl-tiny_keys"][1].values():
+        assert len(content) < 200  # nothing of those of before, in neither file
+    with fresh.changing("tiny", "deployctl up", quiet):
+        assert {path.name for path in folder.iterdir()} == {"keys.lock", "lineage", "published"}
+        fresh.start(release(), quiet)
+    assert kept().keys() == {"operator_token"}
+    assert kept()["operator_token"] != THERE["operator_token"]
+    token = kept()["operator_token"]
+    with fresh.changing("tiny", "deployctl up", quiet):
+        pass
+    assert kept()["operator_token"] == token  # what was begun anew is not taken for one of before
+
+
+def test_whoever_is_killed_while_keys_are_taken_away_leaves_all_or_none(engine, kept):
+    of_engine, steps = KeptKeys(engine.carriers), 0
+    while True:
+        of_engine.keep("tiny", THERE)
+        engine.carriers.fuse = steps
+        try:
+            of_engine.take_away("tiny")
+            break
+        except Killed:
+            engine.carriers.alive()
+        assert kept() == ({} if steps else THERE)
+        steps += 1
+    assert (steps, kept()) == (2, {})
+
+
+def test_a_purge_waits_for_who_changes_the_keys(engine, driver, kept, monkeypatch):
+    monkeypatch.setattr(keys, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(enginelock, "LASTS_S", 0)
+    with (
+        held_shortly(engine.carriers, "tiny", "keys", quiet, patience_s=0),
+        pytest.raises(LockedError, match="keys of tiny"),
+    ):
+        driver.purge("tiny", quiet)
+    assert kept() == THERE
 
 
 def test_a_key_that_is_revoked_while_others_changes_are_looked_at_opens_nothing_again(

@@ -35,7 +35,6 @@ from deployctl.targets.docker import (
 )
 from deployctl.targets.docker.checkpoint import VolumeUploader, uploader
 from deployctl.targets.docker.engine import DockerEngine, connect, find
-from deployctl.targets.docker.keptkeys import KeptKeys
 from deployctl.targets.docker.project import ProjectFolder, door_of, volumes_of
 from deployctl.targets.docker.running import (
     all_restarts,
@@ -45,7 +44,7 @@ from deployctl.targets.docker.running import (
     runs_it,
     whole_log,
 )
-from deployctl.targets.docker.shelf import PUBLISHED, DockerShelf
+from deployctl.targets.docker.shelf import DockerShelf
 from deployctl.targets.driver import Downloader, EngineState
 from deployctl.targets.history import Release
 from deployctl.targets.holder import Check
@@ -313,11 +312,10 @@ class DockerDriver:
             tell(Event("note", f"removed volume {volume}"))
         for volume in volumes_of(service).values():
             engine.drop_volume(volume)
-        KeptKeys(engine.carriers).forget(service)
+        self._keys.take_away(service, for_good=heir is not None)
         files = self._project(service)
         files.forget()
         files.forget_logs()
-        (self._folder(service) / PUBLISHED).unlink(missing_ok=True)
 
     def log_path(self, release: Release) -> Path | None:
         """The log as a file: none while the engine runs, a copy made now when it is dead, and

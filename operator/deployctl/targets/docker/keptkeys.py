@@ -27,7 +27,8 @@ class KeptKeys:
         self._carriers = carriers
 
     def kept(self, service: str) -> dict[str, bytes] | None:
-        """What it keeps of a service; None where it was never given anything."""
+        """What it keeps of a service: none of those that were taken away; None where it was never
+        given anything."""
         document = self._files(service).newest()
         if document is None:
             return None
@@ -43,8 +44,14 @@ class KeptKeys:
         document = {"version": VERSION, "count": count, "files": texts(files)}
         self._files(service).write(document)
 
+    def take_away(self, service: str) -> None:
+        """Has it keep that there are none any more, for those who have a copy of them. Twice: what
+        was there before is in the other of two files."""
+        for _ in range(2):
+            self.keep(service, {})
+
     def forget(self, service: str) -> None:
-        """Removes all that it keeps of a service."""
+        """Removes all that it keeps of a service, and that it ever did."""
         self._files(service).forget()
 
     def _files(self, service: str) -> TwoFiles:

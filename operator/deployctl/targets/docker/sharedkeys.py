@@ -5,7 +5,8 @@ state folder has a copy, in which they are changed.
 What the engine keeps counts: where others changed it since it was last given anything from here, it
 is brought here first. That is told by the digests of what was given, so that a change which was
 made here, and was killed before it was given, is not undone. Whoever changes or gives them holds a
-lock on the engine, and looks at them again once he has it.
+lock on the engine, and looks at them again once he has it. Of a service that was purged the engine
+keeps that it has no keys: a copy of one that was revoked before is not to open anything again.
 
 An older deployctl had containers mount them from a folder of its state folder. Those go on, and
 until the engine keeps the keys of such a service, what its container has counts.
@@ -17,7 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from deployctl.errors import DockerError
 from deployctl.events import Event, Tell, silent
@@ -36,6 +37,14 @@ if TYPE_CHECKING:
 
 _AT = "/run/secrets"
 _NAMES = (keys.API_KEY, keys.OPERATOR_TOKEN, keys.KEYS)
+
+
+class _Changed(NamedTuple):
+    """Keys that others changed."""
+
+    told: dict[str, str] | None  # digests of what the engine was given last from here
+    there: dict[str, bytes]
+    whole: bool  # all that there are; a container has those that it needs
 
 
 class SharedKeys:
@@ -93,7 +102,7 @@ class SharedKeys:
         """
         engine, folder = self._connect(), self._folder(service)
         with self.changing(service, tell):
-            if KeptKeys(engine.carriers).kept(service) is not None:
+            if KeptKeys(engine.carriers).kept(service):
                 return
             containers = engine.containers(project_name(service), ENGINE)
             if (folder / keys.OPERATOR_TOKEN).exists():
@@ -135,6 +144,22 @@ class SharedKeys:
             self._held[service]()
             kept.keep(service, files)
         published(folder, files)
+
+    def take_away(self, service: str, *, for_good: bool) -> None:
+        """Takes them from the engine, and has copies elsewhere go, too; or, `for_good`, forgets
+        that there ever were any: nobody has a copy.
+
+        Raises:
+            LockedError, StateError, DockerError: as `changing`; or it cannot be written there.
+        """
+        folder, kept = self._folder(service), KeptKeys(self._connect().carriers)
+        with self.changing(service), keys.locked(folder):
+            self._held[service]()
+            if for_good:
+                kept.forget(service)
+            else:
+                kept.take_away(service)
+            _remove(folder / PUBLISHED)
 
     def publish(self, release: Release, container: "Container | None") -> None:
         """Has the engine keep them as they are here, and gives them to a door: that of a container
@@ -200,17 +225,18 @@ def learn(engine: DockerEngine, service: str, folder: Path) -> None:
         changed = _changed(engine, service, folder)  # whoever held it may have given it his
         if changed is None:
             return
-        told, there = changed
         for name in _NAMES:
-            path, content = folder / name, there.get(name)
-            if told is not None and told.get(name) == _digests(there).get(name):
+            path, content = folder / name, changed.there.get(name)
+            if changed.told is not None and changed.told.get(name) == _digests(changed.there).get(
+                name
+            ):
                 continue  # nobody else has changed it
             if content is not None:
                 if not path.is_file() or path.read_bytes() != content:
                     write_private(path, content)
-            elif name == keys.KEYS:  # those here were removed, and are not to open anything again
-                _remove(path)
-        published(folder, there)
+            elif changed.whole or name == keys.KEYS:
+                _remove(path)  # it was removed, and is not to open anything again
+        published(folder, changed.there)
 
 
 def published(folder: Path, files: Mapping[str, bytes]) -> None:
@@ -222,19 +248,17 @@ def published(folder: Path, files: Mapping[str, bytes]) -> None:
     write_private(folder / PUBLISHED, json.dumps(_digests(files)).encode())
 
 
-def _changed(
-    engine: DockerEngine, service: str, folder: Path
-) -> tuple[dict[str, str] | None, dict[str, bytes]] | None:
-    """Digests of what the engine was given last from here, and what it has; None where others have
-    changed nothing."""
+def _changed(engine: DockerEngine, service: str, folder: Path) -> _Changed | None:
+    """What others have changed; None where it is nothing."""
     text = keys.read_key(folder / PUBLISHED)
-    there = KeptKeys(engine.carriers).kept(service)
-    if there is None:
-        if text is None and (folder / keys.OPERATOR_TOKEN).exists():
-            return None  # made by an older deployctl: they are the ones
-        there = _of_containers(engine, service)
+    kept = KeptKeys(engine.carriers).kept(service)
+    if kept is None and text is None and (folder / keys.OPERATOR_TOKEN).exists():
+        return None  # made by an older deployctl: they are the ones
+    there = kept or _of_containers(engine, service)
+    if kept is None and not there:
+        return None
     told = _told(text, there)
-    return None if not there or told == _digests(there) else (told, there)
+    return None if told == _digests(there) else _Changed(told, there, whole=there == kept)
 
 
 def _of_containers(engine: DockerEngine, service: str) -> dict[str, bytes]:
