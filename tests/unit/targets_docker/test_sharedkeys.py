@@ -9,10 +9,10 @@ from tests.unit.targets_docker.memory import Killed
 
 from deployctl.errors import DockerError, LockedError
 from deployctl.targets import keys
-from deployctl.targets.docker import enginelock
+from deployctl.targets.docker import enginelock, published
 from deployctl.targets.docker.enginelock import held_shortly
 from deployctl.targets.docker.keptkeys import KeptKeys
-from deployctl.targets.docker.sharedkeys import SharedKeys, learn, published
+from deployctl.targets.docker.sharedkeys import SharedKeys, learn
 
 # What was noted of them before there was a digest of each.
 FORMER = "8d772e0842f073afff8ad1659722532355de11fccef70c8231bb781f76a76e90"
@@ -38,7 +38,7 @@ def test_what_others_changed_is_learnt_and_what_was_changed_here_stays(engine, k
 def test_what_was_given_from_here_is_known(engine, kept, folder):
     folder.mkdir(parents=True)
     (folder / "operator_token").write_text("mine")
-    published(folder, THERE)
+    published.note(folder, THERE)
     learn(engine, "tiny", folder)
     assert (folder / "operator_token").read_text() == "mine"
 
@@ -142,7 +142,7 @@ def test_a_key_that_is_revoked_while_others_changes_are_looked_at_opens_nothing_
         found = look(of_engine, service)
         monkeypatch.undo()
         (folder / "keys.json").write_bytes(revoked)
-        published(folder, kept(keys_json=revoked))
+        published.note(folder, kept(keys_json=revoked))
         return found
 
     monkeypatch.setattr(KeptKeys, "kept", looked_at_before_it_is_revoked)
@@ -185,6 +185,28 @@ def test_who_slept_while_another_revoked_a_key_gives_nobody_his_own(
             driver.publish_keys(release())
     assert kept()["keys.json"] == b"without it"
     assert engine.filled["deployctl-tiny_secrets"]["keys.json"] == b"without it"
+
+
+def test_who_slept_while_another_revoked_a_key_starts_no_engine_with_his_own(
+    engine, release, driver, fresh, kept, tmp_path, monkeypatch
+):
+    """After the engine kept them, before the volume is filled that the new container will have."""
+    keep = SharedKeys.keep
+
+    def keeps_and_sleeps(of_driver, service):
+        keep(of_driver, service)
+        monkeypatch.setattr(SharedKeys, "keep", keep)
+        engine.carriers.clock += timedelta(seconds=enginelock.LASTS_S + 1)
+        with fresh.changing_keys("tiny"):
+            (tmp_path / "fresh" / "docker" / "tiny" / "keys.json").write_bytes(b"without it")
+            fresh.publish_keys(release())
+
+    with driver.changing("tiny", "deployctl up", quiet):
+        monkeypatch.setattr(SharedKeys, "keep", keeps_and_sleeps)
+        with pytest.raises(LockedError, match="changed the keys of tiny while"):
+            driver.start(release(), quiet)
+    assert engine.filled == {}
+    assert kept()["keys.json"] == b"without it"
 
 
 def test_while_one_changes_them_another_waits(driver, running, engine, monkeypatch):

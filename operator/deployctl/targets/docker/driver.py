@@ -179,6 +179,8 @@ class DockerDriver:
         project, image = self._project(service), release.plan.engine.image
         for owner, name in borrowed(release.bundle):
             engine.keep_volume(owner, name)
+        if engine.containers(project_name(service)):  # they would have the volumes in use
+            engine.remove(project_name(service), GRACE_S)
         with keys.locked(self._folder(service)):
             leaves = commands.leaves_the_volume(release)
             offline = release.plan.asks_for_its_model_alone and not leaves
@@ -187,8 +189,7 @@ class DockerDriver:
             lineage = self._shelf.lineage(service)
             files = project.write(release, offline=offline, lineage=lineage)
             self._keys.keep(service)
-        if engine.containers(project_name(service)):  # they would have the volumes in use
-            engine.remove(project_name(service), GRACE_S)
+        self._keys.still_ours(service)
         filled = {SECRETS_FOLDER: secrets, DOOR_FOLDER: door_of(release)}
         for folder, volume in volumes_of(service).items():
             if filled[folder]:

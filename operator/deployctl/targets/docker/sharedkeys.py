@@ -12,10 +12,8 @@ An older deployctl had containers mount them from a folder of its state folder. 
 until the engine keeps the keys of such a service, what its container has counts.
 """
 
-import hashlib
-import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
@@ -25,10 +23,10 @@ from deployctl.events import Event, Tell, silent
 from deployctl.files import make_folder, state_error, write_private
 from deployctl.render.compose import ENGINE, project_name
 from deployctl.targets import keys
-from deployctl.targets.docker import enginelock
+from deployctl.targets.docker import enginelock, published
 from deployctl.targets.docker.engine import DockerEngine
 from deployctl.targets.docker.keptkeys import KeptKeys
-from deployctl.targets.docker.shelf import PUBLISHED
+from deployctl.targets.docker.published import NAMES, PUBLISHED
 from deployctl.targets.history import Release
 from deployctl.targets.holder import Check
 
@@ -36,7 +34,6 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 _AT = "/run/secrets"
-_NAMES = (keys.API_KEY, keys.OPERATOR_TOKEN, keys.KEYS)
 
 
 class _Changed(NamedTuple):
@@ -141,9 +138,9 @@ class SharedKeys:
         folder, kept = self._folder(service), KeptKeys(self._connect().carriers)
         files = _here(folder)
         if kept.kept(service) != files:
-            self._held[service]()
+            self.still_ours(service)
             kept.keep(service, files)
-        published(folder, files)
+        published.note(folder, files)
 
     def take_away(self, service: str, *, for_good: bool) -> None:
         """Takes them from the engine, and has copies elsewhere go, too; or, `for_good`, forgets
@@ -154,12 +151,20 @@ class SharedKeys:
         """
         folder, kept = self._folder(service), KeptKeys(self._connect().carriers)
         with self.changing(service), keys.locked(folder):
-            self._held[service]()
+            self.still_ours(service)
             if for_good:
                 kept.forget(service)
             else:
                 kept.take_away(service)
             _remove(folder / PUBLISHED)
+
+    def still_ours(self, service: str) -> None:
+        """To be asked before a door is given what was read of them a while ago.
+
+        Raises:
+            LockedError: others have changed them since, as this machine slept.
+        """
+        self._held[service]()
 
     def publish(self, release: Release, container: "Container | None") -> None:
         """Has the engine keep them as they are here, and gives them to a door: that of a container
@@ -180,7 +185,7 @@ class SharedKeys:
                 raise _gone(release.service)
             self.keep(release.service)
             image, gone = release.plan.engine.image, keys.gone(files)
-            self._held[release.service]()
+            self.still_ours(release.service)
             engine.write_volume(source, image, files, in_place_of=gone)
             runs = container.status == "running"
             if runs and not files.items() <= _seen(engine, container).items():
@@ -225,27 +230,17 @@ def learn(engine: DockerEngine, service: str, folder: Path) -> None:
         changed = _changed(engine, service, folder)  # whoever held it may have given it his
         if changed is None:
             return
-        for name in _NAMES:
+        told, digests = changed.told, published.digests(changed.there)
+        for name in NAMES:
             path, content = folder / name, changed.there.get(name)
-            if changed.told is not None and changed.told.get(name) == _digests(changed.there).get(
-                name
-            ):
+            if told is not None and told.get(name) == digests.get(name):
                 continue  # nobody else has changed it
             if content is not None:
                 if not path.is_file() or path.read_bytes() != content:
                     write_private(path, content)
             elif changed.whole or name == keys.KEYS:
                 _remove(path)  # it was removed, and is not to open anything again
-        published(folder, changed.there)
-
-
-def published(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Notes what the engine was given. `folder` is the service's.
-
-    Raises:
-        StateError: it cannot be written.
-    """
-    write_private(folder / PUBLISHED, json.dumps(_digests(files)).encode())
+        published.note(folder, changed.there)
 
 
 def _changed(engine: DockerEngine, service: str, folder: Path) -> _Changed | None:
@@ -257,8 +252,8 @@ def _changed(engine: DockerEngine, service: str, folder: Path) -> _Changed | Non
     there = kept or _of_containers(engine, service)
     if kept is None and not there:
         return None
-    told = _told(text, there)
-    return None if told == _digests(there) else _Changed(told, there, whole=there == kept)
+    told = published.told(text, there)
+    return None if told == published.digests(there) else _Changed(told, there, whole=there == kept)
 
 
 def _of_containers(engine: DockerEngine, service: str) -> dict[str, bytes]:
@@ -273,7 +268,7 @@ def _of_containers(engine: DockerEngine, service: str) -> dict[str, bytes]:
 
 def _here(folder: Path) -> dict[str, bytes]:
     found = {}
-    for name in _NAMES:
+    for name in NAMES:
         try:
             found[name] = (folder / name).read_bytes()
         except FileNotFoundError:
@@ -286,35 +281,7 @@ def _here(folder: Path) -> dict[str, bytes]:
 def _seen(engine: DockerEngine, container: "Container") -> dict[str, bytes]:
     """What a container has."""
     found = engine.carriers.read(str(container.id), _AT) or {}
-    return {name: found[name] for name in _NAMES if name in found}
-
-
-def _told(text: str | None, there: Mapping[str, bytes]) -> dict[str, str] | None:
-    """Digests of what the engine was given last from here, which has now what is `there`; None
-    where it was given nothing."""
-    if text is None:
-        return None
-    if text == _former_digest(there):
-        return _digests(there)
-    try:
-        told = json.loads(text)
-    except ValueError:
-        return {}
-    return told if isinstance(told, dict) else {}
-
-
-def _digests(files: Mapping[str, bytes]) -> dict[str, str]:
-    return {name: hashlib.sha256(files[name]).hexdigest() for name in _NAMES if name in files}
-
-
-def _former_digest(files: Mapping[str, bytes]) -> str:
-    """The one of all files that was noted in place of one for each."""
-    digest = hashlib.sha256()
-    for name in _NAMES:
-        content = files.get(name)
-        digest.update(f"{name} {-1 if content is None else len(content)}\n".encode())
-        digest.update(content or b"")
-    return digest.hexdigest()
+    return {name: found[name] for name in NAMES if name in found}
 
 
 def _source(container: "Container") -> str | None:

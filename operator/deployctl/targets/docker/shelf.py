@@ -22,13 +22,13 @@ from deployctl.render.compose import ENGINE, LABEL, project_name
 from deployctl.targets import keys
 from deployctl.targets.docker import enginelock
 from deployctl.targets.docker.engine import DockerEngine
+from deployctl.targets.docker.published import PUBLISHED
 from deployctl.targets.docker.records import LINEAGE, EngineRecords, Kept, where
 from deployctl.targets.history import KEPT
 from deployctl.targets.holder import is_myself
 from deployctl.targets.shelf import FileShelf, Stored, remove_folder
 
 _NOTE = "lineage"  # the file in a service's folder that names it
-PUBLISHED = "published"  # what of the keys the engine was last given from here (`sharedkeys`)
 _MOVED = ("releases", "logs", keys.API_KEY, keys.KEYS, keys.OPERATOR_TOKEN, PUBLISHED)
 
 # How often the records of a service were written when this process settled it, by its folder here:
