@@ -1,5 +1,8 @@
 """What a secret is: one list for all who look."""
 
+import re
+from pathlib import Path
+
 import pytest
 from pydantic import ValidationError
 
@@ -126,3 +129,12 @@ def test_check_knows_them_all(name):
     engine = f"{{image: 'vllm/vllm-openai:v0.32.0', environment: {{'{name}': hunter2}}}}"
     text = f"services: {{a: {engine}}}"
     assert "secret-inline" in {f.code for f in check_texts({"compose.yaml": text}).findings}
+
+
+def test_no_command_that_people_paste_has_a_secret_among_its_words():
+    """Every user of a machine can read those of a command that runs: curl has it from a pipe."""
+    root = Path(__file__).parents[2]
+    pages = [root / "README.md", *(root / "docs").rglob("*.md"), *(root / "deploy").rglob("*.md")]
+    assert len(pages) > 50
+    header = re.compile(r"""(-H|--header)[ =]["']?Authorization|--oauth2-bearer|api-key [$"]""")
+    assert [page for page in pages if header.search(page.read_text(encoding="utf-8"))] == []

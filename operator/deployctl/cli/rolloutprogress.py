@@ -1,8 +1,6 @@
 """How rollouts are shown, one or several: while they go on, and where the services serve then."""
 
-import json
 import re
-import shlex
 import threading
 import time
 from collections import Counter
@@ -121,6 +119,8 @@ def tell_gaps(deployed: "Deployed") -> None:
 
 def show_deployed(deployed: "Deployed") -> None:
     """Says on stdout where a service serves, and what to do with it."""
+    from deployctl.render.snippets import curl
+
     name, endpoint, key_file = deployed.release.service, deployed.endpoint, deployed.api_key_file
     rows = [("url", f"{endpoint.shown}/v1"), ("model", str(endpoint.model))]
     if deployed.ca_file:
@@ -144,19 +144,11 @@ def show_deployed(deployed: "Deployed") -> None:
         rows.insert(0, ("first", endpoint.tunnel))
     # A line that tries the service, without the key in it.
     body = {"model": endpoint.model, "prompt": "The capital of France is", "max_tokens": 16}
-    trust = ["--cacert", str(deployed.ca_file)] if deployed.ca_file else []
-    words = [
-        "curl",
-        *trust,
-        f"{endpoint.shown}/v1/completions",
-        "-H",
-        "Content-Type: application/json",
-    ]
-    key = f' -H "Authorization: Bearer $(cat {shlex.quote(str(key_file))})"' if key_file else ""
-    data = shlex.quote(json.dumps(body, ensure_ascii=False))
+    url, trust = f"{endpoint.shown}/v1/completions", deployed.ca_file
+    asked = " ".join(curl(url, body, key_file=key_file, ca_file=trust))
     rows += [
         ("log", str(deployed.log or f"deployctl logs {name}")),
-        ("try", f"{shlex.join(words)}{key} -d {data}"),
+        ("try", asked),
         ("stop", f"deployctl down {name}"),
         ("clients", f"deployctl status {name} --connect"),
     ]

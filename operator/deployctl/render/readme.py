@@ -12,6 +12,7 @@ from deployctl.planning.plan import ServingPlan
 from deployctl.render import door, yamltext
 from deployctl.render.bundle import VALUES_FILE, Bundle
 from deployctl.render.compose import SECRETS_FOLDER, UID
+from deployctl.render.snippets import curl
 from deployctl.spec import ServiceSpec
 
 _IMAGE_PULL_S = 1200  # beside the start-up budget: ten GB over a slow line
@@ -22,6 +23,7 @@ _NAMESPACE = re.compile(r"^  namespace: \"(.+)\"$", re.MULTILINE)
 def compose_readme(plan: ServingPlan, spec: ServiceSpec) -> str:
     """Writes the README.md of a rendered Compose project."""
     keyed = spec.needs_api_key
+    key_file = f"{SECRETS_FOLDER}/api_key" if keyed else None
     texts = assets.table("deploy", "compose", "secrets.yaml")
     parts = [texts["key" if keyed else "optional_key"].rstrip("\n"), texts["door"]]
     if not door.has_door(plan.engine.version):
@@ -32,8 +34,7 @@ def compose_readme(plan: ServingPlan, spec: ServiceSpec) -> str:
         plan,
         _needs_of_compose(plan),
         budget=spec.startup_timeout or plan.startup_budget_s,
-        url=f"http://127.0.0.1:{spec.port}",
-        header=f' -H "Authorization: Bearer $(cat {SECRETS_FOLDER}/api_key)"' if keyed else "",
+        ask=" ".join(curl(f"http://127.0.0.1:{spec.port}/v1/models", key_file=key_file)),
         secrets="\n".join(parts or [texts["none"]]).format(folder=SECRETS_FOLDER),
     )
 

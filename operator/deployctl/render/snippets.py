@@ -8,6 +8,7 @@ import json
 import re
 import shlex
 from collections.abc import Collection
+from pathlib import Path
 from typing import NamedTuple
 
 _QUESTION = "Say hello in one sentence."
@@ -59,29 +60,36 @@ def _text(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)
 
 
+def curl(
+    url: str,
+    body: object = None,
+    *,
+    key_file: Path | str | None = None,
+    ca_file: Path | str | None = None,
+) -> list[str]:
+    """A request as pieces of a command: of `body`, or a GET. curl reads the key's header from a
+    pipe."""
+    trust = ["--cacert", str(ca_file)] if ca_file else []
+    pieces = [shlex.join(["curl", *trust, url])]
+    if key_file:
+        header = f"sed 's/^/Authorization: Bearer /' {shlex.quote(str(key_file))}"
+        pieces = [f"{header} |", *pieces, "-H @-"]
+    if body is not None:
+        data = shlex.quote(json.dumps(body, ensure_ascii=False))
+        pieces += ["-H 'Content-Type: application/json'", f"-d {data}"]
+    return pieces
+
+
 def _curl(way: Way) -> str:
+    path, body = "models", None
     if "generate" in way.tasks:
         messages = [{"role": "user", "content": _QUESTION}]
         body = {"model": way.model, "messages": messages, "max_tokens": 64}
-        words = _request(way, "chat/completions", body)
+        path = "chat/completions"
     elif "embed" in way.tasks:
-        words = _request(way, "embeddings", {"model": way.model, "input": _QUESTION})
-    else:
-        words = [_curled(way, "models")]
-    if not way.key_file:
-        return " \\\n  ".join(words)
-    header = f"sed 's/^/Authorization: Bearer /' {shlex.quote(way.key_file)}"
-    return " \\\n  ".join([f"{header} |", words[0], "-H @-", *words[1:]])
-
-
-def _curled(way: Way, path: str) -> str:
-    trust = ["--cacert", way.ca_file] if way.ca_file else []
-    return shlex.join(["curl", *trust, f"{way.base_url}/{path}"])
-
-
-def _request(way: Way, path: str, body: object) -> list[str]:
-    data = shlex.quote(json.dumps(body, ensure_ascii=False))
-    return [_curled(way, path), "-H 'Content-Type: application/json'", f"-d {data}"]
+        path, body = "embeddings", {"model": way.model, "input": _QUESTION}
+    url = f"{way.base_url}/{path}"
+    return " \\\n  ".join(curl(url, body, key_file=way.key_file, ca_file=way.ca_file))
 
 
 def _key(way: Way) -> str:

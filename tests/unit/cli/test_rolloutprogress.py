@@ -1,6 +1,9 @@
 """What is said of a rollout in a pipe: a line an event, and the load test that verifies it."""
 
+import json
 import re
+import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -57,6 +60,23 @@ def test_where_it_serves_and_what_prometheus_shows(make_release, capsys, token):
     assert rows["url"] == "http://127.0.0.1:8000/v1"
     assert rows.get("token") == (token and "in /state/tiny/operator_token, for /metrics")
     assert "key" not in rows
+
+
+def test_the_line_to_try_it_has_the_key_read_and_not_among_its_words(
+    make_release, capsys, tmp_path
+):
+    key = tmp_path / "it's a key"
+    key.write_text("the-key\n")
+    endpoint = Endpoint("https://h", "it's $(id)", None)
+    shown = Deployed(make_release(), "process", True, 1.0, 0.0, endpoint, key, None, None)
+    show_deployed(replace(shown, ca_file=Path("/ca.crt")))
+    (line,) = re.findall(r"^try +(.*)", capsys.readouterr().out, re.MULTILINE)
+    script = 'curl() { printf "%s\\n" "$@"; cat; }; ' + line
+    told = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    *words, header = told.stdout.splitlines()
+    assert words[:4] == ["--cacert", "/ca.crt", "https://h/v1/completions", "-H"]
+    assert json.loads(words[-1])["model"] == "it's $(id)"
+    assert header == "Authorization: Bearer the-key"
 
 
 @pytest.mark.parametrize(("context", "more"), [(None, ""), ("lab", " --context lab")])
