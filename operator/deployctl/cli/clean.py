@@ -1,10 +1,12 @@
 """`deployctl clean`: what nothing needs any more goes, and what it would free is said first."""
 
 import sys
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from deployctl.cli.clusteroptions import HostOption, on_host
 from deployctl.cli.console import Output, answer_json, print_rows, story, tell
 from deployctl.cli.options import OutputOption
 from deployctl.units import size
@@ -32,6 +34,7 @@ def command(
             help="Also models, images and caches that deployctl does not know to have brought.",
         ),
     ] = False,
+    host: HostOption = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Free disks: models, images, compile caches and logs that no kept revision needs.
@@ -39,22 +42,27 @@ def command(
     Shows what would go and asks; without a terminal nothing goes but with --yes. What a revision
     needs that rollback reaches stays, of every service, also of one that is down; so does what is
     in use, and what came less than a day ago. Records, keys, reports and studies are never
-    touched.
+    touched. With --host, what of that host's Docker engine is deployctl's, and nothing here.
 
     [bold]Examples[/bold]
 
       deployctl clean
 
       deployctl clean --keep 2 --yes
+
+      deployctl clean --host ssh://ops@gpu1
     """
     from deployctl.operations.clean.run import look, remove
 
-    cleaning = look(keep=keep, everything=everything)
+    if host is not None:
+        on_host(host)
+    looked = partial(look, keep=keep, everything=everything, elsewhere=host is not None)
+    cleaning = looked()
     if output is Output.text:
         _show(cleaning)
     goes = bool(cleaning.going) and (yes or (output is Output.text and _wanted()))
     if goes and not yes:  # while a person thought, somebody may have begun an up
-        cleaning = look(keep=keep, everything=everything).within(cleaning)
+        cleaning = looked().within(cleaning)
     if goes:
         remove(cleaning, tell)
     if output is Output.json:

@@ -42,7 +42,7 @@ _AsGroupOption = Annotated[
     ),
 ]
 _HOST = f"{ENV_PREFIX}HOST"
-_HostOption = Annotated[
+HostOption = Annotated[
     str | None,
     typer.Option(
         "--host",
@@ -57,7 +57,7 @@ _HostOption = Annotated[
 ]
 _KEYWORD = inspect.Parameter.KEYWORD_ONLY
 _PLACE = (
-    inspect.Parameter("host", _KEYWORD, default=None, annotation=_HostOption),
+    inspect.Parameter("host", _KEYWORD, default=None, annotation=HostOption),
     inspect.Parameter("impersonate", _KEYWORD, default=None, annotation=_AsOption),
     inspect.Parameter("impersonate_groups", _KEYWORD, default=[], annotation=_AsGroupOption),
 )
@@ -75,7 +75,9 @@ def cluster_options(verb: Callable[..., None]) -> Callable[..., None]:
     @wraps(verb)
     def wrapper(**values: Any) -> None:
         if (host := values.pop("host")) is not None:
-            _on_host(host, values)
+            _refuse_others(values.get("target"))
+            on_host(host)
+            values["target"] = "docker"
         named = {name: given for name in place if (given := values.pop(name)) is not None}
         os.environ.update({f"{ENV_PREFIX}{name.upper()}": named[name] for name in named})
         if place:
@@ -117,23 +119,17 @@ def _act_as(user: str | None, groups: list[str]) -> None:
         os.environ[_GROUPS] = ",".join(groups)
 
 
-def _on_host(url: str, values: dict[str, Any]) -> None:
+def on_host(url: str) -> None:
     """Leaves for the target docker where its engine is. What is known of that host's services is in
     a folder of its own: two hosts may have one of the same name.
 
     Raises:
-        InputError: another target is named, or the address is none.
+        InputError: the address is none.
     """
     from deployctl.spec.settings import Settings
     from deployctl.targets.docker.line import SshHost
     from deployctl.targets.store import host_folder
 
-    if values.get("target") not in (None, "docker"):
-        raise InputError(
-            f"target {values['target']} knows no other host",
-            where="--host",
-            hint="leave --target out, or --host",
-        )
     try:
         name = str(SshHost.of(url))
     except DockerError as error:  # a password may be in it
@@ -141,4 +137,17 @@ def _on_host(url: str, values: dict[str, Any]) -> None:
     folder = host_folder(Settings().state_dir, name)
     os.environ.update({"DOCKER_HOST": url, f"{ENV_PREFIX}STATE_DIR": str(folder)})
     os.environ.pop("DOCKER_CONTEXT", None)
-    values["target"] = "docker"
+
+
+def _refuse_others(target: str | None) -> None:
+    """Refuses another target on another host.
+
+    Raises:
+        InputError: one is named.
+    """
+    if target not in (None, "docker"):
+        raise InputError(
+            f"target {target} knows no other host",
+            where="--host",
+            hint="leave --target out, or --host",
+        )

@@ -162,7 +162,8 @@ def bring(driver: Driver, release: Release, tell: Tell) -> Fetched | None:
     done = transfer(request, downloader.python, downloader.environment, tell)
     if done.downloaded:
         if driver.target == "process":
-            brought.note(Settings().state_dir, ("model", f"{plan.model}@{listing.commit}"))
+            name = f"{plan.model}@{listing.commit}"
+            brought.note(Settings().state_dir, brought.Brought("model", name))
         tell(Event("note", f"{plan.model} is there, whole: {size(listing.size)}"))
     image = plan.engine.image if driver.target == "docker" else None
     return _fetched(

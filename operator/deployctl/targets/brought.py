@@ -6,29 +6,38 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Literal, NamedTuple
 
-from deployctl.files import make_folder, state_error
+from deployctl.files import state_error, write_private
+from deployctl.targets import lockfile
 
-_FILE = "brought.jsonl"
-_MOST = 4 << 20  # bytes that are read; a line has a hundred
+_FILE, _LOCK = "brought.jsonl", "brought.lock"
+_MOST = 4 << 20  # bytes that are read; a line has a hundred or two
+_KEPT = 1000  # lines: what came before the last thousand others, deployctl knows no more of
+_PATIENCE_S = 20.0
 
-Brought = tuple[Literal["model", "image"], str]  # an image's name; a model's, with @COMMIT
+
+class Brought(NamedTuple):
+    """What was brought, and where to."""
+
+    sort: Literal["model", "image"]
+    name: str  # an image's; a model's, with @COMMIT
+    engine: str = ""  # of an image: the Docker engine's own id; a model is in this machine's cache
 
 
 def note(state_dir: Path, brought: Brought, now: Callable[[], float] = time.time) -> None:
-    """Adds a line: what was removed may have come again.
+    """Notes it, also of what came before: what was removed may have come again.
 
     Raises:
-        StateError: the disk is full or not writable.
+        LockedError: another deployctl has been at it for long.
+        StateError: the disk is full or not writable; what was noted before stays.
     """
-    path = state_dir / _FILE
-    make_folder(state_dir)
-    try:
-        with path.open("ab") as stream:  # one write: of two at once neither loses its line
-            stream.write(f"{json.dumps([*brought, now()])}\n".encode())
-    except OSError as error:
-        raise state_error("write", path, error) from error
+    with lockfile.held(state_dir / _LOCK, "what deployctl has brought is", patience_s=_PATIENCE_S):
+        found = read(state_dir)
+        found.pop(brought, None)  # the last that came is the last line
+        last = [*found.items(), (brought, now())][-_KEPT:]
+        lines = (json.dumps([each.sort, each.name, came, each.engine]) for each, came in last)
+        write_private(state_dir / _FILE, "".join(f"{line}\n" for line in lines).encode())
 
 
 def read(state_dir: Path) -> dict[Brought, float]:
@@ -53,6 +62,7 @@ def read(state_dir: Path) -> dict[Brought, float]:
             came = float(rest[0]) if rest else 0.0
         except (ValueError, TypeError, RecursionError):
             continue
-        if sort in ("model", "image") and isinstance(name, str):
-            found[sort, name] = came
+        engine = rest[1] if len(rest) > 1 else ""
+        if sort in ("model", "image") and isinstance(name, str) and isinstance(engine, str):
+            found[Brought(sort, name, engine)] = came
     return found

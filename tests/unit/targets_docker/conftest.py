@@ -94,6 +94,9 @@ class MemoryEngine:
     def publisher(self, port):
         return self.publishers.get(port)
 
+    def identity(self):
+        return "the-engine"
+
     def has_image(self, image):
         return image in self.images
 

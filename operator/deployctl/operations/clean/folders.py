@@ -9,7 +9,7 @@ from deployctl.spec.settings import Settings
 
 
 def pieces(settings: Settings) -> list[DiskPiece]:
-    """Compile caches of the target process, and the logs of both targets of a host.
+    """Compile caches and logs of the target process.
 
     Raises:
         StateError: a folder cannot be read.
@@ -22,10 +22,21 @@ def pieces(settings: Settings) -> list[DiskPiece]:
     for service in _below(settings.state_dir / "process"):
         for run in _below(service / "runs"):
             found += _log(service.name, run, "process")
-    for service in _below(settings.state_dir / "docker"):
-        for log in _below(service / "logs"):
-            found += _log(service.name, log, "docker")
     return found
+
+
+def of_docker(settings: Settings) -> list[DiskPiece]:
+    """Logs of services of a Docker engine, which are kept here.
+
+    Raises:
+        StateError: a folder cannot be read.
+    """
+    return [
+        piece
+        for service in _below(settings.state_dir / "docker")
+        for log in _below(service / "logs")
+        for piece in _log(service.name, log, "docker")
+    ]
 
 
 def remove(piece: DiskPiece) -> None:

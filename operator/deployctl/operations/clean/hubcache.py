@@ -26,7 +26,7 @@ def pieces(brought: Collection[Brought]) -> list[DiskPiece]:
             f"{repository.repo_id} at {revision.commit_hash[:12]}",
             revision.commit_hash,
             revision.size_on_disk,
-            ("model", f"{repository.repo_id}@{revision.commit_hash}") in brought,
+            Brought("model", f"{repository.repo_id}@{revision.commit_hash}") in brought,
             of=repository.repo_id,
             came=revision.last_modified,
             in_use="" if _is_inside(repository, revision) else "what it links to outside the cache",

@@ -58,10 +58,15 @@ class Cleaning:
 
 
 def look(
-    *, keep: int = KEPT, everything: bool = False, now: Callable[[], float] = time.time
+    *,
+    keep: int = KEPT,
+    everything: bool = False,
+    elsewhere: bool = False,
+    now: Callable[[], float] = time.time,
 ) -> Cleaning:
     """What would go: of caches, images and logs of this machine, and of the Docker engine that is
-    named. `keep` revisions of each service, of those that served, keep what they need.
+    named; `elsewhere`, where the settings are those of another host's engine, of that alone.
+    `keep` revisions of each service, of those that served, keep what they need.
 
     Raises:
         InputError: `keep` is none.
@@ -72,9 +77,11 @@ def look(
     settings, store = open_store()
     unknown: list[str] = []
     ours = brought.read(settings.state_dir)
-    pieces = folders.pieces(settings)
-    pieces += hubcache.pieces(ours)
-    services = _recorded(store, "process")
+    pieces = folders.of_docker(settings)
+    services: dict[tuple[TargetKind, str], list[Release]] = {}
+    if not elsewhere:
+        pieces += [*folders.pieces(settings), *hubcache.pieces(ours)]
+        services |= _recorded(store, "process")
     try:
         if _has_docker(store, ours):
             services |= _recorded(store, "docker")
@@ -128,7 +135,7 @@ def _recorded(store: Store, target: TargetKind) -> dict[tuple[TargetKind, str], 
 
 def _has_docker(store: Store, ours: Collection[brought.Brought]) -> bool:
     """Whether a Docker engine was used from here, or is named."""
-    used = "docker" in store.targets() or any(sort == "image" for sort, _ in ours)
+    used = "docker" in store.targets() or any(each.sort == "image" for each in ours)
     return used or bool(os.environ.get("DOCKER_HOST"))
 
 
@@ -143,18 +150,18 @@ def _of_engine(ours: Mapping[brought.Brought, float], named: Collection[str]) ->
     from deployctl.targets.docker import disks
 
     engine = _engine()
-    repositories = {
-        _repository(name) for name in (*named, *(n for sort, n in ours if sort == "image"))
-    }
+    which = engine.identity()
+    pulled = {each.name: came for each, came in ours.items() if each.engine == which}
+    repositories = {_repository(name) for name in (*named, *pulled)}
     found = [
         DiskPiece(
             "image",
             image.name,
             image.name,
             image.bytes,
-            ("image", image.name) in ours,
+            image.name in pulled,
             target="docker",
-            came=ours.get(("image", image.name), 0.0),
+            came=pulled.get(image.name, 0.0),
             in_use=image.in_use,
         )
         for image in disks.images(engine)

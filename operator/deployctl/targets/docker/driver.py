@@ -129,10 +129,10 @@ class DockerDriver:
         """Pulls the image where it is missing.
 
         Raises:
-            DockerError, StateError: it cannot be pulled; that it was cannot be noted.
+            DockerError, LockedError, StateError: it cannot be pulled; that it was cannot be noted.
         """
-        image = release.plan.engine.image
-        if self._engine().has_image(image):
+        engine, image = self._engine(), release.plan.engine.image
+        if engine.has_image(image):
             return
         if release.spec.offline:
             raise translate.image_absent(image)
@@ -140,7 +140,7 @@ class DockerDriver:
         pulled = self._run(commands.pull(image), {})
         if pulled.code != 0:
             raise translate.image_missing(image, pulled.stderr)
-        brought.note(self._state_dir, ("image", image))
+        brought.note(self._state_dir, brought.Brought("image", image, engine.identity()))
 
     def uploader(self, release: Release) -> VolumeUploader | None:
         """How it gets to another host; None: the container mounts the folder."""

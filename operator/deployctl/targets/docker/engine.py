@@ -152,6 +152,12 @@ class DockerEngine:
             code = container.exec_run(words).exit_code
         return -1 if code is None else code
 
+    def identity(self) -> str:
+        """Which engine it is, by whatever address it is reached; one that has no id of its own, by
+        that."""
+        with translated(self.address.url):
+            return str(self._client.info().get("ID") or self.address.url)
+
     def disk_use(self) -> dict[str, Any]:
         """What takes how much of the engine's disk, as `docker system df --verbose` shows it."""
         with translated(self.address.url):

@@ -18,6 +18,7 @@ from deployctl.operations.clean import run as cleaning
 from deployctl.operations.clean.decide import DiskPiece
 from deployctl.spec.settings import Settings
 from deployctl.targets import brought, open_store
+from deployctl.targets.brought import Brought
 from deployctl.targets.store import ServiceRef
 
 OLD, NEW = "a" * 40, "b" * 40
@@ -54,7 +55,7 @@ def services(make_release, tmp_path, monkeypatch, cache):
     for number, (commit, status) in enumerate([(OLD, "superseded"), (NEW, "deployed")], 1):
         plan = {"model": "org/model", "model_local": False, "revision": commit}
         store.save(ref, make_release(number, status, plan))
-        brought.note(settings.state_dir, ("model", f"org/model@{commit}"))
+        brought.note(settings.state_dir, Brought("model", f"org/model@{commit}"))
         log = store.folder(ref) / "runs" / f"{number:06d}" / "engine.log"
         log.parent.mkdir(parents=True)
         log.write_text("said")
@@ -153,20 +154,74 @@ def test_an_up_that_begins_while_a_person_is_asked_keeps_its_model(
     assert [path.name for path in (services / "runs").iterdir()] == ["000002"]
 
 
+IMAGE = "vllm/vllm-openai:v1"
+
+
+@pytest.fixture
+def engine(services, monkeypatch):
+    """A Docker engine that has an image and no service."""
+    there = {"Images": [{"Size": 1, "RepoTags": [IMAGE]}]}
+    dropped = []
+    engine = SimpleNamespace(
+        disk_use=lambda: there,
+        identity=lambda: "this one",
+        dropped=dropped,
+        drop_image=dropped.append,
+    )
+    monkeypatch.setattr(cleaning, "_engine", lambda: engine)
+    recorded = cleaning._recorded
+    monkeypatch.setattr(
+        cleaning, "_recorded", lambda store, of: {} if of == "docker" else recorded(store, of)
+    )
+    return engine
+
+
 @pytest.mark.parametrize("hours", [1, 25])
-def test_an_image_that_was_pulled_today_stays_for_an_up_that_is_to_come(
-    services, monkeypatch, hours
-):
+def test_an_image_that_was_pulled_today_stays_for_an_up_that_is_to_come(engine, hours):
     """`deployctl fetch` leaves no record."""
-    image = ("image", "vllm/vllm-openai:v1")
+    image = Brought("image", IMAGE, "this one")
     for came in (LONG_AGO, time.time() - hours * 3600):  # it was removed, and pulled again
         brought.note(Settings().state_dir, image, lambda came=came: came)
-    there = {"Images": [{"Size": 1, "RepoTags": [image[1]]}]}
-    engine = SimpleNamespace(disk_use=lambda: there)
-    monkeypatch.setattr(cleaning, "_engine", lambda: engine)
-    monkeypatch.setattr(cleaning, "_recorded", lambda *_: {})
     goes = {piece.sort for piece in cleaning.look().going} & {"image"}
     assert goes == ({"image"} if hours > 24 else set())
+
+
+@pytest.mark.parametrize("line", ['["image", "{}", 1, "another"]', '["image", "{}", 1]'])
+def test_what_was_pulled_to_another_engine_is_not_taken_for_what_this_one_has(engine, line):
+    (Settings().state_dir / "brought.jsonl").write_text(line.replace("{}", IMAGE) + "\n")
+    assert "image" not in {fate.piece.sort for fate in cleaning.look().fates}
+
+
+def test_of_another_host_its_engine_alone_is_looked_at(
+    engine, cache, monkeypatch, capsys, tmp_path
+):
+    """Of what this machine's services need, nothing is known there."""
+    monkeypatch.setenv("DEPLOYCTL_HOST", "ssh://ops@gpu1")
+    monkeypatch.setenv("DOCKER_HOST", "")
+    there = tmp_path / "state" / "hosts" / "ops@gpu1"
+    brought.note(there, Brought("image", IMAGE, "this one"), lambda: LONG_AGO)
+    log = there / "docker" / "gone" / "logs" / "000001.log"
+    log.parent.mkdir(parents=True)
+    log.write_text("said")
+    done = run(monkeypatch, capsys, "--yes", "--all", "--output", "json")
+    assert os.environ["DOCKER_HOST"] == "ssh://ops@gpu1"
+    pieces = json.loads(done.out)["pieces"]
+    assert [(each["sort"], each["goes"]) for each in pieces] == [("log", True), ("image", True)]
+    assert (log.exists(), engine.dropped) == (False, [IMAGE])
+    assert (cache / "snapshots" / OLD).exists()
+
+
+def test_what_was_brought_is_the_last_thousand_each_once(tmp_path):
+    for number in range(3):
+        brought.note(tmp_path, Brought("model", "again"), lambda number=number: number)
+    assert brought.read(tmp_path) == {Brought("model", "again"): 2}
+    lines = [json.dumps(["model", str(number), number]) for number in range(1200)]
+    (tmp_path / "brought.jsonl").write_text("\n".join(["{", *lines, '["model"']))
+    brought.note(tmp_path, Brought("model", "7", ""), lambda: 5000)
+    found = brought.read(tmp_path)
+    assert len(found) == len((tmp_path / "brought.jsonl").read_text().splitlines()) == 1000
+    assert list(found)[-1] == Brought("model", "7")
+    assert next(iter(found)) == Brought("model", "201")
 
 
 def test_a_record_that_cannot_be_read_stops_everything(services, cache, monkeypatch, capsys):
