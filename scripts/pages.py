@@ -19,7 +19,7 @@ DOCS, BUILD = ROOT / "docs", ROOT / "build"
 # Guides in the order in which one needs them; any other comes last in the navigation.
 GUIDES = {
     "Where it runs": ("docker", "kubernetes", "process", "ubuntu"),
-    "Before it runs": ("planning", "formats", "fetch", "check", "engines", "doctor"),
+    "Before it runs": ("planning", "fleet", "formats", "fetch", "check", "engines", "doctor"),
     "While it runs": ("keys", "dashboards"),
     "How well it runs": ("loadtest", "loads", "slo", "tuning", "keep-or-roll-back"),
     "Pipelines": ("github-actions", "runners", "gitlab", "shell", "python"),

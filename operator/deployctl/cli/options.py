@@ -39,6 +39,7 @@ from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
 from deployctl.cli.console import OutputOption as OutputOption
+from deployctl.cli.fleet import with_fleet
 from deployctl.errors import DeployctlError, InputError, SpecError
 from deployctl.spec import ServiceSpec, TargetKind, load_specs
 from deployctl.spec.load import ENV_PREFIX, complaint, from_environment
@@ -171,12 +172,13 @@ def spec_options(verb: Callable[..., None], *, optional: bool = False) -> Callab
     """Gives `verb(specs, …)` one option for every ServiceSpec field, and `-f FILE`.
 
     Its parameter `specs: list[ServiceSpec]` is filled from flags, environment and files; it is
-    empty if nothing is given and that is `optional`. `given: frozenset[str]`, if it has one,
-    names the settings that flags or the environment give. A parameter of its own with a field's
+    empty if nothing is given and that is `optional`; those of a fleet have their cards, unless the
+    verb has `fleet`, the host's cards. `given: frozenset[str]`, if it has one, names the settings
+    that flags or the environment give. A parameter of its own with a field's
     name takes the place of that field's option.
     """
     wanted = inspect.signature(verb).parameters
-    own = [p for p in wanted.values() if p.name not in ("specs", "given")]
+    own = [p for p in wanted.values() if p.name not in ("specs", "given", "fleet")]
     taken = {p.name for p in own}
     options = {name: spec_option(name) for name in ServiceSpec.model_fields if name not in taken}
 
@@ -194,7 +196,8 @@ def spec_options(verb: Callable[..., None], *, optional: bool = False) -> Callab
             named = {*given, *given.get("engine_args", {})}
             values["given"] = frozenset(named | from_environment())
         try:
-            verb(specs=[] if optional and nothing else load_specs(paths, given), **values)
+            specs = [] if optional and nothing else load_specs(paths, given)
+            verb(**with_fleet(specs, paths, kept="fleet" in wanted), **values)
         except DeployctlError as error:
             error.files = error.files or paths
             raise

@@ -125,12 +125,10 @@ def prepare(
 def _prepare(spec: ServiceSpec, among: Sequence[GpuProfile]) -> Prepared:
     claimed = _claimed(spec, among) if spec.claims_cards or spec.cards else ()
     profile = claimed[0] if claimed else resolve_profile(spec)
-    token = hub_token(spec.hf_token_file)
-    documents = hub.fetch(spec.model, revision=spec.revision, token=token, offline=spec.offline)
-    facts = model.facts_from(documents)
+    source, facts = checkpoint(spec)
     settled = spec.model_copy(
         update={
-            "model": documents.source,
+            "model": source,
             "gpu": profile.name if spec.gpu == "auto" else spec.gpu,
             "target": target_of(spec, profile),
         }
@@ -141,6 +139,18 @@ def _prepare(spec: ServiceSpec, among: Sequence[GpuProfile]) -> Prepared:
 
     plan, profile = plan_cards(settled, facts, claimed, others=spec.gpu == ANY_CARD)
     return Prepared(settled, facts, profile, plan)
+
+
+def checkpoint(spec: ServiceSpec) -> tuple[str, ModelFacts]:
+    """Where the checkpoint is, a folder by its absolute path, and what it says of itself.
+
+    Raises:
+        InputError: its documents are missing or wrong.
+        TargetError: the Hub did not answer.
+    """
+    token = hub_token(spec.hf_token_file)
+    documents = hub.fetch(spec.model, revision=spec.revision, token=token, offline=spec.offline)
+    return documents.source, model.facts_from(documents)
 
 
 def target_of(spec: ServiceSpec, profile: GpuProfile) -> TargetKind:

@@ -16,6 +16,7 @@ from deployctl.events import Event, Tell, silent
 from deployctl.given import read_text
 from deployctl.operations import bundle as bundles
 from deployctl.operations.deploy.differences import ServiceDiff, diff
+from deployctl.operations.fleet import load_placed
 from deployctl.operations.prepare import Prepared, prepare
 from deployctl.render.bundle import BundleKind
 from deployctl.reports.annotation import relative
@@ -27,8 +28,8 @@ from deployctl.reports.review import (
     ReviewFinding,
     reasons,
 )
-from deployctl.spec import ServiceSpec, load_specs
-from deployctl.spec.load import MAX_BYTES, MAX_VALUES, problems
+from deployctl.spec import ServiceSpec
+from deployctl.spec.load import FLEET, MAX_BYTES, MAX_VALUES, problems
 from deployctl.spec.place import SpecPlace, locate, nearest
 
 _SHOWN = 2000  # characters of a value that a review keeps
@@ -80,14 +81,14 @@ class _Reviewer:
             try:
                 documents, troubles = parse(read_text(file, MAX_BYTES), most=MAX_VALUES, tags=False)
             except InputError:
-                continue  # load_specs tells it
+                continue  # load_placed tells it
             for trouble in troubles:
                 place = SpecPlace(file, trouble.line, trouble.column)
                 self.finding("error", "yaml", trouble.message, "check the YAML there", place)
             for document in documents:
                 self._document(file, document)
         try:
-            specs = load_specs(self.files, {})
+            specs = load_placed(self.files)
         except DeployctlError as error:
             if self.findings:  # it is the first of them
                 self.errors.append(error)
@@ -102,7 +103,7 @@ class _Reviewer:
             return
         other, place = relative(file, self.root), SpecPlace(self.files[0])
         try:
-            self.others = load_specs([file], {})
+            self.others = load_placed([file])
         except DeployctlError as error:
             message = f"{other} cannot be compared with: {error.message}"
             fix = "none is needed here, if this change mends it"
@@ -114,7 +115,7 @@ class _Reviewer:
             self.finding("note", "removed", message, f"deployctl down {gone} ends it", place)
 
     def _document(self, file: Path, document: Parsed) -> None:
-        if not isinstance(document.data, dict):
+        if not isinstance(document.data, dict) or FLEET in document.data:
             return
         for path, message, hint in problems(document.data):
             place = nearest(file, document, path)

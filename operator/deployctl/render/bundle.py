@@ -12,11 +12,11 @@ from deployctl.errors import InputError
 from deployctl.hardware import mig_slice
 from deployctl.planning.plan import ServingPlan
 from deployctl.spec import ServiceSpec, TargetKind
+from deployctl.spec.fleet import CARDS_VARIABLE as CARDS_VARIABLE
 
 BundleKind = Literal[TargetKind, "helm", "manifests"]  # of these, a driver runs a TargetKind
 VALUES_FILE, CHART_FOLDER = "values.yaml", "chart"  # of a bundle of target helm
 NOT_COMMITTED = "*\n!.gitignore\n"  # the .gitignore of a folder for secrets
-CARDS_VARIABLE = "CUDA_VISIBLE_DEVICES"
 EVERYWHERE, LOOPBACK = "0.0.0.0", "127.0.0.1"  # noqa: S104  only with `expose`, and then keyed
 
 

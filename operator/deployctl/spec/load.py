@@ -19,6 +19,7 @@ from deployctl.spec.service import NAMESPACE_RULE, ServiceSpec
 ENV_PREFIX = "DEPLOYCTL_"
 MAX_BYTES = 1024 * 1024  # a spec file of more is a mistake
 MAX_VALUES = 50_000  # of one document, with every alias counted as what it stands for
+FLEET = "fleet"  # the key of the one document that is no service: the host's cards
 _SHOWN = 100  # characters of a wrong value in a message
 
 
@@ -31,7 +32,10 @@ def load_specs(files: Sequence[Path], flags: Mapping[str, Any]) -> list[ServiceS
     environment = _from_environment()
     documents: list[tuple[str, dict[str, Any]]] = []
     for file in files:
-        for index, document in enumerate(read_documents(file)):
+        services = [each for each in read_documents(file) if FLEET not in each]
+        if not services:
+            raise SpecError("the file has no service", where=str(file), hint="write model: …")
+        for index, document in enumerate(services):
             documents.append((f"{file}: services/{index}", document))
     if not documents:
         documents = [("", {})]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from deployctl.boundedyaml import Parsed, parse
 from deployctl.errors import InputError
 from deployctl.given import read_text
-from deployctl.spec.load import MAX_BYTES, MAX_VALUES
+from deployctl.spec.load import FLEET, MAX_BYTES, MAX_VALUES
 
 _SERVICE = re.compile(r"(?:(?P<file>.+): )?services/(?P<index>\d{1,4})(?P<path>/.*)?", re.DOTALL)
 _LINE = re.compile(r"(?P<file>.+?):(?P<line>\d{1,7})(?::(?P<column>\d{1,7}))?", re.DOTALL)
@@ -70,7 +70,9 @@ def nearest(file: Path, document: Parsed, path: Sequence[str | int]) -> SpecPlac
 
 
 def _documents(file: Path) -> list[Parsed]:
+    """Those of services: the one that says a host's cards is not counted."""
     try:
-        return parse(read_text(file, MAX_BYTES), most=MAX_VALUES, tags=False)[0]
+        every = parse(read_text(file, MAX_BYTES), most=MAX_VALUES, tags=False)[0]
+        return [each for each in every if not (isinstance(each.data, dict) and FLEET in each.data)]
     except InputError:
         return []

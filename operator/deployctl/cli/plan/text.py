@@ -15,7 +15,7 @@ from deployctl.units import duration
 _WIDTH = 78
 _BAR = 60
 _INDENT = "  "
-_VERDICTS = {
+VERDICTS = {
     "fits": ("fits", "bold green"),
     "does_not_fit": ("does not fit", "bold red"),
     "cannot_run": ("cannot run", "bold red"),
@@ -33,35 +33,35 @@ _PARTS = (
 def plan_text(plan: ServingPlan, title: str, *, counted: bool, colour: bool) -> Text:
     """Writes a plan for a terminal of 80 columns. `counted`: graphs are in the budget."""
     text = Text()
-    word, style = _VERDICTS[plan.verdict]
+    word, style = VERDICTS[plan.verdict]
     text.append(word, style=style)
     others = len(plan.alternatives) - 1
     more = f", or another of {others + 1} kinds" if others > 0 else ""
     text.append(f"  {plan.served_model_name} on {title}{more}\n")
     for line in _summary(plan):
-        _wrapped(text, line, hang=2)
+        wrapped(text, line, hang=2)
     for reason in plan.reasons:
-        _reason(text, reason, "red")
+        reason_text(text, reason, "red")
     if plan.memory is not None and plan.accelerator == "cuda":
         _memory(text, plan.memory, counted=counted, colour=colour)
     elif plan.memory is not None:
         _host(text, plan.memory)
     text.append_text(cards_text(plan))
-    _heading(text, "Flags", f"vLLM {plan.engine.version}, {plan.engine.image}")
-    _wrapped(text, " ".join(shlex.quote(word) for word in plan.engine.args), hang=4)
+    heading(text, "Flags", f"vLLM {plan.engine.version}, {plan.engine.image}")
+    wrapped(text, " ".join(shlex.quote(word) for word in plan.engine.args), hang=4)
     for name, value in plan.engine.env.items():
         text.append(f"{_INDENT}{name}={shlex.quote(value)}\n")
     chosen = ", ".join(f"{k} {_value(v)}" for k, v in plan.engine.defaults.items())
     if chosen:
-        _wrapped(text, f"in force: {chosen}", style="dim", hang=4)
+        wrapped(text, f"in force: {chosen}", style="dim", hang=4)
     if plan.warnings:
-        _heading(text, "Warnings")
+        heading(text, "Warnings")
         for warning in plan.warnings:
-            _reason(text, warning, "yellow", blank=False)
+            reason_text(text, warning, "yellow", blank=False)
     if plan.notes:
-        _heading(text, "Why")
+        heading(text, "Why")
         for note in plan.notes:
-            _wrapped(text, note, hang=2)
+            wrapped(text, note, hang=2)
     return text
 
 
@@ -69,7 +69,7 @@ def explained(plan: ServingPlan) -> Text:
     """Writes what `plan --explain` adds: the search's steps, and every fix with its figures."""
     text = Text()
     if plan.search:
-        _heading(text, "Search", "what was tried, in this order")
+        heading(text, "Search", "what was tried, in this order")
         header = f"{'GPUs':>4}{'tensor':>8}{'stages':>8}  {'KV cache':10}{'GiB':>9}{'context':>11}"
         text.append(f"{_INDENT}{header}\n", style="dim")
     for step in plan.search:
@@ -80,17 +80,17 @@ def explained(plan: ServingPlan) -> Text:
             f"{step.kv_cache_gib:>9.2f}{length:>11}  {step.outcome}\n"
         )
     if plan.fixes:
-        _heading(text, "Fixes", "each is enough; the one that costs you least first")
+        heading(text, "Fixes", "each is enough; the one that costs you least first")
     for fix in plan.fixes:
-        _wrapped(text, fix.change, hang=2, style="cyan")
+        wrapped(text, fix.change, hang=2, style="cyan")
         short = f", {int(fix.concurrency_2048):,} of {SHORT_REQUEST:,} tokens"
         gives = (
             f"{fix.max_model_len:,} tokens of context, {fix.max_concurrency:,.1f} full requests "
             f"at once{short if fix.max_model_len > SHORT_REQUEST else ''}, "
             f"{fix.kv_cache_gib:.1f} GiB of KV cache"
         )
-        _wrapped(text, f"  gives: {gives}", hang=6)
-        _wrapped(text, f"  cost: {fix.cost}", hang=6)
+        wrapped(text, f"  gives: {gives}", hang=6)
+        wrapped(text, f"  cost: {fix.cost}", hang=6)
     return text
 
 
@@ -122,7 +122,7 @@ def _price(plan: ServingPlan) -> str:
 
 def _memory(text: Text, memory: MemoryBudget, *, counted: bool, colour: bool) -> None:
     share = memory.budget_gib / memory.gpu_total_gib
-    _heading(
+    heading(
         text,
         "Memory of a GPU",
         f"{memory.budget_gib:.1f} of {memory.gpu_total_gib:.1f} GiB ({share:.0%})",
@@ -155,7 +155,7 @@ def _memory(text: Text, memory: MemoryBudget, *, counted: bool, colour: bool) ->
 
 
 def _host(text: Text, memory: MemoryBudget) -> None:
-    _heading(text, "Memory of the host", f"{memory.gpu_total_gib:.1f} GiB")
+    heading(text, "Memory of the host", f"{memory.gpu_total_gib:.1f} GiB")
     text.append(f"{_INDENT}weights   {memory.weights_gib:8.2f} GiB\n")
     text.append(
         f"{_INDENT}KV cache  {memory.kv_cache_gib:8.2f} GiB  "
@@ -167,7 +167,8 @@ def _bytes(memory: MemoryBudget) -> str:
     return f"{memory.kv_bytes_per_token / 1024:,.1f} KiB"
 
 
-def _reason(text: Text, reason: Reason, style: str, *, blank: bool = True) -> None:
+def reason_text(text: Text, reason: Reason, style: str, *, blank: bool = True) -> None:
+    """Adds why something is refused or warned of, and the fix."""
     if blank:
         text.append("\n")
     lines = textwrap.wrap(f"{reason.code}: {reason.message}", _WIDTH - 2, subsequent_indent="  ")
@@ -182,12 +183,14 @@ def _reason(text: Text, reason: Reason, style: str, *, blank: bool = True) -> No
         text.append(f"{_INDENT}  {line}\n", style="cyan")
 
 
-def _heading(text: Text, title: str, rest: str = "") -> None:
+def heading(text: Text, title: str, rest: str = "") -> None:
+    """Adds a heading."""
     text.append(f"\n{title}", style="bold")
     text.append(f"  {rest}\n" if rest else "\n", style="dim")
 
 
-def _wrapped(text: Text, words: str, *, hang: int, style: str = "") -> None:
+def wrapped(text: Text, words: str, *, hang: int, style: str = "") -> None:
+    """Adds words, in lines that fit."""
     lines = textwrap.wrap(
         words,
         _WIDTH,
@@ -227,13 +230,13 @@ def comparison_text(comparison: GpuComparison) -> Text:
     for candidate in refusals:
         text.append(f"\n{candidate.gpu}", style="bold")
         for reason in candidate.plan.reasons[:1]:
-            _reason(text, reason, "red")
+            reason_text(text, reason, "red")
     return text
 
 
 def _row(text: Text, candidate: ComparedGpu, *, cheapest: bool) -> None:
     plan = candidate.plan
-    word, style = _VERDICTS[plan.verdict]
+    word, style = VERDICTS[plan.verdict]
     text.append(f"{candidate.gpu:15}", style="bold green" if cheapest else "")
     text.append(f"{word:13}", style=style)
     text.append(f"{candidate.gpus:>4}")

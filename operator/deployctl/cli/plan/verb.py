@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from deployctl.cli.console import Output, answer_json, out, story, tell
+from deployctl.cli.fleet import refuse_alone
 from deployctl.cli.options import OutputOption, TunedAnywayOption, TunedOption, spec_options
 from deployctl.errors import PlanRefusedError, SpecError
 from deployctl.spec import ServiceSpec
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from deployctl.hardware import GpuProfile
     from deployctl.operations.prepare import Prepared
     from deployctl.planning.plan import ServingPlan
+    from deployctl.spec.fleet import CardsOfHost
 
 _CompareOption = Annotated[
     str | None,
@@ -32,6 +34,7 @@ _ExplainOption = Annotated[
 def command(
     specs: list[ServiceSpec],
     given: frozenset[str],
+    fleet: "Sequence[CardsOfHost]",
     tuned: TunedOption = None,
     tuned_anyway: TunedAnywayOption = False,
     compare: _CompareOption = None,
@@ -43,16 +46,23 @@ def command(
     The plan gives the engine's flags, how many GPUs share the model, the memory of each, how
     many requests fit, how long a start may take and what it costs. Without --max-model-len it
     is the longest context that fits. What cannot run is refused with the fix, and the exit
-    code is 3.
+    code is 3. Services of a file that says the host's cards (fleet) are planned together: which
+    is on which card, with what share of its memory.
 
     deployctl plan --model Qwen/Qwen2.5-7B-Instruct-AWQ --gpu l4 --users 8
 
     deployctl plan --model ./checkpoint --gpu h100 --gpus 2 --max-model-len 32768
 
     deployctl plan --model ./checkpoint --compare l4,rtx4090,a100-80gb --users 16
+
+    deployctl plan -f fleet.yaml
     """
     from deployctl.operations.prepare import prepare, read_recommendation
 
+    if fleet:
+        refuse_alone({"--tuned": tuned, "--compare": compare})
+        _plan_fleet(specs, fleet, explain, output)
+        return
     recommended = read_recommendation(tuned, tuned_anyway, specs, given)
     if compare is not None:
         if recommended is not None:
@@ -77,6 +87,20 @@ def command(
     if output is Output.json:
         answer_json(plans[0] if len(plans) == 1 else [p.model_dump(mode="json") for p in plans])
     _refuse(plans)
+
+
+def _plan_fleet(
+    specs: list[ServiceSpec], fleet: "Sequence[CardsOfHost]", explain: bool, output: Output
+) -> None:
+    from deployctl.cli.plan.fleettext import fleet_text
+    from deployctl.operations.fleet import plan_fleet, refuse_unfit_fleet
+
+    plan = plan_fleet(specs, fleet).plan
+    if output is Output.json:
+        answer_json(plan)
+    else:
+        out.print(fleet_text(plan, explain=explain), end="", soft_wrap=True)
+    refuse_unfit_fleet(plan)
 
 
 def _on_cluster(spec: ServiceSpec) -> "tuple[ServiceSpec, Sequence[GpuProfile]]":

@@ -17,6 +17,7 @@ from deployctl.operations import kinds, rendered, upload
 from deployctl.operations.bundle import chart_options, render
 from deployctl.operations.deploy import incluster
 from deployctl.operations.deploy.services import open_store
+from deployctl.operations.fleet import load_placed
 from deployctl.operations.prepare import Prepared, prepare, refuse_unfit
 from deployctl.operations.rendered import MARKER, known
 from deployctl.planning.plan import ServingPlan
@@ -24,7 +25,7 @@ from deployctl.render import yamltext
 from deployctl.render.bundle import VALUES_FILE, BundleKind
 from deployctl.render.compose import COMPOSE_FILE, DOOR_FOLDER, ENGINE, SECRETS_FOLDER
 from deployctl.render.monitoring import project as monitoring
-from deployctl.spec import ServiceSpec, TargetKind, load_specs
+from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.targets import helm, history, open_view
 from deployctl.targets.docker.running import Running, running_files
 from deployctl.targets.driver import OFFLINE
@@ -240,7 +241,7 @@ def _in_file(prepared: Prepared, file: Path) -> _Other:
         SpecError: the file is wrong.
         NotFoundError: it has no service of that name, and several others.
     """
-    others = load_specs([file], {})
+    others = load_placed([file])
     name = prepared.plan.name
     chosen = next((s for s in others if s.service == name), others[0])
     if chosen.service != name and len(others) > 1:

@@ -1,0 +1,130 @@
+"""Several services on the cards of one host: a file's specs, each with its cards and its share."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from deployctl.errors import PlanRefusedError, SpecError
+from deployctl.hardware import load_profile
+from deployctl.operations.prepare import checkpoint, resolve_profile
+from deployctl.planning.fleet.fixes import advised
+from deployctl.planning.fleet.make import AUTO, HostCard, KnownNeeds, Member, PlannedFleet, place
+from deployctl.planning.fleet.result import FleetPlan
+from deployctl.spec import ServiceSpec, load_specs
+from deployctl.spec.fleet import (
+    CARDS_VARIABLE,
+    MOST_SERVICES,
+    CardsOfHost,
+    load_fleet,
+    pinned,
+)
+
+
+def load_placed(files: Sequence[Path]) -> list[ServiceSpec]:
+    """The services of spec files; those of a fleet with their cards and shares.
+
+    Raises:
+        As `load_specs` and `placed`.
+    """
+    specs, fleet = load_specs(files, {}), load_fleet(files)
+    return placed(specs, fleet) if fleet else specs
+
+
+def placed(specs: Sequence[ServiceSpec], fleet: Sequence[CardsOfHost]) -> list[ServiceSpec]:
+    """The specs, with their cards and shares of the host's cards.
+
+    Raises:
+        InputError: a spec, a checkpoint or the host's cards are wrong.
+        PlanRefusedError: they do not fit beside each other.
+        TargetError: the Hub, or the machine asked for its GPU, did not answer.
+    """
+    planned = plan_fleet(specs, fleet)
+    refuse_unfit_fleet(planned.plan)
+    return list(planned.specs)
+
+
+def plan_fleet(specs: Sequence[ServiceSpec], fleet: Sequence[CardsOfHost]) -> PlannedFleet:
+    """Plans the services together; where they do not fit, the plan says what would.
+
+    Raises:
+        InputError: a spec, a checkpoint or the host's cards are wrong.
+        TargetError: the Hub, or the machine asked for its GPU, did not answer.
+    """
+    cards = [card for cards in fleet for card in _cards(cards)]
+    if len({card.profile.kind for card in cards}) > 1:
+        raise SpecError("a fleet has cards or is on a CPU", where="fleet", hint="leave one out")
+    if len(specs) > MOST_SERVICES:
+        message = f"{len(specs)} services; a fleet has {MOST_SERVICES} at most"
+        raise SpecError(message, where="fleet", hint="give the others a file of their own")
+    settled = [_settled(spec, index, cards) for index, spec in enumerate(specs)]
+    members = [Member(spec, checkpoint(spec)[1]) for spec in settled]
+    needs = KnownNeeds()
+    return advised(place(members, cards, needs), members, cards, needs)
+
+
+def refuse_unfit_fleet(plan: FleetPlan) -> None:
+    """Refuses a fleet that does not fit.
+
+    Raises:
+        PlanRefusedError: says why, with the first fixes.
+    """
+    if plan.verdict != "fits":
+        raise PlanRefusedError(
+            "; ".join(reason.message for reason in plan.reasons),
+            where="fleet",
+            hint=plan.reasons[0].fix or None,
+        )
+
+
+def _cards(cards: CardsOfHost) -> list[HostCard]:
+    """The cards one by one; those of `auto` are this machine's."""
+    profile = resolve_profile(ServiceSpec(model="any", gpu=cards.gpu))
+    if profile.slice:
+        message = "a fleet's cards are whole: a slice has its memory for itself"
+        raise SpecError(message, where="fleet", hint="give each slice's service a file of its own")
+    if profile.kind == "cpu" and (cards.count or 1) > 1:
+        raise SpecError("a host has one CPU's memory", where="fleet/count", hint="leave it out")
+    count = cards.count
+    if count is None:
+        count = _count() if cards.gpu == AUTO and profile.kind == "cuda" else 1
+    return [HostCard(profile, cards.held_gib)] * count
+
+
+def _count() -> int:
+    from deployctl.doctor.detect import ask_gpus
+
+    return len(ask_gpus(thorough=False).cards)
+
+
+def _settled(spec: ServiceSpec, index: int, cards: Sequence[HostCard]) -> ServiceSpec:
+    """The spec, its card by the profile's name.
+
+    Raises:
+        SpecError: what it says of cards does not go with the fleet's.
+    """
+    where = f"services/{index}"
+    if spec.target == "kubernetes" or spec.claims_cards:
+        message = "a fleet's cards are those of one host, and Kubernetes chooses its own"
+        raise SpecError(message, where=f"{where}/target", hint="use target docker or process")
+    kinds = list(dict.fromkeys(card.profile.name for card in cards))
+    gpu = AUTO if spec.gpu == AUTO else load_profile(spec.gpu, where=f"{where}/gpu").name
+    if gpu not in (AUTO, *kinds):
+        message = f"the fleet has no {gpu}, but {', '.join(kinds)}"
+        raise SpecError(message, where=f"{where}/gpu", hint="leave it out, or add it to fleet")
+    _check_pins(spec, f"{where}/env/{CARDS_VARIABLE}", gpu, cards)
+    return spec.model_copy(update={"gpu": gpu})
+
+
+def _check_pins(spec: ServiceSpec, where: str, gpu: str, cards: Sequence[HostCard]) -> None:
+    said, pins = spec.env.get(CARDS_VARIABLE), pinned(spec)
+    if said is None:
+        return
+    hint = f'name cards by their number, as nvidia-smi does: "0", "{len(cards) - 1}"'
+    if len(pins) != len(said.split(",")) or len(set(pins)) != len(pins):
+        raise SpecError(f"{said!r} names no cards of a fleet", where=where, hint=hint)
+    if beyond := [pin for pin in pins if pin >= len(cards)]:
+        message = f"there is no card {beyond[0]}: the fleet has {len(cards)}"
+        raise SpecError(message, where=where, hint=hint)
+    kinds = {cards[pin].profile.name for pin in pins}
+    if len(kinds) > 1 or gpu not in (AUTO, *kinds):
+        message = f"cards {said} are {', '.join(sorted(kinds))}"
+        raise SpecError(message, where=where, hint="pin a service to cards of its one kind")

@@ -1,0 +1,40 @@
+"""In which order services start: one at a time on a card, and none where another holds its room."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+_SLACK_GIB = 0.01
+
+
+class CardHolding(NamedTuple):
+    """What a service has, or is to have: its cards, and GiB of each."""
+
+    service: str
+    cards: tuple[int, ...]
+    footprint: float
+    peak: float  # while it starts
+
+
+def in_order(holdings: Sequence[CardHolding]) -> list[CardHolding]:
+    """The order on empty cards: whoever needs most beyond what it keeps, then the largest."""
+    return sorted(holdings, key=lambda h: (h.footprint - h.peak, -h.footprint, h.service))
+
+
+def next_of(
+    waiting: Sequence[CardHolding], running: Mapping[str, CardHolding], gib: Sequence[float]
+) -> CardHolding | None:
+    """Whose turn it is among those that wait: the first that fits beside what runs.
+
+    `running` has what services hold now, those that wait too, which give that back as they are
+    replaced; `gib` has each card's room. None: whoever waits is in another's way.
+    """
+    smaller_first = sorted(in_order(waiting), key=lambda h: h.service not in running)
+    return next((h for h in smaller_first if _fits(h, running, gib)), None)
+
+
+def _fits(holding: CardHolding, running: Mapping[str, CardHolding], gib: Sequence[float]) -> bool:
+    others = [h for name, h in running.items() if name != holding.service]
+    return all(
+        holding.peak + sum(h.footprint for h in others if card in h.cards) <= gib[card] + _SLACK_GIB
+        for card in holding.cards
+    )

@@ -1,0 +1,153 @@
+"""A spec file whose services share a host's cards: as `plan`, `render` and `review` take it."""
+
+import json
+import sys
+
+import pytest
+import yaml
+
+from deployctl.cli.app import main
+from deployctl.errors import SpecError
+from deployctl.operations.fleet import load_placed
+from deployctl.spec.fleet import load_fleet
+from deployctl.spec.place import locate
+from known import tiny_folder
+
+
+@pytest.fixture
+def fleet(tmp_path, monkeypatch):
+    """`fleet(cards, **a_service)` writes a file of two small services; of the second, some keys."""
+    monkeypatch.chdir(tmp_path)
+    tiny_folder(tmp_path / "tiny")
+
+    def write(cards, name="fleet.yaml", **second):
+        services = [
+            {"model": "tiny", "name": "one", "max_model_len": 256},
+            {"model": "tiny", "name": "two", "port": 8001, "max_model_len": 256, **second},
+        ]
+        (tmp_path / name).write_text(yaml.safe_dump_all([{"fleet": cards}, *services]))
+        return tmp_path / name
+
+    return write
+
+
+@pytest.fixture
+def deployctl(monkeypatch, capsys):
+    def run(*words, code=0):
+        monkeypatch.setattr(sys, "argv", ["deployctl", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        out, err = capsys.readouterr()
+        assert ended.value.code == code, err
+        return out, err
+
+    return run
+
+
+def test_services_get_their_cards_and_shares(fleet, deployctl):
+    folder = fleet([{"gpu": "l4"}]).parent
+    out, _ = deployctl("plan", "-f", "fleet.yaml")
+    assert out.startswith("fits  2 services on 1 × l4\n")
+    rows = [line.split() for line in out.splitlines()]
+    assert ["0", "one"] in [row[:2] for row in rows]
+    assert "They start one after the other: one, two." in out
+    plan = json.loads(deployctl("plan", "-f", "fleet.yaml", "--output", "json")[0])
+    [card] = plan["cards"]
+    assert [share["service"] for share in card["shares"]] == ["one", "two"]
+    assert sum(share["gib"] for share in card["shares"]) <= card["memory_gib"]
+    deployctl("render", "--target", "docker", "-f", "fleet.yaml", "-o", "out")
+    for number, service in enumerate(("one", "two")):
+        compose = yaml.safe_load((folder / "out" / service / "compose.yaml").read_text())
+        engine = compose["services"]["engine"]
+        words = engine["command"]
+        share = card["shares"][number]["share"]
+        assert words[words.index("--gpu-memory-utilization") + 1] == f"{share:g}"
+        [device] = engine["deploy"]["resources"]["reservations"]["devices"]
+        assert device["device_ids"] == ["0"]
+
+
+def test_what_does_not_fit_exits_with_3_and_every_verb_refuses_it(fleet, deployctl):
+    fleet([{"gpu": "l4", "held_gib": 20.5}])
+    out, err = deployctl("plan", "-f", "fleet.yaml", "--explain", code=3)
+    assert out.startswith("does not fit  2 services on 1 × l4\n")
+    assert "2 × l4 in the fleet's cards" in out
+    assert "hint: " in err
+    _, err = deployctl("render", "--target", "docker", "-f", "fleet.yaml", "-o", "out", code=3)
+    assert "no placement holds all" in err
+
+
+def test_a_review_places_them_too(fleet, deployctl):
+    fleet([{"gpu": "l4", "count": 2}])
+    out, _ = deployctl("review", "-f", "fleet.yaml", "--output", "json")
+    services = json.loads(out)["services"]
+    assert [service["plan"]["engine"]["env"] for service in services] == [
+        {"CUDA_VISIBLE_DEVICES": "0"},
+        {"CUDA_VISIBLE_DEVICES": "1"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("cards", "second", "where", "message"),
+    [
+        ([], {}, "fleet.yaml: fleet", "at least 1"),
+        ({"gpu": "l4"}, {}, "fleet.yaml: fleet", "valid tuple"),
+        ([{"gpu": "l4", "number": 2}], {}, "fleet.yaml: fleet/0/number", "no such setting"),
+        ([{"gpu": "l4", "count": 0}], {}, "fleet.yaml: fleet/0/count", "greater than or equal"),
+        ([{"gpu": "l4", "count": 16}, {"gpu": "t4"}], {}, "fleet.yaml: fleet", "16 cards at most"),
+        ([{"gpu": "l4"}, {"gpu": "cpu"}], {}, "fleet", "cards or is on a CPU"),
+        ([{"gpu": "cpu", "count": 2}], {}, "fleet/count", "one CPU's memory"),
+        ([{"gpu": "h100:1g.10gb"}], {}, "fleet", "cards are whole"),
+        ([{"gpu": "l4"}], {"gpu": "t4"}, "services/1/gpu", "the fleet has no t4, but l4"),
+        ([{"gpu": "l4"}], {"target": "kubernetes"}, "services/1/target", "Kubernetes chooses"),
+        (
+            [{"gpu": "l4"}],
+            {"env": {"CUDA_VISIBLE_DEVICES": "1"}},
+            "services/1/env/CUDA_VISIBLE_DEVICES",
+            "there is no card 1: the fleet has 1",
+        ),
+        (
+            [{"gpu": "l4"}],
+            {"env": {"CUDA_VISIBLE_DEVICES": "GPU-7f57f032"}},
+            "services/1/env/CUDA_VISIBLE_DEVICES",
+            "names no cards of a fleet",
+        ),
+        (
+            [{"gpu": "t4"}, {"gpu": "l4"}],
+            {"gpu": "l4", "env": {"CUDA_VISIBLE_DEVICES": "0"}},
+            "services/1/env/CUDA_VISIBLE_DEVICES",
+            "cards 0 are t4",
+        ),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(fleet, cards, second, where, message):
+    file = fleet(cards, **second)
+    with pytest.raises(SpecError) as caught:
+        load_placed([file])
+    assert caught.value.where.replace(f"{file.parent}/", "") == where
+    assert message in caught.value.message
+    assert caught.value.hint
+
+
+def test_cards_are_said_once_and_alone(fleet, tmp_path):
+    one, two = fleet([{"gpu": "l4"}]), fleet([{"gpu": "l4"}], "other.yaml")
+    with pytest.raises(SpecError, match=r"fleet.yaml: fleet says it too"):
+        load_fleet([one, two])
+    (tmp_path / "mixed.yaml").write_text("fleet: [{gpu: l4}]\nmodel: tiny\n")
+    with pytest.raises(SpecError) as caught:
+        load_fleet([tmp_path / "mixed.yaml"])
+    assert "services are documents of their own" in caught.value.hint
+    (tmp_path / "alone.yaml").write_text("fleet: [{gpu: l4}]\n")
+    with pytest.raises(SpecError, match="the file has no service"):
+        load_placed([tmp_path / "alone.yaml"])
+
+
+def test_what_is_for_one_service_is_refused(fleet, deployctl):
+    fleet([{"gpu": "l4"}])
+    _, err = deployctl("plan", "-f", "fleet.yaml", "--compare", "l4,t4", code=2)
+    assert "--compare is for one service" in err
+
+
+def test_a_line_of_a_service_is_found_behind_the_cards(fleet):
+    file = fleet([{"gpu": "l4"}])
+    place = locate(f"{file}: services/1/port", [file])
+    assert file.read_text().splitlines()[place.line - 1] == "port: 8001"
