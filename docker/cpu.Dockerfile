@@ -8,10 +8,10 @@
 #     --build-arg BASE=my/python:3.11 --build-arg TORCH_INDEX= \
 #     --build-context wheels=/opt/wheels --build-context certs=/etc/ssl/certs docker
 
-# Whoever builds may choose another, and pin it by digest where that matters. Of this one Dependabot
+# By digest, of all machines it is made for; whoever builds may choose another. Of this one Dependabot
 # says what is newer, as it reads the first FROM and no ARG.
 ARG BASE=upstream
-FROM python:3.11-slim-bookworm AS upstream
+FROM python:3.11-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b AS upstream
 
 # Empty unless --build-context puts a folder of wheels, or of certificates, in their place.
 FROM scratch AS wheels

@@ -7,10 +7,10 @@
 #   docker build -f docker/router.Dockerfile -t deployctl/vllm-router:0.1.17 \
 #     --build-arg BASE=my/python:3.11 --build-context certs=/etc/ssl/certs docker
 
-# Whoever builds may choose another, and pin it by digest where that matters. Of this one Dependabot
+# By digest, of all machines it is made for; whoever builds may choose another. Of this one Dependabot
 # says what is newer, as it reads the first FROM and no ARG.
 ARG BASE=upstream
-FROM python:3.13-slim-trixie AS upstream
+FROM python:3.13-slim-trixie@sha256:9d2e5553305c7c7b0097999bb17187c69b921ccd6bc9d40e4bb5ebe652c00285 AS upstream
 
 # Empty unless --build-context puts a folder of certificates in its place.
 FROM scratch AS certs
