@@ -18,7 +18,6 @@ _KEPT = (
     *("PATH", "HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "HF_HUB_OFFLINE", "LD_LIBRARY_PATH"),
     *("CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER"),
 )
-_REASON = "the machine was restarted"
 
 
 class StartedAgain(NamedTuple):
@@ -75,11 +74,10 @@ def start(tell: Tell = silent) -> list[StartedAgain]:
             release = history.deployed(store.releases(ref))
             if release is None or driver.state(release).condition == "running":
                 continue
-            tell(Event("heading", f"{ref.service}: {_REASON}"))
-            again = rollback(
-                ref.service, release.revision, target="process", reason=_REASON, tell=tell
-            )
-            became.append(StartedAgain(ref.service, again.release.revision, ""))
+            text = f"{ref.service}: revision {release.revision} should serve, and does not"
+            tell(Event("heading", text))
+            rollback(ref.service, release.revision, target="process", tell=tell)
+            became.append(StartedAgain(ref.service, release.revision, ""))
         except InterruptedByUserError:
             raise
         except DeployctlError as error:

@@ -13,7 +13,7 @@ from deployctl.events import Event, Tell
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle
 from deployctl.spec import ServiceSpec
-from deployctl.targets import canary, drain, history, keys, removal
+from deployctl.targets import canary, drain, history, keys, removal, resume
 from deployctl.targets.canary import Verify
 from deployctl.targets.defaultkey import DefaultKey
 from deployctl.targets.driver import Driver
@@ -95,9 +95,9 @@ class Rollout:
                 "up", spec, plan, bundle, key, verify_canary=verify_canary, verify=verify
             )
 
-    def rollback(self, revision: int | None, reason: str = "") -> Outcome:
-        """Makes a new revision from an earlier one: the one named, or the last that differs.
-        `reason` is what its record says, where that is another than a rollback.
+    def rollback(self, revision: int | None) -> Outcome:
+        """Makes a new revision from an earlier one: the one named, or the last that differs. Where
+        it is the one on record as serving, and does not, that one is started again.
 
         Raises:
             NotFoundError: there is none to go back to.
@@ -111,8 +111,20 @@ class Rollout:
             if current and self._serves(current, old.bundle.digest):
                 self.front.lead(current)
                 return Outcome(current, changed=False, seconds=0.0)
-            why = reason or f"rollback to {old.revision}"
-            return self._begin(why, old.spec, old.plan, old.bundle, self._key(old.spec))
+            key = self._key(old.spec)
+            if current and old.revision == current.revision and not self._driver.replaces:
+                return self._again(current, key)
+            return self._begin(f"rollback to {old.revision}", old.spec, old.plan, old.bundle, key)
+
+    def _again(self, current: Release, key: DefaultKey) -> Outcome:
+        self._driver.preflight(current, current)
+        self._driver.fetch(current, self._tell)
+        self._bring(self._driver, current)
+        if current.spec.needs_api_key:
+            key.place()
+        seconds = resume.serve(self._driver, self.front, current, self._tell, self._tools)
+        self._refresh(current, key)
+        return Outcome(current, changed=True, seconds=seconds)
 
     def down(self, *, volumes: bool) -> list[Release]:
         """Stops the service; keeps its history. Returns the revisions that it stopped.
@@ -311,17 +323,7 @@ class Rollout:
             if previous.spec.needs_api_key:
                 key.restore()
             self._tell(Event("note", f"restoring revision {number}"))
-            if not self._driver.replaces:
-                self._driver.stop(previous, self._tell)  # it may be half-way down
-            started = self._tools.clock()
-            try:
-                self._driver.start(previous, self._tell)
-                if wait:
-                    wait_until_answers(
-                        self._driver, previous, self._tell, self._tools, begun=started
-                    )
-            finally:  # one that is late may come yet; until it listens, requests wait
-                self.front.lead(previous)
+            resume.start(self._driver, self.front, previous, self._tell, self._tools, wait=wait)
             if not wait:
                 return f"revision {number} is starting again; deployctl status {previous.service}"
             if not self._driver.replaces:

@@ -241,12 +241,10 @@ def rollback(
     *,
     target: TargetKind | None = None,
     take_over: bool = False,
-    reason: str = "",
     tell: Tell = silent,
 ) -> Deployed:
     """Runs an earlier revision once more: the one named, or the last that ran otherwise. With
-    `take_over`, of another service of that name, where the target has one. `reason` is for its
-    record.
+    `take_over`, of another service of that name, where the target has one.
 
     Raises:
         NotFoundError: no such service, or nothing to go back to.
@@ -257,7 +255,7 @@ def rollback(
     driver = open_driver(ref.target, settings)
     rollout = _rollout(driver, store, service, tell, take_over, bring_back)
     with Announcer(settings, tell).change(store, ref):
-        outcome = rollout.rollback(revision, reason)
+        outcome = rollout.rollback(revision)
     deployed = _deployed(driver, store, outcome, rollout)
     keep_in_step(tell)
     return deployed
