@@ -10,13 +10,13 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from deployctl_loadtest.foreign import printable
 from deployctl_loadtest.result import Latency, LoadResult
 
+_Family = CounterMetricFamily | GaugeMetricFamily
 _PERCENTILES = ("p50", "p90", "p95", "p99")  # `quantile` is the label of summaries alone
-_PREFIX = "deployctl_loadtest_"
 
 
 def text(result: LoadResult, run: str) -> str:
@@ -26,7 +26,8 @@ def text(result: LoadResult, run: str) -> str:
 
 def registry(result: LoadResult, run: str) -> CollectorRegistry:
     """Every figure as a gauge: seconds, tokens or requests a second, shares of 1."""
-    page = _Page({"service": result.setup.service or result.setup.model, "run": run})
+    service = result.setup.service or result.setup.model
+    page = MetricsPage("deployctl_loadtest_", {"service": service, "run": run})
     setup, requests, throughput = result.setup, result.requests, result.throughput
     began = datetime.fromisoformat(result.started).timestamp()
     page.add("started_timestamp_seconds", "When the run began, in seconds since 1970.", began)
@@ -64,26 +65,31 @@ def _latencies(latency: Latency) -> list[tuple[str, str, float]]:
     return found
 
 
-class _Page:
-    """Gauges with the same first labels. No `Gauge`: with PROMETHEUS_MULTIPROC_DIR that writes its
-    values to files."""
+class MetricsPage:
+    """Metrics of the same prefix and first labels; what ends in `_total` is a counter, all else a
+    gauge. No `Gauge`: with PROMETHEUS_MULTIPROC_DIR that writes its values to files."""
 
-    def __init__(self, labels: dict[str, str]) -> None:
-        self._labels = labels
-        self._families: dict[str, GaugeMetricFamily] = {}
+    def __init__(self, prefix: str, labels: dict[str, str]) -> None:
+        self._prefix, self._labels = prefix, labels
+        self._families: dict[str, _Family] = {}
 
-    def add(self, name: str, said: str, value: float, **labels: str) -> None:
+    def add(self, name: str, said: str, value: float | None, **labels: str) -> None:
+        """A series; none where there is no value."""
+        if value is None:
+            return
         family = self._families.get(name)
         if family is None:
+            made = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
             names = [*self._labels, *labels]
-            family = self._families[name] = GaugeMetricFamily(_PREFIX + name, said, labels=names)
+            family = self._families[name] = made(self._prefix + name, said, labels=names)
         family.add_metric([printable(v) for v in (*self._labels.values(), *labels.values())], value)
 
-    def collect(self) -> Iterable[GaugeMetricFamily]:
+    def collect(self) -> "Iterable[_Family]":
         """Asked by the registry."""
         return self._families.values()
 
     def registry(self) -> CollectorRegistry:
+        """One that has these alone."""
         registry = CollectorRegistry()
         registry.register(self)
         return registry

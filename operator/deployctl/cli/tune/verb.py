@@ -2,6 +2,7 @@
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -30,6 +31,13 @@ class StudyOptions(BaseModel):
         "Resume although hardware, driver, engine version or flags have changed. The "
         "study keeps its own flags.",
         "Tuning",
+    )
+    metrics_port: str | None = option(
+        None,
+        "Show the study's own figures to Prometheus while it runs, at /metrics of this port of "
+        "127.0.0.1, or of ADDRESS:PORT; nobody needs a key for them.",
+        "Tuning",
+        metavar="PORT",
     )
     dry_run: bool = option(
         False, "Show which trials would run, in which order and why; start nothing.", "Tuning"
@@ -83,13 +91,14 @@ def command(
     from deployctl.targets.guards import shielded
 
     with TuneProgress() as tell:
+        more: dict[str, Any] = {
+            "folder": which.study, "metrics": which.metrics_port, "tell": tell
+        }  # fmt: skip
         if which.resume:
             spec = specs[0] if specs else None
-            outcome = resume(
-                spec, request, folder=which.study, other_setup=which.allow_other_setup, tell=tell
-            )
+            outcome = resume(spec, request, other_setup=which.allow_other_setup, **more)
         else:
-            outcome = begin(specs[0], request, folder=which.study, tell=tell)
+            outcome = begin(specs[0], request, **more)
     with shielded(lambda: story(WRITING)):
         if output is Output.json:
             answer_json(outcome.document)
@@ -107,6 +116,12 @@ def _check(specs: list[ServiceSpec], which: StudyOptions) -> None:
         )
     if which.resume and which.dry_run:
         raise InputError("--dry-run does not go with --resume", hint="leave one of them out")
+    if which.metrics_port is not None and which.dry_run:
+        raise InputError(
+            "--metrics-port does not go with --dry-run, which has ended at once",
+            where="--metrics-port",
+            hint="leave one of them out",
+        )
     if which.allow_other_setup and not which.resume:
         raise InputError("--allow-other-setup goes with --resume")
     if not specs and not which.resume:

@@ -56,7 +56,7 @@ def _beside() -> dict[str, dict[str, Any]]:
 def _metrics() -> dict[str, list[list[Any]]]:
     """Every metric's periods; what is not vLLM's is the same in every release."""
     metrics: dict[str, list[list[Any]]] = dict(document("metrics")["metrics"])
-    for group in ("http", "process", "door", "loadtest", "release"):
+    for group in ("http", "process", "door", "loadtest", "release", "tune"):
         metrics |= {name: [["0", entry]] for name, entry in _beside()[group].items()}
     return metrics
 

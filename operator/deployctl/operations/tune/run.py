@@ -9,16 +9,19 @@ from typing import Any
 
 from deployctl.errors import InputError, NotFoundError
 from deployctl.events import Event, Tell, silent
+from deployctl.load.run import run
 from deployctl.operations import upload
 from deployctl.operations.announce.announcer import Announcer
 from deployctl.operations.bundle import ChartOptions, render_alone
 from deployctl.operations.deploy.services import open_store
 from deployctl.operations.fetch import bring
+from deployctl.operations.metricsport import shown
 from deployctl.operations.prepare import Prepared
 from deployctl.operations.tune import inputs as studyinputs
 from deployctl.operations.tune import request as asked
 from deployctl.operations.tune.answer import TuneOutcome, conclude, moved
 from deployctl.operations.tune.inputs import StudyInputs, check_not_running, fingerprint
+from deployctl.operations.tune.live import LiveStudy
 from deployctl.operations.tune.progress import StudyProgress
 from deployctl.operations.tune.request import TuneRequest
 from deployctl.operations.tune.trials import Trials
@@ -36,9 +39,15 @@ WRITING = "writing the answer"
 
 
 def begin(
-    spec: ServiceSpec, request: TuneRequest, *, folder: Path | None = None, tell: Tell = silent
+    spec: ServiceSpec,
+    request: TuneRequest,
+    *,
+    folder: Path | None = None,
+    metrics: str | None = None,
+    tell: Tell = silent,
 ) -> TuneOutcome:
-    """A new study, in a folder of its own below `studies/` unless one is named.
+    """A new study, in a folder of its own below `studies/` unless one is named. `metrics`: where
+    its figures are shown to Prometheus while it runs, [ADDRESS:]PORT.
 
     An interrupted one has an outcome as well: `TuneOutcome.enforce` raises what it means.
 
@@ -52,8 +61,9 @@ def begin(
     service = inputs.header.service
     check_not_running(inputs.header.spec, tell)
     where = folder or Path(STUDIES) / f"{service}-{now:%Y%m%dT%H%M%SZ}"
-    with studies.held(where):
-        return _to_the_end(studies.create(where, inputs.header), inputs, tell)
+    live = LiveStudy(inputs.header)
+    with shown(metrics, live, tell), studies.held(where):
+        return _to_the_end(studies.create(where, inputs.header), inputs, live, tell)
 
 
 def resume(
@@ -62,12 +72,13 @@ def resume(
     *,
     folder: Path | None = None,
     other_setup: bool = False,
+    metrics: str | None = None,
     tell: Tell = silent,
 ) -> TuneOutcome:
     """Resumes a study, or gives the answer that it had: by default the newest.
 
     `spec` and `request` may say again what it is about; `other_setup` resumes it though they, or
-    this machine, say otherwise.
+    this machine, say otherwise; `metrics` is as for `begin`.
 
     Raises:
         NotFoundError: there is none.
@@ -95,13 +106,15 @@ def resume(
             tell(Event("heading", f"{where} has ended; this was its answer"))
             return TuneOutcome(moved(ended.answer, where), None)
         check_not_running(study.header.spec, tell)
-        return _to_the_end(study, inputs, tell)
+        live = LiveStudy(study.header)
+        with shown(metrics, live, tell):
+            return _to_the_end(study, inputs, live, tell)
 
 
-def _to_the_end(study: Study, inputs: StudyInputs, tell: Tell) -> TuneOutcome:
+def _to_the_end(study: Study, inputs: StudyInputs, live: LiveStudy, tell: Tell) -> TuneOutcome:
     """Runs until the search is over, or to a Ctrl-C; writes the answer either way."""
     with interruptible():
-        answer = _search(study, inputs, tell)
+        answer = _search(study, inputs, live, tell)
     with shielded(lambda: tell(Event("heading", WRITING))):
         outcome = conclude(study, inputs, answer, tell)
         if answer.verdict == "interrupted":
@@ -111,7 +124,7 @@ def _to_the_end(study: Study, inputs: StudyInputs, tell: Tell) -> TuneOutcome:
     return outcome
 
 
-def _search(study: Study, inputs: StudyInputs, tell: Tell) -> Answer:
+def _search(study: Study, inputs: StudyInputs, live: LiveStudy, tell: Tell) -> Answer:
     header, settings = study.header, open_store(study.header.spec)[0]
     for note in inputs.notes:
         tell(Event("heading", f"note: {note}"))
@@ -127,7 +140,7 @@ def _search(study: Study, inputs: StudyInputs, tell: Tell) -> Answer:
         folder=study.folder,
         settings=settings,
         bring=partial(bring, tell=tell),
-        environment=_environment(inputs, tell),
+        environment=_environment(inputs, tell)._replace(measure=partial(run, tell=live.load)),
     )
     under = f" under {header.slo}" if header.slo else ""
     text = f"{header.service}: {header.goal}{under} on {inputs.baseline.gpu}"
@@ -137,12 +150,14 @@ def _search(study: Study, inputs: StudyInputs, tell: Tell) -> Answer:
         trials = Trials(header.service, header.goal, Announcer(settings, tell).happened)
 
         def told(event: Begun | StudyEvent) -> None:
+            live(event)
             progress(event)
             trials(event)
 
         runner = Runner(study, strategy, bench, told)
         runner.replay()
         progress.replayed(study.done)
+        live.follow(study, strategy)
         try:
             return runner.run()
         finally:
