@@ -24,6 +24,7 @@ class MemoryCarriers:
         self.clock = datetime(2026, 11, 24, 7, tzinfo=UTC)
         self.fuse = None
         self.killed = False
+        self.settled = []  # what was on the disk for good, and what it was then
         self.room = None
         self._count = 0
 
@@ -77,6 +78,9 @@ class MemoryCarriers:
                 there[path] = content[: len(content) // 2]
             self._write_something()
             there[path] = content
+
+    def settle(self, volume, file):
+        self.settled.append((volume, file, self.volumes_made[volume][1][file]))
 
     def size(self, name, path):
         found = self.read(name, path)

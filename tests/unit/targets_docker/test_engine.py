@@ -5,13 +5,14 @@ import os
 import select
 import subprocess
 import tarfile
+from unittest.mock import Mock
 
 import pytest
 from docker.errors import NotFound
 
 from deployctl.errors import DockerError
 from deployctl.targets.docker import commands
-from deployctl.targets.docker.carriers import archive
+from deployctl.targets.docker.carriers import Carriers, archive
 from deployctl.targets.docker.engine import Address, DockerEngine, connect, find
 from deployctl.targets.docker.translate import unreachable
 
@@ -133,3 +134,20 @@ def test_no_permission():
     error = unreachable("PermissionError(13, 'Permission denied')", "unix:///var/run/docker.sock")
     assert "may not use Docker" in error.message
     assert "usermod" in error.hint
+
+
+def test_what_is_written_to_a_volume_of_this_machine_is_on_its_disk(tmp_path, monkeypatch):
+    """File and folder; of a disk that is not here, or not ours to open, nobody can tell."""
+    (tmp_path / "1").write_bytes(b"keys")
+    synced = []
+    monkeypatch.setattr(os, "fsync", lambda file: synced.append(os.fstat(file).st_ino))
+    client = Mock()
+    client.volumes.get.return_value.attrs = {"Mountpoint": str(tmp_path)}
+    carriers = Carriers(client, "unix:///x")
+    carriers.settle("deployctl-tiny_keys", "1")
+    assert synced == [path.stat().st_ino for path in (tmp_path / "1", tmp_path)]
+    client.volumes.get.return_value.attrs = {"Mountpoint": "/none/here"}
+    carriers.settle("deployctl-tiny_keys", "1")
+    client.volumes.get.side_effect = NotFound("no such volume")
+    carriers.settle("deployctl-tiny_keys", "1")
+    assert len(synced) == 2

@@ -119,6 +119,13 @@ def test_whoever_is_killed_while_keys_are_taken_away_leaves_all_or_none(engine, 
     assert (steps, kept()) == (2, {})
 
 
+def test_each_document_is_on_the_disk_before_the_other_is_written_over(engine, kept):
+    kept(keys_json=b"without it")
+    there = engine.carriers.volumes_made["deployctl-tiny_keys"][1]
+    last = [(file, content) for _, file, content in engine.carriers.settled[-2:]]
+    assert sorted(last) == sorted(there.items())
+
+
 def test_a_purge_waits_for_who_changes_the_keys(engine, driver, kept, monkeypatch):
     monkeypatch.setattr(keys, "PATIENCE_S", 0.0)
     monkeypatch.setattr(enginelock, "LASTS_S", 0)

@@ -6,9 +6,12 @@ there and none is pulled.
 """
 
 import io
+import os
 import tarfile
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from deployctl.errors import DockerError
@@ -117,6 +120,25 @@ class Carriers:
         it is: whoever reads it meanwhile, or is killed, meets a part of it."""
         with translated(self._host):
             self._client.api.put_archive(name, folder, archive(files, now))
+
+    def settle(self, volume: str, file: str) -> None:
+        """Has a file of a volume outlive a power cut, where its disk is this machine's and ours to
+        open: root's, or that of an engine without root. An engine elsewhere has no request for it;
+        its kernel writes what is new within half a minute."""
+        from docker.errors import NotFound
+
+        with translated(self._host):
+            try:
+                folder = Path(self._client.volumes.get(volume).attrs["Mountpoint"])
+            except (NotFound, KeyError):
+                return
+        for path in (folder / file, folder):
+            with suppress(OSError):
+                descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+                try:
+                    os.fsync(descriptor)
+                finally:
+                    os.close(descriptor)
 
     def size(self, name: str, path: str) -> int | None:
         """Bytes of a file of a container; None where there is none."""

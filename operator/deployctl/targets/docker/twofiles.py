@@ -8,7 +8,8 @@ where the container was pruned, it is made again.
 
 Nothing can be removed from a volume through such a container, nor be put in a file's place at once.
 So the document is written in turn to one of two files, with a digest and a count: the whole one
-with the higher count holds.
+with the higher count holds. Each is on the disk before the other is written over, where that can be
+had (`Carriers.settle`): else a power cut just after two writes may cost both.
 """
 
 import gzip
@@ -47,6 +48,7 @@ class TwoFiles(NamedTuple):
         is new, `newest` was asked before."""
         slot = str(document["count"] % 2)  # never the one that holds
         self.carriers.write(self.name, self.folder, {slot: _packed(document)})
+        self.carriers.settle(self.name, slot)  # the next one goes over the other
 
     def forget(self) -> None:
         """Removes the volume; fine where there is none."""
