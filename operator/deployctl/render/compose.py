@@ -38,11 +38,12 @@ class Volume(NamedTuple):
 COMPOSE_FILE = "compose.yaml"
 ENGINE = "engine"  # the service of the Compose project that serves
 CACHE_OWNER = "cache-owner"
+_GATEWAY, GATEWAY_NETWORK = "gateway", "deployctl_gateway_engines"
 _MODEL = "model"
 LAYOUT = "1"  # of the project: labels, paths in the container, names of volumes
 LABEL = "io.deployctl."
 UID = 10001  # no user of the host, and in the CPU image the owner of the caches
-PORT = 8000  # inside the container
+PORT = gateway.ENGINE_PORT  # inside the container
 SECRETS_FOLDER, DOOR_FOLDER = "secrets", "door"
 REVISION_VARIABLE = "DEPLOYCTL_REVISION"
 
@@ -91,7 +92,6 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
             hint="use --replicas 1 with a larger --tensor-parallel-size, or deploy the service "
             "several times, each with its own --name, --port and GPUs",
         )
-    gateway.refuse(spec, "use --target process, or leave it out")
     guarded = door.door_files(
         plan, spec, secrets=_SECRETS, drain_file=DRAIN_FILE, probe_token=_PROBE_TOKEN
     )
@@ -107,6 +107,7 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
         },
         "services": {ENGINE: engine, CACHE_OWNER: _cache_owner(plan)},
         "volumes": {name: {"labels": _labels(plan)} for name in CACHES} | _sent(plan),
+        **_network(spec),
     }
     content = json.dumps([document, guarded], sort_keys=True).encode()
     engine["labels"][LABEL + "digest"] = hashlib.sha256(content).hexdigest()[:16]
@@ -122,6 +123,7 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
             # The folder must exist to be mounted; what is put into it must not be committed.
             f"{SECRETS_FOLDER}/.gitignore": NOT_COMMITTED,
             **{f"{DOOR_FOLDER}/{path}": text for path, text in guarded.items()},
+            **gateway.entry_files(plan, spec),
         },
     )
 
@@ -134,14 +136,7 @@ def _engine(plan: ServingPlan, spec: ServiceSpec, *, guarded: bool) -> dict[str,
         "command": arguments(plan),
         "environment": _environment(plan, spec, guarded=guarded),
         "labels": {**_labels(plan), LABEL + "revision": variable(REVISION_VARIABLE)},
-        "ports": [
-            {
-                "target": PORT,
-                "published": str(spec.port),
-                "host_ip": listens_on(spec),
-                "protocol": "tcp",
-            }
-        ],
+        **_reached(plan, spec),
         "volumes": _mounts(plan, guarded=guarded),
         **_SECURITY,
         # NVIDIA's hook writes the driver's libraries into the root while the container starts.
@@ -171,6 +166,27 @@ def _engine(plan: ServingPlan, spec: ServiceSpec, *, guarded: bool) -> dict[str,
         resources["reservations"] = {"devices": [_cards(plan)]}
     service["deploy"] = {"resources": resources}
     return service
+
+
+def _reached(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
+    """By a port of the host; or behind the gateway by its network alone, and then it gets out
+    itself only where it has something to fetch or to tell."""
+    if not spec.behind_gateway:
+        return {"ports": [published(PORT, spec.port, listens_on(spec))]}
+    inside = {_GATEWAY: {"aliases": [gateway.alias(plan.name)]}}
+    gets_out = plan.asks_the_hub or spec.otlp_traces_endpoint is not None
+    return {"networks": inside | ({"default": {}} if gets_out else {})}
+
+
+def _network(spec: ServiceSpec) -> dict[str, Any]:
+    if not spec.behind_gateway:
+        return {}
+    return {"networks": {_GATEWAY: {"name": GATEWAY_NETWORK, "external": True}}}
+
+
+def published(target: int, port: int, host: str) -> dict[str, str | int]:
+    """A port of a container, as one of the host's address `host`."""
+    return {"target": target, "published": str(port), "host_ip": host, "protocol": "tcp"}
 
 
 def _cards(plan: ServingPlan) -> dict[str, Any]:

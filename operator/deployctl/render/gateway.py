@@ -44,6 +44,7 @@ ADMIN = "admin.sock"
 UPSTREAMS = "upstreams"
 ACCESS_LOG = "access.log"
 ROOT_CERTIFICATE = "data/pki/authorities/local/root.crt"  # of TLS `internal`
+ENGINES = "/engines"  # of a monitor in a container: below it, each engine by its service's name
 HELD = "unix/held.sock"  # an address that is none
 NOBODY = "unix/nobody.sock"  # another: an update failed, and nothing is to come
 REFUSED = "x-deployctl-refused"  # of a door's answer to a request that no engine has seen
@@ -51,9 +52,17 @@ TRY_S = 0.25  # between two attempts to reach an engine
 SEEN_S = 2.0  # until a pool has seen that one of its engines is back: see _pool
 LEAST_VERSION = (2, 11, 4)  # of Caddy: 2.11.3 sends what it has left of a body again
 HTTP_PORT, HTTPS_PORT = 8080, 443
+ENGINE_PORT = 8000  # inside its container
 _BUFFER = 1 << 20  # bytes of a body that are kept; see _proxy for when it is sent again
 _ENGINE_PATHS = ("v1", "v2", "health", "metrics", "tokenize", "detokenize", "ping", "version")
 _METRICS = ["/metrics", "/metrics/*"]
+_TRANSPORT: dict[str, Any] = {
+    "protocol": "http",
+    "versions": ["1.1"],
+    "dial_timeout": "2s",
+    "keep_alive": {"enabled": False},
+    "compression": False,
+}
 _WAITED = "{http.reverse_proxy.duration_ms}", "{http.reverse_proxy.upstream.duration_ms}"
 
 
@@ -131,6 +140,16 @@ def entry(plan: ServingPlan, spec: ServiceSpec) -> GatewayEntry | None:
     )
 
 
+def upstream(service: str) -> str:
+    """The address of a service's engine on the network of a gateway in a container."""
+    return f"{alias(service)}:{ENGINE_PORT}"
+
+
+def alias(service: str) -> str:
+    """The name that it has there."""
+    return f"deployctl-{service}"
+
+
 def refuse(spec: ServiceSpec, hint: str) -> None:
     """Refuses a gateway on a target that has none.
 
@@ -139,7 +158,9 @@ def refuse(spec: ServiceSpec, hint: str) -> None:
     """
     if spec.behind_gateway:
         where = "domain" if spec.domain else "gateway"
-        raise PlanRefusedError("a gateway stands before processes alone", where=where, hint=hint)
+        raise PlanRefusedError(
+            "a gateway stands before the services of a host alone", where=where, hint=hint
+        )
 
 
 def entry_files(plan: ServingPlan, spec: ServiceSpec) -> dict[str, str]:
@@ -221,7 +242,9 @@ def _certificates(domains: dict[str, Any]) -> dict[str, Any]:
 
 
 def _monitor(port: int, *, contained: bool) -> dict[str, Any]:
-    """For the supervisor and for Prometheus."""
+    """For whoever looks after it, and for Prometheus. In a container it leads its host to engines
+    too, which publish no port."""
+    direct = [_direct()] if contained else []
     return {
         "listen": [f"{EVERYWHERE if contained else LOOPBACK}:{port}"],
         "protocols": ["h1"],
@@ -229,8 +252,25 @@ def _monitor(port: int, *, contained: bool) -> dict[str, Any]:
         "routes": [
             _route([{"path": ["/health"]}], {"handler": "static_response", "status_code": 200}),
             _route([{"path": ["/metrics"]}], {"handler": "metrics"}),
+            *direct,
         ],
     }
+
+
+def _direct() -> dict[str, Any]:
+    """To the engine of any service on the gateway's network, whatever is held."""
+    name = "{http.regexp.engine.1}"
+    match = {"path_regexp": {"name": "engine", "pattern": f"^{ENGINES}/([a-z0-9-]+)/"}}
+    handlers = [
+        {"handler": "rewrite", "strip_path_prefix": f"{ENGINES}/{name}"},
+        {
+            "handler": "reverse_proxy",
+            "upstreams": [{"dial": upstream(name)}],
+            "flush_interval": -1,
+            "transport": _TRANSPORT,
+        },
+    ]
+    return {"match": [match], "handle": handlers, "terminal": True}
 
 
 def _server(entries: Sequence[GatewayEntry], *, contained: bool) -> dict[str, Any]:
@@ -302,13 +342,7 @@ def _proxy(each: GatewayEntry) -> dict[str, Any]:
             "try_interval": f"{int(TRY_S * 1000)}ms",
             "retry_match": [{"expression": turned_away}],
         },
-        "transport": {
-            "protocol": "http",
-            "versions": ["1.1"],
-            "dial_timeout": "2s",
-            "keep_alive": {"enabled": False},
-            "compression": False,
-        },
+        "transport": _TRANSPORT,
     }
 
 

@@ -61,6 +61,10 @@ class Settings(BaseSettings):
         validation_alias=_COMMIT,
         description="What they are grouped by there. [default: GITHUB_SHA, CI_COMMIT_SHA]",
     )
+    gateway_image: str | None = Field(
+        default=None,
+        description="Image of the gateway's Caddy, for the target docker. [default: the official]",
+    )
     textfile_dir: Path | None = Field(
         default=None,
         description="Folder of node-exporter's textfile collector, for releases and load tests.",

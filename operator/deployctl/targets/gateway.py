@@ -44,8 +44,15 @@ class GatewayProxy(Protocol):
     def check_port(self, wanted: GatewayEntry) -> None:
         """Refuses a port that another program has; one that is the proxy's own is fine."""
 
+    def ready_for(self, wanted: GatewayEntry) -> bool:
+        """Whether deployctl can reach an engine behind it as it is, and it can listen for that one
+        without being started anew."""
+
     def runs(self) -> bool:
         """Whether it runs."""
+
+    def answers(self, monitor_port: int) -> bool:
+        """Whether it does, within seconds."""
 
     def apply(self, entries: Sequence[GatewayEntry], monitor_port: int) -> None:
         """Starts it with CONFIGURATION, or has it load NEXT; `entries` are what is in either."""
@@ -101,18 +108,31 @@ class Gateway:
         """The service's entry; None where the gateway does not stand before it."""
         return next((each for each in self.entries() if each.service == service), None)
 
-    def preflight(self, wanted: GatewayEntry) -> None:
-        """Refuses what it cannot serve, before any engine is touched.
+    def preflight(self, wanted: GatewayEntry | None) -> None:
+        """Refuses what it cannot serve, before any engine is touched. None: it serves nothing.
 
         Raises:
             InputError: another service has the port otherwise.
             TargetError: there is no proxy; the port is taken by another program.
         """
+        if wanted is None:
+            return
         self._proxy.check()
         entries = self.entries()
         rendered.admitted(wanted, entries)
         if not any(each.port == wanted.port for each in entries) or not self._proxy.runs():
             self._proxy.check_port(wanted)
+
+    def begin(self, wanted: GatewayEntry | None) -> None:
+        """Before an engine is started: has the proxy run where it is reached by that alone. None:
+        it is not behind it. Nothing more is served than before.
+
+        Raises:
+            TargetError: it does not start.
+        """
+        if wanted is not None and not self._proxy.ready_for(wanted):
+            with self._files.locked():
+                self._apply(self.entries(), let_go=False, to_come=[wanted])
 
     def admit(self, wanted: GatewayEntry, *addresses: str) -> GatewayEntry:
         """Has it lead the service's requests to the engines at `addresses` (`127.0.0.1:8000`), one
@@ -207,6 +227,16 @@ class Gateway:
                 longest = max(longest, seconds)
         return Waits(requests, waited, longest, turned_away)
 
+    def problem(self, service: str) -> str:
+        """Why requests for a service do not get through it; empty where they do, or where it does
+        not stand before that."""
+        if self.entry(service) is None:
+            return ""
+        if not self._proxy.runs():
+            return "the gateway before it does not run"
+        answers = self._proxy.answers(self.monitor_port() or 0)
+        return "" if answers else "the gateway before it does not answer"
+
     def ca_file(self, service: str) -> Path | None:
         """What verifies a service's certificate, where the gateway's own authority signs it."""
         entry = self.entry(service)
@@ -221,10 +251,17 @@ class Gateway:
         except ValueError:
             return None
 
-    def _apply(self, entries: list[GatewayEntry], *, let_go: bool) -> None:
-        """Brings the proxy to serve these and no others."""
+    def _apply(
+        self,
+        entries: list[GatewayEntry],
+        *,
+        let_go: bool,
+        to_come: Sequence[GatewayEntry] = (),
+    ) -> None:
+        """Brings the proxy to serve these and no others, ready for those that are to come."""
         runs, port = self._proxy.runs(), self.monitor_port()
-        if not runs and not entries:
+        known = [*entries, *to_come]
+        if not runs and not known:
             return
         if port is None or (not runs and host.port_error(port)):
             port = host.free_port()
@@ -233,16 +270,17 @@ class Gateway:
         configuration = rendered.configuration(entries, monitor_port=port, contained=contained)
         if not runs:
             self._files.write(CONFIGURATION, configuration)
-            self._proxy.apply(entries, port)
+            self._proxy.apply(known, port)
             return
-        if self._files.read(NEXT) is None and self._files.read(CONFIGURATION) == configuration:
+        same = self._files.read(NEXT) is None and self._files.read(CONFIGURATION) == configuration
+        if same and not to_come:
             return
         if let_go:
             self._sleep(_LET_GO_S + rendered.SEEN_S * any(e.replicas > 1 for e in entries))
         self._await_nobody_held(max((each.hold_s for each in entries), default=0))
         # Where one is there already, somebody was stopped meanwhile: which is loaded nobody knows.
         self._files.write(NEXT, configuration)
-        self._proxy.apply(entries, port)
+        self._proxy.apply(known, port)
         self._files.move(NEXT, CONFIGURATION)
 
     def _await_nobody_held(self, most_s: float) -> None:

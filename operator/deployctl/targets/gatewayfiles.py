@@ -38,7 +38,7 @@ class GatewayFiles(Protocol):
     def here(self, path: str) -> Path | None:
         """A file, or a copy of it, on this machine; None where there is none."""
 
-    def locked(self) -> AbstractContextManager[None]:
+    def locked(self) -> AbstractContextManager[object]:
         """Nobody else who changes the gateway does so meanwhile; waits for whoever does, as long as
         he may wait for requests that are held."""
 

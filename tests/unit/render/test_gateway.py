@@ -4,9 +4,10 @@ import json
 import re
 
 import pytest
+import yaml
 
 from deployctl.errors import InputError, PlanRefusedError
-from deployctl.render import gateway, render_compose, render_process
+from deployctl.render import gateway, gatewayproject, render_compose, render_process
 from deployctl.render.candidate import candidate
 from deployctl.render.gateway import GatewayEntry, admitted, configuration, entry
 
@@ -149,6 +150,45 @@ def test_a_wrong_domain_is_no_spec(by_hand, given):
         by_hand(**given)
 
 
-def test_docker_has_none(by_hand):
-    with pytest.raises(PlanRefusedError, match="processes alone"):
-        render_compose(*by_hand(gateway=True))
+def test_in_a_container_it_listens_on_all_that_this_has_and_leads_its_host_to_engines(golden):
+    text = configuration(SERVICES["one"], monitor_port=20190, contained=True)
+    golden("gateway/contained.json", text)
+    servers = json.loads(text)["apps"]["http"]["servers"]
+    assert [servers[name]["listen"] for name in ("monitor", "port-8080")] == [
+        ["0.0.0.0:20190"], ["0.0.0.0:8080"],
+    ]  # fmt: skip
+
+
+def test_its_project_publishes_what_services_want_and_the_monitor_on_loopback(golden):
+    published = gatewayproject.ports(SERVICES["several"], 20190)
+    assert published == ["0.0.0.0:8443", "127.0.0.1:20190", "127.0.0.1:8080"]
+    golden("gateway/compose.yaml", gatewayproject.project(published, 20190, "caddy:1", 70))
+
+
+@pytest.mark.parametrize(
+    ("given", "networks"),
+    [
+        ({}, ["gateway"]),
+        ({"env": {"HF_HUB_OFFLINE": "0"}}, ["gateway", "default"]),
+        ({"otlp_traces_endpoint": "http://otel:4317"}, ["gateway", "default"]),
+    ],
+)
+def test_an_engine_in_docker_is_reached_by_its_network_alone_and_gets_out_if_it_must(
+    by_hand, given, networks
+):
+    bundle = render_compose(*by_hand(gateway=True, **given))
+    document = yaml.safe_load(bundle.files["compose.yaml"])
+    engine = document["services"]["engine"]
+    assert "ports" not in engine
+    assert list(engine["networks"]) == networks
+    assert f"{engine['networks']['gateway']['aliases'][0]}:8000" == gateway.upstream("tiny")
+    assert document["networks"]["gateway"] == {
+        "name": "deployctl_gateway_engines", "external": True,
+    }  # fmt: skip
+    assert gateway.entry_of(bundle) == one()
+
+
+def test_a_cluster_has_none(by_hand):
+    _, spec = by_hand(gateway=True)
+    with pytest.raises(PlanRefusedError, match="services of a host alone"):
+        gateway.refuse(spec, "leave it out")

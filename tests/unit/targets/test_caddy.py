@@ -7,6 +7,7 @@ import pytest
 
 from deployctl.errors import PortTakenError, TargetError
 from deployctl.render.gateway import GatewayEntry
+from deployctl.targets import proxies
 from deployctl.targets.process import caddy
 from deployctl.targets.process.caddy import Caddy
 
@@ -81,7 +82,7 @@ def test_one_that_is_being_started_again_is_told_once_it_is_there(running):
 
 def test_one_that_does_not_come_is_not_said_to_refuse_its_configuration(running):
     proxy, now = running(AWAY)
-    now += [0.0, caddy.START_S - 0.05]
+    now += [0.0, proxies.START_S - 0.05]
     with pytest.raises(TargetError, match="it does not run"):
         proxy.apply([], 1)
 
@@ -95,8 +96,8 @@ def test_what_it_refuses_is_not_tried_again(running):
 
 def test_what_caddy_complains_of_is_said_without_its_bookkeeping():
     lines = ['{"level":"error","ts":1,"msg":"failed","error":"no such module"}', "bye"]
-    assert caddy._complaint(lines) == "no such module"
-    assert caddy._complaint(["Error: loading: listen tcp :80: denied"]) == (
+    assert proxies.complaint(lines) == "no such module"
+    assert proxies.complaint(["Error: loading: listen tcp :80: denied"]) == (
         "loading: listen tcp :80: denied"
     )
-    assert caddy._complaint([]) == "it said nothing"
+    assert proxies.complaint([]) == "it said nothing"

@@ -11,7 +11,7 @@ from deployctl.targets import open_driver, open_view
 from deployctl.targets import open_store as records
 from deployctl.targets.driver import Surveyed
 from deployctl.targets.history import Release
-from deployctl.targets.readiness import ask
+from deployctl.targets.readiness import Reply, ask
 from deployctl.targets.store import ServiceRef, Store
 
 ASK_TIMEOUT_S = 10.0  # a saturated engine queues; one that is silent for longer is no service
@@ -219,7 +219,8 @@ def _look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> Se
     if state.condition == "running":
         detail = "; ".join(filter(None, [detail, state.restarts.detail]))
         endpoint = driver.endpoint(release)
-        reply = ask(endpoint, ASK_TIMEOUT_S)
+        problem = driver.gateway.problem(ref.service) if driver.gateway else ""
+        reply = Reply(False, problem) if problem else ask(endpoint, ASK_TIMEOUT_S)
         if reply.ok:
             health = "serving"
         else:

@@ -224,8 +224,8 @@ def _service(settings: Settings, store: Store, ref: ServiceRef) -> _Found | None
         )
     endpoint = driver.endpoint(release)
     spec: ServiceSpec = release.spec
-    address = urlsplit(endpoint.url).netloc
-    watched = Watched(release.plan, spec, address, token_file(ref.service))
+    at = urlsplit(endpoint.url)
+    watched = Watched(release.plan, spec, at.netloc, token_file(ref.service), at.path)
     return _Found(watched, endpoint.operator_token)
 
 

@@ -19,6 +19,7 @@ class Watched(NamedTuple):
     spec: ServiceSpec
     address: str  # HOST:PORT, as Prometheus reaches it
     token_file: str  # of the operator, as Prometheus sees it; or from where its own file is
+    path: str = ""  # what stands before /metrics there
 
 
 def scrape_job(watched: Watched) -> dict[str, Any]:
@@ -28,6 +29,7 @@ def scrape_job(watched: Watched) -> dict[str, Any]:
     return {
         "job_name": f"deployctl-{name}",
         "scrape_interval": f"{INTERVAL_S}s",
+        **({"metrics_path": f"{watched.path}/metrics"} if watched.path else {}),
         **({"authorization": {"credentials_file": watched.token_file}} if guarded else {}),
         "static_configs": [{"targets": [watched.address], "labels": {"service": name}}],
     }

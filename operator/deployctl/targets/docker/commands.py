@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from deployctl.errors import DockerError
 from deployctl.render.compose import (
+    COMPOSE_FILE,
     HUB_CACHE,
     LABEL,
     REVISION_VARIABLE,
@@ -147,6 +148,15 @@ def compose_up(folder: Path, release: Release, files: Sequence[str]) -> list[str
         "--detach",
         "--no-build",
         "--remove-orphans",
+    ]
+
+
+def compose_project(project: str, folder: Path) -> list[str]:
+    """The same for a project that is no service's: its file in `folder`."""
+    return [
+        *("docker", "compose", "--ansi=never", "--project-name", project),
+        *("--project-directory", str(folder), "--file", str(folder / COMPOSE_FILE)),
+        *("up", "--detach", "--no-build", "--remove-orphans"),
     ]
 
 

@@ -22,6 +22,7 @@ from deployctl.render.compose import (
     SECRETS_FOLDER,
     project_name,
 )
+from deployctl.render.gateway import entry_of
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import brought, keys
@@ -29,12 +30,14 @@ from deployctl.targets.docker import (
     commands,
     download,
     enginelock,
+    images,
     preflight,
     sharedkeys,
     translate,
 )
 from deployctl.targets.docker.checkpoint import VolumeUploader, uploader
 from deployctl.targets.docker.engine import DockerEngine, connect, find
+from deployctl.targets.docker.gateway import DockerGateway
 from deployctl.targets.docker.project import ProjectFolder, door_of, volumes_of
 from deployctl.targets.docker.running import (
     all_restarts,
@@ -59,7 +62,7 @@ class DockerDriver:
     """The target `docker`. Keeps nothing but the connection and what it has just started."""
 
     target: TargetKind = "docker"
-    gateway, replaces = None, False
+    replaces = False
     keys_count: Literal["now", "soon"] = "now"
 
     def __init__(
@@ -75,6 +78,7 @@ class DockerDriver:
         self._connected: DockerEngine | None = None
         self._shelf = DockerShelf(self._state_dir, self._engine)
         self._keys = sharedkeys.SharedKeys(self._engine, self._state_dir)
+        self.gateway = DockerGateway(self._engine, lambda *a: self._run(*a), settings)
         self._still_ours: Check = lambda: None
         self._closed: set[str] = set()  # ids of containers whose door we have closed
         self._restarts: dict[str, int] = {}  # container id -> restarts when we started it
@@ -124,23 +128,19 @@ class DockerDriver:
         image = release.plan.engine.image
         if image.startswith(BUILT_HERE) and not engine.has_image(image):
             raise translate.image_missing(image, "")
+        self.gateway.preflight(entry_of(release.bundle))
 
     def fetch(self, release: Release, tell: Tell) -> None:
-        """Pulls the image where it is missing.
+        """Pulls its image, and the gateway's, where it is missing.
 
         Raises:
-            DockerError, LockedError, StateError: it cannot be pulled; that it was cannot be noted.
+            DockerError, LockedError, StateError: one cannot be pulled; that it was cannot be noted.
         """
-        engine, image = self._engine(), release.plan.engine.image
-        if engine.has_image(image):
-            return
-        if release.spec.offline:
-            raise translate.image_absent(image)
-        tell(Event("phase", f"pulling the image {image}"))
-        pulled = self._run(commands.pull(image), {})
-        if pulled.code != 0:
-            raise translate.image_missing(image, pulled.stderr)
-        brought.note(self._state_dir, brought.Brought("image", image, engine.identity()))
+        engine, image, offline = self._engine(), release.plan.engine.image, release.spec.offline
+        if images.fetch(engine, self._run, image, tell, offline=offline):
+            brought.note(self._state_dir, brought.Brought("image", image, engine.identity()))
+        if entry_of(release.bundle) is not None:
+            images.fetch(engine, self._run, self.gateway.image, tell, offline=offline)
 
     def uploader(self, release: Release) -> VolumeUploader | None:
         """How it gets to another host; None: the container mounts the folder."""
@@ -164,6 +164,7 @@ class DockerDriver:
             StateError: the project folder cannot be written.
         """
         self._still_ours()
+        self.gateway.begin(entry_of(release.bundle))
         running = self._container(release)
         if running is not None and runs_it(running, release):
             self.publish_keys(release)
@@ -291,8 +292,8 @@ class DockerDriver:
                 yield from lines if tail is None else deque(lines, tail)
 
     def endpoint(self, release: Release) -> Endpoint:
-        """Where it answers: this host, or the one that DOCKER_HOST names."""
-        at = self._engine().endpoint(release.spec.port, exposed=release.spec.expose)
+        """Where it answers: on the engine's host, or by the gateway there."""
+        at = self.gateway.endpoint(release)
         self._keys.learn_once(release.service)
         project, has_door = self._project(release.service), door.stands_before(release.bundle)
         return at._replace(
@@ -322,8 +323,7 @@ class DockerDriver:
         """The log as a file: none while the engine runs, a copy made now when it is dead, and
         the one kept when its container was removed.
         """
-        project = self._project(release.service)
-        container = self._container(release)
+        project, container = self._project(release.service), self._container(release)
         if container is not None:
             if self.state(release).condition == "running":
                 return None

@@ -158,6 +158,13 @@ class DockerEngine:
         with translated(self.address.url):
             return str(self._client.info().get("ID") or self.address.url)
 
+    def asked(self, container: "Container", words: list[str]) -> tuple[int, str]:
+        """The same, with what it said."""
+        with translated(self.address.url):
+            done: Any = container.exec_run(words)
+        code = -1 if done.exit_code is None else int(done.exit_code)
+        return code, (done.output or b"").decode("utf-8", "replace")
+
     def disk_use(self) -> dict[str, Any]:
         """What takes how much of the engine's disk, as `docker system df --verbose` shows it."""
         with translated(self.address.url):

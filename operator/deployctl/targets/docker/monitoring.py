@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from deployctl.errors import DockerError, PortTakenError
-from deployctl.events import Event, Tell
+from deployctl.events import Tell
 from deployctl.files import make_folder, state_error, write_private
 from deployctl.host import port_error
 from deployctl.render.compose import COMPOSE_FILE
 from deployctl.render.monitoring.stack import PORT_LABEL, PROJECT, SECRETS, STATE_LABEL
-from deployctl.targets.docker import commands, translate
+from deployctl.targets.docker import commands, images, translate
 from deployctl.targets.docker.engine import SERVICE_LABEL, DockerEngine, here
 
 _GRACE_S = 20
@@ -86,14 +86,7 @@ class MonitoringProject:
         Raises:
             DockerError: it cannot be pulled.
         """
-        if self._engine.has_image(image):
-            return
-        if offline:
-            raise translate.image_absent(image)
-        tell(Event("phase", f"pulling the image {image.partition('@')[0]}"))
-        pulled = self._run(commands.pull(image), {})
-        if pulled.code != 0:
-            raise translate.image_missing(image, pulled.stderr)
+        images.fetch(self._engine, self._run, image, tell, offline=offline)
 
     def write(self, files: Mapping[str, str], secrets: Mapping[str, Mapping[str, bytes]]) -> bool:
         """Writes files by path, and secrets by part and name; what is no more among them goes.

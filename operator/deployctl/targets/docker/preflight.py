@@ -6,6 +6,7 @@ from pathlib import Path
 
 from deployctl.errors import DockerError
 from deployctl.host import port_error
+from deployctl.render import gateway
 from deployctl.render.compose import project_name
 from deployctl.targets.docker import translate
 from deployctl.targets.docker.engine import PROJECT_LABEL, DockerEngine
@@ -27,29 +28,41 @@ def check_reach(release: Release, engine: DockerEngine) -> None:
                 hint="give a Hub id, or run deployctl on that host",
             )
         _check_model_folder(Path(release.plan.model))
-    if remote and engine.line is None and not release.spec.expose:
+    behind = gateway.entry_of(release.bundle) is not None
+    if remote and engine.line is None and (behind or not release.spec.expose):
         raise DockerError(
             "the service would listen on the other host's loopback, out of reach from here",
             where=engine.address.url,
-            hint="reach the engine by ssh (--host ssh://USER@HOST), which makes a tunnel; "
-            "or add --expose: clients then need an API key",
+            hint="reach the engine by ssh (--host ssh://USER@HOST), which makes a tunnel"
+            + ("" if behind else "; or add --expose: clients then need an API key"),
         )
 
 
 def check_port(release: Release, engine: DockerEngine) -> None:
-    """Refuses a port that another container or program has.
+    """Refuses a port that another container or program has, where the engine publishes one.
 
     Raises:
         PortTakenError: it is taken.
     """
-    port = release.spec.port
+    if gateway.entry_of(release.bundle) is None:
+        refuse_taken(engine, release.spec.port, project_name(release.service), release.spec.expose)
+
+
+def refuse_taken(
+    engine: DockerEngine, port: int, project: str, everywhere: bool, *, flag: str = "--port"
+) -> None:
+    """Refuses a port that others have than the containers of a project; `flag` says another.
+
+    Raises:
+        PortTakenError: it is taken.
+    """
     holder = engine.publisher(port)
     if holder is not None:
-        if holder.labels.get(PROJECT_LABEL) == project_name(release.service):
+        if holder.labels.get(PROJECT_LABEL) == project:
             return
-        raise translate.port_taken(port, holder.name)
-    if not engine.address.remote and not _is_free(port, everywhere=release.spec.expose):
-        raise translate.port_taken(port)
+        raise translate.port_taken(port, holder.name, flag)
+    if not engine.address.remote and not _is_free(port, everywhere=everywhere):
+        raise translate.port_taken(port, flag=flag)
 
 
 def _is_free(port: int, *, everywhere: bool) -> bool:

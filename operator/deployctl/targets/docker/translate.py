@@ -90,12 +90,12 @@ def build_hint(image: str) -> str:
     return f"build it: docker build -f {file} {option}-t {image} {file.parent}"
 
 
-def port_taken(port: int, by: str | None = None) -> PortTakenError:
-    """Something else has the port."""
+def port_taken(port: int, by: str | None = None, flag: str = "--port") -> PortTakenError:
+    """Something else has the port; `flag` says another."""
     return PortTakenError(
         f"port {port} is taken" + (f" by the container {by}" if by else " by another program"),
         where=f"port: {port}",
-        hint="choose another port with --port, or stop what listens there",
+        hint=f"choose another port with {flag}, or stop what listens there",
     )
 
 

@@ -20,19 +20,16 @@ from deployctl import assets, host
 from deployctl.endpoint import Endpoint
 from deployctl.errors import TargetError
 from deployctl.files import write_private
+from deployctl.render.bundle import LOOPBACK
 from deployctl.render.gateway import ADMIN, LEAST_VERSION, GatewayEntry
-from deployctl.targets import restarts
+from deployctl.targets import proxies, restarts
 from deployctl.targets.gateway import CONFIGURATION, NEXT
 from deployctl.targets.process import logfile, procfs
 from deployctl.targets.process.runs import JOB_FILE, MARKER, RunFolder
 from deployctl.targets.process.starting import supervise
 
-START_S = 30.0  # to answer; a loaded machine takes seconds
-RELOAD_S = 30.0
-GRACE_S = 70.0  # to end: requests under way have as long as a draining engine gives them
 _RESTARTS = 60  # an hour
 _POLL_S = 0.1
-_AWAY = "dial unix"  # in what is said of one that was killed, and is being started again
 _KEPT = ("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 _INSTALL = f"{sys.executable} -m pip install 'deployctl[gateway]' brings it"
@@ -82,9 +79,17 @@ class Caddy:
         """
         host.refuse_taken(wanted.port, wanted.host, flag="--gateway-port", who=self._who)
 
+    def ready_for(self, wanted: GatewayEntry) -> bool:
+        """Always: it listens on any port that it is told of."""
+        return True
+
     def runs(self) -> bool:
         """Whether its supervisor lives and has not given it up."""
         return self._run.supervisor_alive() is not None and self._run.exit() is None
+
+    def answers(self, monitor_port: int) -> bool:
+        """Whether it does, within seconds."""
+        return proxies.healthy(Endpoint(f"http://{LOOPBACK}:{monitor_port}", None, None))
 
     def apply(self, entries: Sequence[GatewayEntry], monitor_port: int) -> None:
         """Starts it, or has it load its configuration anew.
@@ -106,7 +111,7 @@ class Caddy:
         supervisor = self._run.supervisor_alive()
         if supervisor is not None:
             procfs.send(supervisor, signal.SIGTERM)
-            self._await_end(GRACE_S + 5)
+            self._await_end(proxies.GRACE_S + 5)
         for who in self._members():
             procfs.send(who, signal.SIGKILL)
         self._await_end(5.0)
@@ -133,16 +138,16 @@ class Caddy:
                 "events": str(folder / restarts.EVENTS_FILE),
                 "stall_s": 0.0,
                 "restarts": _RESTARTS,
-                "grace_s": GRACE_S,
+                "grace_s": proxies.GRACE_S,
             },
         }
         job = folder / JOB_FILE
         write_private(job, json.dumps(document, indent=1).encode())
         supervise(job, _environment(os.environ, folder), give_up=self.end)
-        deadline = self._clock() + START_S
-        while not _healthy(monitor_port):
+        deadline = self._clock() + proxies.START_S
+        while not self.answers(monitor_port):
             if not self.runs() or self._clock() > deadline:
-                said = _complaint(logfile.read(self._run.log, 20))
+                said = proxies.complaint(logfile.read(self._run.log, 20))
                 self.end()
                 raise TargetError(
                     f"the gateway does not start: {said}",
@@ -152,21 +157,9 @@ class Caddy:
             self._sleep(_POLL_S)
 
     def _reload(self) -> None:
-        deadline = self._clock() + START_S
-        while (said := self._refusal()) is not None:
-            if _AWAY not in said:
-                raise TargetError(
-                    f"the gateway takes no such configuration: {said}",
-                    where=str(self._run.folder / NEXT),
-                    hint="it goes on with the former",
-                )
-            if self._clock() > deadline:
-                raise TargetError(
-                    "the gateway cannot be told its new configuration: it does not run",
-                    where=str(self._run.log),
-                    hint="the last lines there say why; it is started again and again",
-                )
-            self._sleep(_POLL_S)
+        folder = self._run.folder
+        where = proxies.Where(str(folder / NEXT), str(self._run.log))
+        proxies.reload(self._refusal, where, clock=self._clock, sleep=self._sleep)
 
     def _refusal(self) -> str | None:
         """Why it does not load its next configuration; None where it has."""
@@ -179,14 +172,14 @@ class Caddy:
                 env=_environment(os.environ, folder),
                 capture_output=True,
                 text=True,
-                timeout=RELOAD_S,
+                timeout=proxies.RELOAD_S,
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise TargetError(
                 f"the gateway cannot be told its new configuration: {error}", where=str(folder)
             ) from error
-        return _complaint(done.stderr.splitlines()) if done.returncode != 0 else None
+        return proxies.complaint(done.stderr.splitlines()) if done.returncode != 0 else None
 
     def _members(self) -> list[procfs.Identity]:
         folder = self._run.folder
@@ -220,7 +213,11 @@ def version(program: str) -> tuple[int, int, int] | None:
     """The version of a Caddy; None where it does not say."""
     try:
         done = subprocess.run(
-            [program, "version"], capture_output=True, text=True, timeout=RELOAD_S, check=False
+            [program, "version"],
+            capture_output=True,
+            text=True,
+            timeout=proxies.RELOAD_S,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
@@ -233,29 +230,3 @@ def _environment(ambient: Mapping[str, str], folder: Path) -> dict[str, str]:
     kept = {name: value for name, value in ambient.items() if name in _KEPT}
     homes = {"XDG_DATA_HOME": str(folder / "data"), "XDG_CONFIG_HOME": str(folder / "data")}
     return {**kept, **homes, MARKER: str(folder)}
-
-
-def _healthy(port: int) -> bool:
-    import httpx
-
-    from deployctl import web
-
-    try:
-        with web.client(Endpoint(f"http://127.0.0.1:{port}", None, None), 2.0) as client:
-            return bool(client.get("/health").status_code == 200)
-    except (httpx.HTTPError, httpx.InvalidURL):
-        return False
-
-
-def _complaint(lines: list[str]) -> str:
-    """The last thing that Caddy called an error, without its bookkeeping."""
-    for line in reversed(lines):
-        try:
-            document = json.loads(line)
-        except ValueError:
-            if line.startswith("Error: "):
-                return line.removeprefix("Error: ").rstrip()
-            continue
-        if isinstance(document, dict) and document.get("level") in ("error", "fatal"):
-            return str(document.get("error") or document.get("msg"))
-    return lines[-1] if lines else "it said nothing"

@@ -71,8 +71,7 @@ class ProcessDriver:
         ours = replacing is not None and Command(replacing.bundle).port == command.port
         if not (ours and replacing is not None and self._members(replacing)):
             preflight.check_port(command.host, command.port)
-        if (wanted := gateway.entry_of(release.bundle)) is not None:
-            self.gateway.preflight(wanted)
+        self.gateway.preflight(gateway.entry_of(release.bundle))
 
     def fetch(self, release: Release, tell: Tell) -> None:
         """Nothing: this Python has the engine, or `preflight` refuses."""

@@ -1,0 +1,95 @@
+"""The gateway of a Docker host as a Compose project: Caddy in a container, before the engines of
+its network. Pure.
+
+Its files are in a volume (`targets.docker.gateway` writes them), so that they are where it is, and
+nothing of a state folder is mounted. It is in two networks: its own, by which its ports are
+published and certificates asked for, and `engines`, from which nothing gets out.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from deployctl import assets
+from deployctl.render.bundle import LOOPBACK
+from deployctl.render.compose import GATEWAY_NETWORK, LABEL, UID, published, volume_mount
+from deployctl.render.gateway import GatewayEntry
+from deployctl.render.yamltext import write_compose
+
+PROJECT = "deployctl_gateway"  # no service's: their names have no underscore
+CADDY = "caddy"
+VOLUME = f"{PROJECT}_files"
+FOLDER = "/gateway"  # where the container has it
+PORTS_LABEL = LABEL + "published"
+_FILES = "files"
+# Whoever hangs is ended, and started again by Docker: three times in a row that it is late.
+_LATE = "/tmp/late"  # noqa: S108  inside the container
+_HEALTH = """\
+if wget -q -T 5 -O /dev/null http://127.0.0.1:{port}/health; then rm -f {late}; exit 0; fi
+echo >> {late}
+[ "$(wc -l < {late})" -lt 3 ] || {{ rm -f {late}; kill -KILL "$(cat {pid})"; }}
+exit 1
+"""
+
+
+def default_image() -> str:
+    """Caddy's official image."""
+    return str(assets.table("deploy", "gateway", "caddy.yaml")["image"])
+
+
+def ports(entries: Iterable[GatewayEntry], monitor_port: int) -> list[str]:
+    """What it publishes, as ADDRESS:PORT: the monitor on loopback alone."""
+    found = {f"{each.host}:{each.port}" for each in entries}
+    return sorted({*found, f"{LOOPBACK}:{monitor_port}"})
+
+
+def project(addresses: Sequence[str], monitor_port: int, image: str, grace_s: int) -> str:
+    """The Compose file of a gateway that publishes these addresses: the same, the same bytes.
+    `grace_s`: seconds that requests under way have when it is ended."""
+    pid = "/tmp/caddy.pid"  # noqa: S108  inside the container
+    health = _HEALTH.format(port=monitor_port, late=_LATE, pid=pid)
+    caddy: dict[str, Any] = {
+        "image": image,
+        "entrypoint": ["caddy"],
+        "command": ["run", "--config", "caddy.json", "--pidfile", pid],
+        "working_dir": FOLDER,
+        "environment": {
+            "HOME": "/tmp",  # noqa: S108  inside the container
+            "XDG_DATA_HOME": f"{FOLDER}/data",
+            "XDG_CONFIG_HOME": f"{FOLDER}/data",
+        },
+        "labels": {PORTS_LABEL: ",".join(addresses)},
+        "ports": [published(int(port), int(port), host) for host, port in map(_parts, addresses)],
+        "networks": ["default", "engines"],
+        "volumes": [volume_mount(_FILES, FOLDER)],
+        "user": f"{UID}:{UID}",
+        "cap_drop": ["ALL"],
+        # The image's program is marked with it, and would not start without; it is not used.
+        "cap_add": ["NET_BIND_SERVICE"],
+        "security_opt": ["no-new-privileges:true"],
+        "read_only": True,
+        "tmpfs": ["/tmp:mode=1777,size=16m"],  # noqa: S108  inside the container
+        "init": True,
+        "restart": "unless-stopped",
+        "stop_grace_period": f"{grace_s}s",
+        "healthcheck": {
+            "test": ["CMD", "sh", "-c", health],
+            "interval": "5s",
+            "timeout": "10s",
+            "retries": 2,
+            "start_period": "10s",
+        },
+        "logging": {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}},
+        "deploy": {"resources": {"limits": {"pids": 4096}}},
+    }
+    document = {
+        "name": PROJECT,
+        "services": {CADDY: caddy},
+        "networks": {"engines": {"name": GATEWAY_NETWORK, "internal": True}},
+        "volumes": {_FILES: {"name": VOLUME, "external": True}},
+    }
+    return write_compose(document, "Rendered by deployctl up --gateway, which writes it again.")
+
+
+def _parts(address: str) -> tuple[str, str]:
+    host, _, port = address.rpartition(":")
+    return host, port

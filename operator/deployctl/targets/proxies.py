@@ -1,0 +1,77 @@
+"""What it takes to start and to tell a Caddy, whichever target runs it."""
+
+import json
+from collections.abc import Callable
+from typing import NamedTuple
+
+from deployctl.endpoint import Endpoint
+from deployctl.errors import TargetError
+
+START_S = 30.0  # to answer; a loaded machine takes seconds
+RELOAD_S = 30.0
+GRACE_S = 70  # to end: requests under way have as long as a draining engine gives them
+_POLL_S = 0.1
+_AWAY = "dial unix"  # in what is said of one that was killed, and is being started again
+
+
+class Where(NamedTuple):
+    """Where a person looks, each a path or what stands for one."""
+
+    configuration: str
+    log: str
+
+
+def healthy(monitor: Endpoint, within_s: float = 2.0) -> bool:
+    """Whether the proxy answers on its monitor."""
+    import httpx
+
+    from deployctl import web
+
+    try:
+        with web.client(monitor, within_s) as client:
+            return bool(client.get("/health").status_code == 200)
+    except (httpx.HTTPError, httpx.InvalidURL):
+        return False
+
+
+def reload(
+    refusal: Callable[[], str | None],
+    where: Where,
+    *,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> None:
+    """Has it load its next configuration. `refusal` tells it to, and says why it does not.
+
+    Raises:
+        TargetError: it does not run, or takes no such configuration.
+    """
+    deadline = clock() + START_S
+    while (said := refusal()) is not None:
+        if _AWAY not in said:
+            raise TargetError(
+                f"the gateway takes no such configuration: {said}",
+                where=where.configuration,
+                hint="it goes on with the former",
+            )
+        if clock() > deadline:
+            raise TargetError(
+                "the gateway cannot be told its new configuration: it does not run",
+                where=where.log,
+                hint="the last lines there say why; it is started again and again",
+            )
+        sleep(_POLL_S)
+
+
+def complaint(lines: list[str]) -> str:
+    """The last thing that Caddy called an error, without its bookkeeping."""
+    for line in reversed(lines):
+        try:
+            document = json.loads(line)
+        except ValueError:
+            if line.startswith("Error: "):
+                return line.removeprefix("Error: ").rstrip()
+            continue
+        if isinstance(document, dict) and document.get("level") in ("error", "fatal"):
+            return str(document.get("error") or document.get("msg"))
+    return lines[-1] if lines else "it said nothing"

@@ -1,0 +1,136 @@
+"""The gateway of a Docker engine before containers of the fake engine: a real Caddy in a container,
+updates without a failed request, and what follows when it is killed, hangs, or is gone."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.e2e.docker_parts import Cli, docker, inspect, until
+from tests.e2e.docker_parts import sweep as sweep_service
+from tests.e2e.gateway_parts import Users, answer, needs_caddy
+from tests.e2e.kubernetes.images import built
+
+import ports
+from deployctl.targets.process.caddy import _program
+
+pytestmark = pytest.mark.docker
+
+PROJECT, VOLUME = "deployctl_gateway", "deployctl_gateway_files"
+CADDY = f"{PROJECT}-caddy-1"
+
+
+def sweep():
+    label = f"label=com.docker.compose.project={PROJECT}"
+    for each in (*docker("ps", "--all", "--quiet", "--filter", label).split(), VOLUME):
+        docker("rm", "--force", each, check=False)
+    for each in docker("network", "ls", "--quiet", "--filter", label).split():
+        docker("network", "rm", each, check=False)
+    docker("volume", "rm", "--force", VOLUME, check=False)
+    docker("rm", "--force", "deployctl-host_gatewaylock", check=False)
+
+
+@pytest.fixture
+def behind(cli, cpu_image, tiny_checkpoint, fake_engine_image, service, tmp_path):
+    """A shell whose service is behind the gateway at `cli.gateway`; `cli.up` brings it up."""
+    needs_caddy()
+    folder, file = tmp_path / "caddy", Path(__file__).with_name("caddy.Dockerfile")
+    folder.mkdir()
+    program = Path(shutil.copy(_program(), folder / "caddy"))
+    cli.environment["DEPLOYCTL_GATEWAY_IMAGE"] = built(
+        "deployctl/test-caddy", file, folder, made_of=[program]
+    )
+    cli.service, port = service, ports.free()
+    cli.gateway = f"http://127.0.0.1:{port}"
+    words = ["up", "--model", tiny_checkpoint, "--gpu", "cpu", "--target", "docker"]
+    words += ["--image", fake_engine_image, "--name", service]
+    cli.up = [*words, "--gateway", "--gateway-port", port]
+    sweep()
+    yield cli
+    cli("down", service, "--volumes", code=None)
+    sweep()
+
+
+def serves(cli):
+    try:
+        return answer(cli.gateway, "/v1/models")[0] == 200
+    except OSError:
+        return False
+
+
+def test_no_request_fails_in_an_update_a_bad_revision_and_a_rollback(behind, record_property):
+    first = behind.json(*behind.up)
+    assert (first["url"], first["gateway"]["held"]) == (f"{behind.gateway}/v1", None)
+
+    # It is reached by the gateway alone, and gets nowhere; nothing of the gateway is root's.
+    engine, caddy = inspect(f"deployctl-{behind.service}-engine-1"), inspect(CADDY)
+    assert list(engine["NetworkSettings"]["Networks"]) == [f"{PROJECT}_engines"]
+    assert engine["NetworkSettings"]["Ports"] == {}
+    out = "import socket; socket.create_connection(('192.0.2.1', 9), 2)"
+    tried = subprocess.run(
+        ["docker", "exec", engine["Id"], "python3", "-c", out], capture_output=True, text=True
+    )
+    assert "Network is unreachable" in tried.stderr
+    assert caddy["HostConfig"]["CapDrop"] == ["ALL"]
+    assert caddy["HostConfig"]["ReadonlyRootfs"]
+    assert caddy["Config"]["User"] == "10001:10001"
+    addresses = {
+        each["HostIp"] for at in caddy["HostConfig"]["PortBindings"].values() for each in at
+    }
+    assert addresses == {"127.0.0.1"}
+
+    with Users(behind.gateway, model=first["model"]) as users:
+        until(lambda: len(users.asked) > 20, seconds=60, what="users are served")
+        held = behind.json(*behind.up, "--max-num-seqs", "4")["gateway"]["held"]
+        bad = behind(*behind.up, "--env", "FAKE_ENGINE_DIE_LOADING=3", code=4)
+        assert "revision 2 serves again" in bad.stderr
+        assert "requests waited" in behind("rollback", behind.service).stderr
+        seen = len(users.asked)
+        until(lambda: len(users.asked) > seen + 20, seconds=60, what="they are served again")
+    assert users.failed == []
+    assert held["turned_away"] == 0
+    record_property("requests", len(users.asked))
+    record_property("longest_wait_s", round(users.longest_s, 1))
+    print(f"{len(users.asked)} requests, none failed, the longest {users.longest_s:.1f} s")
+
+    # One that is killed is started again. The last service that goes takes it along.
+    docker("exec", CADDY, "sh", "-c", "kill -KILL $(cat /tmp/caddy.pid)")
+    until(lambda: inspect(CADDY)["RestartCount"] == 1, seconds=60, what="it is started again")
+    until(lambda: serves(behind), seconds=60, what="it serves again")
+    assert behind("down", behind.service).stderr.count("the gateway has ended") == 1
+    assert docker("ps", "--all", "--quiet", "--filter", f"name={CADDY}") == ""
+
+
+def test_one_that_hangs_is_said_and_ended_and_started_again(behind):
+    behind.json(*behind.up)
+    docker("exec", CADDY, "sh", "-c", "kill -STOP $(cat /tmp/caddy.pid)")
+    seen = behind.status(behind.service)
+    assert seen["health"] == "silent"
+    assert "the gateway" in seen["detail"]
+    until(lambda: inspect(CADDY)["RestartCount"] == 1, seconds=120, what="it is started again")
+    until(lambda: serves(behind), seconds=60, what="it serves again")
+    assert behind.status(behind.service)["health"] == "serving"
+
+
+def test_services_share_it_from_any_state_folder(behind, tmp_path):
+    """A second comes from a state folder that knows nothing, with TLS on a port of its own."""
+    behind.json(*behind.up)
+
+    other = Cli(tmp_path / "other")
+    other.environment |= {"DEPLOYCTL_GATEWAY_IMAGE": behind.environment["DEPLOYCTL_GATEWAY_IMAGE"]}
+    name, port = f"{behind.service[:30]}-too", ports.free()
+    sweep_service(name)
+    words = [*behind.up[:-3], "--name", name, "--domain", "localhost", "--tls", "internal"]
+    try:
+        told = other.json(*words, "--gateway-port", port)
+        assert told["url"] == f"https://localhost:{port}/v1"
+        secured, trusted = f"https://localhost:{port}", told["gateway"]["ca_file"]
+        with Users(secured, new=1, kept=1, model=told["model"], ca=trusted) as users:
+            until(lambda: len(users.asked) > 4, seconds=60, what="users are served")
+        assert users.failed == []
+        assert serves(behind)
+        assert "gateway has ended" not in other("down", name).stderr
+        assert serves(behind)
+    finally:
+        other("down", name, "--volumes", code=None)
+        sweep_service(name)

@@ -1,0 +1,115 @@
+"""The gateway's container: when it is told, when it is started anew, and what is said of it. Its
+engine is a container or none, its files a folder."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from deployctl.endpoint import Endpoint
+from deployctl.errors import PortTakenError, TargetError
+from deployctl.render.gateway import GatewayEntry
+from deployctl.render.gatewayproject import PORTS_LABEL, PROJECT
+from deployctl.targets import proxies
+from deployctl.targets.docker.commands import Result
+from deployctl.targets.docker.engine import PROJECT_LABEL
+from deployctl.targets.docker.gateway import ContainedCaddy
+from deployctl.targets.gatewayfiles import FolderFiles
+
+
+def wanting(service="tiny", **more):
+    given = {"port": 8080, "exposed": False, "domain": None, "tls": None, "hold_s": 30}
+    return GatewayEntry(service=service, **{**given, **more})
+
+
+class Host:
+    """A Docker engine that has a gateway or none."""
+
+    def __init__(self, folder, monkeypatch):
+        self.address = SimpleNamespace(url="unix:///var/run/docker.sock", remote=False)
+        self.container, self.starts, self.told = None, [], []
+        self.answers, self.holder, self.says = True, None, (0, "")
+        self.files, self._folder = FolderFiles(folder / "files"), folder / "project"
+        monkeypatch.setattr(proxies, "healthy", lambda monitor: self.answers)
+        self.proxy = ContainedCaddy(
+            lambda: self, self._run, self.files, "caddy:1", self._folder,
+            clock=iter(range(10_000)).__next__, sleep=lambda seconds: None,
+        )  # fmt: skip
+
+    def _run(self, words, environment):
+        text = (self._folder / "compose.yaml").read_text()
+        ports = text.partition(f"{PORTS_LABEL}: ")[2].partition("\n")[0].strip("\"'")
+        self.starts.append(ports)
+        labels = {PORTS_LABEL: ports}
+        self.container = SimpleNamespace(labels=labels, status="running", attrs={})
+        return Result(0, "", "")
+
+    def containers(self, project, service):
+        assert project == PROJECT
+        return [self.container] if self.container else []
+
+    def endpoint(self, port, *, exposed):
+        return Endpoint(f"http://127.0.0.1:{port}", None, None)
+
+    def publisher(self, port):
+        return self.holder
+
+    def asked(self, container, words):
+        self.told.append(words)
+        return self.says
+
+    def logs(self, container, *, tail, follow):
+        return iter([b'{"level":"error","error":"no such module"}\n'])
+
+    def remove(self, project, grace_s):
+        self.container = None
+
+
+@pytest.fixture
+def host(tmp_path, monkeypatch):
+    return Host(tmp_path, monkeypatch)
+
+
+def test_what_it_publishes_already_it_is_told_and_for_another_port_it_is_started_anew(host):
+    assert not host.proxy.runs()
+    host.proxy.apply([wanting()], 20190)
+    assert host.starts == ["127.0.0.1:20190,127.0.0.1:8080"]
+    assert host.proxy.ready_for(wanting("other"))
+    host.proxy.apply([wanting(), wanting("other")], 20190)
+    assert (len(host.starts), len(host.told)) == (1, 1)
+    host.files.write("next.json", "next")
+    assert not host.proxy.ready_for(wanting(exposed=True))
+    host.proxy.apply([wanting(), wanting("other", port=9090)], 20190)
+    assert host.starts[1:] == ["127.0.0.1:20190,127.0.0.1:8080,127.0.0.1:9090"]
+    assert host.files.read("caddy.json") == "next"
+    host.proxy.apply([wanting()], 20190)  # what it publishes too much is closed there
+    assert (len(host.starts), len(host.told)) == (2, 2)
+
+
+def test_one_that_does_not_start_anew_has_what_it_had(host):
+    host.files.write("caddy.json", "former")
+    host.proxy.apply([wanting()], 20190)
+    host.files.write("next.json", "next")
+    host.answers = False
+    with pytest.raises(TargetError, match="does not start: no such module"):
+        host.proxy.apply([wanting(port=9090)], 20190)
+    assert host.files.read("caddy.json") == "former"
+    assert host.starts[-1] == host.starts[0]
+
+
+def test_what_it_refuses_is_said_and_one_that_is_away_is_waited_for(host):
+    host.proxy.apply([wanting()], 20190)
+    host.says = (1, "Error: no such module\n")
+    with pytest.raises(TargetError, match="takes no such configuration: no such module"):
+        host.proxy.apply([wanting()], 20190)
+    host.container.status = "restarting"
+    with pytest.raises(TargetError, match="it does not run"):
+        host.proxy.apply([wanting()], 20190)
+
+
+def test_its_own_port_is_free_to_it_and_anothers_is_refused_by_the_right_flag(host):
+    host.holder = SimpleNamespace(name="web", labels={PROJECT_LABEL: PROJECT})
+    host.proxy.check_port(wanting())
+    host.holder.labels = {}
+    with pytest.raises(PortTakenError, match="by the container web") as caught:
+        host.proxy.check_port(wanting())
+    assert "--gateway-port" in caught.value.hint
