@@ -212,8 +212,9 @@ def test_ten_lines_and_nothing_else_on_a_real_engine(
 ):
     stranger = Stranger(tmp_path, act, engine="")
     env = {**os.environ, "DEPLOYCTL_STATE_DIR": str(stranger.state)}
-    # A CPU holds less than the card that the README is about.
-    stranger.calls(ten_lines().replace("ttft_p95=500ms", "ttft_p95=30s"))
+    # A CPU holds less than the card that the README is about, and a model of chance has nothing to
+    # say at times.
+    stranger.calls(ten_lines().replace("ttft_p95=500ms,error_rate=1%", "ttft_p50=30s"))
     # A machine that does other things too may take longer to start an engine than a quiet one.
     spec = (
         f"model: {tiny_checkpoint}\nname: chat\ngpu: cpu\nport: {free_port}\nenforce_eager: true\n"
@@ -229,13 +230,13 @@ def test_ten_lines_and_nothing_else_on_a_real_engine(
             assert ran.returncode == 0, shown(ran)
 
             # The gate of a pull request: nothing of this load is there to compare with; then it is.
-            stranger.calls(GATED.replace("SLO", "ttft_p95=30s"))
+            stranger.calls(GATED.replace("SLO", "ttft_p50=30s"))
             ran = stranger.run(spec, github, run=102)
             assert ran.returncode != 0, shown(ran)
             assert "### ❔ deployctl gate: no baseline" in github.comments[1]["body"]
             ran = stranger.run(spec, github, "push", run=103)
             assert ran.returncode == 0, shown(ran)
-            stranger.calls(GATED.replace("SLO", 'ttft_p95=30s, threshold: "500%"'))
+            stranger.calls(GATED.replace("SLO", 'ttft_p50=30s, threshold: "500%"'))
             ran = stranger.run(spec, github, run=104)
             assert ran.returncode == 0, shown(ran)
             assert "### ✅ deployctl gate: passed" in github.comments[1]["body"]
