@@ -122,9 +122,14 @@ def refuse_taken(
             where=where,
             hint=f"choose another with {flag}, for example {flag} 8000",
         ) from error
-    taker = who(port) if error.errno == errno.EADDRINUSE else error.strerror
+    if error.errno != errno.EADDRINUSE:
+        raise PortTakenError(
+            f"nobody can listen on port {port} of {address}: {error.strerror}",
+            where=where,
+            hint=f"name an address of this machine, or another port, with {flag}",
+        ) from error
     raise PortTakenError(
-        f"port {port} is taken by {taker or 'another program'}",
+        f"port {port} is taken by {who(port) or 'another program'}",
         where=where,
         hint=f"stop it, or choose another port with {flag}",
     ) from error

@@ -35,7 +35,7 @@ def place(text: str) -> Listening:
     """
     address, _, port = text.rpartition(":")
     if not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535):
-        raise InputError(f"{text!r} has no port", where=FLAG, hint=_HINT)
+        raise InputError(f"{text!r} is neither PORT nor ADDRESS:PORT", where=FLAG, hint=_HINT)
     return Listening(address.removeprefix("[").removesuffix("]") or LOOPBACK, int(port))
 
 
