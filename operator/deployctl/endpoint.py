@@ -47,11 +47,12 @@ class Endpoint(NamedTuple):
     gateway: str | None = None  # the address of the gateway before it; `url` is the engine's own
     upstream: str | None = None  # HOST:PORT as the gateway reaches it, where that is another
     tunnel: str | None = None  # the command by which a person forwards that of another host
+    published: str | None = None  # where another host has it for all; `url` is a port of ours to it
 
     @property
     def shown(self) -> str:
         """The address for clients: as `url`, where no other is theirs."""
-        return self.gateway or self.inside or self.url
+        return self.gateway or self.inside or self.published or self.url
 
     @property
     def credential(self) -> str | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import ports
 
 SSHD = "/usr/sbin/sshd"
+ALIAS = "a-name-that-ssh-alone-knows"  # and no DNS
 PATIENCE_S = 60.0
 # Whoever logs in may do nothing with Docker: as `nobody`, with no group.
 NO_RIGHTS = (
@@ -33,7 +34,7 @@ class Sshd:
     def __init__(self, folder, *more):
         folder.mkdir()
         self.folder, self.port = folder, ports.free()
-        self.url = f"ssh://{getuser()}@127.0.0.1:{self.port}"
+        self.url = f"ssh://{getuser()}@{ALIAS}:{self.port}"
         for name in ("host", "client"):
             self._key(name)
         shutil.copy(folder / "client.pub", folder / "authorized")
@@ -44,6 +45,7 @@ class Sshd:
             "StrictModes no", "UsePAM no", f"PidFile {folder}/pid", *more,
         ])  # fmt: skip
         self._write("ssh_config", [
+            f"Host {ALIAS}", "HostName 127.0.0.1",
             "Host *", f"IdentityFile {folder}/client", "IdentitiesOnly yes", "IdentityAgent none",
             f"UserKnownHostsFile {folder}/known", "GlobalKnownHostsFile /dev/null",
         ])  # fmt: skip

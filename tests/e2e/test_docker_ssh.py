@@ -71,9 +71,12 @@ def test_the_life_of_a_service(host, tmp_path, tiny_checkpoint, fake_engine_imag
     out = mine("loadtest", service, *load, "--out", tmp_path / "out", "--output", "json", code=None)
     assert json.loads(out.stdout)["requests"]["ok"] > 0
 
-    # An update sends nothing again; a colleague goes back, with what is there.
-    again = mine(*up, "--max-num-seqs", "4")
+    # An update sends nothing again, and is asked by the line, also where it is exposed; a colleague
+    # goes back, with what is there.
+    again = mine(*up, "--max-num-seqs", "4", "--expose")
     assert "sending" not in again.stderr
+    assert f"http://127.0.0.1:{port}/v1" in again.stdout  # what that name stands for
+    assert json.loads(mine("smoke", service, "--output", "json").stdout)["ok"]
     back = on(host, tmp_path / "colleague")("rollback", service, "--output", "json")
     assert json.loads(back.stdout)["revision"] == 3
     mine("down", service)

@@ -76,7 +76,7 @@ def connect(name: str | None = None, target: TargetKind | None = None) -> ForCli
     key = None if named and keyfile.DEFAULT in named.revoked else endpoint.api_key
     plan = release.plan
     way = Way(
-        f"{endpoint.gateway or endpoint.url}/v1",
+        f"{endpoint.gateway or endpoint.published or endpoint.url}/v1",
         endpoint.model or plan.served_model_name,
         _key_file(folder, key, wants_key),
         plan.engine.tasks,
@@ -90,7 +90,7 @@ def connect(name: str | None = None, target: TargetKind | None = None) -> ForCli
         before = _port_forward(front, release, settings)
         way = way._replace(base_url=f"http://127.0.0.1:{front.port}/v1")
         elsewhere = _ingress(release)
-    elif release.spec.expose and endpoint.gateway is None and _is_here(endpoint.url):
+    elif release.spec.expose and endpoint.gateway is None and _is_here(way.base_url):
         elsewhere = f"http://{socket.gethostname()}:{release.spec.port}/v1"
     return ForClients(
         ref.service,

@@ -87,6 +87,10 @@ def test_on_another_host_it_is_that_ones_address(running):
     running("docker", Endpoint("http://gpu-box:8000", "tiny", KEY), expose=True)
     assert connect("tiny").elsewhere is None
     assert connect("tiny").way.base_url == "http://gpu-box:8000/v1"
+    by_line = Endpoint("http://127.0.0.1:35791", "tiny", KEY, published="http://gpu-box:8000")
+    running("docker", by_line, expose=True)
+    assert connect("tiny").elsewhere is None
+    assert connect("tiny").way.base_url == "http://gpu-box:8000/v1"
 
 
 @pytest.mark.parametrize("ingress", ["false", "true"])

@@ -1,5 +1,7 @@
 """Logs and addresses of what runs on Docker, and how it ends."""
 
+from types import SimpleNamespace
+
 from tests.unit.targets_docker.conftest import REMOTE, quiet
 
 from deployctl.targets.docker.keptkeys import KeptKeys
@@ -49,6 +51,19 @@ def test_the_endpoint_is_where_the_engine_is(driver, engine, release, tmp_path):
     assert endpoint.api_key == "k"
     engine.address = REMOTE._replace(hostname="fd00::1")
     assert driver.endpoint(release()).url == "http://[fd00::1]:18250"
+
+
+def test_by_a_line_all_that_it_serves_is_asked_through_it(driver, engine, release):
+    """A name of ~/.ssh/config is known to ssh alone; clients have what it stands for."""
+    engine.address = REMOTE
+    engine.line = SimpleNamespace(
+        port=lambda far: far + 1, hostname="fd00::1", tunnel=lambda far: f"ssh -N -L {far}"
+    )
+    engine.by_line = lambda *given: given
+    loopback, exposed = (driver.endpoint(release(local=False, expose=e)) for e in (False, True))
+    assert loopback.url == exposed.url == "http://127.0.0.1:18251"
+    assert (loopback.shown, loopback.tunnel) == ("http://127.0.0.1:18250", "ssh -N -L 18250")
+    assert (exposed.shown, exposed.tunnel) == ("http://[fd00::1]:18250", None)
 
 
 def test_purge_says_what_goes_and_takes_the_keys(driver, engine, release):

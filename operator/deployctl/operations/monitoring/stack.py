@@ -224,7 +224,7 @@ def _service(settings: Settings, store: Store, ref: ServiceRef) -> _Found | None
         )
     endpoint = driver.endpoint(release)
     spec: ServiceSpec = release.spec
-    at = urlsplit(endpoint.url)
+    at = urlsplit(endpoint.published or endpoint.url)
     watched = Watched(release.plan, spec, at.netloc, token_file(ref.service), at.path)
     return _Found(watched, endpoint.operator_token)
 

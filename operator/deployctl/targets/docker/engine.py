@@ -66,17 +66,19 @@ class DockerEngine:
         self.carriers = Carriers(client, address.url)
 
     def endpoint(self, port: int, *, exposed: bool) -> Endpoint:
-        """Where a port of its host is asked: of that host's loopback by the line to it.
+        """Where a port of its host is asked: by the line to it, where there is one. Of a port that
+        is exposed, clients have another address.
 
         Raises:
             DockerError: the line does not take it.
         """
-        if self.line is not None and not exposed:
-            url = f"http://127.0.0.1:{self.line.port(port)}"
-            there, tunnel = f"http://127.0.0.1:{port}", self.line.tunnel(port)
-            return Endpoint(url, None, None, inside=there, tunnel=tunnel)
-        name = self.address.hostname
-        return Endpoint(f"http://{f'[{name}]' if ':' in name else name}:{port}", None, None)
+        line = self.line
+        if line is None:
+            return Endpoint(_url(self.address.hostname, port), None, None)
+        at = Endpoint(f"http://127.0.0.1:{line.port(port)}", None, None)
+        if exposed:
+            return at._replace(published=_url(line.hostname, port))
+        return at._replace(inside=f"http://127.0.0.1:{port}", tunnel=line.tunnel(port))
 
     def by_line(
         self, run: commands.Run, environment: Mapping[str, str]
@@ -272,6 +274,10 @@ class DockerEngine:
                 self._client.volumes.get(name).remove()
             except NotFound:
                 return
+
+
+def _url(host: str, port: int) -> str:
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _has(carrier: "Container", name: str) -> bool:

@@ -12,7 +12,7 @@ import socket
 import subprocess
 import tempfile
 import threading
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -123,6 +123,20 @@ class Line:
     def tunnel(self, far: int) -> str:
         """The command by which a person has the same port here."""
         return shlex.join(["ssh", "-N", "-L", f"{far}:127.0.0.1:{far}", *self.to.words()])
+
+    @cached_property
+    def hostname(self) -> str:
+        """The name that ssh has for it: what a name of ~/.ssh/config stands for, DNS does not
+        know."""
+        words = ["ssh", "-G", *self.to.words()]
+        try:
+            said = subprocess.run(
+                words, capture_output=True, text=True, timeout=CONNECT_S, check=False
+            ).stdout
+        except (OSError, subprocess.TimeoutExpired):
+            return self.to.host
+        found = re.search(r"^hostname (\S+)$", said, re.MULTILINE)
+        return found[1] if found else self.to.host
 
     def close(self) -> None:
         """Ends it; fine where it has ended."""
