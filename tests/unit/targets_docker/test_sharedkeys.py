@@ -93,14 +93,18 @@ def test_a_key_that_was_revoked_opens_nothing_again_after_a_purge(
         driver.purge("tiny", quiet)
     for content in engine.carriers.volumes_made["deployctl-tiny_keys"][1].values():
         assert len(content) < 200  # nothing of those of before, in neither file
-    with fresh.changing("tiny", "deployctl up", quiet):
+    told = []
+    with fresh.changing("tiny", "deployctl up", told.append):
+        (said,) = (event.text for event in told if "keys" in event.text)
+        assert "were removed, with down --volumes from elsewhere" in said
         assert {path.name for path in folder.iterdir()} == {"keys.lock", "lineage", "published"}
         fresh.start(release(), quiet)
     assert kept().keys() == {"operator_token"}
     assert kept()["operator_token"] != THERE["operator_token"]
     token = kept()["operator_token"]
-    with fresh.changing("tiny", "deployctl up", quiet):
+    with fresh.changing("tiny", "deployctl up", told.append):
         pass
+    assert len([event for event in told if "keys" in event.text]) == 1
     assert kept()["operator_token"] == token  # what was begun anew is not taken for one of before
 
 

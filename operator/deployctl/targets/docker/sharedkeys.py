@@ -98,6 +98,7 @@ class SharedKeys:
             LockedError, StateError, DockerError: as `changing`, and they cannot be kept.
         """
         engine, folder = self._connect(), self._folder(service)
+        had = (folder / keys.OPERATOR_TOKEN).exists()
         with self.changing(service, tell):
             if KeptKeys(engine.carriers).kept(service):
                 return
@@ -111,6 +112,9 @@ class SharedKeys:
                 tell(Event("note", told))
             elif any(_is_gone(engine, container) for container in containers):
                 tell(Event("warning", f"{_gone(service).message}: what starts next has new ones"))
+            elif had:
+                text = f"the keys of {service} were removed, with down --volumes from elsewhere"
+                tell(Event("note", f"{text}: what starts next has new ones"))
 
     def learn(self, service: str) -> None:
         """Brings them here as the engine keeps them, where others changed them.
