@@ -69,6 +69,7 @@ class MemoryEngine:
     """Knows containers, images and volumes."""
 
     endpoint, by_line = DockerEngine.endpoint, DockerEngine.by_line
+    hostname = DockerEngine.hostname
     line = None
 
     def __init__(self, address=LOCAL):

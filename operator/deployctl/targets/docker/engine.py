@@ -65,6 +65,12 @@ class DockerEngine:
         self.line = line  # the one that it is reached by, on another host
         self.carriers = Carriers(client, address.url)
 
+    @property
+    def hostname(self) -> str:
+        """Where clients find what it publishes, as an address has it."""
+        name = self.address.hostname if self.line is None else self.line.hostname
+        return f"[{name}]" if ":" in name else name
+
     def endpoint(self, port: int, *, exposed: bool) -> Endpoint:
         """Where a port of its host is asked: by the line to it, where there is one. Of a port that
         is exposed, clients have another address.
@@ -72,12 +78,12 @@ class DockerEngine:
         Raises:
             DockerError: the line does not take it.
         """
-        line = self.line
+        line, outside = self.line, f"http://{self.hostname}:{port}"
         if line is None:
-            return Endpoint(_url(self.address.hostname, port), None, None)
+            return Endpoint(outside, None, None)
         at = Endpoint(f"http://127.0.0.1:{line.port(port)}", None, None)
         if exposed:
-            return at._replace(published=_url(line.hostname, port))
+            return at._replace(published=outside)
         return at._replace(inside=f"http://127.0.0.1:{port}", tunnel=line.tunnel(port))
 
     def by_line(
@@ -274,10 +280,6 @@ class DockerEngine:
                 self._client.volumes.get(name).remove()
             except NotFound:
                 return
-
-
-def _url(host: str, port: int) -> str:
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _has(carrier: "Container", name: str) -> bool:

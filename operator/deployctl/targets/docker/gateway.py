@@ -196,7 +196,7 @@ class DockerGateway(Gateway):
         if entry is None:
             return found
         front = engine.endpoint(entry.port, exposed=entry.exposed)
-        at = entry.url.replace(LOOPBACK, engine.address.hostname) if entry.exposed else entry.url
+        at = entry.url.replace(LOOPBACK, engine.hostname) if entry.exposed else entry.url
         return found._replace(gateway=at, inside=at if front.tunnel else None, tunnel=front.tunnel)
 
 
