@@ -196,11 +196,18 @@ def render_all(prepared: Prepared, options: ChartOptions, tell: Tell = silent) -
 def readme(prepared: Prepared, bundle: Bundle) -> dict[str, str]:
     """Files that the target does not need: how to run the others, and for Prometheus."""
     if bundle.target == "docker":
+        from deployctl.render.gateway import entry_of
+        from deployctl.render.gatewayproject import by_hand
         from deployctl.render.monitoring import monitoring_files
         from deployctl.render.readme import compose_readme
 
         plan, spec = prepared.plan, prepared.spec
-        return {"README.md": compose_readme(plan, spec), **monitoring_files(plan, spec)}
+        wanted = entry_of(bundle)
+        return {
+            "README.md": compose_readme(plan, spec),
+            **(by_hand(wanted) if wanted else {}),
+            **monitoring_files(plan, spec),
+        }
     if bundle.target in ("helm", "manifests"):
         from deployctl.render.readme import kubernetes_readme
 

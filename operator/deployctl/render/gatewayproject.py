@@ -10,8 +10,16 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from deployctl import assets
+from deployctl.render import gateway as rendered
 from deployctl.render.bundle import LOOPBACK
-from deployctl.render.compose import GATEWAY_NETWORK, LABEL, UID, published, volume_mount
+from deployctl.render.compose import (
+    COMPOSE_FILE,
+    GATEWAY_NETWORK,
+    LABEL,
+    UID,
+    published,
+    volume_mount,
+)
 from deployctl.render.gateway import GatewayEntry
 from deployctl.render.yamltext import write_compose
 
@@ -42,9 +50,24 @@ def ports(entries: Iterable[GatewayEntry], monitor_port: int) -> list[str]:
     return sorted({*found, f"{LOOPBACK}:{monitor_port}"})
 
 
-def project(addresses: Sequence[str], monitor_port: int, image: str, grace_s: int) -> str:
-    """The Compose file of a gateway that publishes these addresses: the same, the same bytes.
-    `grace_s`: seconds that requests under way have when it is ended."""
+def by_hand(wanted: GatewayEntry) -> dict[str, str]:
+    """The gateway with one service, for whoever starts it by hand, by path: its Compose file, and
+    what its volume is to hold before."""
+    entry, port = wanted.model_copy(update={"root": True}), rendered.MONITOR_PORT
+    service = entry.service
+    held = {
+        "caddy.json": rendered.configuration([entry], monitor_port=port, contained=True),
+        "monitor_port": str(port),
+        f"services/{service}.json": entry.model_dump_json(indent=1),
+        f"{rendered.UPSTREAMS}/{service}": rendered.upstream(service),
+    }
+    compose = project(ports([entry], port), port, default_image())
+    files = {f"gateway/files/{path}": text for path, text in held.items()}
+    return {f"gateway/{COMPOSE_FILE}": compose, **files}
+
+
+def project(addresses: Sequence[str], monitor_port: int, image: str) -> str:
+    """The Compose file of a gateway that publishes these addresses: the same, the same bytes."""
     pid = "/tmp/caddy.pid"  # noqa: S108  inside the container
     health = _HEALTH.format(port=monitor_port, late=_LATE, pid=pid)
     caddy: dict[str, Any] = {
@@ -70,7 +93,7 @@ def project(addresses: Sequence[str], monitor_port: int, image: str, grace_s: in
         "tmpfs": ["/tmp:mode=1777,size=16m"],  # noqa: S108  inside the container
         "init": True,
         "restart": "unless-stopped",
-        "stop_grace_period": f"{grace_s}s",
+        "stop_grace_period": f"{rendered.GRACE_S}s",
         "healthcheck": {
             "test": ["CMD", "sh", "-c", health],
             "interval": "5s",

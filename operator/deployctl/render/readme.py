@@ -9,7 +9,7 @@ from typing import Any
 
 from deployctl import assets
 from deployctl.planning.plan import ServingPlan
-from deployctl.render import door, yamltext
+from deployctl.render import door, gateway, gatewayproject, yamltext
 from deployctl.render.bundle import VALUES_FILE, Bundle
 from deployctl.render.compose import SECRETS_FOLDER, UID
 from deployctl.render.snippets import curl
@@ -29,13 +29,27 @@ def compose_readme(plan: ServingPlan, spec: ServiceSpec) -> str:
     if not door.has_door(plan.engine.version):
         parts = []
     parts += [] if plan.model_local else [texts["gated"]]
+    wanted = gateway.entry(plan, spec)
+    url = wanted.url if wanted else f"http://127.0.0.1:{spec.port}"
     return _filled(
         ("compose", "project.md"),
         plan,
         _needs_of_compose(plan),
         budget=spec.startup_timeout or plan.startup_budget_s,
-        ask=" ".join(curl(f"http://127.0.0.1:{spec.port}/v1/models", key_file=key_file)),
+        ask=" ".join(curl(f"{url}/v1/models", key_file=key_file)),
+        gateway=_gateway() if wanted else "",
         secrets="\n".join(parts or [texts["none"]]).format(folder=SECRETS_FOLDER),
+    )
+
+
+def _gateway() -> str:
+    """How the gateway is started by hand."""
+    text = assets.path("deploy", "compose", "gateway.md").read_text(encoding="utf-8")
+    return Template(text).substitute(
+        volume=gatewayproject.VOLUME,
+        folder=gatewayproject.FOLDER,
+        image=gatewayproject.default_image(),
+        uid=UID,
     )
 
 

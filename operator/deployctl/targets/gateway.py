@@ -264,7 +264,9 @@ class Gateway:
         if not runs and not known:
             return
         if port is None or (not runs and host.port_error(port)):
-            port = host.free_port()
+            usual = rendered.MONITOR_PORT  # as it is rendered for people
+            taken = not self._proxy.contained or host.port_error(usual)
+            port = host.free_port() if taken else usual
             self._files.write(_MONITOR, str(port))
         contained = self._proxy.contained
         configuration = rendered.configuration(entries, monitor_port=port, contained=contained)

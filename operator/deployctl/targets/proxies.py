@@ -9,7 +9,6 @@ from deployctl.errors import TargetError
 
 START_S = 30.0  # to answer; a loaded machine takes seconds
 RELOAD_S = 30.0
-GRACE_S = 70  # to end: requests under way have as long as a draining engine gives them
 _POLL_S = 0.1
 _AWAY = "dial unix"  # in what is said of one that was killed, and is being started again
 

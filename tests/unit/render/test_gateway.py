@@ -162,7 +162,18 @@ def test_in_a_container_it_listens_on_all_that_this_has_and_leads_its_host_to_en
 def test_its_project_publishes_what_services_want_and_the_monitor_on_loopback(golden):
     published = gatewayproject.ports(SERVICES["several"], 20190)
     assert published == ["0.0.0.0:8443", "127.0.0.1:20190", "127.0.0.1:8080"]
-    golden("gateway/compose.yaml", gatewayproject.project(published, 20190, "caddy:1", 70))
+    golden("gateway/compose.yaml", gatewayproject.project(published, 20190, "caddy:1"))
+
+
+def test_by_hand_it_has_what_up_would_write(golden):
+    files = gatewayproject.by_hand(one())
+    assert sorted(files) == [
+        "gateway/compose.yaml", "gateway/files/caddy.json", "gateway/files/monitor_port",
+        "gateway/files/services/tiny.json", "gateway/files/upstreams/tiny",
+    ]  # fmt: skip
+    assert GatewayEntry.model_validate_json(files["gateway/files/services/tiny.json"]).root
+    loaded = json.loads(files["gateway/files/caddy.json"])["apps"]["http"]["servers"]
+    assert loaded["monitor"]["listen"] == [f"0.0.0.0:{files['gateway/files/monitor_port']}"]
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,10 @@ from pathlib import Path
 
 from deployctl.errors import InputError, PlanRefusedError
 from deployctl.operations.prepare import Prepared, refuse_unfit
+from deployctl.render.bundle import LOOPBACK, listens_on
 from deployctl.render.monitoring import Watched, monitoring_folder
 from deployctl.render.monitoring.folder import token_file
+from deployctl.render.monitoring.project import reached
 from deployctl.spec.receivers import Receivers, load_receivers
 
 _LOOPBACK = re.compile(r"127\.0\.0\.1|localhost")
@@ -54,8 +56,11 @@ def folder_of(
         Watched(
             each.plan,
             each.spec.model_copy(update={"target": each.target}),
-            f"{host}:{each.spec.port}",
-            token_file(each.plan.name),
+            *(
+                reached(each.plan, each.spec, host, token_file(each.plan.name))
+                if each.target == "docker"
+                else (f"{host}:{each.spec.port}", token_file(each.plan.name))
+            ),
         )
         for each in prepared
     ]
@@ -66,7 +71,7 @@ def _refuse_unreachable(prepared: Sequence[Prepared], host: str) -> None:
     """Raises PlanRefusedError where Prometheus is elsewhere, and a service on loopback alone."""
     if _LOOPBACK.fullmatch(host):
         return
-    if hidden := [each.plan.name for each in prepared if not each.spec.expose]:
+    if hidden := [each.plan.name for each in prepared if listens_on(each.spec) == LOOPBACK]:
         several = len(hidden) > 1
         raise PlanRefusedError(
             f"{', '.join(hidden)} listen{'' if several else 's'} on loopback alone, where nothing "

@@ -4,6 +4,8 @@ Not part of the bundle: a better rule here must not make an engine run anew.
 """
 
 from deployctl.planning.plan import ServingPlan
+from deployctl.render import gateway
+from deployctl.render.bundle import LOOPBACK
 from deployctl.render.compose import SECRETS_FOLDER
 from deployctl.render.monitoring.prometheus import Watched, host_rules, rules, scrape_job
 from deployctl.render.yamltext import write
@@ -13,10 +15,20 @@ FOLDER = "monitoring"
 _TOKEN = f"../{SECRETS_FOLDER}/operator_token"  # Prometheus looks from where the file is
 
 
+def reached(
+    plan: ServingPlan, spec: ServiceSpec, host: str, token_file: str
+) -> tuple[str, str, str]:
+    """Where Prometheus finds an engine of a Compose project on a host: its address, the token's
+    file, and what stands before /metrics. Behind a gateway it is found by that one's monitor."""
+    if not spec.behind_gateway:
+        return f"{host}:{spec.port}", token_file, ""
+    return f"{host}:{gateway.MONITOR_PORT}", token_file, f"{gateway.ENGINES}/{plan.name}"
+
+
 def monitoring_files(plan: ServingPlan, spec: ServiceSpec) -> dict[str, str]:
     """By path: `scrape.yaml` for Prometheus' `scrape_config_files`, the service's `rules.yaml`, and
     `host-rules.yaml`, which is the same for every service of a host, for its `rule_files`."""
-    watched = Watched(plan, spec, f"127.0.0.1:{spec.port}", _TOKEN)
+    watched = Watched(plan, spec, *reached(plan, spec, LOOPBACK, _TOKEN))
     said = f"Rendered by deployctl for the service {plan.name}.\n"
     return {
         f"{FOLDER}/scrape.yaml": write(

@@ -108,7 +108,7 @@ class ContainedCaddy:
         Raises:
             DockerError: the engine does not end it.
         """
-        self._engine().remove(PROJECT, proxies.GRACE_S)
+        self._engine().remove(PROJECT, rendered.GRACE_S)
 
     def _start_anew(self, addresses: list[str], monitor_port: int) -> None:
         former, configuration = self._published(), self._files.read(CONFIGURATION)
@@ -122,7 +122,7 @@ class ContainedCaddy:
             raise
 
     def _start(self, addresses: list[str], monitor_port: int) -> None:
-        text = gatewayproject.project(addresses, monitor_port, self._image, proxies.GRACE_S)
+        text = gatewayproject.project(addresses, monitor_port, self._image)
         make_folder(self._folder)
         write_private(self._folder / COMPOSE_FILE, text.encode())
         done = self._run(commands.compose_project(PROJECT, self._folder), {})

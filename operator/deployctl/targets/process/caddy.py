@@ -21,7 +21,7 @@ from deployctl.endpoint import Endpoint
 from deployctl.errors import TargetError
 from deployctl.files import write_private
 from deployctl.render.bundle import LOOPBACK
-from deployctl.render.gateway import ADMIN, LEAST_VERSION, GatewayEntry
+from deployctl.render.gateway import ADMIN, GRACE_S, LEAST_VERSION, GatewayEntry
 from deployctl.targets import proxies, restarts
 from deployctl.targets.gateway import CONFIGURATION, NEXT
 from deployctl.targets.process import logfile, procfs
@@ -111,7 +111,7 @@ class Caddy:
         supervisor = self._run.supervisor_alive()
         if supervisor is not None:
             procfs.send(supervisor, signal.SIGTERM)
-            self._await_end(proxies.GRACE_S + 5)
+            self._await_end(GRACE_S + 5)
         for who in self._members():
             procfs.send(who, signal.SIGKILL)
         self._await_end(5.0)
@@ -138,7 +138,7 @@ class Caddy:
                 "events": str(folder / restarts.EVENTS_FILE),
                 "stall_s": 0.0,
                 "restarts": _RESTARTS,
-                "grace_s": proxies.GRACE_S,
+                "grace_s": GRACE_S,
             },
         }
         job = folder / JOB_FILE
