@@ -2,9 +2,10 @@
 
 import asyncio
 import json
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -37,7 +38,7 @@ def interval_s(streams: int, app: str) -> float:
     return max(INTERVAL_S, streams / MOST_TEXTS.get(app, MOST_TEXTS_BARE))
 
 
-class _Stream(asyncio.Protocol):
+class Stream(asyncio.Protocol):
     """One request. Looks at the first text and at the end alone, to leave the server its core."""
 
     def __init__(self, request: bytes) -> None:
@@ -48,12 +49,14 @@ class _Stream(asyncio.Protocol):
         self.ended = self._loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Asks."""
         assert isinstance(transport, asyncio.WriteTransport)
         self._transport = transport
         self._begun = self._loop.time()
         transport.write(self._request)
 
     def data_received(self, data: bytes) -> None:
+        """One piece of the answer."""
         if self.first_s is None:
             self._head += data
             if b"data: " in self._head:
@@ -62,8 +65,12 @@ class _Stream(asyncio.Protocol):
             self._transport.close()
 
     def connection_lost(self, error: Exception | None) -> None:
+        """It has ended, in whatever way."""
         if not self.ended.done():
             self.ended.set_result(None)
+
+
+Kind = TypeVar("Kind", bound=Stream)
 
 
 def configuration(folder: Path) -> Path:
@@ -100,43 +107,50 @@ def chat(chunks: int = CHUNKS, query: str = "") -> bytes:
 
 async def load(port: int, streams: int, request: bytes, begin_s: float = BEGIN_S) -> Seen:
     """Every stream, from its request to its end; they begin within `begin_s`."""
+    each, late = await ended(port, streams, partial(Stream, request), begin_s)
+    p50, p99 = np.percentile(firsts(each), (50, 99))
+    return Seen(float(p50), float(p99), float(np.percentile(late, 99)))
+
+
+async def ended(
+    port: int, streams: int, made: Callable[[], Kind], begin_s: float = BEGIN_S
+) -> tuple[list[Kind], list[float]]:
+    """So many streams that have begun within `begin_s` and ended; and by how many seconds this loop
+    was woken too late, each time that it looked."""
     loop = asyncio.get_running_loop()
     late: list[float] = []
     watch = loop.create_task(_watch(late))
     begun, running = loop.time(), []
     for number in range(streams):
         await asyncio.sleep(max(0.0, begun + number * begin_s / streams - loop.time()))
-        running.append(
-            loop.create_task(loop.create_connection(lambda: _Stream(request), "127.0.0.1", port))
-        )
+        running.append(loop.create_task(loop.create_connection(made, "127.0.0.1", port)))
     each = [protocol for _, protocol in await asyncio.gather(*running)]
     await asyncio.gather(*(stream.ended for stream in each))
     watch.cancel()
-    p50, p99 = np.percentile(_firsts(each), (50, 99))
-    return Seen(float(p50), float(p99), float(np.percentile(late, 99)))
+    return each, late
 
 
-async def in_turn(port: int, asked: list[bytes], times: int) -> list[list[float]]:
-    """Times to the first text of each of these requests, in seconds: one and then another,
-    `APART_S` apart, so many times, so that none waits for another."""
+async def in_turn(asked: list[tuple[int, bytes]], times: int) -> list[list[float]]:
+    """Times to the first text of each of these requests, to their ports, in seconds: one and then
+    another, `APART_S` apart, so many times, so that none waits for another."""
     loop = asyncio.get_running_loop()
     begun, running = loop.time(), []
-    for number, request in enumerate(asked * times):
+    for number, (port, request) in enumerate(asked * times):
         await asyncio.sleep(max(0.0, begun + number * APART_S - loop.time()))
-        opened = loop.create_connection(partial(_Stream, request), "127.0.0.1", port)
+        opened = loop.create_connection(partial(Stream, request), "127.0.0.1", port)
         running.append(loop.create_task(opened))
     each = [protocol for _, protocol in await asyncio.gather(*running)]
     await asyncio.gather(*(stream.ended for stream in each))
-    firsts = _firsts(each)
-    return [firsts[number :: len(asked)] for number in range(len(asked))]
+    found = firsts(each)
+    return [found[number :: len(asked)] for number in range(len(asked))]
 
 
-def _firsts(streams: list[_Stream]) -> list[float]:
+def firsts(streams: Sequence[Stream]) -> list[float]:
     """From the request to the first text of each, in seconds."""
-    firsts = [stream.first_s for stream in streams if stream.first_s is not None]
-    if len(firsts) != len(streams):
-        raise RuntimeError(f"{len(streams) - len(firsts)} of {len(streams)} had no text")
-    return firsts
+    times = [stream.first_s for stream in streams if stream.first_s is not None]
+    if len(times) != len(streams):
+        raise RuntimeError(f"{len(streams) - len(times)} of {len(streams)} had no text")
+    return times
 
 
 async def _watch(late: list[float]) -> None:

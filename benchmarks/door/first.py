@@ -47,8 +47,9 @@ def measured(folder: Path, count: int, requests: int) -> np.ndarray:
     found = []
     for number in range(count):
         with servers(folder, start, (True,)) as (server,), apart([server]):
-            asyncio.run(in_turn(server.port, asked, WARM))
-            times = asyncio.run(in_turn(server.port, asked, requests))
+            there = [(server.port, each) for each in asked]
+            asyncio.run(in_turn(there, WARM))
+            times = asyncio.run(in_turn(there, requests))
         found.append([np.percentile(1e3 * np.array(each) - 300, (50, 99)) for each in times])
         print(f"server {number + 1} of {count}", file=sys.stderr)
     return np.array(found)

@@ -147,3 +147,13 @@ def test_tls_by_an_authority_of_its_own_is_verified_and_speaks_http2(shell):
     with Users(f"https://localhost:{port}", new=1, kept=0) as strangers:
         until(lambda: strangers.asked)
     assert "CERTIFICATE_VERIFY_FAILED" in strangers.asked[0].problem
+
+
+@pytest.mark.night
+def test_one_that_hangs_is_started_again_and_up_waits_until_it_leads_on(served):
+    up(served, token_s="0.01")
+    proxy = caddy(served)
+    os.kill(proxy, signal.SIGSTOP)
+    up(served, token_s="0.011")
+    assert caddy(served) != proxy
+    assert serves(served)

@@ -28,7 +28,7 @@ class Behind(Measured):
 
     def __init__(self, folder, checkpoint, cache):
         self.gateway_port, port = ports.free(), ports.free()
-        words = ["--gateway", "--gateway-port", self.gateway_port]
+        words = ["--gateway", "--gateway-port", self.gateway_port, "--hold", "600"]
         self.again = [
             "up", "--model", checkpoint, "--gpu", "cpu", "--name", self.name, "--port", port,
             "--api-key-file", folder / "key", "--enforce-eager", *words,
@@ -66,7 +66,8 @@ def service(tmp_path, tiny_checkpoint, checkpoint_cache, monkeypatch):
 
 
 def users_of(service):
-    return Users(service.gateway, model=service.name, key=KEY)
+    model = service.json("status", service.name)["services"][0]["model"]
+    return Users(service.gateway, model=model, key=KEY)
 
 
 @pytest.mark.parametrize(

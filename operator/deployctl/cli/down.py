@@ -7,7 +7,7 @@ import typer
 from deployctl.cli.console import Output, answer_json, say, story
 from deployctl.cli.options import OutputOption, TakeOverOption, TargetOption
 from deployctl.cli.rolloutprogress import DOCUMENT_VERSION, RolloutProgress
-from deployctl.errors import InputError
+from deployctl.errors import InputError, TargetError
 from deployctl.spec import TargetKind
 
 if TYPE_CHECKING:
@@ -52,8 +52,6 @@ def command(
 
       deployctl down --monitoring
     """
-    from deployctl.operations.deploy.deployment import down
-
     alone = monitoring and not names and not every
     if not alone and bool(names) == every:
         raise InputError(
@@ -63,21 +61,42 @@ def command(
         )
     refs = [] if alone else _chosen(names or [], target)
     answers: list[dict[str, Any]] = []
+    failed: TargetError | None = None
     try:
         for where, name in refs:
-            with RolloutProgress() as tell:
-                stopped = down(name, target=where, volumes=volumes, take_over=take_over, tell=tell)
-            revisions = [release.revision for release in stopped]
-            answers.append({"service": name, "target": where, "stopped": revisions})
+            try:
+                answers.append(_down(name, where, volumes, take_over))
+            except TargetError as error:  # which is no reason for others to run on
+                failed = _first(failed, error, name)
+                continue
             if output is Output.text:
+                stopped = answers[-1]["stopped"]
                 say(f"{name} is down" if stopped else f"{name} was down already")
         if not refs and not alone:
             story("no service")
         if monitoring:
             _end_monitoring(volumes)
-    finally:  # what is down is so, whatever became of the next
+    finally:  # what is down is so, whatever became of the others or of monitoring
         if output is Output.json:
             answer_json({"version": DOCUMENT_VERSION, "services": answers})
+    if failed is not None:
+        raise failed
+
+
+def _down(name: str, where: TargetKind, volumes: bool, take_over: bool) -> dict[str, Any]:
+    from deployctl.operations.deploy.deployment import down
+
+    with RolloutProgress() as tell:
+        stopped = down(name, target=where, volumes=volumes, take_over=take_over, tell=tell)
+    revisions = [release.revision for release in stopped]
+    return {"service": name, "target": where, "stopped": revisions}
+
+
+def _first(failed: TargetError | None, error: TargetError, name: str) -> TargetError:
+    """The error to end with; another one is told at once."""
+    if failed is not None:
+        story(f"{name}: {error.message}")
+    return failed or error
 
 
 def _chosen(names: list[str], target: TargetKind | None) -> "list[ServiceRef]":

@@ -16,6 +16,7 @@ from deployctl.spec.fleet import CARDS_VARIABLE as CARDS_VARIABLE
 
 BundleKind = Literal[TargetKind, "helm", "manifests"]  # of these, a driver runs a TargetKind
 VALUES_FILE, CHART_FOLDER = "values.yaml", "chart"  # of a bundle of target helm
+GATEWAY_FILE = "gateway.json"  # what the service wants of the gateway; no engine reads it
 NOT_COMMITTED = "*\n!.gitignore\n"  # the .gitignore of a folder for secrets
 EVERYWHERE, LOOPBACK = "0.0.0.0", "127.0.0.1"  # noqa: S104  only with `expose`, and then keyed
 
@@ -31,8 +32,10 @@ class Bundle(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Names the content: equal digests run the same thing."""
-        text = json.dumps([self.target, self.service, self.files], sort_keys=True)
+        """Names what an engine runs: with equal digests one serves on, whatever is wanted of the
+        gateway before it."""
+        files = {path: text for path, text in self.files.items() if path != GATEWAY_FILE}
+        text = json.dumps([self.target, self.service, files], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

@@ -34,11 +34,10 @@ from pydantic import BaseModel, ConfigDict
 
 from deployctl.errors import InputError, PlanRefusedError
 from deployctl.planning.plan import ServingPlan
-from deployctl.render.bundle import EVERYWHERE, LOOPBACK, Bundle
+from deployctl.render.bundle import EVERYWHERE, GATEWAY_FILE, LOOPBACK, Bundle
 from deployctl.spec import ServiceSpec
 from deployctl.spec.domain import is_public
 
-ENTRY_FILE = "gateway.json"  # of a bundle
 NO_GATEWAY = {"gateway": False, "domain": None, "tls": None}  # of a spec, for what is only tried
 ADMIN = "admin.sock"
 UPSTREAMS = "upstreams"
@@ -55,7 +54,11 @@ HTTP_PORT, HTTPS_PORT = 8080, 443
 ENGINE_PORT = 8000  # inside its container
 MONITOR_PORT = 20190  # of one in a container, where nobody else has it
 GRACE_S = 70  # to end: requests under way have as long as a draining engine gives them
-_BUFFER = 1 << 20  # bytes of a body that are kept; see _proxy for when it is sent again
+# Of a body that is kept to be sent again. A client holds no more of the gateway's memory than that,
+# and there are no more clients than MOST_FILES: 1.6 GB of them at most.
+_KEPT_DIGITS = 5
+_BUFFER = 10**_KEPT_DIGITS
+MOST_FILES = 16_384  # that the proxy may have open, connections among them
 _ENGINE_PATHS = ("v1", "v2", "health", "metrics", "tokenize", "detokenize", "ping", "version")
 _METRICS = ["/metrics", "/metrics/*"]
 _TRANSPORT: dict[str, Any] = {
@@ -168,12 +171,12 @@ def refuse(spec: ServiceSpec, hint: str) -> None:
 def entry_files(plan: ServingPlan, spec: ServiceSpec) -> dict[str, str]:
     """The entry as a file of a bundle; none where the service wants none."""
     wanted = entry(plan, spec)
-    return {} if wanted is None else {ENTRY_FILE: wanted.model_dump_json(indent=2) + "\n"}
+    return {} if wanted is None else {GATEWAY_FILE: wanted.model_dump_json(indent=2) + "\n"}
 
 
 def entry_of(bundle: Bundle) -> GatewayEntry | None:
     """The entry that a bundle was rendered with."""
-    text = bundle.files.get(ENTRY_FILE)
+    text = bundle.files.get(GATEWAY_FILE)
     return GatewayEntry.model_validate_json(text) if text is not None else None
 
 
@@ -308,42 +311,57 @@ def _below(each: GatewayEntry) -> list[dict[str, Any]]:
 def _subroute(each: GatewayEntry, *, strip: bool = False) -> dict[str, Any]:
     prefix = {"handler": "rewrite", "strip_path_prefix": f"/{each.service}"}
     total, engine = _WAITED
-    handlers = [
+    told = [
         {"handler": "log_append", "key": "service", "value": each.service},
         {"handler": "log_append", "key": "total_ms", "value": total},
         {"handler": "log_append", "key": "engine_ms", "value": engine},
-        _proxy(each),
     ]
-    routes = [
-        *([{"handle": [prefix]}] if strip else []),
-        _route([{"path": _METRICS}], _error(404, "there is no such route", "not_found_error")),
-        {"handle": handlers},
-    ]
-    return {"handler": "subroute", "routes": routes}
-
-
-def _proxy(each: GatewayEntry) -> dict[str, Any]:
     # How far a request came that failed on its way nobody knows, whatever was answered before.
     # Only a body that is whole in its buffer, and so has a length, is sent again: of another Caddy
     # 2.11.7 gives the buffer to two other requests, of which one is sent with the other's body.
     turned_away = (
         f'{{http.reverse_proxy.header.{_canonical(REFUSED)}}} == "not-begun"'
         " && {http.reverse_proxy.is_transport_error} != true"
-        " && header_regexp('Content-Length', '^[0-9]{1,6}$')"
     )
+    routes = [
+        *([{"handle": [prefix]}] if strip else []),
+        _route([{"path": _METRICS}], _error(404, "there is no such route", "not_found_error")),
+        _route([{"path": ["/health"]}], _proxy(each)),  # whoever asks wants to know it now
+        {"handle": told},
+        _route(_keeps(each), _proxy(each, again=turned_away, request_buffers=_BUFFER)),
+        _route(None, _proxy(each, again="false")),
+    ]
+    return {"handler": "subroute", "routes": routes}
+
+
+def _keeps(each: GatewayEntry) -> list[dict[str, Any]]:
+    """Of which requests the body is kept. While a service is held, of none: anybody may send them,
+    and no door asks for a key before they go on; and of HTTP/2 a connection has hundreds."""
+    short = {"Content-Length": {"pattern": f"^[0-9]{{1,{_KEPT_DIGITS}}}$"}}
+    held = [{"vars": {address: [HELD, NOBODY]}} for address in _addresses(each)]
+    return [{"header_regexp": short, "not": [{"protocol": "http/2+"}, one]} for one in held]
+
+
+def _addresses(each: GatewayEntry) -> list[str]:
+    return [f"{{file.{UPSTREAMS}/{name}}}" for name in each.upstreams]
+
+
+def _proxy(each: GatewayEntry, *, again: str | None = None, **more: Any) -> dict[str, Any]:
+    """What leads a request to the engine, and has it wait where none takes it. `again` says which
+    answer sends it once more; None: nothing does, and nothing waits."""
     selected, checked = _pool(each)
+    waiting = {
+        "try_duration": f"{each.hold_s}s",
+        "try_interval": f"{int(TRY_S * 1000)}ms",
+        "retry_match": [{"expression": again}],
+    }
     return {
         "handler": "reverse_proxy",
-        "upstreams": [{"dial": f"{{file.{UPSTREAMS}/{name}}}"} for name in each.upstreams],
+        "upstreams": [{"dial": address} for address in _addresses(each)],
         "flush_interval": -1,
-        "request_buffers": _BUFFER,
         **checked,
-        "load_balancing": {
-            **selected,
-            "try_duration": f"{each.hold_s}s",
-            "try_interval": f"{int(TRY_S * 1000)}ms",
-            "retry_match": [{"expression": turned_away}],
-        },
+        "load_balancing": {**selected, **({} if again is None else waiting)},
+        **more,
         "transport": _TRANSPORT,
     }
 

@@ -20,7 +20,7 @@ from deployctl.render.compose import (
     published,
     volume_mount,
 )
-from deployctl.render.gateway import GatewayEntry
+from deployctl.render.gateway import MOST_FILES, GatewayEntry
 from deployctl.render.yamltext import write_compose
 
 PROJECT = "deployctl_gateway"  # no service's: their names have no underscore
@@ -102,6 +102,7 @@ def project(addresses: Sequence[str], monitor_port: int, image: str) -> str:
             "start_period": "10s",
         },
         "logging": {"driver": "json-file", "options": {"max-size": "10m", "max-file": "3"}},
+        "ulimits": {"nofile": MOST_FILES},
         "deploy": {"resources": {"limits": {"pids": 4096}}},
     }
     document = {

@@ -68,12 +68,13 @@ class Front:
             self._since = self._since or (self._clock(), self._now().timestamp())
             self._tell(Event("note", "new requests wait in the gateway"))
 
-    def lead(self, release: Release) -> None:
-        """Leads requests to a release, as it wants; the gateway runs then, where one is wanted.
+    def lead(self, release: Release, *, answers: bool = True) -> None:
+        """Leads requests to a release, as it wants; the gateway runs then, where one is wanted, and
+        leads a request to the engine, if that `answers`.
 
         Raises:
             InputError: another service has its port of the gateway otherwise.
-            TargetError: the gateway does not start, or takes no such configuration.
+            TargetError: the gateway does not start, takes no such configuration, or hangs.
         """
         gateway, wanted = self._driver.gateway, rendered.entry_of(release.bundle)
         if gateway is None:
@@ -84,7 +85,9 @@ class Front:
                 self.end()
         else:
             at = self._driver.endpoint(release)
-            gateway.admit(wanted, at.upstream or urlsplit(at.url).netloc)
+            entry = gateway.admit(wanted, at.upstream or urlsplit(at.url).netloc)
+            if answers:
+                gateway.await_answer(entry)
         if self._since is not None:
             self._seconds = self._clock() - self._since[0]
 

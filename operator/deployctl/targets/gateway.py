@@ -5,6 +5,7 @@ One for all services of a user's state folder, or of a Docker engine. What it kn
     services/NAME.json   what a service wants of it (render.gateway.GatewayEntry)
     upstreams/NAME       the address of its engine; the proxy reads it at each attempt to dial
     upstreams/NAME.0 …   those of a service with several
+    held/NAME            since when its requests are held
     caddy.json           made of all services; the proxy is told when it changes, and then alone
     access.log           a line a request that has ended
 
@@ -16,20 +17,23 @@ then would be turned away, so that waits until none is. How the proxy is run is 
 import json
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from deployctl import host
-from deployctl.errors import StateError
+from deployctl.errors import StateError, TargetError
 from deployctl.render import gateway as rendered
 from deployctl.render.gateway import GatewayEntry
+from deployctl.targets import through
 from deployctl.targets.gatewayfiles import GatewayFiles
 
 CONFIGURATION = "caddy.json"  # that the proxy has, and starts with
 NEXT = "next.json"  # that it is to load
-_SERVICES, _MONITOR = "services", "monitor_port"
+_SERVICES, _HELD, _MONITOR = "services", "held", "monitor_port"
 _LET_GO_S = 2 * rendered.TRY_S  # for those that were held to reach the engine
 _POLL_S = 0.2
+_ANSWERS_S = 60.0  # one that hangs is ended and started again in half of that
 _MOST_LOG = 64 << 20  # bytes of an access log that are read
 
 
@@ -70,6 +74,23 @@ class Waits(NamedTuple):
     turned_away: int  # with 503, having waited in vain
 
 
+class HeldSince(NamedTuple):
+    """A service's requests wait in the gateway."""
+
+    since: str  # ISO 8601, UTC
+    left: bool  # by a deployctl that was killed: nobody is about to let them go
+
+
+class Changes(NamedTuple):
+    """What a target knows of its services, by their names."""
+
+    at_work: Callable[[str], bool] = lambda service: True  # a deployctl changes it now
+    gone: Callable[[str], bool] = lambda service: False  # there is no such service any more
+
+
+_UNKNOWN = Changes()
+
+
 class Gateway:
     """The gateway of one host."""
 
@@ -78,11 +99,16 @@ class Gateway:
         files: GatewayFiles,
         proxy: GatewayProxy,
         *,
+        changes: Changes = _UNKNOWN,
+        ask: Callable[[GatewayEntry, Path | None], str | None] = through.ask,
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
+        """`ask` says why no request comes to an engine."""
         self._files = files
         self._proxy = proxy
+        self._ask = ask
+        self._changes = changes
         self._clock = clock
         self._sleep = sleep
 
@@ -149,7 +175,7 @@ class Gateway:
         for entry in filter(None, (wanted, former)):
             self._lead(entry, *addresses)
         with self._files.locked():
-            others = [each for each in self.entries() if each.service != wanted.service]
+            others = self._others(wanted.service)
             entry = rendered.admitted(wanted, others)
             self._files.write(_record(wanted.service), entry.model_dump_json(indent=1))
             try:
@@ -163,6 +189,22 @@ class Gateway:
             self._forget(wanted.service, keep=entry.upstreams)
             return entry
 
+    def await_answer(self, entry: GatewayEntry) -> None:
+        """Returns once a request comes to the service's engine, which answers.
+
+        Raises:
+            TargetError: none does.
+        """
+        deadline = self._clock() + _ANSWERS_S
+        while (said := self._ask(entry, self.ca_file(entry.service))) is not None:
+            if self._clock() > deadline:
+                raise TargetError(
+                    f"the engine answers, and not through the gateway: {said}",
+                    where=f"{entry.url}/health",
+                    hint=f"its log says more: {self._files.where('engine.log')}",
+                )
+            self._sleep(_POLL_S)
+
     def hold(self, service: str, replicas: Collection[int] | None = None) -> bool:
         """Has the service's new requests wait; False where it does not stand before it. Where
         `replicas` of several are named, none goes to these, and the others take them.
@@ -173,10 +215,20 @@ class Gateway:
         entry = self.entry(service)
         if entry is None:
             return False
+        if replicas is None and not self._holds(entry):
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            self._files.write(f"{_HELD}/{service}", now)
         for number, name in enumerate(entry.upstreams):
             if replicas is None or number in replicas:
                 self._files.write(_upstream(name), rendered.HELD)
         return True
+
+    def held(self, service: str) -> HeldSince | None:
+        """Since when a service's requests wait; None where they do not."""
+        entry, since = self.entry(service), self._files.read(f"{_HELD}/{service}")
+        if entry is None or since is None or not self._holds(entry):
+            return None
+        return HeldSince(since, not self._changes.at_work(service))
 
     def lead(self, service: str, *addresses: str) -> None:
         """Leads the requests of a service to its engines, those that wait among them.
@@ -196,10 +248,14 @@ class Gateway:
         if self.entry(service) is None:
             return None
         with self._files.locked():
+            left = self._others(service)
+            try:
+                self._apply(left, let_go=False)  # first: where it fails, the next one tries again
+            except TargetError:
+                if left:  # else it is to be ended
+                    raise
             self._files.remove(_record(service))
             self._forget(service)
-            left = self.entries()
-            self._apply(left, let_go=False)
             return [each.service for each in left]
 
     def end_unused(self) -> bool:
@@ -287,10 +343,23 @@ class Gateway:
 
     def _await_nobody_held(self, most_s: float) -> None:
         """Those who wait with the former configuration would be turned away. One that was held by a
-        deployctl that was killed is not waited for longer than its requests wait."""
+        deployctl that was killed waits in vain anyway."""
         deadline = self._clock() + most_s
-        while self._clock() < deadline and any(self._holds(each) for each in self.entries()):
+        while self._clock() < deadline and any(
+            self._holds(each) and self._changes.at_work(each.service) for each in self.entries()
+        ):
             self._sleep(_POLL_S)
+
+    def _others(self, service: str) -> list[GatewayEntry]:
+        """The other services; those that are gone are forgotten."""
+        others = []
+        for each in self.entries():
+            if each.service != service and self._changes.gone(each.service):
+                self._files.remove(_record(each.service))
+                self._forget(each.service)
+            elif each.service != service:
+                others.append(each)
+        return others
 
     def _holds(self, entry: GatewayEntry) -> bool:
         """Whether all of a service's requests wait."""
@@ -302,7 +371,8 @@ class Gateway:
             self._files.write(_upstream(name), addresses[number % len(addresses)])
 
     def _forget(self, service: str, *, keep: Collection[str] = ()) -> None:
-        """Removes the addresses of engines that it has no more."""
+        """Removes the addresses of engines that it has no more, and since when it was held."""
+        self._files.remove(f"{_HELD}/{service}")
         for name in self._files.below(rendered.UPSTREAMS):
             if name.partition(".")[0] == service and name not in keep:
                 self._files.remove(_upstream(name))

@@ -36,6 +36,18 @@ def lock(folder: Path, service: str, command: str) -> Iterator[None]:
         yield
 
 
+def signer_lives(folder: Path) -> bool:
+    """Whether whoever signed the lock last still runs; one that was killed did not end its work. To
+    take the lock would tell too, and turn away a deployctl that wants it in that moment."""
+    try:
+        os.kill(int(json.loads((folder / "lock").read_bytes())["pid"]), 0)
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    except (OSError, ValueError, KeyError, TypeError):  # another user's, or not signed: who knows
+        return True
+    return True
+
+
 def _sign(descriptor: int, command: str) -> None:
     """Writes who holds it. On a full disk the lock holds all the same, unsigned."""
     holder = {

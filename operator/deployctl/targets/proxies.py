@@ -8,9 +8,10 @@ from deployctl.endpoint import Endpoint
 from deployctl.errors import TargetError
 
 START_S = 30.0  # to answer; a loaded machine takes seconds
-RELOAD_S = 30.0
+RELOAD_S = 60.0  # one that hangs is ended, and started again, before
 _POLL_S = 0.1
-_AWAY = "dial unix"  # in what is said of one that was killed, and is being started again
+# In what is said of one that was killed, and is being started again.
+_AWAY = ("dial unix", "connection reset", "EOF")
 
 
 class Where(NamedTuple):
@@ -45,9 +46,9 @@ def reload(
     Raises:
         TargetError: it does not run, or takes no such configuration.
     """
-    deadline = clock() + START_S
+    deadline = clock() + RELOAD_S
     while (said := refusal()) is not None:
-        if _AWAY not in said:
+        if not any(each in said for each in _AWAY):
             raise TargetError(
                 f"the gateway takes no such configuration: {said}",
                 where=where.configuration,

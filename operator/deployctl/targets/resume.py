@@ -28,7 +28,7 @@ def start(
         if wait:
             wait_until_answers(driver, release, tell, tools, begun=begun)
     finally:
-        front.lead(release)
+        front.lead(release, answers=False)
     return tools.clock() - begun
 
 
@@ -44,7 +44,9 @@ def serve(driver: Driver, front: Front, release: Release, tell: Tell, tools: Too
     name = f"revision {release.revision}"
     try:
         drain.stop(driver, release, tell, tools)
-        return start(driver, front, release, tell, tools)
+        seconds = start(driver, front, release, tell, tools)
+        front.lead(release)
+        return seconds
     except BaseException as error:
         with shielded(lambda: tell(Event("warning", "cleaning up first"))):
             tell(Event("note", f"stopping {name}"))

@@ -84,13 +84,14 @@ class Rollout:
             key = self._key(spec)
             adopted = self._settle(None if key.changes else bundle.digest)
             current = history.deployed(self._store.releases(self._ref))
+            wanted = {"spec": spec, "plan": plan, "bundle": bundle}
             if adopted is not None:
+                adopted = adopted.model_copy(update=wanted)
                 self._tell(Event("note", f"going on with revision {adopted.revision}"))
                 return self._bring_up(adopted, current, key, verify=verify)
             if current and not again and self._serves(current, bundle.digest):
                 self._refresh(current, key)
-                self.front.lead(current)
-                return Outcome(current, changed=False, seconds=0.0)
+                return self._serve_on(current, current.model_copy(update=wanted))
             return self._begin(
                 "up", spec, plan, bundle, key, verify_canary=verify_canary, verify=verify
             )
@@ -109,8 +110,8 @@ class Rollout:
             old = history.to_go_back_to(releases, revision)
             current = history.deployed(releases)
             if current and self._serves(current, old.bundle.digest):
-                self.front.lead(current)
-                return Outcome(current, changed=False, seconds=0.0)
+                wanted = {"spec": old.spec, "plan": old.plan, "bundle": old.bundle}
+                return self._serve_on(current, current.model_copy(update=wanted))
             key = self._key(old.spec)
             if current and old.revision == current.revision and not self._driver.replaces:
                 return self._again(current, key)
@@ -135,14 +136,29 @@ class Rollout:
             TargetError: something of it still runs, or the records cannot be written.
         """
         with self._at_work("deployctl down"):
-            self.front.leave()
+            untold = self._in_spite_of(self.front.leave)
             parts = self._driver, self._store, self._ref, self._tell
             stopped = removal.stop_all(*parts, stop=self._stop)
-            self.front.end()
+            untold = self._in_spite_of(self.front.end) or untold
             if volumes:
                 self._driver.purge(self._ref.service, self._tell)
                 keys.forget(self._store.folder(self._ref))
+            if untold is not None:
+                raise TargetError(
+                    f"{self._ref.service} is down, and the gateway has a trouble: {untold.message}",
+                    where=untold.where,
+                    hint=f"deployctl down {self._ref.service} tells it again",
+                ) from untold
             return stopped
+
+    def _in_spite_of(self, tell_gateway: Callable[[], None]) -> TargetError | None:
+        """What the gateway fails at, which is no reason for an engine to run on."""
+        try:
+            tell_gateway()
+        except TargetError as error:
+            self._tell(Event("warning", error.message))
+            return error
+        return None
 
     def take_over(self) -> None:
         """Makes another service of that name that the target has, and that was not known here, the
@@ -202,6 +218,17 @@ class Rollout:
         if key.changes:
             self._tools.sleep(keys.SEEN_S)
             self._tell(Event("note", "the new API key is in force, and the former is not"))
+
+    def _serve_on(self, current: Release, wanted: Release) -> Outcome:
+        """With the engine that is there; what is wanted of the gateway may be another thing."""
+        if wanted.bundle == current.bundle:
+            self.front.lead(current)
+            return Outcome(current, changed=False, seconds=0.0)
+        self._driver.preflight(wanted, current)
+        self.front.lead(wanted)
+        self._store.save(self._ref, wanted)
+        self._tell(Event("note", "the engine serves on; the gateway does what is new"))
+        return Outcome(wanted, changed=False, seconds=0.0)
 
     def _begin(
         self,

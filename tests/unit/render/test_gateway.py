@@ -110,14 +110,29 @@ def test_a_domain_has_one_certificate_whatever_the_port():
         admitted(named("b", "a.example").model_copy(update={"port": 9443}), [there])
 
 
-def test_no_body_is_sent_again_that_is_larger_than_what_is_kept_of_it():
+def handlers(document, kind):
+    """Every handler of a kind, with the matchers that lead to it."""
+    if isinstance(document, list):
+        return [found for each in document for found in handlers(each, kind)]
+    if not isinstance(document, dict):
+        return []
+    here = [(document.get("match"), h) for h in document.get("handle", []) if h["handler"] == kind]
+    return here + [found for each in document.values() for found in handlers(each, kind)]
+
+
+def test_no_body_is_sent_again_that_is_not_whole_in_its_buffer():
     """Caddy gives the buffer of such a one to two other requests."""
-    routes = configuration(SERVICES["one"], monitor_port=1)
-    proxies = re.findall(r'"expression": "(.*not-begun.*)"', routes)
-    assert proxies
-    for told in proxies:
-        digits = re.search(r"&& header_regexp\('Content-Length', '\^\[0-9\]\{1,(\d)\}\$'\)", told)
-        assert 10 ** int(digits[1]) <= gateway._BUFFER
+    proxies = handlers(json.loads(configuration(SERVICES["one"], monitor_port=1)), "reverse_proxy")
+    assert len(proxies) == 2 * 3  # below /tiny and at the root
+    for match, proxy in proxies:
+        (again,) = proxy.get("load_balancing", {}).get("retry_match", [{"expression": "false"}])
+        assert ("request_buffers" in proxy) == ("not-begun" in again["expression"])
+        if "request_buffers" in proxy:
+            length = re.compile(match[0]["header_regexp"]["Content-Length"]["pattern"])
+            assert length.match(str(proxy["request_buffers"] - 1))
+            assert not length.match(str(proxy["request_buffers"]))
+        else:
+            assert again == {"expression": "false"}
 
 
 def test_no_log_has_headers_in_which_clients_send_keys():

@@ -72,17 +72,19 @@ def running(nowhere, monkeypatch):
 
 
 AWAY = "echo 'Error: dial unix admin.sock: connect: connection refused' >&2; exit 1"
+KILLED = "echo 'Error: read unix @->admin.sock: read: connection reset by peer' >&2; exit 1"
 
 
-def test_one_that_is_being_started_again_is_told_once_it_is_there(running):
-    proxy, now = running(f"[ -e there ] && exit 0; : > there; {AWAY}")
+@pytest.mark.parametrize("said", [AWAY, KILLED])
+def test_one_that_is_being_started_again_is_told_once_it_is_there(running, said):
+    proxy, now = running(f"[ -e there ] && exit 0; : > there; {said}")
     proxy.apply([], 1)
     assert len(now) == 1
 
 
 def test_one_that_does_not_come_is_not_said_to_refuse_its_configuration(running):
     proxy, now = running(AWAY)
-    now += [0.0, proxies.START_S - 0.05]
+    now += [0.0, proxies.RELOAD_S - 0.05]
     with pytest.raises(TargetError, match="it does not run"):
         proxy.apply([], 1)
 

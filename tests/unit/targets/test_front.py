@@ -3,8 +3,10 @@
 import pytest
 
 from deployctl.errors import EngineError, StateError, TargetError
-from deployctl.render.gateway import NOBODY
+from deployctl.render.gateway import NOBODY, entry_of
 from deployctl.targets.gateway import Waits
+
+from .conftest import REF
 
 
 class MemoryGateway:
@@ -12,10 +14,17 @@ class MemoryGateway:
 
     def __init__(self, did):
         self.did, self.served = did, set()
+        self.fails = {}  # an error to raise, by what is asked
 
     def admit(self, wanted, address):
         self.served.add(wanted.service)
         self.did.append(("lead", address))
+        return wanted
+
+    def await_answer(self, entry):
+        self.did.append(("asked", entry.service))
+        if "asked" in self.fails:
+            raise self.fails["asked"]
 
     def lead(self, service, address):
         if service in self.served:
@@ -28,11 +37,15 @@ class MemoryGateway:
 
     def leave(self, service):
         self.did.append(("leave", service))
+        if "leave" in self.fails:
+            raise self.fails["leave"]
         self.served.discard(service)
         return []
 
     def end_unused(self):
         self.did.append(("end", ""))
+        if "end" in self.fails:
+            raise self.fails["end"]
         return True
 
     def waits(self, service, since):
@@ -58,7 +71,7 @@ def said(world):
 def test_requests_are_held_before_the_door_closes_and_led_once_the_engine_answers(
     behind, make_release
 ):
-    rollout, release = behind.rollout(), make_release(gateway=True, hold=5)
+    rollout, release = behind.rollout(), make_release(gateway=True, env={"A": "1"})
     rollout.up(release.spec, release.plan, release.bundle)
     assert said(behind) == ["hold", "close", "stop", "start", "lead"]
     held = rollout.front.held()
@@ -73,7 +86,7 @@ def test_requests_are_held_before_the_door_closes_and_led_once_the_engine_answer
 def test_a_bad_revision_leads_requests_back(behind, make_release):
     behind.driver.fates[2] = "dies"
     with pytest.raises(EngineError):
-        behind.up(make_release(gateway=True, hold=5))
+        behind.up(make_release(gateway=True, env={"A": "1"}))
     assert said(behind) == ["hold", "close", "stop", "start", "stop", "stop", "start", "lead"]
 
 
@@ -81,7 +94,7 @@ def test_one_that_was_led_to_and_does_not_stay_is_held_before_its_door_closes(be
     def no(release):
         raise TargetError("too slow")
 
-    rollout, release = behind.rollout(), make_release(gateway=True, hold=5)
+    rollout, release = behind.rollout(), make_release(gateway=True, env={"A": "1"})
     with pytest.raises(TargetError, match="too slow"):
         rollout.up(release.spec, release.plan, release.bundle, verify=no)
     up, back = said(behind)[:5], said(behind)[5:]
@@ -92,7 +105,7 @@ def test_one_that_was_led_to_and_does_not_stay_is_held_before_its_door_closes(be
 def test_requests_are_not_held_for_one_that_is_restored_and_late(behind, make_release):
     behind.driver.fates |= {1: "silent", 2: "dies"}
     with pytest.raises(EngineError) as caught:
-        behind.up(make_release(gateway=True, hold=5))
+        behind.up(make_release(gateway=True, env={"A": "1"}))
     assert "could not be restored" in caught.value.hint
     assert said(behind)[-2:] == ["start", "lead"]
 
@@ -105,7 +118,7 @@ def test_where_nothing_is_left_to_serve_nothing_is_held(behind, make_release, st
         behind.driver.running.clear()
         behind.driver.fates[2] = "dies"
     with pytest.raises(EngineError):
-        behind.up(make_release(gateway=True, hold=5))
+        behind.up(make_release(gateway=True, env={"A": "1"}))
     addresses = [what for kind, what in behind.driver.did if kind in ("hold", "lead")]
     assert addresses == ["tiny", "127.0.0.1:1" if starts else NOBODY]
 
@@ -123,5 +136,36 @@ def test_a_service_that_goes_is_served_no_more_before_its_requests_end(behind):
 
 
 def test_one_that_wants_it_no_more_leaves_it(behind, make_release):
-    behind.up(make_release(max_num_seqs=2))
+    behind.up(make_release(env={"A": "1"}))
     assert said(behind) == ["hold", "close", "stop", "start", "leave", "end"]
+
+
+def test_a_gateway_that_leads_nobody_to_the_new_engine_is_found_out(behind, make_release):
+    behind.driver.gateway.fails["asked"] = TargetError("the engine answers, and not through it")
+    with pytest.raises(TargetError, match="not through it") as caught:
+        behind.up(make_release(gateway=True, env={"A": "1"}))
+    assert "revision 1 serves again" in caught.value.hint
+    assert [what for what, _ in behind.driver.did if what == "asked"] == ["asked"]
+    assert behind.statuses() == {1: "deployed", 2: "failed"}
+
+
+@pytest.mark.parametrize("step", ["leave", "end"])
+def test_a_service_goes_down_whatever_its_gateway_fails_at(behind, step):
+    behind.driver.gateway.fails[step] = TargetError("it hangs", where="its log")
+    with pytest.raises(TargetError, match=r"tiny is down, .* it hangs"):
+        behind.rollout().down(volumes=False)
+    assert said(behind) == ["leave", "close", "stop", "end"]
+    assert behind.statuses() == {1: "removed"}
+    assert "it hangs" in behind.notes()
+
+
+def test_what_the_gateway_alone_is_to_do_otherwise_replaces_no_engine(behind, make_release):
+    rollout, release = behind.rollout(), make_release(gateway=True, hold=5)
+    assert not rollout.up(release.spec, release.plan, release.bundle).changed
+    assert [what for what, _ in behind.driver.did] == ["preflight", "lead", "asked"]
+    (kept,) = behind.store.releases(REF)
+    assert (kept.revision, kept.spec.hold, entry_of(kept.bundle).hold_s) == (1, 5, 5)
+    behind.driver.did.clear()
+    behind.up(make_release())
+    assert said(behind) == ["leave", "end"]
+    assert entry_of(behind.store.releases(REF)[0].bundle) is None

@@ -1,12 +1,13 @@
 """The gateway's files: what holds a service, what leads it, and when its proxy is told."""
 
 import json
+from datetime import datetime
 
 import pytest
 
 from deployctl.errors import InputError, StateError, TargetError
 from deployctl.render.gateway import HELD, NOBODY, TRY_S, GatewayEntry
-from deployctl.targets.gateway import Gateway
+from deployctl.targets.gateway import Changes, Gateway
 from deployctl.targets.gatewayfiles import FolderFiles
 
 ADDRESS = "127.0.0.1:8000"
@@ -49,9 +50,16 @@ class Machine:
         self.now, self.proxy = 0.0, MemoryProxy()
         self.proxy.folder = folder
         self.waking = lambda: None
-        files, clock = FolderFiles(folder), lambda: self.now
-        self.gateway = Gateway(files, self.proxy, clock=clock, sleep=self._sleep)
+        self.says = []  # why no request comes to an engine, one after another
+        self.killed, self.gone = set(), set()
+        changes = Changes(lambda name: name not in self.killed, self.gone.__contains__)
+        world = {"clock": lambda: self.now, "sleep": self._sleep, "ask": self._ask}
+        world["changes"] = changes
+        self.gateway = Gateway(FolderFiles(folder), self.proxy, **world)
         self.folder = folder
+
+    def _ask(self, entry, ca_file):
+        return self.says.pop(0) if self.says else None
 
     def _sleep(self, seconds):
         self.now += seconds
@@ -162,6 +170,35 @@ def test_a_hold_that_nobody_ends_is_not_waited_for_longer_than_requests_wait(mac
     assert 30 <= machine.now < 31
 
 
+def test_a_hold_of_a_deployctl_that_was_killed_keeps_nobody_waiting_and_is_told(machine):
+    machine.gateway.admit(wanting(), ADDRESS)
+    assert machine.gateway.held("tiny") is None
+    machine.gateway.hold("tiny")
+    assert machine.gateway.held("tiny").left is False
+    machine.killed.add("tiny")
+    since, left = machine.gateway.held("tiny")
+    assert left
+    assert datetime.fromisoformat(since).tzinfo
+    machine.gateway.hold("tiny")
+    assert machine.gateway.held("tiny").since == since
+    machine.gateway.admit(wanting("other"), "127.0.0.1:9000")
+    assert machine.now == 0
+    machine.gateway.admit(wanting(), ADDRESS)
+    assert machine.gateway.held("tiny") is None
+
+
+def test_services_that_are_gone_are_forgotten_by_the_next_that_changes(machine):
+    for name in ("tiny", "other", "third"):
+        machine.gateway.admit(wanting(name), ADDRESS)
+    machine.gone.add("other")
+    machine.gateway.admit(wanting("tiny"), "127.0.0.1:9000")
+    assert [each.service for each in machine.gateway.entries()] == ["third", "tiny"]
+    assert "/other" not in json.dumps(machine.proxy.loaded[-1])
+    assert not (machine.folder / "upstreams" / "other").exists()
+    machine.gone.add("third")
+    assert machine.gateway.leave("tiny") == []
+
+
 def test_a_service_that_nobody_is_to_serve_keeps_no_other_waiting(machine):
     machine.gateway.admit(wanting(), ADDRESS)
     machine.gateway.hold("tiny")
@@ -215,6 +252,35 @@ def test_the_last_to_leave_ends_it(machine):
     assert machine.gateway.leave("other") is None
     assert not machine.proxy.alive
     assert not list((machine.folder / "upstreams").iterdir())
+
+
+def test_one_that_takes_no_configuration_keeps_a_service_that_leaves_until_it_does(machine):
+    machine.gateway.admit(wanting(), ADDRESS)
+    machine.gateway.admit(wanting("other"), ADDRESS)
+    machine.proxy.refuses = TargetError("it hangs")
+    with pytest.raises(TargetError, match="it hangs"):
+        machine.gateway.leave("tiny")
+    machine.proxy.refuses = None
+    assert machine.gateway.leave("tiny") == ["other"]
+    assert "/tiny" not in json.dumps(machine.proxy.loaded[-1])
+
+
+def test_one_that_takes_no_configuration_is_ended_by_the_last_all_the_same(machine):
+    machine.gateway.admit(wanting(), ADDRESS)
+    machine.proxy.refuses = TargetError("it hangs")
+    assert machine.gateway.leave("tiny") == []
+    assert machine.gateway.end_unused()
+    assert not machine.proxy.alive
+
+
+def test_a_request_through_it_is_awaited_and_not_for_ever(machine):
+    entry = machine.gateway.admit(wanting(), ADDRESS)
+    machine.says = ["no answer within 5 s", "HTTP 503"]
+    machine.gateway.await_answer(entry)
+    assert 0 < machine.now < 1
+    machine.says = ["HTTP 503"] * 1000
+    with pytest.raises(TargetError, match="not through the gateway: HTTP 503"):
+        machine.gateway.await_answer(entry)
 
 
 def test_what_does_not_fit_beside_others_is_refused_before(machine):

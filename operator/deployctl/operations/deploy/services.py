@@ -10,6 +10,7 @@ from deployctl.targets import history as histories
 from deployctl.targets import open_driver, open_view
 from deployctl.targets import open_store as records
 from deployctl.targets.driver import Surveyed
+from deployctl.targets.gateway import HeldSince
 from deployctl.targets.history import Release
 from deployctl.targets.readiness import Reply, ask
 from deployctl.targets.store import ServiceRef, Store
@@ -45,6 +46,7 @@ class ServiceStatus(NamedTuple):
     restart_why: str = ""
     memory_why: str = ""  # that the engine holds, where it is more than its share
     coming: str = ""  # of a revision that is being brought up, before it starts
+    held_since: str | None = None  # requests wait in the gateway, ISO 8601, UTC
 
 
 class Log(NamedTuple):
@@ -233,6 +235,7 @@ def _look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> Se
         detail = release.message
     elif coming:
         health = "starting"
+    held = driver.gateway.held(ref.service) if driver.gateway else None
     log = driver.log_path(release)
     tail = driver.logs(release, tail=LINES_OF_THE_DEAD, follow=False) if health == "dead" else ()
     return ServiceStatus(
@@ -241,7 +244,7 @@ def _look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> Se
         revision=release.revision,
         status=release.status,
         health=health,
-        detail=detail,
+        detail="; ".join(filter(None, [_waiting(held), detail])),
         url=f"{endpoint.shown}/v1" if endpoint else None,
         model=release.plan.served_model_name,
         gpu=release.plan.gpu,
@@ -257,4 +260,12 @@ def _look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> Se
         restart_why=state.restarts.why,
         memory_why=state.restarts.memory,
         coming="; ".join(coming),
+        held_since=held.since if held else None,
     )
+
+
+def _waiting(held: HeldSince | None) -> str:
+    if held is None:
+        return ""
+    left = ", for a deployctl that was killed: the next up leads them on" if held.left else ""
+    return f"new requests wait in the gateway since {held.since}{left}"

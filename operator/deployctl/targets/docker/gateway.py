@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from deployctl.endpoint import Endpoint
 from deployctl.errors import TargetError
@@ -20,7 +21,7 @@ from deployctl.render.compose import COMPOSE_FILE
 from deployctl.render.gateway import ADMIN, GatewayEntry
 from deployctl.render.gatewayproject import CADDY, PORTS_LABEL, PROJECT
 from deployctl.spec.settings import Settings
-from deployctl.targets import proxies
+from deployctl.targets import proxies, through
 from deployctl.targets.docker import commands, preflight, translate
 from deployctl.targets.docker.engine import DockerEngine
 from deployctl.targets.docker.gatewayvolume import VolumeFiles
@@ -177,7 +178,13 @@ class DockerGateway(Gateway):
         self.image = settings.gateway_image or gatewayproject.default_image()
         folder = settings.state_dir / "docker-gateway"
         files = VolumeFiles(engine, run, self.image, folder)
-        super().__init__(files, ContainedCaddy(engine, run, files, self.image, folder))
+        super().__init__(
+            files, ContainedCaddy(engine, run, files, self.image, folder), ask=self._asked
+        )
+
+    def _asked(self, entry: GatewayEntry, ca_file: Path | None) -> str | None:
+        at = self._engine().endpoint(entry.port, exposed=entry.exposed).url
+        return through.ask(entry, ca_file, place=urlsplit(at).netloc)
 
     def endpoint(self, release: Release) -> Endpoint:
         """Where a release answers, with the address for clients where it is behind the gateway."""

@@ -21,7 +21,7 @@ from deployctl.endpoint import Endpoint
 from deployctl.errors import TargetError
 from deployctl.files import write_private
 from deployctl.render.bundle import LOOPBACK
-from deployctl.render.gateway import ADMIN, GRACE_S, LEAST_VERSION, GatewayEntry
+from deployctl.render.gateway import ADMIN, GRACE_S, LEAST_VERSION, MOST_FILES, GatewayEntry
 from deployctl.targets import proxies, restarts
 from deployctl.targets.gateway import CONFIGURATION, NEXT
 from deployctl.targets.process import logfile, procfs
@@ -29,7 +29,10 @@ from deployctl.targets.process.runs import JOB_FILE, MARKER, RunFolder
 from deployctl.targets.process.starting import supervise
 
 _RESTARTS = 60  # an hour
+_ANSWER_S, _SILENT_S = 5.0, 20.0  # for one answer to its supervisor; and without any, it hangs
 _POLL_S = 0.1
+# Fewer, where the system allows no more: Caddy itself takes all that it may have.
+_LIMITED = ("/bin/sh", "-c", 'ulimit -n "$0" 2>/dev/null; exec "$@"')
 _KEPT = ("PATH", "HOME", "USER", "LANG", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
 _VERSION = re.compile(r"v(\d+)\.(\d+)\.(\d+)")
 _INSTALL = f"{sys.executable} -m pip install 'deployctl[gateway]' brings it"
@@ -130,13 +133,14 @@ class Caddy:
         for name in ("exit.json", restarts.EVENTS_FILE, ADMIN):
             (folder / name).unlink(missing_ok=True)
         document = {
-            "argv": [program, "run", "--config", CONFIGURATION],
+            "argv": [*_LIMITED, str(MOST_FILES), program, "run", "--config", CONFIGURATION],
             "before": [],
             "watchdog_folder": str(assets.path("deploy", "door")),
             "watchdog": {
                 "port": monitor_port,
                 "events": str(folder / restarts.EVENTS_FILE),
-                "stall_s": 0.0,
+                "answer_s": _ANSWER_S,
+                "stall_s": _SILENT_S,
                 "restarts": _RESTARTS,
                 "grace_s": GRACE_S,
             },

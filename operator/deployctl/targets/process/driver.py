@@ -17,9 +17,9 @@ from deployctl.files import make_folder, state_error, write_private
 from deployctl.render import door, gateway
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
-from deployctl.targets import keys
+from deployctl.targets import guards, keys
 from deployctl.targets.driver import OFFLINE, Downloader, EngineState
-from deployctl.targets.gateway import Gateway
+from deployctl.targets.gateway import Changes, Gateway
 from deployctl.targets.gatewayfiles import FolderFiles
 from deployctl.targets.history import Release
 from deployctl.targets.process import logfile, preflight, procfs
@@ -51,9 +51,16 @@ class ProcessDriver:
         self._clock = clock
         self._sleep = sleep
         folder = settings.state_dir / "gateway"
-        proxy = Caddy(folder, who=procfs.listener)
-        self.gateway = Gateway(FolderFiles(folder), proxy, clock=clock, sleep=sleep)
+        files, proxy = FolderFiles(folder), Caddy(folder, who=procfs.listener)
+        changes = Changes(self._at_work, self._gone)
+        self.gateway = Gateway(files, proxy, changes=changes, clock=clock, sleep=sleep)
         self._begun: set[Path] = set()  # folders of the runs that we have started
+
+    def _at_work(self, service: str) -> bool:
+        return guards.signer_lives(self._state / self.target / service)
+
+    def _gone(self, service: str) -> bool:
+        return not (self._state / self.target / service / "releases").is_dir()
 
     def changing(self, service: str, command: str, tell: Tell) -> AbstractContextManager[None]:
         """Nobody changes it from elsewhere."""

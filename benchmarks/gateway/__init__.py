@@ -1,0 +1,1 @@
+"""What the gateway of a host costs."""
