@@ -1,19 +1,23 @@
 """What the end-to-end tests share."""
 
 import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from tests.e2e.docker_parts import IMAGE, Cli, sweep
+from tests.e2e import sshd
+from tests.e2e.docker_parts import IMAGE, Cli, sweep, sweep_gateway
 from tests.e2e.engine_cache import knowing
+from tests.e2e.gateway_parts import needs_caddy
 from tests.e2e.guarded import TEAM, Guarded, place, ring
 from tests.e2e.kubernetes.images import built
 from tests.e2e.measured import Measured
 
 import ports
+from deployctl.targets.process.caddy import _program
 from load_parts import FakeEngine
 from process_shell import until
 
@@ -84,6 +88,33 @@ def fake_engine_image(cpu_image):
     folder = Path(__file__).parents[1] / "fake_engine"
     file = Path(__file__).parent / "kubernetes" / "fake-engine.Dockerfile"
     return built("deployctl/fake-engine", file, folder, made_of=sorted(folder.rglob("*.py")))
+
+
+@pytest.fixture(scope="session")
+def caddy_image(cpu_image, tmp_path_factory):
+    """The gateway's image, of the Caddy that there is."""
+    needs_caddy()
+    folder = tmp_path_factory.mktemp("caddy")
+    program = Path(shutil.copy(_program(), folder / "caddy"))
+    file = Path(__file__).with_name("caddy.Dockerfile")
+    return built("deployctl/test-caddy", file, folder, made_of=[program])
+
+
+@pytest.fixture
+def gateway_image(caddy_image, monkeypatch):
+    """The same, for every deployctl of a test; no gateway is there before, or left."""
+    monkeypatch.setenv("DEPLOYCTL_GATEWAY_IMAGE", caddy_image)
+    sweep_gateway()
+    yield caddy_image
+    sweep_gateway()
+
+
+@pytest.fixture
+def host(tmp_path):
+    """A host that is reached by ssh alone: this one."""
+    made = sshd.Sshd(tmp_path / "sshd")
+    yield made
+    made.stop()
 
 
 @pytest.fixture

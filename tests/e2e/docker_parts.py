@@ -84,6 +84,20 @@ def sweep(service):
     forget(service)
 
 
+GATEWAY, GATEWAY_FILES = "deployctl_gateway", "deployctl_gateway_files"
+
+
+def sweep_gateway():
+    """Removes the gateway, and all that it keeps."""
+    label = f"label=com.docker.compose.project={GATEWAY}"
+    for each in (*docker("ps", "--all", "--quiet", "--filter", label).split(), GATEWAY_FILES):
+        docker("rm", "--force", each, check=False)
+    for each in docker("network", "ls", "--quiet", "--filter", label).split():
+        docker("network", "rm", each, check=False)
+    docker("volume", "rm", "--force", GATEWAY_FILES, check=False)
+    docker("rm", "--force", "deployctl-host_gatewaylock", check=False)
+
+
 def forget(*services):
     """Removes what the engine has on record of services, their keys, and their locks."""
     for service in services:

@@ -9,6 +9,8 @@ import time
 from getpass import getuser
 from pathlib import Path
 
+from tests.e2e.docker_parts import Cli
+
 import ports
 
 SSHD = "/usr/sbin/sshd"
@@ -83,3 +85,10 @@ class Sshd:
 
     def _write(self, name, lines):
         (self.folder / name).write_text("\n".join(lines) + "\n")
+
+
+def on(host, state):
+    """deployctl as a user runs it who has that host for Docker."""
+    cli = Cli(state)
+    cli.environment |= {**host.environment, "DEPLOYCTL_HOST": host.url}
+    return cli

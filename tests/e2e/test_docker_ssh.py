@@ -6,19 +6,13 @@ import subprocess
 
 import pytest
 from tests.e2e import sshd
-from tests.e2e.docker_parts import Cli, docker, inspect, left
+from tests.e2e.docker_parts import docker, inspect, left
+from tests.e2e.sshd import on
 
 pytestmark = [
     pytest.mark.docker,
     pytest.mark.skipif(sshd.missing() is not None, reason=str(sshd.missing())),
 ]
-
-
-@pytest.fixture
-def host(tmp_path):
-    made = sshd.Sshd(tmp_path / "sshd")
-    yield made
-    made.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -35,12 +29,6 @@ def nothing_was_sent():
     sweep()
     yield
     sweep()
-
-
-def on(host, state):
-    cli = Cli(state)
-    cli.environment |= {**host.environment, "DEPLOYCTL_HOST": host.url}
-    return cli
 
 
 def lines_of_ssh():

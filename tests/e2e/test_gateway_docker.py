@@ -1,54 +1,40 @@
 """The gateway of a Docker engine before containers of the fake engine: a real Caddy in a container,
 updates without a failed request, and what follows when it is killed, hangs, or is gone."""
 
-import shutil
+import json
 import subprocess
-from pathlib import Path
+import time
 
 import pytest
-from tests.e2e.docker_parts import Cli, docker, inspect, until
+from tests.e2e import gateway_parts, sshd
+from tests.e2e.docker_parts import GATEWAY, START_SECONDS, Cli, docker, inspect, left, until
 from tests.e2e.docker_parts import sweep as sweep_service
-from tests.e2e.gateway_parts import Users, answer, needs_caddy
-from tests.e2e.kubernetes.images import built
+from tests.e2e.gateway_parts import Users, answer
+from tests.e2e.sshd import on
 
 import ports
-from deployctl.targets.process.caddy import _program
 
 pytestmark = pytest.mark.docker
 
-PROJECT, VOLUME = "deployctl_gateway", "deployctl_gateway_files"
-CADDY = f"{PROJECT}-caddy-1"
-
-
-def sweep():
-    label = f"label=com.docker.compose.project={PROJECT}"
-    for each in (*docker("ps", "--all", "--quiet", "--filter", label).split(), VOLUME):
-        docker("rm", "--force", each, check=False)
-    for each in docker("network", "ls", "--quiet", "--filter", label).split():
-        docker("network", "rm", each, check=False)
-    docker("volume", "rm", "--force", VOLUME, check=False)
-    docker("rm", "--force", "deployctl-host_gatewaylock", check=False)
+CADDY = f"{GATEWAY}-caddy-1"
+# What vLLM calls its core's process; there is no pgrep.
+KILL_CORE = """\
+for each in /proc/[0-9]*; do
+  if grep -qa '^VLLM::EngineCor' "$each/comm"; then kill -KILL "${each#/proc/}"; fi
+done
+"""
 
 
 @pytest.fixture
-def behind(cli, cpu_image, tiny_checkpoint, fake_engine_image, service, tmp_path):
+def behind(gateway_image, cli, tiny_checkpoint, fake_engine_image, service):
     """A shell whose service is behind the gateway at `cli.gateway`; `cli.up` brings it up."""
-    needs_caddy()
-    folder, file = tmp_path / "caddy", Path(__file__).with_name("caddy.Dockerfile")
-    folder.mkdir()
-    program = Path(shutil.copy(_program(), folder / "caddy"))
-    cli.environment["DEPLOYCTL_GATEWAY_IMAGE"] = built(
-        "deployctl/test-caddy", file, folder, made_of=[program]
-    )
     cli.service, port = service, ports.free()
     cli.gateway = f"http://127.0.0.1:{port}"
     words = ["up", "--model", tiny_checkpoint, "--gpu", "cpu", "--target", "docker"]
     words += ["--image", fake_engine_image, "--name", service]
     cli.up = [*words, "--gateway", "--gateway-port", port]
-    sweep()
     yield cli
     cli("down", service, "--volumes", code=None)
-    sweep()
 
 
 def serves(cli):
@@ -64,7 +50,7 @@ def test_no_request_fails_in_an_update_a_bad_revision_and_a_rollback(behind, rec
 
     # It is reached by the gateway alone, and gets nowhere; nothing of the gateway is root's.
     engine, caddy = inspect(f"deployctl-{behind.service}-engine-1"), inspect(CADDY)
-    assert list(engine["NetworkSettings"]["Networks"]) == [f"{PROJECT}_engines"]
+    assert list(engine["NetworkSettings"]["Networks"]) == [f"{GATEWAY}_engines"]
     assert engine["NetworkSettings"]["Ports"] == {}
     out = "import socket; socket.create_connection(('192.0.2.1', 9), 2)"
     tried = subprocess.run(
@@ -101,6 +87,7 @@ def test_no_request_fails_in_an_update_a_bad_revision_and_a_rollback(behind, rec
     assert docker("ps", "--all", "--quiet", "--filter", f"name={CADDY}") == ""
 
 
+@pytest.mark.night  # Docker asks it three times
 def test_one_that_hangs_is_said_and_ended_and_started_again(behind):
     behind.json(*behind.up)
     docker("exec", CADDY, "sh", "-c", "kill -STOP $(cat /tmp/caddy.pid)")
@@ -117,7 +104,6 @@ def test_services_share_it_from_any_state_folder(behind, tmp_path):
     behind.json(*behind.up)
 
     other = Cli(tmp_path / "other")
-    other.environment |= {"DEPLOYCTL_GATEWAY_IMAGE": behind.environment["DEPLOYCTL_GATEWAY_IMAGE"]}
     name, port = f"{behind.service[:30]}-too", ports.free()
     sweep_service(name)
     words = [*behind.up[:-3], "--name", name, "--domain", "localhost", "--tls", "internal"]
@@ -134,3 +120,58 @@ def test_services_share_it_from_any_state_folder(behind, tmp_path):
     finally:
         other("down", name, "--volumes", code=None)
         sweep_service(name)
+
+
+@pytest.mark.skipif(sshd.missing() is not None, reason=str(sshd.missing()))
+def test_on_a_host_that_ssh_reaches(
+    host, gateway_image, tmp_path, tiny_checkpoint, fake_engine_image, service, port
+):
+    mine = on(host, tmp_path / "mine")
+    up = ("up", "--model", tiny_checkpoint, "--gpu", "cpu", "--image", fake_engine_image)
+    up += ("--name", service, "--gateway", "--gateway-port", port)
+    assert f"ssh -N -L {port}:127.0.0.1:{port} " in mine(*up).stdout
+    with Users(f"http://127.0.0.1:{port}", model="tiny-awq") as users:
+        mine(*up, "--max-num-seqs", "4")
+    assert (users.failed, users.asked != []) == ([], True)
+    colleague = on(host, tmp_path / "colleague")
+    seen = colleague.status(service)
+    assert (seen["health"], seen["url"]) == ("serving", f"http://127.0.0.1:{port}/v1")
+    assert json.loads(colleague("smoke", service, "--output", "json").stdout)["ok"]
+    assert "the gateway has ended" in colleague("down", service).stderr
+    assert left(service)["containers"] == []
+    sent = ("--quiet", "--filter", "label=io.deployctl.checkpoint")
+    docker("rm", "--force", *docker("ps", "--all", *sent).split(), check=False)
+    docker("volume", "rm", *docker("volume", "ls", *sent).split(), check=False)
+
+
+@pytest.mark.night
+def test_a_real_engine_is_replaced_and_ends_under_load(
+    gateway_image, cli, cpu_image, tiny_checkpoint, service, monkeypatch, record_property
+):
+    monkeypatch.setattr(gateway_parts, "PATIENCE_S", START_SECONDS)
+    port = ports.free()
+    up = ["up", "--model", tiny_checkpoint, "--gpu", "cpu", "--target", "docker", "--name", service]
+    up += ["--image", cpu_image, "--enforce-eager", "--gateway", "--gateway-port", port]
+    try:
+        first = cli.json(*up)
+        with Users(f"http://127.0.0.1:{port}", model=first["model"]) as users:
+            until(lambda: len(users.asked) > 8, seconds=120, what="users are served")
+            held = cli.json(*up, "--max-num-seqs", "4")["gateway"]["held"]
+            assert (held["turned_away"], users.failed) == (0, [])
+            container = f"deployctl-{service}-engine-1"
+            seen, died = len(users.asked), time.monotonic()
+            docker("exec", container, "sh", "-c", KILL_CORE)
+            until(
+                lambda: any(e.began > died + 5 and not e.problem for e in list(users.asked)),
+                seconds=START_SECONDS, what="it serves again",
+            )  # fmt: skip
+        assert len(users.asked) > seen
+        late = [each for each in users.failed if each.began > died + 5]
+        assert late == []
+        record_property("longest_wait_s", round(users.longest_s, 1))
+        print(
+            f"{len(users.asked)} requests; held for {held['seconds']} s; {len(users.failed)} were "
+            f"inside the engine that was killed; the longest {users.longest_s:.1f} s"
+        )
+    finally:
+        cli("down", service, "--volumes", code=None)
