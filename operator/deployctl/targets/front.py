@@ -56,6 +56,15 @@ class Front:
         self._seconds = 0.0
         self._holds = False
 
+    def begin(self, release: Release) -> None:
+        """Before its engine is asked: has the gateway run, where that is reached by it alone.
+
+        Raises:
+            TargetError: it does not start.
+        """
+        if self._driver.gateway is not None:
+            self._driver.gateway.begin(rendered.entry_of(release.bundle))
+
     def hold(self) -> None:
         """Has new requests wait from now on, where they do not yet.
 

@@ -205,6 +205,7 @@ class Rollout:
         state = self._driver.state(current)
         if state.condition != "running" or state.waits_for:
             return False
+        self.front.begin(current)
         return self._tools.ask(self._driver.endpoint(current), STILL_THERE_S).ok
 
     def _refresh(self, current: Release, key: DefaultKey) -> None:

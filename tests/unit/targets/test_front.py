@@ -15,6 +15,10 @@ class MemoryGateway:
     def __init__(self, did):
         self.did, self.served = did, set()
         self.fails = {}  # an error to raise, by what is asked
+        self.runs = True
+
+    def begin(self, wanted):
+        self.runs = self.runs or wanted is not None
 
     def admit(self, wanted, address):
         self.served.add(wanted.service)
@@ -128,6 +132,18 @@ def test_what_serves_already_is_led_to_all_the_same(behind, make_release):
     assert not rollout.up(release.spec, release.plan, release.bundle).changed
     assert said(behind) == ["lead"]  # a deployctl that was killed may have left it held
     assert rollout.front.held() is None
+
+
+def test_an_engine_is_not_replaced_for_a_gateway_that_somebody_ended(behind, make_release):
+    """Where it is asked by that alone, it runs before."""
+    behind.driver.gateway.runs, asked = False, []
+    rollout, release = behind.rollout(), make_release(gateway=True)
+    tools = rollout._tools
+    rollout._tools = tools._replace(
+        ask=lambda at, seconds: asked.append(behind.driver.gateway.runs) or tools.ask(at, seconds)
+    )
+    assert not rollout.up(release.spec, release.plan, release.bundle).changed
+    assert asked == [True]
 
 
 def test_a_service_that_goes_is_served_no_more_before_its_requests_end(behind):
