@@ -15,8 +15,8 @@ from deployctl.errors import TargetError
 from deployctl.events import Event, Tell
 from deployctl.render import gateway as rendered
 from deployctl.targets.driver import Driver
-from deployctl.targets.gateway import Waits
 from deployctl.targets.history import Release
+from deployctl.targets.waits import Waits
 
 
 class HeldRequests(NamedTuple):

@@ -14,12 +14,11 @@ goes or wants something else makes the proxy load its configuration anew; reques
 then would be turned away, so that waits until none is. How the proxy is run is the target's.
 """
 
-import json
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 from deployctl import host
 from deployctl.errors import StateError, TargetError
@@ -27,6 +26,8 @@ from deployctl.render import gateway as rendered
 from deployctl.render.gateway import GatewayEntry
 from deployctl.targets import through
 from deployctl.targets.gatewayfiles import GatewayFiles
+from deployctl.targets.proxies import GatewayProxy
+from deployctl.targets.waits import Waits, waits_of
 
 CONFIGURATION = "caddy.json"  # that the proxy has, and starts with
 NEXT = "next.json"  # that it is to load
@@ -35,43 +36,6 @@ _LET_GO_S = 2 * rendered.TRY_S  # for those that were held to reach the engine
 _POLL_S = 0.2
 _ANSWERS_S = 60.0  # one that hangs is ended and started again in half of that
 _MOST_LOG = 64 << 20  # bytes of an access log that are read
-
-
-class GatewayProxy(Protocol):
-    """The program behind it, as a target runs it. Methods raise TargetError subclasses."""
-
-    contained: bool  # in a network of its own: what it listens on is its host's to publish
-
-    def check(self) -> None:
-        """Refuses where it cannot run: there is none, or an old one."""
-
-    def check_port(self, wanted: GatewayEntry) -> None:
-        """Refuses a port that another program has; one that is the proxy's own is fine."""
-
-    def ready_for(self, wanted: GatewayEntry) -> bool:
-        """Whether deployctl can reach an engine behind it as it is, and it can listen for that one
-        without being started anew."""
-
-    def runs(self) -> bool:
-        """Whether it runs."""
-
-    def answers(self, monitor_port: int) -> bool:
-        """Whether it does, within seconds."""
-
-    def apply(self, entries: Sequence[GatewayEntry], monitor_port: int) -> None:
-        """Starts it with CONFIGURATION, or has it load NEXT; `entries` are what is in either."""
-
-    def end(self) -> None:
-        """Ends it, once its requests under way have ended; ending none is fine."""
-
-
-class Waits(NamedTuple):
-    """What the requests of a service that have ended since some moment waited for an engine."""
-
-    requests: int  # all of them
-    waited: int  # those that an engine did not take at once
-    longest_s: float
-    turned_away: int  # with 503, having waited in vain
 
 
 class HeldSince(NamedTuple):
@@ -270,18 +234,7 @@ class Gateway:
 
     def waits(self, service: str, since: float) -> Waits:
         """What its requests waited that have ended after `since`, in seconds since the epoch."""
-        requests = waited = turned_away = 0
-        longest = 0.0
-        for line in self._log():
-            if line.get("service") != service or not _number(line.get("ts")) >= since:
-                continue
-            requests += 1
-            turned_away += line.get("status") == 503
-            seconds = (_number(line.get("total_ms")) - _number(line.get("engine_ms"))) / 1000
-            if seconds >= rendered.TRY_S:
-                waited += 1
-                longest = max(longest, seconds)
-        return Waits(requests, waited, longest, turned_away)
+        return waits_of(service, since, self._files.tail(rendered.ACCESS_LOG, _MOST_LOG))
 
     def problem(self, service: str) -> str:
         """Why requests for a service do not get through it; empty where they do, or where it does
@@ -377,15 +330,6 @@ class Gateway:
             if name.partition(".")[0] == service and name not in keep:
                 self._files.remove(_upstream(name))
 
-    def _log(self) -> Iterator[dict[str, Any]]:
-        for line in self._files.tail(rendered.ACCESS_LOG, _MOST_LOG).splitlines():
-            try:
-                document = json.loads(line)
-            except ValueError:
-                continue
-            if isinstance(document, dict):
-                yield document
-
 
 def _record(service: str) -> str:
     return f"{_SERVICES}/{service}.json"
@@ -393,11 +337,3 @@ def _record(service: str) -> str:
 
 def _upstream(name: str) -> str:
     return f"{rendered.UPSTREAMS}/{name}"
-
-
-def _number(value: object) -> float:
-    """Of what Caddy wrote, as text where it was a placeholder."""
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return 0.0

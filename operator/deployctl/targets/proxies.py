@@ -1,17 +1,47 @@
-"""What it takes to start and to tell a Caddy, whichever target runs it."""
+"""What the gateway asks of its proxy; and what it takes to start and to tell a Caddy, whichever
+target runs it."""
 
 import json
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 from deployctl.endpoint import Endpoint
 from deployctl.errors import TargetError
+from deployctl.render.gateway import GatewayEntry
 
 START_S = 30.0  # to answer; a loaded machine takes seconds
 RELOAD_S = 60.0  # one that hangs is ended, and started again, before
 _POLL_S = 0.1
 # In what is said of one that was killed, and is being started again.
 _AWAY = ("dial unix", "connection reset", "EOF")
+
+
+class GatewayProxy(Protocol):
+    """The program behind it, as a target runs it. Methods raise TargetError subclasses."""
+
+    contained: bool  # in a network of its own: what it listens on is its host's to publish
+
+    def check(self) -> None:
+        """Refuses where it cannot run: there is none, or an old one."""
+
+    def check_port(self, wanted: GatewayEntry) -> None:
+        """Refuses a port that another program has; one that is the proxy's own is fine."""
+
+    def ready_for(self, wanted: GatewayEntry) -> bool:
+        """Whether deployctl can reach an engine behind it as it is, and it can listen for that one
+        without being started anew."""
+
+    def runs(self) -> bool:
+        """Whether it runs."""
+
+    def answers(self, monitor_port: int) -> bool:
+        """Whether it does, within seconds."""
+
+    def apply(self, entries: Sequence[GatewayEntry], monitor_port: int) -> None:
+        """Starts it with CONFIGURATION, or has it load NEXT; `entries` are what is in either."""
+
+    def end(self) -> None:
+        """Ends it, once its requests under way have ended; ending none is fine."""
 
 
 class Where(NamedTuple):

@@ -4,7 +4,7 @@ import pytest
 
 from deployctl.errors import EngineError, StateError, TargetError
 from deployctl.render.gateway import NOBODY, entry_of
-from deployctl.targets.gateway import Waits
+from deployctl.targets.waits import Waits
 
 from .conftest import REF
 
