@@ -6,6 +6,7 @@ import httpx
 import pytest
 
 from deployctl.checking import check_texts, schemas
+from deployctl.cli.check import files
 from deployctl.doctor import detect
 from deployctl.endpoint import Endpoint
 from deployctl.engines.vllm import versions
@@ -110,3 +111,9 @@ def test_numbers_that_are_longer_than_python_reads():
 @pytest.mark.parametrize("names", [("a" * 5000, "A"), ("a", "A" * 5000), ("a" * 5000, "A" * 5000)])
 def test_a_kind_whose_name_is_longer_than_a_files(names):
     assert schemas.custom_kind(*names) is None
+
+
+@pytest.mark.parametrize("name", ["a" * 300, "a/" * 3000])
+def test_a_file_to_check_whose_name_is_longer_than_a_files(name):
+    with pytest.raises(InputError, match="File name too long"):
+        files.read([name])
