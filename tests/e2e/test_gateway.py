@@ -12,6 +12,7 @@ from tests.e2e.gateway_parts import Users, answer, needs_caddy
 from tests.e2e.stream_parts import Stream
 
 import ports
+from deployctl import assets
 from deployctl.targets.process import procfs
 from process_shell import until
 
@@ -104,12 +105,28 @@ def test_who_sends_much_and_is_turned_away_is_told_so_and_not_that_the_engine_ha
             assert answer(served.gateway, path, method="POST", body=much)[0] == status
 
 
+def has_a_page_to_chat_on(shell, url):
+    """Of the service `other`, and of no other, as it is in its file."""
+    assert url == f"{shell.gateway}/other/chat/"
+    assert url in shell.run("status", "other", "--connect")[1]
+    status, headers, text = answer(shell.gateway, "/other/chat/")
+    assert (status, text) == (200, assets.path("deploy", "chat", "index.html").read_text())
+    assert "default-src 'none'" in headers["Content-Security-Policy"]
+    status, headers, _ = answer(shell.gateway, "/other/chat")
+    assert (status, headers["Location"]) == (308, "chat/")
+    assert answer(shell.gateway, "/chat/")[0] == 404
+    assert answer(shell.gateway, "/tiny/chat/")[0] == 404
+
+
 def test_services_share_it_by_path_and_metrics_are_not_for_clients(served, tmp_path):
     up(served)
     other = ["up", "--model", served.model, "--gpu", "cpu", "--name", "other", *served.behind]
-    code, out, err = served.run(*other, "--port", ports.free(), "--output", "json")
+    other += ["--with-chat", "--port", ports.free()]
+    code, out, err = served.run(*other, "--output", "json")
     assert code == 0, err
-    assert json.loads(out)["services"][0]["url"] == f"{served.gateway}/other/v1"
+    told = json.loads(out)["services"][0]
+    assert told["url"] == f"{served.gateway}/other/v1"
+    has_a_page_to_chat_on(served, told["gateway"]["chat_url"])
     for path in ("/v1/models", "/tiny/v1/models", "/other/v1/models"):
         assert answer(served.gateway, path)[0] == 200
     token = next(served.state.glob("process/tiny/operator_token")).read_text().strip()

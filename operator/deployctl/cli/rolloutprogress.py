@@ -15,7 +15,7 @@ from deployctl.units import duration
 
 if TYPE_CHECKING:
     from deployctl.cli.loadprogress import LoadProgress
-    from deployctl.operations.deploy.deployment import Deployed
+    from deployctl.operations.deploy.deployed import Deployed
     from deployctl.operations.deploy.fleet import Fleet, NotDeployed
 
 DOCUMENT_VERSION = 1  # of every JSON document that the verbs of services write
@@ -125,6 +125,8 @@ def show_deployed(deployed: "Deployed") -> None:
     rows = [("url", f"{endpoint.shown}/v1"), ("model", str(endpoint.model))]
     if deployed.ca_file:
         rows.append(("ca", f"{deployed.ca_file} verifies the gateway's certificate"))
+    if deployed.chat_url:
+        rows.append(("chat", deployed.chat_url))
     if key_file:
         rows.append(("key", f"in {key_file}"))
     if deployed.operator_token_file:

@@ -80,6 +80,9 @@ def _show(services: "list[ServiceStatus]") -> None:
     for line in (f"{s.service}: {card}" for s in services for card in s.cards):
         say(line)
     for service in services:
+        if service.chat_url:
+            say(f"{service.service}: chat page at {service.chat_url}")
+    for service in services:
         if service.coming:
             story(f"{service.service}: comes next: {service.coming}")
         if service.detail:
@@ -133,6 +136,8 @@ def _show_connection(connection: "ForClients", show_key: bool) -> None:
         rows.insert(1, ("others", connection.elsewhere))
     if way.ca_file:
         rows.append(("ca", f"{way.ca_file} verifies the gateway's certificate"))
+    if connection.chat_url:
+        rows.append(("chat", connection.chat_url))
     if connection.before:
         rows.insert(0, ("first", connection.before))
     if connection.key is None and connection.wants_key:

@@ -35,7 +35,8 @@ from deployctl.spec import ServiceSpec
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from deployctl.operations.deploy.deployment import Deployed, Deployment
+    from deployctl.operations.deploy.deployed import Deployed
+    from deployctl.operations.deploy.deployment import Deployment
     from deployctl.operations.monitoring.stack import HostMonitoring
     from deployctl.spec.receivers import Receivers
 
@@ -164,7 +165,7 @@ def _up_in_turn(
     watched: "Callable[[], HostMonitoring | None]",
 ) -> None:
     """Brings them up one after the other, and what watches them; the first that fails ends it."""
-    from deployctl.operations.deploy.deployment import NotKept
+    from deployctl.operations.deploy.deployed import NotKept
 
     answers: list[dict[str, Any]] = []
     more: dict[str, Any] = {}

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from deployctl.errors import TargetError
 from deployctl.operations.deploy.services import find, open_store
-from deployctl.render import yamltext
+from deployctl.render import chat, yamltext
 from deployctl.render.bundle import VALUES_FILE
 from deployctl.render.snippets import Snippet, Way, snippets
 from deployctl.spec import TargetKind
@@ -32,6 +32,7 @@ class ForClients(NamedTuple):
     elsewhere: str | None  # the base URL from other machines
     wants_key: bool
     key: str | None  # never printed, unless it is asked for
+    chat_url: str | None  # the page to chat on, where the gateway serves one
 
     def document(self, *, with_key: bool = False) -> dict[str, Any]:
         """What JSON answers say of it."""
@@ -46,6 +47,7 @@ class ForClients(NamedTuple):
             "wants_key": self.wants_key,
             "api_key_file": self.way.key_file,
             "ca_file": self.way.ca_file,
+            "chat_url": self.chat_url,
             **({"api_key": self.key} if with_key else {}),
             "snippets": [snippet._asdict() for snippet in self.snippets],
         }
@@ -102,6 +104,7 @@ def connect(name: str | None = None, target: TargetKind | None = None) -> ForCli
         elsewhere,
         wants_key,
         key,
+        chat.address(release.spec, endpoint.gateway),
     )
 
 

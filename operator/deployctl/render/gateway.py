@@ -34,11 +34,14 @@ from pydantic import BaseModel, ConfigDict
 
 from deployctl.errors import InputError, PlanRefusedError
 from deployctl.planning.plan import ServingPlan
+from deployctl.render import caddy, chat
 from deployctl.render.bundle import EVERYWHERE, GATEWAY_FILE, LOOPBACK, Bundle
+from deployctl.render.caddy import error, route
 from deployctl.spec import ServiceSpec
 from deployctl.spec.domain import is_public
 
-NO_GATEWAY = {"gateway": False, "domain": None, "tls": None}  # of a spec, for what is only tried
+# Of a spec, for what is only tried.
+NO_GATEWAY = {"gateway": False, "domain": None, "tls": None, "with_chat": False}
 ADMIN = "admin.sock"
 UPSTREAMS = "upstreams"
 ACCESS_LOG = "access.log"
@@ -61,13 +64,6 @@ _BUFFER = 10**_KEPT_DIGITS
 MOST_FILES = 16_384  # that the proxy may have open, connections among them
 _ENGINE_PATHS = ("v1", "v2", "health", "metrics", "tokenize", "detokenize", "ping", "version")
 _METRICS = ["/metrics", "/metrics/*"]
-_TRANSPORT: dict[str, Any] = {
-    "protocol": "http",
-    "versions": ["1.1"],
-    "dial_timeout": "2s",
-    "keep_alive": {"enabled": False},
-    "compression": False,
-}
 _WAITED = "{http.reverse_proxy.duration_ms}", "{http.reverse_proxy.upstream.duration_ms}"
 
 
@@ -85,6 +81,7 @@ class GatewayEntry(BaseModel):
     hold_s: int
     replicas: int = 1  # engines
     root: bool = False  # it has the paths that begin with no service's name
+    chat: bool = False  # it has a chat page
 
     @property
     def host(self) -> str:
@@ -115,6 +112,7 @@ def entry(plan: ServingPlan, spec: ServiceSpec) -> GatewayEntry | None:
     """
     if not spec.behind_gateway:
         return None
+    chat.refuse(plan, spec)
     if plan.name in _ENGINE_PATHS:
         raise InputError(
             f"a service behind the gateway cannot be called {plan.name}: engines have that route",
@@ -142,6 +140,7 @@ def entry(plan: ServingPlan, spec: ServiceSpec) -> GatewayEntry | None:
         domain=spec.domain,
         tls=tls,
         hold_s=spec.hold,
+        chat=spec.with_chat,
     )
 
 
@@ -221,45 +220,22 @@ def configuration(
     which address of the host, is the container's to say.
     """
     entries = sorted(entries, key=lambda each: each.service)
-    servers = {"monitor": _monitor(monitor_port, contained=contained)}
+    host, direct = (EVERYWHERE, [_direct()]) if contained else (LOOPBACK, [])
+    servers = {"monitor": caddy.monitor(f"{host}:{monitor_port}", direct)}
     for port in sorted({each.port for each in entries}):
         here = [each for each in entries if each.port == port]
         servers[f"port-{port}"] = _server(here, contained=contained)
     apps: dict[str, Any] = {"http": {"servers": servers, "metrics": {}}}
     if domains := {each.domain: each.tls for each in entries if each.domain}:
-        apps["tls"] = _certificates(domains)
+        apps["tls"] = caddy.certificates(domains)
         apps["pki"] = {"certificate_authorities": {"local": {"install_trust": False}}}
     document = {
         "admin": {"listen": f"unix/{ADMIN}|0600", "config": {"persist": False}},
         "storage": {"module": "file_system", "root": "data"},
-        "logging": _logging(),
+        "logging": caddy.logging(ACCESS_LOG),
         "apps": apps,
     }
     return json.dumps(document, indent=1) + "\n"
-
-
-def _certificates(domains: dict[str, Any]) -> dict[str, Any]:
-    policies = [
-        {"subjects": [domain], "issuers": [{"module": tls}]}
-        for domain, tls in sorted(domains.items())
-    ]
-    return {"certificates": {"automate": sorted(domains)}, "automation": {"policies": policies}}
-
-
-def _monitor(port: int, *, contained: bool) -> dict[str, Any]:
-    """For whoever looks after it, and for Prometheus. In a container it leads its host to engines
-    too, which publish no port."""
-    direct = [_direct()] if contained else []
-    return {
-        "listen": [f"{EVERYWHERE if contained else LOOPBACK}:{port}"],
-        "protocols": ["h1"],
-        "automatic_https": {"disable": True},
-        "routes": [
-            _route([{"path": ["/health"]}], {"handler": "static_response", "status_code": 200}),
-            _route([{"path": ["/metrics"]}], {"handler": "metrics"}),
-            *direct,
-        ],
-    }
 
 
 def _direct() -> dict[str, Any]:
@@ -272,7 +248,7 @@ def _direct() -> dict[str, Any]:
             "handler": "reverse_proxy",
             "upstreams": [{"dial": upstream(name)}],
             "flush_interval": -1,
-            "transport": _TRANSPORT,
+            "transport": caddy.TRANSPORT,
         },
     ]
     return {"match": [match], "handle": handlers, "terminal": True}
@@ -281,8 +257,11 @@ def _direct() -> dict[str, Any]:
 def _server(entries: Sequence[GatewayEntry], *, contained: bool) -> dict[str, Any]:
     first = entries[0]
     host = EVERYWHERE if contained else first.host
-    routes = [_route(_below(each), _subroute(each, strip=True)) for each in entries]
-    routes += [_route(_at(each), _subroute(each)) for each in entries if each.root]
+    pages = [(each.domain, f"/{each.service}") for each in entries if each.chat]
+    pages += [(each.domain, "") for each in entries if each.chat and each.root]
+    routes = chat.routes(pages)  # before a service `chat`
+    routes += [route(_below(each), _subroute(each, strip=True)) for each in entries]
+    routes += [route(_at(each), _subroute(each)) for each in entries if each.root]
     nothing = "the gateway serves nothing here: the base URL is /NAME/v1 with a service's name"
     server: dict[str, Any] = {
         "listen": [f"{host}:{first.port}"],
@@ -290,8 +269,8 @@ def _server(entries: Sequence[GatewayEntry], *, contained: bool) -> dict[str, An
         "read_header_timeout": "30s",
         "idle_timeout": "5m",
         "automatic_https": {"disable": True},
-        "routes": [*routes, _route(None, _error(404, nothing, "not_found_error"))],
-        "errors": {"routes": _failures()},
+        "routes": [*routes, route(None, error(404, nothing, "not_found_error"))],
+        "errors": {"routes": caddy.failures()},
         "logs": {"default_logger_name": "access"},
     }
     if first.domain:
@@ -325,11 +304,11 @@ def _subroute(each: GatewayEntry, *, strip: bool = False) -> dict[str, Any]:
     )
     routes = [
         *([{"handle": [prefix]}] if strip else []),
-        _route([{"path": _METRICS}], _error(404, "there is no such route", "not_found_error")),
-        _route([{"path": ["/health"]}], _proxy(each)),  # whoever asks wants to know it now
+        route([{"path": _METRICS}], error(404, "there is no such route", "not_found_error")),
+        route([{"path": ["/health"]}], _proxy(each)),  # whoever asks wants to know it now
         {"handle": told},
-        _route(_keeps(each), _proxy(each, again=turned_away, request_buffers=_BUFFER)),
-        _route(None, _proxy(each, again="false")),
+        route(_keeps(each), _proxy(each, again=turned_away, request_buffers=_BUFFER)),
+        route(None, _proxy(each, again="false")),
     ]
     return {"handler": "subroute", "routes": routes}
 
@@ -349,7 +328,7 @@ def _addresses(each: GatewayEntry) -> list[str]:
 def _proxy(each: GatewayEntry, *, again: str | None = None, **more: Any) -> dict[str, Any]:
     """What leads a request to the engine, and has it wait where none takes it. `again` says which
     answer sends it once more; None: nothing does, and nothing waits."""
-    selected, checked = _pool(each)
+    selected, checked = caddy.pool(each.replicas)
     waiting = {
         "try_duration": f"{each.hold_s}s",
         "try_interval": f"{int(TRY_S * 1000)}ms",
@@ -362,75 +341,9 @@ def _proxy(each: GatewayEntry, *, again: str | None = None, **more: Any) -> dict
         **checked,
         "load_balancing": {**selected, **({} if again is None else waiting)},
         **more,
-        "transport": _TRANSPORT,
+        "transport": caddy.TRANSPORT,
     }
-
-
-def _pool(each: GatewayEntry) -> tuple[dict[str, Any], dict[str, Any]]:
-    """How one of several engines is chosen, and how one that is away is left out."""
-    if each.replicas == 1:
-        return {}, {}
-    looks = {"uri": "/health", "interval": "500ms", "timeout": "2s"}
-    fails = {"fail_duration": "1s", "max_fails": 1}
-    checked = {"health_checks": {"active": looks, "passive": fails}}
-    return {"selection_policy": {"policy": "least_conn"}}, checked
 
 
 def _canonical(header: str) -> str:
     return "-".join(word.capitalize() for word in header.split("-"))
-
-
-def _failures() -> list[dict[str, Any]]:
-    """What clients are told where no engine answered: it never began, or it ended meanwhile."""
-    late = "no engine took the request in time; try again"
-    waited = _error(503, late, "service_unavailable", retry_after=10)
-    cut = _error(
-        "{http.error.status_code}", "the engine ended before it had answered", "server_error"
-    )
-    never = '{http.error.message}.startsWith("dial ") || {http.error.status_code} == 503'
-    return [_route([{"expression": never}], waited), _route(None, cut)]
-
-
-def _error(
-    status: int | str, message: str, kind: str, *, retry_after: int | None = None
-) -> dict[str, Any]:
-    error = {"message": message, "type": kind, "param": None, "code": None}
-    headers = {"Content-Type": ["application/json"]}
-    if retry_after is not None:
-        headers["Retry-After"] = [str(retry_after)]
-    return {
-        "handler": "static_response",
-        "status_code": status,
-        "headers": headers,
-        "body": json.dumps({"error": error}),
-    }
-
-
-def _route(match: list[dict[str, Any]] | None, handler: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {"match": match} if match else {}
-    return {**found, "handle": [handler], "terminal": True}
-
-
-def _logging() -> dict[str, Any]:
-    """A line a request, without what clients sent: it tells how long each waited."""
-    file = {"output": "file", "filename": ACCESS_LOG, "mode": "0600"}
-    return {
-        "logs": {
-            # Caddy blots out some headers with keys, and not all that clients have.
-            "default": {"exclude": ["http.log.access"], "encoder": _without("request>headers")},
-            "access": {
-                "include": ["http.log.access.access"],
-                "writer": {**file, "roll_size_mb": 16, "roll_keep": 1, "roll_gzip": False},
-                "encoder": _without("request>headers", "resp_headers", "request>tls", "user_id"),
-            },
-        }
-    }
-
-
-def _without(*fields: str) -> dict[str, Any]:
-    """An encoder that leaves these out."""
-    return {
-        "format": "filter",
-        "wrap": {"format": "json"},
-        "fields": {name: {"filter": "delete"} for name in fields},
-    }

@@ -240,6 +240,9 @@ class ServiceSpec(BaseModel):
         ge=1,
         le=MOST_HOLD_S,
     )
+    with_chat: bool = option(
+        False, "Serve a page to chat on beside the API, at /chat/; goes with --gateway.", "Gateway"
+    )
     hf_token_file: Path | None = option(
         None, "File that holds the Hub token. HF_TOKEN works too.", "Access"
     )
@@ -296,9 +299,11 @@ class ServiceSpec(BaseModel):
         return min(value, MOST_WAIT_S) if _recorded(info) and isinstance(value, int) else value
 
     @model_validator(mode="after")
-    def _domain_with_tls(self) -> "ServiceSpec":
+    def _of_the_gateway(self) -> "ServiceSpec":
         if self.tls and not self.domain:
             raise ValueError("tls is of a domain: give the name with --domain, or leave it out")
+        if self.with_chat and not self.behind_gateway:
+            raise ValueError("the chat page is served by the gateway: add --gateway")
         return self
 
     @property

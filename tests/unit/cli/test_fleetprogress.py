@@ -8,7 +8,7 @@ from deployctl.cli import rolloutprogress
 from deployctl.cli.rolloutprogress import FleetProgress
 from deployctl.errors import ClusterError
 from deployctl.events import Event
-from deployctl.operations.deploy.deployment import Deployed
+from deployctl.operations.deploy.deployed import Deployed
 from deployctl.operations.deploy.fleet import NotDeployed
 
 SERVICES = [f"s{number:02d}" for number in range(20)]

@@ -14,7 +14,7 @@ from deployctl.cli.rolloutprogress import RolloutProgress, show_deployed
 from deployctl.endpoint import Endpoint
 from deployctl.events import Event
 from deployctl.load.locust import Progress
-from deployctl.operations.deploy.deployment import Deployed
+from deployctl.operations.deploy.deployed import Deployed
 from deployctl_loadtest.result import Setup
 
 SETUP = Setup(None, "http://h:1", "m", "chat", 2, 10, 5, 10, 5, True, 1, 60)

@@ -83,6 +83,15 @@ def test_a_certificate_of_the_gateways_own_is_verified_by_what_it_signed(
     assert connect("tiny").way.ca_file is None
 
 
+def test_the_page_to_chat_on_is_named_where_there_is_one(running, capsys, monkeypatch):
+    endpoint = Endpoint("http://127.0.0.1:8000", "tiny", None, gateway="http://127.0.0.1:8080/tiny")
+    running("process", endpoint, gateway=True)
+    assert connect("tiny").document()["chat_url"] is None
+    running("process", endpoint, gateway=True, with_chat=True)
+    assert connect("tiny").document()["chat_url"] == "http://127.0.0.1:8080/tiny/chat/"
+    assert "http://127.0.0.1:8080/tiny/chat/" in said(capsys, monkeypatch)
+
+
 def test_on_another_host_it_is_that_ones_address(running):
     running("docker", Endpoint("http://gpu-box:8000", "tiny", KEY), expose=True)
     assert connect("tiny").elsewhere is None

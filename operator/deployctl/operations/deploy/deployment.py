@@ -6,15 +6,13 @@ The command line, a controller and a program of one's own call the same function
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
-from deployctl.endpoint import Endpoint
 from deployctl.errors import DeployctlError
 from deployctl.events import Event, Tell, silent
 from deployctl.operations import kinds, upload
 from deployctl.operations.announce.announcer import Announcer
 from deployctl.operations.bundle import NO_VALUES, ChartOptions, render, render_alone
+from deployctl.operations.deploy.deployed import Deployed, NotKept
 from deployctl.operations.deploy.incluster import tell_drift
 from deployctl.operations.deploy.request import VerificationRequest
 from deployctl.operations.deploy.services import open_store
@@ -24,17 +22,13 @@ from deployctl.operations.fetch import bring, bring_back
 from deployctl.operations.monitoring.stack import keep_in_step, refuse_elsewhere
 from deployctl.operations.prepare import Prepared, Tuned, prepare, refuse_unfit
 from deployctl.planning.plan import ServingPlan
-from deployctl.render import Bundle
+from deployctl.render import Bundle, chat
 from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.targets import Driver, View, history, keyfile, keys, open_driver, open_view
-from deployctl.targets.front import HeldRequests
 from deployctl.targets.history import Outcome, Release
 from deployctl.targets.readiness import Tools
 from deployctl.targets.rollout import REAL, Rollout
 from deployctl.targets.store import ServiceRef, Store
-from deployctl.units import duration
-
-_WORTH_A_WORD_S = 5.0  # of fetching; to look and find all there takes less
 
 
 @dataclass(frozen=True)
@@ -56,82 +50,6 @@ class Deployment:
         """
         if self.verification is not None:
             settle(self.verification, self.tuned, self.spec)
-
-
-@dataclass(frozen=True)
-class Deployed:
-    """A release that serves, and where."""
-
-    release: Release
-    target: TargetKind
-    changed: bool
-    seconds: float  # from the start of the engine to its first answer
-    fetch_seconds: float  # before that: for its image and its model to be there, whole
-    endpoint: Endpoint
-    api_key_file: Path | None
-    operator_token_file: Path | None  # of what may read /metrics; None where there is no door
-    log: Path | None
-    tuned: dict[str, Any] | None = None  # what was recommended, and what of it was used
-    verification: Verified | None = None
-    gaps_s: tuple[float, ...] = ()  # in which nothing of the service answered
-    held: HeldRequests | None = None  # in the gateway, meanwhile
-    ca_file: Path | None = None  # of the gateway's own authority, where that signs
-
-    @property
-    def took(self) -> str:
-        """How long it took to start; and to fetch, where that is worth a word."""
-        fetched = f", after {duration(self.fetch_seconds)} of fetching"
-        return duration(self.seconds) + (fetched if self.fetch_seconds >= _WORTH_A_WORD_S else "")
-
-    def document(self) -> dict[str, Any]:
-        """What JSON answers say of it."""
-        return {
-            "service": self.release.service,
-            "target": self.target,
-            "revision": self.release.revision,
-            "changed": self.changed,
-            "url": f"{self.endpoint.shown}/v1",
-            "model": self.endpoint.model,
-            "api_key_file": str(self.api_key_file) if self.api_key_file else None,
-            "operator_token_file": str(self.operator_token_file or "") or None,
-            "log": str(self.log) if self.log else None,
-            "seconds": round(self.seconds, 1),
-            "fetch_seconds": round(self.fetch_seconds, 1),
-            **self._of_gateway(),
-            **_more(self.tuned, self.verification),
-        }
-
-    def _of_gateway(self) -> dict[str, Any]:
-        if self.endpoint.gateway is None:
-            return {}
-        told = {"engine_url": self.endpoint.url, "ca_file": str(self.ca_file or "") or None}
-        return {"gateway": {**told, "held": self.held.document() if self.held else None}}
-
-
-@dataclass(frozen=True)
-class NotKept:
-    """A release that failed while it was verified, and what serves in its stead."""
-
-    service: str
-    target: TargetKind
-    serving: Deployed | None
-    tuned: dict[str, Any] | None
-    verification: Verified
-
-    def document(self) -> dict[str, Any]:
-        """What JSON answers say of it: as of a service that serves, or with nothing filled in."""
-        files = ("api_key_file", "operator_token_file", "log")
-        nothing = dict.fromkeys(("revision", "url", "model", *files))
-        known = {"service": self.service, "target": self.target, "changed": False}
-        known |= {"seconds": 0.0, "fetch_seconds": 0.0}
-        answer = self.serving.document() if self.serving else {**known, **nothing}
-        return {**answer, **_more(self.tuned, self.verification)}
-
-
-def _more(tuned: dict[str, Any] | None, verification: Verified | None) -> dict[str, Any]:
-    """The keys that an answer has only where they were asked for."""
-    tuning = {} if tuned is None else {"tuned": tuned}
-    return tuning if verification is None else {**tuning, "verification": verification.document()}
 
 
 def up(deployment: Deployment, tell: Tell = silent, *, tools: Tools = REAL) -> Deployed:
@@ -334,6 +252,7 @@ def _deployed(
         gaps_s=tuple(rollout.gaps_s) if rollout else (),
         held=rollout.front.held() if rollout else None,
         ca_file=driver.gateway.ca_file(release.service) if driver.gateway else None,
+        chat_url=chat.address(release.spec, endpoint.gateway),
     )
 
 

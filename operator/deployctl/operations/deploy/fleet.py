@@ -11,7 +11,8 @@ from typing import Any
 
 from deployctl.errors import DeployctlError, InterruptedByUserError, TargetError
 from deployctl.events import Event, Tell
-from deployctl.operations.deploy.deployment import Deployed, Deployment, up
+from deployctl.operations.deploy.deployed import Deployed
+from deployctl.operations.deploy.deployment import Deployment, up
 from deployctl.targets.guards import Halt, calling
 from deployctl.targets.rollout import REAL
 

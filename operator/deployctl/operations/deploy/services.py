@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
 from deployctl.errors import DeployctlError, InputError, NotFoundError
+from deployctl.render import chat
 from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import history as histories
@@ -47,6 +48,7 @@ class ServiceStatus(NamedTuple):
     memory_why: str = ""  # that the engine holds, where it is more than its share
     coming: str = ""  # of a revision that is being brought up, before it starts
     held_since: str | None = None  # requests wait in the gateway, ISO 8601, UTC
+    chat_url: str | None = None  # the page to chat on, where the gateway serves one
 
 
 class Log(NamedTuple):
@@ -261,6 +263,7 @@ def _look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> Se
         memory_why=state.restarts.memory,
         coming="; ".join(coming),
         held_since=held.since if held else None,
+        chat_url=chat.address(release.spec, endpoint.gateway) if endpoint else None,
     )
 
 

@@ -9,7 +9,8 @@ import pytest
 from deployctl.errors import ClusterError, InputError, InterruptedByUserError, TargetError
 from deployctl.events import Event
 from deployctl.operations.deploy import fleet
-from deployctl.operations.deploy.deployment import Deployed, Deployment
+from deployctl.operations.deploy.deployed import Deployed
+from deployctl.operations.deploy.deployment import Deployment
 from deployctl.operations.deploy.request import VerificationRequest
 from deployctl.spec import ServiceSpec
 from deployctl.targets.guards import Halt, shielded

@@ -1,0 +1,103 @@
+"""Caddy's JSON: pieces of the gateway's configuration, whatever it serves. Pure."""
+
+import json
+from typing import Any
+
+TRANSPORT: dict[str, Any] = {
+    "protocol": "http",
+    "versions": ["1.1"],
+    "dial_timeout": "2s",
+    "keep_alive": {"enabled": False},
+    "compression": False,
+}
+
+
+def failures() -> list[dict[str, Any]]:
+    """What clients are told where no engine answered: it never began, or it ended meanwhile."""
+    late = "no engine took the request in time; try again"
+    waited = error(503, late, "service_unavailable", retry_after=10)
+    cut = error(
+        "{http.error.status_code}", "the engine ended before it had answered", "server_error"
+    )
+    never = '{http.error.message}.startsWith("dial ") || {http.error.status_code} == 503'
+    return [route([{"expression": never}], waited), route(None, cut)]
+
+
+def error(
+    status: int | str, message: str, kind: str, *, retry_after: int | None = None
+) -> dict[str, Any]:
+    """An answer of the gateway's own, in the shape of OpenAI's errors; `retry_after` in seconds."""
+    error = {"message": message, "type": kind, "param": None, "code": None}
+    headers = {"Content-Type": ["application/json"]}
+    if retry_after is not None:
+        headers["Retry-After"] = [str(retry_after)]
+    return {
+        "handler": "static_response",
+        "status_code": status,
+        "headers": headers,
+        "body": json.dumps({"error": error}),
+    }
+
+
+def route(match: list[dict[str, Any]] | None, handler: dict[str, Any]) -> dict[str, Any]:
+    """What becomes of requests that match; of all, where nothing is said."""
+    found: dict[str, Any] = {"match": match} if match else {}
+    return {**found, "handle": [handler], "terminal": True}
+
+
+def certificates(domains: dict[str, Any]) -> dict[str, Any]:
+    """Those of the domains, by who signs each."""
+    policies = [
+        {"subjects": [domain], "issuers": [{"module": tls}]}
+        for domain, tls in sorted(domains.items())
+    ]
+    return {"certificates": {"automate": sorted(domains)}, "automation": {"policies": policies}}
+
+
+def monitor(listen: str, more: list[dict[str, Any]]) -> dict[str, Any]:
+    """For whoever looks after it, and for Prometheus; `more` are routes of its own."""
+    return {
+        "listen": [listen],
+        "protocols": ["h1"],
+        "automatic_https": {"disable": True},
+        "routes": [
+            route([{"path": ["/health"]}], {"handler": "static_response", "status_code": 200}),
+            route([{"path": ["/metrics"]}], {"handler": "metrics"}),
+            *more,
+        ],
+    }
+
+
+def pool(replicas: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """How one of several engines is chosen, and how one that is away is left out."""
+    if replicas == 1:
+        return {}, {}
+    looks = {"uri": "/health", "interval": "500ms", "timeout": "2s"}
+    fails = {"fail_duration": "1s", "max_fails": 1}
+    checked = {"health_checks": {"active": looks, "passive": fails}}
+    return {"selection_policy": {"policy": "least_conn"}}, checked
+
+
+def logging(access_log: str) -> dict[str, Any]:
+    """A line a request, without what clients sent: it tells how long each waited."""
+    file = {"output": "file", "filename": access_log, "mode": "0600"}
+    return {
+        "logs": {
+            # Caddy blots out some headers with keys, and not all that clients have.
+            "default": {"exclude": ["http.log.access"], "encoder": _without("request>headers")},
+            "access": {
+                "include": ["http.log.access.access"],
+                "writer": {**file, "roll_size_mb": 16, "roll_keep": 1, "roll_gzip": False},
+                "encoder": _without("request>headers", "resp_headers", "request>tls", "user_id"),
+            },
+        }
+    }
+
+
+def _without(*fields: str) -> dict[str, Any]:
+    """An encoder that leaves these out."""
+    return {
+        "format": "filter",
+        "wrap": {"format": "json"},
+        "fields": {name: {"filter": "delete"} for name in fields},
+    }

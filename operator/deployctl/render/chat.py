@@ -1,0 +1,99 @@
+"""The chat page of a service behind the gateway: what Caddy answers with, and where. Pure.
+
+One file of ours (`deploy/chat/index.html`), the same for all services: it asks the API that stands
+beside it, below the same address, and no other host. Its policy lets its own script and style run,
+by their hashes, and nothing else; what a model says cannot become either.
+"""
+
+import base64
+import hashlib
+import re
+from collections.abc import Iterable
+from functools import cache
+from typing import Any
+
+from deployctl import assets
+from deployctl.errors import InputError
+from deployctl.planning.plan import ServingPlan
+from deployctl.render import caddy
+from deployctl.spec import ServiceSpec
+
+_PATH = "/chat/"  # below a service's address
+_INLINE = re.compile(r"<(style|script)>(.*?)</\1>", re.DOTALL)
+
+
+def refuse(plan: ServingPlan, spec: ServiceSpec) -> None:
+    """Refuses the page of an engine that has nothing to say.
+
+    Raises:
+        InputError: it embeds, or scores.
+    """
+    if spec.with_chat and "generate" not in plan.engine.tasks:
+        raise InputError(
+            f"{plan.model} generates no text: there is nothing to chat with",
+            where="with_chat",
+            hint="leave --with-chat out",
+        )
+
+
+def address(spec: ServiceSpec, gateway: str | None) -> str | None:
+    """Where the page of a service is, by the gateway's address for it; None where it has none."""
+    return f"{gateway}{_PATH}" if spec.with_chat and gateway else None
+
+
+def routes(places: Iterable[tuple[str | None, str]]) -> list[dict[str, Any]]:
+    """Caddy's routes of the pages below these domains and paths (`/NAME`, or none)."""
+    matches = [
+        {**({"host": [domain]} if domain else {}), "path": [path + _PATH]}
+        for domain, path in places
+    ]
+    if not matches:
+        return []
+    bare = [{**each, "path": [each["path"][0].removesuffix("/")]} for each in matches]
+    there = {
+        "handler": "static_response",
+        "status_code": 308,
+        "headers": {"Location": [_PATH.removeprefix("/")]},  # from where it was asked
+    }
+    return [caddy.route(matches, _answer()), caddy.route(bare, there)]
+
+
+def _answer() -> dict[str, Any]:
+    text = _page()
+    headers = {
+        "Content-Type": "text/html; charset=utf-8",
+        "Content-Security-Policy": _policy(text),
+        "X-Content-Type-Options": "nosniff",
+        "X-Frame-Options": "DENY",
+        "Referrer-Policy": "no-referrer",
+        "Cross-Origin-Opener-Policy": "same-origin",
+        "Cache-Control": "no-cache",
+    }
+    listed = {name: [value] for name, value in headers.items()}
+    return {"handler": "static_response", "status_code": 200, "headers": listed, "body": text}
+
+
+def _policy(text: str) -> str:
+    hashes = {kind: _hash(content) for kind, content in _INLINE.findall(text)}
+    return "; ".join(
+        [
+            "default-src 'none'",
+            f"script-src {hashes['script']}",
+            f"style-src {hashes['style']}",
+            "connect-src 'self'",
+            "base-uri 'none'",
+            "form-action 'none'",
+            "frame-ancestors 'none'",
+            "require-trusted-types-for 'script'",
+            "trusted-types 'none'",
+        ]
+    )
+
+
+def _hash(content: str) -> str:
+    return f"'sha256-{base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()}'"
+
+
+@cache
+def _page() -> str:
+    return assets.path("deploy", "chat", "index.html").read_text(encoding="utf-8")
