@@ -17,6 +17,7 @@ from deployctl.operations.deploy.services import open_store
 from deployctl.operations.prepare import hub_token
 from deployctl.spec.service import TargetKind
 from deployctl.spec.settings import Settings
+from deployctl.targets import open_driver
 from deployctl.targets.docker.engine import here
 from deployctl.units import size
 
@@ -52,7 +53,26 @@ def examine_host(request: HostRequest) -> ExaminedHost:
     wanted, model_checks = _model_bytes(request.model)
     question = _question(request, profile, wanted)
     facts = examine.gather(question)
-    return ExaminedHost(question, facts, [*examine.examine(facts, question), *model_checks])
+    checks = [*examine.examine(facts, question), *_gateway(facts, question), *model_checks]
+    return ExaminedHost(question, facts, checks)
+
+
+def _gateway(facts: HostFacts, question: Question) -> list[Check]:
+    """Whether it answers, where there is one that has services."""
+    if question.target == "docker" and (facts.docker is None or facts.docker.server is None):
+        return []
+    try:
+        gateway = open_driver(question.target, Settings()).gateway
+        served = [each.service for each in gateway.entries()] if gateway else []
+        trouble = gateway.trouble() if gateway and served else ""
+    except TargetError as error:
+        return [Topic("gateway", "Gateway").warn(error.message, error.hint or "")]
+    if not served:
+        return []
+    it, services = Topic("gateway", "Gateway"), ", ".join(served)
+    if trouble:
+        return [it.warn(f"{services}: {trouble}", f"deployctl up of {served[0]} starts it")]
+    return [it.good(f"before {services}")]
 
 
 def _question(

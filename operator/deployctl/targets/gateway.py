@@ -239,8 +239,10 @@ class Gateway:
     def problem(self, service: str) -> str:
         """Why requests for a service do not get through it; empty where they do, or where it does
         not stand before that."""
-        if self.entry(service) is None:
-            return ""
+        return "" if self.entry(service) is None else self.trouble()
+
+    def trouble(self) -> str:
+        """What is wrong with it, where it has services; empty where it answers."""
         if not self._proxy.runs():
             return "the gateway before it does not run"
         answers = self._proxy.answers(self.monitor_port() or 0)
