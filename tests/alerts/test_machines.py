@@ -48,6 +48,7 @@ def card(name, values):
 
 
 XID = f'DCGM_FI_DEV_XID_ERRORS{{{CARD},pod="%s"}}'
+CERTIFICATE = "probe_ssl_earliest_cert_expiry"
 FAILURES = 'prometheus_rule_evaluation_failures_total{rule_group="/r.yaml;deployctl-chat-health"}'
 MACHINES = {
     "an idle night": (machine(), {11 * HOUR: []}),
@@ -114,6 +115,22 @@ MACHINES = {
     "somebody uses it in the morning": (
         machine(27, **card("GPU_UTIL", f"0x{10 * HOUR} 60 {flat(0, 16 * HOUR)}")),
         {26 * HOUR: []},
+    ),
+    "a certificate is renewed every eight hours": (
+        {CERTIFICATE: f"{12 * 3600}x479 {20 * 3600}x479 {28 * 3600}x479 {36 * 3600}x479"},
+        {hours * HOUR: [] for hours in (7, 15, 23, 31)},
+    ),
+    "it is renewed no more": (
+        {CERTIFICATE: flat(12 * 3600, 20 * HOUR)},
+        {9 * HOUR: [], 11 * HOUR: [("CertificateExpiring", "critical")]},
+    ),
+    "a public one is renewed no more": (
+        {CERTIFICATE: flat(15 * 86400, 48 * HOUR)},
+        {20 * HOUR: [], 30 * HOUR: [("CertificateExpiring", "warning")]},
+    ),
+    "a public one is renewed": (
+        {CERTIFICATE: f"{15 * 86400}x{12 * HOUR} {flat(90 * 86400, 36 * HOUR)}"},
+        {20 * HOUR: [], 40 * HOUR: []},
     ),
     "rules of ours are not evaluated": (
         {FAILURES: f"0x{HOUR} {steady(2, HOUR)}"},

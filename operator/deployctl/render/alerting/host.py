@@ -1,8 +1,9 @@
-"""The machines that services are on: memory, disks, cards, and whether rules of ours are evaluated.
+"""The machines that services are on: memory, disks, cards, the certificates of what is before them,
+and whether rules of ours are evaluated.
 
 Of machines, not of a service: one set a Prometheus, however many services it looks at. It reads
-node-exporter, dcgm-exporter and Prometheus itself; where one of them is not scraped, none of its
-alerts fires.
+node-exporter, dcgm-exporter, blackbox-exporter and Prometheus itself; where one of them is not
+scraped, none of its alerts fires.
 """
 
 from collections.abc import Iterator
@@ -13,6 +14,9 @@ from deployctl.promql.write import above, both, compare, greatest, over, past, r
 from deployctl.render.alerting.scope import DAY, HOUR, MINUTE, NUMBER, SHARE, Scope
 
 _HOT = 85  # degrees Celsius: data-centre cards slow down from 85 to 92
+# Of a certificate. The gateway's own authority signs for 12 hours, and is asked again after 8; a
+# public one for 45 days or more, and is asked again when a third is left.
+_ENDS, _LATE = 2 * HOUR, 14 * DAY
 _TIGHT, _ROOM = 0.05, 0.3  # shares that are left: next to nothing, and no reason to look ahead
 _CARD = ("instance", "Hostname", "gpu", "UUID")  # without the pod, which changes with a rollout
 _WHERE = "card {{ $labels.gpu }} of {{ or $labels.Hostname $labels.instance }}"
@@ -27,6 +31,7 @@ def rules(scope: Scope) -> Iterator[dict[str, Any]]:
     yield from _memory(scope)
     yield from _disk(scope)
     yield from _cards(scope)
+    yield from _certificates(scope)
     failures = scope.series.around(
         "prometheus_rule_evaluation_failures_total",
         LabelMatcher("rule_group", "=~", ".*deployctl-.*"),
@@ -148,4 +153,28 @@ def _cards(scope: Scope) -> Iterator[dict[str, Any]]:
         wait=HOUR,
         severity="warning",
         summary=f"{_WHERE} has been used to {NUMBER}% at most for {day}, and is paid for",
+    )
+
+
+def _certificates(scope: Scope) -> Iterator[dict[str, Any]]:
+    """Those that a probe from outside saw. One that changes from day to day is renewed, however
+    little is left of it."""
+    ends = scope.series.around("probe_ssl_earliest_cert_expiry")
+    left = Arithmetic("-", ends, FunctionCall("time", ()))
+    kept = compare(over("changes", ends, scope.window(DAY)), "==", 0)
+    known = compare(past(ends, scope.window(DAY)), ">", 0)
+    what = "the certificate of {{ $labels.instance }} ends in {{ $value | humanizeDuration }}"
+    yield scope.alert(
+        "CertificateExpiring",
+        compare(left, "<", scope.seconds(_ENDS)),
+        wait=5 * MINUTE,
+        severity="critical",
+        summary=f"{what}: clients are about to refuse it",
+    )
+    yield scope.alert(
+        "CertificateExpiring",
+        both(both(compare(left, "<", scope.seconds(_LATE)), kept), known),
+        wait=HOUR,
+        severity="warning",
+        summary=f"{what}, and is not renewed",
     )
