@@ -174,3 +174,34 @@ def test_one_that_hangs_is_started_again_and_up_waits_until_it_leads_on(served):
     up(served, token_s="0.011")
     assert caddy(served) != proxy
     assert serves(served)
+
+
+@pytest.mark.night
+def test_a_killed_up_leaves_a_hold_that_is_told_and_keeps_no_other_waiting(served, tmp_path):
+    up(served)
+    process = served.start(*served.up_words(*served.behind, hold=tmp_path / "never"))
+    until(lambda: served.status()["held_since"])
+    assert "new requests wait in the gateway since" in served.status()["detail"]
+    process.kill()
+    process.communicate()
+    assert "for a deployctl that was killed" in served.status()["detail"]
+    other = ["up", "--model", served.model, "--gpu", "cpu", "--name", "other", *served.behind]
+    began = time.monotonic()
+    code, _, err = served.run(*other, "--port", ports.free())
+    assert code == 0, err
+    assert time.monotonic() - began < 120  # it would be --hold, 300 s
+    up(served)
+    assert served.status()["held_since"] is None
+    assert serves(served)
+
+
+@pytest.mark.night
+def test_what_the_gateway_alone_is_to_do_otherwise_stops_no_engine(served):
+    first = up(served)
+    pid = served.status()["pid"]
+    served.behind += ["--hold", "7"]
+    again = up(served)
+    assert (again["changed"], again["revision"]) == (False, first["revision"])
+    assert served.status()["pid"] == pid
+    configuration = (served.state / "gateway" / "caddy.json").read_text()
+    assert '"try_duration": "7s"' in configuration
