@@ -1,14 +1,15 @@
 """`deployctl down`: stops services and leaves nothing running."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from deployctl.cli.console import Output, answer_json, say, story
-from deployctl.cli.options import OutputOption, TakeOverOption, TargetOption
+from deployctl.cli.options import FilesOption, OutputOption, TakeOverOption, TargetOption
 from deployctl.cli.rolloutprogress import DOCUMENT_VERSION, RolloutProgress
 from deployctl.errors import InputError, TargetError
-from deployctl.spec import TargetKind
+from deployctl.spec import TargetKind, load_specs
 
 if TYPE_CHECKING:
     from deployctl.targets.store import ServiceRef
@@ -27,6 +28,7 @@ def command(
     names: Annotated[
         list[str] | None, typer.Argument(help="Names of services.", metavar="NAME...")
     ] = None,
+    files: FilesOption = [],  # noqa: B006  typer's
     every: Annotated[
         bool,
         typer.Option("--all", help="Every service; of a Docker engine, those changed from here."),
@@ -50,16 +52,15 @@ def command(
 
       deployctl down --all --volumes
 
+      deployctl down -f fleet.yaml
+
       deployctl down --monitoring
     """
-    alone = monitoring and not names and not every
-    if not alone and bool(names) == every:
-        raise InputError(
-            "give names of services, or --all" if not names else "give names, or --all, not both",
-            where="NAME",
-            hint="deployctl status lists the services",
-        )
-    refs = [] if alone else _chosen(names or [], target)
+    some = bool(names or files)
+    alone = monitoring and not some and not every
+    if not alone:
+        _refuse_unclear(some, every)
+    refs = [] if alone else _chosen(names or [], files, target)
     answers: list[dict[str, Any]] = []
     failed: TargetError | None = None
     try:
@@ -83,6 +84,15 @@ def command(
         raise failed
 
 
+def _refuse_unclear(some: bool, every: bool) -> None:
+    if some == every:
+        raise InputError(
+            "give names of services, or --all" if not some else "give names, or --all, not both",
+            where="NAME",
+            hint="deployctl status lists the services",
+        )
+
+
 def _down(name: str, where: TargetKind, volumes: bool, take_over: bool) -> dict[str, Any]:
     from deployctl.operations.deploy.deployment import down
 
@@ -99,13 +109,18 @@ def _first(failed: TargetError | None, error: TargetError, name: str) -> TargetE
     return failed or error
 
 
-def _chosen(names: list[str], target: TargetKind | None) -> "list[ServiceRef]":
-    """The services of these names; without any, all that are ours."""
+def _chosen(names: list[str], files: list[Path], target: TargetKind | None) -> "list[ServiceRef]":
+    """The services of these names and files, of which some may never have been up; without any, all
+    that are ours."""
     from deployctl.operations.deploy.services import open_store
 
     _, store = open_store()
-    if names:
-        return [store.find(name, target) for name in dict.fromkeys(names)]
+    if names or files:
+        found = [store.find(name, target) for name in names]
+        for spec in load_specs(files, {}) if files else []:
+            where = target or spec.target
+            found += [ref for ref in store.services(where) if ref.service == spec.service]
+        return list(dict.fromkeys(found))
     refs = [ref for ref in store.services() if target in (None, ref.target)]
     if others := store.others(target):
         alone = ", ".join(ref.service for ref in others)

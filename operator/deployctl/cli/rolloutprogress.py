@@ -192,11 +192,9 @@ class FleetProgress:
             if isinstance(became, NotDeployed):
                 self._failed += 1
                 self._under_way.pop(became.service, None)
-                error = became.error
-                story(f"✗ {became.service}: {error.message}", style="red", prefix=1)
-                if (error.message, error.where) not in self._explained:  # of twenty said once
-                    self._explained.add((error.message, error.where))
-                    _explain(error)
+                said = (became.error.message, became.error.where)
+                show_failure(became, explained=said in self._explained)  # of twenty said once
+                self._explained.add(said)
                 return
             self._served += 1
             release = became.release
@@ -246,6 +244,13 @@ class FleetProgress:
 def _common(text: str, service: str) -> str:
     """What services have in common that wait for the same."""
     return _POD.sub("", text).replace(service, "NAME").removeprefix("NAME: ")[:80]
+
+
+def show_failure(became: "NotDeployed", *, explained: bool = False) -> None:
+    """Says that a service of several did not come up, and why, unless that is `explained`."""
+    story(f"✗ {became.service}: {became.error.message}", style="red", prefix=1)
+    if not explained:
+        _explain(became.error)
 
 
 def _explain(error: DeployctlError) -> None:

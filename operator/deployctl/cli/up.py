@@ -1,6 +1,6 @@
 """`deployctl up`: from a spec to a service that answers, and that is kept if it holds."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from deployctl.cli.console import Output, answer_json, print_rows, story, tell
+from deployctl.cli.fleet import refuse_alone
 from deployctl.cli.options import (
     OutputOption,
     ReceiversOption,
@@ -23,6 +24,7 @@ from deployctl.cli.rolloutprogress import (
     FleetProgress,
     RolloutProgress,
     show_deployed,
+    show_failure,
     show_fleet,
     tell_gaps,
 )
@@ -37,7 +39,10 @@ if TYPE_CHECKING:
 
     from deployctl.operations.deploy.deployed import Deployed
     from deployctl.operations.deploy.deployment import Deployment
+    from deployctl.operations.deploy.fleet import Fleet
     from deployctl.operations.monitoring.stack import HostMonitoring
+    from deployctl.planning.fleet.make import PlannedFleet
+    from deployctl.spec.fleet import CardsOfHost
     from deployctl.spec.receivers import Receivers
 
 _VerifyOption = Annotated[
@@ -56,6 +61,7 @@ _VerifyOption = Annotated[
 def command(
     specs: list[ServiceSpec],
     given: frozenset[str],
+    fleet: "Sequence[CardsOfHost]",
     *,
     tuned: TunedOption = None,
     tuned_anyway: TunedAnywayOption = False,
@@ -73,7 +79,8 @@ def command(
     spec twice changes nothing the second time. When the new revision does not come up, or on
     Ctrl-C, it is stopped and the one that ran before runs again. With several documents in a
     file (-f), each is brought up in turn, and the first that fails ends the command; on
-    Kubernetes all at once, and one that fails stops no other.
+    Kubernetes all at once, and one that fails stops no other. Services of a file that says the
+    host's cards (fleet) get their shares of them, and come up in the order that fits.
 
     With --verify the new revision is load-tested, and kept only if it meets --slo: otherwise
     the previous one is restored, or was never touched, and the exit code is 5.
@@ -91,13 +98,16 @@ def command(
 
       deployctl up -f service.yaml --with-monitoring --receivers receivers.yaml
 
+      deployctl up -f fleet.yaml
+
     [bold]Then[/bold]: deployctl status, deployctl logs -f NAME, deployctl smoke NAME,
     deployctl rollback NAME, deployctl down NAME.
     """
     from deployctl.operations.bundle import chart_options
-    from deployctl.operations.deploy.fleet import together
     from deployctl.operations.prepare import read_recommendation
 
+    planned = _planned(specs, fleet, {"--tuned": tuned, "--take-over": take_over})
+    specs = list(planned.specs) if planned else specs
     told = _told(monitoring, receivers, specs)
     chart = chart_options([str(spec.target) for spec in specs], files=values or [])
     recommended = read_recommendation(tuned, tuned_anyway, specs, given)
@@ -107,10 +117,36 @@ def command(
     ]
     for deployment in deployments:
         deployment.check()
-    if together(deployments):
+    _bring_up(deployments, planned, output, partial(_watched, monitoring, told, specs[0].offline))
+
+
+def _planned(
+    specs: list[ServiceSpec], fleet: "Sequence[CardsOfHost]", alone: dict[str, object]
+) -> "PlannedFleet | None":
+    """The plan of services that share a host's cards; None where they do not."""
+    from deployctl.operations.fleet import planned_fleet
+
+    if not fleet:
+        return None
+    refuse_alone(alone)
+    return planned_fleet(specs, fleet)
+
+
+def _bring_up(
+    deployments: "list[Deployment]",
+    planned: "PlannedFleet | None",
+    output: Output,
+    watched: "Callable[[], HostMonitoring | None]",
+) -> None:
+    """In the order that fits, all at once, or one after the other."""
+    from deployctl.operations.deploy.fleet import together
+
+    if planned is not None:
+        _up_in_order(deployments, planned, output, watched)
+    elif together(deployments):
         _up_together(deployments, output)
     else:
-        _up_in_turn(deployments, output, partial(_watched, monitoring, told, specs[0].offline))
+        _up_in_turn(deployments, output, watched)
 
 
 def _told(
@@ -226,12 +262,44 @@ def _up_together(deployments: "list[Deployment]", output: Output) -> None:
     with FleetProgress([deployment.spec.service for deployment in deployments]) as progress:
         fleet = up_together(deployments, progress.of, progress.done)
     if output is Output.json:
-        services = [deployed.document() for deployed in fleet.deployed]
-        failed = [each.document() for each in fleet.failed]
-        answer_json({"version": DOCUMENT_VERSION, "services": services, "failed": failed})
+        answer_json(_answer(fleet))
     elif fleet.deployed:
         show_fleet(fleet)
     fleet.enforce()
+
+
+def _up_in_order(
+    deployments: "list[Deployment]",
+    planned: "PlannedFleet",
+    output: Output,
+    watched: "Callable[[], HostMonitoring | None]",
+) -> None:
+    """Brings a fleet up, and what watches it.
+
+    Raises:
+        InterruptedByUserError: Ctrl-C.
+        TargetError: some did not come up; its exit code is theirs, where they have one.
+    """
+    from deployctl.operations.deploy.inorder import up_in_order
+
+    fleet = up_in_order(deployments, planned, _up, show_failure)
+    if output is Output.text and fleet.deployed:
+        show_fleet(fleet)
+    more: dict[str, Any] = {}
+    try:
+        if not fleet.interrupted and (monitoring := watched()) is not None:
+            more = {"monitoring": monitoring.document()}
+            _tell_monitoring(monitoring, output)
+    finally:
+        if output is Output.json:
+            answer_json(_answer(fleet) | more)
+    fleet.enforce()
+
+
+def _answer(fleet: "Fleet") -> dict[str, Any]:
+    services = [deployed.document() for deployed in fleet.deployed]
+    failed = [each.document() for each in fleet.failed]
+    return {"version": DOCUMENT_VERSION, "services": services, "failed": failed}
 
 
 def request_for(

@@ -37,9 +37,18 @@ def placed(specs: Sequence[ServiceSpec], fleet: Sequence[CardsOfHost]) -> list[S
         PlanRefusedError: they do not fit beside each other.
         TargetError: the Hub, or the machine asked for its GPU, did not answer.
     """
+    return list(planned_fleet(specs, fleet).specs)
+
+
+def planned_fleet(specs: Sequence[ServiceSpec], fleet: Sequence[CardsOfHost]) -> PlannedFleet:
+    """The plan of services that fit.
+
+    Raises:
+        As `placed`.
+    """
     planned = plan_fleet(specs, fleet)
     refuse_unfit_fleet(planned.plan)
-    return list(planned.specs)
+    return planned
 
 
 def plan_fleet(specs: Sequence[ServiceSpec], fleet: Sequence[CardsOfHost]) -> PlannedFleet:

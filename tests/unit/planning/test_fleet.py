@@ -177,10 +177,11 @@ def test_on_a_cpu_the_memory_of_the_host_is_shared(three):
         for name in ("one", "two")
     )
     planned = place([one, two], [HostCard(cpu)])
-    # 2.0 GiB of weights × 1.2, 2 of KV cache, 2 of the process, twice.
-    assert planned.plan.cards[0].shares[0].gib == pytest.approx(6.4, abs=0.3)
-    assert planned.specs[0].env == {}
-    less = HostCard(cpu.model_copy(update={"memory_gib": 12.0}))
+    # 2.0 GiB of weights × 1.2, 2 of KV cache, 2.5 of the process.
+    assert planned.plan.cards[0].shares[0].gib == pytest.approx(6.9, abs=0.3)
+    assert planned.specs[0].env == {"VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+    assert place([one], [HostCard(cpu)]).specs == (one.spec.model_copy(update={"gpu": "cpu"}),)
+    less = HostCard(cpu.model_copy(update={"memory_gib": 13.0}))
     needs = KnownNeeds()
     refused = advised(place([one, two], [less], needs), [one, two], [less], needs).plan
     assert refused.verdict == "does_not_fit"

@@ -9,13 +9,11 @@ from deployctl.errors import PortTakenError, TargetError
 from deployctl.hardware.nvidia import Card
 from deployctl.operations.deploy.request import When
 from deployctl.operations.prepare import Prepared
+from deployctl.planning.fleet.need import CPU_ENGINE_GIB
 from deployctl.planning.plan import ServingPlan
 from deployctl.spec import TargetKind
 from deployctl.targets.driver import Room
 
-# What an engine on a CPU takes beside weights, KV cache and activations: interpreter, torch,
-# compiler. vLLM 0.32 with a 16 MB model: 1.9 GiB resident.
-ENGINE_GIB = 2.5
 # vLLM binds every engine of one rank to the same first cores: with fewer than these, to one or two,
 # where the engine that is asked starves the one that starts.
 CORES = 4
@@ -82,7 +80,7 @@ def on_cpu(
     memory = plan.memory
     if memory is None or free_gib is None:
         return Placement(False, "the memory that it needs or that is free is unknown")
-    need = ENGINE_GIB + memory.weights_gib + memory.kv_cache_gib + memory.activation_gib
+    need = CPU_ENGINE_GIB + memory.weights_gib + memory.kv_cache_gib + memory.activation_gib
     need *= plan.tensor_parallel_size  # a process and its share each
     why = f"it needs about {need:.1f} GiB, and {free_gib:.1f} GiB are available"
     if need > free_gib * SPARE:

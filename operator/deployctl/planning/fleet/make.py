@@ -158,9 +158,10 @@ def _others(there: Sequence[tuple[int, Taken]], index: int) -> float:
 
 def _shared(need: Need, where: tuple[int, ...], share: int, others: float) -> ServiceSpec:
     """The service's spec, with its cards, its share, and what others have of them."""
-    if not share:  # a CPU's
-        return need.spec
     spec = need.spec
+    if not share:  # a CPU's: vLLM would bind all engines to the same first cores
+        free = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", **spec.env}
+        return spec.model_copy(update={"env": free}) if others else spec
     update: dict[str, Any] = {"env": {**spec.env, CARDS_VARIABLE: ",".join(map(str, where))}}
     if fold(spec)[0].gpu_memory_utilization is None:
         update["gpu_memory_utilization"] = share / 100

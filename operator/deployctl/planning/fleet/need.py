@@ -29,7 +29,10 @@ from deployctl.planning.tasks import deaf, text_alone
 from deployctl.spec import ServiceSpec
 from deployctl.units import GIB
 
-CPU_ENGINE_GIB = 2.0  # of a process beside weights and KV cache, as `fit` counts
+OUTSIDE_GIB = CONTEXT_GIB + LOAD_RESERVE_GIB  # of an engine, outside of its share
+# What an engine on a CPU takes beside weights, KV cache and activations: interpreter, torch,
+# compiler. vLLM 0.32 with a 16 MB model: 1.9 GiB resident.
+CPU_ENGINE_GIB = 2.5
 _CPU_WEIGHTS = 1.2
 
 
@@ -63,7 +66,7 @@ def need_of(spec: ServiceSpec, facts: ModelFacts, profile: GpuProfile) -> Need:
     spec = spec.model_copy(update={"gpu": profile.name})
     plan = make_plan(spec, facts, profile, advise=False)
     if profile.kind == "cpu":
-        return Need(plan, spec, 1, 0, 0, lambda _: _of_host(plan))
+        return Need(plan, spec, 1, 0, 0, lambda _: of_host(plan))
     split = {"tensor_parallel_size": plan.tensor_parallel_size, "replicas": plan.replicas}
     split["pipeline_parallel_size"] = plan.pipeline_parallel_size
     cards = plan.world_size * plan.replicas
@@ -104,17 +107,16 @@ def _taker(
         # Another start may find a little less: a share is not cut so close, where there is more.
         margin = memory.margin(spec.users or 1) / GIB
         fits = fits and (per_cent == most or margin >= edge_gib(max(0.0, memory.pool) / GIB))
-        outside = CONTEXT_GIB + LOAD_RESERVE_GIB
         held = max(memory.requested, memory.started(), memory.started(later=True))
-        footprint = held / GIB + outside
+        footprint = held / GIB + OUTSIDE_GIB
         peak = max(footprint, memory.load_peak / GIB + CONTEXT_GIB)
         return Taken(fits, footprint, peak, memory.pool / GIB)
 
     return at
 
 
-def _of_host(plan: ServingPlan) -> Taken:
-    """On a CPU: of the host's memory, by all its processes."""
+def of_host(plan: ServingPlan) -> Taken:
+    """What a service takes on a CPU: of the host's memory, by all its processes."""
     memory = plan.memory
     if memory is None:
         return Taken(False, 0, 0, 0)

@@ -3,6 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from deployctl.planning.fleet.need import OUTSIDE_GIB, of_host
+from deployctl.planning.plan import ServingPlan
+from deployctl.spec.fleet import CARDS_VARIABLE
+
 _SLACK_GIB = 0.01
 
 
@@ -13,6 +17,17 @@ class CardHolding(NamedTuple):
     cards: tuple[int, ...]
     footprint: float
     peak: float  # while it starts
+
+
+def held_by(plan: ServingPlan) -> CardHolding:
+    """What a service holds that runs by this plan: of the first cards, where it names none."""
+    named = plan.engine.env.get(CARDS_VARIABLE, "").split(",")
+    cards = tuple(int(name) for name in named if name.strip().isdecimal())
+    if plan.accelerator == "cpu":
+        gib = of_host(plan).footprint
+        return CardHolding(plan.name, (0,), gib, gib)
+    gib = (plan.memory.budget_gib if plan.memory else 0.0) + OUTSIDE_GIB
+    return CardHolding(plan.name, cards or tuple(range(plan.world_size)), gib, gib)
 
 
 def in_order(holdings: Sequence[CardHolding]) -> list[CardHolding]:

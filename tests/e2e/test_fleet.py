@@ -1,0 +1,84 @@
+"""A fleet on this host's memory: planned, brought up, mended, changed and taken down."""
+
+import json
+
+import pytest
+import yaml
+from tests.e2e.engine_cache import knowing
+from tests.e2e.test_process import Operator
+
+import ports
+
+GIB = 1024**3
+
+
+def fleet_of(file, model, names, *, held=0.0, **more):
+    """Writes a fleet on the CPU; `more` are settings by the service's name."""
+    services = [
+        {"model": str(model), "name": name, "port": ports.free(), "kv_cache_gib": 0.25}
+        | more.get(name, {})
+        for name in names
+    ]
+    documents = [{"fleet": [{"gpu": "cpu", "held_gib": held}]}, *services]
+    file.write_text(yaml.safe_dump_all(documents))
+    return file
+
+
+def test_one_that_fails_stops_no_other_and_again_it_alone_is_brought_up(shell, tmp_path):
+    file = tmp_path / "fleet.yaml"
+    broken = {"env": {"FAKE_ENGINE_DIE_LOADING": "1"}}
+    services = fleet_of(file, shell.model, ("one", "two"), one=broken).read_text()
+    code, out, err = shell.run("up", "-f", file, "--output", "json")
+    assert code == 4
+    answer = json.loads(out)
+    assert [each["service"] for each in answer["services"]] == ["two"]
+    assert [each["service"] for each in answer["failed"]] == ["one"]
+    assert "1 of 2 services did not come up: one" in err
+    documents = list(yaml.safe_load_all(services))
+    documents[1].pop("env")
+    file.write_text(yaml.safe_dump_all(documents))
+    for changed in (["one"], []):
+        code, out, err = shell.run("up", "-f", file, "--output", "json")
+        assert code == 0, err
+        answer = json.loads(out)["services"]
+        assert [each["service"] for each in answer if each["changed"]] == changed
+    assert shell.run("status", "two")[0] == 0
+    code, out, err = shell.run("down", "-f", file)
+    assert (code, out.splitlines()) == (0, ["one is down", "two is down"]), err
+    assert shell.left() == []
+
+
+def test_a_fleet_that_has_no_room_starts_nothing(shell, tmp_path):
+    large = {"kv_cache_gib": 3000}
+    file = fleet_of(tmp_path / "fleet.yaml", shell.model, ("one", "two"), two=large)
+    code, _, err = shell.run("up", "-f", file)
+    assert code == 3
+    assert "hint: " in err
+    assert shell.left() == []
+    code, out, _ = shell.run("down", "-f", file)  # never up
+    assert (code, out) == (0, "")
+
+
+@pytest.mark.night
+@pytest.mark.vllm
+def test_three_real_engines_share_this_hosts_memory(tiny_checkpoint, checkpoint_cache, tmp_path):
+    """Each within what was planned of it, all answering at once."""
+    names = ("one", "two", "three")
+    cache = knowing(tmp_path / "cache", checkpoint_cache, *names)
+    deployctl = Operator(tmp_path, ports.free(), cache)
+    eager = {name: {"enforce_eager": True} for name in names}
+    file = fleet_of(tmp_path / "fleet.yaml", tiny_checkpoint, names, **eager)
+    plan = deployctl("plan", "-f", file)
+    [host] = plan["cards"]
+    planned = {share["service"]: share["gib"] for share in host["shares"]}
+    assert sum(planned.values()) <= host["memory_gib"]
+    try:
+        answer = deployctl("up", "-f", file)
+        assert [each["service"] for each in answer["services"]] == plan["order"]
+        held = {each["service"]: each for each in deployctl("status")["services"]}
+        for name in names:
+            assert held[name]["health"] == "serving"
+            assert held[name]["memory_bytes"] / GIB <= planned[name], name
+        assert not any(each["changed"] for each in deployctl("up", "-f", file)["services"])
+    finally:
+        deployctl("down", "-f", file, code=None)

@@ -1,0 +1,120 @@
+"""A fleet brought up on one host: whose turn it is, and what one that fails leaves."""
+
+from types import SimpleNamespace
+
+import pytest
+
+from deployctl.errors import EngineError, InterruptedByUserError, TargetError
+from deployctl.operations.deploy.deployment import Deployed, Deployment
+from deployctl.operations.deploy.inorder import up_in_order
+from deployctl.planning.fleet.make import PlannedFleet
+from deployctl.planning.fleet.order import CardHolding, held_by
+from deployctl.planning.fleet.result import FleetCard, FleetPlan
+from deployctl.spec import ServiceSpec
+from known import planned
+
+
+def holding(name, gib, *cards):
+    return CardHolding(name, cards or (0,), gib, gib)
+
+
+class Host:
+    """A host of cards with 22 GiB: what is brought up is there, unless it has another fate."""
+
+    def __init__(self, make_release, wanted, running=(), cards=1):
+        self.running = {each.service: each for each in running}
+        self.fates, self.begun, self.told = {}, [], []
+        self.make_release, self.wanted = make_release, {each.service: each for each in wanted}
+        self.deployments = [
+            Deployment(ServiceSpec(model="m", name=each.service)) for each in wanted
+        ]
+        card = {"gpu": "l4", "memory_gib": 22.0, "held_gib": 0.0, "shares": (), "left_gib": 0.0}
+        plan = FleetPlan(verdict="fits", cards=[FleetCard(index=i, **card) for i in range(cards)])
+        self.planned = PlannedFleet(plan, (), tuple(wanted))
+
+    def bring_up(self, deployment):
+        name = deployment.spec.service
+        self.begun.append(name)
+        if error := self.fates.get(name):
+            raise error
+        self.running[name] = self.wanted[name]
+        release = self.make_release().model_copy(update={"service": name})
+        endpoint = SimpleNamespace(url="http://y", shown="http://y")
+        return Deployed(release, "docker", True, 1.0, 0.0, endpoint, None, None, None)
+
+    def up(self):
+        return up_in_order(
+            self.deployments, self.planned, self.bring_up, self.told.append, lambda: self.running
+        )
+
+
+def test_the_largest_is_first_on_empty_cards(make_release):
+    host = Host(make_release, [holding("a", 6), holding("b", 15)])
+    fleet = host.up()
+    assert host.begun == ["b", "a"]
+    assert not fleet.failed
+    fleet.enforce()
+
+
+def test_what_shrinks_makes_room_before_another_starts(make_release):
+    wanted = [holding("new", 12), holding("old", 9)]
+    host = Host(make_release, wanted, running=[holding("old", 21)])
+    assert not host.up().failed
+    assert host.begun == ["old", "new"]
+
+
+def test_one_that_fails_stops_no_other_and_what_is_left_is_said(make_release):
+    host = Host(make_release, [holding("a", 6), holding("b", 6), holding("c", 6)])
+    host.fates["b"] = EngineError("it died", hint="look")
+    fleet = host.up()
+    assert host.begun == ["a", "b", "c"]
+    assert [each.service for each in host.told] == ["b"]
+    with pytest.raises(TargetError, match="1 of 3 services did not come up: b") as caught:
+        fleet.enforce()
+    assert "the others serve" in caught.value.hint
+    # Again, it alone is brought up; the others are there.
+    host.fates.clear()
+    assert not host.up().failed
+
+
+def test_one_that_fell_back_to_its_larger_share_keeps_another_waiting(make_release):
+    wanted = [holding("new", 12), holding("old", 9), holding("apart", 9, 1)]
+    host = Host(make_release, wanted, running=[holding("old", 21)], cards=2)
+    host.fates["old"] = EngineError("it died")
+    fleet = host.up()
+    assert host.begun == ["old", "apart"]
+    assert [each.service for each in fleet.failed] == ["old", "new"]
+    waits = fleet.failed[1].error
+    assert waits.message == "it needs 12.0 GiB of card 0, where old holds 21.0 GiB"
+    assert waits.hint.startswith("deployctl down old ")
+
+
+def test_what_is_no_part_of_the_fleet_is_in_the_way(make_release):
+    host = Host(make_release, [holding("a", 9, 0, 1)], running=[holding("gone", 15, 1)], cards=2)
+    [failed] = host.up().failed
+    assert "of each of the cards 0, 1, where gone holds 15.0 GiB" in failed.error.message
+    assert not host.begun
+
+
+def test_two_that_change_places_say_which_to_end(make_release):
+    wanted = [holding("a", 15, 1), holding("b", 15, 0)]
+    host = Host(make_release, wanted, [holding("a", 15, 0), holding("b", 15, 1)], cards=2)
+    failed = {each.service: each.error.hint for each in host.up().failed}
+    assert failed["a"].startswith("deployctl down b ")
+    assert failed["b"].startswith("deployctl down a ")
+
+
+def test_ctrl_c_begins_no_other(make_release):
+    host = Host(make_release, [holding("a", 9), holding("b", 6)])
+    host.fates["a"] = InterruptedByUserError("interrupted")
+    fleet = host.up()
+    assert host.begun == ["a"]
+    with pytest.raises(InterruptedByUserError, match="0 of 2 services"):
+        fleet.enforce()
+
+
+def test_what_a_plan_holds():
+    plan, *_ = planned("awq", "l4", gpu_memory_utilization=0.5)
+    assert held_by(plan) == CardHolding(plan.name, (0,), *[pytest.approx(22.03 / 2 + 0.75)] * 2)
+    pinned, *_ = planned("awq", "l4", env={"CUDA_VISIBLE_DEVICES": "1"})
+    assert held_by(pinned).cards == (1,)
