@@ -123,7 +123,7 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
             # The folder must exist to be mounted; what is put into it must not be committed.
             f"{SECRETS_FOLDER}/.gitignore": NOT_COMMITTED,
             **{f"{DOOR_FOLDER}/{path}": text for path, text in guarded.items()},
-            **gateway.entry_files(plan, spec),
+            **gateway.entry_files(plan, spec, contained=True),
         },
     )
 

@@ -104,8 +104,9 @@ class GatewayEntry(BaseModel):
         return f"{scheme}://{self.domain or LOOPBACK}{port}{path}"
 
 
-def entry(plan: ServingPlan, spec: ServiceSpec) -> GatewayEntry | None:
-    """What a service wants of the gateway; None where it wants none.
+def entry(plan: ServingPlan, spec: ServiceSpec, *, contained: bool = False) -> GatewayEntry | None:
+    """What a service wants of the gateway; None where it wants none. Where they are `contained`,
+    the engine has no port of the host.
 
     Raises:
         InputError: its name or its port is the engine's; a public authority cannot reach it.
@@ -121,7 +122,7 @@ def entry(plan: ServingPlan, spec: ServiceSpec) -> GatewayEntry | None:
         )
     tls = (spec.tls or "acme") if spec.domain else None
     port = spec.gateway_port or (HTTPS_PORT if tls else HTTP_PORT)
-    if port == spec.port:
+    if port == spec.port and not contained:
         raise InputError(
             f"port {port} cannot be the gateway's and the engine's",
             where="gateway_port",
@@ -167,9 +168,9 @@ def refuse(spec: ServiceSpec, hint: str) -> None:
         )
 
 
-def entry_files(plan: ServingPlan, spec: ServiceSpec) -> dict[str, str]:
+def entry_files(plan: ServingPlan, spec: ServiceSpec, *, contained: bool = False) -> dict[str, str]:
     """The entry as a file of a bundle; none where the service wants none."""
-    wanted = entry(plan, spec)
+    wanted = entry(plan, spec, contained=contained)
     return {} if wanted is None else {GATEWAY_FILE: wanted.model_dump_json(indent=2) + "\n"}
 
 

@@ -29,7 +29,7 @@ def compose_readme(plan: ServingPlan, spec: ServiceSpec) -> str:
     if not door.has_door(plan.engine.version):
         parts = []
     parts += [] if plan.model_local else [texts["gated"]]
-    wanted = gateway.entry(plan, spec)
+    wanted = gateway.entry(plan, spec, contained=True)
     url = wanted.url if wanted else f"http://127.0.0.1:{spec.port}"
     return _filled(
         ("compose", "project.md"),

@@ -214,6 +214,11 @@ def test_an_engine_in_docker_is_reached_by_its_network_alone_and_gets_out_if_it_
     assert gateway.entry_of(bundle) == one()
 
 
+def test_in_docker_the_gateway_may_have_the_port_that_an_engine_has_elsewhere(by_hand):
+    bundle = render_compose(*by_hand(gateway=True, port=8000, gateway_port=8000))
+    assert gateway.entry_of(bundle).port == 8000
+
+
 def test_a_cluster_has_none(by_hand):
     _, spec = by_hand(gateway=True)
     with pytest.raises(PlanRefusedError, match="services of a host alone"):

@@ -1,18 +1,20 @@
 """The gateway's container: when it is told, when it is started anew, and what is said of it. Its
 engine is a container or none, its files a folder."""
 
+import subprocess
 from types import SimpleNamespace
 
 import pytest
 
 from deployctl.endpoint import Endpoint
-from deployctl.errors import PortTakenError, TargetError
+from deployctl.errors import DockerError, PortTakenError, TargetError
 from deployctl.render.gateway import GatewayEntry
 from deployctl.render.gatewayproject import PORTS_LABEL, PROJECT
 from deployctl.targets import proxies
 from deployctl.targets.docker.commands import Result
 from deployctl.targets.docker.engine import PROJECT_LABEL
 from deployctl.targets.docker.gateway import ContainedCaddy
+from deployctl.targets.docker.gatewayvolume import VolumeFiles
 from deployctl.targets.gatewayfiles import FolderFiles
 
 
@@ -113,3 +115,45 @@ def test_its_own_port_is_free_to_it_and_anothers_is_refused_by_the_right_flag(ho
     with pytest.raises(PortTakenError, match="by the container web") as caught:
         host.proxy.check_port(wanting())
     assert "--gateway-port" in caught.value.hint
+
+
+class Volume:
+    """An engine whose gateway runs, and has a folder of this machine for its volume."""
+
+    def __init__(self, folder):
+        self._folder, self.carriers = folder, self
+
+    def containers(self, project, service):
+        return [SimpleNamespace(status="running")]
+
+    def asked(self, container, words):
+        done = subprocess.run(words, cwd=self._folder, capture_output=True, text=True)
+        return done.returncode, done.stderr
+
+    def read(self, name, path):
+        found = self._folder / path.removeprefix("/gateway/")
+        if found.is_dir():
+            return {each.name: each.read_bytes() for each in found.iterdir()}
+        return {"": found.read_bytes()} if found.exists() else None
+
+    def find(self, name):
+        return name
+
+
+def test_its_files_are_whole_whatever_is_in_them_and_as_large_as_they_are(tmp_path):
+    files = VolumeFiles(lambda: Volume(tmp_path), None, "caddy:1", tmp_path / "copies")
+    page = "ä $HOME \"quoted\" 'too' `no` %s \\n\n" * 10_000  # more than an argument may have
+    for text in (page, "127.0.0.1:8000", ""):
+        files.write("upstreams/tiny", text)
+        assert files.read("upstreams/tiny") == text
+        assert files.below("upstreams") == {"tiny": text}
+    files.write("next.json", page)
+    files.move("next.json", "caddy.json")
+    files.move("next.json", "caddy.json")  # there is none
+    assert (files.read("next.json"), files.read("caddy.json")) == (None, page)
+    assert files.here("caddy.json").read_text() == page
+    files.remove("caddy.json")
+    files.remove("caddy.json")
+    assert files.read("caddy.json") is None
+    with pytest.raises(DockerError, match="cannot be written"):
+        files.write("upstreams/tiny/below", "a file")

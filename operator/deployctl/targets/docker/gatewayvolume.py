@@ -20,11 +20,15 @@ from deployctl.targets.docker import commands, enginelock, translate
 from deployctl.targets.docker.engine import DockerEngine
 
 _LABELS = {LABEL + "gateway": "1"}
-_WRITE = 'umask 077; mkdir -p "$(dirname "$1")" && printf %s "$2" > "$1.new" && mv "$1.new" "$1"'
+_WRITE = """\
+umask 077; to=$1; shift
+mkdir -p "$(dirname "$to")" && printf %s "$@" > "$to.new" && mv "$to.new" "$to"
+"""
+_PIECE = 30_000  # characters of a text: no argument of a program may have more than 128 KiB
 _MOVE = 'if [ -e "$1" ]; then mv "$1" "$2"; fi'
 _REMOVE = 'rm -f "$1"'
 # Those that were written while it did not run are root's.
-_OWN = f" && chown -R {UID}:{UID} ."
+_OWN = f"\nwrote=$?; chown -R {UID}:{UID} . && exit $wrote"
 
 
 class VolumeFiles:
@@ -54,7 +58,7 @@ class VolumeFiles:
 
     def write(self, path: str, text: str) -> None:
         """Puts a file in the place of the one that is there."""
-        self._shell(_WRITE, path, text)
+        self._shell(_WRITE, path, *(text[at : at + _PIECE] for at in range(0, len(text), _PIECE)))
 
     def move(self, path: str, to: str) -> None:
         """Puts one in another's place."""
