@@ -227,7 +227,7 @@ class Gateway:
         if not self._proxy.runs():
             return False
         with self._files.locked():
-            if self.entries():
+            if self.entries() or self._proxy.leads_others():
                 return False
             self._proxy.end()
             return True

@@ -34,6 +34,9 @@ class GatewayProxy(Protocol):
     def runs(self) -> bool:
         """Whether it runs."""
 
+    def leads_others(self) -> bool:
+        """Whether deployctl asks an engine by it that comes up, and is not among the entries."""
+
     def answers(self, monitor_port: int) -> bool:
         """Whether it does, within seconds."""
 

@@ -21,7 +21,10 @@ class MemoryProxy:
         self.stopped = None  # once it has loaded
         self.folder = None
 
-    contained = False
+    contained = others = False
+
+    def leads_others(self):
+        return self.others
 
     def check(self):
         return None
@@ -281,6 +284,15 @@ def test_a_request_through_it_is_awaited_and_not_for_ever(machine):
     machine.says = ["HTTP 503"] * 1000
     with pytest.raises(TargetError, match="not through the gateway: HTTP 503"):
         machine.gateway.await_answer(entry)
+
+
+def test_one_that_another_service_comes_up_behind_is_not_ended(machine):
+    machine.gateway.admit(wanting(), ADDRESS)
+    assert machine.gateway.leave("tiny") == []
+    machine.proxy.others = True
+    assert not machine.gateway.end_unused()
+    machine.proxy.others = False
+    assert machine.gateway.end_unused()
 
 
 def test_what_does_not_fit_beside_others_is_refused_before(machine):

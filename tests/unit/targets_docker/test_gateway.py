@@ -117,6 +117,14 @@ def test_its_own_port_is_free_to_it_and_anothers_is_refused_by_the_right_flag(ho
     assert "--gateway-port" in caught.value.hint
 
 
+def test_another_services_engine_that_comes_up_behind_it_is_seen(host):
+    found = [SimpleNamespace(labels={PROJECT_LABEL: PROJECT})]
+    host.on_network = lambda name: found
+    assert not host.proxy.leads_others()
+    found.append(SimpleNamespace(labels={PROJECT_LABEL: "deployctl-tiny"}))
+    assert host.proxy.leads_others()
+
+
 class Volume:
     """An engine whose gateway runs, and has a folder of this machine for its volume."""
 

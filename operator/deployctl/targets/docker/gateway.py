@@ -17,13 +17,13 @@ from deployctl.files import make_folder, write_private
 from deployctl.render import gateway as rendered
 from deployctl.render import gatewayproject
 from deployctl.render.bundle import LOOPBACK
-from deployctl.render.compose import COMPOSE_FILE
+from deployctl.render.compose import COMPOSE_FILE, GATEWAY_NETWORK
 from deployctl.render.gateway import ADMIN, GatewayEntry
 from deployctl.render.gatewayproject import CADDY, PORTS_LABEL, PROJECT
 from deployctl.spec.settings import Settings
 from deployctl.targets import proxies, through
 from deployctl.targets.docker import commands, preflight, translate
-from deployctl.targets.docker.engine import DockerEngine
+from deployctl.targets.docker.engine import PROJECT_LABEL, DockerEngine
 from deployctl.targets.docker.gatewayvolume import VolumeFiles
 from deployctl.targets.gateway import CONFIGURATION, NEXT, Gateway
 from deployctl.targets.gatewayfiles import GatewayFiles
@@ -82,6 +82,11 @@ class ContainedCaddy:
         """Whether it does, or Docker is about to start it again."""
         container = self._container()
         return container is not None and container.status in ("running", "restarting", "paused")
+
+    def leads_others(self) -> bool:
+        """Whether an engine on its network is asked by it, and is not served yet."""
+        found = self._engine().on_network(GATEWAY_NETWORK)
+        return any(each.labels.get(PROJECT_LABEL) != PROJECT for each in found)
 
     def answers(self, monitor_port: int) -> bool:
         """Whether it does, within seconds."""

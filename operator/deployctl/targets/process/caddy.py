@@ -90,6 +90,10 @@ class Caddy:
         """Whether its supervisor lives and has not given it up."""
         return self._run.supervisor_alive() is not None and self._run.exit() is None
 
+    def leads_others(self) -> bool:
+        """Never: engines are asked without it."""
+        return False
+
     def answers(self, monitor_port: int) -> bool:
         """Whether it does, within seconds."""
         return proxies.healthy(Endpoint(f"http://{LOOPBACK}:{monitor_port}", None, None))
