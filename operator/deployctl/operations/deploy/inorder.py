@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 
 from deployctl.errors import DeployctlError, InterruptedByUserError, TargetError
-from deployctl.operations.deploy.deployment import Deployed, Deployment
+from deployctl.operations.deploy.deployed import Deployed
+from deployctl.operations.deploy.deployment import Deployment
 from deployctl.operations.deploy.fleet import Fleet, NotDeployed
 from deployctl.operations.deploy.services import open_store
 from deployctl.planning.fleet.make import PlannedFleet

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 
 from deployctl.errors import EngineError, InterruptedByUserError, TargetError
-from deployctl.operations.deploy.deployment import Deployed, Deployment
+from deployctl.operations.deploy.deployed import Deployed
+from deployctl.operations.deploy.deployment import Deployment
 from deployctl.operations.deploy.inorder import up_in_order
 from deployctl.planning.fleet.make import PlannedFleet
 from deployctl.planning.fleet.order import CardHolding, held_by
