@@ -125,10 +125,8 @@ def show_deployed(deployed: "Deployed") -> None:
     rows = [("url", f"{endpoint.shown}/v1"), ("model", str(endpoint.model))]
     if deployed.ca_file:
         rows.append(("ca", f"{deployed.ca_file} verifies the gateway's certificate"))
-    if deployed.chat_url:
-        rows.append(("chat", deployed.chat_url))
-    if key_file:
-        rows.append(("key", f"in {key_file}"))
+    rows += [("chat", deployed.chat_url)] if deployed.chat_url else []
+    rows += [("key", f"in {key_file}")] if key_file else []
     if deployed.operator_token_file:
         rows.append(("token", f"in {deployed.operator_token_file}, for /metrics"))
     if endpoint.inside and not endpoint.tunnel:

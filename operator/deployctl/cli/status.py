@@ -77,11 +77,8 @@ def _show(services: "list[ServiceStatus]") -> None:
         return
     header = ("SERVICE", "TARGET", "REVISION", "HEALTH", "UP", "MEMORY", "URL")
     print_rows([header, *map(_row, services)])
-    for line in (f"{s.service}: {card}" for s in services for card in s.cards):
+    for line in (f"{s.service}: {beside}" for s in services for beside in s.beside):
         say(line)
-    for service in services:
-        if service.chat_url:
-            say(f"{service.service}: chat page at {service.chat_url}")
     for service in services:
         if service.coming:
             story(f"{service.service}: comes next: {service.coming}")
@@ -136,8 +133,7 @@ def _show_connection(connection: "ForClients", show_key: bool) -> None:
         rows.insert(1, ("others", connection.elsewhere))
     if way.ca_file:
         rows.append(("ca", f"{way.ca_file} verifies the gateway's certificate"))
-    if connection.chat_url:
-        rows.append(("chat", connection.chat_url))
+    rows += [("chat", connection.chat_url)] if connection.chat_url else []
     if connection.before:
         rows.insert(0, ("first", connection.before))
     if connection.key is None and connection.wants_key:

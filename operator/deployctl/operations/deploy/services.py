@@ -50,6 +50,11 @@ class ServiceStatus(NamedTuple):
     held_since: str | None = None  # requests wait in the gateway, ISO 8601, UTC
     chat_url: str | None = None  # the page to chat on, where the gateway serves one
 
+    @property
+    def beside(self) -> tuple[str, ...]:
+        """What is shown of it beside its row: its cards, and its page to chat on."""
+        return (*self.cards, *([f"chat page at {self.chat_url}"] if self.chat_url else []))
+
 
 class Log(NamedTuple):
     """The log of one release, oldest line first."""
