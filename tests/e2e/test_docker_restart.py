@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tests.e2e.docker_parts import START_SECONDS, Cli, docker, left, until
+from tests.e2e.docker_parts import START_SECONDS, Cli, docker, inspect, left, until
 
 ROOT = Path(__file__).resolve().parents[2]
 PID = Path(os.environ.get("DEPLOYCTL_CI_DIR", "/var/tmp/deployctl-ci")) / "dockerd.pid"
@@ -19,6 +19,11 @@ pytestmark = [
 ]
 
 
+def restart():
+    for verb in ("stop", "start"):
+        subprocess.run([ROOT / ".ci" / "docker-engine", verb], check=True, timeout=START_SECONDS)
+
+
 def test_services_come_back(tmp_path, tiny_checkpoint, fake_engine_image, service, port):
     cli = Cli(tmp_path / "state")
     up = ("up", "--model", tiny_checkpoint, "--gpu", "cpu", "--target", "docker")
@@ -27,11 +32,11 @@ def test_services_come_back(tmp_path, tiny_checkpoint, fake_engine_image, servic
     container = f"deployctl-{service}-engine-1"
     log = docker("inspect", "--format", "{{json .HostConfig.LogConfig}}", container)
     assert '"max-size":"50m"' in log
-    for verb in ("stop", "start"):
-        subprocess.run([ROOT / ".ci" / "docker-engine", verb], check=True, timeout=START_SECONDS)
+    started = inspect(container)["State"]["StartedAt"]
+    restart()
+    assert inspect(container)["State"]["StartedAt"] != started
     serving = lambda: cli.status(service)["health"] == "serving"  # noqa: E731
     until(serving, seconds=START_SECONDS, what="it serves again")
     cli("down", service)
-    for verb in ("stop", "start"):
-        subprocess.run([ROOT / ".ci" / "docker-engine", verb], check=True, timeout=START_SECONDS)
+    restart()
     assert left(service)["containers"] == []

@@ -3,12 +3,14 @@ service listens on that host's loopback, and nobody else is asked for it."""
 
 import json
 import subprocess
+import sys
 
 import pytest
 from tests.e2e import sshd
-from tests.e2e.docker_parts import docker, inspect, left
+from tests.e2e.docker_parts import START_SECONDS, docker, inspect, left, until
 from tests.e2e.sshd import on
 
+HOLD = "/tmp/go"  # in the container: the fake engine loads until it is there
 pytestmark = [
     pytest.mark.docker,
     pytest.mark.skipif(sshd.missing() is not None, reason=str(sshd.missing())),
@@ -63,6 +65,8 @@ def test_the_life_of_a_service(host, tmp_path, tiny_checkpoint, fake_engine_imag
     # goes back, with what is there.
     again = mine(*up, "--max-num-seqs", "4", "--expose")
     assert "sending" not in again.stderr
+    assert f"{service} did not answer for" in again.stderr
+    assert "behind a --gateway requests wait" in again.stderr
     assert f"http://127.0.0.1:{port}/v1" in again.stdout  # what that name stands for
     assert json.loads(mine("smoke", service, "--output", "json").stdout)["ok"]
     back = on(host, tmp_path / "colleague")("rollback", service, "--output", "json")
@@ -70,6 +74,47 @@ def test_the_life_of_a_service(host, tmp_path, tiny_checkpoint, fake_engine_imag
     mine("down", service)
     assert left(service)["containers"] == []
     assert lines_of_ssh() == 0
+
+
+def test_of_two_users_at_once_one_is_told_who_is_at_work(
+    host, tmp_path, tiny_checkpoint, fake_engine_image, service, port
+):
+    """Each with a state folder and a line of their own: the lock is on the host."""
+    mine, other = on(host, tmp_path / "mine"), on(host, tmp_path / "other")
+    up = ["up", "--model", tiny_checkpoint, "--gpu", "cpu", "--image", fake_engine_image]
+    up += ["--name", service, "--port", port]
+    words = [*up, "--env", f"FAKE_ENGINE_HOLD={HOLD}"]
+    container = f"deployctl-{service}-engine-1"
+    with subprocess.Popen(
+        [sys.executable, "-m", "deployctl", *map(str, words)],
+        env=mine.environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as begun:  # fmt: skip
+        try:
+            loads = lambda: docker("ps", "--quiet", "--filter", f"name={container}")  # noqa: E731
+            until(loads, seconds=START_SECONDS, what="it loads")
+            for verb in (("down", service), (*up, "--max-num-seqs", "4")):
+                said = other(*verb, code=4).stderr
+                assert "being changed by deployctl up (" in said
+            docker("exec", container, "touch", HOLD)
+            out, _ = begun.communicate(timeout=START_SECONDS)
+        finally:
+            begun.kill()
+    assert begun.returncode == 0, out
+    other("down", service)  # and it is theirs once nobody else is at work
+    assert left(service)["containers"] == []
+    assert lines_of_ssh() == 0
+
+
+def test_doctor_looks_at_that_host(host, tmp_path):
+    cli = on(host, tmp_path / "state")
+    document = json.loads(
+        cli("doctor", "--gpu", "cpu", "--target", "docker", "--output", "json", code=None).stdout
+    )
+    found = {check["id"]: check for check in document["checks"]}
+    assert found["docker"]["status"] == "pass", found["docker"]
+    assert "Accepted publickey" in (host.folder / "log").read_text()
+    host.stop()
+    assert "the host does not answer" in cli("doctor", "--gpu", "cpu", code=4).stderr
 
 
 def test_why_there_is_no_way_is_said(host, tmp_path):
