@@ -116,8 +116,10 @@ def _build(
         flag = "--" + path.replace("_", "-")
         if field in ServiceSpec.model_fields:  # its flag may have another name
             flag = "/".join([flag_of(ServiceSpec, field), *map(str, first["loc"][1:])])
-        place = f"{where}/{path}" if where else flag
-        if field in flags:
+        place: str | None = f"{where}/{path}" if where else flag
+        if not path:  # of several settings together: the message names them
+            place = where or None
+        elif field in flags:
             place = flag
         elif field in environment:
             place = ENV_PREFIX + field.upper()

@@ -136,6 +136,16 @@ def test_a_wrong_flag_is_named_as_a_flag(tmp_path):
     assert caught.value.where == "--max-model-len"
 
 
+def test_of_settings_that_do_not_go_together_no_place_is_made_up(tmp_path):
+    with pytest.raises(SpecError, match="add --gateway") as caught:
+        load_specs([], {"model": "x", "with_chat": True})
+    assert caught.value.where is None
+    file = write(tmp_path, "model: x\nwith_chat: true\n")
+    with pytest.raises(SpecError, match="add --gateway") as caught:
+        load_specs([file], {})
+    assert caught.value.where == f"{file}: services/0"
+
+
 def test_a_wrong_variable_is_named_as_a_variable(monkeypatch):
     monkeypatch.setenv("DEPLOYCTL_GPUS", "many")
     with pytest.raises(SpecError) as caught:
