@@ -8,8 +8,8 @@ _RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _given: set[int] = set()
 
 
-def free() -> int:
-    """A port that no other call was given.
+def free(count: int = 1) -> int:
+    """A port that no other call was given; the first of `count` in a row.
 
     The kernel's own choice is for a moment: its range is what outgoing connections take their
     ends from, so a port found there and let go may be taken before the engine has it.
@@ -18,8 +18,9 @@ def free() -> int:
     candidates = range(min(10_240, first_of_kernel - 1), first_of_kernel)
     for _ in range(1000):
         port = random.choice(candidates)
-        if port not in _given and _is_free(port):
-            _given.add(port)
+        row = set(range(port, port + count))
+        if not row & _given and all(map(_is_free, row)):
+            _given.update(row)
             return port
     raise OSError("no free port was found")
 

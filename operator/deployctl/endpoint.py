@@ -48,6 +48,8 @@ class Endpoint(NamedTuple):
     upstream: str | None = None  # HOST:PORT as the gateway reaches it, where that is another
     tunnel: str | None = None  # the command by which a person forwards that of another host
     published: str | None = None  # where another host has it for all; `url` is a port of ours to it
+    # Each engine by its own port, where the address is the gateway's, before several.
+    replicas: "tuple[Endpoint, ...]" = ()
 
     @property
     def shown(self) -> str:

@@ -60,6 +60,10 @@ def command(
     if pause < 0.1:
         raise InputError("less than 100 ms", where="--interval", hint="write for example 2s")
     endpoint = resolve(service, url, None, api_key_file, target, operator_token_file)
+    if watch and endpoint.replicas:
+        several = f"{endpoint.service} has {len(endpoint.replicas)} replicas, each with a /metrics"
+        hint = f"deployctl top {endpoint.service} watches all of them"
+        raise InputError(several, where="--watch", hint=hint)
     if watch:
         _watch(endpoint, pause, output)
     else:
@@ -67,12 +71,18 @@ def command(
 
 
 def _once(endpoint: Endpoint, output: Output) -> None:
-    snapshot = metrics.scrape(endpoint)
-    figures = since_start(snapshot, time.time())
+    engines = endpoint.replicas or (endpoint,)
+    figures = [since_start(metrics.scrape(each), time.time()) for each in engines]
     if output is Output.json:
-        answer_json(_document(endpoint, figures))
-    else:
-        out.print(table(endpoint.service or endpoint.url, figures))
+        each = [
+            {"url": at.url, **told.document()} for at, told in zip(engines, figures, strict=True)
+        ]
+        told = {"replicas": each} if endpoint.replicas else each[0]
+        answer_json({"version": 1, "service": endpoint.service, "url": endpoint.url, **told})
+        return
+    for number, of_one in enumerate(figures):
+        which = f", replica {number}" if endpoint.replicas else ""
+        out.print(table((endpoint.service or endpoint.url) + which, of_one))
 
 
 def _watch(endpoint: Endpoint, pause: float, output: Output) -> None:
@@ -113,15 +123,8 @@ def _watch(endpoint: Endpoint, pause: float, output: Output) -> None:
 
 def _document(endpoint: Endpoint, figures: Figures) -> dict[str, Any]:
     """The documented answer. Version 1."""
-    return {
-        "version": 1,
-        "service": endpoint.service,
-        "url": endpoint.url,
-        **{
-            name: value._asdict() if hasattr(value, "_asdict") else value
-            for name, value in figures._asdict().items()
-        },
-    }
+    told = figures.document()
+    return {"version": 1, "service": endpoint.service, "url": endpoint.url, **told}
 
 
 def table(title: str, figures: Figures) -> RenderableType:

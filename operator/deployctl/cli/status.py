@@ -1,5 +1,6 @@
 """`deployctl status`: what runs, and whether it answers."""
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,7 +15,7 @@ from deployctl.units import duration, size
 
 if TYPE_CHECKING:
     from deployctl.operations.connect import ForClients
-    from deployctl.operations.deploy.services import ServiceStatus
+    from deployctl.operations.deploy.services import ReplicaStatus, ServiceStatus
 
 TARGET_FAILED = 4
 
@@ -63,7 +64,7 @@ def command(
 
     services = status(name, target)
     if output is Output.json:
-        documents = [service._asdict() for service in services]
+        documents = [service.document() for service in services]
         answer_json({"version": DOCUMENT_VERSION, "services": documents})
     else:
         _show(services)
@@ -76,7 +77,7 @@ def _show(services: "list[ServiceStatus]") -> None:
         story("no service; start one with deployctl up")
         return
     header = ("SERVICE", "TARGET", "REVISION", "HEALTH", "UP", "MEMORY", "URL")
-    print_rows([header, *map(_row, services)])
+    print_rows([header, *(row for service in services for row in _rows(service))])
     for line in (f"{s.service}: {beside}" for s in services for beside in s.beside):
         say(line)
     for service in services:
@@ -86,20 +87,18 @@ def _show(services: "list[ServiceStatus]") -> None:
             _explain(service)
 
 
-def _row(service: "ServiceStatus") -> tuple[str, ...]:
+def _rows(service: "ServiceStatus") -> Iterator[tuple[str, ...]]:
+    yield (service.service, service.target, str(service.revision or "?"), *_state(service))
+    for each in service.replicas:
+        yield (f"{service.service}/{each.replica}", "", "", *_state(each))
+
+
+def _state(at: "ServiceStatus | ReplicaStatus") -> tuple[str, ...]:
     up = "-"
-    if service.started and service.health in ("serving", "starting", "silent"):
-        passed = datetime.now(UTC) - datetime.fromisoformat(service.started)
+    if at.started and at.health in ("serving", "starting", "silent"):
+        passed = datetime.now(UTC) - datetime.fromisoformat(at.started)
         up = duration(max(0.0, passed.total_seconds()))
-    return (
-        service.service,
-        service.target,
-        str(service.revision or "?"),
-        service.health,
-        up,
-        size(service.memory_bytes) if service.memory_bytes else "-",
-        service.url or "-",
-    )
+    return (at.health, up, size(at.memory_bytes) if at.memory_bytes else "-", at.url or "-")
 
 
 def _explain(service: "ServiceStatus") -> None:

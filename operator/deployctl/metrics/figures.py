@@ -1,6 +1,6 @@
 """Figures: the handful of an engine's numbers that matter, from one scrape or from two. Pure."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from deployctl.metrics import snapshot as snapshots
 from deployctl.metrics.snapshot import Delta, Histogram, Snapshot
@@ -39,6 +39,13 @@ class Figures(NamedTuple):
     itl_s: Spread | None
     e2e_s: Spread | None
     queue_s: Spread | None
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            name: value._asdict() if isinstance(value, Spread) else value
+            for name, value in self._asdict().items()
+        }
 
 
 def since_start(snapshot: Snapshot, now_unix_s: float) -> Figures:

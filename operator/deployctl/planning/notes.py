@@ -6,6 +6,7 @@ from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts, meaning
 from deployctl.planning import adapters, kernels
 from deployctl.planning.context import ContextChoice
+from deployctl.planning.settings import Sharding
 from deployctl.spec import ServiceSpec
 from deployctl.units import GIB, size
 
@@ -18,11 +19,10 @@ def notes(
     settings, sharding = memory.settings, memory.settings.sharding
     if profile.kind == "cuda" and spec.tensor_parallel_size is None:
         yield _parallel(spec, choice)
-    if replicas > 1 and spec.replicas is None:
-        yield (
-            f"{spec.gpus} GPUs hold {replicas} replicas of {sharding.gpus}; replicas scale better "
-            "than more tensor parallelism once a model fits."
-        )
+    if replicas > 1:
+        yield from _replicas(spec, choice, replicas)
+    elif sharding.gpus > 1 and (fewer := _one_gpu_holds(choice)):
+        yield fewer
     if choice.chosen and choice.holds:
         yield from _context(choice)
     if choice.unread:
@@ -112,6 +112,35 @@ def _context(choice: ContextChoice) -> Iterator[str]:
             f"--tensor-parallel-size {least.tensor_parallel_size} would hold "
             f"{least.max_model_len:,} tokens, and leave GPUs for more replicas."
         )
+
+
+def _replicas(spec: ServiceSpec, choice: ContextChoice, replicas: int) -> Iterator[str]:
+    if spec.replicas is None:
+        yield (
+            f"{spec.gpus} GPUs hold {replicas} replicas of "
+            f"{choice.memory.settings.sharding.gpus}; replicas scale better than more tensor "
+            "parallelism once a model fits: none waits for another, where the GPUs of a split "
+            "exchange sums twice a layer for every step."
+        )
+    yield (
+        f"Each of the {replicas} replicas counts by itself what the limits of keys allow: a key "
+        f"has up to {replicas} times as much of all together."
+    )
+
+
+def _one_gpu_holds(choice: ContextChoice) -> str | None:
+    """Where a split is asked for that the model does not need: what replicas would be better at."""
+    planner, settings = choice.planner, choice.memory.settings
+    one = planner.given(tensor_parallel_size=None, pipeline_parallel_size=None)
+    one = one.given(max_model_len=settings.length)
+    if not one.runs(Sharding()) or not one.measure(Sharding()).fits:
+        return None
+    count = settings.sharding.gpus
+    return (
+        f"One GPU holds the model with these {settings.length:,} tokens: without the split, "
+        f"--replicas {count} answers more requests with the same GPUs, since none waits for "
+        "another; the split answers a single request sooner, and has more KV cache for each."
+    )
 
 
 def _parallel(spec: ServiceSpec, choice: ContextChoice) -> str:

@@ -39,9 +39,14 @@ class Bundle(BaseModel):
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def listens_on(spec: ServiceSpec) -> str:
-    """The host's address on which an engine is reached: before the gateway by that alone."""
-    return EVERYWHERE if spec.expose and not spec.behind_gateway else LOOPBACK
+def behind_gateway(plan: ServingPlan, spec: ServiceSpec) -> bool:
+    """Whether requests come by the host's gateway: several engines have one address by it alone."""
+    return spec.behind_gateway or plan.replicas > 1
+
+
+def listens_on(plan: ServingPlan, spec: ServiceSpec) -> str:
+    """The host's address on which an engine is reached: behind the gateway by that alone."""
+    return EVERYWHERE if spec.expose and not behind_gateway(plan, spec) else LOOPBACK
 
 
 def engine_arguments(plan: ServingPlan, *, model: str, host: str, port: int) -> list[str]:

@@ -89,8 +89,8 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
         raise PlanRefusedError(
             f"the plan has {plan.replicas} replicas, and one Docker host publishes one per port",
             where="replicas",
-            hint="use --replicas 1 with a larger --tensor-parallel-size, or deploy the service "
-            "several times, each with its own --name, --port and GPUs",
+            hint="use --target process, or --replicas 1 with a larger --tensor-parallel-size, or "
+            "deploy the service several times, each with its own --name, --port and GPUs",
         )
     guarded = door.door_files(
         plan, spec, secrets=_SECRETS, drain_file=DRAIN_FILE, probe_token=_PROBE_TOKEN
@@ -172,7 +172,7 @@ def _reached(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
     """By a port of the host; or behind the gateway by its network alone, and then it gets out
     itself only where it has something to fetch or to tell."""
     if not spec.behind_gateway:
-        return {"ports": [published(PORT, spec.port, listens_on(spec))]}
+        return {"ports": [published(PORT, spec.port, listens_on(plan, spec))]}
     inside = {_GATEWAY: {"aliases": [gateway.alias(plan.name)]}}
     gets_out = plan.asks_the_hub or spec.otlp_traces_endpoint is not None
     return {"networks": inside | ({"default": {}} if gets_out else {})}

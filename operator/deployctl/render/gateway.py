@@ -35,7 +35,7 @@ from pydantic import BaseModel, ConfigDict
 from deployctl.errors import InputError, PlanRefusedError
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import caddy, chat
-from deployctl.render.bundle import EVERYWHERE, GATEWAY_FILE, LOOPBACK, Bundle
+from deployctl.render.bundle import EVERYWHERE, GATEWAY_FILE, LOOPBACK, Bundle, behind_gateway
 from deployctl.render.caddy import error, route
 from deployctl.spec import ServiceSpec
 from deployctl.spec.domain import is_public
@@ -111,7 +111,7 @@ def entry(plan: ServingPlan, spec: ServiceSpec, *, contained: bool = False) -> G
     Raises:
         InputError: its name or its port is the engine's; a public authority cannot reach it.
     """
-    if not spec.behind_gateway:
+    if not behind_gateway(plan, spec):
         return None
     chat.refuse(plan, spec)
     if plan.name in _ENGINE_PATHS:
@@ -122,9 +122,9 @@ def entry(plan: ServingPlan, spec: ServiceSpec, *, contained: bool = False) -> G
         )
     tls = (spec.tls or "acme") if spec.domain else None
     port = spec.gateway_port or (HTTPS_PORT if tls else HTTP_PORT)
-    if port == spec.port and not contained:
+    if port in range(spec.port, spec.port + plan.replicas) and not contained:
         raise InputError(
-            f"port {port} cannot be the gateway's and the engine's",
+            f"port {port} cannot be the gateway's and an engine's",
             where="gateway_port",
             hint="give the engine another with --port, or the gateway with --gateway-port",
         )
@@ -142,6 +142,7 @@ def entry(plan: ServingPlan, spec: ServiceSpec, *, contained: bool = False) -> G
         tls=tls,
         hold_s=spec.hold,
         chat=spec.with_chat,
+        replicas=plan.replicas,
     )
 
 

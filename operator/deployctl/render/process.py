@@ -5,7 +5,7 @@ import shlex
 from typing import Any
 
 from deployctl.engines.vllm.versions import at_least
-from deployctl.errors import PlanRefusedError
+from deployctl.errors import InputError, PlanRefusedError
 from deployctl.hardware import mig_slice
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import door, gateway, watchdog
@@ -32,6 +32,7 @@ SECRETS_FOLDER = "secrets"
 DRAIN_FILE = f"{DOOR_FOLDER}/drain"
 TOKEN_FILE = f"{DOOR_FOLDER}/probe_token"
 COMMAND_VERSION = 1
+MOST_PORT = 65535
 _BAD_KEYS = 78  # EX_CONFIG, with which the door says that it does not open
 
 
@@ -39,9 +40,9 @@ def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
     """Renders the engine's command. Interpreter, caches and secrets are added where it runs.
 
     Raises:
-        PlanRefusedError: several replicas, which would want the same port; a MIG slice, which the
+        PlanRefusedError: fewer cards are named than the replicas take; a MIG slice, which the
             release takes in a container alone.
-        InputError: a MIG slice, and which one is not said.
+        InputError: a MIG slice, and which one is not said; a replica's port is none.
     """
     refuse_unnamed_slice(plan)
     if mig_slice(plan.gpu) and not at_least(plan.engine.version, TAKES_SLICES):
@@ -50,14 +51,7 @@ def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
             where="target",
             hint=f"use --target docker, or --engine-version {TAKES_SLICES} or newer",
         )
-    if plan.replicas > 1:
-        raise PlanRefusedError(
-            f"the plan has {plan.replicas} replicas, and target process runs one engine a service",
-            where="replicas",
-            hint="use --replicas 1, or deploy the service several times, each with its own --name "
-            "and --port",
-        )
-    host = listens_on(spec)
+    host = listens_on(plan, spec)
     words = engine_arguments(plan, model=plan.model, host=host, port=spec.port)
     environment = {**plan.engine.env, **engine_environment(plan)}
     command: dict[str, Any] = {
@@ -70,6 +64,7 @@ def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
         "api_key": spec.needs_api_key,
         "engine_version": plan.engine.version,
         "watchdog": watchdog.settings(plan, spec),
+        **({"replicas": _replicas(plan, spec)} if plan.replicas > 1 else {}),
     }
     # From the door's own folder, wherever the bundle is written.
     guarded = door.door_files(
@@ -91,6 +86,33 @@ def render_process(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
             **gateway.entry_files(plan, spec),
         },
     )
+
+
+def _replicas(plan: ServingPlan, spec: ServiceSpec) -> list[dict[str, Any]]:
+    """What each has for itself: a port, and its group of the cards, by their places among those of
+    the host, or among those that CARDS_VARIABLE names."""
+    last = spec.port + plan.replicas - 1
+    if last > MOST_PORT:
+        raise InputError(
+            f"{plan.replicas} replicas have ports {spec.port} to {last}, and there is none above "
+            f"{MOST_PORT}",
+            where="port",
+            hint="give the first another with --port",
+        )
+    size = plan.world_size if plan.accelerator != "cpu" else 0
+    named = plan.engine.env.get(CARDS_VARIABLE)
+    count = len(named.split(",")) if named else plan.replicas * size
+    if count < plan.replicas * size:
+        raise PlanRefusedError(
+            f"{CARDS_VARIABLE} names {count} cards, and {plan.replicas} replicas take "
+            f"{plan.replicas * size}",
+            where=f"env/{CARDS_VARIABLE}",
+            hint="name as many, or use fewer --replicas",
+        )
+    return [
+        {"port": spec.port + number, "cards": list(range(number * size, (number + 1) * size))}
+        for number in range(plan.replicas)
+    ]
 
 
 def _ignored() -> dict[str, str]:
@@ -126,9 +148,24 @@ def _script(plan: ServingPlan, command: dict[str, Any], *, guarded: bool) -> str
             '  exit "$status"',
             "}",
         ]
+    replicas = command.get("replicas", [])
     words = [shlex.quote(word) for word in command["arguments"]]
+    if replicas:
+        lines += _choice(replicas, command["environment"].get(CARDS_VARIABLE))
+        words[words.index("--port") + 1] = '"$port"'
     lines.append('exec "${PYTHON:-python3}" ' + " ".join(words))
     return "\n".join(lines) + "\n"
+
+
+def _choice(replicas: list[dict[str, Any]], named: str | None) -> list[str]:
+    """Which of several engines it is to be, by REPLICA: its port, and its cards."""
+    lines = ["# REPLICA says which one: 0, 1 and so on.", 'case "${REPLICA:-0}" in']
+    for number, own in enumerate(replicas):
+        cards = [named.split(",")[n] if named else str(n) for n in own["cards"]]
+        told = f" export {CARDS_VARIABLE}={shlex.quote(','.join(cards))};" if cards else ""
+        lines.append(f"{number}) port={own['port']};{told} ;;")
+    last = len(replicas) - 1
+    return [*lines, f'*) echo "REPLICA is 0 to {last}" >&2; exit 2 ;;', "esac"]
 
 
 def _about_secrets(*, needed: bool) -> list[str]:

@@ -130,7 +130,12 @@ class ServiceSpec(BaseModel):
         None, "Stages of layers, one after the other.", "Engine", ge=1, le=1024
     )
     replicas: int | None = option(
-        None, "Copies of the engine. [default: what the GPUs allow]", "Engine", ge=1, le=1024
+        None,
+        "Copies of the engine; as processes they stand behind a gateway. [default: what the GPUs "
+        "allow]",
+        "Engine",
+        ge=1,
+        le=1024,
     )
     max_model_len: int | None = option(
         None,

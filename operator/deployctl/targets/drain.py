@@ -5,7 +5,7 @@ under way go on to their end, and then the driver stops the engine.
 from deployctl.errors import TargetError
 from deployctl.events import Event, Tell
 from deployctl.targets.driver import Driver
-from deployctl.targets.history import Release
+from deployctl.targets.history import Release, replicas
 from deployctl.targets.readiness import Tools
 
 DRAIN_S = 60.0  # as long as the chart gives a pod: a long answer, some 2,000 tokens at 40 a second
@@ -31,15 +31,24 @@ def stop(driver: Driver, release: Release, tell: Tell, tools: Tools) -> None:
 
 
 def _drain(driver: Driver, release: Release, tell: Tell, tools: Tools) -> None:
-    if driver.state(release).condition != "running":
-        return
-    endpoint = driver.endpoint(release)
-    if tools.under_way(endpoint) is None or not driver.close_door(release):
-        return  # it loads, hangs, has no door, or was told before
+    closed = []
+    for each in replicas(release):
+        if driver.state(each).condition == "running":
+            endpoint = driver.endpoint(each)
+            if tools.under_way(endpoint) is not None and driver.close_door(each):
+                closed.append(endpoint)
+    if not closed:
+        return  # they load, hang, have no door, or were told before
+
+    def under_way() -> int | None:
+        counts = [tools.under_way(endpoint) for endpoint in closed]
+        told = [count for count in counts if count is not None]
+        return sum(told) or (0 if len(told) == len(counts) else None)
+
     tools.sleep(NOTICE_S)
     deadline = tools.clock() + DRAIN_S
     last = silent = 0
-    while silent < SILENT and (left := tools.under_way(endpoint)) != 0:
+    while silent < SILENT and (left := under_way()) != 0:
         silent = 0 if left else silent + 1
         if left and not last:
             tell(Event("note", f"waiting for {_requests(left)}, {DRAIN_S:.0f} s at most"))

@@ -5,7 +5,7 @@ led to it, those that wait among them. A service that goes is no longer served f
 requests under way end.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from deployctl.errors import TargetError
 from deployctl.events import Event, Tell
 from deployctl.render import gateway as rendered
 from deployctl.targets.driver import Driver
-from deployctl.targets.history import Release
+from deployctl.targets.history import Release, replicas
 from deployctl.targets.waits import Waits
 
 
@@ -65,6 +65,16 @@ class Front:
         if self._driver.gateway is not None:
             self._driver.gateway.begin(rendered.entry_of(release.bundle))
 
+    def spare(self, engines: Sequence[Release]) -> None:
+        """Has new requests go to the other replicas alone.
+
+        Raises:
+            StateError: it cannot be told.
+        """
+        if self._driver.gateway is not None:
+            numbers = {each.replica or 0 for each in engines}
+            self._driver.gateway.hold(self._service, numbers)
+
     def hold(self) -> None:
         """Has new requests wait from now on, where they do not yet.
 
@@ -93,8 +103,9 @@ class Front:
             if gateway.leave(self._service) == []:
                 self.end()
         else:
-            at = self._driver.endpoint(release)
-            entry = gateway.admit(wanted, at.upstream or urlsplit(at.url).netloc)
+            engines = [self._driver.endpoint(each) for each in replicas(release)]
+            at = [each.upstream or urlsplit(each.url).netloc for each in engines]
+            entry = gateway.admit(wanted, *at)
             if answers:
                 gateway.await_answer(entry)
         if self._since is not None:

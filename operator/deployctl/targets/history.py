@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from deployctl.errors import NotFoundError
 from deployctl.planning.plan import ServingPlan
-from deployctl.render import Bundle
+from deployctl.render import Bundle, gateway
 from deployctl.spec import ServiceSpec
 
 Status = Literal["pending", "deployed", "superseded", "failed", "removed"]
@@ -32,9 +32,18 @@ class Release(BaseModel):
     reason: str  # "up", "rollback to 3", …
     message: str = ""  # why it failed, or what replaced it
     candidate_of: str | None = None  # the service whose canary it is
+    replica: int | None = Field(None, exclude=True)  # which engine of it is meant; None: all
     spec: ServiceSpec
     plan: ServingPlan
     bundle: Bundle
+
+
+def replicas(release: Release) -> list[Release]:
+    """Each engine of a release by itself, where a host has several of it; else the release."""
+    entry = gateway.entry_of(release.bundle)
+    if entry is None or entry.replicas == 1 or release.replica is not None:
+        return [release]
+    return [release.model_copy(update={"replica": number}) for number in range(entry.replicas)]
 
 
 class Outcome(NamedTuple):

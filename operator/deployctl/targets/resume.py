@@ -6,7 +6,7 @@ from deployctl.targets import drain
 from deployctl.targets.driver import Driver
 from deployctl.targets.front import Front
 from deployctl.targets.guards import shielded
-from deployctl.targets.history import Release
+from deployctl.targets.history import Release, replicas
 from deployctl.targets.readiness import Tools, wait_until_answers
 
 
@@ -25,8 +25,8 @@ def start(
     begun = tools.clock()
     try:
         driver.start(release, tell)
-        if wait:
-            wait_until_answers(driver, release, tell, tools, begun=begun)
+        for each in replicas(release) if wait else []:
+            wait_until_answers(driver, each, tell, tools, begun=begun)
     finally:
         front.lead(release, answers=False)
     return tools.clock() - begun

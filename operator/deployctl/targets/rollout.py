@@ -7,20 +7,22 @@ whatever moment a deployctl is killed at, the next one knows all that may run.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from functools import partial
 
 from deployctl.errors import DeployctlError, InterruptedByUserError, TargetError, in_short
 from deployctl.events import Event, Tell
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle
 from deployctl.spec import ServiceSpec
-from deployctl.targets import canary, drain, history, keys, removal, resume
+from deployctl.targets import canary, drain, history, keys, newkey, removal, resume
 from deployctl.targets.canary import Verify
 from deployctl.targets.defaultkey import DefaultKey
 from deployctl.targets.driver import Driver
+from deployctl.targets.exchange import Exchange
 from deployctl.targets.front import Front
 from deployctl.targets.guards import interruptible, lock, shielded
 from deployctl.targets.history import Outcome, Release
-from deployctl.targets.readiness import Tools, ask, under_way, wait_until_answers
+from deployctl.targets.readiness import Tools, ask, under_way
 from deployctl.targets.store import ServiceRef, Store
 
 STILL_THERE_S = 10.0  # for a running service to prove, with a completion, that it needs no change
@@ -53,6 +55,7 @@ class Rollout:
         self._tools = tools
         self._now = now
         self.front = Front(driver, service, tell, clock=tools.clock, now=now)
+        self._exchange = Exchange(driver, self.front, tell, tools)
         # Seconds without an answer, each time that one engine took the place of another.
         self.gaps_s: list[float] = []
 
@@ -90,7 +93,7 @@ class Rollout:
                 self._tell(Event("note", f"going on with revision {adopted.revision}"))
                 return self._bring_up(adopted, current, key, verify=verify)
             if current and not again and self._serves(current, bundle.digest):
-                self._refresh(current, key)
+                newkey.refresh(self._driver, current, key, self._tell, self._tools.sleep)
                 return self._serve_on(current, current.model_copy(update=wanted))
             return self._begin(
                 "up", spec, plan, bundle, key, verify_canary=verify_canary, verify=verify
@@ -124,7 +127,7 @@ class Rollout:
         if current.spec.needs_api_key:
             key.place()
         seconds = resume.serve(self._driver, self.front, current, self._tell, self._tools)
-        self._refresh(current, key)
+        newkey.refresh(self._driver, current, key, self._tell, self._tools.sleep)
         return Outcome(current, changed=True, seconds=seconds)
 
     def down(self, *, volumes: bool) -> list[Release]:
@@ -206,19 +209,8 @@ class Rollout:
         if state.condition != "running" or state.waits_for:
             return False
         self.front.begin(current)
-        return self._tools.ask(self._driver.endpoint(current), STILL_THERE_S).ok
-
-    def _refresh(self, current: Release, key: DefaultKey) -> None:
-        """Puts the API key in force with which a service is wanted that runs as it is wanted."""
-        if not current.spec.needs_api_key:
-            return
-        key.place()
-        self._driver.publish_keys(current)
-        if key.lift():
-            self._driver.publish_keys(current)
-        if key.changes:
-            self._tools.sleep(keys.SEEN_S)
-            self._tell(Event("note", "the new API key is in force, and the former is not"))
+        engines = [self._driver.endpoint(each) for each in history.replicas(current)]
+        return all(self._tools.ask(each, STILL_THERE_S).ok for each in engines)
 
     def _serve_on(self, current: Release, wanted: Release) -> Outcome:
         """With the engine that is there; what is wanted of the gateway may be another thing."""
@@ -282,22 +274,12 @@ class Rollout:
                 before = self._driver.state(current).condition
                 # One that is on record as serving, and absent, was stopped to make room by a
                 # deployctl that was killed.
-                if before == "absent" and verify is not None:
+                if before == "running" or (before == "absent" and verify is not None):
                     to_restore = current
-                if before == "running":
-                    to_restore = current
-                    self._tell(Event("note", f"stopping revision {current.revision}"))
-                self.front.hold()
-                self._stop(current)
-            started = self._tools.clock()
-            if release.spec.needs_api_key:
-                key.place()
-            self._driver.start(release, self._tell)
-            wait_until_answers(self._driver, release, self._tell, self._tools, begun=started)
-            answered = self._tools.clock()
-            self.front.lead(release)
-            if to_restore is not None and not self._driver.replaces:
-                self.gaps_s.append(answered - begun)
+            place = partial(newkey.place, self._driver, release, key=key)
+            took = self._exchange.run(current, release, stop=self._stop, ready=place)
+            if to_restore is not None and not (self._driver.replaces or took.one_by_one):
+                self.gaps_s.append(took.answered - begun)
             if verify is not None:
                 said = verify(release)
             done = self._mark(release, "deployed", said)
@@ -314,7 +296,7 @@ class Rollout:
                 self._driver.publish_keys(release)
         except TargetError as error:
             self._tell(Event("warning", f"the API key may be revoked still: {error.message}"))
-        return Outcome(done, changed=True, seconds=answered - started)
+        return Outcome(done, changed=True, seconds=took.answered - took.started)
 
     def _undo(
         self, release: Release, previous: Release | None, key: DefaultKey, error: BaseException
@@ -323,19 +305,22 @@ class Rollout:
         interrupted = isinstance(error, KeyboardInterrupt)
         begun = self._tools.clock()
         notes = []
-        self.front.take_back(previous)
-        if previous is None or not self._driver.replaces:
+        undone = release if self._exchange.rolls(previous, release) else None
+        if undone is None:
+            self.front.take_back(previous)
+        if undone is None and (previous is None or not self._driver.replaces):
             self._tell(Event("note", f"stopping revision {release.revision}"))
             try:
-                if interrupted:  # whoever presses Ctrl-C wants it to end
-                    self._driver.stop(release, self._tell)
-                else:
-                    self._stop(release)
+                # Whoever presses Ctrl-C wants it to end.
+                (self._end if interrupted else self._stop)(release)
             except TargetError as problem:
                 notes.append(f"{problem.message}; deployctl down {release.service} tries again")
-        self._record_failure(release, error)
+        if undone is None:
+            self._record_failure(release, error)
         if previous is not None:
-            notes.append(self._restore(previous, key, wait=not interrupted, begun=begun))
+            notes.append(self._restore(previous, undone, key, wait=not interrupted, begun=begun))
+        if undone is not None:  # until then some of it runs
+            self._record_failure(release, error)
         if interrupted:
             return InterruptedByUserError(
                 f"interrupted; revision {release.revision} of {release.service} is stopped",
@@ -345,20 +330,29 @@ class Rollout:
             error.hint = "; ".join(filter(None, [error.hint, *notes]))
         return error
 
-    def _restore(self, previous: Release, key: DefaultKey, *, wait: bool, begun: float) -> str:
-        number = previous.revision
+    def _restore(
+        self, old: Release, undone: Release | None, key: DefaultKey, *, wait: bool, begun: float
+    ) -> str:
+        """Brings `old` back, one by one in the place of what there is of `undone`; says how."""
+        number = old.revision
         try:
-            if previous.spec.needs_api_key:
+            if old.spec.needs_api_key:
                 key.restore()
+                if undone is not None:
+                    self._driver.publish_keys(old)
             self._tell(Event("note", f"restoring revision {number}"))
-            resume.start(self._driver, self.front, previous, self._tell, self._tools, wait=wait)
+            stop = self._stop if wait else self._end
+            self._exchange.restore(old, undone, stop=stop, wait=wait)
             if not wait:
-                return f"revision {number} is starting again; deployctl status {previous.service}"
-            if not self._driver.replaces:
+                return f"revision {number} is starting again; deployctl status {old.service}"
+            if not (self._driver.replaces or undone):
                 self.gaps_s.append(self._tools.clock() - begun)
         except DeployctlError as problem:
             return f"and revision {number} could not be restored: {problem.message}"
         return f"revision {number} serves again"
+
+    def _end(self, release: Release) -> None:
+        self._driver.stop(release, self._tell)
 
     def _stop(self, release: Release) -> None:
         drain.stop(self._driver, release, self._tell, self._tools)

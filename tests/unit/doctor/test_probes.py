@@ -31,7 +31,7 @@ from deployctl.files import write_private
 from deployctl.hardware import load_profile
 from deployctl.targets.driver import EngineState
 from deployctl.targets.keys import OPERATOR_TOKEN
-from deployctl.targets.process.driver import ProcessDriver
+from deployctl.targets.process import ProcessDriver
 from deployctl.targets.store import ServiceRef, Store
 
 TOKEN = "the-operator-s"

@@ -11,6 +11,23 @@ def test_the_smallest_split_that_fits_and_replicas_of_what_is_left(config, plan)
     assert any("least that fits" in note for note in wide.notes)
 
 
+def test_it_says_where_replicas_beat_the_split_that_is_asked_for(config, plan):
+    def said(**more):
+        notes = plan(config("llama-8b"), gpu="l4", max_model_len=8192, **more).notes
+        return [note for note in notes if "--replicas 2 answers more" in note]
+
+    assert said(tensor_parallel_size=2)
+    assert not said(tensor_parallel_size=2, gpus=4)  # two of it, which are replicas
+    assert not said(tensor_parallel_size=1)
+    wide = plan(config("llama-8b"), gpu="l4", max_model_len=131072, tensor_parallel_size=2)
+    assert not any("--replicas" in note for note in wide.notes)  # one does not hold that
+
+
+def test_what_keys_allow_counts_in_each_replica(config, plan):
+    found = plan(config("llama-8b"), gpu="l4", gpus=2, replicas=2, max_model_len=8192)
+    assert any("a key has up to 2 times" in note for note in found.notes)
+
+
 def test_users_can_ask_for_a_larger_split(config, plan):
     found = plan(config("llama-8b"), gpu="l4", gpus=4, max_model_len=8192, users=20)
     assert found.verdict == "fits"

@@ -148,7 +148,7 @@ def test_no_log_has_headers_in_which_clients_send_keys():
         ({"domain": "a.example"}, "reaches it"),
         ({"domain": "localhost", "expose": True}, "reaches it"),
         ({"domain": "llm.internal", "expose": True}, "reaches it"),
-        ({"gateway": True, "port": 8080}, "port 8080 cannot be the gateway's and the engine's"),
+        ({"gateway": True, "port": 8080}, "port 8080 cannot be the gateway's and an engine's"),
     ],
 )
 def test_what_cannot_be_served_is_refused(by_hand, given, said):

@@ -1,13 +1,14 @@
 """The command of target `process`, as text."""
 
 import json
+import os
 import subprocess
 
 import pytest
 
-from deployctl.errors import PlanRefusedError, StateError
-from deployctl.render import render_process
-from deployctl.targets.process import logfile
+from deployctl.errors import InputError, PlanRefusedError, StateError, TargetError
+from deployctl.targets.process import cores, logfile
+from deployctl.targets.process.cores import Thread
 from deployctl.targets.process.preflight import vllm_version
 from deployctl.targets.process.runs import Command, environment
 
@@ -57,10 +58,73 @@ def test_tricks_in_names_stay_names(make_release):
     assert name in shown.splitlines()
 
 
-def test_replicas_are_refused(make_release):
-    release = make_release()
-    with pytest.raises(PlanRefusedError, match="2 replicas"):
-        render_process(release.plan.model_copy(update={"replicas": 2}), release.spec)
+def replicated(make_release, count=2, plan=None, **spec):
+    return make_release(plan={"replicas": count, **(plan or {})}, **spec).bundle
+
+
+def started(bundle, replica, tmp_path, **ambient):
+    return environment(
+        Command(bundle, replica), ambient,
+        run=tmp_path, cache=tmp_path, api_key=None, hub_token=None,
+    )  # fmt: skip
+
+
+CARDS = {"accelerator": "cuda", "gpu": "l4", "tensor_parallel_size": 2}
+
+
+def test_each_replica_has_a_port_and_cards_of_its_own(make_release, tmp_path):
+    bundle = replicated(make_release, plan=CARDS, port=9000)
+    commands = [Command(bundle, number) for number in range(2)]
+    assert [command.port for command in commands] == [9000, 9001]
+    assert [each.arguments[each.arguments.index("--port") + 1] for each in commands] == [
+        "9000", "9001",
+    ]  # fmt: skip
+    assert started(bundle, 1, tmp_path)["CUDA_VISIBLE_DEVICES"] == "2,3"
+    given = {"CUDA_VISIBLE_DEVICES": "7,6,5,GPU-1"}
+    assert started(bundle, 1, tmp_path, **given)["CUDA_VISIBLE_DEVICES"] == "5,GPU-1"
+    named = replicated(make_release, plan=CARDS, env=given)
+    assert started(named, 0, tmp_path)["CUDA_VISIBLE_DEVICES"] == "7,6"
+    with pytest.raises(TargetError, match="names 3 cards, and replica 1 is to have number 4"):
+        started(bundle, 1, tmp_path, CUDA_VISIBLE_DEVICES="0,1,2")
+
+
+def test_replicas_without_cards_or_ports_for_all_are_refused(make_release):
+    with pytest.raises(PlanRefusedError, match="names 3 cards, and 2 replicas take 4"):
+        replicated(make_release, plan=CARDS, env={"CUDA_VISIBLE_DEVICES": "0,1,2"})
+    with pytest.raises(InputError, match="none above 65535"):
+        replicated(make_release, port=65535)
+
+
+def test_the_script_is_the_replica_that_it_is_told_to_be(make_release, tmp_path):
+    script = replicated(make_release, plan=CARDS, port=9000).files["run.sh"]
+    script = script.replace('exec "${PYTHON:-python3}"', 'echo "$CUDA_VISIBLE_DEVICES"')
+    script = script.replace('"${PYTHON:-python3}" -m', ":")
+
+    def shown(**more):
+        environment = {"PATH": os.environ["PATH"], **more}
+        return subprocess.run(["sh", "-c", script], capture_output=True, text=True, env=environment)
+
+    assert shown().stdout.startswith("0,1 ")
+    second = shown(REPLICA="1").stdout.split()
+    assert (second[0], second[second.index("--port") + 1]) == ("2,3", "9001")
+    assert (shown(REPLICA="2").returncode, shown(REPLICA="2").stderr) == (2, "REPLICA is 0 to 1\n")
+
+
+def test_replicas_without_cards_share_the_cores(make_release, tmp_path, monkeypatch):
+    threads = [Thread(n % 2, n, str(n // 4 * 2 + n % 2)) for n in range(8)]
+    monkeypatch.setattr(cores, "usable", lambda: threads)
+    bundle = replicated(make_release)
+    assert [started(bundle, n, tmp_path)[cores.VARIABLE] for n in range(2)] == ["0,4", "1,5"]
+    assert cores.VARIABLE not in started(make_release().bundle, None, tmp_path)
+    assert started(replicated(make_release, 5), 4, tmp_path)[cores.VARIABLE] == "nobind"
+    own = replicated(make_release, env={cores.VARIABLE: "3"})
+    assert started(own, 1, tmp_path)[cores.VARIABLE] == "3"
+
+
+def test_this_machine_s_cores_are_read():
+    there = cores.usable()
+    assert {thread.number for thread in there} == os.sched_getaffinity(0)
+    assert sum(map(len, cores.shares(there, 1))) <= len(there)
 
 
 def test_a_bundle_without_its_command(make_release):

@@ -1,16 +1,16 @@
 """What is known of services, running or not: their state, history and log."""
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from deployctl.errors import DeployctlError, InputError, NotFoundError
 from deployctl.render import chat
 from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.spec.settings import Settings
+from deployctl.targets import Driver, open_driver, open_view
 from deployctl.targets import history as histories
-from deployctl.targets import open_driver, open_view
 from deployctl.targets import open_store as records
-from deployctl.targets.driver import Surveyed
+from deployctl.targets.driver import EngineState, Surveyed
 from deployctl.targets.gateway import HeldSince
 from deployctl.targets.history import Release
 from deployctl.targets.readiness import Reply, ask
@@ -21,6 +21,20 @@ LINES_OF_THE_DEAD = 10
 _GONE = "the engine is gone"
 
 Health = Literal["serving", "starting", "silent", "dead", "stopped", "unknown"]
+
+
+class ReplicaStatus(NamedTuple):
+    """One of several engines of a service on a host."""
+
+    replica: int
+    health: Health
+    detail: str
+    url: str  # its own, on loopback: with /metrics
+    started: str | None
+    pid: int | None
+    memory_bytes: int | None
+    restarts: int
+    log: str | None
 
 
 class ServiceStatus(NamedTuple):
@@ -49,11 +63,16 @@ class ServiceStatus(NamedTuple):
     coming: str = ""  # of a revision that is being brought up, before it starts
     held_since: str | None = None  # requests wait in the gateway, ISO 8601, UTC
     chat_url: str | None = None  # the page to chat on, where the gateway serves one
+    replicas: tuple[ReplicaStatus, ...] = ()  # where there are several on a host
 
     @property
     def beside(self) -> tuple[str, ...]:
         """What is shown of it beside its row: its cards, and its page to chat on."""
         return (*self.cards, *([f"chat page at {self.chat_url}"] if self.chat_url else []))
+
+    def document(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {**self._asdict(), "replicas": [each._asdict() for each in self.replicas]}
 
 
 class Log(NamedTuple):
@@ -226,15 +245,9 @@ def _look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> Se
     health: Health = "stopped"
     detail, endpoint = state.detail, None
     if state.condition == "running":
-        detail = "; ".join(filter(None, [detail, state.restarts.detail]))
         endpoint = driver.endpoint(release)
         problem = driver.gateway.problem(ref.service) if driver.gateway else ""
-        reply = Reply(False, problem) if problem else ask(endpoint, ASK_TIMEOUT_S)
-        if reply.ok:
-            health = "serving"
-        else:
-            health = "starting" if release.status == "pending" else "silent"
-            detail = "; ".join(filter(None, [detail, reply.detail]))
+        health, detail = _health(driver, release, state, problem)
     elif release.status == "deployed" or state.condition == "dead":
         health = "dead"
         detail = state.detail or _GONE
@@ -269,7 +282,43 @@ def _look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> Se
         coming="; ".join(coming),
         held_since=held.since if held else None,
         chat_url=chat.address(release.spec, endpoint.gateway) if endpoint else None,
+        replicas=tuple(
+            _replica(driver, each)
+            for each in histories.replicas(release)
+            if each.replica is not None
+        ),
     )
+
+
+def _replica(driver: Driver, engine: Release) -> ReplicaStatus:
+    state, endpoint, log = driver.state(engine), driver.endpoint(engine), driver.log_path(engine)
+    health, detail = _health(driver, engine, state)
+    return ReplicaStatus(
+        engine.replica or 0,
+        health,
+        detail,
+        endpoint.url,
+        state.started,
+        state.pid,
+        state.memory_bytes,
+        state.restarts.number,
+        str(log) if log else None,
+    )
+
+
+def _health(
+    driver: Driver, engine: Release, state: EngineState, problem: str = ""
+) -> tuple[Health, str]:
+    """Of an engine that should serve, or is being brought up, and why it does not. `problem` is
+    known to keep requests from it."""
+    if state.condition != "running":
+        return "dead" if state.condition == "dead" else "stopped", state.detail
+    again = "; ".join(filter(None, [state.detail, state.restarts.detail]))
+    reply = Reply(False, problem) if problem else ask(driver.endpoint(engine), ASK_TIMEOUT_S)
+    if reply.ok:
+        return "serving", again
+    health: Health = "starting" if engine.status == "pending" else "silent"
+    return health, "; ".join(filter(None, [again, reply.detail]))
 
 
 def _waiting(held: HeldSince | None) -> str:

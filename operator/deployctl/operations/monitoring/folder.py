@@ -71,7 +71,8 @@ def _refuse_unreachable(prepared: Sequence[Prepared], host: str) -> None:
     """Raises PlanRefusedError where Prometheus is elsewhere, and a service on loopback alone."""
     if _LOOPBACK.fullmatch(host):
         return
-    if hidden := [each.plan.name for each in prepared if listens_on(each.spec) == LOOPBACK]:
+    loopback = [each for each in prepared if listens_on(each.plan, each.spec) == LOOPBACK]
+    if hidden := [each.plan.name for each in loopback]:
         several = len(hidden) > 1
         raise PlanRefusedError(
             f"{', '.join(hidden)} listen{'' if several else 's'} on loopback alone, where nothing "

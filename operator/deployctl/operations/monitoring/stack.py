@@ -222,7 +222,8 @@ def _service(settings: Settings, store: Store, ref: ServiceRef) -> _Found | None
             f"its engine was removed by hand: deployctl up starts it, deployctl down {ref.service} "
             "says that it is meant to be gone"
         )
-    endpoint = driver.endpoint(release)
+    whole = driver.endpoint(release)
+    endpoint = whole.replicas[0] if whole.replicas else whole
     spec: ServiceSpec = release.spec
     at = urlsplit(endpoint.published or endpoint.url)
     watched = Watched(release.plan, spec, at.netloc, token_file(ref.service), at.path)

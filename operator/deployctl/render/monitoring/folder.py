@@ -85,7 +85,8 @@ def _page(services: Sequence[Watched], receivers: Receivers) -> str:
     versions = sorted({each.plan.engine.version for each in services})
     return Template(text).substitute(
         services="\n".join(
-            f"| `{each.plan.name}` | `{each.address}` | vLLM {each.plan.engine.version} |"
+            f"| `{each.plan.name}` | {', '.join(f'`{at}`' for at in each.addresses)} | "
+            f"vLLM {each.plan.engine.version} |"
             for each in services
         ),
         tokens=tokens or "# no service has a door",

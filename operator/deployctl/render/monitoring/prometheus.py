@@ -17,9 +17,15 @@ class Watched(NamedTuple):
 
     plan: ServingPlan
     spec: ServiceSpec
-    address: str  # HOST:PORT, as Prometheus reaches it
+    address: str  # HOST:PORT, as Prometheus reaches it; of several replicas the first one's
     token_file: str  # of the operator, as Prometheus sees it; or from where its own file is
     path: str = ""  # what stands before /metrics there
+
+    @property
+    def addresses(self) -> list[str]:
+        """Those of all replicas: on a host each has the port after the one before."""
+        host, _, port = self.address.rpartition(":")
+        return [f"{host}:{int(port) + number}" for number in range(self.plan.replicas)]
 
 
 def scrape_job(watched: Watched) -> dict[str, Any]:
@@ -31,7 +37,7 @@ def scrape_job(watched: Watched) -> dict[str, Any]:
         "scrape_interval": f"{INTERVAL_S}s",
         **({"metrics_path": f"{watched.path}/metrics"} if watched.path else {}),
         **({"authorization": {"credentials_file": watched.token_file}} if guarded else {}),
-        "static_configs": [{"targets": [watched.address], "labels": {"service": name}}],
+        "static_configs": [{"targets": watched.addresses, "labels": {"service": name}}],
     }
 
 

@@ -1,4 +1,4 @@
-"""ProcessDriver: one engine a release, as a supervised process of this machine."""
+"""One engine of a release, as a supervised process of this machine."""
 
 import os
 import shutil
@@ -32,8 +32,11 @@ CHILD_GRACE_S = 2.0  # the same for children that outlive it
 _POLL_S = 0.02
 
 
-class ProcessDriver:
-    """Starts, finds and ends engines. What it knows is in `runs/` and in /proc."""
+class EngineDriver:
+    """Starts, finds and ends engines. What it knows is in `runs/` and in /proc.
+
+    A release is one engine here: the only one that it has, or the replica that it names.
+    """
 
     target: TargetKind = "process"
     replaces = False
@@ -74,8 +77,8 @@ class ProcessDriver:
         preflight.check_platform()
         preflight.check_engine(release.plan)
         preflight.check_model(release.plan)
-        command = Command(release.bundle)
-        ours = replacing is not None and Command(replacing.bundle).port == command.port
+        command = command_of(release)
+        ours = replacing is not None and command_of(replacing).port == command.port
         if not (ours and replacing is not None and self._members(replacing)):
             preflight.check_port(command.host, command.port)
         self.gateway.preflight(gateway.entry_of(release.bundle))
@@ -89,7 +92,7 @@ class ProcessDriver:
     def downloader(self, release: Release) -> Downloader:
         """This Python, with the environment of the engine: it decides where the cache is."""
         surroundings = environment(
-            Command(release.bundle),
+            command_of(release),
             os.environ,
             run=self._run(release).folder,
             cache=self._cache_of(release.service),
@@ -110,7 +113,7 @@ class ProcessDriver:
         run = self._run(release)
         if run.supervisor_alive():
             return
-        command = Command(release.bundle)
+        command = command_of(release)
         # A candidate takes over what the service has compiled, and leaves it what it compiles.
         cache = self._cache_of(release.candidate_of or release.service)
         make_folder(cache)
@@ -246,7 +249,7 @@ class ProcessDriver:
 
     def endpoint(self, release: Release) -> Endpoint:
         """The loopback address: an exposed engine listens there too."""
-        port, has_door = Command(release.bundle).port, door.stands_before(release.bundle)
+        port, has_door = command_of(release).port, door.stands_before(release.bundle)
         token = keys.read_key(self._folder(release) / keys.OPERATOR_TOKEN) if has_door else None
         return Endpoint(
             f"http://127.0.0.1:{port}",
@@ -262,10 +265,6 @@ class ProcessDriver:
             return None
         entry = self.gateway.entry(release.service)
         return entry.url if entry is not None else None
-
-    def engines(self, release: Release) -> list[Endpoint]:
-        """The one that it has."""
-        return [self.endpoint(release)]
 
     def purge(self, service: str, tell: Tell, *, heir: str | None = None) -> None:
         """Removes the compile caches and the logs of a service; its history stays."""
@@ -285,7 +284,8 @@ class ProcessDriver:
         return self._state / "process" / release.service
 
     def _run(self, release: Release) -> RunFolder:
-        return RunFolder(self._folder(release) / "runs" / f"{release.revision:06d}")
+        number = "" if release.replica is None else f".{release.replica}"
+        return RunFolder(self._folder(release) / "runs" / f"{release.revision:06d}{number}")
 
     def _cache_of(self, service: str) -> Path:
         return self._cache / "engine" / service
@@ -311,3 +311,8 @@ class ProcessDriver:
         deadline = self._clock() + seconds
         while any(procfs.alive(who) for who in members) and self._clock() < deadline:
             self._sleep(_POLL_S)
+
+
+def command_of(release: Release) -> Command:
+    """The command of a release's engine: of the replica that it names."""
+    return Command(release.bundle, release.replica)

@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from deployctl import assets
-from deployctl.errors import StateError
+from deployctl.errors import StateError, TargetError
 from deployctl.files import make_folder, state_error, write_private
 from deployctl.render import door
-from deployctl.render.bundle import Bundle
+from deployctl.render.bundle import CARDS_VARIABLE, Bundle
 from deployctl.render.process import (
     COMMAND_FILE,
     DOOR_FOLDER,
@@ -25,6 +25,7 @@ from deployctl.render.process import (
     TOKEN_FILE,
 )
 from deployctl.targets import restarts
+from deployctl.targets.process import cores
 from deployctl.targets.process.procfs import Identity, alive, boot_id, running
 
 TRY_S = 60.0  # for the door to be tried: a loaded machine takes seconds to start Python
@@ -47,7 +48,8 @@ _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 class Command:
     """The bundle's `command.json`, read."""
 
-    def __init__(self, bundle: Bundle) -> None:
+    def __init__(self, bundle: Bundle, replica: int | None = None) -> None:
+        """`replica` is the engine's number, where there are several."""
         self.door = {
             path: text for path, text in bundle.files.items() if path.startswith(f"{DOOR_FOLDER}/")
         }
@@ -60,7 +62,14 @@ class Command:
             self.engine_version: str = document["engine_version"]
             # None in a bundle of before there was one.
             self.watchdog: dict[str, Any] = document.get("watchdog") or {}
-        except (KeyError, ValueError, TypeError) as error:
+            replicas = document.get("replicas") or []
+            self.share = (replica or 0, max(1, len(replicas)))  # which of how many it is
+            self.cards: list[int] = []  # its places among the host's; none: all of them
+            if replicas:
+                own = replicas[replica or 0]
+                self.port, self.cards = own["port"], own["cards"]
+                self.arguments[self.arguments.index("--port") + 1] = str(self.port)
+        except (KeyError, IndexError, ValueError, TypeError) as error:
             raise StateError(
                 f"the bundle of {bundle.service} has no readable {COMMAND_FILE}",
                 hint="run deployctl up again; it renders a new one",
@@ -94,7 +103,33 @@ def environment(
         ours["VLLM_API_KEY"] = api_key
     if hub_token is not None:
         ours["HF_TOKEN"] = hub_token
-    return {**kept, "VLLM_CACHE_ROOT": str(cache), **command.environment, **ours}
+    told = {**kept, "VLLM_CACHE_ROOT": str(cache), **_cores(command), **command.environment}
+    return {**told, **_cards(command, told), **ours}
+
+
+def _cards(command: Command, there: Mapping[str, str]) -> dict[str, str]:
+    """One replica's cards, of those that are named, or of all."""
+    if not command.cards:
+        return {}
+    named = there[CARDS_VARIABLE].split(",") if there.get(CARDS_VARIABLE) else None
+    if named is not None and len(named) <= command.cards[-1]:
+        number, _ = command.share
+        raise TargetError(
+            f"{CARDS_VARIABLE} names {len(named)} cards, and replica {number} is to have number "
+            f"{command.cards[-1] + 1}",
+            where=CARDS_VARIABLE,
+            hint="name as many as --gpus says, or leave it unset",
+        )
+    return {CARDS_VARIABLE: ",".join(named[n] if named else str(n) for n in command.cards)}
+
+
+def _cores(command: Command) -> dict[str, str]:
+    """One replica's cores, where there is no card: vLLM takes those of a whole NUMA node."""
+    number, count = command.share
+    if count == 1 or command.cards:
+        return {}
+    mine = cores.shares(cores.usable(), count)[number]
+    return {cores.VARIABLE: ",".join(map(str, mine)) if mine else "nobind"}
 
 
 class Exit(NamedTuple):

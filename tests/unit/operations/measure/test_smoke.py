@@ -9,7 +9,7 @@ from deployctl.operations.measure import smoke
 from deployctl.operations.measure.endpoint import Served, base_url, choose, resolve
 from deployctl.targets.driver import EngineState
 from deployctl.targets.keys import operator_token, place_key
-from deployctl.targets.process.driver import ProcessDriver
+from deployctl.targets.process import ProcessDriver
 from deployctl.targets.store import ServiceRef, Store
 
 CHAT = {

@@ -1,0 +1,156 @@
+"""Puts the engines of one release in the place of another's: all at once, or, of several replicas
+behind a gateway, one after the other, while the others serve.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from deployctl.events import Event, Tell
+from deployctl.render import gateway
+from deployctl.render.bundle import CARDS_VARIABLE
+from deployctl.targets import resume
+from deployctl.targets.driver import Driver
+from deployctl.targets.front import Front
+from deployctl.targets.history import Release, replicas
+from deployctl.targets.readiness import Tools, wait_until_answers
+
+
+class Step(NamedTuple):
+    """Engines that are stopped, and those that are started in their place."""
+
+    out: list[Release]
+    into: list[Release]
+
+
+def rolls(old: Release, new: Release) -> bool:
+    """Whether replicas of `new` can take the places of those of `old` one by one: one has several,
+    and each has the port and the cards that the former had.
+    """
+    entries = gateway.entry_of(old.bundle), gateway.entry_of(new.bundle)
+    several = any(entry is not None and entry.replicas > 1 for entry in entries)
+    return None not in entries and several and _place(old) == _place(new)
+
+
+def _place(release: Release) -> tuple[object, ...]:
+    cards = release.plan.engine.env.get(CARDS_VARIABLE)
+    return release.spec.port, release.plan.world_size, release.plan.accelerator, cards
+
+
+def steps(old: Release, new: Release) -> Iterator[Step]:
+    """What comes first adds engines, what comes last takes some away."""
+    there, wanted = replicas(old), replicas(new)
+    if more := wanted[len(there) :]:
+        yield Step([], more)
+    for one, other in zip(there, wanted, strict=False):
+        yield Step([one], [other])
+    if less := there[len(wanted) :]:
+        yield Step(less, [])
+
+
+class Took(NamedTuple):
+    """When the first engine was started and the last one answered, by the clock."""
+
+    started: float
+    answered: float
+    one_by_one: bool  # others served meanwhile
+
+
+class Exchange:
+    """Exchanges the engines of one service on one target."""
+
+    def __init__(self, driver: Driver, front: Front, tell: Tell, tools: Tools) -> None:
+        self._driver = driver
+        self._front = front
+        self._tell = tell
+        self._tools = tools
+
+    def rolls(self, old: Release | None, new: Release) -> bool:
+        """Whether the engines of `old` are replaced one by one, for others serve meanwhile."""
+        if old is None or self._driver.replaces or not rolls(old, new):
+            return False
+        return any(self._driver.state(each).condition == "running" for each in (old, new))
+
+    def run(
+        self,
+        old: Release | None,
+        new: Release,
+        *,
+        stop: Callable[[Release], None],
+        ready: Callable[[Release | None], None],
+    ) -> Took:
+        """Starts `new` in the place of `old`, unless the target replaces that by itself; returns
+        once all of it answers. `stop` ends an engine, `ready` is called before one is started,
+        with the release of those that serve meanwhile.
+
+        Raises:
+            EngineError: one of `new` does not come up; what of `old` was stopped is.
+            TargetError: something does not end, or the gateway cannot be told.
+        """
+        if old is not None and self.rolls(old, new):
+            one_after_the_other = f"replacing revision {old.revision}, one replica after the other"
+            self._tell(Event("note", one_after_the_other))
+            started = self._tools.clock()
+            ready(old)
+            self._one_by_one(old, new, stop)
+            return Took(started, self._tools.clock(), one_by_one=True)
+        if old is not None and not self._driver.replaces:
+            if self._driver.state(old).condition == "running":
+                self._tell(Event("note", f"stopping revision {old.revision}"))
+            self._front.hold()
+            stop(old)
+        started = self._tools.clock()
+        ready(None)
+        self._start([new], wait=True)
+        answered = self._tools.clock()
+        self._front.lead(new)
+        return Took(started, answered, one_by_one=False)
+
+    def restore(
+        self, old: Release, undone: Release | None, *, stop: Callable[[Release], None], wait: bool
+    ) -> None:
+        """Starts `old` anew. Where `undone` began to take its place one by one, what was not
+        replaced stays as it is. With `wait`, each answers before the next is replaced.
+
+        Raises:
+            As `run`.
+        """
+        if undone is None:
+            tools = self._tools
+            resume.start(self._driver, self._front, old, self._tell, tools, wait=wait)
+            return
+        try:
+            for out, into in steps(undone, old):
+                if not (self._all(into, "running") and self._all(out, "absent")):
+                    self._change(Step(out, into), old, stop, wait=wait)
+        finally:  # one that is late may come yet; until it listens, requests wait
+            self._front.lead(old, answers=False)
+
+    def _start(self, engines: list[Release], *, wait: bool) -> None:
+        begun = self._tools.clock()
+        for each in engines:
+            self._driver.start(each, self._tell)
+        for each in engines if wait else []:
+            for engine in replicas(each):
+                wait_until_answers(self._driver, engine, self._tell, self._tools, begun=begun)
+
+    def _one_by_one(self, old: Release, new: Release, stop: Callable[[Release], None]) -> None:
+        for number, step in enumerate(steps(old, new)):
+            if number:
+                self._tools.sleep(gateway.SEEN_S)  # the one before gets requests again
+            self._change(step, new, stop, wait=True)
+
+    def _change(
+        self, step: Step, new: Release, stop: Callable[[Release], None], *, wait: bool
+    ) -> None:
+        for each in step.into or step.out:
+            which = "replacing" if step.out and step.into else "adding" if step.into else "ending"
+            self._tell(Event("phase", f"{which} replica {each.replica or 0}"))
+        if step.into:
+            self._front.spare(step.out)
+        for each in step.out:
+            stop(each)
+        self._start(step.into, wait=wait)
+        self._front.lead(new, answers=wait)
+
+    def _all(self, engines: list[Release], condition: str) -> bool:
+        return all(self._driver.state(each).condition == condition for each in engines)

@@ -1,0 +1,134 @@
+"""ProcessDriver: all engines of a release together, or the one that is named.
+
+A service with `--replicas` has a run a replica, `runs/000001.0`, `runs/000001.1` and so on, each
+with a supervisor, a door, a log and a port of its own; the rest of the name is the replica.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from deployctl.endpoint import Endpoint
+from deployctl.events import Tell
+from deployctl.targets.driver import EngineState
+from deployctl.targets.history import Release, replicas
+from deployctl.targets.process.driver import EngineDriver, command_of
+from deployctl.targets.restarts import Restarts
+
+
+class ProcessDriver(EngineDriver):
+    """What is told of a release, is told of each of its engines."""
+
+    def preflight(self, release: Release, replacing: Release | None) -> None:
+        """Refuses what cannot work, for each: its port may be that of any engine that goes."""
+        going = replicas(replacing) if replacing is not None else []
+        for each in replicas(release):
+            port = command_of(each).port
+            twin = next((one for one in going if command_of(one).port == port), None)
+            super().preflight(each, twin)
+
+    def start(self, release: Release, tell: Tell) -> None:
+        """Starts those that do not run; returns once all are on record.
+
+        Raises:
+            StateError: the records could not be written.
+            TargetError: CUDA_VISIBLE_DEVICES names too few cards.
+        """
+        for each in replicas(release):
+            super().start(each, tell)
+
+    def publish_keys(self, release: Release) -> None:
+        """Gives each door the keys as they are now.
+
+        Raises:
+            StateError: they cannot be read or written.
+        """
+        for each in replicas(release):
+            super().publish_keys(each)
+
+    def close_door(self, release: Release) -> bool:
+        """Has the doors let nobody in any more; whether one did until now.
+
+        Raises:
+            StateError: the file that tells it cannot be written.
+        """
+        told = [super(ProcessDriver, self).close_door(each) for each in replicas(release)]
+        return any(told)
+
+    def stop(self, release: Release, tell: Tell) -> None:
+        """Ends all that there is of a release, whatever its record says.
+
+        Raises:
+            TargetError: something of it still runs.
+        """
+        for each in self._found(release):
+            super().stop(each, tell)
+
+    def state(self, release: Release) -> EngineState:
+        """Looks at each; together they run where one does."""
+        each = replicas(release)
+        states = [super(ProcessDriver, self).state(one) for one in each]
+        return states[0] if len(each) == 1 else _together(states)
+
+    def logs(self, release: Release, *, tail: int | None, follow: bool) -> Iterator[str]:
+        """Yields the log of the one, or of one after the other; it is followed of the first."""
+        each = replicas(release)
+        if len(each) == 1 or follow:
+            return super().logs(each[0], tail=tail, follow=follow)
+        logs = [super(ProcessDriver, self).logs(one, tail=tail, follow=False) for one in each]
+        return (f"replica {n}: {line}" for n, log in enumerate(logs) for line in log)
+
+    def endpoint(self, release: Release) -> Endpoint:
+        """Of one engine, its loopback address. Of several, the gateway's; but the first engine's
+        where that is at a domain, of which this machine need not know."""
+        each = replicas(release)
+        found = super().endpoint(each[0])
+        entry = self.gateway.entry(release.service) if len(each) > 1 else None
+        if len(each) > 1:
+            found = found._replace(replicas=tuple(self.engines(release)))
+        return found if entry is None or entry.domain else found._replace(url=entry.url)
+
+    def engines(self, release: Release) -> list[Endpoint]:
+        """Each of them, by its own port."""
+        return [super(ProcessDriver, self).endpoint(each) for each in replicas(release)]
+
+    def log_path(self, release: Release) -> Path | None:
+        """The engine's log; of several, the first one's."""
+        return super().log_path(replicas(release)[0])
+
+    def _found(self, release: Release) -> list[Release]:
+        """All that have a run: of a damaged record, too, which says nothing of them."""
+        if release.replica is not None:
+            return [release]
+        runs = self._run(release).folder
+        numbers = [path.suffix[1:] for path in runs.parent.glob(f"{runs.name}.*")]
+        several = [int(number) for number in numbers if number.isdecimal()]
+        named = [release.model_copy(update={"replica": number}) for number in sorted(several)]
+        return [release, *named]
+
+
+def _together(states: list[EngineState]) -> EngineState:
+    """What several engines come to, and what is said of one."""
+    running = [state for state in states if state.condition == "running"]
+    said = [
+        f"replica {number}: {state.detail or 'it does not run'}"
+        for number, state in enumerate(states)
+        if state.detail or state.condition != "running"
+    ]
+    if running and len(running) < len(states):
+        said.insert(0, f"{len(running)} of {len(states)} replicas run")
+    absent = all(state.condition == "absent" for state in states)
+    return EngineState(
+        "running" if running else "absent" if absent else "dead",
+        "" if absent else "; ".join(said),
+        started=min((state.started for state in running if state.started), default=None),
+        memory_bytes=sum(state.memory_bytes or 0 for state in running) or None,
+        restarts=_restarts([state.restarts for state in states]),
+    )
+
+
+def _restarts(each: list[Restarts]) -> Restarts:
+    """All that were started again, and why the last one was."""
+    last, number = max((one.last or "", number) for number, one in enumerate(each))
+    memory = [f"{one.memory} as replica {n}" for n, one in enumerate(each) if one.memory]
+    why = f"replica {number}: {each[number].why}" if last else ""
+    return Restarts(sum(one.number for one in each), last or None, why, memory=", ".join(memory))

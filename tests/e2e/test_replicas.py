@@ -1,0 +1,98 @@
+"""Several engines of one service, of the fake engine: the others serve while one is away."""
+
+import json
+import os
+import signal
+
+import pytest
+from tests.e2e.gateway_parts import Users, answer, needs_caddy
+
+import ports
+from deployctl.targets.process import procfs
+from process_shell import Shell, until
+
+WATCHDOG = ["--watchdog", "stall=3", "--watchdog", "restarts=9"]
+
+
+@pytest.fixture
+def served(tmp_path):
+    """Two replicas behind a gateway at `shell.gateway`."""
+    needs_caddy()
+    shell = Shell(tmp_path, ports.free(3))
+    shell.gateway_port = ports.free()
+    shell.gateway = f"http://127.0.0.1:{shell.gateway_port}"
+    up(shell)
+    yield shell
+    shell.end()
+
+
+def up(shell, *words, code=0, replicas=2, **fake):
+    several = ["--replicas", replicas, "--gateway-port", shell.gateway_port, *WATCHDOG]
+    given = {"token_s": "0.01", **fake}
+    got, out, err = shell.up(*several, "--output", "json", *words, **given)
+    assert got == code, err
+    return (json.loads(out)["services"][0] if code == 0 else None), err
+
+
+def replicas(shell):
+    return shell.status()["replicas"]
+
+
+def pids(shell):
+    return [each["pid"] for each in replicas(shell)]
+
+
+def test_no_request_fails_or_is_held_while_one_replica_after_the_other_is_replaced(served):
+    with Users(served.gateway, new=1, kept=1) as users:
+        told, err = up(served, loading_s="1")
+        assert told["gateway"]["held"] is None
+        assert "replacing replica 1" in err
+        assert "requests wait" not in err
+        before = pids(served)
+        _, err = up(served, die_loading="3", code=4)
+        assert "revision 2 serves again" in err
+        after = pids(served)
+        assert after[0] != before[0]  # it was brought back, and the other never touched
+        assert after[1] == before[1]
+        until(lambda: users.asked and users.asked[-1].began > users.begun + 3)
+    assert users.failed == []
+
+
+@pytest.mark.night
+def test_no_request_fails_where_replicas_come_and_go(served):
+    with Users(served.gateway) as users:
+        up(served, replicas=3)
+        assert len(pids(served)) == 3
+        up(served, "--gateway", replicas=1)
+        assert replicas(served) == []
+        code, _, err = served.run("rollback", "tiny")
+        assert (code, "adding replica 2" in err) == (0, True)
+        assert len(pids(served)) == 3
+    assert users.failed == []
+
+
+def test_one_that_is_killed_or_hangs_is_started_again_alone_and_the_others_serve(served):
+    first, second = pids(served)
+    with Users(served.gateway) as users:
+        until(lambda: len(users.asked) > 8)
+        os.kill(second, signal.SIGKILL)
+        until(lambda: not procfs.identify(second))
+        killed = len(users.asked)
+        until(lambda: len(users.asked) > killed + 20)
+        assert [e for e in users.asked[killed + 4 :] if e.problem] == []  # four may have been in it
+        until(lambda: [r["health"] for r in replicas(served)] == ["serving", "serving"])
+        assert [r["restarts"] for r in replicas(served)] == [0, 1]
+    os.kill(first, signal.SIGSTOP)
+    try:
+        until(lambda: answer(served.gateway, "/v1/models")[0] == 200)
+        with Users(served.gateway) as users:
+            until(lambda: len(users.asked) > 20)
+        assert users.failed == []
+        until(lambda: replicas(served)[0]["restarts"] == 1)  # by its watchdog, and not by its end
+    finally:
+        if procfs.identify(first):
+            os.kill(first, signal.SIGCONT)
+    until(lambda: [r["health"] for r in replicas(served)] == ["serving", "serving"])
+    assert served.run("status", "tiny")[0] == 0
+    told = json.loads(served.run("metrics", "tiny", "--output", "json")[1])["replicas"]
+    assert [each["url"] for each in told] == [each["url"] for each in replicas(served)]
