@@ -5,6 +5,7 @@ import os
 import re
 import socket
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 import pytest
 
@@ -190,12 +191,38 @@ def test_of_two_at_once_one_is_refused(cluster):
 
 
 def test_keys_are_the_clusters(cluster, tmp_path):
-    secret.learn(cluster, "chat", tmp_path)  # none there yet: ours stay
+    learn = partial(secret.learn, cluster, "chat", tmp_path, lambda _: False)
     (tmp_path / keys.API_KEY).write_bytes(b"ours")
+    learn()  # none there yet: ours stay
+    assert (tmp_path / keys.API_KEY).read_bytes() == b"ours"
     cluster.put_secret(secret.name("chat"), {keys.API_KEY: b"theirs", "hf_token": b"t"})
     cluster.put_secret(secret.name("chat"), {keys.OPERATOR_TOKEN: b"o"})
-    secret.learn(cluster, "chat", tmp_path)
+    learn()
     assert (tmp_path / keys.API_KEY).read_bytes() == b"theirs"
     assert (tmp_path / keys.OPERATOR_TOKEN).read_bytes() == b"o"
     assert not (tmp_path / "hf_token").exists()
     assert (tmp_path / keys.API_KEY).stat().st_mode & 0o777 == 0o600
+
+
+def test_keys_that_were_taken_away_are_in_no_copy(store, cluster, make_release, tmp_path):
+    """Another may have revoked one before: nobody's copy brings it back."""
+    shelf = ClusterShelf(cluster, tmp_path / "b")
+    learn = partial(secret.learn, cluster, "chat", tmp_path, shelf.is_keyless)
+    release = make_release().model_copy(update={"service": "chat"})
+    shelf.mark_keyless("chat")  # of what has no record
+    for number in (9, 10):
+        store.save(REF, release.model_copy(update={"revision": number}))
+    cluster.put_secret("chat-api-key", {keys.KEYS: b"all", keys.API_KEY: b"one"})
+    learn()
+    shelf.mark_keyless("chat")
+    learn()  # the Secret is there still: whoever took it away was killed
+    assert (tmp_path / keys.KEYS).read_bytes() == b"all"
+    cluster.delete(cluster.path("v1", "secrets", "chat-api-key"))
+    learn()
+    assert not (tmp_path / keys.KEYS).exists()
+    assert not (tmp_path / keys.API_KEY).exists()
+    # A revision later, a Secret that is lost is one that somebody lost.
+    store.save(REF, release.model_copy(update={"revision": 11}))
+    (tmp_path / keys.API_KEY).write_bytes(b"new")
+    learn()
+    assert (tmp_path / keys.API_KEY).read_bytes() == b"new"

@@ -198,7 +198,7 @@ class KubernetesDriver:
         Raises:
             StateError: they cannot be written here.
         """
-        secret.learn(self._cluster, service, self._shelf.folder(service))
+        secret.learn(self._cluster, service, self._shelf.folder(service), self._shelf.is_keyless)
 
     def close_door(self, release: Release) -> bool:
         """False: a pod that ends closes its own."""
@@ -259,6 +259,7 @@ class KubernetesDriver:
         """Removes the claims and the Secret of the service; a checkpoint's with its last user."""
         cluster = self._cluster
         if heir is None:
+            self._shelf.mark_keyless(service)
             claim.release(cluster, service, tell)
         else:
             newest = max(self._shelf.numbers(heir), default=0)

@@ -4,7 +4,7 @@ The cluster's are the ones that count: whoever changes them brings them here fir
 """
 
 import base64
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from deployctl.files import make_folder, write_private
@@ -20,16 +20,19 @@ def name(service: str) -> str:
     return f"{service}-api-key"
 
 
-def learn(cluster: Cluster, service: str, folder: Path) -> None:
-    """Writes the Secret's entries to files of the service's folder; leaves them where there is no
-    Secret.
+def learn(cluster: Cluster, service: str, folder: Path, is_keyless: Callable[[str], bool]) -> None:
+    """Writes the Secret's entries to files of the service's folder. Where there is no Secret, it
+    leaves them; removes them where the keys were taken away, which `is_keyless` says of a service:
+    one that was revoked before is not to open anything again.
 
     Raises:
-        StateError: they cannot be written.
-        ClusterError: the Secret cannot be read.
+        StateError: they cannot be written, or removed.
+        ClusterError: the Secret, or that, cannot be read.
     """
     found = cluster.get(cluster.path("v1", "secrets", name(service)))
     if found is None:
+        if folder.is_dir() and is_keyless(service):
+            keys.forget(folder)
         return
     data = found.get("data") or {}
     make_folder(folder)

@@ -26,6 +26,7 @@ from deployctl.targets.shelf import Stored, remove_folder
 TYPE = "deployctl.io/release.v1"
 SERVICE, REVISION, DAMAGED = "deployctl.io/service", "deployctl.io/revision", "deployctl.io/damaged"
 STATUS, SUMMARY = "deployctl.io/status", "deployctl.io/summary"
+KEYLESS = "deployctl.io/keyless"  # a label of a service's newest record, once its keys are gone
 _MOST = 1_000_000  # bytes of a Secret that etcd takes
 _KEY = "release"
 _OURS = f"type={TYPE}"
@@ -124,6 +125,17 @@ class ClusterShelf:
         name = _name(service, number)
         self._cluster.patch(f"{self._path}/{name}", {"metadata": {"labels": {DAMAGED: "true"}}})
         return f"secret {name}, label {DAMAGED}"
+
+    def mark_keyless(self, service: str) -> None:
+        """Has the newest record say that the service's keys are gone, for those who have a copy."""
+        if numbers := self.numbers(service):
+            name = _name(service, max(numbers))
+            self._cluster.patch(f"{self._path}/{name}", {"metadata": {"labels": {KEYLESS: "true"}}})
+
+    def is_keyless(self, service: str) -> bool:
+        """Whether the newest record says so."""
+        found = {int(_labels(each)[REVISION]): each for each in self._metadata_of(service)}
+        return bool(found) and KEYLESS in _labels(found[max(found)])
 
     def remove(self, service: str) -> None:
         """Removes every record of a service, and its folder here."""
