@@ -1,5 +1,6 @@
 """Several services on the cards of one host: a file's specs, each with its cards and its share."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -99,9 +100,11 @@ def _cards(cards: CardsOfHost) -> list[HostCard]:
 
 
 def _count() -> int:
+    """How many cards there are where services run: `DOCKER_HOST` may say that it is elsewhere."""
     from deployctl.doctor.detect import ask_gpus
+    from deployctl.doctor.shell import run, there
 
-    return len(ask_gpus(thorough=False).cards)
+    return len(ask_gpus(there(run, os.environ), thorough=False).cards)
 
 
 def _settled(spec: ServiceSpec, index: int, cards: Sequence[HostCard]) -> ServiceSpec:

@@ -7,6 +7,7 @@ import pytest
 import yaml
 
 from deployctl.cli.app import main
+from deployctl.doctor.shell import Ran
 from deployctl.errors import SpecError
 from deployctl.operations.fleet import load_placed
 from deployctl.spec.fleet import load_fleet
@@ -151,3 +152,24 @@ def test_a_line_of_a_service_is_found_behind_the_cards(fleet):
     file = fleet([{"gpu": "l4"}])
     place = locate(f"{file}: services/1/port", [file])
     assert file.read_text().splitlines()[place.line - 1] == "port: 8001"
+
+
+def test_the_cards_of_another_host_are_counted_there(fleet, monkeypatch):
+    """`auto` asks nvidia-smi, by ssh where Docker is reached so."""
+    answer = (
+        "index, name, uuid, driver_version, memory.total [MiB], memory.reserved [MiB], "
+        "memory.used [MiB], memory.free [MiB], compute_cap, mig.mode.current, persistence_mode\n"
+    )
+    for index in range(2):
+        answer += f"{index}, NVIDIA L4, GPU-{index}abc, 580.126.20, 23034 MiB, 467 MiB, "
+        answer += "0 MiB, 22566 MiB, 8.9, [N/A], Enabled\n"
+
+    def run(argv, timeout_s):
+        if "--query-gpu" in argv[-1] and argv[0] == "ssh":
+            return Ran(0, answer)
+        return Ran(None)
+
+    monkeypatch.setattr("deployctl.doctor.shell.run", run)
+    monkeypatch.setenv("DOCKER_HOST", "ssh://ops@gpu-1")
+    placed = load_placed([fleet([{"gpu": "auto"}])])
+    assert [spec.env["CUDA_VISIBLE_DEVICES"] for spec in placed] == ["0", "1"]

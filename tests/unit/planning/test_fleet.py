@@ -164,9 +164,15 @@ def test_what_others_hold_of_the_cards_and_a_share_that_is_said_are_kept(three):
 
 
 def test_cards_of_two_kinds(three):
-    plan = place(three, [HostCard(load_profile("t4")), L4]).plan
+    planned = place(three, [HostCard(load_profile("t4")), L4])
+    plan = planned.plan
     assert plan.verdict == "fits"
     assert "chat" in [share.service for share in plan.cards[1].shares]
+    # CUDA would number the fastest first.
+    assert planned.specs[0].env == {
+        "CUDA_VISIBLE_DEVICES": "1",
+        "CUDA_DEVICE_ORDER": "PCI_BUS_ID",
+    }
 
 
 def test_on_a_cpu_the_memory_of_the_host_is_shared(three):

@@ -125,10 +125,11 @@ def _planned(
     ]
     shares = divide(chosen, placed, slots)
     there = [taken_on(card, chosen, placed, shares) for card in range(len(cards))]
+    mixed = len({slot.kind for slot in slots}) > 1
     specs, plans, holdings = [], [], []
     for index, (member, need, where) in enumerate(zip(members, chosen, placed, strict=True)):
         others = max(cards[card].held_gib + _others(there[card], index) for card in where)
-        spec = _shared(need, where, shares[index], others)
+        spec = _shared(need, where, shares[index], others, mixed=mixed)
         specs.append(spec)
         plans.append(make_plan(spec, member.facts, cards[where[0]].profile, advise=False))
         taken = need.at(shares[index])
@@ -156,13 +157,19 @@ def _others(there: Sequence[tuple[int, Taken]], index: int) -> float:
     return sum(taken.footprint for other, taken in there if other != index)
 
 
-def _shared(need: Need, where: tuple[int, ...], share: int, others: float) -> ServiceSpec:
-    """The service's spec, with its cards, its share, and what others have of them."""
+def _shared(
+    need: Need, where: tuple[int, ...], share: int, others: float, *, mixed: bool
+) -> ServiceSpec:
+    """The service's spec, with its cards, its share, and what others have of them. `mixed`: the
+    host has cards of several kinds."""
     spec = need.spec
     if not share:  # a CPU's: vLLM would bind all engines to the same first cores
         free = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", **spec.env}
         return spec.model_copy(update={"env": free}) if others else spec
-    update: dict[str, Any] = {"env": {**spec.env, CARDS_VARIABLE: ",".join(map(str, where))}}
+    own = {CARDS_VARIABLE: ",".join(map(str, where))}
+    if mixed:  # CUDA numbers the fastest first, unless it is told to count as nvidia-smi does
+        own["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+    update: dict[str, Any] = {"env": {**spec.env, **own}}
     if fold(spec)[0].gpu_memory_utilization is None:
         update["gpu_memory_utilization"] = share / 100
     if others:
