@@ -143,6 +143,24 @@ def test_an_address_that_is_not_this_machines_is_refused():
         pass
 
 
+def test_the_page_of_a_study_has_the_load_that_is_under_way(tune, bench, monkeypatch):
+    port, pages = ports.free(), []
+
+    def measure(self, load, seconds, seed):
+        self.given["environment"].measure.keywords["tell"](far(5, 1, in_flight=3))
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=30) as answer:
+            pages.append(read(answer.read().decode()))
+        return FakeBench.measure(self, load, seconds, seed)
+
+    monkeypatch.setattr(bench, "measure", measure)
+    code, _, err = tune("--slo", "ttft_p95=500ms", "--study", "s", "--metrics-port", port)
+    assert code == 0, err
+    assert f"http://127.0.0.1:{port}/metrics" in err
+    assert [page["trial",] for page in pages] == [1, 1, 2, 2, 3, 3, 4, 4]
+    assert {page["requests_in_flight",] for page in pages} == {3}
+    assert [page["requests_total", "ok"] for page in pages] == [4 * n for n in range(1, 9)]
+
+
 def test_a_taken_port_is_said_before_a_study_begins(tune, bench, place):
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
