@@ -1,7 +1,7 @@
 """Faults of a real engine and of its machine, one at a time: the right alert reaches a webhook by a
 real Prometheus and a real Alertmanager, nothing but its relatives (tests/data/alert-relatives.yaml)
-does, and all is quiet again by itself. Rules are ours, their windows divided by 60. Two more are in
-test_scraped.py, at every change, and two in test_paged_starts.py.
+does, and all is quiet again by itself. Rules are ours, their windows divided by 60, but for those
+of a crash loop. Two more are in test_scraped.py, at every change, and one in test_paged_starts.py.
 """
 
 import contextlib
@@ -10,19 +10,21 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from tests.e2e.engine_cache import knowing
-from tests.e2e.guarded import Guarded, stopped
+from tests.e2e.guarded import Guarded, stopped, total
 
 import ports
 from deployctl.targets.history import Release
 from paging_parts import Pager
-from process_shell import until
+from process_shell import PATIENCE_S, until
 from prometheus_parts import NodeExporter
 
 pytestmark = [pytest.mark.vllm, pytest.mark.prometheus, pytest.mark.night]
 
+BACK_OFFS_S = 36.0  # of three restarts, which are not divided
 # Room for 16 requests at a time, in a cache for half of that.
 SMALL = ("--max-model-len", "1024", "--max-num-seqs", "16", "--engine-arg",
          "num-gpu-blocks-override=64")  # fmt: skip
@@ -67,6 +69,23 @@ def pager(engine, release, disk, tmp_path_factory):
         kept.callback(exporter.end)
         pager = Pager(folder, release, engine.folder / "operator_token", exporter)
         kept.callback(pager.close)
+        yield pager
+
+
+@pytest.fixture
+def crashing(engine, release, tmp_path):
+    """The pager of an engine that was begun anew: the watchdog has counted no start of it. The hour
+    of its rules holds the back-offs and the start after them, as long as one takes here."""
+    engine.down()
+    began = time.monotonic()
+    engine.up()
+    hour_s = max(240.0, 2 * (BACK_OFFS_S + time.monotonic() - began))
+    faster = max(1, int(3600 / hour_s))
+    with contextlib.closing(
+        Pager(tmp_path, release, engine.folder / "operator_token", faster=faster)
+    ) as pager:
+        pager.hour_s = hour_s
+        until(lambda: pager.prometheus.now("deployctl_engine_restarts_total"))
         yield pager
 
 
@@ -140,3 +159,16 @@ def test_a_full_disk(pager, disk):
                 pass
 
     pager.pages("HostDiskFilling", fill, (disk / "cache").unlink)
+
+
+def test_a_crash_loop(crashing, engine):
+    """It dies three times, twice while it loads, and then serves, as one that comes and goes."""
+
+    def crash():
+        dead = None
+        for _ in range(3):
+            until(lambda dead=dead: pid(engine) != dead)
+            dead = kill(engine)
+
+    crashing.pages("VllmRestarting", crash, patience_s=PATIENCE_S + 2 * crashing.hour_s)
+    assert total(engine.figures(), "deployctl_engine_restarts_total") == 3

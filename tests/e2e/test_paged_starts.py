@@ -1,11 +1,8 @@
-"""A crash loop and a slow start are paged, and over by themselves: as test_paged.py, with a fake
-engine under the real supervisor and the real door. A real one takes longer to load than the windows
-are that its back-offs have to fit in.
+"""A slow start is paged, and over by itself: as test_paged.py, with a fake engine under the real
+supervisor and the real door, which loads for as long as the test says.
 """
 
 import contextlib
-import os
-import signal
 
 import pytest
 
@@ -15,7 +12,6 @@ from process_shell import until
 
 pytestmark = [pytest.mark.prometheus, pytest.mark.night]
 
-FASTER = 30  # back-offs of 36 s in all are not divided, and an hour is to hold them
 PATIENCE_S = 600.0
 
 
@@ -32,28 +28,10 @@ def pager(shell, loaded, tmp_path):
     assert shell.up(hold=loaded)[0] == 0
     folder = shell.state / "process" / "tiny"
     release = Release.model_validate_json((folder / "releases" / "000001.json").read_bytes())
-    pager = Pager(tmp_path, release, folder / "operator_token", faster=FASTER)
+    pager = Pager(tmp_path, release, folder / "operator_token")
     with contextlib.closing(pager):
         until(lambda: pager.prometheus.now("deployctl_engine_restarts_total"))
         yield pager
-
-
-def engine(shell):
-    """The pid of the one that runs, or loads."""
-    return shell.status()["pid"]
-
-
-def test_a_crash_loop(shell, pager, loaded):
-    def crash():
-        loaded.unlink()
-        dead = None
-        for _ in range(3):
-            until(lambda dead=dead: engine(shell) not in (None, dead))
-            dead = engine(shell)
-            os.kill(dead, signal.SIGKILL)
-        loaded.touch()
-
-    pager.pages("VllmRestarting", crash, patience_s=PATIENCE_S)
 
 
 def test_a_slow_start(shell, pager, loaded):
