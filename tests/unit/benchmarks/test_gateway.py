@@ -22,7 +22,7 @@ def test_what_is_added_is_of_each_rounds_own_difference():
     assert cells[7:] == ["4.00", "2.50", "0.50", "0.50"]
 
 
-def test_a_stream_notes_when_each_piece_came():
+def test_a_stream_notes_when_each_text_came():
     class Loop:
         now = 0.0
 
@@ -33,7 +33,12 @@ def test_a_stream_notes_when_each_piece_came():
     heard = Heard.__new__(Heard)
     heard._loop, heard._head, heard.first_s, heard._begun = Loop(), b"", None, 0.0
     heard.came = []
-    for piece in (b"HTTP/1.1 200 OK\r\n\r\n", b"data: a\n\n", b"data: b\n\n"):
+    for piece in (
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"data: {1}\n\n",
+        b"data: {2}\n\n",
+        b"data: [DONE]\n\n",
+    ):
         heard.data_received(piece)
-    assert len(heard.came) == 3
+    assert len(heard.came) == 2
     assert heard.first_s is not None
