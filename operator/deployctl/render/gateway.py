@@ -91,9 +91,8 @@ class GatewayEntry(BaseModel):
     @property
     def upstreams(self) -> list[str]:
         """The files with the addresses of its engines, below UPSTREAMS."""
-        if self.replicas == 1:
-            return [self.service]
-        return [f"{self.service}.{number}" for number in range(self.replicas)]
+        several = [f"{self.service}.{number}" for number in range(self.replicas)]
+        return several if self.replicas > 1 else [self.service]
 
     @property
     def url(self) -> str:
