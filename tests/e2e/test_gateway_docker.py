@@ -152,6 +152,7 @@ def test_a_real_engine_is_replaced_and_ends_under_load(
     port = ports.free()
     up = ["up", "--model", tiny_checkpoint, "--gpu", "cpu", "--target", "docker", "--name", service]
     up += ["--image", cpu_image, "--enforce-eager", "--gateway", "--gateway-port", port]
+    up += ["--hold", "900"]  # a busy machine takes minutes to start an engine
     try:
         first = cli.json(*up)
         with Users(f"http://127.0.0.1:{port}", model=first["model"]) as users:
