@@ -1,11 +1,12 @@
 """Stops all of a service, also what its records do not say or say illegibly; keeps its history. And
-leaves one revision where several are on record as serving.
+leaves one revision where several are on record as serving, or were left unfinished.
 """
 
 from collections.abc import Callable
 
+from deployctl.errors import TargetError
 from deployctl.events import Event, Tell
-from deployctl.targets import canary
+from deployctl.targets import canary, history
 from deployctl.targets.driver import Driver
 from deployctl.targets.history import Release
 from deployctl.targets.store import ServiceRef, Store
@@ -82,3 +83,60 @@ def leave_one(
             else "a later revision took its place",
         }
         store.save(ref, extra.model_copy(update=update))
+
+
+def settle(
+    driver: Driver,
+    store: Store,
+    ref: ServiceRef,
+    tell: Tell,
+    *,
+    digest: str | None,
+    stop: Callable[[Release], None],
+) -> Release | None:
+    """Deals with what a killed deployctl left: adopts a pending revision that is as `digest` says
+    and runs, and returns it; ends every other. Only under the lock.
+
+    Raises:
+        TargetError: something of it still runs, or the records cannot be read or written.
+    """
+    store.releases(ref)  # first: a record that cannot be read stops everything
+    canary.clear(driver, store, ref.service, tell)
+    leave_one(driver, store, ref, tell, stop=stop)
+    releases = store.releases(ref)
+    adopted = None
+    for release in reversed(history.pending(releases)):
+        same = digest is not None and release.bundle.digest == digest and adopted is None
+        if same and driver.state(release).condition == "running":
+            adopted = release
+            continue
+        tell(Event("note", f"cleaning up revision {release.revision}, left unfinished"))
+        if not (driver.replaces and history.deployed(releases)):
+            stop(release)  # else what is started next takes its place
+        update = {"status": "failed", "message": "deployctl was killed before it answered"}
+        store.save(ref, release.model_copy(update=update))
+    return adopted
+
+
+def in_spite_of(tell_gateway: Callable[[], None], tell: Tell) -> TargetError | None:
+    """What the gateway fails at, which is no reason for an engine to run on."""
+    try:
+        tell_gateway()
+    except TargetError as error:
+        tell(Event("warning", error.message))
+        return error
+    return None
+
+
+def raise_untold(service: str, untold: TargetError | None) -> None:
+    """Once a service is down: says what the gateway failed at, if at anything.
+
+    Raises:
+        TargetError: it did.
+    """
+    if untold is not None:
+        raise TargetError(
+            f"{service} is down, and the gateway has a trouble: {untold.message}",
+            where=untold.where,
+            hint=f"deployctl down {service} tells it again",
+        ) from untold

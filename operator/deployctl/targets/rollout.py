@@ -14,7 +14,7 @@ from deployctl.events import Event, Tell
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import Bundle
 from deployctl.spec import ServiceSpec
-from deployctl.targets import canary, drain, history, keys, newkey, removal, resume
+from deployctl.targets import drain, history, keys, newkey, removal, resume
 from deployctl.targets.canary import Verify
 from deployctl.targets.defaultkey import DefaultKey
 from deployctl.targets.driver import Driver
@@ -139,29 +139,15 @@ class Rollout:
             TargetError: something of it still runs, or the records cannot be written.
         """
         with self._at_work("deployctl down"):
-            untold = self._in_spite_of(self.front.leave)
+            untold = removal.in_spite_of(self.front.leave, self._tell)
             parts = self._driver, self._store, self._ref, self._tell
             stopped = removal.stop_all(*parts, stop=self._stop)
-            untold = self._in_spite_of(self.front.end) or untold
+            untold = removal.in_spite_of(self.front.end, self._tell) or untold
             if volumes:
                 self._driver.purge(self._ref.service, self._tell)
                 keys.forget(self._store.folder(self._ref))
-            if untold is not None:
-                raise TargetError(
-                    f"{self._ref.service} is down, and the gateway has a trouble: {untold.message}",
-                    where=untold.where,
-                    hint=f"deployctl down {self._ref.service} tells it again",
-                ) from untold
+            removal.raise_untold(self._ref.service, untold)
             return stopped
-
-    def _in_spite_of(self, tell_gateway: Callable[[], None]) -> TargetError | None:
-        """What the gateway fails at, which is no reason for an engine to run on."""
-        try:
-            tell_gateway()
-        except TargetError as error:
-            self._tell(Event("warning", error.message))
-            return error
-        return None
 
     def take_over(self) -> None:
         """Makes another service of that name that the target has, and that was not known here, the
@@ -185,22 +171,8 @@ class Rollout:
             yield
 
     def _settle(self, digest: str | None) -> Release | None:
-        """Deals with what a killed deployctl left: adopts a pending revision, or ends it."""
-        self._store.releases(self._ref)  # first: a record that cannot be read stops everything
-        canary.clear(self._driver, self._store, self._ref.service, self._tell)
-        removal.leave_one(self._driver, self._store, self._ref, self._tell, stop=self._stop)
-        releases = self._store.releases(self._ref)
-        adopted = None
-        for release in reversed(history.pending(releases)):
-            same = digest is not None and release.bundle.digest == digest and adopted is None
-            if same and self._driver.state(release).condition == "running":
-                adopted = release
-                continue
-            self._tell(Event("note", f"cleaning up revision {release.revision}, left unfinished"))
-            if not (self._driver.replaces and history.deployed(releases)):
-                self._stop(release)  # else what is started next takes its place
-            self._mark(release, "failed", "deployctl was killed before it answered")
-        return adopted
+        parts = self._driver, self._store, self._ref, self._tell
+        return removal.settle(*parts, digest=digest, stop=self._stop)
 
     def _serves(self, current: Release, digest: str) -> bool:
         if current.bundle.digest != digest:
