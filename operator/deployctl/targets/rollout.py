@@ -24,6 +24,7 @@ from deployctl.targets.guards import interruptible, lock, shielded
 from deployctl.targets.history import Outcome, Release
 from deployctl.targets.readiness import Tools, ask, under_way
 from deployctl.targets.store import ServiceRef, Store
+from deployctl.units import duration
 
 STILL_THERE_S = 10.0  # for a running service to prove, with a completion, that it needs no change
 # Has a release's model where its engine looks for it, whole, before any engine is touched.
@@ -58,6 +59,7 @@ class Rollout:
         self._exchange = Exchange(driver, self.front, tell, tools)
         # Seconds without an answer, each time that one engine took the place of another.
         self.gaps_s: list[float] = []
+        self._silent: float | None = None  # since when nothing answers, by the clock
 
     def up(
         self,
@@ -237,7 +239,7 @@ class Rollout:
     ) -> Outcome:
         """Stops `current`, unless the target replaces it by itself; starts `release`, waits, looks;
         or undoes all of it."""
-        begun = self._tools.clock()
+        begun = self._silent = self._tools.clock()
         to_restore: Release | None = None
         try:
             if current is not None and self._driver.replaces:
@@ -252,6 +254,7 @@ class Rollout:
             took = self._exchange.run(current, release, stop=self._stop, ready=place)
             if to_restore is not None and not (self._driver.replaces or took.one_by_one):
                 self.gaps_s.append(took.answered - begun)
+            self._silent = None
             if verify is not None:
                 said = verify(release)
             done = self._mark(release, "deployed", said)
@@ -275,7 +278,7 @@ class Rollout:
     ) -> BaseException:
         """Ends `release`, brings `previous` back, and says in the error how that went."""
         interrupted = isinstance(error, KeyboardInterrupt)
-        begun = self._tools.clock()
+        begun = self._tools.clock() if self._silent is None else self._silent
         notes = []
         undone = release if self._exchange.rolls(previous, release) else None
         if undone is None:
@@ -317,11 +320,13 @@ class Rollout:
             self._exchange.restore(old, undone, stop=stop, wait=wait)
             if not wait:
                 return f"revision {number} is starting again; deployctl status {old.service}"
-            if not (self._driver.replaces or undone):
-                self.gaps_s.append(self._tools.clock() - begun)
+            if self._driver.replaces or undone:
+                return f"revision {number} serves again"
+            self.gaps_s.append(self._tools.clock() - begun)
         except DeployctlError as problem:
             return f"and revision {number} could not be restored: {problem.message}"
-        return f"revision {number} serves again"
+        gap = duration(self.gaps_s[-1])
+        return f"revision {number} serves again, after {gap} in which nothing answered"
 
     def _end(self, release: Release) -> None:
         self._driver.stop(release, self._tell)

@@ -12,6 +12,7 @@ from deployctl.errors import (
 )
 from deployctl.targets.guards import lock
 from deployctl.targets.store import ServiceRef
+from deployctl.units import duration
 
 REF = ServiceRef("process", "tiny")
 
@@ -52,6 +53,18 @@ def test_a_failed_update_brings_the_old_one_back(world, make_release, fate, repl
     assert world.statuses() == {1: "deployed", 2: "failed"}
     assert world.driver.running == {1}
     assert (("stop", 2) in world.driver.did) is not replaces  # else it is replaced
+
+
+def test_a_failed_update_says_for_how_long_nothing_answered(world, make_release):
+    """From the stop of the old one on, and not from the moment when the new one was given up."""
+    world.up(make_release())
+    world.driver.fates[2] = "silent"
+    rollout, release = world.rollout(), make_release(port=9000, startup_timeout=70)
+    with pytest.raises(EngineError) as caught:
+        rollout.up(release.spec, release.plan, release.bundle)
+    (gap,) = rollout.gaps_s
+    assert gap >= 70
+    assert f"after {duration(gap)} in which nothing answered" in caught.value.hint
 
 
 def test_the_engine_s_own_words_are_told_and_translated(world, make_release):

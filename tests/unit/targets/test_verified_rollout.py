@@ -47,7 +47,7 @@ def test_a_miss_in_its_place_brings_the_old_one_back(world, make_release):
     bad = make_release(port=9000)
     with pytest.raises(SloMissedError) as caught:
         rollout.up(bad.spec, bad.plan, bad.bundle, verify=missed)
-    assert caught.value.hint == "see the report; revision 1 serves again"
+    assert caught.value.hint.startswith("see the report; revision 1 serves again, after ")
     assert world.statuses() == {1: "deployed", 2: "failed"}
     assert message(world, 2) == "verification failed: ttft_p95 missed"
     assert world.driver.running == {1}
