@@ -51,7 +51,7 @@ HELD = "unix/held.sock"  # an address that is none
 NOBODY = "unix/nobody.sock"  # another: an update failed, and nothing is to come
 REFUSED = "x-deployctl-refused"  # of a door's answer to a request that no engine has seen
 TRY_S = 0.25  # between two attempts to reach an engine
-SEEN_S = 2.0  # until a pool has seen that one of its engines is back: see _pool
+SEEN_S = 2.0  # until a pool has seen that one of its engines is back: see caddy.pool
 LEAST_VERSION = (2, 11, 4)  # of Caddy: 2.11.3 sends what it has left of a body again
 HTTP_PORT, HTTPS_PORT = 8080, 443
 ENGINE_PORT = 8000  # inside its container
@@ -300,7 +300,7 @@ def _subroute(each: GatewayEntry, *, strip: bool = False) -> dict[str, Any]:
     # Only a body that is whole in its buffer, and so has a length, is sent again: of another Caddy
     # 2.11.7 gives the buffer to two other requests, of which one is sent with the other's body.
     turned_away = (
-        f'{{http.reverse_proxy.header.{_canonical(REFUSED)}}} == "not-begun"'
+        f'{{http.reverse_proxy.header.{REFUSED.title()}}} == "not-begun"'
         " && {http.reverse_proxy.is_transport_error} != true"
     )
     routes = [
@@ -344,7 +344,3 @@ def _proxy(each: GatewayEntry, *, again: str | None = None, **more: Any) -> dict
         **more,
         "transport": caddy.TRANSPORT,
     }
-
-
-def _canonical(header: str) -> str:
-    return "-".join(word.capitalize() for word in header.split("-"))
