@@ -71,9 +71,14 @@ def test_a_life(namespace, up, no_image, tmp_path):
     kept = {name.partition("/")[2] for name in namespace.kinds()}
     records = {f"deployctl.chat.v{number}" for number in range(1, 5)}
     assert kept == {"chat-cache", "chat-api-key", *records}
+    copy = next(namespace.state.rglob("operator_token"))
+    before = copy.read_bytes()
     namespace("down", "chat", "--volumes")
     until(  # a claim goes with the last pod that has it
         lambda: {name.partition("/")[2] for name in namespace.kinds()} == records,
         seconds=60,
         what="nothing but the records is left",
     )
+    copy.write_bytes(before)  # as another state folder still has it
+    namespace("keys", "list", "chat")
+    assert not copy.exists(), "what was taken away is in no copy, for no up to bring back"
