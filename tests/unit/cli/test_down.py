@@ -18,7 +18,7 @@ def down(monkeypatch, capsys):
 
     def run(*words):
         refs = [ServiceRef("process", name) for name in ("a", "b")]
-        monkeypatch.setattr("deployctl.cli.down._chosen", lambda names, target: refs)
+        monkeypatch.setattr("deployctl.cli.down._chosen", lambda names, files, target: refs)
         monkeypatch.setattr(sys, "argv", ["deployctl", "down", *words, "--output", "json"])
         with pytest.raises(SystemExit) as ended:
             main()
