@@ -12,7 +12,7 @@ import pages
 from board_parts import excuse, panel_queries, rule_queries, selectors
 from deployctl.engines.vllm import exported
 from deployctl.promql import LabelMatcher, write
-from deployctl.render.alerting import Objectives, Scope, rule_groups
+from deployctl.render.alerting import Objectives, Scope, host_groups, rule_groups
 
 GUIDE = Path(__file__).resolve().parents[3] / "docs" / "guides" / "dashboards.md"
 NOT_ITS_OWN = ("deployctl:", "deployctl_loadtest_")
@@ -50,6 +50,12 @@ def test_a_release_gives_the_names_and_labels_that_we_know_of_it(version):
         assert name in known, name
         own = known[name].labels
         assert own is None or set(labels) - {"le", "quantile"} <= own, (name, labels)
+
+
+def test_what_rules_of_a_machine_read_is_told_there_or_has_a_reason():
+    """By node-exporter and Prometheus itself, which are all that tests/e2e/test_scraped.py has."""
+    read = rule_queries(host_groups(Scope("", pages.versions()[-1], ()))).values()
+    assert [q for q in read if not q.startswith(("node_", "prometheus_")) and not excuse(q)] == []
 
 
 def test_a_page_without_a_name_is_found_out():
