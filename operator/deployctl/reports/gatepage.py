@@ -97,7 +97,8 @@ class GateReport(BaseModel):
     @property
     def header(self) -> str:
         """What tells its comment from others; hidden where Markdown is shown."""
-        known = (self.identity.service, self.identity.runner, self.identity.environment)
+        of = self.identity
+        known = (of.service, of.runner, of.environment, of.place)
         return header("gate", [each for each in known if each])
 
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from pydantic import TypeAdapter, ValidationError
 
-from deployctl.errors import InputError, NotFoundError, SloMissedError
+from deployctl.errors import DeployctlError, InputError, NotFoundError, SloMissedError
 from deployctl.events import Event, Tell, silent
 from deployctl.files import write_text
 from deployctl.load import compare, folder
@@ -118,9 +118,14 @@ def _measured(saved: SavedRun, engine: str | None, card: str | None) -> dict[str
     """What was measured, on what, and where."""
     setup = saved.summary["setup"]
     service, at = setup.get("service"), _elsewhere(str(setup.get("url", "")))
-    if service and not (engine and card):
-        known = _release(str(service))
-        engine, card, at = engine or known[0], card or known[1], known[2]
+    if service:
+        try:
+            known = _release(str(service))
+        except DeployctlError:  # it is gone, or judged where it cannot be asked
+            if not (engine and card):
+                raise
+        else:
+            engine, card, at = engine or known[0], card or known[1], known[2]
     if not (engine and card):
         raise InputError(
             "it is not known what was measured",

@@ -3,6 +3,7 @@
 import io
 import json
 import zipfile
+from dataclasses import replace
 
 import pytest
 
@@ -11,7 +12,7 @@ from deployctl.operations.github.baseline import artifact_name
 from deployctl.operations.github.gate import Baseline, MeasuredBy, enforce, judge
 from deployctl.reports.gatepage import GateReport, MeasuredOn, markdown
 from fake_github import TOKEN, FakeGitHub
-from run_parts import files, run
+from run_parts import SETUP, files, run
 
 SLO = "ttft_p95=1s,error_rate=5%"
 IDENTITY = MeasuredOn(
@@ -126,6 +127,28 @@ def test_another_environment_or_place_is_no_baseline(github, gated):
     for more in ({"place": "https://k8s:6443 chat"}, {"place": ""}, {"environment": ""}):
         assert artifact_name(IDENTITY.model_copy(update=more)) != NAME
     assert gated().verdict == "passed"
+
+
+@pytest.mark.parametrize(
+    ("there", "at"), [(True, "https://k8s:6443 chat"), (False, "")], ids=["found", "gone"]
+)
+def test_a_services_place_is_known_whatever_is_said_of_it(gated, github, monkeypatch, there, at):
+    def release(service):
+        assert service == "chat"
+        if not there:
+            raise NotFoundError("nothing of it runs")
+        return "vllm 0.31.0", "h100", at
+
+    monkeypatch.setattr("run_parts.SETUP", replace(SETUP, service="chat", url="http://127.0.0.1:1"))
+    monkeypatch.setattr("deployctl.operations.github.gate._release", release)
+    identity = gated().identity
+    assert (identity.engine, identity.card, identity.place) == ("vllm 0.32.0", "l4", at)
+
+
+def test_gates_of_two_places_have_a_comment_each(gated, github):
+    report = gated()
+    elsewhere = report.identity.model_copy(update={"place": "https://k8s:6443 chat"})
+    assert report.model_copy(update={"identity": elsewhere}).header != report.header
 
 
 def of_another_load():
