@@ -79,7 +79,9 @@ def main(words: list[str]) -> int:
     try:
         digest = published(*words)
     except RefusedError as error:
-        print(f"::error title=release::{error}", file=sys.stderr)
+        # A line of a command to the runner: what a registry said begins no other.
+        said = str(error).replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+        print(f"::error title=release::{said}", file=sys.stderr)
         return 1
     if digest:
         print(digest)

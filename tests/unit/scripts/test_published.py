@@ -55,6 +55,13 @@ def test_a_registry_that_does_not_say_is_no_leave_to_publish(asked, error):
     assert "the registry does not say" in err
 
 
+def test_no_line_of_what_a_registry_says_is_a_command_to_the_runner(asked):
+    _, _, err = asked("image", "x", error="ERROR: 100% wrong\n::stop-commands::x")
+    assert err.startswith("::error title=release::")
+    assert err.endswith("100%25 wrong%0A::stop-commands::x\n")
+    assert err.count("\n") == 1
+
+
 def test_an_image_of_the_same_commit_is_not_built_again(asked):
     has = index("a" * 40)
     digest = f"sha256:{hashlib.sha256(has.encode()).hexdigest()}"
