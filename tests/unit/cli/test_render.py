@@ -120,6 +120,14 @@ def test_monitoring_of_several_services_is_one_folder(render, model, tmp_path):
     assert set(document) == {"version", "folder", "files"}
 
 
+@pytest.mark.parametrize(("more", "helps"), [([], True), (["--gateway", "--expose"], False)])
+def test_to_expose_it_is_the_hint_where_that_helps(render, more, helps):
+    words = ["--target", "monitoring", "--scrape-host", "a", *more, "-o", "x"]
+    said = render(*words, code=3).stderr
+    assert "leave --scrape-host out" in said
+    assert ("--expose" in said) == helps
+
+
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from deployctl.errors import InputError, PlanRefusedError
 from deployctl.operations.prepare import Prepared, refuse_unfit
-from deployctl.render.bundle import LOOPBACK, listens_on
+from deployctl.render.bundle import LOOPBACK, behind_gateway, listens_on
 from deployctl.render.monitoring import Watched, monitoring_folder
 from deployctl.render.monitoring.folder import token_file
 from deployctl.render.monitoring.project import reached
@@ -74,10 +74,11 @@ def _refuse_unreachable(prepared: Sequence[Prepared], host: str) -> None:
     loopback = [each for each in prepared if listens_on(each.plan, each.spec) == LOOPBACK]
     if hidden := [each.plan.name for each in loopback]:
         several = len(hidden) > 1
+        behind = all(behind_gateway(each.plan, each.spec) for each in loopback)
         raise PlanRefusedError(
             f"{', '.join(hidden)} listen{'' if several else 's'} on loopback alone, where nothing "
             f"is found at {host}",
             where="--scrape-host",
-            hint="expose what is scraped from elsewhere (--expose, expose: true), or leave "
-            "--scrape-host out for a Prometheus on the services' host",
+            hint="leave --scrape-host out for a Prometheus on the services' host"
+            + ("" if behind else ", or expose what is scraped from elsewhere: --expose"),
         )
