@@ -122,7 +122,7 @@ class Gateway:
         """
         if wanted is not None and not self._proxy.ready_for(wanted):
             with self._files.locked():
-                self._apply(self.entries(), let_go=False, to_come=[wanted])
+                self._apply(self.entries(), wanted.service, let_go=False, to_come=[wanted])
 
     def admit(self, wanted: GatewayEntry, *addresses: str) -> GatewayEntry:
         """Has it lead the service's requests to the engines at `addresses` (`127.0.0.1:8000`), one
@@ -143,7 +143,7 @@ class Gateway:
             entry = rendered.admitted(wanted, others)
             self._files.write(_record(wanted.service), entry.model_dump_json(indent=1))
             try:
-                self._apply([*others, entry], let_go=was_held)
+                self._apply([*others, entry], wanted.service, let_go=was_held)
             except BaseException:
                 if former is None:
                     self._files.remove(_record(wanted.service))
@@ -214,7 +214,8 @@ class Gateway:
         with self._files.locked():
             left = self._others(service)
             try:
-                self._apply(left, let_go=False)  # first: where it fails, the next one tries again
+                # First: where it fails, the next one tries again.
+                self._apply(left, service, let_go=False)
             except TargetError:
                 if left:  # else it is to be ended
                     raise
@@ -265,13 +266,17 @@ class Gateway:
     def _apply(
         self,
         entries: list[GatewayEntry],
+        changed: str,
         *,
         let_go: bool,
         to_come: Sequence[GatewayEntry] = (),
     ) -> None:
-        """Brings the proxy to serve these and no others, ready for those that are to come."""
+        """Brings the proxy to serve these and no others, ready for those that are to come. The
+        service that is `changed` may be held by whoever changes it, who would wait for himself."""
         runs, port = self._proxy.runs(), self.monitor_port()
-        known = [*entries, *to_come]
+        # Of the one that comes anew, what it had is over: a port has one address of the host.
+        coming = {each.service for each in to_come}
+        known = [*(each for each in entries if each.service not in coming), *to_come]
         if not runs and not known:
             return
         if port is None or (not runs and host.port_error(port)):
@@ -290,18 +295,19 @@ class Gateway:
             return
         if let_go:
             self._sleep(_LET_GO_S + rendered.SEEN_S * any(e.replicas > 1 for e in entries))
-        self._await_nobody_held(max((each.hold_s for each in entries), default=0))
+        self._await_nobody_held(max((each.hold_s for each in entries), default=0), but=changed)
         # Where one is there already, somebody was stopped meanwhile: which is loaded nobody knows.
         self._files.write(NEXT, configuration)
         self._proxy.apply(known, port)
         self._files.move(NEXT, CONFIGURATION)
 
-    def _await_nobody_held(self, most_s: float) -> None:
+    def _await_nobody_held(self, most_s: float, *, but: str) -> None:
         """Those who wait with the former configuration would be turned away. One that was held by a
         deployctl that was killed waits in vain anyway."""
         deadline = self._clock() + most_s
         while self._clock() < deadline and any(
-            self._holds(each) and self._changes.at_work(each.service) for each in self.entries()
+            each.service != but and self._holds(each) and self._changes.at_work(each.service)
+            for each in self.entries()
         ):
             self._sleep(_POLL_S)
 

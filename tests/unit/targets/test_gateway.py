@@ -19,9 +19,12 @@ class MemoryProxy:
     def __init__(self):
         self.alive, self.loaded, self.refuses = False, [], None
         self.stopped = None  # once it has loaded
-        self.folder = None
+        self.folder, self.known, self.ready = None, [], True
 
     contained = others = False
+
+    def ready_for(self, wanted):
+        return self.ready
 
     def leads_others(self):
         return self.others
@@ -39,7 +42,7 @@ class MemoryProxy:
         if self.refuses:
             raise self.refuses
         name = "next.json" if self.alive else "caddy.json"
-        self.alive = True
+        self.alive, self.known = True, entries
         self.loaded.append(json.loads((self.folder / name).read_text()))
         if self.stopped:
             raise self.stopped
@@ -188,6 +191,27 @@ def test_a_hold_of_a_deployctl_that_was_killed_keeps_nobody_waiting_and_is_told(
     assert machine.now == 0
     machine.gateway.admit(wanting(), ADDRESS)
     assert machine.gateway.held("tiny") is None
+
+
+def test_who_goes_does_not_wait_for_his_own_requests_that_are_held(machine):
+    machine.gateway.admit(wanting(), ADDRESS)
+    machine.gateway.admit(wanting("other"), "127.0.0.1:9000")
+    machine.gateway.hold("tiny")
+    assert machine.gateway.leave("tiny") == ["other"]
+    assert machine.now == 0
+
+
+def test_an_update_to_another_address_waits_for_no_hold_of_its_own_and_gives_up_the_former(machine):
+    """A port of the host cannot be published on loopback and on every interface."""
+    machine.gateway.admit(wanting(), ADDRESS)
+    machine.gateway.admit(wanting("other", port=9090), "127.0.0.1:9000")
+    machine.gateway.hold("tiny")
+    machine.proxy.ready = False
+    machine.gateway.begin(wanting(exposed=True))
+    assert machine.now == 0
+    at = [(each.host, each.port) for each in machine.proxy.known]
+    assert at == [("127.0.0.1", 9090), ("0.0.0.0", 8080)]
+    assert ports(machine)[-1] == ["monitor", "port-8080", "port-9090"]  # as before
 
 
 def test_services_that_are_gone_are_forgotten_by_the_next_that_changes(machine):
