@@ -5,16 +5,20 @@ import subprocess
 from types import SimpleNamespace
 
 import pytest
+from tests.unit.targets_docker.memory import MemoryCarriers
 
 from deployctl.endpoint import Endpoint
 from deployctl.errors import DockerError, PortTakenError, TargetError
-from deployctl.render.gateway import GatewayEntry
+from deployctl.render.gateway import HELD, GatewayEntry
 from deployctl.render.gatewayproject import PORTS_LABEL, PROJECT
 from deployctl.targets import proxies
+from deployctl.targets.docker import enginelock
+from deployctl.targets.docker import gateway as module
 from deployctl.targets.docker.commands import Result
 from deployctl.targets.docker.engine import PROJECT_LABEL
-from deployctl.targets.docker.gateway import ContainedCaddy
+from deployctl.targets.docker.gateway import ContainedCaddy, DockerGateway
 from deployctl.targets.docker.gatewayvolume import VolumeFiles
+from deployctl.targets.docker.records import EngineRecords
 from deployctl.targets.gatewayfiles import FolderFiles
 
 
@@ -30,6 +34,7 @@ class Host:
         self.address = SimpleNamespace(url="unix:///var/run/docker.sock", remote=False)
         self.container, self.starts, self.told = None, [], []
         self.answers, self.holder, self.says = True, None, (0, "")
+        self.carriers, self.engines = MemoryCarriers(), {}
         self.files, self._folder = FolderFiles(folder / "files"), folder / "project"
         monkeypatch.setattr(proxies, "healthy", lambda monitor: self.answers)
         self.proxy = ContainedCaddy(
@@ -45,8 +50,9 @@ class Host:
         self.container = SimpleNamespace(labels=labels, status="running", attrs={})
         return Result(0, "", "")
 
-    def containers(self, project, service):
-        assert project == PROJECT
+    def containers(self, project, service=None):
+        if project != PROJECT:
+            return self.engines.get(project, [])
         return [self.container] if self.container else []
 
     def endpoint(self, port, *, exposed):
@@ -123,6 +129,34 @@ def test_another_services_engine_that_comes_up_behind_it_is_seen(host):
     assert not host.proxy.leads_others()
     found.append(SimpleNamespace(labels={PROJECT_LABEL: "deployctl-tiny"}))
     assert host.proxy.leads_others()
+
+
+@pytest.fixture
+def gateway(host, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "VolumeFiles", lambda *parts: host.files)
+    settings = SimpleNamespace(state_dir=tmp_path, gateway_image="caddy:1")
+    found = DockerGateway(lambda: host, host._run, settings)
+    host.proxy.apply([wanting()], 20190)
+    host.files.write("monitor_port", "20190")
+    for name in ("tiny", "by-hand", "known", "lost"):
+        host.files.write(f"services/{name}.json", wanting(name).model_dump_json())
+        host.files.write(f"upstreams/{name}", f"deployctl-{name}:8000")
+    return found
+
+
+def test_of_one_that_was_killed_while_it_held_it_is_told_and_nobody_waits_for_him(host, gateway):
+    host.files.write("upstreams/tiny", HELD)
+    host.files.write("held/tiny", "2026-11-24T07:00:00+00:00")
+    with enginelock.held(host.carriers, "tiny", "deployctl up", print):
+        assert gateway.held("tiny").left is False
+    assert gateway.held("tiny").left is True
+
+
+def test_services_that_the_engine_does_not_know_any_more_are_forgotten(host, gateway):
+    EngineRecords(host.carriers).begin("known", "a-lineage")
+    host.engines["deployctl-by-hand"] = ["a container"]
+    assert gateway.leave("tiny") == ["by-hand", "known"]
+    assert sorted(host.files.below("upstreams")) == ["by-hand", "known"]
 
 
 class Volume:

@@ -114,6 +114,16 @@ def refuse_others(carriers: Carriers, service: str, as_we_left_it: Callable[[], 
         raise _taken(service, "", found)
 
 
+def at_work(carriers: Carriers, service: str) -> bool:
+    """Whether somebody changes a service now, who was not killed.
+
+    Raises:
+        DockerError: the engine cannot be asked.
+    """
+    found = carriers.find(name_of(service))
+    return found is not None and not _is_over(carriers, found)
+
+
 @contextmanager
 def _kept(carriers: Carriers, mine: Callable[[], Carrier]) -> Iterator[None]:
     def sign() -> None:

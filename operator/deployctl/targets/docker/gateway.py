@@ -17,15 +17,16 @@ from deployctl.files import make_folder, write_private
 from deployctl.render import gateway as rendered
 from deployctl.render import gatewayproject
 from deployctl.render.bundle import LOOPBACK
-from deployctl.render.compose import COMPOSE_FILE, GATEWAY_NETWORK
+from deployctl.render.compose import COMPOSE_FILE, GATEWAY_NETWORK, project_name
 from deployctl.render.gateway import ADMIN, GatewayEntry
 from deployctl.render.gatewayproject import CADDY, PORTS_LABEL, PROJECT
 from deployctl.spec.settings import Settings
 from deployctl.targets import proxies, through
-from deployctl.targets.docker import commands, preflight, translate
+from deployctl.targets.docker import commands, enginelock, preflight, translate
 from deployctl.targets.docker.engine import PROJECT_LABEL, DockerEngine
 from deployctl.targets.docker.gatewayvolume import VolumeFiles
-from deployctl.targets.gateway import CONFIGURATION, NEXT, Gateway
+from deployctl.targets.docker.records import EngineRecords
+from deployctl.targets.gateway import CONFIGURATION, NEXT, Changes, Gateway
 from deployctl.targets.gatewayfiles import GatewayFiles
 from deployctl.targets.history import Release
 
@@ -183,9 +184,17 @@ class DockerGateway(Gateway):
         self.image = settings.gateway_image or gatewayproject.default_image()
         folder = settings.state_dir / "docker-gateway"
         files = VolumeFiles(engine, run, self.image, folder)
-        super().__init__(
-            files, ContainedCaddy(engine, run, files, self.image, folder), ask=self._asked
-        )
+        proxy = ContainedCaddy(engine, run, files, self.image, folder)
+        super().__init__(files, proxy, changes=Changes(self._at_work, self._gone), ask=self._asked)
+
+    def _at_work(self, service: str) -> bool:
+        return enginelock.at_work(self._engine().carriers, service)
+
+    def _gone(self, service: str) -> bool:
+        """One that was brought up by hand has no records, and containers."""
+        engine = self._engine()
+        there = EngineRecords(engine.carriers).has(service)
+        return not there and not engine.containers(project_name(service))
 
     def _asked(self, entry: GatewayEntry, ca_file: Path | None) -> str | None:
         at = self._engine().endpoint(entry.port, exposed=entry.exposed).url
