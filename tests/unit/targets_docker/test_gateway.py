@@ -70,6 +70,8 @@ class Host:
 
     def remove(self, project, grace_s):
         self.container = None
+        if self.engines:
+            raise DockerError("Docker refuses: the network has active endpoints")
 
 
 @pytest.fixture
@@ -102,6 +104,13 @@ def test_one_that_does_not_start_anew_has_what_it_had(host):
         host.proxy.apply([wanting(port=9090)], 20190)
     assert host.files.read("caddy.json") == "former"
     assert host.starts[-1] == host.starts[0]
+
+
+def test_why_it_does_not_start_is_said_though_engines_keep_its_network(host):
+    host.answers, host.engines = False, {"deployctl-tiny": ["a container"]}
+    with pytest.raises(TargetError, match="does not start: no such module"):
+        host.proxy.apply([wanting()], 20190)
+    assert host.container is None
 
 
 def test_what_it_refuses_is_said_and_one_that_is_away_is_waited_for(host):

@@ -7,12 +7,13 @@ container, which is published on the host's loopback (`render.gateway.ENGINES`).
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from deployctl.endpoint import Endpoint
-from deployctl.errors import TargetError
+from deployctl.errors import DockerError, TargetError
 from deployctl.files import make_folder, write_private
 from deployctl.render import gateway as rendered
 from deployctl.render import gatewayproject
@@ -141,7 +142,8 @@ class ContainedCaddy:
             container = self._container()
             if container is None or container.attrs.get("RestartCount") or self._clock() > deadline:
                 said = proxies.complaint(self._log(container))
-                self.end()
+                with suppress(DockerError):  # a network with engines stays
+                    self.end()
                 raise TargetError(
                     f"the gateway does not start: {said}",
                     where=f"image {self._image}",
