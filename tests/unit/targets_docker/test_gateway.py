@@ -35,6 +35,7 @@ class Host:
         self.container, self.starts, self.told = None, [], []
         self.answers, self.holder, self.says = True, None, (0, "")
         self.carriers, self.engines = MemoryCarriers(), {}
+        self.refuses = ""
         self.files, self._folder = FolderFiles(folder / "files"), folder / "project"
         monkeypatch.setattr(proxies, "healthy", lambda monitor: self.answers)
         self.proxy = ContainedCaddy(
@@ -46,6 +47,8 @@ class Host:
         text = (self._folder / "compose.yaml").read_text()
         ports = text.partition(f"{PORTS_LABEL}: ")[2].partition("\n")[0].strip("\"'")
         self.starts.append(ports)
+        if self.refuses:
+            return Result(1, "", self.refuses)
         labels = {PORTS_LABEL: ports}
         self.container = SimpleNamespace(labels=labels, status="running", attrs={})
         return Result(0, "", "")
@@ -129,6 +132,21 @@ def test_its_own_port_is_free_to_it_and_anothers_is_refused_by_the_right_flag(ho
     host.holder.labels = {}
     with pytest.raises(PortTakenError, match="by the container web") as caught:
         host.proxy.check_port(wanting())
+    assert "--gateway-port" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Bind for 127.0.0.1:8080 failed: port is already allocated",
+        "failed to bind host port 127.0.0.1:8080/tcp: address already in use",
+        "failed to bind host port for 127.0.0.1:8080:172.18.0.2:8080/tcp: address already in use",
+    ],
+)
+def test_a_port_that_only_docker_finds_taken_is_named_with_the_right_flag(host, said):
+    host.refuses = f"Error response from daemon: driver failed on endpoint (0a1b2c3d4e): {said}\n"
+    with pytest.raises(PortTakenError, match="port 8080 is taken") as caught:
+        host.proxy.apply([wanting()], 20190)
     assert "--gateway-port" in caught.value.hint
 
 

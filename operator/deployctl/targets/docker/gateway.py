@@ -135,8 +135,13 @@ class ContainedCaddy:
         write_private(self._folder / COMPOSE_FILE, text.encode())
         done = self._run(commands.compose_project(PROJECT, self._folder), {})
         if done.code != 0:
-            where = self._engine().address.url
-            raise translate.compose_failed(done.stderr, image=self._image, port=0, host=where)
+            raise translate.compose_failed(
+                done.stderr,
+                image=self._image,
+                port=monitor_port,
+                host=self._engine().address.url,
+                flag="--gateway-port",
+            )
         deadline = self._clock() + proxies.START_S
         while not self.answers(monitor_port):
             container = self._container()

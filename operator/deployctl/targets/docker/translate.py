@@ -99,26 +99,30 @@ def port_taken(port: int, by: str | None = None, flag: str = "--port") -> PortTa
     )
 
 
-def compose_failed(detail: str, *, image: str, port: int, host: str) -> TargetError:
-    """`docker compose up` ended with an error."""
+def compose_failed(
+    detail: str, *, image: str, port: int, host: str, flag: str = "--port"
+) -> TargetError:
+    """`docker compose up` ended with an error. Of several ports that it was to publish, Docker says
+    which one is taken; `flag` gives another."""
+    if _TAKEN.search(detail):
+        named = _ADDRESS.search(_last_line(detail))
+        return port_taken(int(named[1]) if named else port, flag=flag)
     for pattern, build in _COMPOSE:
         if pattern.search(detail):
-            return build(detail, image, port, host)
+            return build(detail, image, host)
     return DockerError(
         f"docker compose failed: {_last_line(detail) or 'there was no output'}",
         hint="deployctl doctor --target docker checks the host",
     )
 
 
-_Build = Callable[[str, str, int, str], TargetError]
+_TAKEN = re.compile(r"port is already allocated|address already in use|ports are not available")
+_ADDRESS = re.compile(r"\d\.\d{1,3}:(\d{1,5})\b")  # the first that is named is the host's
+_Build = Callable[[str, str, str], TargetError]
 _COMPOSE: tuple[tuple[re.Pattern[str], _Build], ...] = (
     (
-        re.compile(r"port is already allocated|address already in use|ports are not available"),
-        lambda _d, _i, port, _h: port_taken(port),
-    ),
-    (
         re.compile(r"could not select device driver|nvidia-container-cli|unresolvable CDI devices"),
-        lambda detail, _i, _p, _h: DockerError(
+        lambda detail, _i, _h: DockerError(
             "Docker cannot give the container a GPU", where=_last_line(detail), hint=_TOOLKIT_HINT
         ),
     ),
@@ -126,17 +130,17 @@ _COMPOSE: tuple[tuple[re.Pattern[str], _Build], ...] = (
         re.compile(
             r"Cannot connect to the Docker daemon|permission denied while trying to connect"
         ),
-        lambda detail, _i, _p, host: unreachable(detail, host),
+        lambda detail, _i, host: unreachable(detail, host),
     ),
     (
         re.compile(
             r"No such image|pull access denied|manifest unknown|failed to resolve reference"
         ),
-        lambda detail, image, _p, _h: image_missing(image, detail),
+        lambda detail, image, _h: image_missing(image, detail),
     ),
     (
         re.compile(r"bind source path does not exist"),
-        lambda detail, _i, _p, _h: DockerError(
+        lambda detail, _i, _h: DockerError(
             "the Docker host does not have a folder that the service mounts",
             where=_last_line(detail).rpartition(": ")[2],
             hint="put the checkpoint where the Docker engine can see it, or give a Hub id",
@@ -144,7 +148,7 @@ _COMPOSE: tuple[tuple[re.Pattern[str], _Build], ...] = (
     ),
     (
         re.compile(r"no space left on device"),
-        lambda detail, _i, _p, _h: DockerError(
+        lambda detail, _i, _h: DockerError(
             "the Docker host's disk is full",
             where=_last_line(detail),
             hint="free space there: docker system df shows what takes it",
