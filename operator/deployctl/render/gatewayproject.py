@@ -83,6 +83,8 @@ def project(addresses: Sequence[str], monitor_port: int, image: str) -> str:
         "labels": {PORTS_LABEL: ",".join(addresses)},
         "ports": [published(int(port), int(port), host) for host, port in map(_parts, addresses)],
         "networks": ["default", "engines"],
+        # An engine that is away has no name here: it is no name of the host's domain either.
+        "dns_search": ["."],
         "volumes": [volume_mount(_FILES, FOLDER)],
         "user": f"{UID}:{UID}",
         "cap_drop": ["ALL"],
