@@ -225,8 +225,8 @@ class Gateway:
 
     def end_unused(self) -> bool:
         """Ends the proxy where it stands before nothing; whether it did."""
-        if not self._proxy.runs():
-            return False
+        if not self._proxy.runs() or self.entries():
+            return False  # with no lock, which others may have for long
         with self._files.locked():
             if self.entries() or self._proxy.leads_others():
                 return False

@@ -296,6 +296,7 @@ class Rollout:
             notes.append(self._restore(previous, undone, key, wait=not interrupted, begun=begun))
         if undone is not None:  # until then some of it runs
             self._record_failure(release, error)
+        removal.in_spite_of(self.front.end, self._tell)  # it may run for this release alone
         if interrupted:
             return InterruptedByUserError(
                 f"interrupted; revision {release.revision} of {release.service} is stopped",

@@ -47,6 +47,8 @@ class MemoryGateway:
         return []
 
     def end_unused(self):
+        if self.served and "leave" not in self.fails:
+            return False
         self.did.append(("end", ""))
         if "end" in self.fails:
             raise self.fails["end"]
@@ -125,6 +127,14 @@ def test_where_nothing_is_left_to_serve_nothing_is_held(behind, make_release, st
         behind.up(make_release(gateway=True, env={"A": "1"}))
     addresses = [what for kind, what in behind.driver.did if kind in ("hold", "lead")]
     assert addresses == ["tiny", "127.0.0.1:1" if starts else NOBODY]
+
+
+def test_a_gateway_that_was_started_for_one_that_does_not_come_up_is_ended(world, make_release):
+    world.driver.gateway = MemoryGateway(world.driver.did)
+    world.driver.fates[1] = "dies"
+    with pytest.raises(EngineError):
+        world.up(make_release(gateway=True))
+    assert said(world) == ["start", "stop", "end"]
 
 
 def test_what_serves_already_is_led_to_all_the_same(behind, make_release):
