@@ -291,7 +291,7 @@ class Gateway:
             self._proxy.apply(known, port)
             return
         same = self._files.read(NEXT) is None and self._files.read(CONFIGURATION) == configuration
-        if same and not to_come:
+        if same and all(self._proxy.ready_for(each) for each in known):
             return
         if let_go:
             self._sleep(_LET_GO_S + rendered.SEEN_S * any(e.replicas > 1 for e in entries))

@@ -9,7 +9,7 @@ from tests.unit.targets_docker.memory import MemoryCarriers
 
 from deployctl.endpoint import Endpoint
 from deployctl.errors import DockerError, PortTakenError, TargetError
-from deployctl.render.gateway import HELD, GatewayEntry
+from deployctl.render.gateway import HELD, GatewayEntry, configuration
 from deployctl.render.gatewayproject import PORTS_LABEL, PROJECT
 from deployctl.targets import proxies
 from deployctl.targets.docker import enginelock
@@ -164,6 +164,7 @@ def gateway(host, tmp_path, monkeypatch):
     settings = SimpleNamespace(state_dir=tmp_path, gateway_image="caddy:1")
     found = DockerGateway(lambda: host, host._run, settings)
     host.proxy.apply([wanting()], 20190)
+    host._folder = tmp_path / "docker-gateway"
     host.files.write("monitor_port", "20190")
     for name in ("tiny", "by-hand", "known", "lost"):
         host.files.write(f"services/{name}.json", wanting(name).model_dump_json())
@@ -184,6 +185,18 @@ def test_services_that_the_engine_does_not_know_any_more_are_forgotten(host, gat
     host.engines["deployctl-by-hand"] = ["a container"]
     assert gateway.leave("tiny") == ["by-hand", "known"]
     assert sorted(host.files.below("upstreams")) == ["by-hand", "known"]
+
+
+def test_what_one_wrote_that_was_killed_before_it_was_started_anew_is_done_by_the_next(
+    host, gateway
+):
+    wanted = wanting(port=9090, root=True)
+    written = configuration([wanted], monitor_port=20190, contained=True)
+    host.files.write("services/tiny.json", wanted.model_dump_json())
+    host.files.write("caddy.json", written)
+    gateway.admit(wanted, "deployctl-tiny:8000")
+    assert host.starts[-1] == "127.0.0.1:20190,127.0.0.1:9090"
+    assert (host.files.read("caddy.json"), host.files.read("next.json")) == (written, None)
 
 
 class Volume:
