@@ -96,6 +96,14 @@ def test_what_it_refuses_is_not_tried_again(running):
     assert now == []
 
 
+def test_one_that_hangs_is_said_to_be_ended_and_tried_again(running, monkeypatch):
+    monkeypatch.setattr(proxies, "RELOAD_S", 0.01)
+    proxy, _ = running("exec /bin/sleep 9")
+    with pytest.raises(TargetError, match="cannot be told its new configuration") as caught:
+        proxy.apply([], 1)
+    assert "run it again" in caught.value.hint
+
+
 def test_what_caddy_complains_of_is_said_without_its_bookkeeping():
     lines = ['{"level":"error","ts":1,"msg":"failed","error":"no such module"}', "bye"]
     assert proxies.complaint(lines) == "no such module"

@@ -40,6 +40,13 @@ def test_the_second_is_told_who_has_it_and_since_when(lock, carriers):
         pass
 
 
+def test_the_gateways_is_said_to_be_one_thing(carriers, told):
+    words = (carriers, "host", "gateway", told.append)
+    taken = enginelock.held_shortly(*words, patience_s=0)
+    with taken, pytest.raises(LockedError, match="the gateway of host is being changed by"):
+        enginelock.held_shortly(*words, patience_s=0).__enter__()
+
+
 def test_it_is_let_go_of_whatever_happens(lock, carriers):
     with pytest.raises(KeyboardInterrupt), lock():
         raise KeyboardInterrupt

@@ -179,7 +179,8 @@ def _again(
 
 
 def _taken(service: str, of: str, found: Carrier | None) -> LockedError:
-    what = f"the {of} of {service} are" if of else f"{service} is"
+    are = "are" if of.endswith("s") else "is"
+    what = f"the {of} of {service} {are}" if of else f"{service} is"
     return LockedError(
         f"{what} being changed by {_told(found) if found else 'another deployctl'}",
         where=f"container {name_of(service, of)} of the Docker engine",

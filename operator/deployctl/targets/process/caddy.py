@@ -185,7 +185,9 @@ class Caddy:
             )
         except (OSError, subprocess.TimeoutExpired) as error:
             raise TargetError(
-                f"the gateway cannot be told its new configuration: {error}", where=str(folder)
+                f"the gateway cannot be told its new configuration: {error}",
+                where=str(self._run.log),
+                hint="run it again: a gateway that hangs is ended and started again meanwhile",
             ) from error
         return proxies.complaint(done.stderr.splitlines()) if done.returncode != 0 else None
 
