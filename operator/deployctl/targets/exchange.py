@@ -36,6 +36,12 @@ def _place(release: Release) -> tuple[object, ...]:
     return release.spec.port, release.plan.world_size, release.plan.accelerator, cards
 
 
+def _exposed(release: Release) -> bool | None:
+    """How the gateway listens for it; None where it does not."""
+    entry = gateway.entry_of(release.bundle)
+    return None if entry is None else entry.exposed
+
+
 def steps(old: Release, new: Release) -> Iterator[Step]:
     """What comes first adds engines, what comes last takes some away."""
     there, wanted = replicas(old), replicas(new)
@@ -96,6 +102,8 @@ class Exchange:
         if old is not None and not self._driver.replaces:
             if self._driver.state(old).condition == "running":
                 self._tell(Event("note", f"stopping revision {old.revision}"))
+            if _exposed(old) == _exposed(new):  # else the former engine would be, too
+                self._front.begin(new)  # first: where it is started anew, it drops what is held
             self._front.hold()
             stop(old)
         started = self._tools.clock()

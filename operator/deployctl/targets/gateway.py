@@ -274,9 +274,9 @@ class Gateway:
         """Brings the proxy to serve these and no others, ready for those that are to come. The
         service that is `changed` may be held by whoever changes it, who would wait for himself."""
         runs, port = self._proxy.runs(), self.monitor_port()
-        # Of the one that comes anew, what it had is over: a port has one address of the host.
-        coming = {each.service for each in to_come}
-        known = [*(each for each in entries if each.service not in coming), *to_come]
+        # A port has one address of the host: what the one that comes had there is over.
+        coming = {(each.service, each.port) for each in to_come}
+        known = [*(e for e in entries if (e.service, e.port) not in coming), *to_come]
         if not runs and not known:
             return
         if port is None or (not runs and host.port_error(port)):

@@ -18,6 +18,7 @@ class MemoryGateway:
         self.runs = True
 
     def begin(self, wanted):
+        self.did.append(("begin", ""))
         self.runs = self.runs or wanted is not None
 
     def admit(self, wanted, address):
@@ -87,6 +88,18 @@ def test_requests_are_held_before_the_door_closes_and_led_once_the_engine_answer
         "turned_away": 0,
     }  # fmt: skip
     assert "new requests wait in the gateway" in behind.notes()
+
+
+@pytest.mark.parametrize(
+    ("more", "first"), [({"gateway_port": 9090}, "begin"), ({"expose": True}, "hold")]
+)
+def test_it_is_made_ready_before_requests_wait_but_exposes_no_engine_that_is_not(
+    behind, make_release, more, first
+):
+    behind.environment = {"DEPLOYCTL_API_KEY": "sk-" + "a" * 40}
+    release = make_release(gateway=True, env={"A": "1"}, **more)
+    behind.rollout().up(release.spec, release.plan, release.bundle)
+    assert next(what for what, _ in behind.driver.did if what in ("begin", "hold")) == first
 
 
 def test_a_bad_revision_leads_requests_back(behind, make_release):
@@ -188,7 +201,7 @@ def test_a_service_goes_down_whatever_its_gateway_fails_at(behind, step):
 def test_what_the_gateway_alone_is_to_do_otherwise_replaces_no_engine(behind, make_release):
     rollout, release = behind.rollout(), make_release(gateway=True, hold=5)
     assert not rollout.up(release.spec, release.plan, release.bundle).changed
-    assert [what for what, _ in behind.driver.did] == ["preflight", "lead", "asked"]
+    assert [what for what, _ in behind.driver.did] == ["begin", "preflight", "lead", "asked"]
     (kept,) = behind.store.releases(REF)
     assert (kept.revision, kept.spec.hold, entry_of(kept.bundle).hold_s) == (1, 5, 5)
     behind.driver.did.clear()
