@@ -22,8 +22,8 @@ _MAX_MARKER = 1024 * 1024
 _MAX_FILE = 16 * 1024 * 1024  # no rendered file is that large
 # The paths that a bundle may have; those of plain manifests are those of the chart's templates.
 _OURS = re.compile(
-    r"(compose|kustomization|values)\.yaml|run\.sh|command\.json|README\.md|secrets/\.gitignore"
-    r"|(alertmanager|chart|door|grafana|prometheus)(/[A-Za-z0-9_.-]+)+"
+    r"(compose|kustomization|values)\.yaml|run\.sh|(command|gateway)\.json|README\.md"
+    r"|secrets/\.gitignore|(alertmanager|chart|door|gateway|grafana|prometheus)(/[A-Za-z0-9_.-]+)+"
     r"|(download|engine|monitoring|router|tests)/[a-z0-9_-]+\.yaml"
 )
 

@@ -108,19 +108,23 @@ def test_a_marker_without_end_is_none(tmp_path):
 
 
 def test_what_every_target_renders_is_ours(tmp_path):
-    from deployctl.operations.bundle import KINDS, render
+    from deployctl.operations.bundle import KINDS, readme, render
     from deployctl.operations.prepare import prepare
     from deployctl.operations.rendered import _is_ours
     from deployctl.spec import ServiceSpec
     from known import tiny_folder
 
-    spec = ServiceSpec(model=str(tiny_folder(tmp_path / "tiny")), gpu="l4", expose=True)
-    prepared = prepare(spec)
-    plan = prepared.plan.model_copy(update={"model": "org/tiny", "model_local": False})
-    prepared = prepared._replace(plan=plan)
+    model = str(tiny_folder(tmp_path / "tiny"))
+    behind = {"process": True, "docker": True}  # the gateway is before a host's services alone
     for kind in [k for k in KINDS if k != "manifests"]:
-        for path in render(kind, prepared).files:
-            assert _is_ours(path), (kind, path)
+        for gateway in {False, behind.get(kind, False)}:
+            spec = ServiceSpec(model=model, gpu="l4", expose=True, gateway=gateway)
+            prepared = prepare(spec)
+            plan = prepared.plan.model_copy(update={"model": "org/tiny", "model_local": False})
+            prepared = prepared._replace(plan=plan)
+            bundle = render(kind, prepared)
+            for path in {**bundle.files, **readme(prepared, bundle)}:
+                assert _is_ours(path), (kind, path)
     for folder in ("download", "engine", "monitoring", "router", "tests"):
         assert _is_ours(f"{folder}/deployment.yaml")
 
