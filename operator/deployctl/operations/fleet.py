@@ -59,7 +59,7 @@ def plan_fleet(specs: Sequence[ServiceSpec], fleet: Sequence[CardsOfHost]) -> Pl
         InputError: a spec, a checkpoint or the host's cards are wrong.
         TargetError: the Hub, or the machine asked for its GPU, did not answer.
     """
-    cards = [card for cards in fleet for card in _cards(cards)]
+    cards = [card for index, cards in enumerate(fleet) for card in _cards(cards, index)]
     if len({card.profile.kind for card in cards}) > 1:
         raise SpecError("a fleet has cards or is on a CPU", where="fleet", hint="leave one out")
     if len(specs) > MOST_SERVICES:
@@ -85,14 +85,22 @@ def refuse_unfit_fleet(plan: FleetPlan) -> None:
         )
 
 
-def _cards(cards: CardsOfHost) -> list[HostCard]:
+def _cards(cards: CardsOfHost, index: int) -> list[HostCard]:
     """The cards one by one; those of `auto` are this machine's."""
+    where = f"fleet/{index}"
+    if cards.gpu != AUTO:
+        load_profile(cards.gpu, where=f"{where}/gpu")  # of one that is not there, says so
     profile = resolve_profile(ServiceSpec(model="any", gpu=cards.gpu))
     if profile.slice:
         message = "a fleet's cards are whole: a slice has its memory for itself"
-        raise SpecError(message, where="fleet", hint="give each slice's service a file of its own")
+        hint = "give each slice's service a file of its own"
+        raise SpecError(message, where=f"{where}/gpu", hint=hint)
     if profile.kind == "cpu" and (cards.count or 1) > 1:
-        raise SpecError("a host has one CPU's memory", where="fleet/count", hint="leave it out")
+        raise SpecError("a host has one CPU's memory", where=f"{where}/count", hint="leave it out")
+    if cards.held_gib >= profile.memory_gib:
+        message = f"others cannot have {cards.held_gib:g} GiB of {profile.memory_gib:.1f} GiB"
+        hint = "say what others have of each card, as nvidia-smi shows it"
+        raise SpecError(message, where=f"{where}/held_gib", hint=hint)
     count = cards.count
     if count is None:
         count = _count() if cards.gpu == AUTO and profile.kind == "cuda" else 1
@@ -130,7 +138,7 @@ def _check_pins(spec: ServiceSpec, where: str, gpu: str, cards: Sequence[HostCar
     said, pins = spec.env.get(CARDS_VARIABLE), pinned(spec)
     if said is None:
         return
-    hint = f'name cards by their number, as nvidia-smi does: "0", "{len(cards) - 1}"'
+    hint = "name cards by their number, as nvidia-smi does, from 0 on"
     if len(pins) != len(said.split(",")) or len(set(pins)) != len(pins):
         raise SpecError(f"{said!r} names no cards of a fleet", where=where, hint=hint)
     if beyond := [pin for pin in pins if pin >= len(cards)]:

@@ -34,7 +34,8 @@ def load_specs(files: Sequence[Path], flags: Mapping[str, Any]) -> list[ServiceS
     for file in files:
         services = [each for each in read_documents(file) if FLEET not in each]
         if not services:
-            raise SpecError("the file has no service", where=str(file), hint="write model: …")
+            hint = "write model: … in a document of its own, behind ---"
+            raise SpecError("the file has no service", where=str(file), hint=hint)
         for index, document in enumerate(services):
             documents.append((f"{file}: services/{index}", document))
     if not documents:
@@ -110,7 +111,8 @@ def _build(
     try:
         return ServiceSpec.model_validate(merged)
     except ValidationError as error:
-        first = error.errors()[0]
+        # A value that is missing may be under a key that is misspelt.
+        first = min(error.errors(), key=lambda each: each["type"] == "missing")
         field = str(first["loc"][0]) if first["loc"] else ""
         path = "/".join(str(part) for part in first["loc"])
         flag = "--" + path.replace("_", "-")
@@ -159,7 +161,7 @@ def _hint(problem: Any, field: str) -> str:
         return "give --model FOLDER_OR_HUB_ID, or a file with -f"
     if problem["type"] == "extra_forbidden":
         unknown = "engine flags that deployctl has no setting for go under engine_args"
-        return did_you_mean(field, ServiceSpec.model_fields) or unknown
+        return did_you_mean(field, [*ServiceSpec.model_fields, FLEET]) or unknown
     if field == "name":
         return "a name is a DNS label: lower-case letters, digits and dashes, 40 at most"
     if field == "namespace":

@@ -8,7 +8,7 @@ import yaml
 
 from deployctl.cli.app import main
 from deployctl.doctor.shell import Ran
-from deployctl.errors import SpecError
+from deployctl.errors import InputError, SpecError
 from deployctl.operations.fleet import load_placed
 from deployctl.spec.fleet import load_fleet
 from deployctl.spec.place import locate
@@ -96,8 +96,11 @@ def test_a_review_places_them_too(fleet, deployctl):
         ([{"gpu": "l4", "count": 0}], {}, "fleet.yaml: fleet/0/count", "greater than or equal"),
         ([{"gpu": "l4", "count": 16}, {"gpu": "t4"}], {}, "fleet.yaml: fleet", "16 cards at most"),
         ([{"gpu": "l4"}, {"gpu": "cpu"}], {}, "fleet", "cards or is on a CPU"),
-        ([{"gpu": "cpu", "count": 2}], {}, "fleet/count", "one CPU's memory"),
-        ([{"gpu": "h100:1g.10gb"}], {}, "fleet", "cards are whole"),
+        ([{"gpu": "cpu", "count": 2}], {}, "fleet/0/count", "one CPU's memory"),
+        ([{"gpu": "h100:1g.10gb"}], {}, "fleet/0/gpu", "cards are whole"),
+        ([{"gpu": "l4"}, {"gpu": "rtx409"}], {}, "fleet/1/gpu", "no hardware profile 'rtx409'"),
+        ([{"gpu": "l4\nt4"}], {}, "fleet/0/gpu", "no hardware profile"),
+        ([{"gpu": "l4", "held_gib": 100}], {}, "fleet/0/held_gib", "cannot have 100 GiB of 22.0"),
         ([{"gpu": "l4"}], {"gpu": "t4"}, "services/1/gpu", "the fleet has no t4, but l4"),
         ([{"gpu": "l4"}], {"target": "kubernetes"}, "services/1/target", "Kubernetes chooses"),
         (
@@ -122,7 +125,7 @@ def test_a_review_places_them_too(fleet, deployctl):
 )
 def test_what_is_wrong_is_said_with_its_place(fleet, cards, second, where, message):
     file = fleet(cards, **second)
-    with pytest.raises(SpecError) as caught:
+    with pytest.raises(InputError) as caught:
         load_placed([file])
     assert caught.value.where.replace(f"{file.parent}/", "") == where
     assert message in caught.value.message

@@ -102,6 +102,9 @@ def test_several_documents_are_several_services(tmp_path):
     [
         ("gpu: l4\n", "services/0/model", "a value is required", "--model"),
         ("model: a\ngpux: l4\n", "services/0/gpux", "no such setting", "did you mean gpu?"),
+        ("modle: a\n", "services/0/modle", "no such setting", "did you mean model?"),
+        ("flet: [{gpu: l4}]\n---\nmodel: a\n", "services/0/flet", "no such", "you mean fleet?"),
+        ("fleet: [{gpu: l4}]\nmodel: a\n", "service.yaml", "has no service", "of its own"),
         ("model: a\n---\nmodel: b\nport: 0\n", "services/1/port", "(got 0)", "Port"),
         ("model: a\ngpus: two\n", "services/0/gpus", "'two'", "GPUs"),
         ("model: a\nname: Upper_Case\n", "services/0/name", "'Upper_Case'", "DNS label"),
