@@ -191,7 +191,7 @@ def test_of_two_at_once_one_is_refused(cluster):
 
 
 def test_keys_are_the_clusters(cluster, tmp_path):
-    learn = partial(secret.learn, cluster, "chat", tmp_path, lambda _: False)
+    learn = partial(secret.learn, cluster, "chat", tmp_path, lambda _: None)
     (tmp_path / keys.API_KEY).write_bytes(b"ours")
     learn()  # none there yet: ours stay
     assert (tmp_path / keys.API_KEY).read_bytes() == b"ours"
@@ -207,7 +207,7 @@ def test_keys_are_the_clusters(cluster, tmp_path):
 def test_keys_that_were_taken_away_are_in_no_copy(store, cluster, make_release, tmp_path):
     """Another may have revoked one before: nobody's copy brings it back."""
     shelf = ClusterShelf(cluster, tmp_path / "b")
-    learn = partial(secret.learn, cluster, "chat", tmp_path, shelf.is_keyless)
+    learn = partial(secret.learn, cluster, "chat", tmp_path, shelf.keyless_since)
     release = make_release().model_copy(update={"service": "chat"})
     shelf.mark_keyless("chat")  # of what has no record
     for number in (9, 10):
@@ -221,8 +221,27 @@ def test_keys_that_were_taken_away_are_in_no_copy(store, cluster, make_release, 
     learn()
     assert not (tmp_path / keys.KEYS).exists()
     assert not (tmp_path / keys.API_KEY).exists()
-    # A revision later, a Secret that is lost is one that somebody lost.
-    store.save(REF, release.model_copy(update={"revision": 11}))
-    (tmp_path / keys.API_KEY).write_bytes(b"new")
+    (tmp_path / keys.KEYS).write_bytes(b"added since")
     learn()
-    assert (tmp_path / keys.API_KEY).read_bytes() == b"new"
+    assert (tmp_path / keys.KEYS).read_bytes() == b"added since"
+
+
+def test_an_up_that_came_to_nothing_gives_no_copy_its_keys_back(
+    store, cluster, make_release, tmp_path
+):
+    shelf = ClusterShelf(cluster, tmp_path / "b")
+    release = make_release().model_copy(update={"service": "chat"})
+    for number in (9, 10):
+        store.save(REF, release.model_copy(update={"revision": number}))
+    shelf.mark_keyless("chat")
+    for number, status in ((11, "failed"), (12, "pending")):  # no claim; killed while it sent
+        store.save(REF, release.model_copy(update={"revision": number, "status": status}))
+    (tmp_path / keys.KEYS).write_bytes(b"with one that was revoked")
+    secret.learn(cluster, "chat", tmp_path, shelf.keyless_since)
+    assert not (tmp_path / keys.KEYS).exists()
+    # Of one that served, a Secret that is lost is one that somebody lost.
+    store.save(REF, release.model_copy(update={"revision": 12, "status": "deployed"}))
+    (tmp_path / "c").mkdir()
+    (tmp_path / "c" / keys.API_KEY).write_bytes(b"new")
+    secret.learn(cluster, "chat", tmp_path / "c", shelf.keyless_since)
+    assert (tmp_path / "c" / keys.API_KEY).read_bytes() == b"new"

@@ -198,7 +198,8 @@ class KubernetesDriver:
         Raises:
             StateError: they cannot be written here.
         """
-        secret.learn(self._cluster, service, self._shelf.folder(service), self._shelf.is_keyless)
+        folder = self._shelf.folder(service)
+        secret.learn(self._cluster, service, folder, self._shelf.keyless_since)
 
     def close_door(self, release: Release) -> bool:
         """False: a pod that ends closes its own."""

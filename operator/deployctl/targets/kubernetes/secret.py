@@ -13,6 +13,7 @@ from deployctl.targets.history import Release
 from deployctl.targets.kubernetes.cluster import Cluster
 
 _ENTRIES = (keys.API_KEY, keys.OPERATOR_TOKEN, keys.KEYS)
+_TAKEN_AWAY = "taken_away"  # in the folder: since which revision its files are none of before
 
 
 def name(service: str) -> str:
@@ -20,10 +21,13 @@ def name(service: str) -> str:
     return f"{service}-api-key"
 
 
-def learn(cluster: Cluster, service: str, folder: Path, is_keyless: Callable[[str], bool]) -> None:
+def learn(
+    cluster: Cluster, service: str, folder: Path, keyless_since: Callable[[str], int | None]
+) -> None:
     """Writes the Secret's entries to files of the service's folder. Where there is no Secret, it
-    leaves them; removes them where the keys were taken away, which `is_keyless` says of a service:
-    one that was revoked before is not to open anything again.
+    leaves them; removes them where the keys were taken away, which `keyless_since` says of a
+    service: one that was revoked before is not to open anything again. Once: what is put there
+    later was made since.
 
     Raises:
         StateError: they cannot be written, or removed.
@@ -31,8 +35,11 @@ def learn(cluster: Cluster, service: str, folder: Path, is_keyless: Callable[[st
     """
     found = cluster.get(cluster.path("v1", "secrets", name(service)))
     if found is None:
-        if folder.is_dir() and is_keyless(service):
+        since = keyless_since(service)
+        if since is not None and keys.read_key(folder / _TAKEN_AWAY) != str(since):
+            make_folder(folder)
             keys.forget(folder)
+            write_private(folder / _TAKEN_AWAY, str(since).encode())
         return
     data = found.get("data") or {}
     make_folder(folder)

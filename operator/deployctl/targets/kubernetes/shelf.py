@@ -26,7 +26,7 @@ from deployctl.targets.shelf import Stored, remove_folder
 TYPE = "deployctl.io/release.v1"
 SERVICE, REVISION, DAMAGED = "deployctl.io/service", "deployctl.io/revision", "deployctl.io/damaged"
 STATUS, SUMMARY = "deployctl.io/status", "deployctl.io/summary"
-KEYLESS = "deployctl.io/keyless"  # a label of a service's newest record, once its keys are gone
+KEYLESS = "deployctl.io/keyless"  # a label of the newest record, once the service's keys are gone
 _MOST = 1_000_000  # bytes of a Secret that etcd takes
 _KEY = "release"
 _OURS = f"type={TYPE}"
@@ -132,10 +132,16 @@ class ClusterShelf:
             name = _name(service, max(numbers))
             self._cluster.patch(f"{self._path}/{name}", {"metadata": {"labels": {KEYLESS: "true"}}})
 
-    def is_keyless(self, service: str) -> bool:
-        """Whether the newest record says so."""
+    def keyless_since(self, service: str) -> int | None:
+        """The last revision that says so; None where there is none, or one served after it."""
         found = {int(_labels(each)[REVISION]): each for each in self._metadata_of(service)}
-        return bool(found) and KEYLESS in _labels(found[max(found)])
+        last = max((number for number in found if KEYLESS in _labels(found[number])), default=None)
+        if last is None or any(
+            number > last and _status(found[number]) not in ("pending", "failed")
+            for number in found
+        ):
+            return None
+        return last
 
     def remove(self, service: str) -> None:
         """Removes every record of a service, and its folder here."""
