@@ -92,8 +92,8 @@ def connect(name: str | None = None, target: TargetKind | None = None) -> ForCli
         before = _port_forward(front, release, settings)
         way = way._replace(base_url=f"http://127.0.0.1:{front.port}/v1")
         elsewhere = _ingress(release)
-    elif release.spec.expose and endpoint.gateway is None and _is_here(way.base_url):
-        elsewhere = f"http://{socket.gethostname()}:{release.spec.port}/v1"
+    elif release.spec.expose and _is_here(way.base_url):
+        elsewhere = way.base_url.replace("127.0.0.1", socket.gethostname(), 1)
     return ForClients(
         ref.service,
         ref.target,

@@ -1,6 +1,7 @@
 """How clients reach a service, by its target and its keys."""
 
 import json
+import socket
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -67,6 +68,17 @@ def test_on_a_host_clients_ask_where_it_listens(running, target):
     assert connection.way.key_file == str(folder / "api_key")
     assert connection.elsewhere.endswith(":8000/v1")
     assert connection.before is None
+
+
+def test_other_machines_ask_the_gateway_where_that_is_exposed(running):
+    gateway = "http://127.0.0.1:8080/tiny"
+    endpoint = Endpoint("http://127.0.0.1:8000", "tiny", KEY, gateway=gateway)
+    running("process", endpoint, expose=True)
+    assert connect("tiny").elsewhere == f"http://{socket.gethostname()}:8080/tiny/v1"
+    running("process", endpoint._replace(gateway="https://llm.example.com/tiny"), expose=True)
+    assert connect("tiny").elsewhere is None, "the domain is everybody's"
+    running("process", endpoint)
+    assert connect("tiny").elsewhere is None
 
 
 def test_a_certificate_of_the_gateways_own_is_verified_by_what_it_signed(
