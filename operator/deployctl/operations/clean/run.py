@@ -71,6 +71,7 @@ def look(
     Raises:
         InputError: `keep` is none.
         StateError: what is needed is not known: a record cannot be read. Nothing goes then.
+        DockerError: the engine `elsewhere` does not answer: nothing else was to be looked at.
     """
     if keep < 1:
         raise InputError("a service keeps at least one revision", where="--keep")
@@ -90,6 +91,8 @@ def look(
     except StateError:
         raise  # of a record that is damaged: what it needs is not known
     except DeployctlError as error:
+        if elsewhere:
+            raise
         unknown.append(f"Docker: {error.message}")
         # What services there need is not known: of what they may share, nothing goes.
         pieces = [piece for piece in pieces if piece.sort == "caches"]

@@ -12,7 +12,7 @@ import huggingface_hub
 import pytest
 
 from deployctl.cli.app import main
-from deployctl.errors import StateError
+from deployctl.errors import DockerError, StateError
 from deployctl.operations.clean import hubcache
 from deployctl.operations.clean import run as cleaning
 from deployctl.operations.clean.decide import DiskPiece
@@ -209,6 +209,19 @@ def test_of_another_host_its_engine_alone_is_looked_at(
     assert [(each["sort"], each["goes"]) for each in pieces] == [("log", True), ("image", True)]
     assert (log.exists(), engine.dropped) == (False, [IMAGE])
     assert (cache / "snapshots" / OLD).exists()
+
+
+def test_another_host_that_does_not_answer_is_an_error(services, monkeypatch, capsys):
+    """Of this machine something is looked at all the same; of that one, nothing would be."""
+    away = Mock(side_effect=DockerError("the host does not answer", where="ssh://ops@gpu1"))
+    monkeypatch.setattr(cleaning, "_engine", away)
+    monkeypatch.setattr(cleaning, "_recorded", lambda store, of: {})
+    monkeypatch.setenv("DOCKER_HOST", "")
+    monkeypatch.setattr(sys, "argv", ["deployctl", "clean", "--host", "ssh://ops@gpu1"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 4
+    assert "the host does not answer" in capsys.readouterr().err
 
 
 def test_what_was_brought_is_the_last_thousand_each_once(tmp_path):
