@@ -9,7 +9,7 @@ from deployctl.cli.console import Output, answer_json, say, story
 from deployctl.cli.options import FilesOption, OutputOption, TakeOverOption, TargetOption
 from deployctl.cli.rolloutprogress import DOCUMENT_VERSION, RolloutProgress
 from deployctl.errors import InputError, TargetError
-from deployctl.spec import TargetKind, load_specs
+from deployctl.spec import ServiceSpec, TargetKind, load_specs
 
 if TYPE_CHECKING:
     from deployctl.targets.store import ServiceRef
@@ -60,13 +60,14 @@ def command(
     alone = monitoring and not some and not every
     if not alone:
         _refuse_unclear(some, every)
-    refs = [] if alone else _chosen(names or [], files, target)
+    refs = {} if alone else _chosen(names or [], files, target)
     answers: list[dict[str, Any]] = []
     failed: TargetError | None = None
     try:
-        for where, name in refs:
+        for ref, spec in refs.items():
+            name = ref.service
             try:
-                answers.append(_down(name, where, volumes, take_over))
+                answers.append(_down(ref, spec=spec, volumes=volumes, take_over=take_over))
             except TargetError as error:  # which is no reason for others to run on
                 failed = _first(failed, error, name)
                 continue
@@ -93,13 +94,13 @@ def _refuse_unclear(some: bool, every: bool) -> None:
         )
 
 
-def _down(name: str, where: TargetKind, volumes: bool, take_over: bool) -> dict[str, Any]:
+def _down(ref: "ServiceRef", **how: Any) -> dict[str, Any]:
     from deployctl.operations.deploy.deployment import down
 
     with RolloutProgress() as tell:
-        stopped = down(name, target=where, volumes=volumes, take_over=take_over, tell=tell)
+        stopped = down(ref.service, target=ref.target, tell=tell, **how)
     revisions = [release.revision for release in stopped]
-    return {"service": name, "target": where, "stopped": revisions}
+    return {"service": ref.service, "target": ref.target, "stopped": revisions}
 
 
 def _first(failed: TargetError | None, error: TargetError, name: str) -> TargetError:
@@ -109,25 +110,24 @@ def _first(failed: TargetError | None, error: TargetError, name: str) -> TargetE
     return failed or error
 
 
-def _chosen(names: list[str], files: list[Path], target: TargetKind | None) -> "list[ServiceRef]":
+def _chosen(
+    names: list[str], files: list[Path], target: TargetKind | None
+) -> "dict[ServiceRef, ServiceSpec | None]":
     """The services of these names and files, of which some may never have been up; without any, all
-    that are ours."""
-    from deployctl.operations.deploy.services import open_store
+    that are ours. Those of files with their specs."""
+    from deployctl.operations.deploy.services import of_specs, open_store
 
     _, store = open_store()
     if names or files:
-        found = [store.find(name, target) for name in names]
-        for spec in load_specs(files, {}) if files else []:
-            where = target or spec.target
-            found += [ref for ref in store.services(where) if ref.service == spec.service]
-        return list(dict.fromkeys(found))
+        found = dict.fromkeys(store.find(name, target) for name in names)
+        return {**found, **of_specs(load_specs(files, {}) if files else [], target)}
     refs = [ref for ref in store.services() if target in (None, ref.target)]
     if others := store.others(target):
         alone = ", ".join(ref.service for ref in others)
         story(f"left alone, since nothing was changed of them from here: {alone}")
     if unknown := store.unknown("whether there are services of others"):
         story(unknown.message)
-    return refs
+    return dict.fromkeys(refs)
 
 
 def _end_monitoring(volumes: bool) -> None:

@@ -183,11 +183,13 @@ def down(
     service: str,
     *,
     target: TargetKind | None = None,
+    spec: ServiceSpec | None = None,
     volumes: bool = False,
     take_over: bool = False,
     tell: Tell = silent,
 ) -> list[Release]:
-    """Stops a service; its history stays. Returns the releases that it stopped.
+    """Stops a service; its history stays. Returns the releases that it stopped. `spec`: the one of
+    the service, where that says which cluster it is in.
 
     With `volumes`, caches, logs, keys and the operator's token go too. With `take_over`, another
     service of that name is stopped, where the target has one.
@@ -196,7 +198,7 @@ def down(
         NotFoundError: no such service.
         TargetError: something of it still runs, or the records cannot be written.
     """
-    settings, store = open_store()
+    settings, store = open_store(spec)
     ref = store.find(service, target)
     driver = open_driver(ref.target, settings)
     with Announcer(settings, tell).change(store, ref):

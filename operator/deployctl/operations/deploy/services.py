@@ -1,6 +1,7 @@
 """What is known of services, running or not: their state, history and log."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any, Literal, NamedTuple
 
 from deployctl.errors import DeployctlError, InputError, NotFoundError
@@ -111,6 +112,21 @@ def find(store: Store, name: str | None, target: TargetKind | None) -> ServiceRe
         names = ", ".join(dict.fromkeys(ref.service for ref in known))
         raise InputError("say which service", where="NAME", hint=f"known services: {names}")
     return known[0]
+
+
+def of_specs(
+    specs: Iterable[ServiceSpec], target: TargetKind | None = None
+) -> dict[ServiceRef, ServiceSpec]:
+    """The services of specs that there are, each in the cluster that its spec names.
+
+    Raises:
+        InputError, TargetError: as `find`.
+    """
+    found = {}
+    for spec in specs:
+        with suppress(NotFoundError):
+            found[open_store(spec)[1].find(spec.service, target or spec.target)] = spec
+    return found
 
 
 def history(
