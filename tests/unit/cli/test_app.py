@@ -57,6 +57,14 @@ def test_a_flag_of_vllm_s_is_shown_the_way(monkeypatch, capsys):
     assert way not in err
 
 
+def test_a_profile_that_there_is_none_of_is_where_it_was_named(monkeypatch, capsys):
+    code, _, err = run_main(monkeypatch, capsys, "plan", "--model", "a/b", "--compare", "l4,l5")
+    assert (code, err.splitlines()[:2]) == (
+        2,
+        ["error: there is no hardware profile 'l5'", "   at: --compare"],
+    )
+
+
 def test_version(monkeypatch, capsys):
     code, out, _ = run_main(monkeypatch, capsys, "--version")
     assert code == 0

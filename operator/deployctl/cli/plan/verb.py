@@ -147,7 +147,7 @@ def _compare(spec: ServiceSpec, names: str, output: Output) -> None:
     wanted = [name.strip() for name in names.split(",") if name.strip()]
     if not wanted:
         raise SpecError("names no profile", where="--compare", hint="deployctl profiles lists them")
-    profiles = [load_profile(name) for name in wanted]
+    profiles = [load_profile(name, where="--compare") for name in wanted]
     prepared = prepare(spec.model_copy(update={"gpu": wanted[0]}))
     comparison = compare(prepared.spec, prepared.facts, profiles)
     if output is Output.json:
