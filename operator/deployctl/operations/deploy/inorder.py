@@ -5,6 +5,7 @@ One that fails stops nothing that runs, nor those that have room without it.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 from deployctl.errors import DeployctlError, InterruptedByUserError, TargetError
 from deployctl.operations.deploy.deployed import Deployed
@@ -33,7 +34,7 @@ def up_in_order(
     What shrinks goes before what grows. A service that waits for room that another has, which is no
     part of the fleet or stands where it is to go, is not begun.
     """
-    on_host = on_host or running_here
+    on_host = on_host or partial(running_here, planned.plan.services[0].accelerator)
     gib = [card.memory_gib - card.held_gib for card in planned.plan.cards]
     holdings = {holding.service: holding for holding in planned.holdings}
     by_name = {deployment.spec.service: deployment for deployment in deployments}
@@ -60,19 +61,21 @@ def up_in_order(
     return Fleet(tuple(deployed), tuple(failed), interrupted)
 
 
-def running_here() -> dict[str, CardHolding]:
-    """What services that were brought up from here hold of this host's cards or memory."""
+def running_here(accelerator: str) -> dict[str, CardHolding]:
+    """What services that were brought up from here hold of this host's cards, or of its memory
+    those on its CPU; one that a killed deployctl left unfinished, too."""
     settings, store = open_store()
     found: dict[str, CardHolding] = {}
     for ref in store.services():
         if ref.target not in HOSTS:
             continue
         with suppress(TargetError):  # one that cannot be asked is told of by its own up
-            release = history.deployed(store.releases(ref))
-            if release is None:
-                continue
-            if open_driver(ref.target, settings).state(release).condition != "absent":
-                found[ref.service] = held_by(release.plan)
+            releases, driver = store.releases(ref), open_driver(ref.target, settings)
+            for release in (history.deployed(releases), *history.pending(releases)):
+                if release is None or release.plan.accelerator != accelerator:
+                    continue
+                if driver.state(release).condition != "absent":
+                    found[ref.service] = held_by(release.plan)
     return found
 
 

@@ -20,14 +20,16 @@ class CardHolding(NamedTuple):
 
 
 def held_by(plan: ServingPlan) -> CardHolding:
-    """What a service holds that runs by this plan: of the first cards, where it names none."""
-    named = plan.engine.env.get(CARDS_VARIABLE, "").split(",")
-    cards = tuple(int(name) for name in named if name.strip().isdecimal())
+    """What a service holds that runs by this plan: of the first cards, where it names none; of no
+    card that is known, where it names them by UUID."""
     if plan.accelerator == "cpu":
         gib = of_host(plan).footprint
         return CardHolding(plan.name, (0,), gib, gib)
+    named = plan.engine.env.get(CARDS_VARIABLE, "").strip()
+    cards = tuple(int(name) for name in named.split(",") if name.strip().isdecimal())
+    first = tuple(range(plan.world_size * plan.replicas))
     gib = (plan.memory.budget_gib if plan.memory else 0.0) + OUTSIDE_GIB
-    return CardHolding(plan.name, cards or tuple(range(plan.world_size)), gib, gib)
+    return CardHolding(plan.name, cards if named else first, gib, gib)
 
 
 def in_order(holdings: Sequence[CardHolding]) -> list[CardHolding]:

@@ -5,13 +5,15 @@ from types import SimpleNamespace
 import pytest
 
 from deployctl.errors import EngineError, InterruptedByUserError, TargetError
+from deployctl.operations.deploy import inorder
 from deployctl.operations.deploy.deployed import Deployed
 from deployctl.operations.deploy.deployment import Deployment
-from deployctl.operations.deploy.inorder import up_in_order
+from deployctl.operations.deploy.inorder import running_here, up_in_order
 from deployctl.planning.fleet.make import PlannedFleet
 from deployctl.planning.fleet.order import CardHolding, held_by
 from deployctl.planning.fleet.result import FleetCard, FleetPlan
 from deployctl.spec import ServiceSpec
+from deployctl.targets.store import ServiceRef, Store
 from known import planned
 
 
@@ -119,3 +121,29 @@ def test_what_a_plan_holds():
     assert held_by(plan) == CardHolding(plan.name, (0,), *[pytest.approx(22.03 / 2 + 0.75)] * 2)
     pinned, *_ = planned("awq", "l4", env={"CUDA_VISIBLE_DEVICES": "1"})
     assert held_by(pinned).cards == (1,)
+    several, *_ = planned("awq", "l4", gpus=2, replicas=2)
+    assert held_by(several).cards == (0, 1)
+    elsewhere, *_ = planned("awq", "l4", env={"CUDA_VISIBLE_DEVICES": "GPU-7f57f032"})
+    assert held_by(elsewhere).cards == ()  # which one that is, is not known
+
+
+def test_what_runs_here_is_of_the_cards_or_of_the_cpu(make_release, tmp_path, monkeypatch):
+    """An engine on the CPU has nothing of a card, and one that was left unfinished has its own."""
+    store = Store(tmp_path / "state")
+    absent = []
+
+    def state(release):
+        return SimpleNamespace(condition="absent" if release.service in absent else "running")
+
+    monkeypatch.setattr(inorder, "open_store", lambda: (None, store))
+    monkeypatch.setattr(inorder, "open_driver", lambda *_: SimpleNamespace(state=state))
+    kinds = {"chat": "cuda", "words": "cpu"}
+    for name, accelerator in kinds.items():
+        release = make_release(status="deployed", name=name, plan={"accelerator": accelerator})
+        store.save(ServiceRef("process", name), release)
+    left = make_release(status="pending", name="left", plan={"accelerator": "cuda"})
+    store.save(ServiceRef("process", "left"), left)
+    assert sorted(running_here("cuda")) == ["chat", "left"]
+    assert sorted(running_here("cpu")) == ["words"]
+    absent.append("left")
+    assert sorted(running_here("cuda")) == ["chat"]
