@@ -17,6 +17,7 @@ from deployctl.planning.fleet.order import CardHolding, held_by, next_of
 from deployctl.spec.service import HOSTS
 from deployctl.targets import history, open_driver
 
+_SLACK_GIB = 0.01
 _OnHost = Callable[[], Mapping[str, CardHolding]]
 
 
@@ -54,7 +55,7 @@ def up_in_order(
             failed.append(_failure(deployment, error))
             done(failed[-1])
     for name, deployment in by_name.items():
-        why = _not_begun() if interrupted else _in_the_way(holdings[name], running)
+        why = _not_begun() if interrupted else _in_the_way(holdings[name], running, holdings)
         failed.append(_failure(deployment, why))
         if not interrupted:
             done(failed[-1])
@@ -88,20 +89,29 @@ def _not_begun() -> InterruptedByUserError:
     return InterruptedByUserError("interrupted", hint="nothing of it was begun")
 
 
-def _in_the_way(holding: CardHolding, running: Mapping[str, CardHolding]) -> TargetError:
-    """Who has the room that a service waits for."""
+def _in_the_way(
+    holding: CardHolding, running: Mapping[str, CardHolding], holdings: Mapping[str, CardHolding]
+) -> TargetError:
+    """Who has the room that a service waits for: who is there beside it, and of those whoever is no
+    part of the fleet, is to be elsewhere, or is to have less."""
     there = [
         other
         for name, other in running.items()
         if name != holding.service and {*other.cards} & {*holding.cards}
     ]
     told = ", ".join(f"{other.service} holds {other.footprint:.1f} GiB" for other in there)
-    names = " ".join(other.service for other in there)
+    names = " ".join(o.service for o in there if not _in_place(o, holdings.get(o.service)))
     return TargetError(
         f"it needs {holding.peak:.1f} GiB of {_named(holding.cards)}, where {told}",
         where=holding.service,
         hint=f"deployctl down {names} ends what is in its way; then up again",
     )
+
+
+def _in_place(has: CardHolding, wanted: CardHolding | None) -> bool:
+    if wanted is None or has.cards != wanted.cards:
+        return False
+    return has.footprint <= wanted.footprint + _SLACK_GIB
 
 
 def _named(cards: tuple[int, ...]) -> str:

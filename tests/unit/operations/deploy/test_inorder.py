@@ -99,6 +99,14 @@ def test_what_is_no_part_of_the_fleet_is_in_the_way(make_release):
     assert not host.begun
 
 
+def test_one_that_is_as_it_is_to_be_is_not_to_be_ended(make_release):
+    wanted, gone = [holding("a", 6), holding("b", 6)], holding("gone", 12)
+    host = Host(make_release, wanted, running=[holding("a", 6), gone])
+    [failed] = host.up().failed
+    assert failed.error.message.endswith("where a holds 6.0 GiB, gone holds 12.0 GiB")
+    assert failed.error.hint.startswith("deployctl down gone ends")
+
+
 def test_two_that_change_places_say_which_to_end(make_release):
     wanted = [holding("a", 15, 1), holding("b", 15, 0)]
     host = Host(make_release, wanted, [holding("a", 15, 0), holding("b", 15, 1)], cards=2)
