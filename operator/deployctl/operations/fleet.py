@@ -59,7 +59,8 @@ def plan_fleet(specs: Sequence[ServiceSpec], fleet: Sequence[CardsOfHost]) -> Pl
         InputError: a spec, a checkpoint or the host's cards are wrong.
         TargetError: the Hub, or the machine asked for its GPU, did not answer.
     """
-    cards = [card for index, cards in enumerate(fleet) for card in _cards(cards, index)]
+    found = [(said.gpu, card) for at, said in enumerate(fleet) for card in _cards(said, at)]
+    cards = [card for _, card in found]
     if len({card.profile.kind for card in cards}) > 1:
         raise SpecError("a fleet has cards or is on a CPU", where="fleet", hint="leave one out")
     if len(specs) > MOST_SERVICES:
@@ -68,7 +69,13 @@ def plan_fleet(specs: Sequence[ServiceSpec], fleet: Sequence[CardsOfHost]) -> Pl
     settled = [_settled(spec, index, cards) for index, spec in enumerate(specs)]
     members = [Member(spec, checkpoint(spec)[1]) for spec in settled]
     needs = KnownNeeds()
-    return advised(place(members, cards, needs), members, cards, needs)
+    planned = advised(place(members, cards, needs), members, cards, needs)
+    _refuse_copies_in_docker(planned)
+    # As the file names a card, and no profile's name: that of a file of one's own says nothing to
+    # whoever plans the service next, nor what `auto` found of this host's cards.
+    named = {card.profile.name: gpu for gpu, card in found}
+    specs = tuple(spec.model_copy(update={"gpu": named[spec.gpu]}) for spec in planned.specs)
+    return planned._replace(specs=specs)
 
 
 def refuse_unfit_fleet(plan: FleetPlan) -> None:
@@ -101,18 +108,44 @@ def _cards(cards: CardsOfHost, index: int) -> list[HostCard]:
         message = f"others cannot have {cards.held_gib:g} GiB of {profile.memory_gib:.1f} GiB"
         hint = "say what others have of each card, as nvidia-smi shows it"
         raise SpecError(message, where=f"{where}/held_gib", hint=hint)
-    count = cards.count
-    if count is None:
-        count = _count() if cards.gpu == AUTO and profile.kind == "cuda" else 1
-    return [HostCard(profile, cards.held_gib)] * count
+    auto = cards.gpu == AUTO and profile.kind == "cuda"
+    there = _count(f"{where}/gpu") if auto else 1
+    return [HostCard(profile, cards.held_gib)] * (cards.count or there)
 
 
-def _count() -> int:
-    """How many cards there are where services run: `DOCKER_HOST` may say that it is elsewhere."""
-    from deployctl.doctor.detect import ask_gpus
+def _count(where: str) -> int:
+    """How many cards there are where services run: `DOCKER_HOST` may say that it is elsewhere.
+
+    Raises:
+        SpecError: the shell hides some, so that they are not numbered as `nvidia-smi` does.
+    """
+    from deployctl.doctor.detect import ask_gpus, visible
     from deployctl.doctor.shell import run, there
 
-    return len(ask_gpus(there(run, os.environ), thorough=False).cards)
+    cards = ask_gpus(there(run, os.environ), thorough=False).cards
+    if len(visible(cards, os.environ)) < len(cards):
+        raise SpecError(
+            f"{CARDS_VARIABLE} hides cards of this host, and a fleet is planned for all",
+            where=where,
+            hint="unset it, or name the cards: fleet: [{gpu: l4, count: 2}]",
+        )
+    return len(cards)
+
+
+def _refuse_copies_in_docker(planned: PlannedFleet) -> None:
+    """Refuses early what one of several would be refused for once others have been brought up.
+
+    Raises:
+        PlanRefusedError: a service has several replicas in Docker.
+    """
+    for spec, plan in zip(planned.specs, planned.plan.services, strict=True):
+        in_docker = (spec.target or ("docker" if plan.accelerator == "cuda" else "")) == "docker"
+        if plan.replicas > 1 and in_docker:
+            raise PlanRefusedError(
+                f"{plan.name} has {plan.replicas} replicas, and Docker has one of a service",
+                where=plan.name,
+                hint="say target: process, or replicas: 1",
+            )
 
 
 def _settled(spec: ServiceSpec, index: int, cards: Sequence[HostCard]) -> ServiceSpec:

@@ -9,6 +9,7 @@ import yaml
 from deployctl.cli.app import main
 from deployctl.doctor.shell import Ran
 from deployctl.errors import InputError, SpecError
+from deployctl.hardware.profiles import shipped
 from deployctl.operations.fleet import load_placed
 from deployctl.spec.fleet import load_fleet
 from deployctl.spec.place import locate
@@ -157,8 +158,25 @@ def test_a_line_of_a_service_is_found_behind_the_cards(fleet):
     assert file.read_text().splitlines()[place.line - 1] == "port: 8001"
 
 
-def test_the_cards_of_another_host_are_counted_there(fleet, monkeypatch):
-    """`auto` asks nvidia-smi, by ssh where Docker is reached so."""
+def test_cards_of_a_profile_of_ones_own_are_known_to_every_verb(fleet, deployctl):
+    folder = fleet([{"gpu": "./mine.yaml"}], gpu="./mine.yaml").parent
+    profile = (shipped() / "l4.yaml").read_text().replace("name: l4\n", "name: mine\n")
+    (folder / "mine.yaml").write_text(profile)
+    assert "on 1 × mine" in deployctl("plan", "-f", "fleet.yaml")[0]
+    deployctl("render", "--target", "docker", "-f", "fleet.yaml", "-o", "out")
+
+
+def test_several_replicas_in_docker_are_refused_before_anything_starts(fleet, deployctl):
+    fleet([{"gpu": "l4", "count": 2}], replicas=2)
+    _, err = deployctl("up", "-f", "fleet.yaml", code=3)
+    assert "two has 2 replicas, and Docker has one of a service" in err
+    fleet([{"gpu": "l4", "count": 2}], replicas=2, target="process")
+    deployctl("plan", "-f", "fleet.yaml")
+
+
+@pytest.fixture
+def two_l4(monkeypatch):
+    """`nvidia-smi` by ssh knows two cards."""
     answer = (
         "index, name, uuid, driver_version, memory.total [MiB], memory.reserved [MiB], "
         "memory.used [MiB], memory.free [MiB], compute_cap, mig.mode.current, persistence_mode\n"
@@ -174,5 +192,17 @@ def test_the_cards_of_another_host_are_counted_there(fleet, monkeypatch):
 
     monkeypatch.setattr("deployctl.doctor.shell.run", run)
     monkeypatch.setenv("DOCKER_HOST", "ssh://ops@gpu-1")
+
+
+def test_the_cards_of_another_host_are_counted_there(fleet, two_l4):
+    """`auto` asks nvidia-smi, by ssh where Docker is reached so."""
     placed = load_placed([fleet([{"gpu": "auto"}])])
     assert [spec.env["CUDA_VISIBLE_DEVICES"] for spec in placed] == ["0", "1"]
+    assert [spec.gpu for spec in placed] == ["auto", "auto"]  # with the memory that is found there
+
+
+def test_cards_that_the_shell_hides_are_not_given_out(fleet, two_l4, monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    with pytest.raises(SpecError, match="hides cards of this host") as caught:
+        load_placed([fleet([{"gpu": "auto"}])])
+    assert caught.value.hint.startswith("unset it")
