@@ -158,6 +158,7 @@ def _settled(spec: ServiceSpec, index: int, cards: Sequence[HostCard]) -> Servic
     if spec.target == "kubernetes" or spec.claims_cards:
         message = "a fleet's cards are those of one host, and Kubernetes chooses its own"
         raise SpecError(message, where=f"{where}/target", hint="use target docker or process")
+    _check_memory(spec, where)
     kinds = list(dict.fromkeys(card.profile.name for card in cards))
     gpu = AUTO if spec.gpu == AUTO else load_profile(spec.gpu, where=f"{where}/gpu").name
     if gpu not in (AUTO, *kinds):
@@ -165,6 +166,18 @@ def _settled(spec: ServiceSpec, index: int, cards: Sequence[HostCard]) -> Servic
         raise SpecError(message, where=f"{where}/gpu", hint="leave it out, or add it to fleet")
     _check_pins(spec, f"{where}/env/{CARDS_VARIABLE}", gpu, cards)
     return spec.model_copy(update={"gpu": gpu})
+
+
+def _check_memory(spec: ServiceSpec, where: str) -> None:
+    """What a card has, and others have of it, is the same for all that share it."""
+    hints = {
+        "gpu_memory_gib": "a profile file in place of its gpu says what a card has",
+        "gpu_memory_held_gib": "say held_gib beside the card's gpu",
+    }
+    for name, hint in hints.items():
+        if getattr(spec, name) is not None:
+            message = f"{name} is of a card, which a fleet says for all its services"
+            raise SpecError(message, where=f"{where}/{name}", hint=hint)
 
 
 def _check_pins(spec: ServiceSpec, where: str, gpu: str, cards: Sequence[HostCard]) -> None:

@@ -104,6 +104,13 @@ def test_a_review_places_them_too(fleet, deployctl):
         ([{"gpu": "l4", "held_gib": 100}], {}, "fleet/0/held_gib", "cannot have 100 GiB of 22.0"),
         ([{"gpu": "l4"}], {"gpu": "t4"}, "services/1/gpu", "the fleet has no t4, but l4"),
         ([{"gpu": "l4"}], {"target": "kubernetes"}, "services/1/target", "Kubernetes chooses"),
+        ([{"gpu": "l4"}], {"gpu_memory_gib": 24}, "services/1/gpu_memory_gib", "of a card"),
+        (
+            [{"gpu": "l4"}],
+            {"gpu_memory_held_gib": 1},
+            "services/1/gpu_memory_held_gib",
+            "of a card",
+        ),
         (
             [{"gpu": "l4"}],
             {"env": {"CUDA_VISIBLE_DEVICES": "1"}},
