@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from deployctl.hardware import load_profile
 from deployctl.model import Documents, facts_from
+from deployctl.planning.fleet import pack as packing
 from deployctl.planning.fleet.fixes import advised
 from deployctl.planning.fleet.make import HostCard, KnownNeeds, Member, place
 from deployctl.planning.fleet.order import CardHolding, next_of
-from deployctl.planning.fleet.pack import CardRoom, Item, Slot, free_gib, pack
+from deployctl.planning.fleet.pack import CardRoom, Item, Slot, can_be, free_gib, pack
 from deployctl.spec import ServiceSpec
 
 FEW = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True)
@@ -303,3 +304,15 @@ def test_two_that_change_places_are_in_each_others_way():
 def test_whoever_needs_most_while_it_starts_is_first():
     new = [holding("large", 12, 0), holding("peaks", 8, 0, peak=14)]
     assert next_of(new, {}, [22]).service == "peaks"
+
+
+@pytest.mark.parametrize(("gib", "there_is"), [(2.0, True), (6.6, False)])
+def test_whether_a_change_is_enough_is_found_out_soon(gib, there_is, monkeypatch):
+    """Sixteen on five cards of 22 GiB: of 6.6 each card has three. Of a plan with dozens of changes
+    to try each must not be searched to its end."""
+    looked = []
+    monkeypatch.setattr(packing, "free_gib", lambda *of: looked.append(of) or free_gib(*of))
+    rooms = [CardRoom(gib + number / 100, gib + number / 100) for number in range(16)]
+    items = [Item(str(number), 1, {"l4": room}) for number, room in enumerate(rooms)]
+    assert can_be(items, [Slot("l4", 22.0)] * 5) is there_is
+    assert len(looked) < 10 * packing.FEW_STEPS

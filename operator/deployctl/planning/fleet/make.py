@@ -11,7 +11,7 @@ from deployctl.model import ModelFacts
 from deployctl.planning.fleet.divide import divide, taken_on
 from deployctl.planning.fleet.need import Need, Taken, need_of
 from deployctl.planning.fleet.order import CardHolding, in_order
-from deployctl.planning.fleet.pack import CardRoom, Item, Placed, Slot, free_gib, pack
+from deployctl.planning.fleet.pack import CardRoom, Item, Placed, Slot, can_be, free_gib, pack
 from deployctl.planning.fleet.result import CardShare, FleetCard, FleetNeed, FleetPlan
 from deployctl.planning.make import make_plan
 from deployctl.planning.plan import Verdict
@@ -66,7 +66,7 @@ class _Sought(NamedTuple):
     told: tuple[FleetNeed, ...]
     alone: tuple[Reason, ...]  # why some would not fit alone
     slots: list[Slot]
-    placed: Placed | None
+    items: list[Item]  # none where some would not fit alone
 
 
 def place(
@@ -77,8 +77,9 @@ def place(
     Without fixes, which `fixes.advised` adds.
     """
     sought = _sought(members, cards, needs or KnownNeeds())
-    if sought.placed is not None:
-        return _planned(members, cards, sought, sought.placed)
+    placed = None if sought.alone else pack(sought.items, sought.slots)
+    if placed is not None:
+        return _planned(members, cards, sought, placed)
     reasons = sought.alone or (_crowded(sought.told, cards),)
     cannot = any(reason.code == "cannot_run" for reason in reasons)
     bare = tuple(_bare(index, card) for index, card in enumerate(cards))
@@ -88,8 +89,9 @@ def place(
 
 
 def holds(members: Sequence[Member], cards: Sequence[HostCard], needs: KnownNeeds) -> bool:
-    """Whether there is a placement."""
-    return _sought(members, cards, needs).placed is not None
+    """Whether a placement is found before long."""
+    sought = _sought(members, cards, needs)
+    return not sought.alone and can_be(sought.items, sought.slots)
 
 
 def _sought(members: Sequence[Member], cards: Sequence[HostCard], needs: KnownNeeds) -> _Sought:
@@ -107,7 +109,7 @@ def _sought(members: Sequence[Member], cards: Sequence[HostCard], needs: KnownNe
     alone = tuple(reason for member, by_kind in pairs for reason in _alone(member, by_kind))
     slots = [Slot(card.profile.name, card.profile.memory_gib - card.held_gib) for card in cards]
     items = [] if alone else [_item(member, by_kind) for member, by_kind in pairs]
-    return _Sought(each, told, alone, slots, None if alone else pack(items, slots))
+    return _Sought(each, told, alone, slots, items)
 
 
 def _may_be_on(spec: ServiceSpec, kind: str, cards: Sequence[HostCard]) -> bool:

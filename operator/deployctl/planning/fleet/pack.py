@@ -10,6 +10,7 @@ from itertools import combinations
 from typing import NamedTuple
 
 MOST_STEPS = 200_000  # of the search; the best until then counts
+FEW_STEPS = 5_000  # of one for any placement: of many changes each is tried so
 _SLACK_GIB = 1e-6
 
 
@@ -48,6 +49,13 @@ def pack(items: Sequence[Item], slots: Sequence[Slot]) -> Placed | None:
     return search.best[-1] if search.best else None
 
 
+def can_be(items: Sequence[Item], slots: Sequence[Slot]) -> bool:
+    """Whether a placement is found before long; the first will do."""
+    search = _Search(items, slots, any_will_do=True)
+    search.run()
+    return search.best is not None
+
+
 def free_gib(rooms: Sequence[CardRoom], gib: float) -> float:
     """What a card has left: beside all that serve, any one must be able to start again."""
     held = sum(room.footprint for room in rooms)
@@ -57,8 +65,11 @@ def free_gib(rooms: Sequence[CardRoom], gib: float) -> float:
 class _Search:
     """Places the items one after the other, those with the least choice first."""
 
-    def __init__(self, items: Sequence[Item], slots: Sequence[Slot]) -> None:
+    def __init__(
+        self, items: Sequence[Item], slots: Sequence[Slot], *, any_will_do: bool = False
+    ) -> None:
         self.items, self.slots = items, slots
+        self.any_will_do = any_will_do
         self.best: _Score | None = None
         self.steps = 0
         self.on: list[list[int]] = [[] for _ in slots]  # items on each card
@@ -72,7 +83,9 @@ class _Search:
 
     def run(self, depth: int = 0) -> None:
         self.steps += 1
-        if self.steps > MOST_STEPS or (self.best and self._sharing() > self.best[:2]):
+        if self.steps > (FEW_STEPS if self.any_will_do else MOST_STEPS):
+            return
+        if self.best and (self.any_will_do or self._sharing() > self.best[:2]):
             return
         if depth == len(self.items):
             score = self._score()
