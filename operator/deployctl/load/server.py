@@ -96,10 +96,12 @@ class Watch(Generic[Answer]):
 
 
 def watch(endpoint: Endpoint, planned_s: float) -> Watch[Snapshot]:
-    """Watches the service's /metrics; sees nothing if it has none: other engines are welcome."""
+    """Watches the service's /metrics, of several replicas all; sees nothing if it has none: other
+    engines are welcome."""
+    engines = endpoint.replicas or (endpoint,)
 
     def scrape() -> Snapshot:
-        return metrics.scrape(endpoint, timeout_s=_TIMEOUT_S)
+        return metrics.together([metrics.scrape(each, timeout_s=_TIMEOUT_S) for each in engines])
 
     return Watch(scrape, every(planned_s))
 

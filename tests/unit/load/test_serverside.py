@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from deployctl.endpoint import Endpoint
 from deployctl.errors import TargetError
 from deployctl.load import server as serverside
 from deployctl.load import timeline
@@ -225,6 +226,21 @@ def test_the_servers_side_of_a_run():
     part = serverside.server(seen, looks, [], (1.0, 5.0), missed=missed, to_the_end=False)
     assert (part.to_the_end, part.agreement) == (False, [])
     assert (part.scrapes, part.scrapes_failed, part.scrape_error) == (5, 2, "refused")
+
+
+def test_several_replicas_are_watched_as_one(monkeypatch):
+    """Their gateway has no /metrics: each engine's are added up."""
+    ports = {"http://a:1": 100, "http://a:2": 40}
+
+    def scrape(engine, *, timeout_s):
+        return exposition(ports[engine.url], 1, 10)
+
+    monkeypatch.setattr(serverside.metrics, "scrape", scrape)
+    engines = tuple(Endpoint(url, "m", None) for url in ports)
+    several = Endpoint("http://gateway", "m", None, replicas=engines)
+    with serverside.watch(several, 60.0) as watch:
+        pass
+    assert [(seen.generation_tokens, seen.running) for _, seen in watch.seen] == [(140, 2)] * 2
 
 
 def test_a_restarted_engine_is_told_and_not_held_against_the_client():
