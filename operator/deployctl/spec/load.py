@@ -173,21 +173,25 @@ def _hint(problem: Any, field: str) -> str:
 
 
 def _refuse_twins(specs: Sequence[ServiceSpec]) -> None:
-    """Refuses two services of one name, or of one port where they share a host."""
-    for attribute in ("service", "port"):
-        seen: dict[Any, int] = {}
-        for index, spec in enumerate(specs):
-            if attribute == "port" and spec.target == "kubernetes":
-                continue  # each has an address of its own
-            value = getattr(spec, attribute)
-            if value in seen:
-                raise SpecError(
-                    f"{attribute.replace('service', 'name')} {value!r} is used by services/"
-                    f"{seen[value]} too",
-                    where=f"services/{index}/{attribute.replace('service', 'name')}",
-                    hint="give each service its own",
-                )
-            seen[value] = index
+    """Refuses two services of one name, or of one port where they share a host: as processes
+    each replica has the port after the one before."""
+    names: dict[str, int] = {}
+    ports: dict[int, int] = {}
+    for index, spec in enumerate(specs):
+        _refuse_twin("name", spec.service, names, index)
+        if spec.target != "kubernetes":  # there each has an address of its own
+            count = (spec.replicas or 1) if spec.target == "process" else 1
+            for port in range(spec.port, spec.port + count):
+                _refuse_twin("port", port, ports, index)
+
+
+def _refuse_twin(what: str, value: Any, seen: dict[Any, int], index: int) -> None:
+    if seen.setdefault(value, index) != index:
+        raise SpecError(
+            f"{what} {value!r} is used by services/{seen[value]} too",
+            where=f"services/{index}/{what}",
+            hint="give each service its own",
+        )
 
 
 def read_documents(file: Path) -> list[dict[str, Any]]:

@@ -119,6 +119,12 @@ def test_several_documents_are_several_services(tmp_path):
         ('model: "a\\nb"\n', "services/0/model", "printable", "Checkpoint"),
         ("model: a\n---\nmodel: a\nport: 1\n", "services/1/name", "used by services/0", "own"),
         ("model: a\n---\nmodel: b\n", "services/1/port", "used by services/0", "own"),
+        (
+            "model: a\ntarget: process\nreplicas: 2\n---\nmodel: b\nport: 8001\n",
+            "services/1/port",
+            "8001 is used by services/0",
+            "own",
+        ),
         ("model: a\nmax_model_len: .inf\n", "services/0/max_model_len", "", ""),
         ("model: a\ngpu_memory_gib: .nan\n", "services/0/gpu_memory_gib", "", ""),
     ],
