@@ -30,6 +30,7 @@ def served(tmp_path):
 
 def up(shell, *words, code=0, replicas=2, **fake):
     several = ["--replicas", replicas, "--gateway-port", shell.gateway_port, *WATCHDOG]
+    several += ["--kv-cache-gib", "0.25"]  # of each, which a small host has thrice
     given = {"token_s": "0.01", **fake}
     got, out, err = shell.up(*several, "--output", "json", *words, **given)
     assert got == code, err

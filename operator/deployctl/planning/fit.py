@@ -7,6 +7,8 @@ from deployctl.planning import overflow
 from deployctl.planning.budget import CONTEXT_GIB, Memory
 from deployctl.planning.context import ContextChoice
 from deployctl.planning.overflow import held
+from deployctl.spec import ServiceSpec
+from deployctl.spec.service import HOSTS
 from deployctl.units import GIB
 
 
@@ -16,7 +18,7 @@ def refusals(choice: ContextChoice) -> Iterator[Reason]:
     memory = choice.memory
     settings, stage = memory.settings, memory.tightest
     if profile.kind == "cpu":
-        yield from _host(memory)
+        yield from _host(memory, choice.planner.spec)
     elif memory.load_peak > memory.free - CONTEXT_GIB * GIB:
         yield Reason(
             "weights_too_large",
@@ -61,15 +63,19 @@ def _least(choice: ContextChoice) -> str:
     return f", and less than {choice.planner.least} is not chosen (--min-model-len)"
 
 
-def _host(memory: Memory) -> Iterator[Reason]:
-    stage = memory.tightest
-    needed = stage.weights * 1.2 + max(0.0, stage.pool) + 2 * GIB
-    if needed * len(memory.stages) > memory.total:
+def _host(memory: Memory, spec: ServiceSpec) -> Iterator[Reason]:
+    """All that run on it: a process for each part of the model, and of each replica on a host."""
+    stage, replicas = memory.tightest, (spec.replicas or 1) if spec.target in HOSTS else 1
+    each = stage.weights * 1.2 + max(0.0, stage.pool) + 2 * GIB
+    needed = each * memory.settings.sharding.gpus * replicas
+    if needed > memory.total:
+        of = f"{replicas} replicas" if replicas > 1 else "the engine"
         yield Reason(
             "weights_too_large",
-            f"weights, KV cache and the engine need about {needed / GIB:.1f} GiB of "
+            f"weights, KV cache and {of} need about {needed / GIB:.1f} GiB of "
             f"memory; this host has {memory.total / GIB:.1f} GiB",
-            "use a smaller model, or less --kv-cache-gib",
+            "use a smaller model, or less --kv-cache-gib"
+            + (", or fewer --replicas" if replicas > 1 else ""),
         )
 
 

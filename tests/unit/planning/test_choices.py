@@ -91,6 +91,23 @@ def test_the_cpu_gets_its_cache_from_the_environment(config, plan):
     assert found.engine.image == "deployctl/vllm-cpu:0.32.0"
 
 
+def test_all_that_run_on_a_host_share_its_memory(config, plan):
+    """By hand, of 16 GiB: 2.0 of weights × 1.2, 4 of KV cache and 2 are 8.3 GiB, and 16.6 twice. Of
+    a split each process has a half of the weights, and a KV cache of its own: 18.4 with 6 of it."""
+
+    def on_cpu(**more):
+        return plan(config("gemma3-1b"), gpu="cpu", gpu_memory_gib=16, max_model_len=4096, **more)
+
+    assert on_cpu(target="process", kv_cache_gib=4).verdict == "fits"
+    twice = on_cpu(target="process", kv_cache_gib=4, replicas=2)
+    assert twice.verdict == "does_not_fit"
+    assert "KV cache and 2 replicas need about 16.6 GiB" in twice.reasons[0].message
+    assert twice.reasons[0].fix.endswith("or fewer --replicas")
+    assert on_cpu(target="kubernetes", kv_cache_gib=4, replicas=2).verdict == "fits"
+    split = on_cpu(kv_cache_gib=6, tensor_parallel_size=2)
+    assert "the engine need about 18.4 GiB" in split.reasons[0].message
+
+
 def test_a_fraction_of_a_gib_on_the_cpu_is_passed_in_bytes(config, plan):
     # VLLM_CPU_KVCACHE_SPACE takes whole numbers only.
     found = plan(
