@@ -82,6 +82,7 @@ def test_of_a_killed_engine_what_was_inside_fails_and_what_comes_later_waits(ser
     engine, proxy = served.status()["pid"], caddy(served)
     with Users(served.gateway, tokens=100) as users:  # 2 s each stream: some are inside
         until(lambda: len(users.asked) > 4)
+        time.sleep(0.5)  # they end together: into the next ones
         os.kill(engine, signal.SIGKILL)
         until(lambda: not procfs.identify(engine))  # until then its socket takes connections
         died = time.monotonic()
