@@ -3,6 +3,7 @@
 import contextlib
 import http.client
 import json
+import select
 import ssl
 import threading
 import time
@@ -35,16 +36,20 @@ class Asked(NamedTuple):
 
 
 class Users:
-    """Ask all the time, until they are told to end."""
+    """Ask all the time, until they are told to end. `redials`: before a connection that was kept is
+    used, they look whether it has been closed, as httpx and urllib3 do. A gateway closes what is
+    idle when it takes another configuration."""
 
-    def __init__(self, url, *, new=2, kept=2, tokens=8, model="tiny", key=None, ca=None):
+    def __init__(
+        self, url, *, new=2, kept=2, tokens=8, model="tiny", key=None, ca=None, redials=False
+    ):
         parts = urlsplit(url)
         self._place = parts.hostname, parts.port, f"{parts.path}/v1/completions"
         self._trust = ssl.create_default_context(cafile=ca) if parts.scheme == "https" else None
         body = {"model": model, "prompt": "Hello", "max_tokens": tokens, "ignore_eos": True}
         self._bodies = [json.dumps({**body, "stream": stream}) for stream in (False, True)]
         self._headers = {"Content-Type": "application/json", "Authorization": f"Bearer {key}"}
-        self._ends = threading.Event()
+        self._redials, self._ends = redials, threading.Event()
         self.asked, self.begun = [], time.monotonic()
         self._threads = [
             threading.Thread(target=self._ask, args=(number, number >= new), daemon=True)
@@ -81,6 +86,8 @@ class Users:
                     if self._trust
                     else http.client.HTTPConnection(host, port, **kind)
                 )
+            if self._redials and connection.sock and _is_readable(connection.sock):
+                connection.close()  # http.client dials again by itself
             began = time.monotonic()
             try:
                 problem = self._one(connection, self._bodies[len(self.asked) % 2])
@@ -103,6 +110,11 @@ class Users:
         if b'"stream": true' in body.encode() and not text.endswith(b"data: [DONE]\n\n"):
             return f"cut: {text[-80:]!r}"
         return "" if b"choices" in text else f"no answer: {text[:200]!r}"
+
+
+def _is_readable(socket):
+    """Whether something came unasked: its end."""
+    return bool(select.select([socket], [], [], 0)[0])
 
 
 def answer(url, path, *, method="GET", body=None, headers=None):

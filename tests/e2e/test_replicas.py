@@ -63,7 +63,7 @@ def test_no_request_fails_or_is_held_while_one_replica_after_the_other_is_replac
 
 @pytest.mark.night
 def test_no_request_fails_where_replicas_come_and_go(served):
-    with Users(served.gateway) as users:
+    with Users(served.gateway, redials=True) as users:
         up(served, replicas=3)
         assert len(pids(served)) == 3
         up(served, "--gateway", replicas=1)
