@@ -17,11 +17,11 @@ _SAYS = re.compile(r"ws://127\.0\.0\.1:(\d+)/")
 def missing():
     """Why there can be none, or None."""
     if shutil.which("chromium") is None:
-        return "needs chromium"
+        return "there is no chromium command; Debian has a package of that name"
     try:
         import websockets.sync.client  # noqa: F401
     except ImportError:
-        return "needs the package websockets"
+        return "there is no package websockets"
     return None
 
 

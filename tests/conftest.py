@@ -19,11 +19,14 @@ from pathlib import Path
 import hypothesis
 import pytest
 
+import browser_parts
+
 pytest_plugins = ["process_parts", "process_shell"]
 
 ROOT = Path(__file__).resolve().parents[1]
 GOLDEN = ROOT / "tests" / "golden"
 TOOLS = ROOT / ".tools"  # what .ci/helm fetched
+PARTS = ["vllm", "docker", "helm", "scanner", "kubernetes", "promtool", "prometheus", "chromium"]
 BUILD_SECONDS = 600  # a full checkpoint takes 20 s on two cores; a busy machine may take longer
 
 
@@ -55,7 +58,7 @@ def pytest_configure(config):
 
 
 def pytest_runtest_setup(item):
-    for part in ("vllm", "docker", "helm", "scanner", "kubernetes", "promtool", "prometheus"):
+    for part in PARTS:
         if item.get_closest_marker(part):
             need(part)
 
@@ -100,6 +103,8 @@ def missing(part):
         scanners |= {name: f"{name}/bin/python" for name in ("checkov", "cyclonedx")}
         wanted = [name for name, file in scanners.items() if not (TOOLS / file).exists()]
         return f"not fetched: {', '.join(wanted)}; .ci/helm NAME does it" if wanted else None
+    if part == "chromium":
+        return browser_parts.missing()
     if part == "promtool":
         there = shutil.which("promtool")
         return None if there else "there is no promtool command; Debian has a package of that name"

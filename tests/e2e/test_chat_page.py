@@ -11,9 +11,7 @@ import browser_parts
 from deployctl.render import chat
 from process_shell import until
 
-pytestmark = pytest.mark.skipif(
-    browser_parts.missing() is not None, reason=str(browser_parts.missing())
-)
+pytestmark = pytest.mark.chromium
 
 KEY = "sk-right"
 FOREIGN = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
