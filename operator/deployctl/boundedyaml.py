@@ -24,7 +24,8 @@ _PAIR = re.compile(
 )
 _DIRECTIVE = re.compile(r"^%.*$", re.MULTILINE)
 _RESOLVER: Any = yaml.resolver.Resolver()
-_PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+# The parser in C, where PyYAML has it: ten times as fast, and as safe.
+PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _YES = frozenset({"true", "yes", "on"})
 _TAG = "tag:yaml.org,2002:"
 
@@ -130,7 +131,7 @@ class _Composer:
     """Builds one document from events."""
 
     def __init__(self, text: str, first_line: int, most: int, *, tags: bool) -> None:
-        self._events: Any = yaml.parse(text, Loader=_PARSER)
+        self._events: Any = yaml.parse(text, Loader=PARSER)
         self._first_line = first_line
         self._most, self._tags = most, tags
         self._anchors: dict[str, tuple[Any, int]] = {}

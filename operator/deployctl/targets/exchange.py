@@ -12,7 +12,7 @@ from deployctl.targets import resume
 from deployctl.targets.driver import Driver
 from deployctl.targets.front import Front
 from deployctl.targets.history import Release, replicas
-from deployctl.targets.readiness import Tools, wait_until_answers
+from deployctl.targets.readiness import Tools
 
 
 class Step(NamedTuple):
@@ -134,12 +134,7 @@ class Exchange:
             self._front.lead(old, answers=False)
 
     def _start(self, engines: list[Release], *, wait: bool) -> None:
-        begun = self._tools.clock()
-        for each in engines:
-            self._driver.start(each, self._tell)
-        for each in engines if wait else []:
-            for engine in replicas(each):
-                wait_until_answers(self._driver, engine, self._tell, self._tools, begun=begun)
+        resume.bring_up(self._driver, engines, self._tell, self._tools, wait=wait)
 
     def _one_by_one(self, old: Release, new: Release, stop: Callable[[Release], None]) -> None:
         for number, step in enumerate(steps(old, new)):

@@ -67,6 +67,22 @@ def healthy(monitor: Endpoint, within_s: float = 2.0) -> bool:
         return False
 
 
+def started(
+    answers: Callable[[], bool],
+    fell: Callable[[], bool],
+    *,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+) -> bool:
+    """Waits for one that was started to answer; whether it did in time, and before it `fell`."""
+    deadline = clock() + START_S
+    while not answers():
+        if fell() or clock() > deadline:
+            return False
+        sleep(_POLL_S)
+    return True
+
+
 def reload(
     refusal: Callable[[], str | None],
     where: Where,

@@ -1,5 +1,7 @@
 """Starts a revision again that ran before: no new one comes of it."""
 
+from collections.abc import Sequence
+
 from deployctl.errors import InterruptedByUserError
 from deployctl.events import Event, Tell
 from deployctl.targets import drain
@@ -24,12 +26,27 @@ def start(
         driver.stop(release, tell)  # it may be half-way down
     begun = tools.clock()
     try:
-        driver.start(release, tell)
-        for each in replicas(release) if wait else []:
-            wait_until_answers(driver, each, tell, tools, begun=begun)
+        bring_up(driver, [release], tell, tools, wait=wait)
     finally:
         front.lead(release, answers=False)
     return tools.clock() - begun
+
+
+def bring_up(
+    driver: Driver, engines: Sequence[Release], tell: Tell, tools: Tools, *, wait: bool
+) -> None:
+    """Starts engines together, of one release; with `wait`, returns once each has answered.
+
+    Raises:
+        EngineError: one of them did not come up.
+        TargetError: one cannot be started.
+    """
+    begun = tools.clock()
+    for each in engines:
+        driver.start(each, tell)
+    for each in engines if wait else []:
+        for engine in replicas(each):
+            wait_until_answers(driver, engine, tell, tools, begun=begun)
 
 
 def serve(driver: Driver, front: Front, release: Release, tell: Tell, tools: Tools) -> float:

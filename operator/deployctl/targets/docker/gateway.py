@@ -8,6 +8,7 @@ container, which is published on the host's loopback (`render.gateway.ENGINES`).
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from docker.models.containers import Container
 
 _LINES = 20  # of its log in which it says why it does not start
-_POLL_S = 0.1
 _TELL = ["caddy", "reload", "--config", NEXT, "--address", f"unix/{ADMIN}"]
 
 
@@ -78,7 +78,7 @@ class ContainedCaddy:
     def ready_for(self, wanted: GatewayEntry) -> bool:
         """Whether it runs, and publishes what this one wants."""
         port = f"{wanted.host}:{wanted.port}"
-        return self.runs() and port in _published(self._container())
+        return self.runs() and port in self._published()
 
     def runs(self) -> bool:
         """Whether it does, or Docker is about to start it again."""
@@ -102,7 +102,7 @@ class ContainedCaddy:
             TargetError: it does not start, or takes no such configuration.
         """
         wanted, runs = gatewayproject.ports(entries, monitor_port), self.runs()
-        if runs and set(wanted) <= set(_published(self._container())):
+        if runs and set(wanted) <= set(self._published()):
             where = proxies.Where(self._files.where(NEXT), f"docker logs {PROJECT}-{CADDY}-1")
             proxies.reload(self._refusal, where, clock=self._clock, sleep=self._sleep)
         elif runs:
@@ -142,20 +142,21 @@ class ContainedCaddy:
                 host=self._engine().address.url,
                 flag="--gateway-port",
             )
-        deadline = self._clock() + proxies.START_S
-        while not self.answers(monitor_port):
-            container = self._container()
-            if container is None or container.attrs.get("RestartCount") or self._clock() > deadline:
-                said = proxies.complaint(self._log(container))
-                with suppress(DockerError):  # a network with engines stays
-                    self.end()
-                raise TargetError(
-                    f"the gateway does not start: {said}",
-                    where=f"image {self._image}",
-                    hint="DEPLOYCTL_GATEWAY_IMAGE names another image, with Caddy "
-                    f"{'.'.join(map(str, rendered.LEAST_VERSION))} or newer, sh and wget",
-                )
-            self._sleep(_POLL_S)
+        answers = partial(self.answers, monitor_port)
+        if not proxies.started(answers, self._fell, clock=self._clock, sleep=self._sleep):
+            said = proxies.complaint(self._log(self._container()))
+            with suppress(DockerError):  # a network with engines stays
+                self.end()
+            raise TargetError(
+                f"the gateway does not start: {said}",
+                where=f"image {self._image}",
+                hint="DEPLOYCTL_GATEWAY_IMAGE names another image, with Caddy "
+                f"{'.'.join(map(str, rendered.LEAST_VERSION))} or newer, sh and wget",
+            )
+
+    def _fell(self) -> bool:
+        container = self._container()
+        return container is None or bool(container.attrs.get("RestartCount"))
 
     def _refusal(self) -> str | None:
         """Why it does not load its next configuration; None where it has."""
@@ -169,7 +170,10 @@ class ContainedCaddy:
         return next(iter(self._engine().containers(PROJECT, CADDY)), None)
 
     def _published(self) -> list[str]:
-        return _published(self._container())
+        """The addresses of the host that lead to it, as it was started."""
+        container = self._container()
+        text = "" if container is None else str(container.labels.get(PORTS_LABEL, ""))
+        return text.split(",") if text else []
 
     def _log(self, container: "Container | None") -> list[str]:
         if container is None:
@@ -226,9 +230,3 @@ class DockerGateway(Gateway):
         front = engine.endpoint(entry.port, exposed=entry.exposed)
         at = entry.url.replace(LOOPBACK, engine.hostname) if entry.exposed else entry.url
         return found._replace(gateway=at, inside=at if front.tunnel else None, tunnel=front.tunnel)
-
-
-def _published(container: "Container | None") -> list[str]:
-    """The addresses of the host that lead to it, as it was started."""
-    text = "" if container is None else str(container.labels.get(PORTS_LABEL, ""))
-    return text.split(",") if text else []

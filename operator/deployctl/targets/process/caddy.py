@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from deployctl import assets, host
@@ -152,17 +152,15 @@ class Caddy:
         job = folder / JOB_FILE
         write_private(job, json.dumps(document, indent=1).encode())
         supervise(job, _environment(os.environ, folder), give_up=self.end)
-        deadline = self._clock() + proxies.START_S
-        while not self.answers(monitor_port):
-            if not self.runs() or self._clock() > deadline:
-                said = proxies.complaint(logfile.read(self._run.log, 20))
-                self.end()
-                raise TargetError(
-                    f"the gateway does not start: {said}",
-                    where=str(self._run.log),
-                    hint="the last lines there say why",
-                )
-            self._sleep(_POLL_S)
+        answers, fell = partial(self.answers, monitor_port), lambda: not self.runs()
+        if not proxies.started(answers, fell, clock=self._clock, sleep=self._sleep):
+            said = proxies.complaint(logfile.read(self._run.log, 20))
+            self.end()
+            raise TargetError(
+                f"the gateway does not start: {said}",
+                where=str(self._run.log),
+                hint="the last lines there say why",
+            )
 
     def _reload(self) -> None:
         folder = self._run.folder
