@@ -1,6 +1,7 @@
 """Target docker on a real engine, serving real checkpoints from the CPU image."""
 
 import json
+import re
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 
@@ -15,7 +16,7 @@ from tests.e2e.docker_parts import (
     opens,
     until,
 )
-from tests.e2e.stream_parts import Stream
+from tests.e2e.stream_parts import Relay, Stream
 
 pytestmark = pytest.mark.docker
 
@@ -105,10 +106,10 @@ def test_life_of_an_awq_service(cli, cpu_image, awq_checkpoint, service, port):
 
     # History, and back: loopback and no key again. The caches are the same ones. Whoever is in
     # the middle of an answer gets all of it.
-    stream = Stream(port, 300, model=second["model"], key="another-key")
+    relay = Relay(port, 300, model=second["model"], key="another-key")
     back = cli("rollback", service, "--output", "json")
-    assert "waiting for 1 request under way" in back.stderr
-    assert stream.whole, stream.error
+    assert re.search("waiting for [1-3] requests? under way", back.stderr)
+    assert relay.whole, [stream.error for stream in relay.streams]
     third = json.loads(back.stdout)
     assert (third["revision"], third["changed"]) == (3, True)
     assert complete(third["url"], third["model"])[0] == 200
