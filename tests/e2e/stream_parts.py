@@ -62,7 +62,7 @@ class Relay(threading.Thread):
 
     def run(self):
         while self.streams[-1].is_alive() or self.streams[-1].whole:
-            if len(self.streams[-1].lines) > self._tokens / 4:
+            if len(self.streams[-1].lines) > self._tokens / 2:
                 try:
                     self.streams.append(self._next())
                 except AssertionError:  # refused: the door has closed

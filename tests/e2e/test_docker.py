@@ -108,7 +108,7 @@ def test_life_of_an_awq_service(cli, cpu_image, awq_checkpoint, service, port):
     # the middle of an answer gets all of it.
     relay = Relay(port, 300, model=second["model"], key="another-key")
     back = cli("rollback", service, "--output", "json")
-    assert re.search("waiting for [1-3] requests? under way", back.stderr)
+    assert re.search("waiting for [0-9]+ requests? under way", back.stderr)
     assert relay.whole, [stream.error for stream in relay.streams]
     third = json.loads(back.stdout)
     assert (third["revision"], third["changed"]) == (3, True)
