@@ -8,6 +8,7 @@ Prints two tables in markdown; progress goes to stderr. README.md says what is m
 import argparse
 import asyncio
 import json
+import os
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from typing import NamedTuple
 
 import numpy as np
 from benchmarks.door.client import Stream, chat, ended, firsts, in_turn, interval_s
-from benchmarks.door.paired import Server, apart, interval
+from benchmarks.door.paired import Server
 from benchmarks.door.servers import Start, servers
 
 from deployctl import host
@@ -29,6 +30,7 @@ from deployctl.targets.process.caddy import Caddy
 
 APP = "bare"  # the least that answers: what the gateway adds is the largest share that it can be
 WARM = 50  # requests of each kind that are not counted
+DRAWS = 1000  # of the bootstrap
 SINGLE = """\
 | requests of each kind | TTFT p50 − 300 ms | through it | more | p99 − 300 ms | through it | more |
 |---:|---:|---:|---:|---:|---:|---:|"""
@@ -79,14 +81,22 @@ def gateway(folder: Path, port: int) -> Iterator[Server]:
 
 @contextmanager
 def sides(folder: Path, streams: int) -> Iterator[list[Server]]:
-    """A server, and the gateway before it, on one core; the client has another."""
+    """A server that has a core to itself, and the gateway before it, on the client's: an engine's
+    host has cores enough for both."""
+    cores = sorted(os.sched_getaffinity(0))
     start = Start(APP, interval_s(streams, APP))
     with (
         servers(folder, start, (False,)) as (server,),
         gateway(folder / "gateway", server.port) as way,
-        apart([server, way]),
     ):
-        yield [server, way]
+        if len(cores) > 1:
+            os.sched_setaffinity(0, cores[:1])
+            way.pin(cores[:1], cores[:1])
+            server.pin(cores[1:2], cores[1:2])
+        try:
+            yield [server, way]
+        finally:
+            os.sched_setaffinity(0, cores)
 
 
 async def run(asked: Server, both: list[Server], streams: int, begin_s: float) -> Run:
@@ -101,28 +111,30 @@ async def run(asked: Server, both: list[Server], streams: int, begin_s: float) -
 def loads(folder: Path, streams: int, rounds: int) -> tuple[list[Run], list[Run]]:
     """Runs past the gateway and through it: one of each in every round, in changing order."""
     kinds: tuple[list[Run], list[Run]] = ([], [])
-    start = Start(APP, interval_s(streams, APP))
-    with (
-        servers(folder, start, (False,)) as (server,),
-        gateway(folder / "gateway", server.port) as way,
-    ):
-        both = [server, way]
-        with apart(both):
-            for number in range(rounds + 1):
-                order = (0, 1) if number % 2 else (1, 0)
-                for kind in order:
-                    done = asyncio.run(run(both[kind], both, streams, min(1.0, streams / 64)))
-                    if number:  # the first one warms
-                        kinds[kind].append(done)
-                print(f"{streams} streams: round {number} of {rounds}", file=sys.stderr)
+    with sides(folder, streams) as both:
+        for number in range(rounds + 1):
+            order = (0, 1) if number % 2 else (1, 0)
+            for kind in order:
+                done = asyncio.run(run(both[kind], both, streams, min(1.0, streams / 64)))
+                if number:  # the first one warms
+                    kinds[kind].append(done)
+            print(f"{streams} streams: round {number} of {rounds}", file=sys.stderr)
     return kinds
 
 
 def added(kinds: tuple[list[Run], list[Run]], name: str, share: float) -> tuple[float, float]:
-    """What the gateway adds to a percentile, in ms: of the rounds' differences the mean, and half
-    its 95% interval."""
-    past, through = ([np.percentile(getattr(r, name), share) for r in runs] for runs in kinds)
-    return interval(1e3 * (np.array(through) - np.array(past)))
+    """What the gateway adds to a percentile of all rounds together, in ms, and half the width of
+    its 95% interval: the rounds are drawn again, each with what went past and through it."""
+    past, through = ([getattr(run, name) for run in runs] for runs in kinds)
+
+    def more(chosen: np.ndarray) -> float:
+        ends = (np.concatenate([runs[i] for i in chosen]) for runs in (through, past))
+        high, low = (np.percentile(each, share) for each in ends)
+        return 1e3 * float(high - low)
+
+    draws = np.random.default_rng(0).integers(len(past), size=(DRAWS, len(past)))
+    low, high = np.percentile([more(chosen) for chosen in draws], (2.5, 97.5))
+    return more(np.arange(len(past))), float(high - low) / 2
 
 
 def row(streams: int, kinds: tuple[list[Run], list[Run]]) -> str:
@@ -141,15 +153,10 @@ def row(streams: int, kinds: tuple[list[Run], list[Run]]) -> str:
 
 def single(folder: Path, requests: int) -> str:
     """TTFT of requests of which none waits for another, through the gateway and past it in turn."""
-    start = Start(APP, interval_s(1, APP))
-    with (
-        servers(folder, start, (False,)) as (server,),
-        gateway(folder / "gateway", server.port) as way,
-    ):
-        asked = [(each.port, chat(1)) for each in (server, way)]
-        with apart([server, way]):
-            asyncio.run(in_turn(asked, WARM))
-            times = 1e3 * np.array(asyncio.run(in_turn(asked, requests))) - 300
+    with sides(folder, 1) as both:
+        asked = [(each.port, chat(1)) for each in both]
+        asyncio.run(in_turn(asked, WARM))
+        times = 1e3 * np.array(asyncio.run(in_turn(asked, requests))) - 300
     cells = [f"{requests}"]
     for share in (50, 99):
         past, through = np.percentile(times, share, axis=1)
