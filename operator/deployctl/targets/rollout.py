@@ -24,7 +24,7 @@ from deployctl.targets.guards import interruptible, lock, shielded
 from deployctl.targets.history import Outcome, Release
 from deployctl.targets.readiness import Tools, ask, under_way
 from deployctl.targets.store import ServiceRef, Store
-from deployctl.units import duration
+from deployctl.targets.undo import Undo
 
 STILL_THERE_S = 10.0  # for a running service to prove, with a completion, that it needs no change
 # Has a release's model where its engine looks for it, whole, before any engine is touched.
@@ -57,6 +57,7 @@ class Rollout:
         self._now = now
         self.front = Front(driver, service, tell, clock=tools.clock, now=now)
         self._exchange = Exchange(driver, self.front, tell, tools)
+        self._undoing = Undo(driver, self.front, self._exchange, tell, tools)
         # Seconds without an answer, each time that one engine took the place of another.
         self.gaps_s: list[float] = []
         self._silent: float | None = None  # since when nothing answers, by the clock
@@ -279,24 +280,16 @@ class Rollout:
         """Ends `release`, brings `previous` back, and says in the error how that went."""
         interrupted = isinstance(error, KeyboardInterrupt)
         begun = self._tools.clock() if self._silent is None else self._silent
-        notes = []
-        undone = release if self._exchange.rolls(previous, release) else None
-        if undone is None:
-            self.front.take_back(previous)
-        if undone is None and (previous is None or not self._driver.replaces):
-            self._tell(Event("note", f"stopping revision {release.revision}"))
-            try:
-                # Whoever presses Ctrl-C wants it to end.
-                (self._end if interrupted else self._stop)(release)
-            except TargetError as problem:
-                notes.append(f"{problem.message}; deployctl down {release.service} tries again")
-        if undone is None:
-            self._record_failure(release, error)
-        if previous is not None:
-            notes.append(self._restore(previous, undone, key, wait=not interrupted, begun=begun))
-        if undone is not None:  # until then some of it runs
-            self._record_failure(release, error)
-        removal.in_spite_of(self.front.end, self._tell)  # it may run for this release alone
+        notes, gap_s = self._undoing.run(
+            release,
+            previous,
+            key,
+            wait=not interrupted,
+            begun=begun,
+            failed=partial(self._record_failure, release, error),
+        )
+        if gap_s is not None:
+            self.gaps_s.append(gap_s)
         if interrupted:
             return InterruptedByUserError(
                 f"interrupted; revision {release.revision} of {release.service} is stopped",
@@ -305,32 +298,6 @@ class Rollout:
         if isinstance(error, DeployctlError) and notes:
             error.hint = "; ".join(filter(None, [error.hint, *notes]))
         return error
-
-    def _restore(
-        self, old: Release, undone: Release | None, key: DefaultKey, *, wait: bool, begun: float
-    ) -> str:
-        """Brings `old` back, one by one in the place of what there is of `undone`; says how."""
-        number = old.revision
-        try:
-            if old.spec.needs_api_key:
-                key.restore()
-                if undone is not None:
-                    self._driver.publish_keys(old)
-            self._tell(Event("note", f"restoring revision {number}"))
-            stop = self._stop if wait else self._end
-            self._exchange.restore(old, undone, stop=stop, wait=wait)
-            if not wait:
-                return f"revision {number} is starting again; deployctl status {old.service}"
-            if self._driver.replaces or undone:
-                return f"revision {number} serves again"
-            self.gaps_s.append(self._tools.clock() - begun)
-        except DeployctlError as problem:
-            return f"and revision {number} could not be restored: {problem.message}"
-        gap = duration(self.gaps_s[-1])
-        return f"revision {number} serves again, after {gap} in which nothing answered"
-
-    def _end(self, release: Release) -> None:
-        self._driver.stop(release, self._tell)
 
     def _stop(self, release: Release) -> None:
         drain.stop(self._driver, release, self._tell, self._tools)
