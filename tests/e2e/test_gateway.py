@@ -14,6 +14,7 @@ from tests.e2e.stream_parts import Stream
 import ports
 from deployctl import assets
 from deployctl.targets.process import procfs
+from deployctl.targets.waits import waits_of
 from process_shell import until
 
 
@@ -26,8 +27,9 @@ def served(shell):
     return shell
 
 
-def up(shell, *words, code=0, **fake):
-    got, out, err = shell.up(*shell.behind, "--output", "json", *words, **fake)
+def up(shell, *words, code=0, beside="no", **fake):
+    words = ["--beside", beside, "--output", "json", *words]
+    got, out, err = shell.up(*shell.behind, *words, **fake)
     assert got == code, err
     return json.loads(out)["services"][0] if code == 0 else err
 
@@ -51,7 +53,7 @@ def test_no_request_fails_in_an_update_a_bad_revision_and_a_rollback(served):
     with Users(served.gateway) as users:
         held = up(served, token_s="0.011", loading_s="1.5")["gateway"]["held"]
         assert "revision 2 serves again" in up(served, die_loading="3", code=4)
-        code, _, err = served.run("rollback", "tiny")
+        code, _, err = served.run("rollback", "tiny", "--beside", "no")
         assert (code, "requests waited" in err) == (0, True)
         until(lambda: users.asked and users.asked[-1].began > users.begun + 3)
     assert users.failed == []
@@ -60,11 +62,31 @@ def test_no_request_fails_in_an_update_a_bad_revision_and_a_rollback(served):
     assert 1.5 < held["seconds"] < users.longest_s + 5
 
 
+def test_one_that_comes_up_beside_the_other_takes_over_and_nobody_waits(served):
+    up(served, token_s="0.01")
+    under_way = Stream(int(served.behind[-1]), tokens=200)
+    with Users(served.gateway) as users:
+        told = up(served, beside="yes", token_s="0.011", loading_s="1.5")
+        assert (told["revision"], told["gateway"]["held"]) == (2, None)
+        pid = served.status()["pid"]
+        err = up(served, beside="yes", die_loading="3", code=4)
+        assert "revision 2 served all the while" in err
+        assert served.status()["pid"] == pid
+        code, _, err = served.run("rollback", "tiny", "--beside", "yes")
+        assert (code, "comes up beside revision 2" in err) == (0, True)
+        until(lambda: users.asked and users.asked[-1].began > users.begun + 3)
+    assert users.failed == []
+    assert under_way.whole, under_way.error
+    told = waits_of("tiny", 0.0, (served.state / "gateway" / "access.log").read_bytes())
+    assert (told.requests > 0, told.waited) == (True, 0)
+    assert [status for _, status in served.history()][-3:] == ["superseded", "failed", "deployed"]
+
+
 def test_who_waits_longer_than_the_hold_is_told_to_come_again(served, tmp_path):
     served.behind += ["--hold", "1"]
     up(served)
     hold = tmp_path / "go"
-    process = served.start(*served.up_words(*served.behind, hold=hold))
+    process = served.start(*served.up_words(*served.behind, "--beside", "no", hold=hold))
     until(lambda: (served.state / "gateway" / "upstreams" / "tiny").read_text().startswith("unix"))
     began = time.monotonic()
     status, headers, text = answer(served.gateway, "/v1/models")
@@ -180,7 +202,8 @@ def test_one_that_hangs_is_started_again_and_up_waits_until_it_leads_on(served):
 @pytest.mark.night
 def test_a_killed_up_leaves_a_hold_that_is_told_and_keeps_no_other_waiting(served, tmp_path):
     up(served)
-    process = served.start(*served.up_words(*served.behind, hold=tmp_path / "never"))
+    words = [*served.behind, "--beside", "no"]
+    process = served.start(*served.up_words(*words, hold=tmp_path / "never"))
     until(lambda: served.status()["held_since"])
     assert "new requests wait in the gateway since" in served.status()["detail"]
     process.kill()

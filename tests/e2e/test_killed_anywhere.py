@@ -13,7 +13,9 @@ import sys
 import time
 
 import pytest
+from tests.e2e.gateway_parts import needs_caddy
 
+import ports
 import process_shell
 from process_shell import PATIENCE_S, until
 
@@ -35,8 +37,9 @@ def chance():
 class Service:
     """An exposed service with a key that must outlive everything."""
 
-    def __init__(self, shell, chance, longest_s=LONGEST_S, own=()):
+    def __init__(self, shell, chance, longest_s=LONGEST_S, own=(), again=()):
         self.shell, self.chance, self.longest_s, self.own = shell, chance, longest_s, own
+        self.again = again  # said to both verbs that make a revision
         code, _, err = shell.up("--expose", *own)
         assert code == 0, err
         self.kept = self.add("kept")
@@ -50,13 +53,13 @@ class Service:
     def words(self, verb):
         if verb == "up":
             number = f"--env=NUMBER={self.chance.randrange(4)}"
-            return self.shell.up_words("--expose", number, *self.own)
+            return self.shell.up_words("--expose", number, *self.own, *self.again)
         if verb == "add":
             self.names += 1
             return ["keys", "add", "tiny", f"key-{self.names}"]
         if verb == "revoke":
             return ["keys", "revoke", "tiny", f"key-{self.names}"]
-        return [verb, "tiny"]
+        return [verb, "tiny", *(self.again if verb == "rollback" else ())]
 
     def kill(self, verb):
         process = self.shell.start(*self.words(verb))
@@ -92,6 +95,15 @@ def test_nothing_is_lost(shell, chance, kills):
 
 
 @pytest.mark.night
+@pytest.mark.parametrize("kills", [60])
+def test_nothing_is_lost_where_one_engine_takes_over_from_another(shell, chance, kills):
+    needs_caddy()
+    own = ("--gateway", "--gateway-port", str(ports.free()))
+    service = Service(shell, chance, own=own, again=("--beside", "yes"))
+    loses_nothing(service, kills)
+
+
+@pytest.mark.night
 @pytest.mark.vllm
 @pytest.mark.parametrize("kills", [10])
 def test_nothing_is_lost_of_a_real_engine(shell, chance, kills, tiny_checkpoint, monkeypatch):
@@ -122,7 +134,7 @@ def loses_nothing(service, kills):
         [serving] = [revision for revision, status in known.items() if status == "deployed"]
         assert "pending" not in known.values(), said
         assert shell.status(0)["health"] == "serving", said
-        runs = {path.parent.name for path in shell.state.rglob("supervisor.json")}
+        runs = {path.parent.name for path in shell.state.rglob("runs/*/supervisor.json")}
         assert runs == {f"{serving:06d}"}, said  # and no engine of another revision
     assert told or kills < 50
     code, _, err = shell.run("down", "tiny")

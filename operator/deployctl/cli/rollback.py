@@ -12,6 +12,7 @@ from deployctl.cli.rolloutprogress import (
     show_deployed,
     tell_gaps,
 )
+from deployctl.operations.deploy.request import When
 
 
 def command(
@@ -20,6 +21,16 @@ def command(
         int | None,
         typer.Option("--to", min=1, help="Revision. [default: the last that ran otherwise]"),
     ] = None,
+    beside: Annotated[
+        When,
+        typer.Option(
+            "--beside",
+            help="Behind a gateway of processes, have it come up next to the one that serves and "
+            "take over: auto (if there is room), yes, or no.",
+            metavar="WHEN",
+            show_default=False,
+        ),
+    ] = "auto",
     take_over: TakeOverOption = False,
     target: TargetOption = None,
     output: OutputOption = Output.text,
@@ -38,7 +49,7 @@ def command(
     from deployctl.operations.deploy.deployment import rollback
 
     with RolloutProgress() as tell:
-        deployed = rollback(name, to, target=target, take_over=take_over, tell=tell)
+        deployed = rollback(name, to, target=target, beside=beside, take_over=take_over, tell=tell)
     release = deployed.release
     tell_gaps(deployed)
     if deployed.changed:

@@ -28,9 +28,9 @@ from deployctl.cli.rolloutprogress import (
     show_fleet,
     tell_gaps,
 )
-from deployctl.errors import DeployctlError, InputError
+from deployctl.errors import DeployctlError
 from deployctl.events import Event
-from deployctl.operations.deploy.request import VerificationRequest
+from deployctl.operations.deploy.request import VerificationRequest, request_for
 from deployctl.operations.monitoring.request import MonitoringRequest
 from deployctl.spec import ServiceSpec
 
@@ -178,6 +178,7 @@ def _deployments(
             spec,
             verification=request_for(spec, verification, verify, several),
             monitored=monitoring.with_monitoring,
+            beside=verification.canary,
         )
         for spec in specs
     ]
@@ -300,23 +301,6 @@ def _answer(fleet: "Fleet") -> dict[str, Any]:
     services = [deployed.document() for deployed in fleet.deployed]
     failed = [each.document() for each in fleet.failed]
     return {"version": DOCUMENT_VERSION, "services": services, "failed": failed}
-
-
-def request_for(
-    spec: ServiceSpec, asked: VerificationRequest, verify: bool, several: bool
-) -> VerificationRequest | None:
-    """What is asked of one service of several: its results go into a folder of their own.
-
-    Raises:
-        InputError: it is said how to verify, and --verify is not given.
-    """
-    if not verify:
-        for flag in asked.flags():
-            raise InputError(f"{flag} goes with --verify", where=flag, hint="add --verify")
-        return None
-    if asked.out is None or not several:
-        return asked
-    return asked.model_copy(update={"out": asked.out / spec.service})
 
 
 def _up(deployment: "Deployment") -> "Deployed":

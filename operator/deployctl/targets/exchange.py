@@ -1,5 +1,6 @@
-"""Puts the engines of one release in the place of another's: all at once, or, of several replicas
-behind a gateway, one after the other, while the others serve.
+"""Puts the engines of one release in the place of another's: all at once; behind a gateway, of
+several replicas, one after the other, while the others serve; or one beside the other, which serves
+until then, where there is room for both.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,6 +32,13 @@ def rolls(old: Release, new: Release) -> bool:
     return None not in entries and several and _place(old) == _place(new)
 
 
+def _alone(old: Release, new: Release) -> bool:
+    """Whether each is one engine, and both are behind the gateway, which exposes both or none."""
+    entries = gateway.entry_of(old.bundle), gateway.entry_of(new.bundle)
+    single = all(entry is not None and entry.replicas == 1 for entry in entries)
+    return single and _exposed(old) == _exposed(new)
+
+
 def _place(release: Release) -> tuple[object, ...]:
     cards = release.plan.engine.env.get(CARDS_VARIABLE)
     return release.spec.port, release.plan.world_size, release.plan.accelerator, cards
@@ -58,7 +66,7 @@ class Took(NamedTuple):
 
     started: float
     answered: float
-    one_by_one: bool  # others served meanwhile
+    served: bool  # by others, meanwhile
 
 
 class Exchange:
@@ -69,6 +77,31 @@ class Exchange:
         self._front = front
         self._tell = tell
         self._tools = tools
+        self.beside = False  # the engine comes up beside the former
+
+    def choose(self, old: Release | None, new: Release) -> None:
+        """Decides whether `new` comes up beside `old`; says so, and why not where it does not.
+
+        Raises:
+            TargetError: it is to, and cannot.
+        """
+        look, self.beside = self._tools.beside, False
+        if old is None or look is None or self._driver.replaces or not _alone(old, new):
+            return
+        state = self._driver.state(old)
+        if state.condition != "running":
+            return
+        if self._driver.state(new).condition == "running":  # of a deployctl that was killed
+            self.beside = True
+            return
+        room = look(old, state, new)
+        self.beside, name = room.free, f"revision {new.revision}"
+        if room.free:
+            serves = f"revision {old.revision}, which serves until then"
+            self._tell(Event("note", f"{name} comes up beside {serves} ({room.why})"))
+        else:
+            wait = f"requests wait until {name} answers"
+            self._tell(Event("note", f"one engine at a time ({room.why}): {wait}"))
 
     def rolls(self, old: Release | None, new: Release) -> bool:
         """Whether the engines of `old` are replaced one by one, for others serve meanwhile."""
@@ -86,7 +119,8 @@ class Exchange:
     ) -> Took:
         """Starts `new` in the place of `old`, unless the target replaces that by itself; returns
         once all of it answers. `stop` ends an engine, `ready` is called before one is started,
-        with the release of those that serve meanwhile.
+        with the release of those that serve meanwhile. What came up `beside` leaves `old` to be
+        stopped.
 
         Raises:
             EngineError: one of `new` does not come up; what of `old` was stopped is.
@@ -98,7 +132,9 @@ class Exchange:
             started = self._tools.clock()
             ready(old)
             self._one_by_one(old, new, stop)
-            return Took(started, self._tools.clock(), one_by_one=True)
+            return Took(started, self._tools.clock(), served=True)
+        if old is not None and self.beside:
+            return self._take_over(old, new, ready)
         if old is not None and not self._driver.replaces:
             if self._driver.state(old).condition == "running":
                 self._tell(Event("note", f"stopping revision {old.revision}"))
@@ -111,7 +147,7 @@ class Exchange:
         self._start([new], wait=True)
         answered = self._tools.clock()
         self._front.lead(new)
-        return Took(started, answered, one_by_one=False)
+        return Took(started, answered, served=False)
 
     def restore(
         self, old: Release, undone: Release | None, *, stop: Callable[[Release], None], wait: bool
@@ -132,6 +168,19 @@ class Exchange:
                     self._change(Step(out, into), old, stop, wait=wait)
         finally:  # one that is late may come yet; until it listens, requests wait
             self._front.lead(old, answers=False)
+
+    def _take_over(
+        self, old: Release, new: Release, ready: Callable[[Release | None], None]
+    ) -> Took:
+        """`old` runs on: it is stopped once `new` is to stay."""
+        started = self._tools.clock()
+        ready(old)
+        self._start([new], wait=True)
+        answered = self._tools.clock()
+        self._front.lead(new)
+        at = self._driver.endpoint(new).url
+        self._tell(Event("note", f"requests go to revision {new.revision} now, at {at}"))
+        return Took(started, answered, served=True)
 
     def _start(self, engines: list[Release], *, wait: bool) -> None:
         resume.bring_up(self._driver, engines, self._tell, self._tools, wait=wait)

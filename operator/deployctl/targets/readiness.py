@@ -13,7 +13,7 @@ from deployctl.endpoint import Endpoint
 from deployctl.engines.vllm import log
 from deployctl.errors import EngineError
 from deployctl.events import Event, Tell
-from deployctl.targets.driver import Driver, EngineState
+from deployctl.targets.driver import Driver, EngineState, Room
 from deployctl.targets.history import Release
 from deployctl.units import duration
 from deployctl_loadtest import foreign
@@ -42,6 +42,8 @@ class Reply(NamedTuple):
 
 Ask = Callable[[Endpoint, float], Reply]
 UnderWay = Callable[[Endpoint], int | None]
+# Whether a release has room beside the one that runs, of which its state tells.
+Beside = Callable[[Release, EngineState, Release], Room]
 
 
 class Tools(NamedTuple):
@@ -51,6 +53,7 @@ class Tools(NamedTuple):
     under_way: UnderWay
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
+    beside: Beside | None = None  # None: it never has
 
 
 def ask(endpoint: Endpoint, timeout: float) -> Reply:

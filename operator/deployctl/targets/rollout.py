@@ -12,6 +12,7 @@ from functools import partial
 from deployctl.errors import DeployctlError, InterruptedByUserError, TargetError, in_short
 from deployctl.events import Event, Tell
 from deployctl.planning.plan import ServingPlan
+from deployctl.render import gateway
 from deployctl.render.bundle import Bundle
 from deployctl.spec import ServiceSpec
 from deployctl.targets import drain, history, keys, newkey, removal, resume
@@ -94,6 +95,7 @@ class Rollout:
             if adopted is not None:
                 adopted = adopted.model_copy(update=wanted)
                 self._tell(Event("note", f"going on with revision {adopted.revision}"))
+                self._exchange.choose(current, adopted)
                 return self._bring_up(adopted, current, key, verify=verify)
             if current and not again and self._serves(current, bundle.digest):
                 newkey.refresh(self._driver, current, key, self._tell, self._tools.sleep)
@@ -174,8 +176,19 @@ class Rollout:
             yield
 
     def _settle(self, digest: str | None) -> Release | None:
+        removal.in_spite_of(self._lead_to_what_serves, self._tell)
         parts = self._driver, self._store, self._ref, self._tell
         return removal.settle(*parts, digest=digest, stop=self._stop)
+
+    def _lead_to_what_serves(self) -> None:
+        """Where a deployctl was killed while one engine took over from another: the one that stays
+        gets the requests, before the other ends."""
+        releases = self._store.releases(self._ref)
+        serving = history.deployed(releases)
+        if serving is None or not history.pending(releases) or self._driver.gateway is None:
+            return
+        if gateway.entry_of(serving.bundle) and self._driver.state(serving).condition == "running":
+            self.front.lead(serving, answers=False)
 
     def _serves(self, current: Release, digest: str) -> bool:
         if current.bundle.digest != digest:
@@ -221,6 +234,7 @@ class Rollout:
             self._bring(self._driver, release)
             fetch_s = self._tools.clock() - begun
             said = verify_canary(release) if verify_canary is not None else ""
+            self._exchange.choose(current, release)
         except BaseException as error:
             self._record_failure(release, error)
             raise
@@ -238,8 +252,8 @@ class Rollout:
         verify: Verify | None = None,
         said: str = "",
     ) -> Outcome:
-        """Stops `current`, unless the target replaces it by itself; starts `release`, waits, looks;
-        or undoes all of it."""
+        """Stops `current`, unless the target replaces it by itself or it serves until the end;
+        starts `release`, waits, looks; or undoes all of it."""
         begun = self._silent = self._tools.clock()
         to_restore: Release | None = None
         try:
@@ -253,7 +267,7 @@ class Rollout:
                     to_restore = current
             place = partial(newkey.place, self._driver, release, key=key)
             took = self._exchange.run(current, release, stop=self._stop, ready=place)
-            if to_restore is not None and not (self._driver.replaces or took.one_by_one):
+            if to_restore is not None and not (self._driver.replaces or took.served):
                 self.gaps_s.append(took.answered - begun)
             self._silent = None
             if verify is not None:
@@ -264,6 +278,9 @@ class Rollout:
                 raise self._undo(release, to_restore, key, error) from error
         if current is not None:
             try:
+                if self._exchange.beside:
+                    self._tell(Event("note", f"stopping revision {current.revision}"))
+                    self._stop(current)
                 self._mark(current, "superseded", f"by revision {release.revision}")
             except TargetError as error:  # the next up, rollback or down settles it
                 self._tell(Event("warning", f"{error.message} ({error.where})"))

@@ -49,6 +49,8 @@ class Undo:
         """Ends `release` and brings `previous` back, with `wait` until it answers. `begun`: since
         when nothing answers, by the clock. `failed` is called once nothing of `release` runs.
         """
+        if previous is not None and self._serves_on(previous):
+            return Undone(self._leave(previous, release, key, wait=wait, failed=failed))
         notes: list[str] = []
         undone = release if self._exchange.rolls(previous, release) else None
         if undone is None:
@@ -65,6 +67,32 @@ class Undo:
             failed()
         removal.in_spite_of(self._front.end, self._tell)  # it may run for this release alone
         return Undone(notes, gap)
+
+    def _serves_on(self, previous: Release) -> bool:
+        """Whether it was to until the end, and still does."""
+        return self._exchange.beside and self._driver.state(previous).condition == "running"
+
+    def _leave(
+        self,
+        previous: Release,
+        release: Release,
+        key: DefaultKey,
+        *,
+        wait: bool,
+        failed: Callable[[], None],
+    ) -> list[str]:
+        """Leaves `previous` alone, and nothing of `release`."""
+
+        def back() -> None:
+            if previous.spec.needs_api_key:
+                key.restore()
+                self._driver.publish_keys(previous)
+            self._front.lead(previous, answers=False)
+
+        removal.in_spite_of(back, self._tell)
+        notes = self._stop(release, wait=wait)
+        failed()
+        return [*notes, f"revision {previous.revision} served all the while"]
 
     def _stop(self, release: Release, *, wait: bool) -> list[str]:
         self._tell(Event("note", f"stopping revision {release.revision}"))

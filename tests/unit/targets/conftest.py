@@ -103,6 +103,7 @@ class World:
         self.now = 0.0
         self.clock = datetime(2026, 11, 24, 7, tzinfo=UTC)
         self.bring = lambda _, release: self.driver.did.append(("bring", release.revision))
+        self.beside = None  # whether there is room for two engines
         self.under_way = lambda revision: None  # requests: a door before none of them
 
     def _ask(self, endpoint, timeout):
@@ -120,7 +121,10 @@ class World:
         return self.under_way(int(endpoint.model))
 
     def rollout(self):
-        tools = Tools(self._ask, self._under_way, clock=lambda: self.now, sleep=self._sleep)
+        tools = Tools(
+            self._ask, self._under_way,
+            clock=lambda: self.now, sleep=self._sleep, beside=self.beside,
+        )  # fmt: skip
         return Rollout(
             self.driver, self.store, "tiny", self.told.append,
             environment=self.environment, tools=tools, bring=lambda *given: self.bring(*given),

@@ -10,7 +10,7 @@ from deployctl.errors import InputError, PlanRefusedError, StateError, TargetErr
 from deployctl.targets.process import cores, logfile
 from deployctl.targets.process.cores import Thread
 from deployctl.targets.process.preflight import vllm_version
-from deployctl.targets.process.runs import Command, environment
+from deployctl.targets.process.runs import Command, RunFolder, environment
 
 
 def test_the_command_is_the_plan_s_and_no_more(make_release):
@@ -86,6 +86,18 @@ def test_each_replica_has_a_port_and_cards_of_its_own(make_release, tmp_path):
     assert started(named, 0, tmp_path)["CUDA_VISIBLE_DEVICES"] == "7,6"
     with pytest.raises(TargetError, match="names 3 cards, and replica 1 is to have number 4"):
         started(bundle, 1, tmp_path, CUDA_VISIBLE_DEVICES="0,1,2")
+
+
+def test_another_port_is_told_to_the_engine_and_to_its_watchdog(make_release, tmp_path):
+    command, run = Command(make_release(gateway=True).bundle, port=9001), RunFolder(tmp_path / "r")
+    assert command.arguments[command.arguments.index("--port") + 1] == "9001"
+    job = run.prepare(command, "python", grace_s=1.0)
+    assert json.loads(job.read_text())["watchdog"]["port"] == 9001
+    assert run.port() is None  # nothing was started
+    (run.folder / "supervisor.json").write_text('{"pid": 1, "start": 0, "boot": "b"}')
+    assert run.port() == 9001
+    job.write_text("{}")
+    assert run.port() is None
 
 
 def test_replicas_without_cards_or_ports_for_all_are_refused(make_release):

@@ -6,15 +6,17 @@ The command line, a controller and a program of one's own call the same function
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 from deployctl.errors import DeployctlError
 from deployctl.events import Event, Tell, silent
 from deployctl.operations import kinds, upload
 from deployctl.operations.announce.announcer import Announcer
 from deployctl.operations.bundle import NO_VALUES, ChartOptions, render, render_alone
+from deployctl.operations.deploy import placement
 from deployctl.operations.deploy.deployed import Deployed, NotKept
 from deployctl.operations.deploy.incluster import tell_drift
-from deployctl.operations.deploy.request import VerificationRequest
+from deployctl.operations.deploy.request import VerificationRequest, When
 from deployctl.operations.deploy.services import open_store
 from deployctl.operations.deploy.verification import settle
 from deployctl.operations.deploy.verified import Aside, Verified, VerifiedRollout
@@ -41,6 +43,7 @@ class Deployment:
     verification: VerificationRequest | None = None  # to keep the new release only if it holds
     take_over: bool = False  # another service of that name, where the target has one
     monitored: bool = False  # monitoring is to be brought up beside it: only target docker has it
+    beside: When = "auto"  # behind a gateway, it comes up next to the old one, and takes over
 
     def check(self) -> None:
         """Refuses a verification that makes no sense, before anything is done.
@@ -96,7 +99,15 @@ def _up(deployment: Deployment, tell: Tell, tools: Tools) -> Deployed:
     bundle = render(target, prepared, chart)
     driver = open_driver(target, settings)
     _begins(prepared, tell)
-    rollout = _rollout(driver, store, spec.service, tell, deployment.take_over, tools=tools)
+    rollout = _rollout(
+        driver,
+        store,
+        spec.service,
+        tell,
+        deployment.take_over,
+        tools=tools,
+        beside=deployment.beside,
+    )
     drifted = view is not None and _tell_drift(view, store, driver, spec.service, tell)
     told = tuned.document(prepared) if tuned is not None else None
     watched = Announcer(settings, tell).change(store, ServiceRef(target, spec.service))
@@ -158,11 +169,13 @@ def rollback(
     revision: int | None = None,
     *,
     target: TargetKind | None = None,
+    beside: When = "auto",
     take_over: bool = False,
     tell: Tell = silent,
 ) -> Deployed:
-    """Runs an earlier revision once more: the one named, or the last that ran otherwise. With
-    `take_over`, of another service of that name, where the target has one.
+    """Runs an earlier revision once more: the one named, or the last that ran otherwise; `beside`
+    as of a `Deployment`. With `take_over`, of another service of that name, where the target has
+    one.
 
     Raises:
         NotFoundError: no such service, or nothing to go back to.
@@ -171,7 +184,7 @@ def rollback(
     settings, store = open_store()
     ref = store.find(service, target)
     driver = open_driver(ref.target, settings)
-    rollout = _rollout(driver, store, service, tell, take_over, bring_back)
+    rollout = _rollout(driver, store, service, tell, take_over, bring_back, beside=beside)
     with Announcer(settings, tell).change(store, ref):
         outcome = rollout.rollback(revision)
     deployed = _deployed(driver, store, outcome, rollout)
@@ -220,6 +233,7 @@ def _rollout(
     take_over: bool,
     how: Callable[[Driver, Release, Tell], object] = bring,
     tools: Tools = REAL,
+    beside: When = "auto",
 ) -> Rollout:
     rollout = Rollout(
         driver,
@@ -228,7 +242,7 @@ def _rollout(
         tell,
         environment=os.environ,
         bring=lambda _, release: how(driver, release, tell),
-        tools=tools,
+        tools=tools._replace(beside=partial(placement.takeover, beside, driver.target)),
     )
     if take_over:
         rollout.take_over()

@@ -1,4 +1,6 @@
-"""Whether there is room for a canary: a new release next to the one that serves."""
+"""Whether there is room for a new release next to the one that serves: for its canary, or for
+itself until it takes over, behind a gateway.
+"""
 
 import os
 from collections.abc import Callable, Sequence
@@ -9,10 +11,13 @@ from deployctl.errors import PortTakenError, TargetError
 from deployctl.hardware.nvidia import Card
 from deployctl.operations.deploy.request import When
 from deployctl.operations.prepare import Prepared
-from deployctl.planning.fleet.need import CPU_ENGINE_GIB
+from deployctl.planning.fleet.need import CPU_ENGINE_GIB, OUTSIDE_GIB
 from deployctl.planning.plan import ServingPlan
+from deployctl.render.bundle import CARDS_VARIABLE
 from deployctl.spec import TargetKind
-from deployctl.targets.driver import Room
+from deployctl.targets.driver import EngineState, Room
+from deployctl.targets.history import Release
+from deployctl.units import GIB
 
 # vLLM binds every engine of one rank to the same first cores: with fewer than these, to one or two,
 # where the engine that is asked starves the one that starts.
@@ -77,17 +82,24 @@ def on_cpu(
 ) -> Placement:
     """By the plan's memory, and what the host has available; and by its cores, unless it is
     `forced`: too few make a trial slow, not impossible. Pure."""
-    memory = plan.memory
-    if memory is None or free_gib is None:
+    need = _on_cpu_gib(plan)
+    if need is None or free_gib is None:
         return Placement(False, "the memory that it needs or that is free is unknown")
-    need = CPU_ENGINE_GIB + memory.weights_gib + memory.kv_cache_gib + memory.activation_gib
-    need *= plan.tensor_parallel_size  # a process and its share each
     why = f"it needs about {need:.1f} GiB, and {free_gib:.1f} GiB are available"
     if need > free_gib * SPARE:
         return Placement(False, why)
     if cores < CORES and not forced:
         return Placement(False, f"two engines on {cores} cores starve each other")
     return Placement(True, why)
+
+
+def _on_cpu_gib(plan: ServingPlan) -> float | None:
+    """What an engine takes of the host's memory, once all of its KV cache is in use."""
+    memory = plan.memory
+    if memory is None:
+        return None
+    need = CPU_ENGINE_GIB + memory.weights_gib + memory.kv_cache_gib + memory.activation_gib
+    return need * plan.tensor_parallel_size  # a process and its share each
 
 
 def on_gpu(plan: ServingPlan, cards: Sequence[Card]) -> Placement:
@@ -106,6 +118,83 @@ def on_gpu(plan: ServingPlan, cards: Sequence[Card]) -> Placement:
         are = "is" if len(free) == 1 else "are"
         return Placement(False, f"{why}, and there {are} {len(free)}")
     return Placement(True, f"{why}: {', '.join(free[:count])}", ",".join(free[:count]))
+
+
+def takeover(
+    asked: When, target: TargetKind, old: Release, state: EngineState, new: Release
+) -> Room:
+    """Whether `new` has room where `old` runs, in that `state`, until it has taken over.
+
+    Raises:
+        TargetError: it is asked for, and there is none.
+    """
+    if asked == "no":
+        return Room(False, "as asked for")
+    if target != "process":
+        room = Room(False, "on Docker a revision takes the place of the former")
+    elif new.plan.accelerator == "cpu":
+        memory = host.memory()
+        free_gib = memory.available_gib if memory else None
+        held_gib = (state.memory_bytes or 0) / GIB
+        room = both_on_cpu(
+            old.plan, held_gib, new.plan, free_gib, host.cores(), forced=asked == "yes"
+        )
+    else:
+        room = both_on_cards(old.plan, new.plan, _cards_of(new.plan))
+    if asked == "yes" and not room.free:
+        raise TargetError(
+            f"there is no room for two engines: {room.why}",
+            where="--beside yes",
+            hint="--beside no replaces the old one, and requests wait meanwhile",
+        )
+    return room
+
+
+def both_on_cpu(
+    old: ServingPlan,
+    held_gib: float,
+    new: ServingPlan,
+    free_gib: float | None,
+    cores: int,
+    *,
+    forced: bool = False,
+) -> Room:
+    """As `on_cpu`, of what is free once `old`, which has `held_gib`, has all that it is going to
+    have. Pure."""
+    most = _on_cpu_gib(old) if old.accelerator == "cpu" else 0.0
+    if most is None or free_gib is None:
+        return Room(False, "the memory that both need or that is free is unknown")
+    left_gib = max(0.0, free_gib - max(0.0, most - held_gib))
+    placement = on_cpu(new, left_gib, cores, forced=forced)
+    return Room(placement.canary, placement.why)
+
+
+def both_on_cards(old: ServingPlan, new: ServingPlan, cards: Sequence[Card]) -> Room:
+    """By the shares of a card that both have, where they are on the same, and by what is free of
+    the `cards` of `new` now: `old` has its share already, and others may have theirs. Pure."""
+    free = [card.memory_free_mib for card in cards if not card.mig]
+    known = [mib for mib in free if mib is not None]
+    if new.memory is None or old.memory is None or len(known) < new.world_size:
+        return Room(False, "the memory that it needs or that is free is unknown")
+    one, other = (each.budget_gib / each.gpu_total_gib for each in (old.memory, new.memory))
+    if old.accelerator == new.accelerator and _named(old) == _named(new) and one + other > 1:
+        return Room(False, f"they have {one:.2f} and {other:.2f} of a card's memory")
+    need, least = new.memory.budget_gib + OUTSIDE_GIB, min(known) / 1024
+    why = f"it needs {need:.1f} GiB of a card, and {least:.1f} GiB are free"
+    return Room(least >= need, why)
+
+
+def _cards_of(plan: ServingPlan) -> list[Card]:
+    """Those of this host that an engine gets."""
+    from deployctl.doctor import detect
+
+    named = _named(plan)
+    environ = os.environ if named is None else {CARDS_VARIABLE: named}
+    return detect.visible(detect.ask_gpus(thorough=False).cards, environ)[: plan.world_size]
+
+
+def _named(plan: ServingPlan) -> str | None:
+    return plan.engine.env.get(CARDS_VARIABLE)
 
 
 def port(after: int) -> int:

@@ -5,6 +5,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from deployctl.errors import InputError
+from deployctl.spec import ServiceSpec
 from deployctl.spec.option import flag_of, option
 
 When = Literal["auto", "yes", "no"]
@@ -57,7 +59,8 @@ class VerificationRequest(BaseModel):
     canary: When = option(
         "auto",
         "Verify the new revision as a canary next to the old one, on its own port: auto (if there "
-        "is room), yes, or no (in place).",
+        "is room), yes, or no (in place). Without --verify: behind a gateway of processes, have it "
+        "come up next to the old one and take over.",
         _PANEL,
         flag="--beside",
         metavar="WHEN",
@@ -76,3 +79,22 @@ class VerificationRequest(BaseModel):
         fields = type(self).model_fields.items()
         changed = [name for name, field in fields if getattr(self, name) != field.default]
         return [flag_of(type(self), name) for name in changed]
+
+
+def request_for(
+    spec: ServiceSpec, asked: VerificationRequest, verify: bool, several: bool
+) -> VerificationRequest | None:
+    """What is asked of one service of several: its results go into a folder of their own.
+
+    Raises:
+        InputError: it is said how to verify, and --verify is not given. Behind a gateway,
+            --beside goes without.
+    """
+    if not verify:
+        beside = {"--beside"} if spec.behind_gateway else set()
+        for flag in (each for each in asked.flags() if each not in beside):
+            raise InputError(f"{flag} goes with --verify", where=flag, hint="add --verify")
+        return None
+    if asked.out is None or not several:
+        return asked
+    return asked.model_copy(update={"out": asked.out / spec.service})

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Literal
 
+from deployctl import host
 from deployctl.endpoint import Endpoint
 from deployctl.errors import TargetError
 from deployctl.events import Event, Tell
@@ -78,7 +79,7 @@ class EngineDriver:
         preflight.check_engine(release.plan)
         preflight.check_model(release.plan)
         command = command_of(release)
-        ours = replacing is not None and command_of(replacing).port == command.port
+        ours = replacing is not None and self._port(replacing) == command.port
         if not (ours and replacing is not None and self._members(replacing)):
             preflight.check_port(command.host, command.port)
         self.gateway.preflight(gateway.entry_of(release.bundle))
@@ -113,7 +114,7 @@ class EngineDriver:
         run = self._run(release)
         if run.supervisor_alive():
             return
-        command = command_of(release)
+        command = self._command(release)
         # A candidate takes over what the service has compiled, and leaves it what it compiles.
         cache = self._cache_of(release.candidate_of or release.service)
         make_folder(cache)
@@ -249,7 +250,7 @@ class EngineDriver:
 
     def endpoint(self, release: Release) -> Endpoint:
         """The loopback address: an exposed engine listens there too."""
-        port, has_door = command_of(release).port, door.stands_before(release.bundle)
+        port, has_door = self._port(release), door.stands_before(release.bundle)
         token = keys.read_key(self._folder(release) / keys.OPERATOR_TOKEN) if has_door else None
         return Endpoint(
             f"http://127.0.0.1:{port}",
@@ -287,6 +288,18 @@ class EngineDriver:
         number = "" if release.replica is None else f".{release.replica}"
         return RunFolder(self._folder(release) / "runs" / f"{release.revision:06d}{number}")
 
+    def _port(self, release: Release) -> int:
+        """Where its engine listens, or will."""
+        return self._run(release).port() or command_of(release).port
+
+    def _command(self, release: Release) -> Command:
+        """What is started. Behind a gateway, which is told where, one whose port is taken has
+        another: there the former engine serves until this one has answered."""
+        command = command_of(release)
+        if gateway.entry_of(release.bundle) and host.port_error(command.port, command.host):
+            return command_of(release, host.free_port())
+        return command
+
     def _cache_of(self, service: str) -> Path:
         return self._cache / "engine" / service
 
@@ -313,6 +326,6 @@ class EngineDriver:
             self._sleep(_POLL_S)
 
 
-def command_of(release: Release) -> Command:
-    """The command of a release's engine: of the replica that it names."""
-    return Command(release.bundle, release.replica)
+def command_of(release: Release, port: int | None = None) -> Command:
+    """The command of a release's engine: of the replica that it names, at another `port`."""
+    return Command(release.bundle, release.replica, port)

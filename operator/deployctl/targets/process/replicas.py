@@ -23,7 +23,7 @@ class ProcessDriver(EngineDriver):
         going = replicas(replacing) if replacing is not None else []
         for each in replicas(release):
             port = command_of(each).port
-            twin = next((one for one in going if command_of(one).port == port), None)
+            twin = next((one for one in going if self._port(one) == port), None)
             super().preflight(each, twin)
 
     def start(self, release: Release, tell: Tell) -> None:

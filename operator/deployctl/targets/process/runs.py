@@ -48,8 +48,9 @@ _PROXIES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
 class Command:
     """The bundle's `command.json`, read."""
 
-    def __init__(self, bundle: Bundle, replica: int | None = None) -> None:
-        """`replica` is the engine's number, where there are several."""
+    def __init__(self, bundle: Bundle, replica: int | None = None, port: int | None = None) -> None:
+        """`replica` is the engine's number, where there are several; `port` the one that it has
+        in the place of its own."""
         self.door = {
             path: text for path, text in bundle.files.items() if path.startswith(f"{DOOR_FOLDER}/")
         }
@@ -68,6 +69,8 @@ class Command:
             if replicas:
                 own = replicas[replica or 0]
                 self.port, self.cards = own["port"], own["cards"]
+            self.port = port or self.port
+            if self.port != document["port"]:
                 self.arguments[self.arguments.index("--port") + 1] = str(self.port)
         except (KeyError, IndexError, ValueError, TypeError) as error:
             raise StateError(
@@ -264,6 +267,12 @@ class RunFolder:
         document = self._read("engine.json")
         who = _identity(document)
         return None if who is None else (who, _moment(document.get("started")))
+
+    def port(self) -> int | None:
+        """The port that the engine was started with; None where there is none on record."""
+        told = self._read(JOB_FILE).get("watchdog") if self.supervisor() else None
+        port = told.get("port") if isinstance(told, dict) else None
+        return port if type(port) is int and 0 < port < 2**16 else None
 
     def restarts(self) -> restarts.Restarts:
         """How often the engine was started again, when and why.

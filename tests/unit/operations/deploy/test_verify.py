@@ -5,14 +5,13 @@ import socket
 
 import pytest
 
-from deployctl.cli.up import request_for
 from deployctl.endpoint import Endpoint
 from deployctl.errors import EngineError, InputError, PortTakenError, TargetError
 from deployctl.hardware.nvidia import Card
 from deployctl.load import slo as slos
 from deployctl.metrics import Histogram, Snapshot
 from deployctl.operations.deploy import placement, verification
-from deployctl.operations.deploy.request import VerificationRequest
+from deployctl.operations.deploy.request import VerificationRequest, request_for
 from deployctl.operations.deploy.verification import settle
 from deployctl.operations.prepare import Tuned
 from deployctl.planning.plan import MemoryBudget
@@ -157,6 +156,65 @@ def test_gpus_have_room_where_as_many_are_free(make_plan):
         "it needs 2 GPUs with 20.0 GiB free, and there is 1"
         in placement.on_gpu(plan, cards[:2]).why
     )
+
+
+def test_a_cpu_has_room_for_two_once_the_one_that_serves_has_all_its_memory(make_plan):
+    plan = make_plan(SPEC, memory=memory())  # 6 GiB
+
+    def room(held, free, cores=placement.CORES, **more):
+        return placement.both_on_cpu(plan, held, plan, free, cores, **more)
+
+    assert room(6.0, 8.0).free
+    assert not room(2.0, 8.0).free  # of which the other will have four
+    assert room(2.0, 12.0) == (True, "it needs about 6.0 GiB, and 8.0 GiB are available")
+    assert room(6.0, 8.0, 2) == (False, "two engines on 2 cores starve each other")
+    assert room(6.0, 8.0, 2, forced=True).free
+    assert not placement.both_on_cpu(plan, 6.0, make_plan(SPEC), 99.0, 8).free
+    assert not placement.both_on_cpu(plan, 6.0, plan, None, 8).free
+
+
+def on_card(make_plan, share, **env):
+    kept = memory(budget_gib=24.0 * share)
+    plan = make_plan(SPEC, memory=kept, accelerator="cuda")
+    return plan.model_copy(update={"engine": plan.engine.model_copy(update={"env": env})})
+
+
+def test_cards_have_room_for_two_whose_shares_and_what_is_outside_of_them_are_free(make_plan):
+    def room(one, other, free_gib, **env):
+        plans = on_card(make_plan, one), on_card(make_plan, other, **env)
+        return placement.both_on_cards(*plans, [Card(index=0, memory_free_mib=free_gib * 1024)])
+
+    said = "they have 0.90 and 0.90 of a card's memory"
+    assert room(0.9, 0.9, 24) == (False, said)
+    assert room(0.4, 0.5, 14).free
+    taken = room(0.4, 0.5, 12)  # by the other, and by somebody else: its share alone is free
+    assert (taken.free, "12.0 GiB are free" in taken.why) == (False, True)
+    assert room(0.9, 0.9, 24, CUDA_VISIBLE_DEVICES="1").free  # another card
+
+
+@pytest.mark.parametrize("card", [Card(), Card(mig=True, memory_free_mib=99999)])
+def test_of_a_card_that_says_nothing_nobody_knows(make_plan, card):
+    plan = on_card(make_plan, 0.4)
+    assert not placement.both_on_cards(plan, plan, [card]).free
+    assert not placement.both_on_cards(plan, plan, []).free
+
+
+def test_a_takeover_is_as_it_was_said(make_release, monkeypatch):
+    release, state = make_release(gateway=True), EngineState("running")
+    assert placement.takeover("no", "process", release, state, release) == (False, "as asked for")
+    assert not placement.takeover("auto", "docker", release, state, release).free
+    with pytest.raises(TargetError, match="no room for two engines") as caught:
+        placement.takeover("yes", "docker", release, state, release)
+    assert "--beside no" in caught.value.hint
+    monkeypatch.setattr(placement.host, "memory", lambda: None)
+    assert not placement.takeover("auto", "process", release, state, release).free
+
+
+def test_beside_goes_without_verify_where_there_is_a_gateway():
+    asked = VerificationRequest(canary="yes")
+    assert request_for(SPEC.model_copy(update={"gateway": True}), asked, False, False) is None
+    with pytest.raises(InputError, match="--beside goes with --verify"):
+        request_for(SPEC, asked, False, False)
 
 
 def test_nothing_serves_or_users_are_watched_or_it_was_said():
