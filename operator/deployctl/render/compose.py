@@ -173,9 +173,8 @@ def _reached(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
     itself only where it has something to fetch or to tell."""
     if not spec.behind_gateway:
         return {"ports": [published(PORT, spec.port, listens_on(plan, spec))]}
-    inside = {_GATEWAY: {"aliases": [gateway.alias(plan.name)]}}
     gets_out = plan.asks_the_hub or spec.otlp_traces_endpoint is not None
-    return {"networks": inside | ({"default": {}} if gets_out else {})}
+    return {"networks": {_GATEWAY: {}, **({"default": {}} if gets_out else {})}}
 
 
 def _network(spec: ServiceSpec) -> dict[str, Any]:

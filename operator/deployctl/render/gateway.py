@@ -46,7 +46,7 @@ ADMIN = "admin.sock"
 UPSTREAMS = "upstreams"
 ACCESS_LOG = "access.log"
 ROOT_CERTIFICATE = "data/pki/authorities/local/root.crt"  # of TLS `internal`
-ENGINES = "/engines"  # of a monitor in a container: below it, each engine by its service's name
+ENGINES = "/engines"  # of a monitor in a container: below it, each by its container's name
 HELD = "unix/held.sock"  # an address that is none
 NOBODY = "unix/nobody.sock"  # another: an update failed, and nothing is to come
 REFUSED = "x-deployctl-refused"  # of a door's answer to a request that no engine has seen
@@ -146,13 +146,18 @@ def entry(plan: ServingPlan, spec: ServiceSpec, *, contained: bool = False) -> G
 
 
 def upstream(service: str) -> str:
-    """The address of a service's engine on the network of a gateway in a container."""
-    return f"{alias(service)}:{ENGINE_PORT}"
+    """The address of a service's engine on the network of a gateway in a container: by its
+    container's name. Of all names there, that alone is no other's."""
+    return f"deployctl-{_engine(service)}:{ENGINE_PORT}"
 
 
-def alias(service: str) -> str:
-    """The name that it has there."""
-    return f"deployctl-{service}"
+def inside(service: str) -> str:
+    """The path below which the monitor of such a gateway leads to it."""
+    return f"{ENGINES}/{_engine(service)}"
+
+
+def _engine(service: str) -> str:
+    return f"{service}-engine-1"
 
 
 def refuse(spec: ServiceSpec, hint: str) -> None:
@@ -240,14 +245,14 @@ def configuration(
 
 
 def _direct() -> dict[str, Any]:
-    """To the engine of any service on the gateway's network, whatever is held."""
+    """To any engine on the gateway's network, whatever is held."""
     name = "{http.regexp.engine.1}"
     match = {"path_regexp": {"name": "engine", "pattern": f"^{ENGINES}/([a-z0-9-]+)/"}}
     handlers = [
         {"handler": "rewrite", "strip_path_prefix": f"{ENGINES}/{name}"},
         {
             "handler": "reverse_proxy",
-            "upstreams": [{"dial": upstream(name)}],
+            "upstreams": [{"dial": f"deployctl-{name}:{ENGINE_PORT}"}],
             "flush_interval": -1,
             "transport": caddy.TRANSPORT,
         },

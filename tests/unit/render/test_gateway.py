@@ -207,11 +207,24 @@ def test_an_engine_in_docker_is_reached_by_its_network_alone_and_gets_out_if_it_
     engine = document["services"]["engine"]
     assert "ports" not in engine
     assert list(engine["networks"]) == networks
-    assert f"{engine['networks']['gateway']['aliases'][0]}:8000" == gateway.upstream("tiny")
     assert document["networks"]["gateway"] == {
         "name": "deployctl_gateway_engines", "external": True,
     }  # fmt: skip
     assert gateway.entry_of(bundle) == one()
+
+
+def test_an_engine_in_docker_is_led_to_by_a_name_that_no_other_has(by_hand):
+    known = {}
+    for service in ("a", "a-engine-1"):
+        bundle = render_compose(*by_hand(gateway=True, name=service))
+        document = yaml.safe_load(bundle.files["compose.yaml"])
+        ((name, engine),) = [each for each in document["services"].items() if "networks" in each[1]]
+        aliases = engine["networks"]["gateway"].get("aliases", [])
+        known[service] = [f"{document['name']}-{name}-1", *aliases]  # as Compose names it
+    for service in known:
+        host = gateway.upstream(service).removesuffix(":8000")
+        assert [each for each, names in known.items() if host in names] == [service]
+        assert gateway.inside(service) == "/engines/" + host.removeprefix("deployctl-")
 
 
 def test_in_docker_the_gateway_may_have_the_port_that_an_engine_has_elsewhere(by_hand):

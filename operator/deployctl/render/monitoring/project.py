@@ -22,7 +22,7 @@ def reached(
     file, and what stands before /metrics. Behind a gateway it is found by that one's monitor."""
     if not spec.behind_gateway:
         return f"{host}:{spec.port}", token_file, ""
-    return f"{host}:{gateway.MONITOR_PORT}", token_file, f"{gateway.ENGINES}/{plan.name}"
+    return f"{host}:{gateway.MONITOR_PORT}", token_file, gateway.inside(plan.name)
 
 
 def monitoring_files(plan: ServingPlan, spec: ServiceSpec) -> dict[str, str]:

@@ -220,7 +220,7 @@ class DockerGateway(Gateway):
         # Nobody listens on its own port: so it is where there is no gateway yet.
         direct = engine.endpoint(self.monitor_port() or spec.port, exposed=False)
         found = direct._replace(
-            url=f"{direct.url}{rendered.ENGINES}/{service}",
+            url=f"{direct.url}{rendered.inside(service)}",
             upstream=rendered.upstream(service),
             inside=None,
             tunnel=None,
