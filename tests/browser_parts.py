@@ -28,9 +28,9 @@ def missing():
 class Page:
     """Use it as a context manager."""
 
-    def __init__(self, folder, *, width=1000, height=720, dark=False):
+    def __init__(self, folder, *, width=1000, height=720, dark=False, words=()):
         self._log = folder / "chromium.log"
-        more = ["--force-dark-mode"] if dark else []
+        more = [*words, *(["--force-dark-mode"] if dark else [])]
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(
                 ["chromium", "--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars",

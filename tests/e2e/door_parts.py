@@ -25,7 +25,8 @@ class Server:
         self.folder = folder
         secrets = folder / "secrets"
         secrets.mkdir(parents=True)
-        (secrets / "api_key").write_text(KEY)
+        if not configuration.get("keyless"):
+            (secrets / "api_key").write_text(KEY)
         (secrets / "operator_token").write_text(TOKEN)
         document = {
             "version": 1,

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Awaitable, Callable
 
-from deployctl_door import answers, bodies, keys, probe
+from deployctl_door import answers, bodies, keys, origins, probe
 from deployctl_door.account import Account
 from deployctl_door.bodies import BodyError, ClientGoneError
 from deployctl_door.configuration import Configuration
@@ -22,6 +22,10 @@ _ANYONE = Key(keys.ANYONE, "")  # where no key is needed
 _OPERATOR = Key(keys.OPERATOR, "", operator=True)
 _Answer = Callable[[Scope, Receive, Headers, Exchange], Awaitable[Send | None]]
 _CLIENT_GONE = 499  # in the request log, as nginx has it
+_FOREIGN = (
+    "this service wants no key, so it answers no web page but its own and those of its machine; "
+    "with a key (deployctl keys add), every page that has it is answered"
+)
 
 
 class Door:
@@ -131,6 +135,8 @@ class Door:
         self, scope: Scope, receive: Receive, headers: Headers, exchange: Exchange
     ) -> None:
         """What the engine's CORS middleware says; nothing, where it has none that answers."""
+        if self._keys.now().open and await self._refused_page(receive, headers, exchange):
+            return
         answers_it = False
 
         async def of_cors(message: Message) -> None:
@@ -192,6 +198,12 @@ class Door:
                 receive, headers, exchange, "the API key is missing, wrong or no longer valid"
             )
             return None
+        if (
+            key is _ANYONE
+            and b"origin" in headers.values
+            and await self._refused_page(receive, headers, exchange)
+        ):
+            return None
         exchange.key = key.name
         draining = self._drain.began and self._drain.refuses
         if draining or self._is_dead(scope):
@@ -225,6 +237,15 @@ class Door:
             return None
         self._account.passed_on(exchange)
         return to
+
+    async def _refused_page(self, receive: Receive, headers: Headers, exchange: Exchange) -> bool:
+        """Turns a web page away that is not to ask where no key is wanted."""
+        if not origins.is_foreign(headers.one(b"origin"), headers.one(b"host")):
+            return False
+        self._account.refused("-", "origin")
+        await _read_on(receive, headers)
+        await answers.error(exchange.send, 403, _FOREIGN)
+        return True
 
     def _is_dead(self, scope: Scope) -> bool:
         """Whether the engine can answer nothing any more, and is about to end."""

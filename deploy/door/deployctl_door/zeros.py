@@ -19,7 +19,7 @@ LABELS = {
 }
 STATUSES = (200, 400, 429, 500, 503)  # answers, the door's refusals, and an engine in trouble
 OF_KEYS = ("body", "client_gone", "dead", "draining", "limit", "model")  # reasons of refusals
-OF_NOBODY = ("no_key", "no_operator_token", "no_such_route", "websocket")
+OF_NOBODY = ("no_key", "no_operator_token", "no_such_route", "origin", "websocket")
 # More keys have no zeros: what a door tells has an end, whoever makes keys.
 MOST_KEYS = 100
 

@@ -18,7 +18,8 @@ from deployctl.planning.plan import ServingPlan
 from deployctl.render import caddy
 from deployctl.spec import ServiceSpec
 
-_PATH = "/chat/"  # below a service's address
+_BARE = "/chat"
+_PATH = f"{_BARE}/"  # below a service's address
 _INLINE = re.compile(r"<(style|script)>(.*?)</\1>", re.DOTALL)
 
 
@@ -41,21 +42,31 @@ def address(spec: ServiceSpec, gateway: str | None) -> str | None:
     return f"{gateway}{_PATH}" if spec.with_chat and gateway else None
 
 
-def routes(places: Iterable[tuple[str | None, str]]) -> list[dict[str, Any]]:
-    """Caddy's routes of the pages below these domains and paths (`/NAME`, or none)."""
-    matches = [
-        {**({"host": [domain]} if domain else {}), "path": [path + _PATH]}
-        for domain, path in places
-    ]
-    if not matches:
+def routes(pages: Iterable[tuple[str | None, str, bool]]) -> list[dict[str, Any]]:
+    """Caddy's routes of the pages of services, each by its domain, its name, and whether the
+    address without a name is its own, too. That one leads to the page and has none: a browser
+    keeps the key by the page's address, and this may be another service's tomorrow."""
+    pages = list(pages)
+    if not pages:
         return []
-    bare = [{**each, "path": [each["path"][0].removesuffix("/")]} for each in matches]
-    there = {
-        "handler": "static_response",
-        "status_code": 308,
-        "headers": {"Location": [_PATH.removeprefix("/")]},  # from where it was asked
-    }
-    return [caddy.route(matches, _answer()), caddy.route(bare, there)]
+    below = [_at(domain, f"/{service}{_PATH}") for domain, service, _ in pages]
+    bare = [_at(domain, f"/{service}{_BARE}") for domain, service, _ in pages]
+    # From where it was asked; and always, unlike what leads there from an address without a name.
+    found = [caddy.route(below, _answer()), caddy.route(bare, _leads(308, _PATH.removeprefix("/")))]
+    for domain, service, root in pages:
+        if root:
+            there = _leads(307, f"/{service}{_PATH}")
+            found.append(caddy.route([_at(domain, _BARE, _PATH)], there))
+    return found
+
+
+def _at(domain: str | None, *paths: str) -> dict[str, Any]:
+    return {**({"host": [domain]} if domain else {}), "path": list(paths)}
+
+
+def _leads(status: int, where: str) -> dict[str, Any]:
+    headers = {"Location": [where]}
+    return {"handler": "static_response", "status_code": status, "headers": headers}
 
 
 def _answer() -> dict[str, Any]:

@@ -263,8 +263,7 @@ def _direct() -> dict[str, Any]:
 def _server(entries: Sequence[GatewayEntry], *, contained: bool) -> dict[str, Any]:
     first = entries[0]
     host = EVERYWHERE if contained else first.host
-    pages = [(each.domain, f"/{each.service}") for each in entries if each.chat]
-    pages += [(each.domain, "") for each in entries if each.chat and each.root]
+    pages = [(each.domain, each.service, each.root) for each in entries if each.chat]
     routes = chat.routes(pages)  # before a service `chat`
     routes += [route(_below(each), _subroute(each, strip=True)) for each in entries]
     routes += [route(_at(each), _subroute(each)) for each in entries if each.root]

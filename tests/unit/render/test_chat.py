@@ -29,13 +29,18 @@ def routes(*entries):
     return pages, found
 
 
-def test_a_service_has_it_below_its_name_and_its_address():
+def test_a_service_has_it_below_its_name_where_the_bare_address_leads_for_now():
+    """Nothing that a browser keeps of it is another service's, to which that address may go."""
     pages, found = routes(one(root=True, chat=True), one("chat"))
-    assert [match["path"] for match in pages[0]["match"]] == [["/tiny/chat/"], ["/chat/"]]
-    assert found[0] == pages[0]  # before what leads to a service that is called chat
-    assert routes(one(chat=True))[0][0]["match"] == [{"path": ["/tiny/chat/"]}]
+    assert [each["match"] for each in pages] == [[{"path": ["/tiny/chat/"]}]]
+    leads = found[2]["handle"][0]
+    assert found[2]["match"] == [{"path": ["/chat", "/chat/"]}]
+    assert (leads["status_code"], leads["headers"]) == (307, {"Location": ["/tiny/chat/"]})
+    assert found[3]["match"] == [{"path": ["/chat/*"]}]  # a service that is called chat
+    assert len(routes(one(chat=True), one("chat"))[1]) == len(found) - 2  # no root
     named = one("named", domain="a.example", tls="internal", root=True, chat=True)
-    assert routes(named)[0][0]["match"][1] == {"host": ["a.example"], "path": ["/chat/"]}
+    hosts = [match.get("host") for each in routes(named)[1][:3] for match in each["match"]]
+    assert hosts == [["a.example"]] * 3
 
 
 def test_without_the_slash_it_leads_there():
