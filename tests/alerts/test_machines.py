@@ -1,5 +1,8 @@
 """Rules about a machine, and what is rendered for Compose, in Prometheus' own evaluation."""
 
+import re
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -10,6 +13,7 @@ from deployctl.render.monitoring import monitoring_files
 
 pytestmark = pytest.mark.promtool
 
+ROOT = Path(__file__).resolve().parents[2]
 VERSION = "0.32.0"
 GIB = 2**30
 CARD = 'gpu="0",UUID="GPU-1",Hostname="box"'
@@ -49,6 +53,7 @@ def card(name, values):
 
 XID = f'DCGM_FI_DEV_XID_ERRORS{{{CARD},pod="%s"}}'
 CERTIFICATE = "probe_ssl_earliest_cert_expiry"
+EXPIRING, EXPIRES = ("CertificateExpiring", "warning"), ("CertificateExpiring", "critical")
 FAILURES = 'prometheus_rule_evaluation_failures_total{rule_group="/r.yaml;deployctl-chat-health"}'
 MACHINES = {
     "an idle night": (machine(), {11 * HOUR: []}),
@@ -122,11 +127,19 @@ MACHINES = {
     ),
     "it is renewed no more": (
         {CERTIFICATE: flat(12 * 3600, 20 * HOUR)},
-        {9 * HOUR: [], 11 * HOUR: [("CertificateExpiring", "critical")]},
+        {8 * HOUR + 55: [], 9 * HOUR + 50: [], 11 * HOUR: [EXPIRING, EXPIRES]},
     ),
-    "a public one is renewed no more": (
-        {CERTIFICATE: flat(15 * 86400, 48 * HOUR)},
-        {20 * HOUR: [], 30 * HOUR: [("CertificateExpiring", "warning")]},
+    "one of six days is renewed with two left": (
+        {CERTIFICATE: f"{6 * 86400}x{96 * HOUR} {flat(10 * 86400, 96 * HOUR)}"},
+        {95 * HOUR: [], 100 * HOUR: [], 190 * HOUR: []},
+    ),
+    "it is renewed no more with two left": (
+        {CERTIFICATE: flat(6 * 86400, 140 * HOUR)},
+        {107 * HOUR: [], 110 * HOUR: [EXPIRING]},
+    ),
+    "it took the place of one of ninety days": (
+        {CERTIFICATE: f"{90 * 86400}x{48 * HOUR} {flat(8 * 86400, 120 * HOUR)}"},
+        {47 * HOUR: [], 50 * HOUR: [], 145 * HOUR: []},
     ),
     "a public one is renewed": (
         {CERTIFICATE: f"{15 * 86400}x{12 * HOUR} {flat(90 * 86400, 36 * HOUR)}"},
@@ -156,6 +169,16 @@ def test_what_fires_of_a_machine(name, tmp_path):
     files = written(tmp_path, host_groups(MACHINE))
     series = {labelled(name, 'instance="box:9100",job="node"'): v for name, v in series.items()}
     holds(tmp_path, files, case(series, expected))
+
+
+def test_the_page_says_what_a_prometheus_takes_to_have_certificates(tmp_path):
+    page = (ROOT / "docs" / "runbooks" / "CertificateExpiring.md").read_text()
+    _, jobs = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    rules = {"rule_files": [str(file) for file in written(tmp_path, host_groups(MACHINE))]}
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump({**rules, **yaml.safe_load(jobs)}))
+    done = promtool("check", "config", tmp_path / "prometheus.yml")
+    assert done.returncode == 0, done.stderr
+    assert f'{CERTIFICATE}{{job="{yaml.safe_load(jobs)["scrape_configs"][0]["job_name"]}"}}' in page
 
 
 def test_prometheus_takes_what_is_rendered_for_compose(tmp_path, planned_here):

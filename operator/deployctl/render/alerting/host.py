@@ -7,16 +7,26 @@ scraped, none of its alerts fires.
 """
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
-from deployctl.promql import Arithmetic, Expression, FunctionCall, LabelMatcher, Literal, Selector
-from deployctl.promql.write import above, both, compare, greatest, over, past, ratio
+from deployctl.promql import (
+    Arithmetic,
+    Expression,
+    FunctionCall,
+    LabelMatcher,
+    Literal,
+    Selector,
+    Subquery,
+)
+from deployctl.promql.write import above, both, compare, greatest, over, past, ratio, times
 from deployctl.render.alerting.scope import DAY, HOUR, MINUTE, NUMBER, SHARE, Scope
 
 _HOT = 85  # degrees Celsius: data-centre cards slow down from 85 to 92
-# Of a certificate. The gateway's own authority signs for 12 hours, and is asked again after 8; a
-# public one for 45 days or more, and is asked again when a third is left.
-_ENDS, _LATE = 2 * HOUR, 14 * DAY
+# Of a certificate: clients are about to refuse it, and the share of its life that is left of one
+# that should have been renewed. Caddy and cert-manager ask for another when a third is left.
+_ENDS, _LATE = 2 * HOUR, 0.25
+_SEEN = 30 * DAY  # how far back it is looked for when a certificate was new
 _TIGHT, _ROOM = 0.05, 0.3  # shares that are left: next to nothing, and no reason to look ahead
 _CARD = ("instance", "Hostname", "gpu", "UUID")  # without the pod, which changes with a rollout
 _WHERE = "card {{ $labels.gpu }} of {{ or $labels.Hostname $labels.instance }}"
@@ -157,12 +167,14 @@ def _cards(scope: Scope) -> Iterator[dict[str, Any]]:
 
 
 def _certificates(scope: Scope) -> Iterator[dict[str, Any]]:
-    """Those that a probe from outside saw. One that changes from day to day is renewed, however
-    little is left of it."""
+    """Those that a probe from outside saw. How long one lives nobody tells, but for how long it was
+    to live when it was first seen."""
     ends = scope.series.around("probe_ssl_earliest_cert_expiry")
     left = Arithmetic("-", ends, FunctionCall("time", ()))
-    kept = compare(over("changes", ends, scope.window(DAY)), "==", 0)
-    known = compare(past(ends, scope.window(DAY)), ">", 0)
+    same = Arithmetic("==", ends, replace(ends, at="@ end()"))
+    lives = Arithmetic("-", same, FunctionCall("time", ()))
+    seen = Subquery(lives, f"{scope.window(_SEEN)}:{scope.window(HOUR)}")
+    life = FunctionCall("max_over_time", (seen,))
     what = "the certificate of {{ $labels.instance }} ends in {{ $value | humanizeDuration }}"
     yield scope.alert(
         "CertificateExpiring",
@@ -173,7 +185,7 @@ def _certificates(scope: Scope) -> Iterator[dict[str, Any]]:
     )
     yield scope.alert(
         "CertificateExpiring",
-        both(both(compare(left, "<", scope.seconds(_LATE)), kept), known),
+        Arithmetic("<", left, times(_LATE, life)),
         wait=HOUR,
         severity="warning",
         summary=f"{what}, and is not renewed",
