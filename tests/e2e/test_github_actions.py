@@ -64,6 +64,7 @@ jobs:
         --output-tokens=16
         --budget=4m
 """
+GATED = GATE.replace("LOAD", '"--users=2\\n--duration=20s\\n--output-tokens=16"')
 SHA = "a" * 40
 SPEC = "model: ./tiny\nname: chat\ngpu: l4\n"
 
@@ -120,6 +121,16 @@ def test_a_fork_s_run_writes_nothing_and_its_review_is_written_for_it(stranger):
     [comment] = github.comments
     assert comment["issue"] == 9
     assert "### ✅ deployctl: 1 service ready" in comment["body"]
+
+
+def test_a_fork_s_gate_says_why_it_fails_and_nothing_else(stranger):
+    stranger.calls(GATED)
+    with FakeGitHub("stranger/app") as github:
+        ran = stranger.run(SPEC, github, fork=True)
+    assert ran.returncode != 0
+    assert "is measured after it is merged, or by hand" in ran.stdout, shown(ran)
+    assert "No such file" not in ran.stdout + ran.stderr
+    assert "connect" not in ran.stdout, shown(ran)
 
 
 @pytest.mark.night  # it installs deployctl's hundred packages
@@ -197,9 +208,6 @@ def test_a_merge_is_deployed_and_gated_and_a_breach_rolled_back(stranger, deploy
         # Two runs of seconds differ on a busy machine; what the gate says of it is what counts.
         assert (ran.returncode == 0) == (report["verdict"] == "passed"), shown(ran)
         assert (left / "report.html").exists()
-
-
-GATED = GATE.replace("LOAD", '"--users=2\\n--duration=20s\\n--output-tokens=16"')
 
 
 @pytest.mark.night

@@ -255,6 +255,15 @@ def test_a_docker_host_is_reached_by_a_key_that_goes_with_the_job(act, tmp_path)
     assert not folder.exists()
 
 
+def test_that_no_key_came_is_said(act, tmp_path):
+    """GitHub gives a name that holds nothing, and says nothing of it."""
+    shutil.copy(tmp_path / "bin" / "deployctl", tmp_path / "bin" / "ssh")
+    done = act("connect", **{**NOWHERE, "DOCKER_AT": "ssh://ops@gpu-1"})
+    assert done.returncode == 0
+    assert done.stdout.startswith("::notice title=deployctl::no DEPLOYCTL_SSH_KEY was handed on")
+    assert "IdentitiesOnly" not in (tmp_path / "deployctl-target" / "bin" / "ssh").read_text()
+
+
 def test_nothing_is_connected_that_is_not_asked_for(act, tmp_path):
     assert act("connect", **NOWHERE).returncode == 0
     assert (tmp_path / "environment").read_text() == ""

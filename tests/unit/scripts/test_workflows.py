@@ -50,6 +50,26 @@ def test_what_is_deployed_is_gated_before_the_next_is_deployed():
         assert not own["group"].startswith("deployctl-services-")
 
 
+@pytest.mark.parametrize("name", ["services", "deploy", "gate"])
+def test_what_runs_at_two_places_waits_for_no_other(name):
+    """Of those that wait GitHub keeps the newest: the others would be cancelled."""
+    document = yaml.safe_load((GITHUB / "workflows" / f"{name}.yml").read_text())
+    group = document["concurrency"]["group"]
+    assert all(f"${{{{ inputs.{each} }}}}" in group for each in ("cluster", "docker-host"))
+
+
+@pytest.mark.parametrize("name", ["deploy", "gate"])
+def test_a_run_that_is_refused_before_it_has_a_checkout_takes_nothing_away(name):
+    """It would fail a second time, by a file that is not there."""
+    jobs = yaml.safe_load((GITHUB / "workflows" / f"{name}.yml").read_text())["jobs"]
+    steps = jobs[name]["steps"]
+    scripts = {step["run"]: step for step in steps if "connect" in step.get("run", "")}
+    begins, ends = (f"deployctl/.github/actions/deployctl/connect{word}" for word in ("", " end"))
+    assert scripts.keys() == {begins, ends}
+    own = scripts[begins]["id"]
+    assert scripts[ends]["if"] == f"always() && steps.{own}.outcome != 'skipped'"
+
+
 def test_secrets_have_names_that_an_environment_can_hold():
     """The jobs that reach a target name the environment, and get its secrets, by their names."""
     for name, job in (("deploy", "deploy"), ("gate", "gate"), ("plan", None), ("tune", None)):
