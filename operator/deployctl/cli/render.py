@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple
 
 import typer
 
-from deployctl.cli.console import Output, answer_json, story, tell
+from deployctl.cli.console import Output, answer_json, say, shown, story, tell
 from deployctl.cli.options import (
     ReceiversOption,
     TunedAnywayOption,
@@ -14,6 +14,7 @@ from deployctl.cli.options import (
     spec_options,
 )
 from deployctl.errors import InputError
+from deployctl.events import Event
 from deployctl.render.bundle import Bundle, BundleKind
 from deployctl.spec import TARGETS, ServiceSpec
 
@@ -126,7 +127,7 @@ def command(
     if output is Output.json:
         answer_json(_document([bundle for bundle, _ in rendered], folders))
     elif out is None:
-        typer.echo(_main_text(rendered[0][0]), nl=False)
+        _show(_main_text(rendered[0][0]))
 
 
 def _rendered(
@@ -208,6 +209,14 @@ def _main_text(bundle: Bundle) -> str:
         return bundle.files[MAIN_FILE[bundle.target]]
     objects = [text for path, text in bundle.files.items() if path != MAIN_FILE["manifests"]]
     return "---\n".join(objects)
+
+
+def _show(text: str) -> None:
+    """To stdout, where a terminal or the log of a job may read it."""
+    say(text.removesuffix("\n"))
+    if shown(text) != text:
+        said = "some characters of it are not shown as they are, and -o DIR writes them"
+        tell(Event("warning", f"{said}: they would command a terminal, or the runner of a job"))
 
 
 def _document(bundles: list[Bundle], folders: list[Path | None]) -> dict[str, object]:

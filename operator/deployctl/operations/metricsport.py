@@ -34,8 +34,10 @@ def place(text: str) -> Listening:
         InputError: it is neither.
     """
     address, _, port = text.rpartition(":")
-    if not (port.isascii() and port.isdecimal() and 1 <= int(port) <= 65535):
+    if not (port.isascii() and port.isdecimal()):
         raise InputError(f"{text!r} is neither PORT nor ADDRESS:PORT", where=FLAG, hint=_HINT)
+    if len(port) > 5 or not 1 <= int(port) <= 65535:
+        raise InputError(f"there is no port {port[:20]}: 1 to 65535", where=FLAG, hint=_HINT)
     return Listening(address.removeprefix("[").removesuffix("]") or LOOPBACK, int(port))
 
 

@@ -21,6 +21,11 @@ MAX_BYTES = 1024 * 1024  # a spec file of more is a mistake
 MAX_VALUES = 50_000  # of one document, with every alias counted as what it stands for
 FLEET = "fleet"  # the key of the one document that is no service: the host's cards
 _SHOWN = 100  # characters of a wrong value in a message
+# What pydantic calls by the names of Python's types, and of our own.
+_WORDS = {
+    **dict.fromkeys(("list_type", "tuple_type", "set_type", "frozen_set_type"), "should be a list"),
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "should be a mapping"),
+}
 
 
 def load_specs(files: Sequence[Path], flags: Mapping[str, Any]) -> list[ServiceSpec]:
@@ -137,9 +142,12 @@ def complaint(problem: Any, what: str = "setting") -> str:
         return "a value is required"
     if problem["type"] == "extra_forbidden":
         return f"there is no such {what}"
+    if problem["type"] == "too_short":
+        has, least = (problem["ctx"][f"{which}_length"] for which in ("actual", "min"))
+        return f"has {has} items, and should have at least {least}"
     if problem["type"] == "string_pattern_mismatch":
         return f"{_shown(problem['input'])} does not match the pattern {problem['ctx']['pattern']}"
-    message = str(problem["msg"]).removeprefix("Value error, ")
+    message = _WORDS.get(problem["type"]) or str(problem["msg"]).removeprefix("Value error, ")
     given = problem.get("input")
     if isinstance(given, str | int | float | bool):
         message += f" (got {_shown(given)})"

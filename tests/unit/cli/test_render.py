@@ -41,6 +41,17 @@ def test_without_a_folder_the_main_file_is_the_answer(render, tmp_path):
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_what_is_shown_commands_no_terminal_and_no_runner_of_a_job(render, monkeypatch, tmp_path):
+    trick = "--env=X=\x1b]0;taken\x07\n::stop-commands::x"
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    done = render("--target", "process", trick)
+    assert "\x1b" not in done.stdout
+    assert "\n::stop-commands::x" not in done.stdout
+    assert "-o DIR writes them" in done.stderr
+    assert "warning" not in render("--target", "process", trick, "-o", "out").stderr
+    assert "\x1b]0;taken\x07\n::stop-commands::x" in (tmp_path / "out" / "run.sh").read_text()
+
+
 def test_a_name_full_of_tricks_is_only_a_name(render, model, tmp_path):
     render("--target", "docker", "-o", "out")
     text = (tmp_path / "out" / "compose.yaml").read_text()

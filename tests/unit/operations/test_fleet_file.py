@@ -91,8 +91,10 @@ def test_a_review_places_them_too(fleet, deployctl):
 @pytest.mark.parametrize(
     ("cards", "second", "where", "message"),
     [
-        ([], {}, "fleet.yaml: fleet", "at least 1"),
-        ({"gpu": "l4"}, {}, "fleet.yaml: fleet", "valid tuple"),
+        ([], {}, "fleet.yaml: fleet", "has 0 items, and should have at least 1"),
+        ({"gpu": "l4"}, {}, "fleet.yaml: fleet", "should be a list"),
+        (3, {}, "fleet.yaml: fleet", "should be a list (got 3)"),
+        ([3], {}, "fleet.yaml: fleet/0", "should be a mapping (got 3)"),
         ([{"gpu": "l4", "number": 2}], {}, "fleet.yaml: fleet/0/number", "no such setting"),
         ([{"gpu": "l4", "count": 0}], {}, "fleet.yaml: fleet/0/count", "greater than or equal"),
         ([{"gpu": "l4", "count": 16}, {"gpu": "t4"}], {}, "fleet.yaml: fleet", "16 cards at most"),

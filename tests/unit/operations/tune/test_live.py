@@ -114,9 +114,17 @@ def test_a_port_is_of_loopback_unless_an_address_is_named(text, at):
     assert str(metricsport.place(text)) == at
 
 
-@pytest.mark.parametrize("text", ["", "x", "0", "65536", "127.0.0.1", "1:", "-1"])
-def test_what_is_no_port_is_refused(text):
-    with pytest.raises(InputError, match="is neither PORT nor") as refused:
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        *((text, "neither PORT nor ADDRESS:PORT") for text in ("", "x", "127.0.0.1", "1:", "-1")),
+        *((text, f"no port {text}: 1 to 65535") for text in ("0", "65536", "70000")),
+        ("0.0.0.0:70000", "no port 70000: 1 to 65535"),
+        ("9" * 5000, "no port 9{20}: 1 to 65535"),
+    ],
+)
+def test_what_is_no_port_is_refused(text, told):
+    with pytest.raises(InputError, match=told) as refused:
         metricsport.place(text)
     assert refused.value.where == "--metrics-port"
 
