@@ -12,6 +12,11 @@ TRANSPORT: dict[str, Any] = {
 }
 
 
+# Of an error in a request: no engine has begun it. Caddy says so of dialling, and of none to dial;
+# 503 is also what a door said that let nobody in.
+NEVER_BEGAN = '{http.error.message}.startsWith("dial ") || {http.error.status_code} == 503'
+
+
 def failures() -> list[dict[str, Any]]:
     """What clients are told where no engine answered: it never began, or it ended meanwhile."""
     late = "no engine took the request in time; try again"
@@ -19,8 +24,7 @@ def failures() -> list[dict[str, Any]]:
     cut = error(
         "{http.error.status_code}", "the engine ended before it had answered", "server_error"
     )
-    never = '{http.error.message}.startsWith("dial ") || {http.error.status_code} == 503'
-    return [route([{"expression": never}], waited), route(None, cut)]
+    return [route([{"expression": NEVER_BEGAN}], waited), route(None, cut)]
 
 
 def error(

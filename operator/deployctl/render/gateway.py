@@ -8,8 +8,9 @@ made of all the entries there are, and of nothing else.
   base URL is `http://HOST:PORT/NAME/v1`. The one that came first at a port and a domain (`root`)
   has `/v1` too. Domains may share a port. Routing by model name would mean reading bodies.
 - *Several engines.* A service with replicas is a pool: a request goes to the engine with the fewest
-  under way. One that refuses a connection, or does not say within 2 s that it is well, gets none
-  for a second; the others serve. Each has a file of its own below, `upstreams/NAME.0` and so on.
+  under way, or by prefix (render.prefix). One that refuses a connection, or does not say within
+  2 s that it is well, gets none for a second; the others serve. Each has a file of its own below,
+  `upstreams/NAME.0` and so on.
 - *How it holds.* The address of each engine is a file (`upstreams/NAME`), which Caddy reads anew at
   each attempt to dial. Where it names HELD, on which nobody listens, the attempt fails and is made
   again until `hold_s` is over: a service is held, let go and led to another engine by writing a
@@ -28,15 +29,15 @@ the monitor (`/health`, `/metrics` of Caddy) are for the owner and for loopback.
 
 import json
 from collections.abc import Sequence
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict
+from typing import Any
 
 from deployctl.errors import InputError, PlanRefusedError
 from deployctl.planning.plan import ServingPlan
-from deployctl.render import caddy, chat
+from deployctl.render import caddy, chat, prefix
 from deployctl.render.bundle import EVERYWHERE, GATEWAY_FILE, LOOPBACK, Bundle, behind_gateway
 from deployctl.render.caddy import error, route
+from deployctl.render.gatewayentry import HTTPS_PORT
+from deployctl.render.gatewayentry import GatewayEntry as GatewayEntry
 from deployctl.spec import ServiceSpec
 from deployctl.spec.domain import is_public
 
@@ -53,7 +54,7 @@ REFUSED = "x-deployctl-refused"  # of a door's answer to a request that no engin
 TRY_S = 0.25  # between two attempts to reach an engine
 SEEN_S = 2.0  # until a pool has seen that one of its engines is back: see caddy.pool
 LEAST_VERSION = (2, 11, 4)  # of Caddy: 2.11.3 sends what it has left of a body again
-HTTP_PORT, HTTPS_PORT = 8080, 443
+HTTP_PORT = 8080
 ENGINE_PORT = 8000  # inside its container
 MONITOR_PORT = 20190  # of one in a container, where nobody else has it
 GRACE_S = 70  # to end: requests under way have as long as a draining engine gives them
@@ -65,42 +66,6 @@ MOST_FILES = 16_384  # that the proxy may have open, connections among them
 _ENGINE_PATHS = ("v1", "v2", "health", "metrics", "tokenize", "detokenize", "ping", "version")
 _METRICS = ["/metrics", "/metrics/*"]
 _WAITED = "{http.reverse_proxy.duration_ms}", "{http.reverse_proxy.upstream.duration_ms}"
-
-
-class GatewayEntry(BaseModel):
-    """What one service wants of the gateway."""
-
-    model_config = ConfigDict(frozen=True)
-
-    version: Literal[1] = 1
-    service: str
-    port: int  # of the gateway
-    exposed: bool  # on every interface, or on loopback
-    domain: str | None
-    tls: Literal["acme", "internal"] | None
-    hold_s: int
-    replicas: int = 1  # engines
-    root: bool = False  # it has the paths that begin with no service's name
-    chat: bool = False  # it has a chat page
-
-    @property
-    def host(self) -> str:
-        """The address on which the gateway listens."""
-        return EVERYWHERE if self.exposed else LOOPBACK
-
-    @property
-    def upstreams(self) -> list[str]:
-        """The files with the addresses of its engines, below UPSTREAMS."""
-        several = [f"{self.service}.{number}" for number in range(self.replicas)]
-        return several if self.replicas > 1 else [self.service]
-
-    @property
-    def url(self) -> str:
-        """Where clients find it: no trailing slash, no `/v1`."""
-        scheme, usual = ("https", HTTPS_PORT) if self.domain else ("http", 80)
-        port = "" if self.port == usual else f":{self.port}"
-        path = "" if self.root else f"/{self.service}"
-        return f"{scheme}://{self.domain or LOOPBACK}{port}{path}"
 
 
 def entry(plan: ServingPlan, spec: ServiceSpec, *, contained: bool = False) -> GatewayEntry | None:
@@ -142,6 +107,8 @@ def entry(plan: ServingPlan, spec: ServiceSpec, *, contained: bool = False) -> G
         hold_s=spec.hold,
         chat=spec.with_chat,
         replicas=plan.replicas,
+        routing=spec.routing or "least-busy",
+        at_once=plan.engine.defaults.get("max_num_seqs") if spec.routing == "prefix" else None,
     )
 
 
@@ -164,12 +131,18 @@ def refuse(spec: ServiceSpec, hint: str) -> None:
     """Refuses a gateway on a target that has none.
 
     Raises:
-        PlanRefusedError: the service wants one.
+        PlanRefusedError: the service wants one, or what one alone does.
     """
     if spec.behind_gateway:
         where = "domain" if spec.domain else "gateway"
         raise PlanRefusedError(
             "a gateway stands before the services of a host alone", where=where, hint=hint
+        )
+    if spec.routing == "least-busy":
+        raise PlanRefusedError(
+            "a Service of Kubernetes asks nobody how busy a pod is",
+            where="routing",
+            hint="leave it out, or give --routing prefix for a router",
         )
 
 
@@ -293,7 +266,7 @@ def _below(each: GatewayEntry) -> list[dict[str, Any]]:
 
 
 def _subroute(each: GatewayEntry, *, strip: bool = False) -> dict[str, Any]:
-    prefix = {"handler": "rewrite", "strip_path_prefix": f"/{each.service}"}
+    below = {"handler": "rewrite", "strip_path_prefix": f"/{each.service}"}
     total, engine = _WAITED
     told = [
         {"handler": "log_append", "key": "service", "value": each.service},
@@ -307,12 +280,15 @@ def _subroute(each: GatewayEntry, *, strip: bool = False) -> dict[str, Any]:
         f'{{http.reverse_proxy.header.{REFUSED.title()}}} == "not-begun"'
         " && {http.reverse_proxy.is_transport_error} != true"
     )
+    kept = _keeps(each)
+    first = prefix.first_choice(kept, _proxy(each), turned_away, each.at_once)
     routes = [
-        *([{"handle": [prefix]}] if strip else []),
+        *([{"handle": [below]}] if strip else []),
         route([{"path": _METRICS}], error(404, "there is no such route", "not_found_error")),
         route([{"path": ["/health"]}], _proxy(each)),  # whoever asks wants to know it now
         {"handle": told},
-        route(_keeps(each), _proxy(each, again=turned_away, request_buffers=_BUFFER)),
+        *([first] if each.by_prefix else []),
+        route(kept, _proxy(each, again=turned_away, request_buffers=_BUFFER)),
         route(None, _proxy(each, again="false")),
     ]
     return {"handler": "subroute", "routes": routes}

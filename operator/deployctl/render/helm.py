@@ -179,6 +179,8 @@ def _of_plan(plan: ServingPlan, spec: ServiceSpec, profile: GpuProfile) -> dict[
         "probes": {"startupSeconds": max(30, spec.startup_timeout or plan.startup_budget_s)},
         "service": {"port": spec.port},
     }
+    if spec.routing == "prefix":
+        values["router"] = {"enabled": True}  # whose own policy that is
     if (to := collector(spec.otlp_traces_endpoint)) is not None:
         values["networkPolicy"] = {"egress": {"tracesPort": to.port}}
     if plan.cards:

@@ -17,8 +17,7 @@ from pydantic import (
     model_validator,
 )
 
-from deployctl.secretive import instead, is_named_so, looks
-from deployctl.spec import enginearguments
+from deployctl.spec import enginearguments, environment
 from deployctl.spec.collector import CollectorAddress
 from deployctl.spec.domain import Domain
 from deployctl.spec.option import option
@@ -29,6 +28,7 @@ Scalar = str | int | float | bool
 TargetKind = Literal["process", "docker", "kubernetes"]  # each with a driver in targets/
 TARGETS: tuple[TargetKind, ...] = get_args(TargetKind)
 HOSTS: tuple[TargetKind, ...] = ("process", "docker")  # targets that are one machine
+Routing = Literal["least-busy", "prefix"]  # which of several engines a request goes to
 ANY_CARD = "any"  # of `gpu`: every kind that is known
 MOST_KINDS = 8  # alternatives that one request of a Kubernetes claim may have
 MOST_GIB = 4096  # of memory of a card, as of a profile's
@@ -38,7 +38,6 @@ MOST_TOKENS = 2**31  # of any count of tokens or sequences, which vLLM keeps in 
 NAME_PATTERN = r"^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$"
 NAMESPACE_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 NAMESPACE_RULE = "lower-case letters, digits and dashes, 63 at most"
-_ENV_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 # The context of a validation of what was accepted once: rules that came later do not undo it.
 RECORDED = {"recorded": True}
 
@@ -136,6 +135,12 @@ class ServiceSpec(BaseModel):
         "Engine",
         ge=1,
         le=1024,
+    )
+    routing: Routing | None = option(
+        None,
+        "Which copy a request goes to: the one with the fewest, or the one that knows the prompt's "
+        "beginning. [default: least-busy]",
+        "Engine",
     )
     max_model_len: int | None = option(
         None,
@@ -287,15 +292,7 @@ class ServiceSpec(BaseModel):
     @field_validator("env")
     @classmethod
     def _plain_environment(cls, value: dict[str, str], info: ValidationInfo) -> dict[str, str]:
-        recorded = _recorded(info)
-        for name, content in value.items():
-            if not _ENV_NAME.fullmatch(name):
-                raise ValueError(f"{name!r} is not the name of an environment variable")
-            if not recorded and (is_named_so(name) or looks(content)):
-                raise ValueError(f"{name} looks like a secret; {instead(name, content)}")
-            if "\0" in content:
-                raise ValueError(f"{name} holds a NUL character")
-        return value
+        return environment.plain(value, recorded=_recorded(info))
 
     @field_validator("startup_timeout", mode="before")
     @classmethod

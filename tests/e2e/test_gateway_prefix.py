@@ -1,0 +1,172 @@
+"""The gateway before several engines of one service, by prefix: who gets what, and who steps in."""
+
+import contextlib
+import http.client
+import json
+import socket
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from tests.e2e.gateway_parts import needs_caddy
+
+import ports
+from deployctl.render import prefix
+from deployctl.render.gateway import GatewayEntry
+from deployctl.targets.gateway import Gateway
+from deployctl.targets.gatewayfiles import FolderFiles
+from deployctl.targets.process.caddy import Caddy
+from process_shell import PATIENCE_S, until
+
+AT_ONCE = 2
+TURNED_AWAY = b"HTTP/1.1 503 no\r\nx-deployctl-refused: not-begun\r\n"
+FAILED = b"HTTP/1.1 500 no\r\n"
+ANSWERED = b"HTTP/1.1 200 OK\r\n"
+END = b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class Engine:
+    """Answers all that it is asked, once it `may`; notes what came."""
+
+    def __init__(self):
+        self.asked, self.answer, self.may = [], ANSWERED, threading.Event()
+        self.may.set()
+        self._server = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self.address = f"127.0.0.1:{self._server.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def end(self):
+        self.may.set()
+        with contextlib.suppress(OSError):  # it has ended before
+            self._server.shutdown(socket.SHUT_RDWR)  # who waits in accept is woken
+        self._server.close()
+
+    def _serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._server.accept()
+                threading.Thread(target=self._tell, args=(connection,), daemon=True).start()
+
+    def _tell(self, connection):
+        with connection, connection.makefile("rb") as reader, contextlib.suppress(OSError):
+            line = reader.readline()
+            headers = http.client.parse_headers(reader)
+            body = reader.read(int(headers["Content-Length"] or 0))
+            if b"/health" in line:
+                connection.sendall(ANSWERED + END)
+                return
+            self.asked.append((headers, body))
+            self.may.wait(PATIENCE_S)
+            answer = self.answer
+            connection.sendall(answer + END)
+            if answer == b"":
+                connection.shutdown(socket.SHUT_RDWR)
+
+
+class Served:
+    """Two engines behind a gateway."""
+
+    def __init__(self, gateway):
+        self.gateway, self.port, self.engines = gateway, ports.free(), [Engine(), Engine()]
+        wanted = {"exposed": False, "domain": None, "tls": None, "hold_s": 30}
+        more = {"replicas": 2, "routing": "prefix", "at_once": AT_ONCE}
+        self.entry = GatewayEntry(service="tiny", port=self.port, **wanted, **more)
+        gateway.admit(self.entry, *(each.address for each in self.engines))
+
+    def ask(self, body, path="/v1/chat/completions", **headers):
+        asked = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
+        with contextlib.closing(asked):
+            asked.request("POST", f"/tiny{path}", body, headers)
+            return asked.getresponse().status
+
+    def told_openings(self):
+        """Whether an engine was."""
+        return any(prefix.OPENING in headers for e in self.engines for headers, _ in e.asked)
+
+    def engine_of(self, body, **more):
+        """The engine that a request comes to, and the other."""
+        before = [len(each.asked) for each in self.engines]
+        assert self.ask(body, **more) == 200
+        now = [len(each.asked) for each in self.engines]
+        one = 0 if now[0] > before[0] else 1
+        return self.engines[one], self.engines[1 - one]
+
+
+@pytest.fixture
+def served(tmp_path):
+    needs_caddy()
+    folder = tmp_path / "gateway"
+    made = Gateway(FolderFiles(folder), Caddy(folder))
+    found = Served(made)
+    yield found
+    made.leave("tiny")
+    made.end_unused()
+    for each in found.engines:
+        each.end()
+
+
+def chat(*texts):
+    roles = ("user", "assistant") * len(texts)
+    said = [{"role": r, "content": text} for r, text in zip(roles, texts, strict=False)]
+    return json.dumps({"model": "tiny", "messages": said})
+
+
+def test_a_conversation_stays_where_it_began_and_others_are_spread(served):
+    questions = [f"Question {number}" for number in range(24)]
+
+    def places():
+        first = [served.engine_of(chat(asked))[0] for asked in questions]
+        return first, [served.engine_of(chat(asked, "So.", "Why?"))[0] for asked in questions]
+
+    # Again where one was late to say that it is well: by chance both are never alike.
+    first, _ = until(lambda: (both := places())[0] == both[1] and both)
+    assert 4 < first.count(served.engines[0]) < 20
+    # What a client says of itself chooses nothing, and engines are told nothing.
+    mine = {prefix.OPENING: "mine"}
+    until(lambda: [served.engine_of(chat(q), **mine)[0] for q in questions] == first)
+    assert not served.told_openings()
+    # Other routes have no prompt, and a text is no placeholder.
+    assert served.ask('{"input": "Hello"}', path="/v1/embeddings") == 200
+    told = chat("{env.HOME} {http.request.host}")
+    assert served.engine_of(told)[0].asked[-1][1] == told.encode()
+
+
+def test_where_its_engine_is_busy_or_away_another_has_it_whole(served):
+    body = chat("Hello", "Well?", "x" * 50_000)
+    own, other = served.engine_of(body)
+    with ThreadPoolExecutor(max_workers=8) as pool:
+        own.may.clear()
+        inside = [pool.submit(served.ask, body) for _ in range(AT_ONCE)]
+        until(lambda: len(own.asked) == 1 + AT_ONCE)
+        assert served.engine_of(body) == (other, own)  # it is busy
+        other.may.clear()
+        began = time.monotonic()
+        more = [pool.submit(served.ask, body) for _ in range(4)]  # both are: nothing waits for that
+        until(lambda: len(own.asked) + len(other.asked) == 2 + AT_ONCE + 4)
+        assert time.monotonic() - began < served.entry.hold_s / 3
+        own.may.set()
+        other.may.set()
+        assert [each.result() for each in (*inside, *more)] == [200] * (AT_ONCE + 4)
+    until(lambda: served.engine_of(body) == (own, other))
+    own.answer = TURNED_AWAY  # its door has closed
+    assert served.ask(body) == 200
+    assert (other.asked[-1][1], own.asked[-1][1]) == (body.encode(), body.encode())
+    own.end()  # it is away
+    for _ in range(4):
+        assert served.ask(body) == 200
+    assert other.asked[-1][1] == body.encode()
+    assert not served.told_openings()
+
+
+@pytest.mark.parametrize("answer", [FAILED, b""], ids=["500", "cut"])
+def test_what_fails_in_an_engine_is_sent_to_no_other(served, answer):
+    own, other = served.engine_of(chat("Hello"))
+    own.answer = answer
+
+    def failed():
+        seen = len(other.asked)
+        status = served.ask(chat("Hello"))
+        return status != 200 and (status, len(other.asked) - seen)
+
+    assert until(failed) == (500 if answer else 502, 0)
