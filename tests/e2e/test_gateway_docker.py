@@ -3,11 +3,10 @@ updates without a failed request, and what follows when it is killed, hangs, or 
 
 import json
 import subprocess
-import time
 
 import pytest
-from tests.e2e import gateway_parts, sshd
-from tests.e2e.docker_parts import GATEWAY, START_SECONDS, Cli, docker, inspect, left, until
+from tests.e2e import sshd
+from tests.e2e.docker_parts import GATEWAY, Cli, docker, inspect, left, until
 from tests.e2e.docker_parts import sweep as sweep_service
 from tests.e2e.gateway_parts import Users, answer
 from tests.e2e.sshd import on
@@ -17,12 +16,6 @@ import ports
 pytestmark = pytest.mark.docker
 
 CADDY = f"{GATEWAY}-caddy-1"
-# What vLLM calls its core's process; there is no pgrep.
-KILL_CORE = """\
-for each in /proc/[0-9]*; do
-  if grep -qa '^VLLM::EngineCor' "$each/comm"; then kill -KILL "${each#/proc/}"; fi
-done
-"""
 
 
 @pytest.fixture
@@ -142,37 +135,3 @@ def test_on_a_host_that_ssh_reaches(
     sent = ("--quiet", "--filter", "label=io.deployctl.checkpoint")
     docker("rm", "--force", *docker("ps", "--all", *sent).split(), check=False)
     docker("volume", "rm", *docker("volume", "ls", *sent).split(), check=False)
-
-
-@pytest.mark.night
-def test_a_real_engine_is_replaced_and_ends_under_load(
-    gateway_image, cli, cpu_image, tiny_checkpoint, service, monkeypatch, record_property
-):
-    monkeypatch.setattr(gateway_parts, "PATIENCE_S", START_SECONDS)
-    port = ports.free()
-    up = ["up", "--model", tiny_checkpoint, "--gpu", "cpu", "--target", "docker", "--name", service]
-    up += ["--image", cpu_image, "--enforce-eager", "--gateway", "--gateway-port", port]
-    up += ["--hold", "900"]  # a busy machine takes minutes to start an engine
-    try:
-        first = cli.json(*up)
-        with Users(f"http://127.0.0.1:{port}", model=first["model"]) as users:
-            until(lambda: len(users.asked) > 8, seconds=120, what="users are served")
-            held = cli.json(*up, "--max-num-seqs", "4")["gateway"]["held"]
-            assert (held["turned_away"], users.failed) == (0, [])
-            container = f"deployctl-{service}-engine-1"
-            seen, died = len(users.asked), time.monotonic()
-            docker("exec", container, "sh", "-c", KILL_CORE)
-            until(
-                lambda: any(e.began > died + 5 and not e.problem for e in list(users.asked)),
-                seconds=START_SECONDS, what="it serves again",
-            )  # fmt: skip
-        assert len(users.asked) > seen
-        late = [each for each in users.failed if each.began > died + 5]
-        assert late == []
-        record_property("longest_wait_s", round(users.longest_s, 1))
-        print(
-            f"{len(users.asked)} requests; held for {held['seconds']} s; {len(users.failed)} were "
-            f"inside the engine that was killed; the longest {users.longest_s:.1f} s"
-        )
-    finally:
-        cli("down", service, "--volumes", code=None)

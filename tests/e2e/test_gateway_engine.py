@@ -1,6 +1,7 @@
-"""The gateway before a real vLLM: no update fails a request, and no crash one that comes later.
+"""The gateway before a real vLLM, a process and a container: no update fails a request, and no
+crash one that comes later.
 
-`./test night -k gateway_engine` runs all of it, half an hour; `-k "gateway_engine and few"` some.
+`./test night -k gateway_engine` runs all of it, an hour; `-k "gateway_engine and few"` some.
 """
 
 import json
@@ -10,6 +11,7 @@ import signal
 import psutil
 import pytest
 from tests.e2e import gateway_parts
+from tests.e2e.docker_parts import Cli, inspect, sweep
 from tests.e2e.engine_cache import knowing
 from tests.e2e.gateway_parts import Users, needs_caddy
 from tests.e2e.measured import KEY, START_S, Measured
@@ -22,20 +24,11 @@ pytestmark = [pytest.mark.vllm, pytest.mark.night]
 BAD = ("--env", "VLLM_CPU_KVCACHE_SPACE=1000000")  # more than any machine has: the engine refuses
 
 
-class Behind(Measured):
-    """A service behind a gateway of its own."""
+class Behind:
+    """A service behind a gateway of its own; `again` brings it up, `root` is its engine's pid."""
 
     name = "tiny"
-
-    def __init__(self, folder, checkpoint, cache):
-        self.gateway_port, port = ports.free(), ports.free()
-        words = ["--gateway", "--gateway-port", self.gateway_port, "--hold", "600"]
-        self.again = [
-            "up", "--model", checkpoint, "--gpu", "cpu", "--name", self.name, "--port", port,
-            "--api-key-file", folder / "key", "--enforce-eager", *words,
-        ]  # fmt: skip
-        super().__init__(folder, checkpoint, port, cache, *words)
-        self.gateway = f"http://127.0.0.1:{self.gateway_port}"
+    key = None
 
     def update(self, number):
         """Seconds for which requests were held."""
@@ -45,46 +38,92 @@ class Behind(Measured):
         return held["seconds"]
 
     def core(self):
-        """The process of the engine's core."""
-        # As its supervisor has it: status fails while the engine is silent.
-        (record,) = self.folder.glob(f"state/process/{self.name}/runs/*/engine.json")
+        """The process of the engine's core, if it has one: not by status, which fails meanwhile."""
         try:
-            children = psutil.Process(json.loads(record.read_text())["pid"]).children(
-                recursive=True
-            )
+            children = psutil.Process(self.root()).children(recursive=True)
             cores = [each.pid for each in children if each.name().startswith("VLLM::EngineCor")]
         except (psutil.NoSuchProcess, ValueError):
             return None
         return cores[0] if cores else None
 
 
-@pytest.fixture
-def service(tmp_path, tiny_checkpoint, checkpoint_cache, monkeypatch):
+class Process(Behind, Measured):
+    key = KEY
+
+    def __init__(self, folder, checkpoint, cache):
+        self.gateway_port, port = ports.free(), ports.free()
+        words = ["--gateway", "--gateway-port", self.gateway_port, "--hold", "600"]
+        self.again = [
+            "up", "--model", checkpoint, "--gpu", "cpu", "--name", self.name, "--port", port,
+            "--api-key-file", folder / "key", "--enforce-eager", *words,
+        ]  # fmt: skip
+        super().__init__(folder, checkpoint, port, cache, *words)
+
+    def root(self):
+        (record,) = self.folder.glob(f"state/process/{self.name}/runs/*/engine.json")
+        return json.loads(record.read_text())["pid"]
+
+
+class Container(Behind):
+    name = "test-gateway-engine"
+
+    def __init__(self, cli, checkpoint, image):
+        self._cli, self.gateway_port = cli, ports.free()
+        cli.patience_s = START_S
+        self.again = [
+            "up", "--model", checkpoint, "--gpu", "cpu", "--target", "docker", "--name", self.name,
+            "--image", image, "--enforce-eager", "--gateway", "--gateway-port", self.gateway_port,
+            "--hold", "900",
+        ]  # fmt: skip
+        self(*self.again)
+
+    def __call__(self, *words, code=0):
+        return self._cli(*words, code=code)
+
+    def json(self, *words):
+        return json.loads(self(*words, "--output", "json").stdout)
+
+    def root(self):
+        return inspect(f"deployctl-{self.name}-engine-1")["State"]["Pid"]
+
+    def down(self):
+        self("down", self.name, "--volumes", code=None)
+
+
+@pytest.fixture(params=["process", pytest.param("docker", marks=pytest.mark.docker)])
+def behind(request, tmp_path, tiny_checkpoint, monkeypatch):
     needs_caddy()
     for module in (process_shell, gateway_parts):
         monkeypatch.setattr(module, "PATIENCE_S", START_S)
-    cache = knowing(tmp_path / "cache", checkpoint_cache, Behind.name)
-    started = Behind(tmp_path, tiny_checkpoint, cache)
+    if request.param == "docker":
+        request.getfixturevalue("gateway_image")
+        image = request.getfixturevalue("cpu_image")
+        sweep(Container.name)
+        started = Container(Cli(tmp_path / "state"), tiny_checkpoint, image)
+    else:
+        models = request.getfixturevalue("checkpoint_cache")
+        cache = knowing(tmp_path / "cache", models, Behind.name)
+        started = Process(tmp_path, tiny_checkpoint, cache)
     yield started
     started.down()
 
 
 def users_of(service):
     model = service.json("status", service.name)["services"][0]["model"]
-    return Users(service.gateway, model=model, key=KEY)
+    return Users(f"http://127.0.0.1:{service.gateway_port}", model=model, key=service.key)
 
 
 @pytest.mark.parametrize(
     ("updates", "rollbacks", "bad"), [(2, 1, 1), (20, 5, 2)], ids=["few", "many"]
 )
-def test_no_update_fails_a_request(service, updates, rollbacks, bad, record_property):
-    with users_of(service) as users:
+def test_no_update_fails_a_request(behind, updates, rollbacks, bad, record_property):
+    with users_of(behind) as users:
         until(lambda: len(users.asked) > 8)
-        held = [service.update(number) for number in range(updates)]
+        held = [behind.update(number) for number in range(updates)]
         for _ in range(bad):
-            assert "serves again" in service(*service.again, *BAD, code=4).stderr
+            assert "serves again" in behind(*behind.again, *BAD, code=4).stderr
         for _ in range(rollbacks):
-            service("rollback", service.name)
+            behind("rollback", behind.name)
         seen = len(users.asked)
         until(lambda: len(users.asked) > seen + 8)
     assert users.failed == []
@@ -98,15 +137,15 @@ def test_no_update_fails_a_request(service, updates, rollbacks, bad, record_prop
 
 
 @pytest.mark.parametrize("crashes", [1, 5], ids=["few", "many"])
-def test_a_crash_fails_only_what_was_inside(service, crashes):
-    with users_of(service) as users:
+def test_a_crash_fails_only_what_was_inside(behind, crashes):
+    with users_of(behind) as users:
         for _ in range(crashes):
             seen = len(users.asked)
             until(lambda seen=seen: len(users.asked) > seen + 8)
-            core = until(service.core)
+            core = until(behind.core)
             inside = gateway_parts.time.monotonic()
             os.kill(core, signal.SIGKILL)
-            until(lambda core=core: service.core() not in (None, core))
+            until(lambda core=core: behind.core() not in (None, core))
             until(
                 lambda inside=inside: any(
                     each.began > inside + 1 and not each.problem for each in list(users.asked)
