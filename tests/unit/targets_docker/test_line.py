@@ -1,8 +1,11 @@
 """Where ssh goes, and what is said when it does not get there; tests/e2e has an sshd."""
 
+from itertools import pairwise
+
 import pytest
 
 from deployctl.errors import DockerError
+from deployctl.targets.docker import line
 from deployctl.targets.docker.line import SshHost, _refused
 
 
@@ -76,3 +79,14 @@ def test_what_is_to_be_typed_knows_the_port():
     changed = "REMOTE HOST IDENTIFICATION HAS CHANGED"
     hint = _refused(SshHost.of("ssh://ops@gpu1:2222"), 255, changed).hint
     assert hint.endswith("ssh-keygen -R '[gpu1]:2222', then ssh -p 2222 ops@gpu1")
+
+
+def test_what_users_have_ssh_run_there_is_not_run_in_the_place_of_ours(tmp_path, monkeypatch):
+    """ssh ends with "Cannot execute command-line and remote command" otherwise."""
+    begun = []
+    monkeypatch.setattr(line.subprocess, "Popen", lambda words, **_: begun.append(words))
+    line._start(tmp_path, SshHost.of("ssh://ops@gpu1"))
+    [words] = begun
+    options = [word for before, word in pairwise(words) if before == "-o"]
+    assert {"RemoteCommand=none", "RequestTTY=no"} <= {*options}
+    assert words.index("-o") < words.index("--")

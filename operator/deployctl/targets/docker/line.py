@@ -29,6 +29,10 @@ _OPTIONS = {
     "ServerAliveCountMax": "4",
     "ControlMaster": "yes",
     "ControlPersist": "no",
+    # What ~/.ssh/config has for who logs in there: a command besides ours, and a terminal, whose
+    # line ends are others.
+    "RemoteCommand": "none",
+    "RequestTTY": "no",
 }
 _READY = "deployctl-ready"
 # Where its engine is, for who logs in there; then it waits for us to end.
