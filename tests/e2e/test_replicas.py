@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import threading
 import time
 
 import pytest
@@ -99,3 +100,55 @@ def test_one_that_is_killed_or_hangs_is_started_again_alone_and_the_others_serve
     assert served.run("status", "tiny")[0] == 0
     told = json.loads(served.run("metrics", "tiny", "--output", "json")[1])["replicas"]
     assert [each["url"] for each in told] == [each["url"] for each in replicas(served)]
+
+
+def test_after_a_kill_amid_an_update_each_replica_is_told_as_it_is_and_up_goes_on(served, tmp_path):
+    hold = tmp_path / "may-load"
+    words = ["--replicas", 2, "--gateway-port", served.gateway_port, *WATCHDOG]
+    words += ["--kv-cache-gib", "0.25"]
+    again = served.up_words(*words, token_s="0.01", hold=hold)
+    first, second = pids(served)
+    with Users(served.gateway, redials=True) as users:
+        with served.start(*again) as killed:
+            until(lambda: replicas(served)[0]["revision"] == 2)
+            killed.kill()
+        status = served.status(0)
+        each = [(r["revision"], r["health"]) for r in status["replicas"]]
+        assert each == [(2, "starting"), (1, "serving")]
+        assert (status["health"], pids(served)[1]) == ("serving", second)
+        assert "amid an update to revision 2: replica 1 is of 1 still" in status["detail"]
+        hold.touch()
+        code, out, err = served.run(*again)
+        assert code == 0, err
+        assert "going on with revision 2" in err
+    assert users.failed == []
+    assert [(r["revision"], r["health"]) for r in replicas(served)] == [(2, "serving")] * 2
+    assert first not in pids(served)
+    for number in (0, 1):  # where each is, in the last lines of up
+        assert f"replica {number}  http://127.0.0.1:{served.port + number}\n" in out
+
+    # Back to what is in place: nothing is changed.
+    there = pids(served)
+    code, _, err = served.run("rollback", "tiny", "--to", 2)
+    assert (code, "tiny serves that already: revision 2, unchanged" in err) == (0, True)
+    assert pids(served) == there
+
+
+def test_logs_of_all_replicas_are_followed(served):
+    _, second = pids(served)
+    said = []
+    with served.start("logs", "--follow", "tiny") as follows:
+        reads = threading.Thread(target=lambda: said.extend(follows.stdout), daemon=True)
+        reads.start()
+        try:
+            until(lambda: {line.partition(":")[0] for line in said} == {"replica 0", "replica 1"})
+            os.kill(second, signal.SIGKILL)
+            until(lambda: any("replica 1: deployctl: the engine serves again" in e for e in said))
+        finally:
+            follows.kill()
+            reads.join()
+    one = served.run("logs", "tiny", "--replica", 1)[1]
+    assert "deployctl: the engine serves again" in one
+    assert "replica" not in one
+    code, _, err = served.run("logs", "tiny", "--replica", 2)
+    assert (code, "revision 1 of tiny has no replica 2" in err) == (2, True)

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
+from deployctl.cli.console import said_place
 from deployctl.cli.options import spec_option, with_parameters
 from deployctl.errors import DockerError, InputError
 from deployctl.spec.load import ENV_PREFIX
@@ -74,11 +75,14 @@ def cluster_options(verb: Callable[..., None]) -> Callable[..., None]:
 
     @wraps(verb)
     def wrapper(**values: Any) -> None:
+        said_place.clear()
         if (host := values.pop("host")) is not None:
             _refuse_others(values.get("target"))
             on_host(host)
             values["target"] = "docker"
+            said_place.extend(["--host", host])
         named = {name: given for name in place if (given := values.pop(name)) is not None}
+        said_place.extend(word for name in named for word in (f"--{name}", str(named[name])))
         os.environ.update({f"{ENV_PREFIX}{name.upper()}": named[name] for name in named})
         if place:
             _check_namespace("--namespace" if "namespace" in named else _NAMESPACE)

@@ -9,6 +9,7 @@ import errno
 import json
 import math
 import os
+import shlex
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -145,6 +146,14 @@ def print_rows(rows: Sequence[Sequence[str]]) -> None:
     for row in rows:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=False)]
         _write(shown("  ".join([*cells, row[last]]).rstrip()))
+
+
+said_place: list[str] = []  # the options by which this command says where a service is
+
+
+def there() -> str:
+    """What a command that is to be pasted says of where the service is, as this one does."""
+    return "".join(f" {shlex.quote(word)}" for word in said_place)
 
 
 answers: list[Any] = []  # the JSON document that was written last

@@ -21,12 +21,16 @@ def command(
     revision: Annotated[
         int | None, typer.Option("--revision", min=1, help="Of an earlier revision.")
     ] = None,
+    replica: Annotated[
+        int | None, typer.Option("--replica", min=0, help="Of one of several, from 0 on.")
+    ] = None,
     target: TargetOption = None,
     output: OutputOption = Output.text,
 ) -> None:
     """Show the engine's log, oldest line first.
 
-    Shows the revision at work, or the newest one. The log of a dead engine is kept.
+    Shows the revision at work, or the newest one. The log of a dead engine is kept. Of several
+    replicas all are shown, each line with its replica's number, and followed together.
 
     [bold]Examples[/bold]
 
@@ -42,7 +46,7 @@ def command(
             where="--follow",
             hint="leave out --output json, or --follow",
         )
-    log = logs(name, target, revision=revision, tail=tail, follow=follow)
+    log = logs(name, target, revision=revision, replica=replica, tail=tail, follow=follow)
     if output is Output.json:
         known = {
             "service": log.ref.service,

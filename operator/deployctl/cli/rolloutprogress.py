@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from deployctl.cli.console import LINE_EVERY_S, LiveLine, err, print_rows, story, tell
+from deployctl.cli.console import (
+    LINE_EVERY_S,
+    LiveLine,
+    err,
+    print_rows,
+    story,
+    tell,
+    there,
+)
 from deployctl.errors import DeployctlError
 from deployctl.events import Event, Tell
 from deployctl.units import duration
@@ -140,6 +148,9 @@ def show_deployed(deployed: "Deployed") -> None:
         rows.append(("clients", f"deployctl status {name} --connect {place}"))
         print_rows(rows)
         return
+    for each in deployed.replicas:
+        on = f" on card {', '.join(each.cards)}" if each.cards else ""
+        rows.append((f"replica {each.replica}", f"{each.url}{on}"))
     if endpoint.tunnel:
         rows.insert(0, ("first", endpoint.tunnel))
     # A line that tries the service, without the key in it.
@@ -147,10 +158,10 @@ def show_deployed(deployed: "Deployed") -> None:
     url, trust = f"{endpoint.shown}/v1/completions", deployed.ca_file
     asked = " ".join(curl(url, body, key_file=key_file, ca_file=trust))
     rows += [
-        ("log", str(deployed.log or f"deployctl logs {name}")),
+        ("log", str(deployed.log or f"deployctl logs {name}{there()}")),
         ("try", asked),
-        ("stop", f"deployctl down {name}"),
-        ("clients", f"deployctl status {name} --connect"),
+        ("stop", f"deployctl down {name}{there()}"),
+        ("clients", f"deployctl status {name} --connect{there()}"),
     ]
     print_rows(rows)
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from deployctl.cli.console import Output, answer_json, print_rows, say, story
+from deployctl.cli.console import Output, answer_json, print_rows, say, story, there
 from deployctl.cli.options import OutputOption, ServiceArgument, TargetOption
 from deployctl.cli.rolloutprogress import DOCUMENT_VERSION
 from deployctl.errors import InputError
@@ -15,7 +15,7 @@ from deployctl.units import duration, size
 
 if TYPE_CHECKING:
     from deployctl.operations.connect import ForClients
-    from deployctl.operations.deploy.services import ReplicaStatus, ServiceStatus
+    from deployctl.operations.deploy.seen import ReplicaStatus, ServiceStatus
 
 TARGET_FAILED = 4
 
@@ -45,7 +45,7 @@ def command(
     Each running engine is asked for a completion of one token: a health check can be green while
     the engine hangs. On Kubernetes that is done for a service that is named; of all, it is told
     what the pods' probes say, which look at progress too. Exit code 4 when a service that should
-    serve does not.
+    serve does not; of all, one of ours: what another state folder has on a Docker engine is marked.
 
     [bold]Examples[/bold]
 
@@ -68,7 +68,8 @@ def command(
         answer_json({"version": DOCUMENT_VERSION, "services": documents})
     else:
         _show(services)
-    if any(service.health in ("dead", "silent", "unknown") for service in services):
+    counted = services if name else [service for service in services if service.ours]
+    if any(service.health in ("dead", "silent", "unknown") for service in counted):
         raise typer.Exit(TARGET_FAILED)
 
 
@@ -136,7 +137,9 @@ def _show_connection(connection: "ForClients", show_key: bool) -> None:
     if connection.before:
         rows.insert(0, ("first", connection.before))
     if connection.key is None and connection.wants_key:
-        rows.append(("key", f"deployctl keys add {connection.service} NAME > {way.key_file}"))
+        rows.append(
+            ("key", f"deployctl keys add {connection.service} NAME{there()} > {way.key_file}")
+        )
     elif way.key_file:
         rows.append(("key", (connection.key or "") if show_key else f"in {way.key_file}"))
     print_rows(rows)

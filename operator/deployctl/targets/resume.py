@@ -11,6 +11,8 @@ from deployctl.targets.guards import shielded
 from deployctl.targets.history import Release, replicas
 from deployctl.targets.readiness import Tools, wait_until_answers
 
+STILL_THERE_S = 10.0  # for a running service to prove, with a completion, that it needs no change
+
 
 def start(
     driver: Driver, front: Front, release: Release, tell: Tell, tools: Tools, *, wait: bool = True
@@ -49,9 +51,16 @@ def bring_up(
             wait_until_answers(driver, engine, tell, tools, begun=begun)
 
 
+def _answers(driver: Driver, engine: Release, tools: Tools) -> bool:
+    if driver.state(engine).condition != "running":
+        return False
+    return tools.ask(driver.endpoint(engine), STILL_THERE_S).ok
+
+
 def serve(driver: Driver, front: Front, release: Release, tell: Tell, tools: Tools) -> float:
     """Has the revision serve again that is on record as serving; returns for how many seconds it
-    started. One that does not come up is stopped, and stays on record: it may be tried again.
+    started. One that does not come up is stopped, and stays on record: it may be tried again. Of
+    several replicas those that answer serve on, and only the others are started.
 
     Raises:
         EngineError: it did not come up.
@@ -59,19 +68,28 @@ def serve(driver: Driver, front: Front, release: Release, tell: Tell, tools: Too
         TargetError: it cannot be started.
     """
     name = f"revision {release.revision}"
+    silent = [one for one in replicas(release) if not _answers(driver, one, tools)]
+    others_serve = len(silent) < len(replicas(release)) > 1
+    ended = silent if others_serve else [release]
+    for one in silent if others_serve else []:
+        tell(Event("note", f"replica {one.replica} does not answer: it is started again"))
     try:
-        drain.stop(driver, release, tell, tools)
-        seconds = start(driver, front, release, tell, tools)
+        for one in ended:
+            drain.stop(driver, one, tell, tools)
+        begun = tools.clock()
+        bring_up(driver, ended, tell, tools, wait=True)
         front.lead(release)
-        return seconds
+        return tools.clock() - begun
     except BaseException as error:
         with shielded(lambda: tell(Event("warning", "cleaning up first"))):
-            tell(Event("note", f"stopping {name}"))
-            front.take_back(None)
-            driver.stop(release, tell)
+            tell(Event("note", f"stopping {'what was started of ' if others_serve else ''}{name}"))
+            if not others_serve:
+                front.take_back(None)
+            for one in ended:
+                driver.stop(one, tell)
         if isinstance(error, KeyboardInterrupt):
             raise InterruptedByUserError(
                 f"interrupted; {name} of {release.service} is stopped",
-                hint=f"deployctl rollback {release.service} {release.revision} starts it",
+                hint=f"deployctl rollback {release.service} --to {release.revision} starts it",
             ) from error
         raise

@@ -27,7 +27,6 @@ from deployctl.targets.readiness import Tools, ask, under_way
 from deployctl.targets.store import ServiceRef, Store
 from deployctl.targets.undo import Undo
 
-STILL_THERE_S = 10.0  # for a running service to prove, with a completion, that it needs no change
 # Has a release's model where its engine looks for it, whole, before any engine is touched.
 Bring = Callable[[Driver, Release], object]
 REAL = Tools(ask=ask, under_way=under_way)
@@ -198,7 +197,7 @@ class Rollout:
             return False
         self.front.begin(current)
         engines = [self._driver.endpoint(each) for each in history.replicas(current)]
-        return all(self._tools.ask(each, STILL_THERE_S).ok for each in engines)
+        return all(self._tools.ask(each, resume.STILL_THERE_S).ok for each in engines)
 
     def _serve_on(self, current: Release, wanted: Release) -> Outcome:
         """With the engine that is there; what is wanted of the gateway may be another thing."""

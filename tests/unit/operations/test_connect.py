@@ -142,6 +142,20 @@ def test_a_service_that_has_named_keys_alone_says_how_to_get_one(running, capsys
     assert f"deployctl keys add tiny NAME > {NEW_KEY}" in out
 
 
+def test_commands_to_paste_say_where_as_the_one_that_shows_them_did(running, capsys, monkeypatch):
+    """Without --namespace, `keys add` was of another namespace's service."""
+    values = "ingress: {enabled: false}\n"
+    inside = Endpoint("http://127.0.0.1:35791", "tiny", None, inside="http://tiny.llm.svc:8080")
+    for name in ("CONTEXT", "NAMESPACE"):  # which the options leave in the environment
+        monkeypatch.setenv(f"DEPLOYCTL_{name}", "")
+    _, folder = running("kubernetes", inside, files={VALUES_FILE: values}, expose=True)
+    revoked = {"version": 1, "keys": [], "revoked": ["default"]}
+    (folder / "keys.json").write_text(json.dumps(revoked))
+    out = said(capsys, monkeypatch, "--context", "lab", "--namespace", "llm")
+    assert f"keys add tiny NAME --context lab --namespace llm > {NEW_KEY}" in out
+    assert f"keys add tiny NAME > {NEW_KEY}" in said(capsys, monkeypatch, "--target", "kubernetes")
+
+
 def test_a_key_that_was_revoked_is_no_key_to_paste(running, capsys, monkeypatch):
     endpoint = Endpoint("http://127.0.0.1:8000", "tiny", KEY)
     _, folder = running("process", endpoint, expose=True)

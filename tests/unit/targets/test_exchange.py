@@ -9,6 +9,7 @@ from deployctl.errors import EngineError, InterruptedByUserError, TargetError
 from deployctl.render.gateway import SEEN_S
 from deployctl.targets.exchange import rolls
 from deployctl.targets.history import replicas
+from deployctl.targets.readiness import Reply
 from deployctl.targets.store import ServiceRef
 from deployctl.targets.waits import Waits
 
@@ -231,3 +232,29 @@ def test_a_part_is_not_on_record(make_release):
     engine = replicas(make_release(plan={"replicas": 2}))[1]
     assert (engine.replica, "replica" in engine.model_dump()) == (1, False)
     assert replicas(engine) == [engine]
+
+
+def test_going_back_to_what_is_in_place_changes_nothing(several):
+    outcome = several.rollout().rollback(1)
+    assert (outcome.release.revision, outcome.changed) == (1, False)
+    assert not [each for each in said(several) if each.startswith(("stop", "start", "close"))]
+
+
+def test_of_replicas_that_should_serve_only_those_that_do_not_are_started(several):
+    """`rollback` to the revision in place, as `boot --start` calls it, ended those that served."""
+    running = several.driver.running
+    several._ask = lambda endpoint, timeout: Reply(int(endpoint.model) in running)
+    running.remove(11)
+    outcome = several.rollout().rollback(1)
+    assert (outcome.release.revision, outcome.changed) == (1, True)
+    assert [each for each in said(several) if "11" in each or "10" in each] == [
+        "stop 11", "start 11",
+    ]  # fmt: skip
+    assert several.driver.running == {10, 11}
+    running.remove(11)
+    several.driver.did.clear()
+    several.driver.fates[11] = "dies"
+    with pytest.raises(EngineError):
+        several.rollout().rollback(1)
+    assert several.driver.running == {10}, "the other serves on"
+    assert not [each for each in said(several) if each == "lead ()"]

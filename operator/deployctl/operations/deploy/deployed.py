@@ -2,16 +2,25 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from deployctl.endpoint import Endpoint
 from deployctl.operations.deploy.verified import Verified
+from deployctl.planning.fleet.order import cards_of
 from deployctl.spec import TargetKind
 from deployctl.targets.front import HeldRequests
 from deployctl.targets.history import Release
 from deployctl.units import duration
 
 _WORTH_A_WORD_S = 5.0  # of fetching; to look and find all there takes less
+
+
+class ReplicaAt(NamedTuple):
+    """One of several engines of a release: its own address, on loopback, and its cards."""
+
+    replica: int
+    url: str
+    cards: tuple[str, ...]  # none on a CPU
 
 
 @dataclass(frozen=True)
@@ -35,6 +44,15 @@ class Deployed:
     chat_url: str | None = None  # the page to chat on, where one is served
 
     @property
+    def replicas(self) -> tuple[ReplicaAt, ...]:
+        """Each engine by itself, where there are several on a host."""
+        plan = self.release.plan
+        return tuple(
+            ReplicaAt(number, each.url, cards_of(plan, number))
+            for number, each in enumerate(self.endpoint.replicas)
+        )
+
+    @property
     def took(self) -> str:
         """How long it took to start; and to fetch, where that is worth a word."""
         fetched = f", after {duration(self.fetch_seconds)} of fetching"
@@ -54,6 +72,7 @@ class Deployed:
             "log": str(self.log) if self.log else None,
             "seconds": round(self.seconds, 1),
             "fetch_seconds": round(self.fetch_seconds, 1),
+            **({"replicas": [r._asdict() for r in self.replicas]} if self.replicas else {}),
             **self._of_gateway(),
             **_more(self.tuned, self.verification),
         }

@@ -2,78 +2,18 @@
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 from deployctl.errors import DeployctlError, InputError, NotFoundError
-from deployctl.render import chat
+from deployctl.operations.deploy.seen import GONE, Health, ServiceStatus, look_at
 from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.spec.settings import Settings
-from deployctl.targets import Driver, open_driver, open_view
 from deployctl.targets import history as histories
+from deployctl.targets import open_driver, open_view
 from deployctl.targets import open_store as records
-from deployctl.targets.driver import EngineState, Surveyed
-from deployctl.targets.gateway import HeldSince
+from deployctl.targets.driver import Surveyed
 from deployctl.targets.history import Release
-from deployctl.targets.readiness import Reply, ask
 from deployctl.targets.store import ServiceRef, Store
-
-ASK_TIMEOUT_S = 10.0  # a saturated engine queues; one that is silent for longer is no service
-LINES_OF_THE_DEAD = 10
-_GONE = "the engine is gone"
-
-Health = Literal["serving", "starting", "silent", "dead", "stopped", "unknown"]
-
-
-class ReplicaStatus(NamedTuple):
-    """One of several engines of a service on a host."""
-
-    replica: int
-    health: Health
-    detail: str
-    url: str  # its own, on loopback: with /metrics
-    started: str | None
-    pid: int | None
-    memory_bytes: int | None
-    restarts: int
-    log: str | None
-
-
-class ServiceStatus(NamedTuple):
-    """One service, as the JSON document of `status` shows it."""
-
-    service: str
-    target: TargetKind
-    revision: int | None = None  # None, like all below, where it cannot be told
-    status: str = "unknown"  # of the release
-    health: Health = "unknown"
-    detail: str = ""
-    url: str | None = None
-    model: str | None = None
-    gpu: str | None = None
-    started: str | None = None  # ISO 8601, UTC
-    pid: int | None = None  # process target
-    container: str | None = None  # docker target
-    memory_bytes: int | None = None  # resident, engine and children
-    log: str | None = None
-    log_tail: tuple[str, ...] = ()  # of a dead engine
-    cards: tuple[str, ...] = ()  # that its pods were given by claim, on Kubernetes
-    restarts: int = 0  # of the engine by its watchdog, since it was brought up
-    restarted: str | None = None  # the last time, ISO 8601, UTC
-    restart_why: str = ""
-    memory_why: str = ""  # that the engine holds, where it is more than its share
-    coming: str = ""  # of a revision that is being brought up, before it starts
-    held_since: str | None = None  # requests wait in the gateway, ISO 8601, UTC
-    chat_url: str | None = None  # the page to chat on, where the gateway serves one
-    replicas: tuple[ReplicaStatus, ...] = ()  # where there are several on a host
-
-    @property
-    def beside(self) -> tuple[str, ...]:
-        """What is shown of it beside its row: its cards, and its page to chat on."""
-        return (*self.cards, *([f"chat page at {self.chat_url}"] if self.chat_url else []))
-
-    def document(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return {**self._asdict(), "replicas": [each._asdict() for each in self.replicas]}
 
 
 class Log(NamedTuple):
@@ -148,13 +88,15 @@ def logs(
     target: TargetKind | None = None,
     *,
     revision: int | None = None,
+    replica: int | None = None,
     tail: int | None = None,
     follow: bool = False,
 ) -> Log:
-    """The log of the revision at work, or the newest, or the one named.
+    """The log of the revision at work, or the newest, or the one named; of several engines of it
+    those of all, each line with its replica, or of the one named.
 
     Raises:
-        NotFoundError: no such service or revision.
+        NotFoundError: no such service, revision or replica.
         Otherwise as `history`.
     """
     settings, store = open_store()
@@ -167,13 +109,20 @@ def logs(
             hint=f"deployctl history {ref.service} lists them",
         )
     release = histories.shown(chosen)
-    lines = open_driver(ref.target, settings).logs(release, tail=tail, follow=follow)
+    engines = histories.replicas(release)
+    if replica is not None and replica >= len(engines):
+        there = "one engine" if len(engines) == 1 else f"replicas 0 to {len(engines) - 1}"
+        message = f"revision {release.revision} of {ref.service} has no replica {replica}"
+        raise NotFoundError(message, where="--replica", hint=f"it has {there}")
+    of = release if replica is None else engines[replica]
+    lines = open_driver(ref.target, settings).logs(of, tail=tail, follow=follow)
     return Log(ref, release, lines)
 
 
 def status(name: str | None = None, target: TargetKind | None = None) -> list[ServiceStatus]:
     """Looks at one service, or at every one that was not taken down, and asks each engine; of all
-    those of a cluster, where asking each would take long, tells what the cluster's probes say.
+    those of a cluster, where asking each would take long, tells what the cluster's probes say. What
+    others have on a shared Docker engine comes with them, marked.
 
     Raises:
         NotFoundError: no such service.
@@ -201,7 +150,7 @@ def status(name: str | None = None, target: TargetKind | None = None) -> list[Se
     if not live and (unknown := store.unknown("whether there is a service")):
         raise unknown
     looked = (_look(settings, store, ref) for ref in others)
-    live += [seen for seen in looked if seen and seen.status != "removed"]
+    live += [seen._replace(ours=False) for seen in looked if seen and seen.status != "removed"]
     return sorted(live, key=lambda seen: (seen.service, seen.target))
 
 
@@ -215,7 +164,7 @@ def _of_view(seen: Surveyed, target: TargetKind) -> ServiceStatus:
         waiting: Health = "starting" if seen.status == "pending" else "silent"
         health = waiting if state.waits_for else "serving"
     elif seen.status == "deployed" or state.condition == "dead":
-        health, detail = "dead", detail or _GONE
+        health, detail = "dead", detail or GONE
     elif seen.status == "failed":
         detail = seen.message
     elif seen.coming:
@@ -239,106 +188,8 @@ def _look(settings: Settings, store: Store, ref: ServiceRef) -> ServiceStatus | 
     """One service; None when it has no record after all."""
     try:
         releases = store.releases(ref)
-        return _look_at(settings, ref, releases) if releases else None
+        return look_at(settings, ref, releases) if releases else None
     except DeployctlError as error:
         # One broken service must not hide the others.
         detail = f"{error.message} ({error.where})" if error.where else error.message
         return ServiceStatus(ref.service, ref.target, detail=detail)
-
-
-def _look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> ServiceStatus:
-    driver = open_driver(ref.target, settings)
-    # A revision that is being brought up speaks for the service, once its engine is there.
-    release = histories.deployed(releases) or releases[-1]
-    state = driver.state(release)
-    coming: list[str] = []
-    for unfinished in histories.pending(releases):
-        at_work = driver.state(unfinished)
-        if at_work.condition != "absent":
-            release, state = unfinished, at_work
-        else:
-            coming += at_work.waits_for
-    health: Health = "stopped"
-    detail, endpoint = state.detail, None
-    if state.condition == "running":
-        endpoint = driver.endpoint(release)
-        problem = driver.gateway.problem(ref.service) if driver.gateway else ""
-        health, detail = _health(driver, release, state, problem)
-    elif release.status == "deployed" or state.condition == "dead":
-        health = "dead"
-        detail = state.detail or _GONE
-    elif release.status == "failed":
-        detail = release.message
-    elif coming:
-        health = "starting"
-    held = driver.gateway.held(ref.service) if driver.gateway else None
-    log = driver.log_path(release)
-    tail = driver.logs(release, tail=LINES_OF_THE_DEAD, follow=False) if health == "dead" else ()
-    return ServiceStatus(
-        service=ref.service,
-        target=ref.target,
-        revision=release.revision,
-        status=release.status,
-        health=health,
-        detail="; ".join(filter(None, [_waiting(held), detail])),
-        url=f"{endpoint.shown}/v1" if endpoint else None,
-        model=release.plan.served_model_name,
-        gpu=release.plan.gpu,
-        started=state.started,
-        pid=state.pid,
-        container=state.container,
-        memory_bytes=state.memory_bytes,
-        log=str(log) if log else None,
-        log_tail=tuple(tail),
-        cards=state.cards,
-        restarts=state.restarts.number,
-        restarted=state.restarts.last,
-        restart_why=state.restarts.why,
-        memory_why=state.restarts.memory,
-        coming="; ".join(coming),
-        held_since=held.since if held else None,
-        chat_url=chat.address(release.spec, endpoint.gateway) if endpoint else None,
-        replicas=tuple(
-            _replica(driver, each)
-            for each in histories.replicas(release)
-            if each.replica is not None
-        ),
-    )
-
-
-def _replica(driver: Driver, engine: Release) -> ReplicaStatus:
-    state, endpoint, log = driver.state(engine), driver.endpoint(engine), driver.log_path(engine)
-    health, detail = _health(driver, engine, state)
-    return ReplicaStatus(
-        engine.replica or 0,
-        health,
-        detail,
-        endpoint.url,
-        state.started,
-        state.pid,
-        state.memory_bytes,
-        state.restarts.number,
-        str(log) if log else None,
-    )
-
-
-def _health(
-    driver: Driver, engine: Release, state: EngineState, problem: str = ""
-) -> tuple[Health, str]:
-    """Of an engine that should serve, or is being brought up, and why it does not. `problem` is
-    known to keep requests from it."""
-    if state.condition != "running":
-        return "dead" if state.condition == "dead" else "stopped", state.detail
-    again = "; ".join(filter(None, [state.detail, state.restarts.detail]))
-    reply = Reply(False, problem) if problem else ask(driver.endpoint(engine), ASK_TIMEOUT_S)
-    if reply.ok:
-        return "serving", again
-    health: Health = "starting" if engine.status == "pending" else "silent"
-    return health, "; ".join(filter(None, [again, reply.detail]))
-
-
-def _waiting(held: HeldSince | None) -> str:
-    if held is None:
-        return ""
-    left = ", for a deployctl that was killed: the next up leads them on" if held.left else ""
-    return f"new requests wait in the gateway since {held.since}{left}"

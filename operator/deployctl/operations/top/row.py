@@ -6,7 +6,7 @@ from typing import Any, Literal, NamedTuple
 from deployctl.metrics import Delta, Scrape, Snapshot, doors, snapshot
 from deployctl.metrics.doors import KeyUse
 from deployctl.metrics.figures import Figures, over
-from deployctl.operations.deploy.services import Health
+from deployctl.operations.deploy.seen import Health
 from deployctl.spec import TargetKind
 
 State = Literal[Health, "asking"]  # asking: nothing is known yet

@@ -10,7 +10,8 @@ from typing import NamedTuple
 from deployctl.endpoint import Endpoint
 from deployctl.errors import DeployctlError, NotFoundError
 from deployctl.metrics import Scrape, read
-from deployctl.operations.deploy.services import Health, open_store
+from deployctl.operations.deploy.seen import Health
+from deployctl.operations.deploy.services import open_store
 from deployctl.operations.top.row import Change, Row, figures_of
 from deployctl.operations.top.trend import Trend, moment
 from deployctl.spec import TargetKind

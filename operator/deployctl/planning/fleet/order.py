@@ -32,6 +32,17 @@ def held_by(plan: ServingPlan) -> CardHolding:
     return CardHolding(plan.name, cards if named else first, gib, gib)
 
 
+def cards_of(plan: ServingPlan, replica: int = 0) -> tuple[str, ...]:
+    """The cards of a replica, as the plan names them or by their number; none on a CPU."""
+    if plan.accelerator == "cpu":
+        return ()
+    named = [name.strip() for name in plan.engine.env.get(CARDS_VARIABLE, "").split(",")]
+    first = replica * plan.world_size
+    numbers = range(first, first + plan.world_size)
+    known = any(named) and len(named) > numbers[-1]
+    return tuple(named[n] if known else str(n) for n in numbers)
+
+
 def in_order(holdings: Sequence[CardHolding]) -> list[CardHolding]:
     """The order on empty cards: whoever needs most beyond what it keeps, then the largest."""
     return sorted(holdings, key=lambda h: (h.footprint - h.peak, -h.footprint, h.service))

@@ -11,6 +11,7 @@ from deployctl.endpoint import Endpoint
 from deployctl.events import Tell
 from deployctl.targets.driver import EngineState
 from deployctl.targets.history import Release, replicas
+from deployctl.targets.marked import marked
 from deployctl.targets.process.driver import EngineDriver, command_of
 from deployctl.targets.restarts import Restarts
 
@@ -70,12 +71,13 @@ class ProcessDriver(EngineDriver):
         return states[0] if len(each) == 1 else _together(states)
 
     def logs(self, release: Release, *, tail: int | None, follow: bool) -> Iterator[str]:
-        """Yields the log of the one, or of one after the other; it is followed of the first."""
+        """Yields the log of the one, or of one after the other; those that are followed, together,
+        as they come."""
         each = replicas(release)
-        if len(each) == 1 or follow:
+        if len(each) == 1:
             return super().logs(each[0], tail=tail, follow=follow)
-        logs = [super(ProcessDriver, self).logs(one, tail=tail, follow=False) for one in each]
-        return (f"replica {n}: {line}" for n, log in enumerate(logs) for line in log)
+        logs = [super(ProcessDriver, self).logs(one, tail=tail, follow=follow) for one in each]
+        return marked(logs, together=follow)
 
     def endpoint(self, release: Release) -> Endpoint:
         """Of one engine, its loopback address. Of several, the gateway's; but the first engine's

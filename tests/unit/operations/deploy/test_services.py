@@ -1,12 +1,18 @@
 """What is known of all services, where a place that may have some cannot be asked."""
 
+import json
+import sys
+
 import pytest
 
+from deployctl.cli.app import main
 from deployctl.errors import TargetError
 from deployctl.operations.deploy import services
+from deployctl.operations.deploy.services import ServiceStatus
 from deployctl.spec.settings import Settings
 from deployctl.targets import open_store
-from deployctl.targets.store import ServiceRef
+from deployctl.targets.shelf import FileShelf
+from deployctl.targets.store import RECORD_VERSION, ServiceRef, Store
 
 
 @pytest.mark.parametrize("status", ["removed", "failed"])
@@ -23,3 +29,49 @@ def test_removed_services_are_no_reason_not_to_say_that_docker_cannot_be_asked(
         assert services.status(target="process") == []
     else:
         assert [seen.service for seen in services.status()] == ["tiny"]
+
+
+def test_one_of_another_state_folder_is_marked_and_none_of_our_failures(
+    make_release, tmp_path, monkeypatch, capsys
+):
+    """`status` of a pipeline ended with 4 for a service that it knew nothing of."""
+    shelves = {"docker": lambda: Shared(tmp_path / "docker")}
+    store = Store(tmp_path / "state", shelves, shared=["docker"])
+    store.save(ServiceRef("process", "mine"), make_release(status="deployed", name="mine"))
+    theirs = make_release(status="deployed", name="theirs")
+    FileShelf(tmp_path / "docker").write("theirs", 1, document(theirs))
+    monkeypatch.setattr(services, "open_store", lambda: (Settings(), store))
+    health = {"mine": "serving", "theirs": "dead"}
+
+    def looked(_settings, ref, releases):
+        return ServiceStatus(ref.service, ref.target, status="deployed", health=health[ref.service])
+
+    monkeypatch.setattr(services, "look_at", looked)
+    code, out = status(monkeypatch, capsys, "--output", "json")
+    told = {each["service"]: each["ours"] for each in json.loads(out)["services"]}
+    assert (code, told) == (0, {"mine": True, "theirs": False})
+    assert "theirs: another state folder's" in status(monkeypatch, capsys)[1]
+    assert status(monkeypatch, capsys, "theirs")[0] == 4  # asked for by its name
+    health["mine"] = "dead"
+    assert status(monkeypatch, capsys)[0] == 4
+
+
+class Shared(FileShelf):
+    """A shelf of which all is others'."""
+
+    def services(self):
+        return []
+
+    def others(self):
+        return super().services()
+
+
+def document(release):
+    return json.dumps({"version": RECORD_VERSION, **release.model_dump(mode="json")}).encode()
+
+
+def status(monkeypatch, capsys, *words):
+    monkeypatch.setattr(sys, "argv", ["deployctl", "status", *words])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    return ended.value.code, capsys.readouterr().out
