@@ -23,6 +23,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # which -I leaves out
 import alive
+from engine_turn import Turn
 from engine_watchdog import LOOK_S, Engine, Look, Settings, Signs, Watchdog
 
 LOADING_LOOK_S = 0.5  # between two looks at an engine that loads
@@ -52,6 +53,7 @@ class Machine:
         self._settings = settings
         self._output = output
         self._started = started
+        self._turn = Turn(settings.turns, settings.cards)
         self._look: Look | None = None
         self._stop = threading.Event()  # of looking
         self._looking = threading.Thread()
@@ -137,6 +139,19 @@ class Machine:
         """Signals the engine's whole group; SIGKILL ends those of it that are stopped, too."""
         with contextlib.suppress(ProcessLookupError):
             os.killpg(engine.pid, number)
+
+    def take_turn(self) -> bool:
+        """Whether no other engine loads on a card of this one, and none will until we leave it.
+        Where there can be no locks, it is said, and it loads all the same."""
+        try:
+            return self._turn.take()
+        except OSError as error:
+            self.say(f"the engine waits for no other that loads on its card: {error}")
+            return True
+
+    def leave_turn(self) -> None:
+        """Lets the next one load."""
+        self._turn.leave()
 
     def look_on(self, signs: Signs) -> None:
         """Looks at what was started, in a thread of its own, until its children are ended."""

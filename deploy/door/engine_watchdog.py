@@ -19,6 +19,7 @@ HOUR_S = 3600.0
 LOOK_S, ENDING_LOOK_S = 5.0, 0.5  # between two looks at an engine, and at one that is to end
 ILL_GRACE_S = 5.0  # from SIGTERM to SIGKILL, for an engine that hangs
 WEIGH_S = 60.0  # between two looks at memory
+TURN_S = 1.0  # between two looks whether it is this engine's turn to load
 START_FAILED = 127  # as a shell says of what cannot be run
 
 
@@ -36,6 +37,8 @@ class Settings(NamedTuple):
     grace_s: float = 15.0  # from SIGTERM to SIGKILL, for an engine that is well
     memory_share: float = 0.0  # of what there is, that the engine may come to hold; 0: any
     quiet_hour: int = -1  # 0 to 23, UTC: one that holds more is started anew then, if it is idle
+    turns: str = ""  # the folder of the locks of cards that engines share: see engine_turn.py
+    cards: Sequence[str] = ()  # that it shares, by their locks' names
     stays: bool = False  # once it has given up, or its door is closed: Docker would restart it
 
 
@@ -128,6 +131,8 @@ class Processes(Protocol):
     def run(self, words: Sequence[str], /) -> int: ...  # noqa: D102
     def start(self, words: Sequence[str], restarts: int, /) -> Engine: ...  # noqa: D102
     def signal_all(self, engine: Engine, number: int, /) -> None: ...  # noqa: D102
+    def take_turn(self) -> bool: ...  # noqa: D102
+    def leave_turn(self) -> None: ...  # noqa: D102
     def look_on(self, signs: Signs, /) -> None: ...  # noqa: D102
     def last_look(self) -> Look | None: ...  # noqa: D102
     def reap(self, engine: Engine, /) -> None: ...  # noqa: D102
@@ -192,13 +197,15 @@ class Watchdog:
         try:
             if before and (code := processes.run(before)):
                 return code, "the door before it does not open", False
-            if processes.asked():
+            if not self._has_turn():
                 return -signal.SIGTERM, "", False
             engine = processes.start(words, self._count)
         except OSError as error:
+            processes.leave_turn()
             processes.say(f"cannot start {words[0]}: {error.strerror}")
             return START_FAILED, f"it cannot be started: {error.strerror}", False
-        signs = Signs(self._settings, processes.clock(), first=first)
+        begun = processes.clock()
+        signs = Signs(self._settings, begun, first=first)
         memory = Memory(self._settings)
         processes.look_on(signs)
         ends: float | None = None  # when it is killed, once it was told to end
@@ -213,10 +220,28 @@ class Watchdog:
                 processes.signal_all(engine, signal.SIGTERM)
             elif ends is not None and now >= ends:
                 processes.signal_all(engine, signal.SIGKILL)
+            if signs.ready or 0 < self._settings.start_s <= now - begun:
+                processes.leave_turn()
             processes.sleep(LOOK_S if ends is None else ENDING_LOOK_S)
             processes.reap(engine)
         processes.end_children()
+        processes.leave_turn()  # now that nothing of it is on a card
         return int(engine.returncode), why, signs.ready
+
+    def _has_turn(self) -> bool:
+        """Waits while another engine loads on a card of ours; False where we are not to load any
+        more."""
+        processes, waits = self._processes, False
+        while not (processes.asked() or processes.drains()):
+            if processes.take_turn():
+                if waits:
+                    processes.say("it is the engine's turn")
+                return True
+            if not waits:
+                processes.say("the engine waits for its turn: another loads on its card")
+            waits = True
+            processes.sleep(TURN_S)
+        return False
 
     def _ill(self, signs: Signs, memory: Memory, now: float) -> str:
         look, was_ready = self._processes.last_look(), signs.ready

@@ -1,6 +1,8 @@
 """A fleet on this host's memory: planned, brought up, mended, changed and taken down."""
 
 import json
+import os
+import signal
 
 import pytest
 import yaml
@@ -8,6 +10,7 @@ from tests.e2e.engine_cache import knowing
 from tests.e2e.test_process import Operator
 
 import ports
+from process_shell import until
 
 GIB = 1024**3
 
@@ -57,6 +60,33 @@ def test_a_fleet_that_has_no_room_starts_nothing(shell, tmp_path):
     assert shell.left() == []
     code, out, _ = shell.run("down", "-f", file)  # never up
     assert (code, out) == (0, "")
+
+
+def test_engines_that_all_ended_at_once_load_one_at_a_time(shell, tmp_path):
+    """As those of a card do that was reset, or of a machine that was restarted."""
+    names, hold = ("one", "two"), tmp_path / "may-load"
+    hold.touch()
+    held = {name: {"env": {"FAKE_ENGINE_HOLD": str(hold)}} for name in names}
+    file = fleet_of(tmp_path / "fleet.yaml", shell.model, names, **held)
+    code, _, err = shell.run("up", "-f", file)
+    assert code == 0, err
+    told = lambda name: json.loads(shell.run("status", name, "--output", "json")[1])  # noqa: E731
+    pids = [told(name)["services"][0]["pid"] for name in names]
+    hold.unlink()
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    runs = shell.state / "process"
+    log = lambda name: (runs / name / "runs/000001/engine.log").read_text()  # noqa: E731
+    waits = "deployctl: the engine waits for its turn: another loads on its card"
+    [waiting] = until(lambda: [name for name in names if waits in log(name)])
+    [loading] = {*names} - {waiting}
+    until(lambda: log(loading).count("Starting to load") == 2)
+    assert log(waiting).count("Starting to load") == 1
+    hold.touch()
+    for name in names:
+        until(lambda name=name: told(name)["services"][0]["health"] == "serving")
+    assert "deployctl: it is the engine's turn" in log(waiting)
+    assert shell.run("down", "-f", file)[0] == 0
 
 
 @pytest.mark.night

@@ -7,13 +7,14 @@ import json
 from typing import Any, NamedTuple
 
 from deployctl import assets
+from deployctl.planning.fleet.order import held_by
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.door import ALIVE
 from deployctl.spec import ServiceSpec
 from deployctl.spec.watchdog import RESTARTS, STALL_S
 
 _PARENT = "engine_parent.py"
-_FILES = (_PARENT, "engine_watchdog.py")
+_FILES = (_PARENT, "engine_turn.py", "engine_watchdog.py")
 _TIMES = 2  # of the start-up budget, that a start after the first may take: a wrong end is worse
 _ANSWER_S = 14.0  # a saturated engine answers late, and is not ill
 _TOLD = 3  # events: enough for the last restart, and for what the engine holds since
@@ -29,11 +30,19 @@ def settings(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
         "answer_s": min(_ANSWER_S, given.get("stall") or _ANSWER_S),
         "start_s": max(_TIMES * plan.startup_budget_s, spec.startup_timeout or 0),
     }
+    if takes_turns(plan, spec):
+        cpu = plan.accelerator == "cpu"
+        told["cards"] = ["cpu"] if cpu else [str(card) for card in held_by(plan).cards]
     if "memory" in given:
         told["memory_share"] = given["memory"]
     if "quiet_hour" in given:
         told["quiet_hour"] = int(given["quiet_hour"])
     return told
+
+
+def takes_turns(plan: ServingPlan, spec: ServiceSpec) -> bool:
+    """Whether its engine loads when none other does on its cards: others hold some of them."""
+    return bool(spec.gpu_memory_held_gib) and bool(held_by(plan).cards)
 
 
 def files() -> dict[str, str]:
@@ -51,11 +60,14 @@ class InContainer(NamedTuple):
     drain: str
     events: str
     grace_s: int
+    turns: str  # the folder of locks that engines of shared cards have
 
     def entrypoint(self, told: dict[str, Any], engine: list[str]) -> list[str]:
         """The words before the engine's arguments; `engine` starts one."""
         where = self._asdict()
         del where["folder"]
+        if "cards" not in told:
+            del where["turns"]
         # Once it has given up, it stays: Docker would start it again, and its count from nothing.
         document = {**where, "stays": True, **told}
         return [*_PYTHON, f"{self.folder}/{_PARENT}", json.dumps(document), *engine]

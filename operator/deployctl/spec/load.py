@@ -218,13 +218,15 @@ def read_documents(file: Path) -> list[dict[str, Any]]:
             trouble.message, where=f"{file}:{trouble.line}", hint="check the YAML there"
         )
     documents = [each.data for each in parsed]
-    for index, document in enumerate(documents):
+    services = 0  # so far: the fleet's document is none
+    for document in documents:
         if not isinstance(document, dict):
             raise SpecError(
                 f"a {type(document).__name__} where a mapping was expected",
-                where=f"{file}: services/{index}",
+                where=f"{file}: services/{services}",
                 hint="each document describes one service: model: …, gpu: …",
             )
+        services += FLEET not in document
     if not documents:
         raise SpecError("the file holds no document", where=str(file), hint="write model: …")
     return documents

@@ -1,19 +1,30 @@
 """Where services run. One driver a target; `rollout` is the same for all of them."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import assert_never
 
 from deployctl.events import Tell
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
+from deployctl.targets import guards
 from deployctl.targets.driver import Driver, View
 from deployctl.targets.loads import LoadMaker, LoadOrder
 from deployctl.targets.shelf import Shelf
 from deployctl.targets.store import Store
 
-__all__ = ["Driver", "View", "open_driver", "open_load", "open_store", "open_view", "place"]
+__all__ = [
+    "Driver",
+    "View",
+    "cards_locked",
+    "open_driver",
+    "open_load",
+    "open_store",
+    "open_view",
+    "place",
+]
 
 _SOCKET = Path("/var/run/docker.sock")  # of an engine on this host
 
@@ -93,6 +104,29 @@ def open_store(settings: Settings) -> Store:
     shelves: dict[TargetKind, Callable[[], Shelf]] = {"docker": on_engine, "kubernetes": in_cluster}
     shared: list[TargetKind] = ["docker"] if _engine_may_be_here() else []
     return Store(settings.state_dir, shelves, shared=shared)
+
+
+@contextmanager
+def cards_locked(
+    targets: Collection[TargetKind], settings: Settings, command: str
+) -> Iterator[None]:
+    """Held while services of a host's targets are started that share its cards: on Docker by the
+    engine, whichever state folder they are of; as processes by the state folder.
+
+    Raises:
+        LockedError: somebody else holds it; says who, and since when.
+        DockerError: the engine does not answer.
+    """
+    with ExitStack() as held:
+        if "process" in targets:
+            what = "what shares this host's cards"
+            held.enter_context(guards.lock(settings.state_dir / "cards", what, command))
+        if "docker" in targets:
+            from deployctl.targets.docker import enginelock
+            from deployctl.targets.docker.engine import here
+
+            held.enter_context(enginelock.cards_held(here().carriers, command))
+        yield
 
 
 def _engine_may_be_here() -> bool:

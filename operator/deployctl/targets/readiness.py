@@ -137,6 +137,8 @@ def wait_until_answers(
             tell(Event("phase", news[each]))
         if state.condition != "running":
             raise failed(driver, release, _died(state), hint=state.hint)
+        if log.waits_for_turn(lines):  # its budget begins with its turn
+            begun = tools.clock()
         if state.waits_for:  # the target knows how long it waits for what, but not of all of it
             if tools.clock() - moved > budget + STILL_S:
                 raise _still(driver, release, lines, state, budget + STILL_S)

@@ -56,6 +56,7 @@ class FakeMachine:
         self.door = list(door)  # how looking whether it opens ends, once it does not
         self.killed = 0
         self.hours = 12
+        self.has_turn, self.turn, self.left = False, 0.0, []  # it may load from that second on
         self.at = []  # (when, what): happens while it sleeps
 
     def asked(self):
@@ -100,6 +101,15 @@ class FakeMachine:
 
     def signal_all(self, engine, number):
         engine.send_signal(number)
+
+    def take_turn(self):
+        self.has_turn = self.now >= self.turn
+        return self.has_turn
+
+    def leave_turn(self):
+        if self.has_turn:
+            self.left.append(self.now)
+        self.has_turn = False
 
     def look_on(self, signs):
         pass
@@ -344,3 +354,41 @@ def test_a_machine_that_starts_nothing_for_a_moment_costs_a_restart_and_no_watch
     assert kinds(machine) == [("restart", 1), ("restart", 2)]
     assert machine.events[1]["why"] == "it cannot be started: Cannot allocate memory"
     assert "the engine serves again" in machine.said
+
+
+def test_it_loads_when_it_is_its_turn_and_leaves_that_once_it_is_ready():
+    machine = FakeMachine(FakeEngine(30, ends_s=100, code=-9), FakeEngine(10, ends_s=600))
+    machine.turn = 50.0
+    watch(machine, restarts=1)
+    assert machine.begun[0].begun == 50.0
+    assert machine.said[:2] == [
+        "the engine waits for its turn: another loads on its card",
+        "it is the engine's turn",
+    ]
+    first, second = machine.left
+    assert 80 <= first <= 85  # by the first look at one that is ready
+    assert second >= machine.begun[1].begun + 10
+
+
+@pytest.mark.parametrize("end", ["asked", "drained"])
+def test_one_that_waits_for_its_turn_ends_when_it_is_told_to(end):
+    machine = FakeMachine(FakeEngine())
+    machine.turn = 10_000.0
+    machine.at = [
+        (40.0, ask(machine) if end == "asked" else lambda: setattr(machine, "drained", 1))
+    ]
+    assert watch(machine) == -signal.SIGTERM
+    assert not machine.begun
+    assert machine.now < 45
+
+
+def test_one_that_loads_for_ever_or_dies_keeps_no_other_waiting():
+    machine = FakeMachine(FakeEngine(10_000, ends_s=2_000))
+    watch(machine, start_s=600.0)
+    assert 600 <= machine.left[0] <= 610
+    machine = FakeMachine(FakeEngine(100, ends_s=20, code=1))
+    watch(machine)
+    assert 20 <= machine.left[0] <= 25
+    machine = FakeMachine(OSError(2, "No such file"))
+    watch(machine)
+    assert machine.left == [0.0]

@@ -105,6 +105,7 @@ def test_several_documents_are_several_services(tmp_path):
         ("modle: a\n", "services/0/modle", "no such setting", "did you mean model?"),
         ("flet: [{gpu: l4}]\n---\nmodel: a\n", "services/0/flet", "no such", "you mean fleet?"),
         ("fleet: [{gpu: l4}]\nmodel: a\n", "service.yaml", "has no service", "of its own"),
+        ("fleet: [{gpu: l4}]\n---\n- a\n", "services/0", "list where a mapping", "model: "),
         ("model: a\n---\nmodel: b\nport: 0\n", "services/1/port", "(got 0)", "Port"),
         ("model: a\ngpus: two\n", "services/0/gpus", "'two'", "GPUs"),
         ("model: a\nname: Upper_Case\n", "services/0/name", "'Upper_Case'", "DNS label"),

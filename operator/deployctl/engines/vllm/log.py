@@ -40,11 +40,19 @@ _NOISE = re.compile(
 )
 # v1/engine/core.py logs it when the start-up has failed, and the process should end.
 _GIVEN_UP = re.compile(r"EngineCore failed to start")
+_TURN = re.compile(r"deployctl: (the engine waits for its turn|it is the engine's turn)")
 
 
 def given_up(line: str) -> bool:
     """Tells whether a log line says that the start has failed, whatever still runs."""
     return _GIVEN_UP.search(line) is not None
+
+
+def waits_for_turn(lines: Sequence[str]) -> bool:
+    """Tells whether the last word is that another engine loads on its card first, as the engine's
+    watchdog says it (deploy/door/engine_watchdog.py)."""
+    said = [line for line in lines if _TURN.match(line)]
+    return bool(said) and "waits" in said[-1]
 
 
 def phase(line: str) -> Phase | None:

@@ -16,6 +16,7 @@ from deployctl.operations.bundle import NO_VALUES, ChartOptions, render, render_
 from deployctl.operations.deploy import placement
 from deployctl.operations.deploy.deployed import Deployed, NotKept
 from deployctl.operations.deploy.incluster import tell_drift
+from deployctl.operations.deploy.oncards import refuse_no_room
 from deployctl.operations.deploy.request import VerificationRequest, When
 from deployctl.operations.deploy.services import open_store
 from deployctl.operations.deploy.verification import settle
@@ -179,12 +180,14 @@ def rollback(
 
     Raises:
         NotFoundError: no such service, or nothing to go back to.
+        PlanRefusedError: it has no room on its cards, beside the other services.
         Otherwise as `up`.
     """
     settings, store = open_store()
     ref = store.find(service, target)
     driver = open_driver(ref.target, settings)
     rollout = _rollout(driver, store, service, tell, take_over, bring_back, beside=beside)
+    refuse_no_room(store, ref, revision)
     with Announcer(settings, tell).change(store, ref):
         outcome = rollout.rollback(revision)
     deployed = _deployed(driver, store, outcome, rollout)

@@ -11,7 +11,7 @@ from typing import Any
 
 from deployctl.errors import DeployctlError, InterruptedByUserError, TargetError
 from deployctl.events import Event, Tell
-from deployctl.operations.deploy.deployed import Deployed
+from deployctl.operations.deploy.deployed import Deployed, NotKept
 from deployctl.operations.deploy.deployment import Deployment, up
 from deployctl.targets.guards import Halt, calling
 from deployctl.targets.rollout import REAL
@@ -28,11 +28,14 @@ class NotDeployed:
     error: DeployctlError
 
     def document(self) -> dict[str, Any]:
-        """What JSON answers say of it."""
+        """What JSON answers say of it; of one that was verified and not kept, also what serves in
+        its stead, and what was measured."""
         error = self.error
+        verified = error.result.document() if isinstance(error.result, NotKept) else {}
         return {
             "service": self.service,
             "target": self.target,
+            **verified,
             "error": error.message,
             "where": error.where,
             "hint": error.hint,

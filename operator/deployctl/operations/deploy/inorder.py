@@ -4,20 +4,17 @@ One that fails stops nothing that runs, nor those that have room without it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager
 from functools import partial
 
 from deployctl.errors import DeployctlError, InterruptedByUserError, TargetError
 from deployctl.operations.deploy.deployed import Deployed
 from deployctl.operations.deploy.deployment import Deployment
 from deployctl.operations.deploy.fleet import Fleet, NotDeployed
-from deployctl.operations.deploy.services import open_store
+from deployctl.operations.deploy.oncards import SLACK_GIB, cards_held, named, running_here
 from deployctl.planning.fleet.make import PlannedFleet
-from deployctl.planning.fleet.order import CardHolding, held_by, next_of
-from deployctl.spec.service import HOSTS
-from deployctl.targets import history, open_driver
+from deployctl.planning.fleet.order import CardHolding, next_of
 
-_SLACK_GIB = 0.01
 _OnHost = Callable[[], Mapping[str, CardHolding]]
 
 
@@ -27,15 +24,34 @@ def up_in_order(
     bring_up: Callable[[Deployment], Deployed],
     done: Callable[[NotDeployed], None],
     on_host: "_OnHost | None" = None,
+    lock: AbstractContextManager[None] | None = None,
 ) -> Fleet:
     """Brings all of them up, in the order that fits what runs; returns when each serves or has
     failed. `bring_up` is `deployment.up` with a listener; `done` hears of each that fails;
-    `on_host` says what runs.
+    `on_host` says what runs, and `lock` is held meanwhile: of two fleets at once, each would start
+    an engine where the other is about to.
 
     What shrinks goes before what grows. A service that waits for room that another has, which is no
     part of the fleet or stands where it is to go, is not begun.
+
+    Raises:
+        LockedError: somebody else brings a fleet up on this host; says who.
     """
-    on_host = on_host or partial(running_here, planned.plan.services[0].accelerator)
+    kind = planned.plan.services[0].accelerator
+    specs = [deployment.spec for deployment in deployments]
+    with lock or cards_held(specs, kind, "deployctl up -f"):
+        return _in_order(
+            deployments, planned, bring_up, done, on_host or partial(running_here, kind)
+        )
+
+
+def _in_order(
+    deployments: Sequence[Deployment],
+    planned: PlannedFleet,
+    bring_up: Callable[[Deployment], Deployed],
+    done: Callable[[NotDeployed], None],
+    on_host: "_OnHost",
+) -> Fleet:
     gib = [card.memory_gib - card.held_gib for card in planned.plan.cards]
     holdings = {holding.service: holding for holding in planned.holdings}
     by_name = {deployment.spec.service: deployment for deployment in deployments}
@@ -62,24 +78,6 @@ def up_in_order(
     return Fleet(tuple(deployed), tuple(failed), interrupted)
 
 
-def running_here(accelerator: str) -> dict[str, CardHolding]:
-    """What services that were brought up from here hold of this host's cards, or of its memory
-    those on its CPU; one that a killed deployctl left unfinished, too."""
-    settings, store = open_store()
-    found: dict[str, CardHolding] = {}
-    for ref in store.services():
-        if ref.target not in HOSTS:
-            continue
-        with suppress(TargetError):  # one that cannot be asked is told of by its own up
-            releases, driver = store.releases(ref), open_driver(ref.target, settings)
-            for release in (history.deployed(releases), *history.pending(releases)):
-                if release is None or release.plan.accelerator != accelerator:
-                    continue
-                if driver.state(release).condition != "absent":
-                    found[ref.service] = held_by(release.plan)
-    return found
-
-
 def _failure(deployment: Deployment, error: DeployctlError) -> NotDeployed:
     spec = deployment.spec
     return NotDeployed(spec.service, str(spec.target or "host"), error)
@@ -102,7 +100,7 @@ def _in_the_way(
     told = ", ".join(f"{other.service} holds {other.footprint:.1f} GiB" for other in there)
     names = " ".join(o.service for o in there if not _in_place(o, holdings.get(o.service)))
     return TargetError(
-        f"it needs {holding.peak:.1f} GiB of {_named(holding.cards)}, where {told}",
+        f"it needs {holding.peak:.1f} GiB of {named(holding.cards)}, where {told}",
         where=holding.service,
         hint=f"deployctl down {names} ends what is in its way; then up again",
     )
@@ -111,9 +109,4 @@ def _in_the_way(
 def _in_place(has: CardHolding, wanted: CardHolding | None) -> bool:
     if wanted is None or has.cards != wanted.cards:
         return False
-    return has.footprint <= wanted.footprint + _SLACK_GIB
-
-
-def _named(cards: tuple[int, ...]) -> str:
-    numbers = ", ".join(map(str, cards))
-    return f"card {numbers}" if len(cards) == 1 else f"each of the cards {numbers}"
+    return has.footprint <= wanted.footprint + SLACK_GIB

@@ -165,17 +165,16 @@ def _shared(
     """The service's spec, with its cards, its share, and what others have of them. `mixed`: the
     host has cards of several kinds."""
     spec = need.spec
+    held = {"gpu_memory_held_gib": math.ceil(others * 100) / 100} if others else {}
     if not share:  # a CPU's: vLLM would bind all engines to the same first cores
         free = {"VLLM_CPU_OMP_THREADS_BIND": "nobind", **spec.env}
-        return spec.model_copy(update={"env": free}) if others else spec
+        return spec.model_copy(update={"env": free, **held}) if others else spec
     own = {CARDS_VARIABLE: ",".join(map(str, where))}
     if mixed:  # CUDA numbers the fastest first, unless it is told to count as nvidia-smi does
         own["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-    update: dict[str, Any] = {"env": {**spec.env, **own}}
+    update: dict[str, Any] = {"env": {**spec.env, **own}, **held}
     if fold(spec)[0].gpu_memory_utilization is None:
         update["gpu_memory_utilization"] = share / 100
-    if others:
-        update["gpu_memory_held_gib"] = math.ceil(others * 100) / 100
     return spec.model_copy(update=update)
 
 

@@ -15,11 +15,9 @@ from deployctl.events import Event, Tell
 from deployctl.render import door
 from deployctl.render.candidate import borrowed
 from deployctl.render.compose import (
-    DOOR_FOLDER,
     DRAIN_FILE,
     ENGINE,
     GRACE_S,
-    SECRETS_FOLDER,
     project_name,
 )
 from deployctl.render.gateway import entry_of
@@ -38,7 +36,7 @@ from deployctl.targets.docker import (
 from deployctl.targets.docker.checkpoint import VolumeUploader, uploader
 from deployctl.targets.docker.engine import DockerEngine, connect, find
 from deployctl.targets.docker.gateway import DockerGateway
-from deployctl.targets.docker.project import ProjectFolder, door_of, volumes_of
+from deployctl.targets.docker.project import ProjectFolder, fill_volumes, volumes_of
 from deployctl.targets.docker.running import (
     all_restarts,
     container_of,
@@ -191,10 +189,7 @@ class DockerDriver:
             files = project.write(release, offline=offline, lineage=lineage)
             self._keys.keep(service)
         self._keys.still_ours(service)
-        filled = {SECRETS_FOLDER: secrets, DOOR_FOLDER: door_of(release)}
-        for folder, volume in volumes_of(service).items():
-            if filled[folder]:
-                engine.fill_volume(volume, service, image, filled[folder])
+        fill_volumes(engine, release, secrets)
         tell(Event("note", f"docker compose up in {project.folder}"))
         done = self._run(
             commands.compose_up(project.folder, release, files),

@@ -15,7 +15,7 @@ from datetime import datetime, timedelta
 from typing import NoReturn
 
 from deployctl.errors import LockedError, TargetError
-from deployctl.events import Event, Tell
+from deployctl.events import Event, Tell, silent
 from deployctl.render.compose import LABEL, project_name
 from deployctl.targets.docker.carriers import Carrier, Carriers
 from deployctl.targets.holder import Check, beating, is_myself, myself, shown, was_killed
@@ -59,6 +59,19 @@ def held(
 
     with _kept(carriers, lambda: mine):
         yield check
+
+
+@contextmanager
+def cards_held(carriers: Carriers, command: str) -> Iterator[None]:
+    """Holds the cards of the engine's host, while engines are started that share them.
+
+    Raises:
+        LockedError: somebody else holds them; says who, and since when.
+        DockerError: it cannot be made.
+    """
+    mine = _take(carriers, "host", "cards", command, silent)
+    with _kept(carriers, lambda: mine):
+        yield
 
 
 @contextmanager

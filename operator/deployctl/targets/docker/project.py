@@ -22,13 +22,15 @@ from deployctl.render.compose import (
 )
 from deployctl.spec import ServiceSpec
 from deployctl.targets import keys
+from deployctl.targets.docker import turns
+from deployctl.targets.docker.engine import DockerEngine
 from deployctl.targets.docker.records import LINEAGE
 from deployctl.targets.driver import OFFLINE
 from deployctl.targets.history import Release
 
 HUB_TOKEN = "hf_token"  # noqa: S105  the name of its file
 VOLUMES_FILE, OFFLINE_FILE = "compose.volumes.yaml", "compose.offline.yaml"
-LINEAGE_FILE = "compose.lineage.yaml"
+LINEAGE_FILE, TURNS_FILE = "compose.lineage.yaml", "compose.turns.yaml"
 _OFFLINE = {"services": {ENGINE: {"environment": {OFFLINE: "1"}}}}
 _MOUNTED = {SECRETS_FOLDER: "/run/secrets", DOOR_FOLDER: "/opt/deployctl"}
 
@@ -45,6 +47,19 @@ def door_of(release: Release) -> dict[str, bytes]:
         for path, text in release.bundle.files.items()
         if path.startswith(f"{DOOR_FOLDER}/")
     }
+
+
+def fill_volumes(engine: DockerEngine, release: Release, secrets: Mapping[str, bytes]) -> None:
+    """Has the volumes be there that a release mounts and Compose does not make, with their files.
+
+    Raises:
+        DockerError: one cannot be made.
+    """
+    filled = {SECRETS_FOLDER: secrets, DOOR_FOLDER: door_of(release)}
+    for folder, volume in volumes_of(release.service).items():
+        if filled[folder]:
+            engine.fill_volume(volume, release.service, release.plan.engine.image, filled[folder])
+    turns.make(engine.carriers, release)
 
 
 class ProjectFolder:
@@ -94,6 +109,8 @@ class ProjectFolder:
             write_private(self.folder / path, text.encode())
         guarded = door.stands_before(release.bundle)
         more = {VOLUMES_FILE: _volumes_file(self._service, guarded=guarded)}
+        if shared := turns.project(release):
+            more[TURNS_FILE] = yaml.safe_dump(shared, sort_keys=False)
         if offline:
             more[OFFLINE_FILE] = yaml.safe_dump(_OFFLINE)
         if lineage:

@@ -118,7 +118,8 @@ class EngineDriver:
         # A candidate takes over what the service has compiled, and leaves it what it compiles.
         cache = self._cache_of(release.candidate_of or release.service)
         make_folder(cache)
-        job = run.prepare(command, sys.executable, grace_s=GRACE_S)
+        turns = self._state / "cards"
+        job = run.prepare(command, sys.executable, grace_s=GRACE_S, turns=turns)
         child_environment = environment(
             command,
             os.environ,

@@ -78,6 +78,11 @@ class Command:
                 hint="run deployctl up again; it renders a new one",
             ) from error
 
+    def shared_cards(self) -> list[str]:
+        """By the names of their locks, the cards of this engine that others are on, too."""
+        shared: list[str] = self.watchdog["cards"]
+        return [shared[n] for n in self.cards if n < len(shared)] or shared
+
     def argv(self, python: str) -> list[str]:
         """The whole command."""
         return [python, *self.arguments]
@@ -164,9 +169,9 @@ class RunFolder:
         self.secrets = folder / SECRETS_FOLDER
         self.drain = folder / DRAIN_FILE  # the door closes once it is there
 
-    def prepare(self, command: Command, python: str, *, grace_s: float) -> Path:
+    def prepare(self, command: Command, python: str, *, grace_s: float, turns: Path) -> Path:
         """Makes the folder ready for a new start and returns the job's path. `python` has the
-        engine, which has `grace_s` to end when it is told to.
+        engine, which has `grace_s` to end when it is told to; `turns` the locks of shared cards.
 
         Raises:
             StateError: the disk is full or not writable; nothing was started.
@@ -186,6 +191,9 @@ class RunFolder:
             "events": str(self.folder / restarts.EVENTS_FILE),
             "grace_s": grace_s,
         }
+        if "cards" in command.watchdog:
+            make_folder(turns)
+            told |= {"turns": str(turns), "cards": command.shared_cards()}
         if command.door:
             told |= {"drain": str(self.drain), "token": str(self.folder / TOKEN_FILE)}
         document = {

@@ -6,10 +6,16 @@ from types import SimpleNamespace
 
 import pytest
 
-from deployctl.errors import ClusterError, InputError, InterruptedByUserError, TargetError
+from deployctl.errors import (
+    ClusterError,
+    InputError,
+    InterruptedByUserError,
+    SloMissedError,
+    TargetError,
+)
 from deployctl.events import Event
 from deployctl.operations.deploy import fleet
-from deployctl.operations.deploy.deployed import Deployed
+from deployctl.operations.deploy.deployed import Deployed, NotKept
 from deployctl.operations.deploy.deployment import Deployment
 from deployctl.operations.deploy.request import VerificationRequest
 from deployctl.spec import ServiceSpec
@@ -68,6 +74,16 @@ def test_one_that_fails_stops_no_other(fates):
         became.enforce()
     assert caught.value.exit_code == 4
     assert caught.value.hint.startswith("the others serve")
+
+
+def test_what_was_measured_of_one_that_was_not_kept_is_told(fates):
+    """As `up` of one service tells it."""
+    measured = SimpleNamespace(document=lambda: {"verdict": "missed"})
+    fates["a"] = SloMissedError("too slow")
+    fates["a"].result = NotKept("a", "kubernetes", None, None, measured)
+    [told] = [each.document() for each in run(wanted("a", "b")).failed]
+    assert told["verification"] == {"verdict": "missed"}
+    assert (told["revision"], told["error"], told["exit_code"]) == (None, "too slow", 5)
 
 
 @pytest.mark.parametrize(

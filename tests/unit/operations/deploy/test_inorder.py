@@ -1,14 +1,22 @@
 """A fleet brought up on one host: whose turn it is, and what one that fails leaves."""
 
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
 
-from deployctl.errors import EngineError, InterruptedByUserError, TargetError
-from deployctl.operations.deploy import inorder
+from deployctl.errors import (
+    EngineError,
+    InterruptedByUserError,
+    LockedError,
+    PlanRefusedError,
+    TargetError,
+)
+from deployctl.operations.deploy import oncards
 from deployctl.operations.deploy.deployed import Deployed
 from deployctl.operations.deploy.deployment import Deployment
-from deployctl.operations.deploy.inorder import running_here, up_in_order
+from deployctl.operations.deploy.inorder import up_in_order
+from deployctl.operations.deploy.oncards import cards_held, refuse_crowded, running_here
 from deployctl.planning.fleet.make import PlannedFleet
 from deployctl.planning.fleet.order import CardHolding, held_by
 from deployctl.planning.fleet.result import FleetCard, FleetPlan
@@ -32,7 +40,9 @@ class Host:
             Deployment(ServiceSpec(model="m", name=each.service)) for each in wanted
         ]
         card = {"gpu": "l4", "memory_gib": 22.0, "held_gib": 0.0, "shares": (), "left_gib": 0.0}
-        plan = FleetPlan(verdict="fits", cards=[FleetCard(index=i, **card) for i in range(cards)])
+        each = [FleetCard(index=i, **card) for i in range(cards)]
+        [service] = planned("awq", "l4")[:1]
+        plan = FleetPlan(verdict="fits", cards=each, services=[service])
         self.planned = PlannedFleet(plan, (), tuple(wanted))
 
     def bring_up(self, deployment):
@@ -46,9 +56,8 @@ class Host:
         return Deployed(release, "docker", True, 1.0, 0.0, endpoint, None, None, None)
 
     def up(self):
-        return up_in_order(
-            self.deployments, self.planned, self.bring_up, self.told.append, lambda: self.running
-        )
+        how = self.bring_up, self.told.append, lambda: self.running
+        return up_in_order(self.deployments, self.planned, *how, nullcontext())
 
 
 def test_the_largest_is_first_on_empty_cards(make_release):
@@ -143,8 +152,8 @@ def test_what_runs_here_is_of_the_cards_or_of_the_cpu(make_release, tmp_path, mo
     def state(release):
         return SimpleNamespace(condition="absent" if release.service in absent else "running")
 
-    monkeypatch.setattr(inorder, "open_store", lambda: (None, store))
-    monkeypatch.setattr(inorder, "open_driver", lambda *_: SimpleNamespace(state=state))
+    monkeypatch.setattr(oncards, "open_store", lambda: (None, store))
+    monkeypatch.setattr(oncards, "open_driver", lambda *_: SimpleNamespace(state=state))
     kinds = {"chat": "cuda", "words": "cpu"}
     for name, accelerator in kinds.items():
         release = make_release(status="deployed", name=name, plan={"accelerator": accelerator})
@@ -155,3 +164,43 @@ def test_what_runs_here_is_of_the_cards_or_of_the_cpu(make_release, tmp_path, mo
     assert sorted(running_here("cpu")) == ["words"]
     absent.append("left")
     assert sorted(running_here("cuda")) == ["chat"]
+
+
+def test_of_two_fleets_at_once_the_second_begins_nothing(make_release, tmp_path, monkeypatch):
+    """Each would count on room that the other is about to take."""
+    monkeypatch.setenv("DEPLOYCTL_STATE_DIR", str(tmp_path))
+    host = Host(make_release, [holding("a", 9)])
+    host.deployments = [Deployment(ServiceSpec(model="m", name="a", target="process"))]
+    how = host.planned, host.bring_up, host.told.append, lambda: host.running
+    with cards_held([host.deployments[0].spec], "cuda", "deployctl up -f"):
+        with pytest.raises(LockedError, match=r"cards is being changed by deployctl up -f \(pid"):
+            up_in_order(host.deployments, *how)
+        assert not host.begun
+    assert not up_in_order(host.deployments, *how).failed
+    assert host.begun == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("share", "others", "refused"),
+    [
+        (0.5, [], ""),
+        (0.5, [holding("b", 9)], ""),
+        (0.5, [holding("b", 12)], "needs 11.8 GiB of card 0, which has 22.0 GiB: b holds 12.0 GiB"),
+        (0.5, [holding("b", 12, 1)], ""),  # on another card
+        (0.5, [holding("b", 12), holding("tiny", 12)], ""),  # as much of it is there already
+        (0.9, [holding("b", 9), holding("tiny", 12)], "card 0, which has 22.0 GiB: b holds 9.0"),
+    ],
+)
+def test_a_revision_without_room_beside_the_others_is_not_gone_back_to(
+    make_release, share, others, refused
+):
+    plan, *_ = planned("awq", "l4", name="tiny", gpu_memory_utilization=share)
+    release = make_release().model_copy(update={"plan": plan})
+    running = {each.service: each for each in others}
+    if not refused:
+        refuse_crowded(release, running)
+        return
+    with pytest.raises(PlanRefusedError, match=refused) as caught:
+        refuse_crowded(release, running)
+    assert caught.value.exit_code == 3
+    assert caught.value.hint.startswith("deployctl down b makes room")

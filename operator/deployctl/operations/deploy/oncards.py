@@ -1,0 +1,98 @@
+"""What services hold of this host's cards, and whether one more has room beside them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Literal
+
+from deployctl.errors import PlanRefusedError, TargetError
+from deployctl.operations.deploy.services import open_store
+from deployctl.planning.fleet.order import CardHolding, held_by
+from deployctl.spec import ServiceSpec, TargetKind
+from deployctl.spec.service import HOSTS
+from deployctl.targets import cards_locked, history, open_driver
+from deployctl.targets.history import Release
+from deployctl.targets.store import ServiceRef, Store
+
+SLACK_GIB = 0.01
+Accelerator = Literal["cuda", "cpu"]
+
+
+@contextmanager
+def cards_held(specs: Sequence[ServiceSpec], kind: Accelerator, command: str) -> Iterator[None]:
+    """Held while services are brought up that share this host's cards, where `command` does it: of
+    two who do, each would count on room that the other is about to take.
+
+    Raises:
+        LockedError: somebody else does; says who, and since when.
+        DockerError: the engine cannot be asked.
+    """
+    usual: TargetKind = "docker" if kind == "cuda" else "process"
+    with cards_locked({spec.target or usual for spec in specs}, open_store()[0], command):
+        yield
+
+
+def running_here(accelerator: Accelerator) -> dict[str, CardHolding]:
+    """What services that were brought up from here hold of this host's cards, or of its memory
+    those on its CPU; one that a killed deployctl left unfinished, too."""
+    settings, store = open_store()
+    found: dict[str, CardHolding] = {}
+    for ref in store.services():
+        if ref.target not in HOSTS:
+            continue
+        with suppress(TargetError):  # one that cannot be asked is told of by its own up
+            releases, driver = store.releases(ref), open_driver(ref.target, settings)
+            for release in (history.deployed(releases), *history.pending(releases)):
+                if release is None or release.plan.accelerator != accelerator:
+                    continue
+                if driver.state(release).condition != "absent":
+                    found[ref.service] = held_by(release.plan)
+    return found
+
+
+def refuse_no_room(store: Store, ref: ServiceRef, revision: int | None) -> None:
+    """Refuses to go back to a revision that has no room on its host's cards, as others are there.
+
+    Raises:
+        NotFoundError: there is no such revision, or none to go back to.
+        PlanRefusedError: it has no room.
+        StateError: a record is damaged.
+    """
+    if ref.target in HOSTS:
+        release = history.to_go_back_to(store.releases(ref), revision)
+        refuse_crowded(release, running_here(release.plan.accelerator))
+
+
+def refuse_crowded(release: Release, running: Mapping[str, CardHolding]) -> None:
+    """Refuses a release that has no room on its cards, beside what others hold of them. One that
+    takes no more than what runs of its service may have it: that is there, whatever we count.
+
+    Raises:
+        PlanRefusedError: says who holds what, and what would make room.
+    """
+    service, wants = release.service, held_by(release.plan)
+    memory, has = release.plan.memory, running.get(release.service)
+    if memory is None:
+        return
+    for card in wants.cards:
+        others = [h for name, h in running.items() if name != service and card in h.cards]
+        there = sum(other.footprint for other in others)
+        already = has.footprint if has is not None and card in has.cards else 0.0
+        fits = there + wants.footprint <= memory.gpu_total_gib + SLACK_GIB
+        if fits or not others or wants.footprint <= already + SLACK_GIB:
+            continue
+        where = named((card,)) if release.plan.accelerator == "cuda" else "this host's memory"
+        told = ", ".join(f"{other.service} holds {other.footprint:.1f} GiB" for other in others)
+        names = " ".join(other.service for other in others)
+        raise PlanRefusedError(
+            f"revision {release.revision} needs {wants.footprint:.1f} GiB of {where}, which has "
+            f"{memory.gpu_total_gib:.1f} GiB: {told}",
+            where=service,
+            hint=f"deployctl down {names} makes room; or go back to a revision with a smaller "
+            f"share: deployctl history {service}",
+        )
+
+
+def named(cards: tuple[int, ...]) -> str:
+    """Cards by their number, for a person."""
+    numbers = ", ".join(map(str, cards))
+    return f"card {numbers}" if len(cards) == 1 else f"each of the cards {numbers}"

@@ -1,0 +1,45 @@
+"""The locks by which an engine host's containers load one at a time on a card that they share:
+files of a volume that all of them have, to read alone (deploy/door/engine_turn.py).
+"""
+
+from typing import Any
+
+from deployctl.render.compose import ENGINE, LABEL, TURNS_FOLDER
+from deployctl.render.watchdog import takes_turns
+from deployctl.spec.fleet import MOST_CARDS
+from deployctl.targets.docker.carriers import Carriers
+from deployctl.targets.history import Release
+
+VOLUME = "deployctl_turns"  # of no service
+_NAMES = ["cpu", *map(str, range(MOST_CARDS))]
+_FILES = {f"card-{name}": b"" for name in _NAMES}
+
+
+def project(release: Release) -> dict[str, Any]:
+    """What a release's Compose project has besides, so that it takes turns; nothing where its cards
+    are its own."""
+    if not takes_turns(release.plan, release.spec):
+        return {}
+    mount = {"type": "volume", "source": "turns", "target": TURNS_FOLDER, "read_only": True}
+    return {
+        "services": {ENGINE: {"volumes": [mount]}},
+        "volumes": {"turns": {"external": True, "name": VOLUME}},
+    }
+
+
+def make(carriers: Carriers, release: Release) -> None:
+    """Has the volume be there for a release that takes turns. What is there stays as it is: a lock
+    is its file's.
+
+    Raises:
+        DockerError: it cannot be made.
+    """
+    if not takes_turns(release.plan, release.spec):
+        return
+    labels = {LABEL + "turns": "all"}
+    if carriers.volume(VOLUME) is None:
+        carriers.make_volume(VOLUME, labels)
+    if carriers.create(VOLUME, labels, {VOLUME: TURNS_FOLDER}) is None:
+        return  # it is there, or another makes it
+    if carriers.read(VOLUME, f"{TURNS_FOLDER}/card-cpu") is None:
+        carriers.write(VOLUME, TURNS_FOLDER, _FILES)
