@@ -54,7 +54,7 @@ def gateway(tmp_path):
     made = Gateway(FolderFiles(folder), Caddy(folder))
     yield made
     made.leave("tiny")
-    made.end_unused()
+    made.end_unused("tiny")
 
 
 def test_large_bodies_that_a_door_turned_away_mix_up_no_others(gateway):

@@ -115,6 +115,25 @@ def test_services_share_it_from_any_state_folder(behind, tmp_path):
         sweep_service(name)
 
 
+@pytest.mark.night  # as the first, with a container more
+def test_an_update_that_exposes_it_cuts_none_that_wait_and_says_who_is_refused(behind, tmp_path):
+    key, file = "sk-" + "a" * 40, tmp_path / "key"
+    file.write_text(key)
+    up = [*behind.up, "--api-key-file", file]
+    first = behind.json(*up)
+    with Users(behind.gateway, model=first["model"], key=key, redials=True) as users:
+        until(lambda: len(users.asked) > 20, seconds=60, what="users are served")
+        told = behind(*up, "--expose", "--max-num-seqs", "4", "--output", "json")
+        seen = len(users.asked)
+        until(lambda: len(users.asked) > seen + 20, seconds=60, what="they are served again")
+    assert "the gateway is started anew to listen on 0.0.0.0:" in told.stderr
+    held = json.loads(told.stdout)["services"][0]["gateway"]["held"]
+    assert (held["turned_away"], held["waited"] > 0) == (0, True)
+    refused = ("ConnectionRefusedError", "ConnectionResetError", "RemoteDisconnected")
+    assert [each for each in users.failed if not each.problem.startswith(refused)] == []
+    print(f"{len(users.failed)} of {len(users.asked)} refused; {users.longest_s:.1f} s at most")
+
+
 @pytest.mark.skipif(sshd.missing() is not None, reason=str(sshd.missing()))
 def test_on_a_host_that_ssh_reaches(
     host, gateway_image, tmp_path, tiny_checkpoint, fake_engine_image, service, port

@@ -31,13 +31,14 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from deployctl.errors import InputError, PlanRefusedError
+from deployctl.errors import InputError
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import caddy, chat, prefix
 from deployctl.render.bundle import EVERYWHERE, GATEWAY_FILE, LOOPBACK, Bundle, behind_gateway
 from deployctl.render.caddy import error, route
 from deployctl.render.gatewayentry import HTTPS_PORT
 from deployctl.render.gatewayentry import GatewayEntry as GatewayEntry
+from deployctl.render.gatewayrefusals import port_of_the_monitor
 from deployctl.spec import ServiceSpec
 from deployctl.spec.domain import is_public
 
@@ -73,7 +74,8 @@ def entry(plan: ServingPlan, spec: ServiceSpec, *, contained: bool = False) -> G
     the engine has no port of the host.
 
     Raises:
-        InputError: its name or its port is the engine's; a public authority cannot reach it.
+        InputError: its name or port is the engine's, or the port its own; a public authority cannot
+            reach it.
     """
     if not behind_gateway(plan, spec):
         return None
@@ -86,6 +88,8 @@ def entry(plan: ServingPlan, spec: ServiceSpec, *, contained: bool = False) -> G
         )
     tls = (spec.tls or "acme") if spec.domain else None
     port = spec.gateway_port or (HTTPS_PORT if tls else HTTP_PORT)
+    if contained and port == MONITOR_PORT:
+        raise port_of_the_monitor(port)
     if port in range(spec.port, spec.port + plan.replicas) and not contained:
         raise InputError(
             f"port {port} cannot be the gateway's and an engine's",
@@ -125,25 +129,6 @@ def inside(service: str) -> str:
 
 def _engine(service: str) -> str:
     return f"{service}-engine-1"
-
-
-def refuse(spec: ServiceSpec, hint: str) -> None:
-    """Refuses a gateway on a target that has none.
-
-    Raises:
-        PlanRefusedError: the service wants one, or what one alone does.
-    """
-    if spec.behind_gateway:
-        where = "domain" if spec.domain else "gateway"
-        raise PlanRefusedError(
-            "a gateway stands before the services of a host alone", where=where, hint=hint
-        )
-    if spec.routing == "least-busy":
-        raise PlanRefusedError(
-            "a Service of Kubernetes asks nobody how busy a pod is",
-            where="routing",
-            hint="leave it out, or give --routing prefix for a router",
-        )
 
 
 def entry_files(plan: ServingPlan, spec: ServiceSpec, *, contained: bool = False) -> dict[str, str]:

@@ -18,7 +18,7 @@ from deployctl.errors import InputError, PlanRefusedError, SpecError
 from deployctl.hardware import GpuProfile
 from deployctl.planning.plan import ServingPlan
 from deployctl.promql import LabelMatcher
-from deployctl.render import gateway, yamltext
+from deployctl.render import gatewayrefusals, yamltext
 from deployctl.render.alerting import Objectives, Scope, host_groups, rule_groups
 from deployctl.render.bundle import CARDS_VARIABLE, CHART_FOLDER, VALUES_FILE, Bundle
 from deployctl.render.dashboards import FOLDER, dashboards
@@ -51,7 +51,7 @@ def render_helm(
         InputError: the checkpoint is a folder of this machine, or the environment names cards.
         SpecError: an override is no value of the chart, or a wrong one; `where` says which.
     """
-    gateway.refuse(spec, "on Kubernetes an Ingress or the Gateway API does that")
+    gatewayrefusals.refuse(spec, "on Kubernetes an Ingress or the Gateway API does that")
     document = helm_values(plan, spec, profile, overrides)
     comment = (
         f"Values of deployctl's chart for the service {plan.name}: what differs from its own.\n"

@@ -63,7 +63,7 @@ class Front:
             TargetError: it does not start.
         """
         if self._driver.gateway is not None:
-            self._driver.gateway.begin(rendered.entry_of(release.bundle))
+            self._driver.gateway.begin(rendered.entry_of(release.bundle), self._tell)
 
     def spare(self, engines: Sequence[Release]) -> None:
         """Has new requests go to the other replicas alone.
@@ -100,12 +100,12 @@ class Front:
             return
         self._holds = False
         if wanted is None:
-            if gateway.leave(self._service) == []:
+            if gateway.leave(self._service, self._tell) == []:
                 self.end()
         else:
             engines = [self._driver.endpoint(each) for each in replicas(release)]
             at = [each.upstream or urlsplit(each.url).netloc for each in engines]
-            entry = gateway.admit(wanted, *at)
+            entry = gateway.admit(wanted, *at, tell=self._tell)
             if answers:
                 gateway.await_answer(entry)
         if self._since is not None:
@@ -129,7 +129,7 @@ class Front:
             TargetError: the gateway takes no such configuration.
         """
         if self._driver.gateway is not None:
-            self._driver.gateway.leave(self._service)
+            self._driver.gateway.leave(self._service, self._tell)
 
     def end(self) -> None:
         """Ends the gateway, where it stands before no service.
@@ -137,7 +137,8 @@ class Front:
         Raises:
             TargetError: something of it still runs.
         """
-        if self._driver.gateway is not None and self._driver.gateway.end_unused():
+        gateway = self._driver.gateway
+        if gateway is not None and gateway.end_unused(self._service, self._tell):
             self._tell(Event("note", "the gateway has ended: it stood before no other service"))
 
     def held(self) -> HeldRequests | None:

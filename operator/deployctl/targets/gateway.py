@@ -1,41 +1,46 @@
-"""Gateway: the services that a host's proxy stands before, and how each is held and led.
+"""Gateway: the proxy that stands before a host's services, and how each is held and led.
 
 One for all services of a user's state folder, or of a Docker engine. What it knows are files:
 
-    services/NAME.json   what a service wants of it (render.gateway.GatewayEntry)
-    upstreams/NAME       the address of its engine; the proxy reads it at each attempt to dial
-    upstreams/NAME.0 …   those of a service with several
-    held/NAME            since when its requests are held
+    services, upstreams, held, coming    of the services (gatewayrecords)
     caddy.json           made of all services; the proxy is told when it changes, and then alone
+    monitor_port         where the proxy tells its health and metrics
     access.log           a line a request that has ended
 
 So an update changes one small file twice, and no connection is touched. Only a service that comes,
 goes or wants something else makes the proxy load its configuration anew; requests that are held
-then would be turned away, so that waits until none is. How the proxy is run is the target's.
+then would be turned away, so that waits until none is. That is done by one at a time, under a lock,
+which is let go of while others' requests are waited for. How the proxy is run is the target's.
 """
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from deployctl import host
-from deployctl.errors import StateError, TargetError
+from deployctl.errors import TargetError
+from deployctl.events import Event, Tell, silent
 from deployctl.render import gateway as rendered
+from deployctl.render import gatewayrefusals
 from deployctl.render.gateway import GatewayEntry
 from deployctl.targets import through
 from deployctl.targets.gatewayfiles import GatewayFiles
+from deployctl.targets.gatewayrecords import GatewayRecords
+from deployctl.targets.gatewayturns import GatewayTurns, Turn
 from deployctl.targets.proxies import GatewayProxy
 from deployctl.targets.waits import Waits, waits_of
 
 CONFIGURATION = "caddy.json"  # that the proxy has, and starts with
 NEXT = "next.json"  # that it is to load
-_SERVICES, _HELD, _MONITOR = "services", "held", "monitor_port"
-_LET_GO_S = 2 * rendered.TRY_S  # for those that were held to reach the engine
+_MONITOR = "monitor_port"
 _POLL_S = 0.2
 _ANSWERS_S = 60.0  # one that hangs is ended and started again in half of that
 _MOST_LOG = 64 << 20  # bytes of an access log that are read
+_ANEW = (
+    "the gateway is started anew to listen on {at}: its requests under way have "
+    f"{rendered.GRACE_S} s to end, and whoever connects meanwhile is refused"
+)
 
 
 class HeldSince(NamedTuple):
@@ -70,61 +75,61 @@ class Gateway:
     ) -> None:
         """`ask` says why no request comes to an engine."""
         self._files = files
+        self._records = GatewayRecords(files, changes.gone)
         self._proxy = proxy
         self._ask = ask
-        self._changes = changes
+        at_work = self._at_work = changes.at_work
+        self._turns = GatewayTurns(files, self._records, at_work, clock=clock, sleep=sleep)
         self._clock = clock
         self._sleep = sleep
-
-    def entries(self) -> list[GatewayEntry]:
-        """The services that it stands before.
-
-        Raises:
-            StateError: a record cannot be read.
-        """
-        found = []
-        for name, text in sorted(self._files.below(_SERVICES).items()):
-            try:
-                found.append(GatewayEntry.model_validate_json(text))
-            except ValueError as error:
-                raise StateError(
-                    "a record of the gateway cannot be read",
-                    where=self._files.where(f"{_SERVICES}/{name}"),
-                    hint="remove it; deployctl up of that service writes it anew",
-                ) from error
-        return found
-
-    def entry(self, service: str) -> GatewayEntry | None:
-        """The service's entry; None where the gateway does not stand before it."""
-        return next((each for each in self.entries() if each.service == service), None)
+        self.entries = self._records.entries
+        self.entry = self._records.entry
 
     def preflight(self, wanted: GatewayEntry | None) -> None:
         """Refuses what it cannot serve, before any engine is touched. None: it serves nothing.
 
         Raises:
-            InputError: another service has the port otherwise.
+            InputError: another service has the port otherwise, or the gateway's monitor has it.
             TargetError: there is no proxy; the port is taken by another program.
         """
         if wanted is None:
             return
         self._proxy.check()
-        entries = self.entries()
+        entries, runs = self.entries(), self._proxy.runs()
         rendered.admitted(wanted, entries)
-        if not any(each.port == wanted.port for each in entries) or not self._proxy.runs():
+        if runs and wanted.port == self.monitor_port():
+            raise gatewayrefusals.port_of_the_monitor(wanted.port)
+        if not any(each.port == wanted.port for each in entries) or not runs:
             self._proxy.check_port(wanted)
 
-    def begin(self, wanted: GatewayEntry | None) -> None:
-        """Before an engine is started: has the proxy run where it is reached by that alone. None:
-        it is not behind it. Nothing more is served than before.
+    def begin(self, wanted: GatewayEntry | None, tell: Tell = silent) -> None:
+        """Before an engine is started: has the proxy run where it is reached by that alone, ready
+        for the service; where its requests wait, for these would be cut, `admit` does the latter.
+        None: it is not behind it. Nothing more is served than before.
 
         Raises:
             TargetError: it does not start.
         """
-        if wanted is not None and not self._proxy.ready_for(wanted):
-            with self._files.locked():
-                self._apply(self.entries(), wanted.service, let_go=False, to_come=[wanted])
+        if wanted is None or (self._proxy.ready_for(wanted) and not self._proxy.contained):
+            return
+        former = self.entry(wanted.service)
+        if former is not None and self._serves_on(former, wanted):
+            return
+        turn = Turn(wanted.service, tell)
+        self._turns.take(turn, partial(self._begin, wanted, turn))
 
-    def admit(self, wanted: GatewayEntry, *addresses: str) -> GatewayEntry:
+    def _serves_on(self, former: GatewayEntry, wanted: GatewayEntry) -> bool:
+        ready = self._proxy.ready_for(wanted)
+        return ready or (self._proxy.runs() and self._records.holds(former))
+
+    def _begin(self, wanted: GatewayEntry, turn: Turn) -> None:
+        entries = self.entries()
+        if all(each.service != wanted.service for each in entries):
+            self._records.comes(wanted.service)  # from now on nobody ends the proxy
+        if not self._proxy.ready_for(wanted):
+            self._apply(entries, turn, to_come=[wanted])
+
+    def admit(self, wanted: GatewayEntry, *addresses: str, tell: Tell = silent) -> GatewayEntry:
         """Has it lead the service's requests to the engines at `addresses` (`127.0.0.1:8000`), one
         for each that the entry has; starts the proxy where it does not run.
 
@@ -134,24 +139,24 @@ class Gateway:
                 had before.
         """
         former = self.entry(wanted.service)
-        was_held = former is not None and self._holds(former)
-        # First: whoever has the lock may wait for it.
+        was_held = former is not None and self._records.holds(former)
+        # First: others may wait for these.
         for entry in filter(None, (wanted, former)):
-            self._lead(entry, *addresses)
-        with self._files.locked():
-            others = self._others(wanted.service)
-            entry = rendered.admitted(wanted, others)
-            self._files.write(_record(wanted.service), entry.model_dump_json(indent=1))
-            try:
-                self._apply([*others, entry], wanted.service, let_go=was_held)
-            except BaseException:
-                if former is None:
-                    self._files.remove(_record(wanted.service))
-                else:
-                    self._files.write(_record(wanted.service), former.model_dump_json(indent=1))
-                raise
-            self._forget(wanted.service, keep=entry.upstreams)
-            return entry
+            self._records.lead(entry, *addresses)
+        turn = Turn(wanted.service, tell, let_go=was_held)
+        return self._turns.take(turn, partial(self._admit, wanted, former, turn))
+
+    def _admit(self, wanted: GatewayEntry, former: GatewayEntry | None, turn: Turn) -> GatewayEntry:
+        others = self._records.others(wanted.service)
+        entry = rendered.admitted(wanted, others)
+        self._records.put(wanted.service, entry)
+        try:
+            self._apply([*others, entry], turn)
+        except BaseException:
+            self._records.put(wanted.service, former)
+            raise
+        self._records.forget(wanted.service, keep=entry.upstreams)
+        return entry
 
     def await_answer(self, entry: GatewayEntry) -> None:
         """Returns once a request comes to the service's engine, which answers.
@@ -177,22 +182,15 @@ class Gateway:
             StateError: it cannot be written.
         """
         entry = self.entry(service)
-        if entry is None:
-            return False
-        if replicas is None and not self._holds(entry):
-            now = datetime.now(UTC).isoformat(timespec="seconds")
-            self._files.write(f"{_HELD}/{service}", now)
-        for number, name in enumerate(entry.upstreams):
-            if replicas is None or number in replicas:
-                self._files.write(_upstream(name), rendered.HELD)
-        return True
+        if entry is not None:
+            self._records.hold(entry, replicas)
+        return entry is not None
 
     def held(self, service: str) -> HeldSince | None:
         """Since when a service's requests wait; None where they do not."""
-        entry, since = self.entry(service), self._files.read(f"{_HELD}/{service}")
-        if entry is None or since is None or not self._holds(entry):
-            return None
-        return HeldSince(since, not self._changes.at_work(service))
+        entry = self.entry(service)
+        since = None if entry is None else self._records.held_since(entry)
+        return None if since is None else HeldSince(since, not self._at_work(service))
 
     def lead(self, service: str, *addresses: str) -> None:
         """Leads the requests of a service to its engines, those that wait among them.
@@ -201,37 +199,48 @@ class Gateway:
             StateError: it cannot be written.
         """
         if (entry := self.entry(service)) is not None:
-            self._lead(entry, *addresses)
+            self._records.lead(entry, *addresses)
 
-    def leave(self, service: str) -> list[str] | None:
+    def leave(self, service: str, tell: Tell = silent) -> list[str] | None:
         """Serves it no more; returns the services that are left, None where it was not served.
 
         Raises:
             TargetError: the proxy takes no such configuration.
         """
         if self.entry(service) is None:
+            self._records.arrived(service)
             return None
-        with self._files.locked():
-            left = self._others(service)
-            try:
-                # First: where it fails, the next one tries again.
-                self._apply(left, service, let_go=False)
-            except TargetError:
-                if left:  # else it is to be ended
-                    raise
-            self._files.remove(_record(service))
-            self._forget(service)
-            return [each.service for each in left]
+        turn = Turn(service, tell)
+        return self._turns.take(turn, partial(self._leave, turn))
 
-    def end_unused(self) -> bool:
-        """Ends the proxy where it stands before nothing; whether it did."""
+    def _leave(self, turn: Turn) -> list[str]:
+        left = self._records.others(turn.service)
+        try:
+            # First: where it fails, the next one tries again.
+            self._apply(left, turn)
+        except TargetError:
+            if left:  # else it is to be ended
+                raise
+        self._records.put(turn.service, None)
+        self._records.forget(turn.service)
+        return [each.service for each in left]
+
+    def end_unused(self, service: str, tell: Tell = silent) -> bool:
+        """Ends the proxy where it stands before nothing, and no other than `service` is to come;
+        whether it did."""
+        if self.entry(service) is None:
+            self._records.arrived(service)
         if not self._proxy.runs() or self.entries():
-            return False  # with no lock, which others may have for long
-        with self._files.locked():
-            if self.entries() or self._proxy.leads_others():
-                return False
-            self._proxy.end()
-            return True
+            return False  # with no lock
+        turn = Turn(service, tell)
+        return self._turns.take(turn, partial(self._end, turn))
+
+    def _end(self, turn: Turn) -> bool:
+        if self.entries() or self._records.coming():
+            return False
+        self._turns.refuse_others(turn)
+        self._proxy.end()
+        return True
 
     def waits(self, service: str, since: float) -> Waits:
         """What its requests waited that have ended after `since`, in seconds since the epoch."""
@@ -264,84 +273,39 @@ class Gateway:
             return None
 
     def _apply(
-        self,
-        entries: list[GatewayEntry],
-        changed: str,
-        *,
-        let_go: bool,
-        to_come: Sequence[GatewayEntry] = (),
+        self, entries: list[GatewayEntry], turn: Turn, *, to_come: Sequence[GatewayEntry] = ()
     ) -> None:
-        """Brings the proxy to serve these and no others, ready for those that are to come. The
-        service that is `changed` may be held by whoever changes it, who would wait for himself."""
-        runs, port = self._proxy.runs(), self.monitor_port()
+        """Brings the proxy to serve these and no others, ready for those that are to come."""
         # A port has one address of the host: what the one that comes had there is over.
         coming = {(each.service, each.port) for each in to_come}
         known = [*(e for e in entries if (e.service, e.port) not in coming), *to_come]
+        runs, contained = self._proxy.runs(), self._proxy.contained
         if not runs and not known:
             return
-        if port is None or (not runs and host.port_error(port)):
-            usual = rendered.MONITOR_PORT  # as it is rendered for people
-            taken = not self._proxy.contained or host.port_error(usual)
-            port = host.free_port() if taken else usual
-            self._files.write(_MONITOR, str(port))
-        contained = self._proxy.contained
+        port = self._monitor_at({each.port for each in known}, runs=runs)
         configuration = rendered.configuration(entries, monitor_port=port, contained=contained)
-        if not runs:
-            self._files.write(CONFIGURATION, configuration)
-            self._proxy.apply(known, port)
-            return
-        same = self._files.read(NEXT) is None and self._files.read(CONFIGURATION) == configuration
-        if same and all(self._proxy.ready_for(each) for each in known):
-            return
-        if let_go:
-            self._sleep(_LET_GO_S + rendered.SEEN_S * any(e.replicas > 1 for e in entries))
-        self._await_nobody_held(max((each.hold_s for each in entries), default=0), but=changed)
+        ready = all(self._proxy.ready_for(each) for each in known)
+        if runs:
+            loaded = None if self._files.read(NEXT) else self._files.read(CONFIGURATION)
+            if loaded == configuration and ready:
+                return
+            self._turns.await_waiting(turn)
+            if not ready:
+                at = ", ".join(sorted({f"{each.host}:{each.port}" for each in known}))
+                turn.tell(Event("warning", _ANEW.format(at=at)))
+        self._turns.refuse_others(turn)
         # Where one is there already, somebody was stopped meanwhile: which is loaded nobody knows.
-        self._files.write(NEXT, configuration)
+        self._files.write(NEXT if runs else CONFIGURATION, configuration)
         self._proxy.apply(known, port)
-        self._files.move(NEXT, CONFIGURATION)
+        if runs:
+            self._files.move(NEXT, CONFIGURATION)
 
-    def _await_nobody_held(self, most_s: float, *, but: str) -> None:
-        """Those who wait with the former configuration would be turned away. One that was held by a
-        deployctl that was killed waits in vain anyway."""
-        deadline = self._clock() + most_s
-        while self._clock() < deadline and any(
-            each.service != but and self._holds(each) and self._changes.at_work(each.service)
-            for each in self.entries()
-        ):
-            self._sleep(_POLL_S)
-
-    def _others(self, service: str) -> list[GatewayEntry]:
-        """The other services; those that are gone are forgotten."""
-        others = []
-        for each in self.entries():
-            if each.service != service and self._changes.gone(each.service):
-                self._files.remove(_record(each.service))
-                self._forget(each.service)
-            elif each.service != service:
-                others.append(each)
-        return others
-
-    def _holds(self, entry: GatewayEntry) -> bool:
-        """Whether all of a service's requests wait."""
-        read = self._files.read
-        return {read(_upstream(name)) for name in entry.upstreams} == {rendered.HELD}
-
-    def _lead(self, entry: GatewayEntry, *addresses: str) -> None:
-        for number, name in enumerate(entry.upstreams):
-            self._files.write(_upstream(name), addresses[number % len(addresses)])
-
-    def _forget(self, service: str, *, keep: Collection[str] = ()) -> None:
-        """Removes the addresses of engines that it has no more, and since when it was held."""
-        self._files.remove(f"{_HELD}/{service}")
-        for name in self._files.below(rendered.UPSTREAMS):
-            if name.partition(".")[0] == service and name not in keep:
-                self._files.remove(_upstream(name))
-
-
-def _record(service: str) -> str:
-    return f"{_SERVICES}/{service}.json"
-
-
-def _upstream(name: str) -> str:
-    return f"{rendered.UPSTREAMS}/{name}"
+    def _monitor_at(self, but: Collection[int], *, runs: bool) -> int:
+        """The monitor's port; where the proxy is yet to be started, one that nobody has."""
+        former = self.monitor_port()
+        if former is not None and runs:
+            return former
+        port = self._proxy.free_port(former, but)
+        if port != former:
+            self._files.write(_MONITOR, str(port))
+        return port

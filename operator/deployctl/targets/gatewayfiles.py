@@ -2,13 +2,17 @@
 how that is done in a folder of this machine.
 """
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
+from deployctl.events import Tell
 from deployctl.files import make_folder, state_error, write_private
-from deployctl.spec.service import MOST_HOLD_S
 from deployctl.targets import lockfile
+from deployctl.targets.holder import Check
+
+PATIENCE_S = 600.0  # for its lock: whoever has it starts the proxy anew at most
 
 
 class GatewayFiles(Protocol):
@@ -38,9 +42,9 @@ class GatewayFiles(Protocol):
     def here(self, path: str) -> Path | None:
         """A file, or a copy of it, on this machine; None where there is none."""
 
-    def locked(self) -> AbstractContextManager[object]:
-        """Nobody else who changes the gateway does so meanwhile; waits for whoever does, as long as
-        he may wait for requests that are held."""
+    def locked(self, tell: Tell) -> AbstractContextManager[Check]:
+        """Nobody else who changes the gateway does so meanwhile; waits for whoever does, and says
+        so. What is yielded refuses to go on where that is over."""
 
 
 class FolderFiles:
@@ -103,6 +107,9 @@ class FolderFiles:
         """It is here, or will be: a certificate is made once the first client asks."""
         return self._folder / path
 
-    def locked(self) -> AbstractContextManager[None]:
-        """By a lock file."""
-        return lockfile.held(self._folder / "lock", "the gateway is", patience_s=MOST_HOLD_S)
+    @contextmanager
+    def locked(self, tell: Tell) -> Iterator[Check]:
+        """By a lock file, which nobody can take away."""
+        file, what = self._folder / "lock", "the gateway is"
+        with lockfile.held(file, what, patience_s=PATIENCE_S, tell=tell):
+            yield lambda: None

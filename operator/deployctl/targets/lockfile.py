@@ -3,6 +3,7 @@ of a file would stay.
 """
 
 import fcntl
+import math
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -10,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from deployctl.errors import LockedError
+from deployctl.events import Event, Tell, silent
 from deployctl.files import make_folder, state_error
 
 _POLL_S = 0.05
+_TOLD_S = 2.0  # for a lock that is held shortly, before it is said that somebody has it
 
 
 @contextmanager
@@ -54,18 +57,23 @@ def held(
     what: str,
     *,
     patience_s: float,
+    tell: Tell = silent,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> Iterator[None]:
-    """Holds a lock, having waited for it; `what` is being changed by whoever has it.
+    """Holds a lock, having waited for it, and said so; `what` is being changed by whoever has it.
 
     Raises:
         LockedError: somebody else has held it for `patience_s`.
         StateError: the lock file cannot be made.
     """
     with opened(path) as descriptor:
-        deadline = clock() + patience_s
+        begun = clock()
+        deadline, told = begun + patience_s, begun + _TOLD_S
         while not take(descriptor, path):
+            if clock() >= told:
+                tell(Event("note", f"waiting: {what} being changed by another deployctl"))
+                told = math.inf
             if clock() >= deadline:
                 raise LockedError(
                     f"{what} being changed by another deployctl",

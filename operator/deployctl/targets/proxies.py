@@ -2,7 +2,7 @@
 target runs it."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple, Protocol
 
 from deployctl.endpoint import Endpoint
@@ -34,8 +34,9 @@ class GatewayProxy(Protocol):
     def runs(self) -> bool:
         """Whether it runs."""
 
-    def leads_others(self) -> bool:
-        """Whether deployctl asks an engine by it that comes up, and is not among the entries."""
+    def free_port(self, usual: int | None, but: Collection[int]) -> int:
+        """A port for its monitor that nobody of its host has, nor one of `but`: the `usual` one,
+        where it is free."""
 
     def answers(self, monitor_port: int) -> bool:
         """Whether it does, within seconds."""

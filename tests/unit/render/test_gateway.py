@@ -7,7 +7,13 @@ import pytest
 import yaml
 
 from deployctl.errors import InputError, PlanRefusedError
-from deployctl.render import gateway, gatewayproject, render_compose, render_process
+from deployctl.render import (
+    gateway,
+    gatewayproject,
+    gatewayrefusals,
+    render_compose,
+    render_process,
+)
 from deployctl.render.candidate import candidate
 from deployctl.render.gateway import GatewayEntry, admitted, configuration, entry
 
@@ -235,4 +241,4 @@ def test_in_docker_the_gateway_may_have_the_port_that_an_engine_has_elsewhere(by
 def test_a_cluster_has_none(by_hand):
     _, spec = by_hand(gateway=True)
     with pytest.raises(PlanRefusedError, match="services of a host alone"):
-        gateway.refuse(spec, "leave it out")
+        gatewayrefusals.refuse(spec, "leave it out")

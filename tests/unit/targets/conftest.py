@@ -4,6 +4,7 @@ import contextlib
 from datetime import UTC, datetime
 
 import pytest
+from tests.unit.targets.gateways import Machine
 
 from deployctl.endpoint import Endpoint
 from deployctl.targets.driver import EngineState
@@ -144,3 +145,9 @@ class World:
 @pytest.fixture
 def world(tmp_path):
     return World(tmp_path / "state")
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """One with a gateway."""
+    return Machine(tmp_path / "gateway")

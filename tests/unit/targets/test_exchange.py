@@ -69,11 +69,11 @@ class Pool:
     def __init__(self, did):
         self.did, self.entry = did, None
 
-    def admit(self, wanted, *addresses):
+    def admit(self, wanted, *addresses, tell):
         self.entry = wanted
         self.did.append(("lead", [int(each[-4:]) for each in addresses]))
 
-    def begin(self, wanted):
+    def begin(self, wanted, tell):
         return None
 
     def await_answer(self, entry):
@@ -87,10 +87,10 @@ class Pool:
             self.did.append(("hold", numbers))
         return self.entry is not None
 
-    def leave(self, service):
+    def leave(self, service, tell):
         self.did.append(("leave", service))
 
-    def end_unused(self):
+    def end_unused(self, service, tell):
         return True
 
     def waits(self, service, since):

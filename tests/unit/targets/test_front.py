@@ -17,11 +17,11 @@ class MemoryGateway:
         self.fails = {}  # an error to raise, by what is asked
         self.runs = True
 
-    def begin(self, wanted):
+    def begin(self, wanted, tell):
         self.did.append(("begin", ""))
         self.runs = self.runs or wanted is not None
 
-    def admit(self, wanted, address):
+    def admit(self, wanted, address, tell):
         self.served.add(wanted.service)
         self.did.append(("lead", address))
         return wanted
@@ -40,14 +40,14 @@ class MemoryGateway:
             self.did.append(("hold", service))
         return service in self.served
 
-    def leave(self, service):
+    def leave(self, service, tell):
         self.did.append(("leave", service))
         if "leave" in self.fails:
             raise self.fails["leave"]
         self.served.discard(service)
         return []
 
-    def end_unused(self):
+    def end_unused(self, service, tell):
         if self.served and "leave" not in self.fails:
             return False
         self.did.append(("end", ""))

@@ -4,94 +4,10 @@ import json
 from datetime import datetime
 
 import pytest
+from tests.unit.targets.gateways import ADDRESS, ports, wanting
 
 from deployctl.errors import InputError, StateError, TargetError
-from deployctl.render.gateway import HELD, NOBODY, TRY_S, GatewayEntry
-from deployctl.targets.gateway import Changes, Gateway
-from deployctl.targets.gatewayfiles import FolderFiles
-
-ADDRESS = "127.0.0.1:8000"
-
-
-class MemoryProxy:
-    """What it was told, and with which configuration."""
-
-    def __init__(self):
-        self.alive, self.loaded, self.refuses = False, [], None
-        self.stopped = None  # once it has loaded
-        self.folder, self.known, self.ready = None, [], True
-
-    contained = others = False
-
-    def ready_for(self, wanted):
-        return self.ready
-
-    def leads_others(self):
-        return self.others
-
-    def check(self):
-        return None
-
-    def check_port(self, wanted):
-        return None
-
-    def runs(self):
-        return self.alive
-
-    def apply(self, entries, monitor_port):
-        if self.refuses:
-            raise self.refuses
-        name = "next.json" if self.alive else "caddy.json"
-        self.alive, self.known = True, entries
-        self.loaded.append(json.loads((self.folder / name).read_text()))
-        if self.stopped:
-            raise self.stopped
-
-    def end(self):
-        self.alive = False
-
-
-class Machine:
-    def __init__(self, folder):
-        self.now, self.proxy = 0.0, MemoryProxy()
-        self.proxy.folder = folder
-        self.waking = lambda: None
-        self.says = []  # why no request comes to an engine, one after another
-        self.killed, self.gone = set(), set()
-        changes = Changes(lambda name: name not in self.killed, self.gone.__contains__)
-        world = {"clock": lambda: self.now, "sleep": self._sleep, "ask": self._ask}
-        world["changes"] = changes
-        self.gateway = Gateway(FolderFiles(folder), self.proxy, **world)
-        self.folder = folder
-
-    def _ask(self, entry, ca_file):
-        return self.says.pop(0) if self.says else None
-
-    def _sleep(self, seconds):
-        self.now += seconds
-        self.waking()
-
-    def address(self, service="tiny"):
-        return (self.folder / "upstreams" / service).read_text()
-
-    def log(self, *lines):
-        self.folder.mkdir()
-        text = "".join(json.dumps(line) + "\n" for line in lines)
-        (self.folder / "access.log").write_text(text)
-
-
-@pytest.fixture
-def machine(tmp_path):
-    return Machine(tmp_path / "gateway")
-
-
-def wanting(service="tiny", **more):
-    given = {"port": 8080, "exposed": False, "domain": None, "tls": None, "hold_s": 30}
-    return GatewayEntry(service=service, **{**given, **more})
-
-
-def ports(machine):
-    return [sorted(loaded["apps"]["http"]["servers"]) for loaded in machine.proxy.loaded]
+from deployctl.render.gateway import HELD, TRY_S
 
 
 def test_an_update_is_two_small_files_and_tells_the_proxy_nothing(machine):
@@ -148,34 +64,6 @@ def test_a_proxy_that_died_is_started_by_the_next_up(machine):
     assert len(machine.proxy.loaded) == 2
 
 
-def test_a_change_lets_those_go_that_were_held_before_the_proxy_loads_it(machine):
-    machine.gateway.admit(wanting(), ADDRESS)
-    machine.gateway.hold("tiny")
-    machine.gateway.admit(wanting(hold_s=5), ADDRESS)
-    assert machine.now >= 2 * TRY_S
-    assert len(machine.proxy.loaded) == 2
-
-
-def test_while_another_is_held_no_configuration_is_loaded(machine):
-    machine.gateway.admit(wanting(), ADDRESS)
-    machine.gateway.hold("tiny")
-
-    def end_of_the_update():
-        if machine.now > 3:
-            machine.gateway.lead("tiny", ADDRESS)
-
-    machine.waking = end_of_the_update
-    machine.gateway.admit(wanting("other"), "127.0.0.1:9000")
-    assert 3 < machine.now < 4
-
-
-def test_a_hold_that_nobody_ends_is_not_waited_for_longer_than_requests_wait(machine):
-    machine.gateway.admit(wanting(), ADDRESS)
-    machine.gateway.hold("tiny")
-    machine.gateway.admit(wanting("other"), "127.0.0.1:9000")
-    assert 30 <= machine.now < 31
-
-
 def test_a_hold_of_a_deployctl_that_was_killed_keeps_nobody_waiting_and_is_told(machine):
     machine.gateway.admit(wanting(), ADDRESS)
     assert machine.gateway.held("tiny") is None
@@ -191,47 +79,6 @@ def test_a_hold_of_a_deployctl_that_was_killed_keeps_nobody_waiting_and_is_told(
     assert machine.now == 0
     machine.gateway.admit(wanting(), ADDRESS)
     assert machine.gateway.held("tiny") is None
-
-
-def test_who_goes_does_not_wait_for_his_own_requests_that_are_held(machine):
-    machine.gateway.admit(wanting(), ADDRESS)
-    machine.gateway.admit(wanting("other"), "127.0.0.1:9000")
-    machine.gateway.hold("tiny")
-    assert machine.gateway.leave("tiny") == ["other"]
-    assert machine.now == 0
-
-
-def test_an_update_to_another_address_waits_for_no_hold_of_its_own_and_gives_up_the_former(machine):
-    """A port of the host cannot be published on loopback and on every interface."""
-    machine.gateway.admit(wanting(), ADDRESS)
-    machine.gateway.admit(wanting("other", port=9090), "127.0.0.1:9000")
-    machine.gateway.hold("tiny")
-    machine.proxy.ready = False
-    machine.gateway.begin(wanting(exposed=True))
-    assert machine.now == 0
-    at = [(each.host, each.port) for each in machine.proxy.known]
-    assert at == [("127.0.0.1", 9090), ("0.0.0.0", 8080)]
-    assert ports(machine)[-1] == ["monitor", "port-8080", "port-9090"]  # as before
-
-
-def test_services_that_are_gone_are_forgotten_by_the_next_that_changes(machine):
-    for name in ("tiny", "other", "third"):
-        machine.gateway.admit(wanting(name), ADDRESS)
-    machine.gone.add("other")
-    machine.gateway.admit(wanting("tiny"), "127.0.0.1:9000")
-    assert [each.service for each in machine.gateway.entries()] == ["third", "tiny"]
-    assert "/other" not in json.dumps(machine.proxy.loaded[-1])
-    assert not (machine.folder / "upstreams" / "other").exists()
-    machine.gone.add("third")
-    assert machine.gateway.leave("tiny") == []
-
-
-def test_a_service_that_nobody_is_to_serve_keeps_no_other_waiting(machine):
-    machine.gateway.admit(wanting(), ADDRESS)
-    machine.gateway.hold("tiny")
-    machine.gateway.lead("tiny", NOBODY)
-    machine.gateway.admit(wanting("other"), "127.0.0.1:9000")
-    assert machine.now == 0
 
 
 def test_what_the_proxy_does_not_take_is_taken_back(machine):
@@ -273,9 +120,9 @@ def test_the_last_to_leave_ends_it(machine):
     machine.gateway.admit(wanting(), ADDRESS)
     machine.gateway.admit(wanting("other"), ADDRESS)
     assert machine.gateway.leave("tiny") == ["other"]
-    assert not machine.gateway.end_unused()
+    assert not machine.gateway.end_unused("tiny")
     assert machine.gateway.leave("other") == []
-    assert machine.gateway.end_unused()
+    assert machine.gateway.end_unused("tiny")
     assert machine.gateway.leave("other") is None
     assert not machine.proxy.alive
     assert not list((machine.folder / "upstreams").iterdir())
@@ -296,7 +143,7 @@ def test_one_that_takes_no_configuration_is_ended_by_the_last_all_the_same(machi
     machine.gateway.admit(wanting(), ADDRESS)
     machine.proxy.refuses = TargetError("it hangs")
     assert machine.gateway.leave("tiny") == []
-    assert machine.gateway.end_unused()
+    assert machine.gateway.end_unused("tiny")
     assert not machine.proxy.alive
 
 
@@ -310,13 +157,12 @@ def test_a_request_through_it_is_awaited_and_not_for_ever(machine):
         machine.gateway.await_answer(entry)
 
 
-def test_one_that_another_service_comes_up_behind_is_not_ended(machine):
-    machine.gateway.admit(wanting(), ADDRESS)
-    assert machine.gateway.leave("tiny") == []
-    machine.proxy.others = True
-    assert not machine.gateway.end_unused()
-    machine.proxy.others = False
-    assert machine.gateway.end_unused()
+def test_the_monitors_port_is_no_services(machine):
+    machine.gateway.admit(wanting(port=20190), ADDRESS)
+    assert machine.gateway.monitor_port() == 20191
+    with pytest.raises(InputError, match="port 20191 is where the gateway tells") as caught:
+        machine.gateway.preflight(wanting("other", port=20191))
+    assert caught.value.where == "gateway_port"
 
 
 def test_what_does_not_fit_beside_others_is_refused_before(machine):

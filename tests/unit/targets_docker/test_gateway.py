@@ -1,6 +1,7 @@
 """The gateway's container: when it is told, when it is started anew, and what is said of it. Its
 engine is a container or none, its files a folder."""
 
+import socket
 import subprocess
 from types import SimpleNamespace
 
@@ -35,7 +36,7 @@ class Host:
         self.container, self.starts, self.told = None, [], []
         self.answers, self.holder, self.says = True, None, (0, "")
         self.carriers, self.engines = MemoryCarriers(), {}
-        self.refuses = ""
+        self.refuses, self.taken = "", set()
         self.files, self._folder = FolderFiles(folder / "files"), folder / "project"
         monkeypatch.setattr(proxies, "healthy", lambda monitor: self.answers)
         self.proxy = ContainedCaddy(
@@ -44,10 +45,15 @@ class Host:
         )  # fmt: skip
 
     def _run(self, words, environment):
+        if "--publish" in words:
+            port = int(words[words.index("--publish") + 1].rpartition(":")[2])
+            said = f"Bind for 127.0.0.1:{port} failed: port is already allocated"
+            return Result(125, "", said) if port in self.taken else Result(0, "", "")
         text = (self._folder / "compose.yaml").read_text()
         ports = text.partition(f"{PORTS_LABEL}: ")[2].partition("\n")[0].strip("\"'")
         self.starts.append(ports)
         if self.refuses:
+            self.container = SimpleNamespace(labels={}, status="created", attrs={})
             return Result(1, "", self.refuses)
         labels = {PORTS_LABEL: ports}
         self.container = SimpleNamespace(labels=labels, status="running", attrs={})
@@ -148,14 +154,20 @@ def test_a_port_that_only_docker_finds_taken_is_named_with_the_right_flag(host, 
     with pytest.raises(PortTakenError, match="port 8080 is taken") as caught:
         host.proxy.apply([wanting()], 20190)
     assert "--gateway-port" in caught.value.hint
+    assert host.container is None  # a container that is not started is nobody's to start later
 
 
-def test_another_services_engine_that_comes_up_behind_it_is_seen(host):
-    found = [SimpleNamespace(labels={PROJECT_LABEL: PROJECT})]
-    host.on_network = lambda name: found
-    assert not host.proxy.leads_others()
-    found.append(SimpleNamespace(labels={PROJECT_LABEL: "deployctl-tiny"}))
-    assert host.proxy.leads_others()
+def test_its_monitor_has_a_port_that_is_free_where_the_engine_is(host):
+    with socket.create_server(("127.0.0.1", 0)) as here:  # another machine's, for all it knows
+        port = here.getsockname()[1]
+        assert host.proxy.free_port(port, ()) == port
+    assert host.proxy.free_port(None, ()) == 20190
+    host.taken = {20190, 20300}
+    assert host.proxy.free_port(None, {20191}) == 20192
+    assert host.proxy.free_port(20300, ()) == 20191
+    host.taken |= set(range(20190, 20210))
+    with pytest.raises(PortTakenError, match="none of the ports 20190 to 20209"):
+        host.proxy.free_port(None, ())
 
 
 @pytest.fixture

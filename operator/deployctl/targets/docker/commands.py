@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deployctl.errors import DockerError
+from deployctl.render.bundle import LOOPBACK
 from deployctl.render.compose import (
     COMPOSE_FILE,
     HUB_CACHE,
@@ -95,6 +96,15 @@ def context_host() -> list[str]:
 def pull(image: str) -> list[str]:
     """Fetches an image with the credentials of the `docker` command."""
     return ["docker", "pull", "--quiet", image]
+
+
+def publishes(port: int, image: str) -> list[str]:
+    """Publishes a port on the host's loopback for a moment: it fails where another has that."""
+    return [
+        *("docker", "run", "--rm", "--pull", "never", "--read-only", "--cap-drop", "ALL"),
+        *("--security-opt", "no-new-privileges:true", "--publish", f"{LOOPBACK}:{port}:{port}"),
+        *("--entrypoint", "true", image),
+    ]
 
 
 def own_cache(release: Release, volume: str) -> list[str]:

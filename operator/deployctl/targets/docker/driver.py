@@ -162,7 +162,7 @@ class DockerDriver:
             StateError: the project folder cannot be written.
         """
         self._still_ours()
-        self.gateway.begin(entry_of(release.bundle))
+        self.gateway.begin(entry_of(release.bundle), tell)
         running = self._container(release)
         if running is not None and runs_it(running, release):
             self.publish_keys(release)

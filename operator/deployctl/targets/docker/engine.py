@@ -105,11 +105,6 @@ class DockerEngine:
                 all=True, filters={"label": labels}, ignore_removed=True
             )
 
-    def on_network(self, name: str) -> list["Container"]:
-        """The running containers of a network."""
-        with translated(self.address.url):
-            return self._client.containers.list(filters={"network": name}, ignore_removed=True)
-
     def publisher(self, port: int) -> "Container | None":
         """The running container that publishes a port of the host."""
         with translated(self.address.url):

@@ -6,7 +6,7 @@ container, which is published on the host's loopback (`render.gateway.ENGINES`).
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from deployctl.endpoint import Endpoint
-from deployctl.errors import DockerError, TargetError
+from deployctl.errors import DockerError, PortTakenError, TargetError
 from deployctl.files import make_folder, write_private
 from deployctl.render import gateway as rendered
 from deployctl.render import gatewayproject
 from deployctl.render.bundle import LOOPBACK
-from deployctl.render.compose import COMPOSE_FILE, GATEWAY_NETWORK, project_name
+from deployctl.render.compose import COMPOSE_FILE, project_name
 from deployctl.render.gateway import ADMIN, GatewayEntry
 from deployctl.render.gatewayproject import CADDY, PORTS_LABEL, PROJECT
 from deployctl.spec.settings import Settings
 from deployctl.targets import proxies, through
 from deployctl.targets.docker import commands, enginelock, preflight, translate
-from deployctl.targets.docker.engine import PROJECT_LABEL, DockerEngine
+from deployctl.targets.docker.engine import DockerEngine
 from deployctl.targets.docker.gatewayvolume import VolumeFiles
 from deployctl.targets.docker.records import EngineRecords
 from deployctl.targets.gateway import CONFIGURATION, NEXT, Changes, Gateway
@@ -35,6 +35,7 @@ from deployctl.targets.history import Release
 if TYPE_CHECKING:
     from docker.models.containers import Container
 
+_PORTS = 20  # that are tried for the monitor
 _LINES = 20  # of its log in which it says why it does not start
 _TELL = ["caddy", "reload", "--config", NEXT, "--address", f"unix/{ADMIN}"]
 
@@ -85,10 +86,23 @@ class ContainedCaddy:
         container = self._container()
         return container is not None and container.status in ("running", "restarting", "paused")
 
-    def leads_others(self) -> bool:
-        """Whether an engine on its network is asked by it, and is not served yet."""
-        found = self._engine().on_network(GATEWAY_NETWORK)
-        return any(each.labels.get(PROJECT_LABEL) != PROJECT for each in found)
+    def free_port(self, usual: int | None, but: Collection[int]) -> int:
+        """One of the engine's host, wherever that is: Docker alone knows what it can publish.
+
+        Raises:
+            PortTakenError: it can publish none of those that are tried.
+        """
+        first: int = rendered.MONITOR_PORT  # as it is rendered for people
+        tried = [usual or first, *range(first, first + _PORTS)]
+        for port in (each for each in tried if each not in but):
+            done = self._run(commands.publishes(port, self._image), {})
+            if not translate.says_taken(done.stderr):  # whatever else is wrong is said by the start
+                return port
+        raise PortTakenError(
+            f"none of the ports {first} to {first + _PORTS - 1} is free for the gateway's monitor",
+            where=self._engine().address.url,
+            hint="stop one of the programs of that host that listen there",
+        )
 
     def answers(self, monitor_port: int) -> bool:
         """Whether it does, within seconds."""
@@ -135,6 +149,7 @@ class ContainedCaddy:
         write_private(self._folder / COMPOSE_FILE, text.encode())
         done = self._run(commands.compose_project(PROJECT, self._folder), {})
         if done.code != 0:
+            self._give_up()  # it may be there, and not have started
             raise translate.compose_failed(
                 done.stderr,
                 image=self._image,
@@ -145,14 +160,17 @@ class ContainedCaddy:
         answers = partial(self.answers, monitor_port)
         if not proxies.started(answers, self._fell, clock=self._clock, sleep=self._sleep):
             said = proxies.complaint(self._log(self._container()))
-            with suppress(DockerError):  # a network with engines stays
-                self.end()
+            self._give_up()
             raise TargetError(
                 f"the gateway does not start: {said}",
                 where=f"image {self._image}",
                 hint="DEPLOYCTL_GATEWAY_IMAGE names another image, with Caddy "
                 f"{'.'.join(map(str, rendered.LEAST_VERSION))} or newer, sh and wget",
             )
+
+    def _give_up(self) -> None:
+        with suppress(DockerError):  # a network with engines stays
+            self.end()
 
     def _fell(self) -> bool:
         container = self._container()

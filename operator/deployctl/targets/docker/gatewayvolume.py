@@ -11,13 +11,14 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from deployctl.errors import DockerError
-from deployctl.events import silent
+from deployctl.events import Tell
 from deployctl.files import make_folder, write_private
 from deployctl.render.compose import LABEL, UID
 from deployctl.render.gatewayproject import CADDY, FOLDER, PROJECT, VOLUME
-from deployctl.spec.service import MOST_HOLD_S
 from deployctl.targets.docker import commands, enginelock, translate
 from deployctl.targets.docker.engine import DockerEngine
+from deployctl.targets.gatewayfiles import PATIENCE_S
+from deployctl.targets.holder import Check
 
 _LABELS = {LABEL + "gateway": "1"}
 _WRITE = """\
@@ -89,10 +90,15 @@ class VolumeFiles:
         write_private(copy, text.encode())
         return copy
 
-    def locked(self) -> AbstractContextManager[object]:
-        """By a lock on the engine."""
+    def locked(self, tell: Tell) -> AbstractContextManager[Check]:
+        """By a lock on the engine. Where it is lost, others may have changed them since."""
         return enginelock.held_shortly(
-            self._engine().carriers, "host", "gateway", silent, patience_s=MOST_HOLD_S
+            self._engine().carriers,
+            "host",
+            "gateway",
+            tell,
+            patience_s=PATIENCE_S,
+            as_we_left_it=lambda: False,
         )
 
     def _content(self, path: str) -> dict[str, bytes] | None:

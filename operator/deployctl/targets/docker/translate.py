@@ -104,7 +104,7 @@ def compose_failed(
 ) -> TargetError:
     """`docker compose up` ended with an error. Of several ports that it was to publish, Docker says
     which one is taken; `flag` gives another."""
-    if _TAKEN.search(detail):
+    if says_taken(detail):
         named = _ADDRESS.search(_last_line(detail))
         return port_taken(int(named[1]) if named else port, flag=flag)
     for pattern, build in _COMPOSE:
@@ -114,6 +114,11 @@ def compose_failed(
         f"docker compose failed: {_last_line(detail) or 'there was no output'}",
         hint="deployctl doctor --target docker checks the host",
     )
+
+
+def says_taken(detail: str) -> bool:
+    """Whether it is a port that something else has."""
+    return _TAKEN.search(detail) is not None
 
 
 _TAKEN = re.compile(r"port is already allocated|address already in use|ports are not available")

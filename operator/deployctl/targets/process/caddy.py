@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import cache, partial
 from pathlib import Path
 
@@ -90,9 +90,16 @@ class Caddy:
         """Whether its supervisor lives and has not given it up."""
         return self._run.supervisor_alive() is not None and self._run.exit() is None
 
-    def leads_others(self) -> bool:
-        """Never: engines are asked without it."""
-        return False
+    def free_port(self, usual: int | None, but: Collection[int]) -> int:
+        """One of loopback.
+
+        Raises:
+            PortTakenError: none is free.
+        """
+        port = usual or host.free_port()
+        while port in but or host.port_error(port):
+            port = host.free_port()
+        return port
 
     def answers(self, monitor_port: int) -> bool:
         """Whether it does, within seconds."""

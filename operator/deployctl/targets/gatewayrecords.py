@@ -1,0 +1,118 @@
+"""GatewayRecords: what a gateway's files say of its services, by their names.
+
+    services/NAME.json   what a service wants of it (render.gateway.GatewayEntry)
+    upstreams/NAME       the address of its engine; the proxy reads it at each attempt to dial
+    upstreams/NAME.0 …   those of a service with several
+    held/NAME            since when its requests are held
+    coming/NAME          its first engine is about to be asked by the proxy
+
+Whoever changes those of one service has that service's lock, and needs no other.
+"""
+
+from collections.abc import Callable, Collection
+from datetime import UTC, datetime
+
+from deployctl.errors import StateError
+from deployctl.render import gateway as rendered
+from deployctl.render.gateway import GatewayEntry
+from deployctl.targets.gatewayfiles import GatewayFiles
+
+_SERVICES, _HELD, _COMING = "services", "held", "coming"
+
+
+class GatewayRecords:
+    """The services that a gateway stands before, how each is led, and those that are to come."""
+
+    def __init__(self, files: GatewayFiles, gone: Callable[[str], bool]) -> None:
+        """`gone` says of a service by its name that there is no such one any more."""
+        self._files = files
+        self._gone = gone
+
+    def entries(self) -> list[GatewayEntry]:
+        """The services that it stands before.
+
+        Raises:
+            StateError: a record cannot be read.
+        """
+        found = []
+        for name, text in sorted(self._files.below(_SERVICES).items()):
+            try:
+                found.append(GatewayEntry.model_validate_json(text))
+            except ValueError as error:
+                raise StateError(
+                    "a record of the gateway cannot be read",
+                    where=self._files.where(f"{_SERVICES}/{name}"),
+                    hint="remove it; deployctl up of that service writes it anew",
+                ) from error
+        return found
+
+    def entry(self, service: str) -> GatewayEntry | None:
+        """The service's entry; None where the gateway does not stand before it."""
+        return next((each for each in self.entries() if each.service == service), None)
+
+    def others(self, service: str) -> list[GatewayEntry]:
+        """The other services; those that are gone are forgotten."""
+        others = []
+        for each in self.entries():
+            if each.service != service and self._gone(each.service):
+                self.put(each.service, None)
+                self.forget(each.service)
+            elif each.service != service:
+                others.append(each)
+        return others
+
+    def put(self, service: str, entry: GatewayEntry | None) -> None:
+        """Makes this the entry of a service; None: it has none."""
+        path = f"{_SERVICES}/{service}.json"
+        if entry is None:
+            self._files.remove(path)
+        else:
+            self._files.write(path, entry.model_dump_json(indent=1))
+
+    def forget(self, service: str, *, keep: Collection[str] = ()) -> None:
+        """Removes the addresses of engines that it has no more, and since when it was held."""
+        self._files.remove(f"{_HELD}/{service}")
+        self.arrived(service)
+        for name in self._files.below(rendered.UPSTREAMS):
+            if name.partition(".")[0] == service and name not in keep:
+                self._files.remove(_upstream(name))
+
+    def lead(self, entry: GatewayEntry, *addresses: str) -> None:
+        """Leads its requests to these, those that wait among them."""
+        for number, name in enumerate(entry.upstreams):
+            self._files.write(_upstream(name), addresses[number % len(addresses)])
+
+    def hold(self, entry: GatewayEntry, replicas: Collection[int] | None) -> None:
+        """Has its new requests wait; with `replicas`, none goes to these of its engines."""
+        if replicas is None and not self.holds(entry):
+            now = datetime.now(UTC).isoformat(timespec="seconds")
+            self._files.write(f"{_HELD}/{entry.service}", now)
+        for number, name in enumerate(entry.upstreams):
+            if replicas is None or number in replicas:
+                self._files.write(_upstream(name), rendered.HELD)
+
+    def holds(self, entry: GatewayEntry) -> bool:
+        """Whether all of a service's requests wait."""
+        read = self._files.read
+        return {read(_upstream(name)) for name in entry.upstreams} == {rendered.HELD}
+
+    def held_since(self, entry: GatewayEntry) -> str | None:
+        """Since when all of them wait, as it was written; None where they do not."""
+        since = self._files.read(f"{_HELD}/{entry.service}")
+        return since if since is not None and self.holds(entry) else None
+
+    def comes(self, service: str) -> None:
+        """Notes that its first engine will be asked by the proxy."""
+        self._files.write(f"{_COMING}/{service}", "")
+
+    def arrived(self, service: str) -> None:
+        """Notes that it has an entry now, or is not to come any more."""
+        self._files.remove(f"{_COMING}/{service}")
+
+    def coming(self) -> list[str]:
+        """The services that are to come, and are not gone meanwhile."""
+        return [name for name in sorted(self._files.below(_COMING)) if not self._gone(name)]
+
+
+def _upstream(name: str) -> str:
+    return f"{rendered.UPSTREAMS}/{name}"
