@@ -10,7 +10,9 @@ from deployctl.operations.prepare import checkpoint, resolve_profile
 from deployctl.planning.fleet.fixes import advised
 from deployctl.planning.fleet.make import AUTO, HostCard, KnownNeeds, Member, PlannedFleet, place
 from deployctl.planning.fleet.result import FleetPlan
-from deployctl.spec import ServiceSpec, load_specs
+from deployctl.planning.plan import ServingPlan
+from deployctl.render import gateway
+from deployctl.spec import ServiceSpec, TargetKind, load_specs
 from deployctl.spec.fleet import (
     CARDS_VARIABLE,
     MOST_SERVICES,
@@ -71,6 +73,8 @@ def plan_fleet(specs: Sequence[ServiceSpec], fleet: Sequence[CardsOfHost]) -> Pl
     needs = KnownNeeds()
     planned = advised(place(members, cards, needs), members, cards, needs)
     _refuse_copies_in_docker(planned)
+    for spec, plan in zip(planned.specs, planned.plan.services, strict=True):
+        gateway.check(plan, spec, _target(spec, plan))
     # As the file names a card, and no profile's name: that of a file of one's own says nothing to
     # whoever plans the service next, nor what `auto` found of this host's cards.
     named = {card.profile.name: gpu for gpu, card in found}
@@ -139,8 +143,7 @@ def _refuse_copies_in_docker(planned: PlannedFleet) -> None:
         PlanRefusedError: a service has several replicas in Docker.
     """
     for spec, plan in zip(planned.specs, planned.plan.services, strict=True):
-        in_docker = (spec.target or ("docker" if plan.accelerator == "cuda" else "")) == "docker"
-        if plan.replicas > 1 and in_docker:
+        if plan.replicas > 1 and _target(spec, plan) == "docker":
             raise PlanRefusedError(
                 f"{plan.name} has {plan.replicas} replicas, and Docker has one of a service",
                 where=plan.name,
@@ -194,3 +197,7 @@ def _check_pins(spec: ServiceSpec, where: str, gpu: str, cards: Sequence[HostCar
     if len(kinds) > 1 or gpu not in (AUTO, *kinds):
         message = f"cards {said} are {', '.join(sorted(kinds))}"
         raise SpecError(message, where=where, hint="pin a service to cards of its one kind")
+
+
+def _target(spec: ServiceSpec, plan: ServingPlan) -> TargetKind:
+    return spec.target or ("docker" if plan.accelerator == "cuda" else "process")

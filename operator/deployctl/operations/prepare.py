@@ -17,6 +17,7 @@ from deployctl.hardware import GpuProfile, all_profiles, load_profile, own_profi
 from deployctl.model import ModelFacts
 from deployctl.planning.make import make_plan
 from deployctl.planning.plan import ServingPlan
+from deployctl.render import gateway
 from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.spec.service import ANY_CARD, HOSTS, MOST_KINDS
 
@@ -96,8 +97,9 @@ def prepare(
     cards that `--gpu any` means, where it is known which there are.
 
     Raises:
-        InputError: the spec, the checkpoint's documents or the profile are wrong; or the
-            recommendation was measured on something else, or does not go with the spec.
+        InputError: the spec, the checkpoint's documents or the profile are wrong, or what is wanted
+            of the gateway cannot be; or the recommendation was measured on something else, or does
+            not go with the spec.
         TargetError: the Hub, or the machine asked for its GPU, did not answer.
     """
     if tuned is None:
@@ -134,11 +136,15 @@ def _prepare(spec: ServiceSpec, among: Sequence[GpuProfile]) -> Prepared:
         }
     )
     if not claimed:
-        return Prepared(settled, facts, profile, make_plan(settled, facts, profile))
-    from deployctl.planning.cards import plan_cards
+        plan = make_plan(settled, facts, profile)
+    else:
+        from deployctl.planning.cards import plan_cards
 
-    plan, profile = plan_cards(settled, facts, claimed, others=spec.gpu == ANY_CARD)
-    return Prepared(settled, facts, profile, plan)
+        plan, profile = plan_cards(settled, facts, claimed, others=spec.gpu == ANY_CARD)
+    prepared = Prepared(settled, facts, profile, plan)
+    if plan.verdict == "fits":
+        gateway.check(plan, settled, prepared.target)
+    return prepared
 
 
 def checkpoint(spec: ServiceSpec) -> tuple[str, ModelFacts]:

@@ -33,17 +33,20 @@ from typing import Any
 
 from deployctl.errors import InputError
 from deployctl.planning.plan import ServingPlan
-from deployctl.render import caddy, chat, prefix
+from deployctl.render import caddy, chat, gatewayrefusals, prefix
 from deployctl.render.bundle import EVERYWHERE, GATEWAY_FILE, LOOPBACK, Bundle, behind_gateway
 from deployctl.render.caddy import error, route
 from deployctl.render.gatewayentry import HTTPS_PORT
 from deployctl.render.gatewayentry import GatewayEntry as GatewayEntry
-from deployctl.render.gatewayrefusals import port_of_the_monitor
-from deployctl.spec import ServiceSpec
+from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.spec.domain import is_public
 
 # Of a spec, for what is only tried.
-NO_GATEWAY = {"gateway": False, "domain": None, "tls": None, "with_chat": False}
+NO_GATEWAY = {
+    **dict.fromkeys(("domain", "tls", "gateway_port", "hold")),
+    **dict.fromkeys(("gateway", "with_chat"), False),
+}
+HOLD_S = 300  # where nothing is said
 ADMIN = "admin.sock"
 UPSTREAMS = "upstreams"
 ACCESS_LOG = "access.log"
@@ -74,11 +77,14 @@ def entry(plan: ServingPlan, spec: ServiceSpec, *, contained: bool = False) -> G
     the engine has no port of the host.
 
     Raises:
-        InputError: its name or port is the engine's, or the port its own; a public authority cannot
+        InputError: something is said of it and there is none, or several engines are to do without
+            it; its name or port is the engine's, or the port its own; a public authority cannot
             reach it.
     """
     if not behind_gateway(plan, spec):
+        gatewayrefusals.refuse_unserved(spec)
         return None
+    gatewayrefusals.refuse_without(plan, spec)
     chat.refuse(plan, spec)
     if plan.name in _ENGINE_PATHS:
         raise InputError(
@@ -89,7 +95,7 @@ def entry(plan: ServingPlan, spec: ServiceSpec, *, contained: bool = False) -> G
     tls = (spec.tls or "acme") if spec.domain else None
     port = spec.gateway_port or (HTTPS_PORT if tls else HTTP_PORT)
     if contained and port == MONITOR_PORT:
-        raise port_of_the_monitor(port)
+        raise gatewayrefusals.port_of_the_monitor(port)
     if port in range(spec.port, spec.port + plan.replicas) and not contained:
         raise InputError(
             f"port {port} cannot be the gateway's and an engine's",
@@ -108,7 +114,7 @@ def entry(plan: ServingPlan, spec: ServiceSpec, *, contained: bool = False) -> G
         exposed=spec.expose,
         domain=spec.domain,
         tls=tls,
-        hold_s=spec.hold,
+        hold_s=spec.hold or HOLD_S,
         chat=spec.with_chat,
         replicas=plan.replicas,
         routing=spec.routing or "least-busy",
@@ -129,6 +135,19 @@ def inside(service: str) -> str:
 
 def _engine(service: str) -> str:
     return f"{service}-engine-1"
+
+
+def check(plan: ServingPlan, spec: ServiceSpec, target: TargetKind) -> None:
+    """Refuses what rendering would, for whoever only plans.
+
+    Raises:
+        InputError: as `entry`.
+        PlanRefusedError: the target has none.
+    """
+    if target == "kubernetes":
+        gatewayrefusals.refuse(spec)
+    else:
+        entry(plan, spec, contained=target == "docker")
 
 
 def entry_files(plan: ServingPlan, spec: ServiceSpec, *, contained: bool = False) -> dict[str, str]:

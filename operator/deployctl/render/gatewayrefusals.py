@@ -1,6 +1,7 @@
 """What no gateway can do for a service, in words. Pure."""
 
 from deployctl.errors import InputError, PlanRefusedError
+from deployctl.planning.plan import ServingPlan
 from deployctl.spec import ServiceSpec
 
 
@@ -13,17 +14,50 @@ def port_of_the_monitor(port: int) -> InputError:
     )
 
 
-def refuse(spec: ServiceSpec, hint: str) -> None:
-    """Refuses a gateway on a target that has none.
+def refuse_unserved(spec: ServiceSpec) -> None:
+    """Refuses what is said of a gateway that there is none of.
 
     Raises:
+        InputError: says what.
+    """
+    for name in ("gateway_port", "hold", "with_chat"):
+        if getattr(spec, name):
+            raise InputError(
+                f"{name} is said of a gateway, and the service is behind none",
+                where=name,
+                hint="add --gateway, or leave it out",
+            )
+
+
+def refuse_without(plan: ServingPlan, spec: ServiceSpec) -> None:
+    """Refuses several engines of a host that are to do without one.
+
+    Raises:
+        InputError: they would have an address each.
+    """
+    if plan.replicas > 1 and spec.gateway is False and not spec.behind_gateway:
+        raise InputError(
+            f"{plan.replicas} replicas have one address by the gateway alone",
+            where="gateway",
+            hint="leave --no-gateway out, or say --replicas 1",
+        )
+
+
+def refuse(spec: ServiceSpec) -> None:
+    """Refuses a gateway on a cluster.
+
+    Raises:
+        InputError: there is none, and something is said of it.
         PlanRefusedError: the service wants one, or what one alone does.
     """
     if spec.behind_gateway:
         where = "domain" if spec.domain else "gateway"
         raise PlanRefusedError(
-            "a gateway stands before the services of a host alone", where=where, hint=hint
+            "a gateway stands before the services of a host alone",
+            where=where,
+            hint="on Kubernetes an Ingress or the Gateway API does that",
         )
+    refuse_unserved(spec)
     if spec.routing == "least-busy":
         raise PlanRefusedError(
             "a Service of Kubernetes asks nobody how busy a pod is",

@@ -51,7 +51,7 @@ def render_helm(
         InputError: the checkpoint is a folder of this machine, or the environment names cards.
         SpecError: an override is no value of the chart, or a wrong one; `where` says which.
     """
-    gatewayrefusals.refuse(spec, "on Kubernetes an Ingress or the Gateway API does that")
+    gatewayrefusals.refuse(spec)
     document = helm_values(plan, spec, profile, overrides)
     comment = (
         f"Values of deployctl's chart for the service {plan.name}: what differs from its own.\n"

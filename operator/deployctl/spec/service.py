@@ -222,8 +222,8 @@ class ServiceSpec(BaseModel):
         "Access",
         flag="--otlp-endpoint",
     )
-    gateway: bool = option(
-        False,
+    gateway: bool | None = option(
+        None,
         "Serve behind this host's gateway, which lets requests wait while an engine is replaced.",
         "Gateway",
     )
@@ -243,9 +243,9 @@ class ServiceSpec(BaseModel):
         "[default: acme]",
         "Gateway",
     )
-    hold: int = option(
-        300,
-        "Seconds that a request waits in the gateway for an engine.",
+    hold: int | None = option(
+        None,
+        "Seconds that a request waits in the gateway for an engine. [default: 300]",
         "Gateway",
         ge=1,
         le=MOST_HOLD_S,
@@ -304,14 +304,12 @@ class ServiceSpec(BaseModel):
     def _of_the_gateway(self) -> "ServiceSpec":
         if self.tls and not self.domain:
             raise ValueError("tls is of a domain: give the name with --domain, or leave it out")
-        if self.with_chat and not self.behind_gateway:
-            raise ValueError("the chat page is served by the gateway: add --gateway")
         return self
 
     @property
     def behind_gateway(self) -> bool:
-        """Whether requests come by the host's gateway."""
-        return self.gateway or self.domain is not None
+        """Whether requests are to come by the host's gateway, however many engines there are."""
+        return bool(self.gateway) or self.domain is not None
 
     @property
     def service(self) -> str:

@@ -63,8 +63,9 @@ def test_its_address_is_the_gateways(by_hand):
 
 
 def test_where_there_is_no_gateway_it_is_refused(by_hand):
-    with pytest.raises(ValueError, match="add --gateway"):
-        by_hand(with_chat=True)
+    with pytest.raises(InputError, match="with_chat is said of a gateway"):
+        entry(*by_hand(with_chat=True))
+    assert entry(*by_hand(with_chat=True, replicas=2)).chat  # there it stands without a word
 
 
 def test_an_engine_that_generates_no_text_has_none(by_hand):

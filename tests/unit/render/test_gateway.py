@@ -238,7 +238,33 @@ def test_in_docker_the_gateway_may_have_the_port_that_an_engine_has_elsewhere(by
     assert gateway.entry_of(bundle).port == 8000
 
 
+@pytest.mark.parametrize("given", [{"gateway_port": 9090}, {"hold": 300}, {"with_chat": True}])
+@pytest.mark.parametrize("target", ["process", "docker", "kubernetes"])
+def test_what_is_said_of_a_gateway_wants_one(by_hand, given, target):
+    plan, spec = by_hand(**given)
+    with pytest.raises(InputError, match="said of a gateway, and the service is behind none") as e:
+        gateway.check(plan, spec, target)
+    assert [e.value.where] == list(given)
+    if target != "kubernetes":
+        gateway.check(*by_hand(**given, gateway=True), target)
+        gateway.check(*by_hand(**given, replicas=2), "process")  # it is implied
+
+
+def test_replicas_of_a_host_cannot_do_without_it(by_hand):
+    with pytest.raises(InputError, match="2 replicas have one address by the gateway alone"):
+        entry(*by_hand(gateway=False, replicas=2))
+    assert entry(*by_hand(gateway=False)) is None
+    gateway.check(*by_hand(gateway=False, replicas=2), "kubernetes")
+
+
+def test_the_monitors_port_in_a_container_is_no_services(by_hand):
+    wants = by_hand(gateway=True, gateway_port=20190)
+    with pytest.raises(InputError, match="port 20190 is where the gateway tells"):
+        gateway.check(*wants, "docker")
+    gateway.check(*wants, "process")  # there it is any that is free
+
+
 def test_a_cluster_has_none(by_hand):
     _, spec = by_hand(gateway=True)
     with pytest.raises(PlanRefusedError, match="services of a host alone"):
-        gatewayrefusals.refuse(spec, "leave it out")
+        gatewayrefusals.refuse(spec)

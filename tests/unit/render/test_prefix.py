@@ -93,5 +93,5 @@ def test_on_a_cluster_it_is_the_router_s_and_least_busy_is_nobody_s(by_hand):
     plan, spec = by_hand(model="org/tiny", model_local=False)
     assert "router" not in helm_values(plan, spec, load_profile("cpu"))
     with pytest.raises(PlanRefusedError, match="how busy a pod is") as caught:
-        gatewayrefusals.refuse(by_hand(routing="least-busy")[1], "leave it out")
+        gatewayrefusals.refuse(by_hand(routing="least-busy")[1])
     assert caught.value.where == "routing"

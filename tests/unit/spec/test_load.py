@@ -147,11 +147,11 @@ def test_a_wrong_flag_is_named_as_a_flag(tmp_path):
 
 
 def test_of_settings_that_do_not_go_together_no_place_is_made_up(tmp_path):
-    with pytest.raises(SpecError, match="add --gateway") as caught:
-        load_specs([], {"model": "x", "with_chat": True})
+    with pytest.raises(SpecError, match="name with --domain") as caught:
+        load_specs([], {"model": "x", "tls": "internal"})
     assert caught.value.where is None
-    file = write(tmp_path, "model: x\nwith_chat: true\n")
-    with pytest.raises(SpecError, match="add --gateway") as caught:
+    file = write(tmp_path, "model: x\ntls: internal\n")
+    with pytest.raises(SpecError, match="name with --domain") as caught:
         load_specs([file], {})
     assert caught.value.where == f"{file}: services/0"
 
