@@ -92,9 +92,11 @@ class ContainedCaddy:
         Raises:
             PortTakenError: it can publish none of those that are tried.
         """
-        first: int = rendered.MONITOR_PORT  # as it is rendered for people
-        tried = [usual or first, *range(first, first + _PORTS)]
-        for port in (each for each in tried if each not in but):
+        first = rendered.MONITOR_PORT  # as it is rendered for people
+        tried: list[int] = [usual or first, *range(first, first + _PORTS)]
+        for port in tried:
+            if port in but:
+                continue
             done = self._run(commands.publishes(port, self._image), {})
             if not translate.says_taken(done.stderr):  # whatever else is wrong is said by the start
                 return port
