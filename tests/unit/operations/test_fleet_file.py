@@ -220,3 +220,10 @@ def test_cards_that_the_shell_hides_are_not_given_out(fleet, two_l4, monkeypatch
     with pytest.raises(SpecError, match="hides cards of this host") as caught:
         load_placed([fleet([{"gpu": "auto"}])])
     assert caught.value.hint.startswith("unset it")
+
+
+def test_what_no_gateway_can_do_is_refused_with_the_plan(fleet, deployctl):
+    fleet([{"gpu": "l4"}], gateway_port=9090)
+    _, err = deployctl("plan", "-f", "fleet.yaml", code=2)
+    assert "gateway_port is said of a gateway, and the service is behind none" in err
+    assert "add --gateway" in err

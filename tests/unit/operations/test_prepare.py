@@ -5,7 +5,7 @@ import json
 import pytest
 
 import deployctl.doctor
-from deployctl.errors import ModelError, ProfileError, SpecError
+from deployctl.errors import InputError, ModelError, PlanRefusedError, ProfileError, SpecError
 from deployctl.hardware import load_profile
 from deployctl.operations import prepare
 from deployctl.spec import ServiceSpec
@@ -74,6 +74,23 @@ def test_errors_come_from_the_part_that_is_wrong(model):
 def test_a_refusal_is_a_verdict_and_no_error(model):
     prepared = prepare.prepare(ServiceSpec(model="./small", gpu="l4", max_model_len=10**9))
     assert prepared.plan.verdict != "fits"
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "said"),
+    [
+        ({"gateway": True, "name": "v1"}, InputError, "cannot be called v1"),
+        ({"gateway": True, "gateway_port": 8000, "target": "process"}, InputError, "an engine's"),
+        ({"gateway": True, "gateway_port": 20190}, InputError, "its own health and metrics"),
+        ({"gateway_port": 9090}, InputError, "behind none"),
+        ({"gateway": True, "target": "kubernetes"}, PlanRefusedError, "of a host alone"),
+    ],
+)
+def test_what_no_gateway_can_do_is_refused_where_it_is_planned(model, given, error, said):
+    with pytest.raises(error, match=said):
+        prepare.prepare(ServiceSpec(model="./small", gpu="l4", **given))
+    refused = prepare.prepare(ServiceSpec(model="./small", gpu="l4", max_model_len=10**9, **given))
+    assert refused.plan.verdict != "fits"  # which is said first
 
 
 def test_the_token_comes_from_the_file_then_from_the_environment(tmp_path, monkeypatch):
