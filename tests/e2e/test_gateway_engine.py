@@ -18,6 +18,7 @@ from tests.e2e.measured import KEY, START_S, Measured
 
 import ports
 import process_shell
+from deployctl.targets.waits import waits_of
 from process_shell import until
 
 pytestmark = [pytest.mark.vllm, pytest.mark.night]
@@ -30,12 +31,12 @@ class Behind:
     name = "tiny"
     key = None
 
-    def update(self, number):
-        """Seconds for which requests were held."""
-        told = self.json(*self.again, "--max-num-seqs", 8 + number)
+    def update(self, number, beside="no"):
+        """Seconds for which requests were held; None where they were not."""
+        told = self.json(*self.again, "--max-num-seqs", 8 + number, "--beside", beside)
         held = told["services"][0]["gateway"]["held"]
-        assert held["turned_away"] == 0
-        return held["seconds"]
+        assert held is None or held["turned_away"] == 0
+        return held and held["seconds"]
 
     def core(self):
         """The process of the engine's core, if it has one: not by status, which fails meanwhile."""
@@ -121,9 +122,10 @@ def test_no_update_fails_a_request(behind, updates, rollbacks, bad, record_prope
         until(lambda: len(users.asked) > 8)
         held = [behind.update(number) for number in range(updates)]
         for _ in range(bad):
-            assert "serves again" in behind(*behind.again, *BAD, code=4).stderr
+            words = [*behind.again, *BAD, "--beside", "no"]
+            assert "serves again" in behind(*words, code=4).stderr
         for _ in range(rollbacks):
-            behind("rollback", behind.name)
+            behind("rollback", behind.name, "--beside", "no")
         seen = len(users.asked)
         until(lambda: len(users.asked) > seen + 8)
     assert users.failed == []
@@ -132,6 +134,28 @@ def test_no_update_fails_a_request(behind, updates, rollbacks, bad, record_prope
         ("held_s", [round(each, 1) for each in held]),
         ("longest_wait_s", round(users.longest_s, 1)),
     ):
+        record_property(name, value)
+        print(name, value)
+
+
+@pytest.mark.parametrize("behind", ["process"], indirect=True)
+def test_beside_the_one_that_serves_no_request_waits(behind, record_property):
+    """On few cores, where the two take them from each other."""
+    with users_of(behind) as users:
+        until(lambda: len(users.asked) > 8)
+        assert [behind.update(number, "yes") for number in range(2)] == [None, None]
+        bad = behind(*behind.again, *BAD, "--beside", "yes", code=4).stderr
+        assert "served all the while" in bad
+        seen = len(users.asked)
+        until(lambda: len(users.asked) > seen + 8)
+    assert users.failed == []
+    log = behind.folder / "state" / "gateway" / "access.log"
+    waits = waits_of(behind.name, 0.0, log.read_bytes())
+    assert waits.requests >= len(users.asked)
+    assert waits.longest_s < 5  # for a core, on a busy machine; an engine loads for half a minute
+    for name, value in (
+        ("requests", len(users.asked)), ("waited", waits), ("longest_s", round(users.longest_s, 1)),
+    ):  # fmt: skip
         record_property(name, value)
         print(name, value)
 

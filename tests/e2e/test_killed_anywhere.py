@@ -95,7 +95,7 @@ def test_nothing_is_lost(shell, chance, kills):
 
 
 @pytest.mark.night
-@pytest.mark.parametrize("kills", [60])
+@pytest.mark.parametrize("kills", [25])
 def test_nothing_is_lost_where_one_engine_takes_over_from_another(shell, chance, kills):
     needs_caddy()
     own = ("--gateway", "--gateway-port", str(ports.free()))

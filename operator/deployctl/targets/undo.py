@@ -92,7 +92,8 @@ class Undo:
         removal.in_spite_of(back, self._tell)
         notes = self._stop(release, wait=wait)
         failed()
-        return [*notes, f"revision {previous.revision} served all the while"]
+        served = f"revision {previous.revision} served all the while"
+        return [*notes, f"{served}; with --beside no it is stopped first"]
 
     def _stop(self, release: Release, *, wait: bool) -> list[str]:
         self._tell(Event("note", f"stopping revision {release.revision}"))
