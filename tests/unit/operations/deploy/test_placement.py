@@ -1,0 +1,153 @@
+"""Where there is room: for a canary, and for an engine that takes over from another."""
+
+import socket
+
+import pytest
+
+from deployctl.doctor import detect
+from deployctl.errors import PortTakenError, TargetError
+from deployctl.hardware.nvidia import Card
+from deployctl.operations.deploy import placement
+from deployctl.planning.plan import MemoryBudget
+from deployctl.spec import ServiceSpec
+from deployctl.targets.driver import EngineState, Room
+
+SPEC = ServiceSpec(model="m")
+
+
+def memory(**more):
+    given = {
+        "gpu_total_gib": 24.0, "budget_gib": 20.0, "weights_gib": 2.0, "non_torch_gib": 0.0,
+        "activation_gib": 0.5, "cudagraph_gib": 0.0, "kv_cache_gib": 1.0, "kv_cache_tokens": 1,
+        "kv_bytes_per_token": 1, **more,
+    }  # fmt: skip
+    return MemoryBudget(**given)
+
+
+@pytest.mark.parametrize(
+    ("free", "tp", "fits"), [(8.0, 1, True), (6.0, 1, False), (12.0, 2, False), (16.0, 2, True)]
+)
+def test_a_cpu_has_room_for_what_the_plan_says(make_plan, free, tp, fits):
+    plan = make_plan(SPEC, memory=memory(), tensor_parallel_size=tp)
+    choice = placement.on_cpu(plan, free, placement.CORES)
+    assert choice.canary is fits
+    assert f"{free} GiB are available" in choice.why
+
+
+def test_two_engines_on_two_cores_only_where_it_is_asked_for(make_plan):
+    plan = make_plan(SPEC, memory=memory())
+    choice = placement.on_cpu(plan, 100.0, 2)
+    assert choice == (False, "two engines on 2 cores starve each other", None)
+    assert placement.on_cpu(plan, 100.0, 2, forced=True).canary
+    assert not placement.on_cpu(plan, 1.0, 2, forced=True).canary
+
+
+def test_what_cannot_be_told_is_no_room(make_plan):
+    assert not placement.on_cpu(make_plan(SPEC), 100.0, 8).canary
+    assert not placement.on_cpu(make_plan(SPEC, memory=memory()), None, 8).canary
+    assert not placement.on_gpu(make_plan(SPEC), [Card(index=0, memory_free_mib=99999)]).canary
+
+
+def test_gpus_have_room_where_as_many_are_free(make_plan):
+    plan = make_plan(SPEC, memory=memory(), tensor_parallel_size=2)
+    cards = [Card(index=n, memory_free_mib=f) for n, f in enumerate((900, 22000, None, 22000))]
+    assert placement.on_gpu(plan, cards)[::2] == (True, "1,3")
+    assert (
+        "it needs 2 GPUs with 20.0 GiB free, and there is 1"
+        in placement.on_gpu(plan, cards[:2]).why
+    )
+
+
+def test_a_cpu_has_room_for_two_once_the_one_that_serves_has_all_its_memory(make_plan):
+    plan = make_plan(SPEC, memory=memory())  # 6 GiB
+
+    def room(held, free, cores=placement.CORES, **more):
+        return placement.both_on_cpu(plan, held, plan, free, cores, **more)
+
+    assert room(6.0, 8.0).free
+    assert not room(2.0, 8.0).free  # of which the other will have four
+    assert room(2.0, 12.0) == (True, "it needs about 6.0 GiB, and 8.0 GiB are available")
+    assert room(6.0, 8.0, 2) == (False, "two engines on 2 cores starve each other")
+    assert room(6.0, 8.0, 2, forced=True).free
+    assert not placement.both_on_cpu(plan, 6.0, make_plan(SPEC), 99.0, 8).free
+    assert not placement.both_on_cpu(plan, 6.0, plan, None, 8).free
+
+
+def on_card(make_plan, share, **env):
+    kept = memory(budget_gib=24.0 * share)
+    plan = make_plan(SPEC, memory=kept, accelerator="cuda")
+    return plan.model_copy(update={"engine": plan.engine.model_copy(update={"env": env})})
+
+
+def test_cards_have_room_for_two_whose_shares_and_what_is_outside_of_them_are_free(make_plan):
+    def room(one, other, free_gib, **env):
+        plans = on_card(make_plan, one), on_card(make_plan, other, **env)
+        return placement.both_on_cards(*plans, [Card(index=0, memory_free_mib=free_gib * 1024)])
+
+    said = "they have 0.90 and 0.90 of a card's memory"
+    assert room(0.9, 0.9, 24) == (False, said)
+    assert room(0.4, 0.5, 14).free
+    taken = room(0.4, 0.5, 12)  # by the other, and by somebody else: its share alone is free
+    assert (taken.free, "12.0 GiB are free" in taken.why) == (False, True)
+    assert room(0.9, 0.9, 24, CUDA_VISIBLE_DEVICES="1").free  # another card
+
+
+def test_the_cards_that_the_new_one_gets_are_looked_at(make_plan, make_release, monkeypatch):
+    cards = [Card(index=n, memory_free_mib=mib) for n, mib in enumerate((99_000, 14_000, 100))]
+    monkeypatch.setattr(detect, "ask_gpus", lambda **_: detect.Gpus(None, "", tuple(cards)))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    old = make_release(gateway=True).model_copy(update={"plan": on_card(make_plan, 0.4)})
+
+    def why(**env):
+        new = old.model_copy(update={"plan": on_card(make_plan, 0.4, **env)})
+        return placement.takeover("auto", "process", old, EngineState("running"), new).why
+
+    assert "96.7 GiB are free" in why()
+    assert "13.7 GiB are free" in why(CUDA_VISIBLE_DEVICES="1")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,1")
+    assert "0.1 GiB are free" in why()
+
+
+@pytest.mark.parametrize("card", [Card(), Card(mig=True, memory_free_mib=99999)])
+def test_of_a_card_that_says_nothing_nobody_knows(make_plan, card):
+    plan = on_card(make_plan, 0.4)
+    assert not placement.both_on_cards(plan, plan, [card]).free
+    assert not placement.both_on_cards(plan, plan, []).free
+
+
+def test_a_takeover_is_as_it_was_said(make_release, monkeypatch):
+    release, state = make_release(gateway=True), EngineState("running")
+    assert placement.takeover("no", "process", release, state, release) == (False, "as asked for")
+    assert not placement.takeover("auto", "docker", release, state, release).free
+    with pytest.raises(TargetError, match="no room for two engines") as caught:
+        placement.takeover("yes", "docker", release, state, release)
+    assert "--beside no" in caught.value.hint
+    monkeypatch.setattr(placement.host, "memory", lambda: None)
+    assert not placement.takeover("auto", "process", release, state, release).free
+
+
+def test_nothing_serves_or_users_are_watched_or_it_was_said():
+    for serving, watch, said in ((False, False, "auto"), (True, True, "auto"), (True, False, "no")):
+        assert not placement.place(said, None, watch=watch, serving=serving).canary
+
+
+def test_on_a_cluster_its_nodes_decide():
+    def place(asked, free, serving=True):
+        room = Room(free, "n1 has 1 nvidia.com/gpu free")
+        return placement.place(asked, None, watch=False, serving=serving, cluster=lambda: room)
+
+    assert place("auto", True) == (True, "n1 has 1 nvidia.com/gpu free", None)
+    assert not place("auto", False).canary
+    assert not place("no", True).canary
+    assert not place("auto", True, serving=False).canary
+    with pytest.raises(TargetError, match="no room for a canary"):
+        place("yes", False)
+
+
+def test_the_canary_s_port_is_the_next_free_one(free_port):
+    with socket.create_server(("127.0.0.1", free_port)):
+        assert free_port < placement.port(free_port - 1) <= free_port + 99
+    assert placement.port(free_port - 1) == free_port
+    with pytest.raises(PortTakenError) as caught:
+        placement.port(65535)
+    assert caught.value.where == "--beside"
