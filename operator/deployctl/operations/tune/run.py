@@ -15,7 +15,7 @@ from deployctl.operations.announce.announcer import Announcer
 from deployctl.operations.bundle import ChartOptions, render_alone
 from deployctl.operations.deploy.services import open_store
 from deployctl.operations.fetch import bring
-from deployctl.operations.metricsport import shown
+from deployctl.operations.metricsport import place, shown
 from deployctl.operations.prepare import Prepared
 from deployctl.operations.tune import inputs as studyinputs
 from deployctl.operations.tune import request as asked
@@ -56,6 +56,8 @@ def begin(
         PlanRefusedError: the service does not fit.
         TargetError: the service is running, no engine can run at all, the disk is full.
     """
+    if metrics is not None:
+        place(metrics)  # before anybody is asked for a checkpoint
     now = datetime.now(UTC)
     inputs = studyinputs.new(spec, request, now)
     service = inputs.header.service

@@ -178,6 +178,8 @@ def test_a_taken_port_is_said_before_a_study_begins(tune, bench, place):
     assert "is taken" in err
     assert not (place / "studies").exists()
     assert bench.made == []
+    code, _, err = tune("--metrics-port", "70000", "--model", "./nowhere")  # which nobody looks for
+    assert (code, "there is no port 70000" in err) == (2, True), err
     code, _, err = tune("--metrics-port", "9401", "--dry-run")
     assert code == 2
     assert "--dry-run" in err
