@@ -8,7 +8,9 @@ import signal
 import subprocess
 
 import pytest
+from tests.e2e.gateway_parts import Users, needs_caddy
 
+import ports
 from process_shell import until
 
 
@@ -35,6 +37,20 @@ def test_what_should_serve_is_started_again_and_what_was_taken_down_is_not(shell
     _, out, _ = shell.run("history", "tiny", "--output", "json")
     assert [each["revision"] for each in json.loads(out)["revisions"]] == [1, 2]
     assert "nothing to start" in shell.run("boot", "--start")[2]
+
+
+def test_requests_wait_in_the_gateway_until_it_serves_again(shell):
+    needs_caddy()
+    port = ports.free()
+    assert shell.up("--gateway", "--gateway-port", port, loading_s="2")[0] == 0
+    with Users(f"http://127.0.0.1:{port}") as users:
+        until(lambda: len(users.asked) > 4)
+        killed(shell)
+        assert shell.run("boot", "--start")[0] == 0
+        until(lambda: users.longest_s > 1.5)  # while the engine loaded they were not refused
+        seen = len(users.asked)
+        until(lambda: len(users.asked) > seen + 8)
+        assert not any(each.problem for each in users.asked[seen:])
 
 
 def test_one_that_fails_is_told(shell):

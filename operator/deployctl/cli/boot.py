@@ -10,10 +10,10 @@ from deployctl.errors import TargetError
 
 _INSTALL = """\
 to have it done at each restart:
+  sudo loginctl enable-linger $USER    # before anybody logs in, too
   mkdir -p ~/.config/systemd/user
   deployctl boot > ~/.config/systemd/user/deployctl.service
-  systemctl --user daemon-reload && systemctl --user enable deployctl
-  sudo loginctl enable-linger $USER    # also before anybody logs in"""
+  systemctl --user daemon-reload && systemctl --user enable deployctl"""
 
 
 def command(

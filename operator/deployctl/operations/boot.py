@@ -4,6 +4,7 @@ kubelet; for the target process a unit of systemd calls `start`.
 
 import os
 import sys
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from deployctl import secretive
@@ -11,7 +12,10 @@ from deployctl.errors import DeployctlError, InterruptedByUserError
 from deployctl.events import Event, Tell, silent
 from deployctl.operations.deploy.deployment import rollback
 from deployctl.operations.deploy.services import open_store
+from deployctl.render.gateway import HELD
 from deployctl.targets import history, open_driver
+from deployctl.targets.gateway import Gateway
+from deployctl.targets.history import Release
 
 # What of the shell's environment an engine is started with, besides what systemd gives it.
 _KEPT = (
@@ -60,7 +64,8 @@ def unit() -> str:
 
 def start(tell: Tell = silent) -> list[StartedAgain]:
     """Starts each service of the target process that should serve and does not, as it was recorded,
-    one after the other; one that fails stops no other. Those that were taken down stay down.
+    one after the other; one that fails stops no other. Those that were taken down stay down. Behind
+    a gateway new requests wait meanwhile, from the first moment on.
 
     Raises:
         StateError: the records cannot be read.
@@ -68,21 +73,39 @@ def start(tell: Tell = silent) -> list[StartedAgain]:
     """
     settings, store = open_store()
     driver = open_driver("process", settings)
-    became = []
+    due, became = [], []
     for ref in store.services("process"):
         try:
             release = history.deployed(store.releases(ref))
-            if release is None or driver.state(release).condition == "running":
-                continue
-            text = f"{ref.service}: revision {release.revision} should serve, and does not"
-            tell(Event("heading", text))
-            rollback(ref.service, release.revision, target="process", tell=tell)
-            became.append(StartedAgain(ref.service, release.revision, ""))
+            if release is not None and driver.state(release).condition != "running":
+                due.append(release)
+        except DeployctlError as error:
+            became.append(StartedAgain(ref.service, None, error.message))
+    if driver.gateway is not None:
+        _hold(driver.gateway, due, tell)
+    for release in due:
+        text = f"{release.service}: revision {release.revision} should serve, and does not"
+        tell(Event("heading", text))
+        try:
+            rollback(release.service, release.revision, target="process", tell=tell)
+            became.append(StartedAgain(release.service, release.revision, ""))
         except InterruptedByUserError:
             raise
         except DeployctlError as error:
-            became.append(StartedAgain(ref.service, None, error.message))
+            became.append(StartedAgain(release.service, None, error.message))
     return became
+
+
+def _hold(gateway: Gateway, due: Sequence[Release], tell: Tell) -> None:
+    """Has the gateway run before any engine does, and requests wait for those that are to come:
+    another program may have an engine's port by now. What keeps it from that, the start of each
+    service says as well."""
+    try:
+        for release in due:
+            if (entry := gateway.entry(release.service)) is not None:
+                gateway.admit(entry, HELD)
+    except DeployctlError as error:
+        tell(Event("warning", f"nothing waits in the gateway: {error.message}"))
 
 
 def _quoted(text: str) -> str:
