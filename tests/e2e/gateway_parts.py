@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from process_shell import PATIENCE_S
+from process_shell import PATIENCE_S, until
 
 
 def needs_caddy():
@@ -74,6 +74,25 @@ class Users:
     @property
     def longest_s(self):
         return max(each.seconds for each in self.asked)
+
+    def outage(self, kill):
+        """What it comes to that the proxy is killed under them: how many requests fail, and for how
+        many seconds none is answered. None fails that began after one was answered again."""
+        failed, seen = len(self.failed), len(self.asked)
+        until(lambda: len(self.asked) > seen + 8)
+        kill()
+        died = time.monotonic()
+        back = min(until(lambda: self._served_since(died)))
+        seen = len(self.asked)
+        until(lambda: len(self.asked) > seen + 20)
+        broken = self.failed[failed:]
+        assert broken
+        assert max(each.began for each in broken) < back
+        return len(broken), round(back - died, 1)
+
+    def _served_since(self, moment):
+        """When those requests began that have an answer, of all that began after a moment."""
+        return [each.began for each in list(self.asked) if each.began > moment and not each.problem]
 
     def _ask(self, number, keeps):
         host, port, _ = self._place

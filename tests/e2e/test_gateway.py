@@ -112,9 +112,10 @@ def test_of_a_killed_engine_what_was_inside_fails_and_what_comes_later_waits(ser
         until(lambda: any(e.began > died + 0.1 and not e.problem for e in list(users.asked)))
     assert users.failed
     assert all(each.began < died for each in users.failed), users.failed
-    os.kill(proxy, signal.SIGKILL)  # and it is started again
-    until(lambda: caddy(served) != proxy)
-    until(lambda: serves(served))
+    with Users(served.gateway) as users:  # the proxy is started again
+        failed, seconds = users.outage(lambda: os.kill(proxy, signal.SIGKILL))
+    assert caddy(served) != proxy
+    print(f"{failed} requests failed of the proxy that was killed, in {seconds} s")
 
 
 def test_who_sends_much_and_is_turned_away_is_told_so_and_not_that_the_engine_has_ended(

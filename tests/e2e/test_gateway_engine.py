@@ -11,7 +11,7 @@ import signal
 import psutil
 import pytest
 from tests.e2e import gateway_parts
-from tests.e2e.docker_parts import Cli, inspect, sweep
+from tests.e2e.docker_parts import GATEWAY, Cli, inspect, sweep
 from tests.e2e.engine_cache import knowing
 from tests.e2e.gateway_parts import Users, needs_caddy
 from tests.e2e.measured import KEY, START_S, Measured
@@ -64,6 +64,9 @@ class Process(Behind, Measured):
         (record,) = self.folder.glob(f"state/process/{self.name}/runs/*/engine.json")
         return json.loads(record.read_text())["pid"]
 
+    def proxy(self):
+        return json.loads((self.folder / "state/gateway/engine.json").read_text())["pid"]
+
 
 class Container(Behind):
     name = "test-gateway-engine"
@@ -86,6 +89,9 @@ class Container(Behind):
 
     def root(self):
         return inspect(f"deployctl-{self.name}-engine-1")["State"]["Pid"]
+
+    def proxy(self):
+        return inspect(f"{GATEWAY}-caddy-1")["State"]["Pid"]
 
     def down(self):
         self("down", self.name, "--volumes", code=None)
@@ -161,7 +167,7 @@ def test_beside_the_one_that_serves_no_request_waits(behind, record_property):
 
 
 @pytest.mark.parametrize("crashes", [1, 5], ids=["few", "many"])
-def test_a_crash_fails_only_what_was_inside(behind, crashes):
+def test_a_crash_fails_only_what_was_inside(behind, crashes, record_property):
     with users_of(behind) as users:
         for _ in range(crashes):
             seen = len(users.asked)
@@ -177,3 +183,8 @@ def test_a_crash_fails_only_what_was_inside(behind, crashes):
             )
             late = [e for e in users.failed if e.began > inside + 1]
             assert late == []
+        proxy = behind.proxy()
+        failed, seconds = users.outage(lambda: os.kill(proxy, signal.SIGKILL))
+    record_property("proxy_failed", failed)
+    record_property("proxy_s", seconds)
+    print(f"{failed} requests failed of the proxy that was killed, in {seconds} s")
