@@ -14,7 +14,7 @@ def port_of_the_monitor(port: int) -> InputError:
     )
 
 
-def refuse_unserved(spec: ServiceSpec) -> None:
+def refuse_unserved(spec: ServiceSpec, hint: str = "add --gateway, or leave it out") -> None:
     """Refuses what is said of a gateway that there is none of.
 
     Raises:
@@ -25,7 +25,7 @@ def refuse_unserved(spec: ServiceSpec) -> None:
             raise InputError(
                 f"{name} is said of a gateway, and the service is behind none",
                 where=name,
-                hint="add --gateway, or leave it out",
+                hint=hint,
             )
 
 
@@ -57,7 +57,7 @@ def refuse(spec: ServiceSpec) -> None:
             where=where,
             hint="on Kubernetes an Ingress or the Gateway API does that",
         )
-    refuse_unserved(spec)
+    refuse_unserved(spec, "leave it out: on Kubernetes there is none")
     if spec.routing == "least-busy":
         raise PlanRefusedError(
             "a Service of Kubernetes asks nobody how busy a pod is",

@@ -106,8 +106,10 @@ class GatewayRecords:
         self._files.write(f"{_COMING}/{service}", "")
 
     def arrived(self, service: str) -> None:
-        """Notes that it has an entry now, or is not to come any more."""
-        self._files.remove(f"{_COMING}/{service}")
+        """Notes that it has an entry now, or is not to come any more. Where that was not noted
+        nothing is written: there may be no gateway to write for."""
+        if self._files.read(f"{_COMING}/{service}") is not None:
+            self._files.remove(f"{_COMING}/{service}")
 
     def coming(self) -> list[str]:
         """The services that are to come, and are not gone meanwhile."""

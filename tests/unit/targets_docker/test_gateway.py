@@ -211,6 +211,17 @@ def test_what_one_wrote_that_was_killed_before_it_was_started_anew_is_done_by_th
     assert (host.files.read("caddy.json"), host.files.read("next.json")) == (written, None)
 
 
+def test_the_down_of_a_service_that_is_not_behind_it_makes_none(host, tmp_path):
+    def never(words, environment):
+        raise AssertionError(words)
+
+    settings = SimpleNamespace(state_dir=tmp_path, gateway_image="caddy:1")
+    gateway = DockerGateway(lambda: host, never, settings)
+    assert gateway.leave("tiny") is None
+    assert not gateway.end_unused("tiny")
+    assert host.carriers.made == {}
+
+
 class Volume:
     """An engine whose gateway runs, and has a folder of this machine for its volume."""
 
