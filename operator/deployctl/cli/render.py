@@ -54,6 +54,17 @@ _ScrapeHostOption = Annotated[
         metavar="HOST",
     ),
 ]
+_MonitorPortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--monitor-port",
+        help="With --target monitoring: the port of the monitor of a Docker engine's gateway. "
+        "\\[default: 20190]",
+        metavar="N",
+        min=1,
+        max=65535,
+    ),
+]
 _NamespaceOption = Annotated[str, typer.Option("--namespace", help="Namespace of plain manifests.")]
 _ForceOption = Annotated[
     bool, typer.Option("--force", help="Write over files that deployctl did not render.")
@@ -80,6 +91,7 @@ def command(
     values: ValuesOption = None,
     receivers: ReceiversOption = None,
     scrape_host: _ScrapeHostOption = None,
+    monitor_port: _MonitorPortOption = None,
     force: _ForceOption = False,
     output: _OutputOption = Output.text,
 ) -> None:
@@ -104,9 +116,9 @@ def command(
     recommended = read_recommendation(tuned, tuned_anyway, specs, given)
     if target == "monitoring":
         ready = [prepare(spec, recommended, tell) for spec in specs]
-        _monitoring(ready, receivers, scrape_host, _Written(out, force, output))
+        _monitoring(ready, receivers, (scrape_host, monitor_port), _Written(out, force, output))
         return
-    _refuse_watching(scrape_host, receivers)
+    _refuse_watching(receivers, {"--scrape-host": scrape_host, "--monitor-port": monitor_port})
     everything = target == "all"
     if out is None and output is Output.text and (everything or len(specs) > 1):
         _refuse_several(everything, len(specs))
@@ -145,16 +157,16 @@ def _rendered(
     return [(bundle, bundles.readme(prepared, bundle)) for bundle in made]
 
 
-def _refuse_watching(host: str | None, receivers: Path | None) -> None:
+def _refuse_watching(receivers: Path | None, scraped: dict[str, str | int | None]) -> None:
     """Refuses what is of monitoring alone."""
     from deployctl.operations.monitoring.request import refuse_receivers
 
     refuse_receivers(receivers, "--target monitoring")
-    if host:
+    for flag in (flag for flag, value in scraped.items() if value):
         raise InputError(
-            "--scrape-host goes with --target monitoring",
-            where="--scrape-host",
-            hint="add it, or leave --scrape-host out",
+            f"{flag} goes with --target monitoring",
+            where=flag,
+            hint=f"add it, or leave {flag} out",
         )
 
 
@@ -167,7 +179,10 @@ class _Written(NamedTuple):
 
 
 def _monitoring(
-    prepared: "list[Prepared]", receivers: Path | None, host: str | None, how: _Written
+    prepared: "list[Prepared]",
+    receivers: Path | None,
+    scraped: tuple[str | None, int | None],
+    how: _Written,
 ) -> None:
     from deployctl.operations.monitoring.folder import folder_of, receivers_of
     from deployctl.operations.rendered import write_files
@@ -178,7 +193,7 @@ def _monitoring(
             where="--target monitoring",
             hint="write them to a folder with -o DIR, or use --output json",
         )
-    files = folder_of(prepared, receivers_of(receivers), host or "127.0.0.1")
+    files = folder_of(prepared, receivers_of(receivers), *scraped)
     if how.out is not None:
         write_files(how.out, files, force=how.force)
         story(f"rendered monitoring of {len(prepared)} services in {how.out}: see its README.md")

@@ -131,6 +131,18 @@ def test_monitoring_of_several_services_is_one_folder(render, model, tmp_path):
     assert set(document) == {"version", "folder", "files"}
 
 
+@pytest.mark.parametrize(("more", "port"), [([], 20190), (["--monitor-port", "20191"], 20191)])
+def test_behind_a_gateway_of_docker_its_monitor_is_scraped_wherever_that_is(
+    render, tmp_path, monkeypatch, more, port
+):
+    monkeypatch.setenv("DEPLOYCTL_TARGET", "docker")
+    words = ["--gateway", "--target", "monitoring", "-o", "out", *more]
+    render(*words)
+    scrape = (tmp_path / "out/prometheus/scrape.yaml").read_text()
+    assert f"127.0.0.1:{port}" in scrape
+    assert "/engines/" in scrape
+
+
 @pytest.mark.parametrize(("more", "helps"), [([], True), (["--gateway", "--expose"], False)])
 def test_to_expose_it_is_the_hint_where_that_helps(render, more, helps):
     words = ["--target", "monitoring", "--scrape-host", "a", *more, "-o", "x"]
@@ -147,6 +159,8 @@ def test_to_expose_it_is_the_hint_where_that_helps(render, more, helps):
         (["--target", "monitoring", "--scrape-host", "a", "-o", "x"], 3, "on loopback alone"),
         (["--target", "docker", "--scrape-host", "a"], 2, "goes with --target monitoring"),
         (["--target", "docker", "--receivers", "a"], 2, "goes with --target monitoring"),
+        (["--target", "docker", "--monitor-port", "1"], 2, "goes with --target monitoring"),
+        (["--target", "monitoring", "--monitor-port", "1", "-o", "x"], 2, "no service here is"),
         (["--target", "monitoring", "--receivers", "no.yaml", "-o", "x"], 2, "no such file"),
     ],
 )

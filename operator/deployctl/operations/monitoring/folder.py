@@ -7,6 +7,7 @@ from pathlib import Path
 from deployctl.errors import InputError, PlanRefusedError
 from deployctl.operations.prepare import Prepared, refuse_unfit
 from deployctl.render.bundle import LOOPBACK, behind_gateway, listens_on
+from deployctl.render.gateway import MONITOR_PORT
 from deployctl.render.monitoring import Watched, monitoring_folder
 from deployctl.render.monitoring.folder import token_file
 from deployctl.render.monitoring.project import reached
@@ -26,15 +27,20 @@ def receivers_of(file: Path | None) -> Receivers:
 
 
 def folder_of(
-    prepared: Sequence[Prepared], receivers: Receivers, host: str = "127.0.0.1"
+    prepared: Sequence[Prepared],
+    receivers: Receivers,
+    host: str | None = None,
+    monitor_port: int | None = None,
 ) -> dict[str, str]:
-    """The files by path. `host`: by which name Prometheus reaches the services' host.
+    """The files by path. `host`: by which name Prometheus reaches the services' host, if not by
+    loopback; `monitor_port`: of the gateway of its Docker engine, if not the usual one.
 
     Raises:
-        InputError: that is no name of a host.
+        InputError: that is no name of a host, or no service is scraped by such a port.
         PlanRefusedError: a service is on a cluster, listens where that host is not, or its plan
             refuses.
     """
+    host = host or LOOPBACK
     if not _HOST.fullmatch(host):
         raise InputError(
             f"{host!r} is no name of a host",
@@ -52,12 +58,19 @@ def folder_of(
                 "docs/guides/dashboards.md",
             )
     _refuse_unreachable(prepared, host)
+    if monitor_port is not None and not any(map(_by_the_monitor, prepared)):
+        raise InputError(
+            "no service here is scraped by a gateway's monitor",
+            where="--monitor-port",
+            hint="that is done for target docker with --gateway: leave it out",
+        )
+    port = monitor_port or MONITOR_PORT
     services = [
         Watched(
             each.plan,
             each.spec.model_copy(update={"target": each.target}),
             *(
-                reached(each.plan, each.spec, host, token_file(each.plan.name))
+                reached(each.plan, each.spec, host, token_file(each.plan.name), port)
                 if each.target == "docker"
                 else (f"{host}:{each.spec.port}", token_file(each.plan.name))
             ),
@@ -65,6 +78,10 @@ def folder_of(
         for each in prepared
     ]
     return monitoring_folder(services, receivers)
+
+
+def _by_the_monitor(each: Prepared) -> bool:
+    return each.target == "docker" and behind_gateway(each.plan, each.spec)
 
 
 def _refuse_unreachable(prepared: Sequence[Prepared], host: str) -> None:

@@ -16,13 +16,17 @@ _TOKEN = f"../{SECRETS_FOLDER}/operator_token"  # Prometheus looks from where th
 
 
 def reached(
-    plan: ServingPlan, spec: ServiceSpec, host: str, token_file: str
+    plan: ServingPlan,
+    spec: ServiceSpec,
+    host: str,
+    token_file: str,
+    monitor_port: int = gateway.MONITOR_PORT,
 ) -> tuple[str, str, str]:
     """Where Prometheus finds an engine of a Compose project on a host: its address, the token's
     file, and what stands before /metrics. Behind a gateway it is found by that one's monitor."""
     if not spec.behind_gateway:
         return f"{host}:{spec.port}", token_file, ""
-    return f"{host}:{gateway.MONITOR_PORT}", token_file, gateway.inside(plan.name)
+    return f"{host}:{monitor_port}", token_file, gateway.inside(plan.name)
 
 
 def monitoring_files(plan: ServingPlan, spec: ServiceSpec) -> dict[str, str]:
