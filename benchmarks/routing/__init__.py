@@ -1,0 +1,1 @@
+"""Does routing by prefix raise the cache's hit rate?"""
