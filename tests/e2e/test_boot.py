@@ -59,7 +59,8 @@ def test_one_that_fails_is_told(shell):
     shell.model.rename(shell.model.with_name("away"))
     code, _, err = shell.run("boot", "--start")
     assert code == 4
-    assert "tiny does not serve: " in err
+    assert f"tiny does not serve: the model's folder is not there ({shell.model})" in err
+    assert "hint: check the path, or mount the disk that holds it" in " ".join(err.split())
     shell.model.with_name("away").rename(shell.model)  # its disk is there now
     assert shell.run("boot", "--start")[1].strip() == "tiny serves: revision 1"
 

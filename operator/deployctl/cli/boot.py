@@ -48,9 +48,9 @@ def command(
             story(f"{each.service} does not serve: {each.message}")
     if not became:
         story("nothing to start: whatever should serve runs")
-    failed = [each.service for each in became if each.revision is None]
+    failed = [each for each in became if each.revision is None]
     if failed:
         raise TargetError(
-            f"{', '.join(failed)} did not come up",
-            hint=f"deployctl logs {failed[0]} shows why; deployctl up starts it",
+            f"{', '.join(each.service for each in failed)} did not come up",
+            hint=failed[0].hint or f"deployctl logs {failed[0].service} shows why",
         )

@@ -29,7 +29,8 @@ class StartedAgain(NamedTuple):
 
     service: str
     revision: int | None  # that serves now; None where none does
-    message: str  # why it does not
+    message: str = ""  # why it does not, and where
+    hint: str = ""  # what helps
 
 
 def unit() -> str:
@@ -80,7 +81,7 @@ def start(tell: Tell = silent) -> list[StartedAgain]:
             if release is not None and driver.state(release).condition != "running":
                 due.append(release)
         except DeployctlError as error:
-            became.append(StartedAgain(ref.service, None, error.message))
+            became.append(_failed(ref.service, error))
     if driver.gateway is not None:
         _hold(driver.gateway, due, tell)
     for release in due:
@@ -88,12 +89,17 @@ def start(tell: Tell = silent) -> list[StartedAgain]:
         tell(Event("heading", text))
         try:
             rollback(release.service, release.revision, target="process", tell=tell)
-            became.append(StartedAgain(release.service, release.revision, ""))
+            became.append(StartedAgain(release.service, release.revision))
         except InterruptedByUserError:
             raise
         except DeployctlError as error:
-            became.append(StartedAgain(release.service, None, error.message))
+            became.append(_failed(release.service, error))
     return became
+
+
+def _failed(service: str, error: DeployctlError) -> StartedAgain:
+    said = f"{error.message} ({error.where})" if error.where else error.message
+    return StartedAgain(service, None, said, error.hint or "")
 
 
 def _hold(gateway: Gateway, due: Sequence[Release], tell: Tell) -> None:
