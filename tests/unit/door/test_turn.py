@@ -1,12 +1,16 @@
 """The locks of cards: all of an engine's, or none; and of one that was killed, none."""
 
+import signal
 import subprocess
 import sys
 import time
 
+import pytest
+
 import engine_parent
 from engine_turn import Turn
 from engine_watchdog import Settings
+from unit.door.test_watchdog import FakeEngine, FakeMachine, ask, watch
 
 
 def test_of_two_on_a_card_one_has_its_turn(tmp_path):
@@ -72,3 +76,41 @@ def test_files_that_are_there_are_enough_and_without_a_folder_it_loads_all_the_s
     machine._output, machine._turn = None, Turn(str(tmp_path / "gone"), ["0"])
     assert machine.take_turn()
     assert "the engine waits for no other that loads on its card: " in capfd.readouterr().err
+
+
+def test_it_loads_when_it_is_its_turn_and_leaves_that_once_it_is_ready():
+    machine = FakeMachine(FakeEngine(30, ends_s=100, code=-9), FakeEngine(10, ends_s=600))
+    machine.turn = 50.0
+    watch(machine, restarts=1)
+    assert machine.begun[0].begun == 50.0
+    assert machine.said[:2] == [
+        "the engine waits for its turn: another loads on its card",
+        "it is the engine's turn",
+    ]
+    first, second = machine.left
+    assert 80 <= first <= 85  # by the first look at one that is ready
+    assert second >= machine.begun[1].begun + 10
+
+
+@pytest.mark.parametrize("end", ["asked", "drained"])
+def test_one_that_waits_for_its_turn_ends_when_it_is_told_to(end):
+    machine = FakeMachine(FakeEngine())
+    machine.turn = 10_000.0
+    machine.at = [
+        (40.0, ask(machine) if end == "asked" else lambda: setattr(machine, "drained", 1))
+    ]
+    assert watch(machine) == -signal.SIGTERM
+    assert not machine.begun
+    assert machine.now < 45
+
+
+def test_one_that_loads_for_ever_or_dies_keeps_no_other_waiting():
+    machine = FakeMachine(FakeEngine(10_000, ends_s=2_000))
+    watch(machine, start_s=600.0)
+    assert 600 <= machine.left[0] <= 610
+    machine = FakeMachine(FakeEngine(100, ends_s=20, code=1))
+    watch(machine)
+    assert 20 <= machine.left[0] <= 25
+    machine = FakeMachine(OSError(2, "No such file"))
+    watch(machine)
+    assert machine.left == [0.0]

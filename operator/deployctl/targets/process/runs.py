@@ -80,7 +80,7 @@ class Command:
 
     def shared_cards(self) -> list[str]:
         """By the names of their locks, the cards of this engine that others are on, too."""
-        shared: list[str] = self.watchdog["cards"]
+        shared = list(map(str, self.watchdog["cards"]))
         return [shared[n] for n in self.cards if n < len(shared)] or shared
 
     def argv(self, python: str) -> list[str]:
@@ -185,12 +185,8 @@ class RunFolder:
                 self.log.replace(self.folder / "previous.log")
         except OSError as error:
             raise state_error("put the old log aside", self.log, error) from error
-        told = {
-            **command.watchdog,
-            "port": command.port,
-            "events": str(self.folder / restarts.EVENTS_FILE),
-            "grace_s": grace_s,
-        }
+        told = {**command.watchdog, "port": command.port, "grace_s": grace_s}
+        told["events"] = str(self.folder / restarts.EVENTS_FILE)
         if "cards" in command.watchdog:
             make_folder(turns)
             told |= {"turns": str(turns), "cards": command.shared_cards()}
