@@ -149,6 +149,6 @@ def test_logs_of_all_replicas_are_followed(served):
             reads.join()
     one = served.run("logs", "tiny", "--replica", 1)[1]
     assert "deployctl: the engine serves again" in one
-    assert "replica" not in one
+    assert "replica 1:" not in one
     code, _, err = served.run("logs", "tiny", "--replica", 2)
     assert (code, "revision 1 of tiny has no replica 2" in err) == (2, True)

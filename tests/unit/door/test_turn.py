@@ -13,6 +13,25 @@ from engine_watchdog import Settings
 from unit.door.test_watchdog import FakeEngine, FakeMachine, ask, watch
 
 
+class Turns(FakeMachine):
+    """One on whose card another loads, until the second `turn`."""
+
+    has_turn, turn = False, 0.0
+
+    def take_turn(self):
+        self.has_turn = self.now >= self.turn
+        return self.has_turn
+
+    def leave_turn(self):
+        if self.has_turn:
+            self.left.append(self.now)
+        self.has_turn = False
+
+    def __init__(self, *engines):
+        super().__init__(*engines)
+        self.left = []
+
+
 def test_of_two_on_a_card_one_has_its_turn(tmp_path):
     first, second = Turn(str(tmp_path), ["0"]), Turn(str(tmp_path), ["0"])
     apart = Turn(str(tmp_path), ["1"])
@@ -79,7 +98,7 @@ def test_files_that_are_there_are_enough_and_without_a_folder_it_loads_all_the_s
 
 
 def test_it_loads_when_it_is_its_turn_and_leaves_that_once_it_is_ready():
-    machine = FakeMachine(FakeEngine(30, ends_s=100, code=-9), FakeEngine(10, ends_s=600))
+    machine = Turns(FakeEngine(30, ends_s=100, code=-9), FakeEngine(10, ends_s=600))
     machine.turn = 50.0
     watch(machine, restarts=1)
     assert machine.begun[0].begun == 50.0
@@ -94,7 +113,7 @@ def test_it_loads_when_it_is_its_turn_and_leaves_that_once_it_is_ready():
 
 @pytest.mark.parametrize("end", ["asked", "drained"])
 def test_one_that_waits_for_its_turn_ends_when_it_is_told_to(end):
-    machine = FakeMachine(FakeEngine())
+    machine = Turns(FakeEngine())
     machine.turn = 10_000.0
     machine.at = [
         (40.0, ask(machine) if end == "asked" else lambda: setattr(machine, "drained", 1))
@@ -105,12 +124,12 @@ def test_one_that_waits_for_its_turn_ends_when_it_is_told_to(end):
 
 
 def test_one_that_loads_for_ever_or_dies_keeps_no_other_waiting():
-    machine = FakeMachine(FakeEngine(10_000, ends_s=2_000))
+    machine = Turns(FakeEngine(10_000, ends_s=2_000))
     watch(machine, start_s=600.0)
     assert 600 <= machine.left[0] <= 610
-    machine = FakeMachine(FakeEngine(100, ends_s=20, code=1))
+    machine = Turns(FakeEngine(100, ends_s=20, code=1))
     watch(machine)
     assert 20 <= machine.left[0] <= 25
-    machine = FakeMachine(OSError(2, "No such file"))
+    machine = Turns(OSError(2, "No such file"))
     watch(machine)
     assert machine.left == [0.0]
