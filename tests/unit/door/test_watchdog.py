@@ -54,7 +54,7 @@ class FakeMachine:
         self.told = False
         self.begun, self.said, self.events, self.counted = [], [], [], []
         self.door = list(door)  # how looking whether it opens ends, once it does not
-        self.killed = 0
+        self.killed, self.drained = 0, False
         self.hours = 12
         self.at = []  # (when, what): happens while it sleeps
 
@@ -72,8 +72,6 @@ class FakeMachine:
         while self.at and self.at[0][0] <= self.now:
             self.at.pop(0)[1]()
         assert self.now < 40 * 3600, "it goes on for ever"
-
-    drained = False
 
     def drains(self):
         return self.drained
