@@ -7,8 +7,9 @@ import subprocess
 import pytest
 
 from deployctl.errors import InputError, PlanRefusedError, StateError, TargetError
-from deployctl.targets.process import cores, logfile
-from deployctl.targets.process.cores import Thread
+from deployctl.targets import cores
+from deployctl.targets.cores import Thread
+from deployctl.targets.process import logfile
 from deployctl.targets.process.preflight import vllm_version
 from deployctl.targets.process.runs import Command, RunFolder, environment
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 from deployctl.endpoint import Endpoint
 from deployctl.events import Tell
+from deployctl.targets import several
 from deployctl.targets.driver import EngineState
 from deployctl.targets.history import Release, replicas
 from deployctl.targets.marked import marked
 from deployctl.targets.process.driver import EngineDriver, command_of
-from deployctl.targets.restarts import Restarts
 
 
 class ProcessDriver(EngineDriver):
@@ -66,9 +66,8 @@ class ProcessDriver(EngineDriver):
 
     def state(self, release: Release) -> EngineState:
         """Looks at each; together they run where one does."""
-        each = replicas(release)
-        states = [super(ProcessDriver, self).state(one) for one in each]
-        return states[0] if len(each) == 1 else _together(states)
+        states = [super(ProcessDriver, self).state(each) for each in replicas(release)]
+        return several.together(states)
 
     def logs(self, release: Release, *, tail: int | None, follow: bool) -> Iterator[str]:
         """Yields the log of the one, or of one after the other; those that are followed, together,
@@ -103,34 +102,6 @@ class ProcessDriver(EngineDriver):
             return [release]
         runs = self._run(release).folder
         numbers = [path.suffix[1:] for path in runs.parent.glob(f"{runs.name}.*")]
-        several = [int(number) for number in numbers if number.isdecimal()]
-        named = [release.model_copy(update={"replica": number}) for number in sorted(several)]
+        found = [int(number) for number in numbers if number.isdecimal()]
+        named = [release.model_copy(update={"replica": number}) for number in sorted(found)]
         return [release, *named]
-
-
-def _together(states: list[EngineState]) -> EngineState:
-    """What several engines come to, and what is said of one."""
-    running = [state for state in states if state.condition == "running"]
-    said = [
-        f"replica {number}: {state.detail or 'it does not run'}"
-        for number, state in enumerate(states)
-        if state.detail or state.condition != "running"
-    ]
-    if running and len(running) < len(states):
-        said.insert(0, f"{len(running)} of {len(states)} replicas run")
-    absent = all(state.condition == "absent" for state in states)
-    return EngineState(
-        "running" if running else "absent" if absent else "dead",
-        "" if absent else "; ".join(said),
-        started=min((state.started for state in running if state.started), default=None),
-        memory_bytes=sum(state.memory_bytes or 0 for state in running) or None,
-        restarts=_restarts([state.restarts for state in states]),
-    )
-
-
-def _restarts(each: list[Restarts]) -> Restarts:
-    """All that were started again, and why the last one was."""
-    last, number = max((one.last or "", number) for number, one in enumerate(each))
-    memory = [f"{one.memory} as replica {n}" for n, one in enumerate(each) if one.memory]
-    why = f"replica {number}: {each[number].why}" if last else ""
-    return Restarts(sum(one.number for one in each), last or None, why, memory=", ".join(memory))

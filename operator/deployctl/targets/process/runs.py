@@ -24,8 +24,7 @@ from deployctl.render.process import (
     SECRETS_FOLDER,
     TOKEN_FILE,
 )
-from deployctl.targets import restarts
-from deployctl.targets.process import cores
+from deployctl.targets import cores, restarts
 from deployctl.targets.process.procfs import Identity, alive, boot_id, running
 
 TRY_S = 60.0  # for the door to be tried: a loaded machine takes seconds to start Python

@@ -1,4 +1,4 @@
-"""Which cores of this machine each of several engines computes on."""
+"""Which cores of a machine each of several engines computes on."""
 
 import os
 from collections.abc import Sequence
