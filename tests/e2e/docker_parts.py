@@ -79,7 +79,8 @@ def sweep(service):
     for kind in ("network", "volume"):
         if found[f"{kind}s"]:
             docker(kind, "rm", *found[f"{kind}s"], check=False)
-    mounted = [f"deployctl-{service}_{what}" for what in ("secrets", "door")]
+    numbers = ["", "-1", "-2"]  # of replicas
+    mounted = [f"deployctl-{service}_{what}{n}" for what in ("secrets", "door") for n in numbers]
     docker("volume", "rm", "--force", *mounted, check=False)
     forget(service)
 

@@ -16,6 +16,14 @@ import ports
 pytestmark = pytest.mark.docker
 
 CADDY = f"{GATEWAY}-caddy-1"
+# Of the fake engine; there is no pgrep. What its watchdog started.
+KILL_ENGINE = """\
+for each in /proc/[0-9]*; do
+  if grep -qa vllm.entrypoints "$each/cmdline" && ! grep -qa engine_parent "$each/cmdline"; then
+    kill -KILL "${each#/proc/}"
+  fi
+done
+"""
 
 
 @pytest.fixture
@@ -80,6 +88,64 @@ def test_no_request_fails_in_an_update_a_bad_revision_and_a_rollback(behind, rec
     print(f"{failed} requests failed of the proxy that was killed, in {seconds} s")
     assert behind("down", behind.service).stderr.count("the gateway has ended") == 1
     assert docker("ps", "--all", "--quiet", "--filter", f"name={CADDY}") == ""
+
+
+@pytest.fixture
+def replicated(behind):
+    """The same with two replicas; `cli.replicas()` is what status says of them."""
+    behind.one = [*behind.up, "--kv-cache-gib", "0.25"]
+    behind.up = [*behind.one, "--replicas", 2]
+    behind.replicas = lambda: behind.status(behind.service)["replicas"]
+    behind.ids = lambda: [
+        inspect(f"deployctl-{behind.service}-engine-{number}")["Id"] for number in ("1", "1-1")
+    ]
+    behind.first = behind.json(*behind.up)
+    return behind
+
+
+def test_replicas_are_replaced_one_by_one_and_the_others_serve(replicated, record_property):
+    begun, name = replicated.ids(), replicated.service
+    assert [each["health"] for each in replicated.replicas()] == ["serving", "serving"]
+    cores = [inspect(each)["HostConfig"]["CpusetCpus"] for each in begun]
+    assert cores[0] != cores[1] or cores == ["", ""]  # fewer cores than engines
+    told = replicated.json("metrics", name)["replicas"]
+    assert [each["url"] for each in told] == [each["url"] for each in replicated.replicas()]
+    with Users(replicated.gateway, new=1, kept=1, model=replicated.first["model"]) as users:
+        updated = replicated(*replicated.up, "--max-num-seqs", "4").stderr
+        assert "replacing replica 1" in updated
+        assert "requests wait" not in updated
+        second = replicated.ids()
+        assert set(begun).isdisjoint(second)
+        bad = replicated(*replicated.up, "--env", "FAKE_ENGINE_DIE_LOADING=3", code=4)
+        assert "revision 2 serves again" in bad.stderr
+        third = replicated.ids()
+        assert third[0] != second[0]  # it was brought back, and the other never touched
+        assert third[1] == second[1]
+        until(lambda: len(users.asked) > 20, seconds=60, what="users are served")
+        assert users.failed == []
+        docker("exec", third[1], "sh", "-c", KILL_ENGINE)
+        until(
+            lambda: [e["restarts"] for e in replicated.replicas() if e["health"] == "serving"]
+            == [0, 1],
+            seconds=60, what="the one that was killed is started again alone",
+        )  # fmt: skip
+    assert len(users.failed) <= 2  # they were inside
+    record_property("requests", len(users.asked))
+    lines = replicated("logs", name).stdout.splitlines()
+    assert {line.partition(":")[0] for line in lines} == {"replica 0", "replica 1"}
+    assert "the gateway has ended" in replicated("down", name).stderr
+    assert left(name)["containers"] == []
+    assert docker("volume", "ls", "--quiet", "--filter", f"name=deployctl-{name}_secrets") == ""
+
+
+@pytest.mark.night
+def test_no_request_fails_where_replicas_come_and_go(replicated):
+    with Users(replicated.gateway, model=replicated.first["model"], redials=True) as users:
+        assert "ending replica 1" in replicated(*replicated.one).stderr
+        assert replicated.replicas() == []
+        assert "adding replica 1" in replicated("rollback", replicated.service).stderr
+        assert len(replicated.replicas()) == 2
+    assert users.failed == []
 
 
 @pytest.mark.night  # Docker asks it three times

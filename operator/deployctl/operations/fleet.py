@@ -72,7 +72,6 @@ def plan_fleet(specs: Sequence[ServiceSpec], fleet: Sequence[CardsOfHost]) -> Pl
     members = [Member(spec, checkpoint(spec)[1]) for spec in settled]
     needs = KnownNeeds()
     planned = advised(place(members, cards, needs), members, cards, needs)
-    _refuse_copies_in_docker(planned)
     for spec, plan in zip(planned.specs, planned.plan.services, strict=True):
         gateway.check(plan, spec, _target(spec, plan))
     # As the file names a card, and no profile's name: that of a file of one's own says nothing to
@@ -134,21 +133,6 @@ def _count(where: str) -> int:
             hint="unset it, or name the cards: fleet: [{gpu: l4, count: 2}]",
         )
     return len(cards)
-
-
-def _refuse_copies_in_docker(planned: PlannedFleet) -> None:
-    """Refuses early what one of several would be refused for once others have been brought up.
-
-    Raises:
-        PlanRefusedError: a service has several replicas in Docker.
-    """
-    for spec, plan in zip(planned.specs, planned.plan.services, strict=True):
-        if plan.replicas > 1 and _target(spec, plan) == "docker":
-            raise PlanRefusedError(
-                f"{plan.name} has {plan.replicas} replicas, and Docker has one of a service",
-                where=plan.name,
-                hint="say target: process, or replicas: 1",
-            )
 
 
 def _settled(spec: ServiceSpec, index: int, cards: Sequence[HostCard]) -> ServiceSpec:

@@ -7,6 +7,7 @@ caches and the secrets are, and how the container is confined.
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from deployctl.engines.vllm import BUILT_HERE, flags
@@ -18,6 +19,7 @@ from deployctl.render.bundle import (
     EVERYWHERE,
     NOT_COMMITTED,
     Bundle,
+    behind_gateway,
     engine_arguments,
     engine_environment,
     listens_on,
@@ -36,7 +38,7 @@ class Volume(NamedTuple):
 
 
 COMPOSE_FILE = "compose.yaml"
-ENGINE = "engine"  # the service of the Compose project that serves
+ENGINE = "engine"  # the service of the Compose project that serves; of several the first
 CACHE_OWNER = "cache-owner"
 _GATEWAY, GATEWAY_NETWORK = "gateway", "deployctl_gateway_engines"
 _MODEL = "model"
@@ -80,25 +82,24 @@ def project_name(service: str) -> str:
     return f"deployctl-{service}"
 
 
+def engine_name(replica: int | None) -> str:
+    """The service of a Compose project that is the only engine, or the replica of that number: the
+    first is where an only one would be, so that either may take the other's place."""
+    return f"{ENGINE}-{replica}" if replica else ENGINE
+
+
 def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
     """Renders the Compose project of one service.
 
     Raises:
-        PlanRefusedError: several replicas, which would want the same port of one host; or
-            named cards that are not as many as the engine uses.
+        PlanRefusedError: named cards that are not as many as the engines use.
     """
-    if plan.replicas > 1:
-        raise PlanRefusedError(
-            f"the plan has {plan.replicas} replicas, and one Docker host publishes one per port",
-            where="replicas",
-            hint="use --target process, or --replicas 1 with a larger --tensor-parallel-size, or "
-            "deploy the service several times, each with its own --name, --port and GPUs",
-        )
     guarded = door.door_files(
         plan, spec, secrets=_SECRETS, drain_file=DRAIN_FILE, probe_token=_PROBE_TOKEN
     )
     guarded |= watchdog.files() if guarded else {}
-    engine = _engine(plan, spec, guarded=bool(guarded))
+    numbers: Sequence[int | None] = range(plan.replicas) if plan.replicas > 1 else [None]
+    engines = {engine_name(n): _engine(plan, spec, n, guarded=bool(guarded)) for n in numbers}
     document = {
         "name": project_name(plan.name),
         "x-deployctl": {
@@ -107,12 +108,13 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
             "gpu": plan.gpu,
             "engine": f"{plan.engine.name} {plan.engine.version}",
         },
-        "services": {ENGINE: engine, CACHE_OWNER: _cache_owner(plan)},
+        "services": {**engines, CACHE_OWNER: _cache_owner(plan)},
         "volumes": {name: {"labels": _labels(plan)} for name in CACHES} | _sent(plan),
-        **_network(spec),
+        **_network(plan, spec),
     }
     content = json.dumps([document, guarded], sort_keys=True).encode()
-    engine["labels"][LABEL + "digest"] = hashlib.sha256(content).hexdigest()[:16]
+    for engine in engines.values():
+        engine["labels"][LABEL + "digest"] = hashlib.sha256(content).hexdigest()[:16]
     comment = (
         f"Rendered by deployctl for the service {plan.name}.\n"
         "Change the service's spec and render again rather than editing this file."
@@ -130,8 +132,12 @@ def render_compose(plan: ServingPlan, spec: ServiceSpec) -> Bundle:
     )
 
 
-def _engine(plan: ServingPlan, spec: ServiceSpec, *, guarded: bool) -> dict[str, Any]:
+def _engine(
+    plan: ServingPlan, spec: ServiceSpec, replica: int | None, *, guarded: bool
+) -> dict[str, Any]:
     cuda, told = plan.accelerator == "cuda", watchdog.settings(plan, spec)
+    if cuda and "cards" in told:
+        told["cards"] = told["cards"][_share(plan, replica)]
     service: dict[str, Any] = {
         **_image(plan),
         "entrypoint": _WATCHDOG.entrypoint(told, _ENGINE) if guarded else _ENGINE,
@@ -165,7 +171,7 @@ def _engine(plan: ServingPlan, spec: ServiceSpec, *, guarded: bool) -> dict[str,
     memory = {} if most is None else {"memory": f"{most + _TMP_GIB}g"}
     resources: dict[str, Any] = {"limits": {**memory, "pids": _PIDS}}
     if cuda:
-        resources["reservations"] = {"devices": [_cards(plan)]}
+        resources["reservations"] = {"devices": [_cards(plan, replica)]}
     service["deploy"] = {"resources": resources}
     return service
 
@@ -173,14 +179,14 @@ def _engine(plan: ServingPlan, spec: ServiceSpec, *, guarded: bool) -> dict[str,
 def _reached(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
     """By a port of the host; or behind the gateway by its network alone, and then it gets out
     itself only where it has something to fetch or to tell."""
-    if not spec.behind_gateway:
+    if not behind_gateway(plan, spec):
         return {"ports": [published(PORT, spec.port, listens_on(plan, spec))]}
     gets_out = plan.asks_the_hub or spec.otlp_traces_endpoint is not None
     return {"networks": {_GATEWAY: {}, **({"default": {}} if gets_out else {})}}
 
 
-def _network(spec: ServiceSpec) -> dict[str, Any]:
-    if not spec.behind_gateway:
+def _network(plan: ServingPlan, spec: ServiceSpec) -> dict[str, Any]:
+    if not behind_gateway(plan, spec):
         return {}
     return {"networks": {_GATEWAY: {"name": GATEWAY_NETWORK, "external": True}}}
 
@@ -190,22 +196,32 @@ def published(target: int, port: int, host: str) -> dict[str, str | int]:
     return {"target": target, "published": str(port), "host_ip": host, "protocol": "tcp"}
 
 
-def _cards(plan: ServingPlan) -> dict[str, Any]:
+def _share(plan: ServingPlan, replica: int | None) -> slice:
+    """Which of the service's cards an engine has."""
+    first = (replica or 0) * plan.world_size
+    return slice(first, first + plan.world_size)
+
+
+def _cards(plan: ServingPlan, replica: int | None) -> dict[str, Any]:
     """The cards to reserve: any, or those that CUDA_VISIBLE_DEVICES names on the host, a MIG
-    slice by its UUID.
+    slice by its UUID. A replica has its share of these, or of the host's.
 
     Docker hands the same first cards to everyone who asks for a number, so a second service on
     a host has to name its own.
     """
     refuse_unnamed_slice(plan)
+    size, count = plan.world_size, plan.world_size * plan.replicas
     named = [n.strip() for n in plan.engine.env.get(CARDS_VARIABLE, "").split(",") if n.strip()]
-    if named and len(named) != plan.world_size:
+    if named and len(named) != count:
         raise PlanRefusedError(
-            f"{CARDS_VARIABLE} names {len(named)} cards, and the plan uses {plan.world_size}",
+            f"{CARDS_VARIABLE} names {len(named)} cards, and the plan uses {count}",
             where=f"env/{CARDS_VARIABLE}",
-            hint=f"name {plan.world_size}, or leave it out",
+            hint=f"name {count}, or leave it out",
         )
-    which: dict[str, Any] = {"device_ids": named} if named else {"count": plan.world_size}
+    if replica is not None:
+        among = named or [str(number) for number in range(count)]
+        named = among[_share(plan, replica)]
+    which: dict[str, Any] = {"device_ids": named} if named else {"count": size}
     return {"driver": "nvidia", **which, "capabilities": ["gpu"]}
 
 

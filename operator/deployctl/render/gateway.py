@@ -122,19 +122,20 @@ def entry(plan: ServingPlan, spec: ServiceSpec, *, contained: bool = False) -> G
     )
 
 
-def upstream(service: str) -> str:
+def upstream(service: str, replica: int | None = None) -> str:
     """The address of a service's engine on the network of a gateway in a container: by its
     container's name. Of all names there, that alone is no other's."""
-    return f"deployctl-{_engine(service)}:{ENGINE_PORT}"
+    return f"deployctl-{_engine(service, replica)}:{ENGINE_PORT}"
 
 
-def inside(service: str) -> str:
+def inside(service: str, replica: int | None = None) -> str:
     """The path below which the monitor of such a gateway leads to it."""
-    return f"{ENGINES}/{_engine(service)}"
+    return f"{ENGINES}/{_engine(service, replica)}"
 
 
-def _engine(service: str) -> str:
-    return f"{service}-engine-1"
+def _engine(service: str, replica: int | None) -> str:
+    # The first of several is where an only one would be: either may take the other's place.
+    return f"{service}-engine-{replica}-1" if replica else f"{service}-engine-1"
 
 
 def check(plan: ServingPlan, spec: ServiceSpec, target: TargetKind) -> None:

@@ -59,7 +59,10 @@ def by_hand(wanted: GatewayEntry) -> dict[str, str]:
         "caddy.json": rendered.configuration([entry], monitor_port=port, contained=True),
         "monitor_port": str(port),
         f"services/{service}.json": entry.model_dump_json(indent=1),
-        f"{rendered.UPSTREAMS}/{service}": rendered.upstream(service),
+        **{
+            f"{rendered.UPSTREAMS}/{name}": rendered.upstream(service, number)
+            for number, name in enumerate(entry.upstreams)
+        },
     }
     compose = project(ports([entry], port), port, default_image())
     files = {f"gateway/files/{path}": text for path, text in held.items()}

@@ -73,7 +73,7 @@ def _needs_of_compose(plan: ServingPlan) -> list[str]:
         f"The image `{plan.engine.image}`, {origin}.",
     ]
     if plan.accelerator == "cuda":
-        count = plan.world_size
+        count = plan.world_size * plan.replicas
         cards = "one NVIDIA card" if count == 1 else f"{count} NVIDIA cards"
         lines.append(f"{cards} ({plan.gpu}), NVIDIA's driver and its container toolkit.")
     if plan.model_local:

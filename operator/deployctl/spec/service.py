@@ -130,7 +130,7 @@ class ServiceSpec(BaseModel):
     )
     replicas: int | None = option(
         None,
-        "Copies of the engine; as processes they stand behind a gateway. [default: what the GPUs "
+        "Copies of the engine; on a host they stand behind a gateway. [default: what the GPUs "
         "allow]",
         "Engine",
         ge=1,

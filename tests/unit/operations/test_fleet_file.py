@@ -180,12 +180,12 @@ def test_cards_of_a_profile_of_ones_own_are_known_to_every_verb(fleet, deployctl
     deployctl("render", "--target", "docker", "-f", "fleet.yaml", "-o", "out")
 
 
-def test_several_replicas_in_docker_are_refused_before_anything_starts(fleet, deployctl):
-    fleet([{"gpu": "l4", "count": 2}], replicas=2)
-    _, err = deployctl("up", "-f", "fleet.yaml", code=3)
-    assert "two has 2 replicas, and Docker has one of a service" in err
-    fleet([{"gpu": "l4", "count": 2}], replicas=2, target="process")
-    deployctl("plan", "-f", "fleet.yaml")
+def test_several_replicas_have_the_cards_of_their_service(fleet, deployctl):
+    folder = fleet([{"gpu": "l4", "count": 3}], replicas=2).parent
+    deployctl("render", "--target", "docker", "-f", "fleet.yaml", "-o", "out")
+    services = yaml.safe_load((folder / "out/two/compose.yaml").read_text())["services"]
+    reserved = [services[n]["deploy"]["resources"]["reservations"] for n in ("engine", "engine-1")]
+    assert len({each["devices"][0]["device_ids"][0] for each in reserved}) == 2
 
 
 @pytest.fixture

@@ -257,13 +257,6 @@ def test_a_local_model_is_mounted_and_a_hub_model_is_not(by_hand):
     assert "HF_HUB_OFFLINE" not in hub["environment"]
 
 
-def test_several_replicas_on_one_host_are_refused_with_a_way_out(by_hand):
-    plan, spec = by_hand(replicas=2)
-    with pytest.raises(PlanRefusedError) as caught:
-        render_compose(plan, spec)
-    assert "--replicas 1" in caught.value.hint
-
-
 def test_the_digest_label_follows_what_runs(by_hand):
     def label(**more):
         return engine(render_compose(*by_hand(**more)))["labels"]["io.deployctl.digest"]

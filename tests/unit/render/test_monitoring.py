@@ -54,6 +54,31 @@ def test_a_service_is_judged_and_scraped_the_same_wherever_it_is_rendered(watche
     assert mine == job | {"authorization": {"credentials_file": "../secrets/operator_token"}}
 
 
+def test_replicas_are_scraped_each_by_its_port_or_its_path(watched):
+    def places(one):
+        folder = monitoring_folder([one], ())
+        (job,) = loaded(folder, "prometheus/scrape.yaml")["scrape_configs"]
+        return job["static_configs"]
+
+    processes = watched(replicas=2)
+    (both,) = places(processes)
+    assert both["targets"] == ["127.0.0.1:8000", "127.0.0.1:8001"]
+    beside = loaded(monitoring_files(processes.plan, processes.spec), "monitoring/scrape.yaml")
+    contained = processes._replace(address="127.0.0.1:20190", path="/engines/chat-engine-1")
+    assert places(contained) == beside["scrape_configs"][0]["static_configs"]
+    assert places(contained) == [
+        {
+            "targets": ["127.0.0.1:20190"],
+            "labels": {
+                "service": "chat",
+                "instance": f"chat/{number}",
+                "__metrics_path__": f"/engines/{container}/metrics",
+            },
+        }
+        for number, container in enumerate(("chat-engine-1", "chat-engine-1-1"))
+    ]
+
+
 def test_a_service_that_is_called_host_takes_no_rules_of_machines_away(watched):
     one = watched("host")
     for files in (monitoring_folder([one], ()), stack_files([one], StackSettings(), "/state")):

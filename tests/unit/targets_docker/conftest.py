@@ -11,9 +11,9 @@ from deployctl.planning.plan import EnginePlan, ServingPlan
 from deployctl.render import render_compose
 from deployctl.spec import ServiceSpec
 from deployctl.spec.settings import Settings
+from deployctl.targets.docker import DockerDriver
 from deployctl.targets.docker import driver as driver_module
 from deployctl.targets.docker.commands import Result
-from deployctl.targets.docker.driver import DockerDriver
 from deployctl.targets.docker.engine import Address, DockerEngine
 from deployctl.targets.docker.keptkeys import KeptKeys
 from deployctl.targets.history import Release
@@ -69,6 +69,7 @@ class MemoryEngine:
     """Knows containers, images and volumes."""
 
     endpoint, by_line = DockerEngine.endpoint, DockerEngine.by_line
+    engines = DockerEngine.engines
     hostname = DockerEngine.hostname
     line = None
 
@@ -111,10 +112,11 @@ class MemoryEngine:
         self.did.append(("execute", words[-1]))
         return self.codes.pop(0)
 
-    def remove(self, project, grace_s):
-        self.did.append(("remove", project))
+    def remove(self, project, grace_s, *, only=None):
+        self.did.append(("remove", only or project))
         self.graces.append(grace_s)
-        self.found = []
+        gone = self.containers(project, only)
+        self.found = [each for each in self.found if each not in gone]
 
     def remove_volumes(self, project):
         return [f"{project}_hub", f"{project}_vllm"]
@@ -126,6 +128,7 @@ class MemoryEngine:
     def fill_volume(self, name, service, image, files):
         self.made.append(name)
         self.filled[name] = dict(files)
+        self.carriers.volumes_made[name] = [{"io.deployctl.service": service}, {}]
 
     def write_volume(self, name, image, files, *, in_place_of):
         """In place: who has it in sight goes on seeing it. `name` may be a path of this host."""
@@ -137,6 +140,7 @@ class MemoryEngine:
 
     def drop_volume(self, name):
         self.filled.pop(name, None)
+        self.carriers.volumes_made.pop(name, None)
 
 
 class Commands:
@@ -179,7 +183,14 @@ def release(tmp_path):
     model.chmod(0o755)
     (model / "config.json").write_text("{}")
 
-    def make(revision=1, image="deployctl/vllm-cpu:0.32.0", local=True, args=(), **settings):
+    def make(
+        revision=1,
+        image="deployctl/vllm-cpu:0.32.0",
+        local=True,
+        args=(),
+        replicas=1,
+        **settings,
+    ):
         spec = ServiceSpec(
             **{
                 "model": str(model) if local else "org/tiny",
@@ -196,6 +207,7 @@ def release(tmp_path):
             gpu="cpu",
             accelerator="cpu",
             verdict="fits",
+            replicas=replicas,
             engine=EnginePlan(
                 name="vllm", version="0.32.0", image=image, args=tuple(args), env=spec.env
             ),

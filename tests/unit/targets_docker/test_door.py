@@ -6,7 +6,7 @@ import yaml
 from tests.unit.targets_docker.conftest import FETCHES, quiet
 
 from deployctl.spec.settings import Settings
-from deployctl.targets.docker.driver import DockerDriver
+from deployctl.targets.docker import DockerDriver
 from deployctl.targets.docker.keptkeys import KeptKeys
 from process_parts import before_the_door
 

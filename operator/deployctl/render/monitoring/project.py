@@ -5,7 +5,7 @@ Not part of the bundle: a better rule here must not make an engine run anew.
 
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import gateway
-from deployctl.render.bundle import LOOPBACK
+from deployctl.render.bundle import LOOPBACK, behind_gateway
 from deployctl.render.compose import SECRETS_FOLDER
 from deployctl.render.monitoring.prometheus import Watched, host_rules, rules, scrape_job
 from deployctl.render.yamltext import write
@@ -22,9 +22,9 @@ def reached(
     token_file: str,
     monitor_port: int = gateway.MONITOR_PORT,
 ) -> tuple[str, str, str]:
-    """Where Prometheus finds an engine of a Compose project on a host: its address, the token's
-    file, and what stands before /metrics. Behind a gateway it is found by that one's monitor."""
-    if not spec.behind_gateway:
+    """Where Prometheus finds the first engine of a Compose project on a host: its address, the
+    token's file, and what stands before /metrics. Behind a gateway by that one's monitor."""
+    if not behind_gateway(plan, spec):
         return f"{host}:{spec.port}", token_file, ""
     return f"{host}:{monitor_port}", token_file, gateway.inside(plan.name)
 

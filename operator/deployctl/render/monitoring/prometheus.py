@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 from deployctl.planning.plan import ServingPlan
 from deployctl.promql import LabelMatcher
-from deployctl.render import door
+from deployctl.render import door, gateway
 from deployctl.render.alerting import Objectives, Scope, host_groups, rule_groups
 from deployctl.spec import ServiceSpec
 
@@ -19,13 +19,34 @@ class Watched(NamedTuple):
     spec: ServiceSpec
     address: str  # HOST:PORT, as Prometheus reaches it; of several replicas the first one's
     token_file: str  # of the operator, as Prometheus sees it; or from where its own file is
-    path: str = ""  # what stands before /metrics there
+    path: str = ""  # what stands before /metrics there; of several replicas the first one's
 
     @property
     def addresses(self) -> list[str]:
-        """Those of all replicas: on a host each has the port after the one before."""
+        """Those of all replicas: processes have each the port after the one before; in Docker all
+        are behind one address."""
+        if self.path:
+            return [self.address]
         host, _, port = self.address.rpartition(":")
         return [f"{host}:{int(port) + number}" for number in range(self.plan.replicas)]
+
+    @property
+    def places(self) -> list[dict[str, Any]]:
+        """What Prometheus scrapes. Replicas at one address are told by their paths."""
+        name, count = self.plan.name, self.plan.replicas
+        if not self.path or count == 1:
+            return [{"targets": self.addresses, "labels": {"service": name}}]
+        return [
+            {
+                "targets": [self.address],
+                "labels": {
+                    "service": name,
+                    "instance": f"{name}/{number}",
+                    "__metrics_path__": f"{gateway.inside(name, number)}/metrics",
+                },
+            }
+            for number in range(count)
+        ]
 
 
 def scrape_job(watched: Watched) -> dict[str, Any]:
@@ -37,7 +58,7 @@ def scrape_job(watched: Watched) -> dict[str, Any]:
         "scrape_interval": f"{INTERVAL_S}s",
         **({"metrics_path": f"{watched.path}/metrics"} if watched.path else {}),
         **({"authorization": {"credentials_file": watched.token_file}} if guarded else {}),
-        "static_configs": [{"targets": watched.addresses, "labels": {"service": name}}],
+        "static_configs": watched.places,
     }
 
 

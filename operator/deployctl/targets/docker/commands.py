@@ -16,6 +16,7 @@ from deployctl.render.compose import (
     LABEL,
     REVISION_VARIABLE,
     UID,
+    engine_name,
     project_name,
 )
 from deployctl.targets.history import Release
@@ -141,10 +142,13 @@ def _beside(release: Release, volume: str) -> list[str]:
     ]
 
 
-def compose_up(folder: Path, release: Release, files: Sequence[str]) -> list[str]:
-    """Starts the project of `files` in `folder`, or changes what runs to it. Does not wait for
-    health.
+def compose_up(
+    folder: Path, release: Release, files: Sequence[str], *, beside: bool = False
+) -> list[str]:
+    """Starts the project of `files` in `folder`, or changes what runs to it: of several engines,
+    or `beside` others, that one alone. Does not wait for health.
     """
+    one = beside or release.replica is not None
     return [
         "docker",
         "compose",
@@ -157,7 +161,7 @@ def compose_up(folder: Path, release: Release, files: Sequence[str]) -> list[str
         "up",
         "--detach",
         "--no-build",
-        "--remove-orphans",
+        engine_name(release.replica) if one else "--remove-orphans",
     ]
 
 

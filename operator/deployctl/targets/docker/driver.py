@@ -1,4 +1,4 @@
-"""DockerDriver: a release as a Compose project. What runs is asked of Docker, by labels."""
+"""One engine of a release, in a Compose project. What runs is asked of Docker, by labels."""
 
 import os
 from collections import deque
@@ -16,7 +16,6 @@ from deployctl.render import door
 from deployctl.render.candidate import borrowed
 from deployctl.render.compose import (
     DRAIN_FILE,
-    ENGINE,
     GRACE_S,
     project_name,
 )
@@ -31,12 +30,13 @@ from deployctl.targets.docker import (
     images,
     preflight,
     sharedkeys,
+    siblings,
     translate,
 )
 from deployctl.targets.docker.checkpoint import VolumeUploader, uploader
 from deployctl.targets.docker.engine import DockerEngine, connect, find
 from deployctl.targets.docker.gateway import DockerGateway
-from deployctl.targets.docker.project import ProjectFolder, fill_volumes, volumes_of
+from deployctl.targets.docker.project import ProjectFolder, fill_volumes
 from deployctl.targets.docker.running import (
     all_restarts,
     container_of,
@@ -56,8 +56,11 @@ if TYPE_CHECKING:
 CLOSED_GRACE_S = 10  # for an engine to end that has nothing more to do
 
 
-class DockerDriver:
-    """The target `docker`. Keeps nothing but the connection and what it has just started."""
+class ContainerDriver:
+    """Starts, finds and ends engines. Keeps the connection, and what it has just started.
+
+    A release is one engine here: the only one that it has, or the replica that it names.
+    """
 
     target: TargetKind = "docker"
     replaces = False
@@ -178,21 +181,23 @@ class DockerDriver:
         project, image = self._project(service), release.plan.engine.image
         for owner, name in borrowed(release.bundle):
             engine.keep_volume(owner, name)
+        beside = siblings.beside(engine, release)
         if engine.containers(project_name(service)):  # they would have the volumes in use
-            engine.remove(project_name(service), GRACE_S)
+            siblings.take_away(engine, release, GRACE_S)
         with keys.locked(self._folder(service)):
             leaves = commands.leaves_the_volume(release)
             offline = release.plan.asks_for_its_model_alone and not leaves
             fetches = release.plan.asks_the_hub and not offline
             secrets = project.secrets(release.spec, self._environment, fetches=fetches)
             lineage = self._shelf.lineage(service)
-            files = project.write(release, offline=offline, lineage=lineage)
+            cores = siblings.cores_of(engine, release)
+            files = project.write(release, offline=offline, lineage=lineage, cores=cores)
             self._keys.keep(service)
         self._keys.still_ours(service)
         fill_volumes(engine, release, secrets)
         tell(Event("note", f"docker compose up in {project.folder}"))
         done = self._run(
-            commands.compose_up(project.folder, release, files),
+            commands.compose_up(project.folder, release, files, beside=beside),
             commands.compose_environment(release),
         )
         if done.code != 0:
@@ -242,28 +247,25 @@ class DockerDriver:
         return closed
 
     def stop(self, release: Release, tell: Tell) -> None:
-        """Removes the release's containers and network and keeps its log; caches and keys stay.
+        """Removes the engine's container, with the last one all of the project, and keeps its log;
+        caches and keys stay.
 
         A later release of the service that runs in its place is left alone.
         """
-        engine = self._engine()
         self._still_ours()
-        project = project_name(release.service)
         container = self._container(release)
-        if container is None and engine.containers(project, ENGINE):
+        if container is None and self._engine().engines(project_name(release.service)):
             return
         files = self._project(release.service)
         if container is not None:
             try:
-                files.keep_log(release.revision, whole_log(self._engine(), container))
+                files.keep_log(release, whole_log(self._engine(), container))
             except (StateError, DockerError) as error:
                 tell(Event("warning", f"the log is not kept: {error.message}"))
         # Behind a door that was closed are no requests to wait for: they have ended, or are cut.
         closed = container is not None and container.id in self._closed
-        engine.remove(project, CLOSED_GRACE_S if closed else GRACE_S)
-        for volume in volumes_of(release.service).values():
-            engine.drop_volume(volume)
-        files.forget()
+        if siblings.take_away(self._engine(), release, CLOSED_GRACE_S if closed else GRACE_S):
+            files.forget()
 
     def state(self, release: Release) -> EngineState:
         """Asks Docker; works from labels, so also when deployctl's records are lost."""
@@ -280,7 +282,7 @@ class DockerDriver:
         if container is not None:
             yield from lines_of(self._engine().logs(container, tail=tail, follow=follow))
             return
-        file = self._project(release.service).log_file(release.revision)
+        file = self._project(release.service).log_file(release)
         if file.is_file():
             with file.open(encoding="utf-8", errors="replace") as stream:
                 lines = (line.rstrip("\n") for line in stream)
@@ -297,18 +299,13 @@ class DockerDriver:
             operator_token=project.secret(keys.OPERATOR_TOKEN) if has_door else None,
         )
 
-    def engines(self, release: Release) -> list[Endpoint]:
-        """The one that it has."""
-        return [self.endpoint(release)]
-
     def purge(self, service: str, tell: Tell, *, heir: str | None = None) -> None:
         """Removes the service's volumes, its keys among them, and kept logs."""
         engine = self._engine()
         self._still_ours()
         for volume in engine.remove_volumes(project_name(service)):
             tell(Event("note", f"removed volume {volume}"))
-        for volume in volumes_of(service).values():
-            engine.drop_volume(volume)
+        siblings.drop_volumes(engine, service)
         self._keys.take_away(service, for_good=heir is not None)
         files = self._project(service)
         files.forget()
@@ -322,8 +319,8 @@ class DockerDriver:
         if container is not None:
             if self.state(release).condition == "running":
                 return None
-            return project.keep_log(release.revision, whole_log(self._engine(), container))
-        file = project.log_file(release.revision)
+            return project.keep_log(release, whole_log(self._engine(), container))
+        file = project.log_file(release)
         return file if file.is_file() else None
 
     # The parts.

@@ -4,6 +4,7 @@ Everything that touches the `docker` package is here and in `carriers`, and its 
 """
 
 import os
+import re
 import socket
 import time
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlsplit
 
 from deployctl.endpoint import Endpoint
-from deployctl.render.compose import GRACE_S, LABEL
+from deployctl.render.compose import ENGINE, GRACE_S, LABEL
 from deployctl.targets.docker import commands, translate
 from deployctl.targets.docker.carriers import Carriers, archive
 from deployctl.targets.docker.line import Line, line_to
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 PROJECT_LABEL = "com.docker.compose.project"
 VOLUME_LABEL = "com.docker.compose.volume"
 SERVICE_LABEL = "com.docker.compose.service"
+_ENGINE = re.compile(f"{ENGINE}(-[0-9]+)?")  # a service of the project
 TIMEOUT_S = 60  # for the engine to answer one request
 LOADING_GRACE_S = 5
 
@@ -105,6 +107,11 @@ class DockerEngine:
                 all=True, filters={"label": labels}, ignore_removed=True
             )
 
+    def engines(self, project: str) -> list["Container"]:
+        """Those of a service's project that serve, running or not: the only engine, or replicas."""
+        found = self.containers(project)
+        return [each for each in found if _ENGINE.fullmatch(each.labels.get(SERVICE_LABEL, ""))]
+
     def publisher(self, port: int) -> "Container | None":
         """The running container that publishes a port of the host."""
         with translated(self.address.url):
@@ -166,6 +173,11 @@ class DockerEngine:
         with translated(self.address.url):
             return str(self._client.info().get("ID") or self.address.url)
 
+    def cpus(self) -> int:
+        """How many hardware threads its host has."""
+        with translated(self.address.url):
+            return int(self._client.info()["NCPU"])
+
     def asked(self, container: "Container", words: list[str]) -> tuple[int, str]:
         """The same, with what it said."""
         with translated(self.address.url):
@@ -188,24 +200,24 @@ class DockerEngine:
             except ImageNotFound:
                 return
 
-    def remove(self, project: str, grace_s: int = GRACE_S) -> None:
-        """Stops and removes a project's containers and networks. Volumes stay.
+    def remove(self, project: str, grace_s: int = GRACE_S, *, only: str | None = None) -> None:
+        """Stops and removes a project's containers and networks; or the containers of its
+        service `only`. Volumes stay.
 
         A healthy engine gets `grace_s` seconds to end its requests; one that loads has none.
         """
         from docker.errors import NotFound
 
         with translated(self.address.url):
-            for container in self.containers(project):
+            for container in self.containers(project, only):
                 try:
                     health = (container.attrs["State"].get("Health") or {}).get("Status")
                     container.stop(timeout=grace_s if health == "healthy" else LOADING_GRACE_S)
                     container.remove(v=True, force=True)
                 except NotFound:
                     continue
-            for network in self._client.networks.list(
-                filters={"label": f"{PROJECT_LABEL}={project}"}
-            ):
+            own = {"label": f"{PROJECT_LABEL}={project}"}
+            for network in self._client.networks.list(filters=own) if only is None else []:
                 try:
                     network.remove()
                 except NotFound:

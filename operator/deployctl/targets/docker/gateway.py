@@ -231,17 +231,26 @@ class DockerGateway(Gateway):
         at = self._engine().endpoint(entry.port, exposed=entry.exposed).url
         return through.ask(entry, ca_file, place=urlsplit(at).netloc)
 
+    def front(self, service: str) -> str | None:
+        """Where this machine asks it for a service; None where it is at a domain, or not there."""
+        entry = self.entry(service)
+        if entry is None or entry.domain:
+            return None
+        at = self._engine().endpoint(entry.port, exposed=entry.exposed)
+        return f"{at.url}{urlsplit(entry.url).path}"
+
     def endpoint(self, release: Release) -> Endpoint:
-        """Where a release answers, with the address for clients where it is behind the gateway."""
+        """Where an engine of a release answers, with the address for clients where it is behind
+        the gateway."""
         engine, spec = self._engine(), release.spec
         if rendered.entry_of(release.bundle) is None:
             return engine.endpoint(spec.port, exposed=spec.expose)
-        entry, service = self.entry(release.service), release.service
+        entry, engine_of = self.entry(release.service), (release.service, release.replica)
         # Nobody listens on its own port: so it is where there is no gateway yet.
         direct = engine.endpoint(self.monitor_port() or spec.port, exposed=False)
         found = direct._replace(
-            url=f"{direct.url}{rendered.inside(service)}",
-            upstream=rendered.upstream(service),
+            url=f"{direct.url}{rendered.inside(*engine_of)}",
+            upstream=rendered.upstream(*engine_of),
             inside=None,
             tunnel=None,
         )

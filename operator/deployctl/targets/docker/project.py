@@ -6,8 +6,9 @@ and a state folder may be gone tomorrow.
 """
 
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -16,12 +17,13 @@ from deployctl.render import door
 from deployctl.render.compose import (
     COMPOSE_FILE,
     DOOR_FOLDER,
-    ENGINE,
     SECRETS_FOLDER,
+    engine_name,
     project_name,
 )
 from deployctl.spec import ServiceSpec
 from deployctl.targets import keys
+from deployctl.targets.cores import VARIABLE
 from deployctl.targets.docker import turns
 from deployctl.targets.docker.engine import DockerEngine
 from deployctl.targets.docker.records import LINEAGE
@@ -31,13 +33,15 @@ from deployctl.targets.history import Release
 HUB_TOKEN = "hf_token"  # noqa: S105  the name of its file
 VOLUMES_FILE, OFFLINE_FILE = "compose.volumes.yaml", "compose.offline.yaml"
 LINEAGE_FILE, TURNS_FILE = "compose.lineage.yaml", "compose.turns.yaml"
-_OFFLINE = {"services": {ENGINE: {"environment": {OFFLINE: "1"}}}}
+CORES_FILE = "compose.cores.yaml"
 _MOUNTED = {SECRETS_FOLDER: "/run/secrets", DOOR_FOLDER: "/opt/deployctl"}
 
 
-def volumes_of(service: str) -> dict[str, str]:
-    """The volumes that stand for the folders beside a rendered file, by folder."""
-    return {folder: f"{project_name(service)}_{folder}" for folder in _MOUNTED}
+def volumes_of(service: str, replica: int | None = None) -> dict[str, str]:
+    """The volumes that stand for the folders beside a rendered file, by folder: those of an only
+    engine or the first one, or of another replica."""
+    number = f"-{replica}" if replica else ""
+    return {folder: f"{project_name(service)}_{folder}{number}" for folder in _MOUNTED}
 
 
 def door_of(release: Release) -> dict[str, bytes]:
@@ -56,7 +60,7 @@ def fill_volumes(engine: DockerEngine, release: Release, secrets: Mapping[str, b
         DockerError: one cannot be made.
     """
     filled = {SECRETS_FOLDER: secrets, DOOR_FOLDER: door_of(release)}
-    for folder, volume in volumes_of(release.service).items():
+    for folder, volume in volumes_of(release.service, release.replica).items():
         if filled[folder]:
             engine.fill_volume(volume, release.service, release.plan.engine.image, filled[folder])
     turns.make(engine.carriers, release)
@@ -66,7 +70,6 @@ class ProjectFolder:
     """The project folder of one service below a state folder."""
 
     def __init__(self, state_dir: Path, service: str) -> None:
-        self._service = service
         self._service_folder = state_dir / "docker" / service
         self.folder = state_dir / "docker" / service / "project"
         self.log_folder = state_dir / "docker" / service / "logs"
@@ -90,10 +93,18 @@ class ProjectFolder:
         """The service's API key or operator token, where it has one."""
         return keys.read_key(self._service_folder / name)
 
-    def write(self, release: Release, *, offline: bool, lineage: str | None = None) -> list[str]:
-        """Writes the rendered files. Returns those that Compose is to be given: `offline`, one more
-        that keeps the engine off the Hub; with a `lineage`, one more that labels the container with
-        it.
+    def write(
+        self,
+        release: Release,
+        *,
+        offline: bool,
+        lineage: str | None = None,
+        cores: Sequence[int] | None = None,
+    ) -> list[str]:
+        """Writes the rendered files. Returns those that Compose is to be given to start the engine:
+        `offline`, one more that keeps it off the Hub; with a `lineage`, one more that labels the
+        container with it; with `cores`, one more that has it compute on these alone, or, where they
+        are none, on any.
 
         Raises:
             StateError: the disk is full or not writable.
@@ -108,15 +119,17 @@ class ProjectFolder:
             make_folder((self.folder / path).parent)
             write_private(self.folder / path, text.encode())
         guarded = door.stands_before(release.bundle)
-        more = {VOLUMES_FILE: _volumes_file(self._service, guarded=guarded)}
+        more = {VOLUMES_FILE: _mounts(release, guarded=guarded)}
         if shared := turns.project(release):
-            more[TURNS_FILE] = yaml.safe_dump(shared, sort_keys=False)
+            more[TURNS_FILE] = shared
         if offline:
-            more[OFFLINE_FILE] = yaml.safe_dump(_OFFLINE)
+            more[OFFLINE_FILE] = _of_engine(release, {"environment": {OFFLINE: "1"}})
         if lineage:
-            labels = {"labels": {LINEAGE: lineage}}
-            more[LINEAGE_FILE] = yaml.safe_dump({"services": {ENGINE: labels}})
-        for name, text in more.items():
+            more[LINEAGE_FILE] = _of_engine(release, {"labels": {LINEAGE: lineage}})
+        if cores is not None:
+            more[CORES_FILE] = _of_engine(release, _computes_on(cores))
+        for name, document in more.items():
+            text = yaml.safe_dump(document, sort_keys=False)
             write_private(self.folder / name, text.encode())
         return [COMPOSE_FILE, *more]
 
@@ -128,37 +141,45 @@ class ProjectFolder:
         """Removes the logs that were kept."""
         shutil.rmtree(self.log_folder, ignore_errors=True)
 
-    def log_file(self, revision: int) -> Path:
-        """Where the log of a revision is kept once its container is gone."""
-        return self.log_folder / f"{revision:06d}.log"
+    def log_file(self, release: Release) -> Path:
+        """Where the log of a revision's engine is kept once its container is gone."""
+        number = "" if release.replica is None else f".{release.replica}"
+        return self.log_folder / f"{release.revision:06d}{number}.log"
 
-    def keep_log(self, revision: int, content: bytes) -> Path:
-        """Keeps a revision's log.
+    def keep_log(self, release: Release, content: bytes) -> Path:
+        """Keeps the log of a revision's engine.
 
         Raises:
             StateError: the disk is full or not writable.
         """
-        file = self.log_file(revision)
+        file = self.log_file(release)
         make_folder(file.parent)
         write_private(file, content)
         return file
 
 
-def _volumes_file(service: str, *, guarded: bool) -> str:
+def _of_engine(release: Release, told: dict[str, Any]) -> dict[str, Any]:
+    """What the engine's service is told besides."""
+    return {"services": {engine_name(release.replica): told}}
+
+
+def _mounts(release: Release, *, guarded: bool) -> dict[str, Any]:
     """Puts a volume where the rendered file mounts a folder beside it."""
-    names = [
-        (folder, name)
-        for folder, name in volumes_of(service).items()
+    names = {
+        folder: name
+        for folder, name in volumes_of(release.service, release.replica).items()
         if guarded or folder != DOOR_FOLDER
-    ]
+    }
     mounts = [
         {"type": "volume", "source": folder, "target": _MOUNTED[folder], "read_only": True}
-        for folder, _ in names
+        for folder in names
     ]
-    return yaml.safe_dump(
-        {
-            "services": {ENGINE: {"volumes": mounts}},
-            "volumes": {folder: {"external": True, "name": name} for folder, name in names},
-        },
-        sort_keys=False,
-    )
+    volumes = {folder: {"external": True, "name": name} for folder, name in names.items()}
+    return {**_of_engine(release, {"volumes": mounts}), "volumes": volumes}
+
+
+def _computes_on(cores: Sequence[int]) -> dict[str, Any]:
+    if not cores:
+        return {"environment": {VARIABLE: "nobind"}}
+    listed = ",".join(map(str, cores))
+    return {"cpuset": listed, "environment": {VARIABLE: listed}}

@@ -15,6 +15,7 @@ from deployctl.render.compose import (
     ENGINE,
     LABEL,
     SECRETS_FOLDER,
+    engine_name,
     project_name,
 )
 from deployctl.targets import restarts
@@ -56,7 +57,7 @@ def running_files(
         DockerError: no engine, or it does not answer.
     """
     engine = connect(find(environment, run))
-    containers = engine.containers(project_name(service), ENGINE)
+    containers = engine.engines(project_name(service))
     if not containers:
         return None
     container = containers[0]
@@ -203,11 +204,11 @@ def _started(state: Mapping[str, Any]) -> str | None:
 
 
 def container_of(engine: DockerEngine, release: Release) -> "Container | None":
-    """The container that runs a release: by revision, or by content where plain `docker compose up`
-    started it from rendered files.
+    """The container that runs an engine of a release, its only one or the replica that it names: by
+    revision, or by content where plain `docker compose up` started it from rendered files.
     """
-    digest = _label_digest(release)
-    for container in engine.containers(project_name(release.service), ENGINE):
+    digest, name = _label_digest(release), engine_name(release.replica)
+    for container in engine.containers(project_name(release.service), name):
         labels = container.labels
         revision = labels.get(LABEL + "revision", "")
         if revision == str(release.revision):

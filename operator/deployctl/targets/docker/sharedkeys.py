@@ -102,7 +102,7 @@ class SharedKeys:
         with self.changing(service, tell):
             if KeptKeys(engine.carriers).kept(service):
                 return
-            containers = engine.containers(project_name(service), ENGINE)
+            containers = engine.engines(project_name(service))
             if (folder / keys.OPERATOR_TOKEN).exists():
                 with keys.locked(folder):
                     self.keep(service)
@@ -215,7 +215,7 @@ def refuse_gone(engine: DockerEngine, service: str) -> None:
     Raises:
         DockerError: the folder that an engine which runs has them from is gone.
     """
-    for container in engine.containers(project_name(service), ENGINE):
+    for container in engine.engines(project_name(service)):
         if _is_gone(engine, container):
             raise _gone(service)
 
@@ -261,7 +261,7 @@ def _changed(engine: DockerEngine, service: str, folder: Path) -> _Changed | Non
 
 
 def _of_containers(engine: DockerEngine, service: str) -> dict[str, bytes]:
-    for container in engine.containers(project_name(service), ENGINE):
+    for container in engine.engines(project_name(service)):
         try:
             return _seen(engine, container)
         except DockerError:  # the folder that it had them from is gone

@@ -18,7 +18,7 @@ from typing import NamedTuple
 from deployctl.errors import AnotherLineageError
 from deployctl.events import Event, Tell
 from deployctl.files import make_folder, state_error, write_private
-from deployctl.render.compose import ENGINE, LABEL, project_name
+from deployctl.render.compose import LABEL, project_name
 from deployctl.targets import keys
 from deployctl.targets.docker import enginelock
 from deployctl.targets.docker.engine import DockerEngine
@@ -210,7 +210,7 @@ class DockerShelf:
     def _running(self, service: str) -> str | None:
         """The lineage of the containers that deployctl started for a service; "" of those from
         before there were any, None where none is there."""
-        for container in self._connect().containers(project_name(service), ENGINE):
+        for container in self._connect().engines(project_name(service)):
             if container.labels.get(LABEL + "revision"):
                 return str(container.labels.get(LINEAGE, ""))
         return None

@@ -4,7 +4,7 @@ files of a volume that all of them have, to read alone (deploy/door/engine_turn.
 
 from typing import Any
 
-from deployctl.render.compose import ENGINE, LABEL, TURNS_FOLDER
+from deployctl.render.compose import LABEL, TURNS_FOLDER, engine_name
 from deployctl.render.watchdog import takes_turns
 from deployctl.spec.fleet import MOST_CARDS
 from deployctl.targets.docker.carriers import Carriers
@@ -22,7 +22,7 @@ def project(release: Release) -> dict[str, Any]:
         return {}
     mount = {"type": "volume", "source": "turns", "target": TURNS_FOLDER, "read_only": True}
     return {
-        "services": {ENGINE: {"volumes": [mount]}},
+        "services": {engine_name(release.replica): {"volumes": [mount]}},
         "volumes": {"turns": {"external": True, "name": VOLUME}},
     }
 

@@ -1,0 +1,63 @@
+"""An engine among the others of its service: which are there, which cores are its own, what of the
+service's project goes with it, and what only with the last one.
+"""
+
+from deployctl.render import gateway
+from deployctl.render.compose import LABEL, engine_name, project_name
+from deployctl.targets import cores
+from deployctl.targets.cores import Thread
+from deployctl.targets.docker.engine import SERVICE_LABEL, DockerEngine
+from deployctl.targets.docker.project import volumes_of
+from deployctl.targets.history import Release
+
+
+def beside(engine: DockerEngine, release: Release) -> bool:
+    """Whether engines of the service that deployctl has started are there besides this one."""
+    found = engine.engines(project_name(release.service))
+    ours = {each.labels.get(SERVICE_LABEL) for each in found if each.labels.get(LABEL + "revision")}
+    return not ours <= {engine_name(release.replica)}
+
+
+def replicas_of(engine: DockerEngine, release: Release) -> set[int]:
+    """The numbers of those of a revision that are there, whatever its record says, but the first
+    one's, which is that of an only one, too."""
+    found = set()
+    for each in engine.engines(project_name(release.service)):
+        number = each.labels.get(SERVICE_LABEL, "").partition("-")[2]
+        if number and each.labels.get(LABEL + "revision") == str(release.revision):
+            found.add(int(number))
+    return found
+
+
+def take_away(engine: DockerEngine, release: Release, grace_s: int) -> bool:
+    """Removes an engine's container, and what it mounts that is no cache; of the last one all of
+    the project. Returns whether it was that."""
+    service, others = release.service, beside(engine, release)
+    only = engine_name(release.replica) if others else None
+    engine.remove(project_name(service), grace_s, only=only)
+    for volume in volumes_of(service, release.replica).values():
+        engine.drop_volume(volume)
+    if not others:
+        drop_volumes(engine, service)
+    return not others
+
+
+def drop_volumes(engine: DockerEngine, service: str) -> None:
+    """Removes what engines of a service mounted that is no cache."""
+    of_one = tuple(volumes_of(service).values())
+    several = (v for v in engine.carriers.volumes(LABEL + "service") if v.startswith(of_one))
+    for volume in {*of_one, *several}:
+        engine.drop_volume(volume)
+
+
+def cores_of(engine: DockerEngine, release: Release) -> list[int] | None:
+    """The cores of one of several engines that have no card; None where it is not to be told."""
+    entry = gateway.entry_of(release.bundle)
+    told = release.plan.accelerator != "cpu" or cores.VARIABLE in release.plan.engine.env
+    if release.replica is None or entry is None or told:
+        return None
+    if engine.address.remote:  # nobody says which threads share a core there
+        threads = [Thread(0, number, str(number)) for number in range(engine.cpus())]
+    else:
+        threads = cores.usable()
+    return cores.shares(threads, entry.replicas)[release.replica]
