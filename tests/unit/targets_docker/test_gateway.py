@@ -122,6 +122,18 @@ def test_why_it_does_not_start_is_said_though_engines_keep_its_network(host):
     assert host.container is None
 
 
+def test_it_ends_though_an_engine_that_nobody_knows_keeps_its_network(host, monkeypatch):
+    host.proxy.apply([wanting()], 20190)
+    host.engines = {"deployctl-tiny": ["a container"]}
+    host.proxy.end()
+    assert host.container is None
+    host.proxy.apply([wanting()], 20190)
+    there = host.container
+    monkeypatch.setattr(host, "containers", lambda project, service=None: [there])
+    with pytest.raises(DockerError):
+        host.proxy.end()
+
+
 def test_what_it_refuses_is_said_and_one_that_is_away_is_waited_for(host):
     host.proxy.apply([wanting()], 20190)
     host.says = (1, "Error: no such module\n")

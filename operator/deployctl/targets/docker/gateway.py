@@ -127,12 +127,17 @@ class ContainedCaddy:
             self._start(wanted, monitor_port)
 
     def end(self) -> None:
-        """Ends it, once its requests under way have ended, in reason; its files stay.
+        """Ends it, once its requests under way have ended, in reason; its files stay, and so does
+        the network where an engine is on it that nobody knows.
 
         Raises:
             DockerError: the engine does not end it.
         """
-        self._engine().remove(PROJECT, rendered.GRACE_S)
+        try:
+            self._engine().remove(PROJECT, rendered.GRACE_S)
+        except DockerError:
+            if self._container() is not None:
+                raise
 
     def _start_anew(self, addresses: list[str], monitor_port: int) -> None:
         former, configuration = self._published(), self._files.read(CONFIGURATION)
