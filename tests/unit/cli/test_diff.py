@@ -117,24 +117,38 @@ def test_several_services_have_a_folder_each(run, tmp_path):
     assert "published: 8002 -> 9002" in done.stdout
 
 
-def test_against_a_release_every_byte_counts(run, tmp_path):
+def keep(folder, more=None):
+    """A release that is deployed."""
     from deployctl.operations.prepare import prepare
     from deployctl.render import render_process
     from deployctl.spec import load_specs
     from deployctl.targets.history import Release
     from deployctl.targets.store import ServiceRef, Store
 
-    (spec,) = load_specs([], {"model": "tiny", "gpu": "cpu"})
+    (spec,) = load_specs([], {"model": "tiny", "gpu": "cpu", **(more or {})})
     made = prepare(spec)
     release = Release(
         service="tiny", revision=3, status="deployed", created="2026-01-01T00:00:00+00:00",
         reason="up", spec=made.spec, plan=made.plan, bundle=render_process(made.plan, made.spec),
     )  # fmt: skip
-    Store(tmp_path / "state").save(ServiceRef("process", "tiny"), release)
+    Store(folder / "state").save(ServiceRef("process", "tiny"), release)
+
+
+def test_against_a_release_every_byte_counts(run, tmp_path):
+    keep(tmp_path)
     same = run("diff")
     assert same.stdout == "tiny: process, against revision 3, which is deployed\nnothing differs\n"
     done = run("diff", "--port", "8001")
     assert "restarts  command.json  arguments --port: 8000 -> 8001" in done.stdout
+
+
+def test_what_the_gateway_alone_does_restarts_nothing(run, tmp_path):
+    keep(tmp_path, {"gateway": True})
+    done = run("diff", "--gateway", "--hold", "60")
+    assert "in place  gateway.json  hold_s: 300 -> 60" in done.stdout
+    assert done.stdout.endswith("nothing restarts\n")
+    done = run("diff", "--gateway", "--hold", "60", "--port", "8001")
+    assert "restarts  gateway.json  hold_s: 300 -> 60" in done.stdout
 
 
 def test_nothing_runs(run):
@@ -169,8 +183,8 @@ class Engine:
     def image_environment(self, container):
         return ["PATH=/bin"]
 
-    def containers(self, project, service):
-        assert (project, service) == ("deployctl-tiny", "engine")
+    def engines(self, project):
+        assert project == "deployctl-tiny"
         return self._containers
 
 

@@ -22,7 +22,7 @@ from deployctl.operations.prepare import Prepared, prepare, refuse_unfit
 from deployctl.operations.rendered import MARKER, known
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import yamltext
-from deployctl.render.bundle import VALUES_FILE, BundleKind
+from deployctl.render.bundle import GATEWAY_FILE, VALUES_FILE, BundleKind
 from deployctl.render.compose import COMPOSE_FILE, DOOR_FOLDER, ENGINE, SECRETS_FOLDER
 from deployctl.render.monitoring import project as monitoring
 from deployctl.spec import ServiceSpec, TargetKind
@@ -157,7 +157,10 @@ def _in_cluster(prepared: Prepared, values: Sequence[Path]) -> ServiceDiff:
 def _as_replaced(
     differences: list[Difference], old: dict[str, str], new: dict[str, str]
 ) -> list[Difference]:
-    why = "deployctl up replaces a release that differs in anything"
+    if {name for name in {*old, *new} if old.get(name) != new.get(name)} == {GATEWAY_FILE}:
+        serves_on = "the gateway does it, and the engine serves on"
+        return [replace(d, effect=Effect.in_place, why=serves_on) for d in differences]
+    why = "deployctl up replaces a release that differs in anything else"
     return [replace(d, effect=Effect.restarts, why=why) for d in differences] or [
         Difference(name, "", "text", "text", Effect.restarts, why)
         for name in sorted({*old, *new})
