@@ -50,7 +50,6 @@ class Sshd:
             f"Host {ALIAS}", "HostName 127.0.0.1",
             "Host *", f"IdentityFile {folder}/client", "IdentitiesOnly yes", "IdentityAgent none",
             f"UserKnownHostsFile {folder}/known", "GlobalKnownHostsFile /dev/null",
-            "RemoteCommand tmux new -A", "RequestTTY force",  # of who logs in there by hand
         ])  # fmt: skip
         ssh = folder / "bin" / "ssh"
         ssh.parent.mkdir()

@@ -79,7 +79,10 @@ def test_the_life_of_a_service(host, tmp_path, tiny_checkpoint, fake_engine_imag
 def test_of_two_users_at_once_one_is_told_who_is_at_work(
     host, tmp_path, tiny_checkpoint, fake_engine_image, service, port
 ):
-    """Each with a state folder and a line of their own: the lock is on the host."""
+    """Each with a state folder and a line of their own: the lock is on the host. What ssh does for
+    who logs in there by hand is not in the line's way."""
+    with (host.folder / "ssh_config").open("a") as file:
+        file.write("RemoteCommand tmux new -A\nRequestTTY force\n")
     mine, other = on(host, tmp_path / "mine"), on(host, tmp_path / "other")
     up = ["up", "--model", tiny_checkpoint, "--gpu", "cpu", "--image", fake_engine_image]
     up += ["--name", service, "--port", port]
