@@ -1,6 +1,6 @@
 """Measures what routing by prefix does: the same work by it and by the fewest requests, in turn.
 
-    python -m benchmarks.routing --model DIR [--rounds 6] [--number 16] [--users 4] [--replicas 2]
+    python -m benchmarks.routing --model DIR [--rounds 6] [--number 16] [--users 4] [--think 1]
 
 Prints a table in markdown; progress goes to stderr. README.md says what is measured.
 """
@@ -9,6 +9,7 @@ import argparse
 import http.client
 import json
 import os
+import random
 import subprocess
 import sys
 import tempfile
@@ -127,10 +128,16 @@ def served(model: Path, replicas: int) -> Iterator[Service]:
             service.end()
 
 
-def held(talk: Talk, ask: Callable[[list[dict[str, str]]], tuple[float, str]]) -> list[float]:
-    """One conversation: milliseconds to the first text of each turn."""
+def held(
+    talk: Talk,
+    ask: Callable[[list[dict[str, str]]], tuple[float, str]],
+    think: Callable[[], None] = lambda: None,
+) -> list[float]:
+    """One conversation: milliseconds to the first text of each turn. Its user thinks in between."""
     messages, took = [{"role": "system", "content": talk.system}], []
-    for said in talk.said:
+    for number, said in enumerate(talk.said):
+        if number:
+            think()
         messages.append({"role": "user", "content": said})
         first, answer = ask(messages)
         messages.append({"role": "assistant", "content": answer})
@@ -138,11 +145,16 @@ def held(talk: Talk, ask: Callable[[list[dict[str, str]]], tuple[float, str]]) -
     return took
 
 
-def run(service: Service, talks: list[Talk], users: int) -> Run:
-    """All conversations, of which as many go on at once as there are users."""
+def run(service: Service, talks: list[Talk], users: int, think_s: float) -> Run:
+    """All conversations, of which as many go on at once as there are users, who think so long
+    before they go on, on average (exponential)."""
     before = service.scrapes()
+
+    def think() -> None:
+        time.sleep(random.expovariate(1 / think_s) if think_s else 0)
+
     with ThreadPoolExecutor(max_workers=users) as pool:
-        took = list(pool.map(lambda talk: held(talk, service.first_ms), talks))
+        took = list(pool.map(lambda talk: held(talk, service.first_ms, think), talks))
     deltas = [between(*pair) for pair in zip(before, service.scrapes(), strict=True)]
     total = added(deltas)
     if not total.prefix_queries:
@@ -176,7 +188,7 @@ def compare(service: Service, kind: str, options: argparse.Namespace) -> dict[st
         for policy in POLICIES if number % 2 else POLICIES[::-1]:
             talks = KINDS[kind](number, f"{policy[0]}{number}", options.number)
             service.route(policy)
-            done = run(service, talks, options.users)
+            done = run(service, talks, options.users, options.think)
             runs[policy].append(done)
             shares = ", ".join(f"{share:.0%}" for share in done.shares)
             print(f"{kind} {number} {policy}: {done.hit_rate:.1%}; {shares}", file=sys.stderr)
@@ -189,6 +201,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, required=True)
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--number", type=int, default=16, help="of conversations, and of texts")
+    parser.add_argument("--think", type=float, default=1.0, help="seconds between turns")
     parser.add_argument("--users", type=int, default=4, help="at once")
     parser.add_argument("--replicas", type=int, default=2)
     options = parser.parse_args()
