@@ -76,7 +76,7 @@ def gateway(folder: Path, port: int) -> Iterator[Server]:
         yield Server(json.loads((folder / "engine.json").read_text())["pid"], listens)
     finally:
         made.leave("demo")
-        made.end_unused()
+        made.end_unused("demo")
 
 
 @contextmanager

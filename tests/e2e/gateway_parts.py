@@ -13,18 +13,32 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from deployctl.errors import TargetError
+from deployctl.targets.gateway import Gateway
+from deployctl.targets.gatewayfiles import FolderFiles
+from deployctl.targets.process.caddy import Caddy
 from process_shell import PATIENCE_S, until
 
 
 def needs_caddy():
     """Skips where there is no Caddy, or an old one."""
-    from deployctl.errors import TargetError
-    from deployctl.targets.process.caddy import Caddy
-
     try:
         Caddy(Path("/nowhere")).check()
     except TargetError as error:
         pytest.skip(error.message)
+
+
+@contextlib.contextmanager
+def gateway_in(folder, *services):
+    """A gateway of processes, until these services have left it."""
+    needs_caddy()
+    made = Gateway(FolderFiles(folder), Caddy(folder))
+    try:
+        yield made
+    finally:
+        for name in services:
+            made.leave(name)
+            made.end_unused(name)
 
 
 class Asked(NamedTuple):

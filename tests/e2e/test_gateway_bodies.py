@@ -7,13 +7,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.e2e.gateway_parts import needs_caddy
+from tests.e2e.gateway_parts import gateway_in
 
 import ports
 from deployctl.render.gateway import GatewayEntry
-from deployctl.targets.gateway import Gateway
-from deployctl.targets.gatewayfiles import FolderFiles
-from deployctl.targets.process.caddy import Caddy
 from process_shell import PATIENCE_S, until
 
 TURNED_AWAY = b"HTTP/1.1 503 no\r\nx-deployctl-refused: not-begun\r\n"
@@ -49,12 +46,8 @@ class Engine:
 
 @pytest.fixture
 def gateway(tmp_path):
-    needs_caddy()
-    folder = tmp_path / "gateway"
-    made = Gateway(FolderFiles(folder), Caddy(folder))
-    yield made
-    made.leave("tiny")
-    made.end_unused("tiny")
+    with gateway_in(tmp_path / "gateway", "tiny") as made:
+        yield made
 
 
 def test_large_bodies_that_a_door_turned_away_mix_up_no_others(gateway):

@@ -9,14 +9,11 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.e2e.gateway_parts import needs_caddy
+from tests.e2e.gateway_parts import gateway_in
 
 import ports
 from deployctl.render import prefix
 from deployctl.render.gateway import GatewayEntry
-from deployctl.targets.gateway import Gateway
-from deployctl.targets.gatewayfiles import FolderFiles
-from deployctl.targets.process.caddy import Caddy
 from process_shell import PATIENCE_S, until
 
 AT_ONCE = 2
@@ -95,13 +92,9 @@ class Served:
 
 @pytest.fixture
 def served(tmp_path):
-    needs_caddy()
-    folder = tmp_path / "gateway"
-    made = Gateway(FolderFiles(folder), Caddy(folder))
-    found = Served(made)
-    yield found
-    made.leave("tiny")
-    made.end_unused()
+    with gateway_in(tmp_path / "gateway", "tiny") as made:
+        found = Served(made)
+        yield found
     for each in found.engines:
         each.end()
 

@@ -4,14 +4,11 @@ import json
 
 import pytest
 from tests.e2e.door_parts import KEY, Server
-from tests.e2e.gateway_parts import needs_caddy
+from tests.e2e.gateway_parts import gateway_in, needs_caddy
 
 import browser_parts
 import ports
 from deployctl.render.gateway import GatewayEntry
-from deployctl.targets.gateway import Gateway
-from deployctl.targets.gatewayfiles import FolderFiles
-from deployctl.targets.process.caddy import Caddy
 
 pytestmark = pytest.mark.chromium
 
@@ -26,7 +23,6 @@ def addresses(tmp_path_factory):
     needs_caddy()
     folder = tmp_path_factory.mktemp("pages")
     doors = [Server(folder / "open", keyless=True), Server(folder / "keyed")]
-    gateway = Gateway(FolderFiles(folder / "gateway"), Caddy(folder / "gateway"))
     shared, own = ports.free(), ports.free()
     places = [
         ("open", doors[0], {"port": shared, "domain": None, "tls": None}),
@@ -34,14 +30,12 @@ def addresses(tmp_path_factory):
         ("named", doors[0], {"port": own, "domain": DOMAIN, "tls": "internal"}),
     ]
     try:
-        for name, door, place in places:
-            entry = GatewayEntry(service=name, exposed=False, hold_s=30, chat=True, **place)
-            gateway.await_answer(gateway.admit(entry, f"127.0.0.1:{door.port}"))
-        yield f"127.0.0.1:{shared}", f"{DOMAIN}:{own}"
+        with gateway_in(folder / "gateway", *(name for name, _, _ in places)) as gateway:
+            for name, door, place in places:
+                entry = GatewayEntry(service=name, exposed=False, hold_s=30, chat=True, **place)
+                gateway.await_answer(gateway.admit(entry, f"127.0.0.1:{door.port}"))
+            yield f"127.0.0.1:{shared}", f"{DOMAIN}:{own}"
     finally:
-        for name, _, _ in places:
-            gateway.leave(name)
-        gateway.end_unused()
         for door in doors:
             door.close()
 
