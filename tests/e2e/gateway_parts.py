@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import select
+import socket
 import ssl
 import threading
 import time
@@ -39,6 +40,41 @@ def gateway_in(folder, *services):
         for name in services:
             made.leave(name)
             made.end_unused(name)
+
+
+# Of an engine's answer: its first lines, and its end.
+TURNED_AWAY = b"HTTP/1.1 503 no\r\nx-deployctl-refused: not-begun\r\n"
+ANSWERED = b"HTTP/1.1 200 OK\r\n"
+_END = b"Content-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+class BareEngine:
+    """Has one request a connection; of its answer, which has no body, `_answer` gives the first
+    lines, or none."""
+
+    def __init__(self):
+        self._server = socket.create_server(("127.0.0.1", 0), backlog=100)
+        self.address = f"127.0.0.1:{self._server.getsockname()[1]}"
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def end(self):
+        with contextlib.suppress(OSError):  # it has ended before
+            self._server.shutdown(socket.SHUT_RDWR)  # who waits in accept is woken
+        self._server.close()
+
+    def _serve(self):
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = self._server.accept()
+                threading.Thread(target=self._tell, args=(connection,), daemon=True).start()
+
+    def _tell(self, connection):
+        with connection, connection.makefile("rb") as reader, contextlib.suppress(OSError):
+            line = reader.readline()
+            headers = http.client.parse_headers(reader)
+            body = reader.read(int(headers["Content-Length"] or 0))
+            connection.sendall(self._answer(line, headers, body) + _END)
+            connection.shutdown(socket.SHUT_RDWR)
 
 
 class Asked(NamedTuple):

@@ -2,46 +2,30 @@
 
 import contextlib
 import http.client
-import socket
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.e2e.gateway_parts import gateway_in
+from tests.e2e.gateway_parts import ANSWERED, TURNED_AWAY, BareEngine, gateway_in
 
 import ports
 from deployctl.render.gateway import GatewayEntry
 from process_shell import PATIENCE_S, until
 
-TURNED_AWAY = b"HTTP/1.1 503 no\r\nx-deployctl-refused: not-begun\r\n"
-ANSWERED = b"HTTP/1.1 200 OK\r\n"
-END = b"Content-Length: 0\r\nConnection: close\r\n\r\n"
 
-
-class Engine:
+class Engine(BareEngine):
     """Turns the first requests away, once it has read them; of the others it keeps the bodies."""
 
     def __init__(self, turns_away):
         self.left, self.bodies, self._lock = turns_away, {}, threading.Lock()
-        self._server = socket.create_server(("127.0.0.1", 0), backlog=100)
-        self.address = f"127.0.0.1:{self._server.getsockname()[1]}"
-        threading.Thread(target=self._serve, daemon=True).start()
+        super().__init__()
 
-    def _serve(self):
-        while True:
-            connection, _ = self._server.accept()
-            threading.Thread(target=self._answer, args=(connection,), daemon=True).start()
-
-    def _answer(self, connection):
-        with connection, connection.makefile("rb") as reader, contextlib.suppress(OSError):
-            reader.readline()
-            headers = http.client.parse_headers(reader)
-            body = reader.read(int(headers["Content-Length"]))
-            with self._lock:
-                self.left -= 1
-                if self.left < 0:
-                    self.bodies[headers["X-Request-Id"]] = body
-            connection.sendall((TURNED_AWAY if self.left >= 0 else ANSWERED) + END)
+    def _answer(self, line, headers, body):
+        with self._lock:
+            self.left -= 1
+            if self.left < 0:
+                self.bodies[headers["X-Request-Id"]] = body
+        return TURNED_AWAY if self.left >= 0 else ANSWERED
 
 
 @pytest.fixture

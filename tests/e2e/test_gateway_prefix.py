@@ -3,13 +3,12 @@
 import contextlib
 import http.client
 import json
-import socket
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.e2e.gateway_parts import gateway_in
+from tests.e2e.gateway_parts import ANSWERED, TURNED_AWAY, BareEngine, gateway_in
 
 import ports
 from deployctl.render import prefix
@@ -17,48 +16,27 @@ from deployctl.render.gateway import GatewayEntry
 from process_shell import PATIENCE_S, until
 
 AT_ONCE = 2
-TURNED_AWAY = b"HTTP/1.1 503 no\r\nx-deployctl-refused: not-begun\r\n"
 FAILED = b"HTTP/1.1 500 no\r\n"
-ANSWERED = b"HTTP/1.1 200 OK\r\n"
-END = b"Content-Length: 0\r\nConnection: close\r\n\r\n"
 
 
-class Engine:
+class Engine(BareEngine):
     """Answers all that it is asked, once it `may`; notes what came."""
 
     def __init__(self):
         self.asked, self.answer, self.may = [], ANSWERED, threading.Event()
         self.may.set()
-        self._server = socket.create_server(("127.0.0.1", 0), backlog=100)
-        self.address = f"127.0.0.1:{self._server.getsockname()[1]}"
-        threading.Thread(target=self._serve, daemon=True).start()
+        super().__init__()
 
     def end(self):
         self.may.set()
-        with contextlib.suppress(OSError):  # it has ended before
-            self._server.shutdown(socket.SHUT_RDWR)  # who waits in accept is woken
-        self._server.close()
+        super().end()
 
-    def _serve(self):
-        with contextlib.suppress(OSError):
-            while True:
-                connection, _ = self._server.accept()
-                threading.Thread(target=self._tell, args=(connection,), daemon=True).start()
-
-    def _tell(self, connection):
-        with connection, connection.makefile("rb") as reader, contextlib.suppress(OSError):
-            line = reader.readline()
-            headers = http.client.parse_headers(reader)
-            body = reader.read(int(headers["Content-Length"] or 0))
-            if b"/health" in line:
-                connection.sendall(ANSWERED + END)
-                return
-            self.asked.append((headers, body))
-            self.may.wait(PATIENCE_S)
-            answer = self.answer
-            connection.sendall(answer + END)
-            if answer == b"":
-                connection.shutdown(socket.SHUT_RDWR)
+    def _answer(self, line, headers, body):
+        if b"/health" in line:
+            return ANSWERED
+        self.asked.append((headers, body))
+        self.may.wait(PATIENCE_S)
+        return self.answer
 
 
 class Served:
