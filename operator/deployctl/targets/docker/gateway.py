@@ -233,16 +233,18 @@ class DockerGateway(Gateway):
         return not there and not engine.containers(project_name(service))
 
     def _asked(self, entry: GatewayEntry, ca_file: Path | None) -> str | None:
-        at = self._engine().endpoint(entry.port, exposed=entry.exposed).url
-        return through.ask(entry, ca_file, place=urlsplit(at).netloc)
+        return through.ask(entry, ca_file, place=urlsplit(self._at(entry).url).netloc)
+
+    def _at(self, entry: GatewayEntry) -> Endpoint:
+        """Where this machine asks it."""
+        return self._engine().endpoint(entry.port, exposed=entry.exposed)
 
     def front(self, service: str) -> str | None:
         """Where this machine asks it for a service; None where it is at a domain, or not there."""
         entry = self.entry(service)
         if entry is None or entry.domain:
             return None
-        at = self._engine().endpoint(entry.port, exposed=entry.exposed)
-        return f"{at.url}{urlsplit(entry.url).path}"
+        return f"{self._at(entry).url}{urlsplit(entry.url).path}"
 
     def endpoint(self, release: Release) -> Endpoint:
         """Where an engine of a release answers, with the address for clients where it is behind
@@ -261,6 +263,6 @@ class DockerGateway(Gateway):
         )
         if entry is None:
             return found
-        front = engine.endpoint(entry.port, exposed=entry.exposed)
+        front = self._at(entry)
         at = entry.url.replace(LOOPBACK, engine.hostname) if entry.exposed else entry.url
         return found._replace(gateway=at, inside=at if front.tunnel else None, tunnel=front.tunnel)
