@@ -43,6 +43,11 @@ def error(
     }
 
 
+def at(domain: str | None, *paths: str) -> dict[str, Any]:
+    """Matches requests for these paths, at the domain where there is one."""
+    return {**({"host": [domain]} if domain else {}), "path": list(paths)}
+
+
 def route(match: list[dict[str, Any]] | None, handler: dict[str, Any]) -> dict[str, Any]:
     """What becomes of requests that match; of all, where nothing is said."""
     found: dict[str, Any] = {"match": match} if match else {}

@@ -49,19 +49,15 @@ def routes(pages: Iterable[tuple[str | None, str, bool]]) -> list[dict[str, Any]
     pages = list(pages)
     if not pages:
         return []
-    below = [_at(domain, f"/{service}{_PATH}") for domain, service, _ in pages]
-    bare = [_at(domain, f"/{service}{_BARE}") for domain, service, _ in pages]
+    below = [caddy.at(domain, f"/{service}{_PATH}") for domain, service, _ in pages]
+    bare = [caddy.at(domain, f"/{service}{_BARE}") for domain, service, _ in pages]
     # From where it was asked; and always, unlike what leads there from an address without a name.
     found = [caddy.route(below, _answer()), caddy.route(bare, _leads(308, _PATH.removeprefix("/")))]
     for domain, service, root in pages:
         if root:
             there = _leads(307, f"/{service}{_PATH}")
-            found.append(caddy.route([_at(domain, _BARE, _PATH)], there))
+            found.append(caddy.route([caddy.at(domain, _BARE, _PATH)], there))
     return found
-
-
-def _at(domain: str | None, *paths: str) -> dict[str, Any]:
-    return {**({"host": [domain]} if domain else {}), "path": list(paths)}
 
 
 def _leads(status: int, where: str) -> dict[str, Any]:

@@ -266,8 +266,7 @@ def _at(each: GatewayEntry) -> list[dict[str, Any]] | None:
 
 
 def _below(each: GatewayEntry) -> list[dict[str, Any]]:
-    host = {"host": [each.domain]} if each.domain else {}
-    return [{**host, "path": [f"/{each.service}/*"]}]
+    return [caddy.at(each.domain, f"/{each.service}/*")]
 
 
 def _subroute(each: GatewayEntry, *, strip: bool = False) -> dict[str, Any]:
