@@ -1,4 +1,4 @@
-"""Logs of several engines as one: each line says of which replica it is."""
+"""Logs of several engines as one: each line says of which replica it is. Of one alone, that."""
 
 from collections.abc import Iterator, Sequence
 from queue import SimpleQueue
@@ -11,6 +11,8 @@ def marked(logs: Sequence[Iterator[str]], *, together: bool) -> Iterator[str]:
     Raises:
         What reading one raises.
     """
+    if len(logs) == 1:
+        return logs[0]
     if together:
         return _together(logs)
     return (_line(number, line) for number, log in enumerate(logs) for line in log)

@@ -61,8 +61,6 @@ class DockerDriver(ContainerDriver):
         """Yields the log of the one, or of one after the other; those that are followed, together,
         as they come."""
         each = replicas(release)
-        if len(each) == 1:
-            return super().logs(each[0], tail=tail, follow=follow)
         logs = [super(DockerDriver, self).logs(one, tail=tail, follow=follow) for one in each]
         return marked(logs, together=follow)
 

@@ -73,8 +73,6 @@ class ProcessDriver(EngineDriver):
         """Yields the log of the one, or of one after the other; those that are followed, together,
         as they come."""
         each = replicas(release)
-        if len(each) == 1:
-            return super().logs(each[0], tail=tail, follow=follow)
         logs = [super(ProcessDriver, self).logs(one, tail=tail, follow=follow) for one in each]
         return marked(logs, together=follow)
 
