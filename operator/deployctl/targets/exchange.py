@@ -134,7 +134,10 @@ class Exchange:
             self._one_by_one(old, new, stop)
             return Took(started, self._tools.clock(), served=True)
         if old is not None and self.beside:
-            return self._take_over(old, new, ready)
+            took = self._come_up(new, ready, serves=old)
+            at = self._driver.endpoint(new).url
+            self._tell(Event("note", f"requests go to revision {new.revision} now, at {at}"))
+            return took
         if old is not None and not self._driver.replaces:
             if self._driver.state(old).condition == "running":
                 self._tell(Event("note", f"stopping revision {old.revision}"))
@@ -142,12 +145,7 @@ class Exchange:
                 self._front.begin(new)  # first: where it is started anew, it drops what is held
             self._front.hold()
             stop(old)
-        started = self._tools.clock()
-        ready(None)
-        self._start([new], wait=True)
-        answered = self._tools.clock()
-        self._front.lead(new)
-        return Took(started, answered, served=False)
+        return self._come_up(new, ready, serves=None)
 
     def restore(
         self, old: Release, undone: Release | None, *, stop: Callable[[Release], None], wait: bool
@@ -169,18 +167,16 @@ class Exchange:
         finally:  # one that is late may come yet; until it listens, requests wait
             self._front.lead(old, answers=False)
 
-    def _take_over(
-        self, old: Release, new: Release, ready: Callable[[Release | None], None]
+    def _come_up(
+        self, new: Release, ready: Callable[[Release | None], None], *, serves: Release | None
     ) -> Took:
-        """`old` runs on: it is stopped once `new` is to stay."""
+        """Starts all of `new` and leads requests there; `serves` does meanwhile, and runs on."""
         started = self._tools.clock()
-        ready(old)
+        ready(serves)
         self._start([new], wait=True)
         answered = self._tools.clock()
         self._front.lead(new)
-        at = self._driver.endpoint(new).url
-        self._tell(Event("note", f"requests go to revision {new.revision} now, at {at}"))
-        return Took(started, answered, served=True)
+        return Took(started, answered, served=serves is not None)
 
     def _start(self, engines: list[Release], *, wait: bool) -> None:
         resume.bring_up(self._driver, engines, self._tell, self._tools, wait=wait)
