@@ -6,13 +6,12 @@ from pathlib import Path
 
 from deployctl.errors import PlanRefusedError, SpecError
 from deployctl.hardware import load_profile
-from deployctl.operations.prepare import checkpoint, resolve_profile
+from deployctl.operations.prepare import checkpoint, resolve_profile, target_of
 from deployctl.planning.fleet.fixes import advised
 from deployctl.planning.fleet.make import AUTO, HostCard, KnownNeeds, Member, PlannedFleet, place
 from deployctl.planning.fleet.result import FleetPlan
-from deployctl.planning.plan import ServingPlan
 from deployctl.render import gateway
-from deployctl.spec import ServiceSpec, TargetKind, load_specs
+from deployctl.spec import ServiceSpec, load_specs
 from deployctl.spec.fleet import (
     CARDS_VARIABLE,
     MOST_SERVICES,
@@ -73,7 +72,7 @@ def plan_fleet(specs: Sequence[ServiceSpec], fleet: Sequence[CardsOfHost]) -> Pl
     needs = KnownNeeds()
     planned = advised(place(members, cards, needs), members, cards, needs)
     for spec, plan in zip(planned.specs, planned.plan.services, strict=True):
-        gateway.check(plan, spec, _target(spec, plan))
+        gateway.check(plan, spec, target_of(spec, plan.accelerator))
     # As the file names a card, and no profile's name: that of a file of one's own says nothing to
     # whoever plans the service next, nor what `auto` found of this host's cards.
     named = {card.profile.name: gpu for gpu, card in found}
@@ -181,7 +180,3 @@ def _check_pins(spec: ServiceSpec, where: str, gpu: str, cards: Sequence[HostCar
     if len(kinds) > 1 or gpu not in (AUTO, *kinds):
         message = f"cards {said} are {', '.join(sorted(kinds))}"
         raise SpecError(message, where=where, hint="pin a service to cards of its one kind")
-
-
-def _target(spec: ServiceSpec, plan: ServingPlan) -> TargetKind:
-    return spec.target or ("docker" if plan.accelerator == "cuda" else "process")

@@ -16,7 +16,7 @@ from deployctl.given import one_word, read_word
 from deployctl.hardware import GpuProfile, all_profiles, load_profile, own_profiles
 from deployctl.model import ModelFacts
 from deployctl.planning.make import make_plan
-from deployctl.planning.plan import ServingPlan
+from deployctl.planning.plan import Accelerator, ServingPlan
 from deployctl.render import gateway
 from deployctl.spec import ServiceSpec, TargetKind
 from deployctl.spec.service import ANY_CARD, HOSTS, MOST_KINDS
@@ -37,7 +37,7 @@ class Prepared(NamedTuple):
     @property
     def target(self) -> TargetKind:
         """Where it runs."""
-        return target_of(self.spec, self.profile)
+        return target_of(self.spec, self.profile.kind)
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ def _prepare(spec: ServiceSpec, among: Sequence[GpuProfile]) -> Prepared:
         update={
             "model": source,
             "gpu": profile.name if spec.gpu == "auto" else spec.gpu,
-            "target": target_of(spec, profile),
+            "target": target_of(spec, profile.kind),
         }
     )
     if not claimed:
@@ -159,13 +159,13 @@ def checkpoint(spec: ServiceSpec) -> tuple[str, ModelFacts]:
     return documents.source, model.facts_from(documents)
 
 
-def target_of(spec: ServiceSpec, profile: GpuProfile) -> TargetKind:
+def target_of(spec: ServiceSpec, kind: Accelerator) -> TargetKind:
     """Where a service runs: as its spec says, else as a process on a CPU, in Docker on a GPU, on
     Kubernetes where it claims its cards.
     """
     if spec.target or spec.claims_cards:
         return spec.target or "kubernetes"
-    return "process" if profile.kind == "cpu" else "docker"
+    return "process" if kind == "cpu" else "docker"
 
 
 def _claimed(spec: ServiceSpec, among: Sequence[GpuProfile]) -> tuple[GpuProfile, ...]:

@@ -9,6 +9,7 @@ from deployctl.errors import Reason
 from deployctl.spec.service import MOST_KINDS
 
 Verdict = Literal["fits", "does_not_fit", "cannot_run"]
+Accelerator = Literal["cuda", "cpu"]
 PLAN_VERSION = 1
 OTHER_CARD = "other"
 SHORT_REQUEST = 2048  # tokens of the requests that are counted beside those of full length
@@ -158,7 +159,7 @@ class ServingPlan(BaseModel):
     checkpoint: str = Field(default="", exclude_if=lambda digest: not digest)
     served_model_name: str
     gpu: str  # profile name
-    accelerator: Literal["cuda", "cpu"]
+    accelerator: Accelerator
     verdict: Verdict
     reasons: tuple[Reason, ...] = ()
     warnings: tuple[Reason, ...] = ()

@@ -11,9 +11,9 @@ from deployctl.errors import DeployctlError, InterruptedByUserError, TargetError
 from deployctl.operations.deploy.deployed import Deployed
 from deployctl.operations.deploy.deployment import Deployment
 from deployctl.operations.deploy.fleet import Fleet, NotDeployed
-from deployctl.operations.deploy.oncards import SLACK_GIB, cards_held, named, running_here
+from deployctl.operations.deploy.oncards import cards_held, named, running_here, told
 from deployctl.planning.fleet.make import PlannedFleet
-from deployctl.planning.fleet.order import CardHolding, next_of
+from deployctl.planning.fleet.order import SLACK_GIB, CardHolding, next_of
 
 _OnHost = Callable[[], Mapping[str, CardHolding]]
 
@@ -97,10 +97,9 @@ def _in_the_way(
         for name, other in running.items()
         if name != holding.service and {*other.cards} & {*holding.cards}
     ]
-    told = ", ".join(f"{other.service} holds {other.footprint:.1f} GiB" for other in there)
     names = " ".join(o.service for o in there if not _in_place(o, holdings.get(o.service)))
     return TargetError(
-        f"it needs {holding.peak:.1f} GiB of {named(holding.cards)}, where {told}",
+        f"it needs {holding.peak:.1f} GiB of {named(holding.cards)}, where {told(there)}",
         where=holding.service,
         hint=f"deployctl down {names} ends what is in its way; then up again",
     )

@@ -2,19 +2,17 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from typing import Literal
 
 from deployctl.errors import PlanRefusedError, TargetError
 from deployctl.operations.deploy.services import open_store
-from deployctl.planning.fleet.order import CardHolding, held_by
-from deployctl.spec import ServiceSpec, TargetKind
+from deployctl.operations.prepare import target_of
+from deployctl.planning.fleet.order import SLACK_GIB, CardHolding, held_by
+from deployctl.planning.plan import Accelerator
+from deployctl.spec import ServiceSpec
 from deployctl.spec.service import HOSTS
 from deployctl.targets import cards_locked, history, open_driver
 from deployctl.targets.history import Release
 from deployctl.targets.store import ServiceRef, Store
-
-SLACK_GIB = 0.01
-Accelerator = Literal["cuda", "cpu"]
 
 
 @contextmanager
@@ -26,8 +24,7 @@ def cards_held(specs: Sequence[ServiceSpec], kind: Accelerator, command: str) ->
         LockedError: somebody else does; says who, and since when.
         DockerError: the engine cannot be asked.
     """
-    usual: TargetKind = "docker" if kind == "cuda" else "process"
-    with cards_locked({spec.target or usual for spec in specs}, open_store()[0], command):
+    with cards_locked({target_of(spec, kind) for spec in specs}, open_store()[0], command):
         yield
 
 
@@ -81,15 +78,19 @@ def refuse_crowded(release: Release, running: Mapping[str, CardHolding]) -> None
         if fits or not others or wants.footprint <= already + SLACK_GIB:
             continue
         where = named((card,)) if release.plan.accelerator == "cuda" else "this host's memory"
-        told = ", ".join(f"{other.service} holds {other.footprint:.1f} GiB" for other in others)
         names = " ".join(other.service for other in others)
         raise PlanRefusedError(
             f"revision {release.revision} needs {wants.footprint:.1f} GiB of {where}, which has "
-            f"{memory.gpu_total_gib:.1f} GiB: {told}",
+            f"{memory.gpu_total_gib:.1f} GiB: {told(others)}",
             where=service,
             hint=f"deployctl down {names} makes room; or go back to a revision with a smaller "
             f"share: deployctl history {service}",
         )
+
+
+def told(holdings: Sequence[CardHolding]) -> str:
+    """Who holds how much, for a person."""
+    return ", ".join(f"{each.service} holds {each.footprint:.1f} GiB" for each in holdings)
 
 
 def named(cards: tuple[int, ...]) -> str:

@@ -7,7 +7,7 @@ from deployctl.planning.fleet.need import OUTSIDE_GIB, of_host
 from deployctl.planning.plan import ServingPlan
 from deployctl.spec.fleet import CARDS_VARIABLE
 
-_SLACK_GIB = 0.01
+SLACK_GIB = 0.01
 
 
 class CardHolding(NamedTuple):
@@ -63,6 +63,6 @@ def next_of(
 def _fits(holding: CardHolding, running: Mapping[str, CardHolding], gib: Sequence[float]) -> bool:
     others = [h for name, h in running.items() if name != holding.service]
     return all(
-        holding.peak + sum(h.footprint for h in others if card in h.cards) <= gib[card] + _SLACK_GIB
+        holding.peak + sum(h.footprint for h in others if card in h.cards) <= gib[card] + SLACK_GIB
         for card in holding.cards
     )
