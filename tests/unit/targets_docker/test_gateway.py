@@ -6,11 +6,12 @@ import subprocess
 from types import SimpleNamespace
 
 import pytest
+from tests.unit.targets.gateways import wanting
 from tests.unit.targets_docker.memory import MemoryCarriers
 
 from deployctl.endpoint import Endpoint
 from deployctl.errors import DockerError, PortTakenError, TargetError
-from deployctl.render.gateway import HELD, GatewayEntry, configuration
+from deployctl.render.gateway import HELD, configuration
 from deployctl.render.gatewayproject import PORTS_LABEL, PROJECT
 from deployctl.targets import proxies
 from deployctl.targets.docker import enginelock
@@ -21,11 +22,6 @@ from deployctl.targets.docker.gateway import ContainedCaddy, DockerGateway
 from deployctl.targets.docker.gatewayvolume import VolumeFiles
 from deployctl.targets.docker.records import EngineRecords
 from deployctl.targets.gatewayfiles import FolderFiles
-
-
-def wanting(service="tiny", **more):
-    given = {"port": 8080, "exposed": False, "domain": None, "tls": None, "hold_s": 30}
-    return GatewayEntry(service=service, **{**given, **more})
 
 
 class Host:
