@@ -3,7 +3,7 @@ itself until it takes over, behind a gateway.
 """
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from deployctl import host
@@ -58,12 +58,13 @@ def place(
     else:
         placement = room(prepared.plan, prepared.target, forced=asked == "yes")
     if asked == "yes" and not placement.canary:
-        raise TargetError(
-            f"there is no room for a canary: {placement.why}",
-            where="--beside yes",
-            hint="--beside no replaces the old revision, and brings it back if need be",
-        )
+        hint = "--beside no replaces the old revision, and brings it back if need be"
+        raise _no_room(f"a canary: {placement.why}", hint)
     return placement
+
+
+def _no_room(said: str, hint: str) -> TargetError:
+    return TargetError(f"there is no room for {said}", where="--beside yes", hint=hint)
 
 
 def room(plan: ServingPlan, target: TargetKind, *, forced: bool = False) -> Placement:
@@ -71,10 +72,14 @@ def room(plan: ServingPlan, target: TargetKind, *, forced: bool = False) -> Plac
     if target == "docker" and os.environ.get("DOCKER_HOST", "").startswith(("tcp:", "ssh:")):
         return Placement(False, "the free memory of another host is unknown")
     if plan.accelerator == "cpu":
-        memory = host.memory()
-        free_gib = memory.available_gib if memory else None
-        return on_cpu(plan, free_gib, host.cores(), forced=forced)
-    return on_gpu(plan, _cards(plan.gpu))
+        return on_cpu(plan, _free_gib(), host.cores(), forced=forced)
+    return on_gpu(plan, _cards_like(plan.gpu))
+
+
+def _free_gib() -> float | None:
+    """Of this host's memory what is available, where that is known."""
+    memory = host.memory()
+    return memory.available_gib if memory else None
 
 
 def on_cpu(
@@ -133,20 +138,13 @@ def takeover(
     if target != "process":
         room = Room(False, "on Docker a revision takes the place of the former")
     elif new.plan.accelerator == "cpu":
-        memory = host.memory()
-        free_gib = memory.available_gib if memory else None
-        held_gib = (state.memory_bytes or 0) / GIB
-        room = both_on_cpu(
-            old.plan, held_gib, new.plan, free_gib, host.cores(), forced=asked == "yes"
-        )
+        held_gib, forced = (state.memory_bytes or 0) / GIB, asked == "yes"
+        room = both_on_cpu(old.plan, held_gib, new.plan, _free_gib(), host.cores(), forced=forced)
     else:
         room = both_on_cards(old.plan, new.plan, _cards_of(new.plan))
     if asked == "yes" and not room.free:
-        raise TargetError(
-            f"there is no room for two engines: {room.why}",
-            where="--beside yes",
-            hint="--beside no replaces the old one, and requests wait meanwhile",
-        )
+        hint = "--beside no replaces the old one, and requests wait meanwhile"
+        raise _no_room(f"two engines: {room.why}", hint)
     return room
 
 
@@ -186,11 +184,9 @@ def both_on_cards(old: ServingPlan, new: ServingPlan, cards: Sequence[Card]) -> 
 
 def _cards_of(plan: ServingPlan) -> list[Card]:
     """Those of this host that an engine gets."""
-    from deployctl.doctor import detect
-
     named = _named(plan)
     environ = os.environ if named is None else {CARDS_VARIABLE: named}
-    return detect.visible(detect.ask_gpus(thorough=False).cards, environ)[: plan.world_size]
+    return _visible(environ)[: plan.world_size]
 
 
 def _named(plan: ServingPlan) -> str | None:
@@ -211,10 +207,17 @@ def port(after: int) -> int:
         raise
 
 
-def _cards(gpu: str) -> list[Card]:
-    """This host's cards that could be `gpu`, as far as CUDA_VISIBLE_DEVICES leaves them."""
+def _visible(environ: Mapping[str, str]) -> list[Card]:
+    """This host's cards, as far as an environment leaves them."""
     from deployctl.doctor import detect
 
-    cards = detect.visible(detect.ask_gpus(thorough=False).cards, os.environ)
+    return detect.visible(detect.ask_gpus(thorough=False).cards, environ)
+
+
+def _cards_like(gpu: str) -> list[Card]:
+    """Those that could be `gpu`, as far as CUDA_VISIBLE_DEVICES leaves them."""
+    from deployctl.doctor import detect
+
+    cards = _visible(os.environ)
     known = [(card, detect.match(card.name or "")) for card in cards if not card.mig]
     return [card for card, profile in known if profile is None or profile.name == gpu]
