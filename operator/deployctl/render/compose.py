@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from deployctl.engines.vllm import BUILT_HERE, flags
 from deployctl.errors import PlanRefusedError
+from deployctl.planning.fleet.order import cards_of
 from deployctl.planning.plan import ServingPlan
 from deployctl.render import door, gateway, watchdog
 from deployctl.render.bundle import (
@@ -28,6 +29,7 @@ from deployctl.render.bundle import (
 from deployctl.render.podsize import memory_gib
 from deployctl.render.yamltext import variable, write_compose
 from deployctl.spec import ServiceSpec
+from deployctl.spec.fleet import named_in
 
 
 class Volume(NamedTuple):
@@ -137,7 +139,8 @@ def _engine(
 ) -> dict[str, Any]:
     cuda, told = plan.accelerator == "cuda", watchdog.settings(plan, spec)
     if cuda and "cards" in told:
-        told["cards"] = told["cards"][_share(plan, replica)]
+        first = (replica or 0) * plan.world_size
+        told["cards"] = told["cards"][first : first + plan.world_size]
     service: dict[str, Any] = {
         **_image(plan),
         "entrypoint": _WATCHDOG.entrypoint(told, _ENGINE) if guarded else _ENGINE,
@@ -196,12 +199,6 @@ def published(target: int, port: int, host: str) -> dict[str, str | int]:
     return {"target": target, "published": str(port), "host_ip": host, "protocol": "tcp"}
 
 
-def _share(plan: ServingPlan, replica: int | None) -> slice:
-    """Which of the service's cards an engine has."""
-    first = (replica or 0) * plan.world_size
-    return slice(first, first + plan.world_size)
-
-
 def _cards(plan: ServingPlan, replica: int | None) -> dict[str, Any]:
     """The cards to reserve: any, or those that CUDA_VISIBLE_DEVICES names on the host, a MIG
     slice by its UUID. A replica has its share of these, or of the host's.
@@ -211,7 +208,7 @@ def _cards(plan: ServingPlan, replica: int | None) -> dict[str, Any]:
     """
     refuse_unnamed_slice(plan)
     size, count = plan.world_size, plan.world_size * plan.replicas
-    named = [n.strip() for n in plan.engine.env.get(CARDS_VARIABLE, "").split(",") if n.strip()]
+    named = named_in(plan.engine.env)
     if named and len(named) != count:
         raise PlanRefusedError(
             f"{CARDS_VARIABLE} names {len(named)} cards, and the plan uses {count}",
@@ -219,8 +216,7 @@ def _cards(plan: ServingPlan, replica: int | None) -> dict[str, Any]:
             hint=f"name {count}, or leave it out",
         )
     if replica is not None:
-        among = named or [str(number) for number in range(count)]
-        named = among[_share(plan, replica)]
+        named = list(cards_of(plan, replica))
     which: dict[str, Any] = {"device_ids": named} if named else {"count": size}
     return {"driver": "nvidia", **which, "capabilities": ["gpu"]}
 

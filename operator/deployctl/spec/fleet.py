@@ -4,7 +4,7 @@ The other documents of the file are services, as ever. A service has its cards p
 CUDA_VISIBLE_DEVICES in its `env`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -72,5 +72,10 @@ def _wrong(error: ValidationError, where: str) -> SpecError:
 
 def pinned(spec: ServiceSpec) -> tuple[int, ...]:
     """The cards that the service says it is to have, by their number; none where it says none."""
-    named = [name.strip() for name in spec.env.get(CARDS_VARIABLE, "").split(",")]
-    return tuple(int(name) for name in named if name.isdecimal())
+    return tuple(int(name) for name in named_in(spec.env) if name.isdecimal())
+
+
+def named_in(env: Mapping[str, str]) -> list[str]:
+    """The cards that an environment names, by their number or UUID; none where it names none."""
+    names = (name.strip() for name in env.get(CARDS_VARIABLE, "").split(","))
+    return [name for name in names if name]

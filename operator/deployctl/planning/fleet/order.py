@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from deployctl.planning.fleet.need import OUTSIDE_GIB, of_host
 from deployctl.planning.plan import ServingPlan
-from deployctl.spec.fleet import CARDS_VARIABLE
+from deployctl.spec.fleet import named_in
 
 SLACK_GIB = 0.01
 
@@ -25,8 +25,8 @@ def held_by(plan: ServingPlan) -> CardHolding:
     if plan.accelerator == "cpu":
         gib = of_host(plan).footprint
         return CardHolding(plan.name, (0,), gib, gib)
-    named = plan.engine.env.get(CARDS_VARIABLE, "").strip()
-    cards = tuple(int(name) for name in named.split(",") if name.strip().isdecimal())
+    named = named_in(plan.engine.env)
+    cards = tuple(int(name) for name in named if name.isdecimal())
     first = tuple(range(plan.world_size * plan.replicas))
     gib = (plan.memory.budget_gib if plan.memory else 0.0) + OUTSIDE_GIB
     return CardHolding(plan.name, cards if named else first, gib, gib)
@@ -36,10 +36,9 @@ def cards_of(plan: ServingPlan, replica: int = 0) -> tuple[str, ...]:
     """The cards of a replica, as the plan names them or by their number; none on a CPU."""
     if plan.accelerator == "cpu":
         return ()
-    named = [name.strip() for name in plan.engine.env.get(CARDS_VARIABLE, "").split(",")]
-    first = replica * plan.world_size
+    named, first = named_in(plan.engine.env), replica * plan.world_size
     numbers = range(first, first + plan.world_size)
-    known = any(named) and len(named) > numbers[-1]
+    known = len(named) > numbers[-1]
     return tuple(named[n] if known else str(n) for n in numbers)
 
 
