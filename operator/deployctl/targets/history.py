@@ -3,7 +3,7 @@
 A history is the service's releases, oldest first: which one runs, which to go back to.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Literal, NamedTuple
 
@@ -43,7 +43,12 @@ def replicas(release: Release) -> list[Release]:
     entry = gateway.entry_of(release.bundle)
     if entry is None or entry.replicas == 1 or release.replica is not None:
         return [release]
-    return [release.model_copy(update={"replica": number}) for number in range(entry.replicas)]
+    return numbered(release, range(entry.replicas))
+
+
+def numbered(release: Release, numbers: Iterable[int]) -> list[Release]:
+    """The engines of a release that have these numbers."""
+    return [release.model_copy(update={"replica": number}) for number in numbers]
 
 
 class Outcome(NamedTuple):

@@ -15,7 +15,7 @@ from deployctl.targets import several
 from deployctl.targets.docker import siblings
 from deployctl.targets.docker.driver import ContainerDriver
 from deployctl.targets.driver import EngineState
-from deployctl.targets.history import Release, replicas
+from deployctl.targets.history import Release, numbered, replicas
 from deployctl.targets.marked import marked
 
 
@@ -89,4 +89,4 @@ class DockerDriver(ContainerDriver):
             return [release]
         known = {each.replica for each in replicas(release) if each.replica is not None}
         numbers = known | siblings.replicas_of(self._engine(), release)
-        return [*(release.model_copy(update={"replica": n}) for n in sorted(numbers)), release]
+        return [*numbered(release, sorted(numbers)), release]

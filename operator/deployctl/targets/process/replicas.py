@@ -11,7 +11,7 @@ from deployctl.endpoint import Endpoint
 from deployctl.events import Tell
 from deployctl.targets import several
 from deployctl.targets.driver import EngineState
-from deployctl.targets.history import Release, replicas
+from deployctl.targets.history import Release, numbered, replicas
 from deployctl.targets.marked import marked
 from deployctl.targets.process.driver import EngineDriver, command_of
 
@@ -101,5 +101,4 @@ class ProcessDriver(EngineDriver):
         runs = self._run(release).folder
         numbers = [path.suffix[1:] for path in runs.parent.glob(f"{runs.name}.*")]
         found = [int(number) for number in numbers if number.isdecimal()]
-        named = [release.model_copy(update={"replica": number}) for number in sorted(found)]
-        return [release, *named]
+        return [release, *numbered(release, sorted(found))]
