@@ -53,23 +53,28 @@ class Service(BaseHTTPRequestHandler):
         self._whole(status, json.dumps({"error": {"message": message}}), told)
 
     def _says(self, *parts, ends=True, what="content"):
+        self._streams(parts, self.wfile.write, what, Connection="close")
+        if ends:
+            self.wfile.write(event({"choices": [], "usage": {"completion_tokens": 9}}))
+            self.wfile.write(b"data: [DONE]\n\n")
+
+    def _streams(self, parts, write, what="content", **headers):
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream")
-        self.send_header("Connection", "close")
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
         self.end_headers()
         for part in parts:
             if callable(part):
                 part()
                 continue
             choice = {"text": part} if what == "text" else {"delta": {what: part}}
-            self._event({"choices": [choice]})
-        if ends:
-            self._event({"choices": [], "usage": {"completion_tokens": 9}})
-            self.wfile.write(b"data: [DONE]\n\n")
+            write(event({"choices": [choice]}))
         self.close_connection = True
 
-    def _event(self, document):
-        self.wfile.write(f"data: {json.dumps(document)}\n\n".encode())
+
+def event(document):
+    return f"data: {json.dumps(document)}\n\n".encode()
 
 
 def says(*parts, **how):
@@ -80,26 +85,17 @@ def breaks_off(*parts):
     """As the gateway does where an engine ends: in the midst of an answer of no known length."""
 
     def play(service):
-        service.send_response(200)
-        service.send_header("Content-Type", "text/event-stream")
-        service.send_header("Transfer-Encoding", "chunked")
-        service.end_headers()
-        for part in parts:
-            if callable(part):
-                part()
-                continue
-            event = f"data: {json.dumps({'choices': [{'delta': {'content': part}}]})}\n\n".encode()
-            service.wfile.write(b"%x\r\n%s\r\n" % (len(event), event))
-        service.close_connection = True
+        chunk = lambda said: service.wfile.write(b"%x\r\n%s\r\n" % (len(said), said))  # noqa: E731
+        service._streams(parts, chunk, Transfer_Encoding="chunked")
 
     return play
 
 
-def waits(event):
+def waits(go):
     """And says nothing."""
 
     def play(service):
-        event.wait()
+        go.wait()
         service.close_connection = True
 
     return play
