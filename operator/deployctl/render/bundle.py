@@ -41,7 +41,7 @@ class Bundle(BaseModel):
 
 def behind_gateway(plan: ServingPlan, spec: ServiceSpec) -> bool:
     """Whether requests come by the host's gateway: several engines have one address by it alone."""
-    return spec.behind_gateway or plan.replicas > 1
+    return spec.wants_gateway or plan.replicas > 1
 
 
 def listens_on(plan: ServingPlan, spec: ServiceSpec) -> str:

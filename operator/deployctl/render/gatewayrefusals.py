@@ -35,7 +35,7 @@ def refuse_without(plan: ServingPlan, spec: ServiceSpec) -> None:
     Raises:
         InputError: they would have an address each.
     """
-    if plan.replicas > 1 and spec.gateway is False and not spec.behind_gateway:
+    if plan.replicas > 1 and spec.gateway is False and not spec.wants_gateway:
         raise InputError(
             f"{plan.replicas} replicas have one address by the gateway alone",
             where="gateway",
@@ -50,7 +50,7 @@ def refuse(spec: ServiceSpec) -> None:
         InputError: there is none, and something is said of it.
         PlanRefusedError: the service wants one, or what one alone does.
     """
-    if spec.behind_gateway:
+    if spec.wants_gateway:
         where = "domain" if spec.domain else "gateway"
         raise PlanRefusedError(
             "a gateway stands before the services of a host alone",

@@ -307,8 +307,8 @@ class ServiceSpec(BaseModel):
         return self
 
     @property
-    def behind_gateway(self) -> bool:
-        """Whether requests are to come by the host's gateway, however many engines there are."""
+    def wants_gateway(self) -> bool:
+        """Whether it says so: several engines of a host are behind the gateway without a word."""
         return bool(self.gateway) or self.domain is not None
 
     @property

@@ -91,7 +91,7 @@ def request_for(
             --beside goes without.
     """
     if not verify:
-        beside = {"--beside"} if spec.behind_gateway else set()
+        beside = {"--beside"} if spec.wants_gateway else set()
         for flag in (each for each in asked.flags() if each not in beside):
             raise InputError(f"{flag} goes with --verify", where=flag, hint="add --verify")
         return None
