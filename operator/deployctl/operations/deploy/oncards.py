@@ -33,9 +33,8 @@ def running_here(accelerator: Accelerator) -> dict[str, CardHolding]:
     those on its CPU; one that a killed deployctl left unfinished, too."""
     settings, store = open_store()
     found: dict[str, CardHolding] = {}
-    for ref in store.services():
-        if ref.target not in HOSTS:
-            continue
+    # Of these alone: a cluster is another place, and may be out of reach.
+    for ref in (ref for target in HOSTS for ref in store.services(target)):
         with suppress(TargetError):  # one that cannot be asked is told of by its own up
             releases, driver = store.releases(ref), open_driver(ref.target, settings)
             for release in (history.deployed(releases), *history.pending(releases)):
@@ -48,14 +47,18 @@ def running_here(accelerator: Accelerator) -> dict[str, CardHolding]:
 
 def refuse_no_room(store: Store, ref: ServiceRef, revision: int | None) -> None:
     """Refuses to go back to a revision that has no room on its host's cards, as others are there.
+    The one in place has the room that it had: that others are to serve beside it was settled then.
 
     Raises:
         NotFoundError: there is no such revision, or none to go back to.
         PlanRefusedError: it has no room.
         StateError: a record is damaged.
     """
-    if ref.target in HOSTS:
-        release = history.to_go_back_to(store.releases(ref), revision)
+    if ref.target not in HOSTS:
+        return
+    releases = store.releases(ref)
+    release, current = history.to_go_back_to(releases, revision), history.deployed(releases)
+    if current is None or release.revision != current.revision:
         refuse_crowded(release, running_here(release.plan.accelerator))
 
 

@@ -16,7 +16,12 @@ from deployctl.operations.deploy import oncards
 from deployctl.operations.deploy.deployed import Deployed
 from deployctl.operations.deploy.deployment import Deployment
 from deployctl.operations.deploy.inorder import up_in_order
-from deployctl.operations.deploy.oncards import cards_held, refuse_crowded, running_here
+from deployctl.operations.deploy.oncards import (
+    cards_held,
+    refuse_crowded,
+    refuse_no_room,
+    running_here,
+)
 from deployctl.planning.fleet.make import PlannedFleet
 from deployctl.planning.fleet.order import CardHolding, held_by
 from deployctl.planning.fleet.result import FleetCard, FleetPlan
@@ -204,3 +209,30 @@ def test_a_revision_without_room_beside_the_others_is_not_gone_back_to(
         refuse_crowded(release, running)
     assert caught.value.exit_code == 3
     assert caught.value.hint.startswith("deployctl down b makes room")
+
+
+def test_what_is_in_place_has_the_room_that_it_had_whatever_we_count(
+    make_release, tmp_path, monkeypatch
+):
+    """After a restart of the machine it is brought up as it was: it served beside the others."""
+    store, ref = Store(tmp_path), ServiceRef("process", "tiny")
+    plan, *_ = planned("awq", "l4", name="tiny", gpu_memory_utilization=0.9)
+    monkeypatch.setattr(oncards, "running_here", lambda _: {"b": holding("b", 12)})
+    for revision, status in enumerate(("superseded", "deployed"), start=1):
+        release = make_release(revision=revision, status=status)
+        store.save(ref, release.model_copy(update={"service": "tiny", "plan": plan}))
+    refuse_no_room(store, ref, 2)
+    with pytest.raises(PlanRefusedError, match="revision 1 needs"):
+        refuse_no_room(store, ref, 1)
+
+
+def test_what_this_host_has_is_told_without_a_cluster(make_release, tmp_path, monkeypatch):
+    """It may be out of reach, and asks for a login where nobody is."""
+    store = Store(tmp_path, {"kubernetes": lambda: pytest.fail("the cluster is asked")})
+    monkeypatch.setattr(oncards, "open_store", lambda: (None, store))
+    runs = SimpleNamespace(state=lambda release: SimpleNamespace(condition="running"))
+    monkeypatch.setattr(oncards, "open_driver", lambda *_: runs)
+    release = make_release(status="deployed", name="chat", plan={"accelerator": "cuda"})
+    store.save(ServiceRef("process", "chat"), release)
+    (tmp_path / "kubernetes").mkdir()
+    assert sorted(running_here("cuda")) == ["chat"]
