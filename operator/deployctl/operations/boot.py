@@ -13,9 +13,10 @@ from deployctl.events import Event, Tell, silent
 from deployctl.operations.deploy.deployment import rollback
 from deployctl.operations.deploy.services import open_store
 from deployctl.render.gateway import HELD
-from deployctl.targets import history, open_driver
+from deployctl.targets import Driver, history, open_driver
 from deployctl.targets.gateway import Gateway
 from deployctl.targets.history import Release
+from deployctl.targets.store import ServiceRef, Store
 
 # What of the shell's environment an engine is started with, besides what systemd gives it.
 _KEPT = (
@@ -77,24 +78,33 @@ def start(tell: Tell = silent) -> list[StartedAgain]:
     due, became = [], []
     for ref in store.services("process"):
         try:
-            release = history.deployed(store.releases(ref))
-            if release is not None and driver.state(release).condition != "running":
-                due.append(release)
+            release = _due(driver, store, ref)
+            due += [(ref, release)] if release is not None else []
         except DeployctlError as error:
             became.append(_failed(ref.service, error))
     if driver.gateway is not None:
-        _hold(driver.gateway, due, tell)
-    for release in due:
-        text = f"{release.service}: revision {release.revision} should serve, and does not"
-        tell(Event("heading", text))
+        _hold(driver.gateway, [release for _, release in due], tell)
+    for ref, _ in due:
         try:
-            rollback(release.service, release.revision, target="process", tell=tell)
-            became.append(StartedAgain(release.service, release.revision))
+            release = _due(driver, store, ref)  # others may change it while the ones before load
+            if release is None:
+                continue
+            text = f"{ref.service}: revision {release.revision} should serve, and does not"
+            tell(Event("heading", text))
+            rollback(ref.service, release.revision, target="process", tell=tell)
+            became.append(StartedAgain(ref.service, release.revision))
         except InterruptedByUserError:
             raise
         except DeployctlError as error:
-            became.append(_failed(release.service, error))
+            became.append(_failed(ref.service, error))
     return became
+
+
+def _due(driver: Driver, store: Store, ref: ServiceRef) -> Release | None:
+    """The revision that should run and does not."""
+    release = history.deployed(store.releases(ref))
+    runs = release is not None and driver.state(release).condition == "running"
+    return None if runs else release
 
 
 def _failed(service: str, error: DeployctlError) -> StartedAgain:
