@@ -39,7 +39,8 @@ def make(carriers: Carriers, release: Release) -> None:
     labels = {LABEL + "turns": "all"}
     if carriers.volume(VOLUME) is None:
         carriers.make_volume(VOLUME, labels)
-    if carriers.create(VOLUME, labels, {VOLUME: TURNS_FOLDER}) is None:
-        return  # it is there, or another makes it
-    if carriers.read(VOLUME, f"{TURNS_FOLDER}/card-cpu") is None:
-        carriers.write(VOLUME, TURNS_FOLDER, _FILES)
+    carriers.create(VOLUME, labels, {VOLUME: TURNS_FOLDER})  # it may be there
+    # Whoever made it may have been killed before all files were in it.
+    there = carriers.read(VOLUME, TURNS_FOLDER) or {}
+    if missing := {name: content for name, content in _FILES.items() if name not in there}:
+        carriers.write(VOLUME, TURNS_FOLDER, missing)
