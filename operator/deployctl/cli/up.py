@@ -30,7 +30,7 @@ from deployctl.cli.rolloutprogress import (
 )
 from deployctl.errors import DeployctlError
 from deployctl.events import Event
-from deployctl.operations.deploy.request import VerificationRequest, request_for
+from deployctl.operations.deploy.request import VerificationRequest, request_for, takeover_for
 from deployctl.operations.monitoring.request import MonitoringRequest
 from deployctl.spec import ServiceSpec
 
@@ -178,7 +178,7 @@ def _deployments(
             spec,
             verification=request_for(spec, verification, verify, several),
             monitored=monitoring.with_monitoring,
-            beside=verification.canary,
+            beside=takeover_for(verification, verify),
         )
         for spec in specs
     ]

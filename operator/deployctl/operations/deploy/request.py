@@ -98,3 +98,9 @@ def request_for(
     if asked.out is None or not several:
         return asked
     return asked.model_copy(update={"out": asked.out / spec.service})
+
+
+def takeover_for(asked: VerificationRequest, verify: bool) -> When:
+    """Whether it is to take over from the one that serves, beside it. One that is verified has its
+    `yes` as a canary, which may be on other cards, and on targets where no engine takes over."""
+    return "auto" if verify and asked.canary == "yes" else asked.canary
