@@ -1,5 +1,6 @@
 """What services hold of this host's cards, and whether one more has room beside them."""
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
@@ -8,7 +9,8 @@ from deployctl.operations.deploy.services import open_store
 from deployctl.operations.prepare import target_of
 from deployctl.planning.fleet.order import SLACK_GIB, CardHolding, held_by
 from deployctl.planning.plan import Accelerator
-from deployctl.spec import ServiceSpec
+from deployctl.spec import ServiceSpec, TargetKind
+from deployctl.spec.fleet import CARDS_VARIABLE
 from deployctl.spec.service import HOSTS
 from deployctl.targets import cards_locked, history, open_driver
 from deployctl.targets.history import Release
@@ -58,8 +60,17 @@ def refuse_no_room(store: Store, ref: ServiceRef, revision: int | None) -> None:
         return
     releases = store.releases(ref)
     release, current = history.to_go_back_to(releases, revision), history.deployed(releases)
-    if current is None or release.revision != current.revision:
+    in_place = current is not None and release.revision == current.revision
+    if not in_place and not _by_the_shell(release, ref.target):
         refuse_crowded(release, running_here(release.plan.accelerator))
+
+
+def _by_the_shell(release: Release, target: TargetKind) -> bool:
+    """Whether the shell says which cards it gets. It said so of others, too, which is on no
+    record."""
+    unnamed = CARDS_VARIABLE not in release.plan.engine.env
+    cuda = release.plan.accelerator == "cuda"
+    return target == "process" and cuda and unnamed and bool(os.environ.get(CARDS_VARIABLE))
 
 
 def refuse_crowded(release: Release, running: Mapping[str, CardHolding]) -> None:

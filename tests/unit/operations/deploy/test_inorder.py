@@ -218,12 +218,16 @@ def test_what_is_in_place_has_the_room_that_it_had_whatever_we_count(
     store, ref = Store(tmp_path), ServiceRef("process", "tiny")
     plan, *_ = planned("awq", "l4", name="tiny", gpu_memory_utilization=0.9)
     monkeypatch.setattr(oncards, "running_here", lambda _: {"b": holding("b", 12)})
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     for revision, status in enumerate(("superseded", "deployed"), start=1):
         release = make_release(revision=revision, status=status)
         store.save(ref, release.model_copy(update={"service": "tiny", "plan": plan}))
     refuse_no_room(store, ref, 2)
     with pytest.raises(PlanRefusedError, match="revision 1 needs"):
         refuse_no_room(store, ref, 1)
+    # Where the shell says which card it gets, it is the first no more than that of the others was.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    refuse_no_room(store, ref, 1)
 
 
 def test_what_this_host_has_is_told_without_a_cluster(make_release, tmp_path, monkeypatch):
