@@ -15,7 +15,7 @@ from deployctl.hardware import GpuProfile, load_profile
 from deployctl.model import facts_from
 from deployctl.operations.deploy.services import open_store
 from deployctl.operations.prepare import hub_token
-from deployctl.spec.service import TargetKind
+from deployctl.spec.service import HOSTS, TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import open_driver
 from deployctl.targets.docker.engine import here
@@ -101,7 +101,7 @@ def _question(
 def _holder(port: int) -> str | None:
     """The service on this machine whose records say that it serves on `port`."""
     _, store = open_store()
-    for ref in store.services():
+    for ref in (ref for kind in HOSTS for ref in store.services(kind)):
         with suppress(TargetError):  # its engine does not run, and so does nothing of it
             for release in store.releases(ref, skip=store.damaged(ref)):
                 if release.status in ("pending", "deployed") and release.spec.port == port:

@@ -1,4 +1,4 @@
-"""What doctor says of the gateway of a host."""
+"""What doctor says of a host: of its gateway, and of who has a port."""
 
 from types import SimpleNamespace
 
@@ -6,6 +6,7 @@ import pytest
 
 from deployctl.errors import DockerError
 from deployctl.operations import hostdoctor
+from deployctl.targets.store import ServiceRef, Store
 
 UP = SimpleNamespace(docker=SimpleNamespace(server="26.1"))
 DOWN = SimpleNamespace(docker=SimpleNamespace(server=None))
@@ -42,3 +43,16 @@ def test_a_gateway_that_has_services_and_does_not_answer_is_told(monkeypatch, fa
     found = hostdoctor._gateway(facts, SimpleNamespace(target="docker"))
     assert [(check.status, check.detail) for check in found] == said
     assert all(check.id == "gateway" for check in found)
+
+
+def test_who_has_a_port_of_this_machine_is_said_without_a_cluster(
+    make_release, tmp_path, monkeypatch
+):
+    """It may be out of reach, and its services have no port here."""
+    store = Store(tmp_path, {"kubernetes": lambda: pytest.fail("the cluster is asked")})
+    monkeypatch.setattr(hostdoctor, "open_store", lambda: (None, store))
+    (tmp_path / "kubernetes").mkdir()
+    release = make_release(status="deployed", name="chat", port=8123)
+    store.save(ServiceRef("process", "chat"), release)
+    assert hostdoctor._holder(8123) == "chat"
+    assert hostdoctor._holder(8124) is None
