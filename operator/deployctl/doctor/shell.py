@@ -10,7 +10,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
 
 T = TypeVar("T")
-_SSH = ("ssh", "-o", "BatchMode=yes", "-o", "ConnectTimeout=8", "--")
+# Whatever ~/.ssh/config has for who logs in there by hand: a command of its own, and a terminal.
+_OPTIONS = ("BatchMode=yes", "ConnectTimeout=8", "RemoteCommand=none", "RequestTTY=no")
+_SSH = ("ssh", *(word for option in _OPTIONS for word in ("-o", option)), "--")
 
 
 class Ran(NamedTuple):

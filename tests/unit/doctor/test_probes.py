@@ -26,7 +26,7 @@ from deployctl.doctor.probes import (
     os_release,
     token_shape,
 )
-from deployctl.doctor.shell import Ran, bounded, run
+from deployctl.doctor.shell import Ran, bounded, run, there
 from deployctl.files import write_private
 from deployctl.hardware import load_profile
 from deployctl.targets.driver import EngineState
@@ -58,6 +58,16 @@ def test_run_reports_output_and_status():
 
 def test_run_of_what_is_not_installed():
     assert run(["no-such-command-at-all"], 1).code is None
+
+
+def test_what_is_asked_there_is_not_what_ssh_does_for_who_logs_in_by_hand():
+    def asked(words, timeout_s):
+        return words
+
+    words = there(asked, {"DOCKER_HOST": "ssh://ops@gpu1"})(["nvidia-smi", "-L"], 6)
+    assert words[-3:] == ["--", "ssh://ops@gpu1", "nvidia-smi -L"]
+    assert {"RemoteCommand=none", "RequestTTY=no", "BatchMode=yes"} <= {*words}
+    assert there(asked, {}) is asked
 
 
 def test_run_ends_with_its_children_when_time_is_up():
