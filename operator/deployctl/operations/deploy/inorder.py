@@ -12,6 +12,7 @@ from deployctl.operations.deploy.deployed import Deployed
 from deployctl.operations.deploy.deployment import Deployment
 from deployctl.operations.deploy.fleet import Fleet, NotDeployed
 from deployctl.operations.deploy.oncards import cards_held, named, running_here, told
+from deployctl.operations.prepare import target_of
 from deployctl.planning.fleet.make import PlannedFleet
 from deployctl.planning.fleet.order import SLACK_GIB, CardHolding, next_of
 
@@ -38,11 +39,10 @@ def up_in_order(
         LockedError: somebody else brings a fleet up on this host; says who.
     """
     kind = planned.plan.services[0].accelerator
-    specs = [deployment.spec for deployment in deployments]
-    with lock or cards_held(specs, kind, "deployctl up -f"):
-        return _in_order(
-            deployments, planned, bring_up, done, on_host or partial(running_here, kind)
-        )
+    targets = {target_of(deployment.spec, kind) for deployment in deployments}
+    on_host = on_host or partial(running_here, kind, targets)
+    with lock or cards_held(targets, "deployctl up -f"):
+        return _in_order(deployments, planned, bring_up, done, on_host)
 
 
 def _in_order(

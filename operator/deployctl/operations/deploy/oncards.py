@@ -1,50 +1,69 @@
 """What services hold of this host's cards, and whether one more has room beside them."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
 from deployctl.errors import PlanRefusedError, TargetError
 from deployctl.operations.deploy.services import open_store
-from deployctl.operations.prepare import target_of
 from deployctl.planning.fleet.order import SLACK_GIB, CardHolding, held_by
 from deployctl.planning.plan import Accelerator
-from deployctl.spec import ServiceSpec, TargetKind
+from deployctl.spec import TargetKind
 from deployctl.spec.fleet import CARDS_VARIABLE
 from deployctl.spec.service import HOSTS
-from deployctl.targets import cards_locked, history, open_driver
+from deployctl.spec.settings import Settings
+from deployctl.targets import cards_locked, history, open_driver, place
 from deployctl.targets.history import Release
 from deployctl.targets.store import ServiceRef, Store
 
 
 @contextmanager
-def cards_held(specs: Sequence[ServiceSpec], kind: Accelerator, command: str) -> Iterator[None]:
-    """Held while services are brought up that share this host's cards, where `command` does it: of
-    two who do, each would count on room that the other is about to take.
+def cards_held(targets: Collection[TargetKind], command: str) -> Iterator[None]:
+    """Held while services of a host's targets are brought up that share its cards, where `command`
+    does it: of two who do, each would count on room that the other is about to take.
 
     Raises:
         LockedError: somebody else does; says who, and since when.
         DockerError: the engine cannot be asked.
     """
-    with cards_locked({target_of(spec, kind) for spec in specs}, open_store()[0], command):
+    with cards_locked(targets, open_store()[0], command):
         yield
 
 
-def running_here(accelerator: Accelerator) -> dict[str, CardHolding]:
-    """What services that were brought up from here hold of this host's cards, or of its memory
-    those on its CPU; one that a killed deployctl left unfinished, too."""
+def running_here(
+    accelerator: Accelerator, targets: Collection[TargetKind]
+) -> dict[str, CardHolding]:
+    """What services that were brought up from here hold of the cards of the host of these targets,
+    or of its memory those on its CPU; one that a killed deployctl left unfinished, too.
+
+    Raises:
+        DockerError: it is not known where the engine is.
+    """
     settings, store = open_store()
+    hosts = {place(target, settings) for target in targets}
     found: dict[str, CardHolding] = {}
-    # Of these alone: a cluster is another place, and may be out of reach.
-    for ref in (ref for target in HOSTS for ref in store.services(target)):
-        with suppress(TargetError):  # one that cannot be asked is told of by its own up
-            releases, driver = store.releases(ref), open_driver(ref.target, settings)
-            for release in (history.deployed(releases), *history.pending(releases)):
-                if release is None or release.plan.accelerator != accelerator:
-                    continue
-                if driver.state(release).condition != "absent":
-                    found[ref.service] = held_by(release.plan)
+    # Of no others: a cluster is another place, and may be out of reach.
+    for target in HOSTS:
+        refs = store.services(target)
+        if not refs or _place(target, settings) not in hosts:
+            continue
+        for ref in refs:
+            with suppress(TargetError):  # one that cannot be asked is told of by its own up
+                releases, driver = store.releases(ref), open_driver(target, settings)
+                for release in (history.deployed(releases), *history.pending(releases)):
+                    if release is None or release.plan.accelerator != accelerator:
+                        continue
+                    if driver.state(release).condition != "absent":
+                        found[ref.service] = held_by(release.plan)
     return found
+
+
+def _place(target: TargetKind, settings: Settings) -> str | None:
+    """None where that is not known."""
+    try:
+        return place(target, settings)
+    except TargetError:
+        return None
 
 
 def refuse_no_room(store: Store, ref: ServiceRef, revision: int | None) -> None:
@@ -55,6 +74,7 @@ def refuse_no_room(store: Store, ref: ServiceRef, revision: int | None) -> None:
         NotFoundError: there is no such revision, or none to go back to.
         PlanRefusedError: it has no room.
         StateError: a record is damaged.
+        DockerError: it is not known where the engine is.
     """
     if ref.target not in HOSTS:
         return
@@ -62,7 +82,7 @@ def refuse_no_room(store: Store, ref: ServiceRef, revision: int | None) -> None:
     release, current = history.to_go_back_to(releases, revision), history.deployed(releases)
     in_place = current is not None and release.revision == current.revision
     if not in_place and not _by_the_shell(release, ref.target):
-        refuse_crowded(release, running_here(release.plan.accelerator))
+        refuse_crowded(release, running_here(release.plan.accelerator, [ref.target]))
 
 
 def _by_the_shell(release: Release, target: TargetKind) -> bool:

@@ -165,10 +165,10 @@ def test_what_runs_here_is_of_the_cards_or_of_the_cpu(make_release, tmp_path, mo
         store.save(ServiceRef("process", name), release)
     left = make_release(status="pending", name="left", plan={"accelerator": "cuda"})
     store.save(ServiceRef("process", "left"), left)
-    assert sorted(running_here("cuda")) == ["chat", "left"]
-    assert sorted(running_here("cpu")) == ["words"]
+    assert sorted(running_here("cuda", ["process"])) == ["chat", "left"]
+    assert sorted(running_here("cpu", ["process"])) == ["words"]
     absent.append("left")
-    assert sorted(running_here("cuda")) == ["chat"]
+    assert sorted(running_here("cuda", ["process"])) == ["chat"]
 
 
 def test_of_two_fleets_at_once_the_second_begins_nothing(make_release, tmp_path, monkeypatch):
@@ -177,7 +177,7 @@ def test_of_two_fleets_at_once_the_second_begins_nothing(make_release, tmp_path,
     host = Host(make_release, [holding("a", 9)])
     host.deployments = [Deployment(ServiceSpec(model="m", name="a", target="process"))]
     how = host.planned, host.bring_up, host.told.append, lambda: host.running
-    with cards_held([host.deployments[0].spec], "cuda", "deployctl up -f"):
+    with cards_held(["process"], "deployctl up -f"):
         with pytest.raises(LockedError, match=r"cards is being changed by deployctl up -f \(pid"):
             up_in_order(host.deployments, *how)
         assert not host.begun
@@ -217,7 +217,7 @@ def test_what_is_in_place_has_the_room_that_it_had_whatever_we_count(
     """After a restart of the machine it is brought up as it was: it served beside the others."""
     store, ref = Store(tmp_path), ServiceRef("process", "tiny")
     plan, *_ = planned("awq", "l4", name="tiny", gpu_memory_utilization=0.9)
-    monkeypatch.setattr(oncards, "running_here", lambda _: {"b": holding("b", 12)})
+    monkeypatch.setattr(oncards, "running_here", lambda *_: {"b": holding("b", 12)})
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     for revision, status in enumerate(("superseded", "deployed"), start=1):
         release = make_release(revision=revision, status=status)
@@ -239,4 +239,29 @@ def test_what_this_host_has_is_told_without_a_cluster(make_release, tmp_path, mo
     release = make_release(status="deployed", name="chat", plan={"accelerator": "cuda"})
     store.save(ServiceRef("process", "chat"), release)
     (tmp_path / "kubernetes").mkdir()
-    assert sorted(running_here("cuda")) == ["chat"]
+    assert sorted(running_here("cuda", ["process"])) == ["chat"]
+
+
+@pytest.mark.parametrize(
+    ("url", "there", "target"),
+    [
+        ("ssh://ops@gpu1", ["chat"], "docker"),
+        ("ssh://ops@gpu1", ["here"], "process"),
+        ("unix:///var/run/docker.sock", ["chat", "here"], "docker"),
+        ("unix:///var/run/docker.sock", ["chat", "here"], "process"),
+    ],
+)
+def test_what_this_machine_has_is_none_of_the_cards_of_another_host(
+    make_release, tmp_path, monkeypatch, url, there, target
+):
+    """Its engine is reached from here, where processes run."""
+    monkeypatch.setenv("DOCKER_HOST", url)
+    monkeypatch.delenv("DOCKER_CONTEXT", raising=False)
+    store = Store(tmp_path)
+    monkeypatch.setattr(oncards, "open_store", lambda: (None, store))
+    runs = SimpleNamespace(state=lambda release: SimpleNamespace(condition="running"))
+    monkeypatch.setattr(oncards, "open_driver", lambda *_: runs)
+    for kind, name in (("docker", "chat"), ("process", "here")):
+        release = make_release(status="deployed", name=name, plan={"accelerator": "cuda"})
+        store.save(ServiceRef(kind, name), release)
+    assert sorted(running_here("cuda", [target])) == there
