@@ -78,8 +78,11 @@ class Service:
         self(*self._up, "--routing", policy)
 
     def end(self) -> None:
-        """Ends all of it."""
-        self("down", NAME)
+        """Ends all of it; why that is not done is said, beside what went before."""
+        try:
+            self("down", NAME)
+        except SystemExit as problem:
+            print(problem.code, file=sys.stderr)
 
     def scrapes(self) -> list[Snapshot]:
         """Each engine's counters."""

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from benchmarks.routing.__main__ import Run, held, row
+from benchmarks.routing.__main__ import Run, Service, held, row, served
 from benchmarks.routing.work import KINDS
 
 from deployctl.render import prefix
@@ -50,3 +50,17 @@ def test_a_turn_has_all_that_was_said_and_one_opening():
     openings = {re.search(prefix.opening("messages"), each)[1] for each in asked}
     assert len(openings) == 1
     assert [each.count('"so"') for each in asked] == [0, 1, 2, 3]
+
+
+def test_why_no_engine_came_up_is_said_and_not_that_there_is_none_to_end(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setenv("DEPLOYCTL_STATE_DIR", str(tmp_path))
+
+    def deployctl(_, verb, *words):
+        raise SystemExit("no model there" if verb == "up" else "there is no service")
+
+    monkeypatch.setattr(Service, "__call__", deployctl)
+    with pytest.raises(SystemExit, match="no model there"), served(tmp_path, 2):
+        pass
+    assert capsys.readouterr().err == "there is no service\n"
