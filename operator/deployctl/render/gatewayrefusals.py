@@ -23,21 +23,29 @@ def refuse_unserved(spec: ServiceSpec, hint: str = "add --gateway, or leave it o
     for name in ("gateway_port", "hold", "with_chat"):
         if getattr(spec, name):
             raise InputError(
-                f"{name} is said of a gateway, and the service is behind none",
+                f"{name} is said of a gateway, and {spec.service} is behind none",
                 where=name,
                 hint=hint,
             )
 
 
 def refuse_without(plan: ServingPlan, spec: ServiceSpec) -> None:
-    """Refuses several engines of a host that are to do without one.
+    """Refuses several engines of a host, or a domain, that are to do without one.
 
     Raises:
-        InputError: they would have an address each.
+        InputError: the engines would have an address each, the domain would not be served.
     """
-    if plan.replicas > 1 and spec.gateway is False and not spec.wants_gateway:
+    if spec.gateway is not False:
+        return
+    if spec.domain:
         raise InputError(
-            f"{plan.replicas} replicas have one address by the gateway alone",
+            f"{plan.name} is served at {spec.domain} by the gateway alone",
+            where="gateway",
+            hint="leave out --no-gateway, or --domain",
+        )
+    if plan.replicas > 1:
+        raise InputError(
+            f"{plan.replicas} replicas of {plan.name} have one address by the gateway alone",
             where="gateway",
             hint="leave --no-gateway out, or say --replicas 1",
         )

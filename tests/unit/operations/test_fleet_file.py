@@ -225,5 +225,5 @@ def test_cards_that_the_shell_hides_are_not_given_out(fleet, two_l4, monkeypatch
 def test_what_no_gateway_can_do_is_refused_with_the_plan(fleet, deployctl):
     fleet([{"gpu": "l4"}], gateway_port=9090)
     _, err = deployctl("plan", "-f", "fleet.yaml", code=2)
-    assert "gateway_port is said of a gateway, and the service is behind none" in err
+    assert "gateway_port is said of a gateway, and two is behind none" in err
     assert "add --gateway" in err

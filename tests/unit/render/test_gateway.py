@@ -242,7 +242,7 @@ def test_in_docker_the_gateway_may_have_the_port_that_an_engine_has_elsewhere(by
 @pytest.mark.parametrize("target", ["process", "docker", "kubernetes"])
 def test_what_is_said_of_a_gateway_wants_one(by_hand, given, target):
     plan, spec = by_hand(**given)
-    with pytest.raises(InputError, match="said of a gateway, and the service is behind none") as e:
+    with pytest.raises(InputError, match="said of a gateway, and tiny is behind none") as e:
         gateway.check(plan, spec, target)
     assert [e.value.where] == list(given)
     if target != "kubernetes":
@@ -251,10 +251,17 @@ def test_what_is_said_of_a_gateway_wants_one(by_hand, given, target):
 
 
 def test_replicas_of_a_host_cannot_do_without_it(by_hand):
-    with pytest.raises(InputError, match="2 replicas have one address by the gateway alone"):
+    with pytest.raises(InputError, match="2 replicas of tiny have one address by"):
         entry(*by_hand(gateway=False, replicas=2))
     assert entry(*by_hand(gateway=False)) is None
     gateway.check(*by_hand(gateway=False, replicas=2), "kubernetes")
+
+
+def test_a_domain_cannot_do_without_it(by_hand):
+    """`--no-gateway` was believed to be nothing."""
+    with pytest.raises(InputError, match=r"tiny is served at a\.example by the gateway") as e:
+        entry(*by_hand(gateway=False, domain="a.example", tls="internal"))
+    assert e.value.where == "gateway"
 
 
 def test_the_monitors_port_in_a_container_is_no_services(by_hand):
