@@ -180,6 +180,7 @@ def rollback(
 
     Raises:
         NotFoundError: no such service, or nothing to go back to.
+        InputError: it is to come up beside the one that serves, and is behind no gateway.
         PlanRefusedError: it has no room on its cards, beside the other services.
         Otherwise as `up`.
     """
@@ -187,6 +188,8 @@ def rollback(
     ref = store.find(service, target)
     driver = open_driver(ref.target, settings)
     rollout = _rollout(driver, store, service, tell, take_over, bring_back, beside=beside)
+    if beside == "yes":
+        placement.refuse_no_gateway(history.to_go_back_to(store.releases(ref), revision))
     refuse_no_room(store, ref, revision)
     with Announcer(settings, tell).change(store, ref):
         outcome = rollout.rollback(revision)

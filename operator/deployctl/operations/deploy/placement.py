@@ -7,13 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from deployctl import host
-from deployctl.errors import PortTakenError, TargetError
+from deployctl.errors import InputError, PortTakenError, TargetError
 from deployctl.hardware.nvidia import Card
 from deployctl.operations.deploy.request import When
 from deployctl.operations.prepare import Prepared
 from deployctl.planning.fleet.need import CPU_ENGINE_GIB, OUTSIDE_GIB
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import CARDS_VARIABLE
+from deployctl.render.gateway import entry_of
 from deployctl.spec import TargetKind
 from deployctl.targets.driver import EngineState, Room
 from deployctl.targets.history import Release
@@ -146,6 +147,21 @@ def takeover(
         hint = "--beside no replaces the old one, and requests wait meanwhile"
         raise _no_room(f"two engines: {room.why}", hint)
     return room
+
+
+def refuse_no_gateway(release: Release) -> None:
+    """Refuses to have a release come up beside the one that serves, where nothing leads requests
+    from one to the other.
+
+    Raises:
+        InputError: it is behind no gateway.
+    """
+    if entry_of(release.bundle) is None:
+        raise InputError(
+            f"revision {release.revision} of {release.service} is behind no gateway",
+            where="--beside yes",
+            hint="leave it out: what serves is replaced",
+        )
 
 
 def both_on_cpu(

@@ -93,7 +93,8 @@ def request_for(
     if not verify:
         beside = {"--beside"} if spec.wants_gateway else set()
         for flag in (each for each in asked.flags() if each not in beside):
-            raise InputError(f"{flag} goes with --verify", where=flag, hint="add --verify")
+            or_so = ", or --gateway" if flag == "--beside" else ""
+            raise InputError(f"{flag} goes with --verify", where=flag, hint=f"add --verify{or_so}")
         return None
     if asked.out is None or not several:
         return asked

@@ -5,12 +5,15 @@ import socket
 import pytest
 
 from deployctl.doctor import detect
-from deployctl.errors import PortTakenError, TargetError
+from deployctl.errors import InputError, PortTakenError, TargetError
 from deployctl.hardware.nvidia import Card
-from deployctl.operations.deploy import placement
+from deployctl.operations.deploy import deployment, placement
 from deployctl.planning.plan import MemoryBudget
 from deployctl.spec import ServiceSpec
+from deployctl.spec.settings import Settings
+from deployctl.targets import open_store
 from deployctl.targets.driver import EngineState, Room
+from deployctl.targets.store import ServiceRef
 
 SPEC = ServiceSpec(model="m")
 
@@ -124,6 +127,18 @@ def test_a_takeover_is_as_it_was_said(make_release, monkeypatch):
     assert "--beside no" in caught.value.hint
     monkeypatch.setattr(placement.host, "memory", lambda: None)
     assert not placement.takeover("auto", "process", release, state, release).free
+
+
+def test_a_rollback_that_can_have_nothing_beside_it_is_refused(make_release, tmp_path, monkeypatch):
+    """It replaced what served, and nobody answered meanwhile."""
+    monkeypatch.setenv("DEPLOYCTL_STATE_DIR", str(tmp_path / "state"))
+    store = open_store(Settings())
+    for number, status in ((1, "superseded"), (2, "deployed")):
+        store.save(ServiceRef("process", "tiny"), make_release(number, status))
+    with pytest.raises(InputError, match="revision 1 of tiny is behind no gateway") as caught:
+        deployment.rollback("tiny", 1, beside="yes")
+    assert caught.value.where == "--beside yes"
+    placement.refuse_no_gateway(make_release(gateway=True))
 
 
 def test_nothing_serves_or_users_are_watched_or_it_was_said():

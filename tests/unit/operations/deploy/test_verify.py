@@ -112,8 +112,9 @@ def test_without_verify_nothing_is_verified():
 def test_beside_goes_without_verify_where_there_is_a_gateway():
     asked = VerificationRequest(canary="yes")
     assert request_for(SPEC.model_copy(update={"gateway": True}), asked, False, False) is None
-    with pytest.raises(InputError, match="--beside goes with --verify"):
+    with pytest.raises(InputError, match="--beside goes with --verify") as caught:
         request_for(SPEC, asked, False, False)
+    assert caught.value.hint == "add --verify, or --gateway"
 
 
 # Watching.
