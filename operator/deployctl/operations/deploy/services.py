@@ -7,6 +7,7 @@ from typing import NamedTuple
 from deployctl.errors import DeployctlError, InputError, NotFoundError
 from deployctl.operations.deploy.seen import GONE, Health, ServiceStatus, look_at
 from deployctl.spec import ServiceSpec, TargetKind
+from deployctl.spec.service import HOSTS
 from deployctl.spec.settings import Settings
 from deployctl.targets import history as histories
 from deployctl.targets import open_driver, open_view
@@ -97,6 +98,7 @@ def logs(
 
     Raises:
         NotFoundError: no such service, revision or replica.
+        InputError: a replica is named on a cluster, where pods have names.
         Otherwise as `history`.
     """
     settings, store = open_store()
@@ -107,6 +109,12 @@ def logs(
         raise NotFoundError(
             f"{ref.service} has no revision {revision}" if revision else "there is no revision",
             hint=f"deployctl history {ref.service} lists them",
+        )
+    if replica is not None and ref.target not in HOSTS:
+        raise InputError(
+            "replicas have numbers on a host alone",
+            where="--replica",
+            hint="leave it out: each line has its pod's name, and kubectl logs shows one pod",
         )
     release = histories.shown(chosen)
     engines = histories.replicas(release)

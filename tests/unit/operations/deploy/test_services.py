@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from deployctl.cli.app import main
-from deployctl.errors import TargetError
+from deployctl.errors import InputError, TargetError
 from deployctl.operations.deploy import services
 from deployctl.operations.deploy.services import ServiceStatus
 from deployctl.spec.settings import Settings
@@ -54,6 +54,17 @@ def test_one_of_another_state_folder_is_marked_and_none_of_our_failures(
     assert status(monkeypatch, capsys, "theirs")[0] == 4  # asked for by its name
     health["mine"] = "dead"
     assert status(monkeypatch, capsys)[0] == 4
+
+
+def test_a_replica_of_a_cluster_has_no_number(make_release, tmp_path, monkeypatch):
+    """It was said that there is one engine, whatever number of pods there was."""
+    store = Store(tmp_path / "state", {"kubernetes": lambda: FileShelf(tmp_path / "there")})
+    release = make_release(status="deployed", name="mine", target="kubernetes", replicas=2)
+    store.save(ServiceRef("kubernetes", "mine"), release)
+    monkeypatch.setattr(services, "open_store", lambda: (Settings(), store))
+    with pytest.raises(InputError, match="replicas have numbers on a host alone") as caught:
+        services.logs("mine", "kubernetes", replica=1)
+    assert caught.value.where == "--replica"
 
 
 class Shared(FileShelf):
