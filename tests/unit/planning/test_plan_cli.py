@@ -8,6 +8,9 @@ import sys
 
 import pytest
 
+from deployctl.cli.plan.text import plan_text
+from deployctl.spec import ServiceSpec
+
 CONTRACT = {
     "version",
     "verdict",
@@ -244,3 +247,10 @@ def test_cards_by_claim_are_a_row_each(folder):
     assert refused.returncode == 3
     assert "nearest was NVIDIA L4" in refused.stdout
     assert "no_card_fits" in refused.stderr
+
+
+@pytest.mark.parametrize(("replicas", "said"), [(1, "  this CPU"), (2, "  2 replicas on this CPU")])
+def test_replicas_on_a_cpu_are_told(make_plan, replicas, said):
+    """A person saw one engine, whatever number was asked for."""
+    plan = make_plan(ServiceSpec(model="m", name="tiny", gpu="cpu"), replicas=replicas)
+    assert said in str(plan_text(plan, "CPU", counted=True, colour=False)).splitlines()[1]

@@ -97,7 +97,7 @@ def explained(plan: ServingPlan) -> Text:
 def _summary(plan: ServingPlan) -> Iterator[str]:
     gpus = plan.world_size
     if plan.accelerator == "cpu":
-        where = "this CPU"
+        where = "this CPU" if plan.replicas == 1 else f"{plan.replicas} replicas on this CPU"
     else:
         where = "one GPU" if gpus == 1 else f"{gpus} GPUs"
         if plan.pipeline_parallel_size > 1:
