@@ -188,7 +188,8 @@ def _refuse_twins(specs: Sequence[ServiceSpec]) -> None:
     for index, spec in enumerate(specs):
         _refuse_twin("name", spec.service, names, index)
         if spec.target != "kubernetes":  # there each has an address of its own
-            count = (spec.replicas or 1) if spec.target == "process" else 1
+            processes = spec.target == "process" or (not spec.target and spec.gpu == "cpu")
+            count = (spec.replicas or 1) if processes else 1
             for port in range(spec.port, spec.port + count):
                 _refuse_twin("port", port, ports, index)
 

@@ -121,6 +121,12 @@ def test_several_documents_are_several_services(tmp_path):
         ("model: a\n---\nmodel: a\nport: 1\n", "services/1/name", "used by services/0", "own"),
         ("model: a\n---\nmodel: b\n", "services/1/port", "used by services/0", "own"),
         (
+            "model: a\ngpu: cpu\nreplicas: 2\n---\nmodel: b\ngpu: cpu\nport: 8001\n",
+            "services/1/port",
+            "8001 is used by services/0",
+            "own",
+        ),
+        (
             "model: a\ntarget: process\nreplicas: 2\n---\nmodel: b\nport: 8001\n",
             "services/1/port",
             "8001 is used by services/0",
