@@ -138,8 +138,8 @@ class ServiceSpec(BaseModel):
     )
     routing: Routing | None = option(
         None,
-        "Which copy a request goes to: the one with the fewest, or the one that knows the prompt's "
-        "beginning. [default: least-busy]",
+        "Which copy a request goes to: the one with the fewest requests, or the one that has the "
+        "prompt's beginning in its cache. [default: least-busy]",
         "Engine",
     )
     max_model_len: int | None = option(
