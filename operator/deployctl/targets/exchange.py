@@ -25,11 +25,13 @@ class Step(NamedTuple):
 
 def rolls(old: Release, new: Release) -> bool:
     """Whether replicas of `new` can take the places of those of `old` one by one: one has several,
-    and each has the port and the cards that the former had.
+    and each has the port and the cards that the former had. The gateway exposes both or none: what
+    is to be exposed has keys, and what is not may let everybody in.
     """
     entries = gateway.entry_of(old.bundle), gateway.entry_of(new.bundle)
     several = any(entry is not None and entry.replicas > 1 for entry in entries)
-    return None not in entries and several and _place(old) == _place(new)
+    alike = _place(old) == _place(new) and _exposed(old) == _exposed(new)
+    return None not in entries and several and alike
 
 
 def _alone(old: Release, new: Release) -> bool:

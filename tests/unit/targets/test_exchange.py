@@ -223,9 +223,21 @@ def test_all_go_together_and_their_doors_close_before_the_first_ends(several):
 
 def test_a_key_that_changes_counts_in_those_that_are_not_replaced_yet(several):
     several.environment["DEPLOYCTL_API_KEY"] = "k" * 32
+    several.up(several.make(expose=True))
+    several.driver.did.clear()
+    several.environment["DEPLOYCTL_API_KEY"] = "l" * 32
     several.up(several.make(env={"A": "1"}, expose=True))
     order = said(several)
-    assert order.index("publish 11") < order.index("start 20")
+    assert order.index("publish 21") < order.index("start 30")
+
+
+def test_none_without_a_key_serves_once_the_gateway_is_exposed(several):
+    """The first replica that had one was led to by an exposed gateway, and the others with it."""
+    several.environment["DEPLOYCTL_API_KEY"] = "k" * 32
+    several.up(several.make(expose=True))
+    order = said(several)
+    assert order[0] == "hold None"
+    assert order.index("stop 11") < order.index("lead [8000, 8001]")
 
 
 def test_a_part_is_not_on_record(make_release):
