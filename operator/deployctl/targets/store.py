@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from deployctl.errors import InputError, NotFoundError, StateError, TargetError
 from deployctl.files import state_error
+from deployctl.render.bundle import Bundle
 from deployctl.spec import TARGETS, TargetKind
 from deployctl.spec.service import RECORDED
 from deployctl.targets.history import Release
@@ -203,7 +204,8 @@ class Store:
     def stand_in(self, ref: ServiceRef, number: int) -> Release:
         """What is left of a damaged record: enough to stop what it started."""
         known: dict[str, Any] = {"service": ref.service, "revision": number, "status": "pending"}
-        return Release.model_construct(**known)
+        nothing = Bundle(target=ref.target, service=ref.service, files={})
+        return Release.model_construct(**known, bundle=nothing)
 
     def set_aside(self, ref: ServiceRef, number: int) -> str:
         """Takes a damaged record out of the way, so that the others can be worked with; returns

@@ -15,6 +15,7 @@ from deployctl.targets.cores import Thread
 from deployctl.targets.docker import DockerDriver
 from deployctl.targets.docker.commands import Result
 from deployctl.targets.history import replicas
+from deployctl.targets.store import ServiceRef, Store
 
 
 class Compose(Commands):
@@ -146,6 +147,14 @@ def test_what_a_damaged_record_says_nothing_of_is_found(driver, engine, several)
     bundle = several.bundle.model_copy(update={"files": files})
     driver.stop(several.model_copy(update={"bundle": bundle}), quiet)
     assert (engine.found, engine.filled) == ([], {}), lost
+
+
+def test_all_that_a_record_started_of_which_nothing_is_left_is_stopped(driver, engine, several):
+    store = Store(Path("state"))
+    driver.stop(store.stand_in(ServiceRef("docker", "tiny"), 2), quiet)
+    assert names(engine) == {("engine", "1"), ("engine-1", "1")}
+    driver.stop(store.stand_in(ServiceRef("docker", "tiny"), 1), quiet)
+    assert (engine.found, engine.filled) == ([], {})
 
 
 def test_keys_come_to_each_door(driver, engine, several, tmp_path):
