@@ -4,6 +4,7 @@ until then, where there is room for both.
 """
 
 from collections.abc import Callable, Iterator
+from itertools import zip_longest
 from typing import NamedTuple
 
 from deployctl.events import Event, Tell
@@ -80,6 +81,7 @@ class Exchange:
         self._tell = tell
         self._tools = tools
         self.beside = False  # the engine comes up beside the former
+        self._told: list[tuple[int, int | None]] = []  # to end: engines, by revision and replica
 
     def choose(self, old: Release | None, new: Release) -> None:
         """Decides whether `new` comes up beside `old`; says so, and why not where it does not.
@@ -163,11 +165,22 @@ class Exchange:
             resume.start(self._driver, self._front, old, self._tell, tools, wait=wait)
             return
         try:
-            for out, into in steps(undone, old):
-                if not (self._all(into, "running") and self._all(out, "absent")):
-                    self._change(Step(out, into), old, stop, wait=wait)
+            for each in replicas(old):
+                if (each.revision, each.replica) in self._told and not self._all([each], "absent"):
+                    self._driver.stop(each, self._tell)  # it is half-way down
+            for step in self._to_undo(undone, old):
+                self._change(step, undone, old, stop, wait=wait)
         finally:  # one that is late may come yet; until it listens, requests wait
-            self._front.lead(old, answers=False)
+            self._front.lead(old, answers=False, engines=self._there(undone, old))
+
+    def _to_undo(self, undone: Release, old: Release) -> list[Step]:
+        """What `undone` began; first where none of it runs, for the others serve meanwhile."""
+        begun = [
+            Step(out, into)
+            for out, into in steps(undone, old)
+            if not (self._all(into, "running") and self._all(out, "absent"))
+        ]
+        return sorted(begun, key=lambda step: self._any(step.out, "running"))
 
     def _come_up(
         self, new: Release, ready: Callable[[Release | None], None], *, serves: Release | None
@@ -187,10 +200,10 @@ class Exchange:
         for number, step in enumerate(steps(old, new)):
             if number:
                 self._tools.sleep(gateway.SEEN_S)  # the one before gets requests again
-            self._change(step, new, stop, wait=True)
+            self._change(step, old, new, stop, wait=True)
 
     def _change(
-        self, step: Step, new: Release, stop: Callable[[Release], None], *, wait: bool
+        self, step: Step, old: Release, new: Release, stop: Callable[[Release], None], *, wait: bool
     ) -> None:
         for each in step.into or step.out:
             which = "replacing" if step.out and step.into else "adding" if step.into else "ending"
@@ -198,9 +211,23 @@ class Exchange:
         if step.into:
             self._front.spare(step.out)
         for each in step.out:
+            self._told.append((each.revision, each.replica))
             stop(each)
         self._start(step.into, wait=wait)
-        self._front.lead(new, answers=wait)
+        self._front.lead(new, answers=wait, engines=self._there(old, new))
+
+    def _there(self, old: Release, new: Release) -> list[Release]:
+        """The engine in each place of `new`: that of `old`, which may have another port, as long as
+        none has followed it."""
+        both = zip_longest(replicas(old), replicas(new))
+        return [
+            one if one is not None and self._all([other], "absent") else other
+            for one, other in both
+            if other is not None
+        ]
 
     def _all(self, engines: list[Release], condition: str) -> bool:
         return all(self._driver.state(each).condition == condition for each in engines)
+
+    def _any(self, engines: list[Release], condition: str) -> bool:
+        return any(self._driver.state(each).condition == condition for each in engines)

@@ -87,9 +87,11 @@ class Front:
             self._since = self._since or (self._clock(), self._now().timestamp())
             self._tell(Event("note", "new requests wait in the gateway"))
 
-    def lead(self, release: Release, *, answers: bool = True) -> None:
-        """Leads requests to a release, as it wants; the gateway runs then, where one is wanted, and
-        leads a request to the engine, if that `answers`.
+    def lead(
+        self, release: Release, *, answers: bool = True, engines: Sequence[Release] | None = None
+    ) -> None:
+        """Leads requests to a release, as it wants, or to the `engines` that are in its places. The
+        gateway runs then, where one is wanted, and leads a request to one, if that `answers`.
 
         Raises:
             InputError: another service has its port of the gateway otherwise.
@@ -103,8 +105,8 @@ class Front:
             if gateway.leave(self._service, self._tell) == []:
                 self.end()
         else:
-            engines = [self._driver.endpoint(each) for each in replicas(release)]
-            at = [each.upstream or urlsplit(each.url).netloc for each in engines]
+            found = [self._driver.endpoint(each) for each in engines or replicas(release)]
+            at = [each.upstream or urlsplit(each.url).netloc for each in found]
             entry = gateway.admit(wanted, *at, tell=self._tell)
             if answers:
                 gateway.await_answer(entry)

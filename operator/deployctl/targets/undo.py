@@ -63,10 +63,20 @@ class Undo:
         if previous is not None:
             said, gap = self._restore(previous, undone, key, wait=wait, begun=begun)
             notes.append(said)
-        if undone is not None:  # until then some of it runs
+        if undone is not None and self._gone(release):  # until then some of it runs
             failed()
+        elif undone is not None:  # it stays unfinished, of which the next one knows
+            left = f"some of revision {release.revision} is left"
+            notes.append(f"{left}; deployctl up or down {release.service} ends it")
         removal.in_spite_of(self._front.end, self._tell)  # it may run for this release alone
         return Undone(notes, gap)
+
+    def _gone(self, release: Release) -> bool:
+        """Whether nothing is left of it; not where nobody can say."""
+        try:
+            return self._driver.state(release).condition == "absent"
+        except TargetError:
+            return False
 
     def _serves_on(self, previous: Release) -> bool:
         """Whether it was to until the end, and still does."""

@@ -26,6 +26,7 @@ class SeveralEngines:
 
     def __init__(self, one):
         self._one, self.gateway = one, None
+        self.ports = {}  # of engines that have another than their own
 
     def __getattr__(self, name):
         return getattr(self._one, name)
@@ -56,7 +57,7 @@ class SeveralEngines:
         return running[0] if running else states[0]
 
     def endpoint(self, release):
-        port = release.spec.port + (release.replica or 0)
+        port = self.ports.get(number(release), release.spec.port + (release.replica or 0))
         return Endpoint(f"http://127.0.0.1:{port}", str(number(release)), None)
 
     def logs(self, release, *, tail, follow):
@@ -150,13 +151,28 @@ def test_a_bad_revision_takes_the_place_of_one_and_the_others_are_not_touched(se
 
 
 def test_one_that_fails_later_has_all_before_it_brought_back_one_by_one(several):
+    """First in its own place: of two, the one before it is all that serves."""
     several.driver.fates[21] = "dies"
     with pytest.raises(EngineError):
         several.up(several.make(env={"A": "1"}))
     back = said(several)[len(taken(10, 20, 0)) + 4 :]
-    again = ["hold {1}", "stop 21", "start 11", "lead [8000, 8001]"]
-    assert back == [*taken(20, 10, 0), *again, "lead [8000, 8001]"]
+    first = ["hold {1}", "stop 21", "start 11", "lead [8000, 8001]"]
+    assert back == [*first, *taken(20, 10, 0), "lead [8000, 8001]"]
     assert several.driver.running == {10, 11}
+
+
+def test_what_of_a_bad_revision_serves_on_is_on_record_and_ended_by_the_next_up(several):
+    several.driver.fates |= {21: "dies", 11: "dies"}
+    with pytest.raises(EngineError) as caught:
+        several.up(several.make(env={"A": "1"}))
+    assert "revision 1 could not be restored" in caught.value.hint
+    assert "some of revision 2 is left; deployctl up or down tiny ends it" in caught.value.hint
+    assert several.driver.running == {20}
+    assert several.statuses() == {1: "deployed", 2: "pending"}
+    several.driver.fates.clear()
+    several.up(several.make(env={"B": "1"}))
+    assert several.driver.running == {30, 31}
+    assert several.statuses() == {1: "superseded", 2: "failed", 3: "deployed"}
 
 
 def test_what_does_not_hold_its_slo_is_taken_back_one_by_one(several):
@@ -175,6 +191,33 @@ def test_ctrl_c_leaves_those_alone_that_were_not_replaced(several):
         several.up(several.make(env={"A": "1"}))
     assert several.driver.running == {10, 11}
     assert "stop 11" not in said(several)
+
+
+def test_ctrl_c_while_one_ends_has_it_started_again(several, monkeypatch):
+    """It runs still, and will not: it was told to end, and its door is closed for good."""
+    stop, cut = several.driver.stop, [KeyboardInterrupt()]
+
+    def ends(release, tell):
+        if cut:
+            raise cut.pop()
+        stop(release, tell)
+
+    monkeypatch.setattr(several.driver, "stop", ends)
+    with pytest.raises(InterruptedByUserError):
+        several.up(several.make(env={"A": "1"}))
+    order = said(several)
+    assert order[:4] == ["hold {0}", "close 10", "stop 10", "hold {0}"]
+    assert order[4:] == ["stop 20", "start 10", "lead [8000, 8001]", "lead [8000, 8001]"]
+    assert several.driver.running == {10, 11}
+
+
+def test_one_that_is_not_replaced_yet_gets_its_requests_where_it_is(several):
+    """An only one that came up beside the former has another port than its own."""
+    several.up(several.make(1, gateway=True))
+    several.driver.ports[20] = 9999
+    several.driver.did.clear()
+    several.up(several.make())
+    assert said(several) == ["hold set()", "start 31", "lead [9999, 8001]", *taken(20, 30, 0)]
 
 
 def test_more_come_before_and_fewer_go_after(several):
