@@ -168,19 +168,15 @@ class Exchange:
             for each in replicas(old):
                 if (each.revision, each.replica) in self._told and not self._all([each], "absent"):
                     self._driver.stop(each, self._tell)  # it is half-way down
-            for step in self._to_undo(undone, old):
-                self._change(step, undone, old, stop, wait=wait)
+            for step in self._steps(undone, old):
+                if not (self._all(step.into, "running") and self._all(step.out, "absent")):
+                    self._change(step, undone, old, stop, wait=wait)
         finally:  # one that is late may come yet; until it listens, requests wait
             self._front.lead(old, answers=False, engines=self._there(undone, old))
 
-    def _to_undo(self, undone: Release, old: Release) -> list[Step]:
-        """What `undone` began; first where none of it runs, for the others serve meanwhile."""
-        begun = [
-            Step(out, into)
-            for out, into in steps(undone, old)
-            if not (self._all(into, "running") and self._all(out, "absent"))
-        ]
-        return sorted(begun, key=lambda step: self._any(step.out, "running"))
+    def _steps(self, old: Release, new: Release) -> list[Step]:
+        """First where none runs that would be stopped: the others may be all that serves."""
+        return sorted(steps(old, new), key=lambda step: self._any(step.out, "running"))
 
     def _come_up(
         self, new: Release, ready: Callable[[Release | None], None], *, serves: Release | None
@@ -197,7 +193,7 @@ class Exchange:
         resume.bring_up(self._driver, engines, self._tell, self._tools, wait=wait)
 
     def _one_by_one(self, old: Release, new: Release, stop: Callable[[Release], None]) -> None:
-        for number, step in enumerate(steps(old, new)):
+        for number, step in enumerate(self._steps(old, new)):
             if number:
                 self._tools.sleep(gateway.SEEN_S)  # the one before gets requests again
             self._change(step, old, new, stop, wait=True)

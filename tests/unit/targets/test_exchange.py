@@ -249,6 +249,19 @@ def test_what_is_as_it_is_wanted_is_not_touched_and_one_that_died_is_replaced(se
     assert several.driver.running == {20, 21}
 
 
+def test_one_that_has_died_is_replaced_before_the_one_that_serves(several):
+    several.driver.running.remove(10)
+    several.driver.dead[10] = "exit code 1"
+    several.up(several.make(env={"A": "1"}))
+    first = ["hold {0}", "stop 10", "start 20", "lead [8000, 8001]"]
+    assert said(several) == [*first, *taken(11, 21, 1)]
+    several.driver.did.clear()
+    several.driver.running.remove(21)
+    several.up(several.make(env={"B": "1"}))
+    first = ["hold {1}", "stop 21", "start 31", "lead [8000, 8001]"]
+    assert said(several) == [*first, *taken(20, 30, 0)]
+
+
 def test_one_that_was_killed_in_the_middle_is_gone_on_with(several):
     release = several.make(revision=2, env={"A": "1"})
     several.store.save(REF, release)
