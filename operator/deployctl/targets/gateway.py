@@ -139,12 +139,26 @@ class Gateway:
                 had before.
         """
         former = self.entry(wanted.service)
+        if former is not None and former.exposed and not wanted.exposed:
+            return self._take_in(wanted, former, addresses, tell)
         was_held = former is not None and self._records.holds(former)
         # First: others may wait for these.
         for entry in filter(None, (wanted, former)):
             self._records.lead(entry, *addresses)
         turn = Turn(wanted.service, tell, let_go=was_held)
         return self._turns.take(turn, partial(self._admit, wanted, former, turn))
+
+    def _take_in(
+        self, wanted: GatewayEntry, former: GatewayEntry, addresses: Sequence[str], tell: Tell
+    ) -> GatewayEntry:
+        """Of a service that is exposed no more: its engines may ask for no key, and get requests
+        only once none comes from outside."""
+        if wanted.upstreams != former.upstreams:
+            self._records.hold(wanted, None)
+        turn = Turn(wanted.service, tell)
+        entry = self._turns.take(turn, partial(self._admit, wanted, former, turn))
+        self._records.lead(entry, *addresses)
+        return entry
 
     def _admit(self, wanted: GatewayEntry, former: GatewayEntry | None, turn: Turn) -> GatewayEntry:
         others = self._records.others(wanted.service)

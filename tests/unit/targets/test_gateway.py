@@ -51,6 +51,31 @@ def test_one_that_gets_a_second_engine_lets_those_go_that_wait_for_the_first(mac
     assert not list((machine.folder / "upstreams").iterdir())
 
 
+@pytest.mark.parametrize("count", [1, 2])
+def test_what_asks_for_no_key_is_led_to_once_nobody_comes_from_outside(machine, count):
+    """Those that waited were let go, and others came, before the proxy had its configuration: as
+    long as another service's requests waited."""
+    machine.gateway.admit(wanting(exposed=True), ADDRESS)
+    machine.gateway.admit(wanting("other", port=9090), "127.0.0.1:9000")
+    machine.gateway.hold("other")
+    machine.gateway.hold("tiny")
+    apply, upstreams, seen = machine.proxy.apply, machine.folder / "upstreams", set()
+
+    def look():
+        seen.update(path.read_text() for path in upstreams.glob("tiny*"))
+        if machine.now > 5:
+            machine.gateway.lead("other", "127.0.0.1:9000")
+
+    machine.waking = look
+    machine.proxy.apply = lambda *given: (look(), apply(*given))
+    given = [f"127.0.0.1:{8000 + n}" for n in range(count)]
+    entry = machine.gateway.admit(wanting(replicas=count), *given)
+    assert (seen, machine.now > 5) == ({HELD}, True)
+    there = [(upstreams / name).read_text() for name in entry.upstreams]
+    assert (there, entry.exposed) == (given, False)
+    assert machine.gateway.held("tiny") is None
+
+
 def test_it_holds_and_leads_nothing_that_it_does_not_serve(machine):
     assert not machine.gateway.hold("tiny")
     machine.gateway.lead("tiny", ADDRESS)
