@@ -10,7 +10,7 @@ from deployctl.events import Event, Tell
 from deployctl.operations.deploy.placement import Placement, place, port
 from deployctl.operations.deploy.verification import Verification, Verifier
 from deployctl.operations.prepare import Prepared
-from deployctl.render import render_for
+from deployctl.render import gateway, render_for
 from deployctl.render.bundle import Bundle
 from deployctl.render.candidate import Render, candidate
 from deployctl.targets import Driver, history
@@ -146,7 +146,8 @@ class VerifiedRollout:
             error.hint = "; ".join(filter(None, [error.hint, untouched]))
             raise
         gap = f", with a gap of about the start-up time ({duration(took_s)})"
-        self._note(f"the SLO is met; replacing the old revision{'' if self._cluster else gap}")
+        none = self._cluster or gateway.entry_of(self._bundle)  # there requests wait at most
+        self._note(f"the SLO is met; replacing the old revision{'' if none else gap}")
         return said
 
     def _canary(self, release: Release, placement: Placement) -> Release:
