@@ -85,16 +85,7 @@ def look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> Ser
         TargetError: its target cannot be asked.
     """
     driver = open_driver(ref.target, settings)
-    # A revision that is being brought up speaks for the service, once its engine is there.
-    release = histories.deployed(releases) or releases[-1]
-    state = driver.state(release)
-    coming: list[str] = []
-    for unfinished in histories.pending(releases):
-        at_work = driver.state(unfinished)
-        if at_work.condition != "absent":
-            release, state = unfinished, at_work
-        else:
-            coming += at_work.waits_for
+    release, state, coming = _speaker(driver, releases)
     engines = _engines(driver, histories.deployed(releases), release)
     health: Health = "stopped"
     detail, endpoint = _amid(engines, release) or state.detail, None
@@ -138,6 +129,38 @@ def look_at(settings: Settings, ref: ServiceRef, releases: list[Release]) -> Ser
         chat_url=chat.address(release.spec, endpoint.gateway) if endpoint else None,
         replicas=engines,
     )
+
+
+def _speaker(driver: Driver, releases: list[Release]) -> tuple[Release, EngineState, list[str]]:
+    """The revision that speaks for the service, and what is said of others that come: one that is
+    being brought up does, once its engine is there."""
+    release = histories.deployed(releases) or releases[-1]
+    state = driver.state(release)
+    coming: list[str] = []
+    for unfinished in histories.pending(releases):
+        at_work = driver.state(unfinished)
+        if at_work.condition == "absent":
+            coming += at_work.waits_for
+        elif said := _behind(driver, release, state, unfinished, at_work):
+            coming.append(said)
+        else:
+            release, state = unfinished, at_work
+    return release, state, coming
+
+
+def _behind(
+    driver: Driver, former: Release, state: EngineState, unfinished: Release, at_work: EngineState
+) -> str:
+    """What is to be said of a revision that does not speak for the service: the former serves,
+    beside which it loads, or has died. Empty where it does."""
+    if driver.replaces or former.status != "deployed" or state.condition != "running":
+        return ""
+    name = f"revision {unfinished.revision}"
+    if at_work.condition == "dead":
+        return f"{name}, which has died ({at_work.detail})"
+    alone = len(histories.replicas(former)) == len(histories.replicas(unfinished)) == 1
+    loads = alone and not ask(driver.endpoint(unfinished), ASK_TIMEOUT_S).ok
+    return f"{name}, which loads beside the one that serves" if loads else ""
 
 
 def _engines(driver: Driver, former: Release | None, release: Release) -> tuple[ReplicaStatus, ...]:
