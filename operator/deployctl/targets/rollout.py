@@ -275,20 +275,34 @@ class Rollout:
         except BaseException as error:
             with shielded(lambda: self._tell(Event("warning", "cleaning up first"))):
                 raise self._undo(release, to_restore, key, error) from error
-        if current is not None:
-            try:
-                if self._exchange.beside:
-                    self._tell(Event("note", f"stopping revision {current.revision}"))
-                    self._stop(current)
-                self._mark(current, "superseded", f"by revision {release.revision}")
-            except TargetError as error:  # the next up, rollback or down settles it
-                self._tell(Event("warning", f"{error.message} ({error.where})"))
+        interrupted = current is not None and self._supersede(current, release)
         try:
             if release.spec.needs_api_key and key.lift():
                 self._driver.publish_keys(release)
         except TargetError as error:
             self._tell(Event("warning", f"the API key may be revoked still: {error.message}"))
+        if interrupted:
+            what = f"revision {release.revision} of {release.service} serves"
+            raise InterruptedByUserError(f"interrupted; {what}", hint="nothing is left to be done")
         return Outcome(done, changed=True, seconds=took.answered - took.started)
+
+    def _supersede(self, current: Release, release: Release) -> bool:
+        """Ends what has served until now, where it still does; whether Ctrl-C came meanwhile, which
+        ends the waiting for its requests alone."""
+        interrupted = False
+        try:
+            if self._exchange.beside:
+                self._tell(Event("note", f"stopping revision {current.revision}"))
+                try:
+                    self._stop(current)
+                except KeyboardInterrupt:
+                    interrupted = True
+                    with shielded(lambda: self._tell(Event("warning", "stopping it first"))):
+                        self._driver.stop(current, self._tell)
+            self._mark(current, "superseded", f"by revision {release.revision}")
+        except TargetError as error:  # the next up, rollback or down settles it
+            self._tell(Event("warning", f"{error.message} ({error.where})"))
+        return interrupted
 
     def _undo(
         self, release: Release, previous: Release | None, key: DefaultKey, error: BaseException

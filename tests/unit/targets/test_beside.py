@@ -93,6 +93,24 @@ def test_ctrl_c_leaves_the_old_one_alone(beside):
     assert beside.driver.running == {1}
 
 
+def test_ctrl_c_once_the_new_one_serves_ends_the_waiting_for_the_old_one(beside):
+    asked = []
+
+    def under_way(revision):
+        asked.append(revision)
+        if len(asked) > 2:
+            raise KeyboardInterrupt
+        return 1
+
+    beside.under_way = under_way
+    with pytest.raises(InterruptedByUserError, match="revision 2 of tiny serves"):
+        beside.up(changed(beside))
+    assert set(asked) == {1}
+    assert beside.driver.running == {2}
+    assert beside.statuses() == {1: "superseded", 2: "deployed"}
+    assert not beside.up(changed(beside)).changed
+
+
 def test_where_the_old_one_dies_meanwhile_it_is_brought_back(beside):
     def dies(release):
         beside.driver.running.discard(1)
