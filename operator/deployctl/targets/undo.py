@@ -47,7 +47,8 @@ class Undo:
         failed: Callable[[], None],
     ) -> Undone:
         """Ends `release` and brings `previous` back, with `wait` until it answers. `begun`: since
-        when nothing answers, by the clock. `failed` is called once nothing of `release` runs.
+        when nothing answers, by the clock. `failed` is called once nothing of `release` runs; one
+        that does not end stays unfinished, and the next who changes the service ends it.
         """
         if previous is not None and self._serves_on(previous):
             return Undone(self._leave(previous, release, key, wait=wait, failed=failed))
@@ -57,7 +58,7 @@ class Undo:
             self._front.take_back(previous)
         if undone is None and (previous is None or not self._driver.replaces):
             notes += self._stop(release, wait=wait)
-        if undone is None:
+        if undone is None and not notes:
             failed()
         gap: float | None = None
         if previous is not None:
@@ -65,7 +66,7 @@ class Undo:
             notes.append(said)
         if undone is not None and self._gone(release):  # until then some of it runs
             failed()
-        elif undone is not None:  # it stays unfinished, of which the next one knows
+        elif undone is not None:
             left = f"some of revision {release.revision} is left"
             notes.append(f"{left}; deployctl up or down {release.service} ends it")
         removal.in_spite_of(self._front.end, self._tell)  # it may run for this release alone
@@ -101,7 +102,8 @@ class Undo:
 
         removal.in_spite_of(back, self._tell)
         notes = self._stop(release, wait=wait)
-        failed()
+        if not notes:
+            failed()
         served = f"revision {previous.revision} served all the while"
         return [*notes, f"{served}; with --beside no it is stopped first"]
 

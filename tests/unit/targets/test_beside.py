@@ -85,6 +85,30 @@ def test_one_that_is_not_kept_gives_the_requests_back(beside):
     assert beside.driver.running == {1}
 
 
+@pytest.mark.parametrize("room", [True, False])
+def test_a_bad_one_that_does_not_end_is_ended_by_the_next_up(beside, monkeypatch, room):
+    """It was on record as failed, and ran on beside whatever came next."""
+    beside.room = Room(room, "as it is")
+    beside.driver.fates[2] = "silent"
+    stop = beside.driver.stop
+
+    def hangs(release, tell):
+        if release.revision == 2:
+            raise TargetError("processes of tiny do not end: 7")
+        stop(release, tell)
+
+    monkeypatch.setattr(beside.driver, "stop", hangs)
+    with pytest.raises(EngineError) as caught:
+        beside.up(changed(beside))
+    assert "do not end: 7; deployctl down tiny tries again" in caught.value.hint
+    assert beside.driver.running == {1, 2}
+    assert beside.statuses() == {1: "deployed", 2: "pending"}
+    monkeypatch.setattr(beside.driver, "stop", stop)
+    beside.up(beside.make(env={"B": "1"}))
+    assert beside.driver.running == {3}
+    assert beside.statuses() == {1: "superseded", 2: "failed", 3: "deployed"}
+
+
 def test_ctrl_c_leaves_the_old_one_alone(beside):
     beside.driver.fates[2] = [KeyboardInterrupt()]
     with pytest.raises(InterruptedByUserError) as caught:
