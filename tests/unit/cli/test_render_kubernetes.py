@@ -157,10 +157,10 @@ def test_what_helm_says_is_said_as_ours(render, fake_helm, stderr, code, said):
 
 def test_all_is_a_folder_each_and_leaves_out_what_cannot_be(render, fake_helm, tmp_path):
     fake_helm()
-    done = render("--target", "all", "-o", "out", "--replicas", "2")
+    done = render("--target", "all", "-o", "out", "--gateway")
     made = sorted(p.name for p in (tmp_path / "out").iterdir())
-    assert made == ["helm", "manifests", "process"]
-    assert "left out target docker" in done.err
+    assert made == ["docker", "process"]
+    assert "left out target helm" in done.err
     done = render("--target", "all", "-o", "other")
     assert len(list((tmp_path / "other").iterdir())) == 4
     assert "do not fit on one output" in render("--target", "all", code=2).err

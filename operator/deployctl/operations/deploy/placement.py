@@ -11,7 +11,7 @@ from deployctl.errors import InputError, PortTakenError, TargetError
 from deployctl.hardware.nvidia import Card
 from deployctl.operations.deploy.request import When
 from deployctl.operations.prepare import Prepared
-from deployctl.planning.fleet.need import CPU_ENGINE_GIB, OUTSIDE_GIB
+from deployctl.planning.fleet.taken import CPU_ENGINE_GIB, OUTSIDE_GIB
 from deployctl.planning.plan import ServingPlan
 from deployctl.render.bundle import CARDS_VARIABLE
 from deployctl.render.gateway import entry_of

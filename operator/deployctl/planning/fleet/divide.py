@@ -7,8 +7,9 @@ asked for.
 
 from collections.abc import Sequence
 
-from deployctl.planning.fleet.need import Need, Taken
+from deployctl.planning.fleet.need import Need
 from deployctl.planning.fleet.pack import CardRoom, Placed, Slot, free_gib
+from deployctl.planning.fleet.taken import Taken
 
 _LEAST_KV_GIB = 0.01  # of a model that has next to none, such as an embedding model
 

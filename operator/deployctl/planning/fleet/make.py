@@ -9,10 +9,11 @@ from deployctl.errors import Reason
 from deployctl.hardware import GpuProfile
 from deployctl.model import ModelFacts
 from deployctl.planning.fleet.divide import divide, taken_on
-from deployctl.planning.fleet.need import Need, Taken, need_of
+from deployctl.planning.fleet.need import Need, need_of
 from deployctl.planning.fleet.order import CardHolding, in_order
 from deployctl.planning.fleet.pack import CardRoom, Item, Placed, Slot, can_be, free_gib, pack
 from deployctl.planning.fleet.result import CardShare, FleetCard, FleetNeed, FleetPlan
+from deployctl.planning.fleet.taken import Taken
 from deployctl.planning.make import make_plan
 from deployctl.planning.plan import Verdict
 from deployctl.planning.settings import fold

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from deployctl.planning.fleet.need import OUTSIDE_GIB, of_host
+from deployctl.planning.fleet.taken import OUTSIDE_GIB, of_host
 from deployctl.planning.plan import ServingPlan
 from deployctl.spec.fleet import named_in
 
