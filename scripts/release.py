@@ -66,9 +66,7 @@ def release(root: Path, tag: str, to: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
         tree = Path(scratch) / "tree"
         with tarfile.open(fileobj=BytesIO(_run(["git", "archive", "HEAD"], root))) as archive:
-            # Early 3.11 has no filter; the archive is our own.
-            safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-            archive.extractall(tree, **safely)  # noqa: S202
+            _extract(archive, tree)
         version = agreed(tree, tag)
         said = notes((tree / "CHANGELOG.md").read_text(), version)
         to.mkdir(parents=True, exist_ok=True)
@@ -137,7 +135,7 @@ def python(tree: Path, to: Path, epoch: str) -> None:
     [sdist] = to.glob("*.tar.gz")
     with tempfile.TemporaryDirectory() as scratch:
         with tarfile.open(sdist) as archive:
-            archive.extractall(scratch, filter="data")
+            _extract(archive, Path(scratch))
         _run([*build, "wheel"], Path(scratch) / sdist.name.removesuffix(".tar.gz"), env)
     [wheel] = to.glob("*.whl")
     whole(wheel, tree)
@@ -204,6 +202,12 @@ def sums(folder: Path) -> str:
 def _helm() -> str:
     own = ROOT / ".tools" / "bin" / "helm"
     return str(own) if own.exists() else "helm"
+
+
+def _extract(archive: tarfile.TarFile, to: Path) -> None:
+    """All of an archive of our own; early 3.11 has no filter."""
+    safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
+    archive.extractall(to, **safely)  # noqa: S202
 
 
 def _git(root: Path, *words: str) -> str:
