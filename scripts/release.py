@@ -206,8 +206,10 @@ def _helm() -> str:
 
 def _extract(archive: tarfile.TarFile, to: Path) -> None:
     """All of an archive of our own; early 3.11 has no filter."""
-    safely = {"filter": "data"} if hasattr(tarfile, "data_filter") else {}
-    archive.extractall(to, **safely)  # noqa: S202
+    if hasattr(tarfile, "data_filter"):
+        archive.extractall(to, filter="data")
+    else:
+        archive.extractall(to)  # noqa: S202
 
 
 def _git(root: Path, *words: str) -> str:
