@@ -12,6 +12,7 @@ from deployctl.spec.settings import Settings
 from deployctl.targets import guards
 from deployctl.targets.driver import Driver, View
 from deployctl.targets.loads import LoadMaker, LoadOrder
+from deployctl.targets.several import HostDriver
 from deployctl.targets.shelf import Shelf
 from deployctl.targets.store import Store
 
@@ -34,11 +35,11 @@ def open_driver(target: TargetKind, settings: Settings) -> Driver:
     if target == "docker":
         from deployctl.targets.docker import DockerDriver
 
-        return DockerDriver(settings)
+        return HostDriver(DockerDriver(settings))
     if target == "process":
         from deployctl.targets.process import ProcessDriver
 
-        return ProcessDriver(settings)
+        return HostDriver(ProcessDriver(settings))
     if target == "kubernetes":
         from deployctl.targets.kubernetes.driver import KubernetesDriver
 

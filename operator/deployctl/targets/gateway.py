@@ -85,6 +85,11 @@ class Gateway:
         self.entries = self._records.entries
         self.entry = self._records.entry
 
+    def front(self, service: str) -> str | None:
+        """Where this machine asks it for a service; None where it is at a domain, or not there."""
+        entry = self.entry(service)
+        return entry.url if entry is not None and not entry.domain else None
+
     def preflight(self, wanted: GatewayEntry | None) -> None:
         """Refuses what it cannot serve, before any engine is touched. None: it serves nothing.
 

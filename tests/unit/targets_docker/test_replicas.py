@@ -1,5 +1,5 @@
-"""DockerDriver with several engines of one service, against an engine that is all memory and a
-Compose that starts what it is told to."""
+"""Several engines of one service on Docker, against an engine that is all memory and a Compose that
+starts what it is told to."""
 
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from deployctl.targets.cores import Thread
 from deployctl.targets.docker import DockerDriver
 from deployctl.targets.docker.commands import Result
 from deployctl.targets.history import replicas
+from deployctl.targets.several import HostDriver
 from deployctl.targets.store import ServiceRef, Store
 
 
@@ -52,7 +53,8 @@ def commands(engine):
 
 @pytest.fixture
 def driver(commands, tmp_path, monkeypatch):
-    driver = DockerDriver(Settings(state_dir=tmp_path / "state"), run=commands, environment={})
+    one = DockerDriver(Settings(state_dir=tmp_path / "state"), run=commands, environment={})
+    driver = HostDriver(one)
     monkeypatch.setattr(driver.gateway, "begin", lambda *given: None)
     monkeypatch.setattr(cores, "usable", lambda: [Thread(0, n, str(n // 2)) for n in range(8)])
     return driver

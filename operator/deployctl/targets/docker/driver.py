@@ -14,11 +14,7 @@ from deployctl.errors import DockerError, StateError
 from deployctl.events import Event, Tell
 from deployctl.render import door
 from deployctl.render.candidate import borrowed
-from deployctl.render.compose import (
-    DRAIN_FILE,
-    GRACE_S,
-    project_name,
-)
+from deployctl.render.compose import DRAIN_FILE, GRACE_S, project_name
 from deployctl.render.gateway import entry_of
 from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
@@ -56,7 +52,7 @@ if TYPE_CHECKING:
 CLOSED_GRACE_S = 10  # for an engine to end that has nothing more to do
 
 
-class ContainerDriver:
+class DockerDriver:
     """Starts, finds and ends engines. Keeps the connection, and what it has just started.
 
     A release is one engine here: the only one that it has, or the replica that it names.
@@ -298,6 +294,14 @@ class ContainerDriver:
             api_key=project.secret(keys.API_KEY) if release.spec.needs_api_key else None,
             operator_token=project.secret(keys.OPERATOR_TOKEN) if has_door else None,
         )
+
+    def engines(self, release: Release) -> list[Endpoint]:
+        """It alone."""
+        return [self.endpoint(release)]
+
+    def found(self, release: Release) -> list[Release]:
+        """All that have a container; with the release as a whole goes the rest of its project."""
+        return [*siblings.found(self._engine(), release), release]
 
     def purge(self, service: str, tell: Tell, *, heir: str | None = None) -> None:
         """Removes the service's volumes, its keys among them, and kept logs."""

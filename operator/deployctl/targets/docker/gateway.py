@@ -240,11 +240,11 @@ class DockerGateway(Gateway):
         return self._engine().endpoint(entry.port, exposed=entry.exposed)
 
     def front(self, service: str) -> str | None:
-        """Where this machine asks it for a service; None where it is at a domain, or not there."""
-        entry = self.entry(service)
-        if entry is None or entry.domain:
+        """By the way to the engine's host."""
+        entry, at = self.entry(service), super().front(service)
+        if entry is None or at is None:
             return None
-        return f"{self._at(entry).url}{urlsplit(entry.url).path}"
+        return f"{self._at(entry).url}{urlsplit(at).path}"
 
     def endpoint(self, release: Release) -> Endpoint:
         """Where an engine of a release answers, with the address for clients where it is behind

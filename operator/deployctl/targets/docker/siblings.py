@@ -1,5 +1,9 @@
 """An engine among the others of its service: which are there, which cores are its own, what of the
 service's project goes with it, and what only with the last one.
+
+A service with `--replicas` is one project with a service a replica, `engine`, `engine-1` and so on,
+each with a container, a log, and volumes for its door and its keys of its own; the caches are
+shared. They are started and replaced one at a time, so that it may hold those of two revisions.
 """
 
 from deployctl.render import gateway
@@ -8,7 +12,7 @@ from deployctl.targets import cores
 from deployctl.targets.cores import Thread
 from deployctl.targets.docker.engine import SERVICE_LABEL, DockerEngine
 from deployctl.targets.docker.project import volumes_of
-from deployctl.targets.history import Release
+from deployctl.targets.history import Release, numbered, replicas
 
 
 def beside(engine: DockerEngine, release: Release) -> bool:
@@ -18,15 +22,15 @@ def beside(engine: DockerEngine, release: Release) -> bool:
     return not ours <= {engine_name(release.replica)}
 
 
-def replicas_of(engine: DockerEngine, release: Release) -> set[int]:
-    """The numbers of those of a revision that are there, whatever its record says, but the first
-    one's, which is that of an only one, too."""
-    found = set()
+def found(engine: DockerEngine, release: Release) -> list[Release]:
+    """Those of a revision that its record has, and those that are there: of a damaged record, too,
+    which says nothing of them. But none for the first one's name, which is that of an only one."""
+    numbers = {each.replica for each in replicas(release) if each.replica is not None}
     for each in engine.engines(project_name(release.service)):
         number = each.labels.get(SERVICE_LABEL, "").partition("-")[2]
         if number and each.labels.get(LABEL + "revision") == str(release.revision):
-            found.add(int(number))
-    return found
+            numbers.add(int(number))
+    return numbered(release, sorted(numbers))
 
 
 def take_away(engine: DockerEngine, release: Release, grace_s: int) -> bool:

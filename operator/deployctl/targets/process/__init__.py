@@ -1,5 +1,5 @@
 """Target `process`: vLLM as a supervised local process."""
 
-from deployctl.targets.process.replicas import ProcessDriver
+from deployctl.targets.process.driver import ProcessDriver
 
 __all__ = ["ProcessDriver"]

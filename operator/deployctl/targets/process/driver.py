@@ -1,4 +1,8 @@
-"""One engine of a release, as a supervised process of this machine."""
+"""One engine of a release, as a supervised process of this machine.
+
+A service with `--replicas` has a run a replica, `runs/000001.0`, `runs/000001.1` and so on, each
+with a supervisor, a door, a log and a port of its own; the rest of the name is the replica.
+"""
 
 import os
 import shutil
@@ -22,7 +26,7 @@ from deployctl.targets import guards, keys
 from deployctl.targets.driver import OFFLINE, Downloader, EngineState
 from deployctl.targets.gateway import Changes, Gateway
 from deployctl.targets.gatewayfiles import FolderFiles
-from deployctl.targets.history import Release
+from deployctl.targets.history import Release, numbered, replicas
 from deployctl.targets.process import logfile, preflight, procfs
 from deployctl.targets.process.caddy import Caddy
 from deployctl.targets.process.runs import MARKER, Command, RunFolder, environment
@@ -33,7 +37,7 @@ CHILD_GRACE_S = 2.0  # the same for children that outlive it
 _POLL_S = 0.02
 
 
-class EngineDriver:
+class ProcessDriver:
     """Starts, finds and ends engines. What it knows is in `runs/` and in /proc.
 
     A release is one engine here: the only one that it has, or the replica that it names.
@@ -78,10 +82,10 @@ class EngineDriver:
         preflight.check_platform()
         preflight.check_engine(release.plan)
         preflight.check_model(release.plan)
-        command = command_of(release)
-        ours = replacing is not None and self._port(replacing) == command.port
-        if not (ours and replacing is not None and self._members(replacing)):
-            preflight.check_port(command.host, command.port)
+        going = replicas(replacing) if replacing is not None else []
+        for command in map(command_of, replicas(release)):
+            if not any(self._port(one) == command.port and self._members(one) for one in going):
+                preflight.check_port(command.host, command.port)
         self.gateway.preflight(gateway.entry_of(release.bundle))
 
     def fetch(self, release: Release, tell: Tell) -> None:
@@ -260,6 +264,16 @@ class EngineDriver:
             operator_token=token,
             gateway=self._behind(release),
         )
+
+    def engines(self, release: Release) -> list[Endpoint]:
+        """It alone."""
+        return [self.endpoint(release)]
+
+    def found(self, release: Release) -> list[Release]:
+        """All that have a run: of a damaged record, too, which says nothing of them."""
+        run = self._run(release).folder
+        numbers = (path.suffix[1:] for path in run.parent.glob(f"{run.name}.*"))
+        return [*numbered(release, sorted(int(n) for n in numbers if n.isdecimal())), release]
 
     def _behind(self, release: Release) -> str | None:
         """The address of the gateway, where it stands before the release's service."""
