@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from itertools import zip_longest
 from typing import NamedTuple
 
+from deployctl.errors import InputError
 from deployctl.events import Event, Tell
 from deployctl.render import gateway
 from deployctl.render.bundle import CARDS_VARIABLE
@@ -35,11 +36,16 @@ def rolls(old: Release, new: Release) -> bool:
     return None not in entries and several and alike
 
 
-def _alone(old: Release, new: Release) -> bool:
-    """Whether each is one engine, and both are behind the gateway, which exposes both or none."""
-    entries = gateway.entry_of(old.bundle), gateway.entry_of(new.bundle)
-    single = all(entry is not None and entry.replicas == 1 for entry in entries)
-    return single and _exposed(old) == _exposed(new)
+def _hindrance(old: Release, new: Release) -> str | None:
+    """Why one cannot come up beside the other, whatever room there is; None where it can: each is
+    one engine, and both are behind the gateway, which exposes both or none."""
+    for each in (new, old):
+        if gateway.entry_of(each.bundle) is None:
+            return f"revision {each.revision} is behind no gateway"
+    if _exposed(old) != _exposed(new):
+        return f"the gateway exposes revision {(new if _exposed(new) else old).revision} alone"
+    several = len(replicas(old)) > 1 or len(replicas(new)) > 1
+    return "its replicas are not started beside others" if several else None
 
 
 def _place(release: Release) -> tuple[object, ...]:
@@ -87,18 +93,25 @@ class Exchange:
         """Decides whether `new` comes up beside `old`; says so, and why not where it does not.
 
         Raises:
-            TargetError: it is to, and cannot.
+            InputError: it is to, and is not made for that.
+            TargetError: it is to, and has no room.
         """
-        look, self.beside = self._tools.beside, False
-        if old is None or look is None or self._driver.replaces or not _alone(old, new):
+        may, self.beside = self._tools.beside, False
+        if old is None or may is None or self._driver.replaces:
+            return
+        hindrance = _hindrance(old, new)
+        if hindrance is not None and not may.asked:
             return
         state = self._driver.state(old)
         if state.condition != "running":
             return
+        if hindrance is not None:
+            self._refuse(old, new, hindrance)
+            return
         if self._driver.state(new).condition == "running":  # of a deployctl that was killed
             self.beside = True
             return
-        room = look(old, state, new)
+        room = may.room(old, state, new)
         self.beside, name = room.free, f"revision {new.revision}"
         if room.free:
             serves = f"revision {old.revision}, which serves until then"
@@ -106,6 +119,19 @@ class Exchange:
         else:
             wait = f"requests wait until {name} answers"
             self._tell(Event("note", f"one engine at a time ({room.why}): {wait}"))
+
+    def _refuse(self, old: Release, new: Release, hindrance: str) -> None:
+        """One that was asked to come up beside `old`, which serves. Replicas that take each other's
+        places do what it was asked for."""
+        if rolls(old, new):
+            others = "--beside yes: replicas take each other's places while the others serve"
+            self._tell(Event("note", others))
+            return
+        raise InputError(
+            f"revision {new.revision} cannot come up beside revision {old.revision}: {hindrance}",
+            where="--beside yes",
+            hint=f"leave it out: revision {old.revision} is stopped first",
+        )
 
     def rolls(self, old: Release | None, new: Release) -> bool:
         """Whether the engines of `old` are replaced one by one, for others serve meanwhile."""

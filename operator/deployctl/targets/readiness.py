@@ -42,8 +42,13 @@ class Reply(NamedTuple):
 
 Ask = Callable[[Endpoint, float], Reply]
 UnderWay = Callable[[Endpoint], int | None]
-# Whether a release has room beside the one that runs, of which its state tells.
-Beside = Callable[[Release, EngineState, Release], Room]
+
+
+class Takeover(NamedTuple):
+    """How a release may come up beside the one that runs, behind a gateway."""
+
+    asked: bool  # it is to: what does not let it is no reason to have requests wait
+    room: Callable[[Release, EngineState, Release], Room]  # for it, beside one in that state
 
 
 class Tools(NamedTuple):
@@ -53,7 +58,7 @@ class Tools(NamedTuple):
     under_way: UnderWay
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], None] = time.sleep
-    beside: Beside | None = None  # None: it never has
+    beside: Takeover | None = None  # None: it never has
 
 
 def ask(endpoint: Endpoint, timeout: float) -> Reply:

@@ -8,7 +8,7 @@ from tests.unit.targets.gateways import Machine
 
 from deployctl.endpoint import Endpoint
 from deployctl.targets.driver import EngineState
-from deployctl.targets.readiness import Reply, Tools
+from deployctl.targets.readiness import Reply, Takeover, Tools
 from deployctl.targets.rollout import Rollout
 from deployctl.targets.store import ServiceRef, Store
 
@@ -105,6 +105,7 @@ class World:
         self.clock = datetime(2026, 11, 24, 7, tzinfo=UTC)
         self.bring = lambda _, release: self.driver.did.append(("bring", release.revision))
         self.beside = None  # whether there is room for two engines
+        self.asked = False  # to have the new one come up there
         self.under_way = lambda revision: None  # requests: a door before none of them
 
     def _ask(self, endpoint, timeout):
@@ -122,9 +123,10 @@ class World:
         return self.under_way(int(endpoint.model))
 
     def rollout(self):
+        beside = self.beside and Takeover(self.asked, lambda *given: self.beside(*given))
         tools = Tools(
             self._ask, self._under_way,
-            clock=lambda: self.now, sleep=self._sleep, beside=self.beside,
+            clock=lambda: self.now, sleep=self._sleep, beside=beside,
         )  # fmt: skip
         return Rollout(
             self.driver, self.store, "tiny", self.told.append,

@@ -2,7 +2,7 @@
 
 import pytest
 
-from deployctl.errors import EngineError, InterruptedByUserError, TargetError
+from deployctl.errors import EngineError, InputError, InterruptedByUserError, TargetError
 from deployctl.targets.driver import Room
 
 from .conftest import REF
@@ -169,6 +169,35 @@ def test_only_what_is_behind_the_same_gateway_does(beside, make_release, more):
     beside.beside = lambda *_: pytest.fail("nobody is to look for room")
     beside.up(make_release(**{"gateway": True, "env": {"A": "1"}, **more}))
     assert beside.driver.most_at_once == 1
+
+
+@pytest.mark.parametrize(
+    ("of_old", "of_new", "why"),
+    [
+        ({"gateway": False}, {"gateway": True}, "revision 1 is behind no gateway"),
+        ({"gateway": True}, {"gateway": False}, "revision 2 is behind no gateway"),
+        ({"gateway": True}, {"gateway": True, "expose": True}, "gateway exposes revision 2 alone"),
+        ({"gateway": True, "expose": True}, {"gateway": True}, "gateway exposes revision 1 alone"),
+        (
+            {"gateway": True},
+            {"plan": {"replicas": 2}, "port": 9000},
+            "replicas are not started beside",
+        ),
+    ],
+)
+def test_where_it_is_asked_for_and_nothing_is_made_for_it_nothing_is_touched(
+    world, make_release, of_old, of_new, why
+):
+    world.environment = {"DEPLOYCTL_API_KEY": "sk-" + "a" * 40}
+    world.driver.gateway = MemoryGateway(world.driver.did)
+    world.beside, world.asked = lambda *_: pytest.fail("nobody is to look for room"), True
+    world.up(make_release(**of_old))  # the first one has nobody to be beside
+    world.driver.did.clear()
+    with pytest.raises(InputError, match=why) as caught:
+        world.up(make_release(env={"A": "1"}, **of_new))
+    assert caught.value.where == "--beside yes"
+    assert [what for what, _ in world.driver.did if what in ("start", "stop", "hold")] == []
+    assert world.statuses() == {1: "deployed", 2: "failed"}
 
 
 def killed(world, release, step):

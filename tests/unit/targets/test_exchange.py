@@ -123,6 +123,13 @@ def taken(old, new, at, count=2):
     return [f"hold {{{at}}}", f"close {old}", f"stop {old}", f"start {new}", f"lead {ports}"]
 
 
+def test_where_one_is_asked_to_come_up_beside_others_it_is_said_what_replicas_do(several):
+    several.asked, several.beside = True, lambda *_: pytest.fail("nobody is to look for room")
+    several.up(several.make(env={"A": "1"}))
+    assert [note for note in several.notes() if note.startswith("--beside yes: replicas take")]
+    assert several.driver.running == {20, 21}
+
+
 def test_all_are_started_at_once_where_nothing_serves(world, make_release):
     world.driver = SeveralEngines(world.driver)
     world.driver.gateway = Pool(world.driver.did)

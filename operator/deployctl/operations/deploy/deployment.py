@@ -6,7 +6,6 @@ The command line, a controller and a program of one's own call the same function
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 
 from deployctl.errors import DeployctlError
 from deployctl.events import Event, Tell, silent
@@ -248,7 +247,7 @@ def _rollout(
         tell,
         environment=os.environ,
         bring=lambda _, release: how(driver, release, tell),
-        tools=tools._replace(beside=partial(placement.takeover, beside, driver.target)),
+        tools=tools._replace(beside=placement.beside(beside, driver.target)),
     )
     if take_over:
         rollout.take_over()

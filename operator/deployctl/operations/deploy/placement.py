@@ -4,6 +4,7 @@ itself until it takes over, behind a gateway.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import NamedTuple
 
 from deployctl import host
@@ -18,6 +19,7 @@ from deployctl.render.gateway import entry_of
 from deployctl.spec import TargetKind
 from deployctl.targets.driver import EngineState, Room
 from deployctl.targets.history import Release
+from deployctl.targets.readiness import Takeover
 from deployctl.units import GIB
 
 # vLLM binds every engine of one rank to the same first cores: with fewer than these, to one or two,
@@ -124,6 +126,11 @@ def on_gpu(plan: ServingPlan, cards: Sequence[Card]) -> Placement:
         are = "is" if len(free) == 1 else "are"
         return Placement(False, f"{why}, and there {are} {len(free)}")
     return Placement(True, f"{why}: {', '.join(free[:count])}", ",".join(free[:count]))
+
+
+def beside(asked: When, target: TargetKind) -> Takeover:
+    """How a new release may come up next to the one that serves, as `takeover` has it."""
+    return Takeover(asked == "yes", partial(takeover, asked, target))
 
 
 def takeover(

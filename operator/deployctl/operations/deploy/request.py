@@ -91,7 +91,7 @@ def request_for(
             --beside goes without.
     """
     if not verify:
-        beside = {"--beside"} if spec.wants_gateway else set()
+        beside = {"--beside"} if _behind_gateway(spec) else set()
         for flag in (each for each in asked.flags() if each not in beside):
             or_so = ", or --gateway" if flag == "--beside" else ""
             raise InputError(f"{flag} goes with --verify", where=flag, hint=f"add --verify{or_so}")
@@ -99,6 +99,11 @@ def request_for(
     if asked.out is None or not several:
         return asked
     return asked.model_copy(update={"out": asked.out / spec.service})
+
+
+def _behind_gateway(spec: ServiceSpec) -> bool:
+    """Whether its requests come by a host's gateway, before which there is no plan yet."""
+    return spec.wants_gateway or ((spec.replicas or 1) > 1 and spec.target != "kubernetes")
 
 
 def takeover_for(asked: VerificationRequest, verify: bool) -> When:

@@ -111,10 +111,14 @@ def test_without_verify_nothing_is_verified():
 
 def test_beside_goes_without_verify_where_there_is_a_gateway():
     asked = VerificationRequest(canary="yes")
-    assert request_for(SPEC.model_copy(update={"gateway": True}), asked, False, False) is None
+    for behind in ({"gateway": True}, {"domain": "llm.example.com"}, {"replicas": 2}):
+        assert request_for(SPEC.model_copy(update=behind), asked, False, False) is None
     with pytest.raises(InputError, match="--beside goes with --verify") as caught:
         request_for(SPEC, asked, False, False)
     assert caught.value.hint == "add --verify, or --gateway"
+    on_a_cluster = SPEC.model_copy(update={"replicas": 2, "target": "kubernetes"})
+    with pytest.raises(InputError, match="--beside goes with --verify"):
+        request_for(on_a_cluster, asked, False, False)
 
 
 # Watching.
