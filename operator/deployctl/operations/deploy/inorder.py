@@ -4,7 +4,6 @@ One that fails stops nothing that runs, nor those that have room without it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from functools import partial
 
 from deployctl.errors import DeployctlError, InterruptedByUserError, TargetError
@@ -16,21 +15,16 @@ from deployctl.operations.prepare import target_of
 from deployctl.planning.fleet.make import PlannedFleet
 from deployctl.planning.fleet.order import SLACK_GIB, CardHolding, next_of
 
-_OnHost = Callable[[], Mapping[str, CardHolding]]
-
 
 def up_in_order(
     deployments: Sequence[Deployment],
     planned: PlannedFleet,
     bring_up: Callable[[Deployment], Deployed],
     done: Callable[[NotDeployed], None],
-    on_host: "_OnHost | None" = None,
-    lock: AbstractContextManager[None] | None = None,
 ) -> Fleet:
     """Brings all of them up, in the order that fits what runs; returns when each serves or has
-    failed. `bring_up` is `deployment.up` with a listener; `done` hears of each that fails;
-    `on_host` says what runs, and `lock` is held meanwhile: of two fleets at once, each would start
-    an engine where the other is about to.
+    failed. `bring_up` is `deployment.up` with a listener; `done` hears of each that fails. Of two
+    fleets at once, each would start an engine where the other is about to: the second is refused.
 
     What shrinks goes before what grows. A service that waits for room that another has, which is no
     part of the fleet or stands where it is to go, is not begun.
@@ -40,18 +34,18 @@ def up_in_order(
     """
     kind = planned.plan.services[0].accelerator
     targets = {target_of(deployment.spec, kind) for deployment in deployments}
-    on_host = on_host or partial(running_here, kind, targets)
-    with lock or cards_held(targets, "deployctl up -f"):
-        return _in_order(deployments, planned, bring_up, done, on_host)
+    with cards_held(targets, "deployctl up -f"):
+        return in_order(deployments, planned, bring_up, done, partial(running_here, kind, targets))
 
 
-def _in_order(
+def in_order(
     deployments: Sequence[Deployment],
     planned: PlannedFleet,
     bring_up: Callable[[Deployment], Deployed],
     done: Callable[[NotDeployed], None],
-    on_host: "_OnHost",
+    on_host: Callable[[], Mapping[str, CardHolding]],
 ) -> Fleet:
+    """`up_in_order` beside what `on_host` says that runs, under the lock of whoever calls it."""
     gib = [card.memory_gib - card.held_gib for card in planned.plan.cards]
     holdings = {holding.service: holding for holding in planned.holdings}
     by_name = {deployment.spec.service: deployment for deployment in deployments}

@@ -47,9 +47,10 @@ def running_here(
         refs = store.services(target)
         if not refs or _place(target, settings) not in hosts:
             continue
+        driver = open_driver(target, settings)
         for ref in refs:
             with suppress(TargetError):  # one that cannot be asked is told of by its own up
-                releases, driver = store.releases(ref), open_driver(target, settings)
+                releases = store.releases(ref)
                 for release in (history.deployed(releases), *history.pending(releases)):
                     if release is None or release.plan.accelerator != accelerator:
                         continue

@@ -1,6 +1,5 @@
 """A fleet brought up on one host: whose turn it is, and what one that fails leaves."""
 
-from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -15,7 +14,7 @@ from deployctl.errors import (
 from deployctl.operations.deploy import oncards
 from deployctl.operations.deploy.deployed import Deployed
 from deployctl.operations.deploy.deployment import Deployment
-from deployctl.operations.deploy.inorder import up_in_order
+from deployctl.operations.deploy.inorder import in_order, up_in_order
 from deployctl.operations.deploy.oncards import (
     cards_held,
     refuse_crowded,
@@ -61,8 +60,8 @@ class Host:
         return Deployed(release, "docker", True, 1.0, 0.0, endpoint, None, None, None)
 
     def up(self):
-        how = self.bring_up, self.told.append, lambda: self.running
-        return up_in_order(self.deployments, self.planned, *how, nullcontext())
+        how = self.planned, self.bring_up, self.told.append, lambda: self.running
+        return in_order(self.deployments, *how)
 
 
 def test_the_largest_is_first_on_empty_cards(make_release):
@@ -176,7 +175,7 @@ def test_of_two_fleets_at_once_the_second_begins_nothing(make_release, tmp_path,
     monkeypatch.setenv("DEPLOYCTL_STATE_DIR", str(tmp_path))
     host = Host(make_release, [holding("a", 9)])
     host.deployments = [Deployment(ServiceSpec(model="m", name="a", target="process"))]
-    how = host.planned, host.bring_up, host.told.append, lambda: host.running
+    how = host.planned, host.bring_up, host.told.append
     with cards_held(["process"], "deployctl up -f"):
         with pytest.raises(LockedError, match=r"cards is being changed by deployctl up -f \(pid"):
             up_in_order(host.deployments, *how)
