@@ -13,6 +13,7 @@ from types import FrameType
 
 from deployctl.errors import LockedError
 from deployctl.targets import lockfile
+from deployctl.targets.identity import boot_id, identify
 
 _STOP = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _HERE = threading.local()  # of a thread that is not the main one: how often it is shielded
@@ -40,18 +41,24 @@ def signer_lives(folder: Path) -> bool:
     """Whether whoever signed the lock last still runs; one that was killed did not end its work. To
     take the lock would tell too, and turn away a deployctl that wants it in that moment."""
     try:
-        os.kill(int(json.loads((folder / "lock").read_bytes())["pid"]), 0)
-    except (FileNotFoundError, ProcessLookupError):
+        signed = json.loads((folder / "lock").read_bytes())
+        pid, start, boot = int(signed["pid"]), signed.get("start"), signed.get("boot")
+    except FileNotFoundError:
         return False
-    except (OSError, ValueError, KeyError, TypeError):  # another user's, or not signed: who knows
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # not signed: who knows
         return True
-    return True
+    who = identify(pid)
+    # Its pid may be another's by now; the start was not signed by an earlier deployctl.
+    return who is not None and (start is None or (start, boot) == (who.start, boot_id()))
 
 
 def _sign(descriptor: int, command: str) -> None:
     """Writes who holds it. On a full disk the lock holds all the same, unsigned."""
+    me = identify(os.getpid())
     holder = {
         "pid": os.getpid(),
+        "start": me and me.start,
+        "boot": boot_id(),
         "command": command,
         "since": datetime.now(UTC).isoformat(timespec="seconds"),
     }

@@ -1,8 +1,6 @@
-"""What /proc says of processes: who they are, whose children, who listens on a port.
+"""What /proc says of processes: whose children they are, what they carry, who listens on a port.
 
-A pid alone names nobody for long; (pid, start time) does, until the machine restarts. Start times
-are read from /proc and not from psutil, whose are seconds by a clock that can be set; and so are
-environments, of which psutil gives the part before the first hole.
+Environments are read from there and not from psutil, which gives the part before the first hole.
 """
 
 import contextlib
@@ -10,69 +8,30 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import psutil
 
-PROC = Path("/proc")
+from deployctl.targets.identity import PROC as PROC
+from deployctl.targets.identity import Identity as Identity
+from deployctl.targets.identity import Stat, stat
+from deployctl.targets.identity import alive as alive
+from deployctl.targets.identity import boot_id as boot_id
+from deployctl.targets.identity import identify as identify
 
 
-class Identity(NamedTuple):
-    """One process, told from any later one with the same pid."""
-
-    pid: int
-    start: int  # clock ticks since boot
-
-
-class _Stat(NamedTuple):
-    identity: Identity
-    state: str
-    parent: int
-    session: int
-
-
-def boot_id() -> str:
-    """Names this boot of the machine; identities of another boot are void."""
-    try:
-        return (PROC / "sys/kernel/random/boot_id").read_text().strip()
-    except OSError:
-        return ""
-
-
-def _stat(pid: int) -> _Stat | None:
-    try:
-        text = (PROC / str(pid) / "stat").read_text(errors="replace")
-    except OSError:
-        return None
-    # The name, in parentheses, may itself hold parentheses and spaces: split after the last.
-    fields = text[text.rindex(")") + 2 :].split()
-    return _Stat(Identity(pid, int(fields[19])), fields[0], int(fields[1]), int(fields[3]))
-
-
-def _all() -> Iterator[_Stat]:
+def _all() -> Iterator[Stat]:
     for entry in PROC.iterdir():
         if entry.name.isdecimal():
-            stat = _stat(int(entry.name))
-            if stat is not None and stat.state not in "ZX":
-                yield stat
-
-
-def identify(pid: int) -> Identity | None:
-    """Tells who has this pid now; None when nobody does, or only a zombie."""
-    stat = _stat(pid)
-    return None if stat is None or stat.state in "ZX" else stat.identity
-
-
-def alive(who: Identity) -> bool:
-    """Whether this very process still runs."""
-    return identify(who.pid) == who
+            found = stat(int(entry.name))
+            if found is not None and found.state not in "ZX":
+                yield found
 
 
 def descendants(who: Identity) -> list[Identity]:
     """Children, their children and so on of a process, without itself."""
     children: dict[int, list[Identity]] = {}
-    for stat in _all():
-        children.setdefault(stat.parent, []).append(stat.identity)
+    for each in _all():
+        children.setdefault(each.parent, []).append(each.identity)
     result: list[Identity] = []
     queue = [who.pid] if alive(who) else []
     while queue:
@@ -90,25 +49,25 @@ def marked(name: str, value: str, *, session: int, folder: Path) -> list[Identit
     """
     entry = f"{name}={value}".encode()
     result = []
-    for stat in _all():
-        pid = stat.identity.pid
+    for each in _all():
+        pid = each.identity.pid
         if pid == os.getpid():
             continue
-        by_session = stat.session == session and _works_in(pid, folder)
+        by_session = each.session == session and _works_in(pid, folder)
         if by_session or entry in _environment(pid):
-            result.append(stat.identity)
+            result.append(each.identity)
     return result
 
 
 def running(job: str) -> Identity | None:
     """The process whose last argument is `job`: a supervisor whose own record is lost."""
-    for stat in _all():
+    for each in _all():
         try:
-            words = (PROC / str(stat.identity.pid) / "cmdline").read_bytes().split(b"\0")
+            words = (PROC / str(each.identity.pid) / "cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if words[-2:-1] == [job.encode()] and stat.session == stat.identity.pid:
-            return stat.identity
+        if words[-2:-1] == [job.encode()] and each.session == each.identity.pid:
+            return each.identity
     return None
 
 
