@@ -11,12 +11,14 @@ from deployctl.spec import TargetKind
 from deployctl.spec.settings import Settings
 from deployctl.targets import guards
 from deployctl.targets.driver import Driver, View
+from deployctl.targets.holder import Check
 from deployctl.targets.loads import LoadMaker, LoadOrder
 from deployctl.targets.several import HostDriver
 from deployctl.targets.shelf import Shelf
 from deployctl.targets.store import Store
 
 __all__ = [
+    "Check",
     "Driver",
     "View",
     "cards_locked",
@@ -110,15 +112,17 @@ def open_store(settings: Settings) -> Store:
 @contextmanager
 def cards_locked(
     targets: Collection[TargetKind], settings: Settings, command: str
-) -> Iterator[None]:
+) -> Iterator[Check]:
     """Held while services of a host's targets are started that share its cards: on Docker by the
-    engine, whichever state folder they are of; as processes by the state folder.
+    engine, whichever state folder they are of; as processes by the state folder. What is yielded
+    raises LockedError where it was lost.
 
     Raises:
         LockedError: somebody else holds it; says who, and since when.
         DockerError: the engine does not answer.
     """
     with ExitStack() as held:
+        check: Check = lambda: None  # noqa: E731
         if "process" in targets:
             what = "what shares this host's cards"
             held.enter_context(guards.lock(settings.state_dir / "cards", what, command))
@@ -126,8 +130,8 @@ def cards_locked(
             from deployctl.targets.docker import enginelock
             from deployctl.targets.docker.engine import here
 
-            held.enter_context(enginelock.cards_held(here().carriers, command))
-        yield
+            check = held.enter_context(enginelock.cards_held(here().carriers, command))
+        yield check
 
 
 def _engine_may_be_here() -> bool:

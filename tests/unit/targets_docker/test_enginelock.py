@@ -47,6 +47,19 @@ def test_the_gateways_is_said_to_be_one_thing(carriers, told):
         enginelock.held_shortly(*words, patience_s=0).__enter__()
 
 
+def test_the_cards_are_lost_to_one_who_took_them_meanwhile(carriers):
+    first, second = (enginelock.cards_held(carriers, f"deployctl {n}") for n in ("1", "2"))
+    with first as check:
+        check()
+        carriers.prune()
+        check()  # it has them again
+        carriers.prune()
+        with second, pytest.raises(LockedError, match=r"cards of host are being .* deployctl 2"):
+            check()
+        check()
+    assert carriers.made == {}
+
+
 def test_it_is_let_go_of_whatever_happens(lock, carriers):
     with pytest.raises(KeyboardInterrupt), lock():
         raise KeyboardInterrupt

@@ -14,6 +14,7 @@ from deployctl.operations.deploy.oncards import cards_held, named, running_here,
 from deployctl.operations.prepare import target_of
 from deployctl.planning.fleet.make import PlannedFleet
 from deployctl.planning.fleet.order import SLACK_GIB, CardHolding, next_of
+from deployctl.targets import Check
 
 
 def up_in_order(
@@ -30,12 +31,14 @@ def up_in_order(
     part of the fleet or stands where it is to go, is not begun.
 
     Raises:
-        LockedError: somebody else brings a fleet up on this host; says who.
+        LockedError: somebody else brings a fleet up on this host; says who. One who took the lock
+            meanwhile is why the rest is not begun.
     """
     kind = planned.plan.services[0].accelerator
     targets = {target_of(deployment.spec, kind) for deployment in deployments}
-    with cards_held(targets, "deployctl up -f"):
-        return in_order(deployments, planned, bring_up, done, partial(running_here, kind, targets))
+    with cards_held(targets, "deployctl up -f") as check:
+        on_host = partial(running_here, kind, targets)
+        return in_order(deployments, planned, bring_up, done, on_host, check)
 
 
 def in_order(
@@ -44,15 +47,22 @@ def in_order(
     bring_up: Callable[[Deployment], Deployed],
     done: Callable[[NotDeployed], None],
     on_host: Callable[[], Mapping[str, CardHolding]],
+    check: Check,
 ) -> Fleet:
-    """`up_in_order` beside what `on_host` says that runs, under the lock of whoever calls it."""
+    """`up_in_order` beside what `on_host` says that runs, under the lock of whoever calls it, which
+    `check` says is lost where it is."""
     gib = [card.memory_gib - card.held_gib for card in planned.plan.cards]
     holdings = {holding.service: holding for holding in planned.holdings}
     by_name = {deployment.spec.service: deployment for deployment in deployments}
     deployed: list[Deployed] = []
     failed: list[NotDeployed] = []
-    interrupted = False
+    interrupted, lost = False, None
     while by_name:
+        try:
+            check()  # first: of what runs, another who has the lock by now would start more
+        except TargetError as error:
+            lost = error
+            break
         running = on_host()
         turn = next_of([holdings[name] for name in by_name], running, gib)
         if turn is None or interrupted:
@@ -65,7 +75,10 @@ def in_order(
             failed.append(_failure(deployment, error))
             done(failed[-1])
     for name, deployment in by_name.items():
-        why = _not_begun() if interrupted else _in_the_way(holdings[name], running, holdings)
+        if interrupted:
+            why: DeployctlError = _not_begun()
+        else:
+            why = lost or _in_the_way(holdings[name], running, holdings)
         failed.append(_failure(deployment, why))
         if not interrupted:
             done(failed[-1])

@@ -12,22 +12,23 @@ from deployctl.spec import TargetKind
 from deployctl.spec.fleet import CARDS_VARIABLE
 from deployctl.spec.service import HOSTS
 from deployctl.spec.settings import Settings
-from deployctl.targets import cards_locked, history, open_driver, place
+from deployctl.targets import Check, cards_locked, history, open_driver, place
 from deployctl.targets.history import Release
 from deployctl.targets.store import ServiceRef, Store
 
 
 @contextmanager
-def cards_held(targets: Collection[TargetKind], command: str) -> Iterator[None]:
+def cards_held(targets: Collection[TargetKind], command: str) -> Iterator[Check]:
     """Held while services of a host's targets are brought up that share its cards, where `command`
-    does it: of two who do, each would count on room that the other is about to take.
+    does it: of two who do, each would count on room that the other is about to take. What is
+    yielded raises LockedError where it was lost: this machine slept, and another has it.
 
     Raises:
         LockedError: somebody else does; says who, and since when.
         DockerError: the engine cannot be asked.
     """
-    with cards_locked(targets, open_store()[0], command):
-        yield
+    with cards_locked(targets, open_store()[0], command) as check:
+        yield check
 
 
 def running_here(

@@ -62,16 +62,16 @@ def held(
 
 
 @contextmanager
-def cards_held(carriers: Carriers, command: str) -> Iterator[None]:
-    """Holds the cards of the engine's host, while engines are started that share them.
+def cards_held(carriers: Carriers, command: str) -> Iterator[Check]:
+    """Holds the cards of the engine's host, while engines are started that share them. It can be
+    lost as `held` says: ask what is yielded before each is started, and look anew at what runs.
 
     Raises:
         LockedError: somebody else holds them; says who, and since when.
         DockerError: it cannot be made.
     """
-    mine = _take(carriers, "host", "cards", command, silent)
-    with _kept(carriers, lambda: mine):
-        yield
+    with held_shortly(carriers, "host", "cards", silent, patience_s=0, command=command) as check:
+        yield check
 
 
 @contextmanager
@@ -82,6 +82,7 @@ def held_shortly(
     tell: Tell,
     *,
     patience_s: float,
+    command: str = "deployctl",
     sleep: Callable[[float], None] = time.sleep,
     as_we_left_it: Callable[[], bool] = lambda: True,
 ) -> Iterator[Check]:
@@ -95,7 +96,7 @@ def held_shortly(
     tries = int(patience_s / POLL_S)
     for left in range(tries, -1, -1):
         try:
-            mine = _take(carriers, service, of, "deployctl", tell)
+            mine = _take(carriers, service, of, command, tell)
             break
         except LockedError as error:
             if not left:
@@ -106,7 +107,7 @@ def held_shortly(
 
     def check() -> None:
         nonlocal mine
-        mine = _again(carriers, service, of, "deployctl", tell, mine, as_we_left_it)
+        mine = _again(carriers, service, of, command, tell, mine, as_we_left_it)
 
     with _kept(carriers, lambda: mine):
         yield check

@@ -39,6 +39,7 @@ class Host:
     def __init__(self, make_release, wanted, running=(), cards=1):
         self.running = {each.service: each for each in running}
         self.fates, self.begun, self.told = {}, [], []
+        self.still_ours = lambda: None
         self.make_release, self.wanted = make_release, {each.service: each for each in wanted}
         self.deployments = [
             Deployment(ServiceSpec(model="m", name=each.service)) for each in wanted
@@ -61,7 +62,7 @@ class Host:
 
     def up(self):
         how = self.planned, self.bring_up, self.told.append, lambda: self.running
-        return in_order(self.deployments, *how)
+        return in_order(self.deployments, *how, self.still_ours)
 
 
 def test_the_largest_is_first_on_empty_cards(make_release):
@@ -182,6 +183,22 @@ def test_of_two_fleets_at_once_the_second_begins_nothing(make_release, tmp_path,
         assert not host.begun
     assert not up_in_order(host.deployments, *how).failed
     assert host.begun == ["a"]
+
+
+def test_once_another_has_the_cards_nothing_more_is_begun(make_release):
+    """This machine slept, and its lock on a Docker engine was over."""
+    host = Host(make_release, [holding("a", 9), holding("b", 9)])
+
+    def still_ours():
+        if host.begun:
+            raise LockedError("the cards of host are being changed by deployctl up -f")
+
+    host.still_ours = still_ours
+    fleet = host.up()
+    assert host.begun == [fleet.deployed[0].release.service]
+    [left] = fleet.failed
+    assert "the cards of host are being changed" in left.error.message
+    assert host.told == [left]
 
 
 @pytest.mark.parametrize(
