@@ -5,6 +5,7 @@ kubelet; for the target process a unit of systemd calls `start`.
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack, suppress
 from typing import NamedTuple
 
 from deployctl import secretive
@@ -12,8 +13,7 @@ from deployctl.errors import DeployctlError, InterruptedByUserError
 from deployctl.events import Event, Tell, silent
 from deployctl.operations.deploy.deployment import rollback
 from deployctl.operations.deploy.services import open_store
-from deployctl.render.gateway import HELD
-from deployctl.targets import Driver, history, open_driver
+from deployctl.targets import Driver, guards, history, open_driver
 from deployctl.targets.gateway import Gateway
 from deployctl.targets.history import Release
 from deployctl.targets.store import ServiceRef, Store
@@ -78,13 +78,12 @@ def start(tell: Tell = silent) -> list[StartedAgain]:
     due, became = [], []
     for ref in store.services("process"):
         try:
-            release = _due(driver, store, ref)
-            due += [(ref, release)] if release is not None else []
+            due += [ref] if _due(driver, store, ref) is not None else []
         except DeployctlError as error:
             became.append(_failed(ref.service, error))
     if driver.gateway is not None:
-        _hold(driver.gateway, [release for _, release in due], tell)
-    for ref, _ in due:
+        _hold(driver, driver.gateway, store, due, tell)
+    for ref in due:
         try:
             release = _due(driver, store, ref)  # others may change it while the ones before load
             if release is None:
@@ -112,16 +111,23 @@ def _failed(service: str, error: DeployctlError) -> StartedAgain:
     return StartedAgain(service, None, said, error.hint or "")
 
 
-def _hold(gateway: Gateway, due: Sequence[Release], tell: Tell) -> None:
-    """Has the gateway run before any engine does, and requests wait for those that are to come:
-    another program may have an engine's port by now. What keeps it from that, the start of each
+def _hold(
+    driver: Driver, gateway: Gateway, store: Store, due: Sequence[ServiceRef], tell: Tell
+) -> None:
+    """Has the gateway run before any engine does, and requests wait for those that are to come. One
+    that another deployctl changes is that one's. What keeps the gateway from it, the start of each
     service says as well."""
-    try:
-        for release in due:
-            if (entry := gateway.entry(release.service)) is not None:
-                gateway.admit(entry, HELD)
-    except DeployctlError as error:
-        tell(Event("warning", f"nothing waits in the gateway: {error.message}"))
+    with ExitStack() as locks:
+        ours = []
+        for ref in due:
+            with suppress(DeployctlError):
+                lock = guards.lock(store.folder(ref), ref.service, "deployctl boot")
+                locks.enter_context(lock)
+                ours += [ref.service] if _due(driver, store, ref) is not None else []
+        try:
+            gateway.hold_all(ours, tell)
+        except DeployctlError as error:
+            tell(Event("warning", f"nothing waits in the gateway: {error.message}"))
 
 
 def _quoted(text: str) -> str:

@@ -205,6 +205,18 @@ class Gateway:
             self._records.hold(entry, replicas)
         return entry is not None
 
+    def hold_all(self, services: Sequence[str], tell: Tell = silent) -> None:
+        """Has requests for these wait, and the proxy run before any engine does: after a restart of
+        the machine another program may have an engine's port. Whoever calls has the lock of each.
+
+        Raises:
+            TargetError: the proxy does not start.
+        """
+        before = [service for service in services if self.hold(service)]
+        if before:
+            turn = Turn(before[0], tell, also=before[1:])
+            self._turns.take(turn, lambda: self._apply(self.entries(), turn))
+
     def held(self, service: str) -> HeldSince | None:
         """Since when a service's requests wait; None where they do not."""
         entry = self.entry(service)

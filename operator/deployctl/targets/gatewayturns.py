@@ -2,7 +2,7 @@
 go of that to wait for requests that would be turned away by it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -26,6 +26,7 @@ class Turn:
     tell: Tell
     let_go: bool = False  # its own requests were held until now
     until: float | None = None  # when it waits for nobody else's any more, by the clock
+    also: Collection[str] = ()  # services that are changed by it, too
     still_ours: Check = lambda: None
 
 
@@ -94,6 +95,7 @@ class GatewayTurns:
         was killed wait in vain anyway."""
         if turn.until is not None and self._clock() >= turn.until:
             return []
-        others = [each for each in self._records.entries() if each.service != turn.service]
+        ours = {turn.service, *turn.also}
+        others = [each for each in self._records.entries() if each.service not in ours]
         held = [each.service for each in others if self._records.holds(each)]
         return [service for service in held if self._at_work(service)]

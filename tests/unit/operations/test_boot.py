@@ -6,9 +6,12 @@ import sys
 from types import SimpleNamespace
 
 import pytest
+from tests.unit.targets.gateways import ADDRESS, Machine, wanting
 
 from deployctl.operations import boot
 from deployctl.operations.boot import StartedAgain, unit
+from deployctl.render.gateway import HELD
+from deployctl.targets.guards import lock
 from deployctl.targets.store import ServiceRef, Store
 
 
@@ -63,3 +66,44 @@ def test_what_others_change_while_one_loads_is_left_as_they_have_it(
     monkeypatch.setattr(boot, "rollback", rollback)
     assert boot.start() == [StartedAgain("a", 1), StartedAgain("d", 1)]
     assert begun == [("a", 1), ("d", 1)]
+
+
+def test_all_wait_in_the_gateway_at_once_but_one_that_another_brings_up(
+    make_release, tmp_path, monkeypatch
+):
+    """That one may have answered by now, and nobody would let its requests go again."""
+    store, machine = Store(tmp_path), Machine(tmp_path / "gateway")
+    waited = {}
+
+    def rollback(service, revision, **_):
+        waited[service] = {name: machine.address(name) for name in "abc"}
+
+    for name in "abc":
+        release = make_release(name=name, revision=1, status="deployed")
+        store.save(ServiceRef("process", name), release)
+        machine.gateway.admit(wanting(name), ADDRESS)
+    machine.proxy.alive, before = False, len(machine.proxy.loaded)
+    driver = SimpleNamespace(
+        state=lambda release: SimpleNamespace(condition="dead"), gateway=machine.gateway
+    )
+    monkeypatch.setattr(boot, "open_store", lambda: (None, store))
+    monkeypatch.setattr(boot, "open_driver", lambda *_: driver)
+    monkeypatch.setattr(boot, "rollback", rollback)
+    with lock(store.folder(ServiceRef("process", "b")), "b", "deployctl up"):
+        boot.start()
+    assert waited["a"] == {"a": HELD, "b": ADDRESS, "c": HELD}
+    assert machine.proxy.alive
+    assert len(machine.proxy.loaded) == before + 1
+    assert machine.now == 0  # nobody waits for himself
+    with lock(store.folder(ServiceRef("process", "a")), "a", "deployctl up"):
+        pass  # none was kept
+
+
+def test_a_proxy_that_has_to_be_told_more_waits_for_none_that_it_holds_itself(tmp_path):
+    machine = Machine(tmp_path / "gateway")
+    for name in "ab":
+        machine.gateway.admit(wanting(name), ADDRESS)
+    (tmp_path / "gateway" / "next.json").write_text("{}")  # somebody was stopped while he told it
+    machine.gateway.hold_all(["a", "b"])
+    assert (machine.address("a"), machine.address("b")) == (HELD, HELD)
+    assert machine.now == 0
