@@ -228,6 +228,22 @@ def test_preflight_takes_the_port_of_what_it_replaces(driver, make_release, star
         driver.preflight(make_release(revision=2, port=old.spec.port), None)
 
 
+def test_preflight_leaves_the_port_to_others_where_the_gateway_leads_elsewhere(
+    driver, make_release, monkeypatch
+):
+    """The engine that took over beside the former let it go; somebody else listens there."""
+    monkeypatch.setattr(driver.gateway, "preflight", lambda entry: None)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        old, new = (make_release(revision=n, port=port, gateway=True) for n in (1, 2))
+        driver.preflight(new, old)
+        assert driver._command(new).port != port
+        with pytest.raises(PortTakenError):
+            driver.preflight(new, None)
+        with pytest.raises(PortTakenError):
+            driver.preflight(make_release(revision=2, port=port), old)
+
+
 def test_preflight_wants_the_version_of_the_plan(driver, make_release, free_port):
     engine = make_release().plan.engine.model_copy(update={"version": "0.31.0"})
     release = make_release(port=free_port, plan={"engine": engine})

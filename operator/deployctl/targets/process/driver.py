@@ -82,11 +82,13 @@ class ProcessDriver:
         preflight.check_platform()
         preflight.check_engine(release.plan)
         preflight.check_model(release.plan)
+        entry = gateway.entry_of(release.bundle)
         going = replicas(replacing) if replacing is not None else []
-        for command in map(command_of, replicas(release)):
-            if not any(self._port(one) == command.port and self._members(one) for one in going):
-                preflight.check_port(command.host, command.port)
-        self.gateway.preflight(gateway.entry_of(release.bundle))
+        if not (going and entry):  # else it is started on another where that is taken
+            for command in map(command_of, replicas(release)):
+                if not any(self._port(one) == command.port and self._members(one) for one in going):
+                    preflight.check_port(command.host, command.port)
+        self.gateway.preflight(entry)
 
     def fetch(self, release: Release, tell: Tell) -> None:
         """Nothing: this Python has the engine, or `preflight` refuses."""
@@ -309,7 +311,8 @@ class ProcessDriver:
 
     def _command(self, release: Release) -> Command:
         """What is started. Behind a gateway, which is told where, one whose port is taken has
-        another: there the former engine serves until this one has answered."""
+        another: there the former engine serves until this one has answered, or somebody else has
+        come to listen since that was let go."""
         command = command_of(release)
         if gateway.entry_of(release.bundle) and host.port_error(command.port, command.host):
             return command_of(release, host.free_port())
