@@ -181,17 +181,25 @@ def _hint(problem: Any, field: str) -> str:
 
 
 def _refuse_twins(specs: Sequence[ServiceSpec]) -> None:
-    """Refuses two services of one name, or of one port where they share a host: as processes
-    each replica has the port after the one before."""
+    """Refuses two services of one name, or of one port where they share a host."""
     names: dict[str, int] = {}
     ports: dict[int, int] = {}
     for index, spec in enumerate(specs):
         _refuse_twin("name", spec.service, names, index)
-        if spec.target != "kubernetes":  # there each has an address of its own
-            processes = spec.target == "process" or (not spec.target and spec.gpu == "cpu")
-            count = (spec.replicas or 1) if processes else 1
-            for port in range(spec.port, spec.port + count):
-                _refuse_twin("port", port, ports, index)
+        for port in _ports_of(spec):
+            _refuse_twin("port", port, ports, index)
+
+
+def _ports_of(spec: ServiceSpec) -> range:
+    """Those that it takes of its host: as processes each replica has the one after the former's.
+    None in a cluster, nor in Docker behind the gateway: there each has an address of its own."""
+    count = spec.replicas or 1
+    if spec.target == "process" or (not spec.target and spec.gpu == "cpu"):
+        return range(spec.port, spec.port + count)
+    in_cluster = spec.target == "kubernetes" or (not spec.target and spec.claims_cards)
+    if in_cluster or spec.wants_gateway or count > 1:
+        return range(0)
+    return range(spec.port, spec.port + 1)
 
 
 def _refuse_twin(what: str, value: Any, seen: dict[Any, int], index: int) -> None:

@@ -98,6 +98,22 @@ def test_several_documents_are_several_services(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "both",
+    [
+        "target: docker\ngateway: true",
+        "gpu: l4\ndomain: llm.example.com",
+        "target: docker\ngpu: cpu\nreplicas: 2",
+        "target: kubernetes",
+        "cards: claim",
+    ],
+)
+def test_services_with_an_address_each_may_name_the_same_port(tmp_path, both):
+    """In Docker behind the gateway none takes a port of the host."""
+    specs = load_specs([write(tmp_path, f"model: a\n{both}\n---\nmodel: b\n{both}\n")], {})
+    assert [spec.port for spec in specs] == [8000, 8000]
+
+
+@pytest.mark.parametrize(
     ("text", "where", "message", "hint"),
     [
         ("gpu: l4\n", "services/0/model", "a value is required", "--model"),
@@ -130,6 +146,12 @@ def test_several_documents_are_several_services(tmp_path):
             "model: a\ntarget: process\nreplicas: 2\n---\nmodel: b\nport: 8001\n",
             "services/1/port",
             "8001 is used by services/0",
+            "own",
+        ),
+        (
+            "model: a\ntarget: docker\n---\nmodel: b\ntarget: process\ngateway: true\n",
+            "services/1/port",
+            "8000 is used by services/0",
             "own",
         ),
         ("model: a\nmax_model_len: .inf\n", "services/0/max_model_len", "", ""),
