@@ -99,6 +99,9 @@ class MemoryEngine:
     def identity(self):
         return "the-engine"
 
+    def cpus(self):
+        return 8
+
     def has_image(self, image):
         return image in self.images
 

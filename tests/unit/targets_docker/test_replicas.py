@@ -99,6 +99,13 @@ def test_cores_on_another_host_and_those_that_the_user_names(driver, engine, com
     assert not any("cpuset" in each for each in commands.started["engine"])
 
 
+def test_an_engine_in_a_virtual_machine_has_the_cores_of_that(driver, engine, commands, release):
+    """As Docker Desktop has: 8 threads here, 4 there."""
+    engine.cpus = lambda: 4
+    driver.start(release(replicas=2), quiet)
+    assert [commands.started[n][-1]["cpuset"] for n in ("engine", "engine-1")] == ["0,1", "2,3"]
+
+
 def test_together_they_run_where_one_does(driver, engine, several):
     assert driver.state(several).condition == "running"
     second = engine.found[1]

@@ -60,8 +60,9 @@ def cores_of(engine: DockerEngine, release: Release) -> list[int] | None:
     told = release.plan.accelerator != "cpu" or cores.VARIABLE in release.plan.engine.env
     if release.replica is None or entry is None or told:
         return None
-    if engine.address.remote:  # nobody says which threads share a core there
-        threads = [Thread(0, number, str(number)) for number in range(engine.cpus())]
-    else:
-        threads = cores.usable()
+    there = engine.cpus()
+    threads = [] if engine.address.remote else cores.usable()
+    if not 0 < len(threads) <= there:  # another host, or a virtual machine on this one
+        # Nobody says which of its threads share a core.
+        threads = [Thread(0, number, str(number)) for number in range(there)]
     return cores.shares(threads, entry.replicas)[release.replica]
