@@ -35,9 +35,12 @@ class GatewayEntry(BaseModel):
 
     @property
     def upstreams(self) -> list[str]:
-        """The files with the addresses of its engines, below UPSTREAMS."""
-        several = [f"{self.service}.{number}" for number in range(self.replicas)]
-        return several if self.replicas > 1 else [self.service]
+        """The files with the addresses of its engines, below UPSTREAMS. Whoever comes from outside
+        is led by others than loopback's: a request that came while it was exposed, and that the
+        proxy has still, finds no engine that asks for no key."""
+        name = f"{self.service}.exposed" if self.exposed else self.service
+        several = [f"{name}.{number}" for number in range(self.replicas)]
+        return several if self.replicas > 1 else [name]
 
     @property
     def by_prefix(self) -> bool:

@@ -216,7 +216,7 @@ class Exchange:
         return Took(started, answered, served=serves is not None)
 
     def _start(self, engines: list[Release], *, wait: bool) -> None:
-        resume.bring_up(self._driver, engines, self._tell, self._tools, wait=wait)
+        resume.bring_up(self._driver, self._front, engines, self._tell, self._tools, wait=wait)
 
     def _one_by_one(self, old: Release, new: Release, stop: Callable[[Release], None]) -> None:
         for number, step in enumerate(self._steps(old, new)):

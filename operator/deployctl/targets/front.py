@@ -87,6 +87,19 @@ class Front:
             self._since = self._since or (self._clock(), self._now().timestamp())
             self._tell(Event("note", "new requests wait in the gateway"))
 
+    def shut(self, release: Release) -> None:
+        """Before an engine of this release starts, which may ask for no key where it is not to be
+        exposed: nobody from outside is led to where it listens, whatever was stopped before.
+
+        Raises:
+            StateError: it cannot be told.
+        """
+        gateway, wanted = self._driver.gateway, rendered.entry_of(release.bundle)
+        if gateway is None or (wanted is not None and wanted.exposed):
+            return
+        if gateway.exposes(self._service):
+            self.hold()
+
     def lead(
         self, release: Release, *, answers: bool = True, engines: Sequence[Release] | None = None
     ) -> None:

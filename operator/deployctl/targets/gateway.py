@@ -157,9 +157,10 @@ class Gateway:
         self, wanted: GatewayEntry, former: GatewayEntry, addresses: Sequence[str], tell: Tell
     ) -> GatewayEntry:
         """Of a service that is exposed no more: its engines may ask for no key, and get requests
-        only once none comes from outside."""
-        if wanted.upstreams != former.upstreams:
-            self._records.hold(wanted, None)
+        only once none comes from outside. Those that did lead nowhere, so that nobody waits until
+        they go on: two that do this at once, for each other."""
+        for entry in (former, wanted):
+            self._records.lead(entry, rendered.NOBODY)
         turn = Turn(wanted.service, tell)
         entry = self._turns.take(turn, partial(self._admit, wanted, former, turn))
         self._records.lead(entry, *addresses)
@@ -216,6 +217,10 @@ class Gateway:
         if before:
             turn = Turn(before[0], tell, also=before[1:])
             self._turns.take(turn, lambda: self._apply(self.entries(), turn))
+
+    def exposes(self, service: str) -> bool:
+        """Whether it listens for a service on every interface."""
+        return (entry := self.entry(service)) is not None and entry.exposed
 
     def held(self, service: str) -> HeldSince | None:
         """Since when a service's requests wait; None where they do not."""

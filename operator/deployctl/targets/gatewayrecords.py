@@ -2,7 +2,7 @@
 
     services/NAME.json   what a service wants of it (render.gateway.GatewayEntry)
     upstreams/NAME       the address of its engine; the proxy reads it at each attempt to dial
-    upstreams/NAME.0 …   those of a service with several
+    upstreams/NAME.0 …   those of a service with several; of one that is exposed NAME.exposed
     held/NAME            since when its requests are held
     coming/NAME          its first engine is about to be asked by the proxy
 

@@ -28,14 +28,20 @@ def start(
         driver.stop(release, tell)  # it may be half-way down
     begun = tools.clock()
     try:
-        bring_up(driver, [release], tell, tools, wait=wait)
+        bring_up(driver, front, [release], tell, tools, wait=wait)
     finally:
         front.lead(release, answers=False)
     return tools.clock() - begun
 
 
 def bring_up(
-    driver: Driver, engines: Sequence[Release], tell: Tell, tools: Tools, *, wait: bool
+    driver: Driver,
+    front: Front,
+    engines: Sequence[Release],
+    tell: Tell,
+    tools: Tools,
+    *,
+    wait: bool,
 ) -> None:
     """Starts engines together, of one release; with `wait`, returns once each has answered.
 
@@ -45,6 +51,7 @@ def bring_up(
     """
     begun = tools.clock()
     for each in engines:
+        front.shut(each)
         driver.start(each, tell)
     for each in engines if wait else []:
         for engine in replicas(each):
@@ -77,7 +84,7 @@ def serve(driver: Driver, front: Front, release: Release, tell: Tell, tools: Too
         for one in ended:
             drain.stop(driver, one, tell, tools)
         begun = tools.clock()
-        bring_up(driver, ended, tell, tools, wait=True)
+        bring_up(driver, front, ended, tell, tools, wait=True)
         front.lead(release)
         return tools.clock() - begun
     except BaseException as error:

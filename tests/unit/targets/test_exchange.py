@@ -70,6 +70,9 @@ class Pool:
     def __init__(self, did):
         self.did, self.entry = did, None
 
+    def exposes(self, service):
+        return self.entry is not None and self.entry.exposed
+
     def admit(self, wanted, *addresses, tell):
         self.entry = wanted
         self.did.append(("lead", [int(each[-4:]) for each in addresses]))

@@ -16,6 +16,10 @@ class MemoryGateway:
         self.did, self.served = did, set()
         self.fails = {}  # an error to raise, by what is asked
         self.runs = True
+        self.exposed = False
+
+    def exposes(self, service):
+        return self.exposed
 
     def begin(self, wanted, tell):
         self.did.append(("begin", ""))
@@ -208,3 +212,11 @@ def test_what_the_gateway_alone_is_to_do_otherwise_replaces_no_engine(behind, ma
     behind.up(make_release())
     assert said(behind) == ["leave", "end"]
     assert entry_of(behind.store.releases(REF)[0].bundle) is None
+
+
+def test_one_that_is_not_exposed_starts_where_nobody_from_outside_is_led(behind):
+    """A deployctl was killed that had exposed the next revision; it listened at the same port."""
+    behind.driver.gateway.exposed = True
+    behind.driver.running.clear()
+    behind.rollout().rollback(1)
+    assert said(behind) == ["stop", "hold", "start", "lead"]

@@ -7,7 +7,7 @@ import pytest
 from tests.unit.targets.gateways import ADDRESS, ports, wanting
 
 from deployctl.errors import InputError, StateError, TargetError
-from deployctl.render.gateway import HELD, TRY_S
+from deployctl.render.gateway import HELD, NOBODY, TRY_S
 
 
 def test_an_update_is_two_small_files_and_tells_the_proxy_nothing(machine):
@@ -70,10 +70,22 @@ def test_what_asks_for_no_key_is_led_to_once_nobody_comes_from_outside(machine, 
     machine.proxy.apply = lambda *given: (look(), apply(*given))
     given = [f"127.0.0.1:{8000 + n}" for n in range(count)]
     entry = machine.gateway.admit(wanting(replicas=count), *given)
-    assert (seen, machine.now > 5) == ({HELD}, True)
+    assert (seen, machine.now > 5) == ({NOBODY}, True)
     there = [(upstreams / name).read_text() for name in entry.upstreams]
     assert (there, entry.exposed) == (given, False)
     assert machine.gateway.held("tiny") is None
+    assert not list(upstreams.glob("tiny.exposed*"))
+
+
+def test_who_came_from_outside_and_the_proxy_has_still_is_led_by_no_address_of_loopback(machine):
+    """A stranger that was slow with a body, which the proxy was to keep, was let in with it once
+    the service was exposed no more."""
+    machine.gateway.admit(wanting(exposed=True), ADDRESS)
+    outside = json.dumps(machine.proxy.loaded[-1])
+    entry = machine.gateway.admit(wanting(), "127.0.0.1:9000")
+    (name,) = entry.upstreams
+    assert f"{{file.upstreams/{name}}}" not in outside
+    assert f"{{file.upstreams/{name}}}" in json.dumps(machine.proxy.loaded[-1])
 
 
 def test_it_holds_and_leads_nothing_that_it_does_not_serve(machine):

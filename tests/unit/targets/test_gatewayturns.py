@@ -175,3 +175,22 @@ def test_while_others_requests_wait_the_lock_is_free_and_it_is_said_for_whom(mac
     machine.gateway.admit(wanting("other"), "127.0.0.1:9000", tell=told.append)
     assert free == [True]
     assert [each.text for each in told] == ["waiting until the gateway holds no request for tiny"]
+
+
+def test_two_that_are_exposed_no_more_do_not_wait_for_each_other(machine):
+    """Each waited for the other's requests, which were to be turned away, as long as these did."""
+    for name, port in (("tiny", 8080), ("other", 9090)):
+        machine.gateway.admit(wanting(name, port=port, exposed=True), ADDRESS)
+    machine.gateway.hold("tiny")
+    machine.gateway.hold("other")
+    came = []
+
+    def comes():  # once the first waits for it
+        machine.waking = lambda: None
+        came.append(machine.gateway.admit(wanting("other", port=9090), "127.0.0.1:9000"))
+
+    machine.waking = comes
+    entry = machine.gateway.admit(wanting(), ADDRESS)
+    assert machine.now < 1
+    assert [each.exposed for each in (entry, *came)] == [False, False]
+    assert (machine.address(), machine.address("other")) == (ADDRESS, "127.0.0.1:9000")
